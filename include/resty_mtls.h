@@ -1,0 +1,842 @@
+// C ABI of resty-mtls. Generated from src/ffi by `make header`; do not edit.
+//
+// Every function answers RMTLS_OK, a positive status that the caller must handle,
+// or a negative fault. Handles belong to one thread.
+
+#ifndef RESTY_MTLS_H
+#define RESTY_MTLS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+// Version of this ABI. Any change of a signature or a struct changes it.
+#define RMTLS_ABI_VERSION 1
+
+// Success.
+#define RMTLS_OK 0
+
+// Nothing of that name, or no more of them.
+#define RMTLS_NOT_FOUND 1
+
+// The buffer is too small; its `len` says how many bytes are needed. Nothing else happened.
+#define RMTLS_TOO_SMALL 2
+
+// There is a value, but a header must not carry it; the buffer says why.
+#define RMTLS_LEFT_OUT 3
+
+// A pointer that must not be NULL is NULL.
+#define RMTLS_NULL_ARGUMENT -1
+
+// The input is not what the function takes; the error buffer says why.
+#define RMTLS_INVALID -2
+
+// A bug of this library, caught.
+#define RMTLS_PANIC -3
+
+// OpenSSL refused an operation that should have worked.
+#define RMTLS_OPENSSL -4
+
+// The process runs on another OpenSSL than this library is bound to.
+#define RMTLS_HOST -5
+
+// Subject as RFC 2253 text.
+#define RMTLS_FIELD_SUBJECT_DN 1
+
+// Issuer as RFC 2253 text.
+#define RMTLS_FIELD_ISSUER_DN 2
+
+// Serial number, upper-case hexadecimal.
+#define RMTLS_FIELD_SERIAL 3
+
+// SHA-1 of the DER, lower-case hexadecimal.
+#define RMTLS_FIELD_SHA1 4
+
+// SHA-256 of the DER, lower-case hexadecimal.
+#define RMTLS_FIELD_SHA256 5
+
+// The leaf in PEM.
+#define RMTLS_FIELD_PEM 6
+
+// Leaf and intermediates in PEM, leaf first.
+#define RMTLS_FIELD_CHAIN_PEM 7
+
+// The request may go on.
+#define RMTLS_PASS 0
+
+// 401: the route wants a certificate and none came.
+#define RMTLS_NO_CERTIFICATE 1
+
+// 401: the certificate is not trusted.
+#define RMTLS_REFUSED 2
+
+// 421: the connection was made under another policy than this Host's.
+#define RMTLS_MISDIRECTED 3
+
+// A certificate; immutable.
+typedef struct rmtls_certificate rmtls_certificate;
+
+// A policy at work.
+typedef struct rmtls_engine rmtls_engine;
+
+// Server names and what their handshakes ask for; immutable once built.
+typedef struct rmtls_sni_map rmtls_sni_map;
+
+// A trust store; immutable.
+typedef struct rmtls_trust_store rmtls_trust_store;
+
+// Memory of the caller. `data` and `cap` are the caller's; `len` is set to the bytes written, or
+// with `RMTLS_TOO_SMALL` to the bytes needed.
+typedef struct rmtls_buf {
+  // Writable for `cap` bytes.
+  uint8_t *data;
+  // Bytes available.
+  size_t cap;
+  // Bytes written or needed.
+  size_t len;
+} rmtls_buf;
+
+// State of an engine.
+typedef struct rmtls_status {
+  // Number of policies this engine has had in force.
+  uint64_t epoch;
+  // Routes of the policy.
+  uint64_t routes;
+  // Server names that ask for a certificate, wildcards and `*` included.
+  uint64_t server_names;
+  // Different asks among them.
+  uint64_t asks;
+  // Warnings of the policy.
+  uint64_t warnings;
+  // SHA-256 of the compiled policy.
+  uint8_t digest[32];
+} rmtls_status;
+
+// What `rmtls_engine_access` decided.
+typedef struct rmtls_answer {
+  // `RMTLS_PASS` and its siblings.
+  int32_t decision;
+  // Place of the client in the engine; below a small bound, so it can index a table.
+  uint32_t client;
+  // Tells this content of the place from earlier ones; 0 when there is no client.
+  uint32_t generation;
+  // `X509_V_OK` (0), an `X509_V_ERR_*` number, or -1 when nothing was verified.
+  int32_t verdict;
+} rmtls_answer;
+
+// One inbound header, laid out as `ngx_http_lua_ffi_table_elt_t`.
+typedef struct rmtls_header {
+  // Bytes of the name.
+  int32_t name_len;
+  // The name.
+  const uint8_t *name;
+  // Bytes of the value.
+  int32_t value_len;
+  // The value.
+  const uint8_t *value;
+} rmtls_header;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+// The version of this ABI; compare it with `RMTLS_ABI_VERSION` of the header in use.
+int32_t rmtls_abi_version(void);
+
+// Checks that the process runs on the OpenSSL this library is bound to. Call it once after
+// loading, before anything else. With `RMTLS_HOST`, `err` says in one line what is wrong.
+//
+// # Safety
+// `err` is NULL or valid, with `err->data` writable for `err->cap` bytes.
+int32_t rmtls_host_check(struct rmtls_buf *err);
+
+// Reads PEM text, leaf first.
+//
+// # Safety
+// `pem` is readable for `pem_len` bytes; `out` is NULL or valid for writing; `err` is NULL or
+// valid, with its data.
+int32_t rmtls_certificate_from_pem(const uint8_t *pem,
+                                   size_t pem_len,
+                                   struct rmtls_certificate **out,
+                                   struct rmtls_buf *err);
+
+// Takes what the client presented on `ssl`, on a resumed connection too; `RMTLS_NOT_FOUND` if it
+// presented nothing.
+//
+// # Safety
+// `ssl` is NULL or a live `SSL` after its handshake; `out` is NULL or valid for writing.
+int32_t rmtls_certificate_from_ssl(void *ssl, struct rmtls_certificate **out);
+
+// Frees a certificate.
+//
+// # Safety
+// `certificate` is NULL or came from this library and is not used again.
+void rmtls_certificate_free(struct rmtls_certificate *certificate);
+
+// Writes one of the `RMTLS_FIELD_*`.
+//
+// # Safety
+// `certificate` is NULL or live; `out` is NULL or valid, with its data.
+int32_t rmtls_certificate_get(const struct rmtls_certificate *certificate,
+                              uint32_t field,
+                              struct rmtls_buf *out);
+
+// Tells the validity, in seconds since the epoch, both ends included.
+//
+// # Safety
+// `certificate` is NULL or live; `not_before` and `not_after` are NULL or valid for writing.
+int32_t rmtls_certificate_validity(const struct rmtls_certificate *certificate,
+                                   int64_t *not_before,
+                                   int64_t *not_after);
+
+// Writes attribute number `index` of the subject: its short name or OID, and its value in UTF-8
+// with NULs kept. `RMTLS_NOT_FOUND` after the last.
+//
+// # Safety
+// `certificate` is NULL or live; `name` and `value` are NULL or valid, with their data.
+int32_t rmtls_certificate_subject(const struct rmtls_certificate *certificate,
+                                  size_t index,
+                                  struct rmtls_buf *name,
+                                  struct rmtls_buf *value);
+
+// Writes subject alternative name number `index`: its type (`DNS`, `email`, `URI`, `IP`,
+// `dirName`) and its value. `RMTLS_NOT_FOUND` after the last.
+//
+// # Safety
+// `certificate` is NULL or live; `kind` and `value` are NULL or valid, with their data.
+int32_t rmtls_certificate_san(const struct rmtls_certificate *certificate,
+                              size_t index,
+                              struct rmtls_buf *kind,
+                              struct rmtls_buf *value);
+
+// Writes header line number `index` of a dialect (`"kong"`). Statuses as `rmtls_engine_line`;
+// `RMTLS_INVALID` for an unknown dialect.
+//
+// # Safety
+// `certificate` is NULL or live; `dialect` is readable for `dialect_len` bytes; `name` and
+// `value` are NULL or valid, with their data.
+int32_t rmtls_certificate_line(const struct rmtls_certificate *certificate,
+                               const uint8_t *dialect,
+                               size_t dialect_len,
+                               size_t index,
+                               struct rmtls_buf *name,
+                               struct rmtls_buf *value);
+
+// Makes an engine without a policy.
+//
+// # Safety
+// `out` is NULL or valid for writing.
+int32_t rmtls_engine_new(struct rmtls_engine **out);
+
+// Frees a handle; the engine lives on while it is the current one.
+//
+// # Safety
+// `engine` is NULL or came from `rmtls_engine_new` or `rmtls_engine_current` and is not used
+// again.
+void rmtls_engine_free(struct rmtls_engine *engine);
+
+// Makes this engine the current one of the thread.
+//
+// # Safety
+// `engine` is NULL or live.
+int32_t rmtls_engine_install(const struct rmtls_engine *engine);
+
+// Gives a new handle of the current engine; `RMTLS_NOT_FOUND` if there is none.
+//
+// # Safety
+// `out` is NULL or valid for writing.
+int32_t rmtls_engine_current(struct rmtls_engine **out);
+
+// Compiles a policy document (YAML or JSON text) and puts it in force. On failure the policy
+// before it stays in force and `err` has one line an error.
+//
+// `label` stands where a file name would in the errors.
+//
+// # Safety
+// `engine` is NULL or live; `document` and `label` are readable for their lengths; `err` is NULL
+// or valid, with `err->data` writable for `err->cap` bytes.
+int32_t rmtls_engine_load(const struct rmtls_engine *engine,
+                          const uint8_t *document,
+                          size_t document_len,
+                          const uint8_t *label,
+                          size_t label_len,
+                          struct rmtls_buf *err);
+
+// As `rmtls_engine_load`, from the file at `path`.
+//
+// # Safety
+// As `rmtls_engine_load`, with `path` readable for `path_len` bytes.
+int32_t rmtls_engine_load_file(const struct rmtls_engine *engine,
+                               const uint8_t *path,
+                               size_t path_len,
+                               struct rmtls_buf *err);
+
+// Writes warning number `index` of the policy in force; `RMTLS_NOT_FOUND` after the last.
+//
+// # Safety
+// `engine` is NULL or live; `out` is NULL or valid, with `out->data` writable for `out->cap`
+// bytes.
+int32_t rmtls_engine_warning(const struct rmtls_engine *engine,
+                             size_t index,
+                             struct rmtls_buf *out);
+
+// Tells the state of the engine.
+//
+// # Safety
+// `engine` is NULL or live; `out` is NULL or valid for writing.
+int32_t rmtls_engine_status(const struct rmtls_engine *engine, struct rmtls_status *out);
+
+// Finds the plan of a route; `name` NULL is the plan of requests without a route of their own
+// (global plugins only). Plan numbers hold until the next load.
+//
+// # Safety
+// `engine` is NULL or live; `name` is NULL or readable for `name_len` bytes; `out` is NULL or
+// valid for writing.
+int32_t rmtls_engine_plan(const struct rmtls_engine *engine,
+                          const uint8_t *name,
+                          size_t name_len,
+                          uint32_t *out);
+
+// ClientHello phase: binds the session of `ssl` to what the raw server name asks for. `name`
+// NULL: the client sent none.
+//
+// # Safety
+// `engine` is NULL or live; `ssl` is NULL or a live `SSL` inside its ClientHello callback; `name`
+// is NULL or readable for `name_len` bytes; `err` is NULL or valid, with its data.
+int32_t rmtls_engine_client_hello(const struct rmtls_engine *engine,
+                                  void *ssl,
+                                  const uint8_t *name,
+                                  size_t name_len,
+                                  struct rmtls_buf *err);
+
+// Certificate phase: asks for a client certificate if the ClientHello phase decided so;
+// `RMTLS_NOT_FOUND` if it did not.
+//
+// # Safety
+// `engine` is NULL or live; `ssl` is NULL or a live `SSL` inside its certificate callback; `err`
+// is NULL or valid, with its data.
+int32_t rmtls_engine_ask(const struct rmtls_engine *engine, void *ssl, struct rmtls_buf *err);
+
+// Access phase: decides about a request. `ssl` NULL is plain HTTP; `host` is the request's Host
+// without port; `now` is in seconds since the epoch. On a refusal `reason` says why, cut to fit,
+// for the error log only.
+//
+// # Safety
+// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `host` is readable
+// for `host_len` bytes; `out` is NULL or valid for writing; `reason` is NULL or valid, with its
+// data.
+int32_t rmtls_engine_access(const struct rmtls_engine *engine,
+                            void *ssl,
+                            uint32_t plan,
+                            const uint8_t *host,
+                            size_t host_len,
+                            int64_t now,
+                            struct rmtls_answer *out,
+                            struct rmtls_buf *reason);
+
+// Finds the inbound headers that only the gateway may set: writes their indexes to `found`, at
+// most `found_cap`, and their number to `found_len`.
+//
+// # Safety
+// `engine` is NULL or live; `headers` is readable for `headers_len` elements whose names are
+// readable; `found` is writable for `found_cap` elements; `found_len` is NULL or valid for
+// writing.
+int32_t rmtls_engine_forged(const struct rmtls_engine *engine,
+                            const struct rmtls_header *headers,
+                            size_t headers_len,
+                            uint32_t *found,
+                            size_t found_cap,
+                            size_t *found_len);
+
+// Writes header line number `index` that `plan` sets for the client at a place that
+// `rmtls_engine_access` gave. `RMTLS_NOT_FOUND` after the last line, and for a client that is not
+// remembered any more. A line that is not to be set has an empty value; with `RMTLS_LEFT_OUT` the
+// value says why a header must not carry what the certificate holds.
+//
+// # Safety
+// `engine` is NULL or live; `name` and `value` are NULL or valid, with their data.
+int32_t rmtls_engine_line(const struct rmtls_engine *engine,
+                          uint32_t plan,
+                          uint32_t client,
+                          uint32_t generation,
+                          size_t index,
+                          struct rmtls_buf *name,
+                          struct rmtls_buf *value);
+
+// Gives the certificate the client presented on `ssl`, whatever it is worth; `RMTLS_NOT_FOUND` if
+// it presented none.
+//
+// # Safety
+// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `out` is NULL or
+// valid for writing.
+int32_t rmtls_engine_client(const struct rmtls_engine *engine,
+                            void *ssl,
+                            struct rmtls_certificate **out);
+
+// Makes an empty map, open for `rmtls_sni_map_add`.
+//
+// # Safety
+// `out` is NULL or valid for writing.
+int32_t rmtls_sni_map_new(struct rmtls_sni_map **out);
+
+// Frees a map.
+//
+// # Safety
+// `map` is NULL or came from `rmtls_sni_map_new` and is not used again.
+void rmtls_sni_map_free(struct rmtls_sni_map *map);
+
+// Adds a server name: exact, `*.example.com` (one label) or `*`. `value` is the caller's.
+//
+// With `ask` not 0 its handshakes ask for a client certificate that one of `stores` is going to
+// judge, and with `send_ca_names` not 0 they name the CAs of those stores. The stores may be
+// freed afterwards.
+//
+// # Safety
+// `map` is NULL or live and not used by anybody else; `pattern` is readable for `pattern_len`
+// bytes; `stores` is readable for `stores_len` live stores; `err` is NULL or valid, with its
+// data.
+int32_t rmtls_sni_map_add(struct rmtls_sni_map *map,
+                          const uint8_t *pattern,
+                          size_t pattern_len,
+                          uint32_t value,
+                          int32_t ask,
+                          const struct rmtls_trust_store *const *stores,
+                          size_t stores_len,
+                          int32_t send_ca_names,
+                          struct rmtls_buf *err);
+
+// Ends the building of a map.
+//
+// # Safety
+// `map` is NULL or live and not used by anybody else.
+int32_t rmtls_sni_map_build(struct rmtls_sni_map *map);
+
+// Looks a raw server name up (`name` NULL: none): exact, then wildcard, then `*`.
+// `RMTLS_NOT_FOUND` if nothing fits.
+//
+// # Safety
+// `map` is NULL or live; `name` is NULL or readable for `name_len` bytes; `value` is NULL or
+// valid for writing.
+int32_t rmtls_sni_map_get(const struct rmtls_sni_map *map,
+                          const uint8_t *name,
+                          size_t name_len,
+                          uint32_t *value);
+
+// ClientHello phase: binds the session of `ssl` to what the raw server name asks for.
+//
+// # Safety
+// `map` is NULL or live; `ssl` is NULL or a live `SSL` inside its ClientHello callback; `name` is
+// NULL or readable for `name_len` bytes; `err` is NULL or valid, with its data.
+int32_t rmtls_sni_map_client_hello(const struct rmtls_sni_map *map,
+                                   void *ssl,
+                                   const uint8_t *name,
+                                   size_t name_len,
+                                   struct rmtls_buf *err);
+
+// Certificate phase: asks for a client certificate if the ClientHello phase decided so;
+// `RMTLS_NOT_FOUND` if it did not.
+//
+// # Safety
+// `ssl` is NULL or a live `SSL` inside its certificate callback; `err` is NULL or valid, with its
+// data.
+int32_t rmtls_sni_map_ask(void *ssl, struct rmtls_buf *err);
+
+// Whether the session of `ssl` was made under what `name` (the request's Host) asks for: `bound`
+// becomes 1 or 0. A request with 0 is to be answered with 421.
+//
+// # Safety
+// `map` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `name` is NULL or
+// readable for `name_len` bytes; `bound` is NULL or valid for writing.
+int32_t rmtls_sni_map_bound(const struct rmtls_sni_map *map,
+                            void *ssl,
+                            const uint8_t *name,
+                            size_t name_len,
+                            int32_t *bound);
+
+// Builds a store from a PEM bundle of CA certificates. `allow_partial_chain` 0 or 1;
+// `verify_depth` is the most intermediates allowed, `auth_level` OpenSSL's security level; -1
+// for either means the default (10 and 2).
+//
+// # Safety
+// `pem` is readable for `pem_len` bytes; `out` is NULL or valid for writing; `err` is NULL or
+// valid, with its data.
+int32_t rmtls_trust_store_new(const uint8_t *pem,
+                              size_t pem_len,
+                              int32_t allow_partial_chain,
+                              int32_t verify_depth,
+                              int32_t auth_level,
+                              struct rmtls_trust_store **out,
+                              struct rmtls_buf *err);
+
+// Frees a store.
+//
+// # Safety
+// `store` is NULL or came from `rmtls_trust_store_new` and is not used again.
+void rmtls_trust_store_free(struct rmtls_trust_store *store);
+
+// Verifies a certificate as a TLS client's at `now`, in seconds since the epoch. `code` becomes
+// `X509_V_OK` (0) or an `X509_V_ERR_*` number, `verdict` `SUCCESS` or `FAILED:<reason>`, cut to
+// fit. `RMTLS_OK` only says that there is a verdict.
+//
+// # Safety
+// `store` and `certificate` are NULL or live; `code` is NULL or valid for writing; `verdict` is
+// NULL or valid, with its data.
+int32_t rmtls_trust_store_verify(const struct rmtls_trust_store *store,
+                                 const struct rmtls_certificate *certificate,
+                                 int64_t now,
+                                 int32_t *code,
+                                 struct rmtls_buf *verdict);
+
+// Writes `SUCCESS` or `FAILED:<reason>` for an `X509_V_*` number.
+//
+// # Safety
+// `out` is NULL or valid, with its data.
+int32_t rmtls_verdict_text(int32_t code, struct rmtls_buf *out);
+
+// Makes an engine without a policy.
+//
+// # Safety
+// `out` is NULL or valid for writing.
+int32_t rmtls_engine_new(struct rmtls_engine **out);
+
+// Frees a handle; the engine lives on while it is the current one.
+//
+// # Safety
+// `engine` is NULL or came from `rmtls_engine_new` or `rmtls_engine_current` and is not used
+// again.
+void rmtls_engine_free(struct rmtls_engine *engine);
+
+// Makes this engine the current one of the thread.
+//
+// # Safety
+// `engine` is NULL or live.
+int32_t rmtls_engine_install(const struct rmtls_engine *engine);
+
+// Gives a new handle of the current engine; `RMTLS_NOT_FOUND` if there is none.
+//
+// # Safety
+// `out` is NULL or valid for writing.
+int32_t rmtls_engine_current(struct rmtls_engine **out);
+
+// Compiles a policy document (YAML or JSON text) and puts it in force. On failure the policy
+// before it stays in force and `err` has one line an error.
+//
+// `label` stands where a file name would in the errors.
+//
+// # Safety
+// `engine` is NULL or live; `document` and `label` are readable for their lengths; `err` is NULL
+// or valid, with `err->data` writable for `err->cap` bytes.
+int32_t rmtls_engine_load(const struct rmtls_engine *engine,
+                          const uint8_t *document,
+                          size_t document_len,
+                          const uint8_t *label,
+                          size_t label_len,
+                          struct rmtls_buf *err);
+
+// As `rmtls_engine_load`, from the file at `path`.
+//
+// # Safety
+// As `rmtls_engine_load`, with `path` readable for `path_len` bytes.
+int32_t rmtls_engine_load_file(const struct rmtls_engine *engine,
+                               const uint8_t *path,
+                               size_t path_len,
+                               struct rmtls_buf *err);
+
+// Writes warning number `index` of the policy in force; `RMTLS_NOT_FOUND` after the last.
+//
+// # Safety
+// `engine` is NULL or live; `out` is NULL or valid, with `out->data` writable for `out->cap`
+// bytes.
+int32_t rmtls_engine_warning(const struct rmtls_engine *engine,
+                             size_t index,
+                             struct rmtls_buf *out);
+
+// Tells the state of the engine.
+//
+// # Safety
+// `engine` is NULL or live; `out` is NULL or valid for writing.
+int32_t rmtls_engine_status(const struct rmtls_engine *engine, struct rmtls_status *out);
+
+// Finds the plan of a route; `name` NULL is the plan of requests without a route of their own
+// (global plugins only). Plan numbers hold until the next load.
+//
+// # Safety
+// `engine` is NULL or live; `name` is NULL or readable for `name_len` bytes; `out` is NULL or
+// valid for writing.
+int32_t rmtls_engine_plan(const struct rmtls_engine *engine,
+                          const uint8_t *name,
+                          size_t name_len,
+                          uint32_t *out);
+
+// ClientHello phase: binds the session of `ssl` to what the raw server name asks for. `name`
+// NULL: the client sent none.
+//
+// # Safety
+// `engine` is NULL or live; `ssl` is NULL or a live `SSL` inside its ClientHello callback; `name`
+// is NULL or readable for `name_len` bytes; `err` is NULL or valid, with its data.
+int32_t rmtls_engine_client_hello(const struct rmtls_engine *engine,
+                                  void *ssl,
+                                  const uint8_t *name,
+                                  size_t name_len,
+                                  struct rmtls_buf *err);
+
+// Certificate phase: asks for a client certificate if the ClientHello phase decided so;
+// `RMTLS_NOT_FOUND` if it did not.
+//
+// # Safety
+// `engine` is NULL or live; `ssl` is NULL or a live `SSL` inside its certificate callback; `err`
+// is NULL or valid, with its data.
+int32_t rmtls_engine_ask(const struct rmtls_engine *engine, void *ssl, struct rmtls_buf *err);
+
+// Access phase: decides about a request. `ssl` NULL is plain HTTP; `host` is the request's Host
+// without port; `now` is in seconds since the epoch. On a refusal `reason` says why, cut to fit,
+// for the error log only.
+//
+// # Safety
+// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `host` is readable
+// for `host_len` bytes; `out` is NULL or valid for writing; `reason` is NULL or valid, with its
+// data.
+int32_t rmtls_engine_access(const struct rmtls_engine *engine,
+                            void *ssl,
+                            uint32_t plan,
+                            const uint8_t *host,
+                            size_t host_len,
+                            int64_t now,
+                            struct rmtls_answer *out,
+                            struct rmtls_buf *reason);
+
+// Finds the inbound headers that only the gateway may set: writes their indexes to `found`, at
+// most `found_cap`, and their number to `found_len`.
+//
+// # Safety
+// `engine` is NULL or live; `headers` is readable for `headers_len` elements whose names are
+// readable; `found` is writable for `found_cap` elements; `found_len` is NULL or valid for
+// writing.
+int32_t rmtls_engine_forged(const struct rmtls_engine *engine,
+                            const struct rmtls_header *headers,
+                            size_t headers_len,
+                            uint32_t *found,
+                            size_t found_cap,
+                            size_t *found_len);
+
+// Writes header line number `index` that `plan` sets for the client at a place that
+// `rmtls_engine_access` gave. `RMTLS_NOT_FOUND` after the last line, and for a client that is not
+// remembered any more. A line that is not to be set has an empty value; with `RMTLS_LEFT_OUT` the
+// value says why a header must not carry what the certificate holds.
+//
+// # Safety
+// `engine` is NULL or live; `name` and `value` are NULL or valid, with their data.
+int32_t rmtls_engine_line(const struct rmtls_engine *engine,
+                          uint32_t plan,
+                          uint32_t client,
+                          uint32_t generation,
+                          size_t index,
+                          struct rmtls_buf *name,
+                          struct rmtls_buf *value);
+
+// Gives the certificate the client presented on `ssl`, whatever it is worth; `RMTLS_NOT_FOUND` if
+// it presented none.
+//
+// # Safety
+// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `out` is NULL or
+// valid for writing.
+int32_t rmtls_engine_client(const struct rmtls_engine *engine,
+                            void *ssl,
+                            struct rmtls_certificate **out);
+
+// Reads PEM text, leaf first.
+//
+// # Safety
+// `pem` is readable for `pem_len` bytes; `out` is NULL or valid for writing; `err` is NULL or
+// valid, with its data.
+int32_t rmtls_certificate_from_pem(const uint8_t *pem,
+                                   size_t pem_len,
+                                   struct rmtls_certificate **out,
+                                   struct rmtls_buf *err);
+
+// Takes what the client presented on `ssl`, on a resumed connection too; `RMTLS_NOT_FOUND` if it
+// presented nothing.
+//
+// # Safety
+// `ssl` is NULL or a live `SSL` after its handshake; `out` is NULL or valid for writing.
+int32_t rmtls_certificate_from_ssl(void *ssl, struct rmtls_certificate **out);
+
+// Frees a certificate.
+//
+// # Safety
+// `certificate` is NULL or came from this library and is not used again.
+void rmtls_certificate_free(struct rmtls_certificate *certificate);
+
+// Writes one of the `RMTLS_FIELD_*`.
+//
+// # Safety
+// `certificate` is NULL or live; `out` is NULL or valid, with its data.
+int32_t rmtls_certificate_get(const struct rmtls_certificate *certificate,
+                              uint32_t field,
+                              struct rmtls_buf *out);
+
+// Tells the validity, in seconds since the epoch, both ends included.
+//
+// # Safety
+// `certificate` is NULL or live; `not_before` and `not_after` are NULL or valid for writing.
+int32_t rmtls_certificate_validity(const struct rmtls_certificate *certificate,
+                                   int64_t *not_before,
+                                   int64_t *not_after);
+
+// Writes attribute number `index` of the subject: its short name or OID, and its value in UTF-8
+// with NULs kept. `RMTLS_NOT_FOUND` after the last.
+//
+// # Safety
+// `certificate` is NULL or live; `name` and `value` are NULL or valid, with their data.
+int32_t rmtls_certificate_subject(const struct rmtls_certificate *certificate,
+                                  size_t index,
+                                  struct rmtls_buf *name,
+                                  struct rmtls_buf *value);
+
+// Writes subject alternative name number `index`: its type (`DNS`, `email`, `URI`, `IP`,
+// `dirName`) and its value. `RMTLS_NOT_FOUND` after the last.
+//
+// # Safety
+// `certificate` is NULL or live; `kind` and `value` are NULL or valid, with their data.
+int32_t rmtls_certificate_san(const struct rmtls_certificate *certificate,
+                              size_t index,
+                              struct rmtls_buf *kind,
+                              struct rmtls_buf *value);
+
+// Writes header line number `index` of a dialect (`"kong"`). Statuses as `rmtls_engine_line`;
+// `RMTLS_INVALID` for an unknown dialect.
+//
+// # Safety
+// `certificate` is NULL or live; `dialect` is readable for `dialect_len` bytes; `name` and
+// `value` are NULL or valid, with their data.
+int32_t rmtls_certificate_line(const struct rmtls_certificate *certificate,
+                               const uint8_t *dialect,
+                               size_t dialect_len,
+                               size_t index,
+                               struct rmtls_buf *name,
+                               struct rmtls_buf *value);
+
+// Builds a store from a PEM bundle of CA certificates. `allow_partial_chain` 0 or 1;
+// `verify_depth` is the most intermediates allowed, `auth_level` OpenSSL's security level; -1
+// for either means the default (10 and 2).
+//
+// # Safety
+// `pem` is readable for `pem_len` bytes; `out` is NULL or valid for writing; `err` is NULL or
+// valid, with its data.
+int32_t rmtls_trust_store_new(const uint8_t *pem,
+                              size_t pem_len,
+                              int32_t allow_partial_chain,
+                              int32_t verify_depth,
+                              int32_t auth_level,
+                              struct rmtls_trust_store **out,
+                              struct rmtls_buf *err);
+
+// Frees a store.
+//
+// # Safety
+// `store` is NULL or came from `rmtls_trust_store_new` and is not used again.
+void rmtls_trust_store_free(struct rmtls_trust_store *store);
+
+// Verifies a certificate as a TLS client's at `now`, in seconds since the epoch. `code` becomes
+// `X509_V_OK` (0) or an `X509_V_ERR_*` number, `verdict` `SUCCESS` or `FAILED:<reason>`, cut to
+// fit. `RMTLS_OK` only says that there is a verdict.
+//
+// # Safety
+// `store` and `certificate` are NULL or live; `code` is NULL or valid for writing; `verdict` is
+// NULL or valid, with its data.
+int32_t rmtls_trust_store_verify(const struct rmtls_trust_store *store,
+                                 const struct rmtls_certificate *certificate,
+                                 int64_t now,
+                                 int32_t *code,
+                                 struct rmtls_buf *verdict);
+
+// Writes `SUCCESS` or `FAILED:<reason>` for an `X509_V_*` number.
+//
+// # Safety
+// `out` is NULL or valid, with its data.
+int32_t rmtls_verdict_text(int32_t code, struct rmtls_buf *out);
+
+// Makes an empty map, open for `rmtls_sni_map_add`.
+//
+// # Safety
+// `out` is NULL or valid for writing.
+int32_t rmtls_sni_map_new(struct rmtls_sni_map **out);
+
+// Frees a map.
+//
+// # Safety
+// `map` is NULL or came from `rmtls_sni_map_new` and is not used again.
+void rmtls_sni_map_free(struct rmtls_sni_map *map);
+
+// Adds a server name: exact, `*.example.com` (one label) or `*`. `value` is the caller's.
+//
+// With `ask` not 0 its handshakes ask for a client certificate that one of `stores` is going to
+// judge, and with `send_ca_names` not 0 they name the CAs of those stores. The stores may be
+// freed afterwards.
+//
+// # Safety
+// `map` is NULL or live and not used by anybody else; `pattern` is readable for `pattern_len`
+// bytes; `stores` is readable for `stores_len` live stores; `err` is NULL or valid, with its
+// data.
+int32_t rmtls_sni_map_add(struct rmtls_sni_map *map,
+                          const uint8_t *pattern,
+                          size_t pattern_len,
+                          uint32_t value,
+                          int32_t ask,
+                          const struct rmtls_trust_store *const *stores,
+                          size_t stores_len,
+                          int32_t send_ca_names,
+                          struct rmtls_buf *err);
+
+// Ends the building of a map.
+//
+// # Safety
+// `map` is NULL or live and not used by anybody else.
+int32_t rmtls_sni_map_build(struct rmtls_sni_map *map);
+
+// Looks a raw server name up (`name` NULL: none): exact, then wildcard, then `*`.
+// `RMTLS_NOT_FOUND` if nothing fits.
+//
+// # Safety
+// `map` is NULL or live; `name` is NULL or readable for `name_len` bytes; `value` is NULL or
+// valid for writing.
+int32_t rmtls_sni_map_get(const struct rmtls_sni_map *map,
+                          const uint8_t *name,
+                          size_t name_len,
+                          uint32_t *value);
+
+// ClientHello phase: binds the session of `ssl` to what the raw server name asks for.
+//
+// # Safety
+// `map` is NULL or live; `ssl` is NULL or a live `SSL` inside its ClientHello callback; `name` is
+// NULL or readable for `name_len` bytes; `err` is NULL or valid, with its data.
+int32_t rmtls_sni_map_client_hello(const struct rmtls_sni_map *map,
+                                   void *ssl,
+                                   const uint8_t *name,
+                                   size_t name_len,
+                                   struct rmtls_buf *err);
+
+// Certificate phase: asks for a client certificate if the ClientHello phase decided so;
+// `RMTLS_NOT_FOUND` if it did not.
+//
+// # Safety
+// `ssl` is NULL or a live `SSL` inside its certificate callback; `err` is NULL or valid, with its
+// data.
+int32_t rmtls_sni_map_ask(void *ssl, struct rmtls_buf *err);
+
+// Whether the session of `ssl` was made under what `name` (the request's Host) asks for: `bound`
+// becomes 1 or 0. A request with 0 is to be answered with 421.
+//
+// # Safety
+// `map` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `name` is NULL or
+// readable for `name_len` bytes; `bound` is NULL or valid for writing.
+int32_t rmtls_sni_map_bound(const struct rmtls_sni_map *map,
+                            void *ssl,
+                            const uint8_t *name,
+                            size_t name_len,
+                            int32_t *bound);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* RESTY_MTLS_H */

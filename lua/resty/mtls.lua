@@ -1,0 +1,218 @@
+-- Client certificates (mTLS) for nginx with lua-nginx-module and for OpenResty.
+--
+--     local mtls = require "resty.mtls"
+--     mtls.init { policy = "/etc/nginx/mtls/policy.yaml" }    -- init_by_lua*
+--     mtls.client_hello()                                     -- ssl_client_hello_by_lua*, http{} level
+--     mtls.certificate()                                      -- ssl_certificate_by_lua*
+--     mtls.access("payments")                                 -- access_by_lua*
+
+local access = require "resty.mtls.access"
+local connection = require "resty.mtls.connection"
+local engine = require "resty.mtls.engine"
+local lib = require "resty.mtls.lib"
+local STATUS = require "resty.mtls.cdef"
+
+
+local C = lib.C
+local OK = STATUS.OK
+local NOT_FOUND = STATUS.NOT_FOUND
+local error = error
+local ngx_log = ngx.log
+local type = type
+
+local ERR = ngx.ERR
+local WARN = ngx.WARN
+
+
+local _M = {
+    _VERSION = lib._VERSION,
+}
+
+
+local function cidrs(name, value)
+    if type(value) ~= "table" then
+        error("mtls.init: " .. name .. " must be a table of CIDRs, got " .. type(value), 3)
+    end
+
+    for i, cidr in ipairs(value) do
+        if type(cidr) ~= "string" then
+            error("mtls.init: " .. name .. "[" .. i .. "] must be a string, got " .. type(cidr), 3)
+        end
+    end
+end
+
+
+local OPTIONS = {
+    policy = function(name, value)
+        if type(value) ~= "string" and type(value) ~= "table" then
+            error("mtls.init: " .. name .. " must be a path or a table, got " .. type(value), 3)
+        end
+    end,
+
+    trusted_ips = cidrs,
+    fetch_allow = cidrs,
+
+    watch = function(name, value)
+        if value ~= false and (type(value) ~= "number" or value <= 0) then
+            error("mtls.init: " .. name .. " must be a number of seconds over 0, or false", 3)
+        end
+    end,
+
+    shared_dict = function(name, value)
+        if type(value) ~= "string" then
+            error("mtls.init: " .. name .. " must be a string, got " .. type(value), 3)
+        end
+    end,
+}
+
+
+local options
+local failed
+local errbuf = lib.buffer(1024)
+
+
+local function source_of(policy)
+    if type(policy) == "string" then
+        return { path = policy }
+    end
+
+    local found, cjson = pcall(require, "cjson.safe")
+    if not found then
+        error("mtls.init: a policy given as a table needs lua-cjson", 3)
+    end
+
+    local document, err = cjson.encode(policy)
+    if not document then
+        error("mtls.init: the policy table cannot be encoded: " .. err, 3)
+    end
+
+    return { document = document, label = "policy table" }
+end
+
+
+local function log_warnings(this)
+    for _, warning in ipairs(this:warnings()) do
+        ngx_log(WARN, "[mtls] ", warning)
+    end
+end
+
+
+-- init_by_lua*. Raises when the policy is bad, which stops the start and, on HUP, leaves the old
+-- workers running.
+function _M.init(opts)
+    if type(opts) ~= "table" then
+        error("mtls.init: expected a table of options, got " .. type(opts), 2)
+    end
+
+    for name, value in pairs(opts) do
+        local check = OPTIONS[name]
+        if not check then
+            local known = {}
+            for option in pairs(OPTIONS) do
+                known[#known + 1] = option
+            end
+
+            table.sort(known)
+            error("mtls.init: unknown option '" .. tostring(name) .. "', expected one of "
+                  .. table.concat(known, ", "), 2)
+        end
+
+        check(name, value)
+    end
+
+    if not opts.policy then
+        error("mtls.init: option policy is missing", 2)
+    end
+
+    local this = assert(engine.new())
+    local ok, err = this:load(source_of(opts.policy))
+    if not ok then
+        local _, newlines = err:gsub("\n", "\n")
+        local first = err:match("^[^\n]*")
+        if newlines > 0 then
+            first = first .. " (and " .. newlines .. " more: run resty-mtls check)"
+        end
+
+        error("[mtls] " .. first, 0)
+    end
+
+    this:install()
+    options = opts
+    log_warnings(this)
+end
+
+
+-- ssl_client_hello_by_lua*, at http{} level: runs on resumption too. Never fails the handshake.
+function _M.client_hello()
+    local this = engine.current()
+    local name = connection.server_name()
+    errbuf.len = 0
+    local status = C.rmtls_engine_client_hello(this.handle, connection.ssl(), name,
+                                               name and #name or 0, errbuf)
+    if status ~= OK then
+        ngx_log(ERR, "[mtls] ", select(2, lib.failure("client_hello", status, errbuf)))
+    end
+end
+
+
+-- ssl_certificate_by_lua*: asks for a certificate if the policy says so for this server name.
+-- Never fails the handshake, and leaves the server's own certificate alone.
+function _M.certificate()
+    local this = engine.current()
+    errbuf.len = 0
+    local status = C.rmtls_engine_ask(this.handle, connection.ssl(), errbuf)
+    if status ~= OK and status ~= NOT_FOUND then
+        ngx_log(ERR, "[mtls] ", select(2, lib.failure("certificate", status, errbuf)))
+    end
+end
+
+
+-- access_by_lua*: route is the name of a route of the policy; without it only global plugins
+-- apply. Ends the request itself on a refusal: 401, or 421 on a connection of another policy.
+function _M.access(route)
+    if route ~= nil and type(route) ~= "string" then
+        error("mtls.access: route must be a string, got " .. type(route), 2)
+    end
+
+    return access.run(engine.current(), route)
+end
+
+
+-- access_by_lua* and later: what is known of the client, or nil when it presented no certificate.
+function _M.client()
+    return access.client(engine.current())
+end
+
+
+-- Puts another policy in force in this worker: a path, a table, or nil for the one of init once
+-- more. true, or nil and the errors, with the old policy still serving.
+function _M.reload(policy)
+    local this = engine.current()
+    policy = policy or options and options.policy
+    if not policy then
+        error("mtls.reload: no policy given, and mtls.init was not called in this Lua VM", 2)
+    end
+
+    local ok, err = this:load(source_of(policy))
+    failed = err
+    if not ok then
+        ngx_log(ERR, "[mtls] policy not reloaded: ", err)
+        return nil, err
+    end
+
+    log_warnings(this)
+
+    return true
+end
+
+
+-- { epoch, digest, counts = { routes, server_names, asks, warnings }, last_error }
+function _M.status()
+    local status = engine.current():status() or {}
+    status.last_error = failed
+
+    return status
+end
+
+
+return _M

@@ -1,0 +1,376 @@
+-- Declarations of libresty_mtls. Generated from src/ffi by `make header`; do not edit.
+
+require("ffi").cdef [[
+typedef struct rmtls_certificate rmtls_certificate;
+
+typedef struct rmtls_engine rmtls_engine;
+
+typedef struct rmtls_sni_map rmtls_sni_map;
+
+typedef struct rmtls_trust_store rmtls_trust_store;
+
+typedef struct rmtls_buf {
+  uint8_t *data;
+  size_t cap;
+  size_t len;
+} rmtls_buf;
+
+typedef struct rmtls_status {
+  uint64_t epoch;
+  uint64_t routes;
+  uint64_t server_names;
+  uint64_t asks;
+  uint64_t warnings;
+  uint8_t digest[32];
+} rmtls_status;
+
+typedef struct rmtls_answer {
+  int32_t decision;
+  uint32_t client;
+  uint32_t generation;
+  int32_t verdict;
+} rmtls_answer;
+
+typedef struct rmtls_header {
+  int32_t name_len;
+  const uint8_t *name;
+  int32_t value_len;
+  const uint8_t *value;
+} rmtls_header;
+
+int32_t rmtls_abi_version(void);
+
+int32_t rmtls_host_check(struct rmtls_buf *err);
+
+int32_t rmtls_certificate_from_pem(const uint8_t *pem,
+                                   size_t pem_len,
+                                   struct rmtls_certificate **out,
+                                   struct rmtls_buf *err);
+
+int32_t rmtls_certificate_from_ssl(void *ssl, struct rmtls_certificate **out);
+
+void rmtls_certificate_free(struct rmtls_certificate *certificate);
+
+int32_t rmtls_certificate_get(const struct rmtls_certificate *certificate,
+                              uint32_t field,
+                              struct rmtls_buf *out);
+
+int32_t rmtls_certificate_validity(const struct rmtls_certificate *certificate,
+                                   int64_t *not_before,
+                                   int64_t *not_after);
+
+int32_t rmtls_certificate_subject(const struct rmtls_certificate *certificate,
+                                  size_t index,
+                                  struct rmtls_buf *name,
+                                  struct rmtls_buf *value);
+
+int32_t rmtls_certificate_san(const struct rmtls_certificate *certificate,
+                              size_t index,
+                              struct rmtls_buf *kind,
+                              struct rmtls_buf *value);
+
+int32_t rmtls_certificate_line(const struct rmtls_certificate *certificate,
+                               const uint8_t *dialect,
+                               size_t dialect_len,
+                               size_t index,
+                               struct rmtls_buf *name,
+                               struct rmtls_buf *value);
+
+int32_t rmtls_engine_new(struct rmtls_engine **out);
+
+void rmtls_engine_free(struct rmtls_engine *engine);
+
+int32_t rmtls_engine_install(const struct rmtls_engine *engine);
+
+int32_t rmtls_engine_current(struct rmtls_engine **out);
+
+int32_t rmtls_engine_load(const struct rmtls_engine *engine,
+                          const uint8_t *document,
+                          size_t document_len,
+                          const uint8_t *label,
+                          size_t label_len,
+                          struct rmtls_buf *err);
+
+int32_t rmtls_engine_load_file(const struct rmtls_engine *engine,
+                               const uint8_t *path,
+                               size_t path_len,
+                               struct rmtls_buf *err);
+
+int32_t rmtls_engine_warning(const struct rmtls_engine *engine,
+                             size_t index,
+                             struct rmtls_buf *out);
+
+int32_t rmtls_engine_status(const struct rmtls_engine *engine, struct rmtls_status *out);
+
+int32_t rmtls_engine_plan(const struct rmtls_engine *engine,
+                          const uint8_t *name,
+                          size_t name_len,
+                          uint32_t *out);
+
+int32_t rmtls_engine_client_hello(const struct rmtls_engine *engine,
+                                  void *ssl,
+                                  const uint8_t *name,
+                                  size_t name_len,
+                                  struct rmtls_buf *err);
+
+int32_t rmtls_engine_ask(const struct rmtls_engine *engine, void *ssl, struct rmtls_buf *err);
+
+int32_t rmtls_engine_access(const struct rmtls_engine *engine,
+                            void *ssl,
+                            uint32_t plan,
+                            const uint8_t *host,
+                            size_t host_len,
+                            int64_t now,
+                            struct rmtls_answer *out,
+                            struct rmtls_buf *reason);
+
+int32_t rmtls_engine_forged(const struct rmtls_engine *engine,
+                            const struct rmtls_header *headers,
+                            size_t headers_len,
+                            uint32_t *found,
+                            size_t found_cap,
+                            size_t *found_len);
+
+int32_t rmtls_engine_line(const struct rmtls_engine *engine,
+                          uint32_t plan,
+                          uint32_t client,
+                          uint32_t generation,
+                          size_t index,
+                          struct rmtls_buf *name,
+                          struct rmtls_buf *value);
+
+int32_t rmtls_engine_client(const struct rmtls_engine *engine,
+                            void *ssl,
+                            struct rmtls_certificate **out);
+
+int32_t rmtls_sni_map_new(struct rmtls_sni_map **out);
+
+void rmtls_sni_map_free(struct rmtls_sni_map *map);
+
+int32_t rmtls_sni_map_add(struct rmtls_sni_map *map,
+                          const uint8_t *pattern,
+                          size_t pattern_len,
+                          uint32_t value,
+                          int32_t ask,
+                          const struct rmtls_trust_store *const *stores,
+                          size_t stores_len,
+                          int32_t send_ca_names,
+                          struct rmtls_buf *err);
+
+int32_t rmtls_sni_map_build(struct rmtls_sni_map *map);
+
+int32_t rmtls_sni_map_get(const struct rmtls_sni_map *map,
+                          const uint8_t *name,
+                          size_t name_len,
+                          uint32_t *value);
+
+int32_t rmtls_sni_map_client_hello(const struct rmtls_sni_map *map,
+                                   void *ssl,
+                                   const uint8_t *name,
+                                   size_t name_len,
+                                   struct rmtls_buf *err);
+
+int32_t rmtls_sni_map_ask(void *ssl, struct rmtls_buf *err);
+
+int32_t rmtls_sni_map_bound(const struct rmtls_sni_map *map,
+                            void *ssl,
+                            const uint8_t *name,
+                            size_t name_len,
+                            int32_t *bound);
+
+int32_t rmtls_trust_store_new(const uint8_t *pem,
+                              size_t pem_len,
+                              int32_t allow_partial_chain,
+                              int32_t verify_depth,
+                              int32_t auth_level,
+                              struct rmtls_trust_store **out,
+                              struct rmtls_buf *err);
+
+void rmtls_trust_store_free(struct rmtls_trust_store *store);
+
+int32_t rmtls_trust_store_verify(const struct rmtls_trust_store *store,
+                                 const struct rmtls_certificate *certificate,
+                                 int64_t now,
+                                 int32_t *code,
+                                 struct rmtls_buf *verdict);
+
+int32_t rmtls_verdict_text(int32_t code, struct rmtls_buf *out);
+
+int32_t rmtls_engine_new(struct rmtls_engine **out);
+
+void rmtls_engine_free(struct rmtls_engine *engine);
+
+int32_t rmtls_engine_install(const struct rmtls_engine *engine);
+
+int32_t rmtls_engine_current(struct rmtls_engine **out);
+
+int32_t rmtls_engine_load(const struct rmtls_engine *engine,
+                          const uint8_t *document,
+                          size_t document_len,
+                          const uint8_t *label,
+                          size_t label_len,
+                          struct rmtls_buf *err);
+
+int32_t rmtls_engine_load_file(const struct rmtls_engine *engine,
+                               const uint8_t *path,
+                               size_t path_len,
+                               struct rmtls_buf *err);
+
+int32_t rmtls_engine_warning(const struct rmtls_engine *engine,
+                             size_t index,
+                             struct rmtls_buf *out);
+
+int32_t rmtls_engine_status(const struct rmtls_engine *engine, struct rmtls_status *out);
+
+int32_t rmtls_engine_plan(const struct rmtls_engine *engine,
+                          const uint8_t *name,
+                          size_t name_len,
+                          uint32_t *out);
+
+int32_t rmtls_engine_client_hello(const struct rmtls_engine *engine,
+                                  void *ssl,
+                                  const uint8_t *name,
+                                  size_t name_len,
+                                  struct rmtls_buf *err);
+
+int32_t rmtls_engine_ask(const struct rmtls_engine *engine, void *ssl, struct rmtls_buf *err);
+
+int32_t rmtls_engine_access(const struct rmtls_engine *engine,
+                            void *ssl,
+                            uint32_t plan,
+                            const uint8_t *host,
+                            size_t host_len,
+                            int64_t now,
+                            struct rmtls_answer *out,
+                            struct rmtls_buf *reason);
+
+int32_t rmtls_engine_forged(const struct rmtls_engine *engine,
+                            const struct rmtls_header *headers,
+                            size_t headers_len,
+                            uint32_t *found,
+                            size_t found_cap,
+                            size_t *found_len);
+
+int32_t rmtls_engine_line(const struct rmtls_engine *engine,
+                          uint32_t plan,
+                          uint32_t client,
+                          uint32_t generation,
+                          size_t index,
+                          struct rmtls_buf *name,
+                          struct rmtls_buf *value);
+
+int32_t rmtls_engine_client(const struct rmtls_engine *engine,
+                            void *ssl,
+                            struct rmtls_certificate **out);
+
+int32_t rmtls_certificate_from_pem(const uint8_t *pem,
+                                   size_t pem_len,
+                                   struct rmtls_certificate **out,
+                                   struct rmtls_buf *err);
+
+int32_t rmtls_certificate_from_ssl(void *ssl, struct rmtls_certificate **out);
+
+void rmtls_certificate_free(struct rmtls_certificate *certificate);
+
+int32_t rmtls_certificate_get(const struct rmtls_certificate *certificate,
+                              uint32_t field,
+                              struct rmtls_buf *out);
+
+int32_t rmtls_certificate_validity(const struct rmtls_certificate *certificate,
+                                   int64_t *not_before,
+                                   int64_t *not_after);
+
+int32_t rmtls_certificate_subject(const struct rmtls_certificate *certificate,
+                                  size_t index,
+                                  struct rmtls_buf *name,
+                                  struct rmtls_buf *value);
+
+int32_t rmtls_certificate_san(const struct rmtls_certificate *certificate,
+                              size_t index,
+                              struct rmtls_buf *kind,
+                              struct rmtls_buf *value);
+
+int32_t rmtls_certificate_line(const struct rmtls_certificate *certificate,
+                               const uint8_t *dialect,
+                               size_t dialect_len,
+                               size_t index,
+                               struct rmtls_buf *name,
+                               struct rmtls_buf *value);
+
+int32_t rmtls_trust_store_new(const uint8_t *pem,
+                              size_t pem_len,
+                              int32_t allow_partial_chain,
+                              int32_t verify_depth,
+                              int32_t auth_level,
+                              struct rmtls_trust_store **out,
+                              struct rmtls_buf *err);
+
+void rmtls_trust_store_free(struct rmtls_trust_store *store);
+
+int32_t rmtls_trust_store_verify(const struct rmtls_trust_store *store,
+                                 const struct rmtls_certificate *certificate,
+                                 int64_t now,
+                                 int32_t *code,
+                                 struct rmtls_buf *verdict);
+
+int32_t rmtls_verdict_text(int32_t code, struct rmtls_buf *out);
+
+int32_t rmtls_sni_map_new(struct rmtls_sni_map **out);
+
+void rmtls_sni_map_free(struct rmtls_sni_map *map);
+
+int32_t rmtls_sni_map_add(struct rmtls_sni_map *map,
+                          const uint8_t *pattern,
+                          size_t pattern_len,
+                          uint32_t value,
+                          int32_t ask,
+                          const struct rmtls_trust_store *const *stores,
+                          size_t stores_len,
+                          int32_t send_ca_names,
+                          struct rmtls_buf *err);
+
+int32_t rmtls_sni_map_build(struct rmtls_sni_map *map);
+
+int32_t rmtls_sni_map_get(const struct rmtls_sni_map *map,
+                          const uint8_t *name,
+                          size_t name_len,
+                          uint32_t *value);
+
+int32_t rmtls_sni_map_client_hello(const struct rmtls_sni_map *map,
+                                   void *ssl,
+                                   const uint8_t *name,
+                                   size_t name_len,
+                                   struct rmtls_buf *err);
+
+int32_t rmtls_sni_map_ask(void *ssl, struct rmtls_buf *err);
+
+int32_t rmtls_sni_map_bound(const struct rmtls_sni_map *map,
+                            void *ssl,
+                            const uint8_t *name,
+                            size_t name_len,
+                            int32_t *bound);
+]]
+
+return {
+    ABI_VERSION = 1,
+    OK = 0,
+    NOT_FOUND = 1,
+    TOO_SMALL = 2,
+    LEFT_OUT = 3,
+    NULL_ARGUMENT = -1,
+    INVALID = -2,
+    PANIC = -3,
+    OPENSSL = -4,
+    HOST = -5,
+    FIELD_SUBJECT_DN = 1,
+    FIELD_ISSUER_DN = 2,
+    FIELD_SERIAL = 3,
+    FIELD_SHA1 = 4,
+    FIELD_SHA256 = 5,
+    FIELD_PEM = 6,
+    FIELD_CHAIN_PEM = 7,
+    PASS = 0,
+    NO_CERTIFICATE = 1,
+    REFUSED = 2,
+    MISDIRECTED = 3,
+}

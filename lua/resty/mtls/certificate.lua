@@ -1,0 +1,212 @@
+-- One client certificate with the chain sent beside it.
+--
+-- Fields are read from the library on first use: subject_dn, issuer_dn, serial, fingerprint_sha1,
+-- fingerprint_sha256, pem, chain_pem (strings), not_before, not_after (seconds since the epoch),
+-- subject ({ CN = { "..." }, ... }), san ({ dns = { ... }, uri, email, ip, dirname }). A field that
+-- cannot be read from the certificate is nil.
+
+local ffi = require "ffi"
+local lib = require "resty.mtls.lib"
+local connection = require "resty.mtls.connection"
+local STATUS = require "resty.mtls.cdef"
+
+
+local C = lib.C
+local NOT_FOUND = STATUS.NOT_FOUND
+local LEFT_OUT = STATUS.LEFT_OUT
+local rawset = rawset
+local tonumber = tonumber
+local type = type
+
+
+local TEXT_FIELDS = {
+    subject_dn = STATUS.FIELD_SUBJECT_DN,
+    issuer_dn = STATUS.FIELD_ISSUER_DN,
+    serial = STATUS.FIELD_SERIAL,
+    fingerprint_sha1 = STATUS.FIELD_SHA1,
+    fingerprint_sha256 = STATUS.FIELD_SHA256,
+    pem = STATUS.FIELD_PEM,
+    chain_pem = STATUS.FIELD_CHAIN_PEM,
+}
+
+
+local SAN_KINDS = { DNS = "dns", URI = "uri", email = "email", IP = "ip", dirName = "dirname" }
+
+
+local _M = {}
+
+
+local function validity(self, key)
+    local times = ffi.new("int64_t[2]")
+    if C.rmtls_certificate_validity(self.handle, times, times + 1) ~= STATUS.OK then
+        return nil
+    end
+
+    self.not_before = tonumber(times[0])
+    self.not_after = tonumber(times[1])
+
+    return self[key]
+end
+
+
+local function subject(self)
+    local attributes = {}
+    for i = 0, math.huge do
+        local name, value = lib.read("certificate.subject", function(a, b)
+            return C.rmtls_certificate_subject(self.handle, i, a, b)
+        end, true)
+        if not name then
+            return attributes
+        end
+
+        local values = attributes[name] or {}
+        values[#values + 1] = value
+        attributes[name] = values
+    end
+end
+
+
+local function san(self)
+    local names = { dns = {}, uri = {}, email = {}, ip = {}, dirname = {} }
+    for i = 0, math.huge do
+        local kind, value = lib.read("certificate.san", function(a, b)
+            return C.rmtls_certificate_san(self.handle, i, a, b)
+        end, true)
+        if not kind then
+            return names
+        end
+
+        local values = names[SAN_KINDS[kind]]
+        values[#values + 1] = value
+    end
+end
+
+
+local COMPUTED = {
+    not_before = validity,
+    not_after = validity,
+    subject = subject,
+    san = san,
+}
+
+
+local mt = {}
+
+
+function mt.__index(self, key)
+    local method = _M[key]
+    if method then
+        return method
+    end
+
+    local field = TEXT_FIELDS[key]
+    local value
+    if field then
+        value = lib.read("certificate." .. key, function(out)
+            return C.rmtls_certificate_get(self.handle, field, out)
+        end)
+    elseif COMPUTED[key] then
+        value = COMPUTED[key](self, key)
+    end
+
+    rawset(self, key, value)
+
+    return value
+end
+
+
+local function wrap(make)
+    local handle, status = lib.handle("rmtls_certificate", make, C.rmtls_certificate_free)
+    if handle then
+        return setmetatable({ handle = handle }, mt)
+    end
+
+    return nil, status
+end
+_M.wrap = wrap
+
+
+-- Certificate presented on the connection of this request, on a resumed one too; nil if none was.
+function _M.from_connection()
+    local ssl = connection.ssl()
+    if not ssl then
+        return nil
+    end
+
+    local certificate, status = wrap(function(out)
+        return C.rmtls_certificate_from_ssl(ssl, out)
+    end)
+    if certificate or status == NOT_FOUND then
+        return certificate
+    end
+
+    return lib.failure("certificate.from_connection", status)
+end
+
+
+-- Certificate from PEM text, leaf first.
+function _M.from_pem(pem)
+    if type(pem) ~= "string" then
+        error("pem must be a string", 2)
+    end
+
+    local certificate
+    local _, err = lib.try("certificate.from_pem", function(message)
+        local status
+        certificate, status = wrap(function(out)
+            return C.rmtls_certificate_from_pem(pem, #pem, out, message)
+        end)
+
+        return status or STATUS.OK
+    end)
+
+    return certificate, err
+end
+
+
+-- Header lines of a dialect as a table name -> value; names without a value are absent. Lines that
+-- a header must not carry are reported in the second result, as a table name -> reason.
+function _M:headers(dialect)
+    if type(dialect) ~= "string" then
+        error("dialect must be a string", 2)
+    end
+
+    local headers = {}
+    local left_out
+    for i = 0, math.huge do
+        local status
+        local name, value = lib.read("certificate.headers", function(a, b)
+            status = C.rmtls_certificate_line(self.handle, dialect, #dialect, i, a, b)
+            -- The value holds the reason then.
+            return status == LEFT_OUT and STATUS.OK or status
+        end, true)
+        if status == STATUS.INVALID then
+            error("unknown dialect '" .. dialect .. "', expected 'kong'", 2)
+        end
+
+        if not name then
+            return headers, left_out
+        end
+
+        if status == LEFT_OUT then
+            left_out = left_out or {}
+            left_out[name] = value
+        elseif value ~= "" then
+            headers[name] = value
+        end
+    end
+end
+
+
+-- true, or false and "FAILED:<reason>"; nil and an error if there is no verdict at all.
+-- now: seconds since the epoch, default the present.
+function _M:verify(store, now)
+    if type(store) ~= "table" or not store.handle then
+        error("store must be a resty.mtls.trust_store", 2)
+    end
+
+    return store:verify(self, now)
+end
+
+
+return _M

@@ -1,0 +1,150 @@
+-- The policy in force, as this Lua VM sees it.
+
+local ffi = require "ffi"
+local lib = require "resty.mtls.lib"
+local STATUS = require "resty.mtls.cdef"
+
+
+local C = lib.C
+local OK = STATUS.OK
+local NOT_FOUND = STATUS.NOT_FOUND
+local error = error
+local tonumber = tonumber
+
+
+local _M = {}
+local mt = { __index = _M }
+
+local current
+
+
+local function wrap(make)
+    local handle, status = lib.handle("rmtls_engine", make, C.rmtls_engine_free)
+    if not handle then
+        return nil, status
+    end
+
+    return setmetatable({ handle = handle, plans = {}, number = ffi.new("uint32_t[1]") }, mt)
+end
+
+
+function _M.new()
+    local engine, status = wrap(C.rmtls_engine_new)
+    if not engine then
+        return lib.failure("engine.new", status)
+    end
+
+    return engine
+end
+
+
+-- Makes the engine the one that current() gives in this VM and, through the library, in VMs that
+-- never ran init (lua_code_cache off).
+function _M:install()
+    C.rmtls_engine_install(self.handle)
+    current = self
+end
+
+
+function _M.current()
+    if current then
+        return current
+    end
+
+    local engine, status = wrap(C.rmtls_engine_current)
+    if not engine then
+        if status == NOT_FOUND then
+            error("mtls.init was not called: call it in init_by_lua*", 3)
+        end
+
+        error(select(2, lib.failure("engine.current", status)), 3)
+    end
+
+    current = engine
+
+    return engine
+end
+
+
+-- source: { path = "..." } or { document = "...", label = "..." }. true, or nil and the errors, one
+-- line each; then the policy before stays in force.
+function _M:load(source)
+    local ok, err = lib.try("policy", function(message)
+        if source.path then
+            return C.rmtls_engine_load_file(self.handle, source.path, #source.path, message)
+        end
+
+        return C.rmtls_engine_load(self.handle, source.document, #source.document, source.label,
+                                   #source.label, message)
+    end)
+    if not ok then
+        return nil, (err:gsub("^policy: ", ""))
+    end
+
+    self.plans = {}
+
+    return true
+end
+
+
+-- Warnings of the policy in force.
+function _M:warnings()
+    local warnings = {}
+    for i = 0, math.huge do
+        local warning = lib.read("engine.warnings", function(out)
+            return C.rmtls_engine_warning(self.handle, i, out)
+        end)
+        if not warning then
+            return warnings
+        end
+
+        warnings[#warnings + 1] = warning
+    end
+end
+
+
+-- Number of the plan of a route; nil: of requests without one.
+function _M:plan(route)
+    local key = route or false
+    local plan = self.plans[key]
+    if plan then
+        return plan
+    end
+
+    local status = C.rmtls_engine_plan(self.handle, route, route and #route or 0, self.number)
+    if status ~= OK then
+        return nil
+    end
+
+    plan = tonumber(self.number[0])
+    self.plans[key] = plan
+
+    return plan
+end
+
+
+function _M:status()
+    local status = ffi.new("rmtls_status")
+    if C.rmtls_engine_status(self.handle, status) ~= OK then
+        return nil
+    end
+
+    local digest = {}
+    for i = 0, 31 do
+        digest[i + 1] = ("%02x"):format(status.digest[i])
+    end
+
+    return {
+        epoch = tonumber(status.epoch),
+        digest = table.concat(digest),
+        counts = {
+            routes = tonumber(status.routes),
+            server_names = tonumber(status.server_names),
+            asks = tonumber(status.asks),
+            warnings = tonumber(status.warnings),
+        },
+    }
+end
+
+
+return _M

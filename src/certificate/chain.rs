@@ -1,0 +1,104 @@
+//! The intermediates as bytes that travel with the TLS session, so that a resumed connection has
+//! the chain that OpenSSL keeps only for the first one.
+//!
+//! Format: magic, then for each certificate its length (3 octets, big-endian) and its DER.
+
+use openssl::sha;
+use openssl::stack::Stack;
+use openssl::x509::{X509Ref, X509};
+
+use crate::Error;
+
+const MAGIC: &[u8; 6] = b"rmtls\x01";
+
+/// Longest encoded chain that is put into a session, in bytes. nginx's shared session cache up to
+/// 1.27.4 takes sessions of at most 4096 bytes, leaf included, and a ticket travels in every
+/// ClientHello.
+pub const MAX_CARRIED: usize = 3072;
+
+/// Most certificates read back.
+const MAX_CERTIFICATES: usize = 100;
+
+/// Encodes certificates, without the leaf, in their order.
+pub fn encode<'a>(certificates: impl Iterator<Item = &'a X509Ref>) -> Result<Vec<u8>, Error> {
+    let mut bytes = MAGIC.to_vec();
+    for certificate in certificates {
+        let der = certificate.to_der()?;
+        if der.len() > super::MAX_DER {
+            return Err(Error::CertificateTooLarge(der.len(), super::MAX_DER));
+        }
+        let len = (der.len() as u32).to_be_bytes();
+        bytes.extend_from_slice(&len[1..]);
+        bytes.extend_from_slice(&der);
+    }
+    Ok(bytes)
+}
+
+/// Whether the bytes are a chain of ours; a session may hold another module's.
+pub fn is_chain(bytes: &[u8]) -> bool {
+    bytes.starts_with(MAGIC)
+}
+
+/// Reads what [`encode`] wrote.
+pub fn decode(bytes: &[u8]) -> Result<Stack<X509>, Error> {
+    let truncated = || Error::BadCertificate("truncated chain".to_owned());
+    let mut rest = bytes.strip_prefix(MAGIC).ok_or_else(truncated)?;
+    let mut certificates = Stack::new()?;
+    while let Some((len, after)) = rest.split_first_chunk::<3>() {
+        let len = u32::from_be_bytes([0, len[0], len[1], len[2]]) as usize;
+        let der = after.get(..len).ok_or_else(truncated)?;
+        if certificates.len() == MAX_CERTIFICATES {
+            return Err(Error::BadCertificate(format!(
+                "more than {MAX_CERTIFICATES} certificates"
+            )));
+        }
+        certificates.push(super::from_der(der)?)?;
+        rest = after.get(len..).unwrap_or_default();
+    }
+    if rest.is_empty() {
+        Ok(certificates)
+    } else {
+        Err(truncated())
+    }
+}
+
+/// SHA-256 of an encoded chain.
+pub fn digest(encoded: &[u8]) -> [u8; 32] {
+    sha::sha256(encoded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn decode_encoded_chain_gives_it_back() {
+        let pki = testing::pki();
+        let bytes = encode([&*pki.intermediate.x509, &*pki.ca.x509].into_iter()).unwrap();
+        let back = decode(&bytes).unwrap();
+        let ders: Vec<_> = back.iter().map(|c| c.to_der().unwrap()).collect();
+        assert_eq!(
+            ders,
+            [pki.intermediate.x509.to_der().unwrap(), pki.ca.x509.to_der().unwrap()]
+        );
+    }
+
+    #[test]
+    fn decode_every_truncation_is_an_error_or_a_prefix() {
+        let pki = testing::pki();
+        let bytes = encode([&*pki.intermediate.x509].into_iter()).unwrap();
+        for len in 0..bytes.len() {
+            match decode(&bytes[..len]) {
+                Ok(chain) => assert_eq!((len, chain.len()), (MAGIC.len(), 0)),
+                Err(error) => assert!(matches!(error, Error::BadCertificate(_)), "{error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn decode_foreign_bytes_is_an_error() {
+        assert!(!is_chain(b"other"));
+        assert!(decode(b"other").is_err());
+    }
+}

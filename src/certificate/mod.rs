@@ -1,0 +1,213 @@
+//! One client certificate with the chain the client sent beside it, and what can be read from it.
+
+pub mod chain;
+pub mod name;
+pub mod san;
+pub mod serial;
+
+use openssl::asn1::{Asn1Time, Asn1TimeRef};
+use openssl::error::ErrorStack;
+use openssl::hash::MessageDigest;
+use openssl::nid::Nid;
+use openssl::sha;
+use openssl::stack::{Stack, StackRef};
+use openssl::x509::{X509Ref, X509};
+
+use crate::openssl_ext::x509 as ext;
+use crate::Error;
+pub use san::San;
+
+/// Longest DER of one certificate that is read from bytes. TLS itself bounds a whole chain to
+/// 100 KB (`SSL_CTX_set_max_cert_list`).
+pub const MAX_DER: usize = 128 * 1024;
+
+/// Tells a leaf with its chain apart from any other, by content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// SHA-256 of the leaf's DER.
+    pub leaf: [u8; 32],
+    /// SHA-256 of the other certificates, in the order sent.
+    pub chain: [u8; 32],
+}
+
+/// A client certificate as presented: leaf first, then what came with it.
+pub struct Certificate {
+    leaf: X509,
+    intermediates: Stack<X509>,
+    key: Key,
+}
+
+impl Certificate {
+    /// Takes a leaf and the certificates sent with it, in the order sent.
+    pub fn new(leaf: X509, intermediates: Stack<X509>) -> Result<Certificate, Error> {
+        let key = Key {
+            leaf: sha256(&leaf)?,
+            chain: chain::digest(&chain::encode(intermediates.iter())?),
+        };
+        Ok(Certificate { leaf, intermediates, key })
+    }
+
+    pub(crate) fn with_key(leaf: X509, intermediates: Stack<X509>, key: Key) -> Certificate {
+        Certificate { leaf, intermediates, key }
+    }
+
+    /// Reads PEM text, leaf first.
+    pub fn from_pem(pem: &[u8]) -> Result<Certificate, Error> {
+        let mut certificates = from_pem(pem, MAX_DER * 2)?.into_iter();
+        let leaf = certificates.next().ok_or(Error::NoCertificate)?;
+        let mut intermediates = Stack::new()?;
+        for certificate in certificates {
+            intermediates.push(certificate)?;
+        }
+        Certificate::new(leaf, intermediates)
+    }
+
+    /// The leaf.
+    pub fn leaf(&self) -> &X509Ref {
+        &self.leaf
+    }
+
+    /// What the client sent beside the leaf, in its order.
+    pub fn intermediates(&self) -> &StackRef<X509> {
+        &self.intermediates
+    }
+
+    /// Digests of leaf and chain.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// Subject as RFC 2253 text, as nginx's `$ssl_client_s_dn`.
+    pub fn subject_dn(&self) -> Result<String, Error> {
+        name::rfc2253(self.leaf.subject_name())
+    }
+
+    /// Issuer as RFC 2253 text, as nginx's `$ssl_client_i_dn`.
+    pub fn issuer_dn(&self) -> Result<String, Error> {
+        name::rfc2253(self.leaf.issuer_name())
+    }
+
+    /// Serial number in upper-case hexadecimal, as nginx's `$ssl_client_serial`.
+    pub fn serial(&self) -> String {
+        serial::hex(self.leaf.serial_number())
+    }
+
+    /// SHA-1 of the DER in lower-case hexadecimal, as nginx's `$ssl_client_fingerprint`.
+    pub fn fingerprint_sha1(&self) -> Result<String, Error> {
+        Ok(hex(&self.leaf.digest(MessageDigest::sha1())?))
+    }
+
+    /// SHA-256 of the DER in lower-case hexadecimal.
+    pub fn fingerprint_sha256(&self) -> String {
+        hex(&self.key.leaf)
+    }
+
+    /// Start of validity, seconds since the epoch.
+    pub fn not_before(&self) -> Result<i64, Error> {
+        epoch(self.leaf.not_before())
+    }
+
+    /// End of validity, seconds since the epoch.
+    pub fn not_after(&self) -> Result<i64, Error> {
+        epoch(self.leaf.not_after())
+    }
+
+    /// Subject alternative names in certificate order; empty when the extension is absent or
+    /// unreadable.
+    pub fn san(&self) -> Vec<San> {
+        san::of(&self.leaf)
+    }
+
+    /// Whether there is a SAN extension at all, readable or not.
+    pub fn has_san(&self) -> bool {
+        ext::has_extension(&self.leaf, Nid::SUBJECT_ALT_NAME)
+    }
+
+    /// Attributes of the subject in certificate order.
+    pub fn subject(&self) -> Vec<name::Attribute> {
+        name::attributes(self.leaf.subject_name())
+    }
+
+    /// Attributes of the issuer in certificate order.
+    pub fn issuer(&self) -> Vec<name::Attribute> {
+        name::attributes(self.leaf.issuer_name())
+    }
+
+    /// SHA-256 of the DER SubjectPublicKeyInfo.
+    pub fn spki_sha256(&self) -> Result<[u8; 32], Error> {
+        Ok(sha::sha256(&self.leaf.public_key()?.public_key_to_der()?))
+    }
+
+    /// keyIdentifier of the authorityKeyIdentifier extension.
+    pub fn issuer_key_id(&self) -> Option<Vec<u8>> {
+        Some(self.leaf.authority_key_id()?.as_slice().to_vec())
+    }
+
+    /// Purposes of the extendedKeyUsage extension as dotted OIDs; empty when there is none.
+    pub fn extended_key_usage(&self) -> Vec<String> {
+        ext::extended_key_usage(&self.leaf)
+    }
+
+    /// The leaf in PEM.
+    pub fn pem(&self) -> Result<Vec<u8>, Error> {
+        Ok(self.leaf.to_pem()?)
+    }
+
+    /// The whole chain in PEM, leaf first.
+    pub fn chain_pem(&self) -> Result<Vec<u8>, Error> {
+        let mut pem = self.leaf.to_pem()?;
+        for certificate in &self.intermediates {
+            pem.extend_from_slice(&certificate.to_pem()?);
+        }
+        Ok(pem)
+    }
+}
+
+/// Every certificate of a PEM text of at most `max` bytes.
+pub(crate) fn from_pem(pem: &[u8], max: usize) -> Result<Vec<X509>, Error> {
+    if pem.len() > max {
+        return Err(Error::CertificateTooLarge(pem.len(), max));
+    }
+    let certificates = X509::stack_from_pem(pem).map_err(|stack| unreadable(&stack))?;
+    if certificates.is_empty() {
+        return Err(Error::NoCertificate);
+    }
+    Ok(certificates)
+}
+
+pub(crate) fn from_der(der: &[u8]) -> Result<X509, Error> {
+    if der.len() > MAX_DER {
+        return Err(Error::CertificateTooLarge(der.len(), MAX_DER));
+    }
+    X509::from_der(der).map_err(|stack| unreadable(&stack))
+}
+
+fn unreadable(stack: &ErrorStack) -> Error {
+    let reason = stack.errors().first().and_then(|error| error.reason());
+    Error::BadCertificate(reason.unwrap_or("malformed").to_owned())
+}
+
+pub(crate) fn sha256(certificate: &X509Ref) -> Result<[u8; 32], Error> {
+    fixed(&certificate.digest(MessageDigest::sha256())?)
+}
+
+pub(crate) fn fixed(digest: &[u8]) -> Result<[u8; 32], Error> {
+    digest
+        .try_into()
+        .map_err(|_| Error::OpenSsl("SHA-256 of unexpected length".to_owned()))
+}
+
+/// Seconds since the epoch.
+pub(crate) fn epoch(time: &Asn1TimeRef) -> Result<i64, Error> {
+    let since = Asn1Time::from_unix(0)?.diff(time)?;
+    Ok(i64::from(since.days) * 86_400 + i64::from(since.secs))
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble & 15)]);
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(*byte)])
+        .collect()
+}

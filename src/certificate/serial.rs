@@ -1,0 +1,58 @@
+//! Serial numbers. Printed here because `i2a_ASN1_INTEGER` breaks lines after 35 octets.
+
+use openssl::asn1::Asn1IntegerRef;
+
+use crate::openssl_ext::x509 as ext;
+
+/// Upper-case hexadecimal, two digits an octet, `00` for zero, `-` before a negative number: as
+/// nginx's `$ssl_client_serial` for serials of up to 35 octets, and on one line for longer ones.
+pub fn hex(serial: &Asn1IntegerRef) -> String {
+    let (magnitude, negative) = ext::integer(serial);
+    let mut text = String::with_capacity(1 + 2 * magnitude.len().max(1));
+    if negative {
+        text.push('-');
+    }
+    if magnitude.is_empty() {
+        text.push_str("00");
+    }
+    text.push_str(&super::hex(magnitude).to_ascii_uppercase());
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use openssl::asn1::Asn1Integer;
+    use openssl::bn::BigNum;
+
+    fn of(number: &str) -> String {
+        let number = BigNum::from_hex_str(number).unwrap();
+        hex(&Asn1Integer::from_bn(&number).unwrap())
+    }
+
+    #[test]
+    fn hex_zero_is_two_digits() {
+        assert_eq!(of("0"), "00");
+    }
+
+    #[test]
+    fn hex_top_bit_set_has_no_leading_zero_octet() {
+        assert_eq!(of("9ABCDEF0"), "9ABCDEF0");
+    }
+
+    #[test]
+    fn hex_odd_digits_are_padded() {
+        assert_eq!(of("ABC"), "0ABC");
+    }
+
+    #[test]
+    fn hex_negative_has_a_sign() {
+        assert_eq!(of("-7F"), "-7F");
+    }
+
+    #[test]
+    fn hex_200_octets_is_one_line() {
+        let long = "11".repeat(200);
+        assert_eq!(of(&long), long);
+    }
+}

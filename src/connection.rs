@@ -1,0 +1,207 @@
+//! What is remembered on one TLS connection, from its ClientHello to its end.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
+use std::sync::OnceLock;
+
+use openssl::ssl::SslRef;
+use openssl::stack::{Stack, StackRef};
+use openssl::x509::X509;
+
+use crate::cache::Place;
+use crate::certificate::{chain, sha256, Certificate, Key};
+use crate::handshake::Ask;
+use crate::openssl_ext::ssl::{self as ext, LentNames, Presented, Slot};
+use crate::trust::Verdict;
+use crate::Error;
+
+/// Depth of the chain that OpenSSL tries to build during the handshake. Its result is ignored, so
+/// none of that work is wanted.
+const HANDSHAKE_DEPTH: u32 = 0;
+
+/// Most trust stores whose verdict one connection remembers.
+const MAX_VERDICTS: usize = 8;
+
+/// The last access decision, to be given again while nothing has changed.
+pub struct Memo {
+    /// Policy the decision was made under.
+    pub epoch: u64,
+    /// Plan it was made for.
+    pub plan: usize,
+    /// Host it was made for.
+    pub host: Box<[u8]>,
+    /// The client, as known to the engine.
+    pub place: Option<Place>,
+    /// The verdict, if the plan asks for one. Only success is remembered here.
+    pub verdict: Option<Verdict>,
+}
+
+/// One TLS connection.
+#[derive(Default)]
+pub struct Connection {
+    /// What the ClientHello phase decided; `None` for a name that asks for nothing.
+    ask: Option<Rc<Ask>>,
+    /// Whether the ClientHello phase ran at all.
+    greeted: bool,
+    lent: Cell<Option<LentNames>>,
+    carried: Cell<bool>,
+    key: OnceCell<Option<Key>>,
+    verdicts: RefCell<Vec<([u8; 32], Verdict)>>,
+    memo: RefCell<Option<Memo>>,
+}
+
+impl Connection {
+    /// Notes what the ClientHello asks for, and binds the session accordingly.
+    pub fn greet(ssl: &SslRef, ask: Option<Rc<Ask>>) -> Result<(), Error> {
+        if let Some(ask) = &ask {
+            ext::set_session_id_context(ssl, ask.binding())?;
+        }
+        slot()?.put(ssl, Connection { ask, greeted: true, ..Connection::default() })
+    }
+
+    /// What is remembered on `ssl`.
+    pub fn of(ssl: &SslRef) -> Option<&Connection> {
+        slot().ok()?.get(ssl)
+    }
+
+    /// What is remembered on `ssl`, from now on at the latest.
+    pub fn of_or_new(ssl: &SslRef) -> Result<&Connection, Error> {
+        if let Some(connection) = Connection::of(ssl) {
+            return Ok(connection);
+        }
+        slot()?.put(ssl, Connection::default())?;
+        Connection::of(ssl).ok_or(Error::Panic)
+    }
+
+    /// Asks for a client certificate if the ClientHello phase decided so; tells whether it did.
+    pub fn ask(&self, ssl: &SslRef) -> Result<bool, Error> {
+        let Some(ask) = &self.ask else {
+            return Ok(false);
+        };
+        ext::request_certificate::<Connection>(ssl, HANDSHAKE_DEPTH);
+        self.lent.set(Some(ask.ca_names().lend(ssl)?));
+        Ok(true)
+    }
+
+    /// Whether the ClientHello phase ran for this connection.
+    pub fn greeted(&self) -> bool {
+        self.greeted
+    }
+
+    /// Whether the session was made under `expected`, the ask of the name that a request wants.
+    pub fn is_bound(&self, ssl: &SslRef, expected: Option<&Ask>) -> bool {
+        match expected {
+            Some(ask) => ask.is_bound(ext::session_id_context(ssl)),
+            None => self.ask.is_none(),
+        }
+    }
+
+    /// Digests of leaf and chain; `None` when the client presented no certificate.
+    pub fn key(&self, ssl: &SslRef) -> Result<Option<Key>, Error> {
+        if let Some(key) = self.key.get() {
+            return Ok(*key);
+        }
+        self.take_back_names(ssl);
+        let key = match ssl.peer_certificate() {
+            None => None,
+            Some(leaf) => {
+                let carried = ext::session_data(ssl);
+                let chain = if chain::is_chain(carried) {
+                    chain::digest(carried)
+                } else {
+                    chain::digest(&chain::encode(sent(ssl))?)
+                };
+                Some(Key { leaf: sha256(&leaf)?, chain })
+            }
+        };
+        Ok(*self.key.get_or_init(|| key))
+    }
+
+    /// The certificate behind [`Connection::key`], read from the connection or its session.
+    pub fn certificate(&self, ssl: &SslRef, key: Key) -> Result<Certificate, Error> {
+        let leaf = ssl.peer_certificate().ok_or(Error::NotFound)?;
+        let carried = ext::session_data(ssl);
+        let intermediates = if ssl.peer_cert_chain().is_none() && chain::is_chain(carried) {
+            chain::decode(carried)?
+        } else {
+            let mut stack = Stack::new()?;
+            for certificate in sent(ssl) {
+                stack.push(certificate.to_owned())?;
+            }
+            stack
+        };
+        Ok(Certificate::with_key(leaf, intermediates, key))
+    }
+
+    /// Verdict of the store with this digest, while it holds.
+    pub fn verdict(&self, store: &[u8; 32], now: i64) -> Option<Verdict> {
+        let verdicts = self.verdicts.borrow();
+        let (_, verdict) = verdicts.iter().find(|(digest, _)| digest == store)?;
+        verdict.holds_at(now).then_some(*verdict)
+    }
+
+    /// Remembers a verdict.
+    pub fn remember_verdict(&self, store: [u8; 32], verdict: Verdict) {
+        let mut verdicts = self.verdicts.borrow_mut();
+        verdicts.retain(|(digest, _)| *digest != store);
+        if verdicts.len() >= MAX_VERDICTS {
+            verdicts.remove(0);
+        }
+        verdicts.push((store, verdict));
+    }
+
+    /// The last decision.
+    pub fn memo(&self) -> std::cell::Ref<'_, Option<Memo>> {
+        self.memo.borrow()
+    }
+
+    /// Remembers a decision.
+    pub fn remember(&self, memo: Memo) {
+        *self.memo.borrow_mut() = Some(memo);
+    }
+
+    fn take_back_names(&self, ssl: &SslRef) {
+        if let (Some(ask), Some(lent)) = (&self.ask, self.lent.take()) {
+            ask.ca_names().take_back(ssl, lent);
+        }
+    }
+
+    /// Puts the chain into the session, or makes the session one that is never resumed: a client
+    /// must not be accepted on the first connection and refused on the second because its chain
+    /// is gone.
+    fn carry(&self, ssl: &SslRef, chain: &StackRef<X509>) {
+        let Some(ask) = &self.ask else { return };
+        let stored = chain::encode(chain.iter().skip(1)).and_then(|bytes| {
+            if bytes.len() > chain::MAX_CARRIED {
+                return Err(Error::CertificateTooLarge(bytes.len(), chain::MAX_CARRIED));
+            }
+            ext::set_session_data(ssl, &bytes)
+        });
+        if stored.is_err() {
+            // Should this fail as well, a resumed session verifies with what the store has.
+            let _ = ext::rebind_session(ssl, ask.unresumable());
+        }
+    }
+}
+
+impl Presented for Connection {
+    fn presented(ssl: &SslRef, chain: &StackRef<X509>) {
+        if let Some(connection) = Connection::of(ssl) {
+            if !connection.carried.replace(true) {
+                connection.take_back_names(ssl);
+                connection.carry(ssl, chain);
+            }
+        }
+    }
+}
+
+/// What the client sent beside its leaf in this very handshake.
+fn sent(ssl: &SslRef) -> impl Iterator<Item = &openssl::x509::X509Ref> {
+    ssl.peer_cert_chain().into_iter().flatten()
+}
+
+/// The index is reserved once a process: nginx keeps this library mapped across reloads.
+fn slot() -> Result<&'static Slot<Connection>, Error> {
+    static SLOT: OnceLock<Result<Slot<Connection>, Error>> = OnceLock::new();
+    SLOT.get_or_init(Slot::new).as_ref().map_err(Error::clone)
+}

@@ -1,0 +1,212 @@
+//! `rmtls_certificate`: a client certificate with the chain sent beside it.
+
+use std::ffi::c_void;
+use std::rc::Rc;
+
+use super::{
+    bytes, connection, give, guard, guard_with, handle, output, put, put_truncated, rmtls_buf,
+    take, text,
+};
+use crate::certificate::Certificate;
+use crate::connection::Connection;
+use crate::headers;
+use crate::Error;
+
+/// A certificate; immutable.
+pub struct rmtls_certificate(pub(super) Rc<Certificate>);
+
+/// Subject as RFC 2253 text.
+pub const RMTLS_FIELD_SUBJECT_DN: u32 = 1;
+/// Issuer as RFC 2253 text.
+pub const RMTLS_FIELD_ISSUER_DN: u32 = 2;
+/// Serial number, upper-case hexadecimal.
+pub const RMTLS_FIELD_SERIAL: u32 = 3;
+/// SHA-1 of the DER, lower-case hexadecimal.
+pub const RMTLS_FIELD_SHA1: u32 = 4;
+/// SHA-256 of the DER, lower-case hexadecimal.
+pub const RMTLS_FIELD_SHA256: u32 = 5;
+/// The leaf in PEM.
+pub const RMTLS_FIELD_PEM: u32 = 6;
+/// Leaf and intermediates in PEM, leaf first.
+pub const RMTLS_FIELD_CHAIN_PEM: u32 = 7;
+
+/// Reads PEM text, leaf first.
+///
+/// # Safety
+/// `pem` is readable for `pem_len` bytes; `out` is NULL or valid for writing; `err` is NULL or
+/// valid, with its data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_certificate_from_pem(
+    pem: *const u8,
+    pem_len: usize,
+    out: *mut *mut rmtls_certificate,
+    err: *mut rmtls_buf,
+) -> i32 {
+    // SAFETY: the caller's promises, passed on unchanged.
+    unsafe {
+        guard_with(err, || {
+            let pem = bytes(pem, pem_len)?;
+            give(out, || Ok(rmtls_certificate(Rc::new(Certificate::from_pem(pem)?))))
+        })
+    }
+}
+
+/// Takes what the client presented on `ssl`, on a resumed connection too; `RMTLS_NOT_FOUND` if it
+/// presented nothing.
+///
+/// # Safety
+/// `ssl` is NULL or a live `SSL` after its handshake; `out` is NULL or valid for writing.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_certificate_from_ssl(
+    ssl: *mut c_void,
+    out: *mut *mut rmtls_certificate,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe {
+            let ssl = connection(ssl).ok_or(Error::NotFound)?;
+            give(out, || {
+                let remembered = Connection::of_or_new(ssl)?;
+                let key = remembered.key(ssl)?.ok_or(Error::NotFound)?;
+                Ok(rmtls_certificate(Rc::new(remembered.certificate(ssl, key)?)))
+            })
+        }
+    })
+}
+
+/// Frees a certificate.
+///
+/// # Safety
+/// `certificate` is NULL or came from this library and is not used again.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_certificate_free(certificate: *mut rmtls_certificate) {
+    // SAFETY: the caller's promise, passed on unchanged.
+    unsafe { take(certificate) }
+}
+
+/// Writes one of the `RMTLS_FIELD_*`.
+///
+/// # Safety
+/// `certificate` is NULL or live; `out` is NULL or valid, with its data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_certificate_get(
+    certificate: *const rmtls_certificate,
+    field: u32,
+    out: *mut rmtls_buf,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        let certificate = &unsafe { handle(certificate) }?.0;
+        let value = match field {
+            RMTLS_FIELD_SUBJECT_DN => certificate.subject_dn()?.into_bytes(),
+            RMTLS_FIELD_ISSUER_DN => certificate.issuer_dn()?.into_bytes(),
+            RMTLS_FIELD_SERIAL => certificate.serial().into_bytes(),
+            RMTLS_FIELD_SHA1 => certificate.fingerprint_sha1()?.into_bytes(),
+            RMTLS_FIELD_SHA256 => certificate.fingerprint_sha256().into_bytes(),
+            RMTLS_FIELD_PEM => certificate.pem()?,
+            RMTLS_FIELD_CHAIN_PEM => certificate.chain_pem()?,
+            _ => return Err(Error::NotFound),
+        };
+        // SAFETY: as above.
+        unsafe { put(out, &value) }
+    })
+}
+
+/// Tells the validity, in seconds since the epoch, both ends included.
+///
+/// # Safety
+/// `certificate` is NULL or live; `not_before` and `not_after` are NULL or valid for writing.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_certificate_validity(
+    certificate: *const rmtls_certificate,
+    not_before: *mut i64,
+    not_after: *mut i64,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        let (certificate, not_before, not_after) =
+            unsafe { (&handle(certificate)?.0, output(not_before)?, output(not_after)?) };
+        *not_before = certificate.not_before()?;
+        *not_after = certificate.not_after()?;
+        Ok(())
+    })
+}
+
+/// Writes attribute number `index` of the subject: its short name or OID, and its value in UTF-8
+/// with NULs kept. `RMTLS_NOT_FOUND` after the last.
+///
+/// # Safety
+/// `certificate` is NULL or live; `name` and `value` are NULL or valid, with their data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_certificate_subject(
+    certificate: *const rmtls_certificate,
+    index: usize,
+    name: *mut rmtls_buf,
+    value: *mut rmtls_buf,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe {
+            let attributes = handle(certificate)?.0.subject();
+            let attribute = attributes.get(index).ok_or(Error::NotFound)?;
+            put(name, attribute.name.as_bytes())?;
+            put(value, &attribute.value)
+        }
+    })
+}
+
+/// Writes subject alternative name number `index`: its type (`DNS`, `email`, `URI`, `IP`,
+/// `dirName`) and its value. `RMTLS_NOT_FOUND` after the last.
+///
+/// # Safety
+/// `certificate` is NULL or live; `kind` and `value` are NULL or valid, with their data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_certificate_san(
+    certificate: *const rmtls_certificate,
+    index: usize,
+    kind: *mut rmtls_buf,
+    value: *mut rmtls_buf,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe {
+            let names = handle(certificate)?.0.san();
+            let san = names.get(index).ok_or(Error::NotFound)?;
+            put(kind, san.kind().as_bytes())?;
+            put(value, &san.value())
+        }
+    })
+}
+
+/// Writes header line number `index` of a dialect (`"kong"`). Statuses as `rmtls_engine_line`;
+/// `RMTLS_INVALID` for an unknown dialect.
+///
+/// # Safety
+/// `certificate` is NULL or live; `dialect` is readable for `dialect_len` bytes; `name` and
+/// `value` are NULL or valid, with their data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_certificate_line(
+    certificate: *const rmtls_certificate,
+    dialect: *const u8,
+    dialect_len: usize,
+    index: usize,
+    name: *mut rmtls_buf,
+    value: *mut rmtls_buf,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe {
+            let certificate = &handle(certificate)?.0;
+            let lines = headers::dialect(text(dialect, dialect_len)?)?;
+            let line = lines.get(index).ok_or(Error::NotFound)?;
+            put(name, line.name.as_bytes())?;
+            match line.render(certificate) {
+                Ok(text) => put(value, text.unwrap_or_default().as_bytes()),
+                Err(error) => {
+                    put_truncated(value, &error.to_string());
+                    Err(error)
+                }
+            }
+        }
+    })
+}

@@ -1,0 +1,454 @@
+//! `rmtls_engine`: a policy at work in one worker.
+
+use std::cell::RefCell;
+use std::ffi::c_void;
+use std::path::Path;
+use std::rc::Rc;
+
+use super::certificate::rmtls_certificate;
+use super::{
+    bytes, connection, give, guard, guard_with, handle, output, put, put_truncated, rmtls_buf,
+    take, text,
+};
+use crate::cache::Place;
+use crate::engine::Engine;
+use crate::policy::Policy;
+use crate::Error;
+
+thread_local! {
+    /// The engine in force on this thread, for Lua VMs that did not make it (lua_code_cache off).
+    static CURRENT: RefCell<Option<Rc<Engine>>> = const { RefCell::new(None) };
+}
+
+/// A policy at work.
+pub struct rmtls_engine(Rc<Engine>);
+
+/// The request may go on.
+pub const RMTLS_PASS: i32 = 0;
+/// 401: the route wants a certificate and none came.
+pub const RMTLS_NO_CERTIFICATE: i32 = 1;
+/// 401: the certificate is not trusted.
+pub const RMTLS_REFUSED: i32 = 2;
+/// 421: the connection was made under another policy than this Host's.
+pub const RMTLS_MISDIRECTED: i32 = 3;
+
+/// What `rmtls_engine_access` decided.
+#[repr(C)]
+#[derive(Default)]
+pub struct rmtls_answer {
+    /// `RMTLS_PASS` and its siblings.
+    pub decision: i32,
+    /// Place of the client in the engine; below a small bound, so it can index a table.
+    pub client: u32,
+    /// Tells this content of the place from earlier ones; 0 when there is no client.
+    pub generation: u32,
+    /// `X509_V_OK` (0), an `X509_V_ERR_*` number, or -1 when nothing was verified.
+    pub verdict: i32,
+}
+
+/// State of an engine.
+#[repr(C)]
+#[derive(Default)]
+pub struct rmtls_status {
+    /// Number of policies this engine has had in force.
+    pub epoch: u64,
+    /// Routes of the policy.
+    pub routes: u64,
+    /// Server names that ask for a certificate, wildcards and `*` included.
+    pub server_names: u64,
+    /// Different asks among them.
+    pub asks: u64,
+    /// Warnings of the policy.
+    pub warnings: u64,
+    /// SHA-256 of the compiled policy.
+    pub digest: [u8; 32],
+}
+
+/// One inbound header, laid out as `ngx_http_lua_ffi_table_elt_t`.
+#[repr(C)]
+pub struct rmtls_header {
+    /// Bytes of the name.
+    pub name_len: i32,
+    /// The name.
+    pub name: *const u8,
+    /// Bytes of the value.
+    pub value_len: i32,
+    /// The value.
+    pub value: *const u8,
+}
+
+/// Makes an engine without a policy.
+///
+/// # Safety
+/// `out` is NULL or valid for writing.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_new(out: *mut *mut rmtls_engine) -> i32 {
+    // SAFETY: the caller's promise, passed on unchanged.
+    guard(|| unsafe { give(out, || Ok(rmtls_engine(Rc::default()))) })
+}
+
+/// Frees a handle; the engine lives on while it is the current one.
+///
+/// # Safety
+/// `engine` is NULL or came from `rmtls_engine_new` or `rmtls_engine_current` and is not used
+/// again.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_free(engine: *mut rmtls_engine) {
+    // SAFETY: the caller's promise, passed on unchanged.
+    unsafe { take(engine) }
+}
+
+/// Makes this engine the current one of the thread.
+///
+/// # Safety
+/// `engine` is NULL or live.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_install(engine: *const rmtls_engine) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promise, passed on unchanged.
+        let engine = unsafe { handle(engine) }?;
+        CURRENT.with(|current| *current.borrow_mut() = Some(engine.0.clone()));
+        Ok(())
+    })
+}
+
+/// Gives a new handle of the current engine; `RMTLS_NOT_FOUND` if there is none.
+///
+/// # Safety
+/// `out` is NULL or valid for writing.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_current(out: *mut *mut rmtls_engine) -> i32 {
+    guard(|| {
+        let current = CURRENT.with(|current| current.borrow().clone());
+        // SAFETY: the caller's promise, passed on unchanged.
+        unsafe { give(out, || current.map(rmtls_engine).ok_or(Error::NotFound)) }
+    })
+}
+
+/// Compiles a policy document (YAML or JSON text) and puts it in force. On failure the policy
+/// before it stays in force and `err` has one line an error.
+///
+/// `label` stands where a file name would in the errors.
+///
+/// # Safety
+/// `engine` is NULL or live; `document` and `label` are readable for their lengths; `err` is NULL
+/// or valid, with `err->data` writable for `err->cap` bytes.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_load(
+    engine: *const rmtls_engine,
+    document: *const u8,
+    document_len: usize,
+    label: *const u8,
+    label_len: usize,
+    err: *mut rmtls_buf,
+) -> i32 {
+    // SAFETY: the caller's promises, passed on unchanged.
+    unsafe {
+        guard_with(err, || {
+            let engine = handle(engine)?;
+            let document = bytes(document, document_len)?;
+            let label = text(label, label_len)?;
+            engine.0.install(Policy::from_yaml(document, label).map_err(lines)?);
+            Ok(())
+        })
+    }
+}
+
+/// As `rmtls_engine_load`, from the file at `path`.
+///
+/// # Safety
+/// As `rmtls_engine_load`, with `path` readable for `path_len` bytes.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_load_file(
+    engine: *const rmtls_engine,
+    path: *const u8,
+    path_len: usize,
+    err: *mut rmtls_buf,
+) -> i32 {
+    // SAFETY: the caller's promises, passed on unchanged.
+    unsafe {
+        guard_with(err, || {
+            let engine = handle(engine)?;
+            let path = text(path, path_len)?;
+            engine.0.install(Policy::from_file(Path::new(path)).map_err(lines)?);
+            Ok(())
+        })
+    }
+}
+
+/// Writes warning number `index` of the policy in force; `RMTLS_NOT_FOUND` after the last.
+///
+/// # Safety
+/// `engine` is NULL or live; `out` is NULL or valid, with `out->data` writable for `out->cap`
+/// bytes.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_warning(
+    engine: *const rmtls_engine,
+    index: usize,
+    out: *mut rmtls_buf,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe {
+            let policy = handle(engine)?.0.policy()?;
+            let warning = policy.warnings.get(index).ok_or(Error::NotFound)?;
+            put(out, warning.to_string().as_bytes())
+        }
+    })
+}
+
+/// Tells the state of the engine.
+///
+/// # Safety
+/// `engine` is NULL or live; `out` is NULL or valid for writing.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_status(
+    engine: *const rmtls_engine,
+    out: *mut rmtls_status,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        let (engine, out) = unsafe { (handle(engine)?, output(out)?) };
+        let policy = engine.0.policy()?;
+        *out = rmtls_status {
+            epoch: engine.0.epoch(),
+            routes: policy.plans.len().saturating_sub(1) as u64,
+            server_names: policy.names.len() as u64,
+            asks: policy.asks.len() as u64,
+            warnings: policy.warnings.len() as u64,
+            digest: policy.digest,
+        };
+        Ok(())
+    })
+}
+
+/// Finds the plan of a route; `name` NULL is the plan of requests without a route of their own
+/// (global plugins only). Plan numbers hold until the next load.
+///
+/// # Safety
+/// `engine` is NULL or live; `name` is NULL or readable for `name_len` bytes; `out` is NULL or
+/// valid for writing.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_plan(
+    engine: *const rmtls_engine,
+    name: *const u8,
+    name_len: usize,
+    out: *mut u32,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        let (engine, out) = unsafe { (handle(engine)?, output(out)?) };
+        let name = match name.is_null() {
+            true => None,
+            // SAFETY: as above.
+            false => Some(unsafe { text(name, name_len) }?),
+        };
+        *out = engine.0.policy()?.plan(name).ok_or(Error::NotFound)? as u32;
+        Ok(())
+    })
+}
+
+/// ClientHello phase: binds the session of `ssl` to what the raw server name asks for. `name`
+/// NULL: the client sent none.
+///
+/// # Safety
+/// `engine` is NULL or live; `ssl` is NULL or a live `SSL` inside its ClientHello callback; `name`
+/// is NULL or readable for `name_len` bytes; `err` is NULL or valid, with its data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_client_hello(
+    engine: *const rmtls_engine,
+    ssl: *mut c_void,
+    name: *const u8,
+    name_len: usize,
+    err: *mut rmtls_buf,
+) -> i32 {
+    // SAFETY: the caller's promises, passed on unchanged.
+    unsafe {
+        guard_with(err, || {
+            let engine = handle(engine)?;
+            let ssl = connection(ssl).ok_or(Error::NullArgument)?;
+            let name = match name.is_null() {
+                true => None,
+                false => Some(bytes(name, name_len)?),
+            };
+            engine.0.client_hello(ssl, name)
+        })
+    }
+}
+
+/// Certificate phase: asks for a client certificate if the ClientHello phase decided so;
+/// `RMTLS_NOT_FOUND` if it did not.
+///
+/// # Safety
+/// `engine` is NULL or live; `ssl` is NULL or a live `SSL` inside its certificate callback; `err`
+/// is NULL or valid, with its data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_ask(
+    engine: *const rmtls_engine,
+    ssl: *mut c_void,
+    err: *mut rmtls_buf,
+) -> i32 {
+    // SAFETY: the caller's promises, passed on unchanged.
+    unsafe {
+        guard_with(err, || {
+            let engine = handle(engine)?;
+            let ssl = connection(ssl).ok_or(Error::NullArgument)?;
+            match engine.0.certificate(ssl)? {
+                true => Ok(()),
+                false => Err(Error::NotFound),
+            }
+        })
+    }
+}
+
+/// Access phase: decides about a request. `ssl` NULL is plain HTTP; `host` is the request's Host
+/// without port; `now` is in seconds since the epoch. On a refusal `reason` says why, cut to fit,
+/// for the error log only.
+///
+/// # Safety
+/// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `host` is readable
+/// for `host_len` bytes; `out` is NULL or valid for writing; `reason` is NULL or valid, with its
+/// data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_access(
+    engine: *const rmtls_engine,
+    ssl: *mut c_void,
+    plan: u32,
+    host: *const u8,
+    host_len: usize,
+    now: i64,
+    out: *mut rmtls_answer,
+    reason: *mut rmtls_buf,
+) -> i32 {
+    // SAFETY: the caller's promises, passed on unchanged.
+    unsafe {
+        guard_with(reason, || {
+            let (engine, out) = (handle(engine)?, output(out)?);
+            let host = bytes(host, host_len)?;
+            let answer = engine.0.access(connection(ssl), plan as usize, host, now)?;
+            *out = rmtls_answer {
+                decision: answer.decision as i32,
+                client: answer.client.map_or(0, |place| place.index),
+                generation: answer.client.map_or(0, |place| place.generation),
+                verdict: answer.verdict.map_or(-1, |verdict| verdict.code()),
+            };
+            if let Some(text) = answer.reason {
+                put_truncated(reason, &text);
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Finds the inbound headers that only the gateway may set: writes their indexes to `found`, at
+/// most `found_cap`, and their number to `found_len`.
+///
+/// # Safety
+/// `engine` is NULL or live; `headers` is readable for `headers_len` elements whose names are
+/// readable; `found` is writable for `found_cap` elements; `found_len` is NULL or valid for
+/// writing.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_forged(
+    engine: *const rmtls_engine,
+    headers: *const rmtls_header,
+    headers_len: usize,
+    found: *mut u32,
+    found_cap: usize,
+    found_len: *mut usize,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe {
+            let (engine, found_len) = (handle(engine)?, output(found_len)?);
+            *found_len = 0;
+            if headers_len == 0 {
+                return Ok(());
+            }
+            if headers.is_null() || found.is_null() {
+                return Err(Error::NullArgument);
+            }
+            let policy = engine.0.policy()?;
+            for (index, header) in
+                std::slice::from_raw_parts(headers, headers_len).iter().enumerate()
+            {
+                let name = bytes(header.name, usize::try_from(header.name_len).unwrap_or(0))?;
+                if policy.owned_names.contains(name) {
+                    if *found_len < found_cap {
+                        *found.add(*found_len) = index as u32;
+                    }
+                    *found_len += 1;
+                }
+            }
+            Ok(())
+        }
+    })
+}
+
+/// Writes header line number `index` that `plan` sets for the client at a place that
+/// `rmtls_engine_access` gave. `RMTLS_NOT_FOUND` after the last line, and for a client that is not
+/// remembered any more. A line that is not to be set has an empty value; with `RMTLS_LEFT_OUT` the
+/// value says why a header must not carry what the certificate holds.
+///
+/// # Safety
+/// `engine` is NULL or live; `name` and `value` are NULL or valid, with their data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_line(
+    engine: *const rmtls_engine,
+    plan: u32,
+    client: u32,
+    generation: u32,
+    index: usize,
+    name: *mut rmtls_buf,
+    value: *mut rmtls_buf,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe {
+            let engine = &handle(engine)?.0;
+            let certificate = engine
+                .certificate_at(Place { index: client, generation })
+                .ok_or(Error::NotFound)?;
+            engine.with_plan(plan as usize, |plan| {
+                let line = plan.lines.get(index).ok_or(Error::NotFound)?;
+                put(name, line.name.as_bytes())?;
+                match line.render(&certificate) {
+                    Ok(text) => put(value, text.unwrap_or_default().as_bytes()),
+                    Err(error) => {
+                        put_truncated(value, &error.to_string());
+                        Err(error)
+                    }
+                }
+            })
+        }
+    })
+}
+
+/// Gives the certificate the client presented on `ssl`, whatever it is worth; `RMTLS_NOT_FOUND` if
+/// it presented none.
+///
+/// # Safety
+/// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `out` is NULL or
+/// valid for writing.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_client(
+    engine: *const rmtls_engine,
+    ssl: *mut c_void,
+    out: *mut *mut rmtls_certificate,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe {
+            let engine = handle(engine)?;
+            let ssl = connection(ssl).ok_or(Error::NotFound)?;
+            give(out, || {
+                let (_, certificate) = engine.0.client(ssl)?.ok_or(Error::NotFound)?;
+                Ok(rmtls_certificate(certificate))
+            })
+        }
+    })
+}
+
+fn lines(diagnostics: Vec<crate::policy::Diagnostic>) -> Error {
+    let lines: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
+    Error::Policy(lines.join("\n"))
+}

@@ -1,0 +1,184 @@
+//! The boundary itself: header and cdef are current, NULLs are answered, panics are caught.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::ptr;
+
+use super::*;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn header() -> String {
+    let mut config = cbindgen::Config {
+        language: cbindgen::Language::C,
+        cpp_compat: true,
+        documentation_style: cbindgen::DocumentationStyle::C99,
+        include_guard: Some("RESTY_MTLS_H".to_owned()),
+        usize_is_size_t: true,
+        sys_includes: ["stddef.h", "stdint.h"].map(str::to_owned).to_vec(),
+        no_includes: true,
+        style: cbindgen::Style::Both,
+        header: Some(
+            "// C ABI of resty-mtls. Generated from src/ffi by `make header`; do not edit.\n\
+             //\n\
+             // Every function answers RMTLS_OK, a positive status that the caller must handle,\n\
+             // or a negative fault. Handles belong to one thread."
+                .to_owned(),
+        ),
+        ..cbindgen::Config::default()
+    };
+    config.function.sort_by = Some(cbindgen::SortKey::None);
+    let mut builder = cbindgen::Builder::new().with_config(config);
+    for file in ["mod", "engine", "certificate", "trust_store", "sni_map"] {
+        builder = builder.with_src(root().join(format!("src/ffi/{file}.rs")));
+    }
+    let mut text = Vec::new();
+    builder.generate().expect("cbindgen reads src/ffi").write(&mut text);
+    String::from_utf8(text).expect("a header in UTF-8")
+}
+
+/// What LuaJIT's `ffi.cdef` reads: declarations only, constants as Lua.
+fn cdef(header: &str) -> String {
+    let mut constants = String::new();
+    let mut declarations = String::new();
+    let mut skipping_cpp = false;
+    let mut blank = true;
+    for line in header.lines() {
+        let line = line.trim_end();
+        if let Some(define) = line.strip_prefix("#define RMTLS_") {
+            let (name, value) = define.split_once(' ').expect("a constant has a value");
+            constants.push_str(&format!("    {name} = {value},\n"));
+        } else if line.starts_with("#ifdef __cplusplus") {
+            skipping_cpp = true;
+        } else if line.starts_with("#endif") {
+            skipping_cpp = false;
+        } else if skipping_cpp || line.starts_with('#') || line.trim_start().starts_with("//") {
+            continue;
+        } else if !(line.is_empty() && blank) {
+            declarations.push_str(line);
+            declarations.push('\n');
+            blank = line.is_empty();
+        }
+    }
+    format!(
+        "-- Declarations of libresty_mtls. Generated from src/ffi by `make header`; do not edit.\n\
+         \n\
+         require(\"ffi\").cdef [[\n{}\n]]\n\nreturn {{\n{constants}}}\n",
+        declarations.trim()
+    )
+}
+
+fn current(path: &Path, text: &str) {
+    let path = root().join(path);
+    if std::env::var_os("RMTLS_BLESS").is_some() {
+        fs::write(&path, text).expect("the generated file can be written");
+    }
+    let committed = fs::read_to_string(&path).unwrap_or_default();
+    assert!(committed == text, "{} is not current: run `make header`", path.display());
+}
+
+#[test]
+fn generated_header_is_current() {
+    current(Path::new("include/resty_mtls.h"), &header());
+}
+
+#[test]
+fn generated_cdef_is_current() {
+    current(Path::new("lua/resty/mtls/cdef.lua"), &cdef(&header()));
+}
+
+#[test]
+fn guard_panic_becomes_status() {
+    std::panic::set_hook(Box::new(|_| {}));
+    assert_eq!(guard(|| panic!("a bug")), RMTLS_PANIC);
+    let _ = std::panic::take_hook();
+}
+
+#[test]
+fn guard_leaves_no_openssl_error_behind() {
+    let code = guard(|| {
+        openssl::x509::X509::from_der(b"no certificate").map_err(Error::from)?;
+        Ok(())
+    });
+    assert_eq!(code, RMTLS_OPENSSL);
+    assert!(openssl::error::ErrorStack::get().errors().is_empty());
+}
+
+#[test]
+fn put_short_buffer_says_what_is_needed() {
+    for (cap, code, len) in [(0, RMTLS_TOO_SMALL, 5), (4, RMTLS_TOO_SMALL, 5), (5, RMTLS_OK, 5)] {
+        let mut memory = [0u8; 8];
+        let mut buf = rmtls_buf { data: memory.as_mut_ptr(), cap, len: 99 };
+        // SAFETY: the buffer is as large as it says.
+        assert_eq!(guard(|| unsafe { put(&mut buf, b"hello") }), code);
+        assert_eq!(buf.len, len);
+        assert_eq!(memory[5..], [0; 3]);
+    }
+}
+
+#[test]
+fn put_truncated_cuts_at_a_character() {
+    let mut memory = [0u8; 8];
+    let mut buf = rmtls_buf { data: memory.as_mut_ptr(), cap: 2, len: 0 };
+    // SAFETY: the buffer is as large as it says.
+    unsafe { put_truncated(&mut buf, "a\u{17d}b") };
+    assert_eq!((&memory[..buf.len], buf.len), (&b"a"[..], 1));
+}
+
+#[test]
+fn exports_null_is_answered() {
+    macro_rules! null {
+        () => {
+            ptr::null_mut()
+        };
+    }
+    // SAFETY: NULL is what these functions promise to stand.
+    unsafe {
+        use super::{certificate::*, engine::*, sni_map::*, trust_store::*};
+        let refusals = [
+            rmtls_engine_new(null!()),
+            rmtls_engine_install(null!()),
+            rmtls_engine_current(null!()),
+            rmtls_engine_load(null!(), null!(), 0, null!(), 0, null!()),
+            rmtls_engine_load_file(null!(), null!(), 0, null!()),
+            rmtls_engine_warning(null!(), 0, null!()),
+            rmtls_engine_status(null!(), null!()),
+            rmtls_engine_plan(null!(), null!(), 0, null!()),
+            rmtls_engine_client_hello(null!(), null!(), null!(), 0, null!()),
+            rmtls_engine_ask(null!(), null!(), null!()),
+            rmtls_engine_access(null!(), null!(), 0, null!(), 0, 0, null!(), null!()),
+            rmtls_engine_forged(null!(), null!(), 0, null!(), 0, null!()),
+            rmtls_engine_line(null!(), 0, 0, 0, 0, null!(), null!()),
+            rmtls_engine_client(null!(), null!(), null!()),
+            rmtls_certificate_from_pem(null!(), 1, ptr::null_mut(), null!()),
+            rmtls_certificate_get(null!(), 1, null!()),
+            rmtls_certificate_validity(null!(), null!(), null!()),
+            rmtls_certificate_subject(null!(), 0, null!(), null!()),
+            rmtls_certificate_san(null!(), 0, null!(), null!()),
+            rmtls_certificate_line(null!(), null!(), 0, 0, null!(), null!()),
+            rmtls_trust_store_new(null!(), 1, 0, -1, -1, ptr::null_mut(), null!()),
+            rmtls_verdict_text(0, null!()),
+            rmtls_trust_store_verify(null!(), null!(), 0, null!(), null!()),
+            rmtls_sni_map_new(null!()),
+            rmtls_sni_map_add(null!(), null!(), 0, 0, 0, ptr::null(), 0, 0, null!()),
+            rmtls_sni_map_build(null!()),
+            rmtls_sni_map_get(null!(), null!(), 0, null!()),
+            rmtls_sni_map_client_hello(null!(), null!(), null!(), 0, null!()),
+            rmtls_sni_map_ask(null!(), null!()),
+            rmtls_sni_map_bound(null!(), null!(), null!(), 0, null!()),
+        ];
+        for (index, code) in refusals.into_iter().enumerate() {
+            assert!(
+                code == RMTLS_NULL_ARGUMENT || code == RMTLS_NOT_FOUND,
+                "call {index} answered {code}"
+            );
+        }
+        assert_eq!(rmtls_certificate_from_ssl(null!(), null!()), RMTLS_NOT_FOUND);
+        rmtls_engine_free(null!());
+        rmtls_certificate_free(null!());
+        rmtls_trust_store_free(null!());
+        rmtls_sni_map_free(null!());
+    }
+}

@@ -1,0 +1,97 @@
+//! `rmtls_trust_store`: CAs and verify options.
+
+use std::rc::Rc;
+
+use super::certificate::rmtls_certificate;
+use super::{
+    bytes, give, guard, guard_with, handle, output, put, put_truncated, rmtls_buf, take,
+};
+use crate::trust::{verdict_text, CaCertificate, TrustStore, VerifyOptions};
+
+/// A trust store; immutable.
+pub struct rmtls_trust_store(pub(super) Rc<TrustStore>);
+
+/// Builds a store from a PEM bundle of CA certificates. `allow_partial_chain` 0 or 1;
+/// `verify_depth` is the most intermediates allowed, `auth_level` OpenSSL's security level; -1
+/// for either means the default (10 and 2).
+///
+/// # Safety
+/// `pem` is readable for `pem_len` bytes; `out` is NULL or valid for writing; `err` is NULL or
+/// valid, with its data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_trust_store_new(
+    pem: *const u8,
+    pem_len: usize,
+    allow_partial_chain: i32,
+    verify_depth: i32,
+    auth_level: i32,
+    out: *mut *mut rmtls_trust_store,
+    err: *mut rmtls_buf,
+) -> i32 {
+    // SAFETY: the caller's promises, passed on unchanged.
+    unsafe {
+        guard_with(err, || {
+            let pem = bytes(pem, pem_len)?;
+            give(out, || {
+                let default = VerifyOptions::default();
+                let options = VerifyOptions {
+                    allow_partial_chain: allow_partial_chain != 0,
+                    depth: u32::try_from(verify_depth).unwrap_or(default.depth),
+                    auth_level: u32::try_from(auth_level).unwrap_or(default.auth_level),
+                };
+                let store = TrustStore::new(&CaCertificate::bundle(pem)?, options)?;
+                Ok(rmtls_trust_store(Rc::new(store)))
+            })
+        })
+    }
+}
+
+/// Frees a store.
+///
+/// # Safety
+/// `store` is NULL or came from `rmtls_trust_store_new` and is not used again.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_trust_store_free(store: *mut rmtls_trust_store) {
+    // SAFETY: the caller's promise, passed on unchanged.
+    unsafe { take(store) }
+}
+
+/// Verifies a certificate as a TLS client's at `now`, in seconds since the epoch. `code` becomes
+/// `X509_V_OK` (0) or an `X509_V_ERR_*` number, `verdict` `SUCCESS` or `FAILED:<reason>`, cut to
+/// fit. `RMTLS_OK` only says that there is a verdict.
+///
+/// # Safety
+/// `store` and `certificate` are NULL or live; `code` is NULL or valid for writing; `verdict` is
+/// NULL or valid, with its data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_trust_store_verify(
+    store: *const rmtls_trust_store,
+    certificate: *const rmtls_certificate,
+    now: i64,
+    code: *mut i32,
+    verdict: *mut rmtls_buf,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe {
+            let (store, certificate, code) =
+                (&handle(store)?.0, &handle(certificate)?.0, output(code)?);
+            // Fail closed, should the caller look at the code alone.
+            *code = -1;
+            let result = store.verify(certificate.leaf(), certificate.intermediates(), now)?;
+            *code = result.code();
+            put_truncated(verdict, &result.text());
+            Ok(())
+        }
+    })
+}
+
+/// Writes `SUCCESS` or `FAILED:<reason>` for an `X509_V_*` number.
+///
+/// # Safety
+/// `out` is NULL or valid, with its data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_verdict_text(code: i32, out: *mut rmtls_buf) -> i32 {
+    // SAFETY: the caller's promise, passed on unchanged.
+    guard(|| unsafe { put(out, verdict_text(code).as_bytes()) })
+}

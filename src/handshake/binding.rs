@@ -1,0 +1,96 @@
+//! The session id context that ties a TLS session to what its handshake asked for.
+//!
+//! A digest of content, not of a name or a counter: names with equal policies share sessions and
+//! HTTP/2 connections, a reload that changes nothing here keeps them, a changed CA set ends them,
+//! and nodes that share ticket keys and a policy resume each other's sessions.
+
+use std::rc::Rc;
+
+use openssl::sha::{sha256, Sha256};
+
+use crate::trust::TrustStore;
+
+/// Changes whenever the meaning of a binding with the same content changes.
+const FORMAT: &[u8] = b"resty-mtls binding 1";
+const UNRESUMABLE: &[u8] = b"resty-mtls unresumable session 1";
+
+/// Session id context of 32 bytes, the most OpenSSL takes (`SSL_MAX_SID_CTX_LENGTH`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    context: [u8; 32],
+    unresumable: [u8; 32],
+}
+
+impl Binding {
+    /// Binding of a handshake that asks, for certificates judged by any of `stores`.
+    pub fn new(stores: &[Rc<TrustStore>]) -> Binding {
+        let mut digests: Vec<&[u8; 32]> = stores.iter().map(|store| store.digest()).collect();
+        digests.sort_unstable();
+        digests.dedup();
+        let mut hasher = Sha256::new();
+        hasher.update(FORMAT);
+        for digest in digests {
+            hasher.update(digest);
+        }
+        let context = hasher.finish();
+        let unresumable = sha256(&[UNRESUMABLE, context.as_slice()].concat());
+        Binding { context, unresumable }
+    }
+
+    /// The context set in the ClientHello phase.
+    pub fn context(&self) -> &[u8; 32] {
+        &self.context
+    }
+
+    /// A context that no ClientHello ever sets: a session bound to it is never resumed, while the
+    /// connection that made it still counts as made under this binding.
+    pub fn unresumable(&self) -> &[u8; 32] {
+        &self.unresumable
+    }
+
+    /// Whether a session with this context was made under this binding.
+    pub fn matches(&self, context: &[u8]) -> bool {
+        context == self.context || context == self.unresumable
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+    use crate::trust::VerifyOptions;
+
+    /// Stores of the same CA, without and with partial chains.
+    fn stores() -> [Rc<TrustStore>; 2] {
+        let ca = testing::pki().trusted();
+        [false, true].map(|allow_partial_chain| {
+            let options = VerifyOptions { allow_partial_chain, ..Default::default() };
+            Rc::new(TrustStore::new(&[ca.clone()], options).unwrap())
+        })
+    }
+
+    #[test]
+    fn new_same_content_is_the_same_binding() {
+        let [a, b] = stores();
+        assert_eq!(
+            Binding::new(&[a.clone(), b.clone()]),
+            Binding::new(&[b.clone(), a, b])
+        );
+    }
+
+    #[test]
+    fn new_other_flags_are_another_binding() {
+        let [a, b] = stores();
+        assert_ne!(Binding::new(&[a]), Binding::new(&[b]));
+    }
+
+    #[test]
+    fn matches_only_its_two_contexts() {
+        let binding = Binding::new(&[]);
+        assert!(binding.matches(binding.context()));
+        assert!(binding.matches(binding.unresumable()));
+        assert!(!binding.matches(&[]));
+        assert!(!binding.matches(&[0; 32]));
+        assert!(!binding.matches(&binding.context()[..31]));
+    }
+}

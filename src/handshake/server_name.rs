@@ -1,0 +1,309 @@
+//! Server names: the bytes a client sends as SNI or Host, and the patterns that match them.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+
+use crate::Error;
+
+/// Longest server name, in bytes; a longer one counts as absent.
+pub const MAX_LEN: usize = 255;
+
+/// Longest label of a DNS name, in bytes (RFC 1035 section 2.3.4).
+const MAX_LABEL: usize = 63;
+
+/// Bytes folded at a time: whole vector registers, no remainder loop on the way of every request.
+const CHUNK: usize = 32;
+
+/// Room for a normalised name on the caller's stack.
+pub type Buffer = [u8; MAX_LEN + 1];
+
+/// Folds ASCII case and strips one trailing dot of a server name as a client sent it.
+///
+/// `None` is "no server name": empty, over [`MAX_LEN`] bytes, or with a NUL, at which C code on
+/// the way would have cut the name short.
+#[inline]
+pub fn normalise<'a>(raw: &[u8], buffer: &'a mut Buffer) -> Option<&'a [u8]> {
+    if raw.len() > MAX_LEN {
+        return None;
+    }
+    *buffer = [0; MAX_LEN + 1];
+    buffer.get_mut(..raw.len())?.copy_from_slice(raw);
+    let chunks = raw.len() / CHUNK + 1;
+    let mut zeros = 0;
+    for chunk in buffer.chunks_exact_mut(CHUNK).take(chunks) {
+        zeros += chunk.iter().filter(|&&byte| byte == 0).count();
+        chunk.make_ascii_lowercase();
+    }
+    if zeros > chunks * CHUNK - raw.len() {
+        return None;
+    }
+    let name = buffer.get(..raw.len() - usize::from(raw.ends_with(b".")))?;
+    (!name.is_empty()).then_some(name)
+}
+
+/// What a `*.` pattern must hold after its star to match a normalised name: the name from its
+/// first dot on. `None` when there is no label for the star to stand for.
+#[inline]
+pub fn parent(name: &[u8]) -> Option<&[u8]> {
+    match name.iter().position(|&byte| byte == b'.') {
+        None | Some(0) => None,
+        Some(dot) => name.get(dot..),
+    }
+}
+
+/// A pattern for server names.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Pattern {
+    /// One name: `api.example.com`.
+    Exact(String),
+    /// `*.example.com`: exactly one label in front of `.example.com`, which is what is kept.
+    Wildcard(String),
+    /// `*`: every name, and no name at all.
+    Any,
+}
+
+impl Pattern {
+    /// Reads a pattern. Case and one trailing dot do not matter; U-labels become A-labels.
+    ///
+    /// # Errors
+    /// [`Error::ServerName`] for text that no server name can match.
+    pub fn parse(text: &[u8]) -> Result<Pattern, Error> {
+        let wrong = |why: &str| Error::ServerName(format!("server name '{}': {why}", quoted(text)));
+        let name = std::str::from_utf8(text).map_err(|_| wrong("is not UTF-8"))?;
+        if name == "*" {
+            return Ok(Pattern::Any);
+        }
+        let (wildcard, base) = match name.strip_prefix("*.") {
+            Some(base) => (true, base),
+            None => (false, name),
+        };
+        if base.contains('*') {
+            return Err(wrong(if base.ends_with(".*") {
+                "a wildcard at the right end is not supported, \
+                 expected '*' as the left-most label or a full name"
+            } else {
+                "'*' stands for one whole label at the left end, expected for example \
+                 '*.example.com'"
+            }));
+        }
+        if !wildcard {
+            if let Some(address) = address(base) {
+                return Ok(Pattern::Exact(address));
+            }
+        }
+        let base = if base.is_ascii() {
+            base.to_ascii_lowercase()
+        } else {
+            idna::domain_to_ascii(base)
+                .map_err(|_| wrong("is not a valid internationalised name (UTS 46)"))?
+        };
+        let base = base.strip_suffix('.').unwrap_or(&base);
+        check_labels(base).map_err(|why| wrong(&why))?;
+        if base.len() + if wildcard { 2 } else { 0 } > MAX_LEN {
+            return Err(wrong(&format!("is over {MAX_LEN} bytes")));
+        }
+        Ok(if wildcard {
+            Pattern::Wildcard(format!(".{base}"))
+        } else {
+            Pattern::Exact(base.to_owned())
+        })
+    }
+}
+
+/// The canonical text; `*.` again in front of a wildcard.
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Pattern::Exact(name) => f.write_str(name),
+            Pattern::Wildcard(parent) => write!(f, "*{parent}"),
+            Pattern::Any => f.write_str("*"),
+        }
+    }
+}
+
+/// An IP address as nginx's `$host` spells it. SNI cannot carry one, Host can.
+fn address(text: &str) -> Option<String> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    if let Some(Ok(_)) = bare.map(str::parse::<Ipv6Addr>) {
+        return Some(text.to_ascii_lowercase());
+    }
+    match text.parse::<IpAddr>().ok()? {
+        IpAddr::V4(_) => Some(text.to_owned()),
+        IpAddr::V6(_) => Some(format!("[{}]", text.to_ascii_lowercase())),
+    }
+}
+
+fn check_labels(name: &str) -> Result<(), String> {
+    if name.is_empty() {
+        return Err("is empty, expected a name such as 'api.example.com'".to_owned());
+    }
+    for label in name.split('.') {
+        if label.is_empty() {
+            return Err("has an empty label".to_owned());
+        }
+        if label.len() > MAX_LABEL {
+            return Err(format!("has a label of over {MAX_LABEL} bytes"));
+        }
+        let odd = |c: &char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
+        if let Some(odd) = label.chars().find(odd) {
+            return Err(format!(
+                "has '{}', expected letters, digits, '-', '_' and '.' only",
+                quoted(odd.encode_utf8(&mut [0; 4]).as_bytes())
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Text of a user for a one-line message: bounded, nothing that moves a terminal's cursor.
+pub(crate) fn quoted(text: &[u8]) -> String {
+    const MAX_CHARS: usize = 64;
+    let text = String::from_utf8_lossy(text);
+    let mut out = String::with_capacity(text.len().min(MAX_CHARS));
+    for (i, c) in text.chars().enumerate() {
+        if i == MAX_CHARS {
+            out.push_str("...");
+            break;
+        }
+        match c {
+            '"' => out.push(c),
+            _ => out.extend(c.escape_debug()),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(raw: &[u8]) -> Option<Vec<u8>> {
+        normalise(raw, &mut [0; 256]).map(<[u8]>::to_vec)
+    }
+
+    fn refusal(text: &[u8]) -> String {
+        Pattern::parse(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn normalise_case_and_trailing_dot_are_folded() {
+        assert_eq!(name(b"API.Example.COM."), Some("api.example.com".into()));
+        assert_eq!(name(b"a.."), Some("a.".into()));
+        assert_eq!(name(b"x"), Some("x".into()));
+    }
+
+    #[test]
+    fn normalise_nothing_usable_is_no_name() {
+        let long = [b'a'; 256];
+        for raw in [&b""[..], b".", b"a\0.test", b"\0", &long] {
+            assert_eq!(name(raw), None, "{raw:?}");
+        }
+        assert_eq!(name(&long[1..]).map(|name| name.len()), Some(255));
+        let mut dotted = long;
+        dotted[255] = b'.';
+        assert_eq!(name(&dotted), None, "256 bytes, dot included");
+    }
+
+    #[test]
+    fn normalise_bytes_that_are_no_text_are_kept() {
+        assert_eq!(name(b"\xff\xc3A.test"), Some(b"\xff\xc3a.test".into()));
+    }
+
+    #[test]
+    fn parent_needs_a_label_before_the_dot() {
+        assert_eq!(parent(b"a.example.com"), Some(&b".example.com"[..]));
+        assert_eq!(parent(b"a.b.example.com"), Some(&b".b.example.com"[..]));
+        assert_eq!(parent(b".example.com"), None);
+        assert_eq!(parent(b"localhost"), None);
+    }
+
+    #[test]
+    fn parse_names_are_normalised() {
+        for (text, canonical) in [
+            ("API.Example.com.", "api.example.com"),
+            ("localhost", "localhost"),
+            ("_dns.example.com", "_dns.example.com"),
+            ("*.Example.com", "*.example.com"),
+            ("*.test", "*.test"),
+            ("*", "*"),
+            ("bücher.example", "xn--bcher-kva.example"),
+            ("*.BÜCHER.example.", "*.xn--bcher-kva.example"),
+            ("xn--bcher-kva.example", "xn--bcher-kva.example"),
+            ("10.0.0.1", "10.0.0.1"),
+            ("2001:DB8::1", "[2001:db8::1]"),
+            ("[2001:DB8::1]", "[2001:db8::1]"),
+        ] {
+            assert_eq!(Pattern::parse(text.as_bytes()).unwrap().to_string(), canonical);
+        }
+    }
+
+    #[test]
+    fn parse_wildcard_elsewhere_is_refused() {
+        assert_eq!(
+            refusal(b"example.*"),
+            "server name 'example.*': a wildcard at the right end is not supported, \
+             expected '*' as the left-most label or a full name"
+        );
+        for text in ["a*.example.com", "a.*.example.com", "**.example.com", "*.*.com", "**"] {
+            assert_eq!(
+                refusal(text.as_bytes()),
+                format!(
+                    "server name '{text}': '*' stands for one whole label at the left end, \
+                     expected for example '*.example.com'"
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn parse_text_that_is_no_name_is_refused() {
+        for (text, why) in [
+            (&b""[..], "'': is empty, expected a name such as 'api.example.com'"),
+            (b".", "'.': is empty, expected a name such as 'api.example.com'"),
+            (b"*.", "'*.': is empty, expected a name such as 'api.example.com'"),
+            (b"a..b", "'a..b': has an empty label"),
+            (b".a", "'.a': has an empty label"),
+            (
+                b"a.test:8443",
+                "'a.test:8443': has ':', expected letters, digits, '-', '_' and '.' only",
+            ),
+            (
+                b"a\0b\n",
+                "'a\\0b\\n': has '\\0', expected letters, digits, '-', '_' and '.' only",
+            ),
+            (b"\xff", "'\u{fffd}': is not UTF-8"),
+            (
+                "a\u{202e}b.test".as_bytes(),
+                "'a\\u{202e}b.test': is not a valid internationalised name (UTS 46)",
+            ),
+        ] {
+            assert_eq!(refusal(text), format!("server name {why}"));
+        }
+    }
+
+    #[test]
+    fn parse_lengths_over_the_limits_are_refused() {
+        let label = "a".repeat(63);
+        let long = [&*label; 4].join(".");
+        assert_eq!(Pattern::parse(long.as_bytes()), Ok(Pattern::Exact(long.clone())));
+        assert_eq!(
+            refusal(format!("b.{long}").as_bytes()),
+            format!("server name 'b.{}...': is over 255 bytes", &long[..62])
+        );
+        assert_eq!(
+            refusal(format!("*.{long}").as_bytes()),
+            format!("server name '*.{}...': is over 255 bytes", &long[..62])
+        );
+        assert_eq!(
+            refusal(format!("{label}a").as_bytes()),
+            format!("server name '{label}a': has a label of over 63 bytes")
+        );
+    }
+
+    #[test]
+    fn quoted_control_characters_are_escaped_and_length_is_bounded() {
+        assert_eq!(quoted(b"a\r\n\x1b[31m'\"\\"), "a\\r\\n\\u{1b}[31m\\'\"\\\\");
+        assert_eq!(quoted("é\u{2028}".as_bytes()), "é\\u{2028}");
+        assert_eq!(quoted(&[b'x'; 65]), format!("{}...", "x".repeat(64)));
+    }
+}

@@ -1,0 +1,357 @@
+//! Server name -> value, for a million names: immutable once built.
+//!
+//! A name is looked up exactly, then by the wildcard `*.` of its parent, then as `*`. In the
+//! finished map the names and values of one hash bucket lie side by side in an arena, so a
+//! look-up waits for two places in memory, the bucket and its names, however large the map is.
+
+use std::hash::{BuildHasher, Hasher};
+
+use foldhash::fast::RandomState;
+use hashbrown::hash_table::{Entry, HashTable};
+
+use super::server_name::{normalise, parent, Pattern, MAX_LEN};
+use crate::Error;
+
+/// Collects patterns for a [`SniMap`].
+#[derive(Default)]
+pub struct SniMapBuilder {
+    exact: Collected,
+    wildcard: Collected,
+    any: Option<u32>,
+    /// Keyed, because clients choose the names that are looked up.
+    seed: RandomState,
+}
+
+/// Records in the order they came, and where each starts.
+#[derive(Default)]
+struct Collected {
+    arena: Vec<u8>,
+    starts: HashTable<u32>,
+}
+
+impl SniMapBuilder {
+    /// A builder without names.
+    pub fn new() -> SniMapBuilder {
+        SniMapBuilder::default()
+    }
+
+    /// Adds a pattern as [`Pattern::parse`] reads it.
+    ///
+    /// # Errors
+    /// [`Error::ServerName`] for a pattern that is none or was added before; the builder is
+    /// unchanged then.
+    pub fn add(&mut self, pattern: &[u8], value: u32) -> Result<(), Error> {
+        self.add_pattern(&Pattern::parse(pattern)?, value)
+    }
+
+    /// Adds a pattern that was read before.
+    ///
+    /// # Errors
+    /// As [`SniMapBuilder::add`].
+    pub fn add_pattern(&mut self, pattern: &Pattern, value: u32) -> Result<(), Error> {
+        let added = match pattern {
+            Pattern::Exact(name) => self.exact.add(&self.seed, name.as_bytes(), value),
+            Pattern::Wildcard(parent) => self.wildcard.add(&self.seed, parent.as_bytes(), value),
+            Pattern::Any => self.any.replace(value).map_or(Ok(()), |before| {
+                self.any = Some(before);
+                Err(TWICE)
+            }),
+        };
+        added.map_err(|why| Error::ServerName(format!("server name '{pattern}' {why}")))
+    }
+
+    /// Ends the collecting.
+    pub fn build(self) -> SniMap {
+        SniMap {
+            exact: Names::new(&self.exact, &self.seed),
+            wildcard: Names::new(&self.wildcard, &self.seed),
+            any: self.any,
+            seed: self.seed,
+        }
+    }
+}
+
+const TWICE: &str = "is added twice";
+const FULL: &str = "does not fit: a map holds at most 4 GiB of names";
+
+impl Collected {
+    fn add(&mut self, seed: &RandomState, name: &[u8], value: u32) -> Result<(), &'static str> {
+        let arena = &mut self.arena;
+        let len = u8::try_from(name.len()).map_err(|_| FULL)?;
+        let start = u32::try_from(arena.len()).map_err(|_| FULL)?;
+        let text = |start: u32| Record::at(arena, start as usize).map_or(&[][..], |r| r.text);
+        match self.starts.entry(
+            hash(seed, name),
+            |&other| text(other) == name,
+            |&other| hash(seed, text(other)),
+        ) {
+            Entry::Occupied(_) => return Err(TWICE),
+            Entry::Vacant(slot) => slot.insert(start),
+        };
+        arena.extend_from_slice(&value.to_ne_bytes());
+        arena.push(len);
+        arena.extend_from_slice(name);
+        Ok(())
+    }
+}
+
+/// Bytes of a record before its text.
+const HEAD: usize = 5;
+
+/// A name and its value as they lie in an arena: value (4 bytes), length of the text (1), text.
+struct Record<'a> {
+    value: u32,
+    text: &'a [u8],
+    bytes: &'a [u8],
+}
+
+impl<'a> Record<'a> {
+    #[inline]
+    fn at(arena: &'a [u8], start: usize) -> Option<Record<'a>> {
+        let arena = arena.get(start..)?;
+        let (&[a, b, c, d, len], rest) = arena.split_first_chunk::<HEAD>()?;
+        Some(Record {
+            value: u32::from_ne_bytes([a, b, c, d]),
+            text: rest.get(..usize::from(len))?,
+            bytes: arena.get(..HEAD + usize::from(len))?,
+        })
+    }
+
+    /// The records from `start` to `end`.
+    #[inline]
+    fn between(arena: &'a [u8], start: usize, end: usize) -> impl Iterator<Item = Record<'a>> {
+        let mut at = start;
+        std::iter::from_fn(move || {
+            let record = (at < end).then(|| Record::at(arena, at))??;
+            at += record.bytes.len();
+            Some(record)
+        })
+    }
+}
+
+/// Records grouped by hash bucket, with as many buckets as names.
+struct Names {
+    /// Where each bucket starts in the arena, and where the last one ends.
+    starts: Box<[u32]>,
+    arena: Box<[u8]>,
+}
+
+impl Names {
+    fn new(collected: &Collected, seed: &RandomState) -> Names {
+        let (arena, len) = (&collected.arena, collected.starts.len());
+        let mut order: Vec<(u32, u32)> = Vec::with_capacity(len);
+        let mut start = 0;
+        for record in Record::between(arena, 0, arena.len()) {
+            order.push((bucket(hash(seed, record.text), len) as u32, start));
+            start += record.bytes.len() as u32;
+        }
+        order.sort_unstable();
+
+        let mut starts = Vec::with_capacity(len + 1);
+        let mut grouped = Vec::with_capacity(arena.len());
+        for (bucket, start) in order {
+            starts.resize((bucket as usize + 1).max(starts.len()), grouped.len() as u32);
+            if let Some(record) = Record::at(arena, start as usize) {
+                grouped.extend_from_slice(record.bytes);
+            }
+        }
+        starts.resize(len + 1, grouped.len() as u32);
+        Names { starts: starts.into(), arena: grouped.into() }
+    }
+
+    fn len(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    #[inline]
+    fn find(&self, seed: &RandomState, name: &[u8]) -> Option<u32> {
+        if self.arena.is_empty() {
+            return None;
+        }
+        let bucket = bucket(hash(seed, name), self.len());
+        let &[start, end] = self.starts.get(bucket..bucket + 2)? else {
+            return None;
+        };
+        Record::between(&self.arena, start as usize, end as usize)
+            .find(|record| record.text == name)
+            .map(|record| record.value)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (String, u32)> + '_ {
+        Record::between(&self.arena, 0, self.arena.len())
+            .map(|record| (String::from_utf8_lossy(record.text).into_owned(), record.value))
+    }
+}
+
+/// The finished map.
+pub struct SniMap {
+    exact: Names,
+    wildcard: Names,
+    any: Option<u32>,
+    seed: RandomState,
+}
+
+impl SniMap {
+    /// Value of the most specific pattern that matches the raw bytes of a server name. An absent
+    /// or unusable name (see [`normalise`]) is matched by `*` alone.
+    pub fn get(&self, raw: Option<&[u8]>) -> Option<u32> {
+        raw.and_then(|raw| self.get_named(raw)).or(self.any)
+    }
+
+    fn get_named(&self, raw: &[u8]) -> Option<u32> {
+        let mut buffer = [0; MAX_LEN + 1];
+        let name = normalise(raw, &mut buffer)?;
+        self.exact
+            .find(&self.seed, name)
+            .or_else(|| self.wildcard.find(&self.seed, parent(name)?))
+    }
+
+    /// Number of patterns.
+    pub fn len(&self) -> usize {
+        self.exact.len() + self.wildcard.len() + usize::from(self.any.is_some())
+    }
+
+    /// Whether there is no pattern.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes the map occupies.
+    pub fn memory(&self) -> usize {
+        let names = |names: &Names| size_of_val(&*names.starts) + names.arena.len();
+        size_of::<SniMap>() + names(&self.exact) + names(&self.wildcard)
+    }
+
+    /// Every pattern with its value, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (Pattern, u32)> + '_ {
+        self.exact
+            .iter()
+            .map(|(name, value)| (Pattern::Exact(name), value))
+            .chain(self.wildcard.iter().map(|(name, value)| (Pattern::Wildcard(name), value)))
+            .chain(self.any.map(|value| (Pattern::Any, value)))
+    }
+}
+
+#[inline]
+fn hash(seed: &RandomState, name: &[u8]) -> u64 {
+    let mut hasher = seed.build_hasher();
+    hasher.write(name);
+    hasher.finish()
+}
+
+/// The upper bits of `hash` scaled to `0..buckets`.
+#[inline]
+fn bucket(hash: u64, buckets: usize) -> usize {
+    ((u128::from(hash) * buckets as u128) >> 64) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(patterns: &[&str]) -> SniMap {
+        let mut builder = SniMapBuilder::new();
+        for (value, pattern) in (0..).zip(patterns) {
+            builder.add(pattern.as_bytes(), value).unwrap();
+        }
+        builder.build()
+    }
+
+    #[test]
+    fn get_most_specific_pattern_wins() {
+        let map = map(&["a.example.com", "*.example.com", "*", "*.a.example.com"]);
+        for (name, value) in [
+            ("a.example.com", 0),
+            ("A.EXAMPLE.com.", 0),
+            ("b.example.com", 1),
+            ("x.a.example.com", 3),
+            ("x.b.example.com", 2),
+            ("example.com", 2),
+            (".example.com", 2),
+            ("..example.com", 2),
+            ("*.example.com", 1),
+            ("*", 2),
+        ] {
+            assert_eq!(map.get(Some(name.as_bytes())), Some(value), "{name}");
+        }
+    }
+
+    #[test]
+    fn get_no_usable_name_is_any() {
+        let with_any = map(&["a.test", "*"]);
+        let without = map(&["a.test"]);
+        for raw in [None, Some(&b""[..]), Some(b"a.test\0"), Some(&[b'a'; 256][..])] {
+            assert_eq!(with_any.get(raw), Some(1));
+            assert_eq!(without.get(raw), None);
+        }
+    }
+
+    #[test]
+    fn get_empty_map_has_nothing() {
+        let map = map(&[]);
+        assert!(map.is_empty());
+        assert_eq!(map.get(Some(b"a.test")), None);
+        assert_eq!(map.get(None), None);
+    }
+
+    #[test]
+    fn add_same_name_twice_is_refused_and_changes_nothing() {
+        let mut builder = SniMapBuilder::new();
+        for pattern in ["a.test", "*.test", "*"] {
+            builder.add(pattern.as_bytes(), 1).unwrap();
+        }
+        for (pattern, canonical) in [("A.test.", "a.test"), ("*.TEST", "*.test"), ("*", "*")] {
+            assert_eq!(
+                builder.add(pattern.as_bytes(), 2).unwrap_err().to_string(),
+                format!("server name '{canonical}' is added twice")
+            );
+        }
+        let map = builder.build();
+        assert_eq!(map.len(), 3);
+        for name in ["a.test", "b.test", "other"] {
+            assert_eq!(map.get(Some(name.as_bytes())), Some(1));
+        }
+    }
+
+    #[test]
+    fn add_bad_pattern_is_refused() {
+        let mut builder = SniMapBuilder::new();
+        assert_eq!(
+            builder.add(b"a..test", 1).unwrap_err().to_string(),
+            "server name 'a..test': has an empty label"
+        );
+        assert!(builder.build().is_empty());
+    }
+
+    #[test]
+    fn iter_gives_every_pattern_back() {
+        let map = map(&["b.test", "a.test", "*.test", "*"]);
+        let mut all: Vec<_> = map
+            .iter()
+            .map(|(pattern, value)| (pattern.to_string(), value))
+            .collect();
+        all.sort();
+        let expected = [("*", 3), ("*.test", 2), ("a.test", 1), ("b.test", 0)];
+        assert_eq!(all, expected.map(|(name, value)| (name.to_owned(), value)));
+    }
+
+    #[test]
+    fn memory_many_names_stays_under_100_bytes_each() {
+        const NAMES: u32 = 100_000;
+        let mut builder = SniMapBuilder::new();
+        let mut text = 0;
+        for value in 0..NAMES {
+            let name = format!("host-{value}.example.com");
+            text += name.len();
+            builder.add(name.as_bytes(), value).unwrap();
+        }
+        let map = builder.build();
+        assert_eq!(map.len(), NAMES as usize);
+        let beyond = map.memory() - text;
+        assert!(beyond < 100 * NAMES as usize, "{beyond} bytes");
+        for value in 0..NAMES {
+            let name = format!("host-{value}.example.com");
+            assert_eq!(map.get(Some(name.as_bytes())), Some(value));
+        }
+    }
+}

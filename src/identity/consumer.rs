@@ -1,0 +1,420 @@
+//! Consumers, and the mapping of certificates to them (Kong: `mtls-auth`, consumer mapping).
+
+use std::collections::HashMap;
+
+use crate::certificate::{Certificate, San as CertificateSan};
+use crate::Error;
+
+/// One consumer of the policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Consumer {
+    /// UUID.
+    pub id: Box<str>,
+    /// Unique name, if it has one.
+    pub username: Option<Box<str>>,
+    /// Unique name in another system, if it has one.
+    pub custom_id: Option<Box<str>>,
+    /// Groups of its `acls`.
+    pub groups: Vec<Box<str>>,
+    /// Its consumer groups.
+    pub consumer_groups: Vec<Box<str>>,
+}
+
+/// A credential of kind `mtls_auth_credentials`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credential {
+    /// UUID, told to the upstream.
+    pub id: Option<Box<str>>,
+    /// Name that a certificate must carry.
+    pub subject_name: Box<str>,
+    /// SHA-256 of a CA that must stand in the verified chain.
+    pub ca: Option<[u8; 32]>,
+}
+
+/// By what a consumer is found without a credential (Kong `consumer_by`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConsumerBy {
+    /// By `username`.
+    pub username: bool,
+    /// By `custom_id`.
+    pub custom_id: bool,
+}
+
+/// A name under which a certificate may be looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubjectName {
+    text: String,
+    /// DNS names compare without regard to ASCII case (RFC 4343).
+    dns: bool,
+}
+
+/// The names of a certificate in the order in which they are tried: its SANs in certificate order,
+/// or its CNs if it has no SAN extension at all. `dirname` names the attributes of a directoryName
+/// that count; empty: all of them. Names that are not UTF-8 or hold a NUL count for nothing.
+pub fn subject_names(certificate: &Certificate, dirname: &[Box<str>]) -> Vec<SubjectName> {
+    let mut names = Vec::new();
+    let mut push = |bytes: Vec<u8>, dns: bool| {
+        if let Ok(text) = String::from_utf8(bytes) {
+            if !text.is_empty() && !text.contains('\0') {
+                names.push(SubjectName { text, dns });
+            }
+        }
+    };
+    if !certificate.has_san() {
+        for attribute in certificate.subject() {
+            if attribute.is("CN") {
+                push(attribute.value, false);
+            }
+        }
+        return names;
+    }
+    for san in certificate.san() {
+        match san {
+            CertificateSan::Dns(name) => push(name, true),
+            CertificateSan::Directory { attributes, .. } => {
+                for attribute in attributes {
+                    if dirname.is_empty() || dirname.iter().any(|name| attribute.is(name)) {
+                        push(attribute.value, false);
+                    }
+                }
+            }
+            other => push(other.value(), false),
+        }
+    }
+    names
+}
+
+/// A consumer that a certificate was mapped to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Index of the consumer.
+    pub consumer: u32,
+    /// Index of the credential, unless the match was an automatic one.
+    pub credential: Option<u32>,
+}
+
+/// Entries by name. Names that differ in ASCII case only lie together.
+type Index = HashMap<Box<str>, Vec<u32>>;
+
+/// All consumers of a policy, immutable. Look-ups cost the same for ten and for a million.
+#[derive(Default)]
+pub struct Consumers {
+    consumers: Vec<Consumer>,
+    credentials: Vec<(Credential, u32)>,
+    by_id: HashMap<Box<str>, u32>,
+    by_username: Index,
+    by_custom_id: Index,
+    by_subject_name: Index,
+}
+
+/// Collects consumers for [`Consumers`].
+#[derive(Default)]
+pub struct ConsumersBuilder(Consumers);
+
+impl ConsumersBuilder {
+    /// Adds a consumer and answers its index.
+    ///
+    /// # Errors
+    /// When its id, username or custom_id is taken.
+    pub fn consumer(&mut self, consumer: Consumer) -> Result<u32, Error> {
+        let all = &mut self.0;
+        let taken = |key: &str, value: &str| {
+            Error::Misuse(format!(
+                "uniqueness violation: 'consumers' entity with {key} set to '{value}' already \
+                 declared"
+            ))
+        };
+        if all.by_id.contains_key(&consumer.id) {
+            return Err(taken("id", &consumer.id));
+        }
+        if let Some(username) = &consumer.username {
+            if all.exact(&all.by_username, username, |c| c.username.as_deref()).is_some() {
+                return Err(taken("username", username));
+            }
+        }
+        if let Some(custom_id) = &consumer.custom_id {
+            if all.exact(&all.by_custom_id, custom_id, |c| c.custom_id.as_deref()).is_some() {
+                return Err(taken("custom_id", custom_id));
+            }
+        }
+        let index = all.consumers.len() as u32;
+        all.by_id.insert(consumer.id.clone(), index);
+        if let Some(username) = &consumer.username {
+            all.by_username.entry(folded(username)).or_default().push(index);
+        }
+        if let Some(custom_id) = &consumer.custom_id {
+            all.by_custom_id.entry(folded(custom_id)).or_default().push(index);
+        }
+        all.consumers.push(consumer);
+        Ok(index)
+    }
+
+    /// Adds a credential to a consumer.
+    ///
+    /// # Errors
+    /// When another credential already has this name and CA: then it is not said whose the
+    /// certificate is.
+    pub fn credential(&mut self, consumer: u32, credential: Credential) -> Result<(), Error> {
+        let all = &mut self.0;
+        let index = all.credentials.len() as u32;
+        let same_name = all.by_subject_name.entry(folded(&credential.subject_name)).or_default();
+        let taken = same_name.iter().any(|other| {
+            all.credentials.get(*other as usize).is_some_and(|(other, _)| {
+                other.subject_name == credential.subject_name && other.ca == credential.ca
+            })
+        });
+        if taken {
+            return Err(Error::Misuse(format!(
+                "uniqueness violation: a credential with subject_name '{}' and the same \
+                 ca_certificate is already declared",
+                credential.subject_name
+            )));
+        }
+        same_name.push(index);
+        all.credentials.push((credential, consumer));
+        Ok(())
+    }
+
+    /// Ends the building.
+    pub fn build(self) -> Consumers {
+        self.0
+    }
+}
+
+impl Consumers {
+    /// Number of consumers.
+    pub fn len(&self) -> usize {
+        self.consumers.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.consumers.is_empty()
+    }
+
+    /// The consumer at an index.
+    pub fn get(&self, index: u32) -> Option<&Consumer> {
+        self.consumers.get(index as usize)
+    }
+
+    /// The credential at an index.
+    pub fn credential(&self, index: u32) -> Option<&Credential> {
+        self.credentials.get(index as usize).map(|(credential, _)| credential)
+    }
+
+    /// A consumer by id, else by username; never by custom_id (Kong `anonymous`,
+    /// `default_consumer`).
+    pub fn by_id_or_username(&self, name: &str) -> Option<u32> {
+        let id = name.to_ascii_lowercase();
+        self.by_id
+            .get(id.as_str())
+            .copied()
+            .or_else(|| self.exact(&self.by_username, name, |c| c.username.as_deref()))
+    }
+
+    /// Maps a verified certificate: for each name in order a credential with a CA of `chain`
+    /// (digests from the leaf's issuer up to the anchor), then for each name a credential without
+    /// CA, then for each name a username, then a custom_id.
+    pub fn find(
+        &self,
+        names: &[SubjectName],
+        chain: &[[u8; 32]],
+        by: ConsumerBy,
+    ) -> Option<Found> {
+        let with_ca = |name| {
+            chain.iter().find_map(|ca| self.credential_of(name, Some(ca)))
+        };
+        names
+            .iter()
+            .find_map(with_ca)
+            .or_else(|| names.iter().find_map(|name| self.credential_of(name, None)))
+            .or_else(|| {
+                names.iter().find_map(|name| {
+                    let username = || self.named(&self.by_username, name, |c| c.username.as_deref());
+                    let custom_id =
+                        || self.named(&self.by_custom_id, name, |c| c.custom_id.as_deref());
+                    by.username
+                        .then(username)
+                        .flatten()
+                        .or_else(|| by.custom_id.then(custom_id).flatten())
+                        .map(|consumer| Found { consumer, credential: None })
+                })
+            })
+    }
+
+    fn credential_of(&self, name: &SubjectName, ca: Option<&[u8; 32]>) -> Option<Found> {
+        let candidates = self.by_subject_name.get(&folded(&name.text))?;
+        let fitting = candidates.iter().filter_map(|index| {
+            let (credential, consumer) = self.credentials.get(*index as usize)?;
+            (credential.ca.as_ref() == ca)
+                .then_some((&*credential.subject_name, (*index, *consumer)))
+        });
+        let (index, consumer) = pick(name, fitting)?;
+        Some(Found { consumer, credential: Some(index) })
+    }
+
+    fn named(
+        &self,
+        index: &Index,
+        name: &SubjectName,
+        text: impl Fn(&Consumer) -> Option<&str>,
+    ) -> Option<u32> {
+        let candidates = index.get(&folded(&name.text))?;
+        pick(
+            name,
+            candidates
+                .iter()
+                .filter_map(|index| Some((text(self.get(*index)?)?, *index))),
+        )
+    }
+
+    fn exact(
+        &self,
+        index: &Index,
+        name: &str,
+        text: impl Fn(&Consumer) -> Option<&str>,
+    ) -> Option<u32> {
+        self.named(index, &SubjectName { text: name.to_owned(), dns: false }, text)
+    }
+}
+
+/// The candidate with the very text of `name`; for a DNS name, failing that, the only one.
+fn pick<'a, T: Copy>(
+    name: &SubjectName,
+    candidates: impl Iterator<Item = (&'a str, T)>,
+) -> Option<T> {
+    let mut alike = None;
+    let mut count = 0;
+    for (text, candidate) in candidates {
+        if text == name.text {
+            return Some(candidate);
+        }
+        alike = Some(candidate);
+        count += 1;
+    }
+    // Two that differ in case only: nobody can say which one is meant.
+    if name.dns && count == 1 {
+        alike
+    } else {
+        None
+    }
+}
+
+fn folded(name: &str) -> Box<str> {
+    name.to_ascii_lowercase().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOTH: ConsumerBy = ConsumerBy { username: true, custom_id: true };
+    const A: [u8; 32] = [1; 32];
+    const B: [u8; 32] = [2; 32];
+
+    fn consumer(number: u32, username: &str, custom_id: &str) -> Consumer {
+        let text = |text: &str| (!text.is_empty()).then(|| text.into());
+        Consumer {
+            id: format!("00000000-0000-4000-8000-{number:012}").into(),
+            username: text(username),
+            custom_id: text(custom_id),
+            ..Consumer::default()
+        }
+    }
+
+    fn credential(subject_name: &str, ca: Option<[u8; 32]>) -> Credential {
+        Credential { id: None, subject_name: subject_name.into(), ca }
+    }
+
+    fn names(texts: &[&str], dns: bool) -> Vec<SubjectName> {
+        texts.iter().map(|text| SubjectName { text: (*text).to_owned(), dns }).collect()
+    }
+
+    fn all() -> Consumers {
+        let mut builder = ConsumersBuilder::default();
+        for (number, username, custom_id) in
+            [(0, "ann", "a-1"), (1, "bob", "ann"), (2, "Host.example", ""), (3, "a-1", "x")]
+        {
+            builder.consumer(consumer(number, username, custom_id)).unwrap();
+        }
+        builder.credential(1, credential("ann", Some(A))).unwrap();
+        builder.credential(2, credential("ann", Some(B))).unwrap();
+        builder.credential(3, credential("carl", None)).unwrap();
+        builder.credential(0, credential("carl", Some(B))).unwrap();
+        builder.build()
+    }
+
+    fn found(names: &[SubjectName], chain: &[[u8; 32]], by: ConsumerBy) -> Option<(u32, Option<u32>)> {
+        all().find(names, chain, by).map(|found| (found.consumer, found.credential))
+    }
+
+    #[test]
+    fn find_follows_the_order_of_steps() {
+        let none = ConsumerBy { username: false, custom_id: false };
+        let only = |custom_id: bool| ConsumerBy { username: !custom_id, custom_id };
+        for (case, texts, chain, by, expected) in [
+            ("a credential with CA", &["ann"][..], &[A][..], BOTH, Some((1, Some(0)))),
+            ("the other CA", &["ann"], &[B], BOTH, Some((2, Some(1)))),
+            ("the CA nearest to the leaf", &["ann"], &[B, A], BOTH, Some((2, Some(1)))),
+            ("any name with CA before any without", &["carl", "ann"], &[A], BOTH, Some((1, Some(0)))),
+            ("a credential without CA", &["carl"], &[A], BOTH, Some((3, Some(2)))),
+            ("with CA before without", &["carl"], &[B], BOTH, Some((0, Some(3)))),
+            ("a credential before a username", &["bob", "carl"], &[], BOTH, Some((3, Some(2)))),
+            ("username before custom_id", &["ann"], &[], BOTH, Some((0, None))),
+            ("username before custom_id, once more", &["a-1"], &[], BOTH, Some((3, None))),
+            ("custom_id only", &["ann"], &[], only(true), Some((1, None))),
+            ("username only", &["x"], &[], only(false), None),
+            ("the first name", &["bob", "ann"], &[], BOTH, Some((1, None))),
+            ("nothing switched on", &["bob"], &[], none, None),
+            ("another case", &["ANN"], &[A], BOTH, None),
+            ("nobody", &["zoe"], &[A], BOTH, None),
+        ] {
+            assert_eq!(found(&names(texts, false), chain, by), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn find_dns_name_ignores_case() {
+        assert_eq!(found(&names(&["hOST.EXAMPLE"], true), &[], BOTH), Some((2, None)));
+        assert_eq!(found(&names(&["hOST.EXAMPLE"], false), &[], BOTH), None);
+    }
+
+    #[test]
+    fn find_dns_name_that_fits_two_is_nobody() {
+        let mut builder = ConsumersBuilder::default();
+        builder.consumer(consumer(0, "h.example", "")).unwrap();
+        builder.consumer(consumer(1, "H.example", "")).unwrap();
+        let all = builder.build();
+        assert_eq!(all.find(&names(&["H.EXAMPLE"], true), &[], BOTH), None);
+        let exact = all.find(&names(&["H.example"], true), &[], BOTH);
+        assert_eq!(exact, Some(Found { consumer: 1, credential: None }));
+    }
+
+    #[test]
+    fn consumer_name_taken_is_refused() {
+        let mut builder = ConsumersBuilder::default();
+        builder.consumer(consumer(0, "ann", "a-1")).unwrap();
+        for (again, text) in [
+            (consumer(0, "x", ""), "id set to '00000000-0000-4000-8000-000000000000'"),
+            (consumer(1, "ann", ""), "username set to 'ann'"),
+            (consumer(2, "y", "a-1"), "custom_id set to 'a-1'"),
+        ] {
+            let error = builder.consumer(again).unwrap_err().to_string();
+            assert_eq!(
+                error,
+                format!("uniqueness violation: 'consumers' entity with {text} already declared")
+            );
+        }
+        builder.credential(0, credential("ann", None)).unwrap();
+        assert!(builder.credential(0, credential("ann", None)).is_err());
+        builder.credential(0, credential("ann", Some(A))).unwrap();
+    }
+
+    #[test]
+    fn by_id_or_username_never_finds_a_custom_id() {
+        let all = all();
+        assert_eq!(all.by_id_or_username("ann"), Some(0));
+        assert_eq!(all.by_id_or_username("00000000-0000-4000-8000-000000000002"), Some(2));
+        assert_eq!(all.by_id_or_username("x"), None);
+    }
+}

@@ -1,0 +1,10 @@
+//! Who a trusted certificate belongs to, and what it may do.
+
+mod consumer;
+mod rule;
+
+pub use consumer::{
+    subject_names, Consumer, ConsumerBy, Consumers, ConsumersBuilder, Credential, Found,
+    SubjectName,
+};
+pub use rule::{Condition, Rule, Rules, San};

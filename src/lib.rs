@@ -1,0 +1,36 @@
+//! Client certificates (mTLS) for nginx with lua-nginx-module and for OpenResty.
+//!
+//! The engine behind the Lua modules `resty.mtls.*`: it decides per server name whether a TLS
+//! handshake asks for a client certificate, ties the TLS session to that decision, verifies the
+//! presented chain against the trust store of the route, and renders the header lines that tell
+//! the upstream who the client is. It knows neither nginx nor Lua; [`ffi`] is its C ABI.
+//!
+//! An engine belongs to one thread (an nginx worker has one), hence `Rc` and `Cell` throughout.
+
+#[forbid(unsafe_code)]
+pub mod cache;
+#[forbid(unsafe_code)]
+pub mod certificate;
+#[forbid(unsafe_code)]
+pub mod connection;
+#[forbid(unsafe_code)]
+pub mod engine;
+#[forbid(unsafe_code)]
+pub mod error;
+pub mod ffi;
+#[forbid(unsafe_code)]
+pub mod handshake;
+#[forbid(unsafe_code)]
+pub mod headers;
+#[forbid(unsafe_code)]
+pub mod identity;
+pub mod openssl_ext;
+#[forbid(unsafe_code)]
+pub mod policy;
+#[forbid(unsafe_code)]
+pub mod trust;
+
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use error::Error;

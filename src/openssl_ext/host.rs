@@ -1,0 +1,117 @@
+//! Does the process run on the OpenSSL that this library is bound to?
+//!
+//! An nginx with OpenSSL linked in statically, or with LibreSSL or BoringSSL, would hand this
+//! library objects of a foreign layout. Loading is harmless; using them is not.
+
+use std::ffi::{c_char, c_int, c_void, CStr};
+use std::mem::MaybeUninit;
+
+use crate::Error;
+
+/// One function of each library, and those whose layout matters most here.
+const PROBES: [&CStr; 6] = [
+    c"SSL_set_session_id_context",
+    c"SSL_get_session",
+    c"SSL_set_client_CA_list",
+    c"X509_verify_cert",
+    c"OpenSSL_version_num",
+    c"CRYPTO_get_ex_new_index",
+];
+
+extern "C" {
+    fn SSL_set_session_id_context(ssl: *mut c_void, context: *const u8, len: u32) -> c_int;
+    fn SSL_get_session(ssl: *const c_void) -> *mut c_void;
+    fn SSL_set_client_CA_list(ssl: *mut c_void, list: *mut c_void);
+    fn X509_verify_cert(context: *mut c_void) -> c_int;
+    fn OpenSSL_version_num() -> std::ffi::c_ulong;
+    fn CRYPTO_get_ex_new_index(
+        class: c_int,
+        argl: std::ffi::c_long,
+        argp: *mut c_void,
+        new: *mut c_void,
+        dup: *mut c_void,
+        free: *mut c_void,
+    ) -> c_int;
+}
+
+/// Checks that the host program resolves OpenSSL's functions to the very code this library calls,
+/// and that it is OpenSSL 3 or newer.
+///
+/// # Errors
+/// One line that names the function and the two files, and the remedy.
+pub fn check() -> Result<(), Error> {
+    let bound: [*const c_void; 6] = [
+        SSL_set_session_id_context as *const c_void,
+        SSL_get_session as *const c_void,
+        SSL_set_client_CA_list as *const c_void,
+        X509_verify_cert as *const c_void,
+        OpenSSL_version_num as *const c_void,
+        CRYPTO_get_ex_new_index as *const c_void,
+    ];
+    for (name, ours) in PROBES.iter().zip(bound) {
+        let theirs = program_symbol(name);
+        // Without -z now the address of a function may be the host's PLT entry for it; compare
+        // what it resolves to by file as well.
+        if theirs == ours || (!theirs.is_null() && file_of(theirs) == file_of(ours)) {
+            continue;
+        }
+        let name = name.to_string_lossy();
+        let ours = file_of(ours);
+        return Err(Error::Host(if theirs.is_null() {
+            format!(
+                "this nginx exports no {name}, so its OpenSSL is linked in statically, but \
+                 libresty_mtls.so is bound to {ours}; use an nginx linked dynamically to OpenSSL 3"
+            )
+        } else {
+            format!(
+                "this nginx takes {name} from {} but libresty_mtls.so is bound to {ours}; use an \
+                 nginx linked dynamically to OpenSSL 3, and one OpenSSL only",
+                file_of(theirs)
+            )
+        }));
+    }
+    if !program_symbol(c"BORINGSSL_self_test").is_null() {
+        return Err(Error::Host(
+            "this nginx is built with BoringSSL or AWS-LC; use one built with OpenSSL 3".to_owned(),
+        ));
+    }
+    // SAFETY: takes nothing, returns a number.
+    let version = unsafe { OpenSSL_version_num() };
+    if version < 0x3000_0000 {
+        return Err(Error::Host(format!(
+            "this nginx runs on OpenSSL {version:#010x} (or LibreSSL); use one built with OpenSSL 3"
+        )));
+    }
+    Ok(())
+}
+
+/// Address of `name` as the main program sees it: itself and the libraries it was linked to, but
+/// not what this library alone brought along.
+fn program_symbol(name: &CStr) -> *const c_void {
+    // SAFETY: dlopen(NULL) only counts a reference to the program itself.
+    unsafe {
+        let program = libc::dlopen(std::ptr::null::<c_char>(), libc::RTLD_LAZY);
+        if program.is_null() {
+            return std::ptr::null();
+        }
+        let symbol = libc::dlsym(program, name.as_ptr());
+        libc::dlclose(program);
+        symbol
+    }
+}
+
+fn file_of(address: *const c_void) -> String {
+    let mut info = MaybeUninit::<libc::Dl_info>::zeroed();
+    // SAFETY: dladdr fills `info` when it answers non-zero; dli_fname lives as long as the file
+    // is mapped, and is copied at once.
+    unsafe {
+        if libc::dladdr(address, info.as_mut_ptr()) == 0 {
+            return "an unknown file".to_owned();
+        }
+        let info = info.assume_init();
+        if info.dli_fname.is_null() {
+            return "an unknown file".to_owned();
+        }
+        CStr::from_ptr(info.dli_fname).to_string_lossy().into_owned()
+    }
+}

@@ -1,0 +1,8 @@
+//! The OpenSSL calls that the openssl crate lacks, as small safe wrappers.
+//!
+//! Every function declared here exists since OpenSSL 1.1.1 unless its declaration says otherwise.
+//! The library is linked against the very libssl that nginx loads; [`host`] checks that.
+
+pub mod host;
+pub mod ssl;
+pub mod x509;

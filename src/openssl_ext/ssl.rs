@@ -1,0 +1,301 @@
+//! TLS calls beyond the openssl crate: what the handshake of one connection asks for, the context
+//! its session is bound to, and what is remembered on it.
+
+use std::any::type_name;
+use std::ffi::{c_int, c_uchar, c_uint, c_void};
+use std::marker::PhantomData;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::ptr;
+use std::slice;
+
+use foreign_types::{ForeignType, ForeignTypeRef};
+use openssl::ssl::SslRef;
+use openssl::stack::{Stack, StackRef};
+use openssl::x509::{X509Name, X509};
+use openssl_sys as sys;
+
+use crate::Error;
+
+extern "C" {
+    fn SSL_set_session_id_context(
+        ssl: *mut sys::SSL,
+        context: *const c_uchar,
+        len: c_uint,
+    ) -> c_int;
+    fn SSL_SESSION_get0_id_context(
+        session: *const sys::SSL_SESSION,
+        len: *mut c_uint,
+    ) -> *const c_uchar;
+    fn SSL_SESSION_set1_id_context(
+        session: *mut sys::SSL_SESSION,
+        context: *const c_uchar,
+        len: c_uint,
+    ) -> c_int;
+    fn SSL_SESSION_set1_ticket_appdata(
+        session: *mut sys::SSL_SESSION,
+        data: *const c_void,
+        len: usize,
+    ) -> c_int;
+    fn SSL_SESSION_get0_ticket_appdata(
+        session: *mut sys::SSL_SESSION,
+        data: *mut *mut c_void,
+        len: *mut usize,
+    ) -> c_int;
+    fn SSL_set_verify_depth(ssl: *mut sys::SSL, depth: c_int);
+    fn SSL_get_client_CA_list(ssl: *const sys::SSL) -> *mut sys::stack_st_X509_NAME;
+    fn X509_STORE_CTX_get0_untrusted(ctx: *const sys::X509_STORE_CTX) -> *mut sys::stack_st_X509;
+    fn OPENSSL_sk_dup(stack: *const sys::OPENSSL_STACK) -> *mut sys::OPENSSL_STACK;
+    fn OPENSSL_sk_zero(stack: *mut sys::OPENSSL_STACK);
+}
+
+/// Binds the session this handshake makes, and the sessions it may resume, to `context`, at most
+/// 32 bytes (`SSL_set_session_id_context`). Only effective before the session look-up, that is in
+/// the ClientHello callback.
+pub fn set_session_id_context(ssl: &SslRef, context: &[u8]) -> Result<(), Error> {
+    // SAFETY: OpenSSL copies the bytes.
+    let done = unsafe {
+        SSL_set_session_id_context(ssl.as_ptr(), context.as_ptr(), context.len() as c_uint)
+    };
+    checked(done)
+}
+
+/// The context the connection's session is bound to; empty when there is no session.
+pub fn session_id_context(ssl: &SslRef) -> &[u8] {
+    // SAFETY: the session belongs to the connection, and the bytes to the session.
+    unsafe {
+        let session = sys::SSL_get_session(ssl.as_ptr());
+        if session.is_null() {
+            return &[];
+        }
+        let mut len: c_uint = 0;
+        let data = SSL_SESSION_get0_id_context(session, &mut len);
+        if data.is_null() || len == 0 {
+            return &[];
+        }
+        slice::from_raw_parts(data, len as usize)
+    }
+}
+
+/// Rebinds the session that the handshake in progress is making.
+pub fn rebind_session(ssl: &SslRef, context: &[u8]) -> Result<(), Error> {
+    // SAFETY: OpenSSL copies the bytes; a NULL session is not passed on.
+    unsafe {
+        let session = sys::SSL_get_session(ssl.as_ptr());
+        if session.is_null() {
+            return Err(Error::Misuse("the connection has no TLS session".to_owned()));
+        }
+        checked(SSL_SESSION_set1_id_context(
+            session,
+            context.as_ptr(),
+            context.len() as c_uint,
+        ))
+    }
+}
+
+/// Puts `data` into the session, whence it comes back on resumption, through a ticket as well as
+/// through a cache (`SSL_SESSION_set1_ticket_appdata`).
+pub fn set_session_data(ssl: &SslRef, data: &[u8]) -> Result<(), Error> {
+    // SAFETY: OpenSSL copies the bytes; a NULL session is not passed on.
+    unsafe {
+        let session = sys::SSL_get_session(ssl.as_ptr());
+        if session.is_null() {
+            return Err(Error::Misuse("the connection has no TLS session".to_owned()));
+        }
+        checked(SSL_SESSION_set1_ticket_appdata(
+            session,
+            data.as_ptr().cast(),
+            data.len(),
+        ))
+    }
+}
+
+/// What [`set_session_data`] stored in the session; empty when nothing did.
+pub fn session_data(ssl: &SslRef) -> &[u8] {
+    // SAFETY: the session belongs to the connection, and the bytes to the session.
+    unsafe {
+        let session = sys::SSL_get_session(ssl.as_ptr());
+        if session.is_null() {
+            return &[];
+        }
+        let mut data: *mut c_void = ptr::null_mut();
+        let mut len = 0usize;
+        if SSL_SESSION_get0_ticket_appdata(session, &mut data, &mut len) != 1
+            || data.is_null()
+            || len == 0
+        {
+            return &[];
+        }
+        slice::from_raw_parts(data as *const u8, len)
+    }
+}
+
+/// What wants to see the chain while the handshake is still in progress.
+pub trait Presented {
+    /// `chain` is what the client sent, leaf first. Called at least once a handshake in which a
+    /// certificate came, possibly several times.
+    fn presented(ssl: &SslRef, chain: &StackRef<X509>);
+}
+
+/// Asks for a client certificate in this handshake, and accepts whatever comes: nothing is trusted
+/// before the access phase. Only effective in the certificate phase or earlier, on a full
+/// handshake.
+///
+/// `depth` bounds the chain that OpenSSL tries to build meanwhile.
+pub fn request_certificate<P: Presented>(ssl: &SslRef, depth: u32) {
+    // SAFETY: a live connection; the callback is code of this library, which is never unloaded
+    // (linked with -z nodelete).
+    unsafe {
+        sys::SSL_set_verify(
+            ssl.as_ptr(),
+            sys::SSL_VERIFY_PEER,
+            Some(accept_for_now::<P>),
+        );
+        SSL_set_verify_depth(ssl.as_ptr(), depth as c_int);
+    }
+}
+
+extern "C" fn accept_for_now<P: Presented>(
+    _ok: c_int,
+    context: *mut sys::X509_STORE_CTX,
+) -> c_int {
+    // A panic must not cross into OpenSSL.
+    let _ = catch_unwind(|| {
+        // SAFETY: OpenSSL calls this with a live context whose ex_data holds the connection; both
+        // outlive the call.
+        unsafe {
+            let index = sys::SSL_get_ex_data_X509_STORE_CTX_idx();
+            let ssl = sys::X509_STORE_CTX_get_ex_data(context, index) as *mut sys::SSL;
+            let chain = X509_STORE_CTX_get0_untrusted(context);
+            if !ssl.is_null() && !chain.is_null() {
+                P::presented(SslRef::from_ptr(ssl), StackRef::from_ptr(chain));
+            }
+        }
+    });
+    1
+}
+
+/// A list of CA names handed to a connection; tells whether it is still there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LentNames {
+    list: usize,
+    first: usize,
+    len: usize,
+}
+
+/// Hands `names` to the connection, which sends them in its CertificateRequest
+/// (`SSL_set_client_CA_list`). An empty list overrides one of the vhost.
+pub fn lend_ca_names(ssl: &SslRef, names: Stack<X509Name>) -> LentNames {
+    let lent = LentNames {
+        list: names.as_ptr() as usize,
+        first: names.iter().next().map_or(0, |name| name.as_ptr() as usize),
+        len: names.len(),
+    };
+    // SAFETY: the connection takes the stack and the names over; nothing else frees them.
+    unsafe {
+        let list = names.as_ptr();
+        std::mem::forget(names);
+        sys::SSL_set_client_CA_list(ssl.as_ptr(), list);
+    }
+    lent
+}
+
+/// Takes the names back once the CertificateRequest is on the wire; the connection keeps an empty
+/// list. `None` if somebody else has replaced the list.
+pub fn take_back_ca_names(ssl: &SslRef, lent: LentNames) -> Option<Stack<X509Name>> {
+    if lent.len == 0 {
+        return None;
+    }
+    // SAFETY: the list is compared with the one that was lent, so it is the connection's own and
+    // not its SSL_CTX's. The copy is shallow: after sk_zero it alone owns the names.
+    unsafe {
+        let list = SSL_get_client_CA_list(ssl.as_ptr());
+        if list as usize != lent.list
+            || sys::OPENSSL_sk_num(list.cast()) as usize != lent.len
+            || sys::OPENSSL_sk_value(list.cast(), 0) as usize != lent.first
+        {
+            return None;
+        }
+        let copy = OPENSSL_sk_dup(list as *const sys::OPENSSL_STACK);
+        if copy.is_null() {
+            return None;
+        }
+        OPENSSL_sk_zero(list.cast());
+        Some(Stack::from_ptr(copy.cast()))
+    }
+}
+
+/// A place on every connection for one `T`, freed with the connection (`SSL_get_ex_new_index`).
+pub struct Slot<T> {
+    index: c_int,
+    content: PhantomData<fn() -> T>,
+}
+
+impl<T: 'static> Slot<T> {
+    /// Reserves the place. Once a process: OpenSSL never gives an index back.
+    pub fn new() -> Result<Slot<T>, Error> {
+        // SAFETY: the free function is code of this library, which is never unloaded.
+        let index = unsafe {
+            sys::CRYPTO_get_ex_new_index(
+                sys::CRYPTO_EX_INDEX_SSL,
+                0,
+                ptr::null_mut(),
+                None,
+                None,
+                Some(free_content::<T>),
+            )
+        };
+        if index < 0 {
+            return Err(Error::OpenSsl(format!("no ex_data index for {}", type_name::<T>())));
+        }
+        Ok(Slot { index, content: PhantomData })
+    }
+
+    /// Puts `content` on the connection, in place of what was there.
+    pub fn put(&self, ssl: &SslRef, content: T) -> Result<(), Error> {
+        let content = Box::into_raw(Box::new(content));
+        // SAFETY: the slot holds NULL or a box that `put` made; each is freed exactly once.
+        unsafe {
+            let old = sys::SSL_get_ex_data(ssl.as_ptr(), self.index) as *mut T;
+            if sys::SSL_set_ex_data(ssl.as_ptr(), self.index, content.cast()) != 1 {
+                drop(Box::from_raw(content));
+                return checked(0);
+            }
+            if !old.is_null() {
+                drop(Box::from_raw(old));
+            }
+        }
+        Ok(())
+    }
+
+    /// What is on the connection.
+    pub fn get<'a>(&self, ssl: &'a SslRef) -> Option<&'a T> {
+        // SAFETY: the slot holds NULL or a live box of `T`, which only `put` and the end of the
+        // connection free; callers hold no reference across either.
+        unsafe { (sys::SSL_get_ex_data(ssl.as_ptr(), self.index) as *const T).as_ref() }
+    }
+}
+
+unsafe extern "C" fn free_content<T>(
+    _parent: *mut c_void,
+    content: *mut c_void,
+    _data: *mut sys::CRYPTO_EX_DATA,
+    _index: c_int,
+    _argl: std::ffi::c_long,
+    _argp: *mut c_void,
+) {
+    if !content.is_null() {
+        // A panic in a destructor must not cross into OpenSSL.
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            // SAFETY: the box that `put` made, freed here for the one and only time.
+            drop(unsafe { Box::from_raw(content as *mut T) })
+        }));
+    }
+}
+
+fn checked(done: c_int) -> Result<(), Error> {
+    if done == 1 {
+        Ok(())
+    } else {
+        Err(openssl::error::ErrorStack::get().into())
+    }
+}

@@ -1,0 +1,201 @@
+//! X.509 calls beyond the openssl crate.
+
+use std::ffi::{c_char, c_int, c_long, c_ulong, c_void, CStr};
+use std::ptr;
+use std::slice;
+
+use foreign_types::{ForeignType, ForeignTypeRef};
+use libc::time_t;
+use openssl::asn1::{Asn1IntegerRef, Asn1Object, Asn1ObjectRef, Asn1StringRef};
+use openssl::nid::Nid;
+use openssl::stack::Stack;
+use openssl::x509::{GeneralNameRef, X509NameRef, X509Ref, X509StoreContextRef};
+use openssl_sys as sys;
+
+/// `XN_FLAG_RFC2253`: what nginx's `$ssl_client_s_dn` prints with.
+const XN_FLAG_RFC2253: c_ulong =
+    0x1 | 0x2 | 0x4 | 0x10 | 0x100 | 0x200 | (1 << 16) | (1 << 20) | (1 << 24);
+
+/// Type of a negative INTEGER (asn1.h).
+const V_ASN1_NEG_INTEGER: c_int = 0x102;
+
+extern "C" {
+    fn X509_check_ca(x: *mut sys::X509) -> c_int;
+    fn X509_NAME_print_ex(
+        out: *mut sys::BIO,
+        name: *const sys::X509_NAME,
+        indent: c_int,
+        flags: c_ulong,
+    ) -> c_int;
+    fn X509_get_ext_by_NID(x: *const sys::X509, nid: c_int, lastpos: c_int) -> c_int;
+    fn X509_get_ext_d2i(
+        x: *const sys::X509,
+        nid: c_int,
+        critical: *mut c_int,
+        index: *mut c_int,
+    ) -> *mut c_void;
+    fn X509_STORE_CTX_set_time(ctx: *mut sys::X509_STORE_CTX, flags: c_ulong, t: time_t);
+}
+
+/// Whether the certificate may issue others: `CA:TRUE`, and `keyCertSign` if it has a key usage
+/// (`X509_check_ca` == 1; the older stand-ins for `CA:TRUE` do not count).
+pub fn is_ca(certificate: &X509Ref) -> bool {
+    // SAFETY: a live certificate; the call fills its extension cache, under OpenSSL's own lock.
+    unsafe { X509_check_ca(certificate.as_ptr()) == 1 }
+}
+
+/// Whether the certificate carries an extension, readable or not (`X509_get_ext_by_NID`).
+pub fn has_extension(certificate: &X509Ref, extension: Nid) -> bool {
+    // SAFETY: a live certificate; -1 starts at the first extension.
+    unsafe { X509_get_ext_by_NID(certificate.as_ptr(), extension.as_raw(), -1) >= 0 }
+}
+
+/// Purposes of the extendedKeyUsage extension as dotted OIDs.
+pub fn extended_key_usage(certificate: &X509Ref) -> Vec<String> {
+    // SAFETY: without `index` a repeated extension gives NULL; else the stack is ours to free.
+    let purposes = unsafe {
+        let stack = X509_get_ext_d2i(
+            certificate.as_ptr(),
+            Nid::EXT_KEY_USAGE.as_raw(),
+            ptr::null_mut(),
+            ptr::null_mut(),
+        );
+        if stack.is_null() {
+            return Vec::new();
+        }
+        Stack::<Asn1Object>::from_ptr(stack.cast())
+    };
+    purposes.iter().map(oid).collect()
+}
+
+/// The OID in dotted form.
+pub fn oid(object: &Asn1ObjectRef) -> String {
+    let mut text = [0; 256];
+    // SAFETY: OpenSSL writes at most `text.len()` bytes, NUL included; the last argument asks for
+    // numbers only.
+    let len = unsafe {
+        sys::OBJ_obj2txt(text.as_mut_ptr().cast(), text.len() as c_int, object.as_ptr(), 1)
+    };
+    let len = usize::try_from(len).unwrap_or(0).min(text.len() - 1);
+    String::from_utf8_lossy(text.get(..len).unwrap_or_default()).into_owned()
+}
+
+/// Sets the time of verification, in seconds since the epoch (`X509_STORE_CTX_set_time`).
+pub fn set_verify_time(context: &mut X509StoreContextRef, now: i64) {
+    // SAFETY: an initialised context; the flags argument is unused by OpenSSL.
+    unsafe { X509_STORE_CTX_set_time(context.as_ptr(), 0, now as time_t) }
+}
+
+/// Text of an `X509_V_*` number (`X509_verify_cert_error_string`).
+pub fn verify_error_string(code: i32) -> &'static str {
+    // SAFETY: for every number OpenSSL returns a NUL-terminated string of static storage, except
+    // for unknown numbers in 1.1.1, where the buffer is static as well.
+    let text = unsafe { CStr::from_ptr(sys::X509_verify_cert_error_string(code as c_long)) };
+    text.to_str().unwrap_or("unknown error")
+}
+
+/// The name as RFC 2253 text, every byte printable ASCII (`X509_NAME_print_ex`). `None` where
+/// OpenSSL cannot print it, such as a BMPString of odd length.
+pub fn print_rfc2253(name: &X509NameRef) -> Option<Vec<u8>> {
+    // SAFETY: the BIO is ours and freed on every path; `data` is read before that.
+    unsafe {
+        let bio = sys::BIO_new(sys::BIO_s_mem());
+        if bio.is_null() {
+            return None;
+        }
+        let mut text = None;
+        if X509_NAME_print_ex(bio, name.as_ptr(), 0, XN_FLAG_RFC2253) >= 0 {
+            let mut data: *mut c_char = ptr::null_mut();
+            let len = sys::BIO_get_mem_data(bio, &mut data);
+            text = Some(bytes(data.cast(), len as usize));
+        }
+        sys::BIO_free_all(bio);
+        text
+    }
+}
+
+/// The string as UTF-8 with embedded NULs kept (`ASN1_STRING_to_UTF8`).
+pub fn to_utf8(string: &Asn1StringRef) -> Option<Vec<u8>> {
+    // SAFETY: on success OpenSSL hands over a buffer of `len` bytes, freed after the copy.
+    unsafe {
+        let mut data: *mut u8 = ptr::null_mut();
+        let len = sys::ASN1_STRING_to_UTF8(&mut data, string.as_ptr());
+        if len < 0 {
+            openssl::error::ErrorStack::get();
+            return None;
+        }
+        let text = bytes(data, len as usize);
+        sys::OPENSSL_free(data.cast());
+        Some(text)
+    }
+}
+
+/// Magnitude (big-endian, no leading zero) and sign of an INTEGER, as OpenSSL holds it.
+pub fn integer(integer: &Asn1IntegerRef) -> (&[u8], bool) {
+    // SAFETY: ASN1_INTEGER is an ASN1_STRING; the bytes live as long as the integer.
+    unsafe {
+        let string = integer.as_ptr() as *const sys::ASN1_STRING;
+        let negative = sys::ASN1_STRING_type(string) == V_ASN1_NEG_INTEGER;
+        (borrowed(string), negative)
+    }
+}
+
+/// One subjectAltName entry (RFC 5280 section 4.2.1.6), its bytes as encoded.
+#[derive(Clone, Copy)]
+pub enum GeneralName<'a> {
+    /// dNSName.
+    Dns(&'a [u8]),
+    /// rfc822Name.
+    Email(&'a [u8]),
+    /// uniformResourceIdentifier.
+    Uri(&'a [u8]),
+    /// iPAddress: 4 or 16 octets in a well-formed certificate.
+    Ip(&'a [u8]),
+    /// directoryName.
+    Directory(&'a X509NameRef),
+    /// Anything else.
+    Other,
+}
+
+/// Reads one entry.
+pub fn general_name(name: &GeneralNameRef) -> GeneralName<'_> {
+    if let Some(directory) = name.directory_name() {
+        return GeneralName::Directory(directory);
+    }
+    // SAFETY: for these types the union holds an ASN1_STRING that lives as long as `name`.
+    unsafe {
+        let raw = name.as_ptr();
+        let string = || borrowed((*raw).d as *const sys::ASN1_STRING);
+        match (*raw).type_ {
+            sys::GEN_DNS => GeneralName::Dns(string()),
+            sys::GEN_EMAIL => GeneralName::Email(string()),
+            sys::GEN_URI => GeneralName::Uri(string()),
+            sys::GEN_IPADD => GeneralName::Ip(string()),
+            _ => GeneralName::Other,
+        }
+    }
+}
+
+/// # Safety
+/// `string` is live for `'a`.
+unsafe fn borrowed<'a>(string: *const sys::ASN1_STRING) -> &'a [u8] {
+    // SAFETY: the caller's promise; OpenSSL keeps data and length in step.
+    unsafe {
+        let data = sys::ASN1_STRING_get0_data(string);
+        let len = sys::ASN1_STRING_length(string);
+        if data.is_null() || len <= 0 {
+            return &[];
+        }
+        slice::from_raw_parts(data, len as usize)
+    }
+}
+
+/// # Safety
+/// `data` is readable for `len` bytes, or `len` is 0.
+unsafe fn bytes(data: *const u8, len: usize) -> Vec<u8> {
+    if data.is_null() || len == 0 {
+        return Vec::new();
+    }
+    // SAFETY: the caller's promise.
+    unsafe { slice::from_raw_parts(data, len).to_vec() }
+}

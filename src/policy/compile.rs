@@ -1,0 +1,842 @@
+//! Typed entities -> [`Policy`]: follows references, finds the plugin that applies to each route,
+//! and works out what the handshake asks for under each server name.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use openssl::asn1::Asn1Time;
+use openssl::sha::Sha256;
+
+use super::document::{
+    fold, By, Config, Document, Identity, Kind, Link, MtlsAuth, Plugin, Route, Spot, Uuid,
+};
+use super::report::{Path, Place, Report};
+use super::{document, Auth, Plan, Policy};
+use crate::handshake::server_name::{parent, quoted, Pattern};
+use crate::handshake::{Ask, SniMapBuilder, CA_NAMES_BUDGET};
+use crate::headers::{kong, Line, OwnedNames, Value};
+use crate::trust::{CaCertificate, TrustStore, VerifyOptions};
+use crate::Error;
+
+/// Compiles a document. `None` when the report holds errors, now or from before.
+pub(super) fn compile(document: &Document<'_>, report: &mut Report) -> Option<Policy> {
+    let cas = Cas::new(document, report);
+    let services = Index::new(
+        "service",
+        document.services.iter().map(|service| (&service.identity, &service.spot)),
+        report,
+    );
+    let routes = Index::new(
+        "route",
+        document.routes.iter().map(|route| (&route.identity, &route.spot)),
+        report,
+    );
+    let scopes = Scopes::new(document, &services, &routes, report);
+    let plugins = Plugins::new(document, &cas, report);
+    let mut lines = LinesOf { document, plugins: &plugins, known: HashMap::new() };
+    let plans = plans(document, &scopes, &mut lines, report);
+    if report.has_errors() {
+        return None;
+    }
+    match assemble(document, &cas, &scopes, &plugins, plans, report) {
+        Ok(policy) => Some(policy),
+        Err(error) => {
+            report.error(Place::default(), &Path::ROOT, error.to_string());
+            None
+        }
+    }
+}
+
+/// The CA certificates of the document, by position and by id.
+struct Cas {
+    list: Vec<Option<Rc<CaCertificate>>>,
+    by_id: HashMap<Uuid, usize>,
+}
+
+impl Cas {
+    fn new(document: &Document<'_>, report: &mut Report) -> Cas {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.map_or(0, |now| now.as_secs() as i64);
+        let mut cas = Cas { list: Vec::new(), by_id: HashMap::new() };
+        let mut by_digest: HashMap<[u8; 32], usize> = HashMap::new();
+        for (index, entity) in document.cas.iter().enumerate() {
+            let path = Path::Text(&entity.spot.path);
+            match entity.id {
+                Some(id) => {
+                    if let Some(first) = cas.by_id.insert(id, index) {
+                        let first = document.cas.get(first).map_or("", |ca| &ca.spot.path);
+                        let message = format!(
+                            "the id '{}' is given twice, first at {first}",
+                            uuid_text(&id)
+                        );
+                        report.error(entity.spot.place, &path.field("id"), message);
+                    }
+                }
+                None => report.warn("CAs without id", entity.spot.place, &path, || {
+                    "has no id, so no plugin can refer to it".to_owned()
+                }),
+            }
+            cas.list.push(None);
+            let Some((pem, place)) = entity.cert else {
+                continue;
+            };
+            let ca = match CaCertificate::from_pem(pem.as_bytes()) {
+                Ok(ca) => Rc::new(ca),
+                Err(error) => {
+                    report.error(place, &path.field("cert"), error.to_string());
+                    continue;
+                }
+            };
+            if let Some(first) = by_digest.insert(*ca.digest(), index) {
+                let first = document.cas.get(first).map_or("", |ca| &ca.spot.path);
+                let message = format!("is the same certificate as {first}, expected it once");
+                report.error(place, &path.field("cert"), message);
+            }
+            let digest = hex(ca.digest());
+            if let Some((given, place)) = entity.digest {
+                if !given.eq_ignore_ascii_case(&digest) {
+                    let message = format!(
+                        "'{}' is not the SHA-256 digest of 'cert', expected '{digest}'",
+                        quoted(given.as_bytes())
+                    );
+                    report.error(place, &path.field("cert_digest"), message);
+                }
+            }
+            let subject = quoted(ca.subject().as_bytes());
+            if ca.not_after() < now {
+                report.warn("expired CAs", place, &path.field("cert"), || {
+                    let when = date(ca.not_after());
+                    format!("the CA '{subject}' expired on {when}: it verifies no client")
+                });
+            } else if now < ca.not_before() {
+                report.warn("CAs not valid yet", place, &path.field("cert"), || {
+                    let when = date(ca.not_before());
+                    format!("the CA '{subject}' is not valid before {when}: it verifies no client")
+                });
+            }
+            if let Some(entry) = cas.list.last_mut() {
+                *entry = Some(ca);
+            }
+        }
+        cas
+    }
+
+    fn of(&self, positions: &[usize]) -> Vec<Rc<CaCertificate>> {
+        positions.iter().filter_map(|&index| self.list.get(index)?.clone()).collect()
+    }
+}
+
+/// Services or routes by what other entities may call them.
+struct Index<'t> {
+    noun: &'static str,
+    by_id: HashMap<Uuid, usize>,
+    by_name: HashMap<&'t str, usize>,
+}
+
+impl<'t> Index<'t> {
+    fn new(
+        noun: &'static str,
+        entities: impl Iterator<Item = (&'t Identity<'t>, &'t Spot)> + Clone,
+        report: &mut Report,
+    ) -> Index<'t> {
+        let mut index = Index { noun, by_id: HashMap::new(), by_name: HashMap::new() };
+        for (position, (identity, spot)) in entities.clone().enumerate() {
+            let id = identity.id.map(|id| (index.by_id.insert(id, position), "id", uuid_text(&id)));
+            let name = identity
+                .name
+                .map(|name| (index.by_name.insert(name, position), "name", name.to_owned()));
+            for (before, field, value) in id.into_iter().chain(name) {
+                let first = before.and_then(|before| entities.clone().nth(before));
+                if let Some((_, first)) = first {
+                    let value = quoted(value.as_bytes());
+                    let message = format!(
+                        "the {field} '{value}' of a {noun} is given twice, first at {}",
+                        first.path
+                    );
+                    report.error(spot.place, &Path::Text(&spot.path).field(field), message);
+                }
+            }
+        }
+        index
+    }
+
+    /// Position of what a link names.
+    fn follow(&self, link: &Link<'t>, spot: &Spot, report: &mut Report) -> Option<usize> {
+        let (text, by, place) = match *link {
+            Link::Parent(position) => return Some(position),
+            Link::Reference { text, by, place } => (text, by, place),
+        };
+        let id = document::uuid(text).filter(|_| by != By::Name);
+        let name = Some(text).filter(|_| by != By::Id);
+        let found = id
+            .and_then(|id| self.by_id.get(&id))
+            .or_else(|| self.by_name.get(name?));
+        if found.is_none() {
+            let what = match by {
+                By::Id => "id",
+                By::Name => "name",
+                By::Either => "id or name",
+            };
+            let meant = report.did_you_mean(text, self.by_name.keys().copied());
+            let text = quoted(text.as_bytes());
+            let message = format!("no {} has the {what} '{text}'{meant}", self.noun);
+            report.error(place, &Path::Text(&spot.path).field(self.noun), message);
+        }
+        found.copied()
+    }
+}
+
+/// For each [`Kind`] the position of the plugin.
+type Slots = [Option<usize>; Kind::ALL.len()];
+
+/// Which plugin stands at which scope.
+struct Scopes {
+    global: Slots,
+    services: Vec<Slots>,
+    routes: Vec<Slots>,
+    /// By route; such a plugin names the route's own service too.
+    routes_with_service: HashMap<usize, Slots>,
+    /// For each route its service.
+    service_of: Vec<Option<usize>>,
+}
+
+impl Scopes {
+    fn new<'t>(
+        document: &'t Document<'t>,
+        services: &Index<'t>,
+        routes: &Index<'t>,
+        report: &mut Report,
+    ) -> Scopes {
+        let follow = |link: &Option<Link<'t>>, index: &Index<'t>, spot, report: &mut Report| {
+            link.as_ref().map(|link| index.follow(link, spot, report))
+        };
+        let mut scopes = Scopes {
+            global: Slots::default(),
+            services: vec![Slots::default(); document.services.len()],
+            routes: vec![Slots::default(); document.routes.len()],
+            routes_with_service: HashMap::new(),
+            service_of: document
+                .routes
+                .iter()
+                .map(|route| follow(&route.service, services, &route.spot, report).flatten())
+                .collect(),
+        };
+        for (position, plugin) in document.plugins.iter().enumerate() {
+            let service = follow(&plugin.service, services, &plugin.spot, report);
+            let route = follow(&plugin.route, routes, &plugin.spot, report);
+            let slots = match (route, service) {
+                (None, None) => Some(&mut scopes.global),
+                (None, Some(Some(service))) => scopes.services.get_mut(service),
+                (Some(Some(route)), None) => scopes.routes.get_mut(route),
+                (Some(Some(route)), Some(Some(service))) => {
+                    if scopes.service_of.get(route) != Some(&Some(service)) {
+                        let message = "never applies: the route does not belong to the service, \
+                                       expected one of its routes or no service";
+                        let path = Path::Text(&plugin.spot.path);
+                        report.error(plugin.spot.place, &path.field("service"), message);
+                    }
+                    Some(scopes.routes_with_service.entry(route).or_default())
+                }
+                // The reference was reported.
+                (Some(None), _) | (_, Some(None)) => continue,
+            };
+            let kind = plugin.config.kind();
+            let slot = slots.and_then(|slots| slots.get_mut(kind as usize));
+            if let Some(first) = slot.and_then(|slot| slot.replace(position)) {
+                let first = document.plugins.get(first).map_or("", |plugin| &plugin.spot.path);
+                let message = format!(
+                    "a second plugin '{}' at the same scope, first at {first}",
+                    kind.name()
+                );
+                report.error(plugin.spot.place, &Path::Text(&plugin.spot.path), message);
+            }
+        }
+        scopes
+    }
+
+    /// The plugins that apply to a route: of each kind the one at the most specific scope.
+    fn effective(&self, route: usize) -> Slots {
+        let service = self.service_of.get(route).copied().flatten();
+        let scopes = [
+            self.routes_with_service.get(&route),
+            self.routes.get(route),
+            service.and_then(|service| self.services.get(service)),
+            Some(&self.global),
+        ];
+        let mut slots = Slots::default();
+        for (kind, slot) in slots.iter_mut().enumerate() {
+            *slot = scopes.iter().flatten().find_map(|slots| *slots.get(kind)?);
+        }
+        slots
+    }
+}
+
+/// A plugin ready for use.
+enum Ready<'t> {
+    Auth { auth: Auth, contribution: u32 },
+    Ask { contribution: u32 },
+    Headers(&'t document::MetadataHeaders),
+    /// Its errors were reported.
+    Broken,
+}
+
+/// What an asking plugin brings to a server name. Plugins with equal content share one.
+struct Contribution {
+    store: Option<Rc<TrustStore>>,
+    /// Positions of the CAs whose names it wants sent; `None` when it does not want any.
+    sent: Option<Vec<usize>>,
+    /// Position of the first plugin with this content.
+    plugin: usize,
+}
+
+struct Plugins<'t> {
+    ready: Vec<Ready<'t>>,
+    contributions: Vec<Contribution>,
+}
+
+impl<'t> Plugins<'t> {
+    fn new(document: &'t Document<'t>, cas: &Cas, report: &mut Report) -> Plugins<'t> {
+        let mut plugins = Plugins { ready: Vec::new(), contributions: Vec::new() };
+        let mut stores: HashMap<(Vec<usize>, VerifyOptions), Rc<TrustStore>> = HashMap::new();
+        let mut known: HashMap<Option<(Vec<usize>, VerifyOptions, bool)>, u32> = HashMap::new();
+        for (position, plugin) in document.plugins.iter().enumerate() {
+            let mut contribute = |key, store, sent| {
+                *known.entry(key).or_insert_with(|| {
+                    plugins.contributions.push(Contribution { store, sent, plugin: position });
+                    plugins.contributions.len() as u32 - 1
+                })
+            };
+            let ready = match &plugin.config {
+                Config::TlsMetadataHeaders(headers) => Ready::Headers(headers),
+                Config::TlsHandshakeModifier => {
+                    Ready::Ask { contribution: contribute(None, None, None) }
+                }
+                Config::MtlsAuth(config) => {
+                    let positions = positions(config, &plugin.spot, cas, report);
+                    let key = (positions, config.options);
+                    let store = match stores.get(&key) {
+                        Some(store) => Ok(store.clone()),
+                        None => TrustStore::new(&cas.of(&key.0), key.1).map(Rc::new),
+                    };
+                    match store {
+                        Ok(store) => {
+                            stores.insert(key.clone(), store.clone());
+                            let sent = config.send_ca_dn.then(|| key.0.clone());
+                            let key = Some((key.0, key.1, config.send_ca_dn));
+                            let contribution = contribute(key, Some(store.clone()), sent);
+                            let skip_consumer_lookup = config.skip_consumer_lookup;
+                            Ready::Auth { auth: Auth { store, skip_consumer_lookup }, contribution }
+                        }
+                        Err(error) => {
+                            let path = Path::Text(&plugin.spot.path);
+                            report.error(plugin.spot.place, &path, error.to_string());
+                            Ready::Broken
+                        }
+                    }
+                }
+            };
+            plugins.ready.push(ready);
+        }
+        plugins
+    }
+
+    fn auth(&self, slots: &Slots) -> Option<&Auth> {
+        match self.ready.get(slots[Kind::MtlsAuth as usize]?)? {
+            Ready::Auth { auth, .. } => Some(auth),
+            _ => None,
+        }
+    }
+
+    fn contribution(&self, plugin: usize) -> Option<u32> {
+        match self.ready.get(plugin)? {
+            Ready::Auth { contribution, .. } | Ready::Ask { contribution } => Some(*contribution),
+            Ready::Headers(_) | Ready::Broken => None,
+        }
+    }
+
+    /// What the plugins in `slots` bring together.
+    fn contributed<'a>(&'a self, slots: &'a Slots) -> impl Iterator<Item = u32> + 'a {
+        slots.iter().flatten().filter_map(|&plugin| self.contribution(plugin))
+    }
+}
+
+/// Positions of the CAs that a plugin names, each once, in order.
+fn positions(config: &MtlsAuth, spot: &Spot, cas: &Cas, report: &mut Report) -> Vec<usize> {
+    let mut positions = Vec::with_capacity(config.cas.len());
+    for (index, (id, place)) in config.cas.iter().enumerate() {
+        match cas.by_id.get(id) {
+            Some(&position) => positions.push(position),
+            None => {
+                let ids: Vec<_> = cas.by_id.keys().map(uuid_text).collect();
+                let id = uuid_text(id);
+                let meant = report.did_you_mean(&id, ids.iter().map(String::as_str));
+                let path = Path::Text(&spot.path);
+                let path = path.field("config");
+                let path = path.field("ca_certificates");
+                let message = format!("no entry of 'ca_certificates' has the id '{id}'{meant}");
+                report.error(*place, &path.item(index), message);
+            }
+        }
+    }
+    positions.sort_unstable();
+    positions.dedup();
+    positions
+}
+
+/// The header lines of a route, shared between routes with the same plugins.
+struct LinesOf<'a> {
+    document: &'a Document<'a>,
+    plugins: &'a Plugins<'a>,
+    known: HashMap<(Option<usize>, bool), Rc<[Line]>>,
+}
+
+impl LinesOf<'_> {
+    fn get(&mut self, slots: &Slots, report: &mut Report) -> Rc<[Line]> {
+        let headers = slots[Kind::TlsMetadataHeaders as usize];
+        let skip = self.plugins.auth(slots).is_some_and(|auth| auth.skip_consumer_lookup);
+        if let Some(lines) = self.known.get(&(headers, skip)) {
+            return lines.clone();
+        }
+        let mut lines = Vec::new();
+        if skip {
+            lines.push(Line { name: kong::DN.into(), value: Value::SubjectDn });
+            lines.push(Line { name: kong::SAN.into(), value: Value::San });
+        }
+        let config = headers.and_then(|headers| self.plugins.ready.get(headers));
+        if let Some(Ready::Headers(config)) = config {
+            for line in config.lines.iter().filter(|_| config.inject) {
+                let same = |other: &&Line| fold(&other.name) == fold(&line.name);
+                let spot = headers.and_then(|headers| self.document.plugins.get(headers));
+                if let (Some(other), Some(Plugin { spot, .. })) = (lines.iter().find(same), spot) {
+                    let message = format!(
+                        "the header '{}' is set by mtls-auth with 'skip_consumer_lookup' on the \
+                         same route, expected another name",
+                        other.name
+                    );
+                    report.error(spot.place, &Path::Text(&spot.path).field("config"), message);
+                } else {
+                    lines.push(line.clone());
+                }
+            }
+        }
+        let lines: Rc<[Line]> = lines.into();
+        self.known.insert((headers, skip), lines.clone());
+        lines
+    }
+}
+
+/// The global plan, then one for each route that can be named.
+fn plans(
+    document: &Document<'_>,
+    scopes: &Scopes,
+    lines: &mut LinesOf<'_>,
+    report: &mut Report,
+) -> Vec<Plan> {
+    let mut plan = |route: Option<Box<str>>, slots: &Slots, report: &mut Report| Plan {
+        route,
+        auth: lines.plugins.auth(slots).cloned(),
+        lines: lines.get(slots, report),
+        applies: slots.iter().any(Option::is_some),
+    };
+    let mut plans = vec![plan(None, &scopes.global, report)];
+    for (position, route) in document.routes.iter().enumerate() {
+        let slots = scopes.effective(position);
+        let id = route.identity.id.map(|id| uuid_text(&id));
+        match route.identity.name.map(str::to_owned).or(id) {
+            Some(name) => plans.push(plan(Some(name.into()), &slots, report)),
+            None => {
+                if slots != scopes.global {
+                    let path = Path::Text(&route.spot.path);
+                    report.warn("routes without name and id", route.spot.place, &path, || {
+                        "has neither name nor id, so no location can apply its plugins".to_owned()
+                    });
+                }
+            }
+        }
+    }
+    plans
+}
+
+/// Sets of contributions, each known by a number; 0 is the empty set.
+struct Sets {
+    members: Vec<Rc<[u32]>>,
+    numbers: HashMap<Rc<[u32]>, usize>,
+    unions: HashMap<(usize, usize), usize>,
+}
+
+impl Sets {
+    fn new() -> Sets {
+        let empty: Rc<[u32]> = [].into();
+        Sets {
+            members: vec![empty.clone()],
+            numbers: HashMap::from([(empty, 0)]),
+            unions: HashMap::new(),
+        }
+    }
+
+    fn members(&self, set: usize) -> &[u32] {
+        self.members.get(set).map_or(&[], |members| members)
+    }
+
+    fn of(&mut self, members: impl Iterator<Item = u32>) -> usize {
+        let mut members: Vec<u32> = members.collect();
+        members.sort_unstable();
+        members.dedup();
+        if let Some(&set) = self.numbers.get(&*members) {
+            return set;
+        }
+        let members: Rc<[u32]> = members.into();
+        self.members.push(members.clone());
+        self.numbers.insert(members, self.members.len() - 1);
+        self.members.len() - 1
+    }
+
+    fn union(&mut self, a: usize, b: usize) -> usize {
+        if a == b || b == 0 {
+            return a;
+        }
+        if a == 0 {
+            return b;
+        }
+        if let Some(&set) = self.unions.get(&(a, b)) {
+            return set;
+        }
+        let members = [self.members(a), self.members(b)].concat();
+        let set = self.of(members.into_iter());
+        self.unions.insert((a, b), set);
+        set
+    }
+}
+
+/// Which contributions each pattern brings on its own.
+struct Names<'t> {
+    own: BTreeMap<Cow<'t, Pattern>, usize>,
+    sets: Sets,
+}
+
+impl<'t> Names<'t> {
+    fn new(document: &'t Document<'t>, scopes: &Scopes, plugins: &Plugins<'_>) -> Names<'t> {
+        let mut names = Names { own: BTreeMap::new(), sets: Sets::new() };
+        names.add(Cow::Owned(Pattern::Any), plugins.contributed(&scopes.global));
+        let mut has_routes = vec![false; document.services.len()];
+        for (position, route) in document.routes.iter().enumerate() {
+            let service = scopes.service_of.get(position).copied().flatten();
+            if let Some(has_routes) = service.and_then(|service| has_routes.get_mut(service)) {
+                *has_routes = true;
+            }
+            let slots = scopes.effective(position);
+            if route.snis.is_empty() {
+                names.add(Cow::Owned(Pattern::Any), plugins.contributed(&slots));
+            }
+            for pattern in &route.snis {
+                names.add(Cow::Borrowed(pattern), plugins.contributed(&slots));
+            }
+        }
+        let without_routes = scopes.services.iter().zip(has_routes).filter(|(_, has)| !has);
+        for (slots, _) in without_routes {
+            names.add(Cow::Owned(Pattern::Any), plugins.contributed(slots));
+        }
+        names
+    }
+
+    fn add(&mut self, pattern: Cow<'t, Pattern>, contributions: impl Iterator<Item = u32>) {
+        let set = self.sets.of(contributions);
+        if set != 0 {
+            let own = self.own.entry(pattern).or_insert(0);
+            *own = self.sets.union(*own, set);
+        }
+    }
+
+    /// Everything that can be reached under a name: its own, its wildcard's and that of `*`.
+    fn reached(&mut self, pattern: &Pattern) -> usize {
+        let own = |pattern: &Pattern| self.own.get(pattern).copied().unwrap_or(0);
+        let wildcard = match pattern {
+            Pattern::Exact(name) => parent(name.as_bytes())
+                .and_then(|parent| name.get(name.len() - parent.len()..))
+                .map_or(0, |parent| own(&Pattern::Wildcard(parent.to_owned()))),
+            Pattern::Wildcard(_) | Pattern::Any => 0,
+        };
+        let (exact, any) = (own(pattern), own(&Pattern::Any));
+        let set = self.sets.union(exact, wildcard);
+        self.sets.union(set, any)
+    }
+}
+
+fn assemble(
+    document: &Document<'_>,
+    cas: &Cas,
+    scopes: &Scopes,
+    plugins: &Plugins<'_>,
+    plans: Vec<Plan>,
+    report: &mut Report,
+) -> Result<Policy, Error> {
+    let mut names = Names::new(document, scopes, plugins);
+    let mut asks: Vec<Rc<Ask>> = Vec::new();
+    let mut ask_of: HashMap<usize, u32> = HashMap::new();
+    let mut builder = SniMapBuilder::new();
+    let mut digest = Sha256::new();
+    digest.update(b"resty-mtls policy 1");
+
+    let patterns: Vec<_> = names.own.keys().cloned().collect();
+    for pattern in patterns {
+        let set = names.reached(&pattern);
+        let ask = match ask_of.get(&set) {
+            Some(&ask) => ask,
+            None => {
+                let members = names.sets.members(set);
+                let made = ask(document, cas, plugins, members, &pattern, report)?;
+                asks.push(Rc::new(made));
+                let ask = asks.len() as u32 - 1;
+                ask_of.insert(set, ask);
+                ask
+            }
+        };
+        builder.add_pattern(&pattern, ask)?;
+        text(&mut digest, &pattern.to_string());
+        if let Some(ask) = asks.get(ask as usize) {
+            digest.update(ask.binding());
+            number(&mut digest, ask.ca_names_len());
+            number(&mut digest, ask.ca_names_bytes());
+        }
+    }
+    look_over(document, scopes, plugins, &mut names, report);
+
+    let mut by_name = HashMap::with_capacity(plans.len());
+    for (position, plan) in plans.iter().enumerate() {
+        if let Some(route) = &plan.route {
+            by_name.insert(route.clone(), position);
+        }
+    }
+    // A route with a name may be called by its id too.
+    for route in &document.routes {
+        if let (Some(name), Some(id)) = (route.identity.name, route.identity.id) {
+            if let Some(&position) = by_name.get(name) {
+                by_name.entry(uuid_text(&id).into()).or_insert(position);
+            }
+        }
+    }
+    let mut sorted: Vec<&Plan> = plans.iter().collect();
+    sorted.sort_unstable_by(|a, b| a.route.cmp(&b.route));
+    number(&mut digest, sorted.len());
+    for plan in sorted {
+        text(&mut digest, plan.route.as_deref().unwrap_or_default());
+        digest.update(&[plan.applies.into(), plan.auth.is_some().into()]);
+        if let Some(auth) = &plan.auth {
+            digest.update(auth.store.digest());
+            digest.update(&[auth.skip_consumer_lookup.into()]);
+        }
+        number(&mut digest, plan.lines.len());
+        for line in plan.lines.iter() {
+            text(&mut digest, &line.name);
+            text(&mut digest, &format!("{:?}", line.value));
+        }
+    }
+    let mut owned = owned(document);
+    owned.sort_unstable();
+    owned.dedup();
+    for name in &owned {
+        text(&mut digest, name);
+    }
+    Ok(Policy {
+        plans,
+        asks,
+        names: builder.build(),
+        owned_names: OwnedNames::new(owned.into_iter()),
+        digest: digest.finish(),
+        warnings: Vec::new(),
+        by_name,
+    })
+}
+
+/// The header names that only the gateway may set, whether it does so on a given route or not.
+fn owned<'t>(document: &'t Document<'_>) -> Vec<&'t str> {
+    let mut owned: Vec<&str> = Vec::new();
+    for plugin in &document.plugins {
+        match &plugin.config {
+            Config::MtlsAuth(_) => owned.extend([kong::DN, kong::SAN]),
+            Config::TlsMetadataHeaders(headers) => {
+                owned.extend(headers.lines.iter().map(|line| &*line.name));
+            }
+            Config::TlsHandshakeModifier => {}
+        }
+    }
+    owned
+}
+
+/// What the handshake does for a set of contributions.
+///
+/// CA names are sent only if every plugin that can be reached under the name wants its own sent:
+/// a list without the CAs of one plugin would keep the clients of that plugin from presenting a
+/// certificate.
+fn ask(
+    document: &Document<'_>,
+    cas: &Cas,
+    plugins: &Plugins<'_>,
+    members: &[u32],
+    pattern: &Pattern,
+    report: &mut Report,
+) -> Result<Ask, Error> {
+    let members: Vec<&Contribution> = members
+        .iter()
+        .filter_map(|&member| plugins.contributions.get(member as usize))
+        .collect();
+    let stores: Vec<Rc<TrustStore>> =
+        members.iter().filter_map(|member| member.store.clone()).collect();
+    let silent = members.iter().find(|member| member.sent.is_none());
+    let sender = members.iter().find(|member| member.sent.is_some());
+    let sent = match silent {
+        Some(_) => None,
+        None => {
+            let mut sent: Vec<usize> =
+                members.iter().filter_map(|member| member.sent.as_ref()).flatten().copied().collect();
+            sent.sort_unstable();
+            sent.dedup();
+            Some(cas.of(&sent))
+        }
+    };
+    let ask = Ask::new(&stores, sent.as_deref(), CA_NAMES_BUDGET)?;
+
+    let spot = |member: &Contribution| document.plugins.get(member.plugin).map(|p| &p.spot);
+    if let Some(sender) = sender.and_then(|sender| spot(sender)) {
+        let path = Path::Text(&sender.path);
+        let path = path.field("config");
+        let path = path.field("send_ca_dn");
+        if let Some(silent) = silent.and_then(|silent| spot(silent)) {
+            report.warn("server names without CA names", sender.place, &path, || {
+                format!(
+                    "no CA names are sent for the server name '{pattern}': {} asks under the same \
+                     name and sends none",
+                    silent.path
+                )
+            });
+        } else if ask.over_budget() {
+            report.warn("CA-name lists over the limit", sender.place, &path, || {
+                format!(
+                    "no CA names are sent for the server name '{pattern}': {} bytes of names are \
+                     over the limit of {CA_NAMES_BUDGET}",
+                    ask.ca_names_bytes()
+                )
+            });
+        }
+    }
+    Ok(ask)
+}
+
+/// Warns of what works, but hardly as meant.
+fn look_over(
+    document: &Document<'_>,
+    scopes: &Scopes,
+    plugins: &Plugins<'_>,
+    names: &mut Names<'_>,
+    report: &mut Report,
+) {
+    for (position, route) in document.routes.iter().enumerate() {
+        let slots = scopes.effective(position);
+        let path = Path::Text(&route.spot.path);
+        let asks = plugins.contributed(&slots).next().is_some();
+        if asks && route.snis.is_empty() {
+            report.warn("routes that ask without snis", route.spot.place, &path, || {
+                "has no snis, so every TLS handshake asks for a client certificate".to_owned()
+            });
+        }
+        uncovered_hosts(route, &slots, plugins, names, report);
+        let headers = slots[Kind::TlsMetadataHeaders as usize];
+        let own = headers.filter(|_| headers != scopes.global[Kind::TlsMetadataHeaders as usize]);
+        let config = own.and_then(|own| plugins.ready.get(own));
+        if let (false, Some(Ready::Headers(config))) = (asks, config) {
+            if config.inject {
+                report.warn("routes without a plugin that asks", route.spot.place, &path, || {
+                    "has tls-metadata-headers but neither mtls-auth nor tls-handshake-modifier, \
+                     so no client is asked for the certificate it forwards"
+                        .to_owned()
+                });
+            }
+        }
+    }
+    for (service, slots) in document.services.iter().zip(&scopes.services) {
+        let routeless = !scopes.service_of.iter().flatten().any(|&of| {
+            document.services.get(of).is_some_and(|of| std::ptr::eq(of, service))
+        });
+        if routeless && plugins.contributed(slots).next().is_some() {
+            let path = Path::Text(&service.spot.path);
+            report.warn("services that ask without routes", service.spot.place, &path, || {
+                "has no routes, so every TLS handshake asks for a client certificate".to_owned()
+            });
+        }
+    }
+    let maps_consumers = |plugin: &Plugin<'_>| {
+        matches!(&plugin.config, Config::MtlsAuth(config) if !config.skip_consumer_lookup)
+    };
+    if let Some(place) = document.consumers {
+        if document.plugins.iter().any(maps_consumers) {
+            report.warn_once(
+                "consumers",
+                place,
+                &Path::ROOT.field("consumers"),
+                "are not looked up by this version: mtls-auth lets every client pass whose \
+                 certificate its CAs verify",
+            );
+        }
+    }
+}
+
+/// Warns of hosts of a protected route under which its clients are not asked.
+fn uncovered_hosts(
+    route: &Route<'_>,
+    slots: &Slots,
+    plugins: &Plugins<'_>,
+    names: &mut Names<'_>,
+    report: &mut Report,
+) {
+    let auth = slots[Kind::MtlsAuth as usize].and_then(|auth| plugins.contribution(auth));
+    let Some(auth) = auth else {
+        return;
+    };
+    for (index, (host, place)) in route.hosts.iter().enumerate() {
+        let name = match host.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+            _ => host,
+        };
+        // Kong's `example.*` is no pattern of ours: only `*` covers it.
+        let pattern = Pattern::parse(name.as_bytes()).unwrap_or(Pattern::Any);
+        let set = names.reached(&pattern);
+        if names.sets.members(set).binary_search(&auth).is_err() {
+            let path = Path::Text(&route.spot.path);
+            let path = path.field("hosts");
+            report.warn("hosts without a server name that asks", *place, &path.item(index), || {
+                format!(
+                    "no sni of the route covers the host '{}': its clients are not asked for \
+                     their certificate there, and get 421 or 401",
+                    quoted(host.as_bytes())
+                )
+            });
+        }
+    }
+}
+
+fn text(digest: &mut Sha256, text: &str) {
+    number(digest, text.len());
+    digest.update(text.as_bytes());
+}
+
+fn number(digest: &mut Sha256, number: usize) {
+    digest.update(&(number as u64).to_be_bytes());
+}
+
+fn uuid_text(id: &Uuid) -> String {
+    let mut text = hex(id);
+    for dash in [20, 16, 12, 8] {
+        text.insert(dash, '-');
+    }
+    text
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn date(epoch: i64) -> String {
+    Asn1Time::from_unix(epoch).map_or_else(|_| epoch.to_string(), |time| time.to_string())
+}

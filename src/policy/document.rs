@@ -1,0 +1,1014 @@
+//! The tree of a policy -> typed entities: Kong's declarative format, as far as it concerns
+//! client certificates. Every error is reported; what is readable is read all the same, so that
+//! one pass finds them all.
+//!
+//! A field or plugin of Kong that is none of ours is warned about once. A field that nobody knows
+//! is an error. What this version cannot do is an error too, never silently left out.
+
+use super::report::{distance, Path, Place, Report};
+use super::tree::{Node, Value};
+use crate::handshake::server_name::{quoted, Pattern};
+use crate::headers::{kong, Line, Value as HeaderValue};
+use crate::trust::VerifyOptions;
+
+/// A UUID as bytes: its case does not matter.
+pub(super) type Uuid = [u8; 16];
+
+/// Where an entity stands.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Spot {
+    pub place: Place,
+    pub path: Box<str>,
+}
+
+/// What other entities may call a service or route by.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Identity<'t> {
+    pub id: Option<Uuid>,
+    pub name: Option<&'t str>,
+}
+
+/// How an entity names another one.
+#[derive(Clone, Debug)]
+pub(super) enum Link<'t> {
+    /// It lies inside it: position in the document's list.
+    Parent(usize),
+    /// By text, at a place.
+    Reference { text: &'t str, by: By, place: Place },
+}
+
+/// What the text of a reference is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    Id,
+    Name,
+    Either,
+}
+
+pub(super) struct Ca<'t> {
+    pub spot: Spot,
+    pub id: Option<Uuid>,
+    pub cert: Option<(&'t str, Place)>,
+    pub digest: Option<(&'t str, Place)>,
+}
+
+pub(super) struct Service<'t> {
+    pub spot: Spot,
+    pub identity: Identity<'t>,
+}
+
+pub(super) struct Route<'t> {
+    pub spot: Spot,
+    pub identity: Identity<'t>,
+    pub service: Option<Link<'t>>,
+    pub snis: Vec<Pattern>,
+    pub hosts: Vec<(&'t str, Place)>,
+}
+
+pub(super) struct Plugin<'t> {
+    pub spot: Spot,
+    pub service: Option<Link<'t>>,
+    pub route: Option<Link<'t>>,
+    pub config: Config,
+}
+
+/// The plugins of this version. The order is that of [`Kind`].
+pub(super) enum Config {
+    MtlsAuth(MtlsAuth),
+    TlsHandshakeModifier,
+    TlsMetadataHeaders(MetadataHeaders),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Kind {
+    MtlsAuth,
+    TlsHandshakeModifier,
+    TlsMetadataHeaders,
+}
+
+impl Kind {
+    pub const ALL: [Kind; 3] =
+        [Kind::MtlsAuth, Kind::TlsHandshakeModifier, Kind::TlsMetadataHeaders];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::MtlsAuth => "mtls-auth",
+            Kind::TlsHandshakeModifier => "tls-handshake-modifier",
+            Kind::TlsMetadataHeaders => "tls-metadata-headers",
+        }
+    }
+}
+
+impl Config {
+    pub fn kind(&self) -> Kind {
+        match self {
+            Config::MtlsAuth(_) => Kind::MtlsAuth,
+            Config::TlsHandshakeModifier => Kind::TlsHandshakeModifier,
+            Config::TlsMetadataHeaders(_) => Kind::TlsMetadataHeaders,
+        }
+    }
+}
+
+#[derive(Default)]
+pub(super) struct MtlsAuth {
+    pub cas: Vec<(Uuid, Place)>,
+    pub options: VerifyOptions,
+    pub send_ca_dn: bool,
+    pub skip_consumer_lookup: bool,
+}
+
+pub(super) struct MetadataHeaders {
+    /// Whether the lines are set; the names are ours either way.
+    pub inject: bool,
+    pub lines: Vec<Line>,
+}
+
+/// A whole policy, references not yet followed.
+#[derive(Default)]
+pub(super) struct Document<'t> {
+    pub cas: Vec<Ca<'t>>,
+    pub services: Vec<Service<'t>>,
+    pub routes: Vec<Route<'t>>,
+    pub plugins: Vec<Plugin<'t>>,
+    /// Where consumers stand, if there are any.
+    pub consumers: Option<Place>,
+}
+
+/// The fields of one kind of mapping.
+struct Shape {
+    /// What it is called in a warning.
+    what: &'static str,
+    ours: &'static [&'static str],
+    /// Kong's: a warning, once for each name.
+    kongs: &'static [&'static str],
+    /// Not supported by this version: an error unless null.
+    refused: &'static [&'static str],
+}
+
+/// Bookkeeping of Kong and decK that may stand in any entity and says nothing about behaviour.
+const BOOKKEEPING: &[&str] =
+    &["tags", "created_at", "updated_at", "ws_id", "_comment", "_ignore", "_info"];
+
+const POLICY: Shape = Shape {
+    what: "policy",
+    ours: &[
+        "_format_version",
+        "_transform",
+        "_workspace",
+        "_konnect",
+        "ca_certificates",
+        "services",
+        "routes",
+        "plugins",
+        "consumers",
+    ],
+    kongs: &[
+        "_plugin_configs",
+        "acls",
+        "basicauth_credentials",
+        "certificates",
+        "consumer_group_consumers",
+        "consumer_group_plugins",
+        "consumer_groups",
+        "custom_entities",
+        "degraphql_routes",
+        "files",
+        "filter_chains",
+        "graphql_ratelimiting_advanced_cost_decoration",
+        "hmacauth_credentials",
+        "jwt_secrets",
+        "key_sets",
+        "keyauth_credentials",
+        "keys",
+        "licenses",
+        "oauth2_authorization_codes",
+        "oauth2_credentials",
+        "oauth2_tokens",
+        "parameters",
+        "partials",
+        "rbac_role_endpoints",
+        "rbac_role_entities",
+        "rbac_roles",
+        "rbac_users",
+        "service_packages",
+        "snis",
+        "targets",
+        "upstreams",
+        "vaults",
+        "workspaces",
+    ],
+    refused: &["mtls_auth_credentials", "header_cert_auth_credentials"],
+};
+
+const CA: Shape = Shape {
+    what: "ca_certificates",
+    ours: &["id", "cert", "cert_digest"],
+    kongs: &[],
+    refused: &[],
+};
+
+const SERVICE: Shape = Shape {
+    what: "services",
+    ours: &["id", "name", "routes", "plugins"],
+    kongs: &[
+        "ca_certificates",
+        "client_certificate",
+        "connect_timeout",
+        "enabled",
+        "host",
+        "path",
+        "port",
+        "protocol",
+        "read_timeout",
+        "retries",
+        "tls_sans",
+        "tls_verify",
+        "tls_verify_depth",
+        "url",
+        "write_timeout",
+    ],
+    refused: &[],
+};
+
+const ROUTE: Shape = Shape {
+    what: "routes",
+    ours: &["id", "name", "service", "snis", "hosts", "plugins"],
+    kongs: &[
+        "destinations",
+        "expression",
+        "headers",
+        "https_redirect_status_code",
+        "methods",
+        "path_handling",
+        "paths",
+        "preserve_host",
+        "priority",
+        "protocols",
+        "regex_priority",
+        "request_buffering",
+        "response_buffering",
+        "sources",
+        "strip_path",
+    ],
+    refused: &[],
+};
+
+const PLUGIN: Shape = Shape {
+    what: "plugins",
+    ours: &["id", "name", "instance_name", "enabled", "service", "route", "config"],
+    kongs: &["ordering", "protocols", "run_on"],
+    refused: &["_config", "condition", "consumer", "consumer_group", "partials"],
+};
+
+const REFERENCE: Shape = Shape {
+    what: "reference",
+    ours: &["id", "name"],
+    kongs: &[],
+    refused: &[],
+};
+
+const MTLS_AUTH: Shape = Shape {
+    what: "mtls-auth",
+    ours: &[
+        "ca_certificates",
+        "send_ca_dn",
+        "allow_partial_chain",
+        "skip_consumer_lookup",
+        "verify_depth",
+        "auth_level",
+        "revocation_check_mode",
+        "http_timeout",
+        "cert_cache_ttl",
+        "cache_ttl",
+        "http_proxy_host",
+        "http_proxy_port",
+        "https_proxy_host",
+        "https_proxy_port",
+        "ssl_verify",
+        "consumer_by",
+        "authenticated_group_by",
+        "san_dirname_matcher",
+    ],
+    kongs: &[],
+    refused: &["anonymous", "default_consumer"],
+};
+
+const TLS_HANDSHAKE_MODIFIER: Shape = Shape {
+    what: "tls-handshake-modifier",
+    ours: &["tls_client_certificate"],
+    kongs: &[],
+    refused: &[],
+};
+
+const TLS_METADATA_HEADERS: Shape = Shape {
+    what: "tls-metadata-headers",
+    ours: &[
+        "inject_client_cert_details",
+        "client_cert_header_name",
+        "client_serial_header_name",
+        "client_cert_issuer_dn_header_name",
+        "client_cert_subject_dn_header_name",
+        "client_cert_fingerprint_header_name",
+        "client_cert_chain_header_name",
+    ],
+    kongs: &[],
+    refused: &[],
+};
+
+/// Plugins that this project will have, but this version has not. Ignoring one would leave a
+/// route open that its author believes closed.
+const LATER_PLUGINS: &[&str] =
+    &["header-cert-auth", "openid-connect", "acl", "client-cert-headers", "client-cert-acl"];
+
+const FORMAT_VERSIONS: &[&str] = &["1.1", "2.1", "3.0"];
+
+/// Fields of `mtls-auth` that change nothing in this version, with Kong's default.
+const INERT: &[(&str, Inert, &str)] = &[
+    ("http_timeout", Inert::Number(Some(30_000.0)), REVOCATION),
+    ("cert_cache_ttl", Inert::Number(Some(60_000.0)), REVOCATION),
+    ("http_proxy_host", Inert::Text(None), REVOCATION),
+    ("http_proxy_port", Inert::Number(None), REVOCATION),
+    ("https_proxy_host", Inert::Text(None), REVOCATION),
+    ("https_proxy_port", Inert::Number(None), REVOCATION),
+    ("ssl_verify", Inert::Bool(true), REVOCATION),
+    ("cache_ttl", Inert::Number(Some(60.0)), CONSUMERS),
+    ("consumer_by", Inert::List(&["custom_id", "username"]), CONSUMERS),
+    ("authenticated_group_by", Inert::Text(Some("CN")), CONSUMERS),
+    ("san_dirname_matcher", Inert::List(&[]), CONSUMERS),
+];
+
+const REVOCATION: &str = "has no effect: this version does not check revocation";
+const CONSUMERS: &str = "has no effect: this version does not map certificates to consumers";
+
+enum Inert {
+    Number(Option<f64>),
+    Text(Option<&'static str>),
+    Bool(bool),
+    List(&'static [&'static str]),
+}
+
+/// The header names of `tls-metadata-headers`: field, default, content.
+const METADATA: &[(&str, &str, HeaderValue)] = &[
+    ("client_cert_header_name", kong::CERT, HeaderValue::LeafPemEscaped),
+    ("client_serial_header_name", kong::SERIAL, HeaderValue::Serial),
+    ("client_cert_issuer_dn_header_name", kong::ISSUER_DN, HeaderValue::IssuerDn),
+    ("client_cert_subject_dn_header_name", kong::SUBJECT_DN, HeaderValue::SubjectDn),
+    ("client_cert_fingerprint_header_name", kong::FINGERPRINT, HeaderValue::Sha1),
+    ("client_cert_chain_header_name", kong::CHAIN, HeaderValue::ChainPemEscaped),
+];
+
+/// The one header name that null switches off.
+const OPTIONAL_HEADER: &str = "client_cert_chain_header_name";
+
+/// Longest header name; [`crate::headers::OwnedNames`] compares no longer ones.
+const MAX_HEADER_NAME: usize = 127;
+
+/// Headers that frame a message or belong to one hop (RFC 9110 section 7.6.1), folded.
+const FRAMING: &[&str] = &[
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Reads a whole policy.
+pub(super) fn read<'t>(root: &'t Node<'t>, report: &mut Report) -> Document<'t> {
+    let mut reader = Reader { report, document: Document::default() };
+    reader.policy(root);
+    reader.document
+}
+
+/// A mapping whose keys have been checked.
+struct Object<'t> {
+    node: &'t Node<'t>,
+}
+
+impl<'t> Object<'t> {
+    /// A field, also when it is null.
+    fn field(&self, name: &str) -> Option<&'t Node<'t>> {
+        let Value::Map(entries) = &self.node.value else {
+            return None;
+        };
+        entries.iter().find(|(key, _)| &*key.text == name).map(|(_, value)| value)
+    }
+
+    /// A field that is not null.
+    fn get(&self, name: &str) -> Option<&'t Node<'t>> {
+        self.field(name).filter(|value| !value.is_null())
+    }
+}
+
+struct Reader<'t, 'r> {
+    report: &'r mut Report,
+    document: Document<'t>,
+}
+
+impl<'t> Reader<'t, '_> {
+    fn policy(&mut self, root: &'t Node<'t>) {
+        let path = Path::ROOT;
+        let Some(object) = self.object(root, &path, &POLICY) else {
+            return;
+        };
+        match object.get("_format_version") {
+            None => self.missing(root, &path, "_format_version"),
+            Some(node) => {
+                let path = path.field("_format_version");
+                let version = self.text(node, &path);
+                if version.is_some_and(|version| !FORMAT_VERSIONS.contains(&version)) {
+                    let message = format!(
+                        "{} is not a known version, expected \"1.1\", \"2.1\" or \"3.0\"",
+                        node.describe()
+                    );
+                    self.report.error(node.place, &path, message);
+                }
+            }
+        }
+        if let Some(node) = object.get("consumers") {
+            self.consumers(node, &path.field("consumers"));
+        }
+        for (section, entity) in [
+            ("ca_certificates", Reader::ca as fn(&mut Self, &'t Node<'t>, &Path<'_>)),
+            ("services", Reader::service),
+            ("routes", |reader, node, path| reader.route(node, path, None)),
+            ("plugins", |reader, node, path| reader.plugin(node, path, None, None)),
+        ] {
+            if let Some(node) = object.get(section) {
+                self.each(node, &path.field(section), entity);
+            }
+        }
+    }
+
+    fn consumers(&mut self, node: &'t Node<'t>, path: &Path<'_>) {
+        self.document.consumers = Some(node.place);
+        self.each(node, path, |reader, node, path| {
+            let Value::Map(entries) = &node.value else {
+                return;
+            };
+            for (key, value) in entries.iter().filter(|(_, value)| !value.is_null()) {
+                if POLICY.refused.contains(&&*key.text) {
+                    reader.refused(&key.text, key.place, value, path);
+                }
+            }
+        });
+    }
+
+    fn ca(&mut self, node: &'t Node<'t>, path: &Path<'_>) {
+        let Some(object) = self.object(node, path, &CA) else {
+            return;
+        };
+        let id = self.id(&object, path);
+        let mut text = |field| {
+            let node = object.get(field)?;
+            Some((self.text(node, &path.field(field))?, node.place))
+        };
+        let (cert, digest) = (text("cert"), text("cert_digest"));
+        if object.get("cert").is_none() {
+            self.missing(node, path, "cert");
+        }
+        self.document.cas.push(Ca { spot: spot(node, path), id, cert, digest });
+    }
+
+    fn service(&mut self, node: &'t Node<'t>, path: &Path<'_>) {
+        let Some(object) = self.object(node, path, &SERVICE) else {
+            return;
+        };
+        let identity = self.identity(&object, path);
+        let index = self.document.services.len();
+        self.document.services.push(Service { spot: spot(node, path), identity });
+        if let Some(routes) = object.get("routes") {
+            self.each(routes, &path.field("routes"), |reader, node, path| {
+                reader.route(node, path, Some(index));
+            });
+        }
+        if let Some(plugins) = object.get("plugins") {
+            self.each(plugins, &path.field("plugins"), |reader, node, path| {
+                reader.plugin(node, path, Some(index), None);
+            });
+        }
+    }
+
+    fn route(&mut self, node: &'t Node<'t>, path: &Path<'_>, parent: Option<usize>) {
+        let Some(object) = self.object(node, path, &ROUTE) else {
+            return;
+        };
+        let identity = self.identity(&object, path);
+        let service = self.link(&object, path, "service", parent);
+        let mut snis = Vec::new();
+        for (text, place, index) in self.texts(&object, path, "snis") {
+            match Pattern::parse(text.as_bytes()) {
+                Ok(pattern) => snis.push(pattern),
+                Err(error) => {
+                    let path = path.field("snis");
+                    self.report.error(place, &path.item(index), error.to_string());
+                }
+            }
+        }
+        let hosts = self.texts(&object, path, "hosts");
+        let hosts = hosts.into_iter().map(|(text, place, _)| (text, place)).collect();
+        let index = self.document.routes.len();
+        self.document.routes.push(Route { spot: spot(node, path), identity, service, snis, hosts });
+        if let Some(plugins) = object.get("plugins") {
+            self.each(plugins, &path.field("plugins"), |reader, node, path| {
+                reader.plugin(node, path, None, Some(index));
+            });
+        }
+    }
+
+    fn plugin(
+        &mut self,
+        node: &'t Node<'t>,
+        path: &Path<'_>,
+        service: Option<usize>,
+        route: Option<usize>,
+    ) {
+        let Value::Map(_) = &node.value else {
+            self.expected(node, path, "a mapping");
+            return;
+        };
+        let object = Object { node };
+        let Some(name) = object.get("name") else {
+            self.object(node, path, &PLUGIN);
+            self.missing(node, path, "name");
+            return;
+        };
+        let Some(name_text) = self.text(name, &path.field("name")) else {
+            return;
+        };
+        if let Some(false) = self.boolean(&object, path, "enabled") {
+            return;
+        }
+        let Some(kind) = self.kind(name_text, name.place, &path.field("name")) else {
+            return;
+        };
+        self.object(node, path, &PLUGIN);
+        self.id(&object, path);
+        let service = self.link(&object, path, "service", service);
+        let route = self.link(&object, path, "route", route);
+        let empty = Node { place: node.place, value: Value::Map([].into()) };
+        let config_path = path.field("config");
+        let config = match (kind, object.get("config")) {
+            (Kind::MtlsAuth, config) => {
+                Config::MtlsAuth(self.mtls_auth(config.unwrap_or(&empty), &config_path))
+            }
+            (Kind::TlsHandshakeModifier, config) => {
+                self.handshake_modifier(config.unwrap_or(&empty), &config_path);
+                Config::TlsHandshakeModifier
+            }
+            (Kind::TlsMetadataHeaders, config) => Config::TlsMetadataHeaders(
+                self.metadata_headers(config.unwrap_or(&empty), &config_path),
+            ),
+        };
+        self.document.plugins.push(Plugin { spot: spot(node, path), service, route, config });
+    }
+
+    /// Which plugin of ours it is, if it is one.
+    fn kind(&mut self, name: &str, place: Place, path: &Path<'_>) -> Option<Kind> {
+        if let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.name() == name) {
+            return Some(kind);
+        }
+        let shown = quoted(name.as_bytes());
+        if LATER_PLUGINS.contains(&name) {
+            let message = format!("the plugin '{shown}' is not supported by this version");
+            self.report.error(place, path, message);
+            return None;
+        }
+        let ours = Kind::ALL.into_iter().map(Kind::name).chain(LATER_PLUGINS.iter().copied());
+        let close = ours
+            .map(|ours| (distance(name, ours), ours))
+            .filter(|(distance, ours)| *distance <= ours.len() / 4)
+            .min();
+        match close {
+            Some((_, ours)) => {
+                let message = format!("unknown plugin '{shown}', did you mean '{ours}'?");
+                self.report.error(place, path, message);
+            }
+            None => {
+                let message =
+                    format!("the plugin '{shown}' is not for resty-mtls and does nothing here");
+                self.report.warn_once(&format!("plugin {name}"), place, path, &message);
+            }
+        }
+        None
+    }
+
+    fn mtls_auth<'c>(&mut self, node: &'c Node<'c>, path: &Path<'_>) -> MtlsAuth {
+        let mut config = MtlsAuth::default();
+        let Some(object) = self.object(node, path, &MTLS_AUTH) else {
+            return config;
+        };
+        match object.get("ca_certificates") {
+            None => self.missing(node, path, "ca_certificates"),
+            Some(list) => {
+                let field = path.field("ca_certificates");
+                for (text, place, index) in self.texts(&object, path, "ca_certificates") {
+                    match uuid(text) {
+                        Some(id) => config.cas.push((id, place)),
+                        None => {
+                            let message = format!(
+                                "'{}' is not a UUID, expected the id of an entry of \
+                                 'ca_certificates'",
+                                quoted(text.as_bytes())
+                            );
+                            self.report.error(place, &field.item(index), message);
+                        }
+                    }
+                }
+                if matches!(&list.value, Value::List(items) if items.is_empty()) {
+                    let message = "an empty list, expected the id of at least one entry of \
+                                   'ca_certificates'";
+                    self.report.error(list.place, &field, message);
+                }
+            }
+        }
+        config.send_ca_dn = self.boolean(&object, path, "send_ca_dn").unwrap_or(false);
+        config.skip_consumer_lookup =
+            self.boolean(&object, path, "skip_consumer_lookup").unwrap_or(false);
+        let default = VerifyOptions::default();
+        config.options = VerifyOptions {
+            allow_partial_chain: self
+                .boolean(&object, path, "allow_partial_chain")
+                .unwrap_or(default.allow_partial_chain),
+            depth: self.integer(&object, path, "verify_depth", 100).unwrap_or(default.depth),
+            auth_level: self.integer(&object, path, "auth_level", 5).unwrap_or(default.auth_level),
+        };
+        self.revocation_check_mode(&object, path);
+        for (name, default, why) in INERT {
+            self.inert(&object, path, name, default, why);
+        }
+        config
+    }
+
+    fn revocation_check_mode<'c>(&mut self, object: &Object<'c>, path: &Path<'_>) {
+        const NAME: &str = "revocation_check_mode";
+        let Some(node) = object.get(NAME) else {
+            return;
+        };
+        let path = path.field(NAME);
+        match self.text(node, &path) {
+            None | Some("SKIP") => {}
+            Some("IGNORE_CA_ERROR") => {
+                self.report.warn_once("mtls-auth revocation", node.place, &path, REVOCATION);
+            }
+            Some("STRICT") => self.report.error(
+                node.place,
+                &path,
+                "'STRICT' is not supported by this version, which does not check revocation; \
+                 expected 'SKIP'",
+            ),
+            Some(_) => {
+                let found = node.describe();
+                let message = format!("{found}, expected 'SKIP', 'IGNORE_CA_ERROR' or 'STRICT'");
+                self.report.error(node.place, &path, message);
+            }
+        }
+    }
+
+    /// Warns of a field that has no effect, unless it says what happens anyway.
+    fn inert<'c>(
+        &mut self,
+        object: &Object<'c>,
+        path: &Path<'_>,
+        name: &str,
+        default: &Inert,
+        why: &str,
+    ) {
+        let Some(node) = object.get(name) else {
+            return;
+        };
+        let field = path.field(name);
+        let differs = match default {
+            Inert::Bool(default) => self.boolean(object, path, name).map(|found| found != *default),
+            Inert::Text(default) => self.text(node, &field).map(|found| Some(found) != *default),
+            Inert::Number(default) => match node.as_number() {
+                found @ Some(_) => Some(found != *default),
+                None => {
+                    self.expected(node, &field, "a number");
+                    None
+                }
+            },
+            Inert::List(default) => {
+                let mut found: Vec<_> =
+                    self.texts(object, path, name).into_iter().map(|(text, ..)| text).collect();
+                found.sort_unstable();
+                Some(found != *default)
+            }
+        };
+        if differs == Some(true) {
+            self.report.warn_once(&format!("mtls-auth {name}"), node.place, &field, why);
+        }
+    }
+
+    fn handshake_modifier<'c>(&mut self, node: &'c Node<'c>, path: &Path<'_>) {
+        const NAME: &str = "tls_client_certificate";
+        let Some(object) = self.object(node, path, &TLS_HANDSHAKE_MODIFIER) else {
+            return;
+        };
+        if let Some(node) = object.get(NAME) {
+            let path = path.field(NAME);
+            if self.text(node, &path).is_some_and(|mode| mode != "REQUEST") {
+                let message = format!("{}, expected 'REQUEST'", node.describe());
+                self.report.error(node.place, &path, message);
+            }
+        }
+    }
+
+    fn metadata_headers<'c>(&mut self, node: &'c Node<'c>, path: &Path<'_>) -> MetadataHeaders {
+        let mut config = MetadataHeaders { inject: false, lines: Vec::new() };
+        let Some(object) = self.object(node, path, &TLS_METADATA_HEADERS) else {
+            return config;
+        };
+        config.inject =
+            self.boolean(&object, path, "inject_client_cert_details").unwrap_or(false);
+        let mut fields: Vec<(String, &str)> = Vec::new();
+        for &(field, default, value) in METADATA {
+            let name = match object.field(field) {
+                Some(node) if node.is_null() && field == OPTIONAL_HEADER => continue,
+                Some(node) if !node.is_null() => self.header_name(node, &path.field(field)),
+                _ => Some(default),
+            };
+            let Some(name) = name else {
+                continue;
+            };
+            let folded = fold(name);
+            if let Some((_, other)) = fields.iter().find(|(other, _)| *other == folded) {
+                let place = object.field(field).map_or(node.place, |node| node.place);
+                let message = format!(
+                    "the header '{name}' is the same as that of '{other}' (case, '-' and '_' do \
+                     not tell headers apart), expected another name"
+                );
+                self.report.error(place, &path.field(field), message);
+                continue;
+            }
+            fields.push((folded, field));
+            config.lines.push(Line { name: name.into(), value });
+        }
+        config
+    }
+
+    fn header_name<'c>(&mut self, node: &'c Node<'c>, path: &Path<'_>) -> Option<&'c str> {
+        let name = self.text(node, path)?;
+        let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+        let shown = quoted(name.as_bytes());
+        let wrong = if name.is_empty() || !name.bytes().all(token) {
+            format!("'{shown}' is not a header name, expected a token such as 'X-Client-Cert'")
+        } else if name.len() > MAX_HEADER_NAME {
+            format!("the header name '{shown}' is over {MAX_HEADER_NAME} bytes")
+        } else if FRAMING.contains(&&*fold(name)) {
+            format!(
+                "the header '{shown}' frames the message or belongs to one connection, expected \
+                 another name"
+            )
+        } else {
+            return Some(name);
+        };
+        self.report.error(node.place, path, wrong);
+        None
+    }
+
+    /// Checks the keys of a mapping.
+    fn object<'c>(
+        &mut self,
+        node: &'c Node<'c>,
+        path: &Path<'_>,
+        shape: &Shape,
+    ) -> Option<Object<'c>> {
+        let Value::Map(entries) = &node.value else {
+            self.expected(node, path, "a mapping");
+            return None;
+        };
+        for (key, value) in entries.iter() {
+            let name = &*key.text;
+            if shape.ours.contains(&name) || BOOKKEEPING.contains(&name) {
+                continue;
+            }
+            if shape.kongs.contains(&name) {
+                if !value.is_null() {
+                    let subject = format!("{} {name}", shape.what);
+                    let message = "is not for resty-mtls and does nothing here";
+                    self.report.warn_once(&subject, key.place, &path.field(name), message);
+                }
+            } else if shape.refused.contains(&name) {
+                self.refused(name, key.place, value, path);
+            } else {
+                let known = shape.ours.iter().chain(shape.kongs).chain(shape.refused).copied();
+                let meant = match self.report.did_you_mean(name, known) {
+                    meant if meant.is_empty() => {
+                        format!(", expected one of {}", shape.ours.join(", "))
+                    }
+                    meant => meant,
+                };
+                let message = format!("unknown field '{}'{meant}", quoted(name.as_bytes()));
+                self.report.error(key.place, path, message);
+            }
+        }
+        Some(Object { node })
+    }
+
+    fn refused(&mut self, name: &str, place: Place, value: &Node<'_>, path: &Path<'_>) {
+        if !value.is_null() {
+            let message = "is not supported by this version, expected null or nothing";
+            self.report.error(place, &path.field(name), message);
+        }
+    }
+
+    fn each(
+        &mut self,
+        node: &'t Node<'t>,
+        path: &Path<'_>,
+        mut read: impl FnMut(&mut Self, &'t Node<'t>, &Path<'_>),
+    ) {
+        let Value::List(items) = &node.value else {
+            self.expected(node, path, "a list");
+            return;
+        };
+        for (index, item) in items.iter().enumerate() {
+            read(self, item, &path.item(index));
+        }
+    }
+
+    fn identity(&mut self, object: &Object<'t>, path: &Path<'_>) -> Identity<'t> {
+        let id = self.id(object, path);
+        let name = object.get("name").and_then(|node| {
+            let path = path.field("name");
+            let name = self.text(node, &path)?;
+            if name.is_empty() {
+                self.expected(node, &path, "a name");
+            }
+            Some(name)
+        });
+        Identity { id, name }
+    }
+
+    fn id<'c>(&mut self, object: &Object<'c>, path: &Path<'_>) -> Option<Uuid> {
+        let node = object.get("id")?;
+        let path = path.field("id");
+        let text = self.text(node, &path)?;
+        let id = uuid(text);
+        if id.is_none() {
+            let text = quoted(text.as_bytes());
+            let message = format!(
+                "'{text}' is not a UUID, expected for example \
+                 '11111111-1111-4111-8111-111111111111'"
+            );
+            self.report.error(node.place, &path, message);
+        }
+        id
+    }
+
+    /// Reads a reference to a service or route: text, or `{id}`, or `{name}`.
+    fn link(
+        &mut self,
+        object: &Object<'t>,
+        path: &Path<'_>,
+        field: &'static str,
+        parent: Option<usize>,
+    ) -> Option<Link<'t>> {
+        let path = path.field(field);
+        let node = object.get(field);
+        if let Some(parent) = parent {
+            if let Some(node) = node {
+                let message = format!(
+                    "{} inside the {field} it belongs to, expected null or nothing",
+                    node.describe()
+                );
+                self.report.error(node.place, &path, message);
+            }
+            return Some(Link::Parent(parent));
+        }
+        let node = node?;
+        let Value::Map(_) = &node.value else {
+            let text = self.text(node, &path)?;
+            return Some(Link::Reference { text, by: By::Either, place: node.place });
+        };
+        let object = self.object(node, &path, &REFERENCE)?;
+        let (field, by, node) = match (object.get("id"), object.get("name")) {
+            (Some(id), None) => ("id", By::Id, id),
+            (None, Some(name)) => ("name", By::Name, name),
+            _ => {
+                self.expected(node, &path, "either 'id' or 'name'");
+                return None;
+            }
+        };
+        let text = self.text(node, &path.field(field))?;
+        Some(Link::Reference { text, by, place: node.place })
+    }
+
+    fn text<'c>(&mut self, node: &'c Node<'c>, path: &Path<'_>) -> Option<&'c str> {
+        let Value::Scalar { text, .. } = &node.value else {
+            self.expected(node, path, "text");
+            return None;
+        };
+        if node.is_null() {
+            self.expected(node, path, "text");
+            return None;
+        }
+        if node.as_bool().is_some() || node.as_number().is_some() {
+            self.expected(node, path, "text, in quotes");
+            return None;
+        }
+        if text.contains("${{") {
+            let message = format!(
+                "'{}': environment references are not supported by this version",
+                quoted(text.as_bytes())
+            );
+            self.report.error(node.place, path, message);
+            return None;
+        }
+        Some(text)
+    }
+
+    /// A list of texts with their places and positions; no list when the field is absent.
+    fn texts<'c>(
+        &mut self,
+        object: &Object<'c>,
+        path: &Path<'_>,
+        field: &str,
+    ) -> Vec<(&'c str, Place, usize)> {
+        let Some(node) = object.get(field) else {
+            return Vec::new();
+        };
+        let path = path.field(field);
+        let Value::List(items) = &node.value else {
+            self.expected(node, &path, "a list");
+            return Vec::new();
+        };
+        items
+            .iter()
+            .enumerate()
+            .filter_map(|(i, item)| Some((self.text(item, &path.item(i))?, item.place, i)))
+            .collect()
+    }
+
+    fn boolean<'c>(&mut self, object: &Object<'c>, path: &Path<'_>, field: &str) -> Option<bool> {
+        let node = object.get(field)?;
+        let found = node.as_bool();
+        if found.is_none() {
+            self.expected(node, &path.field(field), "true or false");
+        }
+        found
+    }
+
+    /// An integer from 0 to `max`.
+    fn integer<'c>(
+        &mut self,
+        object: &Object<'c>,
+        path: &Path<'_>,
+        field: &str,
+        max: u32,
+    ) -> Option<u32> {
+        let node = object.get(field)?;
+        let number = node.as_number().filter(|number| number.fract() == 0.0);
+        let found = number.filter(|number| (0.0..=f64::from(max)).contains(number));
+        if found.is_none() {
+            self.expected(node, &path.field(field), &format!("an integer from 0 to {max}"));
+        }
+        found.map(|number| number as u32)
+    }
+
+    fn expected(&mut self, node: &Node<'_>, path: &Path<'_>, expected: &str) {
+        let message = format!("{}, expected {expected}", node.describe());
+        self.report.error(node.place, path, message);
+    }
+
+    fn missing(&mut self, node: &Node<'_>, path: &Path<'_>, field: &str) {
+        let message = format!("the required field '{field}' is missing");
+        self.report.error(node.place, path, message);
+    }
+}
+
+fn spot(node: &Node<'_>, path: &Path<'_>) -> Spot {
+    Spot { place: node.place, path: path.to_string().into() }
+}
+
+/// Reads `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`.
+pub(super) fn uuid(text: &str) -> Option<Uuid> {
+    let mut id = [0; 16];
+    let mut digits = 0;
+    for (i, c) in text.chars().enumerate() {
+        if matches!(i, 8 | 13 | 18 | 23) {
+            if c != '-' {
+                return None;
+            }
+            continue;
+        }
+        let digit = c.to_digit(16)? as u8;
+        let byte = id.get_mut(digits / 2)?;
+        *byte = *byte << 4 | digit;
+        digits += 1;
+    }
+    (digits == 32 && text.len() == 36).then_some(id)
+}
+
+/// Two header names are one if they are equal after this, as in [`crate::headers::OwnedNames`].
+pub(super) fn fold(name: &str) -> String {
+    name.chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
+        .collect()
+}

@@ -1,0 +1,201 @@
+//! A policy: what routes and server names want of client certificates. Read from Kong's
+//! declarative format, immutable once compiled.
+
+mod compile;
+mod document;
+mod report;
+mod tree;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path as FilePath;
+use std::rc::Rc;
+
+use self::report::{Path, Place, Report};
+use crate::handshake::{Ask, SniMap};
+use crate::headers::{Line, OwnedNames};
+use crate::trust::TrustStore;
+
+pub use self::report::{Diagnostic, Severity};
+
+/// Longest policy document, in bytes: room for 100,000 routes with a plugin each.
+pub const MAX_BYTES: usize = 32 * 1024 * 1024;
+
+/// A compiled policy.
+pub struct Policy {
+    /// What applies to requests: the global plan first, then one for each route.
+    pub plans: Vec<Plan>,
+    /// What the handshake does; far fewer than server names.
+    pub asks: Vec<Rc<Ask>>,
+    /// Server name -> position in `asks`. A name that is not there does not ask.
+    pub names: SniMap,
+    /// The header names that only the gateway may set, on every route.
+    pub owned_names: OwnedNames,
+    /// SHA-256 of the compiled content: equal policies have equal digests, however written.
+    pub digest: [u8; 32],
+    /// What is allowed but hardly meant.
+    pub warnings: Vec<Diagnostic>,
+    by_name: HashMap<Box<str>, usize>,
+}
+
+/// What applies to the requests of one route.
+pub struct Plan {
+    /// Name of the route, or its id if it has no name; `None` for the global plan.
+    pub route: Option<Box<str>>,
+    /// `mtls-auth`, if it applies.
+    pub auth: Option<Auth>,
+    /// Header lines to set when a client certificate is known.
+    pub lines: Rc<[Line]>,
+    /// Whether any plugin of ours applies.
+    pub applies: bool,
+}
+
+/// `mtls-auth` as it applies to a route.
+#[derive(Clone)]
+pub struct Auth {
+    /// What client chains are verified against.
+    pub store: Rc<TrustStore>,
+    /// Kong's `skip_consumer_lookup`.
+    pub skip_consumer_lookup: bool,
+}
+
+impl Policy {
+    /// Reads a YAML or JSON file.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, not only the first error.
+    pub fn from_file(path: &FilePath) -> Result<Policy, Vec<Diagnostic>> {
+        let label = path.to_string_lossy();
+        let read = || {
+            let file = File::open(path)?;
+            let mut text = Vec::new();
+            // One byte more tells a file that is too long from one that just fits.
+            file.take(MAX_BYTES as u64 + 1).read_to_end(&mut text)?;
+            Ok(text)
+        };
+        match read() {
+            Ok(text) => Policy::from_yaml(&text, &label),
+            Err(error) => Err(refused(&label, Place::default(), unreadable(&error))),
+        }
+    }
+
+    /// Reads YAML or JSON text. `label` stands for the file in diagnostics.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, not only the first error.
+    pub fn from_yaml(text: &[u8], label: &str) -> Result<Policy, Vec<Diagnostic>> {
+        if text.len() > MAX_BYTES {
+            let message = format!("a policy of over {} MB, expected at most that", MAX_BYTES >> 20);
+            return Err(refused(label, Place::default(), message));
+        }
+        let text = match std::str::from_utf8(text) {
+            Ok(text) => text,
+            Err(error) => {
+                let place = end_of(text.get(..error.valid_up_to()).unwrap_or_default());
+                return Err(refused(label, place, "not UTF-8, expected YAML or JSON".to_owned()));
+            }
+        };
+        let mut report = Report::new(label);
+        let policy = tree::read(text, &mut report).and_then(|root| {
+            let document = document::read(&root, &mut report);
+            compile::compile(&document, &mut report)
+        });
+        let warnings = report.finish()?;
+        // Without an error there is a policy; the fallback is the bug's own report.
+        let lost = || refused(label, Place::default(), "internal error".to_owned());
+        Ok(Policy { warnings, ..policy.ok_or_else(lost)? })
+    }
+
+    /// Position in `plans` of a route's plan, by name or id; of the global one for no route.
+    /// `None` when there is no such route.
+    pub fn plan(&self, route: Option<&str>) -> Option<usize> {
+        match route {
+            None => Some(0),
+            Some(route) => self.by_name.get(route).copied(),
+        }
+    }
+
+    /// What the handshake does for the raw bytes of a server name; `None` when it does not ask.
+    pub fn ask(&self, server_name: Option<&[u8]>) -> Option<&Rc<Ask>> {
+        self.asks.get(self.names.get(server_name)? as usize)
+    }
+
+    /// What an operator wants to see of it.
+    pub fn summary(&self) -> Summary<'_> {
+        Summary(self)
+    }
+}
+
+fn refused(label: &str, place: Place, message: String) -> Vec<Diagnostic> {
+    let mut report = Report::new(label);
+    report.error(place, &Path::ROOT, message);
+    report.finish().err().unwrap_or_default()
+}
+
+fn unreadable(error: &std::io::Error) -> String {
+    format!("cannot be read: {error}")
+}
+
+/// The place behind the last character of some UTF-8 text.
+fn end_of(text: &[u8]) -> Place {
+    let text = String::from_utf8_lossy(text);
+    let last = text.rsplit('\n').next().unwrap_or_default();
+    let number = |n: usize| u32::try_from(n + 1).unwrap_or(u32::MAX);
+    Place { line: number(text.matches('\n').count()), column: number(last.chars().count()) }
+}
+
+/// Most server names, and most routes, that a summary lists.
+const MAX_LISTED: usize = 20;
+
+/// A policy in words: server names that ask, CA-name lists, routes. Warnings are apart.
+pub struct Summary<'p>(&'p Policy);
+
+impl fmt::Display for Summary<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let policy = self.0;
+        writeln!(f, "digest: {}", compile::hex(&policy.digest))?;
+
+        let mut names: Vec<_> = policy.names.iter().collect();
+        names.sort_unstable_by(|(a, i), (b, j)| (i, a).cmp(&(j, b)));
+        writeln!(f, "server names that ask for a client certificate: {}", names.len())?;
+        for (position, ask) in policy.asks.iter().enumerate() {
+            let names: Vec<_> = names
+                .iter()
+                .filter(|(_, of)| *of as usize == position)
+                .map(|(pattern, _)| pattern.to_string())
+                .collect();
+            let sent = match ask.ca_names_len() {
+                0 => "no CA names sent".to_owned(),
+                1 => format!("1 CA name sent, {} bytes", ask.ca_names_bytes()),
+                n => format!("{n} CA names sent, {} bytes", ask.ca_names_bytes()),
+            };
+            writeln!(f, "  {}: {sent}", listed(&names))?;
+        }
+        let routes: Vec<_> =
+            policy.plans.iter().filter_map(|plan| Some((plan.route.as_deref()?, plan))).collect();
+        let protected: Vec<_> = routes
+            .iter()
+            .filter(|(_, plan)| plan.auth.is_some())
+            .map(|(name, _)| crate::handshake::server_name::quoted(name.as_bytes()))
+            .collect();
+        writeln!(f, "routes: {}", routes.len())?;
+        if !protected.is_empty() {
+            let listed = listed(&protected);
+            writeln!(f, "routes that require a client certificate: {listed}")?;
+        }
+        if policy.plans.first().is_some_and(|plan| plan.auth.is_some()) {
+            writeln!(f, "requests without a route require a client certificate")?;
+        }
+        Ok(())
+    }
+}
+
+fn listed(names: &[String]) -> String {
+    let shown = names.get(..MAX_LISTED).unwrap_or(names).join(", ");
+    match names.len().saturating_sub(MAX_LISTED) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}

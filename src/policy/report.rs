@@ -1,0 +1,264 @@
+//! Diagnostics of one policy document: collected, bounded, one line each.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::rc::Rc;
+
+use serde_saphyr::granit_parser::Marker;
+
+use crate::handshake::server_name::quoted;
+
+/// Most errors, and most warnings, that are kept; the others are counted.
+const MAX_KEPT: usize = 1000;
+
+/// Most warnings of one kind; the others are counted.
+const MAX_OF_A_KIND: usize = 10;
+
+/// Most names compared for suggestions in one document: they may number 100,000, and so may the
+/// errors.
+const MAX_COMPARED: usize = 1_000_000;
+
+/// Longest text for which a suggestion is looked for.
+const MAX_SUGGESTED: usize = 64;
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// The policy is refused.
+    Error,
+    /// The policy works, but perhaps not as meant.
+    Warning,
+}
+
+/// One thing wrong with a policy. `Display` gives it on one line, `FILE:LINE:COL: PATH: MESSAGE`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// How bad it is.
+    pub severity: Severity,
+    /// The file, or what the caller named the text.
+    pub file: Rc<str>,
+    /// Line, from 1; 0 when it is about the document as a whole.
+    pub line: u32,
+    /// Column in characters, from 1; 0 when it is about the document as a whole.
+    pub column: u32,
+    /// Path inside the document, such as `routes[0].plugins[1].config`; may be empty.
+    pub path: String,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.file.chars() {
+            match c {
+                '\'' | '"' | '\\' => write!(f, "{c}")?,
+                _ => write!(f, "{}", c.escape_debug())?,
+            }
+        }
+        if self.line > 0 {
+            write!(f, ":{}:{}", self.line, self.column)?;
+        }
+        f.write_str(": ")?;
+        if self.severity == Severity::Warning {
+            f.write_str("warning: ")?;
+        }
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// Where something stands in the text; zeros for nowhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Place {
+    pub line: u32,
+    pub column: u32,
+}
+
+impl Place {
+    pub fn of(marker: &Marker) -> Place {
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Place { line: number(marker.line()), column: number(marker.col().saturating_add(1)) }
+    }
+}
+
+/// Where something stands in the document: a list that grows on the stack while the document is
+/// walked, and is only written out for an error.
+#[derive(Clone, Copy)]
+pub(super) enum Path<'p> {
+    Text(&'p str),
+    Field(&'p Path<'p>, &'p str),
+    Item(&'p Path<'p>, usize),
+}
+
+impl<'p> Path<'p> {
+    pub const ROOT: Path<'static> = Path::Text("");
+
+    pub fn field(&'p self, name: &'p str) -> Path<'p> {
+        Path::Field(self, name)
+    }
+
+    pub fn item(&'p self, index: usize) -> Path<'p> {
+        Path::Item(self, index)
+    }
+
+    fn is_root(&self) -> bool {
+        matches!(self, Path::Text(""))
+    }
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plain = |name: &str| {
+            (1..=MAX_SUGGESTED).contains(&name.len())
+                && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+        };
+        match self {
+            Path::Text(text) => f.write_str(text),
+            Path::Field(parent, name) if !plain(name) => {
+                write!(f, "{parent}['{}']", quoted(name.as_bytes()))
+            }
+            Path::Field(parent, name) if parent.is_root() => f.write_str(name),
+            Path::Field(parent, name) => write!(f, "{parent}.{name}"),
+            Path::Item(parent, index) => write!(f, "{parent}[{index}]"),
+        }
+    }
+}
+
+/// What a walk over a document found wrong.
+pub(super) struct Report {
+    file: Rc<str>,
+    errors: Vec<Diagnostic>,
+    more_errors: usize,
+    warnings: Vec<Diagnostic>,
+    once: HashSet<String>,
+    kinds: HashMap<&'static str, usize>,
+    compared: usize,
+}
+
+impl Report {
+    pub fn new(file: &str) -> Report {
+        Report {
+            file: file.into(),
+            errors: Vec::new(),
+            more_errors: 0,
+            warnings: Vec::new(),
+            once: HashSet::new(),
+            kinds: HashMap::new(),
+            compared: 0,
+        }
+    }
+
+    fn diagnostic(
+        &self,
+        severity: Severity,
+        place: Place,
+        path: &Path<'_>,
+        message: String,
+    ) -> Diagnostic {
+        Diagnostic {
+            severity,
+            file: self.file.clone(),
+            line: place.line,
+            column: place.column,
+            path: path.to_string(),
+            message,
+        }
+    }
+
+    pub fn error(&mut self, place: Place, path: &Path<'_>, message: impl Into<String>) {
+        if self.errors.len() < MAX_KEPT {
+            let error = self.diagnostic(Severity::Error, place, path, message.into());
+            self.errors.push(error);
+        } else {
+            self.more_errors += 1;
+        }
+    }
+
+    /// A warning of a kind that every route may bring: the first few are kept. `kind` completes
+    /// "120 more ".
+    pub fn warn(
+        &mut self,
+        kind: &'static str,
+        place: Place,
+        path: &Path<'_>,
+        message: impl FnOnce() -> String,
+    ) {
+        let count = self.kinds.entry(kind).or_insert(0);
+        *count += 1;
+        if *count <= MAX_OF_A_KIND {
+            let warning = self.diagnostic(Severity::Warning, place, path, message());
+            self.warnings.push(warning);
+        }
+    }
+
+    /// A warning that is given once for each `subject`.
+    pub fn warn_once(&mut self, subject: &str, place: Place, path: &Path<'_>, message: &str) {
+        if self.once.len() < MAX_KEPT && self.once.insert(subject.to_owned()) {
+            let warning = self.diagnostic(Severity::Warning, place, path, message.to_owned());
+            self.warnings.push(warning);
+        }
+    }
+
+    pub fn has_errors(&self) -> bool {
+        !self.errors.is_empty()
+    }
+
+    /// The errors if there are any, else the warnings.
+    pub fn finish(mut self) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
+        if self.more_errors > 0 {
+            let message = format!("{} more errors", self.more_errors);
+            let more = self.diagnostic(Severity::Error, Place::default(), &Path::ROOT, message);
+            self.errors.push(more);
+        }
+        if !self.errors.is_empty() {
+            return Err(self.errors);
+        }
+        let mut kinds: Vec<_> = self.kinds.iter().collect();
+        kinds.sort_unstable();
+        let more = kinds.into_iter().filter(|(_, &count)| count > MAX_OF_A_KIND);
+        let more: Vec<_> = more
+            .map(|(kind, count)| format!("{} more {kind}", count - MAX_OF_A_KIND))
+            .map(|text| self.diagnostic(Severity::Warning, Place::default(), &Path::ROOT, text))
+            .collect();
+        self.warnings.extend(more);
+        Ok(self.warnings)
+    }
+
+    /// `, did you mean 'x'?` for the candidate that a slip of the keyboard turns into `text`, or
+    /// nothing.
+    pub fn did_you_mean<'c>(
+        &mut self,
+        text: &str,
+        candidates: impl IntoIterator<Item = &'c str>,
+    ) -> String {
+        if text.len() > MAX_SUGGESTED {
+            return String::new();
+        }
+        let mut best = (text.len() / 3).max(1) + 1;
+        let mut found = None;
+        for candidate in candidates {
+            if self.compared >= MAX_COMPARED {
+                break;
+            }
+            self.compared += 1;
+            let distance = distance(text, candidate);
+            if distance < best {
+                (best, found) = (distance, Some(candidate));
+            }
+        }
+        found.map_or(String::new(), |name| {
+            format!(", did you mean '{}'?", quoted(name.as_bytes()))
+        })
+    }
+}
+
+/// Number of slips between two names; case and `-` for `_` are none.
+pub(super) fn distance(a: &str, b: &str) -> usize {
+    let fold = |name: &str| name.to_ascii_lowercase().replace('_', "-");
+    if a.len().abs_diff(b.len()) > MAX_SUGGESTED {
+        return usize::MAX;
+    }
+    strsim::osa_distance(&fold(a), &fold(b))
+}

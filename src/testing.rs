@@ -1,0 +1,99 @@
+//! A PKI for unit tests, made when the tests run.
+
+use std::rc::Rc;
+
+use openssl::asn1::Asn1Time;
+use openssl::bn::BigNum;
+use openssl::ec::{EcGroup, EcKey};
+use openssl::hash::MessageDigest;
+use openssl::nid::Nid;
+use openssl::pkey::{PKey, Private};
+use openssl::stack::Stack;
+use openssl::x509::extension::{BasicConstraints, ExtendedKeyUsage, SubjectAlternativeName};
+use openssl::x509::{X509Builder, X509NameBuilder, X509};
+
+use crate::trust::CaCertificate;
+
+/// A moment at which the certificates of [`pki`] are valid.
+pub const NOW: i64 = 1_800_000_000;
+const DAY: i64 = 86_400;
+
+pub struct Issued {
+    pub x509: X509,
+    pub key: PKey<Private>,
+}
+
+pub struct Pki {
+    pub ca: Issued,
+    pub intermediate: Issued,
+    /// Issued by `ca`.
+    pub leaf: Issued,
+    /// Issued by `intermediate`.
+    pub below: Issued,
+}
+
+impl Pki {
+    pub fn trusted(&self) -> Rc<CaCertificate> {
+        Rc::new(CaCertificate::from_x509(self.ca.x509.clone()).unwrap())
+    }
+}
+
+pub fn pki() -> Pki {
+    let ca = issue("Test CA", None, true, DAY, &[]);
+    let intermediate = issue("Test Intermediate", Some(&ca), true, DAY, &[]);
+    let leaf = issue("leaf", Some(&ca), false, DAY, &["ann.example.com"]);
+    let below = issue("below", Some(&intermediate), false, DAY, &[]);
+    Pki { ca, intermediate, leaf, below }
+}
+
+/// A certificate valid from a day before [`NOW`] for `days` more seconds after it.
+pub fn issue(cn: &str, issuer: Option<&Issued>, ca: bool, valid: i64, dns: &[&str]) -> Issued {
+    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
+    let key = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
+    let mut name = X509NameBuilder::new().unwrap();
+    name.append_entry_by_text("O", "Example").unwrap();
+    name.append_entry_by_text("CN", cn).unwrap();
+    let name = name.build();
+
+    let mut builder = X509Builder::new().unwrap();
+    builder.set_version(2).unwrap();
+    let mut serial = BigNum::new().unwrap();
+    serial.rand(127, openssl::bn::MsbOption::ONE, false).unwrap();
+    builder.set_serial_number(&serial.to_asn1_integer().unwrap()).unwrap();
+    builder.set_subject_name(&name).unwrap();
+    builder
+        .set_issuer_name(issuer.map_or(&*name, |issuer| issuer.x509.subject_name()))
+        .unwrap();
+    builder.set_not_before(&Asn1Time::from_unix(NOW - DAY).unwrap()).unwrap();
+    builder.set_not_after(&Asn1Time::from_unix(NOW + valid).unwrap()).unwrap();
+    builder.set_pubkey(&key).unwrap();
+    if ca {
+        builder
+            .append_extension(BasicConstraints::new().critical().ca().build().unwrap())
+            .unwrap();
+    } else {
+        builder
+            .append_extension(ExtendedKeyUsage::new().client_auth().build().unwrap())
+            .unwrap();
+    }
+    if !dns.is_empty() {
+        let mut names = SubjectAlternativeName::new();
+        for name in dns {
+            names.dns(name);
+        }
+        let extension = names.build(&builder.x509v3_context(None, None)).unwrap();
+        builder.append_extension(extension).unwrap();
+    }
+    builder
+        .sign(issuer.map_or(&key, |issuer| &issuer.key), MessageDigest::sha256())
+        .unwrap();
+    Issued { x509: builder.build(), key }
+}
+
+pub fn stack(certificates: &[&X509]) -> Stack<X509> {
+    let mut stack = Stack::new().unwrap();
+    for certificate in certificates {
+        stack.push((*certificate).clone()).unwrap();
+    }
+    stack
+}

@@ -1,0 +1,105 @@
+//! What was decided about a presented chain, and until when that holds.
+
+use openssl::stack::StackRef;
+use openssl::x509::{X509VerifyResult, X509};
+
+use crate::certificate;
+use crate::openssl_ext::x509::verify_error_string;
+
+/// Seconds for which a refusal is remembered: long enough to blunt a flood of bad handshakes,
+/// short enough that a repaired clock or CA is noticed.
+const REFUSAL_TTL: i64 = 5;
+
+/// `X509_V_ERR_UNSPECIFIED`: stands in where OpenSSL refused without saying why.
+const UNSPECIFIED: i32 = 1;
+
+/// Verdict of one trust store on one chain. Holds for `from <= now < until`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// `X509_V_OK` (0) or an `X509_V_ERR_*` number.
+    code: i32,
+    depth: u32,
+    from: i64,
+    until: i64,
+}
+
+impl Verdict {
+    pub(super) fn success(chain: &StackRef<X509>, now: i64) -> Verdict {
+        let (mut from, mut until) = (i64::MIN, i64::MAX);
+        for certificate in chain {
+            match (
+                certificate::epoch(certificate.not_before()),
+                certificate::epoch(certificate.not_after()),
+            ) {
+                (Ok(not_before), Ok(not_after)) => {
+                    from = from.max(not_before);
+                    // notAfter itself is still valid (RFC 5280 section 4.1.2.5).
+                    until = until.min(not_after.saturating_add(1));
+                }
+                // OpenSSL read these times a moment ago; if we cannot, remember nothing.
+                _ => until = now,
+            }
+        }
+        Verdict {
+            code: 0,
+            depth: 0,
+            from,
+            until,
+        }
+    }
+
+    pub(super) fn failed(result: X509VerifyResult, depth: u32, now: i64) -> Verdict {
+        Verdict {
+            code: match result.as_raw() {
+                0 => UNSPECIFIED,
+                code => code,
+            },
+            depth,
+            from: now,
+            until: now.saturating_add(REFUSAL_TTL),
+        }
+    }
+
+    /// Whether the chain is trusted.
+    pub fn is_success(&self) -> bool {
+        self.code == 0
+    }
+
+    /// `X509_V_OK` (0) or the `X509_V_ERR_*` number.
+    pub fn code(&self) -> i32 {
+        self.code
+    }
+
+    /// Depth of the certificate the refusal is about; 0 is the leaf.
+    pub fn depth(&self) -> u32 {
+        self.depth
+    }
+
+    /// Whether the verdict may still be used at `now`.
+    pub fn holds_at(&self, now: i64) -> bool {
+        self.from <= now && now < self.until
+    }
+
+    /// First second at which the verdict must not be used any more.
+    pub fn until(&self) -> i64 {
+        self.until
+    }
+
+    /// First second at which the verdict may be used.
+    pub fn from(&self) -> i64 {
+        self.from
+    }
+
+    /// `SUCCESS` or `FAILED:<reason>`, as nginx's `$ssl_client_verify`.
+    pub fn text(&self) -> String {
+        text(self.code)
+    }
+}
+
+/// [`Verdict::text`] for an `X509_V_*` number.
+pub fn text(code: i32) -> String {
+    match code {
+        0 => "SUCCESS".to_owned(),
+        code => format!("FAILED:{}", verify_error_string(code)),
+    }
+}
