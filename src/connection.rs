@@ -15,10 +15,6 @@ use crate::openssl_ext::ssl::{self as ext, LentNames, Presented, Slot};
 use crate::trust::Verdict;
 use crate::Error;
 
-/// Depth of the chain that OpenSSL tries to build during the handshake. Its result is ignored, so
-/// none of that work is wanted.
-const HANDSHAKE_DEPTH: u32 = 0;
-
 /// Most trust stores whose verdict one connection remembers.
 const MAX_VERDICTS: usize = 8;
 
@@ -78,7 +74,7 @@ impl Connection {
         let Some(ask) = &self.ask else {
             return Ok(false);
         };
-        ext::request_certificate::<Connection>(ssl, HANDSHAKE_DEPTH);
+        ext::request_certificate::<Connection>(ssl);
         self.lent.set(Some(ask.ca_names().lend(ssl)?));
         Ok(true)
     }
@@ -185,6 +181,9 @@ impl Connection {
 }
 
 impl Presented for Connection {
+    /// The result of that attempt is ignored, so none of its work is wanted.
+    const DEPTH: u32 = 0;
+
     fn presented(ssl: &SslRef, chain: &StackRef<X509>) {
         if let Some(connection) = Connection::of(ssl) {
             if !connection.carried.replace(true) {

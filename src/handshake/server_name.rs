@@ -123,7 +123,9 @@ impl fmt::Display for Pattern {
 
 /// An IP address as nginx's `$host` spells it. SNI cannot carry one, Host can.
 fn address(text: &str) -> Option<String> {
-    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'));
     if let Some(Ok(_)) = bare.map(str::parse::<Ipv6Addr>) {
         return Some(text.to_ascii_lowercase());
     }
@@ -233,7 +235,10 @@ mod tests {
             ("2001:DB8::1", "[2001:db8::1]"),
             ("[2001:DB8::1]", "[2001:db8::1]"),
         ] {
-            assert_eq!(Pattern::parse(text.as_bytes()).unwrap().to_string(), canonical);
+            assert_eq!(
+                Pattern::parse(text.as_bytes()).unwrap().to_string(),
+                canonical
+            );
         }
     }
 
@@ -244,7 +249,13 @@ mod tests {
             "server name 'example.*': a wildcard at the right end is not supported, \
              expected '*' as the left-most label or a full name"
         );
-        for text in ["a*.example.com", "a.*.example.com", "**.example.com", "*.*.com", "**"] {
+        for text in [
+            "a*.example.com",
+            "a.*.example.com",
+            "**.example.com",
+            "*.*.com",
+            "**",
+        ] {
             assert_eq!(
                 refusal(text.as_bytes()),
                 format!(
@@ -258,9 +269,18 @@ mod tests {
     #[test]
     fn parse_text_that_is_no_name_is_refused() {
         for (text, why) in [
-            (&b""[..], "'': is empty, expected a name such as 'api.example.com'"),
-            (b".", "'.': is empty, expected a name such as 'api.example.com'"),
-            (b"*.", "'*.': is empty, expected a name such as 'api.example.com'"),
+            (
+                &b""[..],
+                "'': is empty, expected a name such as 'api.example.com'",
+            ),
+            (
+                b".",
+                "'.': is empty, expected a name such as 'api.example.com'",
+            ),
+            (
+                b"*.",
+                "'*.': is empty, expected a name such as 'api.example.com'",
+            ),
             (b"a..b", "'a..b': has an empty label"),
             (b".a", "'.a': has an empty label"),
             (
@@ -285,7 +305,10 @@ mod tests {
     fn parse_lengths_over_the_limits_are_refused() {
         let label = "a".repeat(63);
         let long = [&*label; 4].join(".");
-        assert_eq!(Pattern::parse(long.as_bytes()), Ok(Pattern::Exact(long.clone())));
+        assert_eq!(
+            Pattern::parse(long.as_bytes()),
+            Ok(Pattern::Exact(long.clone()))
+        );
         assert_eq!(
             refusal(format!("b.{long}").as_bytes()),
             format!("server name 'b.{}...': is over 255 bytes", &long[..62])

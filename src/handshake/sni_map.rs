@@ -150,13 +150,19 @@ impl Names {
         let mut starts = Vec::with_capacity(len + 1);
         let mut grouped = Vec::with_capacity(arena.len());
         for (bucket, start) in order {
-            starts.resize((bucket as usize + 1).max(starts.len()), grouped.len() as u32);
+            starts.resize(
+                (bucket as usize + 1).max(starts.len()),
+                grouped.len() as u32,
+            );
             if let Some(record) = Record::at(arena, start as usize) {
                 grouped.extend_from_slice(record.bytes);
             }
         }
         starts.resize(len + 1, grouped.len() as u32);
-        Names { starts: starts.into(), arena: grouped.into() }
+        Names {
+            starts: starts.into(),
+            arena: grouped.into(),
+        }
     }
 
     fn len(&self) -> usize {
@@ -178,8 +184,12 @@ impl Names {
     }
 
     fn iter(&self) -> impl Iterator<Item = (String, u32)> + '_ {
-        Record::between(&self.arena, 0, self.arena.len())
-            .map(|record| (String::from_utf8_lossy(record.text).into_owned(), record.value))
+        Record::between(&self.arena, 0, self.arena.len()).map(|record| {
+            (
+                String::from_utf8_lossy(record.text).into_owned(),
+                record.value,
+            )
+        })
     }
 }
 
@@ -227,7 +237,11 @@ impl SniMap {
         self.exact
             .iter()
             .map(|(name, value)| (Pattern::Exact(name), value))
-            .chain(self.wildcard.iter().map(|(name, value)| (Pattern::Wildcard(name), value)))
+            .chain(
+                self.wildcard
+                    .iter()
+                    .map(|(name, value)| (Pattern::Wildcard(name), value)),
+            )
             .chain(self.any.map(|value| (Pattern::Any, value)))
     }
 }
@@ -280,7 +294,12 @@ mod tests {
     fn get_no_usable_name_is_any() {
         let with_any = map(&["a.test", "*"]);
         let without = map(&["a.test"]);
-        for raw in [None, Some(&b""[..]), Some(b"a.test\0"), Some(&[b'a'; 256][..])] {
+        for raw in [
+            None,
+            Some(&b""[..]),
+            Some(b"a.test\0"),
+            Some(&[b'a'; 256][..]),
+        ] {
             assert_eq!(with_any.get(raw), Some(1));
             assert_eq!(without.get(raw), None);
         }

@@ -41,6 +41,10 @@ extern "C" {
         data: *mut *mut c_void,
         len: *mut usize,
     ) -> c_int;
+    fn SSL_set_not_resumable_session_callback(
+        ssl: *mut sys::SSL,
+        callback: Option<extern "C" fn(*mut sys::SSL, c_int) -> c_int>,
+    );
     fn SSL_set_verify_depth(ssl: *mut sys::SSL, depth: c_int);
     fn SSL_get_client_CA_list(ssl: *const sys::SSL) -> *mut sys::stack_st_X509_NAME;
     fn X509_STORE_CTX_get0_untrusted(ctx: *const sys::X509_STORE_CTX) -> *mut sys::stack_st_X509;
@@ -131,6 +135,9 @@ pub fn session_data(ssl: &SslRef) -> &[u8] {
 
 /// What wants to see the chain while the handshake is still in progress.
 pub trait Presented {
+    /// Bounds the chain that OpenSSL tries to build meanwhile (`SSL_set_verify_depth`).
+    const DEPTH: u32;
+
     /// `chain` is what the client sent, leaf first. Called at least once a handshake in which a
     /// certificate came, possibly several times.
     fn presented(ssl: &SslRef, chain: &StackRef<X509>);
@@ -139,19 +146,32 @@ pub trait Presented {
 /// Asks for a client certificate in this handshake, and accepts whatever comes: nothing is trusted
 /// before the access phase. Only effective in the certificate phase or earlier, on a full
 /// handshake.
-///
-/// `depth` bounds the chain that OpenSSL tries to build meanwhile.
-pub fn request_certificate<P: Presented>(ssl: &SslRef, depth: u32) {
+pub fn request_certificate<P: Presented>(ssl: &SslRef) {
+    set_verify::<P>(ssl);
+    // After a HelloRetryRequest nginx before 1.29.2 selects the vhost once more and with it the
+    // vhost's own verify mode, while the certificate phase does not run again. This callback does,
+    // last before the CertificateRequest.
+    // SAFETY: a live connection; the callback is code of this library, which is never unloaded.
+    unsafe { SSL_set_not_resumable_session_callback(ssl.as_ptr(), Some(keep_asking::<P>)) }
+}
+
+fn set_verify<P: Presented>(ssl: &SslRef) {
     // SAFETY: a live connection; the callback is code of this library, which is never unloaded
     // (linked with -z nodelete).
     unsafe {
-        sys::SSL_set_verify(
-            ssl.as_ptr(),
-            sys::SSL_VERIFY_PEER,
-            Some(accept_for_now::<P>),
-        );
-        SSL_set_verify_depth(ssl.as_ptr(), depth as c_int);
+        sys::SSL_set_verify(ssl.as_ptr(), sys::SSL_VERIFY_PEER, Some(accept_for_now::<P>));
+        SSL_set_verify_depth(ssl.as_ptr(), P::DEPTH as c_int);
     }
+}
+
+/// Answers 0: the session may be resumed.
+extern "C" fn keep_asking<P: Presented>(ssl: *mut sys::SSL, _forward_secure: c_int) -> c_int {
+    // A panic must not cross into OpenSSL.
+    let _ = catch_unwind(|| {
+        // SAFETY: OpenSSL calls this with the live connection that the callback was set on.
+        set_verify::<P>(unsafe { SslRef::from_ptr(ssl) });
+    });
+    0
 }
 
 extern "C" fn accept_for_now<P: Presented>(

@@ -25,17 +25,27 @@ pub(super) fn compile(document: &Document<'_>, report: &mut Report) -> Option<Po
     let cas = Cas::new(document, report);
     let services = Index::new(
         "service",
-        document.services.iter().map(|service| (&service.identity, &service.spot)),
+        document
+            .services
+            .iter()
+            .map(|service| (&service.identity, &service.spot)),
         report,
     );
     let routes = Index::new(
         "route",
-        document.routes.iter().map(|route| (&route.identity, &route.spot)),
+        document
+            .routes
+            .iter()
+            .map(|route| (&route.identity, &route.spot)),
         report,
     );
     let scopes = Scopes::new(document, &services, &routes, report);
     let plugins = Plugins::new(document, &cas, report);
-    let mut lines = LinesOf { document, plugins: &plugins, known: HashMap::new() };
+    let mut lines = LinesOf {
+        document,
+        plugins: &plugins,
+        known: HashMap::new(),
+    };
     let plans = plans(document, &scopes, &mut lines, report);
     if report.has_errors() {
         return None;
@@ -53,19 +63,27 @@ pub(super) fn compile(document: &Document<'_>, report: &mut Report) -> Option<Po
 struct Cas {
     list: Vec<Option<Rc<CaCertificate>>>,
     by_id: HashMap<Uuid, usize>,
+    /// As text, for suggestions.
+    ids: Vec<String>,
 }
 
 impl Cas {
     fn new(document: &Document<'_>, report: &mut Report) -> Cas {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = now.map_or(0, |now| now.as_secs() as i64);
-        let mut cas = Cas { list: Vec::new(), by_id: HashMap::new() };
+        let mut cas = Cas {
+            list: Vec::new(),
+            by_id: HashMap::new(),
+            ids: Vec::new(),
+        };
         let mut by_digest: HashMap<[u8; 32], usize> = HashMap::new();
         for (index, entity) in document.cas.iter().enumerate() {
             let path = Path::Text(&entity.spot.path);
             match entity.id {
                 Some(id) => {
-                    if let Some(first) = cas.by_id.insert(id, index) {
+                    let first = *cas.by_id.entry(id).or_insert(index);
+                    cas.ids.push(uuid_text(&id));
+                    if first != index {
                         let first = document.cas.get(first).map_or("", |ca| &ca.spot.path);
                         let message = format!(
                             "the id '{}' is given twice, first at {first}",
@@ -89,7 +107,8 @@ impl Cas {
                     continue;
                 }
             };
-            if let Some(first) = by_digest.insert(*ca.digest(), index) {
+            let first = *by_digest.entry(*ca.digest()).or_insert(index);
+            if first != index {
                 let first = document.cas.get(first).map_or("", |ca| &ca.spot.path);
                 let message = format!("is the same certificate as {first}, expected it once");
                 report.error(place, &path.field("cert"), message);
@@ -124,7 +143,10 @@ impl Cas {
     }
 
     fn of(&self, positions: &[usize]) -> Vec<Rc<CaCertificate>> {
-        positions.iter().filter_map(|&index| self.list.get(index)?.clone()).collect()
+        positions
+            .iter()
+            .filter_map(|&index| self.list.get(index)?.clone())
+            .collect()
     }
 }
 
@@ -138,22 +160,37 @@ struct Index<'t> {
 impl<'t> Index<'t> {
     fn new(
         noun: &'static str,
-        entities: impl Iterator<Item = (&'t Identity<'t>, &'t Spot)> + Clone,
+        entities: impl Iterator<Item = (&'t Identity<'t>, &'t Spot)>,
         report: &mut Report,
     ) -> Index<'t> {
-        let mut index = Index { noun, by_id: HashMap::new(), by_name: HashMap::new() };
-        for (position, (identity, spot)) in entities.clone().enumerate() {
-            let id = identity.id.map(|id| (index.by_id.insert(id, position), "id", uuid_text(&id)));
-            let name = identity
-                .name
-                .map(|name| (index.by_name.insert(name, position), "name", name.to_owned()));
-            for (before, field, value) in id.into_iter().chain(name) {
-                let first = before.and_then(|before| entities.clone().nth(before));
-                if let Some((_, first)) = first {
+        let mut index = Index {
+            noun,
+            by_id: HashMap::new(),
+            by_name: HashMap::new(),
+        };
+        let mut spots: Vec<&Spot> = Vec::new();
+        for (position, (identity, spot)) in entities.enumerate() {
+            spots.push(spot);
+            let id = identity.id.map(|id| {
+                (
+                    "id",
+                    uuid_text(&id),
+                    *index.by_id.entry(id).or_insert(position),
+                )
+            });
+            let name = identity.name.map(|name| {
+                (
+                    "name",
+                    name.to_owned(),
+                    *index.by_name.entry(name).or_insert(position),
+                )
+            });
+            for (field, value, first) in id.into_iter().chain(name) {
+                if first != position {
                     let value = quoted(value.as_bytes());
+                    let first = spots.get(first).map_or("", |first| &first.path);
                     let message = format!(
-                        "the {field} '{value}' of a {noun} is given twice, first at {}",
-                        first.path
+                        "the {field} '{value}' of a {noun} is given twice, first at {first}"
                     );
                     report.error(spot.place, &Path::Text(&spot.path).field(field), message);
                 }
@@ -200,6 +237,8 @@ struct Scopes {
     routes_with_service: HashMap<usize, Slots>,
     /// For each route its service.
     service_of: Vec<Option<usize>>,
+    /// For each service whether it has a route.
+    has_routes: Vec<bool>,
 }
 
 impl Scopes {
@@ -222,7 +261,13 @@ impl Scopes {
                 .iter()
                 .map(|route| follow(&route.service, services, &route.spot, report).flatten())
                 .collect(),
+            has_routes: vec![false; document.services.len()],
         };
+        for service in scopes.service_of.iter().flatten() {
+            if let Some(has_routes) = scopes.has_routes.get_mut(*service) {
+                *has_routes = true;
+            }
+        }
         for (position, plugin) in document.plugins.iter().enumerate() {
             let service = follow(&plugin.service, services, &plugin.spot, report);
             let route = follow(&plugin.route, routes, &plugin.spot, report);
@@ -245,7 +290,10 @@ impl Scopes {
             let kind = plugin.config.kind();
             let slot = slots.and_then(|slots| slots.get_mut(kind as usize));
             if let Some(first) = slot.and_then(|slot| slot.replace(position)) {
-                let first = document.plugins.get(first).map_or("", |plugin| &plugin.spot.path);
+                let first = document
+                    .plugins
+                    .get(first)
+                    .map_or("", |plugin| &plugin.spot.path);
                 let message = format!(
                     "a second plugin '{}' at the same scope, first at {first}",
                     kind.name()
@@ -254,6 +302,15 @@ impl Scopes {
             }
         }
         scopes
+    }
+
+    /// The services without a route, with their plugins: nginx may route to them all the same.
+    fn routeless(&self) -> impl Iterator<Item = (usize, &Slots)> {
+        let services = self.services.iter().enumerate();
+        services
+            .zip(&self.has_routes)
+            .filter(|(_, has)| !**has)
+            .map(|(service, _)| service)
     }
 
     /// The plugins that apply to a route: of each kind the one at the most specific scope.
@@ -275,8 +332,13 @@ impl Scopes {
 
 /// A plugin ready for use.
 enum Ready<'t> {
-    Auth { auth: Auth, contribution: u32 },
-    Ask { contribution: u32 },
+    Auth {
+        auth: Auth,
+        contribution: u32,
+    },
+    Ask {
+        contribution: u32,
+    },
     Headers(&'t document::MetadataHeaders),
     /// Its errors were reported.
     Broken,
@@ -298,21 +360,28 @@ struct Plugins<'t> {
 
 impl<'t> Plugins<'t> {
     fn new(document: &'t Document<'t>, cas: &Cas, report: &mut Report) -> Plugins<'t> {
-        let mut plugins = Plugins { ready: Vec::new(), contributions: Vec::new() };
+        let mut plugins = Plugins {
+            ready: Vec::new(),
+            contributions: Vec::new(),
+        };
         let mut stores: HashMap<(Vec<usize>, VerifyOptions), Rc<TrustStore>> = HashMap::new();
         let mut known: HashMap<Option<(Vec<usize>, VerifyOptions, bool)>, u32> = HashMap::new();
         for (position, plugin) in document.plugins.iter().enumerate() {
             let mut contribute = |key, store, sent| {
                 *known.entry(key).or_insert_with(|| {
-                    plugins.contributions.push(Contribution { store, sent, plugin: position });
+                    plugins.contributions.push(Contribution {
+                        store,
+                        sent,
+                        plugin: position,
+                    });
                     plugins.contributions.len() as u32 - 1
                 })
             };
             let ready = match &plugin.config {
                 Config::TlsMetadataHeaders(headers) => Ready::Headers(headers),
-                Config::TlsHandshakeModifier => {
-                    Ready::Ask { contribution: contribute(None, None, None) }
-                }
+                Config::TlsHandshakeModifier => Ready::Ask {
+                    contribution: contribute(None, None, None),
+                },
                 Config::MtlsAuth(config) => {
                     let positions = positions(config, &plugin.spot, cas, report);
                     let key = (positions, config.options);
@@ -327,7 +396,13 @@ impl<'t> Plugins<'t> {
                             let key = Some((key.0, key.1, config.send_ca_dn));
                             let contribution = contribute(key, Some(store.clone()), sent);
                             let skip_consumer_lookup = config.skip_consumer_lookup;
-                            Ready::Auth { auth: Auth { store, skip_consumer_lookup }, contribution }
+                            Ready::Auth {
+                                auth: Auth {
+                                    store,
+                                    skip_consumer_lookup,
+                                },
+                                contribution,
+                            }
                         }
                         Err(error) => {
                             let path = Path::Text(&plugin.spot.path);
@@ -358,7 +433,10 @@ impl<'t> Plugins<'t> {
 
     /// What the plugins in `slots` bring together.
     fn contributed<'a>(&'a self, slots: &'a Slots) -> impl Iterator<Item = u32> + 'a {
-        slots.iter().flatten().filter_map(|&plugin| self.contribution(plugin))
+        slots
+            .iter()
+            .flatten()
+            .filter_map(|&plugin| self.contribution(plugin))
     }
 }
 
@@ -369,9 +447,8 @@ fn positions(config: &MtlsAuth, spot: &Spot, cas: &Cas, report: &mut Report) -> 
         match cas.by_id.get(id) {
             Some(&position) => positions.push(position),
             None => {
-                let ids: Vec<_> = cas.by_id.keys().map(uuid_text).collect();
                 let id = uuid_text(id);
-                let meant = report.did_you_mean(&id, ids.iter().map(String::as_str));
+                let meant = report.did_you_mean(&id, cas.ids.iter().map(String::as_str));
                 let path = Path::Text(&spot.path);
                 let path = path.field("config");
                 let path = path.field("ca_certificates");
@@ -395,14 +472,23 @@ struct LinesOf<'a> {
 impl LinesOf<'_> {
     fn get(&mut self, slots: &Slots, report: &mut Report) -> Rc<[Line]> {
         let headers = slots[Kind::TlsMetadataHeaders as usize];
-        let skip = self.plugins.auth(slots).is_some_and(|auth| auth.skip_consumer_lookup);
+        let skip = self
+            .plugins
+            .auth(slots)
+            .is_some_and(|auth| auth.skip_consumer_lookup);
         if let Some(lines) = self.known.get(&(headers, skip)) {
             return lines.clone();
         }
         let mut lines = Vec::new();
         if skip {
-            lines.push(Line { name: kong::DN.into(), value: Value::SubjectDn });
-            lines.push(Line { name: kong::SAN.into(), value: Value::San });
+            lines.push(Line {
+                name: kong::DN.into(),
+                value: Value::SubjectDn,
+            });
+            lines.push(Line {
+                name: kong::SAN.into(),
+                value: Value::San,
+            });
         }
         let config = headers.and_then(|headers| self.plugins.ready.get(headers));
         if let Some(Ready::Headers(config)) = config {
@@ -449,9 +535,15 @@ fn plans(
             None => {
                 if slots != scopes.global {
                     let path = Path::Text(&route.spot.path);
-                    report.warn("routes without name and id", route.spot.place, &path, || {
-                        "has neither name nor id, so no location can apply its plugins".to_owned()
-                    });
+                    report.warn(
+                        "routes without name and id",
+                        route.spot.place,
+                        &path,
+                        || {
+                            "has neither name nor id, so no location can apply its plugins"
+                                .to_owned()
+                        },
+                    );
                 }
             }
         }
@@ -518,14 +610,15 @@ struct Names<'t> {
 
 impl<'t> Names<'t> {
     fn new(document: &'t Document<'t>, scopes: &Scopes, plugins: &Plugins<'_>) -> Names<'t> {
-        let mut names = Names { own: BTreeMap::new(), sets: Sets::new() };
-        names.add(Cow::Owned(Pattern::Any), plugins.contributed(&scopes.global));
-        let mut has_routes = vec![false; document.services.len()];
+        let mut names = Names {
+            own: BTreeMap::new(),
+            sets: Sets::new(),
+        };
+        names.add(
+            Cow::Owned(Pattern::Any),
+            plugins.contributed(&scopes.global),
+        );
         for (position, route) in document.routes.iter().enumerate() {
-            let service = scopes.service_of.get(position).copied().flatten();
-            if let Some(has_routes) = service.and_then(|service| has_routes.get_mut(service)) {
-                *has_routes = true;
-            }
             let slots = scopes.effective(position);
             if route.snis.is_empty() {
                 names.add(Cow::Owned(Pattern::Any), plugins.contributed(&slots));
@@ -534,8 +627,7 @@ impl<'t> Names<'t> {
                 names.add(Cow::Borrowed(pattern), plugins.contributed(&slots));
             }
         }
-        let without_routes = scopes.services.iter().zip(has_routes).filter(|(_, has)| !has);
-        for (slots, _) in without_routes {
+        for (_, slots) in scopes.routeless() {
             names.add(Cow::Owned(Pattern::Any), plugins.contributed(slots));
         }
         names
@@ -580,6 +672,7 @@ fn assemble(
     digest.update(b"resty-mtls policy 1");
 
     let patterns: Vec<_> = names.own.keys().cloned().collect();
+    number(&mut digest, patterns.len());
     for pattern in patterns {
         let set = names.reached(&pattern);
         let ask = match ask_of.get(&set) {
@@ -603,7 +696,7 @@ fn assemble(
     }
     look_over(document, scopes, plugins, &mut names, report);
 
-    let mut by_name = HashMap::with_capacity(plans.len());
+    let mut by_name: HashMap<Box<str>, usize> = HashMap::with_capacity(plans.len());
     for (position, plan) in plans.iter().enumerate() {
         if let Some(route) = &plan.route {
             by_name.insert(route.clone(), position);
@@ -617,20 +710,15 @@ fn assemble(
             }
         }
     }
-    let mut sorted: Vec<&Plan> = plans.iter().collect();
-    sorted.sort_unstable_by(|a, b| a.route.cmp(&b.route));
-    number(&mut digest, sorted.len());
-    for plan in sorted {
-        text(&mut digest, plan.route.as_deref().unwrap_or_default());
-        digest.update(&[plan.applies.into(), plan.auth.is_some().into()]);
-        if let Some(auth) = &plan.auth {
-            digest.update(auth.store.digest());
-            digest.update(&[auth.skip_consumer_lookup.into()]);
-        }
-        number(&mut digest, plan.lines.len());
-        for line in plan.lines.iter() {
-            text(&mut digest, &line.name);
-            text(&mut digest, &format!("{:?}", line.value));
+    let mut called: Vec<(&str, usize)> = by_name.iter().map(|(name, &at)| (&**name, at)).collect();
+    // No route has an empty name: that is the global plan.
+    called.push(("", 0));
+    called.sort_unstable();
+    number(&mut digest, called.len());
+    for (name, position) in called {
+        text(&mut digest, name);
+        if let Some(plan) = plans.get(position) {
+            digest_plan(&mut digest, plan);
         }
     }
     let mut owned = owned(document);
@@ -682,15 +770,21 @@ fn ask(
         .iter()
         .filter_map(|&member| plugins.contributions.get(member as usize))
         .collect();
-    let stores: Vec<Rc<TrustStore>> =
-        members.iter().filter_map(|member| member.store.clone()).collect();
+    let stores: Vec<Rc<TrustStore>> = members
+        .iter()
+        .filter_map(|member| member.store.clone())
+        .collect();
     let silent = members.iter().find(|member| member.sent.is_none());
     let sender = members.iter().find(|member| member.sent.is_some());
     let sent = match silent {
         Some(_) => None,
         None => {
-            let mut sent: Vec<usize> =
-                members.iter().filter_map(|member| member.sent.as_ref()).flatten().copied().collect();
+            let mut sent: Vec<usize> = members
+                .iter()
+                .filter_map(|member| member.sent.as_ref())
+                .flatten()
+                .copied()
+                .collect();
             sent.sort_unstable();
             sent.dedup();
             Some(cas.of(&sent))
@@ -736,15 +830,22 @@ fn look_over(
         let slots = scopes.effective(position);
         let path = Path::Text(&route.spot.path);
         let asks = plugins.contributed(&slots).next().is_some();
-        if asks && route.snis.is_empty() {
-            report.warn("routes that ask without snis", route.spot.place, &path, || {
-                "has no snis, so every TLS handshake asks for a client certificate".to_owned()
-            });
+        let mut beyond_global = slots;
+        for (slot, global) in beyond_global.iter_mut().zip(scopes.global) {
+            *slot = slot.filter(|_| *slot != global);
+        }
+        let adds = plugins.contributed(&beyond_global).next().is_some();
+        if adds && route.snis.is_empty() {
+            report.warn(
+                "routes that ask without snis",
+                route.spot.place,
+                &path,
+                || "has no snis, so every TLS handshake asks for a client certificate".to_owned(),
+            );
         }
         uncovered_hosts(route, &slots, plugins, names, report);
-        let headers = slots[Kind::TlsMetadataHeaders as usize];
-        let own = headers.filter(|_| headers != scopes.global[Kind::TlsMetadataHeaders as usize]);
-        let config = own.and_then(|own| plugins.ready.get(own));
+        let headers = beyond_global[Kind::TlsMetadataHeaders as usize];
+        let config = headers.and_then(|headers| plugins.ready.get(headers));
         if let (false, Some(Ready::Headers(config))) = (asks, config) {
             if config.inject {
                 report.warn("routes without a plugin that asks", route.spot.place, &path, || {
@@ -755,20 +856,18 @@ fn look_over(
             }
         }
     }
-    for (service, slots) in document.services.iter().zip(&scopes.services) {
-        let routeless = !scopes.service_of.iter().flatten().any(|&of| {
-            document.services.get(of).is_some_and(|of| std::ptr::eq(of, service))
-        });
-        if routeless && plugins.contributed(slots).next().is_some() {
-            let path = Path::Text(&service.spot.path);
-            report.warn("services that ask without routes", service.spot.place, &path, || {
-                "has no routes, so every TLS handshake asks for a client certificate".to_owned()
-            });
+    for (service, slots) in scopes.routeless() {
+        let spot = document.services.get(service).map(|service| &service.spot);
+        if let (Some(spot), Some(_)) = (spot, plugins.contributed(slots).next()) {
+            report.warn(
+                "services that ask without routes",
+                spot.place,
+                &Path::Text(&spot.path),
+                || "has no routes, so every TLS handshake asks for a client certificate".to_owned(),
+            );
         }
     }
-    let maps_consumers = |plugin: &Plugin<'_>| {
-        matches!(&plugin.config, Config::MtlsAuth(config) if !config.skip_consumer_lookup)
-    };
+    let maps_consumers = |plugin: &Plugin<'_>| matches!(&plugin.config, Config::MtlsAuth(config) if !config.skip_consumer_lookup);
     if let Some(place) = document.consumers {
         if document.plugins.iter().any(maps_consumers) {
             report.warn_once(
@@ -805,14 +904,32 @@ fn uncovered_hosts(
         if names.sets.members(set).binary_search(&auth).is_err() {
             let path = Path::Text(&route.spot.path);
             let path = path.field("hosts");
-            report.warn("hosts without a server name that asks", *place, &path.item(index), || {
-                format!(
-                    "no sni of the route covers the host '{}': its clients are not asked for \
+            report.warn(
+                "hosts without a server name that asks",
+                *place,
+                &path.item(index),
+                || {
+                    format!(
+                        "no sni of the route covers the host '{}': its clients are not asked for \
                      their certificate there, and get 421 or 401",
-                    quoted(host.as_bytes())
-                )
-            });
+                        quoted(host.as_bytes())
+                    )
+                },
+            );
         }
+    }
+}
+
+fn digest_plan(digest: &mut Sha256, plan: &Plan) {
+    digest.update(&[plan.applies.into(), plan.auth.is_some().into()]);
+    if let Some(auth) = &plan.auth {
+        digest.update(auth.store.digest());
+        digest.update(&[auth.skip_consumer_lookup.into()]);
+    }
+    number(digest, plan.lines.len());
+    for line in plan.lines.iter() {
+        text(digest, &line.name);
+        text(digest, &format!("{:?}", line.value));
     }
 }
 

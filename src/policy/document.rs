@@ -72,7 +72,7 @@ pub(super) struct Plugin<'t> {
     pub config: Config,
 }
 
-/// The plugins of this version. The order is that of [`Kind`].
+/// The plugins of this version.
 pub(super) enum Config {
     MtlsAuth(MtlsAuth),
     TlsHandshakeModifier,
@@ -87,8 +87,11 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 3] =
-        [Kind::MtlsAuth, Kind::TlsHandshakeModifier, Kind::TlsMetadataHeaders];
+    pub const ALL: [Kind; 3] = [
+        Kind::MtlsAuth,
+        Kind::TlsHandshakeModifier,
+        Kind::TlsMetadataHeaders,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -146,8 +149,15 @@ struct Shape {
 }
 
 /// Bookkeeping of Kong and decK that may stand in any entity and says nothing about behaviour.
-const BOOKKEEPING: &[&str] =
-    &["tags", "created_at", "updated_at", "ws_id", "_comment", "_ignore", "_info"];
+const BOOKKEEPING: &[&str] = &[
+    "tags",
+    "created_at",
+    "updated_at",
+    "ws_id",
+    "_comment",
+    "_ignore",
+    "_info",
+];
 
 const POLICY: Shape = Shape {
     what: "policy",
@@ -255,9 +265,23 @@ const ROUTE: Shape = Shape {
 
 const PLUGIN: Shape = Shape {
     what: "plugins",
-    ours: &["id", "name", "instance_name", "enabled", "service", "route", "config"],
+    ours: &[
+        "id",
+        "name",
+        "instance_name",
+        "enabled",
+        "service",
+        "route",
+        "config",
+    ],
     kongs: &["ordering", "protocols", "run_on"],
-    refused: &["_config", "condition", "consumer", "consumer_group", "partials"],
+    refused: &[
+        "_config",
+        "condition",
+        "consumer",
+        "consumer_group",
+        "partials",
+    ],
 };
 
 const REFERENCE: Shape = Shape {
@@ -317,8 +341,13 @@ const TLS_METADATA_HEADERS: Shape = Shape {
 
 /// Plugins that this project will have, but this version has not. Ignoring one would leave a
 /// route open that its author believes closed.
-const LATER_PLUGINS: &[&str] =
-    &["header-cert-auth", "openid-connect", "acl", "client-cert-headers", "client-cert-acl"];
+const LATER_PLUGINS: &[&str] = &[
+    "header-cert-auth",
+    "openid-connect",
+    "acl",
+    "client-cert-headers",
+    "client-cert-acl",
+];
 
 const FORMAT_VERSIONS: &[&str] = &["1.1", "2.1", "3.0"];
 
@@ -332,7 +361,11 @@ const INERT: &[(&str, Inert, &str)] = &[
     ("https_proxy_port", Inert::Number(None), REVOCATION),
     ("ssl_verify", Inert::Bool(true), REVOCATION),
     ("cache_ttl", Inert::Number(Some(60.0)), CONSUMERS),
-    ("consumer_by", Inert::List(&["custom_id", "username"]), CONSUMERS),
+    (
+        "consumer_by",
+        Inert::List(&["custom_id", "username"]),
+        CONSUMERS,
+    ),
     ("authenticated_group_by", Inert::Text(Some("CN")), CONSUMERS),
     ("san_dirname_matcher", Inert::List(&[]), CONSUMERS),
 ];
@@ -349,12 +382,36 @@ enum Inert {
 
 /// The header names of `tls-metadata-headers`: field, default, content.
 const METADATA: &[(&str, &str, HeaderValue)] = &[
-    ("client_cert_header_name", kong::CERT, HeaderValue::LeafPemEscaped),
-    ("client_serial_header_name", kong::SERIAL, HeaderValue::Serial),
-    ("client_cert_issuer_dn_header_name", kong::ISSUER_DN, HeaderValue::IssuerDn),
-    ("client_cert_subject_dn_header_name", kong::SUBJECT_DN, HeaderValue::SubjectDn),
-    ("client_cert_fingerprint_header_name", kong::FINGERPRINT, HeaderValue::Sha1),
-    ("client_cert_chain_header_name", kong::CHAIN, HeaderValue::ChainPemEscaped),
+    (
+        "client_cert_header_name",
+        kong::CERT,
+        HeaderValue::LeafPemEscaped,
+    ),
+    (
+        "client_serial_header_name",
+        kong::SERIAL,
+        HeaderValue::Serial,
+    ),
+    (
+        "client_cert_issuer_dn_header_name",
+        kong::ISSUER_DN,
+        HeaderValue::IssuerDn,
+    ),
+    (
+        "client_cert_subject_dn_header_name",
+        kong::SUBJECT_DN,
+        HeaderValue::SubjectDn,
+    ),
+    (
+        "client_cert_fingerprint_header_name",
+        kong::FINGERPRINT,
+        HeaderValue::Sha1,
+    ),
+    (
+        "client_cert_chain_header_name",
+        kong::CHAIN,
+        HeaderValue::ChainPemEscaped,
+    ),
 ];
 
 /// The one header name that null switches off.
@@ -380,7 +437,10 @@ const FRAMING: &[&str] = &[
 
 /// Reads a whole policy.
 pub(super) fn read<'t>(root: &'t Node<'t>, report: &mut Report) -> Document<'t> {
-    let mut reader = Reader { report, document: Document::default() };
+    let mut reader = Reader {
+        report,
+        document: Document::default(),
+    };
     reader.policy(root);
     reader.document
 }
@@ -396,7 +456,10 @@ impl<'t> Object<'t> {
         let Value::Map(entries) = &self.node.value else {
             return None;
         };
-        entries.iter().find(|(key, _)| &*key.text == name).map(|(_, value)| value)
+        entries
+            .iter()
+            .find(|(key, _)| &*key.text == name)
+            .map(|(_, value)| value)
     }
 
     /// A field that is not null.
@@ -434,10 +497,17 @@ impl<'t> Reader<'t, '_> {
             self.consumers(node, &path.field("consumers"));
         }
         for (section, entity) in [
-            ("ca_certificates", Reader::ca as fn(&mut Self, &'t Node<'t>, &Path<'_>)),
+            (
+                "ca_certificates",
+                Reader::ca as fn(&mut Self, &'t Node<'t>, &Path<'_>),
+            ),
             ("services", Reader::service),
-            ("routes", |reader, node, path| reader.route(node, path, None)),
-            ("plugins", |reader, node, path| reader.plugin(node, path, None, None)),
+            ("routes", |reader, node, path| {
+                reader.route(node, path, None)
+            }),
+            ("plugins", |reader, node, path| {
+                reader.plugin(node, path, None, None)
+            }),
         ] {
             if let Some(node) = object.get(section) {
                 self.each(node, &path.field(section), entity);
@@ -472,7 +542,12 @@ impl<'t> Reader<'t, '_> {
         if object.get("cert").is_none() {
             self.missing(node, path, "cert");
         }
-        self.document.cas.push(Ca { spot: spot(node, path), id, cert, digest });
+        self.document.cas.push(Ca {
+            spot: spot(node, path),
+            id,
+            cert,
+            digest,
+        });
     }
 
     fn service(&mut self, node: &'t Node<'t>, path: &Path<'_>) {
@@ -481,7 +556,10 @@ impl<'t> Reader<'t, '_> {
         };
         let identity = self.identity(&object, path);
         let index = self.document.services.len();
-        self.document.services.push(Service { spot: spot(node, path), identity });
+        self.document.services.push(Service {
+            spot: spot(node, path),
+            identity,
+        });
         if let Some(routes) = object.get("routes") {
             self.each(routes, &path.field("routes"), |reader, node, path| {
                 reader.route(node, path, Some(index));
@@ -506,14 +584,24 @@ impl<'t> Reader<'t, '_> {
                 Ok(pattern) => snis.push(pattern),
                 Err(error) => {
                     let path = path.field("snis");
-                    self.report.error(place, &path.item(index), error.to_string());
+                    self.report
+                        .error(place, &path.item(index), error.to_string());
                 }
             }
         }
         let hosts = self.texts(&object, path, "hosts");
-        let hosts = hosts.into_iter().map(|(text, place, _)| (text, place)).collect();
+        let hosts = hosts
+            .into_iter()
+            .map(|(text, place, _)| (text, place))
+            .collect();
         let index = self.document.routes.len();
-        self.document.routes.push(Route { spot: spot(node, path), identity, service, snis, hosts });
+        self.document.routes.push(Route {
+            spot: spot(node, path),
+            identity,
+            service,
+            snis,
+            hosts,
+        });
         if let Some(plugins) = object.get("plugins") {
             self.each(plugins, &path.field("plugins"), |reader, node, path| {
                 reader.plugin(node, path, None, Some(index));
@@ -551,7 +639,10 @@ impl<'t> Reader<'t, '_> {
         self.id(&object, path);
         let service = self.link(&object, path, "service", service);
         let route = self.link(&object, path, "route", route);
-        let empty = Node { place: node.place, value: Value::Map([].into()) };
+        let empty = Node {
+            place: node.place,
+            value: Value::Map([].into()),
+        };
         let config_path = path.field("config");
         let config = match (kind, object.get("config")) {
             (Kind::MtlsAuth, config) => {
@@ -565,7 +656,12 @@ impl<'t> Reader<'t, '_> {
                 self.metadata_headers(config.unwrap_or(&empty), &config_path),
             ),
         };
-        self.document.plugins.push(Plugin { spot: spot(node, path), service, route, config });
+        self.document.plugins.push(Plugin {
+            spot: spot(node, path),
+            service,
+            route,
+            config,
+        });
     }
 
     /// Which plugin of ours it is, if it is one.
@@ -579,7 +675,10 @@ impl<'t> Reader<'t, '_> {
             self.report.error(place, path, message);
             return None;
         }
-        let ours = Kind::ALL.into_iter().map(Kind::name).chain(LATER_PLUGINS.iter().copied());
+        let ours = Kind::ALL
+            .into_iter()
+            .map(Kind::name)
+            .chain(LATER_PLUGINS.iter().copied());
         let close = ours
             .map(|ours| (distance(name, ours), ours))
             .filter(|(distance, ours)| *distance <= ours.len() / 4)
@@ -592,7 +691,8 @@ impl<'t> Reader<'t, '_> {
             None => {
                 let message =
                     format!("the plugin '{shown}' is not for resty-mtls and does nothing here");
-                self.report.warn_once(&format!("plugin {name}"), place, path, &message);
+                self.report
+                    .warn_once(&format!("plugin {name}"), place, path, &message);
             }
         }
         None
@@ -620,7 +720,7 @@ impl<'t> Reader<'t, '_> {
                         }
                     }
                 }
-                if matches!(&list.value, Value::List(items) if items.is_empty()) {
+                if list.is_empty() {
                     let message = "an empty list, expected the id of at least one entry of \
                                    'ca_certificates'";
                     self.report.error(list.place, &field, message);
@@ -628,15 +728,20 @@ impl<'t> Reader<'t, '_> {
             }
         }
         config.send_ca_dn = self.boolean(&object, path, "send_ca_dn").unwrap_or(false);
-        config.skip_consumer_lookup =
-            self.boolean(&object, path, "skip_consumer_lookup").unwrap_or(false);
+        config.skip_consumer_lookup = self
+            .boolean(&object, path, "skip_consumer_lookup")
+            .unwrap_or(false);
         let default = VerifyOptions::default();
         config.options = VerifyOptions {
             allow_partial_chain: self
                 .boolean(&object, path, "allow_partial_chain")
                 .unwrap_or(default.allow_partial_chain),
-            depth: self.integer(&object, path, "verify_depth", 100).unwrap_or(default.depth),
-            auth_level: self.integer(&object, path, "auth_level", 5).unwrap_or(default.auth_level),
+            depth: self
+                .integer(&object, path, "verify_depth", 100)
+                .unwrap_or(default.depth),
+            auth_level: self
+                .integer(&object, path, "auth_level", 5)
+                .unwrap_or(default.auth_level),
         };
         self.revocation_check_mode(&object, path);
         for (name, default, why) in INERT {
@@ -654,7 +759,8 @@ impl<'t> Reader<'t, '_> {
         match self.text(node, &path) {
             None | Some("SKIP") => {}
             Some("IGNORE_CA_ERROR") => {
-                self.report.warn_once("mtls-auth revocation", node.place, &path, REVOCATION);
+                self.report
+                    .warn_once("mtls-auth revocation", node.place, &path, REVOCATION);
             }
             Some("STRICT") => self.report.error(
                 node.place,
@@ -684,7 +790,9 @@ impl<'t> Reader<'t, '_> {
         };
         let field = path.field(name);
         let differs = match default {
-            Inert::Bool(default) => self.boolean(object, path, name).map(|found| found != *default),
+            Inert::Bool(default) => self
+                .boolean(object, path, name)
+                .map(|found| found != *default),
             Inert::Text(default) => self.text(node, &field).map(|found| Some(found) != *default),
             Inert::Number(default) => match node.as_number() {
                 found @ Some(_) => Some(found != *default),
@@ -694,14 +802,18 @@ impl<'t> Reader<'t, '_> {
                 }
             },
             Inert::List(default) => {
-                let mut found: Vec<_> =
-                    self.texts(object, path, name).into_iter().map(|(text, ..)| text).collect();
+                let mut found: Vec<_> = self
+                    .texts(object, path, name)
+                    .into_iter()
+                    .map(|(text, ..)| text)
+                    .collect();
                 found.sort_unstable();
                 Some(found != *default)
             }
         };
         if differs == Some(true) {
-            self.report.warn_once(&format!("mtls-auth {name}"), node.place, &field, why);
+            self.report
+                .warn_once(&format!("mtls-auth {name}"), node.place, &field, why);
         }
     }
 
@@ -720,12 +832,16 @@ impl<'t> Reader<'t, '_> {
     }
 
     fn metadata_headers<'c>(&mut self, node: &'c Node<'c>, path: &Path<'_>) -> MetadataHeaders {
-        let mut config = MetadataHeaders { inject: false, lines: Vec::new() };
+        let mut config = MetadataHeaders {
+            inject: false,
+            lines: Vec::new(),
+        };
         let Some(object) = self.object(node, path, &TLS_METADATA_HEADERS) else {
             return config;
         };
-        config.inject =
-            self.boolean(&object, path, "inject_client_cert_details").unwrap_or(false);
+        config.inject = self
+            .boolean(&object, path, "inject_client_cert_details")
+            .unwrap_or(false);
         let mut fields: Vec<(String, &str)> = Vec::new();
         for &(field, default, value) in METADATA {
             let name = match object.field(field) {
@@ -747,7 +863,10 @@ impl<'t> Reader<'t, '_> {
                 continue;
             }
             fields.push((folded, field));
-            config.lines.push(Line { name: name.into(), value });
+            config.lines.push(Line {
+                name: name.into(),
+                value,
+            });
         }
         config
     }
@@ -792,12 +911,13 @@ impl<'t> Reader<'t, '_> {
                 if !value.is_null() {
                     let subject = format!("{} {name}", shape.what);
                     let message = "is not for resty-mtls and does nothing here";
-                    self.report.warn_once(&subject, key.place, &path.field(name), message);
+                    self.report
+                        .warn_once(&subject, key.place, &path.field(name), message);
                 }
             } else if shape.refused.contains(&name) {
                 self.refused(name, key.place, value, path);
             } else {
-                let known = shape.ours.iter().chain(shape.kongs).chain(shape.refused).copied();
+                let known = [shape.ours, shape.kongs, shape.refused, BOOKKEEPING].concat();
                 let meant = match self.report.did_you_mean(name, known) {
                     meant if meant.is_empty() => {
                         format!(", expected one of {}", shape.ours.join(", "))
@@ -818,14 +938,25 @@ impl<'t> Reader<'t, '_> {
         }
     }
 
+    fn list<'c>(&mut self, node: &'c Node<'c>, path: &Path<'_>) -> Option<&'c [Node<'c>]> {
+        match &node.value {
+            Value::List(items) => Some(items),
+            // An empty Lua table becomes `{}` in JSON whatever it was meant to be.
+            Value::Map(entries) if entries.is_empty() => Some(&[]),
+            _ => {
+                self.expected(node, path, "a list");
+                None
+            }
+        }
+    }
+
     fn each(
         &mut self,
         node: &'t Node<'t>,
         path: &Path<'_>,
         mut read: impl FnMut(&mut Self, &'t Node<'t>, &Path<'_>),
     ) {
-        let Value::List(items) = &node.value else {
-            self.expected(node, path, "a list");
+        let Some(items) = self.list(node, path) else {
             return;
         };
         for (index, item) in items.iter().enumerate() {
@@ -885,7 +1016,11 @@ impl<'t> Reader<'t, '_> {
         let node = node?;
         let Value::Map(_) = &node.value else {
             let text = self.text(node, &path)?;
-            return Some(Link::Reference { text, by: By::Either, place: node.place });
+            return Some(Link::Reference {
+                text,
+                by: By::Either,
+                place: node.place,
+            });
         };
         let object = self.object(node, &path, &REFERENCE)?;
         let (field, by, node) = match (object.get("id"), object.get("name")) {
@@ -897,7 +1032,11 @@ impl<'t> Reader<'t, '_> {
             }
         };
         let text = self.text(node, &path.field(field))?;
-        Some(Link::Reference { text, by, place: node.place })
+        Some(Link::Reference {
+            text,
+            by,
+            place: node.place,
+        })
     }
 
     fn text<'c>(&mut self, node: &'c Node<'c>, path: &Path<'_>) -> Option<&'c str> {
@@ -935,10 +1074,7 @@ impl<'t> Reader<'t, '_> {
             return Vec::new();
         };
         let path = path.field(field);
-        let Value::List(items) = &node.value else {
-            self.expected(node, &path, "a list");
-            return Vec::new();
-        };
+        let items = self.list(node, &path).unwrap_or_default();
         items
             .iter()
             .enumerate()
@@ -967,7 +1103,11 @@ impl<'t> Reader<'t, '_> {
         let number = node.as_number().filter(|number| number.fract() == 0.0);
         let found = number.filter(|number| (0.0..=f64::from(max)).contains(number));
         if found.is_none() {
-            self.expected(node, &path.field(field), &format!("an integer from 0 to {max}"));
+            self.expected(
+                node,
+                &path.field(field),
+                &format!("an integer from 0 to {max}"),
+            );
         }
         found.map(|number| number as u32)
     }
@@ -984,7 +1124,10 @@ impl<'t> Reader<'t, '_> {
 }
 
 fn spot(node: &Node<'_>, path: &Path<'_>) -> Spot {
-    Spot { place: node.place, path: path.to_string().into() }
+    Spot {
+        place: node.place,
+        path: path.to_string().into(),
+    }
 }
 
 /// Reads `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`.
@@ -1009,6 +1152,12 @@ pub(super) fn uuid(text: &str) -> Option<Uuid> {
 /// Two header names are one if they are equal after this, as in [`crate::headers::OwnedNames`].
 pub(super) fn fold(name: &str) -> String {
     name.chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_lowercase()
+            } else {
+                '-'
+            }
+        })
         .collect()
 }

@@ -4,16 +4,19 @@
 mod compile;
 mod document;
 mod report;
+#[cfg(test)]
+mod tests;
 mod tree;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path as FilePath;
 use std::rc::Rc;
 
 use self::report::{Path, Place, Report};
+use crate::handshake::server_name::quoted;
 use crate::handshake::{Ask, SniMap};
 use crate::headers::{Line, OwnedNames};
 use crate::trust::TrustStore;
@@ -68,7 +71,7 @@ impl Policy {
     /// Everything that is wrong with it, not only the first error.
     pub fn from_file(path: &FilePath) -> Result<Policy, Vec<Diagnostic>> {
         let label = path.to_string_lossy();
-        let read = || {
+        let read = || -> io::Result<Vec<u8>> {
             let file = File::open(path)?;
             let mut text = Vec::new();
             // One byte more tells a file that is too long from one that just fits.
@@ -77,7 +80,10 @@ impl Policy {
         };
         match read() {
             Ok(text) => Policy::from_yaml(&text, &label),
-            Err(error) => Err(refused(&label, Place::default(), unreadable(&error))),
+            Err(error) => {
+                let message = format!("cannot be read: {error}");
+                Err(refused(&label, Place::default(), message))
+            }
         }
     }
 
@@ -87,14 +93,15 @@ impl Policy {
     /// Everything that is wrong with it, not only the first error.
     pub fn from_yaml(text: &[u8], label: &str) -> Result<Policy, Vec<Diagnostic>> {
         if text.len() > MAX_BYTES {
-            let message = format!("a policy of over {} MB, expected at most that", MAX_BYTES >> 20);
+            let message = format!("over {} MB, the limit for a policy", MAX_BYTES >> 20);
             return Err(refused(label, Place::default(), message));
         }
         let text = match std::str::from_utf8(text) {
             Ok(text) => text,
             Err(error) => {
                 let place = end_of(text.get(..error.valid_up_to()).unwrap_or_default());
-                return Err(refused(label, place, "not UTF-8, expected YAML or JSON".to_owned()));
+                let message = "not UTF-8, expected YAML or JSON".to_owned();
+                return Err(refused(label, place, message));
             }
         };
         let mut report = Report::new(label);
@@ -105,7 +112,10 @@ impl Policy {
         let warnings = report.finish()?;
         // Without an error there is a policy; the fallback is the bug's own report.
         let lost = || refused(label, Place::default(), "internal error".to_owned());
-        Ok(Policy { warnings, ..policy.ok_or_else(lost)? })
+        Ok(Policy {
+            warnings,
+            ..policy.ok_or_else(lost)?
+        })
     }
 
     /// Position in `plans` of a route's plan, by name or id; of the global one for no route.
@@ -134,16 +144,15 @@ fn refused(label: &str, place: Place, message: String) -> Vec<Diagnostic> {
     report.finish().err().unwrap_or_default()
 }
 
-fn unreadable(error: &std::io::Error) -> String {
-    format!("cannot be read: {error}")
-}
-
 /// The place behind the last character of some UTF-8 text.
 fn end_of(text: &[u8]) -> Place {
     let text = String::from_utf8_lossy(text);
     let last = text.rsplit('\n').next().unwrap_or_default();
     let number = |n: usize| u32::try_from(n + 1).unwrap_or(u32::MAX);
-    Place { line: number(text.matches('\n').count()), column: number(last.chars().count()) }
+    Place {
+        line: number(text.matches('\n').count()),
+        column: number(last.chars().count()),
+    }
 }
 
 /// Most server names, and most routes, that a summary lists.
@@ -159,31 +168,32 @@ impl fmt::Display for Summary<'_> {
 
         let mut names: Vec<_> = policy.names.iter().collect();
         names.sort_unstable_by(|(a, i), (b, j)| (i, a).cmp(&(j, b)));
-        writeln!(f, "server names that ask for a client certificate: {}", names.len())?;
-        for (position, ask) in policy.asks.iter().enumerate() {
-            let names: Vec<_> = names
-                .iter()
-                .filter(|(_, of)| *of as usize == position)
-                .map(|(pattern, _)| pattern.to_string())
-                .collect();
+        let count = names.len();
+        writeln!(f, "server names that ask for a client certificate: {count}")?;
+        for names in names.chunk_by(|(_, a), (_, b)| a == b) {
+            let ask = names
+                .first()
+                .and_then(|(_, ask)| policy.asks.get(*ask as usize));
+            let Some(ask) = ask else {
+                continue;
+            };
             let sent = match ask.ca_names_len() {
                 0 => "no CA names sent".to_owned(),
                 1 => format!("1 CA name sent, {} bytes", ask.ca_names_bytes()),
                 n => format!("{n} CA names sent, {} bytes", ask.ca_names_bytes()),
             };
-            writeln!(f, "  {}: {sent}", listed(&names))?;
+            let names = listed(names.iter().map(|(pattern, _)| pattern.to_string()));
+            writeln!(f, "  {names}: {sent}")?;
         }
-        let routes: Vec<_> =
-            policy.plans.iter().filter_map(|plan| Some((plan.route.as_deref()?, plan))).collect();
-        let protected: Vec<_> = routes
-            .iter()
-            .filter(|(_, plan)| plan.auth.is_some())
-            .map(|(name, _)| crate::handshake::server_name::quoted(name.as_bytes()))
-            .collect();
-        writeln!(f, "routes: {}", routes.len())?;
+        let routes = || {
+            let plans = policy.plans.iter();
+            plans.filter_map(|plan| Some((plan.route.as_deref()?, plan)))
+        };
+        writeln!(f, "routes: {}", routes().count())?;
+        let protected = routes().filter(|(_, plan)| plan.auth.is_some());
+        let protected = listed(protected.map(|(name, _)| quoted(name.as_bytes())));
         if !protected.is_empty() {
-            let listed = listed(&protected);
-            writeln!(f, "routes that require a client certificate: {listed}")?;
+            writeln!(f, "routes that require a client certificate: {protected}")?;
         }
         if policy.plans.first().is_some_and(|plan| plan.auth.is_some()) {
             writeln!(f, "requests without a route require a client certificate")?;
@@ -192,10 +202,10 @@ impl fmt::Display for Summary<'_> {
     }
 }
 
-fn listed(names: &[String]) -> String {
-    let shown = names.get(..MAX_LISTED).unwrap_or(names).join(", ");
-    match names.len().saturating_sub(MAX_LISTED) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
+fn listed(mut names: impl Iterator<Item = String>) -> String {
+    let shown: Vec<_> = names.by_ref().take(MAX_LISTED).collect();
+    match names.count() {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
     }
 }

@@ -79,7 +79,10 @@ pub(super) struct Place {
 impl Place {
     pub fn of(marker: &Marker) -> Place {
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        Place { line: number(marker.line()), column: number(marker.col().saturating_add(1)) }
+        Place {
+            line: number(marker.line()),
+            column: number(marker.col().saturating_add(1)),
+        }
     }
 }
 
@@ -112,7 +115,9 @@ impl fmt::Display for Path<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plain = |name: &str| {
             (1..=MAX_SUGGESTED).contains(&name.len())
-                && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+                && name
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
         };
         match self {
             Path::Text(text) => f.write_str(text),
@@ -205,8 +210,11 @@ impl Report {
         !self.errors.is_empty()
     }
 
-    /// The errors if there are any, else the warnings.
+    /// The errors if there are any, else the warnings, in the order of the text.
     pub fn finish(mut self) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
+        self.errors.sort_by_key(|error| (error.line, error.column));
+        self.warnings
+            .sort_by_key(|warning| (warning.line, warning.column));
         if self.more_errors > 0 {
             let message = format!("{} more errors", self.more_errors);
             let more = self.diagnostic(Severity::Error, Place::default(), &Path::ROOT, message);
@@ -217,7 +225,9 @@ impl Report {
         }
         let mut kinds: Vec<_> = self.kinds.iter().collect();
         kinds.sort_unstable();
-        let more = kinds.into_iter().filter(|(_, &count)| count > MAX_OF_A_KIND);
+        let more = kinds
+            .into_iter()
+            .filter(|(_, &count)| count > MAX_OF_A_KIND);
         let more: Vec<_> = more
             .map(|(kind, count)| format!("{} more {kind}", count - MAX_OF_A_KIND))
             .map(|text| self.diagnostic(Severity::Warning, Place::default(), &Path::ROOT, text))
@@ -243,6 +253,9 @@ impl Report {
                 break;
             }
             self.compared += 1;
+            if text.len().abs_diff(candidate.len()) >= best {
+                continue;
+            }
             let distance = distance(text, candidate);
             if distance < best {
                 (best, found) = (distance, Some(candidate));
@@ -256,9 +269,110 @@ impl Report {
 
 /// Number of slips between two names; case and `-` for `_` are none.
 pub(super) fn distance(a: &str, b: &str) -> usize {
-    let fold = |name: &str| name.to_ascii_lowercase().replace('_', "-");
-    if a.len().abs_diff(b.len()) > MAX_SUGGESTED {
+    if a.len() > MAX_SUGGESTED || b.len() > MAX_SUGGESTED {
         return usize::MAX;
     }
+    let fold = |name: &str| name.to_ascii_lowercase().replace('_', "-");
     strsim::osa_distance(&fold(a), &fold(b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLACE: Place = Place { line: 3, column: 7 };
+
+    fn lines(diagnostics: &[Diagnostic]) -> Vec<String> {
+        diagnostics.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn display_has_file_place_path_and_message() {
+        let root = Path::ROOT;
+        let routes = root.field("routes");
+        let route = routes.item(0);
+        let mut report = Report::new("/etc/it's.yaml");
+        report.error(PLACE, &route.field("snis"), "wrong");
+        report.error(PLACE, &Path::ROOT, "at large");
+        report.error(Place::default(), &Path::ROOT, "nowhere");
+        assert_eq!(
+            lines(&report.finish().unwrap_err()),
+            [
+                "/etc/it's.yaml: nowhere",
+                "/etc/it's.yaml:3:7: routes[0].snis: wrong",
+                "/etc/it's.yaml:3:7: at large",
+            ]
+        );
+    }
+
+    #[test]
+    fn display_text_of_the_user_stays_on_its_line() {
+        let root = Path::ROOT;
+        let mut report = Report::new("a\nb\u{1b}.yaml");
+        report.warn_once("x", PLACE, &root.field("k\r\n'").field("ok"), "odd");
+        report.warn_once("y", PLACE, &root.field(""), "empty");
+        assert_eq!(
+            lines(&report.finish().unwrap()),
+            [
+                "a\\nb\\u{1b}.yaml:3:7: warning: ['k\\r\\n\\''].ok: odd",
+                "a\\nb\\u{1b}.yaml:3:7: warning: ['']: empty",
+            ]
+        );
+    }
+
+    #[test]
+    fn finish_thousands_of_errors_are_counted() {
+        let mut report = Report::new("p");
+        for _ in 0..1234 {
+            report.error(PLACE, &Path::ROOT, "wrong");
+        }
+        let lines = lines(&report.finish().unwrap_err());
+        assert_eq!(lines.len(), 1001);
+        assert_eq!(lines[999..], ["p:3:7: wrong", "p: 234 more errors"]);
+    }
+
+    #[test]
+    fn finish_many_warnings_of_a_kind_are_counted() {
+        let mut report = Report::new("p");
+        for i in 0..12 {
+            report.warn("odd routes", PLACE, &Path::ROOT, || format!("route {i}"));
+        }
+        report.warn_once("x", PLACE, &Path::ROOT, "once");
+        report.warn_once("x", PLACE, &Path::ROOT, "once");
+        let lines = lines(&report.finish().unwrap());
+        assert_eq!(lines.len(), 12);
+        assert_eq!(
+            lines[9..],
+            [
+                "p:3:7: warning: route 9",
+                "p:3:7: warning: once",
+                "p: warning: 2 more odd routes"
+            ]
+        );
+    }
+
+    #[test]
+    fn did_you_mean_closest_name_only() {
+        let names = ["send_ca_dn", "ca_certificates", "snis"];
+        let mut report = Report::new("p");
+        for (text, suggestion) in [
+            ("send_ca_dnn", ", did you mean 'send_ca_dn'?"),
+            ("Send-CA-DN", ", did you mean 'send_ca_dn'?"),
+            ("sni", ", did you mean 'snis'?"),
+            ("ca_certificate", ", did you mean 'ca_certificates'?"),
+            ("paths", ""),
+            ("", ""),
+            (&"s".repeat(100), ""),
+        ] {
+            assert_eq!(report.did_you_mean(text, names), suggestion, "{text}");
+        }
+    }
+
+    #[test]
+    fn did_you_mean_among_very_many_names_stops() {
+        let mut report = Report::new("p");
+        let names = std::iter::repeat_n("abcdefgh", MAX_COMPARED - 1).chain(["snis", "snip"]);
+        assert_eq!(report.did_you_mean("snit", names), ", did you mean 'snis'?");
+        assert_eq!(report.did_you_mean("snit", ["snit"]), "");
+    }
 }

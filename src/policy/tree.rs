@@ -10,7 +10,9 @@ use std::fmt;
 use std::ops::Deref;
 use std::rc::Rc;
 
-use serde_saphyr::granit_parser::{self, Event, Parser, ScalarStyle, ScanError, Span, Tag};
+use serde_saphyr::granit_parser::{
+    self, ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, Tag,
+};
 
 use super::report::{Path, Place, Report};
 use crate::handshake::server_name::quoted;
@@ -19,7 +21,7 @@ use crate::handshake::server_name::quoted;
 const MAX_DEPTH: usize = 32;
 
 /// Most values in a document, those behind each alias counted again.
-const MAX_NODES: usize = 8_000_000;
+const MAX_NODES: usize = 4_000_000;
 
 /// Most keys of a mapping that takes others in with `<<`.
 const MAX_MERGED: usize = 1000;
@@ -41,7 +43,10 @@ pub(super) struct Node<'a> {
 #[derive(Clone, Debug)]
 pub(super) enum Value<'a> {
     /// Text. `plain`: neither quoted nor a block, so it may be a number, a boolean or null.
-    Scalar { text: Text<'a>, plain: bool },
+    Scalar {
+        text: Text<'a>,
+        plain: bool,
+    },
     List(Rc<[Node<'a>]>),
     Map(Rc<[(Key<'a>, Node<'a>)]>),
 }
@@ -94,6 +99,15 @@ impl Node<'_> {
                 matches!(&**text, "" | "~" | "null" | "Null" | "NULL")
             }
             _ => false,
+        }
+    }
+
+    /// A list or mapping with nothing in it.
+    pub fn is_empty(&self) -> bool {
+        match &self.value {
+            Value::Scalar { .. } => false,
+            Value::List(items) => items.is_empty(),
+            Value::Map(entries) => entries.is_empty(),
         }
     }
 
@@ -176,7 +190,13 @@ pub(super) fn read<'a>(text: &'a str, report: &mut Report) -> Option<Node<'a>> {
 type Fatal = (Place, String);
 
 fn syntax(error: &ScanError) -> Fatal {
-    (Place::of(error.marker()), format!("not valid YAML: {}", quoted(error.info().as_bytes())))
+    let message = match error.kind() {
+        // The parser looks ahead, so its limit, which is higher, may be met first.
+        ErrorKind::RecursionLimitExceeded => format!("nested deeper than {MAX_DEPTH} levels"),
+        // The parser's texts are fixed but for a character, which they escape.
+        kind => format!("not valid YAML: {kind}"),
+    };
+    (Place::of(error.marker()), message)
 }
 
 /// A list or mapping that is still open.
@@ -192,7 +212,11 @@ struct Frame<'a> {
 
 enum Content<'a> {
     List(Vec<Node<'a>>),
-    Map { entries: Vec<(Key<'a>, Node<'a>)>, key: Option<Key<'a>>, merges: bool },
+    Map {
+        entries: Vec<(Key<'a>, Node<'a>)>,
+        key: Option<Key<'a>>,
+        merges: bool,
+    },
 }
 
 /// A finished node with its size and height, as in [`Frame`].
@@ -227,9 +251,19 @@ impl<'a> Builder<'a, '_> {
             Event::Scalar(text, style, anchor, tag) => {
                 let tag = self.tag(place, tag.as_deref(), SCALAR_TAGS);
                 let plain = style == ScalarStyle::Plain && tag != Some("str");
-                let value = Value::Scalar { text: text.into(), plain };
+                let value = Value::Scalar {
+                    text: text.into(),
+                    plain,
+                };
                 self.nodes += 1;
-                self.finish(anchor, Sized { node: Node { place, value }, size: 1, height: 0 })
+                self.finish(
+                    anchor,
+                    Sized {
+                        node: Node { place, value },
+                        size: 1,
+                        height: 0,
+                    },
+                )
             }
             Event::SequenceStart(_, anchor, tag) => {
                 self.tag(place, tag.as_deref(), &["seq"]);
@@ -238,7 +272,15 @@ impl<'a> Builder<'a, '_> {
             Event::MappingStart(_, anchor, tag) => {
                 self.tag(place, tag.as_deref(), &["map"]);
                 let (entries, key, merges) = (Vec::new(), None, false);
-                self.open(place, anchor, Content::Map { entries, key, merges })
+                self.open(
+                    place,
+                    anchor,
+                    Content::Map {
+                        entries,
+                        key,
+                        merges,
+                    },
+                )
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(),
             Event::Alias(anchor) => {
@@ -246,7 +288,16 @@ impl<'a> Builder<'a, '_> {
                     return Err((place, "an alias stands inside its own anchor".to_owned()));
                 };
                 self.nodes = self.nodes.saturating_add(target.size);
-                self.finish(0, Sized { node: Node { place, ..target.node }, ..target })
+                self.finish(
+                    0,
+                    Sized {
+                        node: Node {
+                            place,
+                            ..target.node
+                        },
+                        ..target
+                    },
+                )
             }
             _ => Ok(()),
         }
@@ -260,7 +311,9 @@ impl<'a> Builder<'a, '_> {
         fitting: &[&'static str],
     ) -> Option<&'static str> {
         let tag = tag?;
-        let core = fitting.iter().find(|suffix| tag.is_yaml_core_schema_tag(suffix));
+        let core = fitting
+            .iter()
+            .find(|suffix| tag.is_yaml_core_schema_tag(suffix));
         if core.is_none() {
             let tag = quoted(tag.to_string().as_bytes());
             let message = format!("the YAML tag '{tag}' has no meaning here, expected none");
@@ -274,7 +327,9 @@ impl<'a> Builder<'a, '_> {
         for frame in &self.frames {
             path = match &frame.content {
                 Content::List(items) => Path::Text(&path).item(items.len()).to_string(),
-                Content::Map { key: Some(key), .. } => Path::Text(&path).field(&key.text).to_string(),
+                Content::Map { key: Some(key), .. } => {
+                    Path::Text(&path).field(&key.text).to_string()
+                }
                 Content::Map { key: None, .. } => path,
             };
         }
@@ -286,7 +341,13 @@ impl<'a> Builder<'a, '_> {
             return Err((place, format!("nested deeper than {MAX_DEPTH} levels")));
         }
         self.nodes += 1;
-        self.frames.push(Frame { place, anchor, content, size: 1, height: 1 });
+        self.frames.push(Frame {
+            place,
+            anchor,
+            content,
+            size: 1,
+            height: 1,
+        });
         Ok(())
     }
 
@@ -296,7 +357,11 @@ impl<'a> Builder<'a, '_> {
         };
         let value = match frame.content {
             Content::List(items) => Value::List(items.into()),
-            Content::Map { mut entries, merges, .. } => {
+            Content::Map {
+                mut entries,
+                merges,
+                ..
+            } => {
                 self.refuse_duplicates(&mut entries);
                 if merges {
                     self.merge(&mut entries)?;
@@ -304,18 +369,34 @@ impl<'a> Builder<'a, '_> {
                 Value::Map(entries.into())
             }
         };
-        let node = Node { place: frame.place, value };
-        self.finish(frame.anchor, Sized { node, size: frame.size, height: frame.height })
+        let node = Node {
+            place: frame.place,
+            value,
+        };
+        self.finish(
+            frame.anchor,
+            Sized {
+                node,
+                size: frame.size,
+                height: frame.height,
+            },
+        )
     }
 
     /// Puts a finished node where it belongs.
     fn finish(&mut self, anchor: usize, finished: Sized<'a>) -> Result<(), Fatal> {
         let place = finished.node.place;
         if self.nodes > MAX_NODES {
-            return Err((place, format!("more than {MAX_NODES} values, aliases expanded")));
+            return Err((
+                place,
+                format!("more than {MAX_NODES} values, aliases expanded"),
+            ));
         }
         if self.frames.len() + finished.height > MAX_DEPTH {
-            return Err((place, format!("nested deeper than {MAX_DEPTH} levels, aliases expanded")));
+            return Err((
+                place,
+                format!("nested deeper than {MAX_DEPTH} levels, aliases expanded"),
+            ));
         }
         if anchor != 0 {
             self.anchors.insert(anchor, finished.clone());
@@ -326,7 +407,11 @@ impl<'a> Builder<'a, '_> {
         };
         match &mut frame.content {
             Content::List(items) => items.push(finished.node),
-            Content::Map { entries, key, merges } => match (key.take(), finished.node.value) {
+            Content::Map {
+                entries,
+                key,
+                merges,
+            } => match (key.take(), finished.node.value) {
                 (Some(found), value) => {
                     entries.push((found, Node { place, value }));
                 }
@@ -349,7 +434,10 @@ impl<'a> Builder<'a, '_> {
         let mut repeated = Vec::new();
         for (i, (key, _)) in entries.iter().enumerate() {
             let again = if small {
-                entries.iter().take(i).any(|(other, _)| *other.text == *key.text)
+                entries
+                    .iter()
+                    .take(i)
+                    .any(|(other, _)| *other.text == *key.text)
             } else {
                 !seen.insert(&*key.text)
             };
@@ -377,12 +465,18 @@ impl<'a> Builder<'a, '_> {
         let (key, source) = entries.remove(i);
         let single = [source];
         let sources = match &single {
-            [Node { value: Value::List(items), .. }] => &items[..],
+            [Node {
+                value: Value::List(items),
+                ..
+            }] => &items[..],
             other => other,
         };
         for source in sources {
             let Value::Map(merged) = &source.value else {
-                return Err((key.place, "'<<' takes a mapping or a list of mappings".to_owned()));
+                return Err((
+                    key.place,
+                    "'<<' takes a mapping or a list of mappings".to_owned(),
+                ));
             };
             for entry in merged.iter() {
                 if !entries.iter().any(|(key, _)| *key.text == *entry.0.text) {
@@ -394,5 +488,251 @@ impl<'a> Builder<'a, '_> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The tree in a compact notation, or the errors.
+    fn read_text(text: &str) -> Result<String, Vec<String>> {
+        let mut report = Report::new("p");
+        let node = read(text, &mut report);
+        match report.finish() {
+            Ok(_) => Ok(node.map_or(String::new(), |node| show(&node))),
+            Err(errors) => Err(errors.iter().map(ToString::to_string).collect()),
+        }
+    }
+
+    fn show(node: &Node<'_>) -> String {
+        match &node.value {
+            Value::Scalar { text, plain: true } => text.to_string(),
+            Value::Scalar { text, plain: false } => format!("{text:?}"),
+            Value::List(items) => {
+                format!("[{}]", items.iter().map(show).collect::<Vec<_>>().join(" "))
+            }
+            Value::Map(entries) => {
+                let entry =
+                    |(key, value): &(Key<'_>, Node<'_>)| format!("{}:{}", &*key.text, show(value));
+                format!(
+                    "{{{}}}",
+                    entries.iter().map(entry).collect::<Vec<_>>().join(" ")
+                )
+            }
+        }
+    }
+
+    fn refusal(text: &str) -> String {
+        read_text(text).unwrap_err().join("\n")
+    }
+
+    fn scalar(text: &str, plain: bool) -> Node<'_> {
+        let value = Value::Scalar {
+            text: Text::Borrowed(text),
+            plain,
+        };
+        Node {
+            place: Place::default(),
+            value,
+        }
+    }
+
+    #[test]
+    fn read_yaml_and_json_give_the_same_tree() {
+        let tree = r#"{"a":["x" 1 true null] "b":"l1\nl2\n"}"#.replace("\"a\"", "a");
+        let tree = tree.replace("\"b\"", "b");
+        for text in [
+            "a: ['x', 1, true, null]\nb: |\n  l1\n  l2\n",
+            "\u{feff}# a comment\r\na:\r\n- \"x\"\r\n- 1\r\n- true\r\n- null\r\nb: \"l1\\nl2\\n\"\r\n",
+            "{\n\t\"a\": [\n\t\t\"\\u0078\",\n\t\t1, true, null],\n\t\"b\": \"l1\\nl2\\n\"\n}\n",
+        ] {
+            assert_eq!(read_text(text), Ok(tree.clone()), "{text}");
+        }
+    }
+
+    #[test]
+    fn read_json_string_longer_than_a_key_may_be_is_read() {
+        let long = "x".repeat(5000);
+        let text = format!("{{\"a\": \"{long}\", \"b\": [\"{long}\"]}}");
+        assert_eq!(
+            read_text(&text),
+            Ok(format!("{{a:\"{long}\" b:[\"{long}\"]}}"))
+        );
+    }
+
+    #[test]
+    fn read_places_are_those_of_keys_and_values() {
+        let mut report = Report::new("p");
+        let root = read("\u{feff}a: é\r\nb:\n  - {c: d}\n", &mut report).unwrap();
+        let Value::Map(entries) = &root.value else {
+            panic!("{root:?}");
+        };
+        let place = |place: Place| (place.line, place.column);
+        let (a, b) = (&entries[0], &entries[1]);
+        assert_eq!((place(a.0.place), place(a.1.place)), ((1, 1), (1, 4)));
+        assert_eq!(place(b.0.place), (2, 1));
+        let Value::List(items) = &b.1.value else {
+            panic!("{b:?}");
+        };
+        assert_eq!(place(items[0].place), (3, 5));
+    }
+
+    #[test]
+    fn read_alias_stands_for_its_anchor() {
+        assert_eq!(
+            read_text("a: &x [1, &y z]\nb: *x\nc: {d: *y}\n"),
+            Ok("{a:[1 z] b:[1 z] c:{d:z}}".into())
+        );
+        assert_eq!(
+            refusal("a: *x\n"),
+            "p:1:4: not valid YAML: while parsing node, found unknown anchor"
+        );
+        assert_eq!(
+            refusal("a: &x [*x]\n"),
+            "p:1:8: an alias stands inside its own anchor"
+        );
+    }
+
+    #[test]
+    fn read_alias_bomb_is_refused() {
+        let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for i in 1..=20 {
+            let j = i - 1;
+            text += &format!("a{i}: &a{i} [*a{j}, *a{j}, *a{j}, *a{j}, *a{j}, *a{j}, *a{j}]\n");
+        }
+        assert_eq!(
+            refusal(&text),
+            "p:8:15: more than 4000000 values, aliases expanded"
+        );
+    }
+
+    #[test]
+    fn read_nesting_over_the_limit_is_refused() {
+        let deep = |n: usize| format!("{}x{}", "[".repeat(n), "]".repeat(n));
+        assert_eq!(read_text(&deep(32)), Ok(deep(32)));
+        assert_eq!(refusal(&deep(33)), "p:1:33: nested deeper than 32 levels");
+        assert_eq!(
+            refusal(&deep(100_000)),
+            "p:1:256: nested deeper than 32 levels"
+        );
+
+        // A chain of aliases nests without any level of the text doing so.
+        let mut text = "- &a0 [x]\n".to_owned();
+        for i in 1..100_000 {
+            text += &format!("- &a{i} [*a{}]\n", i - 1);
+        }
+        assert_eq!(
+            refusal(&text),
+            "p:32:9: nested deeper than 32 levels, aliases expanded"
+        );
+    }
+
+    #[test]
+    fn read_duplicate_keys_are_all_reported() {
+        assert_eq!(
+            refusal("a: 1\nb:\n- c: 1\n  d: 2\n  c: 3\na: 4\n"),
+            "p:5:3: b[0]: the key 'c' is given twice\np:6:1: the key 'a' is given twice"
+        );
+        let keys: String = (0..40).map(|i| format!("k{}: x\n", i % 38)).collect();
+        assert_eq!(
+            refusal(&keys),
+            "p:39:1: the key 'k0' is given twice\np:40:1: the key 'k1' is given twice"
+        );
+    }
+
+    #[test]
+    fn read_merge_key_takes_what_is_not_given() {
+        assert_eq!(
+            read_text("a: &a {x: 1, y: 2}\nb: &b {y: 3, z: 4}\nc: {<<: [*a, *b], x: 0}\n"),
+            Ok("{a:{x:1 y:2} b:{y:3 z:4} c:{x:0 y:2 z:4}}".into())
+        );
+        assert_eq!(read_text("{\"<<\": 1}"), Ok("{<<:1}".into()));
+        assert_eq!(
+            refusal("<<: 1\n"),
+            "p:1:1: '<<' takes a mapping or a list of mappings"
+        );
+        let wide: Vec<_> = (0..1001).map(|i| format!("k{i}: 0")).collect();
+        assert_eq!(
+            refusal(&format!("a: &a {{{}}}\nb: {{<<: *a}}\n", wide.join(", "))),
+            "p:2:5: '<<' makes more than 1000 keys"
+        );
+    }
+
+    #[test]
+    fn read_tags_of_the_core_schema_only() {
+        assert_eq!(
+            read_text("a: !!str 3.0\nb: !!map {}\nc: !!int 3\n"),
+            Ok("{a:\"3.0\" b:{} c:3}".into())
+        );
+        assert_eq!(
+            refusal("a:\n- !secret x\n- !!seq y\n"),
+            "p:2:11: a[0]: the YAML tag '!secret' has no meaning here, expected none\n\
+             p:3:9: a[1]: the YAML tag 'tag:yaml.org,2002:seq' has no meaning here, expected none"
+        );
+    }
+
+    #[test]
+    fn read_what_is_no_document_is_refused() {
+        let empty = "p:1:1: the document is empty, expected a mapping with '_format_version'";
+        for text in ["", "# nothing\n", "---\n", "null\n"] {
+            assert_eq!(refusal(text), empty, "{text:?}");
+        }
+        for (text, error) in [
+            (
+                "a: 1\n---\nb: 2\n",
+                "p:2:1: a second YAML document starts here, expected one",
+            ),
+            ("? [a]\n: b\n", "p:1:3: a key must be text"),
+            (
+                "a: [1, 2\nb: 3\n",
+                "p:2:2: not valid YAML: illegal placement of ':' indicator",
+            ),
+            ("a: \"b", "p:1:4: not valid YAML: unclosed quote"),
+            (
+                "a: b: c\n",
+                "p:1:5: not valid YAML: mapping values are not allowed in this context",
+            ),
+            (
+                "a:\n\tb: c\n",
+                "p:2:2: not valid YAML: tabs disallowed within this context (block indentation)",
+            ),
+        ] {
+            assert_eq!(refusal(text), error, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn as_bool_reads_plain_yaml_1_1_booleans() {
+        for (text, value) in [
+            ("true", Some(true)),
+            ("No", Some(false)),
+            ("on", Some(true)),
+            ("y", None),
+            ("1", None),
+        ] {
+            assert_eq!(scalar(text, true).as_bool(), value, "{text}");
+            assert_eq!(scalar(text, false).as_bool(), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn as_number_reads_plain_finite_numbers() {
+        for (text, value) in [
+            ("10", Some(10.0)),
+            ("-1", Some(-1.0)),
+            ("3.0", Some(3.0)),
+            (".5", Some(0.5)),
+            ("1e3", Some(1000.0)),
+            ("1e999", None),
+            ("inf", None),
+            ("nan", None),
+            ("10.0.0.1", None),
+            ("-", None),
+            ("1x", None),
+        ] {
+            assert_eq!(scalar(text, true).as_number(), value, "{text}");
+            assert_eq!(scalar(text, false).as_number(), None, "{text}");
+        }
     }
 }
