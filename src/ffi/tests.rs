@@ -30,10 +30,9 @@ fn header() -> String {
         ..cbindgen::Config::default()
     };
     config.function.sort_by = Some(cbindgen::SortKey::None);
-    let mut builder = cbindgen::Builder::new().with_config(config);
-    for file in ["mod", "engine", "certificate", "trust_store", "sni_map"] {
-        builder = builder.with_src(root().join(format!("src/ffi/{file}.rs")));
-    }
+    // The modules of mod.rs are read along with it.
+    let builder =
+        cbindgen::Builder::new().with_config(config).with_src(root().join("src/ffi/mod.rs"));
     let mut text = Vec::new();
     builder.generate().expect("cbindgen reads src/ffi").write(&mut text);
     String::from_utf8(text).expect("a header in UTF-8")

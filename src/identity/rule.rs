@@ -2,9 +2,6 @@
 
 use crate::certificate::{Certificate, San as CertificateSan};
 
-/// Most nested `all`, `any` and `not`.
-pub const MAX_DEPTH: usize = 16;
-
 /// What a subject alternative name must be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum San {

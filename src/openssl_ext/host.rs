@@ -6,6 +6,8 @@
 use std::ffi::{c_char, c_int, c_void, CStr};
 use std::mem::MaybeUninit;
 
+use openssl_sys as sys;
+
 use crate::Error;
 
 /// One function of each library, and those whose layout matters most here.
@@ -19,19 +21,7 @@ const PROBES: [&CStr; 6] = [
 ];
 
 extern "C" {
-    fn SSL_set_session_id_context(ssl: *mut c_void, context: *const u8, len: u32) -> c_int;
-    fn SSL_get_session(ssl: *const c_void) -> *mut c_void;
-    fn SSL_set_client_CA_list(ssl: *mut c_void, list: *mut c_void);
-    fn X509_verify_cert(context: *mut c_void) -> c_int;
-    fn OpenSSL_version_num() -> std::ffi::c_ulong;
-    fn CRYPTO_get_ex_new_index(
-        class: c_int,
-        argl: std::ffi::c_long,
-        argp: *mut c_void,
-        new: *mut c_void,
-        dup: *mut c_void,
-        free: *mut c_void,
-    ) -> c_int;
+    fn SSL_set_session_id_context(ssl: *mut sys::SSL, context: *const u8, len: u32) -> c_int;
 }
 
 /// Checks that the host program resolves OpenSSL's functions to the very code this library calls,
@@ -42,25 +32,29 @@ extern "C" {
 pub fn check() -> Result<(), Error> {
     let bound: [*const c_void; 6] = [
         SSL_set_session_id_context as *const c_void,
-        SSL_get_session as *const c_void,
-        SSL_set_client_CA_list as *const c_void,
-        X509_verify_cert as *const c_void,
-        OpenSSL_version_num as *const c_void,
-        CRYPTO_get_ex_new_index as *const c_void,
+        sys::SSL_get_session as *const c_void,
+        sys::SSL_set_client_CA_list as *const c_void,
+        sys::X509_verify_cert as *const c_void,
+        sys::OpenSSL_version_num as *const c_void,
+        sys::CRYPTO_get_ex_new_index as *const c_void,
     ];
     for (name, ours) in PROBES.iter().zip(bound) {
         let theirs = program_symbol(name);
         // Without -z now the address of a function may be the host's PLT entry for it; compare
         // what it resolves to by file as well.
-        if theirs == ours || (!theirs.is_null() && file_of(theirs) == file_of(ours)) {
+        let same = theirs == ours || (!theirs.is_null() && file_of(theirs) == file_of(ours));
+        let name = name.to_string_lossy();
+        // A program that exports its own copy exports what it uses itself, and the rest of what is
+        // called here would come from another copy.
+        let built_in = theirs.is_null() || base_of(theirs) == program_base();
+        if same && !built_in {
             continue;
         }
-        let name = name.to_string_lossy();
         let ours = file_of(ours);
-        return Err(Error::Host(if theirs.is_null() {
+        return Err(Error::Host(if built_in {
             format!(
-                "this nginx exports no {name}, so its OpenSSL is linked in statically, but \
-                 libresty_mtls.so is bound to {ours}; use an nginx linked dynamically to OpenSSL 3"
+                "this nginx has {name} linked in statically, but libresty_mtls.so is bound to \
+                 {ours}; use an nginx linked dynamically to OpenSSL 3"
             )
         } else {
             format!(
@@ -76,7 +70,7 @@ pub fn check() -> Result<(), Error> {
         ));
     }
     // SAFETY: takes nothing, returns a number.
-    let version = unsafe { OpenSSL_version_num() };
+    let version = unsafe { sys::OpenSSL_version_num() };
     if version < 0x3000_0000 {
         return Err(Error::Host(format!(
             "this nginx runs on OpenSSL {version:#010x} (or LibreSSL); use one built with OpenSSL 3"
@@ -97,6 +91,25 @@ fn program_symbol(name: &CStr) -> *const c_void {
         let symbol = libc::dlsym(program, name.as_ptr());
         libc::dlclose(program);
         symbol
+    }
+}
+
+/// Where the main program is mapped.
+fn program_base() -> *const c_void {
+    // SAFETY: the kernel's own answer for this process.
+    let headers = unsafe { libc::getauxval(libc::AT_PHDR) };
+    base_of(headers as *const c_void)
+}
+
+/// Where the file that holds `address` is mapped; NULL for none.
+fn base_of(address: *const c_void) -> *const c_void {
+    let mut info = MaybeUninit::<libc::Dl_info>::zeroed();
+    // SAFETY: dladdr fills `info` when it answers non-zero.
+    unsafe {
+        if libc::dladdr(address, info.as_mut_ptr()) == 0 {
+            return std::ptr::null();
+        }
+        info.assume_init().dli_fbase
     }
 }
 

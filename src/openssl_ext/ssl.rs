@@ -189,6 +189,9 @@ extern "C" fn accept_for_now<P: Presented>(
             if !ssl.is_null() && !chain.is_null() {
                 P::presented(SslRef::from_ptr(ssl), StackRef::from_ptr(chain));
             }
+            // What OpenSSL could not verify is no error here, and nginx would report it as the
+            // error of the next read.
+            sys::ERR_clear_error();
         }
     });
     1
