@@ -1,0 +1,74 @@
+# Needs GNU make. `make help` lists the targets.
+
+PREFIX ?= /usr/local
+LUA_LIB_DIR ?= $(PREFIX)/share/lua/5.1
+# Where package.cpath looks for libresty_mtls.so.
+LUA_CLIB_DIR ?= $(PREFIX)/lib/lua/5.1
+CARGO ?= cargo
+INSTALL ?= install
+
+# A cargo of rustup's is often not on root's PATH.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+DEBIAN_PACKAGES = nginx libnginx-mod-http-lua lua-resty-core lua-cjson \
+	gcc libc6-dev make pkg-config libssl-dev openssl ca-certificates perl python3 curl gnutls-bin apache2-utils lua-check
+
+# Debian's nginx loads Lua as a module; an OpenResty or any other nginx named in the environment is taken as it is.
+ifndef TEST_NGINX_BINARY
+ifneq ($(wildcard /etc/debian_version),)
+export TEST_NGINX_BINARY = /usr/sbin/nginx
+export TEST_NGINX_LOAD_MODULES = /usr/lib/nginx/modules/ndk_http_module.so /usr/lib/nginx/modules/ngx_http_lua_module.so
+endif
+endif
+
+.DEFAULT_GOAL := build
+.PHONY: deps build test test-rust test-nginx lint bench run install header clean help
+
+deps: ## Install what is missing to build, run and test (Debian, as root)
+	@t/install-deps.sh $(DEBIAN_PACKAGES)
+
+build: ## Build target/release/libresty_mtls.so and target/release/resty-mtls
+	$(CARGO) build --release --locked
+
+test: test-rust test-nginx ## Run all tests: cargo test, then t/*.t against nginx
+
+test-rust: deps
+	$(CARGO) test --locked
+
+test-nginx: deps
+	$(CARGO) build --release --locked
+	prove -r t
+
+lint: ## Check formatting and lints: rustfmt, clippy, luacheck, perl -c
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	luacheck --quiet lua
+	for module in t/*.pm; do perl -I. -c $$module || exit 1; done
+
+bench: deps ## Measure worker CPU and the SNI map against their budgets
+	benches/run
+
+run: deps ## Start a demo gateway on loopback and print what to try (ONCE=1: walk through it and stop)
+	$(CARGO) build --release --locked
+	ONCE=$(ONCE) nginx-conf/demo/run
+
+install: build ## Install under PREFIX (also DESTDIR, LUA_LIB_DIR, LUA_CLIB_DIR)
+	$(INSTALL) -d $(DESTDIR)$(LUA_LIB_DIR)/resty/mtls $(DESTDIR)$(LUA_CLIB_DIR) $(DESTDIR)$(PREFIX)/bin \
+		$(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/share/resty-mtls/nginx-conf
+	$(INSTALL) -m 644 lua/resty/mtls.lua $(DESTDIR)$(LUA_LIB_DIR)/resty/
+	$(INSTALL) -m 644 lua/resty/mtls/*.lua $(DESTDIR)$(LUA_LIB_DIR)/resty/mtls/
+	$(INSTALL) -m 755 target/release/libresty_mtls.so $(DESTDIR)$(LUA_CLIB_DIR)/
+	$(INSTALL) -m 755 target/release/resty-mtls $(DESTDIR)$(PREFIX)/bin/
+	$(INSTALL) -m 644 include/resty_mtls.h $(DESTDIR)$(PREFIX)/include/
+	$(INSTALL) -m 644 nginx-conf/*.conf nginx-conf/*.yaml $(DESTDIR)$(PREFIX)/share/resty-mtls/nginx-conf/
+
+header: ## Write include/resty_mtls.h and lua/resty/mtls/cdef.lua anew from src/ffi
+	RMTLS_BLESS=1 $(CARGO) test --locked --lib generated
+
+clean: ## Remove everything that was built
+	$(CARGO) clean
+	rm -rf t/servroot* t/pki/out
+
+help: ## Show this help
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
+		while IFS='|' read -r target text; do printf '%-10s %s\n' "$$target" "$$text"; done

@@ -1,0 +1,56 @@
+# What a --- client section has at hand. $PKI, $PORT (TLS), $HTTP_PORT (plain), $PID_FILE, $ERROR_LOG are set.
+
+cd "$TMP"
+
+# as NAME: curl's options for the client certificate NAME (with its chain, if there is one)
+as() {
+    if [ -e "$PKI/$1.chain" ]; then
+        echo "--cert $PKI/$1.chain --key $PKI/$1.key"
+    else
+        echo "--cert $PKI/$1.crt --key $PKI/$1.key"
+    fi
+}
+
+# get HOST/PATH [curl options]: the body of the answer
+get() {
+    local url=https://$1
+    shift
+    curl -sk --http1.1 --max-time 20 --connect-to "::127.0.0.1:$PORT" "$@" "$url"
+}
+
+# code HOST/PATH [curl options]: status, content type and body
+code() {
+    get "$@" -o body -w '%{http_code} %{content_type} '
+    echo "$(cat body)"
+}
+
+# tls OPTION...: one run of t/tlsc.c. as=NAME is short for crt= and key=; without host= the Host is sni=.
+tls() {
+    local option options=() host=
+    for option in "$@"; do
+        case $option in
+            as=*)
+                local crt=$PKI/${option#as=}.crt
+                [ -e "$PKI/${option#as=}.chain" ] && crt=$PKI/${option#as=}.chain
+                options+=("crt=$crt" "key=$PKI/${option#as=}.key")
+                ;;
+            sni=*) host=${host:-${option#sni=}} options+=("$option") ;;
+            host=*) host=${option#host=} ;;
+            *) options+=("$option") ;;
+        esac
+    done
+    "$TLSC" port="$PORT" host="$host" "${options[@]}"
+}
+
+# facts KEY...: keeps these of the facts that tls prints; body is the last
+facts() {
+    local line key out=
+    read -r line || return
+    for key in "$@"; do
+        case $key in
+            body) out="$out body=${line#* body=}" ;;
+            *) [[ " ${line%% body=*} " =~ \ ($key=[^=]*)\ ([a-z_]+=|$) ]] && out="$out ${BASH_REMATCH[1]}" ;;
+        esac
+    done
+    echo "${out# }"
+}
