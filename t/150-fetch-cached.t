@@ -1,0 +1,283 @@
+# resty.mtls.fetch: cached().
+
+use lib '.';
+use t::TestMtls;
+
+# t.slow(value, ttl, seconds) makes a function that counts its calls in the dictionary, under "calls".
+our $Http = <<'_EOC_';
+    lua_shared_dict counts 1m;
+    lua_shared_dict fetched 1m;
+    lua_shared_dict small 64k;
+    lua_socket_log_errors off;
+    init_by_lua_block {
+        local t = {}
+        package.loaded["t.fetch"] = t
+        function t.slow(value, detail, seconds)
+            return function()
+                ngx.shared.counts:incr("calls", 1, 0)
+                ngx.sleep(seconds or 0)
+                return value, detail
+            end
+        end
+
+        function t.calls()
+            return ngx.shared.counts:get("calls") or 0
+        end
+
+        -- Runs many at a time; the results, each once.
+        function t.together(count, run)
+            local threads, seen, list = {}, {}, {}
+            for i = 1, count do
+                threads[i] = ngx.thread.spawn(function() return run(i) end)
+            end
+
+            for i = 1, count do
+                local _, value, err = ngx.thread.wait(threads[i])
+                local text = tostring(value) .. " " .. tostring(err)
+                if not seen[text] then
+                    list[#list + 1] = text
+                end
+                seen[text] = true
+            end
+
+            table.sort(list)
+            return table.concat(list, "; ")
+        end
+    }
+_EOC_
+
+run_blocks();
+
+__DATA__
+
+=== TEST 1: cached() fetches once for all requests of all workers
+--- worker_processes: 2
+--- http_config eval
+$::Http . <<'_EOC_';
+    init_worker_by_lua_block {
+        -- Both workers must be at it, whoever accepts the test's connection.
+        ngx.timer.at(0.2, function()
+            local t, fetch = require "t.fetch", require "resty.mtls.fetch"
+            local function get()
+                local answer, err = fetch.request { url = "http://127.0.0.1:$TEST_NGINX_SERVER_PORT/origin", origin = "operator" }
+                return answer and answer.body, answer and 60 or err
+            end
+
+            local results = t.together(20, function() return fetch.cached("fetched", "key", {}, get) end)
+            ngx.shared.counts:set("worker " .. ngx.worker.id(), results)
+        end)
+    }
+_EOC_
+--- config
+    location /origin {
+        content_by_lua_block {
+            ngx.sleep(0.3)
+            ngx.print("answer number ", (ngx.shared.counts:incr("calls", 1, 0)))
+        }
+    }
+    location /t {
+        content_by_lua_block {
+            local counts = ngx.shared.counts
+            for _ = 1, 200 do
+                if counts:get("worker 0") and counts:get("worker 1") then
+                    break
+                end
+                ngx.sleep(0.02)
+            end
+
+            ngx.say(counts:get("worker 0"), ", ", counts:get("worker 1"), ", calls: ", require("t.fetch").calls())
+        }
+    }
+--- response_body
+answer number 1 nil, answer number 1 nil, calls: 1
+--- timeout: 10
+
+
+
+=== TEST 2: cached() keeps a value for its time, and nothing else
+--- http_config eval: $::Http
+--- config
+    location /t {
+        content_by_lua_block {
+            local t, cached = require "t.fetch", require("resty.mtls.fetch").cached
+            ngx.say(cached("fetched", "a", {}, t.slow("first", 1)))
+            ngx.say(cached("fetched", "a", {}, t.slow("second", 1)))
+            ngx.say(cached("fetched", "b", {}, t.slow("", 60)), cached("fetched", "b", {}, t.slow("other", 60)))
+            ngx.sleep(1.1)
+            ngx.say(cached("fetched", "a", {}, t.slow("third", 60)), " calls: ", t.calls())
+            ngx.say(cached("fetched", "unstored", {}, t.slow("x")), cached("fetched", "unstored", {}, t.slow("y", 0)),
+                    cached("fetched", "unstored", {}, t.slow("z", 60)), cached("fetched", "unstored", {}, t.slow("no")))
+        }
+    }
+--- response_body
+first
+first
+
+third calls: 3
+xyzz
+
+
+
+
+=== TEST 3: cached() asks a host that failed once in five seconds, by one at a time
+--- http_config eval: $::Http
+--- config
+    location /t {
+        content_by_lua_block {
+            local t, cached = require "t.fetch", require("resty.mtls.fetch").cached
+            local function say(label, key, host, fn)
+                ngx.say(label, ": ", t.together(10, function(i)
+                    return cached("fetched", key .. (label:find("keys") and i or ""), { host = host }, fn)
+                end), ", calls: ", t.calls())
+            end
+
+            say("waiters share the failure", "a", "a.test", t.slow(nil, "a.test: timeout", 0.2))
+            say("other keys fail fast", "b", "a.test", t.slow("never", 60))
+            say("other host", "b", "b.test", t.slow("fine", 60))
+            ngx.sleep(4)
+            say("still too soon", "a", "a.test", t.slow("never", 60))
+            ngx.sleep(1.1)
+            say("one of many keys tries", "c", "a.test", t.slow(nil, "a.test: refused", 0.2))
+            say("too soon again", "a", "a.test", t.slow("never", 60))
+            ngx.sleep(5.1)
+            say("one tries with success", "a", "a.test", t.slow("back", 60, 0.2))
+            say("all keys may again", "d", "a.test", t.slow("open", 60))
+        }
+    }
+--- response_body
+waiters share the failure: nil fetch.cached: a.test: timeout; nil fetch.cached: not tried again so soon after: a.test: timeout, calls: 1
+other keys fail fast: nil fetch.cached: not tried again so soon after: a.test: timeout, calls: 1
+other host: fine nil, calls: 2
+still too soon: nil fetch.cached: not tried again so soon after: a.test: timeout, calls: 2
+one of many keys tries: nil fetch.cached: a.test: refused; nil fetch.cached: not tried again so soon after: a.test: timeout, calls: 3
+too soon again: nil fetch.cached: not tried again so soon after: a.test: refused, calls: 3
+one tries with success: back nil, calls: 4
+all keys may again: open nil, calls: 14
+--- timeout: 20
+
+
+
+=== TEST 4: cached() lets go of its key when fn raises, and when its caller dies
+--- http_config eval: $::Http
+--- config
+    location /t {
+        content_by_lua_block {
+            local t, cached = require "t.fetch", require("resty.mtls.fetch").cached
+            ngx.say(pcall(cached, "fetched", "a", {}, function() error("oops", 0) end))
+            ngx.say(cached("fetched", "a", {}, t.slow("never", 60)))
+            ngx.say(pcall(cached, "fetched", "table", {}, function() return {} end))
+
+            local thread = ngx.thread.spawn(cached, "fetched", "b", { timeout = 500 }, t.slow("never", 60, 10))
+            ngx.thread.kill(thread)
+            ngx.say(cached("fetched", "b", { timeout = 500 }, t.slow("never", 60)))
+            ngx.say(cached("fetched", "b", { timeout = 2000 }, t.slow("after all", 60)))
+        }
+    }
+--- response_body
+falseoops
+nilfetch.cached: not tried again so soon after: oops
+falsefetch.cached: fn must return a string, or nil and an error, got table
+nilfetch.cached: timeout while another fetch of the same goes on
+after all
+--- timeout: 10
+
+
+
+=== TEST 5: cached() works without a dictionary, and with one that is too small
+--- http_config eval: $::Http
+--- config
+    location /t {
+        content_by_lua_block {
+            local t, cached = require "t.fetch", require("resty.mtls.fetch").cached
+            ngx.say(t.together(10, function() return cached("nowhere", "a", {}, t.slow("one", 1, 0.1)) end), " calls: ", t.calls())
+            ngx.say(cached("nowhere", "a", {}, t.slow("two", 60)), " ", cached("nowhere", "b", {}, t.slow("three", 60)))
+            ngx.say(cached("nowhere", "c", {}, t.slow(nil, "down")))
+            ngx.say(cached("nowhere", "c", {}, t.slow("never", 60)))
+            ngx.sleep(1.1)
+            ngx.say(cached("nowhere", "a", {}, t.slow("four", 60)), " calls: ", t.calls())
+
+            local big = ("x"):rep(100000)
+            ngx.say(#cached("small", "big", {}, t.slow(big, 60)), " ", #cached("small", "big", {}, t.slow("never", 60)), " ",
+                    cached("small", "little", {}, t.slow("little", 60)), " ", (ngx.shared.small:get("fetch:value:little")))
+        }
+    }
+--- response_body
+one nil calls: 1
+one three
+nilfetch.cached: down
+nilfetch.cached: not tried again so soon after: down
+four calls: 4
+100000 100000 little little
+--- grep_error_log eval: qr/\[mtls\] .*?(?=, client|$)/
+--- grep_error_log_out
+[mtls] lua_shared_dict nowhere is not in nginx.conf: every worker fetches for itself
+[mtls] lua_shared_dict small takes no value of 100000 bytes (no memory): this worker keeps it for itself; make the dictionary larger
+--- no_error_log
+[error]
+
+
+
+=== TEST 6: cached() refreshes ahead of expiry, in a timer, once
+--- http_config eval: $::Http
+--- config
+    location /t {
+        content_by_lua_block {
+            local t, cached = require "t.fetch", require("resty.mtls.fetch").cached
+            local function get(fn)
+                return t.together(10, function() return cached("fetched", "a", { refresh_ahead = true }, fn) end)
+                       .. ", calls: " .. t.calls()
+            end
+
+            -- To the start of a second: the time of the refresh counts in whole ones.
+            ngx.sleep(1 - ngx.now() % 1 + 0.05)
+            ngx.say(get(t.slow("first", 3)))
+            ngx.sleep(1.5)
+            ngx.say(get(t.slow("never", 60)))
+            ngx.sleep(0.6)
+            ngx.say(get(t.slow("second", 3, 0.1)))
+            ngx.sleep(0.2)
+            ngx.say(get(t.slow("never", 60)))
+            ngx.sleep(2)
+            ngx.say(get(t.slow(nil, "down")))
+            ngx.sleep(0.1)
+            ngx.say(get(t.slow("never", 60)))
+            ngx.sleep(1.1)
+            ngx.say(get(t.slow("never", 60)))
+        }
+    }
+--- response_body
+first nil, calls: 1
+first nil, calls: 1
+first nil, calls: 1
+second nil, calls: 2
+second nil, calls: 2
+second nil, calls: 3
+nil fetch.cached: not tried again so soon after: down, calls: 3
+--- grep_error_log eval: qr/\[mtls\] [^,]*(?:, the one[^,]*)?/
+--- grep_error_log_out
+[mtls] refresh of a fetched answer failed, the one before serves on: down
+--- no_error_log
+[error]
+--- timeout: 15
+
+
+
+=== TEST 7: cached() raises on misuse
+--- http_config eval: $::Http
+--- config
+    location /t {
+        content_by_lua_block {
+            local cached = require("resty.mtls.fetch").cached
+            ngx.say(select(2, pcall(cached, nil, "a", {}, print)))
+            ngx.say(select(2, pcall(cached, "fetched", 1, {}, print)))
+            ngx.say(select(2, pcall(cached, "fetched", "a", "x", print)))
+            ngx.say(select(2, pcall(cached, "fetched", "a", { hots = "x" }, print)))
+            ngx.say(select(2, pcall(cached, "fetched", "a", {})))
+        }
+    }
+--- response_body
+fetch.cached: the names of the dictionary and of the key must be strings
+fetch.cached: the names of the dictionary and of the key must be strings
+fetch.cached: expected a table of options, got string
+fetch.cached: option 'hots' is unknown
+fetch.cached: fn must be a function, got nil
