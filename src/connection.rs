@@ -8,8 +8,8 @@ use openssl::ssl::SslRef;
 use openssl::stack::{Stack, StackRef};
 use openssl::x509::X509;
 
-use crate::cache::Place;
 use crate::certificate::{chain, sha256, Certificate, Key};
+use crate::engine::Answer;
 use crate::handshake::Ask;
 use crate::openssl_ext::ssl::{self as ext, LentNames, Presented, Slot};
 use crate::trust::Verdict;
@@ -18,7 +18,7 @@ use crate::Error;
 /// Most trust stores whose verdict one connection remembers.
 const MAX_VERDICTS: usize = 8;
 
-/// The last access decision, to be given again while nothing has changed.
+/// The last access decision that let a request pass, to be given again while nothing has changed.
 pub struct Memo {
     /// Policy the decision was made under.
     pub epoch: u64,
@@ -26,10 +26,12 @@ pub struct Memo {
     pub plan: usize,
     /// Host it was made for.
     pub host: Box<[u8]>,
-    /// The client, as known to the engine.
-    pub place: Option<Place>,
-    /// The verdict, if the plan asks for one. Only success is remembered here.
-    pub verdict: Option<Verdict>,
+    /// The decision.
+    pub answer: Answer,
+    /// When it was made, in seconds since the epoch: a clock set back makes it void.
+    pub from: i64,
+    /// First second at which it does not hold any more.
+    pub until: i64,
 }
 
 /// One TLS connection.
@@ -133,7 +135,7 @@ impl Connection {
     pub fn verdict(&self, store: &[u8; 32], now: i64) -> Option<Verdict> {
         let verdicts = self.verdicts.borrow();
         let (_, verdict) = verdicts.iter().find(|(digest, _)| digest == store)?;
-        verdict.holds_at(now).then_some(*verdict)
+        verdict.holds_at(now).then(|| verdict.clone())
     }
 
     /// Remembers a verdict.

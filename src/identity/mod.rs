@@ -1,8 +1,10 @@
 //! Who a trusted certificate belongs to, and what it may do.
 
+mod acl;
 mod consumer;
 mod rule;
 
+pub use acl::Acl;
 pub use consumer::{
     subject_names, Consumer, ConsumerBy, Consumers, ConsumersBuilder, Credential, Found,
     SubjectName,

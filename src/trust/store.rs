@@ -104,23 +104,46 @@ impl TrustStore {
         untrusted: &StackRef<X509>,
         now: i64,
     ) -> Result<Verdict, Error> {
+        self.build(leaf, untrusted, now, |built| match built {
+            Ok(chain) => Verdict::success(chain, now),
+            Err((result, depth)) => Verdict::failed(result, depth, now),
+        })
+    }
+
+    /// The verified chain, leaf first; empty when it is refused.
+    pub fn chain(
+        &self,
+        leaf: &X509Ref,
+        untrusted: &StackRef<X509>,
+        now: i64,
+    ) -> Result<Vec<X509>, Error> {
+        self.build(leaf, untrusted, now, |built| match built {
+            Ok(chain) => chain.iter().map(X509Ref::to_owned).collect(),
+            Err(_) => Vec::new(),
+        })
+    }
+
+    fn build<T>(
+        &self,
+        leaf: &X509Ref,
+        untrusted: &StackRef<X509>,
+        now: i64,
+        read: impl FnOnce(Result<&StackRef<X509>, (X509VerifyResult, u32)>) -> T,
+    ) -> Result<T, Error> {
         let mut context = X509StoreContext::new()?;
-        let verdict = context.init(&self.store, leaf, untrusted, |context| {
+        let result = context.init(&self.store, leaf, untrusted, |context| {
             ext::set_verify_time(context, now);
             let trusted = context.verify_cert()?;
             let result = context.error();
-            if !trusted || result != X509VerifyResult::OK {
-                // A chain that is refused must never read as X509_V_OK.
-                return Ok(Verdict::failed(result, context.error_depth(), now));
-            }
-            Ok(match context.chain() {
-                Some(chain) => Verdict::success(chain, now),
-                None => Verdict::failed(result, 0, now),
-            })
+            let refusal = (result, context.error_depth());
+            Ok(read(match context.chain() {
+                Some(chain) if trusted && result == X509VerifyResult::OK => Ok(chain),
+                _ => Err(refusal),
+            }))
         });
         // A refused chain leaves its reasons in OpenSSL's queue, where nginx would find them.
         openssl::error::ErrorStack::get();
-        Ok(verdict?)
+        Ok(result?)
     }
 }
 

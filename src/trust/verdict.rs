@@ -1,5 +1,7 @@
 //! What was decided about a presented chain, and until when that holds.
 
+use std::rc::Rc;
+
 use openssl::stack::StackRef;
 use openssl::x509::{X509VerifyResult, X509};
 
@@ -14,18 +16,21 @@ const REFUSAL_TTL: i64 = 5;
 const UNSPECIFIED: i32 = 1;
 
 /// Verdict of one trust store on one chain. Holds for `from <= now < until`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
     /// `X509_V_OK` (0) or an `X509_V_ERR_*` number.
     code: i32,
     depth: u32,
     from: i64,
     until: i64,
+    /// SHA-256 of each certificate of the verified chain above the leaf, up to the anchor.
+    cas: Rc<[[u8; 32]]>,
 }
 
 impl Verdict {
     pub(super) fn success(chain: &StackRef<X509>, now: i64) -> Verdict {
         let (mut from, mut until) = (i64::MIN, i64::MAX);
+        let cas = chain.iter().skip(1).filter_map(|ca| certificate::sha256(ca).ok()).collect();
         for certificate in chain {
             match (
                 certificate::epoch(certificate.not_before()),
@@ -45,19 +50,30 @@ impl Verdict {
             depth: 0,
             from,
             until,
+            cas,
         }
     }
 
     pub(super) fn failed(result: X509VerifyResult, depth: u32, now: i64) -> Verdict {
+        Verdict::refused(result.as_raw(), depth, now)
+    }
+
+    /// A refusal for the reason of an `X509_V_ERR_*` number.
+    pub(crate) fn refused(code: i32, depth: u32, now: i64) -> Verdict {
         Verdict {
-            code: match result.as_raw() {
-                0 => UNSPECIFIED,
-                code => code,
-            },
+            // A chain that is refused must never read as X509_V_OK.
+            code: if code == 0 { UNSPECIFIED } else { code },
             depth,
             from: now,
             until: now.saturating_add(REFUSAL_TTL),
+            cas: Rc::default(),
         }
+    }
+
+    /// SHA-256 of each certificate of the verified chain above the leaf, up to the anchor; empty
+    /// for a refusal.
+    pub fn cas(&self) -> &[[u8; 32]] {
+        &self.cas
     }
 
     /// Whether the chain is trusted.

@@ -1,5 +1,8 @@
 //! A policy at work in one worker: the three phases, and what is remembered beyond a connection.
 
+mod identity;
+mod revocation;
+
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -8,14 +11,19 @@ use openssl::ssl::SslRef;
 use crate::cache::{Cache, Place};
 use crate::certificate::{Certificate, Key};
 use crate::connection::{Connection, Memo};
-use crate::policy::{Plan, Policy};
-use crate::trust::{TrustStore, Verdict};
+use crate::policy::{Auth, Plan, Policy};
+use crate::trust::{Crl, TrustStore, Verdict};
 use crate::Error;
+
+pub use identity::Identity;
+pub use revocation::{Source, State, Status};
 
 /// Clients whose parsed certificate is kept, about 8 KB each.
 const MAX_CLIENTS: usize = 512;
-/// Verdicts kept, 150 bytes each.
+/// Verdicts kept, 200 bytes each.
 const MAX_VERDICTS: usize = 8192;
+/// Fetched CRLs kept, up to 10 MB each.
+const MAX_CRLS: usize = 16;
 
 /// What access decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +37,11 @@ pub enum Decision {
     Refused = 2,
     /// 421: the connection was made under another policy than this Host's.
     Misdirected = 3,
+    /// 403: the client is known, and may not use this route.
+    Forbidden = 4,
+    /// Not decided yet: ask the sources of [`Engine::source`] whether the certificate is revoked,
+    /// then decide again.
+    Pending = 5,
 }
 
 /// A decision with what led to it.
@@ -38,19 +51,27 @@ pub struct Answer {
     pub decision: Decision,
     /// The client, when it presented a certificate and the route has a use for it.
     pub client: Option<Place>,
-    /// The verdict, when the route asked for one.
-    pub verdict: Option<Verdict>,
+    /// `X509_V_*` number of the verdict, when the route asked for one.
+    pub verdict: Option<i32>,
+    /// Who the client is taken for.
+    pub identity: Identity,
     /// Why not, for the error log only.
     pub reason: Option<String>,
 }
 
 impl Answer {
-    fn pass(client: Option<Place>, verdict: Option<Verdict>) -> Answer {
-        Answer { decision: Decision::Pass, client, verdict, reason: None }
+    fn pass(client: Option<Place>, verdict: Option<i32>, identity: Identity) -> Answer {
+        Answer { decision: Decision::Pass, client, verdict, identity, reason: None }
     }
 
     fn refuse(decision: Decision, reason: String) -> Answer {
-        Answer { decision, client: None, verdict: None, reason: Some(reason) }
+        Answer {
+            decision,
+            client: None,
+            verdict: None,
+            identity: Identity::None,
+            reason: Some(reason),
+        }
     }
 }
 
@@ -60,6 +81,8 @@ pub struct Engine {
     epoch: Cell<u64>,
     clients: RefCell<Cache<Key, Rc<Certificate>>>,
     verdicts: RefCell<Cache<(Key, [u8; 32]), Verdict>>,
+    statuses: RefCell<Cache<(Key, [u8; 32]), Status>>,
+    crls: RefCell<Cache<[u8; 32], Rc<Crl>>>,
 }
 
 impl Default for Engine {
@@ -69,6 +92,8 @@ impl Default for Engine {
             epoch: Cell::default(),
             clients: RefCell::new(Cache::new(MAX_CLIENTS)),
             verdicts: RefCell::new(Cache::new(MAX_VERDICTS)),
+            statuses: RefCell::new(Cache::new(MAX_VERDICTS)),
+            crls: RefCell::new(Cache::new(MAX_CRLS)),
         }
     }
 }
@@ -135,12 +160,10 @@ impl Engine {
             return Ok(Answer::pass(None, None));
         }
         let Some(ssl) = ssl else {
-            return Ok(match plan.auth {
-                Some(_) => Answer::refuse(
-                    Decision::NoCertificate,
-                    "no certificate: the connection is not TLS".to_owned(),
-                ),
-                None => Answer::pass(None, None),
+            let untrusted = Untrusted::no_certificate("the connection is not TLS");
+            return Ok(match &plan.auth {
+                Some(auth) => self.untrusted(&policy, plan, auth, untrusted),
+                None => Answer::pass(None, None, Identity::None),
             });
         };
         let connection = Connection::of_or_new(ssl)?;
@@ -157,58 +180,105 @@ impl Engine {
             return Ok(Answer::refuse(Decision::Misdirected, format!("misdirected request: {why}")));
         }
         let client = self.client_of(connection, ssl)?;
-        let verdict = match (&plan.auth, &client) {
-            (None, _) => None,
-            (Some(_), None) => {
-                return Ok(Answer::refuse(
-                    Decision::NoCertificate,
-                    "no certificate: the client presented none".to_owned(),
-                ));
+        let (answer, until) = match (&plan.auth, client) {
+            (None, client) => {
+                let place = client.map(|(place, _)| place);
+                (Answer::pass(place, None, Identity::None), i64::MAX)
+            }
+            (Some(auth), None) => {
+                let untrusted = Untrusted::no_certificate("the client presented none");
+                return Ok(self.untrusted(&policy, plan, auth, untrusted));
             }
             (Some(auth), Some((place, certificate))) => {
-                let verdict = self.verdict(connection, &auth.store, certificate, now)?;
-                if !verdict.is_success() {
-                    return Ok(Answer {
-                        decision: Decision::Refused,
-                        client: Some(*place),
-                        verdict: Some(verdict),
-                        reason: Some(refusal(&verdict, certificate)),
-                    });
+                match self.trusted(connection, auth, &certificate, now)? {
+                    Trust::Yes { verdict, until } => {
+                        let identity = policy.identify(auth, &certificate, verdict.cas());
+                        match identity {
+                            Some(identity) => {
+                                let mut answer = Answer::pass(Some(place), Some(0), identity);
+                                if let Err(reason) =
+                                    policy.permit(plan, Some(&certificate), identity)
+                                {
+                                    answer.decision = Decision::Forbidden;
+                                    answer.reason = Some(about(&reason, &certificate));
+                                }
+                                (answer, until)
+                            }
+                            None => {
+                                let reason = about("no consumer", &certificate);
+                                let untrusted = Untrusted { place: Some(place), verdict: Some(0), reason };
+                                return Ok(self.untrusted(&policy, plan, auth, untrusted));
+                            }
+                        }
+                    }
+                    Trust::No(verdict) => {
+                        let reason = format!("{} at depth {}", verdict.text(), verdict.depth());
+                        let reason = about(&reason, &certificate);
+                        let untrusted =
+                            Untrusted { place: Some(place), verdict: Some(verdict.code()), reason };
+                        return Ok(self.untrusted(&policy, plan, auth, untrusted));
+                    }
+                    Trust::Pending => {
+                        return Ok(Answer {
+                            decision: Decision::Pending,
+                            client: Some(place),
+                            ..Answer::pass(None, None, Identity::None)
+                        });
+                    }
                 }
-                Some(verdict)
             }
         };
-        let place = client.map(|(place, _)| place);
-        connection.remember(Memo {
-            epoch: self.epoch(),
-            plan: plan_id,
-            host: host.into(),
-            place,
-            verdict,
-        });
-        Ok(Answer::pass(place, verdict))
+        if answer.decision == Decision::Pass {
+            connection.remember(Memo {
+                epoch: self.epoch(),
+                plan: plan_id,
+                host: host.into(),
+                answer: answer.clone(),
+                from: now,
+                until,
+            });
+        }
+        Ok(answer)
+    }
+
+    /// What becomes of a client that is not trusted: the anonymous consumer, or a refusal.
+    fn untrusted(&self, policy: &Policy, plan: &Plan, auth: &Auth, why: Untrusted) -> Answer {
+        let decision = match why.place {
+            Some(_) => Decision::Refused,
+            None => Decision::NoCertificate,
+        };
+        let Some(anonymous) = auth.anonymous else {
+            return Answer {
+                client: why.place,
+                verdict: why.verdict,
+                ..Answer::refuse(decision, why.reason)
+            };
+        };
+        let identity = Identity::Anonymous(anonymous);
+        match policy.permit(plan, None, identity) {
+            Ok(()) => Answer {
+                client: why.place,
+                verdict: why.verdict.map(|code| code.max(1)),
+                ..Answer::pass(None, None, identity)
+            },
+            Err(reason) => Answer::refuse(Decision::Forbidden, format!("{reason} (anonymous)")),
+        }
     }
 
     /// The last answer on this connection, if everything it depended on still holds.
-    fn again(
-        &self,
-        connection: &Connection,
-        plan: usize,
-        host: &[u8],
-        now: i64,
-    ) -> Option<Answer> {
+    fn again(&self, connection: &Connection, plan: usize, host: &[u8], now: i64) -> Option<Answer> {
         let memo = connection.memo();
         let memo = memo.as_ref()?;
         if memo.epoch != self.epoch() || memo.plan != plan || *memo.host != *host {
             return None;
         }
-        if memo.verdict.is_some_and(|verdict| !verdict.holds_at(now)) {
+        if now < memo.from || memo.until <= now {
             return None;
         }
-        if let Some(place) = memo.place {
+        if let Some(place) = memo.answer.client {
             self.clients.borrow_mut().at(place)?;
         }
-        Some(Answer::pass(memo.place, memo.verdict))
+        Some(memo.answer.clone())
     }
 
     /// The certificate presented on a connection, whatever it is worth.
@@ -247,6 +317,21 @@ impl Engine {
         read(policy.plans.get(plan_id).ok_or(Error::NotFound)?)
     }
 
+    /// Whether the route trusts the certificate: its chain, then its status.
+    fn trusted(
+        &self,
+        connection: &Connection,
+        auth: &Auth,
+        certificate: &Certificate,
+        now: i64,
+    ) -> Result<Trust, Error> {
+        let verdict = self.verdict(connection, &auth.store, certificate, now)?;
+        if !verdict.is_success() {
+            return Ok(Trust::No(verdict));
+        }
+        self.unrevoked(auth, certificate, verdict, now)
+    }
+
     fn verdict(
         &self,
         connection: &Connection,
@@ -258,18 +343,41 @@ impl Engine {
             return Ok(verdict);
         }
         let key = (*certificate.key(), *store.digest());
-        let known = self.verdicts.borrow_mut().find(&key).map(|(_, verdict)| *verdict);
+        let known = self.verdicts.borrow_mut().find(&key).map(|(_, verdict)| verdict.clone());
         let verdict = match known {
             Some(verdict) if verdict.holds_at(now) => verdict,
             _ => {
                 let verdict =
                     store.verify(certificate.leaf(), certificate.intermediates(), now)?;
-                self.verdicts.borrow_mut().put(key, verdict);
+                self.verdicts.borrow_mut().put(key, verdict.clone());
                 verdict
             }
         };
-        connection.remember_verdict(*store.digest(), verdict);
+        connection.remember_verdict(*store.digest(), verdict.clone());
         Ok(verdict)
+    }
+}
+
+/// Whether a certificate is trusted.
+enum Trust {
+    /// It is, before `until`.
+    Yes { verdict: Verdict, until: i64 },
+    /// It is not.
+    No(Verdict),
+    /// Not known before its sources were asked.
+    Pending,
+}
+
+/// Why a client is not trusted.
+struct Untrusted {
+    place: Option<Place>,
+    verdict: Option<i32>,
+    reason: String,
+}
+
+impl Untrusted {
+    fn no_certificate(why: &str) -> Untrusted {
+        Untrusted { place: None, verdict: None, reason: format!("no certificate: {why}") }
     }
 }
 
@@ -277,12 +385,10 @@ const NOT_GREETED: &str =
     "ssl_client_hello_by_lua* did not run for this connection; put it at http{} level and call \
      mtls.client_hello() in it";
 
-fn refusal(verdict: &Verdict, certificate: &Certificate) -> String {
+fn about(reason: &str, certificate: &Certificate) -> String {
     let name = |dn: Result<String, Error>| dn.unwrap_or_else(|_| "(unprintable)".to_owned());
     format!(
-        "{} at depth {}, subject: \"{}\", issuer: \"{}\", serial: {}",
-        verdict.text(),
-        verdict.depth(),
+        "{reason}, subject: \"{}\", issuer: \"{}\", serial: {}",
         name(certificate.subject_dn()),
         name(certificate.issuer_dn()),
         certificate.serial(),

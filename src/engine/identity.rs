@@ -1,0 +1,145 @@
+//! Who a trusted client is on a route, and whether that suffices.
+
+use crate::certificate::Certificate;
+use crate::headers::kong;
+use crate::identity::subject_names;
+use crate::policy::{Auth, GroupBy, Plan, Policy};
+
+/// Who a client is taken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// Nobody in particular: the route has no `mtls-auth`, or the client is refused.
+    None,
+    /// The holder of a trusted certificate (`skip_consumer_lookup`).
+    Holder,
+    /// A consumer, with the credential that named it.
+    Consumer(u32, Option<u32>),
+    /// The consumer that stands in for clients that are not trusted.
+    Anonymous(u32),
+}
+
+impl Identity {
+    /// Position of the consumer.
+    pub fn consumer(self) -> Option<u32> {
+        match self {
+            Identity::Consumer(consumer, _) | Identity::Anonymous(consumer) => Some(consumer),
+            Identity::None | Identity::Holder => None,
+        }
+    }
+
+    /// Position of the credential.
+    pub fn credential(self) -> Option<u32> {
+        match self {
+            Identity::Consumer(_, credential) => credential,
+            _ => None,
+        }
+    }
+}
+
+impl Policy {
+    /// Maps a trusted certificate; `cas` are the digests of the chain above it. `None`: it maps
+    /// to nobody.
+    pub(super) fn identify(
+        &self,
+        auth: &Auth,
+        certificate: &Certificate,
+        cas: &[[u8; 32]],
+    ) -> Option<Identity> {
+        let Some(lookup) = &auth.lookup else {
+            return Some(Identity::Holder);
+        };
+        let names = subject_names(certificate, &lookup.dirname);
+        match self.consumers.find(&names, cas, lookup.by) {
+            Some(found) => Some(Identity::Consumer(found.consumer, found.credential)),
+            None => lookup.default.map(|consumer| Identity::Consumer(consumer, None)),
+        }
+    }
+
+    /// # Errors
+    /// Which rule keeps the client from the route, for the log.
+    pub(super) fn permit(
+        &self,
+        plan: &Plan,
+        certificate: Option<&Certificate>,
+        identity: Identity,
+    ) -> Result<(), String> {
+        if let Some(acl) = &plan.acl {
+            let groups = self.groups(plan, certificate, identity);
+            if !acl.allows(&groups) {
+                return Err(format!("acl: groups ({})", groups.join(", ")));
+            }
+        }
+        if let Some(rules) = &plan.rules {
+            let certificate = certificate
+                .ok_or_else(|| "client-cert-acl: no trusted certificate".to_owned())?;
+            rules.check(certificate).map_err(|why| format!("client-cert-acl: {why}"))?;
+        }
+        Ok(())
+    }
+
+    /// The groups of a client on a route.
+    pub fn groups(
+        &self,
+        plan: &Plan,
+        certificate: Option<&Certificate>,
+        identity: Identity,
+    ) -> Vec<Box<str>> {
+        if let Some(consumer) = identity.consumer().and_then(|index| self.consumers.get(index)) {
+            let mut groups = consumer.groups.clone();
+            if plan.acl.as_ref().is_some_and(|acl| acl.include_consumer_groups) {
+                groups.extend(consumer.consumer_groups.iter().cloned());
+            }
+            return groups;
+        }
+        let by = plan.auth.as_ref().and_then(|auth| auth.group_by);
+        let (Identity::Holder, Some(by), Some(certificate)) = (identity, by, certificate) else {
+            return Vec::new();
+        };
+        let group = match by {
+            GroupBy::Cn => certificate
+                .subject()
+                .into_iter()
+                .find(|attribute| attribute.is("CN"))
+                .and_then(|attribute| String::from_utf8(attribute.value).ok()),
+            GroupBy::Dn => certificate.subject_dn().ok(),
+        };
+        group.filter(|group| !group.is_empty()).map(|group| vec![group.into()]).unwrap_or_default()
+    }
+
+    /// The header lines that tell the upstream who the client is.
+    pub fn identity_lines(
+        &self,
+        plan: &Plan,
+        certificate: Option<&Certificate>,
+        identity: Identity,
+    ) -> Vec<(&'static str, String)> {
+        let mut lines = Vec::new();
+        let mut line = |name, value: Option<&str>| {
+            // A name that cannot stand in a header does not stand there half.
+            if let Some(value) = value.filter(|value| kong::is_header_value(value)) {
+                lines.push((name, value.to_owned()));
+            }
+        };
+        if let Some(consumer) = identity.consumer().and_then(|index| self.consumers.get(index)) {
+            line(kong::CONSUMER_ID, Some(&consumer.id));
+            line(kong::CONSUMER_CUSTOM_ID, consumer.custom_id.as_deref());
+            line(kong::CONSUMER_USERNAME, consumer.username.as_deref());
+            let credential = identity.credential().and_then(|index| self.consumers.credential(index));
+            line(kong::CREDENTIAL_IDENTIFIER, credential.and_then(|found| found.id.as_deref()));
+            if matches!(identity, Identity::Anonymous(_)) {
+                line(kong::ANONYMOUS_CONSUMER, Some("true"));
+            }
+        }
+        if plan.acl.as_ref().is_some_and(|acl| !acl.hide_groups_header) {
+            let groups = self.groups(plan, certificate, identity);
+            let name = match identity {
+                Identity::Consumer(..) => kong::CONSUMER_GROUPS,
+                _ => kong::AUTHENTICATED_GROUPS,
+            };
+            if !groups.is_empty() {
+                line(name, Some(&groups.join(", ")));
+            }
+        }
+        lines
+    }
+}

@@ -1,0 +1,246 @@
+//! Whether a trusted certificate still counts. What the network says comes in as bytes: the engine
+//! names the sources, the caller fetches, the engine judges.
+
+use std::rc::Rc;
+
+use openssl::sha::sha256;
+use openssl::ssl::SslRef;
+use openssl::x509::X509;
+
+use super::{Engine, Trust};
+use crate::certificate::Certificate;
+use crate::policy::{Auth, RevocationMode};
+use crate::trust::{ocsp, sources, Crl, RevocationAnswer, Verdict, MAX_FETCHED_CRL};
+use crate::Error;
+
+/// `X509_V_ERR_CERT_REVOKED`.
+const REVOKED: i32 = 23;
+/// `X509_V_ERR_UNABLE_TO_GET_CRL`: no status could be had.
+const NO_STATUS: i32 = 3;
+
+/// What is known of the status of a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum State {
+    /// Its sources gave no answer.
+    Unknown = 0,
+    /// Not revoked.
+    Good = 1,
+    /// Revoked.
+    Revoked = 2,
+}
+
+impl State {
+    /// The state with this number.
+    pub fn from_number(number: i32) -> Option<State> {
+        [State::Unknown, State::Good, State::Revoked]
+            .into_iter()
+            .find(|state| *state as i32 == number)
+    }
+}
+
+/// A state that holds before `until`, in seconds since the epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The state.
+    pub state: State,
+    /// First second at which it must be asked for again.
+    pub until: i64,
+}
+
+/// Where a status may be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// An OCSP responder, with the request as DER.
+    Ocsp {
+        /// http or https URL from the certificate.
+        url: String,
+        /// DER of the OCSPRequest, for POST.
+        request: Vec<u8>,
+    },
+    /// A CRL distribution point.
+    Crl {
+        /// http or https URL from the certificate.
+        url: String,
+    },
+}
+
+impl Engine {
+    pub(super) fn unrevoked(
+        &self,
+        auth: &Auth,
+        certificate: &Certificate,
+        verdict: Verdict,
+        now: i64,
+    ) -> Result<Trust, Error> {
+        let revocation = &auth.revocation;
+        let strict = match revocation.mode {
+            RevocationMode::Skip => {
+                return Ok(Trust::Yes { until: verdict.until(), verdict });
+            }
+            RevocationMode::IgnoreCaError => false,
+            RevocationMode::Strict => true,
+        };
+        let key = (*certificate.key(), revocation.key);
+        let known = self.statuses.borrow_mut().find(&key).map(|(_, status)| *status);
+        let status = match known.filter(|status| now < status.until) {
+            Some(status) => status,
+            None => match self.local(auth, certificate, strict, now)? {
+                Some(status) => {
+                    self.statuses.borrow_mut().put(key, status);
+                    status
+                }
+                None => return Ok(Trust::Pending),
+            },
+        };
+        Ok(match status.state {
+            State::Revoked => Trust::No(Verdict::refused(REVOKED, 0, now)),
+            State::Unknown if strict => Trust::No(Verdict::refused(NO_STATUS, 0, now)),
+            State::Unknown | State::Good => {
+                Trust::Yes { until: verdict.until().min(status.until), verdict }
+            }
+        })
+    }
+
+    /// The status as far as the policy's own CRLs tell it; `None` when the network must be asked.
+    fn local(
+        &self,
+        auth: &Auth,
+        certificate: &Certificate,
+        strict: bool,
+        now: i64,
+    ) -> Result<Option<Status>, Error> {
+        let chain = auth.store.chain(certificate.leaf(), certificate.intermediates(), now)?;
+        let limit = now.saturating_add(auth.revocation.ttl);
+        let mut established = false;
+        if let Some(crls) = &auth.revocation.crls {
+            match crls.check(&chain, now) {
+                RevocationAnswer::Revoked { until, .. } => {
+                    return Ok(Some(Status { state: State::Revoked, until: until.clamp(now + 1, limit) }));
+                }
+                RevocationAnswer::Good { until } => {
+                    return Ok(Some(Status { state: State::Good, until: until.clamp(now + 1, limit) }));
+                }
+                RevocationAnswer::NoAnswer(_) => established = false,
+            }
+        }
+        let leaf = certificate.leaf();
+        let asked = chain.len() > 1
+            && !(sources::ocsp(leaf).is_empty() && sources::crl(leaf).is_empty());
+        let _ = (strict, established);
+        Ok((!asked).then_some(Status { state: State::Unknown, until: limit }))
+    }
+
+    /// Source number `index` for the status of the client of a connection on a plan, OCSP before
+    /// CRL. `None` after the last.
+    pub fn source(
+        &self,
+        ssl: &SslRef,
+        plan: usize,
+        index: usize,
+        now: i64,
+    ) -> Result<Option<Source>, Error> {
+        self.with_chain(ssl, plan, now, |_, chain| {
+            let (Some(leaf), Some(issuer)) = (chain.first(), chain.get(1)) else {
+                return Ok(None);
+            };
+            let responders = sources::ocsp(leaf);
+            if let Some(url) = responders.get(index) {
+                let request = ocsp::request(leaf, issuer, false)?;
+                return Ok(Some(Source::Ocsp { url: url.clone(), request }));
+            }
+            let lists = sources::crl(leaf);
+            Ok(lists.get(index - responders.len()).map(|url| Source::Crl { url: url.clone() }))
+        })
+    }
+
+    /// Judges what a source answered. `Ok` is a definite status, which is remembered.
+    ///
+    /// # Errors
+    /// Why the bytes are no answer, for the log.
+    pub fn judge(
+        &self,
+        ssl: &SslRef,
+        plan: usize,
+        source: &Source,
+        bytes: &[u8],
+        now: i64,
+    ) -> Result<Status, Error> {
+        let answer = self.with_chain(ssl, plan, now, |_, chain| {
+            let (Some(leaf), Some(issuer)) = (chain.first(), chain.get(1)) else {
+                return Ok(RevocationAnswer::NoAnswer("the chain has no issuer".to_owned()));
+            };
+            Ok(match source {
+                Source::Ocsp { request, .. } => ocsp::evaluate(bytes, request, leaf, issuer, now),
+                Source::Crl { .. } => match self.crl(bytes, issuer) {
+                    Ok(crl) => crl.answer(leaf, now),
+                    Err(why) => RevocationAnswer::NoAnswer(why),
+                },
+            })
+        })?;
+        let (state, until) = match answer {
+            RevocationAnswer::Good { until } => (State::Good, until),
+            RevocationAnswer::Revoked { until, .. } => (State::Revoked, until),
+            RevocationAnswer::NoAnswer(why) => return Err(Error::Misuse(why)),
+        };
+        self.settle(ssl, plan, state, until, now)
+    }
+
+    /// Remembers a status that is known from elsewhere, for at most the time the plan allows.
+    pub fn settle(
+        &self,
+        ssl: &SslRef,
+        plan: usize,
+        state: State,
+        until: i64,
+        now: i64,
+    ) -> Result<Status, Error> {
+        self.with_chain(ssl, plan, now, |auth, _| {
+            let certificate = self.client(ssl)?.ok_or(Error::NotFound)?.1;
+            let key = (*certificate.key(), auth.revocation.key);
+            let limit = now.saturating_add(auth.revocation.ttl);
+            // An answer within the clock skew after nextUpdate holds for this once.
+            let status = Status { state, until: until.min(limit).max(now.saturating_add(1)) };
+            self.statuses.borrow_mut().put(key, status);
+            Ok(status)
+        })
+    }
+
+    /// Name under which all workers share the status of this client on this plan.
+    pub fn status_key(&self, ssl: &SslRef, plan: usize, now: i64) -> Result<String, Error> {
+        self.with_chain(ssl, plan, now, |auth, _| {
+            let certificate = self.client(ssl)?.ok_or(Error::NotFound)?.1;
+            let key = certificate.key();
+            Ok(crate::certificate::hex(&sha256(
+                &[key.leaf, key.chain, auth.revocation.key].concat(),
+            )))
+        })
+    }
+
+    /// A CRL, parsed and verified once per worker for the same bytes and issuer.
+    fn crl(&self, bytes: &[u8], issuer: &X509) -> Result<Rc<Crl>, String> {
+        let issuer_digest = crate::certificate::sha256(issuer).map_err(|error| error.to_string())?;
+        let key = sha256(&[sha256(bytes), issuer_digest].concat());
+        if let Some((_, crl)) = self.crls.borrow_mut().find(&key) {
+            return Ok(crl.clone());
+        }
+        let crl = Rc::new(Crl::load(bytes, issuer, MAX_FETCHED_CRL)?);
+        self.crls.borrow_mut().put(key, crl.clone());
+        Ok(crl)
+    }
+
+    fn with_chain<T>(
+        &self,
+        ssl: &SslRef,
+        plan: usize,
+        now: i64,
+        read: impl FnOnce(&Auth, &[X509]) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let policy = self.policy()?;
+        let plan = policy.plans.get(plan).ok_or(Error::NotFound)?;
+        let auth = plan.auth.as_ref().ok_or(Error::NotFound)?;
+        let certificate = self.client(ssl)?.ok_or(Error::NotFound)?.1;
+        let chain = auth.store.chain(certificate.leaf(), certificate.intermediates(), now)?;
+        read(auth, &chain)
+    }
+}
