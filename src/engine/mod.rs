@@ -12,7 +12,8 @@ use crate::cache::{Cache, Place};
 use crate::certificate::{Certificate, Key};
 use crate::connection::{Connection, Memo};
 use crate::policy::{Auth, Plan, Policy};
-use crate::trust::{Crl, TrustStore, Verdict};
+use crate::trust::crl::Crl;
+use crate::trust::{TrustStore, Verdict};
 use crate::Error;
 
 pub use identity::Identity;

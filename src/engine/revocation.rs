@@ -10,7 +10,8 @@ use openssl::x509::X509;
 use super::{Engine, Trust};
 use crate::certificate::Certificate;
 use crate::policy::{Auth, RevocationMode};
-use crate::trust::{ocsp, sources, Crl, RevocationAnswer, Verdict, MAX_FETCHED_CRL};
+use crate::trust::crl::{Crl, MAX_FETCHED};
+use crate::trust::{ocsp, sources, Answer, Verdict};
 use crate::Error;
 
 /// `X509_V_ERR_CERT_REVOKED`.
@@ -44,6 +45,8 @@ impl State {
 pub struct Status {
     /// The state.
     pub state: State,
+    /// `X509_V_*` number of a refusal for it.
+    pub code: i32,
     /// First second at which it must be asked for again.
     pub until: i64,
 }
@@ -63,6 +66,37 @@ pub enum Source {
         /// http or https URL from the certificate.
         url: String,
     },
+}
+
+impl Status {
+    fn new(state: State, until: i64) -> Status {
+        let code = match state {
+            State::Unknown => NO_STATUS,
+            State::Good => 0,
+            State::Revoked => REVOKED,
+        };
+        Status { state, code, until }
+    }
+}
+
+/// The status as far as the policy's own CRLs tell it, and whether the certificate names anybody
+/// to ask; `None` when somebody must be asked.
+fn local(auth: &Auth, certificate: &Certificate, now: i64) -> Result<Option<Status>, Error> {
+    let (leaf, intermediates) = (certificate.leaf(), certificate.intermediates());
+    let limit = now.saturating_add(auth.revocation.ttl);
+    let mut unknown = Status::new(State::Unknown, limit);
+    if let Some(crls) = &auth.revocation.crls {
+        let outcome = auth.store.check_crls(leaf, intermediates, crls, now)?;
+        let until = outcome.until.clamp(now.saturating_add(1), limit);
+        match outcome.code {
+            0 => return Ok(Some(Status::new(State::Good, until))),
+            REVOKED => return Ok(Some(Status::new(State::Revoked, limit))),
+            code => unknown.code = code,
+        }
+    }
+    let nobody = sources::ocsp(leaf).is_empty() && sources::crl(leaf).is_empty();
+    let anchored = auth.store.chain(leaf, intermediates, now)?.len() < 2;
+    Ok((nobody || anchored).then_some(unknown))
 }
 
 impl Engine {
@@ -85,7 +119,7 @@ impl Engine {
         let known = self.statuses.borrow_mut().find(&key).map(|(_, status)| *status);
         let status = match known.filter(|status| now < status.until) {
             Some(status) => status,
-            None => match self.local(auth, certificate, strict, now)? {
+            None => match local(auth, certificate, now)? {
                 Some(status) => {
                     self.statuses.borrow_mut().put(key, status);
                     status
@@ -94,41 +128,12 @@ impl Engine {
             },
         };
         Ok(match status.state {
-            State::Revoked => Trust::No(Verdict::refused(REVOKED, 0, now)),
-            State::Unknown if strict => Trust::No(Verdict::refused(NO_STATUS, 0, now)),
+            State::Revoked => Trust::No(Verdict::refused(status.code, 0, now)),
+            State::Unknown if strict => Trust::No(Verdict::refused(status.code, 0, now)),
             State::Unknown | State::Good => {
                 Trust::Yes { until: verdict.until().min(status.until), verdict }
             }
         })
-    }
-
-    /// The status as far as the policy's own CRLs tell it; `None` when the network must be asked.
-    fn local(
-        &self,
-        auth: &Auth,
-        certificate: &Certificate,
-        strict: bool,
-        now: i64,
-    ) -> Result<Option<Status>, Error> {
-        let chain = auth.store.chain(certificate.leaf(), certificate.intermediates(), now)?;
-        let limit = now.saturating_add(auth.revocation.ttl);
-        let mut established = false;
-        if let Some(crls) = &auth.revocation.crls {
-            match crls.check(&chain, now) {
-                RevocationAnswer::Revoked { until, .. } => {
-                    return Ok(Some(Status { state: State::Revoked, until: until.clamp(now + 1, limit) }));
-                }
-                RevocationAnswer::Good { until } => {
-                    return Ok(Some(Status { state: State::Good, until: until.clamp(now + 1, limit) }));
-                }
-                RevocationAnswer::NoAnswer(_) => established = false,
-            }
-        }
-        let leaf = certificate.leaf();
-        let asked = chain.len() > 1
-            && !(sources::ocsp(leaf).is_empty() && sources::crl(leaf).is_empty());
-        let _ = (strict, established);
-        Ok((!asked).then_some(Status { state: State::Unknown, until: limit }))
     }
 
     /// Source number `index` for the status of the client of a connection on a plan, OCSP before
@@ -166,22 +171,22 @@ impl Engine {
         bytes: &[u8],
         now: i64,
     ) -> Result<Status, Error> {
-        let answer = self.with_chain(ssl, plan, now, |_, chain| {
+        let answer = self.with_chain(ssl, plan, now, |auth, chain| {
             let (Some(leaf), Some(issuer)) = (chain.first(), chain.get(1)) else {
-                return Ok(RevocationAnswer::NoAnswer("the chain has no issuer".to_owned()));
+                return Ok(Answer::NoAnswer("the chain has no issuer".to_owned()));
             };
             Ok(match source {
-                Source::Ocsp { request, .. } => ocsp::evaluate(bytes, request, leaf, issuer, now),
+                Source::Ocsp { request, .. } => ocsp::evaluate(bytes, request, leaf, issuer, auth.store.auth_level(), now),
                 Source::Crl { .. } => match self.crl(bytes, issuer) {
                     Ok(crl) => crl.answer(leaf, now),
-                    Err(why) => RevocationAnswer::NoAnswer(why),
+                    Err(why) => Answer::NoAnswer(why),
                 },
             })
         })?;
         let (state, until) = match answer {
-            RevocationAnswer::Good { until } => (State::Good, until),
-            RevocationAnswer::Revoked { until, .. } => (State::Revoked, until),
-            RevocationAnswer::NoAnswer(why) => return Err(Error::Misuse(why)),
+            Answer::Good { until } => (State::Good, until),
+            Answer::Revoked { until, .. } => (State::Revoked, until),
+            Answer::NoAnswer(why) => return Err(Error::Misuse(why)),
         };
         self.settle(ssl, plan, state, until, now)
     }
@@ -200,7 +205,7 @@ impl Engine {
             let key = (*certificate.key(), auth.revocation.key);
             let limit = now.saturating_add(auth.revocation.ttl);
             // An answer within the clock skew after nextUpdate holds for this once.
-            let status = Status { state, until: until.min(limit).max(now.saturating_add(1)) };
+            let status = Status::new(state, until.min(limit).max(now.saturating_add(1)));
             self.statuses.borrow_mut().put(key, status);
             Ok(status)
         })
@@ -224,7 +229,7 @@ impl Engine {
         if let Some((_, crl)) = self.crls.borrow_mut().find(&key) {
             return Ok(crl.clone());
         }
-        let crl = Rc::new(Crl::load(bytes, issuer, MAX_FETCHED_CRL)?);
+        let crl = Rc::new(Crl::load(bytes, issuer, MAX_FETCHED)?);
         self.crls.borrow_mut().put(key, crl.clone());
         Ok(crl)
     }

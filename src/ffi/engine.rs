@@ -11,7 +11,7 @@ use super::{
     take, text,
 };
 use crate::cache::Place;
-use crate::engine::Engine;
+use crate::engine::{Answer, Engine, Identity, Source, State};
 use crate::policy::Policy;
 use crate::Error;
 
@@ -32,9 +32,36 @@ pub const RMTLS_REFUSED: i32 = 2;
 /// 421: the connection was made under another policy than this Host's.
 pub const RMTLS_MISDIRECTED: i32 = 3;
 
+/// 403: the client is known, and may not use the route.
+pub const RMTLS_FORBIDDEN: i32 = 4;
+/// Not decided yet: ask the sources of `rmtls_engine_source` whether the certificate is revoked,
+/// hand what they answer to `rmtls_engine_judge`, then call `rmtls_engine_access` again.
+pub const RMTLS_PENDING: i32 = 5;
+
+/// Nobody in particular.
+pub const RMTLS_IDENTITY_NONE: i32 = 0;
+/// The holder of a trusted certificate.
+pub const RMTLS_IDENTITY_HOLDER: i32 = 1;
+/// A consumer.
+pub const RMTLS_IDENTITY_CONSUMER: i32 = 2;
+/// The consumer that stands in for clients that are not trusted.
+pub const RMTLS_IDENTITY_ANONYMOUS: i32 = 3;
+
+/// An OCSP responder: POST the request to the URL.
+pub const RMTLS_SOURCE_OCSP: i32 = 1;
+/// A CRL distribution point: GET the URL.
+pub const RMTLS_SOURCE_CRL: i32 = 2;
+
+/// No source gave an answer.
+pub const RMTLS_STATE_UNKNOWN: i32 = 0;
+/// Not revoked.
+pub const RMTLS_STATE_GOOD: i32 = 1;
+/// Revoked.
+pub const RMTLS_STATE_REVOKED: i32 = 2;
+
 /// What `rmtls_engine_access` decided.
 #[repr(C)]
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 pub struct rmtls_answer {
     /// `RMTLS_PASS` and its siblings.
     pub decision: i32,
@@ -44,6 +71,62 @@ pub struct rmtls_answer {
     pub generation: u32,
     /// `X509_V_OK` (0), an `X509_V_ERR_*` number, or -1 when nothing was verified.
     pub verdict: i32,
+    /// `RMTLS_IDENTITY_*`.
+    pub identity: i32,
+    /// Position of the consumer, for the last two of those.
+    pub consumer: u32,
+    /// Position of the credential that named the consumer, or `UINT32_MAX`.
+    pub credential: u32,
+}
+
+impl rmtls_answer {
+    fn new(answer: &Answer) -> rmtls_answer {
+        rmtls_answer {
+            decision: answer.decision as i32,
+            client: answer.client.map_or(0, |place| place.index),
+            generation: answer.client.map_or(0, |place| place.generation),
+            verdict: answer.verdict.unwrap_or(-1),
+            identity: match answer.identity {
+                Identity::None => RMTLS_IDENTITY_NONE,
+                Identity::Holder => RMTLS_IDENTITY_HOLDER,
+                Identity::Consumer(..) => RMTLS_IDENTITY_CONSUMER,
+                Identity::Anonymous(_) => RMTLS_IDENTITY_ANONYMOUS,
+            },
+            consumer: answer.identity.consumer().unwrap_or(0),
+            credential: answer.identity.credential().unwrap_or(u32::MAX),
+        }
+    }
+
+    fn place(&self) -> Option<Place> {
+        let place = Place { index: self.client, generation: self.generation };
+        (self.generation != 0).then_some(place)
+    }
+
+    fn who(&self) -> Identity {
+        let credential = (self.credential != u32::MAX).then_some(self.credential);
+        match self.identity {
+            RMTLS_IDENTITY_HOLDER => Identity::Holder,
+            RMTLS_IDENTITY_CONSUMER => Identity::Consumer(self.consumer, credential),
+            RMTLS_IDENTITY_ANONYMOUS => Identity::Anonymous(self.consumer),
+            _ => Identity::None,
+        }
+    }
+}
+
+/// How the sources of a plan are to be fetched.
+#[repr(C)]
+#[derive(Default)]
+pub struct rmtls_fetch_options {
+    /// Milliseconds for one fetch.
+    pub http_timeout: u32,
+    /// Seconds for which an answer is kept at most.
+    pub ttl: i64,
+    /// Whether https servers must show a trusted certificate: 0 or 1.
+    pub ssl_verify: i32,
+    /// Port of the proxy for http URLs, or 0.
+    pub http_proxy_port: u32,
+    /// Port of the proxy for https URLs, or 0.
+    pub https_proxy_port: u32,
 }
 
 /// State of an engine.
@@ -326,12 +409,7 @@ pub unsafe extern "C" fn rmtls_engine_access(
             let (engine, out) = (handle(engine)?, output(out)?);
             let host = bytes(host, host_len)?;
             let answer = engine.0.access(connection(ssl), plan as usize, host, now)?;
-            *out = rmtls_answer {
-                decision: answer.decision as i32,
-                client: answer.client.map_or(0, |place| place.index),
-                generation: answer.client.map_or(0, |place| place.generation),
-                verdict: answer.verdict.map_or(-1, |verdict| verdict.code()),
-            };
+            *out = rmtls_answer::new(&answer);
             if let Some(text) = answer.reason {
                 put_truncated(reason, &text);
             }
@@ -384,19 +462,19 @@ pub unsafe extern "C" fn rmtls_engine_forged(
     })
 }
 
-/// Writes header line number `index` that `plan` sets for the client at a place that
-/// `rmtls_engine_access` gave. `RMTLS_NOT_FOUND` after the last line, and for a client that is not
-/// remembered any more. A line that is not to be set has an empty value; with `RMTLS_LEFT_OUT` the
-/// value says why a header must not carry what the certificate holds.
+/// Writes header line number `index` that `plan` sets after this answer of `rmtls_engine_access`.
+/// `RMTLS_NOT_FOUND` after the last line, and for a client that is not remembered any more. A line
+/// that is not to be set has an empty value; with `RMTLS_LEFT_OUT` the value says why a header must
+/// not carry what the certificate holds.
 ///
 /// # Safety
-/// `engine` is NULL or live; `name` and `value` are NULL or valid, with their data.
+/// `engine` is NULL or live; `answer` is NULL or valid; `name` and `value` are NULL or valid, with
+/// their data.
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_engine_line(
     engine: *const rmtls_engine,
     plan: u32,
-    client: u32,
-    generation: u32,
+    answer: *const rmtls_answer,
     index: usize,
     name: *mut rmtls_buf,
     value: *mut rmtls_buf,
@@ -405,20 +483,258 @@ pub unsafe extern "C" fn rmtls_engine_line(
         // SAFETY: the caller's promises, passed on unchanged.
         unsafe {
             let engine = &handle(engine)?.0;
-            let certificate = engine
-                .certificate_at(Place { index: client, generation })
-                .ok_or(Error::NotFound)?;
-            engine.with_plan(plan as usize, |plan| {
-                let line = plan.lines.get(index).ok_or(Error::NotFound)?;
-                put(name, line.name.as_bytes())?;
-                match line.render(&certificate) {
-                    Ok(text) => put(value, text.unwrap_or_default().as_bytes()),
-                    Err(error) => {
-                        put_truncated(value, &error.to_string());
-                        Err(error)
-                    }
+            let answer = handle(answer)?;
+            let who = answer.who();
+            // What a certificate says counts for nothing once somebody else stands in.
+            let certificate = match (answer.place(), who) {
+                (None, _) | (_, Identity::Anonymous(_)) => None,
+                (Some(place), _) => Some(engine.certificate_at(place).ok_or(Error::NotFound)?),
+            };
+            let policy = engine.policy()?;
+            let plan = policy.plans.get(plan as usize).ok_or(Error::NotFound)?;
+            let lines = if certificate.is_some() { &plan.lines[..] } else { &[] };
+            let (Some(line), Some(certificate)) = (lines.get(index), &certificate) else {
+                let lines = policy.identity_lines(plan, certificate.as_deref(), who)
+                    .into_iter()
+                    .nth(index - lines.len());
+                let (line, text) = lines.ok_or(Error::NotFound)?;
+                put(name, line.as_bytes())?;
+                return put(value, text.as_bytes());
+            };
+            put(name, line.name.as_bytes())?;
+            match line.render(certificate) {
+                Ok(text) => put(value, text.unwrap_or_default().as_bytes()),
+                Err(error) => {
+                    put_truncated(value, &error.to_string());
+                    Err(error)
                 }
+            }
+        }
+    })
+}
+
+/// Writes group number `index` of the client after this answer; `RMTLS_NOT_FOUND` after the last.
+///
+/// # Safety
+/// `engine` is NULL or live; `answer` is NULL or valid; `out` is NULL or valid, with its data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_group(
+    engine: *const rmtls_engine,
+    plan: u32,
+    answer: *const rmtls_answer,
+    index: usize,
+    out: *mut rmtls_buf,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe {
+            let engine = &handle(engine)?.0;
+            let answer = handle(answer)?;
+            let certificate = answer.place().and_then(|place| engine.certificate_at(place));
+            let policy = engine.policy()?;
+            let plan = policy.plans.get(plan as usize).ok_or(Error::NotFound)?;
+            let groups = policy.groups(plan, certificate.as_deref(), answer.who());
+            put(out, groups.get(index).ok_or(Error::NotFound)?.as_bytes())
+        }
+    })
+}
+
+/// Id of a consumer.
+pub const RMTLS_CONSUMER_ID: u32 = 1;
+/// Its username.
+pub const RMTLS_CONSUMER_USERNAME: u32 = 2;
+/// Its custom_id.
+pub const RMTLS_CONSUMER_CUSTOM_ID: u32 = 3;
+
+/// Writes one of the `RMTLS_CONSUMER_*` of the consumer at a position; `RMTLS_NOT_FOUND` if it has
+/// none.
+///
+/// # Safety
+/// `engine` is NULL or live; `out` is NULL or valid, with its data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_consumer(
+    engine: *const rmtls_engine,
+    consumer: u32,
+    field: u32,
+    out: *mut rmtls_buf,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe {
+            let policy = handle(engine)?.0.policy()?;
+            let consumer = policy.consumers.get(consumer).ok_or(Error::NotFound)?;
+            let text = match field {
+                RMTLS_CONSUMER_ID => Some(&*consumer.id),
+                RMTLS_CONSUMER_USERNAME => consumer.username.as_deref(),
+                RMTLS_CONSUMER_CUSTOM_ID => consumer.custom_id.as_deref(),
+                _ => None,
+            };
+            put(out, text.ok_or(Error::NotFound)?.as_bytes())
+        }
+    })
+}
+
+/// Tells how the sources of a plan are to be fetched; the proxies' hosts are empty when there is
+/// none.
+///
+/// # Safety
+/// `engine` is NULL or live; `out` is NULL or valid for writing; `http_proxy` and `https_proxy` are
+/// NULL or valid, with their data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_fetch_options(
+    engine: *const rmtls_engine,
+    plan: u32,
+    out: *mut rmtls_fetch_options,
+    http_proxy: *mut rmtls_buf,
+    https_proxy: *mut rmtls_buf,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe {
+            let (engine, out) = (&handle(engine)?.0, output(out)?);
+            engine.with_plan(plan as usize, |plan| {
+                let auth = plan.auth.as_ref().ok_or(Error::NotFound)?;
+                let revocation = &auth.revocation;
+                let port = |proxy: &Option<(Box<str>, u16)>| {
+                    proxy.as_ref().map_or(0, |(_, port)| u32::from(*port))
+                };
+                let host = |proxy: &Option<(Box<str>, u16)>| {
+                    proxy.as_ref().map_or(String::new(), |(host, _)| host.to_string())
+                };
+                *out = rmtls_fetch_options {
+                    http_timeout: revocation.http_timeout,
+                    ttl: revocation.ttl,
+                    ssl_verify: revocation.ssl_verify.into(),
+                    http_proxy_port: port(&revocation.http_proxy),
+                    https_proxy_port: port(&revocation.https_proxy),
+                };
+                put(http_proxy, host(&revocation.http_proxy).as_bytes())?;
+                put(https_proxy, host(&revocation.https_proxy).as_bytes())
             })
+        }
+    })
+}
+
+/// Writes source number `index` for the status of the client of `ssl`: its kind
+/// (`RMTLS_SOURCE_*`), its URL and, for OCSP, the DER of the request. `RMTLS_NOT_FOUND` after the
+/// last.
+///
+/// # Safety
+/// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `kind` is NULL or
+/// valid for writing; `url` and `request` are NULL or valid, with their data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_source(
+    engine: *const rmtls_engine,
+    ssl: *mut c_void,
+    plan: u32,
+    index: usize,
+    now: i64,
+    kind: *mut i32,
+    url: *mut rmtls_buf,
+    request: *mut rmtls_buf,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe {
+            let (engine, kind) = (&handle(engine)?.0, output(kind)?);
+            let ssl = connection(ssl).ok_or(Error::NullArgument)?;
+            match engine.source(ssl, plan as usize, index, now)?.ok_or(Error::NotFound)? {
+                Source::Ocsp { url: to, request: body } => {
+                    *kind = RMTLS_SOURCE_OCSP;
+                    put(url, to.as_bytes())?;
+                    put(request, &body)
+                }
+                Source::Crl { url: to } => {
+                    *kind = RMTLS_SOURCE_CRL;
+                    put(url, to.as_bytes())?;
+                    put(request, &[])
+                }
+            }
+        }
+    })
+}
+
+/// Judges what source number `index` answered. With `RMTLS_OK` the status is definite and
+/// remembered: `state` becomes `RMTLS_STATE_GOOD` or `RMTLS_STATE_REVOKED`, `until` the first
+/// second at which it must be asked for again. Otherwise `err` says why it is no answer.
+///
+/// # Safety
+/// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `bytes` is readable
+/// for `bytes_len` bytes; `state` and `until` are NULL or valid for writing; `err` is NULL or
+/// valid, with its data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_judge(
+    engine: *const rmtls_engine,
+    ssl: *mut c_void,
+    plan: u32,
+    index: usize,
+    data: *const u8,
+    data_len: usize,
+    now: i64,
+    state: *mut i32,
+    until: *mut i64,
+    err: *mut rmtls_buf,
+) -> i32 {
+    // SAFETY: the caller's promises, passed on unchanged.
+    unsafe {
+        guard_with(err, || {
+            let (engine, state, until) = (&handle(engine)?.0, output(state)?, output(until)?);
+            let ssl = connection(ssl).ok_or(Error::NullArgument)?;
+            let data = bytes(data, data_len)?;
+            let source = engine.source(ssl, plan as usize, index, now)?.ok_or(Error::NotFound)?;
+            let status = engine.judge(ssl, plan as usize, &source, data, now)?;
+            *state = status.state as i32;
+            *until = status.until;
+            Ok(())
+        })
+    }
+}
+
+/// Remembers a status for the client of `ssl` that another worker learnt, or that no source gave an
+/// answer. `state` is one of `RMTLS_STATE_*`, `until` the first second at which it must be asked
+/// for again.
+///
+/// # Safety
+/// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_settle(
+    engine: *const rmtls_engine,
+    ssl: *mut c_void,
+    plan: u32,
+    state: i32,
+    until: i64,
+    now: i64,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        let (engine, ssl) =
+            unsafe { (&handle(engine)?.0, connection(ssl).ok_or(Error::NullArgument)?) };
+        let state = State::from_number(state)
+            .ok_or_else(|| Error::Misuse(format!("no revocation state {state}")))?;
+        engine.settle(ssl, plan as usize, state, until, now)?;
+        Ok(())
+    })
+}
+
+/// Writes the name under which workers share the status of the client of `ssl`.
+///
+/// # Safety
+/// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `out` is NULL or
+/// valid, with its data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_status_key(
+    engine: *const rmtls_engine,
+    ssl: *mut c_void,
+    plan: u32,
+    now: i64,
+    out: *mut rmtls_buf,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe {
+            let engine = &handle(engine)?.0;
+            let ssl = connection(ssl).ok_or(Error::NullArgument)?;
+            put(out, engine.status_key(ssl, plan as usize, now)?.as_bytes())
         }
     })
 }

@@ -4,5 +4,6 @@
 //! The library is linked against the very libssl that nginx loads; [`host`] checks that.
 
 pub mod host;
+pub mod revocation;
 pub mod ssl;
 pub mod x509;

@@ -8,6 +8,7 @@ use openssl::x509::store::{X509Store, X509StoreBuilder};
 use openssl::x509::verify::{X509VerifyFlags, X509VerifyParam};
 use openssl::x509::{X509PurposeId, X509Ref, X509StoreContext, X509VerifyResult, X509};
 
+use super::crl::{CrlSet, Outcome};
 use super::{CaCertificate, Verdict};
 use crate::certificate;
 use crate::openssl_ext::x509 as ext;
@@ -46,6 +47,7 @@ impl Default for VerifyOptions {
 pub struct TrustStore {
     store: X509Store,
     cas: Vec<Rc<CaCertificate>>,
+    auth_level: u32,
     digest: [u8; 32],
 }
 
@@ -80,6 +82,7 @@ impl TrustStore {
         Ok(TrustStore {
             store: builder.build(),
             cas: cas.to_vec(),
+            auth_level: options.auth_level.min(5),
             digest: certificate::fixed(&*hash(MessageDigest::sha256(), &content)?)?,
         })
     }
@@ -92,6 +95,11 @@ impl TrustStore {
     /// The CAs, in the order given.
     pub fn cas(&self) -> &[Rc<CaCertificate>] {
         &self.cas
+    }
+
+    /// OpenSSL security level that keys and signatures must meet.
+    pub fn auth_level(&self) -> u32 {
+        self.auth_level
     }
 
     /// Verifies `leaf` as a TLS client certificate at `now` (seconds since the epoch), with
@@ -121,6 +129,24 @@ impl TrustStore {
             Ok(chain) => chain.iter().map(X509Ref::to_owned).collect(),
             Err(_) => Vec::new(),
         })
+    }
+
+    /// Verifies as [`TrustStore::verify`] and checks every certificate below the anchor against
+    /// `crls`, as nginx's `ssl_crl` does.
+    pub fn check_crls(
+        &self,
+        leaf: &X509Ref,
+        untrusted: &StackRef<X509>,
+        crls: &CrlSet,
+        now: i64,
+    ) -> Result<Outcome, Error> {
+        let mut context = X509StoreContext::new()?;
+        let outcome = context.init(&self.store, leaf, untrusted, |context| {
+            ext::set_verify_time(context, now);
+            crls.verify(context, now)
+        });
+        openssl::error::ErrorStack::get();
+        Ok(outcome?)
     }
 
     fn build<T>(
