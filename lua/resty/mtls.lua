@@ -7,8 +7,10 @@
 --     mtls.access("payments")                                 -- access_by_lua*
 
 local access = require "resty.mtls.access"
+local cidr = require "resty.mtls.cidr"
 local connection = require "resty.mtls.connection"
 local engine = require "resty.mtls.engine"
+local fetch = require "resty.mtls.fetch"
 local lib = require "resty.mtls.lib"
 local STATUS = require "resty.mtls.cdef"
 
@@ -34,10 +36,9 @@ local function cidrs(name, value)
         error("mtls.init: " .. name .. " must be a table of CIDRs, got " .. type(value), 3)
     end
 
-    for i, cidr in ipairs(value) do
-        if type(cidr) ~= "string" then
-            error("mtls.init: " .. name .. "[" .. i .. "] must be a string, got " .. type(cidr), 3)
-        end
+    local set, err = cidr.parse(value)
+    if not set then
+        error("mtls.init: " .. name .. err, 3)
     end
 end
 
@@ -138,6 +139,7 @@ function _M.init(opts)
 
     this:install()
     options = opts
+    fetch.init { allow = cidr.parse(opts.fetch_allow or {}) }
     log_warnings(this)
 end
 
@@ -174,7 +176,7 @@ function _M.access(route)
         error("mtls.access: route must be a string, got " .. type(route), 2)
     end
 
-    return access.run(engine.current(), route)
+    return access.run(engine.current(), route, options and options.shared_dict or "mtls")
 end
 
 

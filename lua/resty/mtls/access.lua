@@ -8,6 +8,7 @@ require "resty.core.request"
 local lib = require "resty.mtls.lib"
 local certificate = require "resty.mtls.certificate"
 local connection = require "resty.mtls.connection"
+local revocation = require "resty.mtls.revocation"
 local STATUS = require "resty.mtls.cdef"
 
 
@@ -17,7 +18,8 @@ local OK = STATUS.OK
 local LEFT_OUT = STATUS.LEFT_OUT
 local NOT_FOUND = STATUS.NOT_FOUND
 local PASS = STATUS.PASS
-local MISDIRECTED = STATUS.MISDIRECTED
+local PENDING = STATUS.PENDING
+local ANONYMOUS = STATUS.IDENTITY_ANONYMOUS
 -- What rmtls_answer.verdict holds then.
 local NOT_VERIFIED = -1
 local clear_header = ngx.req.clear_header
@@ -35,10 +37,11 @@ local tonumber = tonumber
 
 
 local JSON = "application/json; charset=utf-8"
-local BODIES = {
-    [STATUS.NO_CERTIFICATE] = '{"message":"No required TLS certificate was sent"}',
-    [STATUS.REFUSED] = '{"message":"TLS certificate failed verification"}',
-    [MISDIRECTED] = '{"message":"Misdirected Request"}',
+local REFUSALS = {
+    [STATUS.NO_CERTIFICATE] = { 401, '{"message":"No required TLS certificate was sent"}' },
+    [STATUS.REFUSED] = { 401, '{"message":"TLS certificate failed verification"}' },
+    [STATUS.MISDIRECTED] = { 421, '{"message":"Misdirected Request"}' },
+    [STATUS.FORBIDDEN] = { 403, '{"message":"You cannot consume this service"}' },
 }
 
 
@@ -63,8 +66,11 @@ end
 
 -- clients[place] = { generation = n, [plan] = { name, value, name, value, ... }, views = { ... } }
 -- Places are numbers below a bound of the engine, so this does not grow. views holds the tables
--- that client() gives, by verdict.
+-- that client() gives, by plan and verdict.
 local clients = {}
+
+-- What is set for clients that are not trusted, by plan: it depends on nothing else.
+local anonymous
 
 
 local _M = {}
@@ -116,11 +122,10 @@ local function strip(engine, request)
 end
 
 
-local function read_lines(engine, plan, place, generation)
+local function read_lines(engine, plan)
     local lines = {}
     for i = 0, math.huge do
-        local status = C.rmtls_engine_line(engine.handle, plan, place, generation, i, name_buf,
-                                           value_buf)
+        local status = C.rmtls_engine_line(engine.handle, plan, answer, i, name_buf, value_buf)
         if status == OK then
             if value_buf.len > 0 then
                 lines[#lines + 1] = lib.text(name_buf)
@@ -141,11 +146,9 @@ end
 
 
 local function refuse(decision)
-    local body = BODIES[decision]
-    local status = decision == MISDIRECTED and 421 or 401
+    local status, body = REFUSALS[decision][1], REFUSALS[decision][2]
 
-    local text = lib.text(reason)
-    ngx_log(ngx.ERR, "[mtls] ", status, " ", text)
+    ngx_log(ngx.ERR, "[mtls] ", status, " ", lib.text(reason))
 
     ngx.status = status
     ngx.header["Content-Type"] = JSON
@@ -156,15 +159,39 @@ local function refuse(decision)
 end
 
 
--- Ends the request on a refusal.
-function _M.run(engine, route)
-    local plan = engine:plan(route)
-    if not plan then
-        error("no route '" .. tostring(route) .. "' in the policy", 3)
+-- The consumer and groups of the answer just given.
+local function who(engine, plan)
+    local found = { groups = {} }
+    for i = 0, math.huge do
+        local group = lib.read("group", function(out)
+            return C.rmtls_engine_group(engine.handle, plan, answer, i, out)
+        end)
+        if not group then
+            break
+        end
+
+        found.groups[i + 1] = group
     end
 
-    strip(engine, get_request())
+    if answer.identity == STATUS.IDENTITY_CONSUMER then
+        local function field(number)
+            return (lib.read("consumer", function(out)
+                return C.rmtls_engine_consumer(engine.handle, answer.consumer, number, out)
+            end))
+        end
 
+        found.consumer = {
+            id = field(STATUS.CONSUMER_ID),
+            username = field(STATUS.CONSUMER_USERNAME),
+            custom_id = field(STATUS.CONSUMER_CUSTOM_ID),
+        }
+    end
+
+    return found
+end
+
+
+local function decide(engine, plan)
     local host = ngx_var.host or ""
     reason.len = 0
     local status = C.rmtls_engine_access(engine.handle, ssl_pointer(), plan, host, #host,
@@ -173,32 +200,79 @@ function _M.run(engine, route)
         error(select(2, lib.failure("access", status, reason)))
     end
 
-    local decision = answer.decision
+    return answer.decision
+end
+
+
+-- The lines of the answer just given.
+local function lines_of(engine, plan)
+    if answer.identity == ANONYMOUS then
+        -- Plan numbers mean something else after a reload.
+        if not anonymous or anonymous.epoch ~= engine.plans then
+            anonymous = { epoch = engine.plans }
+        end
+
+        anonymous[plan] = anonymous[plan] or read_lines(engine, plan)
+
+        return anonymous[plan]
+    end
+
     local generation = answer.generation
-    if generation ~= 0 then
-        local place = answer.client
-        local entry = clients[place]
-        if not entry or entry.generation ~= generation then
-            entry = { generation = generation, views = {} }
-            clients[place] = entry
+    if generation == 0 then
+        return nil
+    end
+
+    local entry = clients[answer.client]
+    if not entry or entry.generation ~= generation then
+        entry = { generation = generation, views = {} }
+        clients[answer.client] = entry
+    end
+
+    -- Not on the connection: requests of one HTTP/2 connection may go to different routes.
+    local ctx = ngx.ctx
+    ctx.mtls_client = entry
+    ctx.mtls_plan = plan
+    ctx.mtls_verdict = answer.verdict
+
+    if answer.decision ~= PASS then
+        return nil
+    end
+
+    local lines = entry[plan]
+    if not lines then
+        lines = read_lines(engine, plan)
+        entry[plan] = lines
+        entry["who" .. plan] = who(engine, plan)
+    end
+
+    return lines
+end
+
+
+-- Ends the request on a refusal.
+function _M.run(engine, route, dict)
+    local plan = engine:plan(route)
+    if not plan then
+        error("no route '" .. tostring(route) .. "' in the policy", 3)
+    end
+
+    strip(engine, get_request())
+
+    local decision = decide(engine, plan)
+    if decision == PENDING then
+        revocation.resolve(engine, plan, dict)
+        decision = decide(engine, plan)
+    end
+
+    local lines = lines_of(engine, plan)
+    if lines then
+        for i = 1, #lines, 2 do
+            set_header(lines[i], lines[i + 1])
         end
+    end
 
-        -- Not on the connection: requests of one HTTP/2 connection may go to different routes.
-        local ctx = ngx.ctx
-        ctx.mtls_client = entry
-        ctx.mtls_verdict = answer.verdict
-
-        if decision == PASS then
-            local lines = entry[plan]
-            if not lines then
-                lines = read_lines(engine, plan, place, generation)
-                entry[plan] = lines
-            end
-
-            for i = 1, #lines, 2 do
-                set_header(lines[i], lines[i + 1])
-            end
-        end
+    if decision == PENDING then
+        error("the revocation status is still not settled")
     end
 
     if decision ~= PASS then
@@ -207,7 +281,7 @@ function _M.run(engine, route)
 end
 
 
-local function view(presented, verdict)
+local function view(presented, verdict, found)
     local verified = "FAILED:not verified"
     if verdict then
         verified = lib.read("verdict", function(out)
@@ -229,7 +303,8 @@ local function view(presented, verdict)
         pem = presented.pem,
         chain_pem = presented.chain_pem,
         source = "tls",
-        groups = {},
+        consumer = found and found.consumer,
+        groups = found and found.groups or {},
     }
 end
 
@@ -249,7 +324,8 @@ function _M.client(engine)
         verdict = nil
     end
 
-    local key = verdict or NOT_VERIFIED
+    local plan = ctx.mtls_plan
+    local key = (plan or "") .. ":" .. (verdict or NOT_VERIFIED)
     if entry and entry.views[key] then
         return entry.views[key]
     end
@@ -265,7 +341,7 @@ function _M.client(engine)
         return lib.failure("client", status)
     end
 
-    local client = view(presented, verdict)
+    local client = view(presented, verdict, entry and verdict == 0 and entry["who" .. plan])
     if entry then
         entry.views[key] = client
     end
