@@ -161,7 +161,7 @@ end
 
 -- The consumer and groups of the answer just given.
 local function who(engine, plan)
-    local found = { groups = {} }
+    local known = { groups = {} }
     for i = 0, math.huge do
         local group = lib.read("group", function(out)
             return C.rmtls_engine_group(engine.handle, plan, answer, i, out)
@@ -170,7 +170,7 @@ local function who(engine, plan)
             break
         end
 
-        found.groups[i + 1] = group
+        known.groups[i + 1] = group
     end
 
     if answer.identity == STATUS.IDENTITY_CONSUMER then
@@ -180,14 +180,14 @@ local function who(engine, plan)
             end))
         end
 
-        found.consumer = {
+        known.consumer = {
             id = field(STATUS.CONSUMER_ID),
             username = field(STATUS.CONSUMER_USERNAME),
             custom_id = field(STATUS.CONSUMER_CUSTOM_ID),
         }
     end
 
-    return found
+    return known
 end
 
 
@@ -281,7 +281,7 @@ function _M.run(engine, route, dict)
 end
 
 
-local function view(presented, verdict, found)
+local function view(presented, verdict, known)
     local verified = "FAILED:not verified"
     if verdict then
         verified = lib.read("verdict", function(out)
@@ -303,8 +303,8 @@ local function view(presented, verdict, found)
         pem = presented.pem,
         chain_pem = presented.chain_pem,
         source = "tls",
-        consumer = found and found.consumer,
-        groups = found and found.groups or {},
+        consumer = known and known.consumer,
+        groups = known and known.groups or {},
     }
 end
 
