@@ -158,7 +158,7 @@ impl Engine {
             .get(plan_id)
             .ok_or_else(|| Error::Misuse(format!("no plan {plan_id} in this policy")))?;
         if !plan.applies {
-            return Ok(Answer::pass(None, None));
+            return Ok(Answer::pass(None, None, Identity::None));
         }
         let Some(ssl) = ssl else {
             let untrusted = Untrusted::no_certificate("the connection is not TLS");

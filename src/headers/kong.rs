@@ -1,4 +1,4 @@
-//! Kong's `tls-metadata-headers`, and the two headers of `mtls-auth` with `skip_consumer_lookup`.
+//! Kong's `tls-metadata-headers`, and the headers of `mtls-auth` and `acl`.
 //!
 //! Source: Kong's plugin reference 3.15 (`client_cert_header_name` and its siblings). Kong does
 //! not document DN, serial and fingerprint formats; these are nginx's, which Kong runs on.
@@ -24,6 +24,38 @@ pub const CHAIN: &str = "X-Client-Cert-Chain";
 pub const DN: &str = "X-Client-Cert-Dn";
 /// Set by `mtls-auth` with `skip_consumer_lookup`: the subject alternative names.
 pub const SAN: &str = "X-Client-Cert-San";
+
+/// Set by `mtls-auth`: UUID of the consumer.
+pub const CONSUMER_ID: &str = "X-Consumer-ID";
+/// Set by `mtls-auth`: `custom_id` of the consumer.
+pub const CONSUMER_CUSTOM_ID: &str = "X-Consumer-Custom-ID";
+/// Set by `mtls-auth`: `username` of the consumer.
+pub const CONSUMER_USERNAME: &str = "X-Consumer-Username";
+/// Set by `mtls-auth`: UUID of the credential that named the consumer.
+pub const CREDENTIAL_IDENTIFIER: &str = "X-Credential-Identifier";
+/// Set by `mtls-auth` to `true` when the consumer is the anonymous one.
+pub const ANONYMOUS_CONSUMER: &str = "X-Anonymous-Consumer";
+/// Set by `acl`: groups of the consumer.
+pub const CONSUMER_GROUPS: &str = "X-Consumer-Groups";
+/// Set by `acl`: groups that the certificate itself gives.
+pub const AUTHENTICATED_GROUPS: &str = "X-Authenticated-Groups";
+
+/// What says who the consumer is.
+pub const IDENTITY: [&str; 7] = [
+    CONSUMER_ID,
+    CONSUMER_CUSTOM_ID,
+    CONSUMER_USERNAME,
+    CREDENTIAL_IDENTIFIER,
+    ANONYMOUS_CONSUMER,
+    CONSUMER_GROUPS,
+    AUTHENTICATED_GROUPS,
+];
+
+/// Whether text may be sent as the value of a header as it is: visible, UTF-8 beyond ASCII
+/// included, and without the outer spaces that a reader of headers takes away.
+pub fn is_header_value(text: &str) -> bool {
+    !text.is_empty() && text.trim() == text && !text.chars().any(char::is_control)
+}
 
 /// What nginx's NGX_ESCAPE_URI_COMPONENT escapes: everything but the unreserved characters of
 /// RFC 3986.
@@ -51,6 +83,16 @@ pub fn lines() -> Vec<Line> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn is_header_value_takes_visible_text_only() {
+        for text in ["a", "ann lee", "Ü", "a@b,c"] {
+            assert!(is_header_value(text), "{text:?}");
+        }
+        for text in ["", " ", " a", "a ", "a\r\nb", "a\tb", "a\0", "a\u{7f}", "a\u{85}b"] {
+            assert!(!is_header_value(text), "{text:?}");
+        }
+    }
 
     #[test]
     fn escape_keeps_unreserved_only() {

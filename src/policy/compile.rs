@@ -1,27 +1,41 @@
 //! Typed entities -> [`Policy`]: follows references, finds the plugin that applies to each route,
 //! and works out what the handshake asks for under each server name.
 
+mod consumers;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path as FilePath;
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use openssl::asn1::Asn1Time;
-use openssl::sha::Sha256;
+use openssl::sha::{sha256, Sha256};
 
+use self::consumers::People;
 use super::document::{
-    fold, By, Config, Document, Identity, Kind, Link, MtlsAuth, Plugin, Route, Spot, Uuid,
+    fold, By, Config, ConsumerName, Document, Identity, Kind, Link, MtlsAuth, Plugin, Route, Spot,
+    Uuid,
 };
 use super::report::{Path, Place, Report};
-use super::{document, Auth, Plan, Policy};
+use super::{document, Auth, Lookup, Plan, Policy, Revocation, RevocationMode};
 use crate::handshake::server_name::{parent, quoted, Pattern};
 use crate::handshake::{Ask, SniMapBuilder, CA_NAMES_BUDGET};
 use crate::headers::{kong, Line, OwnedNames, Value};
+use crate::identity::{Acl, Rules};
+use crate::trust::crl::{self, CrlSet};
 use crate::trust::{CaCertificate, TrustStore, VerifyOptions};
 use crate::Error;
 
-/// Compiles a document. `None` when the report holds errors, now or from before.
-pub(super) fn compile(document: &Document<'_>, report: &mut Report) -> Option<Policy> {
+/// Compiles a document from a file in `directory`, if it is from a file. `None` when the report
+/// holds errors, now or from before.
+pub(super) fn compile(
+    document: &Document<'_>,
+    directory: Option<&FilePath>,
+    report: &mut Report,
+) -> Option<Policy> {
     let cas = Cas::new(document, report);
     let services = Index::new(
         "service",
@@ -40,7 +54,13 @@ pub(super) fn compile(document: &Document<'_>, report: &mut Report) -> Option<Po
         report,
     );
     let scopes = Scopes::new(document, &services, &routes, report);
-    let plugins = Plugins::new(document, &cas, report);
+    let people = People::new(document, &cas, report);
+    let mut crls = Crls {
+        directory,
+        known: HashMap::new(),
+    };
+    let plugins = Plugins::new(document, &cas, &people, &mut crls, report);
+    judged(document, &scopes, report);
     let mut lines = LinesOf {
         document,
         plugins: &plugins,
@@ -50,7 +70,7 @@ pub(super) fn compile(document: &Document<'_>, report: &mut Report) -> Option<Po
     if report.has_errors() {
         return None;
     }
-    match assemble(document, &cas, &scopes, &plugins, plans, report) {
+    match assemble(document, &cas, &scopes, &plugins, people, plans, report) {
         Ok(policy) => Some(policy),
         Err(error) => {
             report.error(Place::default(), &Path::ROOT, error.to_string());
@@ -63,6 +83,7 @@ pub(super) fn compile(document: &Document<'_>, report: &mut Report) -> Option<Po
 struct Cas {
     list: Vec<Option<Rc<CaCertificate>>>,
     by_id: HashMap<Uuid, usize>,
+    by_digest: HashMap<[u8; 32], usize>,
     /// As text, for suggestions.
     ids: Vec<String>,
 }
@@ -74,9 +95,9 @@ impl Cas {
         let mut cas = Cas {
             list: Vec::new(),
             by_id: HashMap::new(),
+            by_digest: HashMap::new(),
             ids: Vec::new(),
         };
-        let mut by_digest: HashMap<[u8; 32], usize> = HashMap::new();
         for (index, entity) in document.cas.iter().enumerate() {
             let path = Path::Text(&entity.spot.path);
             match entity.id {
@@ -107,7 +128,7 @@ impl Cas {
                     continue;
                 }
             };
-            let first = *by_digest.entry(*ca.digest()).or_insert(index);
+            let first = *cas.by_digest.entry(*ca.digest()).or_insert(index);
             if first != index {
                 let first = document.cas.get(first).map_or("", |ca| &ca.spot.path);
                 let message = format!("is the same certificate as {first}, expected it once");
@@ -150,9 +171,11 @@ impl Cas {
     }
 }
 
-/// Services or routes by what other entities may call them.
+/// Services, routes or consumers by what other entities may call them.
 struct Index<'t> {
     noun: &'static str,
+    /// What they call a name.
+    name: &'static str,
     by_id: HashMap<Uuid, usize>,
     by_name: HashMap<&'t str, usize>,
 }
@@ -165,6 +188,7 @@ impl<'t> Index<'t> {
     ) -> Index<'t> {
         let mut index = Index {
             noun,
+            name: "name",
             by_id: HashMap::new(),
             by_name: HashMap::new(),
         };
@@ -213,8 +237,8 @@ impl<'t> Index<'t> {
         if found.is_none() {
             let what = match by {
                 By::Id => "id",
-                By::Name => "name",
-                By::Either => "id or name",
+                By::Name => self.name,
+                By::Either => &format!("id or {}", self.name),
             };
             let meant = report.did_you_mean(text, self.by_name.keys().copied());
             let text = quoted(text.as_bytes());
@@ -340,6 +364,8 @@ enum Ready<'t> {
         contribution: u32,
     },
     Headers(&'t document::MetadataHeaders),
+    Acl(Rc<Acl>),
+    Rules(Rc<Rules>),
     /// Its errors were reported.
     Broken,
 }
@@ -359,7 +385,13 @@ struct Plugins<'t> {
 }
 
 impl<'t> Plugins<'t> {
-    fn new(document: &'t Document<'t>, cas: &Cas, report: &mut Report) -> Plugins<'t> {
+    fn new(
+        document: &'t Document<'t>,
+        cas: &Cas,
+        people: &People<'t>,
+        crls: &mut Crls<'_>,
+        report: &mut Report,
+    ) -> Plugins<'t> {
         let mut plugins = Plugins {
             ready: Vec::new(),
             contributions: Vec::new(),
@@ -379,6 +411,8 @@ impl<'t> Plugins<'t> {
             };
             let ready = match &plugin.config {
                 Config::TlsMetadataHeaders(headers) => Ready::Headers(headers),
+                Config::Acl(acl) => Ready::Acl(Rc::new(acl.clone())),
+                Config::ClientCertAcl(rules) => Ready::Rules(Rc::new(rules.clone())),
                 Config::TlsHandshakeModifier => Ready::Ask {
                     contribution: contribute(None, None, None),
                 },
@@ -395,12 +429,8 @@ impl<'t> Plugins<'t> {
                             let sent = config.send_ca_dn.then(|| key.0.clone());
                             let key = Some((key.0, key.1, config.send_ca_dn));
                             let contribution = contribute(key, Some(store.clone()), sent);
-                            let skip_consumer_lookup = config.skip_consumer_lookup;
                             Ready::Auth {
-                                auth: Auth {
-                                    store,
-                                    skip_consumer_lookup,
-                                },
+                                auth: auth(config, &plugin.spot, store, people, crls, report),
                                 contribution,
                             }
                         }
@@ -427,7 +457,21 @@ impl<'t> Plugins<'t> {
     fn contribution(&self, plugin: usize) -> Option<u32> {
         match self.ready.get(plugin)? {
             Ready::Auth { contribution, .. } | Ready::Ask { contribution } => Some(*contribution),
-            Ready::Headers(_) | Ready::Broken => None,
+            Ready::Headers(_) | Ready::Acl(_) | Ready::Rules(_) | Ready::Broken => None,
+        }
+    }
+
+    fn acl(&self, slots: &Slots) -> Option<&Rc<Acl>> {
+        match self.ready.get(slots[Kind::Acl as usize]?)? {
+            Ready::Acl(acl) => Some(acl),
+            _ => None,
+        }
+    }
+
+    fn rules(&self, slots: &Slots) -> Option<&Rc<Rules>> {
+        match self.ready.get(slots[Kind::ClientCertAcl as usize]?)? {
+            Ready::Rules(rules) => Some(rules),
+            _ => None,
         }
     }
 
@@ -437,6 +481,164 @@ impl<'t> Plugins<'t> {
             .iter()
             .flatten()
             .filter_map(|&plugin| self.contribution(plugin))
+    }
+}
+
+fn auth<'t>(
+    config: &MtlsAuth<'t>,
+    spot: &Spot,
+    store: Rc<TrustStore>,
+    people: &People<'t>,
+    crls: &mut Crls<'_>,
+    report: &mut Report,
+) -> Auth {
+    let path = Path::Text(&spot.path);
+    let path = path.field("config");
+    let mut consumer = |field, name: Option<ConsumerName<'t>>| {
+        let (name, place) = name?;
+        people.find(name, place, &path.field(field), report)
+    };
+    let anonymous = consumer("anonymous", config.anonymous);
+    let default = consumer("default_consumer", config.default_consumer);
+    if !config.skip_consumer_lookup && people.is_empty() {
+        report.warn_once(
+            "mtls-auth without consumers",
+            spot.place,
+            &path,
+            "no consumer: every client is refused; expected an entry of 'consumers', or \
+             'skip_consumer_lookup: true' to let every client of the CAs pass",
+        );
+    }
+    let lookup = Lookup {
+        by: config.consumer_by,
+        default,
+        dirname: config.dirname.clone().into(),
+    };
+    let crls = crls.get(&config.crls, &path, report);
+    if config.revocation == RevocationMode::Skip && !config.crls.is_empty() {
+        report.warn(
+            "lists of CRLs that are not used",
+            spot.place,
+            &path.field("crls"),
+            || "have no effect with the revocation_check_mode 'SKIP'".to_owned(),
+        );
+    }
+    let crls_digest = crls.as_ref().map_or([0; 32], |crls| crls.digest());
+    let key = sha256(&[*store.digest(), crls_digest].concat());
+    Auth {
+        store,
+        lookup: Some(lookup).filter(|_| !config.skip_consumer_lookup),
+        anonymous,
+        group_by: config.group_by,
+        revocation: Rc::new(Revocation {
+            mode: config.revocation,
+            ttl: config.cert_cache_ttl.into(),
+            http_timeout: config.http_timeout,
+            ssl_verify: config.ssl_verify,
+            http_proxy: config.http_proxy.clone(),
+            https_proxy: config.https_proxy.clone(),
+            crls,
+            key,
+        }),
+    }
+}
+
+/// Local CRLs, read once for each list of files.
+struct Crls<'p> {
+    /// Directory of the policy file.
+    directory: Option<&'p FilePath>,
+    known: HashMap<Vec<String>, Option<Rc<CrlSet>>>,
+}
+
+impl Crls<'_> {
+    /// `None` for no files, and when they were reported.
+    fn get(
+        &mut self,
+        files: &[(&str, Place)],
+        config: &Path<'_>,
+        report: &mut Report,
+    ) -> Option<Rc<CrlSet>> {
+        if files.is_empty() {
+            return None;
+        }
+        let key: Vec<_> = files.iter().map(|(file, _)| (*file).to_owned()).collect();
+        if let Some(known) = self.known.get(&key) {
+            return known.clone();
+        }
+        let path = config.field("crls");
+        let mut set = CrlSet::default();
+        let mut complete = true;
+        for (index, (file, place)) in files.iter().enumerate() {
+            let added = self.read(file).and_then(|bytes| set.add(&bytes));
+            if let Err(why) = added {
+                let message = format!("'{}': {why}", quoted(file.as_bytes()));
+                report.error(*place, &path.item(index), message);
+                complete = false;
+            }
+        }
+        let (_, place) = files.first()?;
+        for oddity in set.oddities() {
+            report.warn("unusual CRLs", *place, &path, || oddity);
+        }
+        let set = complete.then(|| Rc::new(set));
+        self.known.insert(key, set.clone());
+        set
+    }
+
+    fn read(&self, file: &str) -> Result<Vec<u8>, String> {
+        let file = FilePath::new(file);
+        let file = match self.directory {
+            Some(directory) => directory.join(file),
+            None if file.is_absolute() => file.to_owned(),
+            None => {
+                return Err(
+                    "a relative path in a policy that is not a file, expected an absolute \
+                            path"
+                        .to_owned(),
+                )
+            }
+        };
+        let mut bytes = Vec::new();
+        File::open(file)
+            // One byte more tells a file that is too long from one that just fits.
+            .and_then(|file| file.take(crl::MAX_FILE as u64 + 1).read_to_end(&mut bytes))
+            .map_err(|error| format!("cannot be read: {error}"))?;
+        Ok(bytes)
+    }
+}
+
+/// Refuses plugins that judge clients where nothing says who they are.
+fn judged(document: &Document<'_>, scopes: &Scopes, report: &mut Report) {
+    let mut told = vec![false; document.plugins.len()];
+    let routes = document
+        .routes
+        .iter()
+        .enumerate()
+        .map(|(position, route)| (scopes.effective(position), route.spot.path.as_ref()));
+    for (slots, place) in
+        std::iter::once((scopes.global, "a request without a route")).chain(routes)
+    {
+        if slots[Kind::MtlsAuth as usize].is_some() {
+            continue;
+        }
+        for kind in [Kind::Acl, Kind::ClientCertAcl] {
+            let Some(position) = slots[kind as usize] else {
+                continue;
+            };
+            let (Some(plugin), Some(told)) =
+                (document.plugins.get(position), told.get_mut(position))
+            else {
+                continue;
+            };
+            if !std::mem::replace(told, true) {
+                let message = format!(
+                    "applies to {place} without mtls-auth, so nobody would be judged there; \
+                     expected mtls-auth wherever {} applies",
+                    kind.name()
+                );
+                report.error(plugin.spot.place, &Path::Text(&plugin.spot.path), message);
+            }
+        }
     }
 }
 
@@ -475,7 +677,7 @@ impl LinesOf<'_> {
         let skip = self
             .plugins
             .auth(slots)
-            .is_some_and(|auth| auth.skip_consumer_lookup);
+            .is_some_and(|auth| auth.lookup.is_none());
         if let Some(lines) = self.known.get(&(headers, skip)) {
             return lines.clone();
         }
@@ -523,6 +725,8 @@ fn plans(
     let mut plan = |route: Option<Box<str>>, slots: &Slots, report: &mut Report| Plan {
         route,
         auth: lines.plugins.auth(slots).cloned(),
+        acl: lines.plugins.acl(slots).cloned(),
+        rules: lines.plugins.rules(slots).cloned(),
         lines: lines.get(slots, report),
         applies: slots.iter().any(Option::is_some),
     };
@@ -661,6 +865,7 @@ fn assemble(
     cas: &Cas,
     scopes: &Scopes,
     plugins: &Plugins<'_>,
+    people: People<'_>,
     plans: Vec<Plan>,
     report: &mut Report,
 ) -> Result<Policy, Error> {
@@ -669,7 +874,7 @@ fn assemble(
     let mut ask_of: HashMap<usize, u32> = HashMap::new();
     let mut builder = SniMapBuilder::new();
     let mut digest = Sha256::new();
-    digest.update(b"resty-mtls policy 1");
+    digest.update(b"resty-mtls policy 2");
 
     let patterns: Vec<_> = names.own.keys().cloned().collect();
     number(&mut digest, patterns.len());
@@ -718,9 +923,10 @@ fn assemble(
     for (name, position) in called {
         text(&mut digest, name);
         if let Some(plan) = plans.get(position) {
-            digest_plan(&mut digest, plan);
+            digest_plan(&mut digest, plan, &people);
         }
     }
+    people.digest(&mut digest);
     let mut owned = owned(document);
     owned.sort_unstable();
     owned.dedup();
@@ -731,6 +937,7 @@ fn assemble(
         plans,
         asks,
         names: builder.build(),
+        consumers: people.consumers,
         owned_names: OwnedNames::new(owned.into_iter()),
         digest: digest.finish(),
         warnings: Vec::new(),
@@ -743,7 +950,10 @@ fn owned<'t>(document: &'t Document<'_>) -> Vec<&'t str> {
     let mut owned: Vec<&str> = Vec::new();
     for plugin in &document.plugins {
         match &plugin.config {
-            Config::MtlsAuth(_) => owned.extend([kong::DN, kong::SAN]),
+            Config::MtlsAuth(_) | Config::Acl(_) | Config::ClientCertAcl(_) => {
+                owned.extend([kong::DN, kong::SAN]);
+                owned.extend(kong::IDENTITY);
+            }
             Config::TlsMetadataHeaders(headers) => {
                 owned.extend(headers.lines.iter().map(|line| &*line.name));
             }
@@ -867,15 +1077,14 @@ fn look_over(
             );
         }
     }
-    let maps_consumers = |plugin: &Plugin<'_>| matches!(&plugin.config, Config::MtlsAuth(config) if !config.skip_consumer_lookup);
-    if let Some(place) = document.consumers {
-        if document.plugins.iter().any(maps_consumers) {
-            report.warn_once(
-                "consumers",
+    let counts = |plugin: &Plugin<'_>| matches!(&plugin.config, Config::Acl(acl) if acl.include_consumer_groups);
+    if let Some((place, section)) = document.unread_members {
+        if document.plugins.iter().any(counts) {
+            report.error(
                 place,
-                &Path::ROOT.field("consumers"),
-                "are not looked up by this version: mtls-auth lets every client pass whose \
-                 certificate its CAs verify",
+                &Path::ROOT.field(section),
+                "members of consumer groups are read from 'groups' of a consumer only, and an acl \
+                 with 'include_consumer_groups' depends on them",
             );
         }
     }
@@ -920,12 +1129,32 @@ fn uncovered_hosts(
     }
 }
 
-fn digest_plan(digest: &mut Sha256, plan: &Plan) {
+fn digest_plan(digest: &mut Sha256, plan: &Plan, people: &People<'_>) {
     digest.update(&[plan.applies.into(), plan.auth.is_some().into()]);
     if let Some(auth) = &plan.auth {
         digest.update(auth.store.digest());
-        digest.update(&[auth.skip_consumer_lookup.into()]);
+        let id = |consumer: Option<u32>| {
+            let consumer = people.consumers.get(consumer?)?;
+            Some(consumer.id.clone())
+        };
+        let lookup = auth.lookup.as_ref();
+        let lookup = lookup.map(|lookup| (lookup.by, id(lookup.default), &lookup.dirname));
+        let revocation = &auth.revocation;
+        digest.update(&revocation.key);
+        let rest = (
+            lookup,
+            id(auth.anonymous),
+            auth.group_by,
+            revocation.mode,
+            revocation.ttl,
+            revocation.http_timeout,
+            revocation.ssl_verify,
+            &revocation.http_proxy,
+            &revocation.https_proxy,
+        );
+        text(digest, &format!("{rest:?}"));
     }
+    text(digest, &format!("{:?} {:?}", plan.acl, plan.rules));
     number(digest, plan.lines.len());
     for line in plan.lines.iter() {
         text(digest, &line.name);

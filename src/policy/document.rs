@@ -5,11 +5,20 @@
 //! A field or plugin of Kong that is none of ours is warned about once. A field that nobody knows
 //! is an error. What this version cannot do is an error too, never silently left out.
 
+mod consumers;
+mod rules;
+
+use openssl::asn1::Asn1Object;
+
 use super::report::{distance, Path, Place, Report};
 use super::tree::{Node, Value};
+use super::{GroupBy, RevocationMode};
 use crate::handshake::server_name::{quoted, Pattern};
 use crate::headers::{kong, Line, Value as HeaderValue};
+use crate::identity::{Acl, ConsumerBy, Rules};
 use crate::trust::VerifyOptions;
+
+pub(super) use consumers::{CaReference, Consumer, Credential, Group};
 
 /// A UUID as bytes: its case does not matter.
 pub(super) type Uuid = [u8; 16];
@@ -69,14 +78,16 @@ pub(super) struct Plugin<'t> {
     pub spot: Spot,
     pub service: Option<Link<'t>>,
     pub route: Option<Link<'t>>,
-    pub config: Config,
+    pub config: Config<'t>,
 }
 
 /// The plugins of this version.
-pub(super) enum Config {
-    MtlsAuth(MtlsAuth),
+pub(super) enum Config<'t> {
+    MtlsAuth(Box<MtlsAuth<'t>>),
     TlsHandshakeModifier,
     TlsMetadataHeaders(MetadataHeaders),
+    Acl(Acl),
+    ClientCertAcl(Rules),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -84,13 +95,17 @@ pub(super) enum Kind {
     MtlsAuth,
     TlsHandshakeModifier,
     TlsMetadataHeaders,
+    Acl,
+    ClientCertAcl,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 3] = [
+    pub const ALL: [Kind; 5] = [
         Kind::MtlsAuth,
         Kind::TlsHandshakeModifier,
         Kind::TlsMetadataHeaders,
+        Kind::Acl,
+        Kind::ClientCertAcl,
     ];
 
     pub fn name(self) -> &'static str {
@@ -98,26 +113,77 @@ impl Kind {
             Kind::MtlsAuth => "mtls-auth",
             Kind::TlsHandshakeModifier => "tls-handshake-modifier",
             Kind::TlsMetadataHeaders => "tls-metadata-headers",
+            Kind::Acl => "acl",
+            Kind::ClientCertAcl => "client-cert-acl",
         }
     }
 }
 
-impl Config {
+impl Config<'_> {
     pub fn kind(&self) -> Kind {
         match self {
             Config::MtlsAuth(_) => Kind::MtlsAuth,
             Config::TlsHandshakeModifier => Kind::TlsHandshakeModifier,
             Config::TlsMetadataHeaders(_) => Kind::TlsMetadataHeaders,
+            Config::Acl(_) => Kind::Acl,
+            Config::ClientCertAcl(_) => Kind::ClientCertAcl,
         }
     }
 }
 
-#[derive(Default)]
-pub(super) struct MtlsAuth {
+/// A consumer by id or username, never by custom_id.
+pub(super) type ConsumerName<'t> = (&'t str, Place);
+
+/// Host and port of a proxy.
+pub(super) type Proxy = (Box<str>, u16);
+
+pub(super) struct MtlsAuth<'t> {
     pub cas: Vec<(Uuid, Place)>,
     pub options: VerifyOptions,
     pub send_ca_dn: bool,
     pub skip_consumer_lookup: bool,
+    pub consumer_by: ConsumerBy,
+    pub anonymous: Option<ConsumerName<'t>>,
+    pub default_consumer: Option<ConsumerName<'t>>,
+    pub group_by: Option<GroupBy>,
+    /// Attribute types as OpenSSL writes them.
+    pub dirname: Vec<Box<str>>,
+    pub revocation: RevocationMode,
+    /// Seconds.
+    pub cert_cache_ttl: u32,
+    /// Milliseconds.
+    pub http_timeout: u32,
+    pub ssl_verify: bool,
+    pub http_proxy: Option<Proxy>,
+    pub https_proxy: Option<Proxy>,
+    /// Paths of local CRL files.
+    pub crls: Vec<(&'t str, Place)>,
+}
+
+impl Default for MtlsAuth<'_> {
+    fn default() -> Self {
+        MtlsAuth {
+            cas: Vec::new(),
+            options: VerifyOptions::default(),
+            send_ca_dn: false,
+            skip_consumer_lookup: false,
+            consumer_by: ConsumerBy {
+                username: true,
+                custom_id: true,
+            },
+            anonymous: None,
+            default_consumer: None,
+            group_by: Some(GroupBy::Cn),
+            dirname: Vec::new(),
+            revocation: RevocationMode::IgnoreCaError,
+            cert_cache_ttl: 60_000,
+            http_timeout: 30_000,
+            ssl_verify: true,
+            http_proxy: None,
+            https_proxy: None,
+            crls: Vec::new(),
+        }
+    }
 }
 
 pub(super) struct MetadataHeaders {
@@ -133,8 +199,11 @@ pub(super) struct Document<'t> {
     pub services: Vec<Service<'t>>,
     pub routes: Vec<Route<'t>>,
     pub plugins: Vec<Plugin<'t>>,
-    /// Where consumers stand, if there are any.
-    pub consumers: Option<Place>,
+    pub consumers: Vec<Consumer<'t>>,
+    pub credentials: Vec<Credential<'t>>,
+    pub groups: Vec<Group<'t>>,
+    /// A list of the members of consumer groups that is not read.
+    pub unread_members: Option<(Place, &'static str)>,
 }
 
 /// The fields of one kind of mapping.
@@ -171,10 +240,11 @@ const POLICY: Shape = Shape {
         "routes",
         "plugins",
         "consumers",
+        "mtls_auth_credentials",
+        "acls",
     ],
     kongs: &[
         "_plugin_configs",
-        "acls",
         "basicauth_credentials",
         "certificates",
         "consumer_group_consumers",
@@ -207,7 +277,7 @@ const POLICY: Shape = Shape {
         "vaults",
         "workspaces",
     ],
-    refused: &["mtls_auth_credentials", "header_cert_auth_credentials"],
+    refused: &["header_cert_auth_credentials"],
 };
 
 const CA: Shape = Shape {
@@ -291,6 +361,13 @@ const REFERENCE: Shape = Shape {
     refused: &[],
 };
 
+const CONSUMER_REFERENCE: Shape = Shape {
+    what: "reference",
+    ours: &["id", "username"],
+    kongs: &[],
+    refused: &[],
+};
+
 const MTLS_AUTH: Shape = Shape {
     what: "mtls-auth",
     ours: &[
@@ -312,9 +389,25 @@ const MTLS_AUTH: Shape = Shape {
         "consumer_by",
         "authenticated_group_by",
         "san_dirname_matcher",
+        "anonymous",
+        "default_consumer",
+        "crls",
     ],
     kongs: &[],
-    refused: &["anonymous", "default_consumer"],
+    refused: &[],
+};
+
+const ACL: Shape = Shape {
+    what: "acl",
+    ours: &[
+        "allow",
+        "deny",
+        "hide_groups_header",
+        "include_consumer_groups",
+        "always_use_authenticated_groups",
+    ],
+    kongs: &[],
+    refused: &[],
 };
 
 const TLS_HANDSHAKE_MODIFIER: Shape = Shape {
@@ -341,44 +434,9 @@ const TLS_METADATA_HEADERS: Shape = Shape {
 
 /// Plugins that this project will have, but this version has not. Ignoring one would leave a
 /// route open that its author believes closed.
-const LATER_PLUGINS: &[&str] = &[
-    "header-cert-auth",
-    "openid-connect",
-    "acl",
-    "client-cert-headers",
-    "client-cert-acl",
-];
+const LATER_PLUGINS: &[&str] = &["header-cert-auth", "openid-connect", "client-cert-headers"];
 
 const FORMAT_VERSIONS: &[&str] = &["1.1", "2.1", "3.0"];
-
-/// Fields of `mtls-auth` that change nothing in this version, with Kong's default.
-const INERT: &[(&str, Inert, &str)] = &[
-    ("http_timeout", Inert::Number(Some(30_000.0)), REVOCATION),
-    ("cert_cache_ttl", Inert::Number(Some(60_000.0)), REVOCATION),
-    ("http_proxy_host", Inert::Text(None), REVOCATION),
-    ("http_proxy_port", Inert::Number(None), REVOCATION),
-    ("https_proxy_host", Inert::Text(None), REVOCATION),
-    ("https_proxy_port", Inert::Number(None), REVOCATION),
-    ("ssl_verify", Inert::Bool(true), REVOCATION),
-    ("cache_ttl", Inert::Number(Some(60.0)), CONSUMERS),
-    (
-        "consumer_by",
-        Inert::List(&["custom_id", "username"]),
-        CONSUMERS,
-    ),
-    ("authenticated_group_by", Inert::Text(Some("CN")), CONSUMERS),
-    ("san_dirname_matcher", Inert::List(&[]), CONSUMERS),
-];
-
-const REVOCATION: &str = "has no effect: this version does not check revocation";
-const CONSUMERS: &str = "has no effect: this version does not map certificates to consumers";
-
-enum Inert {
-    Number(Option<f64>),
-    Text(Option<&'static str>),
-    Bool(bool),
-    List(&'static [&'static str]),
-}
 
 /// The header names of `tls-metadata-headers`: field, default, content.
 const METADATA: &[(&str, &str, HeaderValue)] = &[
@@ -416,6 +474,9 @@ const METADATA: &[(&str, &str, HeaderValue)] = &[
 
 /// The one header name that null switches off.
 const OPTIONAL_HEADER: &str = "client_cert_chain_header_name";
+
+/// Longest time in seconds or milliseconds.
+const MAX_SECONDS: u32 = i32::MAX as u32;
 
 /// Longest header name; [`crate::headers::OwnedNames`] compares no longer ones.
 const MAX_HEADER_NAME: usize = 127;
@@ -493,9 +554,7 @@ impl<'t> Reader<'t, '_> {
                 }
             }
         }
-        if let Some(node) = object.get("consumers") {
-            self.consumers(node, &path.field("consumers"));
-        }
+        self.unread_members(&object);
         for (section, entity) in [
             (
                 "ca_certificates",
@@ -508,25 +567,18 @@ impl<'t> Reader<'t, '_> {
             ("plugins", |reader, node, path| {
                 reader.plugin(node, path, None, None)
             }),
+            ("consumers", Reader::consumer),
+            ("mtls_auth_credentials", |reader, node, path| {
+                reader.credential(node, path, None)
+            }),
+            ("acls", |reader, node, path| {
+                reader.acl_group(node, path, None)
+            }),
         ] {
             if let Some(node) = object.get(section) {
                 self.each(node, &path.field(section), entity);
             }
         }
-    }
-
-    fn consumers(&mut self, node: &'t Node<'t>, path: &Path<'_>) {
-        self.document.consumers = Some(node.place);
-        self.each(node, path, |reader, node, path| {
-            let Value::Map(entries) = &node.value else {
-                return;
-            };
-            for (key, value) in entries.iter().filter(|(_, value)| !value.is_null()) {
-                if POLICY.refused.contains(&&*key.text) {
-                    reader.refused(&key.text, key.place, value, path);
-                }
-            }
-        });
     }
 
     fn ca(&mut self, node: &'t Node<'t>, path: &Path<'_>) {
@@ -639,22 +691,34 @@ impl<'t> Reader<'t, '_> {
         self.id(&object, path);
         let service = self.link(&object, path, "service", service);
         let route = self.link(&object, path, "route", route);
-        let empty = Node {
-            place: node.place,
-            value: Value::Map([].into()),
-        };
         let config_path = path.field("config");
-        let config = match (kind, object.get("config")) {
-            (Kind::MtlsAuth, config) => {
-                Config::MtlsAuth(self.mtls_auth(config.unwrap_or(&empty), &config_path))
-            }
-            (Kind::TlsHandshakeModifier, config) => {
-                self.handshake_modifier(config.unwrap_or(&empty), &config_path);
+        let config = object.get("config");
+        let config = match kind {
+            Kind::MtlsAuth => Config::MtlsAuth(Box::new(match config {
+                Some(config) => self.mtls_auth(config, &config_path),
+                None => {
+                    self.missing(node, &config_path, "ca_certificates");
+                    MtlsAuth::default()
+                }
+            })),
+            Kind::TlsHandshakeModifier => {
+                if let Some(config) = config {
+                    self.handshake_modifier(config, &config_path);
+                }
                 Config::TlsHandshakeModifier
             }
-            (Kind::TlsMetadataHeaders, config) => Config::TlsMetadataHeaders(
-                self.metadata_headers(config.unwrap_or(&empty), &config_path),
-            ),
+            Kind::TlsMetadataHeaders => {
+                let empty = Node {
+                    place: node.place,
+                    value: Value::Map([].into()),
+                };
+                let config = config.unwrap_or(&empty);
+                Config::TlsMetadataHeaders(self.metadata_headers(config, &config_path))
+            }
+            Kind::Acl => Config::Acl(self.acl(node, config, &config_path)),
+            Kind::ClientCertAcl => {
+                Config::ClientCertAcl(self.client_cert_acl(node, config, &config_path))
+            }
         };
         self.document.plugins.push(Plugin {
             spot: spot(node, path),
@@ -698,7 +762,7 @@ impl<'t> Reader<'t, '_> {
         None
     }
 
-    fn mtls_auth<'c>(&mut self, node: &'c Node<'c>, path: &Path<'_>) -> MtlsAuth {
+    fn mtls_auth(&mut self, node: &'t Node<'t>, path: &Path<'_>) -> MtlsAuth<'t> {
         let mut config = MtlsAuth::default();
         let Some(object) = self.object(node, path, &MTLS_AUTH) else {
             return config;
@@ -737,84 +801,186 @@ impl<'t> Reader<'t, '_> {
                 .boolean(&object, path, "allow_partial_chain")
                 .unwrap_or(default.allow_partial_chain),
             depth: self
-                .integer(&object, path, "verify_depth", 100)
+                .integer(&object, path, "verify_depth", 0, 100)
                 .unwrap_or(default.depth),
             auth_level: self
-                .integer(&object, path, "auth_level", 5)
+                .integer(&object, path, "auth_level", 0, 5)
                 .unwrap_or(default.auth_level),
         };
-        self.revocation_check_mode(&object, path);
-        for (name, default, why) in INERT {
-            self.inert(&object, path, name, default, why);
-        }
+        self.who(&object, path, &mut config);
+        self.revocation(&object, path, &mut config);
         config
     }
 
-    fn revocation_check_mode<'c>(&mut self, object: &Object<'c>, path: &Path<'_>) {
-        const NAME: &str = "revocation_check_mode";
-        let Some(node) = object.get(NAME) else {
-            return;
+    /// Whom `mtls-auth` takes a trusted client for.
+    fn who(&mut self, object: &Object<'t>, path: &Path<'_>, config: &mut MtlsAuth<'t>) {
+        let mut consumer = |field| {
+            let node = object.get(field)?;
+            Some((self.text(node, &path.field(field))?, node.place))
         };
-        let path = path.field(NAME);
-        match self.text(node, &path) {
-            None | Some("SKIP") => {}
-            Some("IGNORE_CA_ERROR") => {
-                self.report
-                    .warn_once("mtls-auth revocation", node.place, &path, REVOCATION);
+        config.anonymous = consumer("anonymous");
+        config.default_consumer = consumer("default_consumer");
+        if object.field("consumer_by").is_some() {
+            config.consumer_by = ConsumerBy {
+                username: false,
+                custom_id: false,
+            };
+            for (text, place, index) in self.texts(object, path, "consumer_by") {
+                match text {
+                    "username" => config.consumer_by.username = true,
+                    "custom_id" => config.consumer_by.custom_id = true,
+                    _ => {
+                        let text = quoted(text.as_bytes());
+                        let message = format!("'{text}', expected 'username' or 'custom_id'");
+                        let path = path.field("consumer_by");
+                        self.report.error(place, &path.item(index), message);
+                    }
+                }
             }
-            Some("STRICT") => self.report.error(
-                node.place,
-                &path,
-                "'STRICT' is not supported by this version, which does not check revocation; \
-                 expected 'SKIP'",
-            ),
-            Some(_) => {
-                let found = node.describe();
-                let message = format!("{found}, expected 'SKIP', 'IGNORE_CA_ERROR' or 'STRICT'");
-                self.report.error(node.place, &path, message);
+        }
+        let group_by = [("CN", GroupBy::Cn), ("DN", GroupBy::Dn)];
+        match object.field("authenticated_group_by") {
+            Some(node) if node.is_null() => config.group_by = None,
+            _ => {
+                let found = self.one_of(object, path, "authenticated_group_by", &group_by);
+                config.group_by = found.or(config.group_by);
+            }
+        }
+        for (text, place, index) in self.texts(object, path, "san_dirname_matcher") {
+            let path = path.field("san_dirname_matcher");
+            config
+                .dirname
+                .extend(self.attribute_type(text, place, &path.item(index)));
+        }
+        // Kong's cache of consumers and credentials: here they are all in memory.
+        self.integer(object, path, "cache_ttl", 0, MAX_SECONDS);
+    }
+
+    fn revocation(&mut self, object: &Object<'t>, path: &Path<'_>, config: &mut MtlsAuth<'t>) {
+        let modes = [
+            ("SKIP", RevocationMode::Skip),
+            ("IGNORE_CA_ERROR", RevocationMode::IgnoreCaError),
+            ("STRICT", RevocationMode::Strict),
+        ];
+        if let Some(mode) = self.one_of(object, path, "revocation_check_mode", &modes) {
+            config.revocation = mode;
+        }
+        let mut number = |field, to: &mut u32| {
+            *to = self
+                .integer(object, path, field, 1, MAX_SECONDS)
+                .unwrap_or(*to);
+        };
+        number("http_timeout", &mut config.http_timeout);
+        number("cert_cache_ttl", &mut config.cert_cache_ttl);
+        if let Some(ssl_verify) = self.boolean(object, path, "ssl_verify") {
+            config.ssl_verify = ssl_verify;
+        }
+        config.http_proxy = self.proxy(object, path, "http_proxy_host", "http_proxy_port");
+        config.https_proxy = self.proxy(object, path, "https_proxy_host", "https_proxy_port");
+        for (text, place, index) in self.texts(object, path, "crls") {
+            if text.is_empty() {
+                let path = path.field("crls");
+                let message = "'', expected the path of a file of CRLs";
+                self.report.error(place, &path.item(index), message);
+            } else {
+                config.crls.push((text, place));
             }
         }
     }
 
-    /// Warns of a field that has no effect, unless it says what happens anyway.
-    fn inert<'c>(
+    fn proxy(
         &mut self,
-        object: &Object<'c>,
+        object: &Object<'t>,
         path: &Path<'_>,
-        name: &str,
-        default: &Inert,
-        why: &str,
-    ) {
-        let Some(node) = object.get(name) else {
-            return;
-        };
-        let field = path.field(name);
-        let differs = match default {
-            Inert::Bool(default) => self
-                .boolean(object, path, name)
-                .map(|found| found != *default),
-            Inert::Text(default) => self.text(node, &field).map(|found| Some(found) != *default),
-            Inert::Number(default) => match node.as_number() {
-                found @ Some(_) => Some(found != *default),
-                None => {
-                    self.expected(node, &field, "a number");
-                    None
-                }
-            },
-            Inert::List(default) => {
-                let mut found: Vec<_> = self
-                    .texts(object, path, name)
-                    .into_iter()
-                    .map(|(text, ..)| text)
-                    .collect();
-                found.sort_unstable();
-                Some(found != *default)
+        host: &str,
+        port: &str,
+    ) -> Option<Proxy> {
+        let given = (object.get(host), object.get(port));
+        for (node, field, other) in [(given.0, host, port), (given.1, port, host)] {
+            if let (Some(node), None) = (node, object.get(other)) {
+                let message = format!("without '{other}', expected both or neither");
+                self.report.error(node.place, &path.field(field), message);
             }
-        };
-        if differs == Some(true) {
-            self.report
-                .warn_once(&format!("mtls-auth {name}"), node.place, &field, why);
         }
+        let number = self.integer(object, path, port, 1, 65_535);
+        let node = given.0?;
+        let text = self.text(node, &path.field(host))?;
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+        let address = text.parse::<std::net::Ipv6Addr>().is_ok();
+        if text.is_empty() || !(address || text.bytes().all(plain)) {
+            let text = quoted(text.as_bytes());
+            let message = format!(
+                "'{text}' is neither a host name nor an address, expected for example \
+                 'proxy.example.com'"
+            );
+            self.report.error(node.place, &path.field(host), message);
+            return None;
+        }
+        Some((text.into(), u16::try_from(number?).ok()?))
+    }
+
+    /// The type of an attribute of a name as OpenSSL writes it: its long name, else a dotted OID.
+    fn attribute_type(&mut self, text: &str, place: Place, path: &Path<'_>) -> Option<Box<str>> {
+        match Asn1Object::from_str(text) {
+            Ok(object) if !text.contains('\0') => Some(object.to_string().into()),
+            _ => {
+                let message = format!(
+                    "'{}' is no attribute type that OpenSSL knows, expected a short name such as \
+                     'OU', a long name such as 'organizationalUnitName' or an OID such as \
+                     '2.5.4.11' (case matters)",
+                    quoted(text.as_bytes())
+                );
+                self.report.error(place, path, message);
+                None
+            }
+        }
+    }
+
+    fn acl(&mut self, plugin: &Node<'_>, config: Option<&'t Node<'t>>, path: &Path<'_>) -> Acl {
+        let mut acl = Acl::default();
+        let Some(object) = self.lists(plugin, config, path, &ACL, "group") else {
+            return acl;
+        };
+        for (field, groups) in [("allow", &mut acl.allow), ("deny", &mut acl.deny)] {
+            for (text, place, index) in self.texts(&object, path, field) {
+                if text.is_empty() {
+                    let path = path.field(field);
+                    let message = "'', expected the name of a group";
+                    self.report.error(place, &path.item(index), message);
+                }
+                groups.push(text.into());
+            }
+        }
+        let mut flag = |field| self.boolean(&object, path, field).unwrap_or(false);
+        acl.hide_groups_header = flag("hide_groups_header");
+        acl.include_consumer_groups = flag("include_consumer_groups");
+        acl.always_use_authenticated_groups = flag("always_use_authenticated_groups");
+        acl
+    }
+
+    /// A configuration with at least one entry of `what` in 'allow' or 'deny'.
+    fn lists(
+        &mut self,
+        plugin: &Node<'_>,
+        config: Option<&'t Node<'t>>,
+        path: &Path<'_>,
+        shape: &Shape,
+        what: &str,
+    ) -> Option<Object<'t>> {
+        let object = match config {
+            Some(config) => Some(self.object(config, path, shape)?),
+            None => None,
+        };
+        let empty = |field| {
+            let list = object.as_ref().and_then(|object| object.get(field));
+            list.is_none_or(Node::is_empty)
+        };
+        if empty("allow") && empty("deny") {
+            let place = config.map_or(plugin.place, |config| config.place);
+            let message = format!("expected at least one {what} in 'allow' or 'deny'");
+            self.report.error(place, path, message);
+        }
+        object
     }
 
     fn handshake_modifier<'c>(&mut self, node: &'c Node<'c>, path: &Path<'_>) {
@@ -884,6 +1050,8 @@ impl<'t> Reader<'t, '_> {
                 "the header '{shown}' frames the message or belongs to one connection, expected \
                  another name"
             )
+        } else if kong::IDENTITY.iter().any(|ours| fold(ours) == fold(name)) {
+            format!("the header '{shown}' says who the consumer is, expected another name")
         } else {
             return Some(name);
         };
@@ -993,7 +1161,8 @@ impl<'t> Reader<'t, '_> {
         id
     }
 
-    /// Reads a reference to a service or route: text, or `{id}`, or `{name}`.
+    /// Reads a reference to a service, route or consumer: text, or `{id}`, or `{name}`
+    /// (`{username}`).
     fn link(
         &mut self,
         object: &Object<'t>,
@@ -1022,12 +1191,16 @@ impl<'t> Reader<'t, '_> {
                 place: node.place,
             });
         };
-        let object = self.object(node, &path, &REFERENCE)?;
-        let (field, by, node) = match (object.get("id"), object.get("name")) {
+        let (shape, key) = match field {
+            "consumer" => (&CONSUMER_REFERENCE, "username"),
+            _ => (&REFERENCE, "name"),
+        };
+        let object = self.object(node, &path, shape)?;
+        let (field, by, node) = match (object.get("id"), object.get(key)) {
             (Some(id), None) => ("id", By::Id, id),
-            (None, Some(name)) => ("name", By::Name, name),
+            (None, Some(name)) => (key, By::Name, name),
             _ => {
-                self.expected(node, &path, "either 'id' or 'name'");
+                self.expected(node, &path, &format!("either 'id' or '{key}'"));
                 return None;
             }
         };
@@ -1091,22 +1264,43 @@ impl<'t> Reader<'t, '_> {
         found
     }
 
-    /// An integer from 0 to `max`.
+    /// One of a few words.
+    fn one_of<'c, T: Copy>(
+        &mut self,
+        object: &Object<'c>,
+        path: &Path<'_>,
+        field: &str,
+        words: &[(&str, T)],
+    ) -> Option<T> {
+        let node = object.get(field)?;
+        let path = path.field(field);
+        let text = self.text(node, &path)?;
+        let found = words.iter().find(|(word, _)| *word == text);
+        if found.is_none() {
+            let words: Vec<_> = words.iter().map(|(word, _)| format!("'{word}'")).collect();
+            let (last, others) = words.split_last()?;
+            self.expected(node, &path, &format!("{} or {last}", others.join(", ")));
+        }
+        found.map(|(_, value)| *value)
+    }
+
+    /// An integer from `min` to `max`.
     fn integer<'c>(
         &mut self,
         object: &Object<'c>,
         path: &Path<'_>,
         field: &str,
+        min: u32,
         max: u32,
     ) -> Option<u32> {
         let node = object.get(field)?;
         let number = node.as_number().filter(|number| number.fract() == 0.0);
-        let found = number.filter(|number| (0.0..=f64::from(max)).contains(number));
+        let found = number.filter(|number| (f64::from(min)..=f64::from(max)).contains(number));
         if found.is_none() {
             self.expected(
                 node,
                 &path.field(field),
-                &format!("an integer from 0 to {max}"),
+                &format!("an integer from {min} to {max}"),
             );
         }
         found.map(|number| number as u32)
@@ -1123,7 +1317,7 @@ impl<'t> Reader<'t, '_> {
     }
 }
 
-fn spot(node: &Node<'_>, path: &Path<'_>) -> Spot {
+pub(super) fn spot(node: &Node<'_>, path: &Path<'_>) -> Spot {
     Spot {
         place: node.place,
         path: path.to_string().into(),

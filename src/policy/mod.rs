@@ -19,6 +19,8 @@ use self::report::{Path, Place, Report};
 use crate::handshake::server_name::quoted;
 use crate::handshake::{Ask, SniMap};
 use crate::headers::{Line, OwnedNames};
+use crate::identity::{Acl, ConsumerBy, Consumers, Rules};
+use crate::trust::crl::CrlSet;
 use crate::trust::TrustStore;
 
 pub use self::report::{Diagnostic, Severity};
@@ -36,6 +38,8 @@ pub struct Policy {
     pub names: SniMap,
     /// The header names that only the gateway may set, on every route.
     pub owned_names: OwnedNames,
+    /// Who certificates are mapped to.
+    pub consumers: Consumers,
     /// SHA-256 of the compiled content: equal policies have equal digests, however written.
     pub digest: [u8; 32],
     /// What is allowed but hardly meant.
@@ -49,6 +53,10 @@ pub struct Plan {
     pub route: Option<Box<str>>,
     /// `mtls-auth`, if it applies.
     pub auth: Option<Auth>,
+    /// `acl`, if it applies.
+    pub acl: Option<Rc<Acl>>,
+    /// `client-cert-acl`, if it applies.
+    pub rules: Option<Rc<Rules>>,
     /// Header lines to set when a client certificate is known.
     pub lines: Rc<[Line]>,
     /// Whether any plugin of ours applies.
@@ -60,8 +68,65 @@ pub struct Plan {
 pub struct Auth {
     /// What client chains are verified against.
     pub store: Rc<TrustStore>,
-    /// Kong's `skip_consumer_lookup`.
-    pub skip_consumer_lookup: bool,
+    /// How a certificate is mapped to a consumer; `None` with `skip_consumer_lookup`.
+    pub lookup: Option<Lookup>,
+    /// Index of the consumer that stands in for clients that are not trusted.
+    pub anonymous: Option<u32>,
+    /// What group a trusted certificate itself gives.
+    pub group_by: Option<GroupBy>,
+    /// Whether and how revocation is checked.
+    pub revocation: Rc<Revocation>,
+}
+
+/// How a certificate is mapped to a consumer when no credential does it.
+#[derive(Clone)]
+pub struct Lookup {
+    /// Kong's `consumer_by`.
+    pub by: ConsumerBy,
+    /// Index of the consumer of trusted certificates that map to nobody else.
+    pub default: Option<u32>,
+    /// The attribute types of a directoryName that count, as OpenSSL writes them; empty for all.
+    pub dirname: Rc<[Box<str>]>,
+}
+
+/// Kong's `authenticated_group_by`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupBy {
+    /// The common name.
+    Cn,
+    /// The whole subject.
+    Dn,
+}
+
+/// Kong's `revocation_check_mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RevocationMode {
+    /// No check.
+    Skip,
+    /// A certificate whose status cannot be had counts as good.
+    IgnoreCaError,
+    /// A certificate whose status cannot be had counts as revoked.
+    Strict,
+}
+
+/// How revocation is checked.
+pub struct Revocation {
+    /// The mode.
+    pub mode: RevocationMode,
+    /// Longest time for which a status is remembered, in seconds (Kong's `cert_cache_ttl`).
+    pub ttl: i64,
+    /// Time for one fetch, in milliseconds.
+    pub http_timeout: u32,
+    /// Whether the certificate of an https source is verified.
+    pub ssl_verify: bool,
+    /// Host and port of the proxy for http URLs.
+    pub http_proxy: Option<(Box<str>, u16)>,
+    /// Host and port of the proxy for https URLs.
+    pub https_proxy: Option<(Box<str>, u16)>,
+    /// The policy's own CRLs, if it has any for this plugin.
+    pub crls: Option<Rc<CrlSet>>,
+    /// SHA-256 over the digests of trust store and CRLs: what a remembered status depends on.
+    pub key: [u8; 32],
 }
 
 impl Policy {
@@ -79,7 +144,7 @@ impl Policy {
             Ok(text)
         };
         match read() {
-            Ok(text) => Policy::from_yaml(&text, &label),
+            Ok(text) => Policy::read(&text, &label, Some(path.parent().unwrap_or(path))),
             Err(error) => {
                 let message = format!("cannot be read: {error}");
                 Err(refused(&label, Place::default(), message))
@@ -87,11 +152,20 @@ impl Policy {
         }
     }
 
-    /// Reads YAML or JSON text. `label` stands for the file in diagnostics.
+    /// Reads YAML or JSON text. `label` stands for the file in diagnostics. The text cannot name
+    /// files by relative paths.
     ///
     /// # Errors
     /// Everything that is wrong with it, not only the first error.
     pub fn from_yaml(text: &[u8], label: &str) -> Result<Policy, Vec<Diagnostic>> {
+        Policy::read(text, label, None)
+    }
+
+    fn read(
+        text: &[u8],
+        label: &str,
+        directory: Option<&FilePath>,
+    ) -> Result<Policy, Vec<Diagnostic>> {
         if text.len() > MAX_BYTES {
             let message = format!("over {} MB, the limit for a policy", MAX_BYTES >> 20);
             return Err(refused(label, Place::default(), message));
@@ -107,7 +181,7 @@ impl Policy {
         let mut report = Report::new(label);
         let policy = tree::read(text, &mut report).and_then(|root| {
             let document = document::read(&root, &mut report);
-            compile::compile(&document, &mut report)
+            compile::compile(&document, directory, &mut report)
         });
         let warnings = report.finish()?;
         // Without an error there is a policy; the fallback is the bug's own report.

@@ -12,6 +12,8 @@ use openssl::pkey::PKey;
 use openssl::x509::extension::BasicConstraints;
 use openssl::x509::{X509Builder, X509NameBuilder};
 
+mod identity;
+
 use super::*;
 use crate::handshake::CA_NAMES_BUDGET;
 use crate::headers::Value;
@@ -59,11 +61,17 @@ fn ca_entry(id: &str, pem: &str) -> String {
     format!("- {{id: {id}, cert: {pem:?}}}\n")
 }
 
-/// A document with two CAs in lines 1 to 4, then `rest` from line 5.
+/// A document with two CAs in lines 1 to 4, then `rest` from line 5, then a consumer if `rest` has
+/// none.
 fn with_cas(rest: &str) -> String {
     let a = ca_entry(ID_A, &ca_pem("CA A"));
     let b = ca_entry(ID_B, &ca_pem("CA B"));
-    format!("_format_version: \"3.0\"\nca_certificates:\n{a}{b}{rest}")
+    let consumers = if rest.contains("consumers:") {
+        ""
+    } else {
+        "\nconsumers: [{username: ann}]\n"
+    };
+    format!("_format_version: \"3.0\"\nca_certificates:\n{a}{b}{rest}{consumers}")
 }
 
 fn policy(text: &str) -> Policy {
@@ -72,7 +80,7 @@ fn policy(text: &str) -> Policy {
 
 fn errors(text: &str) -> Vec<String> {
     match Policy::from_yaml(text.as_bytes(), "p") {
-        Ok(_) => panic!("no error"),
+        Ok(_) => panic!("no error: {text}"),
         Err(errors) => errors.iter().map(ToString::to_string).collect(),
     }
 }
@@ -137,7 +145,7 @@ fn from_yaml_nested_and_flat_forms_are_one_policy() {
         assert_eq!(asked(policy, "-"), None);
         let payments = plan(policy, "payments");
         assert!(payments.applies);
-        assert!(!payments.auth.as_ref().unwrap().skip_consumer_lookup);
+        assert!(payments.auth.as_ref().unwrap().lookup.is_some());
         assert_eq!(
             header_names(payments),
             [
@@ -244,7 +252,7 @@ fn from_yaml_disabled_plugin_is_as_absent() {
         "routes: [{{name: r, snis: [a.test]}}]\n\
          plugins:\n\
          - {{name: mtls-auth, enabled: false, route: r, config: {{nonsense: 1}}}}\n\
-         - {{name: acl, enabled: no}}\n\
+         - {{name: openid-connect, enabled: no}}\n\
          - {{name: tls-metadata-headers, config: {{inject_client_cert_details: true}}}}\n\
          - {{name: mtls-auth, config: {{ca_certificates: [{ID_A}]}}}}\n"
     ));
@@ -380,7 +388,7 @@ fn ask_ca_names_over_the_budget_are_not_sent() {
     // A common name takes at most 64 characters: several attributes would hide the count.
     let text = format!(
         "_format_version: \"3.0\"\nca_certificates:\n{entries}plugins:\n- name: mtls-auth\n  \
-         config: {{ca_certificates: [{}], send_ca_dn: true}}\n",
+         config: {{ca_certificates: [{}], send_ca_dn: true, skip_consumer_lookup: true}}\n",
         ids.join(", ")
     );
     let few = policy(&text);
@@ -395,7 +403,7 @@ fn ask_ca_names_over_the_budget_are_not_sent() {
     }
     let text = format!(
         "_format_version: \"3.0\"\nca_certificates:\n{entries}{more}plugins:\n- name: mtls-auth\n  \
-         config: {{ca_certificates: [{}], send_ca_dn: true}}\n",
+         config: {{ca_certificates: [{}], send_ca_dn: true, skip_consumer_lookup: true}}\n",
         ids.join(", ")
     );
     let many = policy(&text);
@@ -763,43 +771,7 @@ fn from_yaml_mtls_auth_without_cas_is_refused() {
 
 #[test]
 fn from_yaml_what_this_version_cannot_do_is_refused() {
-    let auth = |field: &str| {
-        format!("- {{name: mtls-auth, config: {{ca_certificates: [{ID_A}], {field}}}}}")
-    };
-    let column = |field: &str, part: &str| auth(field).find(part).unwrap() + 1;
     for (plugin, error) in [
-        (
-            auth("revocation_check_mode: STRICT"),
-            format!(
-                "p:6:{}: plugins[0].config.revocation_check_mode: 'STRICT' is not supported by \
-                 this version, which does not check revocation; expected 'SKIP'",
-                column("revocation_check_mode: STRICT", "STRICT")
-            ),
-        ),
-        (
-            auth("revocation_check_mode: strict"),
-            format!(
-                "p:6:{}: plugins[0].config.revocation_check_mode: 'strict', expected 'SKIP', \
-                 'IGNORE_CA_ERROR' or 'STRICT'",
-                column("revocation_check_mode: strict", "strict")
-            ),
-        ),
-        (
-            auth("anonymous: guest"),
-            format!(
-                "p:6:{}: plugins[0].config.anonymous: is not supported by this version, expected \
-                 null or nothing",
-                column("anonymous: guest", "anonymous")
-            ),
-        ),
-        (
-            auth("default_consumer: guest"),
-            format!(
-                "p:6:{}: plugins[0].config.default_consumer: is not supported by this version, \
-                 expected null or nothing",
-                column("default_consumer: guest", "default_consumer")
-            ),
-        ),
         (
             "- {name: tls-handshake-modifier, consumer: bob}".to_owned(),
             "p:6:34: plugins[0].consumer: is not supported by this version, expected null or \
@@ -820,12 +792,7 @@ fn from_yaml_what_this_version_cannot_do_is_refused() {
     ] {
         assert_eq!(errors(&with_cas(&format!("plugins:\n{plugin}\n"))), [error]);
     }
-    for name in [
-        "header-cert-auth",
-        "acl",
-        "client-cert-headers",
-        "client-cert-acl",
-    ] {
+    for name in ["header-cert-auth", "client-cert-headers"] {
         assert_eq!(
             errors(&with_cas(&format!("plugins:\n- name: {name}\n"))),
             [format!(
@@ -833,13 +800,6 @@ fn from_yaml_what_this_version_cannot_do_is_refused() {
             )]
         );
     }
-    assert_eq!(
-        errors(&with_cas(
-            "consumers:\n- username: ann\n  mtls_auth_credentials:\n  - subject_name: ann\n"
-        )),
-        ["p:7:3: consumers[0].mtls_auth_credentials: is not supported by this version, expected \
-          null or nothing"]
-    );
 }
 
 #[test]
@@ -895,74 +855,6 @@ fn from_yaml_what_is_kongs_alone_is_warned_about_once() {
 }
 
 #[test]
-fn from_yaml_fields_without_effect_are_warned_about_unless_at_their_default() {
-    let auth = |fields: &str| {
-        with_cas(&format!(
-            "plugins:\n- name: mtls-auth\n  config:\n    ca_certificates: [{ID_A}]\n{fields}"
-        ))
-    };
-    let defaults = policy(&auth(
-        "    revocation_check_mode: SKIP\n    http_timeout: 30000\n    cert_cache_ttl: 60000\n    \
-         cache_ttl: 60\n    http_proxy_host: null\n    ssl_verify: true\n    \
-         consumer_by: [username, custom_id]\n    authenticated_group_by: CN\n    \
-         san_dirname_matcher: []\n    anonymous: null\n",
-    ));
-    assert_eq!(warnings(&defaults), [""; 0]);
-
-    let others = policy(&auth(
-        "    revocation_check_mode: IGNORE_CA_ERROR\n    http_timeout: 1\n    cert_cache_ttl: 1\n    \
-         cache_ttl: 1\n    https_proxy_host: proxy\n    https_proxy_port: 8080\n    \
-         ssl_verify: false\n    consumer_by: []\n    authenticated_group_by: DN\n    \
-         san_dirname_matcher: [CN]\n",
-    ));
-    let revocation = "has no effect: this version does not check revocation";
-    let consumers = "has no effect: this version does not map certificates to consumers";
-    assert_eq!(
-        warnings(&others),
-        [
-            (9, 28, "revocation_check_mode", revocation),
-            (10, 19, "http_timeout", revocation),
-            (11, 21, "cert_cache_ttl", revocation),
-            (12, 16, "cache_ttl", consumers),
-            (13, 23, "https_proxy_host", revocation),
-            (14, 23, "https_proxy_port", revocation),
-            (15, 17, "ssl_verify", revocation),
-            (16, 18, "consumer_by", consumers),
-            (17, 29, "authenticated_group_by", consumers),
-            (18, 26, "san_dirname_matcher", consumers),
-        ]
-        .map(|(line, column, field, why)| format!(
-            "p:{line}:{column}: warning: plugins[0].config.{field}: {why}"
-        ))
-    );
-    assert_eq!(
-        errors(&auth("    http_timeout: soon\n    consumer_by: username\n")),
-        [
-            "p:9:19: plugins[0].config.http_timeout: 'soon', expected a number",
-            "p:10:18: plugins[0].config.consumer_by: 'username', expected a list",
-        ]
-    );
-}
-
-#[test]
-fn from_yaml_consumers_are_warned_about_where_they_would_count() {
-    let text = |skip: bool| {
-        with_cas(&format!(
-            "consumers: [{{username: ann}}]\nplugins:\n- name: mtls-auth\n  \
-             config: {{ca_certificates: [{ID_A}], skip_consumer_lookup: {skip}}}\n"
-        ))
-    };
-    assert_eq!(warnings(&policy(&text(true))), [""; 0]);
-    assert_eq!(
-        warnings(&policy(&text(false))),
-        [
-            "p:5:12: warning: consumers: are not looked up by this version: mtls-auth lets every \
-          client pass whose certificate its CAs verify"
-        ]
-    );
-}
-
-#[test]
 fn from_yaml_bad_header_names_are_refused() {
     for (name, why) in [
         ("''", "'' is not a header name, expected a token such as 'X-Client-Cert'"),
@@ -972,6 +864,10 @@ fn from_yaml_bad_header_names_are_refused() {
             "'X\\r\\nY: z' is not a header name, expected a token such as 'X-Client-Cert'",
         ),
         ("Ü", "'Ü' is not a header name, expected a token such as 'X-Client-Cert'"),
+        (
+            "x_consumer_id",
+            "the header 'x_consumer_id' says who the consumer is, expected another name",
+        ),
         (
             "host",
             "the header 'host' frames the message or belongs to one connection, expected another \
@@ -1149,7 +1045,7 @@ fn from_file_names_the_file() {
 #[test]
 fn from_yaml_many_routes_share_a_handful_of_asks() {
     const ROUTES: usize = 20_000;
-    let mut text = with_cas("services: [{name: s}]\nroutes:\n");
+    let mut text = with_cas("services: [{name: s}]\nconsumers: [{username: ann}]\nroutes:\n");
     for i in 0..ROUTES {
         let ca = if i % 2 == 0 { ID_A } else { ID_B };
         text += &format!(

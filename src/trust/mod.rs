@@ -7,7 +7,7 @@ pub mod ocsp;
 pub mod sources;
 mod store;
 #[cfg(test)]
-mod test_ca;
+pub(crate) mod test_ca;
 mod verdict;
 
 pub use answer::Answer;

@@ -1,0 +1,356 @@
+//! The consumers of a document, with their credentials and groups.
+
+use std::collections::HashMap;
+
+use openssl::sha::{sha1, Sha256};
+
+use super::{number, text, uuid_text, Cas, Index};
+use crate::handshake::server_name::quoted;
+use crate::identity::{Consumer, Consumers, ConsumersBuilder, Credential};
+use crate::policy::document::{self, CaReference, Document, Link, Spot, Uuid};
+use crate::policy::report::{Path, Place, Report};
+use crate::trust::CaCertificate;
+
+/// Namespace of the UUIDs of entities that have none in the document (RFC 9562 section 5.5).
+const NAMESPACE: Uuid = *b"\x5b\x1f\x0c\x3e\x84\x6a\x4d\x0b\x9c\x57\x2e\xd1\x60\x7a\x93\xf4";
+
+/// Consumers ready for use.
+pub(super) struct People<'t> {
+    pub consumers: Consumers,
+    index: Index<'t>,
+    /// SHA-256 of everything.
+    digest: [u8; 32],
+}
+
+impl<'t> People<'t> {
+    pub fn new(document: &'t Document<'t>, cas: &Cas, report: &mut Report) -> People<'t> {
+        let ids = ids(document);
+        let index = index(document, &ids, report);
+        let mut consumers: Vec<Consumer> = document
+            .consumers
+            .iter()
+            .zip(&ids)
+            .map(|(consumer, id)| {
+                let owned = |text: &str| text.into();
+                Consumer {
+                    id: uuid_text(id).into(),
+                    username: consumer.identity.name.map(owned),
+                    custom_id: consumer.custom_id.map(owned),
+                    groups: Vec::new(),
+                    consumer_groups: consumer
+                        .consumer_groups
+                        .iter()
+                        .copied()
+                        .map(owned)
+                        .collect(),
+                }
+            })
+            .collect();
+        for group in &document.groups {
+            let consumer = index.follow(&group.consumer, &group.spot, report);
+            let Some(consumer) = consumer.and_then(|consumer| consumers.get_mut(consumer)) else {
+                continue;
+            };
+            if consumer.groups.iter().any(|name| **name == *group.name) {
+                let name = quoted(group.name.as_bytes());
+                let message =
+                    format!("uniqueness violation: the consumer is in the group '{name}' already");
+                let path = Path::Text(&group.spot.path);
+                report.error(group.spot.place, &path.field("group"), message);
+            } else {
+                consumer.groups.push(group.name.into());
+            }
+        }
+        let credentials = credentials(document, cas, &index, &consumers, report);
+
+        let digest = digest(&consumers, &credentials);
+        let mut builder = ConsumersBuilder::default();
+        // With an error before, positions and content are not worth any more.
+        if !report.has_errors() {
+            for (consumer, entity) in consumers.into_iter().zip(&document.consumers) {
+                if let Err(error) = builder.consumer(consumer) {
+                    let path = Path::Text(&entity.spot.path);
+                    report.error(entity.spot.place, &path, error.to_string());
+                }
+            }
+            for (credential, consumer, spot) in credentials {
+                if let Err(error) = builder.credential(consumer, credential) {
+                    report.error(spot.place, &Path::Text(&spot.path), error.to_string());
+                }
+            }
+        }
+        People {
+            consumers: builder.build(),
+            index,
+            digest,
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.index.by_id.is_empty()
+    }
+
+    /// A consumer by id or username, never by custom_id.
+    pub fn find(
+        &self,
+        name: &str,
+        place: Place,
+        path: &Path<'_>,
+        report: &mut Report,
+    ) -> Option<u32> {
+        let id = document::uuid(name).and_then(|id| self.index.by_id.get(&id));
+        let found = id.or_else(|| self.index.by_name.get(name));
+        if found.is_none() {
+            let meant = report.did_you_mean(name, self.index.by_name.keys().copied());
+            let name = quoted(name.as_bytes());
+            let message = format!("no consumer has the id or username '{name}'{meant}");
+            report.error(place, path, message);
+        }
+        found.map(|position| *position as u32)
+    }
+
+    pub fn digest(&self, digest: &mut Sha256) {
+        digest.update(&self.digest);
+    }
+}
+
+/// The UUID of each consumer.
+fn ids(document: &Document<'_>) -> Vec<Uuid> {
+    let id = |consumer: &document::Consumer<'_>| {
+        consumer.identity.id.unwrap_or_else(|| {
+            let name = consumer.identity.name.map(|name| ("username", name));
+            let name = name.or(consumer.custom_id.map(|name| ("custom_id", name)));
+            let (key, name) = name.unwrap_or_default();
+            derived(&["consumers", key, name])
+        })
+    };
+    document.consumers.iter().map(id).collect()
+}
+
+/// Consumers by id and username; reports those that share an id or a name.
+fn index<'t>(document: &'t Document<'t>, ids: &[Uuid], report: &mut Report) -> Index<'t> {
+    let mut index = Index {
+        noun: "consumer",
+        name: "username",
+        by_id: HashMap::new(),
+        by_name: HashMap::new(),
+    };
+    let mut by_custom_id: HashMap<&str, usize> = HashMap::new();
+    for (position, (consumer, id)) in document.consumers.iter().zip(ids).enumerate() {
+        let first = *index.by_id.entry(*id).or_insert(position);
+        let id = consumer.identity.id.map(|id| ("id", uuid_text(&id), first));
+        let name = consumer.identity.name.map(|name| {
+            let first = *index.by_name.entry(name).or_insert(position);
+            ("username", name.to_owned(), first)
+        });
+        let custom_id = consumer.custom_id.map(|name| {
+            let first = *by_custom_id.entry(name).or_insert(position);
+            ("custom_id", name.to_owned(), first)
+        });
+        for (field, value, first) in [id, name, custom_id].into_iter().flatten() {
+            if first != position {
+                let first = document.consumers.get(first).map(|first| &first.spot);
+                twice("consumers", field, &value, first, &consumer.spot, report);
+            }
+        }
+    }
+    index
+}
+
+fn twice(
+    entity: &str,
+    field: &str,
+    value: &str,
+    first: Option<&Spot>,
+    spot: &Spot,
+    report: &mut Report,
+) {
+    let message = format!(
+        "uniqueness violation: '{entity}' entity with {field} set to '{}' already declared at {}",
+        quoted(value.as_bytes()),
+        first.map_or("", |first| &first.path)
+    );
+    report.error(spot.place, &Path::Text(&spot.path).field(field), message);
+}
+
+/// A credential, its consumer, and where it stands.
+type Entry<'t> = (Credential, u32, &'t Spot);
+
+fn credentials<'t>(
+    document: &'t Document<'t>,
+    cas: &Cas,
+    index: &Index<'t>,
+    consumers: &[Consumer],
+    report: &mut Report,
+) -> Vec<Entry<'t>> {
+    let mut found = Vec::with_capacity(document.credentials.len());
+    let mut pems: HashMap<&str, Option<[u8; 32]>> = HashMap::new();
+    let mut by_id: HashMap<Uuid, &Spot> = HashMap::new();
+    let mut by_content: HashMap<(&str, Option<[u8; 32]>), &Spot> = HashMap::new();
+    for entity in &document.credentials {
+        let spot = &entity.spot;
+        let consumer = match entity.consumer {
+            Link::Parent(position) => Some(position),
+            _ => index.follow(&entity.consumer, spot, report),
+        };
+        let path = Path::Text(&spot.path);
+        let path = path.field("ca_certificate");
+        let mut ca: Option<[u8; 32]> = None;
+        let mut complete = true;
+        for (reference, place) in &entity.ca {
+            let digest = match *reference {
+                CaReference::Id(id) => of_id(&id, *place, &path, cas, report),
+                CaReference::Pem(pem) => *pems
+                    .entry(pem)
+                    .or_insert_with(|| of_pem(pem, *place, &path, cas, report)),
+            };
+            complete &= digest.is_some();
+            if let (Some(first), Some(digest)) = (ca, digest) {
+                if first != digest {
+                    let message = "'id' and 'cert' name two CAs, expected one";
+                    report.error(*place, &path, message);
+                }
+            }
+            ca = ca.or(digest);
+        }
+        let owner = consumer.and_then(|consumer| consumers.get(consumer));
+        let (Some(position), Some(owner), true) = (consumer, owner, complete) else {
+            continue;
+        };
+        let ca_text = ca.map(|digest| super::hex(&digest)).unwrap_or_default();
+        let id = entity.id.unwrap_or_else(|| {
+            derived(&[
+                "mtls_auth_credentials",
+                &owner.id,
+                &ca_text,
+                entity.subject_name,
+            ])
+        });
+        let first = *by_content.entry((entity.subject_name, ca)).or_insert(spot);
+        if !std::ptr::eq(first, spot) {
+            let message = format!(
+                "uniqueness violation: 'mtls_auth_credentials' entity with subject_name set to \
+                 '{}' and the same ca_certificate already declared at {}",
+                quoted(entity.subject_name.as_bytes()),
+                first.path
+            );
+            let path = Path::Text(&spot.path);
+            report.error(spot.place, &path.field("subject_name"), message);
+            continue;
+        }
+        let first = *by_id.entry(id).or_insert(spot);
+        if !std::ptr::eq(first, spot) {
+            let id = uuid_text(&id);
+            twice(
+                "mtls_auth_credentials",
+                "id",
+                &id,
+                Some(first),
+                spot,
+                report,
+            );
+            continue;
+        }
+        let credential = Credential {
+            id: Some(uuid_text(&id).into()),
+            subject_name: entity.subject_name.into(),
+            ca,
+        };
+        found.push((credential, position as u32, spot));
+    }
+    found
+}
+
+fn of_id(
+    id: &Uuid,
+    place: Place,
+    path: &Path<'_>,
+    cas: &Cas,
+    report: &mut Report,
+) -> Option<[u8; 32]> {
+    let Some(position) = cas.by_id.get(id) else {
+        let id = uuid_text(id);
+        let meant = report.did_you_mean(&id, cas.ids.iter().map(String::as_str));
+        let message = format!("no entry of 'ca_certificates' has the id '{id}'{meant}");
+        report.error(place, path, message);
+        return None;
+    };
+    // Without a certificate the entry itself was reported.
+    Some(*cas.list.get(*position)?.as_ref()?.digest())
+}
+
+fn of_pem(
+    pem: &str,
+    place: Place,
+    path: &Path<'_>,
+    cas: &Cas,
+    report: &mut Report,
+) -> Option<[u8; 32]> {
+    let ca = match CaCertificate::from_pem(pem.as_bytes()) {
+        Ok(ca) => ca,
+        Err(error) => {
+            report.error(place, path, error.to_string());
+            return None;
+        }
+    };
+    if !cas.by_digest.contains_key(ca.digest()) {
+        let subject = quoted(ca.subject().as_bytes());
+        let message = format!(
+            "the certificate '{subject}' is none of 'ca_certificates', expected one of them"
+        );
+        report.error(place, path, message);
+        return None;
+    }
+    Some(*ca.digest())
+}
+
+/// The UUID, version 5, of an entity that has none: the same for the same content, whatever stands
+/// around it in the document.
+fn derived(parts: &[&str]) -> Uuid {
+    let mut name = NAMESPACE.to_vec();
+    for part in parts {
+        name.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        name.extend_from_slice(part.as_bytes());
+    }
+    let mut id = Uuid::default();
+    for (to, from) in id.iter_mut().zip(sha1(&name)) {
+        *to = from;
+    }
+    id[6] = id[6] & 0x0f | 0x50;
+    id[8] = id[8] & 0x3f | 0x80;
+    id
+}
+
+fn digest(consumers: &[Consumer], credentials: &[Entry<'_>]) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    let mut sorted: Vec<&Consumer> = consumers.iter().collect();
+    sorted.sort_unstable_by_key(|consumer| &consumer.id);
+    number(&mut digest, sorted.len());
+    let list = |digest: &mut Sha256, texts: &mut dyn Iterator<Item = &str>| {
+        let texts: Vec<&str> = texts.collect();
+        number(digest, texts.len());
+        for item in texts {
+            text(digest, item);
+        }
+    };
+    for consumer in sorted {
+        text(&mut digest, &consumer.id);
+        for names in [&consumer.username, &consumer.custom_id] {
+            list(&mut digest, &mut names.iter().map(|name| &**name));
+        }
+        for groups in [&consumer.groups, &consumer.consumer_groups] {
+            list(&mut digest, &mut groups.iter().map(|group| &**group));
+        }
+    }
+    let mut sorted: Vec<&Entry<'_>> = credentials.iter().collect();
+    sorted.sort_unstable_by_key(|(credential, ..)| &credential.id);
+    number(&mut digest, sorted.len());
+    for (credential, consumer, _) in sorted {
+        let owner = consumers.get(*consumer as usize);
+        text(&mut digest, owner.map_or("", |owner| &owner.id));
+        text(&mut digest, credential.id.as_deref().unwrap_or_default());
+        text(&mut digest, &credential.subject_name);
+        digest.update(&credential.ca.unwrap_or_default());
+    }
+    digest.finish()
+}

@@ -1,0 +1,299 @@
+//! Consumers with what belongs to them: credentials and groups, nested or flat.
+
+use super::super::report::{Path, Place};
+use super::super::tree::{Node, Value};
+use super::{spot, uuid, Identity, Link, Object, Reader, Shape, Spot, Uuid};
+use crate::handshake::server_name::quoted;
+use crate::headers::kong;
+
+pub(in super::super) struct Consumer<'t> {
+    pub spot: Spot,
+    /// Its `username` is the name.
+    pub identity: Identity<'t>,
+    pub custom_id: Option<&'t str>,
+    /// Its consumer groups.
+    pub consumer_groups: Vec<&'t str>,
+}
+
+/// An entry of `mtls_auth_credentials`.
+pub(in super::super) struct Credential<'t> {
+    pub spot: Spot,
+    pub consumer: Link<'t>,
+    pub id: Option<Uuid>,
+    pub subject_name: &'t str,
+    pub ca: Vec<(CaReference<'t>, Place)>,
+}
+
+/// How a credential names its CA.
+#[derive(Clone, Copy)]
+pub(in super::super) enum CaReference<'t> {
+    Id(Uuid),
+    Pem(&'t str),
+}
+
+/// An entry of `acls`.
+pub(in super::super) struct Group<'t> {
+    pub spot: Spot,
+    pub consumer: Link<'t>,
+    pub name: &'t str,
+}
+
+const CONSUMER: Shape = Shape {
+    what: "consumers",
+    ours: &[
+        "id",
+        "username",
+        "custom_id",
+        "mtls_auth_credentials",
+        "acls",
+        "groups",
+    ],
+    kongs: &[
+        "basicauth_credentials",
+        "hmacauth_credentials",
+        "jwt_secrets",
+        "keyauth_credentials",
+        "oauth2_credentials",
+        "plugins",
+    ],
+    refused: &["header_cert_auth_credentials"],
+};
+
+const CREDENTIAL: Shape = Shape {
+    what: "mtls_auth_credentials",
+    ours: &["id", "consumer", "subject_name", "ca_certificate"],
+    kongs: &[],
+    refused: &[],
+};
+
+const CA_REFERENCE: Shape = Shape {
+    what: "ca_certificate",
+    ours: &["id", "cert", "cert_digest"],
+    kongs: &[],
+    refused: &[],
+};
+
+const GROUP: Shape = Shape {
+    what: "acls",
+    ours: &["id", "consumer", "group"],
+    kongs: &[],
+    refused: &[],
+};
+
+const CONSUMER_GROUP: Shape = Shape {
+    what: "groups",
+    ours: &["id", "name"],
+    kongs: &[],
+    refused: &[],
+};
+
+impl<'t> Reader<'t, '_> {
+    pub(super) fn consumer(&mut self, node: &'t Node<'t>, path: &Path<'_>) {
+        let Some(object) = self.object(node, path, &CONSUMER) else {
+            return;
+        };
+        let id = self.id(&object, path);
+        let username = self.header_text(&object, path, "username");
+        let custom_id = self.header_text(&object, path, "custom_id");
+        if object.get("username").is_none() && object.get("custom_id").is_none() {
+            let message = "neither 'username' nor 'custom_id' is given, expected at least one";
+            self.report.error(node.place, path, message);
+        }
+        let mut consumer_groups = Vec::new();
+        if let Some(node) = object.get("groups") {
+            self.each(node, &path.field("groups"), |reader, node, path| {
+                consumer_groups.extend(reader.consumer_group(node, path));
+            });
+        }
+        let index = self.document.consumers.len();
+        self.document.consumers.push(Consumer {
+            spot: spot(node, path),
+            identity: Identity { id, name: username },
+            custom_id,
+            consumer_groups,
+        });
+        if let Some(node) = object.get("mtls_auth_credentials") {
+            let path = path.field("mtls_auth_credentials");
+            self.each(node, &path, |reader, node, path| {
+                reader.credential(node, path, Some(index));
+            });
+        }
+        if let Some(node) = object.get("acls") {
+            self.each(node, &path.field("acls"), |reader, node, path| {
+                reader.acl_group(node, path, Some(index));
+            });
+        }
+    }
+
+    pub(super) fn credential(
+        &mut self,
+        node: &'t Node<'t>,
+        path: &Path<'_>,
+        consumer: Option<usize>,
+    ) {
+        let Some(object) = self.object(node, path, &CREDENTIAL) else {
+            return;
+        };
+        let id = self.id(&object, path);
+        let consumer = self.owner(&object, path, consumer);
+        let subject_name = match object.get("subject_name") {
+            Some(name) => {
+                let path = path.field("subject_name");
+                let text = self.text(name, &path);
+                if text == Some("") {
+                    self.expected(name, &path, "a name");
+                }
+                text
+            }
+            None => {
+                self.missing(node, path, "subject_name");
+                None
+            }
+        };
+        let ca = match object.get("ca_certificate") {
+            Some(node) => self.ca_reference(node, &path.field("ca_certificate")),
+            None => Vec::new(),
+        };
+        if let (Some(consumer), Some(subject_name)) = (consumer, subject_name) {
+            self.document.credentials.push(Credential {
+                spot: spot(node, path),
+                consumer,
+                id,
+                subject_name,
+                ca,
+            });
+        }
+    }
+
+    /// A CA as Kong, decK and their tools write it: an id, a PEM text, `{id}` or `{cert}`.
+    fn ca_reference(
+        &mut self,
+        node: &'t Node<'t>,
+        path: &Path<'_>,
+    ) -> Vec<(CaReference<'t>, Place)> {
+        let mut found = Vec::new();
+        if let Value::Map(_) = &node.value {
+            let Some(object) = self.object(node, path, &CA_REFERENCE) else {
+                return found;
+            };
+            if let (Some(id), Some(node)) = (self.id(&object, path), object.get("id")) {
+                found.push((CaReference::Id(id), node.place));
+            }
+            if let Some(node) = object.get("cert") {
+                let text = self.text(node, &path.field("cert"));
+                found.extend(text.map(|text| (CaReference::Pem(text), node.place)));
+            }
+            if object.get("id").is_none() && object.get("cert").is_none() {
+                self.expected(node, path, "'id' or 'cert'");
+            }
+            return found;
+        }
+        let Some(text) = self.text(node, path) else {
+            return found;
+        };
+        if let Some(id) = uuid(text) {
+            found.push((CaReference::Id(id), node.place));
+        } else if text.contains("-----BEGIN ") {
+            found.push((CaReference::Pem(text), node.place));
+        } else {
+            let message = format!(
+                "'{}' is neither a UUID nor a PEM certificate, expected the id or the text of an \
+                 entry of 'ca_certificates'",
+                quoted(text.as_bytes())
+            );
+            self.report.error(node.place, path, message);
+        }
+        found
+    }
+
+    pub(super) fn acl_group(
+        &mut self,
+        node: &'t Node<'t>,
+        path: &Path<'_>,
+        consumer: Option<usize>,
+    ) {
+        let Some(object) = self.object(node, path, &GROUP) else {
+            return;
+        };
+        self.id(&object, path);
+        let consumer = self.owner(&object, path, consumer);
+        let name = self.header_text(&object, path, "group");
+        if object.get("group").is_none() {
+            self.missing(node, path, "group");
+        }
+        if let (Some(consumer), Some(name)) = (consumer, name) {
+            self.document.groups.push(Group {
+                spot: spot(node, path),
+                consumer,
+                name,
+            });
+        }
+    }
+
+    fn consumer_group(&mut self, node: &'t Node<'t>, path: &Path<'_>) -> Option<&'t str> {
+        let Value::Map(_) = &node.value else {
+            return self.header_value(node, path);
+        };
+        let object = self.object(node, path, &CONSUMER_GROUP)?;
+        self.id(&object, path);
+        if object.get("name").is_none() {
+            self.missing(node, path, "name");
+        }
+        self.header_text(&object, path, "name")
+    }
+
+    /// The consumer an entity belongs to.
+    fn owner(
+        &mut self,
+        object: &Object<'t>,
+        path: &Path<'_>,
+        parent: Option<usize>,
+    ) -> Option<Link<'t>> {
+        if parent.is_none() && object.get("consumer").is_none() {
+            self.missing(object.node, path, "consumer");
+        }
+        self.link(object, path, "consumer", parent)
+    }
+
+    fn header_text(
+        &mut self,
+        object: &Object<'t>,
+        path: &Path<'_>,
+        field: &str,
+    ) -> Option<&'t str> {
+        self.header_value(object.get(field)?, &path.field(field))
+    }
+
+    /// Text that upstreams are told in a header.
+    fn header_value(&mut self, node: &'t Node<'t>, path: &Path<'_>) -> Option<&'t str> {
+        let text = self.text(node, path)?;
+        if !kong::is_header_value(text) {
+            let message = format!(
+                "'{}' cannot be the value of a header, expected visible text without spaces \
+                 around it",
+                quoted(text.as_bytes())
+            );
+            self.report.error(node.place, path, message);
+            return None;
+        }
+        Some(text)
+    }
+
+    /// Notes where members of consumer groups stand that are not read.
+    pub(super) fn unread_members(&mut self, policy: &Object<'t>) {
+        let listed = policy.get("consumer_group_consumers");
+        if let Some(node) = listed.filter(|node| !node.is_empty()) {
+            self.document.unread_members = Some((node.place, "consumer_group_consumers"));
+        }
+        let Some(Value::List(groups)) = policy.get("consumer_groups").map(|node| &node.value)
+        else {
+            return;
+        };
+        let members = groups
+            .iter()
+            .find_map(|node| Object { node }.get("consumers"));
+        if let Some(node) = members.filter(|node| !node.is_empty()) {
+            self.document.unread_members = Some((node.place, "consumer_groups"));
+        }
+    }
+}

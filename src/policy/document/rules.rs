@@ -1,0 +1,343 @@
+//! Rules of `client-cert-acl`.
+
+use std::net::IpAddr;
+
+use super::super::report::{Path, Place};
+use super::super::tree::{Node, Value};
+use super::{Reader, Shape};
+use crate::handshake::server_name::{quoted, Pattern};
+use crate::headers::kong;
+use crate::identity::{Condition, Rule, Rules, San};
+
+/// Deepest nesting of `all`, `any` and `not`.
+const MAX_DEPTH: usize = 16;
+
+/// Longest key identifier in bytes; RFC 5280 suggests 20.
+const MAX_KEY_ID: usize = 64;
+
+const CLIENT_CERT_ACL: Shape = Shape {
+    what: "client-cert-acl",
+    ours: &["allow", "deny"],
+    kongs: &[],
+    refused: &[],
+};
+
+/// What a rule may say; `subject.` and `issuer.` go on with the type of an attribute.
+const KEYS: &[&str] = &[
+    "name",
+    "subject.O",
+    "subject.OU",
+    "subject.CN",
+    "issuer.O",
+    "issuer.OU",
+    "issuer.CN",
+    "san.dns",
+    "san.uri",
+    "san.email",
+    "san.ip",
+    "sha256",
+    "spki_sha256",
+    "issuer_key_id",
+    "eku",
+    "all",
+    "any",
+    "not",
+];
+
+const PURPOSES: &[(&str, &str)] = &[
+    ("serverAuth", "1.3.6.1.5.5.7.3.1"),
+    ("clientAuth", "1.3.6.1.5.5.7.3.2"),
+    ("codeSigning", "1.3.6.1.5.5.7.3.3"),
+    ("emailProtection", "1.3.6.1.5.5.7.3.4"),
+    ("timeStamping", "1.3.6.1.5.5.7.3.8"),
+    ("OCSPSigning", "1.3.6.1.5.5.7.3.9"),
+    ("anyExtendedKeyUsage", "2.5.29.37.0"),
+];
+
+impl<'t> Reader<'t, '_> {
+    pub(super) fn client_cert_acl(
+        &mut self,
+        plugin: &Node<'_>,
+        config: Option<&'t Node<'t>>,
+        path: &Path<'_>,
+    ) -> Rules {
+        let mut rules = Rules::default();
+        let Some(object) = self.lists(plugin, config, path, &CLIENT_CERT_ACL, "rule") else {
+            return rules;
+        };
+        for (field, list) in [("allow", &mut rules.allow), ("deny", &mut rules.deny)] {
+            let path = path.field(field);
+            let items = match object.get(field) {
+                Some(node) => self.list(node, &path).unwrap_or_default(),
+                None => &[],
+            };
+            for (index, node) in items.iter().enumerate() {
+                let path = path.item(index);
+                if let Some(condition) = self.condition(node, &path, 0) {
+                    let name = self.rule_name(node, &path);
+                    let name = name.unwrap_or_else(|| format!("{field}[{index}]"));
+                    list.push(Rule {
+                        name: name.into(),
+                        condition,
+                    });
+                }
+            }
+        }
+        rules
+    }
+
+    /// The name a rule has in logs.
+    fn rule_name(&mut self, node: &'t Node<'t>, path: &Path<'_>) -> Option<String> {
+        let node = super::Object { node }.get("name")?;
+        let path = path.field("name");
+        let name = self.text(node, &path)?;
+        if !kong::is_header_value(name) {
+            self.expected(node, &path, "a name on one line");
+        }
+        Some(name.to_owned())
+    }
+
+    /// A mapping of conditions, all of which must hold. `None` when it was reported.
+    fn condition(
+        &mut self,
+        node: &'t Node<'t>,
+        path: &Path<'_>,
+        depth: usize,
+    ) -> Option<Condition> {
+        let Value::Map(entries) = &node.value else {
+            self.expected(node, path, "a mapping");
+            return None;
+        };
+        if depth > MAX_DEPTH {
+            let message = format!("nested deeper than {MAX_DEPTH} levels");
+            self.report.error(node.place, path, message);
+            return None;
+        }
+        let mut conditions = Vec::new();
+        let mut complete = true;
+        for (key, value) in entries.iter() {
+            let name = &*key.text;
+            if name == "name" && depth == 0 {
+                continue;
+            }
+            let path = path.field(name);
+            let condition = match name {
+                "all" => self.conditions(value, &path, depth).map(Condition::All),
+                "any" => self.conditions(value, &path, depth).map(Condition::Any),
+                "not" => {
+                    let condition = self.condition(value, &path, depth + 1);
+                    condition.map(|condition| Condition::Not(Box::new(condition)))
+                }
+                _ if known(name) => self.values(name, key.place, value, &path),
+                _ => {
+                    let keys = KEYS.iter().filter(|key| depth == 0 || **key != "name");
+                    let meant = match self.report.did_you_mean(name, keys.copied()) {
+                        meant if meant.is_empty() => format!(
+                            ", expected one of subject.*, issuer.*, {}",
+                            KEYS.get(7..).unwrap_or_default().join(", ")
+                        ),
+                        meant => meant,
+                    };
+                    let message = format!("unknown condition '{}'{meant}", quoted(name.as_bytes()));
+                    self.report.error(key.place, &path, message);
+                    None
+                }
+            };
+            complete &= condition.is_some();
+            conditions.extend(condition);
+        }
+        if !complete {
+            return None;
+        }
+        if conditions.is_empty() {
+            let message = "an empty rule, expected at least one condition";
+            self.report.error(node.place, path, message);
+        }
+        match conditions.len() {
+            0 => None,
+            1 => conditions.pop(),
+            _ => Some(Condition::All(conditions)),
+        }
+    }
+
+    fn conditions(
+        &mut self,
+        node: &'t Node<'t>,
+        path: &Path<'_>,
+        depth: usize,
+    ) -> Option<Vec<Condition>> {
+        let items = self.list(node, path)?;
+        if items.is_empty() {
+            self.expected(node, path, "at least one condition");
+            return None;
+        }
+        let conditions: Vec<_> = items
+            .iter()
+            .enumerate()
+            .map(|(index, item)| self.condition(item, &path.item(index), depth + 1))
+            .collect();
+        conditions.into_iter().collect()
+    }
+
+    /// A condition on values, one of which must be there.
+    fn values(
+        &mut self,
+        name: &str,
+        key: Place,
+        node: &'t Node<'t>,
+        path: &Path<'_>,
+    ) -> Option<Condition> {
+        let attribute = match name.split_once('.') {
+            Some(("subject" | "issuer", attribute)) => {
+                Some(self.attribute_type(attribute, key, path)?)
+            }
+            _ => None,
+        };
+        let Value::List(items) = &node.value else {
+            return self.value(name, attribute.as_deref(), node, path);
+        };
+        if items.is_empty() {
+            self.expected(node, path, "text or a list of texts");
+            return None;
+        }
+        let values: Vec<_> = items
+            .iter()
+            .enumerate()
+            .map(|(index, item)| self.value(name, attribute.as_deref(), item, &path.item(index)))
+            .collect();
+        values
+            .into_iter()
+            .collect::<Option<_>>()
+            .map(Condition::Any)
+    }
+
+    fn value(
+        &mut self,
+        name: &str,
+        attribute: Option<&str>,
+        node: &'t Node<'t>,
+        path: &Path<'_>,
+    ) -> Option<Condition> {
+        let text = self.text(node, path)?;
+        let shown = quoted(text.as_bytes());
+        let condition = match (name, attribute) {
+            _ if text.is_empty() => Err("'', expected text".to_owned()),
+            (_, Some(attribute)) if name.starts_with("subject.") => {
+                Ok(Condition::Subject(attribute.into(), text.into()))
+            }
+            (_, Some(attribute)) => Ok(Condition::Issuer(attribute.into(), text.into())),
+            ("san.dns", _) => match Pattern::parse(text.as_bytes()) {
+                Ok(Pattern::Exact(name)) => Ok(Condition::San(San::Dns(name.into()))),
+                Ok(Pattern::Wildcard(parent)) => Ok(Condition::San(San::DnsBelow(
+                    parent.trim_start_matches('.').into(),
+                ))),
+                Ok(Pattern::Any) => Err("'*', expected a name or '*.' and a name".to_owned()),
+                Err(error) => Err(error.to_string()),
+            },
+            ("san.uri", _) => uri(text).map(Condition::San),
+            ("san.email", _) => Ok(Condition::San(San::Email(text.into()))),
+            ("san.ip", _) => match text.parse() {
+                Ok(IpAddr::V4(address)) => Ok(address.octets().to_vec()),
+                Ok(IpAddr::V6(address)) => Ok(address.octets().to_vec()),
+                Err(_) => Err(format!("'{shown}' is not an IP address")),
+            }
+            .map(|octets| Condition::San(San::Ip(octets.into()))),
+            ("sha256" | "spki_sha256", _) => {
+                match bytes(text).and_then(|bytes| <[u8; 32]>::try_from(bytes).ok()) {
+                    Some(digest) if name == "sha256" => Ok(Condition::Sha256(digest)),
+                    Some(digest) => Ok(Condition::SpkiSha256(digest)),
+                    None => Err(format!(
+                        "'{shown}' is not a SHA-256 digest, expected 64 hexadecimal digits, with \
+                         or without colons"
+                    )),
+                }
+            }
+            ("issuer_key_id", _) => bytes(text)
+                .filter(|id| id.len() <= MAX_KEY_ID)
+                .map(|id| Condition::IssuerKeyId(id.into()))
+                .ok_or_else(|| {
+                    format!(
+                        "'{shown}' is not a key identifier, expected at most {MAX_KEY_ID} bytes \
+                         in hexadecimal, with or without colons"
+                    )
+                }),
+            _ => purpose(text)
+                .map(|oid| Condition::ExtendedKeyUsage(oid.into()))
+                .ok_or_else(|| {
+                    let names: Vec<_> = PURPOSES.iter().map(|(name, _)| *name).collect();
+                    format!(
+                        "'{shown}' is not a purpose, expected {} or a dotted OID",
+                        names.join(", ")
+                    )
+                }),
+        };
+        condition
+            .map_err(|why| self.report.error(node.place, path, why))
+            .ok()
+    }
+}
+
+/// Whether it is a condition on values. Null is none: a rule must not hold for more clients because
+/// a value got lost.
+fn known(name: &str) -> bool {
+    let attribute = |rest: &str| !rest.is_empty();
+    (KEYS.contains(&name) && name != "name")
+        || name.strip_prefix("subject.").is_some_and(attribute)
+        || name.strip_prefix("issuer.").is_some_and(attribute)
+}
+
+/// A URI, or a prefix of URIs: then it ends at a separator beyond the host, so that nothing can
+/// be added to a trust domain.
+fn uri(text: &str) -> Result<San, String> {
+    let shown = quoted(text.as_bytes());
+    let Some(prefix) = text.strip_suffix('*') else {
+        return match text.contains('*') {
+            true => Err(format!("'{shown}': a '*' stands at the end only")),
+            false => Ok(San::Uri(text.into())),
+        };
+    };
+    let whole_host = match prefix.split_once("://") {
+        Some((_, rest)) => rest.is_empty() || rest.contains('/'),
+        None => true,
+    };
+    if prefix.contains('*') {
+        Err(format!("'{shown}': a '*' stands at the end only"))
+    } else if prefix.ends_with(['/', ':']) && whole_host {
+        Ok(San::UriPrefix(prefix.into()))
+    } else {
+        Err(format!(
+            "'{shown}' would match other hosts or names that begin so, expected '/' or ':' before \
+             the '*' and '/' behind a host, for example 'spiffe://example.org/ns/*'"
+        ))
+    }
+}
+
+/// Hexadecimal digits in pairs, all pairs or none separated by colons.
+fn bytes(text: &str) -> Option<Vec<u8>> {
+    let octet = |pair: &[u8]| {
+        let digit = |digit: u8| char::from(digit).to_digit(16);
+        match *pair {
+            [high, low] => Some((digit(high)? << 4 | digit(low)?) as u8),
+            _ => None,
+        }
+    };
+    let bytes = text.as_bytes();
+    if text.contains(':') {
+        bytes.split(|byte| *byte == b':').map(octet).collect()
+    } else {
+        bytes.chunks(2).map(octet).collect()
+    }
+}
+
+/// A purpose as dotted OID.
+fn purpose(text: &str) -> Option<&str> {
+    if let Some((_, oid)) = PURPOSES.iter().find(|(name, _)| *name == text) {
+        return Some(oid);
+    }
+    let arc = |arc: &str| {
+        !arc.is_empty()
+            && arc.bytes().all(|b| b.is_ascii_digit())
+            && (arc == "0" || !arc.starts_with('0'))
+    };
+    (text.contains('.') && text.split('.').all(arc)).then_some(text)
+}

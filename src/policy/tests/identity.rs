@@ -1,0 +1,934 @@
+//! Consumers, groups, rules and revocation of a policy.
+
+use super::*;
+use crate::identity::{Condition, ConsumerBy, San};
+
+const ID_C: &str = "33333333-3333-4333-8333-333333333333";
+
+/// Two CAs, then one global `mtls-auth` in lines 5 to 8, its further fields from line 9, then
+/// `rest`.
+fn with_auth(fields: &str, rest: &str) -> String {
+    with_cas(&format!(
+        "plugins:\n- name: mtls-auth\n  config:\n    ca_certificates: [{ID_A}]\n{fields}{rest}"
+    ))
+}
+
+fn auth(policy: &Policy) -> &Auth {
+    policy.plans[0].auth.as_ref().unwrap()
+}
+
+/// A line with what it has wrong: `line:column: path: message` without `p:`.
+fn assert_errors(text: &str, expected: &[&str]) {
+    let expected: Vec<_> = expected.iter().map(|line| format!("p:{line}")).collect();
+    assert_eq!(errors(text), expected, "{text}");
+}
+
+fn consumer(policy: &Policy, name: &str) -> crate::identity::Consumer {
+    let index = policy.consumers.by_id_or_username(name).unwrap();
+    policy.consumers.get(index).unwrap().clone()
+}
+
+#[test]
+fn mtls_auth_defaults_are_kongs() {
+    let policy = policy(&with_auth("", ""));
+    let auth = auth(&policy);
+    let lookup = auth.lookup.as_ref().unwrap();
+    let both = ConsumerBy {
+        username: true,
+        custom_id: true,
+    };
+    assert_eq!((lookup.by, lookup.default), (both, None));
+    assert!(lookup.dirname.is_empty());
+    assert_eq!((auth.anonymous, auth.group_by), (None, Some(GroupBy::Cn)));
+    let revocation = &auth.revocation;
+    assert_eq!(revocation.mode, RevocationMode::IgnoreCaError);
+    assert_eq!((revocation.ttl, revocation.http_timeout), (60_000, 30_000));
+    assert!(revocation.ssl_verify && revocation.crls.is_none());
+    assert_eq!(
+        (&revocation.http_proxy, &revocation.https_proxy),
+        (&None, &None)
+    );
+    assert_eq!(warnings(&policy), [""; 0]);
+}
+
+#[test]
+fn mtls_auth_every_field_is_read() {
+    let text = with_auth(
+        "    consumer_by: [custom_id]\n    anonymous: guest\n    default_consumer: \
+         33333333-3333-4333-8333-333333333333\n    authenticated_group_by: DN\n    \
+         revocation_check_mode: STRICT\n    http_timeout: 1500\n    cert_cache_ttl: 60\n    \
+         cache_ttl: 0\n    http_proxy_host: proxy.example.com\n    http_proxy_port: 3128\n    \
+         https_proxy_host: '2001:db8::7'\n    https_proxy_port: 65535\n    ssl_verify: false\n    \
+         san_dirname_matcher: [CN, organizationName, 2.5.4.11, 1.2.3.4]\n",
+        &format!("consumers: [{{username: guest}}, {{username: other, id: {ID_C}}}]\n"),
+    );
+    let policy = policy(&text);
+    let auth = auth(&policy);
+    let lookup = auth.lookup.as_ref().unwrap();
+    let by = ConsumerBy {
+        username: false,
+        custom_id: true,
+    };
+    assert_eq!((lookup.by, lookup.default), (by, Some(1)));
+    let dirname: Vec<&str> = lookup.dirname.iter().map(|name| &**name).collect();
+    assert_eq!(
+        dirname,
+        [
+            "commonName",
+            "organizationName",
+            "organizationalUnitName",
+            "1.2.3.4"
+        ]
+    );
+    assert_eq!(
+        (auth.anonymous, auth.group_by),
+        (Some(0), Some(GroupBy::Dn))
+    );
+    let revocation = &auth.revocation;
+    assert_eq!(revocation.mode, RevocationMode::Strict);
+    assert_eq!((revocation.ttl, revocation.http_timeout), (60, 1500));
+    assert!(!revocation.ssl_verify);
+    assert_eq!(
+        revocation.http_proxy,
+        Some(("proxy.example.com".into(), 3128))
+    );
+    assert_eq!(revocation.https_proxy, Some(("2001:db8::7".into(), 65535)));
+    assert_eq!(warnings(&policy), [""; 0]);
+}
+
+#[test]
+fn mtls_auth_null_and_empty_lists_switch_off() {
+    for off in ["[]", "null", "{}"] {
+        let fields = format!("    consumer_by: {off}\n    authenticated_group_by: null\n");
+        let policy = policy(&with_auth(&fields, ""));
+        let by = auth(&policy).lookup.as_ref().unwrap().by;
+        assert!(!by.username && !by.custom_id, "{off}");
+        assert_eq!(auth(&policy).group_by, None);
+    }
+    let skip = policy(&with_auth("    skip_consumer_lookup: true\n", ""));
+    assert!(auth(&skip).lookup.is_none());
+}
+
+#[test]
+fn mtls_auth_bad_values_are_refused() {
+    for (field, error) in [
+        (
+            "consumer_by: [username, id]",
+            "9:29: plugins[0].config.consumer_by[1]: 'id', expected 'username' or 'custom_id'",
+        ),
+        (
+            "consumer_by: username",
+            "9:18: plugins[0].config.consumer_by: 'username', expected a list",
+        ),
+        (
+            "authenticated_group_by: cn",
+            "9:29: plugins[0].config.authenticated_group_by: 'cn', expected 'CN' or 'DN'",
+        ),
+        (
+            "revocation_check_mode: strict",
+            "9:28: plugins[0].config.revocation_check_mode: 'strict', expected 'SKIP', \
+             'IGNORE_CA_ERROR' or 'STRICT'",
+        ),
+        (
+            "http_timeout: soon",
+            "9:19: plugins[0].config.http_timeout: 'soon', expected an integer from 1 to \
+             2147483647",
+        ),
+        (
+            "cert_cache_ttl: 0",
+            "9:21: plugins[0].config.cert_cache_ttl: the number 0, expected an integer from 1 to \
+             2147483647",
+        ),
+        (
+            "cache_ttl: -1",
+            "9:16: plugins[0].config.cache_ttl: the number -1, expected an integer from 0 to \
+             2147483647",
+        ),
+        (
+            "ssl_verify: maybe",
+            "9:17: plugins[0].config.ssl_verify: 'maybe', expected true or false",
+        ),
+        (
+            "http_proxy_host: proxy",
+            "9:22: plugins[0].config.http_proxy_host: without 'http_proxy_port', expected both or \
+             neither",
+        ),
+        (
+            "https_proxy_port: 3128",
+            "9:23: plugins[0].config.https_proxy_port: without 'https_proxy_host', expected both \
+             or neither",
+        ),
+        (
+            "{http_proxy_host: 'http://proxy', http_proxy_port: 1}",
+            "9:27: plugins[0].config.http_proxy_host: 'http://proxy' is neither a host name nor \
+             an address, expected for example 'proxy.example.com'",
+        ),
+        (
+            "{https_proxy_host: proxy, https_proxy_port: 65536}",
+            "9:53: plugins[0].config.https_proxy_port: the number 65536, expected an integer from \
+             1 to 65535",
+        ),
+        (
+            "anonymous: gest",
+            "9:16: plugins[0].config.anonymous: no consumer has the id or username 'gest', did \
+             you mean 'guest'?",
+        ),
+        (
+            "default_consumer: a-1",
+            "9:23: plugins[0].config.default_consumer: no consumer has the id or username 'a-1'",
+        ),
+        (
+            "anonymous: ''",
+            "9:16: plugins[0].config.anonymous: no consumer has the id or username ''",
+        ),
+        (
+            "san_dirname_matcher: [CN, cn]",
+            "9:31: plugins[0].config.san_dirname_matcher[1]: 'cn' is no attribute type that \
+             OpenSSL knows, expected a short name such as 'OU', a long name such as \
+             'organizationalUnitName' or an OID such as '2.5.4.11' (case matters)",
+        ),
+        (
+            "crls: ['']",
+            "9:12: plugins[0].config.crls[0]: '', expected the path of a file of CRLs",
+        ),
+        (
+            "crls: [crl.pem]",
+            "9:12: plugins[0].config.crls[0]: 'crl.pem': a relative path in a policy that is not \
+             a file, expected an absolute path",
+        ),
+        (
+            "crls: [/nonexistent/crl.pem]",
+            "9:12: plugins[0].config.crls[0]: '/nonexistent/crl.pem': cannot be read: No such \
+             file or directory (os error 2)",
+        ),
+        (
+            "crls: [/etc/passwd]",
+            "9:12: plugins[0].config.crls[0]: '/etc/passwd': no CRL found, expected DER or PEM \
+             blocks '-----BEGIN X509 CRL-----'",
+        ),
+    ] {
+        // Fields in braces are merged, so that two of them take one line.
+        let field = match field.strip_prefix('{') {
+            Some(_) => format!("    <<: {field}\n"),
+            None => format!("    {field}\n"),
+        };
+        let rest = "consumers: [{username: guest, custom_id: a-1}]\n";
+        assert_errors(&with_auth(&field, rest), &[error]);
+    }
+}
+
+#[test]
+fn mtls_auth_without_consumers_is_warned_about_where_they_would_count() {
+    let without = |fields: &str| warnings(&policy(&with_auth(fields, "consumers: []\n")));
+    assert_eq!(
+        without(""),
+        [
+            "p:6:3: warning: plugins[0].config: no consumer: every client is refused; expected an \
+          entry of 'consumers', or 'skip_consumer_lookup: true' to let every client of the CAs \
+          pass"
+        ]
+    );
+    assert_eq!(without("    skip_consumer_lookup: true\n"), [""; 0]);
+}
+
+#[test]
+fn consumers_nested_and_flat_forms_are_one_policy() {
+    let cas = with_auth("", "consumers: []\n").replace("consumers: []\n", "");
+    let nested = format!(
+        "{cas}consumers:\n\
+         - username: ann\n  custom_id: a-1\n  tags: [x]\n\
+         \x20 mtls_auth_credentials:\n\
+         \x20 - {{id: {ID_C}, subject_name: ann@example.com, ca_certificate: {{id: {ID_B}}}}}\n\
+         \x20 - {{subject_name: ann}}\n\
+         \x20 acls: [{{group: ops}}, {{group: dev, tags: [y]}}]\n\
+         \x20 groups: [{{name: gold}}, silver]\n\
+         - custom_id: b-1\n  id: {ID_A}\n"
+    );
+    let flat = format!(
+        "{cas}acls:\n\
+         - {{consumer: ann, group: ops}}\n\
+         - {{consumer: {{username: ann}}, group: dev}}\n\
+         mtls_auth_credentials:\n\
+         - {{consumer: ann, subject_name: ann}}\n\
+         - {{consumer: {{username: ann}}, id: {ID_C}, subject_name: ann@example.com, \
+         ca_certificate: {ID_B}}}\n\
+         consumers:\n\
+         - {{id: {ID_A}, custom_id: b-1}}\n\
+         - {{username: ann, custom_id: a-1, groups: [gold, {{name: silver}}]}}\n"
+    );
+    let (nested, flat) = (policy(&nested), policy(&flat));
+    assert_eq!(nested.digest, flat.digest);
+    for policy in [&nested, &flat] {
+        assert_eq!(warnings(policy), [""; 0]);
+        assert_eq!(policy.consumers.len(), 2);
+        let ann = consumer(policy, "ann");
+        assert_eq!(&*ann.id, "fac302c2-d2ab-514c-b086-9cd48bdd72e5");
+        assert_eq!(ann.custom_id.as_deref(), Some("a-1"));
+        assert_eq!(ann.groups, ["ops".into(), "dev".into()]);
+        assert_eq!(ann.consumer_groups, ["gold".into(), "silver".into()]);
+        assert_eq!(consumer(policy, ID_A).custom_id.as_deref(), Some("b-1"));
+        let credentials: std::collections::HashSet<_> = (0..2)
+            .map(|index| policy.consumers.credential(index).unwrap())
+            .map(|found| {
+                (
+                    found.id.clone().unwrap(),
+                    found.subject_name.clone(),
+                    found.ca.is_some(),
+                )
+            })
+            .collect();
+        let expected = [
+            (ID_C.into(), "ann@example.com".into(), true),
+            (
+                "6280dd7e-7488-5083-8356-7a9c9b3347a7".into(),
+                "ann".into(),
+                false,
+            ),
+        ];
+        assert_eq!(credentials, std::collections::HashSet::from(expected));
+    }
+}
+
+#[test]
+fn credentials_take_a_ca_in_four_spellings() {
+    let b = ca_pem("CA B");
+    let cas = format!(
+        "_format_version: \"3.0\"\nca_certificates:\n{}{}",
+        ca_entry(ID_A, &ca_pem("CA A")),
+        ca_entry(ID_B, &b)
+    );
+    let with = |ca: &str| {
+        policy(&format!(
+            "{cas}consumers:\n- username: ann\n  mtls_auth_credentials:\n  - id: {ID_C}\n    \
+             subject_name: ann\n    ca_certificate: {ca}\n"
+        ))
+    };
+    let ca = crate::trust::CaCertificate::from_pem(b.as_bytes()).unwrap();
+    let upper = ID_B.to_uppercase();
+    for spelling in [
+        ID_B.to_owned(),
+        upper,
+        format!("{b:?}"),
+        format!("{{id: {ID_B}}}"),
+        format!("{{cert: {b:?}}}"),
+        format!("{{id: {ID_B}, cert: {b:?}, tags: [x]}}"),
+    ] {
+        let policy = with(&spelling);
+        assert_eq!(policy.digest, with(ID_B).digest, "{spelling}");
+        let credential = policy.consumers.credential(0).unwrap();
+        assert_eq!(credential.ca, Some(*ca.digest()), "{spelling}");
+    }
+    assert_ne!(with("null").digest, with(ID_B).digest);
+    assert_ne!(with(ID_A).digest, with(ID_B).digest);
+}
+
+#[test]
+fn consumers_bad_ones_are_refused() {
+    for (consumers, expected) in [
+        (
+            "- {}",
+            &["6:3: consumers[0]: neither 'username' nor 'custom_id' is given, expected at least \
+               one"][..],
+        ),
+        (
+            "- {username: ann}\n- {username: ann}",
+            &["7:3: consumers[1].username: uniqueness violation: 'consumers' entity with username \
+               set to 'ann' already declared at consumers[0]"],
+        ),
+        (
+            "- {custom_id: ann}\n- {username: ann}\n- {custom_id: ann}",
+            &["8:3: consumers[2].custom_id: uniqueness violation: 'consumers' entity with \
+               custom_id set to 'ann' already declared at consumers[0]"],
+        ),
+        (
+            "- {username: a, id: 11111111-1111-4111-8111-111111111111}\n\
+             - {username: b, id: 11111111-1111-4111-8111-111111111111}",
+            &["7:3: consumers[1].id: uniqueness violation: 'consumers' entity with id set to \
+               '11111111-1111-4111-8111-111111111111' already declared at consumers[0]"],
+        ),
+        (
+            "- {username: a, id: 1-2}",
+            &["6:21: consumers[0].id: '1-2' is not a UUID, expected for example \
+               '11111111-1111-4111-8111-111111111111'"],
+        ),
+        (
+            "- {username: \"a\\r\\nX-Admin: 1\"}\n- {custom_id: ' a'}",
+            &[
+                "6:14: consumers[0].username: 'a\\r\\nX-Admin: 1' cannot be the value of a \
+                 header, expected visible text without spaces around it",
+                "7:15: consumers[1].custom_id: ' a' cannot be the value of a header, expected \
+                 visible text without spaces around it",
+            ],
+        ),
+        (
+            "- {username: 7}\n- {user_name: a}",
+            &[
+                "6:14: consumers[0].username: the number 7, expected text, in quotes",
+                "7:3: consumers[1]: neither 'username' nor 'custom_id' is given, expected at \
+                 least one",
+                "7:4: consumers[1]: unknown field 'user_name', did you mean 'username'?",
+            ],
+        ),
+        (
+            "- {username: a, acls: [{}, {group: x}, {group: x}, {group: '', consumer: a}]}",
+            &[
+                "6:24: consumers[0].acls[0]: the required field 'group' is missing",
+                "6:40: consumers[0].acls[2].group: uniqueness violation: the consumer is in the \
+                 group 'x' already",
+                "6:60: consumers[0].acls[3].group: '' cannot be the value of a header, expected \
+                 visible text without spaces around it",
+                "6:74: consumers[0].acls[3].consumer: 'a' inside the consumer it belongs to, \
+                 expected null or nothing",
+            ],
+        ),
+        (
+            "- {username: a, groups: [{}, 7]}",
+            &[
+                "6:26: consumers[0].groups[0]: the required field 'name' is missing",
+                "6:30: consumers[0].groups[1]: the number 7, expected text, in quotes",
+            ],
+        ),
+        (
+            "- {username: a, header_cert_auth_credentials: [{}]}",
+            &["6:17: consumers[0].header_cert_auth_credentials: is not supported by this version, \
+               expected null or nothing"],
+        ),
+        (
+            "- username: ann\nacls:\n- {group: x}\n- {group: x, consumer: an}\n\
+             - {group: x, consumer: {name: ann}}\nmtls_auth_credentials:\n\
+             - {subject_name: x, consumer: {id: 22222222-2222-4222-8222-222222222222}}",
+            &[
+                "8:3: acls[0]: the required field 'consumer' is missing",
+                "9:24: acls[1].consumer: no consumer has the id or username 'an', did you mean \
+                 'ann'?",
+                "10:24: acls[2].consumer: a mapping, expected either 'id' or 'username'",
+                "10:25: acls[2].consumer: unknown field 'name', expected one of id, username",
+                "12:36: mtls_auth_credentials[0].consumer: no consumer has the id \
+                 '22222222-2222-4222-8222-222222222222'",
+            ],
+        ),
+    ] {
+        assert_errors(&with_cas(&format!("consumers:\n{consumers}\n")), expected);
+    }
+}
+
+#[test]
+fn credentials_bad_ones_are_refused() {
+    let other = ca_pem("other");
+    let pem = format!("{other:?}");
+    for (credentials, expected) in [
+        (
+            "- {}",
+            &["8:5: consumers[0].mtls_auth_credentials[0]: the required field 'subject_name' is \
+               missing"][..],
+        ),
+        (
+            "- {subject_name: ''}",
+            &["8:20: consumers[0].mtls_auth_credentials[0].subject_name: '', expected a name"],
+        ),
+        (
+            "- {subject_name: a, id: x}",
+            &["8:27: consumers[0].mtls_auth_credentials[0].id: 'x' is not a UUID, expected for \
+               example '11111111-1111-4111-8111-111111111111'"],
+        ),
+        (
+            "- {subject_name: a}\n  - {subject_name: a}",
+            &["9:5: consumers[0].mtls_auth_credentials[1].subject_name: uniqueness violation: \
+               'mtls_auth_credentials' entity with subject_name set to 'a' and the same \
+               ca_certificate already declared at consumers[0].mtls_auth_credentials[0]"],
+        ),
+        (
+            "- {subject_name: a, id: 33333333-3333-4333-8333-333333333333}\n  \
+             - {subject_name: b, id: 33333333-3333-4333-8333-333333333333}",
+            &["9:5: consumers[0].mtls_auth_credentials[1].id: uniqueness violation: \
+               'mtls_auth_credentials' entity with id set to \
+               '33333333-3333-4333-8333-333333333333' already declared at \
+               consumers[0].mtls_auth_credentials[0]"],
+        ),
+        (
+            "- {subject_name: a, ca_certificate: 11111111-1111-4111-8111-111111111112}",
+            &["8:39: consumers[0].mtls_auth_credentials[0].ca_certificate: no entry of \
+               'ca_certificates' has the id '11111111-1111-4111-8111-111111111112', did you mean \
+               '11111111-1111-4111-8111-111111111111'?"],
+        ),
+        (
+            "- {subject_name: a, ca_certificate: CA A}",
+            &["8:39: consumers[0].mtls_auth_credentials[0].ca_certificate: 'CA A' is neither a \
+               UUID nor a PEM certificate, expected the id or the text of an entry of \
+               'ca_certificates'"],
+        ),
+        (
+            "- {subject_name: a, ca_certificate: {}}",
+            &["8:39: consumers[0].mtls_auth_credentials[0].ca_certificate: a mapping, expected \
+               'id' or 'cert'"],
+        ),
+        (
+            &format!("- {{subject_name: a, ca_certificate: {pem}}}"),
+            &["8:39: consumers[0].mtls_auth_credentials[0].ca_certificate: the certificate \
+               'CN=other' is none of 'ca_certificates', expected one of them"],
+        ),
+        (
+            "- {subject_name: a, ca_certificate: {cert: /etc/ca.pem}}",
+            &["8:46: consumers[0].mtls_auth_credentials[0].ca_certificate: no certificate found, \
+               expected one PEM block '-----BEGIN CERTIFICATE-----'"],
+        ),
+    ] {
+        let text = format!("consumers:\n- username: ann\n  mtls_auth_credentials:\n  {credentials}\n");
+        assert_errors(&with_cas(&text), expected);
+    }
+}
+
+#[test]
+fn acl_is_read_and_applies_with_mtls_auth() {
+    let text = with_cas(&format!(
+        "services: [{{name: s, routes: [{{name: r, snis: [r.test]}}, {{name: q, snis: [q.test]}}]}}]\n\
+         plugins:\n\
+         - {{name: mtls-auth, service: s, config: {{ca_certificates: [{ID_A}]}}}}\n\
+         - {{name: acl, service: s, config: {{allow: [ops, dev], hide_groups_header: true}}}}\n\
+         - {{name: acl, route: q, config: {{deny: [bad], allow: [], include_consumer_groups: true, \
+         always_use_authenticated_groups: true}}}}\n"
+    ));
+    let policy = policy(&text);
+    let acl = |route| plan(&policy, route).acl.as_deref().unwrap();
+    let expected = Acl {
+        allow: vec!["ops".into(), "dev".into()],
+        hide_groups_header: true,
+        ..Acl::default()
+    };
+    assert_eq!(acl("r"), &expected);
+    let expected = Acl {
+        deny: vec!["bad".into()],
+        include_consumer_groups: true,
+        always_use_authenticated_groups: true,
+        ..Acl::default()
+    };
+    assert_eq!(acl("q"), &expected);
+    assert!(policy.plans[0].acl.is_none());
+    for name in crate::headers::kong::IDENTITY {
+        assert!(policy.owned_names.contains(name.as_bytes()), "{name}");
+    }
+}
+
+#[test]
+fn acl_bad_ones_are_refused() {
+    for (plugins, expected) in [
+        (
+            "- {name: acl}\n- {name: client-cert-acl, config: null}",
+            &[
+                "9:3: plugins[1].config: expected at least one group in 'allow' or 'deny'",
+                "10:3: plugins[2].config: expected at least one rule in 'allow' or 'deny'",
+            ][..],
+        ),
+        (
+            "- {name: acl, config: {allow: [], deny: null}}",
+            &["9:23: plugins[1].config: expected at least one group in 'allow' or 'deny'"],
+        ),
+        (
+            "- {name: acl, config: {allow: ops, whitelist: [x], deny: ['', 7]}}",
+            &[
+                "9:31: plugins[1].config.allow: 'ops', expected a list",
+                "9:36: plugins[1].config: unknown field 'whitelist', expected one of allow, deny, \
+                 hide_groups_header, include_consumer_groups, always_use_authenticated_groups",
+                "9:59: plugins[1].config.deny[0]: '', expected the name of a group",
+                "9:63: plugins[1].config.deny[1]: the number 7, expected text, in quotes",
+            ],
+        ),
+        (
+            "- {name: acl, config: {allow: [a], include_consumer_groups: true}}\n\
+             consumer_group_consumers: [{consumer: ann, consumer_group: gold}]",
+            &[
+                "10:27: consumer_group_consumers: members of consumer groups are read from \
+               'groups' of a consumer only, and an acl with 'include_consumer_groups' depends on \
+               them",
+            ],
+        ),
+        (
+            "- {name: acl, config: {allow: [a], include_consumer_groups: true}}\n\
+             consumer_groups: [{name: x}, {name: gold, consumers: [ann]}]",
+            &[
+                "10:54: consumer_groups: members of consumer groups are read from 'groups' of a \
+               consumer only, and an acl with 'include_consumer_groups' depends on them",
+            ],
+        ),
+    ] {
+        assert_errors(&with_auth("", &format!("{plugins}\n")), expected);
+    }
+}
+
+#[test]
+fn acl_where_nobody_is_known_is_refused() {
+    for kind in [
+        "acl, config: {allow: [a]}",
+        "client-cert-acl, config: {allow: [{subject.O: x}]}",
+    ] {
+        let name = kind.split_once(',').unwrap().0;
+        let global = format!("plugins:\n- {{name: {kind}}}\n");
+        assert_errors(
+            &with_cas(&global),
+            &[&format!(
+                "6:3: plugins[0]: applies to a request without a route without mtls-auth, so \
+                 nobody would be judged there; expected mtls-auth wherever {name} applies"
+            )],
+        );
+        let service = format!(
+            "services: [{{name: s, routes: [{{name: r}}, {{name: q}}]}}]\nplugins:\n\
+             - {{name: mtls-auth, route: r, config: {{ca_certificates: [{ID_A}]}}}}\n\
+             - {{name: {kind}, service: s}}\n"
+        );
+        assert_errors(
+            &with_cas(&service),
+            &[&format!(
+                "8:3: plugins[1]: applies to services[0].routes[1] without mtls-auth, so nobody \
+                 would be judged there; expected mtls-auth wherever {name} applies"
+            )],
+        );
+    }
+}
+
+/// The rules of one `client-cert-acl`.
+fn rules(config: &str) -> Rules {
+    let text = with_auth(
+        "",
+        &format!("- {{name: client-cert-acl, config: {{{config}}}}}\n"),
+    );
+    (**policy(&text).plans[0].rules.as_ref().unwrap()).clone()
+}
+
+fn condition(rule: &str) -> Condition {
+    rules(&format!("allow: [{rule}]")).allow.remove(0).condition
+}
+
+#[test]
+fn client_cert_acl_every_condition_compiles() {
+    let digest = "ab".repeat(32);
+    let colons = ["AB"; 32].join(":");
+    let subject = |value: &str| Condition::Subject("organizationName".into(), value.into());
+    let san = |san| Condition::San(san);
+    for (rule, expected) in [
+        ("{subject.O: Acme}".to_owned(), subject("Acme")),
+        ("{subject.2.5.4.10: Acme}".to_owned(), subject("Acme")),
+        (
+            "{subject.organizationName: [Acme, Ajax]}".to_owned(),
+            Condition::Any(vec![subject("Acme"), subject("Ajax")]),
+        ),
+        (
+            "{issuer.CN: Root}".to_owned(),
+            Condition::Issuer("commonName".into(), "Root".into()),
+        ),
+        (
+            "{san.dns: API.Example.com}".to_owned(),
+            san(San::Dns("api.example.com".into())),
+        ),
+        (
+            "{san.dns: '*.example.com'}".to_owned(),
+            san(San::DnsBelow("example.com".into())),
+        ),
+        (
+            "{san.uri: 'spiffe://a/b'}".to_owned(),
+            san(San::Uri("spiffe://a/b".into())),
+        ),
+        (
+            "{san.uri: 'spiffe://a/b/*'}".to_owned(),
+            san(San::UriPrefix("spiffe://a/b/".into())),
+        ),
+        (
+            "{san.uri: 'spiffe://*'}".to_owned(),
+            san(San::UriPrefix("spiffe://".into())),
+        ),
+        (
+            "{san.uri: 'urn:x:*'}".to_owned(),
+            san(San::UriPrefix("urn:x:".into())),
+        ),
+        (
+            "{san.email: a@b.c}".to_owned(),
+            san(San::Email("a@b.c".into())),
+        ),
+        (
+            "{san.ip: 192.0.2.7}".to_owned(),
+            san(San::Ip([192, 0, 2, 7].into())),
+        ),
+        (
+            "{san.ip: '2001:db8::7'}".to_owned(),
+            san(San::Ip(
+                [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7].into(),
+            )),
+        ),
+        (
+            format!("{{sha256: {digest}}}"),
+            Condition::Sha256([0xab; 32]),
+        ),
+        (
+            format!("{{spki_sha256: '{colons}'}}"),
+            Condition::SpkiSha256([0xab; 32]),
+        ),
+        (
+            "{issuer_key_id: '0a:0B'}".to_owned(),
+            Condition::IssuerKeyId([10, 11].into()),
+        ),
+        (
+            "{eku: [clientAuth, 1.2.3]}".to_owned(),
+            Condition::Any(vec![
+                Condition::ExtendedKeyUsage("1.3.6.1.5.5.7.3.2".into()),
+                Condition::ExtendedKeyUsage("1.2.3".into()),
+            ]),
+        ),
+        (
+            "{subject.O: Acme, not: {any: [{subject.O: a}, {all: [{subject.O: b}]}]}}".to_owned(),
+            Condition::All(vec![
+                subject("Acme"),
+                Condition::Not(Box::new(Condition::Any(vec![
+                    subject("a"),
+                    Condition::All(vec![subject("b")]),
+                ]))),
+            ]),
+        ),
+    ] {
+        assert_eq!(condition(&rule), expected, "{rule}");
+    }
+}
+
+#[test]
+fn client_cert_acl_rules_have_names() {
+    let rules =
+        rules("allow: [{name: staff, subject.O: a}, {subject.O: b}], deny: [{eku: codeSigning}]");
+    let names = |rules: &[crate::identity::Rule]| -> Vec<String> {
+        rules.iter().map(|rule| rule.name.to_string()).collect()
+    };
+    assert_eq!(names(&rules.allow), ["staff", "allow[1]"]);
+    assert_eq!(names(&rules.deny), ["deny[0]"]);
+}
+
+#[test]
+fn client_cert_acl_bad_rules_are_refused() {
+    let head = "- {name: client-cert-acl, config: {allow: [";
+    let deep = |n: usize| format!("{}{{subject.O: x}}{}", "{not: ".repeat(n), "}".repeat(n));
+    condition(&deep(16));
+    let too_deep = deep(17);
+    let prefix = "would match other hosts or names that begin so, expected '/' or ':' before the \
+                  '*' and '/' behind a host, for example 'spiffe://example.org/ns/*'";
+    for (rule, column, path, message) in [
+        ("{}", 0, "", "an empty rule, expected at least one condition".to_owned()),
+        ("{name: x}", 0, "", "an empty rule, expected at least one condition".to_owned()),
+        ("x", 0, "", "'x', expected a mapping".to_owned()),
+        ("{name: \"a\\nb\", eku: clientAuth}", 7, ".name", "'a\\nb', expected a name on one line".to_owned()),
+        ("{subject.O: null}", 12, "['subject.O']", "null, expected text".to_owned()),
+        ("{subject.O: []}", 12, "['subject.O']", "a list, expected text or a list of texts".to_owned()),
+        ("{subject.O: ['']}", 13, "['subject.O'][0]", "'', expected text".to_owned()),
+        ("{subject.OU: 42}", 13, "['subject.OU']", "the number 42, expected text, in quotes".to_owned()),
+        (
+            "{subject.organization: x}",
+            1,
+            "['subject.organization']",
+            "'organization' is no attribute type that OpenSSL knows, expected a short name such as \
+             'OU', a long name such as 'organizationalUnitName' or an OID such as '2.5.4.11' (case \
+             matters)"
+                .to_owned(),
+        ),
+        ("{san.dn: x}", 1, "['san.dn']", "unknown condition 'san.dn', did you mean 'san.dns'?".to_owned()),
+        (
+            "{fingerprint: x}",
+            1,
+            ".fingerprint",
+            "unknown condition 'fingerprint', expected one of subject.*, issuer.*, san.dns, \
+             san.uri, san.email, san.ip, sha256, spki_sha256, issuer_key_id, eku, all, any, not"
+                .to_owned(),
+        ),
+        (
+            "{any: [{name: x}]}",
+            8,
+            ".any[0].name",
+            "unknown condition 'name', expected one of subject.*, issuer.*, san.dns, san.uri, \
+             san.email, san.ip, sha256, spki_sha256, issuer_key_id, eku, all, any, not"
+                .to_owned(),
+        ),
+        ("{all: []}", 6, ".all", "a list, expected at least one condition".to_owned()),
+        ("{any: {eku: x}}", 6, ".any", "a mapping, expected a list".to_owned()),
+        ("{not: [{eku: x}]}", 6, ".not", "a list, expected a mapping".to_owned()),
+        ("{san.dns: '*'}", 10, "['san.dns']", "'*', expected a name or '*.' and a name".to_owned()),
+        (
+            "{san.dns: 'a.*'}",
+            10,
+            "['san.dns']",
+            "server name 'a.*': a wildcard at the right end is not supported, expected '*' as the \
+             left-most label or a full name"
+                .to_owned(),
+        ),
+        ("{san.uri: 'spiffe://a.b*'}", 10, "['san.uri']", format!("'spiffe://a.b*' {prefix}")),
+        ("{san.uri: 'https://a.b:*'}", 10, "['san.uri']", format!("'https://a.b:*' {prefix}")),
+        ("{san.uri: '*'}", 10, "['san.uri']", format!("'*' {prefix}")),
+        (
+            "{san.uri: 'spiffe://*/ns/*'}",
+            10,
+            "['san.uri']",
+            "'spiffe://*/ns/*': a '*' stands at the end only".to_owned(),
+        ),
+        ("{san.ip: 10.0.0.0/8}", 9, "['san.ip']", "'10.0.0.0/8' is not an IP address".to_owned()),
+        (
+            "{sha256: abc}",
+            9,
+            ".sha256",
+            "'abc' is not a SHA-256 digest, expected 64 hexadecimal digits, with or without colons"
+                .to_owned(),
+        ),
+        (
+            "{issuer_key_id: 'a:b'}",
+            16,
+            ".issuer_key_id",
+            "'a:b' is not a key identifier, expected at most 64 bytes in hexadecimal, with or \
+             without colons"
+                .to_owned(),
+        ),
+        (
+            "{eku: client}",
+            6,
+            ".eku",
+            "'client' is not a purpose, expected serverAuth, clientAuth, codeSigning, \
+             emailProtection, timeStamping, OCSPSigning, anyExtendedKeyUsage or a dotted OID"
+                .to_owned(),
+        ),
+        (&too_deep, 102, &".not".repeat(17), "nested deeper than 16 levels".to_owned()),
+    ] {
+        let text = with_auth("", &format!("{head}{rule}]}}}}\n"));
+        let column = head.len() + column + 1;
+        assert_errors(
+            &text,
+            &[&format!("9:{column}: plugins[1].config.allow[0]{path}: {message}")],
+        );
+    }
+}
+
+#[test]
+fn digest_depends_on_every_field() {
+    let cas = with_cas("consumers: []\n").replace("consumers: []\n", "");
+    let with = |auth: &str, consumers: &str, plugins: &str| {
+        policy(&format!(
+            "{cas}consumers:\n- {{username: ann{consumers}}}\nplugins:\n\
+             - {{name: mtls-auth, config: {{ca_certificates: [{ID_A}]{auth}}}}}\n{plugins}"
+        ))
+        .digest
+    };
+    let plain = with("", "", "");
+    let defaults = ", consumer_by: [custom_id, username], authenticated_group_by: CN, \
+                    revocation_check_mode: IGNORE_CA_ERROR, http_timeout: 30000, cert_cache_ttl: \
+                    60000, cache_ttl: 7, ssl_verify: true, anonymous: null, crls: []";
+    assert_eq!(plain, with(defaults, ", tags: [x]", ""));
+    let acl = |config: &str| format!("- {{name: acl, config: {{{config}}}}}\n");
+    let rule = |rule: &str| format!("- {{name: client-cert-acl, config: {{allow: [{rule}]}}}}\n");
+    let mut digests = std::collections::HashSet::from([plain]);
+    for (auth, consumers, plugins) in [
+        (", consumer_by: [username]", "", String::new()),
+        (", consumer_by: []", "", String::new()),
+        (", anonymous: ann", "", String::new()),
+        (", default_consumer: ann", "", String::new()),
+        (", skip_consumer_lookup: true", "", String::new()),
+        (", authenticated_group_by: DN", "", String::new()),
+        (", authenticated_group_by: null", "", String::new()),
+        (", revocation_check_mode: STRICT", "", String::new()),
+        (", revocation_check_mode: SKIP", "", String::new()),
+        (", http_timeout: 1", "", String::new()),
+        (", cert_cache_ttl: 1", "", String::new()),
+        (", ssl_verify: false", "", String::new()),
+        (
+            ", http_proxy_host: a, http_proxy_port: 1",
+            "",
+            String::new(),
+        ),
+        (
+            ", https_proxy_host: a, https_proxy_port: 1",
+            "",
+            String::new(),
+        ),
+        (", san_dirname_matcher: [CN]", "", String::new()),
+        ("", ", custom_id: x", String::new()),
+        (
+            "",
+            ", id: 33333333-3333-4333-8333-333333333333",
+            String::new(),
+        ),
+        ("", ", acls: [{group: x}]", String::new()),
+        ("", ", groups: [x]", String::new()),
+        (
+            "",
+            ", mtls_auth_credentials: [{subject_name: x}]",
+            String::new(),
+        ),
+        ("", "", acl("allow: [x]")),
+        ("", "", acl("deny: [x]")),
+        ("", "", acl("deny: [x], hide_groups_header: true")),
+        ("", "", acl("deny: [x], include_consumer_groups: true")),
+        (
+            "",
+            "",
+            acl("deny: [x], always_use_authenticated_groups: true"),
+        ),
+        ("", "", rule("{subject.O: x}")),
+        ("", "", rule("{issuer.O: x}")),
+        ("", "", rule("{name: y, issuer.O: x}")),
+    ] {
+        assert!(
+            digests.insert(with(auth, consumers, &plugins)),
+            "{auth} {consumers} {plugins}"
+        );
+    }
+}
+
+#[test]
+fn crls_are_read_from_beside_the_policy_and_change_the_status_key_only() {
+    let directory = std::env::temp_dir().join(format!("resty-mtls-crls-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let write = |name: &str, content: &[u8]| {
+        std::fs::write(directory.join(name), content).unwrap();
+        directory.join(name)
+    };
+    write(
+        "crl.pem",
+        &crate::trust::test_ca::TestCa::new().crl("", &[]),
+    );
+    let text = |fields: &str| with_auth(fields, "");
+    let fixed = text("");
+    let with = |fields: &str| {
+        let text = fixed.replace("\nconsumers:", &format!("{fields}\nconsumers:"));
+        let path = write("policy.yaml", text.as_bytes());
+        Policy::from_file(&path).unwrap_or_else(|errors| panic!("{errors:#?}"))
+    };
+    let none = with("");
+    let one = with("    crls: [crl.pem]");
+    let unused = with("    revocation_check_mode: SKIP\n    crls: [crl.pem]");
+    let path = directory.join("policy.yaml");
+    let label = path.display().to_string();
+    std::fs::remove_dir_all(&directory).unwrap();
+
+    assert!(!auth(&one).revocation.crls.as_ref().unwrap().is_empty());
+    assert_ne!(auth(&one).revocation.key, auth(&none).revocation.key);
+    assert_eq!(auth(&one).store.digest(), auth(&none).store.digest());
+    assert_eq!(one.asks[0].binding(), none.asks[0].binding());
+    assert_ne!(one.digest, none.digest);
+    assert_eq!(warnings(&one), [""; 0]);
+    assert_eq!(
+        warnings(&unused),
+        [format!(
+            "{label}:6:3: warning: plugins[0].config.crls: have no effect with the \
+             revocation_check_mode 'SKIP'"
+        )]
+    );
+}
+
+#[test]
+fn consumers_a_hundred_thousand_compile_in_time() {
+    const CONSUMERS: usize = 100_000;
+    let mut text = with_auth("", "consumers: []\n").replace("consumers: []\n", "consumers:\n");
+    for i in 0..CONSUMERS {
+        text += &format!(
+            "- {{username: u{i}, custom_id: c{i}, acls: [{{group: g{}}}], mtls_auth_credentials: \
+             [{{subject_name: s{i}, ca_certificate: {ID_B}}}]}}\n",
+            i % 100
+        );
+    }
+    let start = Instant::now();
+    let policy = policy(&text);
+    let took = start.elapsed();
+    // A release build takes one second, a debug build fifteen times that.
+    assert!(took < Duration::from_secs(40), "{took:?}");
+    assert_eq!(policy.consumers.len(), CONSUMERS);
+    assert_eq!(&*consumer(&policy, "u99999").groups[0], "g99");
+}
