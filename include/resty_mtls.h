@@ -72,6 +72,49 @@
 // 421: the connection was made under another policy than this Host's.
 #define RMTLS_MISDIRECTED 3
 
+// 403: the client is known, and may not use the route.
+#define RMTLS_FORBIDDEN 4
+
+// Not decided yet: ask the sources of `rmtls_engine_source` whether the certificate is revoked,
+// hand what they answer to `rmtls_engine_judge`, then call `rmtls_engine_access` again.
+#define RMTLS_PENDING 5
+
+// Nobody in particular.
+#define RMTLS_IDENTITY_NONE 0
+
+// The holder of a trusted certificate.
+#define RMTLS_IDENTITY_HOLDER 1
+
+// A consumer.
+#define RMTLS_IDENTITY_CONSUMER 2
+
+// The consumer that stands in for clients that are not trusted.
+#define RMTLS_IDENTITY_ANONYMOUS 3
+
+// An OCSP responder: POST the request to the URL.
+#define RMTLS_SOURCE_OCSP 1
+
+// A CRL distribution point: GET the URL.
+#define RMTLS_SOURCE_CRL 2
+
+// No source gave an answer.
+#define RMTLS_STATE_UNKNOWN 0
+
+// Not revoked.
+#define RMTLS_STATE_GOOD 1
+
+// Revoked.
+#define RMTLS_STATE_REVOKED 2
+
+// Id of a consumer.
+#define RMTLS_CONSUMER_ID 1
+
+// Its username.
+#define RMTLS_CONSUMER_USERNAME 2
+
+// Its custom_id.
+#define RMTLS_CONSUMER_CUSTOM_ID 3
+
 // A certificate; immutable.
 typedef struct rmtls_certificate rmtls_certificate;
 
@@ -121,6 +164,12 @@ typedef struct rmtls_answer {
   uint32_t generation;
   // `X509_V_OK` (0), an `X509_V_ERR_*` number, or -1 when nothing was verified.
   int32_t verdict;
+  // `RMTLS_IDENTITY_*`.
+  int32_t identity;
+  // Position of the consumer, for the last two of those.
+  uint32_t consumer;
+  // Position of the credential that named the consumer, or `UINT32_MAX`.
+  uint32_t credential;
 } rmtls_answer;
 
 // One inbound header, laid out as `ngx_http_lua_ffi_table_elt_t`.
@@ -134,6 +183,20 @@ typedef struct rmtls_header {
   // The value.
   const uint8_t *value;
 } rmtls_header;
+
+// How the sources of a plan are to be fetched.
+typedef struct rmtls_fetch_options {
+  // Milliseconds for one fetch.
+  uint32_t http_timeout;
+  // Seconds for which an answer is kept at most.
+  int64_t ttl;
+  // Whether https servers must show a trusted certificate: 0 or 1.
+  int32_t ssl_verify;
+  // Port of the proxy for http URLs, or 0.
+  uint32_t http_proxy_port;
+  // Port of the proxy for https URLs, or 0.
+  uint32_t https_proxy_port;
+} rmtls_fetch_options;
 
 #ifdef __cplusplus
 extern "C" {
@@ -347,20 +410,111 @@ int32_t rmtls_engine_forged(const struct rmtls_engine *engine,
                             size_t found_cap,
                             size_t *found_len);
 
-// Writes header line number `index` that `plan` sets for the client at a place that
-// `rmtls_engine_access` gave. `RMTLS_NOT_FOUND` after the last line, and for a client that is not
-// remembered any more. A line that is not to be set has an empty value; with `RMTLS_LEFT_OUT` the
-// value says why a header must not carry what the certificate holds.
+// Writes header line number `index` that `plan` sets after this answer of `rmtls_engine_access`.
+// `RMTLS_NOT_FOUND` after the last line, and for a client that is not remembered any more. A line
+// that is not to be set has an empty value; with `RMTLS_LEFT_OUT` the value says why a header must
+// not carry what the certificate holds.
 //
 // # Safety
-// `engine` is NULL or live; `name` and `value` are NULL or valid, with their data.
+// `engine` is NULL or live; `answer` is NULL or valid; `name` and `value` are NULL or valid, with
+// their data.
 int32_t rmtls_engine_line(const struct rmtls_engine *engine,
                           uint32_t plan,
-                          uint32_t client,
-                          uint32_t generation,
+                          const struct rmtls_answer *answer,
                           size_t index,
                           struct rmtls_buf *name,
                           struct rmtls_buf *value);
+
+// Writes group number `index` of the client after this answer; `RMTLS_NOT_FOUND` after the last.
+//
+// # Safety
+// `engine` is NULL or live; `answer` is NULL or valid; `out` is NULL or valid, with its data.
+int32_t rmtls_engine_group(const struct rmtls_engine *engine,
+                           uint32_t plan,
+                           const struct rmtls_answer *answer,
+                           size_t index,
+                           struct rmtls_buf *out);
+
+// Writes one of the `RMTLS_CONSUMER_*` of the consumer at a position; `RMTLS_NOT_FOUND` if it has
+// none.
+//
+// # Safety
+// `engine` is NULL or live; `out` is NULL or valid, with its data.
+int32_t rmtls_engine_consumer(const struct rmtls_engine *engine,
+                              uint32_t consumer,
+                              uint32_t field,
+                              struct rmtls_buf *out);
+
+// Tells how the sources of a plan are to be fetched; the proxies' hosts are empty when there is
+// none.
+//
+// # Safety
+// `engine` is NULL or live; `out` is NULL or valid for writing; `http_proxy` and `https_proxy` are
+// NULL or valid, with their data.
+int32_t rmtls_engine_fetch_options(const struct rmtls_engine *engine,
+                                   uint32_t plan,
+                                   struct rmtls_fetch_options *out,
+                                   struct rmtls_buf *http_proxy,
+                                   struct rmtls_buf *https_proxy);
+
+// Writes source number `index` for the status of the client of `ssl`: its kind
+// (`RMTLS_SOURCE_*`), its URL and, for OCSP, the DER of the request. `RMTLS_NOT_FOUND` after the
+// last.
+//
+// # Safety
+// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `kind` is NULL or
+// valid for writing; `url` and `request` are NULL or valid, with their data.
+int32_t rmtls_engine_source(const struct rmtls_engine *engine,
+                            void *ssl,
+                            uint32_t plan,
+                            size_t index,
+                            int64_t now,
+                            int32_t *kind,
+                            struct rmtls_buf *url,
+                            struct rmtls_buf *request);
+
+// Judges what source number `index` answered. With `RMTLS_OK` the status is definite and
+// remembered: `state` becomes `RMTLS_STATE_GOOD` or `RMTLS_STATE_REVOKED`, `until` the first
+// second at which it must be asked for again. Otherwise `err` says why it is no answer.
+//
+// # Safety
+// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `bytes` is readable
+// for `bytes_len` bytes; `state` and `until` are NULL or valid for writing; `err` is NULL or
+// valid, with its data.
+int32_t rmtls_engine_judge(const struct rmtls_engine *engine,
+                           void *ssl,
+                           uint32_t plan,
+                           size_t index,
+                           const uint8_t *data,
+                           size_t data_len,
+                           int64_t now,
+                           int32_t *state,
+                           int64_t *until,
+                           struct rmtls_buf *err);
+
+// Remembers a status for the client of `ssl` that another worker learnt, or that no source gave an
+// answer. `state` is one of `RMTLS_STATE_*`, `until` the first second at which it must be asked
+// for again.
+//
+// # Safety
+// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake.
+int32_t rmtls_engine_settle(const struct rmtls_engine *engine,
+                            void *ssl,
+                            uint32_t plan,
+                            int32_t state,
+                            int64_t until,
+                            int64_t now);
+
+// Writes the name under which workers share the status of the client of `ssl`.
+//
+// # Safety
+// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `out` is NULL or
+// valid, with its data.
+int32_t rmtls_engine_status_key(const struct rmtls_engine *engine,
+                                void *ssl,
+                                uint32_t plan,
+                                int64_t now,
+                                struct rmtls_buf *out);
 
 // Gives the certificate the client presented on `ssl`, whatever it is worth; `RMTLS_NOT_FOUND` if
 // it presented none.

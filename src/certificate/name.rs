@@ -30,7 +30,10 @@ impl Attribute {
     pub fn is(&self, name: &str) -> bool {
         self.name == name
             || self.oid == name
-            || self.nid.long_name().is_ok_and(|long_name| long_name == name)
+            || self
+                .nid
+                .long_name()
+                .is_ok_and(|long_name| long_name == name)
     }
 }
 
@@ -44,7 +47,12 @@ pub fn attributes(name: &X509NameRef) -> Vec<Attribute> {
                 Nid::UNDEF => oid.clone(),
                 nid => nid.short_name().map_or_else(|_| oid.clone(), str::to_owned),
             };
-            Some(Attribute { name, nid, oid, value: ext::to_utf8(entry.data())? })
+            Some(Attribute {
+                name,
+                nid,
+                oid,
+                value: ext::to_utf8(entry.data())?,
+            })
         })
         .collect()
 }

@@ -51,7 +51,9 @@ impl Policy {
         let names = subject_names(certificate, &lookup.dirname);
         match self.consumers.find(&names, cas, lookup.by) {
             Some(found) => Some(Identity::Consumer(found.consumer, found.credential)),
-            None => lookup.default.map(|consumer| Identity::Consumer(consumer, None)),
+            None => lookup
+                .default
+                .map(|consumer| Identity::Consumer(consumer, None)),
         }
     }
 
@@ -70,9 +72,11 @@ impl Policy {
             }
         }
         if let Some(rules) = &plan.rules {
-            let certificate = certificate
-                .ok_or_else(|| "client-cert-acl: no trusted certificate".to_owned())?;
-            rules.check(certificate).map_err(|why| format!("client-cert-acl: {why}"))?;
+            let certificate =
+                certificate.ok_or_else(|| "client-cert-acl: no trusted certificate".to_owned())?;
+            rules
+                .check(certificate)
+                .map_err(|why| format!("client-cert-acl: {why}"))?;
         }
         Ok(())
     }
@@ -84,9 +88,16 @@ impl Policy {
         certificate: Option<&Certificate>,
         identity: Identity,
     ) -> Vec<Box<str>> {
-        if let Some(consumer) = identity.consumer().and_then(|index| self.consumers.get(index)) {
+        if let Some(consumer) = identity
+            .consumer()
+            .and_then(|index| self.consumers.get(index))
+        {
             let mut groups = consumer.groups.clone();
-            if plan.acl.as_ref().is_some_and(|acl| acl.include_consumer_groups) {
+            if plan
+                .acl
+                .as_ref()
+                .is_some_and(|acl| acl.include_consumer_groups)
+            {
                 groups.extend(consumer.consumer_groups.iter().cloned());
             }
             return groups;
@@ -103,7 +114,10 @@ impl Policy {
                 .and_then(|attribute| String::from_utf8(attribute.value).ok()),
             GroupBy::Dn => certificate.subject_dn().ok(),
         };
-        group.filter(|group| !group.is_empty()).map(|group| vec![group.into()]).unwrap_or_default()
+        group
+            .filter(|group| !group.is_empty())
+            .map(|group| vec![group.into()])
+            .unwrap_or_default()
     }
 
     /// The header lines that tell the upstream who the client is.
@@ -120,12 +134,20 @@ impl Policy {
                 lines.push((name, value.to_owned()));
             }
         };
-        if let Some(consumer) = identity.consumer().and_then(|index| self.consumers.get(index)) {
+        if let Some(consumer) = identity
+            .consumer()
+            .and_then(|index| self.consumers.get(index))
+        {
             line(kong::CONSUMER_ID, Some(&consumer.id));
             line(kong::CONSUMER_CUSTOM_ID, consumer.custom_id.as_deref());
             line(kong::CONSUMER_USERNAME, consumer.username.as_deref());
-            let credential = identity.credential().and_then(|index| self.consumers.credential(index));
-            line(kong::CREDENTIAL_IDENTIFIER, credential.and_then(|found| found.id.as_deref()));
+            let credential = identity
+                .credential()
+                .and_then(|index| self.consumers.credential(index));
+            line(
+                kong::CREDENTIAL_IDENTIFIER,
+                credential.and_then(|found| found.id.as_deref()),
+            );
             if matches!(identity, Identity::Anonymous(_)) {
                 line(kong::ANONYMOUS_CONSUMER, Some("true"));
             }

@@ -62,7 +62,13 @@ pub struct Answer {
 
 impl Answer {
     fn pass(client: Option<Place>, verdict: Option<i32>, identity: Identity) -> Answer {
-        Answer { decision: Decision::Pass, client, verdict, identity, reason: None }
+        Answer {
+            decision: Decision::Pass,
+            client,
+            verdict,
+            identity,
+            reason: None,
+        }
     }
 
     fn refuse(decision: Decision, reason: String) -> Answer {
@@ -178,7 +184,10 @@ impl Engine {
             } else {
                 NOT_GREETED
             };
-            return Ok(Answer::refuse(Decision::Misdirected, format!("misdirected request: {why}")));
+            return Ok(Answer::refuse(
+                Decision::Misdirected,
+                format!("misdirected request: {why}"),
+            ));
         }
         let client = self.client_of(connection, ssl)?;
         let (answer, until) = match (&plan.auth, client) {
@@ -207,7 +216,11 @@ impl Engine {
                             }
                             None => {
                                 let reason = about("no consumer", &certificate);
-                                let untrusted = Untrusted { place: Some(place), verdict: Some(0), reason };
+                                let untrusted = Untrusted {
+                                    place: Some(place),
+                                    verdict: Some(0),
+                                    reason,
+                                };
                                 return Ok(self.untrusted(&policy, plan, auth, untrusted));
                             }
                         }
@@ -215,8 +228,11 @@ impl Engine {
                     Trust::No(verdict) => {
                         let reason = format!("{} at depth {}", verdict.text(), verdict.depth());
                         let reason = about(&reason, &certificate);
-                        let untrusted =
-                            Untrusted { place: Some(place), verdict: Some(verdict.code()), reason };
+                        let untrusted = Untrusted {
+                            place: Some(place),
+                            verdict: Some(verdict.code()),
+                            reason,
+                        };
                         return Ok(self.untrusted(&policy, plan, auth, untrusted));
                     }
                     Trust::Pending => {
@@ -259,7 +275,7 @@ impl Engine {
         match policy.permit(plan, None, identity) {
             Ok(()) => Answer {
                 client: why.place,
-                verdict: why.verdict.map(|code| code.max(1)),
+                verdict: why.verdict,
                 ..Answer::pass(None, None, identity)
             },
             Err(reason) => Answer::refuse(Decision::Forbidden, format!("{reason} (anonymous)")),
@@ -344,12 +360,15 @@ impl Engine {
             return Ok(verdict);
         }
         let key = (*certificate.key(), *store.digest());
-        let known = self.verdicts.borrow_mut().find(&key).map(|(_, verdict)| verdict.clone());
+        let known = self
+            .verdicts
+            .borrow_mut()
+            .find(&key)
+            .map(|(_, verdict)| verdict.clone());
         let verdict = match known {
             Some(verdict) if verdict.holds_at(now) => verdict,
             _ => {
-                let verdict =
-                    store.verify(certificate.leaf(), certificate.intermediates(), now)?;
+                let verdict = store.verify(certificate.leaf(), certificate.intermediates(), now)?;
                 self.verdicts.borrow_mut().put(key, verdict.clone());
                 verdict
             }
@@ -378,7 +397,11 @@ struct Untrusted {
 
 impl Untrusted {
     fn no_certificate(why: &str) -> Untrusted {
-        Untrusted { place: None, verdict: None, reason: format!("no certificate: {why}") }
+        Untrusted {
+            place: None,
+            verdict: None,
+            reason: format!("no certificate: {why}"),
+        }
     }
 }
 

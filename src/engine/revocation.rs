@@ -110,13 +110,20 @@ impl Engine {
         let revocation = &auth.revocation;
         let strict = match revocation.mode {
             RevocationMode::Skip => {
-                return Ok(Trust::Yes { until: verdict.until(), verdict });
+                return Ok(Trust::Yes {
+                    until: verdict.until(),
+                    verdict,
+                });
             }
             RevocationMode::IgnoreCaError => false,
             RevocationMode::Strict => true,
         };
         let key = (*certificate.key(), revocation.key);
-        let known = self.statuses.borrow_mut().find(&key).map(|(_, status)| *status);
+        let known = self
+            .statuses
+            .borrow_mut()
+            .find(&key)
+            .map(|(_, status)| *status);
         let status = match known.filter(|status| now < status.until) {
             Some(status) => status,
             None => match local(auth, certificate, now)? {
@@ -130,9 +137,10 @@ impl Engine {
         Ok(match status.state {
             State::Revoked => Trust::No(Verdict::refused(status.code, 0, now)),
             State::Unknown if strict => Trust::No(Verdict::refused(status.code, 0, now)),
-            State::Unknown | State::Good => {
-                Trust::Yes { until: verdict.until().min(status.until), verdict }
-            }
+            State::Unknown | State::Good => Trust::Yes {
+                until: verdict.until().min(status.until),
+                verdict,
+            },
         })
     }
 
@@ -152,10 +160,15 @@ impl Engine {
             let responders = sources::ocsp(leaf);
             if let Some(url) = responders.get(index) {
                 let request = ocsp::request(leaf, issuer, false)?;
-                return Ok(Some(Source::Ocsp { url: url.clone(), request }));
+                return Ok(Some(Source::Ocsp {
+                    url: url.clone(),
+                    request,
+                }));
             }
             let lists = sources::crl(leaf);
-            Ok(lists.get(index - responders.len()).map(|url| Source::Crl { url: url.clone() }))
+            Ok(lists
+                .get(index - responders.len())
+                .map(|url| Source::Crl { url: url.clone() }))
         })
     }
 
@@ -176,7 +189,9 @@ impl Engine {
                 return Ok(Answer::NoAnswer("the chain has no issuer".to_owned()));
             };
             Ok(match source {
-                Source::Ocsp { request, .. } => ocsp::evaluate(bytes, request, leaf, issuer, auth.store.auth_level(), now),
+                Source::Ocsp { request, .. } => {
+                    ocsp::evaluate(bytes, request, leaf, issuer, auth.store.auth_level(), now)
+                }
                 Source::Crl { .. } => match self.crl(bytes, issuer) {
                     Ok(crl) => crl.answer(leaf, now),
                     Err(why) => Answer::NoAnswer(why),
@@ -224,7 +239,8 @@ impl Engine {
 
     /// A CRL, parsed and verified once per worker for the same bytes and issuer.
     fn crl(&self, bytes: &[u8], issuer: &X509) -> Result<Rc<Crl>, String> {
-        let issuer_digest = crate::certificate::sha256(issuer).map_err(|error| error.to_string())?;
+        let issuer_digest =
+            crate::certificate::sha256(issuer).map_err(|error| error.to_string())?;
         let key = sha256(&[sha256(bytes), issuer_digest].concat());
         if let Some((_, crl)) = self.crls.borrow_mut().find(&key) {
             return Ok(crl.clone());
@@ -245,7 +261,9 @@ impl Engine {
         let plan = policy.plans.get(plan).ok_or(Error::NotFound)?;
         let auth = plan.auth.as_ref().ok_or(Error::NotFound)?;
         let certificate = self.client(ssl)?.ok_or(Error::NotFound)?.1;
-        let chain = auth.store.chain(certificate.leaf(), certificate.intermediates(), now)?;
+        let chain = auth
+            .store
+            .chain(certificate.leaf(), certificate.intermediates(), now)?;
         read(auth, &chain)
     }
 }

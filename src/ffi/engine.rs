@@ -98,7 +98,10 @@ impl rmtls_answer {
     }
 
     fn place(&self) -> Option<Place> {
-        let place = Place { index: self.client, generation: self.generation };
+        let place = Place {
+            index: self.client,
+            generation: self.generation,
+        };
         (self.generation != 0).then_some(place)
     }
 
@@ -231,7 +234,9 @@ pub unsafe extern "C" fn rmtls_engine_load(
             let engine = handle(engine)?;
             let document = bytes(document, document_len)?;
             let label = text(label, label_len)?;
-            engine.0.install(Policy::from_yaml(document, label).map_err(lines)?);
+            engine
+                .0
+                .install(Policy::from_yaml(document, label).map_err(lines)?);
             Ok(())
         })
     }
@@ -253,7 +258,9 @@ pub unsafe extern "C" fn rmtls_engine_load_file(
         guard_with(err, || {
             let engine = handle(engine)?;
             let path = text(path, path_len)?;
-            engine.0.install(Policy::from_file(Path::new(path)).map_err(lines)?);
+            engine
+                .0
+                .install(Policy::from_file(Path::new(path)).map_err(lines)?);
             Ok(())
         })
     }
@@ -446,8 +453,9 @@ pub unsafe extern "C" fn rmtls_engine_forged(
                 return Err(Error::NullArgument);
             }
             let policy = engine.0.policy()?;
-            for (index, header) in
-                std::slice::from_raw_parts(headers, headers_len).iter().enumerate()
+            for (index, header) in std::slice::from_raw_parts(headers, headers_len)
+                .iter()
+                .enumerate()
             {
                 let name = bytes(header.name, usize::try_from(header.name_len).unwrap_or(0))?;
                 if policy.owned_names.contains(name) {
@@ -492,9 +500,14 @@ pub unsafe extern "C" fn rmtls_engine_line(
             };
             let policy = engine.policy()?;
             let plan = policy.plans.get(plan as usize).ok_or(Error::NotFound)?;
-            let lines = if certificate.is_some() { &plan.lines[..] } else { &[] };
+            let lines = if certificate.is_some() {
+                &plan.lines[..]
+            } else {
+                &[]
+            };
             let (Some(line), Some(certificate)) = (lines.get(index), &certificate) else {
-                let lines = policy.identity_lines(plan, certificate.as_deref(), who)
+                let lines = policy
+                    .identity_lines(plan, certificate.as_deref(), who)
                     .into_iter()
                     .nth(index - lines.len());
                 let (line, text) = lines.ok_or(Error::NotFound)?;
@@ -530,7 +543,9 @@ pub unsafe extern "C" fn rmtls_engine_group(
         unsafe {
             let engine = &handle(engine)?.0;
             let answer = handle(answer)?;
-            let certificate = answer.place().and_then(|place| engine.certificate_at(place));
+            let certificate = answer
+                .place()
+                .and_then(|place| engine.certificate_at(place));
             let policy = engine.policy()?;
             let plan = policy.plans.get(plan as usize).ok_or(Error::NotFound)?;
             let groups = policy.groups(plan, certificate.as_deref(), answer.who());
@@ -599,7 +614,9 @@ pub unsafe extern "C" fn rmtls_engine_fetch_options(
                     proxy.as_ref().map_or(0, |(_, port)| u32::from(*port))
                 };
                 let host = |proxy: &Option<(Box<str>, u16)>| {
-                    proxy.as_ref().map_or(String::new(), |(host, _)| host.to_string())
+                    proxy
+                        .as_ref()
+                        .map_or(String::new(), |(host, _)| host.to_string())
                 };
                 *out = rmtls_fetch_options {
                     http_timeout: revocation.http_timeout,
@@ -638,8 +655,14 @@ pub unsafe extern "C" fn rmtls_engine_source(
         unsafe {
             let (engine, kind) = (&handle(engine)?.0, output(kind)?);
             let ssl = connection(ssl).ok_or(Error::NullArgument)?;
-            match engine.source(ssl, plan as usize, index, now)?.ok_or(Error::NotFound)? {
-                Source::Ocsp { url: to, request: body } => {
+            match engine
+                .source(ssl, plan as usize, index, now)?
+                .ok_or(Error::NotFound)?
+            {
+                Source::Ocsp {
+                    url: to,
+                    request: body,
+                } => {
                     *kind = RMTLS_SOURCE_OCSP;
                     put(url, to.as_bytes())?;
                     put(request, &body)
@@ -681,7 +704,9 @@ pub unsafe extern "C" fn rmtls_engine_judge(
             let (engine, state, until) = (&handle(engine)?.0, output(state)?, output(until)?);
             let ssl = connection(ssl).ok_or(Error::NullArgument)?;
             let data = bytes(data, data_len)?;
-            let source = engine.source(ssl, plan as usize, index, now)?.ok_or(Error::NotFound)?;
+            let source = engine
+                .source(ssl, plan as usize, index, now)?
+                .ok_or(Error::NotFound)?;
             let status = engine.judge(ssl, plan as usize, &source, data, now)?;
             *state = status.state as i32;
             *until = status.until;
@@ -707,8 +732,12 @@ pub unsafe extern "C" fn rmtls_engine_settle(
 ) -> i32 {
     guard(|| {
         // SAFETY: the caller's promises, passed on unchanged.
-        let (engine, ssl) =
-            unsafe { (&handle(engine)?.0, connection(ssl).ok_or(Error::NullArgument)?) };
+        let (engine, ssl) = unsafe {
+            (
+                &handle(engine)?.0,
+                connection(ssl).ok_or(Error::NullArgument)?,
+            )
+        };
         let state = State::from_number(state)
             .ok_or_else(|| Error::Misuse(format!("no revocation state {state}")))?;
         engine.settle(ssl, plan as usize, state, until, now)?;

@@ -59,7 +59,11 @@ pub fn is_header_value(text: &str) -> bool {
 
 /// What nginx's NGX_ESCAPE_URI_COMPONENT escapes: everything but the unreserved characters of
 /// RFC 3986.
-const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// Percent-encodes as nginx's `$ssl_client_escaped_cert`.
 pub fn escape(text: &[u8]) -> String {
@@ -76,7 +80,10 @@ pub fn lines() -> Vec<Line> {
         (FINGERPRINT, Value::Sha1),
         (CHAIN, Value::ChainPemEscaped),
     ]
-    .map(|(name, value)| Line { name: name.into(), value })
+    .map(|(name, value)| Line {
+        name: name.into(),
+        value,
+    })
     .into()
 }
 
@@ -89,7 +96,9 @@ mod tests {
         for text in ["a", "ann lee", "Ü", "a@b,c"] {
             assert!(is_header_value(text), "{text:?}");
         }
-        for text in ["", " ", " a", "a ", "a\r\nb", "a\tb", "a\0", "a\u{7f}", "a\u{85}b"] {
+        for text in [
+            "", " ", " a", "a ", "a\r\nb", "a\tb", "a\0", "a\u{7f}", "a\u{85}b",
+        ] {
             assert!(!is_header_value(text), "{text:?}");
         }
     }

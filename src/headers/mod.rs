@@ -49,7 +49,10 @@ impl Line {
     /// [`Error::HeaderLeftOut`] when there is a value that a header must not carry: over
     /// [`MAX_VALUE`], not visible ASCII and spaces, or unreadable in the certificate.
     pub fn render(&self, certificate: &Certificate) -> Result<Option<String>, Error> {
-        let left_out = |why: String| Error::HeaderLeftOut { name: self.name.to_string(), why };
+        let left_out = |why: String| Error::HeaderLeftOut {
+            name: self.name.to_string(),
+            why,
+        };
         let value = match self.value {
             Value::LeafPemEscaped => certificate.pem().map(|pem| kong::escape(&pem)),
             Value::ChainPemEscaped => certificate.chain_pem().map(|pem| kong::escape(&pem)),
@@ -83,6 +86,8 @@ pub fn dialect(name: &str) -> Result<&'static [Line], Error> {
     static KONG: OnceLock<Vec<Line>> = OnceLock::new();
     match name {
         "kong" => Ok(KONG.get_or_init(kong::lines)),
-        _ => Err(Error::Misuse(format!("unknown dialect '{name}', expected 'kong'"))),
+        _ => Err(Error::Misuse(format!(
+            "unknown dialect '{name}', expected 'kong'"
+        ))),
     }
 }

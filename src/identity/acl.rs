@@ -42,8 +42,16 @@ mod tests {
             (&["a"], &["b"], &["a", "b"], false),
             (&["a"], &[], &["A"], false),
         ] {
-            let acl = Acl { allow: groups(allow), deny: groups(deny), ..Acl::default() };
-            assert_eq!(acl.allows(&groups(of)), expected, "{allow:?} {deny:?} {of:?}");
+            let acl = Acl {
+                allow: groups(allow),
+                deny: groups(deny),
+                ..Acl::default()
+            };
+            assert_eq!(
+                acl.allows(&groups(of)),
+                expected,
+                "{allow:?} {deny:?} {of:?}"
+            );
         }
     }
 }

@@ -30,7 +30,11 @@ pub struct Verdict {
 impl Verdict {
     pub(super) fn success(chain: &StackRef<X509>, now: i64) -> Verdict {
         let (mut from, mut until) = (i64::MIN, i64::MAX);
-        let cas = chain.iter().skip(1).filter_map(|ca| certificate::sha256(ca).ok()).collect();
+        let cas = chain
+            .iter()
+            .skip(1)
+            .filter_map(|ca| certificate::sha256(ca).ok())
+            .collect();
         for certificate in chain {
             match (
                 certificate::epoch(certificate.not_before()),

@@ -206,6 +206,26 @@ end
 
 -- The lines of the answer just given.
 local function lines_of(engine, plan)
+    local generation = answer.generation
+    local entry
+    if generation ~= 0 then
+        entry = clients[answer.client]
+        if not entry or entry.generation ~= generation then
+            entry = { generation = generation, views = {} }
+            clients[answer.client] = entry
+        end
+
+        -- Not on the connection: requests of one HTTP/2 connection may go to different routes.
+        local ctx = ngx.ctx
+        ctx.mtls_client = entry
+        ctx.mtls_plan = plan
+        ctx.mtls_verdict = answer.verdict
+    end
+
+    if answer.decision ~= PASS then
+        return nil
+    end
+
     if answer.identity == ANONYMOUS then
         -- Plan numbers mean something else after a reload.
         if not anonymous or anonymous.epoch ~= engine.plans then
@@ -217,24 +237,7 @@ local function lines_of(engine, plan)
         return anonymous[plan]
     end
 
-    local generation = answer.generation
-    if generation == 0 then
-        return nil
-    end
-
-    local entry = clients[answer.client]
-    if not entry or entry.generation ~= generation then
-        entry = { generation = generation, views = {} }
-        clients[answer.client] = entry
-    end
-
-    -- Not on the connection: requests of one HTTP/2 connection may go to different routes.
-    local ctx = ngx.ctx
-    ctx.mtls_client = entry
-    ctx.mtls_plan = plan
-    ctx.mtls_verdict = answer.verdict
-
-    if answer.decision ~= PASS then
+    if not entry then
         return nil
     end
 

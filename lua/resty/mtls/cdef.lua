@@ -29,6 +29,9 @@ typedef struct rmtls_answer {
   uint32_t client;
   uint32_t generation;
   int32_t verdict;
+  int32_t identity;
+  uint32_t consumer;
+  uint32_t credential;
 } rmtls_answer;
 
 typedef struct rmtls_header {
@@ -37,6 +40,14 @@ typedef struct rmtls_header {
   int32_t value_len;
   const uint8_t *value;
 } rmtls_header;
+
+typedef struct rmtls_fetch_options {
+  uint32_t http_timeout;
+  int64_t ttl;
+  int32_t ssl_verify;
+  uint32_t http_proxy_port;
+  uint32_t https_proxy_port;
+} rmtls_fetch_options;
 
 int32_t rmtls_abi_version(void);
 
@@ -133,11 +144,60 @@ int32_t rmtls_engine_forged(const struct rmtls_engine *engine,
 
 int32_t rmtls_engine_line(const struct rmtls_engine *engine,
                           uint32_t plan,
-                          uint32_t client,
-                          uint32_t generation,
+                          const struct rmtls_answer *answer,
                           size_t index,
                           struct rmtls_buf *name,
                           struct rmtls_buf *value);
+
+int32_t rmtls_engine_group(const struct rmtls_engine *engine,
+                           uint32_t plan,
+                           const struct rmtls_answer *answer,
+                           size_t index,
+                           struct rmtls_buf *out);
+
+int32_t rmtls_engine_consumer(const struct rmtls_engine *engine,
+                              uint32_t consumer,
+                              uint32_t field,
+                              struct rmtls_buf *out);
+
+int32_t rmtls_engine_fetch_options(const struct rmtls_engine *engine,
+                                   uint32_t plan,
+                                   struct rmtls_fetch_options *out,
+                                   struct rmtls_buf *http_proxy,
+                                   struct rmtls_buf *https_proxy);
+
+int32_t rmtls_engine_source(const struct rmtls_engine *engine,
+                            void *ssl,
+                            uint32_t plan,
+                            size_t index,
+                            int64_t now,
+                            int32_t *kind,
+                            struct rmtls_buf *url,
+                            struct rmtls_buf *request);
+
+int32_t rmtls_engine_judge(const struct rmtls_engine *engine,
+                           void *ssl,
+                           uint32_t plan,
+                           size_t index,
+                           const uint8_t *data,
+                           size_t data_len,
+                           int64_t now,
+                           int32_t *state,
+                           int64_t *until,
+                           struct rmtls_buf *err);
+
+int32_t rmtls_engine_settle(const struct rmtls_engine *engine,
+                            void *ssl,
+                            uint32_t plan,
+                            int32_t state,
+                            int64_t until,
+                            int64_t now);
+
+int32_t rmtls_engine_status_key(const struct rmtls_engine *engine,
+                                void *ssl,
+                                uint32_t plan,
+                                int64_t now,
+                                struct rmtls_buf *out);
 
 int32_t rmtls_engine_client(const struct rmtls_engine *engine,
                             void *ssl,
@@ -219,4 +279,18 @@ return {
     NO_CERTIFICATE = 1,
     REFUSED = 2,
     MISDIRECTED = 3,
+    FORBIDDEN = 4,
+    PENDING = 5,
+    IDENTITY_NONE = 0,
+    IDENTITY_HOLDER = 1,
+    IDENTITY_CONSUMER = 2,
+    IDENTITY_ANONYMOUS = 3,
+    SOURCE_OCSP = 1,
+    SOURCE_CRL = 2,
+    STATE_UNKNOWN = 0,
+    STATE_GOOD = 1,
+    STATE_REVOKED = 2,
+    CONSUMER_ID = 1,
+    CONSUMER_USERNAME = 2,
+    CONSUMER_CUSTOM_ID = 3,
 }

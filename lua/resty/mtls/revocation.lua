@@ -108,7 +108,7 @@ local function ask(engine, plan, index, options, dict)
     -- The lock of the source keeps workers from asking it for the same at the same time; what it
     -- says is shared as a state, not as bytes.
     local bytes, err = fetch.cached(dict, "source:" .. kind .. ":" .. url .. ngx.md5(request),
-                                    { host = url:match("^%a+://([^/]+)"), timeout = options.timeout }, get)
+                                    { host = url, timeout = options.timeout }, get)
     if bytes then
         state, till = judge(engine, plan, index, bytes)
         if state then
