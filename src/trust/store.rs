@@ -141,9 +141,9 @@ mod tests {
         let leaf = issue("short", Some(&pki.ca), false, 60, &[]);
         let verdict = store.verify(&leaf.x509, &stack(&[]), NOW).unwrap();
         assert_eq!(verdict.text(), "SUCCESS");
-        assert!(verdict.holds_at(NOW + 60));
-        assert!(!verdict.holds_at(NOW + 61));
-        let verdict = store.verify(&leaf.x509, &stack(&[]), NOW + 61).unwrap();
+        assert!(verdict.holds_at(NOW + 59));
+        assert!(!verdict.holds_at(NOW + 60));
+        let verdict = store.verify(&leaf.x509, &stack(&[]), NOW + 60).unwrap();
         assert_eq!(verdict.text(), "FAILED:certificate has expired");
     }
 

@@ -11,6 +11,9 @@ local NOT_FOUND = STATUS.NOT_FOUND
 local error = error
 local tonumber = tonumber
 
+-- One line an error.
+local POLICY_ERRORS_SIZE = 65536
+
 
 local _M = {}
 local mt = { __index = _M }
@@ -76,7 +79,7 @@ function _M:load(source)
 
         return C.rmtls_engine_load(self.handle, source.document, #source.document, source.label,
                                    #source.label, message)
-    end)
+    end, POLICY_ERRORS_SIZE)
     if not ok then
         return nil, (err:gsub("^policy: ", ""))
     end
