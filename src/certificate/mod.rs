@@ -4,6 +4,7 @@ pub mod chain;
 pub mod name;
 pub mod san;
 pub mod serial;
+pub mod time;
 
 use openssl::asn1::{Asn1Time, Asn1TimeRef};
 use openssl::error::ErrorStack;
@@ -141,6 +142,11 @@ impl Certificate {
     /// keyIdentifier of the authorityKeyIdentifier extension.
     pub fn issuer_key_id(&self) -> Option<Vec<u8>> {
         Some(self.leaf.authority_key_id()?.as_slice().to_vec())
+    }
+
+    /// DER of the leaf.
+    pub fn der(&self) -> Result<Vec<u8>, Error> {
+        Ok(self.leaf.to_der()?)
     }
 
     /// Purposes of the extendedKeyUsage extension as dotted OIDs; empty when there is none.

@@ -1,9 +1,16 @@
 //! Who is trusted: CA certificates, trust stores, and the verdict on a presented chain.
 
+mod answer;
 mod ca;
+pub mod crl;
+pub mod ocsp;
+pub mod sources;
 mod store;
+#[cfg(test)]
+mod test_ca;
 mod verdict;
 
+pub use answer::Answer;
 pub use ca::CaCertificate;
 pub use store::{TrustStore, VerifyOptions};
 pub use verdict::{text as verdict_text, Verdict};

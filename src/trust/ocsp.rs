@@ -1,0 +1,703 @@
+//! OCSP (RFC 6960) as functions on bytes: the request for one certificate, and what a response
+//! says about it.
+//!
+//! A response counts if the issuer of the certificate signed it, or a responder that this very
+//! issuer certified for the purpose. The response of a responder that is trusted for another
+//! reason does not. Whether a delegated responder's certificate has itself been revoked is not
+//! asked: such certificates are short-lived, and say so with id-pkix-ocsp-nocheck.
+
+use base64::engine::general_purpose::STANDARD;
+use base64::Engine;
+use openssl::error::ErrorStack;
+use openssl::hash::MessageDigest;
+use openssl::ocsp::{
+    OcspCertId, OcspCertStatus, OcspFlag, OcspRequest, OcspResponse, OcspResponseStatus,
+};
+use openssl::stack::Stack;
+use openssl::x509::store::{X509Store, X509StoreBuilder};
+use openssl::x509::verify::{X509VerifyFlags, X509VerifyParam};
+use openssl::x509::{X509Ref, X509};
+use percent_encoding::{utf8_percent_encode, AsciiSet, NON_ALPHANUMERIC};
+
+use super::answer::{self, in_force, reason, Answer, CLOCK_SKEW};
+use crate::certificate::epoch;
+use crate::openssl_ext::revocation as ext;
+use crate::Error;
+
+/// Longest response read, in bytes.
+pub const MAX_RESPONSE: usize = 64 * 1024;
+
+/// Longest URL with the request in it, in bytes; a longer one is for POST (RFC 5019 section 5).
+pub const MAX_GET: usize = 255;
+
+/// Seconds for which an answer without nextUpdate stands. Its absence says that newer information
+/// is available all the time (RFC 6960 section 4.2.2.1), so an old one may be a replay.
+const MAX_AGE: i64 = 3600;
+
+/// What may stand for itself in a path segment.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// The request for one certificate in DER: the body of a POST with the content type
+/// `application/ocsp-request`. It names the issuer by SHA-1, which every responder understands.
+/// A nonce keeps a responder from answering with something signed earlier, and from caching.
+pub fn request(certificate: &X509Ref, issuer: &X509Ref, nonce: bool) -> Result<Vec<u8>, Error> {
+    let mut request = OcspRequest::new()?;
+    request.add_id(id(certificate, issuer)?)?;
+    if nonce {
+        ext::add_nonce(&mut request)?;
+    }
+    Ok(request.to_der()?)
+}
+
+/// The URL that asks `responder` with GET; `None` when it must be asked with POST.
+pub fn get_url(responder: &str, request: &[u8]) -> Option<String> {
+    if responder.contains('?') {
+        return None;
+    }
+    let encoded = STANDARD.encode(request);
+    let encoded = utf8_percent_encode(&encoded, SEGMENT);
+    let url = format!(
+        "{}/{encoded}",
+        responder.strip_suffix('/').unwrap_or(responder)
+    );
+    (url.len() <= MAX_GET).then_some(url)
+}
+
+/// What `response` says about `certificate` at `now`.
+///
+/// `request` is what was sent: when it and the response have nonces, these must agree. `issuer` is
+/// the next certificate of the verified chain. `auth_level` is the OpenSSL security level that the
+/// certificate of a delegated responder must meet.
+pub fn evaluate(
+    response: &[u8],
+    request: &[u8],
+    certificate: &X509Ref,
+    issuer: &X509Ref,
+    auth_level: u32,
+    now: i64,
+) -> Answer {
+    let answer = status(response, request, certificate, issuer, auth_level, now);
+    // Whatever was wrong with the response must not stay in OpenSSL's queue for nginx to find.
+    ErrorStack::get();
+    answer.unwrap_or_else(|why| Answer::NoAnswer(format!("OCSP response {why}")))
+}
+
+fn status(
+    response: &[u8],
+    request: &[u8],
+    certificate: &X509Ref,
+    issuer: &X509Ref,
+    auth_level: u32,
+    now: i64,
+) -> Result<Answer, String> {
+    if response.len() > MAX_RESPONSE {
+        return Err(format!(
+            "of {} bytes is over the limit of {MAX_RESPONSE}",
+            response.len()
+        ));
+    }
+    let unreadable = |stack| format!("is unreadable: {}", answer::unreadable(&stack));
+    let internal = |stack| format!("cannot be checked: {}", answer::refusal(&stack));
+
+    let response = OcspResponse::from_der(response).map_err(unreadable)?;
+    if response.status() != OcspResponseStatus::SUCCESSFUL {
+        return Err(format!("is an error: {}", error_name(response.status())));
+    }
+    let basic = response.basic().map_err(unreadable)?;
+
+    let store = trusting_only(issuer, auth_level, now).map_err(internal)?;
+    let mut signers = Stack::<X509>::new().map_err(internal)?;
+    signers.push(issuer.to_owned()).map_err(internal)?;
+    // NO_CHAIN: nothing in the response may stand between issuer and responder. NO_EXPLICIT: a
+    // root that is marked as trusted for OCSP does not replace the issuer.
+    basic
+        .verify(&signers, &store, OcspFlag::NO_CHAIN | OcspFlag::NO_EXPLICIT)
+        .map_err(|stack| {
+            let why = answer::refusal(&stack);
+            format!("is not signed by the issuer or a responder of the issuer: {why}")
+        })?;
+
+    let request = OcspRequest::from_der(request).map_err(internal)?;
+    if !ext::nonce_matches(&request, &basic) {
+        return Err("answers another request: its nonce differs".to_owned());
+    }
+
+    let id = id(certificate, issuer).map_err(internal)?;
+    let (count, critical) = ext::single_responses(&basic, &id);
+    if critical {
+        return Err("has a critical extension, none is supported".to_owned());
+    }
+    let status = match basic.find_status(&id) {
+        Some(status) if count == 1 => status,
+        None => return Err("is about another certificate".to_owned()),
+        Some(_) => {
+            return Err(format!(
+                "is {count} times about this certificate, expected once"
+            ))
+        }
+    };
+
+    let time = |time| epoch(ext::as_time(time)).map_err(|_| "has a time that is none".to_owned());
+    let this = time(status.this_update)?;
+    let until = match status.next_update() {
+        Some(next) => time(next)?,
+        None => this.saturating_add(MAX_AGE),
+    };
+    in_force(this, until, now, CLOCK_SKEW)?;
+
+    match status.status {
+        OcspCertStatus::GOOD => Ok(Answer::Good { until }),
+        OcspCertStatus::REVOKED => Ok(Answer::Revoked {
+            until,
+            since: status.revocation_time.map(time).transpose()?,
+            reason: reason(status.reason.as_raw().into()),
+        }),
+        _ => Err("says that the responder does not know the certificate".to_owned()),
+    }
+}
+
+fn id(certificate: &X509Ref, issuer: &X509Ref) -> Result<OcspCertId, ErrorStack> {
+    OcspCertId::from_cert(MessageDigest::sha1(), certificate, issuer)
+}
+
+/// A store of the issuer alone, as an anchor even when it is an intermediate.
+fn trusting_only(issuer: &X509Ref, auth_level: u32, now: i64) -> Result<X509Store, ErrorStack> {
+    let mut param = X509VerifyParam::new()?;
+    param.set_flags(X509VerifyFlags::PARTIAL_CHAIN)?;
+    param.set_auth_level(auth_level.min(5) as i32);
+    param.set_time(now);
+    let mut store = X509StoreBuilder::new()?;
+    store.add_cert(issuer.to_owned())?;
+    store.set_param(&param)?;
+    Ok(store.build())
+}
+
+fn error_name(status: OcspResponseStatus) -> String {
+    let name = match status {
+        OcspResponseStatus::MALFORMED_REQUEST => "malformedRequest",
+        OcspResponseStatus::INTERNAL_ERROR => "internalError",
+        OcspResponseStatus::TRY_LATER => "tryLater",
+        OcspResponseStatus::SIG_REQUIRED => "sigRequired",
+        OcspResponseStatus::UNAUTHORIZED => "unauthorized",
+        other => return format!("status {}", other.as_raw()),
+    };
+    name.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{issue, Issued, NOW};
+    use crate::trust::test_ca::{self, der, now, TestCa};
+    use openssl::ocsp::OcspBasicResponse;
+    use openssl::sign::Signer;
+
+    const DAY: i64 = 86_400;
+    /// The default of a policy.
+    const LEVEL: u32 = 2;
+    const RESPONDER: &str = "extendedKeyUsage=OCSPSigning";
+    const NOT_SIGNED: &str = "is not signed by the issuer or a responder of the issuer";
+
+    fn no_answer(why: &str) -> Answer {
+        Answer::NoAnswer(format!("OCSP response {why}"))
+    }
+
+    #[test]
+    fn request_names_the_certificate_by_sha1() {
+        let ca = issue("CA", None, true, DAY, &[]);
+        let leaf = issue("leaf", Some(&ca), false, DAY, &[]);
+        let plain = request(&leaf.x509, &ca.x509, false).unwrap();
+        let id = cert_id(&plain);
+        // SEQUENCE { SEQUENCE { OID sha1, NULL }, OCTET STRING (20), OCTET STRING (20), serial }
+        assert_eq!(&id[2..13], b"\x30\x09\x06\x05\x2b\x0e\x03\x02\x1a\x05\x00");
+        assert_eq!(plain, request(&leaf.x509, &ca.x509, false).unwrap());
+        let first = request(&leaf.x509, &ca.x509, true).unwrap();
+        assert_ne!(first, request(&leaf.x509, &ca.x509, true).unwrap());
+        assert_eq!(first.len(), plain.len() + 37);
+    }
+
+    #[test]
+    fn get_url_encodes_up_to_255_bytes() {
+        assert_eq!(
+            get_url("http://ocsp.example.com", &[0xfb, 0xff, 0xfe, 0x01]).unwrap(),
+            "http://ocsp.example.com/%2B%2F%2F%2BAQ%3D%3D"
+        );
+        assert_eq!(
+            get_url("http://a.example/ocsp/", b"0").unwrap(),
+            "http://a.example/ocsp/MA%3D%3D"
+        );
+        assert_eq!(get_url("http://a.example/?ca=1", b"0"), None);
+        let host = |len| format!("http://{}", "h".repeat(len));
+        assert_eq!(get_url(&host(239), b"0").unwrap().len(), MAX_GET);
+        assert_eq!(get_url(&host(240), b"0"), None);
+    }
+
+    /// A CA run with the openssl command, and a certificate of its that is asked about.
+    struct Real {
+        ca: TestCa,
+        leaf: test_ca::Issued,
+        request: Vec<u8>,
+    }
+
+    impl Real {
+        fn new(ca: TestCa, nonce: bool) -> Real {
+            let leaf = ca.issue("leaf", "extendedKeyUsage=clientAuth");
+            let request = request(&leaf.x509, &ca.x509, nonce).unwrap();
+            Real { ca, leaf, request }
+        }
+
+        fn good(ca: TestCa) -> Real {
+            let real = Real::new(ca, true);
+            real.ca.enter(&real.leaf.x509, 'V', "");
+            real
+        }
+
+        fn respond(&self, signer: &str) -> Vec<u8> {
+            self.ca.ocsp(&self.request, signer, &["-ndays", "3"])
+        }
+
+        fn evaluate(&self, response: &[u8], now: i64) -> Answer {
+            let (certificate, issuer) = (&self.leaf.x509, &self.ca.x509);
+            let answer = evaluate(response, &self.request, certificate, issuer, LEVEL, now);
+            assert!(ErrorStack::get().errors().is_empty());
+            answer
+        }
+
+        /// Good, for about `after` seconds from now.
+        fn assert_good(&self, response: &[u8], after: i64) {
+            match self.evaluate(response, now()) {
+                Answer::Good { until } if (until - now() - after).abs() < 60 => {}
+                answer => panic!("{answer:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn evaluate_answer_of_the_issuer_is_good() {
+        let real = Real::good(TestCa::new());
+        real.assert_good(&real.respond(&real.ca.file()), 3 * DAY);
+        let options = ["-ndays", "3", "-resp_no_certs", "-resp_key_id"];
+        real.assert_good(
+            &real.ca.ocsp(&real.request, &real.ca.file(), &options),
+            3 * DAY,
+        );
+    }
+
+    #[test]
+    fn evaluate_answer_of_an_intermediate_or_its_responder_is_good() {
+        let root = TestCa::new();
+        let real = Real::good(root.sub_ca("Sub CA"));
+        real.assert_good(&real.respond(&real.ca.file()), 3 * DAY);
+        let responder = real.ca.issue("responder", RESPONDER);
+        real.assert_good(&real.respond(&responder.file), 3 * DAY);
+        let options = ["-ndays", "3", "-resp_key_id"];
+        real.assert_good(
+            &real.ca.ocsp(&real.request, &responder.file, &options),
+            3 * DAY,
+        );
+    }
+
+    #[test]
+    fn evaluate_revoked_has_time_and_reason() {
+        let real = Real::new(TestCa::new(), false);
+        real.ca
+            .enter(&real.leaf.x509, 'R', "260102030405Z,keyCompromise");
+        match real.evaluate(&real.respond(&real.ca.file()), now()) {
+            Answer::Revoked {
+                until,
+                since: Some(1_767_323_045),
+                reason: "keyCompromise",
+            } => {
+                assert!((until - now() - 3 * DAY).abs() < 60);
+            }
+            answer => panic!("{answer:?}"),
+        }
+    }
+
+    #[test]
+    fn evaluate_unknown_is_no_answer() {
+        let real = Real::new(TestCa::new(), true);
+        assert_eq!(
+            real.evaluate(&real.respond(&real.ca.file()), now()),
+            no_answer("says that the responder does not know the certificate")
+        );
+    }
+
+    #[test]
+    fn evaluate_answer_to_another_request_is_no_answer() {
+        let real = Real::good(TestCa::new());
+        let response = real.respond(&real.ca.file());
+        let evaluate = |request: &[u8]| {
+            evaluate(
+                &response,
+                request,
+                &real.leaf.x509,
+                &real.ca.x509,
+                LEVEL,
+                now(),
+            )
+        };
+        let other = request(&real.leaf.x509, &real.ca.x509, true).unwrap();
+        assert_eq!(
+            evaluate(&other),
+            no_answer("answers another request: its nonce differs")
+        );
+        // A nonce nobody asked for proves nothing and spoils nothing.
+        let without = request(&real.leaf.x509, &real.ca.x509, false).unwrap();
+        assert!(matches!(evaluate(&without), Answer::Good { .. }));
+    }
+
+    #[test]
+    fn evaluate_stored_answer_without_nonce_is_good() {
+        let mut real = Real::new(TestCa::new(), false);
+        real.ca.enter(&real.leaf.x509, 'V', "");
+        let response = real.respond(&real.ca.file());
+        real.request = request(&real.leaf.x509, &real.ca.x509, true).unwrap();
+        real.assert_good(&response, 3 * DAY);
+    }
+
+    #[test]
+    fn evaluate_answer_for_another_certificate_is_no_answer() {
+        let real = Real::good(TestCa::new());
+        let other = real.ca.issue("other", "extendedKeyUsage=clientAuth");
+        let response = real.respond(&real.ca.file());
+        assert_eq!(
+            evaluate(
+                &response,
+                &real.request,
+                &other.x509,
+                &real.ca.x509,
+                LEVEL,
+                now()
+            ),
+            no_answer("is about another certificate")
+        );
+    }
+
+    #[test]
+    fn evaluate_sibling_without_the_purpose_is_no_answer() {
+        let real = Real::good(TestCa::new());
+        for extensions in [
+            "extendedKeyUsage=clientAuth",
+            "extendedKeyUsage=anyExtendedKeyUsage",
+            "keyUsage=digitalSignature",
+        ] {
+            let sibling = real.ca.issue("sibling", extensions);
+            assert_eq!(
+                real.evaluate(&real.respond(&sibling.file), now()),
+                no_answer(&format!("{NOT_SIGNED}: missing ocspsigning usage"))
+            );
+        }
+    }
+
+    #[test]
+    fn evaluate_other_ca_is_no_answer() {
+        let real = Real::good(TestCa::new());
+        let other = TestCa::root("Other CA", "keyCertSign");
+        assert_eq!(
+            real.evaluate(&real.respond(&other.file()), now()),
+            no_answer(&format!(
+                "{NOT_SIGNED}: certificate verify error: Verify error: self-signed certificate"
+            ))
+        );
+        // Only its key tells a namesake apart.
+        assert_eq!(
+            real.evaluate(&real.respond(&TestCa::new().file()), now()),
+            no_answer(&format!("{NOT_SIGNED}: signature failure"))
+        );
+    }
+
+    #[test]
+    fn evaluate_responder_of_a_ca_above_or_below_is_no_answer() {
+        let root = TestCa::new();
+        let real = Real::good(root.sub_ca("Sub CA"));
+        let below = real.ca.sub_ca("Below");
+        for ca in [&root, &below] {
+            let responder = ca.issue("responder", RESPONDER);
+            // The response brings the way up to the issuer, or down from it.
+            let way = format!("{}.pem", ca.file());
+            let options = ["-ndays", "3", "-rother", &way];
+            let response = real.ca.ocsp(&real.request, &responder.file, &options);
+            assert_eq!(
+                real.evaluate(&response, now()),
+                no_answer(&format!(
+                    "{NOT_SIGNED}: certificate verify error: Verify error: unable to get local \
+                     issuer certificate"
+                ))
+            );
+        }
+        // The root vouches for the issuer but did not issue the certificate.
+        assert_eq!(
+            real.evaluate(&real.respond(&root.file()), now()),
+            no_answer(&format!(
+                "{NOT_SIGNED}: certificate verify error: Verify error: self-signed certificate"
+            ))
+        );
+    }
+
+    #[test]
+    fn evaluate_expired_or_weak_responder_is_no_answer() {
+        let real = Real::good(TestCa::new());
+        let responder = real.ca.issue("responder", RESPONDER);
+        assert_eq!(
+            real.evaluate(&real.respond(&responder.file), now() + 2 * DAY),
+            no_answer(&format!(
+                "{NOT_SIGNED}: certificate verify error: Verify error: certificate has expired"
+            ))
+        );
+        let response = real.respond(&responder.file);
+        assert_eq!(
+            evaluate(
+                &response,
+                &real.request,
+                &real.leaf.x509,
+                &real.ca.x509,
+                5,
+                now()
+            ),
+            no_answer(&format!(
+                "{NOT_SIGNED}: certificate verify error: Verify error: EE certificate key too weak"
+            ))
+        );
+    }
+
+    #[test]
+    fn evaluate_no_changed_bit_changes_the_answer() {
+        let real = Real::good(TestCa::new());
+        let responder = real.ca.issue("responder", RESPONDER);
+        let response = real.respond(&responder.file);
+        let now = now();
+        let good = real.evaluate(&response, now);
+        assert!(matches!(good, Answer::Good { .. }));
+        let mut unharmed = 0;
+        for index in 0..response.len() * 8 {
+            let mut changed = response.clone();
+            changed[index / 8] ^= 1 << (index % 8);
+            match real.evaluate(&changed, now) {
+                Answer::NoAnswer(_) => {}
+                answer => {
+                    assert_eq!(answer, good, "bit {index}");
+                    unharmed += 1;
+                }
+            }
+        }
+        // What no signature covers, such as the spare bits of a BIT STRING.
+        assert!(unharmed < 100, "{unharmed} bits matter to nobody");
+        for len in 0..response.len() {
+            let answer = real.evaluate(&response[..len], now);
+            assert!(matches!(answer, Answer::NoAnswer(_)), "{len}: {answer:?}");
+        }
+    }
+
+    #[test]
+    fn evaluate_foreign_bytes_are_no_answer() {
+        let ca = issue("CA", None, true, DAY, &[]);
+        let leaf = issue("leaf", Some(&ca), false, DAY, &[]);
+        let request = request(&leaf.x509, &ca.x509, false).unwrap();
+        let evaluate =
+            |response: &[u8]| evaluate(response, &request, &leaf.x509, &ca.x509, LEVEL, NOW);
+        assert_eq!(
+            evaluate(&vec![0x30; MAX_RESPONSE + 1]),
+            no_answer("of 65537 bytes is over the limit of 65536")
+        );
+        assert_eq!(evaluate(b""), no_answer("is unreadable: too small"));
+        assert_eq!(evaluate(b"<html>"), no_answer("is unreadable: too long"));
+        for (status, name) in [
+            (OcspResponseStatus::MALFORMED_REQUEST, "malformedRequest"),
+            (OcspResponseStatus::INTERNAL_ERROR, "internalError"),
+            (OcspResponseStatus::TRY_LATER, "tryLater"),
+            (OcspResponseStatus::SIG_REQUIRED, "sigRequired"),
+            (OcspResponseStatus::UNAUTHORIZED, "unauthorized"),
+            (OcspResponseStatus::from_raw(4), "status 4"),
+        ] {
+            let response = OcspResponse::create(status, None::<&OcspBasicResponse>.map(|x| &**x));
+            let response = response.unwrap().to_der().unwrap();
+            assert_eq!(
+                evaluate(&response),
+                no_answer(&format!("is an error: {name}"))
+            );
+        }
+        // Successful, but without an answer; with one of an unknown type.
+        let successful = der(0x30, &[b"\x0a\x01\x00"]);
+        assert_eq!(
+            evaluate(&successful),
+            no_answer("is unreadable: no response data")
+        );
+        let other = der(0x30, &[b"\x06\x01\x2a", b"\x04\x00"]);
+        let other = der(0x30, &[b"\x0a\x01\x00", &der(0xa0, &[&other])]);
+        assert_eq!(
+            evaluate(&other),
+            no_answer("is unreadable: not basic response")
+        );
+    }
+
+    /// certID of a request for one certificate: its headers are two bytes each.
+    fn cert_id(request: &[u8]) -> &[u8] {
+        &request[8..]
+    }
+
+    /// A response made by hand: what the openssl command cannot be brought to say.
+    struct Handmade {
+        ca: Issued,
+        leaf: Issued,
+        request: Vec<u8>,
+    }
+
+    impl Handmade {
+        fn new() -> Handmade {
+            let ca = issue("CA", None, true, DAY, &[]);
+            let leaf = issue("leaf", Some(&ca), false, DAY, &[]);
+            let request = request(&leaf.x509, &ca.x509, false).unwrap();
+            Handmade { ca, leaf, request }
+        }
+
+        /// SingleResponse "good" with these times and singleExtensions.
+        fn single(&self, this: &str, next: Option<&str>, extensions: &[u8]) -> Vec<u8> {
+            let this = der(0x18, &[this.as_bytes()]);
+            let next = next.map(|next| der(0xa0, &[&der(0x18, &[next.as_bytes()])]));
+            let next = next.unwrap_or_default();
+            der(
+                0x30,
+                &[
+                    cert_id(&self.request),
+                    b"\x80\x00",
+                    &this,
+                    &next,
+                    extensions,
+                ],
+            )
+        }
+
+        fn evaluate(&self, singles: &[&[u8]], extensions: &[u8]) -> Answer {
+            let name = self.ca.x509.subject_name().to_der().unwrap();
+            let data = der(
+                0x30,
+                &[
+                    &der(0xa1, &[&name]),
+                    &der(0x18, &[b"20270115080000Z"]),
+                    &der(0x30, singles),
+                    extensions,
+                ],
+            );
+            let mut signer = Signer::new(MessageDigest::sha256(), &self.ca.key).unwrap();
+            let signature = signer.sign_oneshot_to_vec(&data).unwrap();
+            // ecdsa-with-SHA256
+            let algorithm = b"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02";
+            let basic = der(
+                0x30,
+                &[&data, algorithm, &der(0x03, &[b"\x00", &signature])],
+            );
+            // id-pkix-ocsp-basic
+            let oid = b"\x06\x09\x2b\x06\x01\x05\x05\x07\x30\x01\x01";
+            let bytes = der(0x30, &[oid, &der(0x04, &[&basic])]);
+            let response = der(0x30, &[b"\x0a\x01\x00", &der(0xa0, &[&bytes])]);
+            evaluate(
+                &response,
+                &self.request,
+                &self.leaf.x509,
+                &self.ca.x509,
+                LEVEL,
+                NOW,
+            )
+        }
+    }
+
+    #[test]
+    fn evaluate_times_bear_a_skew_of_five_minutes() {
+        // NOW is 2027-01-15 08:00:00.
+        let made = Handmade::new();
+        let at = |this, next| made.evaluate(&[&made.single(this, next, b"")], b"");
+        assert_eq!(
+            at("20270115080500Z", Some("20270115090000Z")),
+            Answer::Good { until: NOW + 3600 }
+        );
+        assert_eq!(
+            at("20270115080501Z", Some("20270115090000Z")),
+            no_answer("thisUpdate is 301 s in the future")
+        );
+        assert_eq!(
+            at("20270115070000Z", Some("20270115075501Z")),
+            Answer::Good { until: NOW - 299 }
+        );
+        assert_eq!(
+            at("20270115070000Z", Some("20270115075500Z")),
+            no_answer("nextUpdate was 300 s ago")
+        );
+        assert_eq!(
+            at("20270115080002Z", Some("20270115080001Z")),
+            no_answer("nextUpdate is before thisUpdate")
+        );
+        assert_eq!(
+            at("99991231235959Z", None),
+            no_answer("thisUpdate is 251602300799 s in the future")
+        );
+    }
+
+    #[test]
+    fn evaluate_without_next_update_stands_an_hour() {
+        let made = Handmade::new();
+        let at = |this| made.evaluate(&[&made.single(this, None, b"")], b"");
+        assert_eq!(at("20270115080000Z"), Answer::Good { until: NOW + 3600 });
+        assert_eq!(at("20270115065501Z"), Answer::Good { until: NOW - 299 });
+        assert_eq!(at("20270115065500Z"), no_answer("nextUpdate was 300 s ago"));
+    }
+
+    #[test]
+    fn evaluate_two_answers_are_none() {
+        let made = Handmade::new();
+        let single = made.single("20270115080000Z", None, b"");
+        assert_eq!(
+            made.evaluate(&[&single, &single], b""),
+            no_answer("is 2 times about this certificate, expected once")
+        );
+        assert_eq!(
+            made.evaluate(&[], b""),
+            no_answer(&format!(
+                "{NOT_SIGNED}: response contains no revocation data"
+            ))
+        );
+    }
+
+    #[test]
+    fn evaluate_critical_extension_is_no_answer() {
+        let made = Handmade::new();
+        let extension = |critical: &[u8]| {
+            der(
+                0xa1,
+                &[&der(
+                    0x30,
+                    &[&der(0x30, &[b"\x06\x01\x2a", critical, b"\x04\x00"])],
+                )],
+            )
+        };
+        let (critical, other) = (extension(b"\x01\x01\xff"), extension(b""));
+        let this = "20270115080000Z";
+        let refused = no_answer("has a critical extension, none is supported");
+        assert_eq!(
+            made.evaluate(&[&made.single(this, None, &critical)], b""),
+            refused
+        );
+        assert_eq!(
+            made.evaluate(&[&made.single(this, None, b"")], &critical),
+            refused
+        );
+        assert_eq!(
+            made.evaluate(&[&made.single(this, None, &other)], &other),
+            Answer::Good { until: NOW + 3600 }
+        );
+    }
+
+    #[test]
+    fn evaluate_time_that_is_none_is_no_answer() {
+        let made = Handmade::new();
+        let single = made.single("20271315080000Z", None, b"");
+        assert_eq!(
+            made.evaluate(&[&single], b""),
+            no_answer("has a time that is none")
+        );
+    }
+}
