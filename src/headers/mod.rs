@@ -1,9 +1,36 @@
 //! Certificate -> header lines. One file per dialect.
 
+pub mod apache;
+pub mod aws_alb;
+pub mod azure;
+pub mod caddy;
+pub mod cloudflare;
+pub mod cloudflare_forwarding;
+pub mod cloudflare_worker;
+pub mod cloudfront;
+mod common;
+mod dialect;
+mod facts;
+pub mod gcp;
+pub mod haproxy;
+mod header;
 pub mod kong;
+mod left_out;
 pub mod names;
+pub mod nginx;
+mod options;
+pub mod rfc9440;
+#[cfg(test)]
+mod tests;
+pub mod traefik;
+pub mod xfcc;
 
+pub use dialect::{Dialect, Lines, Selection};
+pub use facts::{Facts, Verified};
+pub use header::{Header, MAX_NUMBERED};
+pub use left_out::LeftOut;
 pub use names::OwnedNames;
+pub use options::{Mode, Options, When};
 
 use std::sync::OnceLock;
 
@@ -49,7 +76,10 @@ impl Line {
     /// [`Error::HeaderLeftOut`] when there is a value that a header must not carry: over
     /// [`MAX_VALUE`], not visible ASCII and spaces, or unreadable in the certificate.
     pub fn render(&self, certificate: &Certificate) -> Result<Option<String>, Error> {
-        let left_out = |why: String| Error::HeaderLeftOut { name: self.name.to_string(), why };
+        let left_out = |why: String| Error::HeaderLeftOut {
+            name: self.name.to_string(),
+            why,
+        };
         let value = match self.value {
             Value::LeafPemEscaped => certificate.pem().map(|pem| kong::escape(&pem)),
             Value::ChainPemEscaped => certificate.chain_pem().map(|pem| kong::escape(&pem)),
@@ -83,6 +113,8 @@ pub fn dialect(name: &str) -> Result<&'static [Line], Error> {
     static KONG: OnceLock<Vec<Line>> = OnceLock::new();
     match name {
         "kong" => Ok(KONG.get_or_init(kong::lines)),
-        _ => Err(Error::Misuse(format!("unknown dialect '{name}', expected 'kong'"))),
+        _ => Err(Error::Misuse(format!(
+            "unknown dialect '{name}', expected 'kong'"
+        ))),
     }
 }
