@@ -48,7 +48,13 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
         let index = *self.index.get(key)?;
         let entry = self.entries.get_mut(index as usize)?;
         entry.used = true;
-        Some((Place { index, generation: entry.generation }, &entry.value))
+        Some((
+            Place {
+                index,
+                generation: entry.generation,
+            },
+            &entry.value,
+        ))
     }
 
     /// What is at `place`, unless it has been replaced.
@@ -66,14 +72,22 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
     pub fn put(&mut self, key: K, value: V) -> Place {
         // Skipping 0 keeps it free to mean "no place" across the C ABI.
         self.generation = self.generation.checked_add(1).unwrap_or(1);
-        let entry = Entry { key, value, generation: self.generation, used: true };
+        let entry = Entry {
+            key,
+            value,
+            generation: self.generation,
+            used: true,
+        };
         let index = match self.index.get(&key) {
             Some(index) => *index as usize,
             None if self.entries.len() < self.capacity => {
                 self.entries.push(entry);
                 let index = self.entries.len() - 1;
                 self.index.insert(key, index as u32);
-                return Place { index: index as u32, generation: self.generation };
+                return Place {
+                    index: index as u32,
+                    generation: self.generation,
+                };
             }
             None => self.evict(),
         };
@@ -81,7 +95,10 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
             *slot = entry;
         }
         self.index.insert(key, index as u32);
-        Place { index: index as u32, generation: self.generation }
+        Place {
+            index: index as u32,
+            generation: self.generation,
+        }
     }
 
     fn evict(&mut self) -> usize {
@@ -126,7 +143,10 @@ mod tests {
         let second = cache.put(2, "b");
         cache.put(3, "c");
         assert_eq!(cache.len(), 2);
-        let live = [first, second].into_iter().filter(|p| cache.at(*p).is_some()).count();
+        let live = [first, second]
+            .into_iter()
+            .filter(|p| cache.at(*p).is_some())
+            .count();
         assert_eq!(live, 1);
         assert_eq!(cache.find(&3).unwrap().1, &"c");
     }

@@ -52,7 +52,14 @@ impl Connection {
         if let Some(ask) = &ask {
             ext::set_session_id_context(ssl, ask.binding())?;
         }
-        slot()?.put(ssl, Connection { ask, greeted: true, ..Connection::default() })
+        slot()?.put(
+            ssl,
+            Connection {
+                ask,
+                greeted: true,
+                ..Connection::default()
+            },
+        )
     }
 
     /// What is remembered on `ssl`.
@@ -107,7 +114,10 @@ impl Connection {
                 } else {
                     chain::digest(&chain::encode(sent(ssl))?)
                 };
-                Some(Key { leaf: sha256(&leaf)?, chain })
+                Some(Key {
+                    leaf: sha256(&leaf)?,
+                    chain,
+                })
             }
         };
         Ok(*self.key.get_or_init(|| key))

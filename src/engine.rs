@@ -46,11 +46,21 @@ pub struct Answer {
 
 impl Answer {
     fn pass(client: Option<Place>, verdict: Option<Verdict>) -> Answer {
-        Answer { decision: Decision::Pass, client, verdict, reason: None }
+        Answer {
+            decision: Decision::Pass,
+            client,
+            verdict,
+            reason: None,
+        }
     }
 
     fn refuse(decision: Decision, reason: String) -> Answer {
-        Answer { decision, client: None, verdict: None, reason: Some(reason) }
+        Answer {
+            decision,
+            client: None,
+            verdict: None,
+            reason: Some(reason),
+        }
     }
 }
 
@@ -154,7 +164,10 @@ impl Engine {
             } else {
                 NOT_GREETED
             };
-            return Ok(Answer::refuse(Decision::Misdirected, format!("misdirected request: {why}")));
+            return Ok(Answer::refuse(
+                Decision::Misdirected,
+                format!("misdirected request: {why}"),
+            ));
         }
         let client = self.client_of(connection, ssl)?;
         let verdict = match (&plan.auth, &client) {
@@ -190,13 +203,7 @@ impl Engine {
     }
 
     /// The last answer on this connection, if everything it depended on still holds.
-    fn again(
-        &self,
-        connection: &Connection,
-        plan: usize,
-        host: &[u8],
-        now: i64,
-    ) -> Option<Answer> {
+    fn again(&self, connection: &Connection, plan: usize, host: &[u8], now: i64) -> Option<Answer> {
         let memo = connection.memo();
         let memo = memo.as_ref()?;
         if memo.epoch != self.epoch() || memo.plan != plan || *memo.host != *host {
@@ -258,12 +265,15 @@ impl Engine {
             return Ok(verdict);
         }
         let key = (*certificate.key(), *store.digest());
-        let known = self.verdicts.borrow_mut().find(&key).map(|(_, verdict)| *verdict);
+        let known = self
+            .verdicts
+            .borrow_mut()
+            .find(&key)
+            .map(|(_, verdict)| *verdict);
         let verdict = match known {
             Some(verdict) if verdict.holds_at(now) => verdict,
             _ => {
-                let verdict =
-                    store.verify(certificate.leaf(), certificate.intermediates(), now)?;
+                let verdict = store.verify(certificate.leaf(), certificate.intermediates(), now)?;
                 self.verdicts.borrow_mut().put(key, verdict);
                 verdict
             }

@@ -43,7 +43,12 @@ pub fn pki() -> Pki {
     let intermediate = issue("Test Intermediate", Some(&ca), true, DAY, &[]);
     let leaf = issue("leaf", Some(&ca), false, DAY, &["ann.example.com"]);
     let below = issue("below", Some(&intermediate), false, DAY, &[]);
-    Pki { ca, intermediate, leaf, below }
+    Pki {
+        ca,
+        intermediate,
+        leaf,
+        below,
+    }
 }
 
 /// A certificate valid from a day before [`NOW`] for `days` more seconds after it.
@@ -58,14 +63,22 @@ pub fn issue(cn: &str, issuer: Option<&Issued>, ca: bool, valid: i64, dns: &[&st
     let mut builder = X509Builder::new().unwrap();
     builder.set_version(2).unwrap();
     let mut serial = BigNum::new().unwrap();
-    serial.rand(127, openssl::bn::MsbOption::ONE, false).unwrap();
-    builder.set_serial_number(&serial.to_asn1_integer().unwrap()).unwrap();
+    serial
+        .rand(127, openssl::bn::MsbOption::ONE, false)
+        .unwrap();
+    builder
+        .set_serial_number(&serial.to_asn1_integer().unwrap())
+        .unwrap();
     builder.set_subject_name(&name).unwrap();
     builder
         .set_issuer_name(issuer.map_or(&*name, |issuer| issuer.x509.subject_name()))
         .unwrap();
-    builder.set_not_before(&Asn1Time::from_unix(NOW - DAY).unwrap()).unwrap();
-    builder.set_not_after(&Asn1Time::from_unix(NOW + valid).unwrap()).unwrap();
+    builder
+        .set_not_before(&Asn1Time::from_unix(NOW - DAY).unwrap())
+        .unwrap();
+    builder
+        .set_not_after(&Asn1Time::from_unix(NOW + valid).unwrap())
+        .unwrap();
     builder.set_pubkey(&key).unwrap();
     if ca {
         builder
@@ -85,9 +98,15 @@ pub fn issue(cn: &str, issuer: Option<&Issued>, ca: bool, valid: i64, dns: &[&st
         builder.append_extension(extension).unwrap();
     }
     builder
-        .sign(issuer.map_or(&key, |issuer| &issuer.key), MessageDigest::sha256())
+        .sign(
+            issuer.map_or(&key, |issuer| &issuer.key),
+            MessageDigest::sha256(),
+        )
         .unwrap();
-    Issued { x509: builder.build(), key }
+    Issued {
+        x509: builder.build(),
+        key,
+    }
 }
 
 pub fn stack(certificates: &[&X509]) -> Stack<X509> {

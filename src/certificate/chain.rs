@@ -80,7 +80,10 @@ mod tests {
         let ders: Vec<_> = back.iter().map(|c| c.to_der().unwrap()).collect();
         assert_eq!(
             ders,
-            [pki.intermediate.x509.to_der().unwrap(), pki.ca.x509.to_der().unwrap()]
+            [
+                pki.intermediate.x509.to_der().unwrap(),
+                pki.ca.x509.to_der().unwrap()
+            ]
         );
     }
 

@@ -45,11 +45,19 @@ impl Certificate {
             leaf: sha256(&leaf)?,
             chain: chain::digest(&chain::encode(intermediates.iter())?),
         };
-        Ok(Certificate { leaf, intermediates, key })
+        Ok(Certificate {
+            leaf,
+            intermediates,
+            key,
+        })
     }
 
     pub(crate) fn with_key(leaf: X509, intermediates: Stack<X509>, key: Key) -> Certificate {
-        Certificate { leaf, intermediates, key }
+        Certificate {
+            leaf,
+            intermediates,
+            key,
+        }
     }
 
     /// Reads PEM text, leaf first.

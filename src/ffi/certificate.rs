@@ -46,7 +46,9 @@ pub unsafe extern "C" fn rmtls_certificate_from_pem(
     unsafe {
         guard_with(err, || {
             let pem = bytes(pem, pem_len)?;
-            give(out, || Ok(rmtls_certificate(Rc::new(Certificate::from_pem(pem)?))))
+            give(out, || {
+                Ok(rmtls_certificate(Rc::new(Certificate::from_pem(pem)?)))
+            })
         })
     }
 }
@@ -68,7 +70,9 @@ pub unsafe extern "C" fn rmtls_certificate_from_ssl(
             give(out, || {
                 let remembered = Connection::of_or_new(ssl)?;
                 let key = remembered.key(ssl)?.ok_or(Error::NotFound)?;
-                Ok(rmtls_certificate(Rc::new(remembered.certificate(ssl, key)?)))
+                Ok(rmtls_certificate(Rc::new(
+                    remembered.certificate(ssl, key)?,
+                )))
             })
         }
     })
@@ -124,8 +128,13 @@ pub unsafe extern "C" fn rmtls_certificate_validity(
 ) -> i32 {
     guard(|| {
         // SAFETY: the caller's promises, passed on unchanged.
-        let (certificate, not_before, not_after) =
-            unsafe { (&handle(certificate)?.0, output(not_before)?, output(not_after)?) };
+        let (certificate, not_before, not_after) = unsafe {
+            (
+                &handle(certificate)?.0,
+                output(not_before)?,
+                output(not_after)?,
+            )
+        };
         *not_before = certificate.not_before()?;
         *not_after = certificate.not_after()?;
         Ok(())

@@ -148,7 +148,9 @@ pub unsafe extern "C" fn rmtls_engine_load(
             let engine = handle(engine)?;
             let document = bytes(document, document_len)?;
             let label = text(label, label_len)?;
-            engine.0.install(Policy::from_yaml(document, label).map_err(lines)?);
+            engine
+                .0
+                .install(Policy::from_yaml(document, label).map_err(lines)?);
             Ok(())
         })
     }
@@ -170,7 +172,9 @@ pub unsafe extern "C" fn rmtls_engine_load_file(
         guard_with(err, || {
             let engine = handle(engine)?;
             let path = text(path, path_len)?;
-            engine.0.install(Policy::from_file(Path::new(path)).map_err(lines)?);
+            engine
+                .0
+                .install(Policy::from_file(Path::new(path)).map_err(lines)?);
             Ok(())
         })
     }
@@ -368,8 +372,9 @@ pub unsafe extern "C" fn rmtls_engine_forged(
                 return Err(Error::NullArgument);
             }
             let policy = engine.0.policy()?;
-            for (index, header) in
-                std::slice::from_raw_parts(headers, headers_len).iter().enumerate()
+            for (index, header) in std::slice::from_raw_parts(headers, headers_len)
+                .iter()
+                .enumerate()
             {
                 let name = bytes(header.name, usize::try_from(header.name_len).unwrap_or(0))?;
                 if policy.owned_names.contains(name) {
@@ -406,7 +411,10 @@ pub unsafe extern "C" fn rmtls_engine_line(
         unsafe {
             let engine = &handle(engine)?.0;
             let certificate = engine
-                .certificate_at(Place { index: client, generation })
+                .certificate_at(Place {
+                    index: client,
+                    generation,
+                })
                 .ok_or(Error::NotFound)?;
             engine.with_plan(plan as usize, |plan| {
                 let line = plan.lines.get(index).ok_or(Error::NotFound)?;

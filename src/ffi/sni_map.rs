@@ -29,9 +29,9 @@ impl rmtls_sni_map {
     fn content(&self, name: Option<&[u8]>) -> Result<Option<&Content>, Error> {
         match &self.names {
             Names::Open(_) => Err(Error::Misuse("the map is not built yet".to_owned())),
-            Names::Built(map) => {
-                Ok(map.get(name).and_then(|index| self.contents.get(index as usize)))
-            }
+            Names::Built(map) => Ok(map
+                .get(name)
+                .and_then(|index| self.contents.get(index as usize))),
         }
     }
 
@@ -57,10 +57,12 @@ unsafe fn server_name<'a>(name: *const u8, name_len: usize) -> Result<Option<&'a
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_sni_map_new(out: *mut *mut rmtls_sni_map) -> i32 {
     guard(|| {
-        let make = || Ok(rmtls_sni_map {
-            names: Names::Open(SniMapBuilder::new()),
-            contents: Vec::new(),
-        });
+        let make = || {
+            Ok(rmtls_sni_map {
+                names: Names::Open(SniMapBuilder::new()),
+                contents: Vec::new(),
+            })
+        };
         // SAFETY: the caller's promise, passed on unchanged.
         unsafe { give(out, make) }
     })
@@ -111,7 +113,9 @@ pub unsafe extern "C" fn rmtls_sni_map_add(
                 trusted.push(handle(*stores.add(index))?.0.clone());
             }
             let Names::Open(builder) = &mut map.names else {
-                return Err(Error::Misuse("the map is built and does not change any more".into()));
+                return Err(Error::Misuse(
+                    "the map is built and does not change any more".into(),
+                ));
             };
             let index = u32::try_from(map.contents.len())
                 .map_err(|_| Error::Misuse("too many names".to_owned()))?;
@@ -120,7 +124,11 @@ pub unsafe extern "C" fn rmtls_sni_map_add(
                 _ => {
                     let cas: Vec<_> = match send_ca_names {
                         0 => Vec::new(),
-                        _ => trusted.iter().flat_map(|store| store.cas()).cloned().collect(),
+                        _ => trusted
+                            .iter()
+                            .flat_map(|store| store.cas())
+                            .cloned()
+                            .collect(),
                     };
                     Some(Rc::new(Ask::new(&trusted, Some(&cas), CA_NAMES_BUDGET)?))
                 }
@@ -204,7 +212,10 @@ pub unsafe extern "C" fn rmtls_sni_map_ask(ssl: *mut c_void, err: *mut rmtls_buf
     unsafe {
         guard_with(err, || {
             let ssl = connection(ssl).ok_or(Error::NullArgument)?;
-            match Connection::of(ssl).map(|connection| connection.ask(ssl)).transpose()? {
+            match Connection::of(ssl)
+                .map(|connection| connection.ask(ssl))
+                .transpose()?
+            {
                 Some(true) => Ok(()),
                 _ => Err(Error::NotFound),
             }
@@ -234,7 +245,9 @@ pub unsafe extern "C" fn rmtls_sni_map_bound(
         // SAFETY: as above.
         let ssl = unsafe { connection(ssl) }.ok_or(Error::NullArgument)?;
         let ask = map.ask(name)?;
-        *bound = Connection::of_or_new(ssl)?.is_bound(ssl, ask.as_deref()).into();
+        *bound = Connection::of_or_new(ssl)?
+            .is_bound(ssl, ask.as_deref())
+            .into();
         Ok(())
     })
 }

@@ -31,10 +31,14 @@ fn header() -> String {
     };
     config.function.sort_by = Some(cbindgen::SortKey::None);
     // The modules of mod.rs are read along with it.
-    let builder =
-        cbindgen::Builder::new().with_config(config).with_src(root().join("src/ffi/mod.rs"));
+    let builder = cbindgen::Builder::new()
+        .with_config(config)
+        .with_src(root().join("src/ffi/mod.rs"));
     let mut text = Vec::new();
-    builder.generate().expect("cbindgen reads src/ffi").write(&mut text);
+    builder
+        .generate()
+        .expect("cbindgen reads src/ffi")
+        .write(&mut text);
     String::from_utf8(text).expect("a header in UTF-8")
 }
 
@@ -75,7 +79,11 @@ fn current(path: &Path, text: &str) {
         fs::write(&path, text).expect("the generated file can be written");
     }
     let committed = fs::read_to_string(&path).unwrap_or_default();
-    assert!(committed == text, "{} is not current: run `make header`", path.display());
+    assert!(
+        committed == text,
+        "{} is not current: run `make header`",
+        path.display()
+    );
 }
 
 #[test]
@@ -107,9 +115,17 @@ fn guard_leaves_no_openssl_error_behind() {
 
 #[test]
 fn put_short_buffer_says_what_is_needed() {
-    for (cap, code, len) in [(0, RMTLS_TOO_SMALL, 5), (4, RMTLS_TOO_SMALL, 5), (5, RMTLS_OK, 5)] {
+    for (cap, code, len) in [
+        (0, RMTLS_TOO_SMALL, 5),
+        (4, RMTLS_TOO_SMALL, 5),
+        (5, RMTLS_OK, 5),
+    ] {
         let mut memory = [0u8; 8];
-        let mut buf = rmtls_buf { data: memory.as_mut_ptr(), cap, len: 99 };
+        let mut buf = rmtls_buf {
+            data: memory.as_mut_ptr(),
+            cap,
+            len: 99,
+        };
         // SAFETY: the buffer is as large as it says.
         assert_eq!(guard(|| unsafe { put(&mut buf, b"hello") }), code);
         assert_eq!(buf.len, len);
@@ -120,7 +136,11 @@ fn put_short_buffer_says_what_is_needed() {
 #[test]
 fn put_truncated_cuts_at_a_character() {
     let mut memory = [0u8; 8];
-    let mut buf = rmtls_buf { data: memory.as_mut_ptr(), cap: 2, len: 0 };
+    let mut buf = rmtls_buf {
+        data: memory.as_mut_ptr(),
+        cap: 2,
+        len: 0,
+    };
     // SAFETY: the buffer is as large as it says.
     unsafe { put_truncated(&mut buf, "a\u{17d}b") };
     assert_eq!((&memory[..buf.len], buf.len), (&b"a"[..], 1));
@@ -174,7 +194,10 @@ fn exports_null_is_answered() {
                 "call {index} answered {code}"
             );
         }
-        assert_eq!(rmtls_certificate_from_ssl(null!(), null!()), RMTLS_NOT_FOUND);
+        assert_eq!(
+            rmtls_certificate_from_ssl(null!(), null!()),
+            RMTLS_NOT_FOUND
+        );
         rmtls_engine_free(null!());
         rmtls_certificate_free(null!());
         rmtls_trust_store_free(null!());

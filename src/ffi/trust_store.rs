@@ -3,9 +3,7 @@
 use std::rc::Rc;
 
 use super::certificate::rmtls_certificate;
-use super::{
-    bytes, give, guard, guard_with, handle, output, put, put_truncated, rmtls_buf, take,
-};
+use super::{bytes, give, guard, guard_with, handle, output, put, put_truncated, rmtls_buf, take};
 use crate::trust::{verdict_text, CaCertificate, TrustStore, VerifyOptions};
 
 /// A trust store; immutable.

@@ -34,7 +34,10 @@ impl Binding {
         }
         let context = hasher.finish();
         let unresumable = sha256(&[UNRESUMABLE, context.as_slice()].concat());
-        Binding { context, unresumable }
+        Binding {
+            context,
+            unresumable,
+        }
     }
 
     /// The context set in the ClientHello phase.
@@ -64,7 +67,10 @@ mod tests {
     fn stores() -> [Rc<TrustStore>; 2] {
         let ca = testing::pki().trusted();
         [false, true].map(|allow_partial_chain| {
-            let options = VerifyOptions { allow_partial_chain, ..Default::default() };
+            let options = VerifyOptions {
+                allow_partial_chain,
+                ..Default::default()
+            };
             Rc::new(TrustStore::new(&[ca.clone()], options).unwrap())
         })
     }

@@ -47,7 +47,12 @@ impl CaNames {
         if over_budget {
             names.clear();
         }
-        Ok(CaNames { names, bytes, over_budget, idle: RefCell::default() })
+        Ok(CaNames {
+            names,
+            bytes,
+            over_budget,
+            idle: RefCell::default(),
+        })
     }
 
     /// Number of names sent.

@@ -87,7 +87,13 @@ mod tests {
 
     #[test]
     fn contains_no_other_name() {
-        for name in ["", "X-Client-Cer", "X-Client-Cert1", "X-Client-Certs", "XClientCert"] {
+        for name in [
+            "",
+            "X-Client-Cer",
+            "X-Client-Cert1",
+            "X-Client-Certs",
+            "XClientCert",
+        ] {
             assert!(!owned().contains(name.as_bytes()), "{name}");
         }
         assert!(!owned().contains(&[b'x'; 4096]));

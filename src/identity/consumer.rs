@@ -128,22 +128,34 @@ impl ConsumersBuilder {
             return Err(taken("id", &consumer.id));
         }
         if let Some(username) = &consumer.username {
-            if all.exact(&all.by_username, username, |c| c.username.as_deref()).is_some() {
+            if all
+                .exact(&all.by_username, username, |c| c.username.as_deref())
+                .is_some()
+            {
                 return Err(taken("username", username));
             }
         }
         if let Some(custom_id) = &consumer.custom_id {
-            if all.exact(&all.by_custom_id, custom_id, |c| c.custom_id.as_deref()).is_some() {
+            if all
+                .exact(&all.by_custom_id, custom_id, |c| c.custom_id.as_deref())
+                .is_some()
+            {
                 return Err(taken("custom_id", custom_id));
             }
         }
         let index = all.consumers.len() as u32;
         all.by_id.insert(consumer.id.clone(), index);
         if let Some(username) = &consumer.username {
-            all.by_username.entry(folded(username)).or_default().push(index);
+            all.by_username
+                .entry(folded(username))
+                .or_default()
+                .push(index);
         }
         if let Some(custom_id) = &consumer.custom_id {
-            all.by_custom_id.entry(folded(custom_id)).or_default().push(index);
+            all.by_custom_id
+                .entry(folded(custom_id))
+                .or_default()
+                .push(index);
         }
         all.consumers.push(consumer);
         Ok(index)
@@ -157,11 +169,16 @@ impl ConsumersBuilder {
     pub fn credential(&mut self, consumer: u32, credential: Credential) -> Result<(), Error> {
         let all = &mut self.0;
         let index = all.credentials.len() as u32;
-        let same_name = all.by_subject_name.entry(folded(&credential.subject_name)).or_default();
+        let same_name = all
+            .by_subject_name
+            .entry(folded(&credential.subject_name))
+            .or_default();
         let taken = same_name.iter().any(|other| {
-            all.credentials.get(*other as usize).is_some_and(|(other, _)| {
-                other.subject_name == credential.subject_name && other.ca == credential.ca
-            })
+            all.credentials
+                .get(*other as usize)
+                .is_some_and(|(other, _)| {
+                    other.subject_name == credential.subject_name && other.ca == credential.ca
+                })
         });
         if taken {
             return Err(Error::Misuse(format!(
@@ -199,7 +216,9 @@ impl Consumers {
 
     /// The credential at an index.
     pub fn credential(&self, index: u32) -> Option<&Credential> {
-        self.credentials.get(index as usize).map(|(credential, _)| credential)
+        self.credentials
+            .get(index as usize)
+            .map(|(credential, _)| credential)
     }
 
     /// A consumer by id, else by username; never by custom_id (Kong `anonymous`,
@@ -215,14 +234,11 @@ impl Consumers {
     /// Maps a verified certificate: for each name in order a credential with a CA of `chain`
     /// (digests from the leaf's issuer up to the anchor), then for each name a credential without
     /// CA, then for each name a username, then a custom_id.
-    pub fn find(
-        &self,
-        names: &[SubjectName],
-        chain: &[[u8; 32]],
-        by: ConsumerBy,
-    ) -> Option<Found> {
+    pub fn find(&self, names: &[SubjectName], chain: &[[u8; 32]], by: ConsumerBy) -> Option<Found> {
         let with_ca = |name| {
-            chain.iter().find_map(|ca| self.credential_of(name, Some(ca)))
+            chain
+                .iter()
+                .find_map(|ca| self.credential_of(name, Some(ca)))
         };
         names
             .iter()
@@ -230,14 +246,18 @@ impl Consumers {
             .or_else(|| names.iter().find_map(|name| self.credential_of(name, None)))
             .or_else(|| {
                 names.iter().find_map(|name| {
-                    let username = || self.named(&self.by_username, name, |c| c.username.as_deref());
+                    let username =
+                        || self.named(&self.by_username, name, |c| c.username.as_deref());
                     let custom_id =
                         || self.named(&self.by_custom_id, name, |c| c.custom_id.as_deref());
                     by.username
                         .then(username)
                         .flatten()
                         .or_else(|| by.custom_id.then(custom_id).flatten())
-                        .map(|consumer| Found { consumer, credential: None })
+                        .map(|consumer| Found {
+                            consumer,
+                            credential: None,
+                        })
                 })
             })
     }
@@ -250,7 +270,10 @@ impl Consumers {
                 .then_some((&*credential.subject_name, (*index, *consumer)))
         });
         let (index, consumer) = pick(name, fitting)?;
-        Some(Found { consumer, credential: Some(index) })
+        Some(Found {
+            consumer,
+            credential: Some(index),
+        })
     }
 
     fn named(
@@ -274,7 +297,14 @@ impl Consumers {
         name: &str,
         text: impl Fn(&Consumer) -> Option<&str>,
     ) -> Option<u32> {
-        self.named(index, &SubjectName { text: name.to_owned(), dns: false }, text)
+        self.named(
+            index,
+            &SubjectName {
+                text: name.to_owned(),
+                dns: false,
+            },
+            text,
+        )
     }
 }
 
@@ -308,7 +338,10 @@ fn folded(name: &str) -> Box<str> {
 mod tests {
     use super::*;
 
-    const BOTH: ConsumerBy = ConsumerBy { username: true, custom_id: true };
+    const BOTH: ConsumerBy = ConsumerBy {
+        username: true,
+        custom_id: true,
+    };
     const A: [u8; 32] = [1; 32];
     const B: [u8; 32] = [2; 32];
 
@@ -323,19 +356,34 @@ mod tests {
     }
 
     fn credential(subject_name: &str, ca: Option<[u8; 32]>) -> Credential {
-        Credential { id: None, subject_name: subject_name.into(), ca }
+        Credential {
+            id: None,
+            subject_name: subject_name.into(),
+            ca,
+        }
     }
 
     fn names(texts: &[&str], dns: bool) -> Vec<SubjectName> {
-        texts.iter().map(|text| SubjectName { text: (*text).to_owned(), dns }).collect()
+        texts
+            .iter()
+            .map(|text| SubjectName {
+                text: (*text).to_owned(),
+                dns,
+            })
+            .collect()
     }
 
     fn all() -> Consumers {
         let mut builder = ConsumersBuilder::default();
-        for (number, username, custom_id) in
-            [(0, "ann", "a-1"), (1, "bob", "ann"), (2, "Host.example", ""), (3, "a-1", "x")]
-        {
-            builder.consumer(consumer(number, username, custom_id)).unwrap();
+        for (number, username, custom_id) in [
+            (0, "ann", "a-1"),
+            (1, "bob", "ann"),
+            (2, "Host.example", ""),
+            (3, "a-1", "x"),
+        ] {
+            builder
+                .consumer(consumer(number, username, custom_id))
+                .unwrap();
         }
         builder.credential(1, credential("ann", Some(A))).unwrap();
         builder.credential(2, credential("ann", Some(B))).unwrap();
@@ -344,27 +392,93 @@ mod tests {
         builder.build()
     }
 
-    fn found(names: &[SubjectName], chain: &[[u8; 32]], by: ConsumerBy) -> Option<(u32, Option<u32>)> {
-        all().find(names, chain, by).map(|found| (found.consumer, found.credential))
+    fn found(
+        names: &[SubjectName],
+        chain: &[[u8; 32]],
+        by: ConsumerBy,
+    ) -> Option<(u32, Option<u32>)> {
+        all()
+            .find(names, chain, by)
+            .map(|found| (found.consumer, found.credential))
     }
 
     #[test]
     fn find_follows_the_order_of_steps() {
-        let none = ConsumerBy { username: false, custom_id: false };
-        let only = |custom_id: bool| ConsumerBy { username: !custom_id, custom_id };
+        let none = ConsumerBy {
+            username: false,
+            custom_id: false,
+        };
+        let only = |custom_id: bool| ConsumerBy {
+            username: !custom_id,
+            custom_id,
+        };
         for (case, texts, chain, by, expected) in [
-            ("a credential with CA", &["ann"][..], &[A][..], BOTH, Some((1, Some(0)))),
+            (
+                "a credential with CA",
+                &["ann"][..],
+                &[A][..],
+                BOTH,
+                Some((1, Some(0))),
+            ),
             ("the other CA", &["ann"], &[B], BOTH, Some((2, Some(1)))),
-            ("the CA nearest to the leaf", &["ann"], &[B, A], BOTH, Some((2, Some(1)))),
-            ("any name with CA before any without", &["carl", "ann"], &[A], BOTH, Some((1, Some(0)))),
-            ("a credential without CA", &["carl"], &[A], BOTH, Some((3, Some(2)))),
-            ("with CA before without", &["carl"], &[B], BOTH, Some((0, Some(3)))),
-            ("a credential before a username", &["bob", "carl"], &[], BOTH, Some((3, Some(2)))),
-            ("username before custom_id", &["ann"], &[], BOTH, Some((0, None))),
-            ("username before custom_id, once more", &["a-1"], &[], BOTH, Some((3, None))),
+            (
+                "the CA nearest to the leaf",
+                &["ann"],
+                &[B, A],
+                BOTH,
+                Some((2, Some(1))),
+            ),
+            (
+                "any name with CA before any without",
+                &["carl", "ann"],
+                &[A],
+                BOTH,
+                Some((1, Some(0))),
+            ),
+            (
+                "a credential without CA",
+                &["carl"],
+                &[A],
+                BOTH,
+                Some((3, Some(2))),
+            ),
+            (
+                "with CA before without",
+                &["carl"],
+                &[B],
+                BOTH,
+                Some((0, Some(3))),
+            ),
+            (
+                "a credential before a username",
+                &["bob", "carl"],
+                &[],
+                BOTH,
+                Some((3, Some(2))),
+            ),
+            (
+                "username before custom_id",
+                &["ann"],
+                &[],
+                BOTH,
+                Some((0, None)),
+            ),
+            (
+                "username before custom_id, once more",
+                &["a-1"],
+                &[],
+                BOTH,
+                Some((3, None)),
+            ),
             ("custom_id only", &["ann"], &[], only(true), Some((1, None))),
             ("username only", &["x"], &[], only(false), None),
-            ("the first name", &["bob", "ann"], &[], BOTH, Some((1, None))),
+            (
+                "the first name",
+                &["bob", "ann"],
+                &[],
+                BOTH,
+                Some((1, None)),
+            ),
             ("nothing switched on", &["bob"], &[], none, None),
             ("another case", &["ANN"], &[A], BOTH, None),
             ("nobody", &["zoe"], &[A], BOTH, None),
@@ -375,7 +489,10 @@ mod tests {
 
     #[test]
     fn find_dns_name_ignores_case() {
-        assert_eq!(found(&names(&["hOST.EXAMPLE"], true), &[], BOTH), Some((2, None)));
+        assert_eq!(
+            found(&names(&["hOST.EXAMPLE"], true), &[], BOTH),
+            Some((2, None))
+        );
         assert_eq!(found(&names(&["hOST.EXAMPLE"], false), &[], BOTH), None);
     }
 
@@ -387,7 +504,13 @@ mod tests {
         let all = builder.build();
         assert_eq!(all.find(&names(&["H.EXAMPLE"], true), &[], BOTH), None);
         let exact = all.find(&names(&["H.example"], true), &[], BOTH);
-        assert_eq!(exact, Some(Found { consumer: 1, credential: None }));
+        assert_eq!(
+            exact,
+            Some(Found {
+                consumer: 1,
+                credential: None
+            })
+        );
     }
 
     #[test]
@@ -395,7 +518,10 @@ mod tests {
         let mut builder = ConsumersBuilder::default();
         builder.consumer(consumer(0, "ann", "a-1")).unwrap();
         for (again, text) in [
-            (consumer(0, "x", ""), "id set to '00000000-0000-4000-8000-000000000000'"),
+            (
+                consumer(0, "x", ""),
+                "id set to '00000000-0000-4000-8000-000000000000'",
+            ),
             (consumer(1, "ann", ""), "username set to 'ann'"),
             (consumer(2, "y", "a-1"), "custom_id set to 'a-1'"),
         ] {
@@ -414,7 +540,10 @@ mod tests {
     fn by_id_or_username_never_finds_a_custom_id() {
         let all = all();
         assert_eq!(all.by_id_or_username("ann"), Some(0));
-        assert_eq!(all.by_id_or_username("00000000-0000-4000-8000-000000000002"), Some(2));
+        assert_eq!(
+            all.by_id_or_username("00000000-0000-4000-8000-000000000002"),
+            Some(2)
+        );
         assert_eq!(all.by_id_or_username("x"), None);
     }
 }

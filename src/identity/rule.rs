@@ -65,12 +65,13 @@ impl Condition {
             Condition::SpkiSha256(digest) => {
                 certificate.spki_sha256().is_ok_and(|spki| spki == *digest)
             }
-            Condition::IssuerKeyId(id) => {
-                certificate.issuer_key_id().is_some_and(|issuer| *issuer == **id)
-            }
-            Condition::ExtendedKeyUsage(oid) => {
-                certificate.extended_key_usage().iter().any(|purpose| **purpose == **oid)
-            }
+            Condition::IssuerKeyId(id) => certificate
+                .issuer_key_id()
+                .is_some_and(|issuer| *issuer == **id),
+            Condition::ExtendedKeyUsage(oid) => certificate
+                .extended_key_usage()
+                .iter()
+                .any(|purpose| **purpose == **oid),
         }
     }
 }
@@ -87,7 +88,9 @@ impl San {
                 // A certificate for *.example.com is a wildcard itself, not a name below it.
                 !label.is_empty()
                     && label != b"*"
-                    && parts.next().is_some_and(|rest| rest.eq_ignore_ascii_case(parent.as_bytes()))
+                    && parts
+                        .next()
+                        .is_some_and(|rest| rest.eq_ignore_ascii_case(parent.as_bytes()))
             }
             (San::Uri(uri), CertificateSan::Uri(value)) => value == uri.as_bytes(),
             (San::UriPrefix(prefix), CertificateSan::Uri(value)) => {
@@ -102,7 +105,10 @@ impl San {
 
 /// Whether a URI has a `..` segment, plain or escaped: a prefix says nothing about it then.
 fn climbs(uri: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(uri).to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/");
+    let text = String::from_utf8_lossy(uri)
+        .to_ascii_lowercase()
+        .replace("%2e", ".")
+        .replace("%2f", "/");
     text.split(['/', '?', '#']).any(|segment| segment == "..")
 }
 
@@ -128,10 +134,19 @@ impl Rules {
     /// # Errors
     /// Why the certificate may not pass, with the name of the rule, for the log.
     pub fn check(&self, certificate: &Certificate) -> Result<(), String> {
-        if let Some(rule) = self.deny.iter().find(|rule| rule.condition.holds(certificate)) {
+        if let Some(rule) = self
+            .deny
+            .iter()
+            .find(|rule| rule.condition.holds(certificate))
+        {
             return Err(format!("deny rule '{}' holds", rule.name));
         }
-        if self.allow.is_empty() || self.allow.iter().any(|rule| rule.condition.holds(certificate)) {
+        if self.allow.is_empty()
+            || self
+                .allow
+                .iter()
+                .any(|rule| rule.condition.holds(certificate))
+        {
             return Ok(());
         }
         let names: Vec<&str> = self.allow.iter().map(|rule| &*rule.name).collect();
@@ -164,7 +179,10 @@ mod tests {
     fn holds_attributes_by_any_spelling_of_their_type() {
         let leaf = leaf();
         for name in ["O", "organizationName", "2.5.4.10"] {
-            assert!(Condition::Subject(text(name), text("Example")).holds(&leaf), "{name}");
+            assert!(
+                Condition::Subject(text(name), text("Example")).holds(&leaf),
+                "{name}"
+            );
         }
         assert!(!Condition::Subject(text("o"), text("Example")).holds(&leaf));
         assert!(!Condition::Subject(text("O"), text("example")).holds(&leaf));
@@ -214,12 +232,24 @@ mod tests {
     fn check_deny_wins_and_names_its_rule() {
         let leaf = leaf();
         let yes = || Condition::All(Vec::new());
-        let rule = |name, condition| Rule { name: text(name), condition };
-        let rules = Rules { allow: vec![rule("all", yes())], deny: vec![rule("bad", yes())] };
+        let rule = |name, condition| Rule {
+            name: text(name),
+            condition,
+        };
+        let rules = Rules {
+            allow: vec![rule("all", yes())],
+            deny: vec![rule("bad", yes())],
+        };
         assert_eq!(rules.check(&leaf), Err("deny rule 'bad' holds".to_owned()));
         let no = Condition::Not(Box::new(yes()));
-        let rules = Rules { allow: vec![rule("a", no.clone()), rule("b", no)], deny: Vec::new() };
-        assert_eq!(rules.check(&leaf), Err("no allow rule holds (a, b)".to_owned()));
+        let rules = Rules {
+            allow: vec![rule("a", no.clone()), rule("b", no)],
+            deny: Vec::new(),
+        };
+        assert_eq!(
+            rules.check(&leaf),
+            Err("no allow rule holds (a, b)".to_owned())
+        );
         assert_eq!(Rules::default().check(&leaf), Ok(()));
     }
 }

@@ -125,6 +125,8 @@ fn file_of(address: *const c_void) -> String {
         if info.dli_fname.is_null() {
             return "an unknown file".to_owned();
         }
-        CStr::from_ptr(info.dli_fname).to_string_lossy().into_owned()
+        CStr::from_ptr(info.dli_fname)
+            .to_string_lossy()
+            .into_owned()
     }
 }

@@ -86,7 +86,9 @@ pub fn rebind_session(ssl: &SslRef, context: &[u8]) -> Result<(), Error> {
     unsafe {
         let session = sys::SSL_get_session(ssl.as_ptr());
         if session.is_null() {
-            return Err(Error::Misuse("the connection has no TLS session".to_owned()));
+            return Err(Error::Misuse(
+                "the connection has no TLS session".to_owned(),
+            ));
         }
         checked(SSL_SESSION_set1_id_context(
             session,
@@ -103,7 +105,9 @@ pub fn set_session_data(ssl: &SslRef, data: &[u8]) -> Result<(), Error> {
     unsafe {
         let session = sys::SSL_get_session(ssl.as_ptr());
         if session.is_null() {
-            return Err(Error::Misuse("the connection has no TLS session".to_owned()));
+            return Err(Error::Misuse(
+                "the connection has no TLS session".to_owned(),
+            ));
         }
         checked(SSL_SESSION_set1_ticket_appdata(
             session,
@@ -159,7 +163,11 @@ fn set_verify<P: Presented>(ssl: &SslRef) {
     // SAFETY: a live connection; the callback is code of this library, which is never unloaded
     // (linked with -z nodelete).
     unsafe {
-        sys::SSL_set_verify(ssl.as_ptr(), sys::SSL_VERIFY_PEER, Some(accept_for_now::<P>));
+        sys::SSL_set_verify(
+            ssl.as_ptr(),
+            sys::SSL_VERIFY_PEER,
+            Some(accept_for_now::<P>),
+        );
         SSL_set_verify_depth(ssl.as_ptr(), P::DEPTH as c_int);
     }
 }
@@ -174,10 +182,7 @@ extern "C" fn keep_asking<P: Presented>(ssl: *mut sys::SSL, _forward_secure: c_i
     0
 }
 
-extern "C" fn accept_for_now<P: Presented>(
-    _ok: c_int,
-    context: *mut sys::X509_STORE_CTX,
-) -> c_int {
+extern "C" fn accept_for_now<P: Presented>(_ok: c_int, context: *mut sys::X509_STORE_CTX) -> c_int {
     // A panic must not cross into OpenSSL.
     let _ = catch_unwind(|| {
         // SAFETY: OpenSSL calls this with a live context whose ex_data holds the connection; both
@@ -268,9 +273,15 @@ impl<T: 'static> Slot<T> {
             )
         };
         if index < 0 {
-            return Err(Error::OpenSsl(format!("no ex_data index for {}", type_name::<T>())));
+            return Err(Error::OpenSsl(format!(
+                "no ex_data index for {}",
+                type_name::<T>()
+            )));
         }
-        Ok(Slot { index, content: PhantomData })
+        Ok(Slot {
+            index,
+            content: PhantomData,
+        })
     }
 
     /// Puts `content` on the connection, in place of what was there.

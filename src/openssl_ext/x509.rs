@@ -74,7 +74,12 @@ pub fn oid(object: &Asn1ObjectRef) -> String {
     // SAFETY: OpenSSL writes at most `text.len()` bytes, NUL included; the last argument asks for
     // numbers only.
     let len = unsafe {
-        sys::OBJ_obj2txt(text.as_mut_ptr().cast(), text.len() as c_int, object.as_ptr(), 1)
+        sys::OBJ_obj2txt(
+            text.as_mut_ptr().cast(),
+            text.len() as c_int,
+            object.as_ptr(),
+            1,
+        )
     };
     let len = usize::try_from(len).unwrap_or(0).min(text.len() - 1);
     String::from_utf8_lossy(text.get(..len).unwrap_or_default()).into_owned()

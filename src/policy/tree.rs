@@ -10,9 +10,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::rc::Rc;
 
-use granit_parser::{
-    self, ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, Tag,
-};
+use granit_parser::{self, ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, Tag};
 
 use super::report::{Path, Place, Report};
 use crate::handshake::server_name::quoted;

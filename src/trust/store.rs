@@ -80,7 +80,7 @@ impl TrustStore {
         Ok(TrustStore {
             store: builder.build(),
             cas: cas.to_vec(),
-            digest: certificate::fixed(&*hash(MessageDigest::sha256(), &content)?)?,
+            digest: certificate::fixed(&hash(MessageDigest::sha256(), &content)?)?,
         })
     }
 
@@ -151,16 +151,28 @@ mod tests {
     fn verify_needs_the_intermediate() {
         let (pki, store) = store(VerifyOptions::default());
         let verdict = store.verify(&pki.below.x509, &stack(&[]), NOW).unwrap();
-        assert_eq!(verdict.text(), "FAILED:unable to get local issuer certificate");
+        assert_eq!(
+            verdict.text(),
+            "FAILED:unable to get local issuer certificate"
+        );
         let chain = stack(&[&pki.intermediate.x509]);
-        assert!(store.verify(&pki.below.x509, &chain, NOW).unwrap().is_success());
+        assert!(store
+            .verify(&pki.below.x509, &chain, NOW)
+            .unwrap()
+            .is_success());
     }
 
     #[test]
     fn verify_depth_counts_intermediates() {
-        let (pki, store) = store(VerifyOptions { depth: 0, ..Default::default() });
+        let (pki, store) = store(VerifyOptions {
+            depth: 0,
+            ..Default::default()
+        });
         let chain = stack(&[&pki.intermediate.x509]);
-        assert!(store.verify(&pki.leaf.x509, &chain, NOW).unwrap().is_success());
+        assert!(store
+            .verify(&pki.leaf.x509, &chain, NOW)
+            .unwrap()
+            .is_success());
         assert_eq!(
             store.verify(&pki.below.x509, &chain, NOW).unwrap().text(),
             "FAILED:certificate chain too long"
@@ -171,8 +183,13 @@ mod tests {
     fn verify_empty_store_trusts_nobody() {
         let pki = testing::pki();
         let store = TrustStore::new(&[], VerifyOptions::default()).unwrap();
-        let verdict = store.verify(&pki.leaf.x509, &stack(&[&pki.ca.x509]), NOW).unwrap();
-        assert_eq!(verdict.text(), "FAILED:self-signed certificate in certificate chain");
+        let verdict = store
+            .verify(&pki.leaf.x509, &stack(&[&pki.ca.x509]), NOW)
+            .unwrap();
+        assert_eq!(
+            verdict.text(),
+            "FAILED:self-signed certificate in certificate chain"
+        );
         assert!(openssl::error::ErrorStack::get().errors().is_empty());
     }
 
@@ -180,10 +197,14 @@ mod tests {
     fn verify_intermediate_as_anchor_needs_partial_chain() {
         let pki = testing::pki();
         let ca = Rc::new(CaCertificate::from_x509(pki.intermediate.x509.clone()).unwrap());
-        for (allow_partial_chain, text) in
-            [(false, "FAILED:unable to get issuer certificate"), (true, "SUCCESS")]
-        {
-            let options = VerifyOptions { allow_partial_chain, ..Default::default() };
+        for (allow_partial_chain, text) in [
+            (false, "FAILED:unable to get issuer certificate"),
+            (true, "SUCCESS"),
+        ] {
+            let options = VerifyOptions {
+                allow_partial_chain,
+                ..Default::default()
+            };
             let store = TrustStore::new(&[ca.clone()], options).unwrap();
             let verdict = store.verify(&pki.below.x509, &stack(&[]), NOW).unwrap();
             assert_eq!(verdict.text(), text);
