@@ -205,7 +205,7 @@ mod tests {
                 allow_partial_chain,
                 ..Default::default()
             };
-            let store = TrustStore::new(&[ca.clone()], options).unwrap();
+            let store = TrustStore::new(std::slice::from_ref(&ca), options).unwrap();
             let verdict = store.verify(&pki.below.x509, &stack(&[]), NOW).unwrap();
             assert_eq!(verdict.text(), text);
         }
