@@ -104,7 +104,10 @@ impl Connection {
         if let Some(key) = self.key.get() {
             return Ok(*key);
         }
-        self.take_back_names(ssl);
+        let over = ext::is_handshake_over(ssl);
+        if over {
+            self.take_back_names(ssl);
+        }
         let key = match ssl.peer_certificate() {
             None => None,
             Some(leaf) => {
@@ -120,6 +123,10 @@ impl Connection {
                 })
             }
         };
+        if !over {
+            // The certificate may still be to come.
+            return Ok(key);
+        }
         Ok(*self.key.get_or_init(|| key))
     }
 

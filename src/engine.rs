@@ -12,10 +12,18 @@ use crate::policy::{Plan, Policy};
 use crate::trust::{TrustStore, Verdict};
 use crate::Error;
 
-/// Clients whose parsed certificate is kept, about 8 KB each.
+/// Clients whose parsed certificate is kept.
 const MAX_CLIENTS: usize = 512;
+/// Bytes that these take together at most, by estimate.
+const MAX_CLIENTS_WEIGHT: usize = 32 << 20;
+/// Bytes that OpenSSL takes for a byte of DER at worst: short names become structures of their own.
+const DECODED: usize = 40;
 /// Verdicts kept, 150 bytes each.
 const MAX_VERDICTS: usize = 8192;
+
+thread_local! {
+    static EPOCH: Cell<u64> = const { Cell::new(0) };
+}
 
 /// What access decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +72,9 @@ impl Answer {
     }
 }
 
+/// A certificate as presented, with its place if it is remembered already.
+type Presented = (Option<Place>, Rc<Certificate>);
+
 /// The state of one worker.
 pub struct Engine {
     policy: RefCell<Option<Rc<Policy>>>,
@@ -77,7 +88,7 @@ impl Default for Engine {
         Engine {
             policy: RefCell::default(),
             epoch: Cell::default(),
-            clients: RefCell::new(Cache::new(MAX_CLIENTS)),
+            clients: RefCell::new(Cache::with_weight(MAX_CLIENTS, MAX_CLIENTS_WEIGHT)),
             verdicts: RefCell::new(Cache::new(MAX_VERDICTS)),
         }
     }
@@ -88,7 +99,9 @@ impl Engine {
     /// differ: verdicts are keyed by the content of their store and stay.
     pub fn install(&self, policy: Policy) {
         *self.policy.borrow_mut() = Some(Rc::new(policy));
-        self.epoch.set(self.epoch.get() + 1);
+        // Of all engines of the thread: what a connection remembers of another one is void.
+        self.epoch.set(EPOCH.get() + 1);
+        EPOCH.set(self.epoch.get());
         self.clients.borrow_mut().clear();
     }
 
@@ -178,12 +191,12 @@ impl Engine {
                     "no certificate: the client presented none".to_owned(),
                 ));
             }
-            (Some(auth), Some((place, certificate))) => {
+            (Some(auth), Some((_, certificate))) => {
                 let verdict = self.verdict(connection, &auth.store, certificate, now)?;
                 if !verdict.is_success() {
                     return Ok(Answer {
                         decision: Decision::Refused,
-                        client: Some(*place),
+                        client: None,
                         verdict: Some(verdict),
                         reason: Some(refusal(&verdict, certificate)),
                     });
@@ -191,7 +204,7 @@ impl Engine {
                 Some(verdict)
             }
         };
-        let place = client.map(|(place, _)| place);
+        let place = client.map(|(place, certificate)| self.remember(place, &certificate));
         connection.remember(Memo {
             epoch: self.epoch(),
             plan: plan_id,
@@ -219,24 +232,33 @@ impl Engine {
     }
 
     /// The certificate presented on a connection, whatever it is worth.
-    pub fn client(&self, ssl: &SslRef) -> Result<Option<(Place, Rc<Certificate>)>, Error> {
-        self.client_of(Connection::of_or_new(ssl)?, ssl)
+    pub fn client(&self, ssl: &SslRef) -> Result<Option<Rc<Certificate>>, Error> {
+        let client = self.client_of(Connection::of_or_new(ssl)?, ssl)?;
+        Ok(client.map(|(_, certificate)| certificate))
     }
 
-    fn client_of(
-        &self,
-        connection: &Connection,
-        ssl: &SslRef,
-    ) -> Result<Option<(Place, Rc<Certificate>)>, Error> {
+    /// The same, with its place if it is remembered already.
+    fn client_of(&self, connection: &Connection, ssl: &SslRef) -> Result<Option<Presented>, Error> {
         let Some(key) = connection.key(ssl)? else {
             return Ok(None);
         };
         if let Some((place, certificate)) = self.clients.borrow_mut().find(&key) {
-            return Ok(Some((place, certificate.clone())));
+            return Ok(Some((Some(place), certificate.clone())));
         }
         let certificate = Rc::new(connection.certificate(ssl, key)?);
-        let place = self.clients.borrow_mut().put(key, certificate.clone());
-        Ok(Some((place, certificate)))
+        Ok(Some((None, certificate)))
+    }
+
+    /// Remembers a client. Not before its chain is verified, where the route verifies it: anybody
+    /// can make certificates that nobody trusts.
+    fn remember(&self, place: Option<Place>, certificate: &Rc<Certificate>) -> Place {
+        place.unwrap_or_else(|| {
+            self.clients.borrow_mut().put_weighing(
+                *certificate.key(),
+                certificate.clone(),
+                certificate.der_len().saturating_mul(DECODED),
+            )
+        })
     }
 
     /// The certificate at a place that [`Engine::access`] gave.

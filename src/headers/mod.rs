@@ -87,7 +87,7 @@ impl Line {
             Value::IssuerDn => certificate.issuer_dn(),
             Value::SubjectDn => certificate.subject_dn(),
             Value::Sha1 => certificate.fingerprint_sha1(),
-            Value::San => Ok(san::text(&certificate.san())),
+            Value::San => Ok(san::text(certificate.san())),
         }
         .map_err(|error| left_out(error.to_string()))?;
 

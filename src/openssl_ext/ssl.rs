@@ -46,10 +46,17 @@ extern "C" {
         callback: Option<extern "C" fn(*mut sys::SSL, c_int) -> c_int>,
     );
     fn SSL_set_verify_depth(ssl: *mut sys::SSL, depth: c_int);
+    fn SSL_is_init_finished(ssl: *const sys::SSL) -> c_int;
     fn SSL_get_client_CA_list(ssl: *const sys::SSL) -> *mut sys::stack_st_X509_NAME;
     fn X509_STORE_CTX_get0_untrusted(ctx: *const sys::X509_STORE_CTX) -> *mut sys::stack_st_X509;
     fn OPENSSL_sk_dup(stack: *const sys::OPENSSL_STACK) -> *mut sys::OPENSSL_STACK;
     fn OPENSSL_sk_zero(stack: *mut sys::OPENSSL_STACK);
+}
+
+/// Whether the handshake is over.
+pub fn is_handshake_over(ssl: &SslRef) -> bool {
+    // SAFETY: a live connection.
+    unsafe { SSL_is_init_finished(ssl.as_ptr()) == 1 }
 }
 
 /// Binds the session this handshake makes, and the sessions it may resume, to `context`, at most

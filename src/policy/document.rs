@@ -133,6 +133,9 @@ pub(super) struct Document<'t> {
     pub services: Vec<Service<'t>>,
     pub routes: Vec<Route<'t>>,
     pub plugins: Vec<Plugin<'t>>,
+    /// Plugins with `enabled: false`. They do nothing, but their headers stay what only the gateway
+    /// may set: an upstream that believes them goes on doing so.
+    pub disabled: Vec<Config>,
     /// Where consumers stand, if there are any.
     pub consumers: Option<Place>,
 }
@@ -629,7 +632,8 @@ impl<'t> Reader<'t, '_> {
         let Some(name_text) = self.text(name, &path.field("name")) else {
             return;
         };
-        if let Some(false) = self.boolean(&object, path, "enabled") {
+        let enabled = self.boolean(&object, path, "enabled") != Some(false);
+        if !enabled && Kind::ALL.into_iter().all(|kind| kind.name() != name_text) {
             return;
         }
         let Some(kind) = self.kind(name_text, name.place, &path.field("name")) else {
@@ -656,6 +660,10 @@ impl<'t> Reader<'t, '_> {
                 self.metadata_headers(config.unwrap_or(&empty), &config_path),
             ),
         };
+        if !enabled {
+            self.document.disabled.push(config);
+            return;
+        }
         self.document.plugins.push(Plugin {
             spot: spot(node, path),
             service,

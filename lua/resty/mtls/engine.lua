@@ -27,7 +27,13 @@ local function wrap(make)
         return nil, status
     end
 
-    return setmetatable({ handle = handle, plans = {}, number = ffi.new("uint32_t[1]") }, mt)
+    -- clients: what resty.mtls.access keeps for the places of this very engine.
+    return setmetatable({
+        handle = handle,
+        plans = {},
+        clients = {},
+        number = ffi.new("uint32_t[1]"),
+    }, mt)
 end
 
 
