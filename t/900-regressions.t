@@ -192,3 +192,17 @@ FAILED:not verified
 --- response_body
 trust_store.new: auth_level is 9, expected 0 to 5
 trust_store.new: verify_depth is -5, expected 0 to 100
+
+
+
+=== TEST 10: certificate() leaves nginx's own verdict at FAILED, whoever presents what
+--- policy eval: $::Policy
+--- config
+    location /t { return 200 "$ssl_client_verify\n"; }
+--- client
+for name in client-a client-int client-b client-self; do get a.test/t $(as $name); done
+--- client_out
+FAILED:unable to get local issuer certificate
+FAILED:unable to get local issuer certificate
+FAILED:unable to get local issuer certificate
+FAILED:self-signed certificate
