@@ -206,6 +206,9 @@ impl Presented for Connection {
             if !connection.carried.replace(true) {
                 connection.take_back_names(ssl);
                 connection.carry(ssl, chain);
+                // OpenSSL makes two, and parses the client certificate anew for each, which costs
+                // more than verifying its chain. One lasts to the next connection.
+                ext::limit_tickets(ssl);
             }
         }
     }

@@ -49,6 +49,8 @@ extern "C" {
     );
     fn SSL_set_verify_depth(ssl: *mut sys::SSL, depth: c_int);
     fn SSL_is_init_finished(ssl: *const sys::SSL) -> c_int;
+    fn SSL_get_num_tickets(ssl: *const sys::SSL) -> usize;
+    fn SSL_set_num_tickets(ssl: *mut sys::SSL, num_tickets: usize) -> c_int;
     fn SSL_get_client_CA_list(ssl: *const sys::SSL) -> *mut sys::stack_st_X509_NAME;
     fn X509_STORE_set_verify(
         store: *mut sys::X509_STORE,
@@ -147,6 +149,16 @@ pub fn session_data(ssl: &SslRef) -> &[u8] {
             return &[];
         }
         slice::from_raw_parts(data as *const u8, len)
+    }
+}
+
+/// Lets a full TLS 1.3 handshake end with at most one session ticket (`SSL_set_num_tickets`).
+pub fn limit_tickets(ssl: &SslRef) {
+    // SAFETY: a live connection.
+    unsafe {
+        if SSL_get_num_tickets(ssl.as_ptr()) > 1 {
+            SSL_set_num_tickets(ssl.as_ptr(), 1);
+        }
     }
 }
 
