@@ -158,7 +158,7 @@ typedef struct rmtls_status {
 typedef struct rmtls_answer {
   // `RMTLS_PASS` and its siblings.
   int32_t decision;
-  // Place of the client in the engine; below a small bound, so it can index a table.
+  // Place of a client that passed; below a small bound, so it can index a table.
   uint32_t client;
   // Tells this content of the place from earlier ones; 0 when there is no client.
   uint32_t generation;
@@ -252,7 +252,7 @@ int32_t rmtls_certificate_validity(const struct rmtls_certificate *certificate,
                                    int64_t *not_after);
 
 // Writes attribute number `index` of the subject: its short name or OID, and its value in UTF-8
-// with NULs kept. `RMTLS_NOT_FOUND` after the last.
+// with NULs kept. `RMTLS_NOT_FOUND` after the last; `RMTLS_INVALID` if there are over 1,000.
 //
 // # Safety
 // `certificate` is NULL or live; `name` and `value` are NULL or valid, with their data.
@@ -262,7 +262,8 @@ int32_t rmtls_certificate_subject(const struct rmtls_certificate *certificate,
                                   struct rmtls_buf *value);
 
 // Writes subject alternative name number `index`: its type (`DNS`, `email`, `URI`, `IP`,
-// `dirName`) and its value. `RMTLS_NOT_FOUND` after the last.
+// `dirName`) and its value. `RMTLS_NOT_FOUND` after the last; `RMTLS_INVALID` if there are over
+// 1,000.
 //
 // # Safety
 // `certificate` is NULL or live; `kind` and `value` are NULL or valid, with their data.

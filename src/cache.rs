@@ -1,9 +1,16 @@
 //! A small bounded map for what a worker remembers beyond one connection.
 
+use std::cell::Cell;
 use std::hash::Hash;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+
+thread_local! {
+    /// Of all caches of the thread, so that a place of one never fits another, nor one of a cache
+    /// that replaced it.
+    static GENERATION: Cell<u32> = const { Cell::new(0) };
+}
 
 /// A place in a [`Cache`]: an index that stays below the capacity, and a generation that tells the
 /// content of the place from what was there before.
@@ -18,48 +25,58 @@ pub struct Place {
 struct Entry<K, V> {
     key: K,
     value: V,
+    weight: usize,
     generation: u32,
     used: bool,
 }
 
-/// Bounded map with second-chance replacement. Keys are hashed with a seed of this process.
+/// Map bounded in number and in weight, with second-chance replacement. Keys are hashed with a seed
+/// of this process.
 pub struct Cache<K, V> {
     index: HashMap<K, u32, RandomState>,
-    entries: Vec<Entry<K, V>>,
+    entries: Vec<Option<Entry<K, V>>>,
+    free: Vec<u32>,
     capacity: usize,
+    max_weight: usize,
+    weight: usize,
     hand: usize,
-    generation: u32,
 }
 
 impl<K: Copy + Eq + Hash, V> Cache<K, V> {
     /// An empty cache of at most `capacity` (at least 1) entries.
     pub fn new(capacity: usize) -> Cache<K, V> {
+        Cache::with_weight(capacity, usize::MAX)
+    }
+
+    /// An empty cache of at most `capacity` (at least 1) entries that weigh at most `max_weight`
+    /// together; one entry alone may weigh more.
+    pub fn with_weight(capacity: usize, max_weight: usize) -> Cache<K, V> {
         Cache {
             index: HashMap::default(),
             entries: Vec::new(),
+            free: Vec::new(),
             capacity: capacity.max(1),
+            max_weight,
+            weight: 0,
             hand: 0,
-            generation: 0,
         }
     }
 
     /// Looks `key` up and marks it as used.
     pub fn find(&mut self, key: &K) -> Option<(Place, &V)> {
         let index = *self.index.get(key)?;
-        let entry = self.entries.get_mut(index as usize)?;
+        let entry = self.entries.get_mut(index as usize)?.as_mut()?;
         entry.used = true;
-        Some((
-            Place {
-                index,
-                generation: entry.generation,
-            },
-            &entry.value,
-        ))
+        let place = Place {
+            index,
+            generation: entry.generation,
+        };
+        Some((place, &entry.value))
     }
 
     /// What is at `place`, unless it has been replaced.
     pub fn at(&mut self, place: Place) -> Option<&V> {
-        let entry = self.entries.get_mut(place.index as usize)?;
+        let entry = self.entries.get_mut(place.index as usize)?.as_mut()?;
         if entry.generation != place.generation {
             return None;
         }
@@ -67,50 +84,65 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
         Some(&entry.value)
     }
 
-    /// Puts `value` under `key`, in place of an older value of that key or of an entry that was
-    /// not used lately.
+    /// Puts `value` under `key`, in place of an older value of that key or of entries that were not
+    /// used lately.
     pub fn put(&mut self, key: K, value: V) -> Place {
+        self.put_weighing(key, value, 0)
+    }
+
+    /// [`Cache::put`] for a value of this weight.
+    pub fn put_weighing(&mut self, key: K, value: V, weight: usize) -> Place {
+        if let Some(index) = self.index.get(&key) {
+            self.remove(*index);
+        }
+        while self.index.len() >= self.capacity
+            || (self.weight.saturating_add(weight) > self.max_weight && !self.index.is_empty())
+        {
+            self.evict();
+        }
         // Skipping 0 keeps it free to mean "no place" across the C ABI.
-        self.generation = self.generation.checked_add(1).unwrap_or(1);
-        let entry = Entry {
+        let generation = GENERATION.get().checked_add(1).unwrap_or(1);
+        GENERATION.set(generation);
+        let entry = Some(Entry {
             key,
             value,
-            generation: self.generation,
+            weight,
+            generation,
             used: true,
-        };
-        let index = match self.index.get(&key) {
-            Some(index) => *index as usize,
-            None if self.entries.len() < self.capacity => {
-                self.entries.push(entry);
-                let index = self.entries.len() - 1;
-                self.index.insert(key, index as u32);
-                return Place {
-                    index: index as u32,
-                    generation: self.generation,
-                };
+        });
+        let index = match self.free.pop() {
+            Some(index) => {
+                if let Some(slot) = self.entries.get_mut(index as usize) {
+                    *slot = entry;
+                }
+                index
             }
-            None => self.evict(),
+            None => {
+                self.entries.push(entry);
+                self.entries.len() as u32 - 1
+            }
         };
-        if let Some(slot) = self.entries.get_mut(index) {
-            *slot = entry;
-        }
-        self.index.insert(key, index as u32);
-        Place {
-            index: index as u32,
-            generation: self.generation,
+        self.index.insert(key, index);
+        self.weight = self.weight.saturating_add(weight);
+        Place { index, generation }
+    }
+
+    fn remove(&mut self, index: u32) {
+        if let Some(entry) = self.entries.get_mut(index as usize).and_then(Option::take) {
+            self.index.remove(&entry.key);
+            self.weight = self.weight.saturating_sub(entry.weight);
+            self.free.push(index);
         }
     }
 
-    fn evict(&mut self) -> usize {
-        loop {
-            self.hand = (self.hand + 1) % self.entries.len().max(1);
-            match self.entries.get_mut(self.hand) {
+    fn evict(&mut self) {
+        // Two rounds find one: the first takes the marks away.
+        for _ in 0..2 * self.entries.len() {
+            self.hand = (self.hand + 1) % self.entries.len();
+            match self.entries.get_mut(self.hand).and_then(Option::as_mut) {
                 Some(entry) if entry.used => entry.used = false,
-                Some(entry) => {
-                    self.index.remove(&entry.key);
-                    return self.hand;
-                }
-                None => return 0,
+                Some(_) => return self.remove(self.hand as u32),
+                None => (),
             }
         }
     }
@@ -119,16 +151,18 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
     pub fn clear(&mut self) {
         self.index.clear();
         self.entries.clear();
+        self.free.clear();
+        self.weight = 0;
     }
 
     /// Number of entries.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.index.len()
     }
 
     /// Whether there is no entry.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.index.is_empty()
     }
 }
 
@@ -143,12 +177,31 @@ mod tests {
         let second = cache.put(2, "b");
         cache.put(3, "c");
         assert_eq!(cache.len(), 2);
-        let live = [first, second]
-            .into_iter()
-            .filter(|p| cache.at(*p).is_some())
-            .count();
-        assert_eq!(live, 1);
+        let places = [first, second].into_iter();
+        assert_eq!(places.filter(|place| cache.at(*place).is_some()).count(), 1);
         assert_eq!(cache.find(&3).unwrap().1, &"c");
+    }
+
+    #[test]
+    fn put_over_weight_makes_room() {
+        let mut cache = Cache::with_weight(100, 10);
+        for key in 0..50 {
+            cache.put_weighing(key, key, 4);
+            assert!(cache.len() <= 2);
+        }
+        cache.put_weighing(50, 50, 11);
+        assert_eq!(cache.len(), 1);
+        assert_eq!(cache.find(&50).unwrap().1, &50);
+        cache.put_weighing(51, 51, 1);
+        assert_eq!((cache.len(), cache.weight), (1, 1));
+    }
+
+    #[test]
+    fn put_keeps_indexes_below_the_capacity() {
+        let mut cache = Cache::with_weight(3, 10);
+        for key in 0..100 {
+            assert!(cache.put_weighing(key, (), key % 7).index < 3);
+        }
     }
 
     #[test]
@@ -158,6 +211,14 @@ mod tests {
         assert_eq!(cache.at(place), Some(&"a"));
         cache.put(1, "b");
         assert_eq!(cache.at(place), None);
+    }
+
+    #[test]
+    fn at_place_of_another_cache_is_none() {
+        let place = Cache::new(1).put(1, "a");
+        let mut other = Cache::new(1);
+        other.put(1, "b");
+        assert_eq!(other.at(place), None);
     }
 
     #[test]

@@ -106,7 +106,10 @@ impl Connection {
         if let Some(key) = self.key.get() {
             return Ok(*key);
         }
-        self.take_back_names(ssl);
+        let over = ext::is_handshake_over(ssl);
+        if over {
+            self.take_back_names(ssl);
+        }
         let key = match ssl.peer_certificate() {
             None => None,
             Some(leaf) => {
@@ -122,6 +125,10 @@ impl Connection {
                 })
             }
         };
+        if !over {
+            // The certificate may still be to come.
+            return Ok(key);
+        }
         Ok(*self.key.get_or_init(|| key))
     }
 
@@ -201,6 +208,9 @@ impl Presented for Connection {
             if !connection.carried.replace(true) {
                 connection.take_back_names(ssl);
                 connection.carry(ssl, chain);
+                // OpenSSL makes two, and parses the client certificate anew for each, which costs
+                // more than verifying its chain. One lasts to the next connection.
+                ext::limit_tickets(ssl);
             }
         }
     }

@@ -1,6 +1,6 @@
 # What a --- client section has at hand. $PKI, $PORT (TLS), $HTTP_PORT (plain), $PID_FILE, $ERROR_LOG are set.
 
-cd "$TMP"
+cd "$TMP" || exit
 
 # as NAME: curl's options for the client certificate NAME (with its chain, if there is one)
 as() {
@@ -21,6 +21,7 @@ get() {
 # code HOST/PATH [curl options]: status, content type and body
 code() {
     get "$@" -o body -w '%{http_code} %{content_type} '
+    # With one line end, whatever the body ends in
     echo "$(cat body)"
 }
 

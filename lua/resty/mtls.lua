@@ -101,6 +101,10 @@ end
 -- init_by_lua*. Raises when the policy is bad, which stops the start and, on HUP, leaves the old
 -- workers running.
 function _M.init(opts)
+    if ngx.get_phase() ~= "init" then
+        error("mtls.init: call it in init_by_lua*, and mtls.reload later", 2)
+    end
+
     if type(opts) ~= "table" then
         error("mtls.init: expected a table of options, got " .. type(opts), 2)
     end
@@ -177,6 +181,13 @@ function _M.access(route)
     end
 
     return access.run(engine.current(), route, options and options.shared_dict or "mtls")
+end
+
+
+-- rewrite_by_lua*: removes what only the gateway may say, as access() does, but before "satisfy",
+-- subrequests of auth_request and whatever else nginx does before or instead of the access phase.
+function _M.strip()
+    return access.strip(engine.current())
 end
 
 

@@ -4,6 +4,9 @@ pub mod chain;
 pub mod name;
 pub mod san;
 pub mod serial;
+pub mod time;
+
+use std::cell::OnceCell;
 
 use openssl::asn1::{Asn1Time, Asn1TimeRef};
 use openssl::error::ErrorStack;
@@ -21,6 +24,8 @@ pub use san::San;
 /// 100 KB (`SSL_CTX_set_max_cert_list`).
 pub const MAX_DER: usize = 128 * 1024;
 
+const ENCRYPTED: &[u8] = b"Proc-Type";
+
 /// Tells a leaf with its chain apart from any other, by content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
@@ -35,6 +40,8 @@ pub struct Certificate {
     leaf: X509,
     intermediates: Stack<X509>,
     key: Key,
+    names: OnceCell<Vec<San>>,
+    attributes: OnceCell<Vec<name::Attribute>>,
 }
 
 impl Certificate {
@@ -44,11 +51,7 @@ impl Certificate {
             leaf: sha256(&leaf)?,
             chain: chain::digest(&chain::encode(intermediates.iter())?),
         };
-        Ok(Certificate {
-            leaf,
-            intermediates,
-            key,
-        })
+        Ok(Certificate::with_key(leaf, intermediates, key))
     }
 
     pub(crate) fn with_key(leaf: X509, intermediates: Stack<X509>, key: Key) -> Certificate {
@@ -56,7 +59,15 @@ impl Certificate {
             leaf,
             intermediates,
             key,
+            names: OnceCell::new(),
+            attributes: OnceCell::new(),
         }
+    }
+
+    /// Bytes of DER, leaf and chain together.
+    pub fn der_len(&self) -> usize {
+        let len = |certificate: &X509Ref| certificate.to_der().map_or(0, |der| der.len());
+        len(&self.leaf) + self.intermediates.iter().map(len).sum::<usize>()
     }
 
     /// Reads PEM text, leaf first.
@@ -122,8 +133,8 @@ impl Certificate {
 
     /// Subject alternative names in certificate order; empty when the extension is absent or
     /// unreadable.
-    pub fn san(&self) -> Vec<San> {
-        san::of(&self.leaf)
+    pub fn san(&self) -> &[San] {
+        self.names.get_or_init(|| san::of(&self.leaf))
     }
 
     /// Whether there is a SAN extension at all, readable or not.
@@ -132,8 +143,9 @@ impl Certificate {
     }
 
     /// Attributes of the subject in certificate order.
-    pub fn subject(&self) -> Vec<name::Attribute> {
-        name::attributes(self.leaf.subject_name())
+    pub fn subject(&self) -> &[name::Attribute] {
+        self.attributes
+            .get_or_init(|| name::attributes(self.leaf.subject_name()))
     }
 
     /// Attributes of the issuer in certificate order.
@@ -149,6 +161,11 @@ impl Certificate {
     /// keyIdentifier of the authorityKeyIdentifier extension.
     pub fn issuer_key_id(&self) -> Option<Vec<u8>> {
         Some(self.leaf.authority_key_id()?.as_slice().to_vec())
+    }
+
+    /// DER of the leaf.
+    pub fn der(&self) -> Result<Vec<u8>, Error> {
+        Ok(self.leaf.to_der()?)
     }
 
     /// Purposes of the extendedKeyUsage extension as dotted OIDs; empty when there is none.
@@ -175,6 +192,13 @@ impl Certificate {
 pub(crate) fn from_pem(pem: &[u8], max: usize) -> Result<Vec<X509>, Error> {
     if pem.len() > max {
         return Err(Error::CertificateTooLarge(pem.len(), max));
+    }
+    // OpenSSL would ask for the password on the terminal of nginx, and wait.
+    if pem
+        .windows(ENCRYPTED.len())
+        .any(|window| window == ENCRYPTED)
+    {
+        return Err(Error::BadCertificate("an encrypted PEM block".to_owned()));
     }
     let certificates = X509::stack_from_pem(pem).map_err(|stack| unreadable(&stack))?;
     if certificates.is_empty() {
@@ -218,4 +242,21 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
         .iter()
         .flat_map(|byte| [digit(byte >> 4), digit(*byte)])
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn from_pem_encrypted_block_is_refused_and_nobody_is_asked() {
+        let pem = b"-----BEGIN CERTIFICATE-----\nProc-Type: 4,ENCRYPTED\n\
+            DEK-Info: AES-128-CBC,00112233445566778899AABBCCDDEEFF\n\nAAAA\n\
+            -----END CERTIFICATE-----\n";
+        let error = from_pem(pem, 1000).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "not a readable X.509 certificate: an encrypted PEM block"
+        );
+    }
 }

@@ -3,6 +3,7 @@
 use openssl::nid::Nid;
 use openssl::x509::X509NameRef;
 
+use crate::openssl_ext::names::rdn;
 use crate::openssl_ext::x509 as ext;
 use crate::Error;
 
@@ -55,4 +56,389 @@ pub fn attributes(name: &X509NameRef) -> Vec<Attribute> {
             })
         })
         .collect()
+}
+
+/// Why a name has no text that a reader would turn back into the same name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unprintable {
+    /// Not a name that OpenSSL can print, or not text.
+    #[error("a name with an attribute that is not text")]
+    NotText,
+    /// The text would also be that of another name; holds the type of the attribute.
+    #[error("the value of '{0}' would be read as something else")]
+    Ambiguous(String),
+}
+
+/// [`rfc2253`] with UTF-8 left as it is: what Apache's `SSL_CLIENT_S_DN` holds.
+pub fn rfc2253_utf8(name: &X509NameRef) -> Result<String, Unprintable> {
+    let escaped = rfc2253(name).map_err(|_| Unprintable::NotText)?;
+    let mut text = Vec::with_capacity(escaped.len());
+    let mut rest = escaped.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        if byte != b'\\' {
+            text.push(byte);
+            continue;
+        }
+        // A backslash is followed by two hexadecimal digits or by the character it escapes, none
+        // of which is such a digit.
+        let octet = after
+            .get(..2)
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok())
+            .filter(|octet| !octet.is_ascii());
+        match octet {
+            Some(octet) => {
+                text.push(octet);
+                rest = after.get(2..).unwrap_or_default();
+            }
+            None => {
+                text.push(byte);
+                if let Some((&escaped, after)) = after.split_first() {
+                    text.push(escaped);
+                    rest = after;
+                }
+            }
+        }
+    }
+    String::from_utf8(text).map_err(|_| Unprintable::NotText)
+}
+
+/// `/C=CZ/CN=Ann+UID=7`: what `X509_NAME_oneline` of OpenSSL 3.0.22 prints, and with it nginx's
+/// `$ssl_client_s_dn_legacy`; older releases tell neither `/` nor `+` from one inside a value.
+///
+/// It prints the bytes of every string type alike and does not escape the backslash it escapes
+/// with. A name where that matters (a backslash; a BMPString, a UniversalString, a TeletexString
+/// beyond ASCII) is ambiguous.
+pub fn oneline(name: &X509NameRef) -> Result<String, Unprintable> {
+    let mut text = String::new();
+    let mut last = None;
+    for (attribute, entry) in readable(name)?.iter().zip(name.entries()) {
+        if attribute.value != entry.data().as_slice() || attribute.value.contains(&b'\\') {
+            return Err(Unprintable::Ambiguous(attribute.name.clone()));
+        }
+        text.push(if last.replace(rdn(entry)) == Some(rdn(entry)) {
+            '+'
+        } else {
+            '/'
+        });
+        text.push_str(&attribute.name);
+        text.push('=');
+        for &byte in &attribute.value {
+            match byte {
+                b'/' | b'+' => text.extend(['\\', char::from(byte)]),
+                b' '..=b'~' => text.push(char::from(byte)),
+                _ => {
+                    text.push_str("\\x");
+                    text.push_str(&super::hex(&[byte]).to_ascii_uppercase());
+                }
+            }
+        }
+    }
+    Ok(text)
+}
+
+/// `/C=CZ/CN=Ann` without any escaping: HAProxy's `ssl_c_s_dn`, but in UTF-8 whatever the string
+/// type.
+pub fn oneline_unescaped(name: &X509NameRef) -> Result<String, Unprintable> {
+    let mut text = String::new();
+    for attribute in readable(name)? {
+        text.push('/');
+        text.push_str(&attribute.name);
+        text.push('=');
+        text.push_str(unescaped(&attribute, '/')?);
+    }
+    Ok(text)
+}
+
+/// What Go's `pkix.Name.String` prints, in UTF-8: RFC 2253 in a fixed order of types, several
+/// values of a type joined by `+`, only the last CN and SERIALNUMBER, and every type that is not in
+/// [`GO_TYPES`] as OID and hexadecimal DER.
+pub fn go(name: &X509NameRef) -> Result<String, Unprintable> {
+    let attributes = readable(name)?;
+    let mut parts = Vec::new();
+    for attribute in &attributes {
+        if !GO_TYPES.iter().any(|(_, oid, _)| attribute.oid == *oid) {
+            let der = super::hex(&go_der(go_text(attribute)?));
+            parts.push(format!("{}=#{der}", attribute.oid));
+        }
+    }
+    for (go_name, oid, single) in GO_TYPES {
+        let mut values = Vec::new();
+        for attribute in attributes.iter().filter(|attribute| attribute.oid == *oid) {
+            values.push(go_text(attribute)?);
+        }
+        if *single {
+            values = values
+                .pop()
+                .filter(|value| !value.is_empty())
+                .into_iter()
+                .collect();
+        }
+        let values: Vec<_> = values
+            .iter()
+            .map(|value| format!("{go_name}={}", go_escaped(value)))
+            .collect();
+        if !values.is_empty() {
+            parts.push(values.join("+"));
+        }
+    }
+    parts.reverse();
+    Ok(parts.join(","))
+}
+
+/// Names, OIDs and whether Go keeps only the last value, in the order of Go's `Name`.
+const GO_TYPES: &[(&str, &str, bool)] = &[
+    ("C", "2.5.4.6", false),
+    ("O", "2.5.4.10", false),
+    ("OU", "2.5.4.11", false),
+    ("L", "2.5.4.7", false),
+    ("ST", "2.5.4.8", false),
+    ("STREET", "2.5.4.9", false),
+    ("POSTALCODE", "2.5.4.17", false),
+    ("CN", "2.5.4.3", true),
+    ("SERIALNUMBER", "2.5.4.5", true),
+];
+
+fn go_text(attribute: &Attribute) -> Result<&str, Unprintable> {
+    std::str::from_utf8(&attribute.value).map_err(|_| Unprintable::NotText)
+}
+
+fn go_escaped(value: &str) -> String {
+    let mut text = String::with_capacity(value.len());
+    let last = value.len().saturating_sub(1);
+    for (place, character) in value.char_indices() {
+        let escape = match character {
+            ',' | '+' | '"' | '\\' | '<' | '>' | ';' => true,
+            ' ' => place == 0 || place == last,
+            '#' => place == 0,
+            _ => false,
+        };
+        if escape {
+            text.push('\\');
+        }
+        text.push(character);
+    }
+    text
+}
+
+/// As Go's `asn1.Marshal` of a string: PrintableString if it can be one, else UTF8String.
+fn go_der(value: &str) -> Vec<u8> {
+    let printable = |byte: u8| byte.is_ascii_alphanumeric() || b" '()+,-./:=?".contains(&byte);
+    let tag = if value.bytes().all(printable) {
+        0x13
+    } else {
+        0x0c
+    };
+    let len = value.len().to_be_bytes();
+    let len = len
+        .get(len.iter().take_while(|byte| **byte == 0).count()..)
+        .unwrap_or_default();
+    let mut der = vec![tag];
+    match len {
+        [] => der.push(0),
+        [short @ 0..=0x7f] => der.push(*short),
+        long => {
+            der.push(0x80 | long.len() as u8);
+            der.extend_from_slice(long);
+        }
+    }
+    der.extend_from_slice(value.as_bytes());
+    der
+}
+
+/// `C=CZ,CN=Ann` without any escaping, in Traefik's order; a type that Traefik does not know is
+/// left out, and so are all but the last CN and serialNumber. Traefik writes OU for subjects only.
+pub fn traefik(name: &X509NameRef, organizational_unit: bool) -> Result<String, Unprintable> {
+    const TYPES: &[(&str, &str, bool)] = &[
+        ("DC", "0.9.2342.19200300.100.1.25", false),
+        ("C", "2.5.4.6", false),
+        ("ST", "2.5.4.8", false),
+        ("L", "2.5.4.7", false),
+        ("O", "2.5.4.10", false),
+        ("OU", "2.5.4.11", false),
+        ("SN", "2.5.4.5", true),
+        ("CN", "2.5.4.3", true),
+    ];
+    let attributes = readable(name)?;
+    let mut parts = Vec::new();
+    for (prefix, oid, single) in TYPES {
+        if *prefix == "OU" && !organizational_unit {
+            continue;
+        }
+        let mut values: Vec<_> = attributes
+            .iter()
+            .filter(|attribute| attribute.oid == *oid)
+            .collect();
+        if *single {
+            values = values.pop().into_iter().collect();
+        }
+        for attribute in values
+            .into_iter()
+            .filter(|attribute| !attribute.value.is_empty())
+        {
+            let value = unescaped(attribute, ',')?;
+            if value.contains('"') {
+                return Err(Unprintable::Ambiguous(attribute.name.clone()));
+            }
+            parts.push(format!("{prefix}={value}"));
+        }
+    }
+    Ok(parts.join(","))
+}
+
+/// A value that is written as it is between separators and yet cannot pass for two attributes.
+fn unescaped(attribute: &Attribute, separator: char) -> Result<&str, Unprintable> {
+    let value = go_text(attribute)?;
+    match value.split_once(separator) {
+        Some((_, after)) if after.contains('=') => {
+            Err(Unprintable::Ambiguous(attribute.name.clone()))
+        }
+        _ => Ok(value),
+    }
+}
+
+/// [`attributes`], all or none.
+pub fn readable(name: &X509NameRef) -> Result<Vec<Attribute>, Unprintable> {
+    let attributes = attributes(name);
+    if attributes.len() == name.entries().count() {
+        Ok(attributes)
+    } else {
+        Err(Unprintable::NotText)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use openssl::asn1::Asn1Type;
+    use openssl::x509::{X509Name, X509NameBuilder};
+
+    fn named(entries: &[(Nid, &str, Asn1Type)]) -> X509Name {
+        let mut builder = X509NameBuilder::new().unwrap();
+        for (nid, value, kind) in entries {
+            builder
+                .append_entry_by_nid_with_type(*nid, value, *kind)
+                .unwrap();
+        }
+        builder.build()
+    }
+
+    fn utf8(entries: &[(Nid, &str)]) -> X509Name {
+        let entries: Vec<_> = entries
+            .iter()
+            .map(|(nid, value)| (*nid, *value, Asn1Type::UTF8STRING))
+            .collect();
+        named(&entries)
+    }
+
+    fn ambiguous(attribute: &str) -> Result<String, Unprintable> {
+        Err(Unprintable::Ambiguous(attribute.to_owned()))
+    }
+
+    #[test]
+    fn rfc2253_utf8_keeps_characters_and_every_other_escape() {
+        let name = utf8(&[
+            (Nid::COUNTRYNAME, "CZ"),
+            (Nid::ORGANIZATIONNAME, "Žluť, \\C5 + \"x\""),
+            (Nid::COMMONNAME, "#a\r\n\u{1f600} "),
+        ]);
+        assert_eq!(
+            rfc2253_utf8(&name).unwrap(),
+            "CN=\\#a\\0D\\0A\u{1f600}\\ ,O=Žluť\\, \\\\C5 \\+ \\\"x\\\",C=CZ"
+        );
+    }
+
+    #[test]
+    fn oneline_escapes_as_openssl_3() {
+        let name = utf8(&[
+            (Nid::ORGANIZATIONNAME, "Žluť, Widgets + Sons"),
+            (Nid::COMMONNAME, "a/CN=b\n"),
+        ]);
+        assert_eq!(
+            oneline(&name).unwrap(),
+            "/O=\\xC5\\xBDlu\\xC5\\xA5, Widgets \\+ Sons/CN=a\\/CN=b\\x0A"
+        );
+    }
+
+    #[test]
+    fn oneline_of_a_backslash_or_wide_characters_is_ambiguous() {
+        let name = utf8(&[(Nid::COMMONNAME, "a\\")]);
+        assert_eq!(oneline(&name), ambiguous("CN"));
+        // U+4161 U+4241: the octets read "AaBA".
+        let name = named(&[(Nid::COMMONNAME, "AaBA", Asn1Type::BMPSTRING)]);
+        assert_eq!(oneline(&name), ambiguous("CN"));
+        assert_eq!(oneline_unescaped(&name).unwrap(), "/CN=\u{4161}\u{4241}");
+    }
+
+    #[test]
+    fn oneline_unescaped_may_hold_a_slash_but_no_attribute() {
+        let name = utf8(&[(Nid::COMMONNAME, "Smith, \"Ann\" #1/x")]);
+        assert_eq!(oneline_unescaped(&name).unwrap(), "/CN=Smith, \"Ann\" #1/x");
+        let name = utf8(&[(Nid::ORGANIZATIONNAME, "x/CN=admin")]);
+        assert_eq!(oneline_unescaped(&name), ambiguous("O"));
+    }
+
+    #[test]
+    fn go_orders_joins_and_dumps() {
+        let name = named(&[
+            (Nid::COMMONNAME, "first", Asn1Type::UTF8STRING),
+            (Nid::PKCS9_EMAILADDRESS, "a@b.cz", Asn1Type::IA5STRING),
+            (Nid::DOMAINCOMPONENT, "example", Asn1Type::IA5STRING),
+            (Nid::ORGANIZATIONALUNITNAME, "b;", Asn1Type::UTF8STRING),
+            (Nid::COUNTRYNAME, "CZ", Asn1Type::PRINTABLESTRING),
+            (Nid::ORGANIZATIONALUNITNAME, " a#", Asn1Type::UTF8STRING),
+            (Nid::COMMONNAME, "#last", Asn1Type::UTF8STRING),
+            (Nid::SERIALNUMBER, "", Asn1Type::PRINTABLESTRING),
+        ]);
+        assert_eq!(
+            go(&name).unwrap(),
+            "CN=\\#last,OU=b\\;+OU=\\ a#,C=CZ,\
+             0.9.2342.19200300.100.1.25=#13076578616d706c65,1.2.840.113549.1.9.1=#0c066140622e637a"
+        );
+    }
+
+    #[test]
+    fn go_der_has_long_lengths() {
+        assert_eq!(go_der(&"x".repeat(127))[..2], [0x13, 127]);
+        assert_eq!(go_der(&"*".repeat(128))[..3], [0x0c, 0x81, 128]);
+        assert_eq!(go_der(&"x".repeat(256))[..4], [0x13, 0x82, 1, 0]);
+        assert_eq!(go_der(""), [0x13, 0]);
+    }
+
+    #[test]
+    fn traefik_orders_and_refuses_what_reads_as_another_attribute() {
+        let name = utf8(&[
+            (Nid::COMMONNAME, "Ann"),
+            (Nid::SERIALNUMBER, "7"),
+            (Nid::ORGANIZATIONALUNITNAME, "a=b"),
+            (Nid::ORGANIZATIONNAME, "Widgets, Inc."),
+            (Nid::SURNAME, "Smith"),
+            (Nid::COUNTRYNAME, "CZ"),
+        ]);
+        assert_eq!(
+            traefik(&name, true).unwrap(),
+            "C=CZ,O=Widgets, Inc.,OU=a=b,SN=7,CN=Ann"
+        );
+        assert_eq!(
+            traefik(&name, false).unwrap(),
+            "C=CZ,O=Widgets, Inc.,SN=7,CN=Ann"
+        );
+        for value in ["x,CN=admin", "x, CN=admin", "\""] {
+            let name = utf8(&[(Nid::ORGANIZATIONNAME, value)]);
+            assert_eq!(traefik(&name, true), ambiguous("O"), "{value}");
+        }
+    }
+
+    #[test]
+    fn an_attribute_that_is_not_text_is_never_dropped() {
+        let name = named(&[
+            (Nid::COMMONNAME, "Ann", Asn1Type::UTF8STRING),
+            (Nid::COMMONNAME, "\0x", Asn1Type::BIT_STRING),
+        ]);
+        for print in [oneline, oneline_unescaped, go] {
+            assert_eq!(print(&name), Err(Unprintable::NotText));
+        }
+        assert_eq!(traefik(&name, true), Err(Unprintable::NotText));
+    }
 }

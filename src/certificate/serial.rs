@@ -3,6 +3,7 @@
 use openssl::asn1::Asn1IntegerRef;
 
 use crate::openssl_ext::x509 as ext;
+use crate::Error;
 
 /// Upper-case hexadecimal, two digits an octet, `00` for zero, `-` before a negative number: as
 /// nginx's `$ssl_client_serial` for serials of up to 35 octets, and on one line for longer ones.
@@ -17,6 +18,21 @@ pub fn hex(serial: &Asn1IntegerRef) -> String {
     }
     text.push_str(&super::hex(magnitude).to_ascii_uppercase());
     text
+}
+
+/// Decimal, `-` before a negative number.
+pub fn decimal(serial: &Asn1IntegerRef) -> Result<String, Error> {
+    Ok(serial.to_bn()?.to_dec_str()?.to_string())
+}
+
+/// Octets of the number without its sign.
+pub fn octets(serial: &Asn1IntegerRef) -> &[u8] {
+    ext::integer(serial).0
+}
+
+/// Whether the number is negative.
+pub fn is_negative(serial: &Asn1IntegerRef) -> bool {
+    ext::integer(serial).1
 }
 
 #[cfg(test)]
@@ -54,5 +70,20 @@ mod tests {
     fn hex_200_octets_is_one_line() {
         let long = "11".repeat(200);
         assert_eq!(of(&long), long);
+    }
+
+    #[test]
+    fn decimal_of_zero_negative_and_long() {
+        let of = |number: &str| {
+            let number = BigNum::from_hex_str(number).unwrap();
+            decimal(&Asn1Integer::from_bn(&number).unwrap()).unwrap()
+        };
+        assert_eq!(of("0"), "0");
+        assert_eq!(of("-7F"), "-127");
+        assert_eq!(
+            of("9ABCDEF00112233445566778899AABBCCDDEEF"),
+            "3450767732034622496278897254600008240192151279"
+        );
+        assert_eq!(of(&"11".repeat(200)).len(), 481);
     }
 }

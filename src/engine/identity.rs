@@ -109,9 +109,9 @@ impl Policy {
         let group = match by {
             GroupBy::Cn => certificate
                 .subject()
-                .into_iter()
+                .iter()
                 .find(|attribute| attribute.is("CN"))
-                .and_then(|attribute| String::from_utf8(attribute.value).ok()),
+                .and_then(|attribute| String::from_utf8(attribute.value.clone()).ok()),
             GroupBy::Dn => certificate.subject_dn().ok(),
         };
         group
@@ -159,6 +159,12 @@ impl Policy {
                 _ => kong::AUTHENTICATED_GROUPS,
             };
             if !groups.is_empty() {
+                // A comma inside a group, which may be a name that the client chose, must not make
+                // two groups of it.
+                let groups: Vec<String> = groups
+                    .iter()
+                    .map(|group| group.replace('%', "%25").replace(',', "%2C"))
+                    .collect();
                 line(name, Some(&groups.join(", ")));
             }
         }

@@ -19,12 +19,20 @@ use crate::Error;
 pub use identity::Identity;
 pub use revocation::{Source, State, Status};
 
-/// Clients whose parsed certificate is kept, about 8 KB each.
+/// Clients whose parsed certificate is kept.
 const MAX_CLIENTS: usize = 512;
+/// Bytes that these take together at most, by estimate.
+const MAX_CLIENTS_WEIGHT: usize = 32 << 20;
+/// Bytes that OpenSSL takes for a byte of DER at worst: short names become structures of their own.
+const DECODED: usize = 40;
 /// Verdicts kept, 200 bytes each.
 const MAX_VERDICTS: usize = 8192;
 /// Fetched CRLs kept, up to 10 MB each.
 const MAX_CRLS: usize = 16;
+
+thread_local! {
+    static EPOCH: Cell<u64> = const { Cell::new(0) };
+}
 
 /// What access decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +90,9 @@ impl Answer {
     }
 }
 
+/// A certificate as presented, with its place if it is remembered already.
+type Presented = (Option<Place>, Rc<Certificate>);
+
 /// The state of one worker.
 pub struct Engine {
     policy: RefCell<Option<Rc<Policy>>>,
@@ -97,7 +108,7 @@ impl Default for Engine {
         Engine {
             policy: RefCell::default(),
             epoch: Cell::default(),
-            clients: RefCell::new(Cache::new(MAX_CLIENTS)),
+            clients: RefCell::new(Cache::with_weight(MAX_CLIENTS, MAX_CLIENTS_WEIGHT)),
             verdicts: RefCell::new(Cache::new(MAX_VERDICTS)),
             statuses: RefCell::new(Cache::new(MAX_VERDICTS)),
             crls: RefCell::new(Cache::new(MAX_CRLS)),
@@ -110,7 +121,9 @@ impl Engine {
     /// differ: verdicts are keyed by the content of their store and stay.
     pub fn install(&self, policy: Policy) {
         *self.policy.borrow_mut() = Some(Rc::new(policy));
-        self.epoch.set(self.epoch.get() + 1);
+        // Of all engines of the thread: what a connection remembers of another one is void.
+        self.epoch.set(EPOCH.get() + 1);
+        EPOCH.set(self.epoch.get());
         self.clients.borrow_mut().clear();
     }
 
@@ -192,7 +205,7 @@ impl Engine {
         let client = self.client_of(connection, ssl)?;
         let (answer, until) = match (&plan.auth, client) {
             (None, client) => {
-                let place = client.map(|(place, _)| place);
+                let place = client.map(|(place, certificate)| self.remember(place, &certificate));
                 (Answer::pass(place, None, Identity::None), i64::MAX)
             }
             (Some(auth), None) => {
@@ -200,49 +213,36 @@ impl Engine {
                 return Ok(self.untrusted(&policy, plan, auth, untrusted));
             }
             (Some(auth), Some((place, certificate))) => {
-                match self.trusted(connection, auth, &certificate, now)? {
-                    Trust::Yes { verdict, until } => {
-                        let identity = policy.identify(auth, &certificate, verdict.cas());
-                        match identity {
-                            Some(identity) => {
-                                let mut answer = Answer::pass(Some(place), Some(0), identity);
-                                if let Err(reason) =
-                                    policy.permit(plan, Some(&certificate), identity)
-                                {
-                                    answer.decision = Decision::Forbidden;
-                                    answer.reason = Some(about(&reason, &certificate));
-                                }
-                                (answer, until)
-                            }
-                            None => {
-                                let reason = about("no consumer", &certificate);
-                                let untrusted = Untrusted {
-                                    place: Some(place),
-                                    verdict: Some(0),
-                                    reason,
-                                };
-                                return Ok(self.untrusted(&policy, plan, auth, untrusted));
-                            }
-                        }
-                    }
+                let untrusted = |code, reason: &str| {
+                    let untrusted = Untrusted {
+                        verdict: Some(code),
+                        reason: about(reason, &certificate),
+                    };
+                    Ok(self.untrusted(&policy, plan, auth, untrusted))
+                };
+                let (verdict, until) = match self.trusted(connection, auth, &certificate, now)? {
+                    Trust::Yes { verdict, until } => (verdict, until),
                     Trust::No(verdict) => {
                         let reason = format!("{} at depth {}", verdict.text(), verdict.depth());
-                        let reason = about(&reason, &certificate);
-                        let untrusted = Untrusted {
-                            place: Some(place),
-                            verdict: Some(verdict.code()),
-                            reason,
-                        };
-                        return Ok(self.untrusted(&policy, plan, auth, untrusted));
+                        return untrusted(verdict.code(), &reason);
                     }
                     Trust::Pending => {
                         return Ok(Answer {
                             decision: Decision::Pending,
-                            client: Some(place),
                             ..Answer::pass(None, None, Identity::None)
                         });
                     }
+                };
+                let Some(identity) = policy.identify(auth, &certificate, verdict.cas()) else {
+                    return untrusted(0, "no consumer");
+                };
+                let place = self.remember(place, &certificate);
+                let mut answer = Answer::pass(Some(place), Some(0), identity);
+                if let Err(reason) = policy.permit(plan, Some(&certificate), identity) {
+                    answer.decision = Decision::Forbidden;
+                    answer.reason = Some(about(&reason, &certificate));
                 }
+                (answer, until)
             }
         };
         if answer.decision == Decision::Pass {
@@ -260,13 +260,12 @@ impl Engine {
 
     /// What becomes of a client that is not trusted: the anonymous consumer, or a refusal.
     fn untrusted(&self, policy: &Policy, plan: &Plan, auth: &Auth, why: Untrusted) -> Answer {
-        let decision = match why.place {
+        let decision = match why.verdict {
             Some(_) => Decision::Refused,
             None => Decision::NoCertificate,
         };
         let Some(anonymous) = auth.anonymous else {
             return Answer {
-                client: why.place,
                 verdict: why.verdict,
                 ..Answer::refuse(decision, why.reason)
             };
@@ -274,7 +273,6 @@ impl Engine {
         let identity = Identity::Anonymous(anonymous);
         match policy.permit(plan, None, identity) {
             Ok(()) => Answer {
-                client: why.place,
                 verdict: why.verdict,
                 ..Answer::pass(None, None, identity)
             },
@@ -299,24 +297,33 @@ impl Engine {
     }
 
     /// The certificate presented on a connection, whatever it is worth.
-    pub fn client(&self, ssl: &SslRef) -> Result<Option<(Place, Rc<Certificate>)>, Error> {
-        self.client_of(Connection::of_or_new(ssl)?, ssl)
+    pub fn client(&self, ssl: &SslRef) -> Result<Option<Rc<Certificate>>, Error> {
+        let client = self.client_of(Connection::of_or_new(ssl)?, ssl)?;
+        Ok(client.map(|(_, certificate)| certificate))
     }
 
-    fn client_of(
-        &self,
-        connection: &Connection,
-        ssl: &SslRef,
-    ) -> Result<Option<(Place, Rc<Certificate>)>, Error> {
+    /// The same, with its place if it is remembered already.
+    fn client_of(&self, connection: &Connection, ssl: &SslRef) -> Result<Option<Presented>, Error> {
         let Some(key) = connection.key(ssl)? else {
             return Ok(None);
         };
         if let Some((place, certificate)) = self.clients.borrow_mut().find(&key) {
-            return Ok(Some((place, certificate.clone())));
+            return Ok(Some((Some(place), certificate.clone())));
         }
         let certificate = Rc::new(connection.certificate(ssl, key)?);
-        let place = self.clients.borrow_mut().put(key, certificate.clone());
-        Ok(Some((place, certificate)))
+        Ok(Some((None, certificate)))
+    }
+
+    /// Remembers a client. Not before its chain is verified, where the route verifies it: anybody
+    /// can make certificates that nobody trusts.
+    fn remember(&self, place: Option<Place>, certificate: &Rc<Certificate>) -> Place {
+        place.unwrap_or_else(|| {
+            self.clients.borrow_mut().put_weighing(
+                *certificate.key(),
+                certificate.clone(),
+                certificate.der_len().saturating_mul(DECODED),
+            )
+        })
     }
 
     /// The certificate at a place that [`Engine::access`] gave.
@@ -390,7 +397,7 @@ enum Trust {
 
 /// Why a client is not trusted.
 struct Untrusted {
-    place: Option<Place>,
+    /// `X509_V_*` number of the verdict on the certificate; `None` without one.
     verdict: Option<i32>,
     reason: String,
 }
@@ -398,7 +405,6 @@ struct Untrusted {
 impl Untrusted {
     fn no_certificate(why: &str) -> Untrusted {
         Untrusted {
-            place: None,
             verdict: None,
             reason: format!("no certificate: {why}"),
         }

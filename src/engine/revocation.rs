@@ -193,7 +193,7 @@ impl Engine {
                     ocsp::evaluate(bytes, request, leaf, issuer, auth.store.auth_level(), now)
                 }
                 Source::Crl { .. } => match self.crl(bytes, issuer) {
-                    Ok(crl) => crl.answer(leaf, now),
+                    Ok(crl) => crl.answer(leaf, issuer, now),
                     Err(why) => Answer::NoAnswer(why),
                 },
             })
@@ -216,7 +216,7 @@ impl Engine {
         now: i64,
     ) -> Result<Status, Error> {
         self.with_chain(ssl, plan, now, |auth, _| {
-            let certificate = self.client(ssl)?.ok_or(Error::NotFound)?.1;
+            let certificate = self.client(ssl)?.ok_or(Error::NotFound)?;
             let key = (*certificate.key(), auth.revocation.key);
             let limit = now.saturating_add(auth.revocation.ttl);
             // An answer within the clock skew after nextUpdate holds for this once.
@@ -229,7 +229,7 @@ impl Engine {
     /// Name under which all workers share the status of this client on this plan.
     pub fn status_key(&self, ssl: &SslRef, plan: usize, now: i64) -> Result<String, Error> {
         self.with_chain(ssl, plan, now, |auth, _| {
-            let certificate = self.client(ssl)?.ok_or(Error::NotFound)?.1;
+            let certificate = self.client(ssl)?.ok_or(Error::NotFound)?;
             let key = certificate.key();
             Ok(crate::certificate::hex(&sha256(
                 &[key.leaf, key.chain, auth.revocation.key].concat(),
@@ -260,7 +260,7 @@ impl Engine {
         let policy = self.policy()?;
         let plan = policy.plans.get(plan).ok_or(Error::NotFound)?;
         let auth = plan.auth.as_ref().ok_or(Error::NotFound)?;
-        let certificate = self.client(ssl)?.ok_or(Error::NotFound)?.1;
+        let certificate = self.client(ssl)?.ok_or(Error::NotFound)?;
         let chain = auth
             .store
             .chain(certificate.leaf(), certificate.intermediates(), now)?;

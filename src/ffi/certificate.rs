@@ -30,6 +30,16 @@ pub const RMTLS_FIELD_PEM: u32 = 6;
 /// Leaf and intermediates in PEM, leaf first.
 pub const RMTLS_FIELD_CHAIN_PEM: u32 = 7;
 
+/// Most names that are listed one by one: a caller keeps them all.
+const MAX_LISTED: usize = 1000;
+
+fn few<T>(list: &[T]) -> Result<&[T], Error> {
+    if list.len() > MAX_LISTED {
+        return Err(Error::Misuse(format!("over {MAX_LISTED} names")));
+    }
+    Ok(list)
+}
+
 /// Reads PEM text, leaf first.
 ///
 /// # Safety
@@ -142,7 +152,7 @@ pub unsafe extern "C" fn rmtls_certificate_validity(
 }
 
 /// Writes attribute number `index` of the subject: its short name or OID, and its value in UTF-8
-/// with NULs kept. `RMTLS_NOT_FOUND` after the last.
+/// with NULs kept. `RMTLS_NOT_FOUND` after the last; `RMTLS_INVALID` if there are over 1,000.
 ///
 /// # Safety
 /// `certificate` is NULL or live; `name` and `value` are NULL or valid, with their data.
@@ -156,7 +166,7 @@ pub unsafe extern "C" fn rmtls_certificate_subject(
     guard(|| {
         // SAFETY: the caller's promises, passed on unchanged.
         unsafe {
-            let attributes = handle(certificate)?.0.subject();
+            let attributes = few(handle(certificate)?.0.subject())?;
             let attribute = attributes.get(index).ok_or(Error::NotFound)?;
             put(name, attribute.name.as_bytes())?;
             put(value, &attribute.value)
@@ -165,7 +175,8 @@ pub unsafe extern "C" fn rmtls_certificate_subject(
 }
 
 /// Writes subject alternative name number `index`: its type (`DNS`, `email`, `URI`, `IP`,
-/// `dirName`) and its value. `RMTLS_NOT_FOUND` after the last.
+/// `dirName`) and its value. `RMTLS_NOT_FOUND` after the last; `RMTLS_INVALID` if there are over
+/// 1,000.
 ///
 /// # Safety
 /// `certificate` is NULL or live; `kind` and `value` are NULL or valid, with their data.
@@ -179,7 +190,7 @@ pub unsafe extern "C" fn rmtls_certificate_san(
     guard(|| {
         // SAFETY: the caller's promises, passed on unchanged.
         unsafe {
-            let names = handle(certificate)?.0.san();
+            let names = few(handle(certificate)?.0.san())?;
             let san = names.get(index).ok_or(Error::NotFound)?;
             put(kind, san.kind().as_bytes())?;
             put(value, &san.value())

@@ -65,7 +65,7 @@ pub const RMTLS_STATE_REVOKED: i32 = 2;
 pub struct rmtls_answer {
     /// `RMTLS_PASS` and its siblings.
     pub decision: i32,
-    /// Place of the client in the engine; below a small bound, so it can index a table.
+    /// Place of a client that passed; below a small bound, so it can index a table.
     pub client: u32,
     /// Tells this content of the place from earlier ones; 0 when there is no client.
     pub generation: u32,
@@ -786,7 +786,7 @@ pub unsafe extern "C" fn rmtls_engine_client(
             let engine = handle(engine)?;
             let ssl = connection(ssl).ok_or(Error::NotFound)?;
             give(out, || {
-                let (_, certificate) = engine.0.client(ssl)?.ok_or(Error::NotFound)?;
+                let certificate = engine.0.client(ssl)?.ok_or(Error::NotFound)?;
                 Ok(rmtls_certificate(certificate))
             })
         }

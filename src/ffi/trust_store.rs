@@ -5,9 +5,20 @@ use std::rc::Rc;
 use super::certificate::rmtls_certificate;
 use super::{bytes, give, guard, guard_with, handle, output, put, put_truncated, rmtls_buf, take};
 use crate::trust::{verdict_text, CaCertificate, TrustStore, VerifyOptions};
+use crate::Error;
 
 /// A trust store; immutable.
 pub struct rmtls_trust_store(pub(super) Rc<TrustStore>);
+
+fn within(name: &str, value: i32, most: u32, default: u32) -> Result<u32, Error> {
+    match u32::try_from(value) {
+        _ if value == -1 => Ok(default),
+        Ok(value) if value <= most => Ok(value),
+        _ => Err(Error::Misuse(format!(
+            "{name} is {value}, expected 0 to {most}"
+        ))),
+    }
+}
 
 /// Builds a store from a PEM bundle of CA certificates. `allow_partial_chain` 0 or 1;
 /// `verify_depth` is the most intermediates allowed, `auth_level` OpenSSL's security level; -1
@@ -34,8 +45,8 @@ pub unsafe extern "C" fn rmtls_trust_store_new(
                 let default = VerifyOptions::default();
                 let options = VerifyOptions {
                     allow_partial_chain: allow_partial_chain != 0,
-                    depth: u32::try_from(verify_depth).unwrap_or(default.depth),
-                    auth_level: u32::try_from(auth_level).unwrap_or(default.auth_level),
+                    depth: within("verify_depth", verify_depth, 100, default.depth)?,
+                    auth_level: within("auth_level", auth_level, 5, default.auth_level)?,
                 };
                 let store = TrustStore::new(&CaCertificate::bundle(pem)?, options)?;
                 Ok(rmtls_trust_store(Rc::new(store)))

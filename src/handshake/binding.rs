@@ -71,7 +71,7 @@ mod tests {
                 allow_partial_chain,
                 ..Default::default()
             };
-            Rc::new(TrustStore::new(&[ca.clone()], options).unwrap())
+            Rc::new(TrustStore::new(std::slice::from_ref(&ca), options).unwrap())
         })
     }
 

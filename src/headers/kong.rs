@@ -3,10 +3,14 @@
 //! Source: Kong's plugin reference 3.15 (`client_cert_header_name` and its siblings). Kong does
 //! not document DN, serial and fingerprint formats; these are nginx's, which Kong runs on.
 //! Readers: applications behind Kong or nginx; everything that reads `$ssl_client_escaped_cert`.
-//! No certificate, or one not presented on this connection: no header.
+//! No certificate: no header. Kong does not verify, and tells whatever was presented, as
+//! `tls-metadata-headers` does here; the dialect does so with `when: presented`. There is no header
+//! for the verdict.
 
-use super::{Line, Value};
-use percent_encoding::{percent_encode, AsciiSet, NON_ALPHANUMERIC};
+pub use super::common::escape;
+use super::common::{chain_pem_escaped, issuer_dn, pem_escaped, serial_hex, sha1, subject_dn};
+use super::header::{Header, Rendered};
+use super::{Facts, Line, Options, Value};
 
 /// Default of `client_cert_header_name`.
 pub const CERT: &str = "X-Client-Cert";
@@ -57,17 +61,22 @@ pub fn is_header_value(text: &str) -> bool {
     !text.is_empty() && text.trim() == text && !text.chars().any(char::is_control)
 }
 
-/// What nginx's NGX_ESCAPE_URI_COMPONENT escapes: everything but the unreserved characters of
-/// RFC 3986.
-const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
+/// The headers of `tls-metadata-headers` as a dialect.
+pub const HEADERS: &[Header] = &[
+    Header::new("client_cert", CERT, pem_escaped),
+    Header::new("client_serial", SERIAL, serial_hex),
+    Header::new("client_cert_issuer_dn", ISSUER_DN, issuer_dn),
+    Header::new("client_cert_subject_dn", SUBJECT_DN, subject_dn),
+    Header::new("client_cert_fingerprint", FINGERPRINT, sha1),
+    Header::new("client_cert_chain", CHAIN, chain),
+];
 
-/// Percent-encodes as nginx's `$ssl_client_escaped_cert`.
-pub fn escape(text: &[u8]) -> String {
-    percent_encode(text, COMPONENT).to_string()
+fn chain(facts: &Facts, options: &Options) -> Rendered {
+    if options.chain {
+        chain_pem_escaped(facts, options)
+    } else {
+        Ok(None)
+    }
 }
 
 /// The lines of `tls-metadata-headers` under their default names.

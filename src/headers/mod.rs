@@ -1,9 +1,36 @@
 //! Certificate -> header lines. One file per dialect.
 
+pub mod apache;
+pub mod aws_alb;
+pub mod azure;
+pub mod caddy;
+pub mod cloudflare;
+pub mod cloudflare_forwarding;
+pub mod cloudflare_worker;
+pub mod cloudfront;
+mod common;
+mod dialect;
+mod facts;
+pub mod gcp;
+pub mod haproxy;
+mod header;
 pub mod kong;
+mod left_out;
 pub mod names;
+pub mod nginx;
+mod options;
+pub mod rfc9440;
+#[cfg(test)]
+mod tests;
+pub mod traefik;
+pub mod xfcc;
 
+pub use dialect::{Dialect, Lines, Selection};
+pub use facts::{Facts, Verified};
+pub use header::{Header, MAX_NUMBERED};
+pub use left_out::LeftOut;
 pub use names::OwnedNames;
+pub use options::{Mode, Options, When};
 
 use std::sync::OnceLock;
 
@@ -60,7 +87,7 @@ impl Line {
             Value::IssuerDn => certificate.issuer_dn(),
             Value::SubjectDn => certificate.subject_dn(),
             Value::Sha1 => certificate.fingerprint_sha1(),
-            Value::San => Ok(san::text(&certificate.san())),
+            Value::San => Ok(san::text(certificate.san())),
         }
         .map_err(|error| left_out(error.to_string()))?;
 

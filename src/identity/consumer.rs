@@ -63,18 +63,18 @@ pub fn subject_names(certificate: &Certificate, dirname: &[Box<str>]) -> Vec<Sub
     if !certificate.has_san() {
         for attribute in certificate.subject() {
             if attribute.is("CN") {
-                push(attribute.value, false);
+                push(attribute.value.clone(), false);
             }
         }
         return names;
     }
     for san in certificate.san() {
         match san {
-            CertificateSan::Dns(name) => push(name, true),
+            CertificateSan::Dns(name) => push(name.clone(), true),
             CertificateSan::Directory { attributes, .. } => {
                 for attribute in attributes {
                     if dirname.is_empty() || dirname.iter().any(|name| attribute.is(name)) {
-                        push(attribute.value, false);
+                        push(attribute.value.clone(), false);
                     }
                 }
             }

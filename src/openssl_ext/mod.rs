@@ -4,6 +4,7 @@
 //! The library is linked against the very libssl that nginx loads; [`host`] checks that.
 
 pub mod host;
+pub mod names;
 pub mod revocation;
 pub mod ssl;
 pub mod x509;

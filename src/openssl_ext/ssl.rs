@@ -2,15 +2,17 @@
 //! its session is bound to, and what is remembered on it.
 
 use std::any::type_name;
-use std::ffi::{c_int, c_uchar, c_uint, c_void};
+use std::ffi::{c_int, c_long, c_uchar, c_uint, c_void};
 use std::marker::PhantomData;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::ptr;
 use std::slice;
+use std::sync::OnceLock;
 
 use foreign_types::{ForeignType, ForeignTypeRef};
 use openssl::ssl::SslRef;
 use openssl::stack::{Stack, StackRef};
+use openssl::x509::store::{X509Store, X509StoreBuilder};
 use openssl::x509::{X509Name, X509};
 use openssl_sys as sys;
 
@@ -46,10 +48,23 @@ extern "C" {
         callback: Option<extern "C" fn(*mut sys::SSL, c_int) -> c_int>,
     );
     fn SSL_set_verify_depth(ssl: *mut sys::SSL, depth: c_int);
+    fn SSL_is_init_finished(ssl: *const sys::SSL) -> c_int;
+    fn SSL_get_num_tickets(ssl: *const sys::SSL) -> usize;
+    fn SSL_set_num_tickets(ssl: *mut sys::SSL, num_tickets: usize) -> c_int;
     fn SSL_get_client_CA_list(ssl: *const sys::SSL) -> *mut sys::stack_st_X509_NAME;
+    fn X509_STORE_set_verify(
+        store: *mut sys::X509_STORE,
+        verify: Option<extern "C" fn(*mut sys::X509_STORE_CTX) -> c_int>,
+    );
     fn X509_STORE_CTX_get0_untrusted(ctx: *const sys::X509_STORE_CTX) -> *mut sys::stack_st_X509;
     fn OPENSSL_sk_dup(stack: *const sys::OPENSSL_STACK) -> *mut sys::OPENSSL_STACK;
     fn OPENSSL_sk_zero(stack: *mut sys::OPENSSL_STACK);
+}
+
+/// Whether the handshake is over.
+pub fn is_handshake_over(ssl: &SslRef) -> bool {
+    // SAFETY: a live connection.
+    unsafe { SSL_is_init_finished(ssl.as_ptr()) == 1 }
 }
 
 /// Binds the session this handshake makes, and the sessions it may resume, to `context`, at most
@@ -137,6 +152,16 @@ pub fn session_data(ssl: &SslRef) -> &[u8] {
     }
 }
 
+/// Lets a full TLS 1.3 handshake end with at most one session ticket (`SSL_set_num_tickets`).
+pub fn limit_tickets(ssl: &SslRef) {
+    // SAFETY: a live connection.
+    unsafe {
+        if SSL_get_num_tickets(ssl.as_ptr()) > 1 {
+            SSL_set_num_tickets(ssl.as_ptr(), 1);
+        }
+    }
+}
+
 /// What wants to see the chain while the handshake is still in progress.
 pub trait Presented {
     /// Bounds the chain that OpenSSL tries to build meanwhile (`SSL_set_verify_depth`).
@@ -161,7 +186,7 @@ pub fn request_certificate<P: Presented>(ssl: &SslRef) {
 
 fn set_verify<P: Presented>(ssl: &SslRef) {
     // SAFETY: a live connection; the callback is code of this library, which is never unloaded
-    // (linked with -z nodelete).
+    // (linked with -z nodelete). The connection takes a reference of its own to the store.
     unsafe {
         sys::SSL_set_verify(
             ssl.as_ptr(),
@@ -169,7 +194,34 @@ fn set_verify<P: Presented>(ssl: &SslRef) {
             Some(accept_for_now::<P>),
         );
         SSL_set_verify_depth(ssl.as_ptr(), P::DEPTH as c_int);
+        if let Some(store) = nobody() {
+            const SHARED: c_long = 1;
+            sys::SSL_ctrl(
+                ssl.as_ptr(),
+                sys::SSL_CTRL_SET_VERIFY_CERT_STORE,
+                SHARED,
+                store.as_ptr().cast(),
+            );
+        }
     }
+}
+
+/// A store that trusts nobody and checks no signature: what the handshake makes of a chain is
+/// thrown away, so that work is not done twice.
+fn nobody() -> Option<&'static X509Store> {
+    static STORE: OnceLock<Option<X509Store>> = OnceLock::new();
+    STORE
+        .get_or_init(|| {
+            let store = X509StoreBuilder::new().ok()?.build();
+            // SAFETY: nobody else has the store yet; the callback is never unloaded.
+            unsafe { X509_STORE_set_verify(store.as_ptr(), Some(check_nothing)) };
+            Some(store)
+        })
+        .as_ref()
+}
+
+extern "C" fn check_nothing(_context: *mut sys::X509_STORE_CTX) -> c_int {
+    1
 }
 
 /// Answers 0: the session may be resumed.

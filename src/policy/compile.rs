@@ -948,8 +948,9 @@ fn assemble(
 /// The header names that only the gateway may set, whether it does so on a given route or not.
 fn owned<'t>(document: &'t Document<'_>) -> Vec<&'t str> {
     let mut owned: Vec<&str> = Vec::new();
-    for plugin in &document.plugins {
-        match &plugin.config {
+    let configs = document.plugins.iter().map(|plugin| &plugin.config);
+    for config in configs.chain(&document.disabled) {
+        match config {
             Config::MtlsAuth(_) | Config::Acl(_) | Config::ClientCertAcl(_) => {
                 owned.extend([kong::DN, kong::SAN]);
                 owned.extend(kong::IDENTITY);

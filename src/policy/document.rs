@@ -199,6 +199,9 @@ pub(super) struct Document<'t> {
     pub services: Vec<Service<'t>>,
     pub routes: Vec<Route<'t>>,
     pub plugins: Vec<Plugin<'t>>,
+    /// Plugins with `enabled: false`. They do nothing, but their headers stay what only the gateway
+    /// may set: an upstream that believes them goes on doing so.
+    pub disabled: Vec<Config<'t>>,
     pub consumers: Vec<Consumer<'t>>,
     pub credentials: Vec<Credential<'t>>,
     pub groups: Vec<Group<'t>>,
@@ -681,7 +684,8 @@ impl<'t> Reader<'t, '_> {
         let Some(name_text) = self.text(name, &path.field("name")) else {
             return;
         };
-        if let Some(false) = self.boolean(&object, path, "enabled") {
+        let enabled = self.boolean(&object, path, "enabled") != Some(false);
+        if !enabled && Kind::ALL.into_iter().all(|kind| kind.name() != name_text) {
             return;
         }
         let Some(kind) = self.kind(name_text, name.place, &path.field("name")) else {
@@ -720,6 +724,10 @@ impl<'t> Reader<'t, '_> {
                 Config::ClientCertAcl(self.client_cert_acl(node, config, &config_path))
             }
         };
+        if !enabled {
+            self.document.disabled.push(config);
+            return;
+        }
         self.document.plugins.push(Plugin {
             spot: spot(node, path),
             service,

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::rc::Rc;
 
-use serde_saphyr::granit_parser::Marker;
+use granit_parser::Marker;
 
 use crate::handshake::server_name::quoted;
 

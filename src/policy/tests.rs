@@ -251,7 +251,7 @@ fn from_yaml_disabled_plugin_is_as_absent() {
     let text = with_cas(&format!(
         "routes: [{{name: r, snis: [a.test]}}]\n\
          plugins:\n\
-         - {{name: mtls-auth, enabled: false, route: r, config: {{nonsense: 1}}}}\n\
+         - {{name: mtls-auth, enabled: false, route: r, config: {{ca_certificates: [{ID_A}]}}}}\n\
          - {{name: openid-connect, enabled: no}}\n\
          - {{name: tls-metadata-headers, config: {{inject_client_cert_details: true}}}}\n\
          - {{name: mtls-auth, config: {{ca_certificates: [{ID_A}]}}}}\n"
@@ -1108,4 +1108,18 @@ fn summary_long_lists_are_cut() {
         line,
         format!("  {} and 5 more: no CA names sent", names[..20].join(", "))
     );
+}
+
+#[test]
+fn owned_names_of_a_disabled_plugin_stay_owned() {
+    let policy = policy(&with_cas(&format!(
+        "plugins:\n\
+         - {{name: mtls-auth, enabled: false, config: {{ca_certificates: [{ID_A}]}}}}\n\
+         - {{name: tls-metadata-headers, enabled: false, config: {{client_cert_header_name: X-Mine}}}}\n"
+    )));
+    for name in ["X_Mine", "x-client-cert-subject-dn", "X-Client-Cert-Dn"] {
+        assert!(policy.owned_names.contains(name.as_bytes()), "{name}");
+    }
+    assert!(policy.asks.is_empty());
+    assert!(!policy.plans[0].applies);
 }

@@ -21,7 +21,8 @@ use openssl::nid::Nid;
 use openssl::sha::sha256;
 use openssl::stack::StackRef;
 use openssl::x509::{
-    CrlStatus, ReasonCode, X509Crl, X509KeyUsage, X509NameRef, X509Ref, X509StoreContextRef, X509,
+    CrlStatus, ReasonCode, X509Crl, X509KeyUsage, X509NameRef, X509Ref, X509StoreContextRef,
+    X509VerifyResult, X509,
 };
 use openssl_sys as sys;
 
@@ -74,20 +75,20 @@ impl Crl {
         let (None, Some(until)) = (&list.oddity, list.next) else {
             return Err(list.about(list.oddity.as_deref().unwrap_or_default()));
         };
-        match list.signed_by(issuer) {
-            Signature::Good => Ok(Crl { list, until }),
-            Signature::NotAllowed => Err(list.about("its issuer has a key usage without cRLSign")),
-            Signature::Bad => Err(list.about("bad signature")),
-            Signature::OtherKey => Err(list.about("signed with another key of this issuer")),
-        }
+        list.vouch(issuer)?;
+        Ok(Crl { list, until })
     }
 
-    /// What the CRL says about `certificate` at `now`.
-    pub fn answer(&self, certificate: &X509Ref, now: i64) -> Answer {
+    /// What the CRL says about `certificate` at `now`. `issuer` is the next certificate of the
+    /// verified chain: a CRL that was kept may be of a namesake.
+    pub fn answer(&self, certificate: &X509Ref, issuer: &X509Ref, now: i64) -> Answer {
         if !same(self.list.issuer(), certificate.issuer_name()) {
             let issuer = text(certificate.issuer_name());
             let why = format!("says nothing about certificates of '{issuer}'");
             return Answer::NoAnswer(self.list.about(&why));
+        }
+        if let Err(why) = self.list.vouch(issuer) {
+            return Answer::NoAnswer(why);
         }
         if let Err(why) = in_force(self.list.this, self.until, now, CLOCK_SKEW) {
             return Answer::NoAnswer(self.list.about(&why));
@@ -182,63 +183,51 @@ impl CrlSet {
             context.verify_cert()?
         };
         let error = context.error();
-        let (code, depth) = (error.as_raw(), context.error_depth());
-        Ok(match context.chain() {
-            Some(_) if trusted && code == sys::X509_V_OK && with_openssl => Outcome {
-                code,
-                depth: 0,
-                until: self.next_change(now),
-            },
-            Some(chain) if trusted && code == sys::X509_V_OK => self.check(chain, now),
+        match context.chain() {
+            Some(chain) if trusted && error == X509VerifyResult::OK => Ok(match with_openssl {
+                true => self.passed(now),
+                false => self.check(chain, now),
+            }),
             _ => {
-                // A chain that is refused must never read as X509_V_OK.
-                let code = if code == sys::X509_V_OK {
-                    sys::X509_V_ERR_UNSPECIFIED
-                } else {
-                    code
+                let code = match error.as_raw() {
+                    // A chain that is refused must never read as X509_V_OK.
+                    sys::X509_V_OK => sys::X509_V_ERR_UNSPECIFIED,
+                    code => code,
                 };
-                Outcome {
+                Ok(Outcome {
                     code,
-                    depth,
+                    depth: context.error_depth(),
                     until: now,
-                }
+                })
             }
-        })
+        }
     }
 
     /// Checks a verified chain, leaf first and anchor last, against plain CRLs.
     pub fn check(&self, chain: &StackRef<X509>, now: i64) -> Outcome {
         let chain: Vec<&X509Ref> = chain.iter().collect();
-        let mut until = i64::MAX;
         let mut rest = &chain[..];
-        for depth in 0.. {
-            let [certificate, above @ ..] = rest else {
-                break;
-            };
+        let mut depth = 0;
+        while let [certificate, above @ ..] = rest {
             if above.is_empty() {
                 break;
             }
-            match self.status(certificate, above, now) {
-                Ok(next) => until = until.min(next),
-                Err(code) => {
-                    return Outcome {
-                        code,
-                        depth,
-                        until: now,
-                    }
-                }
+            if let Err(code) = self.status(certificate, above, now) {
+                return Outcome {
+                    code,
+                    depth,
+                    until: now,
+                };
             }
             rest = above;
+            depth += 1;
         }
-        Outcome {
-            code: sys::X509_V_OK,
-            depth: 0,
-            until,
-        }
+        self.passed(now)
     }
 
-    /// nextUpdate of the CRL that clears the certificate, or an `X509_V_ERR_*` number.
-    fn status(&self, certificate: &X509Ref, above: &[&X509Ref], now: i64) -> Result<i64, c_int> {
+    /// The status of one certificate with what stands above it in its chain, as an
+    /// `X509_V_ERR_*` number unless it is good.
+    fn status(&self, certificate: &X509Ref, above: &[&X509Ref], now: i64) -> Result<(), c_int> {
         let name = certificate.issuer_name();
         let mut code = sys::X509_V_ERR_UNABLE_TO_GET_CRL;
         let mut best: Option<&List> = None;
@@ -260,24 +249,25 @@ impl CrlSet {
             }
         }
         let list = best.ok_or(code)?;
-        let next = list.in_force(now)?;
+        list.in_force(now)?;
         match list.revoked(certificate.serial_number()) {
             Some(_) => Err(sys::X509_V_ERR_CERT_REVOKED),
-            None => Ok(next),
+            None => Ok(()),
         }
     }
 
-    /// The next second at which a CRL of the set comes into or goes out of force.
-    fn next_change(&self, now: i64) -> i64 {
+    /// Good until the next second at which a CRL of the set comes into or goes out of force.
+    fn passed(&self, now: i64) -> Outcome {
         let times = self
             .lists
             .iter()
-            .flat_map(|list| [Some(list.this), list.next]);
-        times
-            .flatten()
-            .filter(|time| *time > now)
-            .min()
-            .unwrap_or(i64::MAX)
+            .flat_map(|list| [Some(list.this), list.next])
+            .flatten();
+        Outcome {
+            code: sys::X509_V_OK,
+            depth: 0,
+            until: times.filter(|time| *time > now).min().unwrap_or(i64::MAX),
+        }
     }
 }
 
@@ -330,6 +320,16 @@ impl List {
         self.crl.issuer_name()
     }
 
+    /// Whether `issuer` signed the CRL and was allowed to.
+    fn vouch(&self, issuer: &X509Ref) -> Result<(), String> {
+        match self.signed_by(issuer) {
+            Signature::Good => Ok(()),
+            Signature::NotAllowed => Err(self.about("its issuer has a key usage without cRLSign")),
+            Signature::Bad => Err(self.about("bad signature")),
+            Signature::OtherKey => Err(self.about("signed with another key of this issuer")),
+        }
+    }
+
     fn about(&self, what: &str) -> String {
         format!("CRL of '{}': {what}", text(self.issuer()))
     }
@@ -357,12 +357,14 @@ impl List {
         signature
     }
 
-    /// nextUpdate, or an `X509_V_ERR_*` number. As OpenSSL, without a skew.
-    fn in_force(&self, now: i64) -> Result<i64, c_int> {
+    /// An `X509_V_ERR_*` number when it is not in force. As OpenSSL, without a skew.
+    fn in_force(&self, now: i64) -> Result<(), c_int> {
+        if self.this > now {
+            return Err(sys::X509_V_ERR_CRL_NOT_YET_VALID);
+        }
         match self.next {
-            _ if self.this > now => Err(sys::X509_V_ERR_CRL_NOT_YET_VALID),
             Some(next) if next <= now => Err(sys::X509_V_ERR_CRL_HAS_EXPIRED),
-            next => Ok(next.unwrap_or(i64::MAX)),
+            _ => Ok(()),
         }
     }
 
@@ -460,7 +462,7 @@ mod tests {
     use openssl::pkey::{PKey, Private};
     use openssl::sign::Signer;
     use openssl::x509::store::{X509Store, X509StoreBuilder};
-    use openssl::x509::{X509StoreContext, X509VerifyResult};
+    use openssl::x509::X509StoreContext;
 
     const DAY: i64 = 86_400;
 
@@ -589,10 +591,10 @@ mod tests {
         for crl in [from_pem, from_der] {
             let until = crl.until();
             assert!((until - now() - DAY).abs() < 60);
-            assert_eq!(crl.answer(&good, now()), Answer::Good { until });
+            assert_eq!(crl.answer(&good, &ca.x509, now()), Answer::Good { until });
             let since = Some(1_767_323_045);
             assert_eq!(
-                crl.answer(&bad, now()),
+                crl.answer(&bad, &ca.x509, now()),
                 Answer::Revoked {
                     until,
                     since,
@@ -601,7 +603,7 @@ mod tests {
             );
             let since = Some(1_767_323_046);
             assert_eq!(
-                crl.answer(&plain, now()),
+                crl.answer(&plain, &ca.x509, now()),
                 Answer::Revoked {
                     until,
                     since,
@@ -710,14 +712,14 @@ mod tests {
         let ca = ca();
         let leaf = leaf(&ca);
         let der = Made::by(&ca).revoke(b"\x05", b"").der();
-        let good = load(&der, &ca).unwrap().answer(&leaf.x509, NOW);
+        let good = load(&der, &ca).unwrap().answer(&leaf.x509, &ca.x509, NOW);
         assert_eq!(good, Answer::Good { until: NOW + DAY });
         for index in 0..der.len() * 8 {
             let mut changed = der.clone();
             changed[index / 8] ^= 1 << (index % 8);
             if let Ok(crl) = load(&changed, &ca) {
                 // The spare bits of the signature's BIT STRING.
-                assert_eq!(crl.answer(&leaf.x509, NOW), good, "bit {index}");
+                assert_eq!(crl.answer(&leaf.x509, &ca.x509, NOW), good, "bit {index}");
             }
         }
         for len in 0..der.len() {
@@ -815,13 +817,13 @@ mod tests {
         let no_answer = |why: &str| Answer::NoAnswer(format!("CRL of 'CN=CA,O=Example': {why}"));
         let good = Answer::Good { until: NOW + DAY };
         assert_eq!(
-            crl.answer(&leaf.x509, NOW - 301),
+            crl.answer(&leaf.x509, &ca.x509, NOW - 301),
             no_answer("thisUpdate is 301 s in the future")
         );
-        assert_eq!(crl.answer(&leaf.x509, NOW - 300), good);
-        assert_eq!(crl.answer(&leaf.x509, NOW + DAY + 299), good);
+        assert_eq!(crl.answer(&leaf.x509, &ca.x509, NOW - 300), good);
+        assert_eq!(crl.answer(&leaf.x509, &ca.x509, NOW + DAY + 299), good);
         assert_eq!(
-            crl.answer(&leaf.x509, NOW + DAY + 300),
+            crl.answer(&leaf.x509, &ca.x509, NOW + DAY + 300),
             no_answer("nextUpdate was 300 s ago")
         );
     }
@@ -832,7 +834,7 @@ mod tests {
         let other = issue("Other CA", None, true, DAY, &[]);
         let crl = load(&Made::by(&ca).der(), &ca).unwrap();
         assert_eq!(
-            crl.answer(&leaf(&other).x509, NOW),
+            crl.answer(&leaf(&other).x509, &other.x509, NOW),
             Answer::NoAnswer(
                 "CRL of 'CN=CA,O=Example': says nothing about certificates of 'CN=Other \
                  CA,O=Example'"
@@ -842,12 +844,24 @@ mod tests {
     }
 
     #[test]
+    fn answer_certificate_of_a_namesake_is_none() {
+        let (ca, namesake) = (self::ca(), self::ca());
+        let crl = load(&Made::by(&ca).der(), &ca).unwrap();
+        assert_eq!(
+            crl.answer(&leaf(&namesake).x509, &namesake.x509, NOW),
+            Answer::NoAnswer("CRL of 'CN=CA,O=Example': bad signature".to_owned())
+        );
+    }
+
+    #[test]
     fn answer_removed_from_the_crl_is_good() {
         let ca = ca();
         let leaf = leaf(&ca);
         let entry = |code: u8| {
             let made = Made::by(&ca).revoke(&serial(&leaf.x509), &ce(21, false, &[0x0a, 1, code]));
-            load(&made.der(), &ca).unwrap().answer(&leaf.x509, NOW)
+            load(&made.der(), &ca)
+                .unwrap()
+                .answer(&leaf.x509, &ca.x509, NOW)
         };
         let (until, since) = (NOW + DAY, Some(NOW - 3600));
         assert_eq!(
@@ -878,10 +892,13 @@ mod tests {
         let start = std::time::Instant::now();
         for _ in 0..500 {
             assert!(matches!(
-                crl.answer(&leaf.x509, NOW),
+                crl.answer(&leaf.x509, &ca.x509, NOW),
                 Answer::Revoked { .. }
             ));
-            assert!(matches!(crl.answer(&good.x509, NOW), Answer::Good { .. }));
+            assert!(matches!(
+                crl.answer(&good.x509, &ca.x509, NOW),
+                Answer::Good { .. }
+            ));
         }
         let each = start.elapsed() / 1000;
         println!(
@@ -1019,6 +1036,14 @@ mod tests {
         }
         .der();
         assert_outcome(&[&upper, &older, &revoked], &chain, 23, 0, NOW);
+        // A CRL of tomorrow says nothing today, and the verdict ends when it begins to.
+        let soon = Made {
+            this: "270115083000Z",
+            ..by_intermediate()
+        }
+        .revoke(&leaf, b"")
+        .der();
+        assert_outcome(&[&upper, &lower, &soon], &chain, 0, 0, NOW + 1800);
         let gone = Made {
             this: "270115073000Z",
             next: "270115080000Z",

@@ -153,7 +153,8 @@ fn status(
         OcspCertStatus::GOOD => Ok(Answer::Good { until }),
         OcspCertStatus::REVOKED => Ok(Answer::Revoked {
             until,
-            since: status.revocation_time.map(time).transpose()?,
+            // Revoked all the same when nobody can tell since when.
+            since: status.revocation_time.and_then(|since| time(since).ok()),
             reason: reason(status.reason.as_raw().into()),
         }),
         _ => Err("says that the responder does not know the certificate".to_owned()),
@@ -418,8 +419,12 @@ mod tests {
         let below = real.ca.sub_ca("Below");
         for ca in [&root, &below] {
             let responder = ca.issue("responder", RESPONDER);
+            // The response brings the way up to the issuer, or down from it.
+            let way = format!("{}.pem", ca.file());
+            let options = ["-ndays", "3", "-rother", &way];
+            let response = real.ca.ocsp(&real.request, &responder.file, &options);
             assert_eq!(
-                real.evaluate(&real.respond(&responder.file), now()),
+                real.evaluate(&response, now()),
                 no_answer(&format!(
                     "{NOT_SIGNED}: certificate verify error: Verify error: unable to get local \
                      issuer certificate"
@@ -553,18 +558,22 @@ mod tests {
 
         /// SingleResponse "good" with these times and singleExtensions.
         fn single(&self, this: &str, next: Option<&str>, extensions: &[u8]) -> Vec<u8> {
+            self.single_with(b"\x80\x00", this, next, extensions)
+        }
+
+        fn single_with(
+            &self,
+            status: &[u8],
+            this: &str,
+            next: Option<&str>,
+            extensions: &[u8],
+        ) -> Vec<u8> {
             let this = der(0x18, &[this.as_bytes()]);
             let next = next.map(|next| der(0xa0, &[&der(0x18, &[next.as_bytes()])]));
             let next = next.unwrap_or_default();
             der(
                 0x30,
-                &[
-                    cert_id(&self.request),
-                    b"\x80\x00",
-                    &this,
-                    &next,
-                    extensions,
-                ],
+                &[cert_id(&self.request), status, &this, &next, extensions],
             )
         }
 
@@ -695,5 +704,25 @@ mod tests {
             made.evaluate(&[&single], b""),
             no_answer("has a time that is none")
         );
+    }
+
+    #[test]
+    fn evaluate_revoked_at_a_time_that_is_none_is_revoked() {
+        let made = Handmade::new();
+        for (time, since) in [
+            ("20270115070000Z", Some(NOW - 3600)),
+            ("20271315070000Z", None),
+        ] {
+            let status = der(0xa1, &[&der(0x18, &[time.as_bytes()])]);
+            let single = made.single_with(&status, "20270115080000Z", None, b"");
+            assert_eq!(
+                made.evaluate(&[&single], b""),
+                Answer::Revoked {
+                    until: NOW + 3600,
+                    since,
+                    reason: "unspecified"
+                }
+            );
+        }
     }
 }

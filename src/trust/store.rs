@@ -83,7 +83,7 @@ impl TrustStore {
             store: builder.build(),
             cas: cas.to_vec(),
             auth_level: options.auth_level.min(5),
-            digest: certificate::fixed(&*hash(MessageDigest::sha256(), &content)?)?,
+            digest: certificate::fixed(&hash(MessageDigest::sha256(), &content)?)?,
         })
     }
 
@@ -190,9 +190,9 @@ mod tests {
         let leaf = issue("short", Some(&pki.ca), false, 60, &[]);
         let verdict = store.verify(&leaf.x509, &stack(&[]), NOW).unwrap();
         assert_eq!(verdict.text(), "SUCCESS");
-        assert!(verdict.holds_at(NOW + 60));
-        assert!(!verdict.holds_at(NOW + 61));
-        let verdict = store.verify(&leaf.x509, &stack(&[]), NOW + 61).unwrap();
+        assert!(verdict.holds_at(NOW + 59));
+        assert!(!verdict.holds_at(NOW + 60));
+        let verdict = store.verify(&leaf.x509, &stack(&[]), NOW + 60).unwrap();
         assert_eq!(verdict.text(), "FAILED:certificate has expired");
     }
 
@@ -254,7 +254,7 @@ mod tests {
                 allow_partial_chain,
                 ..Default::default()
             };
-            let store = TrustStore::new(&[ca.clone()], options).unwrap();
+            let store = TrustStore::new(std::slice::from_ref(&ca), options).unwrap();
             let verdict = store.verify(&pki.below.x509, &stack(&[]), NOW).unwrap();
             assert_eq!(verdict.text(), text);
         }

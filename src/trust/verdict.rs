@@ -42,8 +42,8 @@ impl Verdict {
             ) {
                 (Ok(not_before), Ok(not_after)) => {
                     from = from.max(not_before);
-                    // notAfter itself is still valid (RFC 5280 section 4.1.2.5).
-                    until = until.min(not_after.saturating_add(1));
+                    // OpenSSL takes a certificate for expired at notAfter itself.
+                    until = until.min(not_after);
                 }
                 // OpenSSL read these times a moment ago; if we cannot, remember nothing.
                 _ => until = now,

@@ -64,10 +64,9 @@ if ffi.sizeof("ngx_http_lua_ffi_table_elt_t") ~= ffi.sizeof("rmtls_header") then
 end
 
 
--- clients[place] = { generation = n, [plan] = { name, value, name, value, ... }, views = { ... } }
+-- engine.clients[place] = { generation = n, [plan] = { name, value, name, value, ... }, views = { ... } }
 -- Places are numbers below a bound of the engine, so this does not grow. views holds the tables
 -- that client() gives, by plan and verdict.
-local clients = {}
 
 -- What is set for clients that are not trusted, by plan: it depends on nothing else.
 local anonymous
@@ -118,7 +117,16 @@ local function strip(engine, request)
         end
     end
 
-    error("an inbound header that only the gateway may set cannot be removed")
+    -- lua-nginx-module does not find names with characters that no header name has.
+    ngx_log(ngx.ERR, "[mtls] 400 a header that only the gateway may set has a name that cannot be removed")
+
+    return ngx.exit(400)
+end
+
+
+-- Before the access phase too, for what nginx evaluates there.
+function _M.strip(engine)
+    return strip(engine, get_request())
 end
 
 
@@ -207,19 +215,22 @@ end
 -- The lines of the answer just given.
 local function lines_of(engine, plan)
     local generation = answer.generation
+    -- Not on the connection: requests of one HTTP/2 connection may go to different routes.
+    local ctx = ngx.ctx
+    ctx.mtls_client = nil
+    ctx.mtls_plan = plan
+    ctx.mtls_verdict = answer.verdict
+
     local entry
     if generation ~= 0 then
+        local clients = engine.clients
         entry = clients[answer.client]
         if not entry or entry.generation ~= generation then
             entry = { generation = generation, views = {} }
             clients[answer.client] = entry
         end
 
-        -- Not on the connection: requests of one HTTP/2 connection may go to different routes.
-        local ctx = ngx.ctx
         ctx.mtls_client = entry
-        ctx.mtls_plan = plan
-        ctx.mtls_verdict = answer.verdict
     end
 
     if answer.decision ~= PASS then

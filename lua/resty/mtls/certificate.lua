@@ -3,7 +3,7 @@
 -- Fields are read from the library on first use: subject_dn, issuer_dn, serial, fingerprint_sha1,
 -- fingerprint_sha256, pem, chain_pem (strings), not_before, not_after (seconds since the epoch),
 -- subject ({ CN = { "..." }, ... }), san ({ dns = { ... }, uri, email, ip, dirname }). A field that
--- cannot be read from the certificate is nil.
+-- cannot be read from the certificate is nil, and so is a list of over 1,000 names.
 
 local ffi = require "ffi"
 local lib = require "resty.mtls.lib"
@@ -56,7 +56,7 @@ local function subject(self)
             return C.rmtls_certificate_subject(self.handle, i, a, b)
         end, true)
         if not name then
-            return attributes
+            return not value and attributes or nil
         end
 
         local values = attributes[name] or {}
@@ -73,7 +73,7 @@ local function san(self)
             return C.rmtls_certificate_san(self.handle, i, a, b)
         end, true)
         if not kind then
-            return names
+            return not value and names or nil
         end
 
         local values = names[SAN_KINDS[kind]]

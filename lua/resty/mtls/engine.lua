@@ -11,6 +11,9 @@ local NOT_FOUND = STATUS.NOT_FOUND
 local error = error
 local tonumber = tonumber
 
+-- One line an error.
+local POLICY_ERRORS_SIZE = 65536
+
 
 local _M = {}
 local mt = { __index = _M }
@@ -24,7 +27,13 @@ local function wrap(make)
         return nil, status
     end
 
-    return setmetatable({ handle = handle, plans = {}, number = ffi.new("uint32_t[1]") }, mt)
+    -- clients: what resty.mtls.access keeps for the places of this very engine.
+    return setmetatable({
+        handle = handle,
+        plans = {},
+        clients = {},
+        number = ffi.new("uint32_t[1]"),
+    }, mt)
 end
 
 
@@ -76,7 +85,7 @@ function _M:load(source)
 
         return C.rmtls_engine_load(self.handle, source.document, #source.document, source.label,
                                    #source.label, message)
-    end)
+    end, POLICY_ERRORS_SIZE)
     if not ok then
         return nil, (err:gsub("^policy: ", ""))
     end

@@ -15,8 +15,7 @@ local FILE = "libresty_mtls.so"
 local OK = STATUS.OK
 local TOO_SMALL = STATUS.TOO_SMALL
 local NOT_FOUND = STATUS.NOT_FOUND
--- Errors of a policy come one line each; more than this is cut.
-local ERROR_SIZE = 65536
+local ERROR_SIZE = 1024
 local TEXTS = {
     [STATUS.NULL_ARGUMENT] = "NULL argument",
     [STATUS.INVALID] = "invalid argument",
@@ -100,8 +99,9 @@ _M.failure = failure
 
 
 -- Calls call(err) and answers true, or nil, the text that the library put into err, and the status.
-function _M.try(what, call)
-    local err = buffer(ERROR_SIZE)
+-- A text of over size bytes (default 1024) is cut.
+function _M.try(what, call, size)
+    local err = buffer(size or ERROR_SIZE)
     local status = call(err)
     if status == OK then
         return true

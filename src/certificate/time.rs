@@ -1,0 +1,121 @@
+//! Times as header text. From seconds since the epoch, because `ASN1_TIME_print` also prints what
+//! is no valid time.
+
+const DAY: i64 = 86_400;
+
+/// A moment in UTC on the Gregorian calendar.
+struct Civil {
+    year: i64,
+    month: usize,
+    day: i64,
+    hour: i64,
+    minute: i64,
+    second: i64,
+}
+
+impl Civil {
+    /// Days to a date after Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms": years
+    /// begin in March, eras have 400 years.
+    fn from_epoch(epoch: i64) -> Civil {
+        let (days, seconds) = (epoch.div_euclid(DAY) + 719_468, epoch.rem_euclid(DAY));
+        let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+        let year_of_era =
+            (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let from_march = (5 * day_of_year + 2) / 153;
+        let month = if from_march < 10 {
+            from_march + 3
+        } else {
+            from_march - 9
+        };
+        Civil {
+            year: year_of_era + era * 400 + i64::from(month <= 2),
+            month: month as usize,
+            day: day_of_year - (153 * from_march + 2) / 5 + 1,
+            hour: seconds / 3600,
+            minute: seconds / 60 % 60,
+            second: seconds % 60,
+        }
+    }
+}
+
+/// `Jan  2 03:04:05 2026 GMT`: as `ASN1_TIME_print`, the day padded with a space.
+pub fn openssl(epoch: i64) -> String {
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
+    let Civil {
+        year,
+        month,
+        day,
+        hour,
+        minute,
+        second,
+    } = Civil::from_epoch(epoch);
+    let month = MONTHS.get(month - 1).copied().unwrap_or_default();
+    format!("{month} {day:2} {hour:02}:{minute:02}:{second:02} {year} GMT")
+}
+
+/// `2026-01-02T03:04:05` and `zone`, which says UTC in the reader's way: `Z` or `+00:00`.
+pub fn rfc3339(epoch: i64, zone: &str) -> String {
+    let Civil {
+        year,
+        month,
+        day,
+        hour,
+        minute,
+        second,
+    } = Civil::from_epoch(epoch);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{zone}")
+}
+
+/// `260102030405Z`, a UTCTime. `None` outside 1950 to 2049, where it would be another moment
+/// (RFC 5280 section 4.1.2.5.1).
+pub fn utc_time(epoch: i64) -> Option<String> {
+    let Civil {
+        year,
+        month,
+        day,
+        hour,
+        minute,
+        second,
+    } = Civil::from_epoch(epoch);
+    (1950..2050).contains(&year).then(|| {
+        let year = year % 100;
+        format!("{year:02}{month:02}{day:02}{hour:02}{minute:02}{second:02}Z")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use openssl::asn1::Asn1Time;
+
+    #[test]
+    fn openssl_days_of_ten_thousand_years_are_as_openssl_prints() {
+        for day in (-25_567..2_932_896)
+            .step_by(9 * 37)
+            .chain([0, 11_016, 19_782, 2_932_896])
+        {
+            let epoch = day * DAY + (day.rem_euclid(DAY));
+            let expected = Asn1Time::from_unix(epoch).unwrap().to_string();
+            assert_eq!(openssl(epoch), expected);
+        }
+    }
+
+    #[test]
+    fn rfc3339_pads_and_says_utc() {
+        assert_eq!(rfc3339(1_767_323_045, "Z"), "2026-01-02T03:04:05Z");
+        assert_eq!(rfc3339(951_782_400, "+00:00"), "2000-02-29T00:00:00+00:00");
+        assert_eq!(rfc3339(-62_135_596_801, "Z"), "0000-12-31T23:59:59Z");
+    }
+
+    #[test]
+    fn utc_time_has_two_digits_of_the_year_or_nothing() {
+        assert_eq!(utc_time(1_767_323_045).unwrap(), "260102030405Z");
+        assert_eq!(utc_time(2_524_607_999).unwrap(), "491231235959Z");
+        assert_eq!(utc_time(2_524_608_000), None);
+        assert_eq!(utc_time(-631_152_000).unwrap(), "500101000000Z");
+        assert_eq!(utc_time(-631_152_001), None);
+    }
+}

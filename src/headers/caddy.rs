@@ -1,0 +1,36 @@
+//! Caddy's `{http.request.tls.client.*}` placeholders.
+//!
+//! Source: Caddy `modules/caddyhttp/replacer.go`; Go `crypto/x509/pkix` for the names. Caddy has
+//! no default header names; these are its shorthands `{tls_client_*}`. Names keep UTF-8, as Go
+//! writes them, and lose what Go loses: all but the last CN and serialNumber. A name with a control
+//! character, with which Caddy fails the whole request, is left out.
+//! Readers: applications behind Caddy.
+//! No certificate, or one that is not told because it is not verified: no header, while Caddy sends
+//! the placeholder's own text or the digest of nothing. It has no verdict: with `when: presented`
+//! nothing tells a verified certificate from another.
+
+use super::common::{der_base64, serial_decimal, sha256};
+use super::header::{Header, Rendered};
+use super::{Facts, Options};
+use crate::certificate::name;
+
+/// The headers.
+pub const HEADERS: &[Header] = &[
+    Header::new(
+        "certificate_der_base64",
+        "X-Tls-Client-Certificate-Der-Base64",
+        der_base64,
+    ),
+    Header::new("fingerprint", "X-Tls-Client-Fingerprint", sha256),
+    Header::new("subject", "X-Tls-Client-Subject", subject).utf8(),
+    Header::new("issuer", "X-Tls-Client-Issuer", issuer).utf8(),
+    Header::new("serial", "X-Tls-Client-Serial", serial_decimal),
+];
+
+fn subject(facts: &Facts, _: &Options) -> Rendered {
+    facts.read(|certificate| name::go(certificate.leaf().subject_name()))
+}
+
+fn issuer(facts: &Facts, _: &Options) -> Rendered {
+    facts.read(|certificate| name::go(certificate.leaf().issuer_name()))
+}

@@ -1,0 +1,152 @@
+//! Cloudflare's managed transform "Add TLS client auth headers", and the 21 properties of
+//! `request.cf.tlsClientAuth` that its values come from.
+//!
+//! Source: Cloudflare docs, "Managed Transforms" and "Client certificate variables"; workerd
+//! `types/defines/cf.d.ts`. Values are those of the properties: `1` and `0`, and the verdict in
+//! words. How the transform writes its Booleans, and how Cloudflare escapes a DN, is documented
+//! nowhere: both DN forms without "Legacy" are OpenSSL's RFC 2253 here, ASCII only.
+//! Readers: origins behind Cloudflare.
+//! No certificate: `Cf-Cert-Presented: 0`, `Cf-Cert-Verified: NONE`, `Cf-Cert-Revoked: 0`, nothing
+//! else. Not verified: `FAILED:<reason>` in OpenSSL 1.x spelling, as Cloudflare's; bare `FAILED`
+//! where the route verifies none; the other headers only with `when: presented`, while Cloudflare
+//! sets them always. A revoked certificate is not "verified" here, as it is in Cloudflare's rules
+//! language: a reader that forgets to look at `Cf-Cert-Revoked` must not accept it.
+
+use super::common::{
+    issuer_dn, key_id, not_after, not_before, rfc9440_chain, rfc9440_leaf, serial_hex, sha1,
+    sha256, subject_dn,
+};
+use super::dialect::flag;
+use super::header::{Header, Rendered};
+use super::nginx::{issuer_dn_legacy, subject_dn_legacy};
+use super::rfc9440::{CHAIN_LIMIT, LEAF_LIMIT};
+use super::{Facts, Options, Verified, When};
+use crate::certificate::serial;
+
+/// The headers; the last four are properties that the transform does not send.
+pub const HEADERS: &[Header] = &[
+    Header::new("certRevoked", "Cf-Cert-Revoked", revoked),
+    Header::new("certVerified", "Cf-Cert-Verified", verified),
+    Header::new("certPresented", "Cf-Cert-Presented", presented),
+    Header::new("certIssuerDN", "Cf-Cert-Issuer-DN", issuer_dn),
+    Header::new("certSubjectDN", "Cf-Cert-Subject-DN", subject_dn),
+    Header::new(
+        "certIssuerDNRFC2253",
+        "Cf-Cert-Issuer-DN-RFC2253",
+        issuer_dn,
+    ),
+    Header::new(
+        "certSubjectDNRFC2253",
+        "Cf-Cert-Subject-DN-RFC2253",
+        subject_dn,
+    ),
+    Header::new(
+        "certIssuerDNLegacy",
+        "Cf-Cert-Issuer-DN-Legacy",
+        issuer_dn_legacy,
+    ),
+    Header::new(
+        "certSubjectDNLegacy",
+        "Cf-Cert-Subject-DN-Legacy",
+        subject_dn_legacy,
+    ),
+    Header::new("certSerial", "Cf-Cert-Serial", serial_hex),
+    Header::new("certIssuerSerial", "Cf-Cert-Issuer-Serial", issuer_serial),
+    Header::new(
+        "certFingerprintSHA256",
+        "Cf-Cert-Fingerprint-SHA256",
+        sha256,
+    ),
+    Header::new("certFingerprintSHA1", "Cf-Cert-Fingerprint-SHA1", sha1),
+    Header::new("certNotBefore", "Cf-Cert-Not-Before", not_before),
+    Header::new("certNotAfter", "Cf-Cert-Not-After", not_after),
+    Header::new("certSKI", "Cf-Cert-SKI", ski),
+    Header::new("certIssuerSKI", "Cf-Cert-Issuer-SKI", issuer_ski),
+    Header::unnamed("certRFC9440", rfc9440_leaf).limit(LEAF_LIMIT),
+    Header::unnamed("certRFC9440TooLarge", leaf_too_large),
+    Header::unnamed("certChainRFC9440", rfc9440_chain).limit(CHAIN_LIMIT),
+    Header::unnamed("certChainRFC9440TooLarge", chain_too_large),
+];
+
+/// A property of `tlsClientAuth`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Property {
+    /// A string, empty where there is nothing to say.
+    Text(String),
+    /// One of the two that are Boolean.
+    Flag(bool),
+}
+
+/// The 21 properties by name. As Cloudflare's, they are filled whatever the verdict; a value that
+/// could not be a header either is empty.
+pub fn tls_client_auth(facts: &Facts) -> Vec<(&'static str, Property)> {
+    let options = Options {
+        when: Some(When::Presented),
+        ..Options::default()
+    };
+    let property = |header: &Header| {
+        let value = header
+            .values(facts, &options)
+            .unwrap_or_default()
+            .pop()
+            .unwrap_or_default();
+        match header.key {
+            "certRFC9440TooLarge" | "certChainRFC9440TooLarge" => Property::Flag(value == "1"),
+            _ => Property::Text(value),
+        }
+    };
+    HEADERS
+        .iter()
+        .map(|header| (header.key, property(header)))
+        .collect()
+}
+
+/// The verdict as Cloudflare spells it.
+pub(super) fn verified(facts: &Facts, _: &Options) -> Rendered {
+    Ok(Some(match facts.verdict {
+        Verified::NotVerified => "FAILED".to_owned(),
+        verdict => verdict.text().replace("self-signed", "self signed"),
+    }))
+}
+
+fn presented(facts: &Facts, _: &Options) -> Rendered {
+    flag(facts.verdict.is_presented())
+}
+
+fn revoked(facts: &Facts, _: &Options) -> Rendered {
+    flag(facts.verdict == Verified::Revoked)
+}
+
+fn issuer_serial(facts: &Facts, _: &Options) -> Rendered {
+    Ok(facts
+        .certificate
+        .and(facts.issuer)
+        .map(|issuer| serial::hex(issuer.serial_number())))
+}
+
+fn ski(facts: &Facts, _: &Options) -> Rendered {
+    facts.read(|certificate| Ok::<_, crate::Error>(key_id(certificate.leaf())))
+}
+
+fn issuer_ski(facts: &Facts, _: &Options) -> Rendered {
+    let id = facts.certificate.and(facts.issuer).map(key_id);
+    Ok(id.filter(|id| !id.is_empty()))
+}
+
+fn leaf_too_large(facts: &Facts, options: &Options) -> Rendered {
+    is_longer(
+        rfc9440_leaf(facts, options),
+        options.max_bytes.unwrap_or(LEAF_LIMIT),
+    )
+}
+
+fn chain_too_large(facts: &Facts, options: &Options) -> Rendered {
+    is_longer(
+        rfc9440_chain(facts, options),
+        options.max_bytes.unwrap_or(CHAIN_LIMIT),
+    )
+}
+
+fn is_longer(value: Rendered, limit: usize) -> Rendered {
+    flag(value?.is_some_and(|value| value.len() > limit))
+}

@@ -1,0 +1,133 @@
+//! Cloudflare's `client_certificate_forwarding`: the certificate itself, for the hostnames that ask
+//! for it.
+//!
+//! Source: Cloudflare docs, "Forward a client certificate", and the API call there. The encoding of
+//! the digest is documented nowhere: lower-case hexadecimal here.
+//! Readers: client-certificate-auth (its preset `cloudflare`), origins behind Cloudflare.
+//! No certificate, or one that is not told because it is not verified: neither header. As
+//! documented by default only the first request of a connection carries them: readers must cope
+//! with later requests that do not.
+
+use std::collections::BTreeMap;
+
+use super::common::{der_base64, sha256};
+use super::header::Header;
+use crate::handshake::server_name::{normalise, Buffer, Pattern, MAX_LEN};
+use crate::Error;
+
+/// The headers.
+pub const HEADERS: &[Header] = &[
+    Header::new("der_base64", "Cf-Client-Cert-Der-Base64", der_base64),
+    Header::new("sha256", "Cf-Client-Cert-Sha256", sha256),
+];
+
+/// Which requests carry the certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum On {
+    /// The first of a connection. A request counts from when it reaches the access phase, so of the
+    /// streams of an HTTP/2 connection exactly one is the first.
+    #[default]
+    FirstRequest,
+    /// All.
+    EveryRequest,
+}
+
+/// `settings` and `on`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Which requests.
+    pub on: On,
+    /// Which hosts; without it every host.
+    pub settings: Option<Settings>,
+}
+
+impl Options {
+    /// Whether requests to this host, as the client sent it but without a port, carry the
+    /// certificate.
+    pub fn forwards(&self, host: &[u8]) -> bool {
+        self.settings
+            .as_ref()
+            .is_none_or(|settings| settings.forwards(host))
+    }
+}
+
+/// The `settings` array of the API.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings(BTreeMap<Box<str>, bool>);
+
+impl Settings {
+    /// Adds one element: its `hostname` and `client_certificate_forwarding`. Its `china_network`
+    /// concerns Cloudflare's own network only.
+    ///
+    /// # Errors
+    /// When `hostname` is none, is a wildcard, or is there already.
+    pub fn add(&mut self, hostname: &str, forwarding: bool) -> Result<(), Error> {
+        let Pattern::Exact(name) = Pattern::parse(hostname.as_bytes())? else {
+            return Err(Error::ServerName(format!(
+                "hostname '{hostname}' is a wildcard, expected one host name"
+            )));
+        };
+        match self.0.insert(name.into(), forwarding) {
+            None => Ok(()),
+            Some(_) => Err(Error::ServerName(format!(
+                "hostname '{hostname}' has a setting already, expected one each"
+            ))),
+        }
+    }
+
+    fn forwards(&self, host: &[u8]) -> bool {
+        let mut buffer: Buffer = [0; MAX_LEN + 1];
+        let name = normalise(host, &mut buffer).and_then(|name| std::str::from_utf8(name).ok());
+        name.and_then(|name| self.0.get(name))
+            .copied()
+            .unwrap_or(false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forwards_as_the_settings_say() {
+        let mut settings = Settings::default();
+        settings.add("On.example.com", true).unwrap();
+        settings.add("off.example.com", false).unwrap();
+        let options = Options {
+            settings: Some(settings),
+            ..Options::default()
+        };
+        for (host, expected) in [
+            (&b"on.example.com"[..], true),
+            (b"ON.EXAMPLE.COM.", true),
+            (b"off.example.com", false),
+            (b"other.example.com", false),
+            (b"", false),
+            (b"\xff", false),
+        ] {
+            assert_eq!(options.forwards(host), expected, "{host:?}");
+        }
+    }
+
+    #[test]
+    fn forwards_without_settings_is_every_host_and_with_empty_ones_none() {
+        let mut options = Options::default();
+        assert!(options.forwards(b"a.example"));
+        options.settings = Some(Settings::default());
+        assert!(!options.forwards(b"a.example"));
+    }
+
+    #[test]
+    fn add_twice_or_wildcard_is_an_error() {
+        let mut settings = Settings::default();
+        settings.add("a.example", true).unwrap();
+        assert_eq!(
+            settings.add("A.example.", false).unwrap_err().to_string(),
+            "hostname 'A.example.' has a setting already, expected one each"
+        );
+        assert_eq!(
+            settings.add("*.example", true).unwrap_err().to_string(),
+            "hostname '*.example' is a wildcard, expected one host name"
+        );
+    }
+}

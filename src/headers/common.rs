@@ -1,0 +1,192 @@
+//! Values that several dialects write alike.
+
+use base64::engine::general_purpose::STANDARD;
+use base64::Engine;
+use openssl::nid::Nid;
+use openssl::x509::X509Ref;
+use percent_encoding::{percent_encode, AsciiSet, NON_ALPHANUMERIC};
+
+use super::header::Rendered;
+use super::{Facts, LeftOut, Options};
+use crate::certificate::{epoch, hex, san, serial, time, Certificate, San};
+use crate::openssl_ext::x509::has_extension;
+use crate::Error;
+
+/// What nginx's NGX_ESCAPE_URI_COMPONENT escapes: everything but the unreserved characters of
+/// RFC 3986.
+const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// Percent-encodes as nginx's `$ssl_client_escaped_cert`.
+pub fn escape(text: &[u8]) -> String {
+    percent_encode(text, COMPONENT).to_string()
+}
+
+/// Standard base64 with padding, on one line.
+pub(super) fn base64(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
+}
+
+/// `NONE`, `SUCCESS` or `FAILED:<reason>`.
+pub(super) fn verdict(facts: &Facts, _: &Options) -> Rendered {
+    Ok(Some(facts.verdict.text()))
+}
+
+/// Subject in RFC 2253, ASCII.
+pub(super) fn subject_dn(facts: &Facts, _: &Options) -> Rendered {
+    facts.read(Certificate::subject_dn)
+}
+
+/// Issuer in RFC 2253, ASCII.
+pub(super) fn issuer_dn(facts: &Facts, _: &Options) -> Rendered {
+    facts.read(Certificate::issuer_dn)
+}
+
+/// Upper-case hexadecimal.
+pub(super) fn serial_hex(facts: &Facts, _: &Options) -> Rendered {
+    facts.read(|certificate| Ok::<_, Error>(certificate.serial()))
+}
+
+pub(super) fn serial_decimal(facts: &Facts, _: &Options) -> Rendered {
+    facts.read(|certificate| serial::decimal(certificate.leaf().serial_number()))
+}
+
+/// Lower-case hexadecimal.
+pub(super) fn sha1(facts: &Facts, _: &Options) -> Rendered {
+    facts.read(Certificate::fingerprint_sha1)
+}
+
+/// Lower-case hexadecimal.
+pub(super) fn sha256(facts: &Facts, _: &Options) -> Rendered {
+    facts.read(|certificate| Ok::<_, Error>(certificate.fingerprint_sha256()))
+}
+
+pub(super) fn der_base64(facts: &Facts, _: &Options) -> Rendered {
+    facts.read(|certificate| Ok::<_, Error>(base64(&certificate.der()?)))
+}
+
+/// PEM with its last line feed, percent-encoded.
+pub(super) fn pem_escaped(facts: &Facts, _: &Options) -> Rendered {
+    facts.read(|certificate| Ok::<_, Error>(escape(&certificate.pem()?)))
+}
+
+/// Leaf and what came with it, leaf first, as one percent-encoded text; the leaf alone where the
+/// chain is not wanted.
+pub(super) fn chain_pem_escaped(facts: &Facts, options: &Options) -> Rendered {
+    if !options.chain {
+        return pem_escaped(facts, options);
+    }
+    facts.read(|certificate| Ok::<_, Error>(escape(&certificate.chain_pem()?)))
+}
+
+/// As `ASN1_TIME_print`.
+pub(super) fn not_before(facts: &Facts, _: &Options) -> Rendered {
+    facts.read(|certificate| certificate.not_before().map(time::openssl))
+}
+
+/// As `ASN1_TIME_print`.
+pub(super) fn not_after(facts: &Facts, _: &Options) -> Rendered {
+    facts.read(|certificate| certificate.not_after().map(time::openssl))
+}
+
+/// Whole days until the certificate expires, `0` on the last day and ever after.
+pub(super) fn days_left(facts: &Facts, _: &Options) -> Rendered {
+    let days = |until: i64| {
+        (until.saturating_sub(facts.now) / 86_400)
+            .max(0)
+            .to_string()
+    };
+    facts.read(|certificate| certificate.not_after().map(days))
+}
+
+/// `NotBefore=2023-09-21T01:50:17Z;NotAfter=2024-09-20T01:50:17Z`.
+pub(super) fn validity(facts: &Facts, _: &Options) -> Rendered {
+    facts.read(|certificate| {
+        let not_before = time::rfc3339(certificate.not_before()?, "Z");
+        let not_after = time::rfc3339(certificate.not_after()?, "Z");
+        Ok::<_, Error>(format!("NotBefore={not_before};NotAfter={not_after}"))
+    })
+}
+
+/// One Byte Sequence of RFC 8941.
+pub(super) fn rfc9440_leaf(facts: &Facts, _: &Options) -> Rendered {
+    facts.read(|certificate| Ok::<_, Error>(byte_sequence(&certificate.der()?)))
+}
+
+/// A List of Byte Sequences without the leaf, in the order sent.
+pub(super) fn rfc9440_chain(facts: &Facts, options: &Options) -> Rendered {
+    facts.read(|certificate| {
+        let members: Result<Vec<_>, _> = sent_beside(certificate, options)
+            .map(|certificate| Ok::<_, Error>(byte_sequence(&certificate.to_der()?)))
+            .collect();
+        Ok::<_, Error>(members?.join(", "))
+    })
+}
+
+fn byte_sequence(bytes: &[u8]) -> String {
+    format!(":{}:", base64(bytes))
+}
+
+/// What the client sent beside the leaf, if it is to be told.
+pub(super) fn sent_beside<'a>(
+    certificate: &'a Certificate,
+    options: &Options,
+) -> impl Iterator<Item = &'a X509Ref> {
+    let told = options.chain.then(|| certificate.intermediates());
+    told.into_iter().flatten()
+}
+
+/// The subject alternative names, all or none: an extension that cannot be read may hold a name
+/// that matters.
+pub(super) fn san(certificate: &X509Ref) -> Result<Vec<San>, LeftOut> {
+    let unreadable = |what: &str| LeftOut::Unreadable(what.to_owned());
+    if has_extension(certificate, Nid::SUBJECT_ALT_NAME)
+        && certificate.subject_alt_names().is_none()
+    {
+        return Err(unreadable("the subject alternative names cannot be read"));
+    }
+    let names = san::of(certificate);
+    if names
+        .iter()
+        .any(|name| matches!(name, San::Ip(octets) if ![4, 16].contains(&octets.len())))
+    {
+        return Err(unreadable("a subject alternative name is no IP address"));
+    }
+    Ok(names)
+}
+
+/// A name of the subject alternative names as text.
+pub(super) fn ascii(name: &[u8]) -> Result<&str, LeftOut> {
+    match std::str::from_utf8(name) {
+        Ok(text) if text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) => Ok(text),
+        _ => Err(LeftOut::NotText(
+            "a subject alternative name is not printable ASCII",
+        )),
+    }
+}
+
+/// subjectKeyIdentifier in upper-case hexadecimal, empty when there is none.
+pub(super) fn key_id(certificate: &X509Ref) -> String {
+    let id = certificate.subject_key_id();
+    id.map(|id| hex(id.as_slice()).to_ascii_uppercase())
+        .unwrap_or_default()
+}
+
+/// Start and end of validity, in seconds since the epoch.
+pub(super) fn validity_epochs(certificate: &X509Ref) -> Result<(i64, i64), LeftOut> {
+    Ok((
+        epoch(certificate.not_before())?,
+        epoch(certificate.not_after())?,
+    ))
+}
+
+/// Leaf first, then what came with it, if it is to be told.
+pub(super) fn all<'a>(
+    certificate: &'a Certificate,
+    options: &Options,
+) -> impl Iterator<Item = &'a X509Ref> {
+    std::iter::once(certificate.leaf()).chain(sent_beside(certificate, options))
+}

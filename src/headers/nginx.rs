@@ -1,0 +1,42 @@
+//! nginx's `$ssl_client_*` variables, and the four headers ingress-nginx makes of them.
+//!
+//! Source: nginx `src/event/ngx_event_openssl.c`; ingress-nginx `nginx.tmpl`. The variables beyond
+//! the four are set under a name of the operator's. Values equal nginx's, but a serial of more than
+//! 35 octets stays on one line, where nginx breaks the header, and a `_legacy` name that could be
+//! read as another is left out.
+//! Readers: applications behind ingress-nginx, Keycloak (`nginx`), Tomcat's SSLValve, Vault
+//! (`URL,DER`), NanoMDM.
+//! No certificate: `ssl-client-verify: NONE`, nothing else. Not verified: `FAILED:<reason>`, and
+//! `FAILED:not verified` where the route verifies none, which nginx cannot say.
+
+use super::common::{
+    days_left, issuer_dn, not_after, not_before, pem_escaped, serial_hex, sha1, subject_dn, verdict,
+};
+use super::header::{Header, Rendered};
+use super::{Facts, Options};
+use crate::certificate::name;
+
+/// The headers.
+pub const HEADERS: &[Header] = &[
+    Header::new("ssl_client_escaped_cert", "ssl-client-cert", pem_escaped),
+    Header::new("ssl_client_verify", "ssl-client-verify", verdict),
+    Header::new("ssl_client_s_dn", "ssl-client-subject-dn", subject_dn),
+    Header::new("ssl_client_i_dn", "ssl-client-issuer-dn", issuer_dn),
+    Header::unnamed("ssl_client_s_dn_legacy", subject_dn_legacy),
+    Header::unnamed("ssl_client_i_dn_legacy", issuer_dn_legacy),
+    Header::unnamed("ssl_client_serial", serial_hex),
+    Header::unnamed("ssl_client_fingerprint", sha1),
+    Header::unnamed("ssl_client_v_start", not_before),
+    Header::unnamed("ssl_client_v_end", not_after),
+    Header::unnamed("ssl_client_v_remain", days_left),
+];
+
+/// `$ssl_client_s_dn_legacy`.
+pub(super) fn subject_dn_legacy(facts: &Facts, _: &Options) -> Rendered {
+    facts.read(|certificate| name::oneline(certificate.leaf().subject_name()))
+}
+
+/// `$ssl_client_i_dn_legacy`.
+pub(super) fn issuer_dn_legacy(facts: &Facts, _: &Options) -> Rendered {
+    facts.read(|certificate| name::oneline(certificate.leaf().issuer_name()))
+}

@@ -1,0 +1,202 @@
+//! Published values. The files are not part of this repository: without them the tests say so.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::*;
+
+fn corpus(file: &str) -> Option<Value> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../shared/corpora")
+        .join(file);
+    match fs::read(&path) {
+        Ok(bytes) => Some(serde_json::from_slice(&bytes).unwrap()),
+        Err(error) => {
+            // Not eprintln!, which the test harness swallows.
+            writeln!(
+                std::io::stderr(),
+                "SKIPPED: ../shared/corpora/{file}: {error}"
+            )
+            .unwrap();
+            None
+        }
+    }
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value[key]
+        .as_str()
+        .unwrap_or_else(|| panic!("{key} in {value}"))
+}
+
+/// The certificates of odd-names-dev.json, with what the file says about each. Without those that
+/// OpenSSL, and so nginx, does not read.
+fn odd_names() -> Option<Vec<(Value, Certificate)>> {
+    let mut corpus = corpus("odd-names-dev.json")?;
+    let mut names = Vec::new();
+    for case in std::mem::take(corpus["cases"].as_array_mut().unwrap()) {
+        match Certificate::from_pem(text(&case, "leaf").as_bytes()) {
+            Ok(certificate) => names.push((case, certificate)),
+            Err(error) => {
+                assert!(
+                    case["leaf_expect"]["openssl_error"].is_string(),
+                    "{}: {error}",
+                    case["id"]
+                );
+            }
+        }
+    }
+    Some(names)
+}
+
+#[test]
+fn rfc9440_appendix_a() {
+    let Some(example) = corpus("rfc9440-appendix-a.json") else {
+        return;
+    };
+    let pem: Vec<_> = example["chain_pem"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|pem| pem.as_str().unwrap())
+        .collect();
+    let lines = |pem: &[&str]| {
+        let certificate = Certificate::from_pem(pem.concat().as_bytes()).unwrap();
+        Selection::new(Dialect::Rfc9440, Options::default())
+            .lines(&facts(&certificate))
+            .set
+    };
+    let expected = text(&example, "client_cert_chain_header");
+    let leaf = (
+        "Client-Cert".into(),
+        text(&example, "client_cert_header").to_owned(),
+    );
+    let chain = |value: &str| ("Client-Cert-Chain".into(), value.to_owned());
+    // The example sends the root too.
+    assert_eq!(lines(&pem), [leaf.clone(), chain(expected)]);
+    assert_eq!(
+        lines(&pem[..2]),
+        [leaf.clone(), chain(expected.split_once(", ").unwrap().0)]
+    );
+    assert_eq!(lines(&pem[..1]), [leaf]);
+}
+
+#[test]
+fn header_vectors() {
+    let (Some(vectors), Some(names)) = (corpus("header-vectors.json"), odd_names()) else {
+        return;
+    };
+    let vectors = vectors["vectors"].as_array().unwrap();
+    let large = Options {
+        max_bytes: Some(usize::MAX),
+        ..Options::default()
+    };
+    let detail = xfcc::Detail {
+        cert: true,
+        chain: false,
+        subject: true,
+        uri: false,
+        dns: false,
+    };
+    let xfcc = Options {
+        xfcc: xfcc::Options {
+            mode: xfcc::Mode::SanitizeSet,
+            detail,
+        },
+        ..large.clone()
+    };
+    for vector in vectors {
+        let id = text(vector, "id");
+        let (_, certificate) = names
+            .iter()
+            .find(|(case, _)| text(case, "id") == id)
+            .unwrap();
+        let facts = facts(certificate);
+        let value = |dialect: Dialect, key, options: &Options| {
+            dialect
+                .value(key, &facts, options)
+                .unwrap()
+                .unwrap_or_default()
+        };
+        assert_eq!(
+            value(Dialect::Nginx, "ssl_client_escaped_cert", &large),
+            text(vector, "nginx_escaped"),
+            "{id}"
+        );
+        assert_eq!(
+            value(Dialect::Nginx, "ssl_client_s_dn", &large),
+            text(vector, "s_dn"),
+            "{id}"
+        );
+        assert_eq!(
+            value(Dialect::Nginx, "ssl_client_serial", &large),
+            text(vector, "serial"),
+            "{id}"
+        );
+        assert_eq!(
+            value(Dialect::Rfc9440, "client_cert", &large),
+            text(vector, "rfc9440"),
+            "{id}"
+        );
+        assert_eq!(
+            value(Dialect::Traefik, "pem", &large),
+            text(vector, "traefik_pem_body"),
+            "{id}"
+        );
+        let parts = ["xfcc_hash", "xfcc_cert", "xfcc_subject"].map(|part| text(vector, part));
+        assert_eq!(value(Dialect::Xfcc, "xfcc", &xfcc), parts.join(";"), "{id}");
+    }
+    assert!(vectors.len() > 20);
+}
+
+#[test]
+fn odd_names_are_as_nginx_writes_them_and_read_back() {
+    let Some(names) = odd_names() else { return };
+    for (case, certificate) in &names {
+        let (id, nginx) = (text(case, "id"), &case["leaf_expect"]);
+        let facts = facts(certificate);
+        let large = Options {
+            max_bytes: Some(usize::MAX),
+            ..Options::default()
+        };
+        for (key, field) in [
+            ("ssl_client_s_dn", "s_dn"),
+            ("ssl_client_i_dn", "i_dn"),
+            ("ssl_client_serial", "serial"),
+            ("ssl_client_v_start", "v_start"),
+            ("ssl_client_v_end", "v_end"),
+            ("ssl_client_fingerprint", "sha1"),
+        ] {
+            let value = Dialect::Nginx
+                .value(key, &facts, &large)
+                .unwrap()
+                .unwrap_or_default();
+            assert_eq!(value, text(nginx, field), "{id} {key}");
+        }
+        for (dialect, options) in dialect_options() {
+            for header in dialect.headers() {
+                let values = header.values(&facts, &options).unwrap_or_default();
+                if !values.is_empty() {
+                    readers::check(dialect, header.key, &values, certificate);
+                }
+            }
+        }
+        // A second opinion on the legacy form, where it is not ambiguous.
+        if let Ok(Some(legacy)) = Dialect::Nginx.value("ssl_client_s_dn_legacy", &facts, &large) {
+            let der = certificate.der().unwrap();
+            let arguments = [
+                "x509", "-inform", "DER", "-noout", "-subject", "-nameopt", "compat",
+            ];
+            let printed = openssl_text(&arguments, &der);
+            assert_eq!(
+                printed.trim_start_matches("subject=").trim_start(),
+                legacy,
+                "{id}"
+            );
+        }
+    }
+    assert!(names.len() > 20);
+}

@@ -1,0 +1,183 @@
+//! The lines of each dialect for the awkward certificate, in one file a dialect: `{...}` stands for
+//! what depends on the key, computed by the `openssl` command; `!` begins what is left out.
+//! `RMTLS_BLESS=1 cargo test` writes the files.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use super::*;
+
+/// Placeholders and what they stand for, longest first.
+fn placeholders(awkward: &Awkward) -> Vec<(&'static str, String)> {
+    let leaf = awkward.certificate.leaf().to_der().unwrap();
+    let issuer = awkward.issuer.to_der().unwrap();
+    let base64 = |der: &[u8]| openssl_text(&["base64", "-A"], der);
+    let pem = |der: &[u8]| {
+        String::from_utf8(openssl(&["x509", "-inform", "DER", "-outform", "PEM"], der)).unwrap()
+    };
+    let digest = |algorithm: &str| {
+        let text = openssl_text(&["dgst", algorithm, "-r"], &leaf);
+        text.split(' ').next().unwrap().to_owned()
+    };
+    let both = [pem(&leaf), pem(&issuer)].concat();
+    let mut placeholders = vec![
+        ("{chain pem, escaped}", percent_encoded(&both)),
+        ("{pem, escaped}", percent_encoded(&pem(&leaf))),
+        ("{pem, spaces}", pem(&leaf).trim_end().replace('\n', " ")),
+        (
+            "{issuer pem, spaces}",
+            pem(&issuer).trim_end().replace('\n', " "),
+        ),
+        ("{der, base64}", base64(&leaf)),
+        ("{issuer der, base64}", base64(&issuer)),
+        ("{sha256}", digest("-sha256")),
+        (
+            "{sha256, base64}",
+            base64(&openssl(&["dgst", "-sha256", "-binary"], &leaf)),
+        ),
+        ("{sha1}", digest("-sha1")),
+        ("{SHA1}", digest("-sha1").to_ascii_uppercase()),
+    ];
+    placeholders.sort_by_key(|(_, value)| std::cmp::Reverse(value.len()));
+    placeholders
+}
+
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            write!(encoded, "%{byte:02X}").unwrap();
+        }
+    }
+    encoded
+}
+
+/// All lines of a dialect in the cases that matter.
+fn rendered(dialect: Dialect, awkward: &Awkward) -> String {
+    let own_uris = [b"spiffe://example.org/ns/edge/sa/gw".to_vec()];
+    let good = Facts {
+        issuer: Some(&awkward.issuer),
+        own_uris: &own_uris,
+        ..facts(&awkward.certificate)
+    };
+    let failed = Facts {
+        verdict: Verified::Failed(18, "self-signed certificate"),
+        ..good
+    };
+    let revoked = Facts {
+        verdict: Verified::Revoked,
+        ..good
+    };
+    let unverified = Facts {
+        verdict: Verified::NotVerified,
+        ..good
+    };
+    let usual = Options::default();
+    let small = Options {
+        max_bytes: Some(100),
+        ..Options::default()
+    };
+    let leaf_only = Options {
+        chain: false,
+        ..Options::default()
+    };
+    let mut cases = vec![
+        ("verified", &good, usual.clone()),
+        ("verified, chain: false", &good, leaf_only),
+        ("verified, max_bytes: 100", &good, small),
+        ("no certificate", &NOBODY, usual.clone()),
+        ("not verified", &unverified, usual.clone()),
+        ("not verified, when: presented", &unverified, presented()),
+        ("failed", &failed, usual.clone()),
+        ("revoked", &revoked, usual),
+    ];
+    let passthrough = Options {
+        mode: Mode::Passthrough,
+        ..Options::default()
+    };
+    if matches!(dialect, Dialect::AwsAlb | Dialect::CloudFront) {
+        cases.push((
+            "not verified, mode: passthrough",
+            &unverified,
+            passthrough.clone(),
+        ));
+        cases.push(("no certificate, mode: passthrough", &NOBODY, passthrough));
+    }
+    if dialect == Dialect::Xfcc {
+        let detail = xfcc::Detail {
+            cert: true,
+            chain: true,
+            subject: false,
+            uri: false,
+            dns: false,
+        };
+        let options = xfcc::Options {
+            detail,
+            ..xfcc::Options::default()
+        };
+        let options = Options {
+            xfcc: options,
+            ..Options::default()
+        };
+        cases.push(("verified, detail: [cert, chain]", &good, options));
+    }
+
+    let mut text = String::new();
+    for (case, facts, options) in cases {
+        writeln!(text, "# {case}").unwrap();
+        let mut selection = Selection::new(dialect, options);
+        // What has no default name is set under its key.
+        for header in dialect
+            .headers()
+            .iter()
+            .filter(|header| header.name.is_none())
+        {
+            selection.rename(header.key, Some(header.key)).unwrap();
+        }
+        let lines = selection.lines(facts);
+        for (name, value) in lines.set {
+            writeln!(text, "{name}: {value}").unwrap();
+        }
+        for (name, why) in lines.left_out {
+            if why.is_too_large() {
+                // The sizes are those of the key and the signature.
+                writeln!(text, "! {name}: too_large").unwrap();
+            } else {
+                writeln!(text, "! {name}: {}: {why}", why.kind()).unwrap();
+            }
+        }
+    }
+    text
+}
+
+#[test]
+fn lines_are_the_golden_ones() {
+    let awkward = awkward();
+    let placeholders = placeholders(&awkward);
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/headers/tests/golden");
+    let bless = std::env::var_os("RMTLS_BLESS").is_some();
+    for dialect in Dialect::ALL {
+        let file = directory.join(format!("{}.txt", dialect.name()));
+        let mut text = rendered(dialect, &awkward);
+        if bless {
+            for (placeholder, value) in &placeholders {
+                text = text.replace(value, placeholder);
+            }
+            fs::write(file, text).unwrap();
+            continue;
+        }
+        let mut expected = fs::read_to_string(&file).unwrap();
+        for (placeholder, value) in &placeholders {
+            expected = expected.replace(placeholder, value);
+        }
+        let (text, expected): (Vec<_>, Vec<_>) =
+            (text.lines().collect(), expected.lines().collect());
+        for (line, expected) in text.iter().zip(&expected) {
+            assert_eq!(line, expected, "{}", dialect.name());
+        }
+        assert_eq!(text.len(), expected.len(), "{}", dialect.name());
+    }
+}

@@ -1,0 +1,440 @@
+//! Certificates made to break a header line, or to pass for another.
+
+use super::*;
+
+/// Every rule that holds for every line of every dialect.
+fn check_all(certificate: &Certificate) {
+    let facts = Facts {
+        issuer: Some(certificate.leaf()),
+        ..facts(certificate)
+    };
+    for (dialect, options) in dialect_options() {
+        let mut selection = Selection::new(dialect, options.clone());
+        for header in dialect
+            .headers()
+            .iter()
+            .filter(|header| header.name.is_none())
+        {
+            selection.rename(header.key, Some(header.key)).unwrap();
+        }
+        let owned = selection.owned_names();
+        for (name, value) in selection.lines(&facts).set {
+            assert!(
+                owned.iter().any(|owned| **owned == *name),
+                "{dialect:?} {name}"
+            );
+            check_line(dialect, &name, &value);
+        }
+        for header in dialect.headers() {
+            let values = header.values(&facts, &options).unwrap_or_default();
+            if !values.is_empty() {
+                readers::check(dialect, header.key, &values, certificate);
+            }
+        }
+    }
+}
+
+fn check_line(dialect: Dialect, name: &str, value: &str) {
+    let raw_utf8 = matches!(
+        (dialect, name),
+        (Dialect::Apache, "SSL_CLIENT_S_DN" | "SSL_CLIENT_I_DN")
+            | (
+                Dialect::Caddy,
+                "X-Tls-Client-Subject" | "X-Tls-Client-Issuer"
+            )
+            | (
+                Dialect::Haproxy,
+                "X-SSL-Client-DN" | "X-SSL-Client-CN" | "X-SSL-Issuer"
+            )
+    );
+    assert!(!value.is_empty(), "{name}");
+    assert_eq!(value.trim(), value, "{name}");
+    assert!(value.len() <= MAX_VALUE * 2, "{name}");
+    for character in value.chars() {
+        let fits = match character {
+            ' '..='~' => true,
+            other => raw_utf8 && !other.is_control() && !other.is_ascii(),
+        };
+        assert!(fits, "{name}: {value:?}");
+    }
+}
+
+const TEXTS: &[&str] = &[
+    "a\r\nX-Admin: 1",
+    "a\nb",
+    "a\rb",
+    "a\0b",
+    "\"",
+    "a\",CN=\"admin",
+    "a\";Issuer=\"CN=admin",
+    "a;b",
+    "a,CN=admin",
+    "a, CN=admin",
+    "a,b",
+    "a+CN=admin",
+    "a/CN=admin",
+    "a/b",
+    "a\\/CN=admin",
+    "a\\",
+    "\\",
+    "\\x41",
+    "\\41",
+    "\\C5\\BD",
+    "a=b",
+    "=",
+    "%0D%0A",
+    "100%",
+    "$host",
+    "#41",
+    "#0c0141",
+    " a",
+    "a ",
+    " ",
+    "",
+    "<a>",
+    "a\tb",
+    "a\u{7f}b",
+    "\u{85}",
+    "\u{a0}a",
+    "\u{2028}",
+    "Ž",
+    "ﬀ",
+    "\u{1f600}",
+    "a,By=x",
+    "a;URI=spiffe://admin",
+    "a:b, DNS:admin",
+    "-----BEGIN CERTIFICATE-----",
+];
+
+/// The same text in each string type, where it fits, and bytes that are no text.
+fn contents() -> Vec<(u8, Vec<u8>)> {
+    let mut contents = Vec::new();
+    for text in TEXTS {
+        for tag in [UTF8, PRINTABLE, IA5, TELETEX] {
+            contents.push((tag, text.as_bytes().to_vec()));
+        }
+        contents.push((
+            BMP,
+            text.encode_utf16().flat_map(u16::to_be_bytes).collect(),
+        ));
+        contents.push((
+            UNIVERSAL,
+            text.chars()
+                .flat_map(|c| (c as u32).to_be_bytes())
+                .collect(),
+        ));
+    }
+    // CJK whose octets read as ASCII.
+    contents.push((BMP, b"/CN=admin!".to_vec()));
+    contents.push((UNIVERSAL, b"\0\0AB".to_vec()));
+    for bytes in [
+        &b"\xff"[..],
+        b"a\xc5",
+        b"\xc0\xaf",
+        b"\xed\xa0\x80",
+        b"\xe9\xe8",
+        b"\x80\r\n",
+    ] {
+        for tag in [UTF8, PRINTABLE, IA5, TELETEX] {
+            contents.push((tag, bytes.to_vec()));
+        }
+    }
+    contents.push((BIT_STRING, vec![0, 0xaa]));
+    contents
+}
+
+#[test]
+fn names_of_every_string_type_are_read_back_or_left_out() {
+    let key = key();
+    let mut read = 0;
+    for (tag, content) in contents() {
+        let content = content.as_slice();
+        let last = ("OU", UTF8, &b"last"[..]);
+        for attributes in [
+            &[("C", PRINTABLE, &b"CZ"[..]), ("CN", tag, content), last][..],
+            &[("O", tag, content), last],
+            &[("1.2.3.4.5", tag, content), last],
+            // At both ends of the printed text.
+            &[("O", tag, content), ("CN", tag, content)],
+        ] {
+            let (Some(subject), Some(issuer)) = (try_name(attributes), try_name(attributes)) else {
+                continue;
+            };
+            read += 1;
+            check_all(
+                &Template {
+                    subject,
+                    issuer,
+                    ..Template::default()
+                }
+                .alone(&key),
+            );
+        }
+    }
+    assert!(read > 4 * TEXTS.len() * 5, "{read}");
+}
+
+#[test]
+fn multi_valued_rdns_are_read_back() {
+    let pair = |oid: &str, value: &[u8]| {
+        let oid = Asn1Object::from_str(oid).unwrap();
+        der(
+            0x30,
+            &[der(0x06, oid.as_slice()), der(UTF8, value)].concat(),
+        )
+    };
+    let rdns = [
+        der(0x31, &pair("C", b"CZ")),
+        der(
+            0x31,
+            &[
+                pair("CN", b"a+CN=b"),
+                pair("UID", b"7"),
+                pair("1.2.3", b"x"),
+            ]
+            .concat(),
+        ),
+        der(0x31, &[pair("OU", b"1"), pair("OU", b"2")].concat()),
+    ];
+    let subject = X509Name::from_der(&der(0x30, &rdns.concat())).unwrap();
+    let certificate = Template {
+        subject,
+        ..Template::default()
+    }
+    .alone(&key());
+    check_all(&certificate);
+    let value = |dialect: Dialect, key| {
+        dialect
+            .value(key, &facts(&certificate), &Options::default())
+            .unwrap()
+            .unwrap()
+    };
+    assert_eq!(
+        value(Dialect::Nginx, "ssl_client_s_dn_legacy"),
+        "/C=CZ/CN=a\\+CN=b+UID=7+1.2.3=x/OU=1+OU=2"
+    );
+    assert_eq!(
+        value(Dialect::Haproxy, "ssl_c_s_dn"),
+        "/C=CZ/CN=a+CN=b/UID=7/1.2.3=x/OU=1/OU=2"
+    );
+}
+
+#[test]
+fn alternative_names_are_read_back_or_left_out() {
+    let key = key();
+    let mut contents: Vec<Vec<u8>> = TEXTS.iter().map(|text| text.as_bytes().to_vec()).collect();
+    contents.extend([
+        b"\xff".to_vec(),
+        b"a\xc5".to_vec(),
+        b"spiffe://a;b,c=\"d\"\\".to_vec(),
+    ]);
+    for content in &contents {
+        for tag in [SAN_DNS, SAN_URI, SAN_EMAIL] {
+            let extensions = vec![san(&[
+                (SAN_DNS, b"first"),
+                (tag, content),
+                (SAN_DNS, b"last"),
+            ])];
+            check_all(
+                &Template {
+                    extensions,
+                    ..Template::default()
+                }
+                .alone(&key),
+            );
+        }
+    }
+    for octets in [&[][..], &[1, 2, 3], &[0; 4], &[0; 5], &[0; 16], &[0; 17]] {
+        let extensions = vec![san(&[(SAN_IP, octets)])];
+        check_all(
+            &Template {
+                extensions,
+                ..Template::default()
+            }
+            .alone(&key),
+        );
+    }
+    let unreadable = vec![extension("2.5.29.17", b"\x30\x82")];
+    let certificate = Template {
+        extensions: unreadable,
+        ..Template::default()
+    }
+    .alone(&key);
+    check_all(&certificate);
+    let lines = Selection::new(Dialect::Xfcc, Options::default()).lines(&facts(&certificate));
+    assert_eq!(lines.set, []);
+    assert_eq!(
+        lines.left_out[0].1.to_string(),
+        "the subject alternative names cannot be read"
+    );
+}
+
+#[test]
+fn serials_are_one_line() {
+    let key = key();
+    for serial in [
+        "0",
+        "-01",
+        "-80",
+        "80",
+        "FF",
+        &"9A".repeat(35),
+        &"9A".repeat(36),
+        &"F".repeat(400),
+    ] {
+        let certificate = Template {
+            serial: serial.to_owned(),
+            ..Template::default()
+        }
+        .alone(&key);
+        check_all(&certificate);
+        let value = |dialect: Dialect, key| {
+            dialect
+                .value(key, &facts(&certificate), &Options::default())
+                .unwrap()
+                .unwrap()
+        };
+        if serial == "0" {
+            assert_eq!(value(Dialect::CloudFront, "serial_number"), "00");
+            assert_eq!(value(Dialect::Caddy, "serial"), "0");
+        }
+        if serial == "-80" {
+            assert_eq!(value(Dialect::CloudFront, "serial_number"), "-80");
+            assert_eq!(value(Dialect::Nginx, "ssl_client_serial"), "-80");
+            assert_eq!(value(Dialect::Caddy, "serial"), "-128");
+        }
+    }
+    let long = Template {
+        serial: "9A".repeat(51),
+        ..Template::default()
+    }
+    .alone(&key);
+    let lines = Selection::new(Dialect::Gcp, Options::default()).lines(&facts(&long));
+    let error = lines
+        .set
+        .iter()
+        .find(|(name, _)| &**name == "X-Client-Cert-Error")
+        .unwrap();
+    assert_eq!(error.1, "client_cert_serial_number_exceeded_size_limit");
+}
+
+#[test]
+fn dates_beyond_two_digits_are_left_out_where_two_are_written() {
+    let key = key();
+    let validity = (-2_208_988_800, 253_402_300_799);
+    let certificate = Template {
+        validity,
+        ..Template::default()
+    }
+    .alone(&key);
+    check_all(&certificate);
+    let facts = facts(&certificate);
+    let options = Options::default();
+    let value = |dialect: Dialect, key| dialect.value(key, &facts, &options);
+    assert_eq!(
+        value(Dialect::Nginx, "ssl_client_v_end").unwrap().unwrap(),
+        "Dec 31 23:59:59 9999 GMT"
+    );
+    assert_eq!(
+        value(Dialect::Haproxy, "ssl_c_notafter")
+            .unwrap_err()
+            .to_string(),
+        "ssl_c_notafter left out: a year outside 1950 to 2049 cannot be told in two digits"
+    );
+    assert_eq!(
+        value(Dialect::Haproxy, "ssl_c_notbefore")
+            .unwrap_err()
+            .code(),
+        crate::error::Code::LeftOut
+    );
+}
+
+#[test]
+fn large_certificates_are_told_whole_or_not_at_all() {
+    let key = key();
+    let names: Vec<String> = (0..1000).map(|n| format!("host-{n}.example.com")).collect();
+    let many: Vec<_> = names
+        .iter()
+        .map(|name| (SAN_DNS, name.as_bytes()))
+        .collect();
+    let certificate = Template {
+        extensions: vec![san(&many)],
+        ..Template::default()
+    }
+    .alone(&key);
+    check_all(&certificate);
+    let lines = Selection::new(Dialect::Xfcc, Options::default()).lines(&facts(&certificate));
+    assert_eq!(
+        lines.set,
+        [("x-forwarded-client-cert-Too-Large".into(), "1".to_owned())]
+    );
+    assert_eq!(lines.left_out[0].1.kind(), "too_large");
+    let lines = Selection::new(Dialect::Apache, Options::default()).lines(&facts(&certificate));
+    let flag = ("SSL_CLIENT_SAN_DNS-Too-Large".into(), "1".to_owned());
+    assert!(lines.set.contains(&flag));
+    let why = lines
+        .left_out
+        .iter()
+        .find(|(name, _)| &**name == "SSL_CLIENT_SAN_DNS_")
+        .unwrap();
+    assert_eq!(why.1.to_string(), "1000 values are over the limit of 16");
+
+    let value = "x".repeat(8 * 1024);
+    let dn = || name(&[("CN", UTF8, value.as_bytes())]);
+    let certificate = Template {
+        subject: dn(),
+        issuer: dn(),
+        ..Template::default()
+    }
+    .alone(&key);
+    check_all(&certificate);
+    let subject =
+        Dialect::Nginx.value("ssl_client_s_dn", &facts(&certificate), &Options::default());
+    assert_eq!(subject.unwrap().unwrap(), format!("CN={value}"));
+
+    let extensions = vec![extension("1.2.3.4", &vec![0x5a; 45 * 1024])];
+    let certificate = Template {
+        extensions,
+        ..Template::default()
+    }
+    .alone(&key);
+    check_all(&certificate);
+    for (dialect, expected) in [
+        (Dialect::Rfc9440, "Client-Cert-Too-Large"),
+        (
+            Dialect::CloudflareForwarding,
+            "Cf-Client-Cert-Der-Base64-Too-Large",
+        ),
+        (Dialect::Nginx, "ssl-client-cert-Too-Large"),
+        (Dialect::Apache, "SSL_CLIENT_CERT-Too-Large"),
+        (Dialect::Haproxy, "X-SSL-Client-Cert-Too-Large"),
+        (Dialect::Traefik, "X-Forwarded-Tls-Client-Cert-Too-Large"),
+        (Dialect::AwsAlb, "X-Amzn-Mtls-Clientcert-Leaf-Too-Large"),
+        (Dialect::CloudFront, "CloudFront-Viewer-Cert-Pem-Too-Large"),
+        (Dialect::Azure, "X-ARR-ClientCert-Too-Large"),
+        (
+            Dialect::Caddy,
+            "X-Tls-Client-Certificate-Der-Base64-Too-Large",
+        ),
+        (Dialect::Kong, "X-Client-Cert-Too-Large"),
+    ] {
+        let lines = Selection::new(dialect, Options::default()).lines(&facts(&certificate));
+        assert!(
+            lines.set.contains(&(expected.into(), "1".to_owned())),
+            "{dialect:?}"
+        );
+    }
+    let lines = Selection::new(Dialect::Gcp, Options::default()).lines(&facts(&certificate));
+    let error = lines
+        .set
+        .iter()
+        .find(|(name, _)| &**name == "X-Client-Cert-Error")
+        .unwrap();
+    assert_eq!(error.1, "client_cert_leaf_exceeded_size_limit");
+    let raised = Options {
+        max_bytes: Some(64 * 1024),
+        ..Options::default()
+    };
+    let lines = Selection::new(Dialect::Rfc9440, raised).lines(&facts(&certificate));
+    assert_eq!(&*lines.set[0].0, "Client-Cert");
+}

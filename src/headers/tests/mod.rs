@@ -1,0 +1,470 @@
+//! Golden files, round trips through readers, and hostile certificates, for every dialect.
+
+mod corpora;
+mod golden;
+mod hostile;
+mod readers;
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use openssl::asn1::{Asn1Object, Asn1OctetString, Asn1Time};
+use openssl::bn::BigNum;
+use openssl::ec::{EcGroup, EcKey};
+use openssl::hash::MessageDigest;
+use openssl::nid::Nid;
+use openssl::pkey::{PKey, Private};
+use openssl::stack::Stack;
+use openssl::x509::{X509Builder, X509Extension, X509Name, X509};
+
+use super::*;
+use crate::certificate::Certificate;
+
+const UTF8: u8 = 0x0c;
+const PRINTABLE: u8 = 0x13;
+const TELETEX: u8 = 0x14;
+const IA5: u8 = 0x16;
+const UNIVERSAL: u8 = 0x1c;
+const BMP: u8 = 0x1e;
+const BIT_STRING: u8 = 0x03;
+
+const SAN_EMAIL: u8 = 0x81;
+const SAN_DNS: u8 = 0x82;
+const SAN_URI: u8 = 0x86;
+const SAN_IP: u8 = 0x87;
+
+/// 2026-01-02 03:04:05Z and 2030-01-02 03:04:05Z.
+const NOT_BEFORE: i64 = 1_767_323_045;
+const NOT_AFTER: i64 = 1_893_553_445;
+/// 1136 whole days before the end.
+const NOW: i64 = NOT_AFTER - 1136 * 86_400 - 1;
+
+/// One DER element.
+fn der(tag: u8, content: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![tag];
+    match content.len() {
+        len @ 0..=0x7f => bytes.push(len as u8),
+        len @ 0x80..=0xffff => bytes.extend([0x82, (len >> 8) as u8, len as u8]),
+        len => bytes.extend([0x83, (len >> 16) as u8, (len >> 8) as u8, len as u8]),
+    }
+    bytes.extend(content);
+    bytes
+}
+
+/// A name of single-valued RDNs: type (dotted or short), string tag, content. `None` where OpenSSL
+/// reads no such name, and so no such certificate.
+fn try_name(attributes: &[(&str, u8, &[u8])]) -> Option<X509Name> {
+    let mut rdns = Vec::new();
+    for (attribute, tag, value) in attributes {
+        let oid = Asn1Object::from_str(attribute).unwrap();
+        let pair = [der(0x06, oid.as_slice()), der(*tag, value)].concat();
+        rdns.extend(der(0x31, &der(0x30, &pair)));
+    }
+    X509Name::from_der(&der(0x30, &rdns)).ok()
+}
+
+fn name(attributes: &[(&str, u8, &[u8])]) -> X509Name {
+    try_name(attributes).unwrap()
+}
+
+fn san(names: &[(u8, &[u8])]) -> X509Extension {
+    let names: Vec<u8> = names
+        .iter()
+        .flat_map(|(tag, name)| der(*tag, name))
+        .collect();
+    extension("2.5.29.17", &der(0x30, &names))
+}
+
+fn extension(oid: &str, content: &[u8]) -> X509Extension {
+    let content = Asn1OctetString::new_from_bytes(content).unwrap();
+    X509Extension::new_from_der(&Asn1Object::from_str(oid).unwrap(), false, &content).unwrap()
+}
+
+fn key() -> PKey<Private> {
+    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
+    PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap()
+}
+
+struct Template {
+    subject: X509Name,
+    issuer: X509Name,
+    serial: String,
+    validity: (i64, i64),
+    extensions: Vec<X509Extension>,
+}
+
+impl Default for Template {
+    fn default() -> Template {
+        Template {
+            subject: name(&[("CN", UTF8, b"ann")]),
+            issuer: name(&[("CN", UTF8, b"issuer")]),
+            serial: "01".to_owned(),
+            validity: (NOT_BEFORE, NOT_AFTER),
+            extensions: Vec::new(),
+        }
+    }
+}
+
+impl Template {
+    fn issue(self, key: &PKey<Private>) -> X509 {
+        let mut builder = X509Builder::new().unwrap();
+        builder.set_version(2).unwrap();
+        let serial = BigNum::from_hex_str(&self.serial).unwrap();
+        builder
+            .set_serial_number(&serial.to_asn1_integer().unwrap())
+            .unwrap();
+        builder.set_subject_name(&self.subject).unwrap();
+        builder.set_issuer_name(&self.issuer).unwrap();
+        builder
+            .set_not_before(&Asn1Time::from_unix(self.validity.0).unwrap())
+            .unwrap();
+        builder
+            .set_not_after(&Asn1Time::from_unix(self.validity.1).unwrap())
+            .unwrap();
+        builder.set_pubkey(key).unwrap();
+        for extension in self.extensions {
+            builder.append_extension(extension).unwrap();
+        }
+        builder.sign(key, MessageDigest::sha256()).unwrap();
+        // Through the parser, as from the wire.
+        X509::from_der(&builder.build().to_der().unwrap()).unwrap()
+    }
+
+    fn alone(self, key: &PKey<Private>) -> Certificate {
+        Certificate::new(self.issue(key), Stack::new().unwrap()).unwrap()
+    }
+}
+
+/// A leaf with a name, alternative names and a serial that need care, and its issuer.
+struct Awkward {
+    certificate: Certificate,
+    issuer: X509,
+}
+
+fn awkward() -> Awkward {
+    let issuer_name = || {
+        name(&[
+            ("C", PRINTABLE, b"CZ"),
+            ("O", UTF8, b"Example Lab"),
+            ("CN", UTF8, b"Example Issuing CA"),
+        ])
+    };
+    let key_id = |id: &str| {
+        let id = BigNum::from_hex_str(id).unwrap().to_vec();
+        extension("2.5.29.14", &der(0x04, &id))
+    };
+    let key = key();
+    let issuer = Template {
+        subject: issuer_name(),
+        issuer: name(&[("CN", UTF8, b"Example Root")]),
+        serial: "BEEF0102030405060708090A0B0C0D0E0F10".to_owned(),
+        extensions: vec![key_id("E9CB0E181BC2A984AF86BCA99827129C70A2A090")],
+        ..Template::default()
+    };
+    let leaf = Template {
+        subject: name(&[
+            ("C", PRINTABLE, b"CZ"),
+            ("O", UTF8, "Žluť, Widgets + Sons".as_bytes()),
+            ("OU", UTF8, b"R&D; Lab=7"),
+            ("CN", UTF8, b"Smith, \"Ann\" #1/x"),
+        ]),
+        issuer: issuer_name(),
+        serial: "9ABCDEF00112233445566778899AABBCCDDEEF".to_owned(),
+        extensions: vec![
+            key_id("C093C51A7E2D0F9E57698BBC9F08FA3ED689CBBE"),
+            san(&[
+                (SAN_DNS, b"ann.example.com"),
+                (SAN_DNS, b"alt.example.com"),
+                (SAN_URI, b"spiffe://example.org/ns/prod/sa/ann"),
+                (SAN_URI, b"urn:x:a;b,c=d"),
+                (SAN_EMAIL, b"ann@example.com"),
+                (SAN_IP, &[192, 0, 2, 7]),
+                (
+                    SAN_IP,
+                    &[0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7],
+                ),
+            ]),
+        ],
+        ..Template::default()
+    };
+    let issuer = issuer.issue(&key);
+    let mut sent = Stack::new().unwrap();
+    sent.push(issuer.clone()).unwrap();
+    Awkward {
+        certificate: Certificate::new(leaf.issue(&key), sent).unwrap(),
+        issuer,
+    }
+}
+
+const NOBODY: Facts<'static> = Facts {
+    certificate: None,
+    verdict: Verified::None,
+    issuer: None,
+    now: NOW,
+    own_uris: &[],
+};
+
+fn facts(certificate: &Certificate) -> Facts<'_> {
+    Facts {
+        certificate: Some(certificate),
+        verdict: Verified::Success,
+        ..NOBODY
+    }
+}
+
+fn presented() -> Options {
+    Options {
+        when: Some(When::Presented),
+        ..Options::default()
+    }
+}
+
+/// Every dialect, all of it.
+fn dialect_options() -> impl Iterator<Item = (Dialect, Options)> {
+    let detail = xfcc::Detail {
+        cert: true,
+        chain: true,
+        subject: true,
+        uri: true,
+        dns: true,
+    };
+    let xfcc = xfcc::Options {
+        mode: xfcc::Mode::SanitizeSet,
+        detail,
+    };
+    let options = move |mode| Options {
+        mode,
+        xfcc,
+        ..Options::default()
+    };
+    let verify = Dialect::ALL
+        .into_iter()
+        .map(move |dialect| (dialect, options(Mode::Verify)));
+    let passthrough = [Dialect::AwsAlb, Dialect::CloudFront].into_iter();
+    verify.chain(passthrough.map(move |dialect| (dialect, options(Mode::Passthrough))))
+}
+
+/// Runs the `openssl` command: a second opinion.
+fn openssl(arguments: &[&str], input: &[u8]) -> Vec<u8> {
+    let mut child = Command::new("openssl")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the openssl command");
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "openssl {arguments:?}");
+    output.stdout
+}
+
+fn openssl_text(arguments: &[&str], input: &[u8]) -> String {
+    String::from_utf8(openssl(arguments, input))
+        .unwrap()
+        .trim_end()
+        .to_owned()
+}
+
+#[test]
+fn from_name_knows_every_dialect_by_its_name() {
+    for dialect in Dialect::ALL {
+        assert_eq!(Dialect::from_name(dialect.name()), Some(dialect));
+    }
+    assert_eq!(Dialect::from_name("Kong"), None);
+}
+
+#[test]
+fn headers_have_distinct_keys_and_names_and_known_neighbours() {
+    for dialect in Dialect::ALL {
+        let headers = dialect.headers();
+        let mut keys: Vec<_> = headers.iter().map(|header| header.key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), headers.len(), "{dialect:?}");
+
+        let mut names = Selection::new(dialect, Options::default()).names();
+        for name in &mut names {
+            *name = name.to_ascii_lowercase().replace('_', "-");
+            assert!(name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'));
+        }
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count, "{dialect:?}");
+
+        for header in headers {
+            let neighbour = header.beside.unwrap_or(header.key);
+            assert!(
+                headers.iter().any(|header| header.key == neighbour),
+                "{}",
+                header.key
+            );
+        }
+    }
+}
+
+#[test]
+fn rename_moves_the_value_and_keeps_the_old_name_owned() {
+    let awkward = awkward();
+    let mut selection = Selection::new(Dialect::Rfc9440, Options::default());
+    selection.rename("client-cert", Some("X-Leaf")).unwrap();
+    let lines = selection.lines(&facts(&awkward.certificate));
+    let names: Vec<_> = lines.set.iter().map(|(name, _)| &**name).collect();
+    assert_eq!(names, ["X-Leaf", "Client-Cert-Chain"]);
+    assert_eq!(
+        selection.owned_names(),
+        [
+            "Client-Cert",
+            "Client-Cert-Chain",
+            "Client-Cert-Chain-Too-Large",
+            "Client-Cert-Too-Large",
+            "X-Leaf",
+            "X-Leaf-Too-Large",
+        ]
+    );
+    assert_eq!(
+        selection.rename("Client-Certs", None),
+        Err(crate::Error::NotFound)
+    );
+}
+
+#[test]
+fn rename_leaf_off_takes_the_chain_along() {
+    let awkward = awkward();
+    let mut selection = Selection::new(Dialect::Rfc9440, Options::default());
+    selection.rename("client_cert", None).unwrap();
+    assert_eq!(
+        selection.lines(&facts(&awkward.certificate)),
+        Lines::default()
+    );
+    assert!(selection.owned_names().contains(&"Client-Cert".to_owned()));
+}
+
+#[test]
+fn rename_numbered_and_unnamed_headers() {
+    let awkward = awkward();
+    let mut apache = Selection::new(Dialect::Apache, Options::default());
+    for header in Dialect::Apache.headers() {
+        apache.rename(header.key, None).unwrap();
+    }
+    apache
+        .rename("SSL_CLIENT_CERT_CHAIN_", Some("CERT_CHAIN_"))
+        .unwrap();
+    let lines = apache.lines(&facts(&awkward.certificate));
+    assert_eq!(lines.set.len(), 1);
+    assert_eq!(&*lines.set[0].0, "CERT_CHAIN_0");
+    assert_eq!(apache.names().len(), MAX_NUMBERED + 1);
+    assert_eq!(apache.names()[MAX_NUMBERED], "CERT_CHAIN-Too-Large");
+
+    let mut nginx = Selection::new(Dialect::Nginx, Options::default());
+    nginx
+        .rename("ssl_client_v_remain", Some("X-Remain"))
+        .unwrap();
+    let lines = nginx.lines(&facts(&awkward.certificate));
+    assert_eq!(
+        lines.set.last().unwrap(),
+        &("X-Remain".into(), "1136".to_owned())
+    );
+}
+
+#[test]
+fn value_by_key_is_what_the_header_carries() {
+    let awkward = awkward();
+    let facts = facts(&awkward.certificate);
+    let options = Options::default();
+    let value = |dialect: Dialect, key| dialect.value(key, &facts, &options);
+    assert_eq!(
+        value(Dialect::Cloudflare, "certSubjectDNLegacy")
+            .unwrap()
+            .unwrap(),
+        "/C=CZ/O=\\xC5\\xBDlu\\xC5\\xA5, Widgets \\+ Sons/OU=R&D; Lab=7/CN=Smith, \"Ann\" #1\\/x"
+    );
+    assert!(value(Dialect::Apache, "SSL_CLIENT_CERT_CHAIN_0")
+        .unwrap()
+        .is_some());
+    assert_eq!(value(Dialect::Apache, "SSL_CLIENT_CERT_CHAIN_1"), Ok(None));
+    for key in [
+        "SSL_CLIENT_CERT_CHAIN_",
+        "SSL_CLIENT_CERT_CHAIN_00",
+        "SSL_CLIENT_CERT_CHAIN_+0",
+        "",
+    ] {
+        assert_eq!(
+            value(Dialect::Apache, key),
+            Err(crate::Error::NotFound),
+            "{key}"
+        );
+    }
+    assert_eq!(
+        value(Dialect::Traefik, "info").unwrap_err().to_string(),
+        "info left out: the value of 'CN' would be read as something else"
+    );
+}
+
+#[test]
+fn tls_client_auth_has_cloudflares_21_properties() {
+    use cloudflare::{tls_client_auth, Property};
+
+    let text = |value: &str| Property::Text(value.to_owned());
+    let of = |facts: &Facts, name: &str| {
+        let properties = tls_client_auth(facts);
+        assert_eq!(properties.len(), 21);
+        properties
+            .into_iter()
+            .find(|(key, _)| *key == name)
+            .unwrap()
+            .1
+    };
+    for (name, value) in tls_client_auth(&NOBODY) {
+        let expected = match name {
+            "certPresented" | "certRevoked" => text("0"),
+            "certVerified" => text("NONE"),
+            "certRFC9440TooLarge" | "certChainRFC9440TooLarge" => Property::Flag(false),
+            _ => text(""),
+        };
+        assert_eq!(value, expected, "{name}");
+    }
+
+    let awkward = awkward();
+    let failed = Facts {
+        verdict: Verified::Failed(18, "self-signed certificate"),
+        issuer: Some(&awkward.issuer),
+        ..facts(&awkward.certificate)
+    };
+    assert_eq!(
+        of(&failed, "certVerified"),
+        text("FAILED:self signed certificate")
+    );
+    assert_eq!(
+        of(&failed, "certSerial"),
+        text("9ABCDEF00112233445566778899AABBCCDDEEF")
+    );
+    // An issuer that nobody vouches for is not told.
+    assert_eq!(of(&failed, "certIssuerSKI"), text(""));
+    let good = Facts {
+        issuer: Some(&awkward.issuer),
+        ..facts(&awkward.certificate)
+    };
+    assert_eq!(
+        of(&good, "certIssuerSKI"),
+        text("E9CB0E181BC2A984AF86BCA99827129C70A2A090")
+    );
+    assert_eq!(
+        of(&good, "certIssuerSerial"),
+        text("BEEF0102030405060708090A0B0C0D0E0F10")
+    );
+    assert_eq!(of(&good, "certChainRFC9440TooLarge"), Property::Flag(false));
+
+    let big = Template {
+        extensions: vec![extension("1.2.3.4", &[0; 8000])],
+        ..Template::default()
+    };
+    let big = big.alone(&key());
+    assert_eq!(of(&facts(&big), "certRFC9440"), text(""));
+    assert_eq!(
+        of(&facts(&big), "certRFC9440TooLarge"),
+        Property::Flag(true)
+    );
+}

@@ -1,0 +1,208 @@
+# One case for each bug that got past the other files.
+
+use lib '.';
+use t::TestMtls;
+
+our $Policy = <<'_EOC_';
+_format_version: "3.0"
+@{ca_certificates: ca-a ca-b}
+routes:
+- name: a
+  snis: [a.test]
+  plugins:
+  - name: mtls-auth
+    config: {ca_certificates: [@ca-a], skip_consumer_lookup: true}
+- name: ask
+  snis: [b.test]
+  plugins:
+  - {name: tls-handshake-modifier}
+- name: disabled
+  snis: [c.test]
+  plugins:
+  - name: mtls-auth
+    config: {ca_certificates: [@ca-a], skip_consumer_lookup: true}
+  - name: tls-metadata-headers
+    enabled: false
+    config: {inject_client_cert_details: true, client_cert_header_name: X-Mine}
+_EOC_
+
+run_blocks();
+
+__DATA__
+
+=== TEST 1: client() of a certificate with 5,000 names does not hold the worker up
+--- policy eval: $::Policy
+--- config
+    location /t {
+        access_by_lua_block { require("resty.mtls").access("ask") }
+        content_by_lua_block {
+            local client = require("resty.mtls").client()
+            ngx.say(client.subject_dn, " ", tostring(client.san))
+        }
+    }
+--- client
+get b.test/t $(as client-sans5000) --max-time 2
+--- client_out
+CN=client-a nil
+
+
+
+=== TEST 2: access() does not keep certificates that nobody trusts
+--- policy eval: $::Policy
+--- config
+    location /t {
+        access_by_lua_block { require("resty.mtls").access("a") }
+        content_by_lua_block { ngx.say("in") }
+    }
+--- client
+worker=$(pgrep -P "$(cat "$PID_FILE")" | head -n 1)
+rss() { awk '/^VmRSS/ { print $2 }' "/proc/$worker/status"; }
+openssl ecparam -name prime256v1 -genkey -noout -out key
+sans=$(printf 'DNS:h%04d,' {1..3000})
+for serial in $(seq 40); do
+    openssl req -x509 -key key -subj /CN=x -set_serial "$serial" -addext "subjectAltName=${sans%,}" -out "crt$serial"
+done
+for serial in 1 2 3 4; do get a.test/t --cert "crt$serial" --key key >/dev/null; done
+before=$(rss)
+for serial in $(seq 5 40); do get a.test/t --cert "crt$serial" --key key -o /dev/null -w '%{http_code}\n'; done | sort | uniq -c
+after=$(rss)
+[ $((after - before)) -lt 4096 ] && echo flat || echo "grew from $before to $after KB"
+--- client_out
+     36 401
+flat
+--- no_error_log
+[alert]
+
+
+
+=== TEST 3: init() after the start is refused
+--- policy eval: $::Policy
+--- config
+    location /t {
+        access_by_lua_block { require("resty.mtls").access("a") }
+        content_by_lua_block {
+            ngx.say(select(2, pcall(require("resty.mtls").init, { policy = {} })))
+        }
+    }
+--- client
+get a.test/t $(as client-a)
+--- client_out_like
+\A.*mtls\.init: call it in init_by_lua\*, and mtls\.reload later\n\z
+
+
+
+=== TEST 4: access() removes the headers of a plugin that is switched off
+--- policy eval: $::Policy
+--- config
+    location /t {
+        access_by_lua_block { require("resty.mtls").access("disabled") }
+        proxy_pass $TEST_NGINX_UPSTREAM;
+    }
+--- client
+get c.test/t $(as client-a) -H 'X-Mine: forged' -H 'X-Client-Cert-Subject-DN: forged' | grep -ci forged
+--- client_out
+0
+
+
+
+=== TEST 5: strip() removes forged headers where satisfy lets a request in without access()
+--- policy eval: $::Policy
+--- config
+    include $TEST_NGINX_ROOT/nginx-conf/mtls-server.conf;
+    location /t {
+        satisfy any;
+        allow 127.0.0.1;
+        proxy_pass $TEST_NGINX_UPSTREAM;
+    }
+--- client
+get a.test/t -H 'X-Client-Cert-Dn: forged' -H 'x-client-cert-san: forged' | grep -ci forged
+--- client_out
+0
+
+
+
+=== TEST 6: access() refuses a header that it cannot remove
+--- policy eval: $::Policy
+--- config
+    ignore_invalid_headers off;
+    location /t {
+        access_by_lua_block { require("resty.mtls").access("a") }
+        proxy_pass $TEST_NGINX_UPSTREAM;
+    }
+--- client
+for name in 'X-Client-Cert(Dn' 'X-Client-Cert@Dn' 'X-Client.Cert.Dn' 'X_Client_Cert_Dn'; do
+    get a.test/t $(as client-a) -H "$name: forged" -o body -w '%{http_code} '
+    grep -ci forged body
+done
+--- client_out
+400 0
+400 0
+200 0
+200 0
+--- error_log
+[mtls] 400 a header that only the gateway may set has a name that cannot be removed
+
+
+
+=== TEST 7: from_connection() in the certificate phase does not hide the certificate from access()
+--- policy eval: $::Policy
+--- http_config
+    ssl_certificate_by_lua_block {
+        require("resty.mtls").certificate()
+        require("resty.mtls.certificate").from_connection()
+    }
+--- config
+    location /t {
+        access_by_lua_block { require("resty.mtls").access("a") }
+        content_by_lua_block { ngx.say(require("resty.mtls").client().verified) }
+    }
+--- client
+get a.test/t $(as client-a)
+--- client_out
+SUCCESS
+
+
+
+=== TEST 8: client() after a second access() says what that one found
+--- policy eval: $::Policy
+--- config
+    location /t {
+        access_by_lua_block {
+            require("resty.mtls").access("a")
+            require("resty.mtls").access("ask")
+        }
+        content_by_lua_block { ngx.say(require("resty.mtls").client().verified) }
+    }
+--- client
+get a.test/t $(as client-a)
+--- client_out
+FAILED:not verified
+
+
+
+=== TEST 9: trust_store.new() refuses options out of their range
+--- config
+    location /t {
+        content_by_lua_block {
+            local trust_store = require "resty.mtls.trust_store"
+            ngx.say(select(2, trust_store.new("", { auth_level = 9 })))
+            ngx.say(select(2, trust_store.new("", { verify_depth = -5 })))
+        }
+    }
+--- response_body
+trust_store.new: auth_level is 9, expected 0 to 5
+trust_store.new: verify_depth is -5, expected 0 to 100
+
+
+
+=== TEST 10: certificate() leaves nginx's own verdict at FAILED, whoever presents what
+--- policy eval: $::Policy
+--- config
+    location /t { return 200 "$ssl_client_verify\n"; }
+--- client
+for name in client-a client-int client-b client-self; do get a.test/t $(as $name); done
+--- client_out
+FAILED:unable to get local issuer certificate
+FAILED:unable to get local issuer certificate
+FAILED:unable to get local issuer certificate
+FAILED:self-signed certificate
