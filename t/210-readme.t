@@ -41,6 +41,22 @@ our $Synopsis = http("synopsis: nginx.conf");
 our $Policy = ">>> policy.yaml\n" . shown("synopsis: policy.yaml");
 our $Pieces = http("pieces: nginx.conf");
 
+# The department that a certificate of the test PKI names, and an upstream for each answer.
+our $Routing = http("routing: nginx.conf") =~ s/Engineering/"R&D; Lab=7"/r
+    =~ s/127\.0\.0\.1:8081/127.0.0.2:\$TEST_NGINX_SERVER_PORT/r
+    =~ s/127\.0\.0\.1:8080/127.0.0.3:\$TEST_NGINX_SERVER_PORT/r;
+
+our $Upstreams = <<'_EOC_';
+    server {
+        listen 127.0.0.2:$TEST_NGINX_SERVER_PORT;
+        location / { return 200 "engineering\n"; }
+    }
+    server {
+        listen 127.0.0.3:$TEST_NGINX_SERVER_PORT;
+        location / { return 200 "all others\n"; }
+    }
+_EOC_
+
 # After that of t::TestMtls; add_block_preprocessor would put it in front.
 push @Test::Nginx::Util::BlockPreprocessors, sub {
     my $block = shift;
@@ -126,3 +142,17 @@ certreq=1 ca_names=1:Test CA-A status=200
 certreq=0 status=200
 reused=0 status=200
 reused=1 status=200
+
+
+
+=== TEST 3: a department has an upstream of its own
+--- policy eval: (split /\n/, $::Policy, 2)[1]
+--- http_config eval: "# README\n$::Routing$::Upstreams"
+--- config
+    location /t { return 200 ok; }
+--- client
+get payments.example.com/ $(as client-awkward)
+get payments.example.com/ $(as client-a)
+--- client_out
+engineering
+all others

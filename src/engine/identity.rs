@@ -159,11 +159,16 @@ impl Policy {
                 _ => kong::AUTHENTICATED_GROUPS,
             };
             if !groups.is_empty() {
-                // A comma inside a group, which may be a name that the client chose, must not make
-                // two groups of it.
+                // A comma inside a CN, which the client may have chosen, must not make two groups
+                // of it. A DN is one group alone, and escapes its own commas.
+                let dn = plan.auth.as_ref().and_then(|auth| auth.group_by) == Some(GroupBy::Dn)
+                    && identity == Identity::Holder;
                 let groups: Vec<String> = groups
                     .iter()
-                    .map(|group| group.replace('%', "%25").replace(',', "%2C"))
+                    .map(|group| match dn {
+                        true => group.to_string(),
+                        false => group.replace('%', "%25").replace(',', "%2C"),
+                    })
                     .collect();
                 line(name, Some(&groups.join(", ")));
             }
