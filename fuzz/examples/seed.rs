@@ -1,0 +1,97 @@
+//! Writes a first corpus: one good input or more a target.
+
+use std::fs;
+use std::path::Path;
+
+use resty_mtls::certificate::chain;
+use resty_mtls::trust::ocsp;
+use resty_mtls_fuzz::{der, Pki};
+
+/// UTCTime 2027-01-15 07:00:00, 08:00:00 and 2027-01-16 08:00:00.
+const TIMES: [&[u8]; 3] = [b"270115070000Z", b"270115080000Z", b"270116080000Z"];
+
+fn main() {
+    let pki = Pki::default();
+    let ca = pki.ca.to_pem().unwrap();
+    let leaf = pki.leaf.to_pem().unwrap();
+    write("certificate", &[&ca, &[leaf.clone(), ca.clone()].concat()]);
+    write(
+        "chain",
+        &[&chain::encode([&*pki.leaf, &*pki.ca].into_iter()).unwrap()],
+    );
+
+    let (tbs_crl, data) = (tbs_crl(&pki), response_data(&pki));
+    let signed = pki.sign(&tbs_crl);
+    write(
+        "crl",
+        &[
+            &[b"\0", &tbs_crl[..]].concat(),
+            &[b"\x01", &signed[..]].concat(),
+        ],
+    );
+    let error = b"\x01\x30\x03\x0a\x01\x03";
+    write("ocsp_response", &[&[b"\0", &data[..]].concat(), error]);
+
+    let ca = String::from_utf8(ca).unwrap().replace('\n', "\n    ");
+    let id = "11111111-1111-4111-8111-111111111111";
+    let policy = format!(
+        "_format_version: \"3.0\"\nca_certificates:\n- id: {id}\n  cert: |\n    {ca}\nservices:\n\
+         - name: api\n  url: http://127.0.0.1:9000\n  routes:\n  - name: api-mtls\n    \
+         protocols: [https]\n    snis: [api.example.com]\n    plugins:\n    - name: mtls-auth\n      \
+         config: {{ ca_certificates: [{id}], send_ca_dn: true, skip_consumer_lookup: true }}\n\
+         plugins:\n- name: tls-metadata-headers\n  config: {{ inject_client_cert_details: true }}\n"
+    );
+    write("policy", &[policy.as_bytes()]);
+    write(
+        "server_name",
+        &[
+            b"api.example.com",
+            b"*.example.com",
+            b"*",
+            "b\u{fc}ro.example".as_bytes(),
+        ],
+    );
+}
+
+/// TBSCertList with one entry.
+fn tbs_crl(pki: &Pki) -> Vec<u8> {
+    let [before, this, next] = TIMES.map(|time| der(0x17, &[time]));
+    let reason = der(0x30, &[b"\x06\x03\x55\x1d\x15", b"\x04\x03\x0a\x01\x01"]);
+    let entry = der(0x30, &[b"\x02\x01\x02", &before, &der(0x30, &[&reason])]);
+    let number = der(0x30, &[b"\x06\x03\x55\x1d\x14", b"\x04\x03\x02\x01\x01"]);
+    der(
+        0x30,
+        &[
+            b"\x02\x01\x01",
+            b"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02",
+            &pki.ca.subject_name().to_der().unwrap(),
+            &this,
+            &next,
+            &der(0x30, &[&entry]),
+            &der(0xa0, &[&der(0x30, &[&number])]),
+        ],
+    )
+}
+
+/// ResponseData with the answer "good" about the leaf.
+fn response_data(pki: &Pki) -> Vec<u8> {
+    let request = ocsp::request(&pki.leaf, &pki.ca, false).unwrap();
+    let [_, this, next] = TIMES.map(|time| der(0x18, &[b"20", time]));
+    // The certID stands behind four headers of two bytes.
+    let single = der(
+        0x30,
+        &[&request[8..], b"\x80\x00", &this, &der(0xa0, &[&next])],
+    );
+    let name = pki.ca.subject_name().to_der().unwrap();
+    der(0x30, &[&der(0xa1, &[&name]), &this, &der(0x30, &[&single])])
+}
+
+fn write(target: &str, seeds: &[&[u8]]) {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("corpus")
+        .join(target);
+    fs::create_dir_all(&dir).unwrap();
+    for (number, seed) in seeds.iter().enumerate() {
+        fs::write(dir.join(format!("seed-{number}")), seed).unwrap();
+    }
+}

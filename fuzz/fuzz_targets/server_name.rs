@@ -1,0 +1,32 @@
+//! A server name as a client sends it, and as a pattern of a policy.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use resty_mtls::handshake::server_name::{normalise, parent, Buffer, Pattern, MAX_LEN};
+use resty_mtls::handshake::SniMapBuilder;
+
+fuzz_target!(|raw: &[u8]| {
+    let mut buffer: Buffer = [0; MAX_LEN + 1];
+    if let Some(name) = normalise(raw, &mut buffer) {
+        assert!(!name.is_empty() && name.len() <= MAX_LEN);
+        assert!(name
+            .iter()
+            .all(|byte| *byte != 0 && !byte.is_ascii_uppercase()));
+        assert!(parent(name).is_none_or(|parent| parent.starts_with(b".")));
+    }
+    let Ok(pattern) = Pattern::parse(raw) else {
+        return;
+    };
+    let text = pattern.to_string();
+    assert_eq!(Pattern::parse(text.as_bytes()).unwrap(), pattern);
+    let mut map = SniMapBuilder::new();
+    map.add_pattern(&pattern, 7).unwrap();
+    let map = map.build();
+    let name = match &pattern {
+        Pattern::Exact(name) => name.clone(),
+        Pattern::Wildcard(parent) => format!("x{parent}"),
+        Pattern::Any => "anything.example".to_owned(),
+    };
+    assert_eq!(map.get(Some(name.as_bytes())), Some(7));
+});

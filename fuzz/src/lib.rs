@@ -1,0 +1,106 @@
+//! What several targets need: a CA with a key that is the same in every run, so that inputs keep
+//! their meaning, and the signing of what a target was given, so that the code behind the check of
+//! a signature is reached.
+
+use openssl::asn1::Asn1Time;
+use openssl::bn::{BigNum, BigNumContext};
+use openssl::ec::{EcGroup, EcKey, EcPoint};
+use openssl::hash::MessageDigest;
+use openssl::nid::Nid;
+use openssl::pkey::{PKey, Private};
+use openssl::sign::Signer;
+use openssl::x509::extension::BasicConstraints;
+use openssl::x509::{X509Builder, X509NameBuilder, X509};
+
+/// 2027-01-15 08:00:00, when the certificates are valid.
+pub const NOW: i64 = 1_800_000_000;
+
+/// ecdsa-with-SHA256
+const ALGORITHM: &[u8] = b"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02";
+
+/// A CA and a certificate of its.
+pub struct Pki {
+    pub ca: X509,
+    pub leaf: X509,
+    key: PKey<Private>,
+}
+
+impl Default for Pki {
+    fn default() -> Pki {
+        let key = key(7);
+        Pki {
+            ca: certificate("CA", 1, &key, &key),
+            leaf: certificate("leaf", 2, &self::key(11), &key),
+            key,
+        }
+    }
+}
+
+impl Pki {
+    /// `SEQUENCE { tbs, signatureAlgorithm, signature }`: a CRL, or a BasicOCSPResponse.
+    pub fn sign(&self, tbs: &[u8]) -> Vec<u8> {
+        let mut signer = Signer::new(MessageDigest::sha256(), &self.key).unwrap();
+        let signature = signer.sign_oneshot_to_vec(tbs).unwrap();
+        der(0x30, &[tbs, ALGORITHM, &der(0x03, &[b"\x00", &signature])])
+    }
+
+    /// A successful OCSPResponse with this ResponseData.
+    pub fn ocsp_response(&self, data: &[u8]) -> Vec<u8> {
+        // id-pkix-ocsp-basic
+        let oid = b"\x06\x09\x2b\x06\x01\x05\x05\x07\x30\x01\x01";
+        let bytes = der(0x30, &[oid, &der(0x04, &[&self.sign(data)])]);
+        der(0x30, &[b"\x0a\x01\x00", &der(0xa0, &[&bytes])])
+    }
+}
+
+fn key(scalar: u32) -> PKey<Private> {
+    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
+    let mut context = BigNumContext::new().unwrap();
+    let scalar = BigNum::from_u32(scalar).unwrap();
+    let mut point = EcPoint::new(&group).unwrap();
+    point.mul_generator2(&group, &scalar, &mut context).unwrap();
+    let key = EcKey::from_private_components(&group, &scalar, &point).unwrap();
+    PKey::from_ec_key(key).unwrap()
+}
+
+fn certificate(cn: &str, serial: u32, key: &PKey<Private>, signer: &PKey<Private>) -> X509 {
+    let name = |cn| {
+        let mut name = X509NameBuilder::new().unwrap();
+        name.append_entry_by_text("CN", cn).unwrap();
+        name.build()
+    };
+    let mut builder = X509Builder::new().unwrap();
+    builder.set_version(2).unwrap();
+    let serial = BigNum::from_u32(serial).unwrap().to_asn1_integer().unwrap();
+    builder.set_serial_number(&serial).unwrap();
+    builder.set_subject_name(&name(cn)).unwrap();
+    builder.set_issuer_name(&name("CA")).unwrap();
+    builder
+        .set_not_before(&Asn1Time::from_unix(NOW - 86_400).unwrap())
+        .unwrap();
+    builder
+        .set_not_after(&Asn1Time::from_unix(NOW + 86_400).unwrap())
+        .unwrap();
+    builder.set_pubkey(key).unwrap();
+    if cn == "CA" {
+        builder
+            .append_extension(BasicConstraints::new().critical().ca().build().unwrap())
+            .unwrap();
+    }
+    builder.sign(signer, MessageDigest::sha256()).unwrap();
+    builder.build()
+}
+
+/// A DER element.
+pub fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let content = parts.concat();
+    let octets = (content.len() as u32).to_be_bytes();
+    let length = &octets[octets.iter().position(|&octet| octet != 0).unwrap_or(3)..];
+    let mut element = vec![tag];
+    if content.len() >= 0x80 {
+        element.push(0x80 | length.len() as u8);
+    }
+    element.extend_from_slice(length);
+    element.extend_from_slice(&content);
+    element
+}
