@@ -458,15 +458,15 @@ int32_t rmtls_engine_fetch_options(const struct rmtls_engine *engine,
                                    struct rmtls_buf *http_proxy,
                                    struct rmtls_buf *https_proxy);
 
-// Writes source number `index` for the status of the client of `ssl`: its kind
+// Writes source number `index` for the status of the client with this certificate: its kind
 // (`RMTLS_SOURCE_*`), its URL and, for OCSP, the DER of the request. `RMTLS_NOT_FOUND` after the
 // last.
 //
 // # Safety
-// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `kind` is NULL or
+// `engine` is NULL or live; `client` is NULL or live; `kind` is NULL or
 // valid for writing; `url` and `request` are NULL or valid, with their data.
 int32_t rmtls_engine_source(const struct rmtls_engine *engine,
-                            void *ssl,
+                            const struct rmtls_certificate *client,
                             uint32_t plan,
                             size_t index,
                             int64_t now,
@@ -479,11 +479,11 @@ int32_t rmtls_engine_source(const struct rmtls_engine *engine,
 // second at which it must be asked for again. Otherwise `err` says why it is no answer.
 //
 // # Safety
-// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `bytes` is readable
+// `engine` is NULL or live; `client` is NULL or live; `bytes` is readable
 // for `bytes_len` bytes; `state` and `until` are NULL or valid for writing; `err` is NULL or
 // valid, with its data.
 int32_t rmtls_engine_judge(const struct rmtls_engine *engine,
-                           void *ssl,
+                           const struct rmtls_certificate *client,
                            uint32_t plan,
                            size_t index,
                            const uint8_t *data,
@@ -493,26 +493,26 @@ int32_t rmtls_engine_judge(const struct rmtls_engine *engine,
                            int64_t *until,
                            struct rmtls_buf *err);
 
-// Remembers a status for the client of `ssl` that another worker learnt, or that no source gave an
+// Remembers a status for the client with this certificate that another worker learnt, or that no source gave an
 // answer. `state` is one of `RMTLS_STATE_*`, `until` the first second at which it must be asked
 // for again.
 //
 // # Safety
-// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake.
+// `engine` is NULL or live; `client` is NULL or live.
 int32_t rmtls_engine_settle(const struct rmtls_engine *engine,
-                            void *ssl,
+                            const struct rmtls_certificate *client,
                             uint32_t plan,
                             int32_t state,
                             int64_t until,
                             int64_t now);
 
-// Writes the name under which workers share the status of the client of `ssl`.
+// Writes the name under which workers share the status of the client with this certificate.
 //
 // # Safety
-// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `out` is NULL or
+// `engine` is NULL or live; `client` is NULL or live; `out` is NULL or
 // valid, with its data.
 int32_t rmtls_engine_status_key(const struct rmtls_engine *engine,
-                                void *ssl,
+                                const struct rmtls_certificate *client,
                                 uint32_t plan,
                                 int64_t now,
                                 struct rmtls_buf *out);

@@ -4,7 +4,6 @@
 use std::rc::Rc;
 
 use openssl::sha::sha256;
-use openssl::ssl::SslRef;
 use openssl::x509::X509;
 
 use super::{Engine, Trust};
@@ -144,16 +143,16 @@ impl Engine {
         })
     }
 
-    /// Source number `index` for the status of the client of a connection on a plan, OCSP before
+    /// Source number `index` for the status of a client on a plan, OCSP before
     /// CRL. `None` after the last.
     pub fn source(
         &self,
-        ssl: &SslRef,
+        certificate: &Certificate,
         plan: usize,
         index: usize,
         now: i64,
     ) -> Result<Option<Source>, Error> {
-        self.with_chain(ssl, plan, now, |_, chain| {
+        self.with_chain(certificate, plan, now, |_, chain| {
             let (Some(leaf), Some(issuer)) = (chain.first(), chain.get(1)) else {
                 return Ok(None);
             };
@@ -178,13 +177,13 @@ impl Engine {
     /// Why the bytes are no answer, for the log.
     pub fn judge(
         &self,
-        ssl: &SslRef,
+        certificate: &Certificate,
         plan: usize,
         source: &Source,
         bytes: &[u8],
         now: i64,
     ) -> Result<Status, Error> {
-        let answer = self.with_chain(ssl, plan, now, |auth, chain| {
+        let answer = self.with_chain(certificate, plan, now, |auth, chain| {
             let (Some(leaf), Some(issuer)) = (chain.first(), chain.get(1)) else {
                 return Ok(Answer::NoAnswer("the chain has no issuer".to_owned()));
             };
@@ -203,20 +202,19 @@ impl Engine {
             Answer::Revoked { until, .. } => (State::Revoked, until),
             Answer::NoAnswer(why) => return Err(Error::Misuse(why)),
         };
-        self.settle(ssl, plan, state, until, now)
+        self.settle(certificate, plan, state, until, now)
     }
 
     /// Remembers a status that is known from elsewhere, for at most the time the plan allows.
     pub fn settle(
         &self,
-        ssl: &SslRef,
+        certificate: &Certificate,
         plan: usize,
         state: State,
         until: i64,
         now: i64,
     ) -> Result<Status, Error> {
-        self.with_chain(ssl, plan, now, |auth, _| {
-            let certificate = self.client(ssl)?.ok_or(Error::NotFound)?;
+        self.with_chain(certificate, plan, now, |auth, _| {
             let key = (*certificate.key(), auth.revocation.key);
             let limit = now.saturating_add(auth.revocation.ttl);
             // An answer within the clock skew after nextUpdate holds for this once.
@@ -227,9 +225,13 @@ impl Engine {
     }
 
     /// Name under which all workers share the status of this client on this plan.
-    pub fn status_key(&self, ssl: &SslRef, plan: usize, now: i64) -> Result<String, Error> {
-        self.with_chain(ssl, plan, now, |auth, _| {
-            let certificate = self.client(ssl)?.ok_or(Error::NotFound)?;
+    pub fn status_key(
+        &self,
+        certificate: &Certificate,
+        plan: usize,
+        now: i64,
+    ) -> Result<String, Error> {
+        self.with_chain(certificate, plan, now, |auth, _| {
             let key = certificate.key();
             Ok(crate::certificate::hex(&sha256(
                 &[key.leaf, key.chain, auth.revocation.key].concat(),
@@ -252,7 +254,7 @@ impl Engine {
 
     fn with_chain<T>(
         &self,
-        ssl: &SslRef,
+        certificate: &Certificate,
         plan: usize,
         now: i64,
         read: impl FnOnce(&Auth, &[X509]) -> Result<T, Error>,
@@ -260,7 +262,6 @@ impl Engine {
         let policy = self.policy()?;
         let plan = policy.plans.get(plan).ok_or(Error::NotFound)?;
         let auth = plan.auth.as_ref().ok_or(Error::NotFound)?;
-        let certificate = self.client(ssl)?.ok_or(Error::NotFound)?;
         let chain = auth
             .store
             .chain(certificate.leaf(), certificate.intermediates(), now)?;

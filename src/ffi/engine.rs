@@ -632,17 +632,17 @@ pub unsafe extern "C" fn rmtls_engine_fetch_options(
     })
 }
 
-/// Writes source number `index` for the status of the client of `ssl`: its kind
+/// Writes source number `index` for the status of the client with this certificate: its kind
 /// (`RMTLS_SOURCE_*`), its URL and, for OCSP, the DER of the request. `RMTLS_NOT_FOUND` after the
 /// last.
 ///
 /// # Safety
-/// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `kind` is NULL or
+/// `engine` is NULL or live; `client` is NULL or live; `kind` is NULL or
 /// valid for writing; `url` and `request` are NULL or valid, with their data.
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_engine_source(
     engine: *const rmtls_engine,
-    ssl: *mut c_void,
+    client: *const rmtls_certificate,
     plan: u32,
     index: usize,
     now: i64,
@@ -654,9 +654,9 @@ pub unsafe extern "C" fn rmtls_engine_source(
         // SAFETY: the caller's promises, passed on unchanged.
         unsafe {
             let (engine, kind) = (&handle(engine)?.0, output(kind)?);
-            let ssl = connection(ssl).ok_or(Error::NullArgument)?;
+            let client = &handle(client)?.0;
             match engine
-                .source(ssl, plan as usize, index, now)?
+                .source(client, plan as usize, index, now)?
                 .ok_or(Error::NotFound)?
             {
                 Source::Ocsp {
@@ -682,13 +682,13 @@ pub unsafe extern "C" fn rmtls_engine_source(
 /// second at which it must be asked for again. Otherwise `err` says why it is no answer.
 ///
 /// # Safety
-/// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `bytes` is readable
+/// `engine` is NULL or live; `client` is NULL or live; `bytes` is readable
 /// for `bytes_len` bytes; `state` and `until` are NULL or valid for writing; `err` is NULL or
 /// valid, with its data.
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_engine_judge(
     engine: *const rmtls_engine,
-    ssl: *mut c_void,
+    client: *const rmtls_certificate,
     plan: u32,
     index: usize,
     data: *const u8,
@@ -702,12 +702,12 @@ pub unsafe extern "C" fn rmtls_engine_judge(
     unsafe {
         guard_with(err, || {
             let (engine, state, until) = (&handle(engine)?.0, output(state)?, output(until)?);
-            let ssl = connection(ssl).ok_or(Error::NullArgument)?;
+            let client = &handle(client)?.0;
             let data = bytes(data, data_len)?;
             let source = engine
-                .source(ssl, plan as usize, index, now)?
+                .source(client, plan as usize, index, now)?
                 .ok_or(Error::NotFound)?;
-            let status = engine.judge(ssl, plan as usize, &source, data, now)?;
+            let status = engine.judge(client, plan as usize, &source, data, now)?;
             *state = status.state as i32;
             *until = status.until;
             Ok(())
@@ -715,16 +715,16 @@ pub unsafe extern "C" fn rmtls_engine_judge(
     }
 }
 
-/// Remembers a status for the client of `ssl` that another worker learnt, or that no source gave an
+/// Remembers a status for the client with this certificate that another worker learnt, or that no source gave an
 /// answer. `state` is one of `RMTLS_STATE_*`, `until` the first second at which it must be asked
 /// for again.
 ///
 /// # Safety
-/// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake.
+/// `engine` is NULL or live; `client` is NULL or live.
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_engine_settle(
     engine: *const rmtls_engine,
-    ssl: *mut c_void,
+    client: *const rmtls_certificate,
     plan: u32,
     state: i32,
     until: i64,
@@ -732,28 +732,23 @@ pub unsafe extern "C" fn rmtls_engine_settle(
 ) -> i32 {
     guard(|| {
         // SAFETY: the caller's promises, passed on unchanged.
-        let (engine, ssl) = unsafe {
-            (
-                &handle(engine)?.0,
-                connection(ssl).ok_or(Error::NullArgument)?,
-            )
-        };
+        let (engine, client) = unsafe { (&handle(engine)?.0, &handle(client)?.0) };
         let state = State::from_number(state)
             .ok_or_else(|| Error::Misuse(format!("no revocation state {state}")))?;
-        engine.settle(ssl, plan as usize, state, until, now)?;
+        engine.settle(client, plan as usize, state, until, now)?;
         Ok(())
     })
 }
 
-/// Writes the name under which workers share the status of the client of `ssl`.
+/// Writes the name under which workers share the status of the client with this certificate.
 ///
 /// # Safety
-/// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `out` is NULL or
+/// `engine` is NULL or live; `client` is NULL or live; `out` is NULL or
 /// valid, with its data.
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_engine_status_key(
     engine: *const rmtls_engine,
-    ssl: *mut c_void,
+    client: *const rmtls_certificate,
     plan: u32,
     now: i64,
     out: *mut rmtls_buf,
@@ -762,8 +757,11 @@ pub unsafe extern "C" fn rmtls_engine_status_key(
         // SAFETY: the caller's promises, passed on unchanged.
         unsafe {
             let engine = &handle(engine)?.0;
-            let ssl = connection(ssl).ok_or(Error::NullArgument)?;
-            put(out, engine.status_key(ssl, plan as usize, now)?.as_bytes())
+            let client = &handle(client)?.0;
+            put(
+                out,
+                engine.status_key(client, plan as usize, now)?.as_bytes(),
+            )
         }
     })
 }

@@ -167,7 +167,7 @@ int32_t rmtls_engine_fetch_options(const struct rmtls_engine *engine,
                                    struct rmtls_buf *https_proxy);
 
 int32_t rmtls_engine_source(const struct rmtls_engine *engine,
-                            void *ssl,
+                            const struct rmtls_certificate *client,
                             uint32_t plan,
                             size_t index,
                             int64_t now,
@@ -176,7 +176,7 @@ int32_t rmtls_engine_source(const struct rmtls_engine *engine,
                             struct rmtls_buf *request);
 
 int32_t rmtls_engine_judge(const struct rmtls_engine *engine,
-                           void *ssl,
+                           const struct rmtls_certificate *client,
                            uint32_t plan,
                            size_t index,
                            const uint8_t *data,
@@ -187,14 +187,14 @@ int32_t rmtls_engine_judge(const struct rmtls_engine *engine,
                            struct rmtls_buf *err);
 
 int32_t rmtls_engine_settle(const struct rmtls_engine *engine,
-                            void *ssl,
+                            const struct rmtls_certificate *client,
                             uint32_t plan,
                             int32_t state,
                             int64_t until,
                             int64_t now);
 
 int32_t rmtls_engine_status_key(const struct rmtls_engine *engine,
-                                void *ssl,
+                                const struct rmtls_certificate *client,
                                 uint32_t plan,
                                 int64_t now,
                                 struct rmtls_buf *out);

@@ -2,6 +2,7 @@
 -- they answer, and shares definite answers between workers.
 
 local ffi = require "ffi"
+local certificate = require "resty.mtls.certificate"
 local connection = require "resty.mtls.connection"
 local fetch = require "resty.mtls.fetch"
 local lib = require "resty.mtls.lib"
@@ -12,6 +13,7 @@ local C = lib.C
 local SOURCE_OCSP = STATUS.SOURCE_OCSP
 local STATE_UNKNOWN = STATUS.STATE_UNKNOWN
 local ngx_log = ngx.log
+local ngx_now = ngx.now
 local ngx_time = ngx.time
 local tonumber = tonumber
 
@@ -21,6 +23,12 @@ local MAX_OCSP = 65536
 local MAX_CRL = 10 * 1024 * 1024
 -- A CRL speaks for many certificates, which often come together.
 local CRL_TTL = 60
+-- Near its end an answer is looked up so often, in seconds.
+local RECHECK = 10
+-- What a responder answers that does not take POST.
+local NO_POST = { [400] = true, [404] = true, [405] = true, [501] = true }
+-- Longest URL with a request in it (RFC 5019 section 5).
+local MAX_GET = 255
 
 
 local _M = {}
@@ -47,23 +55,22 @@ local function fetch_options(engine, plan)
 end
 
 
-local function source(engine, plan, index)
+local function source(engine, client, plan, index)
     local kind = ffi.new("int32_t[1]")
     local url, request = lib.read("revocation", function(a, b)
-        return C.rmtls_engine_source(engine.handle, connection.ssl(), plan, index, ngx_time(), kind, a, b)
+        return C.rmtls_engine_source(engine.handle, client, plan, index, ngx_time(), kind, a, b)
     end, true)
 
     return url, request, kind[0]
 end
 
 
-local function judge(engine, plan, index, bytes)
+local function judge(engine, client, plan, index, bytes)
     local state = ffi.new("int32_t[1]")
     local till = ffi.new("int64_t[1]")
     local ok, err = lib.try("no answer", function(message)
-        -- Never the pointer of before the fetch: the connection may be another one's by now.
-        return C.rmtls_engine_judge(engine.handle, connection.ssl(), plan, index, bytes, #bytes,
-                                    ngx_time(), state, till, message)
+        return C.rmtls_engine_judge(engine.handle, client, plan, index, bytes, #bytes, ngx_time(),
+                                    state, till, message)
     end)
     if not ok then
         return nil, err
@@ -73,14 +80,46 @@ local function judge(engine, plan, index, bytes)
 end
 
 
+local function get(opts)
+    local answer, err = fetch.request(opts)
+    if answer and answer.status ~= 200 then
+        return nil, "status " .. answer.status, answer.status
+    end
+
+    return answer and answer.body, err
+end
+
+
+-- The request in the URL (RFC 6960 appendix A.1), for responders that take no POST.
+local function get_ocsp(opts)
+    local url = opts.url:gsub("/$", "") .. "/" .. ngx.escape_uri(ngx.encode_base64(opts.body))
+    if #url > MAX_GET then
+        return nil
+    end
+
+    local other = {}
+    for name, value in pairs(opts) do
+        other[name] = value
+    end
+
+    other.url = url
+    other.method = nil
+    other.body = nil
+    other.content_type = nil
+
+    return (get(other))
+end
+
+
 -- What one source says: the state and until when it holds, or nil and why not.
-local function ask(engine, plan, index, options, dict)
-    local url, request, kind = source(engine, plan, index)
+local function ask(engine, client, plan, index, options, timeout, dict)
+    local url, request, kind = source(engine, client, plan, index)
     local opts = { url = url, origin = "certificate" }
     for name, value in pairs(options) do
         opts[name] = value
     end
 
+    opts.timeout = timeout
     if kind == SOURCE_OCSP then
         opts.method = "POST"
         opts.body = request
@@ -91,86 +130,100 @@ local function ask(engine, plan, index, options, dict)
         opts.max_bytes = MAX_CRL
     end
 
-    local function get()
-        local answer, err = fetch.request(opts)
-        if not answer then
-            return nil, err
-        end
-
-        if answer.status ~= 200 then
-            return nil, "status " .. answer.status
-        end
-
-        return answer.body, kind == SOURCE_OCSP and 0 or CRL_TTL
-    end
-
-    local state, till
     -- The lock of the source keeps workers from asking it for the same at the same time; what it
     -- says is shared as a state, not as bytes.
     local bytes, err = fetch.cached(dict, "source:" .. kind .. ":" .. url .. ngx.md5(request),
-                                    { host = url, timeout = options.timeout }, get)
-    if bytes then
-        state, till = judge(engine, plan, index, bytes)
-        if state then
-            return state, till
+                                    { host = url, timeout = timeout }, function()
+        local body, why, status = get(opts)
+        if status and NO_POST[status] and kind == SOURCE_OCSP then
+            body = get_ocsp(opts)
         end
 
-        err = till
+        if not body then
+            return nil, why
+        end
+
+        return body, kind == SOURCE_OCSP and 0 or CRL_TTL
+    end)
+    if not bytes then
+        return nil, url .. ": " .. err
     end
 
-    return nil, url .. ": " .. err
+    local state, till = judge(engine, client, plan, index, bytes)
+    if not state then
+        return nil, url .. ": " .. till
+    end
+
+    return state, till
 end
 
 
-local function status_key(engine, plan)
-    return lib.read("revocation", function(out)
-        return C.rmtls_engine_status_key(engine.handle, connection.ssl(), plan, ngx_time(), out)
-    end)
+-- Asks one source after the other, for options.timeout milliseconds in all. "state:till" and the
+-- seconds for which it holds, or nil and why not.
+local function ask_all(engine, client, plan, options, dict)
+    local deadline = ngx_now() + options.timeout / 1000
+    local reasons = {}
+    for index = 0, math.huge do
+        local left = math.floor((deadline - ngx_now()) * 1000)
+        if left < 1 or not source(engine, client, plan, index) then
+            break
+        end
+
+        local state, till = ask(engine, client, plan, index, options, left, dict)
+        if state then
+            return state .. ":" .. till, till - ngx_time()
+        end
+
+        reasons[#reasons + 1] = till
+    end
+
+    return nil, reasons[1] and table.concat(reasons, "; ") or "no source answered in time"
 end
 
 
 -- Settles the status of the client of this request; the engine then decides without waiting.
--- Yields.
+-- Yields. What is about to end is asked for anew in a timer, while it still serves.
 function _M.resolve(engine, plan, dict)
-    local key = status_key(engine, plan)
+    -- A handle of its own: the connection may be gone when a source answers.
+    local presented = certificate.wrap(function(out)
+        return C.rmtls_engine_client(engine.handle, connection.ssl(), out)
+    end)
+    if not presented then
+        return
+    end
+
+    local client = presented.handle
+    local key = lib.read("revocation", function(out)
+        return C.rmtls_engine_status_key(engine.handle, client, plan, ngx_time(), out)
+    end)
     if not key then
         return
     end
 
     local options = fetch_options(engine, plan)
-    local reasons = {}
-
-    local value = fetch.cached(dict, "status:" .. key, { timeout = options.timeout }, function()
-        for index = 0, math.huge do
-            local url = source(engine, plan, index)
-            if not url then
-                break
-            end
-
-            local state, till = ask(engine, plan, index, options, dict)
-            if state then
-                return state .. ":" .. till, till - ngx_time()
-            end
-
-            reasons[#reasons + 1] = till
-        end
-
-        return nil, "no source answered"
+    local value, err = fetch.cached(dict, "status:" .. key,
+                                    { timeout = options.timeout, refresh_ahead = true }, function()
+        -- Names presented, which owns the handle, for as long as a timer may run this.
+        return ask_all(engine, presented.handle, plan, options, dict)
     end)
 
     local now = ngx_time()
     local state, till
     if value then
         state, till = value:match("^(%d+):(%d+)$")
+        state, till = tonumber(state), tonumber(till)
     end
 
-    if not state then
+    if state then
+        -- Looked at again before it ends, which is what starts the timer.
+        local ahead = math.min((till - now) / 5, 3600)
+        till = math.max(math.floor(till - ahead), math.min(till, now + RECHECK))
+    else
         state, till = STATE_UNKNOWN, now + RETRY
-        ngx_log(ngx.NOTICE, "[mtls] revocation status unknown: ",
-                reasons[1] and table.concat(reasons, "; ") or "no source answered lately")
+        ngx_log(ngx.NOTICE, "[mtls] revocation status unknown: ", (err:gsub("^fetch%.cached: ", "")))
     end
 
-    C.rmtls_engine_settle(engine.handle, connection.ssl(), plan, tonumber(state), tonumber(till), now)
+    C.rmtls_engine_settle(engine.handle, client, plan, state, till, now)
 end
 
 
