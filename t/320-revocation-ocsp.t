@@ -22,7 +22,7 @@ __DATA__
 --- config eval: $::Config
 --- client eval
 $::Client . <<'_EOC_'
-table good revoked delegated server server-revoked second second-revoked
+table good revoked delegated server server-revoked second second-revoked get get-revoked
 asked
 grep -o '\[mtls\] 401 .*, issuer' "$ERROR_LOG" | sort | uniq -c | sed 's/^ *//'
 _EOC_
@@ -34,6 +34,8 @@ server: 200 200 200
 server-revoked: 200 401 401
 second: 200 200 200
 second-revoked: 200 401 401
+get: 200 200 200
+get-revoked: 200 401 401
 POST /good/good
 POST /revoked/good
 POST /delegated/delegated
@@ -41,6 +43,11 @@ POST /second/error
 POST /second/good
 POST /second-revoked/error
 POST /second-revoked/good
+POST /get/get-only
+GET /get/get-only
+POST /get-revoked/get-only
+GET /get-revoked/get-only
+2 [mtls] 401 FAILED:certificate revoked at depth 0, subject: "CN=get-revoked", issuer
 2 [mtls] 401 FAILED:certificate revoked at depth 0, subject: "CN=revoked", issuer
 2 [mtls] 401 FAILED:certificate revoked at depth 0, subject: "CN=second-revoked", issuer
 2 [mtls] 401 FAILED:certificate revoked at depth 0, subject: "CN=server-revoked", issuer

@@ -122,7 +122,8 @@ for step in steps:
     print(step, answer.status, answer.read().decode().strip())
 END
 }
-asked() { cut -d' ' -f1,2 "$REV/requests"; }
+# Without the request in the path of a GET.
+asked() { cut -d' ' -f1,2 "$REV/requests" | cut -d/ -f1-3; }
 _EOC_
 
 

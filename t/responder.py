@@ -7,6 +7,7 @@ Writes to DIR a client certificate CASE.crt with CASE.key for each case below an
 DIR/ready. A URL is /CASE/BEHAVIOUR; each request is a line of DIR/requests. openssl answers for each OCSP request, and one
 `openssl ocsp` is a server of its own at PORT + 1. Nobody listens at PORT + 2.
 """
+import base64
 import http.server
 import importlib.machinery
 import importlib.util
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.parse
 
 PORT, PKI, DIR = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 
@@ -42,6 +44,8 @@ CASES = {
     "garbage": (["garbage"], []),
     "huge": (["huge"], []),
     "error": (["error"], []),
+    "get": (["get-only"], []),
+    "get-revoked": (["get-only"], []),
     "second": (["error", "good"], []),
     "second-revoked": (["error", "good"], []),
     "server": (["http://127.0.0.1:%d/" % (PORT + 1)], []),
@@ -208,7 +212,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def answer(self, request):
         with noting, open(os.path.join(DIR, "requests"), "a") as requests:
             print(self.command, self.path, self.headers["Content-Type"] or "-", file=requests)
-        case, behaviour = self.path[1:].split("/")
+        case, behaviour, *asked = self.path[1:].split("/")
+        if asked:
+            request = base64.b64decode(urllib.parse.unquote(asked[0]), validate=True)
+        elif behaviour == "get-only":
+            self.send_error(405)
+            return
         if behaviour == "error":
             self.send_error(500)
             return
