@@ -11,7 +11,7 @@ INSTALL ?= install
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 DEBIAN_PACKAGES = nginx libnginx-mod-http-lua lua-resty-core lua-cjson \
-	gcc libc6-dev make pkg-config libssl-dev openssl ca-certificates perl python3 curl gnutls-bin apache2-utils lua-check
+	gcc libc6-dev make pkg-config libssl-dev openssl ca-certificates perl python3 python3-pip curl gnutls-bin apache2-utils lua-check
 
 # Debian's nginx loads Lua as a module; an OpenResty or any other nginx named in the environment is taken as it is.
 ifndef TEST_NGINX_BINARY
@@ -21,11 +21,18 @@ export TEST_NGINX_LOAD_MODULES = /usr/lib/nginx/modules/ndk_http_module.so /usr/
 endif
 endif
 
+# NIST PKITS, for t/340-pkits.t.
+VECTORS = $(CURDIR)/target/python
+export PYTHONPATH := $(VECTORS)
+
 .DEFAULT_GOAL := build
 .PHONY: deps build test test-rust test-nginx lint bench run install header clean help
 
 deps: ## Install what is missing to build, run and test (Debian, as root)
 	@t/install-deps.sh $(DEBIAN_PACKAGES)
+	@[ -d $(VECTORS)/cryptography_vectors ] || \
+		python3 -m pip install --quiet --no-deps --target $(VECTORS) cryptography_vectors 2>/dev/null || \
+		echo "NIST PKITS cannot be had from PyPI (cryptography_vectors): t/340-pkits.t will be skipped"
 
 build: ## Build target/release/libresty_mtls.so and target/release/resty-mtls
 	$(CARGO) build --release --locked

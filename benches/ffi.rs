@@ -59,7 +59,7 @@ routes:
   snis: [{NAME}]
   plugins:
   - name: mtls-auth
-    config: {{ca_certificates: [00000000-0000-4000-8000-000000000001]}}
+    config: {{ca_certificates: [00000000-0000-4000-8000-000000000001], skip_consumer_lookup: true}}
   - name: tls-metadata-headers
     config: {{inject_client_cert_details: true}}
 "#,

@@ -458,9 +458,19 @@ int32_t rmtls_engine_fetch_options(const struct rmtls_engine *engine,
                                    struct rmtls_buf *http_proxy,
                                    struct rmtls_buf *https_proxy);
 
+// Number of the policies this thread has had in force: plan numbers hold as long as it stays. 0 for
+// NULL.
+//
+// # Safety
+// `engine` is NULL or live.
+uint32_t rmtls_engine_epoch(const struct rmtls_engine *engine);
+
 // Writes source number `index` for the status of the client with this certificate: its kind
 // (`RMTLS_SOURCE_*`), its URL and, for OCSP, the DER of the request. `RMTLS_NOT_FOUND` after the
 // last.
+//
+// `plan` was looked up at `epoch` (`rmtls_engine_epoch`); `RMTLS_NOT_FOUND` when another policy
+// is in force by now.
 //
 // # Safety
 // `engine` is NULL or live; `client` is NULL or live; `kind` is NULL or
@@ -468,6 +478,7 @@ int32_t rmtls_engine_fetch_options(const struct rmtls_engine *engine,
 int32_t rmtls_engine_source(const struct rmtls_engine *engine,
                             const struct rmtls_certificate *client,
                             uint32_t plan,
+                            uint32_t epoch,
                             size_t index,
                             int64_t now,
                             int32_t *kind,
@@ -478,6 +489,9 @@ int32_t rmtls_engine_source(const struct rmtls_engine *engine,
 // remembered: `state` becomes `RMTLS_STATE_GOOD` or `RMTLS_STATE_REVOKED`, `until` the first
 // second at which it must be asked for again. Otherwise `err` says why it is no answer.
 //
+// `plan` was looked up at `epoch` (`rmtls_engine_epoch`); `RMTLS_NOT_FOUND` when another policy
+// is in force by now.
+//
 // # Safety
 // `engine` is NULL or live; `client` is NULL or live; `bytes` is readable
 // for `bytes_len` bytes; `state` and `until` are NULL or valid for writing; `err` is NULL or
@@ -485,6 +499,7 @@ int32_t rmtls_engine_source(const struct rmtls_engine *engine,
 int32_t rmtls_engine_judge(const struct rmtls_engine *engine,
                            const struct rmtls_certificate *client,
                            uint32_t plan,
+                           uint32_t epoch,
                            size_t index,
                            const uint8_t *data,
                            size_t data_len,
@@ -497,16 +512,23 @@ int32_t rmtls_engine_judge(const struct rmtls_engine *engine,
 // answer. `state` is one of `RMTLS_STATE_*`, `until` the first second at which it must be asked
 // for again.
 //
+// `plan` was looked up at `epoch` (`rmtls_engine_epoch`); `RMTLS_NOT_FOUND` when another policy
+// is in force by now.
+//
 // # Safety
 // `engine` is NULL or live; `client` is NULL or live.
 int32_t rmtls_engine_settle(const struct rmtls_engine *engine,
                             const struct rmtls_certificate *client,
                             uint32_t plan,
+                            uint32_t epoch,
                             int32_t state,
                             int64_t until,
                             int64_t now);
 
 // Writes the name under which workers share the status of the client with this certificate.
+//
+// `plan` was looked up at `epoch` (`rmtls_engine_epoch`); `RMTLS_NOT_FOUND` when another policy
+// is in force by now.
 //
 // # Safety
 // `engine` is NULL or live; `client` is NULL or live; `out` is NULL or
@@ -514,6 +536,7 @@ int32_t rmtls_engine_settle(const struct rmtls_engine *engine,
 int32_t rmtls_engine_status_key(const struct rmtls_engine *engine,
                                 const struct rmtls_certificate *client,
                                 uint32_t plan,
+                                uint32_t epoch,
                                 int64_t now,
                                 struct rmtls_buf *out);
 

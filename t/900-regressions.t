@@ -26,6 +26,31 @@ routes:
     config: {inject_client_cert_details: true, client_cert_header_name: X-Mine}
 _EOC_
 
+# A CRL of CA-A that revokes its intermediate, and says nothing about the clients below that.
+my $pki = $t::TestMtls::Pki;
+my $made = system("bash", "-ec", <<"_EOC_");
+cd "$pki"
+serial=\$(openssl x509 -in ca-a-int.crt -noout -serial | cut -d= -f2)
+printf 'R\\t401231235959Z\\t200101000000Z\\t%s\\tunknown\\t/CN=x\\n' "\$serial" >int-revoked.index
+printf '[ca]\\ndefault_ca = d\\n[d]\\ndatabase = int-revoked.index\\ndefault_md = sha256\\ndefault_crl_days = 30\\n' >int-revoked.cnf
+openssl ca -config int-revoked.cnf -gencrl -keyfile ca-a.key -cert ca-a.crt -out int-revoked.crl 2>/dev/null
+_EOC_
+$made == 0 or bail_out("no CRL");
+
+our $Crl = <<"_EOC_";
+_format_version: "3.0"
+\@{ca_certificates: ca-a}
+routes:
+- name: a
+  snis: [a.test]
+  plugins:
+  - name: mtls-auth
+    config:
+      ca_certificates: [\@ca-a]
+      skip_consumer_lookup: true
+      crls: [$pki/int-revoked.crl]
+_EOC_
+
 run_blocks();
 
 __DATA__
@@ -206,3 +231,21 @@ FAILED:unable to get local issuer certificate
 FAILED:unable to get local issuer certificate
 FAILED:unable to get local issuer certificate
 FAILED:self-signed certificate
+
+
+
+=== TEST 11: access() refuses clients of a revoked CA though no CRL speaks for themselves
+--- policy eval: $::Crl
+--- config
+    location /t {
+        access_by_lua_block { require("resty.mtls").access("a") }
+        content_by_lua_block { ngx.say("in") }
+    }
+--- client
+get a.test/t $(as client-a)
+code a.test/t $(as client-int)
+--- client_out
+in
+401 application/json; charset=utf-8 {"message":"TLS certificate failed verification"}
+--- error_log
+[mtls] 401 FAILED:certificate revoked at depth 0, subject: "CN=client-int,O=Example"

@@ -135,6 +135,7 @@ make_identity(void)
 {
     identity id = { X509_new(), EVP_EC_gen("P-256"), sk_X509_new_null() };
     unsigned char serial[16];
+    X509_NAME *subject;
     char name[64];
     BIGNUM *number;
 
@@ -152,8 +153,9 @@ make_identity(void)
     X509_set_issuer_name(id.crt, X509_get_subject_name(issuer.crt));
     X509_gmtime_adj(X509_getm_notBefore(id.crt), -3600);
     X509_gmtime_adj(X509_getm_notAfter(id.crt), 86400);
-    X509_NAME_add_entry_by_txt(X509_get_subject_name(id.crt), "O", MBSTRING_ASC, (unsigned char *) "Example", -1, -1, 0);
-    X509_NAME_add_entry_by_txt(X509_get_subject_name(id.crt), "CN", MBSTRING_ASC, (unsigned char *) name, -1, -1, 0);
+    subject = X509_get_subject_name(id.crt);
+    X509_NAME_add_entry_by_txt(subject, "O", MBSTRING_ASC, (unsigned char *) "Example", -1, -1, 0);
+    X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC, (unsigned char *) name, -1, -1, 0);
     X509_set_pubkey(id.crt, id.key);
     add_extension(id.crt, NID_basic_constraints, "critical,CA:FALSE");
     add_extension(id.crt, NID_key_usage, "critical,digitalSignature");

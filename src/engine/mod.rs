@@ -17,7 +17,7 @@ use crate::trust::{TrustStore, Verdict};
 use crate::Error;
 
 pub use identity::Identity;
-pub use revocation::{Source, State, Status};
+pub use revocation::{At, Source, State, Status};
 
 /// Clients whose parsed certificate is kept.
 const MAX_CLIENTS: usize = 512;
@@ -99,7 +99,7 @@ pub struct Engine {
     epoch: Cell<u64>,
     clients: RefCell<Cache<Key, Rc<Certificate>>>,
     verdicts: RefCell<Cache<(Key, [u8; 32]), Verdict>>,
-    statuses: RefCell<Cache<(Key, [u8; 32]), Status>>,
+    statuses: RefCell<Cache<[u8; 32], Status>>,
     crls: RefCell<Cache<[u8; 32], Rc<Crl>>>,
 }
 

@@ -3,12 +3,12 @@
 
 use std::rc::Rc;
 
-use openssl::sha::sha256;
+use openssl::sha::{sha256, Sha256};
 use openssl::x509::X509;
 
 use super::{Engine, Trust};
-use crate::certificate::Certificate;
-use crate::policy::{Auth, RevocationMode};
+use crate::certificate::{self, Certificate};
+use crate::policy::{Auth, Revocation, RevocationMode};
 use crate::trust::crl::{Crl, MAX_FETCHED};
 use crate::trust::{ocsp, sources, Answer, Verdict};
 use crate::Error;
@@ -17,6 +17,8 @@ use crate::Error;
 const REVOKED: i32 = 23;
 /// `X509_V_ERR_UNABLE_TO_GET_CRL`: no status could be had.
 const NO_STATUS: i32 = 3;
+/// Seconds after which the policy's own CRLs are looked at again when they gave no answer.
+const LOCAL_RETRY: i64 = 60;
 
 /// What is known of the status of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +52,16 @@ pub struct Status {
     pub until: i64,
 }
 
+/// A plan of the policy that was in force at an epoch. Fetching takes time, and a plan number means
+/// something else after a reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct At {
+    /// Number of the plan.
+    pub plan: usize,
+    /// [`Engine::epoch`] when the number was looked up.
+    pub epoch: u64,
+}
+
 /// Where a status may be had.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -78,24 +90,59 @@ impl Status {
     }
 }
 
+/// What a status is remembered under. The verified chain, not what the client sent: a client must
+/// not get rid of an answer by sending one more certificate.
+fn status_id(leaf: &[u8; 32], cas: &[[u8; 32]], revocation: &Revocation) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    hasher.update(leaf);
+    hasher.update(&revocation.key);
+    hasher.update(&revocation.ttl.to_be_bytes());
+    for ca in cas {
+        hasher.update(ca);
+    }
+    hasher.finish()
+}
+
+/// The same for a verified chain, leaf first.
+fn chain_id(chain: &[X509], revocation: &Revocation) -> Result<[u8; 32], Error> {
+    let digests: Vec<[u8; 32]> = chain
+        .iter()
+        .map(|certificate| certificate::sha256(certificate))
+        .collect::<Result<_, _>>()?;
+    match digests.split_first() {
+        Some((leaf, cas)) => Ok(status_id(leaf, cas, revocation)),
+        None => Err(Error::NotFound),
+    }
+}
+
 /// The status as far as the policy's own CRLs tell it, and whether the certificate names anybody
 /// to ask; `None` when somebody must be asked.
 fn local(auth: &Auth, certificate: &Certificate, now: i64) -> Result<Option<Status>, Error> {
     let (leaf, intermediates) = (certificate.leaf(), certificate.intermediates());
+    let chain = auth.store.chain(leaf, intermediates, now)?;
     let limit = now.saturating_add(auth.revocation.ttl);
     let mut unknown = Status::new(State::Unknown, limit);
     if let Some(crls) = &auth.revocation.crls {
+        // A CA that is revoked must not answer for its clients, though a CRL may lack for these.
+        if crls.revokes(&chain, now) {
+            return Ok(Some(Status::new(State::Revoked, limit)));
+        }
         let outcome = auth.store.check_crls(leaf, intermediates, crls, now)?;
-        let until = outcome.until.clamp(now.saturating_add(1), limit);
         match outcome.code {
-            0 => return Ok(Some(Status::new(State::Good, until))),
+            0 => {
+                let until = outcome.until.clamp(now.saturating_add(1), limit);
+                return Ok(Some(Status::new(State::Good, until)));
+            }
             REVOKED => return Ok(Some(Status::new(State::Revoked, limit))),
-            code => unknown.code = code,
+            code => {
+                // A CRL may come into force any time.
+                unknown.code = code;
+                unknown.until = limit.min(now.saturating_add(LOCAL_RETRY));
+            }
         }
     }
     let nobody = sources::ocsp(leaf).is_empty() && sources::crl(leaf).is_empty();
-    let anchored = auth.store.chain(leaf, intermediates, now)?.len() < 2;
-    Ok((nobody || anchored).then_some(unknown))
+    Ok((nobody || chain.len() < 2).then_some(unknown))
 }
 
 impl Engine {
@@ -117,7 +164,7 @@ impl Engine {
             RevocationMode::IgnoreCaError => false,
             RevocationMode::Strict => true,
         };
-        let key = (*certificate.key(), revocation.key);
+        let key = status_id(&certificate.key().leaf, verdict.cas(), revocation);
         let known = self
             .statuses
             .borrow_mut()
@@ -148,11 +195,11 @@ impl Engine {
     pub fn source(
         &self,
         certificate: &Certificate,
-        plan: usize,
+        at: At,
         index: usize,
         now: i64,
     ) -> Result<Option<Source>, Error> {
-        self.with_chain(certificate, plan, now, |_, chain| {
+        self.with_chain(certificate, at, now, |_, chain| {
             let (Some(leaf), Some(issuer)) = (chain.first(), chain.get(1)) else {
                 return Ok(None);
             };
@@ -178,12 +225,12 @@ impl Engine {
     pub fn judge(
         &self,
         certificate: &Certificate,
-        plan: usize,
+        at: At,
         source: &Source,
         bytes: &[u8],
         now: i64,
     ) -> Result<Status, Error> {
-        let answer = self.with_chain(certificate, plan, now, |auth, chain| {
+        let answer = self.with_chain(certificate, at, now, |auth, chain| {
             let (Some(leaf), Some(issuer)) = (chain.first(), chain.get(1)) else {
                 return Ok(Answer::NoAnswer("the chain has no issuer".to_owned()));
             };
@@ -202,47 +249,46 @@ impl Engine {
             Answer::Revoked { until, .. } => (State::Revoked, until),
             Answer::NoAnswer(why) => return Err(Error::Misuse(why)),
         };
-        self.settle(certificate, plan, state, until, now)
+        self.settle(certificate, at, state, until, now)
     }
 
     /// Remembers a status that is known from elsewhere, for at most the time the plan allows.
     pub fn settle(
         &self,
         certificate: &Certificate,
-        plan: usize,
+        at: At,
         state: State,
         until: i64,
         now: i64,
     ) -> Result<Status, Error> {
-        self.with_chain(certificate, plan, now, |auth, _| {
-            let key = (*certificate.key(), auth.revocation.key);
+        self.with_chain(certificate, at, now, |auth, chain| {
+            let key = chain_id(chain, &auth.revocation)?;
             let limit = now.saturating_add(auth.revocation.ttl);
+            let mut statuses = self.statuses.borrow_mut();
+            let known = statuses.find(&key).map(|(_, status)| *status);
+            if let (State::Unknown, Some(known)) = (state, known) {
+                // Somebody else got an answer meanwhile.
+                if known.state != State::Unknown && now < known.until {
+                    return Ok(known);
+                }
+            }
             // An answer within the clock skew after nextUpdate holds for this once.
             let status = Status::new(state, until.min(limit).max(now.saturating_add(1)));
-            self.statuses.borrow_mut().put(key, status);
+            statuses.put(key, status);
             Ok(status)
         })
     }
 
     /// Name under which all workers share the status of this client on this plan.
-    pub fn status_key(
-        &self,
-        certificate: &Certificate,
-        plan: usize,
-        now: i64,
-    ) -> Result<String, Error> {
-        self.with_chain(certificate, plan, now, |auth, _| {
-            let key = certificate.key();
-            Ok(crate::certificate::hex(&sha256(
-                &[key.leaf, key.chain, auth.revocation.key].concat(),
-            )))
+    pub fn status_key(&self, certificate: &Certificate, at: At, now: i64) -> Result<String, Error> {
+        self.with_chain(certificate, at, now, |auth, chain| {
+            Ok(certificate::hex(&chain_id(chain, &auth.revocation)?))
         })
     }
 
     /// A CRL, parsed and verified once per worker for the same bytes and issuer.
     fn crl(&self, bytes: &[u8], issuer: &X509) -> Result<Rc<Crl>, String> {
-        let issuer_digest =
-            crate::certificate::sha256(issuer).map_err(|error| error.to_string())?;
+        let issuer_digest = certificate::sha256(issuer).map_err(|error| error.to_string())?;
         let key = sha256(&[sha256(bytes), issuer_digest].concat());
         if let Some((_, crl)) = self.crls.borrow_mut().find(&key) {
             return Ok(crl.clone());
@@ -255,12 +301,15 @@ impl Engine {
     fn with_chain<T>(
         &self,
         certificate: &Certificate,
-        plan: usize,
+        at: At,
         now: i64,
         read: impl FnOnce(&Auth, &[X509]) -> Result<T, Error>,
     ) -> Result<T, Error> {
+        if at.epoch != self.epoch() {
+            return Err(Error::NotFound);
+        }
         let policy = self.policy()?;
-        let plan = policy.plans.get(plan).ok_or(Error::NotFound)?;
+        let plan = policy.plans.get(at.plan).ok_or(Error::NotFound)?;
         let auth = plan.auth.as_ref().ok_or(Error::NotFound)?;
         let chain = auth
             .store

@@ -11,7 +11,7 @@ use super::{
     take, text,
 };
 use crate::cache::Place;
-use crate::engine::{Answer, Engine, Identity, Source, State};
+use crate::engine::{Answer, At, Engine, Identity, Source, State};
 use crate::policy::Policy;
 use crate::Error;
 
@@ -632,9 +632,30 @@ pub unsafe extern "C" fn rmtls_engine_fetch_options(
     })
 }
 
+/// Number of the policies this thread has had in force: plan numbers hold as long as it stays. 0 for
+/// NULL.
+///
+/// # Safety
+/// `engine` is NULL or live.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_epoch(engine: *const rmtls_engine) -> u32 {
+    // SAFETY: the caller's promise, passed on unchanged.
+    unsafe { handle(engine) }.map_or(0, |engine| engine.0.epoch() as u32)
+}
+
+fn at(plan: u32, epoch: u32) -> At {
+    At {
+        plan: plan as usize,
+        epoch: epoch.into(),
+    }
+}
+
 /// Writes source number `index` for the status of the client with this certificate: its kind
 /// (`RMTLS_SOURCE_*`), its URL and, for OCSP, the DER of the request. `RMTLS_NOT_FOUND` after the
 /// last.
+///
+/// `plan` was looked up at `epoch` (`rmtls_engine_epoch`); `RMTLS_NOT_FOUND` when another policy
+/// is in force by now.
 ///
 /// # Safety
 /// `engine` is NULL or live; `client` is NULL or live; `kind` is NULL or
@@ -644,6 +665,7 @@ pub unsafe extern "C" fn rmtls_engine_source(
     engine: *const rmtls_engine,
     client: *const rmtls_certificate,
     plan: u32,
+    epoch: u32,
     index: usize,
     now: i64,
     kind: *mut i32,
@@ -656,7 +678,7 @@ pub unsafe extern "C" fn rmtls_engine_source(
             let (engine, kind) = (&handle(engine)?.0, output(kind)?);
             let client = &handle(client)?.0;
             match engine
-                .source(client, plan as usize, index, now)?
+                .source(client, at(plan, epoch), index, now)?
                 .ok_or(Error::NotFound)?
             {
                 Source::Ocsp {
@@ -681,6 +703,9 @@ pub unsafe extern "C" fn rmtls_engine_source(
 /// remembered: `state` becomes `RMTLS_STATE_GOOD` or `RMTLS_STATE_REVOKED`, `until` the first
 /// second at which it must be asked for again. Otherwise `err` says why it is no answer.
 ///
+/// `plan` was looked up at `epoch` (`rmtls_engine_epoch`); `RMTLS_NOT_FOUND` when another policy
+/// is in force by now.
+///
 /// # Safety
 /// `engine` is NULL or live; `client` is NULL or live; `bytes` is readable
 /// for `bytes_len` bytes; `state` and `until` are NULL or valid for writing; `err` is NULL or
@@ -690,6 +715,7 @@ pub unsafe extern "C" fn rmtls_engine_judge(
     engine: *const rmtls_engine,
     client: *const rmtls_certificate,
     plan: u32,
+    epoch: u32,
     index: usize,
     data: *const u8,
     data_len: usize,
@@ -705,9 +731,9 @@ pub unsafe extern "C" fn rmtls_engine_judge(
             let client = &handle(client)?.0;
             let data = bytes(data, data_len)?;
             let source = engine
-                .source(client, plan as usize, index, now)?
+                .source(client, at(plan, epoch), index, now)?
                 .ok_or(Error::NotFound)?;
-            let status = engine.judge(client, plan as usize, &source, data, now)?;
+            let status = engine.judge(client, at(plan, epoch), &source, data, now)?;
             *state = status.state as i32;
             *until = status.until;
             Ok(())
@@ -719,6 +745,9 @@ pub unsafe extern "C" fn rmtls_engine_judge(
 /// answer. `state` is one of `RMTLS_STATE_*`, `until` the first second at which it must be asked
 /// for again.
 ///
+/// `plan` was looked up at `epoch` (`rmtls_engine_epoch`); `RMTLS_NOT_FOUND` when another policy
+/// is in force by now.
+///
 /// # Safety
 /// `engine` is NULL or live; `client` is NULL or live.
 #[no_mangle]
@@ -726,6 +755,7 @@ pub unsafe extern "C" fn rmtls_engine_settle(
     engine: *const rmtls_engine,
     client: *const rmtls_certificate,
     plan: u32,
+    epoch: u32,
     state: i32,
     until: i64,
     now: i64,
@@ -735,12 +765,15 @@ pub unsafe extern "C" fn rmtls_engine_settle(
         let (engine, client) = unsafe { (&handle(engine)?.0, &handle(client)?.0) };
         let state = State::from_number(state)
             .ok_or_else(|| Error::Misuse(format!("no revocation state {state}")))?;
-        engine.settle(client, plan as usize, state, until, now)?;
+        engine.settle(client, at(plan, epoch), state, until, now)?;
         Ok(())
     })
 }
 
 /// Writes the name under which workers share the status of the client with this certificate.
+///
+/// `plan` was looked up at `epoch` (`rmtls_engine_epoch`); `RMTLS_NOT_FOUND` when another policy
+/// is in force by now.
 ///
 /// # Safety
 /// `engine` is NULL or live; `client` is NULL or live; `out` is NULL or
@@ -750,6 +783,7 @@ pub unsafe extern "C" fn rmtls_engine_status_key(
     engine: *const rmtls_engine,
     client: *const rmtls_certificate,
     plan: u32,
+    epoch: u32,
     now: i64,
     out: *mut rmtls_buf,
 ) -> i32 {
@@ -760,7 +794,7 @@ pub unsafe extern "C" fn rmtls_engine_status_key(
             let client = &handle(client)?.0;
             put(
                 out,
-                engine.status_key(client, plan as usize, now)?.as_bytes(),
+                engine.status_key(client, at(plan, epoch), now)?.as_bytes(),
             )
         }
     })

@@ -225,6 +225,19 @@ impl CrlSet {
         self.passed(now)
     }
 
+    /// Whether a CRL in force revokes any certificate of a verified chain, leaf first and anchor
+    /// last, whatever the set lacks for the others.
+    pub fn revokes(&self, chain: &[X509], now: i64) -> bool {
+        let chain: Vec<&X509Ref> = chain.iter().map(|certificate| &**certificate).collect();
+        (0..chain.len().saturating_sub(1)).any(|depth| {
+            let (Some(certificate), Some(above)) = (chain.get(depth), chain.get(depth + 1..))
+            else {
+                return false;
+            };
+            self.status(certificate, above, now) == Err(sys::X509_V_ERR_CERT_REVOKED)
+        })
+    }
+
     /// The status of one certificate with what stands above it in its chain, as an
     /// `X509_V_ERR_*` number unless it is good.
     fn status(&self, certificate: &X509Ref, above: &[&X509Ref], now: i64) -> Result<(), c_int> {

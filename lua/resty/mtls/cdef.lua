@@ -166,9 +166,12 @@ int32_t rmtls_engine_fetch_options(const struct rmtls_engine *engine,
                                    struct rmtls_buf *http_proxy,
                                    struct rmtls_buf *https_proxy);
 
+uint32_t rmtls_engine_epoch(const struct rmtls_engine *engine);
+
 int32_t rmtls_engine_source(const struct rmtls_engine *engine,
                             const struct rmtls_certificate *client,
                             uint32_t plan,
+                            uint32_t epoch,
                             size_t index,
                             int64_t now,
                             int32_t *kind,
@@ -178,6 +181,7 @@ int32_t rmtls_engine_source(const struct rmtls_engine *engine,
 int32_t rmtls_engine_judge(const struct rmtls_engine *engine,
                            const struct rmtls_certificate *client,
                            uint32_t plan,
+                           uint32_t epoch,
                            size_t index,
                            const uint8_t *data,
                            size_t data_len,
@@ -189,6 +193,7 @@ int32_t rmtls_engine_judge(const struct rmtls_engine *engine,
 int32_t rmtls_engine_settle(const struct rmtls_engine *engine,
                             const struct rmtls_certificate *client,
                             uint32_t plan,
+                            uint32_t epoch,
                             int32_t state,
                             int64_t until,
                             int64_t now);
@@ -196,6 +201,7 @@ int32_t rmtls_engine_settle(const struct rmtls_engine *engine,
 int32_t rmtls_engine_status_key(const struct rmtls_engine *engine,
                                 const struct rmtls_certificate *client,
                                 uint32_t plan,
+                                uint32_t epoch,
                                 int64_t now,
                                 struct rmtls_buf *out);
 

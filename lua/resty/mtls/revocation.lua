@@ -55,21 +55,26 @@ local function fetch_options(engine, plan)
 end
 
 
-local function source(engine, client, plan, index)
+local function source(engine, client, plan, epoch, index)
     local kind = ffi.new("int32_t[1]")
     local url, request = lib.read("revocation", function(a, b)
-        return C.rmtls_engine_source(engine.handle, client, plan, index, ngx_time(), kind, a, b)
+        return C.rmtls_engine_source(engine.handle, client, plan, epoch, index, ngx_time(), kind, a, b)
     end, true)
+
+    if not url and request then
+        -- Not the end of the list but a failure, which must not read as "nobody to ask".
+        error(request)
+    end
 
     return url, request, kind[0]
 end
 
 
-local function judge(engine, client, plan, index, bytes)
+local function judge(engine, client, plan, epoch, index, bytes)
     local state = ffi.new("int32_t[1]")
     local till = ffi.new("int64_t[1]")
     local ok, err = lib.try("no answer", function(message)
-        return C.rmtls_engine_judge(engine.handle, client, plan, index, bytes, #bytes, ngx_time(),
+        return C.rmtls_engine_judge(engine.handle, client, plan, epoch, index, bytes, #bytes, ngx_time(),
                                     state, till, message)
     end)
     if not ok then
@@ -112,8 +117,8 @@ end
 
 
 -- What one source says: the state and until when it holds, or nil and why not.
-local function ask(engine, client, plan, index, options, timeout, dict)
-    local url, request, kind = source(engine, client, plan, index)
+local function ask(engine, client, plan, epoch, index, options, timeout, dict)
+    local url, request, kind = source(engine, client, plan, epoch, index)
     local opts = { url = url, origin = "certificate" }
     for name, value in pairs(options) do
         opts[name] = value
@@ -149,7 +154,7 @@ local function ask(engine, client, plan, index, options, timeout, dict)
         return nil, url .. ": " .. err
     end
 
-    local state, till = judge(engine, client, plan, index, bytes)
+    local state, till = judge(engine, client, plan, epoch, index, bytes)
     if not state then
         return nil, url .. ": " .. till
     end
@@ -160,16 +165,16 @@ end
 
 -- Asks one source after the other, for options.timeout milliseconds in all. "state:till" and the
 -- seconds for which it holds, or nil and why not.
-local function ask_all(engine, client, plan, options, dict)
+local function ask_all(engine, client, plan, epoch, options, dict)
     local deadline = ngx_now() + options.timeout / 1000
     local reasons = {}
     for index = 0, math.huge do
         local left = math.floor((deadline - ngx_now()) * 1000)
-        if left < 1 or not source(engine, client, plan, index) then
+        if left < 1 or not source(engine, client, plan, epoch, index) then
             break
         end
 
-        local state, till = ask(engine, client, plan, index, options, left, dict)
+        local state, till = ask(engine, client, plan, epoch, index, options, left, dict)
         if state then
             return state .. ":" .. till, till - ngx_time()
         end
@@ -192,9 +197,11 @@ function _M.resolve(engine, plan, dict)
         return
     end
 
+    -- A plan number holds for one policy: after a reload nothing of this counts.
+    local epoch = C.rmtls_engine_epoch(engine.handle)
     local client = presented.handle
     local key = lib.read("revocation", function(out)
-        return C.rmtls_engine_status_key(engine.handle, client, plan, ngx_time(), out)
+        return C.rmtls_engine_status_key(engine.handle, client, plan, epoch, ngx_time(), out)
     end)
     if not key then
         return
@@ -204,7 +211,7 @@ function _M.resolve(engine, plan, dict)
     local value, err = fetch.cached(dict, "status:" .. key,
                                     { timeout = options.timeout, refresh_ahead = true }, function()
         -- Names presented, which owns the handle, for as long as a timer may run this.
-        return ask_all(engine, presented.handle, plan, options, dict)
+        return ask_all(engine, presented.handle, plan, epoch, options, dict)
     end)
 
     local now = ngx_time()
@@ -223,7 +230,7 @@ function _M.resolve(engine, plan, dict)
         ngx_log(ngx.NOTICE, "[mtls] revocation status unknown: ", (err:gsub("^fetch%.cached: ", "")))
     end
 
-    C.rmtls_engine_settle(engine.handle, client, plan, state, till, now)
+    C.rmtls_engine_settle(engine.handle, client, plan, epoch, state, till, now)
 end
 
 
