@@ -236,3 +236,30 @@ strict 200 in
 strict 200 in
 POST /good/good
 POST /good/good
+
+
+
+=== TEST 8: an answer that is about to end is asked for anew while it serves
+--- user_files eval
+t::TestRevocation::rev_policy([strict => 'revocation_check_mode: STRICT, cert_cache_ttl: 10'])
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client eval
+$::Client . <<'_EOC_'
+ask strict good; echo
+sleep 8.5
+ask strict good; echo
+for _ in $(seq 50); do [ "$(asked | wc -l)" = 2 ] && break; sleep 0.1; done
+asked
+sleep 2.5
+ask strict good; echo
+asked
+_EOC_
+--- client_out
+200
+200
+POST /good/good
+POST /good/good
+200
+POST /good/good
+POST /good/good

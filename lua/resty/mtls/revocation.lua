@@ -24,7 +24,7 @@ local MAX_CRL = 10 * 1024 * 1024
 -- A CRL speaks for many certificates, which often come together.
 local CRL_TTL = 60
 -- Near its end an answer is looked up so often, in seconds.
-local RECHECK = 10
+local RECHECK = 2
 -- What a responder answers that does not take POST.
 local NO_POST = { [400] = true, [404] = true, [405] = true, [501] = true }
 -- Longest URL with a request in it (RFC 5019 section 5).
@@ -223,8 +223,8 @@ function _M.resolve(engine, plan, dict)
 
     if state then
         -- Looked at again before it ends, which is what starts the timer.
-        local ahead = math.min((till - now) / 5, 3600)
-        till = math.max(math.floor(till - ahead), math.min(till, now + RECHECK))
+        local soon = math.floor(till - math.min((till - now) / 5, 3600))
+        till = soon > now + RECHECK and soon or math.min(till, now + RECHECK)
     else
         state, till = STATE_UNKNOWN, now + RETRY
         ngx_log(ngx.NOTICE, "[mtls] revocation status unknown: ", (err:gsub("^fetch%.cached: ", "")))
