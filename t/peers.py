@@ -195,6 +195,16 @@ def serve_proxy(conn):
             relay(conn, origin)
 
 
+def patiently(bind):
+    """The port may be some connection's own for a moment: it is of the range that clients get theirs from."""
+    for _ in range(80):
+        try:
+            return bind()
+        except OSError:
+            time.sleep(0.1)
+    return bind()
+
+
 def listen(port, serve):
     def handle(conn):
         with conn:
@@ -207,14 +217,14 @@ def listen(port, serve):
         while True:
             threading.Thread(target=handle, args=(sock.accept()[0],), daemon=True).start()
 
-    sock = socket.create_server((HERE, port))
+    sock = patiently(lambda: socket.create_server((HERE, port)))
     threading.Thread(target=accept, args=(sock,), daemon=True).start()
 
 
 def main():
     dns_port, proxy_port = map(int, sys.argv[1:])
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.bind((HERE, dns_port))
+    patiently(lambda: sock.bind((HERE, dns_port)))
     threading.Thread(target=serve_udp, args=(sock,), daemon=True).start()
     listen(dns_port, serve_dns_tcp)
     # The last to come up: who can connect here can connect everywhere.
