@@ -263,3 +263,59 @@ POST /good/good
 200
 POST /good/good
 POST /good/good
+
+
+
+=== TEST 9: a client does not get rid of a known answer by sending one more certificate
+--- user_files eval: $::Policy
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client eval
+$::Client . <<'_EOC_'
+ask ignore revoked; echo
+cat "$REV/revoked.crt" "$PKI/client-b.crt" >junk.crt
+get a.test/to/ignore --cert junk.crt --key "$REV/revoked.key" -o body -w '%{http_code}\n'
+asked
+_EOC_
+--- client_out
+401
+401
+POST /revoked/good
+--- error_log
+[mtls] 401 FAILED:certificate revoked at depth 0, subject: "CN=revoked"
+
+
+
+=== TEST 10: a request that waited for an answer is judged by its own route after a reload meanwhile
+--- user_files eval
+t::TestRevocation::rev_policy([strict => 'revocation_check_mode: STRICT']) . ">>> other.yaml\n" . t::TestMtls::expand_policy(<<'_EOC_')
+_format_version: "3.0"
+@{ca_certificates: ca-b}
+routes:
+- name: open
+- name: strict
+  snis: [a.test]
+  plugins:
+  - name: mtls-auth
+    config: {ca_certificates: [@ca-b], skip_consumer_lookup: true}
+_EOC_
+--- http_config eval: $::Http
+--- config eval
+$::Config . <<'_EOC_'
+    location /reload {
+        content_by_lua_block { ngx.say(require("resty.mtls").reload("$TEST_NGINX_HTML_DIR/other.yaml")) }
+    }
+_EOC_
+--- client eval
+$::Client . <<'_EOC_'
+ask strict slow >first &
+for _ in $(seq 50); do [ "$(asked | wc -l)" = 1 ] && break; sleep 0.1; done
+curl -s "http://127.0.0.1:$HTTP_PORT/reload"
+wait
+cat first; echo
+_EOC_
+--- client_out
+true
+421
+--- error_log
+[mtls] 421 misdirected request
