@@ -244,7 +244,9 @@ impl CrlSet {
         let name = certificate.issuer_name();
         let mut code = sys::X509_V_ERR_UNABLE_TO_GET_CRL;
         let mut best: Option<&List> = None;
-        for list in self.lists.iter().filter(|list| same(list.issuer(), name)) {
+        // Whom an odd CRL speaks for is OpenSSL's to say.
+        let plain = self.lists.iter().filter(|list| list.oddity.is_none());
+        for list in plain.filter(|list| same(list.issuer(), name)) {
             // A CA that changed its key signs its CRLs with either, certified in this chain.
             let issuers = above
                 .iter()
