@@ -119,12 +119,11 @@ fn chain_id(chain: &[X509], revocation: &Revocation) -> Result<[u8; 32], Error> 
 /// to ask; `None` when somebody must be asked.
 fn local(auth: &Auth, certificate: &Certificate, now: i64) -> Result<Option<Status>, Error> {
     let (leaf, intermediates) = (certificate.leaf(), certificate.intermediates());
-    let chain = auth.store.chain(leaf, intermediates, now)?;
     let limit = now.saturating_add(auth.revocation.ttl);
     let mut unknown = Status::new(State::Unknown, limit);
     if let Some(crls) = &auth.revocation.crls {
         // A CA that is revoked must not answer for its clients, though a CRL may lack for these.
-        if crls.revokes(&chain, now) {
+        if crls.revokes(&auth.store.chain(leaf, intermediates, now)?, now) {
             return Ok(Some(Status::new(State::Revoked, limit)));
         }
         let outcome = auth.store.check_crls(leaf, intermediates, crls, now)?;
@@ -142,7 +141,9 @@ fn local(auth: &Auth, certificate: &Certificate, now: i64) -> Result<Option<Stat
         }
     }
     let nobody = sources::ocsp(leaf).is_empty() && sources::crl(leaf).is_empty();
-    Ok((nobody || chain.len() < 2).then_some(unknown))
+    // Building the chain once more costs as much as verifying it: only where it decides.
+    let settled = nobody || auth.store.chain(leaf, intermediates, now)?.len() < 2;
+    Ok(settled.then_some(unknown))
 }
 
 impl Engine {
