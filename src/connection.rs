@@ -1,8 +1,7 @@
 //! What is remembered on one TLS connection, from its ClientHello to its end.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::rc::Rc;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use openssl::ssl::SslRef;
 use openssl::stack::{Stack, StackRef};
@@ -38,7 +37,7 @@ pub struct Memo {
 #[derive(Default)]
 pub struct Connection {
     /// What the ClientHello phase decided; `None` for a name that asks for nothing.
-    ask: Option<Rc<Ask>>,
+    ask: Option<Arc<Ask>>,
     /// Whether the ClientHello phase ran at all.
     greeted: bool,
     lent: Cell<Option<LentNames>>,
@@ -50,7 +49,7 @@ pub struct Connection {
 
 impl Connection {
     /// Notes what the ClientHello asks for, and binds the session accordingly.
-    pub fn greet(ssl: &SslRef, ask: Option<Rc<Ask>>) -> Result<(), Error> {
+    pub fn greet(ssl: &SslRef, ask: Option<Arc<Ask>>) -> Result<(), Error> {
         if let Some(ask) = &ask {
             ext::set_session_id_context(ssl, ask.binding())?;
         }

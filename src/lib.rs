@@ -5,7 +5,8 @@
 //! presented chain against the trust store of the route, and renders the header lines that tell
 //! the upstream who the client is. It knows neither nginx nor Lua; [`ffi`] is its C ABI.
 //!
-//! An engine belongs to one thread (an nginx worker has one), hence `Rc` and `Cell` throughout.
+//! An engine belongs to one thread (an nginx worker has one), hence `Rc` and `Cell` there. A
+//! [`policy::Policy`] and what it is made of is `Send` and `Sync`: another thread compiles it.
 
 #[forbid(unsafe_code)]
 pub mod cache;

@@ -1,6 +1,6 @@
 //! A PKI for unit tests, made when the tests run.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use openssl::asn1::Asn1Time;
 use openssl::bn::BigNum;
@@ -33,8 +33,8 @@ pub struct Pki {
 }
 
 impl Pki {
-    pub fn trusted(&self) -> Rc<CaCertificate> {
-        Rc::new(CaCertificate::from_x509(self.ca.x509.clone()).unwrap())
+    pub fn trusted(&self) -> Arc<CaCertificate> {
+        Arc::new(CaCertificate::from_x509(self.ca.x509.clone()).unwrap())
     }
 }
 

@@ -1,7 +1,7 @@
 //! `rmtls_sni_map`: server names without a policy document.
 
 use std::ffi::c_void;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::trust_store::rmtls_trust_store;
 use super::{bytes, connection, give, guard, guard_with, handle, output, rmtls_buf, take};
@@ -16,7 +16,7 @@ enum Names {
 
 struct Content {
     value: u32,
-    ask: Option<Rc<Ask>>,
+    ask: Option<Arc<Ask>>,
 }
 
 /// Server names and what their handshakes ask for; immutable once built.
@@ -35,7 +35,7 @@ impl rmtls_sni_map {
         }
     }
 
-    fn ask(&self, name: Option<&[u8]>) -> Result<Option<Rc<Ask>>, Error> {
+    fn ask(&self, name: Option<&[u8]>) -> Result<Option<Arc<Ask>>, Error> {
         Ok(self.content(name)?.and_then(|content| content.ask.clone()))
     }
 }
@@ -130,7 +130,7 @@ pub unsafe extern "C" fn rmtls_sni_map_add(
                             .cloned()
                             .collect(),
                     };
-                    Some(Rc::new(Ask::new(&trusted, Some(&cas), CA_NAMES_BUDGET)?))
+                    Some(Arc::new(Ask::new(&trusted, Some(&cas), CA_NAMES_BUDGET)?))
                 }
             };
             builder.add(pattern, index)?;

@@ -1,6 +1,6 @@
 //! `rmtls_trust_store`: CAs and verify options.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::certificate::rmtls_certificate;
 use super::{bytes, give, guard, guard_with, handle, output, put, put_truncated, rmtls_buf, take};
@@ -8,7 +8,7 @@ use crate::trust::{verdict_text, CaCertificate, TrustStore, VerifyOptions};
 use crate::Error;
 
 /// A trust store; immutable.
-pub struct rmtls_trust_store(pub(super) Rc<TrustStore>);
+pub struct rmtls_trust_store(pub(super) Arc<TrustStore>);
 
 fn within(name: &str, value: i32, most: u32, default: u32) -> Result<u32, Error> {
     match u32::try_from(value) {
@@ -49,7 +49,7 @@ pub unsafe extern "C" fn rmtls_trust_store_new(
                     auth_level: within("auth_level", auth_level, 5, default.auth_level)?,
                 };
                 let store = TrustStore::new(&CaCertificate::bundle(pem)?, options)?;
-                Ok(rmtls_trust_store(Rc::new(store)))
+                Ok(rmtls_trust_store(Arc::new(store)))
             })
         })
     }

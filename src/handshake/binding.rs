@@ -4,7 +4,7 @@
 //! HTTP/2 connections, a reload that changes nothing here keeps them, a changed CA set ends them,
 //! and nodes that share ticket keys and a policy resume each other's sessions.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use openssl::sha::{sha256, Sha256};
 
@@ -23,7 +23,7 @@ pub struct Binding {
 
 impl Binding {
     /// Binding of a handshake that asks, for certificates judged by any of `stores`.
-    pub fn new(stores: &[Rc<TrustStore>]) -> Binding {
+    pub fn new(stores: &[Arc<TrustStore>]) -> Binding {
         let mut digests: Vec<&[u8; 32]> = stores.iter().map(|store| store.digest()).collect();
         digests.sort_unstable();
         digests.dedup();
@@ -64,14 +64,14 @@ mod tests {
     use crate::trust::VerifyOptions;
 
     /// Stores of the same CA, without and with partial chains.
-    fn stores() -> [Rc<TrustStore>; 2] {
+    fn stores() -> [Arc<TrustStore>; 2] {
         let ca = testing::pki().trusted();
         [false, true].map(|allow_partial_chain| {
             let options = VerifyOptions {
                 allow_partial_chain,
                 ..Default::default()
             };
-            Rc::new(TrustStore::new(std::slice::from_ref(&ca), options).unwrap())
+            Arc::new(TrustStore::new(std::slice::from_ref(&ca), options).unwrap())
         })
     }
 

@@ -4,9 +4,8 @@
 //! than the rest of the handshake. So lists are lent: taken back from the connection once the
 //! CertificateRequest is on the wire, and lent again.
 
-use std::cell::RefCell;
 use std::collections::HashSet;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use openssl::ssl::SslRef;
 use openssl::stack::Stack;
@@ -24,12 +23,13 @@ pub struct CaNames {
     names: Vec<X509Name>,
     bytes: usize,
     over_budget: bool,
-    idle: RefCell<Vec<Stack<X509Name>>>,
+    /// Of one thread in practice: the lock lets a policy be built in one and freed in another.
+    idle: Mutex<Vec<Stack<X509Name>>>,
 }
 
 impl CaNames {
     /// Subjects of `cas`, each once, in order. A list of over `budget` bytes is not sent.
-    pub fn new(cas: &[Rc<CaCertificate>], budget: usize) -> Result<CaNames, Error> {
+    pub fn new(cas: &[Arc<CaCertificate>], budget: usize) -> Result<CaNames, Error> {
         let mut seen = HashSet::new();
         let mut names = Vec::new();
         let mut bytes = 0usize;
@@ -51,7 +51,7 @@ impl CaNames {
             names,
             bytes,
             over_budget,
-            idle: RefCell::default(),
+            idle: Mutex::default(),
         })
     }
 
@@ -77,7 +77,7 @@ impl CaNames {
 
     /// Makes the connection send the list.
     pub fn lend(&self, ssl: &SslRef) -> Result<LentNames, Error> {
-        let idle = self.idle.borrow_mut().pop();
+        let idle = self.lists().pop();
         let list = match idle {
             Some(list) => list,
             None => {
@@ -94,7 +94,7 @@ impl CaNames {
     /// Takes the list back after the CertificateRequest was sent.
     pub fn take_back(&self, ssl: &SslRef, lent: LentNames) {
         if let Some(list) = ext::take_back_ca_names(ssl, lent) {
-            let mut idle = self.idle.borrow_mut();
+            let mut idle = self.lists();
             if idle.len() < MAX_IDLE {
                 idle.push(list);
             }
@@ -103,6 +103,10 @@ impl CaNames {
 
     /// Number of lists waiting to be lent.
     pub fn idle(&self) -> usize {
-        self.idle.borrow().len()
+        self.lists().len()
+    }
+
+    fn lists(&self) -> MutexGuard<'_, Vec<Stack<X509Name>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

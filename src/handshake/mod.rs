@@ -5,7 +5,7 @@ pub mod ca_names;
 pub mod server_name;
 pub mod sni_map;
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::trust::{CaCertificate, TrustStore};
 use crate::Error;
@@ -30,8 +30,8 @@ impl Ask {
     /// `budget`: longest list in bytes; a longer one is not sent at all, since a truncated list
     /// would make clients of the CAs left out send nothing.
     pub fn new(
-        stores: &[Rc<TrustStore>],
-        ca_names: Option<&[Rc<CaCertificate>]>,
+        stores: &[Arc<TrustStore>],
+        ca_names: Option<&[Arc<CaCertificate>]>,
         budget: usize,
     ) -> Result<Ask, Error> {
         Ok(Ask {

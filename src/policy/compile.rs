@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path as FilePath;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use openssl::asn1::Asn1Time;
@@ -81,7 +81,7 @@ pub(super) fn compile(
 
 /// The CA certificates of the document, by position and by id.
 struct Cas {
-    list: Vec<Option<Rc<CaCertificate>>>,
+    list: Vec<Option<Arc<CaCertificate>>>,
     by_id: HashMap<Uuid, usize>,
     by_digest: HashMap<[u8; 32], usize>,
     /// As text, for suggestions.
@@ -122,7 +122,7 @@ impl Cas {
                 continue;
             };
             let ca = match CaCertificate::from_pem(pem.as_bytes()) {
-                Ok(ca) => Rc::new(ca),
+                Ok(ca) => Arc::new(ca),
                 Err(error) => {
                     report.error(place, &path.field("cert"), error.to_string());
                     continue;
@@ -163,7 +163,7 @@ impl Cas {
         cas
     }
 
-    fn of(&self, positions: &[usize]) -> Vec<Rc<CaCertificate>> {
+    fn of(&self, positions: &[usize]) -> Vec<Arc<CaCertificate>> {
         positions
             .iter()
             .filter_map(|&index| self.list.get(index)?.clone())
@@ -364,15 +364,15 @@ enum Ready<'t> {
         contribution: u32,
     },
     Headers(&'t document::MetadataHeaders),
-    Acl(Rc<Acl>),
-    Rules(Rc<Rules>),
+    Acl(Arc<Acl>),
+    Rules(Arc<Rules>),
     /// Its errors were reported.
     Broken,
 }
 
 /// What an asking plugin brings to a server name. Plugins with equal content share one.
 struct Contribution {
-    store: Option<Rc<TrustStore>>,
+    store: Option<Arc<TrustStore>>,
     /// Positions of the CAs whose names it wants sent; `None` when it does not want any.
     sent: Option<Vec<usize>>,
     /// Position of the first plugin with this content.
@@ -396,7 +396,7 @@ impl<'t> Plugins<'t> {
             ready: Vec::new(),
             contributions: Vec::new(),
         };
-        let mut stores: HashMap<(Vec<usize>, VerifyOptions), Rc<TrustStore>> = HashMap::new();
+        let mut stores: HashMap<(Vec<usize>, VerifyOptions), Arc<TrustStore>> = HashMap::new();
         let mut known: HashMap<Option<(Vec<usize>, VerifyOptions, bool)>, u32> = HashMap::new();
         for (position, plugin) in document.plugins.iter().enumerate() {
             let mut contribute = |key, store, sent| {
@@ -411,8 +411,8 @@ impl<'t> Plugins<'t> {
             };
             let ready = match &plugin.config {
                 Config::TlsMetadataHeaders(headers) => Ready::Headers(headers),
-                Config::Acl(acl) => Ready::Acl(Rc::new(acl.clone())),
-                Config::ClientCertAcl(rules) => Ready::Rules(Rc::new(rules.clone())),
+                Config::Acl(acl) => Ready::Acl(Arc::new(acl.clone())),
+                Config::ClientCertAcl(rules) => Ready::Rules(Arc::new(rules.clone())),
                 Config::TlsHandshakeModifier => Ready::Ask {
                     contribution: contribute(None, None, None),
                 },
@@ -421,7 +421,7 @@ impl<'t> Plugins<'t> {
                     let key = (positions, config.options);
                     let store = match stores.get(&key) {
                         Some(store) => Ok(store.clone()),
-                        None => TrustStore::new(&cas.of(&key.0), key.1).map(Rc::new),
+                        None => TrustStore::new(&cas.of(&key.0), key.1).map(Arc::new),
                     };
                     match store {
                         Ok(store) => {
@@ -461,14 +461,14 @@ impl<'t> Plugins<'t> {
         }
     }
 
-    fn acl(&self, slots: &Slots) -> Option<&Rc<Acl>> {
+    fn acl(&self, slots: &Slots) -> Option<&Arc<Acl>> {
         match self.ready.get(slots[Kind::Acl as usize]?)? {
             Ready::Acl(acl) => Some(acl),
             _ => None,
         }
     }
 
-    fn rules(&self, slots: &Slots) -> Option<&Rc<Rules>> {
+    fn rules(&self, slots: &Slots) -> Option<&Arc<Rules>> {
         match self.ready.get(slots[Kind::ClientCertAcl as usize]?)? {
             Ready::Rules(rules) => Some(rules),
             _ => None,
@@ -487,7 +487,7 @@ impl<'t> Plugins<'t> {
 fn auth<'t>(
     config: &MtlsAuth<'t>,
     spot: &Spot,
-    store: Rc<TrustStore>,
+    store: Arc<TrustStore>,
     people: &People<'t>,
     crls: &mut Crls<'_>,
     report: &mut Report,
@@ -530,7 +530,7 @@ fn auth<'t>(
         lookup: Some(lookup).filter(|_| !config.skip_consumer_lookup),
         anonymous,
         group_by: config.group_by,
-        revocation: Rc::new(Revocation {
+        revocation: Arc::new(Revocation {
             mode: config.revocation,
             ttl: config.cert_cache_ttl.into(),
             http_timeout: config.http_timeout,
@@ -547,7 +547,7 @@ fn auth<'t>(
 struct Crls<'p> {
     /// Directory of the policy file.
     directory: Option<&'p FilePath>,
-    known: HashMap<Vec<String>, Option<Rc<CrlSet>>>,
+    known: HashMap<Vec<String>, Option<Arc<CrlSet>>>,
 }
 
 impl Crls<'_> {
@@ -557,7 +557,7 @@ impl Crls<'_> {
         files: &[(&str, Place)],
         config: &Path<'_>,
         report: &mut Report,
-    ) -> Option<Rc<CrlSet>> {
+    ) -> Option<Arc<CrlSet>> {
         if files.is_empty() {
             return None;
         }
@@ -580,7 +580,7 @@ impl Crls<'_> {
         for oddity in set.oddities() {
             report.warn("unusual CRLs", *place, &path, || oddity);
         }
-        let set = complete.then(|| Rc::new(set));
+        let set = complete.then(|| Arc::new(set));
         self.known.insert(key, set.clone());
         set
     }
@@ -668,11 +668,11 @@ fn positions(config: &MtlsAuth, spot: &Spot, cas: &Cas, report: &mut Report) -> 
 struct LinesOf<'a> {
     document: &'a Document<'a>,
     plugins: &'a Plugins<'a>,
-    known: HashMap<(Option<usize>, bool), Rc<[Line]>>,
+    known: HashMap<(Option<usize>, bool), Arc<[Line]>>,
 }
 
 impl LinesOf<'_> {
-    fn get(&mut self, slots: &Slots, report: &mut Report) -> Rc<[Line]> {
+    fn get(&mut self, slots: &Slots, report: &mut Report) -> Arc<[Line]> {
         let headers = slots[Kind::TlsMetadataHeaders as usize];
         let skip = self
             .plugins
@@ -709,7 +709,7 @@ impl LinesOf<'_> {
                 }
             }
         }
-        let lines: Rc<[Line]> = lines.into();
+        let lines: Arc<[Line]> = lines.into();
         self.known.insert((headers, skip), lines.clone());
         lines
     }
@@ -757,14 +757,14 @@ fn plans(
 
 /// Sets of contributions, each known by a number; 0 is the empty set.
 struct Sets {
-    members: Vec<Rc<[u32]>>,
-    numbers: HashMap<Rc<[u32]>, usize>,
+    members: Vec<Arc<[u32]>>,
+    numbers: HashMap<Arc<[u32]>, usize>,
     unions: HashMap<(usize, usize), usize>,
 }
 
 impl Sets {
     fn new() -> Sets {
-        let empty: Rc<[u32]> = [].into();
+        let empty: Arc<[u32]> = [].into();
         Sets {
             members: vec![empty.clone()],
             numbers: HashMap::from([(empty, 0)]),
@@ -783,7 +783,7 @@ impl Sets {
         if let Some(&set) = self.numbers.get(&*members) {
             return set;
         }
-        let members: Rc<[u32]> = members.into();
+        let members: Arc<[u32]> = members.into();
         self.members.push(members.clone());
         self.numbers.insert(members, self.members.len() - 1);
         self.members.len() - 1
@@ -870,7 +870,7 @@ fn assemble(
     report: &mut Report,
 ) -> Result<Policy, Error> {
     let mut names = Names::new(document, scopes, plugins);
-    let mut asks: Vec<Rc<Ask>> = Vec::new();
+    let mut asks: Vec<Arc<Ask>> = Vec::new();
     let mut ask_of: HashMap<usize, u32> = HashMap::new();
     let mut builder = SniMapBuilder::new();
     let mut digest = Sha256::new();
@@ -885,7 +885,7 @@ fn assemble(
             None => {
                 let members = names.sets.members(set);
                 let made = ask(document, cas, plugins, members, &pattern, report)?;
-                asks.push(Rc::new(made));
+                asks.push(Arc::new(made));
                 let ask = asks.len() as u32 - 1;
                 ask_of.insert(set, ask);
                 ask
@@ -981,7 +981,7 @@ fn ask(
         .iter()
         .filter_map(|&member| plugins.contributions.get(member as usize))
         .collect();
-    let stores: Vec<Rc<TrustStore>> = members
+    let stores: Vec<Arc<TrustStore>> = members
         .iter()
         .filter_map(|member| member.store.clone())
         .collect();

@@ -13,7 +13,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path as FilePath;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use self::report::{Path, Place, Report};
 use crate::handshake::server_name::quoted;
@@ -33,7 +33,7 @@ pub struct Policy {
     /// What applies to requests: the global plan first, then one for each route.
     pub plans: Vec<Plan>,
     /// What the handshake does; far fewer than server names.
-    pub asks: Vec<Rc<Ask>>,
+    pub asks: Vec<Arc<Ask>>,
     /// Server name -> position in `asks`. A name that is not there does not ask.
     pub names: SniMap,
     /// The header names that only the gateway may set, on every route.
@@ -54,11 +54,11 @@ pub struct Plan {
     /// `mtls-auth`, if it applies.
     pub auth: Option<Auth>,
     /// `acl`, if it applies.
-    pub acl: Option<Rc<Acl>>,
+    pub acl: Option<Arc<Acl>>,
     /// `client-cert-acl`, if it applies.
-    pub rules: Option<Rc<Rules>>,
+    pub rules: Option<Arc<Rules>>,
     /// Header lines to set when a client certificate is known.
-    pub lines: Rc<[Line]>,
+    pub lines: Arc<[Line]>,
     /// Whether any plugin of ours applies.
     pub applies: bool,
 }
@@ -67,7 +67,7 @@ pub struct Plan {
 #[derive(Clone)]
 pub struct Auth {
     /// What client chains are verified against.
-    pub store: Rc<TrustStore>,
+    pub store: Arc<TrustStore>,
     /// How a certificate is mapped to a consumer; `None` with `skip_consumer_lookup`.
     pub lookup: Option<Lookup>,
     /// Index of the consumer that stands in for clients that are not trusted.
@@ -75,7 +75,7 @@ pub struct Auth {
     /// What group a trusted certificate itself gives.
     pub group_by: Option<GroupBy>,
     /// Whether and how revocation is checked.
-    pub revocation: Rc<Revocation>,
+    pub revocation: Arc<Revocation>,
 }
 
 /// How a certificate is mapped to a consumer when no credential does it.
@@ -86,7 +86,7 @@ pub struct Lookup {
     /// Index of the consumer of trusted certificates that map to nobody else.
     pub default: Option<u32>,
     /// The attribute types of a directoryName that count, as OpenSSL writes them; empty for all.
-    pub dirname: Rc<[Box<str>]>,
+    pub dirname: Arc<[Box<str>]>,
 }
 
 /// Kong's `authenticated_group_by`.
@@ -124,7 +124,7 @@ pub struct Revocation {
     /// Host and port of the proxy for https URLs.
     pub https_proxy: Option<(Box<str>, u16)>,
     /// The policy's own CRLs, if it has any for this plugin.
-    pub crls: Option<Rc<CrlSet>>,
+    pub crls: Option<Arc<CrlSet>>,
     /// SHA-256 over the digests of trust store and CRLs: what a remembered status depends on.
     pub key: [u8; 32],
 }
@@ -202,7 +202,7 @@ impl Policy {
     }
 
     /// What the handshake does for the raw bytes of a server name; `None` when it does not ask.
-    pub fn ask(&self, server_name: Option<&[u8]>) -> Option<&Rc<Ask>> {
+    pub fn ask(&self, server_name: Option<&[u8]>) -> Option<&Arc<Ask>> {
         self.asks.get(self.names.get(server_name)? as usize)
     }
 

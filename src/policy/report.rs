@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use granit_parser::Marker;
 
@@ -36,7 +36,7 @@ pub struct Diagnostic {
     /// How bad it is.
     pub severity: Severity,
     /// The file, or what the caller named the text.
-    pub file: Rc<str>,
+    pub file: Arc<str>,
     /// Line, from 1; 0 when it is about the document as a whole.
     pub line: u32,
     /// Column in characters, from 1; 0 when it is about the document as a whole.
@@ -133,7 +133,7 @@ impl fmt::Display for Path<'_> {
 
 /// What a walk over a document found wrong.
 pub(super) struct Report {
-    file: Rc<str>,
+    file: Arc<str>,
     errors: Vec<Diagnostic>,
     more_errors: usize,
     warnings: Vec<Diagnostic>,

@@ -19,6 +19,10 @@ use crate::handshake::CA_NAMES_BUDGET;
 use crate::headers::Value;
 use crate::Error;
 
+/// Another thread compiles and frees policies.
+const fn crosses_threads<T: Send + Sync>() {}
+const _: () = crosses_threads::<Policy>();
+
 const ID_A: &str = "11111111-1111-4111-8111-111111111111";
 const ID_B: &str = "22222222-2222-4222-8222-222222222222";
 

@@ -1,6 +1,6 @@
 //! One CA certificate of a policy.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use openssl::x509::X509;
 
@@ -49,10 +49,10 @@ impl CaCertificate {
     }
 
     /// Every certificate of a PEM bundle, each of which must be a CA.
-    pub fn bundle(pem: &[u8]) -> Result<Vec<Rc<CaCertificate>>, Error> {
+    pub fn bundle(pem: &[u8]) -> Result<Vec<Arc<CaCertificate>>, Error> {
         certificate::from_pem(pem, 16 * MAX_PEM)?
             .into_iter()
-            .map(|x509| CaCertificate::from_x509(x509).map(Rc::new))
+            .map(|x509| CaCertificate::from_x509(x509).map(Arc::new))
             .collect()
     }
 

@@ -8,9 +8,9 @@
 //! the part for a given certificate takes the rules of RFC 5280 section 6.3.3. OpenSSL has them,
 //! see [`CrlSet::verify`].
 
-use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::ffi::c_int;
+use std::sync::{Mutex, PoisonError};
 
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine;
@@ -305,7 +305,7 @@ struct List {
     next: Option<i64>,
     /// Why it is not plain.
     oddity: Option<String>,
-    signatures: RefCell<Vec<(X509, Signature)>>,
+    signatures: Mutex<Vec<(X509, Signature)>>,
 }
 
 impl List {
@@ -327,7 +327,7 @@ impl List {
             next: crl.next_update().map(time).transpose()?,
             oddity: oddity(&crl),
             crl,
-            signatures: RefCell::default(),
+            signatures: Mutex::default(),
         })
     }
 
@@ -350,7 +350,10 @@ impl List {
     }
 
     fn signed_by(&self, issuer: &X509Ref) -> Signature {
-        let mut known = self.signatures.borrow_mut();
+        let mut known = self
+            .signatures
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some((_, signature)) = known.iter().find(|(known, _)| &**known == issuer) {
             return *signature;
         }

@@ -1,6 +1,6 @@
 //! A route's trust store: its CAs with the flags that decide what they vouch for.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use openssl::hash::{hash, MessageDigest};
 use openssl::stack::StackRef;
@@ -46,14 +46,14 @@ impl Default for VerifyOptions {
 /// CAs and verify options, immutable once built.
 pub struct TrustStore {
     store: X509Store,
-    cas: Vec<Rc<CaCertificate>>,
+    cas: Vec<Arc<CaCertificate>>,
     auth_level: u32,
     digest: [u8; 32],
 }
 
 impl TrustStore {
     /// Builds the store. An empty list of CAs is allowed and trusts nobody.
-    pub fn new(cas: &[Rc<CaCertificate>], options: VerifyOptions) -> Result<TrustStore, Error> {
+    pub fn new(cas: &[Arc<CaCertificate>], options: VerifyOptions) -> Result<TrustStore, Error> {
         let mut param = X509VerifyParam::new()?;
         param.set_purpose(X509PurposeId::SSL_CLIENT)?;
         param.set_depth(options.depth.min(100) as i32);
@@ -93,7 +93,7 @@ impl TrustStore {
     }
 
     /// The CAs, in the order given.
-    pub fn cas(&self) -> &[Rc<CaCertificate>] {
+    pub fn cas(&self) -> &[Arc<CaCertificate>] {
         &self.cas
     }
 
@@ -245,7 +245,7 @@ mod tests {
     #[test]
     fn verify_intermediate_as_anchor_needs_partial_chain() {
         let pki = testing::pki();
-        let ca = Rc::new(CaCertificate::from_x509(pki.intermediate.x509.clone()).unwrap());
+        let ca = Arc::new(CaCertificate::from_x509(pki.intermediate.x509.clone()).unwrap());
         for (allow_partial_chain, text) in [
             (false, "FAILED:unable to get issuer certificate"),
             (true, "SUCCESS"),
