@@ -115,11 +115,53 @@
 // Its custom_id.
 #define RMTLS_CONSUMER_CUSTOM_ID 3
 
+// Set on every request of the client.
+#define RMTLS_LINE_ALWAYS 0
+
+// Set on requests whose `rmtls_answer.forwards` is 1.
+#define RMTLS_LINE_FORWARDING 1
+
+// Set as `rmtls_engine_xfcc` says.
+#define RMTLS_LINE_XFCC 2
+
+// Never set: longer than its limit. The value says why, here and below.
+#define RMTLS_LINE_TOO_LARGE 3
+
+// Never set: readers would read something else.
+#define RMTLS_LINE_AMBIGUOUS 4
+
+// Never set: not what a header may hold.
+#define RMTLS_LINE_NOT_TEXT 5
+
+// Never set: the certificate cannot be read that far.
+#define RMTLS_LINE_UNREADABLE 6
+
+// A property of `rmtls_engine_cloudflare` that is true (`1`) or false (`0`).
+#define RMTLS_LINE_FLAG 7
+
+// Responses of the route carry `Vary: Client-Cert`.
+#define RMTLS_TRAIT_VARY 1
+
+// Responses of the route carry `Cache-Control: private`.
+#define RMTLS_TRAIT_PRIVATE 2
+
+// The route forwards an XFCC header that came: ask `rmtls_engine_xfcc` on every request.
+#define RMTLS_TRAIT_XFCC 4
+
+// For a verdict: nothing was verified.
+#define RMTLS_VERDICT_NOT_VERIFIED -1
+
+// For a verdict: the chain is good, but the route takes the client for nobody.
+#define RMTLS_VERDICT_NO_CONSUMER -2
+
 // A certificate; immutable.
 typedef struct rmtls_certificate rmtls_certificate;
 
 // A policy at work.
 typedef struct rmtls_engine rmtls_engine;
+
+// Header lines, in the order they are set.
+typedef struct rmtls_lines rmtls_lines;
 
 // Server names and what their handshakes ask for; immutable once built.
 typedef struct rmtls_sni_map rmtls_sni_map;
@@ -170,6 +212,10 @@ typedef struct rmtls_answer {
   uint32_t consumer;
   // Position of the credential that named the consumer, or `UINT32_MAX`.
   uint32_t credential;
+  // 1 when this very request carries the lines of `RMTLS_LINE_FORWARDING`, else 0.
+  int32_t forwards;
+  // Lines made for another number here are not to be used again.
+  uint32_t own;
 } rmtls_answer;
 
 // One inbound header, laid out as `ngx_http_lua_ffi_table_elt_t`.
@@ -271,19 +317,6 @@ int32_t rmtls_certificate_san(const struct rmtls_certificate *certificate,
                               size_t index,
                               struct rmtls_buf *kind,
                               struct rmtls_buf *value);
-
-// Writes header line number `index` of a dialect (`"kong"`). Statuses as `rmtls_engine_line`;
-// `RMTLS_INVALID` for an unknown dialect.
-//
-// # Safety
-// `certificate` is NULL or live; `dialect` is readable for `dialect_len` bytes; `name` and
-// `value` are NULL or valid, with their data.
-int32_t rmtls_certificate_line(const struct rmtls_certificate *certificate,
-                               const uint8_t *dialect,
-                               size_t dialect_len,
-                               size_t index,
-                               struct rmtls_buf *name,
-                               struct rmtls_buf *value);
 
 // Makes an engine without a policy.
 //
@@ -397,12 +430,13 @@ int32_t rmtls_engine_access(const struct rmtls_engine *engine,
                             struct rmtls_answer *out,
                             struct rmtls_buf *reason);
 
-// Finds the inbound headers that only the gateway may set: writes their indexes to `found`, at
+// Finds the inbound headers that only the gateway may set, and a `Connection` that would make an
+// upstream drop one of them: writes their indexes to `found`, at
 // most `found_cap`, and their number to `found_len`.
 //
 // # Safety
-// `engine` is NULL or live; `headers` is readable for `headers_len` elements whose names are
-// readable; `found` is writable for `found_cap` elements; `found_len` is NULL or valid for
+// `engine` is NULL or live; `headers` is readable for `headers_len` elements whose names and
+// values are readable; `found` is writable for `found_cap` elements; `found_len` is NULL or valid for
 // writing.
 int32_t rmtls_engine_forged(const struct rmtls_engine *engine,
                             const struct rmtls_header *headers,
@@ -410,21 +444,6 @@ int32_t rmtls_engine_forged(const struct rmtls_engine *engine,
                             uint32_t *found,
                             size_t found_cap,
                             size_t *found_len);
-
-// Writes header line number `index` that `plan` sets after this answer of `rmtls_engine_access`.
-// `RMTLS_NOT_FOUND` after the last line, and for a client that is not remembered any more. A line
-// that is not to be set has an empty value; with `RMTLS_LEFT_OUT` the value says why a header must
-// not carry what the certificate holds.
-//
-// # Safety
-// `engine` is NULL or live; `answer` is NULL or valid; `name` and `value` are NULL or valid, with
-// their data.
-int32_t rmtls_engine_line(const struct rmtls_engine *engine,
-                          uint32_t plan,
-                          const struct rmtls_answer *answer,
-                          size_t index,
-                          struct rmtls_buf *name,
-                          struct rmtls_buf *value);
 
 // Writes group number `index` of the client after this answer; `RMTLS_NOT_FOUND` after the last.
 //
@@ -549,6 +568,127 @@ int32_t rmtls_engine_status_key(const struct rmtls_engine *engine,
 int32_t rmtls_engine_client(const struct rmtls_engine *engine,
                             void *ssl,
                             struct rmtls_certificate **out);
+
+// Gives the lines that `plan` sets after this answer of `rmtls_engine_access`; `RMTLS_NOT_FOUND`
+// for a client that is not remembered any more. `now` is in seconds since the epoch.
+//
+// # Safety
+// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake, the one of the
+// answer; `answer` is NULL or valid; `out` is NULL or valid for writing.
+int32_t rmtls_engine_lines(const struct rmtls_engine *engine,
+                           void *ssl,
+                           uint32_t plan,
+                           const struct rmtls_answer *answer,
+                           int64_t now,
+                           struct rmtls_lines **out);
+
+// Gives the lines of a dialect for a certificate. `verdict` is `X509_V_OK` (0), an `X509_V_ERR_*`
+// number, or one of `RMTLS_VERDICT_*`; the certificate is told either way.
+// `RMTLS_INVALID` for an unknown dialect, with `err` naming the known ones.
+//
+// # Safety
+// `certificate` is NULL or live; `dialect` is readable for `dialect_len` bytes; `out` is NULL or
+// valid for writing; `err` is NULL or valid, with its data.
+int32_t rmtls_certificate_lines(const struct rmtls_certificate *certificate,
+                                const uint8_t *dialect,
+                                size_t dialect_len,
+                                int32_t verdict,
+                                int64_t now,
+                                struct rmtls_lines **out,
+                                struct rmtls_buf *err);
+
+// Gives the 21 properties of Cloudflare's `tlsClientAuth` for the client of `ssl`, names and
+// values; `RMTLS_NOT_FOUND` if it presented no certificate. `verdict` as `rmtls_answer` has it for
+// this plan, or `RMTLS_VERDICT_NO_CONSUMER`.
+//
+// # Safety
+// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `out` is NULL or
+// valid for writing.
+int32_t rmtls_engine_cloudflare(const struct rmtls_engine *engine,
+                                void *ssl,
+                                uint32_t plan,
+                                int32_t verdict,
+                                int64_t now,
+                                struct rmtls_lines **out);
+
+// Writes line number `index`: its kind (`RMTLS_LINE_*`), name and value. `RMTLS_NOT_FOUND` after
+// the last.
+//
+// # Safety
+// `lines` is NULL or live; `kind` is NULL or valid for writing; `name` and `value` are NULL or
+// valid, with their data.
+int32_t rmtls_lines_get(const struct rmtls_lines *lines,
+                        size_t index,
+                        int32_t *kind,
+                        struct rmtls_buf *name,
+                        struct rmtls_buf *value);
+
+// Tells the first second at which the lines must be made again; 0 when they hold for one request
+// only.
+//
+// # Safety
+// `lines` is NULL or live; `until` is NULL or valid for writing.
+int32_t rmtls_lines_until(const struct rmtls_lines *lines, int64_t *until);
+
+// Frees lines.
+//
+// # Safety
+// `lines` is NULL or came from a function above and is not used again.
+void rmtls_lines_free(struct rmtls_lines *lines);
+
+// Writes the value of a dialect that has this key, for the client of `ssl`, whatever the
+// certificate is worth; empty when there is nothing to say. `verdict` as `rmtls_answer` has it for
+// this plan, or `RMTLS_VERDICT_NO_CONSUMER`. `RMTLS_NOT_FOUND` for an unknown key or without a certificate, `RMTLS_INVALID` for an
+// unknown dialect, `RMTLS_LEFT_OUT` for a value that no header may carry; then `err` says why.
+//
+// # Safety
+// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `dialect` and `key`
+// are readable for their lengths; `out` and `err` are NULL or valid, with their data.
+int32_t rmtls_engine_header_value(const struct rmtls_engine *engine,
+                                  void *ssl,
+                                  uint32_t plan,
+                                  int32_t verdict,
+                                  const uint8_t *dialect,
+                                  size_t dialect_len,
+                                  const uint8_t *key,
+                                  size_t key_len,
+                                  int64_t now,
+                                  struct rmtls_buf *out,
+                                  struct rmtls_buf *err);
+
+// Writes name and value of the XFCC header for a request on a route with `RMTLS_TRAIT_XFCC`:
+// `came` are headers that came, those of other names do not matter, `own` is the value of the
+// `RMTLS_LINE_XFCC` line, or NULL when there is none. `RMTLS_NOT_FOUND` when the header is not to
+// be set; with `RMTLS_LEFT_OUT` `value` says why it must not be.
+//
+// # Safety
+// `engine` is NULL or live; `answer` is NULL or valid; `came` is readable for `came_len` elements
+// whose names and values are readable; `own` is NULL or readable for `own_len` bytes; `name` and `value` are
+// NULL or valid, with their data.
+int32_t rmtls_engine_xfcc(const struct rmtls_engine *engine,
+                          uint32_t plan,
+                          const struct rmtls_answer *answer,
+                          const struct rmtls_header *came,
+                          size_t came_len,
+                          const uint8_t *own,
+                          size_t own_len,
+                          struct rmtls_buf *name,
+                          struct rmtls_buf *value);
+
+// Tells what a plan needs beyond lines: `RMTLS_TRAIT_*`, added up.
+//
+// # Safety
+// `engine` is NULL or live; `out` is NULL or valid for writing.
+int32_t rmtls_engine_traits(const struct rmtls_engine *engine, uint32_t plan, uint32_t *out);
+
+// Writes the name of inbound header number `index` that some route reads before it is removed;
+// `RMTLS_NOT_FOUND` after the last.
+//
+// # Safety
+// `engine` is NULL or live; `out` is NULL or valid, with its data.
+int32_t rmtls_engine_read_name(const struct rmtls_engine *engine,
+                               size_t index,
+                               struct rmtls_buf *out);
 
 // Makes an empty map, open for `rmtls_sni_map_add`.
 //

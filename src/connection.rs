@@ -45,6 +45,8 @@ pub struct Connection {
     key: OnceCell<Option<Key>>,
     verdicts: RefCell<Vec<([u8; 32], Verdict)>>,
     memo: RefCell<Option<Memo>>,
+    forwarded: Cell<bool>,
+    own_names: OnceCell<u32>,
 }
 
 impl Connection {
@@ -172,6 +174,16 @@ impl Connection {
     /// Remembers a decision.
     pub fn remember(&self, memo: Memo) {
         *self.memo.borrow_mut() = Some(memo);
+    }
+
+    /// Whether nothing was forwarded on this connection yet; from now on something was.
+    pub fn is_first_forwarded(&self) -> bool {
+        !self.forwarded.replace(true)
+    }
+
+    /// What tells apart the names in this server's own certificate, worked out once.
+    pub fn own_names(&self, of: impl FnOnce() -> u32) -> u32 {
+        *self.own_names.get_or_init(of)
     }
 
     fn take_back_names(&self, ssl: &SslRef) {

@@ -287,11 +287,11 @@ Cert-Fingerprint same
 --- config eval: $::Config
 --- client
 get a.test/a $(as client-a) | grep -iE '^x-client-cert-(dn|san)' | tr -d '\r'
-get a.test/a $(as client-sans1000) | grep -ciE '^x-client-cert-san'
+get a.test/a $(as client-sans1000) | grep -iE '^x-client-cert-san' | tr -d '\r'
 get b.test/seen $(as client-a) | grep -ciE '^x-client-cert-(dn|san)'
 --- client_out
 X-Client-Cert-Dn: CN=client-a,O=Example
-0
+X-Client-Cert-San-Too-Large: 1
 0
 --- no_error_log
 [crit]

@@ -52,15 +52,15 @@ __DATA__
     }
 --- response_body
 chain root true
-leaf root falseFAILED:unable to get local issuer certificate
-chain int falseFAILED:unable to get issuer certificate
+leaf root falseFAILED:unable to get local issuer certificate20
+chain int falseFAILED:unable to get issuer certificate2
 chain partial true
-chain depth 0 falseFAILED:certificate chain too long
-before falseFAILED:certificate is not yet valid
+chain depth 0 falseFAILED:certificate chain too long22
+before falseFAILED:certificate is not yet valid9
 first second true
-last second falseFAILED:certificate has expired
-after falseFAILED:certificate has expired
-twenty falseFAILED:certificate chain too long
+last second falseFAILED:certificate has expired10
+after falseFAILED:certificate has expired10
+twenty falseFAILED:certificate chain too long22
 twenty deep true
 truetrue
 
@@ -128,13 +128,15 @@ X-Client-Cert-Fingerprint: [0-9a-f]{40}
 X-Client-Cert-Issuer-DN: CN=Test CA-A,O=Example Lab,C=CZ
 X-Client-Cert-Serial: 9ABCDEF00112233445566778899AABBCCDDEEF
 X-Client-Cert-Subject-DN \(78\)
-X-Client-Cert - X-Client-Cert left out: \d+ bytes are over the limit of 16384
-X-Client-Cert-Chain - X-Client-Cert-Chain left out: \d+ bytes are over the limit of 16384
+X-Client-Cert - \d+ bytes are over the limit of 16384
+X-Client-Cert-Chain - \d+ bytes are over the limit of 16384
+X-Client-Cert-Chain-Too-Large: 1
 X-Client-Cert-Fingerprint: [0-9a-f]{40}
 X-Client-Cert-Issuer-DN: CN=Test CA-A,O=Example Lab,C=CZ
 X-Client-Cert-Serial: [0-9A-F]{4}
 X-Client-Cert-Subject-DN: CN=client-a
-falseunknown dialect 'klingon', expected 'kong'
+X-Client-Cert-Too-Large: 1
+falseunknown dialect 'klingon', expected one of rfc9440, cloudflare, .*, kong
 \z
 
 

@@ -234,7 +234,7 @@ curl -s "http://127.0.0.1:$HTTP_PORT/client/anonymous"
 SUCCESS 10000000-0000-4000-8000-000000000001 with-ca W-1 []
 SUCCESS nil nil nil [client-a]
 SUCCESS 10000000-0000-4000-8000-00000000000c fallback nil []
-SUCCESS nil nil nil []
+FAILED:no consumer nil nil nil []
 FAILED:certificate has expired nil nil nil []
 nil nil nil nil [nil]
 nil nil nil nil [nil]

@@ -97,11 +97,16 @@ _EOC_
 --- client_out
 GET /a HTTP/1.0
 X-Client-Cert-Dn: CN=client-a
+X-Client-Cert-San-Too-Large: 1
+X-Client-Cert-Too-Large: 1
 X-Client-Cert-Subject-DN: CN=client-a
+X-Client-Cert-Chain-Too-Large: 1
 
 GET /a HTTP/1.0
 X-Client-Cert-Dn: CN=client-a
+X-Client-Cert-Too-Large: 1
 X-Client-Cert-Subject-DN: CN=client-a
+X-Client-Cert-Chain-Too-Large: 1
 
 1000 host0000.example.com
 1

@@ -136,18 +136,26 @@ judge(const rmtls_trust_store *store, const rmtls_certificate *presented, const 
 static void
 print_lines(const rmtls_certificate *presented)
 {
-    size_t   i;
-    int32_t  status;
+    size_t        i;
+    int32_t       status, kind;
+    int64_t       until;
+    rmtls_lines  *lines;
+
+    need(rmtls_certificate_lines(presented, (const uint8_t *) "kong", 4, RMTLS_VERDICT_NOT_VERIFIED, 0, &lines, &text),
+         "rmtls_certificate_lines");
+    need(rmtls_lines_until(lines, &until), "rmtls_lines_until");
 
     for (i = 0; /* void */ ; i++) {
-        status = rmtls_certificate_line(presented, (const uint8_t *) "kong", 4, i, &name, &value);
+        status = rmtls_lines_get(lines, i, &kind, &name, &value);
         if (status == RMTLS_NOT_FOUND) {
-            return;
+            break;
         }
 
-        need(status, "rmtls_certificate_line");
+        need(status, "rmtls_lines_get");
         printf("%.*s: %.*s\n", (int) name.len, (const char *) name.data, (int) value.len, (const char *) value.data);
     }
+
+    rmtls_lines_free(lines);
 }
 
 

@@ -1,6 +1,7 @@
 //! A policy at work in one worker: the three phases, and what is remembered beyond a connection.
 
 mod identity;
+mod lines;
 mod revocation;
 
 use std::cell::{Cell, RefCell};
@@ -17,6 +18,7 @@ use crate::trust::{TrustStore, Verdict};
 use crate::Error;
 
 pub use identity::Identity;
+pub use lines::{HeaderLine, HeaderLines, LineKind, NO_CONSUMER};
 pub use revocation::{At, Source, State, Status};
 
 /// Clients whose parsed certificate is kept.
@@ -64,6 +66,10 @@ pub struct Answer {
     pub verdict: Option<i32>,
     /// Who the client is taken for.
     pub identity: Identity,
+    /// Whether this very request carries the lines of [`LineKind::Forwarding`].
+    pub forwards: bool,
+    /// Tells apart lines that differ by this server's own certificate.
+    pub own: u32,
     /// Why not, for the error log only.
     pub reason: Option<String>,
 }
@@ -75,6 +81,8 @@ impl Answer {
             client,
             verdict,
             identity,
+            forwards: false,
+            own: 0,
             reason: None,
         }
     }
@@ -85,6 +93,8 @@ impl Answer {
             client: None,
             verdict: None,
             identity: Identity::None,
+            forwards: false,
+            own: 0,
             reason: Some(reason),
         }
     }
@@ -179,10 +189,28 @@ impl Engine {
         if !plan.applies {
             return Ok(Answer::pass(None, None, Identity::None));
         }
+        let mut answer = self.decide(&policy, plan, plan_id, ssl, host, now)?;
+        if let (Decision::Pass, false, Some(ssl)) =
+            (answer.decision, plan.told.dialects.is_empty(), ssl)
+        {
+            self.of_this_request(plan, ssl, host, &mut answer)?;
+        }
+        Ok(answer)
+    }
+
+    fn decide(
+        &self,
+        policy: &Policy,
+        plan: &Plan,
+        plan_id: usize,
+        ssl: Option<&SslRef>,
+        host: &[u8],
+        now: i64,
+    ) -> Result<Answer, Error> {
         let Some(ssl) = ssl else {
             let untrusted = Untrusted::no_certificate("the connection is not TLS");
             return Ok(match &plan.auth {
-                Some(auth) => self.untrusted(&policy, plan, auth, untrusted),
+                Some(auth) => self.untrusted(policy, plan, auth, untrusted),
                 None => Answer::pass(None, None, Identity::None),
             });
         };
@@ -210,7 +238,7 @@ impl Engine {
             }
             (Some(auth), None) => {
                 let untrusted = Untrusted::no_certificate("the client presented none");
-                return Ok(self.untrusted(&policy, plan, auth, untrusted));
+                return Ok(self.untrusted(policy, plan, auth, untrusted));
             }
             (Some(auth), Some((place, certificate))) => {
                 let untrusted = |code, reason: &str| {
@@ -218,7 +246,7 @@ impl Engine {
                         verdict: Some(code),
                         reason: about(reason, &certificate),
                     };
-                    Ok(self.untrusted(&policy, plan, auth, untrusted))
+                    Ok(self.untrusted(policy, plan, auth, untrusted))
                 };
                 let (verdict, until) = match self.trusted(connection, auth, &certificate, now)? {
                     Trust::Yes { verdict, until } => (verdict, until),

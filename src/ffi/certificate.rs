@@ -3,13 +3,9 @@
 use std::ffi::c_void;
 use std::rc::Rc;
 
-use super::{
-    bytes, connection, give, guard, guard_with, handle, output, put, put_truncated, rmtls_buf,
-    take, text,
-};
+use super::{bytes, connection, give, guard, guard_with, handle, output, put, rmtls_buf, take};
 use crate::certificate::Certificate;
 use crate::connection::Connection;
-use crate::headers;
 use crate::Error;
 
 /// A certificate; immutable.
@@ -194,39 +190,6 @@ pub unsafe extern "C" fn rmtls_certificate_san(
             let san = names.get(index).ok_or(Error::NotFound)?;
             put(kind, san.kind().as_bytes())?;
             put(value, &san.value())
-        }
-    })
-}
-
-/// Writes header line number `index` of a dialect (`"kong"`). Statuses as `rmtls_engine_line`;
-/// `RMTLS_INVALID` for an unknown dialect.
-///
-/// # Safety
-/// `certificate` is NULL or live; `dialect` is readable for `dialect_len` bytes; `name` and
-/// `value` are NULL or valid, with their data.
-#[no_mangle]
-pub unsafe extern "C" fn rmtls_certificate_line(
-    certificate: *const rmtls_certificate,
-    dialect: *const u8,
-    dialect_len: usize,
-    index: usize,
-    name: *mut rmtls_buf,
-    value: *mut rmtls_buf,
-) -> i32 {
-    guard(|| {
-        // SAFETY: the caller's promises, passed on unchanged.
-        unsafe {
-            let certificate = &handle(certificate)?.0;
-            let lines = headers::dialect(text(dialect, dialect_len)?)?;
-            let line = lines.get(index).ok_or(Error::NotFound)?;
-            put(name, line.name.as_bytes())?;
-            match line.render(certificate) {
-                Ok(text) => put(value, text.unwrap_or_default().as_bytes()),
-                Err(error) => {
-                    put_truncated(value, &error.to_string());
-                    Err(error)
-                }
-            }
         }
     })
 }

@@ -11,7 +11,7 @@ use super::{
     take, text,
 };
 use crate::cache::Place;
-use crate::engine::{Answer, At, Engine, Identity, Source, State};
+use crate::engine::{Answer, At, Decision, Engine, Identity, Source, State};
 use crate::policy::Policy;
 use crate::Error;
 
@@ -21,7 +21,7 @@ thread_local! {
 }
 
 /// A policy at work.
-pub struct rmtls_engine(Rc<Engine>);
+pub struct rmtls_engine(pub(super) Rc<Engine>);
 
 /// The request may go on.
 pub const RMTLS_PASS: i32 = 0;
@@ -77,6 +77,10 @@ pub struct rmtls_answer {
     pub consumer: u32,
     /// Position of the credential that named the consumer, or `UINT32_MAX`.
     pub credential: u32,
+    /// 1 when this very request carries the lines of `RMTLS_LINE_FORWARDING`, else 0.
+    pub forwards: i32,
+    /// Lines made for another number here are not to be used again.
+    pub own: u32,
 }
 
 impl rmtls_answer {
@@ -94,6 +98,21 @@ impl rmtls_answer {
             },
             consumer: answer.identity.consumer().unwrap_or(0),
             credential: answer.identity.credential().unwrap_or(u32::MAX),
+            forwards: answer.forwards.into(),
+            own: answer.own,
+        }
+    }
+
+    /// What of the decision the lines depend on.
+    pub(super) fn read(&self) -> Answer {
+        Answer {
+            decision: Decision::Pass,
+            client: self.place(),
+            verdict: (self.verdict >= 0).then_some(self.verdict),
+            identity: self.who(),
+            forwards: self.forwards != 0,
+            own: self.own,
+            reason: None,
         }
     }
 
@@ -425,12 +444,13 @@ pub unsafe extern "C" fn rmtls_engine_access(
     }
 }
 
-/// Finds the inbound headers that only the gateway may set: writes their indexes to `found`, at
+/// Finds the inbound headers that only the gateway may set, and a `Connection` that would make an
+/// upstream drop one of them: writes their indexes to `found`, at
 /// most `found_cap`, and their number to `found_len`.
 ///
 /// # Safety
-/// `engine` is NULL or live; `headers` is readable for `headers_len` elements whose names are
-/// readable; `found` is writable for `found_cap` elements; `found_len` is NULL or valid for
+/// `engine` is NULL or live; `headers` is readable for `headers_len` elements whose names and
+/// values are readable; `found` is writable for `found_cap` elements; `found_len` is NULL or valid for
 /// writing.
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_engine_forged(
@@ -458,7 +478,8 @@ pub unsafe extern "C" fn rmtls_engine_forged(
                 .enumerate()
             {
                 let name = bytes(header.name, usize::try_from(header.name_len).unwrap_or(0))?;
-                if policy.owned_names.contains(name) {
+                let value = bytes(header.value, usize::try_from(header.value_len).unwrap_or(0))?;
+                if policy.owned_names.is_forged(name, value) {
                     if *found_len < found_cap {
                         *found.add(*found_len) = index as u32;
                     }
@@ -466,62 +487,6 @@ pub unsafe extern "C" fn rmtls_engine_forged(
                 }
             }
             Ok(())
-        }
-    })
-}
-
-/// Writes header line number `index` that `plan` sets after this answer of `rmtls_engine_access`.
-/// `RMTLS_NOT_FOUND` after the last line, and for a client that is not remembered any more. A line
-/// that is not to be set has an empty value; with `RMTLS_LEFT_OUT` the value says why a header must
-/// not carry what the certificate holds.
-///
-/// # Safety
-/// `engine` is NULL or live; `answer` is NULL or valid; `name` and `value` are NULL or valid, with
-/// their data.
-#[no_mangle]
-pub unsafe extern "C" fn rmtls_engine_line(
-    engine: *const rmtls_engine,
-    plan: u32,
-    answer: *const rmtls_answer,
-    index: usize,
-    name: *mut rmtls_buf,
-    value: *mut rmtls_buf,
-) -> i32 {
-    guard(|| {
-        // SAFETY: the caller's promises, passed on unchanged.
-        unsafe {
-            let engine = &handle(engine)?.0;
-            let answer = handle(answer)?;
-            let who = answer.who();
-            // What a certificate says counts for nothing once somebody else stands in.
-            let certificate = match (answer.place(), who) {
-                (None, _) | (_, Identity::Anonymous(_)) => None,
-                (Some(place), _) => Some(engine.certificate_at(place).ok_or(Error::NotFound)?),
-            };
-            let policy = engine.policy()?;
-            let plan = policy.plans.get(plan as usize).ok_or(Error::NotFound)?;
-            let lines = if certificate.is_some() {
-                &plan.lines[..]
-            } else {
-                &[]
-            };
-            let (Some(line), Some(certificate)) = (lines.get(index), &certificate) else {
-                let lines = policy
-                    .identity_lines(plan, certificate.as_deref(), who)
-                    .into_iter()
-                    .nth(index - lines.len());
-                let (line, text) = lines.ok_or(Error::NotFound)?;
-                put(name, line.as_bytes())?;
-                return put(value, text.as_bytes());
-            };
-            put(name, line.name.as_bytes())?;
-            match line.render(certificate) {
-                Ok(text) => put(value, text.unwrap_or_default().as_bytes()),
-                Err(error) => {
-                    put_truncated(value, &error.to_string());
-                    Err(error)
-                }
-            }
         }
     })
 }

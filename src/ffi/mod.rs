@@ -7,6 +7,7 @@
 
 pub mod certificate;
 pub mod engine;
+pub mod lines;
 pub mod sni_map;
 pub mod trust_store;
 

@@ -155,7 +155,7 @@ fn exports_null_is_answered() {
     }
     // SAFETY: NULL is what these functions promise to stand.
     unsafe {
-        use super::{certificate::*, engine::*, sni_map::*, trust_store::*};
+        use super::{certificate::*, engine::*, lines::*, sni_map::*, trust_store::*};
         let refusals = [
             rmtls_engine_new(null!()),
             rmtls_engine_install(null!()),
@@ -169,7 +169,36 @@ fn exports_null_is_answered() {
             rmtls_engine_ask(null!(), null!(), null!()),
             rmtls_engine_access(null!(), null!(), 0, null!(), 0, 0, null!(), null!()),
             rmtls_engine_forged(null!(), null!(), 0, null!(), 0, null!()),
-            rmtls_engine_line(null!(), 0, null!(), 0, null!(), null!()),
+            rmtls_engine_lines(null!(), null!(), 0, null!(), 0, null!()),
+            rmtls_engine_cloudflare(null!(), null!(), 0, 0, 0, null!()),
+            rmtls_engine_header_value(
+                null!(),
+                null!(),
+                0,
+                0,
+                null!(),
+                0,
+                null!(),
+                0,
+                0,
+                null!(),
+                null!(),
+            ),
+            rmtls_engine_xfcc(
+                null!(),
+                0,
+                null!(),
+                null!(),
+                0,
+                null!(),
+                0,
+                null!(),
+                null!(),
+            ),
+            rmtls_engine_traits(null!(), 0, null!()),
+            rmtls_engine_read_name(null!(), 0, null!()),
+            rmtls_lines_get(null!(), 0, null!(), null!(), null!()),
+            rmtls_lines_until(null!(), null!()),
             rmtls_engine_group(null!(), 0, null!(), 0, null!()),
             rmtls_engine_consumer(null!(), 0, 1, null!()),
             rmtls_engine_fetch_options(null!(), 0, null!(), null!(), null!()),
@@ -195,7 +224,7 @@ fn exports_null_is_answered() {
             rmtls_certificate_validity(null!(), null!(), null!()),
             rmtls_certificate_subject(null!(), 0, null!(), null!()),
             rmtls_certificate_san(null!(), 0, null!(), null!()),
-            rmtls_certificate_line(null!(), null!(), 0, 0, null!(), null!()),
+            rmtls_certificate_lines(null!(), null!(), 0, 0, 0, null!(), null!()),
             rmtls_trust_store_new(null!(), 1, 0, -1, -1, ptr::null_mut(), null!()),
             rmtls_verdict_text(0, null!()),
             rmtls_trust_store_verify(null!(), null!(), 0, null!(), null!()),
@@ -218,6 +247,7 @@ fn exports_null_is_answered() {
             RMTLS_NOT_FOUND
         );
         rmtls_engine_free(null!());
+        rmtls_lines_free(null!());
         rmtls_certificate_free(null!());
         rmtls_trust_store_free(null!());
         rmtls_sni_map_free(null!());

@@ -30,7 +30,7 @@ pub const HEADERS: &[Header] = &[
     Header::new("SSL_CLIENT_I_DN", "SSL_CLIENT_I_DN", issuer_dn).utf8(),
     Header::new("SSL_CLIENT_V_START", "SSL_CLIENT_V_START", not_before),
     Header::new("SSL_CLIENT_V_END", "SSL_CLIENT_V_END", not_after),
-    Header::new("SSL_CLIENT_V_REMAIN", "SSL_CLIENT_V_REMAIN", days_left),
+    Header::new("SSL_CLIENT_V_REMAIN", "SSL_CLIENT_V_REMAIN", days_left).daily(),
     Header::new("SSL_CLIENT_A_SIG", "SSL_CLIENT_A_SIG", signature_algorithm),
     Header::new("SSL_CLIENT_A_KEY", "SSL_CLIENT_A_KEY", key_algorithm),
     Header::numbered("SSL_CLIENT_SAN_Email_", "SSL_CLIENT_SAN_Email_", emails),

@@ -8,7 +8,7 @@ use super::{
 use crate::Error;
 
 /// Put behind the name of a header that is left out for its size.
-const TOO_LARGE: &str = "-Too-Large";
+pub const TOO_LARGE: &str = "-Too-Large";
 
 /// A family of client-certificate headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -197,6 +197,8 @@ pub struct Lines {
     pub set: Vec<(Box<str>, String)>,
     /// Names that are not set, and why: to be counted and logged.
     pub left_out: Vec<(Box<str>, LeftOut)>,
+    /// First second at which they are others, if they ever are.
+    pub until: Option<i64>,
 }
 
 impl Selection {
@@ -211,6 +213,15 @@ impl Selection {
             dialect,
             options,
             names,
+        }
+    }
+
+    /// The dialect with every header switched off.
+    pub fn none(dialect: Dialect, options: Options) -> Selection {
+        Selection {
+            dialect,
+            options,
+            names: dialect.headers().iter().map(|_| None).collect(),
         }
     }
 
@@ -242,6 +253,11 @@ impl Selection {
     fn named(&self) -> impl Iterator<Item = (&'static Header, &str)> {
         let named = self.dialect.headers().iter().zip(&self.names);
         named.filter_map(|(header, name)| Some((header, name.as_deref()?)))
+    }
+
+    /// The names that its headers have.
+    pub fn own_names(&self) -> impl Iterator<Item = &str> {
+        self.named().map(|(_, name)| name)
     }
 
     /// Every name that may be written, to tell whether two headers would share one.
@@ -289,6 +305,8 @@ impl Selection {
             if header.beside.is_some_and(|key| !written.contains(&key)) {
                 continue;
             }
+            let until = header.until(facts);
+            lines.until = lines.until.into_iter().chain(until).min();
             match header.values(facts, &self.options) {
                 Ok(values) => {
                     if !values.is_empty() {

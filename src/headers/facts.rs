@@ -29,6 +29,15 @@ pub enum Verified {
 }
 
 impl Verified {
+    /// The verdict with this `X509_V_*` number on a certificate.
+    pub fn from_code(code: i32) -> Verified {
+        match code {
+            0 => Verified::Success,
+            REVOKED => Verified::Revoked,
+            code => Verified::Failed(code, verify_error_string(code)),
+        }
+    }
+
     /// Whether a certificate was presented.
     pub fn is_presented(self) -> bool {
         self != Verified::None
@@ -65,11 +74,7 @@ impl Verified {
 
 impl From<&Verdict> for Verified {
     fn from(verdict: &Verdict) -> Verified {
-        match verdict.code() {
-            0 => Verified::Success,
-            REVOKED => Verified::Revoked,
-            code => Verified::Failed(code, verify_error_string(code)),
-        }
+        Verified::from_code(verdict.code())
     }
 }
 

@@ -31,6 +31,7 @@ pub struct Header {
     mode: Option<Mode>,
     fixed: bool,
     utf8: bool,
+    daily: bool,
     render: Render,
 }
 
@@ -51,6 +52,7 @@ impl Header {
             mode: None,
             fixed: false,
             utf8: false,
+            daily: false,
             render: Render::One(render),
         }
     }
@@ -82,6 +84,14 @@ impl Header {
         Header { utf8: true, ..self }
     }
 
+    /// The value counts the days until the certificate expires.
+    pub(super) const fn daily(self) -> Header {
+        Header {
+            daily: true,
+            ..self
+        }
+    }
+
     pub(super) const fn beside(self, key: &'static str) -> Header {
         Header {
             beside: Some(key),
@@ -100,6 +110,13 @@ impl Header {
     /// Whether there are several, `name` followed by `0`, `1`, ...
     pub fn is_numbered(&self) -> bool {
         matches!(self.render, Render::Each(_))
+    }
+
+    /// First second at which the value is another one, if it ever is.
+    pub fn until(&self, facts: &Facts) -> Option<i64> {
+        let not_after = facts.certificate.filter(|_| self.daily)?.not_after().ok()?;
+        let left = not_after.saturating_sub(facts.now);
+        (left > 0).then(|| facts.now.saturating_add(left % 86_400).saturating_add(1))
     }
 
     /// The values: at most one, unless the header is numbered.

@@ -10,7 +10,9 @@
 pub use super::common::escape;
 use super::common::{chain_pem_escaped, issuer_dn, pem_escaped, serial_hex, sha1, subject_dn};
 use super::header::{Header, Rendered};
-use super::{Facts, Line, Options, Value};
+use super::{Facts, Options};
+use crate::certificate::san;
+use crate::Error;
 
 /// Default of `client_cert_header_name`.
 pub const CERT: &str = "X-Client-Cert";
@@ -61,7 +63,8 @@ pub fn is_header_value(text: &str) -> bool {
     !text.is_empty() && text.trim() == text && !text.chars().any(char::is_control)
 }
 
-/// The headers of `tls-metadata-headers` as a dialect.
+/// The headers of `tls-metadata-headers` as a dialect; the last two are those of `mtls-auth` with
+/// `skip_consumer_lookup`.
 pub const HEADERS: &[Header] = &[
     Header::new("client_cert", CERT, pem_escaped),
     Header::new("client_serial", SERIAL, serial_hex),
@@ -69,6 +72,8 @@ pub const HEADERS: &[Header] = &[
     Header::new("client_cert_subject_dn", SUBJECT_DN, subject_dn),
     Header::new("client_cert_fingerprint", FINGERPRINT, sha1),
     Header::new("client_cert_chain", CHAIN, chain),
+    Header::unnamed("client_cert_dn", subject_dn),
+    Header::unnamed("client_cert_san", names),
 ];
 
 fn chain(facts: &Facts, options: &Options) -> Rendered {
@@ -79,21 +84,9 @@ fn chain(facts: &Facts, options: &Options) -> Rendered {
     }
 }
 
-/// The lines of `tls-metadata-headers` under their default names.
-pub fn lines() -> Vec<Line> {
-    [
-        (CERT, Value::LeafPemEscaped),
-        (SERIAL, Value::Serial),
-        (ISSUER_DN, Value::IssuerDn),
-        (SUBJECT_DN, Value::SubjectDn),
-        (FINGERPRINT, Value::Sha1),
-        (CHAIN, Value::ChainPemEscaped),
-    ]
-    .map(|(name, value)| Line {
-        name: name.into(),
-        value,
-    })
-    .into()
+/// See [`san::text`].
+fn names(facts: &Facts, _: &Options) -> Rendered {
+    facts.read(|certificate| Ok::<_, Error>(san::text(certificate.san())))
 }
 
 #[cfg(test)]

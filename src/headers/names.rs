@@ -17,12 +17,27 @@ pub struct OwnedNames {
     names: HashSet<Box<[u8]>, RandomState>,
     /// Bit n: some name is n bytes long.
     lengths: u128,
+    /// What further names begin with.
+    prefixes: Vec<Box<[u8]>>,
+    /// Bit n: some prefix begins with letter n of the alphabet.
+    initials: u32,
 }
 
 impl OwnedNames {
-    /// Folds `names`. Names of over 127 bytes are not allowed in a policy and are ignored.
-    pub fn new<'a>(names: impl Iterator<Item = &'a str>) -> OwnedNames {
+    /// Folds `names`, and `prefixes` of names, which begin with a letter. Names of over 127 bytes
+    /// are not allowed in a policy and are ignored.
+    pub fn new<'a>(
+        names: impl Iterator<Item = &'a str>,
+        prefixes: impl Iterator<Item = &'a str>,
+    ) -> OwnedNames {
         let mut owned = OwnedNames::default();
+        for prefix in prefixes {
+            let mut buffer = [0; MAX_NAME];
+            if let Some(folded) = fold(prefix.as_bytes(), &mut buffer) {
+                owned.initials |= initial(folded);
+                owned.prefixes.push(folded.into());
+            }
+        }
         for name in names {
             let mut buffer = [0; MAX_NAME];
             if let Some(folded) = fold(name.as_bytes(), &mut buffer) {
@@ -35,16 +50,44 @@ impl OwnedNames {
 
     /// Whether an inbound header of this name must be removed.
     pub fn contains(&self, name: &[u8]) -> bool {
-        if name.len() >= MAX_NAME || self.lengths & (1 << name.len()) == 0 {
+        let by_prefix = self.initials & initial(name) != 0;
+        let by_name = name.len() < MAX_NAME && self.lengths & (1 << name.len()) != 0;
+        if !by_prefix && !by_name {
             return false;
         }
         let mut buffer = [0; MAX_NAME];
-        fold(name, &mut buffer).is_some_and(|folded| self.names.contains(folded))
+        let start = name.get(..MAX_NAME - 1).unwrap_or(name);
+        fold(start, &mut buffer).is_some_and(|folded| {
+            (by_name && self.names.contains(folded))
+                || self
+                    .prefixes
+                    .iter()
+                    .any(|prefix| folded.starts_with(prefix))
+        })
+    }
+
+    /// Whether an inbound header must be removed: for its name, or because it is a `Connection`
+    /// that declares one of the names to end at the next hop (RFC 9110 section 7.6.1), so that an
+    /// upstream would drop what the gateway sets.
+    pub fn is_forged(&self, name: &[u8], value: &[u8]) -> bool {
+        self.contains(name)
+            || (name.eq_ignore_ascii_case(b"connection")
+                && value
+                    .split(|byte| *byte == b',')
+                    .any(|option| self.contains(option.trim_ascii())))
     }
 
     /// Whether no name is owned.
     pub fn is_empty(&self) -> bool {
-        self.names.is_empty()
+        self.names.is_empty() && self.prefixes.is_empty()
+    }
+}
+
+/// The bit of the letter that a name begins with.
+fn initial(name: &[u8]) -> u32 {
+    match name.first() {
+        Some(byte) if byte.is_ascii_alphabetic() => 1 << (byte.to_ascii_lowercase() - b'a'),
+        _ => 0,
     }
 }
 
@@ -68,7 +111,10 @@ mod tests {
     use super::*;
 
     fn owned() -> OwnedNames {
-        OwnedNames::new(["X-Client-Cert", "X-Client-Cert-Subject-DN"].into_iter())
+        OwnedNames::new(
+            ["X-Client-Cert", "X-Client-Cert-Subject-DN"].into_iter(),
+            ["SSL_CLIENT_", "Cf-Cert-"].into_iter(),
+        )
     }
 
     #[test]
@@ -80,6 +126,9 @@ mod tests {
             "x-Client_cert",
             "x.client cert",
             "X_Client-Cert_Subject.dn",
+            "ssl-client-anything",
+            "Ssl.Client_",
+            "CF_CERT_x",
         ] {
             assert!(owned().contains(name.as_bytes()), "{name}");
         }
@@ -93,9 +142,43 @@ mod tests {
             "X-Client-Cert1",
             "X-Client-Certs",
             "XClientCert",
+            "SSL_CLIENT",
+            "Cf-Certificate",
+            "c",
         ] {
             assert!(!owned().contains(name.as_bytes()), "{name}");
         }
         assert!(!owned().contains(&[b'x'; 4096]));
+        assert!(!owned().contains(&[b's'; 4096]));
+    }
+
+    #[test]
+    fn contains_long_names_by_prefix() {
+        let name = format!("ssl-client-{}", "x".repeat(4096));
+        assert!(owned().contains(name.as_bytes()));
+        let name = format!("x-client-cert{}", "-".repeat(4096));
+        assert!(!owned().contains(name.as_bytes()));
+    }
+
+    #[test]
+    fn is_forged_finds_options_of_connection() {
+        for value in [
+            "X-Client-Cert",
+            "close, x_client_cert",
+            "keep-alive ,\tCf-Cert-Serial",
+        ] {
+            assert!(
+                owned().is_forged(b"Connection", value.as_bytes()),
+                "{value}"
+            );
+            assert!(!owned().is_forged(b"X-Other", value.as_bytes()), "{value}");
+        }
+        for value in ["", "close", "keep-alive, Upgrade", "X-Client-Certs"] {
+            assert!(
+                !owned().is_forged(b"connection", value.as_bytes()),
+                "{value}"
+            );
+        }
+        assert!(owned().is_forged(b"X-Client-Cert", b""));
     }
 }

@@ -28,7 +28,7 @@ pub const HEADERS: &[Header] = &[
     Header::unnamed("ssl_client_fingerprint", sha1),
     Header::unnamed("ssl_client_v_start", not_before),
     Header::unnamed("ssl_client_v_end", not_after),
-    Header::unnamed("ssl_client_v_remain", days_left),
+    Header::unnamed("ssl_client_v_remain", days_left).daily(),
 ];
 
 /// `$ssl_client_s_dn_legacy`.

@@ -37,7 +37,8 @@ pub enum Mode {
 }
 
 impl Mode {
-    const ALL: [(&'static str, Mode); 5] = [
+    /// All with Envoy's names.
+    pub const ALL: [(&'static str, Mode); 5] = [
         ("SANITIZE", Mode::Sanitize),
         ("FORWARD_ONLY", Mode::ForwardOnly),
         ("APPEND_FORWARD", Mode::AppendForward),
@@ -80,6 +81,17 @@ pub struct Options {
     pub mode: Mode,
     /// What an element says.
     pub detail: Detail,
+}
+
+impl Detail {
+    /// Nothing but `By` and `Hash`.
+    pub const NONE: Detail = Detail {
+        cert: false,
+        chain: false,
+        subject: false,
+        uri: false,
+        dns: false,
+    };
 }
 
 impl Default for Options {

@@ -20,10 +20,10 @@ use super::document::{
     Uuid,
 };
 use super::report::{Path, Place, Report};
-use super::{document, Auth, Lookup, Plan, Policy, Revocation, RevocationMode};
+use super::{document, Auth, Lookup, Plan, Policy, Revocation, RevocationMode, Told};
 use crate::handshake::server_name::{parent, quoted, Pattern};
 use crate::handshake::{Ask, SniMapBuilder, CA_NAMES_BUDGET};
-use crate::headers::{kong, Line, OwnedNames, Value};
+use crate::headers::{kong, Dialect, Options, OwnedNames, Selection, Verified, When};
 use crate::identity::{Acl, Rules};
 use crate::trust::crl::{self, CrlSet};
 use crate::trust::{CaCertificate, TrustStore, VerifyOptions};
@@ -61,12 +61,12 @@ pub(super) fn compile(
     };
     let plugins = Plugins::new(document, &cas, &people, &mut crls, report);
     judged(document, &scopes, report);
-    let mut lines = LinesOf {
+    let mut told = ToldOf {
         document,
         plugins: &plugins,
         known: HashMap::new(),
     };
-    let plans = plans(document, &scopes, &mut lines, report);
+    let plans = plans(document, &scopes, &mut told, report);
     if report.has_errors() {
         return None;
     }
@@ -364,6 +364,7 @@ enum Ready<'t> {
         contribution: u32,
     },
     Headers(&'t document::MetadataHeaders),
+    CertHeaders(&'t document::CertHeaders),
     Acl(Arc<Acl>),
     Rules(Arc<Rules>),
     /// Its errors were reported.
@@ -411,6 +412,7 @@ impl<'t> Plugins<'t> {
             };
             let ready = match &plugin.config {
                 Config::TlsMetadataHeaders(headers) => Ready::Headers(headers),
+                Config::ClientCertHeaders(headers) => Ready::CertHeaders(headers),
                 Config::Acl(acl) => Ready::Acl(Arc::new(acl.clone())),
                 Config::ClientCertAcl(rules) => Ready::Rules(Arc::new(rules.clone())),
                 Config::TlsHandshakeModifier => Ready::Ask {
@@ -457,7 +459,11 @@ impl<'t> Plugins<'t> {
     fn contribution(&self, plugin: usize) -> Option<u32> {
         match self.ready.get(plugin)? {
             Ready::Auth { contribution, .. } | Ready::Ask { contribution } => Some(*contribution),
-            Ready::Headers(_) | Ready::Acl(_) | Ready::Rules(_) | Ready::Broken => None,
+            Ready::Headers(_)
+            | Ready::CertHeaders(_)
+            | Ready::Acl(_)
+            | Ready::Rules(_)
+            | Ready::Broken => None,
         }
     }
 
@@ -664,70 +670,122 @@ fn positions(config: &MtlsAuth, spot: &Spot, cas: &Cas, report: &mut Report) -> 
     positions
 }
 
-/// The header lines of a route, shared between routes with the same plugins.
-struct LinesOf<'a> {
+/// What the routes tell, shared between routes with the same plugins.
+struct ToldOf<'a> {
     document: &'a Document<'a>,
     plugins: &'a Plugins<'a>,
-    known: HashMap<(Option<usize>, bool), Arc<[Line]>>,
+    known: HashMap<(Option<usize>, Option<usize>, bool), Arc<Told>>,
 }
 
-impl LinesOf<'_> {
-    fn get(&mut self, slots: &Slots, report: &mut Report) -> Arc<[Line]> {
+impl ToldOf<'_> {
+    fn get(&mut self, slots: &Slots, report: &mut Report) -> Arc<Told> {
         let headers = slots[Kind::TlsMetadataHeaders as usize];
+        let cert_headers = slots[Kind::ClientCertHeaders as usize];
         let skip = self
             .plugins
             .auth(slots)
             .is_some_and(|auth| auth.lookup.is_none());
-        if let Some(lines) = self.known.get(&(headers, skip)) {
-            return lines.clone();
+        let key = (headers, cert_headers, skip);
+        if let Some(told) = self.known.get(&key) {
+            return told.clone();
         }
-        let mut lines = Vec::new();
+        let mut told = Told::default();
+        let mut names = Vec::new();
         if skip {
-            lines.push(Line {
-                name: kong::DN.into(),
-                value: Value::SubjectDn,
-            });
-            lines.push(Line {
-                name: kong::SAN.into(),
-                value: Value::San,
-            });
+            let selection = holder();
+            self.take(
+                "mtls-auth with 'skip_consumer_lookup'",
+                &selection,
+                None,
+                &mut names,
+                report,
+            );
+            told.kong.push(selection);
         }
-        let config = headers.and_then(|headers| self.plugins.ready.get(headers));
-        if let Some(Ready::Headers(config)) = config {
-            for line in config.lines.iter().filter(|_| config.inject) {
-                let same = |other: &&Line| fold(&other.name) == fold(&line.name);
-                let spot = headers.and_then(|headers| self.document.plugins.get(headers));
-                if let (Some(other), Some(Plugin { spot, .. })) = (lines.iter().find(same), spot) {
-                    let message = format!(
-                        "the header '{}' is set by mtls-auth with 'skip_consumer_lookup' on the \
-                         same route, expected another name",
-                        other.name
-                    );
-                    report.error(spot.place, &Path::Text(&spot.path).field("config"), message);
-                } else {
-                    lines.push(line.clone());
-                }
+        let ready = |plugin: Option<usize>| self.plugins.ready.get(plugin?);
+        if let Some(Ready::Headers(config)) = ready(headers) {
+            if config.inject {
+                let selection = &config.selection;
+                self.take(
+                    "tls-metadata-headers",
+                    selection,
+                    headers,
+                    &mut names,
+                    report,
+                );
+                told.kong.push(config.selection.clone());
             }
         }
-        let lines: Arc<[Line]> = lines.into();
-        self.known.insert((headers, skip), lines.clone());
-        lines
+        if let Some(Ready::CertHeaders(config)) = ready(cert_headers) {
+            for selection in &config.selections {
+                self.take("", selection, cert_headers, &mut names, report);
+            }
+            told.dialects.clone_from(&config.selections);
+            told.vary = config.vary;
+            told.private = config.private;
+        }
+        let told = Arc::new(told);
+        self.known.insert(key, told.clone());
+        told
     }
+
+    /// Reports when `plugin` sets a header that another plugin on the same route sets. Those of
+    /// one plugin were compared before.
+    fn take(
+        &self,
+        name: &'static str,
+        selection: &Selection,
+        plugin: Option<usize>,
+        names: &mut Vec<(String, &'static str)>,
+        report: &mut Report,
+    ) {
+        let taken = selection.names();
+        let clash = taken.iter().find_map(|taken| {
+            let folded = fold(taken);
+            let (_, other) = names
+                .iter()
+                .find(|(other, by)| *other == folded && *by != name)?;
+            Some((taken, *other))
+        });
+        let spot = plugin.and_then(|plugin| self.document.plugins.get(plugin));
+        if let (Some((header, other)), Some(Plugin { spot, .. })) = (clash, spot) {
+            let message = format!(
+                "the header '{header}' is set by {other} on the same route, expected another name"
+            );
+            let path = Path::Text(&spot.path);
+            report.error(spot.place, &path.field("config"), message);
+        }
+        names.extend(taken.iter().map(|taken| (fold(taken), name)));
+    }
+}
+
+/// What `mtls-auth` tells with `skip_consumer_lookup`.
+fn holder() -> Selection {
+    let options = Options {
+        when: Some(When::Presented),
+        ..Options::default()
+    };
+    let mut selection = Selection::none(Dialect::Kong, options);
+    for (key, name) in [("client_cert_dn", kong::DN), ("client_cert_san", kong::SAN)] {
+        // Both are keys of the dialect.
+        let _ = selection.rename(key, Some(name));
+    }
+    selection
 }
 
 /// The global plan, then one for each route that can be named.
 fn plans(
     document: &Document<'_>,
     scopes: &Scopes,
-    lines: &mut LinesOf<'_>,
+    told: &mut ToldOf<'_>,
     report: &mut Report,
 ) -> Vec<Plan> {
     let mut plan = |route: Option<Box<str>>, slots: &Slots, report: &mut Report| Plan {
         route,
-        auth: lines.plugins.auth(slots).cloned(),
-        acl: lines.plugins.acl(slots).cloned(),
-        rules: lines.plugins.rules(slots).cloned(),
-        lines: lines.get(slots, report),
+        auth: told.plugins.auth(slots).cloned(),
+        acl: told.plugins.acl(slots).cloned(),
+        rules: told.plugins.rules(slots).cloned(),
+        told: told.get(slots, report),
         applies: slots.iter().any(Option::is_some),
     };
     let mut plans = vec![plan(None, &scopes.global, report)];
@@ -927,41 +985,67 @@ fn assemble(
         }
     }
     people.digest(&mut digest);
-    let mut owned = owned(document);
-    owned.sort_unstable();
-    owned.dedup();
-    for name in &owned {
+    let (owned, prefixes) = owned(document);
+    for name in owned
+        .iter()
+        .map(String::as_str)
+        .chain(prefixes.iter().copied())
+    {
         text(&mut digest, name);
     }
     Ok(Policy {
-        plans,
         asks,
         names: builder.build(),
         consumers: people.consumers,
-        owned_names: OwnedNames::new(owned.into_iter()),
+        owned_names: OwnedNames::new(owned.iter().map(String::as_str), prefixes.iter().copied()),
+        read_names: read_names(&plans),
+        plans,
         digest: digest.finish(),
         warnings: Vec::new(),
         by_name,
     })
 }
 
-/// The header names that only the gateway may set, whether it does so on a given route or not.
-fn owned<'t>(document: &'t Document<'_>) -> Vec<&'t str> {
-    let mut owned: Vec<&str> = Vec::new();
+/// The header names that only the gateway may set, whether it does so on a given route or not, and
+/// what further ones begin with.
+fn owned(document: &Document<'_>) -> (Vec<String>, Vec<&'static str>) {
+    let mut owned: Vec<String> = Vec::new();
+    let mut prefixes: Vec<&'static str> = Vec::new();
     let configs = document.plugins.iter().map(|plugin| &plugin.config);
     for config in configs.chain(&document.disabled) {
         match config {
             Config::MtlsAuth(_) | Config::Acl(_) | Config::ClientCertAcl(_) => {
-                owned.extend([kong::DN, kong::SAN]);
-                owned.extend(kong::IDENTITY);
+                owned.extend([kong::DN, kong::SAN].map(str::to_owned));
+                owned.extend(kong::IDENTITY.map(str::to_owned));
             }
-            Config::TlsMetadataHeaders(headers) => {
-                owned.extend(headers.lines.iter().map(|line| &*line.name));
+            Config::TlsMetadataHeaders(headers) => owned.extend(headers.selection.names()),
+            Config::ClientCertHeaders(headers) => {
+                for selection in &headers.selections {
+                    owned.extend(selection.owned_names());
+                    prefixes.extend(selection.dialect.prefix());
+                }
             }
             Config::TlsHandshakeModifier => {}
         }
     }
-    owned
+    owned.sort_unstable();
+    owned.dedup();
+    prefixes.sort_unstable();
+    prefixes.dedup();
+    (owned, prefixes)
+}
+
+/// The inbound headers that some route reads.
+fn read_names(plans: &[Plan]) -> Vec<Box<str>> {
+    let mut names: Vec<Box<str>> = Vec::new();
+    for plan in plans {
+        if let Some(selection) = plan.told.xfcc_forwarded() {
+            names.extend(selection.own_names().map(Box::from));
+        }
+    }
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 /// What the handshake does for a set of contributions.
@@ -1055,15 +1139,47 @@ fn look_over(
             );
         }
         uncovered_hosts(route, &slots, plugins, names, report);
-        let headers = beyond_global[Kind::TlsMetadataHeaders as usize];
-        let config = headers.and_then(|headers| plugins.ready.get(headers));
-        if let (false, Some(Ready::Headers(config))) = (asks, config) {
-            if config.inject {
-                report.warn("routes without a plugin that asks", route.spot.place, &path, || {
-                    "has tls-metadata-headers but neither mtls-auth nor tls-handshake-modifier, \
-                     so no client is asked for the certificate it forwards"
-                        .to_owned()
-                });
+        let ready = |kind: Kind| plugins.ready.get(beyond_global[kind as usize]?);
+        let tells = match (
+            ready(Kind::TlsMetadataHeaders),
+            ready(Kind::ClientCertHeaders),
+        ) {
+            (Some(Ready::Headers(config)), _) if config.inject => Some(Kind::TlsMetadataHeaders),
+            (_, Some(Ready::CertHeaders(_))) => Some(Kind::ClientCertHeaders),
+            _ => None,
+        };
+        if let (false, Some(kind)) = (asks, tells) {
+            report.warn(
+                "routes without a plugin that asks",
+                route.spot.place,
+                &path,
+                || {
+                    format!(
+                        "has {} but neither mtls-auth nor tls-handshake-modifier, so no client is \
+                     asked for the certificate it forwards",
+                        kind.name()
+                    )
+                },
+            );
+        }
+        let unverified = |selection: &&Selection| !selection.options.admits(Verified::NotVerified);
+        if let (None, true, Some(Ready::CertHeaders(config))) =
+            (plugins.auth(&slots), asks, ready(Kind::ClientCertHeaders))
+        {
+            if let Some(selection) = config.selections.iter().find(unverified) {
+                report.warn(
+                    "routes that verify nothing",
+                    route.spot.place,
+                    &path,
+                    || {
+                        format!(
+                        "has no mtls-auth, so the dialect '{}' never forwards a certificate there; \
+                         expected mtls-auth, or 'when: presented' for upstreams that verify it \
+                         themselves",
+                        selection.dialect.name()
+                    )
+                    },
+                );
             }
         }
     }
@@ -1156,11 +1272,7 @@ fn digest_plan(digest: &mut Sha256, plan: &Plan, people: &People<'_>) {
         text(digest, &format!("{rest:?}"));
     }
     text(digest, &format!("{:?} {:?}", plan.acl, plan.rules));
-    number(digest, plan.lines.len());
-    for line in plan.lines.iter() {
-        text(digest, &line.name);
-        text(digest, &format!("{:?}", line.value));
-    }
+    text(digest, &format!("{:?}", plan.told));
 }
 
 fn text(digest: &mut Sha256, text: &str) {

@@ -5,6 +5,7 @@
 //! A field or plugin of Kong that is none of ours is warned about once. A field that nobody knows
 //! is an error. What this version cannot do is an error too, never silently left out.
 
+mod cert_headers;
 mod consumers;
 mod rules;
 
@@ -14,10 +15,11 @@ use super::report::{distance, Path, Place, Report};
 use super::tree::{Node, Value};
 use super::{GroupBy, RevocationMode};
 use crate::handshake::server_name::{quoted, Pattern};
-use crate::headers::{kong, Line, Value as HeaderValue};
+use crate::headers::{kong, Dialect, Options, Selection, When};
 use crate::identity::{Acl, ConsumerBy, Rules};
 use crate::trust::VerifyOptions;
 
+pub(super) use cert_headers::CertHeaders;
 pub(super) use consumers::{CaReference, Consumer, Credential, Group};
 
 /// A UUID as bytes: its case does not matter.
@@ -86,6 +88,7 @@ pub(super) enum Config<'t> {
     MtlsAuth(Box<MtlsAuth<'t>>),
     TlsHandshakeModifier,
     TlsMetadataHeaders(MetadataHeaders),
+    ClientCertHeaders(CertHeaders),
     Acl(Acl),
     ClientCertAcl(Rules),
 }
@@ -95,15 +98,17 @@ pub(super) enum Kind {
     MtlsAuth,
     TlsHandshakeModifier,
     TlsMetadataHeaders,
+    ClientCertHeaders,
     Acl,
     ClientCertAcl,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 5] = [
+    pub const ALL: [Kind; 6] = [
         Kind::MtlsAuth,
         Kind::TlsHandshakeModifier,
         Kind::TlsMetadataHeaders,
+        Kind::ClientCertHeaders,
         Kind::Acl,
         Kind::ClientCertAcl,
     ];
@@ -113,6 +118,7 @@ impl Kind {
             Kind::MtlsAuth => "mtls-auth",
             Kind::TlsHandshakeModifier => "tls-handshake-modifier",
             Kind::TlsMetadataHeaders => "tls-metadata-headers",
+            Kind::ClientCertHeaders => "client-cert-headers",
             Kind::Acl => "acl",
             Kind::ClientCertAcl => "client-cert-acl",
         }
@@ -125,6 +131,7 @@ impl Config<'_> {
             Config::MtlsAuth(_) => Kind::MtlsAuth,
             Config::TlsHandshakeModifier => Kind::TlsHandshakeModifier,
             Config::TlsMetadataHeaders(_) => Kind::TlsMetadataHeaders,
+            Config::ClientCertHeaders(_) => Kind::ClientCertHeaders,
             Config::Acl(_) => Kind::Acl,
             Config::ClientCertAcl(_) => Kind::ClientCertAcl,
         }
@@ -187,9 +194,9 @@ impl Default for MtlsAuth<'_> {
 }
 
 pub(super) struct MetadataHeaders {
-    /// Whether the lines are set; the names are ours either way.
+    /// Whether the headers are set; the names are ours either way.
     pub inject: bool,
-    pub lines: Vec<Line>,
+    pub selection: Selection,
 }
 
 /// A whole policy, references not yet followed.
@@ -437,41 +444,33 @@ const TLS_METADATA_HEADERS: Shape = Shape {
 
 /// Plugins that this project will have, but this version has not. Ignoring one would leave a
 /// route open that its author believes closed.
-const LATER_PLUGINS: &[&str] = &["header-cert-auth", "openid-connect", "client-cert-headers"];
+const LATER_PLUGINS: &[&str] = &["header-cert-auth", "openid-connect"];
 
 const FORMAT_VERSIONS: &[&str] = &["1.1", "2.1", "3.0"];
 
-/// The header names of `tls-metadata-headers`: field, default, content.
-const METADATA: &[(&str, &str, HeaderValue)] = &[
-    (
-        "client_cert_header_name",
-        kong::CERT,
-        HeaderValue::LeafPemEscaped,
-    ),
-    (
-        "client_serial_header_name",
-        kong::SERIAL,
-        HeaderValue::Serial,
-    ),
+/// The header names of `tls-metadata-headers`: field, default, key of the dialect.
+const METADATA: &[(&str, &str, &str)] = &[
+    ("client_cert_header_name", kong::CERT, "client_cert"),
+    ("client_serial_header_name", kong::SERIAL, "client_serial"),
     (
         "client_cert_issuer_dn_header_name",
         kong::ISSUER_DN,
-        HeaderValue::IssuerDn,
+        "client_cert_issuer_dn",
     ),
     (
         "client_cert_subject_dn_header_name",
         kong::SUBJECT_DN,
-        HeaderValue::SubjectDn,
+        "client_cert_subject_dn",
     ),
     (
         "client_cert_fingerprint_header_name",
         kong::FINGERPRINT,
-        HeaderValue::Sha1,
+        "client_cert_fingerprint",
     ),
     (
         "client_cert_chain_header_name",
         kong::CHAIN,
-        HeaderValue::ChainPemEscaped,
+        "client_cert_chain",
     ),
 ];
 
@@ -718,6 +717,9 @@ impl<'t> Reader<'t, '_> {
                 };
                 let config = config.unwrap_or(&empty);
                 Config::TlsMetadataHeaders(self.metadata_headers(config, &config_path))
+            }
+            Kind::ClientCertHeaders => {
+                Config::ClientCertHeaders(self.cert_headers(node, config, &config_path))
             }
             Kind::Acl => Config::Acl(self.acl(node, config, &config_path)),
             Kind::ClientCertAcl => {
@@ -1008,7 +1010,14 @@ impl<'t> Reader<'t, '_> {
     fn metadata_headers<'c>(&mut self, node: &'c Node<'c>, path: &Path<'_>) -> MetadataHeaders {
         let mut config = MetadataHeaders {
             inject: false,
-            lines: Vec::new(),
+            // Kong tells whatever was presented.
+            selection: Selection::none(
+                Dialect::Kong,
+                Options {
+                    when: Some(When::Presented),
+                    ..Options::default()
+                },
+            ),
         };
         let Some(object) = self.object(node, path, &TLS_METADATA_HEADERS) else {
             return config;
@@ -1017,7 +1026,7 @@ impl<'t> Reader<'t, '_> {
             .boolean(&object, path, "inject_client_cert_details")
             .unwrap_or(false);
         let mut fields: Vec<(String, &str)> = Vec::new();
-        for &(field, default, value) in METADATA {
+        for &(field, default, key) in METADATA {
             let name = match object.field(field) {
                 Some(node) if node.is_null() && field == OPTIONAL_HEADER => continue,
                 Some(node) if !node.is_null() => self.header_name(node, &path.field(field)),
@@ -1037,10 +1046,8 @@ impl<'t> Reader<'t, '_> {
                 continue;
             }
             fields.push((folded, field));
-            config.lines.push(Line {
-                name: name.into(),
-                value,
-            });
+            // The table above names keys of the dialect only.
+            let _ = config.selection.rename(key, Some(name));
         }
         config
     }

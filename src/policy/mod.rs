@@ -18,7 +18,7 @@ use std::sync::Arc;
 use self::report::{Path, Place, Report};
 use crate::handshake::server_name::quoted;
 use crate::handshake::{Ask, SniMap};
-use crate::headers::{Line, OwnedNames};
+use crate::headers::{Dialect, OwnedNames, Selection};
 use crate::identity::{Acl, ConsumerBy, Consumers, Rules};
 use crate::trust::crl::CrlSet;
 use crate::trust::TrustStore;
@@ -38,6 +38,8 @@ pub struct Policy {
     pub names: SniMap,
     /// The header names that only the gateway may set, on every route.
     pub owned_names: OwnedNames,
+    /// Names of inbound headers that are removed as all owned names are, and read before.
+    pub read_names: Vec<Box<str>>,
     /// Who certificates are mapped to.
     pub consumers: Consumers,
     /// SHA-256 of the compiled content: equal policies have equal digests, however written.
@@ -57,10 +59,49 @@ pub struct Plan {
     pub acl: Option<Arc<Acl>>,
     /// `client-cert-acl`, if it applies.
     pub rules: Option<Arc<Rules>>,
-    /// Header lines to set when a client certificate is known.
-    pub lines: Arc<[Line]>,
+    /// What the upstream is told of the certificate.
+    pub told: Arc<Told>,
     /// Whether any plugin of ours applies.
     pub applies: bool,
+}
+
+/// What a route tells its upstream of the certificate.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// `mtls-auth` with `skip_consumer_lookup`, and `tls-metadata-headers`: of a client that is let
+    /// in for its certificate.
+    pub kong: Vec<Selection>,
+    /// `client-cert-headers`: on every request.
+    pub dialects: Vec<Selection>,
+    /// Whether responses carry `Vary: Client-Cert`.
+    pub vary: bool,
+    /// Whether responses carry `Cache-Control: private`.
+    pub private: bool,
+}
+
+impl Told {
+    /// `cloudflare-forwarding`, which depends on the host and the place of the request on its
+    /// connection.
+    pub fn forwarding(&self) -> Option<&Selection> {
+        self.of(Dialect::CloudflareForwarding)
+    }
+
+    /// `xfcc`.
+    pub fn xfcc(&self) -> Option<&Selection> {
+        self.of(Dialect::Xfcc)
+    }
+
+    /// `xfcc` in a mode that depends on the header that came.
+    pub fn xfcc_forwarded(&self) -> Option<&Selection> {
+        self.xfcc()
+            .filter(|selection| selection.options.xfcc.mode.forwards())
+    }
+
+    fn of(&self, dialect: Dialect) -> Option<&Selection> {
+        self.dialects
+            .iter()
+            .find(|selection| selection.dialect == dialect)
+    }
 }
 
 /// `mtls-auth` as it applies to a route.

@@ -7,21 +7,25 @@ local base = require "resty.core.base"
 require "resty.core.request"
 local lib = require "resty.mtls.lib"
 local certificate = require "resty.mtls.certificate"
+local headers = require "resty.mtls.headers"
 local connection = require "resty.mtls.connection"
 local revocation = require "resty.mtls.revocation"
+local variables = require "resty.mtls.variables"
 local STATUS = require "resty.mtls.cdef"
 
 
 local C = lib.C
 local N = ffi.C
 local OK = STATUS.OK
-local LEFT_OUT = STATUS.LEFT_OUT
 local NOT_FOUND = STATUS.NOT_FOUND
 local PASS = STATUS.PASS
 local PENDING = STATUS.PENDING
-local ANONYMOUS = STATUS.IDENTITY_ANONYMOUS
--- What rmtls_answer.verdict holds then.
-local NOT_VERIFIED = -1
+local NOT_VERIFIED = STATUS.VERDICT_NOT_VERIFIED
+local NO_CONSUMER = STATUS.VERDICT_NO_CONSUMER
+local TRAIT_VARY = STATUS.TRAIT_VARY
+local TRAIT_PRIVATE = STATUS.TRAIT_PRIVATE
+local TRAIT_XFCC = STATUS.TRAIT_XFCC
+local band = bit.band
 local clear_header = ngx.req.clear_header
 local error = error
 local ffi_cast = ffi.cast
@@ -37,6 +41,14 @@ local tonumber = tonumber
 
 
 local JSON = "application/json; charset=utf-8"
+-- What $mtls_decision says.
+local DECISIONS = {
+    [PASS] = "pass",
+    [STATUS.NO_CERTIFICATE] = "no_certificate",
+    [STATUS.REFUSED] = "refused",
+    [STATUS.MISDIRECTED] = "misdirected",
+    [STATUS.FORBIDDEN] = "forbidden",
+}
 local REFUSALS = {
     [STATUS.NO_CERTIFICATE] = { 401, '{"message":"No required TLS certificate was sent"}' },
     [STATUS.REFUSED] = { 401, '{"message":"TLS certificate failed verification"}' },
@@ -47,8 +59,7 @@ local REFUSALS = {
 
 local answer = ffi.new("rmtls_answer")
 local reason = lib.buffer(4096)
-local name_buf = lib.buffer(256)
-local value_buf = lib.buffer(32768)
+local now = 0
 local truncated = ffi.new("int[1]")
 local found_len = ffi.new("size_t[1]")
 local elements_type = ffi.typeof("ngx_http_lua_ffi_table_elt_t[?]")
@@ -68,11 +79,36 @@ end
 -- Places are numbers below a bound of the engine, so this does not grow. views holds the tables
 -- that client() gives, by plan and verdict.
 
--- What is set for clients that are not trusted, by plan: it depends on nothing else.
-local anonymous
+-- What is set for clients without a certificate, or with one that is not trusted, by plan and
+-- verdict: it depends on nothing else.
+local strangers = {}
 
 
 local _M = {}
+
+
+-- Keeps the value of a header that is removed, for the routes that read it. Not beyond an internal
+-- redirect, where it could not be told from what the gateway set.
+local function keep(name, value)
+    if ngx.req.is_internal() then
+        return
+    end
+
+    local ctx = ngx.ctx
+    local came = ctx.mtls_came
+    if not came then
+        came = {}
+        ctx.mtls_came = came
+    end
+
+    local values = came[name]
+    if not values then
+        values = {}
+        came[name] = values
+    end
+
+    values[#values + 1] = value
+end
 
 
 -- Removes every inbound header that only the gateway may set, in whatever spelling.
@@ -108,8 +144,12 @@ local function strip(engine, request)
 
         local names = {}
         for i = 1, forged do
-            local key = elements[found[i - 1]].key
-            names[i] = ffi_str(key.data, key.len)
+            local element = elements[found[i - 1]]
+            local name = ffi_str(element.key.data, element.key.len)
+            names[i] = name
+            if engine:reads(name) then
+                keep(name:lower(), ffi_str(element.value.data, element.value.len))
+            end
         end
 
         for i = 1, forged do
@@ -130,26 +170,17 @@ function _M.strip(engine)
 end
 
 
-local function read_lines(engine, plan)
-    local lines = {}
-    for i = 0, math.huge do
-        local status = C.rmtls_engine_line(engine.handle, plan, answer, i, name_buf, value_buf)
-        if status == OK then
-            if value_buf.len > 0 then
-                lines[#lines + 1] = lib.text(name_buf)
-                lines[#lines + 1] = lib.text(value_buf)
-            end
-
-        elseif status == LEFT_OUT then
-            ngx_log(ngx.WARN, "[mtls] header ", lib.text(value_buf))
-
-        elseif status == NOT_FOUND then
-            return lines
-
-        else
-            error(select(2, lib.failure("header line " .. i, status)))
-        end
+local function read_lines(engine, plan, ssl)
+    local lines, status = headers.of_request(function(out)
+        return C.rmtls_engine_lines(engine.handle, ssl, plan, answer, now, out)
+    end)
+    if not lines then
+        error(select(2, lib.failure("header lines", status)))
     end
+
+    lines.own = answer.own
+
+    return lines
 end
 
 
@@ -199,11 +230,11 @@ local function who(engine, plan)
 end
 
 
-local function decide(engine, plan)
+local function decide(engine, plan, ssl)
     local host = ngx_var.host or ""
+    now = ngx_time()
     reason.len = 0
-    local status = C.rmtls_engine_access(engine.handle, ssl_pointer(), plan, host, #host,
-                                         ngx_time(), answer, reason)
+    local status = C.rmtls_engine_access(engine.handle, ssl, plan, host, #host, now, answer, reason)
     if status ~= OK then
         error(select(2, lib.failure("access", status, reason)))
     end
@@ -213,7 +244,7 @@ end
 
 
 -- The lines of the answer just given.
-local function lines_of(engine, plan)
+local function lines_of(engine, plan, ssl)
     local generation = answer.generation
     -- Not on the connection: requests of one HTTP/2 connection may go to different routes.
     local ctx = ngx.ctx
@@ -237,27 +268,32 @@ local function lines_of(engine, plan)
         return nil
     end
 
-    if answer.identity == ANONYMOUS then
+    if not entry then
         -- Plan numbers mean something else after a reload.
-        if not anonymous or anonymous.epoch ~= engine.plans then
-            anonymous = { epoch = engine.plans }
+        if strangers.plans ~= engine.plans then
+            strangers = { plans = engine.plans }
         end
 
-        anonymous[plan] = anonymous[plan] or read_lines(engine, plan)
+        -- X509_V_ERR_* numbers are below 1,000.
+        local key = plan * 1000 + answer.verdict
+        local lines = strangers[key]
+        if not lines or lines.own ~= answer.own then
+            lines = read_lines(engine, plan, ssl)
+            if lines.expires ~= 0 then
+                strangers[key] = lines
+            end
+        end
 
-        return anonymous[plan]
-    end
-
-    if not entry then
-        return nil
+        return lines
     end
 
     local lines = entry[plan]
     -- Another chain of the same certificate may lead to another consumer.
     if not lines or lines.consumer ~= answer.consumer or lines.credential ~= answer.credential
-        or lines.identity ~= answer.identity
+        or lines.identity ~= answer.identity or lines.own ~= answer.own
+        or (lines.expires and lines.expires <= now)
     then
-        lines = read_lines(engine, plan)
+        lines = read_lines(engine, plan, ssl)
         lines.identity = answer.identity
         lines.consumer = answer.consumer
         lines.credential = answer.credential
@@ -270,6 +306,51 @@ local function lines_of(engine, plan)
 end
 
 
+local came_type = ffi.typeof("rmtls_header[?]")
+
+
+-- The XFCC header of a route that forwards what came.
+local function forward_xfcc(engine, plan, lines)
+    local came = ngx.ctx.mtls_came
+    local own = lines.xfcc
+    local header, value = lib.buffer(256), lib.buffer(131072)
+    local names, values = {}, {}
+    for name, list in pairs(came or {}) do
+        for i = 1, #list do
+            names[#names + 1] = name
+            values[#values + 1] = list[i]
+        end
+    end
+
+    local array = came_type(#values)
+    for i = 1, #values do
+        array[i - 1].name = names[i]
+        array[i - 1].name_len = #names[i]
+        array[i - 1].value = values[i]
+        array[i - 1].value_len = #values[i]
+    end
+
+    local status = C.rmtls_engine_xfcc(engine.handle, plan, answer, array, #values, own,
+                                       own and #own or 0, header, value)
+    if status == OK then
+        set_header(lib.text(header), lib.text(value))
+    elseif status ~= NOT_FOUND then
+        ngx_log(ngx.WARN, "[mtls] header ", select(2, lib.failure("xfcc", status, value)))
+    end
+end
+
+
+local function add_response_headers(traits)
+    if band(traits, TRAIT_VARY) ~= 0 then
+        ngx.header["Vary"] = "Client-Cert"
+    end
+
+    if band(traits, TRAIT_PRIVATE) ~= 0 then
+        ngx.header["Cache-Control"] = "private"
+    end
+end
+
+
 -- Ends the request on a refusal.
 function _M.run(engine, route, dict)
     local plan = engine:plan(route)
@@ -279,7 +360,8 @@ function _M.run(engine, route, dict)
 
     strip(engine, get_request())
 
-    local decision = decide(engine, plan)
+    local ssl = ssl_pointer()
+    local decision = decide(engine, plan, ssl)
     for _ = 1, 3 do
         if decision ~= PENDING then
             break
@@ -292,15 +374,32 @@ function _M.run(engine, route, dict)
             error("no route '" .. tostring(route) .. "' in the policy any more")
         end
 
-        decision = decide(engine, plan)
+        decision = decide(engine, plan, ssl)
     end
 
-    local lines = lines_of(engine, plan)
+    local lines = lines_of(engine, plan, ssl)
     if lines then
         for i = 1, #lines, 2 do
             set_header(lines[i], lines[i + 1])
         end
+
+        local forwarding = lines.forwarding
+        if forwarding and answer.forwards ~= 0 then
+            for i = 1, #forwarding, 2 do
+                set_header(forwarding[i], forwarding[i + 1])
+            end
+        end
+
+        local traits = engine:traits_of(plan)
+        if traits ~= 0 then
+            add_response_headers(traits)
+            if band(traits, TRAIT_XFCC) ~= 0 then
+                forward_xfcc(engine, plan, lines)
+            end
+        end
     end
+
+    variables.set(engine, route, DECISIONS[decision], _M.client)
 
     if decision == PENDING then
         error("the revocation status is still not settled")
@@ -312,15 +411,71 @@ function _M.run(engine, route, dict)
 end
 
 
-local function view(presented, verdict, known)
+-- What client() answers has these methods.
+local client_methods = {}
+local client_mt = { __index = client_methods }
+
+
+-- The value that a dialect has under its own word for it, or nil, and for one that no header may
+-- carry the reason too. Of the certificate of this request, whatever the verdict.
+function client_methods:header_value(dialect, key)
+    if type(dialect) ~= "string" or type(key) ~= "string" then
+        error("header_value: dialect and key must be strings", 2)
+    end
+
+    local this = self._engine
+    local message = lib.buffer(1024)
+    local status
+    local value, err = lib.read("header_value", function(out)
+        status = C.rmtls_engine_header_value(this.handle, ssl_pointer(), self._plan, self._verdict,
+                                             dialect, #dialect, key, #key, ngx_time(), out, message)
+
+        return status
+    end)
+    if status == STATUS.INVALID then
+        error(lib.text(message), 2)
+    end
+
+    if status == NOT_FOUND then
+        error("header_value: the dialect '" .. dialect .. "' has no value '" .. key .. "'", 2)
+    end
+
+    if not value then
+        return nil, message.len > 0 and lib.text(message) or err
+    end
+
+    return value ~= "" and value or nil
+end
+
+
+-- The 21 properties of Cloudflare's tlsClientAuth. Without a certificate there is no client().
+function client_methods:cloudflare()
+    local properties, status = headers.properties(function(out)
+        return C.rmtls_engine_cloudflare(self._engine.handle, ssl_pointer(), self._plan,
+                                         self._verdict, ngx_time(), out)
+    end)
+    if not properties then
+        return lib.failure("cloudflare", status)
+    end
+
+    return properties
+end
+
+
+local function view(engine, plan, presented, verdict, known)
     local verified = "FAILED:not verified"
-    if verdict then
+    if verdict == NO_CONSUMER then
+        verified = "FAILED:no consumer"
+    elseif verdict ~= NOT_VERIFIED then
         verified = lib.read("verdict", function(out)
             return C.rmtls_verdict_text(verdict, out)
         end)
     end
 
-    return {
+    return setmetatable({
+        _engine = engine,
+        _plan = plan,
+        _verdict = verdict,
         verified = verified,
         subject_dn = presented.subject_dn,
         issuer_dn = presented.issuer_dn,
@@ -336,7 +491,7 @@ local function view(presented, verdict, known)
         source = "tls",
         consumer = known and known.consumer,
         groups = known and known.groups or {},
-    }
+    }, client_mt)
 end
 
 
@@ -350,13 +505,14 @@ function _M.client(engine)
 
     local ctx = ngx.ctx
     local entry = ctx.mtls_client
-    local verdict = ctx.mtls_verdict
-    if verdict == NOT_VERIFIED then
-        verdict = nil
+    local plan = ctx.mtls_plan or engine:plan()
+    local verdict = ctx.mtls_verdict or NOT_VERIFIED
+    -- Whom the route trusts has a place.
+    if verdict == 0 and not entry then
+        verdict = NO_CONSUMER
     end
 
-    local plan = ctx.mtls_plan
-    local key = (plan or "") .. ":" .. (verdict or NOT_VERIFIED)
+    local key = plan .. ":" .. verdict
     if entry and entry.views[key] then
         return entry.views[key]
     end
@@ -372,7 +528,8 @@ function _M.client(engine)
         return lib.failure("client", status)
     end
 
-    local client = view(presented, verdict, entry and verdict == 0 and entry["who" .. plan])
+    local client = view(engine, plan, presented, verdict,
+                        entry and verdict == 0 and entry["who" .. plan])
     if entry then
         entry.views[key] = client
     end

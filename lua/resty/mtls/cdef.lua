@@ -5,6 +5,8 @@ typedef struct rmtls_certificate rmtls_certificate;
 
 typedef struct rmtls_engine rmtls_engine;
 
+typedef struct rmtls_lines rmtls_lines;
+
 typedef struct rmtls_sni_map rmtls_sni_map;
 
 typedef struct rmtls_trust_store rmtls_trust_store;
@@ -32,6 +34,8 @@ typedef struct rmtls_answer {
   int32_t identity;
   uint32_t consumer;
   uint32_t credential;
+  int32_t forwards;
+  uint32_t own;
 } rmtls_answer;
 
 typedef struct rmtls_header {
@@ -79,13 +83,6 @@ int32_t rmtls_certificate_san(const struct rmtls_certificate *certificate,
                               size_t index,
                               struct rmtls_buf *kind,
                               struct rmtls_buf *value);
-
-int32_t rmtls_certificate_line(const struct rmtls_certificate *certificate,
-                               const uint8_t *dialect,
-                               size_t dialect_len,
-                               size_t index,
-                               struct rmtls_buf *name,
-                               struct rmtls_buf *value);
 
 int32_t rmtls_engine_new(struct rmtls_engine **out);
 
@@ -141,13 +138,6 @@ int32_t rmtls_engine_forged(const struct rmtls_engine *engine,
                             uint32_t *found,
                             size_t found_cap,
                             size_t *found_len);
-
-int32_t rmtls_engine_line(const struct rmtls_engine *engine,
-                          uint32_t plan,
-                          const struct rmtls_answer *answer,
-                          size_t index,
-                          struct rmtls_buf *name,
-                          struct rmtls_buf *value);
 
 int32_t rmtls_engine_group(const struct rmtls_engine *engine,
                            uint32_t plan,
@@ -208,6 +198,66 @@ int32_t rmtls_engine_status_key(const struct rmtls_engine *engine,
 int32_t rmtls_engine_client(const struct rmtls_engine *engine,
                             void *ssl,
                             struct rmtls_certificate **out);
+
+int32_t rmtls_engine_lines(const struct rmtls_engine *engine,
+                           void *ssl,
+                           uint32_t plan,
+                           const struct rmtls_answer *answer,
+                           int64_t now,
+                           struct rmtls_lines **out);
+
+int32_t rmtls_certificate_lines(const struct rmtls_certificate *certificate,
+                                const uint8_t *dialect,
+                                size_t dialect_len,
+                                int32_t verdict,
+                                int64_t now,
+                                struct rmtls_lines **out,
+                                struct rmtls_buf *err);
+
+int32_t rmtls_engine_cloudflare(const struct rmtls_engine *engine,
+                                void *ssl,
+                                uint32_t plan,
+                                int32_t verdict,
+                                int64_t now,
+                                struct rmtls_lines **out);
+
+int32_t rmtls_lines_get(const struct rmtls_lines *lines,
+                        size_t index,
+                        int32_t *kind,
+                        struct rmtls_buf *name,
+                        struct rmtls_buf *value);
+
+int32_t rmtls_lines_until(const struct rmtls_lines *lines, int64_t *until);
+
+void rmtls_lines_free(struct rmtls_lines *lines);
+
+int32_t rmtls_engine_header_value(const struct rmtls_engine *engine,
+                                  void *ssl,
+                                  uint32_t plan,
+                                  int32_t verdict,
+                                  const uint8_t *dialect,
+                                  size_t dialect_len,
+                                  const uint8_t *key,
+                                  size_t key_len,
+                                  int64_t now,
+                                  struct rmtls_buf *out,
+                                  struct rmtls_buf *err);
+
+int32_t rmtls_engine_xfcc(const struct rmtls_engine *engine,
+                          uint32_t plan,
+                          const struct rmtls_answer *answer,
+                          const struct rmtls_header *came,
+                          size_t came_len,
+                          const uint8_t *own,
+                          size_t own_len,
+                          struct rmtls_buf *name,
+                          struct rmtls_buf *value);
+
+int32_t rmtls_engine_traits(const struct rmtls_engine *engine, uint32_t plan, uint32_t *out);
+
+int32_t rmtls_engine_read_name(const struct rmtls_engine *engine,
+                               size_t index,
+                               struct rmtls_buf *out);
 
 int32_t rmtls_sni_map_new(struct rmtls_sni_map **out);
 
@@ -299,4 +349,17 @@ return {
     CONSUMER_ID = 1,
     CONSUMER_USERNAME = 2,
     CONSUMER_CUSTOM_ID = 3,
+    LINE_ALWAYS = 0,
+    LINE_FORWARDING = 1,
+    LINE_XFCC = 2,
+    LINE_TOO_LARGE = 3,
+    LINE_AMBIGUOUS = 4,
+    LINE_NOT_TEXT = 5,
+    LINE_UNREADABLE = 6,
+    LINE_FLAG = 7,
+    TRAIT_VARY = 1,
+    TRAIT_PRIVATE = 2,
+    TRAIT_XFCC = 4,
+    VERDICT_NOT_VERIFIED = -1,
+    VERDICT_NO_CONSUMER = -2,
 }

@@ -6,6 +6,7 @@
 -- cannot be read from the certificate is nil, and so is a list of over 1,000 names.
 
 local ffi = require "ffi"
+local headers = require "resty.mtls.headers"
 local lib = require "resty.mtls.lib"
 local connection = require "resty.mtls.connection"
 local STATUS = require "resty.mtls.cdef"
@@ -13,7 +14,6 @@ local STATUS = require "resty.mtls.cdef"
 
 local C = lib.C
 local NOT_FOUND = STATUS.NOT_FOUND
-local LEFT_OUT = STATUS.LEFT_OUT
 local rawset = rawset
 local tonumber = tonumber
 local type = type
@@ -164,37 +164,38 @@ function _M.from_pem(pem)
 end
 
 
--- Header lines of a dialect as a table name -> value; names without a value are absent. Lines that
--- a header must not carry are reported in the second result, as a table name -> reason.
-function _M:headers(dialect)
+-- Headers of a dialect as a table name -> value; names without a value are absent. Those that a
+-- header must not carry are in the second result, as a table name -> reason. With a store, the
+-- headers tell whether it trusts the certificate; else that nothing was verified.
+function _M:headers(dialect, store)
     if type(dialect) ~= "string" then
         error("dialect must be a string", 2)
     end
 
-    local headers = {}
-    local left_out
-    for i = 0, math.huge do
-        local status
-        local name, value = lib.read("certificate.headers", function(a, b)
-            status = C.rmtls_certificate_line(self.handle, dialect, #dialect, i, a, b)
-            -- The value holds the reason then.
-            return status == LEFT_OUT and STATUS.OK or status
-        end, true)
-        if status == STATUS.INVALID then
-            error("unknown dialect '" .. dialect .. "', expected 'kong'", 2)
+    local verdict = -1
+    if store then
+        local trusted, reason, code = self:verify(store)
+        if trusted == nil then
+            return nil, reason
         end
 
-        if not name then
-            return headers, left_out
-        end
-
-        if status == LEFT_OUT then
-            left_out = left_out or {}
-            left_out[name] = value
-        elseif value ~= "" then
-            headers[name] = value
-        end
+        verdict = code or 0
     end
+
+    local message = lib.buffer(1024)
+    local found, left_out, status = headers.of_certificate(function(out)
+        return C.rmtls_certificate_lines(self.handle, dialect, #dialect, verdict, ngx.time(), out,
+                                         message)
+    end)
+    if status == STATUS.INVALID then
+        error(lib.text(message), 2)
+    end
+
+    if not found then
+        return lib.failure("certificate.headers", status, message)
+    end
+
+    return found, left_out
 end
 
 

@@ -31,6 +31,7 @@ local function wrap(make)
     return setmetatable({
         handle = handle,
         plans = {},
+        traits = {},
         clients = {},
         number = ffi.new("uint32_t[1]"),
     }, mt)
@@ -90,9 +91,55 @@ function _M:load(source)
         return nil, (err:gsub("^policy: ", ""))
     end
 
-    self.plans = {}
+    self:renew()
 
     return true
+end
+
+
+-- Forgets what was read of the policy before.
+function _M:renew()
+    self.plans = {}
+    self.traits = {}
+    self.read_names = nil
+end
+
+
+-- What a plan needs beyond lines: TRAIT_* of the library, added up.
+function _M:traits_of(plan)
+    local traits = self.traits[plan]
+    if not traits then
+        if C.rmtls_engine_traits(self.handle, plan, self.number) ~= OK then
+            return 0
+        end
+
+        traits = tonumber(self.number[0])
+        self.traits[plan] = traits
+    end
+
+    return traits
+end
+
+
+-- Whether some route reads an inbound header of this name before it is removed.
+function _M:reads(name)
+    if not self.read_names then
+        local names = {}
+        for i = 0, math.huge do
+            local read = lib.read("engine.read_names", function(out)
+                return C.rmtls_engine_read_name(self.handle, i, out)
+            end)
+            if not read then
+                break
+            end
+
+            names[read:lower()] = true
+        end
+
+        self.read_names = names
+    end
+
+    return self.read_names[name:lower()]
 end
 
 

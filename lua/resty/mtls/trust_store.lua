@@ -51,7 +51,8 @@ function _M.new(pem, options)
 end
 
 
--- true, or false and "FAILED:<reason>"; nil and an error if there is no verdict at all.
+-- true, or false, "FAILED:<reason>" and its X509_V_ERR_* number; nil and an error if there is no
+-- verdict at all.
 function _M:verify(certificate, now)
     if type(certificate) ~= "table" or not certificate.handle then
         error("certificate must be a resty.mtls.certificate", 2)
@@ -69,7 +70,7 @@ function _M:verify(certificate, now)
         return true
     end
 
-    return false, lib.text(verdict)
+    return false, lib.text(verdict), code[0]
 end
 
 

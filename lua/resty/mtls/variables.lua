@@ -1,0 +1,137 @@
+-- nginx variables, for log_format, map and proxy_set_header. nginx-conf/mtls-variables.conf declares
+-- them. Only those that the configuration uses are set: each costs a request a microsecond or so.
+
+local concat = table.concat
+local date = os.date
+local ngx_var = ngx.var
+local pcall = pcall
+local type = type
+
+
+local function time(epoch)
+    return epoch and date("!%Y-%m-%dT%H:%M:%SZ", epoch)
+end
+
+
+-- All values of an attribute; a comma inside one is escaped, so that it does not make two.
+local function attribute(client, name)
+    local values = client.subject and client.subject[name]
+    if not values then
+        return nil
+    end
+
+    local escaped = {}
+    for i = 1, #values do
+        -- A control character would split a log line.
+        if values[i]:find("[%z\1-\31\127]") then
+            return nil
+        end
+
+        escaped[i] = values[i]:gsub("[\\,]", "\\%0")
+    end
+
+    return concat(escaped, ", ")
+end
+
+
+-- Values that depend on the client and its verdict alone.
+local OF_CLIENT = {
+    mtls_verify = function(client) return client.verified end,
+    mtls_subject_dn = function(client) return client.subject_dn end,
+    mtls_issuer_dn = function(client) return client.issuer_dn end,
+    mtls_serial = function(client) return client.serial end,
+    mtls_fingerprint_sha1 = function(client) return client.fingerprint_sha1 end,
+    mtls_fingerprint_sha256 = function(client) return client.fingerprint_sha256 end,
+    mtls_not_before = function(client) return time(client.not_before) end,
+    mtls_not_after = function(client) return time(client.not_after) end,
+    mtls_subject_cn = function(client) return attribute(client, "CN") end,
+    mtls_subject_o = function(client) return attribute(client, "O") end,
+    mtls_subject_ou = function(client) return attribute(client, "OU") end,
+    mtls_san = function(client) return client:header_value("kong", "client_cert_san") end,
+    mtls_cert = function(client) return client:header_value("kong", "client_cert") end,
+    mtls_chain = function(client) return client:header_value("kong", "client_cert_chain") end,
+    mtls_source = function(client) return client.source end,
+    mtls_groups = function(client) return concat(client.groups, ", ") end,
+
+    mtls_consumer = function(client)
+        local consumer = client.consumer
+
+        return consumer and (consumer.username or consumer.custom_id or consumer.id)
+    end,
+
+    mtls_consumer_id = function(client) return client.consumer and client.consumer.id end,
+}
+
+
+-- Without a client.
+local NONE = { mtls_verify = "NONE" }
+
+
+-- Names that the configuration uses; nil before the first look.
+local used
+local uses_route
+local uses_decision
+
+
+local function assign(name, value)
+    ngx_var[name] = value
+end
+
+
+-- nginx has a variable at hand only if some directive uses it; assigning another one fails.
+local function look()
+    used = {}
+    for name in pairs(OF_CLIENT) do
+        if pcall(assign, name, "") then
+            used[#used + 1] = name
+        end
+    end
+
+    uses_route = pcall(assign, "mtls_route_name", "")
+    uses_decision = pcall(assign, "mtls_decision", "")
+end
+
+
+local _M = {}
+
+
+-- Sets the variables of this request. client_of(engine) answers its client or nil.
+function _M.set(engine, route, decision, client_of)
+    if not used then
+        look()
+    end
+
+    if uses_route then
+        ngx_var.mtls_route_name = route
+    end
+
+    if uses_decision then
+        ngx_var.mtls_decision = decision
+    end
+
+    if #used == 0 then
+        return
+    end
+
+    local client = client_of(engine)
+    local values = NONE
+    if client then
+        values = client.variables
+        if not values then
+            values = {}
+            for i = 1, #used do
+                local value = OF_CLIENT[used[i]](client)
+                values[used[i]] = type(value) == "string" and value or ""
+            end
+
+            client.variables = values
+        end
+    end
+
+    for i = 1, #used do
+        ngx_var[used[i]] = values[used[i]] or ""
+    end
+end
+
+
+return _M

@@ -1,0 +1,407 @@
+//! The header lines that tell the upstream about a client.
+
+use openssl::ssl::SslRef;
+use openssl::x509::{X509Ref, X509VerifyResult};
+
+use super::{Answer, Engine, Identity};
+use crate::cache::Place;
+use crate::certificate::{san, sha256, Certificate, San};
+use crate::connection::Connection;
+use crate::headers::cloudflare::{self, Property};
+use crate::headers::cloudflare_forwarding::On;
+use crate::headers::{
+    xfcc, Dialect, Facts, LeftOut, Lines, Options, Selection, Verified, When, TOO_LARGE,
+};
+use crate::policy::Plan;
+use crate::trust::Verdict;
+use crate::Error;
+
+/// `X509_V_ERR_UNSPECIFIED`.
+const UNSPECIFIED: i32 = 1;
+
+/// When a line is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum LineKind {
+    /// On every request of the client.
+    Always = 0,
+    /// On requests whose [`Answer::forwards`] says so.
+    Forwarding = 1,
+    /// With what [`Engine::xfcc`] makes of it and of the header that came.
+    Xfcc = 2,
+    /// Never: longer than its limit.
+    TooLarge = 3,
+    /// Never: readers would read something else.
+    Ambiguous = 4,
+    /// Never: not what a header may hold.
+    NotText = 5,
+    /// Never: the certificate cannot be read that far.
+    Unreadable = 6,
+}
+
+impl From<&LeftOut> for LineKind {
+    fn from(why: &LeftOut) -> LineKind {
+        match why {
+            LeftOut::TooLarge { .. } | LeftOut::TooMany { .. } => LineKind::TooLarge,
+            LeftOut::Ambiguous(_) => LineKind::Ambiguous,
+            LeftOut::NotText(_) => LineKind::NotText,
+            LeftOut::Unreadable(_) => LineKind::Unreadable,
+        }
+    }
+}
+
+/// One header line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeaderLine {
+    /// When it is set.
+    pub kind: LineKind,
+    /// Header name.
+    pub name: Box<str>,
+    /// Its value, or why it has none.
+    pub value: String,
+}
+
+/// What a request of a client carries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeaderLines {
+    /// The lines, in the order they are set.
+    pub lines: Vec<HeaderLine>,
+    /// First second at which they must be made again; 0 when they hold for one request only.
+    pub until: i64,
+}
+
+impl HeaderLines {
+    fn new() -> HeaderLines {
+        HeaderLines {
+            lines: Vec::new(),
+            until: i64::MAX,
+        }
+    }
+
+    /// The lines of one dialect, for those who have no policy.
+    pub fn of(dialect: Dialect, certificate: &Certificate, verdict: Verified, now: i64) -> Self {
+        let facts = Facts {
+            certificate: Some(certificate),
+            verdict,
+            issuer: None,
+            now,
+            own_uris: &[],
+        };
+        let mut lines = HeaderLines::new();
+        let options = presented();
+        lines.add(
+            LineKind::Always,
+            Selection::new(dialect, options).lines(&facts),
+        );
+        lines
+    }
+
+    fn push(&mut self, kind: LineKind, name: &str, value: String) {
+        self.lines.push(HeaderLine {
+            kind,
+            name: name.into(),
+            value,
+        });
+    }
+
+    fn add(&mut self, kind: LineKind, lines: Lines) {
+        self.until = self.until.min(lines.until.unwrap_or(i64::MAX));
+        for (name, value) in lines.set {
+            // "Too large" stands where what came would be forwarded, not with it.
+            let marker = kind == LineKind::Xfcc && name.ends_with(TOO_LARGE);
+            let kind = if marker { LineKind::Always } else { kind };
+            self.push(kind, &name, value);
+        }
+        for (name, why) in lines.left_out {
+            self.push(LineKind::from(&why), &name, why.to_string());
+        }
+    }
+}
+
+/// What the facts of a client are taken from.
+struct Known {
+    certificate: Option<std::rc::Rc<Certificate>>,
+    verdict: Verified,
+    chain: Option<Verdict>,
+    own_uris: Vec<Vec<u8>>,
+}
+
+impl Known {
+    fn facts<'a>(&'a self, plan: &'a Plan, now: i64) -> Facts<'a> {
+        let issuer = || {
+            let issuer = self.chain.as_ref()?.cas().first();
+            let certificate = self.certificate.as_deref()?;
+            let Some(issuer) = issuer else {
+                // Trusted as it is; its issuer is known only if it is its own.
+                let leaf = certificate.leaf();
+                return (leaf.issued(leaf) == X509VerifyResult::OK).then_some(leaf);
+            };
+            let is_it = |candidate: &&X509Ref| sha256(candidate).is_ok_and(|it| it == *issuer);
+            let cas = plan.auth.as_ref()?.store.cas();
+            certificate
+                .intermediates()
+                .iter()
+                .find(is_it)
+                .or_else(|| cas.iter().map(|ca| &**ca.x509()).find(is_it))
+        };
+        Facts {
+            certificate: self.certificate.as_deref(),
+            verdict: self.verdict,
+            issuer: issuer(),
+            now,
+            own_uris: &self.own_uris,
+        }
+    }
+}
+
+/// The chain is good, but the route takes the client for nobody.
+pub const NO_CONSUMER: Verified = Verified::Failed(UNSPECIFIED, "no consumer");
+
+/// What a place and a verdict of an [`Answer`] amount to.
+fn verified(place: Option<Place>, verdict: Option<i32>) -> Verified {
+    match (place, verdict) {
+        (None, None) => Verified::None,
+        (Some(_), None) => Verified::NotVerified,
+        (Some(_), Some(0)) => Verified::Success,
+        (None, Some(0)) => NO_CONSUMER,
+        (_, Some(code)) => Verified::from_code(code),
+    }
+}
+
+fn presented() -> Options {
+    Options {
+        when: Some(When::Presented),
+        ..Options::default()
+    }
+}
+
+impl Engine {
+    /// What of the lines depends on this very request.
+    pub(super) fn of_this_request(
+        &self,
+        plan: &Plan,
+        ssl: &SslRef,
+        host: &[u8],
+        answer: &mut Answer,
+    ) -> Result<(), Error> {
+        if let Some(selection) = plan.told.forwarding() {
+            let options = &selection.options;
+            answer.forwards = options.admits(verified(answer.client, answer.verdict))
+                && options.forwarding.forwards(host)
+                && (options.forwarding.on == On::EveryRequest
+                    || Connection::of_or_new(ssl)?.is_first_forwarded());
+        }
+        if plan.told.xfcc().is_some() {
+            answer.own = Connection::of_or_new(ssl)?.own_names(|| own_digest(ssl));
+        }
+        Ok(())
+    }
+
+    /// The lines of a request after this answer of [`Engine::access`] for the same plan; nothing
+    /// of it but the fields is read.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the client is not remembered any more.
+    pub fn lines(
+        &self,
+        ssl: Option<&SslRef>,
+        plan_id: usize,
+        answer: &Answer,
+        now: i64,
+    ) -> Result<HeaderLines, Error> {
+        let policy = self.policy()?;
+        let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
+        let told = &plan.told;
+        let known = self.known(ssl, plan, answer, now)?;
+        let mut lines = HeaderLines::new();
+        let facts = known.facts(plan, now);
+        // What a certificate says counts for nothing once somebody else stands in.
+        let taken = answer.client.is_some() && !matches!(answer.identity, Identity::Anonymous(_));
+        if taken {
+            for selection in &told.kong {
+                lines.add(LineKind::Always, selection.lines(&facts));
+            }
+        }
+        for selection in &told.dialects {
+            let kind = match selection.dialect {
+                Dialect::CloudflareForwarding => LineKind::Forwarding,
+                Dialect::Xfcc if selection.options.xfcc.mode.forwards() => LineKind::Xfcc,
+                _ => LineKind::Always,
+            };
+            lines.add(kind, selection.lines(&facts));
+        }
+        let taken = facts.certificate.filter(|_| taken);
+        for (name, value) in policy.identity_lines(plan, taken, answer.identity) {
+            lines.push(LineKind::Always, name, value);
+        }
+        if answer.client.is_none() && facts.certificate.is_some() {
+            // Strangers are not remembered, so there is nothing to remember the lines by.
+            lines.until = 0;
+        }
+        Ok(lines)
+    }
+
+    /// One value of a dialect for the client of a connection, as a header of that dialect carries
+    /// it of any certificate presented. `verdict` and `plan_id` are those of an [`Answer`].
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for an unknown key, or when the client presented no certificate.
+    pub fn header_value(
+        &self,
+        ssl: &SslRef,
+        plan_id: usize,
+        verdict: Verified,
+        dialect: Dialect,
+        key: &str,
+        now: i64,
+    ) -> Result<Option<String>, Error> {
+        self.with_client(ssl, plan_id, verdict, now, |facts| {
+            dialect.value(key, facts, &presented())
+        })
+    }
+
+    /// The 21 properties of `tlsClientAuth` for the client of a connection.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the client presented no certificate.
+    pub fn cloudflare(
+        &self,
+        ssl: &SslRef,
+        plan_id: usize,
+        verdict: Verified,
+        now: i64,
+    ) -> Result<Vec<(&'static str, Property)>, Error> {
+        self.with_client(ssl, plan_id, verdict, now, |facts| {
+            Ok(cloudflare::tls_client_auth(facts))
+        })
+    }
+
+    fn with_client<T>(
+        &self,
+        ssl: &SslRef,
+        plan_id: usize,
+        verdict: Verified,
+        now: i64,
+        read: impl FnOnce(&Facts) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let policy = self.policy()?;
+        let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
+        let certificate = self.client(ssl)?.ok_or(Error::NotFound)?;
+        let known = Known {
+            verdict,
+            chain: self.chain(Some(ssl), plan, &certificate, verdict, now)?,
+            certificate: Some(certificate),
+            own_uris: own_uris(ssl),
+        };
+        read(&known.facts(plan, now))
+    }
+
+    /// The header to send upstream for `xfcc` on a route that forwards what came, as `(name, value)`;
+    /// `came` are inbound headers, in order. See
+    /// [`xfcc::forward`].
+    ///
+    /// # Errors
+    /// [`Error::HeaderLeftOut`] when there is a value that must not be sent.
+    pub fn xfcc(
+        &self,
+        plan_id: usize,
+        answer: &Answer,
+        came: &[(&[u8], &[u8])],
+        own: Option<&str>,
+    ) -> Result<Option<(Box<str>, String)>, Error> {
+        let policy = self.policy()?;
+        let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
+        let Some(selection) = plan.told.xfcc_forwarded() else {
+            return Ok(None);
+        };
+        let Some(name) = selection.own_names().next() else {
+            return Ok(None);
+        };
+        let admitted = selection
+            .options
+            .admits(verified(answer.client, answer.verdict));
+        let came: Vec<&[u8]> = came
+            .iter()
+            .filter(|(header, _)| header.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|(_, value)| *value)
+            .collect();
+        match xfcc::forward(&selection.options, admitted, &came, own) {
+            Ok(value) => Ok(value.map(|value| (name.into(), value))),
+            Err(why) => Err(Error::HeaderLeftOut {
+                name: name.to_owned(),
+                why: why.to_string(),
+            }),
+        }
+    }
+
+    fn known(
+        &self,
+        ssl: Option<&SslRef>,
+        plan: &Plan,
+        answer: &Answer,
+        now: i64,
+    ) -> Result<Known, Error> {
+        let verdict = verified(answer.client, answer.verdict);
+        let mut dialects = plan.told.dialects.iter();
+        let is_told = dialects.any(|selection| selection.options.admits(verdict));
+        let certificate = match (answer.client, answer.verdict, ssl) {
+            (Some(place), ..) => Some(self.certificate_at(place).ok_or(Error::NotFound)?),
+            (None, Some(_), Some(ssl)) if is_told => self.client(ssl)?,
+            _ => None,
+        };
+        let chain = match &certificate {
+            Some(certificate) => self.chain(ssl, plan, certificate, verdict, now)?,
+            None => None,
+        };
+        let own_uris = match (plan.told.xfcc(), ssl) {
+            (Some(_), Some(ssl)) => own_uris(ssl),
+            _ => Vec::new(),
+        };
+        Ok(Known {
+            certificate,
+            verdict,
+            chain,
+            own_uris,
+        })
+    }
+
+    /// The verdict on a client that was found trusted, for what it says of its chain.
+    fn chain(
+        &self,
+        ssl: Option<&SslRef>,
+        plan: &Plan,
+        certificate: &Certificate,
+        verdict: Verified,
+        now: i64,
+    ) -> Result<Option<Verdict>, Error> {
+        let (Some(auth), Verified::Success, Some(ssl)) = (&plan.auth, verdict, ssl) else {
+            return Ok(None);
+        };
+        let connection = Connection::of_or_new(ssl)?;
+        let verdict = self.verdict(connection, &auth.store, certificate, now)?;
+        Ok(Some(verdict).filter(Verdict::is_success))
+    }
+}
+
+/// URI names of the certificate that this server shows on the connection.
+fn own_uris(ssl: &SslRef) -> Vec<Vec<u8>> {
+    let names = ssl.certificate().map(san::of).unwrap_or_default();
+    names
+        .into_iter()
+        .filter_map(|name| match name {
+            San::Uri(uri) => Some(uri),
+            _ => None,
+        })
+        .collect()
+}
+
+fn own_digest(ssl: &SslRef) -> u32 {
+    let uris = own_uris(ssl);
+    if uris.is_empty() {
+        return 0;
+    }
+    let digest = openssl::sha::sha256(&uris.join(&b"\0"[..]));
+    let [a, b, c, d, ..] = digest;
+    // 0 is "none".
+    u32::from_be_bytes([a, b, c, d]).max(1)
+}

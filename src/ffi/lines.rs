@@ -1,0 +1,375 @@
+//! `rmtls_lines`: the header lines for one client.
+
+use std::ffi::c_void;
+
+use super::certificate::rmtls_certificate;
+use super::engine::{rmtls_answer, rmtls_engine, rmtls_header};
+use super::{
+    bytes, connection, give, guard, guard_with, handle, output, put, rmtls_buf, take, text,
+};
+use crate::engine::{HeaderLine, HeaderLines, LineKind, NO_CONSUMER};
+use crate::headers::cloudflare::Property;
+use crate::headers::{Dialect, Verified};
+use crate::Error;
+
+/// Set on every request of the client.
+pub const RMTLS_LINE_ALWAYS: i32 = 0;
+/// Set on requests whose `rmtls_answer.forwards` is 1.
+pub const RMTLS_LINE_FORWARDING: i32 = 1;
+/// Set as `rmtls_engine_xfcc` says.
+pub const RMTLS_LINE_XFCC: i32 = 2;
+/// Never set: longer than its limit. The value says why, here and below.
+pub const RMTLS_LINE_TOO_LARGE: i32 = 3;
+/// Never set: readers would read something else.
+pub const RMTLS_LINE_AMBIGUOUS: i32 = 4;
+/// Never set: not what a header may hold.
+pub const RMTLS_LINE_NOT_TEXT: i32 = 5;
+/// Never set: the certificate cannot be read that far.
+pub const RMTLS_LINE_UNREADABLE: i32 = 6;
+/// A property of `rmtls_engine_cloudflare` that is true (`1`) or false (`0`).
+pub const RMTLS_LINE_FLAG: i32 = 7;
+
+/// Responses of the route carry `Vary: Client-Cert`.
+pub const RMTLS_TRAIT_VARY: u32 = 1;
+/// Responses of the route carry `Cache-Control: private`.
+pub const RMTLS_TRAIT_PRIVATE: u32 = 2;
+/// The route forwards an XFCC header that came: ask `rmtls_engine_xfcc` on every request.
+pub const RMTLS_TRAIT_XFCC: u32 = 4;
+
+/// For a verdict: nothing was verified.
+pub const RMTLS_VERDICT_NOT_VERIFIED: i32 = -1;
+/// For a verdict: the chain is good, but the route takes the client for nobody.
+pub const RMTLS_VERDICT_NO_CONSUMER: i32 = -2;
+
+/// Header lines, in the order they are set.
+pub struct rmtls_lines {
+    lines: Vec<(i32, HeaderLine)>,
+    until: i64,
+}
+
+impl rmtls_lines {
+    fn new(lines: HeaderLines) -> rmtls_lines {
+        rmtls_lines {
+            lines: lines
+                .lines
+                .into_iter()
+                .map(|line| (line.kind as i32, line))
+                .collect(),
+            until: lines.until,
+        }
+    }
+}
+
+/// Gives the lines that `plan` sets after this answer of `rmtls_engine_access`; `RMTLS_NOT_FOUND`
+/// for a client that is not remembered any more. `now` is in seconds since the epoch.
+///
+/// # Safety
+/// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake, the one of the
+/// answer; `answer` is NULL or valid; `out` is NULL or valid for writing.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_lines(
+    engine: *const rmtls_engine,
+    ssl: *mut c_void,
+    plan: u32,
+    answer: *const rmtls_answer,
+    now: i64,
+    out: *mut *mut rmtls_lines,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe {
+            let engine = &handle(engine)?.0;
+            let answer = handle(answer)?.read();
+            give(out, || {
+                let lines = engine.lines(connection(ssl), plan as usize, &answer, now)?;
+                Ok(rmtls_lines::new(lines))
+            })
+        }
+    })
+}
+
+/// Gives the lines of a dialect for a certificate. `verdict` is `X509_V_OK` (0), an `X509_V_ERR_*`
+/// number, or one of `RMTLS_VERDICT_*`; the certificate is told either way.
+/// `RMTLS_INVALID` for an unknown dialect, with `err` naming the known ones.
+///
+/// # Safety
+/// `certificate` is NULL or live; `dialect` is readable for `dialect_len` bytes; `out` is NULL or
+/// valid for writing; `err` is NULL or valid, with its data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_certificate_lines(
+    certificate: *const rmtls_certificate,
+    dialect: *const u8,
+    dialect_len: usize,
+    verdict: i32,
+    now: i64,
+    out: *mut *mut rmtls_lines,
+    err: *mut rmtls_buf,
+) -> i32 {
+    // SAFETY: the caller's promises, passed on unchanged.
+    unsafe {
+        guard_with(err, || {
+            let certificate = &handle(certificate)?.0;
+            let dialect = named(text(dialect, dialect_len)?)?;
+            let verdict = verified(verdict)?;
+            give(out, || {
+                Ok(rmtls_lines::new(HeaderLines::of(
+                    dialect,
+                    certificate,
+                    verdict,
+                    now,
+                )))
+            })
+        })
+    }
+}
+
+/// Gives the 21 properties of Cloudflare's `tlsClientAuth` for the client of `ssl`, names and
+/// values; `RMTLS_NOT_FOUND` if it presented no certificate. `verdict` as `rmtls_answer` has it for
+/// this plan, or `RMTLS_VERDICT_NO_CONSUMER`.
+///
+/// # Safety
+/// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `out` is NULL or
+/// valid for writing.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_cloudflare(
+    engine: *const rmtls_engine,
+    ssl: *mut c_void,
+    plan: u32,
+    verdict: i32,
+    now: i64,
+    out: *mut *mut rmtls_lines,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe {
+            let engine = &handle(engine)?.0;
+            let ssl = connection(ssl).ok_or(Error::NotFound)?;
+            let verdict = verified(verdict)?;
+            give(out, || {
+                let properties = engine.cloudflare(ssl, plan as usize, verdict, now)?;
+                let line = |(name, property): (&str, Property)| {
+                    let (kind, value) = match property {
+                        Property::Text(text) => (RMTLS_LINE_ALWAYS, text),
+                        Property::Flag(set) => (RMTLS_LINE_FLAG, u8::from(set).to_string()),
+                    };
+                    let line = HeaderLine {
+                        kind: LineKind::Always,
+                        name: name.into(),
+                        value,
+                    };
+                    (kind, line)
+                };
+                Ok(rmtls_lines {
+                    lines: properties.into_iter().map(line).collect(),
+                    until: i64::MAX,
+                })
+            })
+        }
+    })
+}
+
+/// Writes line number `index`: its kind (`RMTLS_LINE_*`), name and value. `RMTLS_NOT_FOUND` after
+/// the last.
+///
+/// # Safety
+/// `lines` is NULL or live; `kind` is NULL or valid for writing; `name` and `value` are NULL or
+/// valid, with their data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_lines_get(
+    lines: *const rmtls_lines,
+    index: usize,
+    kind: *mut i32,
+    name: *mut rmtls_buf,
+    value: *mut rmtls_buf,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe {
+            let (lines, kind) = (handle(lines)?, output(kind)?);
+            let (number, line) = lines.lines.get(index).ok_or(Error::NotFound)?;
+            *kind = *number;
+            put(name, line.name.as_bytes())?;
+            put(value, line.value.as_bytes())
+        }
+    })
+}
+
+/// Tells the first second at which the lines must be made again; 0 when they hold for one request
+/// only.
+///
+/// # Safety
+/// `lines` is NULL or live; `until` is NULL or valid for writing.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_lines_until(lines: *const rmtls_lines, until: *mut i64) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe { *output(until)? = handle(lines)?.until };
+        Ok(())
+    })
+}
+
+/// Frees lines.
+///
+/// # Safety
+/// `lines` is NULL or came from a function above and is not used again.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_lines_free(lines: *mut rmtls_lines) {
+    // SAFETY: the caller's promise, passed on unchanged.
+    unsafe { take(lines) }
+}
+
+/// Writes the value of a dialect that has this key, for the client of `ssl`, whatever the
+/// certificate is worth; empty when there is nothing to say. `verdict` as `rmtls_answer` has it for
+/// this plan, or `RMTLS_VERDICT_NO_CONSUMER`. `RMTLS_NOT_FOUND` for an unknown key or without a certificate, `RMTLS_INVALID` for an
+/// unknown dialect, `RMTLS_LEFT_OUT` for a value that no header may carry; then `err` says why.
+///
+/// # Safety
+/// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `dialect` and `key`
+/// are readable for their lengths; `out` and `err` are NULL or valid, with their data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_header_value(
+    engine: *const rmtls_engine,
+    ssl: *mut c_void,
+    plan: u32,
+    verdict: i32,
+    dialect: *const u8,
+    dialect_len: usize,
+    key: *const u8,
+    key_len: usize,
+    now: i64,
+    out: *mut rmtls_buf,
+    err: *mut rmtls_buf,
+) -> i32 {
+    // SAFETY: the caller's promises, passed on unchanged.
+    unsafe {
+        guard_with(err, || {
+            let engine = &handle(engine)?.0;
+            let dialect = named(text(dialect, dialect_len)?)?;
+            let key = text(key, key_len)?;
+            let ssl = connection(ssl).ok_or(Error::NotFound)?;
+            let verdict = verified(verdict)?;
+            let value = engine.header_value(ssl, plan as usize, verdict, dialect, key, now)?;
+            put(out, value.unwrap_or_default().as_bytes())
+        })
+    }
+}
+
+/// Writes name and value of the XFCC header for a request on a route with `RMTLS_TRAIT_XFCC`:
+/// `came` are headers that came, those of other names do not matter, `own` is the value of the
+/// `RMTLS_LINE_XFCC` line, or NULL when there is none. `RMTLS_NOT_FOUND` when the header is not to
+/// be set; with `RMTLS_LEFT_OUT` `value` says why it must not be.
+///
+/// # Safety
+/// `engine` is NULL or live; `answer` is NULL or valid; `came` is readable for `came_len` elements
+/// whose names and values are readable; `own` is NULL or readable for `own_len` bytes; `name` and `value` are
+/// NULL or valid, with their data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_xfcc(
+    engine: *const rmtls_engine,
+    plan: u32,
+    answer: *const rmtls_answer,
+    came: *const rmtls_header,
+    came_len: usize,
+    own: *const u8,
+    own_len: usize,
+    name: *mut rmtls_buf,
+    value: *mut rmtls_buf,
+) -> i32 {
+    // SAFETY: the caller's promises, passed on unchanged.
+    unsafe {
+        guard_with(value, || {
+            let engine = &handle(engine)?.0;
+            let answer = handle(answer)?.read();
+            let mut values = Vec::new();
+            if came_len > 0 {
+                if came.is_null() {
+                    return Err(Error::NullArgument);
+                }
+                for header in std::slice::from_raw_parts(came, came_len) {
+                    let len = |len: i32| usize::try_from(len).unwrap_or(0);
+                    values.push((
+                        bytes(header.name, len(header.name_len))?,
+                        bytes(header.value, len(header.value_len))?,
+                    ));
+                }
+            }
+            let own = match own.is_null() {
+                true => None,
+                false => Some(text(own, own_len)?),
+            };
+            let (header, text) = engine
+                .xfcc(plan as usize, &answer, &values, own)?
+                .ok_or(Error::NotFound)?;
+            put(name, header.as_bytes())?;
+            put(value, text.as_bytes())
+        })
+    }
+}
+
+/// Tells what a plan needs beyond lines: `RMTLS_TRAIT_*`, added up.
+///
+/// # Safety
+/// `engine` is NULL or live; `out` is NULL or valid for writing.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_traits(
+    engine: *const rmtls_engine,
+    plan: u32,
+    out: *mut u32,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        let (engine, out) = unsafe { (&handle(engine)?.0, output(out)?) };
+        *out = engine.with_plan(plan as usize, |plan| {
+            let told = &plan.told;
+            Ok([
+                (told.vary, RMTLS_TRAIT_VARY),
+                (told.private, RMTLS_TRAIT_PRIVATE),
+                (told.xfcc_forwarded().is_some(), RMTLS_TRAIT_XFCC),
+            ]
+            .into_iter()
+            .filter_map(|(set, bit)| set.then_some(bit))
+            .sum())
+        })?;
+        Ok(())
+    })
+}
+
+/// Writes the name of inbound header number `index` that some route reads before it is removed;
+/// `RMTLS_NOT_FOUND` after the last.
+///
+/// # Safety
+/// `engine` is NULL or live; `out` is NULL or valid, with its data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_read_name(
+    engine: *const rmtls_engine,
+    index: usize,
+    out: *mut rmtls_buf,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe {
+            let policy = handle(engine)?.0.policy()?;
+            let name = policy.read_names.get(index).ok_or(Error::NotFound)?;
+            put(out, name.as_bytes())
+        }
+    })
+}
+
+fn verified(verdict: i32) -> Result<Verified, Error> {
+    match verdict {
+        RMTLS_VERDICT_NOT_VERIFIED => Ok(Verified::NotVerified),
+        RMTLS_VERDICT_NO_CONSUMER => Ok(NO_CONSUMER),
+        code if code < 0 => Err(Error::Misuse(format!("no verdict {code}"))),
+        code => Ok(Verified::from_code(code)),
+    }
+}
+
+fn named(dialect: &str) -> Result<Dialect, Error> {
+    Dialect::from_name(dialect).ok_or_else(|| {
+        let names: Vec<_> = Dialect::ALL.into_iter().map(Dialect::name).collect();
+        Error::Misuse(format!(
+            "unknown dialect '{dialect}', expected one of {}",
+            names.join(", ")
+        ))
+    })
+}
