@@ -265,6 +265,11 @@ local function lines_of(engine, plan, ssl)
     end
 
     if answer.decision ~= PASS then
+        -- For the log.
+        if entry and not entry["who" .. plan] then
+            entry["who" .. plan] = who(engine, plan)
+        end
+
         return nil
     end
 
