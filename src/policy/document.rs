@@ -1294,7 +1294,11 @@ impl<'t> Reader<'t, '_> {
         if found.is_none() {
             let words: Vec<_> = words.iter().map(|(word, _)| format!("'{word}'")).collect();
             let (last, others) = words.split_last()?;
-            self.expected(node, &path, &format!("{} or {last}", others.join(", ")));
+            let expected = match others {
+                [] => last.clone(),
+                _ => format!("{} or {last}", others.join(", ")),
+            };
+            self.expected(node, &path, &expected);
         }
         found.map(|(_, value)| *value)
     }

@@ -1115,3 +1115,179 @@ fn owned_names_of_a_disabled_plugin_stay_owned() {
     assert!(policy.asks.is_empty());
     assert!(!policy.plans[0].applies);
 }
+
+/// The errors of one `client-cert-headers` with this config, without their common start.
+fn cert_headers_errors(config: &str) -> Vec<String> {
+    let text = format!("plugins:\n- name: client-cert-headers\n  config: {config}\n");
+    errors(&with_cas(&text))
+        .into_iter()
+        .map(|error| error.split_once("].").unwrap().1.to_owned())
+        .collect()
+}
+
+#[test]
+fn client_cert_headers_bad_ones_are_refused() {
+    for (config, error) in [
+        ("{}", "config: the required field 'dialects' is missing"),
+        (
+            "{dialects: []}",
+            "config.dialects: a list, expected at least one dialect",
+        ),
+        (
+            "{dialects: [cloudflair]}",
+            "config.dialects[0]: unknown dialect 'cloudflair', did you mean 'cloudflare'?",
+        ),
+        (
+            "{dialects: [{when: presented}]}",
+            "config.dialects[0]: the required field 'name' is missing",
+        ),
+        (
+            "{dialects: [{name: nginx, when: always}]}",
+            "config.dialects[0].when: 'always', expected 'verified' or 'presented'",
+        ),
+        (
+            "{dialects: [{name: nginx, max_bytes: 511}]}",
+            "config.dialects[0].max_bytes: the number 511, expected an integer from 512 to 65536",
+        ),
+        (
+            "{dialects: [{name: nginx, mode: verify}]}",
+            "config.dialects[0]: unknown field 'mode', expected one of name, headers, when, chain, max_bytes",
+        ),
+        (
+            "{dialects: [nginx, nginx]}",
+            "config.dialects[1]: the dialect 'nginx' is there already",
+        ),
+        (
+            "{dialects: [{name: nginx, headers: {ssl_client_dn: X-Dn}}]}",
+            "config.dialects[0].headers: 'ssl_client_dn' is no header of the dialect 'nginx', \
+             did you mean 'ssl_client_s_dn'?",
+        ),
+        (
+            "{dialects: [{name: azure, headers: {certificate: null}}]}",
+            "config.dialects[0].headers: switches every header off, expected one at least",
+        ),
+        (
+            "{dialects: [{name: azure, headers: {certificate: Host}}]}",
+            "config.dialects[0].headers.certificate: the header 'Host' frames the message or \
+             belongs to one connection, expected another name",
+        ),
+        (
+            "{dialects: [{name: nginx, headers: {ssl_client_serial: ssl_client_verify}}]}",
+            "config.dialects[0]: the header 'ssl_client_verify' is also one of 'nginx' \
+             (case, '-' and '_' do not tell headers apart), expected another name for one of them \
+             in 'headers'",
+        ),
+        (
+            "{dialects: [gcp, kong]}",
+            "config.dialects[1]: the header 'X-Client-Cert-Issuer-DN' is also one of 'gcp' (case, \
+             '-' and '_' do not tell headers apart), expected another name for one of them in \
+             'headers'",
+        ),
+        (
+            "{dialects: [{name: xfcc, mode: SANITISE}]}",
+            "config.dialects[0].mode: 'SANITISE', expected 'SANITIZE', 'FORWARD_ONLY', \
+             'APPEND_FORWARD', 'SANITIZE_SET' or 'ALWAYS_FORWARD_ONLY'",
+        ),
+        (
+            "{dialects: [{name: xfcc, detail: [subject, url]}]}",
+            "config.dialects[0].detail[1]: 'url', expected one of cert, chain, subject, uri, dns",
+        ),
+        (
+            "{dialects: [{name: cloudflare-forwarding, settings: [{hostname: '*.a.test'}]}]}",
+            "config.dialects[0].settings[0].hostname: hostname '*.a.test' is a wildcard, expected \
+             one host name",
+        ),
+        (
+            "{dialects: [{name: cloudflare-forwarding, settings: [{china_network: false}]}]}",
+            "config.dialects[0].settings[0]: the required field 'hostname' is missing",
+        ),
+        (
+            "{dialects: [azure], cache_control: no-store}",
+            "config.cache_control: 'no-store', expected 'private'",
+        ),
+    ] {
+        assert_eq!(cert_headers_errors(config), [error], "{config}");
+    }
+}
+
+#[test]
+fn client_cert_headers_and_tls_metadata_headers_on_one_route_share_no_name() {
+    let text = "plugins:\n\
+        - {name: tls-handshake-modifier}\n\
+        - {name: tls-metadata-headers, config: {inject_client_cert_details: true}}\n\
+        - {name: client-cert-headers, config: {dialects: [gcp]}}\n";
+    assert_eq!(
+        errors(&with_cas(text)),
+        [
+            "p:8:3: plugins[2].config: the header 'X-Client-Cert-Issuer-DN' is set by \
+             tls-metadata-headers on the same route, expected another name"
+        ]
+    );
+}
+
+#[test]
+fn client_cert_headers_where_nothing_is_asked_or_verified_are_warned_about() {
+    let text = |plugin: &str| {
+        with_cas(&format!(
+            "routes:\n- name: r\n  snis: [a.test]\n  plugins:\n{plugin}  \
+             - {{name: client-cert-headers, config: {{dialects: [rfc9440, {{name: azure, when: presented}}]}}}}\n"
+        ))
+    };
+    assert_eq!(
+        warnings(&policy(&text(""))),
+        [
+            "p:6:3: warning: routes[0]: has client-cert-headers but neither mtls-auth nor \
+             tls-handshake-modifier, so no client is asked for the certificate it forwards"
+        ]
+    );
+    assert_eq!(
+        warnings(&policy(&text("  - {name: tls-handshake-modifier}\n"))),
+        [
+            "p:6:3: warning: routes[0]: has no mtls-auth, so the dialect 'rfc9440' never forwards \
+             a certificate there; expected mtls-auth, or 'when: presented' for upstreams that \
+             verify it themselves"
+        ]
+    );
+}
+
+#[test]
+fn client_cert_headers_own_default_names_new_names_and_prefixes() {
+    let policy = policy(&with_cas(
+        "plugins:\n- name: client-cert-headers\n  enabled: false\n  config:\n    dialects:\n    \
+         - {name: nginx, headers: {ssl-client-cert: X-Pem, ssl-client-verify: null}}\n    \
+         - {name: xfcc, mode: FORWARD_ONLY}\n",
+    ));
+    for name in [
+        "X-Pem",
+        "x_pem-too-large",
+        "ssl-client-cert",
+        "SSL_CLIENT_VERIFY",
+        "ssl-client-new",
+        "X-Forwarded-Client-Cert",
+    ] {
+        assert!(policy.owned_names.contains(name.as_bytes()), "{name}");
+    }
+    assert!(!policy.owned_names.contains(b"ssl-client"));
+    // Nothing reads it while the plugin is off.
+    assert!(policy.read_names.is_empty());
+}
+
+#[test]
+fn client_cert_headers_change_the_digest() {
+    let digest = |config: &str| {
+        policy(&with_cas(&format!(
+            "plugins:\n- {{name: client-cert-headers, config: {{dialects: [{config}]}}}}\n"
+        )))
+        .digest
+    };
+    let plain = digest("nginx");
+    for other in [
+        "caddy",
+        "{name: nginx, when: presented}",
+        "{name: nginx, max_bytes: 512}",
+        "{name: nginx, headers: {ssl-client-cert: X-Pem}}",
+    ] {
+        assert_ne!(digest(other), plain, "{other}");
+    }
+    assert_eq!(digest("{name: nginx, when: null}"), plain);
+}

@@ -256,8 +256,6 @@ impl<'t> Reader<'t, '_> {
         if selection.names().is_empty() {
             let message = "switches every header off, expected one at least".to_owned();
             self.report.error(node.place, path, message);
-        } else {
-            self.apart(&[], selection, node, path);
         }
     }
 
