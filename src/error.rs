@@ -54,6 +54,9 @@ pub enum Error {
     /// The certificate input is over the limit.
     #[error("certificate input of {0} bytes is over the limit of {1}")]
     CertificateTooLarge(usize, usize),
+    /// A header that is to carry a certificate does not, or not exactly one.
+    #[error("certificate header refused: {0}")]
+    CertificateHeader(String),
     /// A value of a certificate cannot be a header value.
     #[error("{name} left out: {why}")]
     HeaderLeftOut {
@@ -95,6 +98,7 @@ impl Error {
             | Error::BadCertificate(_)
             | Error::NotCa(_)
             | Error::CertificateTooLarge(..)
+            | Error::CertificateHeader(_)
             | Error::ServerName(_)
             | Error::Policy(_)
             | Error::Misuse(_) => Code::Invalid,

@@ -25,6 +25,8 @@ pub mod handshake;
 pub mod headers;
 #[forbid(unsafe_code)]
 pub mod identity;
+#[forbid(unsafe_code)]
+pub mod inbound;
 pub mod openssl_ext;
 #[forbid(unsafe_code)]
 pub mod policy;

@@ -23,15 +23,19 @@ const MAX_CERTIFICATES: usize = 100;
 pub fn encode<'a>(certificates: impl Iterator<Item = &'a X509Ref>) -> Result<Vec<u8>, Error> {
     let mut bytes = MAGIC.to_vec();
     for certificate in certificates {
-        let der = certificate.to_der()?;
-        if der.len() > super::MAX_DER {
-            return Err(Error::CertificateTooLarge(der.len(), super::MAX_DER));
-        }
-        let len = (der.len() as u32).to_be_bytes();
-        bytes.extend_from_slice(&len[1..]);
-        bytes.extend_from_slice(&der);
+        append(&mut bytes, &certificate.to_der()?)?;
     }
     Ok(bytes)
+}
+
+fn append(bytes: &mut Vec<u8>, der: &[u8]) -> Result<(), Error> {
+    if der.len() > super::MAX_DER {
+        return Err(Error::CertificateTooLarge(der.len(), super::MAX_DER));
+    }
+    let len = (der.len() as u32).to_be_bytes();
+    bytes.extend_from_slice(&len[1..]);
+    bytes.extend_from_slice(der);
+    Ok(())
 }
 
 /// Whether the bytes are a chain of ours; a session may hold another module's.
@@ -65,6 +69,15 @@ pub fn decode(bytes: &[u8]) -> Result<Stack<X509>, Error> {
 /// SHA-256 of an encoded chain.
 pub fn digest(encoded: &[u8]) -> [u8; 32] {
     sha::sha256(encoded)
+}
+
+/// [`digest`] of the encoded chain of these DERs.
+pub(crate) fn digest_of_ders(ders: &[Vec<u8>]) -> Result<[u8; 32], Error> {
+    let mut bytes = MAGIC.to_vec();
+    for der in ders {
+        append(&mut bytes, der)?;
+    }
+    Ok(digest(&bytes))
 }
 
 #[cfg(test)]

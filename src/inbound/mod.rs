@@ -1,0 +1,234 @@
+//! Header line -> certificate: what a proxy that terminated TLS says of its client. One file per
+//! format. Nothing here says that the client holds the key; the header is worth as much as the
+//! peer that sent it, see [`Source`].
+
+mod aws_alb;
+mod base64_encoded;
+mod pem;
+mod rfc9440;
+mod source;
+#[cfg(test)]
+mod tests;
+mod traefik;
+mod url_encoded;
+mod xfcc;
+
+use openssl::stack::Stack;
+use openssl::x509::X509;
+
+use crate::certificate::{from_der, Certificate, Key};
+use crate::Error;
+
+pub use source::Source;
+
+/// Longest header, in bytes, all lines of a chain together.
+pub const MAX_BYTES: usize = 64 * 1024;
+
+/// Most certificates in one request, leaf included.
+pub const MAX_CERTIFICATES: usize = 16;
+
+/// What stands in a header without a certificate: HAProxy leaves the value empty, Apache writes
+/// `(null)`.
+const NOTHING: [&[u8]; 2] = [b"", b"(null)"];
+
+/// How a header carries a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// Base64 of the DER, no PEM armour (Kong `base64_encoded`; HAProxy `ssl_c_der,base64`).
+    Base64Encoded,
+    /// PEM, percent-encoded, leaf first (Kong `url_encoded`; nginx `$ssl_client_escaped_cert`).
+    UrlEncoded,
+    /// A byte sequence; the chain in a second header (RFC 9440 section 2).
+    Rfc9440,
+    /// One element of Envoy's `x-forwarded-client-cert` with `Hash` and `Cert` or `Chain`.
+    Xfcc,
+    /// Base64 of the DERs, leaf first, joined by `,` (Traefik 2.9.4 and newer).
+    Traefik,
+    /// AWS ALB: percent-encoded PEM in which `+`, `=` and `/` stand as they are.
+    AwsAlb,
+    /// [`Format::Rfc9440`] if the value begins with `:`, else [`Format::UrlEncoded`] (NanoMDM).
+    Auto,
+}
+
+impl Format {
+    /// The formats with their names in a policy.
+    pub const ALL: [(&'static str, Format); 7] = [
+        ("base64_encoded", Format::Base64Encoded),
+        ("url_encoded", Format::UrlEncoded),
+        ("rfc9440", Format::Rfc9440),
+        ("xfcc", Format::Xfcc),
+        ("traefik", Format::Traefik),
+        ("aws_alb", Format::AwsAlb),
+        ("auto", Format::Auto),
+    ];
+
+    /// The format of this name.
+    pub fn from_name(name: &str) -> Option<Format> {
+        Format::ALL
+            .into_iter()
+            .find_map(|(known, format)| (known == name).then_some(format))
+    }
+
+    /// Its name in a policy.
+    pub fn name(self) -> &'static str {
+        Format::ALL
+            .into_iter()
+            .find_map(|(name, format)| (format == self).then_some(name))
+            .unwrap_or_default()
+    }
+
+    /// Whether the chain has a header of its own, named as the certificate's with `-Chain` behind.
+    pub fn has_chain_header(self) -> bool {
+        matches!(self, Format::Rfc9440 | Format::Auto)
+    }
+}
+
+/// The DERs of a header, leaf first.
+type Ders = Vec<Vec<u8>>;
+
+/// The certificate of a request, read but not parsed: the key is what it is known by.
+#[derive(Debug)]
+pub struct Decoded {
+    ders: Ders,
+}
+
+/// Decodes the lines of one request's certificate header and of its chain header, if the format
+/// has one. `None`: the proxy says that there is no certificate.
+///
+/// # Errors
+/// Why the header is refused, for the log: repeated, too long, or not exactly what the format says.
+pub fn decode(format: Format, lines: &[&[u8]], chain: &[&[u8]]) -> Result<Option<Decoded>, Error> {
+    let bytes: usize = lines.iter().chain(chain).map(|line| line.len()).sum();
+    if bytes > MAX_BYTES {
+        return Err(refused(format!(
+            "{bytes} bytes are over the limit of {MAX_BYTES}"
+        )));
+    }
+    let value = match lines {
+        [] => None,
+        [line] => Some(line.trim_ascii()).filter(|value| !NOTHING.contains(value)),
+        // Which of them the proxy wrote is anybody's guess.
+        lines => {
+            return Err(refused(format!(
+                "{} header lines, expected one",
+                lines.len()
+            )));
+        }
+    };
+    let chain: Vec<&[u8]> = chain
+        .iter()
+        .map(|line| line.trim_ascii())
+        .filter(|line| !NOTHING.contains(line))
+        .collect();
+    let Some(value) = value else {
+        if !chain.is_empty() {
+            return Err(refused("a chain without a certificate".to_owned()));
+        }
+        return Ok(None);
+    };
+    let format = match format {
+        Format::Auto if value.first() == Some(&b':') => Format::Rfc9440,
+        Format::Auto => Format::UrlEncoded,
+        format => format,
+    };
+    let ders = match format {
+        Format::Base64Encoded => base64_encoded::decode(value)?,
+        Format::UrlEncoded => url_encoded::decode(value)?,
+        Format::Rfc9440 => rfc9440::decode(value, &chain)?,
+        Format::Xfcc => xfcc::decode(value)?,
+        Format::Traefik => traefik::decode(value)?,
+        Format::AwsAlb => aws_alb::decode(value)?,
+        Format::Auto => return Err(Error::Panic),
+    };
+    if format != Format::Rfc9440 && !chain.is_empty() {
+        return Err(refused(
+            "a chain header beside a percent-encoded PEM".to_owned(),
+        ));
+    }
+    if ders.is_empty() {
+        return Err(refused("no certificate in it".to_owned()));
+    }
+    if ders.len() > MAX_CERTIFICATES {
+        return Err(refused(format!(
+            "{} certificates are over the limit of {MAX_CERTIFICATES}",
+            ders.len()
+        )));
+    }
+    for der in &ders {
+        whole(der)?;
+    }
+    Ok(Some(Decoded { ders }))
+}
+
+impl Decoded {
+    /// What tells this certificate with its chain from any other.
+    pub fn key(&self) -> Result<Key, Error> {
+        let (leaf, chain) = self.ders.split_first().ok_or(Error::NoCertificate)?;
+        Ok(Key {
+            leaf: openssl::sha::sha256(leaf),
+            chain: crate::certificate::chain::digest_of_ders(chain)?,
+        })
+    }
+
+    /// Parses the certificates.
+    ///
+    /// # Errors
+    /// When one of them is no X.509 certificate.
+    pub fn certificate(&self) -> Result<Certificate, Error> {
+        let (leaf, chain) = self.ders.split_first().ok_or(Error::NoCertificate)?;
+        let mut intermediates = Stack::new()?;
+        for der in chain {
+            intermediates.push(parse(der)?)?;
+        }
+        Ok(Certificate::with_key(
+            parse(leaf)?,
+            intermediates,
+            self.key()?,
+        ))
+    }
+}
+
+/// A certificate that has one spelling only, so that its digest is that of the bytes.
+fn parse(der: &[u8]) -> Result<X509, Error> {
+    let certificate = from_der(der)?;
+    if certificate.to_der()? != der {
+        return Err(refused("a certificate that is not in DER".to_owned()));
+    }
+    Ok(certificate)
+}
+
+fn refused(why: String) -> Error {
+    Error::CertificateHeader(why)
+}
+
+/// Standard base64; its padding may be missing (RFC 8941 section 4.2.7), nothing else.
+fn base64(text: &[u8]) -> Result<Vec<u8>, Error> {
+    use ::base64::alphabet::STANDARD;
+    use ::base64::engine::{DecodePaddingMode, Engine as _, GeneralPurpose, GeneralPurposeConfig};
+
+    const ENGINE: GeneralPurpose = GeneralPurpose::new(
+        &STANDARD,
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+    );
+    ENGINE
+        .decode(text)
+        .map_err(|error| refused(format!("not base64: {error}")))
+}
+
+/// Checks that the bytes are one DER element to the last: OpenSSL would stop at its end.
+fn whole(der: &[u8]) -> Result<(), Error> {
+    let content = match der {
+        // SEQUENCE in the short form, or with one to three octets of length.
+        [0x30, len @ 0..=0x7f, content @ ..] => (content.len() == usize::from(*len)).then_some(()),
+        [0x30, 0x81, a, content @ ..] => (content.len() == usize::from(*a)).then_some(()),
+        [0x30, 0x82, a, b, content @ ..] => {
+            (content.len() == usize::from(u16::from_be_bytes([*a, *b]))).then_some(())
+        }
+        [0x30, 0x83, a, b, c, content @ ..] => {
+            let len = u32::from_be_bytes([0, *a, *b, *c]) as usize;
+            (content.len() == len).then_some(())
+        }
+        _ => None,
+    };
+    content.ok_or_else(|| refused("not exactly one DER certificate".to_owned()))
+}
