@@ -1240,14 +1240,6 @@ impl<'t> Reader<'t, '_> {
             self.expected(node, path, "text, in quotes");
             return None;
         }
-        if text.contains("${{") {
-            let message = format!(
-                "'{}': environment references are not supported by this version",
-                quoted(text.as_bytes())
-            );
-            self.report.error(node.place, path, message);
-            return None;
-        }
         Some(text)
     }
 

@@ -3,6 +3,7 @@
 
 mod compile;
 mod document;
+mod env;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -220,10 +221,15 @@ impl Policy {
             }
         };
         let mut report = Report::new(label);
-        let policy = tree::read(text, &mut report).and_then(|root| {
-            let document = document::read(&root, &mut report);
-            compile::compile(&document, directory, &mut report)
-        });
+        let text = env::expand(text, &mut report);
+        let policy = text
+            .filter(|_| !report.has_errors())
+            .as_deref()
+            .and_then(|text| {
+                let root = tree::read(text, &mut report)?;
+                let document = document::read(&root, &mut report);
+                compile::compile(&document, directory, &mut report)
+            });
         let warnings = report.finish()?;
         // Without an error there is a policy; the fallback is the bug's own report.
         let lost = || refused(label, Place::default(), "internal error".to_owned());

@@ -21,6 +21,12 @@ const MAX_COMPARED: usize = 1_000_000;
 /// Longest text for which a suggestion is looked for.
 const MAX_SUGGESTED: usize = 64;
 
+/// Shortest value of the environment that is kept out of diagnostics.
+const MIN_CONCEALED: usize = 4;
+
+/// Characters by which such a value is found.
+const RECOGNISED: usize = 12;
+
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
@@ -131,6 +137,25 @@ impl fmt::Display for Path<'_> {
     }
 }
 
+/// Takes a value out of a message, also where the message ends in the middle of it.
+fn without(message: &str, value: &str, name: &str) -> String {
+    let start: String = value.chars().take(RECOGNISED).collect();
+    let mut out = String::new();
+    let mut rest = message;
+    while let Some((before, _)) = rest.split_once(&start) {
+        let found = rest.get(before.len()..).unwrap_or_default();
+        let same = found.chars().zip(value.chars());
+        let len: usize = same
+            .take_while(|(a, b)| a == b)
+            .map(|(a, _)| a.len_utf8())
+            .sum();
+        out.push_str(before);
+        out.push_str(&format!("${{{{ env \"{name}\" }}}}"));
+        rest = found.get(len.max(1)..).unwrap_or_default();
+    }
+    out + rest
+}
+
 /// What a walk over a document found wrong.
 pub(super) struct Report {
     file: Arc<str>,
@@ -140,6 +165,10 @@ pub(super) struct Report {
     once: HashSet<String>,
     kinds: HashMap<&'static str, usize>,
     compared: usize,
+    /// Lines that expansion put in, by their number.
+    inserted: Vec<u32>,
+    /// Variables of the environment with their values, which no diagnostic may show.
+    concealed: Vec<(String, String)>,
 }
 
 impl Report {
@@ -152,6 +181,26 @@ impl Report {
             once: HashSet::new(),
             kinds: HashMap::new(),
             compared: 0,
+            inserted: Vec::new(),
+            concealed: Vec::new(),
+        }
+    }
+
+    /// Notes that the value of a variable ends a line here, which the file does not have.
+    pub fn line_inserted(&mut self, line: u32) {
+        self.inserted.push(line);
+    }
+
+    /// Lines that the file does not have.
+    pub fn inserted(&self) -> usize {
+        self.inserted.len()
+    }
+
+    /// Keeps a value out of all diagnostics.
+    pub fn conceal(&mut self, name: &str, value: &str) {
+        // A shorter one would be found in words that have nothing to do with it.
+        if value.len() >= MIN_CONCEALED {
+            self.concealed.push((name.to_owned(), value.to_owned()));
         }
     }
 
@@ -160,12 +209,20 @@ impl Report {
         severity: Severity,
         place: Place,
         path: &Path<'_>,
-        message: String,
+        mut message: String,
     ) -> Diagnostic {
+        for (name, value) in &self.concealed {
+            for value in [value.as_str(), &quoted(value.as_bytes())] {
+                message = without(&message, value, name);
+            }
+        }
+        let before = self
+            .inserted
+            .partition_point(|inserted| *inserted < place.line);
         Diagnostic {
             severity,
             file: self.file.clone(),
-            line: place.line,
+            line: place.line.saturating_sub(before as u32),
             column: place.column,
             path: path.to_string(),
             message,

@@ -693,8 +693,7 @@ fn from_yaml_wrong_types_are_told_apart() {
         ),
         (
             "{_format_version: '3.0', routes: [{name: '${{ env \"DECK_R\" }}'}]}",
-            "p:1:42: routes[0].name: '${{ env \"DECK_R\" }}': environment references are not \
-             supported by this version",
+            "p:1:43: environment variable 'DECK_R' present in the policy but not set",
         ),
     ] {
         let first = errors(text).remove(0);
