@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::Path;
 
+use openssl::x509::X509;
 use resty_mtls::certificate::chain;
 use resty_mtls::trust::ocsp;
-use resty_mtls_fuzz::{der, Pki};
+use resty_mtls_fuzz::{der, Issuer, Pki};
 
 /// UTCTime 2027-01-15 07:00:00, 08:00:00 and 2027-01-16 08:00:00.
 const TIMES: [&[u8]; 3] = [b"270115070000Z", b"270115080000Z", b"270116080000Z"];
@@ -42,6 +43,8 @@ fn main() {
          plugins:\n- name: tls-metadata-headers\n  config: {{ inject_client_cert_details: true }}\n"
     );
     write("policy", &[policy.as_bytes()]);
+    headers(&pki);
+    tokens();
     write(
         "server_name",
         &[
@@ -50,6 +53,67 @@ fn main() {
             b"*",
             "b\u{fc}ro.example".as_bytes(),
         ],
+    );
+}
+
+fn headers(pki: &Pki) {
+    let encode = |x509: &X509| openssl::base64::encode_block(&x509.to_der().unwrap());
+    let (leaf, ca) = (encode(&pki.leaf), encode(&pki.ca));
+    let pem = String::from_utf8([pki.leaf.to_pem().unwrap(), pki.ca.to_pem().unwrap()].concat());
+    let escape = |text: &str| {
+        let escapes = [
+            ('\n', "%0A"),
+            (' ', "%20"),
+            ('+', "%2B"),
+            ('/', "%2F"),
+            ('=', "%3D"),
+        ];
+        escapes
+            .iter()
+            .fold(text.to_owned(), |text, (from, to)| text.replace(*from, to))
+    };
+    let escaped = escape(&pem.unwrap());
+    let byte_sequences = format!(":{leaf}:\0:{ca}:, :{leaf}:");
+    let hash: String = openssl::sha::sha256(&pki.leaf.to_der().unwrap())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let xfcc =
+        format!("By=spiffe://a;Hash={hash};Chain=\"{escaped}\";Subject=\"CN=\\\"x\";URI=;DNS=a");
+    write("header_base64_encoded", &[leaf.as_bytes()]);
+    write("header_url_encoded", &[escaped.as_bytes()]);
+    write("header_aws_alb", &[escaped.replace("%2B", "+").as_bytes()]);
+    write("header_rfc9440", &[byte_sequences.as_bytes()]);
+    write(
+        "header_auto",
+        &[byte_sequences.as_bytes(), escaped.as_bytes()],
+    );
+    write("header_xfcc", &[xfcc.as_bytes()]);
+    write("header_traefik", &[format!("{leaf},{ca}").as_bytes()]);
+}
+
+fn tokens() {
+    let issuer = Issuer::default();
+    let header = br#"{"alg":"ES256","kid":"1","typ":"at+jwt"}"#;
+    let claims = br#"{"iss":"https://idp.example","aud":["api"],"exp":1800000100,"nbf":0,"scope":"read write","cnf":{"x5t#S256":"BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc"}}"#;
+    write(
+        "jwt",
+        &[
+            &[b"\0", &header[..], b"\0", claims].concat(),
+            &[b"\x01", &issuer.sign(header, b"{}").as_bytes()[..90]].concat(),
+        ],
+    );
+    write("jwks", &[&issuer.jwks()]);
+    write(
+        "introspection",
+        &[
+            &[b"{\"active\":true,", &claims[1..]].concat(),
+            br#"{"active":false}"#,
+        ],
+    );
+    write(
+        "discovery",
+        &[br#"{"issuer":"https://idp.example","jwks_uri":"https://idp.example/jwks","introspection_endpoint":"https://idp.example/i"}"#],
     );
 }
 

@@ -2,15 +2,19 @@
 //! their meaning, and the signing of what a target was given, so that the code behind the check of
 //! a signature is reached.
 
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::Engine as _;
 use openssl::asn1::Asn1Time;
-use openssl::bn::{BigNum, BigNumContext};
+use openssl::bn::{BigNum, BigNumContext, BigNumRef};
 use openssl::ec::{EcGroup, EcKey, EcPoint};
+use openssl::ecdsa::EcdsaSig;
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
 use openssl::sign::Signer;
 use openssl::x509::extension::BasicConstraints;
 use openssl::x509::{X509Builder, X509NameBuilder, X509};
+use resty_mtls::inbound::{decode, Format};
 
 /// 2027-01-15 08:00:00, when the certificates are valid.
 pub const NOW: i64 = 1_800_000_000;
@@ -50,6 +54,71 @@ impl Pki {
         let oid = b"\x06\x09\x2b\x06\x01\x05\x05\x07\x30\x01\x01";
         let bytes = der(0x30, &[oid, &der(0x04, &[&self.sign(data)])]);
         der(0x30, &[b"\x0a\x01\x00", &der(0xa0, &[&bytes])])
+    }
+}
+
+/// Somebody who signs JWTs with ES256.
+pub struct Issuer {
+    key: PKey<Private>,
+}
+
+impl Default for Issuer {
+    fn default() -> Issuer {
+        Issuer { key: key(13) }
+    }
+}
+
+impl Issuer {
+    /// The JWK Set.
+    pub fn jwks(&self) -> Vec<u8> {
+        let ec = self.key.ec_key().unwrap();
+        let (mut x, mut y) = (BigNum::new().unwrap(), BigNum::new().unwrap());
+        let mut context = BigNumContext::new().unwrap();
+        ec.public_key()
+            .affine_coordinates(ec.group(), &mut x, &mut y, &mut context)
+            .unwrap();
+        let [x, y] = [x, y].map(|number| base64url(&number.to_vec_padded(32).unwrap()));
+        format!(r#"{{"keys":[{{"kty":"EC","crv":"P-256","kid":"1","x":"{x}","y":"{y}"}}]}}"#)
+            .into_bytes()
+    }
+
+    /// A JWT of this header and payload, as ES256 whatever the header says.
+    pub fn sign(&self, header: &[u8], payload: &[u8]) -> String {
+        let signed = format!("{}.{}", base64url(header), base64url(payload));
+        let mut signer = Signer::new(MessageDigest::sha256(), &self.key).unwrap();
+        let der = signer.sign_oneshot_to_vec(signed.as_bytes()).unwrap();
+        let signature = EcdsaSig::from_der(&der).unwrap();
+        let half = |number: &BigNumRef| number.to_vec_padded(32).unwrap();
+        let raw = [half(signature.r()), half(signature.s())].concat();
+        format!("{signed}.{}", base64url(&raw))
+    }
+}
+
+fn base64url(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// Reads lines of a certificate header, parted by line feeds; behind a zero byte those of its chain.
+pub fn read_header(format: Format, data: &[u8]) {
+    let mut parts = data.splitn(2, |byte| *byte == 0);
+    let lines = |part: Option<&'_ [u8]>| -> Vec<Vec<u8>> {
+        part.map_or(Vec::new(), |part| {
+            part.split(|byte| *byte == b'\n')
+                .map(<[u8]>::to_vec)
+                .collect()
+        })
+    };
+    let (leaf, chain) = (lines(parts.next()), lines(parts.next()));
+    let leaf: Vec<&[u8]> = leaf.iter().map(Vec::as_slice).collect();
+    let chain: Vec<&[u8]> = chain.iter().map(Vec::as_slice).collect();
+    let Ok(Some(decoded)) = decode(format, &leaf, &chain) else {
+        return;
+    };
+    assert_eq!(leaf.len(), 1);
+    if let Ok(certificate) = decoded.certificate() {
+        assert_eq!(decoded.key().unwrap(), *certificate.key());
+        let der = certificate.der().unwrap();
+        assert_eq!(openssl::sha::sha256(&der), certificate.key().leaf);
     }
 }
 

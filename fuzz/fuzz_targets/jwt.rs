@@ -1,0 +1,57 @@
+//! A JWT; for an even first byte the rest is a header and a payload, parted by a zero byte, that the
+//! issuer signs.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use resty_mtls::token::{Algorithm, Expected, Jwks, Jws, OneOf, Refusal};
+use resty_mtls_fuzz::{Issuer, NOW};
+
+thread_local! {
+    static ISSUER: (Issuer, Jwks) = {
+        let issuer = Issuer::default();
+        let keys = Jwks::parse(&issuer.jwks()).unwrap();
+        (issuer, keys)
+    };
+}
+
+fuzz_target!(|data: &[u8]| {
+    let Some((kind, data)) = data.split_first() else {
+        return;
+    };
+    ISSUER.with(|(issuer, keys)| match kind % 2 {
+        0 => {
+            let mut parts = data.splitn(2, |byte| *byte == 0);
+            let (header, payload) = (parts.next().unwrap_or_default(), parts.next());
+            let token = issuer.sign(header, payload.unwrap_or_default());
+            let _ = read(&token, keys);
+        }
+        // Nobody but the issuer makes a token.
+        _ => {
+            if let Ok(token) = std::str::from_utf8(data) {
+                assert!(read(token, keys).is_err());
+            }
+        }
+    });
+});
+
+fn read(token: &str, keys: &Jwks) -> Result<(), Refusal> {
+    let claims = Jws::parse(token)?.verify(keys, &Algorithm::ALL)?;
+    let expected = Expected {
+        audience: OneOf::new(["api"].into_iter()),
+        scopes: OneOf::new(["read write", "admin"].into_iter()),
+        ..Expected::default()
+    };
+    let _ = claims.check_use(&expected);
+    let _ = claims.check_times(60, NOW);
+    let _ = claims.expires();
+    let _ = claims
+        .binding()
+        .map(|binding| binding.is_some_and(|binding| binding.fits(&[7; 32])));
+    for name in ["sub", "aud", "scope", "cnf"] {
+        if let Ok(Some(text)) = claims.header(name, 100) {
+            assert!(text.len() <= 100 && text.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
+        }
+    }
+    claims.check_issuer("https://idp.example")
+}

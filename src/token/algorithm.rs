@@ -1,0 +1,172 @@
+//! JWS algorithms (RFC 7518 section 3, RFC 8037), and the keys that each takes.
+
+use openssl::bn::BigNum;
+use openssl::ecdsa::EcdsaSig;
+use openssl::error::ErrorStack;
+use openssl::hash::MessageDigest;
+use openssl::pkey::{HasPublic, PKeyRef};
+use openssl::rsa::Padding;
+use openssl::sign::{RsaPssSaltlen, Verifier};
+
+/// What a key is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// RSA of 2048 bits or more.
+    Rsa,
+    /// EC on P-256.
+    P256,
+    /// EC on P-384.
+    P384,
+    /// EC on P-521.
+    P521,
+    /// Ed25519.
+    Ed25519,
+    /// Ed448.
+    Ed448,
+}
+
+/// An algorithm that is accepted. None of them is symmetric: whoever has a public key must not be
+/// able to sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Algorithm {
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    RS256,
+    /// RSASSA-PKCS1-v1_5 with SHA-384.
+    RS384,
+    /// RSASSA-PKCS1-v1_5 with SHA-512.
+    RS512,
+    /// RSASSA-PSS with SHA-256.
+    PS256,
+    /// RSASSA-PSS with SHA-384.
+    PS384,
+    /// RSASSA-PSS with SHA-512.
+    PS512,
+    /// ECDSA on P-256 with SHA-256.
+    ES256,
+    /// ECDSA on P-384 with SHA-384.
+    ES384,
+    /// ECDSA on P-521 with SHA-512.
+    ES512,
+    /// Ed25519 or Ed448.
+    EdDSA,
+}
+
+impl Algorithm {
+    /// All of them.
+    pub const ALL: [Algorithm; 10] = [
+        Algorithm::RS256,
+        Algorithm::RS384,
+        Algorithm::RS512,
+        Algorithm::PS256,
+        Algorithm::PS384,
+        Algorithm::PS512,
+        Algorithm::ES256,
+        Algorithm::ES384,
+        Algorithm::ES512,
+        Algorithm::EdDSA,
+    ];
+
+    /// Its name in a header.
+    pub fn name(self) -> &'static str {
+        match self {
+            Algorithm::RS256 => "RS256",
+            Algorithm::RS384 => "RS384",
+            Algorithm::RS512 => "RS512",
+            Algorithm::PS256 => "PS256",
+            Algorithm::PS384 => "PS384",
+            Algorithm::PS512 => "PS512",
+            Algorithm::ES256 => "ES256",
+            Algorithm::ES384 => "ES384",
+            Algorithm::ES512 => "ES512",
+            Algorithm::EdDSA => "EdDSA",
+        }
+    }
+
+    /// The algorithm of this name, case and all.
+    pub fn from_name(name: &str) -> Option<Algorithm> {
+        Algorithm::ALL
+            .into_iter()
+            .find(|algorithm| algorithm.name() == name)
+    }
+
+    /// Whether it goes with a key of this kind.
+    pub fn takes(self, kind: Kind) -> bool {
+        match self {
+            Algorithm::RS256
+            | Algorithm::RS384
+            | Algorithm::RS512
+            | Algorithm::PS256
+            | Algorithm::PS384
+            | Algorithm::PS512 => kind == Kind::Rsa,
+            Algorithm::ES256 => kind == Kind::P256,
+            Algorithm::ES384 => kind == Kind::P384,
+            Algorithm::ES512 => kind == Kind::P521,
+            Algorithm::EdDSA => matches!(kind, Kind::Ed25519 | Kind::Ed448),
+        }
+    }
+
+    fn digest(self) -> Option<MessageDigest> {
+        match self {
+            Algorithm::RS256 | Algorithm::PS256 | Algorithm::ES256 => Some(MessageDigest::sha256()),
+            Algorithm::RS384 | Algorithm::PS384 | Algorithm::ES384 => Some(MessageDigest::sha384()),
+            Algorithm::RS512 | Algorithm::PS512 | Algorithm::ES512 => Some(MessageDigest::sha512()),
+            Algorithm::EdDSA => None,
+        }
+    }
+
+    /// Bytes of each half of an ECDSA signature.
+    fn half(self) -> Option<usize> {
+        match self {
+            Algorithm::ES256 => Some(32),
+            Algorithm::ES384 => Some(48),
+            Algorithm::ES512 => Some(66),
+            _ => None,
+        }
+    }
+
+    /// Whether `signature` is that of `signed` under a key of the right kind.
+    pub(super) fn verify<T: HasPublic>(
+        self,
+        key: &PKeyRef<T>,
+        signed: &[u8],
+        signature: &[u8],
+    ) -> bool {
+        let verified = self.try_verify(key, signed, signature);
+        // A wrong signature leaves its reason in OpenSSL's queue, where nginx would find it.
+        ErrorStack::get();
+        verified.unwrap_or(false)
+    }
+
+    fn try_verify<T: HasPublic>(
+        self,
+        key: &PKeyRef<T>,
+        signed: &[u8],
+        signature: &[u8],
+    ) -> Result<bool, ErrorStack> {
+        let Some(digest) = self.digest() else {
+            return Verifier::new_without_digest(key)?.verify_oneshot(signature, signed);
+        };
+        let mut verifier = Verifier::new(digest, key)?;
+        match self {
+            Algorithm::PS256 | Algorithm::PS384 | Algorithm::PS512 => {
+                verifier.set_rsa_padding(Padding::PKCS1_PSS)?;
+                verifier.set_rsa_pss_saltlen(RsaPssSaltlen::DIGEST_LENGTH)?;
+                verifier.set_rsa_mgf1_md(digest)?;
+            }
+            Algorithm::RS256 | Algorithm::RS384 | Algorithm::RS512 => {
+                verifier.set_rsa_padding(Padding::PKCS1)?;
+            }
+            _ => {}
+        }
+        let Some(half) = self.half() else {
+            return verifier.verify_oneshot(signature, signed);
+        };
+        if signature.len() != 2 * half {
+            return Ok(false);
+        }
+        let (r, s) = signature.split_at(half);
+        let (r, s) = (BigNum::from_slice(r)?, BigNum::from_slice(s)?);
+        let der = EcdsaSig::from_private_components(r, s)?.to_der()?;
+        verifier.verify_oneshot(&der, signed)
+    }
+}

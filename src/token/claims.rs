@@ -1,0 +1,213 @@
+//! Claims of a token (RFC 7519 section 4, RFC 9068), and what a route wants of them.
+
+use serde_json::{Map, Value};
+
+use super::binding::{self, Binding};
+use super::{json, Refusal, MAX_TOKEN};
+
+/// Alternatives, each of one or more words that must all be there (Kong's `scopes_required`:
+/// `["a b", "c"]` is a and b, or c).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OneOf(Vec<Vec<Box<str>>>);
+
+impl OneOf {
+    /// Reads one alternative from each text, its words parted by white space.
+    pub fn new<'t>(alternatives: impl Iterator<Item = &'t str>) -> OneOf {
+        OneOf(
+            alternatives
+                .map(|words| words.split_whitespace().map(Into::into).collect())
+                .collect(),
+        )
+    }
+
+    /// Whether nothing is wanted.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The alternatives.
+    pub fn alternatives(&self) -> &[Vec<Box<str>>] {
+        &self.0
+    }
+
+    fn is_met_by(&self, found: &[&str]) -> bool {
+        self.is_empty()
+            || self
+                .0
+                .iter()
+                .any(|words| words.iter().all(|word| found.contains(&&**word)))
+    }
+}
+
+/// What a route wants of the claims.
+#[derive(Clone, Debug)]
+pub struct Expected {
+    /// Where the audience stands: names from the outermost object inwards.
+    pub audience_claim: Vec<Box<str>>,
+    /// The audiences.
+    pub audience: OneOf,
+    /// Where the scopes stand.
+    pub scopes_claim: Vec<Box<str>>,
+    /// The scopes.
+    pub scopes: OneOf,
+    /// Seconds by which the clocks may differ.
+    pub leeway: i64,
+}
+
+impl Default for Expected {
+    fn default() -> Expected {
+        Expected {
+            audience_claim: vec!["aud".into()],
+            audience: OneOf::default(),
+            scopes_claim: vec!["scope".into()],
+            scopes: OneOf::default(),
+            leeway: 0,
+        }
+    }
+}
+
+/// The claims of a token that somebody vouches for.
+#[derive(Clone, Debug)]
+pub struct Claims {
+    values: Map<String, Value>,
+    binding: Result<Option<Binding>, Refusal>,
+    exp: Option<f64>,
+    bytes: usize,
+}
+
+impl Claims {
+    /// Reads a JSON object.
+    pub fn parse(bytes: &[u8]) -> Result<Claims, String> {
+        Ok(Claims::new(json::object(bytes, MAX_TOKEN)?, bytes.len()))
+    }
+
+    pub(super) fn new(values: Map<String, Value>, bytes: usize) -> Claims {
+        Claims {
+            binding: binding::of(&values),
+            exp: values.get("exp").and_then(Value::as_f64),
+            values,
+            bytes,
+        }
+    }
+
+    /// A top-level claim.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.values.get(name)
+    }
+
+    /// Bytes of the JSON text.
+    pub fn len(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether there is no claim.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// The certificate that the token is bound to (RFC 8705 section 3.1).
+    ///
+    /// # Errors
+    /// When it says so in a way that cannot be read: it must not count as unbound.
+    pub fn binding(&self) -> Result<Option<&Binding>, Refusal> {
+        match &self.binding {
+            Ok(binding) => Ok(binding.as_ref()),
+            Err(refusal) => Err(refusal.clone()),
+        }
+    }
+
+    /// `exp` in seconds since the epoch, rounded down; `None` without one.
+    pub fn expires(&self) -> Option<i64> {
+        self.exp.map(|exp| exp.floor() as i64)
+    }
+
+    /// Checks `iss`: it must be there.
+    pub fn check_issuer(&self, issuer: &str) -> Result<(), Refusal> {
+        match self.values.get("iss") {
+            Some(Value::String(found)) if found == issuer => Ok(()),
+            Some(Value::String(_)) => Err(Refusal::Issuer),
+            _ => Err(Refusal::Claim("iss")),
+        }
+    }
+
+    /// Checks `exp` (which must be there) and `nbf` at `now`.
+    pub fn check_times(&self, leeway: i64, now: i64) -> Result<(), Refusal> {
+        self.time("exp")?.ok_or(Refusal::Claim("exp"))?;
+        self.check_known_times(leeway, now)
+    }
+
+    /// Checks `exp` and `nbf` as far as they are there.
+    pub fn check_known_times(&self, leeway: i64, now: i64) -> Result<(), Refusal> {
+        let (now, leeway) = (now as f64, leeway as f64);
+        if let Some(exp) = self.time("exp")?.filter(|exp| now >= exp + leeway) {
+            return Err(Refusal::Expired(exp as i64));
+        }
+        match self.time("nbf")?.filter(|nbf| now < nbf - leeway) {
+            Some(nbf) => Err(Refusal::NotYet(nbf as i64)),
+            None => Ok(()),
+        }
+    }
+
+    fn time(&self, name: &'static str) -> Result<Option<f64>, Refusal> {
+        match self.values.get(name) {
+            None => Ok(None),
+            Some(value) => value.as_f64().map(Some).ok_or(Refusal::Claim(name)),
+        }
+    }
+
+    /// Checks audience and scopes.
+    pub fn check_use(&self, expected: &Expected) -> Result<(), Refusal> {
+        let audience = self.at(&expected.audience_claim);
+        if !expected.audience.is_empty() {
+            // An audience is one name, whatever is in it.
+            let found: Vec<&str> = match audience {
+                Some(Value::String(name)) => vec![name],
+                Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
+                _ => return Err(Refusal::Audience),
+            };
+            if !expected.audience.is_met_by(&found) {
+                return Err(Refusal::Audience);
+            }
+        }
+        if !expected.scopes.is_empty() {
+            let found: Vec<&str> = match self.at(&expected.scopes_claim) {
+                Some(Value::String(names)) => names.split_whitespace().collect(),
+                Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
+                _ => return Err(Refusal::Scope),
+            };
+            if !expected.scopes.is_met_by(&found) {
+                return Err(Refusal::Scope);
+            }
+        }
+        Ok(())
+    }
+
+    fn at(&self, path: &[Box<str>]) -> Option<&Value> {
+        let (first, inner) = path.split_first()?;
+        let mut value = self.values.get(&**first)?;
+        for name in inner {
+            value = value.get(&**name)?;
+        }
+        Some(value)
+    }
+
+    /// A top-level claim as the value of a header: text as it is, anything else as JSON. `None` when
+    /// there is no such claim.
+    ///
+    /// # Errors
+    /// When it cannot be a header: not printable ASCII, or over `max` bytes.
+    pub fn header(&self, name: &str, max: usize) -> Result<Option<String>, &'static str> {
+        let text = match self.values.get(name) {
+            None | Some(Value::Null) => return Ok(None),
+            Some(Value::String(text)) => text.clone(),
+            Some(value) => value.to_string(),
+        };
+        if text.len() > max {
+            return Err("too long");
+        }
+        if !text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+            return Err("not printable ASCII");
+        }
+        Ok(Some(text).filter(|text| !text.is_empty()))
+    }
+}

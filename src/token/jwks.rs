@@ -1,0 +1,216 @@
+//! JSON Web Key Sets (RFC 7517): the keys of an issuer.
+
+use openssl::bn::{BigNum, BigNumRef};
+use openssl::ec::{EcGroup, EcKey};
+use openssl::error::ErrorStack;
+use openssl::nid::Nid;
+use openssl::pkey::{Id, PKey, Public};
+use openssl::rsa::Rsa;
+use openssl::sha;
+use serde_json::{Map, Value};
+
+use super::{base64url, json, Algorithm, Kind, MAX_DOCUMENT};
+
+/// Most keys of a set, usable or not.
+pub const MAX_KEYS: usize = 100;
+
+/// Bits of an RSA modulus: fewer are weak, more take long.
+const RSA_BITS: std::ops::RangeInclusive<i32> = 2048..=8192;
+
+/// A key that verifies signatures.
+pub(super) struct Key {
+    kid: Option<Box<str>>,
+    /// The only algorithm that its owner uses it with.
+    algorithm: Option<Algorithm>,
+    kind: Kind,
+    pub(super) public: PKey<Public>,
+}
+
+/// The keys of an issuer that verify signatures.
+pub struct Jwks {
+    keys: Vec<Key>,
+    digest: [u8; 32],
+    left_out: Vec<String>,
+}
+
+impl Jwks {
+    /// Reads a set. Keys that are none of ours (symmetric, for encryption, of unknown types, too
+    /// short) are left out.
+    ///
+    /// # Errors
+    /// When it is no set of at most 100 keys with one at least that is of use.
+    pub fn parse(bytes: &[u8]) -> Result<Jwks, String> {
+        let document = json::object(bytes, MAX_DOCUMENT)?;
+        let Some(Value::Array(list)) = document.get("keys") else {
+            return Err("no list 'keys' in it".to_owned());
+        };
+        if list.len() > MAX_KEYS {
+            let count = list.len();
+            return Err(format!("{count} keys are over the limit of {MAX_KEYS}"));
+        }
+        let (mut keys, mut left_out) = (Vec::new(), Vec::new());
+        for (index, key) in list.iter().enumerate() {
+            let read = match key {
+                Value::Object(key) => read(key),
+                _ => Err("not an object".to_owned()),
+            };
+            match read {
+                Ok(key) => keys.push(key),
+                Err(why) => left_out.push(format!("keys[{index}]: {why}")),
+            }
+        }
+        ErrorStack::get();
+        if keys.is_empty() {
+            let why = left_out.first().map(|why| format!(" ({why})"));
+            return Err(format!("no key of use{}", why.unwrap_or_default()));
+        }
+        Ok(Jwks {
+            keys,
+            digest: sha::sha256(bytes),
+            left_out,
+        })
+    }
+
+    /// SHA-256 of the document: what was verified with these keys stands and falls with it.
+    pub fn digest(&self) -> &[u8; 32] {
+        &self.digest
+    }
+
+    /// Which keys were left out and why.
+    pub fn left_out(&self) -> &[String] {
+        &self.left_out
+    }
+
+    /// Number of keys of use.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether there is none. There always is one.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// The keys that may have made a signature.
+    pub(super) fn candidates<'k>(
+        &'k self,
+        kid: Option<&'k str>,
+        algorithm: Algorithm,
+    ) -> impl Iterator<Item = &'k Key> {
+        self.keys.iter().filter(move |key| {
+            (kid.is_none() || key.kid.as_deref() == kid)
+                && algorithm.takes(key.kind)
+                && key.algorithm.is_none_or(|only| only == algorithm)
+        })
+    }
+}
+
+fn read(jwk: &Map<String, Value>) -> Result<Key, String> {
+    let text = |name: &str| match jwk.get(name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.as_str())),
+        Some(_) => Err(format!("'{name}' is no string")),
+    };
+    let bytes = |name: &str| {
+        text(name)?
+            .and_then(base64url)
+            .ok_or_else(|| format!("'{name}' is missing or no base64url"))
+    };
+    if let Some(usage) = text("use")?.filter(|usage| *usage != "sig") {
+        return Err(format!("for '{}', not for signatures", short(usage)));
+    }
+    match jwk.get("key_ops") {
+        None => {}
+        Some(Value::Array(list)) if list.iter().any(|op| op == "verify") => {}
+        Some(_) => return Err("'key_ops' without 'verify'".to_owned()),
+    }
+    let curve = text("crv")?;
+    let (kind, public) = match (text("kty")?, curve) {
+        (Some("RSA"), _) => (Kind::Rsa, rsa(&bytes("n")?, &bytes("e")?)?),
+        (Some("EC"), Some(curve)) => {
+            let (kind, nid, size) = match curve {
+                "P-256" => (Kind::P256, Nid::X9_62_PRIME256V1, 32),
+                "P-384" => (Kind::P384, Nid::SECP384R1, 48),
+                "P-521" => (Kind::P521, Nid::SECP521R1, 66),
+                _ => return Err(format!("curve '{}' is not supported", short(curve))),
+            };
+            let (x, y) = (bytes("x")?, bytes("y")?);
+            if x.len() != size || y.len() != size {
+                return Err(format!("'x' and 'y' must have {size} bytes each"));
+            }
+            (
+                kind,
+                ec(nid, &x, &y).map_err(|_| "not a point of its curve")?,
+            )
+        }
+        (Some("OKP"), Some(curve)) => {
+            let (kind, id) = match curve {
+                "Ed25519" => (Kind::Ed25519, Id::ED25519),
+                "Ed448" => (Kind::Ed448, Id::ED448),
+                _ => return Err(format!("curve '{}' is not supported", short(curve))),
+            };
+            let public = PKey::public_key_from_raw_bytes(&bytes("x")?, id)
+                .map_err(|_| "'x' is not a key of its curve")?;
+            (kind, public)
+        }
+        (Some("oct"), _) => return Err("symmetric".to_owned()),
+        (kty, _) => {
+            return Err(format!(
+                "type '{}' is not supported",
+                short(kty.unwrap_or_default())
+            ));
+        }
+    };
+    let algorithm = text("alg")?
+        .map(|name| {
+            Algorithm::from_name(name)
+                .filter(|algorithm| algorithm.takes(kind))
+                .ok_or_else(|| format!("algorithm '{}' does not go with it", short(name)))
+        })
+        .transpose()?;
+    Ok(Key {
+        kid: text("kid")?.map(Into::into),
+        algorithm,
+        kind,
+        public,
+    })
+}
+
+fn rsa(n: &[u8], e: &[u8]) -> Result<PKey<Public>, String> {
+    // Also keeps OpenSSL from work on numbers that nobody uses.
+    if n.len() > 2 * 1024 || e.len() > 8 {
+        return Err("an RSA key that is too long".to_owned());
+    }
+    let key = || -> Result<(BigNum, BigNum), ErrorStack> {
+        Ok((BigNum::from_slice(n)?, BigNum::from_slice(e)?))
+    };
+    let (n, e) = key().map_err(|_| "not an RSA key")?;
+    if !RSA_BITS.contains(&n.num_bits()) {
+        return Err(format!(
+            "an RSA key of {} bits, expected {} to {}",
+            n.num_bits(),
+            RSA_BITS.start(),
+            RSA_BITS.end()
+        ));
+    }
+    let odd = |number: &BigNumRef| number.is_bit_set(0);
+    // With the exponent 1 every message is its own signature.
+    if !odd(&e) || e.num_bits() < 2 || !odd(&n) {
+        return Err("an RSA key with an impossible modulus or exponent".to_owned());
+    }
+    Rsa::from_public_components(n, e)
+        .and_then(PKey::from_rsa)
+        .map_err(|_| "not an RSA key".to_owned())
+}
+
+fn ec(curve: Nid, x: &[u8], y: &[u8]) -> Result<PKey<Public>, ErrorStack> {
+    let group = EcGroup::from_curve_name(curve)?;
+    let (x, y) = (BigNum::from_slice(x)?, BigNum::from_slice(y)?);
+    let key = EcKey::from_public_key_affine_coordinates(&group, &x, &y)?;
+    key.check_key()?;
+    PKey::from_ec_key(key)
+}
+
+fn short(text: &str) -> String {
+    crate::handshake::server_name::quoted(text.as_bytes())
+}

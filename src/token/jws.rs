@@ -1,0 +1,160 @@
+//! JWTs in JWS compact serialisation (RFC 7515, RFC 7519).
+
+use serde_json::{Map, Value};
+
+use super::{base64url, json, Algorithm, Claims, Jwks, Refusal, MAX_TOKEN};
+use crate::handshake::server_name::quoted;
+
+/// Longest header, decoded.
+const MAX_HEADER: usize = 4096;
+
+/// Most keys that one signature is tried with: each costs up to half a millisecond.
+const MAX_TRIES: usize = 4;
+
+/// Whether the token has the shape of a JWT; an opaque token has not.
+pub fn is_jwt(token: &str) -> bool {
+    let dots = token.bytes().filter(|byte| *byte == b'.').count();
+    (dots == 2 || dots == 4) && token.starts_with("ey")
+}
+
+/// A signed token whose signature is not verified yet.
+pub struct Jws<'t> {
+    kid: Option<String>,
+    algorithm: Algorithm,
+    signed: &'t str,
+    payload: &'t str,
+    signature: Vec<u8>,
+}
+
+impl<'t> Jws<'t> {
+    /// Reads a token.
+    ///
+    /// # Errors
+    /// When it is none, or asks for something that is never accepted.
+    pub fn parse(token: &'t str) -> Result<Jws<'t>, Refusal> {
+        if token.len() > MAX_TOKEN {
+            return Err(malformed(format!(
+                "{} bytes are over the limit of {MAX_TOKEN}",
+                token.len()
+            )));
+        }
+        if token.bytes().filter(|byte| *byte == b'.').count() == 4 {
+            return Err(unacceptable("encrypted (JWE)"));
+        }
+        let (signed, signature) = token.rsplit_once('.').ok_or_else(no_jwt)?;
+        let (header, payload) = signed.split_once('.').ok_or_else(no_jwt)?;
+        if payload.contains('.') {
+            return Err(no_jwt());
+        }
+        let part = |text: &str, name: &str| {
+            base64url(text).ok_or_else(|| malformed(format!("the {name} is no base64url")))
+        };
+        let header = json::object(&part(header, "header")?, MAX_HEADER)
+            .map_err(|why| malformed(format!("header: {why}")))?;
+        let (algorithm, kid) = read_header(&header)?;
+        Ok(Jws {
+            kid,
+            algorithm,
+            signed,
+            payload,
+            signature: part(signature, "signature")?,
+        })
+    }
+
+    /// Verifies the signature with a key of the set, and gives the claims.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownKey`] when there is no such key, which newer keys of the issuer may mend.
+    pub fn verify(&self, keys: &Jwks, accepted: &[Algorithm]) -> Result<Claims, Refusal> {
+        if !accepted.contains(&self.algorithm) {
+            return Err(unacceptable(&format!(
+                "algorithm {} is not among those of the policy",
+                self.algorithm.name()
+            )));
+        }
+        let mut tried = 0;
+        for key in keys.candidates(self.kid.as_deref(), self.algorithm) {
+            if tried == MAX_TRIES {
+                return Err(unacceptable(&format!(
+                    "over {MAX_TRIES} keys of the issuer fit, expected a 'kid' that tells them \
+                     apart"
+                )));
+            }
+            tried += 1;
+            let signed = self.signed.as_bytes();
+            if self.algorithm.verify(&key.public, signed, &self.signature) {
+                return self.claims();
+            }
+        }
+        if tried > 0 {
+            return Err(Refusal::Signature);
+        }
+        Err(Refusal::UnknownKey(match &self.kid {
+            Some(kid) => format!(
+                "kid '{}', algorithm {}",
+                quoted(kid.as_bytes()),
+                self.algorithm.name()
+            ),
+            None => format!("no kid, algorithm {}", self.algorithm.name()),
+        }))
+    }
+
+    /// The claims, which nobody vouches for before [`Jws::verify`].
+    pub fn claims(&self) -> Result<Claims, Refusal> {
+        let payload = base64url(self.payload)
+            .ok_or_else(|| malformed("the payload is no base64url".to_owned()))?;
+        Claims::parse(&payload).map_err(|why| malformed(format!("payload: {why}")))
+    }
+}
+
+fn read_header(header: &Map<String, Value>) -> Result<(Algorithm, Option<String>), Refusal> {
+    let text = |name: &str| match header.get(name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.as_str())),
+        Some(_) => Err(malformed(format!("header: '{name}' is no string"))),
+    };
+    if header.contains_key("crit") {
+        // None is understood, and an empty or malformed list is an error as well.
+        return Err(unacceptable("critical header parameters ('crit')"));
+    }
+    if header.contains_key("b64") || header.contains_key("zip") || header.contains_key("enc") {
+        return Err(unacceptable("a header with 'b64', 'zip' or 'enc'"));
+    }
+    let media = |value: &str| {
+        let value = value.to_ascii_lowercase();
+        value
+            .strip_prefix("application/")
+            .map(str::to_owned)
+            .unwrap_or(value)
+    };
+    if text("cty")?.is_some_and(|cty| media(cty) == "jwt") {
+        return Err(unacceptable("nested (cty JWT)"));
+    }
+    // What is typed as something else is no access token (RFC 8725 section 3.11).
+    if let Some(typ) = text("typ")? {
+        if !matches!(&*media(typ), "jwt" | "at+jwt" | "jose") {
+            return Err(unacceptable(&format!(
+                "of type '{}', expected at+jwt or JWT",
+                quoted(typ.as_bytes())
+            )));
+        }
+    }
+    let name = text("alg")?.ok_or_else(|| malformed("header: no 'alg'".to_owned()))?;
+    let algorithm = Algorithm::from_name(name).ok_or_else(|| {
+        let name = quoted(name.as_bytes());
+        unacceptable(&format!("algorithm '{name}' is never accepted"))
+    })?;
+    Ok((algorithm, text("kid")?.map(str::to_owned)))
+}
+
+fn malformed(why: String) -> Refusal {
+    Refusal::Malformed(why)
+}
+
+fn no_jwt() -> Refusal {
+    malformed("not a JWT, expected three parts of base64url".to_owned())
+}
+
+fn unacceptable(why: &str) -> Refusal {
+    Refusal::Unacceptable(why.to_owned())
+}
