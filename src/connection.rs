@@ -225,6 +225,12 @@ impl Presented for Connection {
             }
         }
     }
+
+    fn may_resume(ssl: &SslRef) -> bool {
+        Connection::of(ssl)
+            .and_then(|connection| connection.ask.as_ref())
+            .is_some_and(|ask| ask.resumption())
+    }
 }
 
 /// What the client sent beside its leaf in this very handshake.

@@ -12,6 +12,7 @@ use openssl::ssl::SslRef;
 use crate::cache::{Cache, Place};
 use crate::certificate::{Certificate, Key};
 use crate::connection::{Connection, Memo};
+use crate::openssl_ext::ssl as ext;
 use crate::policy::{Auth, Plan, Policy};
 use crate::trust::crl::Crl;
 use crate::trust::{TrustStore, Verdict};
@@ -228,6 +229,15 @@ impl Engine {
             return Ok(Answer::refuse(
                 Decision::Misdirected,
                 format!("misdirected request: {why}"),
+            ));
+        }
+        let resumption = plan.auth.as_ref().is_none_or(|auth| auth.resumption);
+        if !resumption && ext::is_resumed(ssl) {
+            return Ok(Answer::refuse(
+                Decision::Misdirected,
+                "misdirected request: the route takes no resumed TLS session, and this Host is \
+                 none of its snis"
+                    .to_owned(),
             ));
         }
         let client = self.client_of(connection, ssl)?;

@@ -12,6 +12,7 @@ use crate::trust::TrustStore;
 
 /// Changes whenever the meaning of a binding with the same content changes.
 const FORMAT: &[u8] = b"resty-mtls binding 1";
+const NO_RESUMPTION: &[u8] = b"resty-mtls no resumption 1";
 const UNRESUMABLE: &[u8] = b"resty-mtls unresumable session 1";
 
 /// Session id context of 32 bytes, the most OpenSSL takes (`SSL_MAX_SID_CTX_LENGTH`).
@@ -32,11 +33,18 @@ impl Binding {
         for digest in digests {
             hasher.update(digest);
         }
-        let context = hasher.finish();
-        let unresumable = sha256(&[UNRESUMABLE, context.as_slice()].concat());
+        Binding::of(hasher.finish())
+    }
+
+    /// The binding of the same handshake when its sessions must not be resumed.
+    pub fn without_resumption(&self) -> Binding {
+        Binding::of(sha256(&[NO_RESUMPTION, self.context.as_slice()].concat()))
+    }
+
+    fn of(context: [u8; 32]) -> Binding {
         Binding {
             context,
-            unresumable,
+            unresumable: sha256(&[UNRESUMABLE, context.as_slice()].concat()),
         }
     }
 
@@ -88,6 +96,16 @@ mod tests {
     fn new_other_flags_are_another_binding() {
         let [a, b] = stores();
         assert_ne!(Binding::new(&[a]), Binding::new(&[b]));
+    }
+
+    #[test]
+    fn without_resumption_is_another_binding() {
+        let binding = Binding::new(&[]);
+        let without = binding.without_resumption();
+        assert_eq!(without, binding.without_resumption());
+        assert!(!binding.matches(without.context()));
+        assert!(!binding.matches(without.unresumable()));
+        assert!(!without.matches(binding.context()));
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub const CA_NAMES_BUDGET: usize = 32 * 1024;
 pub struct Ask {
     binding: Binding,
     ca_names: CaNames,
+    resumption: bool,
 }
 
 impl Ask {
@@ -37,7 +38,22 @@ impl Ask {
         Ok(Ask {
             binding: Binding::new(stores),
             ca_names: CaNames::new(ca_names.unwrap_or_default(), budget)?,
+            resumption: true,
         })
+    }
+
+    /// The same ask, with sessions that are never resumed.
+    pub fn without_resumption(self) -> Ask {
+        Ask {
+            binding: self.binding.without_resumption(),
+            resumption: false,
+            ..self
+        }
+    }
+
+    /// Whether sessions made under this ask may be resumed.
+    pub fn resumption(&self) -> bool {
+        self.resumption
     }
 
     /// Session id context of every session made under this ask.

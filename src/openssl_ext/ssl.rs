@@ -67,6 +67,12 @@ pub fn is_handshake_over(ssl: &SslRef) -> bool {
     unsafe { SSL_is_init_finished(ssl.as_ptr()) == 1 }
 }
 
+/// Whether the handshake resumed a session.
+pub fn is_resumed(ssl: &SslRef) -> bool {
+    // SAFETY: a live connection.
+    unsafe { sys::SSL_session_reused(ssl.as_ptr()) == 1 }
+}
+
 /// Binds the session this handshake makes, and the sessions it may resume, to `context`, at most
 /// 32 bytes (`SSL_set_session_id_context`). Only effective before the session look-up, that is in
 /// the ClientHello callback.
@@ -170,6 +176,9 @@ pub trait Presented {
     /// `chain` is what the client sent, leaf first. Called at least once a handshake in which a
     /// certificate came, possibly several times.
     fn presented(ssl: &SslRef, chain: &StackRef<X509>);
+
+    /// Whether the session that this handshake makes may be resumed.
+    fn may_resume(ssl: &SslRef) -> bool;
 }
 
 /// Asks for a client certificate in this handshake, and accepts whatever comes: nothing is trusted
@@ -177,7 +186,7 @@ pub trait Presented {
 /// handshake.
 pub fn request_certificate<P: Presented>(ssl: &SslRef) {
     set_verify::<P>(ssl);
-    // After a HelloRetryRequest nginx before 1.29.2 selects the vhost once more and with it the
+    // Besides what its name says: after a HelloRetryRequest nginx before 1.29.2 selects the vhost once more and with it the
     // vhost's own verify mode, while the certificate phase does not run again. This callback does,
     // last before the CertificateRequest.
     // SAFETY: a live connection; the callback is code of this library, which is never unloaded.
@@ -224,14 +233,16 @@ extern "C" fn check_nothing(_context: *mut sys::X509_STORE_CTX) -> c_int {
     1
 }
 
-/// Answers 0: the session may be resumed.
+/// Answers 0 when the session may be resumed.
 extern "C" fn keep_asking<P: Presented>(ssl: *mut sys::SSL, _forward_secure: c_int) -> c_int {
     // A panic must not cross into OpenSSL.
-    let _ = catch_unwind(|| {
+    let may_resume = catch_unwind(|| {
         // SAFETY: OpenSSL calls this with the live connection that the callback was set on.
-        set_verify::<P>(unsafe { SslRef::from_ptr(ssl) });
+        let ssl = unsafe { SslRef::from_ptr(ssl) };
+        set_verify::<P>(ssl);
+        P::may_resume(ssl)
     });
-    0
+    c_int::from(!may_resume.unwrap_or(false))
 }
 
 extern "C" fn accept_for_now<P: Presented>(_ok: c_int, context: *mut sys::X509_STORE_CTX) -> c_int {

@@ -376,6 +376,8 @@ struct Contribution {
     store: Option<Arc<TrustStore>>,
     /// Positions of the CAs whose names it wants sent; `None` when it does not want any.
     sent: Option<Vec<usize>>,
+    /// Whether it lets sessions be resumed.
+    resumption: bool,
     /// Position of the first plugin with this content.
     plugin: usize,
 }
@@ -398,13 +400,15 @@ impl<'t> Plugins<'t> {
             contributions: Vec::new(),
         };
         let mut stores: HashMap<(Vec<usize>, VerifyOptions), Arc<TrustStore>> = HashMap::new();
-        let mut known: HashMap<Option<(Vec<usize>, VerifyOptions, bool)>, u32> = HashMap::new();
+        let mut known: HashMap<Option<(Vec<usize>, VerifyOptions, bool, bool)>, u32> =
+            HashMap::new();
         for (position, plugin) in document.plugins.iter().enumerate() {
-            let mut contribute = |key, store, sent| {
+            let mut contribute = |key, store, sent, resumption| {
                 *known.entry(key).or_insert_with(|| {
                     plugins.contributions.push(Contribution {
                         store,
                         sent,
+                        resumption,
                         plugin: position,
                     });
                     plugins.contributions.len() as u32 - 1
@@ -416,7 +420,7 @@ impl<'t> Plugins<'t> {
                 Config::Acl(acl) => Ready::Acl(Arc::new(acl.clone())),
                 Config::ClientCertAcl(rules) => Ready::Rules(Arc::new(rules.clone())),
                 Config::TlsHandshakeModifier => Ready::Ask {
-                    contribution: contribute(None, None, None),
+                    contribution: contribute(None, None, None, true),
                 },
                 Config::MtlsAuth(config) => {
                     let positions = positions(config, &plugin.spot, cas, report);
@@ -429,8 +433,10 @@ impl<'t> Plugins<'t> {
                         Ok(store) => {
                             stores.insert(key.clone(), store.clone());
                             let sent = config.send_ca_dn.then(|| key.0.clone());
-                            let key = Some((key.0, key.1, config.send_ca_dn));
-                            let contribution = contribute(key, Some(store.clone()), sent);
+                            let resumption = config.resumption;
+                            let key = Some((key.0, key.1, config.send_ca_dn, resumption));
+                            let store_used = Some(store.clone());
+                            let contribution = contribute(key, store_used, sent, resumption);
                             Ready::Auth {
                                 auth: auth(config, &plugin.spot, store, people, crls, report),
                                 contribution,
@@ -546,6 +552,7 @@ fn auth<'t>(
             crls,
             key,
         }),
+        resumption: config.resumption,
     }
 }
 
@@ -1085,7 +1092,10 @@ fn ask(
             Some(cas.of(&sent))
         }
     };
-    let ask = Ask::new(&stores, sent.as_deref(), CA_NAMES_BUDGET)?;
+    let mut ask = Ask::new(&stores, sent.as_deref(), CA_NAMES_BUDGET)?;
+    if !members.iter().all(|member| member.resumption) {
+        ask = ask.without_resumption();
+    }
 
     let spot = |member: &Contribution| document.plugins.get(member.plugin).map(|p| &p.spot);
     if let Some(sender) = sender.and_then(|sender| spot(sender)) {
@@ -1268,6 +1278,7 @@ fn digest_plan(digest: &mut Sha256, plan: &Plan, people: &People<'_>) {
             revocation.ssl_verify,
             &revocation.http_proxy,
             &revocation.https_proxy,
+            auth.resumption,
         );
         text(digest, &format!("{rest:?}"));
     }

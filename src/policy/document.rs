@@ -148,6 +148,8 @@ pub(super) struct MtlsAuth<'t> {
     pub cas: Vec<(Uuid, Place)>,
     pub options: VerifyOptions,
     pub send_ca_dn: bool,
+    /// Whether TLS sessions of its clients may be resumed.
+    pub resumption: bool,
     pub skip_consumer_lookup: bool,
     pub consumer_by: ConsumerBy,
     pub anonymous: Option<ConsumerName<'t>>,
@@ -173,6 +175,7 @@ impl Default for MtlsAuth<'_> {
             cas: Vec::new(),
             options: VerifyOptions::default(),
             send_ca_dn: false,
+            resumption: true,
             skip_consumer_lookup: false,
             consumer_by: ConsumerBy {
                 username: true,
@@ -387,6 +390,7 @@ const MTLS_AUTH: Shape = Shape {
         "skip_consumer_lookup",
         "verify_depth",
         "auth_level",
+        "resumption",
         "revocation_check_mode",
         "http_timeout",
         "cert_cache_ttl",
@@ -802,6 +806,7 @@ impl<'t> Reader<'t, '_> {
             }
         }
         config.send_ca_dn = self.boolean(&object, path, "send_ca_dn").unwrap_or(false);
+        config.resumption = self.boolean(&object, path, "resumption").unwrap_or(true);
         config.skip_consumer_lookup = self
             .boolean(&object, path, "skip_consumer_lookup")
             .unwrap_or(false);

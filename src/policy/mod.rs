@@ -118,6 +118,8 @@ pub struct Auth {
     pub group_by: Option<GroupBy>,
     /// Whether and how revocation is checked.
     pub revocation: Arc<Revocation>,
+    /// Whether its clients may come with a resumed TLS session.
+    pub resumption: bool,
 }
 
 /// How a certificate is mapped to a consumer when no credential does it.

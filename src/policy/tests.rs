@@ -338,6 +338,48 @@ fn ask_unites_what_can_be_reached_under_a_name() {
 }
 
 #[test]
+fn ask_resumption_is_part_of_the_binding() {
+    let auth = |route: &str, option: &str| {
+        format!(
+            "- {{name: mtls-auth, route: {route}, config: {{ca_certificates: [{ID_A}]{option}}}}}\n"
+        )
+    };
+    let text = with_cas(&format!(
+        "routes:\n\
+         - {{name: may, snis: [a.test, d.test]}}\n\
+         - {{name: never, snis: [b.test, d.test]}}\n\
+         - {{name: default, snis: [c.test]}}\n\
+         plugins:\n{}{}{}",
+        auth("may", ", resumption: true"),
+        auth("never", ", resumption: false"),
+        auth("default", ""),
+    ));
+    let policy = policy(&text);
+    let ask = |name: &str| policy.ask(Some(name.as_bytes())).unwrap();
+    assert!(ask("a.test").resumption() && ask("c.test").resumption());
+    assert_eq!(ask("a.test").binding(), ask("c.test").binding());
+    // A name that reaches a route without resumption has none.
+    for name in ["b.test", "d.test"] {
+        assert!(!ask(name).resumption(), "{name}");
+        assert!(!ask(name).is_bound(ask("a.test").binding()), "{name}");
+    }
+    assert_eq!(
+        policy
+            .plans
+            .iter()
+            .map(|plan| plan.auth.as_ref().map(|auth| auth.resumption))
+            .collect::<Vec<_>>(),
+        [None, Some(true), Some(false), Some(true)]
+    );
+    let other = super::Policy::from_yaml(
+        text.replace("resumption: false", "resumption: true")
+            .as_bytes(),
+        "p",
+    );
+    assert_ne!(other.map(|other| other.digest).ok(), Some(policy.digest));
+}
+
+#[test]
 fn ask_ca_names_are_complete_or_empty() {
     let text = with_cas(&format!(
         "routes:\n\
