@@ -79,6 +79,9 @@
 // hand what they answer to `rmtls_engine_judge`, then call `rmtls_engine_access` again.
 #define RMTLS_PENDING 5
 
+// 425: the request came as TLS early data, which whoever recorded it can send once more.
+#define RMTLS_TOO_EARLY 6
+
 // Nobody in particular.
 #define RMTLS_IDENTITY_NONE 0
 

@@ -3,9 +3,10 @@
  * session of one server name to another, or changing the name after a HelloRetryRequest.
  *
  *   tlsc port=443 tls=1.2|1.3 sni=NAME host=NAME[,NAME...] path=/ crt=FILE key=FILE sess_in=FILE sess_out=FILE
- *        groups=LIST sni2=NAME times=N
+ *        groups=LIST sni2=NAME early=1 times=N
  *
- * Each host= name is one request on the same connection. Does it all N times, and prints one line of facts about the last.
+ * Each host= name is one request on the same connection, with early= the first one as early data. Does it all N times, and
+ * prints one line of facts about the last.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -184,10 +185,10 @@ print_ca_names(SSL *ssl)
 }
 
 
-enum { PORT, TLS, SNI, HOST, PATH, CRT, KEY, SESS_IN, SESS_OUT, GROUPS, SNI2, TIMES, OPTIONS };
+enum { PORT, TLS, SNI, HOST, PATH, CRT, KEY, SESS_IN, SESS_OUT, GROUPS, SNI2, EARLY, TIMES, OPTIONS };
 
 static const char *names[OPTIONS] = {
-    "port", "tls", "sni", "host", "path", "crt", "key", "sess_in", "sess_out", "groups", "sni2", "times"
+    "port", "tls", "sni", "host", "path", "crt", "key", "sess_in", "sess_out", "groups", "sni2", "early", "times"
 };
 static const char *opt[OPTIONS];
 
@@ -244,11 +245,21 @@ connect_to_port(void)
 }
 
 
+static size_t
+make_request(char *buf, size_t size, const char *host, size_t len, int keep)
+{
+    return snprintf(buf, size, "GET %s HTTP/1.1\r\nHost: %.*s\r\nConnection: %s\r\n\r\n",
+                    opt[PATH] != NULL ? opt[PATH] : "/", (int) len, host, keep ? "keep-alive" : "close");
+}
+
+
 static SSL *
 handshake(SSL_CTX *ctx, int fd)
 {
     SSL *ssl = SSL_new(ctx);
     SSL_SESSION *session;
+    char request[4096];
+    size_t n, written;
     FILE *file;
 
     SSL_set_fd(ssl, fd);
@@ -267,6 +278,17 @@ handshake(SSL_CTX *ctx, int fd)
 
         SSL_SESSION_free(session);
         fclose(file);
+    }
+
+    if (opt[EARLY] != NULL) {
+        n = make_request(request, sizeof(request), opt[HOST], strcspn(opt[HOST], ","), strchr(opt[HOST], ',') != NULL);
+
+        if (SSL_write_early_data(ssl, request, n, &written) != 1) {
+            quit("early data");
+        }
+
+        /* The server is to answer before it can read the client's Finished. */
+        usleep(200 * 1000);
     }
 
     if (SSL_connect(ssl) != 1) {
@@ -293,10 +315,9 @@ send_requests(SSL *ssl, char *statuses, size_t statuses_size, char *body, size_t
             *next++ = '\0';
         }
 
-        n = snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: %s\r\n\r\n",
-                     opt[PATH] != NULL ? opt[PATH] : "/", host, next != NULL ? "keep-alive" : "close");
+        n = (int) make_request(request, sizeof(request), host, strlen(host), next != NULL);
 
-        if (SSL_write(ssl, request, n) != n) {
+        if ((host != hosts || SSL_get_early_data_status(ssl) != SSL_EARLY_DATA_ACCEPTED) && SSL_write(ssl, request, n) != n) {
             quit("request");
         }
 
@@ -355,6 +376,11 @@ main(int argc, char **argv)
             printf("version=%s reused=%d retried=%d session=%d certreq=%d", SSL_get_version(ssl), SSL_session_reused(ssl),
                    retried, newest != NULL, asked);
             print_ca_names(ssl);
+
+            if (opt[EARLY] != NULL) {
+                printf(" early=%s", SSL_get_early_data_status(ssl) == SSL_EARLY_DATA_ACCEPTED ? "accepted" : "refused");
+            }
+
             printf(" status=%s body=%s\n", statuses, body);
         }
 

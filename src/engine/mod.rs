@@ -54,6 +54,8 @@ pub enum Decision {
     /// Not decided yet: ask the sources of [`Engine::source`] whether the certificate is revoked,
     /// then decide again.
     Pending = 5,
+    /// 425: the request came as early data, which whoever recorded it can send once more.
+    TooEarly = 6,
 }
 
 /// A decision with what led to it.
@@ -220,6 +222,12 @@ impl Engine {
             return Ok(answer);
         }
 
+        if !ext::is_handshake_over(ssl) {
+            return Ok(Answer::refuse(
+                Decision::TooEarly,
+                "too early: the request came as early data".to_owned(),
+            ));
+        }
         if !connection.is_bound(ssl, policy.ask(Some(host)).map(|ask| &**ask)) {
             let why = if connection.greeted() {
                 "the connection was made under another policy than this Host's"

@@ -37,6 +37,8 @@ pub const RMTLS_FORBIDDEN: i32 = 4;
 /// Not decided yet: ask the sources of `rmtls_engine_source` whether the certificate is revoked,
 /// hand what they answer to `rmtls_engine_judge`, then call `rmtls_engine_access` again.
 pub const RMTLS_PENDING: i32 = 5;
+/// 425: the request came as TLS early data, which whoever recorded it can send once more.
+pub const RMTLS_TOO_EARLY: i32 = 6;
 
 /// Nobody in particular.
 pub const RMTLS_IDENTITY_NONE: i32 = 0;

@@ -54,6 +54,7 @@ local REFUSALS = {
     [STATUS.REFUSED] = { 401, '{"message":"TLS certificate failed verification"}' },
     [STATUS.MISDIRECTED] = { 421, '{"message":"Misdirected Request"}' },
     [STATUS.FORBIDDEN] = { 403, '{"message":"You cannot consume this service"}' },
+    [STATUS.TOO_EARLY] = { 425, '{"message":"Too Early"}' },
 }
 
 

@@ -337,6 +337,7 @@ return {
     MISDIRECTED = 3,
     FORBIDDEN = 4,
     PENDING = 5,
+    TOO_EARLY = 6,
     IDENTITY_NONE = 0,
     IDENTITY_HOLDER = 1,
     IDENTITY_CONSUMER = 2,
