@@ -12,6 +12,7 @@ package t::TestMtls;
 #                          lines, each a check of its own, where "NAME # SKIP reason" stands for a line not printed.
 #   --- tls_options        More words for the TLS port's listen directive.
 #   --- worker_processes   A number, 1 by default.
+#   --- master_process     "off": one process is master and worker. "on" by default.
 #
 # An upstream that answers with the request header it received, as text, listens on $TEST_NGINX_UPSTREAM.
 
@@ -122,6 +123,7 @@ add_block_preprocessor(sub {
     my $block = shift;
 
     workers($block->worker_processes // 1);
+    ($block->master_process // '') =~ /^off$/m ? master_off() : master_on();
 
     my $config = $block->config // '';
     my $tls_options = $block->tls_options // '';
@@ -149,10 +151,12 @@ _EOC_
     if (defined $block->policy) {
         $block->set_value("user_files",
                           ($block->user_files // '') . ">>> policy.yaml\n" . expand_policy($block->policy));
-        $http .= <<'_EOC_';
+        $http .= <<'_EOC_' if ($block->http_config // '') !~ /\binit_by_lua/;
     init_by_lua_block {
         require("resty.mtls").init { policy = "$TEST_NGINX_HTML_DIR/policy.yaml" }
     }
+_EOC_
+        $http .= <<'_EOC_';
     ssl_client_hello_by_lua_block { require("resty.mtls").client_hello() }
 _EOC_
 
