@@ -11,7 +11,7 @@ INSTALL ?= install
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 DEBIAN_PACKAGES = nginx libnginx-mod-http-lua lua-resty-core lua-cjson \
-	gcc libc6-dev make pkg-config libssl-dev openssl ca-certificates perl python3 python3-pip curl gnutls-bin apache2-utils lua-check
+	gcc libc6-dev make pkg-config libssl-dev openssl ca-certificates perl python3 python3-pip curl gnutls-bin libnss3-tools apache2-utils lua-check
 
 # Debian's nginx loads Lua as a module; an OpenResty or any other nginx named in the environment is taken as it is.
 ifndef TEST_NGINX_BINARY

@@ -169,11 +169,13 @@ _EOC_
 
     my $listen = "listen 127.0.0.1:\$TEST_NGINX_TLS_PORT ssl $tls_options";
 
+    $http .= $block->http_config // '';
+
     for my $name (split " ", $block->vhosts // '') {
-        $http .= "    server {\n        $listen;\n        server_name $name;\n$config\n    }\n";
+        $http .= "\n    server {\n        $listen;\n        server_name $name;\n$config\n    }\n";
     }
 
-    $block->set_value("http_config", $http . ($block->http_config // ''));
+    $block->set_value("http_config", $http);
     $block->set_value("config", "        $listen default_server;\n$config");
 
     if (!defined $block->request && !defined $block->client && !defined $block->must_die) {
