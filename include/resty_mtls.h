@@ -157,6 +157,48 @@
 // For a verdict: the chain is good, but the route takes the client for nobody.
 #define RMTLS_VERDICT_NO_CONSUMER -2
 
+// Starts of handshakes, also of those that resume a session.
+#define RMTLS_EVENT_CLIENT_HELLO 0
+
+// Full handshakes in which a client certificate was asked for.
+#define RMTLS_EVENT_CERTIFICATE_REQUEST 1
+
+// Full handshakes in which the client sent one, whatever it is worth.
+#define RMTLS_EVENT_CERTIFICATE_PRESENTED 2
+
+// Connections of full handshakes on which a request was decided about.
+#define RMTLS_EVENT_FULL_CONNECTION 3
+
+// The same, of handshakes that resumed a session.
+#define RMTLS_EVENT_RESUMED_CONNECTION 4
+
+// The last decision on a connection still held.
+#define RMTLS_EVENT_DECISION_HIT 5
+
+// It did not, or there was none.
+#define RMTLS_EVENT_DECISION_MISS 6
+
+// The worker had read a client certificate before.
+#define RMTLS_EVENT_CLIENT_HIT 7
+
+// It had not.
+#define RMTLS_EVENT_CLIENT_MISS 8
+
+// The verdict on a chain was known.
+#define RMTLS_EVENT_VERDICT_HIT 9
+
+// The chain was verified.
+#define RMTLS_EVENT_VERDICT_MISS 10
+
+// A revocation status was known.
+#define RMTLS_EVENT_STATUS_HIT 11
+
+// It was not.
+#define RMTLS_EVENT_STATUS_MISS 12
+
+// Number of events.
+#define RMTLS_EVENTS 13
+
 // A certificate; immutable.
 typedef struct rmtls_certificate rmtls_certificate;
 
@@ -692,6 +734,13 @@ int32_t rmtls_engine_traits(const struct rmtls_engine *engine, uint32_t plan, ui
 int32_t rmtls_engine_read_name(const struct rmtls_engine *engine,
                                size_t index,
                                struct rmtls_buf *out);
+
+// Writes how often each `RMTLS_EVENT_*` happened on this thread since the last call, at its number
+// in `out`.
+//
+// # Safety
+// `out` is NULL or writable for `RMTLS_EVENTS` elements.
+int32_t rmtls_metrics_take(uint64_t *out);
 
 // Makes an empty map, open for `rmtls_sni_map_add`.
 //

@@ -10,6 +10,7 @@ use openssl::x509::X509;
 use crate::certificate::{chain, sha256, Certificate, Key};
 use crate::engine::Answer;
 use crate::handshake::Ask;
+use crate::metrics::{self, Event};
 use crate::openssl_ext::ssl::{self as ext, LentNames, Presented, Slot};
 use crate::trust::Verdict;
 use crate::Error;
@@ -42,6 +43,7 @@ pub struct Connection {
     greeted: bool,
     lent: Cell<Option<LentNames>>,
     carried: Cell<bool>,
+    counted: Cell<bool>,
     key: OnceCell<Option<Key>>,
     verdicts: RefCell<Vec<([u8; 32], Verdict)>>,
     memo: RefCell<Option<Memo>>,
@@ -54,6 +56,10 @@ impl Connection {
     pub fn greet(ssl: &SslRef, ask: Option<Arc<Ask>>) -> Result<(), Error> {
         if let Some(ask) = &ask {
             ext::set_session_id_context(ssl, ask.binding())?;
+        }
+        if Connection::of(ssl).is_none() {
+            // Not the second ClientHello, after a HelloRetryRequest.
+            metrics::count(Event::ClientHello);
         }
         slot()?.put(
             ssl,
@@ -86,7 +92,19 @@ impl Connection {
         };
         ext::request_certificate::<Connection>(ssl);
         self.lent.set(Some(ask.ca_names().lend(ssl)?));
+        metrics::count(Event::CertificateRequest);
         Ok(true)
+    }
+
+    /// Counts the connection, the first time.
+    pub fn count(&self, ssl: &SslRef) {
+        if !self.counted.replace(true) {
+            metrics::count_look_up(
+                ssl.session_reused(),
+                Event::ResumedConnection,
+                Event::FullConnection,
+            );
+        }
     }
 
     /// Whether the ClientHello phase ran for this connection.
@@ -217,6 +235,7 @@ impl Presented for Connection {
     fn presented(ssl: &SslRef, chain: &StackRef<X509>) {
         if let Some(connection) = Connection::of(ssl) {
             if !connection.carried.replace(true) {
+                metrics::count(Event::CertificatePresented);
                 connection.take_back_names(ssl);
                 connection.carry(ssl, chain);
                 // OpenSSL makes two, and parses the client certificate anew for each, which costs

@@ -27,6 +27,7 @@ pub mod headers;
 pub mod identity;
 #[forbid(unsafe_code)]
 pub mod inbound;
+pub mod metrics;
 pub mod openssl_ext;
 #[forbid(unsafe_code)]
 pub mod policy;

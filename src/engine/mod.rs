@@ -12,6 +12,7 @@ use openssl::ssl::SslRef;
 use crate::cache::{Cache, Place};
 use crate::certificate::{Certificate, Key};
 use crate::connection::{Connection, Memo};
+use crate::metrics::{self, Event};
 use crate::openssl_ext::ssl as ext;
 use crate::policy::{Auth, Plan, Policy};
 use crate::trust::crl::Crl;
@@ -218,7 +219,10 @@ impl Engine {
             });
         };
         let connection = Connection::of_or_new(ssl)?;
-        if let Some(answer) = self.again(connection, plan_id, host, now) {
+        connection.count(ssl);
+        let again = self.again(connection, plan_id, host, now);
+        metrics::count_look_up(again.is_some(), Event::DecisionHit, Event::DecisionMiss);
+        if let Some(answer) = again {
             return Ok(answer);
         }
 
@@ -249,6 +253,9 @@ impl Engine {
             ));
         }
         let client = self.client_of(connection, ssl)?;
+        if let Some((place, _)) = &client {
+            metrics::count_look_up(place.is_some(), Event::ClientHit, Event::ClientMiss);
+        }
         let (answer, until) = match (&plan.auth, client) {
             (None, client) => {
                 let place = client.map(|(place, certificate)| self.remember(place, &certificate));
@@ -322,7 +329,10 @@ impl Engine {
                 verdict: why.verdict,
                 ..Answer::pass(None, None, identity)
             },
-            Err(reason) => Answer::refuse(Decision::Forbidden, format!("{reason} (anonymous)")),
+            Err(reason) => Answer {
+                verdict: why.verdict,
+                ..Answer::refuse(Decision::Forbidden, format!("{reason} (anonymous)"))
+            },
         }
     }
 
@@ -410,6 +420,7 @@ impl Engine {
         now: i64,
     ) -> Result<Verdict, Error> {
         if let Some(verdict) = connection.verdict(store.digest(), now) {
+            metrics::count(Event::VerdictHit);
             return Ok(verdict);
         }
         let key = (*certificate.key(), *store.digest());
@@ -419,8 +430,12 @@ impl Engine {
             .find(&key)
             .map(|(_, verdict)| verdict.clone());
         let verdict = match known {
-            Some(verdict) if verdict.holds_at(now) => verdict,
+            Some(verdict) if verdict.holds_at(now) => {
+                metrics::count(Event::VerdictHit);
+                verdict
+            }
             _ => {
+                metrics::count(Event::VerdictMiss);
                 let verdict = store.verify(certificate.leaf(), certificate.intermediates(), now)?;
                 self.verdicts.borrow_mut().put(key, verdict.clone());
                 verdict

@@ -8,6 +8,7 @@ use openssl::x509::X509;
 
 use super::{Engine, Trust};
 use crate::certificate::{self, Certificate};
+use crate::metrics::{self, Event};
 use crate::policy::{Auth, Revocation, RevocationMode};
 use crate::trust::crl::{Crl, MAX_FETCHED};
 use crate::trust::{ocsp, sources, Answer, Verdict};
@@ -171,7 +172,9 @@ impl Engine {
             .borrow_mut()
             .find(&key)
             .map(|(_, status)| *status);
-        let status = match known.filter(|status| now < status.until) {
+        let known = known.filter(|status| now < status.until);
+        metrics::count_look_up(known.is_some(), Event::StatusHit, Event::StatusMiss);
+        let status = match known {
             Some(status) => status,
             None => match local(auth, certificate, now)? {
                 Some(status) => {

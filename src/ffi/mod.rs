@@ -8,6 +8,7 @@
 pub mod certificate;
 pub mod engine;
 pub mod lines;
+pub mod metrics;
 pub mod sni_map;
 pub mod trust_store;
 

@@ -259,6 +259,8 @@ int32_t rmtls_engine_read_name(const struct rmtls_engine *engine,
                                size_t index,
                                struct rmtls_buf *out);
 
+int32_t rmtls_metrics_take(uint64_t *out);
+
 int32_t rmtls_sni_map_new(struct rmtls_sni_map **out);
 
 void rmtls_sni_map_free(struct rmtls_sni_map *map);
@@ -363,4 +365,18 @@ return {
     TRAIT_XFCC = 4,
     VERDICT_NOT_VERIFIED = -1,
     VERDICT_NO_CONSUMER = -2,
+    EVENT_CLIENT_HELLO = 0,
+    EVENT_CERTIFICATE_REQUEST = 1,
+    EVENT_CERTIFICATE_PRESENTED = 2,
+    EVENT_FULL_CONNECTION = 3,
+    EVENT_RESUMED_CONNECTION = 4,
+    EVENT_DECISION_HIT = 5,
+    EVENT_DECISION_MISS = 6,
+    EVENT_CLIENT_HIT = 7,
+    EVENT_CLIENT_MISS = 8,
+    EVENT_VERDICT_HIT = 9,
+    EVENT_VERDICT_MISS = 10,
+    EVENT_STATUS_HIT = 11,
+    EVENT_STATUS_MISS = 12,
+    EVENTS = 13,
 }
