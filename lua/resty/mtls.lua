@@ -5,6 +5,7 @@
 --     mtls.client_hello()                                     -- ssl_client_hello_by_lua*, http{} level
 --     mtls.certificate()                                      -- ssl_certificate_by_lua*
 --     mtls.access("payments")                                 -- access_by_lua*
+--     mtls.log()                                              -- log_by_lua*
 
 local access = require "resty.mtls.access"
 local cidr = require "resty.mtls.cidr"
@@ -12,6 +13,7 @@ local connection = require "resty.mtls.connection"
 local engine = require "resty.mtls.engine"
 local fetch = require "resty.mtls.fetch"
 local lib = require "resty.mtls.lib"
+local metrics = require "resty.mtls.metrics"
 local STATUS = require "resty.mtls.cdef"
 
 
@@ -144,6 +146,7 @@ function _M.init(opts)
     this:install()
     options = opts
     fetch.init { allow = cidr.parse(opts.fetch_allow or {}) }
+    metrics.init(opts.shared_dict)
     log_warnings(this)
 end
 
@@ -157,7 +160,10 @@ function _M.client_hello()
                                                name and #name or 0, errbuf)
     if status ~= OK then
         ngx_log(ERR, "[mtls] ", select(2, lib.failure("client_hello", status, errbuf)))
+        metrics.count("handshake_errors_total", "client_hello")
     end
+
+    metrics.touch()
 end
 
 
@@ -169,6 +175,7 @@ function _M.certificate()
     local status = C.rmtls_engine_ask(this.handle, connection.ssl(), errbuf)
     if status ~= OK and status ~= NOT_FOUND then
         ngx_log(ERR, "[mtls] ", select(2, lib.failure("certificate", status, errbuf)))
+        metrics.count("handshake_errors_total", "certificate")
     end
 end
 
@@ -208,6 +215,7 @@ function _M.reload(policy)
 
     local ok, err = this:load(source_of(policy))
     failed = err
+    metrics.count("policy_reloads_total", ok and "ok" or "failed")
     if not ok then
         ngx_log(ERR, "[mtls] policy not reloaded: ", err)
         return nil, err
@@ -219,10 +227,28 @@ function _M.reload(policy)
 end
 
 
--- { epoch, digest, counts = { routes, server_names, asks, warnings }, last_error }
+-- log_by_lua*: counts the responses to requests that access() decided about.
+function _M.log()
+    local route = ngx.ctx.mtls_route
+    if route then
+        metrics.responded(route, ngx.status)
+    end
+end
+
+
+-- The metrics of all workers, in the text format of Prometheus.
+function _M.metrics()
+    return metrics.text()
+end
+
+
+-- { version, worker, epoch, digest, counts = { routes, server_names, asks, warnings }, last_error, metrics }
 function _M.status()
     local status = engine.current():status() or {}
+    status.version = _M._VERSION
+    status.worker = ngx.worker.id()
     status.last_error = failed
+    status.metrics = metrics.table()
 
     return status
 end

@@ -9,6 +9,7 @@ local lib = require "resty.mtls.lib"
 local certificate = require "resty.mtls.certificate"
 local headers = require "resty.mtls.headers"
 local connection = require "resty.mtls.connection"
+local metrics = require "resty.mtls.metrics"
 local revocation = require "resty.mtls.revocation"
 local variables = require "resty.mtls.variables"
 local STATUS = require "resty.mtls.cdef"
@@ -244,14 +245,28 @@ local function decide(engine, plan, ssl)
 end
 
 
+-- How long the certificate of the answer just given is still good for.
+local function look_at(engine, lines, known)
+    local presented = certificate.wrap(function(out)
+        return C.rmtls_engine_client(engine.handle, ssl_pointer(), out)
+    end)
+    local now = ngx_time()
+    lines.look_at = now + metrics.EXPIRY_INTERVAL
+    if presented and presented.not_after then
+        metrics.expires(known.consumer, presented.not_after - now)
+    end
+end
+
+
 -- The lines of the answer just given.
-local function lines_of(engine, plan, ssl)
+local function lines_of(engine, plan, ssl, route)
     local generation = answer.generation
     -- Not on the connection: requests of one HTTP/2 connection may go to different routes.
     local ctx = ngx.ctx
     ctx.mtls_client = nil
     ctx.mtls_plan = plan
     ctx.mtls_verdict = answer.verdict
+    ctx.mtls_route = route or ""
 
     local entry
     if generation ~= 0 then
@@ -304,8 +319,13 @@ local function lines_of(engine, plan, ssl)
         lines.consumer = answer.consumer
         lines.credential = answer.credential
         entry[plan] = lines
+        lines.look_at = 0
         entry["who" .. plan] = who(engine, plan)
         entry.views = {}
+    end
+
+    if lines.look_at <= ngx_time() and answer.verdict == 0 then
+        look_at(engine, lines, entry["who" .. plan])
     end
 
     return lines
@@ -383,7 +403,7 @@ function _M.run(engine, route, dict)
         decision = decide(engine, plan, ssl)
     end
 
-    local lines = lines_of(engine, plan, ssl)
+    local lines = lines_of(engine, plan, ssl, route)
     if lines then
         for i = 1, #lines, 2 do
             set_header(lines[i], lines[i + 1])
@@ -411,6 +431,8 @@ function _M.run(engine, route, dict)
         error("the revocation status is still not settled")
     end
 
+    local refusal = REFUSALS[decision]
+    metrics.decided(route or "", refusal and refusal[1] or 0, answer.verdict, answer.identity == ANONYMOUS)
     if decision ~= PASS then
         return refuse(decision)
     end

@@ -14,6 +14,7 @@
 local lrucache = require "resty.lrucache"
 local cidr = require "resty.mtls.cidr"
 local dns = require "resty.mtls.dns"
+local metrics = require "resty.mtls.metrics"
 local url = require "resty.mtls.url"
 
 
@@ -78,7 +79,7 @@ local FORBIDDEN = assert(cidr.parse {
 local OPTIONS = {
     url = "string", method = "string", body = "string", content_type = "string", accept = "string",
     headers = "table", timeout = "number", max_bytes = "number", max_redirects = "number",
-    ssl_verify = "boolean", http_proxy = "table", https_proxy = "table", origin = "string",
+    ssl_verify = "boolean", http_proxy = "table", https_proxy = "table", origin = "string", kind = "string",
 }
 local CACHED_OPTIONS = { host = "string", timeout = "number", refresh_ahead = "boolean" }
 local INIT_OPTIONS = { allow = "table", nameservers = "table", hosts_file = "string" }
@@ -635,20 +636,7 @@ local function check_request(opts)
 end
 
 
--- access_by_lua* and timers. { status, headers, body }, or nil and an error.
---   url            http or https
---   method         GET (default) or POST
---   body, content_type, accept, headers (of this origin only: a redirect elsewhere loses them)
---   timeout        milliseconds for everything together, redirects and name look-ups too (default 30000)
---   max_bytes      of the body (default 65536)
---   max_redirects  of a GET (default 3); never from https to http. A redirect of a POST is an error
---   ssl_verify     default true. nginx knows no certificates for addresses: use a host name
---   http_proxy, https_proxy   { host, port }. The proxy resolves the names of the targets, so only
---                  targets that are literal addresses can be judged
---   origin         who wrote the URL: "certificate" (default), or "operator", whose URL and all of
---                  its origin may be anywhere
-function _M.request(opts)
-    check_request(opts)
+local function request_checked(opts)
     local deadline = ngx_now() + (opts.timeout or TIMEOUT) / 1000
     local target, err = url.parse(opts.url)
     if not target then
@@ -698,6 +686,36 @@ function _M.request(opts)
 
         target = next_target
     end
+end
+
+
+-- access_by_lua* and timers. { status, headers, body }, or nil and an error.
+--   url            http or https
+--   method         GET (default) or POST
+--   body, content_type, accept, headers (of this origin only: a redirect elsewhere loses them)
+--   timeout        milliseconds for everything together, redirects and name look-ups too (default 30000)
+--   max_bytes      of the body (default 65536)
+--   max_redirects  of a GET (default 3); never from https to http. A redirect of a POST is an error
+--   ssl_verify     default true. nginx knows no certificates for addresses: use a host name
+--   http_proxy, https_proxy   { host, port }. The proxy resolves the names of the targets, so only
+--                  targets that are literal addresses can be judged
+--   origin         who wrote the URL: "certificate" (default), or "operator", whose URL and all of
+--                  its origin may be anywhere
+--   kind           what the time is counted as in the metrics (default "other")
+function _M.request(opts)
+    check_request(opts)
+    local start = ngx_now()
+    local answer, err = request_checked(opts)
+    local outcome
+    if answer then
+        outcome = answer.status >= 200 and answer.status < 300 and "ok" or "status"
+    else
+        outcome = find(err, "timeout$") and "timeout" or "error"
+    end
+
+    metrics.observe("fetch_duration_seconds", ngx_now() - start, opts.kind or "other", outcome)
+
+    return answer, err
 end
 
 

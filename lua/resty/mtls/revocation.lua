@@ -6,6 +6,7 @@ local certificate = require "resty.mtls.certificate"
 local connection = require "resty.mtls.connection"
 local fetch = require "resty.mtls.fetch"
 local lib = require "resty.mtls.lib"
+local metrics = require "resty.mtls.metrics"
 local STATUS = require "resty.mtls.cdef"
 
 
@@ -27,6 +28,8 @@ local CRL_TTL = 60
 local RECHECK = 2
 -- What a responder answers that does not take POST.
 local NO_POST = { [400] = true, [404] = true, [405] = true, [501] = true }
+-- Labels
+local ANSWERS = { [STATUS.STATE_GOOD] = "good", [STATUS.STATE_REVOKED] = "revoked" }
 -- Longest URL with a request in it (RFC 5019 section 5).
 local MAX_GET = 255
 
@@ -119,7 +122,8 @@ end
 -- What one source says: the state and until when it holds, or nil and why not.
 local function ask(engine, client, plan, epoch, index, options, timeout, dict)
     local url, request, kind = source(engine, client, plan, epoch, index)
-    local opts = { url = url, origin = "certificate" }
+    local label = kind == SOURCE_OCSP and "ocsp" or "crl"
+    local opts = { url = url, origin = "certificate", kind = label }
     for name, value in pairs(options) do
         opts[name] = value
     end
@@ -155,6 +159,7 @@ local function ask(engine, client, plan, epoch, index, options, timeout, dict)
     end
 
     local state, till = judge(engine, client, plan, epoch, index, bytes)
+    metrics.count("revocation_answers_total", label, ANSWERS[state] or "rejected")
     if not state then
         return nil, url .. ": " .. till
     end
