@@ -21,7 +21,7 @@ export TEST_NGINX_LOAD_MODULES = /usr/lib/nginx/modules/ndk_http_module.so /usr/
 endif
 endif
 
-# NIST PKITS, for t/340-pkits.t.
+# NIST PKITS, for t/340-pkits.t, and the reader of metrics, for t/170-metrics.t.
 VECTORS = $(CURDIR)/target/python
 export PYTHONPATH := $(VECTORS)
 
@@ -33,6 +33,9 @@ deps: ## Install what is missing to build, run and test (Debian, as root)
 	@[ -d $(VECTORS)/cryptography_vectors ] || \
 		python3 -m pip install --quiet --no-deps --target $(VECTORS) cryptography_vectors 2>/dev/null || \
 		echo "NIST PKITS cannot be had from PyPI (cryptography_vectors): t/340-pkits.t will be skipped"
+	@[ -d $(VECTORS)/prometheus_client ] || \
+		python3 -m pip install --quiet --no-deps --target $(VECTORS) prometheus_client 2>/dev/null || \
+		echo "prometheus_client cannot be had from PyPI: parts of t/170-metrics.t will be skipped"
 
 build: ## Build target/release/libresty_mtls.so and target/release/resty-mtls
 	$(CARGO) build --release --locked

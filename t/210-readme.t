@@ -33,6 +33,7 @@ sub http ($) {
     $http =~ s{/etc/nginx/mtls/}{\$TEST_NGINX_HTML_DIR/}g;
     $http =~ s{listen +443 ssl}{listen 127.0.0.1:\$TEST_NGINX_TLS_PORT ssl}g;
     $http =~ s{http://127\.0\.0\.1:8080}{\$TEST_NGINX_UPSTREAM}g;
+    $http =~ s{listen 127\.0\.0\.1:9145}{listen 127.0.0.2:\$TEST_NGINX_SERVER_PORT}g;
 
     return $http;
 }
@@ -45,6 +46,8 @@ our $Pieces = http("pieces: nginx.conf");
 our $Routing = http("routing: nginx.conf") =~ s/Engineering/"R&D; Lab=7"/r
     =~ s/127\.0\.0\.1:8081/127.0.0.2:\$TEST_NGINX_SERVER_PORT/r
     =~ s/127\.0\.0\.1:8080/127.0.0.3:\$TEST_NGINX_SERVER_PORT/r;
+
+our $Metrics = http("metrics: nginx.conf");
 
 our $Upstreams = <<'_EOC_';
     server {
@@ -87,6 +90,22 @@ routes: 1
 routes that require a client certificate: payments
 warnings: 0
 _EOC_
+
+
+# The lines of the error log
+
+for my $file (glob "$t::TestMtls::Root/lua/resty/mtls.lua $t::TestMtls::Root/lua/resty/mtls/*.lua") {
+    open my $in, '<', $file or die "$file: $!";
+    local $/;
+    my $name = substr $file, length "$t::TestMtls::Root/";
+
+    for (<$in> =~ /^ *(?:ngx_log|ngx\.log)\(([^\n]*)/mg) {
+        like($_, qr/^[^"]*"\[mtls\] /, "$name marks its line: $_");
+
+        my ($text) = /"\[mtls\] ([^"]*?):? ?"/;
+        like($readme, qr/\Q$text\E/, "README.md lists the line '$text'") if length($text // '');
+    }
+}
 
 __DATA__
 
@@ -156,3 +175,23 @@ get payments.example.com/ $(as client-a)
 --- client_out
 engineering
 all others
+
+
+
+=== TEST 4: the metrics are there, each of them documented
+--- user_files eval: $::Policy
+--- http_config eval: "# README\n$::Synopsis$::Metrics"
+--- config
+    location /t { return 200 ok; }
+--- client
+get payments.example.com/ $(as client-a) -o /dev/null -w '%{http_code}\n'
+curl -s "http://127.0.0.2:$HTTP_PORT/metrics" > text
+grep '^resty_mtls_\(requests_total\|responses_total\|metrics_shared\)' text
+sed -n 's/^# TYPE \([a-z_]*\) .*/\1/p' text > families
+sed -n 's/^| `\(resty_mtls_[a-z_]*\)` |.*/\1/p' "$TEST_NGINX_ROOT/README.md" | diff families - && echo documented
+--- client_out
+200
+resty_mtls_requests_total{route="payments",decision="pass"} 1
+resty_mtls_responses_total{route="payments",class="2xx"} 1
+resty_mtls_metrics_shared 1
+documented

@@ -282,7 +282,47 @@ policy_reloads_total{result="ok"} 1
 
 
 
-=== TEST 7: counts are pushed out by nothing that was fetched
+=== TEST 7: the dictionary of mtls-http.conf has room for the most and longest names
+--- http_config
+    lua_shared_dict mtls_metrics 1m;
+--- policy eval: $::Policy
+--- config
+    location /t {
+        content_by_lua_block {
+            local metrics = require "resty.mtls.metrics"
+            for i = 1, 300 do
+                local name = ("%03d"):format(i) .. ("x"):rep(125)
+                for _, status in ipairs { 0, 401, 403, 421 } do
+                    metrics.decided(name, status, 0, false)
+                end
+                for class = 100, 500, 100 do
+                    metrics.responded(name, class)
+                end
+                for bucket = 0, 9 do
+                    metrics.expires({ username = name }, 43200 * 2 ^ bucket)
+                end
+            end
+            for verdict = 1, 94 do
+                metrics.decided("a", 401, verdict, false)
+            end
+            local lines = select(2, metrics.text():gsub("\n", ""))
+            ngx.say(lines > 3000, " ", ngx.shared.mtls_metrics:free_space() > 0)
+            -- Nothing had to stay behind in this worker.
+            ngx.shared.mtls_metrics:flush_all()
+            ngx.say(select(2, metrics.text():gsub("\nresty_mtls_requests_total", "")))
+        }
+    }
+--- response_body
+true true
+0
+--- no_error_log
+[crit]
+[alert]
+[warn]
+
+
+
+=== TEST 8: counts are pushed out by nothing that was fetched
 --- http_config
     lua_shared_dict mtls 64k;
     lua_shared_dict mtls_metrics 64k;

@@ -48,6 +48,7 @@ local MAX_LABEL = 128
 -- Most values whose place is remembered, so that policies that come and go do not add up.
 local MAX_REMEMBERED = 10000
 
+local CLASS = 1000
 local DAY = 86400
 
 
@@ -137,7 +138,7 @@ local remembered = {}
 local remembered_count = 0
 -- [label]: { count, values }, where there is no dictionary.
 local admitted = {}
--- [route][status, or class of a response]: place in pending.
+-- [route][status of a decision, or CLASS + class of a response]: place in pending.
 local routes = {}
 local verdicts = {}
 local events = ffi.new("uint64_t[?]", STATUS.EVENTS)
@@ -465,8 +466,8 @@ local function route_slot(route, what)
     end
 
     local at
-    if what < 100 and what > 0 then
-        at = slot(FAMILY.responses_total, route, what .. "xx")
+    if what >= CLASS then
+        at = slot(FAMILY.responses_total, route, (what - CLASS) .. "xx")
     else
         at = slot(FAMILY.requests_total, route, what == 0 and "pass" or what)
     end
@@ -512,7 +513,7 @@ end
 
 -- The end of a request that access() decided about.
 function _M.responded(route, status)
-    local class = floor(status / 100)
+    local class = CLASS + floor(status / 100)
     local slots = routes[route]
     local at = slots and slots[class] or route_slot(route, class)
     pending[at] = pending[at] + 1
