@@ -584,16 +584,16 @@ local function samples()
     end
 
     for key, value in pairs(values()) do
-        local parts = split(key)
-        local family = FAMILY[parts[1]]
-        local sets = family and found[family.name]
-        if sets and family.buckets then
-            local bucket = parts[#parts]
-            local set = concat(parts, SEPARATOR, 2, #parts - 1)
+        local name, set = key:match("^([^%z]*)%z?(.*)$")
+        local family = FAMILY[name]
+        local sets = found[name]
+        if family and family.buckets then
+            local bucket
+            set, bucket = set:match("^(.*)%z([^%z]*)$")
             sets[set] = sets[set] or {}
             sets[set][bucket] = value
-        elseif sets then
-            sets[concat(parts, SEPARATOR, 2)] = value
+        elseif family then
+            sets[set] = value
         end
     end
 
@@ -613,16 +613,15 @@ end
 local ESCAPES = { ["\\"] = "\\\\", ['"'] = '\\"', ["\n"] = "\\n" }
 
 
-local function labels_of(family, set, le)
+-- label="value",label="value"
+local function labels_of(family, set)
     local given = #family.labels > 0 and split(set) or {}
-    local pairs_ = {}
+    local labels = {}
     for i, label in ipairs(family.labels) do
-        pairs_[i] = label .. '="' .. (given[i] or ""):gsub('[\\"\n]', ESCAPES) .. '"'
+        labels[i] = label .. '="' .. (given[i] or ""):gsub('[\\"\n]', ESCAPES) .. '"'
     end
 
-    pairs_[#pairs_ + 1] = le and 'le="' .. le .. '"'
-
-    return pairs_[1] and "{" .. concat(pairs_, ",") .. "}" or ""
+    return concat(labels, ",")
 end
 
 
@@ -659,28 +658,31 @@ end
 function _M.text()
     local found = samples()
     local lines = {}
-    local function line(...)
-        lines[#lines + 1] = concat { ... }
+    local function line(text)
+        lines[#lines + 1] = text
     end
 
     for _, family in ipairs(FAMILIES) do
         local name = PREFIX .. family.name
-        line("# HELP ", name, " ", family.help)
-        line("# TYPE ", name, " ", family.type)
+        line("# HELP " .. name .. " " .. family.help)
+        line("# TYPE " .. name .. " " .. family.type)
         in_order(found[family.name], function(set, value)
+            local labels = labels_of(family, set)
+            local braced = labels == "" and "" or "{" .. labels .. "}"
             if not family.buckets then
-                return line(name, labels_of(family, set), " ", number(value))
+                return line(name .. braced .. " " .. number(value))
             end
 
+            local bucket = name .. "_bucket{" .. labels .. ',le="'
             local all = cumulate(family, value, function(bound, sum)
-                line(name, "_bucket", labels_of(family, set, bound), " ", number(sum))
+                line(bucket .. bound .. '"} ' .. number(sum))
             end)
-            line(name, "_sum", labels_of(family, set), " ", number(value.sum or 0))
-            line(name, "_count", labels_of(family, set), " ", number(all))
+            line(name .. "_sum" .. braced .. " " .. number(value.sum or 0))
+            line(name .. "_count" .. braced .. " " .. number(all))
         end)
     end
 
-    lines[#lines + 1] = ""
+    line("")
 
     return concat(lines, "\n")
 end
