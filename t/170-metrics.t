@@ -371,7 +371,7 @@ requests_total{route="pay",decision="pass"} 3
 
 
 === TEST 7: a handshake counts once, also with a HelloRetryRequest and in TLS 1.2
---- http_config eval: $::Http
+--- http_config eval: "    ssl_ecdh_curve X25519:prime256v1;\n$::Http"
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval
