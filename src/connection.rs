@@ -57,10 +57,7 @@ impl Connection {
         if let Some(ask) = &ask {
             ext::set_session_id_context(ssl, ask.binding())?;
         }
-        if Connection::of(ssl).is_none() {
-            // Not the second ClientHello, after a HelloRetryRequest.
-            metrics::count(Event::ClientHello);
-        }
+        metrics::count(Event::ClientHello);
         slot()?.put(
             ssl,
             Connection {
