@@ -1076,7 +1076,8 @@ mod tests {
         let old = root.sub_ca("Rollover");
         let new = old.sub_ca("Rollover");
         let leaf = new.issue("leaf", "authorityKeyIdentifier = keyid").x509;
-        let (chain, now) = ([&leaf, &new.x509, &old.x509, &root.x509], now());
+        // A minute ahead: the CRLs below are made a moment later.
+        let (chain, now) = ([&leaf, &new.x509, &old.x509, &root.x509], now() + 60);
         let by = |ca: &TestCa| {
             X509Crl::from_pem(&ca.crl("", &[]))
                 .unwrap()
@@ -1125,7 +1126,7 @@ mod tests {
             .unwrap()
             .to_der()
             .unwrap()]);
-        let (chain, now) = ([&leaf.x509, &ca.x509], now());
+        let (chain, now) = ([&leaf.x509, &ca.x509], now() + 60);
         assert_eq!(
             verify(&set, &chain, now),
             Outcome {

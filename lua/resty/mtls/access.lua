@@ -21,6 +21,7 @@ local OK = STATUS.OK
 local NOT_FOUND = STATUS.NOT_FOUND
 local PASS = STATUS.PASS
 local PENDING = STATUS.PENDING
+local ANONYMOUS = STATUS.IDENTITY_ANONYMOUS
 local NOT_VERIFIED = STATUS.VERDICT_NOT_VERIFIED
 local NO_CONSUMER = STATUS.VERDICT_NO_CONSUMER
 local TRAIT_VARY = STATUS.TRAIT_VARY
@@ -172,10 +173,15 @@ function _M.strip(engine)
 end
 
 
+local function count_left_out(why)
+    metrics.count("headers_left_out_total", why)
+end
+
+
 local function read_lines(engine, plan, ssl)
     local lines, status = headers.of_request(function(out)
         return C.rmtls_engine_lines(engine.handle, ssl, plan, answer, now, out)
-    end)
+    end, count_left_out)
     if not lines then
         error(select(2, lib.failure("header lines", status)))
     end
@@ -250,7 +256,6 @@ local function look_at(engine, lines, known)
     local presented = certificate.wrap(function(out)
         return C.rmtls_engine_client(engine.handle, ssl_pointer(), out)
     end)
-    local now = ngx_time()
     lines.look_at = now + metrics.EXPIRY_INTERVAL
     if presented and presented.not_after then
         metrics.expires(known.consumer, presented.not_after - now)
@@ -324,7 +329,7 @@ local function lines_of(engine, plan, ssl, route)
         entry.views = {}
     end
 
-    if lines.look_at <= ngx_time() and answer.verdict == 0 then
+    if lines.look_at <= now and answer.verdict == 0 then
         look_at(engine, lines, entry["who" .. plan])
     end
 

@@ -927,8 +927,9 @@ fn consumers_a_hundred_thousand_compile_in_time() {
     let start = Instant::now();
     let policy = policy(&text);
     let took = start.elapsed();
-    // A release build takes one second, a debug build fifteen times that.
-    assert!(took < Duration::from_secs(40), "{took:?}");
+    // A release build takes one second, a debug build fifteen times that, and a busy machine a few
+    // times that; what is quadratic takes hours.
+    assert!(took < Duration::from_secs(240), "{took:?}");
     assert_eq!(policy.consumers.len(), CONSUMERS);
     assert_eq!(&*consumer(&policy, "u99999").groups[0], "g99");
 }
