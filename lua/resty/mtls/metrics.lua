@@ -320,12 +320,12 @@ end
 
 -- The policy of this worker. An entry that its worker does not renew goes away by itself.
 local function report()
+    local worker = ngx.worker.id()
     local found, current = pcall(engine.current)
-    if not found then
+    if not worker or not found then
         return
     end
 
-    local worker = tostring(ngx.worker.id() or "none")
     local epoch = C.rmtls_engine_epoch(current.handle)
     if not reported or reported.epoch ~= epoch then
         local status = current:status()
