@@ -11,6 +11,7 @@ package t::TestMtls;
 #   --- client_out         What it must print; --- client_out_like for a regular expression; --- client_cases for many
 #                          lines, each a check of its own, where "NAME # SKIP reason" stands for a line not printed.
 #   --- tls_options        More words for the TLS port's listen directive.
+#   --- quic               The servers speak HTTP/3 too, on the UDP port of the same number.
 #   --- worker_processes   A number, 1 by default.
 #   --- master_process     "off": one process is master and worker. "on" by default.
 #
@@ -167,7 +168,14 @@ _EOC_
         }
     }
 
-    my $listen = "listen 127.0.0.1:\$TEST_NGINX_TLS_PORT ssl $tls_options";
+    my $address = "127.0.0.1:\$TEST_NGINX_TLS_PORT";
+    my $listen = "listen $address ssl $tls_options";
+    my $default = "$listen default_server;";
+
+    if (defined $block->quic) {
+        $default .= " listen $address quic default_server;";
+        $listen .= "; listen $address quic";
+    }
 
     $http .= $block->http_config // '';
 
@@ -176,7 +184,7 @@ _EOC_
     }
 
     $block->set_value("http_config", $http);
-    $block->set_value("config", "        $listen default_server;\n$config");
+    $block->set_value("config", "        $default\n$config");
 
     if (!defined $block->request && !defined $block->client && !defined $block->must_die) {
         $block->set_value("request", "GET /t");

@@ -31,6 +31,10 @@ if ! command -v dpkg-query >/dev/null; then
     exit 0
 fi
 
+# nginx speaks HTTP/3 from Debian 13 on, and since then there is a client for it.
+debian=$(sed -n 's/^VERSION_ID="*\([0-9]*\).*/\1/p' /etc/os-release)
+[ "${debian:-99}" -lt 13 ] || set -- "$@" python3-aioquic
+
 missing=
 for package in "$@"; do
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing="$missing $package"
