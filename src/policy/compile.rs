@@ -5,8 +5,6 @@ mod consumers;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
-use std::io::Read;
 use std::path::Path as FilePath;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -20,7 +18,7 @@ use super::document::{
     Uuid,
 };
 use super::report::{Path, Place, Report};
-use super::{document, Auth, Lookup, Plan, Policy, Revocation, RevocationMode, Told};
+use super::{document, Auth, Files, Lookup, Plan, Policy, Revocation, RevocationMode, Told};
 use crate::handshake::server_name::{parent, quoted, Pattern};
 use crate::handshake::{Ask, SniMapBuilder, CA_NAMES_BUDGET};
 use crate::headers::{kong, Dialect, Options, OwnedNames, Selection, Verified, When};
@@ -34,6 +32,7 @@ use crate::Error;
 pub(super) fn compile(
     document: &Document<'_>,
     directory: Option<&FilePath>,
+    files: &mut Files,
     report: &mut Report,
 ) -> Option<Policy> {
     let cas = Cas::new(document, report);
@@ -57,6 +56,7 @@ pub(super) fn compile(
     let people = People::new(document, &cas, report);
     let mut crls = Crls {
         directory,
+        files,
         known: HashMap::new(),
     };
     let plugins = Plugins::new(document, &cas, &people, &mut crls, report);
@@ -560,6 +560,7 @@ fn auth<'t>(
 struct Crls<'p> {
     /// Directory of the policy file.
     directory: Option<&'p FilePath>,
+    files: &'p mut Files,
     known: HashMap<Vec<String>, Option<Arc<CrlSet>>>,
 }
 
@@ -598,7 +599,7 @@ impl Crls<'_> {
         set
     }
 
-    fn read(&self, file: &str) -> Result<Vec<u8>, String> {
+    fn read(&mut self, file: &str) -> Result<Vec<u8>, String> {
         let file = FilePath::new(file);
         let file = match self.directory {
             Some(directory) => directory.join(file),
@@ -611,12 +612,9 @@ impl Crls<'_> {
                 )
             }
         };
-        let mut bytes = Vec::new();
-        File::open(file)
-            // One byte more tells a file that is too long from one that just fits.
-            .and_then(|file| file.take(crl::MAX_FILE as u64 + 1).read_to_end(&mut bytes))
-            .map_err(|error| format!("cannot be read: {error}"))?;
-        Ok(bytes)
+        self.files
+            .read(&file, crl::MAX_FILE)
+            .map_err(|error| format!("cannot be read: {error}"))
     }
 }
 

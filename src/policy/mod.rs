@@ -4,6 +4,7 @@
 mod compile;
 mod document;
 mod env;
+mod files;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -11,8 +12,6 @@ mod tree;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::Path as FilePath;
 use std::sync::Arc;
 
@@ -24,6 +23,7 @@ use crate::identity::{Acl, ConsumerBy, Consumers, Rules};
 use crate::trust::crl::CrlSet;
 use crate::trust::TrustStore;
 
+pub use self::files::{Files, Look, Watch};
 pub use self::report::{Diagnostic, Severity};
 
 /// Longest policy document, in bytes: room for 100,000 routes with a plugin each.
@@ -179,16 +179,17 @@ impl Policy {
     /// # Errors
     /// Everything that is wrong with it, not only the first error.
     pub fn from_file(path: &FilePath) -> Result<Policy, Vec<Diagnostic>> {
+        Policy::from_file_with(path, &mut Files::default())
+    }
+
+    /// The same, and tells all files that were read or should have been, also for a bad policy.
+    ///
+    /// # Errors
+    /// As [`Policy::from_file`].
+    pub fn from_file_with(path: &FilePath, files: &mut Files) -> Result<Policy, Vec<Diagnostic>> {
         let label = path.to_string_lossy();
-        let read = || -> io::Result<Vec<u8>> {
-            let file = File::open(path)?;
-            let mut text = Vec::new();
-            // One byte more tells a file that is too long from one that just fits.
-            file.take(MAX_BYTES as u64 + 1).read_to_end(&mut text)?;
-            Ok(text)
-        };
-        match read() {
-            Ok(text) => Policy::read(&text, &label, Some(path.parent().unwrap_or(path))),
+        match files.read(path, MAX_BYTES) {
+            Ok(text) => Policy::read(&text, &label, Some(path.parent().unwrap_or(path)), files),
             Err(error) => {
                 let message = format!("cannot be read: {error}");
                 Err(refused(&label, Place::default(), message))
@@ -202,13 +203,26 @@ impl Policy {
     /// # Errors
     /// Everything that is wrong with it, not only the first error.
     pub fn from_yaml(text: &[u8], label: &str) -> Result<Policy, Vec<Diagnostic>> {
-        Policy::read(text, label, None)
+        Policy::from_yaml_with(text, label, &mut Files::default())
+    }
+
+    /// The same, and tells all files that were read or should have been, also for a bad policy.
+    ///
+    /// # Errors
+    /// As [`Policy::from_yaml`].
+    pub fn from_yaml_with(
+        text: &[u8],
+        label: &str,
+        files: &mut Files,
+    ) -> Result<Policy, Vec<Diagnostic>> {
+        Policy::read(text, label, None, files)
     }
 
     fn read(
         text: &[u8],
         label: &str,
         directory: Option<&FilePath>,
+        files: &mut Files,
     ) -> Result<Policy, Vec<Diagnostic>> {
         if text.len() > MAX_BYTES {
             let message = format!("over {} MB, the limit for a policy", MAX_BYTES >> 20);
@@ -230,7 +244,7 @@ impl Policy {
             .and_then(|text| {
                 let root = tree::read(text, &mut report)?;
                 let document = document::read(&root, &mut report);
-                compile::compile(&document, directory, &mut report)
+                compile::compile(&document, directory, files, &mut report)
             });
         let warnings = report.finish()?;
         // Without an error there is a policy; the fallback is the bug's own report.

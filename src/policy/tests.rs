@@ -1,5 +1,6 @@
 //! Whole documents: what they compile to, and what is said about bad ones.
 
+use std::fs::File;
 use std::io::Write;
 use std::time::{Duration, Instant};
 

@@ -1,0 +1,307 @@
+//! The files that a policy was read from, and whether they still hold the same.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use openssl::sha::sha256;
+
+/// Most files that a [`Watch`] looks at, the document among them: it looks while requests wait, for a
+/// few microseconds a file.
+pub const MAX_WATCHED: usize = 1000;
+
+/// What tells one state of a file from another without reading it (`stat`, so of what a symbolic
+/// link leads to). The time of change is in it because it cannot be set back, as `cp -p` does with
+/// the time of modification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    /// `None` when the file cannot be looked at, whatever the reason.
+    fn of(path: &Path) -> Option<Stamp> {
+        let found = fs::metadata(path).ok()?;
+        Some(Stamp {
+            device: found.dev(),
+            inode: found.ino(),
+            size: found.size(),
+            modified: (found.mtime(), found.mtime_nsec()),
+            changed: (found.ctime(), found.ctime_nsec()),
+        })
+    }
+
+    fn is_older(&self, than: Duration) -> bool {
+        let (Ok(seconds), Ok(nanos)) = (self.changed.0.try_into(), self.changed.1.try_into())
+        else {
+            return false;
+        };
+        let changed = SystemTime::UNIX_EPOCH + Duration::new(seconds, nanos);
+        SystemTime::now()
+            .duration_since(changed)
+            .is_ok_and(|age| age >= than)
+    }
+}
+
+/// A file as it was when it was read.
+#[derive(Clone, Debug)]
+struct Known {
+    path: PathBuf,
+    stamp: Option<Stamp>,
+    /// SHA-256 of what was read; `None` when it could not be read.
+    digest: Option<[u8; 32]>,
+}
+
+/// The files that a policy was read from, the document first.
+#[derive(Debug, Default)]
+pub struct Files {
+    list: Vec<Known>,
+    paths: HashSet<PathBuf>,
+}
+
+impl Files {
+    /// Reads a file of at most `max` bytes, and one byte more of one that is longer.
+    ///
+    /// # Errors
+    /// As [`File::open`] and [`Read::read`]. The file is remembered all the same.
+    pub fn read(&mut self, path: &Path, max: usize) -> io::Result<Vec<u8>> {
+        // Before the bytes: a file that is changed meanwhile must not look known.
+        let stamp = Stamp::of(path);
+        let bytes = contents(path, max);
+        if self.paths.insert(path.to_owned()) {
+            self.list.push(Known {
+                path: path.to_owned(),
+                stamp,
+                digest: bytes.as_ref().ok().map(|bytes| sha256(bytes)),
+            });
+        }
+        bytes
+    }
+
+    /// Whether no file was read.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Reads the files again: the same files, if they all hold what they held.
+    pub fn again(&self, max: usize) -> Option<Files> {
+        let mut again = Files::default();
+        for known in &self.list {
+            // One after the other: they may be long.
+            let digest = again
+                .read(&known.path, max)
+                .ok()
+                .map(|bytes| sha256(&bytes));
+            if digest.is_none() || digest != known.digest {
+                return None;
+            }
+        }
+        Some(again)
+    }
+
+    /// Whether every file looks as it did right before it was read.
+    pub fn look_the_same(&self) -> bool {
+        self.list
+            .iter()
+            .all(|known| Stamp::of(&known.path) == known.stamp)
+    }
+}
+
+fn contents(path: &Path, max: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    // One byte more tells a file that is too long from one that just fits.
+    File::open(path)?
+        .take(max as u64 + 1)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// What a look at watched files found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Look {
+    /// Nothing new.
+    Same = 0,
+    /// They change, and somebody may still be writing.
+    Unsettled = 1,
+    /// They have changed, and keep still.
+    Changed = 2,
+}
+
+/// Looks at files again and again, for changes that have come to rest.
+#[derive(Debug, Default)]
+pub struct Watch {
+    files: Files,
+    /// The last look that found a change, and when it was found first.
+    seen: Option<(Vec<Option<Stamp>>, Instant)>,
+}
+
+impl Watch {
+    /// From now on only what differs from these files is a change.
+    pub fn know(&mut self, files: Files) {
+        self.files = files;
+        self.seen = None;
+    }
+
+    /// Looks. A change counts once it is `settle` old.
+    pub fn look(&mut self, settle: Duration) -> Look {
+        let files = &self.files.list;
+        let files = files.get(..MAX_WATCHED).unwrap_or(files);
+        let stamps: Vec<_> = files.iter().map(|known| Stamp::of(&known.path)).collect();
+        let same = |(known, stamp): (&Known, &Option<Stamp>)| known.stamp == *stamp;
+        if files.iter().zip(&stamps).all(same) {
+            self.seen = None;
+            return Look::Same;
+        }
+        let old = |stamp: &Option<Stamp>| stamp.is_some_and(|stamp| stamp.is_older(settle));
+        if stamps.iter().all(old) {
+            return Look::Changed;
+        }
+        // A file that is gone has no age, and another machine's clock may give one wrongly.
+        match &self.seen {
+            Some((seen, since)) if *seen == stamps => match since.elapsed() >= settle {
+                true => Look::Changed,
+                false => Look::Unsettled,
+            },
+            _ => {
+                self.seen = Some((stamps, Instant::now()));
+                Look::Unsettled
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+    use std::thread::sleep;
+
+    const MAX: usize = 100;
+    const SETTLE: Duration = Duration::from_millis(100);
+
+    struct Dir(PathBuf);
+
+    impl Dir {
+        fn new(name: &str) -> Dir {
+            let dir = format!("resty-mtls-files-{}-{name}", std::process::id());
+            let dir = std::env::temp_dir().join(dir);
+            fs::create_dir_all(&dir).unwrap();
+            Dir(dir)
+        }
+
+        fn write(&self, name: &str, text: &str) -> PathBuf {
+            let path = self.0.join(name);
+            fs::write(&path, text).unwrap();
+            path
+        }
+    }
+
+    impl Drop for Dir {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    fn watch(paths: &[&PathBuf]) -> Watch {
+        let mut files = Files::default();
+        for path in paths {
+            let _ = files.read(path, MAX);
+        }
+        let mut watch = Watch::default();
+        watch.know(files);
+        watch
+    }
+
+    /// Looks until the files have settled.
+    fn settled(watch: &mut Watch) -> Look {
+        assert_eq!(watch.look(SETTLE), Look::Unsettled);
+        sleep(SETTLE);
+        watch.look(SETTLE)
+    }
+
+    #[test]
+    fn look_change_counts_once_it_is_old() {
+        let dir = Dir::new("old");
+        let path = dir.write("p", "one");
+        let mut watch = watch(&[&path]);
+        assert_eq!(watch.look(SETTLE), Look::Same);
+        dir.write("p", "two");
+        assert_eq!(settled(&mut watch), Look::Changed);
+        dir.write("p", "three");
+        assert_eq!(watch.look(SETTLE), Look::Unsettled);
+        sleep(SETTLE / 2);
+        dir.write("p", "threefour");
+        assert_eq!(watch.look(SETTLE), Look::Unsettled);
+        sleep(SETTLE / 2);
+        assert_eq!(watch.look(SETTLE), Look::Unsettled);
+        sleep(SETTLE / 2);
+        assert_eq!(watch.look(SETTLE), Look::Changed);
+    }
+
+    #[test]
+    fn look_finds_renames_symlinks_removal_and_a_preserved_time() {
+        let dir = Dir::new("kinds");
+        let path = dir.write("p", "one");
+        let modified = fs::metadata(&path).unwrap().modified().unwrap();
+
+        let mut same = watch(&[&path]);
+        fs::rename(dir.write("new", "two"), &path).unwrap();
+        assert_eq!(settled(&mut same), Look::Changed);
+
+        let mut same = watch(&[&path]);
+        dir.write("p", "six");
+        File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_modified(modified)
+            .unwrap();
+        assert_eq!(settled(&mut same), Look::Changed);
+
+        let link = dir.0.join("link");
+        symlink("p", &link).unwrap();
+        let mut same = watch(&[&link]);
+        dir.write("q", "six");
+        symlink("q", dir.0.join("link.new")).unwrap();
+        fs::rename(dir.0.join("link.new"), &link).unwrap();
+        assert_eq!(settled(&mut same), Look::Changed);
+
+        let mut same = watch(&[&path, &link]);
+        fs::remove_file(&link).unwrap();
+        assert_eq!(settled(&mut same), Look::Changed);
+    }
+
+    #[test]
+    fn look_file_that_was_never_there_is_the_same_until_it_comes() {
+        let dir = Dir::new("absent");
+        let mut watch = watch(&[&dir.0.join("p")]);
+        assert_eq!(watch.look(SETTLE), Look::Same);
+        dir.write("p", "one");
+        assert_eq!(settled(&mut watch), Look::Changed);
+    }
+
+    #[test]
+    fn again_is_none_when_any_file_holds_something_else() {
+        let dir = Dir::new("again");
+        let (p, q) = (dir.write("p", "one"), dir.write("q", "two"));
+        let mut files = Files::default();
+        files.read(&p, MAX).unwrap();
+        files.read(&q, MAX).unwrap();
+        dir.write("p", "one");
+        assert!(!files.look_the_same());
+        let files = files.again(MAX).unwrap();
+        assert!(files.look_the_same());
+        dir.write("q", "three");
+        assert!(files.again(MAX).is_none());
+        fs::remove_file(&q).unwrap();
+        assert!(files.again(MAX).is_none());
+    }
+}
