@@ -199,6 +199,30 @@
 // Number of events.
 #define RMTLS_EVENTS 13
 
+// Not compiled yet.
+#define RMTLS_RELOAD_BUILDING 0
+
+// In force.
+#define RMTLS_RELOAD_IN_FORCE 1
+
+// Its files hold what is in force already.
+#define RMTLS_RELOAD_SAME 2
+
+// A reload that was started later is in force already.
+#define RMTLS_RELOAD_SUPERSEDED 3
+
+// Its files were changed while they were read: look again.
+#define RMTLS_RELOAD_UNSETTLED 4
+
+// The files are as they were.
+#define RMTLS_LOOK_SAME 0
+
+// They have just changed, and may be changing still: look again.
+#define RMTLS_LOOK_UNSETTLED 1
+
+// They have changed.
+#define RMTLS_LOOK_CHANGED 2
+
 // A certificate; immutable.
 typedef struct rmtls_certificate rmtls_certificate;
 
@@ -207,6 +231,9 @@ typedef struct rmtls_engine rmtls_engine;
 
 // Header lines, in the order they are set.
 typedef struct rmtls_lines rmtls_lines;
+
+// A policy that is being compiled in a thread of the worker.
+typedef struct rmtls_reload rmtls_reload;
 
 // Server names and what their handshakes ask for; immutable once built.
 typedef struct rmtls_sni_map rmtls_sni_map;
@@ -741,6 +768,89 @@ int32_t rmtls_engine_read_name(const struct rmtls_engine *engine,
 // # Safety
 // `out` is NULL or writable for `RMTLS_EVENTS` elements.
 int32_t rmtls_metrics_take(uint64_t *out);
+
+// Starts to compile a policy document (YAML or JSON text) in a thread of this process, which never
+// takes a signal. `label` stands where a file name would in the errors. Call it after the last
+// `fork`.
+//
+// # Safety
+// `engine` is NULL or live; `document` and `label` are readable for their lengths; `out` is NULL or
+// valid for writing; `err` is NULL or valid, with its data.
+int32_t rmtls_reload_new(const struct rmtls_engine *engine,
+                         const uint8_t *document,
+                         size_t document_len,
+                         const uint8_t *label,
+                         size_t label_len,
+                         struct rmtls_reload **out,
+                         struct rmtls_buf *err);
+
+// As `rmtls_reload_new`, from the file at `path`.
+//
+// # Safety
+// As `rmtls_reload_new`, with `path` readable for `path_len` bytes.
+int32_t rmtls_reload_new_file(const struct rmtls_engine *engine,
+                              const uint8_t *path,
+                              size_t path_len,
+                              struct rmtls_reload **out,
+                              struct rmtls_buf *err);
+
+// As `rmtls_reload_new`, from where the policy in force came from, and only if its files hold
+// something else by now. `RMTLS_NOT_FOUND` when it came from no file.
+//
+// # Safety
+// As `rmtls_reload_new`.
+int32_t rmtls_reload_new_changed(const struct rmtls_engine *engine,
+                                 struct rmtls_reload **out,
+                                 struct rmtls_buf *err);
+
+// Puts the policy in force once it is compiled. Waits for it up to `wait_ms` milliseconds, with 0
+// not at all. `state` becomes one of `RMTLS_RELOAD_*`; `message` says what changed, for the log,
+// when it is `RMTLS_RELOAD_IN_FORCE`. On failure `message` has one line an error, cut to fit, and
+// the policy before stays in force. Each outcome is told once.
+//
+// # Safety
+// `reload` is NULL or live; `state` is NULL or valid for writing; `message` is NULL or valid, with
+// its data.
+int32_t rmtls_reload_poll(const struct rmtls_reload *reload,
+                          uint32_t wait_ms,
+                          int32_t *state,
+                          struct rmtls_buf *message);
+
+// Frees a reload; one that is under way is called off.
+//
+// # Safety
+// `reload` is NULL or came from `rmtls_reload_new` or a sibling and is not used again.
+void rmtls_reload_free(struct rmtls_reload *reload);
+
+// Writes the errors of the last load or reload, one line each, cut to fit; `RMTLS_NOT_FOUND` when it
+// went well.
+//
+// # Safety
+// `engine` is NULL or live; `out` is NULL or valid, with its data.
+int32_t rmtls_engine_last_error(const struct rmtls_engine *engine,
+                                struct rmtls_buf *out);
+
+// Sets how often somebody should look at the files of the policy; 0 milliseconds: never.
+//
+// # Safety
+// `engine` is NULL or live.
+int32_t rmtls_engine_watch(const struct rmtls_engine *engine, uint32_t every_ms);
+
+// Makes the caller the one who looks in this process, every `every_ms` milliseconds, with `token`.
+// `RMTLS_NOT_FOUND` when somebody does already, or nobody should; `every_ms` is 0 for the latter.
+//
+// # Safety
+// `engine` is NULL or live; `every_ms` and `token` are NULL or valid for writing.
+int32_t rmtls_engine_watch_start(const struct rmtls_engine *engine,
+                                 uint32_t *every_ms,
+                                 uint32_t *token);
+
+// Looks at the files of the policy: `look` becomes one of `RMTLS_LOOK_*`. `RMTLS_NOT_FOUND` when
+// the caller need not look any more: somebody else does, or another engine is the current one.
+//
+// # Safety
+// `engine` is NULL or live; `look` is NULL or valid for writing.
+int32_t rmtls_engine_watch_look(const struct rmtls_engine *engine, uint32_t token, int32_t *look);
 
 // Makes an empty map, open for `rmtls_sni_map_add`.
 //

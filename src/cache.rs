@@ -100,9 +100,7 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
         {
             self.evict();
         }
-        // Skipping 0 keeps it free to mean "no place" across the C ABI.
-        let generation = GENERATION.get().checked_add(1).unwrap_or(1);
-        GENERATION.set(generation);
+        let generation = next_generation();
         let entry = Some(Entry {
             key,
             value,
@@ -147,12 +145,11 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
         }
     }
 
-    /// Forgets everything. Places handed out before stay invalid.
-    pub fn clear(&mut self) {
-        self.index.clear();
-        self.entries.clear();
-        self.free.clear();
-        self.weight = 0;
+    /// Makes all places handed out before invalid, and keeps what is there.
+    pub fn renew(&mut self) {
+        for entry in self.entries.iter_mut().flatten() {
+            entry.generation = next_generation();
+        }
     }
 
     /// Number of entries.
@@ -164,6 +161,13 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
     pub fn is_empty(&self) -> bool {
         self.index.is_empty()
     }
+}
+
+fn next_generation() -> u32 {
+    // Skipping 0 keeps it free to mean "no place" across the C ABI.
+    let generation = GENERATION.get().checked_add(1).unwrap_or(1);
+    GENERATION.set(generation);
+    generation
 }
 
 #[cfg(test)]
@@ -222,13 +226,13 @@ mod tests {
     }
 
     #[test]
-    fn clear_invalidates_places() {
+    fn renew_invalidates_places_and_keeps_content() {
         let mut cache = Cache::new(4);
         let place = cache.put(1, "a");
-        cache.clear();
+        cache.renew();
         assert_eq!(cache.at(place), None);
-        cache.put(1, "b");
-        assert_eq!(cache.at(place), None);
+        let (place, _) = cache.find(&1).unwrap();
+        assert_eq!(cache.at(place), Some(&"a"));
     }
 
     #[test]

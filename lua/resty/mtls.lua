@@ -14,6 +14,7 @@ local engine = require "resty.mtls.engine"
 local fetch = require "resty.mtls.fetch"
 local lib = require "resty.mtls.lib"
 local metrics = require "resty.mtls.metrics"
+local reload = require "resty.mtls.reload"
 local STATUS = require "resty.mtls.cdef"
 
 
@@ -56,8 +57,8 @@ local OPTIONS = {
     fetch_allow = cidrs,
 
     watch = function(name, value)
-        if value ~= false and (type(value) ~= "number" or value <= 0) then
-            error("mtls.init: " .. name .. " must be a number of seconds over 0, or false", 3)
+        if value ~= false and (type(value) ~= "number" or not (value > 0 and value <= 86400)) then
+            error("mtls.init: " .. name .. " must be a number of seconds over 0 and up to 86400, or false", 3)
         end
     end,
 
@@ -69,24 +70,26 @@ local OPTIONS = {
 }
 
 
+-- Seconds between two looks at the policy file.
+local WATCH = 1
+
 local options
-local failed
 local errbuf = lib.buffer(1024)
 
 
-local function source_of(policy)
+local function source_of(policy, caller)
     if type(policy) == "string" then
         return { path = policy }
     end
 
     local found, cjson = pcall(require, "cjson.safe")
     if not found then
-        error("mtls.init: a policy given as a table needs lua-cjson", 3)
+        error("mtls." .. caller .. ": a policy given as a table needs lua-cjson", 3)
     end
 
     local document, err = cjson.encode(policy)
     if not document then
-        error("mtls.init: the policy table cannot be encoded: " .. err, 3)
+        error("mtls." .. caller .. ": the policy table cannot be encoded: " .. err, 3)
     end
 
     return { document = document, label = "policy table" }
@@ -132,18 +135,13 @@ function _M.init(opts)
     end
 
     local this = assert(engine.new())
-    local ok, err = this:load(source_of(opts.policy))
+    local ok, err = this:load(source_of(opts.policy, "init"))
     if not ok then
-        local _, newlines = err:gsub("\n", "\n")
-        local first = err:match("^[^\n]*")
-        if newlines > 0 then
-            first = first .. " (and " .. newlines .. " more: run resty-mtls check)"
-        end
-
-        error("[mtls] " .. first, 0)
+        error("[mtls] " .. reload.first_line(err), 0)
     end
 
     this:install()
+    this:watch(opts.watch == nil and WATCH or opts.watch)
     options = opts
     fetch.init { allow = cidr.parse(opts.fetch_allow or {}) }
     metrics.init(opts.shared_dict)
@@ -154,6 +152,7 @@ end
 -- ssl_client_hello_by_lua*, at http{} level: runs on resumption too. Never fails the handshake.
 function _M.client_hello()
     local this = engine.current()
+    reload.check(this)
     local name = connection.server_name()
     errbuf.len = 0
     local status = C.rmtls_engine_client_hello(this.handle, connection.ssl(), name,
@@ -187,7 +186,10 @@ function _M.access(route)
         error("mtls.access: route must be a string, got " .. type(route), 2)
     end
 
-    return access.run(engine.current(), route, options and options.shared_dict or "mtls")
+    local this = engine.current()
+    reload.check_and_wait(this)
+
+    return access.run(this, route, options and options.shared_dict or "mtls")
 end
 
 
@@ -205,7 +207,8 @@ end
 
 
 -- Puts another policy in force in this worker: a path, a table, or nil for the one of init once
--- more. true, or nil and the errors, with the old policy still serving.
+-- more. true, or nil and the errors, with the old policy still serving. Yields while the policy is
+-- compiled, in phases that may; elsewhere the worker waits.
 function _M.reload(policy)
     local this = engine.current()
     policy = policy or options and options.policy
@@ -213,17 +216,11 @@ function _M.reload(policy)
         error("mtls.reload: no policy given, and mtls.init was not called in this Lua VM", 2)
     end
 
-    local ok, err = this:load(source_of(policy))
-    failed = err
-    metrics.count("policy_reloads_total", ok and "ok" or "failed")
-    if not ok then
-        ngx_log(ERR, "[mtls] policy not reloaded: ", err)
-        return nil, err
+    if type(policy) ~= "string" and type(policy) ~= "table" then
+        error("mtls.reload: policy must be a path or a table, got " .. type(policy), 2)
     end
 
-    log_warnings(this)
-
-    return true
+    return reload.run(this, source_of(policy, "reload"))
 end
 
 
@@ -244,10 +241,12 @@ end
 
 -- { version, worker, epoch, digest, counts = { routes, server_names, asks, warnings }, last_error, metrics }
 function _M.status()
-    local status = engine.current():status() or {}
+    local this = engine.current()
+    reload.check(this)
+    local status = this:status() or {}
     status.version = _M._VERSION
     status.worker = ngx.worker.id()
-    status.last_error = failed
+    status.last_error = this:last_error()
     status.metrics = metrics.table()
 
     return status

@@ -2,9 +2,11 @@
 
 mod identity;
 mod lines;
+mod reload;
 mod revocation;
 
 use std::cell::{Cell, RefCell};
+use std::process;
 use std::rc::Rc;
 
 use openssl::ssl::SslRef;
@@ -21,6 +23,7 @@ use crate::Error;
 
 pub use identity::Identity;
 pub use lines::{HeaderLine, HeaderLines, LineKind, NO_CONSUMER};
+pub use reload::{Origin, Progress, Reload};
 pub use revocation::{At, Source, State, Status};
 
 /// Clients whose parsed certificate is kept.
@@ -115,6 +118,9 @@ pub struct Engine {
     verdicts: RefCell<Cache<(Key, [u8; 32]), Verdict>>,
     statuses: RefCell<Cache<[u8; 32], Status>>,
     crls: RefCell<Cache<[u8; 32], Rc<Crl>>>,
+    watching: RefCell<reload::Watching>,
+    /// That the policy was compiled in.
+    process: Cell<u32>,
 }
 
 impl Default for Engine {
@@ -126,19 +132,30 @@ impl Default for Engine {
             verdicts: RefCell::new(Cache::new(MAX_VERDICTS)),
             statuses: RefCell::new(Cache::new(MAX_VERDICTS)),
             crls: RefCell::new(Cache::new(MAX_CRLS)),
+            watching: RefCell::default(),
+            process: Cell::default(),
         }
     }
 }
 
 impl Engine {
     /// Puts a policy in force. What was remembered under the old one is forgotten where it could
-    /// differ: verdicts are keyed by the content of their store and stay.
-    pub fn install(&self, policy: Policy) {
-        *self.policy.borrow_mut() = Some(Rc::new(policy));
+    /// differ: certificates say what they say, and verdicts are keyed by the content of their store.
+    ///
+    /// Gives back the old policy for whoever has time to free it.
+    fn install(&self, policy: Box<Policy>) -> Option<Box<Policy>> {
+        let old = self.policy.replace(Some(Rc::new(*policy)));
         // Of all engines of the thread: what a connection remembers of another one is void.
         self.epoch.set(EPOCH.get() + 1);
         EPOCH.set(self.epoch.get());
-        self.clients.borrow_mut().clear();
+        self.clients.borrow_mut().renew();
+        let inherited = self.process.replace(process::id()) != process::id();
+        let old = Rc::into_inner(old?)?;
+        if inherited {
+            leave_to_parent(old);
+            return None;
+        }
+        Some(Box::new(old))
     }
 
     /// The policy in force.
@@ -444,6 +461,22 @@ impl Engine {
         connection.remember_verdict(*store.digest(), verdict.clone());
         Ok(verdict)
     }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if self.process.get() != process::id() {
+            if let Some(policy) = self.policy.take().and_then(Rc::into_inner) {
+                leave_to_parent(policy);
+            }
+        }
+    }
+}
+
+/// Lets go of a policy that was compiled before a fork. Its memory is shared with the process that
+/// compiled it and with all that were forked off it: freeing it would copy it first.
+fn leave_to_parent(policy: Policy) {
+    std::mem::forget(policy);
 }
 
 /// Whether a certificate is trusted.

@@ -11,8 +11,7 @@ use super::{
     take, text,
 };
 use crate::cache::Place;
-use crate::engine::{Answer, At, Decision, Engine, Identity, Source, State};
-use crate::policy::Policy;
+use crate::engine::{Answer, At, Decision, Engine, Identity, Origin, Source, State};
 use crate::Error;
 
 thread_local! {
@@ -22,6 +21,16 @@ thread_local! {
 
 /// A policy at work.
 pub struct rmtls_engine(pub(super) Rc<Engine>);
+
+impl rmtls_engine {
+    pub(super) fn engine(&self) -> &Rc<Engine> {
+        &self.0
+    }
+}
+
+pub(super) fn current() -> Option<Rc<Engine>> {
+    CURRENT.with(|current| current.borrow().clone())
+}
 
 /// The request may go on.
 pub const RMTLS_PASS: i32 = 0;
@@ -226,9 +235,8 @@ pub unsafe extern "C" fn rmtls_engine_install(engine: *const rmtls_engine) -> i3
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_engine_current(out: *mut *mut rmtls_engine) -> i32 {
     guard(|| {
-        let current = CURRENT.with(|current| current.borrow().clone());
         // SAFETY: the caller's promise, passed on unchanged.
-        unsafe { give(out, || current.map(rmtls_engine).ok_or(Error::NotFound)) }
+        unsafe { give(out, || current().map(rmtls_engine).ok_or(Error::NotFound)) }
     })
 }
 
@@ -255,10 +263,10 @@ pub unsafe extern "C" fn rmtls_engine_load(
             let engine = handle(engine)?;
             let document = bytes(document, document_len)?;
             let label = text(label, label_len)?;
-            engine
-                .0
-                .install(Policy::from_yaml(document, label).map_err(lines)?);
-            Ok(())
+            engine.0.load(Origin::Text {
+                text: document.into(),
+                label: label.to_owned(),
+            })
         })
     }
 }
@@ -279,10 +287,7 @@ pub unsafe extern "C" fn rmtls_engine_load_file(
         guard_with(err, || {
             let engine = handle(engine)?;
             let path = text(path, path_len)?;
-            engine
-                .0
-                .install(Policy::from_file(Path::new(path)).map_err(lines)?);
-            Ok(())
+            engine.0.load(Origin::File(Path::new(path).to_owned()))
         })
     }
 }
@@ -790,9 +795,4 @@ pub unsafe extern "C" fn rmtls_engine_client(
             })
         }
     })
-}
-
-fn lines(diagnostics: Vec<crate::policy::Diagnostic>) -> Error {
-    let lines: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
-    Error::Policy(lines.join("\n"))
 }

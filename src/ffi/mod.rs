@@ -9,6 +9,7 @@ pub mod certificate;
 pub mod engine;
 pub mod lines;
 pub mod metrics;
+pub mod reload;
 pub mod sni_map;
 pub mod trust_store;
 

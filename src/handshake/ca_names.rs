@@ -18,13 +18,20 @@ use crate::Error;
 /// Most lists kept for lending, about the number of handshakes of one worker in flight.
 const MAX_IDLE: usize = 64;
 
+/// Lists waiting to be lent.
+#[derive(Default)]
+struct Idle {
+    lists: Vec<Stack<X509Name>>,
+    retired: bool,
+}
+
 /// A list of CA names without duplicates, and the copies of it that are not lent out.
 pub struct CaNames {
     names: Vec<X509Name>,
     bytes: usize,
     over_budget: bool,
     /// Of one thread in practice: the lock lets a policy be built in one and freed in another.
-    idle: Mutex<Vec<Stack<X509Name>>>,
+    idle: Mutex<Idle>,
 }
 
 impl CaNames {
@@ -77,7 +84,7 @@ impl CaNames {
 
     /// Makes the connection send the list.
     pub fn lend(&self, ssl: &SslRef) -> Result<LentNames, Error> {
-        let idle = self.lists().pop();
+        let idle = self.idle_lists().lists.pop();
         let list = match idle {
             Some(list) => list,
             None => {
@@ -94,19 +101,29 @@ impl CaNames {
     /// Takes the list back after the CertificateRequest was sent.
     pub fn take_back(&self, ssl: &SslRef, lent: LentNames) {
         if let Some(list) = ext::take_back_ca_names(ssl, lent) {
-            let mut idle = self.lists();
-            if idle.len() < MAX_IDLE {
-                idle.push(list);
+            let mut idle = self.idle_lists();
+            if idle.lists.len() < MAX_IDLE && !idle.retired {
+                idle.lists.push(list);
             }
         }
     }
 
     /// Number of lists waiting to be lent.
     pub fn idle(&self) -> usize {
-        self.lists().len()
+        self.idle_lists().lists.len()
     }
 
-    fn lists(&self) -> MutexGuard<'_, Vec<Stack<X509Name>>> {
+    /// Keeps no lists any more: only connections that are under way still use it. Frees what it
+    /// kept, which takes a while.
+    pub fn retire(&self) {
+        let mut idle = self.idle_lists();
+        idle.retired = true;
+        let lists = std::mem::take(&mut idle.lists);
+        drop(idle);
+        drop(lists);
+    }
+
+    fn idle_lists(&self) -> MutexGuard<'_, Idle> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

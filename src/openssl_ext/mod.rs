@@ -1,10 +1,12 @@
 //! The OpenSSL calls that the openssl crate lacks, as small safe wrappers.
 //!
 //! Every function declared here exists since OpenSSL 1.1.1 unless its declaration says otherwise.
-//! The library is linked against the very libssl that nginx loads; [`host`] checks that.
+//! The library is linked against the very libssl that nginx loads; [`host`] checks that. [`thread`]
+//! asks libc instead.
 
 pub mod host;
 pub mod names;
 pub mod revocation;
 pub mod ssl;
+pub mod thread;
 pub mod x509;

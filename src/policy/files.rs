@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use openssl::sha::sha256;
@@ -138,14 +139,14 @@ pub enum Look {
 /// Looks at files again and again, for changes that have come to rest.
 #[derive(Debug, Default)]
 pub struct Watch {
-    files: Files,
+    files: Arc<Files>,
     /// The last look that found a change, and when it was found first.
     seen: Option<(Vec<Option<Stamp>>, Instant)>,
 }
 
 impl Watch {
     /// From now on only what differs from these files is a change.
-    pub fn know(&mut self, files: Files) {
+    pub fn know(&mut self, files: Arc<Files>) {
         self.files = files;
         self.seen = None;
     }
@@ -216,7 +217,7 @@ mod tests {
             let _ = files.read(path, MAX);
         }
         let mut watch = Watch::default();
-        watch.know(files);
+        watch.know(files.into());
         watch
     }
 

@@ -269,6 +269,13 @@ impl Policy {
         self.asks.get(self.names.get(server_name)? as usize)
     }
 
+    /// Frees the policy, and what connections still hold of it as far as they can do without.
+    pub fn retire(self) {
+        for ask in &self.asks {
+            ask.ca_names().retire();
+        }
+    }
+
     /// What an operator wants to see of it.
     pub fn summary(&self) -> Summary<'_> {
         Summary(self)

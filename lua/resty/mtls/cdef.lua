@@ -7,6 +7,8 @@ typedef struct rmtls_engine rmtls_engine;
 
 typedef struct rmtls_lines rmtls_lines;
 
+typedef struct rmtls_reload rmtls_reload;
+
 typedef struct rmtls_sni_map rmtls_sni_map;
 
 typedef struct rmtls_trust_store rmtls_trust_store;
@@ -261,6 +263,42 @@ int32_t rmtls_engine_read_name(const struct rmtls_engine *engine,
 
 int32_t rmtls_metrics_take(uint64_t *out);
 
+int32_t rmtls_reload_new(const struct rmtls_engine *engine,
+                         const uint8_t *document,
+                         size_t document_len,
+                         const uint8_t *label,
+                         size_t label_len,
+                         struct rmtls_reload **out,
+                         struct rmtls_buf *err);
+
+int32_t rmtls_reload_new_file(const struct rmtls_engine *engine,
+                              const uint8_t *path,
+                              size_t path_len,
+                              struct rmtls_reload **out,
+                              struct rmtls_buf *err);
+
+int32_t rmtls_reload_new_changed(const struct rmtls_engine *engine,
+                                 struct rmtls_reload **out,
+                                 struct rmtls_buf *err);
+
+int32_t rmtls_reload_poll(const struct rmtls_reload *reload,
+                          uint32_t wait_ms,
+                          int32_t *state,
+                          struct rmtls_buf *message);
+
+void rmtls_reload_free(struct rmtls_reload *reload);
+
+int32_t rmtls_engine_last_error(const struct rmtls_engine *engine,
+                                struct rmtls_buf *out);
+
+int32_t rmtls_engine_watch(const struct rmtls_engine *engine, uint32_t every_ms);
+
+int32_t rmtls_engine_watch_start(const struct rmtls_engine *engine,
+                                 uint32_t *every_ms,
+                                 uint32_t *token);
+
+int32_t rmtls_engine_watch_look(const struct rmtls_engine *engine, uint32_t token, int32_t *look);
+
 int32_t rmtls_sni_map_new(struct rmtls_sni_map **out);
 
 void rmtls_sni_map_free(struct rmtls_sni_map *map);
@@ -379,4 +417,12 @@ return {
     EVENT_STATUS_HIT = 11,
     EVENT_STATUS_MISS = 12,
     EVENTS = 13,
+    RELOAD_BUILDING = 0,
+    RELOAD_IN_FORCE = 1,
+    RELOAD_SAME = 2,
+    RELOAD_SUPERSEDED = 3,
+    RELOAD_UNSETTLED = 4,
+    LOOK_SAME = 0,
+    LOOK_UNSETTLED = 1,
+    LOOK_CHANGED = 2,
 }

@@ -27,9 +27,11 @@ local function wrap(make)
         return nil, status
     end
 
-    -- clients: what resty.mtls.access keeps for the places of this very engine.
+    -- clients: what resty.mtls.access keeps for the places of this very engine. plans holds for one
+    -- policy, whoever puts the next one in force.
     return setmetatable({
         handle = handle,
+        epoch = 0,
         plans = {},
         traits = {},
         clients = {},
@@ -91,21 +93,23 @@ function _M:load(source)
         return nil, (err:gsub("^policy: ", ""))
     end
 
-    self:renew()
-
     return true
 end
 
 
--- Forgets what was read of the policy before.
-function _M:renew()
-    self.plans = {}
-    self.traits = {}
-    self.read_names = nil
+-- Forgets what was read of the policy before, whoever put the next one in force.
+local function follow(self)
+    local epoch = C.rmtls_engine_epoch(self.handle)
+    if epoch ~= self.epoch then
+        self.epoch = epoch
+        self.plans = {}
+        self.traits = {}
+        self.read_names = nil
+    end
 end
 
 
--- What a plan needs beyond lines: TRAIT_* of the library, added up.
+-- What a plan that was just looked up needs beyond lines: TRAIT_* of the library, added up.
 function _M:traits_of(plan)
     local traits = self.traits[plan]
     if not traits then
@@ -123,6 +127,7 @@ end
 
 -- Whether some route reads an inbound header of this name before it is removed.
 function _M:reads(name)
+    follow(self)
     if not self.read_names then
         local names = {}
         for i = 0, math.huge do
@@ -140,6 +145,21 @@ function _M:reads(name)
     end
 
     return self.read_names[name:lower()]
+end
+
+
+-- Looks every interval seconds whether the files of the policy have changed; false: never.
+function _M:watch(interval)
+    C.rmtls_engine_watch(self.handle, interval and math.ceil(interval * 1000) or 0)
+end
+
+
+-- The errors of the last reload, one line each; nil when it went well.
+function _M:last_error()
+    local message = lib.buffer(POLICY_ERRORS_SIZE)
+    if C.rmtls_engine_last_error(self.handle, message) == OK then
+        return lib.text(message)
+    end
 end
 
 
@@ -161,6 +181,7 @@ end
 
 -- Number of the plan of a route; nil: of requests without one.
 function _M:plan(route)
+    follow(self)
     local key = route or false
     local plan = self.plans[key]
     if plan then

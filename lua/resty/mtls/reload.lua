@@ -1,0 +1,298 @@
+-- Another policy for a worker that goes on serving. The library compiles it in a thread beside the
+-- event loop and frees the old one there; here it is waited for, and the files of the policy are
+-- watched.
+
+local ffi = require "ffi"
+local lib = require "resty.mtls.lib"
+local metrics = require "resty.mtls.metrics"
+local STATUS = require "resty.mtls.cdef"
+
+
+local C = lib.C
+local OK = STATUS.OK
+local BUILDING = STATUS.RELOAD_BUILDING
+local IN_FORCE = STATUS.RELOAD_IN_FORCE
+local UNSETTLED = STATUS.RELOAD_UNSETTLED
+local CHANGED = STATUS.LOOK_CHANGED
+local LOOK_UNSETTLED = STATUS.LOOK_UNSETTLED
+local math_huge = math.huge
+local math_min = math.min
+local ngx_log = ngx.log
+local ngx_sleep = ngx.sleep
+local ngx_time = ngx.time
+local pcall = pcall
+local timer_at = ngx.timer.at
+local tonumber = tonumber
+
+local ERR = ngx.ERR
+local NOTICE = ngx.NOTICE
+local WARN = ngx.WARN
+
+-- Phases in which ngx.sleep may be called.
+local YIELDABLE = {
+    server_rewrite = true,
+    rewrite = true,
+    access = true,
+    content = true,
+    timer = true,
+    ssl_client_hello = true,
+    ssl_cert = true,
+    ssl_session_fetch = true,
+}
+
+-- One line an error.
+local MESSAGE_SIZE = 65536
+-- Between two looks at a policy that is being compiled, in seconds: first and last.
+local PAUSE, MAX_PAUSE = 0.001, 0.02
+-- In one go, where nothing may yield, in milliseconds.
+local LONG = 3600000
+-- What the first handshake of a worker may wait for a policy that changed before it, in
+-- milliseconds: enough for some hundred routes, and no stall that anybody would notice.
+local FIRST_WAIT = 15
+-- Between two looks at files that somebody may be writing, and how many there are at most until the
+-- next turn.
+local SETTLING, MAX_SETTLING = 0.1, 10
+
+
+local _M = {}
+
+
+-- A policy that was already changed when this worker got its first work. Nothing is decided before
+-- it is in force.
+local first
+-- Until then somebody watches the files, in seconds since the epoch.
+local alarm = 0
+local look = ffi.new("int32_t[1]")
+local state = ffi.new("int32_t[1]")
+-- One for all: what is in it is read before anything else runs.
+local message = lib.buffer(MESSAGE_SIZE)
+local every = ffi.new("uint32_t[1]")
+local token = ffi.new("uint32_t[1]")
+
+
+-- The first of several errors, for a log that has one line for them.
+local function first_line(err)
+    local line = err:match("^[^\n]*")
+    local _, newlines = err:gsub("\n", "\n")
+    if newlines == 0 then
+        return line
+    end
+
+    return line .. " (and " .. newlines .. " more: run resty-mtls check)"
+end
+_M.first_line = first_line
+
+
+-- source: { path = "..." }, { document = "...", label = "..." }, or nil for where the policy in force
+-- came from, if it changed. A handle to poll, or nil and why not.
+local function start(engine, source)
+    local out = ffi.new("rmtls_reload*[1]")
+    local ok, err = lib.try("policy", function(errbuf)
+        if not source then
+            return C.rmtls_reload_new_changed(engine.handle, out, errbuf)
+        end
+
+        if source.path then
+            return C.rmtls_reload_new_file(engine.handle, source.path, #source.path, out, errbuf)
+        end
+
+        return C.rmtls_reload_new(engine.handle, source.document, #source.document, source.label,
+                                  #source.label, out, errbuf)
+    end)
+    if not ok then
+        return nil, err
+    end
+
+    return ffi.gc(out[0], function(reload)
+        C.rmtls_reload_free(reload)
+    end)
+end
+
+
+-- Its state, with the errors if it failed; logs what came of it.
+local function poll(engine, reload, wait)
+    message.len = 0
+    local status = C.rmtls_reload_poll(reload, wait, state, message)
+    if status ~= OK then
+        local _, err = lib.failure("policy", status, message)
+        err = err:gsub("^policy: ", "")
+        ngx_log(ERR, "[mtls] policy not reloaded: ", first_line(err))
+        metrics.count("policy_reloads_total", "failed")
+
+        return nil, err
+    end
+
+    if state[0] == IN_FORCE then
+        ngx_log(NOTICE, "[mtls] policy reloaded: ", lib.text(message))
+        metrics.count("policy_reloads_total", "ok")
+        for _, warning in ipairs(engine:warnings()) do
+            ngx_log(WARN, "[mtls] ", warning)
+        end
+    end
+
+    return state[0]
+end
+
+
+-- Waits for it without holding up the worker, where that is possible.
+local function finish(engine, reload)
+    if not YIELDABLE[ngx.get_phase()] then
+        return poll(engine, reload, LONG)
+    end
+
+    local pause = PAUSE
+    while true do
+        local progress, err = poll(engine, reload, 0)
+        if progress ~= BUILDING then
+            return progress, err
+        end
+
+        ngx_sleep(pause)
+        pause = math_min(1.5 * pause, MAX_PAUSE)
+    end
+end
+
+
+-- true once the policy is in force, or nil and the errors with the old one still serving.
+function _M.run(engine, source)
+    -- Before the workers are forked off there must be no thread.
+    if ngx.get_phase() == "init" then
+        return engine:load(source)
+    end
+
+    local reload, err = start(engine, source)
+    if not reload then
+        ngx_log(ERR, "[mtls] policy not reloaded: ", err)
+        metrics.count("policy_reloads_total", "failed")
+
+        return nil, err
+    end
+
+    local progress
+    progress, err = finish(engine, reload)
+    if not progress then
+        return nil, err
+    end
+
+    return true
+end
+
+
+-- One turn of the watch: looks, and reloads what has changed.
+local function turn(engine, watcher, reload)
+    for _ = 1, MAX_SETTLING do
+        if not reload then
+            if C.rmtls_engine_watch_look(engine.handle, watcher, look) ~= OK then
+                return false
+            end
+
+            if look[0] == CHANGED then
+                local err
+                reload, err = start(engine)
+                if not reload then
+                    ngx_log(ERR, "[mtls] policy not reloaded: ", err)
+
+                    return true
+                end
+
+            elseif look[0] ~= LOOK_UNSETTLED then
+                return true
+            end
+        end
+
+        if reload and finish(engine, reload) ~= UNSETTLED then
+            return true
+        end
+
+        reload = nil
+        ngx_sleep(SETTLING)
+        if ngx.worker.exiting() then
+            return false
+        end
+    end
+
+    return true
+end
+
+
+local function watch(premature, engine, watcher, interval, reload)
+    if premature then
+        return
+    end
+
+    local ok, going_on = pcall(turn, engine, watcher, reload)
+    first = nil
+    if not ok then
+        ngx_log(ERR, "[mtls] watch: ", going_on)
+
+    elseif not going_on then
+        return
+    end
+
+    alarm = ngx_time() + 3 * interval + 10
+
+    -- Not ngx.timer.every, which cannot be stopped. Should this fail, the next handshake starts anew.
+    ok, going_on = timer_at(interval, watch, engine, watcher, interval)
+    if not ok and going_on ~= "process exiting" then
+        ngx_log(ERR, "[mtls] watch: ", going_on)
+    end
+end
+
+
+local function start_watch(engine)
+    local status = C.rmtls_engine_watch_start(engine.handle, every, token)
+    local interval = every[0] / 1000
+    if interval == 0 or not ngx.worker.id() then
+        -- Off, or a helper process without requests.
+        alarm = math_huge
+
+        return
+    end
+
+    alarm = ngx_time() + 3 * interval + 10
+    if status ~= OK then
+        return
+    end
+
+    local watcher = tonumber(token[0])
+    local reload
+    if C.rmtls_engine_watch_look(engine.handle, watcher, look) == OK and look[0] == CHANGED then
+        reload = start(engine)
+        if reload and poll(engine, reload, FIRST_WAIT) ~= BUILDING then
+            reload = nil
+        end
+    end
+
+    local ok, err = timer_at(reload and 0 or interval, watch, engine, watcher, interval, reload)
+    if ok then
+        first = reload
+
+    elseif err ~= "process exiting" then
+        ngx_log(ERR, "[mtls] watch: ", err)
+    end
+end
+
+
+-- Sees to it that the files of the policy are watched in this worker, whatever its first work is:
+-- nginx gives Lua no other occasion without a directive of its own.
+function _M.check(engine)
+    if ngx_time() >= alarm then
+        start_watch(engine)
+    end
+end
+
+
+-- The same where nothing must be decided under a policy that was out of date when the worker got
+-- its first work. Yields then.
+function _M.check_and_wait(engine)
+    if ngx_time() >= alarm then
+        start_watch(engine)
+    end
+
+    while first do
+        ngx_sleep(PAUSE)
+    end
+end
+
+
+return _M

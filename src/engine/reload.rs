@@ -1,0 +1,678 @@
+//! Another policy for a worker that goes on serving: compiled by a thread beside it, put in force
+//! between two requests, and the old one freed by that thread again.
+//!
+//! The thread lives as long as the worker, once it is needed. A new one for each reload would leave
+//! a heap of its own behind each time, and what one thread allocates another frees slowly.
+
+use std::cell::RefCell;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::path::PathBuf;
+use std::process;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use openssl::error::ErrorStack;
+
+use super::Engine;
+use crate::certificate::hex;
+use crate::handshake::server_name::quoted;
+use crate::openssl_ext::thread;
+use crate::policy::{Diagnostic, Files, Look, Policy, Watch};
+use crate::trust::crl;
+use crate::Error;
+
+/// Shown by `ps -L` and debuggers; the kernel takes 15 characters.
+const THREAD_NAME: &str = "mtls-policy";
+/// A change of the watched files counts once it is so old.
+const SETTLE: Duration = Duration::from_millis(500);
+/// A watch that has not looked for this long beyond its interval is dead.
+const OVERDUE: Duration = Duration::from_secs(10);
+
+/// Where a policy comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A file.
+    File(PathBuf),
+    /// Text of a caller.
+    Text {
+        /// YAML or JSON.
+        text: Arc<[u8]>,
+        /// Stands for a file name in messages.
+        label: String,
+    },
+}
+
+impl Origin {
+    fn compile(&self, files: &mut Files) -> Result<Policy, Error> {
+        let policy = match self {
+            Origin::File(path) => Policy::from_file_with(path, files),
+            Origin::Text { text, label } => Policy::from_yaml_with(text, label, files),
+        };
+        policy.map_err(refusal)
+    }
+
+    fn label(&self) -> String {
+        match self {
+            Origin::File(path) => quoted(path.to_string_lossy().as_bytes()),
+            Origin::Text { label, .. } => quoted(label.as_bytes()),
+        }
+    }
+}
+
+/// One line an error.
+fn refusal(diagnostics: Vec<Diagnostic>) -> Error {
+    let lines: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
+    Error::Policy(lines.join("\n"))
+}
+
+/// What became of an order.
+enum Outcome {
+    Compiled(Box<Policy>, Files),
+    Same(Files),
+    Unsettled,
+    Failed(Error, Files),
+}
+
+/// Where the thread leaves the outcome for whoever ordered.
+#[derive(Default)]
+struct Slot {
+    state: Mutex<State>,
+    filled: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    outcome: Option<Outcome>,
+    abandoned: bool,
+}
+
+impl Slot {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fill(&self, outcome: Outcome) {
+        let mut state = self.state();
+        if !state.abandoned {
+            state.outcome = Some(outcome);
+            self.filled.notify_all();
+        }
+    }
+
+    fn take(&self, wait: Duration) -> Option<Outcome> {
+        let empty = |state: &mut State| state.outcome.is_none();
+        let waited = self.filled.wait_timeout_while(self.state(), wait, empty);
+        waited
+            .unwrap_or_else(PoisonError::into_inner)
+            .0
+            .outcome
+            .take()
+    }
+}
+
+/// What the thread is told to do.
+enum Order {
+    Compile {
+        origin: Origin,
+        /// Only if these files hold something else by now.
+        unless: Option<Arc<Files>>,
+        slot: Arc<Slot>,
+    },
+    Retire(Box<Policy>),
+    Stop,
+}
+
+/// The thread of this worker.
+struct Builder {
+    orders: Sender<Order>,
+    stopping: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+    /// A fork has no part of it.
+    process: u32,
+}
+
+thread_local! {
+    static BUILDER: RefCell<Option<Builder>> = const { RefCell::new(None) };
+}
+
+impl Builder {
+    fn start() -> Result<Builder, Error> {
+        let (orders, received) = mpsc::channel();
+        let stopping = Arc::new(AtomicBool::new(false));
+        let stop = stopping.clone();
+        let thread = thread::spawn(THREAD_NAME, move || work(&received, &stop))
+            .map_err(|error| Error::Misuse(format!("cannot start a thread: {error}")))?;
+        Ok(Builder {
+            orders,
+            stopping,
+            thread: Some(thread),
+            process: process::id(),
+        })
+    }
+
+    /// # Errors
+    /// The order, when there is no thread for it.
+    fn tell(order: Order, start: bool) -> Result<(), (Option<Error>, Order)> {
+        let told = BUILDER.try_with(|builder| {
+            let mut builder = builder.borrow_mut();
+            let here = |builder: &Builder| builder.process == process::id();
+            if start && !builder.as_ref().is_some_and(here) {
+                match Builder::start() {
+                    Ok(new) => *builder = Some(new),
+                    Err(error) => return Err((Some(error), order)),
+                }
+            }
+            match builder.as_ref().filter(|builder| here(builder)) {
+                Some(builder) => builder.orders.send(order).map_err(|back| (None, back.0)),
+                None => Err((None, order)),
+            }
+        });
+        // The worker ends: what is left is freed with it.
+        told.unwrap_or(Ok(()))
+    }
+}
+
+impl Drop for Builder {
+    /// Waits for the thread: the process must not end around it, which takes OpenSSL away.
+    fn drop(&mut self) {
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        if self.process == process::id() {
+            self.stopping.store(true, Ordering::Relaxed);
+            let _ = self.orders.send(Order::Stop);
+            let _ = thread.join();
+        } else {
+            std::mem::forget(thread);
+        }
+    }
+}
+
+fn work(orders: &Receiver<Order>, stopping: &AtomicBool) {
+    while let Ok(order) = orders.recv() {
+        if stopping.load(Ordering::Relaxed) {
+            return;
+        }
+        match order {
+            Order::Compile {
+                origin,
+                unless,
+                slot,
+            } => {
+                let compile = || outcome(&origin, unless.as_deref());
+                let lost = |_| Outcome::Failed(Error::Panic, Files::default());
+                slot.fill(catch_unwind(AssertUnwindSafe(compile)).unwrap_or_else(lost));
+            }
+            Order::Retire(policy) => {
+                let _ = catch_unwind(AssertUnwindSafe(|| policy.retire()));
+            }
+            Order::Stop => return,
+        }
+        ErrorStack::get();
+        thread::release_memory();
+    }
+}
+
+fn outcome(origin: &Origin, unless: Option<&Files>) -> Outcome {
+    if let Some(files) = unless.and_then(|files| files.again(crl::MAX_FILE)) {
+        return Outcome::Same(files);
+    }
+    let mut files = Files::default();
+    let policy = origin.compile(&mut files);
+    // Somebody writes at this moment, and half a policy may look like a good one.
+    if unless.is_some() && !files.look_the_same() {
+        return Outcome::Unsettled;
+    }
+    match policy {
+        Ok(policy) => Outcome::Compiled(Box::new(policy), files),
+        Err(error) => Outcome::Failed(error, files),
+    }
+}
+
+/// Frees a policy, beside the worker if there is a thread for it.
+fn retire(policy: Box<Policy>) {
+    if let Err((_, Order::Retire(policy))) = Builder::tell(Order::Retire(policy), false) {
+        policy.retire();
+    }
+}
+
+/// A policy that is being compiled. Dropping it calls the reload off.
+pub struct Reload {
+    slot: Arc<Slot>,
+    origin: Origin,
+    number: u64,
+}
+
+impl Drop for Reload {
+    fn drop(&mut self) {
+        let mut state = self.slot.state();
+        state.abandoned = true;
+        let outcome = state.outcome.take();
+        drop(state);
+        if let Some(Outcome::Compiled(policy, _)) = outcome {
+            retire(policy);
+        }
+    }
+}
+
+/// How far a reload is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Not compiled yet.
+    Building,
+    /// In force, with what changed in words for the log.
+    InForce(String),
+    /// The files hold what is in force already.
+    Same,
+    /// A reload that was ordered later is in force already.
+    Superseded,
+    /// The files were changed while they were read.
+    Unsettled,
+}
+
+/// What an engine knows of the files of its policy.
+#[derive(Default)]
+pub(super) struct Watching {
+    every: Duration,
+    /// Where the policy in force comes from, with the files as they were.
+    source: Option<(Origin, Arc<Files>)>,
+    /// What differs from the last attempt, good or bad.
+    watch: Watch,
+    /// Of the one who looks.
+    token: u32,
+    looked: Option<(u32, Instant)>,
+    orders: u64,
+    installed: u64,
+    last_error: Option<String>,
+}
+
+impl Watching {
+    fn next(&mut self) -> u64 {
+        self.orders += 1;
+        self.orders
+    }
+}
+
+impl Engine {
+    /// Compiles a policy here and now, and puts it in force.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it; then the policy before stays in force.
+    pub fn load(&self, origin: Origin) -> Result<(), Error> {
+        let number = self.watching.borrow_mut().next();
+        let mut files = Files::default();
+        let outcome = match origin.compile(&mut files) {
+            Ok(policy) => Outcome::Compiled(Box::new(policy), files),
+            Err(error) => Outcome::Failed(error, files),
+        };
+        self.settle_reload(outcome, &origin, number).map(drop)
+    }
+
+    /// Has a policy compiled beside the worker; [`Engine::poll`] puts it in force.
+    ///
+    /// # Errors
+    /// When there cannot be a thread.
+    pub fn reload(&self, origin: Origin) -> Result<Reload, Error> {
+        self.order(origin, None)
+    }
+
+    /// Has the policy in force compiled anew if its files hold something else by now.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when it is from no file.
+    pub fn reload_changed(&self) -> Result<Reload, Error> {
+        let source = self.watching.borrow().source.clone();
+        let (origin, files) = source.ok_or(Error::NotFound)?;
+        self.order(origin, Some(files))
+    }
+
+    fn order(&self, origin: Origin, unless: Option<Arc<Files>>) -> Result<Reload, Error> {
+        let reload = Reload {
+            slot: Arc::default(),
+            origin: origin.clone(),
+            number: self.watching.borrow_mut().next(),
+        };
+        let slot = reload.slot.clone();
+        let order = Order::Compile {
+            origin,
+            unless,
+            slot,
+        };
+        match Builder::tell(order, true) {
+            Ok(()) => Ok(reload),
+            Err((error, _)) => Err(error.unwrap_or(Error::Panic)),
+        }
+    }
+
+    /// Puts the policy in force once it is compiled. Waits for it at most this long, and the worker
+    /// with it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it; then the policy before stays in force.
+    pub fn poll(&self, reload: &Reload, wait: Duration) -> Result<Progress, Error> {
+        match reload.slot.take(wait) {
+            None => Ok(Progress::Building),
+            Some(outcome) => self.settle_reload(outcome, &reload.origin, reload.number),
+        }
+    }
+
+    fn settle_reload(
+        &self,
+        outcome: Outcome,
+        origin: &Origin,
+        number: u64,
+    ) -> Result<Progress, Error> {
+        let mut watching = self.watching.borrow_mut();
+        match outcome {
+            Outcome::Unsettled => Ok(Progress::Unsettled),
+            Outcome::Same(files) => {
+                watching.watch.know(files.into());
+                watching.last_error = None;
+                Ok(Progress::Same)
+            }
+            Outcome::Failed(error, files) => {
+                // The same bad files are not tried again.
+                if watching
+                    .source
+                    .as_ref()
+                    .is_some_and(|(known, _)| known == origin)
+                {
+                    watching.watch.know(files.into());
+                }
+                watching.last_error = Some(error.to_string());
+                Err(error)
+            }
+            Outcome::Compiled(policy, _) if number < watching.installed => {
+                drop(watching);
+                retire(policy);
+                Ok(Progress::Superseded)
+            }
+            Outcome::Compiled(policy, files) => {
+                watching.installed = number;
+                watching.last_error = None;
+                let files = Arc::new(files);
+                watching.watch.know(files.clone());
+                // Text is only needed again for the sake of files it names.
+                watching.source = match (origin, files.is_empty()) {
+                    (Origin::Text { .. }, true) => None,
+                    _ => Some((origin.clone(), files)),
+                };
+                drop(watching);
+                let was = self.policy().ok().map(|policy| policy.digest);
+                let (epoch, digest) = (self.epoch(), policy.digest);
+                if let Some(old) = self.install(policy) {
+                    retire(old);
+                }
+                Ok(Progress::InForce(format!(
+                    "epoch {epoch} -> {}, digest {} -> {}, {}",
+                    self.epoch(),
+                    was.map_or("none".to_owned(), |was| hex(&was)),
+                    hex(&digest),
+                    origin.label(),
+                )))
+            }
+        }
+    }
+
+    /// The errors of the last reload, if it failed.
+    pub fn last_error(&self) -> Option<String> {
+        self.watching.borrow().last_error.clone()
+    }
+
+    /// Has the files of the policy watched at this interval; zero: not at all.
+    pub fn set_watch(&self, every: Duration) {
+        self.watching.borrow_mut().every = every;
+    }
+
+    /// The interval at which to look at the files; zero: not at all.
+    pub fn watch_interval(&self) -> Duration {
+        self.watching.borrow().every
+    }
+
+    /// Makes the caller the one who looks, in this process: `None` when somebody does already, or
+    /// nobody should.
+    pub fn start_watch(&self) -> Option<u32> {
+        let mut watching = self.watching.borrow_mut();
+        let overdue = watching.every.saturating_mul(3).saturating_add(OVERDUE);
+        let alive = watching.looked.is_some_and(|(process, looked)| {
+            process == process::id() && looked.elapsed() < overdue
+        });
+        if watching.every.is_zero() || alive {
+            return None;
+        }
+        watching.token = watching.token.wrapping_add(1);
+        watching.looked = Some((process::id(), Instant::now()));
+        Some(watching.token)
+    }
+
+    /// Whether the files of the policy have changed. [`Engine::reload_changed`] goes on from there.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when somebody else looks by now.
+    pub fn look(&self, token: u32) -> Result<Look, Error> {
+        let mut watching = self.watching.borrow_mut();
+        if token != watching.token {
+            return Err(Error::NotFound);
+        }
+        watching.looked = Some((process::id(), Instant::now()));
+        let settle = SETTLE.min(watching.every);
+        Ok(watching.watch.look(settle))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    const LONG: Duration = Duration::from_secs(20);
+    const GOOD: &str = "_format_version: '3.0'\nroutes: [{name: a}]\n";
+    const BETTER: &str = "_format_version: '3.0'\nroutes: [{name: a}, {name: b}]\n";
+    const BAD: &str = "_format_version: '3.0'\nrutes: []\n";
+
+    /// A policy file with an engine that has loaded it, and looks.
+    struct Worker {
+        path: PathBuf,
+        engine: Engine,
+        token: u32,
+    }
+
+    impl Worker {
+        fn new(name: &str, text: &str) -> Worker {
+            let file = format!("resty-mtls-reload-{}-{name}.yaml", process::id());
+            let path = std::env::temp_dir().join(file);
+            fs::write(&path, text).unwrap();
+            let engine = Engine::default();
+            engine.load(Origin::File(path.clone())).unwrap();
+            engine.set_watch(Duration::from_millis(1));
+            let token = engine.start_watch().unwrap();
+            Worker {
+                path,
+                engine,
+                token,
+            }
+        }
+
+        fn write(&self, text: &str) {
+            fs::write(&self.path, text).unwrap();
+            let since = Instant::now();
+            while self.look() != Look::Changed {
+                assert!(since.elapsed() < LONG);
+                std::thread::yield_now();
+            }
+        }
+
+        fn look(&self) -> Look {
+            self.engine.look(self.token).unwrap()
+        }
+
+        fn routes(&self) -> usize {
+            self.engine.policy().unwrap().plans.len() - 1
+        }
+    }
+
+    impl Drop for Worker {
+        fn drop(&mut self) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+
+    fn text(text: &str) -> Origin {
+        Origin::Text {
+            text: text.as_bytes().into(),
+            label: "text".to_owned(),
+        }
+    }
+
+    fn in_force(progress: Result<Progress, Error>) -> String {
+        match progress {
+            Ok(Progress::InForce(what)) => what,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn reload_puts_the_new_policy_in_force() {
+        let worker = Worker::new("force", GOOD);
+        let before = worker.engine.epoch();
+        fs::write(&worker.path, BETTER).unwrap();
+        let reload = worker
+            .engine
+            .reload(Origin::File(worker.path.clone()))
+            .unwrap();
+        assert_eq!((worker.routes(), worker.engine.epoch()), (1, before));
+        let digest = |engine: &Engine| hex(&engine.policy().unwrap().digest);
+        let old = digest(&worker.engine);
+        let what = in_force(worker.engine.poll(&reload, LONG));
+        assert_eq!((worker.routes(), worker.engine.epoch()), (2, before + 1));
+        assert_eq!(
+            what,
+            format!(
+                "epoch {before} -> {}, digest {old} -> {}, {}",
+                before + 1,
+                digest(&worker.engine),
+                worker.path.display()
+            )
+        );
+        assert_eq!(
+            worker.engine.poll(&reload, Duration::ZERO).unwrap(),
+            Progress::Building
+        );
+    }
+
+    #[test]
+    fn reload_bad_policy_changes_nothing_and_is_tried_once() {
+        let worker = Worker::new("bad", GOOD);
+        let before = worker.engine.epoch();
+        worker.write(BAD);
+        let reload = worker.engine.reload_changed().unwrap();
+        let error = worker.engine.poll(&reload, LONG).unwrap_err().to_string();
+        assert!(error.ends_with(":2:1: unknown field 'rutes', did you mean 'routes'?"));
+        assert_eq!(worker.engine.last_error(), Some(error));
+        assert_eq!((worker.routes(), worker.engine.epoch()), (1, before));
+        assert_eq!(worker.look(), Look::Same);
+
+        worker.write(GOOD);
+        let reload = worker.engine.reload_changed().unwrap();
+        assert_eq!(worker.engine.poll(&reload, LONG), Ok(Progress::Same));
+        assert_eq!(worker.engine.last_error(), None);
+        assert_eq!(worker.engine.epoch(), before);
+
+        worker.write(BETTER);
+        let reload = worker.engine.reload_changed().unwrap();
+        in_force(worker.engine.poll(&reload, LONG));
+        assert_eq!((worker.routes(), worker.look()), (2, Look::Same));
+    }
+
+    #[test]
+    fn reload_ordered_earlier_never_replaces_a_later_one() {
+        let worker = Worker::new("order", GOOD);
+        let first = worker.engine.reload(text(GOOD)).unwrap();
+        let second = worker.engine.reload(text(BETTER)).unwrap();
+        in_force(worker.engine.poll(&second, LONG));
+        assert_eq!(worker.engine.poll(&first, LONG), Ok(Progress::Superseded));
+        assert_eq!(worker.routes(), 2);
+        // A policy that is from no file is not watched.
+        assert_eq!(worker.look(), Look::Same);
+        assert_eq!(worker.engine.reload_changed().err(), Some(Error::NotFound));
+    }
+
+    #[test]
+    fn reload_dropped_is_called_off() {
+        let worker = Worker::new("drop", GOOD);
+        drop(worker.engine.reload(text(BETTER)).unwrap());
+        let after = worker.engine.reload(text(GOOD)).unwrap();
+        in_force(worker.engine.poll(&after, LONG));
+        assert_eq!(worker.routes(), 1);
+    }
+
+    #[test]
+    fn look_files_that_a_policy_names_are_watched_too() {
+        let dir = std::env::temp_dir().join(format!("resty-mtls-crl-{}", process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let crl = dir.join("no.crl");
+        let policy = format!(
+            "_format_version: '3.0'\nplugins: [{{name: mtls-auth, config: {{ca_certificates: [], \
+             skip_consumer_lookup: true, revocation_check_mode: STRICT, crls: ['{}']}}}}]\n",
+            crl.display()
+        );
+        let worker = Worker::new("crl", GOOD);
+        worker.write(&policy);
+        let reload = worker.engine.reload_changed().unwrap();
+        let error = worker.engine.poll(&reload, LONG).unwrap_err().to_string();
+        assert!(error.contains("no.crl': cannot be read"), "{error}");
+        // Only the CRL comes into being.
+        assert_eq!(worker.look(), Look::Same);
+        fs::write(&crl, "no CRL").unwrap();
+        assert_ne!(worker.look(), Look::Same);
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn start_watch_one_looks_and_a_newer_one_replaces_it() {
+        let worker = Worker::new("token", GOOD);
+        assert_eq!(worker.engine.start_watch(), None);
+        worker.engine.watching.borrow_mut().looked = None;
+        let token = worker.engine.start_watch().unwrap();
+        assert_eq!(worker.engine.look(worker.token), Err(Error::NotFound));
+        assert_eq!(worker.engine.look(token), Ok(Look::Same));
+        worker.engine.set_watch(Duration::ZERO);
+        worker.engine.watching.borrow_mut().looked = None;
+        assert_eq!(worker.engine.start_watch(), None);
+    }
+
+    #[test]
+    fn thread_takes_no_signals_of_the_process() {
+        let threads = || {
+            let tasks = fs::read_dir("/proc/self/task").unwrap().flatten();
+            tasks
+                .filter_map(|task| {
+                    let status = fs::read_to_string(task.path().join("status")).ok()?;
+                    status.contains(THREAD_NAME).then_some(status)
+                })
+                .collect::<Vec<_>>()
+        };
+        std::thread::spawn(move || {
+            let worker = Worker::new("signals", GOOD);
+            let reload = worker.engine.reload(text(BETTER)).unwrap();
+            in_force(worker.engine.poll(&reload, LONG));
+            let threads = threads();
+            assert!(!threads.is_empty());
+            for status in threads {
+                let line = status
+                    .lines()
+                    .find(|line| line.starts_with("SigBlk:"))
+                    .unwrap();
+                let blocked = u64::from_str_radix(line[7..].trim(), 16).unwrap();
+                for signal in [libc::SIGHUP, libc::SIGTERM, libc::SIGCHLD, libc::SIGALRM] {
+                    assert_ne!(blocked & 1 << (signal - 1), 0, "{signal}");
+                }
+            }
+        })
+        .join()
+        .unwrap();
+    }
+}

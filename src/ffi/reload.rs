@@ -1,0 +1,240 @@
+//! `rmtls_reload`: a policy that is compiled beside the worker, and the watch on policy files.
+
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::engine::{current, rmtls_engine};
+use super::{bytes, give, guard, guard_with, handle, output, put_truncated, rmtls_buf, take, text};
+use crate::engine::{Engine, Origin, Progress, Reload};
+use crate::Error;
+
+/// A policy that is being compiled in a thread of the worker.
+pub struct rmtls_reload {
+    engine: Rc<Engine>,
+    reload: Reload,
+}
+
+/// Not compiled yet.
+pub const RMTLS_RELOAD_BUILDING: i32 = 0;
+/// In force.
+pub const RMTLS_RELOAD_IN_FORCE: i32 = 1;
+/// Its files hold what is in force already.
+pub const RMTLS_RELOAD_SAME: i32 = 2;
+/// A reload that was started later is in force already.
+pub const RMTLS_RELOAD_SUPERSEDED: i32 = 3;
+/// Its files were changed while they were read: look again.
+pub const RMTLS_RELOAD_UNSETTLED: i32 = 4;
+
+/// The files are as they were.
+pub const RMTLS_LOOK_SAME: i32 = 0;
+/// They have just changed, and may be changing still: look again.
+pub const RMTLS_LOOK_UNSETTLED: i32 = 1;
+/// They have changed.
+pub const RMTLS_LOOK_CHANGED: i32 = 2;
+
+/// # Safety
+/// `engine` is NULL or live; `out` is NULL or valid for writing; `err` is NULL or valid, with its
+/// data.
+unsafe fn start(
+    engine: *const rmtls_engine,
+    out: *mut *mut rmtls_reload,
+    err: *mut rmtls_buf,
+    order: impl FnOnce(&Engine) -> Result<Reload, Error>,
+) -> i32 {
+    // SAFETY: the caller's promises, passed on unchanged.
+    unsafe {
+        guard_with(err, || {
+            let engine = handle(engine)?.engine().clone();
+            give(out, || {
+                let reload = order(&engine)?;
+                Ok(rmtls_reload { engine, reload })
+            })
+        })
+    }
+}
+
+/// Starts to compile a policy document (YAML or JSON text) in a thread of this process, which never
+/// takes a signal. `label` stands where a file name would in the errors. Call it after the last
+/// `fork`.
+///
+/// # Safety
+/// `engine` is NULL or live; `document` and `label` are readable for their lengths; `out` is NULL or
+/// valid for writing; `err` is NULL or valid, with its data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_reload_new(
+    engine: *const rmtls_engine,
+    document: *const u8,
+    document_len: usize,
+    label: *const u8,
+    label_len: usize,
+    out: *mut *mut rmtls_reload,
+    err: *mut rmtls_buf,
+) -> i32 {
+    // SAFETY: the caller's promises, passed on unchanged.
+    unsafe {
+        start(engine, out, err, |engine| {
+            engine.reload(Origin::Text {
+                text: bytes(document, document_len)?.into(),
+                label: text(label, label_len)?.to_owned(),
+            })
+        })
+    }
+}
+
+/// As `rmtls_reload_new`, from the file at `path`.
+///
+/// # Safety
+/// As `rmtls_reload_new`, with `path` readable for `path_len` bytes.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_reload_new_file(
+    engine: *const rmtls_engine,
+    path: *const u8,
+    path_len: usize,
+    out: *mut *mut rmtls_reload,
+    err: *mut rmtls_buf,
+) -> i32 {
+    // SAFETY: the caller's promises, passed on unchanged.
+    unsafe {
+        start(engine, out, err, |engine| {
+            engine.reload(Origin::File(Path::new(text(path, path_len)?).to_owned()))
+        })
+    }
+}
+
+/// As `rmtls_reload_new`, from where the policy in force came from, and only if its files hold
+/// something else by now. `RMTLS_NOT_FOUND` when it came from no file.
+///
+/// # Safety
+/// As `rmtls_reload_new`.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_reload_new_changed(
+    engine: *const rmtls_engine,
+    out: *mut *mut rmtls_reload,
+    err: *mut rmtls_buf,
+) -> i32 {
+    // SAFETY: the caller's promises, passed on unchanged.
+    unsafe { start(engine, out, err, Engine::reload_changed) }
+}
+
+/// Puts the policy in force once it is compiled. Waits for it up to `wait_ms` milliseconds, with 0
+/// not at all. `state` becomes one of `RMTLS_RELOAD_*`; `message` says what changed, for the log,
+/// when it is `RMTLS_RELOAD_IN_FORCE`. On failure `message` has one line an error, cut to fit, and
+/// the policy before stays in force. Each outcome is told once.
+///
+/// # Safety
+/// `reload` is NULL or live; `state` is NULL or valid for writing; `message` is NULL or valid, with
+/// its data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_reload_poll(
+    reload: *const rmtls_reload,
+    wait_ms: u32,
+    state: *mut i32,
+    message: *mut rmtls_buf,
+) -> i32 {
+    // SAFETY: the caller's promises, passed on unchanged.
+    unsafe {
+        guard_with(message, || {
+            let (reload, state) = (handle(reload)?, output(state)?);
+            let wait = Duration::from_millis(wait_ms.into());
+            *state = match reload.engine.poll(&reload.reload, wait)? {
+                Progress::Building => RMTLS_RELOAD_BUILDING,
+                Progress::InForce(what) => {
+                    put_truncated(message, &what);
+                    RMTLS_RELOAD_IN_FORCE
+                }
+                Progress::Same => RMTLS_RELOAD_SAME,
+                Progress::Superseded => RMTLS_RELOAD_SUPERSEDED,
+                Progress::Unsettled => RMTLS_RELOAD_UNSETTLED,
+            };
+            Ok(())
+        })
+    }
+}
+
+/// Frees a reload; one that is under way is called off.
+///
+/// # Safety
+/// `reload` is NULL or came from `rmtls_reload_new` or a sibling and is not used again.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_reload_free(reload: *mut rmtls_reload) {
+    // SAFETY: the caller's promise, passed on unchanged.
+    unsafe { take(reload) }
+}
+
+/// Writes the errors of the last load or reload, one line each, cut to fit; `RMTLS_NOT_FOUND` when it
+/// went well.
+///
+/// # Safety
+/// `engine` is NULL or live; `out` is NULL or valid, with its data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_last_error(
+    engine: *const rmtls_engine,
+    out: *mut rmtls_buf,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe {
+            let error = handle(engine)?.engine().last_error();
+            put_truncated(out, &error.ok_or(Error::NotFound)?);
+            Ok(())
+        }
+    })
+}
+
+/// Sets how often somebody should look at the files of the policy; 0 milliseconds: never.
+///
+/// # Safety
+/// `engine` is NULL or live.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_watch(engine: *const rmtls_engine, every_ms: u32) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promise, passed on unchanged.
+        let engine = unsafe { handle(engine) }?.engine();
+        engine.set_watch(Duration::from_millis(every_ms.into()));
+        Ok(())
+    })
+}
+
+/// Makes the caller the one who looks in this process, every `every_ms` milliseconds, with `token`.
+/// `RMTLS_NOT_FOUND` when somebody does already, or nobody should; `every_ms` is 0 for the latter.
+///
+/// # Safety
+/// `engine` is NULL or live; `every_ms` and `token` are NULL or valid for writing.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_watch_start(
+    engine: *const rmtls_engine,
+    every_ms: *mut u32,
+    token: *mut u32,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        let (engine, every_ms, token) =
+            unsafe { (handle(engine)?.engine(), output(every_ms)?, output(token)?) };
+        *every_ms = u32::try_from(engine.watch_interval().as_millis()).unwrap_or(u32::MAX);
+        *token = engine.start_watch().ok_or(Error::NotFound)?;
+        Ok(())
+    })
+}
+
+/// Looks at the files of the policy: `look` becomes one of `RMTLS_LOOK_*`. `RMTLS_NOT_FOUND` when
+/// the caller need not look any more: somebody else does, or another engine is the current one.
+///
+/// # Safety
+/// `engine` is NULL or live; `look` is NULL or valid for writing.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_watch_look(
+    engine: *const rmtls_engine,
+    token: u32,
+    look: *mut i32,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        let (engine, look) = unsafe { (handle(engine)?.engine(), output(look)?) };
+        if !current().is_some_and(|current| Rc::ptr_eq(&current, engine)) {
+            return Err(Error::NotFound);
+        }
+        *look = engine.look(token)? as i32;
+        Ok(())
+    })
+}
