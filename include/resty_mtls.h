@@ -184,10 +184,10 @@
 // It had not.
 #define RMTLS_EVENT_CLIENT_MISS 8
 
-// The verdict on a chain was known.
+// A connection did not know the verdict on its chain, the worker did.
 #define RMTLS_EVENT_VERDICT_HIT 9
 
-// The chain was verified.
+// Nor did the worker: the chain was verified.
 #define RMTLS_EVENT_VERDICT_MISS 10
 
 // A revocation status was known.

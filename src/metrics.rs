@@ -25,9 +25,9 @@ pub enum Event {
     ClientHit = 7,
     /// It had not.
     ClientMiss = 8,
-    /// The verdict on the chain was known.
+    /// The connection did not know the verdict on its chain, the worker did.
     VerdictHit = 9,
-    /// The chain was verified.
+    /// Nor did the worker: the chain was verified.
     VerdictMiss = 10,
     /// The revocation status was known.
     StatusHit = 11,

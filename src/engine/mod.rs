@@ -437,7 +437,6 @@ impl Engine {
         now: i64,
     ) -> Result<Verdict, Error> {
         if let Some(verdict) = connection.verdict(store.digest(), now) {
-            metrics::count(Event::VerdictHit);
             return Ok(verdict);
         }
         let key = (*certificate.key(), *store.digest());

@@ -22,9 +22,9 @@ pub const RMTLS_EVENT_DECISION_MISS: u32 = 6;
 pub const RMTLS_EVENT_CLIENT_HIT: u32 = 7;
 /// It had not.
 pub const RMTLS_EVENT_CLIENT_MISS: u32 = 8;
-/// The verdict on a chain was known.
+/// A connection did not know the verdict on its chain, the worker did.
 pub const RMTLS_EVENT_VERDICT_HIT: u32 = 9;
-/// The chain was verified.
+/// Nor did the worker: the chain was verified.
 pub const RMTLS_EVENT_VERDICT_MISS: u32 = 10;
 /// A revocation status was known.
 pub const RMTLS_EVENT_STATUS_HIT: u32 = 11;
