@@ -403,7 +403,35 @@ connections_total{session="resumed"} 1
 
 
 
-=== TEST 8: count() and observe() take the metrics there are
+=== TEST 8: headers that are left out count once for a client and route
+--- http_config eval: $::Http
+--- policy
+_format_version: "3.0"
+@{ca_certificates: ca-a}
+routes:
+- name: told
+  snis: [a.test]
+  plugins:
+  - {name: mtls-auth, config: {ca_certificates: [@ca-a], skip_consumer_lookup: true, revocation_check_mode: SKIP}}
+  - {name: tls-metadata-headers, config: {inject_client_cert_details: true}}
+--- config eval: $::Config
+--- client eval
+$::Client . <<'_EOC_'
+tls sni=a.test host=a.test,a.test path=/to/told as=client-45k | facts status
+tls sni=a.test host=a.test path=/to/told as=client-45k | facts status
+family headers_left_out_total
+_EOC_
+--- client_out
+status=200,200
+status=200
+headers_left_out_total{reason="too_large"} 2
+--- error_log
+[mtls] header X-Client-Cert left out
+[mtls] header X-Client-Cert-Chain left out
+
+
+
+=== TEST 9: count() and observe() take the metrics there are
 --- http_config eval: $::Http
 --- policy eval: $::Policy
 --- config
@@ -454,7 +482,7 @@ resty_mtls_fetch_duration_seconds_count{kind="jwks",outcome="ok"} 2
 
 
 
-=== TEST 9: decided() and responded() are compiled and allocate nothing
+=== TEST 10: decided() and responded() are compiled and allocate nothing
 --- http_config eval: $::Http
 --- policy eval: $::Policy
 --- config
