@@ -10,8 +10,11 @@ INSTALL ?= install
 # A cargo of rustup's is often not on root's PATH.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-DEBIAN_PACKAGES = nginx libnginx-mod-http-lua lua-resty-core lua-cjson \
-	gcc libc6-dev make pkg-config libssl-dev openssl ca-certificates perl python3 python3-pip curl gnutls-bin libnss3-tools apache2-utils lua-check
+# What t/*.t need, in whatever Debian they run; zlib and zstd for libcrypto.a, from Debian 13 on.
+TEST_PACKAGES = nginx libnginx-mod-http-lua lua-resty-core lua-cjson \
+	gcc libc6-dev make pkg-config libssl-dev openssl ca-certificates perl python3 curl gnutls-bin libnss3-tools apache2-utils procps \
+	zlib1g-dev libzstd-dev
+DEBIAN_PACKAGES = $(TEST_PACKAGES) python3-pip lua-check debootstrap util-linux iproute2
 
 # Debian's nginx loads Lua as a module; an OpenResty or any other nginx named in the environment is taken as it is.
 ifndef TEST_NGINX_BINARY
@@ -26,7 +29,7 @@ VECTORS = $(CURDIR)/target/python
 export PYTHONPATH := $(VECTORS)
 
 .DEFAULT_GOAL := build
-.PHONY: deps build test test-rust test-nginx lint bench run install header clean help
+.PHONY: deps build test test-rust test-nginx test-platforms lint bench run install header clean help
 
 deps: ## Install what is missing to build, run and test (Debian, as root)
 	@t/install-deps.sh $(DEBIAN_PACKAGES)
@@ -40,7 +43,8 @@ deps: ## Install what is missing to build, run and test (Debian, as root)
 build: ## Build target/release/libresty_mtls.so and target/release/resty-mtls
 	$(CARGO) build --release --locked
 
-test: test-rust test-nginx ## Run all tests: cargo test, then t/*.t against nginx
+test: test-rust test-nginx ## Run all tests: cargo test, then t/*.t against nginx, here and in Debian 13
+	OPTIONAL=1 t/platforms "$(TEST_PACKAGES)" 13
 
 test-rust: deps
 	$(CARGO) test --locked
@@ -48,6 +52,11 @@ test-rust: deps
 test-nginx: deps
 	$(CARGO) build --release --locked
 	prove -r t
+
+PLATFORMS ?= 12 13 sid
+test-platforms: deps ## Run t/*.t in Debian 12, 13 and sid (PLATFORMS="12 13", T="t/000-abi.t" choose)
+	$(CARGO) build --release --locked
+	t/platforms "$(TEST_PACKAGES)" $(PLATFORMS)
 
 lint: ## Check formatting and lints: rustfmt, clippy, luacheck, perl -c
 	$(CARGO) fmt --check
@@ -81,4 +90,4 @@ clean: ## Remove everything that was built
 
 help: ## Show this help
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
-		while IFS='|' read -r target text; do printf '%-10s %s\n' "$$target" "$$text"; done
+		while IFS='|' read -r target text; do printf '%-14s %s\n' "$$target" "$$text"; done

@@ -161,7 +161,7 @@ $::Config . <<'_EOC_';
     location /t {
         content_by_lua_block {
             local t = require "t.fetch"
-            -- Whether somebody answers there is another question.
+            -- Whether somebody answers there, or there is a route at all, is another question.
             for _, host in ipairs { "10.255.255.1", "192.168.255.1", "172.31.255.1", "203.0.113.1", "[fd00::1]" } do
                 local _, err = require("resty.mtls.fetch").request { url = "http://" .. host .. ":9/", timeout = 50 }
                 ngx.say(host, " ", err and err:find("fetch_allow", 1, true) and err or "tried")
@@ -177,6 +177,10 @@ _EOC_
 172.31.255.1 tried
 203.0.113.1 tried
 [fd00::1] tried
+--- no_error_log
+[crit]
+[alert]
+[emerg]
 
 
 

@@ -38,7 +38,9 @@ __DATA__
             ngx.say("chain int ", chain:verify(int))
             ngx.say("chain partial ", chain:verify(partial))
             ngx.say("chain depth 0 ", chain:verify(shallow))
-            ngx.say("before ", chain:verify(root, chain.not_before - 1))
+            local ok, reason = chain:verify(root, chain.not_before - 1)
+            -- OpenSSL 3.6 says more.
+            ngx.say("before ", ok, (reason:gsub(" or the system clock is incorrect", "")))
             ngx.say("first second ", chain:verify(root, chain.not_before))
             -- OpenSSL takes notAfter itself for expired.
             ngx.say("last second ", chain:verify(root, chain.not_after))

@@ -17,6 +17,8 @@ routes:
 _EOC_
 
 our $Config = <<'_EOC_';
+    # The default, except of newer nginx.
+    proxy_http_version 1.0;
     location /a { access_by_lua_block { require("resty.mtls").access("a") } proxy_pass $TEST_NGINX_UPSTREAM; }
     location /fields {
         access_by_lua_block { require("resty.mtls").access("a") }
