@@ -252,7 +252,9 @@ impl Selection {
     /// Headers with the names they are written under.
     fn named(&self) -> impl Iterator<Item = (&'static Header, &str)> {
         let named = self.dialect.headers().iter().zip(&self.names);
-        named.filter_map(|(header, name)| Some((header, name.as_deref()?)))
+        named
+            .filter(|(header, _)| header.is_of(self.options.mode))
+            .filter_map(|(header, name)| Some((header, name.as_deref()?)))
     }
 
     /// The names that its headers have.

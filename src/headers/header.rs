@@ -107,6 +107,11 @@ impl Header {
         }
     }
 
+    /// Whether the header exists in this mode.
+    pub fn is_of(&self, mode: Mode) -> bool {
+        self.mode.is_none_or(|own| own == mode)
+    }
+
     /// Whether there are several, `name` followed by `0`, `1`, ...
     pub fn is_numbered(&self) -> bool {
         matches!(self.render, Render::Each(_))
@@ -124,7 +129,7 @@ impl Header {
     /// # Errors
     /// When there is a value, and a header must not or cannot carry it.
     pub fn values(&self, facts: &Facts, options: &Options) -> Result<Vec<String>, LeftOut> {
-        if self.mode.is_some_and(|mode| mode != options.mode) {
+        if !self.is_of(options.mode) {
             return Ok(Vec::new());
         }
         let facts = options.told(facts);

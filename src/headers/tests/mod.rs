@@ -212,6 +212,28 @@ fn facts(certificate: &Certificate) -> Facts<'_> {
     }
 }
 
+#[test]
+fn names_are_those_of_the_mode_and_owned_are_those_of_both() {
+    let options = |mode| Options {
+        mode,
+        ..Options::default()
+    };
+    let has = |names: Vec<String>, name: &str| names.iter().any(|own| own == name);
+    for (mode, written, free) in [
+        (Mode::Verify, "CloudFront-Viewer-Cert-Pem", "Client-Cert"),
+        (
+            Mode::Passthrough,
+            "Client-Cert",
+            "CloudFront-Viewer-Cert-Pem",
+        ),
+    ] {
+        let selection = Selection::new(Dialect::CloudFront, options(mode));
+        assert!(has(selection.names(), written));
+        assert!(!has(selection.names(), free));
+        assert!(has(selection.owned_names(), free));
+    }
+}
+
 fn presented() -> Options {
     Options {
         when: Some(When::Presented),
