@@ -24,7 +24,7 @@ export TEST_NGINX_LOAD_MODULES = /usr/lib/nginx/modules/ndk_http_module.so /usr/
 endif
 endif
 
-# NIST PKITS, for t/340-pkits.t, and the reader of metrics, for t/170-metrics.t.
+# NIST PKITS, for t/340-pkits.t, and readers of metrics and headers, for t/170-metrics.t and t/133-readers.t.
 VECTORS = $(CURDIR)/target/python
 export PYTHONPATH := $(VECTORS)
 
@@ -39,6 +39,7 @@ deps: ## Install what is missing to build, run and test (Debian, as root)
 	@[ -d $(VECTORS)/prometheus_client ] || \
 		python3 -m pip install --quiet --no-deps --target $(VECTORS) prometheus_client 2>/dev/null || \
 		echo "prometheus_client cannot be had from PyPI: parts of t/170-metrics.t will be skipped"
+	@t/install-readers.sh $(VECTORS)
 
 build: ## Build target/release/libresty_mtls.so and target/release/resty-mtls
 	$(CARGO) build --release --locked
