@@ -29,7 +29,7 @@ VECTORS = $(CURDIR)/target/python
 export PYTHONPATH := $(VECTORS)
 
 .DEFAULT_GOAL := build
-.PHONY: deps build test test-rust test-nginx test-platforms lint bench run install header clean help
+.PHONY: deps build test test-rust test-nginx test-platforms test-browser lint bench run install header clean help
 
 deps: ## Install what is missing to build, run and test (Debian, as root)
 	@t/install-deps.sh $(DEBIAN_PACKAGES)
@@ -58,6 +58,11 @@ PLATFORMS ?= 12 13 sid
 test-platforms: deps ## Run t/*.t in Debian 12, 13 and sid (PLATFORMS="12 13", T="t/000-abi.t" choose)
 	$(CARGO) build --release --locked
 	t/platforms "$(TEST_PACKAGES)" $(PLATFORMS)
+
+test-browser: deps ## Install Chromium and Firefox and see them come back after a 421
+	@t/install-deps.sh chromium firefox-esr
+	$(CARGO) build --release --locked
+	prove -v t/380-browser.t
 
 lint: ## Check formatting and lints: rustfmt, clippy, luacheck, perl -c
 	$(CARGO) fmt --check
