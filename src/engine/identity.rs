@@ -49,7 +49,7 @@ impl Policy {
             return Some(Identity::Holder);
         };
         let names = subject_names(certificate, &lookup.dirname);
-        match self.consumers.find(&names, cas, lookup.by) {
+        match self.consumers.find(&names, cas, lookup.by, lookup.header) {
             Some(found) => Some(Identity::Consumer(found.consumer, found.credential)),
             None => lookup
                 .default

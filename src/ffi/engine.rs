@@ -328,7 +328,11 @@ pub unsafe extern "C" fn rmtls_engine_status(
         let policy = engine.0.policy()?;
         *out = rmtls_status {
             epoch: engine.0.epoch(),
-            routes: policy.plans.len().saturating_sub(1) as u64,
+            routes: policy
+                .plans
+                .iter()
+                .filter(|plan| plan.route.is_some())
+                .count() as u64,
             server_names: policy.names.len() as u64,
             asks: policy.asks.len() as u64,
             warnings: policy.warnings.len() as u64,

@@ -20,9 +20,11 @@ pub struct Consumer {
     pub consumer_groups: Vec<Box<str>>,
 }
 
-/// A credential of kind `mtls_auth_credentials`.
+/// A credential of kind `mtls_auth_credentials` or `header_cert_auth_credentials`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credential {
+    /// Of the second kind: only for certificates from a header.
+    pub header: bool,
     /// UUID, told to the upstream.
     pub id: Option<Box<str>>,
     /// Name that a certificate must carry.
@@ -177,7 +179,9 @@ impl ConsumersBuilder {
             all.credentials
                 .get(*other as usize)
                 .is_some_and(|(other, _)| {
-                    other.subject_name == credential.subject_name && other.ca == credential.ca
+                    other.subject_name == credential.subject_name
+                        && other.ca == credential.ca
+                        && other.header == credential.header
                 })
         });
         if taken {
@@ -233,17 +237,28 @@ impl Consumers {
 
     /// Maps a verified certificate: for each name in order a credential with a CA of `chain`
     /// (digests from the leaf's issuer up to the anchor), then for each name a credential without
-    /// CA, then for each name a username, then a custom_id.
-    pub fn find(&self, names: &[SubjectName], chain: &[[u8; 32]], by: ConsumerBy) -> Option<Found> {
+    /// CA, then for each name a username, then a custom_id. With `header`, credentials for
+    /// certificates from a header count too, before others of the same name and CA.
+    pub fn find(
+        &self,
+        names: &[SubjectName],
+        chain: &[[u8; 32]],
+        by: ConsumerBy,
+        header: bool,
+    ) -> Option<Found> {
         let with_ca = |name| {
             chain
                 .iter()
-                .find_map(|ca| self.credential_of(name, Some(ca)))
+                .find_map(|ca| self.credential_of(name, Some(ca), header))
         };
         names
             .iter()
             .find_map(with_ca)
-            .or_else(|| names.iter().find_map(|name| self.credential_of(name, None)))
+            .or_else(|| {
+                names
+                    .iter()
+                    .find_map(|name| self.credential_of(name, None, header))
+            })
             .or_else(|| {
                 names.iter().find_map(|name| {
                     let username =
@@ -262,14 +277,22 @@ impl Consumers {
             })
     }
 
-    fn credential_of(&self, name: &SubjectName, ca: Option<&[u8; 32]>) -> Option<Found> {
+    fn credential_of(
+        &self,
+        name: &SubjectName,
+        ca: Option<&[u8; 32]>,
+        header: bool,
+    ) -> Option<Found> {
         let candidates = self.by_subject_name.get(&folded(&name.text))?;
-        let fitting = candidates.iter().filter_map(|index| {
-            let (credential, consumer) = self.credentials.get(*index as usize)?;
-            (credential.ca.as_ref() == ca)
-                .then_some((&*credential.subject_name, (*index, *consumer)))
-        });
-        let (index, consumer) = pick(name, fitting)?;
+        let fitting = |header: bool| {
+            candidates.iter().filter_map(move |index| {
+                let (credential, consumer) = self.credentials.get(*index as usize)?;
+                (credential.ca.as_ref() == ca && credential.header == header)
+                    .then_some((&*credential.subject_name, (*index, *consumer)))
+            })
+        };
+        let own = header.then(|| pick(name, fitting(true))).flatten();
+        let (index, consumer) = own.or_else(|| pick(name, fitting(false)))?;
         Some(Found {
             consumer,
             credential: Some(index),
@@ -357,6 +380,7 @@ mod tests {
 
     fn credential(subject_name: &str, ca: Option<[u8; 32]>) -> Credential {
         Credential {
+            header: false,
             id: None,
             subject_name: subject_name.into(),
             ca,
@@ -398,7 +422,7 @@ mod tests {
         by: ConsumerBy,
     ) -> Option<(u32, Option<u32>)> {
         all()
-            .find(names, chain, by)
+            .find(names, chain, by, false)
             .map(|found| (found.consumer, found.credential))
     }
 
@@ -502,8 +526,11 @@ mod tests {
         builder.consumer(consumer(0, "h.example", "")).unwrap();
         builder.consumer(consumer(1, "H.example", "")).unwrap();
         let all = builder.build();
-        assert_eq!(all.find(&names(&["H.EXAMPLE"], true), &[], BOTH), None);
-        let exact = all.find(&names(&["H.example"], true), &[], BOTH);
+        assert_eq!(
+            all.find(&names(&["H.EXAMPLE"], true), &[], BOTH, false),
+            None
+        );
+        let exact = all.find(&names(&["H.example"], true), &[], BOTH, false);
         assert_eq!(
             exact,
             Some(Found {

@@ -13,6 +13,7 @@ use openssl::asn1::Asn1Time;
 use openssl::sha::{sha256, Sha256};
 
 use self::consumers::People;
+use super::bearer::{Bearer, Inbound, Possession};
 use super::document::{
     fold, By, Config, ConsumerName, Document, Identity, Kind, Link, MtlsAuth, Plugin, Route, Spot,
     Uuid,
@@ -367,6 +368,15 @@ enum Ready<'t> {
     CertHeaders(&'t document::CertHeaders),
     Acl(Arc<Acl>),
     Rules(Arc<Rules>),
+    HeaderAuth {
+        auth: Auth,
+        inbound: Inbound,
+    },
+    Bearer {
+        bearer: Arc<Bearer>,
+        /// What the certificate from its header is verified against.
+        certificate: Option<(Auth, Inbound)>,
+    },
     /// Its errors were reported.
     Broken,
 }
@@ -399,7 +409,7 @@ impl<'t> Plugins<'t> {
             ready: Vec::new(),
             contributions: Vec::new(),
         };
-        let mut stores: HashMap<(Vec<usize>, VerifyOptions), Arc<TrustStore>> = HashMap::new();
+        let mut stores = Stores::default();
         let mut known: HashMap<Option<(Vec<usize>, VerifyOptions, bool, bool)>, u32> =
             HashMap::new();
         for (position, plugin) in document.plugins.iter().enumerate() {
@@ -423,30 +433,42 @@ impl<'t> Plugins<'t> {
                     contribution: contribute(None, None, None, true),
                 },
                 Config::MtlsAuth(config) => {
-                    let positions = positions(config, &plugin.spot, cas, report);
-                    let key = (positions, config.options);
-                    let store = match stores.get(&key) {
-                        Some(store) => Ok(store.clone()),
-                        None => TrustStore::new(&cas.of(&key.0), key.1).map(Arc::new),
-                    };
-                    match store {
-                        Ok(store) => {
-                            stores.insert(key.clone(), store.clone());
-                            let sent = config.send_ca_dn.then(|| key.0.clone());
+                    let spot = &plugin.spot;
+                    let path = Path::Text(&spot.path);
+                    let path = path.field("config");
+                    match stores.get(config, spot, &path, cas, report) {
+                        Some((positions, store)) => {
+                            let sent = config.send_ca_dn.then(|| positions.clone());
                             let resumption = config.resumption;
-                            let key = Some((key.0, key.1, config.send_ca_dn, resumption));
-                            let store_used = Some(store.clone());
-                            let contribution = contribute(key, store_used, sent, resumption);
-                            Ready::Auth {
-                                auth: auth(config, &plugin.spot, store, people, crls, report),
-                                contribution,
-                            }
+                            let key = (positions, config.options, config.send_ca_dn, resumption);
+                            let used = Some(store.clone());
+                            let contribution = contribute(Some(key), used, sent, resumption);
+                            let auth = auth(config, spot, &path, store, people, crls, report);
+                            Ready::Auth { auth, contribution }
                         }
-                        Err(error) => {
-                            let path = Path::Text(&plugin.spot.path);
-                            report.error(plugin.spot.place, &path, error.to_string());
-                            Ready::Broken
-                        }
+                        None => Ready::Broken,
+                    }
+                }
+                Config::HeaderCertAuth(config) => {
+                    let path = Path::Text(&plugin.spot.path);
+                    let path = path.field("config");
+                    let made =
+                        stores.header(config, &plugin.spot, &path, cas, people, crls, report);
+                    match made {
+                        Some((auth, inbound)) => Ready::HeaderAuth { auth, inbound },
+                        None => Ready::Broken,
+                    }
+                }
+                Config::OpenidConnect(config) => {
+                    let path = Path::Text(&plugin.spot.path);
+                    let path = path.field("config");
+                    let path = path.field("proof_of_possession_mtls_from_header");
+                    let certificate = config.from_header.as_ref().and_then(|config| {
+                        stores.header(config, &plugin.spot, &path, cas, people, crls, report)
+                    });
+                    Ready::Bearer {
+                        bearer: Arc::new(bearer(config)),
+                        certificate,
                     }
                 }
             };
@@ -455,9 +477,28 @@ impl<'t> Plugins<'t> {
         plugins
     }
 
+    /// By certificates of the connection, else by those of a header.
     fn auth(&self, slots: &Slots) -> Option<&Auth> {
-        match self.ready.get(slots[Kind::MtlsAuth as usize]?)? {
-            Ready::Auth { auth, .. } => Some(auth),
+        let slot = slots[Kind::MtlsAuth as usize].or(slots[Kind::HeaderCertAuth as usize]);
+        match self.ready.get(slot?)? {
+            Ready::Auth { auth, .. } | Ready::HeaderAuth { auth, .. } => Some(auth),
+            _ => None,
+        }
+    }
+
+    fn inbound(&self, slots: &Slots) -> Option<&Inbound> {
+        if slots[Kind::MtlsAuth as usize].is_some() {
+            return None;
+        }
+        match self.ready.get(slots[Kind::HeaderCertAuth as usize]?)? {
+            Ready::HeaderAuth { inbound, .. } => Some(inbound),
+            _ => None,
+        }
+    }
+
+    fn bearer(&self, slots: &Slots) -> Option<&Arc<Bearer>> {
+        match self.ready.get(slots[Kind::OpenidConnect as usize]?)? {
+            Ready::Bearer { bearer, .. } => Some(bearer),
             _ => None,
         }
     }
@@ -469,6 +510,8 @@ impl<'t> Plugins<'t> {
             | Ready::CertHeaders(_)
             | Ready::Acl(_)
             | Ready::Rules(_)
+            | Ready::HeaderAuth { .. }
+            | Ready::Bearer { .. }
             | Ready::Broken => None,
         }
     }
@@ -496,16 +539,94 @@ impl<'t> Plugins<'t> {
     }
 }
 
+/// Trust stores, one for each content.
+#[derive(Default)]
+struct Stores(HashMap<(Vec<usize>, VerifyOptions), Arc<TrustStore>>);
+
+impl Stores {
+    /// With the positions of its CAs; `None` when it was reported why not.
+    fn get(
+        &mut self,
+        config: &MtlsAuth<'_>,
+        spot: &Spot,
+        path: &Path<'_>,
+        cas: &Cas,
+        report: &mut Report,
+    ) -> Option<(Vec<usize>, Arc<TrustStore>)> {
+        let key = (positions(config, path, cas, report), config.options);
+        let store = match self.0.get(&key) {
+            Some(store) => Ok(store.clone()),
+            None => TrustStore::new(&cas.of(&key.0), key.1).map(Arc::new),
+        };
+        match store {
+            Ok(store) => {
+                self.0.insert(key.clone(), store.clone());
+                Some((key.0, store))
+            }
+            Err(error) => {
+                report.error(spot.place, &Path::Text(&spot.path), error.to_string());
+                None
+            }
+        }
+    }
+
+    /// For certificates from a header.
+    #[allow(clippy::too_many_arguments)]
+    fn header<'t>(
+        &mut self,
+        config: &document::HeaderCertAuth<'t>,
+        spot: &Spot,
+        path: &Path<'_>,
+        cas: &Cas,
+        people: &People<'t>,
+        crls: &mut Crls<'_>,
+        report: &mut Report,
+    ) -> Option<(Auth, Inbound)> {
+        let (_, store) = self.get(&config.auth, spot, path, cas, report)?;
+        let mut auth = auth(&config.auth, spot, path, store, people, crls, report);
+        if let Some(lookup) = &mut auth.lookup {
+            lookup.header = true;
+        }
+        Some((auth, config.inbound.clone()?))
+    }
+}
+
+fn bearer(config: &document::OpenidConnect<'_>) -> Bearer {
+    Bearer {
+        provider: sha256(config.issuer.as_bytes()),
+        issuer: config.issuer.clone(),
+        methods: config.methods,
+        algorithms: config.algorithms.clone(),
+        issuers: config.issuers.clone(),
+        expected: config.expected.clone(),
+        possession: config.possession,
+        inbound: config
+            .from_header
+            .as_ref()
+            .and_then(|config| config.inbound.clone()),
+        introspection_endpoint: config.introspection_endpoint.clone(),
+        client: config.client.clone(),
+        headers: config.headers.clone(),
+        hide_credentials: config.hide_credentials,
+        expose_error_code: config.expose_error_code,
+        unauthorized: config.unauthorized.clone(),
+        forbidden: config.forbidden.clone(),
+        timeout: config.timeout,
+        rediscovery_lifetime: config.rediscovery_lifetime,
+        cache_ttl: config.cache_ttl,
+        ssl_verify: config.ssl_verify,
+    }
+}
+
 fn auth<'t>(
     config: &MtlsAuth<'t>,
     spot: &Spot,
+    path: &Path<'_>,
     store: Arc<TrustStore>,
     people: &People<'t>,
     crls: &mut Crls<'_>,
     report: &mut Report,
 ) -> Auth {
-    let path = Path::Text(&spot.path);
-    let path = path.field("config");
     let mut consumer = |field, name: Option<ConsumerName<'t>>| {
         let (name, place) = name?;
         people.find(name, place, &path.field(field), report)
@@ -516,7 +637,7 @@ fn auth<'t>(
         report.warn_once(
             "mtls-auth without consumers",
             spot.place,
-            &path,
+            path,
             "no consumer: every client is refused; expected an entry of 'consumers', or \
              'skip_consumer_lookup: true' to let every client of the CAs pass",
         );
@@ -524,9 +645,10 @@ fn auth<'t>(
     let lookup = Lookup {
         by: config.consumer_by,
         default,
+        header: false,
         dirname: config.dirname.clone().into(),
     };
-    let crls = crls.get(&config.crls, &path, report);
+    let crls = crls.get(&config.crls, path, report);
     if config.revocation == RevocationMode::Skip && !config.crls.is_empty() {
         report.warn(
             "lists of CRLs that are not used",
@@ -629,7 +751,24 @@ fn judged(document: &Document<'_>, scopes: &Scopes, report: &mut Report) {
     for (slots, place) in
         std::iter::once((scopes.global, "a request without a route")).chain(routes)
     {
-        if slots[Kind::MtlsAuth as usize].is_some() {
+        if let (Some(_), Some(position)) = (
+            slots[Kind::MtlsAuth as usize],
+            slots[Kind::HeaderCertAuth as usize],
+        ) {
+            let told = told
+                .get_mut(position)
+                .map(|told| std::mem::replace(told, true));
+            if let (Some(plugin), Some(false)) = (document.plugins.get(position), told) {
+                let message = format!(
+                    "applies to {place} together with mtls-auth, expected one source of the \
+                     certificate on a route"
+                );
+                report.error(plugin.spot.place, &Path::Text(&plugin.spot.path), message);
+            }
+        }
+        if slots[Kind::MtlsAuth as usize].is_some()
+            || slots[Kind::HeaderCertAuth as usize].is_some()
+        {
             continue;
         }
         for kind in [Kind::Acl, Kind::ClientCertAcl] {
@@ -644,7 +783,7 @@ fn judged(document: &Document<'_>, scopes: &Scopes, report: &mut Report) {
             if !std::mem::replace(told, true) {
                 let message = format!(
                     "applies to {place} without mtls-auth, so nobody would be judged there; \
-                     expected mtls-auth wherever {} applies",
+                     expected mtls-auth or header-cert-auth wherever {} applies",
                     kind.name()
                 );
                 report.error(plugin.spot.place, &Path::Text(&plugin.spot.path), message);
@@ -654,7 +793,7 @@ fn judged(document: &Document<'_>, scopes: &Scopes, report: &mut Report) {
 }
 
 /// Positions of the CAs that a plugin names, each once, in order.
-fn positions(config: &MtlsAuth, spot: &Spot, cas: &Cas, report: &mut Report) -> Vec<usize> {
+fn positions(config: &MtlsAuth, path: &Path<'_>, cas: &Cas, report: &mut Report) -> Vec<usize> {
     let mut positions = Vec::with_capacity(config.cas.len());
     for (index, (id, place)) in config.cas.iter().enumerate() {
         match cas.by_id.get(id) {
@@ -662,8 +801,6 @@ fn positions(config: &MtlsAuth, spot: &Spot, cas: &Cas, report: &mut Report) -> 
             None => {
                 let id = uuid_text(id);
                 let meant = report.did_you_mean(&id, cas.ids.iter().map(String::as_str));
-                let path = Path::Text(&spot.path);
-                let path = path.field("config");
                 let path = path.field("ca_certificates");
                 let message = format!("no entry of 'ca_certificates' has the id '{id}'{meant}");
                 report.error(*place, &path.item(index), message);
@@ -679,7 +816,7 @@ fn positions(config: &MtlsAuth, spot: &Spot, cas: &Cas, report: &mut Report) -> 
 struct ToldOf<'a> {
     document: &'a Document<'a>,
     plugins: &'a Plugins<'a>,
-    known: HashMap<(Option<usize>, Option<usize>, bool), Arc<Told>>,
+    known: HashMap<(Option<usize>, Option<usize>, Option<usize>, bool), Arc<Told>>,
 }
 
 impl ToldOf<'_> {
@@ -690,7 +827,8 @@ impl ToldOf<'_> {
             .plugins
             .auth(slots)
             .is_some_and(|auth| auth.lookup.is_none());
-        let key = (headers, cert_headers, skip);
+        let token = slots[Kind::OpenidConnect as usize];
+        let key = (headers, cert_headers, token, skip);
         if let Some(told) = self.known.get(&key) {
             return told.clone();
         }
@@ -728,6 +866,25 @@ impl ToldOf<'_> {
             told.dialects.clone_from(&config.selections);
             told.vary = config.vary;
             told.private = config.private;
+        }
+        let spot = token.and_then(|token| self.document.plugins.get(token));
+        if let (Some(bearer), Some(Plugin { spot, .. })) = (self.plugins.bearer(slots), spot) {
+            for (_, header) in &bearer.headers {
+                if let Some((_, other)) = names.iter().find(|(other, _)| *other == fold(header)) {
+                    let other = match *other {
+                        "" => "client-cert-headers",
+                        other => other,
+                    };
+                    let message = format!(
+                        "the header '{header}' is set by {other} on the same route, expected \
+                         another name"
+                    );
+                    let path = Path::Text(&spot.path);
+                    let path = path.field("config");
+                    let path = path.field("upstream_headers_names");
+                    report.error(spot.place, &path, message);
+                }
+            }
         }
         let told = Arc::new(told);
         self.known.insert(key, told.clone());
@@ -785,13 +942,38 @@ fn plans(
     told: &mut ToldOf<'_>,
     report: &mut Report,
 ) -> Vec<Plan> {
-    let mut plan = |route: Option<Box<str>>, slots: &Slots, report: &mut Report| Plan {
-        route,
-        auth: told.plugins.auth(slots).cloned(),
-        acl: told.plugins.acl(slots).cloned(),
-        rules: told.plugins.rules(slots).cloned(),
-        told: told.get(slots, report),
-        applies: slots.iter().any(Option::is_some),
+    // The plans of openid-connect's own certificates stand behind all others.
+    let mut hidden: Vec<usize> = Vec::new();
+    let mut plan = |route: Option<Box<str>>, slots: &Slots, report: &mut Report| {
+        let token = slots[Kind::OpenidConnect as usize];
+        let own = token.filter(|token| {
+            let ready = told.plugins.ready.get(*token);
+            matches!(
+                ready,
+                Some(Ready::Bearer {
+                    certificate: Some(_),
+                    ..
+                })
+            )
+        });
+        let certificate_plan = own.map(|token| {
+            let known = hidden.iter().position(|hidden| *hidden == token);
+            known.unwrap_or_else(|| {
+                hidden.push(token);
+                hidden.len() - 1
+            })
+        });
+        Plan {
+            route,
+            auth: told.plugins.auth(slots).cloned(),
+            inbound: told.plugins.inbound(slots).cloned(),
+            bearer: told.plugins.bearer(slots).cloned(),
+            certificate_plan,
+            acl: told.plugins.acl(slots).cloned(),
+            rules: told.plugins.rules(slots).cloned(),
+            told: told.get(slots, report),
+            applies: slots.iter().any(Option::is_some),
+        }
     };
     let mut plans = vec![plan(None, &scopes.global, report)];
     for (position, route) in document.routes.iter().enumerate() {
@@ -814,6 +996,30 @@ fn plans(
                 }
             }
         }
+    }
+    let behind = plans.len();
+    for plan in &mut plans {
+        plan.certificate_plan = plan.certificate_plan.map(|number| behind + number);
+    }
+    for token in hidden {
+        let Some(Ready::Bearer {
+            certificate: Some((auth, inbound)),
+            ..
+        }) = told.plugins.ready.get(token)
+        else {
+            continue;
+        };
+        plans.push(Plan {
+            route: None,
+            auth: Some(auth.clone()),
+            inbound: Some(inbound.clone()),
+            bearer: None,
+            certificate_plan: None,
+            acl: None,
+            rules: None,
+            told: Arc::default(),
+            applies: true,
+        });
     }
     plans
 }
@@ -987,6 +1193,10 @@ fn assemble(
         text(&mut digest, name);
         if let Some(plan) = plans.get(position) {
             digest_plan(&mut digest, plan, &people);
+            let certificate = plan.certificate_plan.and_then(|plan| plans.get(plan));
+            if let Some(plan) = certificate {
+                digest_plan(&mut digest, plan, &people);
+            }
         }
     }
     people.digest(&mut digest);
@@ -1019,9 +1229,22 @@ fn owned(document: &Document<'_>) -> (Vec<String>, Vec<&'static str>) {
     let configs = document.plugins.iter().map(|plugin| &plugin.config);
     for config in configs.chain(&document.disabled) {
         match config {
-            Config::MtlsAuth(_) | Config::Acl(_) | Config::ClientCertAcl(_) => {
+            Config::MtlsAuth(_)
+            | Config::HeaderCertAuth(_)
+            | Config::Acl(_)
+            | Config::ClientCertAcl(_) => {
                 owned.extend([kong::DN, kong::SAN].map(str::to_owned));
                 owned.extend(kong::IDENTITY.map(str::to_owned));
+                if let Config::HeaderCertAuth(config) = config {
+                    owned.extend(taken(config.inbound.as_ref()));
+                }
+            }
+            Config::OpenidConnect(config) => {
+                let from_header = config.from_header.as_ref();
+                owned.extend(taken(
+                    from_header.and_then(|config| config.inbound.as_ref()),
+                ));
+                owned.extend(config.headers.iter().map(|(_, header)| header.to_string()));
             }
             Config::TlsMetadataHeaders(headers) => owned.extend(headers.selection.names()),
             Config::ClientCertHeaders(headers) => {
@@ -1040,6 +1263,13 @@ fn owned(document: &Document<'_>) -> (Vec<String>, Vec<&'static str>) {
     (owned, prefixes)
 }
 
+/// The headers that a proxy puts a certificate into.
+fn taken(inbound: Option<&Inbound>) -> impl Iterator<Item = String> + '_ {
+    inbound
+        .into_iter()
+        .flat_map(|inbound| inbound.names().map(str::to_owned))
+}
+
 /// The inbound headers that some route reads.
 fn read_names(plans: &[Plan]) -> Vec<Box<str>> {
     let mut names: Vec<Box<str>> = Vec::new();
@@ -1047,6 +1277,8 @@ fn read_names(plans: &[Plan]) -> Vec<Box<str>> {
         if let Some(selection) = plan.told.xfcc_forwarded() {
             names.extend(selection.own_names().map(Box::from));
         }
+        let inbound = plan.inbound.iter();
+        names.extend(inbound.flat_map(Inbound::names).map(Box::from));
     }
     names.sort_unstable();
     names.dedup();
@@ -1132,7 +1364,8 @@ fn look_over(
     for (position, route) in document.routes.iter().enumerate() {
         let slots = scopes.effective(position);
         let path = Path::Text(&route.spot.path);
-        let asks = plugins.contributed(&slots).next().is_some();
+        let inbound = plugins.inbound(&slots).is_some();
+        let asks = inbound || plugins.contributed(&slots).next().is_some();
         let mut beyond_global = slots;
         for (slot, global) in beyond_global.iter_mut().zip(scopes.global) {
             *slot = slot.filter(|_| *slot != global);
@@ -1145,6 +1378,21 @@ fn look_over(
                 &path,
                 || "has no snis, so every TLS handshake asks for a client certificate".to_owned(),
             );
+        }
+        if let (false, Some(bearer)) = (asks, plugins.bearer(&slots)) {
+            if bearer.possession != Possession::Off && bearer.inbound.is_none() {
+                report.warn(
+                    "routes without a plugin that asks",
+                    route.spot.place,
+                    &path,
+                    || {
+                        "has openid-connect with proof_of_possession_mtls but neither mtls-auth \
+                         nor tls-handshake-modifier nor a certificate from a header, so no client \
+                         is asked for the certificate of its token"
+                            .to_owned()
+                    },
+                );
+            }
         }
         uncovered_hosts(route, &slots, plugins, names, report);
         let ready = |kind: Kind| plugins.ready.get(beyond_global[kind as usize]?);
@@ -1263,7 +1511,14 @@ fn digest_plan(digest: &mut Sha256, plan: &Plan, people: &People<'_>) {
             Some(consumer.id.clone())
         };
         let lookup = auth.lookup.as_ref();
-        let lookup = lookup.map(|lookup| (lookup.by, id(lookup.default), &lookup.dirname));
+        let lookup = lookup.map(|lookup| {
+            (
+                lookup.by,
+                id(lookup.default),
+                lookup.header,
+                &lookup.dirname,
+            )
+        });
         let revocation = &auth.revocation;
         digest.update(&revocation.key);
         let rest = (
@@ -1282,6 +1537,7 @@ fn digest_plan(digest: &mut Sha256, plan: &Plan, people: &People<'_>) {
     }
     text(digest, &format!("{:?} {:?}", plan.acl, plan.rules));
     text(digest, &format!("{:?}", plan.told));
+    text(digest, &format!("{:?} {:?}", plan.inbound, plan.bearer));
 }
 
 fn text(digest: &mut Sha256, text: &str) {

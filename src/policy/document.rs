@@ -8,6 +8,7 @@
 mod cert_headers;
 mod consumers;
 mod rules;
+mod tokens;
 
 use openssl::asn1::Asn1Object;
 
@@ -21,6 +22,7 @@ use crate::trust::VerifyOptions;
 
 pub(super) use cert_headers::CertHeaders;
 pub(super) use consumers::{CaReference, Consumer, Credential, Group};
+pub(super) use tokens::{HeaderCertAuth, OpenidConnect};
 
 /// A UUID as bytes: its case does not matter.
 pub(super) type Uuid = [u8; 16];
@@ -91,6 +93,8 @@ pub(super) enum Config<'t> {
     ClientCertHeaders(CertHeaders),
     Acl(Acl),
     ClientCertAcl(Rules),
+    HeaderCertAuth(Box<HeaderCertAuth<'t>>),
+    OpenidConnect(Box<OpenidConnect<'t>>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -101,16 +105,20 @@ pub(super) enum Kind {
     ClientCertHeaders,
     Acl,
     ClientCertAcl,
+    HeaderCertAuth,
+    OpenidConnect,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 6] = [
+    pub const ALL: [Kind; 8] = [
         Kind::MtlsAuth,
         Kind::TlsHandshakeModifier,
         Kind::TlsMetadataHeaders,
         Kind::ClientCertHeaders,
         Kind::Acl,
         Kind::ClientCertAcl,
+        Kind::HeaderCertAuth,
+        Kind::OpenidConnect,
     ];
 
     pub fn name(self) -> &'static str {
@@ -121,6 +129,8 @@ impl Kind {
             Kind::ClientCertHeaders => "client-cert-headers",
             Kind::Acl => "acl",
             Kind::ClientCertAcl => "client-cert-acl",
+            Kind::HeaderCertAuth => "header-cert-auth",
+            Kind::OpenidConnect => "openid-connect",
         }
     }
 }
@@ -134,6 +144,8 @@ impl Config<'_> {
             Config::ClientCertHeaders(_) => Kind::ClientCertHeaders,
             Config::Acl(_) => Kind::Acl,
             Config::ClientCertAcl(_) => Kind::ClientCertAcl,
+            Config::HeaderCertAuth(_) => Kind::HeaderCertAuth,
+            Config::OpenidConnect(_) => Kind::OpenidConnect,
         }
     }
 }
@@ -254,6 +266,7 @@ const POLICY: Shape = Shape {
         "plugins",
         "consumers",
         "mtls_auth_credentials",
+        "header_cert_auth_credentials",
         "acls",
     ],
     kongs: &[
@@ -290,7 +303,7 @@ const POLICY: Shape = Shape {
         "vaults",
         "workspaces",
     ],
-    refused: &["header_cert_auth_credentials"],
+    refused: &[],
 };
 
 const CA: Shape = Shape {
@@ -446,10 +459,6 @@ const TLS_METADATA_HEADERS: Shape = Shape {
     refused: &[],
 };
 
-/// Plugins that this project will have, but this version has not. Ignoring one would leave a
-/// route open that its author believes closed.
-const LATER_PLUGINS: &[&str] = &["header-cert-auth", "openid-connect"];
-
 const FORMAT_VERSIONS: &[&str] = &["1.1", "2.1", "3.0"];
 
 /// The header names of `tls-metadata-headers`: field, default, key of the dialect.
@@ -575,7 +584,10 @@ impl<'t> Reader<'t, '_> {
             }),
             ("consumers", Reader::consumer),
             ("mtls_auth_credentials", |reader, node, path| {
-                reader.credential(node, path, None)
+                reader.credential(node, path, None, false)
+            }),
+            ("header_cert_auth_credentials", |reader, node, path| {
+                reader.credential(node, path, None, true)
             }),
             ("acls", |reader, node, path| {
                 reader.acl_group(node, path, None)
@@ -729,6 +741,12 @@ impl<'t> Reader<'t, '_> {
             Kind::ClientCertAcl => {
                 Config::ClientCertAcl(self.client_cert_acl(node, config, &config_path))
             }
+            Kind::HeaderCertAuth => {
+                Config::HeaderCertAuth(Box::new(self.header_cert_auth(node, config, &config_path)))
+            }
+            Kind::OpenidConnect => {
+                Config::OpenidConnect(Box::new(self.openid_connect(node, config, &config_path)))
+            }
         };
         if !enabled {
             self.document.disabled.push(config);
@@ -748,15 +766,7 @@ impl<'t> Reader<'t, '_> {
             return Some(kind);
         }
         let shown = quoted(name.as_bytes());
-        if LATER_PLUGINS.contains(&name) {
-            let message = format!("the plugin '{shown}' is not supported by this version");
-            self.report.error(place, path, message);
-            return None;
-        }
-        let ours = Kind::ALL
-            .into_iter()
-            .map(Kind::name)
-            .chain(LATER_PLUGINS.iter().copied());
+        let ours = Kind::ALL.into_iter().map(Kind::name);
         let close = ours
             .map(|ours| (distance(name, ours), ours))
             .filter(|(distance, ours)| *distance <= ours.len() / 4)
@@ -781,50 +791,31 @@ impl<'t> Reader<'t, '_> {
         let Some(object) = self.object(node, path, &MTLS_AUTH) else {
             return config;
         };
-        match object.get("ca_certificates") {
-            None => self.missing(node, path, "ca_certificates"),
-            Some(list) => {
-                let field = path.field("ca_certificates");
-                for (text, place, index) in self.texts(&object, path, "ca_certificates") {
-                    match uuid(text) {
-                        Some(id) => config.cas.push((id, place)),
-                        None => {
-                            let message = format!(
-                                "'{}' is not a UUID, expected the id of an entry of \
-                                 'ca_certificates'",
-                                quoted(text.as_bytes())
-                            );
-                            self.report.error(place, &field.item(index), message);
-                        }
-                    }
-                }
-                if list.is_empty() {
-                    let message = "an empty list, expected the id of at least one entry of \
-                                   'ca_certificates'";
-                    self.report.error(list.place, &field, message);
-                }
-            }
-        }
+        self.cas_of(&object, path, &mut config);
         config.send_ca_dn = self.boolean(&object, path, "send_ca_dn").unwrap_or(false);
         config.resumption = self.boolean(&object, path, "resumption").unwrap_or(true);
         config.skip_consumer_lookup = self
             .boolean(&object, path, "skip_consumer_lookup")
             .unwrap_or(false);
-        let default = VerifyOptions::default();
-        config.options = VerifyOptions {
-            allow_partial_chain: self
-                .boolean(&object, path, "allow_partial_chain")
-                .unwrap_or(default.allow_partial_chain),
-            depth: self
-                .integer(&object, path, "verify_depth", 0, 100)
-                .unwrap_or(default.depth),
-            auth_level: self
-                .integer(&object, path, "auth_level", 0, 5)
-                .unwrap_or(default.auth_level),
-        };
+        self.verify_options(&object, path, &mut config);
         self.who(&object, path, &mut config);
         self.revocation(&object, path, &mut config);
         config
+    }
+
+    fn verify_options(&mut self, object: &Object<'t>, path: &Path<'_>, config: &mut MtlsAuth<'t>) {
+        let default = VerifyOptions::default();
+        config.options = VerifyOptions {
+            allow_partial_chain: self
+                .boolean(object, path, "allow_partial_chain")
+                .unwrap_or(default.allow_partial_chain),
+            depth: self
+                .integer(object, path, "verify_depth", 0, 100)
+                .unwrap_or(default.depth),
+            auth_level: self
+                .integer(object, path, "auth_level", 0, 5)
+                .unwrap_or(default.auth_level),
+        };
     }
 
     /// Whom `mtls-auth` takes a trusted client for.
@@ -1120,7 +1111,7 @@ impl<'t> Reader<'t, '_> {
     }
 
     fn refused(&mut self, name: &str, place: Place, value: &Node<'_>, path: &Path<'_>) {
-        if !value.is_null() {
+        if !value.is_null() && !value.is_empty() {
             let message = "is not supported by this version, expected null or nothing";
             self.report.error(place, &path.field(name), message);
         }

@@ -1,6 +1,7 @@
 //! A policy: what routes and server names want of client certificates. Read from Kong's
 //! declarative format, immutable once compiled.
 
+mod bearer;
 mod compile;
 mod document;
 mod env;
@@ -23,6 +24,7 @@ use crate::identity::{Acl, ConsumerBy, Consumers, Rules};
 use crate::trust::crl::CrlSet;
 use crate::trust::TrustStore;
 
+pub use self::bearer::{AuthMethods, Bearer, Client, ClientAuth, Inbound, Possession, Secret};
 pub use self::files::{Files, Look, Watch};
 pub use self::report::{Diagnostic, Severity};
 
@@ -31,7 +33,8 @@ pub const MAX_BYTES: usize = 32 * 1024 * 1024;
 
 /// A compiled policy.
 pub struct Policy {
-    /// What applies to requests: the global plan first, then one for each route.
+    /// What applies to requests: the global plan first, then one for each route. Behind them stand
+    /// those that [`Plan::certificate_plan`] names, which are no route's.
     pub plans: Vec<Plan>,
     /// What the handshake does; far fewer than server names.
     pub asks: Vec<Arc<Ask>>,
@@ -54,8 +57,14 @@ pub struct Policy {
 pub struct Plan {
     /// Name of the route, or its id if it has no name; `None` for the global plan.
     pub route: Option<Box<str>>,
-    /// `mtls-auth`, if it applies.
+    /// `mtls-auth` or `header-cert-auth`, if one applies.
     pub auth: Option<Auth>,
+    /// With `header-cert-auth`: the header, instead of the TLS connection.
+    pub inbound: Option<Inbound>,
+    /// `openid-connect`, if it applies.
+    pub bearer: Option<Arc<Bearer>>,
+    /// Position of the plan whose `auth` judges the certificate that a token is bound to.
+    pub certificate_plan: Option<usize>,
     /// `acl`, if it applies.
     pub acl: Option<Arc<Acl>>,
     /// `client-cert-acl`, if it applies.
@@ -105,7 +114,7 @@ impl Told {
     }
 }
 
-/// `mtls-auth` as it applies to a route.
+/// `mtls-auth` or `header-cert-auth` as it applies to a route.
 #[derive(Clone)]
 pub struct Auth {
     /// What client chains are verified against.
@@ -129,6 +138,8 @@ pub struct Lookup {
     pub by: ConsumerBy,
     /// Index of the consumer of trusted certificates that map to nobody else.
     pub default: Option<u32>,
+    /// Whether `header_cert_auth_credentials` count beside `mtls_auth_credentials`.
+    pub header: bool,
     /// The attribute types of a directoryName that count, as OpenSSL writes them; empty for all.
     pub dirname: Arc<[Box<str>]>,
 }
@@ -334,12 +345,36 @@ impl fmt::Display for Summary<'_> {
             plans.filter_map(|plan| Some((plan.route.as_deref()?, plan)))
         };
         writeln!(f, "routes: {}", routes().count())?;
-        let protected = routes().filter(|(_, plan)| plan.auth.is_some());
+        let protected = routes().filter(|(_, plan)| plan.auth.is_some() && plan.inbound.is_none());
         let protected = listed(protected.map(|(name, _)| quoted(name.as_bytes())));
         if !protected.is_empty() {
             writeln!(f, "routes that require a client certificate: {protected}")?;
         }
-        if policy.plans.first().is_some_and(|plan| plan.auth.is_some()) {
+        for (what, protected) in [
+            (
+                "routes that require a client certificate in a header",
+                routes()
+                    .filter(|(_, plan)| plan.inbound.is_some())
+                    .map(|(name, _)| quoted(name.as_bytes()))
+                    .collect::<Vec<_>>(),
+            ),
+            (
+                "routes that require an access token",
+                routes()
+                    .filter(|(_, plan)| plan.bearer.is_some())
+                    .map(|(name, _)| quoted(name.as_bytes()))
+                    .collect(),
+            ),
+        ] {
+            if !protected.is_empty() {
+                writeln!(f, "{what}: {}", listed(protected.into_iter()))?;
+            }
+        }
+        let global = policy.plans.first();
+        if global.is_some_and(|plan| plan.bearer.is_some()) {
+            writeln!(f, "requests without a route require an access token")?;
+        }
+        if global.is_some_and(|plan| plan.auth.is_some()) {
             writeln!(f, "requests without a route require a client certificate")?;
         }
         Ok(())

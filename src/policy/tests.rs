@@ -14,6 +14,7 @@ use openssl::x509::extension::BasicConstraints;
 use openssl::x509::{X509Builder, X509NameBuilder};
 
 mod identity;
+mod tokens;
 
 use super::*;
 use crate::handshake::CA_NAMES_BUDGET;
@@ -257,7 +258,7 @@ fn from_yaml_disabled_plugin_is_as_absent() {
         "routes: [{{name: r, snis: [a.test]}}]\n\
          plugins:\n\
          - {{name: mtls-auth, enabled: false, route: r, config: {{ca_certificates: [{ID_A}]}}}}\n\
-         - {{name: openid-connect, enabled: no}}\n\
+         - {{name: openid-connect, enabled: no, config: {{issuer: 'https://a.test', auth_methods: [bearer]}}}}\n\
          - {{name: tls-metadata-headers, config: {{inject_client_cert_details: true}}}}\n\
          - {{name: mtls-auth, config: {{ca_certificates: [{ID_A}]}}}}\n"
     ));
@@ -822,18 +823,9 @@ fn from_yaml_what_this_version_cannot_do_is_refused() {
             "p:6:67: plugins[0].config.tls_client_certificate: 'REQUIRE', expected 'REQUEST'"
                 .to_owned(),
         ),
-        (
-            "- name: openid-connect".to_owned(),
-            "p:6:9: plugins[0].name: the plugin 'openid-connect' is not supported by this version"
-                .to_owned(),
-        ),
     ] {
         assert_eq!(errors(&with_cas(&format!("plugins:\n{plugin}\n"))), [error]);
     }
-    assert_eq!(
-        errors(&with_cas("plugins:\n- name: header-cert-auth\n")),
-        ["p:6:9: plugins[0].name: the plugin 'header-cert-auth' is not supported by this version"]
-    );
 }
 
 #[test]

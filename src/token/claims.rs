@@ -50,6 +50,16 @@ pub struct Expected {
     pub scopes_claim: Vec<Box<str>>,
     /// The scopes.
     pub scopes: OneOf,
+    /// Where the groups stand.
+    pub groups_claim: Vec<Box<str>>,
+    /// The groups.
+    pub groups: OneOf,
+    /// Where the roles stand.
+    pub roles_claim: Vec<Box<str>>,
+    /// The roles.
+    pub roles: OneOf,
+    /// Top-level claims that must not be there.
+    pub forbidden: Vec<Box<str>>,
     /// Seconds by which the clocks may differ.
     pub leeway: i64,
 }
@@ -61,6 +71,11 @@ impl Default for Expected {
             audience: OneOf::default(),
             scopes_claim: vec!["scope".into()],
             scopes: OneOf::default(),
+            groups_claim: vec!["groups".into()],
+            groups: OneOf::default(),
+            roles_claim: vec!["roles".into()],
+            roles: OneOf::default(),
+            forbidden: Vec::new(),
             leeway: 0,
         }
     }
@@ -155,12 +170,17 @@ impl Claims {
         }
     }
 
-    /// Checks audience and scopes.
+    /// Checks audience, scopes, groups, roles, and that nothing forbidden is there.
     pub fn check_use(&self, expected: &Expected) -> Result<(), Refusal> {
-        let audience = self.at(&expected.audience_claim);
+        let forbidden = expected.forbidden.iter();
+        if let Some(name) = forbidden.into_iter().find(|name| self.get(name).is_some()) {
+            return Err(Refusal::Unacceptable(format!(
+                "it has the forbidden claim '{name}'"
+            )));
+        }
         if !expected.audience.is_empty() {
             // An audience is one name, whatever is in it.
-            let found: Vec<&str> = match audience {
+            let found: Vec<&str> = match self.at(&expected.audience_claim) {
                 Some(Value::String(name)) => vec![name],
                 Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
                 _ => return Err(Refusal::Audience),
@@ -169,14 +189,21 @@ impl Claims {
                 return Err(Refusal::Audience);
             }
         }
-        if !expected.scopes.is_empty() {
-            let found: Vec<&str> = match self.at(&expected.scopes_claim) {
+        for (claim, wanted, what) in [
+            (&expected.scopes_claim, &expected.scopes, "scope"),
+            (&expected.groups_claim, &expected.groups, "group"),
+            (&expected.roles_claim, &expected.roles, "role"),
+        ] {
+            if wanted.is_empty() {
+                continue;
+            }
+            let found: Vec<&str> = match self.at(claim) {
                 Some(Value::String(names)) => names.split_whitespace().collect(),
                 Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
-                _ => return Err(Refusal::Scope),
+                _ => return Err(Refusal::TooLittle(what)),
             };
-            if !expected.scopes.is_met_by(&found) {
-                return Err(Refusal::Scope);
+            if !wanted.is_met_by(&found) {
+                return Err(Refusal::TooLittle(what));
             }
         }
         Ok(())

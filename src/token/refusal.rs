@@ -34,8 +34,8 @@ pub enum Refusal {
     #[error("token not valid before {0}")]
     NotYet(i64),
     /// Does not allow enough.
-    #[error("token lacks a required scope")]
-    Scope,
+    #[error("token lacks a required {0}")]
+    TooLittle(&'static str),
     /// Not bound to a certificate, and must be.
     #[error("token without cnf.x5t#S256")]
     Unbound,
@@ -55,8 +55,8 @@ pub enum Refusal {
 
 impl Refusal {
     /// Whether the token itself is good, but allows too little (RFC 6750 section 3.1: 403).
-    pub fn is_scope(&self) -> bool {
-        *self == Refusal::Scope
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, Refusal::TooLittle(_))
     }
 
     /// `error_description` for the client: a fixed text that tells nothing of the certificate.
@@ -73,7 +73,7 @@ impl Refusal {
             Refusal::Audience => "The access token is for another audience",
             Refusal::Expired(_) => "The access token expired",
             Refusal::NotYet(_) => "The access token is not valid yet",
-            Refusal::Scope => "The access token lacks a required scope",
+            Refusal::TooLittle(_) => "The access token lacks a required scope, group or role",
             Refusal::Unbound
             | Refusal::BadBinding
             | Refusal::NoCertificate(_)

@@ -602,14 +602,14 @@ fn check_audience_and_scopes() {
         (json!("x write read"), Ok(())),
         (json!("admin"), Ok(())),
         (json!(["write", "read"]), Ok(())),
-        (json!("read"), Err(Refusal::Scope)),
-        (json!("administrator"), Err(Refusal::Scope)),
-        (json!(["read write"]), Err(Refusal::Scope)),
-        (json!(1), Err(Refusal::Scope)),
+        (json!("read"), Err(Refusal::TooLittle("scope"))),
+        (json!("administrator"), Err(Refusal::TooLittle("scope"))),
+        (json!(["read write"]), Err(Refusal::TooLittle("scope"))),
+        (json!(1), Err(Refusal::TooLittle("scope"))),
     ] {
         assert_eq!(check(json!({ "scope": scope }), &scopes), result, "{scope}");
     }
-    assert_eq!(check(json!({}), &scopes), Err(Refusal::Scope));
+    assert_eq!(check(json!({}), &scopes), Err(Refusal::TooLittle("scope")));
     assert_eq!(check(json!({}), &Expected::default()), Ok(()));
     let inner = Expected {
         scopes_claim: vec!["realm_access".into(), "roles".into()],
@@ -619,7 +619,7 @@ fn check_audience_and_scopes() {
     assert_eq!(check(roles, &inner), Ok(()));
     assert_eq!(
         check(json!({"realm_access": ["roles"], "scope": "admin"}), &inner),
-        Err(Refusal::Scope)
+        Err(Refusal::TooLittle("scope"))
     );
 }
 
@@ -793,5 +793,5 @@ fn descriptions_tell_nothing_of_the_certificate() {
     ] {
         assert_eq!(refusal.description(), one);
     }
-    assert!(Refusal::Scope.is_scope() && !Refusal::Audience.is_scope());
+    assert!(Refusal::TooLittle("scope").is_forbidden() && !Refusal::Audience.is_forbidden());
 }

@@ -186,9 +186,13 @@ fn credentials<'t>(
     let mut found = Vec::with_capacity(document.credentials.len());
     let mut pems: HashMap<&str, Option<[u8; 32]>> = HashMap::new();
     let mut by_id: HashMap<Uuid, &Spot> = HashMap::new();
-    let mut by_content: HashMap<(&str, Option<[u8; 32]>), &Spot> = HashMap::new();
+    let mut by_content: HashMap<(bool, &str, Option<[u8; 32]>), &Spot> = HashMap::new();
     for entity in &document.credentials {
         let spot = &entity.spot;
+        let kind = match entity.header {
+            true => "header_cert_auth_credentials",
+            false => "mtls_auth_credentials",
+        };
         let consumer = match entity.consumer {
             Link::Parent(position) => Some(position),
             _ => index.follow(&entity.consumer, spot, report),
@@ -218,18 +222,14 @@ fn credentials<'t>(
             continue;
         };
         let ca_text = ca.map(|digest| super::hex(&digest)).unwrap_or_default();
-        let id = entity.id.unwrap_or_else(|| {
-            derived(&[
-                "mtls_auth_credentials",
-                &owner.id,
-                &ca_text,
-                entity.subject_name,
-            ])
-        });
-        let first = *by_content.entry((entity.subject_name, ca)).or_insert(spot);
+        let id = entity
+            .id
+            .unwrap_or_else(|| derived(&[kind, &owner.id, &ca_text, entity.subject_name]));
+        let content = (entity.header, entity.subject_name, ca);
+        let first = *by_content.entry(content).or_insert(spot);
         if !std::ptr::eq(first, spot) {
             let message = format!(
-                "uniqueness violation: 'mtls_auth_credentials' entity with subject_name set to \
+                "uniqueness violation: '{kind}' entity with subject_name set to \
                  '{}' and the same ca_certificate already declared at {}",
                 quoted(entity.subject_name.as_bytes()),
                 first.path
@@ -241,17 +241,11 @@ fn credentials<'t>(
         let first = *by_id.entry(id).or_insert(spot);
         if !std::ptr::eq(first, spot) {
             let id = uuid_text(&id);
-            twice(
-                "mtls_auth_credentials",
-                "id",
-                &id,
-                Some(first),
-                spot,
-                report,
-            );
+            twice(kind, "id", &id, Some(first), spot, report);
             continue;
         }
         let credential = Credential {
+            header: entity.header,
             id: Some(uuid_text(&id).into()),
             subject_name: entity.subject_name.into(),
             ca,
@@ -350,6 +344,7 @@ fn digest(consumers: &[Consumer], credentials: &[Entry<'_>]) -> [u8; 32] {
         text(&mut digest, owner.map_or("", |owner| &owner.id));
         text(&mut digest, credential.id.as_deref().unwrap_or_default());
         text(&mut digest, &credential.subject_name);
+        digest.update(&[credential.header.into()]);
         digest.update(&credential.ca.unwrap_or_default());
     }
     digest.finish()

@@ -15,8 +15,10 @@ pub(in super::super) struct Consumer<'t> {
     pub consumer_groups: Vec<&'t str>,
 }
 
-/// An entry of `mtls_auth_credentials`.
+/// An entry of `mtls_auth_credentials` or `header_cert_auth_credentials`.
 pub(in super::super) struct Credential<'t> {
+    /// For certificates from a header only.
+    pub header: bool,
     pub spot: Spot,
     pub consumer: Link<'t>,
     pub id: Option<Uuid>,
@@ -45,6 +47,7 @@ const CONSUMER: Shape = Shape {
         "username",
         "custom_id",
         "mtls_auth_credentials",
+        "header_cert_auth_credentials",
         "acls",
         "groups",
     ],
@@ -56,7 +59,7 @@ const CONSUMER: Shape = Shape {
         "oauth2_credentials",
         "plugins",
     ],
-    refused: &["header_cert_auth_credentials"],
+    refused: &[],
 };
 
 const CREDENTIAL: Shape = Shape {
@@ -64,6 +67,11 @@ const CREDENTIAL: Shape = Shape {
     ours: &["id", "consumer", "subject_name", "ca_certificate"],
     kongs: &[],
     refused: &[],
+};
+
+const HEADER_CREDENTIAL: Shape = Shape {
+    what: "header_cert_auth_credentials",
+    ..CREDENTIAL
 };
 
 const CA_REFERENCE: Shape = Shape {
@@ -112,11 +120,15 @@ impl<'t> Reader<'t, '_> {
             custom_id,
             consumer_groups,
         });
-        if let Some(node) = object.get("mtls_auth_credentials") {
-            let path = path.field("mtls_auth_credentials");
-            self.each(node, &path, |reader, node, path| {
-                reader.credential(node, path, Some(index));
-            });
+        for (field, header) in [
+            ("mtls_auth_credentials", false),
+            ("header_cert_auth_credentials", true),
+        ] {
+            if let Some(node) = object.get(field) {
+                self.each(node, &path.field(field), |reader, node, path| {
+                    reader.credential(node, path, Some(index), header);
+                });
+            }
         }
         if let Some(node) = object.get("acls") {
             self.each(node, &path.field("acls"), |reader, node, path| {
@@ -130,8 +142,13 @@ impl<'t> Reader<'t, '_> {
         node: &'t Node<'t>,
         path: &Path<'_>,
         consumer: Option<usize>,
+        header: bool,
     ) {
-        let Some(object) = self.object(node, path, &CREDENTIAL) else {
+        let shape = match header {
+            true => &HEADER_CREDENTIAL,
+            false => &CREDENTIAL,
+        };
+        let Some(object) = self.object(node, path, shape) else {
             return;
         };
         let id = self.id(&object, path);
@@ -156,6 +173,7 @@ impl<'t> Reader<'t, '_> {
         };
         if let (Some(consumer), Some(subject_name)) = (consumer, subject_name) {
             self.document.credentials.push(Credential {
+                header,
                 spot: spot(node, path),
                 consumer,
                 id,

@@ -390,8 +390,8 @@ fn consumers_bad_ones_are_refused() {
         ),
         (
             "- {username: a, header_cert_auth_credentials: [{}]}",
-            &["6:17: consumers[0].header_cert_auth_credentials: is not supported by this version, \
-               expected null or nothing"],
+            &["6:48: consumers[0].header_cert_auth_credentials[0]: the required field \
+               'subject_name' is missing"],
         ),
         (
             "- username: ann\nacls:\n- {group: x}\n- {group: x, consumer: an}\n\
@@ -567,7 +567,7 @@ fn acl_where_nobody_is_known_is_refused() {
             &with_cas(&global),
             &[&format!(
                 "6:3: plugins[0]: applies to a request without a route without mtls-auth, so \
-                 nobody would be judged there; expected mtls-auth wherever {name} applies"
+                 nobody would be judged there; expected mtls-auth or header-cert-auth wherever {name} applies"
             )],
         );
         let service = format!(
@@ -579,7 +579,7 @@ fn acl_where_nobody_is_known_is_refused() {
             &with_cas(&service),
             &[&format!(
                 "8:3: plugins[1]: applies to services[0].routes[1] without mtls-auth, so nobody \
-                 would be judged there; expected mtls-auth wherever {name} applies"
+                 would be judged there; expected mtls-auth or header-cert-auth wherever {name} applies"
             )],
         );
     }

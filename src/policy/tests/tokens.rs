@@ -1,0 +1,410 @@
+//! `header-cert-auth` and `openid-connect`.
+
+use super::*;
+use crate::inbound::{Format, Source};
+use crate::token::Algorithm;
+
+fn lines(text: &str) -> Vec<String> {
+    errors(text)
+        .iter()
+        .map(|line| line.strip_prefix("p:").unwrap_or(line).to_owned())
+        .collect()
+}
+
+/// The founding document's example: "Add this section to your kong.yaml".
+const FOUNDING: &str = "plugins:
+  - name: openid-connect
+    config:
+      issuer: ${{ env \"DECK_ISSUER\" }}
+      client_id:
+      - ${{ env \"DECK_CLIENT_ID\" }}
+      client_secret:
+      - ${{ env \"DECK_CLIENT_SECRET\" }}
+      auth_methods:
+      - bearer
+      proof_of_possession_mtls: strict
+      proof_of_possession_auth_methods_validation: true
+      proof_of_possession_mtls_from_header:
+        certificate_header_name: x-client-cert
+        certificate_header_format: base64_encoded
+        ca_certificates:
+        - ${{ env \"DECK_CA_CERT_ID\" }}
+        ssl_verify: true
+";
+
+#[test]
+fn founding_example_loads_unchanged() {
+    for (name, value) in [
+        (
+            "DECK_ISSUER",
+            "http://keycloak.test:8080/realms/master/.well-known/openid-configuration",
+        ),
+        ("DECK_CLIENT_ID", "kong"),
+        ("DECK_CLIENT_SECRET", "s3cret-of-kong"),
+        ("DECK_CA_CERT_ID", ID_A),
+    ] {
+        std::env::set_var(name, value);
+    }
+    let policy = policy(&with_cas(FOUNDING));
+    assert_eq!(warnings(&policy), [""; 0]);
+    let plan = &policy.plans[0];
+    let bearer = plan.bearer.as_ref().unwrap();
+    assert_eq!(&*bearer.issuer, "http://keycloak.test:8080/realms/master");
+    assert!(bearer.methods.bearer && !bearer.methods.introspection);
+    assert_eq!(bearer.possession, Possession::Strict);
+    assert_eq!(bearer.algorithms, Algorithm::ALL);
+    let client = bearer.client.as_ref().unwrap();
+    assert_eq!((&*client.id, &*client.secret.0), ("kong", "s3cret-of-kong"));
+    assert!(!format!("{bearer:?}").contains("s3cret"));
+    let inbound = bearer.inbound.as_ref().unwrap();
+    assert_eq!(
+        (&*inbound.name, inbound.format, inbound.source),
+        ("x-client-cert", Format::Base64Encoded, Source::Trusted)
+    );
+    assert!(plan.auth.is_none() && plan.inbound.is_none() && plan.applies);
+    let certificate = &policy.plans[plan.certificate_plan.unwrap()];
+    assert!(certificate.auth.as_ref().unwrap().lookup.is_none());
+    assert_eq!(certificate.inbound.as_ref(), Some(inbound));
+    assert!(policy.owned_names.contains(b"X_Client_Cert"));
+    assert_eq!(policy.read_names, ["x-client-cert".into()]);
+    // Nobody is asked in the handshake, and the plan behind is no route's.
+    assert_eq!(asked(&policy, "-"), None);
+    assert_eq!(policy.plan(Some("")), None);
+    assert!(policy
+        .summary()
+        .to_string()
+        .ends_with("routes: 0\nrequests without a route require an access token\n"));
+
+    std::env::set_var("DECK_CLIENT_SECRET", "another-secret");
+    assert_ne!(self::policy(&with_cas(FOUNDING)).digest, policy.digest);
+}
+
+fn oidc(extra: &str) -> String {
+    with_cas(&format!(
+        "plugins: [{{name: openid-connect, config: {{issuer: 'https://idp.test', auth_methods: \
+         [bearer]{extra}}}}}]"
+    ))
+}
+
+fn bearer(extra: &str) -> std::sync::Arc<Bearer> {
+    policy(&oidc(extra)).plans[0].bearer.clone().unwrap()
+}
+
+#[test]
+fn openid_connect_fields() {
+    let read = bearer(
+        ", audience_required: ['https://api'], scopes_required: [a b, c], leeway: 5, \
+         upstream_headers_claims: [sub, email], upstream_headers_names: [X-Sub, X-Mail], \
+         hide_credentials: true, proof_of_possession_mtls: optional, algorithms: [ES256], \
+         unauthorized_error_message: Go away, timeout: 500, cache_introspection: false",
+    );
+    assert_eq!(
+        read.expected.audience.alternatives(),
+        [["https://api".into()]]
+    );
+    assert_eq!(read.expected.scopes.alternatives().len(), 2);
+    assert_eq!(read.expected.leeway, 5);
+    assert_eq!(
+        read.headers,
+        [
+            ("sub".into(), "X-Sub".into()),
+            ("email".into(), "X-Mail".into())
+        ]
+    );
+    assert_eq!(read.possession, Possession::Optional);
+    assert_eq!(read.algorithms, [Algorithm::ES256]);
+    assert_eq!((read.cache_ttl, read.timeout), (0, 500));
+    assert!(read.hide_credentials);
+    let policy = policy(&oidc(
+        ", upstream_headers_claims: [sub], upstream_headers_names: [X-Sub]",
+    ));
+    assert!(policy.owned_names.contains(b"x_sub"));
+    // Kong's own defaults, as a dump has them.
+    let read = bearer(
+        ", proof_of_possession_mtls: off, proof_of_possession_dpop: off, verify_claims: true, \
+         ignore_signature: [], anonymous: null, enable_hs_signatures: false, \
+         upstream_access_token_header: 'authorization:bearer', client_id: [12345]",
+    );
+    assert_eq!(read.possession, Possession::Off);
+    assert_eq!(&*read.client.as_ref().unwrap().id, "12345");
+    let read = bearer(", client_auth: [client_secret_post], client_id: a, client_secret: b");
+    assert_eq!(read.client.as_ref().unwrap().auth, ClientAuth::Post);
+}
+
+#[test]
+fn openid_connect_what_cannot_be_done_is_refused() {
+    let path = "plugins[0].config";
+    for (extra, error) in [
+        (
+            ", issuers_allowd: [x]",
+            "unknown field 'issuers_allowd', did you mean 'issuers_allowed'?".to_owned(),
+        ),
+        (
+            ", verify_signature: false",
+            "verify_signature: the boolean false is not supported, expected true".to_owned(),
+        ),
+        (
+            ", verify_claims: no",
+            "verify_claims: the boolean no is not supported, expected true".to_owned(),
+        ),
+        (
+            ", enable_hs_signatures: true",
+            "enable_hs_signatures: the boolean true is not supported, expected false".to_owned(),
+        ),
+        (
+            ", anonymous: bob",
+            "anonymous: is not supported by this version, expected null or nothing".to_owned(),
+        ),
+        (
+            ", consumer_claim: [sub]",
+            "consumer_claim: is not supported by this version, expected null or nothing".to_owned(),
+        ),
+        (
+            ", ignore_signature: [introspection]",
+            "ignore_signature: is not supported by this version, expected null or nothing"
+                .to_owned(),
+        ),
+        (
+            ", algorithms: [HS256]",
+            "algorithms[0]: 'HS256', expected one of RS256, RS384, RS512, PS256, PS384, PS512, \
+             ES256, ES384, ES512, EdDSA"
+                .to_owned(),
+        ),
+        (
+            ", proof_of_possession_dpop: strict",
+            "proof_of_possession_dpop: 'strict', expected 'off'".to_owned(),
+        ),
+        (
+            ", scopes_required: ['']",
+            "scopes_required[0]: '', expected one word or more".to_owned(),
+        ),
+        (
+            ", upstream_headers_claims: [sub]",
+            "upstream_headers_claims: without 'upstream_headers_names', expected a name for each"
+                .to_owned(),
+        ),
+        (
+            ", upstream_headers_claims: [sub], upstream_headers_names: [a, b]",
+            "upstream_headers_names: 2 names for 1 entries of 'upstream_headers_claims', \
+             expected one for each"
+                .to_owned(),
+        ),
+        (
+            ", upstream_headers_claims: [sub], upstream_headers_names: [Authorization]",
+            "upstream_headers_names[0]: the header 'Authorization' carries credentials, expected \
+             another name"
+                .to_owned(),
+        ),
+        (
+            ", proof_of_possession_mtls_from_header: {ca_certificates: []}",
+            "proof_of_possession_mtls_from_header: the required field 'certificate_header_name' \
+             is missing"
+                .to_owned(),
+        ),
+        (
+            ", client_secret: {a: b}",
+            "client_secret: expected a list of one text".to_owned(),
+        ),
+    ] {
+        let errors = lines(&oidc(extra));
+        let message = errors[0].splitn(2, ' ').nth(1).unwrap();
+        let message = message.strip_prefix(path).unwrap();
+        let message = message.trim_start_matches([':', '.', ' ']);
+        assert_eq!(message, error, "{errors:?}");
+    }
+    for (config, error) in [
+        (
+            "{}".to_owned(),
+            "6:35: plugins[0].config: the required field 'issuer' is missing",
+        ),
+        (
+            "{issuer: idp.test, auth_methods: [bearer]}".to_owned(),
+            "6:44: plugins[0].config.issuer: 'idp.test' is not a URL, expected for example \
+             'https://idp.example.com/realms/a'",
+        ),
+        (
+            "{issuer: 'https://a.test', auth_methods: [bearer, password]}".to_owned(),
+            "6:85: plugins[0].config.auth_methods[1]: the method 'password' is not supported, \
+             expected 'bearer' or 'introspection'",
+        ),
+        (
+            "{issuer: 'https://a.test'}".to_owned(),
+            "6:35: plugins[0].config.auth_methods: missing or empty, expected a list of 'bearer', \
+             'introspection' or both (Kong's default has methods that are not supported)",
+        ),
+        (
+            "{issuer: 'https://a.test', auth_methods: [introspection], client_id: [a]}".to_owned(),
+            "6:35: plugins[0].config: the required field 'client_secret' is missing",
+        ),
+        (
+            "{issuer: 'https://a.test', auth_methods: [introspection], client_id: [a], \
+             client_auth: [private_key_jwt], client_secret: [b]}"
+                .to_owned(),
+            "6:123: plugins[0].config.client_auth[0]: 'private_key_jwt' is not supported, \
+             expected 'client_secret_basic', 'client_secret_post' or 'none'",
+        ),
+    ] {
+        let text = with_cas(&format!(
+            "plugins:\n- {{name: openid-connect, config: {config}}}"
+        ));
+        assert_eq!(lines(&text)[0], error);
+    }
+}
+
+fn header(extra: &str) -> String {
+    with_cas(&format!(
+        "plugins:\n- {{name: header-cert-auth, config: {{ca_certificates: [{ID_A}], \
+         certificate_header_name: X-Client-Cert, certificate_header_format: url_encoded{extra}}}}}"
+    ))
+}
+
+#[test]
+fn header_cert_auth_fields() {
+    let plan = |extra: &str| policy(&header(extra)).plans.remove(0);
+    for (name, format) in Format::ALL {
+        let text = header("").replace("url_encoded", name);
+        let plan = policy(&text).plans.remove(0);
+        let inbound = plan.inbound.unwrap();
+        assert_eq!(inbound.format, format);
+        let chain = matches!(format, Format::Rfc9440 | Format::Auto);
+        assert_eq!(
+            inbound.chain.as_deref(),
+            chain.then_some("X-Client-Cert-Chain")
+        );
+    }
+    assert_eq!(plan("").inbound.unwrap().source, Source::Trusted);
+    let open = plan(", secure_source: false, skip_consumer_lookup: true");
+    assert_eq!(open.inbound.unwrap().source, Source::Anyone);
+    assert!(open.auth.unwrap().lookup.is_none());
+    assert!(plan("").auth.unwrap().lookup.unwrap().header);
+    // Nobody is asked in the handshake.
+    let policy = policy(&header(""));
+    assert_eq!(asked(&policy, "-"), None);
+    assert_eq!(warnings(&policy), [""; 0]);
+    assert!(policy.owned_names.contains(b"x-client_cert"));
+    for (extra, error) in [
+        (", send_ca_dn: true", "unknown field 'send_ca_dn'"),
+        (
+            ", san_dirname_matcher: [CN]",
+            "unknown field 'san_dirname_matcher'",
+        ),
+        (
+            ", certificate_header_name: Cookie",
+            "certificate_header_name: the header 'Cookie' carries credentials, expected another \
+             name",
+        ),
+        (
+            ", certificate_header_name: Host",
+            "certificate_header_name: the header 'Host' frames the message",
+        ),
+    ] {
+        let field = extra.split([' ', ':']).nth(1).unwrap();
+        let text = match field {
+            "certificate_header_name" => {
+                header("").replace("certificate_header_name: X-Client-Cert", &extra[2..])
+            }
+            _ => header(extra),
+        };
+        let errors = lines(&text);
+        assert!(errors[0].contains(error), "{errors:?}");
+    }
+    let text = header("").replace(", certificate_header_format: url_encoded", "");
+    assert_eq!(
+        lines(&text),
+        ["6:36: plugins[0].config: the required field 'certificate_header_format' is missing"]
+    );
+    let text = header("").replace("url_encoded", "pem");
+    assert!(lines(&text)[0].contains(
+        "'pem', expected 'base64_encoded', 'url_encoded', 'rfc9440', 'xfcc', 'traefik', \
+         'aws_alb' or 'auto'"
+    ));
+}
+
+#[test]
+fn header_cert_auth_beside_mtls_auth_is_refused() {
+    let text = with_cas(&format!(
+        "routes: [{{name: r, snis: [a.test], plugins: [{{name: header-cert-auth, config: \
+         {{ca_certificates: [{ID_A}], certificate_header_name: a, certificate_header_format: \
+         auto}}}}]}}]\n\
+         plugins: [{{name: mtls-auth, config: {{ca_certificates: [{ID_A}]}}}}]"
+    ));
+    assert_eq!(
+        lines(&text),
+        ["5:46: routes[0].plugins[0]: applies to routes[0] together with mtls-auth, expected one \
+          source of the certificate on a route"]
+    );
+}
+
+#[test]
+fn header_cert_auth_credentials_are_for_headers_only() {
+    let text = with_cas(&format!(
+        "routes: [{{name: tls, plugins: [{{name: mtls-auth, config: {{ca_certificates: [{ID_A}]\
+         }}}}]}}, {{name: hdr, plugins: [{{name: header-cert-auth, config: {{ca_certificates: \
+         [{ID_A}], certificate_header_name: a, certificate_header_format: auto}}}}]}}]\n\
+         consumers:\n\
+         - {{username: ann, header_cert_auth_credentials: [{{subject_name: leaf}}]}}\n\
+         - {{username: bob, mtls_auth_credentials: [{{subject_name: leaf}}]}}\n\
+         - {{username: cy, mtls_auth_credentials: [{{subject_name: other}}]}}\n"
+    ));
+    let policy = policy(&text);
+    let certificate = |cn: &str| {
+        let leaf = crate::testing::issue(cn, None, false, 60, &[]);
+        let pem = leaf.x509.to_pem().unwrap();
+        crate::certificate::Certificate::from_pem(&pem).unwrap()
+    };
+    let who = |route: &str, cn: &str| {
+        let auth = plan(&policy, route).auth.as_ref().unwrap();
+        let lookup = auth.lookup.as_ref().unwrap();
+        let names = crate::identity::subject_names(&certificate(cn), &lookup.dirname);
+        let found = policy.consumers.find(&names, &[], lookup.by, lookup.header);
+        found.and_then(|who| policy.consumers.get(who.consumer)?.username.clone())
+    };
+    assert_eq!(who("tls", "leaf").as_deref(), Some("bob"));
+    assert_eq!(who("hdr", "leaf").as_deref(), Some("ann"));
+    assert_eq!(who("hdr", "other").as_deref(), Some("cy"));
+}
+
+#[test]
+fn acl_beside_header_cert_auth_is_fine_and_beside_tokens_is_not() {
+    let acl = ", {name: acl, config: {allow: [a]}}]";
+    let text = header("").replace(
+        "plugins:\n- {name: header-cert-auth",
+        "plugins: [{name: header-cert-auth",
+    );
+    let text = text.replace("url_encoded}}", &format!("url_encoded}}}}{acl}"));
+    assert!(policy(&text).plans[0].acl.is_some());
+    let text = oidc("").replace("[bearer]}}]", &format!("[bearer]}}}}{acl}"));
+    assert!(lines(&text)[0].contains("so nobody would be judged there"));
+}
+
+#[test]
+fn openid_connect_header_that_another_plugin_sets_is_refused() {
+    let text = with_cas(
+        "plugins:\n- {name: openid-connect, config: {issuer: 'https://a.test', auth_methods: \
+         [bearer], upstream_headers_claims: [a], upstream_headers_names: [X_Client_Cert]}}\n\
+         - {name: tls-metadata-headers, config: {inject_client_cert_details: true}}\n\
+         - {name: tls-handshake-modifier}\n",
+    );
+    assert_eq!(
+        lines(&text),
+        [
+            "6:3: plugins[0].config.upstream_headers_names: the header 'X_Client_Cert' is set by \
+          tls-metadata-headers on the same route, expected another name"
+        ]
+    );
+}
+
+#[test]
+fn openid_connect_without_anybody_who_asks_is_warned_about() {
+    let text = |more: &str| {
+        with_cas(&format!(
+            "routes: [{{name: r, snis: [a.test], plugins: [{{name: openid-connect, config: \
+             {{issuer: 'https://a.test', auth_methods: [bearer], proof_of_possession_mtls: \
+             strict}}}}{more}]}}]"
+        ))
+    };
+    let found = warnings(&policy(&text("")));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("so no client is asked for the certificate of its token"));
+    assert!(warnings(&policy(&text(", {name: tls-handshake-modifier}"))).is_empty());
+}
