@@ -39,6 +39,56 @@
 // The process runs on another OpenSSL than this library is bound to.
 #define RMTLS_HOST -5
 
+// The request may go on.
+#define RMTLS_BEARER_PASS 0
+
+// 401: no token came.
+#define RMTLS_BEARER_NO_TOKEN 1
+
+// 401 with `error="invalid_token"`: the token is not good.
+#define RMTLS_BEARER_REFUSED 2
+
+// 403 with `error="insufficient_scope"`: the token allows too little.
+#define RMTLS_BEARER_FORBIDDEN 3
+
+// Not decided yet: hand the documents of the issuer to `rmtls_engine_provide`, then decide again.
+#define RMTLS_BEARER_NEEDS_KEYS 4
+
+// Not decided yet: ask the issuer, hand its answer to `rmtls_engine_introspected`, then decide
+// again.
+#define RMTLS_BEARER_NEEDS_INTROSPECTION 5
+
+// Not decided yet: settle the revocation status of the certificate on the plan that
+// `rmtls_bearer_options.certificate_plan` names, then decide again.
+#define RMTLS_BEARER_PENDING 6
+
+// The issuer.
+#define RMTLS_BEARER_ISSUER 1
+
+// Where tokens are introspected, if that is known.
+#define RMTLS_BEARER_INTROSPECTION_ENDPOINT 2
+
+// This gateway's `client_id`.
+#define RMTLS_BEARER_CLIENT_ID 3
+
+// Its `client_secret`.
+#define RMTLS_BEARER_CLIENT_SECRET 4
+
+// What a client without a good token is told.
+#define RMTLS_BEARER_UNAUTHORIZED 5
+
+// What a client is told whose token allows too little.
+#define RMTLS_BEARER_FORBIDDEN_TEXT 6
+
+// The client sends its id alone.
+#define RMTLS_CLIENT_NONE 0
+
+// `client_secret_basic`.
+#define RMTLS_CLIENT_BASIC 1
+
+// `client_secret_post`.
+#define RMTLS_CLIENT_POST 2
+
 // Subject as RFC 2253 text.
 #define RMTLS_FIELD_SUBJECT_DN 1
 
@@ -59,6 +109,9 @@
 
 // Leaf and intermediates in PEM, leaf first.
 #define RMTLS_FIELD_CHAIN_PEM 7
+
+// SHA-256 of the DER as in `cnf.x5t#S256` of a token: base64url without padding.
+#define RMTLS_FIELD_X5T_S256 8
 
 // The request may go on.
 #define RMTLS_PASS 0
@@ -150,6 +203,12 @@
 
 // The route forwards an XFCC header that came: ask `rmtls_engine_xfcc` on every request.
 #define RMTLS_TRAIT_XFCC 4
+
+// The route reads the certificate from a header: `rmtls_engine_access_header`.
+#define RMTLS_TRAIT_INBOUND 8
+
+// The route wants an access token: `rmtls_engine_bearer`.
+#define RMTLS_TRAIT_BEARER 16
 
 // For a verdict: nothing was verified.
 #define RMTLS_VERDICT_NOT_VERIFIED -1
@@ -252,21 +311,17 @@ typedef struct rmtls_buf {
   size_t len;
 } rmtls_buf;
 
-// State of an engine.
-typedef struct rmtls_status {
-  // Number of policies this engine has had in force.
-  uint64_t epoch;
-  // Routes of the policy.
-  uint64_t routes;
-  // Server names that ask for a certificate, wildcards and `*` included.
-  uint64_t server_names;
-  // Different asks among them.
-  uint64_t asks;
-  // Warnings of the policy.
-  uint64_t warnings;
-  // SHA-256 of the compiled policy.
-  uint8_t digest[32];
-} rmtls_status;
+// One inbound header, laid out as `ngx_http_lua_ffi_table_elt_t`.
+typedef struct rmtls_header {
+  // Bytes of the name.
+  int32_t name_len;
+  // The name.
+  const uint8_t *name;
+  // Bytes of the value.
+  int32_t value_len;
+  // The value.
+  const uint8_t *value;
+} rmtls_header;
 
 // What `rmtls_engine_access` decided.
 typedef struct rmtls_answer {
@@ -290,17 +345,57 @@ typedef struct rmtls_answer {
   uint32_t own;
 } rmtls_answer;
 
-// One inbound header, laid out as `ngx_http_lua_ffi_table_elt_t`.
-typedef struct rmtls_header {
-  // Bytes of the name.
-  int32_t name_len;
-  // The name.
-  const uint8_t *name;
-  // Bytes of the value.
-  int32_t value_len;
-  // The value.
-  const uint8_t *value;
-} rmtls_header;
+// What `rmtls_engine_bearer` decided.
+typedef struct rmtls_bearer_answer {
+  // `RMTLS_BEARER_*`.
+  int32_t decision;
+  // Place of the claims of a token that passed; below a small bound, so it can index a table.
+  uint32_t token;
+  // Tells this content of the place from earlier ones; 0 when there is none.
+  uint32_t generation;
+  // What the token is known by while its issuer is asked.
+  uint8_t id[32];
+} rmtls_bearer_answer;
+
+// How the tokens of a plan are looked at.
+typedef struct rmtls_bearer_options {
+  // Whether the keys of the issuer are needed: 0 or 1.
+  int32_t needs_keys;
+  // `RMTLS_CLIENT_*`.
+  int32_t client_auth;
+  // Whether the upstream does not get the token: 0 or 1.
+  int32_t hide_credentials;
+  // Whether a refusal says why: 0 or 1.
+  int32_t expose_error_code;
+  // Whether the issuer's server must show a trusted certificate: 0 or 1.
+  int32_t ssl_verify;
+  // Milliseconds for one fetch.
+  uint32_t timeout;
+  // Seconds after which the documents of the issuer may be fetched again.
+  uint32_t rediscovery_lifetime;
+  // Seconds for which the answer about a token is remembered at most.
+  uint32_t cache_ttl;
+  // Plan that judges the certificate of a token, or `UINT32_MAX`.
+  uint32_t certificate_plan;
+  // Whether certificates matter: 0 or 1.
+  int32_t possession;
+} rmtls_bearer_options;
+
+// State of an engine.
+typedef struct rmtls_status {
+  // Number of policies this engine has had in force.
+  uint64_t epoch;
+  // Routes of the policy.
+  uint64_t routes;
+  // Server names that ask for a certificate, wildcards and `*` included.
+  uint64_t server_names;
+  // Different asks among them.
+  uint64_t asks;
+  // Warnings of the policy.
+  uint64_t warnings;
+  // SHA-256 of the compiled policy.
+  uint8_t digest[32];
+} rmtls_status;
 
 // How the sources of a plan are to be fetched.
 typedef struct rmtls_fetch_options {
@@ -329,6 +424,175 @@ int32_t rmtls_abi_version(void);
 // # Safety
 // `err` is NULL or valid, with `err->data` writable for `err->cap` bytes.
 int32_t rmtls_host_check(struct rmtls_buf *err);
+
+// As `rmtls_engine_access`, for a plan with `RMTLS_TRAIT_INBOUND`: `came` are the headers that the
+// route may read, `trusted` is 1 when `trusted_ips` names the peer of the TCP connection.
+//
+// # Safety
+// As `rmtls_engine_access`; `came` is readable for `came_len` elements whose names and values are
+// readable.
+int32_t rmtls_engine_access_header(const struct rmtls_engine *engine,
+                                   void *ssl,
+                                   uint32_t plan,
+                                   const uint8_t *host,
+                                   size_t host_len,
+                                   const struct rmtls_header *came,
+                                   size_t came_len,
+                                   int32_t trusted,
+                                   int64_t now,
+                                   struct rmtls_answer *out,
+                                   struct rmtls_buf *reason);
+
+// Gives the certificate that a request presents on a plan, whatever it is worth: from the header
+// that the plan reads, else the one of the connection; with `or_tls` 1 that one also when the
+// header is not there. `RMTLS_NOT_FOUND` if there is none.
+//
+// # Safety
+// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `came` is readable
+// for `came_len` elements whose names and values are readable; `out` is NULL or valid for writing.
+int32_t rmtls_engine_presented(const struct rmtls_engine *engine,
+                               void *ssl,
+                               uint32_t plan,
+                               const struct rmtls_header *came,
+                               size_t came_len,
+                               int32_t trusted,
+                               int32_t or_tls,
+                               struct rmtls_certificate **out);
+
+// Access phase, on a plan with `RMTLS_TRAIT_BEARER` after `rmtls_engine_access` let the request
+// pass: decides about its token. `authorization` are its `Authorization` headers, all of them;
+// `came` and `trusted` as for `rmtls_engine_access_header`; `latest` is 1 when the documents of the
+// issuer were just fetched. On a refusal `reason` says why for the error log only, `description`
+// for the client.
+//
+// # Safety
+// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `authorization` and
+// `came` are readable for their lengths, with names and values; `out` is NULL or valid for writing;
+// `description` and `reason` are NULL or valid, with their data.
+int32_t rmtls_engine_bearer(const struct rmtls_engine *engine,
+                            void *ssl,
+                            uint32_t plan,
+                            const struct rmtls_header *authorization,
+                            size_t authorization_len,
+                            const struct rmtls_header *came,
+                            size_t came_len,
+                            int32_t trusted,
+                            int32_t latest,
+                            int64_t now,
+                            struct rmtls_bearer_answer *out,
+                            struct rmtls_buf *description,
+                            struct rmtls_buf *reason);
+
+// Takes the documents of the issuer of a plan: its discovery document, and its JWK Set, or NULL
+// where `rmtls_bearer_options.needs_keys` is 0. When they are not taken, `err` says why, and those
+// before stay.
+//
+// # Safety
+// `engine` is NULL or live; `discovery` and `keys` are readable for their lengths, or `keys` is
+// NULL; `err` is NULL or valid, with its data.
+int32_t rmtls_engine_provide(const struct rmtls_engine *engine,
+                             uint32_t plan,
+                             const uint8_t *discovery,
+                             size_t discovery_len,
+                             const uint8_t *keys,
+                             size_t keys_len,
+                             struct rmtls_buf *err);
+
+// Takes what the issuer answered about the token of a request. `RMTLS_OK` with
+// `RMTLS_BEARER_PASS`: decide again; with any other decision it is final, as from
+// `rmtls_engine_bearer`.
+//
+// # Safety
+// `engine` is NULL or live; `authorization` is readable for its length, with names and values;
+// `data` is readable for `data_len` bytes; `out` is NULL or valid for writing; `description` and
+// `reason` are NULL or valid, with their data.
+int32_t rmtls_engine_introspected(const struct rmtls_engine *engine,
+                                  uint32_t plan,
+                                  const struct rmtls_header *authorization,
+                                  size_t authorization_len,
+                                  const uint8_t *data,
+                                  size_t data_len,
+                                  int64_t now,
+                                  struct rmtls_bearer_answer *out,
+                                  struct rmtls_buf *description,
+                                  struct rmtls_buf *reason);
+
+// Tells how the tokens of a plan are looked at; `RMTLS_NOT_FOUND` if they are not.
+//
+// # Safety
+// `engine` is NULL or live; `out` is NULL or valid for writing.
+int32_t rmtls_engine_bearer_options(const struct rmtls_engine *engine,
+                                    uint32_t plan,
+                                    struct rmtls_bearer_options *out);
+
+// Writes one of the texts `RMTLS_BEARER_ISSUER` to `RMTLS_BEARER_FORBIDDEN_TEXT` of a plan;
+// `RMTLS_NOT_FOUND` if there is none.
+//
+// # Safety
+// `engine` is NULL or live; `out` is NULL or valid, with its data.
+int32_t rmtls_engine_bearer_text(const struct rmtls_engine *engine,
+                                 uint32_t plan,
+                                 uint32_t field,
+                                 struct rmtls_buf *out);
+
+// Gives the header lines for the claims of a token that passed on a plan; `RMTLS_NOT_FOUND` for a
+// token that is not remembered any more.
+//
+// # Safety
+// `engine` is NULL or live; `out` is NULL or valid for writing.
+int32_t rmtls_engine_claim_lines(const struct rmtls_engine *engine,
+                                 uint32_t plan,
+                                 uint32_t token,
+                                 uint32_t generation,
+                                 struct rmtls_lines **out);
+
+// Reads the discovery document of an issuer: writes where its keys and its introspection are, empty
+// where the document does not say. `RMTLS_INVALID` for that of another issuer and for URLs that
+// leave https; then `err` says which.
+//
+// # Safety
+// `document` and `issuer` are readable for their lengths; `jwks_uri` and `introspection` are NULL
+// or valid, with their data; `err` is NULL or valid, with its data.
+int32_t rmtls_discovery_read(const uint8_t *document,
+                             size_t document_len,
+                             const uint8_t *issuer,
+                             size_t issuer_len,
+                             struct rmtls_buf *jwks_uri,
+                             struct rmtls_buf *introspection,
+                             struct rmtls_buf *err);
+
+// Checks that a token which somebody else found good is bound to a certificate (RFC 8705 section
+// 3): `token` is a compact JWT whose signature is not looked at, or with `is_jwt` 0 the JSON of
+// its claims or of an introspection answer. With `strict` 0 a token that is bound to nothing
+// passes. `certificate` NULL is no certificate. `RMTLS_INVALID` when it is not; then `err` says
+// why, for the error log.
+//
+// # Safety
+// `token` is readable for `token_len` bytes; `certificate` is NULL or live; `err` is NULL or valid,
+// with its data.
+int32_t rmtls_token_check(const uint8_t *token,
+                          size_t token_len,
+                          int32_t is_jwt,
+                          const struct rmtls_certificate *certificate,
+                          int32_t strict,
+                          struct rmtls_buf *err);
+
+// Reads a certificate from the header of a proxy: `lines` are the values of the header, `chain`
+// those of the header of its chain, if the format has one; the names are not looked at. `format`
+// is one of `base64_encoded`, `url_encoded`, `rfc9440`, `xfcc`, `traefik`, `aws_alb`, `auto`.
+// `RMTLS_NOT_FOUND` when the header says that there is no certificate.
+//
+// # Safety
+// `format` is readable for its length; `lines` and `chain` are readable for their lengths, with
+// names and values; `out` is NULL or valid for writing; `err` is NULL or valid, with its data.
+int32_t rmtls_certificate_from_header(const uint8_t *format,
+                                      size_t format_len,
+                                      const struct rmtls_header *lines,
+                                      size_t lines_len,
+                                      const struct rmtls_header *chain,
+                                      size_t chain_len,
+                                      struct rmtls_certificate **out,
+                                      struct rmtls_buf *err);
 
 // Reads PEM text, leaf first.
 //
@@ -669,15 +933,16 @@ int32_t rmtls_certificate_lines(const struct rmtls_certificate *certificate,
                                 struct rmtls_lines **out,
                                 struct rmtls_buf *err);
 
-// Gives the 21 properties of Cloudflare's `tlsClientAuth` for the client of `ssl`, names and
-// values; `RMTLS_NOT_FOUND` if it presented no certificate. `verdict` as `rmtls_answer` has it for
+// Gives the 21 properties of Cloudflare's `tlsClientAuth` for `client`, or with NULL for the client
+// of `ssl`, names and values; `RMTLS_NOT_FOUND` if it presented no certificate. `verdict` as `rmtls_answer` has it for
 // this plan, or `RMTLS_VERDICT_NO_CONSUMER`.
 //
 // # Safety
-// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `out` is NULL or
-// valid for writing.
+// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `client` is NULL or
+// live; `out` is NULL or valid for writing.
 int32_t rmtls_engine_cloudflare(const struct rmtls_engine *engine,
                                 void *ssl,
+                                const struct rmtls_certificate *client,
                                 uint32_t plan,
                                 int32_t verdict,
                                 int64_t now,
@@ -708,16 +973,17 @@ int32_t rmtls_lines_until(const struct rmtls_lines *lines, int64_t *until);
 // `lines` is NULL or came from a function above and is not used again.
 void rmtls_lines_free(struct rmtls_lines *lines);
 
-// Writes the value of a dialect that has this key, for the client of `ssl`, whatever the
-// certificate is worth; empty when there is nothing to say. `verdict` as `rmtls_answer` has it for
+// Writes the value of a dialect that has this key, for `client`, or with NULL for the client of
+// `ssl`, whatever the certificate is worth; empty when there is nothing to say. `verdict` as `rmtls_answer` has it for
 // this plan, or `RMTLS_VERDICT_NO_CONSUMER`. `RMTLS_NOT_FOUND` for an unknown key or without a certificate, `RMTLS_INVALID` for an
 // unknown dialect, `RMTLS_LEFT_OUT` for a value that no header may carry; then `err` says why.
 //
 // # Safety
-// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `dialect` and `key`
-// are readable for their lengths; `out` and `err` are NULL or valid, with their data.
+// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `client` is NULL or
+// live; `dialect` and `key` are readable for their lengths; `out` and `err` are NULL or valid, with their data.
 int32_t rmtls_engine_header_value(const struct rmtls_engine *engine,
                                   void *ssl,
+                                  const struct rmtls_certificate *client,
                                   uint32_t plan,
                                   int32_t verdict,
                                   const uint8_t *dialect,

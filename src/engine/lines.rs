@@ -1,5 +1,7 @@
 //! The header lines that tell the upstream about a client.
 
+use std::rc::Rc;
+
 use openssl::ssl::SslRef;
 use openssl::x509::{X509Ref, X509VerifyResult};
 
@@ -120,7 +122,7 @@ impl HeaderLines {
 
 /// What the facts of a client are taken from.
 struct Known {
-    certificate: Option<std::rc::Rc<Certificate>>,
+    certificate: Option<Rc<Certificate>>,
     verdict: Verified,
     chain: Option<Verdict>,
     own_uris: Vec<Vec<u8>>,
@@ -180,17 +182,27 @@ impl Engine {
     pub(super) fn of_this_request(
         &self,
         plan: &Plan,
-        ssl: &SslRef,
+        ssl: Option<&SslRef>,
         host: &[u8],
         answer: &mut Answer,
     ) -> Result<(), Error> {
         if let Some(selection) = plan.told.forwarding() {
             let options = &selection.options;
-            answer.forwards = options.admits(verified(answer.client, answer.verdict))
-                && options.forwarding.forwards(host)
-                && (options.forwarding.on == On::EveryRequest
-                    || Connection::of_or_new(ssl)?.is_first_forwarded());
+            let to = options.admits(verified(answer.client, answer.verdict))
+                && options.forwarding.forwards(host);
+            answer.forwards = match (&plan.inbound, ssl) {
+                // Requests of many clients share the connection of a proxy: none is the first.
+                (Some(_), _) => to,
+                (None, Some(ssl)) => {
+                    to && (options.forwarding.on == On::EveryRequest
+                        || Connection::of_or_new(ssl)?.is_first_forwarded())
+                }
+                (None, None) => false,
+            };
         }
+        let Some(ssl) = ssl else {
+            return Ok(());
+        };
         if plan.told.xfcc().is_some() {
             answer.own = Connection::of_or_new(ssl)?.own_names(|| own_digest(ssl));
         }
@@ -241,44 +253,49 @@ impl Engine {
         Ok(lines)
     }
 
-    /// One value of a dialect for the client of a connection, as a header of that dialect carries
+    /// One value of a dialect for `client`, or without one for the client of a connection, as a header of that dialect carries
     /// it of any certificate presented. `verdict` and `plan_id` are those of an [`Answer`].
     ///
     /// # Errors
     /// [`Error::NotFound`] for an unknown key, or when the client presented no certificate.
+    #[allow(clippy::too_many_arguments)]
     pub fn header_value(
         &self,
-        ssl: &SslRef,
+        ssl: Option<&SslRef>,
+        client: Option<Rc<Certificate>>,
         plan_id: usize,
         verdict: Verified,
         dialect: Dialect,
         key: &str,
         now: i64,
     ) -> Result<Option<String>, Error> {
-        self.with_client(ssl, plan_id, verdict, now, |facts| {
+        self.with_client(ssl, client, plan_id, verdict, now, |facts| {
             dialect.value(key, facts, &presented())
         })
     }
 
-    /// The 21 properties of `tlsClientAuth` for the client of a connection.
+    /// The 21 properties of `tlsClientAuth` for `client`, or without one for the client of a
+    /// connection.
     ///
     /// # Errors
     /// [`Error::NotFound`] when the client presented no certificate.
     pub fn cloudflare(
         &self,
-        ssl: &SslRef,
+        ssl: Option<&SslRef>,
+        client: Option<Rc<Certificate>>,
         plan_id: usize,
         verdict: Verified,
         now: i64,
     ) -> Result<Vec<(&'static str, Property)>, Error> {
-        self.with_client(ssl, plan_id, verdict, now, |facts| {
+        self.with_client(ssl, client, plan_id, verdict, now, |facts| {
             Ok(cloudflare::tls_client_auth(facts))
         })
     }
 
     fn with_client<T>(
         &self,
-        ssl: &SslRef,
+        ssl: Option<&SslRef>,
+        client: Option<Rc<Certificate>>,
         plan_id: usize,
         verdict: Verified,
         now: i64,
@@ -286,12 +303,16 @@ impl Engine {
     ) -> Result<T, Error> {
         let policy = self.policy()?;
         let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
-        let certificate = self.client(ssl)?.ok_or(Error::NotFound)?;
+        let certificate = match (client, ssl) {
+            (Some(client), _) => client,
+            (None, Some(ssl)) => self.client(ssl)?.ok_or(Error::NotFound)?,
+            (None, None) => return Err(Error::NotFound),
+        };
         let known = Known {
             verdict,
-            chain: self.chain(Some(ssl), plan, &certificate, verdict, now)?,
+            chain: self.chain(ssl, plan, &certificate, verdict, now)?,
             certificate: Some(certificate),
-            own_uris: own_uris(ssl),
+            own_uris: ssl.map(own_uris).unwrap_or_default(),
         };
         read(&known.facts(plan, now))
     }
@@ -346,7 +367,8 @@ impl Engine {
         let is_told = dialects.any(|selection| selection.options.admits(verdict));
         let certificate = match (answer.client, answer.verdict, ssl) {
             (Some(place), ..) => Some(self.certificate_at(place).ok_or(Error::NotFound)?),
-            (None, Some(_), Some(ssl)) if is_told => self.client(ssl)?,
+            // On a route with a header, that of the connection is the proxy's.
+            (None, Some(_), Some(ssl)) if is_told && plan.inbound.is_none() => self.client(ssl)?,
             _ => None,
         };
         let chain = match &certificate {
@@ -374,10 +396,14 @@ impl Engine {
         verdict: Verified,
         now: i64,
     ) -> Result<Option<Verdict>, Error> {
-        let (Some(auth), Verified::Success, Some(ssl)) = (&plan.auth, verdict, ssl) else {
+        let (Some(auth), Verified::Success) = (&plan.auth, verdict) else {
             return Ok(None);
         };
-        let connection = Connection::of_or_new(ssl)?;
+        let connection = match ssl.filter(|_| plan.inbound.is_none()) {
+            Some(ssl) => Some(Connection::of_or_new(ssl)?),
+            None if plan.inbound.is_some() => None,
+            None => return Ok(None),
+        };
         let verdict = self.verdict(connection, &auth.store, certificate, now)?;
         Ok(Some(verdict).filter(Verdict::is_success))
     }

@@ -1,6 +1,8 @@
 //! A policy at work in one worker: the three phases, and what is remembered beyond a connection.
 
+mod bearer;
 mod identity;
+mod inbound;
 mod lines;
 mod reload;
 mod revocation;
@@ -14,14 +16,18 @@ use openssl::ssl::SslRef;
 use crate::cache::{Cache, Place};
 use crate::certificate::{Certificate, Key};
 use crate::connection::{Connection, Memo};
+use crate::engine::bearer::{Provider, Vouched};
+use crate::engine::inbound::Sent;
 use crate::metrics::{self, Event};
 use crate::openssl_ext::ssl as ext;
-use crate::policy::{Auth, Plan, Policy};
+use crate::policy::{Auth, Inbound, Plan, Policy};
 use crate::trust::crl::Crl;
 use crate::trust::{TrustStore, Verdict};
 use crate::Error;
 
+pub use bearer::{BearerAnswer, BearerDecision, Claimed};
 pub use identity::Identity;
+pub use inbound::Came;
 pub use lines::{HeaderLine, HeaderLines, LineKind, NO_CONSUMER};
 pub use reload::{Origin, Progress, Reload};
 pub use revocation::{At, Source, State, Status};
@@ -36,6 +42,17 @@ const DECODED: usize = 40;
 const MAX_VERDICTS: usize = 8192;
 /// Fetched CRLs kept, up to 10 MB each.
 const MAX_CRLS: usize = 16;
+/// Header values kept whose certificate is known, 100 bytes each.
+const MAX_INBOUND: usize = 2048;
+/// Tokens kept that were found good.
+const MAX_TOKENS: usize = 8192;
+/// Bytes that these take together at most, by estimate.
+const MAX_TOKENS_WEIGHT: usize = 32 << 20;
+/// Issuers whose documents are kept.
+const MAX_PROVIDERS: usize = 64;
+
+/// `X509_V_ERR_UNSPECIFIED`.
+const UNSPECIFIED: i32 = 1;
 
 thread_local! {
     static EPOCH: Cell<u64> = const { Cell::new(0) };
@@ -121,6 +138,9 @@ pub struct Engine {
     watching: RefCell<reload::Watching>,
     /// That the policy was compiled in.
     process: Cell<u32>,
+    inbound: RefCell<Cache<[u8; 32], Key>>,
+    tokens: RefCell<Cache<[u8; 32], Rc<Vouched>>>,
+    providers: RefCell<Cache<[u8; 32], Rc<Provider>>>,
 }
 
 impl Default for Engine {
@@ -134,6 +154,9 @@ impl Default for Engine {
             crls: RefCell::new(Cache::new(MAX_CRLS)),
             watching: RefCell::default(),
             process: Cell::default(),
+            inbound: RefCell::new(Cache::new(MAX_INBOUND)),
+            tokens: RefCell::new(Cache::with_weight(MAX_TOKENS, MAX_TOKENS_WEIGHT)),
+            providers: RefCell::new(Cache::new(MAX_PROVIDERS)),
         }
     }
 }
@@ -148,6 +171,8 @@ impl Engine {
         // Of all engines of the thread: what a connection remembers of another one is void.
         self.epoch.set(EPOCH.get() + 1);
         EPOCH.set(self.epoch.get());
+        // What a token may do is checked on every request; that somebody vouched for it is not.
+        *self.tokens.borrow_mut() = Cache::with_weight(MAX_TOKENS, MAX_TOKENS_WEIGHT);
         self.clients.borrow_mut().renew();
         let inherited = self.process.replace(process::id()) != process::id();
         let old = Rc::into_inner(old?)?;
@@ -202,6 +227,18 @@ impl Engine {
         host: &[u8],
         now: i64,
     ) -> Result<Answer, Error> {
+        self.access_with(ssl, plan_id, host, &Came::default(), now)
+    }
+
+    /// [`Engine::access`] of a request with headers that its route may read.
+    pub fn access_with(
+        &self,
+        ssl: Option<&SslRef>,
+        plan_id: usize,
+        host: &[u8],
+        came: &Came<'_>,
+        now: i64,
+    ) -> Result<Answer, Error> {
         let policy = self.policy()?;
         let plan = policy
             .plans
@@ -210,13 +247,99 @@ impl Engine {
         if !plan.applies {
             return Ok(Answer::pass(None, None, Identity::None));
         }
-        let mut answer = self.decide(&policy, plan, plan_id, ssl, host, now)?;
-        if let (Decision::Pass, false, Some(ssl)) =
-            (answer.decision, plan.told.dialects.is_empty(), ssl)
-        {
+        let mut answer = match (&plan.auth, &plan.inbound) {
+            (Some(auth), Some(inbound)) => {
+                self.decide_header(&policy, plan, (auth, inbound), ssl, host, came, now)?
+            }
+            _ => self.decide(&policy, plan, plan_id, ssl, host, now)?,
+        };
+        if answer.decision == Decision::Pass && !plan.told.dialects.is_empty() {
             self.of_this_request(plan, ssl, host, &mut answer)?;
         }
         Ok(answer)
+    }
+
+    /// The decision about a certificate from a header. It is never remembered on the connection,
+    /// which carries requests of many clients.
+    #[allow(clippy::too_many_arguments)]
+    fn decide_header(
+        &self,
+        policy: &Policy,
+        plan: &Plan,
+        (auth, inbound): (&Auth, &Inbound),
+        ssl: Option<&SslRef>,
+        host: &[u8],
+        came: &Came<'_>,
+        now: i64,
+    ) -> Result<Answer, Error> {
+        if let Some(ssl) = ssl {
+            let connection = Connection::of_or_new(ssl)?;
+            if let Some(answer) = misdirected(policy, connection, ssl, host) {
+                return Ok(answer);
+            }
+        }
+        let (place, certificate) = match self.sent(inbound, came)? {
+            Sent::Certificate(place, certificate) => (place, certificate),
+            Sent::Nothing(why) => {
+                let untrusted = Untrusted::no_certificate(why);
+                return Ok(self.untrusted(policy, plan, auth, untrusted));
+            }
+            Sent::Refused(reason) => {
+                let untrusted = Untrusted {
+                    verdict: Some(UNSPECIFIED),
+                    reason,
+                };
+                return Ok(self.untrusted(policy, plan, auth, untrusted));
+            }
+        };
+        let (answer, _) = self.judge_client(policy, plan, auth, None, place, &certificate, now)?;
+        Ok(answer)
+    }
+
+    /// The decision about a certificate, and until when it holds.
+    #[allow(clippy::too_many_arguments)]
+    fn judge_client(
+        &self,
+        policy: &Policy,
+        plan: &Plan,
+        auth: &Auth,
+        connection: Option<&Connection>,
+        place: Option<Place>,
+        certificate: &Rc<Certificate>,
+        now: i64,
+    ) -> Result<(Answer, i64), Error> {
+        let untrusted = |code, reason: &str| {
+            let untrusted = Untrusted {
+                verdict: Some(code),
+                reason: about(reason, certificate),
+            };
+            // Not remembered: it may differ the next second.
+            Ok((self.untrusted(policy, plan, auth, untrusted), now))
+        };
+        let (verdict, until) = match self.trusted(connection, auth, certificate, now)? {
+            Trust::Yes { verdict, until } => (verdict, until),
+            Trust::No(verdict) => {
+                let reason = format!("{} at depth {}", verdict.text(), verdict.depth());
+                return untrusted(verdict.code(), &reason);
+            }
+            Trust::Pending => {
+                let answer = Answer {
+                    decision: Decision::Pending,
+                    ..Answer::pass(None, None, Identity::None)
+                };
+                return Ok((answer, now));
+            }
+        };
+        let Some(identity) = policy.identify(auth, certificate, verdict.cas()) else {
+            return untrusted(0, "no consumer");
+        };
+        let place = self.remember(place, certificate);
+        let mut answer = Answer::pass(Some(place), Some(0), identity);
+        if let Err(reason) = policy.permit(plan, Some(certificate), identity) {
+            answer.decision = Decision::Forbidden;
+            answer.reason = Some(about(&reason, certificate));
+        }
+        Ok((answer, until))
     }
 
     fn decide(
@@ -243,22 +366,8 @@ impl Engine {
             return Ok(answer);
         }
 
-        if !ext::is_handshake_over(ssl) {
-            return Ok(Answer::refuse(
-                Decision::TooEarly,
-                "too early: the request came as early data".to_owned(),
-            ));
-        }
-        if !connection.is_bound(ssl, policy.ask(Some(host)).map(|ask| &**ask)) {
-            let why = if connection.greeted() {
-                "the connection was made under another policy than this Host's"
-            } else {
-                NOT_GREETED
-            };
-            return Ok(Answer::refuse(
-                Decision::Misdirected,
-                format!("misdirected request: {why}"),
-            ));
+        if let Some(answer) = misdirected(policy, connection, ssl, host) {
+            return Ok(answer);
         }
         let resumption = plan.auth.as_ref().is_none_or(|auth| auth.resumption);
         if !resumption && ext::is_resumed(ssl) {
@@ -282,40 +391,17 @@ impl Engine {
                 let untrusted = Untrusted::no_certificate("the client presented none");
                 return Ok(self.untrusted(policy, plan, auth, untrusted));
             }
-            (Some(auth), Some((place, certificate))) => {
-                let untrusted = |code, reason: &str| {
-                    let untrusted = Untrusted {
-                        verdict: Some(code),
-                        reason: about(reason, &certificate),
-                    };
-                    Ok(self.untrusted(policy, plan, auth, untrusted))
-                };
-                let (verdict, until) = match self.trusted(connection, auth, &certificate, now)? {
-                    Trust::Yes { verdict, until } => (verdict, until),
-                    Trust::No(verdict) => {
-                        let reason = format!("{} at depth {}", verdict.text(), verdict.depth());
-                        return untrusted(verdict.code(), &reason);
-                    }
-                    Trust::Pending => {
-                        return Ok(Answer {
-                            decision: Decision::Pending,
-                            ..Answer::pass(None, None, Identity::None)
-                        });
-                    }
-                };
-                let Some(identity) = policy.identify(auth, &certificate, verdict.cas()) else {
-                    return untrusted(0, "no consumer");
-                };
-                let place = self.remember(place, &certificate);
-                let mut answer = Answer::pass(Some(place), Some(0), identity);
-                if let Err(reason) = policy.permit(plan, Some(&certificate), identity) {
-                    answer.decision = Decision::Forbidden;
-                    answer.reason = Some(about(&reason, &certificate));
-                }
-                (answer, until)
-            }
+            (Some(auth), Some((place, certificate))) => self.judge_client(
+                policy,
+                plan,
+                auth,
+                Some(connection),
+                place,
+                &certificate,
+                now,
+            )?,
         };
-        if answer.decision == Decision::Pass {
+        if answer.decision == Decision::Pass && now < until {
             connection.remember(Memo {
                 epoch: self.epoch(),
                 plan: plan_id,
@@ -417,7 +503,7 @@ impl Engine {
     /// Whether the route trusts the certificate: its chain, then its status.
     fn trusted(
         &self,
-        connection: &Connection,
+        connection: Option<&Connection>,
         auth: &Auth,
         certificate: &Certificate,
         now: i64,
@@ -429,14 +515,16 @@ impl Engine {
         self.unrevoked(auth, certificate, verdict, now)
     }
 
+    /// `connection` is the one that presented the certificate; `None` for one from elsewhere.
     fn verdict(
         &self,
-        connection: &Connection,
+        connection: Option<&Connection>,
         store: &TrustStore,
         certificate: &Certificate,
         now: i64,
     ) -> Result<Verdict, Error> {
-        if let Some(verdict) = connection.verdict(store.digest(), now) {
+        let known = connection.and_then(|connection| connection.verdict(store.digest(), now));
+        if let Some(verdict) = known {
             return Ok(verdict);
         }
         let key = (*certificate.key(), *store.digest());
@@ -457,7 +545,9 @@ impl Engine {
                 verdict
             }
         };
-        connection.remember_verdict(*store.digest(), verdict.clone());
+        if let Some(connection) = connection {
+            connection.remember_verdict(*store.digest(), verdict.clone());
+        }
         Ok(verdict)
     }
 }
@@ -476,6 +566,34 @@ impl Drop for Engine {
 /// compiled it and with all that were forked off it: freeing it would copy it first.
 fn leave_to_parent(policy: Policy) {
     std::mem::forget(policy);
+}
+
+/// The refusal of a request that came as early data, or whose Host wants another policy than its
+/// connection was made under.
+fn misdirected(
+    policy: &Policy,
+    connection: &Connection,
+    ssl: &SslRef,
+    host: &[u8],
+) -> Option<Answer> {
+    if !ext::is_handshake_over(ssl) {
+        return Some(Answer::refuse(
+            Decision::TooEarly,
+            "too early: the request came as early data".to_owned(),
+        ));
+    }
+    if connection.is_bound(ssl, policy.ask(Some(host)).map(|ask| &**ask)) {
+        return None;
+    }
+    let why = if connection.greeted() {
+        "the connection was made under another policy than this Host's"
+    } else {
+        NOT_GREETED
+    };
+    Some(Answer::refuse(
+        Decision::Misdirected,
+        format!("misdirected request: {why}"),
+    ))
 }
 
 /// Whether a certificate is trusted.

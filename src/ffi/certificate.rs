@@ -25,6 +25,8 @@ pub const RMTLS_FIELD_SHA256: u32 = 5;
 pub const RMTLS_FIELD_PEM: u32 = 6;
 /// Leaf and intermediates in PEM, leaf first.
 pub const RMTLS_FIELD_CHAIN_PEM: u32 = 7;
+/// SHA-256 of the DER as in `cnf.x5t#S256` of a token: base64url without padding.
+pub const RMTLS_FIELD_X5T_S256: u32 = 8;
 
 /// Most names that are listed one by one: a caller keeps them all.
 const MAX_LISTED: usize = 1000;
@@ -115,6 +117,7 @@ pub unsafe extern "C" fn rmtls_certificate_get(
             RMTLS_FIELD_SHA256 => certificate.fingerprint_sha256().into_bytes(),
             RMTLS_FIELD_PEM => certificate.pem()?,
             RMTLS_FIELD_CHAIN_PEM => certificate.chain_pem()?,
+            RMTLS_FIELD_X5T_S256 => crate::token::thumbprint(&certificate.key().leaf).into_bytes(),
             _ => return Err(Error::NotFound),
         };
         // SAFETY: as above.

@@ -95,7 +95,7 @@ pub struct rmtls_answer {
 }
 
 impl rmtls_answer {
-    fn new(answer: &Answer) -> rmtls_answer {
+    pub(super) fn new(answer: &Answer) -> rmtls_answer {
         rmtls_answer {
             decision: answer.decision as i32,
             client: answer.client.map_or(0, |place| place.index),

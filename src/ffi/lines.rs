@@ -35,6 +35,10 @@ pub const RMTLS_TRAIT_VARY: u32 = 1;
 pub const RMTLS_TRAIT_PRIVATE: u32 = 2;
 /// The route forwards an XFCC header that came: ask `rmtls_engine_xfcc` on every request.
 pub const RMTLS_TRAIT_XFCC: u32 = 4;
+/// The route reads the certificate from a header: `rmtls_engine_access_header`.
+pub const RMTLS_TRAIT_INBOUND: u32 = 8;
+/// The route wants an access token: `rmtls_engine_bearer`.
+pub const RMTLS_TRAIT_BEARER: u32 = 16;
 
 /// For a verdict: nothing was verified.
 pub const RMTLS_VERDICT_NOT_VERIFIED: i32 = -1;
@@ -48,7 +52,7 @@ pub struct rmtls_lines {
 }
 
 impl rmtls_lines {
-    fn new(lines: HeaderLines) -> rmtls_lines {
+    pub(super) fn new(lines: HeaderLines) -> rmtls_lines {
         rmtls_lines {
             lines: lines
                 .lines
@@ -123,17 +127,18 @@ pub unsafe extern "C" fn rmtls_certificate_lines(
     }
 }
 
-/// Gives the 21 properties of Cloudflare's `tlsClientAuth` for the client of `ssl`, names and
-/// values; `RMTLS_NOT_FOUND` if it presented no certificate. `verdict` as `rmtls_answer` has it for
+/// Gives the 21 properties of Cloudflare's `tlsClientAuth` for `client`, or with NULL for the client
+/// of `ssl`, names and values; `RMTLS_NOT_FOUND` if it presented no certificate. `verdict` as `rmtls_answer` has it for
 /// this plan, or `RMTLS_VERDICT_NO_CONSUMER`.
 ///
 /// # Safety
-/// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `out` is NULL or
-/// valid for writing.
+/// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `client` is NULL or
+/// live; `out` is NULL or valid for writing.
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_engine_cloudflare(
     engine: *const rmtls_engine,
     ssl: *mut c_void,
+    client: *const rmtls_certificate,
     plan: u32,
     verdict: i32,
     now: i64,
@@ -143,10 +148,11 @@ pub unsafe extern "C" fn rmtls_engine_cloudflare(
         // SAFETY: the caller's promises, passed on unchanged.
         unsafe {
             let engine = &handle(engine)?.0;
-            let ssl = connection(ssl).ok_or(Error::NotFound)?;
+            let client = client.as_ref().map(|client| client.0.clone());
             let verdict = verified(verdict)?;
             give(out, || {
-                let properties = engine.cloudflare(ssl, plan as usize, verdict, now)?;
+                let properties =
+                    engine.cloudflare(connection(ssl), client, plan as usize, verdict, now)?;
                 let line = |(name, property): (&str, Property)| {
                     let (kind, value) = match property {
                         Property::Text(text) => (RMTLS_LINE_ALWAYS, text),
@@ -218,18 +224,19 @@ pub unsafe extern "C" fn rmtls_lines_free(lines: *mut rmtls_lines) {
     unsafe { take(lines) }
 }
 
-/// Writes the value of a dialect that has this key, for the client of `ssl`, whatever the
-/// certificate is worth; empty when there is nothing to say. `verdict` as `rmtls_answer` has it for
+/// Writes the value of a dialect that has this key, for `client`, or with NULL for the client of
+/// `ssl`, whatever the certificate is worth; empty when there is nothing to say. `verdict` as `rmtls_answer` has it for
 /// this plan, or `RMTLS_VERDICT_NO_CONSUMER`. `RMTLS_NOT_FOUND` for an unknown key or without a certificate, `RMTLS_INVALID` for an
 /// unknown dialect, `RMTLS_LEFT_OUT` for a value that no header may carry; then `err` says why.
 ///
 /// # Safety
-/// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `dialect` and `key`
-/// are readable for their lengths; `out` and `err` are NULL or valid, with their data.
+/// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `client` is NULL or
+/// live; `dialect` and `key` are readable for their lengths; `out` and `err` are NULL or valid, with their data.
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_engine_header_value(
     engine: *const rmtls_engine,
     ssl: *mut c_void,
+    client: *const rmtls_certificate,
     plan: u32,
     verdict: i32,
     dialect: *const u8,
@@ -246,9 +253,10 @@ pub unsafe extern "C" fn rmtls_engine_header_value(
             let engine = &handle(engine)?.0;
             let dialect = named(text(dialect, dialect_len)?)?;
             let key = text(key, key_len)?;
-            let ssl = connection(ssl).ok_or(Error::NotFound)?;
+            let client = client.as_ref().map(|client| client.0.clone());
+            let (ssl, plan) = (connection(ssl), plan as usize);
             let verdict = verified(verdict)?;
-            let value = engine.header_value(ssl, plan as usize, verdict, dialect, key, now)?;
+            let value = engine.header_value(ssl, client, plan, verdict, dialect, key, now)?;
             put(out, value.unwrap_or_default().as_bytes())
         })
     }
@@ -325,6 +333,8 @@ pub unsafe extern "C" fn rmtls_engine_traits(
                 (told.vary, RMTLS_TRAIT_VARY),
                 (told.private, RMTLS_TRAIT_PRIVATE),
                 (told.xfcc_forwarded().is_some(), RMTLS_TRAIT_XFCC),
+                (plan.inbound.is_some(), RMTLS_TRAIT_INBOUND),
+                (plan.bearer.is_some(), RMTLS_TRAIT_BEARER),
             ]
             .into_iter()
             .filter_map(|(set, bit)| set.then_some(bit))

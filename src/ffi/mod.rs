@@ -5,6 +5,7 @@
 //! memory of the caller.
 #![allow(non_camel_case_types)]
 
+pub mod bearer;
 pub mod certificate;
 pub mod engine;
 pub mod lines;

@@ -61,6 +61,11 @@ impl<'t> Jws<'t> {
         })
     }
 
+    /// How it is signed.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
     /// Verifies the signature with a key of the set, and gives the claims.
     ///
     /// # Errors

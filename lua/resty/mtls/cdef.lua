@@ -19,14 +19,12 @@ typedef struct rmtls_buf {
   size_t len;
 } rmtls_buf;
 
-typedef struct rmtls_status {
-  uint64_t epoch;
-  uint64_t routes;
-  uint64_t server_names;
-  uint64_t asks;
-  uint64_t warnings;
-  uint8_t digest[32];
-} rmtls_status;
+typedef struct rmtls_header {
+  int32_t name_len;
+  const uint8_t *name;
+  int32_t value_len;
+  const uint8_t *value;
+} rmtls_header;
 
 typedef struct rmtls_answer {
   int32_t decision;
@@ -40,12 +38,34 @@ typedef struct rmtls_answer {
   uint32_t own;
 } rmtls_answer;
 
-typedef struct rmtls_header {
-  int32_t name_len;
-  const uint8_t *name;
-  int32_t value_len;
-  const uint8_t *value;
-} rmtls_header;
+typedef struct rmtls_bearer_answer {
+  int32_t decision;
+  uint32_t token;
+  uint32_t generation;
+  uint8_t id[32];
+} rmtls_bearer_answer;
+
+typedef struct rmtls_bearer_options {
+  int32_t needs_keys;
+  int32_t client_auth;
+  int32_t hide_credentials;
+  int32_t expose_error_code;
+  int32_t ssl_verify;
+  uint32_t timeout;
+  uint32_t rediscovery_lifetime;
+  uint32_t cache_ttl;
+  uint32_t certificate_plan;
+  int32_t possession;
+} rmtls_bearer_options;
+
+typedef struct rmtls_status {
+  uint64_t epoch;
+  uint64_t routes;
+  uint64_t server_names;
+  uint64_t asks;
+  uint64_t warnings;
+  uint8_t digest[32];
+} rmtls_status;
 
 typedef struct rmtls_fetch_options {
   uint32_t http_timeout;
@@ -58,6 +78,99 @@ typedef struct rmtls_fetch_options {
 int32_t rmtls_abi_version(void);
 
 int32_t rmtls_host_check(struct rmtls_buf *err);
+
+int32_t rmtls_engine_access_header(const struct rmtls_engine *engine,
+                                   void *ssl,
+                                   uint32_t plan,
+                                   const uint8_t *host,
+                                   size_t host_len,
+                                   const struct rmtls_header *came,
+                                   size_t came_len,
+                                   int32_t trusted,
+                                   int64_t now,
+                                   struct rmtls_answer *out,
+                                   struct rmtls_buf *reason);
+
+int32_t rmtls_engine_presented(const struct rmtls_engine *engine,
+                               void *ssl,
+                               uint32_t plan,
+                               const struct rmtls_header *came,
+                               size_t came_len,
+                               int32_t trusted,
+                               int32_t or_tls,
+                               struct rmtls_certificate **out);
+
+int32_t rmtls_engine_bearer(const struct rmtls_engine *engine,
+                            void *ssl,
+                            uint32_t plan,
+                            const struct rmtls_header *authorization,
+                            size_t authorization_len,
+                            const struct rmtls_header *came,
+                            size_t came_len,
+                            int32_t trusted,
+                            int32_t latest,
+                            int64_t now,
+                            struct rmtls_bearer_answer *out,
+                            struct rmtls_buf *description,
+                            struct rmtls_buf *reason);
+
+int32_t rmtls_engine_provide(const struct rmtls_engine *engine,
+                             uint32_t plan,
+                             const uint8_t *discovery,
+                             size_t discovery_len,
+                             const uint8_t *keys,
+                             size_t keys_len,
+                             struct rmtls_buf *err);
+
+int32_t rmtls_engine_introspected(const struct rmtls_engine *engine,
+                                  uint32_t plan,
+                                  const struct rmtls_header *authorization,
+                                  size_t authorization_len,
+                                  const uint8_t *data,
+                                  size_t data_len,
+                                  int64_t now,
+                                  struct rmtls_bearer_answer *out,
+                                  struct rmtls_buf *description,
+                                  struct rmtls_buf *reason);
+
+int32_t rmtls_engine_bearer_options(const struct rmtls_engine *engine,
+                                    uint32_t plan,
+                                    struct rmtls_bearer_options *out);
+
+int32_t rmtls_engine_bearer_text(const struct rmtls_engine *engine,
+                                 uint32_t plan,
+                                 uint32_t field,
+                                 struct rmtls_buf *out);
+
+int32_t rmtls_engine_claim_lines(const struct rmtls_engine *engine,
+                                 uint32_t plan,
+                                 uint32_t token,
+                                 uint32_t generation,
+                                 struct rmtls_lines **out);
+
+int32_t rmtls_discovery_read(const uint8_t *document,
+                             size_t document_len,
+                             const uint8_t *issuer,
+                             size_t issuer_len,
+                             struct rmtls_buf *jwks_uri,
+                             struct rmtls_buf *introspection,
+                             struct rmtls_buf *err);
+
+int32_t rmtls_token_check(const uint8_t *token,
+                          size_t token_len,
+                          int32_t is_jwt,
+                          const struct rmtls_certificate *certificate,
+                          int32_t strict,
+                          struct rmtls_buf *err);
+
+int32_t rmtls_certificate_from_header(const uint8_t *format,
+                                      size_t format_len,
+                                      const struct rmtls_header *lines,
+                                      size_t lines_len,
+                                      const struct rmtls_header *chain,
+                                      size_t chain_len,
+                                      struct rmtls_certificate **out,
+                                      struct rmtls_buf *err);
 
 int32_t rmtls_certificate_from_pem(const uint8_t *pem,
                                    size_t pem_len,
@@ -218,6 +331,7 @@ int32_t rmtls_certificate_lines(const struct rmtls_certificate *certificate,
 
 int32_t rmtls_engine_cloudflare(const struct rmtls_engine *engine,
                                 void *ssl,
+                                const struct rmtls_certificate *client,
                                 uint32_t plan,
                                 int32_t verdict,
                                 int64_t now,
@@ -235,6 +349,7 @@ void rmtls_lines_free(struct rmtls_lines *lines);
 
 int32_t rmtls_engine_header_value(const struct rmtls_engine *engine,
                                   void *ssl,
+                                  const struct rmtls_certificate *client,
                                   uint32_t plan,
                                   int32_t verdict,
                                   const uint8_t *dialect,
@@ -364,6 +479,22 @@ return {
     PANIC = -3,
     OPENSSL = -4,
     HOST = -5,
+    BEARER_PASS = 0,
+    BEARER_NO_TOKEN = 1,
+    BEARER_REFUSED = 2,
+    BEARER_FORBIDDEN = 3,
+    BEARER_NEEDS_KEYS = 4,
+    BEARER_NEEDS_INTROSPECTION = 5,
+    BEARER_PENDING = 6,
+    BEARER_ISSUER = 1,
+    BEARER_INTROSPECTION_ENDPOINT = 2,
+    BEARER_CLIENT_ID = 3,
+    BEARER_CLIENT_SECRET = 4,
+    BEARER_UNAUTHORIZED = 5,
+    BEARER_FORBIDDEN_TEXT = 6,
+    CLIENT_NONE = 0,
+    CLIENT_BASIC = 1,
+    CLIENT_POST = 2,
     FIELD_SUBJECT_DN = 1,
     FIELD_ISSUER_DN = 2,
     FIELD_SERIAL = 3,
@@ -371,6 +502,7 @@ return {
     FIELD_SHA256 = 5,
     FIELD_PEM = 6,
     FIELD_CHAIN_PEM = 7,
+    FIELD_X5T_S256 = 8,
     PASS = 0,
     NO_CERTIFICATE = 1,
     REFUSED = 2,
@@ -401,6 +533,8 @@ return {
     TRAIT_VARY = 1,
     TRAIT_PRIVATE = 2,
     TRAIT_XFCC = 4,
+    TRAIT_INBOUND = 8,
+    TRAIT_BEARER = 16,
     VERDICT_NOT_VERIFIED = -1,
     VERDICT_NO_CONSUMER = -2,
     EVENT_CLIENT_HELLO = 0,

@@ -596,7 +596,7 @@ impl<'t> Reader<'t, '_> {
                 }
             }
         }
-        if let (true, Some(node)) = (read.algorithms.is_empty(), object.get("algorithms")) {
+        if let Some(node) = object.get("algorithms").filter(|node| node.is_empty()) {
             self.expected(node, &path.field("algorithms"), "at least one algorithm");
         }
     }

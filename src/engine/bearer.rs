@@ -1,0 +1,519 @@
+//! Access tokens: whether a request brings one that its route takes, and one that is bound to the
+//! certificate of the client. What the issuer says comes in as bytes, as with revocation.
+//!
+//! Remembered is only that somebody vouched for a token: with which keys, or when asked by whom.
+//! Everything else is checked on every request, and nothing is remembered on the connection.
+
+use std::rc::Rc;
+
+use openssl::sha::Sha256;
+use openssl::ssl::SslRef;
+
+use super::inbound::{Came, Sent, ABSENT};
+use super::{about, Engine, HeaderLine, HeaderLines, LineKind, Trust};
+use crate::cache::Place;
+use crate::certificate::Certificate;
+use crate::connection::Connection;
+use crate::headers::MAX_VALUE;
+use crate::policy::{Bearer, Plan, Policy, Possession};
+use crate::token::{
+    introspect, is_jwt, Algorithm, Claims, Discovery, Jwks, Jws, Refusal, MAX_TOKEN,
+};
+use crate::Error;
+
+/// Bytes that a claim takes for a byte of JSON, by estimate.
+const DECODED: usize = 12;
+/// Bytes that every remembered token takes beside its claims.
+const BASE: usize = 400;
+
+/// What an issuer says of itself.
+pub(super) struct Provider {
+    discovery: Discovery,
+    keys: Option<Jwks>,
+}
+
+/// A token that somebody vouches for.
+pub(super) struct Vouched {
+    claims: Claims,
+    /// Of its signature; `None` when the issuer was asked.
+    algorithm: Option<Algorithm>,
+    /// First second at which the issuer must be asked again.
+    until: i64,
+}
+
+/// What was decided about the token of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum BearerDecision {
+    /// The request may go on.
+    Pass = 0,
+    /// 401: no token came.
+    NoToken = 1,
+    /// 401: the token is not good.
+    Refused = 2,
+    /// 403: it is good and allows too little.
+    Forbidden = 3,
+    /// Not decided yet: hand the documents of the issuer to [`Engine::provide`], newer ones than
+    /// before if there were any.
+    NeedsKeys = 4,
+    /// Not decided yet: ask the issuer, and hand its answer to [`Engine::introspected`].
+    NeedsIntrospection = 5,
+    /// Not decided yet: ask whether the certificate is revoked, as for [`super::Decision::Pending`],
+    /// on the plan of `certificate_plan`.
+    Pending = 6,
+}
+
+/// A decision with what led to it.
+#[derive(Clone, Debug)]
+pub struct BearerAnswer {
+    /// The decision.
+    pub decision: BearerDecision,
+    /// Where the claims of a token that passed are remembered.
+    pub token: Option<Place>,
+    /// What the token is known by: SHA-256 of the token and of who is asked about it.
+    pub id: [u8; 32],
+    /// Why not, for the error log only.
+    pub reason: Option<String>,
+    /// Why not, for the client.
+    pub description: Option<&'static str>,
+}
+
+/// A request with what it may show a token's right with.
+#[derive(Clone, Copy)]
+pub struct Claimed<'r> {
+    /// All values of its `Authorization` headers.
+    pub authorization: &'r [&'r [u8]],
+    /// The headers that may carry a certificate.
+    pub came: Came<'r>,
+    /// The connection, if it is TLS.
+    pub ssl: Option<&'r SslRef>,
+    /// Whether the issuer's documents are as new as can be: then an unknown key stays unknown.
+    pub latest: bool,
+}
+
+impl BearerAnswer {
+    fn new(decision: BearerDecision) -> BearerAnswer {
+        BearerAnswer {
+            decision,
+            token: None,
+            id: [0; 32],
+            reason: None,
+            description: None,
+        }
+    }
+
+    fn refuse(refusal: &Refusal) -> BearerAnswer {
+        let decision = match refusal.is_forbidden() {
+            true => BearerDecision::Forbidden,
+            false => BearerDecision::Refused,
+        };
+        BearerAnswer {
+            reason: Some(refusal.to_string()),
+            description: Some(refusal.description()),
+            ..BearerAnswer::new(decision)
+        }
+    }
+}
+
+/// Who vouches for the token of a request, or what is missing to know that.
+enum Known {
+    Vouched(Place, Rc<Vouched>),
+    Not(Refusal),
+    Needs(BearerDecision, [u8; 32]),
+}
+
+/// Whether a token may be used with what the request shows.
+enum Held {
+    Yes,
+    No(Refusal),
+    Pending,
+}
+
+/// The token of a request; `Ok(None)` when it brings none.
+fn token<'r>(authorization: &[&'r [u8]]) -> Result<Option<&'r str>, Refusal> {
+    let line = match authorization {
+        [] => return Ok(None),
+        [line] => *line,
+        lines => {
+            let why = format!("{} Authorization headers, expected one", lines.len());
+            return Err(Refusal::Malformed(why));
+        }
+    };
+    let Some((scheme, rest)) = line.split_at_checked(6) else {
+        return Ok(None);
+    };
+    if !scheme.eq_ignore_ascii_case(b"Bearer") || !matches!(rest.first(), None | Some(b' ')) {
+        return Ok(None);
+    }
+    let token = rest.trim_ascii();
+    if token.len() > MAX_TOKEN {
+        return Err(Refusal::Malformed(format!(
+            "{} bytes are over the limit of {MAX_TOKEN}",
+            token.len()
+        )));
+    }
+    // token68 of RFC 9110 section 11.2, which is also that of RFC 6750 section 2.1.
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
+    match std::str::from_utf8(token) {
+        Ok(text) if !text.is_empty() && token.iter().all(plain) => Ok(Some(text)),
+        _ => Err(Refusal::Malformed(
+            "not a token of letters, digits and -._~+/".to_owned(),
+        )),
+    }
+}
+
+impl Engine {
+    /// Access phase, after [`Engine::access`] let the request pass: whether its token is good for
+    /// the route of `plan_id`.
+    pub fn bearer(
+        &self,
+        plan_id: usize,
+        request: &Claimed<'_>,
+        now: i64,
+    ) -> Result<BearerAnswer, Error> {
+        let policy = self.policy()?;
+        let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
+        let bearer = plan.bearer.as_ref().ok_or(Error::NotFound)?;
+        let token = match token(request.authorization) {
+            Ok(Some(token)) => token,
+            Ok(None) => {
+                return Ok(BearerAnswer {
+                    reason: Some("no bearer token".to_owned()),
+                    ..BearerAnswer::new(BearerDecision::NoToken)
+                });
+            }
+            Err(refusal) => return Ok(BearerAnswer::refuse(&refusal)),
+        };
+        let (place, vouched) = match self.known_token(bearer, token, request.latest, now) {
+            Known::Vouched(place, vouched) => (place, vouched),
+            Known::Not(refusal) => return Ok(BearerAnswer::refuse(&refusal)),
+            Known::Needs(decision, id) => {
+                return Ok(BearerAnswer {
+                    id,
+                    ..BearerAnswer::new(decision)
+                });
+            }
+        };
+        let checked = self
+            .check_issuer(bearer, &vouched)
+            .and_then(|()| {
+                let (claims, leeway) = (&vouched.claims, bearer.expected.leeway);
+                match vouched.algorithm {
+                    Some(_) => claims.check_times(leeway, now),
+                    None => claims.check_known_times(leeway, now),
+                }
+            })
+            .and_then(|()| vouched.claims.check_use(&bearer.expected));
+        if let Err(refusal) = checked {
+            return Ok(BearerAnswer::refuse(&refusal));
+        }
+        match self.held(&policy, plan, bearer, &vouched.claims, request, now)? {
+            Held::No(refusal) => Ok(BearerAnswer::refuse(&refusal)),
+            Held::Pending => Ok(BearerAnswer::new(BearerDecision::Pending)),
+            Held::Yes => Ok(BearerAnswer {
+                token: Some(place),
+                ..BearerAnswer::new(BearerDecision::Pass)
+            }),
+        }
+    }
+
+    fn known_token(&self, bearer: &Bearer, token: &str, latest: bool, now: i64) -> Known {
+        let by_signature = bearer.methods.bearer && is_jwt(token);
+        if !by_signature && !bearer.methods.introspection {
+            return match Jws::parse(token) {
+                Err(refusal) => Known::Not(refusal),
+                Ok(_) => Known::Not(Refusal::Malformed("not a JWT".to_owned())),
+            };
+        }
+        let provider = self
+            .providers
+            .borrow_mut()
+            .find(&bearer.provider)
+            .map(|(_, provider)| provider.clone());
+        if !by_signature {
+            let id = introspected_id(bearer, token);
+            return match self.remembered(&id).filter(|(_, known)| now < known.until) {
+                Some((place, vouched)) => Known::Vouched(place, vouched),
+                None if bearer.introspection_endpoint.is_none() && provider.is_none() => {
+                    Known::Needs(BearerDecision::NeedsKeys, id)
+                }
+                None => Known::Needs(BearerDecision::NeedsIntrospection, id),
+            };
+        }
+        let provider = provider.as_deref();
+        let Some((provider, keys)) =
+            provider.and_then(|provider| Some((provider, provider.keys.as_ref()?)))
+        else {
+            return Known::Needs(BearerDecision::NeedsKeys, [0; 32]);
+        };
+        let mut hasher = Sha256::new();
+        hasher.update(b"signature");
+        hasher.update(&bearer.provider);
+        hasher.update(keys.digest());
+        hasher.update(token.as_bytes());
+        let id = hasher.finish();
+        if let Some((place, vouched)) = self.remembered(&id) {
+            let accepted = |algorithm| bearer.algorithms.contains(&algorithm);
+            if vouched.algorithm.is_some_and(accepted) {
+                return Known::Vouched(place, vouched);
+            }
+        }
+        let jws = match Jws::parse(token) {
+            Ok(jws) => jws,
+            Err(refusal) => return Known::Not(refusal),
+        };
+        match jws.verify(keys, &bearer.algorithms) {
+            Ok(claims) => {
+                let vouched = Rc::new(Vouched {
+                    claims,
+                    algorithm: Some(jws.algorithm()),
+                    until: i64::MAX,
+                });
+                Known::Vouched(self.vouch(id, vouched.clone()), vouched)
+            }
+            Err(Refusal::UnknownKey(why)) if !latest => {
+                // A token that would be refused with any key is no reason to fetch.
+                let worth = jws.claims().and_then(|claims| {
+                    let expected = expected_issuers(bearer, Some(&provider.discovery));
+                    check_issuer(&claims, &expected)?;
+                    claims.check_times(bearer.expected.leeway, now)
+                });
+                match worth {
+                    Ok(()) => Known::Needs(BearerDecision::NeedsKeys, id),
+                    Err(_) => Known::Not(Refusal::UnknownKey(why)),
+                }
+            }
+            Err(refusal) => Known::Not(refusal),
+        }
+    }
+
+    fn remembered(&self, id: &[u8; 32]) -> Option<(Place, Rc<Vouched>)> {
+        let mut tokens = self.tokens.borrow_mut();
+        tokens
+            .find(id)
+            .map(|(place, vouched)| (place, vouched.clone()))
+    }
+
+    fn vouch(&self, id: [u8; 32], vouched: Rc<Vouched>) -> Place {
+        let weight = vouched.claims.len().saturating_mul(DECODED) + BASE;
+        self.tokens.borrow_mut().put_weighing(id, vouched, weight)
+    }
+
+    fn check_issuer(&self, bearer: &Bearer, vouched: &Vouched) -> Result<(), Refusal> {
+        // Who asked the issuer knows whom: RFC 7662 makes `iss` optional.
+        if vouched.algorithm.is_none() && vouched.claims.get("iss").is_none() {
+            return Ok(());
+        }
+        let mut providers = self.providers.borrow_mut();
+        let provider = providers.find(&bearer.provider).map(|(_, found)| found);
+        let expected = expected_issuers(bearer, provider.map(|provider| &provider.discovery));
+        check_issuer(&vouched.claims, &expected)
+    }
+
+    /// Whether the token is bound to what the request shows, as the route wants it.
+    fn held(
+        &self,
+        policy: &Policy,
+        plan: &Plan,
+        bearer: &Bearer,
+        claims: &Claims,
+        request: &Claimed<'_>,
+        now: i64,
+    ) -> Result<Held, Error> {
+        if bearer.possession == Possession::Off {
+            return Ok(Held::Yes);
+        }
+        let binding = match claims.binding() {
+            Ok(Some(binding)) => binding,
+            Ok(None) if bearer.possession == Possession::Optional => return Ok(Held::Yes),
+            Ok(None) => return Ok(Held::No(Refusal::Unbound)),
+            Err(refusal) => return Ok(Held::No(refusal)),
+        };
+        let sent = match &bearer.inbound {
+            Some(inbound) => self.sent(inbound, &request.came)?,
+            None => Sent::Nothing(ABSENT),
+        };
+        let no_certificate = |why: &str| Ok(Held::No(Refusal::NoCertificate(why.to_owned())));
+        let denied = Engine::denies(&sent);
+        let (certificate, connection): (Rc<Certificate>, _) = match (sent, request.ssl) {
+            (Sent::Certificate(_, certificate), _) => (certificate, None),
+            (Sent::Refused(why), _) => return Ok(Held::No(Refusal::Untrusted(why))),
+            (Sent::Nothing(why), None) => return no_certificate(why),
+            (Sent::Nothing(why), Some(_)) if denied => return no_certificate(why),
+            (Sent::Nothing(why), Some(ssl)) => {
+                let connection = Connection::of_or_new(ssl)?;
+                match self.client_of(connection, ssl)? {
+                    Some((_, certificate)) => (certificate, Some(connection)),
+                    None => return no_certificate(why),
+                }
+            }
+        };
+        // First the comparison, which costs nothing: whoever holds another certificate must not
+        // make this gateway ask anybody about it.
+        if !binding.fits(&certificate.key().leaf) {
+            return Ok(Held::No(Refusal::OtherCertificate));
+        }
+        let judge = plan
+            .certificate_plan
+            .and_then(|judge| policy.plans.get(judge)?.auth.as_ref());
+        let Some(auth) = judge else {
+            return Ok(Held::Yes);
+        };
+        Ok(match self.trusted(connection, auth, &certificate, now)? {
+            Trust::Yes { .. } => {
+                if !matches!(&bearer.inbound, Some(_) if connection.is_none()) {
+                    return Ok(Held::Yes);
+                }
+                // Parsed once for many requests, but not before it is trusted.
+                self.remember(None, &certificate);
+                Held::Yes
+            }
+            Trust::No(verdict) => {
+                let why = format!("{} at depth {}", verdict.text(), verdict.depth());
+                Held::No(Refusal::Untrusted(about(&why, &certificate)))
+            }
+            Trust::Pending => Held::Pending,
+        })
+    }
+
+    /// Takes the documents of the issuer of a plan: its discovery document, and its keys where
+    /// they are needed.
+    ///
+    /// # Errors
+    /// Why they are not taken; then those before stay.
+    pub fn provide(
+        &self,
+        plan_id: usize,
+        discovery: &[u8],
+        keys: Option<&[u8]>,
+    ) -> Result<(), Error> {
+        let policy = self.policy()?;
+        let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
+        let bearer = plan.bearer.as_ref().ok_or(Error::NotFound)?;
+        let wrong = |what: &str, why: String| Error::Misuse(format!("{what}: {why}"));
+        let discovery = Discovery::parse(discovery, &bearer.issuer)
+            .map_err(|why| wrong("discovery document", why))?;
+        let keys = keys
+            .map(Jwks::parse)
+            .transpose()
+            .map_err(|why| wrong("keys", why))?;
+        let provider = Rc::new(Provider { discovery, keys });
+        self.providers.borrow_mut().put(bearer.provider, provider);
+        Ok(())
+    }
+
+    /// Where the issuer of a plan is asked about tokens, if that is known.
+    pub fn introspection_endpoint(&self, plan_id: usize) -> Result<Option<String>, Error> {
+        let policy = self.policy()?;
+        let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
+        let bearer = plan.bearer.as_ref().ok_or(Error::NotFound)?;
+        if let Some(endpoint) = &bearer.introspection_endpoint {
+            return Ok(Some(endpoint.to_string()));
+        }
+        let mut providers = self.providers.borrow_mut();
+        let provider = providers.find(&bearer.provider);
+        Ok(provider.and_then(|(_, provider)| provider.discovery.introspection_endpoint.clone()))
+    }
+
+    /// Takes what the issuer answered about a token.
+    ///
+    /// # Errors
+    /// A [`Refusal`] as text when it does not vouch for it. [`BearerAnswer`] tells the client.
+    pub fn introspected(
+        &self,
+        plan_id: usize,
+        authorization: &[&[u8]],
+        answer: &[u8],
+        now: i64,
+    ) -> Result<Option<BearerAnswer>, Error> {
+        let policy = self.policy()?;
+        let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
+        let bearer = plan.bearer.as_ref().ok_or(Error::NotFound)?;
+        let token = match token(authorization) {
+            Ok(token) => token.ok_or(Error::NotFound)?,
+            Err(refusal) => return Ok(Some(BearerAnswer::refuse(&refusal))),
+        };
+        match introspect(answer) {
+            Err(refusal) => Ok(Some(BearerAnswer::refuse(&refusal))),
+            Ok(claims) => {
+                let limit = now.saturating_add(bearer.cache_ttl.into());
+                let until = claims.expires().map_or(limit, |exp| exp.min(limit));
+                let vouched = Rc::new(Vouched {
+                    claims,
+                    algorithm: None,
+                    // It holds for the request that asked.
+                    until: until.max(now.saturating_add(1)),
+                });
+                self.vouch(introspected_id(bearer, token), vouched);
+                Ok(None)
+            }
+        }
+    }
+
+    /// The header lines for the claims of a token that passed on this plan.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the token is not remembered any more.
+    pub fn claim_lines(&self, plan_id: usize, token: Place) -> Result<HeaderLines, Error> {
+        let policy = self.policy()?;
+        let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
+        let bearer = plan.bearer.as_ref().ok_or(Error::NotFound)?;
+        let mut tokens = self.tokens.borrow_mut();
+        let claims = &tokens.at(token).ok_or(Error::NotFound)?.claims;
+        let mut lines = HeaderLines {
+            lines: Vec::new(),
+            until: i64::MAX,
+        };
+        for (claim, header) in &bearer.headers {
+            let (kind, value) = match claims.header(claim, MAX_VALUE) {
+                Ok(None) => continue,
+                Ok(Some(value)) => (LineKind::Always, value),
+                Err(why) => (LineKind::NotText, format!("the claim '{claim}' is {why}")),
+            };
+            lines.lines.push(HeaderLine {
+                kind,
+                name: header.clone(),
+                value,
+            });
+        }
+        Ok(lines)
+    }
+}
+
+/// What an introspected token is known by. Another client of the issuer may be told otherwise.
+fn introspected_id(bearer: &Bearer, token: &str) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    hasher.update(b"introspection");
+    hasher.update(&bearer.provider);
+    let endpoint = bearer.introspection_endpoint.as_deref();
+    let client = bearer.client.as_ref().map(|client| &*client.id);
+    for text in [endpoint, client] {
+        let text = text.unwrap_or_default();
+        hasher.update(&(text.len() as u64).to_be_bytes());
+        hasher.update(text.as_bytes());
+    }
+    hasher.update(&u64::from(bearer.cache_ttl).to_be_bytes());
+    hasher.update(token.as_bytes());
+    hasher.finish()
+}
+
+fn expected_issuers<'b>(bearer: &'b Bearer, discovery: Option<&'b Discovery>) -> Vec<&'b str> {
+    if !bearer.issuers.is_empty() {
+        return bearer.issuers.iter().map(|issuer| &**issuer).collect();
+    }
+    match discovery {
+        Some(discovery) => vec![&discovery.issuer],
+        None => vec![&bearer.issuer],
+    }
+}
+
+fn check_issuer(claims: &Claims, expected: &[&str]) -> Result<(), Refusal> {
+    let mut last = Err(Refusal::Issuer);
+    for issuer in expected {
+        last = claims.check_issuer(issuer);
+        if last.is_ok() {
+            break;
+        }
+    }
+    last
+}

@@ -1,0 +1,589 @@
+//! `rmtls_engine`, second part: certificates from headers, and access tokens.
+
+use std::ffi::c_void;
+use std::rc::Rc;
+
+use super::certificate::rmtls_certificate;
+use super::engine::{rmtls_answer, rmtls_engine, rmtls_header};
+use super::lines::rmtls_lines;
+use super::{
+    bytes, connection, give, guard, guard_with, handle, output, put, put_truncated, rmtls_buf, text,
+};
+use crate::cache::Place;
+use crate::certificate::Certificate;
+use crate::engine::{BearerAnswer, BearerDecision, Came, Claimed};
+use crate::inbound::{decode, Format};
+use crate::policy::{Bearer, Possession};
+use crate::token::{Claims, Discovery, Jws, Refusal};
+use crate::Error;
+
+/// The request may go on.
+pub const RMTLS_BEARER_PASS: i32 = 0;
+/// 401: no token came.
+pub const RMTLS_BEARER_NO_TOKEN: i32 = 1;
+/// 401 with `error="invalid_token"`: the token is not good.
+pub const RMTLS_BEARER_REFUSED: i32 = 2;
+/// 403 with `error="insufficient_scope"`: the token allows too little.
+pub const RMTLS_BEARER_FORBIDDEN: i32 = 3;
+/// Not decided yet: hand the documents of the issuer to `rmtls_engine_provide`, then decide again.
+pub const RMTLS_BEARER_NEEDS_KEYS: i32 = 4;
+/// Not decided yet: ask the issuer, hand its answer to `rmtls_engine_introspected`, then decide
+/// again.
+pub const RMTLS_BEARER_NEEDS_INTROSPECTION: i32 = 5;
+/// Not decided yet: settle the revocation status of the certificate on the plan that
+/// `rmtls_bearer_options.certificate_plan` names, then decide again.
+pub const RMTLS_BEARER_PENDING: i32 = 6;
+
+/// The issuer.
+pub const RMTLS_BEARER_ISSUER: u32 = 1;
+/// Where tokens are introspected, if that is known.
+pub const RMTLS_BEARER_INTROSPECTION_ENDPOINT: u32 = 2;
+/// This gateway's `client_id`.
+pub const RMTLS_BEARER_CLIENT_ID: u32 = 3;
+/// Its `client_secret`.
+pub const RMTLS_BEARER_CLIENT_SECRET: u32 = 4;
+/// What a client without a good token is told.
+pub const RMTLS_BEARER_UNAUTHORIZED: u32 = 5;
+/// What a client is told whose token allows too little.
+pub const RMTLS_BEARER_FORBIDDEN_TEXT: u32 = 6;
+
+/// The client sends its id alone.
+pub const RMTLS_CLIENT_NONE: i32 = 0;
+/// `client_secret_basic`.
+pub const RMTLS_CLIENT_BASIC: i32 = 1;
+/// `client_secret_post`.
+pub const RMTLS_CLIENT_POST: i32 = 2;
+
+/// What `rmtls_engine_bearer` decided.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct rmtls_bearer_answer {
+    /// `RMTLS_BEARER_*`.
+    pub decision: i32,
+    /// Place of the claims of a token that passed; below a small bound, so it can index a table.
+    pub token: u32,
+    /// Tells this content of the place from earlier ones; 0 when there is none.
+    pub generation: u32,
+    /// What the token is known by while its issuer is asked.
+    pub id: [u8; 32],
+}
+
+impl rmtls_bearer_answer {
+    fn new(answer: &BearerAnswer) -> rmtls_bearer_answer {
+        rmtls_bearer_answer {
+            decision: match answer.decision {
+                BearerDecision::Pass => RMTLS_BEARER_PASS,
+                BearerDecision::NoToken => RMTLS_BEARER_NO_TOKEN,
+                BearerDecision::Refused => RMTLS_BEARER_REFUSED,
+                BearerDecision::Forbidden => RMTLS_BEARER_FORBIDDEN,
+                BearerDecision::NeedsKeys => RMTLS_BEARER_NEEDS_KEYS,
+                BearerDecision::NeedsIntrospection => RMTLS_BEARER_NEEDS_INTROSPECTION,
+                BearerDecision::Pending => RMTLS_BEARER_PENDING,
+            },
+            token: answer.token.map_or(0, |place| place.index),
+            generation: answer.token.map_or(0, |place| place.generation),
+            id: answer.id,
+        }
+    }
+}
+
+/// How the tokens of a plan are looked at.
+#[repr(C)]
+#[derive(Default)]
+pub struct rmtls_bearer_options {
+    /// Whether the keys of the issuer are needed: 0 or 1.
+    pub needs_keys: i32,
+    /// `RMTLS_CLIENT_*`.
+    pub client_auth: i32,
+    /// Whether the upstream does not get the token: 0 or 1.
+    pub hide_credentials: i32,
+    /// Whether a refusal says why: 0 or 1.
+    pub expose_error_code: i32,
+    /// Whether the issuer's server must show a trusted certificate: 0 or 1.
+    pub ssl_verify: i32,
+    /// Milliseconds for one fetch.
+    pub timeout: u32,
+    /// Seconds after which the documents of the issuer may be fetched again.
+    pub rediscovery_lifetime: u32,
+    /// Seconds for which the answer about a token is remembered at most.
+    pub cache_ttl: u32,
+    /// Plan that judges the certificate of a token, or `UINT32_MAX`.
+    pub certificate_plan: u32,
+    /// Whether certificates matter: 0 or 1.
+    pub possession: i32,
+}
+
+/// Names and values of inbound headers.
+///
+/// # Safety
+/// `headers` is readable for `len` elements whose names and values are readable.
+unsafe fn headers<'a>(
+    headers: *const rmtls_header,
+    len: usize,
+) -> Result<Vec<(&'a [u8], &'a [u8])>, Error> {
+    if len == 0 {
+        return Ok(Vec::new());
+    }
+    if headers.is_null() {
+        return Err(Error::NullArgument);
+    }
+    let size = |len: i32| usize::try_from(len).unwrap_or(0);
+    // SAFETY: the caller's promises.
+    unsafe {
+        std::slice::from_raw_parts(headers, len)
+            .iter()
+            .map(|header| {
+                Ok((
+                    bytes(header.name, size(header.name_len))?,
+                    bytes(header.value, size(header.value_len))?,
+                ))
+            })
+            .collect()
+    }
+}
+
+/// As `rmtls_engine_access`, for a plan with `RMTLS_TRAIT_INBOUND`: `came` are the headers that the
+/// route may read, `trusted` is 1 when `trusted_ips` names the peer of the TCP connection.
+///
+/// # Safety
+/// As `rmtls_engine_access`; `came` is readable for `came_len` elements whose names and values are
+/// readable.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_access_header(
+    engine: *const rmtls_engine,
+    ssl: *mut c_void,
+    plan: u32,
+    host: *const u8,
+    host_len: usize,
+    came: *const rmtls_header,
+    came_len: usize,
+    trusted: i32,
+    now: i64,
+    out: *mut rmtls_answer,
+    reason: *mut rmtls_buf,
+) -> i32 {
+    // SAFETY: the caller's promises, passed on unchanged.
+    unsafe {
+        guard_with(reason, || {
+            let (engine, out) = (&handle(engine)?.0, output(out)?);
+            let host = bytes(host, host_len)?;
+            let headers = headers(came, came_len)?;
+            let came = Came {
+                headers: &headers,
+                trusted: trusted == 1,
+            };
+            let answer = engine.access_with(connection(ssl), plan as usize, host, &came, now)?;
+            *out = rmtls_answer::new(&answer);
+            if let Some(text) = answer.reason {
+                put_truncated(reason, &text);
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Gives the certificate that a request presents on a plan, whatever it is worth: from the header
+/// that the plan reads, else the one of the connection; with `or_tls` 1 that one also when the
+/// header is not there. `RMTLS_NOT_FOUND` if there is none.
+///
+/// # Safety
+/// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `came` is readable
+/// for `came_len` elements whose names and values are readable; `out` is NULL or valid for writing.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_presented(
+    engine: *const rmtls_engine,
+    ssl: *mut c_void,
+    plan: u32,
+    came: *const rmtls_header,
+    came_len: usize,
+    trusted: i32,
+    or_tls: i32,
+    out: *mut *mut rmtls_certificate,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe {
+            let engine = &handle(engine)?.0;
+            let headers = headers(came, came_len)?;
+            let came = Came {
+                headers: &headers,
+                trusted: trusted == 1,
+            };
+            give(out, || {
+                let presented =
+                    engine.presented(connection(ssl), plan as usize, &came, or_tls == 1)?;
+                Ok(rmtls_certificate(presented.ok_or(Error::NotFound)?))
+            })
+        }
+    })
+}
+
+/// Access phase, on a plan with `RMTLS_TRAIT_BEARER` after `rmtls_engine_access` let the request
+/// pass: decides about its token. `authorization` are its `Authorization` headers, all of them;
+/// `came` and `trusted` as for `rmtls_engine_access_header`; `latest` is 1 when the documents of the
+/// issuer were just fetched. On a refusal `reason` says why for the error log only, `description`
+/// for the client.
+///
+/// # Safety
+/// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `authorization` and
+/// `came` are readable for their lengths, with names and values; `out` is NULL or valid for writing;
+/// `description` and `reason` are NULL or valid, with their data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_bearer(
+    engine: *const rmtls_engine,
+    ssl: *mut c_void,
+    plan: u32,
+    authorization: *const rmtls_header,
+    authorization_len: usize,
+    came: *const rmtls_header,
+    came_len: usize,
+    trusted: i32,
+    latest: i32,
+    now: i64,
+    out: *mut rmtls_bearer_answer,
+    description: *mut rmtls_buf,
+    reason: *mut rmtls_buf,
+) -> i32 {
+    // SAFETY: the caller's promises, passed on unchanged.
+    unsafe {
+        guard_with(reason, || {
+            let (engine, out) = (&handle(engine)?.0, output(out)?);
+            let authorization = headers(authorization, authorization_len)?;
+            let authorization: Vec<&[u8]> = authorization.iter().map(|(_, value)| *value).collect();
+            let headers = headers(came, came_len)?;
+            let request = Claimed {
+                authorization: &authorization,
+                came: Came {
+                    headers: &headers,
+                    trusted: trusted == 1,
+                },
+                ssl: connection(ssl),
+                latest: latest == 1,
+            };
+            let answer = engine.bearer(plan as usize, &request, now)?;
+            tell(&answer, out, description, reason);
+            Ok(())
+        })
+    }
+}
+
+/// # Safety
+/// `description` and `reason` are NULL or valid, with their data.
+unsafe fn tell(
+    answer: &BearerAnswer,
+    out: &mut rmtls_bearer_answer,
+    description: *mut rmtls_buf,
+    reason: *mut rmtls_buf,
+) {
+    *out = rmtls_bearer_answer::new(answer);
+    // SAFETY: the caller's promises.
+    unsafe {
+        put_truncated(description, answer.description.unwrap_or_default());
+        put_truncated(reason, answer.reason.as_deref().unwrap_or_default());
+    }
+}
+
+/// Takes the documents of the issuer of a plan: its discovery document, and its JWK Set, or NULL
+/// where `rmtls_bearer_options.needs_keys` is 0. When they are not taken, `err` says why, and those
+/// before stay.
+///
+/// # Safety
+/// `engine` is NULL or live; `discovery` and `keys` are readable for their lengths, or `keys` is
+/// NULL; `err` is NULL or valid, with its data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_provide(
+    engine: *const rmtls_engine,
+    plan: u32,
+    discovery: *const u8,
+    discovery_len: usize,
+    keys: *const u8,
+    keys_len: usize,
+    err: *mut rmtls_buf,
+) -> i32 {
+    // SAFETY: the caller's promises, passed on unchanged.
+    unsafe {
+        guard_with(err, || {
+            let engine = &handle(engine)?.0;
+            let discovery = bytes(discovery, discovery_len)?;
+            let keys = match keys.is_null() {
+                true => None,
+                false => Some(bytes(keys, keys_len)?),
+            };
+            engine.provide(plan as usize, discovery, keys)
+        })
+    }
+}
+
+/// Takes what the issuer answered about the token of a request. `RMTLS_OK` with
+/// `RMTLS_BEARER_PASS`: decide again; with any other decision it is final, as from
+/// `rmtls_engine_bearer`.
+///
+/// # Safety
+/// `engine` is NULL or live; `authorization` is readable for its length, with names and values;
+/// `data` is readable for `data_len` bytes; `out` is NULL or valid for writing; `description` and
+/// `reason` are NULL or valid, with their data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_introspected(
+    engine: *const rmtls_engine,
+    plan: u32,
+    authorization: *const rmtls_header,
+    authorization_len: usize,
+    data: *const u8,
+    data_len: usize,
+    now: i64,
+    out: *mut rmtls_bearer_answer,
+    description: *mut rmtls_buf,
+    reason: *mut rmtls_buf,
+) -> i32 {
+    // SAFETY: the caller's promises, passed on unchanged.
+    unsafe {
+        guard_with(reason, || {
+            let (engine, out) = (&handle(engine)?.0, output(out)?);
+            let authorization = headers(authorization, authorization_len)?;
+            let authorization: Vec<&[u8]> = authorization.iter().map(|(_, value)| *value).collect();
+            let data = bytes(data, data_len)?;
+            *out = rmtls_bearer_answer::default();
+            if let Some(answer) = engine.introspected(plan as usize, &authorization, data, now)? {
+                tell(&answer, out, description, reason);
+            }
+            Ok(())
+        })
+    }
+}
+
+fn with_bearer<T>(
+    engine: &rmtls_engine,
+    plan: u32,
+    read: impl FnOnce(&Bearer, Option<usize>) -> Result<T, Error>,
+) -> Result<T, Error> {
+    engine.0.with_plan(plan as usize, |plan| {
+        let bearer = plan.bearer.as_ref().ok_or(Error::NotFound)?;
+        read(bearer, plan.certificate_plan)
+    })
+}
+
+/// Tells how the tokens of a plan are looked at; `RMTLS_NOT_FOUND` if they are not.
+///
+/// # Safety
+/// `engine` is NULL or live; `out` is NULL or valid for writing.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_bearer_options(
+    engine: *const rmtls_engine,
+    plan: u32,
+    out: *mut rmtls_bearer_options,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        let (engine, out) = unsafe { (handle(engine)?, output(out)?) };
+        *out = with_bearer(engine, plan, |bearer, certificate_plan| {
+            Ok(rmtls_bearer_options {
+                needs_keys: bearer.methods.bearer.into(),
+                client_auth: bearer
+                    .client
+                    .as_ref()
+                    .map_or(0, |client| client.auth as i32),
+                hide_credentials: bearer.hide_credentials.into(),
+                expose_error_code: bearer.expose_error_code.into(),
+                ssl_verify: bearer.ssl_verify.into(),
+                timeout: bearer.timeout,
+                rediscovery_lifetime: bearer.rediscovery_lifetime,
+                cache_ttl: bearer.cache_ttl,
+                certificate_plan: certificate_plan.map_or(u32::MAX, |plan| plan as u32),
+                possession: (bearer.possession != Possession::Off).into(),
+            })
+        })?;
+        Ok(())
+    })
+}
+
+/// Writes one of the texts `RMTLS_BEARER_ISSUER` to `RMTLS_BEARER_FORBIDDEN_TEXT` of a plan;
+/// `RMTLS_NOT_FOUND` if there is none.
+///
+/// # Safety
+/// `engine` is NULL or live; `out` is NULL or valid, with its data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_bearer_text(
+    engine: *const rmtls_engine,
+    plan: u32,
+    field: u32,
+    out: *mut rmtls_buf,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        let engine = unsafe { handle(engine) }?;
+        let text = match field {
+            RMTLS_BEARER_INTROSPECTION_ENDPOINT => {
+                engine.0.introspection_endpoint(plan as usize)?
+            }
+            _ => with_bearer(engine, plan, |bearer, _| {
+                let client = bearer.client.as_ref();
+                Ok(match field {
+                    RMTLS_BEARER_ISSUER => Some(bearer.issuer.to_string()),
+                    RMTLS_BEARER_CLIENT_ID => client.map(|client| client.id.to_string()),
+                    RMTLS_BEARER_CLIENT_SECRET => client.map(|client| client.secret.0.to_string()),
+                    RMTLS_BEARER_UNAUTHORIZED => Some(bearer.unauthorized.to_string()),
+                    RMTLS_BEARER_FORBIDDEN_TEXT => Some(bearer.forbidden.to_string()),
+                    _ => None,
+                })
+            })?,
+        };
+        // SAFETY: as above.
+        unsafe { put(out, text.ok_or(Error::NotFound)?.as_bytes()) }
+    })
+}
+
+/// Gives the header lines for the claims of a token that passed on a plan; `RMTLS_NOT_FOUND` for a
+/// token that is not remembered any more.
+///
+/// # Safety
+/// `engine` is NULL or live; `out` is NULL or valid for writing.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_claim_lines(
+    engine: *const rmtls_engine,
+    plan: u32,
+    token: u32,
+    generation: u32,
+    out: *mut *mut rmtls_lines,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe {
+            let engine = &handle(engine)?.0;
+            let place = Place {
+                index: token,
+                generation,
+            };
+            give(out, || {
+                let lines = engine.claim_lines(plan as usize, place)?;
+                Ok(rmtls_lines::new(lines))
+            })
+        }
+    })
+}
+
+/// Reads the discovery document of an issuer: writes where its keys and its introspection are, empty
+/// where the document does not say. `RMTLS_INVALID` for that of another issuer and for URLs that
+/// leave https; then `err` says which.
+///
+/// # Safety
+/// `document` and `issuer` are readable for their lengths; `jwks_uri` and `introspection` are NULL
+/// or valid, with their data; `err` is NULL or valid, with its data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_discovery_read(
+    document: *const u8,
+    document_len: usize,
+    issuer: *const u8,
+    issuer_len: usize,
+    jwks_uri: *mut rmtls_buf,
+    introspection: *mut rmtls_buf,
+    err: *mut rmtls_buf,
+) -> i32 {
+    // SAFETY: the caller's promises, passed on unchanged.
+    unsafe {
+        guard_with(err, || {
+            (output(jwks_uri)?, output(introspection)?);
+            let document = bytes(document, document_len)?;
+            let issuer = text(issuer, issuer_len)?;
+            let discovery = Discovery::parse(document, issuer).map_err(Error::Misuse)?;
+            put(jwks_uri, discovery.jwks_uri.unwrap_or_default().as_bytes())?;
+            let endpoint = discovery.introspection_endpoint.unwrap_or_default();
+            put(introspection, endpoint.as_bytes())
+        })
+    }
+}
+
+/// Checks that a token which somebody else found good is bound to a certificate (RFC 8705 section
+/// 3): `token` is a compact JWT whose signature is not looked at, or with `is_jwt` 0 the JSON of
+/// its claims or of an introspection answer. With `strict` 0 a token that is bound to nothing
+/// passes. `certificate` NULL is no certificate. `RMTLS_INVALID` when it is not; then `err` says
+/// why, for the error log.
+///
+/// # Safety
+/// `token` is readable for `token_len` bytes; `certificate` is NULL or live; `err` is NULL or valid,
+/// with its data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_token_check(
+    token: *const u8,
+    token_len: usize,
+    is_jwt: i32,
+    certificate: *const rmtls_certificate,
+    strict: i32,
+    err: *mut rmtls_buf,
+) -> i32 {
+    // SAFETY: the caller's promises, passed on unchanged.
+    unsafe {
+        guard_with(err, || {
+            let token = bytes(token, token_len)?;
+            let certificate = certificate.as_ref().map(|certificate| &*certificate.0);
+            check(token, is_jwt == 1, certificate, strict == 1)
+                .map_err(|refusal| Error::Misuse(refusal.to_string()))
+        })
+    }
+}
+
+fn check(
+    token: &[u8],
+    is_jwt: bool,
+    certificate: Option<&Certificate>,
+    strict: bool,
+) -> Result<(), Refusal> {
+    let claims = match is_jwt {
+        true => {
+            let token = std::str::from_utf8(token)
+                .map_err(|_| Refusal::Malformed("not UTF-8".to_owned()))?;
+            Jws::parse(token)?.claims()?
+        }
+        false => Claims::parse(token).map_err(Refusal::Malformed)?,
+    };
+    match (claims.binding()?, certificate) {
+        (None, _) if strict => Err(Refusal::Unbound),
+        (None, _) => Ok(()),
+        (Some(_), None) => Err(Refusal::NoCertificate("none given".to_owned())),
+        (Some(binding), Some(certificate)) => match binding.fits(&certificate.key().leaf) {
+            true => Ok(()),
+            false => Err(Refusal::OtherCertificate),
+        },
+    }
+}
+
+/// Reads a certificate from the header of a proxy: `lines` are the values of the header, `chain`
+/// those of the header of its chain, if the format has one; the names are not looked at. `format`
+/// is one of `base64_encoded`, `url_encoded`, `rfc9440`, `xfcc`, `traefik`, `aws_alb`, `auto`.
+/// `RMTLS_NOT_FOUND` when the header says that there is no certificate.
+///
+/// # Safety
+/// `format` is readable for its length; `lines` and `chain` are readable for their lengths, with
+/// names and values; `out` is NULL or valid for writing; `err` is NULL or valid, with its data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_certificate_from_header(
+    format: *const u8,
+    format_len: usize,
+    lines: *const rmtls_header,
+    lines_len: usize,
+    chain: *const rmtls_header,
+    chain_len: usize,
+    out: *mut *mut rmtls_certificate,
+    err: *mut rmtls_buf,
+) -> i32 {
+    // SAFETY: the caller's promises, passed on unchanged.
+    unsafe {
+        guard_with(err, || {
+            output(out)?;
+            let name = text(format, format_len)?;
+            let format = Format::from_name(name).ok_or_else(|| {
+                let names: Vec<_> = Format::ALL.into_iter().map(|(name, _)| name).collect();
+                Error::Misuse(format!(
+                    "unknown format '{name}', expected one of {}",
+                    names.join(", ")
+                ))
+            })?;
+            let (lines, chain) = (headers(lines, lines_len)?, headers(chain, chain_len)?);
+            let lines: Vec<&[u8]> = lines.into_iter().map(|(_, value)| value).collect();
+            let chain: Vec<&[u8]> = chain.into_iter().map(|(_, value)| value).collect();
+            give(out, || {
+                let decoded = decode(format, &lines, &chain)?.ok_or(Error::NotFound)?;
+                Ok(rmtls_certificate(Rc::new(decoded.certificate()?)))
+            })
+        })
+    }
+}
