@@ -29,7 +29,8 @@ VECTORS = $(CURDIR)/target/python
 export PYTHONPATH := $(VECTORS)
 
 .DEFAULT_GOAL := build
-.PHONY: deps build test test-rust test-nginx test-platforms test-browser lint bench run install header clean help
+.PHONY: deps build test test-rust test-nginx test-platforms test-browser test-asan test-valgrind soak lint bench run install \
+	header clean help
 
 deps: ## Install what is missing to build, run and test (Debian, as root)
 	@t/install-deps.sh $(DEBIAN_PACKAGES)
@@ -63,6 +64,18 @@ test-browser: deps ## Install Chromium and Firefox and see them come back after 
 	@t/install-deps.sh chromium firefox-esr
 	$(CARGO) build --release --locked
 	prove -v t/380-browser.t
+
+test-asan: deps ## Run t/*.t with the library and nginx under AddressSanitizer (T="t/000-abi.t" chooses)
+	t/sanitize.py asan $(T)
+
+test-valgrind: deps ## Run some of t/*.t with nginx under Valgrind, slowly (T="t/000-abi.t" chooses)
+	t/install-deps.sh valgrind
+	t/sanitize.py valgrind $(T)
+
+soak: deps ## Run mTLS traffic with reloads for SOAK_SECONDS=600, after 80 seconds that prove its alarms
+	$(CARGO) build --release --locked
+	t/soak.py alarm
+	t/soak.py
 
 lint: ## Check formatting and lints: rustfmt, clippy, luacheck, perl -c
 	$(CARGO) fmt --check

@@ -1,0 +1,421 @@
+#!/usr/bin/env python3
+"""Runs mTLS traffic against a real nginx for a bounded time, and fails on any answer that is not the expected one, on memory
+that grows, and on any alert, crit or emerg in an error log.
+
+soak.py [alarm]     SOAK_SECONDS, 600 by default, bounds the traffic
+
+Two gateways of two workers each, on loopback: the workers of one take a new policy in place every two seconds
+(mtls.reload()) and live to the end; the other gets a HUP every five seconds. Full handshakes, resumed ones and keep-alive
+connections in TLS 1.2 and 1.3, with certificates that are trusted, not trusted and absent, and with a Host that is not the
+SNI. A quarter of the time is warm-up: afterwards no worker's private memory may grow by more than 1 MB, nor may the master's,
+nor may a new generation of workers be larger than those before.
+
+alarm: the same for 20 seconds with each of four faults built in; each must be found.
+"""
+import collections
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PKI = os.path.join(ROOT, "t", "pki", "out")
+NGINX = os.environ.get("TEST_NGINX_BINARY", "nginx")
+MODULES = os.environ.get("TEST_NGINX_LOAD_MODULES", "").split()
+LIMIT = 1024  # KB
+THREADS = 3
+
+POLICY = """_format_version: "3.0"
+ca_certificates:
+- {{id: 11111111-1111-4111-8111-111111111111, cert: {ca_a}}}
+- {{id: 22222222-2222-4222-8222-222222222222, cert: {ca_b}}}
+routes:
+- name: a
+  snis: [a.test]
+  plugins:
+  - {{name: mtls-auth, config: {{ca_certificates: [11111111-1111-4111-8111-111111111111], skip_consumer_lookup: true, send_ca_dn: true}}}}
+  - {{name: tls-metadata-headers, config: {{inject_client_cert_details: true}}}}
+- name: b
+  snis: [b.test]
+  plugins:
+  - {{name: mtls-auth, config: {{ca_certificates: [22222222-2222-4222-8222-222222222222], skip_consumer_lookup: true}}}}
+- name: changing
+  snis: [c.test, x{number}.test]
+  plugins:
+  - {{name: mtls-auth, config: {{ca_certificates: [{changing}], skip_consumer_lookup: true}}}}
+"""
+
+CONF = """
+{user}
+{modules}
+daemon off;
+worker_processes 2;
+pid {dir}/nginx.pid;
+error_log {dir}/error.log notice;
+events {{ worker_connections 1024; }}
+http {{
+    access_log off;
+    client_body_temp_path {dir}/tmp; proxy_temp_path {dir}/tmp; fastcgi_temp_path {dir}/tmp;
+    scgi_temp_path {dir}/tmp; uwsgi_temp_path {dir}/tmp;
+    lua_package_path "{root}/lua/?.lua;;";
+    lua_package_cpath "{root}/target/release/?.so;;";
+    lua_shared_dict mtls 4m;
+    ssl_protocols TLSv1.2 TLSv1.3;
+    ssl_certificate {pki}/server.crt;
+    ssl_certificate_key {pki}/server.key;
+    # Room for the sessions of ten seconds: nginx logs an alert when a cache is full of younger ones.
+    ssl_session_cache shared:sessions:16m;
+    ssl_session_timeout 10s;
+    ssl_session_tickets {tickets};
+    keepalive_requests 1000000;
+
+    init_by_lua_block {{ require("resty.mtls").init {{ policy = "{dir}/policy.yaml" }} }}
+    ssl_client_hello_by_lua_block {{ require("resty.mtls").client_hello() }}
+    ssl_certificate_by_lua_block {{ require("resty.mtls").certificate() }}
+    {http}
+
+    server {{
+        listen unix:{dir}/upstream.sock;
+        location / {{ content_by_lua_block {{ ngx.say(ngx.var.http_x_client_cert_subject_dn or "nobody") }} }}
+    }}
+    server {{
+        listen 127.0.0.1:{port} ssl;
+        proxy_http_version 1.1;
+        location /a {{ access_by_lua_block {{ {fault} require("resty.mtls").access("a") }} proxy_pass http://unix:{dir}/upstream.sock:; }}
+        location /b {{ access_by_lua_block {{ require("resty.mtls").access("b") }} proxy_pass http://unix:{dir}/upstream.sock:; }}
+        location /c {{ access_by_lua_block {{ require("resty.mtls").access("changing") }} proxy_pass http://unix:{dir}/upstream.sock:; }}
+        location /open {{ proxy_set_header X-Client-Cert-Subject-DN ""; proxy_pass http://unix:{dir}/upstream.sock:; }}
+    }}
+}}
+"""
+
+# What, Lua in the access phase, and what must be found.
+FAULTS = (
+    ("a wrong answer", "if math.random(500) == 1 then ngx.exit(503) end", "status 503"),
+    ("a leak of the module", """
+        local lib = require "resty.mtls.lib"
+        local out = require("ffi").new("rmtls_certificate *[1]")
+        for _ = 1, 4 do lib.C.rmtls_certificate_from_ssl(require("resty.mtls.connection").ssl(), out) end
+    """, r"worker \d+ grew by (?:[2-9]|\d\d)\d{3} KB"),
+    ("an alert", "if math.random(500) == 1 then ngx.log(ngx.ALERT, 'on purpose') end", "on purpose"),
+    ("a worker that dies",
+     "if math.random(500) == 1 then require('ffi').cdef 'int kill(int, int);' require('ffi').C.kill(ngx.worker.pid(), 11) end",
+     "exited on signal 11"),
+)
+
+
+def read(path):
+    with open(path, errors="replace") as file:
+        return file.read()
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Gateway:
+    def __init__(self, workdir, name, tickets, http="", fault=""):
+        self.name, self.dir, self.port = name, os.path.join(workdir, name), free_port()
+        os.makedirs(self.dir)
+        os.chmod(self.dir, 0o755)
+        self.policies = 0
+        self.write_policy()
+        with open(os.path.join(self.dir, "nginx.conf"), "w") as conf:
+            conf.write(CONF.format(
+                dir=self.dir, root=ROOT, pki=PKI, port=self.port, tickets=tickets, http=http, fault=fault,
+                modules="".join("load_module %s;\n" % module for module in MODULES),
+                user="user root;" if os.geteuid() == 0 else ""))
+        self.log = os.path.join(self.dir, "error.log")
+        self.process = subprocess.Popen([NGINX, "-p", self.dir, "-c", "nginx.conf", "-e", self.log],
+                                        cwd=self.dir, stderr=subprocess.DEVNULL, preexec_fn=os.setsid)
+        for _ in range(200):
+            if len(self.workers()) == 2:
+                return
+            time.sleep(0.05)
+        sys.exit("soak: nginx does not start:\n" + read(self.log))
+
+    def write_policy(self):
+        self.policies += 1
+        one, two = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
+        quoted = {ca: '"%s"' % read(os.path.join(PKI, ca + ".crt")).replace("\n", "\\n") for ca in ("ca-a", "ca-b")}
+        text = POLICY.format(ca_a=quoted["ca-a"], ca_b=quoted["ca-b"], number=self.policies % 7,
+                             changing=(one, one + ", " + two, two)[self.policies % 3])
+        path = os.path.join(self.dir, "policy.yaml")
+        with open(path + ".new", "w") as out:
+            out.write(text)
+        os.rename(path + ".new", path)
+
+    def workers(self):
+        try:
+            pids = read("/proc/%d/task/%d/children" % (self.process.pid, self.process.pid)).split()
+            return [int(pid) for pid in pids if "shutting down" not in read("/proc/%s/cmdline" % pid)]
+        except FileNotFoundError:
+            return []
+
+    def memory(self):
+        """{pid: KB} of the workers, and of the master. Private memory: shared zones have the size that they have."""
+        sizes = {}
+        for pid in [self.process.pid, *self.workers()]:
+            try:
+                sizes[pid] = int(re.search(r"RssAnon:\s+(\d+)", read("/proc/%d/status" % pid)).group(1))
+            except (AttributeError, FileNotFoundError, ProcessLookupError):
+                pass
+        return sizes
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
+
+
+class Client:
+    """Connections of one identity and TLS version."""
+
+    def __init__(self, port, version, identity):
+        self.port = port
+        self.ctx = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self.ctx.check_hostname = False
+        self.ctx.verify_mode = ssl.CERT_NONE
+        self.ctx.minimum_version = self.ctx.maximum_version = version
+        if identity:
+            chain = os.path.join(PKI, identity + ".chain")
+            self.ctx.load_cert_chain(chain if os.path.exists(chain) else os.path.join(PKI, identity + ".crt"),
+                                     os.path.join(PKI, identity + ".key"))
+
+    def connect(self, sni, session=None):
+        tcp = socket.create_connection(("127.0.0.1", self.port), 20)
+        tcp.settimeout(20)
+        try:
+            return self.ctx.wrap_socket(tcp, server_hostname=sni, session=session)
+        except BaseException:
+            tcp.close()
+            raise
+
+
+def ask(tls, host, path, close=False):
+    """Status and body."""
+    tls.sendall(("GET %s HTTP/1.1\r\nHost: %s\r\n%s\r\n" % (path, host, "Connection: close\r\n" if close else "")).encode())
+    data = b""
+    while True:
+        more = tls.recv(65536)
+        if not more:
+            if not data:
+                raise ConnectionResetError("closed without an answer")
+            raise ValueError("an answer is cut short: %r" % data[:200])
+        data += more
+        head, found, body = data.partition(b"\r\n\r\n")
+        if not found:
+            continue
+        length = re.search(rb"(?i)content-length: (\d+)", head)
+        if length and len(body) >= int(length.group(1)) or not length and body.endswith(b"0\r\n\r\n"):
+            return int(head.split()[1]), body
+
+
+class Traffic(threading.Thread):
+    """One client after the other. What it found wrong is in .wrong."""
+
+    def __init__(self, gateway, until, kind):
+        super().__init__(daemon=True)
+        self.gateway, self.until, self.kind = gateway, until, kind
+        self.wrong = []
+        self.count = collections.Counter()
+        self.random = random.Random(kind)
+        self.clients = {(version, identity): Client(gateway.port, version, identity)
+                        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
+                        for identity in ("client-a", "client-int", "client-b", None)}
+
+    def run(self):
+        while time.monotonic() < self.until and len(self.wrong) < 20:
+            version = self.random.choice((ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3))
+            identity = self.random.choice(("client-a", "client-int", "client-b", None))
+            try:
+                getattr(self, self.kind)(self.clients[version, identity], identity)
+            except Exception as error:
+                self.wrong.append("%s, %s, %s: %s: %s" % (self.kind, version.name, identity, type(error).__name__, error))
+
+    def check(self, tls, identity, sni, host, path, close=False):
+        status, body = ask(tls, host, path, close)
+        trusted = {"a": ("client-a", "client-int"), "b": ("client-b",)}
+        if path == "/open":
+            wanted = (200,)
+        elif "c.test" in (sni, host):
+            # What it trusts is another matter every few seconds, and at times the same as that of another name.
+            able = identity if path == "/c" else identity in trusted[path[1:]]
+            wanted = (200, 401, 421) if able else (401, 421)
+        elif sni != host:
+            wanted = (421,)
+        else:
+            wanted = (200,) if identity in trusted[path[1:]] else (401,)
+        self.count["%s %d" % (self.kind, status)] += 1
+        if status not in wanted:
+            self.wrong.append("%s: SNI %s, Host %s, %s, %s: status %d, expected %s"
+                              % (self.kind, sni, host, path, identity, status, " or ".join(map(str, wanted))))
+        elif status == 200 and path == "/a" and ("CN=" + identity).encode() not in body:
+            self.wrong.append("%s: the upstream was told %r of %s" % (self.kind, body, identity))
+        elif path == "/open" and b"nobody" not in body:
+            self.wrong.append("%s: a name that asks nobody told the upstream %r" % (self.kind, body))
+        return status
+
+    def place(self):
+        """SNI, Host and path."""
+        return self.random.choice((("a.test", "a.test", "/a"), ("a.test", "a.test", "/a"), ("b.test", "b.test", "/b"),
+                                   ("c.test", "c.test", "/c"), ("open.test", "open.test", "/open"),
+                                   ("a.test", "b.test", "/b"), ("open.test", "a.test", "/a")))
+
+    def full(self, client, identity):
+        sni, host, path = self.place()
+        with client.connect(sni) as tls:
+            self.check(tls, identity, sni, host, path, True)
+
+    def resumed(self, client, identity):
+        sni, host, path = self.place()
+        with client.connect(sni) as tls:
+            self.check(tls, identity, sni, host, path, True)
+            session = tls.session
+        for _ in range(4):
+            # Under the same name, or under one that may not take it.
+            other, host, path = (sni, host, path) if self.random.random() < 0.8 else self.place()
+            with client.connect(other, session) as tls:
+                self.check(tls, identity, other, host, path, True)
+                if tls.session_reused:
+                    self.count["resumed, really"] += 1
+
+    def kept(self, client, identity):
+        sni, host, path = self.place()
+        tls = client.connect(sni)
+        try:
+            for number in range(40):
+                if time.monotonic() >= self.until:
+                    break
+                try:
+                    self.check(tls, identity, sni, host, path)
+                except (ConnectionError, ssl.SSLEOFError):
+                    # A worker that ends closes its idle connections, so a request may meet the end of one (RFC 9112, 9.3.1).
+                    if number == 0:
+                        raise
+                    self.count["kept, closed while idle"] += 1
+                    break
+                time.sleep(0.002)
+        finally:
+            tls.close()
+
+
+def soak(seconds, fault=""):
+    """The list of all that was wrong."""
+    workdir = tempfile.mkdtemp(prefix="resty-mtls-soak.")
+    os.chmod(workdir, 0o755)
+    every = """
+    init_worker_by_lua_block {
+        assert(ngx.timer.every(2, function(premature)
+            if not premature then
+                local ok, err = require("resty.mtls").reload()
+                if not ok then ngx.log(ngx.ALERT, "no reload: ", err) end
+            end
+        end))
+    }
+    """
+    gateways = []
+    try:
+        gateways = [Gateway(workdir, "in-place", "off", every, fault), Gateway(workdir, "hup", "on", "", fault)]
+        return watch(gateways, seconds)
+    finally:
+        for gateway in gateways:
+            gateway.stop()
+        shutil.rmtree(workdir)
+
+
+def watch(gateways, seconds):
+    start = time.monotonic()
+    warm, until = start + seconds / 4, start + seconds
+    threads = [Traffic(gateway, until, kind) for gateway in gateways for kind in ("full", "resumed", "kept")]
+    for thread in threads:
+        thread.start()
+
+    wrong, first, last, tick, hups = [], {}, {}, 0, 0
+    in_place, hup = gateways
+    while any(thread.is_alive() for thread in threads):
+        time.sleep(1)
+        tick += 1
+        if tick % 2 == 0:
+            in_place.write_policy()
+        if tick % 5 == 0 and time.monotonic() < until - 2:
+            hup.write_policy()
+            hup.process.send_signal(signal.SIGHUP)
+            hups += 1
+        # Of the other gateway the workers before their end, which is when they are largest.
+        sizes = {"in-place worker %d" % pid if pid != in_place.process.pid else "in-place master": size
+                 for pid, size in in_place.memory().items()}
+        if tick % 5 == 4:
+            memory = hup.memory()
+            sizes["hup master"] = memory.pop(hup.process.pid, 0)
+            sizes["hup worker, largest"] = max(memory.values(), default=0)
+        for what, size in sizes.items():
+            if time.monotonic() < warm:
+                first[what] = max(first.get(what, 0), size)
+            last.setdefault(what, []).append(size)
+        if tick % 60 == 59:
+            print("  %d s: %s" % (tick + 1, ", ".join("%s %d KB" % item for item in sorted(sizes.items()))), flush=True)
+
+    for thread in threads:
+        thread.join()
+        wrong += ["%s: %s" % (thread.gateway.name, text) for text in thread.wrong]
+
+    for what, sizes in sorted(last.items()):
+        before, after = first.get(what), sorted(sizes[-5:])[len(sizes[-5:]) // 2]
+        print("  %-28s %6s KB after warm-up, %6d KB at the end" % (what, before, after))
+        if before is None:
+            wrong.append("%s appeared after the warm-up" % what)
+        elif after - before > LIMIT:
+            wrong.append("%s grew by %d KB" % (what, after - before))
+
+    total = sum((thread.count for thread in threads), collections.Counter())
+    print("  " + ", ".join("%s: %d" % item for item in sorted(total.items())))
+    print("  HUPs: %d, policies in place: %d" % (hups, in_place.policies))
+    if not total["resumed, really"]:
+        wrong.append("no session was resumed")
+
+    for gateway in gateways:
+        gateway.stop()
+        bad = [line for line in read(gateway.log).splitlines() if re.search(r"\[(?:alert|crit|emerg)\]", line)]
+        wrong += ["%s: %s" % (gateway.name, line) for line in bad[:10]]
+    return wrong
+
+
+def main():
+    if subprocess.run([os.path.join(ROOT, "t", "pki", "make")]).returncode != 0:
+        sys.exit("soak: t/pki/make failed")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+
+    if sys.argv[1:] == ["alarm"]:
+        for what, lua, expected in FAULTS:
+            print("soak: %s, on purpose" % what, flush=True)
+            wrong = soak(20, lua)
+            if not any(re.search(expected, text) for text in wrong):
+                sys.exit("soak: the alarm does not ring: '%s' was expected, found: %s" % (expected, wrong))
+            print("  found: %s" % next(text for text in wrong if re.search(expected, text)))
+        return
+
+    seconds = float(os.environ.get("SOAK_SECONDS") or 600)
+    print("soak: %g seconds" % seconds, flush=True)
+    wrong = soak(seconds)
+    for text in wrong:
+        print("soak: " + text)
+    print("soak: %s" % ("%d faults" % len(wrong) if wrong else "nothing wrong"))
+    sys.exit(1 if wrong else 0)
+
+
+main()
