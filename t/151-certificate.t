@@ -58,7 +58,7 @@ leaf root falseFAILED:unable to get local issuer certificate20
 chain int falseFAILED:unable to get issuer certificate2
 chain partial true
 chain depth 0 falseFAILED:certificate chain too long22
-before falseFAILED:certificate is not yet valid9
+before falseFAILED:certificate is not yet valid
 first second true
 last second falseFAILED:certificate has expired10
 after falseFAILED:certificate has expired10
