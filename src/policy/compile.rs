@@ -381,6 +381,9 @@ enum Ready<'t> {
     Broken,
 }
 
+/// The contribution of an `mtls-auth`: CAs, options, `send_ca_dn`, `resumption`.
+type AuthContent = (Vec<usize>, VerifyOptions, bool, bool);
+
 /// What an asking plugin brings to a server name. Plugins with equal content share one.
 struct Contribution {
     store: Option<Arc<TrustStore>>,
@@ -410,8 +413,7 @@ impl<'t> Plugins<'t> {
             contributions: Vec::new(),
         };
         let mut stores = Stores::default();
-        let mut known: HashMap<Option<(Vec<usize>, VerifyOptions, bool, bool)>, u32> =
-            HashMap::new();
+        let mut known: HashMap<Option<AuthContent>, u32> = HashMap::new();
         for (position, plugin) in document.plugins.iter().enumerate() {
             let mut contribute = |key, store, sent, resumption| {
                 *known.entry(key).or_insert_with(|| {
