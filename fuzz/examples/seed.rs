@@ -5,6 +5,7 @@ use std::path::Path;
 
 use openssl::x509::X509;
 use resty_mtls::certificate::chain;
+use resty_mtls::headers::Dialect;
 use resty_mtls::trust::ocsp;
 use resty_mtls_fuzz::{der, Issuer, Pki};
 
@@ -20,6 +21,12 @@ fn main() {
         "chain",
         &[&chain::encode([&*pki.leaf, &*pki.ca].into_iter()).unwrap()],
     );
+
+    let der = pki.leaf.to_der().unwrap();
+    for dialect in Dialect::ALL {
+        let target = format!("dialect_{}", dialect.name().replace('-', "_"));
+        write(&target, &[&[b"\x0a", &der[..]].concat(), &chunks()]);
+    }
 
     let (tbs_crl, data) = (tbs_crl(&pki), response_data(&pki));
     let signed = pki.sign(&tbs_crl);
@@ -115,6 +122,30 @@ fn tokens() {
         "discovery",
         &[br#"{"issuer":"https://idp.example","jwks_uri":"https://idp.example/jwks","introspection_endpoint":"https://idp.example/i"}"#],
     );
+}
+
+/// A certificate in the chunks that the targets of the dialects read: field, type, content.
+fn chunks() -> Vec<u8> {
+    let chunks: [(u8, u8, &[u8]); 12] = [
+        (0, 0x12, b"CZ"),
+        (0, 0x20, b"\xc5\xbdlu\xc5\xa5, Widgets + Sons"),
+        (0, 0x3a, b"\0R\0&\0D\0;\0 \0L\0=\x007"),
+        (0, 0x00, b"Smith, \"Ann\" #1/x\\"),
+        (0, 0xb1, b"\r\nX-Admin: 1"),
+        (3, 0x00, b"Issuing CA"),
+        (4, 2, b"ann.example.com"),
+        (4, 6, b"spiffe://example.org/a;b,By=\"c"),
+        (4, 1, b"ann@example.com"),
+        (4, 7, b"\xc0\x00\x02\x07"),
+        (6, 0, b"\x00\x9a\xbc"),
+        (7, 1, b"20600102030405Z"),
+    ];
+    let mut bytes = vec![0x0b];
+    for (field, kind, content) in chunks {
+        bytes.extend([field, kind, content.len() as u8]);
+        bytes.extend(content);
+    }
+    bytes
 }
 
 /// TBSCertList with one entry.

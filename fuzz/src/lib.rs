@@ -2,6 +2,8 @@
 //! their meaning, and the signing of what a target was given, so that the code behind the check of
 //! a signature is reached.
 
+pub mod dialects;
+
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use base64::Engine as _;
 use openssl::asn1::Asn1Time;
@@ -15,6 +17,7 @@ use openssl::sign::Signer;
 use openssl::x509::extension::BasicConstraints;
 use openssl::x509::{X509Builder, X509NameBuilder, X509};
 use resty_mtls::inbound::{decode, Format};
+use resty_mtls::{certificate, openssl_ext};
 
 /// 2027-01-15 08:00:00, when the certificates are valid.
 pub const NOW: i64 = 1_800_000_000;

@@ -9,53 +9,7 @@ fn check_all(certificate: &Certificate) {
         ..facts(certificate)
     };
     for (dialect, options) in dialect_options() {
-        let mut selection = Selection::new(dialect, options.clone());
-        for header in dialect
-            .headers()
-            .iter()
-            .filter(|header| header.name.is_none())
-        {
-            selection.rename(header.key, Some(header.key)).unwrap();
-        }
-        let owned = selection.owned_names();
-        for (name, value) in selection.lines(&facts).set {
-            assert!(
-                owned.iter().any(|owned| **owned == *name),
-                "{dialect:?} {name}"
-            );
-            check_line(dialect, &name, &value);
-        }
-        for header in dialect.headers() {
-            let values = header.values(&facts, &options).unwrap_or_default();
-            if !values.is_empty() {
-                readers::check(dialect, header.key, &values, certificate);
-            }
-        }
-    }
-}
-
-fn check_line(dialect: Dialect, name: &str, value: &str) {
-    let raw_utf8 = matches!(
-        (dialect, name),
-        (Dialect::Apache, "SSL_CLIENT_S_DN" | "SSL_CLIENT_I_DN")
-            | (
-                Dialect::Caddy,
-                "X-Tls-Client-Subject" | "X-Tls-Client-Issuer"
-            )
-            | (
-                Dialect::Haproxy,
-                "X-SSL-Client-DN" | "X-SSL-Client-CN" | "X-SSL-Issuer"
-            )
-    );
-    assert!(!value.is_empty(), "{name}");
-    assert_eq!(value.trim(), value, "{name}");
-    assert!(value.len() <= MAX_VALUE * 2, "{name}");
-    for character in value.chars() {
-        let fits = match character {
-            ' '..='~' => true,
-            other => raw_utf8 && !other.is_control() && !other.is_ascii(),
-        };
-        assert!(fits, "{name}: {value:?}");
+        readers::check_dialect(dialect, &options, &facts);
     }
 }
 

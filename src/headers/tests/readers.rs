@@ -1,4 +1,5 @@
-//! What readers of each dialect make of a value, compared with the certificate.
+//! What readers of each dialect make of a value, compared with the certificate. `fuzz/` uses this
+//! file too.
 
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine;
@@ -8,8 +9,60 @@ use super::*;
 use crate::certificate::San;
 use crate::openssl_ext::x509::{oid, to_utf8};
 
+const SEQUENCE: u8 = 0x30;
+
 /// Type and value of an attribute.
 type Pair = (String, Vec<u8>);
+
+/// Fails unless every line of the dialect for a client with a certificate is one line, under a name
+/// that inbound requests cannot use, and is read back.
+pub fn check_dialect(dialect: Dialect, options: &Options, facts: &Facts) {
+    let mut selection = Selection::new(dialect, options.clone());
+    for header in dialect.headers() {
+        if header.name.is_none() {
+            selection.rename(header.key, Some(header.key)).unwrap();
+        }
+    }
+    let owned = selection.owned_names();
+    for (name, value) in selection.lines(facts).set {
+        assert!(
+            owned.iter().any(|owned| **owned == *name),
+            "{dialect:?} {name}"
+        );
+        check_line(dialect, &name, &value);
+    }
+    for header in dialect.headers() {
+        let values = header.values(facts, options).unwrap_or_default();
+        if !values.is_empty() {
+            check(dialect, header.key, &values, facts.certificate.unwrap());
+        }
+    }
+}
+
+fn check_line(dialect: Dialect, name: &str, value: &str) {
+    let raw_utf8 = matches!(
+        (dialect, name),
+        (Dialect::Apache, "SSL_CLIENT_S_DN" | "SSL_CLIENT_I_DN")
+            | (
+                Dialect::Caddy,
+                "X-Tls-Client-Subject" | "X-Tls-Client-Issuer"
+            )
+            | (
+                Dialect::Haproxy,
+                "X-SSL-Client-DN" | "X-SSL-Client-CN" | "X-SSL-Issuer"
+            )
+    );
+    assert!(!value.is_empty(), "{name}");
+    assert_eq!(value.trim(), value, "{name}");
+    assert!(value.len() <= MAX_VALUE * 2, "{name}");
+    for character in value.chars() {
+        let fits = match character {
+            ' '..='~' => true,
+            other => raw_utf8 && !other.is_control() && !other.is_ascii(),
+        };
+        assert!(fits, "{name}: {value:?}");
+    }
+}
 
 /// Fails unless a reader of this header gets out what is in the certificate.
 pub fn check(dialect: Dialect, key: &str, values: &[String], certificate: &Certificate) {
@@ -225,7 +278,7 @@ fn texts(certificate: &Certificate, wanted: fn(&San) -> bool) -> Vec<String> {
     let names = certificate.san();
     let names = names.iter().filter(|name| wanted(name));
     names
-        .map(|name| String::from_utf8(name.value()).unwrap())
+        .map(|name| String::from_utf8_lossy(&name.value()).into_owned())
         .collect()
 }
 
@@ -344,6 +397,7 @@ fn rfc2253(text: &str) -> Vec<Pair> {
                 {
                     let digits = std::str::from_utf8(&rest[1..3]).unwrap();
                     value.push(u8::from_str_radix(digits, 16).unwrap());
+                    raw.push('\\');
                     rest = after;
                 }
                 [b'\\', escaped, after @ ..] => {
@@ -363,16 +417,22 @@ fn rfc2253(text: &str) -> Vec<Pair> {
     pairs
         .into_iter()
         .map(|(name, raw, value)| match raw.strip_prefix('#') {
+            // OpenSSL does not escape a value that is nothing but `#`.
+            None | Some("") => (name, value),
             Some(digits) => (name, content(digits)),
-            None => (name, value),
         })
         .collect()
 }
 
-/// Content of one DER element in hexadecimal; a BIT STRING without its count of unused bits, as
-/// OpenSSL holds it.
+/// Content of one DER element in hexadecimal; a BIT STRING without its count of unused bits, a
+/// SEQUENCE whole, as OpenSSL holds them.
 fn content(digits: &str) -> Vec<u8> {
-    let der = BigNum::from_hex_str(digits).unwrap().to_vec();
+    let der = BigNum::from_hex_str(digits)
+        .unwrap_or_else(|_| panic!("#{digits}"))
+        .to_vec();
+    if der[0] == SEQUENCE {
+        return der;
+    }
     let header = match der[1] {
         0..=0x7f => 2,
         0x81 => 3,
@@ -476,31 +536,30 @@ fn go(text: &str, name: &X509NameRef, what: &str) {
 /// only before a known type.
 fn traefik(value: &str, certificate: &Certificate, what: &str) {
     let text = String::from_utf8(percent_decoded(&value.replace('+', " "))).unwrap();
-    let mut fields = Vec::new();
+    // Certificates are joined with `,`, their fields with `;`.
+    let mut certificates = vec![Vec::new()];
     let mut rest = text.as_str();
     while !rest.is_empty() {
         let (key, after) = rest.split_once("=\"").unwrap();
         let (field, after) = after.split_once('"').unwrap();
-        fields.push((
-            key.trim_start_matches([',', ';']).to_owned(),
-            field.to_owned(),
-        ));
-        assert!(after.is_empty() || after.starts_with([',', ';']), "{what}");
-        rest = after;
+        let fields = certificates.last_mut().unwrap();
+        fields.push((key.to_owned(), field.to_owned()));
+        rest = match after.split_at_checked(1) {
+            None => "",
+            Some((";", after)) => after,
+            Some((",", after)) => {
+                certificates.push(Vec::new());
+                after
+            }
+            Some(_) => panic!("{what}"),
+        };
     }
-    let certificates = 1 + certificate.intermediates().len();
     assert_eq!(
-        fields.iter().filter(|(key, _)| key == "NB").count(),
-        certificates,
+        certificates.len(),
+        1 + certificate.intermediates().len(),
         "{what}"
     );
-    for (key, field) in fields.iter().take_while({
-        let mut seen = 0;
-        move |(key, _)| {
-            seen += usize::from(key == "SerialNumber");
-            seen < 2
-        }
-    }) {
+    for (key, field) in &certificates[0] {
         match &**key {
             "Subject" => {
                 assert_eq!(
@@ -526,9 +585,6 @@ fn traefik(value: &str, certificate: &Certificate, what: &str) {
             }
             "Issuer" => {}
             other => panic!("{other} in {what}"),
-        }
-        if key == "SAN" {
-            break;
         }
     }
 }
