@@ -4,6 +4,7 @@
 //! without any escaping, in UTF-8. HAProxy writes the bytes of other string types as they are,
 //! control characters as `%0D`, and nothing for a `/` inside a value; a name where that could be
 //! read as another is left out. So is a date outside 1950 to 2049, which would be another one.
+//! `ssl_c_san` tells of DNS, email, URI and IP names, others are skipped.
 //! Readers: Keycloak (`haproxy`), applications behind HAProxy.
 //! No certificate: no header, while HAProxy sends empty ones, and `0`, which means success, in
 //! `X-SSL-Client-Verify`. Not verified: OpenSSL's number of the reason there, `1` where the route
