@@ -10,6 +10,7 @@ dialects.py resumed NAME...        compares the lines of a full handshake and of
 PKI, PORT, TMP and ERROR_LOG are as in t/client.bash.
 """
 import base64
+import calendar
 import contextlib
 import fnmatch
 import glob
@@ -407,8 +408,8 @@ HEADERS = {
     "SSL_CLIENT_I_DN": (rfc2253, ISSUER),
     "SSL_CLIENT_V_START": (openssl_date, BEGIN),
     "SSL_CLIENT_V_END": (openssl_date, END),
-    "SSL_CLIENT_V_REMAIN": (int, lambda c: int((time.mktime(time.strptime(c.not_after, "%Y%m%d%H%M%SZ"))
-                                                - time.timezone - time.time()) // 86400)),
+    "SSL_CLIENT_V_REMAIN": (int, lambda c: int(
+        (calendar.timegm(time.strptime(c.not_after, "%Y%m%d%H%M%SZ")) - time.time()) // 86400)),
     "SSL_CLIENT_A_SIG": exactly("ecdsa-with-SHA256"),
     "SSL_CLIENT_A_KEY": exactly("id-ecPublicKey"),
     "SSL_CLIENT_SAN_Email_{}": (str, lambda c: sans(c, "email")),
