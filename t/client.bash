@@ -58,3 +58,24 @@ facts() {
     done
     echo "${out# }"
 }
+
+# escaped NAME: the certificate NAME (with its chain, if there is one) as nginx's $ssl_client_escaped_cert has it
+escaped() {
+    local file=$PKI/$1.crt
+    [ -e "$PKI/$1.chain" ] && file=$PKI/$1.chain
+    perl -0777 -pe 's/([^A-Za-z0-9._~-])/sprintf "%%%02X", ord $1/ge' "$file"
+}
+
+# base64_of NAME: the DER of the leaf of NAME in base64
+base64_of() {
+    openssl x509 -in "$PKI/$1.crt" -outform DER | base64 -w0
+}
+
+# header PATH LINE [curl options]: status and body over plain HTTP with a header line, which may be longer than an argument
+header() {
+    local url=http://127.0.0.1:$HTTP_PORT/$1
+    printf '%s' "$2" >header-line
+    shift 2
+    curl -s --max-time 20 -H @header-line -o body -w '%{http_code} ' "$@" "$url"
+    echo "$(cat body)"
+}

@@ -12,6 +12,7 @@ local cidr = require "resty.mtls.cidr"
 local connection = require "resty.mtls.connection"
 local engine = require "resty.mtls.engine"
 local fetch = require "resty.mtls.fetch"
+local inbound = require "resty.mtls.inbound"
 local lib = require "resty.mtls.lib"
 local metrics = require "resty.mtls.metrics"
 local reload = require "resty.mtls.reload"
@@ -144,6 +145,7 @@ function _M.init(opts)
     this:watch(opts.watch == nil and WATCH or opts.watch)
     options = opts
     fetch.init { allow = cidr.parse(opts.fetch_allow or {}) }
+    inbound.init { trusted = cidr.parse(opts.trusted_ips or {}) }
     metrics.init(opts.shared_dict)
     log_warnings(this)
 end
@@ -180,7 +182,8 @@ end
 
 
 -- access_by_lua*: route is the name of a route of the policy; without it only global plugins
--- apply. Ends the request itself on a refusal: 401, or 421 on a connection of another policy.
+-- apply. Ends the request itself on a refusal: 401 or 403, 421 on a connection of another policy, 503
+-- when the issuer of access tokens cannot be asked.
 function _M.access(route)
     if route ~= nil and type(route) ~= "string" then
         error("mtls.access: route must be a string, got " .. type(route), 2)

@@ -29,7 +29,7 @@ const BASE: usize = 400;
 /// What an issuer says of itself.
 pub(super) struct Provider {
     discovery: Discovery,
-    keys: Option<Jwks>,
+    keys: Option<Rc<Jwks>>,
 }
 
 /// A token that somebody vouches for.
@@ -396,9 +396,13 @@ impl Engine {
         let keys = keys
             .map(Jwks::parse)
             .transpose()
-            .map_err(|why| wrong("keys", why))?;
-        let provider = Rc::new(Provider { discovery, keys });
-        self.providers.borrow_mut().put(bearer.provider, provider);
+            .map_err(|why| wrong("keys", why))?
+            .map(Rc::new);
+        let mut providers = self.providers.borrow_mut();
+        // Another route of the same issuer may need the keys that this one does not.
+        let known = providers.find(&bearer.provider);
+        let keys = keys.or_else(|| known.and_then(|(_, known)| known.keys.clone()));
+        providers.put(bearer.provider, Rc::new(Provider { discovery, keys }));
         Ok(())
     }
 

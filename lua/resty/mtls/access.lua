@@ -9,7 +9,9 @@ local lib = require "resty.mtls.lib"
 local certificate = require "resty.mtls.certificate"
 local headers = require "resty.mtls.headers"
 local connection = require "resty.mtls.connection"
+local inbound = require "resty.mtls.inbound"
 local metrics = require "resty.mtls.metrics"
+local oidc = require "resty.mtls.oidc"
 local revocation = require "resty.mtls.revocation"
 local variables = require "resty.mtls.variables"
 local STATUS = require "resty.mtls.cdef"
@@ -27,6 +29,8 @@ local NO_CONSUMER = STATUS.VERDICT_NO_CONSUMER
 local TRAIT_VARY = STATUS.TRAIT_VARY
 local TRAIT_PRIVATE = STATUS.TRAIT_PRIVATE
 local TRAIT_XFCC = STATUS.TRAIT_XFCC
+local TRAIT_INBOUND = STATUS.TRAIT_INBOUND
+local TRAIT_BEARER = STATUS.TRAIT_BEARER
 local band = bit.band
 local clear_header = ngx.req.clear_header
 local error = error
@@ -242,7 +246,15 @@ local function decide(engine, plan, ssl)
     local host = ngx_var.host or ""
     now = ngx_time()
     reason.len = 0
-    local status = C.rmtls_engine_access(engine.handle, ssl, plan, host, #host, now, answer, reason)
+    local status
+    if band(engine:traits_of(plan), TRAIT_INBOUND) ~= 0 then
+        local request = inbound.of_request()
+        status = C.rmtls_engine_access_header(engine.handle, ssl, plan, host, #host, request.came.array,
+                                              request.came.count, request.trusted, now, answer, reason)
+    else
+        status = C.rmtls_engine_access(engine.handle, ssl, plan, host, #host, now, answer, reason)
+    end
+
     if status ~= OK then
         error(select(2, lib.failure("access", status, reason)))
     end
@@ -251,11 +263,21 @@ local function decide(engine, plan, ssl)
 end
 
 
--- How long the certificate of the answer just given is still good for.
-local function look_at(engine, lines, known)
-    local presented = certificate.wrap(function(out)
-        return C.rmtls_engine_client(engine.handle, ssl_pointer(), out)
+-- The certificate that the request presents on a plan, or nil and the status.
+local function presented_on(engine, plan, ssl)
+    if band(engine:traits_of(plan), TRAIT_INBOUND) ~= 0 then
+        return inbound.certificate(engine, plan, ssl)
+    end
+
+    return certificate.wrap(function(out)
+        return C.rmtls_engine_client(engine.handle, ssl, out)
     end)
+end
+
+
+-- How long the certificate of the answer just given is still good for.
+local function look_at(engine, plan, lines, known)
+    local presented = presented_on(engine, plan, ssl_pointer())
     lines.look_at = now + metrics.EXPIRY_INTERVAL
     if presented and presented.not_after then
         metrics.expires(known.consumer, presented.not_after - now)
@@ -330,7 +352,7 @@ local function lines_of(engine, plan, ssl, route)
     end
 
     if lines.look_at <= now and answer.verdict == 0 then
-        look_at(engine, lines, entry["who" .. plan])
+        look_at(engine, plan, lines, entry["who" .. plan])
     end
 
     return lines
@@ -382,23 +404,27 @@ local function add_response_headers(traits)
 end
 
 
--- Ends the request on a refusal.
-function _M.run(engine, route, dict)
+-- Waits for what the decision about the certificate depends on. The plan, which may have another
+-- number by then, and the decision.
+local function settle(engine, route, dict, ssl)
     local plan = engine:plan(route)
-    if not plan then
-        error("no route '" .. tostring(route) .. "' in the policy", 3)
-    end
-
-    strip(engine, get_request())
-
-    local ssl = ssl_pointer()
     local decision = decide(engine, plan, ssl)
     for _ = 1, 3 do
         if decision ~= PENDING then
             break
         end
 
-        revocation.resolve(engine, plan, dict)
+        local judged = plan
+        revocation.resolve(engine, plan, dict, function(out)
+            if band(engine:traits_of(judged), TRAIT_INBOUND) == 0 then
+                return C.rmtls_engine_client(engine.handle, ssl, out)
+            end
+
+            local request = inbound.of_request()
+
+            return C.rmtls_engine_presented(engine.handle, ssl, judged, request.came.array,
+                                            request.came.count, request.trusted, 0, out)
+        end)
         -- Numbers hold for one policy, and that took time.
         plan = engine:plan(route)
         if not plan then
@@ -408,8 +434,71 @@ function _M.run(engine, route, dict)
         decision = decide(engine, plan, ssl)
     end
 
+    return plan, decision
+end
+
+
+-- The token of a request whose certificate is good enough: the decision about the certificate,
+-- which may have to be made anew, the header lines of the claims, and the refusal, if it is one.
+local function settle_token(engine, route, dict, ssl, plan, decision)
+    for _ = 1, 3 do
+        if decision ~= PASS or band(engine:traits_of(plan), TRAIT_BEARER) == 0 then
+            return plan, decision
+        end
+
+        local refused, claims = oidc.check(engine, plan, ssl, dict)
+        if refused then
+            return plan, decision, nil, refused
+        end
+
+        local before = C.rmtls_engine_epoch(engine.handle)
+        if refused == nil then
+            -- Fetching took time, in which other requests used the answer.
+            decision = decide(engine, plan, ssl)
+            if decision ~= PENDING then
+                return plan, decision, claims
+            end
+        end
+
+        plan, decision = settle(engine, route, dict, ssl)
+        if C.rmtls_engine_epoch(engine.handle) == before and refused == nil then
+            return plan, decision, claims
+        end
+    end
+
+    error("the policy changes faster than the issuer answers")
+end
+
+
+local function refuse_token(refused)
+    ngx_log(ngx.ERR, "[mtls] ", refused.status, " ", refused.reason)
+    ngx.status = refused.status
+    ngx.header["Content-Type"] = JSON
+    ngx.header["Content-Length"] = #refused.body
+    ngx.header["WWW-Authenticate"] = refused.challenge
+    ngx.print(refused.body)
+
+    return ngx.exit(refused.status)
+end
+
+
+-- Ends the request on a refusal.
+function _M.run(engine, route, dict)
+    if not engine:plan(route) then
+        error("no route '" .. tostring(route) .. "' in the policy", 3)
+    end
+
+    strip(engine, get_request())
+
+    local ssl = ssl_pointer()
+    local plan, decision = settle(engine, route, dict, ssl)
+    local claims, refused
+    if band(engine:traits_of(plan), TRAIT_BEARER) ~= 0 then
+        plan, decision, claims, refused = settle_token(engine, route, dict, ssl, plan, decision)
+    end
+
     local lines = lines_of(engine, plan, ssl, route)
-    if lines then
+    if lines and not refused then
         for i = 1, #lines, 2 do
             set_header(lines[i], lines[i + 1])
         end
@@ -430,16 +519,31 @@ function _M.run(engine, route, dict)
         end
     end
 
-    variables.set(engine, route, DECISIONS[decision], _M.client)
+    if claims and not refused then
+        for i = 1, #claims, 2 do
+            set_header(claims[i], claims[i + 1])
+        end
+
+        if oidc.options_of(engine, plan).hide_credentials then
+            clear_header("Authorization")
+        end
+    end
+
+    variables.set(engine, route, refused and refused.decision or DECISIONS[decision], _M.client)
 
     if decision == PENDING then
         error("the revocation status is still not settled")
     end
 
     local refusal = REFUSALS[decision]
-    metrics.decided(route or "", refusal and refusal[1] or 0, answer.verdict, answer.identity == ANONYMOUS)
+    metrics.decided(route or "", refused and refused.status or refusal and refusal[1] or 0, answer.verdict,
+                    answer.identity == ANONYMOUS)
     if decision ~= PASS then
         return refuse(decision)
+    end
+
+    if refused then
+        return refuse_token(refused)
     end
 end
 
@@ -447,6 +551,11 @@ end
 -- What client() answers has these methods.
 local client_methods = {}
 local client_mt = { __index = client_methods }
+
+
+local function handle_of(client)
+    return client._presented and client._presented.handle
+end
 
 
 -- The value that a dialect has under its own word for it, or nil, and for one that no header may
@@ -460,8 +569,8 @@ function client_methods:header_value(dialect, key)
     local message = lib.buffer(1024)
     local status
     local value, err = lib.read("header_value", function(out)
-        status = C.rmtls_engine_header_value(this.handle, ssl_pointer(), self._plan, self._verdict,
-                                             dialect, #dialect, key, #key, ngx_time(), out, message)
+        status = C.rmtls_engine_header_value(this.handle, ssl_pointer(), handle_of(self), self._plan,
+                                             self._verdict, dialect, #dialect, key, #key, ngx_time(), out, message)
 
         return status
     end)
@@ -484,7 +593,7 @@ end
 -- The 21 properties of Cloudflare's tlsClientAuth. Without a certificate there is no client().
 function client_methods:cloudflare()
     local properties, status = headers.properties(function(out)
-        return C.rmtls_engine_cloudflare(self._engine.handle, ssl_pointer(), self._plan,
+        return C.rmtls_engine_cloudflare(self._engine.handle, ssl_pointer(), handle_of(self), self._plan,
                                          self._verdict, ngx_time(), out)
     end)
     if not properties then
@@ -496,6 +605,7 @@ end
 
 
 local function view(engine, plan, presented, verdict, known)
+    local from_header = band(engine:traits_of(plan), TRAIT_INBOUND) ~= 0
     local verified = "FAILED:not verified"
     if verdict == NO_CONSUMER then
         verified = "FAILED:no consumer"
@@ -521,7 +631,9 @@ local function view(engine, plan, presented, verdict, known)
         san = presented.san,
         pem = presented.pem,
         chain_pem = presented.chain_pem,
-        source = "tls",
+        source = from_header and "header" or "tls",
+        -- The connection is the proxy's.
+        _presented = from_header and presented or nil,
         consumer = known and known.consumer,
         groups = known and known.groups or {},
     }, client_mt)
@@ -532,13 +644,13 @@ end
 -- serves other requests of this client too: read it only.
 function _M.client(engine)
     local ssl = ssl_pointer()
-    if not ssl then
-        return nil
-    end
-
     local ctx = ngx.ctx
     local entry = ctx.mtls_client
     local plan = ctx.mtls_plan or engine:plan()
+    if not ssl and band(engine:traits_of(plan), TRAIT_INBOUND) == 0 then
+        return nil
+    end
+
     local verdict = ctx.mtls_verdict or NOT_VERIFIED
     -- Whom the route trusts has a place.
     if verdict == 0 and not entry then
@@ -550,9 +662,7 @@ function _M.client(engine)
         return entry.views[key]
     end
 
-    local presented, status = certificate.wrap(function(out)
-        return C.rmtls_engine_client(engine.handle, ssl, out)
-    end)
+    local presented, status = presented_on(engine, plan, ssl)
     if not presented then
         if status == NOT_FOUND then
             return nil

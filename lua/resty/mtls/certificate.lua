@@ -1,7 +1,8 @@
 -- One client certificate with the chain sent beside it.
 --
 -- Fields are read from the library on first use: subject_dn, issuer_dn, serial, fingerprint_sha1,
--- fingerprint_sha256, pem, chain_pem (strings), not_before, not_after (seconds since the epoch),
+-- fingerprint_sha256, x5t_s256 (as in the cnf of a token), pem, chain_pem (strings), not_before,
+-- not_after (seconds since the epoch),
 -- subject ({ CN = { "..." }, ... }), san ({ dns = { ... }, uri, email, ip, dirname }). A field that
 -- cannot be read from the certificate is nil, and so is a list of over 1,000 names.
 
@@ -27,6 +28,7 @@ local TEXT_FIELDS = {
     fingerprint_sha256 = STATUS.FIELD_SHA256,
     pem = STATUS.FIELD_PEM,
     chain_pem = STATUS.FIELD_CHAIN_PEM,
+    x5t_s256 = STATUS.FIELD_X5T_S256,
 }
 
 
@@ -161,6 +163,63 @@ function _M.from_pem(pem)
     end)
 
     return certificate, err
+end
+
+
+local function lines_of(name, values)
+    if type(values) == "string" then
+        values = { values }
+    elseif type(values) ~= "table" then
+        error(name .. " must be a string or a table of strings", 3)
+    end
+
+    local array = ffi.new("rmtls_header[?]", #values)
+    for i = 1, #values do
+        if type(values[i]) ~= "string" then
+            error(name .. " must be a string or a table of strings", 3)
+        end
+
+        array[i - 1].value = values[i]
+        array[i - 1].value_len = #values[i]
+    end
+
+    return array, #values, values
+end
+
+
+-- From the header of a proxy: value is what ngx.req.get_headers() gives for it, chain what it gives
+-- for the header of the chain (format "rfc9440"). format: "base64_encoded", "url_encoded",
+-- "rfc9440", "xfcc", "traefik", "aws_alb" or "auto". nil when the header says that there is no
+-- certificate; nil and an error when it is repeated or not exactly what the format says.
+--
+-- Whoever sends the header is believed: ask only where nobody but the proxy can send it.
+function _M.from_header(format, value, chain)
+    if type(format) ~= "string" then
+        error("format must be a string", 2)
+    end
+
+    local lines, lines_len, values = lines_of("value", value or {})
+    local more, more_len, chain_values = lines_of("chain", chain or {})
+    local message = lib.buffer(1024)
+    local certificate, status = wrap(function(out)
+        return C.rmtls_certificate_from_header(format, #format, lines, lines_len, more, more_len, out, message)
+    end)
+    -- The arrays hold bare pointers to these.
+    assert(values and chain_values)
+    if certificate then
+        return certificate
+    end
+
+    if status == NOT_FOUND then
+        return nil
+    end
+
+    local text = message.len > 0 and lib.text(message) or ""
+    if text:find("^unknown format") then
+        error("certificate.from_header: " .. text, 2)
+    end
+
+    return lib.failure("certificate.from_header", status, message)
 end
 
 

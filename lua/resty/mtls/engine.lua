@@ -27,14 +27,16 @@ local function wrap(make)
         return nil, status
     end
 
-    -- clients: what resty.mtls.access keeps for the places of this very engine. plans holds for one
-    -- policy, whoever puts the next one in force.
+    -- clients, tokens: what resty.mtls.access and resty.mtls.oidc keep for the places of this very
+    -- engine. plans and bearers hold for one policy, whoever puts the next one in force.
     return setmetatable({
         handle = handle,
         epoch = 0,
         plans = {},
         traits = {},
         clients = {},
+        bearers = {},
+        tokens = {},
         number = ffi.new("uint32_t[1]"),
     }, mt)
 end
@@ -104,6 +106,8 @@ local function follow(self)
         self.epoch = epoch
         self.plans = {}
         self.traits = {}
+        self.bearers = {}
+        self.tokens = {}
         self.read_names = nil
     end
 end

@@ -191,11 +191,12 @@ local function ask_all(engine, client, plan, epoch, options, dict)
 end
 
 
--- Settles the status of the client of this request; the engine then decides without waiting.
--- Yields. What is about to end is asked for anew in a timer, while it still serves.
-function _M.resolve(engine, plan, dict)
+-- Settles the status of the client of this request, or of the certificate that make(out) gives; the
+-- engine then decides without waiting. Yields. What is about to end is asked for anew in a timer,
+-- while it still serves.
+function _M.resolve(engine, plan, dict, make)
     -- A handle of its own: the connection may be gone when a source answers.
-    local presented = certificate.wrap(function(out)
+    local presented = certificate.wrap(make or function(out)
         return C.rmtls_engine_client(engine.handle, connection.ssl(), out)
     end)
     if not presented then

@@ -1,0 +1,179 @@
+-- What a request brings that its route reads before it is removed: the headers with a certificate
+-- that a proxy sends, and its access token.
+
+local ffi = require "ffi"
+local base = require "resty.core.base"
+-- Declares what this file calls of lua-nginx-module.
+require "resty.core.request"
+local lrucache = require "resty.lrucache"
+local certificate = require "resty.mtls.certificate"
+local lib = require "resty.mtls.lib"
+
+
+local C = lib.C
+local N = ffi.C
+local error = error
+local ffi_str = ffi.string
+local get_request = base.get_request
+local is_internal = ngx.req.is_internal
+local ngx = ngx
+local ngx_var = ngx.var
+local pairs = pairs
+
+
+-- Requests whose headers are kept for where an internal redirect leads.
+local MAX_KEPT = 1000
+-- Seconds
+local KEPT_TTL = 60
+
+
+local _M = {}
+
+local header_type = ffi.typeof("rmtls_header[?]")
+local elements_type = ffi.typeof("ngx_http_lua_ffi_table_elt_t[?]")
+local truncated = ffi.new("int[1]")
+local capacity = 64
+local elements = elements_type(capacity)
+local kept = lrucache.new(MAX_KEPT)
+
+local trusted_ips
+local last_peer
+local last_answer
+
+
+-- init_by_lua*. trusted: a set (resty.mtls.cidr) of the peers whose certificate headers count.
+function _M.init(opts)
+    trusted_ips = opts.trusted
+    last_peer = nil
+end
+
+
+-- 1 when trusted_ips names the peer of the TCP connection. Never the address that a realip module
+-- read from a header.
+local function is_trusted()
+    if not trusted_ips then
+        return 0
+    end
+
+    -- Without the realip module there is only one.
+    local peer = ngx_var.realip_remote_addr or ngx_var.remote_addr
+    if peer ~= last_peer then
+        last_answer = trusted_ips:match(peer) and 1 or 0
+        last_peer = peer
+    end
+
+    return last_answer
+end
+
+
+-- All values of the request's Authorization headers. nginx itself hands out one of them, and the
+-- upstream may read another.
+local function authorization()
+    local request = get_request()
+    local count = N.ngx_http_lua_ffi_req_get_headers_count(request, 0, truncated)
+    if count < 0 then
+        error("request headers cannot be read in this phase")
+    end
+
+    if count > capacity then
+        capacity = 2 * count
+        elements = elements_type(capacity)
+    end
+
+    if count > 0 and N.ngx_http_lua_ffi_req_get_headers(request, elements, count, 1) ~= 0 then
+        error("request headers cannot be read")
+    end
+
+    local values = {}
+    for i = 0, count - 1 do
+        local key = elements[i].key
+        -- Names of this length are few.
+        if key.len == 13 and ffi_str(key.data, 13):lower() == "authorization" then
+            local value = elements[i].value
+            values[#values + 1] = ffi_str(value.data, value.len)
+        end
+    end
+
+    return values
+end
+
+
+local function array_of(names, values)
+    local array = header_type(#values)
+    for i = 1, #values do
+        array[i - 1].name = names[i]
+        array[i - 1].name_len = #names[i]
+        array[i - 1].value = values[i]
+        array[i - 1].value_len = #values[i]
+    end
+
+    -- The array holds bare pointers, which the garbage collector does not see.
+    return { array = array, count = #values, names = names, values = values }
+end
+_M.array_of = array_of
+
+
+-- Numbers tell a request from every other one of this worker: of the connection, and on it.
+local function number()
+    return ngx_var.connection .. ":" .. ngx_var.connection_requests
+end
+
+
+-- { came, authorization, trusted } of this request. An internal redirect loses ngx.ctx, and access
+-- runs again behind it.
+function _M.of_request()
+    local ctx = ngx.ctx
+    local inbound = ctx.mtls_inbound
+    if inbound then
+        return inbound
+    end
+
+    if is_internal() then
+        inbound = kept:get(number())
+        if inbound then
+            ctx.mtls_inbound = inbound
+            return inbound
+        end
+    end
+
+    local names, values = {}, {}
+    for name, list in pairs(ctx.mtls_came or {}) do
+        for i = 1, #list do
+            names[#names + 1] = name
+            values[#values + 1] = list[i]
+        end
+    end
+
+    local tokens = authorization()
+    local labels = {}
+    for i = 1, #tokens do
+        labels[i] = "authorization"
+    end
+
+    inbound = {
+        came = array_of(names, values),
+        authorization = array_of(labels, tokens),
+        trusted = is_trusted(),
+    }
+    ctx.mtls_inbound = inbound
+    if not is_internal() then
+        kept:set(number(), inbound, KEPT_TTL)
+    end
+
+    return inbound
+end
+
+
+-- The certificate that this request presents on a plan, whatever it is worth: from the header that
+-- the plan reads, else from the connection; or nil and the status.
+function _M.certificate(engine, plan, ssl, or_tls)
+    local inbound = _M.of_request()
+
+    return certificate.wrap(function(out)
+        return C.rmtls_engine_presented(engine.handle, ssl, plan, inbound.came.array, inbound.came.count,
+                                        inbound.trusted, or_tls and 1 or 0, out)
+    end)
+end
+
+
+return _M

@@ -1,0 +1,540 @@
+-- Access tokens: asks the engine, and fetches for it what the issuer says: its discovery document,
+-- its keys, and what it knows of a token.
+--
+-- The documents of an issuer are shared between workers. They are looked at again every ten
+-- minutes, while those before serve on, for a day if the issuer is down; and at once for a key that
+-- is not among them, at most once in rediscovery_lifetime seconds.
+
+local ffi = require "ffi"
+local fetch = require "resty.mtls.fetch"
+local headers = require "resty.mtls.headers"
+local inbound = require "resty.mtls.inbound"
+local lib = require "resty.mtls.lib"
+local revocation = require "resty.mtls.revocation"
+local url = require "resty.mtls.url"
+local STATUS = require "resty.mtls.cdef"
+
+
+local C = lib.C
+local OK = STATUS.OK
+local PASS = STATUS.BEARER_PASS
+local NO_TOKEN = STATUS.BEARER_NO_TOKEN
+local REFUSED = STATUS.BEARER_REFUSED
+local FORBIDDEN = STATUS.BEARER_FORBIDDEN
+local NEEDS_KEYS = STATUS.BEARER_NEEDS_KEYS
+local NEEDS_INTROSPECTION = STATUS.BEARER_NEEDS_INTROSPECTION
+local NO_PLAN = 0xffffffff
+local error = error
+local floor = math.floor
+local ngx = ngx
+local ngx_log = ngx.log
+local ngx_now = ngx.now
+local ngx_time = ngx.time
+local tonumber = tonumber
+
+
+local MAX_DOCUMENT = 262144
+-- Seconds: when newer documents are looked for, how long old ones serve without any, and how often
+-- a worker looks.
+local MAX_AGE = 600
+local MAX_STALE = 86400
+local LOOK = 10
+-- Answers about a token are shared for so long by those who ask at the same time.
+local SHARED = 1
+-- Keys, introspection, revocation, each at most twice.
+local MAX_ROUNDS = 6
+
+
+local answer = ffi.new("rmtls_bearer_answer")
+local description = lib.buffer(256)
+local reason = lib.buffer(4096)
+
+-- By issuer: { time = of its documents, look_at = seconds }
+local states = {}
+-- What the shared dictionary does not take.
+local own = {}
+
+
+local _M = {}
+
+
+-- How the tokens of a plan are looked at.
+local function options_of(engine, plan)
+    local options = engine.bearers[plan]
+    if options then
+        return options
+    end
+
+    local read = ffi.new("rmtls_bearer_options")
+    if C.rmtls_engine_bearer_options(engine.handle, plan, read) ~= OK then
+        error("the plan wants no token")
+    end
+
+    local function text(field)
+        return (lib.read("bearer", function(out)
+            return C.rmtls_engine_bearer_text(engine.handle, plan, field, out)
+        end))
+    end
+
+    local issuer = text(STATUS.BEARER_ISSUER)
+    options = {
+        issuer = issuer,
+        key = "oidc:" .. read.needs_keys .. ":" .. issuer,
+        needs_keys = read.needs_keys == 1,
+        client_auth = read.client_auth,
+        client_id = text(STATUS.BEARER_CLIENT_ID),
+        client_secret = text(STATUS.BEARER_CLIENT_SECRET),
+        unauthorized = text(STATUS.BEARER_UNAUTHORIZED),
+        forbidden = text(STATUS.BEARER_FORBIDDEN_TEXT),
+        hide_credentials = read.hide_credentials == 1,
+        expose_error_code = read.expose_error_code == 1,
+        ssl_verify = read.ssl_verify == 1,
+        timeout = tonumber(read.timeout),
+        rediscovery_lifetime = tonumber(read.rediscovery_lifetime),
+        certificate_plan = tonumber(read.certificate_plan),
+    }
+    engine.bearers[plan] = options
+
+    return options
+end
+_M.options_of = options_of
+
+
+-- A URL that the issuer wrote may lead where the operator's own URL leads.
+local function origin_of(options, target)
+    return url.same_origin(options.issuer, target) and "operator" or "certificate"
+end
+
+
+local function get(options, deadline, target)
+    local left = floor((deadline - ngx_now()) * 1000)
+    if left < 1 then
+        return nil, target .. ": timeout"
+    end
+
+    local found, err = fetch.request {
+        url = target,
+        origin = origin_of(options, target),
+        accept = "application/json",
+        max_bytes = MAX_DOCUMENT,
+        ssl_verify = options.ssl_verify,
+        timeout = left,
+        kind = "oidc",
+    }
+    if found and found.status ~= 200 then
+        return nil, target .. ": status " .. found.status
+    end
+
+    return found and found.body, err
+end
+
+
+-- "time:length:discovery document, keys" fetched anew, or nil and an error.
+local function fetch_documents(options)
+    local deadline = ngx_now() + options.timeout / 1000
+    local target = options.issuer:gsub("/$", "") .. "/.well-known/openid-configuration"
+    local discovery, err = get(options, deadline, target)
+    if not discovery then
+        return nil, err
+    end
+
+    local message = lib.buffer(1024)
+    local jwks_uri, introspection = lib.read("discovery", function(a, b)
+        return C.rmtls_discovery_read(discovery, #discovery, options.issuer, #options.issuer, a, b, message)
+    end, true)
+    if not jwks_uri then
+        return nil, target .. ": discovery document: "
+                    .. (message.len > 0 and lib.text(message) or introspection)
+    end
+
+    local keys = ""
+    if options.needs_keys then
+        if jwks_uri == "" then
+            return nil, target .. ": discovery document: no 'jwks_uri' in it"
+        end
+
+        keys, err = get(options, deadline, jwks_uri)
+        if not keys then
+            return nil, err
+        end
+    end
+
+    return ngx_time() .. ":" .. #discovery .. ":" .. discovery .. keys
+end
+
+
+local function last_of(options, dict)
+    local shared = ngx.shared[dict]
+    local key = options.key .. ":last"
+
+    return shared and shared:get(key) or own[key]
+end
+
+
+local function time_of(value)
+    return value and tonumber(value:match("^%d+")) or 0
+end
+
+
+-- The newest documents: fetched, unless somebody just did; or nil and an error.
+local function newest(options, dict)
+    local value, err = fetch.cached(dict, options.key,
+                                    { host = options.issuer, timeout = options.timeout }, function()
+        local documents, why = fetch_documents(options)
+        if not documents then
+            return nil, why
+        end
+
+        return documents, options.rediscovery_lifetime
+    end)
+    if not value then
+        return nil, err
+    end
+
+    local key = options.key .. ":last"
+    if time_of(value) > time_of(last_of(options, dict)) then
+        local shared = ngx.shared[dict]
+        if not shared or not shared:set(key, value, MAX_STALE) then
+            own[key] = value
+        end
+    end
+
+    return value
+end
+
+
+-- Hands documents to the engine. true, or nil and an error.
+local function provide(engine, plan, options, value)
+    local time, size, rest = value:match("^(%d+):(%d+):(.*)$")
+    size = tonumber(size)
+    local discovery, keys = rest:sub(1, size), rest:sub(size + 1)
+    local ok, err = lib.try("documents of " .. options.issuer, function(message)
+        return C.rmtls_engine_provide(engine.handle, plan, discovery, #discovery,
+                                      options.needs_keys and keys or nil, #keys, message)
+    end)
+    if not ok then
+        return nil, err
+    end
+
+    states[options.key] = { time = tonumber(time), look_at = ngx_time() + LOOK }
+
+    return true
+end
+
+
+local function refresh(premature, options, dict)
+    if premature then
+        return
+    end
+
+    local value, err = newest(options, dict)
+    if not value then
+        ngx_log(ngx.WARN, "[mtls] the issuer's documents are not renewed, those before serve on: ", err)
+    end
+end
+
+
+-- Looks now and then whether there are newer documents. false when those in use are too old.
+local function look(engine, plan, options, dict)
+    local state = states[options.key]
+    local now = ngx_time()
+    if not state or now < state.look_at then
+        return true
+    end
+
+    state.look_at = now + LOOK
+    local value = last_of(options, dict)
+    if time_of(value) > state.time then
+        local ok, err = provide(engine, plan, options, value)
+        if not ok then
+            ngx_log(ngx.WARN, "[mtls] ", err)
+        end
+
+    elseif now >= state.time + MAX_STALE then
+        return false
+
+    elseif now >= state.time + MAX_AGE then
+        local ok, err = ngx.timer.at(0, refresh, options, dict)
+        if not ok then
+            ngx_log(ngx.WARN, "[mtls] no timer to renew the issuer's documents: ", err)
+        end
+    end
+
+    return true
+end
+
+
+-- Gets documents for a worker that has none, or newer ones for a key that is not among them. true,
+-- or nil and an error when there are none at all. Yields.
+local function load(engine, plan, options, dict)
+    local state = states[options.key]
+    local last = last_of(options, dict)
+    local known = state and state.time or ngx_time() - MAX_AGE
+    -- Another worker may have been faster.
+    if time_of(last) > known and provide(engine, plan, options, last) then
+        return true
+    end
+
+    local value, err = newest(options, dict)
+    local ok
+    if value and state and time_of(value) == state.time then
+        -- Those in use: nobody has fetched since.
+        return true
+    end
+
+    if value then
+        ok, err = provide(engine, plan, options, value)
+        if ok then
+            return true
+        end
+    end
+
+    ngx_log(ngx.WARN, "[mtls] ", err)
+    if state and ngx_time() < state.time + MAX_STALE then
+        return true
+    end
+
+    if last and ngx_time() < time_of(last) + MAX_STALE and provide(engine, plan, options, last) then
+        return true
+    end
+
+    return nil, err
+end
+
+
+local function escape(text)
+    return ngx.escape_uri(text)
+end
+
+
+local function hex(bytes, len)
+    local digits = {}
+    for i = 0, len - 1 do
+        digits[i + 1] = ("%02x"):format(bytes[i])
+    end
+
+    return table.concat(digits)
+end
+
+
+-- What the issuer answers about the token of this request, or nil and an error. Yields.
+local function introspect(engine, plan, options, dict, token)
+    local endpoint = lib.read("bearer", function(out)
+        return C.rmtls_engine_bearer_text(engine.handle, plan, STATUS.BEARER_INTROSPECTION_ENDPOINT, out)
+    end)
+    if not endpoint then
+        return nil, options.issuer .. " names no introspection endpoint"
+    end
+
+    local body = "token=" .. escape(token) .. "&token_type_hint=access_token"
+    local lines = {}
+    if options.client_auth == STATUS.CLIENT_BASIC then
+        lines.Authorization = "Basic " .. ngx.encode_base64(escape(options.client_id) .. ":"
+                                                            .. escape(options.client_secret or ""))
+    else
+        body = body .. "&client_id=" .. escape(options.client_id)
+        if options.client_auth == STATUS.CLIENT_POST then
+            body = body .. "&client_secret=" .. escape(options.client_secret or "")
+        end
+    end
+
+    local value, err = fetch.cached(dict, "introspection:" .. hex(answer.id, 32),
+                                    { host = endpoint, timeout = options.timeout }, function()
+        local found, why = fetch.request {
+            url = endpoint,
+            origin = origin_of(options, endpoint),
+            method = "POST",
+            body = body,
+            content_type = "application/x-www-form-urlencoded",
+            headers = lines,
+            accept = "application/json",
+            max_bytes = MAX_DOCUMENT,
+            ssl_verify = options.ssl_verify,
+            timeout = options.timeout,
+            kind = "oidc",
+        }
+        if not found then
+            return nil, why
+        end
+
+        -- Not a failure of the host: an odd token must not keep others from being asked about.
+        if found.status ~= 200 then
+            return "status " .. found.status, 0
+        end
+
+        return "200:" .. found.body, SHARED
+    end)
+    if not value then
+        return nil, err
+    end
+
+    if value:sub(1, 4) ~= "200:" then
+        return nil, endpoint .. ": " .. value
+    end
+
+    return value:sub(5)
+end
+
+
+local function ask(engine, plan, request, ssl, latest)
+    description.len = 0
+    reason.len = 0
+    local status = C.rmtls_engine_bearer(engine.handle, ssl, plan, request.authorization.array,
+                                         request.authorization.count, request.came.array,
+                                         request.came.count, request.trusted, latest, ngx_time(),
+                                         answer, description, reason)
+    if status ~= OK then
+        error(select(2, lib.failure("bearer", status, reason)))
+    end
+
+    return answer.decision
+end
+
+
+local function json(text)
+    text = text:gsub('[%z\1-\31"\\]', function(char)
+        return ("\\u%04x"):format(char:byte())
+    end)
+
+    return '{"message":"' .. text .. '"}'
+end
+
+
+local function challenge(options, code)
+    if not code or not options.expose_error_code then
+        return "Bearer"
+    end
+
+    return 'Bearer error="' .. code .. '", error_description="' .. lib.text(description) .. '"'
+end
+
+
+local UNAVAILABLE = {
+    status = 503, body = json("Service Unavailable"), decision = "issuer_unavailable",
+}
+
+
+local function unavailable(err)
+    return { status = UNAVAILABLE.status, body = UNAVAILABLE.body, decision = UNAVAILABLE.decision,
+             reason = err }
+end
+
+
+local function refusal(options, decision)
+    local why = lib.text(reason)
+    if decision == FORBIDDEN then
+        return { status = 403, body = json(options.forbidden), decision = "token_forbidden",
+                 challenge = challenge(options, "insufficient_scope"), reason = why }
+    end
+
+    local none = decision == NO_TOKEN
+
+    return { status = 401, body = json(options.unauthorized), reason = why,
+             decision = none and "no_token" or "token_refused",
+             challenge = challenge(options, not none and "invalid_token") }
+end
+
+
+-- Header lines for the claims of the token that passed, or nil.
+local function lines_of(engine, plan)
+    local tokens = engine.tokens
+    local entry = tokens[answer.token]
+    if not entry or entry.generation ~= answer.generation then
+        entry = { generation = answer.generation }
+        tokens[answer.token] = entry
+    end
+
+    local lines = entry[plan]
+    if not lines then
+        local token, generation = answer.token, answer.generation
+        lines = headers.of_request(function(out)
+            return C.rmtls_engine_claim_lines(engine.handle, plan, token, generation, out)
+        end) or {}
+        entry[plan] = lines
+    end
+
+    return lines
+end
+
+
+-- Decides about the token of this request. nil and the header lines when it passes; a refusal
+-- { status, body, challenge, decision, reason }; or false when another policy came into force
+-- meanwhile and everything must be decided anew. Yields.
+function _M.check(engine, plan, ssl, dict)
+    local options = options_of(engine, plan)
+    local request = inbound.of_request()
+    local epoch = C.rmtls_engine_epoch(engine.handle)
+    local latest = 0
+
+    if not look(engine, plan, options, dict) then
+        local ok, err = load(engine, plan, options, dict)
+        if not ok then
+            return unavailable(err)
+        end
+    end
+
+    for _ = 1, MAX_ROUNDS do
+        if C.rmtls_engine_epoch(engine.handle) ~= epoch then
+            return false
+        end
+
+        local decision = ask(engine, plan, request, ssl, latest)
+        if decision == PASS then
+            return nil, lines_of(engine, plan)
+        end
+
+        if decision == NO_TOKEN or decision == REFUSED or decision == FORBIDDEN then
+            return refusal(options, decision)
+        end
+
+        local ok, err
+        if decision == NEEDS_KEYS then
+            ok, err = load(engine, plan, options, dict)
+            latest = 1
+            if not ok then
+                return unavailable(err)
+            end
+
+        elseif decision == NEEDS_INTROSPECTION then
+            local token = request.authorization.values[1]:match("^%S+%s+(%S+)%s*$")
+            local found
+            found, err = introspect(engine, plan, options, dict, token)
+            if not found then
+                return unavailable(err)
+            end
+
+            if C.rmtls_engine_epoch(engine.handle) ~= epoch then
+                return false
+            end
+
+            description.len = 0
+            reason.len = 0
+            local status = C.rmtls_engine_introspected(engine.handle, plan, request.authorization.array,
+                                                       request.authorization.count, found, #found,
+                                                       ngx_time(), answer, description, reason)
+            if status ~= OK then
+                error(select(2, lib.failure("introspection", status, reason)))
+            end
+
+            if answer.decision ~= PASS then
+                return refusal(options, answer.decision)
+            end
+
+        else
+            local judge = options.certificate_plan
+            if judge == NO_PLAN then
+                error("nobody judges the certificate of the token")
+            end
+
+            revocation.resolve(engine, judge, dict, function(out)
+                return C.rmtls_engine_presented(engine.handle, ssl, judge, request.came.array,
+                                                request.came.count, request.trusted, 1, out)
+            end)
+        end
+    end
+
+    return unavailable("the token is still not decided about")
+end
+
+
+return _M
