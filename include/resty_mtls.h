@@ -147,6 +147,15 @@
 // The consumer that stands in for clients that are not trusted.
 #define RMTLS_IDENTITY_ANONYMOUS 3
 
+// The request does not carry them.
+#define RMTLS_FORWARDS_NO 0
+
+// It does.
+#define RMTLS_FORWARDS_YES 1
+
+// It does if `rmtls_connection_is_first` says so.
+#define RMTLS_FORWARDS_FIRST 2
+
 // An OCSP responder: POST the request to the URL.
 #define RMTLS_SOURCE_OCSP 1
 
@@ -339,8 +348,10 @@ typedef struct rmtls_answer {
   uint32_t consumer;
   // Position of the credential that named the consumer, or `UINT32_MAX`.
   uint32_t credential;
-  // 1 when this very request carries the lines of `RMTLS_LINE_FORWARDING`, else 0.
+  // Whether this very request carries the lines of `RMTLS_LINE_FORWARDING`: `RMTLS_FORWARDS_*`.
   int32_t forwards;
+  // Number of the connection when the client's certificate is not trusted, else 0.
+  uint32_t connection;
   // Lines made for another number here are not to be used again.
   uint32_t own;
 } rmtls_answer;
@@ -994,15 +1005,22 @@ int32_t rmtls_engine_header_value(const struct rmtls_engine *engine,
                                   struct rmtls_buf *out,
                                   struct rmtls_buf *err);
 
+// `RMTLS_OK` when the request with this number, from 1 on its connection, is the first for which
+// this is asked; `RMTLS_NOT_FOUND` when another was.
+//
+// # Safety
+// `ssl` is NULL or a live `SSL` after its handshake.
+int32_t rmtls_connection_is_first(void *ssl, uint64_t request);
+
 // Writes name and value of the XFCC header for a request on a route with `RMTLS_TRAIT_XFCC`:
 // `came` are headers that came, those of other names do not matter, `own` is the value of the
 // `RMTLS_LINE_XFCC` line, or NULL when there is none. `RMTLS_NOT_FOUND` when the header is not to
-// be set; with `RMTLS_LEFT_OUT` `value` says why it must not be.
+// be set. `kind` becomes `RMTLS_LINE_ALWAYS`, or one of those that say why it must not be set.
 //
 // # Safety
 // `engine` is NULL or live; `answer` is NULL or valid; `came` is readable for `came_len` elements
-// whose names and values are readable; `own` is NULL or readable for `own_len` bytes; `name` and `value` are
-// NULL or valid, with their data.
+// whose names and values are readable; `own` is NULL or readable for `own_len` bytes; `kind` is NULL or
+// valid for writing; `name` and `value` are NULL or valid, with their data.
 int32_t rmtls_engine_xfcc(const struct rmtls_engine *engine,
                           uint32_t plan,
                           const struct rmtls_answer *answer,
@@ -1010,6 +1028,7 @@ int32_t rmtls_engine_xfcc(const struct rmtls_engine *engine,
                           size_t came_len,
                           const uint8_t *own,
                           size_t own_len,
+                          int32_t *kind,
                           struct rmtls_buf *name,
                           struct rmtls_buf *value);
 

@@ -15,6 +15,10 @@ use crate::openssl_ext::ssl::{self as ext, LentNames, Presented, Slot};
 use crate::trust::Verdict;
 use crate::Error;
 
+thread_local! {
+    static NUMBER: Cell<u32> = const { Cell::new(0) };
+}
+
 /// Most trust stores whose verdict one connection remembers.
 const MAX_VERDICTS: usize = 8;
 
@@ -47,7 +51,8 @@ pub struct Connection {
     key: OnceCell<Option<Key>>,
     verdicts: RefCell<Vec<([u8; 32], Verdict)>>,
     memo: RefCell<Option<Memo>>,
-    forwarded: Cell<bool>,
+    forwarded: Cell<u64>,
+    number: Cell<u32>,
     own_names: OnceCell<u32>,
 }
 
@@ -191,9 +196,23 @@ impl Connection {
         *self.memo.borrow_mut() = Some(memo);
     }
 
-    /// Whether nothing was forwarded on this connection yet; from now on something was.
-    pub fn is_first_forwarded(&self) -> bool {
-        !self.forwarded.replace(true)
+    /// Whether the request with this number, from 1 on the connection, is the first of those for
+    /// which this was asked. The same request may ask again.
+    pub fn is_first(&self, request: u64) -> bool {
+        if self.forwarded.get() == 0 {
+            self.forwarded.set(request);
+        }
+        self.forwarded.get() == request
+    }
+
+    /// A number that no other connection of the thread has; never 0.
+    pub fn number(&self) -> u32 {
+        if self.number.get() == 0 {
+            let number = NUMBER.get().checked_add(1).unwrap_or(1);
+            NUMBER.set(number);
+            self.number.set(number);
+        }
+        self.number.get()
     }
 
     /// What tells apart the names in this server's own certificate, worked out once.

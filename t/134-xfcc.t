@@ -122,10 +122,11 @@ xfcc long $(as client-a) -H "X-Forwarded-Client-Cert: Hash=$(printf 'a%.0s' {1..
 echo done
 _EOC_
 --- client_out
+x-forwarded-client-cert-Too-Large: 1
 done
 --- error_log
-[mtls] header xfcc: x-forwarded-client-cert left out: the value that came would swallow or change what is appended
-[mtls] header xfcc: x-forwarded-client-cert left out:
+[mtls] header x-forwarded-client-cert left out: the value that came would swallow or change what is appended
+[mtls] header x-forwarded-client-cert left out:
 
 
 

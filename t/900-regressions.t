@@ -51,6 +51,28 @@ routes:
       crls: [$pki/int-revoked.crl]
 _EOC_
 
+our $Told = <<'_EOC_';
+_format_version: "3.0"
+@{ca_certificates: ca-a}
+consumers:
+- {username: nobody, id: 10000000-0000-4000-8000-000000000001}
+routes:
+- name: a
+  snis: [a.test]
+  plugins:
+  - name: mtls-auth
+    config: &auth {ca_certificates: [@ca-a], skip_consumer_lookup: true}
+  - name: client-cert-headers
+    config: {dialects: [cloudflare-forwarding, {name: xfcc, mode: APPEND_FORWARD, detail: [], max_bytes: 512}, {name: apache, headers: {SSL_CLIENT_SAN_DNS_: X-San-}}]}
+- name: presented
+  snis: [a.test]
+  plugins:
+  - name: mtls-auth
+    config: {ca_certificates: [@ca-a], anonymous: nobody}
+  - name: client-cert-headers
+    config: {dialects: [{name: rfc9440, when: presented, max_bytes: 512}]}
+_EOC_
+
 run_blocks();
 
 __DATA__
@@ -249,3 +271,113 @@ in
 401 application/json; charset=utf-8 {"message":"TLS certificate failed verification"}
 --- error_log
 [mtls] 401 FAILED:certificate revoked at depth 0, subject: "CN=client-int,O=Example"
+
+
+
+=== TEST 12: no variable carries a line feed of the certificate into a header
+--- policy eval: $::Told
+--- http_config eval: "    include $t::TestMtls::Root/nginx-conf/mtls-variables.conf;\n"
+--- config
+    location /t {
+        access_by_lua_block { require("resty.mtls").access("a") }
+        proxy_set_header X-Groups $mtls_groups;
+        add_header X-Groups $mtls_groups;
+        add_header X-All "$mtls_verify$mtls_subject_dn$mtls_issuer_dn$mtls_serial$mtls_subject_cn$mtls_subject_o$mtls_subject_ou$mtls_san$mtls_source$mtls_consumer$mtls_consumer_id$mtls_route_name$mtls_decision";
+        proxy_pass $TEST_NGINX_UPSTREAM;
+    }
+--- client
+get a.test/t $(as client-ctrl) -i | tr -d '\r' | grep -ciE '^x-admin|^x-groups'
+get a.test/t $(as client-a) | grep -c '^X-Groups: client-a'
+--- client_out
+0
+1
+
+
+
+=== TEST 13: a numbered header under another name is not gone on with by the client
+--- policy eval: $::Told
+--- config
+    location /t { access_by_lua_block { require("resty.mtls").access("a") } proxy_pass $TEST_NGINX_UPSTREAM; }
+--- client
+get a.test/t $(as client-two) -H 'X-San-2: evil' -H 'X-San-16: evil' -H 'x_san_00: evil' | tr -d '\r' | grep -iE '^x.san'
+--- client_out
+X-San-0: first.example.com
+X-San-1: second.example.com
+
+
+
+=== TEST 14: a request with hundreds of forged names is refused, not cleaned name by name
+--- policy eval: $::Told
+--- config
+    location /t { access_by_lua_block { require("resty.mtls").access("a") } proxy_pass $TEST_NGINX_UPSTREAM; }
+--- client
+for i in {1..65}; do echo "SSL-Client-$i: x"; done > forged
+head -64 forged > fewer
+for i in {1..400}; do echo "SSL-Client: x"; echo "X-San-1: x"; done > same
+for file in forged fewer same; do get a.test/t $(as client-a) -H @$file -o body -w '%{http_code}\n'; done
+--- client_out
+400
+200
+200
+--- error_log
+[mtls] 400 over 64 headers that only the gateway may set
+
+
+
+=== TEST 15: what depends on an untrusted certificate is made and logged once a connection
+--- policy eval: $::Told
+--- config
+    location /t { access_by_lua_block { require("resty.mtls").access("presented") } proxy_pass $TEST_NGINX_UPSTREAM; }
+--- client
+for name in client-c client-b; do
+    curl -sk --http1.1 --connect-to "::127.0.0.1:$PORT" $(as $name) https://a.test/t https://a.test/t https://a.test/t | grep -c '^Client-Cert-Too-Large: 1'
+done
+grep -c 'header Client-Cert left out' "$ERROR_LOG"
+--- client_out
+3
+3
+2
+--- error_log
+header Client-Cert left out
+
+
+
+=== TEST 16: an access() before nginx sends the request elsewhere does not use up the first request
+--- policy eval: $::Told
+--- config
+    location /t { access_by_lua_block { require("resty.mtls").access("a") } try_files /nonexistent @up; }
+    location @up { access_by_lua_block { require("resty.mtls").access("a"); require("resty.mtls").access("a") } proxy_pass $TEST_NGINX_UPSTREAM; }
+--- client
+curl -sk --http1.1 --connect-to "::127.0.0.1:$PORT" $(as client-a) https://a.test/t https://a.test/t | tr -d '\r' | grep -oE '^(Cf-Client-Cert-Sha256|GET)' | paste -sd ' '
+--- client_out
+GET Cf-Client-Cert-Sha256 GET
+
+
+
+=== TEST 17: a second access() does not take the first one's XFCC element for the client's
+--- policy eval: $::Told
+--- config
+    location /t { access_by_lua_block { require("resty.mtls").access("a"); require("resty.mtls").access("a") } proxy_pass $TEST_NGINX_UPSTREAM; }
+--- client
+get a.test/t $(as client-a) -H 'X-Forwarded-Client-Cert: Hash=came' | tr -d '\r' | grep -i '^x-forwarded' | tr ',' '\n' | wc -l
+get a.test/t $(as client-a) -H "X-Forwarded-Client-Cert: Hash=$(printf 'a%.0s' {1..512})" | tr -d '\r' | grep -i '^x-forwarded'
+--- client_out
+2
+x-forwarded-client-cert-Too-Large: 1
+--- error_log
+[mtls] header x-forwarded-client-cert left out:
+
+
+
+=== TEST 18: access() with an unknown route has removed forged headers before it fails
+--- policy eval: $::Told
+--- config
+    error_page 500 = @page;
+    location /t { access_by_lua_block { require("resty.mtls").access("nope") } proxy_pass $TEST_NGINX_UPSTREAM; }
+    location @page { proxy_pass $TEST_NGINX_UPSTREAM; }
+--- client
+get a.test/t $(as client-a) -H 'X-San-0: forged' | grep -c 'forged\|GET'
+--- client_out
+1
+--- error_log
+no route 'nope' in the policy

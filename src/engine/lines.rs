@@ -5,7 +5,7 @@ use std::rc::Rc;
 use openssl::ssl::SslRef;
 use openssl::x509::{X509Ref, X509VerifyResult};
 
-use super::{Answer, Engine, Identity};
+use super::{Answer, Engine, Forwards, Identity};
 use crate::cache::Place;
 use crate::certificate::{san, sha256, Certificate, San};
 use crate::connection::Connection;
@@ -27,7 +27,7 @@ const UNSPECIFIED: i32 = 1;
 pub enum LineKind {
     /// On every request of the client.
     Always = 0,
-    /// On requests whose [`Answer::forwards`] says so.
+    /// On requests that [`Answer::forwards`].
     Forwarding = 1,
     /// With what [`Engine::xfcc`] makes of it and of the header that came.
     Xfcc = 2,
@@ -191,13 +191,12 @@ impl Engine {
             let to = options.admits(verified(answer.client, answer.verdict))
                 && options.forwarding.forwards(host);
             answer.forwards = match (&plan.inbound, ssl) {
+                _ if !to => Forwards::No,
                 // Requests of many clients share the connection of a proxy: none is the first.
-                (Some(_), _) => to,
-                (None, Some(ssl)) => {
-                    to && (options.forwarding.on == On::EveryRequest
-                        || Connection::of_or_new(ssl)?.is_first_forwarded())
-                }
-                (None, None) => false,
+                (Some(_), _) => Forwards::Yes,
+                (None, Some(_)) if options.forwarding.on == On::EveryRequest => Forwards::Yes,
+                (None, Some(_)) => Forwards::First,
+                (None, None) => Forwards::No,
             };
         }
         let Some(ssl) = ssl else {
@@ -317,19 +316,15 @@ impl Engine {
         read(&known.facts(plan, now))
     }
 
-    /// The header to send upstream for `xfcc` on a route that forwards what came, as `(name, value)`;
-    /// `came` are inbound headers, in order. See
-    /// [`xfcc::forward`].
-    ///
-    /// # Errors
-    /// [`Error::HeaderLeftOut`] when there is a value that must not be sent.
+    /// The header to send upstream for `xfcc` on a route that forwards what came, or why there must
+    /// be none; `came` are inbound headers, in order. See [`xfcc::forward`].
     pub fn xfcc(
         &self,
         plan_id: usize,
         answer: &Answer,
         came: &[(&[u8], &[u8])],
         own: Option<&str>,
-    ) -> Result<Option<(Box<str>, String)>, Error> {
+    ) -> Result<Option<HeaderLine>, Error> {
         let policy = self.policy()?;
         let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
         let Some(selection) = plan.told.xfcc_forwarded() else {
@@ -346,13 +341,16 @@ impl Engine {
             .filter(|(header, _)| header.eq_ignore_ascii_case(name.as_bytes()))
             .map(|(_, value)| *value)
             .collect();
-        match xfcc::forward(&selection.options, admitted, &came, own) {
-            Ok(value) => Ok(value.map(|value| (name.into(), value))),
-            Err(why) => Err(Error::HeaderLeftOut {
-                name: name.to_owned(),
-                why: why.to_string(),
-            }),
-        }
+        let (kind, value) = match xfcc::forward(&selection.options, admitted, &came, own) {
+            Ok(None) => return Ok(None),
+            Ok(Some(value)) => (LineKind::Always, value),
+            Err(why) => (LineKind::from(&why), why.to_string()),
+        };
+        Ok(Some(HeaderLine {
+            kind,
+            name: name.into(),
+            value,
+        }))
     }
 
     fn known(

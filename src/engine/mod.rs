@@ -79,6 +79,18 @@ pub enum Decision {
     TooEarly = 6,
 }
 
+/// Whether a request carries what is told on some requests only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Forwards {
+    /// It does not.
+    No = 0,
+    /// It does.
+    Yes = 1,
+    /// It does if [`Connection::is_first`].
+    First = 2,
+}
+
 /// A decision with what led to it.
 #[derive(Clone, Debug)]
 pub struct Answer {
@@ -91,7 +103,10 @@ pub struct Answer {
     /// Who the client is taken for.
     pub identity: Identity,
     /// Whether this very request carries the lines of [`LineKind::Forwarding`].
-    pub forwards: bool,
+    pub forwards: Forwards,
+    /// Number of the connection, never used twice, when the client's certificate is not trusted:
+    /// what depends on it can be kept by that. Else 0.
+    pub connection: u32,
     /// Tells apart lines that differ by this server's own certificate.
     pub own: u32,
     /// Why not, for the error log only.
@@ -105,7 +120,8 @@ impl Answer {
             client,
             verdict,
             identity,
-            forwards: false,
+            forwards: Forwards::No,
+            connection: 0,
             own: 0,
             reason: None,
         }
@@ -117,7 +133,8 @@ impl Answer {
             client: None,
             verdict: None,
             identity: Identity::None,
-            forwards: false,
+            forwards: Forwards::No,
+            connection: 0,
             own: 0,
             reason: Some(reason),
         }
@@ -251,7 +268,13 @@ impl Engine {
             (Some(auth), Some(inbound)) => {
                 self.decide_header(&policy, plan, (auth, inbound), ssl, host, came, now)?
             }
-            _ => self.decide(&policy, plan, plan_id, ssl, host, now)?,
+            _ => {
+                let mut answer = self.decide(&policy, plan, plan_id, ssl, host, now)?;
+                if let (None, Some(_), Some(ssl)) = (answer.client, answer.verdict, ssl) {
+                    answer.connection = Connection::of_or_new(ssl)?.number();
+                }
+                answer
+            }
         };
         if answer.decision == Decision::Pass && !plan.told.dialects.is_empty() {
             self.of_this_request(plan, ssl, host, &mut answer)?;

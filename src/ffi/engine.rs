@@ -11,7 +11,7 @@ use super::{
     take, text,
 };
 use crate::cache::Place;
-use crate::engine::{Answer, At, Decision, Engine, Identity, Origin, Source, State};
+use crate::engine::{Answer, At, Decision, Engine, Forwards, Identity, Origin, Source, State};
 use crate::Error;
 
 thread_local! {
@@ -58,6 +58,13 @@ pub const RMTLS_IDENTITY_CONSUMER: i32 = 2;
 /// The consumer that stands in for clients that are not trusted.
 pub const RMTLS_IDENTITY_ANONYMOUS: i32 = 3;
 
+/// The request does not carry them.
+pub const RMTLS_FORWARDS_NO: i32 = 0;
+/// It does.
+pub const RMTLS_FORWARDS_YES: i32 = 1;
+/// It does if `rmtls_connection_is_first` says so.
+pub const RMTLS_FORWARDS_FIRST: i32 = 2;
+
 /// An OCSP responder: POST the request to the URL.
 pub const RMTLS_SOURCE_OCSP: i32 = 1;
 /// A CRL distribution point: GET the URL.
@@ -88,8 +95,10 @@ pub struct rmtls_answer {
     pub consumer: u32,
     /// Position of the credential that named the consumer, or `UINT32_MAX`.
     pub credential: u32,
-    /// 1 when this very request carries the lines of `RMTLS_LINE_FORWARDING`, else 0.
+    /// Whether this very request carries the lines of `RMTLS_LINE_FORWARDING`: `RMTLS_FORWARDS_*`.
     pub forwards: i32,
+    /// Number of the connection when the client's certificate is not trusted, else 0.
+    pub connection: u32,
     /// Lines made for another number here are not to be used again.
     pub own: u32,
 }
@@ -109,7 +118,8 @@ impl rmtls_answer {
             },
             consumer: answer.identity.consumer().unwrap_or(0),
             credential: answer.identity.credential().unwrap_or(u32::MAX),
-            forwards: answer.forwards.into(),
+            forwards: answer.forwards as i32,
+            connection: answer.connection,
             own: answer.own,
         }
     }
@@ -121,7 +131,9 @@ impl rmtls_answer {
             client: self.place(),
             verdict: (self.verdict >= 0).then_some(self.verdict),
             identity: self.who(),
-            forwards: self.forwards != 0,
+            // What the lines do not depend on.
+            forwards: Forwards::No,
+            connection: self.connection,
             own: self.own,
             reason: None,
         }

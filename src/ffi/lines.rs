@@ -7,6 +7,7 @@ use super::engine::{rmtls_answer, rmtls_engine, rmtls_header};
 use super::{
     bytes, connection, give, guard, guard_with, handle, output, put, rmtls_buf, take, text,
 };
+use crate::connection::Connection;
 use crate::engine::{HeaderLine, HeaderLines, LineKind, NO_CONSUMER};
 use crate::headers::cloudflare::Property;
 use crate::headers::{Dialect, Verified};
@@ -262,15 +263,32 @@ pub unsafe extern "C" fn rmtls_engine_header_value(
     }
 }
 
+/// `RMTLS_OK` when the request with this number, from 1 on its connection, is the first for which
+/// this is asked; `RMTLS_NOT_FOUND` when another was.
+///
+/// # Safety
+/// `ssl` is NULL or a live `SSL` after its handshake.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_connection_is_first(ssl: *mut c_void, request: u64) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promise, passed on unchanged.
+        let ssl = unsafe { connection(ssl) }.ok_or(Error::NotFound)?;
+        match Connection::of_or_new(ssl)?.is_first(request) {
+            true => Ok(()),
+            false => Err(Error::NotFound),
+        }
+    })
+}
+
 /// Writes name and value of the XFCC header for a request on a route with `RMTLS_TRAIT_XFCC`:
 /// `came` are headers that came, those of other names do not matter, `own` is the value of the
 /// `RMTLS_LINE_XFCC` line, or NULL when there is none. `RMTLS_NOT_FOUND` when the header is not to
-/// be set; with `RMTLS_LEFT_OUT` `value` says why it must not be.
+/// be set. `kind` becomes `RMTLS_LINE_ALWAYS`, or one of those that say why it must not be set.
 ///
 /// # Safety
 /// `engine` is NULL or live; `answer` is NULL or valid; `came` is readable for `came_len` elements
-/// whose names and values are readable; `own` is NULL or readable for `own_len` bytes; `name` and `value` are
-/// NULL or valid, with their data.
+/// whose names and values are readable; `own` is NULL or readable for `own_len` bytes; `kind` is NULL or
+/// valid for writing; `name` and `value` are NULL or valid, with their data.
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_engine_xfcc(
     engine: *const rmtls_engine,
@@ -280,6 +298,7 @@ pub unsafe extern "C" fn rmtls_engine_xfcc(
     came_len: usize,
     own: *const u8,
     own_len: usize,
+    kind: *mut i32,
     name: *mut rmtls_buf,
     value: *mut rmtls_buf,
 ) -> i32 {
@@ -305,11 +324,12 @@ pub unsafe extern "C" fn rmtls_engine_xfcc(
                 true => None,
                 false => Some(text(own, own_len)?),
             };
-            let (header, text) = engine
+            let line = engine
                 .xfcc(plan as usize, &answer, &values, own)?
                 .ok_or(Error::NotFound)?;
-            put(name, header.as_bytes())?;
-            put(value, text.as_bytes())
+            *output(kind)? = line.kind as i32;
+            put(name, line.name.as_bytes())?;
+            put(value, line.value.as_bytes())
         })
     }
 }

@@ -195,7 +195,9 @@ fn exports_null_is_answered() {
                 0,
                 null!(),
                 null!(),
+                null!(),
             ),
+            rmtls_connection_is_first(null!(), 1),
             rmtls_engine_access_header(
                 null!(),
                 null!(),

@@ -283,6 +283,15 @@ impl Selection {
         names
     }
 
+    /// What further names begin with that only the gateway may set: those of numbered headers, as a
+    /// reader goes on counting. [`Dialect::prefix`] comes on top.
+    pub fn owned_prefixes(&self) -> Vec<&str> {
+        self.named()
+            .filter(|(header, _)| header.is_numbered())
+            .map(|(_, name)| name)
+            .collect()
+    }
+
     fn all_names(&self, header: &Header, name: &str) -> Vec<String> {
         let mut names = if header.is_numbered() {
             (0..MAX_NUMBERED)

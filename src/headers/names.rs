@@ -19,12 +19,12 @@ pub struct OwnedNames {
     lengths: u128,
     /// What further names begin with.
     prefixes: Vec<Box<[u8]>>,
-    /// Bit n: some prefix begins with letter n of the alphabet.
+    /// Bit n: some prefix begins with letter n of the alphabet; bit 26: with no letter.
     initials: u32,
 }
 
 impl OwnedNames {
-    /// Folds `names`, and `prefixes` of names, which begin with a letter. Names of over 127 bytes
+    /// Folds `names`, and `prefixes` of names. Names of over 127 bytes
     /// are not allowed in a policy and are ignored.
     pub fn new<'a>(
         names: impl Iterator<Item = &'a str>,
@@ -73,8 +73,9 @@ impl OwnedNames {
         self.contains(name)
             || (name.eq_ignore_ascii_case(b"connection")
                 && value
-                    .split(|byte| *byte == b',')
-                    .any(|option| self.contains(option.trim_ascii())))
+                    // Readers trim more than HTTP's white space: what is no part of a token ends it.
+                    .split(|byte| !is_token(*byte))
+                    .any(|option| self.contains(option)))
     }
 
     /// Whether no name is owned.
@@ -87,8 +88,14 @@ impl OwnedNames {
 fn initial(name: &[u8]) -> u32 {
     match name.first() {
         Some(byte) if byte.is_ascii_alphabetic() => 1 << (byte.to_ascii_lowercase() - b'a'),
-        _ => 0,
+        Some(_) => 1 << 26,
+        None => 0,
     }
+}
+
+/// tchar of RFC 9110 section 5.6.2.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 fn fold<'a>(name: &[u8], buffer: &'a mut [u8; MAX_NAME]) -> Option<&'a [u8]> {
@@ -166,6 +173,8 @@ mod tests {
             "X-Client-Cert",
             "close, x_client_cert",
             "keep-alive ,\tCf-Cert-Serial",
+            "close,\x0bX-Client-Cert",
+            "close;X-Client-Cert\u{a0}",
         ] {
             assert!(
                 owned().is_forged(b"Connection", value.as_bytes()),

@@ -1225,9 +1225,9 @@ fn assemble(
 
 /// The header names that only the gateway may set, whether it does so on a given route or not, and
 /// what further ones begin with.
-fn owned(document: &Document<'_>) -> (Vec<String>, Vec<&'static str>) {
+fn owned<'a>(document: &'a Document<'_>) -> (Vec<String>, Vec<&'a str>) {
     let mut owned: Vec<String> = Vec::new();
-    let mut prefixes: Vec<&'static str> = Vec::new();
+    let mut prefixes: Vec<&str> = Vec::new();
     let configs = document.plugins.iter().map(|plugin| &plugin.config);
     for config in configs.chain(&document.disabled) {
         match config {
@@ -1253,6 +1253,7 @@ fn owned(document: &Document<'_>) -> (Vec<String>, Vec<&'static str>) {
                 for selection in &headers.selections {
                     owned.extend(selection.owned_names());
                     prefixes.extend(selection.dialect.prefix());
+                    prefixes.extend(selection.owned_prefixes());
                 }
             }
             Config::TlsHandshakeModifier => {}

@@ -493,8 +493,9 @@ const OPTIONAL_HEADER: &str = "client_cert_chain_header_name";
 /// Longest time in seconds or milliseconds.
 const MAX_SECONDS: u32 = i32::MAX as u32;
 
-/// Longest header name; [`crate::headers::OwnedNames`] compares no longer ones.
-const MAX_HEADER_NAME: usize = 127;
+/// Longest header name: [`crate::headers::OwnedNames`] compares no longer ones than 127 bytes, and a
+/// number and `-Too-Large` may come behind.
+const MAX_HEADER_NAME: usize = 110;
 
 /// Headers that frame a message or belong to one hop (RFC 9110 section 7.6.1), folded.
 const FRAMING: &[&str] = &[
@@ -509,6 +510,16 @@ const FRAMING: &[&str] = &[
     "trailer",
     "transfer-encoding",
     "upgrade",
+];
+
+/// Headers that clients send and upstreams need, folded: they would be removed from every request.
+const OF_THE_CLIENT: &[&str] = &[
+    "accept",
+    "authorization",
+    "content-type",
+    "cookie",
+    "origin",
+    "user-agent",
 ];
 
 /// Reads a whole policy.
@@ -1025,7 +1036,7 @@ impl<'t> Reader<'t, '_> {
         for &(field, default, key) in METADATA {
             let name = match object.field(field) {
                 Some(node) if node.is_null() && field == OPTIONAL_HEADER => continue,
-                Some(node) if !node.is_null() => self.header_name(node, &path.field(field)),
+                Some(node) if !node.is_null() => self.told_name(node, &path.field(field)),
                 _ => Some(default),
             };
             let Some(name) = name else {
@@ -1046,6 +1057,17 @@ impl<'t> Reader<'t, '_> {
             let _ = config.selection.rename(key, Some(name));
         }
         config
+    }
+
+    /// The name of a header that tells of the certificate.
+    fn told_name<'c>(&mut self, node: &'c Node<'c>, path: &Path<'_>) -> Option<&'c str> {
+        let name = self.header_name(node, path)?;
+        if !OF_THE_CLIENT.contains(&&*fold(name)) {
+            return Some(name);
+        }
+        let message = format!("the header '{name}' is the client's own, expected another name");
+        self.report.error(node.place, path, message);
+        None
     }
 
     fn header_name<'c>(&mut self, node: &'c Node<'c>, path: &Path<'_>) -> Option<&'c str> {

@@ -920,7 +920,7 @@ fn from_yaml_bad_header_names_are_refused() {
         ))),
         [format!(
             "p:7:37: plugins[0].config.client_cert_header_name: the header name '{}...' is over \
-             127 bytes",
+             110 bytes",
             &long[..64]
         )]
     );
@@ -1206,6 +1206,15 @@ fn client_cert_headers_bad_ones_are_refused() {
              belongs to one connection, expected another name",
         ),
         (
+            "{dialects: [{name: azure, headers: {certificate: cookie}}]}",
+            "config.dialects[0].headers.certificate: the header 'cookie' is the client's own, \
+             expected another name",
+        ),
+        (
+            "{dialects: nginx}",
+            "config.dialects: the text 'nginx', expected a list",
+        ),
+        (
             "{dialects: [{name: nginx, headers: {ssl_client_serial: ssl_client_verify}}]}",
             "config.dialects[0]: the header 'ssl_client_verify' is also one of 'nginx' \
              (case, '-' and '_' do not tell headers apart), expected another name for one of them \
@@ -1324,4 +1333,16 @@ fn client_cert_headers_change_the_digest() {
         assert_ne!(digest(other), plain, "{other}");
     }
     assert_eq!(digest("{name: nginx, when: null}"), plain);
+}
+
+#[test]
+fn client_cert_headers_own_what_a_numbered_header_could_go_on_with() {
+    let policy = policy(&with_cas(
+        "plugins:\n- name: client-cert-headers\n  config: {dialects: [{name: apache, headers: \
+         {SSL_CLIENT_SAN_DNS_: 9-San-}}]}\n",
+    ));
+    for name in ["9-San-0", "9_san_16", "9-San-00", "9-san-x"] {
+        assert!(policy.owned_names.contains(name.as_bytes()), "{name}");
+    }
+    assert!(!policy.owned_names.contains(b"9-Sa"));
 }

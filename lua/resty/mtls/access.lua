@@ -31,6 +31,8 @@ local TRAIT_PRIVATE = STATUS.TRAIT_PRIVATE
 local TRAIT_XFCC = STATUS.TRAIT_XFCC
 local TRAIT_INBOUND = STATUS.TRAIT_INBOUND
 local TRAIT_BEARER = STATUS.TRAIT_BEARER
+local FORWARDS_YES = STATUS.FORWARDS_YES
+local FORWARDS_FIRST = STATUS.FORWARDS_FIRST
 local band = bit.band
 local clear_header = ngx.req.clear_header
 local error = error
@@ -54,6 +56,7 @@ local DECISIONS = {
     [STATUS.REFUSED] = "refused",
     [STATUS.MISDIRECTED] = "misdirected",
     [STATUS.FORBIDDEN] = "forbidden",
+    [STATUS.TOO_EARLY] = "too_early",
 }
 local REFUSALS = {
     [STATUS.NO_CERTIFICATE] = { 401, '{"message":"No required TLS certificate was sent"}' },
@@ -64,6 +67,8 @@ local REFUSALS = {
 }
 
 
+-- Most different names of headers that are removed from one request.
+local MAX_FORGED = 64
 local answer = ffi.new("rmtls_answer")
 local reason = lib.buffer(4096)
 local now = 0
@@ -90,6 +95,10 @@ end
 -- verdict: it depends on nothing else.
 local strangers = {}
 
+-- What depends on an untrusted certificate is kept for its connection: the last ones, by number.
+local MAX_CONNECTIONS = 64
+local connections = {}
+
 
 local _M = {}
 
@@ -97,11 +106,11 @@ local _M = {}
 -- Keeps the value of a header that is removed, for the routes that read it. Not beyond an internal
 -- redirect, where it could not be told from what the gateway set.
 local function keep(name, value)
-    if ngx.req.is_internal() then
+    local ctx = ngx.ctx
+    if ngx.req.is_internal() or ctx.mtls_set then
         return
     end
 
-    local ctx = ngx.ctx
     local came = ctx.mtls_came
     if not came then
         came = {}
@@ -149,17 +158,28 @@ local function strip(engine, request)
             return
         end
 
-        local names = {}
+        local names, seen = {}, {}
         for i = 1, forged do
             local element = elements[found[i - 1]]
             local name = ffi_str(element.key.data, element.key.len)
-            names[i] = name
+            if not seen[name] then
+                seen[name] = true
+                names[#names + 1] = name
+            end
+
             if engine:reads(name) then
                 keep(name:lower(), ffi_str(element.value.data, element.value.len))
             end
         end
 
-        for i = 1, forged do
+        -- lua-nginx-module looks through all headers for each of them.
+        if #names > MAX_FORGED then
+            ngx_log(ngx.ERR, "[mtls] 400 over ", MAX_FORGED, " headers that only the gateway may set")
+
+            return ngx.exit(400)
+        end
+
+        for i = 1, #names do
             clear_header(names[i])
         end
     end
@@ -285,12 +305,31 @@ local function look_at(engine, plan, lines, known)
 end
 
 
+-- What is kept for the connection of a client that is not trusted, or nil.
+local function kept_for(engine)
+    local number = answer.connection
+    if number == 0 then
+        return nil
+    end
+
+    local kept = connections[number % MAX_CONNECTIONS]
+    if not kept or kept.number ~= number or kept.plans ~= engine.plans then
+        kept = { number = number, plans = engine.plans, views = {} }
+        connections[number % MAX_CONNECTIONS] = kept
+    end
+
+    return kept
+end
+
+
 -- The lines of the answer just given.
 local function lines_of(engine, plan, ssl, route)
     local generation = answer.generation
     -- Not on the connection: requests of one HTTP/2 connection may go to different routes.
     local ctx = ngx.ctx
+    local kept = kept_for(engine)
     ctx.mtls_client = nil
+    ctx.mtls_kept = kept
     ctx.mtls_plan = plan
     ctx.mtls_verdict = answer.verdict
     ctx.mtls_route = route or ""
@@ -324,11 +363,13 @@ local function lines_of(engine, plan, ssl, route)
 
         -- X509_V_ERR_* numbers are below 1,000.
         local key = plan * 1000 + answer.verdict
-        local lines = strangers[key]
+        local lines = strangers[key] or kept and kept[key]
         if not lines or lines.own ~= answer.own then
             lines = read_lines(engine, plan, ssl)
             if lines.expires ~= 0 then
                 strangers[key] = lines
+            elseif kept then
+                kept[key] = lines
             end
         end
 
@@ -360,13 +401,15 @@ end
 
 
 local came_type = ffi.typeof("rmtls_header[?]")
+local xfcc_kind = ffi.new("int32_t[1]")
+local xfcc_name = lib.buffer(256)
+local xfcc_value = lib.buffer(131072)
 
 
 -- The XFCC header of a route that forwards what came.
 local function forward_xfcc(engine, plan, lines)
     local came = ngx.ctx.mtls_came
     local own = lines.xfcc
-    local header, value = lib.buffer(256), lib.buffer(131072)
     local names, values = {}, {}
     for name, list in pairs(came or {}) do
         for i = 1, #list do
@@ -384,12 +427,35 @@ local function forward_xfcc(engine, plan, lines)
     end
 
     local status = C.rmtls_engine_xfcc(engine.handle, plan, answer, array, #values, own,
-                                       own and #own or 0, header, value)
-    if status == OK then
-        set_header(lib.text(header), lib.text(value))
-    elseif status ~= NOT_FOUND then
-        ngx_log(ngx.WARN, "[mtls] header ", select(2, lib.failure("xfcc", status, value)))
+                                       own and #own or 0, xfcc_kind, xfcc_name, xfcc_value)
+    if status == NOT_FOUND then
+        return
     end
+
+    if status ~= OK then
+        error(select(2, lib.failure("xfcc", status, xfcc_value)))
+    end
+
+    local name, value = lib.text(xfcc_name), lib.text(xfcc_value)
+    if xfcc_kind[0] == STATUS.LINE_ALWAYS then
+        set_header(name, value)
+    else
+        headers.left_out(xfcc_kind[0], name, value, count_left_out)
+        if xfcc_kind[0] == STATUS.LINE_TOO_LARGE then
+            set_header(name .. "-Too-Large", "1")
+        end
+    end
+end
+
+
+-- Whether this very request carries what cloudflare-forwarding sends.
+local function is_forwarded(ssl)
+    if answer.forwards ~= FORWARDS_FIRST then
+        return answer.forwards == FORWARDS_YES
+    end
+
+    -- An access() whose request nginx then sends elsewhere must not use the first one up.
+    return C.rmtls_connection_is_first(ssl, tonumber(ngx_var.connection_requests) or 1) == OK
 end
 
 
@@ -484,12 +550,12 @@ end
 
 -- Ends the request on a refusal.
 function _M.run(engine, route, dict)
+    strip(engine, get_request())
     if not engine:plan(route) then
         error("no route '" .. tostring(route) .. "' in the policy", 3)
     end
 
-    strip(engine, get_request())
-
+    local stripped = C.rmtls_engine_epoch(engine.handle)
     local ssl = ssl_pointer()
     local plan, decision = settle(engine, route, dict, ssl)
     local claims, refused
@@ -497,14 +563,20 @@ function _M.run(engine, route, dict)
         plan, decision, claims, refused = settle_token(engine, route, dict, ssl, plan, decision)
     end
 
+    -- While something was fetched, a policy may have come that owns more names.
+    if C.rmtls_engine_epoch(engine.handle) ~= stripped then
+        strip(engine, get_request())
+    end
+
     local lines = lines_of(engine, plan, ssl, route)
     if lines and not refused then
+        ngx.ctx.mtls_set = true
         for i = 1, #lines, 2 do
             set_header(lines[i], lines[i + 1])
         end
 
         local forwarding = lines.forwarding
-        if forwarding and answer.forwards ~= 0 then
+        if forwarding and is_forwarded(ssl) then
             for i = 1, #forwarding, 2 do
                 set_header(forwarding[i], forwarding[i + 1])
             end
@@ -658,8 +730,9 @@ function _M.client(engine)
     end
 
     local key = plan .. ":" .. verdict
-    if entry and entry.views[key] then
-        return entry.views[key]
+    local memory = entry or ctx.mtls_kept
+    if memory and memory.views[key] then
+        return memory.views[key]
     end
 
     local presented, status = presented_on(engine, plan, ssl)
@@ -673,8 +746,8 @@ function _M.client(engine)
 
     local client = view(engine, plan, presented, verdict,
                         entry and verdict == 0 and entry["who" .. plan])
-    if entry then
-        entry.views[key] = client
+    if memory then
+        memory.views[key] = client
     end
 
     return client

@@ -35,6 +35,7 @@ typedef struct rmtls_answer {
   uint32_t consumer;
   uint32_t credential;
   int32_t forwards;
+  uint32_t connection;
   uint32_t own;
 } rmtls_answer;
 
@@ -360,6 +361,8 @@ int32_t rmtls_engine_header_value(const struct rmtls_engine *engine,
                                   struct rmtls_buf *out,
                                   struct rmtls_buf *err);
 
+int32_t rmtls_connection_is_first(void *ssl, uint64_t request);
+
 int32_t rmtls_engine_xfcc(const struct rmtls_engine *engine,
                           uint32_t plan,
                           const struct rmtls_answer *answer,
@@ -367,6 +370,7 @@ int32_t rmtls_engine_xfcc(const struct rmtls_engine *engine,
                           size_t came_len,
                           const uint8_t *own,
                           size_t own_len,
+                          int32_t *kind,
                           struct rmtls_buf *name,
                           struct rmtls_buf *value);
 
@@ -514,6 +518,9 @@ return {
     IDENTITY_HOLDER = 1,
     IDENTITY_CONSUMER = 2,
     IDENTITY_ANONYMOUS = 3,
+    FORWARDS_NO = 0,
+    FORWARDS_YES = 1,
+    FORWARDS_FIRST = 2,
     SOURCE_OCSP = 1,
     SOURCE_CRL = 2,
     STATE_UNKNOWN = 0,

@@ -24,6 +24,15 @@ local LEFT_OUT = {
 local _M = {}
 
 
+-- Logs that a header is left out; count(reason), if given, is called.
+function _M.left_out(kind, name, why, count)
+    ngx_log(WARN, "[mtls] header ", name, " left out: ", why)
+    if count then
+        count(LEFT_OUT[kind])
+    end
+end
+
+
 -- Calls each(kind, name, value) for every line that make(out) gives; answers the second until which
 -- they hold, or nil and the status.
 local function walk(make, each)
@@ -71,10 +80,7 @@ function _M.of_request(make, count)
             lines.xfcc = value
 
         else
-            ngx_log(WARN, "[mtls] header ", name, " left out: ", value)
-            if count then
-                count(LEFT_OUT[kind])
-            end
+            _M.left_out(kind, name, value, count)
         end
     end)
     if not expires then

@@ -87,7 +87,9 @@ impl<'t> Reader<'t, '_> {
             return headers;
         };
         let path = path.field("dialects");
-        let items = self.list(list, &path).unwrap_or_default();
+        let Some(items) = self.list(list, &path) else {
+            return headers;
+        };
         if items.is_empty() {
             self.expected(list, &path, "at least one dialect");
         }
@@ -226,7 +228,7 @@ impl<'t> Reader<'t, '_> {
             let field = path.field(&key.text);
             let name = match value.is_null() {
                 true => None,
-                false => match self.header_name(value, &field) {
+                false => match self.told_name(value, &field) {
                     Some(name) => Some(name),
                     None => continue,
                 },
