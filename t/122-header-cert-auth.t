@@ -296,3 +296,22 @@ header to/url "X-Client-Cert: $(escaped client-a)" | grep -ci 'x-client-cert:'
 --- client_out
 200 header SUCCESS CN=client-a,O=Example
 0
+
+
+
+=== TEST 12: access() answers 425 to what the proxy took as early data (RFC 8470)
+--- policy eval: $::Policy
+--- config eval: $::Config
+--- http_config eval: $::Init
+--- client
+header see/url "X-Client-Cert: $(escaped client-a)" -H 'Early-Data: 1'
+header see/url "X-Client-Cert: $(escaped client-a)" -H 'Early-Data: 0' -H 'Early-Data: 1'
+header see/url "X-Client-Cert: $(escaped client-a)"
+header see/plain "X-Client-Cert: $(escaped client-a)" -H 'Early-Data: 1'
+--- client_out
+425 {"message":"Too Early"}
+425 {"message":"Too Early"}
+200 header SUCCESS CN=client-a,O=Example
+200 nobody
+--- error_log
+[mtls] 425 too early: the proxy passed early data on

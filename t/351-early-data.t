@@ -105,3 +105,26 @@ error=early data
 --- no_error_log
 [crit]
 [alert]
+
+
+
+=== TEST 4: access() says so in $mtls_decision
+--- policy eval: $::Policy
+--- http_config eval
+$::Tickets . <<'_EOC_';
+    map "" $mtls_decision { default ""; }
+    log_format decision '$status $mtls_decision';
+_EOC_
+--- config eval
+$::Config =~ s|location /to/ \{|$&\n        access_log \$TEST_NGINX_HTML_DIR/decisions.log decision;|r
+--- client
+tls tls=1.3 sni=a.test path=/none as=client-a sess_out=session >/dev/null
+tls tls=1.3 sni=a.test host=a.test,a.test path=/to/a as=client-a sess_in=session early=1 | facts status
+cat decisions.log
+--- client_out
+status=425,200
+425 too_early
+200 pass
+--- no_error_log
+[crit]
+[alert]

@@ -1212,7 +1212,7 @@ fn client_cert_headers_bad_ones_are_refused() {
         ),
         (
             "{dialects: nginx}",
-            "config.dialects: the text 'nginx', expected a list",
+            "config.dialects: 'nginx', expected a list",
         ),
         (
             "{dialects: [{name: nginx, headers: {ssl_client_serial: ssl_client_verify}}]}",

@@ -33,10 +33,15 @@ local TRAIT_INBOUND = STATUS.TRAIT_INBOUND
 local TRAIT_BEARER = STATUS.TRAIT_BEARER
 local FORWARDS_YES = STATUS.FORWARDS_YES
 local FORWARDS_FIRST = STATUS.FORWARDS_FIRST
+local TRAIT_INBOUND_OR_BEARER = bit.bor(TRAIT_INBOUND, TRAIT_BEARER)
+local TOO_EARLY = STATUS.TOO_EARLY
 local band = bit.band
 local clear_header = ngx.req.clear_header
 local error = error
 local ffi_cast = ffi.cast
+local ffi_copy = ffi.copy
+local ffi_fill = ffi.fill
+local ffi_sizeof = ffi.sizeof
 local ffi_str = ffi.string
 local get_request = base.get_request
 local ngx = ngx
@@ -56,14 +61,14 @@ local DECISIONS = {
     [STATUS.REFUSED] = "refused",
     [STATUS.MISDIRECTED] = "misdirected",
     [STATUS.FORBIDDEN] = "forbidden",
-    [STATUS.TOO_EARLY] = "too_early",
+    [TOO_EARLY] = "too_early",
 }
 local REFUSALS = {
     [STATUS.NO_CERTIFICATE] = { 401, '{"message":"No required TLS certificate was sent"}' },
     [STATUS.REFUSED] = { 401, '{"message":"TLS certificate failed verification"}' },
     [STATUS.MISDIRECTED] = { 421, '{"message":"Misdirected Request"}' },
     [STATUS.FORBIDDEN] = { 403, '{"message":"You cannot consume this service"}' },
-    [STATUS.TOO_EARLY] = { 425, '{"message":"Too Early"}' },
+    [TOO_EARLY] = { 425, '{"message":"Too Early"}' },
 }
 
 
@@ -262,12 +267,31 @@ local function who(engine, plan)
 end
 
 
+-- The proxy that speaks for the client took the request as early data, which can be sent once more.
+local function too_early()
+    local text = "too early: the proxy passed early data on"
+    ffi_copy(reason.data, text, #text)
+    reason.len = #text
+    ffi_fill(answer, ffi_sizeof(answer))
+    answer.verdict = NOT_VERIFIED
+    answer.decision = TOO_EARLY
+
+    return TOO_EARLY
+end
+
+
 local function decide(engine, plan, ssl)
+    local traits = engine:traits_of(plan)
+    -- RFC 8470, section 5.1: any value means 1.
+    if band(traits, TRAIT_INBOUND_OR_BEARER) ~= 0 and ngx_var.http_early_data then
+        return too_early()
+    end
+
     local host = ngx_var.host or ""
     now = ngx_time()
     reason.len = 0
     local status
-    if band(engine:traits_of(plan), TRAIT_INBOUND) ~= 0 then
+    if band(traits, TRAIT_INBOUND) ~= 0 then
         local request = inbound.of_request()
         status = C.rmtls_engine_access_header(engine.handle, ssl, plan, host, #host, request.came.array,
                                               request.came.count, request.trusted, now, answer, reason)
