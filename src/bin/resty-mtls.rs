@@ -1,20 +1,25 @@
-//! The operator's command: checks a policy before anything is restarted with it.
+//! The operator's command: checks a policy before anything is restarted with it, and tells what the
+//! header dialects write.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use resty_mtls::headers::Dialect;
 use resty_mtls::policy::Policy;
 
 const USAGE: &str = "\
 Usage: resty-mtls check FILE
+       resty-mtls dialects [NAME]
 
-Checks the policy in FILE (YAML or JSON) as nginx would read it at start.
+Checks the policy in FILE (YAML or JSON) as nginx would read it at start, or lists what the header
+dialects of client-cert-headers write.
 
-  check FILE     exit 0 and a summary with all warnings, or exit 1 and all errors
-  -h, --help     show this help
-  -V, --version  show the version
+  check FILE       exit 0 and a summary with all warnings, or exit 1 and all errors
+  dialects [NAME]  the headers of all dialects or one: dialect, key, default header name
+  -h, --help       show this help
+  -V, --version    show the version
 
 Exit status: 0 the policy can be used, 1 it cannot, 2 wrong usage.
 ";
@@ -46,11 +51,28 @@ fn run(args: &[OsString], out: &mut impl Write, err: &mut impl Write) -> io::Res
         ([Some("check"), name], [_, file]) if name.is_none_or(|name| !name.starts_with('-')) => {
             check(Path::new(file), out, err)
         }
+        ([Some("dialects")], _) => dialects(&Dialect::ALL, out),
+        ([Some("dialects"), Some(name)], _) if Dialect::from_name(name).is_some() => {
+            dialects(Dialect::from_name(name).as_slice(), out)
+        }
         _ => {
             err.write_all(USAGE.as_bytes())?;
             Ok(MISUSE)
         }
     }
+}
+
+/// One line a header; `-` for one that is set only under a name of the operator's, `N` for a number.
+fn dialects(dialects: &[Dialect], out: &mut impl Write) -> io::Result<u8> {
+    for dialect in dialects {
+        for header in dialect.headers() {
+            let number = if header.is_numbered() { "N" } else { "" };
+            let (name, key) = (dialect.name(), header.key);
+            let header = header.name.unwrap_or("-");
+            writeln!(out, "{name}\t{key}{number}\t{header}{number}")?;
+        }
+    }
+    Ok(OK)
 }
 
 fn check(file: &Path, out: &mut impl Write, err: &mut impl Write) -> io::Result<u8> {
@@ -166,6 +188,25 @@ mod tests {
     }
 
     #[test]
+    fn run_dialects_lists_keys_and_names() {
+        let azure = "azure\tcertificate\tX-ARR-ClientCert\n".to_owned();
+        assert_eq!(
+            run_with(&["dialects", "azure"]),
+            (0, azure.clone(), String::new())
+        );
+        let (status, all, _) = run_with(&["dialects"]);
+        assert_eq!(status, 0);
+        for line in [
+            azure.trim_end(),
+            "nginx\tssl_client_serial\t-",
+            "cloudflare\tcertSubjectDNLegacy\tCf-Cert-Subject-DN-Legacy",
+            "apache\tSSL_CLIENT_SAN_DNS_N\tSSL_CLIENT_SAN_DNS_N",
+        ] {
+            assert!(all.lines().any(|found| found == line), "{line}");
+        }
+    }
+
+    #[test]
     fn run_misuse_shows_the_usage_on_stderr() {
         for args in [
             &[][..],
@@ -174,6 +215,8 @@ mod tests {
             &["check", "--json"],
             &["chekc", "a"],
             &["--help", "x"],
+            &["dialects", "klingon"],
+            &["dialects", "nginx", "azure"],
         ] {
             assert_eq!(
                 run_with(args),
