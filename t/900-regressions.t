@@ -381,3 +381,29 @@ get a.test/t $(as client-a) -H 'X-San-0: forged' | grep -c 'forged\|GET'
 1
 --- error_log
 no route 'nope' in the policy
+
+
+
+=== TEST 19: reload() leaves no garbage that a worker grows by
+--- policy eval: $::Policy
+--- config
+    location /reload {
+        content_by_lua_block {
+            for _ = 1, 100 do
+                assert(require("resty.mtls").reload())
+            end
+        }
+    }
+--- client
+worker=$(pgrep -P "$(cat "$PID_FILE")" | head -n 1)
+rss() { awk '/^RssAnon/ { print $2 }' "/proc/$worker/status"; }
+for _ in 1 2; do get a.test/reload; done
+before=$(rss)
+for _ in 1 2 3 4 5; do get a.test/reload; done
+after=$(rss)
+[ $((after - before)) -le $((2048 + SLACK)) ] && echo flat || echo "grew from $before to $after KB"
+--- client_out
+flat
+--- no_error_log
+[error]
+[alert]

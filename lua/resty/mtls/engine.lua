@@ -19,6 +19,7 @@ local _M = {}
 local mt = { __index = _M }
 
 local current
+local errors
 
 
 local function wrap(make)
@@ -83,15 +84,19 @@ end
 -- source: { path = "..." } or { document = "...", label = "..." }. true, or nil and the errors, one
 -- line each; then the policy before stays in force.
 function _M:load(source)
-    local ok, err = lib.try("policy", function(message)
-        if source.path then
-            return C.rmtls_engine_load_file(self.handle, source.path, #source.path, message)
-        end
+    -- Kept, because garbage of this size, one at each reload, makes a worker grow by megabytes.
+    errors = errors or lib.buffer(POLICY_ERRORS_SIZE)
+    errors.len = 0
+    local status
+    if source.path then
+        status = C.rmtls_engine_load_file(self.handle, source.path, #source.path, errors)
+    else
+        status = C.rmtls_engine_load(self.handle, source.document, #source.document, source.label,
+                                     #source.label, errors)
+    end
 
-        return C.rmtls_engine_load(self.handle, source.document, #source.document, source.label,
-                                   #source.label, message)
-    end, POLICY_ERRORS_SIZE)
-    if not ok then
+    if status ~= OK then
+        local _, err = lib.failure("policy", status, errors)
         return nil, (err:gsub("^policy: ", ""))
     end
 
