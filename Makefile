@@ -66,16 +66,18 @@ test-browser: deps ## Install Chromium and Firefox and see them come back after 
 	prove -v t/380-browser.t
 
 test-asan: deps ## Run t/*.t with the library and nginx under AddressSanitizer (T="t/000-abi.t" chooses)
-	t/sanitize.py asan $(T)
+	$(CARGO) fetch --locked
+	t/alone t/sanitize.py asan $(T)
 
 test-valgrind: deps ## Run some of t/*.t with nginx under Valgrind, slowly (T="t/000-abi.t" chooses)
 	t/install-deps.sh valgrind
-	t/sanitize.py valgrind $(T)
+	$(CARGO) fetch --locked
+	t/alone t/sanitize.py valgrind $(T)
 
 soak: deps ## Run mTLS traffic with reloads for SOAK_SECONDS=600, after 80 seconds that prove its alarms
 	$(CARGO) build --release --locked
-	t/soak.py alarm
-	t/soak.py
+	t/alone t/soak.py alarm
+	t/alone t/soak.py
 
 lint: ## Check formatting and lints: rustfmt, clippy, luacheck, perl -c
 	$(CARGO) fmt --check

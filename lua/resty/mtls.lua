@@ -15,6 +15,7 @@ local fetch = require "resty.mtls.fetch"
 local inbound = require "resty.mtls.inbound"
 local lib = require "resty.mtls.lib"
 local metrics = require "resty.mtls.metrics"
+local placement = require "resty.mtls.placement"
 local reload = require "resty.mtls.reload"
 local STATUS = require "resty.mtls.cdef"
 
@@ -148,6 +149,11 @@ function _M.init(opts)
     inbound.init { trusted = cidr.parse(opts.trusted_ips or {}) }
     metrics.init(opts.shared_dict)
     log_warnings(this)
+
+    local status = this:status()
+    for _, fault in ipairs(placement.check(status and status.counts.asks > 0)) do
+        ngx_log(ERR, "[mtls] ", fault)
+    end
 end
 
 
