@@ -23,16 +23,14 @@ local DEFAULT_ONLY = "this nginx runs that of a listener's default server only, 
 local OWN_ONLY = "this nginx fails the handshakes of servers that have none"
 
 
+-- Under names of our own: other code may have declared glob() with another glob_t.
 ffi.cdef [[
-typedef struct {
-    size_t count;
-    char **paths;
-    size_t offset;
-    char rest[128];    /* of glob_t, in glibc and in musl */
-} rmtls_glob;
-int glob(const char *pattern, int flags, void *error, rmtls_glob *out);
-void globfree(rmtls_glob *out);
+int rmtls_glob(const char *pattern, int flags, void *error, void *out) __asm__("glob");
+void rmtls_globfree(void *out) __asm__("globfree");
 ]]
+
+-- What glob_t begins with, and room for the rest, in glibc and in musl.
+local glob_type = ffi.typeof "struct { size_t count; char **paths; size_t offset; char rest[128]; }"
 
 
 local _M = {}
@@ -60,14 +58,14 @@ end
 
 -- The files that a pattern of "include" stands for.
 local function expand(pattern)
-    local out = ffi.new("rmtls_glob")
+    local out = glob_type()
     local paths = {}
-    if ffi.C.glob(pattern, 0, nil, out) == 0 then
+    if ffi.C.rmtls_glob(pattern, 0, nil, out) == 0 then
         for i = 0, tonumber(out.count) - 1 do
             paths[i + 1] = ffi.string(out.paths[i])
         end
 
-        ffi.C.globfree(out)
+        ffi.C.rmtls_globfree(out)
     end
 
     return paths
