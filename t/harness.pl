@@ -23,6 +23,8 @@ my $harness = TAP::Harness->new({ verbosity => 0, ($ENV{HARNESS_TIMER} ? (timer 
 sub skip {
     my ($file, $reason) = @_;
 
+    # Test::Nginx begins with it too.
+    $reason =~ s/^\Q$file\E //;
     $skips{$file}++;
     $reasons{"$file: $reason"}++;
 }
