@@ -8,7 +8,7 @@ use openssl::stack::{Stack, StackRef};
 use openssl::x509::X509;
 
 use crate::certificate::{chain, sha256, Certificate, Key};
-use crate::engine::Answer;
+use crate::engine::{reload, Answer};
 use crate::handshake::Ask;
 use crate::metrics::{self, Event};
 use crate::openssl_ext::ssl::{self as ext, LentNames, Presented, Slot};
@@ -38,11 +38,23 @@ pub struct Memo {
     pub until: i64,
 }
 
+/// What the ClientHello phase decided; `None` for a name that asks for nothing. A connection may be
+/// the last to know a policy that is in force no more.
+#[derive(Default)]
+struct Asked(Option<Arc<Ask>>);
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        if let Some(ask) = self.0.take().filter(|ask| Arc::strong_count(ask) == 1) {
+            reload::free(ask);
+        }
+    }
+}
+
 /// One TLS connection.
 #[derive(Default)]
 pub struct Connection {
-    /// What the ClientHello phase decided; `None` for a name that asks for nothing.
-    ask: Option<Arc<Ask>>,
+    asked: Asked,
     /// Whether the ClientHello phase ran at all.
     greeted: bool,
     lent: Cell<Option<LentNames>>,
@@ -66,7 +78,7 @@ impl Connection {
         slot()?.put(
             ssl,
             Connection {
-                ask,
+                asked: Asked(ask),
                 greeted: true,
                 ..Connection::default()
             },
@@ -89,7 +101,7 @@ impl Connection {
 
     /// Asks for a client certificate if the ClientHello phase decided so; tells whether it did.
     pub fn ask(&self, ssl: &SslRef) -> Result<bool, Error> {
-        let Some(ask) = &self.ask else {
+        let Some(ask) = &self.asked.0 else {
             return Ok(false);
         };
         ext::request_certificate::<Connection>(ssl);
@@ -118,7 +130,7 @@ impl Connection {
     pub fn is_bound(&self, ssl: &SslRef, expected: Option<&Ask>) -> bool {
         match expected {
             Some(ask) => ask.is_bound(ext::session_id_context(ssl)),
-            None => self.ask.is_none(),
+            None => self.asked.0.is_none(),
         }
     }
 
@@ -221,7 +233,7 @@ impl Connection {
     }
 
     fn take_back_names(&self, ssl: &SslRef) {
-        if let (Some(ask), Some(lent)) = (&self.ask, self.lent.take()) {
+        if let (Some(ask), Some(lent)) = (&self.asked.0, self.lent.take()) {
             ask.ca_names().take_back(ssl, lent);
         }
     }
@@ -230,7 +242,7 @@ impl Connection {
     /// must not be accepted on the first connection and refused on the second because its chain
     /// is gone.
     fn carry(&self, ssl: &SslRef, chain: &StackRef<X509>) {
-        let Some(ask) = &self.ask else { return };
+        let Some(ask) = &self.asked.0 else { return };
         let stored = chain::encode(chain.iter().skip(1)).and_then(|bytes| {
             if bytes.len() > chain::MAX_CARRIED {
                 return Err(Error::CertificateTooLarge(bytes.len(), chain::MAX_CARRIED));

@@ -4,7 +4,7 @@ mod bearer;
 mod identity;
 mod inbound;
 mod lines;
-mod reload;
+pub(crate) mod reload;
 mod revocation;
 
 use std::cell::{Cell, RefCell};
@@ -183,8 +183,8 @@ impl Engine {
     /// differ: certificates say what they say, and verdicts are keyed by the content of their store.
     ///
     /// Gives back the old policy for whoever has time to free it.
-    fn install(&self, policy: Box<Policy>) -> Option<Box<Policy>> {
-        let old = self.policy.replace(Some(Rc::new(*policy)));
+    fn install(&self, policy: Policy) -> Option<Policy> {
+        let old = self.policy.replace(Some(Rc::new(policy)));
         // Of all engines of the thread: what a connection remembers of another one is void.
         self.epoch.set(EPOCH.get() + 1);
         EPOCH.set(self.epoch.get());
@@ -197,7 +197,7 @@ impl Engine {
             leave_to_parent(old);
             return None;
         }
-        Some(Box::new(old))
+        Some(old)
     }
 
     /// The policy in force.

@@ -1,9 +1,12 @@
 //! Another policy for a worker that goes on serving: compiled by a thread beside it, put in force
 //! between two requests, and the old one freed by that thread again.
 //!
-//! The thread lives as long as the worker, once it is needed. A new one for each reload would leave
-//! a heap of its own behind each time, and what one thread allocates another frees slowly.
+//! The thread lives as long as the worker, once it is needed: a new one for each reload would leave
+//! a heap of its own behind each time. What it allocates goes back to it to be freed, down to the
+//! last box. It locks its heap to give memory back to the system, which takes a tenth of a second
+//! for a large policy, and the event loop must not wait for that lock.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::path::PathBuf;
@@ -31,6 +34,9 @@ const SETTLE: Duration = Duration::from_millis(500);
 /// A watch that has not looked for this long beyond its interval is dead.
 const OVERDUE: Duration = Duration::from_secs(10);
 
+/// A policy of fewer bytes than that leaves too little behind to lock a heap for.
+const LARGE: usize = 1 << 20;
+
 /// Where a policy comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -54,6 +60,14 @@ impl Origin {
         policy.map_err(refusal)
     }
 
+    fn is_large(&self, files: &Files) -> bool {
+        let text = match self {
+            Origin::File(_) => 0,
+            Origin::Text { text, .. } => text.len(),
+        };
+        text.saturating_add(files.bytes_read()) > LARGE
+    }
+
     fn label(&self) -> String {
         match self {
             Origin::File(path) => quoted(path.to_string_lossy().as_bytes()),
@@ -70,7 +84,8 @@ fn refusal(diagnostics: Vec<Diagnostic>) -> Error {
 
 /// What became of an order.
 enum Outcome {
-    Compiled(Box<Policy>, Files),
+    /// Both are there until they are taken out of the box.
+    Compiled(Box<(Option<Policy>, Option<Files>)>),
     Same(Files),
     Unsettled,
     Failed(Error, Files),
@@ -122,6 +137,9 @@ enum Order {
         slot: Arc<Slot>,
     },
     Retire(Box<Policy>),
+    Free(Box<dyn Any + Send>),
+    /// After a reload: what compiling took and the old policy left.
+    ReleaseMemory,
     Stop,
 }
 
@@ -192,6 +210,7 @@ impl Drop for Builder {
 }
 
 fn work(orders: &Receiver<Order>, stopping: &AtomicBool) {
+    let mut large = false;
     while let Ok(order) = orders.recv() {
         if stopping.load(Ordering::Relaxed) {
             return;
@@ -202,32 +221,38 @@ fn work(orders: &Receiver<Order>, stopping: &AtomicBool) {
                 unless,
                 slot,
             } => {
-                let compile = || outcome(&origin, unless.as_deref());
+                let compile = || outcome(&origin, unless.as_deref(), &mut large);
                 let lost = |_| Outcome::Failed(Error::Panic, Files::default());
                 slot.fill(catch_unwind(AssertUnwindSafe(compile)).unwrap_or_else(lost));
             }
             Order::Retire(policy) => {
                 let _ = catch_unwind(AssertUnwindSafe(|| policy.retire()));
             }
+            Order::Free(rest) => drop(rest),
+            Order::ReleaseMemory => {
+                if std::mem::take(&mut large) {
+                    thread::release_memory_after_a_pause();
+                }
+            }
             Order::Stop => return,
         }
         ErrorStack::get();
-        thread::release_memory();
     }
 }
 
-fn outcome(origin: &Origin, unless: Option<&Files>) -> Outcome {
+fn outcome(origin: &Origin, unless: Option<&Files>, large: &mut bool) -> Outcome {
     if let Some(files) = unless.and_then(|files| files.again(crl::MAX_FILE)) {
         return Outcome::Same(files);
     }
     let mut files = Files::default();
     let policy = origin.compile(&mut files);
+    *large |= origin.is_large(&files);
     // Somebody writes at this moment, and half a policy may look like a good one.
     if unless.is_some() && !files.look_the_same() {
         return Outcome::Unsettled;
     }
     match policy {
-        Ok(policy) => Outcome::Compiled(Box::new(policy), files),
+        Ok(policy) => Outcome::Compiled(Box::new((Some(policy), Some(files)))),
         Err(error) => Outcome::Failed(error, files),
     }
 }
@@ -237,6 +262,12 @@ fn retire(policy: Box<Policy>) {
     if let Err((_, Order::Retire(policy))) = Builder::tell(Order::Retire(policy), false) {
         policy.retire();
     }
+}
+
+/// Frees what the thread made, there.
+pub(crate) fn free(rest: impl Any + Send) {
+    // Without a thread it is freed with the order.
+    let _ = Builder::tell(Order::Free(Box::new(rest)), false);
 }
 
 /// A policy that is being compiled. Dropping it calls the reload off.
@@ -252,8 +283,11 @@ impl Drop for Reload {
         state.abandoned = true;
         let outcome = state.outcome.take();
         drop(state);
-        if let Some(Outcome::Compiled(policy, _)) = outcome {
-            retire(policy);
+        if let Some(Outcome::Compiled(mut compiled)) = outcome {
+            if let Some(policy) = compiled.0.take() {
+                retire(Box::new(policy));
+            }
+            free(compiled);
         }
     }
 }
@@ -294,6 +328,22 @@ impl Watching {
         self.orders += 1;
         self.orders
     }
+
+    fn is_of(&self, origin: &Origin) -> bool {
+        self.source
+            .as_ref()
+            .is_some_and(|(known, _)| known == origin)
+    }
+
+    fn from(&mut self, origin: &Origin, files: Arc<Files>) {
+        // Text is only needed again for the sake of files it names.
+        let source = match (origin, files.is_empty()) {
+            (Origin::Text { .. }, true) => None,
+            _ => Some((origin.clone(), files.clone())),
+        };
+        free(std::mem::replace(&mut self.source, source));
+        free(self.watch.know(files));
+    }
 }
 
 impl Engine {
@@ -304,11 +354,18 @@ impl Engine {
     pub fn load(&self, origin: Origin) -> Result<(), Error> {
         let number = self.watching.borrow_mut().next();
         let mut files = Files::default();
-        let outcome = match origin.compile(&mut files) {
-            Ok(policy) => Outcome::Compiled(Box::new(policy), files),
+        let policy = origin.compile(&mut files);
+        let large = origin.is_large(&files);
+        let outcome = match policy {
+            Ok(policy) => Outcome::Compiled(Box::new((Some(policy), Some(files)))),
             Err(error) => Outcome::Failed(error, files),
         };
-        self.settle_reload(outcome, &origin, number).map(drop)
+        let progress = self.settle_reload(outcome, &origin, number);
+        if large {
+            // Before a fork, lest every worker starts with what compiling took.
+            thread::release_memory();
+        }
+        progress.map(drop)
     }
 
     /// Has a policy compiled beside the worker; [`Engine::poll`] puts it in force.
@@ -355,7 +412,12 @@ impl Engine {
     pub fn poll(&self, reload: &Reload, wait: Duration) -> Result<Progress, Error> {
         match reload.slot.take(wait) {
             None => Ok(Progress::Building),
-            Some(outcome) => self.settle_reload(outcome, &reload.origin, reload.number),
+            Some(outcome) => {
+                let progress = self.settle_reload(outcome, &reload.origin, reload.number);
+                // Not before the event loop has taken what was compiled.
+                let _ = Builder::tell(Order::ReleaseMemory, false);
+                progress
+            }
         }
     }
 
@@ -369,52 +431,52 @@ impl Engine {
         match outcome {
             Outcome::Unsettled => Ok(Progress::Unsettled),
             Outcome::Same(files) => {
-                watching.watch.know(files.into());
+                free(watching.watch.know(files.into()));
                 watching.last_error = None;
                 Ok(Progress::Same)
             }
             Outcome::Failed(error, files) => {
                 // The same bad files are not tried again.
-                if watching
-                    .source
-                    .as_ref()
-                    .is_some_and(|(known, _)| known == origin)
-                {
-                    watching.watch.know(files.into());
+                if watching.is_of(origin) {
+                    free(watching.watch.know(files.into()));
                 }
                 watching.last_error = Some(error.to_string());
                 Err(error)
             }
-            Outcome::Compiled(policy, _) if number < watching.installed => {
-                drop(watching);
-                retire(policy);
-                Ok(Progress::Superseded)
-            }
-            Outcome::Compiled(policy, files) => {
+            Outcome::Compiled(mut compiled) => {
+                let (policy, files) = (compiled.0.take(), compiled.1.take());
+                free(compiled);
+                let (Some(policy), Some(files)) = (policy, files) else {
+                    return Err(Error::Panic);
+                };
+                if number < watching.installed {
+                    retire(Box::new(policy));
+                    free(files);
+                    return Ok(Progress::Superseded);
+                }
                 watching.installed = number;
                 watching.last_error = None;
-                let files = Arc::new(files);
-                watching.watch.know(files.clone());
-                // Text is only needed again for the sake of files it names.
-                watching.source = match (origin, files.is_empty()) {
-                    (Origin::Text { .. }, true) => None,
-                    _ => Some((origin.clone(), files)),
-                };
+                watching.from(origin, files.into());
                 drop(watching);
-                let was = self.policy().ok().map(|policy| policy.digest);
-                let (epoch, digest) = (self.epoch(), policy.digest);
-                if let Some(old) = self.install(policy) {
-                    retire(old);
-                }
-                Ok(Progress::InForce(format!(
-                    "epoch {epoch} -> {}, digest {} -> {}, {}",
-                    self.epoch(),
-                    was.map_or("none".to_owned(), |was| hex(&was)),
-                    hex(&digest),
-                    origin.label(),
-                )))
+                Ok(Progress::InForce(self.swap(policy, origin)))
             }
         }
+    }
+
+    /// Puts a policy in force; what that changes, for the log.
+    fn swap(&self, policy: Policy, origin: &Origin) -> String {
+        let was = self.policy().ok().map(|policy| policy.digest);
+        let (epoch, digest) = (self.epoch(), policy.digest);
+        if let Some(old) = self.install(policy) {
+            retire(Box::new(old));
+        }
+        format!(
+            "epoch {epoch} -> {}, digest {} -> {}, {}",
+            self.epoch(),
+            was.map_or("none".to_owned(), |was| hex(&was)),
+            hex(&digest),
+            origin.label(),
+        )
     }
 
     /// The errors of the last reload, if it failed.

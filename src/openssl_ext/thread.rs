@@ -3,15 +3,14 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 /// As much as the main thread of a process usually has.
 const STACK: usize = 8 << 20;
 
-/// How far the thread steps back behind nginx's own, which answers requests (`nice`).
-const NICE: libc::c_int = 5;
-
 /// Starts a thread that takes none of the process's signals: nginx's handlers expect the event
-/// loop around them. Faults of the thread itself stay as loud as ever.
+/// loop around them. Faults of the thread itself stay as loud as ever. It is as important as the
+/// event loop, which waits longest for a thread that has a lock of malloc and no core.
 ///
 /// # Errors
 /// As [`Builder::spawn`].
@@ -40,10 +39,7 @@ pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<Joi
     let thread = Builder::new()
         .name(name.to_owned())
         .stack_size(STACK)
-        .spawn(move || {
-            step_back();
-            body();
-        });
+        .spawn(body);
     // SAFETY: `before` was filled above.
     unsafe {
         libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut());
@@ -51,25 +47,19 @@ pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<Joi
     thread
 }
 
-/// On Linux a thread has a nice value of its own.
-fn step_back() {
-    #[cfg(target_os = "linux")]
-    // SAFETY: concerns the calling thread only. A failure costs nothing but the courtesy.
-    unsafe {
-        let this = libc::syscall(libc::SYS_gettid) as libc::id_t;
-        libc::setpriority(
-            libc::PRIO_PROCESS,
-            this,
-            libc::getpriority(libc::PRIO_PROCESS, this) + NICE,
-        );
-    }
-}
-
-/// Gives free memory of the heap back to the system.
+/// Gives free memory of all heaps back to the system. Each is locked meanwhile: first and shortly
+/// that of the event loop, then that of this thread, which may take long.
 pub fn release_memory() {
     #[cfg(target_env = "gnu")]
     // SAFETY: takes and leaves malloc's own locks.
     unsafe {
         libc::malloc_trim(0);
     }
+}
+
+/// The same beside an event loop. A thread that has slept gets a whole time slice: within it,
+/// nobody takes the core away while the event loop waits for the first lock.
+pub fn release_memory_after_a_pause() {
+    std::thread::sleep(Duration::from_millis(20));
+    release_memory();
 }

@@ -65,6 +65,7 @@ struct Known {
 pub struct Files {
     list: Vec<Known>,
     paths: HashSet<PathBuf>,
+    bytes_read: usize,
 }
 
 impl Files {
@@ -76,6 +77,7 @@ impl Files {
         // Before the bytes: a file that is changed meanwhile must not look known.
         let stamp = Stamp::of(path);
         let bytes = contents(path, max);
+        self.bytes_read += bytes.as_ref().map_or(0, Vec::len);
         if self.paths.insert(path.to_owned()) {
             self.list.push(Known {
                 path: path.to_owned(),
@@ -84,6 +86,11 @@ impl Files {
             });
         }
         bytes
+    }
+
+    /// Bytes that were read.
+    pub fn bytes_read(&self) -> usize {
+        self.bytes_read
     }
 
     /// Whether no file was read.
@@ -145,10 +152,10 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// From now on only what differs from these files is a change.
-    pub fn know(&mut self, files: Arc<Files>) {
-        self.files = files;
+    /// From now on only what differs from these files is a change. Gives back those before.
+    pub fn know(&mut self, files: Arc<Files>) -> Arc<Files> {
         self.seen = None;
+        std::mem::replace(&mut self.files, files)
     }
 
     /// Looks. A change counts once it is `settle` old.
