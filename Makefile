@@ -85,8 +85,9 @@ lint: ## Check formatting and lints: rustfmt, clippy, luacheck, perl -c
 	luacheck --quiet lua
 	for module in t/*.pm; do perl -I. -c $$module || exit 1; done
 
-bench: deps ## Measure worker CPU and the SNI map against their budgets
+bench: deps ## Measure worker CPU, the SNI map and reloads under load against their budgets
 	benches/run
+	benches/reload
 
 run: deps ## Start a demo gateway on loopback and print what to try (ONCE=1: walk through it and stop)
 	$(CARGO) build --release --locked
