@@ -401,3 +401,34 @@ policy reloaded: epoch
 [error]
 [alert]
 [crit]
+
+
+
+=== TEST 12: watch sees a CRL that the policy names
+--- policy eval
+$::Policy =~ s/skip_consumer_lookup: true/skip_consumer_lookup: true, revocation_check_mode: STRICT, crls: [ca.crl]/r
+--- user_files eval
+# An empty CRL, as the policy is loaded with it.
+">>> ca.crl\n" . `d=\$(mktemp -d) && cd \$d && touch index && printf '[ca]\\ndefault_ca=c\\n[c]\\ndatabase=index\\ndefault_md=sha256\\n' > cnf && openssl ca -config cnf -gencrl -crldays 1 -cert $t::TestMtls::Pki/ca-a.crt -keyfile $t::TestMtls::Pki/ca-a.key 2>/dev/null; rm -r \$d`
+--- config eval: $::Config
+--- client eval
+$::Client . <<'_EOC_';
+code a.test/t $(as client-a)
+touch index
+printf '[ca]\ndefault_ca=c\n[c]\ndatabase=index\ndefault_md=sha256\n' > cnf
+ca() { openssl ca -config cnf -cert "$PKI/ca-a.crt" -keyfile "$PKI/ca-a.key" "$@" 2>> openssl.log; }
+ca -revoke "$PKI/client-a.crt"
+ca -gencrl -crldays 1 -out ca.crl
+within
+now | sed 's/epoch.*/epoch/'
+code a.test/t $(as client-a)
+_EOC_
+--- client_out
+200 text/plain SUCCESS
+policy reloaded: epoch
+401 application/json; charset=utf-8 {"message":"TLS certificate failed verification"}
+--- error_log
+[mtls] 401 FAILED:certificate revoked
+--- no_error_log
+[alert]
+[crit]
