@@ -41,6 +41,7 @@ deps: ## Install what is missing to build, run and test (Debian, as root)
 		python3 -m pip install --quiet --no-deps --target $(VECTORS) prometheus_client 2>/dev/null || \
 		echo "prometheus_client cannot be had from PyPI: parts of t/170-metrics.t will be skipped"
 	@t/install-readers.sh $(VECTORS)
+	@t/install-oidc.sh
 
 build: ## Build target/release/libresty_mtls.so and target/release/resty-mtls
 	$(CARGO) build --release --locked

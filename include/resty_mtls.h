@@ -572,6 +572,17 @@ int32_t rmtls_discovery_read(const uint8_t *document,
                              struct rmtls_buf *introspection,
                              struct rmtls_buf *err);
 
+// Checks a JWK Set: writes the number of keys in it that verify tokens. `RMTLS_INVALID` when there
+// is none, or when it is not one; then `err` says why.
+//
+// # Safety
+// `document` is readable for its length; `count` is NULL or valid for writing; `err` is NULL or
+// valid, with its data.
+int32_t rmtls_jwks_check(const uint8_t *document,
+                         size_t document_len,
+                         uint32_t *count,
+                         struct rmtls_buf *err);
+
 // Checks that a token which somebody else found good is bound to a certificate (RFC 8705 section
 // 3): `token` is a compact JWT whose signature is not looked at, or with `is_jwt` 0 the JSON of
 // its claims or of an introspection answer. With `strict` 0 a token that is bound to nothing

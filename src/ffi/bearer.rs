@@ -14,7 +14,7 @@ use crate::certificate::Certificate;
 use crate::engine::{BearerAnswer, BearerDecision, Came, Claimed};
 use crate::inbound::{decode, Format};
 use crate::policy::{Bearer, Possession};
-use crate::token::{Claims, Discovery, Jws, Refusal};
+use crate::token::{Claims, Discovery, Jwks, Jws, Refusal};
 use crate::Error;
 
 /// The request may go on.
@@ -488,6 +488,30 @@ pub unsafe extern "C" fn rmtls_discovery_read(
             put(jwks_uri, discovery.jwks_uri.unwrap_or_default().as_bytes())?;
             let endpoint = discovery.introspection_endpoint.unwrap_or_default();
             put(introspection, endpoint.as_bytes())
+        })
+    }
+}
+
+/// Checks a JWK Set: writes the number of keys in it that verify tokens. `RMTLS_INVALID` when there
+/// is none, or when it is not one; then `err` says why.
+///
+/// # Safety
+/// `document` is readable for its length; `count` is NULL or valid for writing; `err` is NULL or
+/// valid, with its data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_jwks_check(
+    document: *const u8,
+    document_len: usize,
+    count: *mut u32,
+    err: *mut rmtls_buf,
+) -> i32 {
+    // SAFETY: the caller's promises, passed on unchanged.
+    unsafe {
+        guard_with(err, || {
+            let count = output(count)?;
+            let keys = Jwks::parse(bytes(document, document_len)?).map_err(Error::Misuse)?;
+            *count = keys.len() as u32;
+            Ok(())
         })
     }
 }

@@ -157,6 +157,11 @@ int32_t rmtls_discovery_read(const uint8_t *document,
                              struct rmtls_buf *introspection,
                              struct rmtls_buf *err);
 
+int32_t rmtls_jwks_check(const uint8_t *document,
+                         size_t document_len,
+                         uint32_t *count,
+                         struct rmtls_buf *err);
+
 int32_t rmtls_token_check(const uint8_t *token,
                           size_t token_len,
                           int32_t is_jwt,

@@ -46,6 +46,7 @@ local MAX_ROUNDS = 6
 
 
 local answer = ffi.new("rmtls_bearer_answer")
+local number = ffi.new("uint32_t[1]")
 local description = lib.buffer(256)
 local reason = lib.buffer(4096)
 
@@ -155,6 +156,15 @@ local function fetch_documents(options)
 
         keys, err = get(options, deadline, jwks_uri)
         if not keys then
+            return nil, err
+        end
+
+        -- Before it takes the place of what serves.
+        local ok
+        ok, err = lib.try(jwks_uri, function(text)
+            return C.rmtls_jwks_check(keys, #keys, number, text)
+        end)
+        if not ok then
             return nil, err
         end
     end

@@ -64,10 +64,16 @@ function _M.check(token, certificate, opts)
 
     local is_json = token:find("^%s*{") ~= nil
 
-    return lib.try("token.check", function(message)
+    local ok, err = lib.try("token.check", function(message)
         return C.rmtls_token_check(token, #token, is_json and 0 or 1, certificate and certificate.handle, strict,
                                    message)
     end)
+
+    if ok then
+        return true
+    end
+
+    return nil, err
 end
 
 

@@ -1,0 +1,585 @@
+use lib '.';
+use t::TestMtls;
+use t::TestOidc;
+
+our $Http = oidc_http('trusted_ips = { "127.0.0.1" }');
+our $Untrusted = oidc_http('');
+our $Policy = oidc_policy(
+    [ strict => 'proof_of_possession_mtls: strict, audience_required: ["https://api.test"]' ],
+    [ optional => 'proof_of_possession_mtls: optional' ],
+    [ any => '' ],
+    [ scopes => 'scopes_required: ["read write"]' ],
+    [ rs256 => 'algorithms: [RS256]' ],
+    [ other => 'audience_required: ["https://else.test"]' ],
+    [ leeway => 'leeway: 60' ],
+    [ header => 'proof_of_possession_mtls: strict, proof_of_possession_mtls_from_header: {certificate_header_name: X-Client-Cert, ca_certificates: [@ca-a], ssl_verify: true}' ],
+    [ introspection => 'auth_methods: [introspection], client_id: [gw], client_secret: ["s&cret"], proof_of_possession_mtls: strict' ],
+    [ both => 'auth_methods: [bearer, introspection], client_id: [gw], client_secret: ["s&cret"], proof_of_possession_mtls: strict' ],
+    [ badsecret => 'auth_methods: [introspection], client_id: [gw], client_secret: [wrong]' ],
+    [ claims => 'upstream_headers_claims: [sub, roles, odd, none], upstream_headers_names: [X-Sub, X-Roles, X-Odd, X-None]' ],
+    [ hide => 'hide_credentials: true' ],
+    [ quiet => 'expose_error_code: false, unauthorized_error_message: "Go \"away\""' ],
+);
+
+$ENV{CLIENT} = "$t::TestOidc::Dir/client";
+open my $out, '>', $ENV{CLIENT} or die;
+print $out $Client;
+close $out;
+
+run_blocks();
+
+__DATA__
+
+=== TEST 1: access() lets in the token with its certificate, of every algorithm, and no other certificate
+--- user_files eval: $::Policy
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client
+. "$CLIENT"
+for alg in RS256 PS256 ES256 EdDSA; do
+    token=$(token client-a $alg)
+    echo "$alg $(ask strict "$token" $(as client-a)) $(ask strict "$token" $(as client-b)) $(ask strict "$token")"
+done
+--- client_out eval
+my $why = 'Bearer error="invalid_token", error_description="The access token must be bound to the client certificate of the request"';
+my $no = qq(401 {"message":"Unauthorized"} $why);
+CORE::join "", map { "$_ 200 in $no $no\n" } qw( RS256 PS256 ES256 EdDSA )
+--- error_log
+[mtls] 401 token is bound to another certificate
+[mtls] 401 token is bound to a certificate, and none was presented: no header carries one
+--- no_error_log
+[crit]
+
+
+
+=== TEST 2: access() takes one signature for many requests, and asks for keys once
+--- user_files eval: $::Policy
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client
+. "$CLIENT"
+token=$(token client-a ES256)
+for _ in 1 2 3; do ask strict "$token" $(as client-a); done
+ask optional "$token" $(as client-a)
+ask strict "$token" $(as client-b) | cut -c1-3
+door counts; echo
+--- client_out
+200 in
+200 in
+200 in
+200 in
+401
+{"discovery":1,"jwks":1}
+--- error_log
+[mtls] 401 token is bound to another certificate
+
+
+
+=== TEST 3: access() wants a bound token in strict mode; optional mode still refuses another certificate
+--- user_files eval: $::Policy
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client
+. "$CLIENT"
+loose=$(token - ES256 loose)
+bound=$(token client-a ES256)
+for route in strict optional any; do
+    echo "$route: $(ask $route "$loose" | cut -c1-3) $(ask $route "$loose" $(as client-a) | cut -c1-3)" \
+        "$(ask $route "$bound" $(as client-a) | cut -c1-3) $(ask $route "$bound" $(as client-b) | cut -c1-3)" \
+        "$(ask $route "$bound" | cut -c1-3) $(ask $route "$(forge malformed)" $(as client-a) | cut -c1-3)"
+done
+--- client_out
+strict: 401 401 200 401 401 401
+optional: 200 200 200 401 401 401
+any: 200 200 200 200 200 200
+--- error_log
+[mtls] 401 token without cnf.x5t#S256
+[mtls] 401 token with a malformed cnf.x5t#S256
+
+
+
+=== TEST 4: access() refuses tokens that it must not take
+--- user_files eval: $::Policy
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client
+. "$CLIENT"
+for kind in good expired future forever issuer slash audience audiences none hmac crit typ confused encrypted jwk kid; do
+    echo "$kind $(ask strict "$(forge $kind client-a)" $(as client-a) | sed 's/{.*error_description=//')"
+done
+token=$(forge good client-a)
+echo "tampered $(ask strict "${token%??????}AAAAAA" $(as client-a) | cut -c1-3)"
+echo "payload $(ask strict "${token%%.*}.$(echo '{"sub":"root"}' | base64 -w0 | tr -d =).${token##*.}" $(as client-a) | cut -c1-3)"
+echo "opaque $(ask strict opaque $(as client-a) | cut -c1-3)"
+echo "leeway $(ask leeway "$(forge expired)" | cut -c1-3)"
+grep -o '\[mtls\] 401 [^,]*' "$ERROR_LOG" | sed 's/expired at .*/expired at/; s/before .*/before/; s/column.*/column/'
+--- client_out
+good 200 in
+expired 401 "The access token expired"
+future 401 "The access token is not valid yet"
+forever 401 "The access token is not of the right issuer or lacks a claim"
+issuer 401 "The access token is not of the right issuer or lacks a claim"
+slash 401 "The access token is not of the right issuer or lacks a claim"
+audience 401 "The access token is for another audience"
+audiences 200 in
+none 401 "The access token is not signed as it must be"
+hmac 401 "The access token is not signed as it must be"
+crit 401 "The access token is not signed as it must be"
+typ 401 "The access token is not signed as it must be"
+confused 401 "The access token is not signed as it must be"
+encrypted 401 "The access token is not signed as it must be"
+jwk 200 in
+kid 401 "The access token is not signed as it must be"
+tampered 401
+payload 401
+opaque 401
+leeway 200
+[mtls] 401 token expired at
+[mtls] 401 token not valid before
+[mtls] 401 token without a usable claim 'exp'
+[mtls] 401 token of another issuer
+[mtls] 401 token of another issuer
+[mtls] 401 token for another audience
+[mtls] 401 token not acceptable: algorithm 'none' is never accepted
+[mtls] 401 token not acceptable: algorithm 'HS256' is never accepted
+[mtls] 401 token not acceptable: critical header parameters ('crit')
+[mtls] 401 token not acceptable: of type 'dpop+jwt'
+[mtls] 401 token signed by an unknown key: kid 'ec-1'
+[mtls] 401 token not acceptable: encrypted (JWE)
+[mtls] 401 token signed by an unknown key: kid 'unknown'
+[mtls] 401 token signature is wrong
+[mtls] 401 token signature is wrong
+[mtls] 401 token malformed: not a JWT
+--- no_error_log
+[crit]
+
+
+
+=== TEST 5: access() reads one token from one Authorization header
+--- user_files eval: $::Policy
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client
+. "$CLIENT"
+token=$(forge good)
+ask any ""
+ask any "" -H "Authorization: Basic YTpi"
+ask any "" -H "Authorization: bearer  $token"
+ask any "" -H "Authorization: Bearer"
+ask any "" -H "Authorization: Bearer $token $token" | cut -c1-3
+ask any "" -H "Authorization: Bearer $token, Bearer $token" | cut -c1-3
+ask any "" -H "Authorization: Bearer$token" | cut -c1-3
+ask any "" -H "Authorization: Bearer $(head -c 40000 /dev/zero | tr '\0' a)" | cut -c1-3
+printf 'GET /to/any HTTP/1.1\r\nHost: a.test\r\nAuthorization: Bearer x\r\nAuthorization: Bearer %s\r\nConnection: close\r\n\r\n' "$token" |
+    timeout 5 openssl s_client -quiet -connect "127.0.0.1:$PORT" -servername a.test 2>/dev/null | head -1 | cut -c10 # by nginx itself, or by us
+ask quiet x
+--- client_out
+401 {"message":"Unauthorized"} Bearer
+401 {"message":"Unauthorized"} Bearer
+200 in
+401 {"message":"Unauthorized"} Bearer error="invalid_token", error_description="The access token is malformed"
+401
+401
+401
+401
+4
+401 {"message":"Go \u0022away\u0022"} Bearer
+--- error_log
+[mtls] 401 no bearer token
+[mtls] 401 token malformed: 40000 bytes are over the limit of 32768
+--- no_error_log
+[crit]
+
+
+
+=== TEST 6: access() answers 403 to a token that allows too little
+--- user_files eval: $::Policy
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client
+. "$CLIENT"
+ask scopes "$(forge good)"
+ask scopes "$(forge scope)"
+ask other "$(forge good)" | cut -c1-3
+ask rs256 "$(forge good)" | cut -c1-3
+ask rs256 "$(forge good - key=rsa)"
+# The same token on a route that takes its algorithm, and then again on one that does not.
+token=$(forge good)
+for route in rs256 any rs256; do ask $route "$token" | cut -c1-3; done
+--- client_out
+200 in
+403 {"message":"Forbidden"} Bearer error="insufficient_scope", error_description="The access token lacks a required scope, group or role"
+401
+401
+200 in
+401
+200
+401
+--- error_log
+[mtls] 403 token lacks a required scope
+[mtls] 401 token not acceptable: algorithm ES256 is not among those of the policy
+
+
+
+=== TEST 7: access() takes the certificate from the header of a trusted peer, verified, else from TLS
+--- user_files eval: $::Policy
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client
+. "$CLIENT"
+a=$(forge good client-a) b=$(forge good client-b) expired=$(forge good client-expired)
+cert() { echo "X-Client-Cert: $(escaped "$1")"; }
+ask header "$a" -H "$(cert client-a)" | cut -c1-3
+ask header "$a" -H "$(cert client-int)" | cut -c1-3
+# The header counts, not the connection.
+ask header "$a" -H "$(cert client-int)" $(as client-a) | cut -c1-3
+ask header "$a" -H "X-Client-Cert;" $(as client-a) | cut -c1-3
+ask header "$a" -H "X-Client-Cert: junk" $(as client-a) | cut -c1-3
+# Bound, but nobody vouches for it.
+ask header "$b" -H "$(cert client-b)" | cut -c1-3
+ask header "$expired" -H "$(cert client-expired)" | cut -c1-3
+# No header: TLS, against the same CAs.
+ask header "$a" $(as client-a) | cut -c1-3
+ask header "$b" $(as client-b) | cut -c1-3
+ask header "$a" | cut -c1-3
+# A route that reads no header.
+ask strict "$a" -H "$(cert client-a)" | cut -c1-3
+--- client_out
+200
+401
+401
+401
+401
+401
+401
+200
+401
+401
+401
+--- error_log
+[mtls] 401 certificate not trusted: FAILED:unable to get local issuer certificate at depth 0, subject: "CN=client-b,O=Example"
+[mtls] 401 certificate not trusted: FAILED:certificate has expired at depth 0
+[mtls] 401 certificate not trusted: certificate header refused: not PEM
+[mtls] 401 token is bound to a certificate, and none was presented: the proxy says that there is none
+
+
+
+=== TEST 8: access() takes no certificate from the header of a peer that nobody trusts
+--- user_files eval: $::Policy
+--- http_config eval: $::Untrusted
+--- config eval: $::Config
+--- client
+. "$CLIENT"
+a=$(forge good client-a)
+ask header "$a" -H "X-Client-Cert: $(escaped client-a)" | cut -c1-3
+ask header "$a" -H "X-Client-Cert: $(escaped client-int)" $(as client-a) | cut -c1-3
+--- client_out
+401
+200
+--- error_log
+[mtls] 401 token is bound to a certificate, and none was presented: the header is from a peer that trusted_ips does not name
+
+
+
+=== TEST 9: access() never takes a token or certificate of one request for another one of the connection
+--- user_files eval: $::Policy
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- tls_options: http2
+--- client
+. "$CLIENT"
+good=$(forge good client-a) loose=$(forge good) other=$(forge good client-int)
+for token in "$good" "$loose" "$good" "" "$other"; do
+    printf 'insecure\nhttp2\nurl = "https://127.0.0.1:%s/to/strict"\ncert = "%s"\nkey = "%s"\nwrite-out = "%%{http_code}\\n"\noutput = "body"\n' \
+        "$PORT" "$PKI/client-a.crt" "$PKI/client-a.key"
+    [ -z "$token" ] || printf 'header = "Authorization: Bearer %s"\n' "$token"
+    echo next
+done >requests
+sed -i '$d' requests
+curl -sv -K requests 2>log
+grep -c '^\* Re-using existing connection' log
+--- client_out
+200
+401
+200
+401
+401
+4
+--- error_log
+[mtls] 401 token is bound to another certificate
+[mtls] 401 no bearer token
+
+
+
+=== TEST 10: access() asks the introspection endpoint about opaque tokens
+--- user_files eval: $::Policy
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client
+. "$CLIENT"
+token=$(token client-a opaque)
+for route in introspection both; do
+    ask $route "$token" $(as client-a)
+    ask $route "$token" $(as client-a)
+    ask $route "$token" $(as client-b) | cut -c1-3
+    ask $route "$(token - opaque loose)" $(as client-a) | cut -c1-3
+done
+ask introspection nonsense
+door counts; echo
+ask strict "$token" $(as client-a) | cut -c1-3
+curl -s -u gw:s%26cret "$PROVIDER/realms/a/token/revocation" -d token="$token" -o /dev/null
+ask badsecret nonsense-too
+ask both "$(token client-a ES256)" $(as client-a)
+--- client_out
+200 in
+200 in
+401
+401
+200 in
+200 in
+401
+401
+401 {"message":"Unauthorized"} Bearer error="invalid_token", error_description="The access token is not active"
+{"discovery":1,"introspection":4}
+401
+503 {"message":"Service Unavailable"}
+200 in
+--- error_log
+[mtls] 401 token is not active
+[mtls] 401 token without cnf.x5t#S256
+token/introspection: status 401
+--- no_error_log
+[crit]
+
+
+
+=== TEST 11: access() tells the upstream what the policy names, and nothing else under those names
+--- user_files eval: $::Policy
+--- http_config eval: $::Http
+--- client
+. "$CLIENT"
+token=$(forge headers)
+up() { get "a.test/up/$1" -H "Authorization: Bearer $token" -H "x_sub: root" -H "X-None: root" -H "X-Odd: root" | grep -i '^x-\|^x_\|^auth' |
+    sed 's/\(Bearer\) .*/\1/' | tr -d '\r'; }
+up claims
+up claims
+up hide
+up any
+--- config eval
+"    underscores_in_headers on;
+    $::Config"
+--- client_out
+Authorization: Bearer
+X-Sub: ann
+X-Roles: ["a","b"]
+Authorization: Bearer
+X-Sub: ann
+X-Roles: ["a","b"]
+Authorization: Bearer
+--- error_log
+[mtls] header X-Odd left out: the claim 'odd' is not printable ASCII
+
+
+
+=== TEST 12: access() follows the rotation of keys, with one look for an unknown key
+--- user_files eval: $::Policy
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client
+. "$CLIENT"
+old=$(forge good)
+ask any "$old"
+sleep 1.1
+door rotate keep=1 >ok
+new=$(forge good)
+ask any "$new"
+ask any "$old"
+sleep 1.1
+door rotate >ok
+ask any "$(forge good)"
+# What was published before is not any more.
+ask any "$new" | cut -c1-3
+door counts; echo
+# A stranger's keys make the issuer work once in a second.
+start=$SECONDS
+for kid in 1 2 3 4 5 6 7 8 9; do ask any "$(forge kid - "kid=$kid")" | cut -c1-3; done | uniq
+count=$(door counts | grep -o 'jwks":[0-9]*' | cut -d: -f2)
+[ "${count:-0}" -le $((SECONDS - start + 1)) ] && echo few || echo "$count"
+# Expired tokens and those of others do not.
+sleep 1.1
+ask any "$(forge expired - kid=z | sed 's/^[^.]*/eyJhbGciOiJFUzI1NiIsImtpZCI6IngifQ/')" | cut -c1-3
+ask any "$(forge issuer | sed 's/^[^.]*/eyJhbGciOiJFUzI1NiIsImtpZCI6IngifQ/')" | cut -c1-3
+door counts; echo
+--- client_out
+200 in
+200 in
+200 in
+200 in
+401
+{"discovery":3,"jwks":3}
+401
+few
+401
+401
+{}
+--- error_log
+[mtls] 401 token signed by an unknown key: kid
+--- timeout: 30
+
+
+
+=== TEST 13: access() answers 503 while the issuer is down, and serves on with the keys it has
+--- user_files eval: $::Policy
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client
+. "$CLIENT"
+token=$(forge good) other=$(forge good - key=rsa)
+door lie what=down >ok
+ask any "$token"
+ask any "$token"
+door lie >ok
+sleep 5.2
+ask any "$token"
+door lie what=down >ok
+ask any "$token"
+ask any "$other"
+ask any "$(forge kid)" | cut -c1-3
+ask any "$token"
+--- client_out
+503 {"message":"Service Unavailable"}
+503 {"message":"Service Unavailable"}
+200 in
+200 in
+200 in
+401
+200 in
+--- error_log
+[mtls] 503
+not tried again so soon after
+--- no_error_log
+[crit]
+--- timeout: 40
+
+
+
+=== TEST 14: access() believes no document that lies, and keeps serving others meanwhile
+--- user_files eval: $::Policy
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client
+. "$CLIENT"
+token=$(forge good)
+for what in issuer scheme linklocal loopback garbage keys endless slow error; do
+    door lie "what=$what" >ok
+    start=$(date +%s%N)
+    ask any "$token" >answer &
+    sleep 0.3
+    get a.test/free -o body -w '%{time_total} ' >free
+    wait $!
+    spent=$(( ($(date +%s%N) - start) / 1000000 ))
+    echo "$what $(cat answer) $(awk '{ print ($1 < 0.25 ? "free" : "late " $1) }' free) $([ $spent -lt 4000 ] && echo bounded || echo $spent)"
+    sleep 5.1
+done
+grep -o '\[mtls\] 503 .*' "$ERROR_LOG" | sed 's/, client:.*//; s/fetch[a-z._]*: //g; s,http://127.0.0.1:[0-9]*,ISSUER,g'
+--- client_out
+issuer 503 {"message":"Service Unavailable"} free bounded
+scheme 503 {"message":"Service Unavailable"} free bounded
+linklocal 503 {"message":"Service Unavailable"} free bounded
+loopback 503 {"message":"Service Unavailable"} free bounded
+garbage 503 {"message":"Service Unavailable"} free bounded
+keys 503 {"message":"Service Unavailable"} free bounded
+endless 503 {"message":"Service Unavailable"} free bounded
+slow 503 {"message":"Service Unavailable"} free bounded
+error 503 {"message":"Service Unavailable"} free bounded
+[mtls] 503 ISSUER/realms/a/.well-known/openid-configuration: discovery document: is that of the issuer 'http://127.0.0.1/realms/b', expected 'ISSUER/realms/a'
+[mtls] 503 ISSUER/realms/a/.well-known/openid-configuration: discovery document: 'jwks_uri' is 'file:///etc/passwd', expected an https URL
+[mtls] 503 http://169.254.169.254/latest/meta-data: 169.254.169.254 is a loopback, link-local or other special address that fetch_allow does not name
+[mtls] 503 ISSUER/jwks: 127.0.0.1 is a loopback, link-local or other special address that fetch_allow does not name
+[mtls] 503 ISSUER/realms/a/.well-known/openid-configuration: discovery document: expected value at line 1 column 1
+[mtls] 503 ISSUER/realms/a/jwks: 10000 keys are over the limit of 100
+[mtls] 503 ISSUER/realms/a/jwks: body is over 262144 bytes
+[mtls] 503 ISSUER/realms/a/jwks: timeout
+[mtls] 503 ISSUER/realms/a/jwks: status 500
+--- error_log
+[mtls] 503
+--- timeout: 90
+
+
+
+=== TEST 15: access() keeps good keys when the issuer publishes rubbish, for new workers too
+--- user_files eval: $::Policy
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client
+. "$CLIENT"
+ask any "$(forge good)"
+sleep 1.1
+door lie what=keys >ok
+ask any "$(forge kid)" | cut -c1-3
+ask any "$(forge good)"
+kill -HUP "$(cat "$PID_FILE")"
+sleep 1
+ask any "$(forge good)"
+--- client_out
+200 in
+401
+200 in
+200 in
+--- error_log
+10000 keys are over the limit of 100
+--- no_error_log
+[crit]
+--- timeout: 30
+
+
+
+=== TEST 16: check() of a token that somebody else found good
+--- user_files eval: $::Policy
+--- http_config eval: $::Http
+--- config
+    location /t {
+        content_by_lua_block {
+            local token = require "resty.mtls.token"
+            local certificate = require "resty.mtls.certificate"
+            local function read(name)
+                return assert(certificate.from_pem(assert(io.open("$TEST_NGINX_PKI/" .. name .. ".crt")):read("*a")))
+            end
+            local a, b = read("client-a"), read("client-b")
+            local claims = { sub = "x", cnf = { ["x5t#S256"] = a.x5t_s256 } }
+            local json = require("cjson").encode(claims)
+            local jwt = "eyJhbGciOiJFUzI1NiJ9." .. ngx.encode_base64(json, true):gsub("+", "-"):gsub("/", "_") .. ".AAAA"
+            for _, value in ipairs { claims, json, jwt } do
+                ngx.say(token.check(value, a))
+                ngx.say(token.check(value, b))
+                ngx.say(token.check(value, nil))
+            end
+            ngx.say(token.check({}, a))
+            ngx.say(token.check({}, a, { mode = "optional" }))
+            ngx.say(token.check({ cnf = { ["x5t#S256"] = "AAAA" } }, a, { mode = "optional" }))
+            ngx.say(token.check("x.y.z", a))
+            for _, args in ipairs { { 7 }, { {}, 7 }, { {}, a, { mode = "lax" } }, { {}, a, { strict = true } } } do
+                ngx.say((select(2, pcall(token.check, unpack(args)))))
+            end
+        }
+    }
+--- request
+GET /t
+--- response_body
+true
+niltoken.check: token is bound to another certificate
+niltoken.check: token is bound to a certificate, and none was presented: none given
+true
+niltoken.check: token is bound to another certificate
+niltoken.check: token is bound to a certificate, and none was presented: none given
+true
+niltoken.check: token is bound to another certificate
+niltoken.check: token is bound to a certificate, and none was presented: none given
+niltoken.check: token without cnf.x5t#S256
+true
+niltoken.check: token with a malformed cnf.x5t#S256
+niltoken.check: token malformed: the header is no base64url
+token.check: token must be a table or a string, got number
+token.check: certificate must be a resty.mtls.certificate or nil
+token.check: mode must be 'strict' or 'optional', got lax
+token.check: unknown option 'strict', expected mode

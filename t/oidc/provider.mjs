@@ -1,0 +1,204 @@
+// An authorization server (npm oidc-provider) at 127.0.0.1, until standard input ends.
+//
+// node provider.mjs PORT PKI DIR, where node_modules with oidc-provider lies in the working directory.
+//
+// At http://127.0.0.1:PORT: discovery, keys, introspection (client gw, secret "s&cret"), and some doors that no real one
+// has:
+//   /doors/forge?kind=KIND&x5t=...   a token that the server itself would not make, signed with its keys or not
+//   /doors/rotate                    new keys; with ?keep=1 the old ones stay published
+//   /doors/reset                     the keys of the start, and no more lies
+//   /doors/lie?what=WHAT             from now on a bad answer: issuer, http, linklocal, endless, keys, garbage, down
+//   /doors/counts                    how often discovery, keys and introspection were asked for since the last look
+// At https://127.0.0.1:PORT+1: the token endpoint, which asks for client certificates (client app, secret "app").
+import * as crypto from 'node:crypto';
+import * as fs from 'node:fs';
+import * as http from 'node:http';
+import * as https from 'node:https';
+import { createRequire } from 'node:module';
+import { pathToFileURL } from 'node:url';
+
+const require = createRequire(process.cwd() + '/');
+const load = (name) => import(pathToFileURL(require.resolve(name)).href);
+const { default: Provider } = await load('oidc-provider');
+const jose = await load('jose');
+
+const [port, pki, dir] = [Number(process.argv[2]), process.argv[3], process.argv[4]];
+const issuer = `http://127.0.0.1:${port}/realms/a`;
+const api = 'https://api.test';
+
+async function pair(alg, kid) {
+  const keys = await jose.generateKeyPair(alg, { extractable: true, modulusLength: 2048 });
+  return { ...(await jose.exportJWK(keys.privateKey)), alg, kid, use: 'sig' };
+}
+
+const first = [await pair('RS256', 'rsa-1'), await pair('PS256', 'ps-1'), await pair('ES256', 'ec-1'), await pair('EdDSA', 'ed-1')];
+let current = first;
+let published = first;
+let lie = '';
+let callback;
+let provider;
+let counts = {};
+
+const resources = {};
+for (const key of first) resources[`${api}/${key.alg}`] = { audience: api, accessTokenFormat: 'jwt', jwt: { sign: { alg: key.alg } } };
+resources[`${api}/opaque`] = { audience: api, accessTokenFormat: 'opaque' };
+
+function start(keys) {
+  current = keys;
+  provider = new Provider(issuer, {
+    jwks: { keys: published },
+    clients: [
+      { client_id: 'app', client_secret: 'app', grant_types: ['client_credentials'], redirect_uris: [], response_types: [],
+        token_endpoint_auth_method: 'client_secret_post', tls_client_certificate_bound_access_tokens: true, scope: 'read write' },
+      { client_id: 'loose', client_secret: 'app', grant_types: ['client_credentials'], redirect_uris: [], response_types: [],
+        token_endpoint_auth_method: 'client_secret_post', scope: 'read write' },
+      { client_id: 'gw', client_secret: 's&cret', grant_types: [], redirect_uris: [], response_types: [],
+        token_endpoint_auth_method: 'client_secret_basic' },
+    ],
+    scopes: ['read', 'write'],
+    enabledJWA: { requestObjectSigningAlgValues: ['RS256'] },
+    ttl: { ClientCredentials: 600 },
+    features: {
+      devInteractions: { enabled: false },
+      clientCredentials: { enabled: true },
+      introspection: { enabled: true, allowedPolicy: () => true },
+      revocation: { enabled: true },
+      mTLS: {
+        enabled: true,
+        certificateBoundAccessTokens: true,
+        getCertificate(ctx) {
+          const peer = ctx.socket.getPeerX509Certificate?.();
+          return peer?.toString();
+        },
+      },
+      resourceIndicators: {
+        enabled: true,
+        getResourceServerInfo(ctx, indicator) {
+          const known = resources[indicator];
+          if (!known) throw new Error(`no resource ${indicator}`);
+          return { scope: 'read write', accessTokenTTL: 600, ...known };
+        },
+        useGrantedResource: () => true,
+      },
+    },
+  });
+  callback = provider.callback();
+}
+
+async function forge(query) {
+  const kind = query.get('kind');
+  const now = Math.floor(Date.now() / 1000);
+  const claims = { iss: issuer, aud: api, sub: 'app', client_id: 'app', scope: 'read write', iat: now, exp: now + 600 };
+  if (query.get('x5t')) claims.cnf = { 'x5t#S256': query.get('x5t') };
+  const key = current.find(({ kid }) => kid.startsWith(query.get('key') ?? 'ec'));
+  const header = { alg: key.alg, kid: key.kid, typ: 'at+jwt' };
+  const encode = (value) => Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)).toString('base64url');
+  const change = {
+    expired: () => { claims.exp = now - 5; },
+    future: () => { claims.nbf = now + 500; },
+    forever: () => { delete claims.exp; },
+    issuer: () => { claims.iss = 'https://other.test'; },
+    slash: () => { claims.iss += '/'; },
+    audience: () => { claims.aud = 'https://other.test'; },
+    audiences: () => { claims.aud = ['https://other.test', api]; },
+    scope: () => { claims.scope = 'read'; },
+    crit: () => { header.crit = ['exp']; header.exp = now; },
+    typ: () => { header.typ = 'dpop+jwt'; },
+    kid: () => { header.kid = query.get('kid') ?? 'unknown'; },
+    jwk: () => { header.jwk = { kty: 'EC' }; },
+    short: () => { claims.exp = now + Number(query.get('seconds') ?? 2); },
+    malformed: () => { claims.cnf = { 'x5t#S256': 'AAAA' }; },
+    headers: () => { claims.sub = 'ann'; claims.roles = ['a', 'b']; claims.odd = 'a\r\nX-Evil: b'; },
+  }[kind];
+  change?.();
+  if (kind === 'none') return `${encode({ alg: 'none', typ: 'at+jwt' })}.${encode(claims)}.`;
+  if (kind === 'hmac') {
+    const rsa = current.find(({ kty }) => kty === 'RSA');
+    const pem = crypto.createPublicKey({ key: rsa, format: 'jwk' }).export({ type: 'spki', format: 'pem' });
+    const signed = `${encode({ alg: 'HS256', kid: rsa.kid, typ: 'at+jwt' })}.${encode(claims)}`;
+    return `${signed}.${crypto.createHmac('sha256', pem).update(signed).digest('base64url')}`;
+  }
+  if (kind === 'confused') header.alg = 'RS256';
+  if (kind === 'encrypted') {
+    return new jose.CompactEncrypt(Buffer.from('x')).setProtectedHeader({ alg: 'dir', enc: 'A256GCM' }).encrypt(crypto.randomBytes(32));
+  }
+  const signed = `${encode(header)}.${encode(claims)}`;
+  const secret = crypto.createPrivateKey({ key, format: 'jwk' });
+  const hash = { ES256: 'sha256', RS256: 'sha256', PS256: 'sha256' }[key.alg] ?? null;
+  const options = { key: secret, dsaEncoding: 'ieee-p1363' };
+  if (key.alg === 'PS256') Object.assign(options, { padding: crypto.constants.RSA_PKCS1_PSS_PADDING, saltLength: 32 });
+  return `${signed}.${crypto.sign(hash, Buffer.from(signed), options).toString('base64url')}`;
+}
+
+async function door(name, query, response) {
+  let body = 'ok';
+  if (name === 'forge') body = await forge(query);
+  if (name === 'rotate') {
+    const fresh = [await pair('ES256', `ec-${Date.now()}`), await pair('RS256', `rsa-${Date.now()}`)];
+    published = query.get('keep') ? [...fresh, ...published] : fresh;
+    start(fresh);
+  }
+  if (name === 'reset') {
+    published = first;
+    lie = '';
+    counts = {};
+    start(first);
+  }
+  if (name === 'lie') lie = query.get('what') ?? '';
+  if (name === 'counts') {
+    body = JSON.stringify(counts, ['discovery', 'jwks', 'introspection']);
+    counts = {};
+  }
+  response.end(body);
+}
+
+// Whether a lie was told.
+function lied(path, response) {
+  const json = (value) => { response.setHeader('content-type', 'application/json'); response.end(JSON.stringify(value)); return true; };
+  const base = { issuer, jwks_uri: `${issuer}/jwks` };
+  if (lie === 'down') { response.destroy(); return true; }
+  if (path.endsWith('/openid-configuration')) {
+    if (lie === 'issuer') return json({ ...base, issuer: 'http://127.0.0.1/realms/b' });
+    if (lie === 'scheme') return json({ ...base, jwks_uri: 'file:///etc/passwd' });
+    if (lie === 'linklocal') return json({ ...base, jwks_uri: 'http://169.254.169.254/latest/meta-data' });
+    if (lie === 'loopback') return json({ ...base, jwks_uri: `http://127.0.0.1:${port + 1}/jwks` });
+    if (lie === 'garbage') { response.end('<html>'); return true; }
+  }
+  if (path.endsWith('/jwks')) {
+    if (lie === 'keys') return json({ keys: Array(10000).fill({}) });
+    if (lie === 'endless') {
+      const more = () => { if (!response.destroyed) { response.write(' '.repeat(1024)); setTimeout(more, 5); } };
+      more();
+      return true;
+    }
+    if (lie === 'slow') { setTimeout(() => response.end('{}'), 60000).unref(); return true; }
+    if (lie === 'error') { response.statusCode = 500; response.end(); return true; }
+  }
+  if (path.endsWith('/introspection') && lie === 'introspection') { response.end('{"active":"yes"}'); return true; }
+  return false;
+}
+
+async function serve(request, response) {
+  const { pathname, searchParams } = new URL(request.url, 'http://x');
+  if (pathname.startsWith('/doors/')) return door(pathname.slice(7), searchParams, response);
+  const what = { 'openid-configuration': 'discovery', jwks: 'jwks', introspection: 'introspection' }[pathname.split('/').pop()];
+  if (what) counts[what] = (counts[what] ?? 0) + 1;
+  if (lied(pathname, response)) return undefined;
+  // oidc-provider is mounted below a path.
+  request.originalUrl = request.url;
+  request.url = request.url.replace('/realms/a', '') || '/';
+  return callback(request, response);
+}
+
+start(first);
+const server = http.createServer(serve);
+const secure = https.createServer({
+  key: fs.readFileSync(`${pki}/server.key`), cert: fs.readFileSync(`${pki}/server.crt`),
+  requestCert: true, rejectUnauthorized: false,
+}, serve);
+server.keepAliveTimeout = 1;
+await new Promise((up) => server.listen(port, '127.0.0.1', up));
+await new Promise((up) => secure.listen(port + 1, '127.0.0.1', up));
+fs.writeFileSync(`${dir}/ready`, '');
+process.stdin.resume();
+process.stdin.on('end', () => process.exit(0));
