@@ -161,3 +161,50 @@ get a.test/t $(as client-a)
 nil nil
 nil nil
 CN=client-a,O=Example nil
+
+
+
+=== TEST 5: from_header() reads every format, and refuses what is not exactly that
+--- config
+    location /t {
+        content_by_lua_block {
+            local certificate = require "resty.mtls.certificate"
+            local pem = assert(io.open("$TEST_NGINX_PKI/client-a.crt")):read("*a")
+            local expected = assert(certificate.from_pem(pem))
+            local base64 = pem:gsub("%-%-%-%-%-[^-]*%-%-%-%-%-", ""):gsub("\n", "")
+            local escaped = ngx.escape_uri(pem)
+            for format, value in pairs {
+                base64_encoded = base64,
+                url_encoded = escaped,
+                rfc9440 = ":" .. base64 .. ":",
+                traefik = base64 .. "," .. base64,
+                aws_alb = escaped:gsub("%%2B", "+"),
+                auto = ":" .. base64 .. ":",
+                xfcc = 'Hash=' .. expected.fingerprint_sha256 .. ';Cert="' .. escaped .. '"',
+            } do
+                local found = assert(certificate.from_header(format, value))
+                assert(found.x5t_s256 == expected.x5t_s256, format)
+                assert(certificate.from_header(format, { value }).pem == expected.pem, format)
+                ngx.say(certificate.from_header(format, { value, value }))
+            end
+            local chain = certificate.from_header("rfc9440", ":" .. base64 .. ":", { ":" .. base64 .. ":" })
+            ngx.say(chain.chain_pem == pem .. pem)
+            ngx.say(certificate.from_header("auto", nil), certificate.from_header("auto", ""), certificate.from_header("auto", {}))
+            ngx.say(certificate.from_header("url_encoded", base64))
+            ngx.say((select(2, pcall(certificate.from_header, "pem", pem))))
+            ngx.say((select(2, pcall(certificate.from_header, "auto", 7))))
+        }
+    }
+--- response_body
+nilcertificate.from_header: certificate header refused: 2 header lines, expected one
+nilcertificate.from_header: certificate header refused: 2 header lines, expected one
+nilcertificate.from_header: certificate header refused: 2 header lines, expected one
+nilcertificate.from_header: certificate header refused: 2 header lines, expected one
+nilcertificate.from_header: certificate header refused: 2 header lines, expected one
+nilcertificate.from_header: certificate header refused: 2 header lines, expected one
+nilcertificate.from_header: certificate header refused: 2 header lines, expected one
+true
+nilnilnil
+nilcertificate.from_header: certificate header refused: not PEM, expected '-----BEGIN CERTIFICATE-----'
+certificate.from_header: unknown format 'pem', expected one of base64_encoded, url_encoded, rfc9440, xfcc, traefik, aws_alb, auto
+value must be a string or a table of strings

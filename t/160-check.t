@@ -117,13 +117,29 @@ _EOT_
     ["nothing", "", <<'_EOT_'],
 policy.yaml:1:1: the document is empty, expected a mapping with '_format_version'
 _EOT_
-    ["a later plugin, which must not be skipped silently", <<'_EOC_', <<'_EOT_'],
+    ["a plugin without what it needs", <<'_EOC_', <<'_EOT_'],
 _format_version: "3.0"
 plugins:
 - name: header-cert-auth
   config: {}
+- name: openid-connect
+  config: {issuer: "https://idp.example.com", auth_methods: [authorization_code]}
 _EOC_
-policy.yaml:3:9: plugins[0].name: the plugin 'header-cert-auth' is not supported by this version
+policy.yaml:4:11: plugins[0].config: the required field 'certificate_header_format' is missing
+policy.yaml:4:11: plugins[0].config: the required field 'certificate_header_name' is missing
+policy.yaml:4:11: plugins[0].config: the required field 'ca_certificates' is missing
+policy.yaml:6:62: plugins[1].config.auth_methods[0]: the method 'authorization_code' is not supported, expected 'bearer' or 'introspection'
+_EOT_
+    ["a variable that is not set", <<'_EOC_', <<'_EOT_'],
+_format_version: "3.0"
+plugins:
+- name: openid-connect
+  config:
+    issuer: ${{ env "DECK_NOT_SET" }}
+    client_id: [${{ env "HOME" }}]
+_EOC_
+policy.yaml:5:13: environment variable 'DECK_NOT_SET' present in the policy but not set
+policy.yaml:6:17: environment variables must be prefixed with 'DECK_', found: 'HOME'
 _EOT_
     ["an alias bomb", "_format_version: '3.0'\na0: &a0 [x,x,x,x,x,x,x,x,x,x]\n"
      . join("", map { "a" . ($_ + 1) . ": &a" . ($_ + 1) . " [" . join(",", ("*a$_") x 10) . "]\n" } 0 .. 8), <<'_EOT_'],

@@ -91,6 +91,26 @@ routes that require a client certificate: payments
 warnings: 0
 _EOC_
 
+for my $case (
+    ["header-cert-auth", "routes that require a client certificate in a header: payments\n"],
+    ["openid-connect", "routes that require an access token: payments\n"],
+) {
+    my ($name, $line) = @$case;
+
+    open my $out, '>', "$dir/policy.yaml" or die "$dir/policy.yaml: $!";
+    print $out shown("policy: $name");
+    close $out;
+
+    my $printed = `'$t::TestMtls::Root/target/release/resty-mtls' check '$dir/policy.yaml' 2>&1`;
+
+    Test::More::is($printed =~ s/^digest: [0-9a-f]{64}$/digest/mr, <<"_EOC_", "the policy for $name passes");
+digest
+server names that ask for a client certificate: 0
+routes: 1
+${line}warnings: 0
+_EOC_
+}
+
 
 # The lines of the error log
 
