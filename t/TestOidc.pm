@@ -12,7 +12,8 @@ use File::Temp qw( tempdir );
 our @EXPORT = qw( oidc_http oidc_policy $Dir $Config $Client $Port );
 
 our $Dir = tempdir(CLEANUP => 1);
-our $Port = server_port() + 3;
+# Beyond those of t::TestRevocation.
+our $Port = server_port() + 6;
 
 $ENV{PROVIDER} = "http://127.0.0.1:$Port";
 $ENV{TOKENS} = "https://127.0.0.1:" . ($Port + 1);

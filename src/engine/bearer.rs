@@ -12,7 +12,6 @@ use openssl::ssl::SslRef;
 use super::inbound::{Came, Sent, ABSENT};
 use super::{about, Engine, HeaderLine, HeaderLines, LineKind, Trust};
 use crate::cache::Place;
-use crate::certificate::Certificate;
 use crate::connection::Connection;
 use crate::headers::MAX_VALUE;
 use crate::policy::{Bearer, Plan, Policy, Possession};
@@ -335,15 +334,15 @@ impl Engine {
         };
         let no_certificate = |why: &str| Ok(Held::No(Refusal::NoCertificate(why.to_owned())));
         let denied = Engine::denies(&sent);
-        let (certificate, connection): (Rc<Certificate>, _) = match (sent, request.ssl) {
-            (Sent::Certificate(_, certificate), _) => (certificate, None),
+        let (place, certificate, connection) = match (sent, request.ssl) {
+            (Sent::Certificate(place, certificate), _) => (place, certificate, None),
             (Sent::Refused(why), _) => return Ok(Held::No(Refusal::Untrusted(why))),
             (Sent::Nothing(why), None) => return no_certificate(why),
             (Sent::Nothing(why), Some(_)) if denied => return no_certificate(why),
             (Sent::Nothing(why), Some(ssl)) => {
                 let connection = Connection::of_or_new(ssl)?;
                 match self.client_of(connection, ssl)? {
-                    Some((_, certificate)) => (certificate, Some(connection)),
+                    Some((place, certificate)) => (place, certificate, Some(connection)),
                     None => return no_certificate(why),
                 }
             }
@@ -361,11 +360,8 @@ impl Engine {
         };
         Ok(match self.trusted(connection, auth, &certificate, now)? {
             Trust::Yes { .. } => {
-                if !matches!(&bearer.inbound, Some(_) if connection.is_none()) {
-                    return Ok(Held::Yes);
-                }
                 // Parsed once for many requests, but not before it is trusted.
-                self.remember(None, &certificate);
+                self.remember(place, &certificate);
                 Held::Yes
             }
             Trust::No(verdict) => {

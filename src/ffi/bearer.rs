@@ -113,14 +113,14 @@ pub struct rmtls_bearer_options {
     pub possession: i32,
 }
 
+/// Name and value.
+type Header<'a> = (&'a [u8], &'a [u8]);
+
 /// Names and values of inbound headers.
 ///
 /// # Safety
 /// `headers` is readable for `len` elements whose names and values are readable.
-unsafe fn headers<'a>(
-    headers: *const rmtls_header,
-    len: usize,
-) -> Result<Vec<(&'a [u8], &'a [u8])>, Error> {
+unsafe fn headers<'a>(headers: *const rmtls_header, len: usize) -> Result<Vec<Header<'a>>, Error> {
     if len == 0 {
         return Ok(Vec::new());
     }
@@ -481,7 +481,8 @@ pub unsafe extern "C" fn rmtls_discovery_read(
     // SAFETY: the caller's promises, passed on unchanged.
     unsafe {
         guard_with(err, || {
-            (output(jwks_uri)?, output(introspection)?);
+            output(jwks_uri)?;
+            output(introspection)?;
             let document = bytes(document, document_len)?;
             let issuer = text(issuer, issuer_len)?;
             let discovery = Discovery::parse(document, issuer).map_err(Error::Misuse)?;

@@ -814,11 +814,14 @@ fn positions(config: &MtlsAuth, path: &Path<'_>, cas: &Cas, report: &mut Report)
     positions
 }
 
+/// The plugins that tell something, by position, and whether `mtls-auth` or its like does.
+type ToldBy = ([Option<usize>; 3], bool);
+
 /// What the routes tell, shared between routes with the same plugins.
 struct ToldOf<'a> {
     document: &'a Document<'a>,
     plugins: &'a Plugins<'a>,
-    known: HashMap<(Option<usize>, Option<usize>, Option<usize>, bool), Arc<Told>>,
+    known: HashMap<ToldBy, Arc<Told>>,
 }
 
 impl ToldOf<'_> {
@@ -830,7 +833,7 @@ impl ToldOf<'_> {
             .auth(slots)
             .is_some_and(|auth| auth.lookup.is_none());
         let token = slots[Kind::OpenidConnect as usize];
-        let key = (headers, cert_headers, token, skip);
+        let key = ([headers, cert_headers, token], skip);
         if let Some(told) = self.known.get(&key) {
             return told.clone();
         }

@@ -478,7 +478,7 @@ function _M.check(engine, plan, ssl, dict)
 
     if not look(engine, plan, options, dict) then
         local ok, err = load(engine, plan, options, dict)
-        if not ok then
+        if not ok and C.rmtls_engine_epoch(engine.handle) == epoch then
             return unavailable(err)
         end
     end
@@ -501,7 +501,8 @@ function _M.check(engine, plan, ssl, dict)
         if decision == NEEDS_KEYS then
             ok, err = load(engine, plan, options, dict)
             latest = 1
-            if not ok then
+            -- The documents of a plan of another policy were none for this one.
+            if not ok and C.rmtls_engine_epoch(engine.handle) == epoch then
                 return unavailable(err)
             end
 

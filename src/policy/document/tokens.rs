@@ -412,7 +412,11 @@ impl<'t> Reader<'t, '_> {
         read
     }
 
-    fn from_header(&mut self, node: &'t Node<'t>, path: &Path<'_>) -> Option<HeaderCertAuth<'t>> {
+    fn header_of_token(
+        &mut self,
+        node: &'t Node<'t>,
+        path: &Path<'_>,
+    ) -> Option<HeaderCertAuth<'t>> {
         let object = self.object(node, path, &FROM_HEADER)?;
         let mut auth = MtlsAuth {
             skip_consumer_lookup: true,
@@ -744,7 +748,7 @@ impl<'t> Reader<'t, '_> {
         let Some(node) = object.get(field) else {
             return;
         };
-        read.from_header = self.from_header(node, &path.field(field));
+        read.from_header = self.header_of_token(node, &path.field(field));
         if read.possession == Possession::Off {
             let path = path.field(field);
             let subject = "openid-connect from_header without proof of possession";

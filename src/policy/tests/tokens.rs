@@ -207,7 +207,7 @@ fn openid_connect_what_cannot_be_done_is_refused() {
         ),
     ] {
         let errors = lines(&oidc(extra));
-        let message = errors[0].splitn(2, ' ').nth(1).unwrap();
+        let message = errors[0].split_once(' ').unwrap().1;
         let message = message.strip_prefix(path).unwrap();
         let message = message.trim_start_matches([':', '.', ' ']);
         assert_eq!(message, error, "{errors:?}");
