@@ -167,7 +167,7 @@ function lied(path, response) {
   if (path.endsWith('/jwks')) {
     if (lie === 'keys') return json({ keys: Array(10000).fill({}) });
     if (lie === 'endless') {
-      const more = () => { if (!response.destroyed) { response.write(' '.repeat(1024)); setTimeout(more, 5); } };
+      const more = () => { if (!response.destroyed) { response.write(' '.repeat(16384)); setTimeout(more, 5); } };
       more();
       return true;
     }
