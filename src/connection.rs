@@ -275,7 +275,7 @@ impl Presented for Connection {
 
     fn may_resume(ssl: &SslRef) -> bool {
         Connection::of(ssl)
-            .and_then(|connection| connection.ask.as_ref())
+            .and_then(|connection| connection.asked.0.as_ref())
             .is_some_and(|ask| ask.resumption())
     }
 }
