@@ -89,6 +89,9 @@
 // `client_secret_post`.
 #define RMTLS_CLIENT_POST 2
 
+// `private_key_jwt`: `rmtls_engine_client_assertion`.
+#define RMTLS_CLIENT_PRIVATE_KEY 3
+
 // Subject as RFC 2253 text.
 #define RMTLS_FIELD_SUBJECT_DN 1
 
@@ -545,6 +548,16 @@ int32_t rmtls_engine_bearer_text(const struct rmtls_engine *engine,
                                  uint32_t plan,
                                  uint32_t field,
                                  struct rmtls_buf *out);
+
+// Writes a JWT by which this gateway shows the issuer of a plan who it is, good for a minute;
+// `RMTLS_NOT_FOUND` without a key.
+//
+// # Safety
+// `engine` is NULL or live; `out` is NULL or valid, with its data.
+int32_t rmtls_engine_client_assertion(const struct rmtls_engine *engine,
+                                      uint32_t plan,
+                                      int64_t now,
+                                      struct rmtls_buf *out);
 
 // Gives the header lines for the claims of a token that passed on a plan; `RMTLS_NOT_FOUND` for a
 // token that is not remembered any more.

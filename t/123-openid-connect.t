@@ -16,6 +16,9 @@ our $Policy = oidc_policy(
     [ introspection => 'auth_methods: [introspection], client_id: [gw], client_secret: ["s&cret"], proof_of_possession_mtls: strict' ],
     [ both => 'auth_methods: [bearer, introspection], client_id: [gw], client_secret: ["s&cret"], proof_of_possession_mtls: strict' ],
     [ badsecret => 'auth_methods: [introspection], client_id: [gw], client_secret: [wrong]' ],
+    [ post => 'auth_methods: [introspection], client_id: [gwp], client_secret: [p+st], client_auth: [client_secret_post]' ],
+    [ key => 'auth_methods: [introspection], client_id: [gwk], client_auth: [private_key_jwt], client_jwk: ['
+        . do { open my $jwk, '<', "$t::TestOidc::Dir/gateway.jwk" or die; scalar <$jwk> } . ']' ],
     [ claims => 'upstream_headers_claims: [sub, roles, odd, none], upstream_headers_names: [X-Sub, X-Roles, X-Odd, X-None]' ],
     [ hide => 'hide_credentials: true' ],
     [ quiet => 'expose_error_code: false, unauthorized_error_message: "Go \"away\""' ],
@@ -360,6 +363,7 @@ ask strict "$token" $(as client-a) | cut -c1-3
 curl -s -u gw:s%26cret "$PROVIDER/realms/a/token/revocation" -d token="$token" -o /dev/null
 ask badsecret nonsense-too
 ask both "$(token client-a ES256)" $(as client-a)
+for route in post key; do ask $route "$(token - opaque loose)"; done
 --- client_out
 200 in
 200 in
@@ -373,6 +377,8 @@ ask both "$(token client-a ES256)" $(as client-a)
 {"discovery":1,"introspection":4}
 401
 503 {"message":"Service Unavailable"}
+200 in
+200 in
 200 in
 --- error_log
 [mtls] 401 token is not active

@@ -415,6 +415,22 @@ impl Engine {
         Ok(provider.and_then(|(_, provider)| provider.discovery.introspection_endpoint.clone()))
     }
 
+    /// A JWT by which this gateway shows the issuer of a plan who it is (`private_key_jwt`).
+    pub fn client_assertion(&self, plan_id: usize, now: i64) -> Result<String, Error> {
+        let policy = self.policy()?;
+        let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
+        let bearer = plan.bearer.as_ref().ok_or(Error::NotFound)?;
+        let client = bearer.client.as_ref().ok_or(Error::NotFound)?;
+        let key = client.key.as_ref().ok_or(Error::NotFound)?;
+        let mut providers = self.providers.borrow_mut();
+        let provider = providers.find(&bearer.provider);
+        let issuer = match provider {
+            Some((_, provider)) => &*provider.discovery.issuer,
+            None => &*bearer.issuer,
+        };
+        key.assertion(&client.id, issuer, now)
+    }
+
     /// Takes what the issuer answered about a token.
     ///
     /// # Errors

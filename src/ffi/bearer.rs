@@ -53,6 +53,8 @@ pub const RMTLS_CLIENT_NONE: i32 = 0;
 pub const RMTLS_CLIENT_BASIC: i32 = 1;
 /// `client_secret_post`.
 pub const RMTLS_CLIENT_POST: i32 = 2;
+/// `private_key_jwt`: `rmtls_engine_client_assertion`.
+pub const RMTLS_CLIENT_PRIVATE_KEY: i32 = 3;
 
 /// What `rmtls_engine_bearer` decided.
 #[repr(C)]
@@ -429,6 +431,30 @@ pub unsafe extern "C" fn rmtls_engine_bearer_text(
         };
         // SAFETY: as above.
         unsafe { put(out, text.ok_or(Error::NotFound)?.as_bytes()) }
+    })
+}
+
+/// Writes a JWT by which this gateway shows the issuer of a plan who it is, good for a minute;
+/// `RMTLS_NOT_FOUND` without a key.
+///
+/// # Safety
+/// `engine` is NULL or live; `out` is NULL or valid, with its data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_client_assertion(
+    engine: *const rmtls_engine,
+    plan: u32,
+    now: i64,
+    out: *mut rmtls_buf,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe {
+            let engine = handle(engine)?;
+            put(
+                out,
+                engine.0.client_assertion(plan as usize, now)?.as_bytes(),
+            )
+        }
     })
 }
 

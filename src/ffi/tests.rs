@@ -245,6 +245,7 @@ fn exports_null_is_answered() {
             rmtls_engine_claim_lines(null!(), 0, 0, 0, null!()),
             rmtls_discovery_read(null!(), 0, null!(), 0, null!(), null!(), null!()),
             rmtls_certificate_from_header(null!(), 0, null!(), 0, null!(), 0, null!(), null!()),
+            rmtls_engine_client_assertion(null!(), 0, 0, null!()),
             rmtls_jwks_check(null!(), 0, null!(), null!()),
             rmtls_engine_traits(null!(), 0, null!()),
             rmtls_engine_read_name(null!(), 0, null!()),

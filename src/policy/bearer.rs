@@ -5,7 +5,7 @@ use std::fmt;
 use openssl::sha::sha256;
 
 use crate::inbound::{Format, Source};
-use crate::token::{Algorithm, Expected};
+use crate::token::{Algorithm, Expected, SigningKey};
 
 /// Behind the name of a certificate header: its chain (RFC 9440 has `Client-Cert-Chain`).
 const CHAIN: &str = "-Chain";
@@ -72,6 +72,8 @@ pub enum ClientAuth {
     Basic = 1,
     /// `client_secret_post`.
     Post = 2,
+    /// `private_key_jwt`.
+    PrivateKey = 3,
 }
 
 /// A text that no log may show.
@@ -87,7 +89,7 @@ impl fmt::Debug for Secret {
 }
 
 /// This gateway as a client of the issuer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Client {
     /// `client_id`.
     pub id: Box<str>,
@@ -95,6 +97,8 @@ pub struct Client {
     pub secret: Secret,
     /// How they are sent.
     pub auth: ClientAuth,
+    /// `client_jwk`, for `private_key_jwt`.
+    pub key: Option<SigningKey>,
 }
 
 /// `openid-connect` as it applies to a route.

@@ -4,9 +4,9 @@ use openssl::bn::BigNum;
 use openssl::ecdsa::EcdsaSig;
 use openssl::error::ErrorStack;
 use openssl::hash::MessageDigest;
-use openssl::pkey::{HasPublic, PKeyRef};
+use openssl::pkey::{HasPublic, PKeyRef, Private};
 use openssl::rsa::Padding;
-use openssl::sign::{RsaPssSaltlen, Verifier};
+use openssl::sign::{RsaPssSaltlen, Signer, Verifier};
 
 /// What a key is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,5 +168,29 @@ impl Algorithm {
         let (r, s) = (BigNum::from_slice(r)?, BigNum::from_slice(s)?);
         let der = EcdsaSig::from_private_components(r, s)?.to_der()?;
         verifier.verify_oneshot(&der, signed)
+    }
+
+    /// Signs with a key of the right kind.
+    pub(super) fn sign(self, key: &PKeyRef<Private>, signed: &[u8]) -> Result<Vec<u8>, ErrorStack> {
+        let Some(digest) = self.digest() else {
+            return Signer::new_without_digest(key)?.sign_oneshot_to_vec(signed);
+        };
+        let mut signer = Signer::new(digest, key)?;
+        if matches!(self, Algorithm::PS256 | Algorithm::PS384 | Algorithm::PS512) {
+            signer.set_rsa_padding(Padding::PKCS1_PSS)?;
+            signer.set_rsa_pss_saltlen(RsaPssSaltlen::DIGEST_LENGTH)?;
+            signer.set_rsa_mgf1_md(digest)?;
+        }
+        let signature = signer.sign_oneshot_to_vec(signed)?;
+        let Some(half) = self.half() else {
+            return Ok(signature);
+        };
+        let signature = EcdsaSig::from_der(&signature)?;
+        let half = half as i32;
+        Ok([
+            signature.r().to_vec_padded(half)?,
+            signature.s().to_vec_padded(half)?,
+        ]
+        .concat())
     }
 }

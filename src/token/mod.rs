@@ -6,6 +6,7 @@
 //! ones, keys that are named or carried in the token itself, any critical header parameter.
 
 mod algorithm;
+mod assertion;
 mod binding;
 mod claims;
 mod discovery;
@@ -18,6 +19,7 @@ mod refusal;
 mod tests;
 
 pub use algorithm::{Algorithm, Kind};
+pub use assertion::SigningKey;
 pub use binding::{thumbprint, Binding};
 pub use claims::{Claims, Expected, OneOf};
 pub use discovery::{issuer_url, Discovery, WELL_KNOWN};

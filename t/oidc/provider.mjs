@@ -39,6 +39,11 @@ let callback;
 let provider;
 let counts = {};
 
+const gateway = await pair('ES256', 'gateway');
+delete gateway.use;
+fs.writeFileSync(`${dir}/gateway.jwk`, JSON.stringify(gateway));
+const { d, ...gatewayPublic } = gateway;
+
 const resources = {};
 for (const key of first) resources[`${api}/${key.alg}`] = { audience: api, accessTokenFormat: 'jwt', jwt: { sign: { alg: key.alg } } };
 resources[`${api}/opaque`] = { audience: api, accessTokenFormat: 'opaque' };
@@ -54,6 +59,10 @@ function start(keys) {
         token_endpoint_auth_method: 'client_secret_post', scope: 'read write' },
       { client_id: 'gw', client_secret: 's&cret', grant_types: [], redirect_uris: [], response_types: [],
         token_endpoint_auth_method: 'client_secret_basic' },
+      { client_id: 'gwk', grant_types: [], redirect_uris: [], response_types: [], jwks: { keys: [gatewayPublic] },
+        token_endpoint_auth_method: 'private_key_jwt', token_endpoint_auth_signing_alg: 'ES256' },
+      { client_id: 'gwp', client_secret: 'p+st', grant_types: [], redirect_uris: [], response_types: [],
+        token_endpoint_auth_method: 'client_secret_post' },
     ],
     scopes: ['read', 'write'],
     enabledJWA: { requestObjectSigningAlgValues: ['RS256'] },

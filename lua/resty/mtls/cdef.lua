@@ -143,6 +143,11 @@ int32_t rmtls_engine_bearer_text(const struct rmtls_engine *engine,
                                  uint32_t field,
                                  struct rmtls_buf *out);
 
+int32_t rmtls_engine_client_assertion(const struct rmtls_engine *engine,
+                                      uint32_t plan,
+                                      int64_t now,
+                                      struct rmtls_buf *out);
+
 int32_t rmtls_engine_claim_lines(const struct rmtls_engine *engine,
                                  uint32_t plan,
                                  uint32_t token,
@@ -504,6 +509,7 @@ return {
     CLIENT_NONE = 0,
     CLIENT_BASIC = 1,
     CLIENT_POST = 2,
+    CLIENT_PRIVATE_KEY = 3,
     FIELD_SUBJECT_DN = 1,
     FIELD_ISSUER_DN = 2,
     FIELD_SERIAL = 3,

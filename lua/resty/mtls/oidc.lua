@@ -24,6 +24,7 @@ local FORBIDDEN = STATUS.BEARER_FORBIDDEN
 local NEEDS_KEYS = STATUS.BEARER_NEEDS_KEYS
 local NEEDS_INTROSPECTION = STATUS.BEARER_NEEDS_INTROSPECTION
 local NO_PLAN = 0xffffffff
+local JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 local error = error
 local floor = math.floor
 local ngx = ngx
@@ -343,7 +344,17 @@ local function introspect(engine, plan, options, dict, token)
                                                             .. escape(options.client_secret or ""))
     else
         body = body .. "&client_id=" .. escape(options.client_id)
-        if options.client_auth == STATUS.CLIENT_POST then
+        if options.client_auth == STATUS.CLIENT_PRIVATE_KEY then
+            local assertion, err = lib.read("client assertion", function(out)
+                return C.rmtls_engine_client_assertion(engine.handle, plan, ngx_time(), out)
+            end)
+            if not assertion then
+                return nil, err or "no key for a client assertion"
+            end
+
+            body = body .. "&client_assertion_type=" .. escape(JWT_BEARER) .. "&client_assertion=" .. assertion
+
+        elseif options.client_auth == STATUS.CLIENT_POST then
             body = body .. "&client_secret=" .. escape(options.client_secret or "")
         end
     end

@@ -7,7 +7,7 @@ use super::super::Inbound;
 use super::{fold, uuid, MtlsAuth, Object, Reader, Shape, MAX_SECONDS};
 use crate::handshake::server_name::quoted;
 use crate::inbound::{Format, Source};
-use crate::token::{issuer_url, Algorithm, Expected, OneOf};
+use crate::token::{issuer_url, Algorithm, Expected, OneOf, SigningKey};
 
 pub(in super::super) struct HeaderCertAuth<'t> {
     pub auth: MtlsAuth<'t>,
@@ -128,6 +128,7 @@ const OPENID_CONNECT: Shape = Shape {
         "client_id",
         "client_secret",
         "client_auth",
+        "client_jwk",
         "auth_methods",
         "algorithms",
         "issuers_allowed",
@@ -194,7 +195,6 @@ const OPENID_CONNECT: Shape = Shape {
         "client_alg",
         "client_arg",
         "client_credentials_param_type",
-        "client_jwk",
         "cluster_cache_redis",
         "cluster_cache_strategy",
         "consumer_by",
@@ -371,6 +371,15 @@ const OPENID_CONNECT: Shape = Shape {
         "upstream_user_info_header",
         "upstream_user_info_jwt_header",
     ],
+};
+
+const CLIENT_JWK: Shape = Shape {
+    what: "client_jwk",
+    ours: &[
+        "kty", "kid", "alg", "crv", "x", "y", "d", "n", "e", "p", "q", "dp", "dq", "qi",
+    ],
+    kongs: &["issuer", "key_ops", "use", "x5c", "x5t", "x5t#S256", "x5u"],
+    refused: &["k", "oth", "r", "t"],
 };
 
 /// What Kong can do with a token, and what of it is done here.
@@ -665,6 +674,7 @@ impl<'t> Reader<'t, '_> {
         let ways = [
             ("client_secret_basic", Some(ClientAuth::Basic)),
             ("client_secret_post", Some(ClientAuth::Post)),
+            ("private_key_jwt", Some(ClientAuth::PrivateKey)),
             ("none", Some(ClientAuth::None)),
         ];
         let own = self.one_of(object, path, "introspection_endpoint_auth_method", &ways);
@@ -676,7 +686,7 @@ impl<'t> Reader<'t, '_> {
                 None if way.is_none() && read.methods.introspection => {
                     let message = format!(
                         "'{}' is not supported, expected 'client_secret_basic', \
-                         'client_secret_post' or 'none'",
+                         'client_secret_post', 'private_key_jwt' or 'none'",
                         quoted(text.as_bytes())
                     );
                     self.report
@@ -686,9 +696,12 @@ impl<'t> Reader<'t, '_> {
             }
         }
         let way = way.unwrap_or(ClientAuth::Basic);
+        let key = self.client_key(object, path);
         if read.methods.introspection {
-            let needs_secret = way != ClientAuth::None;
+            let needs_secret = matches!(way, ClientAuth::Basic | ClientAuth::Post);
+            let needs_key = way == ClientAuth::PrivateKey;
             for (field, given, needed) in [
+                ("client_jwk", key.is_some(), needs_key),
                 ("client_id", id.is_some(), true),
                 ("client_secret", secret.is_some(), needs_secret),
             ] {
@@ -701,7 +714,30 @@ impl<'t> Reader<'t, '_> {
             id: id.into(),
             secret: Secret(secret.unwrap_or_default().into()),
             auth: way,
+            key,
         });
+    }
+
+    /// The first key of `client_jwk`, or one alone. No word of it shows up in an error.
+    fn client_key(&mut self, object: &Object<'t>, path: &Path<'_>) -> Option<SigningKey> {
+        let node = object.get("client_jwk")?;
+        let first = match &node.value {
+            Value::List(items) => items.first()?,
+            _ => node,
+        };
+        let path = path.field("client_jwk");
+        let jwk = self.object(first, &path, &CLIENT_JWK)?;
+        let member = |name: &str| match &jwk.get(name)?.value {
+            Value::Scalar { text, .. } => Some(&**text),
+            _ => None,
+        };
+        match SigningKey::from_jwk(member) {
+            Ok(key) => Some(key),
+            Err(why) => {
+                self.report.error(first.place, &path, why);
+                None
+            }
+        }
     }
 
     /// The first text of a list, or a text alone. Its value shows up in no error.

@@ -215,33 +215,45 @@ fn openid_connect_what_cannot_be_done_is_refused() {
     for (config, error) in [
         (
             "{}".to_owned(),
-            "6:35: plugins[0].config: the required field 'issuer' is missing",
+            "6:34: plugins[0].config: the required field 'issuer' is missing",
         ),
         (
             "{issuer: idp.test, auth_methods: [bearer]}".to_owned(),
-            "6:44: plugins[0].config.issuer: 'idp.test' is not a URL, expected for example \
+            "6:43: plugins[0].config.issuer: 'idp.test' is not a URL, expected for example \
              'https://idp.example.com/realms/a'",
         ),
         (
             "{issuer: 'https://a.test', auth_methods: [bearer, password]}".to_owned(),
-            "6:85: plugins[0].config.auth_methods[1]: the method 'password' is not supported, \
+            "6:84: plugins[0].config.auth_methods[1]: the method 'password' is not supported, \
              expected 'bearer' or 'introspection'",
         ),
         (
             "{issuer: 'https://a.test'}".to_owned(),
-            "6:35: plugins[0].config.auth_methods: missing or empty, expected a list of 'bearer', \
+            "6:34: plugins[0].config.auth_methods: missing or empty, expected a list of 'bearer', \
              'introspection' or both (Kong's default has methods that are not supported)",
         ),
         (
             "{issuer: 'https://a.test', auth_methods: [introspection], client_id: [a]}".to_owned(),
-            "6:35: plugins[0].config: the required field 'client_secret' is missing",
+            "6:34: plugins[0].config: the required field 'client_secret' is missing",
         ),
         (
             "{issuer: 'https://a.test', auth_methods: [introspection], client_id: [a], \
              client_auth: [private_key_jwt], client_secret: [b]}"
                 .to_owned(),
-            "6:123: plugins[0].config.client_auth[0]: 'private_key_jwt' is not supported, \
-             expected 'client_secret_basic', 'client_secret_post' or 'none'",
+            "6:34: plugins[0].config: the required field 'client_jwk' is missing",
+        ),
+        (
+            "{issuer: 'https://a.test', auth_methods: [introspection], client_id: [a], \
+             client_auth: [tls_client_auth], client_secret: [b]}"
+                .to_owned(),
+            "6:122: plugins[0].config.client_auth[0]: 'tls_client_auth' is not supported, expected \
+             'client_secret_basic', 'client_secret_post', 'private_key_jwt' or 'none'",
+        ),
+        (
+            "{issuer: 'https://a.test', auth_methods: [introspection], client_id: [a], \
+             client_auth: [private_key_jwt], client_jwk: [{kty: EC, crv: P-256, d: AAAA}]}"
+                .to_owned(),
+            "6:153: plugins[0].config.client_jwk: 'x' is missing or no base64url",
         ),
     ] {
         let text = with_cas(&format!(
