@@ -237,10 +237,12 @@ end
 
 
 -- The file that nginx was started with, or nil. After the start, which is when a HUP comes, nginx has
--- "nginx: master process " before the command line.
+-- "nginx: master process " before the command line. A worker, which runs init_by_lua* too with
+-- lua_code_cache off, shows none.
 local function main_file()
     local arguments = read("/proc/self/cmdline")
-    if not arguments then
+    if not arguments or (match(arguments, "^nginx: ") and not match(arguments, "^nginx: master process "))
+    then
         return nil
     end
 
