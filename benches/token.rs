@@ -17,8 +17,7 @@ use openssl::pkey::{PKey, Private};
 use openssl::rsa::Rsa;
 use openssl::sign::{Signer, Verifier};
 use openssl::x509::X509;
-use resty_mtls::engine::{BearerDecision, Came, Claimed, Engine};
-use resty_mtls::policy::Policy;
+use resty_mtls::engine::{BearerDecision, Came, Claimed, Engine, Origin};
 use resty_mtls::token::thumbprint;
 
 const TOKENS: usize = 1000;
@@ -130,9 +129,14 @@ fn main() {
 
     for issuer in issuers() {
         let engine = Engine::default();
-        let load =
-            || Policy::from_yaml(policy.as_bytes(), "policy").unwrap_or_else(|e| panic!("{e:?}"));
-        engine.install(load());
+        let load = || {
+            let origin = Origin::Text {
+                text: policy.as_bytes().into(),
+                label: "policy".to_owned(),
+            };
+            engine.load(origin).unwrap();
+        };
+        load();
         engine
             .provide(0, discovery.as_bytes(), Some(issuer.jwks.as_bytes()))
             .unwrap();
@@ -163,7 +167,7 @@ fn main() {
                     .unwrap());
             }));
             // Tokens are forgotten with the policy; the certificate is known again after one request.
-            engine.install(load());
+            load();
             pass(&token(&issuer, TOKENS, &x5t, now).0);
             new.push(each(TOKENS, |i| pass(&tokens[i].0)));
             again.push(each(TOKENS, |i| pass(&tokens[i].0)));
