@@ -259,7 +259,7 @@ X-Anonymous-Consumer: true
 
 
 
-=== TEST 10: access() finds the header again behind an internal redirect, and only there
+=== TEST 10: access() finds the header behind an internal redirect and a rewrite, and a header set in between is none
 --- policy eval: $::Policy
 --- config eval
 "    location = /again {
@@ -269,16 +269,28 @@ X-Anonymous-Consumer: true
     location = /first {
         content_by_lua_block { ngx.exec('/see/url') }
     }
+    location = /set {
+        access_by_lua_block { require('resty.mtls').access('url') }
+        content_by_lua_block { ngx.req.set_header('X-Client-Cert', ngx.unescape_uri(ngx.var.arg_cert)); ngx.exec('/see/url') }
+    }
+    location /break/ { rewrite ^/break/(.*)\$ /\$1 break; access_by_lua_block { require('resty.mtls').access('url') } content_by_lua_block { ngx.say('in') } }
+    rewrite ^/last/(.*)\$ /\$1 last;
     $::Config"
 --- http_config eval: $::Init
 --- client
 header again "X-Client-Cert: $(escaped client-a)"
 header again "X-Other: 1"
 header first "X-Client-Cert: $(escaped client-a)"
+header break/x "X-Client-Cert: $(escaped client-a)"
+header last/see/url "X-Client-Cert: $(escaped client-a)"
+header "set?cert=$(escaped client-a)" "X-Client-Cert: $(escaped client-c)"
 --- client_out
 200 header SUCCESS CN=client-a,O=Example
 401 {"message":"No required TLS certificate was sent"}
-401 {"message":"No required TLS certificate was sent"}
+200 header SUCCESS CN=client-a,O=Example
+200 in
+200 header SUCCESS CN=client-a,O=Example
+401 {"message":"TLS certificate failed verification"}
 --- error_log
 [mtls] 401 no certificate: no header carries one
 

@@ -130,16 +130,22 @@ done
 
 
 
-=== TEST 4: what came is not known any more after a redirect inside nginx
+=== TEST 4: what came is known behind a rewrite and a redirect inside nginx, and the gateway's own is not taken for it
 --- policy eval: $::Policy
 --- config eval
 $::Config . <<'_EOC_';
     location /moved { rewrite_by_lua_block { require("resty.mtls").strip(); ngx.exec("/always") } }
+    location /again { rewrite ^/again(.*)$ /append$1 break; access_by_lua_block { require("resty.mtls").access("append") } proxy_pass $TEST_NGINX_UPSTREAM; }
+    location /twice { access_by_lua_block { require("resty.mtls").access("append"); ngx.exec("/append") } }
 _EOC_
 --- client eval
 $::Client . <<'_EOC_';
-xfcc moved $(as client-a) $came
-echo done
+for path in moved again twice; do xfcc $path $(as client-a) $came; done
+for path in again twice; do xfcc $path $(as client-a); done
 _EOC_
 --- client_out
-done
+x-forwarded-client-cert: Hash=came;URI=spiffe://elsewhere
+x-forwarded-client-cert: Hash=came;URI=spiffe://elsewhere,Hash=...
+x-forwarded-client-cert: Hash=came;URI=spiffe://elsewhere,Hash=...
+x-forwarded-client-cert: Hash=...
+x-forwarded-client-cert: Hash=...

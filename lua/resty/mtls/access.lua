@@ -108,32 +108,9 @@ local connections = {}
 local _M = {}
 
 
--- Keeps the value of a header that is removed, for the routes that read it. Not beyond an internal
--- redirect, where it could not be told from what the gateway set.
-local function keep(name, value)
-    local ctx = ngx.ctx
-    if ngx.req.is_internal() or ctx.mtls_set then
-        return
-    end
-
-    local came = ctx.mtls_came
-    if not came then
-        came = {}
-        ctx.mtls_came = came
-    end
-
-    local values = came[name]
-    if not values then
-        values = {}
-        came[name] = values
-    end
-
-    values[#values + 1] = value
-end
-
-
 -- Removes every inbound header that only the gateway may set, in whatever spelling.
 local function strip(engine, request)
+    local read = false
     -- A second look proves that nothing is left.
     for _ = 1, 2 do
         local count = N.ngx_http_lua_ffi_req_get_headers_count(request, 0, truncated)
@@ -160,6 +137,10 @@ local function strip(engine, request)
 
         local forged = tonumber(found_len[0])
         if forged == 0 then
+            if read then
+                inbound.close()
+            end
+
             return
         end
 
@@ -173,7 +154,8 @@ local function strip(engine, request)
             end
 
             if engine:reads(name) then
-                keep(name:lower(), ffi_str(element.value.data, element.value.len))
+                read = true
+                inbound.keep(name:lower(), ffi_str(element.value.data, element.value.len))
             end
         end
 
@@ -424,7 +406,6 @@ local function lines_of(engine, plan, ssl, route)
 end
 
 
-local came_type = ffi.typeof("rmtls_header[?]")
 local xfcc_kind = ffi.new("int32_t[1]")
 local xfcc_name = lib.buffer(256)
 local xfcc_value = lib.buffer(131072)
@@ -432,25 +413,9 @@ local xfcc_value = lib.buffer(131072)
 
 -- The XFCC header of a route that forwards what came.
 local function forward_xfcc(engine, plan, lines)
-    local came = ngx.ctx.mtls_came
     local own = lines.xfcc
-    local names, values = {}, {}
-    for name, list in pairs(came or {}) do
-        for i = 1, #list do
-            names[#names + 1] = name
-            values[#values + 1] = list[i]
-        end
-    end
-
-    local array = came_type(#values)
-    for i = 1, #values do
-        array[i - 1].name = names[i]
-        array[i - 1].name_len = #names[i]
-        array[i - 1].value = values[i]
-        array[i - 1].value_len = #values[i]
-    end
-
-    local status = C.rmtls_engine_xfcc(engine.handle, plan, answer, array, #values, own,
+    local came = inbound.array_of(inbound.pairs_that_came())
+    local status = C.rmtls_engine_xfcc(engine.handle, plan, answer, came.array, came.count, own,
                                        own and #own or 0, xfcc_kind, xfcc_name, xfcc_value)
     if status == NOT_FOUND then
         return
@@ -594,7 +559,10 @@ function _M.run(engine, route, dict)
 
     local lines = lines_of(engine, plan, ssl, route)
     if lines and not refused then
-        ngx.ctx.mtls_set = true
+        if engine:reads_any() then
+            inbound.close(true)
+        end
+
         for i = 1, #lines, 2 do
             set_header(lines[i], lines[i + 1])
         end

@@ -134,8 +134,7 @@ function _M:traits_of(plan)
 end
 
 
--- Whether some route reads an inbound header of this name before it is removed.
-function _M:reads(name)
+local function read_names_of(self)
     follow(self)
     if not self.read_names then
         local names = {}
@@ -151,9 +150,22 @@ function _M:reads(name)
         end
 
         self.read_names = names
+        self.read_any = next(names) ~= nil
     end
 
-    return self.read_names[name:lower()]
+    return self.read_names
+end
+
+
+-- Whether some route reads an inbound header of this name before it is removed.
+function _M:reads(name)
+    return read_names_of(self)[name:lower()]
+end
+
+
+-- Whether some route reads any.
+function _M:reads_any()
+    return read_names_of(self) and self.read_any
 end
 
 

@@ -15,7 +15,6 @@ local N = ffi.C
 local error = error
 local ffi_str = ffi.string
 local get_request = base.get_request
-local is_internal = ngx.req.is_internal
 local ngx = ngx
 local ngx_var = ngx.var
 local pairs = pairs
@@ -119,29 +118,82 @@ local function number()
 end
 
 
--- { came, authorization, trusted } of this request. An internal redirect loses ngx.ctx, and access
--- runs again behind it.
-function _M.of_request()
+-- What the headers that some route reads held when this request came: { values = { name = { ... } },
+-- closed }. Once closed, nothing comes any more: what stands there then is the gateway's own. An
+-- internal redirect loses ngx.ctx, and a rewrite looks like one. nil if nothing is known and make is
+-- not set.
+local function memory(make)
     local ctx = ngx.ctx
-    local inbound = ctx.mtls_inbound
-    if inbound then
-        return inbound
+    local came = ctx.mtls_came
+    if came then
+        return came
     end
 
-    if is_internal() then
-        inbound = kept:get(number())
-        if inbound then
-            ctx.mtls_inbound = inbound
-            return inbound
+    local key = number()
+    came = kept:get(key)
+    if not came then
+        if not make then
+            return nil
         end
+
+        came = { values = {} }
+        kept:set(key, came, KEPT_TTL)
     end
 
+    ctx.mtls_came = came
+
+    return came
+end
+
+
+-- Keeps the value of a header that is about to be removed.
+function _M.keep(name, value)
+    local came = memory(true)
+    if came.closed then
+        return
+    end
+
+    local values = came.values[name]
+    if not values then
+        values = {}
+        came.values[name] = values
+    end
+
+    values[#values + 1] = value
+end
+
+
+-- Nothing of what stands in the headers from now on came with the request. With make also if
+-- nothing was known before.
+function _M.close(make)
+    local came = memory(make)
+    if came then
+        came.closed = true
+    end
+end
+
+
+-- Names and values of what came, in the order of each name.
+function _M.pairs_that_came()
     local names, values = {}, {}
-    for name, list in pairs(ctx.mtls_came or {}) do
+    local came = memory()
+    for name, list in pairs(came and came.values or {}) do
         for i = 1, #list do
             names[#names + 1] = name
             values[#values + 1] = list[i]
         end
+    end
+
+    return names, values
+end
+
+
+-- { came, authorization, trusted } of this request, wherever an internal redirect has led it.
+function _M.of_request()
+    local came = memory(true)
+    came.closed = true
+    if came.request then
+        return came.request
     end
 
     local tokens = authorization()
@@ -150,17 +202,13 @@ function _M.of_request()
         labels[i] = "authorization"
     end
 
-    inbound = {
-        came = array_of(names, values),
+    came.request = {
+        came = array_of(_M.pairs_that_came()),
         authorization = array_of(labels, tokens),
         trusted = is_trusted(),
     }
-    ctx.mtls_inbound = inbound
-    if not is_internal() then
-        kept:set(number(), inbound, KEPT_TTL)
-    end
 
-    return inbound
+    return came.request
 end
 
 
