@@ -80,6 +80,9 @@
 // What a client is told whose token allows too little.
 #define RMTLS_BEARER_FORBIDDEN_TEXT 6
 
+// Where tokens are introspected, if the policy itself says so.
+#define RMTLS_BEARER_OWN_ENDPOINT 7
+
 // The client sends its id alone.
 #define RMTLS_CLIENT_NONE 0
 
@@ -514,7 +517,7 @@ int32_t rmtls_engine_provide(const struct rmtls_engine *engine,
 
 // Takes what the issuer answered about the token of a request. `RMTLS_OK` with
 // `RMTLS_BEARER_PASS`: decide again; with any other decision it is final, as from
-// `rmtls_engine_bearer`.
+// `rmtls_engine_bearer`. `RMTLS_INVALID` when it is no answer; then `reason` says why.
 //
 // # Safety
 // `engine` is NULL or live; `authorization` is readable for its length, with names and values;
@@ -539,7 +542,7 @@ int32_t rmtls_engine_bearer_options(const struct rmtls_engine *engine,
                                     uint32_t plan,
                                     struct rmtls_bearer_options *out);
 
-// Writes one of the texts `RMTLS_BEARER_ISSUER` to `RMTLS_BEARER_FORBIDDEN_TEXT` of a plan;
+// Writes one of the texts `RMTLS_BEARER_ISSUER` to `RMTLS_BEARER_OWN_ENDPOINT` of a plan;
 // `RMTLS_NOT_FOUND` if there is none.
 //
 // # Safety

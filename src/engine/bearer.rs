@@ -434,7 +434,7 @@ impl Engine {
     /// Takes what the issuer answered about a token.
     ///
     /// # Errors
-    /// A [`Refusal`] as text when it does not vouch for it. [`BearerAnswer`] tells the client.
+    /// When it is no answer. `Some`: it does not vouch for the token.
     pub fn introspected(
         &self,
         plan_id: usize,
@@ -450,7 +450,9 @@ impl Engine {
             Err(refusal) => return Ok(Some(BearerAnswer::refuse(&refusal))),
         };
         match introspect(answer) {
-            Err(refusal) => Ok(Some(BearerAnswer::refuse(&refusal))),
+            Err(refusal @ Refusal::Inactive) => Ok(Some(BearerAnswer::refuse(&refusal))),
+            // The issuer's fault, not the token's.
+            Err(refusal) => Err(Error::Misuse(refusal.to_string())),
             Ok(claims) => {
                 let limit = now.saturating_add(bearer.cache_ttl.into());
                 let until = claims.expires().map_or(limit, |exp| exp.min(limit));
@@ -501,10 +503,10 @@ fn introspected_id(bearer: &Bearer, token: &str) -> [u8; 32] {
     let mut hasher = Sha256::new();
     hasher.update(b"introspection");
     hasher.update(&bearer.provider);
-    let endpoint = bearer.introspection_endpoint.as_deref();
-    let client = bearer.client.as_ref().map(|client| &*client.id);
-    for text in [endpoint, client] {
-        let text = text.unwrap_or_default();
+    let endpoint = bearer.introspection_endpoint.as_deref().unwrap_or_default();
+    // With what it shows for itself: who has lost the secret is told nothing.
+    let client = format!("{:?}", bearer.client);
+    for text in [endpoint, &*client] {
         hasher.update(&(text.len() as u64).to_be_bytes());
         hasher.update(text.as_bytes());
     }

@@ -49,7 +49,7 @@ const MAX_TOKENS: usize = 8192;
 /// Bytes that these take together at most, by estimate.
 const MAX_TOKENS_WEIGHT: usize = 32 << 20;
 /// Issuers whose documents are kept.
-const MAX_PROVIDERS: usize = 64;
+const MAX_PROVIDERS: usize = 4096;
 
 /// `X509_V_ERR_UNSPECIFIED`.
 const UNSPECIFIED: i32 = 1;

@@ -46,6 +46,8 @@ pub const RMTLS_BEARER_CLIENT_SECRET: u32 = 4;
 pub const RMTLS_BEARER_UNAUTHORIZED: u32 = 5;
 /// What a client is told whose token allows too little.
 pub const RMTLS_BEARER_FORBIDDEN_TEXT: u32 = 6;
+/// Where tokens are introspected, if the policy itself says so.
+pub const RMTLS_BEARER_OWN_ENDPOINT: u32 = 7;
 
 /// The client sends its id alone.
 pub const RMTLS_CLIENT_NONE: i32 = 0;
@@ -318,7 +320,7 @@ pub unsafe extern "C" fn rmtls_engine_provide(
 
 /// Takes what the issuer answered about the token of a request. `RMTLS_OK` with
 /// `RMTLS_BEARER_PASS`: decide again; with any other decision it is final, as from
-/// `rmtls_engine_bearer`.
+/// `rmtls_engine_bearer`. `RMTLS_INVALID` when it is no answer; then `reason` says why.
 ///
 /// # Safety
 /// `engine` is NULL or live; `authorization` is readable for its length, with names and values;
@@ -398,7 +400,7 @@ pub unsafe extern "C" fn rmtls_engine_bearer_options(
     })
 }
 
-/// Writes one of the texts `RMTLS_BEARER_ISSUER` to `RMTLS_BEARER_FORBIDDEN_TEXT` of a plan;
+/// Writes one of the texts `RMTLS_BEARER_ISSUER` to `RMTLS_BEARER_OWN_ENDPOINT` of a plan;
 /// `RMTLS_NOT_FOUND` if there is none.
 ///
 /// # Safety
@@ -425,6 +427,10 @@ pub unsafe extern "C" fn rmtls_engine_bearer_text(
                     RMTLS_BEARER_CLIENT_SECRET => client.map(|client| client.secret.0.to_string()),
                     RMTLS_BEARER_UNAUTHORIZED => Some(bearer.unauthorized.to_string()),
                     RMTLS_BEARER_FORBIDDEN_TEXT => Some(bearer.forbidden.to_string()),
+                    RMTLS_BEARER_OWN_ENDPOINT => bearer
+                        .introspection_endpoint
+                        .as_ref()
+                        .map(ToString::to_string),
                     _ => None,
                 })
             })?,
@@ -586,6 +592,10 @@ fn check(
         }
         false => Claims::parse(token).map_err(Refusal::Malformed)?,
     };
+    // Of an introspection answer.
+    if claims.get("active").is_some_and(|active| active != true) {
+        return Err(Refusal::Inactive);
+    }
     match (claims.binding()?, certificate) {
         (None, _) if strict => Err(Refusal::Unbound),
         (None, _) => Ok(()),

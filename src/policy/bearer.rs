@@ -106,7 +106,7 @@ pub struct Client {
 pub struct Bearer {
     /// The issuer, without the well-known suffix.
     pub issuer: Box<str>,
-    /// What its documents are remembered by: SHA-256 of the issuer.
+    /// What its documents are remembered by: SHA-256 over the issuer and `ssl_verify`.
     pub provider: [u8; 32],
     /// How tokens may be shown to be good.
     pub methods: AuthMethods,

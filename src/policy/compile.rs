@@ -595,7 +595,8 @@ impl Stores {
 
 fn bearer(config: &document::OpenidConnect<'_>) -> Bearer {
     Bearer {
-        provider: sha256(config.issuer.as_bytes()),
+        // What was fetched without a look at the server's certificate is not for others.
+        provider: sha256(format!("{} {}", u8::from(config.ssl_verify), config.issuer).as_bytes()),
         issuer: config.issuer.clone(),
         methods: config.methods,
         algorithms: config.algorithms.clone(),

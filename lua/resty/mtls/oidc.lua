@@ -27,6 +27,7 @@ local NO_PLAN = 0xffffffff
 local JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 local error = error
 local floor = math.floor
+local min = math.min
 local ngx = ngx
 local ngx_log = ngx.log
 local ngx_now = ngx.now
@@ -81,11 +82,12 @@ local function options_of(engine, plan)
     local issuer = text(STATUS.BEARER_ISSUER)
     options = {
         issuer = issuer,
-        key = "oidc:" .. read.needs_keys .. ":" .. issuer,
+        key = "oidc:" .. read.needs_keys .. read.ssl_verify .. ":" .. issuer,
         needs_keys = read.needs_keys == 1,
         client_auth = read.client_auth,
         client_id = text(STATUS.BEARER_CLIENT_ID),
         client_secret = text(STATUS.BEARER_CLIENT_SECRET),
+        own_endpoint = text(STATUS.BEARER_OWN_ENDPOINT),
         unauthorized = text(STATUS.BEARER_UNAUTHORIZED),
         forbidden = text(STATUS.BEARER_FORBIDDEN_TEXT),
         hide_credentials = read.hide_credentials == 1,
@@ -102,9 +104,12 @@ end
 _M.options_of = options_of
 
 
--- A URL that the issuer wrote may lead where the operator's own URL leads.
+-- A URL that the issuer wrote may lead where the operator's own URLs lead.
 local function origin_of(options, target)
-    return url.same_origin(options.issuer, target) and "operator" or "certificate"
+    local own_url = url.same_origin(options.issuer, target)
+                    or options.own_endpoint and url.same_origin(options.own_endpoint, target)
+
+    return own_url and "operator" or "certificate"
 end
 
 
@@ -196,7 +201,8 @@ local function newest(options, dict)
             return nil, why
         end
 
-        return documents, options.rediscovery_lifetime
+        -- Longer, and the look every ten minutes would find the same again.
+        return documents, min(options.rediscovery_lifetime, MAX_AGE / 2)
     end)
     if not value then
         return nil, err
@@ -227,7 +233,7 @@ local function provide(engine, plan, options, value)
         return nil, err
     end
 
-    states[options.key] = { time = tonumber(time), look_at = ngx_time() + LOOK }
+    states[options.key] = { time = tonumber(time), look_at = ngx_time() + LOOK, provided_at = ngx_time() }
 
     return true
 end
@@ -249,8 +255,12 @@ end
 local function look(engine, plan, options, dict)
     local state = states[options.key]
     local now = ngx_time()
-    if not state or now < state.look_at then
+    if not state then
         return true
+    end
+
+    if now < state.look_at then
+        return now < state.time + MAX_STALE
     end
 
     state.look_at = now + LOOK
@@ -276,20 +286,24 @@ end
 
 
 -- Gets documents for a worker that has none, or newer ones for a key that is not among them. true,
--- or nil and an error when there are none at all. Yields.
+-- or nil and an error when there are none at all; third 0 when there may be newer ones. Yields.
 local function load(engine, plan, options, dict)
     local state = states[options.key]
     local last = last_of(options, dict)
     local known = state and state.time or ngx_time() - MAX_AGE
-    -- Another worker may have been faster.
+    -- Another worker may have been faster; whether its documents are the newest is not known.
     if time_of(last) > known and provide(engine, plan, options, last) then
-        return true
+        return true, nil, 0
     end
 
     local value, err = newest(options, dict)
     local ok
     if value and state and time_of(value) == state.time then
-        -- Those in use: nobody has fetched since.
+        -- Those in use: nobody has fetched since. The engine may have dropped them for others.
+        if state.provided_at < ngx_time() then
+            provide(engine, plan, options, value)
+        end
+
         return true
     end
 
@@ -374,6 +388,10 @@ local function introspect(engine, plan, options, dict, token)
             timeout = options.timeout,
             kind = "oidc",
         }
+        if not found and (why:find("body is over", 1, true) or why:find("redirect", 1, true)) then
+            return why, 0
+        end
+
         if not found then
             return nil, why
         end
@@ -510,8 +528,9 @@ function _M.check(engine, plan, ssl, dict)
 
         local ok, err
         if decision == NEEDS_KEYS then
-            ok, err = load(engine, plan, options, dict)
-            latest = 1
+            local newer
+            ok, err, newer = load(engine, plan, options, dict)
+            latest = newer or 1
             -- The documents of a plan of another policy were none for this one.
             if not ok and C.rmtls_engine_epoch(engine.handle) == epoch then
                 return unavailable(err)
@@ -535,7 +554,7 @@ function _M.check(engine, plan, ssl, dict)
                                                        request.authorization.count, found, #found,
                                                        ngx_time(), answer, description, reason)
             if status ~= OK then
-                error(select(2, lib.failure("introspection", status, reason)))
+                return unavailable(select(2, lib.failure("introspection", status, reason)))
             end
 
             if answer.decision ~= PASS then

@@ -52,7 +52,7 @@ function _M.check(token, certificate, opts)
         end
 
         -- Nothing else of the claims matters here, and not all of it may be JSON.
-        local text, err = cjson.encode { cnf = token.cnf }
+        local text, err = cjson.encode { cnf = token.cnf, active = token.active }
         if not text then
             return nil, "token.check: " .. err
         end
