@@ -172,3 +172,41 @@ http { include nginx.conf; include unreadable; }
 0
 0
 0
+
+
+
+=== TEST 7: faults() takes time that grows with the files, and no more
+--- config
+    location /t {
+        content_by_lua_block {
+            local placement = require "resty.mtls.placement"
+            local directory = "$TEST_NGINX_HTML_DIR/"
+            local function write(name, text)
+                local file = assert(io.open(directory .. name, "wb"))
+                file:write(text)
+                file:close()
+            end
+
+            local hook = "server { ssl_client_hello_by_lua_block { } }\n"
+            write("deny.conf", ("deny 192.0.2.1;\n"):rep(100000))
+            write("hooks.conf", hook:rep(20000))
+            write("nginx.conf", "http { include deny.conf; include hooks.conf; }")
+            write("many.conf", "http { " .. ("include deny.conf;"):rep(900) .. " }")
+
+            ngx.update_time()
+            local start = ngx.now()
+            local faults = placement.faults(directory .. "nginx.conf", 1022001, true)
+            ngx.say(#faults, " ", (faults[20]:gsub(directory, ""):match("^[^ ]*")))
+            ngx.say((faults[21]:gsub(directory, "")))
+            ngx.say(#placement.faults(directory .. "many.conf", 1022001, true))
+            ngx.update_time()
+            local took = ngx.now() - start
+            ngx.say(took < 10 and "soon" or took)
+        }
+    }
+--- response_body
+21 hooks.conf:20:
+nginx.conf: ssl_client_hello_by_lua* at 19980 more wrong places
+0
+soon
+--- timeout: 60

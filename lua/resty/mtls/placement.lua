@@ -18,7 +18,10 @@ local sub = string.sub
 
 local MAX_FILES = 1000
 local MAX_DEPTH = 16
+-- Of all files together, in bytes: about a second.
 local MAX_SIZE = 16 * 1024 * 1024
+-- That are told one by one
+local MAX_FAULTS = 20
 local DEFAULT_ONLY = "this nginx runs that of a listener's default server only, for all server names"
 local OWN_ONLY = "this nginx fails the handshakes of servers that have none"
 
@@ -36,7 +39,8 @@ local glob_type = ffi.typeof "struct { size_t count; char **paths; size_t offset
 local _M = {}
 
 
-local function read(path)
+-- nil when there is nothing to read, or more than max bytes.
+local function read(path, max)
     local file = io.open(path, "rb")
     if not file then
         return nil
@@ -48,11 +52,11 @@ local function read(path)
         local piece = file:read(65536)
         text[#text + 1] = piece
         size = size + #(piece or "")
-    until not piece or size > MAX_SIZE
+    until not piece or size > max
     file:close()
 
     -- Nothing at all for a directory
-    return text[1] and concat(text)
+    return size <= max and text[1] and concat(text) or nil
 end
 
 
@@ -142,23 +146,28 @@ local function after_lua(text, at)
 end
 
 
-local function line_of(text, at)
-    local _, lines = sub(text, 1, at):gsub("\n", "")
-
-    return lines + 1
-end
-
-
--- Calls seen(words, blocks, place, code) for each directive: blocks are the names of those around it,
--- code is the Lua of a *_by_lua_block. false when not all could be read.
+-- Calls seen(name, blocks, place, code) for each ssl_client_hello_by_lua*: blocks are the names of
+-- those around it, code is the Lua of a block. false when not all could be read.
 local function walk(state, path, blocks, seen)
     state.files = state.files + 1
-    local text = state.files <= MAX_FILES and #blocks <= MAX_DEPTH and read(path)
+    local text = state.files <= MAX_FILES and #blocks <= MAX_DEPTH and read(path, state.left)
     if not text then
         return false
     end
 
+    state.left = state.left - #text
     local whole = true
+    local line, counted = 1, 1
+
+    local function found(name, start, code)
+        if find(name, "^ssl_client_hello_by_lua") then
+            -- Onwards from the last one: from the top, many of them would take for ever.
+            local _, lines = sub(text, counted, start - 1):gsub("\n", "")
+            line, counted = line + lines, start
+            seen(name, blocks, path .. ":" .. line, code)
+        end
+    end
+
     local words = {}
     local at, start = 1, nil
     while true do
@@ -184,7 +193,7 @@ local function walk(state, path, blocks, seen)
 
         elseif char == "{" and words[1] and find(words[1], "_by_lua_block$") then
             local last = after_lua(text, at + 1)
-            seen(words, blocks, path .. ":" .. line_of(text, start), sub(text, at + 1, last - 2))
+            found(words[1], start, sub(text, at + 1, last - 2))
             words, start = {}, nil
             at = last
 
@@ -200,7 +209,7 @@ local function walk(state, path, blocks, seen)
                 end
 
             elseif words[1] then
-                seen(words, blocks, path .. ":" .. line_of(text, start), words[2])
+                found(words[1], start)
             end
 
             words, start = {}, nil
@@ -211,21 +220,21 @@ local function walk(state, path, blocks, seen)
             -- ${name} is part of a word, and a backslash takes the next character with it.
             local from = at
             while true do
-                local found = find(text, "[%s;{\\]", at)
-                if not found then
+                local stop = find(text, "[%s;{\\]", at)
+                if not stop then
                     at = #text + 1
                     break
                 end
 
-                char = sub(text, found, found)
+                char = sub(text, stop, stop)
                 if char == "\\" then
-                    at = found + 2
+                    at = stop + 2
 
-                elseif char == "{" and sub(text, found - 1, found - 1) == "$" and found > from then
-                    at = found + 1
+                elseif char == "{" and sub(text, stop - 1, stop - 1) == "$" and stop > from then
+                    at = stop + 1
 
                 else
-                    at = found
+                    at = stop
                     break
                 end
             end
@@ -240,7 +249,7 @@ end
 -- "nginx: master process " before the command line. A worker, which runs init_by_lua* too with
 -- lua_code_cache off, shows none.
 local function main_file()
-    local arguments = read("/proc/self/cmdline")
+    local arguments = read("/proc/self/cmdline", MAX_SIZE)
     if not arguments or (match(arguments, "^nginx: ") and not match(arguments, "^nginx: master process "))
     then
         return nil
@@ -257,10 +266,10 @@ end
 -- handshake asks for a certificate.
 function _M.faults(path, version, asks)
     local faults, at_http, in_server = {}, nil, {}
-    local state = { files = 0, directory = path:match("^(.*/)") or "" }
+    local state = { files = 0, left = MAX_SIZE, directory = path:match("^(.*/)") or "" }
 
-    local whole = walk(state, path, {}, function(words, blocks, place, code)
-        if not find(words[1], "^ssl_client_hello_by_lua") or blocks[1] ~= "http" then
+    local whole = walk(state, path, {}, function(_, blocks, place, code)
+        if blocks[1] ~= "http" then
             return
         end
 
@@ -280,6 +289,15 @@ function _M.faults(path, version, asks)
             faults[#faults + 1] = found.place .. ": ssl_client_hello_by_lua* of a server replaces that at "
                                   .. "http{} level (" .. at_http .. "), expected none, or a call of client_hello()"
         end
+    end
+
+    local more = #faults - MAX_FAULTS
+    if more > 0 then
+        for i = #faults, MAX_FAULTS + 1, -1 do
+            faults[i] = nil
+        end
+
+        faults[MAX_FAULTS + 1] = path .. ": ssl_client_hello_by_lua* at " .. more .. " more wrong places"
     end
 
     if whole and asks and not at_http and not in_server[1] then
