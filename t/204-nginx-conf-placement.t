@@ -144,14 +144,16 @@ server { ssl_client_hello_by_lua_file /x.lua; }
 http {
     ssl_client_hello_by_lua_block { require("resty.mtls").client_hello() }
     server { ssl_client_hello_by_lua_block { own() require("resty.mtls").client_hello() } }
+    server { ssl_client_hello_by_lua_block { require("my.hooks").run() } }
+    server { ssl_client_hello_by_lua_file hooks.lua; }
     server {
         ssl_client_hello_by_lua_block { own() }
     }
 }
 --- config eval: $::Faults
 --- response_body
-1022001 nginx.conf:5: ssl_client_hello_by_lua* of a server replaces that at http{} level (nginx.conf:2), expected none, or a call of client_hello()
-1029002 nginx.conf:5: ssl_client_hello_by_lua* of a server replaces that at http{} level (nginx.conf:2), expected none, or a call of client_hello()
+1022001 nginx.conf:7: ssl_client_hello_by_lua* of a server replaces that at http{} level (nginx.conf:2), expected none, or a call of client_hello()
+1029002 nginx.conf:7: ssl_client_hello_by_lua* of a server replaces that at http{} level (nginx.conf:2), expected none, or a call of client_hello()
 
 
 
@@ -210,3 +212,46 @@ nginx.conf: ssl_client_hello_by_lua* at 19980 more wrong places
 0
 soon
 --- timeout: 60
+
+
+
+=== TEST 8: option_c() reads the command line as nginx does, and says when it cannot
+--- config
+    location /t {
+        content_by_lua_block {
+            local placement = require "resty.mtls.placement"
+            for _, line in ipairs {
+                "nginx", "nginx -c a.conf", "nginx -ca.conf", "nginx -qc a.conf", "nginx -tqca.conf",
+                "nginx -p /-c -c a.conf", "nginx -g daemon_off;_#_-c_x -c a.conf", "nginx -e log -g daemon_off;",
+                "nginx -c a.conf -cb.conf", "nginx a.conf",
+            } do
+                ngx.say(line, ": ", placement.option_c((line:gsub(" ", "\0"):gsub("_", " ")) .. "\0"))
+            end
+
+            for _, line in ipairs {
+                "master process nginx", "master process nginx -c a.conf -g daemon off;",
+                "master process nginx -g daemon off;", "master process nginx -g daemon off; # -c x",
+                "master process nginx -c /a b.conf", "worker process", "worker process is shutting down",
+            } do
+                ngx.say(line, ": ", placement.option_c("nginx: " .. line .. "\0\0\0"))
+            end
+        }
+    }
+--- response_body
+nginx: 
+nginx -c a.conf: a.conf
+nginx -ca.conf: a.conf
+nginx -qc a.conf: a.conf
+nginx -tqca.conf: a.conf
+nginx -p /-c -c a.conf: a.conf
+nginx -g daemon_off;_#_-c_x -c a.conf: a.conf
+nginx -e log -g daemon_off;: 
+nginx -c a.conf -cb.conf: b.conf
+nginx a.conf: nil
+master process nginx: 
+master process nginx -c a.conf -g daemon off;: a.conf
+master process nginx -g daemon off;: 
+master process nginx -g daemon off; # -c x: nil
+master process nginx -c /a b.conf: nil
+worker process: nil
+worker process is shutting down: nil

@@ -245,20 +245,72 @@ local function walk(state, path, blocks, seen)
 end
 
 
--- The file that nginx was started with, or nil. After the start, which is when a HUP comes, nginx has
--- "nginx: master process " before the command line. A worker, which runs init_by_lua* too with
--- lua_code_cache off, shows none.
-local function main_file()
-    local arguments = read("/proc/self/cmdline", MAX_SIZE)
-    if not arguments or (match(arguments, "^nginx: ") and not match(arguments, "^nginx: master process "))
-    then
+-- What nginx was given as -c in the text of /proc/self/cmdline; "" when it was not. nil when that
+-- cannot be told. After the start, which is when a HUP comes, nginx has "nginx: master process "
+-- before the command line, and blanks between its arguments. A worker, which runs init_by_lua* too
+-- with lua_code_cache off, shows none.
+function _M.option_c(cmdline)
+    local title = match(cmdline, "^nginx: master process ([^%z]*)")
+    if not title and find(cmdline, "^nginx: ") then
         return nil
     end
 
-    local path = (" " .. arguments:gsub("%z", " ")):match("%s%-c%s*(%S+)")
-                 or match(ngx.config.nginx_configure(), "%-%-conf%-path=(%S+)") or "conf/nginx.conf"
+    local words = {}
+    for word in (title or cmdline):gmatch(title and "%S+" or "[^%z]+") do
+        words[#words + 1] = word
+    end
 
-    return absolute(path, ngx.config.prefix())
+    local path = ""
+    local at = 2
+    while at <= #words do
+        local flags, option, value = match(words[at], "^%-([?hvVtTq]*)([pcgse]?)(.*)$")
+        if not flags then
+            return nil
+        end
+
+        if option == "g" and title then
+            -- Its directives have blanks too: what looks like an option may be one of their words.
+            for i = at + 1, #words do
+                if find(words[i], "^%-") then
+                    return nil
+                end
+            end
+
+            return path
+        end
+
+        if option ~= "" and value == "" then
+            at = at + 1
+            value = words[at]
+        end
+
+        if option == "c" then
+            path = value or ""
+        end
+
+        at = at + 1
+    end
+
+    return path
+end
+
+
+-- The file that nginx was started with, or nil.
+local function main_file()
+    local cmdline = read("/proc/self/cmdline", MAX_SIZE)
+    local path = cmdline and _M.option_c(cmdline)
+    if path == "" then
+        path = match(ngx.config.nginx_configure(), "%-%-conf%-path=(%S+)") or "conf/nginx.conf"
+    end
+
+    return path and absolute(path, ngx.config.prefix())
+end
+
+
+-- Whether the hook of a server may call client_hello(): a file or a module of its own may.
+local function may_call(name, code)
+    return not code or find(name, "_file$") or find(code, "client_hello", 1, true)
+           or find(code, "require", 1, true) or find(code, "dofile", 1, true)
 end
 
 
@@ -268,13 +320,13 @@ function _M.faults(path, version, asks)
     local faults, at_http, in_server = {}, nil, {}
     local state = { files = 0, left = MAX_SIZE, directory = path:match("^(.*/)") or "" }
 
-    local whole = walk(state, path, {}, function(_, blocks, place, code)
+    local whole = walk(state, path, {}, function(name, blocks, place, code)
         if blocks[1] ~= "http" then
             return
         end
 
         if blocks[2] == "server" then
-            in_server[#in_server + 1] = { place = place, code = code }
+            in_server[#in_server + 1] = { place = place, may_call = may_call(name, code) }
         else
             at_http = place
         end
@@ -285,7 +337,7 @@ function _M.faults(path, version, asks)
             faults[#faults + 1] = found.place .. ": ssl_client_hello_by_lua* in a server block, expected at "
                                   .. "http{} level: " .. (version >= 1029002 and OWN_ONLY or DEFAULT_ONLY)
 
-        elseif not find(found.code or "", "client_hello", 1, true) then
+        elseif not found.may_call then
             faults[#faults + 1] = found.place .. ": ssl_client_hello_by_lua* of a server replaces that at "
                                   .. "http{} level (" .. at_http .. "), expected none, or a call of client_hello()"
         end
