@@ -34,6 +34,8 @@ const SETTLE: Duration = Duration::from_millis(500);
 /// A watch that has not looked for this long beyond its interval is dead.
 const OVERDUE: Duration = Duration::from_secs(10);
 
+/// How long a worker that ends waits for the thread.
+const STOP_WAIT: Duration = Duration::from_secs(10);
 /// A policy of fewer bytes than that leaves too little behind to lock a heap for.
 const LARGE: usize = 1 << 20;
 
@@ -194,7 +196,8 @@ impl Builder {
 }
 
 impl Drop for Builder {
-    /// Waits for the thread: the process must not end around it, which takes OpenSSL away.
+    /// Waits for the thread: the process must not end around it, which takes OpenSSL away. One that
+    /// a disk or a network file system holds up calls none of that.
     fn drop(&mut self) {
         let Some(thread) = self.thread.take() else {
             return;
@@ -202,6 +205,14 @@ impl Drop for Builder {
         if self.process == process::id() {
             self.stopping.store(true, Ordering::Relaxed);
             let _ = self.orders.send(Order::Stop);
+            let since = Instant::now();
+            while !thread.is_finished() {
+                if since.elapsed() > STOP_WAIT {
+                    std::mem::forget(thread);
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
             let _ = thread.join();
         } else {
             std::mem::forget(thread);

@@ -1,9 +1,9 @@
 //! The files that a policy was read from, and whether they still hold the same.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -72,7 +72,7 @@ impl Files {
     /// Reads a file of at most `max` bytes, and one byte more of one that is longer.
     ///
     /// # Errors
-    /// As [`File::open`] and [`Read::read`]. The file is remembered all the same.
+    /// As [`OpenOptions::open`] and [`Read::read`], and for what is no regular file. The file is remembered all the same.
     pub fn read(&mut self, path: &Path, max: usize) -> io::Result<Vec<u8>> {
         // Before the bytes: a file that is changed meanwhile must not look known.
         let stamp = Stamp::of(path);
@@ -124,10 +124,18 @@ impl Files {
 
 fn contents(path: &Path, max: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
+    // Without O_NONBLOCK, opening a named pipe waits until somebody writes.
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
+        .open(path)?;
+    let kind = file.metadata()?.file_type();
+    // Reading a directory says best what is wrong.
+    if !kind.is_file() && !kind.is_dir() {
+        return Err(io::Error::other("is not a regular file"));
+    }
     // One byte more tells a file that is too long from one that just fits.
-    File::open(path)?
-        .take(max as u64 + 1)
-        .read_to_end(&mut bytes)?;
+    file.take(max as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -189,7 +197,9 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::File;
     use std::os::unix::fs::symlink;
+    use std::process::Command;
     use std::thread::sleep;
 
     const MAX: usize = 100;
@@ -311,5 +321,20 @@ mod tests {
         assert!(files.again(MAX).is_none());
         fs::remove_file(&q).unwrap();
         assert!(files.again(MAX).is_none());
+    }
+
+    #[test]
+    fn read_waits_for_no_pipe() {
+        let dir = Dir::new("pipe");
+        let path = dir.0.join("p");
+        assert!(Command::new("mkfifo")
+            .arg(&path)
+            .status()
+            .unwrap()
+            .success());
+        for path in [path.as_path(), Path::new("/dev/null")] {
+            let error = Files::default().read(path, MAX).unwrap_err();
+            assert_eq!(error.to_string(), "is not a regular file");
+        }
     }
 }

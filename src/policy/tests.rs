@@ -1044,10 +1044,18 @@ fn from_file_what_cannot_be_read_is_refused() {
         refusal("/"),
         "/: cannot be read: Is a directory (os error 21)"
     );
-    // A file without end.
     assert_eq!(
         refusal("/dev/zero"),
-        "/dev/zero: over 32 MB, the limit for a policy"
+        "/dev/zero: cannot be read: is not a regular file"
+    );
+    let long = std::env::temp_dir().join(format!("resty-mtls-long-{}", std::process::id()));
+    let file = std::fs::File::create(&long).unwrap();
+    file.set_len((32 << 20) + 1).unwrap();
+    let text = refusal(long.to_str().unwrap());
+    std::fs::remove_file(&long).unwrap();
+    assert!(
+        text.ends_with(": over 32 MB, the limit for a policy"),
+        "{text}"
     );
 }
 
