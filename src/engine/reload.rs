@@ -12,7 +12,7 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -89,6 +89,8 @@ enum Outcome {
     /// Both are there until they are taken out of the box.
     Compiled(Box<(Option<Policy>, Option<Files>)>),
     Same(Files),
+    /// A later one is compiled.
+    Superseded,
     Unsettled,
     Failed(Error, Files),
 }
@@ -111,12 +113,14 @@ impl Slot {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn fill(&self, outcome: Outcome) {
+    /// Whether anybody still wants it.
+    fn fill(&self, outcome: Outcome) -> bool {
         let mut state = self.state();
         if !state.abandoned {
             state.outcome = Some(outcome);
             self.filled.notify_all();
         }
+        !state.abandoned
     }
 
     fn take(&self, wait: Duration) -> Option<Outcome> {
@@ -130,14 +134,19 @@ impl Slot {
     }
 }
 
+/// A policy to compile.
+struct Job {
+    origin: Origin,
+    /// Only if these files hold something else by now.
+    unless: Option<Arc<Files>>,
+    slot: Arc<Slot>,
+    /// The same one for all orders of an engine.
+    engine: Arc<()>,
+}
+
 /// What the thread is told to do.
 enum Order {
-    Compile {
-        origin: Origin,
-        /// Only if these files hold something else by now.
-        unless: Option<Arc<Files>>,
-        slot: Arc<Slot>,
-    },
+    Compile(Job),
     Retire(Box<Policy>),
     Free(Box<dyn Any + Send>),
     /// After a reload: what compiling took and the old policy left.
@@ -222,32 +231,57 @@ impl Drop for Builder {
 
 fn work(orders: &Receiver<Order>, stopping: &AtomicBool) {
     let mut large = false;
-    while let Ok(order) = orders.recv() {
+    let mut release = false;
+    let mut jobs = Vec::new();
+    loop {
+        // All that was told comes before the next policy, lest those to free pile up meanwhile.
+        let order = if jobs.is_empty() && !release {
+            orders.recv().map_err(|_| TryRecvError::Disconnected)
+        } else {
+            orders.try_recv()
+        };
         if stopping.load(Ordering::Relaxed) {
             return;
         }
         match order {
-            Order::Compile {
-                origin,
-                unless,
-                slot,
-            } => {
-                let compile = || outcome(&origin, unless.as_deref(), &mut large);
-                let lost = |_| Outcome::Failed(Error::Panic, Files::default());
-                slot.fill(catch_unwind(AssertUnwindSafe(compile)).unwrap_or_else(lost));
-            }
-            Order::Retire(policy) => {
+            Ok(Order::Compile(job)) => jobs.push(job),
+            Ok(Order::Retire(policy)) => {
                 let _ = catch_unwind(AssertUnwindSafe(|| policy.retire()));
             }
-            Order::Free(rest) => drop(rest),
-            Order::ReleaseMemory => {
-                if std::mem::take(&mut large) {
-                    thread::release_memory_after_a_pause();
+            Ok(Order::Free(rest)) => drop(rest),
+            Ok(Order::ReleaseMemory) => release = true,
+            Err(TryRecvError::Empty) => match jobs.pop() {
+                Some(job) => compile(job, &mut jobs, &mut large),
+                None => {
+                    release = false;
+                    if std::mem::take(&mut large) {
+                        thread::release_memory_after_a_pause();
+                    }
                 }
-            }
-            Order::Stop => return,
+            },
+            Ok(Order::Stop) | Err(TryRecvError::Disconnected) => return,
         }
         ErrorStack::get();
+    }
+}
+
+/// Compiles the job that was ordered last; once it is good, `earlier` ones are for nothing.
+fn compile(job: Job, earlier: &mut Vec<Job>, large: &mut bool) {
+    if job.slot.state().abandoned {
+        return;
+    }
+    let compile = || outcome(&job.origin, job.unless.as_deref(), large);
+    let lost = |_| Outcome::Failed(Error::Panic, Files::default());
+    let outcome = catch_unwind(AssertUnwindSafe(compile)).unwrap_or_else(lost);
+    let good = matches!(outcome, Outcome::Compiled(_));
+    if job.slot.fill(outcome) && good {
+        earlier.retain(|other| {
+            let superseded = Arc::ptr_eq(&other.engine, &job.engine);
+            if superseded {
+                other.slot.fill(Outcome::Superseded);
+            }
+            !superseded
+        });
     }
 }
 
@@ -286,6 +320,8 @@ pub struct Reload {
     slot: Arc<Slot>,
     origin: Origin,
     number: u64,
+    /// What was in force when it was ordered.
+    since: u64,
 }
 
 impl Drop for Reload {
@@ -312,7 +348,7 @@ pub enum Progress {
     InForce(String),
     /// The files hold what is in force already.
     Same,
-    /// A reload that was ordered later is in force already.
+    /// A reload that was ordered later is in force already, or compiled.
     Superseded,
     /// The files were changed while they were read.
     Unsettled,
@@ -321,6 +357,8 @@ pub enum Progress {
 /// What an engine knows of the files of its policy.
 #[derive(Default)]
 pub(super) struct Watching {
+    /// What tells this engine from others.
+    identity: Arc<()>,
     every: Duration,
     /// Where the policy in force comes from, with the files as they were.
     source: Option<(Origin, Arc<Files>)>,
@@ -332,12 +370,21 @@ pub(super) struct Watching {
     orders: u64,
     installed: u64,
     last_error: Option<String>,
+    /// The order that `last_error` is of.
+    judged: u64,
 }
 
 impl Watching {
     fn next(&mut self) -> u64 {
         self.orders += 1;
         self.orders
+    }
+
+    fn judge(&mut self, number: u64, error: Option<String>) {
+        if number >= self.judged {
+            self.judged = number;
+            self.last_error = error;
+        }
     }
 
     fn is_of(&self, origin: &Origin) -> bool {
@@ -371,7 +418,7 @@ impl Engine {
             Ok(policy) => Outcome::Compiled(Box::new((Some(policy), Some(files)))),
             Err(error) => Outcome::Failed(error, files),
         };
-        let progress = self.settle_reload(outcome, &origin, number);
+        let progress = self.settle_reload(outcome, &origin, number, 0);
         if large {
             // Before a fork, lest every worker starts with what compiling took.
             thread::release_memory();
@@ -398,18 +445,22 @@ impl Engine {
     }
 
     fn order(&self, origin: Origin, unless: Option<Arc<Files>>) -> Result<Reload, Error> {
+        let mut watching = self.watching.borrow_mut();
         let reload = Reload {
             slot: Arc::default(),
             origin: origin.clone(),
-            number: self.watching.borrow_mut().next(),
+            number: watching.next(),
+            since: watching.installed,
         };
         let slot = reload.slot.clone();
-        let order = Order::Compile {
+        let job = Job {
             origin,
             unless,
             slot,
+            engine: watching.identity.clone(),
         };
-        match Builder::tell(order, true) {
+        drop(watching);
+        match Builder::tell(Order::Compile(job), true) {
             Ok(()) => Ok(reload),
             Err((error, _)) => Err(error.unwrap_or(Error::Panic)),
         }
@@ -424,7 +475,8 @@ impl Engine {
         match reload.slot.take(wait) {
             None => Ok(Progress::Building),
             Some(outcome) => {
-                let progress = self.settle_reload(outcome, &reload.origin, reload.number);
+                let progress =
+                    self.settle_reload(outcome, &reload.origin, reload.number, reload.since);
                 // Not before the event loop has taken what was compiled.
                 let _ = Builder::tell(Order::ReleaseMemory, false);
                 progress
@@ -437,21 +489,30 @@ impl Engine {
         outcome: Outcome,
         origin: &Origin,
         number: u64,
+        since: u64,
     ) -> Result<Progress, Error> {
         let mut watching = self.watching.borrow_mut();
         match outcome {
             Outcome::Unsettled => Ok(Progress::Unsettled),
+            Outcome::Superseded => Ok(Progress::Superseded),
             Outcome::Same(files) => {
+                // They hold what was in force when this was ordered.
+                if watching.installed != since {
+                    free(files);
+                    return Ok(Progress::Unsettled);
+                }
                 free(watching.watch.know(files.into()));
-                watching.last_error = None;
+                watching.judge(number, None);
                 Ok(Progress::Same)
             }
             Outcome::Failed(error, files) => {
                 // The same bad files are not tried again.
-                if watching.is_of(origin) {
+                if number > watching.installed && watching.is_of(origin) {
                     free(watching.watch.know(files.into()));
+                } else {
+                    free(files);
                 }
-                watching.last_error = Some(error.to_string());
+                watching.judge(number, Some(error.to_string()));
                 Err(error)
             }
             Outcome::Compiled(mut compiled) => {
@@ -466,7 +527,7 @@ impl Engine {
                     return Ok(Progress::Superseded);
                 }
                 watching.installed = number;
-                watching.last_error = None;
+                watching.judge(number, None);
                 watching.from(origin, files.into());
                 drop(watching);
                 Ok(Progress::InForce(self.swap(policy, origin)))
@@ -671,6 +732,53 @@ mod tests {
         // A policy that is from no file is not watched.
         assert_eq!(worker.look(), Look::Same);
         assert_eq!(worker.engine.reload_changed().err(), Some(Error::NotFound));
+    }
+
+    #[test]
+    fn reload_many_at_once_compile_the_last_good_one() {
+        let worker = Worker::new("many", GOOD);
+        let (hold, held) = mpsc::channel::<()>();
+        struct Held(Receiver<()>);
+        impl Drop for Held {
+            fn drop(&mut self) {
+                let _ = self.0.recv();
+            }
+        }
+        drop(worker.engine.reload(text(GOOD)).unwrap());
+        free(Held(held));
+        let reload = |what| worker.engine.reload(text(what)).unwrap();
+        let (first, second, third) = (reload(GOOD), reload(BETTER), reload(BAD));
+        drop(reload(GOOD));
+        // Of another engine.
+        let other = Engine::default();
+        let theirs = other.reload(text(GOOD)).unwrap();
+        hold.send(()).unwrap();
+        in_force(other.poll(&theirs, LONG));
+        let error = worker.engine.poll(&third, LONG).unwrap_err().to_string();
+        assert_eq!(worker.engine.poll(&first, LONG), Ok(Progress::Superseded));
+        in_force(worker.engine.poll(&second, LONG));
+        assert_eq!(worker.routes(), 2);
+        assert_eq!(worker.engine.last_error(), Some(error));
+    }
+
+    #[test]
+    fn reload_same_or_failed_says_nothing_of_another_policy() {
+        let worker = Worker::new("another", GOOD);
+        fs::write(&worker.path, GOOD).unwrap();
+        let same = worker.engine.reload_changed().unwrap();
+        fs::write(&worker.path, BAD).unwrap();
+        let failed = worker
+            .engine
+            .reload(Origin::File(worker.path.clone()))
+            .unwrap();
+        worker.engine.load(text(BETTER)).unwrap();
+        let progress = worker.engine.poll(&same, LONG);
+        assert!(!matches!(progress, Ok(Progress::Same)), "{progress:?}");
+        assert!(worker.engine.poll(&failed, LONG).is_err());
+        assert_eq!(worker.engine.last_error(), None);
+        // Text is not watched.
+        fs::write(&worker.path, BETTER).unwrap();
+        assert_eq!(worker.look(), Look::Same);
     }
 
     #[test]
