@@ -1386,6 +1386,19 @@ fn look_over(
                 || "has no snis, so every TLS handshake asks for a client certificate".to_owned(),
             );
         }
+        let forwards = slots[Kind::TlsMetadataHeaders as usize].is_some()
+            || slots[Kind::ClientCertHeaders as usize].is_some();
+        let from_header = plugins
+            .bearer(&slots)
+            .is_some_and(|bearer| bearer.inbound.is_some());
+        if forwards && from_header && slots[Kind::HeaderCertAuth as usize].is_none() {
+            report.warn("certificates that are the proxy's", route.spot.place, &path, || {
+                "has openid-connect with a certificate from a header, and a plugin that forwards \
+                 the certificate of the TLS connection, which is the proxy's; expected \
+                 header-cert-auth beside them, to forward that of the header"
+                    .to_owned()
+            });
+        }
         if let (false, Some(bearer)) = (asks, plugins.bearer(&slots)) {
             if bearer.possession != Possession::Off && bearer.inbound.is_none() {
                 report.warn(
