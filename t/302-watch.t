@@ -432,3 +432,58 @@ policy reloaded: epoch
 --- no_error_log
 [alert]
 [crit]
+
+
+
+=== TEST 13: watch a worker whose timers cannot run waits for the policy all the same
+--- policy eval: $::Policy
+--- user_files eval
+">>> other.yaml\n" . t::TestMtls::expand_policy($::Other)
+--- http_config
+    lua_max_running_timers 0;
+--- config eval: $::Config
+--- client eval
+$::Client . <<'_EOC_';
+{ cat other.yaml; for i in $(seq 20000); do route "r$i"; done; } > new
+mv new policy.yaml
+within 1
+code a.test/t $(as client-a)
+now | sed 's/epoch.*/epoch/'
+code a.test/t $(as client-b)
+_EOC_
+--- client_out
+421 application/json; charset=utf-8 {"message":"Misdirected Request"}
+policy reloaded: epoch
+200 text/plain SUCCESS
+--- error_log
+lua_max_running_timers are not enough
+--- no_error_log
+[crit]
+
+
+
+=== TEST 14: watch waits for no pipe in place of the policy
+--- policy eval: $::Policy
+--- config eval: $::Config
+--- client eval
+$::Client . <<'_EOC_';
+get a.test/t $(as client-a)
+cp policy.yaml good
+mkfifo pipe
+mv pipe policy.yaml
+within
+now
+get a.test/t $(as client-a)
+{ cat good; route b; } > new
+mv new policy.yaml
+within
+now | sed 's/epoch.*/epoch/'
+_EOC_
+--- client_out
+SUCCESS
+policy not reloaded: policy.yaml: cannot be read: is not a regular file
+SUCCESS
+policy reloaded: epoch
+--- no_error_log
+[alert]
+[crit]

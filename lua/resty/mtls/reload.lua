@@ -10,6 +10,7 @@ local STATUS = require "resty.mtls.cdef"
 
 local C = lib.C
 local OK = STATUS.OK
+local NOT_FOUND = STATUS.NOT_FOUND
 local BUILDING = STATUS.RELOAD_BUILDING
 local IN_FORCE = STATUS.RELOAD_IN_FORCE
 local UNSETTLED = STATUS.RELOAD_UNSETTLED
@@ -18,6 +19,7 @@ local LOOK_UNSETTLED = STATUS.LOOK_UNSETTLED
 local math_huge = math.huge
 local math_min = math.min
 local ngx_log = ngx.log
+local ngx_now = ngx.now
 local ngx_sleep = ngx.sleep
 local ngx_time = ngx.time
 local pcall = pcall
@@ -49,6 +51,8 @@ local LONG = 3600000
 -- What the first handshake of a worker may wait for a policy that changed before it, in
 -- milliseconds: enough for some hundred routes, and no stall that anybody would notice.
 local FIRST_WAIT = 15
+-- What the first requests of a worker may wait for it, in seconds.
+local FIRST_DEADLINE = 10
 -- Between two looks at files that somebody may be writing, and how many there are at most until the
 -- next turn.
 local SETTLING, MAX_SETTLING = 0.1, 10
@@ -60,6 +64,9 @@ local _M = {}
 -- A policy that was already changed when this worker got its first work. Nothing is decided before
 -- it is in force.
 local first
+local first_deadline = 0
+-- What became of a reload that several wait for: the library tells it once.
+local told = setmetatable({}, { __mode = "k" })
 -- Until then somebody watches the files, in seconds since the epoch.
 local alarm = 0
 local look = ffi.new("int32_t[1]")
@@ -84,10 +91,10 @@ _M.first_line = first_line
 
 
 -- source: { path = "..." }, { document = "...", label = "..." }, or nil for where the policy in force
--- came from, if it changed. A handle to poll, or nil and why not.
+-- came from, if it changed. A handle to poll, or nil, why not, and the status.
 local function start(engine, source)
     local out = ffi.new("rmtls_reload*[1]")
-    local ok, err = lib.try("policy", function(errbuf)
+    local ok, err, status = lib.try("policy", function(errbuf)
         if not source then
             return C.rmtls_reload_new_changed(engine.handle, out, errbuf)
         end
@@ -100,7 +107,7 @@ local function start(engine, source)
                                   #source.label, out, errbuf)
     end)
     if not ok then
-        return nil, err
+        return nil, err, status
     end
 
     return ffi.gc(out[0], function(reload)
@@ -111,9 +118,15 @@ end
 
 -- Its state, with the errors if it failed; logs what came of it.
 local function poll(engine, reload, wait)
+    local known = told[reload]
+    if known ~= nil then
+        return known or nil
+    end
+
     message.len = 0
     local status = C.rmtls_reload_poll(reload, wait, state, message)
     if status ~= OK then
+        told[reload] = false
         local _, err = lib.failure("policy", status, message)
         err = err:gsub("^policy: ", "")
         ngx_log(ERR, "[mtls] policy not reloaded: ", first_line(err))
@@ -122,7 +135,14 @@ local function poll(engine, reload, wait)
         return nil, err
     end
 
-    if state[0] == IN_FORCE then
+    local progress = state[0]
+    if progress ~= BUILDING then
+        told[reload] = progress
+    end
+
+    if progress == IN_FORCE then
+        -- Whichever policy that is, it is newer.
+        first = nil
         ngx_log(NOTICE, "[mtls] policy reloaded: ", lib.text(message))
         metrics.count("policy_reloads_total", "ok")
         for _, warning in ipairs(engine:warnings()) do
@@ -130,7 +150,7 @@ local function poll(engine, reload, wait)
         end
     end
 
-    return state[0]
+    return progress
 end
 
 
@@ -187,10 +207,14 @@ local function turn(engine, watcher, reload)
             end
 
             if look[0] == CHANGED then
-                local err
-                reload, err = start(engine)
+                local err, status
+                reload, err, status = start(engine)
                 if not reload then
-                    ngx_log(ERR, "[mtls] policy not reloaded: ", err)
+                    -- Else a policy that is from no file came into force meanwhile.
+                    if status ~= NOT_FOUND then
+                        ngx_log(ERR, "[mtls] policy not reloaded: ", err)
+                        metrics.count("policy_reloads_total", "failed")
+                    end
 
                     return true
                 end
@@ -217,6 +241,8 @@ end
 
 local function watch(premature, engine, watcher, interval, reload)
     if premature then
+        first = nil
+
         return
     end
 
@@ -266,6 +292,7 @@ local function start_watch(engine)
     local ok, err = timer_at(reload and 0 or interval, watch, engine, watcher, interval, reload)
     if ok then
         first = reload
+        first_deadline = ngx_now() + FIRST_DEADLINE
 
     elseif err ~= "process exiting" then
         ngx_log(ERR, "[mtls] watch: ", err)
@@ -290,7 +317,19 @@ function _M.check_and_wait(engine)
     end
 
     while first do
-        ngx_sleep(PAUSE)
+        -- Here too: the timer may be kept waiting (lua_max_running_timers). It sees to files that
+        -- have not settled.
+        local progress = poll(engine, first, 0)
+        if progress ~= BUILDING and progress ~= UNSETTLED then
+            first = nil
+
+        elseif ngx_now() > first_deadline then
+            first = nil
+            ngx_log(WARN, "[mtls] watch: the changed policy takes too long to compile, the one before serves on")
+
+        else
+            ngx_sleep(PAUSE)
+        end
     end
 end
 
