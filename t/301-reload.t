@@ -285,3 +285,28 @@ HUP SUCCESS
 [alert]
 [crit]
 exited on signal
+
+
+
+=== TEST 8: reload() takes any bytes for a path, and status() has the error of the last one
+--- policy eval: $::Policy
+--- config eval
+$::Config . <<'_EOC_';
+    location /bytes {
+        content_by_lua_block {
+            local mtls = require "resty.mtls"
+            ngx.say((select(2, mtls.reload("/none"))))
+            ngx.say((select(2, mtls.reload("/none\255"))) == mtls.status().last_error)
+            ngx.say((mtls.status().last_error:gsub(".*: cannot", "cannot")))
+        }
+    }
+_EOC_
+--- client
+get a.test/bytes
+--- client_out
+/none: cannot be read: No such file or directory (os error 2)
+true
+cannot be read: No such file or directory (os error 2)
+--- no_error_log
+[alert]
+[crit]

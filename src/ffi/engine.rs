@@ -2,13 +2,12 @@
 
 use std::cell::RefCell;
 use std::ffi::c_void;
-use std::path::Path;
 use std::rc::Rc;
 
 use super::certificate::rmtls_certificate;
 use super::{
-    bytes, connection, give, guard, guard_with, handle, output, put, put_truncated, rmtls_buf,
-    take, text,
+    bytes, connection, file_name, give, guard, guard_with, handle, output, put, put_truncated,
+    rmtls_buf, take, text,
 };
 use crate::cache::Place;
 use crate::engine::{Answer, At, Decision, Engine, Forwards, Identity, Origin, Source, State};
@@ -298,8 +297,7 @@ pub unsafe extern "C" fn rmtls_engine_load_file(
     unsafe {
         guard_with(err, || {
             let engine = handle(engine)?;
-            let path = text(path, path_len)?;
-            engine.0.load(Origin::File(Path::new(path).to_owned()))
+            engine.0.load(Origin::File(file_name(path, path_len)?))
         })
     }
 }

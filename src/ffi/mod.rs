@@ -17,7 +17,10 @@ pub mod trust_store;
 #[cfg(test)]
 mod tests;
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::path::PathBuf;
 use std::slice;
 
 use foreign_types::ForeignTypeRef;
@@ -164,6 +167,16 @@ unsafe fn text<'a>(data: *const u8, len: usize) -> Result<&'a str, Error> {
     // SAFETY: the caller's promise.
     let bytes = unsafe { bytes(data, len) }?;
     std::str::from_utf8(bytes).map_err(|_| Error::Misuse("text that is not UTF-8".to_owned()))
+}
+
+/// The name of a file, which may be any bytes.
+///
+/// # Safety
+/// As [`bytes`].
+unsafe fn file_name(data: *const u8, len: usize) -> Result<PathBuf, Error> {
+    // SAFETY: the caller's promise.
+    let name = unsafe { bytes(data, len) }?;
+    Ok(OsStr::from_bytes(name).into())
 }
 
 /// # Safety

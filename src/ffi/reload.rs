@@ -1,11 +1,12 @@
 //! `rmtls_reload`: a policy that is compiled beside the worker, and the watch on policy files.
 
-use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::engine::{current, rmtls_engine};
-use super::{bytes, give, guard, guard_with, handle, output, put_truncated, rmtls_buf, take, text};
+use super::{
+    bytes, file_name, give, guard, guard_with, handle, output, put_truncated, rmtls_buf, take, text,
+};
 use crate::engine::{Engine, Origin, Progress, Reload};
 use crate::Error;
 
@@ -97,7 +98,7 @@ pub unsafe extern "C" fn rmtls_reload_new_file(
     // SAFETY: the caller's promises, passed on unchanged.
     unsafe {
         start(engine, out, err, |engine| {
-            engine.reload(Origin::File(Path::new(text(path, path_len)?).to_owned()))
+            engine.reload(Origin::File(file_name(path, path_len)?))
         })
     }
 }
