@@ -717,6 +717,12 @@ int32_t rmtls_engine_install(const struct rmtls_engine *engine);
 // `out` is NULL or valid for writing.
 int32_t rmtls_engine_current(struct rmtls_engine **out);
 
+// `RMTLS_OK` if this engine is the current one, else `RMTLS_NOT_FOUND`.
+//
+// # Safety
+// `engine` is NULL or live.
+int32_t rmtls_engine_is_current(const struct rmtls_engine *engine);
+
 // Compiles a policy document (YAML or JSON text) and puts it in force. On failure the policy
 // before it stays in force and `err` has one line an error.
 //

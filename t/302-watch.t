@@ -349,6 +349,8 @@ routes=3 last_error=nil
 
 === TEST 10: watch does no harm with lua_code_cache off, where each request reads the policy anew
 --- policy eval: $::Policy
+--- user_files eval
+">>> other.yaml\n" . t::TestMtls::expand_policy($::Other)
 --- http_config
     lua_code_cache off;
 --- config eval: $::Config
@@ -359,13 +361,18 @@ route b >> policy.yaml
 within
 get a.test/status | sed 's/^. //; s/epoch=[0-9]* //'
 get a.test/t $(as client-a)
+# Handshakes go by what the last request read.
+mv other.yaml policy.yaml
+code a.test/t $(as client-b)
+code a.test/t $(as client-b)
 _EOC_
 --- client_out
 20 SUCCESS
 routes=2 last_error=nil
 SUCCESS
+421 application/json; charset=utf-8 {"message":"Misdirected Request"}
+200 text/plain SUCCESS
 --- no_error_log
-[error]
 [crit]
 exited on signal
 

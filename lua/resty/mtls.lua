@@ -159,7 +159,7 @@ end
 
 -- ssl_client_hello_by_lua*, at http{} level: runs on resumption too. Never fails the handshake.
 function _M.client_hello()
-    local this = engine.current()
+    local this = engine.newest()
     reload.check(this)
     local name = connection.server_name()
     errbuf.len = 0
@@ -177,7 +177,7 @@ end
 -- ssl_certificate_by_lua*: asks for a certificate if the policy says so for this server name.
 -- Never fails the handshake, and leaves the server's own certificate alone.
 function _M.certificate()
-    local this = engine.current()
+    local this = engine.newest()
     errbuf.len = 0
     local status = C.rmtls_engine_ask(this.handle, connection.ssl(), errbuf)
     if status ~= OK and status ~= NOT_FOUND then

@@ -251,6 +251,23 @@ pub unsafe extern "C" fn rmtls_engine_current(out: *mut *mut rmtls_engine) -> i3
     })
 }
 
+/// `RMTLS_OK` if this engine is the current one, else `RMTLS_NOT_FOUND`.
+///
+/// # Safety
+/// `engine` is NULL or live.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_is_current(engine: *const rmtls_engine) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promise, passed on unchanged.
+        let engine = unsafe { handle(engine) }?.engine();
+        let is = |current: &Rc<Engine>| Rc::ptr_eq(current, engine);
+        match CURRENT.with(|current| current.borrow().as_ref().is_some_and(is)) {
+            true => Ok(()),
+            false => Err(Error::NotFound),
+        }
+    })
+}
+
 /// Compiles a policy document (YAML or JSON text) and puts it in force. On failure the policy
 /// before it stays in force and `err` has one line an error.
 ///

@@ -218,6 +218,8 @@ int32_t rmtls_engine_install(const struct rmtls_engine *engine);
 
 int32_t rmtls_engine_current(struct rmtls_engine **out);
 
+int32_t rmtls_engine_is_current(const struct rmtls_engine *engine);
+
 int32_t rmtls_engine_load(const struct rmtls_engine *engine,
                           const uint8_t *document,
                           size_t document_len,

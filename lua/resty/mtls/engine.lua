@@ -81,6 +81,17 @@ function _M.current()
 end
 
 
+-- As current(), for handshakes: with lua_code_cache off they run in one VM of the worker for ever,
+-- and requests, each in one of its own, make newer engines.
+function _M.newest()
+    if current and C.rmtls_engine_is_current(current.handle) == NOT_FOUND then
+        current = nil
+    end
+
+    return _M.current()
+end
+
+
 -- source: { path = "..." } or { document = "...", label = "..." }. true, or nil and the errors, one
 -- line each; then the policy before stays in force.
 function _M:load(source)
