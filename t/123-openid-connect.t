@@ -689,3 +689,67 @@ true
 --- error_log
 [mtls] 401 no bearer token
 [mtls] 401 token is bound to another certificate
+
+
+
+=== TEST 19: access() answers 503 when the introspection endpoint says nothing of use
+--- user_files eval: $::Policy
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client
+. "$CLIENT"
+bound=$(token client-a opaque)
+ask introspection "$bound" $(as client-a)
+for what in introspection endless-answer down; do
+    unknown=$(token - opaque loose)
+    door lie "what=$what" >ok
+    ask introspection "$unknown" $(as client-a)
+    # What is known already goes on.
+    ask introspection "$bound" $(as client-a)
+    door lie >ok
+done
+--- client_out
+200 in
+503 {"message":"Service Unavailable"}
+200 in
+503 {"message":"Service Unavailable"}
+200 in
+503 {"message":"Service Unavailable"}
+200 in
+--- error_log
+introspection answer: no boolean 'active'
+body is over 262144 bytes
+--- no_error_log
+[crit]
+--- timeout: 30
+
+
+
+=== TEST 20: access() with a token or a header of a megabyte
+--- user_files eval: $::Policy
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client
+. "$CLIENT"
+long() { head -c "$1" /dev/zero | tr '\0' e; }
+{ printf 'Authorization: Bearer '; long 90000; } >token
+{ printf 'X-Client-Cert: '; long 90000; } >certificate
+get a.test/to/any -H @token -o body -w '%{http_code}\n'
+get a.test/to/header -H @certificate -H "Authorization: Bearer $(forge good client-a)" -o body -w '%{http_code}\n'
+# Over what nginx itself takes, and over what curl sends
+for name in "Authorization: Bearer " "X-Client-Cert: "; do
+    { printf 'GET /to/any HTTP/1.1\r\nHost: a.test\r\n%s' "$name"; long 1000000; printf '\r\n\r\n'; } >request
+    { timeout 5 cat request >&3; head -1 <&3 | cut -c10-12; } 3<>"/dev/tcp/127.0.0.1/$HTTP_PORT" 2>/dev/null
+done
+ask any "$(forge good)"
+--- client_out
+401
+401
+400
+400
+200 in
+--- error_log
+[mtls] 401 token malformed: 90000 bytes are over the limit of 32768
+[mtls] 401 certificate not trusted: certificate header refused: 90000 bytes are over the limit of 65536
+--- no_error_log
+[crit]

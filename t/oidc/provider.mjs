@@ -183,7 +183,10 @@ function lied(path, response) {
     if (lie === 'slow') { setTimeout(() => response.end('{}'), 60000).unref(); return true; }
     if (lie === 'error') { response.statusCode = 500; response.end(); return true; }
   }
-  if (path.endsWith('/introspection') && lie === 'introspection') { response.end('{"active":"yes"}'); return true; }
+  if (path.endsWith('/introspection')) {
+    if (lie === 'introspection') return json({ active: 'yes' });
+    if (lie === 'endless-answer') { response.end(`{"active":true,"x":"${'x'.repeat(1 << 20)}"}`); return true; }
+  }
   return false;
 }
 
