@@ -64,7 +64,7 @@ test-platforms: deps ## Run t/*.t in Debian 12, 13 and sid (PLATFORMS="12 13", T
 test-browser: deps ## Install Chromium and Firefox and see them come back after a 421
 	@t/install-deps.sh chromium firefox-esr
 	$(CARGO) build --release --locked
-	prove -v t/380-browser.t
+	TEST_BROWSER=1 prove -v t/380-browser.t
 
 test-asan: deps ## Run t/*.t with the library and nginx under AddressSanitizer (T="t/000-abi.t" chooses)
 	$(CARGO) fetch --locked
