@@ -140,11 +140,10 @@ impl Known {
             };
             let is_it = |candidate: &&X509Ref| sha256(candidate).is_ok_and(|it| it == *issuer);
             let cas = plan.auth.as_ref()?.store.cas();
-            certificate
-                .intermediates()
-                .iter()
-                .find(is_it)
-                .or_else(|| cas.iter().map(|ca| &**ca.x509()).find(is_it))
+            certificate.intermediates().iter().find(is_it).or_else(|| {
+                let ca = cas.iter().find(|ca| ca.digest() == issuer)?;
+                Some(&**ca.x509())
+            })
         };
         Facts {
             certificate: self.certificate.as_deref(),
@@ -369,9 +368,10 @@ impl Engine {
             (None, Some(_), Some(ssl)) if is_told && plan.inbound.is_none() => self.client(ssl)?,
             _ => None,
         };
-        let chain = match &certificate {
-            Some(certificate) => self.chain(ssl, plan, certificate, verdict, now)?,
-            None => None,
+        // The only dialect that tells of the issuer's certificate.
+        let chain = match (&certificate, plan.told.of(Dialect::Cloudflare)) {
+            (Some(certificate), Some(_)) => self.chain(ssl, plan, certificate, verdict, now)?,
+            _ => None,
         };
         let own_uris = match (plan.told.xfcc(), ssl) {
             (Some(_), Some(ssl)) => own_uris(ssl),

@@ -107,7 +107,8 @@ impl Told {
             .filter(|selection| selection.options.xfcc.mode.forwards())
     }
 
-    fn of(&self, dialect: Dialect) -> Option<&Selection> {
+    /// The dialect, if it is told.
+    pub fn of(&self, dialect: Dialect) -> Option<&Selection> {
         self.dialects
             .iter()
             .find(|selection| selection.dialect == dialect)

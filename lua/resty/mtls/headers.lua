@@ -6,6 +6,9 @@ local STATUS = require "resty.mtls.cdef"
 
 
 local C = lib.C
+local OK = STATUS.OK
+local NOT_FOUND = STATUS.NOT_FOUND
+local error = error
 local ngx_log = ngx.log
 local tonumber = tonumber
 
@@ -19,6 +22,13 @@ local LEFT_OUT = {
     [STATUS.LINE_NOT_TEXT] = "not_text",
     [STATUS.LINE_UNREADABLE] = "unreadable",
 }
+
+
+-- For all: nothing yields between writing and reading them. No name is over 127 bytes and no value
+-- over 64 KB.
+local kind_out = ffi.new("int32_t[1]")
+local name_buf = lib.buffer(256)
+local value_buf = lib.buffer(131072)
 
 
 local _M = {}
@@ -41,16 +51,17 @@ local function walk(make, each)
         return nil, status
     end
 
-    local kind = ffi.new("int32_t[1]")
     for i = 0, math.huge do
-        local name, value = lib.read("lines", function(a, b)
-            return C.rmtls_lines_get(lines, i, kind, a, b)
-        end, true)
-        if not name then
+        local got = C.rmtls_lines_get(lines, i, kind_out, name_buf, value_buf)
+        if got == NOT_FOUND then
             break
         end
 
-        each(kind[0], name, value)
+        if got ~= OK then
+            error(select(2, lib.failure("header line " .. i, got)))
+        end
+
+        each(kind_out[0], lib.text(name_buf), lib.text(value_buf))
     end
 
     local hold = ffi.new("int64_t[1]")
