@@ -221,7 +221,7 @@ sed /http2/d requests >plain
 sed "s,http://127.0.0.1:$HTTP_PORT,https://127.0.0.1:$PORT," requests >tls
 for requests in plain tls; do
     curl -sv -K $requests 2>log
-    echo; grep -c '^\* Re-using existing connection' log
+    echo; grep -ciE '^\* re-?using existing' log
 done
 --- client_out
 header SUCCESS CN=client-a,O=Example

@@ -83,7 +83,13 @@ CERTIFICATES = [
 
 
 def rfc4514(value):
-    return x509.Name.from_rfc4514_string(value.encode("latin-1").decode())
+    def character(pairs):
+        return bytes.fromhex(pairs[0].replace("\\", "")).decode()
+
+    # cryptography before 44 takes each of the hexadecimal pairs of a UTF-8 character for a character of its own.
+    value = re.sub(r"(?:\\[89A-Fa-f][0-9A-Fa-f])+", character, value.encode("latin-1").decode())
+
+    return x509.Name.from_rfc4514_string(value)
 
 
 def name(which):
