@@ -13,11 +13,14 @@ local lib = require "resty.mtls.lib"
 local C = lib.C
 local N = ffi.C
 local error = error
+local ffi_cast = ffi.cast
 local ffi_str = ffi.string
 local get_request = base.get_request
 local ngx = ngx
 local ngx_var = ngx.var
 local pairs = pairs
+local start_time = ngx.req.start_time
+local tonumber = tonumber
 
 
 -- Requests whose headers are kept for where an internal redirect leads.
@@ -112,9 +115,12 @@ end
 _M.array_of = array_of
 
 
--- Numbers tell a request from every other one of this worker: of the connection, and on it.
+-- Tells a request from every other one of this worker, also where nginx numbers the streams of a
+-- connection alike: live requests have addresses of their own, and an address that is used again is
+-- that of a later request.
 local function number()
-    return ngx_var.connection .. ":" .. ngx_var.connection_requests
+    return tonumber(ffi_cast("uintptr_t", get_request())) .. ":" .. ngx_var.connection .. ":"
+           .. ngx_var.connection_requests .. ":" .. start_time()
 end
 
 
