@@ -385,11 +385,12 @@ local function lines_of(engine, plan, ssl, route)
     local lines = entry[plan]
     -- Another chain of the same certificate may lead to another consumer.
     if not lines or lines.consumer ~= answer.consumer or lines.credential ~= answer.credential
-        or lines.identity ~= answer.identity or lines.own ~= answer.own
+        or lines.identity ~= answer.identity or lines.own ~= answer.own or lines.verdict ~= answer.verdict
         or (lines.expires and lines.expires <= now)
     then
         lines = read_lines(engine, plan, ssl)
         lines.identity = answer.identity
+        lines.verdict = answer.verdict
         lines.consumer = answer.consumer
         lines.credential = answer.credential
         entry[plan] = lines
@@ -503,7 +504,15 @@ local function settle_token(engine, route, dict, ssl, plan, decision)
 
         local refused, claims = oidc.check(engine, plan, ssl, dict)
         if refused then
-            return plan, decision, nil, refused
+            -- Fetching took time: the answer is another request's by now, and so may be the policy.
+            plan = engine:plan(route)
+            if not plan then
+                error("no route '" .. tostring(route) .. "' in the policy any more")
+            end
+
+            decision = decide(engine, plan, ssl)
+
+            return plan, decision == PENDING and PASS or decision, nil, refused
         end
 
         local before = C.rmtls_engine_epoch(engine.handle)
