@@ -51,6 +51,25 @@ routes:
       crls: [$pki/int-revoked.crl]
 _EOC_
 
+$ENV{DECK_SLOW_ISSUER} = "http://127.0.0.1:" . server_port();
+
+our $Slow = <<'_EOC_';
+_format_version: "3.0"
+@{ca_certificates: ca-a}
+routes:
+- name: token
+  snis: [a.test]
+  plugins:
+  - name: tls-handshake-modifier
+  - name: openid-connect
+    config: {issuer: '${{ env "DECK_SLOW_ISSUER" }}', auth_methods: [bearer], audience_required: [x]}
+- name: a
+  snis: [a.test]
+  plugins:
+  - name: mtls-auth
+    config: {ca_certificates: [@ca-a], skip_consumer_lookup: true}
+_EOC_
+
 our $Told = <<'_EOC_';
 _format_version: "3.0"
 @{ca_certificates: ca-a}
@@ -407,3 +426,32 @@ flat
 --- no_error_log
 [error]
 [alert]
+
+
+
+=== TEST 20: access() that refuses a token after a fetch tells of its own client, not of one that came meanwhile
+--- policy eval: $::Slow
+--- http_config eval
+"    include $t::TestMtls::Root/nginx-conf/mtls-variables.conf;
+    log_format who '\$mtls_route_name \$mtls_decision \$mtls_verify \$mtls_subject_dn';
+    access_log \$TEST_NGINX_HTML_DIR/who.log who;
+"
+--- config
+    location /.well-known/openid-configuration { access_log off; content_by_lua_block { ngx.sleep(1); ngx.exit(500) } }
+    location /token { access_by_lua_block { require("resty.mtls").access("token") } content_by_lua_block { ngx.say("in") } }
+    location /a { access_by_lua_block { require("resty.mtls").access("a") } content_by_lua_block { ngx.say("in") } }
+--- client
+get a.test/token $(as client-b) -H 'Authorization: Bearer eyJhbGciOiJFUzI1NiJ9.e30.AAAA' -o /dev/null -w '%{http_code}\n' > first &
+sleep 0.4
+get a.test/a $(as client-a)
+wait
+cat first
+sleep 0.1
+cat who.log
+--- client_out
+in
+503
+a pass SUCCESS CN=client-a,O=Example
+token issuer_unavailable FAILED:not verified CN=client-b,O=Example
+--- error_log
+[mtls] 503
