@@ -4,6 +4,7 @@ use std::fmt;
 
 use openssl::sha::sha256;
 
+use crate::certificate::hex;
 use crate::inbound::{Format, Source};
 use crate::token::{Algorithm, Expected, SigningKey};
 
@@ -84,7 +85,7 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Digests of policies are taken from this: what differs must look different.
         let digest = sha256(self.0.as_bytes());
-        write!(f, "Secret({})", super::compile::hex(&digest))
+        write!(f, "Secret({})", hex(&digest))
     }
 }
 

@@ -20,6 +20,7 @@ use super::document::{
 };
 use super::report::{Path, Place, Report};
 use super::{document, Auth, Files, Lookup, Plan, Policy, Revocation, RevocationMode, Told};
+use crate::certificate::hex;
 use crate::handshake::server_name::{parent, quoted, Pattern};
 use crate::handshake::{Ask, SniMapBuilder, CA_NAMES_BUDGET};
 use crate::headers::{kong, Dialect, Options, OwnedNames, Selection, Verified, When};
@@ -1575,10 +1576,6 @@ fn uuid_text(id: &Uuid) -> String {
         text.insert(dash, '-');
     }
     text
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn date(epoch: i64) -> String {

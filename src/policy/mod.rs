@@ -17,6 +17,7 @@ use std::path::Path as FilePath;
 use std::sync::Arc;
 
 use self::report::{Path, Place, Report};
+use crate::certificate::hex;
 use crate::handshake::server_name::quoted;
 use crate::handshake::{Ask, SniMap};
 use crate::headers::{Dialect, OwnedNames, Selection};
@@ -320,7 +321,7 @@ pub struct Summary<'p>(&'p Policy);
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let policy = self.0;
-        writeln!(f, "digest: {}", compile::hex(&policy.digest))?;
+        writeln!(f, "digest: {}", hex(&policy.digest))?;
 
         let mut names: Vec<_> = policy.names.iter().collect();
         names.sort_unstable_by(|(a, i), (b, j)| (i, a).cmp(&(j, b)));

@@ -595,7 +595,7 @@ fn hex_digest(pem: &str) -> String {
         .unwrap()
         .to_der()
         .unwrap();
-    compile::hex(&openssl::sha::sha256(&der))
+    hex(&openssl::sha::sha256(&der))
 }
 
 #[test]
@@ -1123,7 +1123,7 @@ fn summary_says_what_asks_and_what_is_protected() {
              \x20 c.test: no CA names sent\n\
              routes: 3\n\
              routes that require a client certificate: r, q\n",
-            compile::hex(&policy.digest)
+            hex(&policy.digest)
         )
     );
 }

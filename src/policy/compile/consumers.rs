@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use openssl::sha::{sha1, Sha256};
 
 use super::{number, text, uuid_text, Cas, Index};
+use crate::certificate::hex;
 use crate::handshake::server_name::quoted;
 use crate::identity::{Consumer, Consumers, ConsumersBuilder, Credential};
 use crate::policy::document::{self, CaReference, Document, Link, Spot, Uuid};
@@ -221,7 +222,7 @@ fn credentials<'t>(
         let (Some(position), Some(owner), true) = (consumer, owner, complete) else {
             continue;
         };
-        let ca_text = ca.map(|digest| super::hex(&digest)).unwrap_or_default();
+        let ca_text = ca.map(|digest| hex(&digest)).unwrap_or_default();
         let id = entity
             .id
             .unwrap_or_else(|| derived(&[kind, &owner.id, &ca_text, entity.subject_name]));
