@@ -4,7 +4,10 @@ use std::collections::HashMap;
 
 use openssl::sha::{sha1, Sha256};
 
-use super::{number, text, uuid_text, Cas, Index};
+use super::cas::Cas;
+use super::digest::{number, text};
+use super::scopes::Index;
+use super::uuid_text;
 use crate::certificate::hex;
 use crate::handshake::server_name::quoted;
 use crate::identity::{Consumer, Consumers, ConsumersBuilder, Credential};

@@ -1,0 +1,110 @@
+//! The CA certificates of a document: read, and found by id.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use openssl::asn1::Asn1Time;
+
+use super::uuid_text;
+use crate::certificate::hex;
+use crate::handshake::server_name::quoted;
+use crate::policy::document::{Document, Uuid};
+use crate::policy::report::{Path, Report};
+use crate::trust::CaCertificate;
+
+/// The CA certificates of the document, by position and by id.
+pub(super) struct Cas {
+    pub list: Vec<Option<Arc<CaCertificate>>>,
+    pub by_id: HashMap<Uuid, usize>,
+    pub by_digest: HashMap<[u8; 32], usize>,
+    /// As text, for suggestions.
+    pub ids: Vec<String>,
+}
+
+impl Cas {
+    pub fn new(document: &Document<'_>, report: &mut Report) -> Cas {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.map_or(0, |now| now.as_secs() as i64);
+        let mut cas = Cas {
+            list: Vec::new(),
+            by_id: HashMap::new(),
+            by_digest: HashMap::new(),
+            ids: Vec::new(),
+        };
+        for (index, entity) in document.cas.iter().enumerate() {
+            let path = Path::Text(&entity.spot.path);
+            match entity.id {
+                Some(id) => {
+                    let first = *cas.by_id.entry(id).or_insert(index);
+                    cas.ids.push(uuid_text(&id));
+                    if first != index {
+                        let first = document.cas.get(first).map_or("", |ca| &ca.spot.path);
+                        let message = format!(
+                            "the id '{}' is given twice, first at {first}",
+                            uuid_text(&id)
+                        );
+                        report.error(entity.spot.place, &path.field("id"), message);
+                    }
+                }
+                None => report.warn("CAs without id", entity.spot.place, &path, || {
+                    "has no id, so no plugin can refer to it".to_owned()
+                }),
+            }
+            cas.list.push(None);
+            let Some((pem, place)) = entity.cert else {
+                continue;
+            };
+            let ca = match CaCertificate::from_pem(pem.as_bytes()) {
+                Ok(ca) => Arc::new(ca),
+                Err(error) => {
+                    report.error(place, &path.field("cert"), error.to_string());
+                    continue;
+                }
+            };
+            let first = *cas.by_digest.entry(*ca.digest()).or_insert(index);
+            if first != index {
+                let first = document.cas.get(first).map_or("", |ca| &ca.spot.path);
+                let message = format!("is the same certificate as {first}, expected it once");
+                report.error(place, &path.field("cert"), message);
+            }
+            let digest = hex(ca.digest());
+            if let Some((given, place)) = entity.digest {
+                if !given.eq_ignore_ascii_case(&digest) {
+                    let message = format!(
+                        "'{}' is not the SHA-256 digest of 'cert', expected '{digest}'",
+                        quoted(given.as_bytes())
+                    );
+                    report.error(place, &path.field("cert_digest"), message);
+                }
+            }
+            let subject = quoted(ca.subject().as_bytes());
+            if ca.not_after() < now {
+                report.warn("expired CAs", place, &path.field("cert"), || {
+                    let when = date(ca.not_after());
+                    format!("the CA '{subject}' expired on {when}: it verifies no client")
+                });
+            } else if now < ca.not_before() {
+                report.warn("CAs not valid yet", place, &path.field("cert"), || {
+                    let when = date(ca.not_before());
+                    format!("the CA '{subject}' is not valid before {when}: it verifies no client")
+                });
+            }
+            if let Some(entry) = cas.list.last_mut() {
+                *entry = Some(ca);
+            }
+        }
+        cas
+    }
+
+    pub fn of(&self, positions: &[usize]) -> Vec<Arc<CaCertificate>> {
+        positions
+            .iter()
+            .filter_map(|&index| self.list.get(index)?.clone())
+            .collect()
+    }
+}
+
+fn date(epoch: i64) -> String {
+    Asn1Time::from_unix(epoch).map_or_else(|_| epoch.to_string(), |time| time.to_string())
+}

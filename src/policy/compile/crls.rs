@@ -1,0 +1,72 @@
+//! The local CRLs that plugins name.
+
+use std::collections::HashMap;
+use std::path::Path as FilePath;
+use std::sync::Arc;
+
+use crate::handshake::server_name::quoted;
+use crate::policy::report::{Path, Place, Report};
+use crate::policy::Files;
+use crate::trust::crl::{self, CrlSet};
+
+/// Local CRLs, read once for each list of files.
+pub(super) struct Crls<'p> {
+    /// Directory of the policy file.
+    pub directory: Option<&'p FilePath>,
+    pub files: &'p mut Files,
+    pub known: HashMap<Vec<String>, Option<Arc<CrlSet>>>,
+}
+
+impl Crls<'_> {
+    /// `None` for no files, and when they were reported.
+    pub fn get(
+        &mut self,
+        files: &[(&str, Place)],
+        config: &Path<'_>,
+        report: &mut Report,
+    ) -> Option<Arc<CrlSet>> {
+        if files.is_empty() {
+            return None;
+        }
+        let key: Vec<_> = files.iter().map(|(file, _)| (*file).to_owned()).collect();
+        if let Some(known) = self.known.get(&key) {
+            return known.clone();
+        }
+        let path = config.field("crls");
+        let mut set = CrlSet::default();
+        let mut complete = true;
+        for (index, (file, place)) in files.iter().enumerate() {
+            let added = self.read(file).and_then(|bytes| set.add(&bytes));
+            if let Err(why) = added {
+                let message = format!("'{}': {why}", quoted(file.as_bytes()));
+                report.error(*place, &path.item(index), message);
+                complete = false;
+            }
+        }
+        let (_, place) = files.first()?;
+        for oddity in set.oddities() {
+            report.warn("unusual CRLs", *place, &path, || oddity);
+        }
+        let set = complete.then(|| Arc::new(set));
+        self.known.insert(key, set.clone());
+        set
+    }
+
+    fn read(&mut self, file: &str) -> Result<Vec<u8>, String> {
+        let file = FilePath::new(file);
+        let file = match self.directory {
+            Some(directory) => directory.join(file),
+            None if file.is_absolute() => file.to_owned(),
+            None => {
+                return Err(
+                    "a relative path in a policy that is not a file, expected an absolute \
+                            path"
+                        .to_owned(),
+                )
+            }
+        };
+        self.files
+            .read(&file, crl::MAX_FILE)
+            .map_err(|error| format!("cannot be read: {error}"))
+    }
+}

@@ -1,0 +1,71 @@
+//! The header names that a policy keeps for the gateway, and those it reads.
+
+use crate::headers::kong;
+use crate::policy::bearer::Inbound;
+use crate::policy::document::{Config, Document};
+use crate::policy::Plan;
+
+/// The header names that only the gateway may set, whether it does so on a given route or not, and
+/// what further ones begin with.
+pub(super) fn owned<'a>(document: &'a Document<'_>) -> (Vec<String>, Vec<&'a str>) {
+    let mut owned: Vec<String> = Vec::new();
+    let mut prefixes: Vec<&str> = Vec::new();
+    let configs = document.plugins.iter().map(|plugin| &plugin.config);
+    for config in configs.chain(&document.disabled) {
+        match config {
+            Config::MtlsAuth(_)
+            | Config::HeaderCertAuth(_)
+            | Config::Acl(_)
+            | Config::ClientCertAcl(_) => {
+                owned.extend([kong::DN, kong::SAN].map(str::to_owned));
+                owned.extend(kong::IDENTITY.map(str::to_owned));
+                if let Config::HeaderCertAuth(config) = config {
+                    owned.extend(taken(config.inbound.as_ref()));
+                }
+            }
+            Config::OpenidConnect(config) => {
+                let from_header = config.from_header.as_ref();
+                owned.extend(taken(
+                    from_header.and_then(|config| config.inbound.as_ref()),
+                ));
+                owned.extend(config.headers.iter().map(|(_, header)| header.to_string()));
+            }
+            Config::TlsMetadataHeaders(headers) => owned.extend(headers.selection.names()),
+            Config::ClientCertHeaders(headers) => {
+                for selection in &headers.selections {
+                    owned.extend(selection.owned_names());
+                    prefixes.extend(selection.dialect.prefix());
+                    prefixes.extend(selection.owned_prefixes());
+                }
+            }
+            Config::TlsHandshakeModifier => {}
+        }
+    }
+    owned.sort_unstable();
+    owned.dedup();
+    prefixes.sort_unstable();
+    prefixes.dedup();
+    (owned, prefixes)
+}
+
+/// The headers that a proxy puts a certificate into.
+fn taken(inbound: Option<&Inbound>) -> impl Iterator<Item = String> + '_ {
+    inbound
+        .into_iter()
+        .flat_map(|inbound| inbound.names().map(str::to_owned))
+}
+
+/// The inbound headers that some route reads.
+pub(super) fn read_names(plans: &[Plan]) -> Vec<Box<str>> {
+    let mut names: Vec<Box<str>> = Vec::new();
+    for plan in plans {
+        if let Some(selection) = plan.told.xfcc_forwarded() {
+            names.extend(selection.own_names().map(Box::from));
+        }
+        let inbound = plan.inbound.iter();
+        names.extend(inbound.flat_map(Inbound::names).map(Box::from));
+    }
+    names.sort_unstable();
+    names.dedup();
+    names
+}

@@ -1,0 +1,232 @@
+//! Plugins ready for use, shared where their content is equal.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use openssl::sha::sha256;
+
+use super::cas::Cas;
+use super::consumers::People;
+use super::crls::Crls;
+use super::scopes::Slots;
+use super::stores::{auth, Stores};
+use crate::identity::{Acl, Rules};
+use crate::policy::bearer::{Bearer, Inbound};
+use crate::policy::document::{self, Config, Document, Kind};
+use crate::policy::report::{Path, Report};
+use crate::policy::Auth;
+use crate::trust::{TrustStore, VerifyOptions};
+
+/// A plugin ready for use.
+pub(super) enum Ready<'t> {
+    Auth {
+        auth: Auth,
+        contribution: u32,
+    },
+    Ask {
+        contribution: u32,
+    },
+    Headers(&'t document::MetadataHeaders),
+    CertHeaders(&'t document::CertHeaders),
+    Acl(Arc<Acl>),
+    Rules(Arc<Rules>),
+    HeaderAuth {
+        auth: Auth,
+        inbound: Inbound,
+    },
+    Bearer {
+        bearer: Arc<Bearer>,
+        /// What the certificate from its header is verified against.
+        certificate: Option<(Auth, Inbound)>,
+    },
+    /// Its errors were reported.
+    Broken,
+}
+
+/// The contribution of an `mtls-auth`: CAs, options, `send_ca_dn`, `resumption`.
+type AuthContent = (Vec<usize>, VerifyOptions, bool, bool);
+
+/// What an asking plugin brings to a server name. Plugins with equal content share one.
+pub(super) struct Contribution {
+    pub store: Option<Arc<TrustStore>>,
+    /// Positions of the CAs whose names it wants sent; `None` when it does not want any.
+    pub sent: Option<Vec<usize>>,
+    /// Whether it lets sessions be resumed.
+    pub resumption: bool,
+    /// Position of the first plugin with this content.
+    pub plugin: usize,
+}
+
+pub(super) struct Plugins<'t> {
+    pub ready: Vec<Ready<'t>>,
+    pub contributions: Vec<Contribution>,
+}
+
+impl<'t> Plugins<'t> {
+    pub fn new(
+        document: &'t Document<'t>,
+        cas: &Cas,
+        people: &People<'t>,
+        crls: &mut Crls<'_>,
+        report: &mut Report,
+    ) -> Plugins<'t> {
+        let mut plugins = Plugins {
+            ready: Vec::new(),
+            contributions: Vec::new(),
+        };
+        let mut stores = Stores::default();
+        let mut known: HashMap<Option<AuthContent>, u32> = HashMap::new();
+        for (position, plugin) in document.plugins.iter().enumerate() {
+            let mut contribute = |key, store, sent, resumption| {
+                *known.entry(key).or_insert_with(|| {
+                    plugins.contributions.push(Contribution {
+                        store,
+                        sent,
+                        resumption,
+                        plugin: position,
+                    });
+                    plugins.contributions.len() as u32 - 1
+                })
+            };
+            let ready = match &plugin.config {
+                Config::TlsMetadataHeaders(headers) => Ready::Headers(headers),
+                Config::ClientCertHeaders(headers) => Ready::CertHeaders(headers),
+                Config::Acl(acl) => Ready::Acl(Arc::new(acl.clone())),
+                Config::ClientCertAcl(rules) => Ready::Rules(Arc::new(rules.clone())),
+                Config::TlsHandshakeModifier => Ready::Ask {
+                    contribution: contribute(None, None, None, true),
+                },
+                Config::MtlsAuth(config) => {
+                    let spot = &plugin.spot;
+                    let path = Path::Text(&spot.path);
+                    let path = path.field("config");
+                    match stores.get(config, spot, &path, cas, report) {
+                        Some((positions, store)) => {
+                            let sent = config.send_ca_dn.then(|| positions.clone());
+                            let resumption = config.resumption;
+                            let key = (positions, config.options, config.send_ca_dn, resumption);
+                            let used = Some(store.clone());
+                            let contribution = contribute(Some(key), used, sent, resumption);
+                            let auth = auth(config, spot, &path, store, people, crls, report);
+                            Ready::Auth { auth, contribution }
+                        }
+                        None => Ready::Broken,
+                    }
+                }
+                Config::HeaderCertAuth(config) => {
+                    let path = Path::Text(&plugin.spot.path);
+                    let path = path.field("config");
+                    let made =
+                        stores.header(config, &plugin.spot, &path, cas, people, crls, report);
+                    match made {
+                        Some((auth, inbound)) => Ready::HeaderAuth { auth, inbound },
+                        None => Ready::Broken,
+                    }
+                }
+                Config::OpenidConnect(config) => {
+                    let path = Path::Text(&plugin.spot.path);
+                    let path = path.field("config");
+                    let path = path.field("proof_of_possession_mtls_from_header");
+                    let certificate = config.from_header.as_ref().and_then(|config| {
+                        stores.header(config, &plugin.spot, &path, cas, people, crls, report)
+                    });
+                    Ready::Bearer {
+                        bearer: Arc::new(bearer(config)),
+                        certificate,
+                    }
+                }
+            };
+            plugins.ready.push(ready);
+        }
+        plugins
+    }
+
+    /// By certificates of the connection, else by those of a header.
+    pub fn auth(&self, slots: &Slots) -> Option<&Auth> {
+        let slot = slots[Kind::MtlsAuth as usize].or(slots[Kind::HeaderCertAuth as usize]);
+        match self.ready.get(slot?)? {
+            Ready::Auth { auth, .. } | Ready::HeaderAuth { auth, .. } => Some(auth),
+            _ => None,
+        }
+    }
+
+    pub fn inbound(&self, slots: &Slots) -> Option<&Inbound> {
+        if slots[Kind::MtlsAuth as usize].is_some() {
+            return None;
+        }
+        match self.ready.get(slots[Kind::HeaderCertAuth as usize]?)? {
+            Ready::HeaderAuth { inbound, .. } => Some(inbound),
+            _ => None,
+        }
+    }
+
+    pub fn bearer(&self, slots: &Slots) -> Option<&Arc<Bearer>> {
+        match self.ready.get(slots[Kind::OpenidConnect as usize]?)? {
+            Ready::Bearer { bearer, .. } => Some(bearer),
+            _ => None,
+        }
+    }
+
+    pub fn contribution(&self, plugin: usize) -> Option<u32> {
+        match self.ready.get(plugin)? {
+            Ready::Auth { contribution, .. } | Ready::Ask { contribution } => Some(*contribution),
+            Ready::Headers(_)
+            | Ready::CertHeaders(_)
+            | Ready::Acl(_)
+            | Ready::Rules(_)
+            | Ready::HeaderAuth { .. }
+            | Ready::Bearer { .. }
+            | Ready::Broken => None,
+        }
+    }
+
+    pub fn acl(&self, slots: &Slots) -> Option<&Arc<Acl>> {
+        match self.ready.get(slots[Kind::Acl as usize]?)? {
+            Ready::Acl(acl) => Some(acl),
+            _ => None,
+        }
+    }
+
+    pub fn rules(&self, slots: &Slots) -> Option<&Arc<Rules>> {
+        match self.ready.get(slots[Kind::ClientCertAcl as usize]?)? {
+            Ready::Rules(rules) => Some(rules),
+            _ => None,
+        }
+    }
+
+    /// What the plugins in `slots` bring together.
+    pub fn contributed<'a>(&'a self, slots: &'a Slots) -> impl Iterator<Item = u32> + 'a {
+        slots
+            .iter()
+            .flatten()
+            .filter_map(|&plugin| self.contribution(plugin))
+    }
+}
+
+fn bearer(config: &document::OpenidConnect<'_>) -> Bearer {
+    Bearer {
+        // What was fetched without a look at the server's certificate is not for others.
+        provider: sha256(format!("{} {}", u8::from(config.ssl_verify), config.issuer).as_bytes()),
+        issuer: config.issuer.clone(),
+        methods: config.methods,
+        algorithms: config.algorithms.clone(),
+        issuers: config.issuers.clone(),
+        expected: config.expected.clone(),
+        possession: config.possession,
+        inbound: config
+            .from_header
+            .as_ref()
+            .and_then(|config| config.inbound.clone()),
+        introspection_endpoint: config.introspection_endpoint.clone(),
+        client: config.client.clone(),
+        headers: config.headers.clone(),
+        hide_credentials: config.hide_credentials,
+        expose_error_code: config.expose_error_code,
+        unauthorized: config.unauthorized.clone(),
+        forbidden: config.forbidden.clone(),
+        timeout: config.timeout,
+        rediscovery_lifetime: config.rediscovery_lifetime,
+        cache_ttl: config.cache_ttl,
+        ssl_verify: config.ssl_verify,
+    }
+}

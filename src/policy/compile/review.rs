@@ -1,0 +1,224 @@
+//! What is wrong or hardly meant about plugins that are each good by themselves.
+
+use super::names::Names;
+use super::plugins::{Plugins, Ready};
+use super::scopes::{Scopes, Slots};
+use crate::handshake::server_name::{quoted, Pattern};
+use crate::headers::{Selection, Verified};
+use crate::policy::bearer::Possession;
+use crate::policy::document::{Config, Document, Kind, Plugin, Route};
+use crate::policy::report::{Path, Report};
+
+/// Refuses plugins that judge clients where nothing says who they are.
+pub(super) fn judged(document: &Document<'_>, scopes: &Scopes, report: &mut Report) {
+    let mut told = vec![false; document.plugins.len()];
+    let routes = document
+        .routes
+        .iter()
+        .enumerate()
+        .map(|(position, route)| (scopes.effective(position), route.spot.path.as_ref()));
+    for (slots, place) in
+        std::iter::once((scopes.global, "a request without a route")).chain(routes)
+    {
+        if let (Some(_), Some(position)) = (
+            slots[Kind::MtlsAuth as usize],
+            slots[Kind::HeaderCertAuth as usize],
+        ) {
+            let told = told
+                .get_mut(position)
+                .map(|told| std::mem::replace(told, true));
+            if let (Some(plugin), Some(false)) = (document.plugins.get(position), told) {
+                let message = format!(
+                    "applies to {place} together with mtls-auth, expected one source of the \
+                     certificate on a route"
+                );
+                report.error(plugin.spot.place, &Path::Text(&plugin.spot.path), message);
+            }
+        }
+        if slots[Kind::MtlsAuth as usize].is_some()
+            || slots[Kind::HeaderCertAuth as usize].is_some()
+        {
+            continue;
+        }
+        for kind in [Kind::Acl, Kind::ClientCertAcl] {
+            let Some(position) = slots[kind as usize] else {
+                continue;
+            };
+            let (Some(plugin), Some(told)) =
+                (document.plugins.get(position), told.get_mut(position))
+            else {
+                continue;
+            };
+            if !std::mem::replace(told, true) {
+                let message = format!(
+                    "applies to {place} without mtls-auth, so nobody would be judged there; \
+                     expected mtls-auth or header-cert-auth wherever {} applies",
+                    kind.name()
+                );
+                report.error(plugin.spot.place, &Path::Text(&plugin.spot.path), message);
+            }
+        }
+    }
+}
+
+/// Warns of what works, but hardly as meant.
+pub(super) fn look_over(
+    document: &Document<'_>,
+    scopes: &Scopes,
+    plugins: &Plugins<'_>,
+    names: &mut Names<'_>,
+    report: &mut Report,
+) {
+    for (position, route) in document.routes.iter().enumerate() {
+        let slots = scopes.effective(position);
+        let path = Path::Text(&route.spot.path);
+        let inbound = plugins.inbound(&slots).is_some();
+        let asks = inbound || plugins.contributed(&slots).next().is_some();
+        let mut beyond_global = slots;
+        for (slot, global) in beyond_global.iter_mut().zip(scopes.global) {
+            *slot = slot.filter(|_| *slot != global);
+        }
+        let adds = plugins.contributed(&beyond_global).next().is_some();
+        if adds && route.snis.is_empty() {
+            report.warn(
+                "routes that ask without snis",
+                route.spot.place,
+                &path,
+                || "has no snis, so every TLS handshake asks for a client certificate".to_owned(),
+            );
+        }
+        let forwards = slots[Kind::TlsMetadataHeaders as usize].is_some()
+            || slots[Kind::ClientCertHeaders as usize].is_some();
+        let from_header = plugins
+            .bearer(&slots)
+            .is_some_and(|bearer| bearer.inbound.is_some());
+        if forwards && from_header && slots[Kind::HeaderCertAuth as usize].is_none() {
+            report.warn("certificates that are the proxy's", route.spot.place, &path, || {
+                "has openid-connect with a certificate from a header, and a plugin that forwards \
+                 the certificate of the TLS connection, which is the proxy's; expected \
+                 header-cert-auth beside them, to forward that of the header"
+                    .to_owned()
+            });
+        }
+        if let (false, Some(bearer)) = (asks, plugins.bearer(&slots)) {
+            if bearer.possession != Possession::Off && bearer.inbound.is_none() {
+                report.warn(
+                    "routes without a plugin that asks",
+                    route.spot.place,
+                    &path,
+                    || {
+                        "has openid-connect with proof_of_possession_mtls but neither mtls-auth \
+                         nor tls-handshake-modifier nor a certificate from a header, so no client \
+                         is asked for the certificate of its token"
+                            .to_owned()
+                    },
+                );
+            }
+        }
+        uncovered_hosts(route, &slots, plugins, names, report);
+        let ready = |kind: Kind| plugins.ready.get(beyond_global[kind as usize]?);
+        let tells = match (
+            ready(Kind::TlsMetadataHeaders),
+            ready(Kind::ClientCertHeaders),
+        ) {
+            (Some(Ready::Headers(config)), _) if config.inject => Some(Kind::TlsMetadataHeaders),
+            (_, Some(Ready::CertHeaders(_))) => Some(Kind::ClientCertHeaders),
+            _ => None,
+        };
+        if let (false, Some(kind)) = (asks, tells) {
+            report.warn(
+                "routes without a plugin that asks",
+                route.spot.place,
+                &path,
+                || {
+                    format!(
+                        "has {} but neither mtls-auth nor tls-handshake-modifier, so no client is \
+                     asked for the certificate it forwards",
+                        kind.name()
+                    )
+                },
+            );
+        }
+        let unverified = |selection: &&Selection| !selection.options.admits(Verified::NotVerified);
+        if let (None, true, Some(Ready::CertHeaders(config))) =
+            (plugins.auth(&slots), asks, ready(Kind::ClientCertHeaders))
+        {
+            if let Some(selection) = config.selections.iter().find(unverified) {
+                report.warn(
+                    "routes that verify nothing",
+                    route.spot.place,
+                    &path,
+                    || {
+                        format!(
+                        "has no mtls-auth, so the dialect '{}' never forwards a certificate there; \
+                         expected mtls-auth, or 'when: presented' for upstreams that verify it \
+                         themselves",
+                        selection.dialect.name()
+                    )
+                    },
+                );
+            }
+        }
+    }
+    for (service, slots) in scopes.routeless() {
+        let spot = document.services.get(service).map(|service| &service.spot);
+        if let (Some(spot), Some(_)) = (spot, plugins.contributed(slots).next()) {
+            report.warn(
+                "services that ask without routes",
+                spot.place,
+                &Path::Text(&spot.path),
+                || "has no routes, so every TLS handshake asks for a client certificate".to_owned(),
+            );
+        }
+    }
+    let counts = |plugin: &Plugin<'_>| matches!(&plugin.config, Config::Acl(acl) if acl.include_consumer_groups);
+    if let Some((place, section)) = document.unread_members {
+        if document.plugins.iter().any(counts) {
+            report.error(
+                place,
+                &Path::ROOT.field(section),
+                "members of consumer groups are read from 'groups' of a consumer only, and an acl \
+                 with 'include_consumer_groups' depends on them",
+            );
+        }
+    }
+}
+
+/// Warns of hosts of a protected route under which its clients are not asked.
+fn uncovered_hosts(
+    route: &Route<'_>,
+    slots: &Slots,
+    plugins: &Plugins<'_>,
+    names: &mut Names<'_>,
+    report: &mut Report,
+) {
+    let auth = slots[Kind::MtlsAuth as usize].and_then(|auth| plugins.contribution(auth));
+    let Some(auth) = auth else {
+        return;
+    };
+    for (index, (host, place)) in route.hosts.iter().enumerate() {
+        let name = match host.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+            _ => host,
+        };
+        // Kong's `example.*` is no pattern of ours: only `*` covers it.
+        let pattern = Pattern::parse(name.as_bytes()).unwrap_or(Pattern::Any);
+        let set = names.reached(&pattern);
+        if names.sets.members(set).binary_search(&auth).is_err() {
+            let path = Path::Text(&route.spot.path);
+            let path = path.field("hosts");
+            report.warn(
+                "hosts without a server name that asks",
+                *place,
+                &path.item(index),
+                || {
+                    format!(
+                        "no sni of the route covers the host '{}': its clients are not asked for \
+                     their certificate there, and get 421 or 401",
+                        quoted(host.as_bytes())
+                    )
+                },
+            );
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! References of entities to each other, and the plugin that applies to each route.
+
+use std::collections::HashMap;
+
+use super::uuid_text;
+use crate::handshake::server_name::quoted;
+use crate::policy::document::{self, By, Document, Identity, Kind, Link, Spot, Uuid};
+use crate::policy::report::{Path, Report};
+
+/// Services, routes or consumers by what other entities may call them.
+pub(super) struct Index<'t> {
+    pub noun: &'static str,
+    /// What they call a name.
+    pub name: &'static str,
+    pub by_id: HashMap<Uuid, usize>,
+    pub by_name: HashMap<&'t str, usize>,
+}
+
+impl<'t> Index<'t> {
+    pub fn new(
+        noun: &'static str,
+        entities: impl Iterator<Item = (&'t Identity<'t>, &'t Spot)>,
+        report: &mut Report,
+    ) -> Index<'t> {
+        let mut index = Index {
+            noun,
+            name: "name",
+            by_id: HashMap::new(),
+            by_name: HashMap::new(),
+        };
+        let mut spots: Vec<&Spot> = Vec::new();
+        for (position, (identity, spot)) in entities.enumerate() {
+            spots.push(spot);
+            let id = identity.id.map(|id| {
+                (
+                    "id",
+                    uuid_text(&id),
+                    *index.by_id.entry(id).or_insert(position),
+                )
+            });
+            let name = identity.name.map(|name| {
+                (
+                    "name",
+                    name.to_owned(),
+                    *index.by_name.entry(name).or_insert(position),
+                )
+            });
+            for (field, value, first) in id.into_iter().chain(name) {
+                if first != position {
+                    let value = quoted(value.as_bytes());
+                    let first = spots.get(first).map_or("", |first| &first.path);
+                    let message = format!(
+                        "the {field} '{value}' of a {noun} is given twice, first at {first}"
+                    );
+                    report.error(spot.place, &Path::Text(&spot.path).field(field), message);
+                }
+            }
+        }
+        index
+    }
+
+    /// Position of what a link names.
+    pub fn follow(&self, link: &Link<'t>, spot: &Spot, report: &mut Report) -> Option<usize> {
+        let (text, by, place) = match *link {
+            Link::Parent(position) => return Some(position),
+            Link::Reference { text, by, place } => (text, by, place),
+        };
+        let id = document::uuid(text).filter(|_| by != By::Name);
+        let name = Some(text).filter(|_| by != By::Id);
+        let found = id
+            .and_then(|id| self.by_id.get(&id))
+            .or_else(|| self.by_name.get(name?));
+        if found.is_none() {
+            let what = match by {
+                By::Id => "id",
+                By::Name => self.name,
+                By::Either => &format!("id or {}", self.name),
+            };
+            let meant = report.did_you_mean(text, self.by_name.keys().copied());
+            let text = quoted(text.as_bytes());
+            let message = format!("no {} has the {what} '{text}'{meant}", self.noun);
+            report.error(place, &Path::Text(&spot.path).field(self.noun), message);
+        }
+        found.copied()
+    }
+}
+
+/// For each [`Kind`] the position of the plugin.
+pub(super) type Slots = [Option<usize>; Kind::ALL.len()];
+
+/// Which plugin stands at which scope.
+pub(super) struct Scopes {
+    pub global: Slots,
+    pub services: Vec<Slots>,
+    routes: Vec<Slots>,
+    /// By route; such a plugin names the route's own service too.
+    routes_with_service: HashMap<usize, Slots>,
+    /// For each route its service.
+    pub service_of: Vec<Option<usize>>,
+    /// For each service whether it has a route.
+    has_routes: Vec<bool>,
+}
+
+impl Scopes {
+    pub fn new<'t>(
+        document: &'t Document<'t>,
+        services: &Index<'t>,
+        routes: &Index<'t>,
+        report: &mut Report,
+    ) -> Scopes {
+        let follow = |link: &Option<Link<'t>>, index: &Index<'t>, spot, report: &mut Report| {
+            link.as_ref().map(|link| index.follow(link, spot, report))
+        };
+        let mut scopes = Scopes {
+            global: Slots::default(),
+            services: vec![Slots::default(); document.services.len()],
+            routes: vec![Slots::default(); document.routes.len()],
+            routes_with_service: HashMap::new(),
+            service_of: document
+                .routes
+                .iter()
+                .map(|route| follow(&route.service, services, &route.spot, report).flatten())
+                .collect(),
+            has_routes: vec![false; document.services.len()],
+        };
+        for service in scopes.service_of.iter().flatten() {
+            if let Some(has_routes) = scopes.has_routes.get_mut(*service) {
+                *has_routes = true;
+            }
+        }
+        for (position, plugin) in document.plugins.iter().enumerate() {
+            let service = follow(&plugin.service, services, &plugin.spot, report);
+            let route = follow(&plugin.route, routes, &plugin.spot, report);
+            let slots = match (route, service) {
+                (None, None) => Some(&mut scopes.global),
+                (None, Some(Some(service))) => scopes.services.get_mut(service),
+                (Some(Some(route)), None) => scopes.routes.get_mut(route),
+                (Some(Some(route)), Some(Some(service))) => {
+                    if scopes.service_of.get(route) != Some(&Some(service)) {
+                        let message = "never applies: the route does not belong to the service, \
+                                       expected one of its routes or no service";
+                        let path = Path::Text(&plugin.spot.path);
+                        report.error(plugin.spot.place, &path.field("service"), message);
+                    }
+                    Some(scopes.routes_with_service.entry(route).or_default())
+                }
+                // The reference was reported.
+                (Some(None), _) | (_, Some(None)) => continue,
+            };
+            let kind = plugin.config.kind();
+            let slot = slots.and_then(|slots| slots.get_mut(kind as usize));
+            if let Some(first) = slot.and_then(|slot| slot.replace(position)) {
+                let first = document
+                    .plugins
+                    .get(first)
+                    .map_or("", |plugin| &plugin.spot.path);
+                let message = format!(
+                    "a second plugin '{}' at the same scope, first at {first}",
+                    kind.name()
+                );
+                report.error(plugin.spot.place, &Path::Text(&plugin.spot.path), message);
+            }
+        }
+        scopes
+    }
+
+    /// The services without a route, with their plugins: nginx may route to them all the same.
+    pub fn routeless(&self) -> impl Iterator<Item = (usize, &Slots)> {
+        let services = self.services.iter().enumerate();
+        services
+            .zip(&self.has_routes)
+            .filter(|(_, has)| !**has)
+            .map(|(service, _)| service)
+    }
+
+    /// The plugins that apply to a route: of each kind the one at the most specific scope.
+    pub fn effective(&self, route: usize) -> Slots {
+        let service = self.service_of.get(route).copied().flatten();
+        let scopes = [
+            self.routes_with_service.get(&route),
+            self.routes.get(route),
+            service.and_then(|service| self.services.get(service)),
+            Some(&self.global),
+        ];
+        let mut slots = Slots::default();
+        for (kind, slot) in slots.iter_mut().enumerate() {
+            *slot = scopes.iter().flatten().find_map(|slots| *slots.get(kind)?);
+        }
+        slots
+    }
+}

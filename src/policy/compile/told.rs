@@ -1,0 +1,137 @@
+//! What routes tell their upstreams, shared between routes with the same plugins.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::plugins::{Plugins, Ready};
+use super::scopes::Slots;
+use crate::headers::{kong, Dialect, Options, Selection, When};
+use crate::policy::document::{fold, Document, Kind, Plugin};
+use crate::policy::report::{Path, Report};
+use crate::policy::Told;
+
+/// The plugins that tell something, by position, and whether `mtls-auth` or its like does.
+type ToldBy = ([Option<usize>; 3], bool);
+
+/// What the routes tell, shared between routes with the same plugins.
+pub(super) struct ToldOf<'a> {
+    pub document: &'a Document<'a>,
+    pub plugins: &'a Plugins<'a>,
+    pub known: HashMap<ToldBy, Arc<Told>>,
+}
+
+impl ToldOf<'_> {
+    pub fn get(&mut self, slots: &Slots, report: &mut Report) -> Arc<Told> {
+        let headers = slots[Kind::TlsMetadataHeaders as usize];
+        let cert_headers = slots[Kind::ClientCertHeaders as usize];
+        let skip = self
+            .plugins
+            .auth(slots)
+            .is_some_and(|auth| auth.lookup.is_none());
+        let token = slots[Kind::OpenidConnect as usize];
+        let key = ([headers, cert_headers, token], skip);
+        if let Some(told) = self.known.get(&key) {
+            return told.clone();
+        }
+        let mut told = Told::default();
+        let mut names = Vec::new();
+        if skip {
+            let selection = holder();
+            self.take(
+                "mtls-auth with 'skip_consumer_lookup'",
+                &selection,
+                None,
+                &mut names,
+                report,
+            );
+            told.kong.push(selection);
+        }
+        let ready = |plugin: Option<usize>| self.plugins.ready.get(plugin?);
+        if let Some(Ready::Headers(config)) = ready(headers) {
+            if config.inject {
+                let selection = &config.selection;
+                self.take(
+                    "tls-metadata-headers",
+                    selection,
+                    headers,
+                    &mut names,
+                    report,
+                );
+                told.kong.push(config.selection.clone());
+            }
+        }
+        if let Some(Ready::CertHeaders(config)) = ready(cert_headers) {
+            for selection in &config.selections {
+                self.take("", selection, cert_headers, &mut names, report);
+            }
+            told.dialects.clone_from(&config.selections);
+            told.vary = config.vary;
+            told.private = config.private;
+        }
+        let spot = token.and_then(|token| self.document.plugins.get(token));
+        if let (Some(bearer), Some(Plugin { spot, .. })) = (self.plugins.bearer(slots), spot) {
+            for (_, header) in &bearer.headers {
+                if let Some((_, other)) = names.iter().find(|(other, _)| *other == fold(header)) {
+                    let other = match *other {
+                        "" => "client-cert-headers",
+                        other => other,
+                    };
+                    let message = format!(
+                        "the header '{header}' is set by {other} on the same route, expected \
+                         another name"
+                    );
+                    let path = Path::Text(&spot.path);
+                    let path = path.field("config");
+                    let path = path.field("upstream_headers_names");
+                    report.error(spot.place, &path, message);
+                }
+            }
+        }
+        let told = Arc::new(told);
+        self.known.insert(key, told.clone());
+        told
+    }
+
+    /// Reports when `plugin` sets a header that another plugin on the same route sets. Those of
+    /// one plugin were compared before.
+    fn take(
+        &self,
+        name: &'static str,
+        selection: &Selection,
+        plugin: Option<usize>,
+        names: &mut Vec<(String, &'static str)>,
+        report: &mut Report,
+    ) {
+        let taken = selection.names();
+        let clash = taken.iter().find_map(|taken| {
+            let folded = fold(taken);
+            let (_, other) = names
+                .iter()
+                .find(|(other, by)| *other == folded && *by != name)?;
+            Some((taken, *other))
+        });
+        let spot = plugin.and_then(|plugin| self.document.plugins.get(plugin));
+        if let (Some((header, other)), Some(Plugin { spot, .. })) = (clash, spot) {
+            let message = format!(
+                "the header '{header}' is set by {other} on the same route, expected another name"
+            );
+            let path = Path::Text(&spot.path);
+            report.error(spot.place, &path.field("config"), message);
+        }
+        names.extend(taken.iter().map(|taken| (fold(taken), name)));
+    }
+}
+
+/// What `mtls-auth` tells with `skip_consumer_lookup`.
+fn holder() -> Selection {
+    let options = Options {
+        when: Some(When::Presented),
+        ..Options::default()
+    };
+    let mut selection = Selection::none(Dialect::Kong, options);
+    for (key, name) in [("client_cert_dn", kong::DN), ("client_cert_san", kong::SAN)] {
+        // Both are keys of the dialect.
+        let _ = selection.rename(key, Some(name));
+    }
+    selection
+}
