@@ -2,7 +2,8 @@
 
 use super::super::report::Path;
 use super::super::tree::{Node, Value};
-use super::{fold, Reader, Shape};
+use super::fields::{Object, Shape};
+use super::{fold, Reader};
 use crate::handshake::server_name::quoted;
 use crate::headers::cloudflare_forwarding::{On, Settings};
 use crate::headers::{xfcc, Dialect, Mode, Selection, When};
@@ -138,7 +139,7 @@ impl<'t> Reader<'t, '_> {
             return Some(Selection::new(dialect, Default::default()));
         };
         // Which fields it may have depends on its name.
-        let object = super::Object { node };
+        let object = Object { node };
         let Some(name) = object.get("name") else {
             self.object(node, path, &DIALECT);
             self.missing(node, path, "name");
@@ -261,7 +262,7 @@ impl<'t> Reader<'t, '_> {
         }
     }
 
-    fn detail(&mut self, object: &super::Object<'t>, path: &Path<'_>) -> xfcc::Detail {
+    fn detail(&mut self, object: &Object<'t>, path: &Path<'_>) -> xfcc::Detail {
         let mut detail = xfcc::Detail::NONE;
         let words = self.texts(object, path, "detail");
         let path = path.field("detail");

@@ -2,7 +2,8 @@
 
 use super::super::report::{Path, Place};
 use super::super::tree::{Node, Value};
-use super::{spot, uuid, Identity, Link, Object, Reader, Shape, Spot, Uuid};
+use super::fields::{uuid, Object, Shape};
+use super::{spot, Identity, Link, Reader, Spot, Uuid};
 use crate::handshake::server_name::quoted;
 use crate::headers::kong;
 

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use super::super::report::{Path, Place};
 use super::super::tree::{Node, Value};
-use super::{Reader, Shape};
+use super::fields::{Object, Shape};
+use super::Reader;
 use crate::handshake::server_name::{quoted, Pattern};
 use crate::headers::kong;
 use crate::identity::{Condition, Rule, Rules, San};
@@ -88,7 +89,7 @@ impl<'t> Reader<'t, '_> {
 
     /// The name a rule has in logs.
     fn rule_name(&mut self, node: &'t Node<'t>, path: &Path<'_>) -> Option<String> {
-        let node = super::Object { node }.get("name")?;
+        let node = Object { node }.get("name")?;
         let path = path.field("name");
         let name = self.text(node, &path)?;
         if !kong::is_header_value(name) {

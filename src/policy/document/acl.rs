@@ -1,0 +1,74 @@
+//! The plugin `acl`.
+
+use super::fields::{Object, Shape};
+use super::Reader;
+use crate::identity::Acl;
+use crate::policy::report::Path;
+use crate::policy::tree::Node;
+
+const ACL: Shape = Shape {
+    what: "acl",
+    ours: &[
+        "allow",
+        "deny",
+        "hide_groups_header",
+        "include_consumer_groups",
+        "always_use_authenticated_groups",
+    ],
+    kongs: &[],
+    refused: &[],
+};
+
+impl<'t> Reader<'t, '_> {
+    pub(super) fn acl(
+        &mut self,
+        plugin: &Node<'_>,
+        config: Option<&'t Node<'t>>,
+        path: &Path<'_>,
+    ) -> Acl {
+        let mut acl = Acl::default();
+        let Some(object) = self.lists(plugin, config, path, &ACL, "group") else {
+            return acl;
+        };
+        for (field, groups) in [("allow", &mut acl.allow), ("deny", &mut acl.deny)] {
+            for (text, place, index) in self.texts(&object, path, field) {
+                if text.is_empty() {
+                    let path = path.field(field);
+                    let message = "'', expected the name of a group";
+                    self.report.error(place, &path.item(index), message);
+                }
+                groups.push(text.into());
+            }
+        }
+        let mut flag = |field| self.boolean(&object, path, field).unwrap_or(false);
+        acl.hide_groups_header = flag("hide_groups_header");
+        acl.include_consumer_groups = flag("include_consumer_groups");
+        acl.always_use_authenticated_groups = flag("always_use_authenticated_groups");
+        acl
+    }
+
+    /// A configuration with at least one entry of `what` in 'allow' or 'deny'.
+    pub(super) fn lists(
+        &mut self,
+        plugin: &Node<'_>,
+        config: Option<&'t Node<'t>>,
+        path: &Path<'_>,
+        shape: &Shape,
+        what: &str,
+    ) -> Option<Object<'t>> {
+        let object = match config {
+            Some(config) => Some(self.object(config, path, shape)?),
+            None => None,
+        };
+        let empty = |field| {
+            let list = object.as_ref().and_then(|object| object.get(field));
+            list.is_none_or(Node::is_empty)
+        };
+        if empty("allow") && empty("deny") {
+            let place = config.map_or(plugin.place, |config| config.place);
+            let message = format!("expected at least one {what} in 'allow' or 'deny'");
+            self.report.error(place, path, message);
+        }
+        object
+    }
+}

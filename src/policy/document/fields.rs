@@ -1,0 +1,351 @@
+//! Fields of any entity: their names, and the values they may have.
+
+use super::{By, Identity, Link, Reader, Uuid};
+use crate::handshake::server_name::quoted;
+use crate::policy::report::{Path, Place};
+use crate::policy::tree::{Node, Value};
+
+/// The fields of one kind of mapping.
+pub(super) struct Shape {
+    /// What it is called in a warning.
+    pub(super) what: &'static str,
+    pub(super) ours: &'static [&'static str],
+    /// Kong's: a warning, once for each name.
+    pub(super) kongs: &'static [&'static str],
+    /// Not supported by this version: an error unless null.
+    pub(super) refused: &'static [&'static str],
+}
+
+/// Bookkeeping of Kong and decK that may stand in any entity and says nothing about behaviour.
+const BOOKKEEPING: &[&str] = &[
+    "tags",
+    "created_at",
+    "updated_at",
+    "ws_id",
+    "_comment",
+    "_ignore",
+    "_info",
+];
+
+const REFERENCE: Shape = Shape {
+    what: "reference",
+    ours: &["id", "name"],
+    kongs: &[],
+    refused: &[],
+};
+
+const CONSUMER_REFERENCE: Shape = Shape {
+    what: "reference",
+    ours: &["id", "username"],
+    kongs: &[],
+    refused: &[],
+};
+
+/// Longest time in seconds or milliseconds.
+pub(super) const MAX_SECONDS: u32 = i32::MAX as u32;
+
+/// A mapping whose keys have been checked.
+pub(super) struct Object<'t> {
+    pub(super) node: &'t Node<'t>,
+}
+
+impl<'t> Object<'t> {
+    /// A field, also when it is null.
+    pub(super) fn field(&self, name: &str) -> Option<&'t Node<'t>> {
+        let Value::Map(entries) = &self.node.value else {
+            return None;
+        };
+        entries
+            .iter()
+            .find(|(key, _)| &*key.text == name)
+            .map(|(_, value)| value)
+    }
+
+    /// A field that is not null.
+    pub(super) fn get(&self, name: &str) -> Option<&'t Node<'t>> {
+        self.field(name).filter(|value| !value.is_null())
+    }
+}
+
+impl<'t> Reader<'t, '_> {
+    /// Checks the keys of a mapping.
+    pub(super) fn object<'c>(
+        &mut self,
+        node: &'c Node<'c>,
+        path: &Path<'_>,
+        shape: &Shape,
+    ) -> Option<Object<'c>> {
+        let Value::Map(entries) = &node.value else {
+            self.expected(node, path, "a mapping");
+            return None;
+        };
+        for (key, value) in entries.iter() {
+            let name = &*key.text;
+            if shape.ours.contains(&name) || BOOKKEEPING.contains(&name) {
+                continue;
+            }
+            if shape.kongs.contains(&name) {
+                if !value.is_null() {
+                    let subject = format!("{} {name}", shape.what);
+                    let message = "is not for resty-mtls and does nothing here";
+                    self.report
+                        .warn_once(&subject, key.place, &path.field(name), message);
+                }
+            } else if shape.refused.contains(&name) {
+                self.refused(name, key.place, value, path);
+            } else {
+                let known = [shape.ours, shape.kongs, shape.refused, BOOKKEEPING].concat();
+                let meant = match self.report.did_you_mean(name, known) {
+                    meant if meant.is_empty() => {
+                        format!(", expected one of {}", shape.ours.join(", "))
+                    }
+                    meant => meant,
+                };
+                let message = format!("unknown field '{}'{meant}", quoted(name.as_bytes()));
+                self.report.error(key.place, path, message);
+            }
+        }
+        Some(Object { node })
+    }
+
+    fn refused(&mut self, name: &str, place: Place, value: &Node<'_>, path: &Path<'_>) {
+        if !value.is_null() && !value.is_empty() {
+            let message = "is not supported by this version, expected null or nothing";
+            self.report.error(place, &path.field(name), message);
+        }
+    }
+
+    pub(super) fn list<'c>(
+        &mut self,
+        node: &'c Node<'c>,
+        path: &Path<'_>,
+    ) -> Option<&'c [Node<'c>]> {
+        match &node.value {
+            Value::List(items) => Some(items),
+            // An empty Lua table becomes `{}` in JSON whatever it was meant to be.
+            Value::Map(entries) if entries.is_empty() => Some(&[]),
+            _ => {
+                self.expected(node, path, "a list");
+                None
+            }
+        }
+    }
+
+    pub(super) fn each(
+        &mut self,
+        node: &'t Node<'t>,
+        path: &Path<'_>,
+        mut read: impl FnMut(&mut Self, &'t Node<'t>, &Path<'_>),
+    ) {
+        let Some(items) = self.list(node, path) else {
+            return;
+        };
+        for (index, item) in items.iter().enumerate() {
+            read(self, item, &path.item(index));
+        }
+    }
+
+    pub(super) fn identity(&mut self, object: &Object<'t>, path: &Path<'_>) -> Identity<'t> {
+        let id = self.id(object, path);
+        let name = object.get("name").and_then(|node| {
+            let path = path.field("name");
+            let name = self.text(node, &path)?;
+            if name.is_empty() {
+                self.expected(node, &path, "a name");
+            }
+            Some(name)
+        });
+        Identity { id, name }
+    }
+
+    pub(super) fn id<'c>(&mut self, object: &Object<'c>, path: &Path<'_>) -> Option<Uuid> {
+        let node = object.get("id")?;
+        let path = path.field("id");
+        let text = self.text(node, &path)?;
+        let id = uuid(text);
+        if id.is_none() {
+            let text = quoted(text.as_bytes());
+            let message = format!(
+                "'{text}' is not a UUID, expected for example \
+                 '11111111-1111-4111-8111-111111111111'"
+            );
+            self.report.error(node.place, &path, message);
+        }
+        id
+    }
+
+    /// Reads a reference to a service, route or consumer: text, or `{id}`, or `{name}`
+    /// (`{username}`).
+    pub(super) fn link(
+        &mut self,
+        object: &Object<'t>,
+        path: &Path<'_>,
+        field: &'static str,
+        parent: Option<usize>,
+    ) -> Option<Link<'t>> {
+        let path = path.field(field);
+        let node = object.get(field);
+        if let Some(parent) = parent {
+            if let Some(node) = node {
+                let message = format!(
+                    "{} inside the {field} it belongs to, expected null or nothing",
+                    node.describe()
+                );
+                self.report.error(node.place, &path, message);
+            }
+            return Some(Link::Parent(parent));
+        }
+        let node = node?;
+        let Value::Map(_) = &node.value else {
+            let text = self.text(node, &path)?;
+            return Some(Link::Reference {
+                text,
+                by: By::Either,
+                place: node.place,
+            });
+        };
+        let (shape, key) = match field {
+            "consumer" => (&CONSUMER_REFERENCE, "username"),
+            _ => (&REFERENCE, "name"),
+        };
+        let object = self.object(node, &path, shape)?;
+        let (field, by, node) = match (object.get("id"), object.get(key)) {
+            (Some(id), None) => ("id", By::Id, id),
+            (None, Some(name)) => (key, By::Name, name),
+            _ => {
+                self.expected(node, &path, &format!("either 'id' or '{key}'"));
+                return None;
+            }
+        };
+        let text = self.text(node, &path.field(field))?;
+        Some(Link::Reference {
+            text,
+            by,
+            place: node.place,
+        })
+    }
+
+    pub(super) fn text<'c>(&mut self, node: &'c Node<'c>, path: &Path<'_>) -> Option<&'c str> {
+        let Value::Scalar { text, .. } = &node.value else {
+            self.expected(node, path, "text");
+            return None;
+        };
+        if node.is_null() {
+            self.expected(node, path, "text");
+            return None;
+        }
+        if node.as_bool().is_some() || node.as_number().is_some() {
+            self.expected(node, path, "text, in quotes");
+            return None;
+        }
+        Some(text)
+    }
+
+    /// A list of texts with their places and positions; no list when the field is absent.
+    pub(super) fn texts<'c>(
+        &mut self,
+        object: &Object<'c>,
+        path: &Path<'_>,
+        field: &str,
+    ) -> Vec<(&'c str, Place, usize)> {
+        let Some(node) = object.get(field) else {
+            return Vec::new();
+        };
+        let path = path.field(field);
+        let items = self.list(node, &path).unwrap_or_default();
+        items
+            .iter()
+            .enumerate()
+            .filter_map(|(i, item)| Some((self.text(item, &path.item(i))?, item.place, i)))
+            .collect()
+    }
+
+    pub(super) fn boolean<'c>(
+        &mut self,
+        object: &Object<'c>,
+        path: &Path<'_>,
+        field: &str,
+    ) -> Option<bool> {
+        let node = object.get(field)?;
+        let found = node.as_bool();
+        if found.is_none() {
+            self.expected(node, &path.field(field), "true or false");
+        }
+        found
+    }
+
+    /// One of a few words.
+    pub(super) fn one_of<'c, T: Copy>(
+        &mut self,
+        object: &Object<'c>,
+        path: &Path<'_>,
+        field: &str,
+        words: &[(&str, T)],
+    ) -> Option<T> {
+        let node = object.get(field)?;
+        let path = path.field(field);
+        let text = self.text(node, &path)?;
+        let found = words.iter().find(|(word, _)| *word == text);
+        if found.is_none() {
+            let words: Vec<_> = words.iter().map(|(word, _)| format!("'{word}'")).collect();
+            let (last, others) = words.split_last()?;
+            let expected = match others {
+                [] => last.clone(),
+                _ => format!("{} or {last}", others.join(", ")),
+            };
+            self.expected(node, &path, &expected);
+        }
+        found.map(|(_, value)| *value)
+    }
+
+    /// An integer from `min` to `max`.
+    pub(super) fn integer<'c>(
+        &mut self,
+        object: &Object<'c>,
+        path: &Path<'_>,
+        field: &str,
+        min: u32,
+        max: u32,
+    ) -> Option<u32> {
+        let node = object.get(field)?;
+        let number = node.as_number().filter(|number| number.fract() == 0.0);
+        let found = number.filter(|number| (f64::from(min)..=f64::from(max)).contains(number));
+        if found.is_none() {
+            self.expected(
+                node,
+                &path.field(field),
+                &format!("an integer from {min} to {max}"),
+            );
+        }
+        found.map(|number| number as u32)
+    }
+
+    pub(super) fn expected(&mut self, node: &Node<'_>, path: &Path<'_>, expected: &str) {
+        let message = format!("{}, expected {expected}", node.describe());
+        self.report.error(node.place, path, message);
+    }
+
+    pub(super) fn missing(&mut self, node: &Node<'_>, path: &Path<'_>, field: &str) {
+        let message = format!("the required field '{field}' is missing");
+        self.report.error(node.place, path, message);
+    }
+}
+
+/// Reads `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`.
+pub(in crate::policy) fn uuid(text: &str) -> Option<Uuid> {
+    let mut id = [0; 16];
+    let mut digits = 0;
+    for (i, c) in text.chars().enumerate() {
+        if matches!(i, 8 | 13 | 18 | 23) {
+            if c != '-' {
+                return None;
+            }
+            continue;
+        }
+        let digit = c.to_digit(16)? as u8;
+        let byte = id.get_mut(digits / 2)?;
+        *byte = *byte << 4 | digit;
+        digits += 1;
+    }
+    (digits == 32 && text.len() == 36).then_some(id)
+}

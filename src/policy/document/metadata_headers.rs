@@ -1,0 +1,108 @@
+//! The plugin `tls-metadata-headers`.
+
+use super::fields::Shape;
+use super::{fold, Reader};
+use crate::headers::{kong, Dialect, Options, Selection, When};
+use crate::policy::report::Path;
+use crate::policy::tree::Node;
+
+pub(in crate::policy) struct MetadataHeaders {
+    /// Whether the headers are set; the names are ours either way.
+    pub inject: bool,
+    pub selection: Selection,
+}
+
+const TLS_METADATA_HEADERS: Shape = Shape {
+    what: "tls-metadata-headers",
+    ours: &[
+        "inject_client_cert_details",
+        "client_cert_header_name",
+        "client_serial_header_name",
+        "client_cert_issuer_dn_header_name",
+        "client_cert_subject_dn_header_name",
+        "client_cert_fingerprint_header_name",
+        "client_cert_chain_header_name",
+    ],
+    kongs: &[],
+    refused: &[],
+};
+
+/// The header names of `tls-metadata-headers`: field, default, key of the dialect.
+const METADATA: &[(&str, &str, &str)] = &[
+    ("client_cert_header_name", kong::CERT, "client_cert"),
+    ("client_serial_header_name", kong::SERIAL, "client_serial"),
+    (
+        "client_cert_issuer_dn_header_name",
+        kong::ISSUER_DN,
+        "client_cert_issuer_dn",
+    ),
+    (
+        "client_cert_subject_dn_header_name",
+        kong::SUBJECT_DN,
+        "client_cert_subject_dn",
+    ),
+    (
+        "client_cert_fingerprint_header_name",
+        kong::FINGERPRINT,
+        "client_cert_fingerprint",
+    ),
+    (
+        "client_cert_chain_header_name",
+        kong::CHAIN,
+        "client_cert_chain",
+    ),
+];
+
+/// The one header name that null switches off.
+const OPTIONAL_HEADER: &str = "client_cert_chain_header_name";
+
+impl<'t> Reader<'t, '_> {
+    pub(super) fn metadata_headers<'c>(
+        &mut self,
+        node: &'c Node<'c>,
+        path: &Path<'_>,
+    ) -> MetadataHeaders {
+        let mut config = MetadataHeaders {
+            inject: false,
+            // Kong tells whatever was presented.
+            selection: Selection::none(
+                Dialect::Kong,
+                Options {
+                    when: Some(When::Presented),
+                    ..Options::default()
+                },
+            ),
+        };
+        let Some(object) = self.object(node, path, &TLS_METADATA_HEADERS) else {
+            return config;
+        };
+        config.inject = self
+            .boolean(&object, path, "inject_client_cert_details")
+            .unwrap_or(false);
+        let mut fields: Vec<(String, &str)> = Vec::new();
+        for &(field, default, key) in METADATA {
+            let name = match object.field(field) {
+                Some(node) if node.is_null() && field == OPTIONAL_HEADER => continue,
+                Some(node) if !node.is_null() => self.told_name(node, &path.field(field)),
+                _ => Some(default),
+            };
+            let Some(name) = name else {
+                continue;
+            };
+            let folded = fold(name);
+            if let Some((_, other)) = fields.iter().find(|(other, _)| *other == folded) {
+                let place = object.field(field).map_or(node.place, |node| node.place);
+                let message = format!(
+                    "the header '{name}' is the same as that of '{other}' (case, '-' and '_' do \
+                     not tell headers apart), expected another name"
+                );
+                self.report.error(place, &path.field(field), message);
+                continue;
+            }
+            fields.push((folded, field));
+            // The table above names keys of the dialect only.
+            let _ = config.selection.rename(key, Some(name));
+        }
+        config
+    }
+}

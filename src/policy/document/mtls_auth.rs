@@ -1,0 +1,273 @@
+//! The plugin `mtls-auth`.
+
+use openssl::asn1::Asn1Object;
+
+use super::fields::{Object, Shape, MAX_SECONDS};
+use super::{Reader, Uuid};
+use crate::handshake::server_name::quoted;
+use crate::identity::ConsumerBy;
+use crate::policy::report::{Path, Place};
+use crate::policy::tree::Node;
+use crate::policy::{GroupBy, RevocationMode};
+use crate::trust::VerifyOptions;
+
+/// A consumer by id or username, never by custom_id.
+pub(in crate::policy) type ConsumerName<'t> = (&'t str, Place);
+
+/// Host and port of a proxy.
+pub(in crate::policy) type Proxy = (Box<str>, u16);
+
+pub(in crate::policy) struct MtlsAuth<'t> {
+    pub cas: Vec<(Uuid, Place)>,
+    pub options: VerifyOptions,
+    pub send_ca_dn: bool,
+    /// Whether TLS sessions of its clients may be resumed.
+    pub resumption: bool,
+    pub skip_consumer_lookup: bool,
+    pub consumer_by: ConsumerBy,
+    pub anonymous: Option<ConsumerName<'t>>,
+    pub default_consumer: Option<ConsumerName<'t>>,
+    pub group_by: Option<GroupBy>,
+    /// Attribute types as OpenSSL writes them.
+    pub dirname: Vec<Box<str>>,
+    pub revocation: RevocationMode,
+    /// Seconds.
+    pub cert_cache_ttl: u32,
+    /// Milliseconds.
+    pub http_timeout: u32,
+    pub ssl_verify: bool,
+    pub http_proxy: Option<Proxy>,
+    pub https_proxy: Option<Proxy>,
+    /// Paths of local CRL files.
+    pub crls: Vec<(&'t str, Place)>,
+}
+
+impl Default for MtlsAuth<'_> {
+    fn default() -> Self {
+        MtlsAuth {
+            cas: Vec::new(),
+            options: VerifyOptions::default(),
+            send_ca_dn: false,
+            resumption: true,
+            skip_consumer_lookup: false,
+            consumer_by: ConsumerBy {
+                username: true,
+                custom_id: true,
+            },
+            anonymous: None,
+            default_consumer: None,
+            group_by: Some(GroupBy::Cn),
+            dirname: Vec::new(),
+            revocation: RevocationMode::IgnoreCaError,
+            cert_cache_ttl: 60_000,
+            http_timeout: 30_000,
+            ssl_verify: true,
+            http_proxy: None,
+            https_proxy: None,
+            crls: Vec::new(),
+        }
+    }
+}
+
+const MTLS_AUTH: Shape = Shape {
+    what: "mtls-auth",
+    ours: &[
+        "ca_certificates",
+        "send_ca_dn",
+        "allow_partial_chain",
+        "skip_consumer_lookup",
+        "verify_depth",
+        "auth_level",
+        "resumption",
+        "revocation_check_mode",
+        "http_timeout",
+        "cert_cache_ttl",
+        "cache_ttl",
+        "http_proxy_host",
+        "http_proxy_port",
+        "https_proxy_host",
+        "https_proxy_port",
+        "ssl_verify",
+        "consumer_by",
+        "authenticated_group_by",
+        "san_dirname_matcher",
+        "anonymous",
+        "default_consumer",
+        "crls",
+    ],
+    kongs: &[],
+    refused: &[],
+};
+
+impl<'t> Reader<'t, '_> {
+    pub(super) fn mtls_auth(&mut self, node: &'t Node<'t>, path: &Path<'_>) -> MtlsAuth<'t> {
+        let mut config = MtlsAuth::default();
+        let Some(object) = self.object(node, path, &MTLS_AUTH) else {
+            return config;
+        };
+        self.cas_of(&object, path, &mut config);
+        config.send_ca_dn = self.boolean(&object, path, "send_ca_dn").unwrap_or(false);
+        config.resumption = self.boolean(&object, path, "resumption").unwrap_or(true);
+        config.skip_consumer_lookup = self
+            .boolean(&object, path, "skip_consumer_lookup")
+            .unwrap_or(false);
+        self.verify_options(&object, path, &mut config);
+        self.who(&object, path, &mut config);
+        self.revocation(&object, path, &mut config);
+        config
+    }
+
+    pub(super) fn verify_options(
+        &mut self,
+        object: &Object<'t>,
+        path: &Path<'_>,
+        config: &mut MtlsAuth<'t>,
+    ) {
+        let default = VerifyOptions::default();
+        config.options = VerifyOptions {
+            allow_partial_chain: self
+                .boolean(object, path, "allow_partial_chain")
+                .unwrap_or(default.allow_partial_chain),
+            depth: self
+                .integer(object, path, "verify_depth", 0, 100)
+                .unwrap_or(default.depth),
+            auth_level: self
+                .integer(object, path, "auth_level", 0, 5)
+                .unwrap_or(default.auth_level),
+        };
+    }
+
+    /// Whom `mtls-auth` takes a trusted client for.
+    pub(super) fn who(&mut self, object: &Object<'t>, path: &Path<'_>, config: &mut MtlsAuth<'t>) {
+        let mut consumer = |field| {
+            let node = object.get(field)?;
+            Some((self.text(node, &path.field(field))?, node.place))
+        };
+        config.anonymous = consumer("anonymous");
+        config.default_consumer = consumer("default_consumer");
+        if object.field("consumer_by").is_some() {
+            config.consumer_by = ConsumerBy {
+                username: false,
+                custom_id: false,
+            };
+            for (text, place, index) in self.texts(object, path, "consumer_by") {
+                match text {
+                    "username" => config.consumer_by.username = true,
+                    "custom_id" => config.consumer_by.custom_id = true,
+                    _ => {
+                        let text = quoted(text.as_bytes());
+                        let message = format!("'{text}', expected 'username' or 'custom_id'");
+                        let path = path.field("consumer_by");
+                        self.report.error(place, &path.item(index), message);
+                    }
+                }
+            }
+        }
+        let group_by = [("CN", GroupBy::Cn), ("DN", GroupBy::Dn)];
+        match object.field("authenticated_group_by") {
+            Some(node) if node.is_null() => config.group_by = None,
+            _ => {
+                let found = self.one_of(object, path, "authenticated_group_by", &group_by);
+                config.group_by = found.or(config.group_by);
+            }
+        }
+        for (text, place, index) in self.texts(object, path, "san_dirname_matcher") {
+            let path = path.field("san_dirname_matcher");
+            config
+                .dirname
+                .extend(self.attribute_type(text, place, &path.item(index)));
+        }
+        // Kong's cache of consumers and credentials: here they are all in memory.
+        self.integer(object, path, "cache_ttl", 0, MAX_SECONDS);
+    }
+
+    pub(super) fn revocation(
+        &mut self,
+        object: &Object<'t>,
+        path: &Path<'_>,
+        config: &mut MtlsAuth<'t>,
+    ) {
+        let modes = [
+            ("SKIP", RevocationMode::Skip),
+            ("IGNORE_CA_ERROR", RevocationMode::IgnoreCaError),
+            ("STRICT", RevocationMode::Strict),
+        ];
+        if let Some(mode) = self.one_of(object, path, "revocation_check_mode", &modes) {
+            config.revocation = mode;
+        }
+        let mut number = |field, to: &mut u32| {
+            *to = self
+                .integer(object, path, field, 1, MAX_SECONDS)
+                .unwrap_or(*to);
+        };
+        number("http_timeout", &mut config.http_timeout);
+        number("cert_cache_ttl", &mut config.cert_cache_ttl);
+        if let Some(ssl_verify) = self.boolean(object, path, "ssl_verify") {
+            config.ssl_verify = ssl_verify;
+        }
+        config.http_proxy = self.proxy(object, path, "http_proxy_host", "http_proxy_port");
+        config.https_proxy = self.proxy(object, path, "https_proxy_host", "https_proxy_port");
+        for (text, place, index) in self.texts(object, path, "crls") {
+            if text.is_empty() {
+                let path = path.field("crls");
+                let message = "'', expected the path of a file of CRLs";
+                self.report.error(place, &path.item(index), message);
+            } else {
+                config.crls.push((text, place));
+            }
+        }
+    }
+
+    fn proxy(
+        &mut self,
+        object: &Object<'t>,
+        path: &Path<'_>,
+        host: &str,
+        port: &str,
+    ) -> Option<Proxy> {
+        let given = (object.get(host), object.get(port));
+        for (node, field, other) in [(given.0, host, port), (given.1, port, host)] {
+            if let (Some(node), None) = (node, object.get(other)) {
+                let message = format!("without '{other}', expected both or neither");
+                self.report.error(node.place, &path.field(field), message);
+            }
+        }
+        let number = self.integer(object, path, port, 1, 65_535);
+        let node = given.0?;
+        let text = self.text(node, &path.field(host))?;
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+        let address = text.parse::<std::net::Ipv6Addr>().is_ok();
+        if text.is_empty() || !(address || text.bytes().all(plain)) {
+            let text = quoted(text.as_bytes());
+            let message = format!(
+                "'{text}' is neither a host name nor an address, expected for example \
+                 'proxy.example.com'"
+            );
+            self.report.error(node.place, &path.field(host), message);
+            return None;
+        }
+        Some((text.into(), u16::try_from(number?).ok()?))
+    }
+
+    /// The type of an attribute of a name as OpenSSL writes it: its long name, else a dotted OID.
+    pub(super) fn attribute_type(
+        &mut self,
+        text: &str,
+        place: Place,
+        path: &Path<'_>,
+    ) -> Option<Box<str>> {
+        match Asn1Object::from_str(text) {
+            Ok(object) if !text.contains('\0') => Some(object.to_string().into()),
+            _ => {
+                let message = format!(
+                    "'{}' is no attribute type that OpenSSL knows, expected a short name such as \
+                     'OU', a long name such as 'organizationalUnitName' or an OID such as \
+                     '2.5.4.11' (case matters)",
+                    quoted(text.as_bytes())
+                );
+                self.report.error(place, path, message);
+                None
+            }
+        }
+    }
+}
