@@ -355,11 +355,7 @@ pub unsafe extern "C" fn rmtls_engine_status(
         let policy = engine.0.policy()?;
         *out = rmtls_status {
             epoch: engine.0.epoch(),
-            routes: policy
-                .plans
-                .iter()
-                .filter(|plan| plan.route.is_some())
-                .count() as u64,
+            routes: policy.routes.len() as u64,
             server_names: policy.names.len() as u64,
             asks: policy.asks.len() as u64,
             warnings: policy.warnings.len() as u64,

@@ -15,7 +15,6 @@ mod scopes;
 mod stores;
 mod told;
 
-use std::collections::HashMap;
 use std::path::Path as FilePath;
 use std::sync::Arc;
 
@@ -25,18 +24,19 @@ use self::ask::ask;
 use self::cas::Cas;
 use self::consumers::People;
 use self::crls::Crls;
-use self::digest::{digest_plan, number, text};
+use self::digest::{digest_of, number, text};
 use self::header_names::{owned, read_names};
 use self::names::Names;
-use self::plans::plans;
+use self::plans::{plans, Plans};
 use self::plugins::Plugins;
 use self::review::{judged, look_over};
 use self::scopes::{Index, Scopes};
 use self::told::ToldOf;
 use super::document::{Document, Uuid};
 use super::report::{Path, Place, Report};
-use super::{Files, Plan, Policy};
+use super::{Files, Map, Plan, Policy};
 use crate::certificate::hex;
+use crate::handshake::server_name::Pattern;
 use crate::handshake::{Ask, SniMapBuilder};
 use crate::headers::OwnedNames;
 use crate::Error;
@@ -71,14 +71,14 @@ pub(super) fn compile(
     let mut crls = Crls {
         directory,
         files,
-        known: HashMap::new(),
+        known: Map::default(),
     };
     let plugins = Plugins::new(document, &cas, &people, &mut crls, report);
     judged(document, &scopes, report);
     let mut told = ToldOf {
         document,
         plugins: &plugins,
-        known: HashMap::new(),
+        known: Map::default(),
     };
     let plans = plans(document, &scopes, &mut told, report);
     if report.has_errors() {
@@ -99,33 +99,36 @@ fn assemble(
     scopes: &Scopes,
     plugins: &Plugins<'_>,
     people: People<'_>,
-    plans: Vec<Plan>,
+    plans: Plans,
     report: &mut Report,
 ) -> Result<Policy, Error> {
     let mut names = Names::new(document, scopes, plugins);
     let mut asks: Vec<Arc<Ask>> = Vec::new();
-    let mut ask_of: HashMap<usize, u32> = HashMap::new();
+    let mut ask_of: Map<usize, u32> = Map::default();
     let mut builder = SniMapBuilder::new();
     let mut digest = Sha256::new();
-    digest.update(b"resty-mtls policy 2");
+    digest.update(b"resty-mtls policy 3");
 
-    let patterns: Vec<_> = names.own.keys().cloned().collect();
+    let patterns = names.patterns();
     number(&mut digest, patterns.len());
     for pattern in patterns {
-        let set = names.reached(&pattern);
+        let set = names.reached(pattern);
         let ask = match ask_of.get(&set) {
             Some(&ask) => ask,
             None => {
                 let members = names.sets.members(set);
-                let made = ask(document, cas, plugins, members, &pattern, report)?;
+                let made = ask(document, cas, plugins, members, pattern, report)?;
                 asks.push(Arc::new(made));
                 let ask = asks.len() as u32 - 1;
                 ask_of.insert(set, ask);
                 ask
             }
         };
-        builder.add_pattern(&pattern, ask)?;
-        text(&mut digest, &pattern.to_string());
+        builder.add_pattern(pattern, ask)?;
+        match pattern {
+            Pattern::Exact(name) => text(&mut digest, name),
+            pattern => text(&mut digest, &pattern.to_string()),
+        }
         if let Some(ask) = asks.get(ask as usize) {
             digest.update(ask.binding());
             number(&mut digest, ask.ca_names_len());
@@ -134,11 +137,14 @@ fn assemble(
     }
     look_over(document, scopes, plugins, &mut names, report);
 
-    let mut by_name: HashMap<Box<str>, usize> = HashMap::with_capacity(plans.len());
-    for (position, plan) in plans.iter().enumerate() {
-        if let Some(route) = &plan.route {
-            by_name.insert(route.clone(), position);
-        }
+    let Plans {
+        list: plans,
+        routes,
+    } = plans;
+    let mut by_name: Map<Arc<str>, usize> = Map::default();
+    by_name.reserve(routes.len());
+    for (position, route) in routes.iter().enumerate() {
+        by_name.insert(route.clone(), position + 1);
     }
     // A route with a name may be called by its id too.
     for route in &document.routes {
@@ -153,14 +159,12 @@ fn assemble(
     called.push(("", 0));
     called.sort_unstable();
     number(&mut digest, called.len());
+    let mut digests: Map<*const Plan, [u8; 32]> = Map::default();
     for (name, position) in called {
         text(&mut digest, name);
         if let Some(plan) = plans.get(position) {
-            digest_plan(&mut digest, plan, &people);
-            let certificate = plan.certificate_plan.and_then(|plan| plans.get(plan));
-            if let Some(plan) = certificate {
-                digest_plan(&mut digest, plan, &people);
-            }
+            let known = digests.entry(Arc::as_ptr(plan));
+            digest.update(known.or_insert_with(|| digest_of(plan, &plans, &people)));
         }
     }
     people.digest(&mut digest);
@@ -179,6 +183,7 @@ fn assemble(
         owned_names: OwnedNames::new(owned.iter().map(String::as_str), prefixes.iter().copied()),
         read_names: read_names(&plans),
         plans,
+        routes,
         digest: digest.finish(),
         warnings: Vec::new(),
         by_name,

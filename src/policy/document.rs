@@ -26,7 +26,7 @@ pub(super) use consumers::{CaReference, Consumer, Credential, Group};
 pub(super) use fields::uuid;
 pub(super) use header_names::fold;
 pub(super) use metadata_headers::MetadataHeaders;
-pub(super) use mtls_auth::{ConsumerName, MtlsAuth};
+pub(super) use mtls_auth::{ConsumerName, Content, MtlsAuth};
 pub(super) use tokens::{HeaderCertAuth, OpenidConnect};
 
 /// A UUID as bytes: its case does not matter.

@@ -263,6 +263,12 @@ impl Report {
         }
     }
 
+    /// How much was said, whether it is kept or counted.
+    pub fn said(&self) -> usize {
+        let counted: usize = self.kinds.values().sum();
+        self.errors.len() + self.more_errors + self.warnings.len() + counted
+    }
+
     pub fn has_errors(&self) -> bool {
         !self.errors.is_empty()
     }

@@ -13,6 +13,7 @@ use crate::handshake::server_name::quoted;
 use crate::identity::{Consumer, Consumers, ConsumersBuilder, Credential};
 use crate::policy::document::{self, CaReference, Document, Link, Spot, Uuid};
 use crate::policy::report::{Path, Place, Report};
+use crate::policy::Map;
 use crate::trust::CaCertificate;
 
 /// Namespace of the UUIDs of entities that have none in the document (RFC 9562 section 5.5).
@@ -136,8 +137,8 @@ fn index<'t>(document: &'t Document<'t>, ids: &[Uuid], report: &mut Report) -> I
     let mut index = Index {
         noun: "consumer",
         name: "username",
-        by_id: HashMap::new(),
-        by_name: HashMap::new(),
+        by_id: Map::default(),
+        by_name: Map::default(),
     };
     let mut by_custom_id: HashMap<&str, usize> = HashMap::new();
     for (position, (consumer, id)) in document.consumers.iter().zip(ids).enumerate() {

@@ -1,12 +1,11 @@
 //! The local CRLs that plugins name.
 
-use std::collections::HashMap;
 use std::path::Path as FilePath;
 use std::sync::Arc;
 
 use crate::handshake::server_name::quoted;
 use crate::policy::report::{Path, Place, Report};
-use crate::policy::Files;
+use crate::policy::{Files, Map};
 use crate::trust::crl::{self, CrlSet};
 
 /// Local CRLs, read once for each list of files.
@@ -14,7 +13,7 @@ pub(super) struct Crls<'p> {
     /// Directory of the policy file.
     pub directory: Option<&'p FilePath>,
     pub files: &'p mut Files,
-    pub known: HashMap<Vec<String>, Option<Arc<CrlSet>>>,
+    pub known: Map<Vec<String>, Option<Arc<CrlSet>>>,
 }
 
 impl Crls<'_> {

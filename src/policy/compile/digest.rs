@@ -1,11 +1,24 @@
 //! The digest of what a policy says, however it is written.
 
+use std::sync::Arc;
+
 use openssl::sha::Sha256;
 
 use super::consumers::People;
 use crate::policy::Plan;
 
-pub(super) fn digest_plan(digest: &mut Sha256, plan: &Plan, people: &People<'_>) {
+/// Of a plan, with the one that judges the certificates of its tokens.
+pub(super) fn digest_of(plan: &Plan, plans: &[Arc<Plan>], people: &People<'_>) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    digest_plan(&mut digest, plan, people);
+    let certificate = plan.certificate_plan.and_then(|plan| plans.get(plan));
+    if let Some(plan) = certificate {
+        digest_plan(&mut digest, plan, people);
+    }
+    digest.finish()
+}
+
+fn digest_plan(digest: &mut Sha256, plan: &Plan, people: &People<'_>) {
     digest.update(&[plan.applies.into(), plan.auth.is_some().into()]);
     if let Some(auth) = &plan.auth {
         digest.update(auth.store.digest());

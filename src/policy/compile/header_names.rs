@@ -1,5 +1,8 @@
 //! The header names that a policy keeps for the gateway, and those it reads.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use crate::headers::kong;
 use crate::policy::bearer::Inbound;
 use crate::policy::document::{Config, Document};
@@ -7,9 +10,10 @@ use crate::policy::Plan;
 
 /// The header names that only the gateway may set, whether it does so on a given route or not, and
 /// what further ones begin with.
-pub(super) fn owned<'a>(document: &'a Document<'_>) -> (Vec<String>, Vec<&'a str>) {
-    let mut owned: Vec<String> = Vec::new();
-    let mut prefixes: Vec<&str> = Vec::new();
+pub(super) fn owned<'a>(document: &'a Document<'_>) -> (BTreeSet<String>, BTreeSet<&'a str>) {
+    let mut owned: BTreeSet<String> = BTreeSet::new();
+    let mut prefixes: BTreeSet<&str> = BTreeSet::new();
+    let mut identity = false;
     let configs = document.plugins.iter().map(|plugin| &plugin.config);
     for config in configs.chain(&document.disabled) {
         match config {
@@ -17,8 +21,7 @@ pub(super) fn owned<'a>(document: &'a Document<'_>) -> (Vec<String>, Vec<&'a str
             | Config::HeaderCertAuth(_)
             | Config::Acl(_)
             | Config::ClientCertAcl(_) => {
-                owned.extend([kong::DN, kong::SAN].map(str::to_owned));
-                owned.extend(kong::IDENTITY.map(str::to_owned));
+                identity = true;
                 if let Config::HeaderCertAuth(config) = config {
                     owned.extend(taken(config.inbound.as_ref()));
                 }
@@ -41,10 +44,10 @@ pub(super) fn owned<'a>(document: &'a Document<'_>) -> (Vec<String>, Vec<&'a str
             Config::TlsHandshakeModifier => {}
         }
     }
-    owned.sort_unstable();
-    owned.dedup();
-    prefixes.sort_unstable();
-    prefixes.dedup();
+    if identity {
+        owned.extend([kong::DN, kong::SAN].map(str::to_owned));
+        owned.extend(kong::IDENTITY.map(str::to_owned));
+    }
     (owned, prefixes)
 }
 
@@ -56,7 +59,7 @@ fn taken(inbound: Option<&Inbound>) -> impl Iterator<Item = String> + '_ {
 }
 
 /// The inbound headers that some route reads.
-pub(super) fn read_names(plans: &[Plan]) -> Vec<Box<str>> {
+pub(super) fn read_names(plans: &[Arc<Plan>]) -> Vec<Box<str>> {
     let mut names: Vec<Box<str>> = Vec::new();
     for plan in plans {
         if let Some(selection) = plan.told.xfcc_forwarded() {

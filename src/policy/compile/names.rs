@@ -1,28 +1,27 @@
 //! Which plugins ask under which server name.
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::plugins::Plugins;
 use super::scopes::Scopes;
 use crate::handshake::server_name::{parent, Pattern};
-use crate::policy::document::Document;
+use crate::policy::document::{Document, Kind};
+use crate::policy::Map;
 
 /// Sets of contributions, each known by a number; 0 is the empty set.
 pub(super) struct Sets {
     members: Vec<Arc<[u32]>>,
-    numbers: HashMap<Arc<[u32]>, usize>,
-    unions: HashMap<(usize, usize), usize>,
+    numbers: Map<Arc<[u32]>, usize>,
+    unions: Map<(usize, usize), usize>,
 }
 
 impl Sets {
-    pub fn new() -> Sets {
+    fn new() -> Sets {
         let empty: Arc<[u32]> = [].into();
         Sets {
             members: vec![empty.clone()],
-            numbers: HashMap::from([(empty, 0)]),
-            unions: HashMap::new(),
+            numbers: Map::from_iter([(empty, 0)]),
+            unions: Map::default(),
         }
     }
 
@@ -31,8 +30,24 @@ impl Sets {
     }
 
     fn of(&mut self, members: impl Iterator<Item = u32>) -> usize {
-        let mut members: Vec<u32> = members.collect();
-        members.sort_unstable();
+        // A route has one plugin of each kind.
+        let mut few = [0; Kind::ALL.len()];
+        let mut len = 0;
+        for (place, member) in few.iter_mut().zip(members) {
+            *place = member;
+            len += 1;
+        }
+        let few = few.get_mut(..len).unwrap_or_default();
+        few.sort_unstable();
+        self.number(few)
+    }
+
+    /// Of members in order, some perhaps twice.
+    fn number(&mut self, members: &[u32]) -> usize {
+        if let Some(&set) = self.numbers.get(members) {
+            return set;
+        }
+        let mut members = members.to_vec();
         members.dedup();
         if let Some(&set) = self.numbers.get(&*members) {
             return set;
@@ -53,8 +68,9 @@ impl Sets {
         if let Some(&set) = self.unions.get(&(a, b)) {
             return set;
         }
-        let members = [self.members(a), self.members(b)].concat();
-        let set = self.of(members.into_iter());
+        let mut members = [self.members(a), self.members(b)].concat();
+        members.sort_unstable();
+        let set = self.number(&members);
         self.unions.insert((a, b), set);
         set
     }
@@ -62,41 +78,56 @@ impl Sets {
 
 /// Which contributions each pattern brings on its own.
 pub(super) struct Names<'t> {
-    pub own: BTreeMap<Cow<'t, Pattern>, usize>,
+    own: Map<&'t Pattern, usize>,
+    /// The wildcards among them, by what they are kept as.
+    wildcards: Map<&'t str, usize>,
     pub sets: Sets,
 }
 
 impl<'t> Names<'t> {
     pub fn new(document: &'t Document<'t>, scopes: &Scopes, plugins: &Plugins<'_>) -> Names<'t> {
         let mut names = Names {
-            own: BTreeMap::new(),
+            own: Map::default(),
+            wildcards: Map::default(),
             sets: Sets::new(),
         };
-        names.add(
-            Cow::Owned(Pattern::Any),
-            plugins.contributed(&scopes.global),
-        );
+        names.own.reserve(document.routes.len());
+        let global = names.sets.of(plugins.contributed(&scopes.global));
+        names.add(&Pattern::Any, global);
         for (position, route) in document.routes.iter().enumerate() {
             let slots = scopes.effective(position);
+            let set = names.sets.of(plugins.contributed(&slots));
             if route.snis.is_empty() {
-                names.add(Cow::Owned(Pattern::Any), plugins.contributed(&slots));
+                names.add(&Pattern::Any, set);
             }
             for pattern in &route.snis {
-                names.add(Cow::Borrowed(pattern), plugins.contributed(&slots));
+                names.add(pattern, set);
             }
         }
         for (_, slots) in scopes.routeless() {
-            names.add(Cow::Owned(Pattern::Any), plugins.contributed(slots));
+            let set = names.sets.of(plugins.contributed(slots));
+            names.add(&Pattern::Any, set);
+        }
+        for (pattern, &set) in &names.own {
+            if let Pattern::Wildcard(parent) = pattern {
+                names.wildcards.insert(parent, set);
+            }
         }
         names
     }
 
-    fn add(&mut self, pattern: Cow<'t, Pattern>, contributions: impl Iterator<Item = u32>) {
-        let set = self.sets.of(contributions);
+    fn add(&mut self, pattern: &'t Pattern, set: usize) {
         if set != 0 {
             let own = self.own.entry(pattern).or_insert(0);
             *own = self.sets.union(*own, set);
         }
+    }
+
+    /// The patterns that bring something, in order.
+    pub fn patterns(&self) -> Vec<&'t Pattern> {
+        let mut patterns: Vec<_> = self.own.keys().copied().collect();
+        patterns.sort_unstable();
+        patterns
     }
 
     /// Everything that can be reached under a name: its own, its wildcard's and that of `*`.
@@ -105,7 +136,8 @@ impl<'t> Names<'t> {
         let wildcard = match pattern {
             Pattern::Exact(name) => parent(name.as_bytes())
                 .and_then(|parent| name.get(name.len() - parent.len()..))
-                .map_or(0, |parent| own(&Pattern::Wildcard(parent.to_owned()))),
+                .and_then(|parent| self.wildcards.get(parent).copied())
+                .unwrap_or(0),
             Pattern::Wildcard(_) | Pattern::Any => 0,
         };
         let (exact, any) = (own(pattern), own(&Pattern::Any));

@@ -6,20 +6,35 @@ use super::plugins::Ready;
 use super::scopes::{Scopes, Slots};
 use super::told::ToldOf;
 use super::uuid_text;
-use crate::policy::document::{Document, Kind};
+use crate::policy::document::{Document, Kind, Route};
 use crate::policy::report::{Path, Report};
-use crate::policy::Plan;
+use crate::policy::{Map, Plan};
 
-/// The global plan, then one for each route that can be named.
+/// What applies to requests.
+pub(super) struct Plans {
+    /// The global plan, then one for each route that can be named. Those of openid-connect's own
+    /// certificates stand behind all others.
+    pub list: Vec<Arc<Plan>>,
+    /// What the routes are called.
+    pub routes: Vec<Arc<str>>,
+}
+
 pub(super) fn plans(
     document: &Document<'_>,
     scopes: &Scopes,
     told: &mut ToldOf<'_>,
     report: &mut Report,
-) -> Vec<Plan> {
-    // The plans of openid-connect's own certificates stand behind all others.
+) -> Plans {
+    let named = |route: &&Route<'_>| route.identity.name.is_some() || route.identity.id.is_some();
+    let behind = 1 + document.routes.iter().filter(named).count();
     let mut hidden: Vec<usize> = Vec::new();
-    let mut plan = |route: Option<Box<str>>, slots: &Slots, report: &mut Report| {
+    let mut place_of: Map<usize, usize> = Map::default();
+    let mut known: Map<Slots, Arc<Plan>> = Map::default();
+    let mut plan = |slots: &Slots, report: &mut Report| {
+        let slots = &told.plugins.firsts(slots);
+        if let Some(plan) = known.get(slots) {
+            return plan.clone();
+        }
         let token = slots[Kind::OpenidConnect as usize];
         let own = token.filter(|token| {
             let ready = told.plugins.ready.get(*token);
@@ -32,14 +47,12 @@ pub(super) fn plans(
             )
         });
         let certificate_plan = own.map(|token| {
-            let known = hidden.iter().position(|hidden| *hidden == token);
-            known.unwrap_or_else(|| {
+            *place_of.entry(token).or_insert_with(|| {
                 hidden.push(token);
-                hidden.len() - 1
+                behind + hidden.len() - 1
             })
         });
-        Plan {
-            route,
+        let plan = Arc::new(Plan {
             auth: told.plugins.auth(slots).cloned(),
             inbound: told.plugins.inbound(slots).cloned(),
             bearer: told.plugins.bearer(slots).cloned(),
@@ -48,14 +61,22 @@ pub(super) fn plans(
             rules: told.plugins.rules(slots).cloned(),
             told: told.get(slots, report),
             applies: slots.iter().any(Option::is_some),
-        }
+        });
+        known.insert(*slots, plan.clone());
+        plan
     };
-    let mut plans = vec![plan(None, &scopes.global, report)];
+    let mut plans = Plans {
+        list: vec![plan(&scopes.global, report)],
+        routes: Vec::new(),
+    };
     for (position, route) in document.routes.iter().enumerate() {
         let slots = scopes.effective(position);
-        let id = route.identity.id.map(|id| uuid_text(&id));
-        match route.identity.name.map(str::to_owned).or(id) {
-            Some(name) => plans.push(plan(Some(name.into()), &slots, report)),
+        let id = || route.identity.id.map(|id| uuid_text(&id).into());
+        match route.identity.name.map(Arc::from).or_else(id) {
+            Some(name) => {
+                plans.list.push(plan(&slots, report));
+                plans.routes.push(name);
+            }
             None => {
                 if slots != scopes.global {
                     let path = Path::Text(&route.spot.path);
@@ -72,10 +93,6 @@ pub(super) fn plans(
             }
         }
     }
-    let behind = plans.len();
-    for plan in &mut plans {
-        plan.certificate_plan = plan.certificate_plan.map(|number| behind + number);
-    }
     for token in hidden {
         let Some(Ready::Bearer {
             certificate: Some((auth, inbound)),
@@ -84,8 +101,7 @@ pub(super) fn plans(
         else {
             continue;
         };
-        plans.push(Plan {
-            route: None,
+        plans.list.push(Arc::new(Plan {
             auth: Some(auth.clone()),
             inbound: Some(inbound.clone()),
             bearer: None,
@@ -94,7 +110,7 @@ pub(super) fn plans(
             rules: None,
             told: Arc::default(),
             applies: true,
-        });
+        }));
     }
     plans
 }

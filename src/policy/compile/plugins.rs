@@ -1,6 +1,5 @@
 //! Plugins ready for use, shared where their content is equal.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use openssl::sha::sha256;
@@ -12,9 +11,9 @@ use super::scopes::Slots;
 use super::stores::{auth, Stores};
 use crate::identity::{Acl, Rules};
 use crate::policy::bearer::{Bearer, Inbound};
-use crate::policy::document::{self, Config, Document, Kind};
+use crate::policy::document::{self, Config, Content, Document, Kind};
 use crate::policy::report::{Path, Report};
-use crate::policy::Auth;
+use crate::policy::{Auth, Map};
 use crate::trust::{TrustStore, VerifyOptions};
 
 /// A plugin ready for use.
@@ -43,6 +42,24 @@ pub(super) enum Ready<'t> {
     Broken,
 }
 
+impl<'t> Ready<'t> {
+    /// The same once more, if it is cheap.
+    fn shared(&self) -> Option<Ready<'t>> {
+        match self {
+            Ready::Auth { auth, contribution } => Some(Ready::Auth {
+                auth: auth.clone(),
+                contribution: *contribution,
+            }),
+            Ready::Ask { contribution } => Some(Ready::Ask {
+                contribution: *contribution,
+            }),
+            Ready::Acl(acl) => Some(Ready::Acl(acl.clone())),
+            Ready::Rules(rules) => Some(Ready::Rules(rules.clone())),
+            _ => None,
+        }
+    }
+}
+
 /// The contribution of an `mtls-auth`: CAs, options, `send_ca_dn`, `resumption`.
 type AuthContent = (Vec<usize>, VerifyOptions, bool, bool);
 
@@ -60,6 +77,8 @@ pub(super) struct Contribution {
 pub(super) struct Plugins<'t> {
     pub ready: Vec<Ready<'t>>,
     pub contributions: Vec<Contribution>,
+    /// For each the first one that is ready in the same way; itself if there is none.
+    first: Vec<usize>,
 }
 
 impl<'t> Plugins<'t> {
@@ -73,10 +92,21 @@ impl<'t> Plugins<'t> {
         let mut plugins = Plugins {
             ready: Vec::new(),
             contributions: Vec::new(),
+            first: Vec::new(),
         };
+        let mut alike: Map<Content<'_, 't>, usize> = Map::default();
+        let mut last = Slots::default();
         let mut stores = Stores::default();
-        let mut known: HashMap<Option<AuthContent>, u32> = HashMap::new();
+        let mut known: Map<Option<AuthContent>, u32> = Map::default();
         for (position, plugin) in document.plugins.iter().enumerate() {
+            if let Some(first) = plugins.alike(&plugin.config, &alike, &last) {
+                if let Some(ready) = plugins.ready.get(first).and_then(Ready::shared) {
+                    plugins.ready.push(ready);
+                    plugins.first.push(first);
+                    continue;
+                }
+            }
+            let said = report.said();
             let mut contribute = |key, store, sent, resumption| {
                 *known.entry(key).or_insert_with(|| {
                     plugins.contributions.push(Contribution {
@@ -137,8 +167,40 @@ impl<'t> Plugins<'t> {
                 }
             };
             plugins.ready.push(ready);
+            plugins.first.push(position);
+            // What is said of one has to be said of the next one like it.
+            if report.said() == said {
+                if let Config::MtlsAuth(config) = &plugin.config {
+                    alike.insert(Content(config), position);
+                }
+                last[plugin.config.kind() as usize] = Some(position);
+            }
         }
         plugins
+    }
+
+    /// Position of an earlier plugin with the same content. For a kind that is not told apart by
+    /// a hash only the last one is compared: one plugin that was written for every route.
+    fn alike(
+        &self,
+        config: &Config<'t>,
+        alike: &Map<Content<'_, 't>, usize>,
+        last: &Slots,
+    ) -> Option<usize> {
+        let position = last[config.kind() as usize]?;
+        let same = match (config, self.ready.get(position)?) {
+            (Config::MtlsAuth(config), _) => return alike.get(&Content(config)).copied(),
+            (Config::TlsHandshakeModifier, _) => true,
+            (Config::Acl(acl), Ready::Acl(last)) => *acl == **last,
+            (Config::ClientCertAcl(rules), Ready::Rules(last)) => *rules == **last,
+            _ => false,
+        };
+        same.then(|| self.first.get(position).copied()).flatten()
+    }
+
+    /// The same plugins, each by the first one like it: equal for routes that are treated alike.
+    pub fn firsts(&self, slots: &Slots) -> Slots {
+        slots.map(|slot| slot.map(|plugin| self.first.get(plugin).copied().unwrap_or(plugin)))
     }
 
     /// By certificates of the connection, else by those of a header.

@@ -1,19 +1,18 @@
 //! References of entities to each other, and the plugin that applies to each route.
 
-use std::collections::HashMap;
-
 use super::uuid_text;
 use crate::handshake::server_name::quoted;
 use crate::policy::document::{self, By, Document, Identity, Kind, Link, Spot, Uuid};
 use crate::policy::report::{Path, Report};
+use crate::policy::Map;
 
 /// Services, routes or consumers by what other entities may call them.
 pub(super) struct Index<'t> {
     pub noun: &'static str,
     /// What they call a name.
     pub name: &'static str,
-    pub by_id: HashMap<Uuid, usize>,
-    pub by_name: HashMap<&'t str, usize>,
+    pub by_id: Map<Uuid, usize>,
+    pub by_name: Map<&'t str, usize>,
 }
 
 impl<'t> Index<'t> {
@@ -25,35 +24,30 @@ impl<'t> Index<'t> {
         let mut index = Index {
             noun,
             name: "name",
-            by_id: HashMap::new(),
-            by_name: HashMap::new(),
+            by_id: Map::default(),
+            by_name: Map::default(),
         };
         let mut spots: Vec<&Spot> = Vec::new();
         for (position, (identity, spot)) in entities.enumerate() {
             spots.push(spot);
-            let id = identity.id.map(|id| {
-                (
-                    "id",
-                    uuid_text(&id),
-                    *index.by_id.entry(id).or_insert(position),
-                )
-            });
-            let name = identity.name.map(|name| {
-                (
-                    "name",
-                    name.to_owned(),
-                    *index.by_name.entry(name).or_insert(position),
-                )
-            });
-            for (field, value, first) in id.into_iter().chain(name) {
+            let mut twice = |field, value: &str, first| {
                 if first != position {
                     let value = quoted(value.as_bytes());
-                    let first = spots.get(first).map_or("", |first| &first.path);
+                    let first = spots.get(first).map_or("", |first: &&Spot| &first.path);
                     let message = format!(
                         "the {field} '{value}' of a {noun} is given twice, first at {first}"
                     );
                     report.error(spot.place, &Path::Text(&spot.path).field(field), message);
                 }
+            };
+            if let Some(id) = identity.id {
+                let first = *index.by_id.entry(id).or_insert(position);
+                if first != position {
+                    twice("id", &uuid_text(&id), first);
+                }
+            }
+            if let Some(name) = identity.name {
+                twice("name", name, *index.by_name.entry(name).or_insert(position));
             }
         }
         index
@@ -94,7 +88,7 @@ pub(super) struct Scopes {
     pub services: Vec<Slots>,
     routes: Vec<Slots>,
     /// By route; such a plugin names the route's own service too.
-    routes_with_service: HashMap<usize, Slots>,
+    routes_with_service: Map<usize, Slots>,
     /// For each route its service.
     pub service_of: Vec<Option<usize>>,
     /// For each service whether it has a route.
@@ -115,7 +109,7 @@ impl Scopes {
             global: Slots::default(),
             services: vec![Slots::default(); document.services.len()],
             routes: vec![Slots::default(); document.routes.len()],
-            routes_with_service: HashMap::new(),
+            routes_with_service: Map::default(),
             service_of: document
                 .routes
                 .iter()

@@ -1,7 +1,6 @@
 //! What client chains are verified against, and how: trust stores, one for each content, in use by `mtls-auth`
 //! and its like.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use openssl::sha::sha256;
@@ -13,12 +12,12 @@ use super::uuid_text;
 use crate::policy::bearer::Inbound;
 use crate::policy::document::{self, ConsumerName, MtlsAuth, Spot};
 use crate::policy::report::{Path, Report};
-use crate::policy::{Auth, Lookup, Revocation, RevocationMode};
+use crate::policy::{Auth, Lookup, Map, Revocation, RevocationMode};
 use crate::trust::{TrustStore, VerifyOptions};
 
 /// Trust stores, one for each content.
 #[derive(Default)]
-pub(super) struct Stores(HashMap<(Vec<usize>, VerifyOptions), Arc<TrustStore>>);
+pub(super) struct Stores(Map<(Vec<usize>, VerifyOptions), Arc<TrustStore>>);
 
 impl Stores {
     /// With the positions of its CAs; `None` when it was reported why not.

@@ -1,6 +1,5 @@
 //! What routes tell their upstreams, shared between routes with the same plugins.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::plugins::{Plugins, Ready};
@@ -8,7 +7,7 @@ use super::scopes::Slots;
 use crate::headers::{kong, Dialect, Options, Selection, When};
 use crate::policy::document::{fold, Document, Kind, Plugin};
 use crate::policy::report::{Path, Report};
-use crate::policy::Told;
+use crate::policy::{Map, Told};
 
 /// The plugins that tell something, by position, and whether `mtls-auth` or its like does.
 type ToldBy = ([Option<usize>; 3], bool);
@@ -17,7 +16,7 @@ type ToldBy = ([Option<usize>; 3], bool);
 pub(super) struct ToldOf<'a> {
     pub document: &'a Document<'a>,
     pub plugins: &'a Plugins<'a>,
-    pub known: HashMap<ToldBy, Arc<Told>>,
+    pub known: Map<ToldBy, Arc<Told>>,
 }
 
 impl ToldOf<'_> {

@@ -1,5 +1,7 @@
 //! The plugin `mtls-auth`.
 
+use std::hash::{Hash, Hasher};
+
 use openssl::asn1::Asn1Object;
 
 use super::fields::{Object, Shape, MAX_SECONDS};
@@ -65,6 +67,80 @@ impl Default for MtlsAuth<'_> {
             http_proxy: None,
             https_proxy: None,
             crls: Vec::new(),
+        }
+    }
+}
+
+/// Equal for configurations that say the same, wherever they stand.
+pub(in crate::policy) struct Content<'c, 't>(pub &'c MtlsAuth<'t>);
+
+impl PartialEq for Content<'_, '_> {
+    fn eq(&self, other: &Self) -> bool {
+        fn listed<T: PartialEq>(a: &[(T, Place)], b: &[(T, Place)]) -> bool {
+            a.iter().map(|(a, _)| a).eq(b.iter().map(|(b, _)| b))
+        }
+        fn named(name: Option<ConsumerName<'_>>) -> Option<&str> {
+            name.map(|(name, _)| name)
+        }
+        // All fields, lest one that is new is forgotten.
+        let MtlsAuth {
+            cas,
+            options,
+            send_ca_dn,
+            resumption,
+            skip_consumer_lookup,
+            consumer_by,
+            anonymous,
+            default_consumer,
+            group_by,
+            dirname,
+            revocation,
+            cert_cache_ttl,
+            http_timeout,
+            ssl_verify,
+            http_proxy,
+            https_proxy,
+            crls,
+        } = self.0;
+        let other = other.0;
+        listed(cas, &other.cas)
+            && *options == other.options
+            && *send_ca_dn == other.send_ca_dn
+            && *resumption == other.resumption
+            && *skip_consumer_lookup == other.skip_consumer_lookup
+            && *consumer_by == other.consumer_by
+            && named(*anonymous) == named(other.anonymous)
+            && named(*default_consumer) == named(other.default_consumer)
+            && *group_by == other.group_by
+            && *dirname == other.dirname
+            && *revocation == other.revocation
+            && *cert_cache_ttl == other.cert_cache_ttl
+            && *http_timeout == other.http_timeout
+            && *ssl_verify == other.ssl_verify
+            && *http_proxy == other.http_proxy
+            && *https_proxy == other.https_proxy
+            && listed(crls, &other.crls)
+    }
+}
+
+impl Eq for Content<'_, '_> {}
+
+impl Hash for Content<'_, '_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // What differs most between plugins.
+        let MtlsAuth {
+            cas,
+            options,
+            send_ca_dn,
+            anonymous,
+            default_consumer,
+            ..
+        } = self.0;
+        cas.iter().for_each(|(id, _)| id.hash(state));
+        options.hash(state);
+        send_ca_dn.hash(state);
+        for consumer in [anonymous, default_consumer] {
+            consumer.map(|(name, _)| name).hash(state);
         }
     }
 }

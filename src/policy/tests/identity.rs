@@ -933,3 +933,108 @@ fn consumers_a_hundred_thousand_compile_in_time() {
     assert_eq!(policy.consumers.len(), CONSUMERS);
     assert_eq!(&*consumer(&policy, "u99999").groups[0], "g99");
 }
+
+#[test]
+fn routes_share_a_plan_if_their_plugins_say_the_same() {
+    let ca = |id: &str| format!("{{ca_certificates: [{id}]}}");
+    let with = |id: &str, field: &str| format!("{{ca_certificates: [{id}], {field}}}");
+    let configs = [
+        ca(ID_A),
+        ca(ID_B),
+        format!("{{ca_certificates: [{ID_A}, {ID_B}]}}"),
+        with(ID_A, "allow_partial_chain: true"),
+        with(ID_A, "verify_depth: 3"),
+        with(ID_A, "auth_level: 3"),
+        with(ID_A, "send_ca_dn: true"),
+        with(ID_A, "resumption: false"),
+        with(ID_A, "skip_consumer_lookup: true"),
+        with(ID_A, "consumer_by: [username]"),
+        with(ID_A, "anonymous: ann"),
+        with(ID_A, "anonymous: bob"),
+        with(ID_A, "default_consumer: ann"),
+        with(ID_A, "authenticated_group_by: DN"),
+        with(ID_A, "san_dirname_matcher: [CN]"),
+        with(ID_A, "revocation_check_mode: STRICT"),
+        with(ID_A, "http_timeout: 1"),
+        with(ID_A, "cert_cache_ttl: 1"),
+        with(ID_A, "ssl_verify: false"),
+        with(ID_A, "http_proxy_host: a, http_proxy_port: 1"),
+        with(ID_A, "http_proxy_host: a, http_proxy_port: 2"),
+        with(ID_A, "https_proxy_host: a, https_proxy_port: 1"),
+    ];
+    let acls = ["{allow: [x]}", "{deny: [x]}"];
+    let rules = ["{allow: [{subject.O: x}]}", "{allow: [{issuer.O: x}]}"];
+    let mut text = with_cas("consumers: [{username: ann}, {username: bob}]\nroutes:\n");
+    // Every configuration twice, far from each other, and each acl and rule next to its like.
+    for turn in 0..2 {
+        for (i, config) in configs.iter().enumerate() {
+            text += &format!(
+                "- {{name: r{turn}-{i}, plugins: [{{name: mtls-auth, config: {config}}}]}}\n"
+            );
+        }
+    }
+    for (plugin, configs) in [("acl", acls), ("client-cert-acl", rules)] {
+        for (i, config) in configs.iter().enumerate() {
+            for turn in 0..2 {
+                text += &format!(
+                    "- {{name: {plugin}{turn}-{i}, plugins: [{{name: mtls-auth, config: {}}}, \
+                     {{name: {plugin}, config: {config}}}]}}\n",
+                    ca(ID_A)
+                );
+            }
+        }
+    }
+    let policy = policy(&text);
+    let plan = |route: String| &policy.plans[policy.plan(Some(&route)).unwrap()];
+    let kinds = [("r", configs.len()), ("acl", 2), ("client-cert-acl", 2)];
+    let mut distinct: Vec<&Arc<Plan>> = vec![&policy.plans[0]];
+    for (kind, count) in kinds {
+        for i in 0..count {
+            let (one, other) = (plan(format!("{kind}0-{i}")), plan(format!("{kind}1-{i}")));
+            assert!(Arc::ptr_eq(one, other), "{kind} {i}");
+            assert!(
+                !distinct.iter().any(|other| Arc::ptr_eq(one, other)),
+                "{kind} {i}"
+            );
+            distinct.push(one);
+        }
+    }
+}
+
+#[test]
+fn equal_plugins_with_something_wrong_are_each_reported() {
+    let text = with_cas(&format!(
+        "consumers: [{{username: ann}}]\nroutes:\n\
+         - {{name: a, plugins: [{{name: mtls-auth, config: &c {{ca_certificates: [{ID_A}], anonymous: bob}}}}]}}\n\
+         - {{name: b, plugins: [{{name: mtls-auth, config: *c}}]}}\n"
+    ));
+    let errors = errors(&text);
+    assert_eq!(errors.len(), 2, "{errors:#?}");
+    for (error, route) in errors.iter().zip(0..) {
+        let path = format!(" routes[{route}].plugins[0].config.anonymous: ");
+        assert!(error.contains(&path), "{error}");
+    }
+}
+
+#[test]
+fn equal_plugins_with_something_odd_are_each_warned_of() {
+    let directory = std::env::temp_dir().join(format!("resty-mtls-odd-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let crl = directory.join("crl.pem");
+    std::fs::write(&crl, crate::trust::test_ca::TestCa::new().crl("", &[])).unwrap();
+    let text = with_cas(&format!(
+        "routes:\n\
+         - {{name: a, plugins: [{{name: mtls-auth, config: &c {{ca_certificates: [{ID_A}], \
+         skip_consumer_lookup: true, revocation_check_mode: SKIP, crls: [{}]}}}}]}}\n\
+         - {{name: b, plugins: [{{name: mtls-auth, config: *c}}]}}\n",
+        crl.display()
+    ));
+    let policy = policy(&text);
+    std::fs::remove_dir_all(&directory).unwrap();
+    let warnings = warnings(&policy);
+    for route in 0..2 {
+        let path = format!(" routes[{route}].plugins[0].config.crls: have no effect");
+        let told = warnings.iter().filter(|warning| warning.contains(&path));
+        assert_eq!(told.count(), 1, "{warnings:#?}");
+    }
+}

@@ -276,7 +276,7 @@ fn header_cert_auth_fields() {
     for (name, format) in Format::ALL {
         let text = header("").replace("url_encoded", name);
         let plan = policy(&text).plans.remove(0);
-        let inbound = plan.inbound.unwrap();
+        let inbound = plan.inbound.as_ref().unwrap();
         assert_eq!(inbound.format, format);
         let chain = matches!(format, Format::Rfc9440 | Format::Auto);
         assert_eq!(
@@ -284,11 +284,20 @@ fn header_cert_auth_fields() {
             chain.then_some("X-Client-Cert-Chain")
         );
     }
-    assert_eq!(plan("").inbound.unwrap().source, Source::Trusted);
+    assert_eq!(plan("").inbound.as_ref().unwrap().source, Source::Trusted);
     let open = plan(", secure_source: false, skip_consumer_lookup: true");
-    assert_eq!(open.inbound.unwrap().source, Source::Anyone);
-    assert!(open.auth.unwrap().lookup.is_none());
-    assert!(plan("").auth.unwrap().lookup.unwrap().header);
+    assert_eq!(open.inbound.as_ref().unwrap().source, Source::Anyone);
+    assert!(open.auth.as_ref().unwrap().lookup.is_none());
+    assert!(
+        plan("")
+            .auth
+            .as_ref()
+            .unwrap()
+            .lookup
+            .as_ref()
+            .unwrap()
+            .header
+    );
     // Nobody is asked in the handshake.
     let policy = policy(&header(""));
     assert_eq!(asked(&policy, "-"), None);
