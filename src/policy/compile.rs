@@ -111,8 +111,8 @@ fn assemble(
 
     let patterns = names.patterns();
     number(&mut digest, patterns.len());
-    for pattern in patterns {
-        let set = names.reached(pattern);
+    for (pattern, own) in patterns {
+        let set = names.reached(pattern, own);
         let ask = match ask_of.get(&set) {
             Some(&ask) => ask,
             None => {

@@ -422,8 +422,9 @@ impl<'t> Reader<'t, '_> {
         };
         let identity = self.identity(&object, path);
         let service = self.link(&object, path, "service", parent);
-        let mut snis = Vec::new();
-        for (text, place, index) in self.texts(&object, path, "snis") {
+        let texts = self.texts(&object, path, "snis");
+        let mut snis = Vec::with_capacity(texts.len());
+        for (text, place, index) in texts {
             match Pattern::parse(text.as_bytes()) {
                 Ok(pattern) => snis.push(pattern),
                 Err(error) => {

@@ -161,6 +161,8 @@ pub(super) fn read<'a>(text: &'a str, report: &mut Report) -> Option<Node<'a>> {
     let mut builder = Builder {
         report,
         frames: Vec::new(),
+        items: Vec::new(),
+        entries: Vec::new(),
         anchors: HashMap::new(),
         root: None,
         nodes: 0,
@@ -208,10 +210,14 @@ struct Frame<'a> {
     height: usize,
 }
 
+/// What has been read of it starts at a place in [`Builder::items`] or [`Builder::entries`] and ends
+/// where that of the next one inside starts.
 enum Content<'a> {
-    List(Vec<Node<'a>>),
+    List {
+        start: usize,
+    },
     Map {
-        entries: Vec<(Key<'a>, Node<'a>)>,
+        start: usize,
         key: Option<Key<'a>>,
         merges: bool,
     },
@@ -228,6 +234,10 @@ struct Sized<'a> {
 struct Builder<'a, 'r> {
     report: &'r mut Report,
     frames: Vec<Frame<'a>>,
+    /// Of all open lists, one behind the other: each list is allocated once, when it is complete.
+    items: Vec<Node<'a>>,
+    /// Of all open mappings.
+    entries: Vec<(Key<'a>, Node<'a>)>,
     anchors: HashMap<usize, Sized<'a>>,
     root: Option<Node<'a>>,
     nodes: usize,
@@ -265,20 +275,17 @@ impl<'a> Builder<'a, '_> {
             }
             Event::SequenceStart(_, anchor, tag) => {
                 self.tag(place, tag.as_deref(), &["seq"]);
-                self.open(place, anchor, Content::List(Vec::new()))
+                let start = self.items.len();
+                self.open(place, anchor, Content::List { start })
             }
             Event::MappingStart(_, anchor, tag) => {
                 self.tag(place, tag.as_deref(), &["map"]);
-                let (entries, key, merges) = (Vec::new(), None, false);
-                self.open(
-                    place,
-                    anchor,
-                    Content::Map {
-                        entries,
-                        key,
-                        merges,
-                    },
-                )
+                let content = Content::Map {
+                    start: self.entries.len(),
+                    key: None,
+                    merges: false,
+                };
+                self.open(place, anchor, content)
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(),
             Event::Alias(anchor) => {
@@ -322,9 +329,17 @@ impl<'a> Builder<'a, '_> {
 
     fn error_here(&mut self, place: Place, message: &str) {
         let mut path = String::new();
+        let starts = self.frames.iter().filter_map(|frame| match frame.content {
+            Content::List { start } => Some(start),
+            Content::Map { .. } => None,
+        });
+        let mut ends = starts.skip(1).chain([self.items.len()]);
         for frame in &self.frames {
             path = match &frame.content {
-                Content::List(items) => Path::Text(&path).item(items.len()).to_string(),
+                Content::List { start } => {
+                    let end = ends.next().unwrap_or(*start);
+                    Path::Text(&path).item(end - start).to_string()
+                }
                 Content::Map { key: Some(key), .. } => {
                     Path::Text(&path).field(&key.text).to_string()
                 }
@@ -354,17 +369,16 @@ impl<'a> Builder<'a, '_> {
             return Ok(());
         };
         let value = match frame.content {
-            Content::List(items) => Value::List(items.into()),
-            Content::Map {
-                mut entries,
-                merges,
-                ..
-            } => {
-                self.refuse_duplicates(&mut entries);
+            Content::List { start } => Value::List(self.items.drain(start..).collect()),
+            Content::Map { start, merges, .. } => {
+                self.refuse_duplicates(start);
                 if merges {
+                    let mut entries = self.entries.split_off(start);
                     self.merge(&mut entries)?;
+                    Value::Map(entries.into())
+                } else {
+                    Value::Map(self.entries.drain(start..).collect())
                 }
-                Value::Map(entries.into())
             }
         };
         let node = Node {
@@ -404,14 +418,10 @@ impl<'a> Builder<'a, '_> {
             return Ok(());
         };
         match &mut frame.content {
-            Content::List(items) => items.push(finished.node),
-            Content::Map {
-                entries,
-                key,
-                merges,
-            } => match (key.take(), finished.node.value) {
+            Content::List { .. } => self.items.push(finished.node),
+            Content::Map { key, merges, .. } => match (key.take(), finished.node.value) {
                 (Some(found), value) => {
-                    entries.push((found, Node { place, value }));
+                    self.entries.push((found, Node { place, value }));
                 }
                 (None, Value::Scalar { text, plain }) => {
                     *merges |= plain && &*text == "<<";
@@ -425,33 +435,29 @@ impl<'a> Builder<'a, '_> {
         Ok(())
     }
 
-    /// Reports keys that came before and keeps the first of each.
-    fn refuse_duplicates(&mut self, entries: &mut Vec<(Key<'a>, Node<'a>)>) {
-        let mut seen = HashSet::new();
-        let small = entries.len() <= SMALL_MAP;
-        let mut repeated = Vec::new();
-        for (i, (key, _)) in entries.iter().enumerate() {
-            let again = if small {
-                entries
-                    .iter()
-                    .take(i)
-                    .any(|(other, _)| *other.text == *key.text)
-            } else {
-                !seen.insert(&*key.text)
-            };
-            if again {
-                repeated.push(i);
-                let message = format!("the key '{}' is given twice", quoted(key.text.as_bytes()));
-                self.error_here(key.place, &message);
-            }
+    /// Reports keys of the entries from `start` that came before, and keeps the first of each.
+    fn refuse_duplicates(&mut self, start: usize) {
+        let entries = self.entries.get(start..).unwrap_or_default();
+        let repeated = repeated(entries);
+        if repeated.is_empty() {
+            return;
         }
-        if !repeated.is_empty() {
-            let mut i = 0;
-            entries.retain(|_| {
-                i += 1;
-                repeated.binary_search(&(i - 1)).is_err()
-            });
+        let keys: Vec<_> = repeated
+            .iter()
+            .filter_map(|&i| entries.get(i))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in keys {
+            let message = format!("the key '{}' is given twice", quoted(key.text.as_bytes()));
+            self.error_here(key.place, &message);
         }
+        let mut entries = self.entries.split_off(start);
+        let mut i = 0;
+        entries.retain(|_| {
+            i += 1;
+            repeated.binary_search(&(i - 1)).is_err()
+        });
+        self.entries.append(&mut entries);
     }
 
     /// Replaces `<<` by the keys of the mapping it names, or of several, where they are not
@@ -487,6 +493,24 @@ impl<'a> Builder<'a, '_> {
         }
         Ok(())
     }
+}
+
+/// Positions of the keys that came before.
+fn repeated(entries: &[(Key<'_>, Node<'_>)]) -> Vec<usize> {
+    let mut repeated = Vec::new();
+    let mut seen = HashSet::new();
+    for (i, (key, _)) in entries.iter().enumerate() {
+        let again = if entries.len() <= SMALL_MAP {
+            let mut before = entries.iter().take(i);
+            before.any(|(other, _)| *other.text == *key.text)
+        } else {
+            !seen.insert(&*key.text)
+        };
+        if again {
+            repeated.push(i);
+        }
+    }
+    repeated
 }
 
 #[cfg(test)]
@@ -672,6 +696,11 @@ mod tests {
             refusal("a:\n- !secret x\n- !!seq y\n"),
             "p:2:11: a[0]: the YAML tag '!secret' has no meaning here, expected none\n\
              p:3:9: a[1]: the YAML tag 'tag:yaml.org,2002:seq' has no meaning here, expected none"
+        );
+        assert_eq!(
+            refusal("- [x]\n- a: [x, y, {b: [x, [!s z]]}]\n  c: {d: [[x], !t y]}\n"),
+            "p:2:25: [1].a[2].b[1][0]: the YAML tag '!s' has no meaning here, expected none\n\
+             p:3:19: [1].c.d[1]: the YAML tag '!t' has no meaning here, expected none"
         );
     }
 

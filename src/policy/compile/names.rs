@@ -123,16 +123,21 @@ impl<'t> Names<'t> {
         }
     }
 
-    /// The patterns that bring something, in order.
-    pub fn patterns(&self) -> Vec<&'t Pattern> {
-        let mut patterns: Vec<_> = self.own.keys().copied().collect();
+    /// The patterns that bring something, with what they bring, in order.
+    pub fn patterns(&self) -> Vec<(&'t Pattern, usize)> {
+        let mut patterns: Vec<_> = self.own.iter().map(|(name, set)| (*name, *set)).collect();
         patterns.sort_unstable();
         patterns
     }
 
-    /// Everything that can be reached under a name: its own, its wildcard's and that of `*`.
-    pub fn reached(&mut self, pattern: &Pattern) -> usize {
-        let own = |pattern: &Pattern| self.own.get(pattern).copied().unwrap_or(0);
+    /// What a pattern brings on its own.
+    pub fn own(&self, pattern: &Pattern) -> usize {
+        self.own.get(pattern).copied().unwrap_or(0)
+    }
+
+    /// Everything that can be reached under a name that brings `own`: that, its wildcard's and that
+    /// of `*`.
+    pub fn reached(&mut self, pattern: &Pattern, own: usize) -> usize {
         let wildcard = match pattern {
             Pattern::Exact(name) => parent(name.as_bytes())
                 .and_then(|parent| name.get(name.len() - parent.len()..))
@@ -140,8 +145,8 @@ impl<'t> Names<'t> {
                 .unwrap_or(0),
             Pattern::Wildcard(_) | Pattern::Any => 0,
         };
-        let (exact, any) = (own(pattern), own(&Pattern::Any));
-        let set = self.sets.union(exact, wildcard);
+        let any = self.own(&Pattern::Any);
+        let set = self.sets.union(own, wildcard);
         self.sets.union(set, any)
     }
 }

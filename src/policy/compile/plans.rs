@@ -37,7 +37,7 @@ pub(super) fn plans(
         }
         let token = slots[Kind::OpenidConnect as usize];
         let own = token.filter(|token| {
-            let ready = told.plugins.ready.get(*token);
+            let ready = told.plugins.ready(*token);
             matches!(
                 ready,
                 Some(Ready::Bearer {
@@ -97,7 +97,7 @@ pub(super) fn plans(
         let Some(Ready::Bearer {
             certificate: Some((auth, inbound)),
             ..
-        }) = told.plugins.ready.get(token)
+        }) = told.plugins.ready(token)
         else {
             continue;
         };

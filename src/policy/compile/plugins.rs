@@ -1,5 +1,6 @@
 //! Plugins ready for use, shared where their content is equal.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use openssl::sha::sha256;
@@ -42,24 +43,6 @@ pub(super) enum Ready<'t> {
     Broken,
 }
 
-impl<'t> Ready<'t> {
-    /// The same once more, if it is cheap.
-    fn shared(&self) -> Option<Ready<'t>> {
-        match self {
-            Ready::Auth { auth, contribution } => Some(Ready::Auth {
-                auth: auth.clone(),
-                contribution: *contribution,
-            }),
-            Ready::Ask { contribution } => Some(Ready::Ask {
-                contribution: *contribution,
-            }),
-            Ready::Acl(acl) => Some(Ready::Acl(acl.clone())),
-            Ready::Rules(rules) => Some(Ready::Rules(rules.clone())),
-            _ => None,
-        }
-    }
-}
-
 /// The contribution of an `mtls-auth`: CAs, options, `send_ca_dn`, `resumption`.
 type AuthContent = (Vec<usize>, VerifyOptions, bool, bool);
 
@@ -75,7 +58,7 @@ pub(super) struct Contribution {
 }
 
 pub(super) struct Plugins<'t> {
-    pub ready: Vec<Ready<'t>>,
+    ready: Vec<Rc<Ready<'t>>>,
     pub contributions: Vec<Contribution>,
     /// For each the first one that is ready in the same way; itself if there is none.
     first: Vec<usize>,
@@ -100,7 +83,7 @@ impl<'t> Plugins<'t> {
         let mut known: Map<Option<AuthContent>, u32> = Map::default();
         for (position, plugin) in document.plugins.iter().enumerate() {
             if let Some(first) = plugins.alike(&plugin.config, &alike, &last) {
-                if let Some(ready) = plugins.ready.get(first).and_then(Ready::shared) {
+                if let Some(ready) = plugins.ready.get(first).cloned() {
                     plugins.ready.push(ready);
                     plugins.first.push(first);
                     continue;
@@ -166,7 +149,7 @@ impl<'t> Plugins<'t> {
                     }
                 }
             };
-            plugins.ready.push(ready);
+            plugins.ready.push(Rc::new(ready));
             plugins.first.push(position);
             // What is said of one has to be said of the next one like it.
             if report.said() == said {
@@ -179,6 +162,10 @@ impl<'t> Plugins<'t> {
         plugins
     }
 
+    pub fn ready(&self, plugin: usize) -> Option<&Ready<'t>> {
+        self.ready.get(plugin).map(Rc::as_ref)
+    }
+
     /// Position of an earlier plugin with the same content. For a kind that is not told apart by
     /// a hash only the last one is compared: one plugin that was written for every route.
     fn alike(
@@ -188,7 +175,7 @@ impl<'t> Plugins<'t> {
         last: &Slots,
     ) -> Option<usize> {
         let position = last[config.kind() as usize]?;
-        let same = match (config, self.ready.get(position)?) {
+        let same = match (config, self.ready(position)?) {
             (Config::MtlsAuth(config), _) => return alike.get(&Content(config)).copied(),
             (Config::TlsHandshakeModifier, _) => true,
             (Config::Acl(acl), Ready::Acl(last)) => *acl == **last,
@@ -206,7 +193,7 @@ impl<'t> Plugins<'t> {
     /// By certificates of the connection, else by those of a header.
     pub fn auth(&self, slots: &Slots) -> Option<&Auth> {
         let slot = slots[Kind::MtlsAuth as usize].or(slots[Kind::HeaderCertAuth as usize]);
-        match self.ready.get(slot?)? {
+        match self.ready(slot?)? {
             Ready::Auth { auth, .. } | Ready::HeaderAuth { auth, .. } => Some(auth),
             _ => None,
         }
@@ -216,21 +203,21 @@ impl<'t> Plugins<'t> {
         if slots[Kind::MtlsAuth as usize].is_some() {
             return None;
         }
-        match self.ready.get(slots[Kind::HeaderCertAuth as usize]?)? {
+        match self.ready(slots[Kind::HeaderCertAuth as usize]?)? {
             Ready::HeaderAuth { inbound, .. } => Some(inbound),
             _ => None,
         }
     }
 
     pub fn bearer(&self, slots: &Slots) -> Option<&Arc<Bearer>> {
-        match self.ready.get(slots[Kind::OpenidConnect as usize]?)? {
+        match self.ready(slots[Kind::OpenidConnect as usize]?)? {
             Ready::Bearer { bearer, .. } => Some(bearer),
             _ => None,
         }
     }
 
     pub fn contribution(&self, plugin: usize) -> Option<u32> {
-        match self.ready.get(plugin)? {
+        match self.ready(plugin)? {
             Ready::Auth { contribution, .. } | Ready::Ask { contribution } => Some(*contribution),
             Ready::Headers(_)
             | Ready::CertHeaders(_)
@@ -243,14 +230,14 @@ impl<'t> Plugins<'t> {
     }
 
     pub fn acl(&self, slots: &Slots) -> Option<&Arc<Acl>> {
-        match self.ready.get(slots[Kind::Acl as usize]?)? {
+        match self.ready(slots[Kind::Acl as usize]?)? {
             Ready::Acl(acl) => Some(acl),
             _ => None,
         }
     }
 
     pub fn rules(&self, slots: &Slots) -> Option<&Arc<Rules>> {
-        match self.ready.get(slots[Kind::ClientCertAcl as usize]?)? {
+        match self.ready(slots[Kind::ClientCertAcl as usize]?)? {
             Ready::Rules(rules) => Some(rules),
             _ => None,
         }

@@ -116,7 +116,7 @@ pub(super) fn look_over(
             }
         }
         uncovered_hosts(route, &slots, plugins, names, report);
-        let ready = |kind: Kind| plugins.ready.get(beyond_global[kind as usize]?);
+        let ready = |kind: Kind| plugins.ready(beyond_global[kind as usize]?);
         let tells = match (
             ready(Kind::TlsMetadataHeaders),
             ready(Kind::ClientCertHeaders),
@@ -203,7 +203,7 @@ fn uncovered_hosts(
         };
         // Kong's `example.*` is no pattern of ours: only `*` covers it.
         let pattern = Pattern::parse(name.as_bytes()).unwrap_or(Pattern::Any);
-        let set = names.reached(&pattern);
+        let set = names.reached(&pattern, names.own(&pattern));
         if names.sets.members(set).binary_search(&auth).is_err() {
             let path = Path::Text(&route.spot.path);
             let path = path.field("hosts");

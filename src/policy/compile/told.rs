@@ -45,7 +45,7 @@ impl ToldOf<'_> {
             );
             told.kong.push(selection);
         }
-        let ready = |plugin: Option<usize>| self.plugins.ready.get(plugin?);
+        let ready = |plugin: Option<usize>| self.plugins.ready(plugin?);
         if let Some(Ready::Headers(config)) = ready(headers) {
             if config.inject {
                 let selection = &config.selection;

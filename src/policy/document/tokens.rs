@@ -890,7 +890,9 @@ impl<'t> Reader<'t, '_> {
             return;
         };
         let field = path.field("ca_certificates");
-        for (text, place, index) in self.texts(object, path, "ca_certificates") {
+        let texts = self.texts(object, path, "ca_certificates");
+        config.cas.reserve_exact(texts.len());
+        for (text, place, index) in texts {
             match uuid(text) {
                 Some(id) => config.cas.push((id, place)),
                 None => {
