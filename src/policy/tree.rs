@@ -4,6 +4,8 @@
 //! routes loads in a third of the time, an error knows the place of a key as well as of a value,
 //! and a plain `no` is still the text `no` when the reader of the tree says what it expected.
 
+mod json;
+
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -156,18 +158,13 @@ impl Node<'_> {
 /// Reads one document. Errors go to `report`; what could be read is returned all the same, and
 /// nothing when the text is no YAML, or more than the limits allow.
 pub(super) fn read<'a>(text: &'a str, report: &mut Report) -> Option<Node<'a>> {
+    json::read(text).or_else(|| read_yaml(text, report))
+}
+
+fn read_yaml<'a>(text: &'a str, report: &mut Report) -> Option<Node<'a>> {
     let mut options = granit_parser::Options::default();
     options.set_emit_comments(false);
-    let mut builder = Builder {
-        report,
-        frames: Vec::new(),
-        items: Vec::new(),
-        entries: Vec::new(),
-        anchors: HashMap::new(),
-        root: None,
-        nodes: 0,
-        documents: 0,
-    };
+    let mut builder = Builder::new(report);
     for event in Parser::new_from_str_with_options(text, options) {
         let read = event
             .map_err(|error| syntax(&error))
@@ -244,7 +241,20 @@ struct Builder<'a, 'r> {
     documents: usize,
 }
 
-impl<'a> Builder<'a, '_> {
+impl<'a, 'r> Builder<'a, 'r> {
+    fn new(report: &'r mut Report) -> Builder<'a, 'r> {
+        Builder {
+            report,
+            frames: Vec::new(),
+            items: Vec::new(),
+            entries: Vec::new(),
+            anchors: HashMap::new(),
+            root: None,
+            nodes: 0,
+            documents: 0,
+        }
+    }
+
     fn event(&mut self, event: Event<'a>, span: Span) -> Result<(), Fatal> {
         let place = Place::of(&span.start);
         match event {
