@@ -16,7 +16,7 @@ mod rules;
 mod tokens;
 
 use self::fields::{Object, Shape};
-use super::report::{distance, Path, Place, Report};
+use super::report::{distance, Path, Place, Report, Trail};
 use super::tree::{Node, Value};
 use crate::handshake::server_name::{quoted, Pattern};
 use crate::identity::{Acl, Rules};
@@ -36,7 +36,7 @@ pub(super) type Uuid = [u8; 16];
 #[derive(Clone, Debug, Default)]
 pub(super) struct Spot {
     pub place: Place,
-    pub path: Box<str>,
+    pub path: Trail,
 }
 
 /// What other entities may call a service or route by.
@@ -579,6 +579,6 @@ impl<'t> Reader<'t, '_> {
 pub(super) fn spot(node: &Node<'_>, path: &Path<'_>) -> Spot {
     Spot {
         place: node.place,
-        path: path.to_string().into(),
+        path: Trail::of(path),
     }
 }

@@ -97,6 +97,7 @@ impl Place {
 #[derive(Clone, Copy)]
 pub(super) enum Path<'p> {
     Text(&'p str),
+    Trail(&'p Trail),
     Field(&'p Path<'p>, &'p str),
     Item(&'p Path<'p>, usize),
 }
@@ -113,7 +114,7 @@ impl<'p> Path<'p> {
     }
 
     fn is_root(&self) -> bool {
-        matches!(self, Path::Text(""))
+        matches!(self, Path::Text("") | Path::Trail(Trail::Steps([None, ..])))
     }
 }
 
@@ -127,6 +128,7 @@ impl fmt::Display for Path<'_> {
         };
         match self {
             Path::Text(text) => f.write_str(text),
+            Path::Trail(trail) => trail.fmt(f),
             Path::Field(parent, name) if !plain(name) => {
                 write!(f, "{parent}['{}']", quoted(name.as_bytes()))
             }
@@ -134,6 +136,74 @@ impl fmt::Display for Path<'_> {
             Path::Field(parent, name) => write!(f, "{parent}.{name}"),
             Path::Item(parent, index) => write!(f, "{parent}[{index}]"),
         }
+    }
+}
+
+/// The lists that entities stand in.
+const SECTIONS: [&str; 8] = [
+    "ca_certificates",
+    "services",
+    "routes",
+    "plugins",
+    "consumers",
+    "mtls_auth_credentials",
+    "header_cert_auth_credentials",
+    "acls",
+];
+
+/// Path of an entity, kept without a text for each of 100,000.
+#[derive(Clone, Debug)]
+pub(super) enum Trail {
+    /// From the root: in which of [`SECTIONS`], and where there.
+    Steps([Option<(u8, u32)>; 3]),
+    /// Any other one.
+    Text(Box<str>),
+}
+
+impl Default for Trail {
+    fn default() -> Trail {
+        Trail::Steps([None; 3])
+    }
+}
+
+impl Trail {
+    pub fn of(path: &Path<'_>) -> Trail {
+        Trail::steps(path).unwrap_or_else(|| Trail::Text(path.to_string().into()))
+    }
+
+    fn steps(mut path: &Path<'_>) -> Option<Trail> {
+        let mut steps = [None; 3];
+        // From the leaf on, so they are turned round behind.
+        let mut found = 0;
+        while !path.is_root() {
+            let Path::Item(Path::Field(parent, name), index) = path else {
+                return None;
+            };
+            let section = SECTIONS.iter().position(|section| section == name)?;
+            *steps.get_mut(found)? = Some((section as u8, u32::try_from(*index).ok()?));
+            found += 1;
+            path = parent;
+        }
+        steps.get_mut(..found)?.reverse();
+        Some(Trail::Steps(steps))
+    }
+}
+
+impl fmt::Display for Trail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let steps = match self {
+            Trail::Text(text) => return f.write_str(text),
+            Trail::Steps(steps) => steps.iter().flatten(),
+        };
+        for (place, (section, index)) in steps.enumerate() {
+            let dot = if place > 0 { "." } else { "" };
+            let section = SECTIONS
+                .get(usize::from(*section))
+                .copied()
+                .unwrap_or_default();
+            write!(f, "{dot}{section}[{index}]")?;
+        }
+        Ok(())
     }
 }
 
@@ -342,6 +412,38 @@ pub(super) fn distance(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn trail_is_shown_as_its_path() {
+        let show = |path: &Path<'_>| {
+            let trail = Trail::of(path);
+            assert_eq!(trail.to_string(), path.to_string());
+            let below = Path::Trail(&trail).field("x").to_string();
+            assert_eq!(below, path.field("x").to_string());
+            (path.to_string(), matches!(trail, Trail::Steps(_)))
+        };
+        let root = Path::ROOT;
+        assert_eq!(show(&root), (String::new(), true));
+        let services = root.field("services");
+        let service = services.item(4_294_967_295);
+        assert_eq!(show(&service), ("services[4294967295]".into(), true));
+        let routes = service.field("routes");
+        let route = routes.item(1);
+        let plugins = route.field("plugins");
+        let plugin = plugins.item(0);
+        assert_eq!(
+            show(&plugin),
+            ("services[4294967295].routes[1].plugins[0]".into(), true)
+        );
+        let deeper = plugin.field("acls");
+        assert!(!show(&deeper.item(7)).1);
+        assert!(!show(&services.item(4_294_967_296)).1);
+        assert!(!show(&services).1);
+        assert!(!show(&root.item(1)).1);
+        let (odd, groups) = (root.field("o dd"), service.field("groups"));
+        assert!(!show(&odd.item(1)).1);
+        assert!(!show(&groups.item(1)).1);
+    }
 
     const PLACE: Place = Place { line: 3, column: 7 };
 

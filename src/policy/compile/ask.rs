@@ -55,7 +55,7 @@ pub(super) fn ask(
 
     let spot = |member: &Contribution| document.plugins.get(member.plugin).map(|p| &p.spot);
     if let Some(sender) = sender.and_then(|sender| spot(sender)) {
-        let path = Path::Text(&sender.path);
+        let path = Path::Trail(&sender.path);
         let path = path.field("config");
         let path = path.field("send_ca_dn");
         if let Some(silent) = silent.and_then(|silent| spot(silent)) {

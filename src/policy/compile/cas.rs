@@ -33,13 +33,17 @@ impl Cas {
             ids: Vec::new(),
         };
         for (index, entity) in document.cas.iter().enumerate() {
-            let path = Path::Text(&entity.spot.path);
+            let path = Path::Trail(&entity.spot.path);
             match entity.id {
                 Some(id) => {
                     let first = *cas.by_id.entry(id).or_insert(index);
                     cas.ids.push(uuid_text(&id));
                     if first != index {
-                        let first = document.cas.get(first).map_or("", |ca| &ca.spot.path);
+                        let first = document
+                            .cas
+                            .get(first)
+                            .map(|ca| ca.spot.path.to_string())
+                            .unwrap_or_default();
                         let message = format!(
                             "the id '{}' is given twice, first at {first}",
                             uuid_text(&id)
@@ -64,7 +68,11 @@ impl Cas {
             };
             let first = *cas.by_digest.entry(*ca.digest()).or_insert(index);
             if first != index {
-                let first = document.cas.get(first).map_or("", |ca| &ca.spot.path);
+                let first = document
+                    .cas
+                    .get(first)
+                    .map(|ca| ca.spot.path.to_string())
+                    .unwrap_or_default();
                 let message = format!("is the same certificate as {first}, expected it once");
                 report.error(place, &path.field("cert"), message);
             }

@@ -60,7 +60,7 @@ impl<'t> People<'t> {
                 let name = quoted(group.name.as_bytes());
                 let message =
                     format!("uniqueness violation: the consumer is in the group '{name}' already");
-                let path = Path::Text(&group.spot.path);
+                let path = Path::Trail(&group.spot.path);
                 report.error(group.spot.place, &path.field("group"), message);
             } else {
                 consumer.groups.push(group.name.into());
@@ -74,13 +74,13 @@ impl<'t> People<'t> {
         if !report.has_errors() {
             for (consumer, entity) in consumers.into_iter().zip(&document.consumers) {
                 if let Err(error) = builder.consumer(consumer) {
-                    let path = Path::Text(&entity.spot.path);
+                    let path = Path::Trail(&entity.spot.path);
                     report.error(entity.spot.place, &path, error.to_string());
                 }
             }
             for (credential, consumer, spot) in credentials {
                 if let Err(error) = builder.credential(consumer, credential) {
-                    report.error(spot.place, &Path::Text(&spot.path), error.to_string());
+                    report.error(spot.place, &Path::Trail(&spot.path), error.to_string());
                 }
             }
         }
@@ -170,12 +170,13 @@ fn twice(
     spot: &Spot,
     report: &mut Report,
 ) {
-    let message = format!(
+    let message =
+        format!(
         "uniqueness violation: '{entity}' entity with {field} set to '{}' already declared at {}",
         quoted(value.as_bytes()),
-        first.map_or("", |first| &first.path)
+        first.map(|first| first.path.to_string()).unwrap_or_default()
     );
-    report.error(spot.place, &Path::Text(&spot.path).field(field), message);
+    report.error(spot.place, &Path::Trail(&spot.path).field(field), message);
 }
 
 /// A credential, its consumer, and where it stands.
@@ -202,7 +203,7 @@ fn credentials<'t>(
             Link::Parent(position) => Some(position),
             _ => index.follow(&entity.consumer, spot, report),
         };
-        let path = Path::Text(&spot.path);
+        let path = Path::Trail(&spot.path);
         let path = path.field("ca_certificate");
         let mut ca: Option<[u8; 32]> = None;
         let mut complete = true;
@@ -239,7 +240,7 @@ fn credentials<'t>(
                 quoted(entity.subject_name.as_bytes()),
                 first.path
             );
-            let path = Path::Text(&spot.path);
+            let path = Path::Trail(&spot.path);
             report.error(spot.place, &path.field("subject_name"), message);
             continue;
         }

@@ -79,7 +79,7 @@ pub(super) fn plans(
             }
             None => {
                 if slots != scopes.global {
-                    let path = Path::Text(&route.spot.path);
+                    let path = Path::Trail(&route.spot.path);
                     report.warn(
                         "routes without name and id",
                         route.spot.place,

@@ -111,7 +111,7 @@ impl<'t> Plugins<'t> {
                 },
                 Config::MtlsAuth(config) => {
                     let spot = &plugin.spot;
-                    let path = Path::Text(&spot.path);
+                    let path = Path::Trail(&spot.path);
                     let path = path.field("config");
                     match stores.get(config, spot, &path, cas, report) {
                         Some((positions, store)) => {
@@ -127,7 +127,7 @@ impl<'t> Plugins<'t> {
                     }
                 }
                 Config::HeaderCertAuth(config) => {
-                    let path = Path::Text(&plugin.spot.path);
+                    let path = Path::Trail(&plugin.spot.path);
                     let path = path.field("config");
                     let made =
                         stores.header(config, &plugin.spot, &path, cas, people, crls, report);
@@ -137,7 +137,7 @@ impl<'t> Plugins<'t> {
                     }
                 }
                 Config::OpenidConnect(config) => {
-                    let path = Path::Text(&plugin.spot.path);
+                    let path = Path::Trail(&plugin.spot.path);
                     let path = path.field("config");
                     let path = path.field("proof_of_possession_mtls_from_header");
                     let certificate = config.from_header.as_ref().and_then(|config| {

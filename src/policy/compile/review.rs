@@ -16,9 +16,9 @@ pub(super) fn judged(document: &Document<'_>, scopes: &Scopes, report: &mut Repo
         .routes
         .iter()
         .enumerate()
-        .map(|(position, route)| (scopes.effective(position), route.spot.path.as_ref()));
+        .map(|(position, route)| (scopes.effective(position), Path::Trail(&route.spot.path)));
     for (slots, place) in
-        std::iter::once((scopes.global, "a request without a route")).chain(routes)
+        std::iter::once((scopes.global, Path::Text("a request without a route"))).chain(routes)
     {
         if let (Some(_), Some(position)) = (
             slots[Kind::MtlsAuth as usize],
@@ -32,7 +32,7 @@ pub(super) fn judged(document: &Document<'_>, scopes: &Scopes, report: &mut Repo
                     "applies to {place} together with mtls-auth, expected one source of the \
                      certificate on a route"
                 );
-                report.error(plugin.spot.place, &Path::Text(&plugin.spot.path), message);
+                report.error(plugin.spot.place, &Path::Trail(&plugin.spot.path), message);
             }
         }
         if slots[Kind::MtlsAuth as usize].is_some()
@@ -55,7 +55,7 @@ pub(super) fn judged(document: &Document<'_>, scopes: &Scopes, report: &mut Repo
                      expected mtls-auth or header-cert-auth wherever {} applies",
                     kind.name()
                 );
-                report.error(plugin.spot.place, &Path::Text(&plugin.spot.path), message);
+                report.error(plugin.spot.place, &Path::Trail(&plugin.spot.path), message);
             }
         }
     }
@@ -71,7 +71,7 @@ pub(super) fn look_over(
 ) {
     for (position, route) in document.routes.iter().enumerate() {
         let slots = scopes.effective(position);
-        let path = Path::Text(&route.spot.path);
+        let path = Path::Trail(&route.spot.path);
         let inbound = plugins.inbound(&slots).is_some();
         let asks = inbound || plugins.contributed(&slots).next().is_some();
         let mut beyond_global = slots;
@@ -166,7 +166,7 @@ pub(super) fn look_over(
             report.warn(
                 "services that ask without routes",
                 spot.place,
-                &Path::Text(&spot.path),
+                &Path::Trail(&spot.path),
                 || "has no routes, so every TLS handshake asks for a client certificate".to_owned(),
             );
         }
@@ -205,7 +205,7 @@ fn uncovered_hosts(
         let pattern = Pattern::parse(name.as_bytes()).unwrap_or(Pattern::Any);
         let set = names.reached(&pattern, names.own(&pattern));
         if names.sets.members(set).binary_search(&auth).is_err() {
-            let path = Path::Text(&route.spot.path);
+            let path = Path::Trail(&route.spot.path);
             let path = path.field("hosts");
             report.warn(
                 "hosts without a server name that asks",

@@ -33,11 +33,14 @@ impl<'t> Index<'t> {
             let mut twice = |field, value: &str, first| {
                 if first != position {
                     let value = quoted(value.as_bytes());
-                    let first = spots.get(first).map_or("", |first: &&Spot| &first.path);
+                    let first = spots
+                        .get(first)
+                        .map(|first: &&Spot| first.path.to_string())
+                        .unwrap_or_default();
                     let message = format!(
                         "the {field} '{value}' of a {noun} is given twice, first at {first}"
                     );
-                    report.error(spot.place, &Path::Text(&spot.path).field(field), message);
+                    report.error(spot.place, &Path::Trail(&spot.path).field(field), message);
                 }
             };
             if let Some(id) = identity.id {
@@ -73,7 +76,7 @@ impl<'t> Index<'t> {
             let meant = report.did_you_mean(text, self.by_name.keys().copied());
             let text = quoted(text.as_bytes());
             let message = format!("no {} has the {what} '{text}'{meant}", self.noun);
-            report.error(place, &Path::Text(&spot.path).field(self.noun), message);
+            report.error(place, &Path::Trail(&spot.path).field(self.noun), message);
         }
         found.copied()
     }
@@ -133,7 +136,7 @@ impl Scopes {
                     if scopes.service_of.get(route) != Some(&Some(service)) {
                         let message = "never applies: the route does not belong to the service, \
                                        expected one of its routes or no service";
-                        let path = Path::Text(&plugin.spot.path);
+                        let path = Path::Trail(&plugin.spot.path);
                         report.error(plugin.spot.place, &path.field("service"), message);
                     }
                     Some(scopes.routes_with_service.entry(route).or_default())
@@ -147,12 +150,13 @@ impl Scopes {
                 let first = document
                     .plugins
                     .get(first)
-                    .map_or("", |plugin| &plugin.spot.path);
+                    .map(|plugin| plugin.spot.path.to_string())
+                    .unwrap_or_default();
                 let message = format!(
                     "a second plugin '{}' at the same scope, first at {first}",
                     kind.name()
                 );
-                report.error(plugin.spot.place, &Path::Text(&plugin.spot.path), message);
+                report.error(plugin.spot.place, &Path::Trail(&plugin.spot.path), message);
             }
         }
         scopes

@@ -40,7 +40,7 @@ impl Stores {
                 Some((key.0, store))
             }
             Err(error) => {
-                report.error(spot.place, &Path::Text(&spot.path), error.to_string());
+                report.error(spot.place, &Path::Trail(&spot.path), error.to_string());
                 None
             }
         }

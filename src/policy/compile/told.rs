@@ -79,7 +79,7 @@ impl ToldOf<'_> {
                         "the header '{header}' is set by {other} on the same route, expected \
                          another name"
                     );
-                    let path = Path::Text(&spot.path);
+                    let path = Path::Trail(&spot.path);
                     let path = path.field("config");
                     let path = path.field("upstream_headers_names");
                     report.error(spot.place, &path, message);
@@ -114,7 +114,7 @@ impl ToldOf<'_> {
             let message = format!(
                 "the header '{header}' is set by {other} on the same route, expected another name"
             );
-            let path = Path::Text(&spot.path);
+            let path = Path::Trail(&spot.path);
             report.error(spot.place, &path.field("config"), message);
         }
         names.extend(taken.iter().map(|taken| (fold(taken), name)));
