@@ -139,22 +139,17 @@ fn assemble(
 
     let Plans {
         list: plans,
-        routes,
+        mut routes,
     } = plans;
-    let mut by_name: Map<Arc<str>, usize> = Map::default();
-    by_name.reserve(routes.len());
-    for (position, route) in routes.iter().enumerate() {
-        by_name.insert(route.clone(), position + 1);
-    }
     // A route with a name may be called by its id too.
     for route in &document.routes {
         if let (Some(name), Some(id)) = (route.identity.name, route.identity.id) {
-            if let Some(&position) = by_name.get(name) {
-                by_name.entry(uuid_text(&id).into()).or_insert(position);
+            if let Some(position) = routes.find(name) {
+                routes.alias(&uuid_text(&id), position);
             }
         }
     }
-    let mut called: Vec<(&str, usize)> = by_name.iter().map(|(name, &at)| (&**name, at)).collect();
+    let mut called: Vec<(&str, usize)> = routes.all().collect();
     // No route has an empty name: that is the global plan.
     called.push(("", 0));
     called.sort_unstable();
@@ -186,7 +181,6 @@ fn assemble(
         routes,
         digest: digest.finish(),
         warnings: Vec::new(),
-        by_name,
     })
 }
 

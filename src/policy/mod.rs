@@ -7,6 +7,7 @@ mod document;
 mod env;
 mod files;
 mod report;
+mod route_names;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -28,6 +29,7 @@ use crate::trust::TrustStore;
 pub use self::bearer::{AuthMethods, Bearer, Client, ClientAuth, Inbound, Possession, Secret};
 pub use self::files::{Files, Look, Watch};
 pub use self::report::{Diagnostic, Severity};
+pub use self::route_names::RouteNames;
 
 /// The standard map, with a hash that takes a third of the time for short texts. It is keyed as well.
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
@@ -41,9 +43,8 @@ pub struct Policy {
     /// same plugins share one. Behind them stand those that [`Plan::certificate_plan`] names, which
     /// are no route's.
     pub plans: Vec<Arc<Plan>>,
-    /// Names of the routes, or their ids if they have no name. The plan of the first one is the
-    /// second of `plans`.
-    pub routes: Vec<Arc<str>>,
+    /// What the routes are called.
+    pub routes: RouteNames,
     /// What the handshake does; far fewer than server names.
     pub asks: Vec<Arc<Ask>>,
     /// Server name -> position in `asks`. A name that is not there does not ask.
@@ -58,7 +59,6 @@ pub struct Policy {
     pub digest: [u8; 32],
     /// What is allowed but hardly meant.
     pub warnings: Vec<Diagnostic>,
-    by_name: Map<Arc<str>, usize>,
 }
 
 /// What applies to the requests of a route.
@@ -278,7 +278,7 @@ impl Policy {
     pub fn plan(&self, route: Option<&str>) -> Option<usize> {
         match route {
             None => Some(0),
-            Some(route) => self.by_name.get(route).copied(),
+            Some(route) => self.routes.find(route),
         }
     }
 
@@ -347,7 +347,7 @@ impl fmt::Display for Summary<'_> {
             let names = listed(names.iter().map(|(pattern, _)| pattern.to_string()));
             writeln!(f, "  {names}: {sent}")?;
         }
-        let routes = || policy.routes.iter().zip(policy.plans.iter().skip(1));
+        let routes = || policy.routes.routes().zip(policy.plans.iter().skip(1));
         writeln!(f, "routes: {}", routes().count())?;
         let protected = routes().filter(|(_, plan)| plan.auth.is_some() && plan.inbound.is_none());
         let protected = listed(protected.map(|(name, _)| quoted(name.as_bytes())));

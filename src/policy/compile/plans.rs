@@ -1,5 +1,6 @@
 //! What applies to the requests of each route.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::plugins::Ready;
@@ -8,7 +9,7 @@ use super::told::ToldOf;
 use super::uuid_text;
 use crate::policy::document::{Document, Kind, Route};
 use crate::policy::report::{Path, Report};
-use crate::policy::{Map, Plan};
+use crate::policy::{Map, Plan, RouteNames};
 
 /// What applies to requests.
 pub(super) struct Plans {
@@ -16,7 +17,7 @@ pub(super) struct Plans {
     /// certificates stand behind all others.
     pub list: Vec<Arc<Plan>>,
     /// What the routes are called.
-    pub routes: Vec<Arc<str>>,
+    pub routes: RouteNames,
 }
 
 pub(super) fn plans(
@@ -67,15 +68,16 @@ pub(super) fn plans(
     };
     let mut plans = Plans {
         list: vec![plan(&scopes.global, report)],
-        routes: Vec::new(),
+        routes: RouteNames::default(),
     };
+    plans.routes.reserve(behind);
     for (position, route) in document.routes.iter().enumerate() {
         let slots = scopes.effective(position);
-        let id = || route.identity.id.map(|id| uuid_text(&id).into());
-        match route.identity.name.map(Arc::from).or_else(id) {
+        let id = || route.identity.id.map(|id| Cow::from(uuid_text(&id)));
+        match route.identity.name.map(Cow::from).or_else(id) {
             Some(name) => {
+                plans.routes.push(&name, plans.list.len());
                 plans.list.push(plan(&slots, report));
-                plans.routes.push(name);
             }
             None => {
                 if slots != scopes.global {
