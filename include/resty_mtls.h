@@ -428,6 +428,20 @@ typedef struct rmtls_fetch_options {
   uint32_t https_proxy_port;
 } rmtls_fetch_options;
 
+// One of them. The bytes are those of the lines, and live as long.
+typedef struct rmtls_line {
+  // `RMTLS_LINE_*`.
+  int32_t kind;
+  // The name.
+  const uint8_t *name;
+  // Bytes of the name.
+  size_t name_len;
+  // The value.
+  const uint8_t *value;
+  // Bytes of the value.
+  size_t value_len;
+} rmtls_line;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -835,6 +849,15 @@ int32_t rmtls_engine_group(const struct rmtls_engine *engine,
                            size_t index,
                            struct rmtls_buf *out);
 
+// Tells when the certificate of the client after this answer expires, in seconds since the epoch;
+// `RMTLS_NOT_FOUND` for a client that is not remembered.
+//
+// # Safety
+// `engine` is NULL or live; `answer` is NULL or valid; `out` is NULL or valid for writing.
+int32_t rmtls_engine_not_after(const struct rmtls_engine *engine,
+                               const struct rmtls_answer *answer,
+                               int64_t *out);
+
 // Writes one of the `RMTLS_CONSUMER_*` of the consumer at a position; `RMTLS_NOT_FOUND` if it has
 // none.
 //
@@ -992,17 +1015,12 @@ int32_t rmtls_engine_cloudflare(const struct rmtls_engine *engine,
                                 int64_t now,
                                 struct rmtls_lines **out);
 
-// Writes line number `index`: its kind (`RMTLS_LINE_*`), name and value. `RMTLS_NOT_FOUND` after
-// the last.
+// Shows line number `index`; `RMTLS_NOT_FOUND` after the last.
 //
 // # Safety
-// `lines` is NULL or live; `kind` is NULL or valid for writing; `name` and `value` are NULL or
-// valid, with their data.
-int32_t rmtls_lines_get(const struct rmtls_lines *lines,
-                        size_t index,
-                        int32_t *kind,
-                        struct rmtls_buf *name,
-                        struct rmtls_buf *value);
+// `lines` is NULL or live; `out` is NULL or valid for writing, and what it shows is not read after
+// `lines` is freed.
+int32_t rmtls_lines_get(const struct rmtls_lines *lines, size_t index, struct rmtls_line *out);
 
 // Tells the first second at which the lines must be made again; 0 when they hold for one request
 // only.

@@ -455,3 +455,35 @@ a pass SUCCESS CN=client-a,O=Example
 token issuer_unavailable FAILED:not verified CN=client-b,O=Example
 --- error_log
 [mtls] 503
+
+
+
+=== TEST 21: access() of a known client is compiled and allocates nothing
+--- policy eval: $::Policy
+--- config
+    location /t {
+        content_by_lua_block {
+            local access, clear_header = require("resty.mtls").access, ngx.req.clear_header
+            local function work(n)
+                for _ = 1, n do
+                    access("a")
+                    -- A new request has none of those.
+                    clear_header("X-Client-Cert-Dn")
+                end
+            end
+
+            work(1000)
+            collectgarbage()
+            collectgarbage("stop")
+            local before = collectgarbage("count")
+            work(2000)
+            local grown = collectgarbage("count") - before
+            collectgarbage("restart")
+            -- What the interpreter calls gives it an object for each pointer.
+            ngx.say(grown < 20 and "nothing" or grown .. " KB")
+        }
+    }
+--- client
+get a.test/t $(as client-a)
+--- client_out
+nothing

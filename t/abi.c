@@ -13,11 +13,7 @@
 #include <time.h>
 
 static uint8_t text_memory[512];
-static uint8_t name_memory[128];
-static uint8_t value_memory[16384];
 static rmtls_buf text = { text_memory, sizeof(text_memory), 0 };
-static rmtls_buf name = { name_memory, sizeof(name_memory), 0 };
-static rmtls_buf value = { value_memory, sizeof(value_memory), 0 };
 
 
 static void
@@ -137,8 +133,9 @@ static void
 print_lines(const rmtls_certificate *presented)
 {
     size_t        i;
-    int32_t       status, kind;
+    int32_t       status;
     int64_t       until;
+    rmtls_line    line;
     rmtls_lines  *lines;
 
     need(rmtls_certificate_lines(presented, (const uint8_t *) "kong", 4, RMTLS_VERDICT_NOT_VERIFIED, 0, &lines, &text),
@@ -146,13 +143,14 @@ print_lines(const rmtls_certificate *presented)
     need(rmtls_lines_until(lines, &until), "rmtls_lines_until");
 
     for (i = 0; /* void */ ; i++) {
-        status = rmtls_lines_get(lines, i, &kind, &name, &value);
+        status = rmtls_lines_get(lines, i, &line);
         if (status == RMTLS_NOT_FOUND) {
             break;
         }
 
         need(status, "rmtls_lines_get");
-        printf("%.*s: %.*s\n", (int) name.len, (const char *) name.data, (int) value.len, (const char *) value.data);
+        printf("%.*s: %.*s\n", (int) line.name_len, (const char *) line.name, (int) line.value_len,
+               (const char *) line.value);
     }
 
     rmtls_lines_free(lines);

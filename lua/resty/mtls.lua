@@ -235,7 +235,7 @@ end
 
 -- log_by_lua*: counts the responses to requests that access() decided about.
 function _M.log()
-    local route = ngx.ctx.mtls_route
+    local route = access.route()
     if route then
         metrics.responded(route, ngx.status)
     end

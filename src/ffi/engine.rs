@@ -553,6 +553,27 @@ pub unsafe extern "C" fn rmtls_engine_group(
     })
 }
 
+/// Tells when the certificate of the client after this answer expires, in seconds since the epoch;
+/// `RMTLS_NOT_FOUND` for a client that is not remembered.
+///
+/// # Safety
+/// `engine` is NULL or live; `answer` is NULL or valid; `out` is NULL or valid for writing.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_not_after(
+    engine: *const rmtls_engine,
+    answer: *const rmtls_answer,
+    out: *mut i64,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        let (engine, answer, out) = unsafe { (handle(engine)?, handle(answer)?, output(out)?) };
+        let place = answer.place().ok_or(Error::NotFound)?;
+        let certificate = engine.0.certificate_at(place).ok_or(Error::NotFound)?;
+        *out = certificate.not_after()?;
+        Ok(())
+    })
+}
+
 /// Id of a consumer.
 pub const RMTLS_CONSUMER_ID: u32 = 1;
 /// Its username.

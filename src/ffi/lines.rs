@@ -52,6 +52,21 @@ pub struct rmtls_lines {
     until: i64,
 }
 
+/// One of them. The bytes are those of the lines, and live as long.
+#[repr(C)]
+pub struct rmtls_line {
+    /// `RMTLS_LINE_*`.
+    pub kind: i32,
+    /// The name.
+    pub name: *const u8,
+    /// Bytes of the name.
+    pub name_len: usize,
+    /// The value.
+    pub value: *const u8,
+    /// Bytes of the value.
+    pub value_len: usize,
+}
+
 impl rmtls_lines {
     pub(super) fn new(lines: HeaderLines) -> rmtls_lines {
         rmtls_lines {
@@ -175,29 +190,29 @@ pub unsafe extern "C" fn rmtls_engine_cloudflare(
     })
 }
 
-/// Writes line number `index`: its kind (`RMTLS_LINE_*`), name and value. `RMTLS_NOT_FOUND` after
-/// the last.
+/// Shows line number `index`; `RMTLS_NOT_FOUND` after the last.
 ///
 /// # Safety
-/// `lines` is NULL or live; `kind` is NULL or valid for writing; `name` and `value` are NULL or
-/// valid, with their data.
+/// `lines` is NULL or live; `out` is NULL or valid for writing, and what it shows is not read after
+/// `lines` is freed.
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_lines_get(
     lines: *const rmtls_lines,
     index: usize,
-    kind: *mut i32,
-    name: *mut rmtls_buf,
-    value: *mut rmtls_buf,
+    out: *mut rmtls_line,
 ) -> i32 {
     guard(|| {
         // SAFETY: the caller's promises, passed on unchanged.
-        unsafe {
-            let (lines, kind) = (handle(lines)?, output(kind)?);
-            let (number, line) = lines.lines.get(index).ok_or(Error::NotFound)?;
-            *kind = *number;
-            put(name, line.name.as_bytes())?;
-            put(value, line.value.as_bytes())
-        }
+        let (lines, out) = unsafe { (handle(lines)?, output(out)?) };
+        let (kind, line) = lines.lines.get(index).ok_or(Error::NotFound)?;
+        *out = rmtls_line {
+            kind: *kind,
+            name: line.name.as_ptr(),
+            name_len: line.name.len(),
+            value: line.value.as_ptr(),
+            value_len: line.value.len(),
+        };
+        Ok(())
     })
 }
 

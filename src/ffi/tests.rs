@@ -249,7 +249,7 @@ fn exports_null_is_answered() {
             rmtls_jwks_check(null!(), 0, null!(), null!()),
             rmtls_engine_traits(null!(), 0, null!()),
             rmtls_engine_read_name(null!(), 0, null!()),
-            rmtls_lines_get(null!(), 0, null!(), null!(), null!()),
+            rmtls_lines_get(null!(), 0, null!()),
             rmtls_lines_until(null!(), null!()),
             rmtls_engine_group(null!(), 0, null!(), 0, null!()),
             rmtls_engine_consumer(null!(), 0, 1, null!()),

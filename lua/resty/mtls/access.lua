@@ -24,6 +24,7 @@ local NOT_FOUND = STATUS.NOT_FOUND
 local PASS = STATUS.PASS
 local PENDING = STATUS.PENDING
 local ANONYMOUS = STATUS.IDENTITY_ANONYMOUS
+local CONSUMER = STATUS.IDENTITY_CONSUMER
 local NOT_VERIFIED = STATUS.VERDICT_NOT_VERIFIED
 local NO_CONSUMER = STATUS.VERDICT_NO_CONSUMER
 local TRAIT_VARY = STATUS.TRAIT_VARY
@@ -92,13 +93,14 @@ if ffi.sizeof("ngx_http_lua_ffi_table_elt_t") ~= ffi.sizeof("rmtls_header") then
 end
 
 
--- engine.clients[place] = { generation = n, [plan] = { name, value, name, value, ... }, views = { ... } }
+-- engine.clients[place] = { generation = n, [plan] = { name, value, name, value, ... }, views = { ... },
+-- looks = { ... } }
 -- Places are numbers below a bound of the engine, so this does not grow. views holds the tables
--- that client() gives, by plan and verdict.
+-- that client() gives, by plan and verdict, and looks what the later phases are told, by plan.
 
 -- What is set for clients without a certificate, or with one that is not trusted, by plan and
 -- verdict: it depends on nothing else.
-local strangers = {}
+local strangers = { looks = {} }
 
 -- What depends on an untrusted certificate is kept for its connection: the last ones, by number.
 local MAX_CONNECTIONS = 64
@@ -190,9 +192,8 @@ end
 
 
 local function read_lines(engine, plan, ssl)
-    local lines, status = headers.of_request(function(out)
-        return C.rmtls_engine_lines(engine.handle, ssl, plan, answer, now, out)
-    end, count_left_out)
+    local lines, status = headers.of_request(
+        C.rmtls_engine_lines(engine.handle, ssl, plan, answer, now, headers.out), count_left_out)
     if not lines then
         error(select(2, lib.failure("header lines", status)))
     end
@@ -217,21 +218,21 @@ local function refuse(decision)
 end
 
 
--- The consumer and groups of the answer just given.
-local function who(engine, plan)
+-- The consumer and groups of the answer just given, if there are any.
+local function find_out_who(engine, plan)
     local known = { groups = {} }
     for i = 0, math.huge do
-        local group = lib.read("group", function(out)
+        local name = lib.read("group", function(out)
             return C.rmtls_engine_group(engine.handle, plan, answer, i, out)
         end)
-        if not group then
+        if not name then
             break
         end
 
-        known.groups[i + 1] = group
+        known.groups[i + 1] = name
     end
 
-    if answer.identity == STATUS.IDENTITY_CONSUMER then
+    if answer.identity == CONSUMER then
         local function field(number)
             return (lib.read("consumer", function(out)
                 return C.rmtls_engine_consumer(engine.handle, answer.consumer, number, out)
@@ -249,6 +250,20 @@ local function who(engine, plan)
 end
 
 
+local group = lib.buffer(128)
+
+
+local function who(engine, plan)
+    if answer.identity ~= CONSUMER
+        and C.rmtls_engine_group(engine.handle, plan, answer, 0, group) == NOT_FOUND
+    then
+        return { groups = {} }
+    end
+
+    return find_out_who(engine, plan)
+end
+
+
 -- The proxy that speaks for the client took the request as early data, which can be sent once more.
 local function too_early()
     local text = "too early: the proxy passed early data on"
@@ -262,8 +277,8 @@ local function too_early()
 end
 
 
-local function decide(engine, plan, ssl)
-    local traits = engine:traits_of(plan)
+local function decide(engine, plan, ssl, traits)
+    traits = traits or engine:traits_of(plan)
     -- RFC 8470, section 5.1: any value means 1.
     if band(traits, TRAIT_INBOUND_OR_BEARER) ~= 0 and ngx_var.http_early_data then
         return too_early()
@@ -301,12 +316,14 @@ local function presented_on(engine, plan, ssl)
 end
 
 
+local not_after = ffi.new("int64_t[1]")
+
+
 -- How long the certificate of the answer just given is still good for.
-local function look_at(engine, plan, lines, known)
-    local presented = presented_on(engine, plan, ssl_pointer())
+local function look_at(engine, lines, known)
     lines.look_at = now + metrics.EXPIRY_INTERVAL
-    if presented and presented.not_after then
-        metrics.expires(known.consumer, presented.not_after - now)
+    if C.rmtls_engine_not_after(engine.handle, answer, not_after) == OK then
+        metrics.expires(known.consumer, tonumber(not_after[0]) - now)
     end
 end
 
@@ -320,7 +337,7 @@ local function kept_for(engine)
 
     local kept = connections[number % MAX_CONNECTIONS]
     if not kept or kept.number ~= number or kept.plans ~= engine.plans then
-        kept = { number = number, plans = engine.plans, views = {} }
+        kept = { number = number, plans = engine.plans, views = {}, looks = {} }
         connections[number % MAX_CONNECTIONS] = kept
     end
 
@@ -328,29 +345,41 @@ local function kept_for(engine)
 end
 
 
+-- Tells the later phases of this request what was decided. One table serves all requests for which it
+-- is true: each new key in ngx.ctx costs a request a quarter of a microsecond.
+local function tell(owner, entry, kept, plan, route)
+    local looks = owner.looks
+    local look = looks[plan]
+    if not look or look.verdict ~= answer.verdict or look.route ~= route then
+        look = { entry = entry, kept = kept, plan = plan, verdict = answer.verdict, route = route }
+        looks[plan] = look
+    end
+
+    ngx.ctx.resty_mtls = look
+end
+
+
 -- The lines of the answer just given.
 local function lines_of(engine, plan, ssl, route)
     local generation = answer.generation
-    -- Not on the connection: requests of one HTTP/2 connection may go to different routes.
-    local ctx = ngx.ctx
     local kept = kept_for(engine)
-    ctx.mtls_client = nil
-    ctx.mtls_kept = kept
-    ctx.mtls_plan = plan
-    ctx.mtls_verdict = answer.verdict
-    ctx.mtls_route = route or ""
+    -- Plan numbers mean something else after a reload.
+    if strangers.plans ~= engine.plans then
+        strangers = { plans = engine.plans, looks = {} }
+    end
 
     local entry
     if generation ~= 0 then
         local clients = engine.clients
         entry = clients[answer.client]
         if not entry or entry.generation ~= generation then
-            entry = { generation = generation, views = {} }
+            entry = { generation = generation, views = {}, looks = {} }
             clients[answer.client] = entry
         end
-
-        ctx.mtls_client = entry
     end
+
+    -- Not on the connection: requests of one HTTP/2 connection may go to different routes.
+    tell(entry or kept or strangers, entry, kept, plan, route or "")
 
     if answer.decision ~= PASS then
         -- For the log.
@@ -362,11 +391,6 @@ local function lines_of(engine, plan, ssl, route)
     end
 
     if not entry then
-        -- Plan numbers mean something else after a reload.
-        if strangers.plans ~= engine.plans then
-            strangers = { plans = engine.plans }
-        end
-
         -- X509_V_ERR_* numbers are below 1,000.
         local key = plan * 1000 + answer.verdict
         local lines = strangers[key] or kept and kept[key]
@@ -400,7 +424,7 @@ local function lines_of(engine, plan, ssl, route)
     end
 
     if lines.look_at <= now and answer.verdict == 0 then
-        look_at(engine, plan, lines, entry["who" .. plan])
+        look_at(engine, lines, entry["who" .. plan])
     end
 
     return lines
@@ -462,9 +486,7 @@ end
 
 -- Waits for what the decision about the certificate depends on. The plan, which may have another
 -- number by then, and the decision.
-local function settle(engine, route, dict, ssl)
-    local plan = engine:plan(route)
-    local decision = decide(engine, plan, ssl)
+local function settle(engine, route, dict, ssl, plan, decision)
     for _ = 1, 3 do
         if decision ~= PENDING then
             break
@@ -524,7 +546,12 @@ local function settle_token(engine, route, dict, ssl, plan, decision)
             end
         end
 
-        plan, decision = settle(engine, route, dict, ssl)
+        plan = engine:plan(route)
+        if not plan then
+            error("no route '" .. tostring(route) .. "' in the policy any more")
+        end
+
+        plan, decision = settle(engine, route, dict, ssl, plan, decide(engine, plan, ssl))
         if C.rmtls_engine_epoch(engine.handle) == before and refused == nil then
             return plan, decision, claims
         end
@@ -546,17 +573,12 @@ local function refuse_token(refused)
 end
 
 
--- Ends the request on a refusal.
-function _M.run(engine, route, dict)
-    strip(engine, get_request())
-    if not engine:plan(route) then
-        error("no route '" .. tostring(route) .. "' in the policy", 3)
-    end
-
+-- All that may take time: the plan, the decision, the header lines of the token's claims and its
+-- refusal.
+local function wait(engine, route, dict, ssl, plan, decision)
     local stripped = C.rmtls_engine_epoch(engine.handle)
-    local ssl = ssl_pointer()
-    local plan, decision = settle(engine, route, dict, ssl)
     local claims, refused
+    plan, decision = settle(engine, route, dict, ssl, plan, decision)
     if band(engine:traits_of(plan), TRAIT_BEARER) ~= 0 then
         plan, decision, claims, refused = settle_token(engine, route, dict, ssl, plan, decision)
     end
@@ -564,6 +586,28 @@ function _M.run(engine, route, dict)
     -- While something was fetched, a policy may have come that owns more names.
     if C.rmtls_engine_epoch(engine.handle) ~= stripped then
         strip(engine, get_request())
+    end
+
+    return plan, decision, claims, refused
+end
+
+
+-- Ends the request on a refusal. What most requests go through has neither closures nor loops that
+-- LuaJIT would not compile.
+function _M.run(engine, route, dict)
+    strip(engine, get_request())
+    local plan = engine:plan(route)
+    if not plan then
+        error("no route '" .. tostring(route) .. "' in the policy", 3)
+    end
+
+    local ssl = ssl_pointer()
+    local traits = engine:traits_of(plan)
+    local decision = decide(engine, plan, ssl, traits)
+    local claims, refused
+    if decision == PENDING or band(traits, TRAIT_BEARER) ~= 0 then
+        plan, decision, claims, refused = wait(engine, route, dict, ssl, plan, decision)
+        traits = engine:traits_of(plan)
     end
 
     local lines = lines_of(engine, plan, ssl, route)
@@ -583,7 +627,6 @@ function _M.run(engine, route, dict)
             end
         end
 
-        local traits = engine:traits_of(plan)
         if traits ~= 0 then
             add_response_headers(traits)
             if band(traits, TRAIT_XFCC) ~= 0 then
@@ -665,10 +708,9 @@ end
 
 -- The 21 properties of Cloudflare's tlsClientAuth. Without a certificate there is no client().
 function client_methods:cloudflare()
-    local properties, status = headers.properties(function(out)
-        return C.rmtls_engine_cloudflare(self._engine.handle, ssl_pointer(), handle_of(self), self._plan,
-                                         self._verdict, ngx_time(), out)
-    end)
+    local properties, status = headers.properties(
+        C.rmtls_engine_cloudflare(self._engine.handle, ssl_pointer(), handle_of(self), self._plan,
+                                  self._verdict, ngx_time(), headers.out))
     if not properties then
         return lib.failure("cloudflare", status)
     end
@@ -713,25 +755,29 @@ local function view(engine, plan, presented, verdict, known)
 end
 
 
+-- Before access().
+local NO_LOOK = {}
+
+
 -- What is known of the client of this request; nil when it presented no certificate. The table
 -- serves other requests of this client too: read it only.
 function _M.client(engine)
     local ssl = ssl_pointer()
-    local ctx = ngx.ctx
-    local entry = ctx.mtls_client
-    local plan = ctx.mtls_plan or engine:plan()
+    local look = ngx.ctx.resty_mtls or NO_LOOK
+    local entry = look.entry
+    local plan = look.plan or engine:plan()
     if not ssl and band(engine:traits_of(plan), TRAIT_INBOUND) == 0 then
         return nil
     end
 
-    local verdict = ctx.mtls_verdict or NOT_VERIFIED
+    local verdict = look.verdict or NOT_VERIFIED
     -- Whom the route trusts has a place.
     if verdict == 0 and not entry then
         verdict = NO_CONSUMER
     end
 
     local key = plan .. ":" .. verdict
-    local memory = entry or ctx.mtls_kept
+    local memory = entry or look.kept
     if memory and memory.views[key] then
         return memory.views[key]
     end
@@ -752,6 +798,14 @@ function _M.client(engine)
     end
 
     return client
+end
+
+
+-- The route that access() decided about this request on, "" for none; nil before that.
+function _M.route()
+    local look = ngx.ctx.resty_mtls
+
+    return look and look.route
 end
 
 

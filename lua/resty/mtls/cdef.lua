@@ -76,6 +76,14 @@ typedef struct rmtls_fetch_options {
   uint32_t https_proxy_port;
 } rmtls_fetch_options;
 
+typedef struct rmtls_line {
+  int32_t kind;
+  const uint8_t *name;
+  size_t name_len;
+  const uint8_t *value;
+  size_t value_len;
+} rmtls_line;
+
 int32_t rmtls_abi_version(void);
 
 int32_t rmtls_host_check(struct rmtls_buf *err);
@@ -273,6 +281,10 @@ int32_t rmtls_engine_group(const struct rmtls_engine *engine,
                            size_t index,
                            struct rmtls_buf *out);
 
+int32_t rmtls_engine_not_after(const struct rmtls_engine *engine,
+                               const struct rmtls_answer *answer,
+                               int64_t *out);
+
 int32_t rmtls_engine_consumer(const struct rmtls_engine *engine,
                               uint32_t consumer,
                               uint32_t field,
@@ -350,11 +362,7 @@ int32_t rmtls_engine_cloudflare(const struct rmtls_engine *engine,
                                 int64_t now,
                                 struct rmtls_lines **out);
 
-int32_t rmtls_lines_get(const struct rmtls_lines *lines,
-                        size_t index,
-                        int32_t *kind,
-                        struct rmtls_buf *name,
-                        struct rmtls_buf *value);
+int32_t rmtls_lines_get(const struct rmtls_lines *lines, size_t index, struct rmtls_line *out);
 
 int32_t rmtls_lines_until(const struct rmtls_lines *lines, int64_t *until);
 

@@ -242,10 +242,8 @@ function _M:headers(dialect, store)
     end
 
     local message = lib.buffer(1024)
-    local found, left_out, status = headers.of_certificate(function(out)
-        return C.rmtls_certificate_lines(self.handle, dialect, #dialect, verdict, ngx.time(), out,
-                                         message)
-    end)
+    local found, left_out, status = headers.of_certificate(
+        C.rmtls_certificate_lines(self.handle, dialect, #dialect, verdict, ngx.time(), headers.out, message))
     if status == STATUS.INVALID then
         error(lib.text(message), 2)
     end

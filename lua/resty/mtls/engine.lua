@@ -145,23 +145,29 @@ function _M:traits_of(plan)
 end
 
 
+-- Apart, since LuaJIT compiles no function that closes over its own variables.
+local function load_read_names(self)
+    local names = {}
+    for i = 0, math.huge do
+        local read = lib.read("engine.read_names", function(out)
+            return C.rmtls_engine_read_name(self.handle, i, out)
+        end)
+        if not read then
+            break
+        end
+
+        names[read:lower()] = true
+    end
+
+    self.read_names = names
+    self.read_any = next(names) ~= nil
+end
+
+
 local function read_names_of(self)
     follow(self)
     if not self.read_names then
-        local names = {}
-        for i = 0, math.huge do
-            local read = lib.read("engine.read_names", function(out)
-                return C.rmtls_engine_read_name(self.handle, i, out)
-            end)
-            if not read then
-                break
-            end
-
-            names[read:lower()] = true
-        end
-
-        self.read_names = names
-        self.read_any = next(names) ~= nil
+        load_read_names(self)
     end
 
     return self.read_names

@@ -8,8 +8,13 @@ local STATUS = require "resty.mtls.cdef"
 local C = lib.C
 local OK = STATUS.OK
 local NOT_FOUND = STATUS.NOT_FOUND
+local LINE_ALWAYS = STATUS.LINE_ALWAYS
+local LINE_FORWARDING = STATUS.LINE_FORWARDING
+local LINE_XFCC = STATUS.LINE_XFCC
 local error = error
+local ffi_str = ffi.string
 local ngx_log = ngx.log
+local pairs = pairs
 local tonumber = tonumber
 
 local WARN = ngx.WARN
@@ -24,14 +29,17 @@ local LEFT_OUT = {
 }
 
 
--- For all: nothing yields between writing and reading them. No name is over 127 bytes and no value
--- over 64 KB.
-local kind_out = ffi.new("int32_t[1]")
-local name_buf = lib.buffer(256)
-local value_buf = lib.buffer(131072)
+-- For all: nothing yields between writing and reading them.
+local line = ffi.new("rmtls_line")
+local hold = ffi.new("int64_t[1]")
 
 
-local _M = {}
+local _M = {
+    -- Where the library puts the lines that the functions below take from there, with the status.
+    out = ffi.new("rmtls_lines *[1]"),
+}
+
+local out = _M.out
 
 
 -- Logs that a header is left out; count(reason), if given, is called.
@@ -43,61 +51,59 @@ function _M.left_out(kind, name, why, count)
 end
 
 
--- Calls each(kind, name, value) for every line that make(out) gives; answers the second until which
--- they hold, or nil and the status.
-local function walk(make, each)
-    local lines, status = lib.handle("rmtls_lines", make, C.rmtls_lines_free)
-    if not lines then
-        return nil, status
+-- The kind, name and value of a line, or nil after the last.
+local function get(lines, index)
+    local status = C.rmtls_lines_get(lines, index, line)
+    if status == OK then
+        return line.kind, ffi_str(line.name, line.name_len), ffi_str(line.value, line.value_len)
     end
 
-    for i = 0, math.huge do
-        local got = C.rmtls_lines_get(lines, i, kind_out, name_buf, value_buf)
-        if got == NOT_FOUND then
-            break
-        end
-
-        if got ~= OK then
-            error(select(2, lib.failure("header line " .. i, got)))
-        end
-
-        each(kind_out[0], lib.text(name_buf), lib.text(value_buf))
+    if status ~= NOT_FOUND then
+        C.rmtls_lines_free(lines)
+        error(select(2, lib.failure("header line " .. index, status)))
     end
-
-    local hold = ffi.new("int64_t[1]")
-    C.rmtls_lines_until(lines, hold)
-
-    return tonumber(hold[0])
 end
 
 
 -- The lines of a request: { name, value, name, value, ..., forwarding = { name, value, ... } or nil,
 -- xfcc = value or nil, expires = second or nil }, or nil and the status. Logs what is left out;
 -- count(reason), if given, is called for each.
-function _M.of_request(make, count)
+--
+-- Clients that come for the first time get here, so there is neither a closure nor a finalizer.
+function _M.of_request(status, count)
+    if status ~= OK then
+        return nil, status
+    end
+
+    local all = out[0]
     local lines = {}
-    local expires, status = walk(make, function(kind, name, value)
-        if kind == STATUS.LINE_ALWAYS then
+    local index = 0
+    local kind, name, value = get(all, 0)
+    while kind do
+        if kind == LINE_ALWAYS then
             lines[#lines + 1] = name
             lines[#lines + 1] = value
 
-        elseif kind == STATUS.LINE_FORWARDING then
+        elseif kind == LINE_FORWARDING then
             local forwarding = lines.forwarding or {}
             forwarding[#forwarding + 1] = name
             forwarding[#forwarding + 1] = value
             lines.forwarding = forwarding
 
-        elseif kind == STATUS.LINE_XFCC then
+        elseif kind == LINE_XFCC then
             lines.xfcc = value
 
         else
             _M.left_out(kind, name, value, count)
         end
-    end)
-    if not expires then
-        return nil, status
+
+        index = index + 1
+        kind, name, value = get(all, index)
     end
 
+    C.rmtls_lines_until(all, hold)
+    C.rmtls_lines_free(all)
+    local expires = tonumber(hold[0])
     if expires < NEVER then
         lines.expires = expires
     end
@@ -106,39 +112,50 @@ function _M.of_request(make, count)
 end
 
 
--- The headers of a dialect: name -> value, and those left out: name -> reason, or nil. nil, nil and
--- the status on failure.
-function _M.of_certificate(make)
-    local headers = {}
-    local left_out
-    local expires, status = walk(make, function(kind, name, value)
-        if kind == STATUS.LINE_ALWAYS then
-            headers[name] = value
-        else
-            left_out = left_out or {}
-            left_out[name] = value
-        end
-    end)
-    if not expires then
+-- Values by name and, by name too, those of lines of other kinds, or nil; or nil, nil and the status.
+local function by_name(status)
+    if status ~= OK then
         return nil, nil, status
     end
 
-    return headers, left_out
+    local all = out[0]
+    local values, others = {}, nil
+    local index = 0
+    local kind, name, value = get(all, 0)
+    while kind do
+        if kind == LINE_ALWAYS then
+            values[name] = value
+        else
+            others = others or {}
+            others[name] = value
+        end
+
+        index = index + 1
+        kind, name, value = get(all, index)
+    end
+
+    C.rmtls_lines_free(all)
+
+    return values, others
+end
+
+
+-- The headers of a dialect: name -> value, and those left out: name -> reason, or nil. nil, nil and
+-- the status on failure.
+function _M.of_certificate(status)
+    return by_name(status)
 end
 
 
 -- Properties by name, or nil and the status.
-function _M.properties(make)
-    local properties = {}
-    local expires, status = walk(make, function(kind, name, value)
-        if kind == STATUS.LINE_FLAG then
-            properties[name] = value == "1"
-        else
-            properties[name] = value
-        end
-    end)
-    if not expires then
-        return nil, status
+function _M.properties(status)
+    local properties, flags, err = by_name(status)
+    if not properties then
+        return nil, err
+    end
+
+    for name, value in pairs(flags or {}) do
+        properties[name] = value == "1"
     end
 
     return properties

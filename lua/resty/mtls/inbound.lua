@@ -130,7 +130,7 @@ end
 -- not set.
 local function memory(make)
     local ctx = ngx.ctx
-    local came = ctx.mtls_came
+    local came = ctx.resty_mtls_came
     if came then
         return came
     end
@@ -146,7 +146,7 @@ local function memory(make)
         kept:set(key, came, KEPT_TTL)
     end
 
-    ctx.mtls_came = came
+    ctx.resty_mtls_came = came
 
     return came
 end

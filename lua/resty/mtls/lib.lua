@@ -113,14 +113,31 @@ function _M.try(what, call, size)
 end
 
 
+local KEPT_SIZE = 8192
+local kept_a, kept_b = buffer(KEPT_SIZE), buffer(KEPT_SIZE)
+local kept_in_use = false
+
+
 -- Calls read(a[, b]) with growing buffers; answers one or two strings, nil when there is nothing,
--- or nil and a text.
+-- or nil and a text. read must not yield.
 function _M.read(what, read, two)
-    local size = 512
+    local size = KEPT_SIZE
     while true do
-        local a = buffer(size)
-        local b = two and buffer(size)
+        -- A nested call, and one after a call that raised, get buffers of their own.
+        local mine = not kept_in_use and size == KEPT_SIZE
+        local a = mine and kept_a or buffer(size)
+        local b = two and (mine and kept_b or buffer(size))
+        a.len = 0
+        if b then
+            b.len = 0
+        end
+
+        kept_in_use = kept_in_use or mine
         local status = read(a, b)
+        if mine then
+            kept_in_use = false
+        end
+
         if status == OK then
             return text(a), b and text(b)
         end

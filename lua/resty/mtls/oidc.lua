@@ -485,10 +485,8 @@ local function lines_of(engine, plan)
 
     local lines = entry[plan]
     if not lines then
-        local token, generation = answer.token, answer.generation
-        lines = headers.of_request(function(out)
-            return C.rmtls_engine_claim_lines(engine.handle, plan, token, generation, out)
-        end) or {}
+        lines = headers.of_request(C.rmtls_engine_claim_lines(engine.handle, plan, answer.token,
+                                                              answer.generation, headers.out)) or {}
         entry[plan] = lines
     end
 
