@@ -84,6 +84,18 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
         Some(&entry.value)
     }
 
+    /// As [`Cache::at`], to change it; this is no use that would keep it from being replaced.
+    pub fn at_mut(&mut self, place: Place) -> Option<&mut V> {
+        let entry = self.entries.get_mut(place.index as usize)?.as_mut()?;
+        (entry.generation == place.generation).then_some(&mut entry.value)
+    }
+
+    /// The key of what is at `place`.
+    pub fn key_at(&self, place: Place) -> Option<&K> {
+        let entry = self.entries.get(place.index as usize)?.as_ref()?;
+        (entry.generation == place.generation).then_some(&entry.key)
+    }
+
     /// Puts `value` under `key`, in place of an older value of that key or of entries that were not
     /// used lately.
     pub fn put(&mut self, key: K, value: V) -> Place {

@@ -1,6 +1,7 @@
 //! What is remembered on one TLS connection, from its ClientHello to its end.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
 use openssl::ssl::SslRef;
@@ -165,18 +166,18 @@ impl Connection {
         Ok(*self.key.get_or_init(|| key))
     }
 
-    /// The certificate behind [`Connection::key`], read from the connection or its session.
-    pub fn certificate(&self, ssl: &SslRef, key: Key) -> Result<Certificate, Error> {
+    /// The certificate behind [`Connection::key`], read from the connection or its session. `known`
+    /// is the chain that the key speaks of, if that is at hand.
+    pub fn certificate(
+        &self,
+        ssl: &SslRef,
+        key: Key,
+        known: Option<Rc<Stack<X509>>>,
+    ) -> Result<Certificate, Error> {
         let leaf = ssl.peer_certificate().ok_or(Error::NotFound)?;
-        let carried = ext::session_data(ssl);
-        let intermediates = if ssl.peer_cert_chain().is_none() && chain::is_chain(carried) {
-            chain::decode(carried)?
-        } else {
-            let mut stack = Stack::new()?;
-            for certificate in sent(ssl) {
-                stack.push(certificate.to_owned())?;
-            }
-            stack
+        let intermediates = match known {
+            Some(known) => known,
+            None => Rc::new(intermediates(ssl)?),
         };
         Ok(Certificate::with_key(leaf, intermediates, key))
     }
@@ -278,6 +279,19 @@ impl Presented for Connection {
             .and_then(|connection| connection.asked.0.as_ref())
             .is_some_and(|ask| ask.resumption())
     }
+}
+
+/// What the client sent beside its leaf, in this handshake or in that of the session.
+fn intermediates(ssl: &SslRef) -> Result<Stack<X509>, Error> {
+    let carried = ext::session_data(ssl);
+    if ssl.peer_cert_chain().is_none() && chain::is_chain(carried) {
+        return chain::decode(carried);
+    }
+    let mut stack = Stack::new()?;
+    for certificate in sent(ssl) {
+        stack.push(certificate.to_owned())?;
+    }
+    Ok(stack)
 }
 
 /// What the client sent beside its leaf in this very handshake.

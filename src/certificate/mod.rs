@@ -7,6 +7,7 @@ pub mod serial;
 pub mod time;
 
 use std::cell::OnceCell;
+use std::rc::Rc;
 
 use openssl::asn1::{Asn1Time, Asn1TimeRef};
 use openssl::error::ErrorStack;
@@ -38,7 +39,7 @@ pub struct Key {
 /// A client certificate as presented: leaf first, then what came with it.
 pub struct Certificate {
     leaf: X509,
-    intermediates: Stack<X509>,
+    intermediates: Rc<Stack<X509>>,
     key: Key,
     names: OnceCell<Vec<San>>,
     attributes: OnceCell<Vec<name::Attribute>>,
@@ -51,10 +52,10 @@ impl Certificate {
             leaf: sha256(&leaf)?,
             chain: chain::digest(&chain::encode(intermediates.iter())?),
         };
-        Ok(Certificate::with_key(leaf, intermediates, key))
+        Ok(Certificate::with_key(leaf, Rc::new(intermediates), key))
     }
 
-    pub(crate) fn with_key(leaf: X509, intermediates: Stack<X509>, key: Key) -> Certificate {
+    pub(crate) fn with_key(leaf: X509, intermediates: Rc<Stack<X509>>, key: Key) -> Certificate {
         Certificate {
             leaf,
             intermediates,
@@ -89,6 +90,10 @@ impl Certificate {
     /// What the client sent beside the leaf, in its order.
     pub fn intermediates(&self) -> &StackRef<X509> {
         &self.intermediates
+    }
+
+    pub(crate) fn shared_intermediates(&self) -> Rc<Stack<X509>> {
+        self.intermediates.clone()
     }
 
     /// Digests of leaf and chain.
@@ -181,7 +186,7 @@ impl Certificate {
     /// The whole chain in PEM, leaf first.
     pub fn chain_pem(&self) -> Result<Vec<u8>, Error> {
         let mut pem = self.leaf.to_pem()?;
-        for certificate in &self.intermediates {
+        for certificate in self.intermediates() {
             pem.extend_from_slice(&certificate.to_pem()?);
         }
         Ok(pem)

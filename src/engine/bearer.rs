@@ -9,6 +9,7 @@ use std::rc::Rc;
 use openssl::sha::Sha256;
 use openssl::ssl::SslRef;
 
+use super::clients::Via;
 use super::inbound::{Came, Sent, ABSENT};
 use super::{about, Engine, HeaderLine, HeaderLines, LineKind, Trust};
 use crate::cache::Place;
@@ -361,7 +362,8 @@ impl Engine {
         Ok(match self.trusted(connection, auth, &certificate, now)? {
             Trust::Yes { .. } => {
                 // Parsed once for many requests, but not before it is trusted.
-                self.remember(place, &certificate);
+                let via = connection.map_or(Via::Header, |_| Via::Tls);
+                self.remember(place, &certificate, via)?;
                 Held::Yes
             }
             Trust::No(verdict) => {

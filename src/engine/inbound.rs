@@ -69,10 +69,9 @@ impl Engine {
         let id = hasher.finish();
         let known = self.inbound.borrow_mut().find(&id).map(|(_, key)| *key);
         if let Some((place, certificate)) = known.and_then(|key| {
-            self.clients
-                .borrow_mut()
-                .find(&key)
-                .map(|(p, c)| (p, c.clone()))
+            let mut clients = self.clients.borrow_mut();
+            let place = clients.find(&key)?.place;
+            Some((place, clients.at(place)?))
         }) {
             return Ok(Sent::Certificate(Some(place), certificate));
         }
@@ -89,7 +88,7 @@ impl Engine {
                     .clients
                     .borrow_mut()
                     .find(certificate.key())
-                    .map(|(p, _)| p);
+                    .map(|found| found.place);
                 Sent::Certificate(place, certificate)
             }
             // OpenSSL's own failures are of the certificate too: it is what was read.

@@ -1,6 +1,7 @@
 //! A policy at work in one worker: the three phases, and what is remembered beyond a connection.
 
 mod bearer;
+mod clients;
 mod identity;
 mod inbound;
 mod lines;
@@ -17,6 +18,7 @@ use crate::cache::{Cache, Place};
 use crate::certificate::{Certificate, Key};
 use crate::connection::{Connection, Memo};
 use crate::engine::bearer::{Provider, Vouched};
+use crate::engine::clients::{Clients, Via};
 use crate::engine::inbound::Sent;
 use crate::metrics::{self, Event};
 use crate::openssl_ext::ssl as ext;
@@ -32,12 +34,6 @@ pub use lines::{HeaderLine, HeaderLines, LineKind, NO_CONSUMER};
 pub use reload::{Origin, Progress, Reload};
 pub use revocation::{At, Source, State, Status};
 
-/// Clients whose parsed certificate is kept.
-const MAX_CLIENTS: usize = 512;
-/// Bytes that these take together at most, by estimate.
-const MAX_CLIENTS_WEIGHT: usize = 32 << 20;
-/// Bytes that OpenSSL takes for a byte of DER at worst: short names become structures of their own.
-const DECODED: usize = 40;
 /// Verdicts kept, 200 bytes each.
 const MAX_VERDICTS: usize = 8192;
 /// Fetched CRLs kept, up to 10 MB each.
@@ -148,7 +144,7 @@ type Presented = (Option<Place>, Rc<Certificate>);
 pub struct Engine {
     policy: RefCell<Option<Rc<Policy>>>,
     epoch: Cell<u64>,
-    clients: RefCell<Cache<Key, Rc<Certificate>>>,
+    clients: RefCell<Clients>,
     verdicts: RefCell<Cache<(Key, [u8; 32]), Verdict>>,
     statuses: RefCell<Cache<[u8; 32], Status>>,
     crls: RefCell<Cache<[u8; 32], Rc<Crl>>>,
@@ -165,7 +161,7 @@ impl Default for Engine {
         Engine {
             policy: RefCell::default(),
             epoch: Cell::default(),
-            clients: RefCell::new(Cache::with_weight(MAX_CLIENTS, MAX_CLIENTS_WEIGHT)),
+            clients: RefCell::default(),
             verdicts: RefCell::new(Cache::new(MAX_VERDICTS)),
             statuses: RefCell::new(Cache::new(MAX_VERDICTS)),
             crls: RefCell::new(Cache::new(MAX_CRLS)),
@@ -356,7 +352,8 @@ impl Engine {
         let Some(identity) = policy.identify(auth, certificate, verdict.cas()) else {
             return untrusted(0, "no consumer");
         };
-        let place = self.remember(place, certificate);
+        let via = connection.map_or(Via::Header, |_| Via::Tls);
+        let place = self.remember(place, certificate, via)?;
         let mut answer = Answer::pass(Some(place), Some(0), identity);
         if let Err(reason) = policy.permit(plan, Some(certificate), identity) {
             answer.decision = Decision::Forbidden;
@@ -407,7 +404,8 @@ impl Engine {
         }
         let (answer, until) = match (&plan.auth, client) {
             (None, client) => {
-                let place = client.map(|(place, certificate)| self.remember(place, &certificate));
+                let remember = |(place, certificate)| self.remember(place, &certificate, Via::Tls);
+                let place = client.map(remember).transpose()?;
                 (Answer::pass(place, None, Identity::None), i64::MAX)
             }
             (Some(auth), None) => {
@@ -473,7 +471,9 @@ impl Engine {
             return None;
         }
         if let Some(place) = memo.answer.client {
-            self.clients.borrow_mut().at(place)?;
+            if !self.clients.borrow_mut().holds(place) {
+                return None;
+            }
         }
         Some(memo.answer.clone())
     }
@@ -489,28 +489,41 @@ impl Engine {
         let Some(key) = connection.key(ssl)? else {
             return Ok(None);
         };
-        if let Some((place, certificate)) = self.clients.borrow_mut().find(&key) {
-            return Ok(Some((Some(place), certificate.clone())));
-        }
-        let certificate = Rc::new(connection.certificate(ssl, key)?);
-        Ok(Some((None, certificate)))
+        let mut clients = self.clients.borrow_mut();
+        let Some(found) = clients.find(&key) else {
+            let chain = clients.chain(&key.chain);
+            let certificate = Rc::new(connection.certificate(ssl, key, chain)?);
+            return Ok(Some((None, certificate)));
+        };
+        let certificate = match found.parsed {
+            Some(certificate) => certificate,
+            None => {
+                let certificate = connection.certificate(ssl, key, Some(found.chain))?;
+                let certificate = Rc::new(certificate);
+                clients.recall(found.place, &certificate);
+                certificate
+            }
+        };
+        Ok(Some((Some(found.place), certificate)))
     }
 
     /// Remembers a client. Not before its chain is verified, where the route verifies it: anybody
     /// can make certificates that nobody trusts.
-    fn remember(&self, place: Option<Place>, certificate: &Rc<Certificate>) -> Place {
-        place.unwrap_or_else(|| {
-            self.clients.borrow_mut().put_weighing(
-                *certificate.key(),
-                certificate.clone(),
-                certificate.der_len().saturating_mul(DECODED),
-            )
-        })
+    fn remember(
+        &self,
+        place: Option<Place>,
+        certificate: &Rc<Certificate>,
+        via: Via,
+    ) -> Result<Place, Error> {
+        match place {
+            Some(place) => Ok(place),
+            None => self.clients.borrow_mut().put(certificate, via),
+        }
     }
 
     /// The certificate at a place that [`Engine::access`] gave.
     pub fn certificate_at(&self, place: Place) -> Option<Rc<Certificate>> {
-        self.clients.borrow_mut().at(place).cloned()
+        self.clients.borrow_mut().at(place)
     }
 
     /// The plan with this number.

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::certificate::rmtls_certificate;
-use super::{bytes, give, guard, guard_with, handle, output, put, put_truncated, rmtls_buf, take};
+use super::{
+    bytes, give, guard, guard_with, handle, output, put_parts, put_truncated, rmtls_buf, take,
+};
 use crate::trust::{verdict_text, CaCertificate, TrustStore, VerifyOptions};
 use crate::Error;
 
@@ -102,5 +104,5 @@ pub unsafe extern "C" fn rmtls_trust_store_verify(
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_verdict_text(code: i32, out: *mut rmtls_buf) -> i32 {
     // SAFETY: the caller's promise, passed on unchanged.
-    guard(|| unsafe { put(out, verdict_text(code).as_bytes()) })
+    guard(|| unsafe { put_parts(out, &verdict_text(code).map(str::as_bytes)) })
 }

@@ -22,7 +22,10 @@ const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
 
 /// Percent-encodes as nginx's `$ssl_client_escaped_cert`.
 pub fn escape(text: &[u8]) -> String {
-    percent_encode(text, COMPONENT).to_string()
+    // PEM grows by less than this.
+    let mut escaped = String::with_capacity(text.len() + text.len() / 4);
+    escaped.extend(percent_encode(text, COMPONENT));
+    escaped
 }
 
 /// Standard base64 with padding, on one line.

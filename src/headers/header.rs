@@ -169,10 +169,15 @@ impl Header {
         if value.trim() != value {
             return Err(LeftOut::NotText("a space at an end of the value"));
         }
-        if value.chars().any(char::is_control) {
+        let is_ascii = value.is_ascii();
+        let has_control = match is_ascii {
+            true => value.bytes().any(|byte| byte.is_ascii_control()),
+            false => value.chars().any(char::is_control),
+        };
+        if has_control {
             return Err(LeftOut::NotText("a control character in the value"));
         }
-        if !self.utf8 && !value.is_ascii() {
+        if !self.utf8 && !is_ascii {
             return Err(LeftOut::NotText("the value is not ASCII"));
         }
         Ok(())

@@ -13,6 +13,8 @@ mod traefik;
 mod url_encoded;
 mod xfcc;
 
+use std::rc::Rc;
+
 use openssl::stack::Stack;
 use openssl::x509::X509;
 
@@ -182,7 +184,7 @@ impl Decoded {
         }
         Ok(Certificate::with_key(
             parse(leaf)?,
-            intermediates,
+            Rc::new(intermediates),
             self.key()?,
         ))
     }

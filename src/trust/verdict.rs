@@ -112,14 +112,14 @@ impl Verdict {
 
     /// `SUCCESS` or `FAILED:<reason>`, as nginx's `$ssl_client_verify`.
     pub fn text(&self) -> String {
-        text(self.code)
+        text(self.code).concat()
     }
 }
 
-/// [`Verdict::text`] for an `X509_V_*` number.
-pub fn text(code: i32) -> String {
+/// [`Verdict::text`] for an `X509_V_*` number, in two parts that follow each other.
+pub fn text(code: i32) -> [&'static str; 2] {
     match code {
-        0 => "SUCCESS".to_owned(),
-        code => format!("FAILED:{}", verify_error_string(code)),
+        0 => ["SUCCESS", ""],
+        code => ["FAILED:", verify_error_string(code)],
     }
 }
