@@ -10,6 +10,7 @@ use std::slice;
 use std::sync::OnceLock;
 
 use foreign_types::{ForeignType, ForeignTypeRef};
+use openssl::error::ErrorStack;
 use openssl::ssl::SslRef;
 use openssl::stack::{Stack, StackRef};
 use openssl::x509::store::{X509Store, X509StoreBuilder};
@@ -59,6 +60,19 @@ extern "C" {
     fn X509_STORE_CTX_get0_untrusted(ctx: *const sys::X509_STORE_CTX) -> *mut sys::stack_st_X509;
     fn OPENSSL_sk_dup(stack: *const sys::OPENSSL_STACK) -> *mut sys::OPENSSL_STACK;
     fn OPENSSL_sk_zero(stack: *mut sys::OPENSSL_STACK);
+}
+
+/// Runs the body of a callback of OpenSSL's and leaves the thread's error queue as it was: what is
+/// in it may be the error that OpenSSL is about to return to nginx. No mark would do: whoever
+/// reads an error of the body's own reads all of them. A panic must not cross into OpenSSL either;
+/// it gives `None`.
+fn unnoticed<T>(body: impl FnOnce() -> T) -> Option<T> {
+    let before = ErrorStack::get();
+    let result = catch_unwind(AssertUnwindSafe(body)).ok();
+    // SAFETY: it concerns the queue of this thread only.
+    unsafe { sys::ERR_clear_error() };
+    before.errors().iter().for_each(openssl::error::Error::put);
+    result
 }
 
 /// Whether the handshake is over.
@@ -235,8 +249,7 @@ extern "C" fn check_nothing(_context: *mut sys::X509_STORE_CTX) -> c_int {
 
 /// Answers 0 when the session may be resumed.
 extern "C" fn keep_asking<P: Presented>(ssl: *mut sys::SSL, _forward_secure: c_int) -> c_int {
-    // A panic must not cross into OpenSSL.
-    let may_resume = catch_unwind(|| {
+    let may_resume = unnoticed(|| {
         // SAFETY: OpenSSL calls this with the live connection that the callback was set on.
         let ssl = unsafe { SslRef::from_ptr(ssl) };
         set_verify::<P>(ssl);
@@ -258,7 +271,8 @@ extern "C" fn accept_for_now<P: Presented>(_ok: c_int, context: *mut sys::X509_S
                 P::presented(SslRef::from_ptr(ssl), StackRef::from_ptr(chain));
             }
             // What OpenSSL could not verify is no error here, and nginx would report it as the
-            // error of the next read.
+            // error of the next read. Nothing else can be in the queue that anybody waits for: an
+            // error that matters ends the handshake at once.
             sys::ERR_clear_error();
         }
     });
@@ -381,11 +395,10 @@ unsafe extern "C" fn free_content<T>(
     _argp: *mut c_void,
 ) {
     if !content.is_null() {
-        // A panic in a destructor must not cross into OpenSSL.
-        let _ = catch_unwind(AssertUnwindSafe(|| {
+        unnoticed(|| {
             // SAFETY: the box that `put` made, freed here for the one and only time.
             drop(unsafe { Box::from_raw(content as *mut T) })
-        }));
+        });
     }
 }
 
@@ -393,6 +406,222 @@ fn checked(done: c_int) -> Result<(), Error> {
     if done == 1 {
         Ok(())
     } else {
-        Err(openssl::error::ErrorStack::get().into())
+        Err(ErrorStack::get().into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::os::unix::net::UnixStream;
+    use std::thread;
+
+    use openssl::asn1::{Asn1Object, Asn1OctetString};
+    use openssl::hash::MessageDigest;
+    use openssl::ssl::{Ssl, SslContext, SslContextBuilder, SslMethod, SslVerifyMode, SslVersion};
+    use openssl::x509::{X509Builder, X509Extension};
+
+    use crate::testing::{issue, Issued, NOW};
+
+    struct Anything;
+
+    impl Presented for Anything {
+        const DEPTH: u32 = 0;
+
+        fn presented(_ssl: &SslRef, chain: &StackRef<X509>) {
+            assert!(!chain.is_empty());
+        }
+
+        fn may_resume(_ssl: &SslRef) -> bool {
+            fail();
+            true
+        }
+    }
+
+    /// Leaves an error in the queue.
+    fn fail() {
+        let error = X509::from_der(b"no certificate").unwrap_err();
+        assert!(!error.errors().is_empty());
+        error.errors().iter().for_each(openssl::error::Error::put);
+    }
+
+    /// Fails when it is freed.
+    struct Failing;
+
+    impl Drop for Failing {
+        fn drop(&mut self) {
+            fail();
+        }
+    }
+
+    fn context(version: SslVersion) -> SslContextBuilder {
+        let mut context = SslContext::builder(SslMethod::tls()).unwrap();
+        context.set_min_proto_version(Some(version)).unwrap();
+        context.set_max_proto_version(Some(version)).unwrap();
+        context
+    }
+
+    /// The errors that a handshake leaves on the server's side, in which the client presents `leaf`
+    /// with `between`, or nothing.
+    fn left_by(
+        version: SslVersion,
+        server: &Issued,
+        leaf: Option<&Issued>,
+        between: &[X509],
+    ) -> ErrorStack {
+        let (near, far) = UnixStream::pair().unwrap();
+        let mut client = context(version);
+        client.set_verify(SslVerifyMode::NONE);
+        // An odd certificate must reach the server.
+        client.set_security_level(0);
+        if let Some(leaf) = leaf {
+            client.set_certificate(&leaf.x509).unwrap();
+            client.set_private_key(&leaf.key).unwrap();
+        }
+        for certificate in between {
+            client.add_extra_chain_cert(certificate.clone()).unwrap();
+        }
+        let client = Ssl::new(&client.build()).unwrap();
+        let client = thread::spawn(move || {
+            // nginx reads, too, only after the client's Finished.
+            let stream = client.connect(far);
+            drop(ErrorStack::get());
+            stream.map(drop).is_ok()
+        });
+        let mut context = context(version);
+        context.set_certificate(&server.x509).unwrap();
+        context.set_private_key(&server.key).unwrap();
+        context.set_session_id_context(b"test").unwrap();
+        let ssl = Ssl::new(&context.build()).unwrap();
+        request_certificate::<Anything>(&ssl);
+        drop(ErrorStack::get());
+        let stream = ssl.accept(near).map_err(|error| error.to_string());
+        let left = ErrorStack::get();
+        let presented = stream.unwrap().ssl().peer_certificate();
+        assert_eq!(presented.is_some(), leaf.is_some());
+        assert!(client.join().unwrap());
+        left
+    }
+
+    /// `of` once more, with an extension that holds `content`.
+    fn with_extension(of: &Issued, issuer: &Issued, oid: &str, content: &[u8]) -> Issued {
+        let mut builder = X509Builder::new().unwrap();
+        builder.set_version(2).unwrap();
+        builder.set_serial_number(of.x509.serial_number()).unwrap();
+        builder.set_subject_name(of.x509.subject_name()).unwrap();
+        builder.set_issuer_name(issuer.x509.subject_name()).unwrap();
+        builder.set_not_before(of.x509.not_before()).unwrap();
+        builder.set_not_after(of.x509.not_after()).unwrap();
+        builder.set_pubkey(&of.key).unwrap();
+        let oid = Asn1Object::from_str(oid).unwrap();
+        let content = Asn1OctetString::new_from_bytes(content).unwrap();
+        let extension = X509Extension::new_from_der(&oid, true, &content).unwrap();
+        builder.append_extension(extension).unwrap();
+        builder.sign(&issuer.key, MessageDigest::sha256()).unwrap();
+        Issued {
+            x509: builder.build(),
+            key: of.key.clone(),
+        }
+    }
+
+    #[test]
+    fn request_certificate_leaves_no_error_whatever_the_client_presents() {
+        let ca = issue("Test CA", None, true, NOW, &[]);
+        let other = issue("Test CA", None, true, NOW, &[]);
+        let between = issue("Test Intermediate", Some(&ca), true, NOW, &[]);
+        let leaf = issue("leaf", Some(&between), false, NOW, &[]);
+        let mut presented: Vec<(String, Issued, Vec<X509>)> = Vec::new();
+        let mut present = |what: &str, leaf: &Issued, chain: &[&X509]| {
+            let chain = chain.iter().map(|each| (*each).clone()).collect();
+            let leaf = Issued {
+                x509: leaf.x509.clone(),
+                key: leaf.key.clone(),
+            };
+            presented.push((what.to_owned(), leaf, chain));
+        };
+        present("a good one", &leaf, &[&between.x509]);
+        present("with its root", &leaf, &[&between.x509, &ca.x509]);
+        present("with another root", &leaf, &[&between.x509, &other.x509]);
+        present("self-signed", &ca, &[]);
+        // basicConstraints, keyUsage, subjectAltName, nameConstraints, certificatePolicies,
+        // authorityKeyIdentifier, policyConstraints, extKeyUsage, crlDistributionPoints,
+        // ipAddrBlocks, autonomousSysIds
+        let names = [
+            "2.5.29.19",
+            "2.5.29.15",
+            "2.5.29.17",
+            "2.5.29.30",
+            "2.5.29.32",
+            "2.5.29.35",
+            "2.5.29.36",
+            "2.5.29.37",
+            "2.5.29.31",
+            "1.3.6.1.5.5.7.1.7",
+            "1.3.6.1.5.5.7.1.8",
+        ];
+        for name in names {
+            for content in [&b"garbage"[..], &[0x30, 0x80], &[]] {
+                let odd = with_extension(&leaf, &ca, name, content);
+                present(
+                    &format!("a leaf with {name} {content:?}"),
+                    &odd,
+                    &[&ca.x509],
+                );
+                let odd = with_extension(&between, &ca, name, content);
+                present(
+                    &format!("a CA with {name} {content:?}"),
+                    &leaf,
+                    &[&odd.x509],
+                );
+                let odd = with_extension(&ca, &ca, name, content);
+                let chain = [&between.x509, &odd.x509];
+                present(&format!("a root with {name} {content:?}"), &leaf, &chain);
+            }
+        }
+        // id-ecPublicKey becomes an algorithm that nobody knows.
+        let der = between.x509.to_der().unwrap();
+        let algorithm = [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
+        let at = der.windows(7).position(|window| window == algorithm);
+        let mut odd = der.clone();
+        odd[at.unwrap() + 6] = 0x7f;
+        let odd = X509::from_der(&odd).unwrap();
+        present("a CA with an unknown key", &leaf, &[&odd]);
+
+        for version in [SslVersion::TLS1_2, SslVersion::TLS1_3] {
+            let left = left_by(version, &ca, None, &[]);
+            assert!(left.errors().is_empty(), "nothing, {version:?}: {left}");
+            for (what, leaf, chain) in &presented {
+                let left = left_by(version, &ca, Some(leaf), chain);
+                assert!(left.errors().is_empty(), "{what}, {version:?}: {left}");
+            }
+        }
+    }
+
+    /// Calls `callback` while an error of somebody else's stands in the queue, which must be all
+    /// that stands there then.
+    fn leaves_the_queue_alone(callback: impl FnOnce()) {
+        drop(ErrorStack::get());
+        let before = X509::from_pem(b"no certificate").unwrap_err();
+        assert!(!before.errors().is_empty());
+        before.errors().iter().for_each(openssl::error::Error::put);
+        callback();
+        assert_eq!(ErrorStack::get().to_string(), before.to_string());
+    }
+
+    #[test]
+    fn keep_asking_leaves_the_error_queue_alone() {
+        let connection = Ssl::new(&context(SslVersion::TLS1_3).build()).unwrap();
+        leaves_the_queue_alone(|| {
+            assert_eq!(keep_asking::<Anything>(connection.as_ptr(), 0), 0);
+        });
+    }
+
+    #[test]
+    fn slot_frees_its_content_and_leaves_the_error_queue_alone() {
+        let slot = Slot::new().unwrap();
+        let connection = Ssl::new(&context(SslVersion::TLS1_3).build()).unwrap();
+        slot.put(&connection, Failing).unwrap();
+        leaves_the_queue_alone(|| drop(connection));
     }
 }
