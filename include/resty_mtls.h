@@ -770,6 +770,14 @@ int32_t rmtls_engine_warning(const struct rmtls_engine *engine,
                              size_t index,
                              struct rmtls_buf *out);
 
+// Writes what there is to warn of about the policy in force if the caller trusts no peer to send
+// certificates in headers; `RMTLS_NOT_FOUND` if it reads none that only a trusted peer may send.
+//
+// # Safety
+// `engine` is NULL or live; `out` is NULL or valid, with `out->data` writable for `out->cap`
+// bytes.
+int32_t rmtls_engine_unheard(const struct rmtls_engine *engine, struct rmtls_buf *out);
+
 // Tells the state of the engine.
 //
 // # Safety

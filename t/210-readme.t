@@ -47,6 +47,10 @@ our $Routing = http("routing: nginx.conf") =~ s/Engineering/"R&D; Lab=7"/r
     =~ s/127\.0\.0\.1:8081/127.0.0.2:\$TEST_NGINX_SERVER_PORT/r
     =~ s/127\.0\.0\.1:8080/127.0.0.3:\$TEST_NGINX_SERVER_PORT/r;
 
+# Policies that read a header, with the line that says from whom.
+our $Trusted = http("trusted: nginx.conf") =~ s/192\.0\.2\.10/127.0.0.1/r;
+our %Reads = map { $_ => ">>> policy.yaml\n" . shown("policy: $_") } qw( header-cert-auth openid-connect );
+
 our $Metrics = http("metrics: nginx.conf");
 
 our $Upstreams = <<'_EOC_';
@@ -215,3 +219,36 @@ resty_mtls_requests_total{route="payments",decision="pass"} 1
 resty_mtls_responses_total{route="payments",class="2xx"} 1
 resty_mtls_metrics_shared 1
 documented
+
+
+
+=== TEST 5: a header counts from whom the README trusts, and nothing is warned about
+--- user_files eval: $::Reads{"header-cert-auth"}
+--- http_config eval: "# README\n$::Trusted"
+--- config
+    location /t {
+        access_by_lua_block { require("resty.mtls").access("payments") }
+        content_by_lua_block { ngx.say(require("resty.mtls").client().subject_dn) }
+    }
+--- client
+header t "X-Client-Cert: $(escaped client-a)"
+--- client_out
+200 CN=client-a,O=Example
+--- no_error_log
+[warn]
+[error]
+
+
+
+=== TEST 6: nothing is warned about the policy for tokens
+--- user_files eval: $::Reads{"openid-connect"}
+--- http_config eval: "# README\n$::Trusted"
+--- config
+    location /t { return 200 ok; }
+--- request
+GET /t
+--- response_body chomp
+ok
+--- no_error_log
+[warn]
+[error]

@@ -99,7 +99,7 @@ end
 
 
 local function log_warnings(this)
-    for _, warning in ipairs(this:warnings()) do
+    for _, warning in ipairs(this:warnings(inbound.trusts())) do
         ngx_log(WARN, "[mtls] ", warning)
     end
 end

@@ -340,6 +340,27 @@ pub unsafe extern "C" fn rmtls_engine_warning(
     })
 }
 
+/// Writes what there is to warn of about the policy in force if the caller trusts no peer to send
+/// certificates in headers; `RMTLS_NOT_FOUND` if it reads none that only a trusted peer may send.
+///
+/// # Safety
+/// `engine` is NULL or live; `out` is NULL or valid, with `out->data` writable for `out->cap`
+/// bytes.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_unheard(
+    engine: *const rmtls_engine,
+    out: *mut rmtls_buf,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe {
+            let policy = handle(engine)?.0.policy()?;
+            let warning = policy.unheard.as_ref().ok_or(Error::NotFound)?;
+            put(out, warning.to_string().as_bytes())
+        }
+    })
+}
+
 /// Tells the state of the engine.
 ///
 /// # Safety

@@ -14,6 +14,7 @@ mod review;
 mod scopes;
 mod stores;
 mod told;
+mod trusting;
 
 use std::path::Path as FilePath;
 use std::sync::Arc;
@@ -181,6 +182,7 @@ fn assemble(
         routes,
         digest: digest.finish(),
         warnings: Vec::new(),
+        unheard: None,
     })
 }
 

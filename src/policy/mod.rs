@@ -59,6 +59,8 @@ pub struct Policy {
     pub digest: [u8; 32],
     /// What is allowed but hardly meant.
     pub warnings: Vec<Diagnostic>,
+    /// What to warn of if no peer is trusted to send certificates in headers.
+    pub unheard: Option<Diagnostic>,
 }
 
 /// What applies to the requests of a route.
@@ -264,11 +266,13 @@ impl Policy {
                 let document = document::read(&root, &mut report);
                 compile::compile(&document, directory, files, &mut report)
             });
+        let unheard = report.unheard();
         let warnings = report.finish()?;
         // Without an error there is a policy; the fallback is the bug's own report.
         let lost = || refused(label, Place::default(), "internal error".to_owned());
         Ok(Policy {
             warnings,
+            unheard,
             ..policy.ok_or_else(lost)?
         })
     }

@@ -232,6 +232,7 @@ pub(super) struct Report {
     errors: Vec<Diagnostic>,
     more_errors: usize,
     warnings: Vec<Diagnostic>,
+    unheard: Option<Diagnostic>,
     once: HashSet<String>,
     kinds: HashMap<&'static str, usize>,
     compared: usize,
@@ -248,6 +249,7 @@ impl Report {
             errors: Vec::new(),
             more_errors: 0,
             warnings: Vec::new(),
+            unheard: None,
             once: HashSet::new(),
             kinds: HashMap::new(),
             compared: 0,
@@ -337,6 +339,23 @@ impl Report {
     pub fn said(&self) -> usize {
         let counted: usize = self.kinds.values().sum();
         self.errors.len() + self.more_errors + self.warnings.len() + counted
+    }
+
+    /// Warns of a header that counts from trusted peers only, where nobody is trusted, which a
+    /// policy does not know. The first is enough: all others have the same cure.
+    pub fn warn_unheard(&mut self, place: Place, path: &Path<'_>) {
+        if self.unheard.is_none() {
+            let message =
+                "the header is taken from 'trusted_ips' of mtls.init only, and those are \
+                           none: every certificate in it is ignored; expected the addresses of \
+                           the proxies that send it"
+                    .to_owned();
+            self.unheard = Some(self.diagnostic(Severity::Warning, place, path, message));
+        }
+    }
+
+    pub fn unheard(&mut self) -> Option<Diagnostic> {
+        self.unheard.take()
     }
 
     pub fn has_errors(&self) -> bool {

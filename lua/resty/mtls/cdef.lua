@@ -244,6 +244,8 @@ int32_t rmtls_engine_warning(const struct rmtls_engine *engine,
                              size_t index,
                              struct rmtls_buf *out);
 
+int32_t rmtls_engine_unheard(const struct rmtls_engine *engine, struct rmtls_buf *out);
+
 int32_t rmtls_engine_status(const struct rmtls_engine *engine, struct rmtls_status *out);
 
 int32_t rmtls_engine_plan(const struct rmtls_engine *engine,

@@ -174,6 +174,11 @@ function _M.parse(list)
 end
 
 
+function _M:is_empty()
+    return #self.v4 == 0 and #self.v6 == 0
+end
+
+
 -- Whether the address `ip` (text) is in the set; false for what is no address, such as "unix:".
 -- Allocates nothing. Looks at one network after the other: meant for lists of tens.
 function _M:match(ip)

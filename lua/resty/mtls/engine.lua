@@ -201,9 +201,15 @@ function _M:last_error()
 end
 
 
--- Warnings of the policy in force.
-function _M:warnings()
+-- Warnings of the policy in force. trusts: whether trusted_ips names anybody.
+function _M:warnings(trusts)
     local warnings = {}
+    if not trusts then
+        warnings[1] = lib.read("engine.warnings", function(out)
+            return C.rmtls_engine_unheard(self.handle, out)
+        end)
+    end
+
     for i = 0, math.huge do
         local warning = lib.read("engine.warnings", function(out)
             return C.rmtls_engine_warning(self.handle, i, out)

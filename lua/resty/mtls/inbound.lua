@@ -50,6 +50,12 @@ function _M.init(opts)
 end
 
 
+-- Whether there is anybody whose certificate headers count.
+function _M.trusts()
+    return trusted_ips ~= nil and not trusted_ips:is_empty()
+end
+
+
 -- 1 when trusted_ips names the peer of the TCP connection. Never the address that a realip module
 -- read from a header.
 local function is_trusted()

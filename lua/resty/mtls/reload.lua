@@ -3,6 +3,7 @@
 -- watched.
 
 local ffi = require "ffi"
+local inbound = require "resty.mtls.inbound"
 local lib = require "resty.mtls.lib"
 local metrics = require "resty.mtls.metrics"
 local STATUS = require "resty.mtls.cdef"
@@ -145,7 +146,7 @@ local function poll(engine, reload, wait)
         first = nil
         ngx_log(NOTICE, "[mtls] policy reloaded: ", lib.text(message))
         metrics.count("policy_reloads_total", "ok")
-        for _, warning in ipairs(engine:warnings()) do
+        for _, warning in ipairs(engine:warnings(inbound.trusts())) do
             ngx_log(WARN, "[mtls] ", warning)
         end
     end

@@ -10,8 +10,9 @@ use super::consumers::People;
 use super::crls::Crls;
 use super::scopes::Slots;
 use super::stores::{auth, Stores};
+use super::trusting;
 use crate::identity::{Acl, Rules};
-use crate::policy::bearer::{Bearer, Inbound};
+use crate::policy::bearer::{Bearer, Inbound, Possession};
 use crate::policy::document::{self, Config, Content, Document, Kind};
 use crate::policy::report::{Path, Report};
 use crate::policy::{Auth, Map};
@@ -129,6 +130,7 @@ impl<'t> Plugins<'t> {
                 Config::HeaderCertAuth(config) => {
                     let path = Path::Trail(&plugin.spot.path);
                     let path = path.field("config");
+                    trusting::source(config, &plugin.spot, &path, report);
                     let made =
                         stores.header(config, &plugin.spot, &path, cas, people, crls, report);
                     match made {
@@ -139,7 +141,12 @@ impl<'t> Plugins<'t> {
                 Config::OpenidConnect(config) => {
                     let path = Path::Trail(&plugin.spot.path);
                     let path = path.field("config");
+                    trusting::tokens(config, &plugin.spot, &path, report);
                     let path = path.field("proof_of_possession_mtls_from_header");
+                    let header = config.from_header.as_ref();
+                    if let Some(header) = header.filter(|_| config.possession != Possession::Off) {
+                        trusting::source(header, &plugin.spot, &path, report);
+                    }
                     let certificate = config.from_header.as_ref().and_then(|config| {
                         stores.header(config, &plugin.spot, &path, cas, people, crls, report)
                     });

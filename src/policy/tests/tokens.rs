@@ -46,7 +46,16 @@ fn founding_example_loads_unchanged() {
         std::env::set_var(name, value);
     }
     let policy = policy(&with_cas(FOUNDING));
-    assert_eq!(warnings(&policy), [""; 0]);
+    assert_eq!(
+        warnings(&policy),
+        [
+            "p:6:5: warning: plugins[0].config: has no 'audience_required': any token of the \
+             issuer passes, whomever it was made for; expected the audience that the issuer gives \
+             tokens for this API",
+            "p:6:5: warning: plugins[0].config.issuer: is http: whoever is on the way can forge \
+             what it says, and with it tokens; expected https",
+        ]
+    );
     let plan = &policy.plans[0];
     let bearer = plan.bearer.as_ref().unwrap();
     assert_eq!(&*bearer.issuer, "http://keycloak.test:8080/realms/master");
@@ -420,12 +429,113 @@ fn openid_connect_without_anybody_who_asks_is_warned_about() {
     let text = |more: &str| {
         with_cas(&format!(
             "routes: [{{name: r, snis: [a.test], plugins: [{{name: openid-connect, config: \
-             {{issuer: 'https://a.test', auth_methods: [bearer], proof_of_possession_mtls: \
-             strict}}}}{more}]}}]"
+             {{issuer: 'https://a.test', auth_methods: [bearer], audience_required: [a], \
+             proof_of_possession_mtls: strict}}}}{more}]}}]"
         ))
     };
     let found = warnings(&policy(&text("")));
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].contains("so no client is asked for the certificate of its token"));
     assert!(warnings(&policy(&text(", {name: tls-handshake-modifier}"))).is_empty());
+}
+
+/// Paths of the warnings about a policy, each with the beginning of its message.
+fn warned(policy: &Policy) -> Vec<String> {
+    let short = |line: String| {
+        let text = line
+            .split_once("plugins[0].config")
+            .map_or("", |(_, text)| text);
+        text.split_once([',', ' '])
+            .map_or("", |(path, _)| path)
+            .to_owned()
+    };
+    warnings(policy).into_iter().map(short).collect()
+}
+
+#[test]
+fn openid_connect_tokens_that_may_be_others_or_forged_are_warned_about() {
+    let good = ", audience_required: [a]";
+    assert_eq!(warned(&policy(&oidc(good))), [""; 0]);
+    assert_eq!(warned(&policy(&oidc(""))), [":"]);
+    assert_eq!(
+        warnings(&policy(&oidc(
+            ", audience_required: [a], ssl_verify: false"
+        ))),
+        [
+            "p:5:11: warning: plugins[0].config.ssl_verify: is false: whoever is on the way can \
+             forge what the issuer says, and with it tokens; expected true, and its CA in \
+             lua_ssl_trusted_certificate"
+        ]
+    );
+    for (host, warns) in [
+        ("idp.test", true),
+        ("10.0.0.1:8080", true),
+        ("[2001:db8::1]:80", true),
+        ("127.0.0.1.test", true),
+        ("localhost.test", true),
+        ("notlocalhost", true),
+        ("idp.test?localhost", true),
+        ("127.0.0.1:8080/realms/a", false),
+        ("127.1.2.3", false),
+        ("[::1]:8080/a", false),
+        ("[::ffff:127.0.0.1]", false),
+        ("LocalHost:80", false),
+        ("idp.localhost", false),
+    ] {
+        let text = oidc(good).replace("https://idp.test", &format!("http://{host}"));
+        let expected = &[".issuer:"][..usize::from(warns)];
+        assert_eq!(warned(&policy(&text)), expected, "{host}");
+        let endpoint = format!(
+            "{good}, auth_methods: [introspection], client_id: a, client_secret: b, \
+             introspection_endpoint: 'http://{host}'"
+        );
+        let text = oidc(&endpoint).replace("auth_methods: [bearer], ", "");
+        let expected = &[".introspection_endpoint:"][..usize::from(warns)];
+        assert_eq!(warned(&policy(&text)), expected, "{host}");
+    }
+}
+
+#[test]
+fn headers_that_anybody_may_send_or_nobody_are_warned_about() {
+    let unheard = |policy: &Policy| policy.unheard.as_ref().map(ToString::to_string);
+    let of_token = |extra: &str| {
+        oidc(&format!(
+            ", audience_required: [a], proof_of_possession_mtls_from_header: \
+             {{certificate_header_name: X-Client-Cert, ca_certificates: [{ID_A}]}}{extra}"
+        ))
+    };
+    let strict = ", proof_of_possession_mtls: strict";
+    for (text, place) in [
+        (header(""), "p:6:3: warning: plugins[0].config"),
+        (
+            of_token(strict),
+            "p:5:11: warning: plugins[0].config.proof_of_possession_mtls_from_header",
+        ),
+    ] {
+        let policy = policy(&text);
+        assert_eq!(warnings(&policy), [""; 0]);
+        assert_eq!(
+            unheard(&policy),
+            Some(format!(
+                "{place}.certificate_header_name: the header is taken from 'trusted_ips' of \
+                 mtls.init only, and those are none: every certificate in it is ignored; expected \
+                 the addresses of the proxies that send it"
+            ))
+        );
+        let text = text.replace("_name: X-Client-Cert", "_name: X-C, secure_source: false");
+        let open = self::policy(&text);
+        assert_eq!(
+            warnings(&open),
+            [format!(
+                "{place}.secure_source: is false: whoever reaches this gateway may present any \
+                 certificate, without its key; expected true, and the proxies in 'trusted_ips' of \
+                 mtls.init"
+            )]
+        );
+        assert_eq!(unheard(&open), None);
+    }
+    // It reads no header at all.
+    let off = policy(&of_token(""));
+    assert_eq!((unheard(&off), warnings(&off).len()), (None, 1));
+    assert_eq!(unheard(&policy(&oidc(""))), None);
 }

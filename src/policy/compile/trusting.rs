@@ -1,0 +1,97 @@
+//! Warnings of what a plugin takes on trust.
+
+use std::net::IpAddr;
+
+use crate::inbound::Source;
+use crate::policy::document::{self, Spot};
+use crate::policy::report::{Path, Report};
+
+/// Warns of a header that anybody may send, or that nobody may.
+pub(super) fn source(
+    config: &document::HeaderCertAuth<'_>,
+    spot: &Spot,
+    path: &Path<'_>,
+    report: &mut Report,
+) {
+    match config.inbound.as_ref().map(|inbound| inbound.source) {
+        Some(Source::Trusted) => {
+            report.warn_unheard(spot.place, &path.field("certificate_header_name"));
+        }
+        Some(Source::Anyone) => report.warn(
+            "headers that anybody may send",
+            spot.place,
+            &path.field("secure_source"),
+            || {
+                "is false: whoever reaches this gateway may present any certificate, without its \
+                 key; expected true, and the proxies in 'trusted_ips' of mtls.init"
+                    .to_owned()
+            },
+        ),
+        None => {}
+    }
+}
+
+/// Warns of tokens that were made for others or may be forged.
+pub(super) fn tokens(
+    config: &document::OpenidConnect<'_>,
+    spot: &Spot,
+    path: &Path<'_>,
+    report: &mut Report,
+) {
+    if config.expected.audience.is_empty() {
+        report.warn(
+            "routes for tokens of any audience",
+            spot.place,
+            path,
+            || {
+                "has no 'audience_required': any token of the issuer passes, whomever it was made for; expected \
+                 the audience that the issuer gives tokens for this API"
+                    .to_owned()
+            },
+        );
+    }
+    let endpoint = config.introspection_endpoint.as_deref();
+    for (field, url) in [
+        ("issuer", Some(&*config.issuer)),
+        ("introspection_endpoint", endpoint),
+    ] {
+        if url.is_some_and(crosses_in_the_clear) {
+            report.warn("issuers over http", spot.place, &path.field(field), || {
+                "is http: whoever is on the way can forge what it says, and with it tokens; \
+                 expected https"
+                    .to_owned()
+            });
+        }
+    }
+    if !config.ssl_verify {
+        report.warn(
+            "issuers that are not verified",
+            spot.place,
+            &path.field("ssl_verify"),
+            || {
+                "is false: whoever is on the way can forge what the issuer says, and with it \
+                 tokens; expected true, and its CA in lua_ssl_trusted_certificate"
+                    .to_owned()
+            },
+        );
+    }
+}
+
+/// Whether a URL is http and leaves this machine.
+fn crosses_in_the_clear(url: &str) -> bool {
+    let Some(rest) = url.strip_prefix("http://") else {
+        return false;
+    };
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    let host = match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next(),
+        None => authority.split(':').next(),
+    };
+    let host = host.unwrap_or_default().trim_end_matches('.');
+    let host = host.to_ascii_lowercase();
+    let loopback = match host.parse::<IpAddr>() {
+        Ok(address) => address.to_canonical().is_loopback(),
+        Err(_) => host == "localhost" || host.ends_with(".localhost"),
+    };
+    !loopback
+}
