@@ -225,6 +225,9 @@
 // The route wants an access token: `rmtls_engine_bearer`.
 #define RMTLS_TRAIT_BEARER 16
 
+// With `RMTLS_TRAIT_INBOUND`: where no header brings a certificate, that of the connection counts.
+#define RMTLS_TRAIT_OR_TLS 32
+
 // For a verdict: nothing was verified.
 #define RMTLS_VERDICT_NOT_VERIFIED -1
 
@@ -360,6 +363,8 @@ typedef struct rmtls_answer {
   uint32_t connection;
   // Lines made for another number here are not to be used again.
   uint32_t own;
+  // 1 when the certificate, or what stands in its place, is from a header, else 0.
+  int32_t from_header;
 } rmtls_answer;
 
 // What `rmtls_engine_bearer` decided.

@@ -24,6 +24,35 @@ our $Policy = oidc_policy(
     [ quiet => 'expose_error_code: false, unauthorized_error_message: "Go \"away\""' ],
 );
 
+# Forwards the certificate of a request, whoever brings it.
+our $Told = oidc_policy([ told => 'proof_of_possession_mtls: optional, audience_required: ["https://api.test"], '
+    . 'proof_of_possession_mtls_from_header: {certificate_header_name: X-Proxied, ca_certificates: [@ca-a]}' ])
+    . <<'_EOC_';
+  - {name: tls-metadata-headers, config: {inject_client_cert_details: true}}
+  - {name: client-cert-headers, config: {dialects: [{name: nginx, when: presented}, {name: rfc9440}]}}
+_EOC_
+
+our $See = <<'_EOC_';
+    location /see {
+        access_by_lua_block { require("resty.mtls").access("told") }
+        content_by_lua_block {
+            local client = require("resty.mtls").client()
+            ngx.say(client and table.concat({ client.source, client.verified, client.subject_dn,
+                                              client:header_value("nginx", "ssl_client_s_dn") }, " ") or "nobody")
+        }
+    }
+_EOC_
+
+# see [curl options]: what client() tells; up [curl options]: what the upstream is told
+our $Seen = <<'_EOC_';
+proxied() { echo "X-Proxied: $(escaped "$1")"; }
+see() { get a.test/see -H "Authorization: Bearer $token" "$@"; }
+up() {
+    get a.test/up/told -H "Authorization: Bearer $token" "$@" |
+        sed -n 's/\r$//; s/^\(X-Client-Cert-Subject-DN\|ssl-client-verify\|Client-Cert\|x-proxied\): /\1: /Ip' | LC_ALL=C sort | paste -sd '|'
+}
+_EOC_
+
 # The founding example as it stands; the CA is an entity of its own.
 our $Founding = ">>> policy.yaml\n" . expand_policy(<<'_EOC_') . <<'_EOC_';
 _format_version: "3.0"
@@ -753,3 +782,85 @@ ask any "$(forge good)"
 [mtls] 401 certificate not trusted: certificate header refused: 90000 bytes are over the limit of 65536
 --- no_error_log
 [crit]
+
+
+
+=== TEST 21: client() and forwarded headers tell of the certificate that the token is compared with, as not verified
+--- user_files eval: $::Told
+--- http_config eval: $::Http
+--- config eval: $::Config . $::See
+--- client eval
+'. "$CLIENT"' . "\n$::Seen" . <<'_EOC_';
+token=$(token client-a ES256)
+# The connection is the proxy's, with a certificate of its own.
+see $(as client-b) -H "$(proxied client-a)"
+up $(as client-b) -H "$(proxied client-a)"
+header see "Authorization: Bearer $token" -H "$(proxied client-a)"
+# The same certificate, once from the connection and once more from the header.
+see $(as client-a)
+up $(as client-a)
+see $(as client-a) -H "$(proxied client-a)"
+echo "refused: $(see $(as client-a) -H "$(proxied client-b)")"
+token=$(token - ES256 loose)
+echo loose
+see $(as client-b) -H "$(proxied client-a)"
+# Nobody vouches for it.
+see $(as client-a) -H "$(proxied client-self)"
+up $(as client-a) -H "$(proxied client-self)"
+for nothing in "X-Proxied;" "X-Proxied: (null)" "X-Proxied: junk"; do
+    see $(as client-b) -H "$nothing"
+    up $(as client-b) -H "$nothing"
+done
+see $(as client-b)
+see
+up
+# One connection, in turn.
+see $(as client-b) -H "$(proxied client-a)" https://a.test/see \
+    --next -sk --http1.1 --connect-to "::127.0.0.1:$PORT" -H "Authorization: Bearer $token" $(as client-b)
+_EOC_
+--- client_out
+header FAILED:not verified CN=client-a,O=Example CN=client-a,O=Example
+X-Client-Cert-Subject-DN: CN=client-a,O=Example|ssl-client-verify: FAILED:not verified
+200 header FAILED:not verified CN=client-a,O=Example CN=client-a,O=Example
+tls FAILED:not verified CN=client-a,O=Example CN=client-a,O=Example
+X-Client-Cert-Subject-DN: CN=client-a,O=Example|ssl-client-verify: FAILED:not verified
+header FAILED:not verified CN=client-a,O=Example CN=client-a,O=Example
+refused: {"message":"Unauthorized"}
+loose
+header FAILED:not verified CN=client-a,O=Example CN=client-a,O=Example
+header FAILED:not verified CN=client-a CN=client-a
+X-Client-Cert-Subject-DN: CN=client-a|ssl-client-verify: FAILED:not verified
+nobody
+ssl-client-verify: NONE
+nobody
+ssl-client-verify: NONE
+nobody
+ssl-client-verify: FAILED:unspecified certificate verification error
+tls FAILED:not verified CN=client-b,O=Example CN=client-b,O=Example
+nobody
+ssl-client-verify: NONE
+header FAILED:not verified CN=client-a,O=Example CN=client-a,O=Example
+tls FAILED:not verified CN=client-b,O=Example CN=client-b,O=Example
+--- error_log
+[mtls] 401 token is bound to another certificate
+--- no_error_log
+[crit]
+[alert]
+
+
+
+=== TEST 22: client() and forwarded headers tell of the connection's certificate where nobody is trusted with a header
+--- user_files eval: $::Told
+--- http_config eval: $::Untrusted
+--- config eval: $::Config . $::See
+--- client eval
+'. "$CLIENT"' . "\n$::Seen" . <<'_EOC_';
+token=$(token - ES256 loose)
+see $(as client-b) -H "$(proxied client-a)"
+up $(as client-b) -H "$(proxied client-a)"
+see -H "$(proxied client-a)"
+_EOC_
+--- client_out
+tls FAILED:not verified CN=client-b,O=Example CN=client-b,O=Example
+X-Client-Cert-Subject-DN: CN=client-b,O=Example|ssl-client-verify: FAILED:not verified
+nobody

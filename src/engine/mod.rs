@@ -105,6 +105,8 @@ pub struct Answer {
     pub connection: u32,
     /// Tells apart lines that differ by this server's own certificate.
     pub own: u32,
+    /// Whether a header brought the certificate: then the connection says nothing of the client.
+    pub from_header: bool,
     /// Why not, for the error log only.
     pub reason: Option<String>,
 }
@@ -119,6 +121,7 @@ impl Answer {
             forwards: Forwards::No,
             connection: 0,
             own: 0,
+            from_header: false,
             reason: None,
         }
     }
@@ -132,6 +135,7 @@ impl Answer {
             forwards: Forwards::No,
             connection: 0,
             own: 0,
+            from_header: false,
             reason: Some(reason),
         }
     }
@@ -262,7 +266,15 @@ impl Engine {
         }
         let mut answer = match (&plan.auth, &plan.inbound) {
             (Some(auth), Some(inbound)) => {
-                self.decide_header(&policy, plan, (auth, inbound), ssl, host, came, now)?
+                let answer =
+                    self.decide_header(&policy, plan, (auth, inbound), ssl, host, came, now)?;
+                Answer {
+                    from_header: true,
+                    ..answer
+                }
+            }
+            (None, Some(inbound)) => {
+                self.take_header(&policy, (plan_id, plan), inbound, ssl, host, came, now)?
             }
             _ => {
                 let mut answer = self.decide(&policy, plan, plan_id, ssl, host, now)?;
@@ -313,6 +325,46 @@ impl Engine {
         };
         let (answer, _) = self.judge_client(policy, plan, auth, None, place, &certificate, now)?;
         Ok(answer)
+    }
+
+    /// The certificate of a request whose route judges nobody, but reads a header for its token: the
+    /// same one as [`Engine::bearer`] compares the token with. It counts as not verified, since
+    /// that depends on the token.
+    #[allow(clippy::too_many_arguments)]
+    fn take_header(
+        &self,
+        policy: &Policy,
+        (plan_id, plan): (usize, &Plan),
+        inbound: &Inbound,
+        ssl: Option<&SslRef>,
+        host: &[u8],
+        came: &Came<'_>,
+        now: i64,
+    ) -> Result<Answer, Error> {
+        let sent = self.sent(inbound, came)?;
+        if matches!(&sent, Sent::Nothing(_)) && !Engine::denies(&sent) {
+            return self.decide(policy, plan, plan_id, ssl, host, now);
+        }
+        if let Some(ssl) = ssl {
+            let connection = Connection::of_or_new(ssl)?;
+            connection.count(ssl);
+            if let Some(answer) = misdirected(policy, connection, ssl, host) {
+                return Ok(answer);
+            }
+        }
+        let (client, verdict) = match sent {
+            Sent::Certificate(place, certificate) => {
+                let place = self.remember(place, &certificate, Via::Header)?;
+                (Some(place), None)
+            }
+            Sent::Nothing(_) => (None, None),
+            // Not "no certificate": something was sent.
+            Sent::Refused(_) => (None, Some(UNSPECIFIED)),
+        };
+        Ok(Answer {
+            from_header: true,
+            ..Answer::pass(client, verdict, Identity::None)
+        })
     }
 
     /// The decision about a certificate, and until when it holds.

@@ -100,6 +100,8 @@ pub struct rmtls_answer {
     pub connection: u32,
     /// Lines made for another number here are not to be used again.
     pub own: u32,
+    /// 1 when the certificate, or what stands in its place, is from a header, else 0.
+    pub from_header: i32,
 }
 
 impl rmtls_answer {
@@ -120,6 +122,7 @@ impl rmtls_answer {
             forwards: answer.forwards as i32,
             connection: answer.connection,
             own: answer.own,
+            from_header: answer.from_header.into(),
         }
     }
 
@@ -134,6 +137,7 @@ impl rmtls_answer {
             forwards: Forwards::No,
             connection: self.connection,
             own: self.own,
+            from_header: self.from_header == 1,
             reason: None,
         }
     }

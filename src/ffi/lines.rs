@@ -40,6 +40,8 @@ pub const RMTLS_TRAIT_XFCC: u32 = 4;
 pub const RMTLS_TRAIT_INBOUND: u32 = 8;
 /// The route wants an access token: `rmtls_engine_bearer`.
 pub const RMTLS_TRAIT_BEARER: u32 = 16;
+/// With `RMTLS_TRAIT_INBOUND`: where no header brings a certificate, that of the connection counts.
+pub const RMTLS_TRAIT_OR_TLS: u32 = 32;
 
 /// For a verdict: nothing was verified.
 pub const RMTLS_VERDICT_NOT_VERIFIED: i32 = -1;
@@ -370,6 +372,10 @@ pub unsafe extern "C" fn rmtls_engine_traits(
                 (told.xfcc_forwarded().is_some(), RMTLS_TRAIT_XFCC),
                 (plan.inbound.is_some(), RMTLS_TRAIT_INBOUND),
                 (plan.bearer.is_some(), RMTLS_TRAIT_BEARER),
+                (
+                    plan.inbound.is_some() && plan.auth.is_none(),
+                    RMTLS_TRAIT_OR_TLS,
+                ),
             ]
             .into_iter()
             .filter_map(|(set, bit)| set.then_some(bit))

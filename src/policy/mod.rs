@@ -67,7 +67,8 @@ pub struct Policy {
 pub struct Plan {
     /// `mtls-auth` or `header-cert-auth`, if one applies.
     pub auth: Option<Auth>,
-    /// With `header-cert-auth`: the header, instead of the TLS connection.
+    /// The header that brings the certificate of a request: with `header-cert-auth` instead of the
+    /// TLS connection; without any `auth`, that of `bearer`, before the TLS connection.
     pub inbound: Option<Inbound>,
     /// `openid-connect`, if it applies.
     pub bearer: Option<Arc<Bearer>>,
@@ -362,7 +363,7 @@ impl fmt::Display for Summary<'_> {
             (
                 "routes that require a client certificate in a header",
                 routes()
-                    .filter(|(_, plan)| plan.inbound.is_some())
+                    .filter(|(_, plan)| plan.auth.is_some() && plan.inbound.is_some())
                     .map(|(name, _)| quoted(name.as_bytes()))
                     .collect::<Vec<_>>(),
             ),

@@ -32,6 +32,7 @@ local TRAIT_PRIVATE = STATUS.TRAIT_PRIVATE
 local TRAIT_XFCC = STATUS.TRAIT_XFCC
 local TRAIT_INBOUND = STATUS.TRAIT_INBOUND
 local TRAIT_BEARER = STATUS.TRAIT_BEARER
+local TRAIT_OR_TLS = STATUS.TRAIT_OR_TLS
 local FORWARDS_YES = STATUS.FORWARDS_YES
 local FORWARDS_FIRST = STATUS.FORWARDS_FIRST
 local TRAIT_INBOUND_OR_BEARER = bit.bor(TRAIT_INBOUND, TRAIT_BEARER)
@@ -304,10 +305,17 @@ local function decide(engine, plan, ssl, traits)
 end
 
 
--- The certificate that the request presents on a plan, or nil and the status.
+-- The certificate that the request presents on a plan, or nil and the status; third whether a header
+-- brought it.
 local function presented_on(engine, plan, ssl)
-    if band(engine:traits_of(plan), TRAIT_INBOUND) ~= 0 then
-        return inbound.certificate(engine, plan, ssl)
+    local traits = engine:traits_of(plan)
+    if band(traits, TRAIT_INBOUND) ~= 0 then
+        local presented, status = inbound.certificate(engine, plan, ssl)
+        if presented or band(traits, TRAIT_OR_TLS) == 0 then
+            return presented, status, true
+        end
+
+        return inbound.certificate(engine, plan, ssl, true)
     end
 
     return certificate.wrap(function(out)
@@ -350,8 +358,15 @@ end
 local function tell(owner, entry, kept, plan, route)
     local looks = owner.looks
     local look = looks[plan]
-    if not look or look.verdict ~= answer.verdict or look.route ~= route then
-        look = { entry = entry, kept = kept, plan = plan, verdict = answer.verdict, route = route }
+    if not look or look.verdict ~= answer.verdict or look.from_header ~= answer.from_header or look.route ~= route then
+        look = {
+            entry = entry,
+            kept = kept,
+            plan = plan,
+            verdict = answer.verdict,
+            from_header = answer.from_header,
+            route = route,
+        }
         looks[plan] = look
     end
 
@@ -719,8 +734,7 @@ function client_methods:cloudflare()
 end
 
 
-local function view(engine, plan, presented, verdict, known)
-    local from_header = band(engine:traits_of(plan), TRAIT_INBOUND) ~= 0
+local function view(engine, plan, presented, from_header, verdict, known)
     local verified = "FAILED:not verified"
     if verdict == NO_CONSUMER then
         verified = "FAILED:no consumer"
@@ -776,13 +790,14 @@ function _M.client(engine)
         verdict = NO_CONSUMER
     end
 
-    local key = plan .. ":" .. verdict
+    -- One certificate may come both ways.
+    local key = plan .. ":" .. verdict .. ":" .. (look.from_header or 0)
     local memory = entry or look.kept
     if memory and memory.views[key] then
         return memory.views[key]
     end
 
-    local presented, status = presented_on(engine, plan, ssl)
+    local presented, status, from_header = presented_on(engine, plan, ssl)
     if not presented then
         if status == NOT_FOUND then
             return nil
@@ -791,7 +806,7 @@ function _M.client(engine)
         return lib.failure("client", status)
     end
 
-    local client = view(engine, plan, presented, verdict,
+    local client = view(engine, plan, presented, from_header, verdict,
                         entry and verdict == 0 and entry["who" .. plan])
     if memory then
         memory.views[key] = client

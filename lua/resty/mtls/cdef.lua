@@ -37,6 +37,7 @@ typedef struct rmtls_answer {
   int32_t forwards;
   uint32_t connection;
   uint32_t own;
+  int32_t from_header;
 } rmtls_answer;
 
 typedef struct rmtls_bearer_answer {
@@ -566,6 +567,7 @@ return {
     TRAIT_XFCC = 4,
     TRAIT_INBOUND = 8,
     TRAIT_BEARER = 16,
+    TRAIT_OR_TLS = 32,
     VERDICT_NOT_VERIFIED = -1,
     VERDICT_NO_CONSUMER = -2,
     EVENT_CLIENT_HELLO = 0,

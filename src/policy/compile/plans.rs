@@ -55,7 +55,7 @@ pub(super) fn plans(
         });
         let plan = Arc::new(Plan {
             auth: told.plugins.auth(slots).cloned(),
-            inbound: told.plugins.inbound(slots).cloned(),
+            inbound: told.plugins.certificate_header(slots).cloned(),
             bearer: told.plugins.bearer(slots).cloned(),
             certificate_plan,
             acl: told.plugins.acl(slots).cloned(),

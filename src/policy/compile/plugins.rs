@@ -216,6 +216,17 @@ impl<'t> Plugins<'t> {
         }
     }
 
+    /// The header that brings the certificate of a request. Where nobody judges certificates that is
+    /// the one of its token; beside `mtls-auth` it must not take the place of what that judges.
+    pub fn certificate_header(&self, slots: &Slots) -> Option<&Inbound> {
+        if self.auth(slots).is_some() {
+            return self.inbound(slots);
+        }
+        let bearer = self.bearer(slots)?;
+        let read = bearer.possession != Possession::Off;
+        bearer.inbound.as_ref().filter(|_| read)
+    }
+
     pub fn bearer(&self, slots: &Slots) -> Option<&Arc<Bearer>> {
         match self.ready(slots[Kind::OpenidConnect as usize]?)? {
             Ready::Bearer { bearer, .. } => Some(bearer),

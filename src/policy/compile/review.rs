@@ -72,7 +72,7 @@ pub(super) fn look_over(
     for (position, route) in document.routes.iter().enumerate() {
         let slots = scopes.effective(position);
         let path = Path::Trail(&route.spot.path);
-        let inbound = plugins.inbound(&slots).is_some();
+        let inbound = plugins.certificate_header(&slots).is_some();
         let asks = inbound || plugins.contributed(&slots).next().is_some();
         let mut beyond_global = slots;
         for (slot, global) in beyond_global.iter_mut().zip(scopes.global) {
@@ -92,11 +92,11 @@ pub(super) fn look_over(
         let from_header = plugins
             .bearer(&slots)
             .is_some_and(|bearer| bearer.inbound.is_some());
-        if forwards && from_header && slots[Kind::HeaderCertAuth as usize].is_none() {
+        if forwards && from_header && slots[Kind::MtlsAuth as usize].is_some() {
             report.warn("certificates that are the proxy's", route.spot.place, &path, || {
-                "has openid-connect with a certificate from a header, and a plugin that forwards \
-                 the certificate of the TLS connection, which is the proxy's; expected \
-                 header-cert-auth beside them, to forward that of the header"
+                "has mtls-auth, openid-connect with a certificate from a header, and a plugin that \
+                 forwards the certificate that mtls-auth judges, which is the proxy's; expected \
+                 header-cert-auth in place of mtls-auth, to forward that of the header"
                     .to_owned()
             });
         }

@@ -70,7 +70,8 @@ fn founding_example_loads_unchanged() {
         (&*inbound.name, inbound.format, inbound.source),
         ("x-client-cert", Format::Base64Encoded, Source::Trusted)
     );
-    assert!(plan.auth.is_none() && plan.inbound.is_none() && plan.applies);
+    assert!(plan.auth.is_none() && plan.applies);
+    assert_eq!(plan.inbound.as_ref(), Some(inbound));
     let certificate = &policy.plans[plan.certificate_plan.unwrap()];
     assert!(certificate.auth.as_ref().unwrap().lookup.is_none());
     assert_eq!(certificate.inbound.as_ref(), Some(inbound));
@@ -538,4 +539,50 @@ fn headers_that_anybody_may_send_or_nobody_are_warned_about() {
     let off = policy(&of_token(""));
     assert_eq!((unheard(&off), warnings(&off).len()), (None, 1));
     assert_eq!(unheard(&policy(&oidc(""))), None);
+}
+
+#[test]
+fn the_header_of_a_token_is_that_of_the_request_unless_certificates_are_judged() {
+    let inbound = |policy: &Policy| {
+        let plan = &policy.plans[policy.plan(Some("r")).unwrap()];
+        plan.inbound.as_ref().map(|inbound| inbound.name.clone())
+    };
+    let text = |mode: &str, more: &str| {
+        with_cas(&format!(
+            "routes: [{{name: r, snis: [a.test], plugins: [{{name: openid-connect, config: \
+             {{issuer: 'https://a.test', auth_methods: [bearer], audience_required: [a], \
+             proof_of_possession_mtls: {mode}, proof_of_possession_mtls_from_header: \
+             {{certificate_header_name: X-Proxied, ca_certificates: [{ID_A}]}}}}}}, \
+             {{name: tls-metadata-headers, config: {{inject_client_cert_details: true}}}}{more}]}}]"
+        ))
+    };
+    for mode in ["strict", "optional"] {
+        let policy = policy(&text(mode, ""));
+        assert_eq!(inbound(&policy).as_deref(), Some("X-Proxied"));
+        assert_eq!(warnings(&policy), [""; 0]);
+        let summary = policy.summary().to_string();
+        assert!(!summary.contains("in a header"), "{summary}");
+    }
+    let off = policy(&text("off", ", {name: tls-handshake-modifier}"));
+    assert_eq!(inbound(&off), None);
+    let header = format!(
+        ", {{name: header-cert-auth, config: {{certificate_header_name: X-Other, \
+         certificate_header_format: url_encoded, ca_certificates: [{ID_A}]}}}}"
+    );
+    let judged = policy(&text("strict", &header));
+    assert_eq!(inbound(&judged).as_deref(), Some("X-Other"));
+    let judged = policy(&text(
+        "strict",
+        &format!(", {{name: mtls-auth, config: {{ca_certificates: [{ID_A}]}}}}"),
+    ));
+    assert_eq!(inbound(&judged), None);
+    assert_eq!(
+        warnings(&judged),
+        [
+            "p:5:10: warning: routes[0]: has mtls-auth, openid-connect with a certificate from a \
+             header, and a plugin that forwards the certificate that mtls-auth judges, which is \
+             the proxy's; expected header-cert-auth in place of mtls-auth, to forward that of the \
+             header"
+        ]
+    );
 }
