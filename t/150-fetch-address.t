@@ -101,6 +101,10 @@ $::Config . <<'_EOC_';
                 "[::ffff:169.254.169.254]", "[fe80::1]", "[febf::1]", "[ff02::1]", "[64:ff9b::127.0.0.1]",
                 "[64:ff9b::a9fe:a9fe]", "[64:ff9b::0.0.0.0]", "[64:ff9b::239.0.0.1]", "[2002:7f00:1::]", "[2002:a9fe:a9fe::1]",
                 "[2002::1]", "[2002:e000:1::]",
+                "100.100.100.200", "168.63.129.16", "192.0.0.192", "[::ffff:100.100.100.200]", "[::ffff:0:127.0.0.1]",
+                "[fd00:ec2::254]", "[fd00:ec2::23]", "[fd20:ce::254]", "[fd00:c1::a9fe:a9fe]", "[fd00:42::42]",
+                "[64:ff9b::100.100.100.200]", "[64:ff9b::168.63.129.16]", "[64:ff9b::192.0.0.192]",
+                "[2002:6464:64c8::1]", "[2002:a83f:8110::1]", "[2002:c000:c0::1]",
                 "localhost", "LOCALHOST.", "a.localhost",
                 "here.test", "metadata.test", "zero.test", "six.test", "mapped.test", "translated.test", "alias.test",
                 "from-hosts.test",
@@ -140,6 +144,22 @@ _EOC_
 [2002:a9fe:a9fe::1] -> fetch.request: http://[2002:a9fe:a9fe::1]:PORT/: 2002:a9fe:a9fe::1 is a loopback, link-local or other special address that fetch_allow does not name
 [2002::1] -> fetch.request: http://[2002::1]:PORT/: 2002::1 is a loopback, link-local or other special address that fetch_allow does not name
 [2002:e000:1::] -> fetch.request: http://[2002:e000:1::]:PORT/: 2002:e000:1:: is a loopback, link-local or other special address that fetch_allow does not name
+100.100.100.200 -> fetch.request: http://100.100.100.200:PORT/: 100.100.100.200 is a loopback, link-local or other special address that fetch_allow does not name
+168.63.129.16 -> fetch.request: http://168.63.129.16:PORT/: 168.63.129.16 is a loopback, link-local or other special address that fetch_allow does not name
+192.0.0.192 -> fetch.request: http://192.0.0.192:PORT/: 192.0.0.192 is a loopback, link-local or other special address that fetch_allow does not name
+[::ffff:100.100.100.200] -> fetch.request: http://[::ffff:100.100.100.200]:PORT/: ::ffff:100.100.100.200 is a loopback, link-local or other special address that fetch_allow does not name
+[::ffff:0:127.0.0.1] -> fetch.request: http://[::ffff:0:127.0.0.1]:PORT/: ::ffff:0:127.0.0.1 is a loopback, link-local or other special address that fetch_allow does not name
+[fd00:ec2::254] -> fetch.request: http://[fd00:ec2::254]:PORT/: fd00:ec2::254 is a loopback, link-local or other special address that fetch_allow does not name
+[fd00:ec2::23] -> fetch.request: http://[fd00:ec2::23]:PORT/: fd00:ec2::23 is a loopback, link-local or other special address that fetch_allow does not name
+[fd20:ce::254] -> fetch.request: http://[fd20:ce::254]:PORT/: fd20:ce::254 is a loopback, link-local or other special address that fetch_allow does not name
+[fd00:c1::a9fe:a9fe] -> fetch.request: http://[fd00:c1::a9fe:a9fe]:PORT/: fd00:c1::a9fe:a9fe is a loopback, link-local or other special address that fetch_allow does not name
+[fd00:42::42] -> fetch.request: http://[fd00:42::42]:PORT/: fd00:42::42 is a loopback, link-local or other special address that fetch_allow does not name
+[64:ff9b::100.100.100.200] -> fetch.request: http://[64:ff9b::100.100.100.200]:PORT/: 64:ff9b::100.100.100.200 is a loopback, link-local or other special address that fetch_allow does not name
+[64:ff9b::168.63.129.16] -> fetch.request: http://[64:ff9b::168.63.129.16]:PORT/: 64:ff9b::168.63.129.16 is a loopback, link-local or other special address that fetch_allow does not name
+[64:ff9b::192.0.0.192] -> fetch.request: http://[64:ff9b::192.0.0.192]:PORT/: 64:ff9b::192.0.0.192 is a loopback, link-local or other special address that fetch_allow does not name
+[2002:6464:64c8::1] -> fetch.request: http://[2002:6464:64c8::1]:PORT/: 2002:6464:64c8::1 is a loopback, link-local or other special address that fetch_allow does not name
+[2002:a83f:8110::1] -> fetch.request: http://[2002:a83f:8110::1]:PORT/: 2002:a83f:8110::1 is a loopback, link-local or other special address that fetch_allow does not name
+[2002:c000:c0::1] -> fetch.request: http://[2002:c000:c0::1]:PORT/: 2002:c000:c0::1 is a loopback, link-local or other special address that fetch_allow does not name
 localhost -> fetch.request: http://localhost:PORT/: host resolves to 127.0.0.1, a loopback, link-local or other special address that fetch_allow does not name
 LOCALHOST. -> fetch.request: http://localhost:PORT/: host resolves to 127.0.0.1, a loopback, link-local or other special address that fetch_allow does not name
 a.localhost -> fetch.request: http://a.localhost:PORT/: host resolves to 127.0.0.1, a loopback, link-local or other special address that fetch_allow does not name
@@ -162,7 +182,8 @@ $::Config . <<'_EOC_';
         content_by_lua_block {
             local t = require "t.fetch"
             -- Whether somebody answers there, or there is a route at all, is another question.
-            for _, host in ipairs { "10.255.255.1", "192.168.255.1", "172.31.255.1", "203.0.113.1", "[fd00::1]" } do
+            for _, host in ipairs { "10.255.255.1", "192.168.255.1", "172.31.255.1", "203.0.113.1", "100.100.100.201",
+                                     "192.0.1.1", "[fd00::1]", "[fd20:ce::255]" } do
                 local _, err = require("resty.mtls.fetch").request { url = "http://" .. host .. ":9/", timeout = 50 }
                 ngx.say(host, " ", err and err:find("fetch_allow", 1, true) and err or "tried")
             end
@@ -176,7 +197,10 @@ _EOC_
 192.168.255.1 tried
 172.31.255.1 tried
 203.0.113.1 tried
+100.100.100.201 tried
+192.0.1.1 tried
 [fd00::1] tried
+[fd20:ce::255] tried
 --- no_error_log
 [crit]
 [alert]

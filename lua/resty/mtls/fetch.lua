@@ -1,6 +1,7 @@
 -- Fetches small documents over HTTP/1.1 without blocking the worker: OCSP answers, CRLs, discovery
 -- documents, keys. Every fetch is bounded in bytes and in time, and a URL that a stranger wrote
--- (into a certificate, into a discovery document) reaches no loopback or link-local address.
+-- (into a certificate, into a discovery document) reaches no loopback or link-local address and no
+-- metadata service of a cloud.
 --
 --     fetch.init { allow = cidr.parse { "127.0.0.0/8" } }                    -- init_by_lua*
 --     local answer, err = fetch.request { url = url, max_bytes = 10485760 }   -- access_by_lua*, timers
@@ -67,13 +68,20 @@ local VALUE = "fetch:value:"
 local PHASES = { rewrite = true, access = true, content = true, timer = true }
 local REDIRECTS = { [301] = true, [302] = true, [303] = true, [307] = true, [308] = true }
 
--- Loopback, link-local, unspecified, multicast and broadcast, and the IPv6 forms that a translator
--- (NAT64, 6to4) or an old stack makes the same of. IPv4-mapped forms match as IPv4.
+-- Loopback, link-local, unspecified, multicast and broadcast; where clouds tell machines who they
+-- are, and hand out credentials, beyond link-local; and the IPv6 forms that a translator (NAT64,
+-- 6to4, SIIT) or an old stack makes the same of. IPv4-mapped forms match as IPv4.
 local FORBIDDEN = assert(cidr.parse {
     "0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "255.255.255.255",
-    "::/96", "fe80::/10", "ff00::/8",
+    -- Alibaba; Azure; Oracle, among what IETF protocols keep for themselves
+    "100.100.100.200", "168.63.129.16", "192.0.0.0/24",
+    "::/96", "::ffff:0:0:0/96", "fe80::/10", "ff00::/8",
+    -- AWS; Google; Oracle; Scaleway
+    "fd00:ec2::/32", "fd20:ce::254", "fd00:c1::a9fe:a9fe", "fd00:42::42",
     "64:ff9b::/104", "64:ff9b::7f00:0/104", "64:ff9b::a9fe:0/112", "64:ff9b::e000:0/100", "64:ff9b::ffff:ffff",
+    "64:ff9b::6464:64c8", "64:ff9b::a83f:8110", "64:ff9b::c000:0/120",
     "2002::/24", "2002:7f00::/24", "2002:a9fe::/32", "2002:e000::/20", "2002:ffff:ffff::/48",
+    "2002:6464:64c8::/48", "2002:a83f:8110::/48", "2002:c000::/40",
 })
 
 local OPTIONS = {
