@@ -864,3 +864,62 @@ _EOC_
 tls FAILED:not verified CN=client-b,O=Example CN=client-b,O=Example
 X-Client-Cert-Subject-DN: CN=client-b,O=Example|ssl-client-verify: FAILED:not verified
 nobody
+
+
+
+=== TEST 23: access() refuses tokens that say they are no access tokens, by introspection and by signature
+--- user_files eval: $::Policy
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client
+. "$CLIENT"
+door lie what=refresh >ok
+ask post some-token
+ask post some-token
+ask any "$(forge good)"
+ask any "$(forge id)"
+--- client_out
+401 {"message":"Unauthorized"} Bearer error="invalid_token", error_description="The token is no access token"
+401 {"message":"Unauthorized"} Bearer error="invalid_token", error_description="The token is no access token"
+200 in
+401 {"message":"Unauthorized"} Bearer error="invalid_token", error_description="The token is no access token"
+--- error_log
+[mtls] 401 token is no access token: its 'token_type' is 'refresh_token'
+[mtls] 401 token is no access token: its 'typ' is 'ID'
+--- no_error_log
+[crit]
+
+
+
+=== TEST 24: access() does not ask again and again about a token that is not active, nor for long not at all
+--- user_files eval: $::Policy
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client
+. "$CLIENT"
+ask post nonsense | cut -c1-3
+sleep 1.5
+ask post nonsense | cut -c1-3
+sleep 1.5
+ask post nonsense
+# Another token, and another who asks
+ask post nonsense-too | cut -c1-3
+ask key nonsense | cut -c1-3
+ask post "$(token - opaque loose)"
+door counts; echo
+sleep 2.5
+ask post nonsense | cut -c1-3
+door counts; echo
+--- client_out
+401
+401
+401 {"message":"Unauthorized"} Bearer error="invalid_token", error_description="The access token is not active"
+401
+401
+200 in
+{"discovery":1,"introspection":4}
+401
+{"introspection":1}
+--- error_log
+[mtls] 401 token is not active
+--- timeout: 20

@@ -26,6 +26,10 @@ const DECODED: usize = 12;
 /// Bytes that every remembered token takes beside its claims.
 const BASE: usize = 400;
 
+/// Seconds for which the issuer is not asked again about a token that it did not vouch for: nobody
+/// should have it asked as often as he likes.
+const INACTIVE: u32 = 5;
+
 /// What an issuer says of itself.
 pub(super) struct Provider {
     discovery: Discovery,
@@ -196,6 +200,7 @@ impl Engine {
         };
         let checked = self
             .check_issuer(bearer, &vouched)
+            .and_then(|()| vouched.claims.check_kind())
             .and_then(|()| {
                 let (claims, leeway) = (&vouched.claims, bearer.expected.leeway);
                 match vouched.algorithm {
@@ -234,6 +239,7 @@ impl Engine {
             let id = introspected_id(bearer, token);
             return match self.remembered(&id).filter(|(_, known)| now < known.until) {
                 Some((place, vouched)) => Known::Vouched(place, vouched),
+                None if self.is_inactive(&id, now) => Known::Not(Refusal::Inactive),
                 None if bearer.introspection_endpoint.is_none() && provider.is_none() => {
                     Known::Needs(BearerDecision::NeedsKeys, id)
                 }
@@ -292,6 +298,11 @@ impl Engine {
         tokens
             .find(id)
             .map(|(place, vouched)| (place, vouched.clone()))
+    }
+
+    fn is_inactive(&self, id: &[u8; 32], now: i64) -> bool {
+        let mut inactive = self.inactive.borrow_mut();
+        inactive.find(id).is_some_and(|(_, until)| now < *until)
     }
 
     fn vouch(&self, id: [u8; 32], vouched: Rc<Vouched>) -> Place {
@@ -452,7 +463,12 @@ impl Engine {
             Err(refusal) => return Ok(Some(BearerAnswer::refuse(&refusal))),
         };
         match introspect(answer) {
-            Err(refusal @ Refusal::Inactive) => Ok(Some(BearerAnswer::refuse(&refusal))),
+            Err(refusal @ Refusal::Inactive) => {
+                let until = now.saturating_add(bearer.cache_ttl.clamp(1, INACTIVE).into());
+                let id = introspected_id(bearer, token);
+                self.inactive.borrow_mut().put(id, until);
+                Ok(Some(BearerAnswer::refuse(&refusal)))
+            }
             // The issuer's fault, not the token's.
             Err(refusal) => Err(Error::Misuse(refusal.to_string())),
             Ok(claims) => {

@@ -44,6 +44,9 @@ const MAX_INBOUND: usize = 2048;
 const MAX_TOKENS: usize = 8192;
 /// Bytes that these take together at most, by estimate.
 const MAX_TOKENS_WEIGHT: usize = 32 << 20;
+/// Tokens kept that the issuer did not vouch for, 100 bytes each. Apart from the good ones: anybody
+/// can make some up.
+const MAX_INACTIVE: usize = 8192;
 /// Issuers whose documents are kept.
 const MAX_PROVIDERS: usize = 4096;
 
@@ -157,6 +160,8 @@ pub struct Engine {
     process: Cell<u32>,
     inbound: RefCell<Cache<[u8; 32], Key>>,
     tokens: RefCell<Cache<[u8; 32], Rc<Vouched>>>,
+    /// First second at which the issuer may be asked again.
+    inactive: RefCell<Cache<[u8; 32], i64>>,
     providers: RefCell<Cache<[u8; 32], Rc<Provider>>>,
 }
 
@@ -173,6 +178,7 @@ impl Default for Engine {
             process: Cell::default(),
             inbound: RefCell::new(Cache::new(MAX_INBOUND)),
             tokens: RefCell::new(Cache::with_weight(MAX_TOKENS, MAX_TOKENS_WEIGHT)),
+            inactive: RefCell::new(Cache::new(MAX_INACTIVE)),
             providers: RefCell::new(Cache::new(MAX_PROVIDERS)),
         }
     }

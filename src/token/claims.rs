@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::binding::{self, Binding};
 use super::{json, Refusal, MAX_TOKEN};
+use crate::handshake::server_name::quoted;
 
 /// Alternatives, each of one or more words that must all be there (Kong's `scopes_required`:
 /// `["a b", "c"]` is a and b, or c).
@@ -81,6 +82,32 @@ impl Default for Expected {
     }
 }
 
+/// What `token_type` (RFC 7662 section 2.2, RFC 6749 section 7.1) and `token_use` say of an access
+/// token that whoever bears it may use: not DPoP, whose key nobody asks for here.
+const ACCESS: &[&str] = &[
+    "bearer",
+    "access",
+    "access_token",
+    "at+jwt",
+    "jwt",
+    "urn:ietf:params:oauth:token-type:access_token",
+    "urn:ietf:params:oauth:token-type:jwt",
+];
+
+/// What the claim `typ`, which no standard has, says of other tokens of the same issuer.
+const NO_ACCESS: &[&str] = &[
+    "refresh",
+    "refresh_token",
+    "offline",
+    "id",
+    "id_token",
+    "serialized-id",
+    "logout",
+    "logout_token",
+    "logout+jwt",
+    "dpop",
+];
+
 /// The claims of a token that somebody vouches for.
 #[derive(Clone, Debug)]
 pub struct Claims {
@@ -142,6 +169,28 @@ impl Claims {
             Some(Value::String(found)) if found == issuer => Ok(()),
             Some(Value::String(_)) => Err(Refusal::Issuer),
             _ => Err(Refusal::Claim("iss")),
+        }
+    }
+
+    /// Checks that nothing in it says it is another token than an access token. Issuers sign them
+    /// with the same keys, and know them at the same introspection endpoint.
+    pub fn check_kind(&self) -> Result<(), Refusal> {
+        let is_in = |names: &[&str], value: &str| {
+            let mut names = names.iter();
+            names.any(|name| name.eq_ignore_ascii_case(value))
+        };
+        for name in ["token_type", "token_use"] {
+            match self.values.get(name) {
+                None | Some(Value::Null) => {}
+                Some(Value::String(text)) if is_in(ACCESS, text) => {}
+                Some(value) => return Err(Refusal::OtherKind(name, shown(value))),
+            }
+        }
+        match self.values.get("typ") {
+            Some(value @ Value::String(text)) if is_in(NO_ACCESS, text) => {
+                Err(Refusal::OtherKind("typ", shown(value)))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -236,5 +285,13 @@ impl Claims {
             return Err("not printable ASCII");
         }
         Ok(Some(text).filter(|text| !text.is_empty()))
+    }
+}
+
+/// A value for the log.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => format!("'{}'", quoted(text.as_bytes())),
+        _ => "no text".to_owned(),
     }
 }

@@ -12,6 +12,9 @@ pub enum Refusal {
     /// Signed by a key that the issuer does not have (any more).
     #[error("token signed by an unknown key: {0}")]
     UnknownKey(String),
+    /// Made for something else than access: what says so, and what that says.
+    #[error("token is no access token: its '{0}' is {1}")]
+    OtherKind(&'static str, String),
     /// The signature does not fit.
     #[error("token signature is wrong")]
     Signature,
@@ -66,6 +69,7 @@ impl Refusal {
             Refusal::Unacceptable(_) | Refusal::UnknownKey(_) | Refusal::Signature => {
                 "The access token is not signed as it must be"
             }
+            Refusal::OtherKind(..) => "The token is no access token",
             Refusal::Inactive => "The access token is not active",
             Refusal::Claim(_) | Refusal::Issuer => {
                 "The access token is not of the right issuer or lacks a claim"

@@ -714,6 +714,56 @@ fn introspect_active_answers_only() {
 }
 
 #[test]
+fn check_kind_access_tokens_only() {
+    let check = |claims: Value| {
+        let claims = Claims::parse(claims.to_string().as_bytes()).unwrap();
+        claims.check_kind().map_err(|refusal| refusal.to_string())
+    };
+    for good in [
+        json!({}),
+        json!({"token_type": "Bearer"}),
+        json!({"token_type": "access_token", "token_use": "access"}),
+        json!({"token_type": "urn:ietf:params:oauth:token-type:access_token"}),
+        json!({"token_type": null, "typ": "Bearer"}),
+        json!({"typ": 7}),
+        json!({"typ": "something of this issuer's"}),
+    ] {
+        assert_eq!(check(good.clone()), Ok(()), "{good}");
+    }
+    for (bad, why) in [
+        (
+            json!({"token_type": "refresh_token"}),
+            "'token_type' is 'refresh_token'",
+        ),
+        (
+            json!({"token_type": "Refresh"}),
+            "'token_type' is 'Refresh'",
+        ),
+        (json!({"token_type": "DPoP"}), "'token_type' is 'DPoP'"),
+        (json!({"token_type": "N_A"}), "'token_type' is 'N_A'"),
+        (json!({"token_type": ""}), "'token_type' is ''"),
+        (json!({"token_type": ["Bearer"]}), "'token_type' is no text"),
+        (json!({"token_type": "a\nb"}), "'token_type' is 'a\\nb'"),
+        // Ory Hydra, Amazon Cognito
+        (
+            json!({"token_type": "Bearer", "token_use": "refresh_token"}),
+            "'token_use' is 'refresh_token'",
+        ),
+        (json!({"token_use": "id"}), "'token_use' is 'id'"),
+        // Keycloak
+        (json!({"typ": "Refresh"}), "'typ' is 'Refresh'"),
+        (
+            json!({"typ": "Offline", "token_type": "Bearer"}),
+            "'typ' is 'Offline'",
+        ),
+        (json!({"typ": "ID"}), "'typ' is 'ID'"),
+    ] {
+        let why = format!("token is no access token: its {why}");
+        assert_eq!(check(bad.clone()), Err(why), "{bad}");
+    }
+}
+
+#[test]
 fn discovery_of_the_right_issuer_only() {
     let issuer = "https://idp.example/realms/a";
     let document = |changes: Value| {

@@ -117,6 +117,7 @@ async function forge(query) {
     jwk: () => { header.jwk = { kty: 'EC' }; },
     short: () => { claims.exp = now + Number(query.get('seconds') ?? 2); },
     malformed: () => { claims.cnf = { 'x5t#S256': 'AAAA' }; },
+    id: () => { claims.typ = 'ID'; },
     headers: () => { claims.sub = 'ann'; claims.roles = ['a', 'b']; claims.odd = 'a\r\nX-Evil: b'; },
   }[kind];
   change?.();
@@ -185,6 +186,7 @@ function lied(path, response) {
   }
   if (path.endsWith('/introspection')) {
     if (lie === 'introspection') return json({ active: 'yes' });
+    if (lie === 'refresh') return json({ active: true, token_type: 'refresh_token', aud: api });
     if (lie === 'endless-answer') { response.end(`{"active":true,"x":"${'x'.repeat(1 << 20)}"}`); return true; }
   }
   return false;
