@@ -358,7 +358,9 @@ end
 local function tell(owner, entry, kept, plan, route)
     local looks = owner.looks
     local look = looks[plan]
-    if not look or look.verdict ~= answer.verdict or look.from_header ~= answer.from_header or look.route ~= route then
+    if not look or look.verdict ~= answer.verdict or look.from_header ~= answer.from_header
+        or look.route ~= route
+    then
         look = {
             entry = entry,
             kept = kept,
