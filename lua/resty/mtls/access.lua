@@ -37,6 +37,7 @@ local FORWARDS_YES = STATUS.FORWARDS_YES
 local FORWARDS_FIRST = STATUS.FORWARDS_FIRST
 local TRAIT_INBOUND_OR_BEARER = bit.bor(TRAIT_INBOUND, TRAIT_BEARER)
 local TOO_EARLY = STATUS.TOO_EARLY
+local TOO_SMALL = STATUS.TOO_SMALL
 local band = bit.band
 local clear_header = ngx.req.clear_header
 local error = error
@@ -219,57 +220,60 @@ local function refuse(decision)
 end
 
 
--- The consumer and groups of the answer just given, if there are any.
-local function find_out_who(engine, plan)
-    local known = { groups = {} }
-    for i = 0, math.huge do
-        local name = lib.read("group", function(out)
-            return C.rmtls_engine_group(engine.handle, plan, answer, i, out)
-        end)
-        if not name then
-            break
-        end
+local text = lib.buffer(1024)
 
-        known.groups[i + 1] = name
+
+-- The text just written, nil if there is none; again(...) writes it once more, where it has room.
+local function written(status, again, ...)
+    if status == TOO_SMALL then
+        text = lib.buffer(tonumber(text.len))
+        status = again(...)
     end
 
-    if answer.identity == CONSUMER then
-        local function field(number)
-            return (lib.read("consumer", function(out)
-                return C.rmtls_engine_consumer(engine.handle, answer.consumer, number, out)
-            end))
-        end
-
-        known.consumer = {
-            id = field(STATUS.CONSUMER_ID),
-            username = field(STATUS.CONSUMER_USERNAME),
-            custom_id = field(STATUS.CONSUMER_CUSTOM_ID),
-        }
-    end
-
-    return known
+    return status == OK and lib.text(text) or nil
 end
 
 
-local group = lib.buffer(128)
+local function write_group(engine, plan, index)
+    return C.rmtls_engine_group(engine.handle, plan, answer, index, text)
+end
 
 
+local function write_field(engine, number)
+    return C.rmtls_engine_consumer(engine.handle, answer.consumer, number, text)
+end
+
+
+local function field(engine, number)
+    return written(write_field(engine, number), write_field, engine, number)
+end
+
+
+-- The consumer and groups of the answer just given.
 local function who(engine, plan)
-    if answer.identity ~= CONSUMER
-        and C.rmtls_engine_group(engine.handle, plan, answer, 0, group) == NOT_FOUND
-    then
-        return { groups = {} }
+    local groups = {}
+    local group = written(write_group(engine, plan, 0), write_group, engine, plan, 0)
+    while group do
+        groups[#groups + 1] = group
+        group = written(write_group(engine, plan, #groups), write_group, engine, plan, #groups)
     end
 
-    return find_out_who(engine, plan)
+    return {
+        groups = groups,
+        consumer = answer.identity == CONSUMER and {
+            id = field(engine, STATUS.CONSUMER_ID),
+            username = field(engine, STATUS.CONSUMER_USERNAME),
+            custom_id = field(engine, STATUS.CONSUMER_CUSTOM_ID),
+        } or nil,
+    }
 end
 
 
 -- The proxy that speaks for the client took the request as early data, which can be sent once more.
 local function too_early()
-    local text = "too early: the proxy passed early data on"
-    ffi_copy(reason.data, text, #text)
-    reason.len = #text
+    local why = "too early: the proxy passed early data on"
+    ffi_copy(reason.data, why, #why)
+    reason.len = #why
     ffi_fill(answer, ffi_sizeof(answer))
     answer.verdict = NOT_VERIFIED
     answer.decision = TOO_EARLY
