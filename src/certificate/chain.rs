@@ -3,7 +3,6 @@
 //!
 //! Format: magic, then for each certificate its length (3 octets, big-endian) and its DER.
 
-use openssl::sha;
 use openssl::stack::Stack;
 use openssl::x509::{X509Ref, X509};
 
@@ -68,7 +67,7 @@ pub fn decode(bytes: &[u8]) -> Result<Stack<X509>, Error> {
 
 /// SHA-256 of an encoded chain.
 pub fn digest(encoded: &[u8]) -> [u8; 32] {
-    sha::sha256(encoded)
+    super::digest(encoded)
 }
 
 /// [`digest`] of the encoded chain of these DERs.

@@ -225,7 +225,15 @@ fn unreadable(stack: &ErrorStack) -> Error {
 }
 
 pub(crate) fn sha256(certificate: &X509Ref) -> Result<[u8; 32], Error> {
-    fixed(&certificate.digest(MessageDigest::sha256())?)
+    Ok(digest(&certificate.to_der()?))
+}
+
+/// SHA-256. Once a connection or more: what `X509_digest` and `SHA256` do beyond hashing, which is to
+/// look for a provider, takes longer than that.
+pub(crate) fn digest(bytes: &[u8]) -> [u8; 32] {
+    let mut hasher = sha::Sha256::new();
+    hasher.update(bytes);
+    hasher.finish()
 }
 
 pub(crate) fn fixed(digest: &[u8]) -> Result<[u8; 32], Error> {
