@@ -2,7 +2,8 @@
 //!
 //! Built straight from the events of the YAML parser, not through serde: a policy of 100,000
 //! routes loads in a third of the time, an error knows the place of a key as well as of a value,
-//! and a plain `no` is still the text `no` when the reader of the tree says what it expected.
+//! and a plain `no` is still the text `no` when the reader of the tree says what it expected. Plain
+//! JSON does without that parser, see [`json`].
 
 mod json;
 
