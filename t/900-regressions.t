@@ -92,6 +92,34 @@ routes:
     config: {dialects: [{name: rfc9440, when: presented, max_bytes: 512}]}
 _EOC_
 
+our $Header = <<'_EOC_';
+_format_version: "3.0"
+@{ca_certificates: ca-a ca-b}
+routes:
+- name: tls
+  snis: [a.test]
+  plugins:
+  - name: mtls-auth
+    config: {ca_certificates: [@ca-a], skip_consumer_lookup: true}
+  - name: tls-metadata-headers
+    config: {inject_client_cert_details: true}
+- name: header
+  plugins:
+  - name: header-cert-auth
+    config:
+      ca_certificates: [@ca-a]
+      certificate_header_name: X-Client-Cert
+      certificate_header_format: url_encoded
+      secure_source: false
+      skip_consumer_lookup: true
+_EOC_
+
+# The numbers of its plans are those of the other routes.
+open my $swapped, '>', "$pki/swapped.yaml"
+    or bail_out("$pki/swapped.yaml: $!");
+print $swapped expand_policy($Header =~ s/(- name: tls\n.*)(- name: header\n.*)/$2$1/sr);
+close $swapped;
+
 run_blocks();
 
 __DATA__
@@ -487,3 +515,128 @@ token issuer_unavailable FAILED:not verified CN=client-b,O=Example
 get a.test/t $(as client-a)
 --- client_out
 nothing
+
+
+
+=== TEST 22: access() behind an internal redirect knows what came, however many requests came meanwhile
+--- policy eval: $::Header
+--- config
+    location /up { access_by_lua_block { require("resty.mtls").access("tls") } content_by_lua_block { ngx.say("up") } }
+    error_page 502 = @header;
+    location /slow {
+        access_by_lua_block { require("resty.mtls").access("tls") }
+        content_by_lua_block { ngx.sleep(tonumber(ngx.var.arg_seconds)) ngx.exit(502) }
+    }
+    location @header {
+        access_by_lua_block { require("resty.mtls").access("header") }
+        content_by_lua_block { ngx.say("in: ", require("resty.mtls").client().subject_dn) }
+    }
+--- client
+slow() { get "a.test/slow?seconds=$1" $(as client-a) -H "X-Client-Cert: $(escaped "$2")"; }
+slow 0 client-a
+slow 0 client-b
+echo
+slow 4 client-a > a &
+slow 4 client-b > b &
+sleep 0.5
+get 'a.test/up?[1-1100]' $(as client-a) | sort | uniq -c | tr -d ' '
+wait
+cat a b
+echo
+--- client_out
+in: CN=client-a,O=Example
+{"message":"TLS certificate failed verification"}
+1100up
+in: CN=client-a,O=Example
+{"message":"TLS certificate failed verification"}
+--- error_log
+[mtls] 401
+--- no_error_log
+[crit]
+
+
+
+=== TEST 23: client() after a reload tells nothing by the plans of a policy that did not decide
+--- policy eval: $::Header
+--- config
+    location /t {
+        access_by_lua_block { require("resty.mtls").access(ngx.var.arg_route) }
+        content_by_lua_block {
+            local mtls = require("resty.mtls")
+            local early = ngx.var.arg_early and mtls.client()
+            assert(mtls.reload("$TEST_NGINX_HTML_DIR/swapped.yaml"))
+            local client = mtls.client()
+            ngx.say(client and client.source .. " " .. client.verified .. " " .. client.subject_dn or "nobody")
+            if early then
+                ngx.say((select(2, early:header_value("nginx", "ssl_client_s_dn"))))
+                ngx.say((select(2, early:cloudflare())))
+            end
+
+            assert(mtls.reload())
+        }
+    }
+--- client
+cp "$PKI/swapped.yaml" .
+header() { get "a.test/t?$1" $(as client-a) -H "X-Client-Cert: $(escaped "$2")"; }
+header route=tls client-b
+header route=header client-a
+header 'route=header&early=1' client-a
+--- client_out
+tls SUCCESS CN=client-a,O=Example
+nobody
+header SUCCESS CN=client-a,O=Example
+header_value: another policy than the one that decided is in force
+cloudflare: another policy than the one that decided is in force
+
+
+
+=== TEST 24: client() before access() leaves the header to access()
+--- policy eval
+<<'_EOC_'
+_format_version: "3.0"
+@{ca_certificates: ca-a}
+plugins:
+- name: header-cert-auth
+  config:
+    ca_certificates: [@ca-a]
+    certificate_header_name: X-Client-Cert
+    certificate_header_format: url_encoded
+    secure_source: false
+    skip_consumer_lookup: true
+_EOC_
+--- config
+    location /t {
+        access_by_lua_block {
+            local mtls = require("resty.mtls")
+            local client = mtls.client()
+            ngx.ctx.before = client.verified .. " " .. client.subject_dn
+            mtls.access()
+        }
+        content_by_lua_block { ngx.say(ngx.ctx.before, ", ", require("resty.mtls").client().verified) }
+    }
+--- client
+get a.test/t -H "X-Client-Cert: $(escaped client-a)"
+--- client_out
+FAILED:not verified CN=client-a,O=Example, SUCCESS
+
+
+
+=== TEST 25: $mtls_verify says that something came which is no certificate
+--- policy eval: $::Header
+--- http_config eval
+"    include $t::TestMtls::Root/nginx-conf/mtls-variables.conf;
+    log_format verify '\$mtls_decision \$mtls_verify';
+    access_log \$TEST_NGINX_HTML_DIR/verify.log verify;
+"
+--- config
+    location /t { access_by_lua_block { require("resty.mtls").access("header") } content_by_lua_block { ngx.say("in") } }
+--- client
+get a.test/t -H 'X-Client-Cert: junk' -o /dev/null
+get a.test/t -o /dev/null
+sleep 0.1
+cat verify.log
+--- client_out
+refused FAILED:unspecified certificate verification error
+no_certificate NONE
+--- error_log
+[mtls] 401

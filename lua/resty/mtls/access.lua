@@ -309,6 +309,14 @@ local function decide(engine, plan, ssl, traits)
 end
 
 
+-- The certificate of the connection, or nil and the status.
+local function of_connection(engine, ssl)
+    return certificate.wrap(function(out)
+        return C.rmtls_engine_client(engine.handle, ssl, out)
+    end)
+end
+
+
 -- The certificate that the request presents on a plan, or nil and the status; third whether a header
 -- brought it.
 local function presented_on(engine, plan, ssl)
@@ -322,9 +330,7 @@ local function presented_on(engine, plan, ssl)
         return inbound.certificate(engine, plan, ssl, true)
     end
 
-    return certificate.wrap(function(out)
-        return C.rmtls_engine_client(engine.handle, ssl, out)
-    end)
+    return of_connection(engine, ssl)
 end
 
 
@@ -359,13 +365,14 @@ end
 
 -- Tells the later phases of this request what was decided. One table serves all requests for which it
 -- is true: each new key in ngx.ctx costs a request a quarter of a microsecond.
-local function tell(owner, entry, kept, plan, route)
+local function tell(engine, owner, entry, kept, plan, route)
     local looks = owner.looks
     local look = looks[plan]
     if not look or look.verdict ~= answer.verdict or look.from_header ~= answer.from_header
-        or look.route ~= route
+        or look.route ~= route or look.epoch ~= engine.epoch
     then
         look = {
+            epoch = engine.epoch,
             entry = entry,
             kept = kept,
             plan = plan,
@@ -400,7 +407,7 @@ local function lines_of(engine, plan, ssl, route)
     end
 
     -- Not on the connection: requests of one HTTP/2 connection may go to different routes.
-    tell(entry or kept or strangers, entry, kept, plan, route or "")
+    tell(engine, entry or kept or strangers, entry, kept, plan, route or "")
 
     if answer.decision ~= PASS then
         -- For the log.
@@ -666,7 +673,7 @@ function _M.run(engine, route, dict)
         end
     end
 
-    variables.set(engine, route, refused and refused.decision or DECISIONS[decision], _M.client)
+    variables.set(engine, route, refused and refused.decision or DECISIONS[decision], answer.verdict, _M.client)
 
     if decision == PENDING then
         error("the revocation status is still not settled")
@@ -690,6 +697,9 @@ local client_methods = {}
 local client_mt = { __index = client_methods }
 
 
+local CHANGED = "another policy than the one that decided is in force"
+
+
 local function handle_of(client)
     return client._presented and client._presented.handle
 end
@@ -703,6 +713,10 @@ function client_methods:header_value(dialect, key)
     end
 
     local this = self._engine
+    if self._epoch ~= C.rmtls_engine_epoch(this.handle) then
+        return nil, "header_value: " .. CHANGED
+    end
+
     local message = lib.buffer(1024)
     local status
     local value, err = lib.read("header_value", function(out)
@@ -729,6 +743,10 @@ end
 
 -- The 21 properties of Cloudflare's tlsClientAuth. Without a certificate there is no client().
 function client_methods:cloudflare()
+    if self._epoch ~= C.rmtls_engine_epoch(self._engine.handle) then
+        return nil, "cloudflare: " .. CHANGED
+    end
+
     local properties, status = headers.properties(
         C.rmtls_engine_cloudflare(self._engine.handle, ssl_pointer(), handle_of(self), self._plan,
                                   self._verdict, ngx_time(), headers.out))
@@ -740,7 +758,7 @@ function client_methods:cloudflare()
 end
 
 
-local function view(engine, plan, presented, from_header, verdict, known)
+local function view(engine, epoch, plan, presented, from_header, verdict, known)
     local verified = "FAILED:not verified"
     if verdict == NO_CONSUMER then
         verified = "FAILED:no consumer"
@@ -752,6 +770,7 @@ local function view(engine, plan, presented, from_header, verdict, known)
 
     return setmetatable({
         _engine = engine,
+        _epoch = epoch,
         _plan = plan,
         _verdict = verdict,
         verified = verified,
@@ -775,21 +794,44 @@ local function view(engine, plan, presented, from_header, verdict, known)
 end
 
 
--- Before access().
 local NO_LOOK = {}
+-- In which headers can be read.
+local READING_PHASES = { rewrite = true, access = true, content = true }
+
+
+-- What is known before access(), or nil: where a header brings the certificate, what stands there
+-- must be the client's.
+local function look_ahead(engine)
+    if band(engine:traits_of(engine:plan()), TRAIT_INBOUND) == 0 then
+        return NO_LOOK
+    end
+
+    if READING_PHASES[ngx.get_phase()] then
+        strip(engine, get_request())
+
+        return NO_LOOK
+    end
+end
 
 
 -- What is known of the client of this request; nil when it presented no certificate. The table
 -- serves other requests of this client too: read it only.
 function _M.client(engine)
     local ssl = ssl_pointer()
-    local look = ngx.ctx.resty_mtls or NO_LOOK
-    local entry = look.entry
-    local plan = look.plan or engine:plan()
-    if not ssl and band(engine:traits_of(plan), TRAIT_INBOUND) == 0 then
+    local look = ngx.ctx.resty_mtls or look_ahead(engine)
+    if not look then
         return nil
     end
 
+    local plan = look.plan or engine:plan()
+    local epoch = C.rmtls_engine_epoch(engine.handle)
+    -- A plan number, and what the plan reads, is of the policy that decided.
+    local changed = look.epoch and look.epoch ~= epoch
+    if not ssl and (changed or band(engine:traits_of(plan), TRAIT_INBOUND) == 0) then
+        return nil
+    end
+
+    local entry = look.entry
     local verdict = look.verdict or NOT_VERIFIED
     -- Whom the route trusts has a place.
     if verdict == 0 and not entry then
@@ -803,7 +845,16 @@ function _M.client(engine)
         return memory.views[key]
     end
 
-    local presented, status, from_header = presented_on(engine, plan, ssl)
+    local presented, status, from_header
+    if not changed then
+        presented, status, from_header = presented_on(engine, plan, ssl)
+    elseif look.from_header == 0 then
+        presented, status = of_connection(engine, ssl)
+    else
+        -- Only the policy that is gone knows how to read it.
+        return nil
+    end
+
     if not presented then
         if status == NOT_FOUND then
             return nil
@@ -812,7 +863,7 @@ function _M.client(engine)
         return lib.failure("client", status)
     end
 
-    local client = view(engine, plan, presented, from_header, verdict,
+    local client = view(engine, look.epoch or epoch, plan, presented, from_header, verdict,
                         entry and verdict == 0 and entry["who" .. plan])
     if memory then
         memory.views[key] = client

@@ -19,11 +19,12 @@ local get_request = base.get_request
 local ngx = ngx
 local ngx_var = ngx.var
 local pairs = pairs
+local setmetatable = setmetatable
 local start_time = ngx.req.start_time
 local tonumber = tonumber
 
 
--- Requests whose headers are kept for where an internal redirect leads.
+-- Requests whose headers are kept though somebody has thrown ngx.ctx away.
 local MAX_KEPT = 1000
 -- Seconds
 local KEPT_TTL = 60
@@ -37,6 +38,9 @@ local truncated = ffi.new("int[1]")
 local capacity = 64
 local elements = elements_type(capacity)
 local kept = lrucache.new(MAX_KEPT)
+-- The same of all live requests: nginx holds what ngx.ctx held before an internal redirect until the
+-- request ends.
+local live = setmetatable({}, { __mode = "v" })
 
 local trusted_ips
 local last_peer
@@ -142,13 +146,14 @@ local function memory(make)
     end
 
     local key = number()
-    came = kept:get(key)
+    came = live[key] or kept:get(key)
     if not came then
         if not make then
             return nil
         end
 
         came = { values = {} }
+        live[key] = came
         kept:set(key, came, KEPT_TTL)
     end
 

@@ -1,6 +1,10 @@
 -- nginx variables, for log_format, map and proxy_set_header. nginx-conf/mtls-variables.conf declares
 -- them. Only those that the configuration uses are set: each costs a request a microsecond or so.
 
+local lib = require "resty.mtls.lib"
+
+
+local C = lib.C
 local concat = table.concat
 local gsub = string.gsub
 local date = os.date
@@ -75,6 +79,20 @@ local OF_CLIENT = {
 -- Without a client.
 local NONE = { mtls_verify = "NONE" }
 
+-- Of what came in place of a certificate, by verdict.
+local refused = {}
+
+
+local function refuse(verdict)
+    refused[verdict] = {
+        mtls_verify = lib.read("verdict", function(out)
+            return C.rmtls_verdict_text(verdict, out)
+        end),
+    }
+
+    return refused[verdict]
+end
+
 
 -- Names that the configuration uses; nil before the first look.
 local used
@@ -105,7 +123,7 @@ local _M = {}
 
 
 -- Sets the variables of this request. client_of(engine) answers its client or nil.
-function _M.set(engine, route, decision, client_of)
+function _M.set(engine, route, decision, verdict, client_of)
     if not used then
         look()
     end
@@ -134,6 +152,8 @@ function _M.set(engine, route, decision, client_of)
 
             client.variables = values
         end
+    elseif verdict > 0 then
+        values = refused[verdict] or refuse(verdict)
     end
 
     for i = 1, #used do
