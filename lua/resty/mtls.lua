@@ -9,6 +9,7 @@
 
 local access = require "resty.mtls.access"
 local cidr = require "resty.mtls.cidr"
+local client = require "resty.mtls.client"
 local connection = require "resty.mtls.connection"
 local engine = require "resty.mtls.engine"
 local fetch = require "resty.mtls.fetch"
@@ -17,6 +18,7 @@ local lib = require "resty.mtls.lib"
 local metrics = require "resty.mtls.metrics"
 local placement = require "resty.mtls.placement"
 local reload = require "resty.mtls.reload"
+local strip = require "resty.mtls.strip"
 local STATUS = require "resty.mtls.cdef"
 
 
@@ -205,13 +207,13 @@ end
 -- rewrite_by_lua*: removes what only the gateway may say, as access() does, but before "satisfy",
 -- subrequests of auth_request and whatever else nginx does before or instead of the access phase.
 function _M.strip()
-    return access.strip(engine.current())
+    return strip(engine.current())
 end
 
 
 -- access_by_lua* and later: what is known of the client, or nil when it presented no certificate.
 function _M.client()
-    return access.client(engine.current())
+    return client.of_request(engine.current())
 end
 
 
@@ -235,7 +237,7 @@ end
 
 -- log_by_lua*: counts the responses to requests that access() decided about.
 function _M.log()
-    local route = access.route()
+    local route = client.route()
     if route then
         metrics.responded(route, ngx.status)
     end

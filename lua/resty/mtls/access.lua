@@ -2,23 +2,20 @@
 -- The first request of a client pays for the strings; later ones find them by number.
 
 local ffi = require "ffi"
-local base = require "resty.core.base"
--- Declares what this file calls of lua-nginx-module.
-require "resty.core.request"
 local lib = require "resty.mtls.lib"
-local certificate = require "resty.mtls.certificate"
+local client_of = require("resty.mtls.client").of_request
 local headers = require "resty.mtls.headers"
 local connection = require "resty.mtls.connection"
 local inbound = require "resty.mtls.inbound"
 local metrics = require "resty.mtls.metrics"
 local oidc = require "resty.mtls.oidc"
 local revocation = require "resty.mtls.revocation"
+local strip = require "resty.mtls.strip"
 local variables = require "resty.mtls.variables"
 local STATUS = require "resty.mtls.cdef"
 
 
 local C = lib.C
-local N = ffi.C
 local OK = STATUS.OK
 local NOT_FOUND = STATUS.NOT_FOUND
 local PASS = STATUS.PASS
@@ -26,13 +23,11 @@ local PENDING = STATUS.PENDING
 local ANONYMOUS = STATUS.IDENTITY_ANONYMOUS
 local CONSUMER = STATUS.IDENTITY_CONSUMER
 local NOT_VERIFIED = STATUS.VERDICT_NOT_VERIFIED
-local NO_CONSUMER = STATUS.VERDICT_NO_CONSUMER
 local TRAIT_VARY = STATUS.TRAIT_VARY
 local TRAIT_PRIVATE = STATUS.TRAIT_PRIVATE
 local TRAIT_XFCC = STATUS.TRAIT_XFCC
 local TRAIT_INBOUND = STATUS.TRAIT_INBOUND
 local TRAIT_BEARER = STATUS.TRAIT_BEARER
-local TRAIT_OR_TLS = STATUS.TRAIT_OR_TLS
 local FORWARDS_YES = STATUS.FORWARDS_YES
 local FORWARDS_FIRST = STATUS.FORWARDS_FIRST
 local TRAIT_INBOUND_OR_BEARER = bit.bor(TRAIT_INBOUND, TRAIT_BEARER)
@@ -41,12 +36,9 @@ local TOO_SMALL = STATUS.TOO_SMALL
 local band = bit.band
 local clear_header = ngx.req.clear_header
 local error = error
-local ffi_cast = ffi.cast
 local ffi_copy = ffi.copy
 local ffi_fill = ffi.fill
 local ffi_sizeof = ffi.sizeof
-local ffi_str = ffi.string
-local get_request = base.get_request
 local ngx = ngx
 local ngx_log = ngx.log
 local ngx_time = ngx.time
@@ -75,24 +67,9 @@ local REFUSALS = {
 }
 
 
--- Most different names of headers that are removed from one request.
-local MAX_FORGED = 64
 local answer = ffi.new("rmtls_answer")
 local reason = lib.buffer(4096)
 local now = 0
-local truncated = ffi.new("int[1]")
-local found_len = ffi.new("size_t[1]")
-local elements_type = ffi.typeof("ngx_http_lua_ffi_table_elt_t[?]")
-local indexes_type = ffi.typeof("uint32_t[?]")
-local headers_type = ffi.typeof("const rmtls_header *")
-local capacity = 64
-local elements = elements_type(capacity)
-local found = indexes_type(capacity)
-
-if ffi.sizeof("ngx_http_lua_ffi_table_elt_t") ~= ffi.sizeof("rmtls_header") then
-    error("resty.mtls: this lua-nginx-module lays out request headers in another way than "
-          .. "0.10.23 to 0.10.30 do", 0)
-end
 
 
 -- engine.clients[place] = { generation = n, [plan] = { name, value, name, value, ... }, views = { ... },
@@ -110,82 +87,6 @@ local connections = {}
 
 
 local _M = {}
-
-
--- Removes every inbound header that only the gateway may set, in whatever spelling.
-local function strip(engine, request)
-    local read = false
-    -- A second look proves that nothing is left.
-    for _ = 1, 2 do
-        local count = N.ngx_http_lua_ffi_req_get_headers_count(request, 0, truncated)
-        if count < 0 then
-            error("request headers cannot be read in this phase")
-        end
-
-        if count > capacity then
-            capacity = 2 * count
-            elements = elements_type(capacity)
-            found = indexes_type(capacity)
-        end
-
-        -- Raw names: as the client wrote them.
-        if count > 0 and N.ngx_http_lua_ffi_req_get_headers(request, elements, count, 1) ~= 0 then
-            error("request headers cannot be read")
-        end
-
-        if C.rmtls_engine_forged(engine.handle, ffi_cast(headers_type, elements), count, found,
-                                 capacity, found_len) ~= OK
-        then
-            error("request headers cannot be checked")
-        end
-
-        local forged = tonumber(found_len[0])
-        if forged == 0 then
-            if read then
-                inbound.close()
-            end
-
-            return
-        end
-
-        local names, seen = {}, {}
-        for i = 1, forged do
-            local element = elements[found[i - 1]]
-            local name = ffi_str(element.key.data, element.key.len)
-            if not seen[name] then
-                seen[name] = true
-                names[#names + 1] = name
-            end
-
-            if engine:reads(name) then
-                read = true
-                inbound.keep(name:lower(), ffi_str(element.value.data, element.value.len))
-            end
-        end
-
-        -- lua-nginx-module looks through all headers for each of them.
-        if #names > MAX_FORGED then
-            ngx_log(ngx.ERR, "[mtls] 400 over ", MAX_FORGED, " headers that only the gateway may set")
-
-            return ngx.exit(400)
-        end
-
-        for i = 1, #names do
-            clear_header(names[i])
-        end
-    end
-
-    -- lua-nginx-module does not find names with characters that no header name has.
-    ngx_log(ngx.ERR, "[mtls] 400 a header that only the gateway may set has a name that cannot be removed")
-
-    return ngx.exit(400)
-end
-
-
--- Before the access phase too, for what nginx evaluates there.
-function _M.strip(engine)
-    return strip(engine, get_request())
-end
 
 
 local function count_left_out(why)
@@ -306,31 +207,6 @@ local function decide(engine, plan, ssl, traits)
     end
 
     return answer.decision
-end
-
-
--- The certificate of the connection, or nil and the status.
-local function of_connection(engine, ssl)
-    return certificate.wrap(function(out)
-        return C.rmtls_engine_client(engine.handle, ssl, out)
-    end)
-end
-
-
--- The certificate that the request presents on a plan, or nil and the status; third whether a header
--- brought it.
-local function presented_on(engine, plan, ssl)
-    local traits = engine:traits_of(plan)
-    if band(traits, TRAIT_INBOUND) ~= 0 then
-        local presented, status = inbound.certificate(engine, plan, ssl)
-        if presented or band(traits, TRAIT_OR_TLS) == 0 then
-            return presented, status, true
-        end
-
-        return inbound.certificate(engine, plan, ssl, true)
-    end
-
-    return of_connection(engine, ssl)
 end
 
 
@@ -613,7 +489,7 @@ local function wait(engine, route, dict, ssl, plan, decision)
 
     -- While something was fetched, a policy may have come that owns more names.
     if C.rmtls_engine_epoch(engine.handle) ~= stripped then
-        strip(engine, get_request())
+        strip(engine)
     end
 
     return plan, decision, claims, refused
@@ -623,7 +499,7 @@ end
 -- Ends the request on a refusal. What most requests go through has neither closures nor loops that
 -- LuaJIT would not compile.
 function _M.run(engine, route, dict)
-    strip(engine, get_request())
+    strip(engine)
     local plan = engine:plan(route)
     if not plan then
         error("no route '" .. tostring(route) .. "' in the policy", 3)
@@ -673,7 +549,7 @@ function _M.run(engine, route, dict)
         end
     end
 
-    variables.set(engine, route, refused and refused.decision or DECISIONS[decision], answer.verdict, _M.client)
+    variables.set(engine, route, refused and refused.decision or DECISIONS[decision], answer.verdict, client_of)
 
     if decision == PENDING then
         error("the revocation status is still not settled")
@@ -689,195 +565,6 @@ function _M.run(engine, route, dict)
     if refused then
         return refuse_token(refused)
     end
-end
-
-
--- What client() answers has these methods.
-local client_methods = {}
-local client_mt = { __index = client_methods }
-
-
-local CHANGED = "another policy than the one that decided is in force"
-
-
-local function handle_of(client)
-    return client._presented and client._presented.handle
-end
-
-
--- The value that a dialect has under its own word for it, or nil, and for one that no header may
--- carry the reason too. Of the certificate of this request, whatever the verdict.
-function client_methods:header_value(dialect, key)
-    if type(dialect) ~= "string" or type(key) ~= "string" then
-        error("header_value: dialect and key must be strings", 2)
-    end
-
-    local this = self._engine
-    if self._epoch ~= C.rmtls_engine_epoch(this.handle) then
-        return nil, "header_value: " .. CHANGED
-    end
-
-    local message = lib.buffer(1024)
-    local status
-    local value, err = lib.read("header_value", function(out)
-        status = C.rmtls_engine_header_value(this.handle, ssl_pointer(), handle_of(self), self._plan,
-                                             self._verdict, dialect, #dialect, key, #key, ngx_time(), out, message)
-
-        return status
-    end)
-    if status == STATUS.INVALID then
-        error(lib.text(message), 2)
-    end
-
-    if status == NOT_FOUND then
-        error("header_value: the dialect '" .. dialect .. "' has no value '" .. key .. "'", 2)
-    end
-
-    if not value then
-        return nil, message.len > 0 and lib.text(message) or err
-    end
-
-    return value ~= "" and value or nil
-end
-
-
--- The 21 properties of Cloudflare's tlsClientAuth. Without a certificate there is no client().
-function client_methods:cloudflare()
-    if self._epoch ~= C.rmtls_engine_epoch(self._engine.handle) then
-        return nil, "cloudflare: " .. CHANGED
-    end
-
-    local properties, status = headers.properties(
-        C.rmtls_engine_cloudflare(self._engine.handle, ssl_pointer(), handle_of(self), self._plan,
-                                  self._verdict, ngx_time(), headers.out))
-    if not properties then
-        return lib.failure("cloudflare", status)
-    end
-
-    return properties
-end
-
-
-local function view(engine, epoch, plan, presented, from_header, verdict, known)
-    local verified = "FAILED:not verified"
-    if verdict == NO_CONSUMER then
-        verified = "FAILED:no consumer"
-    elseif verdict ~= NOT_VERIFIED then
-        verified = lib.read("verdict", function(out)
-            return C.rmtls_verdict_text(verdict, out)
-        end)
-    end
-
-    return setmetatable({
-        _engine = engine,
-        _epoch = epoch,
-        _plan = plan,
-        _verdict = verdict,
-        verified = verified,
-        subject_dn = presented.subject_dn,
-        issuer_dn = presented.issuer_dn,
-        serial = presented.serial,
-        fingerprint_sha1 = presented.fingerprint_sha1,
-        fingerprint_sha256 = presented.fingerprint_sha256,
-        not_before = presented.not_before,
-        not_after = presented.not_after,
-        subject = presented.subject,
-        san = presented.san,
-        pem = presented.pem,
-        chain_pem = presented.chain_pem,
-        source = from_header and "header" or "tls",
-        -- The connection is the proxy's.
-        _presented = from_header and presented or nil,
-        consumer = known and known.consumer,
-        groups = known and known.groups or {},
-    }, client_mt)
-end
-
-
-local NO_LOOK = {}
--- In which headers can be read.
-local READING_PHASES = { rewrite = true, access = true, content = true }
-
-
--- What is known before access(), or nil: where a header brings the certificate, what stands there
--- must be the client's.
-local function look_ahead(engine)
-    if band(engine:traits_of(engine:plan()), TRAIT_INBOUND) == 0 then
-        return NO_LOOK
-    end
-
-    if READING_PHASES[ngx.get_phase()] then
-        strip(engine, get_request())
-
-        return NO_LOOK
-    end
-end
-
-
--- What is known of the client of this request; nil when it presented no certificate. The table
--- serves other requests of this client too: read it only.
-function _M.client(engine)
-    local ssl = ssl_pointer()
-    local look = ngx.ctx.resty_mtls or look_ahead(engine)
-    if not look then
-        return nil
-    end
-
-    local plan = look.plan or engine:plan()
-    local epoch = C.rmtls_engine_epoch(engine.handle)
-    -- A plan number, and what the plan reads, is of the policy that decided.
-    local changed = look.epoch and look.epoch ~= epoch
-    if not ssl and (changed or band(engine:traits_of(plan), TRAIT_INBOUND) == 0) then
-        return nil
-    end
-
-    local entry = look.entry
-    local verdict = look.verdict or NOT_VERIFIED
-    -- Whom the route trusts has a place.
-    if verdict == 0 and not entry then
-        verdict = NO_CONSUMER
-    end
-
-    -- One certificate may come both ways.
-    local key = plan .. ":" .. verdict .. ":" .. (look.from_header or 0)
-    local memory = entry or look.kept
-    if memory and memory.views[key] then
-        return memory.views[key]
-    end
-
-    local presented, status, from_header
-    if not changed then
-        presented, status, from_header = presented_on(engine, plan, ssl)
-    elseif look.from_header == 0 then
-        presented, status = of_connection(engine, ssl)
-    else
-        -- Only the policy that is gone knows how to read it.
-        return nil
-    end
-
-    if not presented then
-        if status == NOT_FOUND then
-            return nil
-        end
-
-        return lib.failure("client", status)
-    end
-
-    local client = view(engine, look.epoch or epoch, plan, presented, from_header, verdict,
-                        entry and verdict == 0 and entry["who" .. plan])
-    if memory then
-        memory.views[key] = client
-    end
-
-    return client
-end
-
-
--- The route that access() decided about this request on, "" for none; nil before that.
-function _M.route()
-    local look = ngx.ctx.resty_mtls
-
-    return look and look.route
 end
 
 

@@ -1,0 +1,245 @@
+-- What is known of the client of a request, for Lua.
+
+local bit = require "bit"
+local lib = require "resty.mtls.lib"
+local certificate = require "resty.mtls.certificate"
+local connection = require "resty.mtls.connection"
+local headers = require "resty.mtls.headers"
+local inbound = require "resty.mtls.inbound"
+local strip = require "resty.mtls.strip"
+local STATUS = require "resty.mtls.cdef"
+
+
+local C = lib.C
+local NOT_FOUND = STATUS.NOT_FOUND
+local NOT_VERIFIED = STATUS.VERDICT_NOT_VERIFIED
+local NO_CONSUMER = STATUS.VERDICT_NO_CONSUMER
+local TRAIT_INBOUND = STATUS.TRAIT_INBOUND
+local TRAIT_OR_TLS = STATUS.TRAIT_OR_TLS
+local band = bit.band
+local error = error
+local ngx = ngx
+local ngx_time = ngx.time
+local setmetatable = setmetatable
+local ssl_pointer = connection.ssl
+local type = type
+
+
+local _M = {}
+
+
+-- The certificate of the connection, or nil and the status.
+local function of_connection(engine, ssl)
+    return certificate.wrap(function(out)
+        return C.rmtls_engine_client(engine.handle, ssl, out)
+    end)
+end
+
+
+-- The certificate that the request presents on a plan, or nil and the status; third whether a header
+-- brought it.
+local function presented_on(engine, plan, ssl)
+    local traits = engine:traits_of(plan)
+    if band(traits, TRAIT_INBOUND) ~= 0 then
+        local presented, status = inbound.certificate(engine, plan, ssl)
+        if presented or band(traits, TRAIT_OR_TLS) == 0 then
+            return presented, status, true
+        end
+
+        return inbound.certificate(engine, plan, ssl, true)
+    end
+
+    return of_connection(engine, ssl)
+end
+
+
+-- What client() answers has these methods.
+local client_methods = {}
+local client_mt = { __index = client_methods }
+
+
+local CHANGED = "another policy than the one that decided is in force"
+
+
+local function handle_of(client)
+    return client._presented and client._presented.handle
+end
+
+
+-- The value that a dialect has under its own word for it, or nil, and for one that no header may
+-- carry the reason too. Of the certificate of this request, whatever the verdict.
+function client_methods:header_value(dialect, key)
+    if type(dialect) ~= "string" or type(key) ~= "string" then
+        error("header_value: dialect and key must be strings", 2)
+    end
+
+    local this = self._engine
+    if self._epoch ~= C.rmtls_engine_epoch(this.handle) then
+        return nil, "header_value: " .. CHANGED
+    end
+
+    local message = lib.buffer(1024)
+    local status
+    local value, err = lib.read("header_value", function(out)
+        status = C.rmtls_engine_header_value(this.handle, ssl_pointer(), handle_of(self), self._plan,
+                                             self._verdict, dialect, #dialect, key, #key, ngx_time(), out, message)
+
+        return status
+    end)
+    if status == STATUS.INVALID then
+        error(lib.text(message), 2)
+    end
+
+    if status == NOT_FOUND then
+        error("header_value: the dialect '" .. dialect .. "' has no value '" .. key .. "'", 2)
+    end
+
+    if not value then
+        return nil, message.len > 0 and lib.text(message) or err
+    end
+
+    return value ~= "" and value or nil
+end
+
+
+-- The 21 properties of Cloudflare's tlsClientAuth. Without a certificate there is no client().
+function client_methods:cloudflare()
+    if self._epoch ~= C.rmtls_engine_epoch(self._engine.handle) then
+        return nil, "cloudflare: " .. CHANGED
+    end
+
+    local properties, status = headers.properties(
+        C.rmtls_engine_cloudflare(self._engine.handle, ssl_pointer(), handle_of(self), self._plan,
+                                  self._verdict, ngx_time(), headers.out))
+    if not properties then
+        return lib.failure("cloudflare", status)
+    end
+
+    return properties
+end
+
+
+local function view(engine, epoch, plan, presented, from_header, verdict, known)
+    local verified = "FAILED:not verified"
+    if verdict == NO_CONSUMER then
+        verified = "FAILED:no consumer"
+    elseif verdict ~= NOT_VERIFIED then
+        verified = lib.read("verdict", function(out)
+            return C.rmtls_verdict_text(verdict, out)
+        end)
+    end
+
+    return setmetatable({
+        _engine = engine,
+        _epoch = epoch,
+        _plan = plan,
+        _verdict = verdict,
+        verified = verified,
+        subject_dn = presented.subject_dn,
+        issuer_dn = presented.issuer_dn,
+        serial = presented.serial,
+        fingerprint_sha1 = presented.fingerprint_sha1,
+        fingerprint_sha256 = presented.fingerprint_sha256,
+        not_before = presented.not_before,
+        not_after = presented.not_after,
+        subject = presented.subject,
+        san = presented.san,
+        pem = presented.pem,
+        chain_pem = presented.chain_pem,
+        source = from_header and "header" or "tls",
+        -- The connection is the proxy's.
+        _presented = from_header and presented or nil,
+        consumer = known and known.consumer,
+        groups = known and known.groups or {},
+    }, client_mt)
+end
+
+
+local NO_LOOK = {}
+-- In which headers can be read.
+local READING_PHASES = { rewrite = true, access = true, content = true }
+
+
+-- What is known before access(), or nil: where a header brings the certificate, what stands there
+-- must be the client's.
+local function look_ahead(engine)
+    if band(engine:traits_of(engine:plan()), TRAIT_INBOUND) == 0 then
+        return NO_LOOK
+    end
+
+    if READING_PHASES[ngx.get_phase()] then
+        strip(engine)
+
+        return NO_LOOK
+    end
+end
+
+
+-- What is known of the client of this request; nil when it presented no certificate. The table
+-- serves other requests of this client too: read it only.
+function _M.of_request(engine)
+    local ssl = ssl_pointer()
+    local look = ngx.ctx.resty_mtls or look_ahead(engine)
+    if not look then
+        return nil
+    end
+
+    local plan = look.plan or engine:plan()
+    local epoch = C.rmtls_engine_epoch(engine.handle)
+    -- A plan number, and what the plan reads, is of the policy that decided.
+    local changed = look.epoch and look.epoch ~= epoch
+    if not ssl and (changed or band(engine:traits_of(plan), TRAIT_INBOUND) == 0) then
+        return nil
+    end
+
+    local entry = look.entry
+    local verdict = look.verdict or NOT_VERIFIED
+    -- Whom the route trusts has a place.
+    if verdict == 0 and not entry then
+        verdict = NO_CONSUMER
+    end
+
+    -- One certificate may come both ways.
+    local key = plan .. ":" .. verdict .. ":" .. (look.from_header or 0)
+    local memory = entry or look.kept
+    if memory and memory.views[key] then
+        return memory.views[key]
+    end
+
+    local presented, status, from_header
+    if not changed then
+        presented, status, from_header = presented_on(engine, plan, ssl)
+    elseif look.from_header == 0 then
+        presented, status = of_connection(engine, ssl)
+    else
+        -- Only the policy that is gone knows how to read it.
+        return nil
+    end
+
+    if not presented then
+        if status == NOT_FOUND then
+            return nil
+        end
+
+        return lib.failure("client", status)
+    end
+
+    local client = view(engine, look.epoch or epoch, plan, presented, from_header, verdict,
+                        entry and verdict == 0 and entry["who" .. plan])
+    if memory then
+        memory.views[key] = client
+    end
+
+    return client
+end
+
+
+-- The route that access() decided about this request on, "" for none; nil before that.
+function _M.route()
+    local look = ngx.ctx.resty_mtls
+
+    return look and look.route
+end
+
+
+return _M
