@@ -8,11 +8,10 @@ require "resty.core.request"
 local lrucache = require "resty.lrucache"
 local certificate = require "resty.mtls.certificate"
 local lib = require "resty.mtls.lib"
+local raw_headers = require "resty.mtls.raw_headers"
 
 
 local C = lib.C
-local N = ffi.C
-local error = error
 local ffi_cast = ffi.cast
 local ffi_str = ffi.string
 local get_request = base.get_request
@@ -33,10 +32,6 @@ local KEPT_TTL = 60
 local _M = {}
 
 local header_type = ffi.typeof("rmtls_header[?]")
-local elements_type = ffi.typeof("ngx_http_lua_ffi_table_elt_t[?]")
-local truncated = ffi.new("int[1]")
-local capacity = 64
-local elements = elements_type(capacity)
 local kept = lrucache.new(MAX_KEPT)
 -- The same of all live requests: nginx holds what ngx.ctx held before an internal redirect until the
 -- request ends.
@@ -81,21 +76,7 @@ end
 -- All values of the request's Authorization headers. nginx itself hands out one of them, and the
 -- upstream may read another.
 local function authorization()
-    local request = get_request()
-    local count = N.ngx_http_lua_ffi_req_get_headers_count(request, 0, truncated)
-    if count < 0 then
-        error("request headers cannot be read in this phase")
-    end
-
-    if count > capacity then
-        capacity = 2 * count
-        elements = elements_type(capacity)
-    end
-
-    if count > 0 and N.ngx_http_lua_ffi_req_get_headers(request, elements, count, 1) ~= 0 then
-        error("request headers cannot be read")
-    end
-
+    local elements, count = raw_headers(get_request())
     local values = {}
     for i = 0, count - 1 do
         local key = elements[i].key

@@ -2,15 +2,13 @@
 
 local ffi = require "ffi"
 local base = require "resty.core.base"
--- Declares what this file calls of lua-nginx-module.
-require "resty.core.request"
 local lib = require "resty.mtls.lib"
 local inbound = require "resty.mtls.inbound"
+local raw_headers = require "resty.mtls.raw_headers"
 local STATUS = require "resty.mtls.cdef"
 
 
 local C = lib.C
-local N = ffi.C
 local OK = STATUS.OK
 local clear_header = ngx.req.clear_header
 local error = error
@@ -24,19 +22,11 @@ local tonumber = tonumber
 
 -- Most different names of headers that are removed from one request.
 local MAX_FORGED = 64
-local truncated = ffi.new("int[1]")
 local found_len = ffi.new("size_t[1]")
-local elements_type = ffi.typeof("ngx_http_lua_ffi_table_elt_t[?]")
 local indexes_type = ffi.typeof("uint32_t[?]")
 local headers_type = ffi.typeof("const rmtls_header *")
 local capacity = 64
-local elements = elements_type(capacity)
 local found = indexes_type(capacity)
-
-if ffi.sizeof("ngx_http_lua_ffi_table_elt_t") ~= ffi.sizeof("rmtls_header") then
-    error("resty.mtls: this lua-nginx-module lays out request headers in another way than "
-          .. "0.10.23 to 0.10.30 do", 0)
-end
 
 
 -- Removes every inbound header that only the gateway may set, in whatever spelling.
@@ -45,20 +35,10 @@ local function strip(engine)
     local read = false
     -- A second look proves that nothing is left.
     for _ = 1, 2 do
-        local count = N.ngx_http_lua_ffi_req_get_headers_count(request, 0, truncated)
-        if count < 0 then
-            error("request headers cannot be read in this phase")
-        end
-
+        local elements, count = raw_headers(request)
         if count > capacity then
             capacity = 2 * count
-            elements = elements_type(capacity)
             found = indexes_type(capacity)
-        end
-
-        -- Raw names: as the client wrote them.
-        if count > 0 and N.ngx_http_lua_ffi_req_get_headers(request, elements, count, 1) ~= 0 then
-            error("request headers cannot be read")
         end
 
         if C.rmtls_engine_forged(engine.handle, ffi_cast(headers_type, elements), count, found,
