@@ -153,7 +153,7 @@ done
 --- client_out
 strict: 401 401 200 401 401 401
 optional: 200 200 200 401 401 401
-any: 200 200 200 200 200 200
+any: 200 200 200 200 200 401
 --- error_log
 [mtls] 401 token without cnf.x5t#S256
 [mtls] 401 token with a malformed cnf.x5t#S256
@@ -923,3 +923,34 @@ door counts; echo
 --- error_log
 [mtls] 401 token is not active
 --- timeout: 20
+
+
+
+=== TEST 25: access() refuses in every mode tokens that are bound by something else, and logout tokens
+--- user_files eval: $::Policy
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client
+. "$CLIENT"
+for kind in dpop by-key logout good; do
+    for route in strict optional any; do ask $route "$(forge $kind)" $(as client-a) | cut -c1-3; done | paste -sd ' '
+done
+# A certificate that fits does not stand for the other key.
+for route in strict optional any; do ask $route "$(forge dpop client-a)" $(as client-a) | cut -c1-3; done | paste -sd ' '
+ask any "$(forge dpop)"
+door lie what=dpop >ok
+ask post some-token
+grep -ao '\[mtls\] 401 [^"]*here\|\[mtls\] 401 [^"]*logout' "$ERROR_LOG" | sort | uniq -c
+--- client_out
+401 401 401
+401 401 401
+401 401 401
+401 200 200
+401 401 401
+401 {"message":"Unauthorized"} Bearer error="invalid_token", error_description="The access token must be bound to the client certificate of the request"
+401 {"message":"Unauthorized"} Bearer error="invalid_token", error_description="The access token must be bound to the client certificate of the request"
+      8 [mtls] 401 token bound by cnf.jkt, which is not checked here
+      3 [mtls] 401 token bound by cnf.jwk, which is not checked here
+      3 [mtls] 401 token is no access token: its 'events' is a logout
+--- no_error_log
+[crit]

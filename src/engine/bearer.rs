@@ -331,14 +331,12 @@ impl Engine {
         request: &Claimed<'_>,
         now: i64,
     ) -> Result<Held, Error> {
-        if bearer.possession == Possession::Off {
-            return Ok(Held::Yes);
-        }
-        let binding = match claims.binding() {
-            Ok(Some(binding)) => binding,
-            Ok(None) if bearer.possession == Possession::Optional => return Ok(Held::Yes),
-            Ok(None) => return Ok(Held::No(Refusal::Unbound)),
-            Err(refusal) => return Ok(Held::No(refusal)),
+        let binding = match (claims.binding(), bearer.possession) {
+            // Nobody who just bears it may use it, whatever the route wants.
+            (Err(refusal), _) => return Ok(Held::No(refusal)),
+            (Ok(_), Possession::Off) | (Ok(None), Possession::Optional) => return Ok(Held::Yes),
+            (Ok(None), Possession::Strict) => return Ok(Held::No(Refusal::Unbound)),
+            (Ok(Some(binding)), _) => binding,
         };
         let sent = match &bearer.inbound {
             Some(inbound) => self.sent(inbound, &request.came)?,

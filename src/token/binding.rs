@@ -4,6 +4,7 @@ use openssl::memcmp;
 use serde_json::{Map, Value};
 
 use super::{base64url, Refusal};
+use crate::handshake::server_name::quoted;
 
 /// SHA-256 of the DER of the certificate that may use a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,9 +32,17 @@ pub fn thumbprint(sha256: &[u8; 32]) -> String {
 pub(super) fn of(claims: &Map<String, Value>) -> Result<Option<Binding>, Refusal> {
     match claims.get("cnf") {
         None | Some(Value::Null) => Ok(None),
-        // Bound in another way (DPoP: cnf.jkt) is not bound to a certificate.
+        // A DPoP key (RFC 9449 section 6.1) is wanted besides whatever else is.
+        Some(Value::Object(cnf)) if cnf.contains_key("jkt") => {
+            Err(Refusal::OtherBinding("jkt".to_owned()))
+        }
+        // RFC 7800 section 3.1 lets unknown members be ignored beside a known one. Alone, they are
+        // what must be proven: not bound to a certificate is not unbound.
         Some(Value::Object(cnf)) => match cnf.get("x5t#S256") {
-            None => Ok(None),
+            None => match cnf.keys().next() {
+                None => Ok(None),
+                Some(member) => Err(Refusal::OtherBinding(quoted(member.as_bytes()))),
+            },
             Some(Value::String(text)) => Binding::from_text(text)
                 .map(Some)
                 .ok_or(Refusal::BadBinding),

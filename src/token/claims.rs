@@ -108,6 +108,9 @@ const NO_ACCESS: &[&str] = &[
     "dpop",
 ];
 
+/// The member of `events` of a logout token (OpenID Connect Back-Channel Logout 1.0 section 2.4).
+const LOGOUT: &str = "http://schemas.openid.net/event/backchannel-logout";
+
 /// The claims of a token that somebody vouches for.
 #[derive(Clone, Debug)]
 pub struct Claims {
@@ -150,7 +153,8 @@ impl Claims {
     /// The certificate that the token is bound to (RFC 8705 section 3.1).
     ///
     /// # Errors
-    /// When it says so in a way that cannot be read: it must not count as unbound.
+    /// When it says so in a way that cannot be read, or is bound to something else: it must not
+    /// count as unbound.
     pub fn binding(&self) -> Result<Option<&Binding>, Refusal> {
         match &self.binding {
             Ok(binding) => Ok(binding.as_ref()),
@@ -185,6 +189,10 @@ impl Claims {
                 Some(Value::String(text)) if is_in(ACCESS, text) => {}
                 Some(value) => return Err(Refusal::OtherKind(name, shown(value))),
             }
+        }
+        let events = self.values.get("events");
+        if events.is_some_and(|events| events.get(LOGOUT).is_some()) {
+            return Err(Refusal::OtherKind("events", "a logout".to_owned()));
         }
         match self.values.get("typ") {
             Some(value @ Value::String(text)) if is_in(NO_ACCESS, text) => {

@@ -45,6 +45,9 @@ pub enum Refusal {
     /// `cnf` or its `x5t#S256` is not what RFC 8705 says.
     #[error("token with a malformed cnf.x5t#S256")]
     BadBinding,
+    /// Bound in a way that is not checked here: the member of `cnf`.
+    #[error("token bound by cnf.{0}, which is not checked here")]
+    OtherBinding(String),
     /// Bound to a certificate, but none came.
     #[error("token is bound to a certificate, and none was presented: {0}")]
     NoCertificate(String),
@@ -80,6 +83,7 @@ impl Refusal {
             Refusal::TooLittle(_) => "The access token lacks a required scope, group or role",
             Refusal::Unbound
             | Refusal::BadBinding
+            | Refusal::OtherBinding(_)
             | Refusal::NoCertificate(_)
             | Refusal::OtherCertificate
             | Refusal::Untrusted(_) => {

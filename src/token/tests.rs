@@ -652,8 +652,21 @@ fn binding_is_32_bytes_of_base64url() {
     ] {
         assert_eq!(bound(cnf).binding(), Err(Refusal::BadBinding));
     }
-    for cnf in [json!({}), json!({"jkt": good}), json!(null)] {
+    for cnf in [json!({}), json!(null)] {
         assert_eq!(bound(cnf).binding(), Ok(None));
+    }
+    assert!(fits(json!({"kid": "1", "x5t#S256": good})));
+    for (cnf, member) in [
+        (json!({"jkt": good}), "jkt"),
+        (json!({"jkt": null, "x5t#S256": good}), "jkt"),
+        (json!({"jwk": {"kty": "EC"}}), "jwk"),
+        (json!({"x5t#s256": good}), "x5t#s256"),
+        (json!({"a\nb": null}), "a\\nb"),
+    ] {
+        let refusal = Refusal::OtherBinding(member.to_owned());
+        assert_eq!(bound(cnf).binding(), Err(refusal.clone()));
+        let text = format!("token bound by cnf.{member}, which is not checked here");
+        assert_eq!(refusal.to_string(), text);
     }
     // Only the nested claim counts.
     let flat = claims(json!({"x5t#S256": good, "cnf.x5t#S256": good}));
@@ -727,6 +740,8 @@ fn check_kind_access_tokens_only() {
         json!({"token_type": null, "typ": "Bearer"}),
         json!({"typ": 7}),
         json!({"typ": "something of this issuer's"}),
+        json!({"events": {"https://idp.example/event/login": {}}}),
+        json!({"events": "http://schemas.openid.net/event/backchannel-logout"}),
     ] {
         assert_eq!(check(good.clone()), Ok(()), "{good}");
     }
@@ -757,6 +772,10 @@ fn check_kind_access_tokens_only() {
             "'typ' is 'Offline'",
         ),
         (json!({"typ": "ID"}), "'typ' is 'ID'"),
+        (
+            json!({"events": {"http://schemas.openid.net/event/backchannel-logout": {}}}),
+            "'events' is a logout",
+        ),
     ] {
         let why = format!("token is no access token: its {why}");
         assert_eq!(check(bad.clone()), Err(why), "{bad}");
@@ -837,6 +856,7 @@ fn descriptions_tell_nothing_of_the_certificate() {
     let one = Refusal::Unbound.description();
     for refusal in [
         Refusal::BadBinding,
+        Refusal::OtherBinding("jkt".to_owned()),
         Refusal::NoCertificate("x".to_owned()),
         Refusal::OtherCertificate,
         Refusal::Untrusted("certificate has expired, subject: ann".to_owned()),

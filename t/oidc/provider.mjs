@@ -117,6 +117,9 @@ async function forge(query) {
     jwk: () => { header.jwk = { kty: 'EC' }; },
     short: () => { claims.exp = now + Number(query.get('seconds') ?? 2); },
     malformed: () => { claims.cnf = { 'x5t#S256': 'AAAA' }; },
+    dpop: () => { claims.cnf = { ...claims.cnf, jkt: '0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I' }; },
+    'by-key': () => { claims.cnf = { jwk: { kty: 'EC' } }; },
+    logout: () => { claims.events = { 'http://schemas.openid.net/event/backchannel-logout': {} }; },
     id: () => { claims.typ = 'ID'; },
     headers: () => { claims.sub = 'ann'; claims.roles = ['a', 'b']; claims.odd = 'a\r\nX-Evil: b'; },
   }[kind];
@@ -186,6 +189,7 @@ function lied(path, response) {
   }
   if (path.endsWith('/introspection')) {
     if (lie === 'introspection') return json({ active: 'yes' });
+    if (lie === 'dpop') return json({ active: true, cnf: { jkt: '0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I' }, aud: api });
     if (lie === 'refresh') return json({ active: true, token_type: 'refresh_token', aud: api });
     if (lie === 'endless-answer') { response.end(`{"active":true,"x":"${'x'.repeat(1 << 20)}"}`); return true; }
   }
