@@ -954,3 +954,44 @@ grep -ao '\[mtls\] 401 [^"]*here\|\[mtls\] 401 [^"]*logout' "$ERROR_LOG" | sort 
       3 [mtls] 401 token is no access token: its 'events' is a logout
 --- no_error_log
 [crit]
+
+
+
+=== TEST 26: a certificate from a header is remembered among the clients once a token is bound to it
+--- user_files eval: $::Told
+--- http_config eval: $::Http
+--- config eval
+$::Config . $::See . <<'_EOC_';
+    location /metrics { content_by_lua_block { ngx.print(require("resty.mtls").metrics()) } }
+_EOC_
+--- client eval
+'. "$CLIENT"' . "\n$::Seen" . <<'_EOC_';
+token=$(token client-a ES256)
+see -H "$(proxied client-a)"
+openssl ecparam -name prime256v1 -genkey -noout -out key
+openssl req -x509 -key key -subj /CN=x -set_serial 0x7172737475767778 -outform DER -out stranger
+python3 - <<'END'
+import base64, collections, http.client, os, urllib.parse
+der = open("stranger", "rb").read()
+proxy = http.client.HTTPConnection("127.0.0.1", int(os.environ["HTTP_PORT"]))
+answers = collections.Counter()
+for i in range(100):
+    text = base64.encodebytes(der.replace(b"qrstuvwx", b"q%07d" % i)).decode()
+    pem = f"-----BEGIN CERTIFICATE-----\n{text}-----END CERTIFICATE-----\n"
+    proxy.request("GET", "/see", headers={"Host": "a.test", "Authorization": "Bearer x", "X-Proxied": urllib.parse.quote(pem)})
+    answer = proxy.getresponse()
+    answer.read()
+    answers[answer.status] += 1
+print(dict(answers))
+END
+see $(as client-a)
+get a.test/metrics | grep 'cache="client"'
+_EOC_
+--- client_out
+header FAILED:not verified CN=client-a,O=Example CN=client-a,O=Example
+{401: 100}
+tls FAILED:not verified CN=client-a,O=Example CN=client-a,O=Example
+resty_mtls_cache_lookups_total{cache="client",result="hit"} 1
+resty_mtls_cache_lookups_total{cache="client",result="miss"} 0
+--- no_error_log
+[crit]

@@ -70,6 +70,31 @@ routes:
     config: {ca_certificates: [@ca-a], skip_consumer_lookup: true}
 _EOC_
 
+our $Strangers = <<'_EOC_';
+_format_version: "3.0"
+@{ca_certificates: ca-a}
+routes:
+- name: token
+  snis: [a.test]
+  plugins:
+  - name: openid-connect
+    config:
+      issuer: "http://127.0.0.1:1"
+      auth_methods: [bearer]
+      audience_required: [x]
+      proof_of_possession_mtls: strict
+      proof_of_possession_mtls_from_header:
+        certificate_header_name: X-Proxied
+        certificate_header_format: base64_encoded
+        secure_source: false
+        ca_certificates: [@ca-a]
+- name: a
+  snis: [a.test]
+  plugins:
+  - name: mtls-auth
+    config: {ca_certificates: [@ca-a], skip_consumer_lookup: true}
+_EOC_
+
 our $Told = <<'_EOC_';
 _format_version: "3.0"
 @{ca_certificates: ca-a}
@@ -640,3 +665,46 @@ refused FAILED:unspecified certificate verification error
 no_certificate NONE
 --- error_log
 [mtls] 401
+
+
+
+=== TEST 26: certificates in headers that nobody vouches for push out no client
+--- http_config
+    lua_shared_dict mtls 10m;
+--- policy eval: $::Strangers
+--- config
+    keepalive_requests 10000;
+    location /a { access_by_lua_block { require("resty.mtls").access("a") } content_by_lua_block { ngx.say("in") } }
+    location /token { access_by_lua_block { require("resty.mtls").access("token") } content_by_lua_block { ngx.say("in") } }
+    location /metrics { content_by_lua_block { ngx.print(require("resty.mtls").metrics()) } }
+--- client
+openssl ecparam -name prime256v1 -genkey -noout -out key
+openssl req -x509 -key key -subj /CN=x -set_serial 0x7172737475767778 -outform DER -out stranger
+get a.test/a $(as client-a)
+# One that parses as well with any serial
+python3 - <<'END'
+import base64, collections, http.client, os
+der = open("stranger", "rb").read()
+proxy = http.client.HTTPConnection("127.0.0.1", int(os.environ["HTTP_PORT"]))
+answers = collections.Counter()
+for i in range(1100):
+    other = der.replace(b"qrstuvwx", b"q%07d" % i)
+    assert other != der
+    proxy.request("GET", "/token", headers={"Host": "a.test", "Authorization": "Bearer x", "X-Proxied": base64.b64encode(other)})
+    answer = proxy.getresponse()
+    answer.read()
+    answers[answer.status] += 1
+print(dict(answers))
+END
+get a.test/a $(as client-a)
+get a.test/metrics | grep 'cache="client"'
+--- client_out
+in
+{401: 1100}
+in
+resty_mtls_cache_lookups_total{cache="client",result="hit"} 1
+resty_mtls_cache_lookups_total{cache="client",result="miss"} 1
+--- no_error_log
+[crit]
+[alert]
+--- timeout: 30

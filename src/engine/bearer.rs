@@ -365,13 +365,15 @@ impl Engine {
         let judge = plan
             .certificate_plan
             .and_then(|judge| policy.plans.get(judge)?.auth.as_ref());
+        // Parsed once for many requests, but not before somebody vouches for it: with a token, and
+        // on routes with a judge that too.
+        let via = connection.map_or(Via::Header, |_| Via::Tls);
         let Some(auth) = judge else {
+            self.remember(place, &certificate, via)?;
             return Ok(Held::Yes);
         };
         Ok(match self.trusted(connection, auth, &certificate, now)? {
             Trust::Yes { .. } => {
-                // Parsed once for many requests, but not before it is trusted.
-                let via = connection.map_or(Via::Header, |_| Via::Tls);
                 self.remember(place, &certificate, via)?;
                 Held::Yes
             }

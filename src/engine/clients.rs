@@ -3,6 +3,9 @@
 //! A parsed certificate is a tree of some hundred pieces of memory. Those of clients that were not
 //! here lately would lie about cold, cost more to free than to parse, and fragment the heap: of
 //! them the bytes of the leaf are kept. Who comes on a new connection brings a parsed one along.
+//!
+//! Anybody can put made-up certificates into the header of a proxy that checks none. Those have a few
+//! places of their own until somebody vouches for them.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -18,6 +21,10 @@ use crate::Error;
 const MAX_CLIENTS: usize = 512;
 /// Bytes that these take together at most, by estimate.
 const MAX_WEIGHT: usize = 32 << 20;
+/// Certificates that are remembered before anybody judged them.
+const MAX_UNJUDGED: usize = 32;
+/// Bytes that these take together at most, by estimate.
+const MAX_UNJUDGED_WEIGHT: usize = 8 << 20;
 /// Bytes that OpenSSL takes for a byte of DER at worst: short names become structures of their own.
 const DECODED: usize = 40;
 /// Clients whose parsed certificate is at hand.
@@ -55,11 +62,15 @@ pub(super) enum Via {
     Tls,
     /// A header, which would have to be parsed for each request.
     Header,
+    /// A header, and nobody has judged it yet.
+    Unjudged,
 }
 
 /// Clients by the content of their certificates.
 pub(super) struct Clients {
     clients: Cache<Key, Client>,
+    /// Their places are handed out behind those of `clients`. All are parsed.
+    unjudged: Cache<Key, Client>,
     /// Those that came over TLS and whose certificate is parsed, the oldest first.
     recent: VecDeque<Place>,
     chains: Cache<[u8; 32], Chain>,
@@ -69,16 +80,36 @@ impl Default for Clients {
     fn default() -> Clients {
         Clients {
             clients: Cache::with_weight(MAX_CLIENTS, MAX_WEIGHT),
+            unjudged: Cache::with_weight(MAX_UNJUDGED, MAX_UNJUDGED_WEIGHT),
             recent: VecDeque::new(),
             chains: Cache::with_weight(MAX_CHAINS, MAX_CHAINS_WEIGHT),
         }
     }
 }
 
+/// The place in `unjudged` that was handed out as `place`, if that is none in `clients`.
+fn inner(place: Place) -> Option<Place> {
+    let index = place.index.checked_sub(MAX_CLIENTS as u32)?;
+    Some(Place { index, ..place })
+}
+
+fn outer(place: Place) -> Place {
+    Place {
+        index: place.index + MAX_CLIENTS as u32,
+        ..place
+    }
+}
+
 impl Clients {
     /// A client that is remembered.
     pub(super) fn find(&mut self, key: &Key) -> Option<Found> {
-        let (place, client) = self.clients.find(key)?;
+        let (place, client) = match self.clients.find(key) {
+            Some(found) => found,
+            None => {
+                let (place, client) = self.unjudged.find(key)?;
+                (outer(place), client)
+            }
+        };
         Some(Found {
             place,
             parsed: client.parsed.clone(),
@@ -88,11 +119,22 @@ impl Clients {
 
     /// Whether a place still is what it was.
     pub(super) fn holds(&mut self, place: Place) -> bool {
-        self.clients.at(place).is_some()
+        match inner(place) {
+            Some(inner) => self.unjudged.at(inner).is_some(),
+            None => self.clients.at(place).is_some(),
+        }
+    }
+
+    /// Whether this is the place of a certificate that nobody had judged when it was remembered.
+    pub(super) fn is_unjudged(place: Place) -> bool {
+        inner(place).is_some()
     }
 
     /// The certificate at a place.
     pub(super) fn at(&mut self, place: Place) -> Option<Rc<Certificate>> {
+        if let Some(inner) = inner(place) {
+            return self.unjudged.at(inner)?.parsed.clone();
+        }
         let client = self.clients.at(place)?;
         if let Some(certificate) = &client.parsed {
             return Some(certificate.clone());
@@ -122,6 +164,16 @@ impl Clients {
     pub(super) fn put(&mut self, certificate: &Rc<Certificate>, via: Via) -> Result<Place, Error> {
         let key = *certificate.key();
         let leaf = certificate.der()?.into_boxed_slice();
+        if via == Via::Unjudged {
+            let weight = certificate.der_len().saturating_mul(DECODED);
+            let client = Client {
+                leaf,
+                // Not among the chains that clients share: they would go for it.
+                chain: certificate.shared_intermediates(),
+                parsed: Some(certificate.clone()),
+            };
+            return Ok(outer(self.unjudged.put_weighing(key, client, weight)));
+        }
         let (chain, chain_len) = match self.chains.find(&key.chain) {
             Some((_, chain)) => (chain.certificates.clone(), chain.der_len),
             None => {
@@ -158,6 +210,7 @@ impl Clients {
             }
         }
         self.clients.renew();
+        self.unjudged.renew();
     }
 
     fn push(&mut self, place: Place) {
@@ -222,6 +275,61 @@ mod tests {
         let (mut clients, put) = some(MAX_RECENT + 2, Via::Header);
         let parsed = |clients: &mut Clients, i: usize| clients.find(put[i].1.key()).unwrap().parsed;
         assert!((0..put.len()).all(|i| parsed(&mut clients, i).is_some()));
+    }
+
+    #[test]
+    fn put_unjudged_pushes_out_no_client_and_shares_no_place_with_one() {
+        let (mut clients, put) = some(1, Via::Header);
+        let ca = testing::issue("stranger", None, true, 60, &[]);
+        let mut places = Vec::new();
+        for i in 0..MAX_CLIENTS + MAX_CHAINS {
+            let sent = testing::issue(&format!("{i}"), None, true, 60, &[]);
+            let sent = testing::stack(&[&sent.x509]);
+            let certificate = Rc::new(Certificate::new(ca.x509.clone(), sent).unwrap());
+            let place = clients.put(&certificate, Via::Unjudged).unwrap();
+            assert!(clients.holds(place) && Clients::is_unjudged(place));
+            assert!((MAX_CLIENTS..MAX_CLIENTS + MAX_UNJUDGED).contains(&(place.index as usize)));
+            assert_eq!(clients.find(certificate.key()).unwrap().place, place);
+            assert!(Rc::ptr_eq(&clients.at(place).unwrap(), &certificate));
+            places.push(place);
+        }
+        let held = |place: &&Place| clients.holds(**place);
+        assert_eq!(places.iter().filter(held).count(), MAX_UNJUDGED);
+        let (place, certificate) = &put[0];
+        assert!(clients.holds(*place) && !Clients::is_unjudged(*place));
+        assert!(clients.chain(&certificate.key().chain).is_some());
+        assert_eq!(clients.clients.len(), 1);
+        clients.renew();
+        assert!(!places.iter().any(|place| clients.holds(*place)));
+    }
+
+    #[test]
+    fn put_unjudged_is_bounded_by_weight() {
+        let mut clients = Clients::default();
+        let sans: Vec<String> = (0..1000)
+            .map(|i| format!("DNS:host-{i:04}.example"))
+            .collect();
+        let sans: Vec<&str> = sans.iter().map(|san| &**san).collect();
+        let mut held = 0;
+        for i in 0..MAX_UNJUDGED {
+            let stranger = testing::issue(&format!("{i}"), None, false, 60, &sans);
+            let sent = testing::stack(&[]);
+            let certificate = Rc::new(Certificate::new(stranger.x509, sent).unwrap());
+            clients.put(&certificate, Via::Unjudged).unwrap();
+            held = MAX_UNJUDGED_WEIGHT / (certificate.der_len() * DECODED);
+        }
+        assert!(held < MAX_UNJUDGED);
+        assert_eq!(clients.unjudged.len(), held);
+    }
+
+    #[test]
+    fn find_prefers_the_place_of_a_judged_client() {
+        let (mut clients, put) = some(1, Via::Unjudged);
+        let (place, certificate) = &put[0];
+        let judged = clients.put(certificate, Via::Header).unwrap();
+        assert_eq!(clients.find(certificate.key()).unwrap().place, judged);
+        // A request that has it already can still read it.
+        assert!(clients.holds(*place) && !Clients::is_unjudged(judged));
     }
 
     #[test]

@@ -360,7 +360,7 @@ impl Engine {
         }
         let (client, verdict) = match sent {
             Sent::Certificate(place, certificate) => {
-                let place = self.remember(place, &certificate, Via::Header)?;
+                let place = self.remember(place, &certificate, Via::Unjudged)?;
                 (Some(place), None)
             }
             Sent::Nothing(_) => (None, None),
@@ -565,8 +565,8 @@ impl Engine {
         Ok(Some((Some(found.place), certificate)))
     }
 
-    /// Remembers a client. Not before its chain is verified, where the route verifies it: anybody
-    /// can make certificates that nobody trusts.
+    /// Remembers a client. Not among those that are trusted before its chain is verified, where the
+    /// route verifies it: anybody can make certificates that nobody trusts.
     fn remember(
         &self,
         place: Option<Place>,
@@ -574,8 +574,8 @@ impl Engine {
         via: Via,
     ) -> Result<Place, Error> {
         match place {
-            Some(place) => Ok(place),
-            None => self.clients.borrow_mut().put(certificate, via),
+            Some(place) if via == Via::Unjudged || !Clients::is_unjudged(place) => Ok(place),
+            _ => self.clients.borrow_mut().put(certificate, via),
         }
     }
 
