@@ -995,3 +995,23 @@ resty_mtls_cache_lookups_total{cache="client",result="hit"} 1
 resty_mtls_cache_lookups_total{cache="client",result="miss"} 0
 --- no_error_log
 [crit]
+
+
+
+=== TEST 27: cloudflare-forwarding goes by where the certificate of a request came from
+--- user_files eval: (my $files = $::Told) =~ s/\{name: nginx, when: presented\}/{name: cloudflare-forwarding, when: presented}/; $files
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client eval
+'. "$CLIENT"' . "\n$::Seen" . <<'_EOC_';
+token=$(token client-a ES256)
+count() { get a.test/up/told -H "Authorization: Bearer $token" "$@" | grep -ci '^cf-client-cert-sha256:'; }
+again=(https://a.test/up/told https://a.test/up/told)
+echo "connection: $(count $(as client-a)) of 1, $(count $(as client-a) "${again[@]}") of 3"
+echo "header: $(count -H "$(proxied client-a)" "${again[@]}") of 3"
+_EOC_
+--- client_out
+connection: 1 of 1, 1 of 3
+header: 3 of 3
+--- no_error_log
+[crit]

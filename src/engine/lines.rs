@@ -189,13 +189,13 @@ impl Engine {
             let options = &selection.options;
             let to = options.admits(verified(answer.client, answer.verdict))
                 && options.forwarding.forwards(host);
-            answer.forwards = match (&plan.inbound, ssl) {
+            answer.forwards = match ssl {
                 _ if !to => Forwards::No,
                 // Requests of many clients share the connection of a proxy: none is the first.
-                (Some(_), _) => Forwards::Yes,
-                (None, Some(_)) if options.forwarding.on == On::EveryRequest => Forwards::Yes,
-                (None, Some(_)) => Forwards::First,
-                (None, None) => Forwards::No,
+                _ if answer.from_header => Forwards::Yes,
+                Some(_) if options.forwarding.on == On::EveryRequest => Forwards::Yes,
+                Some(_) => Forwards::First,
+                None => Forwards::No,
             };
         }
         let Some(ssl) = ssl else {
