@@ -104,6 +104,7 @@ $::Config . <<'_EOC_';
                 "100.100.100.200", "168.63.129.16", "192.0.0.192", "[::ffff:100.100.100.200]", "[::ffff:0:127.0.0.1]",
                 "[fd00:ec2::254]", "[fd00:ec2::23]", "[fd20:ce::254]", "[fd00:c1::a9fe:a9fe]", "[fd00:42::42]",
                 "[64:ff9b::100.100.100.200]", "[64:ff9b::168.63.129.16]", "[64:ff9b::192.0.0.192]",
+                "[64:ff9b:1::a9fe:a9fe]", "[64:ff9b:1:a9fe:a9:fe00::]",
                 "[2002:6464:64c8::1]", "[2002:a83f:8110::1]", "[2002:c000:c0::1]",
                 "localhost", "LOCALHOST.", "a.localhost",
                 "here.test", "metadata.test", "zero.test", "six.test", "mapped.test", "translated.test", "alias.test",
@@ -157,6 +158,8 @@ _EOC_
 [64:ff9b::100.100.100.200] -> fetch.request: http://[64:ff9b::100.100.100.200]:PORT/: 64:ff9b::100.100.100.200 is a loopback, link-local or other special address that fetch_allow does not name
 [64:ff9b::168.63.129.16] -> fetch.request: http://[64:ff9b::168.63.129.16]:PORT/: 64:ff9b::168.63.129.16 is a loopback, link-local or other special address that fetch_allow does not name
 [64:ff9b::192.0.0.192] -> fetch.request: http://[64:ff9b::192.0.0.192]:PORT/: 64:ff9b::192.0.0.192 is a loopback, link-local or other special address that fetch_allow does not name
+[64:ff9b:1::a9fe:a9fe] -> fetch.request: http://[64:ff9b:1::a9fe:a9fe]:PORT/: 64:ff9b:1::a9fe:a9fe is a loopback, link-local or other special address that fetch_allow does not name
+[64:ff9b:1:a9fe:a9:fe00::] -> fetch.request: http://[64:ff9b:1:a9fe:a9:fe00::]:PORT/: 64:ff9b:1:a9fe:a9:fe00:: is a loopback, link-local or other special address that fetch_allow does not name
 [2002:6464:64c8::1] -> fetch.request: http://[2002:6464:64c8::1]:PORT/: 2002:6464:64c8::1 is a loopback, link-local or other special address that fetch_allow does not name
 [2002:a83f:8110::1] -> fetch.request: http://[2002:a83f:8110::1]:PORT/: 2002:a83f:8110::1 is a loopback, link-local or other special address that fetch_allow does not name
 [2002:c000:c0::1] -> fetch.request: http://[2002:c000:c0::1]:PORT/: 2002:c000:c0::1 is a loopback, link-local or other special address that fetch_allow does not name

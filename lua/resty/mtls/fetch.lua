@@ -80,6 +80,8 @@ local FORBIDDEN = assert(cidr.parse {
     "fd00:ec2::/32", "fd20:ce::254", "fd00:c1::a9fe:a9fe", "fd00:42::42",
     "64:ff9b::/104", "64:ff9b::7f00:0/104", "64:ff9b::a9fe:0/112", "64:ff9b::e000:0/100", "64:ff9b::ffff:ffff",
     "64:ff9b::6464:64c8", "64:ff9b::a83f:8110", "64:ff9b::c000:0/120",
+    -- RFC 8215: how much of it is the prefix of a translator is up to each network.
+    "64:ff9b:1::/48",
     "2002::/24", "2002:7f00::/24", "2002:a9fe::/32", "2002:e000::/20", "2002:ffff:ffff::/48",
     "2002:6464:64c8::/48", "2002:a83f:8110::/48", "2002:c000::/40",
 })
