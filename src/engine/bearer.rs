@@ -41,6 +41,8 @@ pub(super) struct Vouched {
     claims: Claims,
     /// Of its signature; `None` when the issuer was asked.
     algorithm: Option<Algorithm>,
+    /// When the issuer was asked, in seconds since the epoch: a clock set back makes it void.
+    from: i64,
     /// First second at which the issuer must be asked again.
     until: i64,
 }
@@ -237,7 +239,10 @@ impl Engine {
             .map(|(_, provider)| provider.clone());
         if !by_signature {
             let id = introspected_id(bearer, token);
-            return match self.remembered(&id).filter(|(_, known)| now < known.until) {
+            return match self
+                .remembered(&id)
+                .filter(|(_, known)| known.from <= now && now < known.until)
+            {
                 Some((place, vouched)) => Known::Vouched(place, vouched),
                 None if self.is_inactive(&id, now) => Known::Not(Refusal::Inactive),
                 None if bearer.introspection_endpoint.is_none() && provider.is_none() => {
@@ -273,6 +278,7 @@ impl Engine {
                 let vouched = Rc::new(Vouched {
                     claims,
                     algorithm: Some(jws.algorithm()),
+                    from: i64::MIN,
                     until: i64::MAX,
                 });
                 Known::Vouched(self.vouch(id, vouched.clone()), vouched)
@@ -302,7 +308,8 @@ impl Engine {
 
     fn is_inactive(&self, id: &[u8; 32], now: i64) -> bool {
         let mut inactive = self.inactive.borrow_mut();
-        inactive.find(id).is_some_and(|(_, until)| now < *until)
+        let known = inactive.find(id);
+        known.is_some_and(|(_, (from, until))| *from <= now && now < *until)
     }
 
     fn vouch(&self, id: [u8; 32], vouched: Rc<Vouched>) -> Place {
@@ -466,7 +473,7 @@ impl Engine {
             Err(refusal @ Refusal::Inactive) => {
                 let until = now.saturating_add(bearer.cache_ttl.clamp(1, INACTIVE).into());
                 let id = introspected_id(bearer, token);
-                self.inactive.borrow_mut().put(id, until);
+                self.inactive.borrow_mut().put(id, (now, until));
                 Ok(Some(BearerAnswer::refuse(&refusal)))
             }
             // The issuer's fault, not the token's.
@@ -477,6 +484,7 @@ impl Engine {
                 let vouched = Rc::new(Vouched {
                     claims,
                     algorithm: None,
+                    from: now,
                     // It holds for the request that asked.
                     until: until.max(now.saturating_add(1)),
                 });
@@ -552,4 +560,49 @@ fn check_issuer(claims: &Claims, expected: &[&str]) -> Result<(), Refusal> {
         }
     }
     last
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::engine::Origin;
+
+    #[test]
+    fn introspected_answers_are_void_once_the_clock_is_set_back() {
+        let text = "{_format_version: '3.0', routes: [{name: a, plugins: [{name: openid-connect, \
+            config: {issuer: 'https://idp.example', auth_methods: [introspection], \
+            client_id: [gw], client_secret: [s], cache_ttl: 60, \
+            introspection_endpoint: 'https://idp.example/introspect'}}]}]}";
+        let engine = Engine::default();
+        let label = "policy".to_owned();
+        let text: Arc<[u8]> = text.as_bytes().into();
+        engine.load(Origin::Text { text, label }).unwrap();
+        let plan = engine.policy().unwrap().plan(Some("a")).unwrap();
+        let authorization: &[&[u8]] = &[b"Bearer opaque"];
+        let decide = |now| {
+            let request = Claimed {
+                authorization,
+                came: Came::default(),
+                ssl: None,
+                latest: false,
+            };
+            engine.bearer(plan, &request, now).unwrap().decision
+        };
+        let asks = BearerDecision::NeedsIntrospection;
+        for (answer, decision, until) in [
+            (r#"{"active":false}"#, BearerDecision::Refused, 1005),
+            (r#"{"active":true}"#, BearerDecision::Pass, 1060),
+        ] {
+            assert_eq!(decide(1000), asks);
+            let answer = answer.as_bytes();
+            engine
+                .introspected(plan, authorization, answer, 1000)
+                .unwrap();
+            let decisions = [999, 1000, until - 1, until].map(decide);
+            assert_eq!(decisions, [asks, decision, decision, asks]);
+            *engine.inactive.borrow_mut() = crate::cache::Cache::new(1);
+        }
+    }
 }

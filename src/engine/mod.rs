@@ -160,8 +160,8 @@ pub struct Engine {
     process: Cell<u32>,
     inbound: RefCell<Cache<[u8; 32], Key>>,
     tokens: RefCell<Cache<[u8; 32], Rc<Vouched>>>,
-    /// First second at which the issuer may be asked again.
-    inactive: RefCell<Cache<[u8; 32], i64>>,
+    /// When the issuer was asked, and the first second at which it may be asked again.
+    inactive: RefCell<Cache<[u8; 32], (i64, i64)>>,
     providers: RefCell<Cache<[u8; 32], Rc<Provider>>>,
 }
 
