@@ -31,7 +31,7 @@ use crate::openssl_ext::host;
 use crate::Error;
 
 /// Version of this ABI. Any change of a signature or a struct changes it.
-pub const RMTLS_ABI_VERSION: i32 = 1;
+pub const RMTLS_ABI_VERSION: i32 = 2;
 
 /// Success.
 pub const RMTLS_OK: i32 = 0;
