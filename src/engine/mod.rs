@@ -9,8 +9,10 @@ pub(crate) mod reload;
 mod revocation;
 
 use std::cell::{Cell, RefCell};
+use std::mem::ManuallyDrop;
 use std::process;
 use std::rc::Rc;
+use std::sync::{Mutex, PoisonError};
 
 use openssl::ssl::SslRef;
 
@@ -659,7 +661,10 @@ impl Drop for Engine {
 /// Lets go of a policy that was compiled before a fork. Its memory is shared with the process that
 /// compiled it and with all that were forked off it: freeing it would copy it first.
 fn leave_to_parent(policy: Policy) {
-    std::mem::forget(policy);
+    static LEFT: Mutex<Vec<ManuallyDrop<Policy>>> = Mutex::new(Vec::new());
+    // Within reach, or LeakSanitizer would take it for lost. Once in the life of an engine.
+    let mut left = LEFT.lock().unwrap_or_else(PoisonError::into_inner);
+    left.push(ManuallyDrop::new(policy));
 }
 
 /// The refusal of a request that came as early data, or whose Host wants another policy than its
