@@ -528,15 +528,7 @@ impl Engine {
 fn introspected_id(bearer: &Bearer, token: &str) -> [u8; 32] {
     let mut hasher = Sha256::new();
     hasher.update(b"introspection");
-    hasher.update(&bearer.provider);
-    let endpoint = bearer.introspection_endpoint.as_deref().unwrap_or_default();
-    // With what it shows for itself: who has lost the secret is told nothing.
-    let client = format!("{:?}", bearer.client);
-    for text in [endpoint, &*client] {
-        hasher.update(&(text.len() as u64).to_be_bytes());
-        hasher.update(text.as_bytes());
-    }
-    hasher.update(&u64::from(bearer.cache_ttl).to_be_bytes());
+    hasher.update(&bearer.introspection);
     hasher.update(token.as_bytes());
     hasher.finish()
 }

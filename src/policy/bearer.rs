@@ -125,6 +125,9 @@ pub struct Bearer {
     pub introspection_endpoint: Option<Box<str>>,
     /// Who asks there.
     pub client: Option<Client>,
+    /// Tells apart routes that must not share what is answered there: another issuer, endpoint,
+    /// client or time for which it holds.
+    pub introspection: [u8; 32],
     /// Claims for the upstream, with the headers that carry them.
     pub headers: Vec<(Box<str>, Box<str>)>,
     /// Whether the upstream does not get the token.

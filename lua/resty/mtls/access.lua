@@ -388,6 +388,12 @@ local function add_response_headers(traits)
 end
 
 
+-- The plan after something that took time: numbers hold for one policy.
+local function plan_again(engine, route)
+    return engine:plan(route) or error("no route '" .. tostring(route) .. "' in the policy any more")
+end
+
+
 -- Waits for what the decision about the certificate depends on. The plan, which may have another
 -- number by then, and the decision.
 local function settle(engine, route, dict, ssl, plan, decision)
@@ -407,12 +413,7 @@ local function settle(engine, route, dict, ssl, plan, decision)
             return C.rmtls_engine_presented(engine.handle, ssl, judged, request.came.array,
                                             request.came.count, request.trusted, 0, out)
         end)
-        -- Numbers hold for one policy, and that took time.
-        plan = engine:plan(route)
-        if not plan then
-            error("no route '" .. tostring(route) .. "' in the policy any more")
-        end
-
+        plan = plan_again(engine, route)
         decision = decide(engine, plan, ssl)
     end
 
@@ -431,11 +432,7 @@ local function settle_token(engine, route, dict, ssl, plan, decision)
         local refused, claims = oidc.check(engine, plan, ssl, dict)
         if refused then
             -- Fetching took time: the answer is another request's by now, and so may be the policy.
-            plan = engine:plan(route)
-            if not plan then
-                error("no route '" .. tostring(route) .. "' in the policy any more")
-            end
-
+            plan = plan_again(engine, route)
             decision = decide(engine, plan, ssl)
 
             return plan, decision == PENDING and PASS or decision, nil, refused
@@ -450,11 +447,7 @@ local function settle_token(engine, route, dict, ssl, plan, decision)
             end
         end
 
-        plan = engine:plan(route)
-        if not plan then
-            error("no route '" .. tostring(route) .. "' in the policy any more")
-        end
-
+        plan = plan_again(engine, route)
         plan, decision = settle(engine, route, dict, ssl, plan, decide(engine, plan, ssl))
         if C.rmtls_engine_epoch(engine.handle) == before and refused == nil then
             return plan, decision, claims

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use openssl::sha::sha256;
+use openssl::sha::{sha256, Sha256};
 
 use super::cas::Cas;
 use super::consumers::People;
@@ -271,9 +271,11 @@ impl<'t> Plugins<'t> {
 }
 
 fn bearer(config: &document::OpenidConnect<'_>) -> Bearer {
+    // What was fetched without a look at the server's certificate is not for others.
+    let provider = sha256(format!("{} {}", u8::from(config.ssl_verify), config.issuer).as_bytes());
     Bearer {
-        // What was fetched without a look at the server's certificate is not for others.
-        provider: sha256(format!("{} {}", u8::from(config.ssl_verify), config.issuer).as_bytes()),
+        introspection: introspection(config, &provider),
+        provider,
         issuer: config.issuer.clone(),
         methods: config.methods,
         algorithms: config.algorithms.clone(),
@@ -296,4 +298,19 @@ fn bearer(config: &document::OpenidConnect<'_>) -> Bearer {
         cache_ttl: config.cache_ttl,
         ssl_verify: config.ssl_verify,
     }
+}
+
+/// [`Bearer::introspection`].
+fn introspection(config: &document::OpenidConnect<'_>, provider: &[u8; 32]) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    hasher.update(provider);
+    let endpoint = config.introspection_endpoint.as_deref().unwrap_or_default();
+    // With a digest of what it shows for itself: who has lost the secret is told nothing.
+    let client = format!("{:?}", config.client);
+    for text in [endpoint, &*client] {
+        hasher.update(&(text.len() as u64).to_be_bytes());
+        hasher.update(text.as_bytes());
+    }
+    hasher.update(&u64::from(config.cache_ttl).to_be_bytes());
+    hasher.finish()
 }
