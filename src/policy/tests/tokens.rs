@@ -586,3 +586,31 @@ fn the_header_of_a_token_is_that_of_the_request_unless_certificates_are_judged()
         ]
     );
 }
+
+#[test]
+fn introspection_is_shared_only_between_routes_that_ask_the_same_as_the_same() {
+    let digest = |more: &str| {
+        let config = format!("issuer: 'https://idp.test', auth_methods: [introspection]{more}");
+        let plugin = format!("{{name: openid-connect, config: {{{config}}}}}");
+        let policy = policy(&format!("_format_version: '3.0'\nplugins: [{plugin}]\n"));
+        policy.plans[0].bearer.as_ref().unwrap().introspection
+    };
+    let client = ", client_id: [gw], client_secret: [one]";
+    assert_eq!(
+        digest(client),
+        digest(&format!("{client}, audience_required: [x]"))
+    );
+    let different = [
+        client,
+        ", client_id: [gw], client_secret: [two]",
+        ", client_id: [other], client_secret: [one]",
+        ", client_id: [gw], client_secret: [one], client_auth: [client_secret_post]",
+        ", client_id: [gw], client_secret: [one], cache_ttl: 61",
+        ", client_id: [gw], client_secret: [one], ssl_verify: false",
+        ", client_id: [gw], client_secret: [one], introspection_endpoint: 'https://idp.test/i'",
+    ]
+    .map(digest);
+    for (place, one) in different.iter().enumerate() {
+        assert!(!different[..place].contains(one), "{place}");
+    }
+}
