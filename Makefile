@@ -94,15 +94,35 @@ run: deps ## Start a demo gateway on loopback and print what to try (ONCE=1: wal
 	$(CARGO) build --release --locked
 	ONCE=$(ONCE) nginx-conf/demo/run
 
-install: build ## Install under PREFIX (also DESTDIR, LUA_LIB_DIR, LUA_CLIB_DIR)
-	$(INSTALL) -d $(DESTDIR)$(LUA_LIB_DIR)/resty/mtls $(DESTDIR)$(LUA_CLIB_DIR) $(DESTDIR)$(PREFIX)/bin \
-		$(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/share/resty-mtls/nginx-conf
-	$(INSTALL) -m 644 lua/resty/mtls.lua $(DESTDIR)$(LUA_LIB_DIR)/resty/
-	$(INSTALL) -m 644 lua/resty/mtls/*.lua $(DESTDIR)$(LUA_LIB_DIR)/resty/mtls/
-	$(INSTALL) -m 755 target/release/libresty_mtls.so $(DESTDIR)$(LUA_CLIB_DIR)/
-	$(INSTALL) -m 755 target/release/resty-mtls $(DESTDIR)$(PREFIX)/bin/
-	$(INSTALL) -m 644 include/resty_mtls.h $(DESTDIR)$(PREFIX)/include/
-	$(INSTALL) -m 644 nginx-conf/*.conf nginx-conf/*.yaml $(DESTDIR)$(PREFIX)/share/resty-mtls/nginx-conf/
+# What packaging/install reads. OpenResty's LuaJIT searches site/lualib: see README.md.
+BIN_DIR ?= $(PREFIX)/bin
+INCLUDE_DIR ?= $(PREFIX)/include
+DATA_DIR ?= $(PREFIX)/share/resty-mtls
+DOC_DIR ?= $(PREFIX)/share/doc/resty-mtls
+MAN_DIR ?= $(PREFIX)/share/man
+BASH_COMPLETION_DIR ?= $(PREFIX)/share/bash-completion/completions
+ZSH_COMPLETION_DIR ?= $(PREFIX)/share/zsh/site-functions
+FISH_COMPLETION_DIR ?= $(PREFIX)/share/fish/vendor_completions.d
+STRIP ?= strip
+OBJCOPY ?= objcopy
+install install-debug uninstall: export DESTDIR := $(DESTDIR)
+$(foreach name,PREFIX LUA_LIB_DIR LUA_CLIB_DIR BIN_DIR INCLUDE_DIR DATA_DIR DOC_DIR MAN_DIR BASH_COMPLETION_DIR \
+	ZSH_COMPLETION_DIR FISH_COMPLETION_DIR INSTALL STRIP OBJCOPY,\
+	$(eval install install-debug uninstall: export $(name) := $($(name))))
+
+.PHONY: built install-debug uninstall
+# What is built is installed as it is: root needs no cargo.
+built:
+	@[ -e target/release/libresty_mtls.so ] && [ -e target/release/resty-mtls ] || $(MAKE) build
+
+install: built ## Install what is built under PREFIX (also DESTDIR, LUA_LIB_DIR, LUA_CLIB_DIR)
+	@packaging/install
+
+install-debug: built ## Install, and debug files for gdb with it
+	@packaging/install --debug
+
+uninstall: ## Remove what `make install` put there (the same DESTDIR and PREFIX)
+	@packaging/install --uninstall
 
 header: ## Write include/resty_mtls.h and lua/resty/mtls/cdef.lua anew from src/ffi
 	RMTLS_BLESS=1 $(CARGO) test --locked --lib generated
