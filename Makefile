@@ -103,14 +103,15 @@ MAN_DIR ?= $(PREFIX)/share/man
 BASH_COMPLETION_DIR ?= $(PREFIX)/share/bash-completion/completions
 ZSH_COMPLETION_DIR ?= $(PREFIX)/share/zsh/site-functions
 FISH_COMPLETION_DIR ?= $(PREFIX)/share/fish/vendor_completions.d
+LISTED ?= yes
 STRIP ?= strip
 OBJCOPY ?= objcopy
 install install-debug uninstall: export DESTDIR := $(DESTDIR)
 $(foreach name,PREFIX LUA_LIB_DIR LUA_CLIB_DIR BIN_DIR INCLUDE_DIR DATA_DIR DOC_DIR MAN_DIR BASH_COMPLETION_DIR \
-	ZSH_COMPLETION_DIR FISH_COMPLETION_DIR INSTALL STRIP OBJCOPY,\
+	ZSH_COMPLETION_DIR FISH_COMPLETION_DIR LISTED INSTALL STRIP OBJCOPY,\
 	$(eval install install-debug uninstall: export $(name) := $($(name))))
 
-.PHONY: built install-debug uninstall
+.PHONY: built install-debug uninstall rock
 # What is built is installed as it is: root needs no cargo.
 built:
 	@[ -e target/release/libresty_mtls.so ] && [ -e target/release/resty-mtls ] || $(MAKE) build
@@ -123,6 +124,10 @@ install-debug: built ## Install, and debug files for gdb with it
 
 uninstall: ## Remove what `make install` put there (the same DESTDIR and PREFIX)
 	@packaging/install --uninstall
+
+ROCK_TREE ?= $(CURDIR)/target/rock
+rock: ## Build and install as a rock of LuaRocks under ROCK_TREE (target/rock)
+	luarocks --lua-version 5.1 --tree "$(ROCK_TREE)" make rockspec/resty-mtls-scm-1.rockspec
 
 header: ## Write include/resty_mtls.h and lua/resty/mtls/cdef.lua anew from src/ffi
 	RMTLS_BLESS=1 $(CARGO) test --locked --lib generated
