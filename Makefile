@@ -111,7 +111,7 @@ $(foreach name,PREFIX LUA_LIB_DIR LUA_CLIB_DIR BIN_DIR INCLUDE_DIR DATA_DIR DOC_
 	ZSH_COMPLETION_DIR FISH_COMPLETION_DIR LISTED INSTALL STRIP OBJCOPY,\
 	$(eval install install-debug uninstall: export $(name) := $($(name))))
 
-.PHONY: built install-debug uninstall rock
+.PHONY: built install-debug uninstall rock deb test-deb
 # What is built is installed as it is: root needs no cargo.
 built:
 	@[ -e target/release/libresty_mtls.so ] && [ -e target/release/resty-mtls ] || $(MAKE) build
@@ -124,6 +124,18 @@ install-debug: built ## Install, and debug files for gdb with it
 
 uninstall: ## Remove what `make install` put there (the same DESTDIR and PREFIX)
 	@packaging/install --uninstall
+
+deb: deps ## Build a package for Debian in target/deb
+	@t/install-deps.sh dpkg-dev debhelper
+	@mkdir -p target/deb
+	@# `make deps` has installed what Build-Depends names; build-essential has a C++ compiler too, which nothing needs.
+	DEB_DIR=target/deb dpkg-buildpackage --no-check-builddeps --build=binary --unsigned-changes --unsigned-buildinfo --post-clean \
+		--buildinfo-file=target/deb/resty-mtls.buildinfo --buildinfo-option=-utarget/deb \
+		--changes-file=target/deb/resty-mtls.changes --changes-option=-utarget/deb
+
+test-deb: deb ## Try the package in a fresh Debian 13: install, serve, upgrade under traffic, remove, purge
+	@t/install-deps.sh lintian debootstrap
+	t/deb
 
 ROCK_TREE ?= $(CURDIR)/target/rock
 rock: ## Build and install as a rock of LuaRocks under ROCK_TREE (target/rock)
