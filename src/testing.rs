@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use openssl::asn1::Asn1Time;
+use openssl::asn1::{Asn1Object, Asn1OctetString, Asn1Time};
 use openssl::bn::BigNum;
 use openssl::ec::{EcGroup, EcKey};
 use openssl::hash::MessageDigest;
@@ -10,7 +10,7 @@ use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
 use openssl::stack::Stack;
 use openssl::x509::extension::{BasicConstraints, ExtendedKeyUsage, SubjectAlternativeName};
-use openssl::x509::{X509Builder, X509NameBuilder, X509};
+use openssl::x509::{X509Builder, X509Extension, X509NameBuilder, X509NameRef, X509};
 
 use crate::trust::CaCertificate;
 
@@ -115,4 +115,43 @@ pub fn stack(certificates: &[&X509]) -> Stack<X509> {
         stack.push((*certificate).clone()).unwrap();
     }
     stack
+}
+
+/// A certificate of `issuer` with this subject and this content of the subjectAltName extension.
+pub fn named(issuer: &Issued, subject: &X509NameRef, san: Option<&[u8]>) -> X509 {
+    let mut builder = X509Builder::new().unwrap();
+    builder.set_version(2).unwrap();
+    let serial = BigNum::from_u32(7).unwrap().to_asn1_integer().unwrap();
+    builder.set_serial_number(&serial).unwrap();
+    builder.set_subject_name(subject).unwrap();
+    builder.set_issuer_name(issuer.x509.subject_name()).unwrap();
+    let time = |seconds| Asn1Time::from_unix(seconds).unwrap();
+    builder.set_not_before(&time(NOW - DAY)).unwrap();
+    builder.set_not_after(&time(NOW + DAY)).unwrap();
+    builder.set_pubkey(&issuer.key).unwrap();
+    if let Some(der) = san {
+        let oid = Asn1Object::from_str("subjectAltName").unwrap();
+        let der = Asn1OctetString::new_from_bytes(der).unwrap();
+        let extension = X509Extension::new_from_der(&oid, false, &der).unwrap();
+        builder.append_extension(extension).unwrap();
+    }
+    builder.sign(&issuer.key, MessageDigest::sha256()).unwrap();
+    builder.build()
+}
+
+/// A DER element.
+pub fn der(tag: u8, content: &[u8]) -> Vec<u8> {
+    let mut element = vec![tag];
+    match content.len() {
+        len @ 0..=0x7f => element.push(len as u8),
+        len => element.extend([&[0x82][..], &(len as u16).to_be_bytes()].concat()),
+    }
+    element.extend(content);
+    element
+}
+
+/// Content of a subjectAltName extension, of tags (`0x86` is a URI) and contents.
+pub fn sans(names: &[(u8, &[u8])]) -> Vec<u8> {
+    let names: Vec<Vec<u8>> = names.iter().map(|(tag, name)| der(*tag, name)).collect();
+    der(0x30, &names.concat())
 }

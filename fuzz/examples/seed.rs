@@ -51,6 +51,7 @@ fn main() {
     );
     write("policy", &[policy.as_bytes()]);
     headers(&pki);
+    names();
     tokens();
     write(
         "server_name",
@@ -59,6 +60,24 @@ fn main() {
             b"*.example.com",
             b"*",
             "b\u{fc}ro.example".as_bytes(),
+        ],
+    );
+}
+
+/// Kind, name, another name.
+fn names() {
+    write(
+        "names",
+        &[
+            b"\x00A.Example.com.\na.example.com",
+            b"\x00xn--bcher-kva.example\n*.example",
+            b"\x01Ann@Example.com\nann@example.com",
+            b"\x02SPIFFE://Example.org./n%73/a%2cb\nspiffe://example.org/ns/../a",
+            b"\x02https://[2001:DB8::7]:443\nhttps://192.0.2.7:08443/a//b?c#d",
+            b"\x02urn:UUID:F81D4FAE-7dec-11d0-a765-00a0c91e6bf6\nurn:x:%C3%A4%252e",
+            b"\x03spiffe://\nspiffe://example.org/ns/",
+            b"\x04\xc0\x00\x02\x07\n\0\0\0\0\0\0\0\0\0\0\xff\xff\xc0\x00\x02\x07",
+            "\x05Stra\u{df}e  \u{fb03}\u{200b}\nSTRASSE FFI".as_bytes(),
         ],
     );
 }

@@ -2,6 +2,7 @@
 
 pub mod chain;
 pub mod name;
+pub mod normal;
 pub mod san;
 pub mod serial;
 pub mod time;
@@ -43,7 +44,13 @@ pub struct Certificate {
     key: Key,
     names: OnceCell<Vec<San>>,
     attributes: OnceCell<Vec<name::Attribute>>,
+    normal_names: OnceCell<normal::Sans>,
+    normal_subject: OnceCell<NormalAttributes>,
+    normal_issuer: OnceCell<NormalAttributes>,
 }
+
+/// Attributes of a name with their values in normal form.
+type NormalAttributes = Vec<(name::Attribute, normal::Normal)>;
 
 impl Certificate {
     /// Takes a leaf and the certificates sent with it, in the order sent.
@@ -62,6 +69,9 @@ impl Certificate {
             key,
             names: OnceCell::new(),
             attributes: OnceCell::new(),
+            normal_names: OnceCell::new(),
+            normal_subject: OnceCell::new(),
+            normal_issuer: OnceCell::new(),
         }
     }
 
@@ -153,9 +163,22 @@ impl Certificate {
             .get_or_init(|| name::attributes(self.leaf.subject_name()))
     }
 
-    /// Attributes of the issuer in certificate order.
-    pub fn issuer(&self) -> Vec<name::Attribute> {
-        name::attributes(self.leaf.issuer_name())
+    /// Subject alternative names in normal form, in certificate order.
+    pub fn normal_san(&self) -> &normal::Sans {
+        self.normal_names
+            .get_or_init(|| normal::Sans::of(&self.leaf, self.san()))
+    }
+
+    /// Attributes of the subject with their values in normal form, in certificate order.
+    pub fn normal_subject(&self) -> &[(name::Attribute, normal::Normal)] {
+        self.normal_subject
+            .get_or_init(|| normal::attributes(self.leaf.subject_name()))
+    }
+
+    /// The same of the issuer.
+    pub fn normal_issuer(&self) -> &[(name::Attribute, normal::Normal)] {
+        self.normal_issuer
+            .get_or_init(|| normal::attributes(self.leaf.issuer_name()))
     }
 
     /// SHA-256 of the DER SubjectPublicKeyInfo.
@@ -171,6 +194,11 @@ impl Certificate {
     /// DER of the leaf.
     pub fn der(&self) -> Result<Vec<u8>, Error> {
         Ok(self.leaf.to_der()?)
+    }
+
+    /// Whether there is an extendedKeyUsage extension at all, readable or not.
+    pub fn has_extended_key_usage(&self) -> bool {
+        ext::has_extension(&self.leaf, Nid::EXT_KEY_USAGE)
     }
 
     /// Purposes of the extendedKeyUsage extension as dotted OIDs; empty when there is none.

@@ -23,6 +23,7 @@ pub struct Attribute {
     oid: String,
     /// UTF-8 bytes as encoded, NULs kept.
     pub value: Vec<u8>,
+    pub(super) encoding: Encoding,
 }
 
 impl Attribute {
@@ -40,22 +41,49 @@ impl Attribute {
 
 /// Attributes in encoded order. An attribute whose string type OpenSSL cannot convert is left out.
 pub fn attributes(name: &X509NameRef) -> Vec<Attribute> {
-    name.entries()
-        .filter_map(|entry| {
-            let nid = entry.object().nid();
-            let oid = ext::oid(entry.object());
-            let name = match nid {
-                Nid::UNDEF => oid.clone(),
-                nid => nid.short_name().map_or_else(|_| oid.clone(), str::to_owned),
-            };
-            Some(Attribute {
-                name,
-                nid,
-                oid,
-                value: ext::to_utf8(entry.data())?,
-            })
-        })
+    all_attributes(name)
+        .filter(|attribute| attribute.encoding != Encoding::Unreadable)
         .collect()
+}
+
+/// How the value of an attribute is encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Encoding {
+    /// It is certain which characters it has.
+    Certain,
+    /// Bytes beyond ASCII in a type of string whose characters depend on the reader (TeletexString)
+    /// or that has none there (PrintableString). OpenSSL reads them as ISO 8859-1.
+    EightBit,
+    /// Not a string that OpenSSL can convert; the value is empty.
+    Unreadable,
+}
+
+/// All attributes in encoded order.
+pub(super) fn all_attributes(name: &X509NameRef) -> impl Iterator<Item = Attribute> + '_ {
+    name.entries().map(|entry| {
+        let nid = entry.object().nid();
+        let oid = ext::oid(entry.object());
+        let name = match nid {
+            Nid::UNDEF => oid.clone(),
+            nid => nid.short_name().map_or_else(|_| oid.clone(), str::to_owned),
+        };
+        let data = entry.data();
+        let value = ext::to_utf8(data);
+        let encoding = match &value {
+            None => Encoding::Unreadable,
+            Some(_) if ext::is_one_byte_string(data) && !data.as_slice().is_ascii() => {
+                Encoding::EightBit
+            }
+            Some(_) => Encoding::Certain,
+        };
+        Attribute {
+            name,
+            nid,
+            oid,
+            value: value.unwrap_or_default(),
+            encoding,
+        }
+    })
 }
 
 /// Why a name has no text that a reader would turn back into the same name.

@@ -1,23 +1,31 @@
 //! Rules over what a certificate says (`client-cert-acl`), compiled when the policy is.
+//!
+//! A condition holds, does not hold, or is not certain: a name of the certificate has no normal
+//! form, or differs from that of the rule in nothing that every reader tells apart
+//! ([`crate::certificate::normal`]). `all`, `any` and `not` follow Kleene's logic, so that what is
+//! not certain stays so in any nesting; an allow rule does not hold then, and a deny rule does.
 
-use crate::certificate::{Certificate, San as CertificateSan};
+use crate::certificate::name::Attribute;
+use crate::certificate::normal::{Kind, Name, Normal};
+use crate::certificate::Certificate;
+use crate::handshake::server_name::quoted;
 
-/// What a subject alternative name must be.
+/// What a subject alternative name must be, in normal form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum San {
-    /// A dNSName, without regard to ASCII case.
-    Dns(Box<str>),
+    /// A dNSName.
+    Dns(Name),
     /// A dNSName with exactly one label before this parent (`*.example.com` has `example.com`).
-    DnsBelow(Box<str>),
+    DnsBelow(Name),
     /// A uniformResourceIdentifier.
-    Uri(Box<str>),
+    Uri(Name),
     /// A uniformResourceIdentifier that begins so. For SPIFFE ends in `/`, so that
     /// `spiffe://example.org` does not let `spiffe://example.org.evil` in.
-    UriPrefix(Box<str>),
+    UriPrefix(Name),
     /// An rfc822Name.
-    Email(Box<str>),
-    /// An iPAddress, as its octets.
-    Ip(Box<[u8]>),
+    Email(Name),
+    /// An iPAddress.
+    Ip(Name),
 }
 
 /// One condition.
@@ -30,9 +38,9 @@ pub enum Condition {
     /// It does not hold.
     Not(Box<Condition>),
     /// Some attribute of the subject of this type (short name, long name or OID) has this value.
-    Subject(Box<str>, Box<str>),
+    Subject(Box<str>, Name),
     /// The same of the issuer.
-    Issuer(Box<str>, Box<str>),
+    Issuer(Box<str>, Name),
     /// Some subject alternative name fits.
     San(San),
     /// SHA-256 of the certificate's DER.
@@ -46,70 +54,177 @@ pub enum Condition {
 }
 
 impl Condition {
-    /// Whether the certificate fulfils the condition. What cannot be read from it fulfils nothing.
-    pub fn holds(&self, certificate: &Certificate) -> bool {
+    /// Whether the certificate fulfils the condition; `None`: not certain.
+    pub fn holds(&self, certificate: &Certificate) -> Option<bool> {
         match self {
-            Condition::All(all) => all.iter().all(|condition| condition.holds(certificate)),
-            Condition::Any(any) => any.iter().any(|condition| condition.holds(certificate)),
-            Condition::Not(condition) => !condition.holds(certificate),
-            Condition::Subject(name, value) => certificate
-                .subject()
-                .iter()
-                .any(|attribute| attribute.is(name) && attribute.value == value.as_bytes()),
-            Condition::Issuer(name, value) => certificate
-                .issuer()
-                .iter()
-                .any(|attribute| attribute.is(name) && attribute.value == value.as_bytes()),
-            Condition::San(wanted) => certificate.san().iter().any(|san| wanted.fits(san)),
-            Condition::Sha256(digest) => certificate.key().leaf == *digest,
-            Condition::SpkiSha256(digest) => {
-                certificate.spki_sha256().is_ok_and(|spki| spki == *digest)
+            Condition::All(all) => every(all.iter().map(|one| one.holds(certificate))),
+            Condition::Any(any) => some(any.iter().map(|one| one.holds(certificate))),
+            Condition::Not(condition) => condition.holds(certificate).map(|holds| !holds),
+            Condition::Subject(kind, value) => {
+                some(compared(certificate.normal_subject(), kind, value).map(|(is, _)| is))
             }
-            Condition::IssuerKeyId(id) => certificate
-                .issuer_key_id()
-                .is_some_and(|issuer| *issuer == **id),
-            Condition::ExtendedKeyUsage(oid) => certificate
-                .extended_key_usage()
-                .iter()
-                .any(|purpose| **purpose == **oid),
+            Condition::Issuer(kind, value) => {
+                some(compared(certificate.normal_issuer(), kind, value).map(|(is, _)| is))
+            }
+            Condition::San(wanted) => {
+                let sans = certificate.normal_san();
+                let fits = |(kind, name): &(Kind, Normal)| wanted.fits(*kind, name);
+                let unreadable = sans.unreadable.then_some(None);
+                some(sans.names.iter().map(fits).chain(unreadable))
+            }
+            Condition::Sha256(digest) => Some(certificate.key().leaf == *digest),
+            Condition::SpkiSha256(digest) => {
+                certificate.spki_sha256().ok().map(|spki| spki == *digest)
+            }
+            // One that cannot be read does not get here: OpenSSL verifies no chain with it.
+            Condition::IssuerKeyId(id) => Some(
+                certificate
+                    .issuer_key_id()
+                    .is_some_and(|issuer| *issuer == **id),
+            ),
+            Condition::ExtendedKeyUsage(oid) => {
+                let purposes = certificate.extended_key_usage();
+                if purposes.is_empty() && certificate.has_extended_key_usage() {
+                    return None;
+                }
+                Some(purposes.iter().any(|purpose| **purpose == **oid))
+            }
         }
     }
-}
 
-impl San {
-    fn fits(&self, san: &CertificateSan) -> bool {
-        match (self, san) {
-            (San::Dns(name), CertificateSan::Dns(value)) => {
-                value.eq_ignore_ascii_case(name.as_bytes())
+    /// What keeps the condition from being certain, for the log.
+    fn doubt(&self, certificate: &Certificate) -> Option<String> {
+        match self {
+            Condition::All(all) | Condition::Any(all) => {
+                let uncertain = |one: &&Condition| one.holds(certificate).is_none();
+                all.iter().find(uncertain)?.doubt(certificate)
             }
-            (San::DnsBelow(parent), CertificateSan::Dns(value)) => {
-                let mut parts = value.splitn(2, |byte| *byte == b'.');
-                let label = parts.next().unwrap_or_default();
-                // A certificate for *.example.com is a wildcard itself, not a name below it.
-                !label.is_empty()
-                    && label != b"*"
-                    && parts
-                        .next()
-                        .is_some_and(|rest| rest.eq_ignore_ascii_case(parent.as_bytes()))
+            Condition::Not(condition) => condition.doubt(certificate),
+            Condition::Subject(kind, value) => {
+                doubtful(certificate.normal_subject(), "subject", kind, value)
             }
-            (San::Uri(uri), CertificateSan::Uri(value)) => value == uri.as_bytes(),
-            (San::UriPrefix(prefix), CertificateSan::Uri(value)) => {
-                value.starts_with(prefix.as_bytes()) && !value.contains(&0) && !climbs(value)
+            Condition::Issuer(kind, value) => {
+                doubtful(certificate.normal_issuer(), "issuer", kind, value)
             }
-            (San::Email(email), CertificateSan::Email(value)) => value == email.as_bytes(),
-            (San::Ip(octets), CertificateSan::Ip(value)) => **value == **octets,
+            Condition::San(wanted) => {
+                let sans = certificate.normal_san();
+                if sans.unreadable {
+                    return Some("the subject alternative names cannot be read".to_owned());
+                }
+                let uncertain = |(kind, name): &&(Kind, Normal)| wanted.fits(*kind, name).is_none();
+                let (_, name) = sans.names.iter().find(uncertain)?;
+                Some(format!("{} {}", wanted.key(), why(name)))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the condition looks at names that the issuer of a certificate chooses freely:
+    /// subject and subject alternative names.
+    pub fn looks_at_names(&self) -> bool {
+        match self {
+            Condition::All(all) | Condition::Any(all) => all.iter().any(Condition::looks_at_names),
+            Condition::Not(condition) => condition.looks_at_names(),
+            Condition::Subject(..) | Condition::San(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the condition holds only for certificates or keys that it names by digest.
+    pub fn is_pinned(&self) -> bool {
+        match self {
+            Condition::All(all) => all.iter().any(Condition::is_pinned),
+            Condition::Any(any) => any.iter().all(Condition::is_pinned),
+            Condition::Sha256(_) | Condition::SpkiSha256(_) => true,
             _ => false,
         }
     }
 }
 
-/// Whether a URI has a `..` segment, plain or escaped: a prefix says nothing about it then.
-fn climbs(uri: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(uri)
-        .to_ascii_lowercase()
-        .replace("%2e", ".")
-        .replace("%2f", "/");
-    text.split(['/', '?', '#']).any(|segment| segment == "..")
+impl San {
+    /// `None`: not certain. A name of another type is another name.
+    fn fits(&self, kind: Kind, name: &Normal) -> Option<bool> {
+        let wanted = match self {
+            San::Dns(_) | San::DnsBelow(_) => Kind::Dns,
+            San::Uri(_) | San::UriPrefix(_) => Kind::Uri,
+            San::Email(_) => Kind::Email,
+            San::Ip(_) => Kind::Ip,
+        };
+        if kind != wanted {
+            return Some(false);
+        }
+        let name = name.as_ref().ok()?;
+        match self {
+            San::Dns(other) | San::Uri(other) | San::Email(other) | San::Ip(other) => {
+                name.is(other)
+            }
+            San::DnsBelow(parent) => Some(name.is_one_label_below(parent)),
+            San::UriPrefix(prefix) => name.begins_with(prefix),
+        }
+    }
+
+    /// The key of the condition in a policy.
+    fn key(&self) -> &'static str {
+        match self {
+            San::Dns(_) | San::DnsBelow(_) => "san.dns",
+            San::Uri(_) | San::UriPrefix(_) => "san.uri",
+            San::Email(_) => "san.email",
+            San::Ip(_) => "san.ip",
+        }
+    }
+}
+
+/// Kleene's conjunction.
+fn every(conditions: impl Iterator<Item = Option<bool>>) -> Option<bool> {
+    let mut all = Some(true);
+    for holds in conditions {
+        match holds {
+            Some(false) => return Some(false),
+            None => all = None,
+            Some(true) => {}
+        }
+    }
+    all
+}
+
+/// Kleene's disjunction.
+fn some(conditions: impl Iterator<Item = Option<bool>>) -> Option<bool> {
+    every(conditions.map(|holds| holds.map(|holds| !holds))).map(|none| !none)
+}
+
+/// The attributes of a type, each with whether it has this value.
+fn compared<'a>(
+    attributes: &'a [(Attribute, Normal)],
+    kind: &'a str,
+    value: &'a Name,
+) -> impl Iterator<Item = (Option<bool>, &'a Normal)> {
+    let of_kind = attributes
+        .iter()
+        .filter(move |(attribute, _)| attribute.is(kind));
+    of_kind.map(|(_, name)| {
+        let is = name.as_ref().ok().and_then(|name| name.is(value));
+        (is, name)
+    })
+}
+
+fn doubtful(
+    attributes: &[(Attribute, Normal)],
+    name: &str,
+    kind: &str,
+    value: &Name,
+) -> Option<String> {
+    let (_, value) = compared(attributes, kind, value).find(|(is, _)| is.is_none())?;
+    Some(format!("{name}.{kind} {}", why(value)))
+}
+
+fn why(name: &Normal) -> String {
+    match name {
+        Ok(name) => format!(
+            "'{}' may be read as the name of the rule",
+            quoted(name.as_bytes())
+        ),
+        Err(irregular) => irregular.what().to_owned(),
+    }
 }
 
 /// A condition with the name it has in logs.
@@ -119,6 +234,20 @@ pub struct Rule {
     pub name: Box<str>,
     /// What it says.
     pub condition: Condition,
+}
+
+impl Rule {
+    /// Why the condition is not certain, to stand behind the rule in the log; empty if it is.
+    fn doubt(&self, certificate: &Certificate) -> String {
+        match self.condition.holds(certificate) {
+            None => self
+                .condition
+                .doubt(certificate)
+                .map(|doubt| format!(": {doubt}"))
+                .unwrap_or_default(),
+            Some(_) => String::new(),
+        }
+    }
 }
 
 /// Allow and deny rules. Deny wins; with allow rules, one of them must hold.
@@ -134,122 +263,28 @@ impl Rules {
     /// # Errors
     /// Why the certificate may not pass, with the name of the rule, for the log.
     pub fn check(&self, certificate: &Certificate) -> Result<(), String> {
-        if let Some(rule) = self
-            .deny
-            .iter()
-            .find(|rule| rule.condition.holds(certificate))
-        {
-            return Err(format!("deny rule '{}' holds", rule.name));
+        for rule in &self.deny {
+            match rule.condition.holds(certificate) {
+                Some(false) => {}
+                Some(true) => return Err(format!("deny rule '{}' holds", rule.name)),
+                None => {
+                    let doubt = rule.doubt(certificate);
+                    return Err(format!("deny rule '{}' may hold{doubt}", rule.name));
+                }
+            }
         }
-        if self.allow.is_empty()
-            || self
-                .allow
-                .iter()
-                .any(|rule| rule.condition.holds(certificate))
-        {
+        let holds = |rule: &Rule| rule.condition.holds(certificate) == Some(true);
+        if self.allow.is_empty() || self.allow.iter().any(holds) {
             return Ok(());
         }
-        let names: Vec<&str> = self.allow.iter().map(|rule| &*rule.name).collect();
-        Err(format!("no allow rule holds ({})", names.join(", ")))
+        let rules: Vec<String> = self
+            .allow
+            .iter()
+            .map(|rule| format!("{}{}", rule.name, rule.doubt(certificate)))
+            .collect();
+        Err(format!("no allow rule holds ({})", rules.join(", ")))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing;
-
-    fn leaf() -> Certificate {
-        let pki = testing::pki();
-        let leaf = testing::issue(
-            "leaf",
-            Some(&pki.ca),
-            false,
-            60,
-            &["Ann.Example.com", "*.wild.example"],
-        );
-        Certificate::new(leaf.x509, testing::stack(&[])).unwrap()
-    }
-
-    fn text(text: &str) -> Box<str> {
-        text.into()
-    }
-
-    #[test]
-    fn holds_attributes_by_any_spelling_of_their_type() {
-        let leaf = leaf();
-        for name in ["O", "organizationName", "2.5.4.10"] {
-            assert!(
-                Condition::Subject(text(name), text("Example")).holds(&leaf),
-                "{name}"
-            );
-        }
-        assert!(!Condition::Subject(text("o"), text("Example")).holds(&leaf));
-        assert!(!Condition::Subject(text("O"), text("example")).holds(&leaf));
-        assert!(Condition::Issuer(text("CN"), text("Test CA")).holds(&leaf));
-        assert!(!Condition::Subject(text("CN"), text("Test CA")).holds(&leaf));
-    }
-
-    #[test]
-    fn holds_dns_exact_and_one_label_below() {
-        let leaf = leaf();
-        let dns = |name| Condition::San(San::Dns(text(name))).holds(&leaf);
-        let below = |name| Condition::San(San::DnsBelow(text(name))).holds(&leaf);
-        assert!(dns("ann.example.com"));
-        assert!(!dns("example.com"));
-        assert!(below("example.com"));
-        assert!(!below("com"));
-        assert!(!below("wild.example"));
-    }
-
-    #[test]
-    fn fits_uri_prefix_does_not_climb() {
-        let prefix = San::UriPrefix(text("spiffe://example.org/ns/"));
-        for (uri, fits) in [
-            ("spiffe://example.org/ns/a", true),
-            ("spiffe://example.org/nsa", false),
-            ("spiffe://example.org.evil/ns/a", false),
-            ("spiffe://example.org/ns/../admin", false),
-            ("spiffe://example.org/ns/%2E%2e/admin", false),
-            ("spiffe://example.org/ns/a..b", true),
-        ] {
-            assert_eq!(prefix.fits(&CertificateSan::Uri(uri.into())), fits, "{uri}");
-        }
-    }
-
-    #[test]
-    fn holds_digests_and_purposes() {
-        let leaf = leaf();
-        assert!(Condition::Sha256(leaf.key().leaf).holds(&leaf));
-        assert!(!Condition::Sha256([0; 32]).holds(&leaf));
-        assert!(Condition::SpkiSha256(leaf.spki_sha256().unwrap()).holds(&leaf));
-        assert!(Condition::ExtendedKeyUsage(text("1.3.6.1.5.5.7.3.2")).holds(&leaf));
-        assert!(!Condition::ExtendedKeyUsage(text("1.3.6.1.5.5.7.3.1")).holds(&leaf));
-        assert!(!Condition::IssuerKeyId([1].into()).holds(&leaf));
-    }
-
-    #[test]
-    fn check_deny_wins_and_names_its_rule() {
-        let leaf = leaf();
-        let yes = || Condition::All(Vec::new());
-        let rule = |name, condition| Rule {
-            name: text(name),
-            condition,
-        };
-        let rules = Rules {
-            allow: vec![rule("all", yes())],
-            deny: vec![rule("bad", yes())],
-        };
-        assert_eq!(rules.check(&leaf), Err("deny rule 'bad' holds".to_owned()));
-        let no = Condition::Not(Box::new(yes()));
-        let rules = Rules {
-            allow: vec![rule("a", no.clone()), rule("b", no)],
-            deny: Vec::new(),
-        };
-        assert_eq!(
-            rules.check(&leaf),
-            Err("no allow rule holds (a, b)".to_owned())
-        );
-        assert_eq!(Rules::default().check(&leaf), Ok(()));
-    }
-}
+mod tests;

@@ -16,6 +16,11 @@ use openssl_sys as sys;
 const XN_FLAG_RFC2253: c_ulong =
     0x1 | 0x2 | 0x4 | 0x10 | 0x100 | 0x200 | (1 << 16) | (1 << 20) | (1 << 24);
 
+/// Types of strings with more than one byte a character (asn1.h).
+const V_ASN1_UTF8STRING: c_int = 12;
+const V_ASN1_UNIVERSALSTRING: c_int = 28;
+const V_ASN1_BMPSTRING: c_int = 30;
+
 /// Type of a negative INTEGER (asn1.h).
 const V_ASN1_NEG_INTEGER: c_int = 0x102;
 
@@ -133,6 +138,13 @@ pub fn to_utf8(string: &Asn1StringRef) -> Option<Vec<u8>> {
         sys::OPENSSL_free(data.cast());
         Some(text)
     }
+}
+
+/// Whether it is a type of string with one byte a character (`ASN1_STRING_type`).
+pub fn is_one_byte_string(string: &Asn1StringRef) -> bool {
+    // SAFETY: a live string; the call reads a number from it.
+    let kind = unsafe { sys::ASN1_STRING_type(string.as_ptr()) };
+    ![V_ASN1_UTF8STRING, V_ASN1_UNIVERSALSTRING, V_ASN1_BMPSTRING].contains(&kind)
 }
 
 /// Magnitude (big-endian, no leading zero) and sign of an INTEGER, as OpenSSL holds it.

@@ -1,11 +1,13 @@
 //! Rules of `client-cert-acl`.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use super::super::report::{Path, Place};
 use super::super::tree::{Node, Value};
 use super::fields::{Object, Shape};
 use super::Reader;
+use crate::certificate::normal;
 use crate::handshake::server_name::{quoted, Pattern};
 use crate::headers::kong;
 use crate::identity::{Condition, Rule, Rules, San};
@@ -223,26 +225,22 @@ impl<'t> Reader<'t, '_> {
         let shown = quoted(text.as_bytes());
         let condition = match (name, attribute) {
             _ if text.is_empty() => Err("'', expected text".to_owned()),
-            (_, Some(attribute)) if name.starts_with("subject.") => {
-                Ok(Condition::Subject(attribute.into(), text.into()))
-            }
-            (_, Some(attribute)) => Ok(Condition::Issuer(attribute.into(), text.into())),
-            ("san.dns", _) => match Pattern::parse(text.as_bytes()) {
-                Ok(Pattern::Exact(name)) => Ok(Condition::San(San::Dns(name.into()))),
-                Ok(Pattern::Wildcard(parent)) => Ok(Condition::San(San::DnsBelow(
-                    parent.trim_start_matches('.').into(),
-                ))),
-                Ok(Pattern::Any) => Err("'*', expected a name or '*.' and a name".to_owned()),
-                Err(error) => Err(error.to_string()),
-            },
+            (_, Some(attribute)) => normal::text(text)
+                .map(|value| match name.starts_with("subject.") {
+                    true => Condition::Subject(attribute.into(), value),
+                    false => Condition::Issuer(attribute.into(), value),
+                })
+                .map_err(|why| format!("'{shown}' {why}")),
+            ("san.dns", _) => dns(text).map(Condition::San),
             ("san.uri", _) => uri(text).map(Condition::San),
-            ("san.email", _) => Ok(Condition::San(San::Email(text.into()))),
+            ("san.email", _) => email(text).map(Condition::San),
             ("san.ip", _) => match text.parse() {
-                Ok(IpAddr::V4(address)) => Ok(address.octets().to_vec()),
-                Ok(IpAddr::V6(address)) => Ok(address.octets().to_vec()),
-                Err(_) => Err(format!("'{shown}' is not an IP address")),
+                Ok(IpAddr::V4(address)) => normal::ip(&address.octets()),
+                Ok(IpAddr::V6(address)) => normal::ip(&address.octets()),
+                Err(_) => normal::ip(&[]),
             }
-            .map(|octets| Condition::San(San::Ip(octets.into()))),
+            .map(|address| Condition::San(San::Ip(address)))
+            .map_err(|_| format!("'{shown}' is not an IP address")),
             ("sha256" | "spki_sha256", _) => {
                 match bytes(text).and_then(|bytes| <[u8; 32]>::try_from(bytes).ok()) {
                     Some(digest) if name == "sha256" => Ok(Condition::Sha256(digest)),
@@ -272,6 +270,17 @@ impl<'t> Reader<'t, '_> {
                     )
                 }),
         };
+        if let Ok(Condition::San(San::Uri(uri) | San::UriPrefix(uri))) = &condition {
+            let prefix = text.strip_suffix('*').unwrap_or(text);
+            if uri.as_bytes() != prefix.as_bytes() {
+                let normal = quoted(uri.as_bytes());
+                let star = text.get(prefix.len()..).unwrap_or_default();
+                self.report
+                    .warn("URIs not in normal form", node.place, path, || {
+                        format!("'{shown}' is compared as its normal form, '{normal}{star}'")
+                    });
+            }
+        }
         condition
             .map_err(|why| self.report.error(node.place, path, why))
             .ok()
@@ -287,15 +296,68 @@ fn known(name: &str) -> bool {
         || name.strip_prefix("issuer.").is_some_and(attribute)
 }
 
+/// A name, or `*.` and the names one label below it. U-labels become A-labels.
+fn dns(text: &str) -> Result<San, String> {
+    let pattern = Pattern::parse(text.as_bytes()).map_err(|error| error.to_string())?;
+    let of = |name: &str| {
+        normal::dns(name.as_bytes()).map_err(|why| {
+            let shown = quoted(text.as_bytes());
+            match name.trim_matches(['[', ']']).parse::<IpAddr>() {
+                Ok(_) => format!("'{shown}' is an IP address, expected a name, or 'san.ip'"),
+                Err(_) => format!("'{shown}' {why}"),
+            }
+        })
+    };
+    match &pattern {
+        Pattern::Exact(name) => of(name).map(San::Dns),
+        Pattern::Wildcard(parent) => of(parent.trim_start_matches('.')).map(San::DnsBelow),
+        Pattern::Any => Err("'*', expected a name or '*.' and a name".to_owned()),
+    }
+}
+
+/// A mail address. U-labels of its host become A-labels.
+fn email(text: &str) -> Result<San, String> {
+    let shown = quoted(text.as_bytes());
+    let ascii = match text.rsplit_once('@') {
+        Some((local, host)) if !host.is_ascii() => idna::domain_to_ascii(host)
+            .map(|host| format!("{local}@{host}"))
+            .map_err(|_| format!("'{shown}' has a host that is no internationalised name"))?,
+        _ => text.to_owned(),
+    };
+    normal::email(ascii.as_bytes())
+        .map(San::Email)
+        .map_err(|why| format!("'{shown}' {why}"))
+}
+
+/// A URI whose host is in A-labels.
+fn ascii_host(uri: &str) -> Result<Cow<'_, str>, String> {
+    let Some((scheme, rest)) = uri.split_once("://") else {
+        return Ok(uri.into());
+    };
+    let (host, rest) = rest.split_at(rest.find([':', '/']).unwrap_or(rest.len()));
+    if host.is_ascii() {
+        return Ok(uri.into());
+    }
+    match idna::domain_to_ascii(host) {
+        Ok(host) => Ok(format!("{scheme}://{host}{rest}").into()),
+        Err(_) => Err(format!(
+            "'{}' has a host that is no internationalised name",
+            quoted(uri.as_bytes())
+        )),
+    }
+}
+
 /// A URI, or a prefix of URIs: then it ends at a separator beyond the host, so that nothing can
 /// be added to a trust domain.
 fn uri(text: &str) -> Result<San, String> {
     let shown = quoted(text.as_bytes());
     let Some(prefix) = text.strip_suffix('*') else {
-        return match text.contains('*') {
-            true => Err(format!("'{shown}': a '*' stands at the end only")),
-            false => Ok(San::Uri(text.into())),
-        };
+        if text.contains('*') {
+            return Err(format!("'{shown}': a '*' stands at the end only"));
+        }
+        return normal::uri(ascii_host(text)?.as_bytes())
+            .map(San::Uri)
+            .map_err(|why| format!("'{shown}' {why}"));
     };
     let whole_host = match prefix.split_once("://") {
         Some((_, rest)) => rest.is_empty() || rest.contains('/'),
@@ -304,7 +366,9 @@ fn uri(text: &str) -> Result<San, String> {
     if prefix.contains('*') {
         Err(format!("'{shown}': a '*' stands at the end only"))
     } else if prefix.ends_with(['/', ':']) && whole_host {
-        Ok(San::UriPrefix(prefix.into()))
+        normal::uri_prefix(ascii_host(prefix)?.as_bytes())
+            .map(San::UriPrefix)
+            .map_err(|why| format!("'{shown}' {why}"))
     } else {
         Err(format!(
             "'{shown}' would match other hosts or names that begin so, expected '/' or ':' before \

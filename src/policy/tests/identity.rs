@@ -1,6 +1,7 @@
 //! Consumers, groups, rules and revocation of a policy.
 
 use super::*;
+use crate::certificate::normal;
 use crate::identity::{Condition, ConsumerBy, San};
 
 const ID_C: &str = "33333333-3333-4333-8333-333333333333";
@@ -602,7 +603,8 @@ fn condition(rule: &str) -> Condition {
 fn client_cert_acl_every_condition_compiles() {
     let digest = "ab".repeat(32);
     let colons = ["AB"; 32].join(":");
-    let subject = |value: &str| Condition::Subject("organizationName".into(), value.into());
+    let text = |value: &str| normal::text(value).unwrap();
+    let subject = |value: &str| Condition::Subject("organizationName".into(), text(value));
     let san = |san| Condition::San(san);
     for (rule, expected) in [
         ("{subject.O: Acme}".to_owned(), subject("Acme")),
@@ -613,44 +615,72 @@ fn client_cert_acl_every_condition_compiles() {
         ),
         (
             "{issuer.CN: Root}".to_owned(),
-            Condition::Issuer("commonName".into(), "Root".into()),
+            Condition::Issuer("commonName".into(), text("Root")),
         ),
         (
             "{san.dns: API.Example.com}".to_owned(),
-            san(San::Dns("api.example.com".into())),
+            san(San::Dns(normal::dns(b"api.example.com").unwrap())),
         ),
         (
             "{san.dns: '*.example.com'}".to_owned(),
-            san(San::DnsBelow("example.com".into())),
+            san(San::DnsBelow(normal::dns(b"example.com").unwrap())),
         ),
         (
             "{san.uri: 'spiffe://a/b'}".to_owned(),
-            san(San::Uri("spiffe://a/b".into())),
+            san(San::Uri(normal::uri(b"spiffe://a/b").unwrap())),
         ),
         (
             "{san.uri: 'spiffe://a/b/*'}".to_owned(),
-            san(San::UriPrefix("spiffe://a/b/".into())),
+            san(San::UriPrefix(
+                normal::uri_prefix(b"spiffe://a/b/").unwrap(),
+            )),
         ),
         (
             "{san.uri: 'spiffe://*'}".to_owned(),
-            san(San::UriPrefix("spiffe://".into())),
+            san(San::UriPrefix(normal::uri_prefix(b"spiffe://").unwrap())),
         ),
         (
             "{san.uri: 'urn:x:*'}".to_owned(),
-            san(San::UriPrefix("urn:x:".into())),
+            san(San::UriPrefix(normal::uri_prefix(b"urn:x:").unwrap())),
+        ),
+        (
+            "{san.uri: 'SPIFFE://A./%62'}".to_owned(),
+            san(San::Uri(normal::uri(b"spiffe://a/b").unwrap())),
+        ),
+        (
+            "{san.uri: 'SPIFFE://*'}".to_owned(),
+            san(San::UriPrefix(normal::uri_prefix(b"spiffe://").unwrap())),
+        ),
+        (
+            "{san.uri: 'https://Bücher.example:8443/a/*'}".to_owned(),
+            san(San::UriPrefix(
+                normal::uri_prefix(b"https://xn--bcher-kva.example:8443/a/").unwrap(),
+            )),
+        ),
+        (
+            "{san.dns: '*.BÜCHER.example.'}".to_owned(),
+            san(San::DnsBelow(
+                normal::dns(b"xn--bcher-kva.example").unwrap(),
+            )),
+        ),
+        (
+            "{san.email: Ann@Bücher.example}".to_owned(),
+            san(San::Email(
+                normal::email(b"Ann@xn--bcher-kva.example").unwrap(),
+            )),
         ),
         (
             "{san.email: a@b.c}".to_owned(),
-            san(San::Email("a@b.c".into())),
+            san(San::Email(normal::email(b"a@b.c").unwrap())),
         ),
         (
             "{san.ip: 192.0.2.7}".to_owned(),
-            san(San::Ip([192, 0, 2, 7].into())),
+            san(San::Ip(normal::ip(&[192, 0, 2, 7]).unwrap())),
         ),
         (
             "{san.ip: '2001:db8::7'}".to_owned(),
             san(San::Ip(
-                [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7].into(),
+                normal::ip(&[0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7]).unwrap(),
             )),
         ),
         (
@@ -684,6 +714,28 @@ fn client_cert_acl_every_condition_compiles() {
         ),
     ] {
         assert_eq!(condition(&rule), expected, "{rule}");
+    }
+}
+
+#[test]
+fn client_cert_acl_uris_not_in_normal_form_are_warned_of() {
+    let warned = |uri: &str| {
+        let rules =
+            format!("- {{name: client-cert-acl, config: {{deny: [{{san.uri: {uri:?}}}]}}}}\n");
+        warned_of(&with_auth("", &rules), "normal form")
+    };
+    for (uri, normal) in [
+        ("SPIFFE://Example.org./n%73/*", "spiffe://example.org/ns/*"),
+        ("https://x.example:443", "https://x.example/"),
+    ] {
+        let expected = format!(
+            "p:9:53: warning: plugins[1].config.deny[0]['san.uri']: '{uri}' is compared as its \
+             normal form, '{normal}'"
+        );
+        assert_eq!(warned(uri), [expected]);
+    }
+    for uri in ["spiffe://example.org/ns/*", "spiffe://*", "urn:x:A"] {
+        assert_eq!(warned(uri), [""; 0], "{uri}");
     }
 }
 
@@ -761,6 +813,64 @@ fn client_cert_acl_bad_rules_are_refused() {
             10,
             "['san.uri']",
             "'spiffe://*/ns/*': a '*' stands at the end only".to_owned(),
+        ),
+        (
+            "{san.uri: 'spiffe://x/a/../b'}",
+            10,
+            "['san.uri']",
+            "'spiffe://x/a/../b' has a '.' or '..' segment, expected a path without them".to_owned(),
+        ),
+        (
+            "{san.uri: 'spiffe://x/a/%2E%2e/*'}",
+            10,
+            "['san.uri']",
+            "'spiffe://x/a/%2E%2e/*' has a '.' or '..' segment, expected a path without them".to_owned(),
+        ),
+        (
+            "{san.uri: 'https://x/?a'}",
+            10,
+            "['san.uri']",
+            "'https://x/?a' has a '?' or '#', expected a URI without query and fragment".to_owned(),
+        ),
+        (
+            "{san.uri: 'spiffe://x/a/'}",
+            10,
+            "['san.uri']",
+            "'spiffe://x/a/' ends in a '/', expected a SPIFFE ID without a slash at its end".to_owned(),
+        ),
+        (
+            "{san.uri: '//x/a'}",
+            10,
+            "['san.uri']",
+            "'//x/a' has no scheme, expected a URI such as 'spiffe://example.org/ns/payments'".to_owned(),
+        ),
+        (
+            "{san.dns: '2001:db8::7'}",
+            10,
+            "['san.dns']",
+            "'2001:db8::7' is an IP address, expected a name, or 'san.ip'".to_owned(),
+        ),
+        (
+            "{san.dns: xn--a.example}",
+            10,
+            "['san.dns']",
+            "'xn--a.example' has a label that begins with 'xn--' and is not an A-label, expected \
+             internationalised labels as IDNA writes them"
+                .to_owned(),
+        ),
+        (
+            "{san.email: ann}",
+            12,
+            "['san.email']",
+            "'ann' is not a mail address without quotes, comments and blanks, expected an address \
+             such as 'ann@example.com'"
+                .to_owned(),
+        ),
+        (
+            "{subject.O: \"a\\tb\"}",
+            12,
+            "['subject.O']",
+            "'a\\tb' has a control character, expected text without control characters".to_owned(),
         ),
         ("{san.ip: 10.0.0.0/8}", 9, "['san.ip']", "'10.0.0.0/8' is not an IP address".to_owned()),
         (
@@ -1037,4 +1147,13 @@ fn equal_plugins_with_something_odd_are_each_warned_of() {
         let told = warnings.iter().filter(|warning| warning.contains(&path));
         assert_eq!(told.count(), 1, "{warnings:#?}");
     }
+}
+
+/// Warnings that say `what`, each without what stands behind a semicolon.
+fn warned_of(text: &str, what: &str) -> Vec<String> {
+    let found = warnings(&policy(text)).into_iter();
+    found
+        .filter(|line| line.contains(what))
+        .map(|line| line.split(';').next().unwrap().to_owned())
+        .collect()
 }
