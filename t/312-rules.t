@@ -1,4 +1,4 @@
-# Names in other spellings than those of the policy: under client-cert-acl.
+# Names in other spellings than those of the policy: under client-cert-acl, acl and consumer mapping.
 
 use lib '.';
 use t::TestMtls;
@@ -27,6 +27,49 @@ plugins:
 - name: mtls-auth
   config: {ca_certificates: [@ca-a], revocation_check_mode: SKIP, skip_consumer_lookup: true}
 routes:
+_EOC_
+
+our $Groups = <<'_EOC_';
+_format_version: "3.0"
+@{ca_certificates: ca-a}
+consumers:
+- username: a.contractor.example.com
+  acls: [{group: banned}]
+- username: partner
+  mtls_auth_credentials: [{subject_name: "spiffe://example.org/ns/banned/x"}]
+  groups: [banned]
+- username: b.example.com
+- username: guest
+routes:
+- name: cn
+  snis: [a.test]
+  plugins:
+  - {name: acl, config: {deny: [evil]}}
+  - {name: mtls-auth, config: {ca_certificates: [@ca-a], revocation_check_mode: SKIP, skip_consumer_lookup: true}}
+- name: allow-cn
+  snis: [a.test]
+  plugins:
+  - {name: acl, config: {allow: [evil, other]}}
+  - {name: mtls-auth, config: {ca_certificates: [@ca-a], revocation_check_mode: SKIP, skip_consumer_lookup: true}}
+- name: dn
+  snis: [a.test]
+  plugins:
+  - {name: acl, config: {deny: ["CN=evil,O=Example"]}}
+  - {name: mtls-auth, config: {ca_certificates: [@ca-a], revocation_check_mode: SKIP, skip_consumer_lookup: true, authenticated_group_by: DN}}
+- name: default
+  snis: [a.test]
+  plugins:
+  - {name: acl, config: {deny: [banned]}}
+  - {name: mtls-auth, config: {ca_certificates: [@ca-a], revocation_check_mode: SKIP, default_consumer: guest}}
+- name: default-groups
+  snis: [a.test]
+  plugins:
+  - {name: acl, config: {deny: [banned], include_consumer_groups: true}}
+  - {name: mtls-auth, config: {ca_certificates: [@ca-a], revocation_check_mode: SKIP, default_consumer: guest}}
+- name: mapping
+  snis: [a.test]
+  plugins:
+  - {name: mtls-auth, config: {ca_certificates: [@ca-a], revocation_check_mode: SKIP}}
 _EOC_
 
 our $Config = <<'_EOC_';
@@ -134,3 +177,34 @@ allow-not-unit: banned
 [crit]
 [alert]
 
+
+
+=== TEST 4: acl denies names of certificates that may be read as a denied group or consumer
+--- policy eval: $::Groups
+--- config eval: $::Config
+--- client eval
+$::Client . <<'_EOC_'
+passing "cn-other cn-evil cn-case cn-second cn-nul good unit-t61" cn allow-cn dn
+passing "good dot wildcard banned case dots prod" default default-groups mapping
+log acl
+_EOC_
+--- client_out
+cn: cn-other good unit-t61
+allow-cn: cn-other cn-evil cn-second
+dn: cn-other cn-second good
+default: good banned case prod
+default-groups: good prod
+mapping: good dot=401 wildcard=401 banned case=401 dots=401 prod=401
+[mtls] 403 acl: a name may be read as that of a denied consumer
+[mtls] 403 acl: a name that has no normal form may be that of a denied consumer
+[mtls] 403 acl: groups ()
+[mtls] 403 acl: groups (CN=evil,O=Example)
+[mtls] 403 acl: groups (Evil )
+[mtls] 403 acl: groups (banned)
+[mtls] 403 acl: groups (evil)
+[mtls] 403 acl: groups (good)
+[mtls] 403 acl: groups (unit-t61)
+[mtls] 403 acl: the subject may be read as a denied group
+--- no_error_log
+[crit]
+[alert]

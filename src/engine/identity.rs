@@ -2,7 +2,7 @@
 
 use crate::certificate::Certificate;
 use crate::headers::kong;
-use crate::identity::subject_names;
+use crate::identity::{subject_names, Acl, Consumer};
 use crate::policy::{Auth, GroupBy, Plan, Policy};
 
 /// Who a client is taken for.
@@ -48,8 +48,9 @@ impl Policy {
         let Some(lookup) = &auth.lookup else {
             return Some(Identity::Holder);
         };
-        let names = subject_names(certificate, &lookup.dirname);
-        match self.consumers.find(&names, cas, lookup.by, lookup.header) {
+        let found = subject_names(certificate, &lookup.dirname);
+        let names = &found.names;
+        match self.consumers.find(names, cas, lookup.by, lookup.header) {
             Some(found) => Some(Identity::Consumer(found.consumer, found.credential)),
             None => lookup
                 .default
@@ -70,6 +71,9 @@ impl Policy {
             if !acl.allows(&groups) {
                 return Err(format!("acl: groups ({})", groups.join(", ")));
             }
+            if let Some(certificate) = certificate {
+                self.beyond_doubt(plan, acl, certificate, identity)?;
+            }
         }
         if let Some(rules) = &plan.rules {
             let certificate =
@@ -79,6 +83,59 @@ impl Policy {
                 .map_err(|why| format!("client-cert-acl: {why}"))?;
         }
         Ok(())
+    }
+
+    /// Refuses a client whose certificate says, read in another way, that it is in a denied group.
+    fn beyond_doubt(
+        &self,
+        plan: &Plan,
+        acl: &Acl,
+        certificate: &Certificate,
+        identity: Identity,
+    ) -> Result<(), String> {
+        let (Some(auth), false) = (&plan.auth, acl.deny.is_empty()) else {
+            return Ok(());
+        };
+        match (identity, &auth.lookup) {
+            (Identity::Holder, _) => {
+                let denied = match auth.group_by {
+                    Some(GroupBy::Cn) => acl.may_deny_cn(certificate),
+                    Some(GroupBy::Dn) => acl.may_deny_dn(certificate),
+                    None => false,
+                };
+                match denied {
+                    true => Err("acl: the subject may be read as a denied group".to_owned()),
+                    false => Ok(()),
+                }
+            }
+            (Identity::Consumer(consumer, credential), Some(lookup)) => {
+                let found = subject_names(certificate, &lookup.dirname);
+                let default = credential.is_none()
+                    && lookup.default == Some(consumer)
+                    && !self.consumers.is_named(consumer, &found.names, lookup.by);
+                if default && found.irregular {
+                    return Err(
+                        "acl: a name that has no normal form may be that of a denied consumer"
+                            .to_owned(),
+                    );
+                }
+                let denied = |consumer: &Consumer| {
+                    let counted = match acl.include_consumer_groups {
+                        true => &consumer.consumer_groups[..],
+                        false => &[],
+                    };
+                    acl.denies(&consumer.groups) || acl.denies(counted)
+                };
+                let mut others = self
+                    .consumers
+                    .lookalikes(&found.names, lookup.by, lookup.header);
+                match others.any(denied) {
+                    true => Err("acl: a name may be read as that of a denied consumer".to_owned()),
+                    false => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The groups of a client on a route.
@@ -108,11 +165,17 @@ impl Policy {
         };
         let group = match by {
             GroupBy::Cn => certificate
-                .subject()
+                .normal_subject()
                 .iter()
-                .find(|attribute| attribute.is("CN"))
-                .and_then(|attribute| String::from_utf8(attribute.value.clone()).ok()),
-            GroupBy::Dn => certificate.subject_dn().ok(),
+                .find(|(attribute, _)| attribute.is("CN"))
+                .and_then(|(_, normal)| normal.as_ref().ok())
+                .and_then(|cn| String::from_utf8(cn.as_bytes().to_vec()).ok()),
+            GroupBy::Dn => certificate
+                .normal_subject()
+                .iter()
+                .all(|(_, normal)| normal.is_ok())
+                .then(|| certificate.subject_dn().ok())
+                .flatten(),
         };
         group
             .filter(|group| !group.is_empty())

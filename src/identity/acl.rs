@@ -1,4 +1,10 @@
 //! Groups, and who may consume a route by them (Kong: `acl`).
+//!
+//! Groups of consumers stand in the policy and compare exactly. Where the certificate decides which
+//! group it is, or which consumer, `deny` also holds for names that may be read as the denied one.
+
+use crate::certificate::normal::{lookalike, lookalike_dn};
+use crate::certificate::Certificate;
 
 /// The `acl` plugin as it applies to a route.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -7,6 +13,8 @@ pub struct Acl {
     pub allow: Vec<Box<str>>,
     /// None of these groups may be there.
     pub deny: Vec<Box<str>>,
+    /// [`lookalike`] and [`lookalike_dn`] of each denied group.
+    lookalikes: Vec<[String; 2]>,
     /// Kong `hide_groups_header`.
     pub hide_groups_header: bool,
     /// Kong `include_consumer_groups`.
@@ -16,16 +24,71 @@ pub struct Acl {
 }
 
 impl Acl {
+    /// Of groups that are allowed and denied.
+    pub fn new(allow: Vec<Box<str>>, deny: Vec<Box<str>>) -> Acl {
+        Acl {
+            lookalikes: deny
+                .iter()
+                .map(|group| [lookalike(group), lookalike_dn(group)])
+                .collect(),
+            allow,
+            deny,
+            ..Acl::default()
+        }
+    }
+
+    /// Whether a denied group may be a CN of the certificate, read in another way. A CN without
+    /// normal form may be every group.
+    pub fn may_deny_cn(&self, certificate: &Certificate) -> bool {
+        let mut names = certificate
+            .normal_subject()
+            .iter()
+            .filter(|(attribute, _)| attribute.is("CN"));
+        !self.deny.is_empty()
+            && names.any(|(attribute, normal)| {
+                let cn = lookalike(&String::from_utf8_lossy(&attribute.value));
+                normal.is_err() || self.lookalikes.iter().any(|[denied, _]| *denied == cn)
+            })
+    }
+
+    /// The same of the subject as RFC 2253 text.
+    pub fn may_deny_dn(&self, certificate: &Certificate) -> bool {
+        if self.deny.is_empty() {
+            return false;
+        }
+        let irregular = certificate
+            .normal_subject()
+            .iter()
+            .any(|(_, normal)| normal.is_err());
+        match certificate.subject_dn() {
+            Ok(dn) if !irregular => {
+                let dn = lookalike_dn(&dn);
+                self.lookalikes.iter().any(|[_, denied]| *denied == dn)
+            }
+            _ => true,
+        }
+    }
+
     /// Whether somebody of these groups may pass. Deny wins.
     pub fn allows(&self, groups: &[Box<str>]) -> bool {
-        let any = |of: &[Box<str>]| groups.iter().any(|group| of.contains(group));
-        !any(&self.deny) && (self.allow.is_empty() || any(&self.allow))
+        let allowed = || groups.iter().any(|group| self.allow.contains(group));
+        !self.denies(groups) && (self.allow.is_empty() || allowed())
+    }
+
+    /// Whether one of these groups is denied.
+    pub fn denies(&self, groups: &[Box<str>]) -> bool {
+        groups.iter().any(|group| self.deny.contains(group))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use openssl::asn1::Asn1Type;
+    use openssl::nid::Nid;
+    use openssl::x509::X509NameBuilder;
+
     use super::*;
+    use crate::testing;
 
     fn groups(names: &[&str]) -> Vec<Box<str>> {
         names.iter().map(|name| (*name).into()).collect()
@@ -42,16 +105,53 @@ mod tests {
             (&["a"], &["b"], &["a", "b"], false),
             (&["a"], &[], &["A"], false),
         ] {
-            let acl = Acl {
-                allow: groups(allow),
-                deny: groups(deny),
-                ..Acl::default()
-            };
+            let acl = Acl::new(groups(allow), groups(deny));
             assert_eq!(
                 acl.allows(&groups(of)),
                 expected,
                 "{allow:?} {deny:?} {of:?}"
             );
+        }
+    }
+
+    #[test]
+    fn may_deny_names_that_may_be_read_as_a_group() {
+        let ca = testing::issue("CA", None, true, 60, &[]);
+        let certificate = |names: &[(Nid, &str, Asn1Type)]| {
+            let mut subject = X509NameBuilder::new().unwrap();
+            for (nid, value, kind) in names {
+                subject
+                    .append_entry_by_nid_with_type(*nid, value, *kind)
+                    .unwrap();
+            }
+            let x509 = testing::named(&ca, &subject.build(), None);
+            Certificate::new(x509, testing::stack(&[])).unwrap()
+        };
+        let acl = Acl::new(
+            Vec::new(),
+            groups(&["Evil Inc", "CN=Evil Inc,O=Example\\, Ltd"]),
+        );
+        let cn = |value| (Nid::COMMONNAME, value, Asn1Type::UTF8STRING);
+        let o = |value| (Nid::ORGANIZATIONNAME, value, Asn1Type::UTF8STRING);
+        for (names, by_cn, by_dn) in [
+            (&[o("Example, Ltd"), cn("Evil Inc")][..], true, true),
+            (&[o("EXAMPLE, ltd "), cn("evil  inc")], true, true),
+            (&[o("Example, Ltd"), cn("Evil Inc.")], false, false),
+            (&[cn("good"), cn("EVIL INC")], true, false),
+            (&[cn("good"), o("x\ny")], false, true),
+            (&[cn("good\0")], true, true),
+            (&[o("Example")], false, false),
+            (
+                &[(Nid::COMMONNAME, "good\u{e4}", Asn1Type::TELETEXSTRING)],
+                true,
+                true,
+            ),
+        ] {
+            let certificate = certificate(names);
+            assert_eq!(acl.may_deny_cn(&certificate), by_cn, "{names:?}");
+            assert_eq!(acl.may_deny_dn(&certificate), by_dn, "{names:?}");
+            let none = Acl::new(groups(&["Evil Inc"]), Vec::new());
+            assert!(!none.may_deny_cn(&certificate) && !none.may_deny_dn(&certificate));
         }
     }
 }

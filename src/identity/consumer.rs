@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use crate::certificate::name::Attribute;
+use crate::certificate::normal::{attribute_value, lookalike, Normal};
 use crate::certificate::{Certificate, San as CertificateSan};
 use crate::Error;
 
@@ -46,44 +48,77 @@ pub struct ConsumerBy {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubjectName {
     text: String,
+    /// [`lookalike`] of the text.
+    key: String,
     /// DNS names compare without regard to ASCII case (RFC 4343).
     dns: bool,
 }
 
+impl SubjectName {
+    fn new(text: String, dns: bool) -> SubjectName {
+        SubjectName {
+            key: lookalike(&text),
+            text,
+            dns,
+        }
+    }
+
+    fn is(&self, text: &str) -> bool {
+        *self.text == *text || (self.dns && self.text.eq_ignore_ascii_case(text))
+    }
+}
+
+/// The names under which a certificate may be looked up.
+#[derive(Debug, Default)]
+pub struct SubjectNames {
+    /// In the order in which they are tried.
+    pub names: Vec<SubjectName>,
+    /// Whether there is one without normal form, or that cannot be read at all.
+    pub irregular: bool,
+}
+
 /// The names of a certificate in the order in which they are tried: its SANs in certificate order,
 /// or its CNs if it has no SAN extension at all. `dirname` names the attributes of a directoryName
-/// that count; empty: all of them. Names that are not UTF-8 or hold a NUL count for nothing.
-pub fn subject_names(certificate: &Certificate, dirname: &[Box<str>]) -> Vec<SubjectName> {
-    let mut names = Vec::new();
-    let mut push = |bytes: Vec<u8>, dns: bool| {
-        if let Ok(text) = String::from_utf8(bytes) {
-            if !text.is_empty() && !text.contains('\0') {
-                names.push(SubjectName { text, dns });
-            }
+/// that count; empty: all of them. Names that are not UTF-8 or hold a NUL, and attributes without
+/// normal form count for nothing.
+pub fn subject_names(certificate: &Certificate, dirname: &[Box<str>]) -> SubjectNames {
+    let mut found = SubjectNames::default();
+    let push = |found: &mut SubjectNames, bytes: Vec<u8>, dns: bool| match String::from_utf8(bytes)
+    {
+        Ok(text) if !text.is_empty() && !text.contains('\0') => {
+            found.names.push(SubjectName::new(text, dns));
         }
+        _ => found.irregular = true,
+    };
+    let attribute = |found: &mut SubjectNames, attribute: &Attribute, normal: &Normal| match normal
+    {
+        Ok(_) => push(found, attribute.value.clone(), false),
+        Err(_) => found.irregular = true,
     };
     if !certificate.has_san() {
-        for attribute in certificate.subject() {
-            if attribute.is("CN") {
-                push(attribute.value.clone(), false);
+        for (cn, normal) in certificate.normal_subject() {
+            if cn.is("CN") {
+                attribute(&mut found, cn, normal);
             }
         }
-        return names;
+        return found;
     }
     for san in certificate.san() {
         match san {
-            CertificateSan::Dns(name) => push(name.clone(), true),
+            CertificateSan::Dns(name) => push(&mut found, name.clone(), true),
             CertificateSan::Directory { attributes, .. } => {
-                for attribute in attributes {
-                    if dirname.is_empty() || dirname.iter().any(|name| attribute.is(name)) {
-                        push(attribute.value.clone(), false);
+                for one in attributes {
+                    if dirname.is_empty() || dirname.iter().any(|name| one.is(name)) {
+                        attribute(&mut found, one, &attribute_value(one));
                     }
                 }
             }
-            other => push(other.value(), false),
+            other => push(&mut found, other.value(), false),
         }
     }
-    names
+    let sans = certificate.normal_san();
+    found.irregular |= sans.unreadable || sans.names.iter().any(|(_, normal)| normal.is_err());
+    found
 }
 
 /// A consumer that a certificate was mapped to.
@@ -95,7 +130,7 @@ pub struct Found {
     pub credential: Option<u32>,
 }
 
-/// Entries by name. Names that differ in ASCII case only lie together.
+/// Entries by [`lookalike`] of their names: those that may be taken for one lie together.
 type Index = HashMap<Box<str>, Vec<u32>>;
 
 /// All consumers of a policy, immutable. Look-ups cost the same for ten and for a million.
@@ -277,13 +312,63 @@ impl Consumers {
             })
     }
 
+    /// Consumers that a name may be read as, among names that are those of none: for conditions that
+    /// keep consumers out.
+    pub fn lookalikes<'a>(
+        &'a self,
+        names: &'a [SubjectName],
+        by: ConsumerBy,
+        header: bool,
+    ) -> impl Iterator<Item = &'a Consumer> {
+        names.iter().flat_map(move |name| {
+            let mut found = Vec::new();
+            let mut exact = false;
+            let mut consider = |text: Option<&str>, consumer: u32| {
+                exact |= text.is_some_and(|text| name.is(text));
+                found.extend(text.and(self.get(consumer)));
+            };
+            let of = |index: &'a Index| index.get(&*name.key).into_iter().flatten().copied();
+            for index in of(&self.by_subject_name) {
+                if let Some((credential, consumer)) = self.credentials.get(index as usize) {
+                    if header || !credential.header {
+                        consider(Some(&credential.subject_name), *consumer);
+                    }
+                }
+            }
+            for index in of(&self.by_username).filter(|_| by.username) {
+                let consumer = self.get(index);
+                consider(consumer.and_then(|c| c.username.as_deref()), index);
+            }
+            for index in of(&self.by_custom_id).filter(|_| by.custom_id) {
+                let consumer = self.get(index);
+                consider(consumer.and_then(|c| c.custom_id.as_deref()), index);
+            }
+            match exact {
+                true => Vec::new(),
+                false => found,
+            }
+        })
+    }
+
+    /// Whether one of the names is the username or custom_id of a consumer.
+    pub fn is_named(&self, consumer: u32, names: &[SubjectName], by: ConsumerBy) -> bool {
+        let Some(consumer) = self.get(consumer) else {
+            return false;
+        };
+        let is = |text: &Option<Box<str>>| {
+            text.as_deref()
+                .is_some_and(|text| names.iter().any(|name| name.is(text)))
+        };
+        (by.username && is(&consumer.username)) || (by.custom_id && is(&consumer.custom_id))
+    }
+
     fn credential_of(
         &self,
         name: &SubjectName,
         ca: Option<&[u8; 32]>,
         header: bool,
     ) -> Option<Found> {
-        let candidates = self.by_subject_name.get(&folded(&name.text))?;
+        let candidates = self.by_subject_name.get(&*name.key)?;
         let fitting = |header: bool| {
             candidates.iter().filter_map(move |index| {
                 let (credential, consumer) = self.credentials.get(*index as usize)?;
@@ -305,7 +390,7 @@ impl Consumers {
         name: &SubjectName,
         text: impl Fn(&Consumer) -> Option<&str>,
     ) -> Option<u32> {
-        let candidates = index.get(&folded(&name.text))?;
+        let candidates = index.get(&*name.key)?;
         pick(
             name,
             candidates
@@ -320,14 +405,7 @@ impl Consumers {
         name: &str,
         text: impl Fn(&Consumer) -> Option<&str>,
     ) -> Option<u32> {
-        self.named(
-            index,
-            &SubjectName {
-                text: name.to_owned(),
-                dns: false,
-            },
-            text,
-        )
+        self.named(index, &SubjectName::new(name.to_owned(), false), text)
     }
 }
 
@@ -342,19 +420,17 @@ fn pick<'a, T: Copy>(
         if text == name.text {
             return Some(candidate);
         }
-        alike = Some(candidate);
-        count += 1;
+        if name.is(text) {
+            alike = Some(candidate);
+            count += 1;
+        }
     }
-    // Two that differ in case only: nobody can say which one is meant.
-    if name.dns && count == 1 {
-        alike
-    } else {
-        None
-    }
+    // Two that differ in case only: it is not certain which one is meant.
+    alike.filter(|_| count == 1)
 }
 
 fn folded(name: &str) -> Box<str> {
-    name.to_ascii_lowercase().into()
+    lookalike(name).into()
 }
 
 #[cfg(test)]
@@ -390,10 +466,7 @@ mod tests {
     fn names(texts: &[&str], dns: bool) -> Vec<SubjectName> {
         texts
             .iter()
-            .map(|text| SubjectName {
-                text: (*text).to_owned(),
-                dns,
-            })
+            .map(|text| SubjectName::new((*text).to_owned(), dns))
             .collect()
     }
 
@@ -538,6 +611,53 @@ mod tests {
                 credential: None
             })
         );
+    }
+
+    #[test]
+    fn lookalikes_are_those_of_names_that_are_nobodys() {
+        let mut builder = ConsumersBuilder::default();
+        for (number, username, custom_id) in [
+            (0, "spiffe://example.org/ns/a", ""),
+            (1, "Ann Smith", "A-1"),
+            (2, "h.example", ""),
+            (3, "ann smith", ""),
+        ] {
+            let consumer = consumer(number, username, custom_id);
+            builder.consumer(consumer).unwrap();
+        }
+        builder.credential(2, credential("carl", None)).unwrap();
+        let mut of_a_header = credential("zoe", None);
+        of_a_header.header = true;
+        builder.credential(3, of_a_header).unwrap();
+        let all = builder.build();
+        let none = ConsumerBy {
+            username: false,
+            custom_id: false,
+        };
+        for (name, dns, by, header, expected) in [
+            ("SPIFFE://example.org/%6es/a", false, BOTH, false, &[0][..]),
+            ("SPIFFE://example.org/%6es/a", false, none, false, &[]),
+            ("ANN  SMITH", false, BOTH, false, &[1, 3]),
+            // It is the name of a consumer as it is.
+            ("Ann Smith", false, BOTH, false, &[]),
+            ("a-1", false, BOTH, false, &[1]),
+            ("h.example.", true, BOTH, false, &[2]),
+            ("H.EXAMPLE", true, BOTH, false, &[]),
+            ("Carl", false, none, false, &[2]),
+            ("Zoe", false, none, false, &[]),
+            ("Zoe", false, none, true, &[3]),
+            ("bob", false, BOTH, true, &[]),
+        ] {
+            let names = names(&[name], dns);
+            let found: Vec<u32> = all
+                .lookalikes(&names, by, header)
+                .map(|consumer| consumer.id[24..].parse().unwrap())
+                .collect();
+            assert_eq!(found, expected, "{name}");
+        }
+        let named = |name: &str, by| all.is_named(1, &names(&[name], false), by);
+        assert!(named("Ann Smith", BOTH) && named("A-1", BOTH));
+        assert!(!named("ann smith", BOTH) && !named("Ann Smith", none));
     }
 
     #[test]

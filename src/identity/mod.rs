@@ -7,6 +7,6 @@ mod rule;
 pub use acl::Acl;
 pub use consumer::{
     subject_names, Consumer, ConsumerBy, Consumers, ConsumersBuilder, Credential, Found,
-    SubjectName,
+    SubjectName, SubjectNames,
 };
 pub use rule::{Condition, Rule, Rules, San};

@@ -26,11 +26,11 @@ impl<'t> Reader<'t, '_> {
         config: Option<&'t Node<'t>>,
         path: &Path<'_>,
     ) -> Acl {
-        let mut acl = Acl::default();
         let Some(object) = self.lists(plugin, config, path, &ACL, "group") else {
-            return acl;
+            return Acl::default();
         };
-        for (field, groups) in [("allow", &mut acl.allow), ("deny", &mut acl.deny)] {
+        let (mut allow, mut deny) = (Vec::new(), Vec::new());
+        for (field, groups) in [("allow", &mut allow), ("deny", &mut deny)] {
             for (text, place, index) in self.texts(&object, path, field) {
                 if text.is_empty() {
                     let path = path.field(field);
@@ -40,6 +40,7 @@ impl<'t> Reader<'t, '_> {
                 groups.push(text.into());
             }
         }
+        let mut acl = Acl::new(allow, deny);
         let mut flag = |field| self.boolean(&object, path, field).unwrap_or(false);
         acl.hide_groups_header = flag("hide_groups_header");
         acl.include_consumer_groups = flag("include_consumer_groups");

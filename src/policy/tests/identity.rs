@@ -491,18 +491,12 @@ fn acl_is_read_and_applies_with_mtls_auth() {
     ));
     let policy = policy(&text);
     let acl = |route| plan(&policy, route).acl.as_deref().unwrap();
-    let expected = Acl {
-        allow: vec!["ops".into(), "dev".into()],
-        hide_groups_header: true,
-        ..Acl::default()
-    };
+    let mut expected = Acl::new(vec!["ops".into(), "dev".into()], Vec::new());
+    expected.hide_groups_header = true;
     assert_eq!(acl("r"), &expected);
-    let expected = Acl {
-        deny: vec!["bad".into()],
-        include_consumer_groups: true,
-        always_use_authenticated_groups: true,
-        ..Acl::default()
-    };
+    let mut expected = Acl::new(Vec::new(), vec!["bad".into()]);
+    expected.include_consumer_groups = true;
+    expected.always_use_authenticated_groups = true;
     assert_eq!(acl("q"), &expected);
     assert!(policy.plans[0].acl.is_none());
     for name in crate::headers::kong::IDENTITY {

@@ -387,7 +387,9 @@ fn header_cert_auth_credentials_are_for_headers_only() {
         let auth = plan(&policy, route).auth.as_ref().unwrap();
         let lookup = auth.lookup.as_ref().unwrap();
         let names = crate::identity::subject_names(&certificate(cn), &lookup.dirname);
-        let found = policy.consumers.find(&names, &[], lookup.by, lookup.header);
+        let found = policy
+            .consumers
+            .find(&names.names, &[], lookup.by, lookup.header);
         found.and_then(|who| policy.consumers.get(who.consumer)?.username.clone())
     };
     assert_eq!(who("tls", "leaf").as_deref(), Some("bob"));
