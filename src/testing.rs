@@ -109,6 +109,22 @@ pub fn issue(cn: &str, issuer: Option<&Issued>, ca: bool, valid: i64, dns: &[&st
     }
 }
 
+/// Another certificate of a CA that has issued itself, with the same subject and key.
+pub fn reissued(ca: &Issued) -> X509 {
+    let mut builder = X509Builder::new().unwrap();
+    builder.set_version(2).unwrap();
+    builder.set_subject_name(ca.x509.subject_name()).unwrap();
+    builder.set_issuer_name(ca.x509.subject_name()).unwrap();
+    builder.set_not_before(ca.x509.not_before()).unwrap();
+    builder.set_not_after(ca.x509.not_after()).unwrap();
+    builder.set_pubkey(&ca.key).unwrap();
+    builder
+        .append_extension(BasicConstraints::new().critical().ca().build().unwrap())
+        .unwrap();
+    builder.sign(&ca.key, MessageDigest::sha256()).unwrap();
+    builder.build()
+}
+
 pub fn stack(certificates: &[&X509]) -> Stack<X509> {
     let mut stack = Stack::new().unwrap();
     for certificate in certificates {

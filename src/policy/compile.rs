@@ -7,6 +7,7 @@ mod consumers;
 mod crls;
 mod digest;
 mod header_names;
+mod name_rules;
 mod names;
 mod plans;
 mod plugins;
@@ -137,6 +138,7 @@ fn assemble(
         }
     }
     look_over(document, scopes, plugins, &mut names, report);
+    name_rules::names(document, scopes, plugins, report);
 
     let Plans {
         list: plans,

@@ -6,6 +6,7 @@ use openssl::sha::{sha1, Sha256};
 
 use super::cas::Cas;
 use super::digest::{number, text};
+use super::name_rules::looks_like_a_dn;
 use super::scopes::Index;
 use super::uuid_text;
 use crate::certificate::hex;
@@ -222,6 +223,22 @@ fn credentials<'t>(
                 }
             }
             ca = ca.or(digest);
+        }
+        if looks_like_a_dn(entity.subject_name) {
+            let path = Path::Trail(&spot.path);
+            report.warn(
+                "subject names that look like a DN",
+                spot.place,
+                &path.field("subject_name"),
+                || {
+                    format!(
+                        "'{}' looks like a distinguished name, and is compared with single names: \
+                         a subject alternative name, or the CN where there is none; expected for \
+                         example 'ann.example.com'",
+                        quoted(entity.subject_name.as_bytes())
+                    )
+                },
+            );
         }
         let owner = consumer.and_then(|consumer| consumers.get(consumer));
         let (Some(position), Some(owner), true) = (consumer, owner, complete) else {

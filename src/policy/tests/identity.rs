@@ -3,6 +3,7 @@
 use super::*;
 use crate::certificate::normal;
 use crate::identity::{Condition, ConsumerBy, San};
+use crate::testing;
 
 const ID_C: &str = "33333333-3333-4333-8333-333333333333";
 
@@ -1150,4 +1151,177 @@ fn warned_of(text: &str, what: &str) -> Vec<String> {
         .filter(|line| line.contains(what))
         .map(|line| line.split(';').next().unwrap().to_owned())
         .collect()
+}
+
+#[test]
+fn rules_on_names_that_several_cas_may_issue_are_warned_of() {
+    let root = testing::issue("Root", None, true, 60, &[]);
+    let below = testing::issue("Below", Some(&root), true, 60, &[]);
+    let beside = testing::issue("Beside", Some(&root), true, 60, &[]);
+    let lowest = testing::issue("Lowest", Some(&below), true, 60, &[]);
+    let other = testing::issue("Other", None, true, 60, &[]);
+    // The same subject and key once more
+    let again = testing::reissued(&root);
+    let cas = [
+        &root.x509,
+        &below.x509,
+        &beside.x509,
+        &lowest.x509,
+        &other.x509,
+        &again,
+    ];
+    let id = |index: usize| format!("{index}1111111-1111-4111-8111-111111111111");
+    let entries: String = cas
+        .iter()
+        .enumerate()
+        .map(|(index, ca)| {
+            let pem = String::from_utf8(ca.to_pem().unwrap()).unwrap();
+            ca_entry(&id(index), &pem)
+        })
+        .collect();
+    let names = "client-cert-acl, config: {allow: [{eku: clientAuth}, {san.uri: 'spiffe://a/*'}]}";
+    let pin = "ab".repeat(32);
+    let warned = |cas: &[usize], plugin: &str, fields: &str| {
+        let ids: Vec<String> = cas.iter().map(|index| id(*index)).collect();
+        let text = format!(
+            "_format_version: '3.0'\nca_certificates:\n{entries}consumers: [{{username: ann}}]\n\
+             routes: [{{name: r, snis: [r.test]}}, {{name: q, snis: [r.test]}}]\nplugins:\n\
+             - {{name: mtls-auth, config: {{ca_certificates: [{}]{fields}}}}}\n- {{name: {plugin}}}\n",
+            ids.join(", ")
+        );
+        warned_of(&text, "may issue")
+    };
+    let expected = |path: &str, what: &str, cas: &str| {
+        vec![format!(
+            "p:13:3: warning: {path}: {what}, and each of several CAs that are not in one chain \
+             may issue such a certificate: {cas}"
+        )]
+    };
+    let rule = "the rule allows by names of the certificate";
+    let path = "plugins[1].config.allow[1]";
+    for (cas, several) in [
+        (&[0][..], None),
+        (&[0, 1], None),
+        (&[3, 0, 1], None),
+        (&[0, 5], None),
+        (&[0, 4], Some("'CN=Root,O=Example', 'CN=Other,O=Example'")),
+        (&[1, 2], Some("'CN=Below,O=Example', 'CN=Beside,O=Example'")),
+        (
+            &[0, 1, 2],
+            Some("'CN=Root,O=Example', 'CN=Below,O=Example', 'CN=Beside,O=Example'"),
+        ),
+        // Not in one line without the CA between them
+        (&[0, 3], Some("'CN=Root,O=Example', 'CN=Lowest,O=Example'")),
+    ] {
+        let expected = several.map_or(Vec::new(), |cas| expected(path, rule, cas));
+        assert_eq!(warned(cas, names, ""), expected, "{cas:?}");
+    }
+    let two = "'CN=Root,O=Example', 'CN=Other,O=Example'";
+    let first = "plugins[1].config.allow[0]";
+    for (plugin, fields, expected) in [
+        (
+            "client-cert-acl, config: {allow: [{not: {subject.OU: x}}]}".to_owned(),
+            "",
+            expected(first, rule, two),
+        ),
+        (
+            format!("client-cert-acl, config: {{allow: [{{sha256: {pin}, subject.OU: x}}]}}"),
+            "",
+            Vec::new(),
+        ),
+        (
+            "client-cert-acl, config: {allow: [{issuer_key_id: 'ab'}], deny: [{san.dns: a.b}]}"
+                .to_owned(),
+            "",
+            Vec::new(),
+        ),
+        (
+            "acl, config: {allow: [x]}".to_owned(),
+            ", skip_consumer_lookup: true",
+            expected(first, "the group is the CN of the certificate", two),
+        ),
+        (
+            "acl, config: {allow: [x]}".to_owned(),
+            ", skip_consumer_lookup: true, authenticated_group_by: DN",
+            expected(first, "the group is the subject of the certificate", two),
+        ),
+        (
+            "acl, config: {deny: [x]}".to_owned(),
+            ", skip_consumer_lookup: true",
+            Vec::new(),
+        ),
+        ("acl, config: {allow: [x]}".to_owned(), "", Vec::new()),
+    ] {
+        assert_eq!(
+            warned(&[0, 4], &plugin, fields),
+            expected,
+            "{plugin} {fields}"
+        );
+    }
+}
+
+#[test]
+fn acl_groups_that_no_consumer_is_in_are_warned_of() {
+    let consumers = "consumers: [{username: ann, acls: [{group: dev}], groups: [gold]}]\n";
+    for (fields, config, expected) in [
+        ("", "{allow: [dev]}", &[][..]),
+        (
+            "",
+            "{allow: [Dev], deny: [dev, none]}",
+            &[
+                "plugins[1].config.allow[0]: no consumer is in the group 'Dev', did you mean 'dev'?",
+                "plugins[1].config.deny[1]: no consumer is in the group 'none'",
+            ],
+        ),
+        (
+            "",
+            "{allow: [gold]}",
+            &[
+                "plugins[1].config.allow[0]: no consumer is in the group 'gold', but in the consumer \
+                 group of this name, which counts with 'include_consumer_groups: true'",
+            ],
+        ),
+        ("", "{allow: [gold], include_consumer_groups: true}", &[]),
+        // The groups are names of certificates.
+        ("    skip_consumer_lookup: true\n", "{allow: [none]}", &[]),
+    ] {
+        let text = with_auth(fields, &format!("- {{name: acl, config: {config}}}\n{consumers}"));
+        let found = warned_of(&text, "no consumer is in");
+        let found: Vec<&str> = found
+            .iter()
+            .map(|line| line.split("warning: ").last().unwrap())
+            .collect();
+        assert_eq!(found, expected, "{fields}{config}");
+    }
+}
+
+#[test]
+fn subject_names_that_look_like_a_dn_are_warned_of() {
+    let text = |name: &str| {
+        with_auth(
+            "",
+            &format!("consumers: [{{username: ann, mtls_auth_credentials: [{{subject_name: {name:?}}}]}}]\n"),
+        )
+    };
+    for name in [
+        "CN=ann,O=x",
+        "cn = ann",
+        "/C=CZ/CN=ann",
+        "emailAddress=a@b.c",
+    ] {
+        let found = warned_of(&text(name), "distinguished name");
+        let expected = format!(
+            "p:9:53: warning: consumers[0].mtls_auth_credentials[0].subject_name: '{name}' looks like \
+             a distinguished name, and is compared with single names: a subject alternative name, or \
+             the CN where there is none"
+        );
+        assert_eq!(found, [expected]);
+    }
+    for name in ["ann", "urn:x:a=b", "a=b", "https://x/CN=a"] {
+        assert_eq!(
+            warned_of(&text(name), "distinguished name"),
+            [""; 0],
+            "{name}"
+        );
+    }
 }

@@ -1,0 +1,222 @@
+//! Warnings about rules on names: names that more than one CA may write into a certificate, groups
+//! that no consumer is in, subject names that no certificate has.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use openssl::x509::X509;
+
+use super::plugins::Plugins;
+use super::scopes::{Scopes, Slots};
+use crate::certificate::digest;
+use crate::handshake::server_name::quoted;
+use crate::identity::Acl;
+use crate::policy::document::{Config, Document, Kind, Plugin};
+use crate::policy::report::{Path, Report};
+use crate::policy::{Auth, GroupBy, Map};
+use crate::trust::CaCertificate;
+
+/// CAs that are named in a warning.
+const MAX_NAMED: usize = 4;
+
+/// What an `acl` is compared with, over all routes.
+#[derive(Clone, Copy, Default)]
+struct Groups {
+    of_consumers: bool,
+    of_certificates: bool,
+}
+
+pub(super) fn names(
+    document: &Document<'_>,
+    scopes: &Scopes,
+    plugins: &Plugins<'_>,
+    report: &mut Report,
+) {
+    let mut seen: HashSet<(usize, usize)> = HashSet::new();
+    let mut warned: HashSet<(usize, [u8; 32])> = HashSet::new();
+    let mut chains: Map<[u8; 32], bool> = Map::default();
+    let mut groups: Vec<Groups> = vec![Groups::default(); document.plugins.len()];
+    let routes = (0..document.routes.len()).map(|route| scopes.effective(route));
+    for slots in std::iter::once(scopes.global).chain(routes) {
+        let (Some(source), Some(auth)) = (source(&slots), plugins.auth(&slots)) else {
+            continue;
+        };
+        for kind in [Kind::Acl, Kind::ClientCertAcl] {
+            let Some(position) = slots[kind as usize] else {
+                continue;
+            };
+            if !seen.insert((position, source)) {
+                continue;
+            }
+            if let (Kind::Acl, Some(groups)) = (kind, groups.get_mut(position)) {
+                groups.of_consumers |= auth.lookup.is_some();
+                groups.of_certificates |= auth.lookup.is_none() && auth.group_by.is_some();
+            }
+            let digest = *auth.store.digest();
+            let one_chain = *chains
+                .entry(digest)
+                .or_insert_with(|| in_one_chain(auth.store.cas()));
+            if let (false, Some(plugin)) = (one_chain, document.plugins.get(position)) {
+                if !warned.contains(&(position, digest)) && several_cas(plugin, auth, report) {
+                    warned.insert((position, digest));
+                }
+            }
+        }
+    }
+    for (plugin, groups) in document.plugins.iter().zip(groups) {
+        if let (Config::Acl(acl), true, false) =
+            (&plugin.config, groups.of_consumers, groups.of_certificates)
+        {
+            empty_groups(document, plugin, acl, report);
+        }
+    }
+}
+
+/// The plugin that verifies certificates.
+fn source(slots: &Slots) -> Option<usize> {
+    slots[Kind::MtlsAuth as usize].or(slots[Kind::HeaderCertAuth as usize])
+}
+
+/// Warns where names decide and every one of several CAs may issue them. Answers whether it did.
+fn several_cas(plugin: &Plugin<'_>, auth: &Auth, report: &mut Report) -> bool {
+    let path = Path::Trail(&plugin.spot.path);
+    let path = path.field("config");
+    let path = path.field("allow");
+    let (index, what) = match &plugin.config {
+        Config::ClientCertAcl(rules) => {
+            let by_names = |rule: &crate::identity::Rule| {
+                rule.condition.looks_at_names() && !rule.condition.is_pinned()
+            };
+            match rules.allow.iter().position(by_names) {
+                Some(index) => (index, "the rule allows by names of the certificate"),
+                None => return false,
+            }
+        }
+        Config::Acl(acl) if auth.lookup.is_none() && !acl.allow.is_empty() => match auth.group_by {
+            Some(GroupBy::Cn) => (0, "the group is the CN of the certificate"),
+            Some(GroupBy::Dn) => (0, "the group is the subject of the certificate"),
+            None => return false,
+        },
+        _ => return false,
+    };
+    report.warn(
+        "rules on names that several CAs may issue",
+        plugin.spot.place,
+        &path.item(index),
+        || {
+            let cas = auth.store.cas();
+            let mut named: Vec<String> = cas
+                .iter()
+                .take(MAX_NAMED)
+                .map(|ca| format!("'{}'", quoted(ca.subject().as_bytes())))
+                .collect();
+            if cas.len() > MAX_NAMED {
+                named.push(format!("{} more", cas.len() - MAX_NAMED));
+            }
+            format!(
+                "{what}, and each of several CAs that are not in one chain may issue such a \
+                 certificate: {}; expected one CA and those below it in 'ca_certificates' of the \
+                 route, or 'sha256' or 'spki_sha256' beside the names",
+                named.join(", ")
+            )
+        },
+    );
+    true
+}
+
+/// Whether all CAs are one, or each but one is issued by another of them, in a line. CAs with the
+/// same subject and key are one.
+fn in_one_chain(cas: &[Arc<CaCertificate>]) -> bool {
+    let mut one_each: Map<([u8; 32], [u8; 32]), &X509> = Map::default();
+    for ca in cas {
+        let x509 = ca.x509();
+        let key = x509.public_key().and_then(|key| key.public_key_to_der());
+        let (Ok(name), Ok(key)) = (x509.subject_name().to_der(), key) else {
+            return false;
+        };
+        one_each
+            .entry((digest(&name), digest(&key)))
+            .or_insert(x509);
+    }
+    let cas: Vec<&X509> = one_each.into_values().collect();
+    let mut tops = 0;
+    let mut issuers: HashSet<usize> = HashSet::new();
+    for (index, ca) in cas.iter().enumerate() {
+        let issuer = cas.iter().enumerate().position(|(other, issuer)| {
+            other != index
+                && issuer.subject_name().to_der().ok() == ca.issuer_name().to_der().ok()
+                && issuer
+                    .public_key()
+                    .and_then(|key| ca.verify(&key))
+                    .unwrap_or(false)
+        });
+        match issuer {
+            Some(issuer) if !issuers.insert(issuer) => return false,
+            Some(_) => {}
+            None => tops += 1,
+        }
+        if tops > 1 {
+            return false;
+        }
+    }
+    true
+}
+
+/// Warns of groups that no consumer is in.
+fn empty_groups(document: &Document<'_>, plugin: &Plugin<'_>, acl: &Acl, report: &mut Report) {
+    let mut known: HashSet<&str> = document.groups.iter().map(|group| group.name).collect();
+    let consumers = document.consumers.iter();
+    let consumer_groups: HashSet<&str> = consumers
+        .flat_map(|consumer| consumer.consumer_groups.iter().copied())
+        .collect();
+    if acl.include_consumer_groups {
+        known.extend(&consumer_groups);
+    }
+    for (field, groups) in [("allow", &acl.allow), ("deny", &acl.deny)] {
+        for (index, group) in groups.iter().enumerate() {
+            if known.contains(&**group) {
+                continue;
+            }
+            let meant = match consumer_groups.contains(&**group) {
+                true => ", but in the consumer group of this name, which counts with \
+                         'include_consumer_groups: true'"
+                    .to_owned(),
+                false => report.did_you_mean(group, known.iter().copied()),
+            };
+            let path = Path::Trail(&plugin.spot.path);
+            let path = path.field("config");
+            let path = path.field(field);
+            report.warn(
+                "groups without consumers",
+                plugin.spot.place,
+                &path.item(index),
+                || {
+                    let group = quoted(group.as_bytes());
+                    format!("no consumer is in the group '{group}'{meant}")
+                },
+            );
+        }
+    }
+}
+
+/// Whether the text is rather a distinguished name than one name of a certificate.
+pub(super) fn looks_like_a_dn(name: &str) -> bool {
+    const TYPES: [&str; 10] = [
+        "CN",
+        "O",
+        "OU",
+        "C",
+        "L",
+        "ST",
+        "DC",
+        "UID",
+        "emailAddress",
+        "serialNumber",
+    ];
+    let Some((kind, _)) = name.trim_start_matches('/').split_once('=') else {
+        return false;
+    };
+    TYPES
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(kind.trim()))
+}
