@@ -14,13 +14,15 @@ __DATA__
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval
-"$::Dialects hostile a int awkward ctrl delimiters backslash strings bmp multi empty san-delimiters san-latin1 upn"
+"$::Dialects hostile a int awkward ctrl delimiters backslash strings bmp multi empty san-delimiters san-latin1 upn comma forged-cn forged-o forged-uri places"
 --- client_out
 a
 int
 awkward
-  X-Forwarded-Tls-Client-Cert-Info: the value of 'CN' would be read as something else
+  X-Forwarded-Tls-Client-Cert-Info: the value of 'O' would be read as something else
   X-SSL-Client-SAN: a subject alternative name would be read as something else
+  x-forwarded-client-cert: Subject: the value of 'O' would be read as something else
+  x-forwarded-client-cert: URI: a name would be read as something else
 ctrl
   SSL_CLIENT_SAN_DNS_: a subject alternative name is not printable ASCII
   X-Client-Cert-SPIFFE: a subject alternative name is not printable ASCII
@@ -31,31 +33,64 @@ ctrl
   X-Tls-Client-Subject: a control character in the value
   x-forwarded-client-cert: a subject alternative name is not printable ASCII
 delimiters
+  Cf-Cert-Subject-DN-Legacy: the value of 'O' would be read as something else
+  X-CERT-SUBJECT-DN-L: the value of 'O' would be read as something else
   X-Forwarded-Tls-Client-Cert-Info: the value of 'O' would be read as something else
+  X-SSL-Client-DN: the value of 'O' would be read as something else
+  ssl-client-s-dn-legacy: the value of 'O' would be read as something else
+  x-forwarded-client-cert: Subject: the value of 'O' would be read as something else
 backslash
   Cf-Cert-Subject-DN-Legacy: the value of 'O' would be read as something else
   X-CERT-SUBJECT-DN-L: the value of 'O' would be read as something else
-  X-Forwarded-Tls-Client-Cert-Info: the value of 'CN' would be read as something else
+  X-Forwarded-Tls-Client-Cert-Info: the value of 'O' would be read as something else
+  X-SSL-Client-DN: the value of 'CN' would be read as something else
   ssl-client-s-dn-legacy: the value of 'O' would be read as something else
+  x-forwarded-client-cert: Subject: the value of 'O' would be read as something else
 strings
   Cf-Cert-Subject-DN-Legacy: the value of 'O' would be read as something else
   X-CERT-SUBJECT-DN-L: the value of 'O' would be read as something else
   ssl-client-s-dn-legacy: the value of 'O' would be read as something else
+  x-forwarded-client-cert: Subject: the value of 'O' would be read as something else
 bmp
   Cf-Cert-Subject-DN-Legacy: the value of 'CN' would be read as something else
   X-CERT-SUBJECT-DN-L: the value of 'CN' would be read as something else
   ssl-client-s-dn-legacy: the value of 'CN' would be read as something else
+  x-forwarded-client-cert: Subject: the value of 'CN' would be read as something else
 multi
+  x-forwarded-client-cert: Subject: 'OU' shares a relative distinguished name with another attribute
 empty
 san-delimiters
   X-Forwarded-Tls-Client-Cert-Info: a subject alternative name would be read as something else
   X-SSL-Client-SAN: a subject alternative name would be read as something else
+  x-forwarded-client-cert: DNS: a name would be read as something else
+  x-forwarded-client-cert: URI: a name would be read as something else
 san-latin1
   SSL_CLIENT_SAN_DNS_: a subject alternative name is not printable ASCII
   X-Forwarded-Tls-Client-Cert-Info: a subject alternative name is not printable ASCII
   X-SSL-Client-SAN: a subject alternative name is not printable ASCII
   x-forwarded-client-cert: a subject alternative name is not printable ASCII
 upn
+comma
+  X-Forwarded-Tls-Client-Cert-Info: the value of 'O' would be read as something else
+  x-forwarded-client-cert: Subject: the value of 'O' would be read as something else
+forged-cn
+  Cf-Cert-Subject-DN-Legacy: the value of 'CN' would be read as something else
+  X-CERT-SUBJECT-DN-L: the value of 'CN' would be read as something else
+  X-Forwarded-Tls-Client-Cert-Info: the value of 'CN' would be read as something else
+  X-SSL-Client-DN: the value of 'CN' would be read as something else
+  ssl-client-s-dn-legacy: the value of 'CN' would be read as something else
+  x-forwarded-client-cert: Subject: the value of 'CN' would be read as something else
+forged-o
+  Cf-Cert-Subject-DN-Legacy: the value of 'O' would be read as something else
+  X-CERT-SUBJECT-DN-L: the value of 'O' would be read as something else
+  X-Forwarded-Tls-Client-Cert-Info: the value of 'O' would be read as something else
+  X-SSL-Client-DN: the value of 'O' would be read as something else
+  ssl-client-s-dn-legacy: the value of 'O' would be read as something else
+  x-forwarded-client-cert: Subject: the value of 'O' would be read as something else
+forged-uri
+  X-Forwarded-Tls-Client-Cert-Info: a subject alternative name would be read as something else
+  x-forwarded-client-cert: URI: a name would be read as something else
+places
 --- no_error_log
 [crit]
 [alert]

@@ -7,16 +7,27 @@ use warnings;
 use t::TestMtls ();
 use Exporter qw( import );
 
-our @EXPORT = qw( $Policy $Config $Dialects );
+our @EXPORT = qw( $Policy $Config $Dialects reader );
 
 # Where t/install-readers.sh puts what the system has not.
 $ENV{PYTHONPATH} = join ":", "$t::TestMtls::Root/target/python", $ENV{PYTHONPATH} // ();
+
+# The file FILE of the package NAME as t/install-readers.sh installs it, the command NAME if there is one, or undef.
+sub reader ($$) {
+    my ($name, $file) = @_;
+
+    for my $candidate ("$t::TestMtls::Root/target/readers/$name/$file", map { "$_/$name" } split ":", $ENV{PATH}) {
+        return $candidate if -x $candidate && !-d $candidate;
+    }
+
+    return undef;
+}
 
 our $Dialects = "python3 $t::TestMtls::Root/t/dialects.py";
 
 # one.test has every dialect but apache, whose names differ from nginx's in '_' only; it and the passthrough modes are on
 # two.test. The client may be anyone on NAME.test, which sends the dialect NAME alone.
-my @alone = qw( nginx apache haproxy );
+my @alone = qw( nginx apache haproxy caddy envoy );
 
 our $Policy = <<'_EOC_';
 _format_version: "3.0"
@@ -62,6 +73,7 @@ _EOC_
 for my $name (@alone) {
     my $headers = $name ne "nginx" ? "" : ", headers: {" . join(", ", map { "ssl_client_$_: ssl-client-" . tr/_/-/r }
                                             qw( s_dn_legacy i_dn_legacy serial fingerprint v_start v_end v_remain )) . "}";
+    my $dialect = $name eq "envoy" ? "xfcc, detail: [cert, chain, subject, uri, dns]" : $name;
     $Policy .= <<"_EOC_";
 - name: $name
   snis: [$name.test]
@@ -70,7 +82,7 @@ for my $name (@alone) {
     config: {ca_certificates: [\@ca-a], default_consumer: nobody, anonymous: nobody, verify_depth: 20}
   - name: client-cert-headers
     config:
-      dialects: [{name: $name, when: presented, max_bytes: 65536$headers}]
+      dialects: [{name: $dialect, when: presented, max_bytes: 65536$headers}]
 _EOC_
 }
 

@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Requests through the gateway as an upstream behind it sees them, for t/132-origins.t, t/133-readers.t and
-t/410-hostile-dialects.t.
+"""Requests through the gateway as an upstream behind it sees them, for t/132-origins.t, t/133-readers.t,
+t/135-reserved.t and t/410-hostile-dialects.t.
 
-dialects.py origins NAME NGINX     compares the gateway with nginx at port NGINX, apache or haproxy, see t/132-origins.t
+dialects.py origins NAME WHERE NAME...
+                                   compares the gateway with nginx at port WHERE, apache, haproxy, or the caddy or envoy
+                                   at the path WHERE, see t/132-origins.t; `odd` stands for all of odd-names-dev.json
 dialects.py capture FILE NAME...   writes what the upstream received for the client certificates NAME, as JSON
 dialects.py hostile NAME...        checks every line that the upstream receives for these, and prints what is left out
 dialects.py resumed NAME...        compares the lines of a full handshake and of a resumed one
@@ -33,6 +35,34 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 PKI = os.environ["PKI"]
 # A name and what may stand in a value (RFC 9110 section 5.5): visible ASCII, SP, HTAB and 8-bit characters.
 LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t\x20-\x7e\x80-\xff]*)")
+
+
+# Client certificates
+
+CORPUS = os.path.join(HERE, "../../shared/corpora/odd-names-dev.json")
+
+
+def files(certificate):
+    """Its files without their suffix."""
+    return "%s/client-%s" % (os.environ["TMP"] if certificate.startswith("odd-") else PKI, certificate)
+
+
+def expanded(certificates):
+    """With the corpus, as far as OpenSSL reads it, in place of `odd`."""
+    for certificate in certificates:
+        if certificate != "odd":
+            yield certificate
+            continue
+        with open(CORPUS) as corpus:
+            cases = json.load(corpus)["cases"]
+        for number, case in enumerate(cases):
+            name = "odd-%d" % number
+            for suffix, text in ((".crt", case["leaf"]), (".key", case["key"])):
+                with open(files(name) + suffix, "w") as file:
+                    file.write(text)
+            with contextlib.suppress(ssl.SSLError):
+                context(name)
+                yield name
 
 
 # Requests
@@ -77,7 +107,7 @@ def context(certificate, version=None):
     if version:
         client.minimum_version = client.maximum_version = version
     if certificate != "none":
-        file = "%s/client-%s" % (PKI, certificate)
+        file = files(certificate)
         client.load_cert_chain(file + (".chain" if os.path.exists(file + ".chain") else ".crt"), file + ".key")
     return client
 
@@ -100,7 +130,12 @@ def send(client, port, host, path, session=None):
 
 def fetch(upstream, certificate, port, host="a.test", path="/to"):
     """The header lines that arrive: name in lower case -> values; a line that is none is under b""."""
-    status, _, _ = send(context(certificate), port, host, path)
+    while not upstream.received.empty():
+        upstream.received.get()
+    try:
+        status, _, _ = send(context(certificate), port, host, path)
+    except OSError as error:
+        status = type(error).__name__
     if status != 200:
         return {b"": [b"status %r" % status]}
     return lines(upstream.received.get(timeout=5))
@@ -139,7 +174,9 @@ def inside(element):
     return list(elements(element[1]))
 
 
-TYPES = {"550403": "CN", "550406": "C", "55040a": "O", "55040b": "OU"}
+TYPES = {"550403": "CN", "550405": "serialNumber", "550406": "C", "550407": "L", "550408": "ST", "550409": "street",
+         "55040a": "O", "55040b": "OU", "550411": "postalCode", "2a864886f70d010901": "emailAddress",
+         "0992268993f22c640119": "DC"}
 CODECS = {0x0C: "utf-8", 0x13: "latin-1", 0x14: "latin-1", 0x16: "latin-1", 0x1E: "utf-16-be", 0x1C: "utf-32-be"}
 SAN_TYPES = {0x81: "email", 0x82: "dns", 0x86: "uri", 0x87: "ip", 0xA4: "dirname"}
 
@@ -279,22 +316,29 @@ def validity(text):
 
 
 def quoted_pairs(text):
-    """Pairs of one XFCC element."""
-    pairs, rest = {}, text
-    while True:
-        match = re.match(r'([A-Za-z]+)=(?:"((?:[^"\\]|\\.)*)"|([^",;\\]*))(;|$)', rest)
-        value = match[3] if match[2] is None else re.sub(r"\\(.)", r"\1", match[2])
-        pairs.setdefault(match[1], []).append(value)
-        rest = rest[match.end():]
-        if not match[4]:
-            return pairs
+    """Pairs of one XFCC element. There is no escape, and no delimiter in a value but those of Subject, so readers that know
+    neither find the same."""
+    pairs = {}
+    assert "\\" not in text
+    for pair in text.split(";"):
+        key, value = pair.split("=", 1)
+        if value[:1] == '"':
+            assert value[-1] == '"'
+            value = value[1:-1]
+        assert '"' not in value and (key == "Subject" or "," not in value)
+        pairs.setdefault(key, []).append(value)
+    return pairs
 
 
 def xfcc(text):
     pairs = quoted_pairs(text)
-    [subject], [cert], [chain] = pairs.pop("Subject"), pairs.pop("Cert"), pairs.pop("Chain")
-    pairs["URI"] = [value for value in pairs["URI"] if value]
-    return {**pairs, "Subject": rfc2253(subject), "Cert": escaped_pem(cert), "Chain": escaped_pem(chain)}
+    read = {**pairs, "Cert": escaped_pem(pairs["Cert"][0]), "Chain": escaped_pem(pairs["Chain"][0])}
+    if "Subject" in pairs:
+        [subject] = pairs["Subject"]
+        read["Subject"] = rfc2253(subject)
+    if "URI" in pairs:
+        read["URI"] = [value for value in pairs["URI"] if value]
+    return read
 
 
 def traefik_info(text):
@@ -345,9 +389,16 @@ def exactly(value):
     return str, lambda _: value
 
 
+# What Go has another name for, or none
+GO = {"serialNumber": "SERIALNUMBER", "street": "STREET", "postalCode": "POSTALCODE", "DC": "0.9.2342.19200300.100.1.25",
+      "emailAddress": "1.2.840.113549.1.9.1"}
+
+
 def go_name(certificate, name):
-    """Go keeps the last CN only."""
-    pairs = flat(name)
+    """Go keeps the last CN only, and writes what it has no name for as DER."""
+    pairs = [(GO.get(kind, kind), "#13%02x%s" % (len(value), value.encode().hex()) if kind == "DC" else
+              "#0c%02x%s" % (len(value), value.encode().hex()) if kind == "emailAddress" else value)
+             for kind, value in flat(name)]
     last = [pair for pair in pairs if pair[0] == "CN"][-1:]
     return some(sorted([pair for pair in pairs if pair[0] != "CN"] + last))
 
@@ -496,7 +547,7 @@ def left_out_since(start):
     """Name -> reason, of what the error log says from there on."""
     with open(os.environ["ERROR_LOG"], encoding="latin-1") as log:
         log.seek(start)
-        return dict(re.findall(r"\[mtls\] header (\S+) left out: (.*?)(?:, client: |$)", log.read(), re.M))
+        return dict(re.findall(r"\[mtls\] header (.+?) left out: (.*?)(?:, client: |$)", log.read(), re.M))
 
 
 def check(certificate, headers, wanted, left_out):
@@ -532,6 +583,10 @@ def check(certificate, headers, wanted, left_out):
                 problems.append("nothing says that %s is too large" % base)
             silent.append((base, reason))
             continue
+        # Keys that an element of XFCC goes without
+        for part in [part for part in left_out if part.startswith(base + ": ")]:
+            want.pop(part.removeprefix(base + ": "), None)
+            silent.append((part, left_out[part]))
         if headers.get(marker):
             problems.append("%s without a reason" % marker)
         if want is None or want == []:
@@ -681,6 +736,68 @@ frontend f
     return [shutil.which("haproxy"), "-db", "-f", directory + "/haproxy.cfg"]
 
 
+CADDY = {"X-Tls-Client-" + "-".join(word.title() for word in name.split("_")): name for name in (
+    "certificate_der_base64", "fingerprint", "subject", "issuer", "serial")}
+
+
+def caddy(directory, port, upstream, binary):
+    placeholders = {header: ["{http.request.tls.client.%s}" % name] for header, name in CADDY.items()}
+    proxy = {"handler": "reverse_proxy", "headers": {"request": {"set": placeholders}},
+             "upstreams": [{"dial": "127.0.0.1:%d" % upstream}]}
+    server = {"listen": ["127.0.0.1:%d" % port], "routes": [{"handle": [proxy]}], "automatic_https": {"disable": True},
+              "tls_connection_policies": [{"client_authentication": {"mode": "require"}}]}
+    files = [{"certificate": PKI + "/server.crt", "key": PKI + "/server.key"}]
+    with open(directory + "/caddy.json", "w") as conf:
+        json.dump({"admin": {"disabled": True}, "storage": {"module": "file_system", "root": directory},
+                   "apps": {"http": {"servers": {"s": server}}, "tls": {"certificates": {"load_files": files}}}}, conf)
+    return [binary, "run", "--config", directory + "/caddy.json"]
+
+
+# The parts of x-forwarded-client-cert are compared one by one.
+ENVOY = ["Hash", "Cert", "Chain", "Subject", "URI", "DNS"]
+
+
+def envoy(directory, port, upstream, binary):
+    types = "type.googleapis.com/envoy.extensions."
+    filters = types + "filters."
+    manager = {
+        "@type": filters + "network.http_connection_manager.v3.HttpConnectionManager", "stat_prefix": "a",
+        "forward_client_cert_details": "SANITIZE_SET",
+        "set_current_client_cert_details": {key: True for key in ("cert", "chain", "subject", "uri", "dns")},
+        "route_config": {"virtual_hosts": [{"name": "a", "domains": ["*"], "routes": [
+            {"match": {"prefix": "/"}, "route": {"cluster": "u"}}]}]},
+        "http_filters": [{"name": "r", "typed_config": {"@type": filters + "http.router.v3.Router"}}]}
+    tls = {"@type": types + "transport_sockets.tls.v3.DownstreamTlsContext", "common_tls_context": {
+        "tls_certificates": [{"certificate_chain": {"filename": PKI + "/server.crt"},
+                              "private_key": {"filename": PKI + "/server.key"}}],
+        "validation_context": {"trusted_ca": {"filename": PKI + "/ca-a.crt"},
+                               "trust_chain_verification": "ACCEPT_UNTRUSTED"}}}
+    at = lambda number: {"socket_address": {"address": "127.0.0.1", "port_value": number}}
+    with open(directory + "/envoy.json", "w") as conf:
+        json.dump({"static_resources": {
+            "listeners": [{"address": at(port), "filter_chains": [{
+                "transport_socket": {"name": "tls", "typed_config": tls},
+                "filters": [{"name": "h", "typed_config": manager}]}]}],
+            "clusters": [{"name": "u", "connect_timeout": "20s", "load_assignment": {
+                "cluster_name": "u", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": at(upstream)}}]}]}}]}}, conf)
+    return [binary, "-c", directory + "/envoy.json", "--disable-hot-restart", "--concurrency", "1"]
+
+
+def in_parts(headers):
+    """x-forwarded-client-cert as a header for each key. Envoy quotes Cert, Chain and Subject and writes the others bare."""
+    parts = {name: value for name, value in headers.items() if name == b""}
+    for element in headers.get(b"x-forwarded-client-cert", []):
+        for key in (b"Cert", b"Chain", b"Subject"):
+            if match := re.search(rb';%s="(.*?)"(?=;(?:Chain|Subject|URI|DNS)=|$)' % key, element):
+                parts.setdefault(key.lower(), []).append(match[1])
+                element = element[:match.start()] + element[match.end():]
+        for pair in re.split(rb";(?=(?:URI|DNS)=)", element):
+            key, _, value = pair.partition(b"=")
+            if value:
+                parts.setdefault(key.lower(), []).append(value.strip(b'"'))
+    return parts
+
+
 @contextlib.contextmanager
 def running(command, directory, port):
     with open(directory + "/output", "w") as output:
@@ -707,27 +824,38 @@ def show(values):
     return text if len(text) < 100 else text[:30] + "..." + text[-20:]
 
 
-def origins(upstream, name, nginx_port, certificates):
+ORIGINS = {"apache": (APACHE, apache), "haproxy": (list(HAPROXY), haproxy), "caddy": (list(CADDY), caddy),
+           "envoy": (ENVOY, envoy)}
+
+
+def origins(upstream, name, where, certificates):
     with tempfile.TemporaryDirectory() as directory:
         os.chmod(directory, 0o755)
         if name == "nginx":
-            names, port, start = list(NGINX), nginx_port, contextlib.nullcontext()
+            names, port, start = list(NGINX), int(where), contextlib.nullcontext()
         else:
             port = free_port()
-            names, make = (APACHE, apache) if name == "apache" else (list(HAPROXY), haproxy)
-            start = running(make(directory, port, upstream.port), directory, port)
+            names, make = ORIGINS[name]
+            binary = [where] if name in ("caddy", "envoy") else []
+            start = running(make(directory, port, upstream.port, *binary), directory, port)
         with start:
-            compare(upstream, name, names, port, certificates)
+            compare(upstream, name, names, port, expanded(certificates))
 
 
 def compare(upstream, origin, names, port, certificates):
     with open(HERE + "/origins-deviations.txt") as file:
         rows = [[cell.strip() for cell in line.split(" | ")] for line in file if line.strip() and line[0] != "#"]
     rows = [row[1:] for row in rows if row[0] == origin]
-    used, same, deviating = set(), 0, 0
+    used, same, deviating, refused = set(), 0, 0, []
     for certificate in certificates:
         ours = fetch(upstream, certificate, int(os.environ["PORT"]), origin + ".test")
         theirs = fetch(upstream, certificate, port)
+        if origin in ("caddy", "envoy") and b"" in theirs:
+            # Go and BoringSSL do not read all that OpenSSL reads, and not every name makes a request.
+            refused.append(certificate)
+            continue
+        if origin == "envoy":
+            ours, theirs = in_parts(ours), in_parts(theirs)
         for header in names + [""]:
             got, want = ours.get(header.lower().encode()), theirs.get(header.lower().encode())
             if got == want:
@@ -742,9 +870,10 @@ def compare(upstream, origin, names, port, certificates):
             else:
                 print("%s | %s | %s | %s | %s" % (origin, certificate, header or "broken", show(got), show(want)))
     for row in rows:
-        if id(row) not in used:
+        # The corpus is not there everywhere, nor does it have every deviation.
+        if id(row) not in used and row[0][:4] != "odd-" and not certificate.startswith("odd-"):
             print("no deviation any more:", " | ".join(row))
-    print("%d same, %d as listed" % (same, deviating))
+    print("%d same, %d as listed" % (same, deviating) + (", refused there: " + " ".join(refused) if refused else ""))
 
 
 def main():

@@ -95,6 +95,12 @@ pub enum Unprintable {
     /// The text would also be that of another name; holds the type of the attribute.
     #[error("the value of '{0}' would be read as something else")]
     Ambiguous(String),
+    /// Readers take one of several values; holds the type of the attribute.
+    #[error("'{0}' has more than one value, of which readers take one")]
+    Repeated(String),
+    /// Readers that split at commas take several attributes for one; holds the type of the second.
+    #[error("'{0}' shares a relative distinguished name with another attribute")]
+    MultiValued(String),
 }
 
 /// [`rfc2253`] with UTF-8 left as it is: what Apache's `SSL_CLIENT_S_DN` holds.
@@ -132,17 +138,60 @@ pub fn rfc2253_utf8(name: &X509NameRef) -> Result<String, Unprintable> {
     String::from_utf8(text).map_err(|_| Unprintable::NotText)
 }
 
+/// [`rfc2253`] of a name that needs no escape: readers that remove a layer of backslashes, readers
+/// that do not, and readers that know no escape at all find the same name in it.
+///
+/// No form of a value with a delimiter has this property: `\2C` behind one backslash is `2C` to the
+/// first kind, behind two it is a backslash to the second, and the hexadecimal form (`#0c..`) is
+/// read as text by parsers that do not decode BER. Such a name is an error.
+pub fn rfc2253_without_escapes(name: &X509NameRef) -> Result<String, Unprintable> {
+    let mut last = None;
+    let mut single = Vec::new();
+    for (attribute, entry) in readable(name)?.iter().zip(name.entries()) {
+        let ambiguous = || Unprintable::Ambiguous(attribute.name.clone());
+        if last.replace(rdn(entry)) == Some(rdn(entry)) {
+            return Err(Unprintable::MultiValued(attribute.name.clone()));
+        }
+        // What Go's pkix.Name has one value of.
+        if attribute.is("CN") || attribute.is("serialNumber") {
+            if single.contains(&&*attribute.oid) {
+                return Err(Unprintable::Repeated(attribute.name.clone()));
+            }
+            single.push(&*attribute.oid);
+        }
+        let value = std::str::from_utf8(&attribute.value).map_err(|_| ambiguous())?;
+        // The specials of RFC 2253 section 3, which has `=` and `#` among them.
+        let is_plain = |byte: u8| (b' '..=b'~').contains(&byte) && !b",=+<>#;\"\\".contains(&byte);
+        // An unknown type is a dotted OID with a value in hexadecimal.
+        if attribute.nid == Nid::UNDEF
+            || value.is_empty()
+            || value.trim() != value
+            || !value.bytes().all(is_plain)
+        {
+            return Err(ambiguous());
+        }
+    }
+    // Whatever OpenSSL escapes or writes in hexadecimal besides.
+    match rfc2253(name).map_err(|_| Unprintable::NotText)? {
+        text if text.contains(['\\', '"', '#']) => Err(Unprintable::NotText),
+        text => Ok(text),
+    }
+}
+
 /// `/C=CZ/CN=Ann+UID=7`: what `X509_NAME_oneline` of OpenSSL 3.0.22 prints, and with it nginx's
 /// `$ssl_client_s_dn_legacy`; older releases tell neither `/` nor `+` from one inside a value.
 ///
 /// It prints the bytes of every string type alike and does not escape the backslash it escapes
 /// with. A name where that matters (a backslash; a BMPString, a UniversalString, a TeletexString
-/// beyond ASCII) is ambiguous.
+/// beyond ASCII) is ambiguous, and so is one with a value that [holds an attribute](holds_key).
 pub fn oneline(name: &X509NameRef) -> Result<String, Unprintable> {
     let mut text = String::new();
     let mut last = None;
     for (attribute, entry) in readable(name)?.iter().zip(name.entries()) {
-        if attribute.value != entry.data().as_slice() || attribute.value.contains(&b'\\') {
+        if attribute.value != entry.data().as_slice()
+            || attribute.value.contains(&b'\\')
+            || holds_key(&attribute.value, '=', ATTRIBUTES)
+        {
             return Err(Unprintable::Ambiguous(attribute.name.clone()));
         }
         text.push(if last.replace(rdn(entry)) == Some(rdn(entry)) {
@@ -174,7 +223,7 @@ pub fn oneline_unescaped(name: &X509NameRef) -> Result<String, Unprintable> {
         text.push('/');
         text.push_str(&attribute.name);
         text.push('=');
-        text.push_str(unescaped(&attribute, '/')?);
+        text.push_str(unescaped(&attribute)?);
     }
     Ok(text)
 }
@@ -215,15 +264,15 @@ pub fn go(name: &X509NameRef) -> Result<String, Unprintable> {
     Ok(parts.join(","))
 }
 
-/// Names, OIDs and whether Go keeps only the last value, in the order of Go's `Name`.
+/// Names, OIDs and whether Go keeps only the last value, in the order of `Name.ToRDNSequence`.
 const GO_TYPES: &[(&str, &str, bool)] = &[
     ("C", "2.5.4.6", false),
-    ("O", "2.5.4.10", false),
-    ("OU", "2.5.4.11", false),
-    ("L", "2.5.4.7", false),
     ("ST", "2.5.4.8", false),
+    ("L", "2.5.4.7", false),
     ("STREET", "2.5.4.9", false),
     ("POSTALCODE", "2.5.4.17", false),
+    ("O", "2.5.4.10", false),
+    ("OU", "2.5.4.11", false),
     ("CN", "2.5.4.3", true),
     ("SERIALNUMBER", "2.5.4.5", true),
 ];
@@ -305,8 +354,8 @@ pub fn traefik(name: &X509NameRef, organizational_unit: bool) -> Result<String, 
             .into_iter()
             .filter(|attribute| !attribute.value.is_empty())
         {
-            let value = unescaped(attribute, ',')?;
-            if value.contains('"') {
+            let value = go_text(attribute)?;
+            if !is_traefik_value(value) {
                 return Err(Unprintable::Ambiguous(attribute.name.clone()));
             }
             parts.push(format!("{prefix}={value}"));
@@ -315,15 +364,71 @@ pub fn traefik(name: &X509NameRef, organizational_unit: bool) -> Result<String, 
     Ok(parts.join(","))
 }
 
-/// A value that is written as it is between separators and yet cannot pass for two attributes.
-fn unescaped(attribute: &Attribute, separator: char) -> Result<&str, Unprintable> {
-    let value = go_text(attribute)?;
-    match value.split_once(separator) {
-        Some((_, after)) if after.contains('=') => {
-            Err(Unprintable::Ambiguous(attribute.name.clone()))
+/// Whether every reader of Traefik's `Info` finds this value, in a DN or a list of alternative
+/// names: Traefik escapes neither the quotes around a field nor the separators inside, its readers
+/// may take a backslash for an escape and search for a key wherever it stands.
+pub fn is_traefik_value(value: &str) -> bool {
+    const FIELDS: &[&str] = &["Subject", "Issuer", "SerialNumber", "NB", "NA", "SAN"];
+    let bytes = value.as_bytes();
+    value.trim() == value
+        && !value.contains(['"', '\\', ';', ','])
+        && !holds_key(bytes, '=', ATTRIBUTES)
+        && !holds_key(bytes, '=', FIELDS)
+}
+
+/// Types of attributes that readers of a name look for.
+const ATTRIBUTES: &[&str] = &[
+    "C",
+    "CN",
+    "DC",
+    "E",
+    "emailAddress",
+    "GN",
+    "L",
+    "O",
+    "OU",
+    "SN",
+    "serialNumber",
+    "S",
+    "ST",
+    "street",
+    "T",
+    "UID",
+];
+
+/// Whether one of `keys`, in any case, stands before a `separator` in a value that is written
+/// without escapes: readers that search a text for `CN=` would find it there.
+pub fn holds_key(value: &[u8], separator: char, keys: &[&str]) -> bool {
+    let mut before = value;
+    while let Some(end) = before
+        .iter()
+        .rposition(|&byte| char::from(byte) == separator)
+    {
+        before = before.get(..end).unwrap_or_default();
+        let word = before.trim_ascii_end();
+        let ends_with = |key: &&str| {
+            let start = word.len().checked_sub(key.len());
+            start
+                .and_then(|start| word.get(start..))
+                .is_some_and(|end| end.eq_ignore_ascii_case(key.as_bytes()))
+        };
+        if keys.iter().any(ends_with) {
+            return true;
         }
-        _ => Ok(value),
     }
+    false
+}
+
+/// A value that is written as it is between slashes and yet cannot pass for two attributes.
+fn unescaped(attribute: &Attribute) -> Result<&str, Unprintable> {
+    let value = go_text(attribute)?;
+    let splits = value
+        .split_once('/')
+        .is_some_and(|(_, after)| after.contains('='));
+    if splits || holds_key(value.as_bytes(), '=', ATTRIBUTES) {
+        return Err(Unprintable::Ambiguous(attribute.name.clone()));
+    }
+    Ok(value)
 }
 
 /// [`attributes`], all or none.
@@ -381,12 +486,15 @@ mod tests {
     fn oneline_escapes_as_openssl_3() {
         let name = utf8(&[
             (Nid::ORGANIZATIONNAME, "Žluť, Widgets + Sons"),
-            (Nid::COMMONNAME, "a/CN=b\n"),
+            (Nid::COMMONNAME, "a/b\n"),
         ]);
         assert_eq!(
             oneline(&name).unwrap(),
-            "/O=\\xC5\\xBDlu\\xC5\\xA5, Widgets \\+ Sons/CN=a\\/CN=b\\x0A"
+            "/O=\\xC5\\xBDlu\\xC5\\xA5, Widgets \\+ Sons/CN=a\\/b\\x0A"
         );
+        // A reader that splits at slashes finds another CN.
+        let name = utf8(&[(Nid::ORGANIZATIONNAME, "a/CN=b")]);
+        assert_eq!(oneline(&name), ambiguous("O"));
     }
 
     #[test]
@@ -427,6 +535,27 @@ mod tests {
     }
 
     #[test]
+    fn go_has_the_order_of_to_rdn_sequence() {
+        let of = |nid, value| (nid, value, Asn1Type::UTF8STRING);
+        let name = named(&[
+            of(Nid::SERIALNUMBER, "7"),
+            of(Nid::COMMONNAME, "ann"),
+            of(Nid::ORGANIZATIONALUNITNAME, "R&D"),
+            of(Nid::ORGANIZATIONNAME, "Example"),
+            of(Nid::POSTALCODE, "11000"),
+            of(Nid::STREETADDRESS, "Na Lab=7"),
+            of(Nid::LOCALITYNAME, "Praha"),
+            of(Nid::STATEORPROVINCENAME, "PHA"),
+            (Nid::COUNTRYNAME, "CZ", Asn1Type::PRINTABLESTRING),
+        ]);
+        assert_eq!(
+            go(&name).unwrap(),
+            "SERIALNUMBER=7,CN=ann,OU=R&D,O=Example,POSTALCODE=11000,STREET=Na Lab=7,L=Praha,\
+             ST=PHA,C=CZ"
+        );
+    }
+
+    #[test]
     fn go_der_has_long_lengths() {
         assert_eq!(go_der(&"x".repeat(127))[..2], [0x13, 127]);
         assert_eq!(go_der(&"*".repeat(128))[..3], [0x0c, 0x81, 128]);
@@ -440,19 +569,28 @@ mod tests {
             (Nid::COMMONNAME, "Ann"),
             (Nid::SERIALNUMBER, "7"),
             (Nid::ORGANIZATIONALUNITNAME, "a=b"),
-            (Nid::ORGANIZATIONNAME, "Widgets, Inc."),
+            (Nid::ORGANIZATIONNAME, "Widgets & Sons"),
             (Nid::SURNAME, "Smith"),
             (Nid::COUNTRYNAME, "CZ"),
         ]);
         assert_eq!(
             traefik(&name, true).unwrap(),
-            "C=CZ,O=Widgets, Inc.,OU=a=b,SN=7,CN=Ann"
+            "C=CZ,O=Widgets & Sons,OU=a=b,SN=7,CN=Ann"
         );
         assert_eq!(
             traefik(&name, false).unwrap(),
-            "C=CZ,O=Widgets, Inc.,SN=7,CN=Ann"
+            "C=CZ,O=Widgets & Sons,SN=7,CN=Ann"
         );
-        for value in ["x,CN=admin", "x, CN=admin", "\""] {
+        for value in [
+            "x,CN=admin",
+            "x, CN=admin",
+            "\"",
+            "x\\",
+            "x;y",
+            "x,y",
+            "x CN=admin",
+            "x ",
+        ] {
             let name = utf8(&[(Nid::ORGANIZATIONNAME, value)]);
             assert_eq!(traefik(&name, true), ambiguous("O"), "{value}");
         }

@@ -1,8 +1,10 @@
 //! Caddy's `{http.request.tls.client.*}` placeholders.
 //!
 //! Source: Caddy `modules/caddyhttp/replacer.go`; Go `crypto/x509/pkix` for the names. Caddy has
-//! no default header names; these are its shorthands `{tls_client_*}`. Names keep UTF-8, as Go
-//! writes them, and lose what Go loses: all but the last CN and serialNumber. A name with a control
+//! no default header names; these are its shorthands `{tls_client_*}`. Names are in Go's order and
+//! UTF-8, as Go writes them, and lose what Go loses: all but the last CN and serialNumber. Types
+//! that Go has no name for are an OID and hexadecimal DER, as in Caddy built with Go up to 1.26
+//! (2.11.7 is); Go 1.27 writes their values as text. A name with a control
 //! character, with which Caddy fails the whole request, is left out.
 //! Readers: applications behind Caddy.
 //! No certificate, or one that is not told because it is not verified: no header, while Caddy sends

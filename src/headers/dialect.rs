@@ -322,6 +322,11 @@ impl Selection {
                 Ok(values) => {
                     if !values.is_empty() {
                         written.push(header.key);
+                        let parts = header.left_out_parts(facts, &self.options);
+                        let parts = parts.into_iter();
+                        lines.left_out.extend(
+                            parts.map(|(part, why)| (format!("{name}: {part}").into(), why)),
+                        );
                     }
                     for (place, value) in values.into_iter().enumerate() {
                         let name = if header.is_numbered() {

@@ -3,7 +3,7 @@
 //! Source: HAProxy `doc/configuration.txt`, `src/ssl_utils.c`. Names are in HAProxy's own format
 //! without any escaping, in UTF-8. HAProxy writes the bytes of other string types as they are,
 //! control characters as `%0D`, and nothing for a `/` inside a value; a name where that could be
-//! read as another is left out. So is a date outside 1950 to 2049, which would be another one.
+//! read as another, or with a value that holds a key such as `CN=`, is left out. So is a date outside 1950 to 2049, which would be another one.
 //! `ssl_c_san` tells of DNS, email, URI and IP names, others are skipped.
 //! Readers: Keycloak (`haproxy`), applications behind HAProxy.
 //! No certificate: no header, while HAProxy sends empty ones, and `0`, which means success, in
@@ -72,6 +72,17 @@ fn sha1(facts: &Facts, _: &Options) -> Rendered {
     facts.read(|certificate| Ok::<_, Error>(certificate.fingerprint_sha1()?.to_ascii_uppercase()))
 }
 
+/// What OpenSSL writes before a name, and a reader looks for.
+const SAN_KINDS: &[&str] = &[
+    "DNS",
+    "URI",
+    "email",
+    "IP Address",
+    "IP",
+    "DirName",
+    "othername",
+];
+
 /// `DNS:a.example, IP Address:192.0.2.7`, as OpenSSL prints the extension.
 fn names(facts: &Facts, _: &Options) -> Rendered {
     facts.read(|certificate| {
@@ -88,7 +99,7 @@ fn names(facts: &Facts, _: &Options) -> Rendered {
             };
             let value = name.value();
             let value = ascii(&value)?;
-            if value.contains(',') {
+            if value.contains(',') || name::holds_key(value.as_bytes(), ':', SAN_KINDS) {
                 let why = "a subject alternative name would be read as something else";
                 return Err(LeftOut::Ambiguous(why.to_owned()));
             }

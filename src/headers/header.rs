@@ -10,6 +10,7 @@ pub type Rendered = Result<Option<String>, LeftOut>;
 
 type One = fn(&Facts, &Options) -> Rendered;
 type Each = fn(&Facts, &Options) -> Result<Vec<String>, LeftOut>;
+type Parts = fn(&Facts, &Options) -> Vec<(&'static str, LeftOut)>;
 
 #[derive(Clone, Copy)]
 enum Render {
@@ -32,6 +33,7 @@ pub struct Header {
     fixed: bool,
     utf8: bool,
     daily: bool,
+    parts: Option<Parts>,
     render: Render,
 }
 
@@ -53,6 +55,7 @@ impl Header {
             fixed: false,
             utf8: false,
             daily: false,
+            parts: None,
             render: Render::One(render),
         }
     }
@@ -88,6 +91,14 @@ impl Header {
     pub(super) const fn daily(self) -> Header {
         Header {
             daily: true,
+            ..self
+        }
+    }
+
+    /// The value goes without the parts that this names, and stands all the same.
+    pub(super) const fn parts(self, left_out: Parts) -> Header {
+        Header {
+            parts: Some(left_out),
             ..self
         }
     }
@@ -158,6 +169,14 @@ impl Header {
             self.check(value)?;
         }
         Ok(values)
+    }
+
+    /// The parts that the value goes without, and why.
+    pub fn left_out_parts(&self, facts: &Facts, options: &Options) -> Vec<(&'static str, LeftOut)> {
+        match self.parts {
+            Some(left_out) if self.is_of(options.mode) => left_out(&options.told(facts), options),
+            _ => Vec::new(),
+        }
     }
 
     /// The last line of defence: whatever the dialect's own code let through.

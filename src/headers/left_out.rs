@@ -67,7 +67,9 @@ impl From<Unprintable> for LeftOut {
     fn from(error: Unprintable) -> LeftOut {
         match error {
             Unprintable::NotText => LeftOut::Unreadable(error.to_string()),
-            Unprintable::Ambiguous(_) => LeftOut::Ambiguous(error.to_string()),
+            Unprintable::Ambiguous(_) | Unprintable::Repeated(_) | Unprintable::MultiValued(_) => {
+                LeftOut::Ambiguous(error.to_string())
+            }
         }
     }
 }

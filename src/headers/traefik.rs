@@ -1,10 +1,14 @@
 //! Traefik's PassTLSClientCert: `X-Forwarded-Tls-Client-Cert` and `...-Info`.
 //!
 //! Source: Traefik `pass_tls_client_cert.go`. `Info` has every field Traefik can write. Traefik
-//! escapes nothing inside the quotes of `Info`: a certificate with a name that could be read as
-//! another (a quote, a comma in an alternative name, a comma with an equals sign behind it in a
-//! DN) has no `Info` here.
-//! Readers: Keycloak (`traefik`), Vault (`BASE64`), authentik, applications behind Traefik.
+//! escapes nothing inside the quotes of `Info`: a certificate with a name that some reader could
+//! take for another has no `Info` here. That is a name with a quote, a backslash, a semicolon or a
+//! comma, with a space at an end, or with a key (`CN=`, `SAN=`) inside. Nor is there one where a
+//! certificate beside the leaf, which the client chose, has a field that the leaf has not: it would
+//! be found in its stead.
+//! Readers: Vault (`BASE64`), applications behind Traefik. Not Keycloak's provider `traefik`, which
+//! percent-decodes the base64 of `X-Forwarded-Tls-Client-Cert`, where `+` becomes a space, and so
+//! cannot read Traefik's own values since 2.9.4 either: give it the dialect `nginx`.
 //! No certificate, or one that is not told because it is not verified: neither header. With
 //! `when: presented` nothing tells a verified certificate from another. As with Traefik both cover
 //! all certificates the client sent, unless `chain: false`.
@@ -42,17 +46,33 @@ fn pem(facts: &Facts, options: &Options) -> Rendered {
 
 fn info(facts: &Facts, options: &Options) -> Rendered {
     facts.read(|certificate| {
-        let parts: Result<Vec<_>, _> = all(certificate, options).map(fields).collect();
-        let text = percent_encode(parts?.join(",").as_bytes(), QUERY).to_string();
+        let certificates: Result<Vec<_>, _> = all(certificate, options).map(fields).collect();
+        let certificates = certificates?;
+        let has = |fields: &Fields, key| fields.iter().any(|(field, _)| *field == key);
+        if let [leaf, beside @ ..] = certificates.as_slice() {
+            if beside.iter().flatten().any(|(key, _)| !has(leaf, *key)) {
+                let why = "a certificate beside the leaf has a field that the leaf has not";
+                return Err(LeftOut::Ambiguous(why.to_owned()));
+            }
+        }
+        let pair = |(key, value): &(&str, String)| format!("{key}=\"{value}\"");
+        let parts: Vec<String> = certificates
+            .iter()
+            .map(|fields| fields.iter().map(pair).collect::<Vec<_>>().join(";"))
+            .collect();
+        let text = percent_encode(parts.join(",").as_bytes(), QUERY).to_string();
         Ok::<_, LeftOut>(text.replace(' ', "+"))
     })
 }
 
-fn fields(certificate: &X509Ref) -> Result<String, LeftOut> {
-    let mut fields = Vec::new();
-    let mut field = |key: &str, value: &str| {
+/// Keys and values of one certificate.
+type Fields = Vec<(&'static str, String)>;
+
+fn fields(certificate: &X509Ref) -> Result<Fields, LeftOut> {
+    let mut fields = Fields::new();
+    let mut field = |key: &'static str, value: &str| {
         if !value.is_empty() {
-            fields.push(format!("{key}=\"{value}\""));
+            fields.push((key, value.to_owned()));
         }
     };
     field(
@@ -71,7 +91,7 @@ fn fields(certificate: &X509Ref) -> Result<String, LeftOut> {
     field("NB", &not_before.to_string());
     field("NA", &not_after.to_string());
     field("SAN", &names(certificate)?);
-    Ok(fields.join(";"))
+    Ok(fields)
 }
 
 fn plain(name: String) -> Result<String, LeftOut> {
@@ -96,7 +116,7 @@ fn names(certificate: &X509Ref) -> Result<String, LeftOut> {
         };
         let value = name.value();
         let value = ascii(&value)?;
-        if value.contains([',', '"']) {
+        if !name::is_traefik_value(value) {
             let why = "a subject alternative name would be read as something else";
             return Err(LeftOut::Ambiguous(why.to_owned()));
         }

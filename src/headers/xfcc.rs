@@ -1,21 +1,26 @@
 //! Envoy's `x-forwarded-client-cert` (XFCC).
 //!
-//! Source: Envoy docs, "HTTP header manipulation", `mutateXfccRequestHeader` for the order. Unlike
-//! Envoy's, every value with a delimiter is quoted, and `"` and `\` in it are escaped: no
-//! alternative name can end its value and begin a key or an element of its own. An element with a
-//! value that is not printable ASCII, or that is too large, is left out whole.
-//! Readers: Istio and other meshes, Keycloak (`envoy`: wants `Chain` in one element and no key
-//! twice, so `detail: [chain]`), OpenBao.
+//! Source: Envoy docs, "HTTP header manipulation", `mutateXfccRequestHeader` for the order.
+//! Readers disagree about quotes and backslashes: Istio's (Go, xfccparser) hands a quoted value on
+//! as it is, Envoy's own (`%XFCC_VALUE()%`) removes the backslash before `"` and `\`, the crate
+//! xfcc-parser before any character, and Keycloak splits at `;` and `=` wherever they stand. So an
+//! element holds no escape and no delimiter inside a value. `Subject` has the bytes of Envoy's where
+//! the name needs no escape; `URI` and `DNS` are bare, quoted where they hold a `=`. A key with a
+//! value that cannot be written so (`O=DigiCert\, Inc.`, letters beyond ASCII, two CNs, a `;` in a
+//! URI) is left out, all its values, and the others stay. An element with an alternative name that
+//! is not printable ASCII, or that is too large, is left out whole.
+//! Readers: Istio and other meshes, Envoy, Keycloak (`envoy`: wants `Chain` in one element and no
+//! key twice, so `detail: [chain]`), OpenBao.
 //! No certificate, or one that is not told because it is not verified: no header, except in mode
 //! `ALWAYS_FORWARD_ONLY`. With `when: presented` nothing tells a verified certificate from another.
 
 use super::common::{ascii, escape, san};
 use super::header::{Header, Rendered};
 use super::{Facts, LeftOut, MAX_VALUE};
-use crate::certificate::{Certificate, San};
+use crate::certificate::{name, Certificate, San};
 
 /// The header.
-pub const HEADERS: &[Header] = &[Header::new("xfcc", NAME, element)];
+pub const HEADERS: &[Header] = &[Header::new("xfcc", NAME, element).parts(left_out_keys)];
 
 /// Default name of the header; the modes that forward read it under this name too.
 pub const NAME: &str = "x-forwarded-client-cert";
@@ -159,28 +164,54 @@ pub fn forward(
 
 /// The element for this client.
 fn element(facts: &Facts, options: &super::Options) -> Rendered {
-    match options.xfcc.mode {
-        Mode::AppendForward | Mode::SanitizeSet => {
-            facts.read(|certificate| pairs(certificate, facts.own_uris, options.xfcc.detail))
-        }
-        Mode::Sanitize | Mode::ForwardOnly | Mode::AlwaysForwardOnly => Ok(None),
-    }
+    Ok(facts
+        .certificate
+        .filter(|_| sets(options))
+        .map(|certificate| pairs(certificate, facts.own_uris, options.xfcc.detail))
+        .transpose()?
+        .map(|pairs| {
+            let written: Vec<_> = pairs.into_iter().filter_map(Result::ok).collect();
+            written.join(";")
+        }))
 }
 
-fn pairs(certificate: &Certificate, by: &[Vec<u8>], detail: Detail) -> Result<String, LeftOut> {
-    let mut pairs = Vec::new();
-    for uri in by {
-        pairs.push(pair("By", ascii(uri)?));
-    }
-    pairs.push(pair("Hash", &certificate.fingerprint_sha256()));
+/// The keys that [`element`] goes without, and why.
+fn left_out_keys(facts: &Facts, options: &super::Options) -> Vec<(&'static str, LeftOut)> {
+    let pairs = facts
+        .certificate
+        .filter(|_| sets(options))
+        .and_then(|certificate| pairs(certificate, facts.own_uris, options.xfcc.detail).ok());
+    pairs
+        .into_iter()
+        .flatten()
+        .filter_map(Result::err)
+        .collect()
+}
+
+fn sets(options: &super::Options) -> bool {
+    matches!(options.xfcc.mode, Mode::AppendForward | Mode::SanitizeSet)
+}
+
+/// Pairs of key and value, joined where a key has several, or the key and why it is left out.
+type Pairs = Vec<Result<String, (&'static str, LeftOut)>>;
+
+fn pairs(certificate: &Certificate, by: &[Vec<u8>], detail: Detail) -> Result<Pairs, LeftOut> {
+    let mut pairs = Pairs::new();
+    let by: Result<Vec<_>, _> = by.iter().map(|uri| ascii(uri)).collect();
+    pairs.extend(list("By", &by?));
+    pairs.push(Ok(format!("Hash={}", certificate.fingerprint_sha256())));
     if detail.cert {
-        pairs.push(quoted("Cert", &escape(&certificate.pem()?)));
+        pairs.push(Ok(quoted("Cert", &escape(&certificate.pem()?))));
     }
     if detail.chain {
-        pairs.push(quoted("Chain", &escape(&certificate.chain_pem()?)));
+        pairs.push(Ok(quoted("Chain", &escape(&certificate.chain_pem()?))));
     }
     if detail.subject {
-        pairs.push(quoted("Subject", &certificate.subject_dn()?));
+        let subject = name::rfc2253_without_escapes(certificate.leaf().subject_name());
+        pairs.push(match subject {
+            Ok(subject) => Ok(quoted("Subject", &subject)),
+            Err(why) => Err(("Subject", why.into())),
+        });
     }
     if detail.uri || detail.dns {
         let names = san(certificate.leaf())?;
@@ -188,44 +219,53 @@ fn pairs(certificate: &Certificate, by: &[Vec<u8>], detail: Detail) -> Result<St
         let mut dns = Vec::new();
         for name in &names {
             match name {
-                San::Uri(uri) => uris.push(pair("URI", ascii(uri)?)),
-                San::Dns(name) => dns.push(pair("DNS", ascii(name)?)),
+                San::Uri(uri) => uris.push(ascii(uri)?),
+                San::Dns(name) => dns.push(ascii(name)?),
                 San::Email(_) | San::Ip(_) | San::Directory { .. } => {}
             }
         }
         if detail.uri {
             // As Envoy: the key without a value where there is no URI.
             if uris.is_empty() {
-                uris.push("URI=".to_owned());
+                uris.push("");
             }
-            pairs.append(&mut uris);
+            pairs.extend(list("URI", &uris));
         }
         if detail.dns {
-            pairs.append(&mut dns);
+            pairs.extend(list("DNS", &dns));
         }
     }
-    Ok(pairs.join(";"))
+    Ok(pairs)
 }
 
-/// Bare as Envoy writes it, unless that could be read as anything but one value.
-fn pair(key: &str, value: &str) -> String {
-    if value.contains([',', ';', '=', '"', '\\', ' ']) {
-        quoted(key, value)
-    } else {
-        format!("{key}={value}")
+/// All the pairs of a key, or none.
+fn list(key: &'static str, values: &[&str]) -> Option<Result<String, (&'static str, LeftOut)>> {
+    let pairs: Option<Vec<_>> = values.iter().map(|value| pair(key, value)).collect();
+    let Some(pairs) = pairs else {
+        let why = "a name would be read as something else";
+        return Some(Err((key, LeftOut::Ambiguous(why.to_owned()))));
+    };
+    (!pairs.is_empty()).then(|| Ok(pairs.join(";")))
+}
+
+/// Bare as Envoy writes it, quoted where a parser of the documented grammar would take a `=` for the
+/// end of the value; `None` when the value ends somewhere for some reader, or holds a key.
+fn pair(key: &str, value: &str) -> Option<String> {
+    const KEYS: &[&str] = &[
+        "By", "Hash", "Cert", "Chain", "Subject", "Issuer", "URI", "DNS",
+    ];
+    if value.contains([',', ';', '"', '\\', ' ']) || name::holds_key(value.as_bytes(), '=', KEYS) {
+        return None;
     }
+    Some(match value.contains('=') {
+        true => quoted(key, value),
+        false => format!("{key}={value}"),
+    })
 }
 
+/// Of a value without `"` and `\`.
 fn quoted(key: &str, value: &str) -> String {
-    let mut text = format!("{key}=\"");
-    for character in value.chars() {
-        if matches!(character, '"' | '\\') {
-            text.push('\\');
-        }
-        text.push(character);
-    }
-    text.push('"');
-    text
+    format!("{key}=\"{value}\"")
 }
 
 /// Whether every reader finds the same elements here and none can reach beyond the end: pairs of a
@@ -260,13 +300,22 @@ fn is_well_formed(value: &[u8]) -> bool {
     }
 }
 
+/// `None` also where readers disagree: behind two backslashes or more a quote closes for those that
+/// remove a layer of them, and does not for those that look at the last one only.
 fn closing_quote(inside: &[u8]) -> Option<usize> {
-    let mut escaped = false;
-    inside.iter().position(|&byte| {
-        let closes = byte == b'"' && !escaped;
-        escaped = byte == b'\\' && !escaped;
-        closes
-    })
+    let mut backslashes = 0;
+    for (place, &byte) in inside.iter().enumerate() {
+        match byte {
+            b'"' if backslashes > 1 => return None,
+            b'"' if backslashes == 0 => return Some(place),
+            b'\\' => backslashes += 1,
+            _ => backslashes = 0,
+        }
+        if byte == b'"' {
+            backslashes = 0;
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -347,6 +396,9 @@ mod tests {
             &b"Subject=\"a"[..],
             b"Subject=\"a\\\"",
             b"Subject=\"a\"x",
+            // Closed for one reader, open for another.
+            b"Subject=\"a\\\\\"",
+            b"Subject=\"a\\\\\\\"\"",
             b"Subject=a\"b",
             b"URI=a\\",
             b"By=a;",
@@ -388,10 +440,29 @@ mod tests {
     }
 
     #[test]
-    fn pair_quotes_whatever_is_not_one_bare_value() {
-        assert_eq!(pair("URI", "spiffe://a/b"), "URI=spiffe://a/b");
-        assert_eq!(pair("URI", "urn:x:a;b,c=d"), "URI=\"urn:x:a;b,c=d\"");
-        assert_eq!(pair("DNS", "\\\""), "DNS=\"\\\\\\\"\"");
-        assert_eq!(pair("URI", "a b"), "URI=\"a b\"");
+    fn pair_is_what_every_reader_takes_for_one_value() {
+        for (value, expected) in [
+            ("spiffe://a/b", Some("URI=spiffe://a/b")),
+            ("", Some("URI=")),
+            ("https://a/?id=5", Some("URI=\"https://a/?id=5\"")),
+            ("urn:x:a;b", None),
+            ("urn:x:a,By=b", None),
+            ("a\\", None),
+            ("a\"", None),
+            ("a b", None),
+            // Found by readers that search for a key.
+            ("https://a/?dns=admin", None),
+            ("https://a/?Subject =CN", None),
+        ] {
+            assert_eq!(pair("URI", value).as_deref(), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn list_is_all_or_nothing() {
+        assert_eq!(list("DNS", &[]), None);
+        assert_eq!(list("DNS", &["a", "b"]), Some(Ok("DNS=a;DNS=b".to_owned())));
+        let (key, why) = list("DNS", &["a", "b;c"]).unwrap().unwrap_err();
+        assert_eq!((key, why.kind()), ("DNS", "ambiguous"));
     }
 }

@@ -141,12 +141,7 @@ fn multi_valued_rdns_are_read_back() {
         der(0x31, &pair("C", b"CZ")),
         der(
             0x31,
-            &[
-                pair("CN", b"a+CN=b"),
-                pair("UID", b"7"),
-                pair("1.2.3", b"x"),
-            ]
-            .concat(),
+            &[pair("CN", b"a+b"), pair("UID", b"7"), pair("1.2.3", b"x")].concat(),
         ),
         der(0x31, &[pair("OU", b"1"), pair("OU", b"2")].concat()),
     ];
@@ -165,11 +160,11 @@ fn multi_valued_rdns_are_read_back() {
     };
     assert_eq!(
         value(Dialect::Nginx, "ssl_client_s_dn_legacy"),
-        "/C=CZ/CN=a\\+CN=b+UID=7+1.2.3=x/OU=1+OU=2"
+        "/C=CZ/CN=a\\+b+UID=7+1.2.3=x/OU=1+OU=2"
     );
     assert_eq!(
         value(Dialect::Haproxy, "ssl_c_s_dn"),
-        "/C=CZ/CN=a+CN=b/UID=7/1.2.3=x/OU=1/OU=2"
+        "/C=CZ/CN=a+b/UID=7/1.2.3=x/OU=1/OU=2"
     );
 }
 
@@ -391,4 +386,206 @@ fn large_certificates_are_told_whole_or_not_at_all() {
     };
     let lines = Selection::new(Dialect::Rfc9440, raised).lines(&facts(&certificate));
     assert_eq!(&*lines.set[0].0, "Client-Cert");
+}
+
+/// The lines of a dialect and what it leaves out, for a certificate with this subject.
+fn lines_of(dialect: Dialect, attributes: &[(&str, u8, &[u8])]) -> Lines {
+    let subject = name(attributes);
+    let certificate = Template {
+        subject,
+        ..Template::default()
+    };
+    let certificate = certificate.alone(&key());
+    check_all(&certificate);
+    Selection::new(dialect, Options::default()).lines(&facts(&certificate))
+}
+
+#[test]
+fn xfcc_never_holds_the_subject_of_another() {
+    let left_out = |attributes: &[(&str, u8, &[u8])]| {
+        let lines = lines_of(Dialect::Xfcc, attributes);
+        let [(_, value)] = lines.set.as_slice() else {
+            panic!("{attributes:?}");
+        };
+        assert!(
+            !value.contains(['\\', '"']) && !value.contains("admin"),
+            "{value}"
+        );
+        let [(name, why)] = lines.left_out.as_slice() else {
+            panic!("{attributes:?}");
+        };
+        assert_eq!(
+            (&**name, why.kind()),
+            ("x-forwarded-client-cert: Subject", "ambiguous")
+        );
+        why.to_string()
+    };
+    let of_value =
+        |attribute: &str| format!("the value of '{attribute}' would be read as something else");
+    for value in TEXTS {
+        let special = |c: char| !(' '..='~').contains(&c) || ",+\"\\<>;=#".contains(c);
+        if value.is_empty() || value.trim() != *value || value.contains(special) {
+            assert_eq!(
+                left_out(&[("CN", UTF8, value.as_bytes())]),
+                of_value("CN"),
+                "{value:?}"
+            );
+        }
+    }
+    // The forged identity.
+    assert_eq!(left_out(&[("CN", UTF8, b"a,CN=admin")]), of_value("CN"));
+    assert_eq!(
+        left_out(&[("CN", UTF8, b"alice"), ("O", UTF8, b"x,CN=admin")]),
+        of_value("O")
+    );
+    // Ordinary, and yet with an escape.
+    assert_eq!(
+        left_out(&[("O", UTF8, b"DigiCert, Inc."), ("CN", UTF8, b"a")]),
+        of_value("O")
+    );
+    assert_eq!(
+        left_out(&[("CN", UTF8, "Žofie".as_bytes())]),
+        of_value("CN")
+    );
+    assert_eq!(left_out(&[("1.2.3.4", UTF8, b"a")]), of_value("1.2.3.4"));
+    assert_eq!(
+        left_out(&[("CN", UTF8, b"a"), ("CN", UTF8, b"b")]),
+        "'CN' has more than one value, of which readers take one"
+    );
+}
+
+#[test]
+fn xfcc_holds_the_subject_of_an_ordinary_name_and_the_keys_beside_one_left_out() {
+    let lines = lines_of(
+        Dialect::Xfcc,
+        &[
+            ("C", PRINTABLE, b"US"),
+            ("DC", IA5, b"example"),
+            ("DC", IA5, b"com"),
+            ("O", UTF8, b"Example Corp. (Prague) - R&D"),
+            ("emailAddress", IA5, b"ann@example.com"),
+            ("CN", UTF8, b"Ann O'Neil"),
+        ],
+    );
+    assert_eq!(lines.left_out, []);
+    let (_, value) = &lines.set[0];
+    let subject = "Subject=\"CN=Ann O'Neil,emailAddress=ann@example.com,\
+                   O=Example Corp. (Prague) - R&D,DC=com,DC=example,C=US\"";
+    assert!(value.contains(subject), "{value}");
+
+    let certificate = Template {
+        extensions: vec![san(&[
+            (SAN_DNS, b"ann.example.com"),
+            (SAN_URI, b"spiffe://example.org/ann"),
+            (SAN_URI, b"x;URI=spiffe://example.org/admin"),
+        ])],
+        ..Template::default()
+    };
+    let certificate = certificate.alone(&key());
+    let lines = Selection::new(Dialect::Xfcc, Options::default()).lines(&facts(&certificate));
+    let hash = certificate.fingerprint_sha256();
+    let value = format!("Hash={hash};Subject=\"CN=ann\";DNS=ann.example.com");
+    assert_eq!(lines.set, [("x-forwarded-client-cert".into(), value)]);
+    let [(name, why)] = lines.left_out.as_slice() else {
+        panic!("{lines:?}");
+    };
+    assert_eq!(&**name, "x-forwarded-client-cert: URI");
+    assert_eq!(why.to_string(), "a name would be read as something else");
+}
+
+#[test]
+fn unescaped_dialects_leave_out_a_value_that_holds_a_key() {
+    for value in [
+        "x CN=admin",
+        "x;CN=admin",
+        "x\\",
+        "x\\\";Issuer=",
+        "CN =admin",
+        "cn=admin",
+        "a/CN=admin",
+    ] {
+        let subject = [("O", UTF8, value.as_bytes()), ("CN", UTF8, b"alice")];
+        let lines = lines_of(Dialect::Traefik, &subject);
+        let [(name, why)] = lines.left_out.as_slice() else {
+            panic!("{value}: {lines:?}");
+        };
+        assert_eq!(&**name, "X-Forwarded-Tls-Client-Cert-Info", "{value}");
+        assert_eq!(why.kind(), "ambiguous", "{value}");
+        if value.contains('=') && !value.contains("Issuer") {
+            let lines = lines_of(Dialect::Haproxy, &subject);
+            assert_eq!(&*lines.left_out[0].0, "X-SSL-Client-DN", "{value}");
+            let lines = lines_of(Dialect::Cloudflare, &subject);
+            assert_eq!(
+                &*lines.left_out[0].0, "Cf-Cert-Subject-DN-Legacy",
+                "{value}"
+            );
+        }
+    }
+    // A delimiter of Traefik's alone.
+    for value in ["Widgets, Inc.", "a;b", " a", "a "] {
+        let lines = lines_of(Dialect::Traefik, &[("O", UTF8, value.as_bytes())]);
+        assert_eq!(lines.left_out.len(), 1, "{value}");
+    }
+    for value in ["Lab=7", "a+b", "(c) 2026", "100%", "Žofie #1"] {
+        let lines = lines_of(Dialect::Traefik, &[("O", UTF8, value.as_bytes())]);
+        assert_eq!(lines.left_out, [], "{value}");
+    }
+}
+
+#[test]
+fn traefik_info_leaves_out_fields_that_only_a_certificate_beside_the_leaf_has() {
+    let key = key();
+    let beside = Template {
+        subject: name(&[("CN", UTF8, b"admin")]),
+        extensions: vec![san(&[(SAN_DNS, b"admin.example.com")])],
+        ..Template::default()
+    };
+    let beside = beside.issue(&key);
+    let named = || vec![san(&[(SAN_DNS, b"ann.example.com")])];
+    for (subject, extensions, is_told) in [
+        (name(&[("CN", UTF8, b"ann")]), named(), true),
+        (name(&[]), named(), false),
+        (name(&[("CN", UTF8, b"ann")]), Vec::new(), false),
+    ] {
+        let leaf = Template {
+            subject,
+            extensions,
+            ..Template::default()
+        };
+        let mut sent = Stack::new().unwrap();
+        sent.push(beside.clone()).unwrap();
+        let certificate = Certificate::new(leaf.issue(&key), sent).unwrap();
+        let value = |chain| {
+            let options = Options {
+                chain,
+                ..Options::default()
+            };
+            Dialect::Traefik.value("info", &facts(&certificate), &options)
+        };
+        assert!(value(false).unwrap().is_some());
+        match is_told {
+            true => assert!(value(true).unwrap().is_some()),
+            false => assert_eq!(
+                value(true).unwrap_err().to_string(),
+                "info left out: a certificate beside the leaf has a field that the leaf has not"
+            ),
+        }
+    }
+}
+
+#[test]
+fn haproxy_names_leave_out_a_value_that_holds_a_kind() {
+    for (uri, is_told) in [
+        ("urn:DNS:admin", false),
+        ("urn:ip address:1", false),
+        ("urn:a", true),
+    ] {
+        let certificate = Template {
+            extensions: vec![san(&[(SAN_URI, uri.as_bytes())])],
+            ..Template::default()
+        };
+        let certificate = certificate.alone(&key());
+        let names = Dialect::Haproxy.value("ssl_c_san", &facts(&certificate), &Options::default());
+        assert_eq!(names.is_ok(), is_told, "{uri}");
+    }
 }

@@ -421,7 +421,7 @@ fn value_by_key_is_what_the_header_carries() {
     }
     assert_eq!(
         value(Dialect::Traefik, "info").unwrap_err().to_string(),
-        "info left out: the value of 'CN' would be read as something else"
+        "info left out: the value of 'O' would be read as something else"
     );
 }
 

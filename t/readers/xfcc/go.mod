@@ -1,0 +1,3 @@
+module resty-mtls/t/readers/xfcc
+
+go 1.19
