@@ -8,6 +8,8 @@ dialects.py origins NAME WHERE NAME...
 dialects.py capture FILE NAME...   writes what the upstream received for the client certificates NAME, as JSON
 dialects.py hostile NAME...        checks every line that the upstream receives for these, and prints what is left out
 dialects.py resumed NAME...        compares the lines of a full handshake and of a resumed one
+dialects.py forge HOSTS NAME...    collects the names of all lines that the upstream receives for these at these hosts, joined
+                                   by commas, and sends each to the first host, without a certificate
 
 PKI, PORT, TMP and ERROR_LOG are as in t/client.bash.
 """
@@ -112,11 +114,12 @@ def context(certificate, version=None):
     return client
 
 
-def send(client, port, host, path, session=None):
-    """One request on one connection: status, whether the session was resumed, the session."""
+def send(client, port, host, path, session=None, headers=()):
+    """One request on one connection, with more headers: status, whether the session was resumed, the session."""
     with socket.create_connection(("127.0.0.1", port), timeout=20) as plain:
         with client.wrap_socket(plain, server_hostname=host, session=session) as tls:
-            tls.sendall(b"GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n" % (path.encode(), host.encode()))
+            more = b"".join(b"%s: %s\r\n" % header for header in headers)
+            tls.sendall(b"GET %s HTTP/1.1\r\nHost: %s\r\n%sConnection: close\r\n\r\n" % (path.encode(), host.encode(), more))
             answer = b""
             while True:
                 with contextlib.suppress(ssl.SSLEOFError):
@@ -648,6 +651,33 @@ def resumed(upstream, names):
             print(name, version.name, "; ".join(out))
 
 
+def forge(upstream, hosts, certificates):
+    port = int(os.environ["PORT"])
+    hosts = hosts.split(",")
+    names = set()
+    for host in hosts:
+        for certificate in certificates:
+            found = fetch(upstream, certificate, port, host)
+            if b"" in found:
+                print(host, certificate, found[b""])
+            names.update(found)
+    names -= {name.encode() for name in ("host", "connection", "")}
+    arrived = set()
+    for spelled in bytes.upper, bytes.lower, lambda name: name.replace(b"-", b"_"), lambda name: name.replace(b"_", b"-"):
+        forged = sorted({spelled(name) for name in names})
+        for start in range(0, len(forged), 30):
+            headers = [(name, b"forged") for name in forged[start:start + 30]]
+            status, _, _ = send(context("none"), port, hosts[0], "/to", headers=headers)
+            got = lines(upstream.received.get(timeout=5))
+            arrived |= {name.decode() for name, values in got.items() if b"forged" in values}
+            if status != 200:
+                print("status", status)
+    for name in sorted(arrived):
+        print("arrives:", name)
+    too_large = [name for name in names if name.endswith(b"-too-large")]
+    print("%d names, %d of them -Too-Large" % (len(names), len(too_large)))
+
+
 def capture(upstream, file, names):
     captured = []
     for name in names:
@@ -880,10 +910,12 @@ def main():
     command, *arguments = sys.argv[1:]
     upstream = Upstream(os.environ["TMP"] + "/echo.sock")
     if command == "origins":
-        name, port, *certificates = arguments
-        origins(upstream, name, int(port), certificates)
+        name, where, *certificates = arguments
+        origins(upstream, name, where, certificates)
     elif command == "capture":
         capture(upstream, arguments[0], arguments[1:])
+    elif command == "forge":
+        forge(upstream, arguments[0], arguments[1:])
     elif command == "hostile":
         hostile(upstream, arguments)
     else:

@@ -4,6 +4,7 @@ use super::header::{Header, Rendered, MAX_NUMBERED};
 use super::{
     apache, aws_alb, azure, caddy, cloudflare, cloudflare_forwarding, cloudflare_worker,
     cloudfront, gcp, haproxy, kong, nginx, rfc9440, traefik, xfcc, Facts, LeftOut, Options,
+    OwnedNames,
 };
 use crate::Error;
 
@@ -134,6 +135,27 @@ impl Dialect {
             | Dialect::Caddy
             | Dialect::Kong => None,
         }
+    }
+
+    /// Names beyond those of [`Dialect::headers`] and [`Dialect::prefix`] that a reader of the dialect
+    /// believes too: Tomcat's SSLValve takes all of them from one place.
+    pub fn beside(self) -> &'static [&'static str] {
+        match self {
+            Dialect::Nginx | Dialect::Apache => &[
+                "SSL_CIPHER",
+                "SSL_CIPHER_USEKEYSIZE",
+                "SSL_SECURE_PROTOCOL",
+                "SSL_SESSION_ID",
+            ],
+            _ => &[],
+        }
+    }
+
+    /// The names that its headers have by default or by its prefix: what reads one of them may read
+    /// the others too, and fall back to them.
+    pub fn default_names(self) -> OwnedNames {
+        let names = Selection::new(self, Options::default()).owned_names();
+        OwnedNames::new(names.iter().map(String::as_str), self.prefix().into_iter())
     }
 
     /// One value by the dialect's own word for it, as a header of the dialect would carry it.
@@ -301,7 +323,7 @@ impl Selection {
             vec![name.to_owned()]
         };
         if self.dialect.marks_too_large() {
-            names.push(too_large(name));
+            names.push(too_large(header, name));
         }
         names
     }
@@ -339,7 +361,8 @@ impl Selection {
                 }
                 Err(why) => {
                     if why.is_too_large() && self.dialect.marks_too_large() {
-                        lines.set.push((too_large(name).into(), "1".to_owned()));
+                        let marker = too_large(header, name);
+                        lines.set.push((marker.into(), "1".to_owned()));
                     }
                     lines.left_out.push((name.into(), why));
                 }
@@ -349,8 +372,13 @@ impl Selection {
     }
 }
 
-fn too_large(name: &str) -> String {
-    format!("{}{TOO_LARGE}", name.trim_end_matches('_'))
+/// access.lua puts [`TOO_LARGE`] behind the name of `xfcc`, which is not numbered.
+fn too_large(header: &Header, name: &str) -> String {
+    let name = match header.is_numbered() {
+        true => name.trim_end_matches('_'),
+        false => name,
+    };
+    format!("{name}{TOO_LARGE}")
 }
 
 /// A value of a dialect that says `1` or `0`.

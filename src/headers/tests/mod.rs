@@ -4,6 +4,7 @@ mod corpora;
 mod golden;
 mod hostile;
 mod readers;
+mod reserved;
 
 use std::io::Write;
 use std::process::{Command, Stdio};

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::headers::kong;
+use super::told::holder;
+use crate::headers::{kong, Dialect, Options, Selection};
 use crate::policy::bearer::Inbound;
 use crate::policy::document::{Config, Document};
 use crate::policy::Plan;
@@ -11,8 +12,10 @@ use crate::policy::Plan;
 /// The header names that only the gateway may set, whether it does so on a given route or not, and
 /// what further ones begin with.
 pub(super) fn owned<'a>(document: &'a Document<'_>) -> (BTreeSet<String>, BTreeSet<&'a str>) {
-    let mut owned: BTreeSet<String> = BTreeSet::new();
+    let mut set: BTreeSet<String> = BTreeSet::new();
+    let mut read: BTreeSet<String> = BTreeSet::new();
     let mut prefixes: BTreeSet<&str> = BTreeSet::new();
+    let mut dialects: Vec<Dialect> = Vec::new();
     let mut identity = false;
     let configs = document.plugins.iter().map(|plugin| &plugin.config);
     for config in configs.chain(&document.disabled) {
@@ -23,20 +26,20 @@ pub(super) fn owned<'a>(document: &'a Document<'_>) -> (BTreeSet<String>, BTreeS
             | Config::ClientCertAcl(_) => {
                 identity = true;
                 if let Config::HeaderCertAuth(config) = config {
-                    owned.extend(taken(config.inbound.as_ref()));
+                    read.extend(taken(config.inbound.as_ref()));
                 }
             }
             Config::OpenidConnect(config) => {
                 let from_header = config.from_header.as_ref();
-                owned.extend(taken(
+                read.extend(taken(
                     from_header.and_then(|config| config.inbound.as_ref()),
                 ));
-                owned.extend(config.headers.iter().map(|(_, header)| header.to_string()));
+                set.extend(config.headers.iter().map(|(_, header)| header.to_string()));
             }
-            Config::TlsMetadataHeaders(headers) => owned.extend(headers.selection.names()),
+            Config::TlsMetadataHeaders(headers) => set.extend(headers.selection.owned_names()),
             Config::ClientCertHeaders(headers) => {
                 for selection in &headers.selections {
-                    owned.extend(selection.owned_names());
+                    set.extend(selection.owned_names());
                     prefixes.extend(selection.dialect.prefix());
                     prefixes.extend(selection.owned_prefixes());
                 }
@@ -45,10 +48,23 @@ pub(super) fn owned<'a>(document: &'a Document<'_>) -> (BTreeSet<String>, BTreeS
         }
     }
     if identity {
-        owned.extend([kong::DN, kong::SAN].map(str::to_owned));
-        owned.extend(kong::IDENTITY.map(str::to_owned));
+        set.extend(holder().names());
+        set.extend(kong::IDENTITY.map(str::to_owned));
     }
-    (owned, prefixes)
+    // A header under a name of another dialect: its readers fall back to the others there.
+    for dialect in Dialect::ALL {
+        let names = dialect.default_names();
+        if set.iter().any(|name| names.contains(name.as_bytes())) {
+            dialects.push(dialect);
+        }
+    }
+    for dialect in dialects {
+        set.extend(Selection::new(dialect, Options::default()).owned_names());
+        set.extend(dialect.beside().iter().map(|name| (*name).to_owned()));
+        prefixes.extend(dialect.prefix());
+    }
+    set.append(&mut read);
+    (set, prefixes)
 }
 
 /// The headers that a proxy puts a certificate into.

@@ -122,7 +122,7 @@ impl ToldOf<'_> {
 }
 
 /// What `mtls-auth` tells with `skip_consumer_lookup`.
-fn holder() -> Selection {
+pub(super) fn holder() -> Selection {
     let options = Options {
         when: Some(When::Presented),
         ..Options::default()
