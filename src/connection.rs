@@ -27,6 +27,8 @@ const MAX_VERDICTS: usize = 8;
 pub struct Memo {
     /// Policy the decision was made under.
     pub epoch: u64,
+    /// How many certificates were found revoked before it.
+    pub revocations: u64,
     /// Plan it was made for.
     pub plan: usize,
     /// Host it was made for.

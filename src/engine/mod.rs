@@ -7,6 +7,9 @@ mod inbound;
 mod lines;
 pub(crate) mod reload;
 mod revocation;
+mod revoked;
+#[cfg(test)]
+mod status_tests;
 
 use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
@@ -22,6 +25,7 @@ use crate::connection::{Connection, Memo};
 use crate::engine::bearer::{Provider, Vouched};
 use crate::engine::clients::{Clients, Via};
 use crate::engine::inbound::Sent;
+use crate::engine::revoked::Revoked;
 use crate::metrics::{self, Event};
 use crate::openssl_ext::ssl as ext;
 use crate::policy::{Auth, Inbound, Plan, Policy};
@@ -156,6 +160,7 @@ pub struct Engine {
     clients: RefCell<Clients>,
     verdicts: RefCell<Cache<(Key, [u8; 32]), Verdict>>,
     statuses: RefCell<Cache<[u8; 32], Status>>,
+    revoked: RefCell<Revoked>,
     crls: RefCell<Cache<[u8; 32], Rc<Crl>>>,
     watching: RefCell<reload::Watching>,
     /// That the policy was compiled in.
@@ -175,6 +180,7 @@ impl Default for Engine {
             clients: RefCell::default(),
             verdicts: RefCell::new(Cache::new(MAX_VERDICTS)),
             statuses: RefCell::new(Cache::new(MAX_VERDICTS)),
+            revoked: RefCell::new(Revoked::new(MAX_VERDICTS)),
             crls: RefCell::new(Cache::new(MAX_CRLS)),
             watching: RefCell::default(),
             process: Cell::default(),
@@ -485,6 +491,7 @@ impl Engine {
         if answer.decision == Decision::Pass && now < until {
             connection.remember(Memo {
                 epoch: self.epoch(),
+                revocations: self.revoked.borrow().count(),
                 plan: plan_id,
                 host: host.into(),
                 answer: answer.clone(),
@@ -528,6 +535,9 @@ impl Engine {
             return None;
         }
         if now < memo.from || memo.until <= now {
+            return None;
+        }
+        if memo.revocations != self.revoked.borrow().count() {
             return None;
         }
         if let Some(place) = memo.answer.client {

@@ -166,7 +166,13 @@ impl Engine {
             RevocationMode::IgnoreCaError => false,
             RevocationMode::Strict => true,
         };
-        let key = status_id(&certificate.key().leaf, verdict.cas(), revocation);
+        let leaf = certificate.key().leaf;
+        let issuer = verdict.cas().first();
+        if self.revoked.borrow_mut().until(leaf, issuer, now).is_some() {
+            metrics::count(Event::StatusHit);
+            return Ok(Trust::No(Verdict::refused(REVOKED, 0, now)));
+        }
+        let key = status_id(&leaf, verdict.cas(), revocation);
         let known = self
             .statuses
             .borrow_mut()
@@ -256,7 +262,9 @@ impl Engine {
         self.settle(certificate, at, state, until, now)
     }
 
-    /// Remembers a status that is known from elsewhere, for at most the time the plan allows.
+    /// Remembers a status that is known from elsewhere, for at most the time the plan allows. A
+    /// certificate that is known as revoked stays so to the end of that time, whatever `state` is:
+    /// an answer that arrives late may be older. Gives what is remembered.
     pub fn settle(
         &self,
         certificate: &Certificate,
@@ -268,6 +276,17 @@ impl Engine {
         self.with_chain(certificate, at, now, |auth, chain| {
             let key = chain_id(chain, &auth.revocation)?;
             let limit = now.saturating_add(auth.revocation.ttl);
+            // An answer within the clock skew after nextUpdate holds for this once.
+            let until = until.min(limit).max(now.saturating_add(1));
+            if let [leaf, issuer, ..] = chain {
+                let (leaf, issuer) = (certificate::sha256(leaf)?, certificate::sha256(issuer)?);
+                let mut revoked = self.revoked.borrow_mut();
+                if state == State::Revoked {
+                    revoked.add(leaf, issuer, until, now);
+                } else if let Some(until) = revoked.until(leaf, Some(&issuer), now) {
+                    return Ok(Status::new(State::Revoked, until));
+                }
+            }
             let mut statuses = self.statuses.borrow_mut();
             let known = statuses.find(&key).map(|(_, status)| *status);
             if let (State::Unknown, Some(known)) = (state, known) {
@@ -276,8 +295,7 @@ impl Engine {
                     return Ok(known);
                 }
             }
-            // An answer within the clock skew after nextUpdate holds for this once.
-            let status = Status::new(state, until.min(limit).max(now.saturating_add(1)));
+            let status = Status::new(state, until);
             statuses.put(key, status);
             Ok(status)
         })

@@ -190,7 +190,9 @@ pub struct Revocation {
     pub https_proxy: Option<(Box<str>, u16)>,
     /// The policy's own CRLs, if it has any for this plugin.
     pub crls: Option<Arc<CrlSet>>,
-    /// SHA-256 over the digests of trust store and CRLs: what a remembered status depends on.
+    /// What a remembered status depends on: SHA-256 over the digests of trust store and CRLs, and
+    /// over the options of fetches. An answer from a server that was not verified must not serve
+    /// where it has to be, and a failure with one proxy or time-out is none with another.
     pub key: [u8; 32],
 }
 

@@ -107,7 +107,11 @@ pub(super) fn auth<'t>(
         );
     }
     let crls_digest = crls.as_ref().map_or([0; 32], |crls| crls.digest());
-    let key = sha256(&[*store.digest(), crls_digest].concat());
+    let way = format!(
+        "{} {} {:?} {:?}",
+        config.ssl_verify, config.http_timeout, config.http_proxy, config.https_proxy
+    );
+    let key = sha256(&[&store.digest()[..], &crls_digest, way.as_bytes()].concat());
     Auth {
         store,
         lookup: Some(lookup).filter(|_| !config.skip_consumer_lookup),

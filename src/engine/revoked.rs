@@ -1,0 +1,58 @@
+//! Certificates that their CA answered for as revoked.
+//!
+//! A status is remembered by everything that the answer depends on, options of the policy included.
+//! That a CA revoked a certificate depends on none of them, so it is remembered apart: it holds on
+//! every route and over a reload, and no older or unauthenticated answer replaces it before its end.
+
+use crate::cache::Cache;
+
+/// Digests of a certificate and of its issuer.
+type Pair = ([u8; 32], [u8; 32]);
+
+/// What is known of revoked certificates, bounded in number.
+pub(super) struct Revoked {
+    /// First second at which the sources must be asked again.
+    until: Cache<Pair, i64>,
+    count: u64,
+}
+
+impl Revoked {
+    /// An empty one of at most `capacity` certificates.
+    pub(super) fn new(capacity: usize) -> Revoked {
+        Revoked {
+            until: Cache::new(capacity),
+            count: 0,
+        }
+    }
+
+    /// Counts the certificates found revoked: a decision that was made at another count is void.
+    pub(super) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Remembers that a certificate is revoked. An end that is known already is not brought forward.
+    pub(super) fn add(&mut self, certificate: [u8; 32], issuer: [u8; 32], until: i64, now: i64) {
+        let pair = (certificate, issuer);
+        let known = self.until.find(&pair).map(|(_, until)| *until);
+        if known.is_none_or(|known| known <= now) {
+            self.count += 1;
+        }
+        self.until
+            .put(pair, known.map_or(until, |known| known.max(until)));
+    }
+
+    /// The end of what is known of a certificate that is revoked at `now`.
+    pub(super) fn until(
+        &mut self,
+        certificate: [u8; 32],
+        issuer: Option<&[u8; 32]>,
+        now: i64,
+    ) -> Option<i64> {
+        // Most workers never see one.
+        if self.count == 0 {
+            return None;
+        }
+        let (_, until) = self.until.find(&(certificate, *issuer?))?;
+        Some(*until).filter(|until| now < *until)
+    }
+}

@@ -1,0 +1,354 @@
+//! The status of a certificate while fetches, reloads, shortages and the clock go on in random order,
+//! against a model.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use openssl::base64;
+
+use super::*;
+use crate::engine::{At, Came, Decision, Origin, Source, State};
+use crate::trust::test_ca::{self, TestCa};
+
+/// splitmix64
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = self.0;
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((word ^ (word >> 31)) % bound as u64) as usize
+    }
+}
+
+/// The settings of a route that the model changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Options {
+    strict: bool,
+    ssl_verify: bool,
+    ttl: i64,
+    /// Routes before this one: the number of its plan.
+    others: usize,
+}
+
+impl Options {
+    fn random(random: &mut Random) -> Options {
+        Options {
+            strict: random.below(2) == 0,
+            ssl_verify: random.below(3) == 0,
+            ttl: [20, 60][random.below(2)],
+            others: random.below(3),
+        }
+    }
+
+    /// What a status is shared by.
+    fn key(self) -> (bool, i64) {
+        (self.ssl_verify, self.ttl)
+    }
+
+    fn policy(self, ca: &str) -> String {
+        // Each with a plan of its own.
+        let others: String = (0..self.others)
+            .map(|n| {
+                format!(
+                    "- {{name: other-{n}, plugins: [{{name: header-cert-auth, config: {{\
+                     ca_certificates: [6a1f0c5e-3f0b-4c0a-9a58-0d4a1e2b7c11], \
+                     certificate_header_name: X-Other-{n}, certificate_header_format: base64_encoded, \
+                     skip_consumer_lookup: true}}}}]}}\n"
+                )
+            })
+            .collect();
+        let mode = ["IGNORE_CA_ERROR", "STRICT"][usize::from(self.strict)];
+        format!(
+            "_format_version: '3.0'\nca_certificates:\n- id: 6a1f0c5e-3f0b-4c0a-9a58-0d4a1e2b7c11\n  \
+             cert: {ca:?}\nroutes:\n{others}- {{name: a, plugins: [{{name: header-cert-auth, config: {{\
+             ca_certificates: [6a1f0c5e-3f0b-4c0a-9a58-0d4a1e2b7c11], certificate_header_name: X-Client, \
+             certificate_header_format: base64_encoded, skip_consumer_lookup: true, \
+             revocation_check_mode: {mode}, ssl_verify: {}, cert_cache_ttl: {}}}}}]}}\n",
+            self.ssl_verify, self.ttl
+        )
+    }
+}
+
+/// What the engine must hold, by the rules alone.
+#[derive(Default)]
+struct Model {
+    /// End of what the CA said of the certificate as revoked.
+    revoked: i64,
+    statuses: HashMap<(bool, i64), (State, i64)>,
+}
+
+impl Model {
+    fn decision(&self, options: Options, now: i64) -> Decision {
+        if now < self.revoked {
+            return Decision::Refused;
+        }
+        match self.statuses.get(&options.key()) {
+            Some((state, until)) if now < *until => match state {
+                State::Good => Decision::Pass,
+                State::Revoked => Decision::Refused,
+                State::Unknown if options.strict => Decision::Refused,
+                State::Unknown => Decision::Pass,
+            },
+            _ => Decision::Pending,
+        }
+    }
+
+    fn settle(&mut self, options: Options, state: State, until: i64, now: i64) {
+        if state == State::Revoked {
+            self.revoked = self.revoked.max(until);
+        } else if now < self.revoked {
+            return;
+        }
+        let known = self.statuses.get(&options.key());
+        let definite = |known: &(State, i64)| known.0 != State::Unknown && now < known.1;
+        if state != State::Unknown || !known.is_some_and(definite) {
+            self.statuses.insert(options.key(), (state, until));
+        }
+    }
+}
+
+struct World {
+    leaf: String,
+    ca: String,
+    /// Bytes of a source, by what they say.
+    good: Vec<u8>,
+    revoked: [Vec<u8>; 2],
+    start: i64,
+}
+
+impl World {
+    fn new() -> World {
+        let ca = TestCa::new();
+        let leaf = ca.issue(
+            "leaf",
+            "extendedKeyUsage = clientAuth\n\
+             authorityInfoAccess = OCSP;URI:http://ocsp.example.com/\n\
+             crlDistributionPoints = URI:http://ca.example.com/ca.crl\n",
+        );
+        let good = ca.crl("", &[]);
+        ca.enter(&leaf.x509, 'R', "200101000000Z");
+        let request = crate::trust::ocsp::request(&leaf.x509, &ca.x509, false).unwrap();
+        let answer = ca.ocsp(&request, &ca.file(), &["-nmin", "600"]);
+        World {
+            leaf: base64::encode_block(&leaf.x509.to_der().unwrap()),
+            ca: String::from_utf8(ca.x509.to_pem().unwrap()).unwrap(),
+            good,
+            revoked: [answer, ca.crl("", &[])],
+            start: test_ca::now(),
+        }
+    }
+
+    fn run(&self, seed: u64, steps: usize) -> HashMap<&'static str, usize> {
+        let mut random = Random(seed);
+        let engine = Engine::default();
+        let headers: &[(&[u8], &[u8])] = &[(b"X-Client", self.leaf.as_bytes())];
+        let came = Came {
+            headers,
+            trusted: true,
+        };
+        let mut model = Model::default();
+        let mut now = self.start;
+        let mut options = Options::random(&mut random);
+        let load = |options: Options| {
+            let label = "policy".to_owned();
+            let text = options.policy(&self.ca).into_bytes().into();
+            engine.load(Origin::Text { text, label }).unwrap();
+            At {
+                plan: engine.policy().unwrap().plan(Some("a")).unwrap(),
+                epoch: engine.epoch(),
+            }
+        };
+        let mut at = load(options);
+        let certificate: Rc<Certificate> = engine
+            .presented(None, at.plan, &came, false)
+            .unwrap()
+            .unwrap();
+        // Fetches on their way: where they were begun, and the name of the status there.
+        let mut fetches: Vec<(At, String)> = Vec::new();
+        let mut seen: HashMap<&'static str, usize> = HashMap::new();
+        for step in 0..steps {
+            let what = match random.below(10) {
+                0 => {
+                    options = Options::random(&mut random);
+                    at = load(options);
+                    "reload"
+                }
+                1 => {
+                    now += [1, 7, 25][random.below(3)];
+                    "clock"
+                }
+                2 | 3 => {
+                    fetches.push((at, engine.status_key(&certificate, at, now).unwrap()));
+                    "fetch"
+                }
+                4..=7 if !fetches.is_empty() => {
+                    let (begun, key) = fetches.swap_remove(random.below(fetches.len()));
+                    self.end(
+                        &engine,
+                        &certificate,
+                        (begun, &key),
+                        at,
+                        now,
+                        &mut random,
+                        |state, until| {
+                            model.settle(options, state, until, now);
+                        },
+                    )
+                }
+                _ => "access",
+            };
+            *seen.entry(what).or_default() += 1;
+            let answer = engine.access_with(None, at.plan, b"", &came, now).unwrap();
+            let expected = model.decision(options, now);
+            let context = || format!("seed {seed}, step {step}: after '{what}' under {options:?}");
+            assert_eq!(answer.decision, expected, "{}", context());
+            let named = match expected {
+                Decision::Pass => "passed",
+                Decision::Refused => "refused",
+                _ => "pending",
+            };
+            *seen.entry(named).or_default() += 1;
+        }
+        seen
+    }
+
+    /// One fetch comes to its end, as revocation.lua takes it.
+    #[allow(clippy::too_many_arguments)]
+    fn end(
+        &self,
+        engine: &Engine,
+        certificate: &Certificate,
+        (mut begun, key): (At, &str),
+        at: At,
+        now: i64,
+        random: &mut Random,
+        mut settled: impl FnMut(State, i64),
+    ) -> &'static str {
+        let same = engine.status_key(certificate, at, now).unwrap() == key;
+        if same {
+            begun = at;
+        }
+        let kind = random.below(6);
+        if kind == 5 {
+            // A shortage of this machine: nothing is remembered.
+            return "shortage";
+        }
+        let failed =
+            |engine: &Engine| engine.settle(certificate, begun, State::Unknown, now + 5, now);
+        if !same {
+            // Whatever comes, the engine takes nothing that was asked under another policy.
+            let source = engine.source(certificate, begun, 0, now);
+            assert_eq!(source.unwrap_err(), Error::NotFound);
+            for state in [State::Good, State::Revoked, State::Unknown] {
+                let void = engine.settle(certificate, begun, state, now + 1000, now);
+                assert_eq!(void.unwrap_err(), Error::NotFound);
+            }
+            return "void";
+        }
+        let (index, bytes): (usize, &[u8]) = match kind {
+            0 => (0, &self.revoked[0]),
+            1 => (1, &self.revoked[1]),
+            2 | 3 => (1, &self.good),
+            _ => (0, b"garbage"),
+        };
+        let source: Source = engine
+            .source(certificate, begun, index, now)
+            .unwrap()
+            .unwrap();
+        match engine.judge(certificate, begun, &source, bytes, now) {
+            Ok(status) => {
+                assert!(status.until > now);
+                if kind < 2 {
+                    assert_eq!(status.state, State::Revoked);
+                    settled(State::Revoked, status.until);
+                    return "revoked";
+                }
+                if status.state == State::Good {
+                    settled(State::Good, status.until);
+                }
+                "good"
+            }
+            Err(Error::Misuse(_)) => {
+                let status = failed(engine).unwrap();
+                if status.state == State::Unknown {
+                    settled(State::Unknown, now + 5);
+                }
+                "failure"
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn a_certificate_that_was_found_revoked_does_not_pass_whatever_else_happens_in_any_order() {
+    let world = World::new();
+    let mut seen: HashMap<&'static str, usize> = HashMap::new();
+    for seed in 0..120 {
+        for (what, count) in world.run(seed, 200) {
+            *seen.entry(what).or_default() += count;
+        }
+    }
+    // The model meets everything that it is about.
+    for what in [
+        "reload", "clock", "fetch", "access", "shortage", "void", "revoked", "good", "failure",
+        "passed", "refused", "pending",
+    ] {
+        assert!(
+            seen.get(what).is_some_and(|count| *count > 200),
+            "{what}: {seen:?}"
+        );
+    }
+}
+
+#[test]
+fn a_certificate_revoked_under_one_policy_is_refused_under_the_next_without_asking() {
+    let world = World::new();
+    let engine = Engine::default();
+    let headers: &[(&[u8], &[u8])] = &[(b"X-Client", world.leaf.as_bytes())];
+    let came = Came {
+        headers,
+        trusted: true,
+    };
+    let now = world.start;
+    let mut options = Options {
+        strict: false,
+        ssl_verify: false,
+        ttl: 60,
+        others: 0,
+    };
+    let load = |options: Options| {
+        let label = "policy".to_owned();
+        let text = options.policy(&world.ca).into_bytes().into();
+        engine.load(Origin::Text { text, label }).unwrap();
+        At {
+            plan: engine.policy().unwrap().plan(Some("a")).unwrap(),
+            epoch: engine.epoch(),
+        }
+    };
+    let decide = |at: At, now| {
+        let answer = engine.access_with(None, at.plan, b"", &came, now);
+        answer.unwrap().decision
+    };
+    let at = load(options);
+    assert_eq!(decide(at, now), Decision::Pending);
+    let certificate = engine.presented(None, at.plan, &came, false);
+    let certificate = certificate.unwrap().unwrap();
+    let source = engine.source(&certificate, at, 0, now).unwrap().unwrap();
+    let judged = engine.judge(&certificate, at, &source, &world.revoked[0], now);
+    assert_eq!(judged.unwrap().until, now + 60);
+    options.ssl_verify = true;
+    let at = load(options);
+    assert_eq!(decide(at, now + 59), Decision::Refused);
+    // An older list that arrives late, and a failure.
+    let source = engine.source(&certificate, at, 1, now).unwrap().unwrap();
+    let judged = engine.judge(&certificate, at, &source, &world.good, now + 59);
+    assert_eq!(judged.unwrap().state, State::Revoked);
+    let settled = engine.settle(&certificate, at, State::Unknown, now + 64, now + 59);
+    assert_eq!(settled.unwrap().state, State::Revoked);
+    assert_eq!(decide(at, now + 59), Decision::Refused);
+    assert_eq!(decide(at, now + 60), Decision::Pending);
+}
