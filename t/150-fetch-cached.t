@@ -164,26 +164,129 @@ all keys may again: open nil, calls: 14
         content_by_lua_block {
             local t, cached = require "t.fetch", require("resty.mtls.fetch").cached
             ngx.say(pcall(cached, "fetched", "a", {}, function() error("oops", 0) end))
-            ngx.say(cached("fetched", "a", {}, t.slow("never", 60)))
+            ngx.say("a bug is no failure of the host: ", cached("fetched", "a", {}, t.slow("fine", 60)))
             ngx.say(pcall(cached, "fetched", "table", {}, function() return {} end))
 
-            local thread = ngx.thread.spawn(cached, "fetched", "b", { timeout = 500 }, t.slow("never", 60, 10))
+            local thread = ngx.thread.spawn(cached, "fetched", "b", { timeout = 1000 }, t.slow("never", 60, 10))
             ngx.thread.kill(thread)
-            ngx.say(cached("fetched", "b", { timeout = 500 }, t.slow("never", 60)))
-            ngx.say(cached("fetched", "b", { timeout = 2000 }, t.slow("after all", 60)))
+            ngx.say("less time than the holder has: ", cached("fetched", "b", { timeout = 500 }, t.slow("never", 60)))
+            ngx.say("more: ", cached("fetched", "b", { timeout = 600 }, t.slow("after all", 60)))
         }
     }
 --- response_body
 falseoops
-nilfetch.cached: not tried again so soon after: oops
+a bug is no failure of the host: fine
 falsefetch.cached: fn must return a string, or nil and an error, got table
-nilfetch.cached: timeout while another fetch of the same goes on
-after all
+less time than the holder has: nilfetch.cached: timeout while another fetch of the same goes on
+more: after all
 --- timeout: 10
 
 
 
-=== TEST 5: cached() works without a dictionary, and with one that is too small
+=== TEST 5: cached() takes a shortage and a fetch that is void for no failure of the host
+--- http_config eval: $::Http
+--- config
+    location /t {
+        content_by_lua_block {
+            local t, cached = require "t.fetch", require("resty.mtls.fetch").cached
+            local function fail(kind)
+                return function()
+                    ngx.shared.counts:incr("calls", 1, 0)
+                    return nil, "no connection is left", kind
+                end
+            end
+
+            local opts = { host = "a.test" }
+            for _, kind in ipairs { "shortage", "void" } do
+                ngx.say(cached("fetched", "a", opts, fail(kind)))
+                ngx.say((select(3, cached("fetched", "b", opts, fail(kind)))), ", calls: ", t.calls())
+            end
+
+            -- Of a host that failed before.
+            ngx.say(cached("fetched", "a", opts, t.slow(nil, "refused")))
+            ngx.sleep(5.1)
+            ngx.say(cached("fetched", "a", opts, fail("shortage")))
+            ngx.say(cached("fetched", "a", opts, t.slow("answers", 60)), " calls: ", t.calls())
+            ngx.say(cached("fetched", "down", opts, t.slow(nil, "refused")))
+            ngx.say(cached("fetched", "down", { host = "a.test", options = "with a proxy" }, t.slow("other options", 60)))
+        }
+    }
+--- response_body
+nilfetch.cached: no connection is leftshortage
+shortage, calls: 2
+nilfetch.cached: no connection is leftvoid
+void, calls: 4
+nilfetch.cached: refused
+nilfetch.cached: no connection is leftshortage
+answers calls: 7
+nilfetch.cached: refused
+other options
+--- timeout: 15
+
+
+
+=== TEST 6: cached() fetches on in a full dictionary, and pushes out nothing but for what must be kept
+--- http_config eval: $::Http
+--- config
+    location /t {
+        content_by_lua_block {
+            local t, cached = require "t.fetch", require("resty.mtls.fetch").cached
+            local small = ngx.shared.small
+            cached("small", "first", {}, t.slow("revoked", 60))
+            for i = 1, 10000 do
+                if not small:safe_set("filler" .. i, ("x"):rep(40)) then
+                    break
+                end
+            end
+
+            local function count()
+                local fillers = 0
+                for _, key in ipairs(small:get_keys(0)) do
+                    fillers = fillers + (key:find("^filler") and 1 or 0)
+                end
+
+                return fillers
+            end
+
+            local before = count()
+            local function many(urgent)
+                for i = 1, 20 do
+                    local key = tostring(urgent) .. i
+                    local value = t.together(5, function()
+                        return cached("small", key, {}, function()
+                            ngx.shared.counts:incr("calls", 1, 0)
+                            ngx.sleep(0.001)
+                            return key, 60, urgent
+                        end)
+                    end)
+                    assert(value == key .. " nil", value)
+                end
+            end
+
+            many(false)
+            ngx.say("lost: ", before - count(), ", calls: ", t.calls(), ", first: ", (small:get("fetch:value:first")))
+            ngx.say(cached("small", "down", {}, t.slow(nil, "refused")))
+            ngx.say(cached("small", "down", {}, t.slow("never", 60)))
+            many(true)
+            ngx.say("lost: ", before - count() > 0, ", there: ", (small:get("fetch:value:true20")))
+            small:flush_all()
+            ngx.sleep(1.1)
+            ngx.say(cached("small", "after", {}, t.slow("after", 60)), " ", (small:get("fetch:value:after")))
+        }
+    }
+--- response_body
+lost: 0, calls: 21, first: revoked
+nilfetch.cached: refused
+nilfetch.cached: not tried again so soon after: refused
+lost: true, there: true20
+after after
+--- error_log
+[mtls] lua_shared_dict small takes no value of 6 bytes (no memory): this worker keeps it for itself
+--- timeout: 10
+
+
+
+=== TEST 7: cached() works without a dictionary, and with one that is too small
 --- http_config eval: $::Http
 --- config
     location /t {
@@ -217,7 +320,7 @@ four calls: 4
 
 
 
-=== TEST 6: cached() refreshes ahead of expiry, in a timer, once
+=== TEST 8: cached() refreshes ahead of expiry, in a timer, once
 --- http_config eval: $::Http
 --- config
     location /t {
@@ -262,7 +365,7 @@ nil fetch.cached: not tried again so soon after: down, calls: 3
 
 
 
-=== TEST 7: cached() raises on misuse
+=== TEST 9: cached() raises on misuse
 --- http_config eval: $::Http
 --- config
     location /t {

@@ -146,8 +146,16 @@ resty_mtls_cache_lookups_total{cache="verdict",result="miss"} 4
 # TYPE resty_mtls_headers_left_out_total counter
 # HELP resty_mtls_revocation_answers_total What OCSP responders and CRLs say about a client certificate; rejected: what they sent is no answer.
 # TYPE resty_mtls_revocation_answers_total counter
-# HELP resty_mtls_fetch_duration_seconds Time of fetches over the network, by what they ended in: ok, status (not 2xx), timeout, error.
+# HELP resty_mtls_fetch_duration_seconds Time of fetches over the network, by what they ended in: ok, status (not 2xx), timeout, error, shortage (of this machine).
 # TYPE resty_mtls_fetch_duration_seconds histogram
+# HELP resty_mtls_shortages_total What this machine lacked when something was to be fetched or kept. Requests that depend on a fetch get 503; without room in the dictionary or a timer they are served.
+# TYPE resty_mtls_shortages_total counter
+resty_mtls_shortages_total{resource="connections"} 0
+resty_mtls_shortages_total{resource="descriptors"} 0
+resty_mtls_shortages_total{resource="dictionary"} 0
+resty_mtls_shortages_total{resource="memory"} 0
+resty_mtls_shortages_total{resource="ports"} 0
+resty_mtls_shortages_total{resource="timers"} 0
 # HELP resty_mtls_certificate_time_to_expiry_seconds What is left of the lifetime of trusted client certificates in use; each worker looks at each once an hour.
 # TYPE resty_mtls_certificate_time_to_expiry_seconds histogram
 resty_mtls_certificate_time_to_expiry_seconds_bucket{consumer="client-a",le="86400"} 0
@@ -197,8 +205,8 @@ done > did
 metrics | "$TEST_NGINX_ROOT/t/prometheus.py"
 _EOC_
 --- client_out_like
-\Aok: 17 families, 22 samples
-ok: 17 families, \d\d samples
+\Aok: 18 families, 28 samples
+ok: 18 families, \d\d samples
 \z
 --- no_error_log
 [crit]
@@ -248,7 +256,7 @@ metrics > text
 _EOC_
 --- client_out
 status=200
-ok: 17 families, samples
+ok: 18 families, samples
 '3" \\n\\ \U0001f422'
 'one'
 'two'
@@ -323,7 +331,7 @@ _EOC_
 --- client_out
 Content-Type: application/json
 {"counts": {"asks": 1, "routes": 4, "server_names": 1, "warnings": 1}, "digest": "digest", "epoch": 1, "version": "0.1.0", "worker": 0}
-['cache_lookups_total', 'certificate_requests_total', 'certificate_time_to_expiry_seconds', 'certificates_presented_total', 'client_hellos_total', 'connections_total', 'handshake_errors_total', 'metrics_shared', 'policy_epoch', 'policy_info', 'policy_reloads_total', 'requests_total', 'responses_total', 'verdicts_total']
+['cache_lookups_total', 'certificate_requests_total', 'certificate_time_to_expiry_seconds', 'certificates_presented_total', 'client_hellos_total', 'connections_total', 'handshake_errors_total', 'metrics_shared', 'policy_epoch', 'policy_info', 'policy_reloads_total', 'requests_total', 'responses_total', 'shortages_total', 'verdicts_total']
 ['count', 'sum'] 1
 client_hellos_total 2
 requests_total {"pay": {"401": 1, "pass": 2}}

@@ -41,6 +41,7 @@ CASES = {
     "another": (["another"], []),
     "down": (["http://127.0.0.1:%d/" % (PORT + 2)], []),
     "slow": (["slow"], []),
+    "slow-revoked": (["slow"], []),
     "garbage": (["garbage"], []),
     "huge": (["huge"], []),
     "error": (["error"], []),

@@ -67,6 +67,11 @@ local REFUSALS = {
 }
 
 
+-- How often a request is decided about anew because a status was fetched, or because another policy
+-- came into force while one was.
+local MAX_ROUNDS = 5
+
+
 local answer = ffi.new("rmtls_answer")
 local reason = lib.buffer(4096)
 local now = 0
@@ -395,15 +400,19 @@ end
 
 
 -- Waits for what the decision about the certificate depends on. The plan, which may have another
--- number by then, and the decision.
+-- number by then, the decision, and the refusal if it cannot be made.
 local function settle(engine, route, dict, ssl, plan, decision)
-    for _ = 1, 3 do
+    local function find()
+        return engine:plan(route)
+    end
+
+    for _ = 1, MAX_ROUNDS do
         if decision ~= PENDING then
-            break
+            return plan, decision
         end
 
         local judged = plan
-        revocation.resolve(engine, plan, dict, function(out)
+        local _, lacks = revocation.resolve(engine, plan, dict, find, function(out)
             if band(engine:traits_of(judged), TRAIT_INBOUND) == 0 then
                 return C.rmtls_engine_client(engine.handle, ssl, out)
             end
@@ -415,6 +424,13 @@ local function settle(engine, route, dict, ssl, plan, decision)
         end)
         plan = plan_again(engine, route)
         decision = decide(engine, plan, ssl)
+        if lacks and decision == PENDING then
+            return plan, decision, oidc.unavailable(lacks, true)
+        end
+    end
+
+    if decision == PENDING then
+        return plan, decision, oidc.unavailable("the revocation status is still not settled", true)
     end
 
     return plan, decision
@@ -424,18 +440,17 @@ end
 -- The token of a request whose certificate is good enough: the decision about the certificate,
 -- which may have to be made anew, the header lines of the claims, and the refusal, if it is one.
 local function settle_token(engine, route, dict, ssl, plan, decision)
-    for _ = 1, 3 do
+    for _ = 1, MAX_ROUNDS do
         if decision ~= PASS or band(engine:traits_of(plan), TRAIT_BEARER) == 0 then
             return plan, decision
         end
 
-        local refused, claims = oidc.check(engine, plan, ssl, dict)
+        local refused, claims = oidc.check(engine, route, plan, ssl, dict)
         if refused then
             -- Fetching took time: the answer is another request's by now, and so may be the policy.
             plan = plan_again(engine, route)
-            decision = decide(engine, plan, ssl)
 
-            return plan, decision == PENDING and PASS or decision, nil, refused
+            return plan, decide(engine, plan, ssl), nil, refused
         end
 
         local before = C.rmtls_engine_epoch(engine.handle)
@@ -448,13 +463,18 @@ local function settle_token(engine, route, dict, ssl, plan, decision)
         end
 
         plan = plan_again(engine, route)
-        plan, decision = settle(engine, route, dict, ssl, plan, decide(engine, plan, ssl))
+        local unsettled
+        plan, decision, unsettled = settle(engine, route, dict, ssl, plan, decide(engine, plan, ssl))
+        if unsettled then
+            return plan, decision, nil, unsettled
+        end
+
         if C.rmtls_engine_epoch(engine.handle) == before and refused == nil then
             return plan, decision, claims
         end
     end
 
-    error("the policy changes faster than the issuer answers")
+    return plan, decision, nil, oidc.unavailable("the policy changes faster than the issuer answers", true)
 end
 
 
@@ -475,8 +495,8 @@ end
 local function wait(engine, route, dict, ssl, plan, decision)
     local stripped = C.rmtls_engine_epoch(engine.handle)
     local claims, refused
-    plan, decision = settle(engine, route, dict, ssl, plan, decision)
-    if band(engine:traits_of(plan), TRAIT_BEARER) ~= 0 then
+    plan, decision, refused = settle(engine, route, dict, ssl, plan, decision)
+    if not refused and band(engine:traits_of(plan), TRAIT_BEARER) ~= 0 then
         plan, decision, claims, refused = settle_token(engine, route, dict, ssl, plan, decision)
     end
 
@@ -542,21 +562,23 @@ function _M.run(engine, route, dict)
         end
     end
 
+    local refusal = REFUSALS[decision]
+    -- That of the certificate comes first. A pending decision comes with a refusal.
+    refused = not refusal and refused or nil
     variables.set(engine, route, refused and refused.decision or DECISIONS[decision], answer.verdict, client_of)
 
-    if decision == PENDING then
-        error("the revocation status is still not settled")
-    end
-
-    local refusal = REFUSALS[decision]
     metrics.decided(route or "", refused and refused.status or refusal and refusal[1] or 0, answer.verdict,
                     answer.identity == ANONYMOUS)
-    if decision ~= PASS then
+    if refusal then
         return refuse(decision)
     end
 
     if refused then
         return refuse_token(refused)
+    end
+
+    if decision ~= PASS then
+        error("no decision")
     end
 end
 

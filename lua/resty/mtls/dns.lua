@@ -8,6 +8,7 @@ local bit = require "bit"
 local ffi = require "ffi"
 local lrucache = require "resty.lrucache"
 local cidr = require "resty.mtls.cidr"
+local shortage = require "resty.mtls.shortage"
 
 
 local byte = string.byte
@@ -106,14 +107,21 @@ end
 
 
 -- A function that gives what parse makes of a file, and notices within REREAD seconds that it changed.
+-- A file that this machine cannot open for a shortage of its own is no empty one: the function gives
+-- what it read before, else nil and what is short.
 local function watched(path, parse)
     local text, parsed, read_at
 
     return function()
         local now = ngx_now()
         if not read_at or now - read_at >= REREAD then
+            local file, _, errno = io.open(path, "rb")
+            local short = not file and shortage.of_open(errno)
+            if short then
+                return parsed, short
+            end
+
             read_at = now
-            local file = io.open(path, "rb")
             local fresh = file and file:read(MAX_FILE) or ""
             if file then
                 file:close()
@@ -304,7 +312,8 @@ local function ask_over_tcp(server, query, deadline)
     sock:settimeout(math.max(1, floor((deadline - ngx_now()) * 1000)))
     local ok, err = sock:connect(server.host, server.port, POOL)
     if not ok then
-        return nil, err
+        local short = shortage.of_connect(err, server.host, server.port)
+        return nil, short or err, short
     end
 
     local data
@@ -318,13 +327,14 @@ local function ask_over_tcp(server, query, deadline)
     end
 
     sock:close()
+    local short = not data and shortage.of(err)
 
-    return data, err
+    return data, short or err, short
 end
 
 
 -- The answer in a datagram, or in what the nameserver says over TCP when that is cut short: as
--- decode().
+-- decode(), and third what is short here, if something is.
 local function read_answer(server, data, id, name, rtype, query, deadline)
     if u16(data, 1) ~= id then
         return nil, "other"
@@ -335,9 +345,9 @@ local function read_answer(server, data, id, name, rtype, query, deadline)
         return found, detail
     end
 
-    local whole, err = ask_over_tcp(server, query, deadline)
+    local whole, err, short = ask_over_tcp(server, query, deadline)
     if not whole then
-        return nil, err
+        return nil, err, short
     end
 
     found, detail = _M.decode(whole, name, rtype)
@@ -350,16 +360,18 @@ end
 
 
 -- One try: asks one nameserver for both families at once. A list of addresses and its lifetime, or
--- nil, an error, and true if it is final.
+-- nil, an error, true if it is final, and what is short here, if something is.
 local function ask(server, name, deadline)
     if ffi.C.RAND_bytes(random, 4) ~= 1 then
-        return nil, "no random numbers"
+        local short = shortage.of("no random numbers")
+        return nil, short, false, short
     end
 
     local sock = udp()
     local ok, err = sock:setpeername(server.host, server.port)
     if not ok then
-        return nil, err
+        local short = shortage.of_connect(err, server.host, server.port)
+        return nil, short or err, false, short
     end
 
     local ids = { [A] = random[0] * 256 + random[1], [AAAA] = random[2] * 256 + random[3] }
@@ -369,11 +381,12 @@ local function ask(server, name, deadline)
         ok, err = sock:send(queries[rtype])
         if not ok then
             sock:close()
-            return nil, err
+            local short = shortage.of(err)
+            return nil, short or err, false, short
         end
     end
 
-    local answers, lifetime, absent, failure = {}, MAX_TTL, false, nil
+    local answers, lifetime, absent, failure, short = {}, MAX_TTL, false, nil, nil
     for _ = 1, MAX_DATAGRAMS do
         local left = floor((deadline - ngx_now()) * 1000)
         if left < 1 or not next(ids) then
@@ -384,12 +397,14 @@ local function ask(server, name, deadline)
         local data
         data, err = sock:receive()
         if not data then
+            short = short or shortage.of(err)
             failure = failure or err
             break
         end
 
         for rtype, id in pairs(ids) do
-            local found, detail = read_answer(server, data, id, name, rtype, queries[rtype], deadline)
+            local found, detail, lacks = read_answer(server, data, id, name, rtype, queries[rtype], deadline)
+            short = short or lacks
             if detail ~= "other" then
                 ids[rtype] = nil
             end
@@ -429,32 +444,44 @@ local function ask(server, name, deadline)
         return nil, "the name has no address", true
     end
 
-    return nil, "nameserver " .. server.host .. " port " .. server.port .. ": " .. (failure or "timeout")
+    return nil, "nameserver " .. server.host .. " port " .. server.port .. ": " .. (short or failure or "timeout"),
+           false, short
 end
 
 
--- The addresses of a host name (lower case, no trailing dot), IPv4 first; or nil and an error.
--- deadline: seconds, as ngx.now() counts.
+-- The addresses of a host name (lower case, no trailing dot), IPv4 first; or nil, an error, and
+-- "shortage" if it is this machine's own. deadline: seconds, as ngx.now() counts.
 function _M.lookup(name, deadline)
     -- RFC 6761, 6.3
     if name == "localhost" or name:find("%.localhost$") then
         return LOCALHOST
     end
 
-    local addresses = hosts()[name] or cache:get(name)
+    local named, lacks = hosts()
+    local addresses = named and named[name] or cache:get(name)
     if addresses then
         return addresses
     end
 
+    local servers
+    if named then
+        servers, lacks = nameservers()
+    end
+
+    if not named or not servers then
+        return nil, lacks, shortage.KIND
+    end
+
     local err = "timeout"
+    local kind
     for _ = 1, ROUNDS do
-        for _, server in ipairs(nameservers()) do
+        for _, server in ipairs(servers) do
             local now = ngx_now()
             if now >= deadline then
-                return nil, err
+                return nil, err, kind
             end
 
-            local found, detail, final = ask(server, name, min(deadline, now + TRY_TIMEOUT))
+            local found, detail, final, short = ask(server, name, min(deadline, now + TRY_TIMEOUT))
             if found then
                 if detail > 0 then
                     cache:set(name, found, detail)
@@ -467,10 +494,12 @@ function _M.lookup(name, deadline)
             if final then
                 return nil, err
             end
+
+            kind = kind or short and shortage.KIND
         end
     end
 
-    return nil, err
+    return nil, err, kind
 end
 
 

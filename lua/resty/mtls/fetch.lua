@@ -16,6 +16,7 @@ local lrucache = require "resty.lrucache"
 local cidr = require "resty.mtls.cidr"
 local dns = require "resty.mtls.dns"
 local metrics = require "resty.mtls.metrics"
+local shortage = require "resty.mtls.shortage"
 local url = require "resty.mtls.url"
 
 
@@ -26,6 +27,7 @@ local floor = math.floor
 local get_phase = ngx.get_phase
 local ipairs = ipairs
 local lower = string.lower
+local md5 = ngx.md5
 local min = math.min
 local ngx_log = ngx.log
 local ngx_now = ngx.now
@@ -62,8 +64,18 @@ local MAX_AHEAD = 3600
 local POLL = 0.001
 local MAX_POLL = 0.1
 local LOCAL_ENTRIES = 1000
+-- Ended values that are removed in one go.
+local MAX_FLUSHED = 100
+-- Seconds that a lock outlives the time of its holder.
+local GRACE = 1
 
 local VALUE = "fetch:value:"
+
+-- Kinds of errors that say nothing about the host that was to be asked. SHORTAGE: this machine lacks
+-- something (resty.mtls.shortage). VOID: what was asked is not wanted any more, because another
+-- policy came into force meanwhile.
+local SHORTAGE = shortage.KIND
+local VOID = "void"
 
 local PHASES = { rewrite = true, access = true, content = true, timer = true }
 local REDIRECTS = { [301] = true, [302] = true, [303] = true, [307] = true, [308] = true }
@@ -91,13 +103,17 @@ local OPTIONS = {
     headers = "table", timeout = "number", max_bytes = "number", max_redirects = "number",
     ssl_verify = "boolean", http_proxy = "table", https_proxy = "table", origin = "string", kind = "string",
 }
-local CACHED_OPTIONS = { host = "string", timeout = "number", refresh_ahead = "boolean" }
+local CACHED_OPTIONS = { host = "string", options = "string", timeout = "number", refresh_ahead = "boolean" }
 local INIT_OPTIONS = { allow = "table", nameservers = "table", hosts_file = "string" }
 
 
-local _M = {}
+local _M = {
+    SHORTAGE = SHORTAGE,
+    VOID = VOID,
+}
 
 local allow = assert(cidr.parse {})
+local scope = ""
 
 
 local function check_options(what, opts, known, level)
@@ -125,6 +141,18 @@ function _M.init(opts)
 
     allow = opts.allow or allow
     dns.init(opts)
+    scope = ""
+    if not allow:is_empty() or opts.nameservers or opts.hosts_file then
+        scope = md5(concat({ concat(allow.v4, ","), concat(allow.v6, ","), concat(opts.nameservers or {}, ","),
+                             opts.hosts_file or "" }, ";")) .. ":"
+    end
+end
+
+
+-- What the keys of fetched values begin with: the dictionary outlives a reload of nginx.conf, after
+-- which fetches may reach other addresses.
+function _M.scope()
+    return scope
 end
 
 
@@ -145,6 +173,7 @@ local function send(conn, data)
     local ok, err = arm(conn)
     if ok then
         ok, err = conn.sock:send(data)
+        conn.short = conn.short or not ok and shortage.of(err)
     end
 
     return ok, err
@@ -169,6 +198,8 @@ local function fill(conn)
     local data
     data, err = conn.sock:receiveany(RECEIVE)
     if not data then
+        conn.short = conn.short or shortage.of(err)
+
         return nil, err
     end
 
@@ -437,13 +468,14 @@ local function permitted(addresses, host)
 end
 
 
-local function addresses_of(host, deadline)
+local function addresses_of(conn, host)
     if cidr.family(host) then
         return { host }
     end
 
-    local addresses, err = dns.lookup(host, deadline)
+    local addresses, err, kind = dns.lookup(host, conn.deadline)
     if not addresses then
+        conn.short = conn.short or kind == SHORTAGE
         return nil, "host '" .. host .. "' cannot be resolved: " .. err
     end
 
@@ -470,7 +502,13 @@ local function connect(conn, addresses, port)
             return true
         end
 
-        last = "cannot connect to " .. host .. " port " .. port .. ": " .. err
+        -- Whether another address answers is not known, then.
+        local short = shortage.of_connect(err, host, port)
+        last = "cannot connect to " .. host .. " port " .. port .. ": " .. (short or err)
+        if short then
+            conn.short = true
+            break
+        end
     end
 
     return nil, last
@@ -512,7 +550,7 @@ local function exchange(conn, target, request, opts, trusted)
     if proxy then
         -- Only the proxy resolves names; what is an address in any case is judged here.
         if not trusted and (target.address or host == "localhost" or host:find("%.localhost$")) then
-            addresses, err = addresses_of(host, conn.deadline)
+            addresses, err = addresses_of(conn, host)
             if addresses then
                 addresses, err = permitted(addresses, host)
             end
@@ -525,7 +563,7 @@ local function exchange(conn, target, request, opts, trusted)
         host, port = url.host(proxy.host) or proxy.host, proxy.port
     end
 
-    addresses, err = addresses_of(host, conn.deadline)
+    addresses, err = addresses_of(conn, host)
     if addresses and not proxy and not trusted then
         addresses, err = permitted(addresses, host)
     end
@@ -550,7 +588,10 @@ local function exchange(conn, target, request, opts, trusted)
         end
 
         if not ok then
-            return nil, "TLS handshake: " .. err
+            local short = shortage.of(err)
+            conn.short = conn.short or short
+
+            return nil, "TLS handshake: " .. (short or err)
         end
     end
 
@@ -668,7 +709,7 @@ local function request_checked(opts)
         -- Without the query: it may hold a secret.
         local where = "fetch.request: " .. target.origin .. target.path:match("^[^?]*"):sub(1, 100) .. ": "
         if not answer then
-            return nil, where .. err
+            return nil, where .. err, conn.short and SHORTAGE or nil
         end
 
         local location = REDIRECTS[answer.status] and answer.headers.location
@@ -699,7 +740,8 @@ local function request_checked(opts)
 end
 
 
--- access_by_lua* and timers. { status, headers, body }, or nil and an error.
+-- access_by_lua* and timers. { status, headers, body }, or nil, an error, and "shortage" if the error
+-- is this machine's own.
 --   url            http or https
 --   method         GET (default) or POST
 --   body, content_type, accept, headers (of this origin only: a redirect elsewhere loses them)
@@ -715,21 +757,23 @@ end
 function _M.request(opts)
     check_request(opts)
     local start = ngx_now()
-    local answer, err = request_checked(opts)
+    local answer, err, kind = request_checked(opts)
     local outcome
     if answer then
         outcome = answer.status >= 200 and answer.status < 300 and "ok" or "status"
+    elseif kind == SHORTAGE then
+        outcome = "shortage"
     else
         outcome = find(err, "timeout$") and "timeout" or "error"
     end
 
     metrics.observe("fetch_duration_seconds", ngx_now() - start, opts.kind or "other", outcome)
 
-    return answer, err
+    return answer, err, kind
 end
 
 
--- A store of this worker with the four methods of a shared dictionary that are used here.
+-- A store of this worker with the methods of a shared dictionary that are used here.
 local Local = {}
 Local.__index = Local
 
@@ -748,7 +792,10 @@ function Local:set(key, value, ttl, flags)
 end
 
 
-function Local:add(key, value, ttl)
+Local.safe_set = Local.set
+
+
+function Local:safe_add(key, value, ttl)
     if self.cache:get(key) then
         return false, "exists"
     end
@@ -761,6 +808,11 @@ end
 
 function Local:delete(key)
     self.cache:delete(key)
+end
+
+
+function Local.flush_expired()
+    return 0
 end
 
 
@@ -808,10 +860,70 @@ local function get(store, key)
 end
 
 
-local function put(store, key, value, ttl)
+-- Makes room in a full dictionary by what has ended, at most once a second.
+local function flush(store)
+    local now = floor(ngx_now())
+    if store.flushed == now then
+        return false
+    end
+
+    store.flushed = now
+
+    return store.shared:flush_expired(MAX_FLUSHED) > 0
+end
+
+
+-- Writes what must not push out anything that has not ended: among that are certificates known as
+-- revoked, which count as good once that is forgotten and the sources do not answer.
+local function set(store, key, value, ttl, flags)
+    local ok, err = store.shared:safe_set(key, value, ttl, flags)
+    if not ok and flush(store) then
+        ok, err = store.shared:safe_set(key, value, ttl, flags)
+    end
+
+    return ok, err
+end
+
+
+-- Marks a host. Where the dictionary is full, this worker does it for itself.
+local function mark(store, key, err, ttl)
+    if not set(store, key, err, ttl) then
+        store.own:set(key, err, ttl)
+    end
+end
+
+
+local function unmark(store, key)
+    store.shared:delete(key)
+    store.own:delete(key)
+end
+
+
+-- alone: whether the caller holds the lock that all workers see; else another may have written
+-- meanwhile what is as new.
+local function put(store, key, value, ttl, urgent, alone)
     local refresh_at = floor(ngx_now() + ttl - min(ttl / 5, MAX_AHEAD))
-    local ok, err = store.shared:set(key, value, ttl, refresh_at)
+    local shared = store.shared
+    local ok, err
+    if urgent then
+        ok, err = set(store, key, value, ttl, refresh_at)
+        if not ok then
+            ok, err = shared:set(key, value, ttl, refresh_at)
+        end
+
+    elseif alone then
+        ok, err = set(store, key, value, ttl, refresh_at)
+
+    else
+        ok, err = shared:safe_add(key, value, ttl, refresh_at)
+        if err == "exists" then
+            return
+        end
+    end
+
     if not ok then
+        -- A safe_set() that found no room has removed the value before.
+        metrics.count("shortages_total", "dictionary")
         warn_once("lua_shared_dict ", store.name, " takes no value of ", #value, " bytes (", err,
                   "): this worker keeps it for itself; make the dictionary larger")
         store.own:set(key, value, ttl, refresh_at)
@@ -820,7 +932,8 @@ end
 
 
 local function names_of(key, opts)
-    local host = opts.host or key
+    -- A failure under other options (a shorter time, another proxy) is none under these.
+    local host = (opts.host or key) .. (opts.options or "")
 
     return { value = VALUE .. key, lock = "fetch:lock:" .. key,
              down = "fetch:down:" .. host, suspect = "fetch:suspect:" .. host }
@@ -832,54 +945,103 @@ local function too_soon(err)
 end
 
 
--- Calls fn under the lock that the caller holds, and lets it go.
-local function fly(store, names, timeout, fn)
-    local shared = store.shared
-    local suspect = shared:get(names.suspect)
-    -- A host that failed last time is tried by one at a time.
-    if suspect and not shared:add(names.down, suspect, timeout) then
-        shared:delete(names.lock)
-        return nil, too_soon(suspect)
+-- The store that holds the lock that was taken, or nil when another caller holds it. A dictionary
+-- that is too full for a lock must not stop the fetch: then callers of one worker share one.
+local function take_lock(store, names, timeout)
+    local ends = ngx_now() + timeout
+    local locked, err = store.shared:safe_add(names.lock, ends, timeout + GRACE)
+    if locked then
+        return store.shared
     end
 
-    local ran, value, detail = pcall(fn)
+    if err == "exists" or not store.own:safe_add(names.lock, ends, timeout + GRACE) then
+        return nil
+    end
+
+    return store.own
+end
+
+
+-- When the caller that holds the lock must have ended, or nil.
+local function locked_until(store, names)
+    return store.shared:get(names.lock) or store.own:get(names.lock)
+end
+
+
+-- Calls fn under the lock that the caller holds in `lock`, and lets it go.
+local function fly(store, names, lock, timeout, fn)
+    local shared = store.shared
+    local suspect = get(store, names.suspect)
+    local marked
+    -- A host that failed last time is tried by one at a time.
+    if suspect then
+        local err
+        marked, err = shared:safe_add(names.down, suspect, timeout)
+        if err == "exists" then
+            lock:delete(names.lock)
+            return nil, too_soon(suspect)
+        end
+    end
+
+    local ran, value, detail, more = pcall(fn)
     if ran and value ~= nil and type(value) ~= "string" then
         ran, value = false, "fetch.cached: fn must return a string, or nil and an error, got " .. type(value)
     end
 
     if not ran or not value then
         local err = tostring(ran and detail or value)
-        shared:set(names.down, err, RETRY)
-        shared:set(names.suspect, err, SUSPECT)
-        shared:delete(names.lock)
+        if ran and not more then
+            mark(store, names.down, err, RETRY)
+            mark(store, names.suspect, err, SUSPECT)
+        elseif marked then
+            -- Whether the host answers is as unknown as before.
+            unmark(store, names.down)
+        end
+
+        lock:delete(names.lock)
         if not ran then
             error(value, 0)
         end
 
-        return nil, err
+        return nil, err, more
     end
 
     if detail and detail > 0 then
-        put(store, names.value, value, detail)
+        put(store, names.value, value, detail, more, lock == shared)
     end
 
-    shared:delete(names.suspect)
-    shared:delete(names.down)
-    shared:delete(names.lock)
+    unmark(store, names.suspect)
+    unmark(store, names.down)
+    lock:delete(names.lock)
 
     return value
 end
 
 
-local function refresh(premature, store, names, timeout, fn)
+local function refresh(premature, store, names, lock, timeout, fn)
     if premature then
-        store.shared:delete(names.lock)
+        lock:delete(names.lock)
         return
     end
 
-    local value, err = fly(store, names, timeout, fn)
-    if not value then
+    local value, err, kind = fly(store, names, lock, timeout, fn)
+    if not value and kind ~= VOID then
         ngx_log(WARN, "[mtls] refresh of a fetched answer failed, the one before serves on: ", err)
+    end
+end
+
+
+-- Fetches ahead of the end of a value, in a timer, unless another caller does.
+local function fetch_ahead(store, names, timeout, fn)
+    local lock = get(store, names.down) == nil and take_lock(store, names, timeout)
+    if not lock then
+        return
+    end
+
+    local ok, err = ngx.timer.at(0, refresh, store, names, lock, timeout, fn)
+    if not ok then
+        lock:delete(names.lock)
+        shortage.report_timer("no timer to refresh a fetched answer: ", err)
     end
 end
 
@@ -889,7 +1051,13 @@ end
 -- error. One fn runs at a time per key and node; others wait for it. A failure is not stored, but
 -- for 5 seconds after it its host is not tried again, and then by one caller at a time until it
 -- answers.
+--
+-- A third result of fn beside a value that is not false: the value is stored even if others that
+-- have not ended are lost for it. Beside an error, "shortage" (it is this machine's own) or "void"
+-- (what was asked is not wanted any more): it is no failure of the host, which is tried again at
+-- once; cached() returns it too. An error that fn raises is raised again, and is none either.
 --   host           what failures are counted by (default: the key)
+--   options        what else they are counted by
 --   timeout        milliseconds that fn may take, and others wait for it (default 30000)
 --   refresh_ahead  call fn in a timer when less than a fifth of the time, or an hour, is left; fn
 --                  must then do without the request
@@ -911,16 +1079,8 @@ function _M.cached(dict_name, key, opts, fn)
 
     local names = names_of(key, opts)
     local timeout = (opts.timeout or TIMEOUT) / 1000
-    local shared = store.shared
-
     if value ~= nil then
-        if not shared:get(names.down) and shared:add(names.lock, true, timeout + 1) then
-            local ok, err = ngx.timer.at(0, refresh, store, names, timeout, fn)
-            if not ok then
-                shared:delete(names.lock)
-                ngx_log(WARN, "[mtls] no timer to refresh a fetched answer: ", err)
-            end
-        end
+        fetch_ahead(store, names, timeout, fn)
 
         return value
     end
@@ -928,33 +1088,46 @@ function _M.cached(dict_name, key, opts, fn)
     local deadline = ngx_now() + timeout
     local pause = POLL
     while true do
-        local err = shared:get(names.down)
-        -- Whoever holds the lock may be the one that tries again: worth waiting for.
-        if err and not shared:get(names.lock) then
+        local err = get(store, names.down)
+        local ends = locked_until(store, names)
+        -- The caller that holds the lock may be the one that tries again: worth waiting for.
+        if err and not ends then
             return nil, "fetch.cached: " .. too_soon(err)
         end
 
-        local locked
-        locked, err = shared:add(names.lock, true, timeout + 1)
-        -- A dictionary too full for a lock must not stop the fetch.
-        if locked or err ~= "exists" then
+        local lock = not ends and take_lock(store, names, timeout)
+        if lock then
             -- Another may have come and gone since the look above.
             value = get(store, names.value)
             if value ~= nil then
-                shared:delete(names.lock)
+                lock:delete(names.lock)
                 return value
             end
 
-            value, err = fly(store, names, timeout, fn)
-            if value == nil then
-                return nil, "fetch.cached: " .. err
+            local kind
+            value, err, kind = fly(store, names, lock, timeout, fn)
+            if value ~= nil then
+                return value
             end
 
-            return value
+            if kind then
+                return nil, "fetch.cached: " .. err, kind
+            end
+
+            return nil, "fetch.cached: " .. err
         end
 
-        if ngx_now() >= deadline then
-            return nil, "fetch.cached: timeout while another fetch of the same goes on"
+        local now = ngx_now()
+        if now >= deadline then
+            -- Where the holder had its time, it is gone (its request was aborted, its worker died):
+            -- that is no failure of the host. Its lock ends soon, and this caller takes it.
+            if ends and now < ends then
+                return nil, "fetch.cached: timeout while another fetch of the same goes on"
+            end
+
+            if now >= deadline + timeout + 2 * GRACE then
+                return nil, "fetch.cached: no fetch of the same came to its end", SHORTAGE
+            end
         end
 
         ngx_sleep(pause)

@@ -82,7 +82,12 @@ local FAMILIES = {
       help = "What OCSP responders and CRLs say about a client certificate; rejected: what they sent is no answer." },
     { name = "fetch_duration_seconds", type = "histogram", labels = { "kind", "outcome" },
       buckets = { 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30 },
-      help = "Time of fetches over the network, by what they ended in: ok, status (not 2xx), timeout, error." },
+      help = "Time of fetches over the network, by what they ended in: ok, status (not 2xx), timeout, "
+             .. "error, shortage (of this machine)." },
+    { name = "shortages_total", type = "counter", labels = { "resource" },
+      zero = { { "connections" }, { "descriptors" }, { "dictionary" }, { "memory" }, { "ports" }, { "timers" } },
+      help = "What this machine lacked when something was to be fetched or kept. Requests that depend on a fetch get "
+             .. "503; without room in the dictionary or a timer they are served." },
     { name = "certificate_time_to_expiry_seconds", type = "histogram", labels = { "consumer" },
       buckets = { DAY, 3 * DAY, 7 * DAY, 14 * DAY, 30 * DAY, 60 * DAY, 90 * DAY, 180 * DAY, 365 * DAY },
       help = "What is left of the lifetime of trusted client certificates in use; each worker looks at each once an "

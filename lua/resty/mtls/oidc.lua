@@ -11,6 +11,7 @@ local headers = require "resty.mtls.headers"
 local inbound = require "resty.mtls.inbound"
 local lib = require "resty.mtls.lib"
 local revocation = require "resty.mtls.revocation"
+local shortage = require "resty.mtls.shortage"
 local url = require "resty.mtls.url"
 local STATUS = require "resty.mtls.cdef"
 
@@ -25,6 +26,7 @@ local NEEDS_KEYS = STATUS.BEARER_NEEDS_KEYS
 local NEEDS_INTROSPECTION = STATUS.BEARER_NEEDS_INTROSPECTION
 local NO_PLAN = 0xffffffff
 local JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+local band = bit.band
 local error = error
 local floor = math.floor
 local min = math.min
@@ -82,7 +84,9 @@ local function options_of(engine, plan)
     local issuer = text(STATUS.BEARER_ISSUER)
     options = {
         issuer = issuer,
-        key = "oidc:" .. read.needs_keys .. read.ssl_verify .. ":" .. issuer,
+        key = fetch.scope() .. "oidc:" .. read.needs_keys .. read.ssl_verify .. ":" .. issuer,
+        -- What tells apart failures at the same URL.
+        way = fetch.scope() .. read.ssl_verify .. " " .. tonumber(read.timeout) .. " ",
         needs_keys = read.needs_keys == 1,
         client_auth = read.client_auth,
         client_id = text(STATUS.BEARER_CLIENT_ID),
@@ -113,13 +117,14 @@ local function origin_of(options, target)
 end
 
 
+-- The body, or nil, an error and its kind.
 local function get(options, deadline, target)
     local left = floor((deadline - ngx_now()) * 1000)
     if left < 1 then
         return nil, target .. ": timeout"
     end
 
-    local found, err = fetch.request {
+    local found, err, kind = fetch.request {
         url = target,
         origin = origin_of(options, target),
         accept = "application/json",
@@ -132,17 +137,17 @@ local function get(options, deadline, target)
         return nil, target .. ": status " .. found.status
     end
 
-    return found and found.body, err
+    return found and found.body, err, kind
 end
 
 
--- "time:length:discovery document, keys" fetched anew, or nil and an error.
+-- "time:length:discovery document, keys" fetched anew, or nil, an error and its kind.
 local function fetch_documents(options)
     local deadline = ngx_now() + options.timeout / 1000
     local target = options.issuer:gsub("/$", "") .. "/.well-known/openid-configuration"
-    local discovery, err = get(options, deadline, target)
+    local discovery, err, kind = get(options, deadline, target)
     if not discovery then
-        return nil, err
+        return nil, err, kind
     end
 
     local message = lib.buffer(1024)
@@ -160,9 +165,9 @@ local function fetch_documents(options)
             return nil, target .. ": discovery document: no 'jwks_uri' in it"
         end
 
-        keys, err = get(options, deadline, jwks_uri)
+        keys, err, kind = get(options, deadline, jwks_uri)
         if not keys then
-            return nil, err
+            return nil, err, kind
         end
 
         -- Before it takes the place of what serves.
@@ -192,26 +197,28 @@ local function time_of(value)
 end
 
 
--- The newest documents: fetched, unless somebody just did; or nil and an error.
+-- The newest documents: fetched, unless somebody just did; or nil, an error and its kind.
 local function newest(options, dict)
-    local value, err = fetch.cached(dict, options.key,
-                                    { host = options.issuer, timeout = options.timeout }, function()
-        local documents, why = fetch_documents(options)
+    local value, err, kind = fetch.cached(dict, options.key, { host = options.issuer, options = options.way,
+                                                               timeout = options.timeout }, function()
+        local documents, why, what = fetch_documents(options)
         if not documents then
-            return nil, why
+            return nil, why, what
         end
 
         -- Longer, and the look every ten minutes would find the same again.
         return documents, min(options.rediscovery_lifetime, MAX_AGE / 2)
     end)
     if not value then
-        return nil, err
+        return nil, err, kind
     end
 
+    -- Kept by the options that they were fetched with, whatever policy is in force by now.
     local key = options.key .. ":last"
     if time_of(value) > time_of(last_of(options, dict)) then
         local shared = ngx.shared[dict]
-        if not shared or not shared:set(key, value, MAX_STALE) then
+        -- Not set(): what it pushes out may be needed (see fetch.lua).
+        if not shared or not shared:safe_set(key, value, MAX_STALE) then
             own[key] = value
         end
     end
@@ -220,7 +227,8 @@ local function newest(options, dict)
 end
 
 
--- Hands documents to the engine. true, or nil and an error.
+-- Hands documents to the engine: those of the options of this plan in the policy in force. true, or
+-- nil and an error.
 local function provide(engine, plan, options, value)
     local time, size, rest = value:match("^(%d+):(%d+):(.*)$")
     size = tonumber(size)
@@ -277,7 +285,7 @@ local function look(engine, plan, options, dict)
     elseif now >= state.time + MAX_AGE then
         local ok, err = ngx.timer.at(0, refresh, options, dict)
         if not ok then
-            ngx_log(ngx.WARN, "[mtls] no timer to renew the issuer's documents: ", err)
+            shortage.report_timer("no timer to renew the issuer's documents: ", err)
         end
     end
 
@@ -286,8 +294,11 @@ end
 
 
 -- Gets documents for a worker that has none, or newer ones for a key that is not among them. true,
--- or nil and an error when there are none at all; third 0 when there may be newer ones. Yields.
-local function load(engine, plan, options, dict)
+-- or nil and an error when there are none at all, or when this machine could not look for newer ones
+-- (with the kind of the error); third 0 when there may be newer ones. Yields; after that it hands the
+-- engine nothing if the policy of `epoch` is not in force any more: the plan may be one that verifies
+-- the issuer's server, where these documents are from a server that was not verified.
+local function load(engine, plan, options, dict, epoch)
     local state = states[options.key]
     local last = last_of(options, dict)
     local known = state and state.time or ngx_time() - MAX_AGE
@@ -296,7 +307,15 @@ local function load(engine, plan, options, dict)
         return true, nil, 0
     end
 
-    local value, err = newest(options, dict)
+    local value, err, kind = newest(options, dict)
+    if C.rmtls_engine_epoch(engine.handle) ~= epoch then
+        return nil, "another policy came into force", fetch.VOID
+    end
+
+    if kind then
+        return nil, err, kind
+    end
+
     local ok
     if value and state and time_of(value) == state.time then
         -- Those in use: nobody has fetched since. The engine may have dropped them for others.
@@ -342,7 +361,7 @@ local function hex(bytes, len)
 end
 
 
--- What the issuer answers about the token of this request, or nil and an error. Yields.
+-- What the issuer answers about the token of this request, or nil, an error and its kind. Yields.
 local function introspect(engine, plan, options, dict, token)
     local endpoint = lib.read("bearer", function(out)
         return C.rmtls_engine_bearer_text(engine.handle, plan, STATUS.BEARER_INTROSPECTION_ENDPOINT, out)
@@ -373,9 +392,11 @@ local function introspect(engine, plan, options, dict, token)
         end
     end
 
-    local value, err = fetch.cached(dict, "introspection:" .. hex(answer.id, 32),
-                                    { host = endpoint, timeout = options.timeout }, function()
-        local found, why = fetch.request {
+    -- The id is a digest of the token and of all options on which the answer depends.
+    local key = fetch.scope() .. "introspection:" .. hex(answer.id, 32)
+    local value, err, kind = fetch.cached(dict, key, { host = endpoint, options = options.way,
+                                                       timeout = options.timeout }, function()
+        local found, why, what = fetch.request {
             url = endpoint,
             origin = origin_of(options, endpoint),
             method = "POST",
@@ -388,12 +409,12 @@ local function introspect(engine, plan, options, dict, token)
             timeout = options.timeout,
             kind = "oidc",
         }
-        if not found and (why:find("body is over", 1, true) or why:find("redirect", 1, true)) then
+        if not found and not what and (why:find("body is over", 1, true) or why:find("redirect", 1, true)) then
             return why, 0
         end
 
         if not found then
-            return nil, why
+            return nil, why, what
         end
 
         -- Not a failure of the host: an odd token must not keep others from being asked about.
@@ -404,7 +425,7 @@ local function introspect(engine, plan, options, dict, token)
         return "200:" .. found.body, SHARED
     end)
     if not value then
-        return nil, err
+        return nil, err, kind
     end
 
     if value:sub(1, 4) ~= "200:" then
@@ -453,10 +474,12 @@ local UNAVAILABLE = {
 }
 
 
-local function unavailable(err)
-    return { status = UNAVAILABLE.status, body = UNAVAILABLE.body, decision = UNAVAILABLE.decision,
-             reason = err }
+-- kind: of the error, if it is not the issuer's fault.
+local function unavailable(err, kind)
+    return { status = UNAVAILABLE.status, body = UNAVAILABLE.body, reason = err,
+             decision = kind and "unavailable" or UNAVAILABLE.decision }
 end
+_M.unavailable = unavailable
 
 
 local function refusal(options, decision)
@@ -497,16 +520,16 @@ end
 -- Decides about the token of this request. nil and the header lines when it passes; a refusal
 -- { status, body, challenge, decision, reason }; or false when another policy came into force
 -- meanwhile and everything must be decided anew. Yields.
-function _M.check(engine, plan, ssl, dict)
+function _M.check(engine, route, plan, ssl, dict)
     local options = options_of(engine, plan)
     local request = inbound.of_request()
     local epoch = C.rmtls_engine_epoch(engine.handle)
     local latest = 0
 
     if not look(engine, plan, options, dict) then
-        local ok, err = load(engine, plan, options, dict)
-        if not ok and C.rmtls_engine_epoch(engine.handle) == epoch then
-            return unavailable(err)
+        local ok, err, kind = load(engine, plan, options, dict, epoch)
+        if not ok and kind ~= fetch.VOID then
+            return unavailable(err, kind)
         end
     end
 
@@ -524,26 +547,23 @@ function _M.check(engine, plan, ssl, dict)
             return refusal(options, decision)
         end
 
-        local ok, err
         if decision == NEEDS_KEYS then
-            local newer
-            ok, err, newer = load(engine, plan, options, dict)
-            latest = newer or 1
-            -- The documents of a plan of another policy were none for this one.
-            if not ok and C.rmtls_engine_epoch(engine.handle) == epoch then
-                return unavailable(err)
+            local ok, err, more = load(engine, plan, options, dict, epoch)
+            if not ok and more ~= fetch.VOID then
+                return unavailable(err, more)
             end
+
+            latest = ok and more or 1
 
         elseif decision == NEEDS_INTROSPECTION then
             local token = request.authorization.values[1]:match("^%S+%s+(%S+)%s*$")
-            local found
-            found, err = introspect(engine, plan, options, dict, token)
-            if not found then
-                return unavailable(err)
-            end
-
+            local found, err, kind = introspect(engine, plan, options, dict, token)
             if C.rmtls_engine_epoch(engine.handle) ~= epoch then
                 return false
+            end
+
+            if not found then
+                return unavailable(err, kind)
             end
 
             description.len = 0
@@ -565,10 +585,20 @@ function _M.check(engine, plan, ssl, dict)
                 error("nobody judges the certificate of the token")
             end
 
-            revocation.resolve(engine, judge, dict, function(out)
+            local function find()
+                local now = engine:plan(route)
+
+                return now and band(engine:traits_of(now), STATUS.TRAIT_BEARER) ~= 0
+                       and options_of(engine, now).certificate_plan or nil
+            end
+
+            local settled, lacks = revocation.resolve(engine, judge, dict, find, function(out)
                 return C.rmtls_engine_presented(engine.handle, ssl, judge, request.came.array,
                                                 request.came.count, request.trusted, 1, out)
             end)
+            if not settled and lacks then
+                return unavailable(lacks, shortage.KIND)
+            end
         end
     end
 
