@@ -124,13 +124,27 @@ impl Algorithm {
         }
     }
 
-    /// Whether `signature` is that of `signed` under a key of the right kind.
+    /// Bytes of a signature under `key`: the modulus for RSA (RFC 8017 sections 8.1.2 and 8.2.2),
+    /// both halves for ECDSA (RFC 7518 section 3.4), a fixed number for EdDSA (RFC 8032).
+    fn signature_len<T: HasPublic>(self, key: &PKeyRef<T>) -> usize {
+        match self.half() {
+            Some(half) => 2 * half,
+            None => key.size(),
+        }
+    }
+
+    /// Whether `signature` is that of `signed` under a key of the right kind. One of another
+    /// length never is: OpenSSL reads an RSASSA-PSS signature as a number, so that it accepts one
+    /// without its leading zeros, and one token would have several texts.
     pub(super) fn verify<T: HasPublic>(
         self,
         key: &PKeyRef<T>,
         signed: &[u8],
         signature: &[u8],
     ) -> bool {
+        if signature.len() != self.signature_len(key) {
+            return false;
+        }
         let verified = self.try_verify(key, signed, signature);
         // A wrong signature leaves its reason in OpenSSL's queue, where nginx would find it.
         ErrorStack::get();
@@ -161,10 +175,9 @@ impl Algorithm {
         let Some(half) = self.half() else {
             return verifier.verify_oneshot(signature, signed);
         };
-        if signature.len() != 2 * half {
+        let Some((r, s)) = signature.split_at_checked(half) else {
             return Ok(false);
-        }
-        let (r, s) = signature.split_at(half);
+        };
         let (r, s) = (BigNum::from_slice(r)?, BigNum::from_slice(s)?);
         let der = EcdsaSig::from_private_components(r, s)?.to_der()?;
         verifier.verify_oneshot(&der, signed)

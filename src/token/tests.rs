@@ -121,6 +121,35 @@ fn refusal(token: &str, keys: &Jwks) -> String {
 }
 
 #[test]
+fn verify_signature_of_another_length_is_refused() {
+    let pairs = [
+        (rsa(2048, "rsa"), Algorithm::PS256),
+        (rsa(2048, "rsa"), Algorithm::PS384),
+        (rsa(2048, "rsa"), Algorithm::PS512),
+        (rsa(2048, "rsa"), Algorithm::RS256),
+        (p256("p256"), Algorithm::ES256),
+    ];
+    for (pair, algorithm) in &pairs {
+        let keys = jwks(&[&pair.jwk]);
+        // One in about 200 signatures begins with a zero; without it, it is the same number.
+        let (signed, signature) = (0..)
+            .find_map(|number| {
+                let token = token(*algorithm, pair, &json!({"sub": number.to_string()}));
+                let (signed, signature) = token.rsplit_once('.').unwrap();
+                let signature = base64url(signature).unwrap();
+                (signature[0] == 0).then(|| (signed.to_owned(), signature))
+            })
+            .unwrap();
+        let verify = |bytes: &[u8]| verify(&format!("{signed}.{}", text(bytes)), &keys);
+        assert!(verify(&signature).is_ok());
+        let longer = [&[0], &signature[..]].concat();
+        for bytes in [&signature[1..], &longer, &[&signature[..], &[0]].concat()] {
+            assert_eq!(verify(bytes).unwrap_err(), Refusal::Signature);
+        }
+    }
+}
+
+#[test]
 fn verify_every_algorithm_with_its_own_keys_only() {
     let pairs = [
         (rsa(2048, "rsa"), Kind::Rsa),
