@@ -960,6 +960,27 @@ int32_t rmtls_engine_settle(const struct rmtls_engine *engine,
                             int64_t until,
                             int64_t now);
 
+// Writes file and issuer of local CRL number `index` of the policy in force, and its nextUpdate in
+// seconds since the epoch, `INT64_MAX` without one; `RMTLS_NOT_FOUND` after the last.
+//
+// # Safety
+// `engine` is NULL or live; `file`, `issuer` and `next_update` are NULL or valid, the former with
+// their data.
+int32_t rmtls_engine_crl(const struct rmtls_engine *engine,
+                         size_t index,
+                         struct rmtls_buf *file,
+                         struct rmtls_buf *issuer,
+                         int64_t *next_update);
+
+// Writes a warning of a local CRL that has expired since the policy in force was compiled, of each
+// once; `RMTLS_NOT_FOUND` when there is no other. `now`: seconds since the epoch.
+//
+// # Safety
+// `engine` is NULL or live; `out` is NULL or valid, with its data.
+int32_t rmtls_engine_expired_crl(const struct rmtls_engine *engine,
+                                 int64_t now,
+                                 struct rmtls_buf *out);
+
 // Writes the name under which workers share the status of the client with this certificate.
 //
 // `plan` was looked up at `epoch` (`rmtls_engine_epoch`); `RMTLS_NOT_FOUND` when another policy

@@ -55,6 +55,22 @@ pub fn pki() -> Pki {
 pub fn issue(cn: &str, issuer: Option<&Issued>, ca: bool, valid: i64, dns: &[&str]) -> Issued {
     let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
     let key = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
+    issue_for(key, cn, issuer, ca, valid, dns)
+}
+
+/// Another certificate for the key of a root named `cn`.
+pub fn reissue(root: &Issued, cn: &str, valid: i64) -> Issued {
+    issue_for(root.key.clone(), cn, Some(root), true, valid, &[])
+}
+
+fn issue_for(
+    key: PKey<Private>,
+    cn: &str,
+    issuer: Option<&Issued>,
+    ca: bool,
+    valid: i64,
+    dns: &[&str],
+) -> Issued {
     let mut name = X509NameBuilder::new().unwrap();
     name.append_entry_by_text("O", "Example").unwrap();
     name.append_entry_by_text("CN", cn).unwrap();

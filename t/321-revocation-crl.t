@@ -161,7 +161,7 @@ POST /leaf-only-revoked/good
 
 
 
-=== TEST 6: an expired CRL of the policy is no answer
+=== TEST 6: an expired CRL of the policy makes nothing good, but what it lists stays revoked
 --- user_files eval: $::Expired
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -172,7 +172,7 @@ asked
 _EOC_
 --- client_out
 local: 200 200 401
-local-revoked: 200 200 401
+local-revoked: 200 401 401
 local-online-revoked: 200 401 401
 POST /local-online-revoked/good
 --- error_log

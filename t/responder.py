@@ -76,6 +76,15 @@ CASES = {
     "local-int": ([], []),
     "local-int-revoked": ([], []),
     "local-online-revoked": (["good"], []),
+    "old-revoked": (["expired"], []),
+    "endless": (["endless"], []),
+    "endless-revoked": (["endless"], []),
+    "crl-old-revoked": ([], ["crl-expired"]),
+    "crl-scope": ([], ["crl-scope"]),
+    "crl-scope-revoked": ([], ["crl-scope"]),
+    "crl-empty-scope": ([], ["crl-empty-scope"]),
+    "crl-empty-scope-revoked": ([], ["crl-empty-scope"]),
+    "crl-critical-revoked": ([], ["crl-critical"]),
 }
 OCSP_REVOKED = [case for case in CASES if case.endswith("revoked") and "fallback" not in case]
 OCSP_UNKNOWN = ["unknown", "fallback-unknown-revoked"]
@@ -117,28 +126,64 @@ def make_certificates():
                           "%06X" % pki.serials[case], "unknown", "/CN=" + case, sep="\t", file=index)
 
 
-def crl(issuer="ca-a", signer=None, age=0 * pki.DAY):
-    revoked = [pki.seq(pki.integer(pki.serials[case]), pki.time(pki.NOW - 100 * pki.DAY))
-               for case in CRL_REVOKED if issuer_of(case) == issuer]
+# issuingDistributionPoint with onlyContainsCACerts, with onlyContainsUserCerts, and with nothing
+CA_SCOPE = pki.extension("2.5.29.28", pki.seq(b"\x82\x01\xff"), critical=True)
+USER_SCOPE = pki.extension("2.5.29.28", pki.seq(b"\x81\x01\xff"), critical=True)
+EMPTY_SCOPE = pki.extension("2.5.29.28", pki.seq(), critical=False)
+CRITICAL = pki.extension("1.2.3.4", pki.seq(), critical=True)
+
+
+def crl(issuer="ca-a", signer=None, age=0 * pki.DAY, extensions=(), entries=None):
+    """entries: (serial number, extensions) instead of those of CRL_REVOKED."""
+    if entries is None:
+        entries = [(pki.serials[case], []) for case in CRL_REVOKED if issuer_of(case) == issuer]
+    revoked = [pki.seq(pki.integer(serial), pki.time(pki.NOW - 100 * pki.DAY), *([pki.seq(*more)] if more else []))
+               for serial, more in entries]
     number = pki.extension("2.5.29.20", pki.integer(1))
     return pki.signed(pki.seq(pki.integer(1), pki.ECDSA_SHA256, pki.issued[issuer],
-                              pki.time(pki.NOW - pki.DAY - age), pki.time(pki.NOW + pki.DAY - age), pki.seq(*revoked),
-                              pki.tlv(0xA0, pki.seq(number))), signer or issuer)
+                              pki.time(pki.NOW - pki.DAY - age), pki.time(pki.NOW + pki.DAY - age),
+                              *([pki.seq(*revoked)] if revoked else []),
+                              pki.tlv(0xA0, pki.seq(number, *extensions))), signer or issuer)
 
 
 def make_crls():
-    for file, der in (("ca-a.crl", crl()), ("ca-a-int.crl", crl("ca-a-int")), ("expired.crl", crl(age=30 * pki.DAY))):
+    text = subprocess.run(["openssl", "x509", "-noout", "-serial", "-in", pki.path("ca-a-int.crt")],
+                          stdout=subprocess.PIPE, check=True, text=True).stdout
+    intermediate = [(int(text.strip().split("=")[1], 16), [])]
+    hold = [pki.extension("2.5.29.21", pki.tlv(0x0A, b"\x06"))]
+    for file, der in (
+        ("ca-a.crl", crl()),
+        ("ca-a-int.crl", crl("ca-a-int")),
+        ("expired.crl", crl(age=30 * pki.DAY)),
+        # The intermediate is revoked.
+        ("int.crl", crl(entries=intermediate)),
+        ("int-expired.crl", crl(entries=intermediate, age=30 * pki.DAY)),
+        ("int-future.crl", crl(entries=intermediate, age=-30 * pki.DAY)),
+        ("int-critical.crl", crl(entries=intermediate, extensions=[CRITICAL])),
+        ("int-ca-scope.crl", crl(entries=intermediate, extensions=[CA_SCOPE])),
+        ("int-user-scope.crl", crl(entries=intermediate, extensions=[USER_SCOPE])),
+        ("int-empty-scope.crl", crl(entries=intermediate, extensions=[EMPTY_SCOPE])),
+        ("int-entry.crl", crl(entries=[(1, [CRITICAL]), *intermediate])),
+        ("int-forged.crl", crl(entries=intermediate, signer="ca-b")),
+        # Its issuer has taken that back since.
+        ("int-gone.crl", crl(entries=[], age=-pki.DAY / 24)),
+        ("hold-expired.crl", crl(entries=[(intermediate[0][0], hold)], age=30 * pki.DAY)),
+        ("hold.crl", crl(entries=[(intermediate[0][0], hold)])),
+        ("empty.crl", crl(entries=[])),
+        ("empty-expired.crl", crl(entries=[], age=30 * pki.DAY)),
+        ("empty-scope.crl", crl(entries=[], extensions=[EMPTY_SCOPE])),
+    ):
         with open(pki.path(file), "w") as out:
             out.write(pki.pem(der, "X509 CRL"))
 
 
-def ocsp_command(issuer, signer, signer_key):
+def ocsp_command(issuer, signer, signer_key, ends=True):
     return ["openssl", "ocsp", "-index", pki.path(issuer + ".index"), "-CA", pki.path(issuer + ".crt"),
-            "-rsigner", pki.path(signer + ".crt"), "-rkey", pki.path(signer_key + ".key"), "-nmin", "60"]
+            "-rsigner", pki.path(signer + ".crt"), "-rkey", pki.path(signer_key + ".key"), *(["-nmin", "60"] if ends else [])]
 
 
-def ocsp(request, issuer, signer=None, signer_key=None):
-    command = ocsp_command(issuer, signer or issuer, signer_key or signer or issuer)
+def ocsp(request, issuer, signer=None, signer_key=None, ends=True):
+    command = ocsp_command(issuer, signer or issuer, signer_key or signer or issuer, ends)
     return subprocess.run([*command, "-reqin", "/dev/stdin", "-respout", "/dev/stdout"], input=request,
                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True).stdout
 
@@ -193,11 +238,16 @@ ANSWERS = {
     "undelegated": lambda case, request: ocsp(request, "ca-a", "good"),
     "wrong-signer": lambda case, request: ocsp(request, "ca-a", "ca-b"),
     "expired": lambda case, request: aged(ocsp(request, "ca-a"), 30 * pki.DAY),
+    # Without nextUpdate, two hours old.
+    "endless": lambda case, request: aged(ocsp(request, "ca-a", ends=False), pki.DAY / 12),
     "another": lambda case, request: ocsp(another_request(), "ca-a"),
     "garbage": lambda case, request: b"\x30\x82\xff\xff garbage",
     "crl": lambda case, request: crl(),
     "crl-pem": lambda case, request: pki.pem(crl(), "X509 CRL").encode(),
     "crl-expired": lambda case, request: crl(age=30 * pki.DAY),
+    "crl-scope": lambda case, request: crl(extensions=[CA_SCOPE]),
+    "crl-empty-scope": lambda case, request: crl(extensions=[EMPTY_SCOPE]),
+    "crl-critical": lambda case, request: crl(extensions=[CRITICAL]),
     "crl-wrong-signer": lambda case, request: crl(signer="ca-b"),
 }
 noting = threading.Lock()

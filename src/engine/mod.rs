@@ -38,6 +38,7 @@ pub use identity::Identity;
 pub use inbound::Came;
 pub use lines::{HeaderLine, HeaderLines, LineKind, NO_CONSUMER};
 pub use reload::{Origin, Progress, Reload};
+use revocation::CrlWatch;
 pub use revocation::{At, Source, State, Status};
 
 /// Verdicts kept, 200 bytes each.
@@ -161,6 +162,7 @@ pub struct Engine {
     verdicts: RefCell<Cache<(Key, [u8; 32]), Verdict>>,
     statuses: RefCell<Cache<[u8; 32], Status>>,
     revoked: RefCell<Revoked>,
+    crl_watch: RefCell<CrlWatch>,
     crls: RefCell<Cache<[u8; 32], Rc<Crl>>>,
     watching: RefCell<reload::Watching>,
     /// That the policy was compiled in.
@@ -181,6 +183,7 @@ impl Default for Engine {
             verdicts: RefCell::new(Cache::new(MAX_VERDICTS)),
             statuses: RefCell::new(Cache::new(MAX_VERDICTS)),
             revoked: RefCell::new(Revoked::new(MAX_VERDICTS)),
+            crl_watch: RefCell::default(),
             crls: RefCell::new(Cache::new(MAX_CRLS)),
             watching: RefCell::default(),
             process: Cell::default(),

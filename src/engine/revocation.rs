@@ -10,7 +10,7 @@ use super::{Engine, Trust};
 use crate::certificate::{self, Certificate};
 use crate::metrics::{self, Event};
 use crate::policy::{Auth, Revocation, RevocationMode};
-use crate::trust::crl::{Crl, MAX_FETCHED};
+use crate::trust::crl::{Crl, Listed, MAX_FETCHED};
 use crate::trust::{ocsp, sources, Answer, Verdict};
 use crate::Error;
 
@@ -49,8 +49,13 @@ pub struct Status {
     pub state: State,
     /// `X509_V_*` number of a refusal for it.
     pub code: i32,
+    /// Depth of the certificate that a refusal is about; 0 is the leaf.
+    pub depth: u32,
     /// First second at which it must be asked for again.
     pub until: i64,
+    /// Whether only a newer answer ends it, not the lack of one: a signed revocation without
+    /// `certificateHold`.
+    lasting: bool,
 }
 
 /// A plan of the policy that was in force at an epoch. Fetching takes time, and a plan number means
@@ -80,6 +85,16 @@ pub enum Source {
     },
 }
 
+/// Which expired CRLs were reported.
+#[derive(Default)]
+pub(super) struct CrlWatch {
+    epoch: u64,
+    /// Those that expired by then were.
+    seen: i64,
+    /// Not reported yet.
+    texts: Vec<String>,
+}
+
 impl Status {
     fn new(state: State, until: i64) -> Status {
         let code = match state {
@@ -87,7 +102,13 @@ impl Status {
             State::Good => 0,
             State::Revoked => REVOKED,
         };
-        Status { state, code, until }
+        Status {
+            state,
+            code,
+            depth: 0,
+            until,
+            lasting: false,
+        }
     }
 }
 
@@ -116,34 +137,32 @@ fn chain_id(chain: &[X509], revocation: &Revocation) -> Result<[u8; 32], Error> 
     }
 }
 
-/// The status as far as the policy's own CRLs tell it, and whether the certificate names anybody
-/// to ask; `None` when somebody must be asked.
+/// The status by the policy's own CRLs alone; `None` when they leave it open and the certificate
+/// names sources.
 fn local(auth: &Auth, certificate: &Certificate, now: i64) -> Result<Option<Status>, Error> {
     let (leaf, intermediates) = (certificate.leaf(), certificate.intermediates());
     let limit = now.saturating_add(auth.revocation.ttl);
+    let path = auth.store.path(leaf, intermediates, now)?;
     let mut unknown = Status::new(State::Unknown, limit);
     if let Some(crls) = &auth.revocation.crls {
-        // A CA that is revoked must not answer for its clients, though a CRL may lack for these.
-        if crls.revokes(&auth.store.chain(leaf, intermediates, now)?, now) {
-            return Ok(Some(Status::new(State::Revoked, limit)));
-        }
-        let outcome = auth.store.check_crls(leaf, intermediates, crls, now)?;
+        let outcome = crls.check(&path, now);
+        let until = outcome.until.clamp(now.saturating_add(1), limit);
+        let status = |state| Status {
+            code: outcome.code,
+            depth: outcome.depth,
+            ..Status::new(state, until)
+        };
         match outcome.code {
-            0 => {
-                let until = outcome.until.clamp(now.saturating_add(1), limit);
-                return Ok(Some(Status::new(State::Good, until)));
-            }
-            REVOKED => return Ok(Some(Status::new(State::Revoked, limit))),
-            code => {
-                // A CRL may come into force any time.
-                unknown.code = code;
-                unknown.until = limit.min(now.saturating_add(LOCAL_RETRY));
-            }
+            0 if !path.chain().is_empty() => return Ok(Some(status(State::Good))),
+            // A CA that is revoked must not answer for its clients, though a CRL may lack for these.
+            REVOKED => return Ok(Some(status(State::Revoked))),
+            // Its sources may have an answer before a CRL comes into force.
+            _ => unknown = status(State::Unknown),
         }
+        unknown.until = until.min(now.saturating_add(LOCAL_RETRY));
     }
-    let nobody = sources::ocsp(leaf).is_empty() && sources::crl(leaf).is_empty();
-    // Building the chain once more costs as much as verifying it: only where it decides.
-    let settled = nobody || auth.store.chain(leaf, intermediates, now)?.len() < 2;
+    let sourceless = sources::ocsp(leaf).is_empty() && sources::crl(leaf).is_empty();
+    let settled = sourceless || path.chain().len() < 2;
     Ok(settled.then_some(unknown))
 }
 
@@ -191,8 +210,8 @@ impl Engine {
             },
         };
         Ok(match status.state {
-            State::Revoked => Trust::No(Verdict::refused(status.code, 0, now)),
-            State::Unknown if strict => Trust::No(Verdict::refused(status.code, 0, now)),
+            State::Revoked => Trust::No(Verdict::refused(status.code, status.depth, now)),
+            State::Unknown if strict => Trust::No(Verdict::refused(status.code, status.depth, now)),
             State::Unknown | State::Good => Trust::Yes {
                 until: verdict.until().min(status.until),
                 verdict,
@@ -254,12 +273,15 @@ impl Engine {
                 },
             })
         })?;
-        let (state, until) = match answer {
-            Answer::Good { until } => (State::Good, until),
-            Answer::Revoked { until, .. } => (State::Revoked, until),
+        let status = match answer {
+            Answer::Good { until } => Status::new(State::Good, until),
+            Answer::Revoked { until, reason, .. } => Status {
+                lasting: reason != "certificateHold",
+                ..Status::new(State::Revoked, until)
+            },
             Answer::NoAnswer(why) => return Err(Error::Misuse(why)),
         };
-        self.settle(certificate, at, state, until, now)
+        self.put_status(certificate, at, status, now)
     }
 
     /// Remembers a status that is known from elsewhere, for at most the time the plan allows. A
@@ -273,29 +295,51 @@ impl Engine {
         until: i64,
         now: i64,
     ) -> Result<Status, Error> {
+        self.put_status(certificate, at, Status::new(state, until), now)
+    }
+
+    fn put_status(
+        &self,
+        certificate: &Certificate,
+        at: At,
+        mut status: Status,
+        now: i64,
+    ) -> Result<Status, Error> {
         self.with_chain(certificate, at, now, |auth, chain| {
             let key = chain_id(chain, &auth.revocation)?;
             let limit = now.saturating_add(auth.revocation.ttl);
+            // A local CRL that comes into or goes out of force may revoke what a source calls good.
+            let crls = auth.revocation.crls.as_ref();
+            let limit = limit.min(crls.map_or(i64::MAX, |crls| crls.next_change(now)));
             // An answer within the clock skew after nextUpdate holds for this once.
-            let until = until.min(limit).max(now.saturating_add(1));
+            status.until = status.until.min(limit).max(now.saturating_add(1));
             if let [leaf, issuer, ..] = chain {
                 let (leaf, issuer) = (certificate::sha256(leaf)?, certificate::sha256(issuer)?);
                 let mut revoked = self.revoked.borrow_mut();
-                if state == State::Revoked {
-                    revoked.add(leaf, issuer, until, now);
+                if status.state == State::Revoked {
+                    revoked.add(leaf, issuer, status.until, now);
                 } else if let Some(until) = revoked.until(leaf, Some(&issuer), now) {
                     return Ok(Status::new(State::Revoked, until));
                 }
             }
             let mut statuses = self.statuses.borrow_mut();
             let known = statuses.find(&key).map(|(_, status)| *status);
-            if let (State::Unknown, Some(known)) = (state, known) {
-                // Somebody else got an answer meanwhile.
-                if known.state != State::Unknown && now < known.until {
+            match (known, status.state) {
+                // Another request got an answer meanwhile.
+                (Some(known), State::Unknown)
+                    if known.state != State::Unknown && now < known.until =>
+                {
                     return Ok(known);
                 }
+                (Some(known), State::Unknown) if known.lasting => {
+                    status = Status {
+                        until: status.until,
+                        ..known
+                    };
+                }
+                (Some(known), State::Revoked) => status.lasting |= known.lasting,
+                _ => {}
             }
-            let status = Status::new(state, until);
             statuses.put(key, status);
             Ok(status)
         })
@@ -306,6 +350,52 @@ impl Engine {
         self.with_chain(certificate, at, now, |auth, chain| {
             Ok(certificate::hex(&chain_id(chain, &auth.revocation)?))
         })
+    }
+
+    /// Local CRL number `index` of the policy in force; `None` after the last.
+    pub fn with_local_crl<T>(
+        &self,
+        index: usize,
+        read: impl FnOnce(Listed<'_>) -> T,
+    ) -> Result<Option<T>, Error> {
+        let policy = self.policy()?;
+        let mut lists = policy.crls.iter().flat_map(|set| set.lists());
+        Ok(lists.nth(index).map(read))
+    }
+
+    /// Passes on a warning of a local CRL that expired since the policy was compiled, of each once.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no other; those of `write`, after which the warning is
+    /// passed on again.
+    pub fn expired_crl(
+        &self,
+        now: i64,
+        write: impl FnOnce(&str) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let (policy, epoch) = (self.policy()?, self.epoch());
+        let mut watch = self.crl_watch.borrow_mut();
+        if watch.epoch != epoch {
+            *watch = CrlWatch {
+                epoch,
+                // What had expired by then is a warning of the policy.
+                seen: policy.compiled_at,
+                texts: Vec::new(),
+            };
+        }
+        let seen = watch.seen;
+        if now > seen {
+            let sets = policy.crls.iter();
+            watch
+                .texts
+                .extend(sets.flat_map(|set| set.expired_since(seen, now)));
+            watch.texts.sort();
+            watch.texts.dedup();
+            watch.seen = now;
+        }
+        write(watch.texts.last().ok_or(Error::NotFound)?)?;
+        watch.texts.pop();
+        Ok(())
     }
 
     /// A CRL, parsed and verified once per worker for the same bytes and issuer.
@@ -337,5 +427,121 @@ impl Engine {
             .store
             .chain(certificate.leaf(), certificate.intermediates(), now)?;
         read(auth, &chain)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::reload::Origin;
+    use crate::testing::stack;
+    use crate::trust::test_ca::{now, TestCa};
+    use serde_json::json;
+
+    const ID: &str = "10000000-0000-4000-8000-000000000001";
+
+    /// An engine with one route in STRICT, and its plan.
+    fn engine(ca: &TestCa, crls: &[&str], ttl: i64) -> (Engine, At) {
+        let cert = String::from_utf8(ca.x509.to_pem().unwrap()).unwrap();
+        let config = json!({
+            "ca_certificates": [ID], "skip_consumer_lookup": true, "cert_cache_ttl": ttl,
+            "revocation_check_mode": "STRICT", "crls": crls,
+        });
+        let policy = json!({
+            "_format_version": "3.0",
+            "ca_certificates": [{"id": ID, "cert": cert}],
+            "routes": [{"name": "a", "plugins": [{"name": "mtls-auth", "config": config}]}],
+        });
+        let engine = Engine::default();
+        let origin = Origin::Text {
+            text: policy.to_string().into_bytes().into(),
+            label: "text".to_owned(),
+        };
+        engine.load(origin).unwrap();
+        let plan = engine.policy().unwrap().routes.find("a").unwrap();
+        let epoch = engine.epoch();
+        (engine, At { plan, epoch })
+    }
+
+    fn certificate(ca: &TestCa) -> Certificate {
+        let leaf = ca.issue("leaf", "extendedKeyUsage=clientAuth");
+        Certificate::new(leaf.x509, stack(&[])).unwrap()
+    }
+
+    #[test]
+    fn settle_only_a_newer_answer_ends_a_revocation() {
+        let source = Source::Crl {
+            url: "http://a.example/".to_owned(),
+        };
+        for (reason, lasting) in [("keyCompromise", true), ("certificateHold", false)] {
+            let ca = TestCa::new();
+            let (engine, at) = engine(&ca, &[], 60);
+            let client = certificate(&ca);
+            let good = ca.crl("", &[]);
+            ca.enter(
+                &client.leaf().to_owned(),
+                'R',
+                &format!("260102030405Z,{reason}"),
+            );
+            let (now, bytes) = (now() + 1, ca.crl("", &[]));
+            let status = engine.judge(&client, at, &source, &bytes, now).unwrap();
+            assert_eq!((status.state, status.until), (State::Revoked, now + 60));
+            // As the caller settles what the source said, and later that no source answers.
+            let settle = |state, now| engine.settle(&client, at, state, now + 5, now).unwrap();
+            settle(State::Revoked, now);
+            let later = settle(State::Unknown, now + 100);
+            assert_eq!(later.state == State::Revoked, lasting, "{reason}");
+            assert_eq!(later.until, now + 105);
+            let status = engine.judge(&client, at, &source, &good, now + 200);
+            assert_eq!(status.unwrap().state, State::Good);
+            assert_eq!(settle(State::Unknown, now + 300).state, State::Unknown);
+        }
+    }
+
+    #[test]
+    fn settle_good_ends_when_a_local_crl_changes() {
+        let ca = TestCa::new();
+        let crl = ca.crl("", &[]);
+        let file = format!("{}.crl", ca.file());
+        std::fs::write(&file, &crl).unwrap();
+        let (engine, at) = engine(&ca, &[&file], 1_000_000);
+        let client = certificate(&ca);
+        let now = now() + 1;
+        let status = engine.settle(&client, at, State::Good, i64::MAX, now);
+        let next = engine
+            .with_local_crl(0, |list| {
+                assert_eq!((list.file, list.issuer), (&*file, "CN=Test CA,O=Example"));
+                list.next_update.unwrap()
+            })
+            .unwrap();
+        assert_eq!(status.unwrap().until, next.unwrap());
+        assert_eq!(engine.with_local_crl(1, |_| ()), Ok(None));
+    }
+
+    #[test]
+    fn expired_crl_is_passed_on_once() {
+        let ca = TestCa::new();
+        let file = format!("{}.crl", ca.file());
+        std::fs::write(&file, ca.crl("", &[])).unwrap();
+        let (engine, _) = engine(&ca, &[&file], 60);
+        let mut texts = Vec::new();
+        let mut expired = |now| {
+            engine.expired_crl(now, |text| {
+                texts.push(text.to_owned());
+                Ok(())
+            })
+        };
+        assert_eq!(expired(now()), Err(Error::NotFound));
+        let tomorrow = now() + 86_500;
+        assert_eq!(expired(tomorrow), Ok(()));
+        assert_eq!(expired(tomorrow), Err(Error::NotFound));
+        assert_eq!(expired(tomorrow + 1), Err(Error::NotFound));
+        let start = format!("'{file}': CRL of 'CN=Test CA,O=Example': expired at ");
+        assert!(texts[0].starts_with(&start), "{texts:?}");
+        // Not lost when it does not fit.
+        let (engine, _) = self::engine(&ca, &[&file], 60);
+        let full = |_: &str| Err(Error::TooSmall);
+        assert_eq!(engine.expired_crl(tomorrow, full), Err(Error::TooSmall));
+        assert_eq!(engine.expired_crl(tomorrow, |_| Ok(())), Ok(()));
     }
 }

@@ -815,6 +815,56 @@ pub unsafe extern "C" fn rmtls_engine_settle(
     })
 }
 
+/// Writes file and issuer of local CRL number `index` of the policy in force, and its nextUpdate in
+/// seconds since the epoch, `INT64_MAX` without one; `RMTLS_NOT_FOUND` after the last.
+///
+/// # Safety
+/// `engine` is NULL or live; `file`, `issuer` and `next_update` are NULL or valid, the former with
+/// their data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_crl(
+    engine: *const rmtls_engine,
+    index: usize,
+    file: *mut rmtls_buf,
+    issuer: *mut rmtls_buf,
+    next_update: *mut i64,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe {
+            let next = output(next_update)?;
+            let engine = &handle(engine)?.0;
+            let written = engine.with_local_crl(index, |list| {
+                put(file, list.file.as_bytes())?;
+                put(issuer, list.issuer.as_bytes())?;
+                *next = list.next_update.unwrap_or(i64::MAX);
+                Ok(())
+            })?;
+            written.unwrap_or(Err(Error::NotFound))
+        }
+    })
+}
+
+/// Writes a warning of a local CRL that has expired since the policy in force was compiled, of each
+/// once; `RMTLS_NOT_FOUND` when there is no other. `now`: seconds since the epoch.
+///
+/// # Safety
+/// `engine` is NULL or live; `out` is NULL or valid, with its data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_expired_crl(
+    engine: *const rmtls_engine,
+    now: i64,
+    out: *mut rmtls_buf,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe {
+            let engine = &handle(engine)?.0;
+            engine.expired_crl(now, |text| put(out, text.as_bytes()))
+        }
+    })
+}
+
 /// Writes the name under which workers share the status of the client with this certificate.
 ///
 /// `plan` was looked up at `epoch` (`rmtls_engine_epoch`); `RMTLS_NOT_FOUND` when another policy

@@ -1,19 +1,26 @@
 //! OCSP and CRL calls beyond the openssl crate.
 
+use std::cmp::Ordering;
 use std::ffi::{c_int, c_long, c_uchar, c_ulong, c_void};
 use std::ptr;
 
 use foreign_types::{ForeignType, ForeignTypeRef};
-use openssl::asn1::{Asn1GeneralizedTimeRef, Asn1ObjectRef, Asn1TimeRef};
+use openssl::asn1::{Asn1GeneralizedTimeRef, Asn1ObjectRef, Asn1StringRef, Asn1TimeRef};
 use openssl::error::ErrorStack;
-use openssl::ocsp::{OcspBasicResponseRef, OcspCertIdRef, OcspRequestRef};
+use openssl::ocsp::{OcspBasicResponseRef, OcspCertIdRef, OcspCertStatus, OcspRequestRef};
+use openssl::stack::{Stack, StackRef};
+use openssl::x509::store::X509StoreBuilder;
+use openssl::x509::verify::X509VerifyFlags;
 use openssl::x509::{
-    DistPointRef, X509Crl, X509CrlRef, X509Ref, X509RevokedRef, X509StoreContextRef,
+    DistPointRef, GeneralName, X509Crl, X509CrlRef, X509NameRef, X509Ref, X509RevokedRef,
+    X509StoreContext, X509StoreContextRef, X509,
 };
 use openssl_sys as sys;
 
-/// `X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL`: what nginx's `ssl_crl` sets.
-const CRL_CHECK_ALL: c_ulong = 0x4 | 0x8;
+use super::x509::set_verify_time;
+
+/// `X509_V_FLAG_CRL_CHECK`.
+const CRL_CHECK: c_ulong = 0x4;
 
 /// What `OCSP_check_nonce` answers when only the request carries a nonce, which is what a
 /// responder with precomputed answers does (RFC 6960 section 4.4.1).
@@ -32,6 +39,13 @@ extern "C" {
         last: c_int,
     ) -> c_int;
     fn OCSP_resp_get0(basic: *mut sys::OCSP_BASICRESP, index: c_int) -> *mut c_void;
+    fn OCSP_single_get0_status(
+        single: *mut c_void,
+        reason: *mut c_int,
+        revoked_at: *mut *mut sys::ASN1_GENERALIZEDTIME,
+        this_update: *mut *mut sys::ASN1_GENERALIZEDTIME,
+        next_update: *mut *mut sys::ASN1_GENERALIZEDTIME,
+    ) -> c_int;
     fn OCSP_BASICRESP_get_ext_by_critical(
         basic: *mut sys::OCSP_BASICRESP,
         critical: c_int,
@@ -64,24 +78,62 @@ pub fn nonce_matches(request: &OcspRequestRef, response: &OcspBasicResponseRef) 
     answer > 0 || answer == NONCE_ABSENT_FROM_RESPONSE
 }
 
-/// How many single responses are about `id`, and whether an extension of one of these or of the
-/// whole response is critical.
-pub fn single_responses(response: &OcspBasicResponseRef, id: &OcspCertIdRef) -> (usize, bool) {
-    // SAFETY: live objects, only read; OCSP_resp_find answers an index or -1, and -1 starts over.
+/// What a response says about one certificate (SingleResponse, RFC 6960 section 4.2.1).
+pub struct SingleResponse<'a> {
+    /// good, revoked or unknown.
+    pub status: OcspCertStatus,
+    /// CRLReason of a revocation; -1 without one.
+    pub reason: c_int,
+    /// When it was revoked.
+    pub revoked_at: Option<&'a Asn1GeneralizedTimeRef>,
+    /// thisUpdate.
+    pub this_update: Option<&'a Asn1GeneralizedTimeRef>,
+    /// nextUpdate.
+    pub next_update: Option<&'a Asn1GeneralizedTimeRef>,
+    /// Whether it has a critical extension.
+    pub critical: bool,
+}
+
+/// Every single response about `id`.
+pub fn single_responses<'a>(
+    response: &'a OcspBasicResponseRef,
+    id: &OcspCertIdRef,
+) -> Vec<SingleResponse<'a>> {
+    let mut found = Vec::new();
+    // SAFETY: live objects, only read; OCSP_resp_find returns an index or -1, and -1 starts over.
+    // The times, NULL when absent, live as long as the response.
     unsafe {
         let response = response.as_ptr();
-        let mut critical = OCSP_BASICRESP_get_ext_by_critical(response, 1, -1) >= 0;
-        let (mut count, mut index) = (0, -1);
+        let mut index = -1;
         loop {
             index = OCSP_resp_find(response, id.as_ptr(), index);
             if index < 0 {
-                return (count, critical);
+                return found;
             }
-            count += 1;
             let single = OCSP_resp_get0(response, index);
-            critical |= OCSP_SINGLERESP_get_ext_by_critical(single, 1, -1) >= 0;
+            let mut reason = -1;
+            let mut times = [ptr::null_mut::<sys::ASN1_GENERALIZEDTIME>(); 3];
+            let [revoked_at, this_update, next_update] = &mut times;
+            let status =
+                OCSP_single_get0_status(single, &mut reason, revoked_at, this_update, next_update);
+            let [revoked_at, this_update, next_update] =
+                times.map(|time| (!time.is_null()).then(|| Asn1GeneralizedTimeRef::from_ptr(time)));
+            found.push(SingleResponse {
+                status: OcspCertStatus::from_raw(status),
+                reason,
+                revoked_at,
+                this_update,
+                next_update,
+                critical: OCSP_SINGLERESP_get_ext_by_critical(single, 1, -1) >= 0,
+            });
         }
     }
+}
+
+/// Whether the response as a whole has a critical extension.
+pub fn has_critical_extension(response: &OcspBasicResponseRef) -> bool {
+    // SAFETY: a live response, only read.
+    unsafe { OCSP_BASICRESP_get_ext_by_critical(response.as_ptr(), 1, -1) >= 0 }
 }
 
 /// A GeneralizedTime is one of the two forms of an ASN1_TIME.
@@ -116,16 +168,30 @@ pub fn crl_from_der(der: &[u8]) -> Result<(X509Crl, usize), ErrorStack> {
     }
 }
 
-/// Type and criticality of each extension of the CRL.
-pub fn crl_extensions(crl: &X509CrlRef) -> impl Iterator<Item = (&Asn1ObjectRef, bool)> {
+/// An extension of a CRL.
+pub struct CrlExtension<'a> {
+    /// Its type.
+    pub object: &'a Asn1ObjectRef,
+    /// Whether it is critical.
+    pub critical: bool,
+    /// Its content, in DER if it is well-formed.
+    pub value: &'a [u8],
+}
+
+/// The extensions of the CRL, in its order.
+pub fn crl_extensions(crl: &X509CrlRef) -> impl Iterator<Item = CrlExtension<'_>> {
     // SAFETY: a live CRL.
     let count = unsafe { sys::X509_CRL_get_ext_count(crl.as_ptr()) };
     (0..count).map(move |index| {
-        // SAFETY: the index is in range; extension and type live as long as the CRL.
+        // SAFETY: the index is in range; extension, type and content live as long as the CRL.
         unsafe {
             let extension = sys::X509_CRL_get_ext(crl.as_ptr(), index);
-            let object = Asn1ObjectRef::from_ptr(sys::X509_EXTENSION_get_object(extension));
-            (object, sys::X509_EXTENSION_get_critical(extension) != 0)
+            let value = sys::X509_EXTENSION_get_data(extension).cast::<sys::ASN1_STRING>();
+            CrlExtension {
+                object: Asn1ObjectRef::from_ptr(sys::X509_EXTENSION_get_object(extension)),
+                critical: sys::X509_EXTENSION_get_critical(extension) != 0,
+                value: Asn1StringRef::from_ptr(value).as_slice(),
+            }
         }
     })
 }
@@ -148,19 +214,89 @@ pub fn key_id_matches(crl: &X509CrlRef, issuer: &X509Ref) -> bool {
     }
 }
 
-/// Whether the entry has a critical extension, or one that names another issuer.
-pub fn is_odd_entry(entry: &X509RevokedRef) -> bool {
-    // SAFETY: a live entry, only read.
-    unsafe {
-        let entry = entry.as_ptr();
-        sys::X509_REVOKED_get_ext_by_critical(entry, 1, -1) >= 0
-            || sys::X509_REVOKED_get_ext_by_NID(entry, sys::NID_certificate_issuer, -1) >= 0
-    }
+/// What kinds of extensions an entry of a CRL has.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EntryExtensions {
+    /// A critical one.
+    pub critical: bool,
+    /// A critical one other than certificateIssuer.
+    pub unsupported: bool,
+    /// certificateIssuer.
+    pub issuer: bool,
 }
 
-/// Verifies with revocation checked for the whole chain against `crls`, as nginx's `ssl_crl`
+/// The kinds of extensions of an entry.
+pub fn entry_extensions(entry: &X509RevokedRef) -> EntryExtensions {
+    let mut found = EntryExtensions::default();
+    // SAFETY: a live entry, only read; the indices are in range.
+    unsafe {
+        let entry = entry.as_ptr();
+        for index in 0..sys::X509_REVOKED_get_ext_count(entry) {
+            let extension = sys::X509_REVOKED_get_ext(entry, index);
+            let critical = sys::X509_EXTENSION_get_critical(extension) != 0;
+            let object = sys::X509_EXTENSION_get_object(extension);
+            let issuer = sys::OBJ_obj2nid(object) == sys::NID_certificate_issuer;
+            found.critical |= critical;
+            found.unsupported |= critical && !issuer;
+            found.issuer |= issuer;
+        }
+    }
+    found
+}
+
+/// Whether a distribution point of the certificate names `issuer` as its cRLIssuer (RFC 5280
+/// section 4.2.1.13).
+pub fn names_crl_issuer(certificate: &X509Ref, issuer: &X509NameRef) -> bool {
+    let points = certificate.crl_distribution_points();
+    let named = points.iter().flatten().any(|point| {
+        // SAFETY: a live DIST_POINT; the names, NULL when absent, live as long as it does.
+        let names: Option<&StackRef<GeneralName>> = unsafe {
+            let names = (*point.as_ptr()).CRLissuer;
+            (!names.is_null()).then(|| StackRef::from_ptr(names))
+        };
+        let mut names = names.into_iter().flatten();
+        names.any(|name| {
+            let directory = name.directory_name();
+            directory.is_some_and(|name| name.try_cmp(issuer).is_ok_and(Ordering::is_eq))
+        })
+    });
+    ErrorStack::get();
+    named
+}
+
+/// The status of one certificate of a verified chain against `crls` (`X509_V_FLAG_CRL_CHECK`), as
+/// an `X509_V_*` number. `above` is the rest of the chain, of which the last is the anchor.
+pub fn crl_status<'a>(
+    certificate: &X509Ref,
+    above: &[X509],
+    crls: impl Iterator<Item = &'a X509CrlRef>,
+    now: i64,
+) -> Result<c_int, ErrorStack> {
+    let Some((anchor, between)) = above.split_last() else {
+        return Ok(sys::X509_V_ERR_UNABLE_TO_GET_CRL_ISSUER);
+    };
+    let mut store = X509StoreBuilder::new()?;
+    store.add_cert(anchor.clone())?;
+    store.set_flags(X509VerifyFlags::PARTIAL_CHAIN)?;
+    let mut untrusted = Stack::new()?;
+    for certificate in between {
+        untrusted.push(certificate.clone())?;
+    }
+    X509StoreContext::new()?.init(&store.build(), certificate, &untrusted, |context| {
+        set_verify_time(context, now);
+        let verified = verify_with_crls(context, crls)?;
+        let code = context.error().as_raw();
+        Ok(match (verified, code) {
+            (true, code) => code,
+            (false, sys::X509_V_OK) => sys::X509_V_ERR_UNSPECIFIED,
+            (false, code) => code,
+        })
+    })
+}
+
+/// Verifies with the revocation of the first certificate checked against `crls`
 /// (`X509_STORE_CTX_set0_crls`). The CRLs serve this one call; store and context keep none.
-pub fn verify_with_crls<'a>(
+fn verify_with_crls<'a>(
     context: &mut X509StoreContextRef,
     crls: impl Iterator<Item = &'a X509CrlRef>,
 ) -> Result<bool, ErrorStack> {
@@ -182,7 +318,7 @@ pub fn verify_with_crls<'a>(
             }
         }
         X509_STORE_CTX_set0_crls(context.as_ptr(), stack.0.cast());
-        X509_STORE_CTX_set_flags(context.as_ptr(), CRL_CHECK_ALL);
+        X509_STORE_CTX_set_flags(context.as_ptr(), CRL_CHECK);
         let verified = context.verify_cert();
         X509_STORE_CTX_set0_crls(context.as_ptr(), ptr::null_mut());
         verified

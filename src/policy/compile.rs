@@ -17,8 +17,10 @@ mod stores;
 mod told;
 mod trusting;
 
+use std::collections::HashSet;
 use std::path::Path as FilePath;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use openssl::sha::Sha256;
 
@@ -51,6 +53,8 @@ pub(super) fn compile(
     files: &mut Files,
     report: &mut Report,
 ) -> Option<Policy> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.map_or(0, |now| now.as_secs() as i64);
     let cas = Cas::new(document, report);
     let services = Index::new(
         "service",
@@ -74,6 +78,9 @@ pub(super) fn compile(
         directory,
         files,
         known: Map::default(),
+        used: Vec::new(),
+        compared: HashSet::new(),
+        now,
     };
     let plugins = Plugins::new(document, &cas, &people, &mut crls, report);
     judged(document, &scopes, report);
@@ -87,7 +94,11 @@ pub(super) fn compile(
         return None;
     }
     match assemble(document, &cas, &scopes, &plugins, people, plans, report) {
-        Ok(policy) => Some(policy),
+        Ok(policy) => Some(Policy {
+            crls: crls.used,
+            compiled_at: now,
+            ..policy
+        }),
         Err(error) => {
             report.error(Place::default(), &Path::ROOT, error.to_string());
             None
@@ -185,6 +196,8 @@ fn assemble(
         digest: digest.finish(),
         warnings: Vec::new(),
         unheard: None,
+        crls: Vec::new(),
+        compiled_at: 0,
     })
 }
 

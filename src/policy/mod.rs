@@ -61,6 +61,10 @@ pub struct Policy {
     pub warnings: Vec<Diagnostic>,
     /// What to warn of if no peer is trusted to send certificates in headers.
     pub unheard: Option<Diagnostic>,
+    /// The local CRLs that a plugin checks.
+    pub crls: Vec<Arc<CrlSet>>,
+    /// When it was compiled, in seconds since the epoch.
+    pub compiled_at: i64,
 }
 
 /// What applies to the requests of a route.

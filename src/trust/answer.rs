@@ -5,6 +5,9 @@ use openssl::error::{Error, ErrorStack};
 /// Seconds by which the clocks of a CA and of this host may differ.
 pub(super) const CLOCK_SKEW: i64 = 300;
 
+/// Seconds after which a source is asked again when what it said had ended.
+const STALE_RECHECK: i64 = 3600;
+
 /// The status of one certificate. Only the first two are definite.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -16,7 +19,7 @@ pub enum Answer {
     },
     /// The issuer has revoked the certificate.
     Revoked {
-        /// As for [`Answer::Good`].
+        /// When to ask again, in seconds since the epoch. The revocation does not end then.
         until: i64,
         /// When it was revoked, in seconds since the epoch.
         since: Option<i64>,
@@ -43,6 +46,16 @@ pub(super) fn in_force(this: i64, next: i64, now: i64, skew: i64) -> Result<(), 
         return Err(format!("nextUpdate was {} s ago", now.saturating_sub(next)));
     }
     Ok(())
+}
+
+/// Until when a revocation by data that ends at `next` is kept. It counts afterwards too, but a
+/// newer answer may take it back.
+pub(super) fn revoked_until(next: i64, now: i64) -> i64 {
+    if next > now {
+        next
+    } else {
+        now.saturating_add(STALE_RECHECK)
+    }
 }
 
 /// Name of a CRLReason.

@@ -12,5 +12,5 @@ mod verdict;
 
 pub use answer::Answer;
 pub use ca::CaCertificate;
-pub use store::{TrustStore, VerifyOptions};
+pub use store::{CertificationPath, TrustStore, VerifyOptions};
 pub use verdict::{text as verdict_text, Verdict};

@@ -5,13 +5,18 @@
 //! issuer certified for the purpose. The response of a responder that is trusted for another
 //! reason does not. Whether a delegated responder's certificate has itself been revoked is not
 //! asked: such certificates are short-lived, and say so with id-pkix-ocsp-nocheck.
+//!
+//! "good" counts while the response is in force. "revoked" counts at any age, whatever else is
+//! wrong with a response that is signed; with the reason `certificateHold` while it is in force.
 
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine;
+use openssl::asn1::Asn1GeneralizedTimeRef;
 use openssl::error::ErrorStack;
 use openssl::hash::MessageDigest;
 use openssl::ocsp::{
-    OcspCertId, OcspCertStatus, OcspFlag, OcspRequest, OcspResponse, OcspResponseStatus,
+    OcspBasicResponseRef, OcspCertId, OcspCertStatus, OcspFlag, OcspRequest, OcspResponse,
+    OcspResponseStatus,
 };
 use openssl::stack::Stack;
 use openssl::x509::store::{X509Store, X509StoreBuilder};
@@ -19,7 +24,7 @@ use openssl::x509::verify::{X509VerifyFlags, X509VerifyParam};
 use openssl::x509::{X509Ref, X509};
 use percent_encoding::{utf8_percent_encode, AsciiSet, NON_ALPHANUMERIC};
 
-use super::answer::{self, in_force, reason, Answer, CLOCK_SKEW};
+use super::answer::{self, in_force, reason, revoked_until, Answer, CLOCK_SKEW};
 use crate::certificate::epoch;
 use crate::openssl_ext::revocation as ext;
 use crate::Error;
@@ -33,6 +38,11 @@ pub const MAX_GET: usize = 255;
 /// Seconds for which an answer without nextUpdate stands. Its absence says that newer information
 /// is available all the time (RFC 6960 section 4.2.2.1), so an old one may be a replay.
 const MAX_AGE: i64 = 3600;
+
+/// certificateHold (RFC 5280 section 5.3.1).
+const HOLD: i32 = 6;
+
+const NO_TIME: &str = "has a time that is none";
 
 /// What may stand for itself in a path segment.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
@@ -109,56 +119,90 @@ fn status(
     }
     let basic = response.basic().map_err(unreadable)?;
 
-    let store = trusting_only(issuer, auth_level, now).map_err(internal)?;
-    let mut signers = Stack::<X509>::new().map_err(internal)?;
-    signers.push(issuer.to_owned()).map_err(internal)?;
-    // NO_CHAIN: nothing in the response may stand between issuer and responder. NO_EXPLICIT: a
-    // root that is marked as trusted for OCSP does not replace the issuer.
-    basic
-        .verify(&signers, &store, OcspFlag::NO_CHAIN | OcspFlag::NO_EXPLICIT)
-        .map_err(|stack| {
-            let why = answer::refusal(&stack);
-            format!("is not signed by the issuer or a responder of the issuer: {why}")
-        })?;
+    let id = id(certificate, issuer).map_err(internal)?;
+    let singles = ext::single_responses(&basic, &id);
+    let signed = verify(&basic, issuer, auth_level, Some(now));
+    for single in &singles {
+        if single.status != OcspCertStatus::REVOKED {
+            continue;
+        }
+        let (until, in_force) = match times(single) {
+            Ok((this, until)) => (until, in_force(this, until, now, CLOCK_SKEW).is_ok()),
+            Err(_) => (now, false),
+        };
+        let counts = match single.reason {
+            HOLD => in_force && signed.is_ok(),
+            // That the responder's certificate has expired since makes no difference either.
+            _ => signed.is_ok() || verify(&basic, issuer, auth_level, None).is_ok(),
+        };
+        if counts {
+            return Ok(Answer::Revoked {
+                until: revoked_until(until, now),
+                // Revoked all the same when the time is unreadable.
+                since: single.revoked_at.and_then(|since| time(since).ok()),
+                reason: reason(single.reason.into()),
+            });
+        }
+    }
+    signed.map_err(|stack| {
+        let why = answer::refusal(&stack);
+        format!("is not signed by the issuer or a responder of the issuer: {why}")
+    })?;
 
     let request = OcspRequest::from_der(request).map_err(internal)?;
     if !ext::nonce_matches(&request, &basic) {
         return Err("answers another request: its nonce differs".to_owned());
     }
-
-    let id = id(certificate, issuer).map_err(internal)?;
-    let (count, critical) = ext::single_responses(&basic, &id);
-    if critical {
+    if ext::has_critical_extension(&basic) || singles.iter().any(|single| single.critical) {
         return Err("has a critical extension, none is supported".to_owned());
     }
-    let status = match basic.find_status(&id) {
-        Some(status) if count == 1 => status,
-        None => return Err("is about another certificate".to_owned()),
-        Some(_) => {
+    let single = match &singles[..] {
+        [single] => single,
+        [] => return Err("is about another certificate".to_owned()),
+        several => {
             return Err(format!(
-                "is {count} times about this certificate, expected once"
+                "is {} times about this certificate, expected once",
+                several.len()
             ))
         }
     };
+    let (this, until) = times(single)?;
+    in_force(this, until, now, CLOCK_SKEW)?;
+    match single.status {
+        OcspCertStatus::GOOD => Ok(Answer::Good { until }),
+        _ => Err("says that the responder does not know the certificate".to_owned()),
+    }
+}
 
-    let time = |time| epoch(ext::as_time(time)).map_err(|_| "has a time that is none".to_owned());
-    let this = time(status.this_update)?;
-    let until = match status.next_update() {
+/// Whether `issuer` signed the response or a responder that it certified, as of `now` or at any
+/// time.
+fn verify(
+    basic: &OcspBasicResponseRef,
+    issuer: &X509Ref,
+    auth_level: u32,
+    now: Option<i64>,
+) -> Result<(), ErrorStack> {
+    let store = trusting_only(issuer, auth_level, now)?;
+    let mut signers = Stack::<X509>::new()?;
+    signers.push(issuer.to_owned())?;
+    // NO_CHAIN: nothing in the response may stand between issuer and responder. NO_EXPLICIT: a
+    // root that is marked as trusted for OCSP does not replace the issuer.
+    basic.verify(&signers, &store, OcspFlag::NO_CHAIN | OcspFlag::NO_EXPLICIT)
+}
+
+/// thisUpdate, and the second at which the answer ends.
+fn times(single: &ext::SingleResponse<'_>) -> Result<(i64, i64), String> {
+    let this = single.this_update.ok_or_else(|| NO_TIME.to_owned());
+    let this = time(this?)?;
+    let until = match single.next_update {
         Some(next) => time(next)?,
         None => this.saturating_add(MAX_AGE),
     };
-    in_force(this, until, now, CLOCK_SKEW)?;
+    Ok((this, until))
+}
 
-    match status.status {
-        OcspCertStatus::GOOD => Ok(Answer::Good { until }),
-        OcspCertStatus::REVOKED => Ok(Answer::Revoked {
-            until,
-            // Revoked all the same when nobody can tell since when.
-            since: status.revocation_time.and_then(|since| time(since).ok()),
-            reason: reason(status.reason.as_raw().into()),
-        }),
-        _ => Err("says that the responder does not know the certificate".to_owned()),
-    }
+fn time(time: &Asn1GeneralizedTimeRef) -> Result<i64, String> {
+    epoch(ext::as_time(time)).map_err(|_| NO_TIME.to_owned())
 }
 
 fn id(certificate: &X509Ref, issuer: &X509Ref) -> Result<OcspCertId, ErrorStack> {
@@ -166,11 +210,18 @@ fn id(certificate: &X509Ref, issuer: &X509Ref) -> Result<OcspCertId, ErrorStack>
 }
 
 /// A store of the issuer alone, as an anchor even when it is an intermediate.
-fn trusting_only(issuer: &X509Ref, auth_level: u32, now: i64) -> Result<X509Store, ErrorStack> {
+fn trusting_only(
+    issuer: &X509Ref,
+    auth_level: u32,
+    now: Option<i64>,
+) -> Result<X509Store, ErrorStack> {
     let mut param = X509VerifyParam::new()?;
     param.set_flags(X509VerifyFlags::PARTIAL_CHAIN)?;
     param.set_auth_level(auth_level.min(5) as i32);
-    param.set_time(now);
+    match now {
+        Some(now) => param.set_time(now),
+        None => param.set_flags(X509VerifyFlags::NO_CHECK_TIME)?,
+    }
     let mut store = X509StoreBuilder::new()?;
     store.add_cert(issuer.to_owned())?;
     store.set_param(&param)?;
@@ -724,5 +775,79 @@ mod tests {
                 }
             );
         }
+    }
+
+    /// certStatus revoked with this reason.
+    fn revoked(reason: u8) -> Vec<u8> {
+        let time = der(0x18, &[b"20270115070000Z"]);
+        der(0xa1, &[&time, &der(0xa0, &[&[0x0a, 1, reason]])])
+    }
+
+    #[test]
+    fn evaluate_revoked_counts_at_any_age_and_good_does_not() {
+        let made = Handmade::new();
+        for (this, next) in [
+            ("20260115080000Z", None),
+            ("20260115080000Z", Some("20260116080000Z")),
+            ("20270115080501Z", None),
+            ("20270115080002Z", Some("20270115080001Z")),
+            ("20271315080000Z", None),
+        ] {
+            let good = made.evaluate(&[&made.single(this, next, b"")], b"");
+            assert!(matches!(good, Answer::NoAnswer(_)), "{this}: {good:?}");
+            let at = |reason| {
+                let single = made.single_with(&revoked(reason), this, next, b"");
+                made.evaluate(&[&single], b"")
+            };
+            let revoked = at(1);
+            let lasting = matches!(revoked, Answer::Revoked { until, reason, .. }
+                if until > NOW && reason == "keyCompromise");
+            assert!(lasting, "{this}: {revoked:?}");
+            let held = at(6);
+            assert!(matches!(held, Answer::NoAnswer(_)), "{this}: {held:?}");
+        }
+        let held = made.single_with(&revoked(6), "20270115080000Z", None, b"");
+        let held = made.evaluate(&[&held], b"");
+        assert!(matches!(held, Answer::Revoked { until, .. } if until == NOW + 3600));
+    }
+
+    #[test]
+    fn evaluate_revoked_counts_whatever_else_is_wrong() {
+        let made = Handmade::new();
+        let critical = der(0x30, &[b"\x06\x01\x2a", b"\x01\x01\xff", b"\x04\x00"]);
+        let critical = der(0xa1, &[&der(0x30, &[&critical])]);
+        let this = "20270115080000Z";
+        let good = made.single(this, None, b"");
+        let bad = |extensions| made.single_with(&revoked(1), this, None, extensions);
+        for (singles, extensions) in [
+            (vec![bad(&critical)], &b""[..]),
+            (vec![bad(b"")], &critical),
+            (vec![good.clone(), bad(b"")], b""),
+            (vec![bad(b""), good], b""),
+        ] {
+            let singles: Vec<&[u8]> = singles.iter().map(|single| &single[..]).collect();
+            let answer = made.evaluate(&singles, extensions);
+            assert!(matches!(answer, Answer::Revoked { .. }), "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn evaluate_revoked_outlives_the_responder_and_the_nonce() {
+        let real = Real::new(TestCa::new(), true);
+        real.ca
+            .enter(&real.leaf.x509, 'R', "260102030405Z,keyCompromise");
+        let responder = real.ca.issue("responder", RESPONDER);
+        let response = real.respond(&responder.file);
+        let later = real.evaluate(&response, now() + 300 * DAY);
+        assert!(matches!(later, Answer::Revoked { .. }), "{later:?}");
+        // An answer to another request is an old one, and old ones count.
+        let other = request(&real.leaf.x509, &real.ca.x509, true).unwrap();
+        let (leaf, ca) = (&real.leaf.x509, &real.ca.x509);
+        let replayed = evaluate(&response, &other, leaf, ca, LEVEL, now());
+        assert!(matches!(replayed, Answer::Revoked { .. }), "{replayed:?}");
+        // Age makes no responder of somebody else.
+        let sibling = real.ca.issue("sibling", "extendedKeyUsage=clientAuth");
+        let forged = real.evaluate(&real.respond(&sibling.file), now() + 300 * DAY);
+        assert!(matches!(forged, Answer::NoAnswer(_)), "{forged:?}");
     }
 }

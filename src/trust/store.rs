@@ -1,5 +1,6 @@
 //! A route's trust store: its CAs with the flags that decide what they vouch for.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use openssl::hash::{hash, MessageDigest};
@@ -8,7 +9,6 @@ use openssl::x509::store::{X509Store, X509StoreBuilder};
 use openssl::x509::verify::{X509VerifyFlags, X509VerifyParam};
 use openssl::x509::{X509PurposeId, X509Ref, X509StoreContext, X509VerifyResult, X509};
 
-use super::crl::{CrlSet, Outcome};
 use super::{CaCertificate, Verdict};
 use crate::certificate;
 use crate::openssl_ext::x509 as ext;
@@ -46,9 +46,39 @@ impl Default for VerifyOptions {
 /// CAs and verify options, immutable once built.
 pub struct TrustStore {
     store: X509Store,
-    cas: Vec<Arc<CaCertificate>>,
+    cas: Arc<[Arc<CaCertificate>]>,
     auth_level: u32,
     digest: [u8; 32],
+}
+
+/// A verified chain, and what stands above its anchor.
+pub struct CertificationPath {
+    certificates: Vec<X509>,
+    anchor: usize,
+    cas: Arc<[Arc<CaCertificate>]>,
+}
+
+impl CertificationPath {
+    /// Leaf first.
+    pub fn certificates(&self) -> &[X509] {
+        &self.certificates
+    }
+
+    /// The verified chain, leaf first and anchor last; empty when it is refused.
+    pub fn chain(&self) -> &[X509] {
+        let end = self.certificates.len().min(self.anchor + 1);
+        self.certificates.get(..end).unwrap_or_default()
+    }
+
+    /// Index of the anchor.
+    pub fn anchor(&self) -> usize {
+        self.anchor
+    }
+
+    /// The CAs of the store.
+    pub fn cas(&self) -> &[Arc<CaCertificate>] {
+        &self.cas
+    }
 }
 
 impl TrustStore {
@@ -81,7 +111,7 @@ impl TrustStore {
         }
         Ok(TrustStore {
             store: builder.build(),
-            cas: cas.to_vec(),
+            cas: cas.into(),
             auth_level: options.auth_level.min(5),
             digest: certificate::fixed(&hash(MessageDigest::sha256(), &content)?)?,
         })
@@ -131,22 +161,49 @@ impl TrustStore {
         })
     }
 
-    /// Verifies as [`TrustStore::verify`] and checks every certificate below the anchor against
-    /// `crls`, as nginx's `ssl_crl` does.
-    pub fn check_crls(
+    /// The verified chain and, above an anchor that is not self-signed, what issued it as far as
+    /// the CAs of the store have it; empty when the chain is refused.
+    pub fn path(
         &self,
         leaf: &X509Ref,
         untrusted: &StackRef<X509>,
-        crls: &CrlSet,
         now: i64,
-    ) -> Result<Outcome, Error> {
-        let mut context = X509StoreContext::new()?;
-        let outcome = context.init(&self.store, leaf, untrusted, |context| {
-            ext::set_verify_time(context, now);
-            crls.verify(context, now)
-        });
+    ) -> Result<CertificationPath, Error> {
+        let mut certificates = self.chain(leaf, untrusted, now)?;
+        let anchor = certificates.len().saturating_sub(1);
+        while let Some(issuer) = certificates
+            .last()
+            .and_then(|top| self.issuer_of(top, &certificates))
+        {
+            certificates.push(issuer);
+        }
         openssl::error::ErrorStack::get();
-        Ok(outcome?)
+        Ok(CertificationPath {
+            certificates,
+            anchor,
+            cas: self.cas.clone(),
+        })
+    }
+
+    /// The CA that signed a certificate which is not self-signed and is not in `path` itself. Of
+    /// several with this key, one that is self-signed.
+    fn issuer_of(&self, certificate: &X509Ref, path: &[X509]) -> Option<X509> {
+        let name = certificate.issuer_name();
+        let signs = |ca: &X509Ref, certificate: &X509Ref| {
+            let same = ca.subject_name().try_cmp(certificate.issuer_name());
+            let key = ca.public_key();
+            same.is_ok_and(Ordering::is_eq)
+                && key
+                    .and_then(|key| certificate.verify(&key))
+                    .unwrap_or(false)
+        };
+        if signs(certificate, certificate) {
+            return None;
+        }
+        let cas = self.cas.iter().map(|ca| ca.x509());
+        let named = cas.filter(|ca| ca.subject_name().try_cmp(name).is_ok_and(Ordering::is_eq));
+        let issuers = named.filter(|ca| !path.contains(ca) && signs(ca, certificate));
+        issuers.max_by_key(|ca| signs(ca, ca)).cloned()
     }
 
     fn build<T>(

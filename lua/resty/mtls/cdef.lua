@@ -331,6 +331,16 @@ int32_t rmtls_engine_settle(const struct rmtls_engine *engine,
                             int64_t until,
                             int64_t now);
 
+int32_t rmtls_engine_crl(const struct rmtls_engine *engine,
+                         size_t index,
+                         struct rmtls_buf *file,
+                         struct rmtls_buf *issuer,
+                         int64_t *next_update);
+
+int32_t rmtls_engine_expired_crl(const struct rmtls_engine *engine,
+                                 int64_t now,
+                                 struct rmtls_buf *out);
+
 int32_t rmtls_engine_status_key(const struct rmtls_engine *engine,
                                 const struct rmtls_certificate *client,
                                 uint32_t plan,

@@ -1,5 +1,6 @@
 //! The local CRLs that plugins name.
 
+use std::collections::HashSet;
 use std::path::Path as FilePath;
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use crate::handshake::server_name::quoted;
 use crate::policy::report::{Path, Place, Report};
 use crate::policy::{Files, Map};
 use crate::trust::crl::{self, CrlSet};
+use crate::trust::TrustStore;
 
 /// Local CRLs, read once for each list of files.
 pub(super) struct Crls<'p> {
@@ -14,6 +16,12 @@ pub(super) struct Crls<'p> {
     pub directory: Option<&'p FilePath>,
     pub files: &'p mut Files,
     pub known: Map<Vec<String>, Option<Arc<CrlSet>>>,
+    /// Those that a plugin checks.
+    pub used: Vec<Arc<CrlSet>>,
+    /// Pairs of CRLs and trust store that were compared.
+    pub compared: HashSet<(*const CrlSet, *const TrustStore)>,
+    /// Seconds since the epoch.
+    pub now: i64,
 }
 
 impl Crls<'_> {
@@ -35,7 +43,7 @@ impl Crls<'_> {
         let mut set = CrlSet::default();
         let mut complete = true;
         for (index, (file, place)) in files.iter().enumerate() {
-            let added = self.read(file).and_then(|bytes| set.add(&bytes));
+            let added = self.read(file).and_then(|bytes| set.add(file, &bytes));
             if let Err(why) = added {
                 let message = format!("'{}': {why}", quoted(file.as_bytes()));
                 report.error(*place, &path.item(index), message);
@@ -46,9 +54,32 @@ impl Crls<'_> {
         for oddity in set.oddities() {
             report.warn("unusual CRLs", *place, &path, || oddity);
         }
+        for warning in set.out_of_force(self.now) {
+            report.warn("CRLs that are not in force", *place, &path, || warning);
+        }
         let set = complete.then(|| Arc::new(set));
         self.known.insert(key, set.clone());
         set
+    }
+
+    /// Warns of CRLs that no CA of the plugin signed, and notes that the CRLs are checked.
+    pub fn check(
+        &mut self,
+        set: &Arc<CrlSet>,
+        store: &Arc<TrustStore>,
+        place: Place,
+        path: &Path<'_>,
+        report: &mut Report,
+    ) {
+        if !self.compared.insert((Arc::as_ptr(set), Arc::as_ptr(store))) {
+            return;
+        }
+        if !self.used.iter().any(|used| Arc::ptr_eq(used, set)) {
+            self.used.push(set.clone());
+        }
+        for warning in set.not_signed_by(store.cas()) {
+            report.warn("CRLs that no CA signed", place, path, || warning);
+        }
     }
 
     fn read(&mut self, file: &str) -> Result<Vec<u8>, String> {

@@ -97,7 +97,8 @@ pub(super) fn auth<'t>(
         header: false,
         dirname: config.dirname.clone().into(),
     };
-    let crls = crls.get(&config.crls, path, report);
+    let sets = crls;
+    let crls = sets.get(&config.crls, path, report);
     if config.revocation == RevocationMode::Skip && !config.crls.is_empty() {
         report.warn(
             "lists of CRLs that are not used",
@@ -105,6 +106,8 @@ pub(super) fn auth<'t>(
             &path.field("crls"),
             || "have no effect with the revocation_check_mode 'SKIP'".to_owned(),
         );
+    } else if let Some(crls) = &crls {
+        sets.check(crls, &store, spot.place, &path.field("crls"), report);
     }
     let crls_digest = crls.as_ref().map_or([0; 32], |crls| crls.digest());
     let way = format!(

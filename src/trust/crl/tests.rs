@@ -1,0 +1,1310 @@
+use super::*;
+use crate::testing::{issue, stack, Issued, NOW};
+use crate::trust::test_ca::{der, now, TestCa};
+use crate::trust::{CertificationPath, TrustStore, VerifyOptions};
+use openssl::hash::MessageDigest;
+use openssl::pkey::{PKey, Private};
+use openssl::sign::Signer;
+
+const DAY: i64 = 86_400;
+
+/// A CRL made by hand, in force a day from `testing::NOW`, 2027-01-15 08:00:00.
+pub(super) struct Made<'a> {
+    pub(super) issuer: &'a Issued,
+    pub(super) this: &'a str,
+    pub(super) next: &'a str,
+    pub(super) entries: Vec<u8>,
+    pub(super) extensions: Vec<u8>,
+}
+
+impl Made<'_> {
+    pub(super) fn by(issuer: &Issued) -> Made<'_> {
+        Made {
+            issuer,
+            this: "270115080000Z",
+            next: "270116080000Z",
+            entries: Vec::new(),
+            extensions: Vec::new(),
+        }
+    }
+
+    pub(super) fn with(mut self, extension: Vec<u8>) -> Self {
+        self.extensions.extend(extension);
+        self
+    }
+
+    /// Revoked an hour before NOW.
+    pub(super) fn revoke(mut self, serial: &[u8], extensions: &[u8]) -> Self {
+        let extensions = match extensions {
+            [] => Vec::new(),
+            extensions => der(0x30, &[extensions]),
+        };
+        let time = der(0x17, &[b"270115070000Z"]);
+        self.entries
+            .extend(der(0x30, &[&der(0x02, &[serial]), &time, &extensions]));
+        self
+    }
+
+    pub(super) fn der(&self) -> Vec<u8> {
+        self.signed_with(&self.issuer.key)
+    }
+
+    pub(super) fn signed_with(&self, key: &PKey<Private>) -> Vec<u8> {
+        let time = |text: &str| match text {
+            "" => Vec::new(),
+            text => der(0x17, &[text.as_bytes()]),
+        };
+        // ecdsa-with-SHA256
+        let algorithm = b"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02";
+        let entries = match &self.entries[..] {
+            [] => Vec::new(),
+            entries => der(0x30, &[entries]),
+        };
+        let list = der(
+            0x30,
+            &[
+                b"\x02\x01\x01",
+                algorithm,
+                &self.issuer.x509.subject_name().to_der().unwrap(),
+                &time(self.this),
+                &time(self.next),
+                &entries,
+                &der(0xa0, &[&der(0x30, &[&self.extensions])]),
+            ],
+        );
+        let mut signer = Signer::new(MessageDigest::sha256(), key).unwrap();
+        let signature = signer.sign_oneshot_to_vec(&list).unwrap();
+        der(
+            0x30,
+            &[&list, algorithm, &der(0x03, &[b"\x00", &signature])],
+        )
+    }
+
+    fn pem(&self) -> String {
+        format!("{BEGIN}\n{}\n{END}\n", STANDARD.encode(self.der()))
+    }
+}
+
+/// An issuingDistributionPoint with one boolean: 0x81 onlyContainsUserCerts, 0x82
+/// onlyContainsCACerts, 0x84 indirectCRL, 0x85 onlyContainsAttributeCerts.
+pub(super) fn only(tag: u8) -> Vec<u8> {
+    ce(28, true, &der(0x30, &[&[tag, 1, 0xff]]))
+}
+
+/// A cRLReason.
+pub(super) fn code(code: u8) -> Vec<u8> {
+    ce(21, false, &[0x0a, 1, code])
+}
+
+/// A cRLNumber.
+pub(super) fn number(number: u8) -> Vec<u8> {
+    ce(20, false, &[2, 1, number])
+}
+
+/// A deltaCRLIndicator.
+pub(super) fn delta(base: u8) -> Vec<u8> {
+    ce(27, true, &[2, 1, base])
+}
+
+/// Extension 2.5.29.`id`.
+pub(super) fn ce(id: u8, critical: bool, value: &[u8]) -> Vec<u8> {
+    let critical: &[u8] = if critical { b"\x01\x01\xff" } else { b"" };
+    der(
+        0x30,
+        &[b"\x06\x03\x55\x1d", &[id], critical, &der(0x04, &[value])],
+    )
+}
+
+pub(super) fn serial(certificate: &X509Ref) -> Vec<u8> {
+    certificate.serial_number().to_bn().unwrap().to_vec()
+}
+
+fn ca() -> Issued {
+    issue("CA", None, true, DAY, &[])
+}
+
+fn leaf(ca: &Issued) -> Issued {
+    issue("leaf", Some(ca), false, DAY, &[])
+}
+
+fn load(bytes: &[u8], issuer: &Issued) -> Result<Crl, String> {
+    let crl = Crl::load(bytes, &issuer.x509, MAX_FETCHED);
+    assert!(ErrorStack::get().errors().is_empty());
+    crl
+}
+
+#[track_caller]
+fn assert_no_crl(bytes: &[u8], issuer: &Issued, why: &str) {
+    let answer = match load(bytes, issuer) {
+        Ok(crl) => crl.answer(&leaf(issuer).x509, &issuer.x509, NOW),
+        Err(why) => Answer::NoAnswer(why),
+    };
+    assert_eq!(answer, Answer::NoAnswer(why.to_owned()));
+}
+
+#[test]
+fn answer_from_a_crl_of_openssl_ca() {
+    let ca = TestCa::new();
+    let good = ca.issue("good", "extendedKeyUsage=clientAuth").x509;
+    let bad = ca.issue("bad", "extendedKeyUsage=clientAuth").x509;
+    let plain = ca.issue("plain", "extendedKeyUsage=clientAuth").x509;
+    ca.enter(&good, 'V', "");
+    ca.enter(&bad, 'R', "260102030405Z,superseded");
+    ca.enter(&plain, 'R', "260102030406Z");
+    let pem = ca.crl("", &[]);
+    let from_pem = Crl::load(&pem, &ca.x509, MAX_FETCHED).unwrap();
+    let der = X509Crl::from_pem(&pem).unwrap().to_der().unwrap();
+    let from_der = Crl::load(&der, &ca.x509, MAX_FETCHED).unwrap();
+    for crl in [from_pem, from_der] {
+        let until = crl.until().unwrap();
+        assert!((until - now() - DAY).abs() < 60);
+        assert_eq!(crl.answer(&good, &ca.x509, now()), Answer::Good { until });
+        let since = Some(1_767_323_045);
+        assert_eq!(
+            crl.answer(&bad, &ca.x509, now()),
+            Answer::Revoked {
+                until,
+                since,
+                reason: "superseded"
+            }
+        );
+        let since = Some(1_767_323_046);
+        assert_eq!(
+            crl.answer(&plain, &ca.x509, now()),
+            Answer::Revoked {
+                until,
+                since,
+                reason: "unspecified"
+            }
+        );
+    }
+}
+
+#[test]
+fn answer_partial_and_delta_crls_of_openssl_ca_make_nothing_good() {
+    let ca = TestCa::new();
+    let partial = "CRL of 'CN=Test CA,O=Example': has an issuingDistributionPoint: it is \
+                   partial or indirect";
+    let delta = "CRL of 'CN=Test CA,O=Example': is a delta CRL";
+    let good = ca.issue("good", "extendedKeyUsage=clientAuth").x509;
+    let bad = ca.issue("bad", "extendedKeyUsage=clientAuth").x509;
+    ca.enter(&bad, 'R', "260102030405Z");
+    for (extensions, why) in [
+        (
+            "issuingDistributionPoint=critical,@idp\n[idp]\nonlyuser=TRUE",
+            partial,
+        ),
+        (
+            "issuingDistributionPoint=critical,@idp\n[idp]\nonlyCA=TRUE",
+            partial,
+        ),
+        (
+            "issuingDistributionPoint=critical,@idp\n[idp]\nindirectCRL=TRUE",
+            partial,
+        ),
+        (
+            "issuingDistributionPoint=@idp\n[idp]\nonlysomereasons=keyCompromise",
+            partial,
+        ),
+        (
+            "issuingDistributionPoint=@idp\n[idp]\nfullname=URI:http://a.example/",
+            partial,
+        ),
+        ("2.5.29.27=critical,DER:020107", delta),
+        ("2.5.29.27=DER:020107", delta),
+    ] {
+        let crl = Crl::load(&ca.crl(extensions, &[]), &ca.x509, MAX_FETCHED).unwrap();
+        let answer = |leaf| crl.answer(leaf, &ca.x509, now());
+        assert_eq!(
+            answer(&good),
+            Answer::NoAnswer(why.to_owned()),
+            "{extensions}"
+        );
+        let revoked = matches!(answer(&bad), Answer::Revoked { .. });
+        assert!(revoked, "{extensions}");
+    }
+}
+
+#[test]
+fn answer_odd_crls_make_nothing_good() {
+    let ca = ca();
+    let entry = "CRL of 'CN=CA,O=Example': has an entry with a critical extension or of another \
+                 issuer";
+    for (made, why) in [
+        (
+            Made::by(&ca).with(ce(46, true, b"\x30\x00")),
+            "CRL of 'CN=CA,O=Example': has the critical extension X509v3 Freshest CRL",
+        ),
+        (
+            Made::by(&ca)
+                .with(ce(20, false, b"\x02\x01\x01"))
+                .with(ce(99, true, b"")),
+            "CRL of 'CN=CA,O=Example': has the critical extension 2.5.29.99",
+        ),
+        (
+            Made {
+                next: "",
+                ..Made::by(&ca)
+            },
+            "CRL of 'CN=CA,O=Example': has no nextUpdate",
+        ),
+        (
+            Made::by(&ca)
+                .revoke(b"\x01", b"")
+                .revoke(b"\x02", &ce(99, true, b"")),
+            entry,
+        ),
+        // certificateIssuer, which is to be critical.
+        (
+            Made::by(&ca).revoke(b"\x02", &ce(29, false, b"\x30\x00")),
+            entry,
+        ),
+    ] {
+        assert_no_crl(&made.der(), &ca, why);
+    }
+    let known = Made::by(&ca)
+        .with(ce(35, true, b"\x30\x00"))
+        .with(ce(46, false, b"\x30\x00"))
+        .revoke(b"\x02", &ce(99, false, b""));
+    assert!(load(&known.der(), &ca).is_ok());
+}
+
+#[test]
+fn load_crl_of_another_issuer_is_no_answer() {
+    let (one, other) = (ca(), issue("Other CA", None, true, DAY, &[]));
+    assert_no_crl(
+        &Made::by(&other).der(),
+        &one,
+        "CRL of 'CN=Other CA,O=Example', expected one of 'CN=CA,O=Example'",
+    );
+    // Only its key tells a namesake apart.
+    let signature = "CRL of 'CN=CA,O=Example': bad signature";
+    assert_no_crl(&Made::by(&ca()).der(), &one, signature);
+    assert_no_crl(&Made::by(&one).signed_with(&other.key), &one, signature);
+}
+
+#[test]
+fn load_changed_crl_is_no_answer() {
+    let ca = ca();
+    let leaf = leaf(&ca);
+    let der = Made::by(&ca).revoke(b"\x05", b"").der();
+    let good = load(&der, &ca).unwrap().answer(&leaf.x509, &ca.x509, NOW);
+    assert_eq!(good, Answer::Good { until: NOW + DAY });
+    for index in 0..der.len() * 8 {
+        let mut changed = der.clone();
+        changed[index / 8] ^= 1 << (index % 8);
+        if let Ok(crl) = load(&changed, &ca) {
+            // The spare bits of the signature's BIT STRING.
+            assert_eq!(crl.answer(&leaf.x509, &ca.x509, NOW), good, "bit {index}");
+        }
+    }
+    for len in 0..der.len() {
+        assert!(load(&der[..len], &ca).is_err(), "{len}");
+    }
+}
+
+#[test]
+fn answer_issuer_must_be_allowed_to_sign_crls() {
+    let ca = TestCa::root("No CRLs", "keyCertSign");
+    let leaf = ca.issue("leaf", "extendedKeyUsage=clientAuth").x509;
+    let answer = || {
+        let crl = Crl::load(&ca.crl("", &[]), &ca.x509, MAX_FETCHED).unwrap();
+        crl.answer(&leaf, &ca.x509, now())
+    };
+    let why = "CRL of 'CN=No CRLs,O=Example': its issuer has a key usage without cRLSign";
+    assert_eq!(answer(), Answer::NoAnswer(why.to_owned()));
+    // The key that vouches for the certificate takes that back all the same.
+    ca.enter(&leaf, 'R', "260102030405Z");
+    assert!(matches!(answer(), Answer::Revoked { .. }));
+}
+
+#[test]
+fn load_other_bytes_are_no_answer() {
+    let ca = ca();
+    let made = Made::by(&ca);
+    let none = "no CRL found, expected DER or PEM blocks '-----BEGIN X509 CRL-----'";
+    assert_no_crl(b"", &ca, none);
+    assert_no_crl(b"0", &ca, none);
+    assert_no_crl(b"<html>Not Found</html>", &ca, none);
+    assert_no_crl(&ca.x509.to_pem().unwrap(), &ca, none);
+    assert_no_crl(
+        &ca.x509.to_der().unwrap(),
+        &ca,
+        "not a readable CRL: wrong tag",
+    );
+    assert_no_crl(
+        &[made.der(), vec![0; 3]].concat(),
+        &ca,
+        "3 bytes follow the CRL",
+    );
+    let pem = made.pem();
+    assert_no_crl(
+        pem.repeat(2).as_bytes(),
+        &ca,
+        "2 CRLs found, expected exactly one",
+    );
+    let end = pem.find(END).unwrap();
+    assert_no_crl(
+        &pem.as_bytes()[..end],
+        &ca,
+        "PEM block without its END line",
+    );
+    let encrypted = pem.replace(
+        BEGIN,
+        &format!("{BEGIN}\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n"),
+    );
+    assert_no_crl(
+        encrypted.as_bytes(),
+        &ca,
+        "PEM block: Invalid symbol 45, offset 4.",
+    );
+    let der = made.der();
+    let why = format!(
+        "CRL of {} bytes is over the limit of {}",
+        der.len(),
+        der.len() - 1
+    );
+    assert_eq!(
+        Crl::load(&der, &ca.x509, der.len() - 1).map(|_| ()),
+        Err(why)
+    );
+    assert!(load(
+        format!("# text\r\n{}", pem.replace('\n', "\r\n")).as_bytes(),
+        &ca
+    )
+    .is_ok());
+}
+
+#[test]
+fn load_time_that_is_none_is_no_answer() {
+    let ca = ca();
+    for made in [
+        Made {
+            this: "271315080000Z",
+            ..Made::by(&ca)
+        },
+        Made {
+            next: "271315080000Z",
+            ..Made::by(&ca)
+        },
+    ] {
+        assert_no_crl(&made.der(), &ca, "not a readable CRL: bad time");
+    }
+}
+
+#[test]
+fn answer_times_bear_a_skew_of_five_minutes() {
+    let ca = ca();
+    let leaf = leaf(&ca);
+    let crl = load(&Made::by(&ca).der(), &ca).unwrap();
+    let no_answer = |why: &str| Answer::NoAnswer(format!("CRL of 'CN=CA,O=Example': {why}"));
+    let good = Answer::Good { until: NOW + DAY };
+    assert_eq!(
+        crl.answer(&leaf.x509, &ca.x509, NOW - 301),
+        no_answer("thisUpdate is 301 s in the future")
+    );
+    assert_eq!(crl.answer(&leaf.x509, &ca.x509, NOW - 300), good);
+    assert_eq!(crl.answer(&leaf.x509, &ca.x509, NOW + DAY + 299), good);
+    assert_eq!(
+        crl.answer(&leaf.x509, &ca.x509, NOW + DAY + 300),
+        no_answer("nextUpdate was 300 s ago")
+    );
+}
+
+#[test]
+fn answer_certificate_of_another_issuer_is_none() {
+    let ca = ca();
+    let other = issue("Other CA", None, true, DAY, &[]);
+    let crl = load(&Made::by(&ca).der(), &ca).unwrap();
+    assert_eq!(
+        crl.answer(&leaf(&other).x509, &other.x509, NOW),
+        Answer::NoAnswer(
+            "CRL of 'CN=CA,O=Example': says nothing about certificates of 'CN=Other \
+             CA,O=Example'"
+                .to_owned()
+        )
+    );
+}
+
+#[test]
+fn answer_certificate_of_a_namesake_is_none() {
+    let (ca, namesake) = (self::ca(), self::ca());
+    let crl = load(&Made::by(&ca).der(), &ca).unwrap();
+    assert_eq!(
+        crl.answer(&leaf(&namesake).x509, &namesake.x509, NOW),
+        Answer::NoAnswer("CRL of 'CN=CA,O=Example': bad signature".to_owned())
+    );
+}
+
+#[test]
+fn answer_removed_from_the_crl_is_good() {
+    let ca = ca();
+    let leaf = leaf(&ca);
+    let entry = |code: u8| {
+        let made = Made::by(&ca).revoke(&serial(&leaf.x509), &ce(21, false, &[0x0a, 1, code]));
+        load(&made.der(), &ca)
+            .unwrap()
+            .answer(&leaf.x509, &ca.x509, NOW)
+    };
+    let (until, since) = (NOW + DAY, Some(NOW - 3600));
+    assert_eq!(
+        entry(6),
+        Answer::Revoked {
+            until,
+            since,
+            reason: "certificateHold"
+        }
+    );
+    assert_eq!(entry(8), Answer::Good { until });
+}
+
+#[test]
+fn answer_from_100_000_entries_takes_microseconds() {
+    let ca = ca();
+    let made = (0..100_000u32).rev().fold(Made::by(&ca), |made, number| {
+        let mut serial = vec![0x40; 16];
+        serial[12..].copy_from_slice(&number.wrapping_mul(0x9e37_79b1).to_be_bytes());
+        made.revoke(&serial, b"")
+    });
+    let leaf = leaf(&ca);
+    let made = made.revoke(&serial(&leaf.x509), b"");
+    let (good, der) = (issue("good", Some(&ca), false, DAY, &[]), made.der());
+    let start = std::time::Instant::now();
+    let crl = load(&der, &ca).unwrap();
+    let loaded = start.elapsed();
+    let start = std::time::Instant::now();
+    for _ in 0..500 {
+        assert!(matches!(
+            crl.answer(&leaf.x509, &ca.x509, NOW),
+            Answer::Revoked { .. }
+        ));
+        assert!(matches!(
+            crl.answer(&good.x509, &ca.x509, NOW),
+            Answer::Good { .. }
+        ));
+    }
+    let each = start.elapsed() / 1000;
+    println!(
+        "100,001 entries, {} bytes: load {loaded:?}, answer {each:?}",
+        der.len()
+    );
+    // The budget is 10 us; unoptimised, on a busy machine, a linear search still takes 1 ms.
+    assert!(each.as_micros() < 100, "{each:?}");
+}
+
+fn set(ders: &[&[u8]]) -> CrlSet {
+    let mut set = CrlSet::default();
+    for der in ders {
+        assert_eq!(set.add("", der), Ok(1));
+    }
+    set
+}
+
+/// `certificates` is leaf, intermediates, anchor.
+fn path(certificates: &[&X509], now: i64) -> CertificationPath {
+    let [leaf, untrusted @ .., anchor] = certificates else {
+        panic!()
+    };
+    path_with(&[anchor], leaf, untrusted, now)
+}
+
+/// With these CAs in the store, each of which may be the anchor.
+pub(super) fn path_with(
+    cas: &[&X509],
+    leaf: &X509,
+    untrusted: &[&X509],
+    now: i64,
+) -> CertificationPath {
+    let ca = |ca: &&X509| Arc::new(CaCertificate::from_x509((*ca).clone()).unwrap());
+    let cas: Vec<_> = cas.iter().map(ca).collect();
+    let options = VerifyOptions {
+        allow_partial_chain: true,
+        ..VerifyOptions::default()
+    };
+    let store = TrustStore::new(&cas, options).unwrap();
+    let path = store.path(leaf, &stack(untrusted), now).unwrap();
+    assert!(!path.chain().is_empty());
+    path
+}
+
+fn check_all(set: &CrlSet, certificates: &[&X509], now: i64) -> (i32, u32) {
+    let outcome = check(set, certificates, now);
+    (outcome.code, outcome.depth)
+}
+
+fn check(set: &CrlSet, certificates: &[&X509], now: i64) -> Outcome {
+    set.check(&path(certificates, now), now)
+}
+
+/// What OpenSSL makes of each certificate below the anchor: the first refusal and its depth.
+fn check_with_openssl(set: &CrlSet, certificates: &[&X509], now: i64) -> (i32, u32) {
+    let path = path(certificates, now);
+    for subject in Subject::all(&path) {
+        let crls = set.lists.iter().map(|list| &*list.crl);
+        if subject.above.is_empty() {
+            break;
+        }
+        match ext::crl_status(subject.certificate, subject.above, crls, now).unwrap() {
+            0 => {}
+            code => {
+                let depth = certificates.len() - 1 - subject.above.len();
+                return (code, depth as u32);
+            }
+        }
+    }
+    (0, 0)
+}
+
+#[track_caller]
+fn assert_outcome(ders: &[&[u8]], certificates: &[&X509], code: i32, depth: u32, until: i64) {
+    let set = set(ders);
+    // Twice, the second time with signatures that were checked.
+    for _ in 0..2 {
+        let outcome = check(&set, certificates, NOW);
+        assert_eq!((outcome.code, outcome.depth), (code, depth));
+        assert!(outcome.until > NOW);
+        assert!(code != 0 || outcome.until == until);
+    }
+    assert!(ErrorStack::get().errors().is_empty());
+    assert_eq!(check_with_openssl(&set, certificates, NOW), (code, depth));
+}
+
+#[test]
+fn verify_agrees_with_openssl() {
+    let pki = crate::testing::pki();
+    let chain = [&pki.below.x509, &pki.intermediate.x509, &pki.ca.x509];
+    let (leaf, intermediate) = (serial(chain[0]), serial(chain[1]));
+    let by_ca = || Made::by(&pki.ca);
+    let by_intermediate = || Made::by(&pki.intermediate);
+    let (upper, lower) = (by_ca().der(), by_intermediate().der());
+
+    let end = NOW + DAY;
+    assert_outcome(&[&upper, &lower], &chain, 0, 0, end);
+    let short = Made {
+        next: "270115080100Z",
+        ..by_ca()
+    }
+    .der();
+    assert_outcome(&[&short, &lower], &chain, 0, 0, NOW + 60);
+
+    assert_outcome(&[], &chain, 3, 0, NOW);
+    assert_outcome(&[&upper], &chain, 3, 0, NOW);
+    assert_outcome(&[&lower], &chain, 3, 1, NOW);
+
+    let revoked = by_intermediate().revoke(&leaf, b"").der();
+    assert_outcome(&[&upper, &revoked], &chain, 23, 0, NOW);
+    let revoked_intermediate = by_ca().revoke(&leaf, b"").revoke(&intermediate, b"").der();
+    assert_outcome(&[&revoked_intermediate, &lower], &chain, 23, 1, NOW);
+    let another = by_intermediate().revoke(&intermediate, b"").der();
+    assert_outcome(&[&upper, &another], &chain, 0, 0, end);
+    let removed = by_intermediate()
+        .revoke(&leaf, &ce(21, false, b"\x0a\x01\x08"))
+        .der();
+    assert_outcome(&[&upper, &removed], &chain, 0, 0, end);
+
+    let expired = Made {
+        this: "270114080000Z",
+        next: "270115080000Z",
+        ..by_intermediate()
+    };
+    assert_outcome(&[&upper, &expired.der()], &chain, 12, 0, NOW);
+    let future = Made {
+        this: "270115080001Z",
+        ..by_intermediate()
+    };
+    assert_outcome(&[&upper, &future.der()], &chain, 11, 0, NOW);
+    let forged = by_intermediate().signed_with(&pki.ca.key);
+    assert_outcome(&[&upper, &forged], &chain, 8, 0, NOW);
+
+    // Of several in force the newest counts.
+    let older = Made {
+        this: "270115070000Z",
+        ..by_intermediate()
+    }
+    .revoke(&leaf, b"")
+    .der();
+    assert_outcome(&[&upper, &older, &lower], &chain, 0, 0, end);
+    assert_outcome(&[&upper, &lower, &older], &chain, 0, 0, end);
+    let older = Made {
+        this: "270115070000Z",
+        ..by_intermediate()
+    }
+    .der();
+    assert_outcome(&[&upper, &older, &revoked], &chain, 23, 0, NOW);
+    // A CRL of tomorrow makes nothing good today, but its CA already knows what it revokes.
+    let soon = Made {
+        this: "270115083000Z",
+        ..by_intermediate()
+    }
+    .revoke(&leaf, b"")
+    .der();
+    let soon = set(&[&upper, &lower, &soon]);
+    assert_eq!(check(&soon, &chain, NOW).code, 23);
+    assert_eq!(check_with_openssl(&soon, &chain, NOW), (0, 0));
+    let gone = Made {
+        this: "270115073000Z",
+        next: "270115080000Z",
+        ..by_intermediate()
+    };
+    assert_outcome(&[&upper, &older, &gone.der()], &chain, 0, 0, end);
+}
+
+#[test]
+fn verify_crl_signed_with_the_former_key_of_the_ca_agrees_with_openssl() {
+    let root = TestCa::new();
+    let old = root.sub_ca("Rollover");
+    let new = old.sub_ca("Rollover");
+    let leaf = new.issue("leaf", "authorityKeyIdentifier = keyid").x509;
+    // A minute ahead: the CRLs below are made a moment later.
+    let (chain, now) = ([&leaf, &new.x509, &old.x509, &root.x509], now() + 60);
+    let by = |ca: &TestCa| {
+        X509Crl::from_pem(&ca.crl("", &[]))
+            .unwrap()
+            .to_der()
+            .unwrap()
+    };
+    for set in [
+        set(&[&by(&root), &by(&old)]),
+        set(&[&by(&root), &by(&new), &by(&old)]),
+    ] {
+        assert_eq!(check(&set, &chain, now).code, 0);
+        assert_eq!(check_with_openssl(&set, &chain, now), (0, 0));
+    }
+    // The new key does not answer for the certificate that the old one gave it.
+    let only_new = set(&[&by(&root), &by(&new)]);
+    assert_eq!(check_all(&only_new, &chain, now), (3, 1));
+    assert_eq!(check_with_openssl(&only_new, &chain, now), (3, 1));
+    let why = "CRL of 'CN=Rollover,O=Example': signed with another key of this issuer";
+    let loaded = Crl::load(&by(&new), &old.x509, MAX_FETCHED);
+    assert_eq!(loaded.map(|_| ()), Err(why.to_owned()));
+    old.enter(&leaf, 'R', "260102030405Z");
+    let set = set(&[&by(&root), &by(&old)]);
+    assert_eq!(check_all(&set, &chain, now), (23, 0));
+    assert_eq!(check_with_openssl(&set, &chain, now), (23, 0));
+}
+
+#[test]
+fn verify_issuer_without_crl_sign_agrees_with_openssl() {
+    let ca = TestCa::root("No CRLs", "keyCertSign");
+    let leaf = ca.issue("leaf", "extendedKeyUsage=clientAuth");
+    let set = set(&[&X509Crl::from_pem(&ca.crl("", &[]))
+        .unwrap()
+        .to_der()
+        .unwrap()]);
+    let (chain, now) = ([&leaf.x509, &ca.x509], now() + 60);
+    assert_eq!(check_all(&set, &chain, now), (35, 0));
+    assert_eq!(check_with_openssl(&set, &chain, now), (35, 0));
+}
+
+#[test]
+fn verify_partial_crls_with_openssl() {
+    let pki = crate::testing::pki();
+    let chain = [&pki.below.x509, &pki.intermediate.x509, &pki.ca.x509];
+    let upper = Made {
+        next: "270115090000Z",
+        ..Made::by(&pki.ca)
+    }
+    .der();
+    // onlyContainsUserCerts, onlyContainsCACerts
+    let scope = |tag: u8| ce(28, true, &der(0x30, &[&[tag, 1, 0xff]]));
+    let for_users = || Made::by(&pki.intermediate).with(scope(0x81));
+
+    let users = set(&[&upper, &for_users().der()]);
+    let oddity = "CRL of 'CN=Test Intermediate,O=Example': has an issuingDistributionPoint: it \
+                  is partial or indirect";
+    assert_eq!(users.oddities().collect::<Vec<_>>(), [oddity]);
+    assert_eq!(check_all(&users, &chain, NOW), (0, 0));
+
+    let revoked = for_users().revoke(&serial(chain[0]), b"").der();
+    let outcome = check_all(&set(&[&upper, &revoked]), &chain, NOW);
+    assert_eq!(outcome, (23, 0));
+
+    let authorities = Made::by(&pki.intermediate).with(scope(0x82)).der();
+    let outcome = check_all(&set(&[&upper, &authorities]), &chain, NOW);
+    assert_eq!(outcome, (44, 0));
+}
+
+#[test]
+fn verify_leaves_no_crl_behind() {
+    let ca = ca();
+    let leaf = leaf(&ca);
+    let revoked = Made::by(&ca).revoke(&serial(&leaf.x509), b"");
+    let plain = set(&[&revoked.der()]);
+    let malformed = set(&[&revoked.with(ce(28, false, b"\x30\x00")).der()]);
+    let partial = set(&[&Made::by(&ca).with(only(0x82)).der()]);
+    let path = path(&[&leaf.x509, &ca.x509], NOW);
+    for (set, code) in [(&plain, 23), (&malformed, 23), (&partial, 44)] {
+        assert_eq!(set.check(&path, NOW).code, code);
+        assert_eq!(CrlSet::default().check(&path, NOW).code, 3);
+        let good = self::set(&[&Made::by(&ca).der()]);
+        assert_eq!(good.check(&path, NOW).code, 0);
+    }
+}
+
+#[test]
+fn add_takes_several_in_pem_and_all_or_none() {
+    let (one, two) = (ca(), ca());
+    let (one, two) = (Made::by(&one), Made::by(&two));
+    let mut both = CrlSet::default();
+    assert!(both.is_empty());
+    assert_eq!(
+        both.add("", format!("{}text\n{}", one.pem(), two.pem()).as_bytes()),
+        Ok(2)
+    );
+    let half = format!("{}{BEGIN}\nMAA=\n{END}\n", one.pem());
+    let why = "not a readable CRL: field missing: Field=crl, Type=X509_CRL";
+    assert_eq!(both.add("", half.as_bytes()), Err(why.to_owned()));
+    assert_eq!(both.lists.len(), 2);
+    assert!(!both.is_empty());
+}
+
+#[test]
+fn digest_ignores_order_and_repetition() {
+    let (one, two) = (ca(), ca());
+    let (one, two) = (Made::by(&one).der(), Made::by(&two).der());
+    let digest = |ders: &[&[u8]]| set(ders).digest();
+    assert_eq!(digest(&[&one, &two]), digest(&[&two, &one, &two]));
+    assert_ne!(digest(&[&one, &two]), digest(&[&one]));
+    assert_ne!(digest(&[&one]), digest(&[]));
+}
+
+/// A directoryName as GeneralNames.
+fn directory(name: &X509NameRef) -> Vec<u8> {
+    der(0x30, &[&der(0xa4, &[&name.to_der().unwrap()])])
+}
+
+/// CRLs of `issuer` that are wrong in some way, each with its name and whether it is right enough
+/// to make good what it does not list.
+fn odd(issuer: &Issued) -> Vec<(&'static str, Made<'_>)> {
+    let made = || Made::by(issuer);
+    let idp = |fields: &[&[u8]]| ce(28, true, &der(0x30, fields));
+    let point = der(0xa0, &[&der(0xa0, &[&der(0x86, &[b"http://a.example/"])])]);
+    let expired = Made {
+        this: "270101080000Z",
+        next: "270102080000Z",
+        ..made()
+    };
+    let future = Made {
+        this: "270115080001Z",
+        ..made()
+    };
+    let backwards = Made {
+        next: "270114080000Z",
+        ..made()
+    };
+    vec![
+        ("expired", expired),
+        ("not yet valid", future),
+        ("ends before it begins", backwards),
+        ("critical extension", made().with(ce(99, true, b""))),
+        (
+            "critical freshestCRL",
+            made().with(ce(46, true, b"\x30\x00")),
+        ),
+        ("empty scope", made().with(ce(28, true, b"\x30\x00"))),
+        (
+            "empty scope, not critical",
+            made().with(ce(28, false, b"\x30\x00")),
+        ),
+        ("garbage scope", made().with(ce(28, true, b"\x04\x00"))),
+        ("no scope content", made().with(ce(28, true, b""))),
+        ("two scopes", made().with(only(0x81)).with(only(0x81))),
+        (
+            "contradictory scope",
+            made().with(idp(&[b"\x81\x01\xff\x82\x01\xff"])),
+        ),
+        ("attribute certificates", made().with(only(0x85))),
+        ("indirect", made().with(only(0x84))),
+        ("some reasons", made().with(idp(&[b"\x83\x02\x06\x40"]))),
+        ("distribution point", made().with(idp(&[&point]))),
+        ("delta", made().with(delta(7)).with(number(9))),
+        (
+            "delta without a number",
+            made().with(ce(27, true, b"\x05\x00")),
+        ),
+        (
+            "other key identifier",
+            made().with(ce(35, false, b"\x30\x03\x82\x01\x07")),
+        ),
+        (
+            "critical entry extension",
+            made().revoke(b"\x05", &ce(99, true, b"")),
+        ),
+        (
+            "garbage certificateIssuer",
+            made().revoke(b"\x05", &ce(29, true, b"\x04\x00")),
+        ),
+    ]
+}
+
+#[test]
+fn check_listed_is_revoked_whatever_is_wrong_with_the_crl() {
+    let pki = crate::testing::pki();
+    let chain = [&pki.below.x509, &pki.intermediate.x509, &pki.ca.x509];
+    let (upper, lower) = (Made::by(&pki.ca).der(), Made::by(&pki.intermediate).der());
+    for (depth, issuer, rest) in [(0, &pki.intermediate, &upper), (1, &pki.ca, &lower)] {
+        for entry in [
+            vec![],
+            code(1),
+            ce(99, true, b""),
+            ce(24, false, b"\x18\x0f20990101000000Z"),
+        ] {
+            for (what, made) in odd(issuer) {
+                let without = made.der();
+                let with = made.revoke(&serial(chain[depth]), &entry).der();
+                // Alone, with what the rest of the chain needs, and beside older good news.
+                let older = Made {
+                    this: "261231080000Z",
+                    ..Made::by(issuer)
+                }
+                .der();
+                for ders in [&[&with[..]][..], &[&with, rest], &[&with, &older, rest]] {
+                    let outcome = check_all(&set(ders), &chain, NOW);
+                    assert_eq!(outcome, (23, depth as u32), "{what}");
+                }
+                let code = check_all(&set(&[&without, rest]), &chain, NOW).0;
+                assert!(code != 0 && code != 23, "{what}: {code}");
+            }
+        }
+    }
+}
+
+#[test]
+fn check_scope_that_covers_the_certificate_makes_it_good() {
+    let pki = crate::testing::pki();
+    let chain = [&pki.below.x509, &pki.intermediate.x509, &pki.ca.x509];
+    let users = Made::by(&pki.intermediate).with(only(0x81)).der();
+    let authorities = Made::by(&pki.ca).with(only(0x82)).der();
+    // The anchor needs none, though a CRL of its own does not cover it.
+    assert_eq!(
+        check_all(&set(&[&users, &authorities]), &chain, NOW),
+        (0, 0)
+    );
+    let users = Made::by(&pki.ca).with(only(0x81)).der();
+    let lower = Made::by(&pki.intermediate).der();
+    assert_eq!(check_all(&set(&[&users, &lower]), &chain, NOW), (44, 1));
+}
+
+#[test]
+fn check_only_a_newer_crl_of_the_same_key_and_scope_takes_back() {
+    let ca = ca();
+    let leaf = leaf(&ca);
+    let chain = [&leaf.x509, &ca.x509];
+    let list = Made {
+        this: "270115070000Z",
+        ..Made::by(&ca)
+    };
+    let list = list.with(only(0x81)).with(number(5));
+    let list = list.revoke(&serial(&leaf.x509), &code(1)).der();
+    let at = |this| Made {
+        this,
+        ..Made::by(&ca)
+    };
+    let newer = || at("270115073000Z").with(only(0x81));
+    let check = |other: &[u8]| check_all(&set(&[&list, other]), &chain, NOW).0;
+    assert_eq!(check(&newer().der()), 0);
+    assert_eq!(check(&newer().with(number(6)).der()), 0);
+    let removed = newer().revoke(&serial(&leaf.x509), &code(8));
+    assert_eq!(check(&removed.der()), 0);
+    let same_time = at("270115070000Z").with(only(0x81)).with(number(6));
+    assert_eq!(check(&same_time.der()), 0);
+    // It took back what the older one says, but has expired since, so nothing is known.
+    let expired = Made {
+        next: "270115074500Z",
+        ..newer()
+    };
+    assert_eq!(check(&expired.der()), 12);
+
+    let other_key = self::ca();
+    let key_id = ce(35, false, b"\x30\x03\x82\x01\x07");
+    for (what, other) in [
+        ("lower number", newer().with(number(4)).der()),
+        ("not yet valid", at("270115080001Z").with(only(0x81)).der()),
+        ("older", at("270115065959Z").with(only(0x81)).der()),
+        ("same time", at("270115070000Z").with(only(0x81)).der()),
+        ("full", at("270115073000Z").der()),
+        ("another scope", at("270115073000Z").with(only(0x82)).der()),
+        (
+            "malformed scope",
+            at("270115073000Z").with(ce(28, true, b"\x30\x00")).der(),
+        ),
+        ("critical extension", newer().with(ce(99, true, b"")).der()),
+        (
+            "critical entry",
+            newer().revoke(b"\x05", &ce(99, true, b"")).der(),
+        ),
+        ("delta", newer().with(delta(5)).with(number(6)).der()),
+        ("key identifier", newer().with(key_id).der()),
+        ("another key", newer().signed_with(&other_key.key)),
+    ] {
+        assert_eq!(check(&other), 23, "{what}");
+    }
+}
+
+#[test]
+fn check_malformed_scope_takes_back_nothing_of_the_same() {
+    let ca = ca();
+    let leaf = leaf(&ca);
+    let empty = || ce(28, true, b"\x30\x00");
+    let list = Made {
+        this: "270115070000Z",
+        ..Made::by(&ca)
+    };
+    let list = list.with(empty()).revoke(&serial(&leaf.x509), b"").der();
+    let newer = Made::by(&ca).with(empty()).der();
+    let chain = [&leaf.x509, &ca.x509];
+    assert_eq!(check_all(&set(&[&list, &newer]), &chain, NOW).0, 23);
+}
+
+#[test]
+fn check_hold_counts_while_its_crl_is_in_force() {
+    let ca = ca();
+    let leaf = leaf(&ca);
+    let chain = [&leaf.x509, &ca.x509];
+    let held = |made: Made<'_>| made.revoke(&serial(&leaf.x509), &code(6)).der();
+    let check = |ders: &[&[u8]]| check_all(&set(ders), &chain, NOW).0;
+    for (what, made) in odd(&ca) {
+        let in_force = !["expired", "not yet valid", "ends before it begins"].contains(&what);
+        assert_eq!(check(&[&held(made)]) == 23, in_force, "{what}");
+    }
+    let newer = Made {
+        this: "270115080000Z",
+        ..Made::by(&ca)
+    };
+    let older = || Made {
+        this: "270115070000Z",
+        ..Made::by(&ca)
+    };
+    assert_eq!(check(&[&held(older())]), 23);
+    assert_eq!(check(&[&held(older()), &newer.der()]), 0);
+    // On hold by a CRL that has expired, and not listed by an older one in force.
+    let expired = Made {
+        this: "270115073000Z",
+        next: "270115074500Z",
+        ..Made::by(&ca)
+    };
+    assert_eq!(check(&[&held(expired), &older().der()]), 0);
+    // For as long as it holds.
+    let until = set(&[&held(older())]).check(&path(&chain, NOW), NOW).until;
+    assert_eq!(until, NOW + DAY);
+    let without_end = Made {
+        next: "",
+        ..Made::by(&ca)
+    };
+    assert_eq!(check(&[&held(without_end)]), 23);
+}
+
+#[test]
+fn check_delta_adds_to_and_takes_from_its_base() {
+    let ca = ca();
+    let leaf = leaf(&ca);
+    let chain = [&leaf.x509, &ca.x509];
+    let serial = serial(&leaf.x509);
+    let check = |ders: &[&[u8]]| check_all(&set(ders), &chain, NOW).0;
+    let base = || {
+        let base = Made {
+            this: "270115070000Z",
+            ..Made::by(&ca)
+        };
+        base.with(number(5))
+    };
+    let changes = |from: u8| Made::by(&ca).with(delta(from)).with(number(7));
+    let good = base().der();
+    let revoked = base().revoke(&serial, &code(6)).der();
+    assert_eq!(check(&[&good, &changes(5).der()]), 0);
+    assert_eq!(check(&[&good, &changes(5).revoke(&serial, b"").der()]), 23);
+    assert_eq!(check(&[&revoked, &changes(5).der()]), 23);
+    let removed = |from| changes(from).revoke(&serial, &code(8));
+    assert_eq!(check(&[&revoked, &removed(5).der()]), 0);
+    assert_eq!(check(&[&revoked, &removed(3).der()]), 0);
+    // Made for a later base.
+    assert_eq!(check(&[&revoked, &removed(6).der()]), 23);
+    // Without a number nothing says that it is for this base.
+    let unnumbered = Made {
+        this: "270115070000Z",
+        ..Made::by(&ca)
+    };
+    let unnumbered = unnumbered.revoke(&serial, b"").der();
+    assert_eq!(check(&[&unnumbered, &removed(5).der()]), 23);
+    let unsupported = removed(5).with(ce(99, true, b"")).der();
+    assert_eq!(check(&[&revoked, &unsupported]), 23);
+    let other_scope = removed(5).with(only(0x81)).der();
+    assert_eq!(check(&[&revoked, &other_scope]), 23);
+    // The delta CRL that took it back has expired: nothing is known.
+    let expired = Made {
+        this: "270115073000Z",
+        next: "270115074500Z",
+        ..removed(5)
+    };
+    assert_eq!(check(&[&revoked, &expired.der()]), 12);
+    // What one delta adds, a later one or a later base takes back.
+    let early = Made {
+        this: "270115073000Z",
+        ..Made::by(&ca)
+    };
+    let early = early
+        .with(delta(5))
+        .with(number(6))
+        .revoke(&serial, b"")
+        .der();
+    assert_eq!(check(&[&good, &early]), 23);
+    assert_eq!(check(&[&good, &early, &removed(5).der()]), 0);
+    assert_eq!(check(&[&good, &early, &changes(5).der()]), 23);
+    let next = Made::by(&ca).with(number(7)).der();
+    assert_eq!(check(&[&good, &early, &next]), 0);
+    assert_eq!(check(&[&good, &revoked, &early, &next]), 0);
+}
+
+#[test]
+fn check_the_worst_of_several_entries_counts() {
+    let ca = ca();
+    let leaf = leaf(&ca);
+    let serial = serial(&leaf.x509);
+    let chain = [&leaf.x509, &ca.x509];
+    for codes in [[8, 1], [1, 8], [6, 8], [8, 6], [0, 6]] {
+        let made = codes.into_iter().fold(Made::by(&ca), |made, reason| {
+            made.revoke(b"\x05", b"").revoke(&serial, &code(reason))
+        });
+        assert_eq!(
+            check_all(&set(&[&made.der()]), &chain, NOW).0,
+            23,
+            "{codes:?}"
+        );
+    }
+}
+
+#[test]
+fn check_another_key_of_the_same_name_has_no_say() {
+    let (one, other) = (ca(), ca());
+    let leaf = leaf(&one);
+    let good = Made::by(&one).der();
+    let foreign = Made::by(&other).revoke(&serial(&leaf.x509), b"").der();
+    let set = set(&[&good, &foreign]);
+    let path = path_with(&[&one.x509, &other.x509], &leaf.x509, &[], NOW);
+    assert_eq!(set.check(&path, NOW).code, 0);
+    let alone = self::set(&[&foreign]);
+    assert_eq!(alone.check(&path, NOW).code, 8);
+}
+
+#[test]
+fn check_ca_that_was_issued_anew_has_the_same_say() {
+    let ca = ca();
+    let leaf = leaf(&ca);
+    // Another certificate for the same name and key.
+    let renewed = crate::testing::reissue(&ca, "CA", 2 * DAY).x509;
+    let list = Made::by(&ca).revoke(&serial(&leaf.x509), b"").der();
+    for anchor in [&ca.x509, &renewed] {
+        let outcome = check_all(&set(&[&list]), &[&leaf.x509, anchor], NOW);
+        assert_eq!(outcome, (23, 0));
+    }
+}
+
+#[test]
+fn check_anchor_that_is_not_self_signed() {
+    let pki = crate::testing::pki();
+    let (root, anchor, leaf) = (&pki.ca, &pki.intermediate, &pki.below.x509);
+    let lower = Made::by(anchor).der();
+    let both = path_with(&[&root.x509, &anchor.x509], leaf, &[], NOW);
+    assert_eq!((both.anchor(), both.certificates().len()), (1, 3));
+    let alone = path_with(&[&anchor.x509], leaf, &[], NOW);
+    assert_eq!((alone.anchor(), alone.certificates().len()), (1, 2));
+    let upper = |made: Made<'_>| made.revoke(&serial(&anchor.x509), b"").der();
+    let check = |ders: &[&[u8]], path: &CertificationPath| {
+        let outcome = set(ders).check(path, NOW);
+        (outcome.code, outcome.depth)
+    };
+    assert_eq!(check(&[&upper(Made::by(root)), &lower], &both), (23, 1));
+    for (what, made) in odd(root) {
+        assert_eq!(check(&[&upper(made), &lower], &both), (23, 1), "{what}");
+    }
+    // Without its issuer nothing shows who signed the CRL.
+    assert_eq!(check(&[&upper(Made::by(root)), &lower], &alone), (0, 0));
+    // It is trusted by itself: no CRL is missed, but one that is there must be in force.
+    assert_eq!(check(&[&lower], &both), (0, 0));
+    assert_eq!(check(&[&Made::by(root).der(), &lower], &both), (0, 0));
+    let expired = Made {
+        this: "270101080000Z",
+        next: "270102080000Z",
+        ..Made::by(root)
+    };
+    assert_eq!(check(&[&expired.der(), &lower], &both), (12, 1));
+    // A list by another CA of the root's name.
+    let stranger = issue("Test CA", None, true, DAY, &[]);
+    let forged = Made::by(&stranger).revoke(&serial(&anchor.x509), b"").der();
+    let fresh = Made::by(root).der();
+    assert_eq!(check(&[&fresh, &forged, &lower], &both), (0, 0));
+    let three = path_with(&[&stranger.x509, &root.x509, &anchor.x509], leaf, &[], NOW);
+    assert_eq!(check(&[&upper(Made::by(root)), &lower], &three), (23, 1));
+}
+
+#[test]
+fn check_root_that_lists_itself() {
+    let ca = ca();
+    let leaf = leaf(&ca);
+    let list = Made::by(&ca).revoke(&serial(&ca.x509), b"").der();
+    assert_eq!(
+        check_all(&set(&[&list]), &[&leaf.x509, &ca.x509], NOW),
+        (23, 1)
+    );
+}
+
+#[test]
+fn check_indirect_entries_count_for_the_issuer_they_name() {
+    let pki = crate::testing::pki();
+    let (root, middle) = (&pki.ca, &pki.intermediate);
+    let chain = [&pki.below.x509, &middle.x509, &root.x509];
+    let (upper, lower) = (Made::by(root).der(), Made::by(middle).der());
+    let other = issue("Other", None, true, DAY, &[]);
+    let names = |issuer: &X509NameRef| ce(29, true, &directory(issuer));
+    let of = |issued: &Issued| names(issued.x509.subject_name());
+    let leaf = serial(chain[0]);
+    let list = |signer, entry: &[u8]| {
+        let made = Made::by(signer)
+            .with(only(0x84))
+            .revoke(b"\x05", &of(&other));
+        made.revoke(&leaf, entry).der()
+    };
+    let check = |list: &[u8]| check_all(&set(&[&upper, &lower, list]), &chain, NOW);
+    // By its issuer, which an entry says or the one before it, or by a CA above its issuer.
+    assert_eq!(check(&list(middle, &of(middle))), (23, 0));
+    assert_eq!(check(&list(root, &of(middle))), (23, 0));
+    // For a certificate of another issuer with the same serial number.
+    assert_eq!(check(&list(middle, b"")), (0, 0));
+    assert_eq!(check(&list(middle, &of(&other))), (0, 0));
+    assert_eq!(check(&list(root, &of(root))), (0, 0));
+    // By somebody who has no say.
+    assert_eq!(check(&list(&other, &of(middle))), (0, 0));
+    let path = path_with(&[&root.x509, &other.x509], chain[0], &[chain[1]], NOW);
+    let unrelated = set(&[&upper, &lower, &list(&other, &of(middle))]);
+    assert_eq!(unrelated.check(&path, NOW).code, 0);
+    // Alone it makes nothing good.
+    let alone = set(&[&upper, &Made::by(middle).with(only(0x84)).der()]);
+    assert_ne!(check_all(&alone, &chain, NOW).0, 0);
+}
+
+#[test]
+fn check_indirect_crl_of_the_crl_issuer_that_the_certificate_names() {
+    let root = TestCa::new();
+    let other = TestCa::root("CRL issuer", "keyCertSign, cRLSign");
+    let points = "crlDistributionPoints = dp\n[dp]\nfullname = URI:http://a.example/\n\
+                  CRLissuer = dirName:crlissuer\n[crlissuer]\nO = Example\nCN = CRL issuer";
+    let named = root.issue("named", points).x509;
+    let unnamed = root.issue("unnamed", "basicConstraints = CA:FALSE").x509;
+    let now = now() + 60;
+    let entry = ce(29, true, &directory(root.x509.subject_name()));
+    let key = std::fs::read(format!("{}.key", other.file())).unwrap();
+    let signer = Issued {
+        x509: other.x509.clone(),
+        key: PKey::private_key_from_pem(&key).unwrap(),
+    };
+    let list = Made::by(&signer)
+        .with(only(0x84))
+        .revoke(&serial(&named), &entry);
+    let list = list.revoke(&serial(&unnamed), &entry).der();
+    let upper = X509Crl::from_pem(&root.crl("", &[]))
+        .unwrap()
+        .to_der()
+        .unwrap();
+    let set = set(&[&upper, &list]);
+    let check = |leaf: &X509, cas: &[&X509]| {
+        let path = path_with(cas, leaf, &[], now);
+        set.check(&path, now).code
+    };
+    let both = [&root.x509, &other.x509];
+    assert_eq!(check(&named, &both), 23);
+    assert_eq!(check(&unnamed, &both), 0);
+    // The CRL issuer is not among the CAs: nothing shows who signed.
+    assert_eq!(check(&named, &[&root.x509]), 0);
+    let namesake = TestCa::root("CRL issuer", "keyCertSign, cRLSign");
+    assert_eq!(check(&named, &[&root.x509, &namesake.x509]), 0);
+}
+
+#[test]
+fn answer_listed_is_revoked_whatever_is_wrong_with_the_crl() {
+    let ca = ca();
+    let leaf = leaf(&ca);
+    for (what, made) in odd(&ca) {
+        // Five minutes of clock skew are allowed for.
+        let skewed = what == "not yet valid";
+        let answer = |made: &Made<'_>| {
+            let crl = load(&made.der(), &ca).unwrap();
+            crl.answer(&leaf.x509, &ca.x509, NOW)
+        };
+        let silent = answer(&made);
+        assert_eq!(
+            matches!(silent, Answer::NoAnswer(_)),
+            !skewed,
+            "{what}: {silent:?}"
+        );
+        let made = made.revoke(&serial(&leaf.x509), b"");
+        match answer(&made) {
+            Answer::Revoked { until, .. } => assert!(until > NOW, "{what}"),
+            answer => panic!("{what}: {answer:?}"),
+        }
+    }
+    let held = |next| {
+        let made = Made {
+            this: "270114080000Z",
+            next,
+            ..Made::by(&ca)
+        };
+        let crl = load(&made.revoke(&serial(&leaf.x509), &code(6)).der(), &ca).unwrap();
+        crl.answer(&leaf.x509, &ca.x509, NOW)
+    };
+    assert!(matches!(held("270116080000Z"), Answer::Revoked { until, .. } if until == NOW + DAY));
+    let why = "CRL of 'CN=CA,O=Example': nextUpdate was 3600 s ago";
+    assert_eq!(held("270115070000Z"), Answer::NoAnswer(why.to_owned()));
+}
+
+#[test]
+fn out_of_force_and_expired_since_name_the_crl_and_its_end() {
+    let ca = ca();
+    let mut set = CrlSet::default();
+    let (expired, future) = (
+        Made {
+            this: "270114080000Z",
+            next: "270115080000Z",
+            ..Made::by(&ca)
+        },
+        Made {
+            this: "270115080001Z",
+            ..Made::by(&ca)
+        },
+    );
+    set.add("a.crl", &expired.der()).unwrap();
+    set.add("b.crl", &future.der()).unwrap();
+    set.add("c.crl", &Made::by(&ca).der()).unwrap();
+    let so = "what it lists is revoked, but it makes no certificate good";
+    let expired = format!("CRL of 'CN=CA,O=Example': expired at 2027-01-15T08:00:00Z: {so}");
+    let future = format!("CRL of 'CN=CA,O=Example': not valid before 2027-01-15T08:00:01Z: {so}");
+    let all: Vec<_> = set.out_of_force(NOW).collect();
+    assert_eq!(all, [expired.clone(), future]);
+    assert_eq!(set.out_of_force(NOW - 1).count(), 2);
+    let ended = |since, now| set.expired_since(since, now).collect::<Vec<_>>();
+    assert_eq!(ended(NOW - 1, NOW), [format!("'a.crl': {expired}")]);
+    assert!(ended(NOW, NOW + DAY - 1).is_empty());
+    assert!(ended(NOW - 2, NOW - 1).is_empty());
+    let lists: Vec<_> = set.lists().collect();
+    let first = Listed {
+        file: "a.crl",
+        issuer: "CN=CA,O=Example",
+        next_update: Some(NOW),
+    };
+    assert_eq!((lists.len(), lists[0]), (3, first));
+}
+
+#[test]
+fn not_signed_by_names_crls_of_another_ca_with_the_same_name() {
+    let (one, other) = (ca(), ca());
+    let trusted = |ca: &Issued| Arc::new(CaCertificate::from_x509(ca.x509.clone()).unwrap());
+    let stranger = issue("Stranger", None, true, DAY, &[]);
+    let set = set(&[&Made::by(&one).der(), &Made::by(&stranger).der()]);
+    assert_eq!(
+        set.not_signed_by(&[trusted(&other), trusted(&one)]).count(),
+        0
+    );
+    let why = "CRL of 'CN=CA,O=Example': no CA of the plugin with this name signed it, so it has \
+               no effect there";
+    let named: Vec<_> = set.not_signed_by(&[trusted(&other)]).collect();
+    assert_eq!(named, [why]);
+}
