@@ -47,6 +47,7 @@ each() {
 }
 _EOC_
 
+workers(2);
 run_blocks();
 
 __DATA__
@@ -204,3 +205,53 @@ no answer: CRL of 'CN=Test CA-A,O=Example Lab,C=CZ': has an issuingDistributionP
 FAILED:certificate revoked at depth 0, subject: "CN=old-revoked"
 FAILED:certificate revoked at depth 0, subject: "CN=crl-old-revoked"
 
+
+
+=== TEST 8: a list that runs out is warned of once, by one worker, and shown as a metric
+--- user_files eval: main::local_policy("", "empty.crl")
+--- http_config eval
+$::Http . "    lua_shared_dict mtls_metrics 1m;\n"
+--- config eval
+$::Config . <<'_EOC_'
+    location /reload {
+        content_by_lua_block { ngx.say(require("resty.mtls").reload("$TEST_NGINX_HTML_DIR/policy.yaml")) }
+    }
+    include $TEST_NGINX_ROOT/nginx-conf/mtls-status.conf;
+_EOC_
+--- client eval
+$::Client . <<'_EOC_'
+gauge() { curl -s "http://127.0.0.1:$HTTP_PORT/mtls/metrics" | sed -n "s|^resty_mtls_crl_time_to_next_update_seconds{file=\"$REV/|{file=\"|p"; }
+gauge | sed 's/ [0-9]\{5\}$/ NEARLY A DAY/'
+mkdir -p ca
+: > ca/index.txt
+cat > ca/ca.cnf <<END
+[ca]
+default_ca = test
+[test]
+database = ca/index.txt
+certificate = $REV/ca-a.crt
+private_key = $REV/ca-a.key
+default_md = sha256
+END
+openssl ca -gencrl -config ca/ca.cnf -crlsec 4 -out "$REV/empty.crl" 2> /dev/null
+# Both workers have it before it ends.
+for _ in $(seq 12); do curl -s "http://127.0.0.1:$HTTP_PORT/reload"; done | sort -u
+for _ in $(seq 80); do
+    ask ignore local > /dev/null
+    grep -q 'expired at' "$ERROR_LOG" && break
+    sleep 0.1
+done
+sleep 2.5
+grep -o "\[mtls\] '.*expired at.*" "$ERROR_LOG" | sed "s|$REV/||; s/20[0-9T:-]*Z/TIME/; s/, context.*//"
+ask strict local
+echo
+gauge | sed 's/ -[0-9]$/ NEGATIVE/'
+_EOC_
+--- client_out
+{file="empty.crl",issuer="CN=Test CA-A,O=Example Lab,C=CZ"} NEARLY A DAY
+true
+[mtls] 'empty.crl': CRL of 'CN=Test CA-A,O=Example Lab,C=CZ': expired at TIME: what it lists is revoked, but it makes no certificate good
+401
+{file="empty.crl",issuer="CN=Test CA-A,O=Example Lab,C=CZ"} NEGATIVE
+--- error_log
+FAILED:CRL has expired at depth 0, subject: "CN=local"

@@ -45,11 +45,17 @@ local GAUGE_TTL = 10
 local LIMITS = { route = 200, consumer = 100 }
 local LIMIT = 100
 local MAX_LABEL = 128
+-- Most CRLs that are shown.
+local MAX_CRLS = 1000
+-- Expired CRLs are warned of by one of the workers, for so long.
+local WARNED_TTL = 3600
 -- Most values whose place is remembered, so that policies that come and go do not add up.
 local MAX_REMEMBERED = 10000
 
 local CLASS = 1000
 local DAY = 86400
+-- INT64_MAX
+local NO_TIME = 0x7fffffffffffffffLL
 
 
 -- labels: in the order of the keys. zero: label values that are there from the start.
@@ -80,6 +86,8 @@ local FAMILIES = {
       help = "Headers about a client that could not be set, once for each client, route and worker." },
     { name = "revocation_answers_total", type = "counter", labels = { "source", "answer" },
       help = "What OCSP responders and CRLs say about a client certificate; rejected: what they sent is no answer." },
+    { name = "crl_time_to_next_update_seconds", type = "gauge", labels = { "file", "issuer" },
+      help = "What is left until the nextUpdate of a CRL file of the policy; negative after it." },
     { name = "fetch_duration_seconds", type = "histogram", labels = { "kind", "outcome" },
       buckets = { 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30 },
       help = "Time of fetches over the network, by what they ended in: ok, status (not 2xx), timeout, "
@@ -356,6 +364,61 @@ local function report()
 end
 
 
+-- Warns once of each CRL of the policy that expires while it is in force.
+local function warn_of_expired()
+    local found, current = pcall(engine.current)
+    if not found then
+        return
+    end
+
+    while true do
+        local text = lib.read("metrics", function(out)
+            return C.rmtls_engine_expired_crl(current.handle, ngx.time(), out)
+        end)
+        if not text then
+            return
+        end
+
+        -- Without room in the dictionary every worker warns.
+        local added, err
+        if dict then
+            added, err = dict:safe_add(KNOWN .. "crl" .. SEPARATOR .. text, true, WARNED_TTL)
+        end
+
+        if added or err ~= "exists" then
+            ngx_log(WARN, "[mtls] ", text)
+        end
+    end
+end
+
+
+-- Adds the CRLs of the policy of this worker to all.
+local function report_crls(all)
+    local found, current = pcall(engine.current)
+    if not found then
+        return
+    end
+
+    local next_update = ffi.new("int64_t[1]")
+    local now = ngx.time()
+    for i = 0, MAX_CRLS - 1 do
+        local file, issuer = lib.read("metrics", function(a, b)
+            return C.rmtls_engine_crl(current.handle, i, a, b, next_update)
+        end, true)
+        if not file then
+            return
+        end
+
+        if next_update[0] ~= NO_TIME then
+            local key = concat({ "crl_time_to_next_update_seconds", (file:gsub("%c", "?")), (issuer:gsub("%c", "?")) },
+                               SEPARATOR)
+            -- Of several in a file the last to end is the one that counts.
+            all[key] = math.max(all[key] or -math.huge, tonumber(next_update[0]) - now)
+        end
+    end
+end
+
+
 local function flush()
     C.rmtls_metrics_take(events)
     for i = 0, STATUS.EVENTS - 1 do
@@ -392,6 +455,7 @@ local function tick(premature)
         running = false
     else
         report()
+        warn_of_expired()
     end
 
     flush()
@@ -561,6 +625,7 @@ local function values()
         end
     end
 
+    report_crls(all)
     all.metrics_shared = dict and 1 or 0
 
     return all
