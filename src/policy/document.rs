@@ -2,7 +2,7 @@
 //! client certificates. Every error is reported; what is readable is read all the same, so that
 //! one pass finds them all.
 //!
-//! A field or plugin of Kong that is none of ours is warned about once. A field that nobody knows
+//! A field or plugin of Kong that is none of ours is warned about once. An unknown field or plugin
 //! is an error. What this version cannot do is an error too, never silently left out.
 
 mod acl;
@@ -12,13 +12,14 @@ mod fields;
 mod header_names;
 mod metadata_headers;
 mod mtls_auth;
+mod plugin_names;
 mod rules;
 mod tokens;
 
 use self::fields::{Object, Shape};
-use super::report::{distance, Path, Place, Report, Trail};
+use super::report::{Path, Place, Report, Trail};
 use super::tree::{Node, Value};
-use crate::handshake::server_name::{quoted, Pattern};
+use crate::handshake::server_name::Pattern;
 use crate::identity::{Acl, Rules};
 
 pub(super) use cert_headers::CertHeaders;
@@ -192,10 +193,12 @@ const POLICY: Shape = Shape {
         "_plugin_configs",
         "basicauth_credentials",
         "certificates",
+        "cloned_plugins",
         "consumer_group_consumers",
         "consumer_group_plugins",
         "consumer_groups",
         "custom_entities",
+        "custom_plugins",
         "degraphql_routes",
         "files",
         "filter_chains",
@@ -313,6 +316,7 @@ pub(super) fn read<'t>(root: &'t Node<'t>, report: &mut Report) -> Document<'t> 
     let mut reader = Reader {
         report,
         document: Document::default(),
+        declared_plugins: Vec::new(),
     };
     reader.policy(root);
     reader.document
@@ -321,6 +325,8 @@ pub(super) fn read<'t>(root: &'t Node<'t>, report: &mut Report) -> Document<'t> 
 struct Reader<'t, 'r> {
     report: &'r mut Report,
     document: Document<'t>,
+    /// Names of plugins that are neither ours nor Kong's.
+    declared_plugins: Vec<&'t str>,
 }
 
 impl<'t> Reader<'t, '_> {
@@ -344,6 +350,7 @@ impl<'t> Reader<'t, '_> {
             }
         }
         self.unread_members(&object);
+        self.declared_plugins(&object);
         for (section, entity) in [
             (
                 "ca_certificates",
@@ -533,32 +540,6 @@ impl<'t> Reader<'t, '_> {
             route,
             config,
         });
-    }
-
-    /// Which plugin of ours it is, if it is one.
-    fn kind(&mut self, name: &str, place: Place, path: &Path<'_>) -> Option<Kind> {
-        if let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.name() == name) {
-            return Some(kind);
-        }
-        let shown = quoted(name.as_bytes());
-        let ours = Kind::ALL.into_iter().map(Kind::name);
-        let close = ours
-            .map(|ours| (distance(name, ours), ours))
-            .filter(|(distance, ours)| *distance <= ours.len() / 4)
-            .min();
-        match close {
-            Some((_, ours)) => {
-                let message = format!("unknown plugin '{shown}', did you mean '{ours}'?");
-                self.report.error(place, path, message);
-            }
-            None => {
-                let message =
-                    format!("the plugin '{shown}' is not for resty-mtls and does nothing here");
-                self.report
-                    .warn_once(&format!("plugin {name}"), place, path, &message);
-            }
-        }
-        None
     }
 
     fn handshake_modifier<'c>(&mut self, node: &'c Node<'c>, path: &Path<'_>) {

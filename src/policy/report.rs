@@ -420,7 +420,7 @@ impl Report {
 }
 
 /// Number of slips between two names; case and `-` for `_` are none.
-pub(super) fn distance(a: &str, b: &str) -> usize {
+fn distance(a: &str, b: &str) -> usize {
     if a.len() > MAX_SUGGESTED || b.len() > MAX_SUGGESTED {
         return usize::MAX;
     }

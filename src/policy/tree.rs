@@ -112,6 +112,14 @@ impl Node<'_> {
         }
     }
 
+    /// The text of a scalar, whatever it stands for.
+    pub fn as_text(&self) -> Option<&str> {
+        match &self.value {
+            Value::Scalar { text, .. } => Some(text),
+            _ => None,
+        }
+    }
+
     /// The boolean a plain scalar stands for in YAML 1.1, which Kong and decK read.
     pub fn as_bool(&self) -> Option<bool> {
         match &self.value {
