@@ -6,6 +6,7 @@ mod compile;
 mod document;
 mod env;
 mod files;
+mod pem_text;
 mod report;
 mod route_names;
 #[cfg(test)]

@@ -27,6 +27,10 @@ const _: () = crosses_threads::<Policy>();
 const ID_A: &str = "11111111-1111-4111-8111-111111111111";
 const ID_B: &str = "22222222-2222-4222-8222-222222222222";
 
+const EXPECTED_PEM: &str =
+    "expected 'cert: |' and below it, indented, the lines from '-----BEGIN CERTIFICATE-----' to \
+     '-----END CERTIFICATE-----'";
+
 /// A self-signed certificate, valid from and until so many days from now.
 fn pem(cn: &str, ca: bool, from: i64, until: i64) -> String {
     let now = std::time::SystemTime::now()
@@ -565,9 +569,10 @@ fn from_yaml_bad_ca_is_told_what_it_is() {
             "p:4:52: ca_certificates[1].cert: 2 certificates found, expected exactly one; give \
              each CA an entry of its own"
                 .to_owned(),
-            "p:5:52: ca_certificates[2].cert: no certificate found, expected one PEM block \
-             '-----BEGIN CERTIFICATE-----'"
-                .to_owned(),
+            format!(
+                "p:5:52: ca_certificates[2].cert: '/etc/ca.pem' is the path of a file, which is \
+                 not read, {EXPECTED_PEM}"
+            ),
             "p:6:3: ca_certificates[3]: the required field 'cert' is missing".to_owned(),
             "p:7:8: ca_certificates[4].id: 'nonsense' is not a UUID, expected for example \
              '11111111-1111-4111-8111-111111111111'"
@@ -853,6 +858,57 @@ fn from_yaml_plugin_name_close_to_a_known_one_is_refused() {
             )]
         );
     }
+}
+
+#[test]
+fn from_yaml_badly_indented_pem_is_said_to_be_so() {
+    let pem = ca_pem("a");
+    let not_alike =
+        "a line of the PEM text is not indented as its first line, or not deeper than its \
+                     key, expected 'cert: |' and below it all lines indented alike";
+    // The indentation of the first line, the second and the others, and the line that is wrong.
+    for (first, second, others, expected) in [
+        ("    ", "  ", "    ", format!("p:5:1: {not_alike}")),
+        ("    ", "", "", format!("p:5:1: {not_alike}")),
+        ("    ", "    ", "  ", format!("p:6:1: {not_alike}")),
+        ("", "", "", format!("p:4:1: {not_alike}")),
+        ("  ", "  ", "  ", format!("p:4:1: {not_alike}")),
+    ] {
+        let mut text = format!("ca_certificates:\n- id: {ID_A}\n  cert: |\n");
+        for (number, line) in pem.lines().enumerate() {
+            let blanks = match number {
+                0 => first,
+                1 => second,
+                _ => others,
+            };
+            text += &format!("{blanks}{line}\n");
+        }
+        text += "_format_version: '3.0'\nroutes: []\n";
+        assert_eq!(errors(&text), [expected], "{text}");
+    }
+    let deeper = pem.replace('\n', "\n      ");
+    let text = format!(
+        "_format_version: '3.0'\nca_certificates:\n- id: {ID_A}\n  cert: |\n    {deeper}\n"
+    );
+    assert_eq!(
+        errors(&text),
+        ["p:5:5: ca_certificates[0].cert: line 2 of the PEM text begins with blanks, expected all \
+          its lines at the indentation of the first one below 'cert: |'"]
+    );
+}
+
+#[test]
+fn from_yaml_private_key_beside_a_ca_is_warned_about() {
+    let key = "-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----\n";
+    let text = format!(
+        "_format_version: '3.0'\nca_certificates:\n- {{id: {ID_A}, cert: {:?}}}\n",
+        format!("{}{key}", ca_pem("a"))
+    );
+    assert_eq!(
+        warnings(&policy(&text)),
+        ["p:3:52: warning: ca_certificates[0].cert: holds a private key beside the certificate, \
+          which has no place in a policy"]
+    );
 }
 
 #[test]

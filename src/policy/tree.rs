@@ -15,6 +15,7 @@ use std::rc::Rc;
 
 use granit_parser::{self, ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, Tag};
 
+use super::pem_text;
 use super::report::{Path, Place, Report};
 use crate::handshake::server_name::quoted;
 
@@ -176,7 +177,7 @@ fn read_yaml<'a>(text: &'a str, report: &mut Report) -> Option<Node<'a>> {
     let mut builder = Builder::new(report);
     for event in Parser::new_from_str_with_options(text, options) {
         let read = event
-            .map_err(|error| syntax(&error))
+            .map_err(|error| syntax(&error, text))
             .and_then(|(event, span)| builder.event(event, span));
         if let Err((place, message)) = read {
             builder.report.error(place, &Path::ROOT, message);
@@ -195,7 +196,15 @@ fn read_yaml<'a>(text: &'a str, report: &mut Report) -> Option<Node<'a>> {
 
 type Fatal = (Place, String);
 
-fn syntax(error: &ScanError) -> Fatal {
+fn syntax(error: &ScanError, text: &str) -> Fatal {
+    if let Some(line) = pem_text::misplaced_line(text, error.marker().line()) {
+        let message =
+            "a line of the PEM text is not indented as its first line, or not deeper than \
+                       its key, expected 'cert: |' and below it all lines indented alike"
+                .to_owned();
+        let line = u32::try_from(line).unwrap_or(u32::MAX);
+        return (Place { line, column: 1 }, message);
+    }
     let message = match error.kind() {
         // The parser looks ahead, so its limit, which is higher, may be met first.
         ErrorKind::RecursionLimitExceeded => format!("nested deeper than {MAX_DEPTH} levels"),

@@ -10,8 +10,10 @@ use super::uuid_text;
 use crate::certificate::hex;
 use crate::handshake::server_name::quoted;
 use crate::policy::document::{Document, Uuid};
+use crate::policy::pem_text;
 use crate::policy::report::{Path, Report};
 use crate::trust::CaCertificate;
+use crate::Error;
 
 /// The CA certificates of the document, by position and by id.
 pub(super) struct Cas {
@@ -62,10 +64,16 @@ impl Cas {
             let ca = match CaCertificate::from_pem(pem.as_bytes()) {
                 Ok(ca) => Arc::new(ca),
                 Err(error) => {
-                    report.error(place, &path.field("cert"), error.to_string());
+                    report.error(place, &path.field("cert"), unreadable(pem, &error));
                     continue;
                 }
             };
+            if pem_text::has_private_key(pem) {
+                report.warn("private keys in 'cert'", place, &path.field("cert"), || {
+                    "holds a private key beside the certificate, which has no place in a policy"
+                        .to_owned()
+                });
+            }
             let first = *cas.by_digest.entry(*ca.digest()).or_insert(index);
             if first != index {
                 let first = document
@@ -111,6 +119,13 @@ impl Cas {
             .filter_map(|&index| self.list.get(index)?.clone())
             .collect()
     }
+}
+
+/// Why a text is no CA certificate: what it is instead, if that is known.
+pub(super) fn unreadable(pem: &str, error: &Error) -> String {
+    let is_text = matches!(error, Error::NoCertificate | Error::BadCertificate(_));
+    let fault = is_text.then(|| pem_text::fault(pem)).flatten();
+    fault.unwrap_or_else(|| error.to_string())
 }
 
 fn date(epoch: i64) -> String {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use openssl::sha::{sha1, Sha256};
 
-use super::cas::Cas;
+use super::cas::{unreadable, Cas};
 use super::digest::{number, text};
 use super::name_rules::looks_like_a_dn;
 use super::scopes::Index;
@@ -306,7 +306,7 @@ fn of_pem(
     let ca = match CaCertificate::from_pem(pem.as_bytes()) {
         Ok(ca) => ca,
         Err(error) => {
-            report.error(place, path, error.to_string());
+            report.error(place, path, unreadable(pem, &error));
             return None;
         }
     };

@@ -132,6 +132,11 @@ impl<'t> Reader<'t, '_> {
             }
         }
         if let Some(node) = object.get("acls") {
+            if let Some(group) = node.as_text() {
+                let group = quoted(group.as_bytes());
+                self.expected(node, &path.field("acls"), &format!("[{{group: {group}}}]"));
+                return;
+            }
             self.each(node, &path.field("acls"), |reader, node, path| {
                 reader.acl_group(node, path, Some(index));
             });
@@ -231,6 +236,17 @@ impl<'t> Reader<'t, '_> {
         path: &Path<'_>,
         consumer: Option<usize>,
     ) {
+        // As the lists of the plugin 'acl' are written.
+        if let (Value::Scalar { .. }, Some(group)) = (&node.value, node.as_text()) {
+            if !node.is_null() && !group.is_empty() {
+                let group = quoted(group.as_bytes());
+                let expected = match consumer {
+                    Some(_) => format!("{{group: {group}}}"),
+                    None => format!("{{consumer: USERNAME, group: {group}}}"),
+                };
+                return self.expected(node, path, &expected);
+            }
+        }
         let Some(object) = self.object(node, path, &GROUP) else {
             return;
         };

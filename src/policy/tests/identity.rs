@@ -372,6 +372,22 @@ fn consumers_bad_ones_are_refused() {
             ],
         ),
         (
+            "- {username: a, acls: [payers, 'a b', 7, {group: x}]}",
+            &[
+                "6:24: consumers[0].acls[0]: 'payers', expected {group: payers}",
+                "6:32: consumers[0].acls[1]: 'a b', expected {group: a b}",
+                "6:39: consumers[0].acls[2]: the number 7, expected {group: 7}",
+            ],
+        ),
+        (
+            "- {username: a, acls: payers}",
+            &["6:23: consumers[0].acls: 'payers', expected [{group: payers}]"],
+        ),
+        (
+            "- username: a\nacls: [payers]",
+            &["7:8: acls[0]: 'payers', expected {consumer: USERNAME, group: payers}"],
+        ),
+        (
             "- {username: a, acls: [{}, {group: x}, {group: x}, {group: '', consumer: a}]}",
             &[
                 "6:24: consumers[0].acls[0]: the required field 'group' is missing",
@@ -471,8 +487,9 @@ fn credentials_bad_ones_are_refused() {
         ),
         (
             "- {subject_name: a, ca_certificate: {cert: /etc/ca.pem}}",
-            &["8:46: consumers[0].mtls_auth_credentials[0].ca_certificate: no certificate found, \
-               expected one PEM block '-----BEGIN CERTIFICATE-----'"],
+            &["8:46: consumers[0].mtls_auth_credentials[0].ca_certificate: '/etc/ca.pem' is the path \
+               of a file, which is not read, expected 'cert: |' and below it, indented, the lines from \
+               '-----BEGIN CERTIFICATE-----' to '-----END CERTIFICATE-----'"],
         ),
     ] {
         let text = format!("consumers:\n- username: ann\n  mtls_auth_credentials:\n  {credentials}\n");
