@@ -7,6 +7,7 @@ use Test::More;
 
 my $dir = tempdir(CLEANUP => 1);
 my $command = "$t::TestMtls::Root/target/release/resty-mtls";
+our $input;
 
 
 sub check {
@@ -27,6 +28,7 @@ sub command {
     my $pid = fork() // die $!;
     if ($pid == 0) {
         chdir $dir;
+        open STDIN, '<', $input // "/dev/null";
         open STDOUT, '>', "stdout";
         open STDERR, '>', "stderr";
         exec $command, @args;
@@ -159,6 +161,49 @@ close $large;
 is_deeply(command("check", "large.yaml"), [1, "", "large.yaml: over 32 MB, the limit for a policy\n"], "check 100 MB");
 is_deeply(command("check", "none.yaml"), [1, "", "none.yaml: cannot be read: No such file or directory (os error 2)\n"], "check a missing file");
 is_deeply(command("check", "."), [1, "", ".: cannot be read: Is a directory (os error 21)\n"], "check a directory");
-is_deeply([@{ command(@$_) }[0, 1]], [2, ""], "misuse: @$_") for [], ["check"], ["check", "a", "b"], ["chek", "a"], ["check", "-x"];
+
+# Standard input
+
+sub check_input {
+    my ($text) = @_;
+
+    open my $out, '>', "$dir/input" or die $!;
+    print $out $text;
+    close $out;
+    local $input = "$dir/input";
+
+    return command("check", "-");
+}
+
+
+my $empty = check_input(qq{_format_version: "3.0"\n});
+is_deeply([$empty->[0], $empty->[1] =~ s/^digest: .*\n//r, $empty->[2]],
+          [0, "server names that ask for a client certificate: 0\nroutes: 0\nwarnings: 0\n", ""], "check - of a good policy");
+is_deeply(check_input("routs: []\n"), [1, "", <<'_EOT_'], "check - of a bad policy");
+standard input:1:1: unknown field 'routs', did you mean 'routes'?
+standard input:1:1: the required field '_format_version' is missing
+_EOT_
+is_deeply(command("check", "-"), [1, "", "standard input:1:1: the document is empty, expected a mapping with '_format_version'\n"],
+          "check - of nothing");
+{
+    local $input = "$dir/large.yaml";
+    is_deeply(command("check", "-"), [1, "", "standard input: over 32 MB, the limit for a policy\n"], "check - of 100 MB");
+}
+
+for my $case (
+    [[], "no command, expected 'check' or 'dialects'"],
+    [["check"], "check: no file, expected one, or - for standard input"],
+    [["check", "a", "b"], "check: 2 files, expected one"],
+    [["check", "-x"], "check: unknown option '-x', expected a file (./-x for one of that name)"],
+    [["chek", "a"], "unknown command 'chek', did you mean 'check'?"],
+    [["policy.yaml"], "unknown command 'policy.yaml', expected one of check, dialects"],
+    [["--version", "x"], "--version: takes no argument, found 'x'"],
+    [["dialects", "envy"], "dialects: unknown dialect 'envy', expected one of "],
+) {
+    my ($args, $message) = @$case;
+    my ($status, $out, $err) = @{ command(@$args) };
+    is_deeply([$status, $out, scalar(() = $err =~ /\n/g)], [2, "", 1], "misuse in one line: @$args");
+    like($err, qr/\Aresty-mtls: \Q$message\E.*; see resty-mtls --help\n\z/, "misuse says what is wrong: @$args");
+}
 
 done_testing();

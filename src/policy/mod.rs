@@ -29,7 +29,7 @@ use crate::trust::TrustStore;
 
 pub use self::bearer::{AuthMethods, Bearer, Client, ClientAuth, Inbound, Possession, Secret};
 pub use self::files::{Files, Look, Watch};
-pub use self::report::{Diagnostic, Severity};
+pub use self::report::{closest, Diagnostic, Severity};
 pub use self::route_names::RouteNames;
 
 /// The standard map, with a hash that takes a third of the time for short texts. It is keyed as well.

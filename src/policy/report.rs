@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 use granit_parser::Marker;
@@ -72,6 +73,20 @@ impl fmt::Display for Diagnostic {
             write!(f, "{}: ", self.path)?;
         }
         f.write_str(&self.message)
+    }
+}
+
+impl Diagnostic {
+    /// The error that a text cannot be read. `label` stands for the file.
+    pub fn unreadable(label: &str, error: &io::Error) -> Diagnostic {
+        Diagnostic {
+            severity: Severity::Error,
+            file: label.into(),
+            line: 0,
+            column: 0,
+            path: String::new(),
+            message: format!("cannot be read: {error}"),
+        }
     }
 }
 
@@ -395,28 +410,57 @@ impl Report {
         text: &str,
         candidates: impl IntoIterator<Item = &'c str>,
     ) -> String {
-        if text.len() > MAX_SUGGESTED {
-            return String::new();
-        }
-        let mut best = (text.len() / 3).max(1) + 1;
-        let mut found = None;
-        for candidate in candidates {
-            if self.compared >= MAX_COMPARED {
-                break;
-            }
-            self.compared += 1;
-            if text.len().abs_diff(candidate.len()) >= best {
-                continue;
-            }
-            let distance = distance(text, candidate);
-            if distance < best {
-                (best, found) = (distance, Some(candidate));
-            }
-        }
-        found.map_or(String::new(), |name| {
+        closest_within(
+            text,
+            candidates,
+            slips(text),
+            MAX_COMPARED,
+            &mut self.compared,
+        )
+        .map_or(String::new(), |name| {
             format!(", did you mean '{}'?", quoted(name.as_bytes()))
         })
     }
+}
+
+/// The candidate that a slip of the keyboard turns into `text`, if there is one: a third of its
+/// characters may be wrong. `None` for a text of over 64 bytes.
+pub fn closest<'c>(text: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+    closest_within(text, candidates, slips(text), MAX_COMPARED, &mut 0)
+}
+
+/// How many slips a name of this length may have.
+fn slips(text: &str) -> usize {
+    (text.len() / 3).max(1)
+}
+
+/// [`closest`] with at most so many slips. Stops when `compared`, which counts, is at `budget`.
+pub(super) fn closest_within<'c>(
+    text: &str,
+    candidates: impl IntoIterator<Item = &'c str>,
+    slips: usize,
+    budget: usize,
+    compared: &mut usize,
+) -> Option<&'c str> {
+    if text.len() > MAX_SUGGESTED {
+        return None;
+    }
+    let mut best = slips + 1;
+    let mut found = None;
+    for candidate in candidates {
+        if *compared >= budget {
+            break;
+        }
+        *compared += 1;
+        if text.len().abs_diff(candidate.len()) >= best {
+            continue;
+        }
+        let distance = distance(text, candidate);
+        if distance < best {
+            (best, found) = (distance, Some(candidate));
+        }
+    }
+    found
 }
 
 /// Number of slips between two names; case and `-` for `_` are none.
