@@ -800,6 +800,41 @@ int32_t rmtls_engine_plan(const struct rmtls_engine *engine,
                           size_t name_len,
                           uint32_t *out);
 
+// Writes why a request of the route `name` fails when `rmtls_engine_plan` finds no such route, with
+// the name that may have been meant. `now` in seconds since the epoch: few names are compared within
+// a second.
+//
+// # Safety
+// `engine` is NULL or live; `name` is readable for `name_len` bytes; `out` is NULL or valid, with its
+// data.
+int32_t rmtls_engine_no_route(const struct rmtls_engine *engine,
+                              const uint8_t *name,
+                              size_t name_len,
+                              int64_t now,
+                              struct rmtls_buf *out);
+
+// Writes the name of the route number `index`, or its id, and nothing for a route to whose requests
+// no more applies than to those without a route; `RMTLS_NOT_FOUND` after the last.
+//
+// # Safety
+// `engine` is NULL or live; `out` is NULL or valid, with its data.
+int32_t rmtls_engine_route(const struct rmtls_engine *engine, size_t index, struct rmtls_buf *out);
+
+// Writes, about file number `index` of those that the policy was read from and that workers of this
+// user cannot read, what is in the way; `RMTLS_NOT_FOUND` after the last, and when there is no such
+// user or group. `group` NULL is the one that is called as the user. Call it before there are threads.
+//
+// # Safety
+// `engine` is NULL or live; `user` is readable for `user_len` bytes; `group` is NULL or readable for
+// `group_len` bytes; `out` is NULL or valid, with its data. No other thread looks up users or groups.
+int32_t rmtls_engine_unreadable(const struct rmtls_engine *engine,
+                                const uint8_t *user,
+                                size_t user_len,
+                                const uint8_t *group,
+                                size_t group_len,
+                                size_t index,
+                                struct rmtls_buf *out);
+
 // ClientHello phase: binds the session of `ssl` to what the raw server name asks for. `name`
 // NULL: the client sent none.
 //

@@ -60,6 +60,8 @@ pub struct Connection {
     asked: Asked,
     /// Whether the ClientHello phase ran at all.
     greeted: bool,
+    /// Whether the certificate phase asked for a certificate, in this very handshake.
+    requested: Cell<bool>,
     lent: Cell<Option<LentNames>>,
     carried: Cell<bool>,
     counted: Cell<bool>,
@@ -108,6 +110,7 @@ impl Connection {
             return Ok(false);
         };
         ext::request_certificate::<Connection>(ssl);
+        self.requested.set(true);
         self.lent.set(Some(ask.ca_names().lend(ssl)?));
         metrics::count(Event::CertificateRequest);
         Ok(true)
@@ -127,6 +130,17 @@ impl Connection {
     /// Whether the ClientHello phase ran for this connection.
     pub fn greeted(&self) -> bool {
         self.greeted
+    }
+
+    /// Whether the server name of the ClientHello asks for a certificate.
+    pub fn asks(&self) -> bool {
+        self.asked.0.is_some()
+    }
+
+    /// Whether a certificate was asked for in this very handshake. Where a session is resumed, none
+    /// ever is.
+    pub fn requested(&self) -> bool {
+        self.requested.get()
     }
 
     /// Whether the session was made under `expected`, the ask of the name that a request wants.

@@ -71,7 +71,9 @@ get a.test/none $(as client-a) -o /dev/null -w '%{http_code}\n'
 --- client_out
 500
 --- error_log
-set $mtls_route before mtls-location.conf
+[mtls] 500 no route '': $mtls_route is not set in this location, expected 'set $mtls_route NAME;' in it, with the name of a route of the policy
+--- no_error_log
+stack traceback
 
 
 
@@ -90,12 +92,17 @@ set $mtls_route before mtls-location.conf
     }
 --- client
 get a.test/unknown $(as client-a) -o /dev/null -w '%{http_code}\n'
-get a.test/forgotten $(as client-a) -o /dev/null -w '%{http_code}\n'
+get a.test/forgotten $(as client-a) -o body -w '%{http_code}\n'
+grep -c 'route\|mtls\|paym' body
 --- client_out
 500
 500
+0
 --- error_log
-no route 'paymnets' in the policy
+[mtls] 500 no route 'paymnets' in the policy, did you mean 'payments'?
+[mtls] 500 no route '': $mtls_route is not set in this location, expected 'set $mtls_route NAME;' in it, with the name of a route of the policy
+--- no_error_log
+stack traceback
 
 
 

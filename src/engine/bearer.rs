@@ -360,6 +360,10 @@ impl Engine {
                 let connection = Connection::of_or_new(ssl)?;
                 match self.client_of(connection, ssl)? {
                     Some((place, certificate)) => (place, certificate, Some(connection)),
+                    None if bearer.inbound.is_none() => {
+                        let why = self.why_without_certificate(policy, connection, ssl, now);
+                        return no_certificate(&why);
+                    }
                     None => return no_certificate(why),
                 }
             }

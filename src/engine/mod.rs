@@ -17,7 +17,7 @@ use std::process;
 use std::rc::Rc;
 use std::sync::{Mutex, PoisonError};
 
-use openssl::ssl::SslRef;
+use openssl::ssl::{NameType, SslRef};
 
 use crate::cache::{Cache, Place};
 use crate::certificate::{Certificate, Key};
@@ -26,9 +26,10 @@ use crate::engine::bearer::{Provider, Vouched};
 use crate::engine::clients::{Clients, Via};
 use crate::engine::inbound::Sent;
 use crate::engine::revoked::Revoked;
+use crate::handshake::server_name::quoted;
 use crate::metrics::{self, Event};
 use crate::openssl_ext::ssl as ext;
-use crate::policy::{Auth, Inbound, Plan, Policy};
+use crate::policy::{Auth, Compared, Inbound, Plan, Policy};
 use crate::trust::crl::Crl;
 use crate::trust::{TrustStore, Verdict};
 use crate::Error;
@@ -172,6 +173,7 @@ pub struct Engine {
     /// When the issuer was asked, and the first second at which it may be asked again.
     inactive: RefCell<Cache<[u8; 32], (i64, i64)>>,
     providers: RefCell<Cache<[u8; 32], Rc<Provider>>>,
+    compared: Cell<Compared>,
 }
 
 impl Default for Engine {
@@ -191,6 +193,7 @@ impl Default for Engine {
             tokens: RefCell::new(Cache::with_weight(MAX_TOKENS, MAX_TOKENS_WEIGHT)),
             inactive: RefCell::new(Cache::new(MAX_INACTIVE)),
             providers: RefCell::new(Cache::new(MAX_PROVIDERS)),
+            compared: Cell::default(),
         }
     }
 }
@@ -478,7 +481,12 @@ impl Engine {
                 (Answer::pass(place, None, Identity::None), i64::MAX)
             }
             (Some(auth), None) => {
-                let untrusted = Untrusted::no_certificate("the client presented none");
+                // The anonymous consumer is let in, and the reason is not logged.
+                let why = match auth.anonymous {
+                    Some(_) => String::new(),
+                    None => self.why_without_certificate(policy, connection, ssl, now),
+                };
+                let untrusted = Untrusted::no_certificate(&why);
                 return Ok(self.untrusted(policy, plan, auth, untrusted));
             }
             (Some(auth), Some((place, certificate))) => self.judge_client(
@@ -503,6 +511,59 @@ impl Engine {
             });
         }
         Ok(answer)
+    }
+
+    /// Why there is no client certificate on a connection, for the error log: the client has none to
+    /// present, or was not asked for one.
+    fn why_without_certificate(
+        &self,
+        policy: &Policy,
+        connection: &Connection,
+        ssl: &SslRef,
+        now: i64,
+    ) -> String {
+        if connection.requested() {
+            return "the client presented none".to_owned();
+        }
+        let why = if !connection.greeted() {
+            NOT_GREETED.to_owned()
+        } else if !connection.asks() {
+            self.why_not_asked(policy, ssl.servername_raw(NameType::HOST_NAME), now)
+        } else if ext::is_resumed(ssl) {
+            return "the TLS session that the client resumed has none: the client presented none \
+                    when it was made, or was not asked for one"
+                .to_owned();
+        } else {
+            NO_CERTIFICATE_PHASE.to_owned()
+        };
+        format!("the client was not asked for one: {why}")
+    }
+
+    /// Why the server name of a connection does not ask for a certificate.
+    fn why_not_asked(&self, policy: &Policy, server_name: Option<&[u8]>, now: i64) -> String {
+        let Some(name) = server_name else {
+            return "it sent no server name (SNI), and no route asks without one".to_owned();
+        };
+        let shown = quoted(name);
+        if policy.ask(Some(name)).is_some() {
+            return format!("no route asked under its server name '{shown}' when it connected");
+        }
+        let mut compared = self.compared.get();
+        let meant = policy.meant_server_name(name, now, &mut compared);
+        self.compared.set(compared);
+        format!("it sent the server name '{shown}', under which no route asks{meant}")
+    }
+
+    /// `, did you mean 'name'?` for the route that is called nearly so, or nothing.
+    ///
+    /// # Errors
+    /// When there is no policy yet.
+    pub fn meant_route(&self, name: &str, now: i64) -> Result<String, Error> {
+        let policy = self.policy()?;
+        let mut compared = self.compared.get();
+        let meant = policy.meant_route(name, now, &mut compared);
+        self.compared.set(compared);
+        Ok(meant)
     }
 
     /// What becomes of a client that is not trusted: the anonymous consumer, or a refusal.
@@ -733,6 +794,10 @@ impl Untrusted {
         }
     }
 }
+
+const NO_CERTIFICATE_PHASE: &str =
+    "mtls.certificate() did not run for this connection; call it in ssl_certificate_by_lua*, at \
+     http{} level and in servers that have one of their own";
 
 const NOT_GREETED: &str =
     "ssl_client_hello_by_lua* did not run for this connection; put it at http{} level and call \

@@ -9,7 +9,7 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
@@ -23,7 +23,7 @@ use super::Engine;
 use crate::certificate::hex;
 use crate::handshake::server_name::quoted;
 use crate::openssl_ext::thread;
-use crate::policy::{Diagnostic, Files, Look, Policy, Watch};
+use crate::policy::{Account, Diagnostic, Files, Look, Policy, Watch};
 use crate::trust::crl;
 use crate::Error;
 
@@ -76,6 +76,12 @@ impl Origin {
             Origin::Text { label, .. } => quoted(label.as_bytes()),
         }
     }
+}
+
+/// A path of any length on one line.
+fn quoted_path(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    text.escape_debug().to_string()
 }
 
 /// One line an error.
@@ -424,6 +430,31 @@ impl Engine {
             thread::release_memory();
         }
         progress.map(drop)
+    }
+
+    /// What keeps an account from reading the files of the policy, one line each: workers, which
+    /// read them again when they change, are not who read them at the start.
+    pub fn unreadable_by(&self, user: &str, account: &Account) -> Vec<String> {
+        let watching = self.watching.borrow();
+        let files = watching.source.as_ref().map(|(_, files)| files);
+        let found = files.map_or(Vec::new(), |files| files.unreadable_by(account));
+        let shown = |path: &Path| quoted_path(path);
+        let user = quoted(user.as_bytes());
+        found
+            .iter()
+            .map(|(path, obstacle)| {
+                let why = match std::fs::canonicalize(path).is_ok_and(|real| real == *obstacle) {
+                    true => String::new(),
+                    false => format!(" in {}", shown(obstacle)),
+                };
+                format!(
+                    "{}: the workers' user '{user}' has no permission to read it{why}, so a change \
+                     will not be put in force without a restart or HUP; expected for example \
+                     group '{user}' and mode 0640",
+                    shown(path)
+                )
+            })
+            .collect()
     }
 
     /// Has a policy compiled beside the worker; [`Engine::poll`] puts it in force.

@@ -5,12 +5,14 @@ use std::ffi::c_void;
 use std::rc::Rc;
 
 use super::certificate::rmtls_certificate;
+use super::user::account;
 use super::{
     bytes, connection, file_name, give, guard, guard_with, handle, output, put, put_truncated,
     rmtls_buf, take, text,
 };
 use crate::cache::Place;
 use crate::engine::{Answer, At, Decision, Engine, Forwards, Identity, Origin, Source, State};
+use crate::handshake::server_name::quoted;
 use crate::Error;
 
 thread_local! {
@@ -413,6 +415,89 @@ pub unsafe extern "C" fn rmtls_engine_plan(
         };
         *out = engine.0.policy()?.plan(name).ok_or(Error::NotFound)? as u32;
         Ok(())
+    })
+}
+
+/// Writes why a request of the route `name` fails when `rmtls_engine_plan` finds no such route, with
+/// the name that may have been meant. `now` in seconds since the epoch: few names are compared within
+/// a second.
+///
+/// # Safety
+/// `engine` is NULL or live; `name` is readable for `name_len` bytes; `out` is NULL or valid, with its
+/// data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_no_route(
+    engine: *const rmtls_engine,
+    name: *const u8,
+    name_len: usize,
+    now: i64,
+    out: *mut rmtls_buf,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe {
+            let engine = &handle(engine)?.0;
+            let name = String::from_utf8_lossy(bytes(name, name_len)?);
+            let meant = engine.meant_route(&name, now)?;
+            let name = quoted(name.as_bytes());
+            put(
+                out,
+                format!("no route '{name}' in the policy{meant}").as_bytes(),
+            )
+        }
+    })
+}
+
+/// Writes the name of the route number `index`, or its id, and nothing for a route to whose requests
+/// no more applies than to those without a route; `RMTLS_NOT_FOUND` after the last.
+///
+/// # Safety
+/// `engine` is NULL or live; `out` is NULL or valid, with its data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_route(
+    engine: *const rmtls_engine,
+    index: usize,
+    out: *mut rmtls_buf,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe {
+            let policy = handle(engine)?.0.policy()?;
+            put(out, policy.route(index).ok_or(Error::NotFound)?.as_bytes())
+        }
+    })
+}
+
+/// Writes, about file number `index` of those that the policy was read from and that workers of this
+/// user cannot read, what is in the way; `RMTLS_NOT_FOUND` after the last, and when there is no such
+/// user or group. `group` NULL is the one that is called as the user. Call it before there are threads.
+///
+/// # Safety
+/// `engine` is NULL or live; `user` is readable for `user_len` bytes; `group` is NULL or readable for
+/// `group_len` bytes; `out` is NULL or valid, with its data. No other thread looks up users or groups.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_unreadable(
+    engine: *const rmtls_engine,
+    user: *const u8,
+    user_len: usize,
+    group: *const u8,
+    group_len: usize,
+    index: usize,
+    out: *mut rmtls_buf,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe {
+            let engine = &handle(engine)?.0;
+            let user = text(user, user_len)?;
+            let group = match group.is_null() {
+                true => None,
+                false => Some(text(group, group_len)?),
+            };
+            let account = account(user, group).ok_or(Error::NotFound)?;
+            let lines = engine.unreadable_by(user, &account);
+            put(out, lines.get(index).ok_or(Error::NotFound)?.as_bytes())
+        }
     })
 }
 

@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod reload;
 pub mod sni_map;
 pub mod trust_store;
+mod user;
 
 #[cfg(test)]
 mod tests;

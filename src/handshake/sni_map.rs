@@ -183,6 +183,11 @@ impl Names {
             .map(|record| record.value)
     }
 
+    fn texts(&self) -> impl Iterator<Item = &str> {
+        Record::between(&self.arena, 0, self.arena.len())
+            .filter_map(|record| std::str::from_utf8(record.text).ok())
+    }
+
     fn iter(&self) -> impl Iterator<Item = (String, u32)> + '_ {
         Record::between(&self.arena, 0, self.arena.len()).map(|record| {
             (
@@ -230,6 +235,16 @@ impl SniMap {
     pub fn memory(&self) -> usize {
         let names = |names: &Names| size_of_val(&*names.starts) + names.arena.len();
         size_of::<SniMap>() + names(&self.exact) + names(&self.wildcard)
+    }
+
+    /// The names that are matched as they are, in no order.
+    pub fn exact(&self) -> impl Iterator<Item = &str> {
+        self.exact.texts()
+    }
+
+    /// What follows the star of the patterns that have one, such as `.example.com`, in no order.
+    pub fn wildcard(&self) -> impl Iterator<Item = &str> {
+        self.wildcard.texts()
     }
 
     /// Every pattern with its value, in no order.

@@ -98,6 +98,15 @@ impl Files {
         self.list.is_empty()
     }
 
+    /// What keeps a process of this account from reading the files, going by owner, group and mode of
+    /// the files and of the directories above them: the file, and the one of those that is in the way.
+    pub fn unreadable_by(&self, account: &Account) -> Vec<(&Path, PathBuf)> {
+        let paths = self.list.iter().map(|known| known.path.as_path());
+        paths
+            .filter_map(|path| Some((path, account.obstacle(path)?)))
+            .collect()
+    }
+
     /// Reads the files again: the same files, if they all hold what they held.
     pub fn again(&self, max: usize) -> Option<Files> {
         let mut again = Files::default();
@@ -119,6 +128,46 @@ impl Files {
         self.list
             .iter()
             .all(|known| Stamp::of(&known.path) == known.stamp)
+    }
+}
+
+/// A user and the groups that its processes are in.
+#[derive(Clone, Debug, Default)]
+pub struct Account {
+    /// User id.
+    pub uid: u32,
+    /// Group ids.
+    pub groups: Vec<u32>,
+}
+
+impl Account {
+    /// What of a path the account may not read, or not pass through; `None` when nothing is in the
+    /// way, or cannot be told. Access control lists beyond the mode are not looked at.
+    fn obstacle(&self, path: &Path) -> Option<PathBuf> {
+        const READ: u32 = 0o4;
+        const SEARCH: u32 = 0o1;
+        let path = std::path::absolute(path).ok()?;
+        // The way to a symbolic link counts as well as the way to what it leads to.
+        let real = fs::canonicalize(&path).ok()?;
+        let above = |path: &Path| -> Vec<PathBuf> {
+            path.ancestors().skip(1).map(Path::to_owned).collect()
+        };
+        let directories: Vec<PathBuf> = [above(&path), above(&real)].concat();
+        let directories = directories.into_iter().map(|path| (path, SEARCH));
+        directories
+            .chain([(real, READ)])
+            .find(|(path, wanted)| fs::metadata(path).is_ok_and(|found| !self.may(&found, *wanted)))
+            .map(|(path, _)| path)
+    }
+
+    fn may(&self, file: &fs::Metadata, wanted: u32) -> bool {
+        let shift = match self.uid {
+            0 => return true,
+            uid if uid == file.uid() => 6,
+            _ if self.groups.contains(&file.gid()) => 3,
+            _ => 0,
+        };
+        file.mode() >> shift & wanted == wanted
     }
 }
 
@@ -321,6 +370,66 @@ mod tests {
         assert!(files.again(MAX).is_none());
         fs::remove_file(&q).unwrap();
         assert!(files.again(MAX).is_none());
+    }
+
+    #[test]
+    fn unreadable_by_goes_by_owner_group_and_mode() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = Dir::new("modes");
+        let inner = dir.0.join("inner");
+        fs::create_dir(&inner).unwrap();
+        let path = dir.write("inner/p", "one");
+        let link = dir.0.join("link");
+        symlink("inner/p", &link).unwrap();
+        let mode = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let real = fs::canonicalize(&path).unwrap();
+        let found = fs::metadata(&path).unwrap();
+        let owner = Account {
+            uid: found.uid(),
+            groups: vec![],
+        };
+        let member = Account {
+            uid: 61_001,
+            groups: vec![61_001, found.gid()],
+        };
+        let other = Account {
+            uid: 61_001,
+            groups: vec![61_001],
+        };
+        let root = Account::default();
+        let mut files = Files::default();
+        files.read(&link, MAX).unwrap();
+        let obstacle = |account: &Account| {
+            let found = files.unreadable_by(account);
+            found.first().map(|(path, obstacle)| {
+                assert_eq!(*path, link);
+                obstacle.clone()
+            })
+        };
+
+        mode(&dir.0, 0o755);
+        mode(&inner, 0o755);
+        mode(&path, 0o600);
+        assert_eq!(obstacle(&root), None);
+        assert_eq!(obstacle(&owner), None);
+        assert_eq!(obstacle(&member), Some(real.clone()));
+        assert_eq!(obstacle(&other), Some(real.clone()));
+        mode(&path, 0o640);
+        assert_eq!(obstacle(&member), None);
+        assert_eq!(obstacle(&other), Some(real.clone()));
+        mode(&path, 0o644);
+        assert_eq!(obstacle(&other), None);
+        // A mode that keeps out the group keeps out its members, whatever all others may.
+        mode(&path, 0o604);
+        assert_eq!(obstacle(&member), Some(real));
+        assert_eq!(obstacle(&other), None);
+        mode(&inner, 0o750);
+        assert_eq!(obstacle(&other), Some(fs::canonicalize(&inner).unwrap()));
+        mode(&inner, 0o755);
+        fs::remove_file(&path).unwrap();
+        assert_eq!(obstacle(&other), None);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod files;
 mod pem_text;
 mod report;
 mod route_names;
+mod suggest;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -28,9 +29,10 @@ use crate::trust::crl::CrlSet;
 use crate::trust::TrustStore;
 
 pub use self::bearer::{AuthMethods, Bearer, Client, ClientAuth, Inbound, Possession, Secret};
-pub use self::files::{Files, Look, Watch};
+pub use self::files::{Account, Files, Look, Watch};
 pub use self::report::{closest, Diagnostic, Severity};
 pub use self::route_names::RouteNames;
+pub use self::suggest::Compared;
 
 /// The standard map, with a hash that takes a third of the time for short texts. It is keyed as well.
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
@@ -292,6 +294,17 @@ impl Policy {
             None => Some(0),
             Some(route) => self.routes.find(route),
         }
+    }
+
+    /// The name of the route number `index`, or its id; `Some("")` where no more applies to the
+    /// requests of the route than to those without one. `None` behind the last.
+    pub fn route(&self, index: usize) -> Option<&str> {
+        let name = self.routes.get(index)?;
+        let (global, own) = (self.plans.first()?, self.plans.get(index + 1)?);
+        Some(match own.applies && !Arc::ptr_eq(global, own) {
+            true => name,
+            false => "",
+        })
     }
 
     /// What the handshake does for the raw bytes of a server name; `None` when it does not ask.

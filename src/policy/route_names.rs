@@ -36,6 +36,11 @@ impl RouteNames {
         (0..self.routes).map(|place| self.name(place))
     }
 
+    /// The same of one route.
+    pub fn get(&self, index: usize) -> Option<&str> {
+        (index < self.routes).then(|| self.name(index))
+    }
+
     /// Position of the plan of the route that is called so.
     pub fn find(&self, name: &str) -> Option<usize> {
         let same = |&place: &u32| self.name(place as usize) == name;
@@ -119,6 +124,10 @@ mod tests {
         names.alias("other", 4);
         assert_eq!((names.len(), names.is_empty()), (4, false));
         assert_eq!(names.routes().collect::<Vec<_>>(), ["a", "bc", "", "c"]);
+        assert_eq!(
+            [1, 3, 4].map(|at| names.get(at)),
+            [Some("bc"), Some("c"), None]
+        );
         for (name, plan) in [
             ("a", Some(1)),
             ("bc", Some(2)),

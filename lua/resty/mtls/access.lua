@@ -49,6 +49,8 @@ local tonumber = tonumber
 
 
 local JSON = "application/json; charset=utf-8"
+local NO_ROUTE = "no route '': $mtls_route is not set in this location, expected 'set $mtls_route NAME;' in it, "
+                 .. "with the name of a route of the policy"
 -- What $mtls_decision says.
 local DECISIONS = {
     [PASS] = "pass",
@@ -393,9 +395,19 @@ local function add_response_headers(traits)
 end
 
 
+-- Ends a request whose route the policy does not have. Not by error(): where that was raised is of no
+-- use to whoever wrote the name of the route.
+local function refuse_route(engine, route)
+    local why = route == "" and NO_ROUTE or engine:no_route(route, ngx_time())
+    ngx_log(ngx.ERR, "[mtls] 500 ", why)
+
+    return ngx.exit(500)
+end
+
+
 -- The plan after something that took time: numbers hold for one policy.
 local function plan_again(engine, route)
-    return engine:plan(route) or error("no route '" .. tostring(route) .. "' in the policy any more")
+    return engine:plan(route) or refuse_route(engine, route)
 end
 
 
@@ -515,7 +527,7 @@ function _M.run(engine, route, dict)
     strip(engine)
     local plan = engine:plan(route)
     if not plan then
-        error("no route '" .. tostring(route) .. "' in the policy", 3)
+        return refuse_route(engine, route)
     end
 
     local ssl = ssl_pointer()

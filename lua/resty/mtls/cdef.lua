@@ -254,6 +254,22 @@ int32_t rmtls_engine_plan(const struct rmtls_engine *engine,
                           size_t name_len,
                           uint32_t *out);
 
+int32_t rmtls_engine_no_route(const struct rmtls_engine *engine,
+                              const uint8_t *name,
+                              size_t name_len,
+                              int64_t now,
+                              struct rmtls_buf *out);
+
+int32_t rmtls_engine_route(const struct rmtls_engine *engine, size_t index, struct rmtls_buf *out);
+
+int32_t rmtls_engine_unreadable(const struct rmtls_engine *engine,
+                                const uint8_t *user,
+                                size_t user_len,
+                                const uint8_t *group,
+                                size_t group_len,
+                                size_t index,
+                                struct rmtls_buf *out);
+
 int32_t rmtls_engine_client_hello(const struct rmtls_engine *engine,
                                   void *ssl,
                                   const uint8_t *name,

@@ -244,6 +244,49 @@ function _M:plan(route)
 end
 
 
+-- Why plan() found none. now: seconds since the epoch.
+function _M:no_route(route, now)
+    return lib.read("engine.no_route", function(out)
+        return C.rmtls_engine_no_route(self.handle, route, #route, now, out)
+    end)
+end
+
+
+-- Names of the routes, or their ids, to whose requests more applies than to those without a route.
+function _M:protected_routes()
+    local routes = {}
+    for i = 0, math.huge do
+        local route = lib.read("engine.route", function(out)
+            return C.rmtls_engine_route(self.handle, i, out)
+        end)
+        if not route then
+            return routes
+        end
+
+        if route ~= "" then
+            routes[#routes + 1] = route
+        end
+    end
+end
+
+
+-- What keeps the workers' user from reading the files of the policy, a line each and at most max.
+-- group: nil for the one that is called as the user.
+function _M:unreadable(user, group, max)
+    local lines = {}
+    for i = 0, max - 1 do
+        lines[i + 1] = lib.read("engine.unreadable", function(out)
+            return C.rmtls_engine_unreadable(self.handle, user, #user, group, group and #group or 0, i, out)
+        end)
+        if not lines[i + 1] then
+            break
+        end
+    end
+
+    return lines
+end
+
+
 function _M:status()
     local status = ffi.new("rmtls_status")
     if C.rmtls_engine_status(self.handle, status) ~= OK then
