@@ -245,6 +245,7 @@ header t "X-Client-Cert: $(escaped client-a)"
 --- http_config eval: "# README\n$::Trusted"
 --- config
     location /t { return 200 ok; }
+    location /payments { access_by_lua_block { require("resty.mtls").access("payments") } }
 --- request
 GET /t
 --- response_body chomp

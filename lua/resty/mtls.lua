@@ -74,10 +74,14 @@ local OPTIONS = {
 }
 
 
+-- Of the policy, in status()
+local MAX_WARNINGS = 100
 -- Seconds between two looks at the policy file.
 local WATCH = 1
 
 local options
+-- What init() found wrong around the policy.
+local start_warnings = {}
 local errbuf = lib.buffer(1024)
 
 
@@ -153,8 +157,13 @@ function _M.init(opts)
     log_warnings(this)
 
     local status = this:status()
-    for _, fault in ipairs(placement.check(status and status.counts.asks > 0)) do
-        ngx_log(ERR, "[mtls] ", fault)
+    local faults, warnings = placement.check(status and status.counts.asks > 0, this)
+    start_warnings = {}
+    for level, lines in pairs { [ERR] = faults, [WARN] = warnings } do
+        for _, line in ipairs(lines) do
+            ngx_log(level, "[mtls] ", line)
+            start_warnings[#start_warnings + 1] = line
+        end
     end
 end
 
@@ -250,7 +259,8 @@ function _M.metrics()
 end
 
 
--- { version, worker, epoch, digest, counts = { routes, server_names, asks, warnings }, last_error, metrics }
+-- { version, worker, epoch, digest, counts = { routes, server_names, asks, warnings }, warnings,
+-- start_warnings, last_error, metrics }
 function _M.status()
     local this = engine.current()
     reload.check(this)
@@ -258,6 +268,9 @@ function _M.status()
     status.version = _M._VERSION
     status.worker = ngx.worker.id()
     status.last_error = this:last_error()
+    -- Read anew each time: they are those of the policy in force in this worker.
+    status.warnings = this:warnings(inbound.trusts(), MAX_WARNINGS)
+    status.start_warnings = start_warnings[1] and start_warnings
     status.metrics = metrics.table()
 
     return status

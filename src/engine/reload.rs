@@ -449,8 +449,8 @@ impl Engine {
                 };
                 format!(
                     "{}: the workers' user '{user}' has no permission to read it{why}, so a change \
-                     will not be put in force without a restart or HUP; expected for example \
-                     group '{user}' and mode 0640",
+                     will not be put in force without HUP; expected for example mode 0640 and a group \
+                     that the user is in",
                     shown(path)
                 )
             })

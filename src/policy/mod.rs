@@ -301,7 +301,15 @@ impl Policy {
     pub fn route(&self, index: usize) -> Option<&str> {
         let name = self.routes.get(index)?;
         let (global, own) = (self.plans.first()?, self.plans.get(index + 1)?);
-        Some(match own.applies && !Arc::ptr_eq(global, own) {
+        // A tls-handshake-modifier does all it does in the handshake.
+        let has_effect = own.auth.is_some()
+            || own.inbound.is_some()
+            || own.bearer.is_some()
+            || own.acl.is_some()
+            || own.rules.is_some()
+            || !own.told.kong.is_empty()
+            || !own.told.dialects.is_empty();
+        Some(match has_effect && !Arc::ptr_eq(global, own) {
             true => name,
             false => "",
         })

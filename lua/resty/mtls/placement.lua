@@ -1,7 +1,9 @@
--- Where nginx.conf has ssl_client_hello_by_lua*. nginx takes it in any server block, but it works for
--- all server names only at http{} level: nginx before 1.29.2 runs the one of the listener's default
--- server for every name, newer ones run the one of the server that the name selects, and fail the
--- handshake when that has none.
+-- What nginx.conf must have for a policy to have an effect, and has not: the hooks of the handshakes,
+-- the routes of the policy, and a user that may read its files.
+--
+-- nginx takes ssl_client_hello_by_lua* in any server block, but it works for all server names only at
+-- http{} level: nginx before 1.29.2 runs the one of the listener's default server for every name, newer
+-- ones run the one of the server that the name selects, and fail the handshake when that has none.
 --
 -- nginx offers no API for this, so its configuration is read. What cannot be found or read is not
 -- judged.
@@ -10,6 +12,8 @@ local ffi = require "ffi"
 
 
 local concat = table.concat
+local gmatch = string.gmatch
+local gsub = string.gsub
 local find = string.find
 local ipairs = ipairs
 local match = string.match
@@ -22,6 +26,8 @@ local MAX_DEPTH = 16
 local MAX_SIZE = 16 * 1024 * 1024
 -- That are told one by one
 local MAX_FAULTS = 20
+-- Names in one line
+local MAX_NAMES = 10
 local DEFAULT_ONLY = "this nginx runs that of a listener's default server only, for all server names"
 local OWN_ONLY = "this nginx fails the handshakes of servers that have none"
 
@@ -30,6 +36,7 @@ local OWN_ONLY = "this nginx fails the handshakes of servers that have none"
 ffi.cdef [[
 int rmtls_glob(const char *pattern, int flags, void *error, void *out) __asm__("glob");
 void rmtls_globfree(void *out) __asm__("globfree");
+unsigned int rmtls_geteuid(void) __asm__("geteuid");
 ]]
 
 -- What glob_t begins with, and room for the rest, in glibc and in musl.
@@ -146,8 +153,15 @@ local function after_lua(text, at)
 end
 
 
--- Calls seen(name, blocks, place, code) for each ssl_client_hello_by_lua*: blocks are the names of
--- those around it, code is the Lua of a block. false when not all could be read.
+-- Whether seen() wants a directive.
+local function is_wanted(name, blocks)
+    return name == "set" or name == "user" or blocks[#blocks] == "map" or find(name, "_by_lua")
+end
+
+
+-- Calls seen(words, blocks, place, code) for each directive that is_wanted(), and for the head of each
+-- map: blocks are the names of those around it, code is the Lua in it. false when not all could be
+-- read.
 local function walk(state, path, blocks, seen)
     state.files = state.files + 1
     local text = state.files <= MAX_FILES and #blocks <= MAX_DEPTH and read(path, state.left)
@@ -159,12 +173,12 @@ local function walk(state, path, blocks, seen)
     local whole = true
     local line, counted = 1, 1
 
-    local function found(name, start, code)
-        if find(name, "^ssl_client_hello_by_lua") then
+    local function found(words, start, code)
+        if is_wanted(words[1], blocks) then
             -- Onwards from the last one: from the top, many of them would take for ever.
             local _, lines = sub(text, counted, start - 1):gsub("\n", "")
             line, counted = line + lines, start
-            seen(name, blocks, path .. ":" .. line, code)
+            seen(words, blocks, path .. ":" .. line, code)
         end
     end
 
@@ -193,23 +207,31 @@ local function walk(state, path, blocks, seen)
 
         elseif char == "{" and words[1] and find(words[1], "_by_lua_block$") then
             local last = after_lua(text, at + 1)
-            found(words[1], start, sub(text, at + 1, last - 2))
+            found(words, start, sub(text, at + 1, last - 2))
             words, start = {}, nil
             at = last
 
         elseif char == "{" then
             blocks[#blocks + 1] = words[1] or ""
+            if words[1] == "map" then
+                found(words, start)
+            end
+
             words, start = {}, nil
             at = at + 1
 
         elseif char == ";" then
             if words[1] == "include" and words[2] then
-                for _, file in ipairs(expand(absolute(words[2], state.directory))) do
+                local files = expand(absolute(words[2], state.directory))
+                for _, file in ipairs(files) do
                     whole = walk(state, file, blocks, seen) and whole
                 end
 
+                -- Only a pattern may stand for no file.
+                whole = whole and (files[1] ~= nil or find(words[2], "[*?[]") ~= nil)
+
             elseif words[1] then
-                found(words[1], start)
+                found(words, start, find(words[1], "_by_lua$") and words[2])
             end
 
             words, start = {}, nil
@@ -307,65 +329,272 @@ local function main_file()
 end
 
 
--- Whether the hook of a server may call client_hello(): a file or a module of its own may.
-local function may_call(name, code)
-    return not code or find(name, "_file$") or find(code, "client_hello", 1, true)
-           or find(code, "require", 1, true) or find(code, "dofile", 1, true)
+-- Whether code runs what is not in nginx.conf: modules, but for those of nginx and OpenResty.
+local function runs_others(code)
+    code = gsub(code, "require[%s(]*['\"]ngx%.[^'\"]*['\"]", "")
+    code = gsub(code, "require[%s(]*['\"]resty%.[^'\"]*['\"]", "")
+
+    return find(code, "require", 1, true) or find(code, "dofile", 1, true)
 end
 
 
--- A list of what is wrong, one line each. version: ngx.config.nginx_version; asks: whether any
--- handshake asks for a certificate.
-function _M.faults(path, version, asks)
-    local faults, at_http, in_server = {}, nil, {}
+-- The lists of what is wrong, in the order of the log.
+local function add(faults, found, path, more)
+    for i = 1, math.min(#found, MAX_FAULTS) do
+        faults[#faults + 1] = found[i]
+    end
+
+    if #found > MAX_FAULTS then
+        faults[#faults + 1] = path .. ": " .. more:format(#found - MAX_FAULTS)
+    end
+end
+
+
+-- Where nginx.conf has a hook of the handshakes, and whether it may make the call it is for.
+local function note_hook(hook, name, blocks, place, code, call)
+    local noted = {
+        place = place,
+        may_call = not code or find(name, "_file$") or find(code, call, 1, true) or runs_others(code),
+    }
+    if blocks[2] == "server" then
+        hook[#hook + 1] = noted
+    else
+        hook.at_http = noted
+    end
+end
+
+
+local function hello_faults(hook, version)
+    local found = {}
+    for _, server in ipairs(hook) do
+        if not hook.at_http then
+            found[#found + 1] = server.place .. ": ssl_client_hello_by_lua* in a server block, expected at "
+                                .. "http{} level: " .. (version >= 1029002 and OWN_ONLY or DEFAULT_ONLY)
+
+        elseif not server.may_call then
+            found[#found + 1] = server.place .. ": ssl_client_hello_by_lua* of a server replaces that at "
+                                .. "http{} level (" .. hook.at_http.place .. "), expected none, or a call of "
+                                .. "client_hello()"
+        end
+    end
+
+    return found
+end
+
+
+local function certificate_faults(hook)
+    local found = {}
+    if hook.at_http and not hook.at_http.may_call then
+        found[1] = hook.at_http.place .. ": ssl_certificate_by_lua* does not call certificate(): no client is asked "
+                   .. "for a certificate, protected routes answer 401"
+    end
+
+    for _, server in ipairs(hook) do
+        if not server.may_call then
+            found[#found + 1] = server.place .. ": ssl_certificate_by_lua* of a server does not call certificate(): "
+                                .. "its clients are not asked for a certificate, protected routes answer 401"
+        end
+    end
+
+    return found
+end
+
+
+-- routes.named: texts that may name a route; routes[i]: those that are meant to; routes.unknown: whether
+-- there may be names that are not seen here; routes.read and routes.set: the variables that access() is
+-- called with, and those whose values are seen here ("fixed") or not.
+local function note_value(routes, variable, value, place)
+    if not variable or not value then
+        return
+    end
+
+    if find(value, "$", 1, true) then
+        routes.set[variable] = "worked out"
+
+        return
+    end
+
+    routes.set[variable] = routes.set[variable] or "fixed"
+    routes.named[value] = true
+    if variable == "$mtls_route" and value ~= "" then
+        routes[#routes + 1] = { name = value, place = place }
+    end
+end
+
+
+local function note_code(routes, name, code, place)
+    local may_decide = find(name, "access", 1, true) or find(name, "rewrite", 1, true)
+    if not code or find(name, "_file$") then
+        routes.unknown = routes.unknown or may_decide
+
+        return
+    end
+
+    code = gsub(code, "%-%-[^\n]*", "")
+    for _, text in gmatch(code, "(['\"])([^'\"\n]*)%1") do
+        routes.named[text] = true
+    end
+
+    routes.unknown = routes.unknown or may_decide and runs_others(code)
+    for argument in gmatch(code, "%f[%w_]access%s*%(%s*([^)]-)%s*%)") do
+        local _, route = match(argument, "^(['\"])([^'\"]*)%1$")
+        local variable = match(argument, "^ngx%.var%.([%w_]+)")
+        if route and route ~= "" and find(code, "mtls", 1, true) then
+            routes[#routes + 1] = { name = route, place = place }
+
+        elseif variable then
+            routes.read["$" .. variable] = true
+
+        elseif not route and argument ~= "" and argument ~= "nil" then
+            -- Lua works it out.
+            routes.unknown = true
+        end
+    end
+end
+
+
+-- Names that are no route of the policy.
+local function unknown_routes(routes, engine)
+    local found = {}
+    for _, route in ipairs(routes) do
+        if not engine:plan(route.name) then
+            found[#found + 1] = route.place .. ": " .. engine:no_route(route.name, ngx.time())
+        end
+    end
+
+    return found
+end
+
+
+-- Routes of the policy that are named nowhere; none where names may be unseen.
+local function unnamed_routes(routes, engine, path)
+    for variable in pairs(routes.read) do
+        routes.unknown = routes.unknown or routes.set[variable] ~= "fixed"
+    end
+
+    if routes.unknown then
+        return {}
+    end
+
+    local plans = {}
+    for name in pairs(routes.named) do
+        plans[engine:plan(name) or false] = true
+    end
+
+    local names, count = {}, 0
+    for _, name in ipairs(engine:protected_routes()) do
+        if not plans[engine:plan(name)] then
+            count = count + 1
+            names[count] = count <= MAX_NAMES and "'" .. name .. "'" or nil
+        end
+    end
+
+    if count == 0 then
+        return {}
+    end
+
+    return {
+        path .. ": no location names the route" .. (count > 1 and "s " or " ") .. concat(names, ", ")
+        .. (count > MAX_NAMES and " and " .. count - MAX_NAMES .. " more" or "") .. " of the policy: "
+        .. (count > 1 and "their" or "its") .. " plugins apply to no request; expected 'set $mtls_route NAME;' or "
+        .. "access(NAME)"
+    }
+end
+
+
+-- A list of what is wrong, one line each, one of what may be meant so, and the words of the directive
+-- "user". version: ngx.config.nginx_version; asks: whether any handshake asks for a certificate; engine:
+-- its policy is compared with the rest of nginx.conf, nil for ssl_client_hello_by_lua* alone.
+function _M.faults(path, version, asks, engine)
+    local faults, user, map = {}, nil, nil
+    local hello, certificate, routes = {}, {}, { named = {}, read = {}, set = {}, unknown = false }
     local state = { files = 0, left = MAX_SIZE, directory = path:match("^(.*/)") or "" }
 
-    local whole = walk(state, path, {}, function(name, blocks, place, code)
-        if blocks[1] ~= "http" then
-            return
-        end
+    local whole = walk(state, path, {}, function(words, blocks, place, code)
+        local name = words[1]
+        if name == "user" and not blocks[1] then
+            user = { words[2], words[3] }
 
-        if blocks[2] == "server" then
-            in_server[#in_server + 1] = { place = place, may_call = may_call(name, code) }
-        else
-            at_http = place
+        elseif blocks[1] ~= "http" then
+            return
+
+        elseif find(name, "^ssl_client_hello_by_lua") then
+            note_hook(hello, name, blocks, place, code, "client_hello")
+
+        elseif find(name, "^ssl_certificate_by_lua") then
+            note_hook(certificate, name, blocks, place, code, "certificate(")
+
+        elseif blocks[#blocks] == "map" then
+            -- Its own head is seen first.
+            map = name == "map" and words[3] or map
+            note_value(routes, name ~= "map" and map, words[2], place)
+
+        elseif name == "set" then
+            note_value(routes, words[2], words[3], place)
+
+        elseif find(name, "_by_lua") then
+            note_code(routes, name, code, place)
         end
     end)
 
-    for _, found in ipairs(in_server) do
-        if not at_http then
-            faults[#faults + 1] = found.place .. ": ssl_client_hello_by_lua* in a server block, expected at "
-                                  .. "http{} level: " .. (version >= 1029002 and OWN_ONLY or DEFAULT_ONLY)
-
-        elseif not found.may_call then
-            faults[#faults + 1] = found.place .. ": ssl_client_hello_by_lua* of a server replaces that at "
-                                  .. "http{} level (" .. at_http .. "), expected none, or a call of client_hello()"
-        end
-    end
-
-    local more = #faults - MAX_FAULTS
-    if more > 0 then
-        for i = #faults, MAX_FAULTS + 1, -1 do
-            faults[i] = nil
-        end
-
-        faults[MAX_FAULTS + 1] = path .. ": ssl_client_hello_by_lua* at " .. more .. " more wrong places"
-    end
-
-    if whole and asks and not at_http and not in_server[1] then
+    if whole and asks and not hello.at_http and not hello[1] then
         faults[1] = path .. ": no ssl_client_hello_by_lua* at http{} level: protected routes answer 421"
     end
 
-    return faults
+    add(faults, hello_faults(hello, version), path, "ssl_client_hello_by_lua* at %d more wrong places")
+    if not engine then
+        return faults, {}, user
+    end
+
+    if whole and asks and not certificate.at_http and not certificate[1] then
+        faults[#faults + 1] = path .. ": no ssl_certificate_by_lua* that calls certificate(): no client is asked for a "
+                              .. "certificate, protected routes answer 401"
+    end
+
+    add(faults, asks and certificate_faults(certificate) or {}, path, "%d more without a call of certificate()")
+    -- A policy may get them later.
+    local warnings = {}
+    add(warnings, unknown_routes(routes, engine), path, "%d more names of unknown routes")
+    add(warnings, whole and unnamed_routes(routes, engine, path) or {}, path, "")
+
+    return faults, warnings, user
 end
 
 
--- The same of the nginx that runs this, in init_by_lua*.
-function _M.check(asks)
-    local path = main_file()
-    local ok, faults = pcall(_M.faults, path or "", ngx.config.nginx_version, asks)
+-- Files of the policy that the workers will not be able to read when they change: at the start nginx
+-- reads them as root.
+local function unreadable(engine, user)
+    -- Of another user, the workers run as whoever has just read them.
+    if ffi.C.rmtls_geteuid() ~= 0 then
+        return {}
+    end
 
-    return ok and path and faults or {}
+    local built = ngx.config.nginx_configure()
+    user = user or { match(built, "%-%-user=(%S+)") or "nobody", match(built, "%-%-group=(%S+)") }
+
+    return engine:unreadable(user[1], user[2], MAX_FAULTS)
+end
+
+
+-- The two lists of faults() for the nginx that runs this, in init_by_lua*.
+function _M.check(asks, engine)
+    local path = main_file()
+    if not path then
+        return {}, {}
+    end
+
+    local ok, faults, warnings, user = pcall(_M.faults, path, ngx.config.nginx_version, asks, engine)
+    -- It has looked up every route, which workers need not inherit.
+    engine.plans = {}
+    if not ok then
+        return {}, {}
+    end
+
+    for _, fault in ipairs(unreadable(engine, user)) do
+        faults[#faults + 1] = fault
+    end
+
+    return faults, warnings
 end
 
 
