@@ -321,6 +321,7 @@ sed '1,/^$/d' answer | python3 -c '
 import json, re, sys
 status = json.load(sys.stdin)
 metrics = status.pop("metrics")
+print(*(re.sub("^.*/html/", "", warning) for warning in status.pop("warnings")))
 status["digest"] = re.fullmatch("[0-9a-f]{64}", status["digest"]) and "digest"
 print(json.dumps(status, sort_keys=True))
 print(sorted(metrics))
@@ -332,6 +333,7 @@ for name in ("client_hellos_total", "requests_total", "responses_total", "verdic
 _EOC_
 --- client_out
 Content-Type: application/json
+policy.yaml:35:3: warning: routes[3]: has tls-metadata-headers but neither mtls-auth nor tls-handshake-modifier, so no client is asked for the certificate it forwards
 {"counts": {"asks": 1, "routes": 4, "server_names": 1, "warnings": 1}, "digest": "digest", "epoch": 1, "version": "0.1.0", "worker": 0}
 ['cache_lookups_total', 'certificate_requests_total', 'certificate_time_to_expiry_seconds', 'certificates_presented_total', 'client_hellos_total', 'connections_total', 'handshake_errors_total', 'metrics_shared', 'policy_epoch', 'policy_info', 'policy_reloads_total', 'requests_total', 'responses_total', 'shortages_total', 'verdicts_total']
 ['count', 'sum'] 1

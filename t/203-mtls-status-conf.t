@@ -136,3 +136,66 @@ status=200
 200
 --- error_log
 [mtls] 401
+
+
+
+=== TEST 5: mtls-status.conf lists the warnings of the policy in force, and an empty list of a policy without
+--- user_files eval: $::Policy
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client
+status() {
+    curl -s "http://127.0.0.1:$STATUS_PORT/mtls/status" >status
+    python3 - "$@" <<'_PY_'
+import json, re
+status = json.load(open("status"))
+print(status["epoch"], status["counts"]["warnings"], "last_error" in status, len(status["warnings"]), type(status["warnings"]).__name__)
+for line in status["warnings"][:1] + status["warnings"][-1:]:
+    print(re.sub(":[0-9]+:[0-9]+:", ":LINE:", re.sub("^.*/html/", "", line)))
+_PY_
+}
+reloaded() {
+    mv new.yaml policy.yaml
+    for _ in $(seq 100); do
+        sleep 0.1
+        grep -q "$1" "$ERROR_LOG" && break
+    done
+    curl -s "http://127.0.0.1:$STATUS_PORT/mtls/status" >/dev/null
+}
+cp policy.yaml first.yaml
+status
+# One warning
+sed 's/^- name: payments/- name: payments\n  paths: [\/]/' first.yaml >new.yaml
+reloaded 'epoch 1 -> 2'
+status
+# A bad policy: the warnings stay those of the policy in force.
+{ cat first.yaml; echo 'routs: []'; } >new.yaml
+reloaded 'policy not reloaded'
+status
+# More than are listed
+{
+    cat first.yaml
+    echo 'plugins:'
+    for i in $(seq 130); do echo "- name: ai-number-$i"; done
+} >new.yaml
+reloaded 'epoch 2 -> 3'
+status
+cp first.yaml new.yaml
+reloaded 'epoch 3 -> 4'
+status
+--- client_out
+1 0 False 0 list
+2 1 False 1 list
+policy.yaml:LINE: warning: routes[0].paths: is not for resty-mtls and does nothing here
+policy.yaml:LINE: warning: routes[0].paths: is not for resty-mtls and does nothing here
+2 1 True 1 list
+policy.yaml:LINE: warning: routes[0].paths: is not for resty-mtls and does nothing here
+policy.yaml:LINE: warning: routes[0].paths: is not for resty-mtls and does nothing here
+3 130 False 101 list
+policy.yaml:LINE: warning: plugins[0].name: the plugin 'ai-number-1' is not for resty-mtls and does nothing here
+30 more warnings: resty-mtls check lists them
+4 0 False 0 list
+--- no_error_log
+[crit]
+[alert]
+--- timeout: 60

@@ -201,8 +201,10 @@ function _M:last_error()
 end
 
 
--- Warnings of the policy in force. trusts: whether trusted_ips names anybody.
-function _M:warnings(trusts)
+-- Warnings of the policy in force. trusts: whether trusted_ips names anybody. Of more than max a last
+-- line says how many.
+function _M:warnings(trusts, max)
+    max = max or math.huge
     local warnings = {}
     if not trusts then
         warnings[1] = lib.read("engine.warnings", function(out)
@@ -215,6 +217,13 @@ function _M:warnings(trusts)
             return C.rmtls_engine_warning(self.handle, i, out)
         end)
         if not warning then
+            return warnings
+        end
+
+        if #warnings == max then
+            local more = self:status().counts.warnings - i
+            warnings[max + 1] = more .. " more warnings: resty-mtls check lists them"
+
             return warnings
         end
 
