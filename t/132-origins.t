@@ -5,7 +5,7 @@ use lib '.';
 use t::TestMtls;
 use t::TestDialects;
 
-$ENV{NGINX_PORT} = server_port() + 3;
+$ENV{NGINX_PORT} = free_port();
 
 # Good ones, awkward and hostile ones, one that does not verify, and none. Neither nginx nor Apache lets anything through
 # that fails for another reason than a missing issuer.

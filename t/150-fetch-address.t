@@ -6,11 +6,11 @@ use t::TestMtls;
 use IO::Socket::INET;
 use IO::Socket::IP;
 
-our $Dns = server_port() + 3;
-our $Proxy = server_port() + 4;
+our $Dns = free_port();
+our $Proxy = free_port();
 $ENV{TEST_NGINX_DNS_PORT} = $Dns;
 $ENV{TEST_NGINX_PROXY_PORT} = $Proxy;
-$ENV{TEST_NGINX_SIX_PORT} = server_port() + 5;
+$ENV{TEST_NGINX_SIX_PORT} = free_port();
 our $NoIpv6 = !defined IO::Socket::IP->new(LocalHost => "::1", Listen => 1);
 
 open my $peers, '|-', "$t::TestMtls::Root/t/peers.py", $Dns, $Proxy

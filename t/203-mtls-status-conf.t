@@ -5,7 +5,7 @@ use t::TestMtls;
 
 # Where mtls-http.conf looks for the policy.
 $ENV{RESTY_MTLS_POLICY} = html_dir() . "/policy.yaml";
-$ENV{TEST_NGINX_STATUS_PORT} = server_port() + 3;
+$ENV{TEST_NGINX_STATUS_PORT} = free_port();
 $ENV{STATUS_PORT} = $ENV{TEST_NGINX_STATUS_PORT};
 
 our $Policy = ">>> policy.yaml\n" . expand_policy(<<'_EOC_');

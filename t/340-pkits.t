@@ -15,7 +15,7 @@ system("$t::TestMtls::Root/t/pkits.py", "prepare", $Dir) == 0
     or bail_out("t/pkits.py prepare failed");
 
 $ENV{PKITS} = $Dir;
-$ENV{STOCK_PORT} = server_port() + 3;
+$ENV{STOCK_PORT} = free_port();
 
 open my $in, '<', "$Dir/trust-anchor.crt" or bail_out("$Dir/trust-anchor.crt: $!");
 my $anchor = join "", map { "    $_" } <$in>;

@@ -18,10 +18,11 @@ package t::TestMtls;
 # An upstream that answers with the request header it received, as text, listens on $TEST_NGINX_UPSTREAM.
 
 BEGIN {
-    # A port block and a server root of its own for each test file, so that suites can run side by side.
+    # A server root of its own for each test file, so that suites can run side by side.
     $ENV{TEST_NGINX_RANDOMIZE} //= 1;
 }
 
+use t::TestProcess;
 use Test::Nginx::Socket -Base;
 use Cwd qw( abs_path );
 use Digest::MD5 qw( md5_hex );
@@ -31,21 +32,25 @@ use File::Path qw( make_path );
 our $Root = abs_path(dirname(__FILE__) . "/..");
 our $Pki = "$Root/t/pki/out";
 
-our @EXPORT = qw( expand_policy run_blocks );
+our @EXPORT = qw( expand_policy free_port run_blocks );
 
-my $port = server_port();
+# Test::Nginx looks at a port once and leaves it to chance whether it is still free when nginx starts.
+my $port = free_port();
+server_port($port);
+server_port_for_client($port);
+my $tls_port = free_port();
 
 $ENV{TEST_NGINX_ROOT} = $Root;
 $ENV{TEST_NGINX_PKI} = $Pki;
 $ENV{TEST_NGINX_HTML_DIR} = html_dir();
-$ENV{TEST_NGINX_TLS_PORT} = $port + 2;
+$ENV{TEST_NGINX_TLS_PORT} = $tls_port;
 $ENV{TEST_NGINX_UPSTREAM} = "http://unix:" . html_dir() . "/upstream.sock:";
 
 # What t/client.bash reads.
 $ENV{TMP} = html_dir();
 $ENV{PKI} = $Pki;
 $ENV{TLSC} = "$Root/target/tlsc";
-$ENV{PORT} = $port + 2;
+$ENV{PORT} = $tls_port;
 $ENV{HTTP_PORT} = $port;
 $ENV{PID_FILE} = server_root() . "/logs/nginx.pid";
 $ENV{ERROR_LOG} = server_root() . "/logs/error.log";
@@ -110,7 +115,7 @@ sub expand_policy ($) {
 }
 
 
-system("$Root/t/pki/make") == 0
+system("'$Root/t/pki/make'") == 0
     or bail_out("t/pki/make failed");
 build_client("$Root/t/tlsc.c", $ENV{TLSC});
 

@@ -1,7 +1,7 @@
 package t::TestOidc;
 
 # An authorization server (t/oidc/provider.mjs), which runs as long as the test file does, at $PROVIDER; it issues tokens at
-# $TOKENS. t/install-oidc.sh installs it: without it the test file is skipped.
+# $TOKENS. t/install-test-tools.sh installs it: without it the test file is skipped.
 
 use strict;
 use warnings;
@@ -12,21 +12,21 @@ use File::Temp qw( tempdir );
 our @EXPORT = qw( oidc_http oidc_policy $Dir $Config $Client $Port );
 
 our $Dir = tempdir(CLEANUP => 1);
-# Beyond those of t::TestRevocation.
-our $Port = server_port() + 6;
+our $Port = free_port();
+my $tls_port = free_port();
 
 $ENV{PROVIDER} = "http://127.0.0.1:$Port";
-$ENV{TOKENS} = "https://127.0.0.1:" . ($Port + 1);
-$ENV{FRONT_PORT} = $Port + 2;
+$ENV{TOKENS} = "https://127.0.0.1:$tls_port";
+$ENV{FRONT_PORT} = free_port();
 
 my $modules = "$t::TestMtls::Root/target/oidc";
 
 if (!-e "$modules/node_modules/oidc-provider/package.json") {
-    Test::More::plan(skip_all => "oidc-provider is not installed (t/install-oidc.sh)");
+    Test::More::plan(skip_all => "oidc-provider is not installed (t/install-test-tools.sh)");
     exit;
 }
 
-my $pid = open my $provider, '|-', "cd '$modules' && exec node '$t::TestMtls::Root/t/oidc/provider.mjs' $Port"
+my $pid = open my $provider, '|-', "cd '$modules' && exec node '$t::TestMtls::Root/t/oidc/provider.mjs' $Port $tls_port"
     . " '$t::TestMtls::Pki' '$Dir' >'$Dir/log' 2>&1"
     or bail_out("t/oidc/provider.mjs: $!");
 

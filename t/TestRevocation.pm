@@ -13,11 +13,9 @@ our @EXPORT = qw( rev_http rev_policy $Dir $Config $Client );
 
 our $Dir = tempdir(CLEANUP => 1);
 
-my $port = server_port() + 3;
-
 $ENV{REV} = $Dir;
 
-open my $responder, '|-', "$t::TestMtls::Root/t/responder.py", $port, $t::TestMtls::Pki, $Dir
+open my $responder, '|-', "$t::TestMtls::Root/t/responder.py", free_port(), free_port(), free_port(), $t::TestMtls::Pki, $Dir
     or bail_out("t/responder.py: $!");
 
 my $up;

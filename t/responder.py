@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """OCSP responders and CRL distribution points at 127.0.0.1:PORT, until standard input ends.
 
-responder.py PORT PKI DIR
+responder.py PORT OCSP_PORT CLOSED_PORT PKI DIR
 
 Writes to DIR a client certificate CASE.crt with CASE.key for each case below and the CRL files that policies name, then
 DIR/ready. A URL is /CASE/BEHAVIOUR; each request is a line of DIR/requests. openssl answers for each OCSP request, and one
-`openssl ocsp` is a server of its own at PORT + 1. Nobody listens at PORT + 2.
+`openssl ocsp` is a server of its own at OCSP_PORT. Nobody listens at CLOSED_PORT.
 """
 import base64
 import http.server
@@ -19,7 +19,8 @@ import threading
 import time
 import urllib.parse
 
-PORT, PKI, DIR = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+PORT, OCSP_PORT, CLOSED_PORT = map(int, sys.argv[1:4])
+PKI, DIR = sys.argv[4:6]
 
 sys.dont_write_bytecode = True
 loader = importlib.machinery.SourceFileLoader("pki", os.path.join(os.path.dirname(os.path.abspath(__file__)), "pki", "make"))
@@ -39,7 +40,7 @@ CASES = {
     "expired": (["expired"], []),
     "wrong-signer": (["wrong-signer"], []),
     "another": (["another"], []),
-    "down": (["http://127.0.0.1:%d/" % (PORT + 2)], []),
+    "down": (["http://127.0.0.1:%d/" % CLOSED_PORT], []),
     "slow": (["slow"], []),
     "slow-revoked": (["slow"], []),
     "garbage": (["garbage"], []),
@@ -49,8 +50,8 @@ CASES = {
     "get-revoked": (["get-only"], []),
     "second": (["error", "good"], []),
     "second-revoked": (["error", "good"], []),
-    "server": (["http://127.0.0.1:%d/" % (PORT + 1)], []),
-    "server-revoked": (["http://127.0.0.1:%d/" % (PORT + 1)], []),
+    "server": (["http://127.0.0.1:%d/" % OCSP_PORT], []),
+    "server-revoked": (["http://127.0.0.1:%d/" % OCSP_PORT], []),
     "leaf-only": (["good"], []),
     "leaf-only-revoked": (["good"], []),
     "nowhere": ([], []),
@@ -303,7 +304,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def wait_for_responder():
     """By a whole request: one that breaks off may end the responder."""
     command = ["openssl", "ocsp", "-issuer", pki.path("ca-a.crt"), "-cert", pki.path("good.crt"), "-no_nonce", "-noverify",
-               "-url", "http://127.0.0.1:%d/" % (PORT + 1)]
+               "-url", "http://127.0.0.1:%d/" % OCSP_PORT]
     for _ in range(200):
         if subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0:
             return
@@ -315,7 +316,7 @@ def main():
     make_crls()
     server = http.server.ThreadingHTTPServer(("127.0.0.1", PORT), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    responder = subprocess.Popen([*ocsp_command("ca-a", "ca-a", "ca-a"), "-port", str(PORT + 1)],
+    responder = subprocess.Popen([*ocsp_command("ca-a", "ca-a", "ca-a"), "-port", str(OCSP_PORT)],
                                  stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_for_responder()

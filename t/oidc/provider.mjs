@@ -1,6 +1,6 @@
 // An authorization server (npm oidc-provider) at 127.0.0.1, until standard input ends.
 //
-// node provider.mjs PORT PKI DIR, where node_modules with oidc-provider lies in the working directory.
+// node provider.mjs PORT TLS_PORT PKI DIR, where node_modules with oidc-provider lies in the working directory.
 //
 // At http://127.0.0.1:PORT: discovery, keys, introspection (client gw, secret "s&cret"), and some doors that no real one
 // has:
@@ -9,7 +9,7 @@
 //   /doors/reset                     the keys of the start, and no more lies
 //   /doors/lie?what=WHAT             from now on a bad answer: issuer, http, linklocal, endless, keys, garbage, down
 //   /doors/counts                    how often discovery, keys and introspection were asked for since the last look
-// At https://127.0.0.1:PORT+1: the token endpoint, which asks for client certificates (client app, secret "app").
+// At https://127.0.0.1:TLS_PORT: the token endpoint, which asks for client certificates (client app, secret "app").
 import * as crypto from 'node:crypto';
 import * as fs from 'node:fs';
 import * as http from 'node:http';
@@ -22,7 +22,8 @@ const load = (name) => import(pathToFileURL(require.resolve(name)).href);
 const { default: Provider } = await load('oidc-provider');
 const jose = await load('jose');
 
-const [port, pki, dir] = [Number(process.argv[2]), process.argv[3], process.argv[4]];
+const [port, tlsPort] = process.argv.slice(2, 4).map(Number);
+const [pki, dir] = process.argv.slice(4);
 const issuer = `http://127.0.0.1:${port}/realms/a`;
 const api = 'https://api.test';
 
@@ -174,7 +175,7 @@ function lied(path, response) {
     if (lie === 'issuer') return json({ ...base, issuer: 'http://127.0.0.1/realms/b' });
     if (lie === 'scheme') return json({ ...base, jwks_uri: 'file:///etc/passwd' });
     if (lie === 'linklocal') return json({ ...base, jwks_uri: 'http://169.254.169.254/latest/meta-data' });
-    if (lie === 'loopback') return json({ ...base, jwks_uri: `http://127.0.0.1:${port + 1}/jwks` });
+    if (lie === 'loopback') return json({ ...base, jwks_uri: `http://127.0.0.1:${tlsPort}/jwks` });
     if (lie === 'garbage') { response.end('<html>'); return true; }
   }
   if (path.endsWith('/jwks')) {
@@ -216,7 +217,7 @@ const secure = https.createServer({
 }, serve);
 server.keepAliveTimeout = 1;
 await new Promise((up) => server.listen(port, '127.0.0.1', up));
-await new Promise((up) => secure.listen(port + 1, '127.0.0.1', up));
+await new Promise((up) => secure.listen(tlsPort, '127.0.0.1', up));
 fs.writeFileSync(`${dir}/ready`, '');
 process.stdin.resume();
 process.stdin.on('end', () => process.exit(0));
