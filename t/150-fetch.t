@@ -604,7 +604,9 @@ $::Raw . <<'_EOC_';
                 t.say(host .. ", unverified", fetch.request { url = url, ssl_verify = false })
             end
 
-            t.say("TLS server", fetch.request { url = (t.tls:gsub("https", "http")) .. "/" })
+            -- nginx's own page, whose length names the server's kind and version
+            local answer = fetch.request { url = (t.tls:gsub("https", "http")) .. "/" }
+            ngx.say("TLS server -> ", answer.status, " ", answer.body:match("%b<>"))
         }
     }
     location /untrusting {
@@ -625,7 +627,7 @@ localhost -> 200 9 localhost
 localhost, unverified -> 200 9 localhost
 127.0.0.1 -> fetch.request: https://127.0.0.1:TLS/name: TLS handshake: certificate host mismatch
 127.0.0.1, unverified -> 200 9 127.0.0.1
-TLS server -> 400 255 <html>
+TLS server -> 400 <html>
 untrusting -> fetch.request: https://localhost:TLS/name: TLS handshake: 21: unable to verify the first certificate
 
 

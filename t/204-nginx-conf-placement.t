@@ -36,9 +36,11 @@ our $Faults = <<'_EOC_';
     location /t {
         content_by_lua_block {
             local placement = require "resty.mtls.placement"
+            -- As a pattern that stands for itself
+            local directory = ("$TEST_NGINX_HTML_DIR/"):gsub("%p", "%%%0")
             for _, version in ipairs { 1022001, 1029002 } do
                 for _, fault in ipairs(placement.faults("$TEST_NGINX_HTML_DIR/nginx.conf", version, true)) do
-                    ngx.say(version, " ", (fault:gsub("$TEST_NGINX_HTML_DIR/", "")))
+                    ngx.say(version, " ", (fault:gsub(directory, "")))
                 end
             end
         }
@@ -183,6 +185,8 @@ http { include nginx.conf; include unreadable; }
         content_by_lua_block {
             local placement = require "resty.mtls.placement"
             local directory = "$TEST_NGINX_HTML_DIR/"
+            -- One that stands for itself
+            local pattern = directory:gsub("%p", "%%%0")
             local function write(name, text)
                 local file = assert(io.open(directory .. name, "wb"))
                 file:write(text)
@@ -198,8 +202,8 @@ http { include nginx.conf; include unreadable; }
             ngx.update_time()
             local start = ngx.now()
             local faults = placement.faults(directory .. "nginx.conf", 1022001, true)
-            ngx.say(#faults, " ", (faults[20]:gsub(directory, ""):match("^[^ ]*")))
-            ngx.say((faults[21]:gsub(directory, "")))
+            ngx.say(#faults, " ", (faults[20]:gsub(pattern, ""):match("^[^ ]*")))
+            ngx.say((faults[21]:gsub(pattern, "")))
             ngx.say(#placement.faults(directory .. "many.conf", 1022001, true))
             ngx.update_time()
             local took = ngx.now() - start
