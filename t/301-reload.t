@@ -54,7 +54,9 @@ $::Client . <<'_EOC_';
 long 30000
 echo "$(threads "$worker")"
 before=$(epoch)
-get a.test/reload?file=long.yaml > done &
+long=$(printf 'l%.0s' {1..150}).yaml
+mv long.yaml "$long"
+get "a.test/reload?file=$long" > done &
 served=0
 while [ ! -s done ]; do
     [ "$(get a.test/t $(as client-a))" = SUCCESS ] && served=$((served + 1))
@@ -73,7 +75,7 @@ routes=30001 epoch + 1 last_error=nil
 1 mtls-policy,1 nginx
 1 nginx
 --- error_log eval
-qr/\[notice\] .*\[mtls\] policy reloaded: epoch (\d+) -> \d+, digest [0-9a-f]{64} -> [0-9a-f]{64}, .*long\.yaml,/
+qr/\[notice\] .*\[mtls\] policy reloaded: epoch (\d+) -> \d+, digest [0-9a-f]{64} -> [0-9a-f]{64}, .*\/html\/l{150}\.yaml,/
 --- no_error_log
 [error]
 [alert]

@@ -23,7 +23,7 @@ use super::Engine;
 use crate::certificate::hex;
 use crate::handshake::server_name::quoted;
 use crate::openssl_ext::thread;
-use crate::policy::{Account, Diagnostic, Files, Look, Policy, Watch};
+use crate::policy::{Account, Diagnostic, FileName, Files, Look, Policy, Watch};
 use crate::trust::crl;
 use crate::Error;
 
@@ -72,7 +72,7 @@ impl Origin {
 
     fn label(&self) -> String {
         match self {
-            Origin::File(path) => quoted(path.to_string_lossy().as_bytes()),
+            Origin::File(path) => FileName(&path.to_string_lossy()).to_string(),
             Origin::Text { label, .. } => quoted(label.as_bytes()),
         }
     }

@@ -30,6 +30,7 @@ use crate::trust::TrustStore;
 
 pub use self::bearer::{AuthMethods, Bearer, Client, ClientAuth, Inbound, Possession, Secret};
 pub use self::files::{Account, Files, Look, Watch};
+pub(crate) use self::report::FileName;
 pub use self::report::{closest, Diagnostic, Severity};
 pub use self::route_names::RouteNames;
 pub use self::suggest::Compared;

@@ -54,14 +54,24 @@ pub struct Diagnostic {
     pub message: String,
 }
 
-impl fmt::Display for Diagnostic {
+/// A whole path for a one-line message: the end says most, and nothing moves a terminal's cursor.
+pub(crate) struct FileName<'a>(pub(crate) &'a str);
+
+impl fmt::Display for FileName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for c in self.file.chars() {
+        for c in self.0.chars() {
             match c {
                 '\'' | '"' | '\\' => write!(f, "{c}")?,
                 _ => write!(f, "{}", c.escape_debug())?,
             }
         }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", FileName(&self.file))?;
         if self.line > 0 {
             write!(f, ":{}:{}", self.line, self.column)?;
         }
