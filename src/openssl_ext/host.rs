@@ -50,8 +50,16 @@ pub fn check() -> Result<(), Error> {
         if same && !built_in {
             continue;
         }
+        // Exported, it replaces that of libssl.so for this library too.
+        let exported = base_of(ours) == program_base();
         let ours = file_of(ours);
-        return Err(Error::Host(if built_in {
+        return Err(Error::Host(if exported {
+            format!(
+                "this nginx has {name} linked in statically and exports it, so libresty_mtls.so \
+                 would use nginx's copy of it and libssl.so.3 for what nginx does not export; use \
+                 an nginx linked dynamically to OpenSSL 3"
+            )
+        } else if built_in {
             format!(
                 "this nginx has {name} linked in statically, but libresty_mtls.so is bound to \
                  {ours}; use an nginx linked dynamically to OpenSSL 3"
