@@ -3,6 +3,7 @@
 use strict;
 use warnings;
 use lib '.';
+use t::TestProcess;
 use Test::More;
 use Cwd qw( abs_path );
 use File::Basename qw( dirname );
@@ -14,7 +15,8 @@ my $run = "$root/nginx-conf/demo/run";
 
 # Once, all by itself
 
-my $printed = `ONCE=1 '$run' 2>&1`;
+# To nginx itself a variable NGINX means sockets it inherits.
+my $printed = `NGINX='7;8;' ONCE=1 '$run' 2>&1`;
 
 is($? >> 8, 0, "with ONCE=1 it succeeds") or diag($printed);
 is(join("\n", $printed =~ /^== .*|^    HTTP\S+ \d+|^  (?:ok|WRONG.*)$/mg), <<'_EOC_' =~ s/\n\z//r, "and shows each answer");
@@ -66,13 +68,24 @@ like($printed, qr/^  WRONG: unexpected: forged$/m, "with one that should not be 
 like($printed, qr/^7 answers are wrong\. The gateway's log:$/m, "and how many there are");
 
 
+# In a directory that nginx would take for a pattern
+
+mkdir "$copy/a[b" or die "mkdir: $!";
+system("cp -r '$root/nginx-conf' '$copy/a[b/'") == 0 or die "cp: $?";
+$printed = `ONCE=1 '$copy/a[b/nginx-conf/demo/run' 2>&1`;
+
+is($? >> 8, 1, "in a directory that nginx.conf cannot name it fails");
+like($printed, qr/^run: nginx\.conf cannot name a path with .* in it: .*a\[b$/m, "and says why");
+
+
 # Until it is told to end
 
 my $pid = open(my $out, '-|') // die "fork: $!";
 
 if (!$pid) {
     open STDERR, '>&', \*STDOUT;
-    exec $run or die "$run: $!\n";
+    # Never by a shell, whatever the path holds: it would get the signal.
+    exec { $run } $run or die "$run: $!\n";
 }
 
 my ($dir, @commands);
@@ -83,7 +96,7 @@ while (my $line = <$out>) {
     last if $line =~ /^Ctrl-C/;
 }
 
-ok($dir && -d $dir, "it stays and says where its files are") or BAIL_OUT("the demo does not start");
+ok($dir && -d $dir, "it stays and says where its files are") or die "the demo does not start\n";
 
 my @statuses = map { `cd '$dir' && $_ -s` =~ /^HTTP\S+ (\d+)/ ? $1 : "none" } @commands;
 is("@statuses", "200 401 200 401 200 200 421", "the curl lines it prints work");
