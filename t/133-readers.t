@@ -102,7 +102,7 @@ $::Python ? $::Certificates . $::Fields : "python # SKIP there is no Python with
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval: $::Xfccparser // "true"
---- client_cases eval: $::Xfccparser ? $::Counts : "xfccparser # SKIP the Go module github.com/alecholmes/xfccparser is not there"
+--- client_cases eval: $::Xfccparser ? $::Counts : "xfccparser # SKIP the Go module github.com/alecholmes/xfccparser is not there: XFCCPARSER=1 make test-deps"
 --- no_error_log
 [crit]
 [alert]

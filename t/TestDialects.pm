@@ -9,7 +9,7 @@ use Exporter qw( import );
 
 our @EXPORT = qw( $Policy $Config $Dialects reader );
 
-# Where t/install-readers.sh puts what the system has not.
+# Where t/install-test-tools.sh puts what the system has not.
 $ENV{PYTHONPATH} = join ":", "$t::TestMtls::Root/target/python", $ENV{PYTHONPATH} // ();
 
 # The file FILE of the package NAME as t/install-readers.sh installs it, the command NAME if there is one, or undef.

@@ -10,6 +10,9 @@ use File::Find qw( find );
 use Getopt::Long qw( GetOptions );
 use TAP::Harness;
 
+# The name of a file is printed when it starts.
+$| = 1;
+
 GetOptions("tally=s" => \my $tally) or exit 2;
 
 my @files;

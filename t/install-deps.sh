@@ -1,105 +1,212 @@
 #!/bin/sh
-# Installs what building, running and testing need and is not there yet. Quick when all is there.
-# Usage: t/install-deps.sh [--no-cargo] PACKAGE... (Debian package names)
-#   --no-cargo   nothing is built there
+# Installs packages that are missing, and says what and how much before it does. Quick when all is there.
+#
+# Usage: t/install-deps.sh [--for PURPOSE] [--rust] [--lint] [--test-nginx] PACKAGE... (Debian package names)
+#   --for         what the line says they are for, after "to"
+#   --rust        a cargo that is new enough too, if the machine has none
+#   --lint        rustfmt and clippy of that toolchain too
+#   --test-nginx  Test::Nginx too
+#
+# What apt prints goes to target/deps.log. Daemons that come with a package are neither started nor left enabled; one that is
+# installed already stays as it is.
 set -eu
 cd "$(dirname "$0")/.."
+
+log=target/deps.log
 
 fail() {
     echo "deps: $1" >&2
     exit 1
 }
 
-build=yes
-if [ "${1-}" = --no-cargo ]; then
-    build=
+rust='' lint='' test_nginx='' purpose='go on'
+while :; do
+    case ${1-} in
+        --for) purpose=$2 && shift ;;
+        --rust) rust=yes ;;
+        --lint) lint=yes ;;
+        --test-nginx) test_nginx=yes ;;
+        *) break ;;
+    esac
     shift
-fi
+done
+# As `make` has it.
+PATH=$PWD/target/toolchain:$PATH
 
-rust=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
+version=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
 
-# at_least HAVE WANT
-at_least() {
-    [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$2" ]
+have_rust() {
+    [ -z "$rust" ] || t/toolchain.sh --quiet
 }
 
-have_cargo() {
-    [ -n "$build" ] || return 0
-    version=$(cargo --version 2>/dev/null) && at_least "$(echo "$version" | cut -d ' ' -f 2)" "$rust"
+have_lint() {
+    [ -z "$lint" ] || { cargo fmt --version && cargo clippy --version; } >/dev/null 2>&1
 }
 
 have_test_nginx() {
-    perl -MTest::Nginx::Socket -e 1 2>/dev/null
+    [ -z "$test_nginx" ] || perl -MTest::Nginx::Socket -e 1 2>/dev/null
 }
 
 if ! command -v dpkg-query >/dev/null; then
-    echo "deps: not a Debian system, nothing installed. Needed: cargo and rustc >= $rust, a C compiler, pkg-config," \
-        "the OpenSSL headers of the nginx in use, nginx with lua-nginx-module and lua-resty-core (or OpenResty)," \
-        "lua-cjson; for the tests also Test::Nginx, the openssl command, python3, curl, luacheck"
+    # Each target says it anew; once is enough.
+    [ -z "$rust" ] || echo "deps: not a Debian system, nothing installed. Needed: cargo and rustc >= $version, a C compiler," \
+        "pkg-config, the OpenSSL headers of the nginx in use, nginx with lua-nginx-module and lua-resty-core (or OpenResty)," \
+        "lua-cjson, curl, the openssl command; for the tests also Test::Nginx, python3 with pip, perl; luacheck for make lint"
     exit 0
 fi
 
 # nginx speaks HTTP/3 from Debian 13 on, and since then there is a client for it.
-debian=$(sed -n 's/^VERSION_ID="*\([0-9]*\).*/\1/p' /etc/os-release)
-[ "${debian:-99}" -lt 13 ] || set -- "$@" python3-aioquic
+if [ -n "$test_nginx" ]; then
+    release=$(sed -n 's/^VERSION_ID="*\([0-9]*\).*/\1/p' /etc/os-release)
+    [ "${release:-99}" -lt 13 ] || set -- "$@" python3-aioquic
+fi
 
 missing=
 for package in "$@"; do
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing="$missing $package"
 done
-if [ -z "$missing" ] && have_cargo && have_test_nginx; then
+if [ -z "$missing" ] && have_rust && have_lint && have_test_nginx; then
     exit 0
 fi
 
-[ "$(id -u)" = 0 ] || fail "missing:$missing $(have_cargo || echo "cargo >= $rust") $(have_test_nginx || echo Test::Nginx);\
- run 'make deps' as root"
+if [ "$(id -u)" != 0 ]; then
+    t/toolchain.sh --quiet || missing="$missing cargo>=$version"
+    have_lint || missing="$missing rustfmt clippy"
+    have_test_nginx || missing="$missing libtest-nginx-perl"
+    fail "to $purpose, these are missing:$missing; run 'make deps' or this as root"
+fi
 
+mkdir -p target
+: >> "$log"
 dir=$(mktemp -d)
 chmod 755 "$dir"
-trap 'rm -rf "$dir"' EXIT
+policy=
+finish() {
+    rm -rf "$dir"
+    [ -z "$policy" ] || rm -f "$policy"
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+trap 'exit 129' HUP
 
 # Debian starts a daemon when it installs it: this policy answers "no", so nginx does not take port 80.
 if [ ! -e /usr/sbin/policy-rc.d ]; then
-    trap 'rm -rf "$dir" /usr/sbin/policy-rc.d' EXIT
-    printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d
-    chmod 755 /usr/sbin/policy-rc.d
+    policy=/usr/sbin/policy-rc.d
+    printf '#!/bin/sh\nexit 101\n' > "$policy"
+    chmod 755 "$policy"
 fi
 
-install() {
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"
+installed() {
+    dpkg-query -W -f '${db:Status-Status} ${Package}\n' | sed -n 's/^installed //p' | sort
 }
 
-apt-get update -qq
+# disable PACKAGE...: what they have enabled
+disable() {
+    dpkg-query -L "$@" > "$dir/files" 2>> "$log" || return 0
+    # deb-systemd-helper works for dpkg only, without systemd too.
+    export DPKG_MAINTSCRIPT_PACKAGE=nginx
+    for unit in $(sed -n 's,^\(/usr\)\?/lib/systemd/system/\([^/@]*\.\(service\|socket\|timer\|path\)\)$,\2,p' "$dir/files"); do
+        deb-systemd-helper --quiet was-enabled "$unit" 2>/dev/null || continue
+        deb-systemd-helper disable "$unit" >> "$log" 2>&1 || continue
+        echo "deps: $unit is not enabled (systemctl enable $unit)"
+    done
+    for script in $(sed -n 's,^/etc/init\.d/\([^/]*\)$,\1,p' "$dir/files"); do
+        update-rc.d "$script" disable >> "$log" 2>&1 || true
+    done
+    unset DPKG_MAINTSCRIPT_PACKAGE
+}
 
-# shellcheck disable=SC2086  # a list of words
-[ -z "$missing" ] || install $missing
+# apt_install PACKAGE...: with one line before
+apt_install() {
+    # The plan; apt ends it with exit 1, as nobody said yes.
+    plan=$(LC_ALL=C apt-get install --assume-no --no-install-recommends "$@" 2>&1) || true
+    count=$(echo "$plan" | sed -n 's/^\([0-9]*\) upgraded, \([0-9]*\) newly installed.*/\2 new packages, \1 upgraded/p')
+    if [ -z "$count" ]; then
+        echo "$plan" | tee -a "$log" | tail -n 20 >&2
+        ! grep -q '^ID=ubuntu$' /etc/os-release || echo "deps: on Ubuntu, the component universe is needed" >&2
+        fail "apt cannot install $*"
+    fi
+    fetch=$(echo "$plan" | sed -n 's/^Need to get \(.*\) of archives\.*$/\1/p')
+    disk=$(echo "$plan" | sed -n 's/^After this operation, \(.*\) of additional disk space will be used\.*$/\1/p')
+    echo "deps: to $purpose, apt installs ${count%, 0 upgraded}: ${fetch:-nothing} to fetch, ${disk:-nothing} on disk" \
+        "(output in $log)"
+    installed > "$dir/before"
+    DEBIAN_FRONTEND=noninteractive t/step -l "$log" -s "$dir/status" "apt installs, to $purpose" \
+        sh -c 'exec 3> "$1" && shift && exec apt-get install -y -q --no-install-recommends -o APT::Status-Fd=3 "$@"' sh \
+        "$dir/status" "$@"
+    installed | comm -13 "$dir/before" - > "$dir/new"
+    # shellcheck disable=SC2046  # a list of words
+    [ ! -s "$dir/new" ] || disable $(cat "$dir/new")
+}
 
-if ! have_cargo; then
-    # Debian 12 keeps a second, current toolchain under the names *-web.
-    for cargo in cargo cargo-web; do
-        candidate=$(apt-cache policy "$cargo" | sed -n 's/^ *Candidate: //p')
-        if at_least "${candidate:-0}" "$rust" && [ "$candidate" != "(none)" ]; then
-            install "$cargo"
+# candidate PACKAGE: the version that apt would install
+candidate() {
+    LC_ALL=C apt-cache policy "$1" | sed -n 's/^  Candidate: //p' | grep -v '(none)'
+}
+
+# Once for the calls of one `make`.
+if [ -z "$(find target/deps.lists -mmin -30 2>/dev/null)" ]; then
+    t/step -l "$log" "apt reads the package lists" apt-get update -q
+    : > target/deps.lists
+fi
+
+if ! have_rust; then
+    # Debian 12 keeps a second, current toolchain under the names *-web; Ubuntu several, with their versions in the names.
+    for cargo in cargo cargo-web $(apt-cache pkgnames cargo- | grep '^cargo-[0-9.]*$' | sort -V); do
+        have=$(candidate "$cargo") || continue
+        if [ "$(printf '%s\n%s\n' "$have" "$version" | sort -V | head -n 1)" = "$version" ]; then
+            missing="$missing $cargo"
             break
         fi
+        cargo=
     done
-    have_cargo || fail "cargo >= $rust is needed and apt has none: install it with rustup, then run make again"
+    [ -n "$cargo" ] || fail "cargo >= $version is needed and apt has none: install it with rustup, then run make again"
 fi
+
+if ! have_lint; then
+    # Beside the cargo in use: none of apt's for one of rustup's.
+    case $(readlink -f target/toolchain/cargo) in
+        /usr/lib/rust-*)
+            number=$(readlink -f target/toolchain/cargo | sed 's,^/usr/lib/rust-\([^/]*\)/.*,\1,')
+            missing="$missing rustfmt-$number rust-$number-clippy" ;;
+        /usr/bin/cargo)
+            if dpkg-query -W cargo-web >/dev/null 2>&1; then
+                missing="$missing rustfmt-web rust-web-clippy"
+            else
+                missing="$missing rustfmt rust-clippy"
+            fi ;;
+        *) fail "rustfmt and clippy are missing: rustup component add rustfmt clippy" ;;
+    esac
+fi
+
+# shellcheck disable=SC2086  # a list of words
+[ -z "$missing" ] || apt_install $missing
+t/toolchain.sh --quiet || [ -z "$rust" ] || fail "cargo >= $version was installed and is not found"
 
 if ! have_test_nginx; then
     # Only Debian sid has libtest-nginx-perl. It is Perl text, its own needs are in every suite, so sid's package installs
-    # on older ones. sid's list lives in a directory of its own: the machine's apt never learns of sid.
+    # on older ones and on Ubuntu. sid's list lives in a directory of its own: the machine's apt never learns of sid.
     by_hand="install Test::Nginx by hand (cpan Test::Nginx)"
+    keys=/usr/share/keyrings/debian-archive-keyring.gpg
     uri=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | head -n 1)
-    [ -n "$uri" ] || fail "no Debian archive in apt's configuration; $by_hand"
+    if [ -z "$uri" ]; then
+        # Not Debian: the archive that debootstrap knows of.
+        apt_install debootstrap debian-archive-keyring
+        uri=$(sed -n 's/^DEF_MIRROR="\(.*\)"$/\1/p' "$(command -v debootstrap)" | head -n 1)
+    fi
+    [ -n "$uri" ] && [ -e "$keys" ] || fail "no Debian archive in apt's configuration; $by_hand"
     mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial"
-    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $uri sid main" > "$dir/sid.list"
+    echo "deb [signed-by=$keys] $uri sid main" > "$dir/sid.list"
+    # sid TITLE APT-GET-WORDS...; apt-get download writes to the working directory
     sid() {
-        apt-get -qq -o "Dir::Etc::sourcelist=$dir/sid.list" -o Dir::Etc::sourceparts=/dev/null \
+        title=$1
+        shift
+        t/step -l "$log" "$title" sh -c 'cd "$1" && shift && exec apt-get "$@"' sh "$dir" -q \
+            -o "Dir::Etc::sourcelist=$dir/sid.list" -o Dir::Etc::sourceparts=/dev/null \
             -o "Dir::State::lists=$dir/lists" -o "Dir::Cache=$dir/cache" -o APT::Sandbox::User=root "$@"
     }
-    sid update || fail "this machine's archive has no sid package list; $by_hand"
-    # apt-get download writes to the working directory.
-    (cd "$dir" && sid download libtest-nginx-perl) || fail "libtest-nginx-perl cannot be fetched; $by_hand"
-    install "$dir"/libtest-nginx-perl_*.deb
+    sid "apt reads the package list of Debian sid, for Test::Nginx" update || fail "no package list of Debian sid; $by_hand"
+    sid "apt fetches Test::Nginx" download libtest-nginx-perl || fail "libtest-nginx-perl cannot be fetched; $by_hand"
+    apt_install "$dir"/libtest-nginx-perl_*.deb
 fi

