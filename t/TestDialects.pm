@@ -12,7 +12,7 @@ our @EXPORT = qw( $Policy $Config $Dialects reader );
 # Where t/install-test-tools.sh puts what the system has not.
 $ENV{PYTHONPATH} = join ":", "$t::TestMtls::Root/target/python", $ENV{PYTHONPATH} // ();
 
-# The file FILE of the package NAME as t/install-readers.sh installs it, the command NAME if there is one, or undef.
+# The file FILE of the package NAME as t/install-test-tools.sh installs it, the command NAME if there is one, or undef.
 sub reader ($$) {
     my ($name, $file) = @_;
 
