@@ -53,24 +53,57 @@ pub fn pki() -> Pki {
 
 /// A certificate valid from a day before [`NOW`] for `days` more seconds after it.
 pub fn issue(cn: &str, issuer: Option<&Issued>, ca: bool, valid: i64, dns: &[&str]) -> Issued {
+    issue_for(cn, issuer, ca, valid, dns, &key())
+}
+
+/// An EC key.
+pub fn key() -> PKey<Private> {
     let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
-    let key = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
-    issue_for(key, cn, issuer, ca, valid, dns)
+    PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap()
 }
 
 /// Another certificate for the key of a root named `cn`.
 pub fn reissue(root: &Issued, cn: &str, valid: i64) -> Issued {
-    issue_for(root.key.clone(), cn, Some(root), true, valid, &[])
+    issue_for(cn, Some(root), true, valid, &[], &root.key)
 }
 
-fn issue_for(
-    key: PKey<Private>,
+/// A client certificate that some key signed.
+pub fn signed(cn: &str, key: &PKey<Private>, digest: MessageDigest) -> X509 {
+    let mut builder = builder(cn, None, false, 60, &[], &self::key());
+    builder.sign(key, digest).unwrap();
+    builder.build()
+}
+
+/// [`issue`] for this key.
+pub fn issue_for(
     cn: &str,
     issuer: Option<&Issued>,
     ca: bool,
     valid: i64,
     dns: &[&str],
+    key: &PKey<Private>,
 ) -> Issued {
+    let mut builder = builder(cn, issuer, ca, valid, dns, key);
+    builder
+        .sign(
+            issuer.map_or(key, |issuer| &issuer.key),
+            MessageDigest::sha256(),
+        )
+        .unwrap();
+    Issued {
+        x509: builder.build(),
+        key: key.clone(),
+    }
+}
+
+fn builder(
+    cn: &str,
+    issuer: Option<&Issued>,
+    ca: bool,
+    valid: i64,
+    dns: &[&str],
+    key: &PKey<Private>,
+) -> X509Builder {
     let mut name = X509NameBuilder::new().unwrap();
     name.append_entry_by_text("O", "Example").unwrap();
     name.append_entry_by_text("CN", cn).unwrap();
@@ -95,7 +128,7 @@ fn issue_for(
     builder
         .set_not_after(&Asn1Time::from_unix(NOW + valid).unwrap())
         .unwrap();
-    builder.set_pubkey(&key).unwrap();
+    builder.set_pubkey(key).unwrap();
     if ca {
         builder
             .append_extension(BasicConstraints::new().critical().ca().build().unwrap())
@@ -114,15 +147,6 @@ fn issue_for(
         builder.append_extension(extension).unwrap();
     }
     builder
-        .sign(
-            issuer.map_or(&key, |issuer| &issuer.key),
-            MessageDigest::sha256(),
-        )
-        .unwrap();
-    Issued {
-        x509: builder.build(),
-        key,
-    }
 }
 
 /// Another certificate of a CA that has issued itself, with the same subject and key.

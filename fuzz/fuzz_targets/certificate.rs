@@ -3,13 +3,20 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use resty_mtls::certificate::Certificate;
+use resty_mtls::certificate::{signed, Certificate};
 use resty_mtls::headers::{Dialect, Facts, Options, Selection, Verified};
 use resty_mtls::trust::{sources, CaCertificate};
 use resty_mtls_fuzz::NOW;
 
+const ORDER: [u8; 32] = [
+    0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6, 0xfa, 0xad, 0xa7,
+    0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
+];
+
 fuzz_target!(|pem: &[u8]| {
     let _ = CaCertificate::from_pem(pem);
+    // Bytes that no OpenSSL has encoded, and the order of P-256.
+    let _ = (signed::tbs_of(pem), signed::twin_of(pem, &ORDER));
     let Ok(certificate) = Certificate::from_pem(pem) else {
         return;
     };
@@ -25,6 +32,13 @@ fuzz_target!(|pem: &[u8]| {
     );
     let _ = (certificate.spki_sha256(), certificate.issuer_key_id());
     let _ = certificate.extended_key_usage();
+    let der = certificate.der().unwrap();
+    let tbs = signed::tbs_of(&der);
+    assert!(tbs.is_some());
+    if let Some(twin) = signed::twin_of(&der, &ORDER) {
+        assert_eq!(signed::tbs_of(&twin), tbs);
+    }
+    let _ = signed::ca_id(certificate.leaf()).unwrap();
     let _ = (certificate.not_before(), certificate.not_after());
     assert_eq!(certificate.fingerprint_sha256().len(), 64);
     assert_eq!(certificate.fingerprint_sha1().unwrap().len(), 40);

@@ -5,6 +5,7 @@ pub mod name;
 pub mod normal;
 pub mod san;
 pub mod serial;
+pub mod signed;
 pub mod time;
 
 use std::cell::OnceCell;
@@ -28,7 +29,9 @@ pub const MAX_DER: usize = 128 * 1024;
 
 const ENCRYPTED: &[u8] = b"Proc-Type";
 
-/// Tells a leaf with its chain apart from any other, by content.
+/// Tells a leaf with its chain apart from any other, by its very bytes: verdicts depend on the
+/// signature, and headers show it. What is to hold for every encoding of a certificate goes by
+/// [`signed::tbs_sha256`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     /// SHA-256 of the leaf's DER.
@@ -47,6 +50,7 @@ pub struct Certificate {
     normal_names: OnceCell<normal::Sans>,
     normal_subject: OnceCell<NormalAttributes>,
     normal_issuer: OnceCell<NormalAttributes>,
+    twin: OnceCell<[u8; 32]>,
 }
 
 /// Attributes of a name with their values in normal form.
@@ -72,6 +76,7 @@ impl Certificate {
             normal_names: OnceCell::new(),
             normal_subject: OnceCell::new(),
             normal_issuer: OnceCell::new(),
+            twin: OnceCell::new(),
         }
     }
 
@@ -109,6 +114,20 @@ impl Certificate {
     /// Digests of leaf and chain.
     pub fn key(&self) -> &Key {
         &self.key
+    }
+
+    /// Whether the certificate has this SHA-256; `None` when only the other encoding of its ECDSA
+    /// signature has it: the certificate is the one meant, and these are not its bytes.
+    pub fn has_sha256(&self, sha256: &[u8; 32]) -> Option<bool> {
+        match self.twin.get() {
+            Some(twin) if twin == sha256 => None,
+            _ => Some(self.key.leaf == *sha256),
+        }
+    }
+
+    /// Notes the SHA-256 of the other encoding, which the verification of the chain found out.
+    pub(crate) fn set_twin(&self, twin: [u8; 32]) {
+        let _ = self.twin.set(twin);
     }
 
     /// Subject as RFC 2253 text, as nginx's `$ssl_client_s_dn`.

@@ -384,8 +384,8 @@ impl Engine {
             return Ok(Held::Yes);
         };
         Ok(match self.trusted(connection, auth, &certificate, now)? {
-            Trust::Yes { .. } => {
-                self.remember(place, &certificate, via)?;
+            Trust::Yes { verdict, .. } => {
+                self.remember_trusted(place, &certificate, via, &verdict, auth, now)?;
                 Held::Yes
             }
             Trust::No(verdict) => {

@@ -37,7 +37,7 @@ impl Identity {
 }
 
 impl Policy {
-    /// Maps a trusted certificate; `cas` are the digests of the chain above it. `None`: it maps
+    /// Maps a trusted certificate; `cas` are the identities of the CAs above it. `None`: it maps
     /// to nobody.
     pub(super) fn identify(
         &self,
@@ -237,5 +237,125 @@ impl Policy {
             }
         }
         lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openssl::x509::X509;
+
+    use super::*;
+    use crate::certificate::signed;
+    use crate::testing::{self, stack, Issued, NOW};
+
+    const ROOT: &str = "11111111-1111-4111-8111-111111111111";
+    const PARTNER: &str = "22222222-2222-4222-8222-222222222222";
+
+    fn pem(certificate: &X509) -> String {
+        String::from_utf8(certificate.to_pem().unwrap()).unwrap()
+    }
+
+    fn policy(cas: &[(&str, &X509)], rest: &str) -> Policy {
+        let entry = |(id, ca): &(&str, &X509)| format!("- {{id: {id}, cert: {:?}}}\n", pem(ca));
+        let cas: String = cas.iter().map(entry).collect();
+        let text = format!("_format_version: '3.0'\nca_certificates:\n{cas}{rest}");
+        Policy::from_yaml(text.as_bytes(), "p").unwrap_or_else(|errors| panic!("{errors:#?}"))
+    }
+
+    /// The certificate with the other encoding of its issuer's signature.
+    fn twin_of(certificate: &X509, issuer: &Issued) -> X509 {
+        let order = signed::ec_order(&issuer.x509.public_key().unwrap()).unwrap();
+        let der = certificate.to_der().unwrap();
+        X509::from_der(&signed::twin_of(&der, &order).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn identify_finds_the_ca_of_a_credential_whichever_certificate_of_it_comes() {
+        let root = testing::issue("Root", None, true, 60, &[]);
+        let partner = testing::issue("Partner", Some(&root), true, 60, &[]);
+        let leaf = testing::issue("admin", Some(&partner), false, 60, &[]);
+        let again = testing::issue_for("Partner", Some(&root), true, 90, &[], &partner.key);
+        let junk = testing::issue("Partner", Some(&root), true, 60, &[]);
+        let rest = format!(
+            "plugins: [{{name: mtls-auth, config: {{ca_certificates: [{ROOT}]}}}}]\n\
+             consumers: [{{username: partner-admin}}, {{username: house-admin}}]\n\
+             mtls_auth_credentials:\n\
+             - {{subject_name: admin, consumer: partner-admin, ca_certificate: {PARTNER}}}\n\
+             - {{subject_name: admin, consumer: house-admin}}\n"
+        );
+        let policy = policy(&[(ROOT, &root.x509), (PARTNER, &partner.x509)], &rest);
+        let auth = policy.plans[0].auth.as_ref().unwrap();
+        let of = |leaf: &X509, sent: &[&X509]| {
+            let certificate = Certificate::new(leaf.clone(), stack(sent)).unwrap();
+            let verdict = auth
+                .store
+                .verify(certificate.leaf(), certificate.intermediates(), NOW)
+                .unwrap();
+            assert!(verdict.is_success(), "{}", verdict.text());
+            let identity = policy.identify(auth, &certificate, verdict.cas()).unwrap();
+            let consumer = policy.consumers.get(identity.consumer().unwrap()).unwrap();
+            consumer.username.clone().unwrap()
+        };
+        let flipped = twin_of(&partner.x509, &root);
+        let sent: [&[&X509]; 7] = [
+            &[],
+            &[&partner.x509],
+            &[&flipped],
+            &[&again.x509],
+            &[&junk.x509, &flipped],
+            &[&flipped, &partner.x509],
+            &[&root.x509, &again.x509, &junk.x509],
+        ];
+        for leaf in [&leaf.x509, &twin_of(&leaf.x509, &partner)] {
+            for (number, sent) in sent.iter().enumerate() {
+                assert_eq!(&*of(leaf, sent), "partner-admin", "{number}");
+            }
+        }
+        let direct = testing::issue("admin", Some(&root), false, 60, &[]);
+        assert_eq!(&*of(&direct.x509, &[&flipped]), "house-admin");
+    }
+
+    #[test]
+    fn permit_of_a_sha256_is_for_these_bytes_and_its_denial_for_both_encodings() {
+        let root = testing::issue("Root", None, true, 60, &[]);
+        let leaf = testing::issue("leaf", Some(&root), false, 60, &[]);
+        let other = testing::issue("other", Some(&root), false, 60, &[]);
+        let digest = Certificate::new(leaf.x509.clone(), stack(&[])).unwrap();
+        let digest = digest.fingerprint_sha256();
+        let permits = |rules: &str| {
+            let rest = format!(
+                "plugins:\n\
+                 - {{name: mtls-auth, config: {{ca_certificates: [{ROOT}], \
+                 skip_consumer_lookup: true}}}}\n\
+                 - {{name: client-cert-acl, config: {{{rules}}}}}\n"
+            );
+            let policy = policy(&[(ROOT, &root.x509)], &rest);
+            let plan = &policy.plans[0];
+            let twin = twin_of(&leaf.x509, &root);
+            [&leaf.x509, &twin, &other.x509].map(|leaf| {
+                let certificate = Certificate::new(leaf.clone(), stack(&[])).unwrap();
+                let store = &plan.auth.as_ref().unwrap().store;
+                let verdict = store
+                    .verify(leaf, certificate.intermediates(), NOW)
+                    .unwrap();
+                assert!(verdict.is_success());
+                certificate.set_twin(verdict.twin().unwrap());
+                let permitted = policy.permit(plan, Some(&certificate), Identity::Holder);
+                permitted.is_ok()
+            })
+        };
+        let this = format!("{{name: r, sha256: {digest}}}");
+        let not = format!("{{name: r, not: {{sha256: {digest}}}}}");
+        let not_not = format!("{{name: r, not: {{not: {{sha256: {digest}}}}}}}");
+        for (rules, expected) in [
+            (format!("allow: [{this}]"), [true, false, false]),
+            (format!("deny: [{this}]"), [false, false, true]),
+            (format!("allow: [{not}]"), [false, false, true]),
+            (format!("deny: [{not}]"), [true, false, false]),
+            (format!("allow: [{not_not}]"), [true, false, false]),
+            (format!("deny: [{not_not}]"), [false, false, true]),
+        ] {
+            assert_eq!(permits(&rules), expected, "{rules}");
+        }
     }
 }

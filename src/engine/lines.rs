@@ -131,7 +131,7 @@ struct Known {
 impl Known {
     fn facts<'a>(&'a self, plan: &'a Plan, now: i64) -> Facts<'a> {
         let issuer = || {
-            let issuer = self.chain.as_ref()?.cas().first();
+            let issuer = self.chain.as_ref()?.issuer();
             let certificate = self.certificate.as_deref()?;
             let Some(issuer) = issuer else {
                 // Trusted as it is; its issuer is known only if it is its own.
@@ -139,11 +139,9 @@ impl Known {
                 return (leaf.issued(leaf) == X509VerifyResult::OK).then_some(leaf);
             };
             let is_it = |candidate: &&X509Ref| sha256(candidate).is_ok_and(|it| it == *issuer);
-            let cas = plan.auth.as_ref()?.store.cas();
-            certificate.intermediates().iter().find(is_it).or_else(|| {
-                let ca = cas.iter().find(|ca| ca.digest() == issuer)?;
-                Some(&**ca.x509())
-            })
+            let store = &plan.auth.as_ref()?.store;
+            let own = || Some(&**store.find(issuer)?.x509());
+            certificate.intermediates().iter().find(is_it).or_else(own)
         };
         Facts {
             certificate: self.certificate.as_deref(),

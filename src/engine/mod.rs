@@ -18,6 +18,7 @@ use std::rc::Rc;
 use std::sync::{Mutex, PoisonError};
 
 use openssl::ssl::{NameType, SslRef};
+use openssl::stack::Stack;
 
 use crate::cache::{Cache, Place};
 use crate::certificate::{Certificate, Key};
@@ -31,7 +32,7 @@ use crate::metrics::{self, Event};
 use crate::openssl_ext::ssl as ext;
 use crate::policy::{Auth, Compared, Inbound, Plan, Policy};
 use crate::trust::crl::Crl;
-use crate::trust::{TrustStore, Verdict};
+use crate::trust::{sent_in, TrustStore, Verdict};
 use crate::Error;
 
 pub use bearer::{BearerAnswer, BearerDecision, Claimed};
@@ -424,8 +425,11 @@ impl Engine {
         let Some(identity) = policy.identify(auth, certificate, verdict.cas()) else {
             return untrusted(0, "no consumer");
         };
+        if let Some(twin) = verdict.twin() {
+            certificate.set_twin(twin);
+        }
         let via = connection.map_or(Via::Header, |_| Via::Tls);
-        let place = self.remember(place, certificate, via)?;
+        let place = self.remember_trusted(place, certificate, via, &verdict, auth, now)?;
         let mut answer = Answer::pass(Some(place), Some(0), identity);
         if let Err(reason) = policy.permit(plan, Some(certificate), identity) {
             answer.decision = Decision::Forbidden;
@@ -655,6 +659,45 @@ impl Engine {
         }
     }
 
+    /// Remembers a client whose chain is verified, with what of the certificates it sent stands in
+    /// that chain: what else it sends beside its own must not make another client of it.
+    fn remember_trusted(
+        &self,
+        place: Option<Place>,
+        certificate: &Rc<Certificate>,
+        via: Via,
+        verdict: &Verdict,
+        auth: &Auth,
+        now: i64,
+    ) -> Result<Place, Error> {
+        let Some(chain) = verdict.used() else {
+            return self.remember(place, certificate, via);
+        };
+        let mut clients = self.clients.borrow_mut();
+        if via == Via::Header && place.is_none() {
+            // Or the header would be parsed again for the next request.
+            clients.put(certificate, Via::Unjudged)?;
+        }
+        let key = Key {
+            chain,
+            ..*certificate.key()
+        };
+        match clients.find(&key) {
+            Some(found) if !Clients::is_unjudged(found.place) => Ok(found.place),
+            _ => {
+                let sent = certificate.intermediates();
+                let chain = auth.store.chain(certificate.leaf(), sent, now)?;
+                let mut used = Stack::new()?;
+                for ca in sent_in(chain.iter().map(|ca| &**ca), sent)? {
+                    used.push(ca.to_owned())?;
+                }
+                let leaf = certificate.leaf().to_owned();
+                let client = Rc::new(Certificate::new(leaf, used)?);
+                clients.put(&client, via)
+            }
+        }
+    }
+
     /// The certificate at a place that [`Engine::access`] gave.
     pub fn certificate_at(&self, place: Place) -> Option<Rc<Certificate>> {
         self.clients.borrow_mut().at(place)
@@ -693,11 +736,11 @@ impl Engine {
         certificate: &Certificate,
         now: i64,
     ) -> Result<Verdict, Error> {
-        let known = connection.and_then(|connection| connection.verdict(store.digest(), now));
+        let known = connection.and_then(|connection| connection.verdict(store.key(), now));
         if let Some(verdict) = known {
             return Ok(verdict);
         }
-        let key = (*certificate.key(), *store.digest());
+        let key = (*certificate.key(), *store.key());
         let known = self
             .verdicts
             .borrow_mut()
@@ -716,7 +759,7 @@ impl Engine {
             }
         };
         if let Some(connection) = connection {
-            connection.remember_verdict(*store.digest(), verdict.clone());
+            connection.remember_verdict(*store.key(), verdict.clone());
         }
         Ok(verdict)
     }

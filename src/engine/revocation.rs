@@ -7,11 +7,11 @@ use openssl::sha::{sha256, Sha256};
 use openssl::x509::X509;
 
 use super::{Engine, Trust};
-use crate::certificate::{self, Certificate};
+use crate::certificate::{self, signed, Certificate};
 use crate::metrics::{self, Event};
 use crate::policy::{Auth, Revocation, RevocationMode};
 use crate::trust::crl::{Crl, Listed, MAX_FETCHED};
-use crate::trust::{ocsp, sources, Answer, Verdict};
+use crate::trust::{chain_ids, ocsp, sources, Answer, ChainIds, Verdict};
 use crate::Error;
 
 /// `X509_V_ERR_CERT_REVOKED`.
@@ -113,27 +113,20 @@ impl Status {
 }
 
 /// What a status is remembered under. The verified chain, not what the client sent: a client must
-/// not get rid of an answer by sending one more certificate.
-fn status_id(leaf: &[u8; 32], cas: &[[u8; 32]], revocation: &Revocation) -> [u8; 32] {
+/// not get rid of an answer by sending one more certificate, or its own in another encoding.
+fn status_id(chain: &ChainIds, revocation: &Revocation) -> [u8; 32] {
     let mut hasher = Sha256::new();
-    hasher.update(leaf);
+    hasher.update(chain.status(revocation.crls.is_some()));
     hasher.update(&revocation.key);
     hasher.update(&revocation.ttl.to_be_bytes());
-    for ca in cas {
-        hasher.update(ca);
-    }
     hasher.finish()
 }
 
 /// The same for a verified chain, leaf first.
 fn chain_id(chain: &[X509], revocation: &Revocation) -> Result<[u8; 32], Error> {
-    let digests: Vec<[u8; 32]> = chain
-        .iter()
-        .map(|certificate| certificate::sha256(certificate))
-        .collect::<Result<_, _>>()?;
-    match digests.split_first() {
-        Some((leaf, cas)) => Ok(status_id(leaf, cas, revocation)),
-        None => Err(Error::NotFound),
+    match chain {
+        [] => Err(Error::NotFound),
+        chain => Ok(status_id(&chain_ids(chain)?, revocation)),
     }
 }
 
@@ -185,13 +178,18 @@ impl Engine {
             RevocationMode::IgnoreCaError => false,
             RevocationMode::Strict => true,
         };
-        let leaf = certificate.key().leaf;
+        let ids = verdict.ids().ok_or(Error::NotFound)?;
         let issuer = verdict.cas().first();
-        if self.revoked.borrow_mut().until(leaf, issuer, now).is_some() {
+        if self
+            .revoked
+            .borrow_mut()
+            .until(*ids.leaf(), issuer, now)
+            .is_some()
+        {
             metrics::count(Event::StatusHit);
             return Ok(Trust::No(Verdict::refused(REVOKED, 0, now)));
         }
-        let key = status_id(&leaf, verdict.cas(), revocation);
+        let key = status_id(ids, revocation);
         let known = self
             .statuses
             .borrow_mut()
@@ -314,7 +312,7 @@ impl Engine {
             // An answer within the clock skew after nextUpdate holds for this once.
             status.until = status.until.min(limit).max(now.saturating_add(1));
             if let [leaf, issuer, ..] = chain {
-                let (leaf, issuer) = (certificate::sha256(leaf)?, certificate::sha256(issuer)?);
+                let (leaf, issuer) = (signed::tbs_sha256(leaf)?, signed::ca_id(issuer)?);
                 let mut revoked = self.revoked.borrow_mut();
                 if status.state == State::Revoked {
                     revoked.add(leaf, issuer, status.until, now);

@@ -31,7 +31,8 @@ pub struct Credential {
     pub id: Option<Box<str>>,
     /// Name that a certificate must carry.
     pub subject_name: Box<str>,
-    /// SHA-256 of a CA that must stand in the verified chain.
+    /// Identity of a CA that must stand in the verified chain: of its subject and key, whichever of
+    /// its certificates that is.
     pub ca: Option<[u8; 32]>,
 }
 
@@ -271,7 +272,7 @@ impl Consumers {
     }
 
     /// Maps a verified certificate: for each name in order a credential with a CA of `chain`
-    /// (digests from the leaf's issuer up to the anchor), then for each name a credential without
+    /// (identities from the leaf's issuer up to the anchor), then for each name a credential without
     /// CA, then for each name a username, then a custom_id. With `header`, credentials for
     /// certificates from a header count too, before others of the same name and CA.
     pub fn find(

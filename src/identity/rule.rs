@@ -72,7 +72,7 @@ impl Condition {
                 let unreadable = sans.unreadable.then_some(None);
                 some(sans.names.iter().map(fits).chain(unreadable))
             }
-            Condition::Sha256(digest) => Some(certificate.key().leaf == *digest),
+            Condition::Sha256(digest) => certificate.has_sha256(digest),
             Condition::SpkiSha256(digest) => {
                 certificate.spki_sha256().ok().map(|spki| spki == *digest)
             }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use openssl::x509::X509;
+use openssl::x509::{X509Ref, X509};
 
-use crate::certificate::{self, name};
+use crate::certificate::{self, name, signed};
 use crate::openssl_ext::x509 as ext;
 use crate::Error;
 
@@ -16,6 +16,9 @@ const MAX_PEM: usize = 1 << 20;
 pub struct CaCertificate {
     x509: X509,
     digest: [u8; 32],
+    id: [u8; 32],
+    subject_hash: u32,
+    ec_order: Option<Vec<u8>>,
     not_before: i64,
     not_after: i64,
 }
@@ -42,6 +45,9 @@ impl CaCertificate {
         }
         Ok(CaCertificate {
             digest: certificate::sha256(&x509)?,
+            id: signed::ca_id(&x509)?,
+            subject_hash: x509.subject_name_hash(),
+            ec_order: ec_order(&x509),
             not_before: certificate::epoch(x509.not_before())?,
             not_after: certificate::epoch(x509.not_after())?,
             x509,
@@ -66,6 +72,21 @@ impl CaCertificate {
         &self.digest
     }
 
+    /// What identifies the CA: the same for every certificate of its subject and key.
+    pub fn id(&self) -> &[u8; 32] {
+        &self.id
+    }
+
+    /// `X509_NAME_hash` of the subject.
+    pub(super) fn subject_hash(&self) -> u32 {
+        self.subject_hash
+    }
+
+    /// Order of the group of its key, if that is an EC key.
+    pub(super) fn ec_order(&self) -> Option<&[u8]> {
+        self.ec_order.as_deref()
+    }
+
     /// Start of validity, seconds since the epoch.
     pub fn not_before(&self) -> i64 {
         self.not_before
@@ -78,5 +99,16 @@ impl CaCertificate {
 
     pub(crate) fn x509(&self) -> &X509 {
         &self.x509
+    }
+}
+
+/// Order of the group of a certificate's key, if that is an EC key.
+pub(super) fn ec_order(certificate: &X509Ref) -> Option<Vec<u8>> {
+    match certificate.public_key() {
+        Ok(key) => signed::ec_order(&key),
+        Err(_) => {
+            openssl::error::ErrorStack::get();
+            None
+        }
     }
 }

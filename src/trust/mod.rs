@@ -3,6 +3,7 @@
 mod answer;
 mod ca;
 pub mod crl;
+mod intermediates;
 pub mod ocsp;
 pub mod sources;
 mod store;
@@ -12,5 +13,6 @@ mod verdict;
 
 pub use answer::Answer;
 pub use ca::CaCertificate;
-pub use store::{CertificationPath, TrustStore, VerifyOptions};
-pub use verdict::{text as verdict_text, Verdict};
+pub use intermediates::Intermediates;
+pub use store::{sent_in, CertificationPath, TrustStore, VerifyOptions};
+pub use verdict::{chain_ids, text as verdict_text, ChainIds, Verdict};

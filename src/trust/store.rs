@@ -1,16 +1,20 @@
 //! A route's trust store: its CAs with the flags that decide what they vouch for.
 
 use std::cmp::Ordering;
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use foreign_types::ForeignTypeRef;
 use openssl::hash::{hash, MessageDigest};
-use openssl::stack::StackRef;
+use openssl::stack::{Stack, StackRef};
 use openssl::x509::store::{X509Store, X509StoreBuilder};
 use openssl::x509::verify::{X509VerifyFlags, X509VerifyParam};
 use openssl::x509::{X509PurposeId, X509Ref, X509StoreContext, X509VerifyResult, X509};
 
-use super::{CaCertificate, Verdict};
-use crate::certificate;
+use super::ca::ec_order;
+use super::verdict::{ChainIds, Trusted};
+use super::{CaCertificate, Intermediates, Verdict};
+use crate::certificate::{self, chain, signed};
 use crate::openssl_ext::x509 as ext;
 use crate::Error;
 
@@ -47,8 +51,12 @@ impl Default for VerifyOptions {
 pub struct TrustStore {
     store: X509Store,
     cas: Arc<[Arc<CaCertificate>]>,
+    /// Positions in `cas` by SHA-256 of the DER.
+    by_digest: HashMap<[u8; 32], usize>,
+    intermediates: Arc<Intermediates>,
     auth_level: u32,
     digest: [u8; 32],
+    key: [u8; 32],
 }
 
 /// A verified chain, and what stands above its anchor.
@@ -84,6 +92,16 @@ impl CertificationPath {
 impl TrustStore {
     /// Builds the store. An empty list of CAs is allowed and trusts nobody.
     pub fn new(cas: &[Arc<CaCertificate>], options: VerifyOptions) -> Result<TrustStore, Error> {
+        TrustStore::with_intermediates(cas, options, &Arc::default())
+    }
+
+    /// Builds the store of a document whose other CA certificates may stand between leaf and anchor,
+    /// and stand there before what a client sends.
+    pub fn with_intermediates(
+        cas: &[Arc<CaCertificate>],
+        options: VerifyOptions,
+        intermediates: &Arc<Intermediates>,
+    ) -> Result<TrustStore, Error> {
         let mut param = X509VerifyParam::new()?;
         param.set_purpose(X509PurposeId::SSL_CLIENT)?;
         param.set_depth(options.depth.min(100) as i32);
@@ -94,26 +112,41 @@ impl TrustStore {
         let mut builder = X509StoreBuilder::new()?;
         builder.set_param(&param)?;
 
-        let mut digests: Vec<&[u8; 32]> = Vec::with_capacity(cas.len());
         for ca in cas {
             builder.add_cert(ca.x509().clone())?;
-            digests.push(ca.digest());
         }
-        // The order of CAs decides nothing, so it must not decide the digest.
-        digests.sort_unstable();
-        digests.dedup();
         let mut content = FORMAT.to_vec();
         content.push(options.allow_partial_chain.into());
         content.extend_from_slice(&options.depth.to_be_bytes());
         content.extend_from_slice(&options.auth_level.to_be_bytes());
-        for digest in digests {
-            content.extend_from_slice(digest);
-        }
+        append_digests(&mut content, cas);
+        let digest = certificate::fixed(&hash(MessageDigest::sha256(), &content)?)?;
+        let mut content = digest.to_vec();
+        append_digests(&mut content, intermediates.cas());
+        let position = |(index, ca): (usize, &Arc<CaCertificate>)| (*ca.digest(), index);
         Ok(TrustStore {
             store: builder.build(),
             cas: cas.into(),
+            by_digest: cas.iter().enumerate().map(position).collect(),
+            intermediates: intermediates.clone(),
             auth_level: options.auth_level.min(5),
-            digest: certificate::fixed(&hash(MessageDigest::sha256(), &content)?)?,
+            digest,
+            key: certificate::fixed(&hash(MessageDigest::sha256(), &content)?)?,
+        })
+    }
+
+    /// SHA-256 of all that verdicts depend on: [`TrustStore::digest`], and the certificates that may
+    /// stand below the anchors.
+    pub fn key(&self) -> &[u8; 32] {
+        &self.key
+    }
+
+    /// The certificate with this SHA-256, of the anchors or of those that may stand below them.
+    pub fn find(&self, digest: &[u8; 32]) -> Option<&Arc<CaCertificate>> {
+        let anchor = self.by_digest.get(digest).and_then(|ca| self.cas.get(*ca));
+        anchor.or_else(|| {
+            let mut others = self.intermediates.cas().iter();
+            others.find(|ca| ca.digest() == digest)
         })
     }
 
@@ -143,9 +176,60 @@ impl TrustStore {
         now: i64,
     ) -> Result<Verdict, Error> {
         self.build(leaf, untrusted, now, |built| match built {
-            Ok(chain) => Verdict::success(chain, now),
-            Err((result, depth)) => Verdict::failed(result, depth, now),
+            Ok(chain) => Ok(Verdict::success(
+                chain,
+                self.trusted(chain, untrusted)?,
+                now,
+            )),
+            Err((result, depth)) => Ok(Verdict::failed(result, depth, now)),
+        })?
+    }
+
+    /// What a chain that was just verified is. `sent` is what came beside the leaf.
+    fn trusted(&self, chain: &StackRef<X509>, sent: &StackRef<X509>) -> Result<Trusted, Error> {
+        let ids = ChainIds::new(chain, |ca, digest| match self.find(digest) {
+            Some(known) => Ok(*known.id()),
+            None => signed::ca_id(ca),
+        })?;
+        // A leaf that is trusted by itself is its own issuer, or nobody looked at its signature.
+        let issuer = chain.get(1).or(chain.get(0));
+        let order = match (issuer, ids.issuer().and_then(|digest| self.find(digest))) {
+            (_, Some(known)) => known.ec_order().map(<[u8]>::to_vec),
+            (Some(issuer), None) => ec_order(issuer),
+            (None, None) => None,
+        };
+        let leaf = chain.get(0).zip(order);
+        let twin = match leaf {
+            Some((leaf, order)) => signed::twin_sha256(&leaf.to_der()?, &order),
+            None => None,
+        };
+        Ok(Trusted {
+            ids,
+            twin,
+            used: used(chain, sent)?,
         })
+    }
+
+    /// `sent` behind the certificates of the document that may stand in the chain; `None` when there
+    /// are none.
+    fn preferred(
+        &self,
+        leaf: &X509Ref,
+        sent: &StackRef<X509>,
+    ) -> Result<Option<Stack<X509>>, Error> {
+        let is_anchor = |ca: &CaCertificate| self.by_digest.contains_key(ca.digest());
+        let own = self.intermediates.candidates(leaf, sent, is_anchor);
+        if own.is_empty() {
+            return Ok(None);
+        }
+        let mut stack = Stack::new()?;
+        for ca in own {
+            stack.push(ca.x509().clone())?;
+        }
+        for certificate in sent {
+            stack.push(certificate.to_owned())?;
+        }
+        Ok(Some(stack))
     }
 
     /// The verified chain, leaf first; empty when it is refused.
@@ -206,12 +290,35 @@ impl TrustStore {
         issuers.max_by_key(|ca| signs(ca, ca)).cloned()
     }
 
+    /// Builds and verifies a chain: with the document's own certificates, or where that leads to no
+    /// anchor, with nothing but what was sent.
     fn build<T>(
         &self,
         leaf: &X509Ref,
         untrusted: &StackRef<X509>,
         now: i64,
-        read: impl FnOnce(Result<&StackRef<X509>, (X509VerifyResult, u32)>) -> T,
+        read: impl FnOnce(Built<'_>) -> T,
+    ) -> Result<T, Error> {
+        let mut read = Some(read);
+        if let Some(stack) = self.preferred(leaf, untrusted)? {
+            let result = self.run(leaf, &stack, now, |built| match built {
+                Ok(chain) => read.take().map(|read| read(Ok(chain))),
+                Err(_) => None,
+            })?;
+            if let Some(result) = result {
+                return Ok(result);
+            }
+        }
+        let read = read.ok_or(Error::Panic)?;
+        self.run(leaf, untrusted, now, read)
+    }
+
+    fn run<T>(
+        &self,
+        leaf: &X509Ref,
+        untrusted: &StackRef<X509>,
+        now: i64,
+        read: impl FnOnce(Built<'_>) -> T,
     ) -> Result<T, Error> {
         let mut context = X509StoreContext::new()?;
         let result = context.init(&self.store, leaf, untrusted, |context| {
@@ -228,6 +335,51 @@ impl TrustStore {
         openssl::error::ErrorStack::get();
         Ok(result?)
     }
+}
+
+/// A verified chain, leaf first, or why there is none, and at which depth.
+type Built<'c> = Result<&'c StackRef<X509>, (X509VerifyResult, u32)>;
+
+/// Digests of CAs, each once, in an order of their own: the order given decides nothing.
+fn append_digests(content: &mut Vec<u8>, cas: &[Arc<CaCertificate>]) {
+    let mut digests: Vec<&[u8; 32]> = cas.iter().map(|ca| ca.digest()).collect();
+    digests.sort_unstable();
+    digests.dedup();
+    for digest in digests {
+        content.extend_from_slice(digest);
+    }
+}
+
+/// What of `sent` stands in a verified chain, leaf first: those certificates of the chain, in its
+/// order, whose TBSCertificate was sent.
+pub fn sent_in<'c>(
+    chain: impl IntoIterator<Item = &'c X509Ref>,
+    sent: &StackRef<X509>,
+) -> Result<Vec<&'c X509Ref>, Error> {
+    let sent: Vec<[u8; 32]> = sent
+        .iter()
+        .map(signed::tbs_sha256)
+        .collect::<Result<_, _>>()?;
+    let mut used = Vec::new();
+    for ca in chain.into_iter().skip(1) {
+        if sent.contains(&signed::tbs_sha256(ca)?) {
+            used.push(ca);
+        }
+    }
+    Ok(used)
+}
+
+/// [`Trusted::used`].
+fn used(chain: &StackRef<X509>, sent: &StackRef<X509>) -> Result<Option<[u8; 32]>, Error> {
+    let cas = chain.iter().skip(1).take(sent.len());
+    let same = |(ca, sent): (&X509Ref, &X509Ref)| ca.as_ptr() == sent.as_ptr();
+    // Most clients send just what OpenSSL then puts into the chain.
+    if chain.len() > sent.len() && cas.zip(sent).all(same) {
+        return Ok(None);
+    }
+    let used = chain::encode(sent_in(chain, sent)?.into_iter())?;
+    let all = chain::encode(sent.iter())?;
+    Ok((used != all).then(|| chain::digest(&used)))
 }
 
 #[cfg(test)]
@@ -326,5 +478,149 @@ mod tests {
         assert_eq!(one.digest(), two.digest());
         let three = TrustStore::new(&[a], options).unwrap();
         assert_ne!(one.digest(), three.digest());
+    }
+
+    /// The certificate with the other encoding of its issuer's signature.
+    fn twin_of(certificate: &X509, issuer: &testing::Issued) -> X509 {
+        let order = signed::ec_order(&issuer.x509.public_key().unwrap()).unwrap();
+        let der = certificate.to_der().unwrap();
+        let twin = signed::twin_of(&der, &order).unwrap();
+        X509::from_der(&twin).unwrap()
+    }
+
+    fn ca(issued: &testing::Issued) -> Arc<CaCertificate> {
+        Arc::new(CaCertificate::from_x509(issued.x509.clone()).unwrap())
+    }
+
+    /// A store that trusts `anchors`, of a document that has `others` too.
+    fn store_of(anchors: &[&testing::Issued], others: &[&testing::Issued]) -> TrustStore {
+        let cas = |issued: &[&testing::Issued]| issued.iter().map(|one| ca(one)).collect();
+        let anchors: Vec<_> = cas(anchors);
+        let intermediates = Arc::new(Intermediates::new(cas(others)));
+        TrustStore::with_intermediates(&anchors, VerifyOptions::default(), &intermediates).unwrap()
+    }
+
+    #[test]
+    fn verify_takes_the_documents_own_intermediate_before_what_the_client_sends() {
+        let pki = testing::pki();
+        let flipped = twin_of(&pki.intermediate.x509, &pki.ca);
+        let own = ca(&pki.intermediate);
+        for (others, issuer) in [
+            (vec![], certificate::sha256(&flipped).unwrap()),
+            (vec![&pki.ca, &pki.intermediate], *own.digest()),
+        ] {
+            let store = store_of(&[&pki.ca], &others);
+            let sent = stack(&[&flipped]);
+            let verdict = store.verify(&pki.below.x509, &sent, NOW).unwrap();
+            assert!(verdict.is_success());
+            // Whichever it is, the CA is the same one.
+            assert_eq!(verdict.cas(), [*own.id(), *ca(&pki.ca).id()]);
+            assert_eq!(verdict.issuer(), Some(&issuer));
+            assert_eq!(
+                verdict.twin(),
+                Some(certificate::sha256(&twin_of(&pki.below.x509, &pki.intermediate)).unwrap())
+            );
+            let chain = store.chain(&pki.below.x509, &sent, NOW).unwrap();
+            assert_eq!(certificate::sha256(&chain[1]).unwrap(), issuer);
+        }
+    }
+
+    #[test]
+    fn verify_needs_no_intermediate_that_the_document_has() {
+        let pki = testing::pki();
+        let store = store_of(&[&pki.ca], &[&pki.intermediate]);
+        let verdict = store.verify(&pki.below.x509, &stack(&[]), NOW).unwrap();
+        assert_eq!(verdict.text(), "SUCCESS");
+        // It is no anchor.
+        let store = store_of(&[], &[&pki.ca, &pki.intermediate]);
+        let verdict = store.verify(&pki.below.x509, &stack(&[]), NOW).unwrap();
+        assert!(!verdict.is_success());
+    }
+
+    #[test]
+    fn verify_takes_what_the_client_sends_where_the_documents_own_leads_nowhere() {
+        let pki = testing::pki();
+        let elsewhere = issue("elsewhere", None, true, 60, &[]);
+        let key = &pki.intermediate.key;
+        let cross = testing::issue_for("Test Intermediate", Some(&elsewhere), true, 60, &[], key);
+        let store = store_of(&[&pki.ca], &[&cross]);
+        let sent = stack(&[&pki.intermediate.x509]);
+        let verdict = store.verify(&pki.below.x509, &sent, NOW).unwrap();
+        assert_eq!(verdict.text(), "SUCCESS");
+        // And one that is expired does not stand in the way of its successor.
+        let old = testing::issue_for("Test Intermediate", Some(&pki.ca), true, -60, &[], key);
+        let store = store_of(&[&pki.ca], &[&old]);
+        let verdict = store.verify(&pki.below.x509, &sent, NOW).unwrap();
+        assert_eq!(verdict.text(), "SUCCESS");
+    }
+
+    #[test]
+    fn key_depends_on_the_documents_other_cas_and_digest_does_not() {
+        let pki = testing::pki();
+        let plain = store_of(&[&pki.ca], &[]);
+        let more = store_of(&[&pki.ca], &[&pki.intermediate]);
+        assert_eq!(plain.digest(), more.digest());
+        assert_ne!(plain.key(), more.key());
+    }
+
+    #[test]
+    fn status_is_the_same_for_every_encoding_of_a_chain() {
+        let pki = testing::pki();
+        let store = store_of(&[&pki.ca], &[]);
+        let again = testing::issue_for(
+            "Test Intermediate",
+            Some(&pki.ca),
+            true,
+            60,
+            &[],
+            &pki.intermediate.key,
+        );
+        let leaf_twin = twin_of(&pki.below.x509, &pki.intermediate);
+        let ca_twin = twin_of(&pki.intermediate.x509, &pki.ca);
+        let ids = |leaf: &X509, ca: &X509| {
+            let sent = stack(&[ca]);
+            let verdict = store.verify(leaf, &sent, NOW).unwrap();
+            let chain = store.chain(leaf, &sent, NOW).unwrap();
+            let ids = verdict.ids().unwrap().clone();
+            assert_eq!(ids, crate::trust::chain_ids(&chain).unwrap());
+            (*ids.status(false), *ids.status(true))
+        };
+        let original = ids(&pki.below.x509, &pki.intermediate.x509);
+        assert_eq!(ids(&leaf_twin, &pki.intermediate.x509), original);
+        assert_eq!(ids(&leaf_twin, &ca_twin), original);
+        let (path, exact) = ids(&pki.below.x509, &again.x509);
+        assert_eq!(path, original.0);
+        // A list may have revoked the one and not the other.
+        assert_ne!(exact, original.1);
+        let other = issue("below", Some(&pki.intermediate), false, 60, &[]);
+        assert_ne!(ids(&other.x509, &pki.intermediate.x509).0, original.0);
+    }
+
+    #[test]
+    fn used_is_what_of_the_certificates_sent_stands_in_the_chain() {
+        let pki = testing::pki();
+        let junk = issue("junk", None, true, 60, &[]);
+        let (root, int) = (&pki.ca.x509, &pki.intermediate.x509);
+        let flipped = twin_of(int, &pki.ca);
+        let store = store_of(&[&pki.ca], &[&pki.intermediate]);
+        let used = |sent: &[&X509]| {
+            let verdict = store.verify(&pki.below.x509, &stack(sent), NOW).unwrap();
+            assert!(verdict.is_success());
+            verdict.used()
+        };
+        let digest = |used: &[&X509]| {
+            let used = used.iter().map(|used| &***used);
+            Some(chain::digest(&chain::encode(used).unwrap()))
+        };
+        for sent in [&[][..], &[int], &[int, root]] {
+            assert_eq!(used(sent), None, "{}", sent.len());
+        }
+        assert_eq!(used(&[&junk.x509]), digest(&[]));
+        assert_eq!(used(&[&junk.x509, int]), digest(&[int]));
+        assert_eq!(used(&[int, &junk.x509]), digest(&[int]));
+        assert_eq!(used(&[root, int, &pki.below.x509]), digest(&[int, root]));
+        assert_eq!(used(&[int, int]), digest(&[int]));
+        // The bytes that were verified, not those that were sent.
+        assert_eq!(used(&[&flipped]), digest(&[int]));
     }
 }

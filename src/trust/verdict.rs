@@ -2,11 +2,13 @@
 
 use std::rc::Rc;
 
+use openssl::sha::Sha256;
 use openssl::stack::StackRef;
-use openssl::x509::{X509VerifyResult, X509};
+use openssl::x509::{X509Ref, X509VerifyResult, X509};
 
-use crate::certificate;
+use crate::certificate::{self, signed};
 use crate::openssl_ext::x509::verify_error_string;
+use crate::Error;
 
 /// Seconds for which a refusal is remembered: long enough to blunt a flood of bad handshakes,
 /// short enough that a repaired clock or CA is noticed.
@@ -14,6 +16,92 @@ const REFUSAL_TTL: i64 = 5;
 
 /// `X509_V_ERR_UNSPECIFIED`: stands in where OpenSSL refused without saying why.
 const UNSPECIFIED: i32 = 1;
+
+/// What a verified chain is, by content.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChainIds {
+    /// SHA-256 of the leaf's TBSCertificate.
+    leaf: [u8; 32],
+    /// Identities of the CAs, from the leaf's issuer up to the anchor: subject and key.
+    cas: Box<[[u8; 32]]>,
+    /// SHA-256 over the leaf's TBSCertificate and `cas`.
+    path: [u8; 32],
+    /// The same with the TBSCertificates of the CAs: a list of revoked certificates names these.
+    exact: [u8; 32],
+    /// SHA-256 of the DER of the leaf's issuer, if that is not the leaf itself.
+    issuer: Option<[u8; 32]>,
+}
+
+impl ChainIds {
+    /// Of a chain, leaf first; `id` identifies a CA.
+    pub(super) fn new<'c>(
+        chain: impl IntoIterator<Item = &'c X509Ref>,
+        mut id: impl FnMut(&X509Ref, &[u8; 32]) -> Result<[u8; 32], Error>,
+    ) -> Result<ChainIds, Error> {
+        let (mut path, mut exact) = (Sha256::new(), Sha256::new());
+        let (mut cas, mut issuer) = (Vec::new(), None);
+        let mut leaf = [0; 32];
+        for (depth, certificate) in chain.into_iter().enumerate() {
+            let der = certificate.to_der()?;
+            let tbs = signed::tbs_of(&der).ok_or(Error::NotFound)?;
+            exact.update(&tbs);
+            if depth == 0 {
+                path.update(&tbs);
+                leaf = tbs;
+                continue;
+            }
+            let digest = certificate::digest(&der);
+            let ca = id(certificate, &digest)?;
+            issuer.get_or_insert(digest);
+            path.update(&ca);
+            cas.push(ca);
+        }
+        Ok(ChainIds {
+            leaf,
+            cas: cas.into(),
+            path: path.finish(),
+            exact: exact.finish(),
+            issuer,
+        })
+    }
+
+    /// SHA-256 of the leaf's TBSCertificate.
+    pub fn leaf(&self) -> &[u8; 32] {
+        &self.leaf
+    }
+
+    /// SHA-256 of the DER of the leaf's issuer, if that is not the leaf itself.
+    pub fn issuer(&self) -> Option<&[u8; 32]> {
+        self.issuer.as_ref()
+    }
+
+    /// What the status of the leaf is remembered under. A client must not get rid of one by another
+    /// encoding of its certificate, nor by one more certificate beside it; `exact` for a status that
+    /// depends on the certificates of the CAs too.
+    pub fn status(&self, exact: bool) -> &[u8; 32] {
+        match exact {
+            true => &self.exact,
+            false => &self.path,
+        }
+    }
+}
+
+/// [`ChainIds`] of a verified chain, leaf first.
+pub fn chain_ids(chain: &[X509]) -> Result<ChainIds, Error> {
+    let chain = chain.iter().map(|certificate| &**certificate);
+    ChainIds::new(chain, |ca, _| signed::ca_id(ca))
+}
+
+/// A verified chain with what else the verification found out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Trusted {
+    pub ids: ChainIds,
+    /// SHA-256 of the leaf's other encoding, see [`signed::twin_sha256`].
+    pub twin: Option<[u8; 32]>,
+    /// Digest of what of the certificates sent stands in the chain, unless that is all of them in
+    /// the order of the chain.
+    pub used: Option<[u8; 32]>,
+}
 
 /// Verdict of one trust store on one chain. Holds for `from <= now < until`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,18 +111,12 @@ pub struct Verdict {
     depth: u32,
     from: i64,
     until: i64,
-    /// SHA-256 of each certificate of the verified chain above the leaf, up to the anchor.
-    cas: Rc<[[u8; 32]]>,
+    trusted: Option<Rc<Trusted>>,
 }
 
 impl Verdict {
-    pub(super) fn success(chain: &StackRef<X509>, now: i64) -> Verdict {
+    pub(super) fn success(chain: &StackRef<X509>, trusted: Trusted, now: i64) -> Verdict {
         let (mut from, mut until) = (i64::MIN, i64::MAX);
-        let cas = chain
-            .iter()
-            .skip(1)
-            .filter_map(|ca| certificate::sha256(ca).ok())
-            .collect();
         for certificate in chain {
             match (
                 certificate::epoch(certificate.not_before()),
@@ -54,7 +136,7 @@ impl Verdict {
             depth: 0,
             from,
             until,
-            cas,
+            trusted: Some(Rc::new(trusted)),
         }
     }
 
@@ -70,14 +152,36 @@ impl Verdict {
             depth,
             from: now,
             until: now.saturating_add(REFUSAL_TTL),
-            cas: Rc::default(),
+            trusted: None,
         }
     }
 
-    /// SHA-256 of each certificate of the verified chain above the leaf, up to the anchor; empty
-    /// for a refusal.
+    /// Identities of the CAs of the verified chain, from the leaf's issuer up to the anchor; empty for
+    /// a refusal.
     pub fn cas(&self) -> &[[u8; 32]] {
-        &self.cas
+        let trusted = self.trusted.as_ref();
+        trusted.map_or(&[], |trusted| &*trusted.ids.cas)
+    }
+
+    /// What the verified chain is, by content; `None` for a refusal.
+    pub fn ids(&self) -> Option<&ChainIds> {
+        Some(&self.trusted.as_ref()?.ids)
+    }
+
+    /// SHA-256 of the DER of the leaf's issuer.
+    pub fn issuer(&self) -> Option<&[u8; 32]> {
+        self.ids()?.issuer()
+    }
+
+    /// SHA-256 of the other encoding of the leaf, if its signature has one.
+    pub fn twin(&self) -> Option<[u8; 32]> {
+        self.trusted.as_ref()?.twin
+    }
+
+    /// Digest of what of the certificates sent stands in the verified chain, in its order, unless
+    /// that is all of them.
+    pub fn used(&self) -> Option<[u8; 32]> {
+        self.trusted.as_ref()?.used
     }
 
     /// Whether the chain is trusted.

@@ -12,7 +12,7 @@ use crate::handshake::server_name::quoted;
 use crate::policy::document::{Document, Uuid};
 use crate::policy::pem_text;
 use crate::policy::report::{Path, Report};
-use crate::trust::CaCertificate;
+use crate::trust::{CaCertificate, Intermediates};
 use crate::Error;
 
 /// The CA certificates of the document, by position and by id.
@@ -20,6 +20,8 @@ pub(super) struct Cas {
     pub list: Vec<Option<Arc<CaCertificate>>>,
     pub by_id: HashMap<Uuid, usize>,
     pub by_digest: HashMap<[u8; 32], usize>,
+    /// All of them, for what stands below the anchors of a store.
+    pub intermediates: Arc<Intermediates>,
     /// As text, for suggestions.
     pub ids: Vec<String>,
 }
@@ -32,6 +34,7 @@ impl Cas {
             list: Vec::new(),
             by_id: HashMap::new(),
             by_digest: HashMap::new(),
+            intermediates: Arc::default(),
             ids: Vec::new(),
         };
         for (index, entity) in document.cas.iter().enumerate() {
@@ -110,6 +113,8 @@ impl Cas {
                 *entry = Some(ca);
             }
         }
+        let all = cas.list.iter().flatten().cloned();
+        cas.intermediates = Arc::new(Intermediates::new(all.collect()));
         cas
     }
 

@@ -180,6 +180,32 @@ fn twice(
     report.error(spot.place, &Path::Trail(&spot.path).field(field), message);
 }
 
+/// The CA of a credential.
+#[derive(Clone, Copy)]
+struct Ca {
+    /// Its identity.
+    id: [u8; 32],
+    /// SHA-256 of the certificate that names it.
+    digest: [u8; 32],
+}
+
+impl Ca {
+    fn of(ca: &CaCertificate) -> Ca {
+        Ca {
+            id: *ca.id(),
+            digest: *ca.digest(),
+        }
+    }
+}
+
+/// The first credential of a name and CA.
+#[derive(Clone, Copy)]
+struct First<'t> {
+    spot: &'t Spot,
+    consumer: usize,
+    digest: Option<[u8; 32]>,
+}
+
 /// A credential, its consumer, and where it stands.
 type Entry<'t> = (Credential, u32, &'t Spot);
 
@@ -191,9 +217,9 @@ fn credentials<'t>(
     report: &mut Report,
 ) -> Vec<Entry<'t>> {
     let mut found = Vec::with_capacity(document.credentials.len());
-    let mut pems: HashMap<&str, Option<[u8; 32]>> = HashMap::new();
+    let mut pems: HashMap<&str, Option<Ca>> = HashMap::new();
     let mut by_id: HashMap<Uuid, &Spot> = HashMap::new();
-    let mut by_content: HashMap<(bool, &str, Option<[u8; 32]>), &Spot> = HashMap::new();
+    let mut by_content: HashMap<(bool, &str, Option<[u8; 32]>), First<'_>> = HashMap::new();
     for entity in &document.credentials {
         let spot = &entity.spot;
         let kind = match entity.header {
@@ -206,23 +232,23 @@ fn credentials<'t>(
         };
         let path = Path::Trail(&spot.path);
         let path = path.field("ca_certificate");
-        let mut ca: Option<[u8; 32]> = None;
+        let mut ca: Option<Ca> = None;
         let mut complete = true;
         for (reference, place) in &entity.ca {
-            let digest = match *reference {
+            let found = match *reference {
                 CaReference::Id(id) => of_id(&id, *place, &path, cas, report),
                 CaReference::Pem(pem) => *pems
                     .entry(pem)
                     .or_insert_with(|| of_pem(pem, *place, &path, cas, report)),
             };
-            complete &= digest.is_some();
-            if let (Some(first), Some(digest)) = (ca, digest) {
-                if first != digest {
+            complete &= found.is_some();
+            if let (Some(first), Some(found)) = (ca, found) {
+                if first.digest != found.digest {
                     let message = "'id' and 'cert' name two CAs, expected one";
                     report.error(*place, &path, message);
                 }
             }
-            ca = ca.or(digest);
+            ca = ca.or(found);
         }
         if looks_like_a_dn(entity.subject_name) {
             let path = Path::Trail(&spot.path);
@@ -244,21 +270,48 @@ fn credentials<'t>(
         let (Some(position), Some(owner), true) = (consumer, owner, complete) else {
             continue;
         };
-        let ca_text = ca.map(|digest| hex(&digest)).unwrap_or_default();
+        let ca_text = ca.map(|ca| hex(&ca.digest)).unwrap_or_default();
         let id = entity
             .id
             .unwrap_or_else(|| derived(&[kind, &owner.id, &ca_text, entity.subject_name]));
-        let content = (entity.header, entity.subject_name, ca);
-        let first = *by_content.entry(content).or_insert(spot);
-        if !std::ptr::eq(first, spot) {
-            let message = format!(
-                "uniqueness violation: '{kind}' entity with subject_name set to \
-                 '{}' and the same ca_certificate already declared at {}",
-                quoted(entity.subject_name.as_bytes()),
-                first.path
-            );
+        let content = (entity.header, entity.subject_name, ca.map(|ca| ca.id));
+        let digest = ca.map(|ca| ca.digest);
+        let first = *by_content.entry(content).or_insert(First {
+            spot,
+            consumer: position,
+            digest,
+        });
+        if !std::ptr::eq(first.spot, spot) {
+            let name = quoted(entity.subject_name.as_bytes());
             let path = Path::Trail(&spot.path);
-            report.error(spot.place, &path.field("subject_name"), message);
+            let path = path.field("subject_name");
+            let first_path = &first.spot.path;
+            if first.digest == digest {
+                let message = format!(
+                    "uniqueness violation: '{kind}' entity with subject_name set to '{name}' and \
+                     the same ca_certificate already declared at {first_path}"
+                );
+                report.error(spot.place, &path, message);
+            } else if first.consumer != position {
+                let message = format!(
+                    "uniqueness violation: '{kind}' entity with subject_name set to '{name}' and \
+                     another certificate of the same CA, for another consumer, already declared at \
+                     {first_path}"
+                );
+                report.error(spot.place, &path, message);
+            } else {
+                report.warn(
+                    "credentials for two certificates of one CA",
+                    spot.place,
+                    &path,
+                    || {
+                        format!(
+                            "'{name}' has a credential for this CA already at {first_path}, whose \
+                             certificate has the same subject and key: that one applies to both"
+                        )
+                    },
+                );
+            }
             continue;
         }
         let first = *by_id.entry(id).or_insert(spot);
@@ -271,20 +324,14 @@ fn credentials<'t>(
             header: entity.header,
             id: Some(uuid_text(&id).into()),
             subject_name: entity.subject_name.into(),
-            ca,
+            ca: ca.map(|ca| ca.id),
         };
         found.push((credential, position as u32, spot));
     }
     found
 }
 
-fn of_id(
-    id: &Uuid,
-    place: Place,
-    path: &Path<'_>,
-    cas: &Cas,
-    report: &mut Report,
-) -> Option<[u8; 32]> {
+fn of_id(id: &Uuid, place: Place, path: &Path<'_>, cas: &Cas, report: &mut Report) -> Option<Ca> {
     let Some(position) = cas.by_id.get(id) else {
         let id = uuid_text(id);
         let meant = report.did_you_mean(&id, cas.ids.iter().map(String::as_str));
@@ -293,16 +340,10 @@ fn of_id(
         return None;
     };
     // Without a certificate the entry itself was reported.
-    Some(*cas.list.get(*position)?.as_ref()?.digest())
+    Some(Ca::of(cas.list.get(*position)?.as_ref()?))
 }
 
-fn of_pem(
-    pem: &str,
-    place: Place,
-    path: &Path<'_>,
-    cas: &Cas,
-    report: &mut Report,
-) -> Option<[u8; 32]> {
+fn of_pem(pem: &str, place: Place, path: &Path<'_>, cas: &Cas, report: &mut Report) -> Option<Ca> {
     let ca = match CaCertificate::from_pem(pem.as_bytes()) {
         Ok(ca) => ca,
         Err(error) => {
@@ -318,7 +359,7 @@ fn of_pem(
         report.error(place, path, message);
         return None;
     }
-    Some(*ca.digest())
+    Some(Ca::of(&ca))
 }
 
 /// The UUID, version 5, of an entity that has none: the same for the same content, whatever stands

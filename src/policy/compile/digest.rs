@@ -21,7 +21,7 @@ pub(super) fn digest_of(plan: &Plan, plans: &[Arc<Plan>], people: &People<'_>) -
 fn digest_plan(digest: &mut Sha256, plan: &Plan, people: &People<'_>) {
     digest.update(&[plan.applies.into(), plan.auth.is_some().into()]);
     if let Some(auth) = &plan.auth {
-        digest.update(auth.store.digest());
+        digest.update(auth.store.key());
         let id = |consumer: Option<u32>| {
             let consumer = people.consumers.get(consumer?)?;
             Some(consumer.id.clone())

@@ -32,7 +32,8 @@ impl Stores {
         let key = (positions(config, path, cas, report), config.options);
         let store = match self.0.get(&key) {
             Some(store) => Ok(store.clone()),
-            None => TrustStore::new(&cas.of(&key.0), key.1).map(Arc::new),
+            None => TrustStore::with_intermediates(&cas.of(&key.0), key.1, &cas.intermediates)
+                .map(Arc::new),
         };
         match store {
             Ok(store) => {

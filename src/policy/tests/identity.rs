@@ -318,10 +318,54 @@ fn credentials_take_a_ca_in_four_spellings() {
         let policy = with(&spelling);
         assert_eq!(policy.digest, with(ID_B).digest, "{spelling}");
         let credential = policy.consumers.credential(0).unwrap();
-        assert_eq!(credential.ca, Some(*ca.digest()), "{spelling}");
+        assert_eq!(credential.ca, Some(*ca.id()), "{spelling}");
     }
     assert_ne!(with("null").digest, with(ID_B).digest);
     assert_ne!(with(ID_A).digest, with(ID_B).digest);
+}
+
+#[test]
+fn credentials_for_two_certificates_of_one_ca_are_one() {
+    let ca = crate::testing::issue("CA", None, true, 60, &[]);
+    let again = crate::testing::issue_for("CA", None, true, 90, &[], &ca.key);
+    let pem = |issued: &crate::testing::Issued| {
+        let pem = issued.x509.to_pem().unwrap();
+        String::from_utf8(pem).unwrap()
+    };
+    let text = |owner: &str| {
+        format!(
+            "_format_version: \"3.0\"\nca_certificates:\n{}{}\
+             consumers: [{{username: ann}}, {{username: bob}}]\n\
+             mtls_auth_credentials:\n\
+             - {{id: {ID_C}, subject_name: x, consumer: ann, ca_certificate: {ID_A}}}\n\
+             - {{subject_name: x, consumer: {owner}, ca_certificate: {ID_B}}}\n",
+            ca_entry(ID_A, &pem(&ca)),
+            ca_entry(ID_B, &pem(&again))
+        )
+    };
+    let policy = policy(&text("ann"));
+    assert_eq!(
+        policy.consumers.credential(0).unwrap().id.as_deref(),
+        Some(ID_C)
+    );
+    assert!(policy.consumers.credential(1).is_none());
+    let said =
+        "p:8:3: warning: mtls_auth_credentials[1].subject_name: 'x' has a credential for this CA \
+                already at mtls_auth_credentials[0], whose certificate has the same subject and \
+                key: that one applies to both";
+    assert!(
+        warnings(&policy).iter().any(|warning| warning == said),
+        "{:#?}",
+        warnings(&policy)
+    );
+    assert_errors(
+        &text("bob"),
+        &[
+            "8:3: mtls_auth_credentials[1].subject_name: uniqueness violation: \
+             'mtls_auth_credentials' entity with subject_name set to 'x' and another certificate of \
+             the same CA, for another consumer, already declared at mtls_auth_credentials[0]",
+        ],
+    );
 }
 
 #[test]

@@ -1,0 +1,516 @@
+//! What a CA signed, and what else can stand around it.
+//!
+//! A fingerprint is a digest of the whole DER, and not all of that is signed: whoever has a
+//! certificate can write another signature value for the same ECDSA signature, (r, n - s) for
+//! (r, s), and has a second DER that verifies. So a certificate is identified by its
+//! TBSCertificate, and a CA by what its certificates vouch with: its subject and its public key.
+//!
+//! Everything else outside the signature is normalised by OpenSSL before these functions see it, or
+//! refused when the chain is verified: the tests below show both.
+
+use openssl::bn::{BigNum, BigNumContext, BigNumRef};
+use openssl::pkey::{PKeyRef, Public};
+use openssl::sha::{sha256, Sha256};
+use openssl::x509::{X509NameRef, X509Ref};
+
+use super::digest;
+use crate::openssl_ext::x509 as ext;
+use crate::Error;
+
+const SEQUENCE: u8 = 0x30;
+const INTEGER: u8 = 0x02;
+const BIT_STRING: u8 = 0x03;
+
+/// SHA-256 of the DER of the TBSCertificate (RFC 5280 section 4.1).
+pub fn tbs_sha256(certificate: &X509Ref) -> Result<[u8; 32], Error> {
+    tbs_of(&certificate.to_der()?).ok_or_else(unexpected)
+}
+
+/// [`tbs_sha256`] of a certificate's DER; `None` when it is no certificate.
+pub fn tbs_of(der: &[u8]) -> Option<[u8; 32]> {
+    let mut parts = Reader(der).inside(SEQUENCE)?;
+    Some(digest(parts.next(SEQUENCE)?.0))
+}
+
+/// The identity of a CA: SHA-256 over its subject, compared as OpenSSL compares names, and its
+/// public key. A certificate that was issued anew for the same CA has the same one.
+pub fn ca_id(certificate: &X509Ref) -> Result<[u8; 32], Error> {
+    let mut hasher = Sha256::new();
+    hasher.update(b"resty-mtls CA 1");
+    update_name(&mut hasher, certificate.subject_name());
+    match certificate.public_key() {
+        Ok(key) => hasher.update(&key.public_key_to_der()?),
+        // A key that OpenSSL cannot read verifies nothing, and is equal to itself only.
+        Err(_) => {
+            openssl::error::ErrorStack::get();
+            hasher.update(&certificate.to_der()?);
+        }
+    }
+    Ok(hasher.finish())
+}
+
+/// Types and values of a name. White space and the case of ASCII letters do not count (RFC 5280
+/// section 7.1), nor does the string type.
+fn update_name(hasher: &mut Sha256, name: &X509NameRef) {
+    let mut part = |bytes: &[u8]| {
+        hasher.update(&(bytes.len() as u64).to_be_bytes());
+        hasher.update(bytes);
+    };
+    for entry in name.entries() {
+        part(ext::oid(entry.object()).as_bytes());
+        match ext::to_utf8(entry.data()) {
+            Some(value) => {
+                let words = value.split(u8::is_ascii_whitespace);
+                let words: Vec<&[u8]> = words.filter(|word| !word.is_empty()).collect();
+                part(&words.join(&b' ').to_ascii_lowercase());
+            }
+            None => part(entry.data().as_slice()),
+        }
+    }
+}
+
+/// The order of the group of an EC public key, big-endian; `None` for other keys.
+pub fn ec_order(key: &PKeyRef<Public>) -> Option<Vec<u8>> {
+    let order = || {
+        let mut order = BigNum::new()?;
+        key.ec_key()?
+            .group()
+            .order(&mut order, &mut *BigNumContext::new()?)?;
+        Ok::<_, openssl::error::ErrorStack>(order.to_vec())
+    };
+    let order = order();
+    if order.is_err() {
+        openssl::error::ErrorStack::get();
+    }
+    order.ok()
+}
+
+/// SHA-256 of the other DER of the same certificate: with (r, n - s) for the ECDSA signature
+/// (r, s), where `order` is the n of the issuer's key. `None` when the signature is no such pair.
+pub fn twin_sha256(der: &[u8], order: &[u8]) -> Option<[u8; 32]> {
+    twin_of(der, order).map(|der| sha256(&der))
+}
+
+/// The other DER itself.
+pub fn twin_of(der: &[u8], order: &[u8]) -> Option<Vec<u8>> {
+    let mut parts = Reader(der).inside(SEQUENCE)?;
+    let (tbs, _) = parts.next(SEQUENCE)?;
+    let (algorithm, _) = parts.next(SEQUENCE)?;
+    let (_, bits) = parts.next(BIT_STRING)?;
+    let mut pair = Reader(bits.strip_prefix(&[0])?).inside(SEQUENCE)?;
+    let (r, _) = pair.next(INTEGER)?;
+    let (_, s) = pair.next(INTEGER)?;
+    if !parts.0.is_empty() || !pair.0.is_empty() {
+        return None;
+    }
+    let order = BigNum::from_slice(order).ok()?;
+    let s = BigNum::from_slice(s).ok()?;
+    let mut other = BigNum::new().ok()?;
+    other.checked_sub(&order, &s).ok()?;
+    if other.is_negative() || other.num_bits() == 0 {
+        return None;
+    }
+    let pair = element(SEQUENCE, &[r, &integer(&other)]);
+    let signature = element(BIT_STRING, &[&[0], &pair]);
+    Some(element(SEQUENCE, &[tbs, algorithm, &signature]))
+}
+
+/// A positive INTEGER.
+fn integer(number: &BigNumRef) -> Vec<u8> {
+    let bytes = number.to_vec();
+    let sign: &[u8] = match bytes.first() {
+        Some(first) if *first < 0x80 => &[],
+        _ => &[0],
+    };
+    element(INTEGER, &[sign, &bytes])
+}
+
+fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let len: usize = parts.iter().map(|part| part.len()).sum();
+    let octets = len.to_be_bytes();
+    let octets: Vec<u8> = octets.into_iter().skip_while(|octet| *octet == 0).collect();
+    let mut bytes = vec![tag];
+    match len {
+        0..=0x7f => bytes.push(len as u8),
+        _ => {
+            bytes.push(0x80 | octets.len() as u8);
+            bytes.extend_from_slice(&octets);
+        }
+    }
+    bytes.extend(parts.iter().flat_map(|part| part.iter()));
+    bytes
+}
+
+/// Reads what OpenSSL encoded: definite lengths only.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    /// The next element with this tag: all of it, and its content.
+    fn next(&mut self, tag: u8) -> Option<(&'a [u8], &'a [u8])> {
+        let (found, rest) = self.0.split_first()?;
+        let (first, rest) = rest.split_first()?;
+        let (len, rest) = match first {
+            0..=0x7f => (usize::from(*first), rest),
+            0x81..=0x84 => {
+                let (octets, rest) = rest.split_at_checked(usize::from(*first & 0x7f))?;
+                let len = octets
+                    .iter()
+                    .fold(0, |len, octet| len << 8 | usize::from(*octet));
+                (len, rest)
+            }
+            _ => return None,
+        };
+        let (content, rest) = rest.split_at_checked(len)?;
+        let whole = self.0.get(..self.0.len() - rest.len())?;
+        self.0 = rest;
+        (*found == tag).then_some((whole, content))
+    }
+
+    /// What is inside the next element.
+    fn inside(mut self, tag: u8) -> Option<Reader<'a>> {
+        Some(Reader(self.next(tag)?.1))
+    }
+}
+
+fn unexpected() -> Error {
+    Error::OpenSsl("a certificate encoded in an unexpected way".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use openssl::ec::{EcGroup, EcKey};
+    use openssl::hash::MessageDigest;
+    use openssl::nid::Nid;
+    use openssl::pkey::{PKey, Private};
+    use openssl::rsa::Rsa;
+    use openssl::x509::X509;
+
+    use super::*;
+    use crate::testing::{self, Issued};
+
+    fn ec(curve: Nid) -> PKey<Private> {
+        let group = EcGroup::from_curve_name(curve).unwrap();
+        PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap()
+    }
+
+    /// A leaf's DER, signed by this key.
+    fn signed_by(key: &PKey<Private>) -> Vec<u8> {
+        let digest = match key.id() {
+            openssl::pkey::Id::ED25519 | openssl::pkey::Id::ED448 => MessageDigest::null(),
+            _ => MessageDigest::sha256(),
+        };
+        testing::signed("leaf", key, digest).to_der().unwrap()
+    }
+
+    fn order_of(key: &PKey<Private>) -> Option<Vec<u8>> {
+        let der = key.public_key_to_der().unwrap();
+        ec_order(&PKey::public_key_from_der(&der).unwrap())
+    }
+
+    /// What OpenSSL makes of a certificate: `None` when it does not read it, or when the signature
+    /// is not that of this key; else what it encodes.
+    fn accepted(der: &[u8], key: &PKey<Private>) -> Option<Vec<u8>> {
+        let public = PKey::public_key_from_der(&key.public_key_to_der().unwrap()).unwrap();
+        let read = X509::from_der(der).ok();
+        let verified = read.filter(|read| read.verify(&public).unwrap_or(false));
+        openssl::error::ErrorStack::get();
+        verified.map(|read| read.to_der().unwrap())
+    }
+
+    /// The parts of a certificate: TBS, outer algorithm, and the bytes of the signature.
+    fn parts(der: &[u8]) -> (&[u8], &[u8], &[u8]) {
+        let mut parts = Reader(der).inside(SEQUENCE).unwrap();
+        let tbs = parts.next(SEQUENCE).unwrap().0;
+        let algorithm = parts.next(SEQUENCE).unwrap().0;
+        (tbs, algorithm, &parts.next(BIT_STRING).unwrap().1[1..])
+    }
+
+    fn with(tbs: &[u8], algorithm: &[u8], bits: &[u8]) -> Vec<u8> {
+        element(SEQUENCE, &[tbs, algorithm, &element(BIT_STRING, &[bits])])
+    }
+
+    fn with_signature(der: &[u8], signature: &[u8]) -> Vec<u8> {
+        let (tbs, algorithm, _) = parts(der);
+        with(tbs, algorithm, &[&[0], signature].concat())
+    }
+
+    /// The element with its length in one octet more than it needs.
+    fn long(element: &[u8]) -> Vec<u8> {
+        let (_, content) = Reader(element).next(element[0]).unwrap();
+        let len = (content.len() as u32).to_be_bytes();
+        [&[element[0], 0x84], len.as_slice(), content].concat()
+    }
+
+    const CURVES: [Nid; 5] = [
+        Nid::X9_62_PRIME256V1,
+        Nid::SECP384R1,
+        Nid::SECP521R1,
+        Nid::SECP256K1,
+        Nid::BRAINPOOL_P256R1,
+    ];
+
+    #[test]
+    fn twin_of_an_ecdsa_signature_verifies_has_the_same_tbs_and_turns_back() {
+        for curve in CURVES {
+            // Both high and low values of r and s, with and without a zero in front.
+            for _ in 0..20 {
+                let key = ec(curve);
+                let order = order_of(&key).unwrap();
+                let der = signed_by(&key);
+                let other = twin_of(&der, &order).unwrap();
+                assert_ne!(other, der);
+                assert_eq!(accepted(&other, &key), Some(other.clone()));
+                assert_eq!(tbs_of(&other), tbs_of(&der));
+                assert_eq!(twin_sha256(&der, &order), Some(sha256(&other)));
+                assert_eq!(twin_of(&other, &order).unwrap(), der);
+            }
+        }
+    }
+
+    #[test]
+    fn twin_needs_an_ecdsa_signature() {
+        let order = order_of(&ec(Nid::X9_62_PRIME256V1)).unwrap();
+        for key in [
+            PKey::generate_ed25519().unwrap(),
+            PKey::generate_ed448().unwrap(),
+            PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap(),
+        ] {
+            assert_eq!(order_of(&key), None);
+            assert_eq!(twin_of(&signed_by(&key), &order), None);
+        }
+        assert_eq!(twin_of(b"", &order), None);
+        // A signature that is no number below the order.
+        assert_eq!(twin_of(&signed_by(&ec(Nid::SECP521R1)), &[1]), None);
+    }
+
+    /// All that can differ outside of what is signed, and what OpenSSL makes of it. `true`: it is read,
+    /// verifies, and is encoded anew as the original, so there is no second certificate.
+    #[test]
+    fn another_encoding_of_an_ecdsa_certificate_is_refused_or_becomes_the_original() {
+        let key = ec(Nid::X9_62_PRIME256V1);
+        let der = signed_by(&key);
+        let (tbs, algorithm, signature) = parts(&der);
+        let bits = element(BIT_STRING, &[&[0], signature]);
+        let mut pair = Reader(signature).inside(SEQUENCE).unwrap();
+        let (r, s) = (pair.next(INTEGER).unwrap(), pair.next(INTEGER).unwrap());
+        let of_pair = |r: &[u8], s: &[u8]| with_signature(&der, &element(SEQUENCE, &[r, s]));
+        let zero_before = |(_, content): (&[u8], &[u8])| element(INTEGER, &[&[0], content]);
+        let order = BigNum::from_slice(&order_of(&key).unwrap()).unwrap();
+        let add_order = |(_, content): (&[u8], &[u8])| {
+            let mut sum = BigNum::new().unwrap();
+            let number = BigNum::from_slice(content).unwrap();
+            sum.checked_add(&number, &order).unwrap();
+            integer(&sum)
+        };
+        let negative = |(_, content): (&[u8], &[u8])| {
+            let unsigned = content.strip_prefix(&[0]).unwrap_or(content);
+            element(INTEGER, &[&[0xff], unsigned])
+        };
+        let oid = Reader(algorithm).inside(SEQUENCE).unwrap().0;
+        let with_null = element(SEQUENCE, &[oid, &[0x05, 0x00]]);
+        let other_hash = [0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x03];
+        let content = &Reader(&der).inside(SEQUENCE).unwrap().0;
+        let unused =
+            |count: u8, signature: &[u8]| with(tbs, algorithm, &[&[count], signature].concat());
+        let shifted: Vec<u8> = [signature, &[0]].concat();
+        let parts_of_bits = element(0x23, &[&bits]);
+        let cases: &[(&str, Vec<u8>, bool)] = &[
+            ("itself", der.clone(), true),
+            ("outer length in more octets", long(&der), true),
+            (
+                "outer length not given",
+                [&[0x30, 0x80], *content, &[0, 0]].concat(),
+                true,
+            ),
+            (
+                "TBS length in more octets",
+                element(SEQUENCE, &[&long(tbs), algorithm, &bits]),
+                false,
+            ),
+            (
+                "algorithm length in more octets",
+                element(SEQUENCE, &[tbs, &long(algorithm), &bits]),
+                true,
+            ),
+            (
+                "signature length in more octets",
+                element(SEQUENCE, &[tbs, algorithm, &long(&bits)]),
+                true,
+            ),
+            (
+                "signature in pieces",
+                element(SEQUENCE, &[tbs, algorithm, &parts_of_bits]),
+                true,
+            ),
+            ("bytes behind it", [&der[..], &[0, 0]].concat(), true),
+            (
+                "a fourth element",
+                element(SEQUENCE, &[content, &[0x05, 0x00]]),
+                false,
+            ),
+            (
+                "algorithm with NULL",
+                with(tbs, &with_null, &[&[0], signature].concat()),
+                false,
+            ),
+            (
+                "algorithm with another hash",
+                with(
+                    tbs,
+                    &element(SEQUENCE, &[&other_hash]),
+                    &[&[0], signature].concat(),
+                ),
+                false,
+            ),
+            ("one unused bit", unused(1, signature), false),
+            ("seven unused bits", unused(7, &shifted), false),
+            ("eight unused bits", unused(8, &shifted), false),
+            (
+                "r with a zero before it",
+                of_pair(&zero_before(r), s.0),
+                false,
+            ),
+            (
+                "s with a zero before it",
+                of_pair(r.0, &zero_before(s)),
+                false,
+            ),
+            ("r + n", of_pair(&add_order(r), s.0), false),
+            ("s + n", of_pair(r.0, &add_order(s)), false),
+            ("negative s", of_pair(r.0, &negative(s)), false),
+            (
+                "length of r in more octets",
+                of_pair(&long(r.0), s.0),
+                false,
+            ),
+            (
+                "length of the pair in more octets",
+                with_signature(&der, &long(signature)),
+                false,
+            ),
+            (
+                "a third number",
+                with_signature(&der, &element(SEQUENCE, &[r.0, s.0, &[2, 1, 0]])),
+                false,
+            ),
+            (
+                "bytes behind the pair",
+                with_signature(&der, &[signature, &[0]].concat()),
+                false,
+            ),
+            ("r and s exchanged", of_pair(s.0, r.0), false),
+        ];
+        for (what, bytes, same) in cases {
+            let expected = same.then(|| der.clone());
+            assert_eq!(accepted(bytes, &key), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn another_encoding_of_an_rsa_or_eddsa_certificate_is_refused() {
+        let rsa = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
+        let der = signed_by(&rsa);
+        let (tbs, algorithm, signature) = parts(&der);
+        let oid = algorithm[2..algorithm.len() - 2].to_vec();
+        let without_null = element(SEQUENCE, &[&oid]);
+        let modulus = rsa.rsa().unwrap().n().to_owned().unwrap();
+        let number = BigNum::from_slice(signature).unwrap();
+        let mut sum = BigNum::new().unwrap();
+        sum.checked_add(&number, &modulus).unwrap();
+        let mut rest = BigNum::new().unwrap();
+        rest.checked_sub(&modulus, &number).unwrap();
+        for (what, bytes) in [
+            (
+                "without NULL",
+                with(tbs, &without_null, &[&[0], signature].concat()),
+            ),
+            (
+                "zero before",
+                with_signature(&der, &[&[0], signature].concat()),
+            ),
+            (
+                "zero behind",
+                with_signature(&der, &[signature, &[0]].concat()),
+            ),
+            ("plus the modulus", with_signature(&der, &sum.to_vec())),
+            ("modulus minus", with_signature(&der, &rest.to_vec())),
+        ] {
+            assert_eq!(accepted(&bytes, &rsa), None, "RSA: {what}");
+        }
+
+        // RFC 8032 section 5.1.7: S below L, which not every library checks.
+        let l = "1000000000000000000000000000000014DEF9DEA2F79CD65812631A5CF5D3ED";
+        let l = BigNum::from_hex_str(l).unwrap();
+        let key = PKey::generate_ed25519().unwrap();
+        let der = signed_by(&key);
+        let signature = parts(&der).2;
+        assert_eq!(accepted(&der, &key), Some(der.clone()));
+        let little: Vec<u8> = signature[32..].iter().rev().copied().collect();
+        let mut sum = BigNum::new().unwrap();
+        sum.checked_add(&BigNum::from_slice(&little).unwrap(), &l)
+            .unwrap();
+        let mut sum = sum.to_vec_padded(32).unwrap();
+        sum.reverse();
+        let bytes = with_signature(&der, &[&signature[..32], &sum].concat());
+        assert_eq!(accepted(&bytes, &key), None);
+    }
+
+    /// A certificate with any one byte changed outside of what is signed is none, or is refused, or
+    /// is the certificate itself. (The twin differs in more than one byte.)
+    #[test]
+    fn no_change_of_one_byte_around_the_tbs_makes_a_second_certificate() {
+        for key in [
+            ec(Nid::X9_62_PRIME256V1),
+            PKey::generate_ed25519().unwrap(),
+            PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap(),
+        ] {
+            let der = signed_by(&key);
+            // 30 82 xx xx before it.
+            let behind = 4 + parts(&der).0.len();
+            for at in (0..4).chain(behind..der.len()) {
+                // All values where there is structure, some in the signature.
+                let structure = at < behind + 28;
+                for value in (0..=255u8).step_by(if structure { 1 } else { 85 }) {
+                    let mut bytes = der.clone();
+                    bytes[at] = value;
+                    if let Some(encoded) = accepted(&bytes, &key) {
+                        assert_eq!(encoded, der, "byte {at} as {value}");
+                    }
+                }
+            }
+        }
+    }
+
+    fn again(cn: &str, issuer: &Issued, key: &Issued) -> X509 {
+        testing::issue_for(cn, Some(issuer), true, 60, &[], &key.key).x509
+    }
+
+    #[test]
+    fn ca_id_is_that_of_subject_and_key() {
+        let root = testing::issue("Root", None, true, 60, &[]);
+        let (one, other) = (
+            testing::issue("Partner", Some(&root), true, 60, &[]),
+            testing::issue("Partner", Some(&root), true, 60, &[]),
+        );
+        let id = |certificate: &X509| ca_id(certificate).unwrap();
+        let order = ec_order(&root.x509.public_key().unwrap()).unwrap();
+        let twin = twin_of(&one.x509.to_der().unwrap(), &order).unwrap();
+        assert_eq!(id(&X509::from_der(&twin).unwrap()), id(&one.x509));
+        assert_eq!(id(&again("Partner", &root, &one)), id(&one.x509));
+        assert_eq!(id(&again("Partner", &one, &one)), id(&one.x509));
+        assert_eq!(id(&again(" partner  ", &root, &one)), id(&one.x509));
+        assert_ne!(id(&again("Partners", &root, &one)), id(&one.x509));
+        assert_ne!(id(&other.x509), id(&one.x509));
+    }
+
+    #[test]
+    fn tbs_of_what_is_no_certificate_is_none() {
+        let der = signed_by(&ec(Nid::X9_62_PRIME256V1));
+        assert!(tbs_of(&der).is_some());
+        for len in 0..der.len() {
+            assert_eq!(tbs_of(&der[..len]), None, "{len}");
+        }
+        assert_eq!(tbs_of(&[0x30, 0x80, 0x30, 0, 0, 0]), None);
+        assert_eq!(tbs_of(&[0x30, 0x85, 1, 1, 1, 1, 1]), None);
+    }
+}
