@@ -675,7 +675,7 @@ mod tests {
         }
 
         fn routes(&self) -> usize {
-            self.engine.policy().unwrap().plans.len() - 1
+            self.engine.policy().unwrap().routes.len()
         }
     }
 

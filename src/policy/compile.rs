@@ -28,7 +28,7 @@ use self::ask::ask;
 use self::cas::Cas;
 use self::consumers::People;
 use self::crls::Crls;
-use self::digest::{digest_of, number, text};
+use self::digest::{number, text};
 use self::header_names::{owned, read_names};
 use self::names::Names;
 use self::plans::{plans, Plans};
@@ -38,7 +38,7 @@ use self::scopes::{Index, Scopes};
 use self::told::ToldOf;
 use super::document::{Document, Uuid};
 use super::report::{Path, Place, Report};
-use super::{Files, Map, Plan, Policy};
+use super::{Files, Map, Policy};
 use crate::certificate::hex;
 use crate::handshake::server_name::Pattern;
 use crate::handshake::{Ask, SniMapBuilder};
@@ -89,7 +89,7 @@ pub(super) fn compile(
         plugins: &plugins,
         known: Map::default(),
     };
-    let plans = plans(document, &scopes, &mut told, report);
+    let plans = plans(document, &scopes, &mut told, &people, report);
     if report.has_errors() {
         return None;
     }
@@ -153,6 +153,7 @@ fn assemble(
 
     let Plans {
         list: plans,
+        digests,
         mut routes,
     } = plans;
     // A route with a name may be called by its id too.
@@ -168,12 +169,10 @@ fn assemble(
     called.push(("", 0));
     called.sort_unstable();
     number(&mut digest, called.len());
-    let mut digests: Map<*const Plan, [u8; 32]> = Map::default();
     for (name, position) in called {
         text(&mut digest, name);
-        if let Some(plan) = plans.get(position) {
-            let known = digests.entry(Arc::as_ptr(plan));
-            digest.update(known.or_insert_with(|| digest_of(plan, &plans, &people)));
+        if let Some(plan) = digests.get(position) {
+            digest.update(plan);
         }
     }
     people.digest(&mut digest);

@@ -43,9 +43,8 @@ pub const MAX_BYTES: usize = 32 * 1024 * 1024;
 
 /// A compiled policy.
 pub struct Policy {
-    /// What applies to requests: the global plan first, then one for each route; those with the
-    /// same plugins share one. Behind them stand those that [`Plan::certificate_plan`] names, which
-    /// are no route's.
+    /// What applies to requests: the global plan first. Routes that are treated alike share one.
+    /// Those that only [`Plan::certificate_plan`] names are no route's.
     pub plans: Vec<Arc<Plan>>,
     /// What the routes are called.
     pub routes: RouteNames,
@@ -381,7 +380,10 @@ impl fmt::Display for Summary<'_> {
             let names = listed(names.iter().map(|(pattern, _)| pattern.to_string()));
             writeln!(f, "  {names}: {sent}")?;
         }
-        let routes = || policy.routes.routes().zip(policy.plans.iter().skip(1));
+        let routes = || {
+            let routes = policy.routes.with_plans();
+            routes.filter_map(|(name, plan)| Some((name, policy.plans.get(plan)?)))
+        };
         writeln!(f, "routes: {}", routes().count())?;
         let protected = routes().filter(|(_, plan)| plan.auth.is_some() && plan.inbound.is_none());
         let protected = listed(protected.map(|(name, _)| quoted(name.as_bytes())));

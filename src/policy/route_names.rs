@@ -31,7 +31,7 @@ impl RouteNames {
         self.routes == 0
     }
 
-    /// The name of each route, or its id if it has no name, in the order of their plans.
+    /// The name of each route, or its id if it has no name, in the order of the document.
     pub fn routes(&self) -> impl Iterator<Item = &str> {
         (0..self.routes).map(|place| self.name(place))
     }
@@ -39,6 +39,12 @@ impl RouteNames {
     /// The same of one route.
     pub fn get(&self, index: usize) -> Option<&str> {
         (index < self.routes).then(|| self.name(index))
+    }
+
+    /// [`RouteNames::routes`] with the positions of their plans.
+    pub(super) fn with_plans(&self) -> impl Iterator<Item = (&str, usize)> {
+        let plans = self.names.iter().map(|(_, plan)| *plan as usize);
+        self.routes().zip(plans)
     }
 
     /// Position of the plan of the route that is called so.

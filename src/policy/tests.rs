@@ -375,7 +375,7 @@ fn ask_resumption_is_part_of_the_binding() {
             .iter()
             .map(|plan| plan.auth.as_ref().map(|auth| auth.resumption))
             .collect::<Vec<_>>(),
-        [None, Some(true), Some(false), Some(true)]
+        [None, Some(true), Some(false)]
     );
     let other = super::Policy::from_yaml(
         text.replace("resumption: false", "resumption: true")
@@ -532,7 +532,9 @@ fn owned_names_without_mtls_auth_are_the_headers_plugins_only() {
 #[test]
 fn plan_route_is_found_by_name_or_id() {
     let text = format!(
-        "_format_version: \"2.1\"\nroutes:\n- {{id: {ID_A}, name: r}}\n- {{id: {ID_B}}}\n- {{}}\n"
+        "_format_version: \"2.1\"\nroutes:\n\
+         - {{id: {ID_A}, name: r, plugins: [{{name: tls-handshake-modifier}}]}}\n\
+         - {{id: {ID_B}, plugins: [{{name: tls-metadata-headers, config: {{inject_client_cert_details: true}}}}]}}\n- {{}}\n"
     );
     let policy = policy(&text);
     assert_eq!(policy.plan(None), Some(0));
@@ -1237,7 +1239,8 @@ fn from_yaml_many_routes_share_a_handful_of_asks() {
         "{:?}",
         start.elapsed()
     );
-    assert_eq!((policy.plans.len(), policy.asks.len()), (ROUTES + 1, 2));
+    assert_eq!((policy.plans.len(), policy.asks.len()), (3, 2));
+    assert_eq!(policy.routes.len(), ROUTES);
     assert_eq!(policy.names.len(), ROUTES);
     assert_eq!(warnings(&policy), [""; 0]);
     assert!(same_store(plan(&policy, "r0"), plan(&policy, "r19998")));

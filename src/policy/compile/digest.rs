@@ -1,59 +1,91 @@
 //! The digest of what a policy says, however it is written.
 
-use std::sync::Arc;
-
 use openssl::sha::Sha256;
 
 use super::consumers::People;
-use crate::policy::Plan;
+use crate::policy::{Auth, Lookup, Plan, Revocation};
 
 /// Of a plan, with the one that judges the certificates of its tokens.
-pub(super) fn digest_of(plan: &Plan, plans: &[Arc<Plan>], people: &People<'_>) -> [u8; 32] {
+pub(super) fn digest_of(plan: &Plan, judge: Option<&Plan>, people: &People<'_>) -> [u8; 32] {
     let mut digest = Sha256::new();
     digest_plan(&mut digest, plan, people);
-    let certificate = plan.certificate_plan.and_then(|plan| plans.get(plan));
-    if let Some(plan) = certificate {
+    if let Some(plan) = judge {
         digest_plan(&mut digest, plan, people);
     }
     digest.finish()
 }
 
+/// All fields by name: plans with the same digest are one plan, so a field that is not here would be
+/// taken from another route.
 fn digest_plan(digest: &mut Sha256, plan: &Plan, people: &People<'_>) {
-    digest.update(&[plan.applies.into(), plan.auth.is_some().into()]);
-    if let Some(auth) = &plan.auth {
-        digest.update(auth.store.key());
-        let id = |consumer: Option<u32>| {
-            let consumer = people.consumers.get(consumer?)?;
-            Some(consumer.id.clone())
-        };
-        let lookup = auth.lookup.as_ref();
-        let lookup = lookup.map(|lookup| {
-            (
-                lookup.by,
-                id(lookup.default),
-                lookup.header,
-                &lookup.dirname,
-            )
-        });
-        let revocation = &auth.revocation;
-        digest.update(&revocation.key);
-        let rest = (
-            lookup,
-            id(auth.anonymous),
-            auth.group_by,
-            revocation.mode,
-            revocation.ttl,
-            revocation.http_timeout,
-            revocation.ssl_verify,
-            &revocation.http_proxy,
-            &revocation.https_proxy,
-            auth.resumption,
-        );
-        text(digest, &format!("{rest:?}"));
+    let Plan {
+        auth,
+        inbound,
+        bearer,
+        // Its content is in the digest of the whole.
+        certificate_plan: _,
+        acl,
+        rules,
+        told,
+        applies,
+    } = plan;
+    digest.update(&[(*applies).into(), auth.is_some().into()]);
+    if let Some(auth) = auth {
+        digest_auth(digest, auth, people);
     }
-    text(digest, &format!("{:?} {:?}", plan.acl, plan.rules));
-    text(digest, &format!("{:?}", plan.told));
-    text(digest, &format!("{:?} {:?}", plan.inbound, plan.bearer));
+    text(digest, &format!("{acl:?} {rules:?}"));
+    text(digest, &format!("{told:?}"));
+    text(digest, &format!("{inbound:?} {bearer:?}"));
+}
+
+fn digest_auth(digest: &mut Sha256, auth: &Auth, people: &People<'_>) {
+    let Auth {
+        store,
+        lookup,
+        anonymous,
+        group_by,
+        revocation,
+        resumption,
+    } = auth;
+    digest.update(store.key());
+    let id = |consumer: Option<u32>| {
+        let consumer = people.consumers.get(consumer?)?;
+        Some(consumer.id.clone())
+    };
+    let lookup = lookup.as_ref().map(|lookup| {
+        let Lookup {
+            by,
+            default,
+            header,
+            dirname,
+        } = lookup;
+        (by, id(*default), header, dirname)
+    });
+    let Revocation {
+        mode,
+        ttl,
+        http_timeout,
+        ssl_verify,
+        http_proxy,
+        https_proxy,
+        // In the key, as the store is.
+        crls: _,
+        key,
+    } = &**revocation;
+    digest.update(key);
+    let rest = (
+        lookup,
+        id(*anonymous),
+        group_by,
+        mode,
+        ttl,
+        http_timeout,
+        ssl_verify,
+        http_proxy,
+        https_proxy,
+        resumption,
+    );
+    text(digest, &format!("{rest:?}"));
 }
 
 pub(super) fn text(digest: &mut Sha256, text: &str) {

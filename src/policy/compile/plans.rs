@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::consumers::People;
+use super::digest::digest_of;
 use super::plugins::Ready;
 use super::scopes::{Scopes, Slots};
 use super::told::ToldOf;
@@ -13,72 +15,108 @@ use crate::policy::{Map, Plan, RouteNames};
 
 /// What applies to requests.
 pub(super) struct Plans {
-    /// The global plan, then one for each route that can be named. Those of openid-connect's own
-    /// certificates stand behind all others.
+    /// The global plan first. Each one once, however many routes have it.
     pub list: Vec<Arc<Plan>>,
+    /// Digest of each.
+    pub digests: Vec<[u8; 32]>,
     /// What the routes are called.
     pub routes: RouteNames,
 }
 
-pub(super) fn plans(
-    document: &Document<'_>,
-    scopes: &Scopes,
-    told: &mut ToldOf<'_>,
-    report: &mut Report,
-) -> Plans {
-    let named = |route: &&Route<'_>| route.identity.name.is_some() || route.identity.id.is_some();
-    let behind = 1 + document.routes.iter().filter(named).count();
-    let mut hidden: Vec<usize> = Vec::new();
-    let mut place_of: Map<usize, usize> = Map::default();
-    let mut known: Map<Slots, Arc<Plan>> = Map::default();
-    let mut plan = |slots: &Slots, report: &mut Report| {
-        let slots = &told.plugins.firsts(slots);
-        if let Some(plan) = known.get(slots) {
-            return plan.clone();
+/// Plans as they are made, shared between routes that are treated alike.
+struct Maker<'m, 't> {
+    told: &'m mut ToldOf<'t>,
+    people: &'m People<'t>,
+    list: Vec<Arc<Plan>>,
+    digests: Vec<[u8; 32]>,
+    by_slots: Map<Slots, usize>,
+    by_digest: Map<[u8; 32], usize>,
+}
+
+impl Maker<'_, '_> {
+    /// Position of the plan of these plugins.
+    fn get(&mut self, slots: &Slots, report: &mut Report) -> usize {
+        let plugins = self.told.plugins;
+        let slots = plugins.firsts(slots);
+        if let Some(position) = self.by_slots.get(&slots) {
+            return *position;
         }
         let token = slots[Kind::OpenidConnect as usize];
-        let own = token.filter(|token| {
-            let ready = told.plugins.ready(*token);
-            matches!(
-                ready,
-                Some(Ready::Bearer {
-                    certificate: Some(_),
-                    ..
-                })
-            )
+        let judge = token.and_then(|token| match plugins.ready(token)? {
+            Ready::Bearer {
+                certificate: Some((auth, inbound)),
+                ..
+            } => Some(Plan {
+                auth: Some(auth.clone()),
+                inbound: Some(inbound.clone()),
+                bearer: None,
+                certificate_plan: None,
+                acl: None,
+                rules: None,
+                told: Arc::default(),
+                applies: true,
+            }),
+            _ => None,
         });
-        let certificate_plan = own.map(|token| {
-            *place_of.entry(token).or_insert_with(|| {
-                hidden.push(token);
-                behind + hidden.len() - 1
-            })
+        let judge = judge.map(|judge| (digest_of(&judge, None, self.people), judge));
+        // A plan that is new stands before the one that judges for it: the global one is the first.
+        let certificate_plan = judge.as_ref().map(|(digest, _)| {
+            let known = self.by_digest.get(digest);
+            known.copied().unwrap_or(self.list.len() + 1)
         });
-        let plan = Arc::new(Plan {
-            auth: told.plugins.auth(slots).cloned(),
-            inbound: told.plugins.certificate_header(slots).cloned(),
-            bearer: told.plugins.bearer(slots).cloned(),
+        let plan = Plan {
+            auth: plugins.auth(&slots).cloned(),
+            inbound: plugins.certificate_header(&slots).cloned(),
+            bearer: plugins.bearer(&slots).cloned(),
             certificate_plan,
-            acl: told.plugins.acl(slots).cloned(),
-            rules: told.plugins.rules(slots).cloned(),
-            told: told.get(slots, report),
+            acl: plugins.acl(&slots).cloned(),
+            rules: plugins.rules(&slots).cloned(),
+            told: self.told.get(&slots, report),
             applies: slots.iter().any(Option::is_some),
-        });
-        known.insert(*slots, plan.clone());
-        plan
+        };
+        let own = judge.as_ref().map(|(_, judge)| judge);
+        let digest = digest_of(&plan, own, self.people);
+        let position = self.add(digest, plan);
+        if let Some((digest, judge)) = judge {
+            self.add(digest, judge);
+        }
+        self.by_slots.insert(slots, position);
+        position
+    }
+
+    fn add(&mut self, digest: [u8; 32], plan: Plan) -> usize {
+        *self.by_digest.entry(digest).or_insert_with(|| {
+            self.list.push(Arc::new(plan));
+            self.digests.push(digest);
+            self.list.len() - 1
+        })
+    }
+}
+
+pub(super) fn plans<'t>(
+    document: &Document<'t>,
+    scopes: &Scopes,
+    told: &mut ToldOf<'t>,
+    people: &People<'t>,
+    report: &mut Report,
+) -> Plans {
+    let mut maker = Maker {
+        told,
+        people,
+        list: Vec::new(),
+        digests: Vec::new(),
+        by_slots: Map::default(),
+        by_digest: Map::default(),
     };
-    let mut plans = Plans {
-        list: vec![plan(&scopes.global, report)],
-        routes: RouteNames::default(),
-    };
-    plans.routes.reserve(behind);
+    maker.get(&scopes.global, report);
+    let named = |route: &&Route<'_>| route.identity.name.is_some() || route.identity.id.is_some();
+    let mut routes = RouteNames::default();
+    routes.reserve(document.routes.iter().filter(named).count());
     for (position, route) in document.routes.iter().enumerate() {
         let slots = scopes.effective(position);
         let id = || route.identity.id.map(|id| Cow::from(uuid_text(&id)));
         match route.identity.name.map(Cow::from).or_else(id) {
-            Some(name) => {
-                plans.routes.push(&name, plans.list.len());
-                plans.list.push(plan(&slots, report));
-            }
+            Some(name) => routes.push(&name, maker.get(&slots, report)),
             None => {
                 if slots != scopes.global {
                     let path = Path::Trail(&route.spot.path);
@@ -95,24 +133,9 @@ pub(super) fn plans(
             }
         }
     }
-    for token in hidden {
-        let Some(Ready::Bearer {
-            certificate: Some((auth, inbound)),
-            ..
-        }) = told.plugins.ready(token)
-        else {
-            continue;
-        };
-        plans.list.push(Arc::new(Plan {
-            auth: Some(auth.clone()),
-            inbound: Some(inbound.clone()),
-            bearer: None,
-            certificate_plan: None,
-            acl: None,
-            rules: None,
-            told: Arc::default(),
-            applies: true,
-        }));
+    Plans {
+        list: maker.list,
+        digests: maker.digests,
+        routes,
     }
-    plans
 }

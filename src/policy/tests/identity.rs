@@ -1111,7 +1111,6 @@ fn routes_share_a_plan_if_their_plugins_say_the_same() {
         with(ID_A, "allow_partial_chain: true"),
         with(ID_A, "verify_depth: 3"),
         with(ID_A, "auth_level: 3"),
-        with(ID_A, "send_ca_dn: true"),
         with(ID_A, "resumption: false"),
         with(ID_A, "skip_consumer_lookup: true"),
         with(ID_A, "consumer_by: [username]"),
@@ -1128,8 +1127,34 @@ fn routes_share_a_plan_if_their_plugins_say_the_same() {
         with(ID_A, "http_proxy_host: a, http_proxy_port: 2"),
         with(ID_A, "https_proxy_host: a, https_proxy_port: 1"),
     ];
-    let acls = ["{allow: [x]}", "{deny: [x]}"];
-    let rules = ["{allow: [{subject.O: x}]}", "{allow: [{issuer.O: x}]}"];
+    let others = [
+        ("acl", ["{allow: [x]}", "{deny: [x]}"]),
+        (
+            "client-cert-acl",
+            ["{allow: [{subject.O: x}]}", "{allow: [{issuer.O: x}]}"],
+        ),
+        (
+            "tls-metadata-headers",
+            [
+                "{inject_client_cert_details: true}",
+                "{inject_client_cert_details: true, client_cert_header_name: X-Other}",
+            ],
+        ),
+        (
+            "client-cert-headers",
+            [
+                "{dialects: [rfc9440]}",
+                "{dialects: [{name: rfc9440, when: presented}]}",
+            ],
+        ),
+        (
+            "openid-connect",
+            [
+                "{issuer: 'https://a.test', auth_methods: [bearer], audience_required: [x]}",
+                "{issuer: 'https://a.test', auth_methods: [bearer], audience_required: [y]}",
+            ],
+        ),
+    ];
     let mut text = with_cas("consumers: [{username: ann}, {username: bob}]\nroutes:\n");
     // Every configuration twice, far from each other, and each acl and rule next to its like.
     for turn in 0..2 {
@@ -1139,9 +1164,9 @@ fn routes_share_a_plan_if_their_plugins_say_the_same() {
             );
         }
     }
-    for (plugin, configs) in [("acl", acls), ("client-cert-acl", rules)] {
-        for (i, config) in configs.iter().enumerate() {
-            for turn in 0..2 {
+    for turn in 0..2 {
+        for (plugin, configs) in others {
+            for (i, config) in configs.iter().enumerate() {
                 text += &format!(
                     "- {{name: {plugin}{turn}-{i}, plugins: [{{name: mtls-auth, config: {}}}, \
                      {{name: {plugin}, config: {config}}}]}}\n",
@@ -1149,15 +1174,35 @@ fn routes_share_a_plan_if_their_plugins_say_the_same() {
                 );
             }
         }
+        let header = format!("certificate_header_name: X-{turn}, secure_source: false");
+        for (i, header) in [header.replace(&format!("X-{turn}"), "X-A"), header]
+            .iter()
+            .enumerate()
+        {
+            text += &format!(
+                "- {{name: header{turn}-{i}, plugins: [{{name: header-cert-auth, config: \
+                 {{ca_certificates: [{ID_A}], certificate_header_format: base64_encoded, {header}}}}}]}}\n"
+            );
+        }
     }
+    // Concerns the handshake only.
+    text += &format!(
+        "- {{name: same, plugins: [{{name: mtls-auth, config: {}}}]}}\n",
+        with(ID_A, "send_ca_dn: true")
+    );
+    text += "- {name: none}\n";
     let policy = policy(&text);
     let plan = |route: String| &policy.plans[policy.plan(Some(&route)).unwrap()];
-    let kinds = [("r", configs.len()), ("acl", 2), ("client-cert-acl", 2)];
+    let position = |route: String| policy.plan(Some(&route)).unwrap();
+    let others = others.map(|(plugin, configs)| (plugin, configs.len()));
+    let kinds = [("r", configs.len()), ("header", 1)];
     let mut distinct: Vec<&Arc<Plan>> = vec![&policy.plans[0]];
-    for (kind, count) in kinds {
+    for (kind, count) in kinds.into_iter().chain(others) {
         for i in 0..count {
-            let (one, other) = (plan(format!("{kind}0-{i}")), plan(format!("{kind}1-{i}")));
+            let names = [format!("{kind}0-{i}"), format!("{kind}1-{i}")];
+            let [one, other] = names.clone().map(plan);
             assert!(Arc::ptr_eq(one, other), "{kind} {i}");
+            assert_eq!(position(names[0].clone()), position(names[1].clone()));
             assert!(
                 !distinct.iter().any(|other| Arc::ptr_eq(one, other)),
                 "{kind} {i}"
@@ -1165,6 +1210,14 @@ fn routes_share_a_plan_if_their_plugins_say_the_same() {
             distinct.push(one);
         }
     }
+    assert_ne!(
+        position("header0-1".to_owned()),
+        position("header1-1".to_owned())
+    );
+    assert_eq!(position("same".to_owned()), position("r0-0".to_owned()));
+    assert_eq!(position("none".to_owned()), 0);
+    // Those, and two of header-cert-auth.
+    assert_eq!(policy.plans.len(), distinct.len() + 2);
 }
 
 #[test]
