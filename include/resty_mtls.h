@@ -177,6 +177,9 @@
 // Revoked.
 #define RMTLS_STATE_REVOKED 2
 
+// Bytes that Lua may keep for clients, connections and tokens by plan, in each VM.
+#define RMTLS_MAX_LUA_BYTES 25165824
+
 // Id of a consumer.
 #define RMTLS_CONSUMER_ID 1
 
@@ -1040,6 +1043,16 @@ int32_t rmtls_engine_status_key(const struct rmtls_engine *engine,
 int32_t rmtls_engine_client(const struct rmtls_engine *engine,
                             void *ssl,
                             struct rmtls_certificate **out);
+
+// Gives the certificate of a client that passed, with what it sent of its verified chain, by
+// `client` and `generation` of the answer; `RMTLS_NOT_FOUND` if it is not remembered any more.
+//
+// # Safety
+// `engine` is NULL or live; `out` is NULL or valid for writing.
+int32_t rmtls_engine_client_at(const struct rmtls_engine *engine,
+                               uint32_t client,
+                               uint32_t generation,
+                               struct rmtls_certificate **out);
 
 // Gives the lines that `plan` sets after this answer of `rmtls_engine_access`; `RMTLS_NOT_FOUND`
 // for a client that is not remembered any more. `now` is in seconds since the epoch.

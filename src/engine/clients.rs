@@ -13,26 +13,21 @@ use std::rc::Rc;
 use openssl::stack::Stack;
 use openssl::x509::X509;
 
+use super::bounds;
 use crate::cache::{Cache, Place};
 use crate::certificate::{from_der, Certificate, Key};
 use crate::Error;
 
 /// Clients that are remembered.
 const MAX_CLIENTS: usize = 512;
-/// Bytes that these take together at most, by estimate.
-const MAX_WEIGHT: usize = 32 << 20;
 /// Certificates that are remembered before anybody judged them.
 const MAX_UNJUDGED: usize = 32;
-/// Bytes that these take together at most, by estimate.
-const MAX_UNJUDGED_WEIGHT: usize = 8 << 20;
 /// Bytes that OpenSSL takes for a byte of DER at worst: short names become structures of their own.
 const DECODED: usize = 40;
 /// Clients whose parsed certificate is at hand.
 const MAX_RECENT: usize = 32;
 /// Chains that clients share.
 const MAX_CHAINS: usize = 64;
-/// Bytes that these take together at most, by estimate.
-const MAX_CHAINS_WEIGHT: usize = 8 << 20;
 
 struct Client {
     leaf: Box<[u8]>,
@@ -79,10 +74,10 @@ pub(super) struct Clients {
 impl Default for Clients {
     fn default() -> Clients {
         Clients {
-            clients: Cache::with_weight(MAX_CLIENTS, MAX_WEIGHT),
-            unjudged: Cache::with_weight(MAX_UNJUDGED, MAX_UNJUDGED_WEIGHT),
+            clients: Cache::with_weight(MAX_CLIENTS, bounds::CLIENTS),
+            unjudged: Cache::with_weight(MAX_UNJUDGED, bounds::UNJUDGED),
             recent: VecDeque::new(),
-            chains: Cache::with_weight(MAX_CHAINS, MAX_CHAINS_WEIGHT),
+            chains: Cache::with_weight(MAX_CHAINS, bounds::CHAINS),
         }
     }
 }
@@ -316,7 +311,7 @@ mod tests {
             let sent = testing::stack(&[]);
             let certificate = Rc::new(Certificate::new(stranger.x509, sent).unwrap());
             clients.put(&certificate, Via::Unjudged).unwrap();
-            held = MAX_UNJUDGED_WEIGHT / (certificate.der_len() * DECODED);
+            held = bounds::UNJUDGED / (certificate.der_len() * DECODED);
         }
         assert!(held < MAX_UNJUDGED);
         assert_eq!(clients.unjudged.len(), held);

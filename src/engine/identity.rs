@@ -297,8 +297,7 @@ mod tests {
             consumer.username.clone().unwrap()
         };
         let flipped = twin_of(&partner.x509, &root);
-        let sent: [&[&X509]; 7] = [
-            &[],
+        let sent: [&[&X509]; 6] = [
             &[&partner.x509],
             &[&flipped],
             &[&again.x509],

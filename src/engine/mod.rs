@@ -1,6 +1,7 @@
 //! A policy at work in one worker: the three phases, and what is remembered beyond a connection.
 
 mod bearer;
+pub mod bounds;
 mod clients;
 mod identity;
 mod inbound;
@@ -43,21 +44,22 @@ pub use reload::{Origin, Progress, Reload};
 use revocation::CrlWatch;
 pub use revocation::{At, Source, State, Status};
 
-/// Verdicts kept, 200 bytes each.
+/// Verdicts kept, and statuses; 640 and 128 bytes each.
 const MAX_VERDICTS: usize = 8192;
 /// Fetched CRLs kept, up to 10 MB each.
 const MAX_CRLS: usize = 16;
-/// Header values kept whose certificate is known, 100 bytes each.
+/// Header values kept whose certificate is known, 192 bytes each.
 const MAX_INBOUND: usize = 2048;
 /// Tokens kept that were found good.
 const MAX_TOKENS: usize = 8192;
-/// Bytes that these take together at most, by estimate.
-const MAX_TOKENS_WEIGHT: usize = 32 << 20;
-/// Tokens kept that the issuer did not vouch for, 100 bytes each. Apart from the good ones: anybody
+/// Tokens kept that the issuer did not vouch for, 128 bytes each. Apart from the good ones: anybody
 /// can make some up.
 const MAX_INACTIVE: usize = 8192;
 /// Issuers whose documents are kept.
 const MAX_PROVIDERS: usize = 4096;
+
+/// Longest Host for which a connection remembers a decision: that of a DNS name (RFC 1035).
+const MAX_HOST: usize = 255;
 
 /// `X509_V_ERR_UNSPECIFIED`.
 const UNSPECIFIED: i32 = 1;
@@ -191,7 +193,7 @@ impl Default for Engine {
             watching: RefCell::default(),
             process: Cell::default(),
             inbound: RefCell::new(Cache::new(MAX_INBOUND)),
-            tokens: RefCell::new(Cache::with_weight(MAX_TOKENS, MAX_TOKENS_WEIGHT)),
+            tokens: RefCell::new(Cache::with_weight(MAX_TOKENS, bounds::TOKENS)),
             inactive: RefCell::new(Cache::new(MAX_INACTIVE)),
             providers: RefCell::new(Cache::new(MAX_PROVIDERS)),
             compared: Cell::default(),
@@ -210,7 +212,7 @@ impl Engine {
         self.epoch.set(EPOCH.get() + 1);
         EPOCH.set(self.epoch.get());
         // What a token may do is checked on every request; that somebody vouched for it is not.
-        *self.tokens.borrow_mut() = Cache::with_weight(MAX_TOKENS, MAX_TOKENS_WEIGHT);
+        *self.tokens.borrow_mut() = Cache::with_weight(MAX_TOKENS, bounds::TOKENS);
         self.clients.borrow_mut().renew();
         let inherited = self.process.replace(process::id()) != process::id();
         let old = Rc::into_inner(old?)?;
@@ -503,7 +505,7 @@ impl Engine {
                 now,
             )?,
         };
-        if answer.decision == Decision::Pass && now < until {
+        if answer.decision == Decision::Pass && now < until && host.len() <= MAX_HOST {
             connection.remember(Memo {
                 epoch: self.epoch(),
                 revocations: self.revoked.borrow().count(),
@@ -701,6 +703,11 @@ impl Engine {
     /// The certificate at a place that [`Engine::access`] gave.
     pub fn certificate_at(&self, place: Place) -> Option<Rc<Certificate>> {
         self.clients.borrow_mut().at(place)
+    }
+
+    /// The certificate of the client at a place, by the numbers of an answer.
+    pub fn client_at(&self, index: u32, generation: u32) -> Option<Rc<Certificate>> {
+        self.certificate_at(Place { index, generation })
     }
 
     /// The plan with this number.

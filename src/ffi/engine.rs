@@ -11,7 +11,9 @@ use super::{
     rmtls_buf, take, text,
 };
 use crate::cache::Place;
-use crate::engine::{Answer, At, Decision, Engine, Forwards, Identity, Origin, Source, State};
+use crate::engine::{
+    bounds, Answer, At, Decision, Engine, Forwards, Identity, Origin, Source, State,
+};
 use crate::handshake::server_name::quoted;
 use crate::Error;
 
@@ -77,6 +79,10 @@ pub const RMTLS_STATE_UNKNOWN: i32 = 0;
 pub const RMTLS_STATE_GOOD: i32 = 1;
 /// Revoked.
 pub const RMTLS_STATE_REVOKED: i32 = 2;
+
+/// Bytes that Lua may keep for clients, connections and tokens by plan, in each VM.
+pub const RMTLS_MAX_LUA_BYTES: i32 = 25165824;
+const _: () = assert!(RMTLS_MAX_LUA_BYTES as usize == bounds::LUA);
 
 /// What `rmtls_engine_access` decided.
 #[repr(C)]
@@ -1000,6 +1006,30 @@ pub unsafe extern "C" fn rmtls_engine_client(
             give(out, || {
                 let certificate = engine.0.client(ssl)?.ok_or(Error::NotFound)?;
                 Ok(rmtls_certificate(certificate))
+            })
+        }
+    })
+}
+
+/// Gives the certificate of a client that passed, with what it sent of its verified chain, by
+/// `client` and `generation` of the answer; `RMTLS_NOT_FOUND` if it is not remembered any more.
+///
+/// # Safety
+/// `engine` is NULL or live; `out` is NULL or valid for writing.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_client_at(
+    engine: *const rmtls_engine,
+    client: u32,
+    generation: u32,
+    out: *mut *mut rmtls_certificate,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe {
+            let engine = handle(engine)?;
+            give(out, || {
+                let certificate = engine.0.client_at(client, generation);
+                Ok(rmtls_certificate(certificate.ok_or(Error::NotFound)?))
             })
         }
     })

@@ -210,8 +210,9 @@ impl TrustStore {
         })
     }
 
-    /// `sent` behind the certificates of the document that may stand in the chain; `None` when there
-    /// are none.
+    /// `sent` behind the certificates of the document that may stand in the chain; `None` when the
+    /// client sent no certificate of any of these CAs. The document's stand in for the client's: an
+    /// intermediate that nobody sends is missing, as it is for nginx.
     fn preferred(
         &self,
         leaf: &X509Ref,
@@ -219,7 +220,15 @@ impl TrustStore {
     ) -> Result<Option<Stack<X509>>, Error> {
         let is_anchor = |ca: &CaCertificate| self.by_digest.contains_key(ca.digest());
         let own = self.intermediates.candidates(leaf, sent, is_anchor);
-        if own.is_empty() {
+        let mut stands_in = false;
+        for certificate in sent {
+            let subject = certificate.subject_name_hash();
+            if own.iter().any(|ca| ca.subject_hash() == subject) {
+                let id = signed::ca_id(certificate)?;
+                stands_in |= own.iter().any(|ca| *ca.id() == id);
+            }
+        }
+        if !stands_in {
             return Ok(None);
         }
         let mut stack = Stack::new()?;
@@ -526,14 +535,18 @@ mod tests {
     }
 
     #[test]
-    fn verify_needs_no_intermediate_that_the_document_has() {
+    fn verify_trusts_nobody_for_the_documents_own_intermediate() {
         let pki = testing::pki();
         let store = store_of(&[&pki.ca], &[&pki.intermediate]);
         let verdict = store.verify(&pki.below.x509, &stack(&[]), NOW).unwrap();
-        assert_eq!(verdict.text(), "SUCCESS");
-        // It is no anchor.
+        assert_eq!(
+            verdict.text(),
+            "FAILED:unable to get local issuer certificate"
+        );
+        // Nor is it an anchor.
         let store = store_of(&[], &[&pki.ca, &pki.intermediate]);
-        let verdict = store.verify(&pki.below.x509, &stack(&[]), NOW).unwrap();
+        let sent = stack(&[&pki.intermediate.x509]);
+        let verdict = store.verify(&pki.below.x509, &sent, NOW).unwrap();
         assert!(!verdict.is_success());
     }
 
@@ -612,10 +625,9 @@ mod tests {
             let used = used.iter().map(|used| &***used);
             Some(chain::digest(&chain::encode(used).unwrap()))
         };
-        for sent in [&[][..], &[int], &[int, root]] {
+        for sent in [&[int][..], &[int, root]] {
             assert_eq!(used(sent), None, "{}", sent.len());
         }
-        assert_eq!(used(&[&junk.x509]), digest(&[]));
         assert_eq!(used(&[&junk.x509, int]), digest(&[int]));
         assert_eq!(used(&[int, &junk.x509]), digest(&[int]));
         assert_eq!(used(&[root, int, &pki.below.x509]), digest(&[int, root]));

@@ -3,6 +3,7 @@
 
 local ffi = require "ffi"
 local lib = require "resty.mtls.lib"
+local cache = require "resty.mtls.decision_cache"
 local client_of = require("resty.mtls.client").of_request
 local headers = require "resty.mtls.headers"
 local connection = require "resty.mtls.connection"
@@ -79,18 +80,21 @@ local reason = lib.buffer(4096)
 local now = 0
 
 
--- engine.clients[place] = { generation = n, [plan] = { name, value, name, value, ... }, views = { ... },
--- looks = { ... } }
--- Places are numbers below a bound of the engine, so this does not grow. views holds the tables
--- that client() gives, by plan and verdict, and looks what the later phases are told, by plan.
-
--- What is set for clients without a certificate, or with one that is not trusted, by plan and
--- verdict: it depends on nothing else.
-local strangers = { looks = {} }
-
--- What depends on an untrusted certificate is kept for its connection: the last ones, by number.
+-- A record of the cache: { engine fields of the answer it was made for, epoch, plan, number, is_client,
+-- lines, known, view, look, looks }. lines are the header lines, known is who the client is, view what
+-- client() gives, and looks what the later phases see, by route.
+--
+-- Its key has the plan and its owner: the place of a client, else the connection of a certificate that
+-- is not trusted, else the verdict, on which alone everything depends then.
+local OWNERS = cache.OWNERS
+local CONNECTIONS = cache.CONNECTIONS
+local NO_CLIENT = cache.NO_CLIENT
+-- Connections whose certificates are not trusted: those with the last numbers.
 local MAX_CONNECTIONS = 64
-local connections = {}
+-- Bytes of what the later phases see, for one route.
+local LOOK = 160
+-- For what never ends.
+local NEVER = 2 ^ 53
 
 
 local _M = {}
@@ -107,8 +111,6 @@ local function read_lines(engine, plan, ssl)
     if not lines then
         error(select(2, lib.failure("header lines", status)))
     end
-
-    lines.own = answer.own
 
     return lines
 end
@@ -221,124 +223,162 @@ local not_after = ffi.new("int64_t[1]")
 
 
 -- How long the certificate of the answer just given is still good for.
-local function look_at(engine, lines, known)
-    lines.look_at = now + metrics.EXPIRY_INTERVAL
+local function look_at(engine, record)
+    record.look_at = now + metrics.EXPIRY_INTERVAL
     if C.rmtls_engine_not_after(engine.handle, answer, not_after) == OK then
-        metrics.expires(known.consumer, tonumber(not_after[0]) - now)
+        metrics.expires(record.known.consumer, tonumber(not_after[0]) - now)
     end
 end
 
 
--- What is kept for the connection of a client that is not trusted, or nil.
-local function kept_for(engine)
-    local number = answer.connection
-    if number == 0 then
-        return nil
+-- A new record for the answer just given.
+local function new_record(engine, key, number, plan)
+    local record = {
+        number = number,
+        epoch = engine.epoch,
+        plan = plan,
+        is_client = answer.generation ~= 0,
+        client = answer.client,
+        identity = answer.identity,
+        verdict = answer.verdict,
+        consumer = answer.consumer,
+        credential = answer.credential,
+        own = answer.own,
+        from_header = answer.from_header,
+        expires = NEVER,
+        look_at = NEVER,
+        lines = false,
+        known = false,
+        view = false,
+        look = false,
+    }
+    cache.put(key, record)
+    if record.is_client then
+        record.known = who(engine, plan)
+        cache.add(record, 400 + cache.size_of(record.known.groups))
     end
 
-    local kept = connections[number % MAX_CONNECTIONS]
-    if not kept or kept.number ~= number or kept.plans ~= engine.plans then
-        kept = { number = number, plans = engine.plans, views = {}, looks = {} }
-        connections[number % MAX_CONNECTIONS] = kept
-    end
-
-    return kept
+    return record
 end
 
 
--- Tells the later phases of this request what was decided. One table serves all requests for which it
--- is true: each new key in ngx.ctx costs a request a quarter of a microsecond.
-local function tell(engine, owner, entry, kept, plan, route)
-    local looks = owner.looks
-    local look = looks[plan]
-    if not look or look.verdict ~= answer.verdict or look.from_header ~= answer.from_header
-        or look.route ~= route or look.epoch ~= engine.epoch
-    then
-        look = {
-            epoch = engine.epoch,
-            entry = entry,
-            kept = kept,
-            plan = plan,
-            verdict = answer.verdict,
-            from_header = answer.from_header,
-            route = route,
-        }
-        looks[plan] = look
-    end
-
-    ngx.ctx.resty_mtls = look
-end
-
-
--- The lines of the answer just given.
-local function lines_of(engine, plan, ssl, route)
-    local generation = answer.generation
-    local kept = kept_for(engine)
-    -- Plan numbers mean something else after a reload.
-    if strangers.plans ~= engine.plans then
-        strangers = { plans = engine.plans, looks = {} }
-    end
-
-    local entry
-    if generation ~= 0 then
-        local clients = engine.clients
-        entry = clients[answer.client]
-        if not entry or entry.generation ~= generation then
-            entry = { generation = generation, views = {}, looks = {} }
-            clients[answer.client] = entry
+-- Reads the lines of a record for the answer just given.
+local function fill(engine, record, plan, ssl)
+    -- Those of a client without a place that do not depend on its certificate serve all such clients.
+    local shared
+    if not record.is_client and record.number ~= 0 then
+        local key = plan * OWNERS + NO_CLIENT + answer.verdict
+        shared = cache.get(key)
+        if not shared or shared.own ~= answer.own or shared.identity ~= answer.identity
+            or shared.consumer ~= answer.consumer or shared.from_header ~= answer.from_header
+        then
+            shared = new_record(engine, key, 0, plan)
         end
+
+        if shared.lines and now < shared.expires then
+            record.lines = shared.lines
+            record.expires = shared.expires
+
+            return
+        end
+    end
+
+    local lines = read_lines(engine, plan, ssl)
+    record.lines = lines
+    local expires = lines.expires or NEVER
+    record.expires = expires
+    if expires == 0 and record.number ~= 0 then
+        -- For this certificate only, whose connection has this record.
+        record.expires = NEVER
+    end
+
+    if record.is_client then
+        record.look_at = 0
+    end
+
+    local size = cache.size_of(lines) + (lines.forwarding and cache.size_of(lines.forwarding) or 0)
+    cache.add(record, size + (lines.xfcc and #lines.xfcc or 0))
+    if shared and expires ~= 0 then
+        shared.lines = lines
+        shared.expires = record.expires
+    end
+end
+
+
+-- What the later phases of this request see of the decision. One table serves all requests for which
+-- it is true: each new key in ngx.ctx costs a request a quarter of a microsecond.
+local function look_of(record, route)
+    local looks = record.looks
+    if not looks then
+        looks = {}
+        record.looks = looks
+    end
+
+    local look = looks[route]
+    if not look then
+        look = { record = record, route = route }
+        looks[route] = look
+        cache.add(record, LOOK + #route)
+    end
+
+    record.look = look
+
+    return look
+end
+
+
+-- Plan numbers mean something else after a reload: that of the records.
+local plans
+
+
+-- The record of the answer just given, with its lines if the request may pass.
+local function record_of(engine, plan, ssl, route)
+    if plans ~= engine.plans then
+        plans = engine.plans
+        cache.clear()
     end
 
     -- Not on the connection: requests of one HTTP/2 connection may go to different routes.
-    tell(engine, entry or kept or strangers, entry, kept, plan, route or "")
-
-    if answer.decision ~= PASS then
-        -- For the log.
-        if entry and not entry["who" .. plan] then
-            entry["who" .. plan] = who(engine, plan)
+    local key = plan * OWNERS
+    local number = answer.generation
+    if number ~= 0 then
+        key = key + answer.client
+    else
+        number = answer.connection
+        if number ~= 0 then
+            key = key + CONNECTIONS + number % MAX_CONNECTIONS
+        else
+            key = key + NO_CLIENT + answer.verdict
         end
-
-        return nil
     end
 
-    if not entry then
-        -- X509_V_ERR_* numbers are below 1,000.
-        local key = plan * 1000 + answer.verdict
-        local lines = strangers[key] or kept and kept[key]
-        if not lines or lines.own ~= answer.own then
-            lines = read_lines(engine, plan, ssl)
-            if lines.expires ~= 0 then
-                strangers[key] = lines
-            elseif kept then
-                kept[key] = lines
-            end
-        end
-
-        return lines
-    end
-
-    local lines = entry[plan]
+    local record = cache.get(key)
     -- Another chain of the same certificate may lead to another consumer.
-    if not lines or lines.consumer ~= answer.consumer or lines.credential ~= answer.credential
-        or lines.identity ~= answer.identity or lines.own ~= answer.own or lines.verdict ~= answer.verdict
-        or (lines.expires and lines.expires <= now)
+    if not record or record.number ~= number or record.verdict ~= answer.verdict
+        or record.identity ~= answer.identity or record.consumer ~= answer.consumer
+        or record.credential ~= answer.credential or record.own ~= answer.own
+        or record.from_header ~= answer.from_header
     then
-        lines = read_lines(engine, plan, ssl)
-        lines.identity = answer.identity
-        lines.verdict = answer.verdict
-        lines.consumer = answer.consumer
-        lines.credential = answer.credential
-        entry[plan] = lines
-        lines.look_at = 0
-        entry["who" .. plan] = who(engine, plan)
-        entry.views = {}
+        record = new_record(engine, key, number, plan)
     end
 
-    if lines.look_at <= now and answer.verdict == 0 then
-        look_at(engine, lines, entry["who" .. plan])
+    local look = record.look
+    if not look or look.route ~= route then
+        look = look_of(record, route)
     end
 
-    return lines
+    ngx.ctx.resty_mtls = look
+    if answer.decision == PASS then
+        if not record.lines or record.expires <= now then
+            fill(engine, record, plan, ssl)
+        end
+
+        if record.look_at <= now and answer.verdict == 0 then
+            look_at(engine, record)
+        end
+    end
+
+    return record
 end
 
 
@@ -539,8 +579,9 @@ function _M.run(engine, route, dict)
         traits = engine:traits_of(plan)
     end
 
-    local lines = lines_of(engine, plan, ssl, route)
-    if lines and not refused then
+    local record = record_of(engine, plan, ssl, route or "")
+    if answer.decision == PASS and not refused then
+        local lines = record.lines
         if engine:reads_any() then
             inbound.close(true)
         end

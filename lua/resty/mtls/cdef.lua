@@ -368,6 +368,11 @@ int32_t rmtls_engine_client(const struct rmtls_engine *engine,
                             void *ssl,
                             struct rmtls_certificate **out);
 
+int32_t rmtls_engine_client_at(const struct rmtls_engine *engine,
+                               uint32_t client,
+                               uint32_t generation,
+                               struct rmtls_certificate **out);
+
 int32_t rmtls_engine_lines(const struct rmtls_engine *engine,
                            void *ssl,
                            uint32_t plan,
@@ -577,6 +582,7 @@ return {
     STATE_UNKNOWN = 0,
     STATE_GOOD = 1,
     STATE_REVOKED = 2,
+    MAX_LUA_BYTES = 25165824,
     CONSUMER_ID = 1,
     CONSUMER_USERNAME = 2,
     CONSUMER_CUSTOM_ID = 3,

@@ -2,6 +2,7 @@
 
 local bit = require "bit"
 local lib = require "resty.mtls.lib"
+local cache = require "resty.mtls.decision_cache"
 local certificate = require "resty.mtls.certificate"
 local connection = require "resty.mtls.connection"
 local headers = require "resty.mtls.headers"
@@ -53,6 +54,14 @@ local function presented_on(engine, plan, ssl)
 end
 
 
+-- The certificate of a client that has a place, or nil and the status.
+local function at_place(engine, client, generation)
+    return certificate.wrap(function(out)
+        return C.rmtls_engine_client_at(engine.handle, client, generation, out)
+    end)
+end
+
+
 -- What client() answers has these methods.
 local client_methods = {}
 local client_mt = { __index = client_methods }
@@ -61,8 +70,13 @@ local client_mt = { __index = client_methods }
 local CHANGED = "another policy than the one that decided is in force"
 
 
-local function handle_of(client)
-    return client._presented and client._presented.handle
+-- The certificate that the client is known by, or nil for that of the connection.
+local function certificate_of(client)
+    if client._presented or not client._generation then
+        return client._presented
+    end
+
+    return (at_place(client._engine, client._client, client._generation))
 end
 
 
@@ -79,9 +93,11 @@ function client_methods:header_value(dialect, key)
     end
 
     local message = lib.buffer(1024)
+    local presented = certificate_of(self)
+    local handle = presented and presented.handle
     local status
     local value, err = lib.read("header_value", function(out)
-        status = C.rmtls_engine_header_value(this.handle, ssl_pointer(), handle_of(self), self._plan,
+        status = C.rmtls_engine_header_value(this.handle, ssl_pointer(), handle, self._plan,
                                              self._verdict, dialect, #dialect, key, #key, ngx_time(), out, message)
 
         return status
@@ -108,9 +124,10 @@ function client_methods:cloudflare()
         return nil, "cloudflare: " .. CHANGED
     end
 
+    local presented = certificate_of(self)
     local properties, status = headers.properties(
-        C.rmtls_engine_cloudflare(self._engine.handle, ssl_pointer(), handle_of(self), self._plan,
-                                  self._verdict, ngx_time(), headers.out))
+        C.rmtls_engine_cloudflare(self._engine.handle, ssl_pointer(), presented and presented.handle,
+                                  self._plan, self._verdict, ngx_time(), headers.out))
     if not properties then
         return lib.failure("cloudflare", status)
     end
@@ -119,7 +136,8 @@ function client_methods:cloudflare()
 end
 
 
-local function view(engine, epoch, plan, presented, from_header, verdict, known)
+local function view(engine, epoch, plan, presented, from_header, verdict, record)
+    local known = record and record.is_client and verdict == 0 and record.known
     local verified = "FAILED:not verified"
     if verdict == NO_CONSUMER then
         verified = "FAILED:no consumer"
@@ -149,6 +167,8 @@ local function view(engine, epoch, plan, presented, from_header, verdict, known)
         source = from_header and "header" or "tls",
         -- The connection is the proxy's.
         _presented = from_header and presented or nil,
+        _client = record and record.client,
+        _generation = record and record.is_client and record.number,
         consumer = known and known.consumer,
         groups = known and known.groups or {},
     }, client_mt)
@@ -184,32 +204,38 @@ function _M.of_request(engine)
         return nil
     end
 
-    local plan = look.plan or engine:plan()
+    local record = look.record
+    local plan = record and record.plan or engine:plan()
     local epoch = C.rmtls_engine_epoch(engine.handle)
     -- A plan number, and what the plan reads, is of the policy that decided.
-    local changed = look.epoch and look.epoch ~= epoch
+    local changed = record and record.epoch ~= epoch
     if not ssl and (changed or band(engine:traits_of(plan), TRAIT_INBOUND) == 0) then
         return nil
     end
 
-    local entry = look.entry
-    local verdict = look.verdict or NOT_VERIFIED
+    local verdict = record and record.verdict or NOT_VERIFIED
     -- Whom the route trusts has a place.
-    if verdict == 0 and not entry then
+    if verdict == 0 and not record.is_client then
         verdict = NO_CONSUMER
     end
 
-    -- One certificate may come both ways.
-    local key = plan .. ":" .. verdict .. ":" .. (look.from_header or 0)
-    local memory = entry or look.kept
-    if memory and memory.views[key] then
-        return memory.views[key]
+    -- Of a client that has a place, and of the connection of one that is not trusted.
+    local keeps = record and record.number ~= 0
+    if keeps and record.view then
+        return record.view
     end
 
     local presented, status, from_header
     if not changed then
-        presented, status, from_header = presented_on(engine, plan, ssl)
-    elseif look.from_header == 0 then
+        if keeps and record.is_client then
+            presented = at_place(engine, record.client, record.number)
+            from_header = record.from_header == 1
+        end
+
+        if not presented then
+            presented, status, from_header = presented_on(engine, plan, ssl)
+        end
+    elseif record.from_header == 0 then
         presented, status = of_connection(engine, ssl)
     else
         -- Only the policy that is gone knows how to read it.
@@ -224,10 +250,14 @@ function _M.of_request(engine)
         return lib.failure("client", status)
     end
 
-    local client = view(engine, look.epoch or epoch, plan, presented, from_header, verdict,
-                        entry and verdict == 0 and entry["who" .. plan])
-    if memory then
-        memory.views[key] = client
+    local client = view(engine, record and record.epoch or epoch, plan, presented, from_header, verdict,
+                        record)
+    if keeps then
+        record.view = client
+        -- What it holds as text and, with variables, once more escaped; of one from a header it holds
+        -- the certificate itself.
+        local pem = #(client.pem or "") + #(client.chain_pem or "")
+        cache.add(record, 4000 + pem * (from_header and 35 or 5))
     end
 
     return client

@@ -28,16 +28,13 @@ local function wrap(make)
         return nil, status
     end
 
-    -- clients, tokens: what resty.mtls.access and resty.mtls.oidc keep for the places of this very
-    -- engine. plans and bearers hold for one policy, whoever puts the next one in force.
+    -- plans and bearers hold for one policy, whoever puts the next one in force.
     return setmetatable({
         handle = handle,
         epoch = 0,
         plans = {},
         traits = {},
-        clients = {},
         bearers = {},
-        tokens = {},
         number = ffi.new("uint32_t[1]"),
     }, mt)
 end
@@ -123,7 +120,6 @@ local function follow(self)
         self.plans = {}
         self.traits = {}
         self.bearers = {}
-        self.tokens = {}
         self.read_names = nil
     end
 end

@@ -10,6 +10,7 @@ local fetch = require "resty.mtls.fetch"
 local headers = require "resty.mtls.headers"
 local inbound = require "resty.mtls.inbound"
 local lib = require "resty.mtls.lib"
+local cache = require "resty.mtls.decision_cache"
 local revocation = require "resty.mtls.revocation"
 local shortage = require "resty.mtls.shortage"
 local url = require "resty.mtls.url"
@@ -497,23 +498,21 @@ local function refusal(options, decision)
 end
 
 
--- Header lines for the claims of the token that passed, or nil.
+-- Header lines for the claims of the token that passed.
 local function lines_of(engine, plan)
-    local tokens = engine.tokens
-    local entry = tokens[answer.token]
-    if not entry or entry.generation ~= answer.generation then
-        entry = { generation = answer.generation }
-        tokens[answer.token] = entry
+    local key = plan * cache.OWNERS + cache.TOKENS + answer.token
+    local record = cache.get(key)
+    if not record or record.number ~= answer.generation then
+        record = {
+            number = answer.generation,
+            lines = headers.of_request(C.rmtls_engine_claim_lines(engine.handle, plan, answer.token,
+                                                                  answer.generation, headers.out)) or {},
+        }
+        cache.put(key, record)
+        cache.add(record, cache.size_of(record.lines))
     end
 
-    local lines = entry[plan]
-    if not lines then
-        lines = headers.of_request(C.rmtls_engine_claim_lines(engine.handle, plan, answer.token,
-                                                              answer.generation, headers.out)) or {}
-        entry[plan] = lines
-    end
-
-    return lines
+    return record.lines
 end
 
 
