@@ -84,8 +84,9 @@ lint: deps ## Check formatting and lints: rustfmt, clippy, luacheck, perl -c
 	luacheck --quiet lua
 	for module in t/*.pm; do perl -I. -c $$module || exit 1; done
 
-bench: test-deps ## Measure worker CPU, the SNI map and reloads under load against their budgets
+bench: test-deps ## Measure worker CPU, memory, the SNI map and reloads under load against their budgets
 	benches/run
+	benches/memory
 	benches/reload
 
 run: deps build ## Start a demo gateway on loopback and print what to try (ONCE=1: walk through it and stop)
