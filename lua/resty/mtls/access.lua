@@ -81,8 +81,8 @@ local now = 0
 
 
 -- A record of the cache: { engine fields of the answer it was made for, epoch, plan, number, is_client,
--- lines, known, view, look, looks }. lines are the header lines, known is who the client is, view what
--- client() gives, and looks what the later phases see, by route.
+-- lines, known, view, look }. lines are the header lines, known is who the client is, view what client()
+-- gives, and look what the later phases see.
 --
 -- Its key has the plan and its owner: the place of a client, else the connection of a certificate that
 -- is not trusted, else the verdict, on which alone everything depends then.
@@ -91,8 +91,6 @@ local CONNECTIONS = cache.CONNECTIONS
 local NO_CLIENT = cache.NO_CLIENT
 -- Connections whose certificates are not trusted: those with the last numbers.
 local MAX_CONNECTIONS = 64
--- Bytes of what the later phases see, for one route.
-local LOOK = 160
 -- For what never ends.
 local NEVER = 2 ^ 53
 
@@ -305,22 +303,11 @@ local function fill(engine, record, plan, ssl)
 end
 
 
--- What the later phases of this request see of the decision. One table serves all requests for which
--- it is true: each new key in ngx.ctx costs a request a quarter of a microsecond.
+-- What the later phases of this request see of the decision. One table serves the requests of a client
+-- for one route: each new key in ngx.ctx costs a request a quarter of a microsecond. Only the last one
+-- is kept, or routes that share a plan would multiply what a client takes.
 local function look_of(record, route)
-    local looks = record.looks
-    if not looks then
-        looks = {}
-        record.looks = looks
-    end
-
-    local look = looks[route]
-    if not look then
-        look = { record = record, route = route }
-        looks[route] = look
-        cache.add(record, LOOK + #route)
-    end
-
+    local look = { record = record, route = route }
     record.look = look
 
     return look
