@@ -205,3 +205,54 @@ within bounds
 204: 64000
 within bounds
 --- timeout: 60
+
+
+
+=== TEST 5: the cache of decisions keeps within its bound, and what was just used, under any order of uses
+--- http_config
+    init_by_lua_block { require("resty.mtls.lib") }
+--- config
+    location /t {
+        content_by_lua_block {
+            local cache = require "resty.mtls.decision_cache"
+            local MAX = require("resty.mtls.cdef").MAX_LUA_BYTES
+            math.randomseed(7)
+            local keys, lost = {}, 0
+            for turn = 1, 200000 do
+                local key = math.random(1000) * cache.OWNERS + math.random(500)
+                local record = cache.get(key)
+                if not record then
+                    record = { key = key }
+                    cache.put(key, record)
+                end
+
+                keys[key] = true
+                if math.random(4) == 1 then
+                    cache.add(record, math.random(20000))
+                end
+
+                -- One in constant use is never dropped.
+                if turn == 1 then
+                    cache.put(0, { key = 0 })
+                elseif not cache.get(0) then
+                    lost = lost + 1
+                end
+            end
+
+            local bytes, wrong = 0, 0
+            for key in pairs(keys) do
+                local record = cache.peek(key)
+                if record then
+                    bytes = bytes + record.bytes
+                    wrong = wrong + (record.key == key and 0 or 1)
+                end
+            end
+
+            ngx.say(lost, " ", wrong, " ", bytes > MAX / 4 and bytes <= MAX and "within bounds" or bytes)
+            cache.clear()
+            ngx.say(tostring(cache.get(0)))
+        }
+    }
+--- response_body
+0 0 within bounds
+nil

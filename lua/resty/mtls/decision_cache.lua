@@ -67,6 +67,12 @@ function _M.get(key)
 end
 
 
+-- As get(), without a use that would keep it.
+function _M.peek(key)
+    return newer[key] or older[key]
+end
+
+
 -- Puts a record under a key, in place of another one.
 function _M.put(key, record)
     record.bytes = RECORD
