@@ -5,7 +5,7 @@
 pub const MAX_KEPT: usize = 96 << 20;
 
 /// Clients.
-pub(super) const CLIENTS: usize = 24 << 20;
+pub(super) const CLIENTS: usize = 23 << 20;
 /// Certificates that are remembered before anybody judged them.
 pub(super) const UNJUDGED: usize = 4 << 20;
 /// Chains that clients share.
@@ -15,14 +15,14 @@ pub(super) const TOKENS: usize = 32 << 20;
 /// What Lua keeps for clients, connections and tokens by plan: header lines, and what client() gives.
 /// The collector may need as much again before it frees what was dropped.
 pub const LUA: usize = 24 << 20;
-/// What is small and bounded in number: verdicts, statuses, digests of header values and of tokens
+/// What is small and bounded in number: verdicts, statuses, revocations, digests of header values and of tokens
 /// that were refused.
-const SMALL: usize = 8 << 20;
+const SMALL: usize = 9 << 20;
 
 const _: () = assert!(CLIENTS + UNJUDGED + CHAINS + TOKENS + LUA + SMALL == MAX_KEPT);
 const _: () = assert!(
     super::MAX_VERDICTS * 640
-        + super::MAX_VERDICTS * 128
+        + super::MAX_VERDICTS * (128 + 128)
         + super::MAX_INBOUND * 192
         + super::MAX_INACTIVE * 128
         <= SMALL

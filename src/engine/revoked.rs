@@ -6,7 +6,7 @@
 
 use crate::cache::Cache;
 
-/// Digests of a certificate and of its issuer.
+/// SHA-256 of a TBSCertificate, and the identity of its CA.
 type Pair = ([u8; 32], [u8; 32]);
 
 /// What is known of revoked certificates, bounded in number.
