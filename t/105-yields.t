@@ -10,7 +10,7 @@ my $Root = dirname(dirname(__FILE__));
 sub slurp {
     my ($path) = @_;
 
-    open my $in, '<', $path or BAIL_OUT("$path: $!");
+    open my $in, '<', $path or die "$path: $!";
     local $/;
 
     return scalar <$in>;
