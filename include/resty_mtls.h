@@ -141,6 +141,9 @@
 // 425: the request came as TLS early data, which whoever recorded it can send once more.
 #define RMTLS_TOO_EARLY 6
 
+// 503: this worker does not have what a decision needs.
+#define RMTLS_UNAVAILABLE 7
+
 // Nobody in particular.
 #define RMTLS_IDENTITY_NONE 0
 
@@ -408,8 +411,11 @@ typedef struct rmtls_bearer_options {
 
 // State of an engine.
 typedef struct rmtls_status {
-  // Number of policies this engine has had in force.
+  // The epoch of the policy that this worker serves: the number of it among all that have been in force
+  // on this node.
   uint64_t epoch;
+  // Since when this worker has served it, in seconds since 1970.
+  uint64_t since;
   // Routes of the policy.
   uint64_t routes;
   // Server names that ask for a certificate, wildcards and `*` included.
@@ -449,6 +455,26 @@ typedef struct rmtls_line {
   // Bytes of the value.
   size_t value_len;
 } rmtls_line;
+
+// How a worker stands to the policy in force on its node.
+typedef struct rmtls_worker {
+  // The epoch of the policy that it serves.
+  uint64_t epoch;
+  // Since when, in seconds since 1970.
+  uint64_t since;
+  // Process.
+  uint32_t process;
+  // 1 when its last reload failed, else 0.
+  int32_t failed;
+} rmtls_worker;
+
+// Which policy is in force on a node.
+typedef struct rmtls_node {
+  // Number of it among all that have been in force; 0 before the first.
+  uint64_t epoch;
+  // Since when, in seconds since 1970.
+  uint64_t since;
+} rmtls_node;
 
 #ifdef __cplusplus
 extern "C" {
@@ -1187,6 +1213,68 @@ int32_t rmtls_engine_read_name(const struct rmtls_engine *engine,
 // `out` is NULL or writable for `RMTLS_EVENTS` elements.
 int32_t rmtls_metrics_take(uint64_t *out);
 
+// Makes the engine one of those that share the node of this process, before its policy is loaded and
+// before workers are forked. Fails without memory for it; then each worker is by itself.
+//
+// # Safety
+// `engine` is NULL or live; `err` is NULL or valid, with its data.
+int32_t rmtls_engine_join_node(const struct rmtls_engine *engine,
+                               struct rmtls_buf *err);
+
+// Keeps the documents in force in the directory at `path`, for the next start. `source` names the policy
+// there. Fails when the directory does not exist or another user may read it.
+//
+// # Safety
+// `engine` is NULL or live; `path` and `source` are readable for their lengths; `err` is NULL or valid,
+// with its data.
+int32_t rmtls_engine_set_state_directory(const struct rmtls_engine *engine,
+                                         const uint8_t *path,
+                                         size_t path_len,
+                                         const uint8_t *source,
+                                         size_t source_len,
+                                         struct rmtls_buf *err);
+
+// Loads the documents that were in force last, from the state directory. `RMTLS_NOT_FOUND` without one.
+//
+// # Safety
+// `engine` is NULL or live; `err` is NULL or valid, with its data.
+int32_t rmtls_engine_load_last_good(const struct rmtls_engine *engine,
+                                    struct rmtls_buf *err);
+
+// `RMTLS_OK` when another policy is in force on the node than the one that this worker has, else
+// `RMTLS_NOT_FOUND`.
+//
+// # Safety
+// `engine` is NULL or live.
+int32_t rmtls_engine_is_behind(const struct rmtls_engine *engine);
+
+// Says that this worker cannot get the policy in force: until it has it, `rmtls_engine_access` decides
+// `RMTLS_UNAVAILABLE`.
+//
+// # Safety
+// `engine` is NULL or live.
+int32_t rmtls_engine_cannot_follow(const struct rmtls_engine *engine);
+
+// Reports to the node which policy the worker of this number serves.
+//
+// # Safety
+// `engine` is NULL or live.
+int32_t rmtls_engine_report(const struct rmtls_engine *engine, uint32_t worker);
+
+// Gives what a worker reported; `RMTLS_NOT_FOUND` when it did not, or has ended.
+//
+// # Safety
+// `engine` is NULL or live; `out` is NULL or valid for writing.
+int32_t rmtls_engine_worker(const struct rmtls_engine *engine,
+                            uint32_t worker,
+                            struct rmtls_worker *out);
+
+// Gives the policy in force on the node; `RMTLS_NOT_FOUND` for an engine that shares none.
+//
+// # Safety
+// `engine` is NULL or live; `out` is NULL or valid for writing.
+int32_t rmtls_engine_node(const struct rmtls_engine *engine, struct rmtls_node *out);
+
 // Starts to compile a policy document (YAML or JSON text) in a thread of this process, which never
 // takes a signal. `label` stands where a file name would in the errors. Call it after the last
 // `fork`.
@@ -1221,6 +1309,14 @@ int32_t rmtls_reload_new_changed(const struct rmtls_engine *engine,
                                  struct rmtls_reload **out,
                                  struct rmtls_buf *err);
 
+// As `rmtls_reload_new`, from the documents that are in force on the node, whatever the files hold.
+//
+// # Safety
+// As `rmtls_reload_new`.
+int32_t rmtls_reload_new_from_node(const struct rmtls_engine *engine,
+                                   struct rmtls_reload **out,
+                                   struct rmtls_buf *err);
+
 // Puts the policy in force once it is compiled. Waits for it up to `wait_ms` milliseconds, with 0
 // not at all. `state` becomes one of `RMTLS_RELOAD_*`; `message` says what changed, for the log,
 // when it is `RMTLS_RELOAD_IN_FORCE`. On failure `message` has one line an error, cut to fit, and
@@ -1248,14 +1344,14 @@ void rmtls_reload_free(struct rmtls_reload *reload);
 int32_t rmtls_engine_last_error(const struct rmtls_engine *engine,
                                 struct rmtls_buf *out);
 
-// Sets how often somebody should look at the files of the policy; 0 milliseconds: never.
+// Sets how often to look at the files of the policy; 0 milliseconds: never.
 //
 // # Safety
 // `engine` is NULL or live.
 int32_t rmtls_engine_watch(const struct rmtls_engine *engine, uint32_t every_ms);
 
-// Makes the caller the one who looks in this process, every `every_ms` milliseconds, with `token`.
-// `RMTLS_NOT_FOUND` when somebody does already, or nobody should; `every_ms` is 0 for the latter.
+// Makes the caller the one who looks in this process, every `every_ms` milliseconds, with `token`; 0 when
+// only the node is to be looked at. `RMTLS_NOT_FOUND` when another one does already.
 //
 // # Safety
 // `engine` is NULL or live; `every_ms` and `token` are NULL or valid for writing.

@@ -66,6 +66,13 @@ local OPTIONS = {
         end
     end,
 
+    state_dir = function(name, value)
+        if type(value) ~= "string" or value:sub(1, 1) ~= "/" then
+            error("mtls.init: " .. name .. " must be an absolute path of a directory, got "
+                  .. (type(value) == "string" and "'" .. value .. "'" or type(value)), 3)
+        end
+    end,
+
     shared_dict = function(name, value)
         if type(value) ~= "string" then
             error("mtls.init: " .. name .. " must be a string, got " .. type(value), 3)
@@ -143,7 +150,27 @@ function _M.init(opts)
     end
 
     local this = assert(engine.new())
-    local ok, err = this:load(source_of(opts.policy, "init"))
+    local ok, err = this:join_node()
+    if not ok then
+        ngx_log(ERR, "[mtls] ", err, "; a worker that starts later may serve an older policy than the others")
+    end
+
+    local source = source_of(opts.policy, "init")
+    if opts.state_dir then
+        ok, err = this:set_state_directory(opts.state_dir, source.path or source.label)
+        if not ok then
+            error("[mtls] " .. err, 0)
+        end
+    end
+
+    ok, err = this:load(source)
+    if not ok and opts.state_dir then
+        local found, why = this:load_last_good()
+        ngx_log(ERR, "[mtls] policy not loaded: ", reload.first_line(err), found
+                and "; the last good one of state_dir is in force" or "; no last good one: " .. why)
+        ok = found
+    end
+
     if not ok then
         error("[mtls] " .. reload.first_line(err), 0)
     end
@@ -226,8 +253,9 @@ function _M.client()
 end
 
 
--- Puts another policy in force in this worker: a path, a table, or nil for the one of init once
--- more. true, or nil and the errors, with the old policy still serving. Yields while the policy is
+-- Puts another policy in force: in this worker, and in the others of this nginx within an interval of their
+-- watch. A path, a table, or nil for the one of init once more. true, or nil and the errors, with the old
+-- policy still serving. Yields while the policy is
 -- compiled, in phases that may; elsewhere the worker waits.
 function _M.reload(policy)
     local this = engine.current()
@@ -259,8 +287,9 @@ function _M.metrics()
 end
 
 
--- { version, worker, epoch, digest, counts = { routes, server_names, asks, warnings }, warnings,
--- start_warnings, last_error, metrics }
+-- { version, worker, epoch, since, digest, counts = { routes, server_names, asks, warnings }, warnings,
+-- start_warnings, last_error, node = { epoch, since, workers = { { worker, pid, epoch, since, failed }, ... } },
+-- metrics }
 function _M.status()
     local this = engine.current()
     reload.check(this)
@@ -271,6 +300,7 @@ function _M.status()
     -- Read anew each time: they are those of the policy in force in this worker.
     status.warnings = this:warnings(inbound.trusts(), MAX_WARNINGS)
     status.start_warnings = start_warnings[1] and start_warnings
+    status.node = this:node()
     status.metrics = metrics.table()
 
     return status

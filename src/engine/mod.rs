@@ -6,6 +6,7 @@ mod clients;
 mod identity;
 mod inbound;
 mod lines;
+pub(crate) mod node;
 pub(crate) mod reload;
 mod revocation;
 mod revoked;
@@ -16,7 +17,8 @@ use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
 use std::process;
 use std::rc::Rc;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use openssl::ssl::{NameType, SslRef};
 use openssl::stack::Stack;
@@ -40,6 +42,7 @@ pub use bearer::{BearerAnswer, BearerDecision, Claimed};
 pub use identity::Identity;
 pub use inbound::Came;
 pub use lines::{HeaderLine, HeaderLines, LineKind, NO_CONSUMER};
+pub use node::Node;
 pub use reload::{Origin, Progress, Reload};
 use revocation::CrlWatch;
 pub use revocation::{At, Source, State, Status};
@@ -87,6 +90,8 @@ pub enum Decision {
     Pending = 5,
     /// 425: the request came as early data, which whoever recorded it can send once more.
     TooEarly = 6,
+    /// 503: this worker does not have what a decision needs.
+    Unavailable = 7,
 }
 
 /// Whether a request carries what is told on some requests only.
@@ -171,6 +176,12 @@ pub struct Engine {
     watching: RefCell<reload::Watching>,
     /// That the policy was compiled in.
     process: Cell<u32>,
+    /// What it shares with the other workers, if there are any.
+    node: RefCell<Option<Arc<node::Node>>>,
+    state_file: RefCell<Option<Arc<node::StateFile>>>,
+    standing: Cell<reload::Standing>,
+    /// Since when another policy is in force on the node; `Some(None)` where this one must not be served.
+    behind_since: Cell<Option<Option<Instant>>>,
     inbound: RefCell<Cache<[u8; 32], Key>>,
     tokens: RefCell<Cache<[u8; 32], Rc<Vouched>>>,
     /// When the issuer was asked, and the first second at which it may be asked again.
@@ -192,6 +203,10 @@ impl Default for Engine {
             crls: RefCell::new(Cache::new(MAX_CRLS)),
             watching: RefCell::default(),
             process: Cell::default(),
+            node: RefCell::default(),
+            state_file: RefCell::default(),
+            standing: Cell::default(),
+            behind_since: Cell::default(),
             inbound: RefCell::new(Cache::new(MAX_INBOUND)),
             tokens: RefCell::new(Cache::with_weight(MAX_TOKENS, bounds::TOKENS)),
             inactive: RefCell::new(Cache::new(MAX_INACTIVE)),
@@ -284,6 +299,10 @@ impl Engine {
             .plans
             .get(plan_id)
             .ok_or_else(|| Error::Misuse(format!("no plan {plan_id} in this policy")))?;
+        if self.is_left_behind() {
+            let reason = "a newer policy than that of this worker is in force".to_owned();
+            return Ok(Answer::refuse(Decision::Unavailable, reason));
+        }
         if !plan.applies {
             return Ok(Answer::pass(None, None, Identity::None));
         }

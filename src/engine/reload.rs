@@ -15,15 +15,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use openssl::error::ErrorStack;
 
+use super::node::{digest_of, key_of, Documents, Node, Published, StateFile, WorkerState};
 use super::Engine;
 use crate::certificate::hex;
 use crate::handshake::server_name::quoted;
 use crate::openssl_ext::thread;
-use crate::policy::{Account, Diagnostic, FileName, Files, Look, Policy, Watch};
+use crate::policy::{
+    has_end_marker, is_beginning, Account, Diagnostic, FileName, Files, Look, Policy, Protection,
+    Watch,
+};
 use crate::trust::crl;
 use crate::Error;
 
@@ -31,6 +35,9 @@ use crate::Error;
 const THREAD_NAME: &str = "mtls-policy";
 /// A change of the watched files counts once it is so old.
 const SETTLE: Duration = Duration::from_millis(500);
+/// How long a worker may serve a policy that is not the one in force any more, beyond the interval of its
+/// watch, while it compiles that.
+const CATCH_UP: Duration = Duration::from_secs(10);
 /// A watch that has not looked for this long beyond its interval is dead.
 const OVERDUE: Duration = Duration::from_secs(10);
 
@@ -62,6 +69,36 @@ impl Origin {
         policy.map_err(refusal)
     }
 
+    /// Stands for a document that is large enough to end a worker, as long as it stays as it is.
+    fn attempt_key(&self) -> Option<u64> {
+        match self {
+            Origin::File(path) => {
+                use std::os::unix::fs::MetadataExt;
+                let found = std::fs::metadata(path).ok()?;
+                let state = (found.len(), found.ino(), found.mtime(), found.mtime_nsec());
+                (found.len() > LARGE as u64)
+                    .then(|| key_of(format!("{} {state:?}", path.display()).as_bytes()))
+            }
+            Origin::Text { text, .. } => (text.len() > LARGE).then(|| key_of(text)),
+        }
+    }
+
+    /// What the policy was compiled from.
+    fn documents(&self, files: &mut Files) -> Documents {
+        let mut contents = files.take_contents();
+        let label = match self {
+            Origin::File(_) => None,
+            Origin::Text { text, label } => {
+                contents.insert(0, (PathBuf::from(label), text.to_vec()));
+                Some(label.clone())
+            }
+        };
+        Documents {
+            label,
+            files: contents,
+        }
+    }
+
     fn is_large(&self, files: &Files) -> bool {
         let text = match self {
             Origin::File(_) => 0,
@@ -84,6 +121,29 @@ fn quoted_path(path: &Path) -> String {
     text.escape_debug().to_string()
 }
 
+/// What was compiled, until it is taken out of the box.
+struct Compiled {
+    policy: Option<Policy>,
+    files: Option<Files>,
+    /// Where it comes from, if not from where the order said.
+    origin: Option<Origin>,
+    /// Its place among all that was read on this node.
+    standing: Standing,
+    /// What else the log should say.
+    note: Option<String>,
+}
+
+/// Which of the policies of this node a worker has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Standing {
+    /// When it was read, see [`Node::next_order`]; 0 without a node.
+    order: u64,
+    /// When it was put in force, see [`Node::epoch`]; 0 when that has not happened yet.
+    pub(super) epoch: u64,
+    /// SHA-256 of its documents.
+    digest: [u8; 32],
+}
+
 /// One line an error.
 fn refusal(diagnostics: Vec<Diagnostic>) -> Error {
     let lines: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
@@ -92,8 +152,7 @@ fn refusal(diagnostics: Vec<Diagnostic>) -> Error {
 
 /// What became of an order.
 enum Outcome {
-    /// Both are there until they are taken out of the box.
-    Compiled(Box<(Option<Policy>, Option<Files>)>),
+    Compiled(Box<Compiled>),
     Same(Files),
     /// A later one is compiled.
     Superseded,
@@ -143,11 +202,24 @@ impl Slot {
 /// A policy to compile.
 struct Job {
     origin: Origin,
-    /// Only if these files hold something else by now.
-    unless: Option<Arc<Files>>,
+    source: Source,
+    node: Option<Arc<Node>>,
+    state_file: Option<Arc<StateFile>>,
+    /// What the policy in force demands of requests, which this one must not lose.
+    protection: Option<Arc<Protection>>,
     slot: Arc<Slot>,
     /// The same one for all orders of an engine.
     engine: Arc<()>,
+}
+
+/// What to read.
+enum Source {
+    /// The origin, whatever it holds.
+    Origin,
+    /// The origin, if it holds something else than these files did.
+    Changed(Arc<Files>),
+    /// The documents in force on this node.
+    Node,
 }
 
 /// What the thread is told to do.
@@ -155,6 +227,8 @@ enum Order {
     Compile(Job),
     Retire(Box<Policy>),
     Free(Box<dyn Any + Send>),
+    /// Writes the documents in force to the state directory.
+    Persist(Arc<Node>, Arc<StateFile>),
     /// After a reload: what compiling took and the old policy left.
     ReleaseMemory,
     Stop,
@@ -255,6 +329,12 @@ fn work(orders: &Receiver<Order>, stopping: &AtomicBool) {
                 let _ = catch_unwind(AssertUnwindSafe(|| policy.retire()));
             }
             Ok(Order::Free(rest)) => drop(rest),
+            Ok(Order::Persist(node, state_file)) => {
+                if let Some((documents, ..)) = node.documents() {
+                    // What fails here is said when the next policy is put in force.
+                    let _ = state_file.write(&documents);
+                }
+            }
             Ok(Order::ReleaseMemory) => release = true,
             Err(TryRecvError::Empty) => match jobs.pop() {
                 Some(job) => compile(job, &mut jobs, &mut large),
@@ -276,7 +356,7 @@ fn compile(job: Job, earlier: &mut Vec<Job>, large: &mut bool) {
     if job.slot.state().abandoned {
         return;
     }
-    let compile = || outcome(&job.origin, job.unless.as_deref(), large);
+    let compile = || outcome(&job, large);
     let lost = |_| Outcome::Failed(Error::Panic, Files::default());
     let outcome = catch_unwind(AssertUnwindSafe(compile)).unwrap_or_else(lost);
     let good = matches!(outcome, Outcome::Compiled(_));
@@ -291,21 +371,157 @@ fn compile(job: Job, earlier: &mut Vec<Job>, large: &mut bool) {
     }
 }
 
-fn outcome(origin: &Origin, unless: Option<&Files>, large: &mut bool) -> Outcome {
-    if let Some(files) = unless.and_then(|files| files.again(crl::MAX_FILE)) {
-        return Outcome::Same(files);
-    }
-    let mut files = Files::default();
+fn outcome(job: &Job, large: &mut bool) -> Outcome {
+    let node = job.node.as_deref();
+    let (origin, mut files, mut standing) = match &job.source {
+        Source::Node => {
+            let Some((documents, epoch, order)) = node.and_then(Node::documents) else {
+                let error =
+                    "the documents of the policy in force on this node are not kept".to_owned();
+                return Outcome::Failed(Error::Policy(error), Files::default());
+            };
+            let standing = Standing {
+                order,
+                epoch,
+                digest: digest_of(&documents),
+            };
+            let (origin, files) = replayed(documents);
+            (origin, files, standing)
+        }
+        source => {
+            // Before the bytes: what another worker reads later is newer.
+            let standing = Standing {
+                order: node.map_or(0, Node::next_order),
+                ..Standing::default()
+            };
+            if let Source::Changed(files) = source {
+                if let Some(files) = files.again(crl::MAX_FILE) {
+                    return Outcome::Same(files);
+                }
+            }
+            (job.origin.clone(), Files::keeping_hot(), standing)
+        }
+    };
+    let attempt = match (node, origin.attempt_key()) {
+        (Some(node), Some(key)) => match node.attempt(key) {
+            Ok(attempt) => Some(attempt),
+            Err(deaths) => {
+                let error = format!(
+                    "{}: not compiled, since {deaths} workers died while they did; it is tried again \
+                     when it changes",
+                    origin.label()
+                );
+                return Outcome::Failed(Error::Policy(error), Files::default());
+            }
+        },
+        _ => None,
+    };
     let policy = origin.compile(&mut files);
+    drop(attempt);
     *large |= origin.is_large(&files);
     // Somebody writes at this moment, and half a policy may look like a good one.
-    if unless.is_some() && !files.look_the_same() {
+    if matches!(job.source, Source::Changed(_)) && !files.look_the_same() {
         return Outcome::Unsettled;
     }
-    match policy {
-        Ok(policy) => Outcome::Compiled(Box::new((Some(policy), Some(files)))),
-        Err(error) => Outcome::Failed(error, files),
+    let policy = match policy {
+        Ok(policy) => policy,
+        Err(error) => return Outcome::Failed(error, files),
+    };
+    let mut note = None;
+    if !matches!(job.source, Source::Node) {
+        let documents = origin.documents(&mut files);
+        if let Some(why) = refused(job, &documents, &policy) {
+            let error = format!("{}: {why}", origin.label());
+            return Outcome::Failed(Error::Policy(error), files);
+        }
+        standing.digest = digest_of(&documents);
+        if let Some(node) = node {
+            let kept = node.keep(standing.order, &documents);
+            let renew = matches!(job.source, Source::Origin);
+            match node.publish(standing.order, &standing.digest, renew, now()) {
+                Published::InForce(epoch) => standing.epoch = epoch,
+                Published::Superseded => return Outcome::Superseded,
+            }
+            let written = job.state_file.as_ref().map(|file| file.write(&documents));
+            note = match written {
+                Some(Err(error)) => Some(format!("not written to the state directory: {error}")),
+                _ if !kept => {
+                    Some("its documents are too large to be kept for later workers".to_owned())
+                }
+                _ => None,
+            };
+        }
     }
+    Outcome::Compiled(Box::new(Compiled {
+        origin: matches!(job.source, Source::Node).then_some(origin),
+        policy: Some(policy),
+        files: Some(files),
+        standing,
+        note,
+    }))
+}
+
+/// Where documents came from, and the files as they were.
+fn replayed(documents: Documents) -> (Origin, Files) {
+    let Documents { label, mut files } = documents;
+    let origin = match label {
+        Some(label) => {
+            let text = match files.is_empty() {
+                true => Vec::new(),
+                false => files.remove(0).1,
+            };
+            Origin::Text {
+                text: text.into(),
+                label,
+            }
+        }
+        None => Origin::File(
+            files
+                .first()
+                .map(|(path, _)| path.clone())
+                .unwrap_or_default(),
+        ),
+    };
+    (origin, Files::from_contents(files))
+}
+
+/// Why a policy that is good by itself must not replace the one in force.
+fn refused(job: &Job, documents: &Documents, policy: &Policy) -> Option<String> {
+    let protection = job.protection.as_ref()?;
+    let before = job.node.as_ref().and_then(|node| node.documents());
+    let before = before
+        .map(|(documents, ..)| documents.files)
+        .unwrap_or_default();
+    let mut files = documents.files.iter();
+    let (path, document) = files.next()?;
+    let same = |path: &Path| before.iter().find(|(known, _)| known == path);
+    for (path, content) in files {
+        let before = same(path).map(|(_, before)| before.as_slice());
+        if before.is_some_and(|before| is_beginning(content, before)) {
+            return Some(format!(
+                "refused, since '{}' is the beginning of what is in force, as if it were cut; where that \
+                 is meant, reload by HUP",
+                quoted(path.to_string_lossy().as_bytes())
+            ));
+        }
+    }
+    let before = same(path).map(|(_, before)| before.as_slice());
+    if before.is_some_and(has_end_marker) && !has_end_marker(document) {
+        return Some(
+            "refused, since the document in force ends with a line '...' and this one does not, as if it \
+             were cut; where that is meant, reload by HUP"
+                .to_owned(),
+        );
+    }
+    let cut =
+        before.is_some_and(|before| is_beginning(document, before)) && !has_end_marker(document);
+    protection.refusal(policy, cut)
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
 }
 
 /// Frees a policy, beside the worker if there is a thread for it.
@@ -337,7 +553,7 @@ impl Drop for Reload {
         let outcome = state.outcome.take();
         drop(state);
         if let Some(Outcome::Compiled(mut compiled)) = outcome {
-            if let Some(policy) = compiled.0.take() {
+            if let Some(policy) = compiled.policy.take() {
                 retire(Box::new(policy));
             }
             free(compiled);
@@ -375,6 +591,8 @@ pub(super) struct Watching {
     looked: Option<(u32, Instant)>,
     orders: u64,
     installed: u64,
+    /// When that was, in seconds since 1970.
+    since: u64,
     last_error: Option<String>,
     /// The order that `last_error` is of.
     judged: u64,
@@ -390,6 +608,14 @@ impl Watching {
         if number >= self.judged {
             self.judged = number;
             self.last_error = error;
+        }
+    }
+
+    /// Between two looks; without a watch on files there is still the node's policy.
+    fn interval(&self) -> Duration {
+        match self.every.is_zero() {
+            true => Duration::from_secs(1),
+            false => self.every,
         }
     }
 
@@ -416,12 +642,52 @@ impl Engine {
     /// # Errors
     /// Everything that is wrong with it; then the policy before stays in force.
     pub fn load(&self, origin: Origin) -> Result<(), Error> {
+        self.load_from(origin, Files::keeping(), None)
+    }
+
+    /// The same with the documents that the state directory holds: those that were in force last.
+    ///
+    /// # Errors
+    /// Without a state directory, when it holds none, and as [`Engine::load`].
+    pub fn load_last_good(&self) -> Result<(), Error> {
+        let state_file = self.state_file.borrow().clone().ok_or(Error::NotFound)?;
+        let documents = state_file.read().map_err(|error| {
+            Error::Policy(format!("'{}': {error}", state_file.path().display()))
+        })?;
+        let (origin, files) = replayed(documents.clone());
+        self.load_from(origin, files, Some(documents))
+    }
+
+    fn load_from(
+        &self,
+        origin: Origin,
+        mut files: Files,
+        documents: Option<Documents>,
+    ) -> Result<(), Error> {
         let number = self.watching.borrow_mut().next();
-        let mut files = Files::default();
+        let node = self.node.borrow().clone();
+        let order = node.as_ref().map_or(0, |node| node.next_order());
         let policy = origin.compile(&mut files);
         let large = origin.is_large(&files);
         let outcome = match policy {
-            Ok(policy) => Outcome::Compiled(Box::new((Some(policy), Some(files)))),
+            Ok(policy) => {
+                let mut standing = Standing {
+                    order,
+                    ..Standing::default()
+                };
+                if let Some(node) = node {
+                    let documents = documents.unwrap_or_else(|| origin.documents(&mut files));
+                    standing.digest = digest_of(&documents);
+                    node.keep(order, &documents);
+                }
+                Outcome::Compiled(Box::new(Compiled {
+                    policy: Some(policy),
+                    files: Some(files),
+                    origin: None,
+                    standing,
+                    note: None,
+                }))
+            }
             Err(error) => Outcome::Failed(error, files),
         };
         let progress = self.settle_reload(outcome, &origin, number, 0);
@@ -462,7 +728,7 @@ impl Engine {
     /// # Errors
     /// When there cannot be a thread.
     pub fn reload(&self, origin: Origin) -> Result<Reload, Error> {
-        self.order(origin, None)
+        self.order(origin, Source::Origin)
     }
 
     /// Has the policy in force compiled anew if its files hold something else by now.
@@ -472,10 +738,23 @@ impl Engine {
     pub fn reload_changed(&self) -> Result<Reload, Error> {
         let source = self.watching.borrow().source.clone();
         let (origin, files) = source.ok_or(Error::NotFound)?;
-        self.order(origin, Some(files))
+        self.order(origin, Source::Changed(files))
     }
 
-    fn order(&self, origin: Origin, unless: Option<Arc<Files>>) -> Result<Reload, Error> {
+    /// Has the documents compiled that are in force on this node.
+    ///
+    /// # Errors
+    /// As [`Engine::reload`].
+    pub fn reload_from_node(&self) -> Result<Reload, Error> {
+        let origin = Origin::Text {
+            text: Arc::from([]),
+            label: "policy in force on this node".to_owned(),
+        };
+        self.order(origin, Source::Node)
+    }
+
+    fn order(&self, origin: Origin, source: Source) -> Result<Reload, Error> {
+        let protection = self.policy().ok().map(|policy| policy.protection.clone());
         let mut watching = self.watching.borrow_mut();
         let reload = Reload {
             slot: Arc::default(),
@@ -486,7 +765,10 @@ impl Engine {
         let slot = reload.slot.clone();
         let job = Job {
             origin,
-            unless,
+            source,
+            node: self.node.borrow().clone(),
+            state_file: self.state_file.borrow().clone(),
+            protection,
             slot,
             engine: watching.identity.clone(),
         };
@@ -537,8 +819,8 @@ impl Engine {
                 Ok(Progress::Same)
             }
             Outcome::Failed(error, files) => {
-                // The same bad files are not tried again.
-                if number > watching.installed && watching.is_of(origin) {
+                // The same bad files are not tried again, unless another moment may find them good.
+                if number > watching.installed && watching.is_of(origin) && !files.is_transient() {
                     free(watching.watch.know(files.into()));
                 } else {
                     free(files);
@@ -547,7 +829,9 @@ impl Engine {
                 Err(error)
             }
             Outcome::Compiled(mut compiled) => {
-                let (policy, files) = (compiled.0.take(), compiled.1.take());
+                let (policy, files) = (compiled.policy.take(), compiled.files.take());
+                let (from, note) = (compiled.origin.take(), compiled.note.take());
+                let standing = compiled.standing;
                 free(compiled);
                 let (Some(policy), Some(files)) = (policy, files) else {
                     return Err(Error::Panic);
@@ -557,29 +841,168 @@ impl Engine {
                     free(files);
                     return Ok(Progress::Superseded);
                 }
+                let origin = from.as_ref().unwrap_or(origin);
                 watching.installed = number;
+                watching.since = now();
                 watching.judge(number, None);
                 watching.from(origin, files.into());
                 drop(watching);
-                Ok(Progress::InForce(self.swap(policy, origin)))
+                let mut what = self.swap(policy, origin, standing);
+                if let Some(note) = note {
+                    what = format!("{what}; {note}");
+                }
+                Ok(Progress::InForce(what))
             }
         }
     }
 
     /// Puts a policy in force; what that changes, for the log.
-    fn swap(&self, policy: Policy, origin: &Origin) -> String {
+    fn swap(&self, policy: Policy, origin: &Origin, standing: Standing) -> String {
         let was = self.policy().ok().map(|policy| policy.digest);
-        let (epoch, digest) = (self.epoch(), policy.digest);
+        let (before, digest) = (self.node_epoch(), policy.digest);
+        self.standing.set(standing);
+        self.behind_since.set(None);
         if let Some(old) = self.install(policy) {
             retire(Box::new(old));
         }
         format!(
-            "epoch {epoch} -> {}, digest {} -> {}, {}",
-            self.epoch(),
+            "epoch {before} -> {}, digest {} -> {}, {}",
+            self.node_epoch(),
             was.map_or("none".to_owned(), |was| hex(&was)),
             hex(&digest),
             origin.label(),
         )
+    }
+
+    /// Makes this engine one of those that share `node`. Call it before the policy is loaded.
+    pub fn join(&self, node: Arc<Node>) {
+        *self.node.borrow_mut() = Some(node);
+    }
+
+    /// Has the documents in force written to `directory`, for the next start. `source` names the policy.
+    ///
+    /// # Errors
+    /// When the directory cannot be used.
+    pub fn set_state_directory(&self, directory: &Path, source: &[u8]) -> Result<(), Error> {
+        let file = StateFile::new(directory, source).map_err(Error::Misuse)?;
+        *self.state_file.borrow_mut() = Some(Arc::new(file));
+        Ok(())
+    }
+
+    /// The epoch of the policy that this worker serves: the node's number of it, or without a node, how many
+    /// there have been here.
+    pub fn node_epoch(&self) -> u64 {
+        match self.node.borrow().is_some() {
+            true => self.standing.get().epoch,
+            false => self.epoch(),
+        }
+    }
+
+    /// Since when this worker has served its policy, in seconds since 1970.
+    pub fn in_force_since(&self) -> u64 {
+        self.watching.borrow().since
+    }
+
+    /// First work of a worker: puts the policy that the master read in force on the node, unless a newer one
+    /// is.
+    fn enter(&self) {
+        let node = self.node.borrow().clone();
+        let Some(node) = node else {
+            return;
+        };
+        let mut standing = self.standing.get();
+        let published = node.publish(standing.order, &standing.digest, false, now());
+        if let Published::InForce(epoch) = published {
+            if standing.epoch != epoch {
+                standing.epoch = epoch;
+                self.standing.set(standing);
+                if let Some(state_file) = self.state_file.borrow().clone() {
+                    let _ = Builder::tell(Order::Persist(node, state_file), true);
+                }
+            }
+            return;
+        }
+        // What this worker has was replaced before it started: it must not serve that even once.
+        self.behind_since.set(Some(None));
+    }
+
+    /// Whether another policy is in force on this node than the one that this worker has. The same one, put
+    /// in force anew, is caught up with here.
+    pub fn is_behind(&self) -> bool {
+        let node = self.node.borrow();
+        let Some(node) = node.as_ref() else {
+            return false;
+        };
+        let epoch = node.epoch();
+        let standing = self.standing.get();
+        if epoch == standing.epoch || epoch == 0 {
+            return false;
+        }
+        match node.in_force() {
+            Some((epoch, order, digest)) if digest == standing.digest => {
+                self.standing.set(Standing {
+                    order,
+                    epoch,
+                    digest,
+                });
+                self.behind_since.set(None);
+                false
+            }
+            _ => true,
+        }
+    }
+
+    /// The same, once that has been so for longer than a worker needs to catch up.
+    pub(super) fn is_left_behind(&self) -> bool {
+        if !self.is_behind() {
+            return false;
+        }
+        match self.behind_since.get() {
+            Some(None) => true,
+            Some(Some(since)) => {
+                let interval = self.watching.borrow().interval();
+                since.elapsed() > interval.saturating_add(CATCH_UP)
+            }
+            None => {
+                self.behind_since.set(Some(Some(Instant::now())));
+                false
+            }
+        }
+    }
+
+    /// Says that this worker cannot get the policy in force: from now on it answers 503.
+    pub fn cannot_follow(&self) {
+        if self.is_behind() {
+            self.behind_since.set(Some(None));
+        }
+    }
+
+    /// Reports the state of this worker to the node.
+    pub fn report(&self, worker: usize) {
+        if let Some(node) = &*self.node.borrow() {
+            let watching = self.watching.borrow();
+            node.report(
+                worker,
+                WorkerState {
+                    process: process::id(),
+                    epoch: self.standing.get().epoch,
+                    since: watching.since,
+                    failed: watching.last_error.is_some(),
+                },
+            );
+        }
+    }
+
+    /// What a worker reported.
+    pub fn worker_state(&self, worker: usize) -> Option<WorkerState> {
+        self.node.borrow().as_ref()?.worker(worker)
+    }
+
+    /// The epoch in force on this node and since when, in seconds since 1970.
+    pub fn node_state(&self) -> Option<(u64, u64)> {
+        let node = self.node.borrow();
+        let node = node.as_ref()?;
+        Some((node.epoch(), node.since()))
     }
 
     /// The errors of the last reload, if it failed.
@@ -597,20 +1020,30 @@ impl Engine {
         self.watching.borrow().every
     }
 
-    /// Makes the caller the one who looks, in this process: `None` when somebody does already, or
-    /// nobody should.
+    /// Makes the caller the one who looks, in this process: `None` when another one does already.
     pub fn start_watch(&self) -> Option<u32> {
         let mut watching = self.watching.borrow_mut();
-        let overdue = watching.every.saturating_mul(3).saturating_add(OVERDUE);
+        let overdue = watching
+            .interval()
+            .saturating_mul(3)
+            .saturating_add(OVERDUE);
         let alive = watching.looked.is_some_and(|(process, looked)| {
             process == process::id() && looked.elapsed() < overdue
         });
-        if watching.every.is_zero() || alive {
+        if alive {
             return None;
         }
+        let started = watching
+            .looked
+            .replace((process::id(), Instant::now()))
+            .is_some_and(|(process, _)| process == process::id());
         watching.token = watching.token.wrapping_add(1);
-        watching.looked = Some((process::id(), Instant::now()));
-        Some(watching.token)
+        let token = watching.token;
+        drop(watching);
+        if !started {
+            self.enter();
+        }
+        Some(token)
     }
 
     /// Whether the files of the policy have changed. [`Engine::reload_changed`] goes on from there.
@@ -623,6 +1056,9 @@ impl Engine {
             return Err(Error::NotFound);
         }
         watching.looked = Some((process::id(), Instant::now()));
+        if watching.every.is_zero() {
+            return Ok(Look::Same);
+        }
         let settle = SETTLE.min(watching.every);
         Ok(watching.watch.look(settle))
     }
@@ -852,8 +1288,9 @@ mod tests {
         assert_eq!(worker.engine.look(worker.token), Err(Error::NotFound));
         assert_eq!(worker.engine.look(token), Ok(Look::Same));
         worker.engine.set_watch(Duration::ZERO);
-        worker.engine.watching.borrow_mut().looked = None;
-        assert_eq!(worker.engine.start_watch(), None);
+        fs::write(&worker.path, BETTER).unwrap();
+        std::thread::sleep(Duration::from_millis(5));
+        assert_eq!(worker.engine.look(token), Ok(Look::Same));
     }
 
     #[test]

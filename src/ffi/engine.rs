@@ -51,6 +51,8 @@ pub const RMTLS_FORBIDDEN: i32 = 4;
 pub const RMTLS_PENDING: i32 = 5;
 /// 425: the request came as TLS early data, which whoever recorded it can send once more.
 pub const RMTLS_TOO_EARLY: i32 = 6;
+/// 503: this worker does not have what a decision needs.
+pub const RMTLS_UNAVAILABLE: i32 = 7;
 
 /// Nobody in particular.
 pub const RMTLS_IDENTITY_NONE: i32 = 0;
@@ -189,8 +191,11 @@ pub struct rmtls_fetch_options {
 #[repr(C)]
 #[derive(Default)]
 pub struct rmtls_status {
-    /// Number of policies this engine has had in force.
+    /// The epoch of the policy that this worker serves: the number of it among all that have been in force
+    /// on this node.
     pub epoch: u64,
+    /// Since when this worker has served it, in seconds since 1970.
+    pub since: u64,
     /// Routes of the policy.
     pub routes: u64,
     /// Server names that ask for a certificate, wildcards and `*` included.
@@ -387,7 +392,8 @@ pub unsafe extern "C" fn rmtls_engine_status(
         let (engine, out) = unsafe { (handle(engine)?, output(out)?) };
         let policy = engine.0.policy()?;
         *out = rmtls_status {
-            epoch: engine.0.epoch(),
+            epoch: engine.0.node_epoch(),
+            since: engine.0.in_force_since(),
             routes: policy.routes.len() as u64,
             server_names: policy.names.len() as u64,
             asks: policy.asks.len() as u64,

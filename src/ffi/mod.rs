@@ -10,6 +10,7 @@ pub mod certificate;
 pub mod engine;
 pub mod lines;
 pub mod metrics;
+pub mod node;
 pub mod reload;
 pub mod sni_map;
 pub mod trust_store;

@@ -118,6 +118,20 @@ pub unsafe extern "C" fn rmtls_reload_new_changed(
     unsafe { start(engine, out, err, Engine::reload_changed) }
 }
 
+/// As `rmtls_reload_new`, from the documents that are in force on the node, whatever the files hold.
+///
+/// # Safety
+/// As `rmtls_reload_new`.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_reload_new_from_node(
+    engine: *const rmtls_engine,
+    out: *mut *mut rmtls_reload,
+    err: *mut rmtls_buf,
+) -> i32 {
+    // SAFETY: the caller's promises, passed on unchanged.
+    unsafe { start(engine, out, err, Engine::reload_from_node) }
+}
+
 /// Puts the policy in force once it is compiled. Waits for it up to `wait_ms` milliseconds, with 0
 /// not at all. `state` becomes one of `RMTLS_RELOAD_*`; `message` says what changed, for the log,
 /// when it is `RMTLS_RELOAD_IN_FORCE`. On failure `message` has one line an error, cut to fit, and
@@ -183,7 +197,7 @@ pub unsafe extern "C" fn rmtls_engine_last_error(
     })
 }
 
-/// Sets how often somebody should look at the files of the policy; 0 milliseconds: never.
+/// Sets how often to look at the files of the policy; 0 milliseconds: never.
 ///
 /// # Safety
 /// `engine` is NULL or live.
@@ -197,8 +211,8 @@ pub unsafe extern "C" fn rmtls_engine_watch(engine: *const rmtls_engine, every_m
     })
 }
 
-/// Makes the caller the one who looks in this process, every `every_ms` milliseconds, with `token`.
-/// `RMTLS_NOT_FOUND` when somebody does already, or nobody should; `every_ms` is 0 for the latter.
+/// Makes the caller the one who looks in this process, every `every_ms` milliseconds, with `token`; 0 when
+/// only the node is to be looked at. `RMTLS_NOT_FOUND` when another one does already.
 ///
 /// # Safety
 /// `engine` is NULL or live; `every_ms` and `token` are NULL or valid for writing.

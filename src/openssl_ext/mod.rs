@@ -2,11 +2,12 @@
 //!
 //! Every function declared here exists since OpenSSL 1.1.1 unless its declaration says otherwise.
 //! The library is linked against the very libssl that nginx loads; [`host`] checks that. [`thread`]
-//! asks libc instead.
+//! and [`shared_memory`] wrap calls of libc.
 
 pub mod host;
 pub mod names;
 pub mod revocation;
+pub mod shared_memory;
 pub mod ssl;
 pub mod thread;
 pub mod x509;

@@ -6,6 +6,7 @@ mod cas;
 mod consumers;
 mod crls;
 mod digest;
+mod disabled;
 mod header_names;
 mod name_rules;
 mod names;
@@ -29,6 +30,7 @@ use self::cas::Cas;
 use self::consumers::People;
 use self::crls::Crls;
 use self::digest::{number, text};
+use self::disabled::disabled;
 use self::header_names::{owned, read_names};
 use self::names::Names;
 use self::plans::{plans, Plans};
@@ -38,7 +40,7 @@ use self::scopes::{Index, Scopes};
 use self::told::ToldOf;
 use super::document::{Document, Uuid};
 use super::report::{Path, Place, Report};
-use super::{Files, Map, Policy};
+use super::{Disabled, Files, Map, Policy, Protection};
 use crate::certificate::hex;
 use crate::handshake::server_name::Pattern;
 use crate::handshake::{Ask, SniMapBuilder};
@@ -97,6 +99,7 @@ pub(super) fn compile(
         Ok(policy) => Some(Policy {
             crls: crls.used,
             compiled_at: now,
+            disabled: disabled(document, &scopes, &services, &routes),
             ..policy
         }),
         Err(error) => {
@@ -169,13 +172,16 @@ fn assemble(
     called.push(("", 0));
     called.sort_unstable();
     number(&mut digest, called.len());
+    let mut protected = Vec::with_capacity(called.len());
     for (name, position) in called {
         text(&mut digest, name);
-        if let Some(plan) = digests.get(position) {
-            digest.update(plan);
+        if let (Some(plan), Some(of_plan)) = (plans.get(position), digests.get(position)) {
+            digest.update(of_plan);
+            protected.push((name, &**plan, *of_plan));
         }
     }
-    people.digest(&mut digest);
+    let protection = Protection::new(protected.into_iter(), *people.digest());
+    digest.update(people.digest());
     let (owned, prefixes) = owned(document);
     for name in owned
         .iter()
@@ -194,6 +200,8 @@ fn assemble(
         routes,
         digest: digest.finish(),
         warnings: Vec::new(),
+        protection: Arc::new(protection),
+        disabled: Disabled::default(),
         unheard: None,
         crls: Vec::new(),
         compiled_at: 0,

@@ -165,7 +165,7 @@ pub(super) struct Document<'t> {
     pub plugins: Vec<Plugin<'t>>,
     /// Plugins with `enabled: false`. They do nothing, but their headers stay what only the gateway
     /// may set: an upstream that believes them goes on doing so.
-    pub disabled: Vec<Config<'t>>,
+    pub disabled: Vec<Plugin<'t>>,
     pub consumers: Vec<Consumer<'t>>,
     pub credentials: Vec<Credential<'t>>,
     pub groups: Vec<Group<'t>>,
@@ -530,16 +530,16 @@ impl<'t> Reader<'t, '_> {
                 Config::OpenidConnect(Box::new(self.openid_connect(node, config, &config_path)))
             }
         };
-        if !enabled {
-            self.document.disabled.push(config);
-            return;
-        }
-        self.document.plugins.push(Plugin {
+        let plugin = Plugin {
             spot: spot(node, path),
             service,
             route,
             config,
-        });
+        };
+        match enabled {
+            true => self.document.plugins.push(plugin),
+            false => self.document.disabled.push(plugin),
+        }
     }
 
     fn handshake_modifier<'c>(&mut self, node: &'c Node<'c>, path: &Path<'_>) {

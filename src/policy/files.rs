@@ -1,6 +1,6 @@
 //! The files that a policy was read from, and whether they still hold the same.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use openssl::sha::sha256;
+
+use super::memory;
 
 /// Most files that a [`Watch`] looks at, the document among them: it looks while requests wait, for a
 /// few microseconds a file.
@@ -60,32 +62,113 @@ struct Known {
     digest: Option<[u8; 32]>,
 }
 
+/// Where [`Files`] come from, and what becomes of what they hold.
+#[derive(Debug, Default)]
+enum Contents {
+    /// Read from disk.
+    #[default]
+    Disk,
+    /// Read from disk, with a copy of each file for [`Files::take_contents`].
+    Kept(Vec<(PathBuf, Vec<u8>)>),
+    /// Given by [`Files::from_contents`].
+    Given(HashMap<PathBuf, Vec<u8>>),
+}
+
 /// The files that a policy was read from, the document first.
 #[derive(Debug, Default)]
 pub struct Files {
     list: Vec<Known>,
     paths: HashSet<PathBuf>,
     bytes_read: usize,
+    contents: Contents,
+    /// Whether a failure to read may pass by itself.
+    transient: bool,
+    /// Whether they are read while an earlier policy is in force.
+    hot: bool,
 }
 
 impl Files {
+    /// Files that also keep what they hold.
+    pub fn keeping() -> Files {
+        Files {
+            contents: Contents::Kept(Vec::new()),
+            ..Files::default()
+        }
+    }
+
+    /// The same where an earlier policy is in force, so that what is not complete can wait.
+    pub fn keeping_hot() -> Files {
+        Files {
+            hot: true,
+            ..Files::keeping()
+        }
+    }
+
+    /// Files as they were at an earlier time; nothing is read from disk.
+    pub fn from_contents(contents: Vec<(PathBuf, Vec<u8>)>) -> Files {
+        Files {
+            contents: Contents::Given(contents.into_iter().collect()),
+            ..Files::default()
+        }
+    }
+
+    /// What was read, in order, if it was kept.
+    pub fn take_contents(&mut self) -> Vec<(PathBuf, Vec<u8>)> {
+        match std::mem::take(&mut self.contents) {
+            Contents::Kept(contents) => contents,
+            Contents::Disk | Contents::Given(_) => Vec::new(),
+        }
+    }
+
     /// Reads a file of at most `max` bytes, and one byte more of one that is longer.
     ///
     /// # Errors
-    /// As [`OpenOptions::open`] and [`Read::read`], and for what is no regular file. The file is remembered all the same.
+    /// As [`OpenOptions::open`] and [`Read::read`], for what is no regular file, and when there is too
+    /// little memory. The file is remembered all the same.
     pub fn read(&mut self, path: &Path, max: usize) -> io::Result<Vec<u8>> {
         // Before the bytes: a file that is changed meanwhile must not look known.
-        let stamp = Stamp::of(path);
-        let bytes = contents(path, max);
-        self.bytes_read += bytes.as_ref().map_or(0, Vec::len);
+        let (stamp, bytes) = match &mut self.contents {
+            Contents::Given(contents) => {
+                let bytes = contents.get(path).cloned();
+                (None, bytes.ok_or_else(|| io::ErrorKind::NotFound.into()))
+            }
+            Contents::Disk | Contents::Kept(_) => (Stamp::of(path), contents(path, max)),
+        };
+        match &bytes {
+            Ok(bytes) => self.bytes_read = self.bytes_read.saturating_add(bytes.len()),
+            Err(error) => self.transient |= is_transient(error),
+        }
         if self.paths.insert(path.to_owned()) {
             self.list.push(Known {
                 path: path.to_owned(),
                 stamp,
                 digest: bytes.as_ref().ok().map(|bytes| sha256(bytes)),
             });
+            if let (Contents::Kept(contents), Ok(bytes)) = (&mut self.contents, &bytes) {
+                contents.push((path.to_owned(), bytes.clone()));
+            }
         }
         bytes
+    }
+
+    /// Whether an error of [`Files::read`], or one that was noted, may pass by itself.
+    pub fn is_transient(&self) -> bool {
+        self.transient
+    }
+
+    /// Whether an earlier policy is in force.
+    pub fn are_hot(&self) -> bool {
+        self.hot
+    }
+
+    /// Checks that there is memory for what is made of the files.
+    ///
+    /// # Errors
+    /// As [`memory::check`]; it may pass by itself.
+    pub fn check_memory(&mut self, need: u64) -> io::Result<()> {
+        let checked = memory::check(need);
+        self.transient |= checked.is_err();
+        checked
     }
 
     /// Bytes that were read.
@@ -171,6 +254,21 @@ impl Account {
     }
 }
 
+/// Whether an error says more of this moment than of the file. What says that the file is not there, or
+/// is no file, is seen by the watch as soon as it changes.
+fn is_transient(error: &io::Error) -> bool {
+    match error.raw_os_error() {
+        Some(code) => !matches!(
+            code,
+            libc::ENOENT | libc::ENOTDIR | libc::EISDIR | libc::ELOOP | libc::ENAMETOOLONG
+        ),
+        None => matches!(
+            error.kind(),
+            io::ErrorKind::OutOfMemory | io::ErrorKind::Interrupted
+        ),
+    }
+}
+
 fn contents(path: &Path, max: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     // Without O_NONBLOCK, opening a named pipe waits until somebody writes.
@@ -183,6 +281,7 @@ fn contents(path: &Path, max: usize) -> io::Result<Vec<u8>> {
     if !kind.is_file() && !kind.is_dir() {
         return Err(io::Error::other("is not a regular file"));
     }
+    memory::check(file.metadata()?.len().min(max as u64))?;
     // One byte more tells a file that is too long from one that just fits.
     file.take(max as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)

@@ -6,7 +6,9 @@ mod compile;
 mod document;
 mod env;
 mod files;
+mod memory;
 mod pem_text;
+mod protection;
 mod report;
 mod route_names;
 mod suggest;
@@ -30,6 +32,7 @@ use crate::trust::TrustStore;
 
 pub use self::bearer::{AuthMethods, Bearer, Client, ClientAuth, Inbound, Possession, Secret};
 pub use self::files::{Account, Files, Look, Watch};
+pub use self::protection::{has_end_marker, is_beginning, Disabled, Protection};
 pub(crate) use self::report::FileName;
 pub use self::report::{closest, Diagnostic, Severity};
 pub use self::route_names::RouteNames;
@@ -62,6 +65,10 @@ pub struct Policy {
     pub digest: [u8; 32],
     /// What is allowed but hardly meant.
     pub warnings: Vec<Diagnostic>,
+    /// What it demands of requests, for the comparison with the next policy.
+    pub protection: Arc<Protection>,
+    /// The plugins that it says are off.
+    pub disabled: Disabled,
     /// What to warn of if no peer is trusted to send certificates in headers.
     pub unheard: Option<Diagnostic>,
     /// The local CRLs that a plugin checks.
@@ -89,6 +96,8 @@ pub struct Plan {
     pub told: Arc<Told>,
     /// Whether any plugin of ours applies.
     pub applies: bool,
+    /// Whether `tls-handshake-modifier` applies.
+    pub modifies_handshake: bool,
 }
 
 /// What a route tells its upstream of the certificate.
@@ -257,6 +266,9 @@ impl Policy {
         if text.len() > MAX_BYTES {
             let message = format!("over {} MB, the limit for a policy", MAX_BYTES >> 20);
             return Err(refused(label, Place::default(), message));
+        }
+        if let Err(error) = files.check_memory(memory::of_document(text)) {
+            return Err(refused(label, Place::default(), error.to_string()));
         }
         let text = match std::str::from_utf8(text) {
             Ok(text) => text,

@@ -60,6 +60,7 @@ local DECISIONS = {
     [STATUS.MISDIRECTED] = "misdirected",
     [STATUS.FORBIDDEN] = "forbidden",
     [TOO_EARLY] = "too_early",
+    [STATUS.UNAVAILABLE] = "unavailable",
 }
 local REFUSALS = {
     [STATUS.NO_CERTIFICATE] = { 401, '{"message":"No required TLS certificate was sent"}' },
@@ -67,6 +68,7 @@ local REFUSALS = {
     [STATUS.MISDIRECTED] = { 421, '{"message":"Misdirected Request"}' },
     [STATUS.FORBIDDEN] = { 403, '{"message":"You cannot consume this service"}' },
     [TOO_EARLY] = { 425, '{"message":"Too Early"}' },
+    [STATUS.UNAVAILABLE] = { 503, '{"message":"Service Unavailable"}' },
 }
 
 

@@ -62,6 +62,7 @@ typedef struct rmtls_bearer_options {
 
 typedef struct rmtls_status {
   uint64_t epoch;
+  uint64_t since;
   uint64_t routes;
   uint64_t server_names;
   uint64_t asks;
@@ -84,6 +85,18 @@ typedef struct rmtls_line {
   const uint8_t *value;
   size_t value_len;
 } rmtls_line;
+
+typedef struct rmtls_worker {
+  uint64_t epoch;
+  uint64_t since;
+  uint32_t process;
+  int32_t failed;
+} rmtls_worker;
+
+typedef struct rmtls_node {
+  uint64_t epoch;
+  uint64_t since;
+} rmtls_node;
 
 int32_t rmtls_abi_version(void);
 
@@ -436,6 +449,31 @@ int32_t rmtls_engine_read_name(const struct rmtls_engine *engine,
 
 int32_t rmtls_metrics_take(uint64_t *out);
 
+int32_t rmtls_engine_join_node(const struct rmtls_engine *engine,
+                               struct rmtls_buf *err);
+
+int32_t rmtls_engine_set_state_directory(const struct rmtls_engine *engine,
+                                         const uint8_t *path,
+                                         size_t path_len,
+                                         const uint8_t *source,
+                                         size_t source_len,
+                                         struct rmtls_buf *err);
+
+int32_t rmtls_engine_load_last_good(const struct rmtls_engine *engine,
+                                    struct rmtls_buf *err);
+
+int32_t rmtls_engine_is_behind(const struct rmtls_engine *engine);
+
+int32_t rmtls_engine_cannot_follow(const struct rmtls_engine *engine);
+
+int32_t rmtls_engine_report(const struct rmtls_engine *engine, uint32_t worker);
+
+int32_t rmtls_engine_worker(const struct rmtls_engine *engine,
+                            uint32_t worker,
+                            struct rmtls_worker *out);
+
+int32_t rmtls_engine_node(const struct rmtls_engine *engine, struct rmtls_node *out);
+
 int32_t rmtls_reload_new(const struct rmtls_engine *engine,
                          const uint8_t *document,
                          size_t document_len,
@@ -453,6 +491,10 @@ int32_t rmtls_reload_new_file(const struct rmtls_engine *engine,
 int32_t rmtls_reload_new_changed(const struct rmtls_engine *engine,
                                  struct rmtls_reload **out,
                                  struct rmtls_buf *err);
+
+int32_t rmtls_reload_new_from_node(const struct rmtls_engine *engine,
+                                   struct rmtls_reload **out,
+                                   struct rmtls_buf *err);
 
 int32_t rmtls_reload_poll(const struct rmtls_reload *reload,
                           uint32_t wait_ms,
@@ -570,6 +612,7 @@ return {
     FORBIDDEN = 4,
     PENDING = 5,
     TOO_EARLY = 6,
+    UNAVAILABLE = 7,
     IDENTITY_NONE = 0,
     IDENTITY_HOLDER = 1,
     IDENTITY_CONSUMER = 2,

@@ -50,6 +50,30 @@ function _M.new()
 end
 
 
+-- Makes the engine share the policy in force with the other workers of this nginx. Call it before load().
+function _M:join_node()
+    return lib.try("workers", function(message)
+        return C.rmtls_engine_join_node(self.handle, message)
+    end)
+end
+
+
+-- Keeps the documents in force in a directory for the next start. source: the name of the policy.
+function _M:set_state_directory(directory, source)
+    return lib.try("state_dir", function(message)
+        return C.rmtls_engine_set_state_directory(self.handle, directory, #directory, source, #source, message)
+    end)
+end
+
+
+-- Loads the documents that were in force last, from that directory. true, or nil and why not.
+function _M:load_last_good()
+    return lib.try("state_dir", function(message)
+        return C.rmtls_engine_load_last_good(self.handle, message)
+    end)
+end
+
+
 -- Makes the engine the one that current() gives in this VM and, through the library, in VMs that
 -- never ran init (lua_code_cache off).
 function _M:install()
@@ -305,6 +329,7 @@ function _M:status()
 
     return {
         epoch = tonumber(status.epoch),
+        since = tonumber(status.since),
         digest = table.concat(digest),
         counts = {
             routes = tonumber(status.routes),
@@ -313,6 +338,31 @@ function _M:status()
             warnings = tonumber(status.warnings),
         },
     }
+end
+
+
+-- Which policy is in force on the node, and which one each worker serves; nil for an engine by itself.
+function _M:node()
+    local node = ffi.new("rmtls_node")
+    if C.rmtls_engine_node(self.handle, node) ~= OK then
+        return nil
+    end
+
+    local workers = {}
+    local worker = ffi.new("rmtls_worker")
+    for number = 0, ngx.worker.count() - 1 do
+        if C.rmtls_engine_worker(self.handle, number, worker) == OK then
+            workers[#workers + 1] = {
+                worker = number,
+                pid = worker.process,
+                epoch = tonumber(worker.epoch),
+                since = tonumber(worker.since),
+                failed = worker.failed == 1,
+            }
+        end
+    end
+
+    return { epoch = tonumber(node.epoch), since = tonumber(node.since), workers = workers }
 end
 
 

@@ -52,8 +52,12 @@ local LONG = 3600000
 -- What the first handshake of a worker may wait for a policy that changed before it, in
 -- milliseconds: enough for some hundred routes, and no stall that anybody would notice.
 local FIRST_WAIT = 15
--- What the first requests of a worker may wait for it, in seconds.
+-- What the first requests of a worker may wait for it, in seconds. Then they are answered 503.
 local FIRST_DEADLINE = 10
+-- Between two looks at the policy in force on the node where no files are watched, in seconds.
+local NODE_INTERVAL = 1
+-- The same error is logged again after so many seconds.
+local REMIND = 60
 -- Between two looks at files that somebody may be writing, and how many there are at most until the
 -- next turn.
 local SETTLING, MAX_SETTLING = 0.1, 10
@@ -91,13 +95,44 @@ end
 _M.first_line = first_line
 
 
--- source: { path = "..." }, { document = "...", label = "..." }, or nil for where the policy in force
--- came from, if it changed. A handle to poll, or nil, why not, and the status.
+-- The last error that was logged, until when it is not logged again, and since when it lasts.
+local logged, remind_at, failing_since
+
+
+-- Logs why a policy is not in force: each error once, and again once a minute while it lasts.
+local function log_failure(engine, err)
+    local now = ngx_time()
+    if err == logged and now < remind_at then
+        return
+    end
+
+    failing_since = err == logged and failing_since or now
+    local lasting = now - failing_since
+    logged, remind_at = err, now + REMIND
+    if lasting == 0 then
+        ngx_log(ERR, "[mtls] policy not reloaded: ", first_line(err))
+
+        return
+    end
+
+    local behind = C.rmtls_engine_is_behind(engine.handle) == OK
+    ngx_log(ERR, "[mtls] policy not reloaded for ", lasting, " s, ",
+            behind and "routes answer 503" or "the one before serves on", ": ", first_line(err))
+end
+
+
+-- source: { path = "..." }, { document = "...", label = "..." }, { node = true } for what is in force on
+-- the node, or nil for where the policy of this worker came from, if it changed. A handle to poll, or nil,
+-- why not, and the status.
 local function start(engine, source)
     local out = ffi.new("rmtls_reload*[1]")
     local ok, err, status = lib.try("policy", function(errbuf)
         if not source then
             return C.rmtls_reload_new_changed(engine.handle, out, errbuf)
+        end
+
+        if source.node then
+            return C.rmtls_reload_new_from_node(engine.handle, out, errbuf)
         end
 
         if source.path then
@@ -130,7 +165,7 @@ local function poll(engine, reload, wait)
         told[reload] = false
         local _, err = lib.failure("policy", status, message)
         err = err:gsub("^policy: ", "")
-        ngx_log(ERR, "[mtls] policy not reloaded: ", first_line(err))
+        log_failure(engine, err)
         metrics.count("policy_reloads_total", "failed")
 
         return nil, err
@@ -144,6 +179,7 @@ local function poll(engine, reload, wait)
     if progress == IN_FORCE then
         -- Whichever policy that is, it is newer.
         first = nil
+        logged = nil
         ngx_log(NOTICE, "[mtls] policy reloaded: ", lib.text(message))
         metrics.count("policy_reloads_total", "ok")
         for _, warning in ipairs(engine:warnings(inbound.trusts())) do
@@ -183,7 +219,7 @@ function _M.run(engine, source)
 
     local reload, err = start(engine, source)
     if not reload then
-        ngx_log(ERR, "[mtls] policy not reloaded: ", err)
+        log_failure(engine, err)
         metrics.count("policy_reloads_total", "failed")
 
         return nil, err
@@ -199,8 +235,34 @@ function _M.run(engine, source)
 end
 
 
+-- Gets what another worker has put in force. Where that cannot be had, routes answer 503 until the files of
+-- the policy are good.
+local function catch_up(engine)
+    local reload, err = start(engine, { node = true })
+    if not reload then
+        log_failure(engine, err)
+
+    elseif finish(engine, reload) then
+        return
+    end
+
+    C.rmtls_engine_cannot_follow(engine.handle)
+end
+
+
 -- One turn of the watch: looks, and reloads what has changed.
 local function turn(engine, watcher, reload)
+    if reload then
+        if finish(engine, reload) == nil then
+            C.rmtls_engine_cannot_follow(engine.handle)
+        end
+
+        reload = nil
+
+    elseif C.rmtls_engine_is_behind(engine.handle) == OK then
+        catch_up(engine)
+    end
+
     for _ = 1, MAX_SETTLING do
         if not reload then
             if C.rmtls_engine_watch_look(engine.handle, watcher, look) ~= OK then
@@ -213,7 +275,7 @@ local function turn(engine, watcher, reload)
                 if not reload then
                     -- Else a policy that is from no file came into force meanwhile.
                     if status ~= NOT_FOUND then
-                        ngx_log(ERR, "[mtls] policy not reloaded: ", err)
+                        log_failure(engine, err)
                         metrics.count("policy_reloads_total", "failed")
                     end
 
@@ -240,6 +302,20 @@ local function turn(engine, watcher, reload)
 end
 
 
+-- Says again what was wrong with files that have not changed since.
+local function remind(engine)
+    if logged and ngx_time() >= remind_at then
+        local err = engine:last_error()
+        if err then
+            log_failure(engine, err)
+
+        else
+            logged = nil
+        end
+    end
+end
+
+
 local function watch(premature, engine, watcher, interval, reload)
     if premature then
         first = nil
@@ -257,6 +333,8 @@ local function watch(premature, engine, watcher, interval, reload)
     end
 
     alarm = ngx_time() + 3 * interval + 10
+    remind(engine)
+    C.rmtls_engine_report(engine.handle, ngx.worker.id())
 
     -- Not ngx.timer.every, which cannot be stopped. Should this fail, the next handshake starts anew.
     ok, going_on = timer_at(interval, watch, engine, watcher, interval)
@@ -267,15 +345,16 @@ end
 
 
 local function start_watch(engine)
-    local status = C.rmtls_engine_watch_start(engine.handle, every, token)
-    local interval = every[0] / 1000
-    if interval == 0 or not ngx.worker.id() then
-        -- Off, or a helper process without requests.
+    local worker = ngx.worker.id()
+    if not worker then
+        -- A helper process without requests.
         alarm = math_huge
 
         return
     end
 
+    local status = C.rmtls_engine_watch_start(engine.handle, every, token)
+    local interval = every[0] == 0 and NODE_INTERVAL or every[0] / 1000
     alarm = ngx_time() + 3 * interval + 10
     if status ~= OK then
         return
@@ -283,13 +362,18 @@ local function start_watch(engine)
 
     local watcher = tonumber(token[0])
     local reload
-    if C.rmtls_engine_watch_look(engine.handle, watcher, look) == OK and look[0] == CHANGED then
+    if C.rmtls_engine_is_behind(engine.handle) == OK then
+        reload = start(engine, { node = true })
+
+    elseif C.rmtls_engine_watch_look(engine.handle, watcher, look) == OK and look[0] == CHANGED then
         reload = start(engine)
-        if reload and poll(engine, reload, FIRST_WAIT) ~= BUILDING then
-            reload = nil
-        end
     end
 
+    if reload and poll(engine, reload, FIRST_WAIT) ~= BUILDING then
+        reload = nil
+    end
+
+    C.rmtls_engine_report(engine.handle, worker)
     local ok, err = timer_at(reload and 0 or interval, watch, engine, watcher, interval, reload)
     if ok then
         first = reload
@@ -326,7 +410,7 @@ function _M.check_and_wait(engine)
 
         elseif ngx_now() > first_deadline then
             first = nil
-            ngx_log(WARN, "[mtls] watch: the changed policy takes too long to compile, the one before serves on")
+            ngx_log(ERR, "[mtls] watch: the policy in force takes over ", FIRST_DEADLINE, " s to compile")
 
         else
             ngx_sleep(PAUSE)

@@ -115,8 +115,9 @@ impl<'t> People<'t> {
         found.map(|position| *position as u32)
     }
 
-    pub fn digest(&self, digest: &mut Sha256) {
-        digest.update(&self.digest);
+    /// Of consumers, credentials and groups.
+    pub fn digest(&self) -> &[u8; 32] {
+        &self.digest
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::handshake::server_name::quoted;
 use crate::policy::report::{Path, Place, Report};
-use crate::policy::{Files, Map};
+use crate::policy::{memory, Files, Map};
 use crate::trust::crl::{self, CrlSet};
 use crate::trust::TrustStore;
 
@@ -95,8 +95,32 @@ impl Crls<'_> {
                 )
             }
         };
-        self.files
+        let bytes = self
+            .files
             .read(&file, crl::MAX_FILE)
-            .map_err(|error| format!("cannot be read: {error}"))
+            .map_err(|error| format!("cannot be read: {error}"))?;
+        self.files
+            .check_memory(memory::of_file(bytes.len() as u64))
+            .map_err(|error| error.to_string())?;
+        if self.files.are_hot() && is_unfinished(&bytes) {
+            return Err(
+                "is still being written: its last PEM block is not closed, or its last line is not \
+                 ended"
+                    .to_owned(),
+            );
+        }
+        Ok(bytes)
     }
+}
+
+/// Whether a PEM file ends before its last block or line does. DER says by itself how long it is.
+fn is_unfinished(bytes: &[u8]) -> bool {
+    let count = |mark: &[u8]| {
+        bytes
+            .windows(mark.len())
+            .filter(|part| *part == mark)
+            .count()
+    };
+    let begins = count(b"-----BEGIN ");
+    begins > 0 && (count(b"-----END ") < begins || !bytes.ends_with(b"\n"))
 }

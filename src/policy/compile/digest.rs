@@ -28,8 +28,13 @@ fn digest_plan(digest: &mut Sha256, plan: &Plan, people: &People<'_>) {
         rules,
         told,
         applies,
+        modifies_handshake,
     } = plan;
-    digest.update(&[(*applies).into(), auth.is_some().into()]);
+    digest.update(&[
+        (*applies).into(),
+        (*modifies_handshake).into(),
+        auth.is_some().into(),
+    ]);
     if let Some(auth) = auth {
         digest_auth(digest, auth, people);
     }

@@ -17,8 +17,8 @@ pub(super) fn owned<'a>(document: &'a Document<'_>) -> (BTreeSet<String>, BTreeS
     let mut prefixes: BTreeSet<&str> = BTreeSet::new();
     let mut dialects: Vec<Dialect> = Vec::new();
     let mut identity = false;
-    let configs = document.plugins.iter().map(|plugin| &plugin.config);
-    for config in configs.chain(&document.disabled) {
+    for plugin in document.plugins.iter().chain(&document.disabled) {
+        let config = &plugin.config;
         match config {
             Config::MtlsAuth(_)
             | Config::HeaderCertAuth(_)

@@ -55,6 +55,7 @@ impl Maker<'_, '_> {
                 rules: None,
                 told: Arc::default(),
                 applies: true,
+                modifies_handshake: false,
             }),
             _ => None,
         });
@@ -73,6 +74,7 @@ impl Maker<'_, '_> {
             rules: plugins.rules(&slots).cloned(),
             told: self.told.get(&slots, report),
             applies: slots.iter().any(Option::is_some),
+            modifies_handshake: slots[Kind::TlsHandshakeModifier as usize].is_some(),
         };
         let own = judge.as_ref().map(|(_, judge)| judge);
         let digest = digest_of(&plan, own, self.people);

@@ -58,16 +58,8 @@ impl<'t> Index<'t> {
 
     /// Position of what a link names.
     pub fn follow(&self, link: &Link<'t>, spot: &Spot, report: &mut Report) -> Option<usize> {
-        let (text, by, place) = match *link {
-            Link::Parent(position) => return Some(position),
-            Link::Reference { text, by, place } => (text, by, place),
-        };
-        let id = document::uuid(text).filter(|_| by != By::Name);
-        let name = Some(text).filter(|_| by != By::Id);
-        let found = id
-            .and_then(|id| self.by_id.get(&id))
-            .or_else(|| self.by_name.get(name?));
-        if found.is_none() {
+        let found = self.find(link);
+        if let (None, &Link::Reference { text, by, place }) = (found, link) {
             let what = match by {
                 By::Id => "id",
                 By::Name => self.name,
@@ -78,6 +70,20 @@ impl<'t> Index<'t> {
             let message = format!("no {} has the {what} '{text}'{meant}", self.noun);
             report.error(place, &Path::Trail(&spot.path).field(self.noun), message);
         }
+        found
+    }
+
+    /// The same without a report.
+    pub fn find(&self, link: &Link<'t>) -> Option<usize> {
+        let (text, by) = match *link {
+            Link::Parent(position) => return Some(position),
+            Link::Reference { text, by, .. } => (text, by),
+        };
+        let id = document::uuid(text).filter(|_| by != By::Name);
+        let name = Some(text).filter(|_| by != By::Id);
+        let found = id
+            .and_then(|id| self.by_id.get(&id))
+            .or_else(|| self.by_name.get(name?));
         found.copied()
     }
 }

@@ -1,0 +1,512 @@
+//! What the workers of one nginx have in common: which policy is in force, and its documents.
+//!
+//! A worker that nginx starts later is a copy of the master, and so has the policy that the master read.
+//! If another one has been in force since, its documents are here, whatever the files hold by now. The
+//! memory is shared with all processes forked later and lives until the last of them ends; with a state
+//! directory the documents outlive that too.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use openssl::sha::sha256;
+
+use crate::certificate::hex;
+use crate::openssl_ext::shared_memory::{unnamed_file, SharedWords};
+
+/// Most bytes of documents that are kept.
+const MAX_KEPT: usize = 256 << 20;
+/// Versions of the documents: the one in force, one or two that are being written, and that of a master
+/// whose workers have not started.
+const VERSIONS: usize = 4;
+/// Workers whose state is shown.
+pub const MAX_WORKERS: usize = 128;
+/// Compilations that run at the same time and are noticed when their worker dies.
+const MAX_ATTEMPTS: usize = 64;
+/// A document is not tried again once so many workers died while they compiled it.
+const MAX_DEATHS: u64 = 2;
+/// Longest wait for another process that writes documents.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+
+const LOCK: usize = 0;
+const NEXT_ORDER: usize = 1;
+const EPOCH: usize = 2;
+/// Position of the version in force, from 1; 0 when its documents are not kept.
+const ACTIVE: usize = 3;
+const ORDER: usize = 4;
+const SINCE: usize = 5;
+const DIGEST: usize = 6;
+const DEADLY: usize = 10;
+const DEATHS: usize = 11;
+/// 1 while order, digest and epoch are written.
+const CHANGING: usize = 12;
+const VERSION: usize = 16;
+/// Order, length, digest.
+const VERSION_WORDS: usize = 6;
+const ATTEMPT: usize = VERSION + VERSIONS * VERSION_WORDS;
+/// Process, key of what it compiles.
+const ATTEMPT_WORDS: usize = 2;
+const WORKER: usize = ATTEMPT + MAX_ATTEMPTS * ATTEMPT_WORDS;
+/// Process, epoch, since, whether the last reload failed.
+const WORKER_WORDS: usize = 4;
+const WORDS: usize = WORKER + MAX_WORKERS * WORKER_WORDS;
+
+/// Before the documents in a file of the state directory; then their SHA-256.
+const MAGIC: &[u8; 16] = b"resty-mtls doc 1";
+
+/// The bytes that a policy was compiled from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Documents {
+    /// The name of a policy that is no file, as it stands in messages.
+    pub label: Option<String>,
+    /// The document first, then the files that it names.
+    pub files: Vec<(PathBuf, Vec<u8>)>,
+}
+
+impl Documents {
+    fn encode(&self) -> Vec<u8> {
+        use std::os::unix::ffi::OsStrExt;
+        let mut bytes = Vec::new();
+        let mut put = |part: &[u8]| {
+            bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            bytes.extend_from_slice(part);
+        };
+        put(self.label.as_deref().unwrap_or_default().as_bytes());
+        for (path, content) in &self.files {
+            put(path.as_os_str().as_bytes());
+            put(content);
+        }
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Documents> {
+        use std::ffi::OsStr;
+        use std::os::unix::ffi::OsStrExt;
+        fn part<'b>(rest: &mut &'b [u8]) -> Option<&'b [u8]> {
+            let (len, behind) = rest.split_first_chunk::<8>()?;
+            let len = usize::try_from(u64::from_be_bytes(*len)).ok()?;
+            let (part, behind) = behind.split_at_checked(len)?;
+            *rest = behind;
+            Some(part)
+        }
+        let mut rest = bytes;
+        let label = std::str::from_utf8(part(&mut rest)?).ok()?;
+        let mut documents = Documents {
+            label: Some(label.to_owned()).filter(|label| !label.is_empty()),
+            files: Vec::new(),
+        };
+        while !rest.is_empty() {
+            let path = PathBuf::from(OsStr::from_bytes(part(&mut rest)?));
+            documents.files.push((path, part(&mut rest)?.to_vec()));
+        }
+        Some(documents)
+    }
+}
+
+/// How a worker stands to the policy in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkerState {
+    /// Process.
+    pub process: u32,
+    /// The epoch of the policy that it serves.
+    pub epoch: u64,
+    /// Since when, in seconds since 1970.
+    pub since: u64,
+    /// Whether its last reload failed.
+    pub failed: bool,
+}
+
+/// A version of the policy that has been put in force, or that another worker has put in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Published {
+    /// It is in force, with this epoch.
+    InForce(u64),
+    /// One that was read later is in force already.
+    Superseded,
+}
+
+/// What the processes of one nginx share.
+pub struct Node {
+    shared: SharedWords,
+    versions: Vec<File>,
+}
+
+impl Node {
+    /// Makes it, before workers are forked.
+    ///
+    /// # Errors
+    /// Without memory or descriptors.
+    pub fn new() -> io::Result<Node> {
+        let versions = (0..VERSIONS).map(|_| unnamed_file(c"resty-mtls policy"));
+        Ok(Node {
+            shared: SharedWords::new(WORDS)?,
+            versions: versions.collect::<io::Result<_>>()?,
+        })
+    }
+
+    fn word(&self, index: usize) -> &AtomicU64 {
+        static NONE: AtomicU64 = AtomicU64::new(0);
+        self.shared.words().get(index).unwrap_or(&NONE)
+    }
+
+    fn get(&self, index: usize) -> u64 {
+        self.word(index).load(Ordering::Acquire)
+    }
+
+    fn set(&self, index: usize, value: u64) {
+        self.word(index).store(value, Ordering::Release);
+    }
+
+    fn get_digest(&self, index: usize) -> [u8; 32] {
+        let mut digest = [0; 32];
+        for (word, bytes) in digest.chunks_exact_mut(8).enumerate() {
+            bytes.copy_from_slice(&self.get(index + word).to_be_bytes());
+        }
+        digest
+    }
+
+    fn set_digest(&self, index: usize, digest: &[u8; 32]) {
+        for (word, bytes) in digest.chunks_exact(8).enumerate() {
+            self.set(index + word, first_word(bytes));
+        }
+    }
+
+    /// A number for what is read from now on, higher than all before.
+    pub fn next_order(&self) -> u64 {
+        self.word(NEXT_ORDER).fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// The epoch of the policy in force; 0 before the first. It rises with each policy that is put in
+    /// force.
+    pub fn epoch(&self) -> u64 {
+        self.get(EPOCH)
+    }
+
+    /// Epoch, order and digest of the policy in force, unless another one is put in force meanwhile.
+    pub fn in_force(&self) -> Option<(u64, u64, [u8; 32])> {
+        let epoch = self.epoch();
+        let found = (epoch, self.get(ORDER), self.get_digest(DIGEST));
+        (epoch != 0 && self.epoch() == epoch && self.get(CHANGING) == 0).then_some(found)
+    }
+
+    /// When that was put in force, in seconds since 1970.
+    pub fn since(&self) -> u64 {
+        self.get(SINCE)
+    }
+
+    /// Keeps documents that may be put in force later. `false` when they are too large, or there is no
+    /// memory for them.
+    pub fn keep(&self, order: u64, documents: &Documents) -> bool {
+        self.keep_encoded(order, &documents.encode())
+    }
+
+    fn keep_encoded(&self, order: u64, bytes: &[u8]) -> bool {
+        let _lock = self.lock();
+        let digest = sha256(bytes);
+        let active = self.get(ACTIVE);
+        let free = (0..self.versions.len()).filter(|version| *version as u64 + 1 != active);
+        let oldest = free.min_by_key(|version| self.get(VERSION + version * VERSION_WORDS));
+        let Some(version) = oldest else {
+            return false;
+        };
+        let Some(file) = self.versions.get(version) else {
+            return false;
+        };
+        let at = VERSION + version * VERSION_WORDS;
+        self.set(at, 0);
+        let written = bytes.len() <= MAX_KEPT
+            && file.set_len(0).is_ok()
+            && file.write_all_at(bytes, 0).is_ok();
+        if !written {
+            let _ = file.set_len(0);
+            return false;
+        }
+        self.set(at + 1, bytes.len() as u64);
+        self.set_digest(at + 2, &digest);
+        self.set(at, order);
+        true
+    }
+
+    /// Puts what was read at `order` in force, with the documents that were kept at that order. One that
+    /// was read before the one in force is not; the same documents keep their epoch unless `renew`.
+    pub fn publish(&self, order: u64, digest: &[u8; 32], renew: bool, now: u64) -> Published {
+        let _lock = self.lock();
+        let in_force = self.get(ORDER);
+        let epoch = self.epoch();
+        // A process that died here left it half written: whatever comes next is written whole.
+        let whole = self.get(CHANGING) == 0;
+        let same = whole && epoch != 0 && self.get_digest(DIGEST) == *digest;
+        if whole && order == in_force || same && !renew {
+            self.set(ORDER, order.max(in_force));
+            return Published::InForce(epoch);
+        }
+        if order < in_force {
+            return Published::Superseded;
+        }
+        let kept = (0..self.versions.len())
+            .find(|version| self.get(VERSION + version * VERSION_WORDS) == order);
+        let active = kept.map_or(0, |version| version as u64 + 1);
+        // The same content in another version serves as well.
+        if !(same && active == 0) {
+            self.set(ACTIVE, active);
+        }
+        self.set(CHANGING, 1);
+        self.set_digest(DIGEST, digest);
+        self.set(ORDER, order);
+        self.set(SINCE, now);
+        self.set(EPOCH, epoch + 1);
+        self.set(CHANGING, 0);
+        Published::InForce(epoch + 1)
+    }
+
+    /// The documents in force with their epoch and order; `None` when they are not kept.
+    pub fn documents(&self) -> Option<(Documents, u64, u64)> {
+        // A writer takes the oldest version that is not in force, so one look nearly always does.
+        for _ in 0..3 {
+            let (epoch, order, active) = (self.epoch(), self.get(ORDER), self.get(ACTIVE));
+            let version = usize::try_from(active.checked_sub(1)?).ok()?;
+            let file = self.versions.get(version)?;
+            let at = VERSION + version * VERSION_WORDS;
+            let len = usize::try_from(self.get(at + 1)).ok()?;
+            let digest = self.get_digest(at + 2);
+            let mut bytes = vec![0; len.min(MAX_KEPT)];
+            if file.read_exact_at(&mut bytes, 0).is_ok() && sha256(&bytes) == digest {
+                return Some((Documents::decode(&bytes)?, epoch, order));
+            }
+        }
+        None
+    }
+
+    /// Marks that this process compiles what `key` stands for, until the guard is dropped.
+    ///
+    /// # Errors
+    /// How many workers died while they compiled the same.
+    pub fn attempt(&self, key: u64) -> Result<Attempt<'_>, u64> {
+        let words = |index: usize| ATTEMPT + index * ATTEMPT_WORDS;
+        for index in (0..MAX_ATTEMPTS).map(words) {
+            let process = self.get(index);
+            let dead = process != 0 && !is_alive(process);
+            if dead
+                && self
+                    .word(index)
+                    .compare_exchange(process, 0, Ordering::AcqRel, Ordering::Relaxed)
+                    .is_ok()
+            {
+                let died_of = self.get(index + 1);
+                if self.word(DEADLY).swap(died_of, Ordering::AcqRel) != died_of {
+                    self.set(DEATHS, 0);
+                }
+                self.word(DEATHS).fetch_add(1, Ordering::AcqRel);
+            }
+        }
+        let deaths = self.get(DEATHS);
+        if self.get(DEADLY) == key && deaths >= MAX_DEATHS {
+            return Err(deaths);
+        }
+        let this = u64::from(process::id());
+        let claimed = (0..MAX_ATTEMPTS).map(words).find(|index| {
+            self.word(*index)
+                .compare_exchange(0, this, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
+        });
+        if let Some(index) = claimed {
+            self.set(index + 1, key);
+        }
+        Ok(Attempt {
+            node: self,
+            index: claimed,
+        })
+    }
+
+    /// Says which policy a worker serves. `worker` is its number in nginx.
+    pub fn report(&self, worker: usize, state: WorkerState) {
+        if worker < MAX_WORKERS {
+            let at = WORKER + worker * WORKER_WORDS;
+            self.set(at, state.process.into());
+            self.set(at + 1, state.epoch);
+            self.set(at + 2, state.since);
+            self.set(at + 3, state.failed.into());
+        }
+    }
+
+    /// What the worker of this number reported, if it did and lives.
+    pub fn worker(&self, worker: usize) -> Option<WorkerState> {
+        let at = WORKER + worker * WORKER_WORDS;
+        let process = self.get(at);
+        if worker >= MAX_WORKERS || process == 0 || !is_alive(process) {
+            return None;
+        }
+        Some(WorkerState {
+            process: process.try_into().ok()?,
+            epoch: self.get(at + 1),
+            since: self.get(at + 2),
+            failed: self.get(at + 3) != 0,
+        })
+    }
+
+    /// Keeps writers apart. A process that died with the lock loses it; so does one that has held it for
+    /// seconds, whose version then fails its digest.
+    fn lock(&self) -> Lock<'_> {
+        let this = u64::from(process::id());
+        let since = Instant::now();
+        loop {
+            let word = self.word(LOCK);
+            let Err(holder) = word.compare_exchange(0, this, Ordering::AcqRel, Ordering::Acquire)
+            else {
+                return Lock { node: self };
+            };
+            // Two threads of one process, as in tests, exclude each other by the wait alone.
+            let lost = holder != this && !is_alive(holder) || since.elapsed() > LOCK_WAIT;
+            if lost
+                && word
+                    .compare_exchange(holder, this, Ordering::AcqRel, Ordering::Acquire)
+                    .is_ok()
+            {
+                return Lock { node: self };
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    }
+}
+
+struct Lock<'n> {
+    node: &'n Node,
+}
+
+impl Drop for Lock<'_> {
+    fn drop(&mut self) {
+        let this = u64::from(process::id());
+        let _ = self
+            .node
+            .word(LOCK)
+            .compare_exchange(this, 0, Ordering::AcqRel, Ordering::Acquire);
+    }
+}
+
+/// Marks a compilation that is under way. Should the process die meanwhile, the next one sees it.
+pub struct Attempt<'n> {
+    node: &'n Node,
+    index: Option<usize>,
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if let Some(index) = self.index {
+            self.node.set(index, 0);
+        }
+    }
+}
+
+fn is_alive(process: u64) -> bool {
+    Path::new(&format!("/proc/{process}")).exists() || !Path::new("/proc/self").exists()
+}
+
+fn first_word(bytes: &[u8]) -> u64 {
+    let mut word = [0; 8];
+    for (to, from) in word.iter_mut().zip(bytes) {
+        *to = *from;
+    }
+    u64::from_be_bytes(word)
+}
+
+/// What stands for some bytes where a digest would be too long.
+pub fn key_of(bytes: &[u8]) -> u64 {
+    first_word(&sha256(bytes))
+}
+
+/// SHA-256 of documents, which is what tells them apart.
+pub fn digest_of(documents: &Documents) -> [u8; 32] {
+    sha256(&documents.encode())
+}
+
+/// Where the documents of a policy outlive a restart: a file in the state directory, by the name of the
+/// policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateFile {
+    directory: PathBuf,
+    file: PathBuf,
+}
+
+impl StateFile {
+    /// For the policy that is read from `source`, a path or a label.
+    ///
+    /// # Errors
+    /// When the directory cannot be used: it must exist, and no other user may write to it.
+    pub fn new(directory: &Path, source: &[u8]) -> Result<StateFile, String> {
+        let shown = directory.display();
+        let found = fs::metadata(directory).map_err(|error| format!("'{shown}': {error}"))?;
+        if !found.is_dir() {
+            return Err(format!("'{shown}' is no directory"));
+        }
+        let mode = found.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            return Err(format!(
+                "'{shown}' has mode {mode:04o}, expected 0700: whoever writes there decides who gets in"
+            ));
+        }
+        let name = hex(&sha256(source)[..8]);
+        Ok(StateFile {
+            directory: directory.to_owned(),
+            file: directory.join(format!("policy-{name}.state")),
+        })
+    }
+
+    /// Writes the documents, mode 0600, by renaming a complete file.
+    ///
+    /// # Errors
+    /// As the system calls.
+    pub fn write(&self, documents: &Documents) -> io::Result<()> {
+        let bytes = documents.encode();
+        let new = self
+            .directory
+            .join(format!(".policy-{}.new", process::id()));
+        let written = (|| {
+            let _ = fs::remove_file(&new);
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&new)?;
+            file.write_all(MAGIC)?;
+            file.write_all(&sha256(&bytes))?;
+            file.write_all(&bytes)?;
+            file.sync_all()?;
+            fs::rename(&new, &self.file)
+        })();
+        if written.is_err() {
+            let _ = fs::remove_file(&new);
+        }
+        written
+    }
+
+    /// Reads the documents.
+    ///
+    /// # Errors
+    /// When there are none, or they are not what was written.
+    pub fn read(&self) -> io::Result<Documents> {
+        let invalid = |why| io::Error::new(io::ErrorKind::InvalidData, why);
+        let mut bytes = Vec::new();
+        File::open(&self.file)?
+            .take((MAX_KEPT + 48) as u64 + 1)
+            .read_to_end(&mut bytes)?;
+        let (digest, content) = bytes
+            .strip_prefix(MAGIC)
+            .and_then(|rest| rest.split_first_chunk::<32>())
+            .ok_or_else(|| invalid("is no state file"))?;
+        if sha256(content) != *digest {
+            return Err(invalid(
+                "does not have the digest that it had when it was written",
+            ));
+        }
+        Documents::decode(content).ok_or_else(|| invalid("is no state file"))
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.file
+    }
+}

@@ -1,0 +1,190 @@
+//! What the workers of one nginx share: which policy is in force.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::engine::rmtls_engine;
+use super::{file_name, guard, guard_with, handle, output, rmtls_buf};
+use crate::engine::Node;
+use crate::Error;
+
+/// The node of this process and all that are forked from it: made once, by the master.
+static NODE: Mutex<Option<Arc<Node>>> = Mutex::new(None);
+
+/// How a worker stands to the policy in force on its node.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct rmtls_worker {
+    /// The epoch of the policy that it serves.
+    pub epoch: u64,
+    /// Since when, in seconds since 1970.
+    pub since: u64,
+    /// Process.
+    pub process: u32,
+    /// 1 when its last reload failed, else 0.
+    pub failed: i32,
+}
+
+/// Which policy is in force on a node.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct rmtls_node {
+    /// Number of it among all that have been in force; 0 before the first.
+    pub epoch: u64,
+    /// Since when, in seconds since 1970.
+    pub since: u64,
+}
+
+/// Makes the engine one of those that share the node of this process, before its policy is loaded and
+/// before workers are forked. Fails without memory for it; then each worker is by itself.
+///
+/// # Safety
+/// `engine` is NULL or live; `err` is NULL or valid, with its data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_join_node(
+    engine: *const rmtls_engine,
+    err: *mut rmtls_buf,
+) -> i32 {
+    // SAFETY: the caller's promises, passed on unchanged.
+    unsafe {
+        guard_with(err, || {
+            let engine = handle(engine)?.engine();
+            let mut node = NODE.lock().unwrap_or_else(PoisonError::into_inner);
+            let node = match &*node {
+                Some(node) => node.clone(),
+                None => {
+                    let new = Node::new().map_err(|error| {
+                        Error::Misuse(format!("no memory that workers share: {error}"))
+                    })?;
+                    node.insert(Arc::new(new)).clone()
+                }
+            };
+            engine.join(node);
+            Ok(())
+        })
+    }
+}
+
+/// Keeps the documents in force in the directory at `path`, for the next start. `source` names the policy
+/// there. Fails when the directory does not exist or another user may read it.
+///
+/// # Safety
+/// `engine` is NULL or live; `path` and `source` are readable for their lengths; `err` is NULL or valid,
+/// with its data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_set_state_directory(
+    engine: *const rmtls_engine,
+    path: *const u8,
+    path_len: usize,
+    source: *const u8,
+    source_len: usize,
+    err: *mut rmtls_buf,
+) -> i32 {
+    // SAFETY: the caller's promises, passed on unchanged.
+    unsafe {
+        guard_with(err, || {
+            let engine = handle(engine)?.engine();
+            let path = file_name(path, path_len)?;
+            engine.set_state_directory(&path, super::bytes(source, source_len)?)
+        })
+    }
+}
+
+/// Loads the documents that were in force last, from the state directory. `RMTLS_NOT_FOUND` without one.
+///
+/// # Safety
+/// `engine` is NULL or live; `err` is NULL or valid, with its data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_load_last_good(
+    engine: *const rmtls_engine,
+    err: *mut rmtls_buf,
+) -> i32 {
+    // SAFETY: the caller's promises, passed on unchanged.
+    unsafe { guard_with(err, || handle(engine)?.engine().load_last_good()) }
+}
+
+/// `RMTLS_OK` when another policy is in force on the node than the one that this worker has, else
+/// `RMTLS_NOT_FOUND`.
+///
+/// # Safety
+/// `engine` is NULL or live.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_is_behind(engine: *const rmtls_engine) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promise, passed on unchanged.
+        match unsafe { handle(engine) }?.engine().is_behind() {
+            true => Ok(()),
+            false => Err(Error::NotFound),
+        }
+    })
+}
+
+/// Says that this worker cannot get the policy in force: until it has it, `rmtls_engine_access` decides
+/// `RMTLS_UNAVAILABLE`.
+///
+/// # Safety
+/// `engine` is NULL or live.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_cannot_follow(engine: *const rmtls_engine) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promise, passed on unchanged.
+        unsafe { handle(engine) }?.engine().cannot_follow();
+        Ok(())
+    })
+}
+
+/// Reports to the node which policy the worker of this number serves.
+///
+/// # Safety
+/// `engine` is NULL or live.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_report(engine: *const rmtls_engine, worker: u32) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promise, passed on unchanged.
+        unsafe { handle(engine) }?.engine().report(worker as usize);
+        Ok(())
+    })
+}
+
+/// Gives what a worker reported; `RMTLS_NOT_FOUND` when it did not, or has ended.
+///
+/// # Safety
+/// `engine` is NULL or live; `out` is NULL or valid for writing.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_worker(
+    engine: *const rmtls_engine,
+    worker: u32,
+    out: *mut rmtls_worker,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        let (engine, out) = unsafe { (handle(engine)?.engine(), output(out)?) };
+        let state = engine
+            .worker_state(worker as usize)
+            .ok_or(Error::NotFound)?;
+        *out = rmtls_worker {
+            epoch: state.epoch,
+            since: state.since,
+            process: state.process,
+            failed: state.failed.into(),
+        };
+        Ok(())
+    })
+}
+
+/// Gives the policy in force on the node; `RMTLS_NOT_FOUND` for an engine that shares none.
+///
+/// # Safety
+/// `engine` is NULL or live; `out` is NULL or valid for writing.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_node(
+    engine: *const rmtls_engine,
+    out: *mut rmtls_node,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        let (engine, out) = unsafe { (handle(engine)?.engine(), output(out)?) };
+        let (epoch, since) = engine.node_state().ok_or(Error::NotFound)?;
+        *out = rmtls_node { epoch, since };
+        Ok(())
+    })
+}

@@ -1,0 +1,66 @@
+//! Plugins that the document says are off.
+
+use std::borrow::Cow;
+
+use super::scopes::{Index, Scopes};
+use super::uuid_text;
+use crate::policy::document::{Document, Kind, Link};
+use crate::policy::protection::{Disabled, Guard, Guards};
+use crate::policy::Map;
+
+pub(super) fn disabled<'t>(
+    document: &Document<'t>,
+    scopes: &Scopes,
+    services: &Index<'t>,
+    routes: &Index<'t>,
+) -> Disabled {
+    let mut everywhere = Guards::default();
+    let mut of_service: Map<usize, Guards> = Map::default();
+    let mut of_route: Map<usize, Guards> = Map::default();
+    // A reference to what is not there is no error in a plugin that does nothing.
+    let target = |link: &Option<Link<'t>>, index: &Index<'t>| match link {
+        None => Ok(None),
+        Some(link) => index.find(link).map(Some).ok_or(()),
+    };
+    for plugin in &document.disabled {
+        let guard = match plugin.config.kind() {
+            Kind::MtlsAuth | Kind::HeaderCertAuth => Guard::Certificate,
+            Kind::OpenidConnect => Guard::Token,
+            Kind::Acl => Guard::Acl,
+            Kind::ClientCertAcl => Guard::Rules,
+            Kind::TlsHandshakeModifier => Guard::Request,
+            Kind::TlsMetadataHeaders | Kind::ClientCertHeaders => continue,
+        };
+        match (
+            target(&plugin.route, routes),
+            target(&plugin.service, services),
+        ) {
+            (Ok(Some(route)), _) => of_route.entry(route).or_default().add(guard),
+            (Ok(None), Ok(Some(service))) => of_service.entry(service).or_default().add(guard),
+            (Ok(None), Ok(None)) => everywhere.add(guard),
+            (Err(()), _) | (_, Err(())) => {}
+        }
+    }
+    let routes = document
+        .routes
+        .iter()
+        .enumerate()
+        .flat_map(|(position, route)| {
+            let service = scopes.service_of.get(position).copied().flatten();
+            let service = service.and_then(|service| of_service.get(&service).copied());
+            let guards = of_route
+                .get(&position)
+                .copied()
+                .unwrap_or_default()
+                .and(service);
+            let names = [
+                route.identity.name.map(Cow::from),
+                route.identity.id.map(|id| Cow::from(uuid_text(&id))),
+            ];
+            let names = names.into_iter().flatten();
+            names
+                .filter(move |_| !guards.is_empty())
+                .map(move |name| (name, guards))
+        });
+    Disabled::new(everywhere, routes)
+}

@@ -1,0 +1,238 @@
+//! What a policy demands of requests, and what the next one no longer does.
+//!
+//! A document that is cut short by a full disk or a slow writer is often a good one, in which plugins
+//! are simply not there any more. So a reload never takes a plugin from a route that stays unless the
+//! document says that this is meant.
+
+use std::borrow::Cow;
+
+use openssl::sha::sha256;
+
+use super::{Plan, Policy};
+use crate::handshake::server_name::quoted;
+
+/// Most routes that a message names.
+const MAX_NAMED: usize = 5;
+
+/// One plugin that protects a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Guard {
+    /// `mtls-auth` or `header-cert-auth`.
+    Certificate = 1,
+    /// `openid-connect`.
+    Token = 2,
+    /// `acl`.
+    Acl = 4,
+    /// `client-cert-acl`.
+    Rules = 8,
+    /// `tls-handshake-modifier`, where nothing else asks for a certificate.
+    Request = 16,
+}
+
+impl Guard {
+    const ALL: [Guard; 5] = [
+        Guard::Certificate,
+        Guard::Token,
+        Guard::Acl,
+        Guard::Rules,
+        Guard::Request,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Guard::Certificate => "mtls-auth or header-cert-auth",
+            Guard::Token => "openid-connect",
+            Guard::Acl => "acl",
+            Guard::Rules => "client-cert-acl",
+            Guard::Request => "tls-handshake-modifier",
+        }
+    }
+}
+
+/// A set of [`Guard`]s.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Guards(u8);
+
+impl Guards {
+    fn of(plan: &Plan) -> Guards {
+        let mut guards = Guards::default();
+        for (guard, applies) in [
+            (Guard::Certificate, plan.auth.is_some()),
+            (Guard::Token, plan.bearer.is_some()),
+            (Guard::Acl, plan.acl.is_some()),
+            (Guard::Rules, plan.rules.is_some()),
+            (Guard::Request, plan.modifies_handshake),
+        ] {
+            if applies {
+                guards.add(guard);
+            }
+        }
+        guards
+    }
+
+    pub(super) fn add(&mut self, guard: Guard) {
+        self.0 |= guard as u8;
+    }
+
+    pub(super) fn and(self, other: Option<Guards>) -> Guards {
+        Guards(self.0 | other.unwrap_or_default().0)
+    }
+
+    pub(super) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    fn without(self, other: Guards) -> Guards {
+        Guards(self.0 & !other.0)
+    }
+
+    fn names(self) -> String {
+        let held = Guard::ALL
+            .into_iter()
+            .filter(|guard| self.0 & *guard as u8 != 0);
+        held.map(Guard::name).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Plugins with `enabled: false`, by the scope that they stand at.
+#[derive(Debug, Default)]
+pub struct Disabled {
+    everywhere: Guards,
+    /// By hash of the route's name or id, in order. Not by plan: routes share plans.
+    routes: Vec<(u64, Guards)>,
+}
+
+impl Disabled {
+    /// `routes` are names and ids of routes.
+    pub(super) fn new<'n>(
+        everywhere: Guards,
+        routes: impl Iterator<Item = (Cow<'n, str>, Guards)>,
+    ) -> Disabled {
+        let mut routes: Vec<_> = routes.map(|(name, guards)| (key(&name), guards)).collect();
+        routes.sort_unstable_by_key(|(key, _)| *key);
+        Disabled { everywhere, routes }
+    }
+
+    fn at(&self, name: &str) -> Guards {
+        let own = self
+            .routes
+            .binary_search_by_key(&key(name), |(key, _)| *key);
+        let own = own.ok().and_then(|found| self.routes.get(found));
+        self.everywhere.and(own.map(|(_, guards)| *guards))
+    }
+}
+
+/// What a policy demands of the requests of each route.
+#[derive(Debug, Default)]
+pub struct Protection {
+    /// For each name of a route its hash, and the digest of its plan with its [`Guards`] in the lowest
+    /// byte; in order. 16 bytes a route.
+    routes: Box<[(u64, u64)]>,
+    /// Digest of consumers, credentials and groups.
+    consumers: u64,
+}
+
+impl Protection {
+    /// `plans` are the names of routes, their plans and the digests of these.
+    pub(super) fn new<'p>(
+        plans: impl Iterator<Item = (&'p str, &'p Plan, [u8; 32])>,
+        consumers: [u8; 32],
+    ) -> Protection {
+        let mut routes: Vec<_> = plans
+            .map(|(name, plan, digest)| {
+                let digest = word(&digest) & !0xff;
+                (key(name), digest | u64::from(Guards::of(plan).0))
+            })
+            .collect();
+        routes.sort_unstable();
+        Protection {
+            routes: routes.into(),
+            consumers: word(&consumers),
+        }
+    }
+
+    fn of(&self, name: &str) -> Option<u64> {
+        let key = key(name);
+        let found = self
+            .routes
+            .binary_search_by_key(&key, |(key, _)| *key)
+            .ok()?;
+        self.routes.get(found).map(|(_, plan)| *plan)
+    }
+
+    /// Why `next` must not replace the policy that this is of, or `None`. `cut` says that its document is
+    /// the beginning of the one in force.
+    pub fn refusal(&self, next: &Policy, cut: bool) -> Option<String> {
+        let mut lost = Vec::new();
+        let mut kinds = Guards::default();
+        let mut differs = cut && self.consumers != next.protection.consumers;
+        // The first name of each route suffices: all lead to the same plan.
+        for (name, position) in next.routes.with_plans().chain([("", 0)]) {
+            let (Some(before), Some(plan)) = (self.of(name), next.plans.get(position)) else {
+                continue;
+            };
+            let gone = Guards(before as u8)
+                .without(Guards::of(plan))
+                .without(next.disabled.at(name));
+            if !gone.is_empty() {
+                lost.push(name);
+                kinds = kinds.and(Some(gone));
+            }
+            differs |= cut && next.protection.of(name) != Some(before);
+        }
+        if !lost.is_empty() {
+            lost.sort_unstable();
+            return Some(format!(
+                "refused, since {} would lose {}, which the document no longer has; where that is meant, \
+                 set 'enabled: false' on the plugin, remove the route, or reload by HUP",
+                listed(&lost),
+                kinds.names(),
+            ));
+        }
+        differs.then(|| {
+            "refused, since the document is the beginning of the one in force and changes what stays of \
+             it, as if it were cut; where that is meant, end it with a line '...' or reload by HUP"
+                .to_owned()
+        })
+    }
+}
+
+fn listed(routes: &[&str]) -> String {
+    let shown: Vec<_> = routes
+        .iter()
+        .take(MAX_NAMED)
+        .map(|name| match name.is_empty() {
+            true => "requests without a route".to_owned(),
+            false => format!("route '{}'", quoted(name.as_bytes())),
+        })
+        .collect();
+    match routes.len() - shown.len() {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// Whether the document `next` may be `before` cut short: it is its beginning, or lacks the marker of its
+/// end, a last line `...` (YAML 1.2, section 9.1.4).
+pub fn is_beginning(next: &[u8], before: &[u8]) -> bool {
+    next.len() < before.len() && before.starts_with(next)
+}
+
+/// Whether a document ends with the marker of a document's end.
+pub fn has_end_marker(document: &[u8]) -> bool {
+    let last = document
+        .trim_ascii_end()
+        .rsplit(|byte| *byte == b'\n')
+        .next();
+    last == Some(b"...") && document.ends_with(b"\n")
+}
+
+fn key(name: &str) -> u64 {
+    word(&sha256(name.as_bytes()))
+}
+
+fn word(digest: &[u8; 32]) -> u64 {
+    let first = digest.first_chunk::<8>().copied();
+    u64::from_be_bytes(first.unwrap_or_default())
+}
