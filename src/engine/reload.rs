@@ -1324,4 +1324,215 @@ mod tests {
         .join()
         .unwrap();
     }
+
+    fn with_node(engine: &Engine, node: &Arc<Node>) {
+        engine.join(node.clone());
+    }
+
+    /// An engine of a worker: joined, loaded as in the master, and at its first work.
+    fn entered(node: &Arc<Node>, text: &str) -> Engine {
+        let engine = Engine::default();
+        with_node(&engine, node);
+        engine.load(self::text(text)).unwrap();
+        engine.start_watch().unwrap();
+        engine
+    }
+
+    fn text_routes(engine: &Engine) -> usize {
+        engine.policy().unwrap().plans.len() - 1
+    }
+
+    #[test]
+    fn engine_that_is_behind_catches_up_from_the_node() {
+        let node = Arc::new(Node::new().unwrap());
+        let first = entered(&node, GOOD);
+        let second = entered(&node, GOOD);
+        assert_eq!((first.node_epoch(), second.node_epoch()), (1, 1));
+        let reload = first.reload(text(BETTER)).unwrap();
+        in_force(first.poll(&reload, LONG));
+        assert_eq!((first.node_epoch(), first.is_behind()), (2, false));
+        assert!(second.is_behind() && !second.is_left_behind());
+        let reload = second.reload_from_node().unwrap();
+        in_force(second.poll(&reload, LONG));
+        assert_eq!((text_routes(&second), second.node_epoch()), (2, 2));
+        assert!(!second.is_behind());
+        // The same content anew is nothing to compile.
+        let reload = first.reload(text(BETTER)).unwrap();
+        in_force(first.poll(&reload, LONG));
+        assert_eq!(first.node_epoch(), 3);
+        assert!(!second.is_behind());
+        assert_eq!(second.node_epoch(), 3);
+    }
+
+    #[test]
+    fn engine_of_a_respawned_worker_decides_nothing_before_it_has_caught_up() {
+        let node = Arc::new(Node::new().unwrap());
+        let master = Engine::default();
+        with_node(&master, &node);
+        master.load(text(GOOD)).unwrap();
+        let running = entered(&node, BETTER);
+        assert_eq!(running.node_epoch(), 1);
+        // As after a fork.
+        master.start_watch().unwrap();
+        assert!(master.is_left_behind());
+        let answer = master.access(None, 0, b"a.test", 0).unwrap();
+        assert_eq!(answer.decision, super::super::Decision::Unavailable);
+        let reload = master.reload_from_node().unwrap();
+        in_force(master.poll(&reload, LONG));
+        let answer = master.access(None, 0, b"a.test", 0).unwrap();
+        assert_eq!(answer.decision, super::super::Decision::Pass);
+        assert_eq!(text_routes(&master), 2);
+    }
+
+    #[test]
+    fn engine_that_cannot_catch_up_is_left_behind() {
+        let node = Arc::new(Node::new().unwrap());
+        let worker = entered(&node, GOOD);
+        let order = node.next_order();
+        node.publish(order, &[1; 32], false, 1);
+        assert!(worker.is_behind() && !worker.is_left_behind());
+        let reload = worker.reload_from_node().unwrap();
+        let error = worker.poll(&reload, LONG).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "the documents of the policy in force on this node are not kept"
+        );
+        worker.cannot_follow();
+        assert!(worker.is_left_behind());
+        let reload = worker.reload(text(BETTER)).unwrap();
+        in_force(worker.poll(&reload, LONG));
+        assert!(!worker.is_behind() && !worker.is_left_behind());
+    }
+
+    /// Policies as people write them: routes before plugins, nested, JSON, consumers and lists last.
+    fn real_policies() -> Vec<(&'static str, String)> {
+        let pem = |indent: &str| {
+            let ca = crate::testing::issue("CA", None, true, 60, &[]);
+            let pem = String::from_utf8(ca.x509.to_pem().unwrap()).unwrap();
+            pem.lines()
+                .map(|line| format!("{indent}{line}\n"))
+                .collect::<String>()
+        };
+        const ID: &str = "6a1f0c5e-3f0b-4c0a-9a58-0d4a1e2b7c11";
+        let ca = |cert: &str| format!("ca_certificates:\n- id: {ID}\n  cert: |\n{cert}");
+        let flat = format!(
+            "_format_version: '3.0'\n{}routes:\n- name: a\n  snis: [a.test]\n- name: b\n  snis:\n  - b.test\n  \
+             - c.test\nplugins:\n- name: mtls-auth\n  route: a\n  config:\n    ca_certificates: [{ID}]\n    \
+             skip_consumer_lookup: true\n    revocation_check_mode: SKIP\n- name: mtls-auth\n  route: b\n  config:\n    \
+             ca_certificates:\n    - {ID}\n    skip_consumer_lookup: true\n- name: client-cert-acl\n  route: b\n  config:\n    \
+             deny:\n    - san.dns: x.test\n    - san.dns: y.test\n",
+            ca(&pem("    "))
+        );
+        let nested = format!(
+            "_format_version: '3.0'\n{}services:\n- name: s\n  plugins:\n  - name: mtls-auth\n    config:\n      \
+             ca_certificates: [{ID}]\n      skip_consumer_lookup: true\n  routes:\n  - name: a\n    plugins:\n    - name: \
+             client-cert-acl\n      config:\n        allow:\n        - san.dns: good.test\n  - name: b\n    plugins:\n    - name: \
+             tls-handshake-modifier\n  - name: c\n",
+            ca(&pem("    "))
+        );
+        let groups = format!(
+            "_format_version: '3.0'\n{}routes:\n- name: a\nplugins:\n- name: mtls-auth\n  config:\n    \
+             ca_certificates: [{ID}]\n- name: acl\n  config:\n    deny: [banned]\nconsumers:\n- username: x\n  \
+             mtls_auth_credentials:\n  - subject_name: x.test\n  acls:\n  - group: banned\n- username: y\n  acls:\n  - group: banned\n",
+            ca(&pem("    "))
+        );
+        let global = format!(
+            "_format_version: '3.0'\nroutes:\n- name: a\n- name: b\n{}plugins:\n- name: mtls-auth\n  config:\n    \
+             ca_certificates: [{ID}]\n    skip_consumer_lookup: true\n- name: openid-connect\n  route: b\n  config:\n    issuer: \
+             https://issuer.test\n    auth_methods: [bearer]\n    audience_required: [me]\n    proof_of_possession_mtls: strict\n...\n",
+            ca(&pem("    "))
+        );
+        let cert = pem("").replace('\n', "\\n");
+        let json = format!(
+            "{{\"_format_version\": \"3.0\",\n\"routes\": [{{\"name\": \"a\"}},\n{{\"name\": \"b\"}}],\n\"ca_certificates\": \
+             [{{\"id\": \"{ID}\", \"cert\": \"{cert}\"}}],\n\"plugins\": [\n{{\"name\": \"mtls-auth\", \"config\": \
+             {{\"ca_certificates\": [\"{ID}\"],\n\"skip_consumer_lookup\": true}}}}\n]}}\n"
+        );
+        vec![
+            ("flat", flat),
+            ("nested", nested),
+            ("groups", groups),
+            ("global", global),
+            ("json", json),
+        ]
+    }
+
+    /// Where a document is cut: at each line, and at many bytes within.
+    fn cuts(document: &str) -> Vec<usize> {
+        let lines = document.match_indices('\n').map(|(at, _)| at + 1);
+        let step = (document.len() / 1000).max(1);
+        let mut cuts: Vec<usize> = lines.chain((0..document.len()).step_by(step)).collect();
+        cuts.retain(|cut| *cut < document.len());
+        cuts.sort_unstable();
+        cuts.dedup();
+        cuts
+    }
+
+    #[test]
+    fn reload_of_a_document_that_is_cut_anywhere_opens_nothing() {
+        let mut accepted = 0;
+        for (name, document) in real_policies() {
+            let node = Arc::new(Node::new().unwrap());
+            let path =
+                std::env::temp_dir().join(format!("resty-mtls-cut-{}-{name}.yaml", process::id()));
+            fs::write(&path, &document).unwrap();
+            let engine = Engine::default();
+            with_node(&engine, &node);
+            engine.load(Origin::File(path.clone())).unwrap();
+            engine.start_watch().unwrap();
+            let whole = engine.policy().unwrap();
+            let demanded: Vec<(&str, Option<u64>)> = whole
+                .routes
+                .routes()
+                .map(|route| (route, whole.protection.digest(route)))
+                .collect();
+            for cut in cuts(&document) {
+                fs::write(&path, &document[..cut]).unwrap();
+                let reload = engine.reload(Origin::File(path.clone())).unwrap();
+                if engine.poll(&reload, LONG).is_err() {
+                    continue;
+                }
+                accepted += 1;
+                let policy = engine.policy().unwrap();
+                for (route, digest) in &demanded {
+                    if policy.plan(Some(route)).is_some() {
+                        let what = format!("{name} at {cut}, route {route}");
+                        assert_eq!(policy.protection.digest(route), *digest, "{what}");
+                        let plan = policy.plan(Some(route)).unwrap();
+                        let decided = |engine: &Engine, plan| {
+                            engine.access(None, plan, b"a.test", 0).unwrap().decision
+                        };
+                        assert_ne!(
+                            decided(&engine, plan),
+                            super::super::Decision::Pass,
+                            "{what}"
+                        );
+                    }
+                }
+                // Back to the whole: a reload by HUP.
+                fs::write(&path, &document).unwrap();
+                engine.load(Origin::File(path.clone())).unwrap();
+                engine.enter();
+            }
+            fs::remove_file(&path).unwrap();
+        }
+        // Routes at the end may go.
+        assert!(accepted > 0);
+    }
+
+    #[test]
+    fn reload_without_the_end_marker_is_refused() {
+        let node = Arc::new(Node::new().unwrap());
+        let engine = entered(&node, &format!("{BETTER}...\n"));
+        let reload = engine.reload(text(BETTER)).unwrap();
+        let error = engine.poll(&reload, LONG).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "text: refused, since the document in force ends with a line '...' and this one does not, \
+             as if it were cut; where that is meant, reload by HUP"
+        );
+        let reload = engine.reload(text(&format!("{GOOD}...\n"))).unwrap();
+        in_force(engine.poll(&reload, LONG));
+        assert_eq!(text_routes(&engine), 1);
+    }
 }

@@ -161,6 +161,12 @@ impl Protection {
         self.routes.get(found).map(|(_, plan)| *plan)
     }
 
+    /// What stands for the plan of a route, if there is one of that name.
+    #[cfg(test)]
+    pub(crate) fn digest(&self, route: &str) -> Option<u64> {
+        self.of(route)
+    }
+
     /// Why `next` must not replace the policy that this is of, or `None`. `cut` says that its document is
     /// the beginning of the one in force.
     pub fn refusal(&self, next: &Policy, cut: bool) -> Option<String> {
