@@ -90,7 +90,7 @@ $::Client . <<'_EOC_'
     tls sni=a.test path=/none as=client-a
     : | openssl s_client -connect "127.0.0.1:$PORT" -servername a.test -cert "$PKI/client-a.crt" -key "$PKI/client-a.key"
 } > did 2>&1
-metrics | sed 's/digest="[0-9a-f]\{64\}"/digest="DIGEST"/; s/\(expiry_seconds_sum{.*}\) [0-9]\{8,10\}$/\1 SECONDS/'
+metrics | sed 's/digest="[0-9a-f]\{64\}"/digest="DIGEST"/; s/\(\(expiry_seconds_sum\|since_seconds\){.*}\) [0-9]\{8,10\}$/\1 SECONDS/'
 _EOC_
 --- client_out
 # HELP resty_mtls_client_hellos_total Starts of TLS handshakes that client_hello() saw, resumptions included.
@@ -176,9 +176,18 @@ resty_mtls_certificate_time_to_expiry_seconds_count{consumer="client-a"} 1
 # TYPE resty_mtls_policy_reloads_total counter
 resty_mtls_policy_reloads_total{result="failed"} 0
 resty_mtls_policy_reloads_total{result="ok"} 0
-# HELP resty_mtls_policy_epoch Number of the policies that the worker has had in force.
+# HELP resty_mtls_policy_epoch Number of the worker's policy among all that have been in force on this node.
 # TYPE resty_mtls_policy_epoch gauge
 resty_mtls_policy_epoch{worker="0"} 1
+# HELP resty_mtls_policy_in_force_epoch Number of the policy in force on this node; a worker with a lower one is behind.
+# TYPE resty_mtls_policy_in_force_epoch gauge
+resty_mtls_policy_in_force_epoch 1
+# HELP resty_mtls_policy_in_force_since_seconds When the worker's policy was put in force, in seconds since 1970.
+# TYPE resty_mtls_policy_in_force_since_seconds gauge
+resty_mtls_policy_in_force_since_seconds{worker="0"} SECONDS
+# HELP resty_mtls_policy_reload_failing 1: the last reload of the worker failed, and an earlier policy serves; 0: it went well.
+# TYPE resty_mtls_policy_reload_failing gauge
+resty_mtls_policy_reload_failing{worker="0"} 0
 # HELP resty_mtls_policy_info The policy in force in the worker.
 # TYPE resty_mtls_policy_info gauge
 resty_mtls_policy_info{worker="0",digest="DIGEST"} 1
@@ -322,6 +331,9 @@ import json, re, sys
 status = json.load(sys.stdin)
 metrics = status.pop("metrics")
 print(*(re.sub("^.*/html/", "", warning) for warning in status.pop("warnings")))
+node = status.pop("node")
+worker = node["workers"][0]
+print(sorted(node), sorted(worker), abs(worker["since"] - status.pop("since")) < 60, worker["epoch"], worker["failed"])
 status["digest"] = re.fullmatch("[0-9a-f]{64}", status["digest"]) and "digest"
 print(json.dumps(status, sort_keys=True))
 print(sorted(metrics))
@@ -334,8 +346,9 @@ _EOC_
 --- client_out
 Content-Type: application/json
 policy.yaml:35:3: warning: routes[3]: has tls-metadata-headers but neither mtls-auth nor tls-handshake-modifier, so no client is asked for the certificate it forwards
+['epoch', 'since', 'workers'] ['epoch', 'failed', 'pid', 'since', 'worker'] True 1 False
 {"counts": {"asks": 1, "routes": 4, "server_names": 1, "warnings": 1}, "digest": "digest", "epoch": 1, "version": "0.1.0", "worker": 0}
-['cache_lookups_total', 'certificate_requests_total', 'certificate_time_to_expiry_seconds', 'certificates_presented_total', 'client_hellos_total', 'connections_total', 'handshake_errors_total', 'metrics_shared', 'policy_epoch', 'policy_info', 'policy_reloads_total', 'requests_total', 'responses_total', 'shortages_total', 'verdicts_total']
+['cache_lookups_total', 'certificate_requests_total', 'certificate_time_to_expiry_seconds', 'certificates_presented_total', 'client_hellos_total', 'connections_total', 'handshake_errors_total', 'metrics_shared', 'policy_epoch', 'policy_in_force_epoch', 'policy_in_force_since_seconds', 'policy_info', 'policy_reload_failing', 'policy_reloads_total', 'requests_total', 'responses_total', 'shortages_total', 'verdicts_total']
 ['count', 'sum'] 1
 client_hellos_total 2
 requests_total {"pay": {"401": 1, "pass": 2}}

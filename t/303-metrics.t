@@ -102,8 +102,8 @@ requests_total{route="a",decision="pass"} 100
 certificates_presented_total 60
 connections_total{session="full"} 60
 connections_total{session="resumed"} 0
-policy_epoch{worker="0"} 2
-policy_epoch{worker="1"} 2
+policy_epoch{worker="0"} 1
+policy_epoch{worker="1"} 1
 --- no_error_log
 [crit]
 [alert]
@@ -157,7 +157,7 @@ status=200
 3 policy_info{worker="0",digest="DIGEST"} 1
 3 requests_total{route="a",decision="pass"} 1
 certificates_presented_total 0
-policy_epoch{worker="0"} 2
+policy_epoch{worker="0"} 1
 2
 --- error_log
 [warn]

@@ -36,6 +36,9 @@ our $Config = <<'_EOC_';
             ngx.say(require("resty.mtls").reload({ _format_version = "3.0", routes = { { name = "a" } } }))
         }
     }
+    location /metrics {
+        content_by_lua_block { ngx.print(require("resty.mtls").metrics()) }
+    }
     location /workers {
         content_by_lua_block {
             for _, worker in ipairs(require("resty.mtls").status().node.workers) do
@@ -508,10 +511,16 @@ each 1
 echo 'rutes: []' >> policy.yaml
 within
 get a.test/workers | sed 's/epoch=[0-9]*/epoch/'
+get a.test/metrics | grep '^resty_mtls_policy_\(epoch\|in_force_epoch\|reload_failing\)'
+get a.test/metrics | grep -c '^resty_mtls_policy_in_force_since_seconds{worker="0"} 1[0-9]\{9\}$'
 grep -c 'policy not reloaded' "$ERROR_LOG"
 _EOC_
 --- client_out
 0 epoch failed=true since=true
+resty_mtls_policy_epoch{worker="0"} 1
+resty_mtls_policy_in_force_epoch 1
+resty_mtls_policy_reload_failing{worker="0"} 1
+1
 1
 --- no_error_log
 [crit]

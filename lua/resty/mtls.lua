@@ -283,6 +283,8 @@ end
 
 -- The metrics of all workers, in the text format of Prometheus.
 function _M.metrics()
+    reload.check(engine.current())
+
     return metrics.text()
 end
 

@@ -1499,3 +1499,24 @@ fn client_cert_headers_own_what_a_numbered_header_could_go_on_with() {
     }
     assert!(!policy.owned_names.contains(b"9-Sa"));
 }
+
+#[test]
+fn warnings_name_routes_with_snis_that_no_plugin_protects() {
+    let warned = |text: &str| {
+        let policy = Policy::from_yaml(text.as_bytes(), "p").unwrap();
+        let warnings: Vec<_> = policy.warnings.iter().map(ToString::to_string).collect();
+        warnings.join("\n")
+    };
+    assert_eq!(
+        warned("_format_version: '3.0'\nroutes:\n- name: a\n  snis: [a.test]\n- name: b\n"),
+        "p:3:3: warning: routes[0]: has snis but no plugin of resty-mtls applies to it, so it is open to \
+         every client"
+    );
+    assert_eq!(
+        warned(
+            "_format_version: '3.0'\nroutes:\n- name: a\n  snis: [a.test]\n  plugins: [{name: \
+             tls-handshake-modifier, enabled: false}]\n"
+        ),
+        ""
+    );
+}

@@ -103,7 +103,13 @@ local FAMILIES = {
     { name = "policy_reloads_total", type = "counter", labels = { "result" }, zero = { { "ok" }, { "failed" } },
       help = "Policies that reload() put in force or, for an error, did not, summed over workers." },
     { name = "policy_epoch", type = "gauge", labels = { "worker" },
-      help = "Number of the policies that the worker has had in force." },
+      help = "Number of the worker's policy among all that have been in force on this node." },
+    { name = "policy_in_force_epoch", type = "gauge", labels = {},
+      help = "Number of the policy in force on this node; a worker with a lower one is behind." },
+    { name = "policy_in_force_since_seconds", type = "gauge", labels = { "worker" },
+      help = "When the worker's policy was put in force, in seconds since 1970." },
+    { name = "policy_reload_failing", type = "gauge", labels = { "worker" },
+      help = "1: the last reload of the worker failed, and an earlier policy serves; 0: it went well." },
     { name = "policy_info", type = "gauge", labels = { "worker", "digest" },
       help = "The policy in force in the worker." },
     { name = "metrics_shared", type = "gauge", labels = {},
@@ -352,13 +358,11 @@ local function report()
 
         reported = {
             epoch = epoch,
-            number = "policy_epoch" .. SEPARATOR .. worker,
             info = concat({ "policy_info", worker, status.digest }, SEPARATOR),
         }
     end
 
     if dict then
-        dict:safe_set(reported.number, epoch, GAUGE_TTL)
         dict:safe_set(reported.info, 1, GAUGE_TTL)
     end
 end
@@ -599,6 +603,24 @@ function _M.expires(consumer, left)
 end
 
 
+-- Which policy each worker serves, as the node knows it.
+local function add_policies(all)
+    local found, current = pcall(engine.current)
+    local node = found and current:node()
+    if not node then
+        return
+    end
+
+    all.policy_in_force_epoch = node.epoch
+    for _, worker in ipairs(node.workers) do
+        local suffix = SEPARATOR .. worker.worker
+        all["policy_epoch" .. suffix] = worker.epoch
+        all["policy_in_force_since_seconds" .. suffix] = worker.since
+        all["policy_reload_failing" .. suffix] = worker.failed and 1 or 0
+    end
+end
+
+
 -- { [key] = number } of all workers, as far as they can be had.
 local function values()
     flush()
@@ -614,7 +636,6 @@ local function values()
     else
         warn_once("lua_shared_dict " .. dict_name .. " is not in nginx.conf: every worker counts for itself")
         if reported then
-            all[reported.number] = reported.epoch
             all[reported.info] = 1
         end
     end
@@ -627,6 +648,7 @@ local function values()
 
     report_crls(all)
     all.metrics_shared = dict and 1 or 0
+    add_policies(all)
 
     return all
 end

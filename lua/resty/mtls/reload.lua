@@ -121,6 +121,15 @@ local function log_failure(engine, err)
 end
 
 
+-- Shows the other workers which policy this one has.
+local function report(engine)
+    local worker = ngx.worker.id()
+    if worker then
+        C.rmtls_engine_report(engine.handle, worker)
+    end
+end
+
+
 -- source: { path = "..." }, { document = "...", label = "..." }, { node = true } for what is in force on
 -- the node, or nil for where the policy of this worker came from, if it changed. A handle to poll, or nil,
 -- why not, and the status.
@@ -180,6 +189,7 @@ local function poll(engine, reload, wait)
         -- Whichever policy that is, it is newer.
         first = nil
         logged = nil
+        report(engine)
         ngx_log(NOTICE, "[mtls] policy reloaded: ", lib.text(message))
         metrics.count("policy_reloads_total", "ok")
         for _, warning in ipairs(engine:warnings(inbound.trusts())) do
@@ -216,6 +226,8 @@ function _M.run(engine, source)
     if ngx.get_phase() == "init" then
         return engine:load(source)
     end
+
+    _M.check(engine)
 
     local reload, err = start(engine, source)
     if not reload then
@@ -334,7 +346,7 @@ local function watch(premature, engine, watcher, interval, reload)
 
     alarm = ngx_time() + 3 * interval + 10
     remind(engine)
-    C.rmtls_engine_report(engine.handle, ngx.worker.id())
+    report(engine)
 
     -- Not ngx.timer.every, which cannot be stopped. Should this fail, the next handshake starts anew.
     ok, going_on = timer_at(interval, watch, engine, watcher, interval)
@@ -373,7 +385,7 @@ local function start_watch(engine)
         reload = nil
     end
 
-    C.rmtls_engine_report(engine.handle, worker)
+    report(engine)
     local ok, err = timer_at(reload and 0 or interval, watch, engine, watcher, interval, reload)
     if ok then
         first = reload

@@ -115,6 +115,19 @@ pub(super) fn look_over(
                 );
             }
         }
+        let is_open = slots.iter().all(Option::is_none) && document.disabled.is_empty();
+        if is_open && !route.snis.is_empty() {
+            report.warn(
+                "routes with snis and without plugins",
+                route.spot.place,
+                &path,
+                || {
+                    "has snis but no plugin of resty-mtls applies to it, so it is open to every \
+                     client"
+                        .to_owned()
+                },
+            );
+        }
         uncovered_hosts(route, &slots, plugins, names, report);
         let ready = |kind: Kind| plugins.ready(beyond_global[kind as usize]?);
         let tells = match (
