@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 // Version of this ABI. Any change of a signature or a struct changes it.
-#define RMTLS_ABI_VERSION 2
+#define RMTLS_ABI_VERSION 3
 
 // Success.
 #define RMTLS_OK 0

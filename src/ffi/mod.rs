@@ -33,7 +33,7 @@ use crate::openssl_ext::host;
 use crate::Error;
 
 /// Version of this ABI. Any change of a signature or a struct changes it.
-pub const RMTLS_ABI_VERSION: i32 = 2;
+pub const RMTLS_ABI_VERSION: i32 = 3;
 
 /// Success.
 pub const RMTLS_OK: i32 = 0;

@@ -569,7 +569,7 @@ int32_t rmtls_verdict_text(int32_t code, struct rmtls_buf *out);
 ]]
 
 return {
-    ABI_VERSION = 2,
+    ABI_VERSION = 3,
     OK = 0,
     NOT_FOUND = 1,
     TOO_SMALL = 2,
