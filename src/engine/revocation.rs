@@ -51,6 +51,8 @@ pub struct Status {
     pub code: i32,
     /// Depth of the certificate that a refusal is about; 0 is the leaf.
     pub depth: u32,
+    /// When it was found out: a clock that is set back before that makes it void.
+    from: i64,
     /// First second at which it must be asked for again.
     pub until: i64,
     /// Whether only a newer answer ends it, not the lack of one: a signed revocation without
@@ -96,7 +98,8 @@ pub(super) struct CrlWatch {
 }
 
 impl Status {
-    fn new(state: State, until: i64) -> Status {
+    /// A state that is found out at `now`.
+    fn new(state: State, now: i64, until: i64) -> Status {
         let code = match state {
             State::Unknown => NO_STATUS,
             State::Good => 0,
@@ -106,9 +109,14 @@ impl Status {
             state,
             code,
             depth: 0,
+            from: now,
             until,
             lasting: false,
         }
+    }
+
+    fn holds_at(&self, now: i64) -> bool {
+        self.from <= now && now < self.until
     }
 }
 
@@ -136,14 +144,14 @@ fn local(auth: &Auth, certificate: &Certificate, now: i64) -> Result<Option<Stat
     let (leaf, intermediates) = (certificate.leaf(), certificate.intermediates());
     let limit = now.saturating_add(auth.revocation.ttl);
     let path = auth.store.path(leaf, intermediates, now)?;
-    let mut unknown = Status::new(State::Unknown, limit);
+    let mut unknown = Status::new(State::Unknown, now, limit);
     if let Some(crls) = &auth.revocation.crls {
         let outcome = crls.check(&path, now);
         let until = outcome.until.clamp(now.saturating_add(1), limit);
         let status = |state| Status {
             code: outcome.code,
             depth: outcome.depth,
-            ..Status::new(state, until)
+            ..Status::new(state, now, until)
         };
         match outcome.code {
             0 if !path.chain().is_empty() => return Ok(Some(status(State::Good))),
@@ -195,7 +203,7 @@ impl Engine {
             .borrow_mut()
             .find(&key)
             .map(|(_, status)| *status);
-        let known = known.filter(|status| now < status.until);
+        let known = known.filter(|status| status.holds_at(now));
         metrics::count_look_up(known.is_some(), Event::StatusHit, Event::StatusMiss);
         let status = match known {
             Some(status) => status,
@@ -272,10 +280,10 @@ impl Engine {
             })
         })?;
         let status = match answer {
-            Answer::Good { until } => Status::new(State::Good, until),
+            Answer::Good { until } => Status::new(State::Good, now, until),
             Answer::Revoked { until, reason, .. } => Status {
                 lasting: reason != "certificateHold",
-                ..Status::new(State::Revoked, until)
+                ..Status::new(State::Revoked, now, until)
             },
             Answer::NoAnswer(why) => return Err(Error::Misuse(why)),
         };
@@ -293,7 +301,7 @@ impl Engine {
         until: i64,
         now: i64,
     ) -> Result<Status, Error> {
-        self.put_status(certificate, at, Status::new(state, until), now)
+        self.put_status(certificate, at, Status::new(state, now, until), now)
     }
 
     fn put_status(
@@ -317,7 +325,7 @@ impl Engine {
                 if status.state == State::Revoked {
                     revoked.add(leaf, issuer, status.until, now);
                 } else if let Some(until) = revoked.until(leaf, Some(&issuer), now) {
-                    return Ok(Status::new(State::Revoked, until));
+                    return Ok(Status::new(State::Revoked, now, until));
                 }
             }
             let mut statuses = self.statuses.borrow_mut();
@@ -325,12 +333,13 @@ impl Engine {
             match (known, status.state) {
                 // Another request got an answer meanwhile.
                 (Some(known), State::Unknown)
-                    if known.state != State::Unknown && now < known.until =>
+                    if known.state != State::Unknown && known.holds_at(now) =>
                 {
                     return Ok(known);
                 }
                 (Some(known), State::Unknown) if known.lasting => {
                     status = Status {
+                        from: status.from,
                         until: status.until,
                         ..known
                     };
@@ -373,11 +382,12 @@ impl Engine {
     ) -> Result<(), Error> {
         let (policy, epoch) = (self.policy()?, self.epoch());
         let mut watch = self.crl_watch.borrow_mut();
-        if watch.epoch != epoch {
+        // A clock that was ahead must not hide what expires from now on.
+        if watch.epoch != epoch || now < watch.seen {
             *watch = CrlWatch {
                 epoch,
                 // What had expired by then is a warning of the policy.
-                seen: policy.compiled_at,
+                seen: policy.compiled_at.min(now),
                 texts: Vec::new(),
             };
         }
@@ -494,6 +504,34 @@ mod tests {
             assert_eq!(status.unwrap().state, State::Good);
             assert_eq!(settle(State::Unknown, now + 300).state, State::Unknown);
         }
+    }
+
+    #[test]
+    fn settle_status_of_a_time_to_come_is_void_but_for_a_revocation() {
+        let source = Source::Crl {
+            url: "http://a.example/".to_owned(),
+        };
+        let (ca, ahead_by) = (TestCa::new(), 3600);
+        let (engine, at) = engine(&ca, &[], 1_000_000);
+        let client = certificate(&ca);
+        let now = now() + 1;
+        let settle = |state, now| engine.settle(&client, at, state, now + 5, now).unwrap();
+        let ahead = engine.settle(&client, at, State::Good, i64::MAX, now + ahead_by);
+        assert_eq!(ahead.unwrap().state, State::Good);
+        // The clock is right again: an answer of a later hour does not stand against a failure of today.
+        assert_eq!(settle(State::Unknown, now).state, State::Unknown);
+        assert_eq!(settle(State::Good, now).state, State::Good);
+        assert_eq!(settle(State::Unknown, now + 1).state, State::Good);
+        // What the CA signed as revoked stays so until it says otherwise.
+        ca.enter(
+            &client.leaf().to_owned(),
+            'R',
+            "260102030405Z,keyCompromise",
+        );
+        let bytes = ca.crl("", &[]);
+        let ahead = engine.judge(&client, at, &source, &bytes, now + 2 + ahead_by / 2);
+        assert_eq!(ahead.unwrap().state, State::Revoked);
+        assert_eq!(settle(State::Unknown, now + 3).state, State::Revoked);
     }
 
     #[test]

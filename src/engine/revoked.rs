@@ -11,8 +11,9 @@ type Pair = ([u8; 32], [u8; 32]);
 
 /// What is known of revoked certificates, bounded in number.
 pub(super) struct Revoked {
-    /// First second at which the sources must be asked again.
-    until: Cache<Pair, i64>,
+    /// When it was found out, which a clock set back makes void, and the first second at which the
+    /// sources must be asked again.
+    known: Cache<Pair, (i64, i64)>,
     count: u64,
 }
 
@@ -20,7 +21,7 @@ impl Revoked {
     /// An empty one of at most `capacity` certificates.
     pub(super) fn new(capacity: usize) -> Revoked {
         Revoked {
-            until: Cache::new(capacity),
+            known: Cache::new(capacity),
             count: 0,
         }
     }
@@ -33,12 +34,12 @@ impl Revoked {
     /// Remembers that a certificate is revoked. An end that is known already is not brought forward.
     pub(super) fn add(&mut self, certificate: [u8; 32], issuer: [u8; 32], until: i64, now: i64) {
         let pair = (certificate, issuer);
-        let known = self.until.find(&pair).map(|(_, until)| *until);
-        if known.is_none_or(|known| known <= now) {
+        let known = self.until(certificate, Some(&issuer), now);
+        if known.is_none() {
             self.count += 1;
         }
-        self.until
-            .put(pair, known.map_or(until, |known| known.max(until)));
+        let until = known.map_or(until, |known| known.max(until));
+        self.known.put(pair, (now, until));
     }
 
     /// The end of what is known of a certificate that is revoked at `now`.
@@ -52,7 +53,7 @@ impl Revoked {
         if self.count == 0 {
             return None;
         }
-        let (_, until) = self.until.find(&(certificate, *issuer?))?;
-        Some(*until).filter(|until| now < *until)
+        let (_, (from, until)) = self.known.find(&(certificate, *issuer?))?;
+        (*from <= now && now < *until).then_some(*until)
     }
 }

@@ -245,6 +245,8 @@ local function new_record(engine, key, number, plan)
         credential = answer.credential,
         own = answer.own,
         from_header = answer.from_header,
+        -- When the lines were made; a clock set back makes them void, as those may count days.
+        made = 0,
         expires = NEVER,
         look_at = NEVER,
         lines = false,
@@ -275,8 +277,9 @@ local function fill(engine, record, plan, ssl)
             shared = new_record(engine, key, 0, plan)
         end
 
-        if shared.lines and now < shared.expires then
+        if shared.lines and now < shared.expires and now >= shared.made then
             record.lines = shared.lines
+            record.made = shared.made
             record.expires = shared.expires
 
             return
@@ -285,6 +288,7 @@ local function fill(engine, record, plan, ssl)
 
     local lines = read_lines(engine, plan, ssl)
     record.lines = lines
+    record.made = now
     local expires = lines.expires or NEVER
     record.expires = expires
     if expires == 0 and record.number ~= 0 then
@@ -300,6 +304,7 @@ local function fill(engine, record, plan, ssl)
     cache.add(record, size + (lines.xfcc and #lines.xfcc or 0))
     if shared and expires ~= 0 then
         shared.lines = lines
+        shared.made = now
         shared.expires = record.expires
     end
 end
@@ -358,7 +363,7 @@ local function record_of(engine, plan, ssl, route)
 
     ngx.ctx.resty_mtls = look
     if answer.decision == PASS then
-        if not record.lines or record.expires <= now then
+        if not record.lines or record.expires <= now or record.made > now then
             fill(engine, record, plan, ssl)
         end
 

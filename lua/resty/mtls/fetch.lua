@@ -69,6 +69,8 @@ local MAX_FLUSHED = 100
 -- Seconds that a lock outlives the time of its holder.
 local GRACE = 1
 
+-- What the cached times of two workers may differ by, in seconds.
+local LAG = 1
 local VALUE = "fetch:value:"
 
 -- Kinds of errors that say nothing about the host that was to be asked. SHORTAGE: this machine lacks
@@ -779,14 +781,22 @@ Local.__index = Local
 
 
 function Local:get(key)
-    local value, _, flags = self.cache:get(key)
+    local entry = self.cache:get(key)
+    if entry then
+        return entry.value, entry.flags
+    end
+end
 
-    return value, flags
+
+function Local:ttl(key)
+    local entry = self.cache:get(key)
+
+    return entry and entry.ends - ngx_now()
 end
 
 
 function Local:set(key, value, ttl, flags)
-    self.cache:set(key, value, ttl, flags)
+    self.cache:set(key, { value = value, flags = flags, ends = ngx_now() + ttl }, ttl)
 
     return true
 end
@@ -795,14 +805,12 @@ end
 Local.safe_set = Local.set
 
 
-function Local:safe_add(key, value, ttl)
+function Local:safe_add(key, value, ttl, flags)
     if self.cache:get(key) then
         return false, "exists"
     end
 
-    self.cache:set(key, value, ttl)
-
-    return true
+    return self:set(key, value, ttl, flags)
 end
 
 
@@ -850,13 +858,41 @@ local function store_of(name)
 end
 
 
-local function get(store, key)
-    local value, flags = store.shared:get(key)
-    if value == nil then
-        value, flags = store.own:get(key)
+-- What was written at a time that is yet to come was written before the clock was set back, and so is
+-- its end: it is void.
+local function read(cache, key)
+    local value, written = cache:get(key)
+    if value ~= nil and written and written > ngx_now() + LAG then
+        cache:delete(key)
+
+        return nil
     end
 
-    return value, flags
+    return value, written
+end
+
+
+-- A value, and when it was written, in seconds since the epoch. All that is kept has that for flags.
+local function get(store, key)
+    local value, written = read(store.shared, key)
+    if value == nil then
+        value, written = read(store.own, key)
+    end
+
+    return value, written
+end
+
+
+-- When a value that is stored should be fetched anew: when a fifth of its time, or an hour, is left.
+local function is_ending(store, key, written)
+    local left = store.shared:ttl(key) or store.own:ttl(key)
+    if not left or not written then
+        return false
+    end
+
+    local ends = ngx_now() + left
+
+    return ngx_now() >= floor(ends - min((ends - written) / 5, MAX_AHEAD))
 end
 
 
@@ -875,10 +911,11 @@ end
 
 -- Writes what must not push out anything that has not ended: among that are certificates known as
 -- revoked, which count as good once that is forgotten and the sources do not answer.
-local function set(store, key, value, ttl, flags)
-    local ok, err = store.shared:safe_set(key, value, ttl, flags)
+local function set(store, key, value, ttl)
+    local written = floor(ngx_now())
+    local ok, err = store.shared:safe_set(key, value, ttl, written)
     if not ok and flush(store) then
-        ok, err = store.shared:safe_set(key, value, ttl, flags)
+        ok, err = store.shared:safe_set(key, value, ttl, written)
     end
 
     return ok, err
@@ -888,7 +925,7 @@ end
 -- Marks a host. Where the dictionary is full, this worker does it for itself.
 local function mark(store, key, err, ttl)
     if not set(store, key, err, ttl) then
-        store.own:set(key, err, ttl)
+        store.own:set(key, err, ttl, floor(ngx_now()))
     end
 end
 
@@ -902,20 +939,20 @@ end
 -- alone: whether the caller holds the lock that all workers see; else another may have written
 -- meanwhile what is as new.
 local function put(store, key, value, ttl, urgent, alone)
-    local refresh_at = floor(ngx_now() + ttl - min(ttl / 5, MAX_AHEAD))
+    local written = floor(ngx_now())
     local shared = store.shared
     local ok, err
     if urgent then
-        ok, err = set(store, key, value, ttl, refresh_at)
+        ok, err = set(store, key, value, ttl)
         if not ok then
-            ok, err = shared:set(key, value, ttl, refresh_at)
+            ok, err = shared:set(key, value, ttl, written)
         end
 
     elseif alone then
-        ok, err = set(store, key, value, ttl, refresh_at)
+        ok, err = set(store, key, value, ttl)
 
     else
-        ok, err = shared:safe_add(key, value, ttl, refresh_at)
+        ok, err = shared:safe_add(key, value, ttl, written)
         if err == "exists" then
             return
         end
@@ -926,7 +963,7 @@ local function put(store, key, value, ttl, urgent, alone)
         metrics.count("shortages_total", "dictionary")
         warn_once("lua_shared_dict ", store.name, " takes no value of ", #value, " bytes (", err,
                   "): this worker keeps it for itself; make the dictionary larger")
-        store.own:set(key, value, ttl, refresh_at)
+        store.own:set(key, value, ttl, written)
     end
 end
 
@@ -948,13 +985,14 @@ end
 -- The store that holds the lock that was taken, or nil when another caller holds it. A dictionary
 -- that is too full for a lock must not stop the fetch: then callers of one worker share one.
 local function take_lock(store, names, timeout)
+    local written = floor(ngx_now())
     local ends = ngx_now() + timeout
-    local locked, err = store.shared:safe_add(names.lock, ends, timeout + GRACE)
+    local locked, err = store.shared:safe_add(names.lock, ends, timeout + GRACE, written)
     if locked then
         return store.shared
     end
 
-    if err == "exists" or not store.own:safe_add(names.lock, ends, timeout + GRACE) then
+    if err == "exists" or not store.own:safe_add(names.lock, ends, timeout + GRACE, written) then
         return nil
     end
 
@@ -964,7 +1002,7 @@ end
 
 -- When the caller that holds the lock must have ended, or nil.
 local function locked_until(store, names)
-    return store.shared:get(names.lock) or store.own:get(names.lock)
+    return (get(store, names.lock))
 end
 
 
@@ -976,7 +1014,7 @@ local function fly(store, names, lock, timeout, fn)
     -- A host that failed last time is tried by one at a time.
     if suspect then
         local err
-        marked, err = shared:safe_add(names.down, suspect, timeout)
+        marked, err = shared:safe_add(names.down, suspect, timeout, floor(ngx_now()))
         if err == "exists" then
             lock:delete(names.lock)
             return nil, too_soon(suspect)
@@ -1072,8 +1110,8 @@ function _M.cached(dict_name, key, opts, fn)
 
     check_options("fetch.cached", opts, CACHED_OPTIONS, 3)
     local store = store_of(dict_name)
-    local value, refresh_at = get(store, VALUE .. key)
-    if value ~= nil and not (opts.refresh_ahead and refresh_at and ngx_now() >= refresh_at) then
+    local value, written = get(store, VALUE .. key)
+    if value ~= nil and not (opts.refresh_ahead and is_ending(store, VALUE .. key, written)) then
         return value
     end
 

@@ -42,6 +42,8 @@ local MAX_DOCUMENT = 262144
 -- Seconds: when newer documents are looked for, how long old ones serve without any, and how often
 -- a worker looks.
 local MAX_AGE = 600
+-- What the cached times of two workers may differ by, in seconds.
+local LAG = 1
 local MAX_STALE = 86400
 local LOOK = 10
 -- Answers about a token are shared for so long by those who ask at the same time.
@@ -185,16 +187,34 @@ local function fetch_documents(options)
 end
 
 
-local function last_of(options, dict)
-    local shared = ngx.shared[dict]
-    local key = options.key .. ":last"
+-- When documents were fetched, in seconds since the epoch; 0 for none, and for those of a time that is
+-- yet to come: the clock was set back since, and their age is not known.
+local function time_of(value)
+    local time = value and tonumber(value:match("^%d+")) or 0
 
-    return shared and shared:get(key) or own[key]
+    return time <= ngx_time() + LAG and time or 0
 end
 
 
-local function time_of(value)
-    return value and tonumber(value:match("^%d+")) or 0
+local function last_of(options, dict)
+    local shared = ngx.shared[dict]
+    local key = options.key .. ":last"
+    local value = shared and shared:get(key)
+
+    return time_of(value) > 0 and value or time_of(own[key]) > 0 and own[key] or nil
+end
+
+
+-- Which documents of these options the engine has, unless they are of a time that is yet to come.
+local function state_of(options)
+    local state = states[options.key]
+    if state and state.time > ngx_time() + LAG then
+        states[options.key] = nil
+
+        return nil, true
+    end
+
+    return state
 end
 
 
@@ -262,13 +282,13 @@ end
 
 -- Looks now and then whether there are newer documents. false when those in use are too old.
 local function look(engine, plan, options, dict)
-    local state = states[options.key]
+    local state, is_void = state_of(options)
     local now = ngx_time()
     if not state then
-        return true
+        return not is_void
     end
 
-    if now < state.look_at then
+    if now < state.look_at and now >= state.look_at - LOOK then
         return now < state.time + MAX_STALE
     end
 
@@ -300,7 +320,7 @@ end
 -- engine nothing if the policy of `epoch` is not in force any more: the plan may be one that verifies
 -- the issuer's server, where these documents are from a server that was not verified.
 local function load(engine, plan, options, dict, epoch)
-    local state = states[options.key]
+    local state = state_of(options)
     local last = last_of(options, dict)
     local known = state and state.time or ngx_time() - MAX_AGE
     -- Another worker may have been faster; whether its documents are the newest is not known.

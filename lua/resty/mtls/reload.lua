@@ -73,7 +73,7 @@ local first_deadline = 0
 -- What became of a reload that several wait for: the library tells it once.
 local told = setmetatable({}, { __mode = "k" })
 -- Until then somebody watches the files, in seconds since the epoch.
-local alarm = 0
+local alarm, armed = 0, 0
 local look = ffi.new("int32_t[1]")
 local state = ffi.new("int32_t[1]")
 -- One for all: what is in it is read before anything else runs.
@@ -344,7 +344,8 @@ local function watch(premature, engine, watcher, interval, reload)
         return
     end
 
-    alarm = ngx_time() + 3 * interval + 10
+    armed = ngx_time()
+    alarm = armed + 3 * interval + 10
     remind(engine)
     report(engine)
 
@@ -360,14 +361,15 @@ local function start_watch(engine)
     local worker = ngx.worker.id()
     if not worker then
         -- A helper process without requests.
-        alarm = math_huge
+        alarm, armed = math_huge, 0
 
         return
     end
 
     local status = C.rmtls_engine_watch_start(engine.handle, every, token)
     local interval = every[0] == 0 and NODE_INTERVAL or every[0] / 1000
-    alarm = ngx_time() + 3 * interval + 10
+    armed = ngx_time()
+    alarm = armed + 3 * interval + 10
     if status ~= OK then
         return
     end
@@ -397,10 +399,18 @@ local function start_watch(engine)
 end
 
 
+-- Whether no watch has looked in time. A clock set back makes the time void.
+local function is_overdue()
+    local now = ngx_time()
+
+    return now >= alarm or now < armed
+end
+
+
 -- Sees to it that the files of the policy are watched in this worker, whatever its first work is:
 -- nginx gives Lua no other occasion without a directive of its own.
 function _M.check(engine)
-    if ngx_time() >= alarm then
+    if is_overdue() then
         start_watch(engine)
     end
 end
@@ -409,7 +419,7 @@ end
 -- The same where nothing must be decided under a policy that was out of date when the worker got
 -- its first work. Yields then.
 function _M.check_and_wait(engine)
-    if ngx_time() >= alarm then
+    if is_overdue() then
         start_watch(engine)
     end
 
