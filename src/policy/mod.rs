@@ -311,8 +311,8 @@ impl Policy {
     /// The name of the route number `index`, or its id; `Some("")` where no more applies to the
     /// requests of the route than to those without one. `None` behind the last.
     pub fn route(&self, index: usize) -> Option<&str> {
-        let name = self.routes.get(index)?;
-        let (global, own) = (self.plans.first()?, self.plans.get(index + 1)?);
+        let (name, plan) = self.routes.get(index)?;
+        let (global, own) = (self.plans.first()?, self.plans.get(plan)?);
         // A tls-handshake-modifier does all it does in the handshake.
         let has_effect = own.auth.is_some()
             || own.inbound.is_some()

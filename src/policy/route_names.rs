@@ -36,9 +36,10 @@ impl RouteNames {
         (0..self.routes).map(|place| self.name(place))
     }
 
-    /// The same of one route.
-    pub fn get(&self, index: usize) -> Option<&str> {
-        (index < self.routes).then(|| self.name(index))
+    /// The same of one route, with the position of its plan.
+    pub fn get(&self, index: usize) -> Option<(&str, usize)> {
+        let (_, plan) = self.names.get(index).filter(|_| index < self.routes)?;
+        Some((self.name(index), *plan as usize))
     }
 
     /// [`RouteNames::routes`] with the positions of their plans.
@@ -132,7 +133,7 @@ mod tests {
         assert_eq!(names.routes().collect::<Vec<_>>(), ["a", "bc", "", "c"]);
         assert_eq!(
             [1, 3, 4].map(|at| names.get(at)),
-            [Some("bc"), Some("c"), None]
+            [Some(("bc", 2)), Some(("c", 4)), None]
         );
         for (name, plan) in [
             ("a", Some(1)),

@@ -466,6 +466,9 @@ local function unknown_routes(routes, engine)
 end
 
 
+local UUID = "^" .. ("%x"):rep(8) .. ("%-" .. ("%x"):rep(4)):rep(3) .. "%-" .. ("%x"):rep(12) .. "$"
+
+
 -- Routes of the policy that are named nowhere; none where names may be unseen.
 local function unnamed_routes(routes, engine, path)
     for variable in pairs(routes.read) do
@@ -476,14 +479,17 @@ local function unnamed_routes(routes, engine, path)
         return {}
     end
 
+    -- A route that is named by its id is found by its plan, which it may share with others.
     local plans = {}
     for name in pairs(routes.named) do
-        plans[engine:plan(name) or false] = true
+        if find(name, UUID) then
+            plans[engine:plan(name) or false] = true
+        end
     end
 
     local names, count = {}, 0
     for _, name in ipairs(engine:protected_routes()) do
-        if not plans[engine:plan(name)] then
+        if not routes.named[name] and not plans[engine:plan(name)] then
             count = count + 1
             names[count] = count <= MAX_NAMES and "'" .. name .. "'" or nil
         end
