@@ -108,7 +108,7 @@ my $no = qq(401 {"message":"Unauthorized"} $why);
 CORE::join "", map { "$_ 200 in $no $no\n" } qw( RS256 PS256 ES256 EdDSA )
 --- error_log
 [mtls] 401 token is bound to another certificate
-[mtls] 401 token is bound to a certificate, and none was presented: no header carries one
+[mtls] 401 token is bound to a certificate, and none was presented: the client presented none
 --- no_error_log
 [crit]
 

@@ -342,7 +342,7 @@ code a.test/t $(as client-int)
 in
 401 application/json; charset=utf-8 {"message":"TLS certificate failed verification"}
 --- error_log
-[mtls] 401 FAILED:certificate revoked at depth 0, subject: "CN=client-int,O=Example"
+[mtls] 401 FAILED:certificate revoked at depth 1, subject: "CN=client-int,O=Example"
 
 
 

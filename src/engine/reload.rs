@@ -1339,7 +1339,7 @@ mod tests {
     }
 
     fn text_routes(engine: &Engine) -> usize {
-        engine.policy().unwrap().plans.len() - 1
+        engine.policy().unwrap().routes.len()
     }
 
     #[test]

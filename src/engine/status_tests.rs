@@ -104,7 +104,10 @@ impl Model {
         }
         let known = self.statuses.get(&options.key());
         let definite = |known: &(State, i64)| known.0 != State::Unknown && now < known.1;
-        if state != State::Unknown || !known.is_some_and(definite) {
+        // Only a newer answer ends a revocation, not the lack of one.
+        if let (State::Unknown, Some((State::Revoked, _))) = (state, known) {
+            self.statuses.insert(options.key(), (State::Revoked, until));
+        } else if state != State::Unknown || !known.is_some_and(definite) {
             self.statuses.insert(options.key(), (state, until));
         }
     }
@@ -272,10 +275,8 @@ impl World {
                 "good"
             }
             Err(Error::Misuse(_)) => {
-                let status = failed(engine).unwrap();
-                if status.state == State::Unknown {
-                    settled(State::Unknown, now + 5);
-                }
+                failed(engine).unwrap();
+                settled(State::Unknown, now + 5);
                 "failure"
             }
             Err(error) => panic!("{error}"),
