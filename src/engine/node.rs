@@ -205,7 +205,11 @@ impl Node {
     }
 
     fn keep_encoded(&self, order: u64, bytes: &[u8]) -> bool {
-        let _lock = self.lock();
+        let lock = self.lock();
+        self.write_version(order, bytes, &lock)
+    }
+
+    fn write_version(&self, order: u64, bytes: &[u8], _: &Lock<'_>) -> bool {
         let digest = sha256(bytes);
         let active = self.get(ACTIVE);
         let free = (0..self.versions.len()).filter(|version| *version as u64 + 1 != active);
@@ -234,22 +238,59 @@ impl Node {
     /// Puts what was read at `order` in force, with the documents that were kept at that order. One that
     /// was read before the one in force is not; the same documents keep their epoch unless `renew`.
     pub fn publish(&self, order: u64, digest: &[u8; 32], renew: bool, now: u64) -> Published {
-        let _lock = self.lock();
+        let lock = self.lock();
+        self.publish_locked(order, digest, renew, now, &lock)
+    }
+
+    /// [`Node::keep`] and [`Node::publish`] in one go: as many workers as compile at the same moment, none
+    /// takes the place of documents that another one is about to put in force. Also whether the documents in
+    /// force are kept.
+    pub fn put_in_force(
+        &self,
+        order: u64,
+        documents: &Documents,
+        renew: bool,
+        now: u64,
+    ) -> (Published, bool) {
+        let bytes = documents.encode();
+        let digest = sha256(&bytes);
+        let lock = self.lock();
+        let same = self.get(CHANGING) == 0 && self.get_digest(DIGEST) == digest;
+        let kept = same && self.get(ACTIVE) != 0;
+        if !kept && order >= self.get(ORDER) {
+            self.write_version(order, &bytes, &lock);
+        }
+        let published = self.publish_locked(order, &digest, renew, now, &lock);
+        (published, self.get(ACTIVE) != 0)
+    }
+
+    fn publish_locked(
+        &self,
+        order: u64,
+        digest: &[u8; 32],
+        renew: bool,
+        now: u64,
+        _: &Lock<'_>,
+    ) -> Published {
         let in_force = self.get(ORDER);
         let epoch = self.epoch();
         // A process that died here left it half written: whatever comes next is written whole.
         let whole = self.get(CHANGING) == 0;
         let same = whole && epoch != 0 && self.get_digest(DIGEST) == *digest;
+        let kept = (0..self.versions.len())
+            .find(|version| self.get(VERSION + version * VERSION_WORDS) == order);
+        let active = kept.map_or(0, |version| version as u64 + 1);
         if whole && order == in_force || same && !renew {
             self.set(ORDER, order.max(in_force));
+            // The worker that put them in force could not keep them.
+            if same && self.get(ACTIVE) == 0 {
+                self.set(ACTIVE, active);
+            }
             return Published::InForce(epoch);
         }
         if order < in_force {
             return Published::Superseded;
         }
-        let kept = (0..self.versions.len())
-            .find(|version| self.get(VERSION + version * VERSION_WORDS) == order);
-        let active = kept.map_or(0, |version| version as u64 + 1);
         // The same content in another version serves as well.
         if !(same && active == 0) {
             self.set(ACTIVE, active);
@@ -602,6 +643,30 @@ mod tests {
         let (last, content) = (staged.len() - 2, format!("staged {}", staged.len() - 2));
         node.publish(staged[last], &digest_of(&documents(&content)), false, 1);
         assert_eq!(node.documents().unwrap().0, documents(&content));
+    }
+
+    #[test]
+    fn put_in_force_keeps_the_documents_however_many_workers_do_it_at_once() {
+        let node = Node::new().unwrap();
+        for round in 0..20 {
+            let documents = documents(&format!("policy {round}"));
+            let start = std::sync::Barrier::new(16);
+            std::thread::scope(|scope| {
+                for _ in 0..16 {
+                    scope.spawn(|| {
+                        start.wait();
+                        let order = node.next_order();
+                        let (published, kept) = node.put_in_force(order, &documents, false, 1);
+                        assert_eq!(published, Published::InForce(round + 1));
+                        assert!(kept);
+                    });
+                }
+            });
+            assert_eq!(
+                node.documents().map(|(found, ..)| found),
+                Some(documents.clone())
+            );
+        }
     }
 
     #[test]

@@ -436,9 +436,9 @@ fn outcome(job: &Job, large: &mut bool) -> Outcome {
         }
         standing.digest = digest_of(&documents);
         if let Some(node) = node {
-            let kept = node.keep(standing.order, &documents);
             let renew = matches!(job.source, Source::Origin);
-            match node.publish(standing.order, &standing.digest, renew, now()) {
+            let (published, kept) = node.put_in_force(standing.order, &documents, renew, now());
+            match published {
                 Published::InForce(epoch) => standing.epoch = epoch,
                 Published::Superseded => return Outcome::Superseded,
             }
