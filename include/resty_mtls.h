@@ -1214,7 +1214,8 @@ int32_t rmtls_engine_read_name(const struct rmtls_engine *engine,
 int32_t rmtls_metrics_take(uint64_t *out);
 
 // Makes the engine one of those that share the node of this process, before its policy is loaded and
-// before workers are forked. Fails without memory for it; then each worker is by itself.
+// before workers are forked. An nginx that another one started, to be upgraded (USR2), shares that one's.
+// Fails without memory for it; then each worker is by itself.
 //
 // # Safety
 // `engine` is NULL or live; `err` is NULL or valid, with its data.

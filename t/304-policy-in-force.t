@@ -524,3 +524,53 @@ resty_mtls_policy_reload_failing{worker="0"} 1
 1
 --- no_error_log
 [crit]
+
+
+
+=== TEST 15: after an upgrade (USR2) that is taken back, the old binary serves the policy in force
+--- policy eval: $::Policy
+--- user_files eval: $::Files
+--- config eval: $::Config
+--- client eval
+$::Client . <<'_EOC_';
+# Waits until a command succeeds.
+until_so() {
+    for _ in $(seq 500); do "$@" && return; sleep 0.02; done
+    echo "not so: $*"
+}
+# Whether the process of the pid file is, "=", or is not, "!=", the old master.
+runs() {
+    local process
+    process=$(cat "$PID_FILE" 2>/dev/null)
+    [ -n "$process" ] && [ "$process" "$1" "$master" ] && get a.test/status > /dev/null
+}
+serving() { pgrep -P "$master" -f 'worker process$' > /dev/null; }
+idle() { ! serving; }
+
+each 1
+kill -USR2 "$master"
+until_so runs !=
+new=$(cat "$PID_FILE")
+kill -WINCH "$master"
+until_so idle
+# The workers of the old binary never see this one.
+mv other.yaml policy.yaml
+within
+statuses client-a
+statuses client-b
+echo 'rutes: []' > policy.yaml
+within
+kill -HUP "$master"
+until_so serving
+kill -QUIT "$new"
+until_so runs =
+statuses client-a
+statuses client-b
+_EOC_
+--- client_out
+12 401
+12 200
+12 401
+12 200
+--- no_error_log
+[crit]

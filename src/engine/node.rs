@@ -5,6 +5,8 @@
 //! memory is shared with all processes forked later and lives until the last of them ends; with a state
 //! directory the documents outlive that too.
 
+use std::collections::HashMap;
+use std::ffi::CStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
@@ -132,8 +134,19 @@ pub enum Published {
 /// What the processes of one nginx share.
 pub struct Node {
     shared: SharedWords,
+    /// Holds the words.
+    _words: File,
     versions: Vec<File>,
 }
+
+/// Names of the files in memory. The number is that of the layout above: raise it with any change.
+const WORDS_NAME: &CStr = c"resty-mtls node 1";
+const VERSION_NAMES: [&CStr; VERSIONS] = [
+    c"resty-mtls policy 0",
+    c"resty-mtls policy 1",
+    c"resty-mtls policy 2",
+    c"resty-mtls policy 3",
+];
 
 impl Node {
     /// Makes it, before workers are forked.
@@ -141,10 +154,45 @@ impl Node {
     /// # Errors
     /// Without memory or descriptors.
     pub fn new() -> io::Result<Node> {
-        let versions = (0..VERSIONS).map(|_| unnamed_file(c"resty-mtls policy"));
+        let words = unnamed_file(WORDS_NAME)?;
+        let versions = VERSION_NAMES.iter().map(|name| unnamed_file(name));
         Ok(Node {
-            shared: SharedWords::new(WORDS)?,
+            shared: SharedWords::map(&words, WORDS)?,
+            _words: words,
             versions: versions.collect::<io::Result<_>>()?,
+        })
+    }
+
+    /// That of the process that started this one: of the old binary of an nginx that is upgraded (USR2), whose
+    /// workers may serve beside those of the new one, and take over again. `None` when that process has none,
+    /// one of another layout, or does not let this one have it.
+    pub fn of_parent() -> Option<Node> {
+        Node::of_process(std::os::unix::process::parent_id())
+    }
+
+    fn of_process(process: u32) -> Option<Node> {
+        let mut found = HashMap::new();
+        for entry in fs::read_dir(format!("/proc/{process}/fd")).ok()?.flatten() {
+            if let Ok(target) = fs::read_link(entry.path()) {
+                found.insert(target, entry.path());
+            }
+        }
+        let open = |name: &CStr| {
+            let target = format!("/memfd:{} (deleted)", name.to_str().ok()?);
+            let path = found.get(Path::new(&target))?;
+            OpenOptions::new().read(true).write(true).open(path).ok()
+        };
+        let words = open(WORDS_NAME)?;
+        if words.metadata().ok()?.len() != (WORDS * size_of::<u64>()) as u64 {
+            return None;
+        }
+        Some(Node {
+            shared: SharedWords::map(&words, WORDS).ok()?,
+            _words: words,
+            versions: VERSION_NAMES
+                .iter()
+                .map(|name| open(name))
+                .collect::<Option<_>>()?,
         })
     }
 

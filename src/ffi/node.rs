@@ -35,7 +35,8 @@ pub struct rmtls_node {
 }
 
 /// Makes the engine one of those that share the node of this process, before its policy is loaded and
-/// before workers are forked. Fails without memory for it; then each worker is by itself.
+/// before workers are forked. An nginx that another one started, to be upgraded (USR2), shares that one's.
+/// Fails without memory for it; then each worker is by itself.
 ///
 /// # Safety
 /// `engine` is NULL or live; `err` is NULL or valid, with its data.
@@ -52,9 +53,12 @@ pub unsafe extern "C" fn rmtls_engine_join_node(
             let node = match &*node {
                 Some(node) => node.clone(),
                 None => {
-                    let new = Node::new().map_err(|error| {
-                        Error::Misuse(format!("no memory that workers share: {error}"))
-                    })?;
+                    let new = match Node::of_parent() {
+                        Some(of_parent) => of_parent,
+                        None => Node::new().map_err(|error| {
+                            Error::Misuse(format!("no memory that workers share: {error}"))
+                        })?,
+                    };
                     node.insert(Arc::new(new)).clone()
                 }
             };

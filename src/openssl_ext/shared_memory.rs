@@ -3,13 +3,13 @@
 use std::ffi::CStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::FromRawFd;
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
 
-/// 64-bit words on pages of their own (`mmap`, `MAP_SHARED | MAP_ANONYMOUS`), zero at first. A process
-/// forked later sees the same words, and they live until the last of these processes ends. Never
-/// unmapped.
+/// 64-bit words of a file in memory (`mmap`, `MAP_SHARED`), zero at first. A process forked later sees the
+/// same words, as does one that maps the same file, and they live until the last of these processes ends.
+/// Never unmapped.
 #[derive(Debug)]
 pub struct SharedWords {
     words: NonNull<AtomicU64>,
@@ -22,22 +22,26 @@ unsafe impl Send for SharedWords {}
 unsafe impl Sync for SharedWords {}
 
 impl SharedWords {
-    /// Maps `len` words.
+    /// Maps the first `len` words of a file, which it is made to hold.
     ///
     /// # Errors
-    /// As `mmap`.
-    pub fn new(len: usize) -> io::Result<SharedWords> {
+    /// As `ftruncate` and `mmap`.
+    pub fn map(file: &File, len: usize) -> io::Result<SharedWords> {
         let bytes = len
             .checked_mul(size_of::<AtomicU64>())
             .ok_or(io::ErrorKind::InvalidInput)?;
-        // SAFETY: a new anonymous mapping at an address of the kernel's choice touches no other memory.
+        if file.metadata()?.len() < bytes as u64 {
+            file.set_len(bytes as u64)?;
+        }
+        // SAFETY: a new mapping at an address of the kernel's choice touches no other memory. The file is
+        // one in memory that holds all of it and that nothing here makes shorter.
         let address = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
                 bytes,
                 libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED | libc::MAP_ANONYMOUS,
-                -1,
+                libc::MAP_SHARED,
+                file.as_raw_fd(),
                 0,
             )
         };
@@ -50,14 +54,14 @@ impl SharedWords {
 
     /// The words.
     pub fn words(&self) -> &[AtomicU64] {
-        // SAFETY: the mapping holds `len` words, is aligned to a page, is zeroed by the kernel, and is
-        // never unmapped. All zero bits are a valid AtomicU64, which may change under a shared reference.
+        // SAFETY: the mapping holds `len` words, is aligned to a page, and is never unmapped. Any bits
+        // are a valid AtomicU64, which may change under a shared reference.
         unsafe { std::slice::from_raw_parts(self.words.as_ptr(), self.len) }
     }
 }
 
-/// Makes a file in memory without a name (`memfd_create`), which only this process and those forked
-/// from it can open. `name` is shown in `/proc/PID/fd`.
+/// Makes a file in memory without a name (`memfd_create`), which only this process, those forked from it
+/// and those that may look into `/proc/PID/fd` of one of them can open. `name` is shown in `/proc/PID/fd`.
 ///
 /// # Errors
 /// As `memfd_create`.
@@ -80,7 +84,8 @@ mod tests {
 
     #[test]
     fn words_are_zero_at_first_and_hold_what_is_stored() {
-        let shared = SharedWords::new(1000).unwrap();
+        let file = unnamed_file(c"resty-mtls").unwrap();
+        let shared = SharedWords::map(&file, 1000).unwrap();
         assert_eq!(shared.words().len(), 1000);
         assert!(shared
             .words()
@@ -88,7 +93,9 @@ mod tests {
             .all(|word| word.load(Ordering::Relaxed) == 0));
         shared.words()[999].store(7, Ordering::Release);
         assert_eq!(shared.words()[999].load(Ordering::Acquire), 7);
-        assert!(SharedWords::new(usize::MAX).is_err());
+        let again = SharedWords::map(&file, 1000).unwrap();
+        assert_eq!(again.words()[999].load(Ordering::Acquire), 7);
+        assert!(SharedWords::map(&file, usize::MAX).is_err());
     }
 
     #[test]
