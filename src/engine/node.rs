@@ -544,12 +544,45 @@ impl StateFile {
         })
     }
 
-    /// Writes the documents, mode 0600, by renaming a complete file.
+    /// Writes the documents, mode 0600, by renaming a complete file. Where that fails, the ones before are
+    /// removed: those were in force earlier, and no start may go back to them.
     ///
     /// # Errors
     /// As the system calls.
     pub fn write(&self, documents: &Documents) -> io::Result<()> {
         let bytes = documents.encode();
+        let Err(error) = self.write_new(&bytes) else {
+            return Ok(());
+        };
+        match fs::remove_file(&self.file) {
+            // The space may be what was missing.
+            Ok(()) => self.write_new(&bytes),
+            Err(removal) if removal.kind() == io::ErrorKind::NotFound => Err(error),
+            Err(removal) => Err(io::Error::new(
+                error.kind(),
+                format!("{error}; it holds an older policy, which cannot be removed: {removal}"),
+            )),
+        }
+    }
+
+    /// Writes the documents in force on `node`. Another worker may put newer ones in force meanwhile, and
+    /// have written those before this one gets to it.
+    ///
+    /// # Errors
+    /// As [`StateFile::write`].
+    pub fn write_in_force(&self, node: &Node) -> io::Result<()> {
+        loop {
+            let Some((documents, epoch, _)) = node.documents() else {
+                return Err(io::Error::other("the documents in force are not kept"));
+            };
+            let written = self.write(&documents);
+            if written.is_err() || node.epoch() == epoch {
+                return written;
+            }
+        }
+    }
+
+    fn write_new(&self, bytes: &[u8]) -> io::Result<()> {
         let new = self
             .directory
             .join(format!(".policy-{}.new", process::id()));
@@ -561,8 +594,8 @@ impl StateFile {
                 .mode(0o600)
                 .open(&new)?;
             file.write_all(MAGIC)?;
-            file.write_all(&sha256(&bytes))?;
-            file.write_all(&bytes)?;
+            file.write_all(&sha256(bytes))?;
+            file.write_all(bytes)?;
             file.sync_all()?;
             fs::rename(&new, &self.file)
         })();
@@ -615,6 +648,30 @@ mod tests {
         let documents = documents(content);
         assert!(node.keep(order, &documents));
         node.publish(order, &digest_of(&documents), false, 1)
+    }
+
+    #[test]
+    fn put_in_force_keeps_the_documents_however_many_workers_do_it_at_once() {
+        let node = Node::new().unwrap();
+        for round in 0..20 {
+            let documents = documents(&format!("policy {round}"));
+            let start = std::sync::Barrier::new(16);
+            std::thread::scope(|scope| {
+                for _ in 0..16 {
+                    scope.spawn(|| {
+                        start.wait();
+                        let order = node.next_order();
+                        let (published, kept) = node.put_in_force(order, &documents, false, 1);
+                        assert_eq!(published, Published::InForce(round + 1));
+                        assert!(kept);
+                    });
+                }
+            });
+            assert_eq!(
+                node.documents().map(|(found, ..)| found),
+                Some(documents.clone())
+            );
+        }
     }
 
     #[test]
@@ -694,30 +751,6 @@ mod tests {
     }
 
     #[test]
-    fn put_in_force_keeps_the_documents_however_many_workers_do_it_at_once() {
-        let node = Node::new().unwrap();
-        for round in 0..20 {
-            let documents = documents(&format!("policy {round}"));
-            let start = std::sync::Barrier::new(16);
-            std::thread::scope(|scope| {
-                for _ in 0..16 {
-                    scope.spawn(|| {
-                        start.wait();
-                        let order = node.next_order();
-                        let (published, kept) = node.put_in_force(order, &documents, false, 1);
-                        assert_eq!(published, Published::InForce(round + 1));
-                        assert!(kept);
-                    });
-                }
-            });
-            assert_eq!(
-                node.documents().map(|(found, ..)| found),
-                Some(documents.clone())
-            );
-        }
-    }
-
-    #[test]
     fn publish_after_a_writer_that_died_writes_all_anew() {
         let node = Node::new().unwrap();
         let order = node.next_order();
@@ -784,6 +817,31 @@ mod tests {
         };
         node.report(1, gone);
         assert_eq!(node.worker(1), None);
+    }
+
+    #[test]
+    fn state_file_holds_no_older_policy_than_the_one_that_could_not_be_written() {
+        let directory =
+            std::env::temp_dir().join(format!("resty-mtls-state-full-{}", process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)).unwrap();
+        let file = StateFile::new(&directory, b"p").unwrap();
+        let node = Node::new().unwrap();
+        let put = |content| {
+            node.put_in_force(node.next_order(), &documents(content), false, 1);
+            file.write_in_force(&node)
+        };
+        put("one").unwrap();
+        assert_eq!(file.read().unwrap(), documents("one"));
+        // Where the new file would be written.
+        let obstacle = directory.join(format!(".policy-{}.new", process::id()));
+        fs::create_dir(&obstacle).unwrap();
+        assert_eq!(put("two").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(file.read().unwrap_err().kind(), io::ErrorKind::NotFound);
+        fs::remove_dir(&obstacle).unwrap();
+        put("three").unwrap();
+        assert_eq!(file.read().unwrap(), documents("three"));
+        fs::remove_dir_all(&directory).unwrap();
     }
 
     #[test]

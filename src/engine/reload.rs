@@ -330,10 +330,8 @@ fn work(orders: &Receiver<Order>, stopping: &AtomicBool) {
             }
             Ok(Order::Free(rest)) => drop(rest),
             Ok(Order::Persist(node, state_file)) => {
-                if let Some((documents, ..)) = node.documents() {
-                    // What fails here is said when the next policy is put in force.
-                    let _ = state_file.write(&documents);
-                }
+                // What fails here is said when the next policy is put in force.
+                let _ = state_file.write_in_force(&node);
             }
             Ok(Order::ReleaseMemory) => release = true,
             Err(TryRecvError::Empty) => match jobs.pop() {
@@ -442,7 +440,10 @@ fn outcome(job: &Job, large: &mut bool) -> Outcome {
                 Published::InForce(epoch) => standing.epoch = epoch,
                 Published::Superseded => return Outcome::Superseded,
             }
-            let written = job.state_file.as_ref().map(|file| file.write(&documents));
+            let written = job.state_file.as_ref().map(|file| match kept {
+                true => file.write_in_force(node),
+                false => file.write(&documents),
+            });
             note = match written {
                 Some(Err(error)) => Some(format!("not written to the state directory: {error}")),
                 _ if !kept => {
@@ -566,7 +567,7 @@ impl Drop for Reload {
 pub enum Progress {
     /// Not compiled yet.
     Building,
-    /// In force, with what changed in words for the log.
+    /// In force, with what changed in words for the log, and in a second line what went wrong besides.
     InForce(String),
     /// The files hold what is in force already.
     Same,
@@ -849,7 +850,7 @@ impl Engine {
                 drop(watching);
                 let mut what = self.swap(policy, origin, standing);
                 if let Some(note) = note {
-                    what = format!("{what}; {note}");
+                    what = format!("{what}\n{note}");
                 }
                 Ok(Progress::InForce(what))
             }

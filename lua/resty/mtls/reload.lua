@@ -190,7 +190,12 @@ local function poll(engine, reload, wait)
         first = nil
         logged = nil
         report(engine)
-        ngx_log(NOTICE, "[mtls] policy reloaded: ", lib.text(message))
+        local what, fault = lib.text(message):match("^([^\n]*)\n?(.*)$")
+        ngx_log(NOTICE, "[mtls] policy reloaded: ", what)
+        if fault ~= "" then
+            ngx_log(ERR, "[mtls] policy in force: ", fault)
+        end
+
         metrics.count("policy_reloads_total", "ok")
         for _, warning in ipairs(engine:warnings(inbound.trusts())) do
             ngx_log(WARN, "[mtls] ", warning)
