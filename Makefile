@@ -32,7 +32,7 @@ export PYTHONPATH := $(CURDIR)/target/python
 
 .DEFAULT_GOAL := build
 .PHONY: deps test-deps toolchain build built test test-rust test-nginx test-platforms test-browser test-asan test-valgrind \
-	soak lint bench run install header clean help
+	soak faults lint bench run install header clean help
 
 deps: ## Install what is missing to build and to run the demo (Debian and Ubuntu, as root)
 	@t/install-deps.sh --for "build the module and run the demo" --rust $(DEMO_PACKAGES)
@@ -76,6 +76,10 @@ test-valgrind: test-deps ## Run some of t/*.t with nginx under Valgrind, slowly 
 soak: test-deps build ## Run mTLS traffic with reloads for SOAK_SECONDS=600, after 80 seconds that prove its alarms
 	t/alone t/soak.py alarm
 	t/alone t/soak.py
+
+faults: test-deps build ## Inject faults under load: workers, files, memory, clocks, processors; first prove that alarms ring (F=USR2 chooses)
+	t/alone t/faults.py alarm
+	t/alone t/faults.py $(F)
 
 lint: deps ## Check formatting and lints: rustfmt, clippy, luacheck, perl -c
 	@t/install-deps.sh --for "check the source" --lint --test-nginx lua-check perl

@@ -185,6 +185,8 @@ class Gateway:
 class Client:
     """Connections of one identity and TLS version."""
 
+    timeout = 20
+
     def __init__(self, port, version, identity):
         self.port = port
         self.ctx = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -197,8 +199,7 @@ class Client:
                                      os.path.join(PKI, identity + ".key"))
 
     def connect(self, sni, session=None):
-        tcp = socket.create_connection(("127.0.0.1", self.port), 20)
-        tcp.settimeout(20)
+        tcp = socket.create_connection(("127.0.0.1", self.port), self.timeout)
         try:
             return self.ctx.wrap_socket(tcp, server_hostname=sni, session=session)
         except BaseException:
@@ -208,6 +209,12 @@ class Client:
 
 def ask(tls, host, path, close=False):
     """Status and body."""
+    head, body = exchange(tls, host, path, close)
+    return int(head.split()[1]), body
+
+
+def exchange(tls, host, path, close=False):
+    """Head and body of the answer."""
     tls.sendall(("GET %s HTTP/1.1\r\nHost: %s\r\n%s\r\n" % (path, host, "Connection: close\r\n" if close else "")).encode())
     data = b""
     while True:
@@ -222,7 +229,7 @@ def ask(tls, host, path, close=False):
             continue
         length = re.search(rb"(?i)content-length: (\d+)", head)
         if length and len(body) >= int(length.group(1)) or not length and body.endswith(b"0\r\n\r\n"):
-            return int(head.split()[1]), body
+            return head, body
 
 
 class Traffic(threading.Thread):
@@ -418,4 +425,5 @@ def main():
     sys.exit(1 if wrong else 0)
 
 
-main()
+if __name__ == "__main__":
+    main()
