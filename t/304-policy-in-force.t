@@ -574,3 +574,34 @@ _EOC_
 12 200
 --- no_error_log
 [crit]
+
+
+
+=== TEST 16: what was logged by a clock that was a day ahead is logged again once the clock is right
+--- http_config
+    init_by_lua_block {
+        local time = ngx.time
+        ngx.time = function()
+            local right = io.open("$TEST_NGINX_HTML_DIR/right")
+            if right then right:close() end
+            return time() + (right and 0 or 86400)
+        end
+        require("resty.mtls").init { policy = "$TEST_NGINX_HTML_DIR/policy.yaml" }
+    }
+--- policy eval: $::Policy
+--- config eval: $::Config
+--- client eval
+$::Client . <<'_EOC_';
+each 1
+echo 'rutes: []' >> policy.yaml
+within
+grep -c 'policy not reloaded' "$ERROR_LOG"
+touch right
+within
+grep -c 'policy not reloaded' "$ERROR_LOG"
+_EOC_
+--- client_out
+1
+2
+--- no_error_log
+[crit]

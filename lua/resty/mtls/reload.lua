@@ -95,20 +95,27 @@ end
 _M.first_line = first_line
 
 
--- The last error that was logged, until when it is not logged again, and since when it lasts.
-local logged, remind_at, failing_since
+-- The last error that was logged, when, until when it is not logged again, and since when it lasts.
+local logged, logged_at, remind_at, failing_since
+
+
+-- Whether the last error need not be logged again yet. One that was logged in the future, by a clock that was
+-- ahead, must be.
+local function is_reminded(now)
+    return now >= logged_at and now < remind_at
+end
 
 
 -- Logs why a policy is not in force: each error once, and again once a minute while it lasts.
 local function log_failure(engine, err)
     local now = ngx_time()
-    if err == logged and now < remind_at then
+    if err == logged and is_reminded(now) then
         return
     end
 
-    failing_since = err == logged and failing_since or now
+    failing_since = err == logged and math_min(failing_since, now) or now
     local lasting = now - failing_since
-    logged, remind_at = err, now + REMIND
+    logged, logged_at, remind_at = err, now, now + REMIND
     if lasting == 0 then
         ngx_log(ERR, "[mtls] policy not reloaded: ", first_line(err))
 
@@ -321,7 +328,7 @@ end
 
 -- Says again what was wrong with files that have not changed since.
 local function remind(engine)
-    if logged and ngx_time() >= remind_at then
+    if logged and not is_reminded(ngx_time()) then
         local err = engine:last_error()
         if err then
             log_failure(engine, err)
