@@ -224,7 +224,7 @@ enum Source {
 
 /// What the thread is told to do.
 enum Order {
-    Compile(Job),
+    Compile(Box<Job>),
     Retire(Box<Policy>),
     Free(Box<dyn Any + Send>),
     /// Writes the documents in force to the state directory.
@@ -324,7 +324,7 @@ fn work(orders: &Receiver<Order>, stopping: &AtomicBool) {
             return;
         }
         match order {
-            Ok(Order::Compile(job)) => jobs.push(job),
+            Ok(Order::Compile(job)) => jobs.push(*job),
             Ok(Order::Retire(policy)) => {
                 let _ = catch_unwind(AssertUnwindSafe(|| policy.retire()));
             }
@@ -774,7 +774,7 @@ impl Engine {
             engine: watching.identity.clone(),
         };
         drop(watching);
-        match Builder::tell(Order::Compile(job), true) {
+        match Builder::tell(Order::Compile(Box::new(job)), true) {
             Ok(()) => Ok(reload),
             Err((error, _)) => Err(error.unwrap_or(Error::Panic)),
         }
