@@ -31,9 +31,10 @@ use openssl::bn::BigNum;
 use openssl::error::ErrorStack;
 use openssl::nid::Nid;
 use openssl::sha::sha256;
+use openssl::stack::Stack;
 use openssl::x509::{
-    CertificateIssuer, CrlStatus, ReasonCode, X509Crl, X509KeyUsage, X509NameRef, X509Ref,
-    X509RevokedRef, X509,
+    CertificateIssuer, CrlStatus, GeneralName, ReasonCode, X509Crl, X509KeyUsage, X509NameRef,
+    X509Ref, X509RevokedRef, X509,
 };
 use openssl_sys as sys;
 
@@ -326,8 +327,12 @@ impl CrlSet {
             match (&newer.delta, &list.delta) {
                 (None, _) => matches!(entry, Entry::Absent | Entry::Removed),
                 // A delta CRL that does not list the certificate says that nothing changed.
+                // RFC 5280 section 5.2.4: its base at most is the complete one, and it is numbered.
                 (Some(base), None) => {
-                    entry == Entry::Removed && base.is_some() && *base <= list.number
+                    entry == Entry::Removed
+                        && base.is_some()
+                        && *base <= list.number
+                        && newer.number.is_some()
                 }
                 (Some(_), Some(_)) => entry == Entry::Removed,
             }
@@ -480,6 +485,30 @@ enum Entry {
     },
 }
 
+/// Whose certificates an entry is about, by its own certificateIssuer (RFC 5280 section 5.3.3).
+enum EntryIssuer {
+    Unsaid,
+    /// With a directoryName at least.
+    Named(Stack<GeneralName>),
+    Unreadable,
+}
+
+impl EntryIssuer {
+    fn of(entry: &X509RevokedRef) -> EntryIssuer {
+        match entry.extension::<CertificateIssuer>() {
+            Ok(None) => EntryIssuer::Unsaid,
+            Ok(Some((_, names))) if names.iter().any(|name| name.directory_name().is_some()) => {
+                EntryIssuer::Named(names)
+            }
+            Ok(Some(_)) => EntryIssuer::Unreadable,
+            Err(_) => {
+                ErrorStack::get();
+                EntryIssuer::Unreadable
+            }
+        }
+    }
+}
+
 /// certificateHold and removeFromCRL (RFC 5280 section 5.3.1).
 const HOLD: i64 = 6;
 const REMOVE_FROM_CRL: i64 = 8;
@@ -548,6 +577,9 @@ struct List {
     unsupported: bool,
     /// Whether a serial number has several entries.
     repeats: bool,
+    /// Whether an entry has a certificateIssuer that names nobody, or has one though the CRL is not
+    /// indirect.
+    misplaced: bool,
     /// Why it is not plain.
     oddity: Option<String>,
     signatures: Mutex<Vec<(X509, Signed)>>,
@@ -577,6 +609,7 @@ impl List {
             scope: Scope::Full,
             unsupported: false,
             repeats: false,
+            misplaced: false,
             oddity: None,
             crl,
             signatures: Mutex::default(),
@@ -639,9 +672,12 @@ impl List {
         for entry in self.crl.get_revoked().into_iter().flatten() {
             let extensions = ext::entry_extensions(entry);
             odd |= extensions.critical || extensions.issuer;
-            // OpenSSL leaves the entries after a malformed one to the issuer of the CRL.
-            self.unsupported |= extensions.unsupported
-                || (extensions.issuer && entry.extension::<CertificateIssuer>().is_err());
+            self.unsupported |= extensions.unsupported;
+            if extensions.issuer {
+                let unreadable = matches!(EntryIssuer::of(entry), EntryIssuer::Unreadable);
+                self.unsupported |= unreadable;
+                self.misplaced |= unreadable || !self.scope.is_indirect();
+            }
             self.repeats |= last.is_some_and(|last| last.serial_number() == entry.serial_number());
             last = Some(entry);
         }
@@ -742,18 +778,31 @@ impl List {
         let found = match self.crl.get_by_cert(&certificate.to_owned()) {
             CrlStatus::Revoked(entry) => Entry::of(entry),
             CrlStatus::RemoveFromCrl(_) => Entry::Removed,
-            CrlStatus::NotRevoked => return Entry::Absent,
+            CrlStatus::NotRevoked => Entry::Absent,
         };
-        if !self.repeats {
+        if !self.repeats && !self.misplaced {
             return found;
         }
-        // OpenSSL finds one of several entries; the worst counts.
+        // OpenSSL finds one of several entries, and none that it takes for another issuer's; the
+        // worst counts.
         let serial = certificate.serial_number();
+        let issuer = certificate.issuer_name();
+        let own = same(self.issuer(), issuer);
+        let concerns = |entry: &&X509RevokedRef| match EntryIssuer::of(entry) {
+            // What the entry before it says holds for it in an indirect CRL only.
+            EntryIssuer::Unsaid => found != Entry::Absent || (own && !self.scope.is_indirect()),
+            EntryIssuer::Named(names) => names
+                .iter()
+                .filter_map(|name| name.directory_name())
+                .any(|name| same(name, issuer)),
+            EntryIssuer::Unreadable => own,
+        };
         let entries = self.crl.get_revoked().into_iter().flatten();
-        let same = entries.filter(|entry| {
-            entry.serial_number() == serial && !ext::entry_extensions(entry).issuer
-        });
-        same.map(Entry::of).fold(found, Entry::max)
+        entries
+            .filter(|entry| entry.serial_number() == serial)
+            .filter(concerns)
+            .map(Entry::of)
+            .fold(found, Entry::max)
     }
 }
 

@@ -26,6 +26,21 @@ impl Scope {
             Err(why) => Scope::Malformed(why),
         }
     }
+
+    /// Whether it says that entries may be about certificates of other issuers: indirectCRL.
+    pub fn is_indirect(&self) -> bool {
+        let Scope::Partial(der) = self else {
+            return false;
+        };
+        let mut rest = element(der).map_or(&[][..], |(_, fields, _)| fields);
+        while let Some((tag, content, after)) = element(rest) {
+            if tag == 0x84 {
+                return content.iter().any(|octet| *octet != 0);
+            }
+            rest = after;
+        }
+        false
+    }
 }
 
 fn read(der: &[u8]) -> Result<(), &'static str> {

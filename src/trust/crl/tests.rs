@@ -1026,6 +1026,8 @@ fn check_delta_adds_to_and_takes_from_its_base() {
     };
     let unnumbered = unnumbered.revoke(&serial, b"").der();
     assert_eq!(check(&[&unnumbered, &removed(5).der()]), 23);
+    let itself = Made::by(&ca).with(delta(5)).revoke(&serial, &code(8)).der();
+    assert_eq!(check(&[&revoked, &itself]), 23);
     let unsupported = removed(5).with(ce(99, true, b"")).der();
     assert_eq!(check(&[&revoked, &unsupported]), 23);
     let other_scope = removed(5).with(only(0x81)).der();
@@ -1180,6 +1182,54 @@ fn check_indirect_entries_count_for_the_issuer_they_name() {
     // Alone it makes nothing good.
     let alone = set(&[&upper, &Made::by(middle).with(only(0x84)).der()]);
     assert_ne!(check_all(&alone, &chain, NOW).0, 0);
+}
+
+#[test]
+fn check_entry_counts_whatever_its_certificate_issuer_is_worth() {
+    let ca = ca();
+    let leaf = leaf(&ca);
+    let other = issue("Other", None, true, DAY, &[]);
+    let of = |issued: &Issued| ce(29, true, &directory(issued.x509.subject_name()));
+    let own = serial(&leaf.x509);
+    let full = || Made::by(&ca);
+    let indirect = || Made::by(&ca).with(only(0x84));
+    let coded = |reason, issued| [code(reason), of(issued)].concat();
+    let check = |made: Made<'_>| {
+        let list = made.der();
+        check_all(&set(&[&list]), &[&leaf.x509, &ca.x509], NOW).0
+    };
+    // Not indirect: the entry is the CRL issuer's, whatever the one before it says.
+    assert_eq!(
+        check(full().revoke(b"\x05", &of(&other)).revoke(&own, b"")),
+        23
+    );
+    assert_eq!(check(full().revoke(&own, &of(&ca))), 23);
+    assert_ne!(check(full().revoke(&own, &of(&other))), 23);
+    // No directoryName: no name, a URI, junk.
+    for names in [&b"\x30\x00"[..], b"\x30\x03\x86\x01x", b"\x30\x07x"] {
+        let entry = ce(29, true, names);
+        assert_eq!(check(indirect().revoke(&own, &entry)), 23, "{names:?}");
+        assert_eq!(check(full().revoke(&own, &entry)), 23, "{names:?}");
+    }
+    // Of several entries the worst counts, in any order.
+    for (first, second) in [(8, 1), (1, 8), (8, 6), (6, 8)] {
+        let list = indirect()
+            .revoke(&own, &coded(first, &ca))
+            .revoke(&own, &coded(second, &ca));
+        assert_eq!(check(list), 23, "{first} {second}");
+    }
+    for (first, second) in [(6, 1), (1, 6)] {
+        let mut list = indirect()
+            .revoke(&own, &coded(first, &ca))
+            .revoke(&own, &coded(second, &ca));
+        // An expired hold is over, and the other one is not.
+        (list.this, list.next) = ("270114080000Z", "270115075959Z");
+        assert_eq!(check(list), 23, "{first} {second}");
+    }
+    let list = indirect()
+        .revoke(&own, &coded(8, &ca))
+        .revoke(&own, &coded(1, &other));
+    assert_ne!(check(list), 23);
 }
 
 #[test]
