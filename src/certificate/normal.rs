@@ -275,13 +275,15 @@ fn one_blank(text: &str) -> String {
 }
 
 /// Default_Ignorable_Code_Point of Unicode: soft hyphens, joiners, direction marks, variation
-/// selectors, tags.
+/// selectors, tags. And what is shown as nothing all the same: interlinear annotation, the joiners
+/// of hieroglyphs, the blank of Braille.
 fn is_ignorable(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
         | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
-        | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}' | '\u{1bca0}'..='\u{1bca3}'
+        | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{2800}' | '\u{13430}'..='\u{1343f}'
+        | '\u{1bca0}'..='\u{1bca3}'
         | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
@@ -569,6 +571,9 @@ mod tests {
                 ("Con tractors", "Con\u{a0}tractors"),
                 ("Contractors", "Con\u{200b}tractors"),
                 ("Contractors", "Con\u{ad}tractors"),
+                ("Contractors", "Con\u{fff9}tractors"),
+                ("Contractors", "Con\u{13430}tractors"),
+                ("Contractors", "Contractors\u{2800}"),
                 ("Contractors", "\u{ff23}ontractors"),
                 ("Office", "O\u{fb03}ce"),
                 ("Müller", "MU\u{308}LLER"),
