@@ -17,6 +17,9 @@ my $node = "$t::TestMtls::Root/target/node";
 
 our $Node = there("node --version") && -e "$node/node_modules/structured-headers"
     ? "$Capture node '$t::TestMtls::Root/t/readers/read.mjs' captured '$node'\n" : undef;
+# Where t/install-test-tools.sh puts a cryptography that is new enough.
+$ENV{PYTHONPATH} = "$t::TestMtls::Root/target/readers/python:$ENV{PYTHONPATH}";
+
 our $Python = there("python3 -c 'import http_sf, cryptography'")
     ? "$Capture python3 '$t::TestMtls::Root/t/readers/read.py' captured\n" : undef;
 
