@@ -7,7 +7,8 @@
 //!   CRL is expired, not yet valid, of partial scope, a delta, or has extensions that are malformed
 //!   or critical and not supported. Only the CA takes it back: by a newer CRL of the same key and
 //!   scope without the entry, or by `removeFromCRL`. An entry with the reason `certificateHold`
-//!   counts while its CRL is in force.
+//!   counts while its CRL is in force. In a local CRL another key of the issuer's name may have
+//!   signed, that of a CA of the policy under the same anchor.
 //! - *Not listed*: only a CRL in force that is fully understood makes a certificate good.
 //!
 //! A CRL is *plain* if it covers every certificate of its issuer: full, direct, for all reasons,
@@ -272,7 +273,7 @@ impl CrlSet {
         };
         let certificates = || Subject::all(path);
         for (depth, subject) in certificates().enumerate() {
-            if self.revokes(&subject, now) {
+            if self.revokes(&subject, path, now) {
                 return outcome(sys::X509_V_ERR_CERT_REVOKED, depth);
             }
         }
@@ -298,18 +299,22 @@ impl CrlSet {
 
     /// Whether a CRL lists the certificate and was signed by somebody who may say so, and the CA
     /// did not take it back.
-    fn revokes(&self, subject: &Subject<'_>, now: i64) -> bool {
+    fn revokes(&self, subject: &Subject<'_>, path: &CertificationPath, now: i64) -> bool {
         self.lists.iter().any(|list| {
             let counts = match list.entry(subject.certificate) {
                 Entry::Revoked { .. } => true,
                 Entry::Held { .. } => list.in_force(now).is_ok(),
                 Entry::Removed | Entry::Absent => false,
             };
+            let says = |signer: &X509Ref| {
+                list.signed_by(signer).authentic
+                    && !self.takes_back(list, signer, subject.certificate, now, |_| true)
+            };
             counts
-                && subject.signers_of(list).any(|signer| {
-                    list.signed_by(signer).authentic
-                        && !self.takes_back(list, signer, subject.certificate, now, |_| true)
-                })
+                && (subject.signers_of(list).any(says)
+                    || subject
+                        .namesakes_for(list)
+                        .any(|ca| says(ca) && path.shares_anchor(ca)))
         })
     }
 
@@ -468,6 +473,16 @@ impl<'a> Subject<'a> {
         let cas = if indirect { self.cas } else { &[] };
         let cas = cas.iter().map(|ca| &**ca.x509());
         above.chain(own).chain(cas).filter(named)
+    }
+
+    /// The CAs of the policy with the name of the certificate's issuer, which may have another key.
+    /// RFC 5280 section 6.3.3 (f): what one of them signed is authentic if its path leads to the
+    /// anchor of the certificate's. It revokes, but makes nothing good.
+    fn namesakes_for<'l>(&'l self, list: &'l List) -> impl Iterator<Item = &'l X509Ref> {
+        let own = !self.above.is_empty() && same(list.issuer(), self.issuer());
+        let cas = if own { self.cas } else { &[] };
+        let cas = cas.iter().map(|ca| &**ca.x509());
+        cas.filter(move |ca| same(ca.subject_name(), list.issuer()))
     }
 }
 

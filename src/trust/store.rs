@@ -87,6 +87,59 @@ impl CertificationPath {
     pub fn cas(&self) -> &[Arc<CaCertificate>] {
         &self.cas
     }
+
+    /// Whether the path of `ca`, by the CAs of the store and those of this path, leads to the
+    /// anchor at its top: one with the same subject and key.
+    pub fn shares_anchor(&self, ca: &X509Ref) -> bool {
+        let shares = self.leads_to_top(ca);
+        openssl::error::ErrorStack::get();
+        shares
+    }
+
+    fn leads_to_top(&self, ca: &X509Ref) -> bool {
+        // A path of the leaf alone has no CA above it.
+        let Some((_, above)) = self.certificates.split_first() else {
+            return false;
+        };
+        let Some(top) = above.last() else {
+            return false;
+        };
+        let cas = || self.cas.iter().map(|ca| ca.x509()).chain(above);
+        // Each CA enters once, so that certificates which issued each other come to an end.
+        let mut reached: Vec<&X509Ref> = vec![ca];
+        let mut next = 0;
+        while let Some(&certificate) = reached.get(next) {
+            next += 1;
+            if is_same_ca(certificate, top) {
+                return true;
+            }
+            for issuer in cas() {
+                if !reached.contains(&&**issuer) && signs(issuer, certificate) {
+                    reached.push(issuer);
+                }
+            }
+        }
+        false
+    }
+}
+
+/// Whether `ca` has the name of the certificate's issuer and its key made the signature.
+fn signs(ca: &X509Ref, certificate: &X509Ref) -> bool {
+    let same = ca.subject_name().try_cmp(certificate.issuer_name());
+    let key = ca.public_key();
+    same.is_ok_and(Ordering::is_eq)
+        && key
+            .and_then(|key| certificate.verify(&key))
+            .unwrap_or(false)
+}
+
+/// Whether two certificates are of one CA: of the same subject and key.
+fn is_same_ca(one: &X509Ref, other: &X509Ref) -> bool {
+    let same = one.subject_name().try_cmp(other.subject_name());
+    let keys = one
+        .public_key()
+        .and_then(|key| Ok((key, other.public_key()?)));
+    same.is_ok_and(Ordering::is_eq) && keys.is_ok_and(|(one, other)| one.public_eq(&other))
 }
 
 impl TrustStore {
@@ -282,14 +335,6 @@ impl TrustStore {
     /// several with this key, one that is self-signed.
     fn issuer_of(&self, certificate: &X509Ref, path: &[X509]) -> Option<X509> {
         let name = certificate.issuer_name();
-        let signs = |ca: &X509Ref, certificate: &X509Ref| {
-            let same = ca.subject_name().try_cmp(certificate.issuer_name());
-            let key = ca.public_key();
-            same.is_ok_and(Ordering::is_eq)
-                && key
-                    .and_then(|key| certificate.verify(&key))
-                    .unwrap_or(false)
-        };
         if signs(certificate, certificate) {
             return None;
         }

@@ -5,6 +5,7 @@ use crate::trust::{CertificationPath, TrustStore, VerifyOptions};
 use openssl::hash::MessageDigest;
 use openssl::pkey::{PKey, Private};
 use openssl::sign::Signer;
+use openssl::x509::extension::{AuthorityKeyIdentifier, BasicConstraints, SubjectKeyIdentifier};
 
 const DAY: i64 = 86_400;
 
@@ -121,6 +122,39 @@ pub(super) fn serial(certificate: &X509Ref) -> Vec<u8> {
 
 fn ca() -> Issued {
     issue("CA", None, true, DAY, &[])
+}
+
+/// A CA named CA below `root`, or a leaf, that names the key of its issuer: OpenSSL finds the right
+/// one of several CAs with one name by that.
+fn identified(issuer: &Issued, ca: bool) -> Issued {
+    let plain = issue(if ca { "CA" } else { "leaf" }, Some(issuer), ca, DAY, &[]);
+    let mut builder = X509::builder().unwrap();
+    builder.set_version(2).unwrap();
+    builder
+        .set_serial_number(plain.x509.serial_number())
+        .unwrap();
+    builder.set_subject_name(plain.x509.subject_name()).unwrap();
+    builder.set_issuer_name(plain.x509.issuer_name()).unwrap();
+    builder.set_not_before(plain.x509.not_before()).unwrap();
+    builder.set_not_after(plain.x509.not_after()).unwrap();
+    builder.set_pubkey(&plain.key).unwrap();
+    if ca {
+        let constraints = BasicConstraints::new().critical().ca().build();
+        builder.append_extension(constraints.unwrap()).unwrap();
+        let context = builder.x509v3_context(None, None);
+        let id = SubjectKeyIdentifier::new().build(&context).unwrap();
+        builder.append_extension(id).unwrap();
+    }
+    if issuer.x509.subject_key_id().is_some() {
+        let context = builder.x509v3_context(Some(&issuer.x509), None);
+        let id = AuthorityKeyIdentifier::new().keyid(true).build(&context);
+        builder.append_extension(id.unwrap()).unwrap();
+    }
+    builder.sign(&issuer.key, MessageDigest::sha256()).unwrap();
+    Issued {
+        x509: builder.build(),
+        key: plain.key,
+    }
 }
 
 fn leaf(ca: &Issued) -> Issued {
@@ -1076,7 +1110,7 @@ fn check_the_worst_of_several_entries_counts() {
 }
 
 #[test]
-fn check_another_key_of_the_same_name_has_no_say() {
+fn check_another_key_under_another_anchor_has_no_say() {
     let (one, other) = (ca(), ca());
     let leaf = leaf(&one);
     let good = Made::by(&one).der();
@@ -1086,6 +1120,60 @@ fn check_another_key_of_the_same_name_has_no_say() {
     assert_eq!(set.check(&path, NOW).code, 0);
     let alone = self::set(&[&foreign]);
     assert_eq!(alone.check(&path, NOW).code, 8);
+}
+
+#[test]
+fn check_another_key_under_the_same_anchor_revokes() {
+    let root = issue("Root", None, true, DAY, &[]);
+    let (old, new) = (identified(&root, true), identified(&root, true));
+    let leaf = identified(&old, false);
+    let good = Made::by(&old).der();
+    let upper = Made::by(&root).der();
+    let listed = || Made::by(&new).revoke(&serial(&leaf.x509), b"");
+    let cas = [&root.x509, &old.x509, &new.x509];
+    let path = path_with(&cas, &leaf.x509, &[], NOW);
+    let verdict = |ders: &[&[u8]], path: &CertificationPath| {
+        let outcome = set(ders).check(path, NOW);
+        (outcome.code, outcome.depth)
+    };
+    assert_eq!(verdict(&[&good, &listed().der(), &upper], &path), (23, 0));
+    assert_eq!(verdict(&[&listed().der()], &path), (23, 0));
+    // The path of the new key leads over a CA that only the client sends.
+    let middle = issue("Middle", Some(&root), true, DAY, &[]);
+    let (below_old, below_new) = (identified(&middle, true), identified(&middle, true));
+    let lower = identified(&below_old, false);
+    let cas = [&root.x509, &below_new.x509];
+    let sent = [&below_old.x509, &middle.x509];
+    let over = path_with(&cas, &lower.x509, &sent, NOW);
+    assert_eq!(over.certificates().len(), 4);
+    let made = Made::by(&below_new).revoke(&serial(&lower.x509), b"");
+    assert_eq!(verdict(&[&made.der()], &over), (23, 0));
+    // Only a newer list of the new key takes it back; no list of it makes anything good.
+    let empty = Made::by(&new).der();
+    assert_eq!(verdict(&[&empty, &upper], &path), (8, 0));
+    let earlier = Made {
+        this: "270115070000Z",
+        ..listed()
+    };
+    assert_eq!(verdict(&[&good, &earlier.der(), &upper], &path), (23, 0));
+    assert_eq!(
+        verdict(&[&good, &earlier.der(), &empty, &upper], &path),
+        (0, 0)
+    );
+    // It must be a CA of the plugin, and one under the same anchor.
+    let without = path_with(&[&root.x509, &old.x509], &leaf.x509, &[], NOW);
+    assert_eq!(verdict(&[&good, &listed().der(), &upper], &without), (0, 0));
+    let elsewhere = issue("Root", None, true, DAY, &[]);
+    let foreign = identified(&elsewhere, true);
+    let made = Made::by(&foreign).revoke(&serial(&leaf.x509), b"").der();
+    let cas = [&root.x509, &elsewhere.x509, &old.x509, &foreign.x509];
+    let apart = path_with(&cas, &leaf.x509, &[], NOW);
+    assert_eq!(verdict(&[&good, &made, &upper], &apart), (0, 0));
+    let alone = ca();
+    let made = Made::by(&alone).revoke(&serial(&leaf.x509), b"").der();
+    let cas = [&root.x509, &old.x509, &alone.x509];
+    let apart = path_with(&cas, &leaf.x509, &[], NOW);
+    assert_eq!(verdict(&[&good, &made, &upper], &apart), (0, 0));
 }
 
 #[test]
