@@ -8,6 +8,7 @@ use foreign_types::{ForeignType, ForeignTypeRef};
 use openssl::asn1::{Asn1GeneralizedTimeRef, Asn1ObjectRef, Asn1StringRef, Asn1TimeRef};
 use openssl::error::ErrorStack;
 use openssl::ocsp::{OcspBasicResponseRef, OcspCertIdRef, OcspCertStatus, OcspRequestRef};
+use openssl::pkey::{PKeyRef, Public};
 use openssl::stack::{Stack, StackRef};
 use openssl::x509::store::X509StoreBuilder;
 use openssl::x509::verify::X509VerifyFlags;
@@ -55,6 +56,18 @@ extern "C" {
         single: *mut c_void,
         critical: c_int,
         last: c_int,
+    ) -> c_int;
+    fn OCSP_resp_get0_signature(basic: *const sys::OCSP_BASICRESP) -> *const sys::ASN1_BIT_STRING;
+    fn OCSP_resp_get0_tbs_sigalg(basic: *const sys::OCSP_BASICRESP) -> *const sys::X509_ALGOR;
+    fn OCSP_resp_get0_respdata(basic: *const sys::OCSP_BASICRESP) -> *const c_void;
+    fn OCSP_resp_get0_certs(basic: *const sys::OCSP_BASICRESP) -> *const sys::stack_st_X509;
+    fn OCSP_RESPDATA_it() -> *const c_void;
+    fn ASN1_item_verify(
+        item: *const c_void,
+        algorithm: *const sys::X509_ALGOR,
+        signature: *const sys::ASN1_BIT_STRING,
+        content: *const c_void,
+        key: *mut sys::EVP_PKEY,
     ) -> c_int;
     // Since OpenSSL 3.0; X509_V_OK when there is no key identifier.
     fn X509_check_akid(issuer: *const sys::X509, key_id: *const sys::AUTHORITY_KEYID) -> c_int;
@@ -134,6 +147,33 @@ pub fn single_responses<'a>(
 pub fn has_critical_extension(response: &OcspBasicResponseRef) -> bool {
     // SAFETY: a live response, only read.
     unsafe { OCSP_BASICRESP_get_ext_by_critical(response.as_ptr(), 1, -1) >= 0 }
+}
+
+/// Whether `key` made the signature of the response, whatever its responderID says (RFC 6960 section
+/// 4.2.1, `ASN1_item_verify` over tbsResponseData).
+pub fn is_signed_with(response: &OcspBasicResponseRef, key: &PKeyRef<Public>) -> bool {
+    // SAFETY: live objects, only read; algorithm, signature and data are parts of the response, and
+    // the item is the one of its data.
+    unsafe {
+        let response = response.as_ptr();
+        ASN1_item_verify(
+            OCSP_RESPDATA_it(),
+            OCSP_resp_get0_tbs_sigalg(response),
+            OCSP_resp_get0_signature(response),
+            OCSP_resp_get0_respdata(response),
+            key.as_ptr(),
+        ) == 1
+    }
+}
+
+/// The certificates in the response (`OCSP_resp_get0_certs`).
+pub fn certificates(response: &OcspBasicResponseRef) -> impl Iterator<Item = &X509Ref> {
+    // SAFETY: a live response; the stack, NULL when there are none, lives as long as it does.
+    let stack: Option<&StackRef<X509>> = unsafe {
+        let stack = OCSP_resp_get0_certs(response.as_ptr());
+        (!stack.is_null()).then(|| StackRef::from_ptr(stack.cast_mut()))
+    };
+    stack.into_iter().flatten()
 }
 
 /// A GeneralizedTime is one of the two forms of an ASN1_TIME.

@@ -7,7 +7,8 @@
 //! asked: such certificates are short-lived, and say so with id-pkix-ocsp-nocheck.
 //!
 //! "good" counts while the response is in force. "revoked" counts at any age, whatever else is
-//! wrong with a response that is signed; with the reason `certificateHold` while it is in force.
+//! wrong with a response that is signed, also if its responderID does not fit the signer; with the
+//! reason `certificateHold` while it is in force.
 
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine;
@@ -21,12 +22,13 @@ use openssl::ocsp::{
 use openssl::stack::Stack;
 use openssl::x509::store::{X509Store, X509StoreBuilder};
 use openssl::x509::verify::{X509VerifyFlags, X509VerifyParam};
-use openssl::x509::{X509Ref, X509};
+use openssl::x509::{X509Ref, X509StoreContext, X509};
 use percent_encoding::{utf8_percent_encode, AsciiSet, NON_ALPHANUMERIC};
 
 use super::answer::{self, in_force, reason, revoked_until, Answer, CLOCK_SKEW};
 use crate::certificate::epoch;
 use crate::openssl_ext::revocation as ext;
+use crate::openssl_ext::x509::extended_key_usage;
 use crate::Error;
 
 /// Longest response read, in bytes.
@@ -41,6 +43,12 @@ const MAX_AGE: i64 = 3600;
 
 /// certificateHold (RFC 5280 section 5.3.1).
 const HOLD: i32 = 6;
+
+/// id-kp-OCSPSigning (RFC 6960 section 4.2.2.2).
+const OCSP_SIGNING: &str = "1.3.6.1.5.5.7.3.9";
+
+/// Most certificates of a response that are tried as its signer's.
+const MAX_RESPONDERS: usize = 8;
 
 const NO_TIME: &str = "has a time that is none";
 
@@ -131,9 +139,15 @@ fn status(
             Err(_) => (now, false),
         };
         let counts = match single.reason {
-            HOLD => in_force && signed.is_ok(),
+            HOLD => {
+                in_force && (signed.is_ok() || is_authentic(&basic, issuer, auth_level, Some(now)))
+            }
             // That the responder's certificate has expired since makes no difference either.
-            _ => signed.is_ok() || verify(&basic, issuer, auth_level, None).is_ok(),
+            _ => {
+                signed.is_ok()
+                    || verify(&basic, issuer, auth_level, None).is_ok()
+                    || is_authentic(&basic, issuer, auth_level, None)
+            }
         };
         if counts {
             return Ok(Answer::Revoked {
@@ -188,6 +202,43 @@ fn verify(
     // NO_CHAIN: nothing in the response may stand between issuer and responder. NO_EXPLICIT: a
     // root that is marked as trusted for OCSP does not replace the issuer.
     basic.verify(&signers, &store, OcspFlag::NO_CHAIN | OcspFlag::NO_EXPLICIT)
+}
+
+/// The same without regard to the responderID, by which OpenSSL finds the signer: whether the key
+/// of `issuer` made the signature, or that of a responder which it certified and whose certificate
+/// is in the response.
+fn is_authentic(
+    basic: &OcspBasicResponseRef,
+    issuer: &X509Ref,
+    auth_level: u32,
+    now: Option<i64>,
+) -> bool {
+    let signed_by = |signer: &X509Ref| {
+        let key = signer.public_key();
+        key.is_ok_and(|key| ext::is_signed_with(basic, &key))
+    };
+    let certified = |responder: &X509Ref| {
+        let purposes = extended_key_usage(responder);
+        purposes.iter().any(|purpose| purpose == OCSP_SIGNING)
+            && is_issued_by(responder, issuer, auth_level, now).unwrap_or(false)
+    };
+    let mut responders = ext::certificates(basic).take(MAX_RESPONDERS);
+    signed_by(issuer) || responders.any(|responder| signed_by(responder) && certified(responder))
+}
+
+/// Whether `issuer` issued the certificate itself, as of `now` or at any time.
+fn is_issued_by(
+    certificate: &X509Ref,
+    issuer: &X509Ref,
+    auth_level: u32,
+    now: Option<i64>,
+) -> Result<bool, ErrorStack> {
+    let store = trusting_only(issuer, auth_level, now)?;
+    // Without candidates for intermediates nothing stands between the two.
+    let between = Stack::<X509>::new()?;
+    X509StoreContext::new()?.init(&store, certificate, &between, |context| {
+        context.verify_cert()
+    })
 }
 
 /// thisUpdate, and the second at which the answer ends.
@@ -245,8 +296,13 @@ mod tests {
     use super::*;
     use crate::testing::{issue, Issued, NOW};
     use crate::trust::test_ca::{self, der, now, TestCa};
+    use openssl::asn1::Asn1Time;
+    use openssl::bn::BigNum;
     use openssl::ocsp::OcspBasicResponse;
+    use openssl::pkey::{PKey, Private};
     use openssl::sign::Signer;
+    use openssl::x509::extension::ExtendedKeyUsage;
+    use openssl::x509::X509Name;
 
     const DAY: i64 = 86_400;
     /// The default of a policy.
@@ -630,35 +686,47 @@ mod tests {
 
         fn evaluate(&self, singles: &[&[u8]], extensions: &[u8]) -> Answer {
             let name = self.ca.x509.subject_name().to_der().unwrap();
+            let id = der(0xa1, &[&name]);
+            self.evaluate_by(&id, &self.ca.key, &[], singles, extensions)
+        }
+
+        /// With this responderID and these certificates, signed with this key.
+        fn evaluate_by(
+            &self,
+            id: &[u8],
+            key: &PKey<Private>,
+            certificates: &[&X509],
+            singles: &[&[u8]],
+            extensions: &[u8],
+        ) -> Answer {
             let data = der(
                 0x30,
                 &[
-                    &der(0xa1, &[&name]),
+                    id,
                     &der(0x18, &[b"20270115080000Z"]),
                     &der(0x30, singles),
                     extensions,
                 ],
             );
-            let mut signer = Signer::new(MessageDigest::sha256(), &self.ca.key).unwrap();
+            let mut signer = Signer::new(MessageDigest::sha256(), key).unwrap();
             let signature = signer.sign_oneshot_to_vec(&data).unwrap();
             // ecdsa-with-SHA256
             let algorithm = b"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02";
-            let basic = der(
-                0x30,
-                &[&data, algorithm, &der(0x03, &[b"\x00", &signature])],
-            );
+            let ders: Vec<_> = certificates.iter().map(|x| x.to_der().unwrap()).collect();
+            let certificates = match certificates {
+                [] => Vec::new(),
+                _ => der(0xa0, &[&der(0x30, &[&ders.concat()])]),
+            };
+            let signature = der(0x03, &[b"\x00", &signature]);
+            let basic = der(0x30, &[&data, algorithm, &signature, &certificates]);
             // id-pkix-ocsp-basic
             let oid = b"\x06\x09\x2b\x06\x01\x05\x05\x07\x30\x01\x01";
             let bytes = der(0x30, &[oid, &der(0x04, &[&basic])]);
             let response = der(0x30, &[b"\x0a\x01\x00", &der(0xa0, &[&bytes])]);
-            evaluate(
-                &response,
-                &self.request,
-                &self.leaf.x509,
-                &self.ca.x509,
-                LEVEL,
-                NOW,
-            )
+            let (leaf, ca) = (&self.leaf.x509, &self.ca.x509);
+            let answer = evaluate(&response, &self.request, leaf, ca, LEVEL, NOW);
+            assert!(ErrorStack::get().errors().is_empty());
+            answer
         }
     }
 
@@ -828,6 +896,80 @@ mod tests {
             let singles: Vec<&[u8]> = singles.iter().map(|single| &single[..]).collect();
             let answer = made.evaluate(&singles, extensions);
             assert!(matches!(answer, Answer::Revoked { .. }), "{answer:?}");
+        }
+    }
+
+    /// A certificate for OCSP signing, with a key of its own.
+    fn responder(issuer: &Issued, valid: i64) -> Issued {
+        let key = crate::testing::key();
+        let mut builder = X509::builder().unwrap();
+        builder.set_version(2).unwrap();
+        let serial = BigNum::from_u32(9).unwrap().to_asn1_integer().unwrap();
+        builder.set_serial_number(&serial).unwrap();
+        let mut name = X509Name::builder().unwrap();
+        name.append_entry_by_text("CN", "responder").unwrap();
+        builder.set_subject_name(&name.build()).unwrap();
+        builder.set_issuer_name(issuer.x509.subject_name()).unwrap();
+        let time = |seconds| Asn1Time::from_unix(seconds).unwrap();
+        builder.set_not_before(&time(NOW - DAY)).unwrap();
+        builder.set_not_after(&time(NOW + valid)).unwrap();
+        builder.set_pubkey(&key).unwrap();
+        let usage = ExtendedKeyUsage::new().other("OCSPSigning").build();
+        builder.append_extension(usage.unwrap()).unwrap();
+        builder.sign(&issuer.key, MessageDigest::sha256()).unwrap();
+        let x509 = builder.build();
+        Issued { x509, key }
+    }
+
+    #[test]
+    fn evaluate_revoked_counts_whatever_the_responder_id_and_good_does_not() {
+        let made = Handmade::new();
+        let other = issue("CA", None, true, DAY, &[]);
+        let named = |x509: &X509| der(0xa1, &[&x509.subject_name().to_der().unwrap()]);
+        let by_key = der(0xa2, &[&der(0x04, &[&[7; 20]])]);
+        let ids = [named(&made.leaf.x509), by_key];
+        let this = "20270115080000Z";
+        let good = made.single(this, None, b"");
+        let bad = made.single_with(&revoked(1), this, None, b"");
+        let held = made.single_with(&revoked(6), this, None, b"");
+        let old = made.single_with(&revoked(6), "20260115080000Z", None, b"");
+        let by = |id: &[u8], signer: &Issued, certificates: &[&X509], single: &[u8]| {
+            made.evaluate_by(id, &signer.key, certificates, &[single], b"")
+        };
+        let delegate = responder(&made.ca, DAY);
+        let expired = responder(&made.ca, -60);
+        let sibling = issue("sibling", Some(&made.ca), false, DAY, &[]);
+        let foreign = responder(&other, DAY);
+        // Whether what it signs counts, and whether also where that must be now.
+        for (what, signer, counts, still) in [
+            ("the issuer", &made.ca, true, true),
+            ("a responder", &delegate, true, true),
+            ("an expired responder", &expired, true, false),
+            ("a certificate for another purpose", &sibling, false, false),
+            ("a responder of another CA", &foreign, false, false),
+            ("another CA", &other, false, false),
+        ] {
+            for id in &ids {
+                let certificates = [&made.leaf.x509, &signer.x509];
+                let answer = |single: &[u8]| by(id, signer, &certificates, single);
+                let is_revoked = |single| matches!(answer(single), Answer::Revoked { .. });
+                assert_eq!(is_revoked(&bad), counts, "{what}");
+                assert_eq!(is_revoked(&held), still, "{what}");
+                assert!(!is_revoked(&old), "{what}");
+                let Answer::NoAnswer(why) = answer(&good) else {
+                    panic!("{what}")
+                };
+                assert!(why.contains(NOT_SIGNED), "{what}: {why}");
+            }
+        }
+        // Without its certificate nothing shows who the responder is.
+        for (signer, counts) in [(&made.ca, true), (&delegate, false)] {
+            let answer = by(&ids[1], signer, &[], &bad);
+            assert_eq!(
+                matches!(answer, Answer::Revoked { .. }),
+                counts,
+                "{answer:?}"
+            );
         }
     }
 
