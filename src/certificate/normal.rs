@@ -12,12 +12,10 @@ use std::borrow::Cow;
 use std::fmt;
 
 use icu_normalizer::ComposingNormalizerBorrowed;
-use openssl::nid::Nid;
 use openssl::x509::{X509NameRef, X509Ref};
 
 use super::name::{self, Attribute, Encoding};
-use super::San;
-use crate::openssl_ext::x509 as ext;
+use super::{san, San};
 
 pub use uri::{uri, uri_prefix};
 
@@ -378,8 +376,7 @@ impl Sans {
         };
         Sans {
             names: names.iter().filter_map(normal).collect(),
-            unreadable: certificate.subject_alt_names().is_none()
-                && ext::has_extension(certificate, Nid::SUBJECT_ALT_NAME),
+            unreadable: san::is_unreadable(certificate),
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use openssl::nid::Nid;
 use openssl::x509::X509Ref;
 use percent_encoding::{percent_encode, AsciiSet, CONTROLS};
 
 use super::name::{self, Attribute};
-use crate::openssl_ext::x509::{general_name, GeneralName};
+use crate::openssl_ext::x509::{general_name, has_extension, is_one_element, GeneralName};
 
 /// What would let one name pass for two, or for an escape: the separator, the escape itself, and
 /// everything that is not visible ASCII.
@@ -65,9 +66,19 @@ fn address(octets: &[u8]) -> String {
     }
 }
 
+/// Whether there is an extension that cannot be read, also because something follows its names.
+pub fn is_unreadable(certificate: &X509Ref) -> bool {
+    has_extension(certificate, Nid::SUBJECT_ALT_NAME)
+        && (!is_one_element(certificate, Nid::SUBJECT_ALT_NAME)
+            || certificate.subject_alt_names().is_none())
+}
+
 /// The names of a certificate in its order; other types (otherName, registeredID, ...) are left
-/// out.
+/// out. Empty when they cannot be read.
 pub fn of(certificate: &X509Ref) -> Vec<San> {
+    if !is_one_element(certificate, Nid::SUBJECT_ALT_NAME) {
+        return Vec::new();
+    }
     let Some(names) = certificate.subject_alt_names() else {
         return Vec::new();
     };

@@ -2,14 +2,12 @@
 
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine;
-use openssl::nid::Nid;
 use openssl::x509::X509Ref;
 use percent_encoding::{percent_encode, AsciiSet, NON_ALPHANUMERIC};
 
 use super::header::Rendered;
 use super::{Facts, LeftOut, Options};
 use crate::certificate::{epoch, hex, san, serial, time, Certificate, San};
-use crate::openssl_ext::x509::has_extension;
 use crate::Error;
 
 /// What nginx's NGX_ESCAPE_URI_COMPONENT escapes: everything but the unreserved characters of
@@ -146,9 +144,7 @@ pub(super) fn sent_beside<'a>(
 /// that matters.
 pub(super) fn san(certificate: &X509Ref) -> Result<Vec<San>, LeftOut> {
     let unreadable = |what: &str| LeftOut::Unreadable(what.to_owned());
-    if has_extension(certificate, Nid::SUBJECT_ALT_NAME)
-        && certificate.subject_alt_names().is_none()
-    {
+    if san::is_unreadable(certificate) {
         return Err(unreadable("the subject alternative names cannot be read"));
     }
     let names = san::of(certificate);

@@ -55,8 +55,41 @@ pub fn has_extension(certificate: &X509Ref, extension: Nid) -> bool {
     unsafe { X509_get_ext_by_NID(certificate.as_ptr(), extension.as_raw(), -1) >= 0 }
 }
 
-/// Purposes of the extendedKeyUsage extension as dotted OIDs.
+/// Whether the content of an extension is one element of definite length with nothing behind it.
+/// OpenSSL ignores what follows the first element.
+pub fn is_one_element(certificate: &X509Ref, extension: Nid) -> bool {
+    // SAFETY: a live certificate; an index that was found is in range, and the content lives as
+    // long as the certificate.
+    let value = unsafe {
+        let index = X509_get_ext_by_NID(certificate.as_ptr(), extension.as_raw(), -1);
+        if index < 0 {
+            return false;
+        }
+        let extension = sys::X509_get_ext(certificate.as_ptr(), index);
+        borrowed(sys::X509_EXTENSION_get_data(extension).cast())
+    };
+    let Some((&[_, first], rest)) = value.split_first_chunk() else {
+        return false;
+    };
+    if first < 0x80 {
+        return rest.len() == usize::from(first);
+    }
+    // 0x80 is the indefinite length, which DER does not have.
+    let octets = usize::from(first & 0x7f);
+    let Some((length, content)) = rest.split_at_checked(octets) else {
+        return false;
+    };
+    let length = length.iter().try_fold(0_usize, |length, octet| {
+        length.checked_mul(256)?.checked_add(usize::from(*octet))
+    });
+    octets > 0 && length == Some(content.len())
+}
+
+/// Purposes of the extendedKeyUsage extension as dotted OIDs; empty when it cannot be read.
 pub fn extended_key_usage(certificate: &X509Ref) -> Vec<String> {
+    if !is_one_element(certificate, Nid::EXT_KEY_USAGE) {
+        return Vec::new();
+    }
     // SAFETY: without `index` a repeated extension gives NULL; else the stack is ours to free.
     let purposes = unsafe {
         let stack = X509_get_ext_d2i(

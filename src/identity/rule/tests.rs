@@ -1,6 +1,7 @@
-use openssl::asn1::Asn1Type;
+use openssl::asn1::{Asn1Object, Asn1OctetString, Asn1Type};
+use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
-use openssl::x509::X509NameBuilder;
+use openssl::x509::{X509Extension, X509NameBuilder, X509};
 
 use super::*;
 use crate::certificate::normal;
@@ -204,8 +205,21 @@ fn holds_a_good_name_beside_one_without_normal_form() {
 #[test]
 fn holds_names_that_cannot_be_read_are_not_certain() {
     let ca = ca();
-    // A list of names that is none, and one that ends too early
-    for der in [&b"\x05\0"[..], b"\x30\x05\x86\x10abc"] {
+    let uri_name: &[(u8, &[u8])] = &[(URI, b"spiffe://a/b")];
+    let followed = [&testing::sans(uri_name)[..], b"\x05\0"].concat();
+    let long: &[u8] = &[b'x'; 300];
+    let long_followed = [
+        &testing::sans(&[(URI, b"spiffe://a/b"), (DNS, long)])[..],
+        b"\0",
+    ]
+    .concat();
+    // A list of names that is none, one that ends too early, and two with something behind them
+    for der in [
+        &b"\x05\0"[..],
+        b"\x30\x05\x86\x10abc",
+        &followed,
+        &long_followed,
+    ] {
         let certificate = with_extension(&ca, der);
         assert_eq!(let_in(&uri("spiffe://a/b"), &certificate), [false, false]);
         assert_eq!(let_in(&not(dns("a.b")), &certificate), [false, false]);
@@ -220,6 +234,33 @@ fn holds_names_that_cannot_be_read_are_not_certain() {
     }
     let none = with_sans(&ca, &[]);
     assert_eq!(let_in(&uri("spiffe://a/b"), &none), [false, true]);
+}
+
+#[test]
+fn holds_purposes_that_cannot_be_read_are_not_certain() {
+    let ca = ca();
+    let purposes = b"\x30\x0a\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x02";
+    let followed = [&purposes[..], b"\x05\0"].concat();
+    for (content, expected) in [
+        (&purposes[..], [true, false]),
+        (&followed, [false, false]),
+        (b"\x05\0", [false, false]),
+    ] {
+        let mut builder = X509::builder().unwrap();
+        builder.set_version(2).unwrap();
+        builder.set_issuer_name(ca.x509.subject_name()).unwrap();
+        builder.set_not_before(ca.x509.not_before()).unwrap();
+        builder.set_not_after(ca.x509.not_after()).unwrap();
+        builder.set_pubkey(&ca.key).unwrap();
+        let oid = Asn1Object::from_str("extendedKeyUsage").unwrap();
+        let content = Asn1OctetString::new_from_bytes(content).unwrap();
+        let extension = X509Extension::new_from_der(&oid, false, &content).unwrap();
+        builder.append_extension(extension).unwrap();
+        builder.sign(&ca.key, MessageDigest::sha256()).unwrap();
+        let certificate = Certificate::new(builder.build(), testing::stack(&[])).unwrap();
+        let purpose = Condition::ExtendedKeyUsage(text("1.3.6.1.5.5.7.3.2"));
+        assert_eq!(let_in(&purpose, &certificate), expected);
+    }
 }
 
 /// The inputs of the report that made this, each under the rule that it slipped through.
