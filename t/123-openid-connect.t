@@ -1015,3 +1015,21 @@ connection: 1 of 1, 1 of 3
 header: 3 of 3
 --- no_error_log
 [crit]
+
+
+
+=== TEST 28: access() refuses a token that was issued in the future, not one of a clock that is a little ahead
+--- user_files eval: $::Policy
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client
+. "$CLIENT"
+ask any "$(forge issued-later)"
+ask any "$(forge issued-soon)"
+--- client_out
+401 {"message":"Unauthorized"} Bearer error="invalid_token", error_description="The access token is not valid yet"
+200 in
+--- error_log
+[mtls] 401 token issued in the future, at
+--- no_error_log
+[crit]

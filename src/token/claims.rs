@@ -111,6 +111,10 @@ const NO_ACCESS: &[&str] = &[
 /// The member of `events` of a logout token (OpenID Connect Back-Channel Logout 1.0 section 2.4).
 const LOGOUT: &str = "http://schemas.openid.net/event/backchannel-logout";
 
+/// Seconds by which `iat` may lie in the future with any leeway: the clock of an issuer is rarely
+/// exact, and a token is used right after it was issued.
+const SKEW: f64 = 60.0;
+
 /// The claims of a token that somebody vouches for.
 #[derive(Clone, Debug)]
 pub struct Claims {
@@ -202,20 +206,23 @@ impl Claims {
         }
     }
 
-    /// Checks `exp` (which must be there) and `nbf` at `now`.
+    /// Checks `exp` (which must be there), `nbf` and `iat` at `now`.
     pub fn check_times(&self, leeway: i64, now: i64) -> Result<(), Refusal> {
         self.time("exp")?.ok_or(Refusal::Claim("exp"))?;
         self.check_known_times(leeway, now)
     }
 
-    /// Checks `exp` and `nbf` as far as they are there.
+    /// Checks `exp`, `nbf` and `iat` as far as they are there.
     pub fn check_known_times(&self, leeway: i64, now: i64) -> Result<(), Refusal> {
         let (now, leeway) = (now as f64, leeway as f64);
         if let Some(exp) = self.time("exp")?.filter(|exp| now >= exp + leeway) {
             return Err(Refusal::Expired(exp as i64));
         }
-        match self.time("nbf")?.filter(|nbf| now < nbf - leeway) {
-            Some(nbf) => Err(Refusal::NotYet(nbf as i64)),
+        if let Some(nbf) = self.time("nbf")?.filter(|nbf| now < nbf - leeway) {
+            return Err(Refusal::NotYet(nbf as i64));
+        }
+        match self.time("iat")?.filter(|iat| now < iat - leeway - SKEW) {
+            Some(iat) => Err(Refusal::IssuedLater(iat as i64)),
             None => Ok(()),
         }
     }

@@ -36,6 +36,9 @@ pub enum Refusal {
     /// `nbf` is to come.
     #[error("token not valid before {0}")]
     NotYet(i64),
+    /// `iat` is to come.
+    #[error("token issued in the future, at {0}")]
+    IssuedLater(i64),
     /// Does not allow enough.
     #[error("token lacks a required {0}")]
     TooLittle(&'static str),
@@ -79,7 +82,7 @@ impl Refusal {
             }
             Refusal::Audience => "The access token is for another audience",
             Refusal::Expired(_) => "The access token expired",
-            Refusal::NotYet(_) => "The access token is not valid yet",
+            Refusal::NotYet(_) | Refusal::IssuedLater(_) => "The access token is not valid yet",
             Refusal::TooLittle(_) => "The access token lacks a required scope, group or role",
             Refusal::Unbound
             | Refusal::BadBinding

@@ -598,6 +598,21 @@ fn check_times_with_leeway() {
         Err(Refusal::NotYet(NOW + 5))
     );
     assert_eq!(check(later(json!("0")), 0), Err(Refusal::Claim("nbf")));
+    let issued = |iat: Value| json!({"exp": NOW + 9999, "iat": iat});
+    for (iat, leeway, expected) in [
+        (json!(NOW + 60), 0, Ok(())),
+        (json!(NOW + 61), 0, Err(Refusal::IssuedLater(NOW + 61))),
+        (json!(NOW + 70), 10, Ok(())),
+        (json!(NOW + 71), 10, Err(Refusal::IssuedLater(NOW + 71))),
+        (json!(NOW + 999), 0, Err(Refusal::IssuedLater(NOW + 999))),
+        (json!(1e300), 0, Err(Refusal::IssuedLater(i64::MAX))),
+        (json!(-1e300), 0, Ok(())),
+        (json!("0"), 0, Err(Refusal::Claim("iat"))),
+    ] {
+        assert_eq!(check(issued(iat.clone()), leeway), expected, "{iat}");
+        let known = claims(json!({ "iat": iat })).check_known_times(leeway, NOW);
+        assert_eq!(known, expected, "{iat}");
+    }
     assert_eq!(claims(json!({})).check_known_times(0, NOW), Ok(()));
 }
 

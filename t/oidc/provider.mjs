@@ -117,6 +117,8 @@ async function forge(query) {
     kid: () => { header.kid = query.get('kid') ?? 'unknown'; },
     jwk: () => { header.jwk = { kty: 'EC' }; },
     short: () => { claims.exp = now + Number(query.get('seconds') ?? 2); },
+    'issued-later': () => { claims.iat = now + 999; claims.exp = now + 1999; },
+    'issued-soon': () => { claims.iat = now + 30; },
     malformed: () => { claims.cnf = { 'x5t#S256': 'AAAA' }; },
     dpop: () => { claims.cnf = { ...claims.cnf, jkt: '0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I' }; },
     'by-key': () => { claims.cnf = { jwk: { kty: 'EC' } }; },
