@@ -1033,3 +1033,26 @@ ask any "$(forge issued-soon)"
 [mtls] 401 token issued in the future, at
 --- no_error_log
 [crit]
+
+
+
+=== TEST 29: access() refuses an empty cnf in every mode; a cnf of null is none
+--- user_files eval: $::Policy
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client
+. "$CLIENT"
+for kind in to-nothing to-null; do
+    for route in strict optional any; do ask $route "$(forge $kind)" | cut -c1-3; done | paste -sd ' '
+done
+door lie what=to-nothing >ok
+ask post some-token
+grep -ao '\[mtls\] 401 token [^,"]*' "$ERROR_LOG" | sort | uniq -c
+--- client_out
+401 401 401
+401 200 200
+401 {"message":"Unauthorized"} Bearer error="invalid_token", error_description="The access token must be bound to the client certificate of the request"
+      4 [mtls] 401 token with a malformed cnf.x5t#S256
+      1 [mtls] 401 token without cnf.x5t#S256
+--- no_error_log
+[crit]

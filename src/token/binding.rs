@@ -31,6 +31,8 @@ pub fn thumbprint(sha256: &[u8; 32]) -> String {
 
 pub(super) fn of(claims: &Map<String, Value>) -> Result<Option<Binding>, Refusal> {
     match claims.get("cnf") {
+        // The null of an optional member is its absence; an empty object is not: it says that the
+        // token is bound, and not to what (RFC 7800 section 3.1).
         None | Some(Value::Null) => Ok(None),
         // A DPoP key (RFC 9449 section 6.1) is wanted besides whatever else is.
         Some(Value::Object(cnf)) if cnf.contains_key("jkt") => {
@@ -40,7 +42,7 @@ pub(super) fn of(claims: &Map<String, Value>) -> Result<Option<Binding>, Refusal
         // what must be proven: not bound to a certificate is not unbound.
         Some(Value::Object(cnf)) => match cnf.get("x5t#S256") {
             None => match cnf.keys().next() {
-                None => Ok(None),
+                None => Err(Refusal::BadBinding),
                 Some(member) => Err(Refusal::OtherBinding(quoted(member.as_bytes()))),
             },
             Some(Value::String(text)) => Binding::from_text(text)

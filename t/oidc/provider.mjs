@@ -120,6 +120,8 @@ async function forge(query) {
     'issued-later': () => { claims.iat = now + 999; claims.exp = now + 1999; },
     'issued-soon': () => { claims.iat = now + 30; },
     malformed: () => { claims.cnf = { 'x5t#S256': 'AAAA' }; },
+    'to-nothing': () => { claims.cnf = {}; },
+    'to-null': () => { claims.cnf = null; },
     dpop: () => { claims.cnf = { ...claims.cnf, jkt: '0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I' }; },
     'by-key': () => { claims.cnf = { jwk: { kty: 'EC' } }; },
     logout: () => { claims.events = { 'http://schemas.openid.net/event/backchannel-logout': {} }; },
@@ -192,6 +194,7 @@ function lied(path, response) {
   }
   if (path.endsWith('/introspection')) {
     if (lie === 'introspection') return json({ active: 'yes' });
+    if (lie === 'to-nothing') return json({ active: true, cnf: {}, aud: api });
     if (lie === 'dpop') return json({ active: true, cnf: { jkt: '0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I' }, aud: api });
     if (lie === 'refresh') return json({ active: true, token_type: 'refresh_token', aud: api });
     if (lie === 'endless-answer') { response.end(`{"active":true,"x":"${'x'.repeat(1 << 20)}"}`); return true; }
