@@ -46,6 +46,12 @@ routes:
 - {name: deny-not, plugins: [{name: client-cert-acl, config: {deny: [{name: d, not: {sha256: $leaf}}]}}]}
 _EOC_
 
+chomp(my $spki = `openssl x509 -in $pki/client-a.crt -noout -pubkey | openssl pkey -pubin -outform der | openssl dgst -sha256 -r`);
+$spki =~ s/ .*//;
+
+our $Keys = $Rules;
+$Keys =~ s/sha256: $leaf/spki_sha256: $spki/g;
+
 our $Client = <<'_EOC_';
 twin() { python3 "$ROOT/t/twin.py" "$PKI/$1" "${2:-0}" >"twin-$1"; }
 _EOC_
@@ -256,3 +262,31 @@ within bounds
 --- response_body
 0 0 within bounds
 nil
+
+
+
+=== TEST 6: access() denies a public key by its SHA-256 in every encoding of its point, and allows it in one
+--- policy eval: $::Keys
+--- config
+    location ~ ^/(.+)$ {
+        access_by_lua_block { require("resty.mtls").access(ngx.var[1]) }
+        content_by_lua_block { ngx.say("in") }
+    }
+--- client
+for form in uncompressed compressed hybrid; do
+    openssl ec -in "$PKI/client-a.key" -conv_form $form -out $form.key 2>/dev/null
+    openssl req -new -key $form.key -subj /CN=again -out $form.csr 2>/dev/null
+    openssl x509 -req -in $form.csr -CA "$PKI/ca-a.crt" -CAkey "$PKI/ca-a.key" -set_serial 78 -days 3 -out $form.crt 2>/dev/null
+    for route in all deny allow-not allow deny-not; do
+        printf '%s ' "$(get "a.test/$route" --cert $form.crt --key "$PKI/client-a.key" -o body -w '%{http_code}')"
+    done
+    openssl x509 -in $form.crt -noout -pubkey | openssl pkey -pubin -outform der | tail -c +27 | head -c 1 | od -An -tx1 |
+        sed 's/ 04/uncompressed/; s/ 0[23]/compressed/; s/ 0[67]/hybrid/'
+done
+--- client_out
+200 403 403 200 200 uncompressed
+200 403 403 403 403 compressed
+200 403 403 403 403 hybrid
+--- error_log
+client-cert-acl: deny rule 'd' holds
+client-cert-acl: deny rule 'd' may hold: the public key is that of the rule in another encoding, or unreadable

@@ -6,6 +6,7 @@ pub mod normal;
 pub mod san;
 pub mod serial;
 pub mod signed;
+mod spki;
 pub mod time;
 
 use std::cell::OnceCell;
@@ -51,6 +52,7 @@ pub struct Certificate {
     normal_subject: OnceCell<NormalAttributes>,
     normal_issuer: OnceCell<NormalAttributes>,
     twin: OnceCell<[u8; 32]>,
+    spki: OnceCell<Option<spki::Digests>>,
 }
 
 /// Attributes of a name with their values in normal form.
@@ -77,6 +79,7 @@ impl Certificate {
             normal_subject: OnceCell::new(),
             normal_issuer: OnceCell::new(),
             twin: OnceCell::new(),
+            spki: OnceCell::new(),
         }
     }
 
@@ -200,9 +203,11 @@ impl Certificate {
             .get_or_init(|| normal::attributes(self.leaf.issuer_name()))
     }
 
-    /// SHA-256 of the DER SubjectPublicKeyInfo.
-    pub fn spki_sha256(&self) -> Result<[u8; 32], Error> {
-        Ok(sha::sha256(&self.leaf.public_key()?.public_key_to_der()?))
+    /// Whether the SubjectPublicKeyInfo has this SHA-256; `None` when only another encoding of the
+    /// same key has it, or the key cannot be read.
+    pub fn has_spki_sha256(&self, sha256: &[u8; 32]) -> Option<bool> {
+        let digests = self.spki.get_or_init(|| spki::Digests::of(&self.leaf));
+        digests.as_ref()?.has(sha256)
     }
 
     /// keyIdentifier of the authorityKeyIdentifier extension.

@@ -17,9 +17,9 @@ use super::digest;
 use crate::openssl_ext::x509 as ext;
 use crate::Error;
 
-const SEQUENCE: u8 = 0x30;
+pub(super) const SEQUENCE: u8 = 0x30;
 const INTEGER: u8 = 0x02;
-const BIT_STRING: u8 = 0x03;
+pub(super) const BIT_STRING: u8 = 0x03;
 
 /// SHA-256 of the DER of the TBSCertificate (RFC 5280 section 4.1).
 pub fn tbs_sha256(certificate: &X509Ref) -> Result<[u8; 32], Error> {
@@ -125,7 +125,7 @@ fn integer(number: &BigNumRef) -> Vec<u8> {
     element(INTEGER, &[sign, &bytes])
 }
 
-fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+pub(super) fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let len: usize = parts.iter().map(|part| part.len()).sum();
     let octets = len.to_be_bytes();
     let octets: Vec<u8> = octets.into_iter().skip_while(|octet| *octet == 0).collect();
@@ -142,11 +142,11 @@ fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
 }
 
 /// Reads what OpenSSL encoded: definite lengths only.
-struct Reader<'a>(&'a [u8]);
+pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
 impl<'a> Reader<'a> {
     /// The next element with this tag: all of it, and its content.
-    fn next(&mut self, tag: u8) -> Option<(&'a [u8], &'a [u8])> {
+    pub(super) fn next(&mut self, tag: u8) -> Option<(&'a [u8], &'a [u8])> {
         let (found, rest) = self.0.split_first()?;
         let (first, rest) = rest.split_first()?;
         let (len, rest) = match first {
@@ -167,7 +167,7 @@ impl<'a> Reader<'a> {
     }
 
     /// What is inside the next element.
-    fn inside(mut self, tag: u8) -> Option<Reader<'a>> {
+    pub(super) fn inside(mut self, tag: u8) -> Option<Reader<'a>> {
         Some(Reader(self.next(tag)?.1))
     }
 }

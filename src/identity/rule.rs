@@ -45,7 +45,7 @@ pub enum Condition {
     San(San),
     /// SHA-256 of the certificate's DER.
     Sha256([u8; 32]),
-    /// SHA-256 of the DER SubjectPublicKeyInfo.
+    /// SHA-256 of the DER SubjectPublicKeyInfo. Another encoding of the same key is not certain.
     SpkiSha256([u8; 32]),
     /// keyIdentifier of the authorityKeyIdentifier.
     IssuerKeyId(Box<[u8]>),
@@ -73,9 +73,7 @@ impl Condition {
                 some(sans.names.iter().map(fits).chain(unreadable))
             }
             Condition::Sha256(digest) => certificate.has_sha256(digest),
-            Condition::SpkiSha256(digest) => {
-                certificate.spki_sha256().ok().map(|spki| spki == *digest)
-            }
+            Condition::SpkiSha256(digest) => certificate.has_spki_sha256(digest),
             // One that cannot be read does not get here: OpenSSL verifies no chain with it.
             Condition::IssuerKeyId(id) => Some(
                 certificate
@@ -114,6 +112,10 @@ impl Condition {
                 let uncertain = |(kind, name): &&(Kind, Normal)| wanted.fits(*kind, name).is_none();
                 let (_, name) = sans.names.iter().find(uncertain)?;
                 Some(format!("{} {}", wanted.key(), why(name)))
+            }
+            Condition::SpkiSha256(_) => {
+                let doubt = "the public key is that of the rule in another encoding, or unreadable";
+                Some(doubt.to_owned())
             }
             _ => None,
         }

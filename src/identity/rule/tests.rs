@@ -342,8 +342,10 @@ fn holds_digests_and_purposes() {
     let holds = |condition: Condition| condition.holds(&leaf);
     assert_eq!(holds(Condition::Sha256(leaf.key().leaf)), Some(true));
     assert_eq!(holds(Condition::Sha256([0; 32])), Some(false));
-    let spki = leaf.spki_sha256().unwrap();
+    let key = leaf.leaf().public_key().unwrap();
+    let spki = openssl::sha::sha256(&key.public_key_to_der().unwrap());
     assert_eq!(holds(Condition::SpkiSha256(spki)), Some(true));
+    assert_eq!(holds(Condition::SpkiSha256([0; 32])), Some(false));
     let purpose = |oid| Condition::ExtendedKeyUsage(text(oid));
     assert_eq!(holds(purpose("1.3.6.1.5.5.7.3.2")), Some(true));
     assert_eq!(holds(purpose("1.3.6.1.5.5.7.3.1")), Some(false));
