@@ -61,14 +61,20 @@ impl<'t> Reader<'t, '_> {
             Some(config) => Some(self.object(config, path, shape)?),
             None => None,
         };
-        let empty = |field| {
-            let list = object.as_ref().and_then(|object| object.get(field));
-            list.is_none_or(Node::is_empty)
-        };
+        let list = |field| object.as_ref().and_then(|object| object.get(field));
+        let empty = |field| list(field).is_none_or(Node::is_empty);
         if empty("allow") && empty("deny") {
             let place = config.map_or(plugin.place, |config| config.place);
             let message = format!("expected at least one {what} in 'allow' or 'deny'");
             self.report.error(place, path, message);
+        } else if let Some(allow) = list("allow").filter(|allow| allow.is_empty()) {
+            // Without entries it would let everyone in whom 'deny' does not name.
+            let message = format!(
+                "an empty list beside 'deny' would allow all, expected at least one {what}, or no \
+                 'allow' to mean that"
+            );
+            self.report
+                .error(allow.place, &path.field("allow"), message);
         }
         object
     }

@@ -548,7 +548,7 @@ fn acl_is_read_and_applies_with_mtls_auth() {
          plugins:\n\
          - {{name: mtls-auth, service: s, config: {{ca_certificates: [{ID_A}]}}}}\n\
          - {{name: acl, service: s, config: {{allow: [ops, dev], hide_groups_header: true}}}}\n\
-         - {{name: acl, route: q, config: {{deny: [bad], allow: [], include_consumer_groups: true, \
+         - {{name: acl, route: q, config: {{deny: [bad], allow: null, include_consumer_groups: true, \
          always_use_authenticated_groups: true}}}}\n"
     ));
     let policy = policy(&text);
@@ -579,6 +579,16 @@ fn acl_bad_ones_are_refused() {
         (
             "- {name: acl, config: {allow: [], deny: null}}",
             &["9:23: plugins[1].config: expected at least one group in 'allow' or 'deny'"],
+        ),
+        (
+            "- {name: acl, config: {allow: [], deny: [x]}}\n\
+             - {name: client-cert-acl, config: {deny: [{subject.O: x}], allow: {}}}",
+            &[
+                "9:31: plugins[1].config.allow: an empty list beside 'deny' would allow all, expected \
+                 at least one group, or no 'allow' to mean that",
+                "10:67: plugins[2].config.allow: an empty list beside 'deny' would allow all, expected \
+                 at least one rule, or no 'allow' to mean that",
+            ],
         ),
         (
             "- {name: acl, config: {allow: ops, whitelist: [x], deny: ['', 7]}}",
