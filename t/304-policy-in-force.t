@@ -456,6 +456,7 @@ while kill -0 "$master" 2>/dev/null; do sleep 0.02; done
 for _ in $(seq 100); do sleep 0.05; master=$(cat "$PID_FILE" 2>/dev/null) && break; done
 statuses client-a
 statuses client-b
+within
 get a.test/status | sed 's/^. //; s/epoch=[0-9]*/epoch/; s/node=[0-9]*/node/'
 # What is not what was written is not believed.
 printf x >> state/policy-*.state

@@ -279,7 +279,13 @@ class Gateway(soak.Gateway):
         for master in self.masters:
             with contextlib.suppress(OSError):
                 processes |= {master} | {int(pid) for pid in read("/proc/%d/task/%d/children" % (master, master)).split()}
-        mine = lambda pid: os.path.exists("/proc/%d" % pid) and "Z" not in read("/proc/%d/stat" % pid).rsplit(")", 1)[1][:3]
+
+        def mine(pid):
+            # It may end between any two looks.
+            with contextlib.suppress(OSError):
+                return "Z" not in read("/proc/%d/stat" % pid).rsplit(")", 1)[1][:3]
+            return False
+
         for step in (how, signal.SIGKILL):
             for pid in filter(mine, processes):
                 with contextlib.suppress(OSError):
