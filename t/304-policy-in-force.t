@@ -451,7 +451,7 @@ echo 'rutes: []' > policy.yaml
 # A start, not a reload: another nginx with the same configuration.
 conf=$(tr '\0' ' ' < "/proc/$master/cmdline" | sed 's/.*-c \([^ ]*\).*/\1/')
 kill -QUIT "$master"
-while kill -0 "$master" 2>/dev/null; do sleep 0.02; done
+for _ in $(seq 150); do kill -0 "$master" 2>/dev/null || break; sleep 0.02; done
 "${TEST_NGINX_BINARY:-nginx}" -p "$(dirname "$(dirname "$conf")")/" -c "$conf" 2>&1 | grep -o 'policy.yaml:1:1:.*'
 for _ in $(seq 100); do sleep 0.05; master=$(cat "$PID_FILE" 2>/dev/null) && break; done
 statuses client-a
