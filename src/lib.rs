@@ -32,6 +32,8 @@ pub mod openssl_ext;
 #[forbid(unsafe_code)]
 pub mod policy;
 #[forbid(unsafe_code)]
+pub mod text;
+#[forbid(unsafe_code)]
 pub mod token;
 #[forbid(unsafe_code)]
 pub mod trust;

@@ -21,6 +21,7 @@ use openssl::stack::{Stack, StackRef};
 use openssl::x509::{X509Ref, X509};
 
 use crate::openssl_ext::x509 as ext;
+use crate::text::hex;
 use crate::Error;
 pub use san::San;
 
@@ -298,15 +299,6 @@ pub(crate) fn fixed(digest: &[u8]) -> Result<[u8; 32], Error> {
 pub(crate) fn epoch(time: &Asn1TimeRef) -> Result<i64, Error> {
     let since = Asn1Time::from_unix(0)?.diff(time)?;
     Ok(i64::from(since.days) * 86_400 + i64::from(since.secs))
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble & 15)]);
-    bytes
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(*byte)])
-        .collect()
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use openssl::x509::X509NameRef;
 
 use crate::openssl_ext::names::rdn;
 use crate::openssl_ext::x509 as ext;
+use crate::text::hex;
 use crate::Error;
 
 /// RFC 2253 text, every byte printable ASCII: what nginx's `$ssl_client_s_dn` holds.
@@ -207,7 +208,7 @@ pub fn oneline(name: &X509NameRef) -> Result<String, Unprintable> {
                 b' '..=b'~' => text.push(char::from(byte)),
                 _ => {
                     text.push_str("\\x");
-                    text.push_str(&super::hex(&[byte]).to_ascii_uppercase());
+                    text.push_str(&hex(&[byte]).to_ascii_uppercase());
                 }
             }
         }
@@ -236,7 +237,7 @@ pub fn go(name: &X509NameRef) -> Result<String, Unprintable> {
     let mut parts = Vec::new();
     for attribute in &attributes {
         if !GO_TYPES.iter().any(|(_, oid, _)| attribute.oid == *oid) {
-            let der = super::hex(&go_der(go_text(attribute)?));
+            let der = hex(&go_der(go_text(attribute)?));
             parts.push(format!("{}=#{der}", attribute.oid));
         }
     }

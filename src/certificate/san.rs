@@ -8,6 +8,7 @@ use percent_encoding::{percent_encode, AsciiSet, CONTROLS};
 
 use super::name::{self, Attribute};
 use crate::openssl_ext::x509::{general_name, has_extension, is_one_element, GeneralName};
+use crate::text::hex;
 
 /// What would let one name pass for two, or for an escape: the separator, the escape itself, and
 /// everything that is not visible ASCII.
@@ -62,7 +63,7 @@ fn address(octets: &[u8]) -> String {
     } else if let Ok(octets) = <[u8; 16]>::try_from(octets) {
         Ipv6Addr::from(octets).to_string()
     } else {
-        super::hex(octets)
+        hex(octets)
     }
 }
 

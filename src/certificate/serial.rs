@@ -3,6 +3,7 @@
 use openssl::asn1::Asn1IntegerRef;
 
 use crate::openssl_ext::x509 as ext;
+use crate::text;
 use crate::Error;
 
 /// Upper-case hexadecimal, two digits an octet, `00` for zero, `-` before a negative number: as
@@ -16,7 +17,7 @@ pub fn hex(serial: &Asn1IntegerRef) -> String {
     if magnitude.is_empty() {
         text.push_str("00");
     }
-    text.push_str(&super::hex(magnitude).to_ascii_uppercase());
+    text.push_str(&text::hex(magnitude).to_ascii_uppercase());
     text
 }
 

@@ -14,12 +14,10 @@ use crate::headers::cloudflare_forwarding::On;
 use crate::headers::{
     xfcc, Dialect, Facts, LeftOut, Lines, Options, Selection, Verified, When, TOO_LARGE,
 };
+use crate::openssl_ext::x509::UNSPECIFIED;
 use crate::policy::Plan;
 use crate::trust::Verdict;
 use crate::Error;
-
-/// `X509_V_ERR_UNSPECIFIED`.
-const UNSPECIFIED: i32 = 1;
 
 /// When a line is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

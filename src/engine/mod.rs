@@ -30,10 +30,11 @@ use crate::engine::bearer::{Provider, Vouched};
 use crate::engine::clients::{Clients, Via};
 use crate::engine::inbound::Sent;
 use crate::engine::revoked::Revoked;
-use crate::handshake::server_name::quoted;
 use crate::metrics::{self, Event};
 use crate::openssl_ext::ssl as ext;
+use crate::openssl_ext::x509::UNSPECIFIED;
 use crate::policy::{Auth, Compared, Inbound, Plan, Policy};
+use crate::text::quoted;
 use crate::trust::crl::Crl;
 use crate::trust::{sent_in, TrustStore, Verdict};
 use crate::Error;
@@ -63,9 +64,6 @@ const MAX_PROVIDERS: usize = 4096;
 
 /// Longest Host for which a connection remembers a decision: that of a DNS name (RFC 1035).
 const MAX_HOST: usize = 255;
-
-/// `X509_V_ERR_UNSPECIFIED`.
-const UNSPECIFIED: i32 = 1;
 
 thread_local! {
     static EPOCH: Cell<u64> = const { Cell::new(0) };

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 
 use openssl::sha::sha256;
 
-use crate::certificate::hex;
 use crate::openssl_ext::shared_memory::{unnamed_file, SharedWords};
+use crate::text::hex;
 
 /// Most bytes of documents that are kept.
 const MAX_KEPT: usize = 256 << 20;

@@ -21,13 +21,13 @@ use openssl::error::ErrorStack;
 
 use super::node::{digest_of, key_of, Documents, Node, Published, StateFile, WorkerState};
 use super::Engine;
-use crate::certificate::hex;
-use crate::handshake::server_name::quoted;
 use crate::openssl_ext::thread;
 use crate::policy::{
     has_end_marker, is_beginning, Account, Diagnostic, FileName, Files, Look, Policy, Protection,
     Watch,
 };
+use crate::text::hex;
+use crate::text::quoted;
 use crate::trust::crl;
 use crate::Error;
 

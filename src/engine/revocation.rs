@@ -10,6 +10,7 @@ use super::{Engine, Trust};
 use crate::certificate::{self, signed, Certificate};
 use crate::metrics::{self, Event};
 use crate::policy::{Auth, Revocation, RevocationMode};
+use crate::text::hex;
 use crate::trust::crl::{Crl, Listed, MAX_FETCHED};
 use crate::trust::{chain_ids, ocsp, sources, Answer, ChainIds, Verdict};
 use crate::Error;
@@ -355,7 +356,7 @@ impl Engine {
     /// Name under which all workers share the status of this client on this plan.
     pub fn status_key(&self, certificate: &Certificate, at: At, now: i64) -> Result<String, Error> {
         self.with_chain(certificate, at, now, |auth, chain| {
-            Ok(certificate::hex(&chain_id(chain, &auth.revocation)?))
+            Ok(hex(&chain_id(chain, &auth.revocation)?))
         })
     }
 

@@ -14,7 +14,7 @@ use crate::cache::Place;
 use crate::engine::{
     bounds, Answer, At, Decision, Engine, Forwards, Identity, Origin, Source, State,
 };
-use crate::handshake::server_name::quoted;
+use crate::text::quoted;
 use crate::Error;
 
 thread_local! {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
+use crate::text::quoted;
 use crate::Error;
 
 /// Longest server name, in bytes; a longer one counts as absent.
@@ -157,24 +158,6 @@ fn check_labels(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Text of a user for a one-line message: bounded, nothing that moves a terminal's cursor.
-pub(crate) fn quoted(text: &[u8]) -> String {
-    const MAX_CHARS: usize = 64;
-    let text = String::from_utf8_lossy(text);
-    let mut out = String::with_capacity(text.len().min(MAX_CHARS));
-    for (i, c) in text.chars().enumerate() {
-        if i == MAX_CHARS {
-            out.push_str("...");
-            break;
-        }
-        match c {
-            '"' => out.push(c),
-            _ => out.extend(c.escape_debug()),
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -321,12 +304,5 @@ mod tests {
             refusal(format!("{label}a").as_bytes()),
             format!("server name '{label}a': has a label of over 63 bytes")
         );
-    }
-
-    #[test]
-    fn quoted_control_characters_are_escaped_and_length_is_bounded() {
-        assert_eq!(quoted(b"a\r\n\x1b[31m'\"\\"), "a\\r\\n\\u{1b}[31m\\'\"\\\\");
-        assert_eq!(quoted("é\u{2028}".as_bytes()), "é\\u{2028}");
-        assert_eq!(quoted(&[b'x'; 65]), format!("{}...", "x".repeat(64)));
     }
 }

@@ -14,7 +14,8 @@ use super::dialect::flag;
 use super::header::{Header, Rendered};
 use super::rfc9440::{CHAIN_LIMIT, LEAF_LIMIT};
 use super::{Facts, Mode, Options};
-use crate::certificate::{hex, serial};
+use crate::certificate::serial;
+use crate::text::hex;
 use crate::Error;
 
 /// The headers.

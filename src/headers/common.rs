@@ -7,7 +7,8 @@ use percent_encoding::{percent_encode, AsciiSet, NON_ALPHANUMERIC};
 
 use super::header::Rendered;
 use super::{Facts, LeftOut, Options};
-use crate::certificate::{epoch, hex, san, serial, time, Certificate, San};
+use crate::certificate::{epoch, san, serial, time, Certificate, San};
+use crate::text::hex;
 use crate::Error;
 
 /// What nginx's NGX_ESCAPE_URI_COMPONENT escapes: everything but the unreserved characters of

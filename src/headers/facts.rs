@@ -4,11 +4,9 @@ use openssl::x509::X509Ref;
 
 use super::LeftOut;
 use crate::certificate::Certificate;
-use crate::openssl_ext::x509::verify_error_string;
+use crate::openssl_ext::x509::{verify_error_string, UNSPECIFIED};
 use crate::trust::Verdict;
 
-/// `X509_V_ERR_UNSPECIFIED`.
-const UNSPECIFIED: i32 = 1;
 /// `X509_V_ERR_CERT_REVOKED`.
 const REVOKED: i32 = 23;
 

@@ -6,9 +6,9 @@ use percent_encoding::{utf8_percent_encode, NON_ALPHANUMERIC};
 use serde_json::Value;
 
 use super::*;
-use crate::certificate::hex;
 use crate::headers::{self, Dialect, Facts, Options, Selection, Verified};
 use crate::testing::{self, NOW};
+use crate::text::hex;
 
 fn corpus(file: &str) -> Option<Value> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))

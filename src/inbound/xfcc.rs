@@ -8,7 +8,7 @@
 use percent_encoding::percent_decode;
 
 use super::{pem, refused, Ders};
-use crate::certificate::hex;
+use crate::text::hex;
 use crate::Error;
 
 /// Most pairs in an element.

@@ -12,6 +12,9 @@ use openssl::stack::Stack;
 use openssl::x509::{GeneralNameRef, X509NameRef, X509Ref, X509StoreContextRef};
 use openssl_sys as sys;
 
+/// `X509_V_ERR_UNSPECIFIED`: the code of a refusal for which OpenSSL has no other code.
+pub const UNSPECIFIED: i32 = sys::X509_V_ERR_UNSPECIFIED;
+
 /// `XN_FLAG_RFC2253`: what nginx's `$ssl_client_s_dn` prints with.
 const XN_FLAG_RFC2253: c_ulong =
     0x1 | 0x2 | 0x4 | 0x10 | 0x100 | 0x200 | (1 << 16) | (1 << 20) | (1 << 24);

@@ -4,8 +4,8 @@ use std::fmt;
 
 use openssl::sha::sha256;
 
-use crate::certificate::hex;
 use crate::inbound::{Format, Source};
+use crate::text::hex;
 use crate::token::{Algorithm, Expected, SigningKey};
 
 /// Behind the name of a certificate header: its chain (RFC 9440 has `Client-Cert-Chain`).

@@ -41,10 +41,10 @@ use self::told::ToldOf;
 use super::document::{Document, Uuid};
 use super::report::{Path, Place, Report};
 use super::{Disabled, Files, Map, Policy, Protection};
-use crate::certificate::hex;
 use crate::handshake::server_name::Pattern;
 use crate::handshake::{Ask, SniMapBuilder};
 use crate::headers::OwnedNames;
+use crate::text::hex;
 use crate::Error;
 
 /// Compiles a document from a file in `directory`, if it is from a file. `None` when the report

@@ -6,7 +6,7 @@ use std::env::{self, VarError};
 
 use super::report::{Path, Place, Report};
 use super::MAX_BYTES;
-use crate::handshake::server_name::quoted;
+use crate::text::quoted;
 
 const OPEN: &str = "${{";
 const CLOSE: &str = "}}";

@@ -22,11 +22,11 @@ use std::path::Path as FilePath;
 use std::sync::Arc;
 
 use self::report::{Path, Place, Report};
-use crate::certificate::hex;
-use crate::handshake::server_name::quoted;
 use crate::handshake::{Ask, SniMap};
 use crate::headers::{Dialect, OwnedNames, Selection};
 use crate::identity::{Acl, ConsumerBy, Consumers, Rules};
+use crate::text::hex;
+use crate::text::quoted;
 use crate::trust::crl::CrlSet;
 use crate::trust::TrustStore;
 

@@ -1,6 +1,6 @@
 //! What is wrong with text that should hold a certificate and does not.
 
-use crate::handshake::server_name::quoted;
+use crate::text::quoted;
 
 const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";

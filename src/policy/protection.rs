@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use openssl::sha::sha256;
 
 use super::{Plan, Policy};
-use crate::handshake::server_name::quoted;
+use crate::text::quoted;
 
 /// Most routes that a message names.
 const MAX_NAMED: usize = 5;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use granit_parser::Marker;
 
-use crate::handshake::server_name::quoted;
+use crate::text::quoted;
 
 /// Most errors, and most warnings, that are kept; the others are counted.
 const MAX_KEPT: usize = 1000;

@@ -3,7 +3,8 @@
 
 use super::report::closest_within;
 use super::Policy;
-use crate::handshake::server_name::{normalise, parent, quoted};
+use crate::handshake::server_name::{normalise, parent};
+use crate::text::quoted;
 
 /// Most slips in a server name. Names share their domain, so a share of the length says little.
 const MAX_SLIPS: usize = 3;

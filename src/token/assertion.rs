@@ -30,7 +30,7 @@ impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Digests of policies are taken from this: what differs must look different.
         let public = self.key.public_key_to_der().unwrap_or_default();
-        let digest = crate::certificate::hex(&sha256(&public));
+        let digest = crate::text::hex(&sha256(&public));
         write!(f, "{:?} {:?} {digest}", self.kid, self.algorithm)
     }
 }

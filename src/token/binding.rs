@@ -4,7 +4,7 @@ use openssl::memcmp;
 use serde_json::{Map, Value};
 
 use super::{base64url, Refusal};
-use crate::handshake::server_name::quoted;
+use crate::text::quoted;
 
 /// SHA-256 of the DER of the certificate that may use a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

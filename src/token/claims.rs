@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::binding::{self, Binding};
 use super::{json, Refusal, MAX_TOKEN};
-use crate::handshake::server_name::quoted;
+use crate::text::quoted;
 
 /// Alternatives, each of one or more words that must all be there (Kong's `scopes_required`:
 /// `["a b", "c"]` is a and b, or c).

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{json, MAX_DOCUMENT};
-use crate::handshake::server_name::quoted;
+use crate::text::quoted;
 
 /// What is put behind the issuer to get its document.
 pub const WELL_KNOWN: &str = "/.well-known/openid-configuration";

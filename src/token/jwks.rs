@@ -212,5 +212,5 @@ fn ec(curve: Nid, x: &[u8], y: &[u8]) -> Result<PKey<Public>, ErrorStack> {
 }
 
 fn short(text: &str) -> String {
-    crate::handshake::server_name::quoted(text.as_bytes())
+    crate::text::quoted(text.as_bytes())
 }

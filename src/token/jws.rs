@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{base64url, json, Algorithm, Claims, Jwks, Refusal, MAX_TOKEN};
-use crate::handshake::server_name::quoted;
+use crate::text::quoted;
 
 /// Longest header, decoded.
 const MAX_HEADER: usize = 4096;

@@ -683,7 +683,7 @@ fn binding_is_32_bytes_of_base64url() {
         thumbprint(&digest)[..42].to_owned(),
         good.clone() + "AAAA",
         "+".repeat(43),
-        crate::certificate::hex(&digest),
+        crate::text::hex(&digest),
     ] {
         let claims = bound(json!({ "x5t#S256": text }));
         assert_eq!(claims.binding(), Err(Refusal::BadBinding), "{text}");

@@ -7,15 +7,12 @@ use openssl::stack::StackRef;
 use openssl::x509::{X509Ref, X509VerifyResult, X509};
 
 use crate::certificate::{self, signed};
-use crate::openssl_ext::x509::verify_error_string;
+use crate::openssl_ext::x509::{verify_error_string, UNSPECIFIED};
 use crate::Error;
 
 /// Seconds for which a refusal is remembered: long enough to blunt a flood of bad handshakes,
 /// short enough that a repaired clock or CA is noticed.
 const REFUSAL_TTL: i64 = 5;
-
-/// `X509_V_ERR_UNSPECIFIED`: stands in where OpenSSL refused without saying why.
-const UNSPECIFIED: i32 = 1;
 
 /// What a verified chain is, by content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

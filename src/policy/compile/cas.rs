@@ -7,11 +7,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use openssl::asn1::Asn1Time;
 
 use super::uuid_text;
-use crate::certificate::hex;
-use crate::handshake::server_name::quoted;
 use crate::policy::document::{Document, Uuid};
 use crate::policy::pem_text;
 use crate::policy::report::{Path, Report};
+use crate::text::hex;
+use crate::text::quoted;
 use crate::trust::{CaCertificate, Intermediates};
 use crate::Error;
 

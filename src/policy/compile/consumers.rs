@@ -9,12 +9,12 @@ use super::digest::{number, text};
 use super::name_rules::looks_like_a_dn;
 use super::scopes::Index;
 use super::uuid_text;
-use crate::certificate::hex;
-use crate::handshake::server_name::quoted;
 use crate::identity::{Consumer, Consumers, ConsumersBuilder, Credential};
 use crate::policy::document::{self, CaReference, Document, Link, Spot, Uuid};
 use crate::policy::report::{Path, Place, Report};
 use crate::policy::Map;
+use crate::text::hex;
+use crate::text::quoted;
 use crate::trust::CaCertificate;
 
 /// Namespace of the UUIDs of entities that have none in the document (RFC 9562 section 5.5).

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::path::Path as FilePath;
 use std::sync::Arc;
 
-use crate::handshake::server_name::quoted;
 use crate::policy::report::{Path, Place, Report};
 use crate::policy::{memory, Files, Map};
+use crate::text::quoted;
 use crate::trust::crl::{self, CrlSet};
 use crate::trust::TrustStore;
 

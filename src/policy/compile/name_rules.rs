@@ -9,11 +9,11 @@ use openssl::x509::X509;
 use super::plugins::Plugins;
 use super::scopes::{Scopes, Slots};
 use crate::certificate::digest;
-use crate::handshake::server_name::quoted;
 use crate::identity::Acl;
 use crate::policy::document::{Config, Document, Kind, Plugin};
 use crate::policy::report::{Path, Report};
 use crate::policy::{Auth, GroupBy, Map};
+use crate::text::quoted;
 use crate::trust::CaCertificate;
 
 /// CAs that are named in a warning.

@@ -3,11 +3,12 @@
 use super::names::Names;
 use super::plugins::{Plugins, Ready};
 use super::scopes::{Scopes, Slots};
-use crate::handshake::server_name::{quoted, Pattern};
+use crate::handshake::server_name::Pattern;
 use crate::headers::{Selection, Verified};
 use crate::policy::bearer::Possession;
 use crate::policy::document::{Config, Document, Kind, Plugin, Route};
 use crate::policy::report::{Path, Report};
+use crate::text::quoted;
 
 /// Refuses plugins that judge clients where nothing says who they are.
 pub(super) fn judged(document: &Document<'_>, scopes: &Scopes, report: &mut Report) {

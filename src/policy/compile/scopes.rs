@@ -1,10 +1,10 @@
 //! References of entities to each other, and the plugin that applies to each route.
 
 use super::uuid_text;
-use crate::handshake::server_name::quoted;
 use crate::policy::document::{self, By, Document, Identity, Kind, Link, Spot, Uuid};
 use crate::policy::report::{Path, Report};
 use crate::policy::Map;
+use crate::text::quoted;
 
 /// Services, routes or consumers by what other entities may call them.
 pub(super) struct Index<'t> {

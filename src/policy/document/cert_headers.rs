@@ -4,9 +4,9 @@ use super::super::report::Path;
 use super::super::tree::{Node, Value};
 use super::fields::{Object, Shape};
 use super::{fold, Reader};
-use crate::handshake::server_name::quoted;
 use crate::headers::cloudflare_forwarding::{On, Settings};
 use crate::headers::{xfcc, Dialect, Mode, Selection, When};
+use crate::text::quoted;
 use crate::Error;
 
 /// Least `max_bytes`: a lower one would leave out what every certificate has.

@@ -4,8 +4,8 @@ use super::super::report::{Path, Place};
 use super::super::tree::{Node, Value};
 use super::fields::{uuid, Object, Shape};
 use super::{spot, Identity, Link, Reader, Spot, Uuid};
-use crate::handshake::server_name::quoted;
 use crate::headers::kong;
+use crate::text::quoted;
 
 pub(in super::super) struct Consumer<'t> {
     pub spot: Spot,

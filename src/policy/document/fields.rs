@@ -1,9 +1,9 @@
 //! Fields of any entity: their names, and the values they may have.
 
 use super::{By, Identity, Link, Reader, Uuid};
-use crate::handshake::server_name::quoted;
 use crate::policy::report::{Path, Place};
 use crate::policy::tree::{Node, Value};
+use crate::text::quoted;
 
 /// The fields of one kind of mapping.
 pub(super) struct Shape {

@@ -1,10 +1,10 @@
 //! Names of headers that plugins may set.
 
 use super::Reader;
-use crate::handshake::server_name::quoted;
 use crate::headers::kong;
 use crate::policy::report::Path;
 use crate::policy::tree::Node;
+use crate::text::quoted;
 
 /// Longest header name: [`crate::headers::OwnedNames`] compares no longer ones than 127 bytes, and a
 /// number and `-Too-Large` may come behind.

@@ -6,11 +6,11 @@ use openssl::asn1::Asn1Object;
 
 use super::fields::{Object, Shape, MAX_SECONDS};
 use super::{Reader, Uuid};
-use crate::handshake::server_name::quoted;
 use crate::identity::ConsumerBy;
 use crate::policy::report::{Path, Place};
 use crate::policy::tree::Node;
 use crate::policy::{GroupBy, RevocationMode};
+use crate::text::quoted;
 use crate::trust::VerifyOptions;
 
 /// A consumer by id or username, never by custom_id.

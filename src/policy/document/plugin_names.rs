@@ -2,9 +2,9 @@
 
 use super::fields::Object;
 use super::{Kind, Reader};
-use crate::handshake::server_name::quoted;
 use crate::policy::report::{Path, Place};
 use crate::policy::tree::{Node, Value};
+use crate::text::quoted;
 
 /// Kong's other plugins: those of the open-source and of the enterprise gateway, 0.x to 3.16, with
 /// those that were withdrawn since. They do nothing here.

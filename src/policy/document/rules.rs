@@ -8,9 +8,10 @@ use super::super::tree::{Node, Value};
 use super::fields::{Object, Shape};
 use super::Reader;
 use crate::certificate::normal;
-use crate::handshake::server_name::{quoted, Pattern};
+use crate::handshake::server_name::Pattern;
 use crate::headers::kong;
 use crate::identity::{Condition, Rule, Rules, San};
+use crate::text::quoted;
 
 /// Deepest nesting of `all`, `any` and `not`.
 const MAX_DEPTH: usize = 16;

@@ -6,8 +6,8 @@ use super::super::tree::{Node, Value};
 use super::super::Inbound;
 use super::fields::{uuid, Object, Shape, MAX_SECONDS};
 use super::{fold, MtlsAuth, Reader};
-use crate::handshake::server_name::quoted;
 use crate::inbound::{Format, Source};
+use crate::text::quoted;
 use crate::token::{issuer_url, Algorithm, Expected, OneOf, SigningKey};
 
 pub(in super::super) struct HeaderCertAuth<'t> {

@@ -17,7 +17,7 @@ use granit_parser::{self, ErrorKind, Event, Parser, ScalarStyle, ScanError, Span
 
 use super::pem_text;
 use super::report::{Path, Place, Report};
-use crate::handshake::server_name::quoted;
+use crate::text::quoted;
 
 /// Deepest nesting of lists and mappings, aliases included.
 const MAX_DEPTH: usize = 32;

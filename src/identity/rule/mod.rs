@@ -8,7 +8,7 @@
 use crate::certificate::name::Attribute;
 use crate::certificate::normal::{Kind, Name, Normal};
 use crate::certificate::Certificate;
-use crate::handshake::server_name::quoted;
+use crate::text::quoted;
 
 /// What a subject alternative name must be, in normal form.
 #[derive(Clone, Debug, PartialEq, Eq)]

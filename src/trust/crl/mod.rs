@@ -17,7 +17,7 @@
 //! [`ext::crl_status`]. A fetched CRL makes a certificate good only if it is plain.
 
 #[cfg(test)]
-mod model;
+mod random_tests;
 mod scope;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,295 @@
+//! OCSP (RFC 6960) as functions on bytes: the request for one certificate, and what a response
+//! says about it.
+//!
+//! A response counts if the issuer of the certificate signed it, or a responder that this very
+//! issuer certified for the purpose. The response of a responder that is trusted for another
+//! reason does not. Whether a delegated responder's certificate has itself been revoked is not
+//! asked: such certificates are short-lived, and say so with id-pkix-ocsp-nocheck.
+//!
+//! "good" counts while the response is in force. "revoked" counts at any age, whatever else is
+//! wrong with a response that is signed, also if its responderID does not fit the signer; with the
+//! reason `certificateHold` while it is in force.
+
+use base64::engine::general_purpose::STANDARD;
+use base64::Engine;
+use openssl::asn1::Asn1GeneralizedTimeRef;
+use openssl::error::ErrorStack;
+use openssl::hash::MessageDigest;
+use openssl::ocsp::{
+    OcspBasicResponseRef, OcspCertId, OcspCertStatus, OcspFlag, OcspRequest, OcspResponse,
+    OcspResponseStatus,
+};
+use openssl::stack::Stack;
+use openssl::x509::store::{X509Store, X509StoreBuilder};
+use openssl::x509::verify::{X509VerifyFlags, X509VerifyParam};
+use openssl::x509::{X509Ref, X509StoreContext, X509};
+use percent_encoding::{utf8_percent_encode, AsciiSet, NON_ALPHANUMERIC};
+
+use super::answer::{self, in_force, reason, revoked_until, Answer, CLOCK_SKEW};
+use crate::certificate::epoch;
+use crate::openssl_ext::revocation as ext;
+use crate::openssl_ext::x509::extended_key_usage;
+use crate::Error;
+
+/// Longest response read, in bytes.
+pub const MAX_RESPONSE: usize = 64 * 1024;
+
+/// Longest URL with the request in it, in bytes; a longer one is for POST (RFC 5019 section 5).
+pub const MAX_GET: usize = 255;
+
+/// Seconds for which an answer without nextUpdate stands. Its absence says that newer information
+/// is available all the time (RFC 6960 section 4.2.2.1), so an old one may be a replay.
+const MAX_AGE: i64 = 3600;
+
+/// certificateHold (RFC 5280 section 5.3.1).
+const HOLD: i32 = 6;
+
+/// id-kp-OCSPSigning (RFC 6960 section 4.2.2.2).
+const OCSP_SIGNING: &str = "1.3.6.1.5.5.7.3.9";
+
+/// Most certificates of a response that are tried as its signer's.
+const MAX_RESPONDERS: usize = 8;
+
+const NO_TIME: &str = "has a time that is none";
+
+/// What may stand for itself in a path segment.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// The request for one certificate in DER: the body of a POST with the content type
+/// `application/ocsp-request`. It names the issuer by SHA-1, which every responder understands.
+/// A nonce keeps a responder from answering with something signed earlier, and from caching.
+pub fn request(certificate: &X509Ref, issuer: &X509Ref, nonce: bool) -> Result<Vec<u8>, Error> {
+    let mut request = OcspRequest::new()?;
+    request.add_id(id(certificate, issuer)?)?;
+    if nonce {
+        ext::add_nonce(&mut request)?;
+    }
+    Ok(request.to_der()?)
+}
+
+/// The URL that asks `responder` with GET; `None` when it must be asked with POST.
+pub fn get_url(responder: &str, request: &[u8]) -> Option<String> {
+    if responder.contains('?') {
+        return None;
+    }
+    let encoded = STANDARD.encode(request);
+    let encoded = utf8_percent_encode(&encoded, SEGMENT);
+    let url = format!(
+        "{}/{encoded}",
+        responder.strip_suffix('/').unwrap_or(responder)
+    );
+    (url.len() <= MAX_GET).then_some(url)
+}
+
+/// What `response` says about `certificate` at `now`.
+///
+/// `request` is what was sent: when it and the response have nonces, these must agree. `issuer` is
+/// the next certificate of the verified chain. `auth_level` is the OpenSSL security level that the
+/// certificate of a delegated responder must meet.
+pub fn evaluate(
+    response: &[u8],
+    request: &[u8],
+    certificate: &X509Ref,
+    issuer: &X509Ref,
+    auth_level: u32,
+    now: i64,
+) -> Answer {
+    let answer = status(response, request, certificate, issuer, auth_level, now);
+    // Whatever was wrong with the response must not stay in OpenSSL's queue for nginx to find.
+    ErrorStack::get();
+    answer.unwrap_or_else(|why| Answer::NoAnswer(format!("OCSP response {why}")))
+}
+
+fn status(
+    response: &[u8],
+    request: &[u8],
+    certificate: &X509Ref,
+    issuer: &X509Ref,
+    auth_level: u32,
+    now: i64,
+) -> Result<Answer, String> {
+    if response.len() > MAX_RESPONSE {
+        return Err(format!(
+            "of {} bytes is over the limit of {MAX_RESPONSE}",
+            response.len()
+        ));
+    }
+    let unreadable = |stack| format!("is unreadable: {}", answer::unreadable(&stack));
+    let internal = |stack| format!("cannot be checked: {}", answer::refusal(&stack));
+
+    let response = OcspResponse::from_der(response).map_err(unreadable)?;
+    if response.status() != OcspResponseStatus::SUCCESSFUL {
+        return Err(format!("is an error: {}", error_name(response.status())));
+    }
+    let basic = response.basic().map_err(unreadable)?;
+
+    let id = id(certificate, issuer).map_err(internal)?;
+    let singles = ext::single_responses(&basic, &id);
+    let signed = verify(&basic, issuer, auth_level, Some(now));
+    for single in &singles {
+        if single.status != OcspCertStatus::REVOKED {
+            continue;
+        }
+        let (until, in_force) = match times(single) {
+            Ok((this, until)) => (until, in_force(this, until, now, CLOCK_SKEW).is_ok()),
+            Err(_) => (now, false),
+        };
+        let counts = match single.reason {
+            HOLD => {
+                in_force && (signed.is_ok() || is_authentic(&basic, issuer, auth_level, Some(now)))
+            }
+            // That the responder's certificate has expired since makes no difference either.
+            _ => {
+                signed.is_ok()
+                    || verify(&basic, issuer, auth_level, None).is_ok()
+                    || is_authentic(&basic, issuer, auth_level, None)
+            }
+        };
+        if counts {
+            return Ok(Answer::Revoked {
+                until: revoked_until(until, now),
+                // Revoked all the same when the time is unreadable.
+                since: single.revoked_at.and_then(|since| time(since).ok()),
+                reason: reason(single.reason.into()),
+            });
+        }
+    }
+    signed.map_err(|stack| {
+        let why = answer::refusal(&stack);
+        format!("is not signed by the issuer or a responder of the issuer: {why}")
+    })?;
+
+    let request = OcspRequest::from_der(request).map_err(internal)?;
+    if !ext::nonce_matches(&request, &basic) {
+        return Err("answers another request: its nonce differs".to_owned());
+    }
+    if ext::has_critical_extension(&basic) || singles.iter().any(|single| single.critical) {
+        return Err("has a critical extension, none is supported".to_owned());
+    }
+    let single = match &singles[..] {
+        [single] => single,
+        [] => return Err("is about another certificate".to_owned()),
+        several => {
+            return Err(format!(
+                "is {} times about this certificate, expected once",
+                several.len()
+            ))
+        }
+    };
+    let (this, until) = times(single)?;
+    in_force(this, until, now, CLOCK_SKEW)?;
+    match single.status {
+        OcspCertStatus::GOOD => Ok(Answer::Good { until }),
+        _ => Err("says that the responder does not know the certificate".to_owned()),
+    }
+}
+
+/// Whether `issuer` signed the response or a responder that it certified, as of `now` or at any
+/// time.
+fn verify(
+    basic: &OcspBasicResponseRef,
+    issuer: &X509Ref,
+    auth_level: u32,
+    now: Option<i64>,
+) -> Result<(), ErrorStack> {
+    let store = trusting_only(issuer, auth_level, now)?;
+    let mut signers = Stack::<X509>::new()?;
+    signers.push(issuer.to_owned())?;
+    // NO_CHAIN: nothing in the response may stand between issuer and responder. NO_EXPLICIT: a
+    // root that is marked as trusted for OCSP does not replace the issuer.
+    basic.verify(&signers, &store, OcspFlag::NO_CHAIN | OcspFlag::NO_EXPLICIT)
+}
+
+/// The same without regard to the responderID, by which OpenSSL finds the signer: whether the key
+/// of `issuer` made the signature, or that of a responder which it certified and whose certificate
+/// is in the response.
+fn is_authentic(
+    basic: &OcspBasicResponseRef,
+    issuer: &X509Ref,
+    auth_level: u32,
+    now: Option<i64>,
+) -> bool {
+    let signed_by = |signer: &X509Ref| {
+        let key = signer.public_key();
+        key.is_ok_and(|key| ext::is_signed_with(basic, &key))
+    };
+    let certified = |responder: &X509Ref| {
+        let purposes = extended_key_usage(responder);
+        purposes.iter().any(|purpose| purpose == OCSP_SIGNING)
+            && is_issued_by(responder, issuer, auth_level, now).unwrap_or(false)
+    };
+    let mut responders = ext::certificates(basic).take(MAX_RESPONDERS);
+    signed_by(issuer) || responders.any(|responder| signed_by(responder) && certified(responder))
+}
+
+/// Whether `issuer` issued the certificate itself, as of `now` or at any time.
+fn is_issued_by(
+    certificate: &X509Ref,
+    issuer: &X509Ref,
+    auth_level: u32,
+    now: Option<i64>,
+) -> Result<bool, ErrorStack> {
+    let store = trusting_only(issuer, auth_level, now)?;
+    // Without candidates for intermediates nothing stands between the two.
+    let between = Stack::<X509>::new()?;
+    X509StoreContext::new()?.init(&store, certificate, &between, |context| {
+        context.verify_cert()
+    })
+}
+
+/// thisUpdate, and the second at which the answer ends.
+fn times(single: &ext::SingleResponse<'_>) -> Result<(i64, i64), String> {
+    let this = single.this_update.ok_or_else(|| NO_TIME.to_owned());
+    let this = time(this?)?;
+    let until = match single.next_update {
+        Some(next) => time(next)?,
+        None => this.saturating_add(MAX_AGE),
+    };
+    Ok((this, until))
+}
+
+fn time(time: &Asn1GeneralizedTimeRef) -> Result<i64, String> {
+    epoch(ext::as_time(time)).map_err(|_| NO_TIME.to_owned())
+}
+
+fn id(certificate: &X509Ref, issuer: &X509Ref) -> Result<OcspCertId, ErrorStack> {
+    OcspCertId::from_cert(MessageDigest::sha1(), certificate, issuer)
+}
+
+/// A store of the issuer alone, as an anchor even when it is an intermediate.
+fn trusting_only(
+    issuer: &X509Ref,
+    auth_level: u32,
+    now: Option<i64>,
+) -> Result<X509Store, ErrorStack> {
+    let mut param = X509VerifyParam::new()?;
+    param.set_flags(X509VerifyFlags::PARTIAL_CHAIN)?;
+    param.set_auth_level(auth_level.min(5) as i32);
+    match now {
+        Some(now) => param.set_time(now),
+        None => param.set_flags(X509VerifyFlags::NO_CHECK_TIME)?,
+    }
+    let mut store = X509StoreBuilder::new()?;
+    store.add_cert(issuer.to_owned())?;
+    store.set_param(&param)?;
+    Ok(store.build())
+}
+
+fn error_name(status: OcspResponseStatus) -> String {
+    let name = match status {
+        OcspResponseStatus::MALFORMED_REQUEST => "malformedRequest",
+        OcspResponseStatus::INTERNAL_ERROR => "internalError",
+        OcspResponseStatus::TRY_LATER => "tryLater",
+        OcspResponseStatus::SIG_REQUIRED => "sigRequired",
+        OcspResponseStatus::UNAUTHORIZED => "unauthorized",
+        other => return format!("status {}", other.as_raw()),
+    };
+    name.to_owned()
+}
+
+#[cfg(test)]
+mod tests;
