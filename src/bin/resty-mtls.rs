@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use resty_mtls::headers::Dialect;
-use resty_mtls::policy::{closest, Diagnostic, Policy, MAX_BYTES};
+use resty_mtls::policy::{closest_name, Diagnostic, Policy, MAX_BYTES};
 
 const USAGE: &str = "\
 Usage: resty-mtls check FILE
@@ -131,7 +131,7 @@ fn shown(arg: &OsStr) -> String {
 /// `'name', did you mean 'known'?`, or what is known.
 fn unknown(arg: &OsStr, known: &[&str]) -> String {
     let name = shown(arg);
-    match closest(&name, known.iter().copied()) {
+    match closest_name(&name, known.iter().copied()) {
         Some(meant) => format!("'{name}', did you mean '{meant}'?"),
         None => format!("'{name}', expected one of {}", known.join(", ")),
     }

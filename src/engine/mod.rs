@@ -33,7 +33,7 @@ use crate::engine::revoked::Revoked;
 use crate::metrics::{self, Event};
 use crate::openssl_ext::ssl as ext;
 use crate::openssl_ext::x509::UNSPECIFIED;
-use crate::policy::{Auth, Compared, Inbound, Plan, Policy};
+use crate::policy::{Auth, Inbound, Plan, Policy, SuggestionBudget};
 use crate::text::quoted;
 use crate::trust::crl::Crl;
 use crate::trust::{sent_in, TrustStore, Verdict};
@@ -185,7 +185,7 @@ pub struct Engine {
     /// When the issuer was asked, and the first second at which it may be asked again.
     inactive: RefCell<Cache<[u8; 32], (i64, i64)>>,
     providers: RefCell<Cache<[u8; 32], Rc<Provider>>>,
-    compared: Cell<Compared>,
+    compared: Cell<SuggestionBudget>,
 }
 
 impl Default for Engine {
@@ -572,7 +572,7 @@ impl Engine {
             return format!("no route asked under its server name '{shown}' when it connected");
         }
         let mut compared = self.compared.get();
-        let meant = policy.meant_server_name(name, now, &mut compared);
+        let meant = policy.suggest_server_name(name, now, &mut compared);
         self.compared.set(compared);
         format!("it sent the server name '{shown}', under which no route asks{meant}")
     }
@@ -581,10 +581,10 @@ impl Engine {
     ///
     /// # Errors
     /// When there is no policy yet.
-    pub fn meant_route(&self, name: &str, now: i64) -> Result<String, Error> {
+    pub fn suggest_route(&self, name: &str, now: i64) -> Result<String, Error> {
         let policy = self.policy()?;
         let mut compared = self.compared.get();
-        let meant = policy.meant_route(name, now, &mut compared);
+        let meant = policy.suggest_route(name, now, &mut compared);
         self.compared.set(compared);
         Ok(meant)
     }

@@ -23,8 +23,8 @@ use super::node::{digest_of, key_of, Documents, Node, Published, StateFile, Work
 use super::Engine;
 use crate::openssl_ext::thread;
 use crate::policy::{
-    has_end_marker, is_beginning, Account, Diagnostic, FileName, Files, Look, Policy, Protection,
-    Watch,
+    has_end_marker, is_beginning, Account, Diagnostic, FileChange, FileName, FileWatch, Files,
+    Policy, Protection,
 };
 use crate::text::hex;
 use crate::text::quoted;
@@ -393,11 +393,11 @@ fn outcome(job: &Job, large: &mut bool) -> Outcome {
                 ..Standing::default()
             };
             if let Source::Changed(files) = source {
-                if let Some(files) = files.again(crl::MAX_FILE) {
+                if let Some(files) = files.reread_if_unchanged(crl::MAX_FILE) {
                     return Outcome::Same(files);
                 }
             }
-            (job.origin.clone(), Files::keeping_hot(), standing)
+            (job.origin.clone(), Files::for_reload(), standing)
         }
     };
     let attempt = match (node, origin.attempt_key()) {
@@ -418,7 +418,7 @@ fn outcome(job: &Job, large: &mut bool) -> Outcome {
     drop(attempt);
     *large |= origin.is_large(&files);
     // Somebody writes at this moment, and half a policy may look like a good one.
-    if matches!(job.source, Source::Changed(_)) && !files.look_the_same() {
+    if matches!(job.source, Source::Changed(_)) && !files.stamps_unchanged() {
         return Outcome::Unsettled;
     }
     let policy = match policy {
@@ -586,7 +586,7 @@ pub(super) struct Watching {
     /// Where the policy in force comes from, with the files as they were.
     source: Option<(Origin, Arc<Files>)>,
     /// What differs from the last attempt, good or bad.
-    watch: Watch,
+    watch: FileWatch,
     /// Of the one who looks.
     token: u32,
     looked: Option<(u32, Instant)>,
@@ -633,7 +633,7 @@ impl Watching {
             _ => Some((origin.clone(), files.clone())),
         };
         free(std::mem::replace(&mut self.source, source));
-        free(self.watch.know(files));
+        free(self.watch.set_baseline(files));
     }
 }
 
@@ -643,7 +643,7 @@ impl Engine {
     /// # Errors
     /// Everything that is wrong with it; then the policy before stays in force.
     pub fn load(&self, origin: Origin) -> Result<(), Error> {
-        self.load_from(origin, Files::keeping(), None)
+        self.load_from(origin, Files::keeping_contents(), None)
     }
 
     /// The same with the documents that the state directory holds: those that were in force last.
@@ -815,14 +815,14 @@ impl Engine {
                     free(files);
                     return Ok(Progress::Unsettled);
                 }
-                free(watching.watch.know(files.into()));
+                free(watching.watch.set_baseline(files.into()));
                 watching.judge(number, None);
                 Ok(Progress::Same)
             }
             Outcome::Failed(error, files) => {
                 // The same bad files are not tried again, unless another moment may find them good.
                 if number > watching.installed && watching.is_of(origin) && !files.is_transient() {
-                    free(watching.watch.know(files.into()));
+                    free(watching.watch.set_baseline(files.into()));
                 } else {
                     free(files);
                 }
@@ -1051,17 +1051,17 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::NotFound`] when somebody else looks by now.
-    pub fn look(&self, token: u32) -> Result<Look, Error> {
+    pub fn look(&self, token: u32) -> Result<FileChange, Error> {
         let mut watching = self.watching.borrow_mut();
         if token != watching.token {
             return Err(Error::NotFound);
         }
         watching.looked = Some((process::id(), Instant::now()));
         if watching.every.is_zero() {
-            return Ok(Look::Same);
+            return Ok(FileChange::None);
         }
         let settle = SETTLE.min(watching.every);
-        Ok(watching.watch.look(settle))
+        Ok(watching.watch.check(settle))
     }
 }
 
@@ -1101,13 +1101,13 @@ mod tests {
         fn write(&self, text: &str) {
             fs::write(&self.path, text).unwrap();
             let since = Instant::now();
-            while self.look() != Look::Changed {
+            while self.look() != FileChange::Settled {
                 assert!(since.elapsed() < LONG);
                 std::thread::yield_now();
             }
         }
 
-        fn look(&self) -> Look {
+        fn look(&self) -> FileChange {
             self.engine.look(self.token).unwrap()
         }
 
@@ -1175,7 +1175,7 @@ mod tests {
         assert!(error.ends_with(":2:1: unknown field 'rutes', did you mean 'routes'?"));
         assert_eq!(worker.engine.last_error(), Some(error));
         assert_eq!((worker.routes(), worker.engine.epoch()), (1, before));
-        assert_eq!(worker.look(), Look::Same);
+        assert_eq!(worker.look(), FileChange::None);
 
         worker.write(GOOD);
         let reload = worker.engine.reload_changed().unwrap();
@@ -1186,7 +1186,7 @@ mod tests {
         worker.write(BETTER);
         let reload = worker.engine.reload_changed().unwrap();
         in_force(worker.engine.poll(&reload, LONG));
-        assert_eq!((worker.routes(), worker.look()), (2, Look::Same));
+        assert_eq!((worker.routes(), worker.look()), (2, FileChange::None));
     }
 
     #[test]
@@ -1198,7 +1198,7 @@ mod tests {
         assert_eq!(worker.engine.poll(&first, LONG), Ok(Progress::Superseded));
         assert_eq!(worker.routes(), 2);
         // A policy that is from no file is not watched.
-        assert_eq!(worker.look(), Look::Same);
+        assert_eq!(worker.look(), FileChange::None);
         assert_eq!(worker.engine.reload_changed().err(), Some(Error::NotFound));
     }
 
@@ -1246,7 +1246,7 @@ mod tests {
         assert_eq!(worker.engine.last_error(), None);
         // Text is not watched.
         fs::write(&worker.path, BETTER).unwrap();
-        assert_eq!(worker.look(), Look::Same);
+        assert_eq!(worker.look(), FileChange::None);
     }
 
     #[test]
@@ -1274,9 +1274,9 @@ mod tests {
         let error = worker.engine.poll(&reload, LONG).unwrap_err().to_string();
         assert!(error.contains("no.crl': cannot be read"), "{error}");
         // Only the CRL comes into being.
-        assert_eq!(worker.look(), Look::Same);
+        assert_eq!(worker.look(), FileChange::None);
         fs::write(&crl, "no CRL").unwrap();
-        assert_ne!(worker.look(), Look::Same);
+        assert_ne!(worker.look(), FileChange::None);
         fs::remove_dir_all(&dir).unwrap();
     }
 
@@ -1287,11 +1287,11 @@ mod tests {
         worker.engine.watching.borrow_mut().looked = None;
         let token = worker.engine.start_watch().unwrap();
         assert_eq!(worker.engine.look(worker.token), Err(Error::NotFound));
-        assert_eq!(worker.engine.look(token), Ok(Look::Same));
+        assert_eq!(worker.engine.look(token), Ok(FileChange::None));
         worker.engine.set_watch(Duration::ZERO);
         fs::write(&worker.path, BETTER).unwrap();
         std::thread::sleep(Duration::from_millis(5));
-        assert_eq!(worker.engine.look(token), Ok(Look::Same));
+        assert_eq!(worker.engine.look(token), Ok(FileChange::None));
     }
 
     #[test]

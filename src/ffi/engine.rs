@@ -450,7 +450,7 @@ pub unsafe extern "C" fn rmtls_engine_no_route(
         unsafe {
             let engine = &handle(engine)?.0;
             let name = String::from_utf8_lossy(bytes(name, name_len)?);
-            let meant = engine.meant_route(&name, now)?;
+            let meant = engine.suggest_route(&name, now)?;
             let name = quoted(name.as_bytes());
             put(
                 out,

@@ -39,7 +39,7 @@ use self::review::{judged, look_over};
 use self::scopes::{Index, Scopes};
 use self::told::ToldOf;
 use super::document::{Document, Uuid};
-use super::report::{Path, Place, Report};
+use super::report::{Path, Position, Report};
 use super::{Disabled, Files, Map, Policy, Protection};
 use crate::handshake::server_name::Pattern;
 use crate::handshake::{Ask, SniMapBuilder};
@@ -63,7 +63,7 @@ pub(super) fn compile(
         document
             .services
             .iter()
-            .map(|service| (&service.identity, &service.spot)),
+            .map(|service| (&service.key, &service.location)),
         report,
     );
     let routes = Index::new(
@@ -71,7 +71,7 @@ pub(super) fn compile(
         document
             .routes
             .iter()
-            .map(|route| (&route.identity, &route.spot)),
+            .map(|route| (&route.key, &route.location)),
         report,
     );
     let scopes = Scopes::new(document, &services, &routes, report);
@@ -103,7 +103,7 @@ pub(super) fn compile(
             ..policy
         }),
         Err(error) => {
-            report.error(Place::default(), &Path::ROOT, error.to_string());
+            report.error(Position::default(), &Path::ROOT, error.to_string());
             None
         }
     }
@@ -161,7 +161,7 @@ fn assemble(
     } = plans;
     // A route with a name may be called by its id too.
     for route in &document.routes {
-        if let (Some(name), Some(id)) = (route.identity.name, route.identity.id) {
+        if let (Some(name), Some(id)) = (route.key.name, route.key.id) {
             if let Some(position) = routes.find(name) {
                 routes.alias(&uuid_text(&id), position);
             }

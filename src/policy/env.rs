@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::env::{self, VarError};
 
-use super::report::{Path, Place, Report};
+use super::report::{Path, Position, Report};
 use super::MAX_BYTES;
 use crate::text::quoted;
 
@@ -59,7 +59,7 @@ fn expand_with<'t>(
                 Err(message) => {
                     let column = line.len() - rest.len() + before.len();
                     let column = line.get(..column).map_or(0, |text| text.chars().count());
-                    report.error(place(number, column), &Path::ROOT, message);
+                    report.error(position(number, column), &Path::ROOT, message);
                 }
             }
             rest = after;
@@ -70,7 +70,7 @@ fn expand_with<'t>(
                 "over {} MB with the values of the environment, the limit for a policy",
                 MAX_BYTES >> 20
             );
-            report.error(place(number, 0), &Path::ROOT, message);
+            report.error(position(number, 0), &Path::ROOT, message);
             return None;
         }
     }
@@ -83,9 +83,9 @@ fn expanded_line(number: usize, report: &Report) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-fn place(line: usize, column: usize) -> Place {
+fn position(line: usize, column: usize) -> Position {
     let number = |n: usize| u32::try_from(n.saturating_add(1)).unwrap_or(u32::MAX);
-    Place {
+    Position {
         line: number(line),
         column: number(column),
     }
@@ -251,14 +251,14 @@ mod tests {
         let line = expanded.lines().position(|line| line.starts_with("b:"));
         assert_eq!(line, Some(4));
         for line in [1, 2, 4, 5] {
-            let place = Place { line, column: 1 };
-            report.error(place, &Path::ROOT, "'s3cret-value', expected text");
+            let position = Position { line, column: 1 };
+            report.error(position, &Path::ROOT, "'s3cret-value', expected text");
         }
         let shown = quoted("x-s3cret-value-of-a-far-longer-text".as_bytes());
         report.conceal("DECK_LONG", &"long'secret".repeat(20));
         let shown_long = quoted("long'secret".repeat(20).as_bytes());
         report.error(
-            Place::default(),
+            Position::default(),
             &Path::ROOT,
             format!("'{shown_long}' '{shown}'"),
         );

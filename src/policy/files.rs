@@ -12,7 +12,7 @@ use openssl::sha::sha256;
 
 use super::memory;
 
-/// Most files that a [`Watch`] looks at, the document among them: it looks while requests wait, for a
+/// Most files that a [`FileWatch`] looks at, the document among them: it looks while requests wait, for a
 /// few microseconds a file.
 pub const MAX_WATCHED: usize = 1000;
 
@@ -55,7 +55,7 @@ impl Stamp {
 
 /// A file as it was when it was read.
 #[derive(Clone, Debug)]
-struct Known {
+struct FileRecord {
     path: PathBuf,
     stamp: Option<Stamp>,
     /// SHA-256 of what was read; `None` when it could not be read.
@@ -77,19 +77,19 @@ enum Contents {
 /// The files that a policy was read from, the document first.
 #[derive(Debug, Default)]
 pub struct Files {
-    list: Vec<Known>,
+    list: Vec<FileRecord>,
     paths: HashSet<PathBuf>,
     bytes_read: usize,
     contents: Contents,
     /// Whether a failure to read may pass by itself.
     transient: bool,
     /// Whether they are read while an earlier policy is in force.
-    hot: bool,
+    reload: bool,
 }
 
 impl Files {
     /// Files that also keep what they hold.
-    pub fn keeping() -> Files {
+    pub fn keeping_contents() -> Files {
         Files {
             contents: Contents::Kept(Vec::new()),
             ..Files::default()
@@ -97,10 +97,10 @@ impl Files {
     }
 
     /// The same where an earlier policy is in force, so that what is not complete can wait.
-    pub fn keeping_hot() -> Files {
+    pub fn for_reload() -> Files {
         Files {
-            hot: true,
-            ..Files::keeping()
+            reload: true,
+            ..Files::keeping_contents()
         }
     }
 
@@ -139,7 +139,7 @@ impl Files {
             Err(error) => self.transient |= is_transient(error),
         }
         if self.paths.insert(path.to_owned()) {
-            self.list.push(Known {
+            self.list.push(FileRecord {
                 path: path.to_owned(),
                 stamp,
                 digest: bytes.as_ref().ok().map(|bytes| sha256(bytes)),
@@ -157,8 +157,8 @@ impl Files {
     }
 
     /// Whether an earlier policy is in force.
-    pub fn are_hot(&self) -> bool {
-        self.hot
+    pub fn is_reload(&self) -> bool {
+        self.reload
     }
 
     /// Checks that there is memory for what is made of the files.
@@ -191,7 +191,7 @@ impl Files {
     }
 
     /// Reads the files again: the same files, if they all hold what they held.
-    pub fn again(&self, max: usize) -> Option<Files> {
+    pub fn reread_if_unchanged(&self, max: usize) -> Option<Files> {
         let mut again = Files::default();
         for known in &self.list {
             // One after the other: they may be long.
@@ -207,7 +207,7 @@ impl Files {
     }
 
     /// Whether every file looks as it did right before it was read.
-    pub fn look_the_same(&self) -> bool {
+    pub fn stamps_unchanged(&self) -> bool {
         self.list
             .iter()
             .all(|known| Stamp::of(&known.path) == known.stamp)
@@ -290,53 +290,53 @@ fn contents(path: &Path, max: usize) -> io::Result<Vec<u8>> {
 /// What a look at watched files found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
-pub enum Look {
+pub enum FileChange {
     /// Nothing new.
-    Same = 0,
+    None = 0,
     /// They change, and somebody may still be writing.
     Unsettled = 1,
     /// They have changed, and keep still.
-    Changed = 2,
+    Settled = 2,
 }
 
 /// Looks at files again and again, for changes that have come to rest.
 #[derive(Debug, Default)]
-pub struct Watch {
+pub struct FileWatch {
     files: Arc<Files>,
     /// The last look that found a change, and when it was found first.
     seen: Option<(Vec<Option<Stamp>>, Instant)>,
 }
 
-impl Watch {
+impl FileWatch {
     /// From now on only what differs from these files is a change. Gives back those before.
-    pub fn know(&mut self, files: Arc<Files>) -> Arc<Files> {
+    pub fn set_baseline(&mut self, files: Arc<Files>) -> Arc<Files> {
         self.seen = None;
         std::mem::replace(&mut self.files, files)
     }
 
     /// Looks. A change counts once it is `settle` old.
-    pub fn look(&mut self, settle: Duration) -> Look {
+    pub fn check(&mut self, settle: Duration) -> FileChange {
         let files = &self.files.list;
         let files = files.get(..MAX_WATCHED).unwrap_or(files);
         let stamps: Vec<_> = files.iter().map(|known| Stamp::of(&known.path)).collect();
-        let same = |(known, stamp): (&Known, &Option<Stamp>)| known.stamp == *stamp;
+        let same = |(known, stamp): (&FileRecord, &Option<Stamp>)| known.stamp == *stamp;
         if files.iter().zip(&stamps).all(same) {
             self.seen = None;
-            return Look::Same;
+            return FileChange::None;
         }
         let old = |stamp: &Option<Stamp>| stamp.is_some_and(|stamp| stamp.is_older(settle));
         if stamps.iter().all(old) {
-            return Look::Changed;
+            return FileChange::Settled;
         }
         // A file that is gone has no age, and another machine's clock may give one wrongly.
         match &self.seen {
             Some((seen, since)) if *seen == stamps => match since.elapsed() >= settle {
-                true => Look::Changed,
-                false => Look::Unsettled,
+                true => FileChange::Settled,
+                false => FileChange::Unsettled,
             },
             _ => {
                 self.seen = Some((stamps, Instant::now()));
-                Look::Unsettled
+                FileChange::Unsettled
             }
         }
     }
@@ -376,21 +376,21 @@ mod tests {
         }
     }
 
-    fn watch(paths: &[&PathBuf]) -> Watch {
+    fn watch(paths: &[&PathBuf]) -> FileWatch {
         let mut files = Files::default();
         for path in paths {
             let _ = files.read(path, MAX);
         }
-        let mut watch = Watch::default();
-        watch.know(files.into());
+        let mut watch = FileWatch::default();
+        watch.set_baseline(files.into());
         watch
     }
 
     /// Looks until the files have settled.
-    fn settled(watch: &mut Watch) -> Look {
-        assert_eq!(watch.look(SETTLE), Look::Unsettled);
+    fn settled(watch: &mut FileWatch) -> FileChange {
+        assert_eq!(watch.check(SETTLE), FileChange::Unsettled);
         sleep(SETTLE);
-        watch.look(SETTLE)
+        watch.check(SETTLE)
     }
 
     #[test]
@@ -398,18 +398,18 @@ mod tests {
         let dir = Dir::new("old");
         let path = dir.write("p", "one");
         let mut watch = watch(&[&path]);
-        assert_eq!(watch.look(SETTLE), Look::Same);
+        assert_eq!(watch.check(SETTLE), FileChange::None);
         dir.write("p", "two");
-        assert_eq!(settled(&mut watch), Look::Changed);
+        assert_eq!(settled(&mut watch), FileChange::Settled);
         dir.write("p", "three");
-        assert_eq!(watch.look(SETTLE), Look::Unsettled);
+        assert_eq!(watch.check(SETTLE), FileChange::Unsettled);
         sleep(SETTLE / 2);
         dir.write("p", "threefour");
-        assert_eq!(watch.look(SETTLE), Look::Unsettled);
+        assert_eq!(watch.check(SETTLE), FileChange::Unsettled);
         sleep(SETTLE / 2);
-        assert_eq!(watch.look(SETTLE), Look::Unsettled);
+        assert_eq!(watch.check(SETTLE), FileChange::Unsettled);
         sleep(SETTLE / 2);
-        assert_eq!(watch.look(SETTLE), Look::Changed);
+        assert_eq!(watch.check(SETTLE), FileChange::Settled);
     }
 
     #[test]
@@ -420,7 +420,7 @@ mod tests {
 
         let mut same = watch(&[&path]);
         fs::rename(dir.write("new", "two"), &path).unwrap();
-        assert_eq!(settled(&mut same), Look::Changed);
+        assert_eq!(settled(&mut same), FileChange::Settled);
 
         let mut same = watch(&[&path]);
         dir.write("p", "six");
@@ -430,7 +430,7 @@ mod tests {
             .unwrap()
             .set_modified(modified)
             .unwrap();
-        assert_eq!(settled(&mut same), Look::Changed);
+        assert_eq!(settled(&mut same), FileChange::Settled);
 
         let link = dir.0.join("link");
         symlink("p", &link).unwrap();
@@ -438,20 +438,20 @@ mod tests {
         dir.write("q", "six");
         symlink("q", dir.0.join("link.new")).unwrap();
         fs::rename(dir.0.join("link.new"), &link).unwrap();
-        assert_eq!(settled(&mut same), Look::Changed);
+        assert_eq!(settled(&mut same), FileChange::Settled);
 
         let mut same = watch(&[&path, &link]);
         fs::remove_file(&link).unwrap();
-        assert_eq!(settled(&mut same), Look::Changed);
+        assert_eq!(settled(&mut same), FileChange::Settled);
     }
 
     #[test]
     fn look_file_that_was_never_there_is_the_same_until_it_comes() {
         let dir = Dir::new("absent");
         let mut watch = watch(&[&dir.0.join("p")]);
-        assert_eq!(watch.look(SETTLE), Look::Same);
+        assert_eq!(watch.check(SETTLE), FileChange::None);
         dir.write("p", "one");
-        assert_eq!(settled(&mut watch), Look::Changed);
+        assert_eq!(settled(&mut watch), FileChange::Settled);
     }
 
     #[test]
@@ -462,13 +462,13 @@ mod tests {
         files.read(&p, MAX).unwrap();
         files.read(&q, MAX).unwrap();
         dir.write("p", "one");
-        assert!(!files.look_the_same());
-        let files = files.again(MAX).unwrap();
-        assert!(files.look_the_same());
+        assert!(!files.stamps_unchanged());
+        let files = files.reread_if_unchanged(MAX).unwrap();
+        assert!(files.stamps_unchanged());
         dir.write("q", "three");
-        assert!(files.again(MAX).is_none());
+        assert!(files.reread_if_unchanged(MAX).is_none());
         fs::remove_file(&q).unwrap();
-        assert!(files.again(MAX).is_none());
+        assert!(files.reread_if_unchanged(MAX).is_none());
     }
 
     #[test]

@@ -21,7 +21,7 @@ use std::fmt;
 use std::path::Path as FilePath;
 use std::sync::Arc;
 
-use self::report::{Path, Place, Report};
+use self::report::{Path, Position, Report};
 use crate::handshake::{Ask, SniMap};
 use crate::headers::{Dialect, OwnedNames, Selection};
 use crate::identity::{Acl, ConsumerBy, Consumers, Rules};
@@ -31,12 +31,12 @@ use crate::trust::crl::CrlSet;
 use crate::trust::TrustStore;
 
 pub use self::bearer::{AuthMethods, Bearer, Client, ClientAuth, Inbound, Possession, Secret};
-pub use self::files::{Account, Files, Look, Watch};
+pub use self::files::{Account, FileChange, FileWatch, Files};
 pub use self::protection::{has_end_marker, is_beginning, Disabled, Protection};
 pub(crate) use self::report::FileName;
-pub use self::report::{closest, Diagnostic, Severity};
+pub use self::report::{closest_name, Diagnostic, Severity};
 pub use self::route_names::RouteNames;
-pub use self::suggest::Compared;
+pub use self::suggest::SuggestionBudget;
 
 /// The standard map, with a hash that takes a third of the time for short texts. It is keyed as well.
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
@@ -231,7 +231,7 @@ impl Policy {
             Ok(text) => Policy::read(&text, &label, Some(path.parent().unwrap_or(path)), files),
             Err(error) => {
                 let message = format!("cannot be read: {error}");
-                Err(refused(&label, Place::default(), message))
+                Err(refused(&label, Position::default(), message))
             }
         }
     }
@@ -265,10 +265,10 @@ impl Policy {
     ) -> Result<Policy, Vec<Diagnostic>> {
         if text.len() > MAX_BYTES {
             let message = format!("over {} MB, the limit for a policy", MAX_BYTES >> 20);
-            return Err(refused(label, Place::default(), message));
+            return Err(refused(label, Position::default(), message));
         }
         if let Err(error) = files.check_memory(memory::of_document(text)) {
-            return Err(refused(label, Place::default(), error.to_string()));
+            return Err(refused(label, Position::default(), error.to_string()));
         }
         let text = match std::str::from_utf8(text) {
             Ok(text) => text,
@@ -288,10 +288,10 @@ impl Policy {
                 let document = document::read(&root, &mut report);
                 compile::compile(&document, directory, files, &mut report)
             });
-        let unheard = report.unheard();
+        let unheard = report.untrusted_source_warning();
         let warnings = report.finish()?;
         // Without an error there is a policy; the fallback is the bug's own report.
-        let lost = || refused(label, Place::default(), "internal error".to_owned());
+        let lost = || refused(label, Position::default(), "internal error".to_owned());
         Ok(Policy {
             warnings,
             unheard,
@@ -345,18 +345,18 @@ impl Policy {
     }
 }
 
-fn refused(label: &str, place: Place, message: String) -> Vec<Diagnostic> {
+fn refused(label: &str, place: Position, message: String) -> Vec<Diagnostic> {
     let mut report = Report::new(label);
     report.error(place, &Path::ROOT, message);
     report.finish().err().unwrap_or_default()
 }
 
 /// The place behind the last character of some UTF-8 text.
-fn end_of(text: &[u8]) -> Place {
+fn end_of(text: &[u8]) -> Position {
     let text = String::from_utf8_lossy(text);
     let last = text.rsplit('\n').next().unwrap_or_default();
     let number = |n: usize| u32::try_from(n + 1).unwrap_or(u32::MAX);
-    Place {
+    Position {
         line: number(text.matches('\n').count()),
         column: number(last.chars().count()),
     }

@@ -102,15 +102,15 @@ impl Diagnostic {
 
 /// Where something stands in the text; zeros for nowhere.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Position {
     pub line: u32,
     pub column: u32,
 }
 
-impl Place {
-    pub fn of(marker: &Marker) -> Place {
+impl Position {
+    pub fn of(marker: &Marker) -> Position {
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        Place {
+        Position {
             line: number(marker.line()),
             column: number(marker.col().saturating_add(1)),
         }
@@ -122,7 +122,7 @@ impl Place {
 #[derive(Clone, Copy)]
 pub(super) enum Path<'p> {
     Text(&'p str),
-    Trail(&'p Trail),
+    Compact(&'p CompactPath),
     Field(&'p Path<'p>, &'p str),
     Item(&'p Path<'p>, usize),
 }
@@ -139,7 +139,10 @@ impl<'p> Path<'p> {
     }
 
     fn is_root(&self) -> bool {
-        matches!(self, Path::Text("") | Path::Trail(Trail::Steps([None, ..])))
+        matches!(
+            self,
+            Path::Text("") | Path::Compact(CompactPath::Steps([None, ..]))
+        )
     }
 }
 
@@ -153,7 +156,7 @@ impl fmt::Display for Path<'_> {
         };
         match self {
             Path::Text(text) => f.write_str(text),
-            Path::Trail(trail) => trail.fmt(f),
+            Path::Compact(compact) => compact.fmt(f),
             Path::Field(parent, name) if !plain(name) => {
                 write!(f, "{parent}['{}']", quoted(name.as_bytes()))
             }
@@ -178,25 +181,25 @@ const SECTIONS: [&str; 8] = [
 
 /// Path of an entity, kept without a text for each of 100,000.
 #[derive(Clone, Debug)]
-pub(super) enum Trail {
+pub(super) enum CompactPath {
     /// From the root: in which of [`SECTIONS`], and where there.
     Steps([Option<(u8, u32)>; 3]),
     /// Any other one.
     Text(Box<str>),
 }
 
-impl Default for Trail {
-    fn default() -> Trail {
-        Trail::Steps([None; 3])
+impl Default for CompactPath {
+    fn default() -> CompactPath {
+        CompactPath::Steps([None; 3])
     }
 }
 
-impl Trail {
-    pub fn of(path: &Path<'_>) -> Trail {
-        Trail::steps(path).unwrap_or_else(|| Trail::Text(path.to_string().into()))
+impl CompactPath {
+    pub fn of(path: &Path<'_>) -> CompactPath {
+        CompactPath::steps(path).unwrap_or_else(|| CompactPath::Text(path.to_string().into()))
     }
 
-    fn steps(mut path: &Path<'_>) -> Option<Trail> {
+    fn steps(mut path: &Path<'_>) -> Option<CompactPath> {
         let mut steps = [None; 3];
         // From the leaf on, so they are turned round behind.
         let mut found = 0;
@@ -210,18 +213,18 @@ impl Trail {
             path = parent;
         }
         steps.get_mut(..found)?.reverse();
-        Some(Trail::Steps(steps))
+        Some(CompactPath::Steps(steps))
     }
 }
 
-impl fmt::Display for Trail {
+impl fmt::Display for CompactPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let steps = match self {
-            Trail::Text(text) => return f.write_str(text),
-            Trail::Steps(steps) => steps.iter().flatten(),
+            CompactPath::Text(text) => return f.write_str(text),
+            CompactPath::Steps(steps) => steps.iter().flatten(),
         };
-        for (place, (section, index)) in steps.enumerate() {
-            let dot = if place > 0 { "." } else { "" };
+        for (position, (section, index)) in steps.enumerate() {
+            let dot = if position > 0 { "." } else { "" };
             let section = SECTIONS
                 .get(usize::from(*section))
                 .copied()
@@ -257,7 +260,7 @@ pub(super) struct Report {
     errors: Vec<Diagnostic>,
     more_errors: usize,
     warnings: Vec<Diagnostic>,
-    unheard: Option<Diagnostic>,
+    untrusted_source_warning: Option<Diagnostic>,
     once: HashSet<String>,
     kinds: HashMap<&'static str, usize>,
     compared: usize,
@@ -274,7 +277,7 @@ impl Report {
             errors: Vec::new(),
             more_errors: 0,
             warnings: Vec::new(),
-            unheard: None,
+            untrusted_source_warning: None,
             once: HashSet::new(),
             kinds: HashMap::new(),
             compared: 0,
@@ -304,7 +307,7 @@ impl Report {
     fn diagnostic(
         &self,
         severity: Severity,
-        place: Place,
+        position: Position,
         path: &Path<'_>,
         mut message: String,
     ) -> Diagnostic {
@@ -315,20 +318,20 @@ impl Report {
         }
         let before = self
             .inserted
-            .partition_point(|inserted| *inserted < place.line);
+            .partition_point(|inserted| *inserted < position.line);
         Diagnostic {
             severity,
             file: self.file.clone(),
-            line: place.line.saturating_sub(before as u32),
-            column: place.column,
+            line: position.line.saturating_sub(before as u32),
+            column: position.column,
             path: path.to_string(),
             message,
         }
     }
 
-    pub fn error(&mut self, place: Place, path: &Path<'_>, message: impl Into<String>) {
+    pub fn error(&mut self, position: Position, path: &Path<'_>, message: impl Into<String>) {
         if self.errors.len() < MAX_KEPT {
-            let error = self.diagnostic(Severity::Error, place, path, message.into());
+            let error = self.diagnostic(Severity::Error, position, path, message.into());
             self.errors.push(error);
         } else {
             self.more_errors += 1;
@@ -340,47 +343,48 @@ impl Report {
     pub fn warn(
         &mut self,
         kind: &'static str,
-        place: Place,
+        position: Position,
         path: &Path<'_>,
         message: impl FnOnce() -> String,
     ) {
         let count = self.kinds.entry(kind).or_insert(0);
         *count += 1;
         if *count <= MAX_OF_A_KIND {
-            let warning = self.diagnostic(Severity::Warning, place, path, message());
+            let warning = self.diagnostic(Severity::Warning, position, path, message());
             self.warnings.push(warning);
         }
     }
 
     /// A warning that is given once for each `subject`.
-    pub fn warn_once(&mut self, subject: &str, place: Place, path: &Path<'_>, message: &str) {
+    pub fn warn_once(&mut self, subject: &str, position: Position, path: &Path<'_>, message: &str) {
         if self.once.len() < MAX_KEPT && self.once.insert(subject.to_owned()) {
-            let warning = self.diagnostic(Severity::Warning, place, path, message.to_owned());
+            let warning = self.diagnostic(Severity::Warning, position, path, message.to_owned());
             self.warnings.push(warning);
         }
     }
 
     /// How much was said, whether it is kept or counted.
-    pub fn said(&self) -> usize {
+    pub fn diagnostic_count(&self) -> usize {
         let counted: usize = self.kinds.values().sum();
         self.errors.len() + self.more_errors + self.warnings.len() + counted
     }
 
     /// Warns of a header that counts from trusted peers only, where nobody is trusted, which a
     /// policy does not know. The first is enough: all others have the same cure.
-    pub fn warn_unheard(&mut self, place: Place, path: &Path<'_>) {
-        if self.unheard.is_none() {
+    pub fn warn_untrusted_source(&mut self, position: Position, path: &Path<'_>) {
+        if self.untrusted_source_warning.is_none() {
             let message =
                 "the header is taken from 'trusted_ips' of mtls.init only, and those are \
                            none: every certificate in it is ignored; expected the addresses of \
                            the proxies that send it"
                     .to_owned();
-            self.unheard = Some(self.diagnostic(Severity::Warning, place, path, message));
+            self.untrusted_source_warning =
+                Some(self.diagnostic(Severity::Warning, position, path, message));
         }
     }
 
-    pub fn unheard(&mut self) -> Option<Diagnostic> {
-        self.unheard.take()
+    pub fn untrusted_source_warning(&mut self) -> Option<Diagnostic> {
+        self.untrusted_source_warning.take()
     }
 
     pub fn has_errors(&self) -> bool {
@@ -394,7 +398,7 @@ impl Report {
             .sort_by_key(|warning| (warning.line, warning.column));
         if self.more_errors > 0 {
             let message = format!("{} more errors", self.more_errors);
-            let more = self.diagnostic(Severity::Error, Place::default(), &Path::ROOT, message);
+            let more = self.diagnostic(Severity::Error, Position::default(), &Path::ROOT, message);
             self.errors.push(more);
         }
         if !self.errors.is_empty() {
@@ -407,7 +411,7 @@ impl Report {
             .filter(|(_, &count)| count > MAX_OF_A_KIND);
         let more: Vec<_> = more
             .map(|(kind, count)| format!("{} more {kind}", count - MAX_OF_A_KIND))
-            .map(|text| self.diagnostic(Severity::Warning, Place::default(), &Path::ROOT, text))
+            .map(|text| self.diagnostic(Severity::Warning, Position::default(), &Path::ROOT, text))
             .collect();
         self.warnings.extend(more);
         Ok(self.warnings)
@@ -435,7 +439,10 @@ impl Report {
 
 /// The candidate that a slip of the keyboard turns into `text`, if there is one: a third of its
 /// characters may be wrong. `None` for a text of over 64 bytes.
-pub fn closest<'c>(text: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+pub fn closest_name<'c>(
+    text: &str,
+    candidates: impl IntoIterator<Item = &'c str>,
+) -> Option<&'c str> {
     closest_within(text, candidates, slips(text), MAX_COMPARED, &mut 0)
 }
 
@@ -444,7 +451,7 @@ fn slips(text: &str) -> usize {
     (text.len() / 3).max(1)
 }
 
-/// [`closest`] with at most so many slips. Stops when `compared`, which counts, is at `budget`.
+/// [`closest_name`] with at most so many slips. Stops when `compared`, which counts, is at `budget`.
 pub(super) fn closest_within<'c>(
     text: &str,
     candidates: impl IntoIterator<Item = &'c str>,
@@ -487,13 +494,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn trail_is_shown_as_its_path() {
+    fn compact_path_is_shown_as_its_path() {
         let show = |path: &Path<'_>| {
-            let trail = Trail::of(path);
-            assert_eq!(trail.to_string(), path.to_string());
-            let below = Path::Trail(&trail).field("x").to_string();
+            let compact = CompactPath::of(path);
+            assert_eq!(compact.to_string(), path.to_string());
+            let below = Path::Compact(&compact).field("x").to_string();
             assert_eq!(below, path.field("x").to_string());
-            (path.to_string(), matches!(trail, Trail::Steps(_)))
+            (path.to_string(), matches!(compact, CompactPath::Steps(_)))
         };
         let root = Path::ROOT;
         assert_eq!(show(&root), (String::new(), true));
@@ -518,7 +525,7 @@ mod tests {
         assert!(!show(&groups.item(1)).1);
     }
 
-    const PLACE: Place = Place { line: 3, column: 7 };
+    const PLACE: Position = Position { line: 3, column: 7 };
 
     fn lines(diagnostics: &[Diagnostic]) -> Vec<String> {
         diagnostics.iter().map(ToString::to_string).collect()
@@ -532,7 +539,7 @@ mod tests {
         let mut report = Report::new("/etc/it's.yaml");
         report.error(PLACE, &route.field("snis"), "wrong");
         report.error(PLACE, &Path::ROOT, "at large");
-        report.error(Place::default(), &Path::ROOT, "nowhere");
+        report.error(Position::default(), &Path::ROOT, "nowhere");
         assert_eq!(
             lines(&report.finish().unwrap_err()),
             [

@@ -15,17 +15,17 @@ const PER_SECOND: usize = 10_000;
 
 /// How many names have been compared in a second.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Compared {
+pub struct SuggestionBudget {
     second: i64,
     count: usize,
 }
 
-impl Compared {
+impl SuggestionBudget {
     /// What has been compared in the second `now`.
-    fn at(self, now: i64) -> Compared {
+    fn at(self, now: i64) -> SuggestionBudget {
         match self.second == now {
             true => self,
-            false => Compared {
+            false => SuggestionBudget {
                 second: now,
                 count: 0,
             },
@@ -36,7 +36,12 @@ impl Compared {
 impl Policy {
     /// `, did you mean 'pattern'?` for the closest of the server names that ask for a certificate,
     /// or nothing. `name` is as a client sent it, `now` in seconds since the epoch.
-    pub fn meant_server_name(&self, name: &[u8], now: i64, compared: &mut Compared) -> String {
+    pub fn suggest_server_name(
+        &self,
+        name: &[u8],
+        now: i64,
+        compared: &mut SuggestionBudget,
+    ) -> String {
         *compared = compared.at(now);
         let buffer = &mut [0; 256];
         let Some(name) = normalise(name, buffer).and_then(|name| std::str::from_utf8(name).ok())
@@ -60,7 +65,7 @@ impl Policy {
     }
 
     /// The same for the name or id of a route.
-    pub fn meant_route(&self, name: &str, now: i64, compared: &mut Compared) -> String {
+    pub fn suggest_route(&self, name: &str, now: i64, compared: &mut SuggestionBudget) -> String {
         *compared = compared.at(now);
         let slips = (name.len() / 3).max(1);
         let routes = self.routes.routes();
@@ -93,7 +98,7 @@ mod tests {
     #[test]
     fn meant_server_name_is_a_slip_away() {
         let policy = policy(&["payments.example.com", "*.partners.example.com", "a.test"]);
-        let compared = &mut Compared::default();
+        let compared = &mut SuggestionBudget::default();
         for (name, meant) in [
             (
                 "paymnets.example.com",
@@ -130,43 +135,43 @@ mod tests {
             ("a\0test", ""),
         ] {
             assert_eq!(
-                policy.meant_server_name(name.as_bytes(), 1, compared),
+                policy.suggest_server_name(name.as_bytes(), 1, compared),
                 meant,
                 "{name}"
             );
         }
-        assert_eq!(policy.meant_server_name(b"a.tes\xff", 1, compared), "");
+        assert_eq!(policy.suggest_server_name(b"a.tes\xff", 1, compared), "");
     }
 
     #[test]
     fn meant_names_beyond_so_many_a_second_are_not_looked_for() {
         let policy = policy(&["payments.example.com"]);
-        let compared = &mut Compared::default();
+        let compared = &mut SuggestionBudget::default();
         let meant = ", did you mean 'payments.example.com'?";
         let slip = b"paymnts.example.com";
         for _ in 0..PER_SECOND {
-            assert_eq!(policy.meant_server_name(slip, 7, compared), meant);
+            assert_eq!(policy.suggest_server_name(slip, 7, compared), meant);
         }
-        assert_eq!(policy.meant_server_name(slip, 7, compared), "");
-        assert_eq!(policy.meant_route("payment", 7, compared), "");
+        assert_eq!(policy.suggest_server_name(slip, 7, compared), "");
+        assert_eq!(policy.suggest_route("payment", 7, compared), "");
         assert_eq!(
-            policy.meant_route("payment", 8, compared),
+            policy.suggest_route("payment", 8, compared),
             ", did you mean 'payments'?"
         );
-        assert_eq!(policy.meant_server_name(slip, 8, compared), meant);
+        assert_eq!(policy.suggest_server_name(slip, 8, compared), meant);
     }
 
     #[test]
     fn meant_route_is_a_slip_away() {
         let policy = policy(&["a.test"]);
-        let compared = &mut Compared::default();
+        let compared = &mut SuggestionBudget::default();
         for (name, meant) in [
             ("paymnets", ", did you mean 'payments'?"),
             ("Payments", ", did you mean 'payments'?"),
             ("billing", ""),
             ("", ""),
         ] {
-            assert_eq!(policy.meant_route(name, 1, compared), meant, "{name}");
+            assert_eq!(policy.suggest_route(name, 1, compared), meant, "{name}");
         }
     }
 }

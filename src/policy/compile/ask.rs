@@ -53,27 +53,37 @@ pub(super) fn ask(
         ask = ask.without_resumption();
     }
 
-    let spot = |member: &Contribution| document.plugins.get(member.plugin).map(|p| &p.spot);
-    if let Some(sender) = sender.and_then(|sender| spot(sender)) {
-        let path = Path::Trail(&sender.path);
+    let location = |member: &Contribution| document.plugins.get(member.plugin).map(|p| &p.location);
+    if let Some(sender) = sender.and_then(|sender| location(sender)) {
+        let path = Path::Compact(&sender.path);
         let path = path.field("config");
         let path = path.field("send_ca_dn");
-        if let Some(silent) = silent.and_then(|silent| spot(silent)) {
-            report.warn("server names without CA names", sender.place, &path, || {
-                format!(
+        if let Some(silent) = silent.and_then(|silent| location(silent)) {
+            report.warn(
+                "server names without CA names",
+                sender.position,
+                &path,
+                || {
+                    format!(
                     "no CA names are sent for the server name '{pattern}': {} asks under the same \
                      name and sends none",
                     silent.path
                 )
-            });
+                },
+            );
         } else if ask.over_budget() {
-            report.warn("CA-name lists over the limit", sender.place, &path, || {
-                format!(
+            report.warn(
+                "CA-name lists over the limit",
+                sender.position,
+                &path,
+                || {
+                    format!(
                     "no CA names are sent for the server name '{pattern}': {} bytes of names are \
                      over the limit of {CA_NAMES_BUDGET}",
                     ask.ca_names_bytes()
                 )
-            });
+                },
+            );
         }
     }
     Ok(ask)

@@ -38,7 +38,7 @@ impl Cas {
             ids: Vec::new(),
         };
         for (index, entity) in document.cas.iter().enumerate() {
-            let path = Path::Trail(&entity.spot.path);
+            let path = Path::Compact(&entity.location.path);
             match entity.id {
                 Some(id) => {
                     let first = *cas.by_id.entry(id).or_insert(index);
@@ -47,16 +47,16 @@ impl Cas {
                         let first = document
                             .cas
                             .get(first)
-                            .map(|ca| ca.spot.path.to_string())
+                            .map(|ca| ca.location.path.to_string())
                             .unwrap_or_default();
                         let message = format!(
                             "the id '{}' is given twice, first at {first}",
                             uuid_text(&id)
                         );
-                        report.error(entity.spot.place, &path.field("id"), message);
+                        report.error(entity.location.position, &path.field("id"), message);
                     }
                 }
-                None => report.warn("CAs without id", entity.spot.place, &path, || {
+                None => report.warn("CAs without id", entity.location.position, &path, || {
                     "has no id, so no plugin can refer to it".to_owned()
                 }),
             }
@@ -82,7 +82,7 @@ impl Cas {
                 let first = document
                     .cas
                     .get(first)
-                    .map(|ca| ca.spot.path.to_string())
+                    .map(|ca| ca.location.path.to_string())
                     .unwrap_or_default();
                 let message = format!("is the same certificate as {first}, expected it once");
                 report.error(place, &path.field("cert"), message);

@@ -10,8 +10,8 @@ use super::name_rules::looks_like_a_dn;
 use super::scopes::Index;
 use super::uuid_text;
 use crate::identity::{Consumer, Consumers, ConsumersBuilder, Credential};
-use crate::policy::document::{self, CaReference, Document, Link, Spot, Uuid};
-use crate::policy::report::{Path, Place, Report};
+use crate::policy::document::{self, CaReference, Document, Link, Location, Uuid};
+use crate::policy::report::{Path, Position, Report};
 use crate::policy::Map;
 use crate::text::hex;
 use crate::text::quoted;
@@ -40,7 +40,7 @@ impl<'t> People<'t> {
                 let owned = |text: &str| text.into();
                 Consumer {
                     id: uuid_text(id).into(),
-                    username: consumer.identity.name.map(owned),
+                    username: consumer.key.name.map(owned),
                     custom_id: consumer.custom_id.map(owned),
                     groups: Vec::new(),
                     consumer_groups: consumer
@@ -53,7 +53,7 @@ impl<'t> People<'t> {
             })
             .collect();
         for group in &document.groups {
-            let consumer = index.follow(&group.consumer, &group.spot, report);
+            let consumer = index.follow(&group.consumer, &group.location, report);
             let Some(consumer) = consumer.and_then(|consumer| consumers.get_mut(consumer)) else {
                 continue;
             };
@@ -61,8 +61,8 @@ impl<'t> People<'t> {
                 let name = quoted(group.name.as_bytes());
                 let message =
                     format!("uniqueness violation: the consumer is in the group '{name}' already");
-                let path = Path::Trail(&group.spot.path);
-                report.error(group.spot.place, &path.field("group"), message);
+                let path = Path::Compact(&group.location.path);
+                report.error(group.location.position, &path.field("group"), message);
             } else {
                 consumer.groups.push(group.name.into());
             }
@@ -75,13 +75,17 @@ impl<'t> People<'t> {
         if !report.has_errors() {
             for (consumer, entity) in consumers.into_iter().zip(&document.consumers) {
                 if let Err(error) = builder.consumer(consumer) {
-                    let path = Path::Trail(&entity.spot.path);
-                    report.error(entity.spot.place, &path, error.to_string());
+                    let path = Path::Compact(&entity.location.path);
+                    report.error(entity.location.position, &path, error.to_string());
                 }
             }
-            for (credential, consumer, spot) in credentials {
+            for (credential, consumer, location) in credentials {
                 if let Err(error) = builder.credential(consumer, credential) {
-                    report.error(spot.place, &Path::Trail(&spot.path), error.to_string());
+                    report.error(
+                        location.position,
+                        &Path::Compact(&location.path),
+                        error.to_string(),
+                    );
                 }
             }
         }
@@ -100,7 +104,7 @@ impl<'t> People<'t> {
     pub fn find(
         &self,
         name: &str,
-        place: Place,
+        place: Position,
         path: &Path<'_>,
         report: &mut Report,
     ) -> Option<u32> {
@@ -124,8 +128,8 @@ impl<'t> People<'t> {
 /// The UUID of each consumer.
 fn ids(document: &Document<'_>) -> Vec<Uuid> {
     let id = |consumer: &document::Consumer<'_>| {
-        consumer.identity.id.unwrap_or_else(|| {
-            let name = consumer.identity.name.map(|name| ("username", name));
+        consumer.key.id.unwrap_or_else(|| {
+            let name = consumer.key.name.map(|name| ("username", name));
             let name = name.or(consumer.custom_id.map(|name| ("custom_id", name)));
             let (key, name) = name.unwrap_or_default();
             derived(&["consumers", key, name])
@@ -145,8 +149,8 @@ fn index<'t>(document: &'t Document<'t>, ids: &[Uuid], report: &mut Report) -> I
     let mut by_custom_id: HashMap<&str, usize> = HashMap::new();
     for (position, (consumer, id)) in document.consumers.iter().zip(ids).enumerate() {
         let first = *index.by_id.entry(*id).or_insert(position);
-        let id = consumer.identity.id.map(|id| ("id", uuid_text(&id), first));
-        let name = consumer.identity.name.map(|name| {
+        let id = consumer.key.id.map(|id| ("id", uuid_text(&id), first));
+        let name = consumer.key.name.map(|name| {
             let first = *index.by_name.entry(name).or_insert(position);
             ("username", name.to_owned(), first)
         });
@@ -156,8 +160,15 @@ fn index<'t>(document: &'t Document<'t>, ids: &[Uuid], report: &mut Report) -> I
         });
         for (field, value, first) in [id, name, custom_id].into_iter().flatten() {
             if first != position {
-                let first = document.consumers.get(first).map(|first| &first.spot);
-                twice("consumers", field, &value, first, &consumer.spot, report);
+                let first = document.consumers.get(first).map(|first| &first.location);
+                twice(
+                    "consumers",
+                    field,
+                    &value,
+                    first,
+                    &consumer.location,
+                    report,
+                );
             }
         }
     }
@@ -168,8 +179,8 @@ fn twice(
     entity: &str,
     field: &str,
     value: &str,
-    first: Option<&Spot>,
-    spot: &Spot,
+    first: Option<&Location>,
+    location: &Location,
     report: &mut Report,
 ) {
     let message =
@@ -178,7 +189,11 @@ fn twice(
         quoted(value.as_bytes()),
         first.map(|first| first.path.to_string()).unwrap_or_default()
     );
-    report.error(spot.place, &Path::Trail(&spot.path).field(field), message);
+    report.error(
+        location.position,
+        &Path::Compact(&location.path).field(field),
+        message,
+    );
 }
 
 /// The CA of a credential.
@@ -202,13 +217,13 @@ impl Ca {
 /// The first credential of a name and CA.
 #[derive(Clone, Copy)]
 struct First<'t> {
-    spot: &'t Spot,
+    location: &'t Location,
     consumer: usize,
     digest: Option<[u8; 32]>,
 }
 
 /// A credential, its consumer, and where it stands.
-type Entry<'t> = (Credential, u32, &'t Spot);
+type Entry<'t> = (Credential, u32, &'t Location);
 
 fn credentials<'t>(
     document: &'t Document<'t>,
@@ -219,19 +234,19 @@ fn credentials<'t>(
 ) -> Vec<Entry<'t>> {
     let mut found = Vec::with_capacity(document.credentials.len());
     let mut pems: HashMap<&str, Option<Ca>> = HashMap::new();
-    let mut by_id: HashMap<Uuid, &Spot> = HashMap::new();
+    let mut by_id: HashMap<Uuid, &Location> = HashMap::new();
     let mut by_content: HashMap<(bool, &str, Option<[u8; 32]>), First<'_>> = HashMap::new();
     for entity in &document.credentials {
-        let spot = &entity.spot;
+        let location = &entity.location;
         let kind = match entity.header {
             true => "header_cert_auth_credentials",
             false => "mtls_auth_credentials",
         };
         let consumer = match entity.consumer {
             Link::Parent(position) => Some(position),
-            _ => index.follow(&entity.consumer, spot, report),
+            _ => index.follow(&entity.consumer, location, report),
         };
-        let path = Path::Trail(&spot.path);
+        let path = Path::Compact(&location.path);
         let path = path.field("ca_certificate");
         let mut ca: Option<Ca> = None;
         let mut complete = true;
@@ -252,10 +267,10 @@ fn credentials<'t>(
             ca = ca.or(found);
         }
         if looks_like_a_dn(entity.subject_name) {
-            let path = Path::Trail(&spot.path);
+            let path = Path::Compact(&location.path);
             report.warn(
                 "subject names that look like a DN",
-                spot.place,
+                location.position,
                 &path.field("subject_name"),
                 || {
                     format!(
@@ -278,32 +293,32 @@ fn credentials<'t>(
         let content = (entity.header, entity.subject_name, ca.map(|ca| ca.id));
         let digest = ca.map(|ca| ca.digest);
         let first = *by_content.entry(content).or_insert(First {
-            spot,
+            location,
             consumer: position,
             digest,
         });
-        if !std::ptr::eq(first.spot, spot) {
+        if !std::ptr::eq(first.location, location) {
             let name = quoted(entity.subject_name.as_bytes());
-            let path = Path::Trail(&spot.path);
+            let path = Path::Compact(&location.path);
             let path = path.field("subject_name");
-            let first_path = &first.spot.path;
+            let first_path = &first.location.path;
             if first.digest == digest {
                 let message = format!(
                     "uniqueness violation: '{kind}' entity with subject_name set to '{name}' and \
                      the same ca_certificate already declared at {first_path}"
                 );
-                report.error(spot.place, &path, message);
+                report.error(location.position, &path, message);
             } else if first.consumer != position {
                 let message = format!(
                     "uniqueness violation: '{kind}' entity with subject_name set to '{name}' and \
                      another certificate of the same CA, for another consumer, already declared at \
                      {first_path}"
                 );
-                report.error(spot.place, &path, message);
+                report.error(location.position, &path, message);
             } else {
                 report.warn(
                     "credentials for two certificates of one CA",
-                    spot.place,
+                    location.position,
                     &path,
                     || {
                         format!(
@@ -315,10 +330,10 @@ fn credentials<'t>(
             }
             continue;
         }
-        let first = *by_id.entry(id).or_insert(spot);
-        if !std::ptr::eq(first, spot) {
+        let first = *by_id.entry(id).or_insert(location);
+        if !std::ptr::eq(first, location) {
             let id = uuid_text(&id);
-            twice(kind, "id", &id, Some(first), spot, report);
+            twice(kind, "id", &id, Some(first), location, report);
             continue;
         }
         let credential = Credential {
@@ -327,12 +342,18 @@ fn credentials<'t>(
             subject_name: entity.subject_name.into(),
             ca: ca.map(|ca| ca.id),
         };
-        found.push((credential, position as u32, spot));
+        found.push((credential, position as u32, location));
     }
     found
 }
 
-fn of_id(id: &Uuid, place: Place, path: &Path<'_>, cas: &Cas, report: &mut Report) -> Option<Ca> {
+fn of_id(
+    id: &Uuid,
+    place: Position,
+    path: &Path<'_>,
+    cas: &Cas,
+    report: &mut Report,
+) -> Option<Ca> {
     let Some(position) = cas.by_id.get(id) else {
         let id = uuid_text(id);
         let meant = report.did_you_mean(&id, cas.ids.iter().map(String::as_str));
@@ -344,7 +365,13 @@ fn of_id(id: &Uuid, place: Place, path: &Path<'_>, cas: &Cas, report: &mut Repor
     Some(Ca::of(cas.list.get(*position)?.as_ref()?))
 }
 
-fn of_pem(pem: &str, place: Place, path: &Path<'_>, cas: &Cas, report: &mut Report) -> Option<Ca> {
+fn of_pem(
+    pem: &str,
+    place: Position,
+    path: &Path<'_>,
+    cas: &Cas,
+    report: &mut Report,
+) -> Option<Ca> {
     let ca = match CaCertificate::from_pem(pem.as_bytes()) {
         Ok(ca) => ca,
         Err(error) => {

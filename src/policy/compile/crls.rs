@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::Path as FilePath;
 use std::sync::Arc;
 
-use crate::policy::report::{Path, Place, Report};
+use crate::policy::report::{Path, Position, Report};
 use crate::policy::{memory, Files, Map};
 use crate::text::quoted;
 use crate::trust::crl::{self, CrlSet};
@@ -28,7 +28,7 @@ impl Crls<'_> {
     /// `None` for no files, and when they were reported.
     pub fn get(
         &mut self,
-        files: &[(&str, Place)],
+        files: &[(&str, Position)],
         config: &Path<'_>,
         report: &mut Report,
     ) -> Option<Arc<CrlSet>> {
@@ -67,7 +67,7 @@ impl Crls<'_> {
         &mut self,
         set: &Arc<CrlSet>,
         store: &Arc<TrustStore>,
-        place: Place,
+        place: Position,
         path: &Path<'_>,
         report: &mut Report,
     ) {
@@ -102,7 +102,7 @@ impl Crls<'_> {
         self.files
             .check_memory(memory::of_file(bytes.len() as u64))
             .map_err(|error| error.to_string())?;
-        if self.files.are_hot() && is_unfinished(&bytes) {
+        if self.files.is_reload() && is_unfinished(&bytes) {
             return Err(
                 "is still being written: its last PEM block is not closed, or its last line is not \
                  ended"

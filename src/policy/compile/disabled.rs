@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::scopes::{Index, Scopes};
 use super::uuid_text;
-use crate::policy::document::{Document, Kind, Link};
+use crate::policy::document::{Document, Link, PluginKind};
 use crate::policy::protection::{Disabled, Guard, Guards};
 use crate::policy::Map;
 
@@ -24,12 +24,12 @@ pub(super) fn disabled<'t>(
     };
     for plugin in &document.disabled {
         let guard = match plugin.config.kind() {
-            Kind::MtlsAuth | Kind::HeaderCertAuth => Guard::Certificate,
-            Kind::OpenidConnect => Guard::Token,
-            Kind::Acl => Guard::Acl,
-            Kind::ClientCertAcl => Guard::Rules,
-            Kind::TlsHandshakeModifier => Guard::Request,
-            Kind::TlsMetadataHeaders | Kind::ClientCertHeaders => continue,
+            PluginKind::MtlsAuth | PluginKind::HeaderCertAuth => Guard::Certificate,
+            PluginKind::OpenidConnect => Guard::Token,
+            PluginKind::Acl => Guard::Acl,
+            PluginKind::ClientCertAcl => Guard::Rules,
+            PluginKind::TlsHandshakeModifier => Guard::Request,
+            PluginKind::TlsMetadataHeaders | PluginKind::ClientCertHeaders => continue,
         };
         match (
             target(&plugin.route, routes),
@@ -54,8 +54,8 @@ pub(super) fn disabled<'t>(
                 .unwrap_or_default()
                 .and(service);
             let names = [
-                route.identity.name.map(Cow::from),
-                route.identity.id.map(|id| Cow::from(uuid_text(&id))),
+                route.key.name.map(Cow::from),
+                route.key.id.map(|id| Cow::from(uuid_text(&id))),
             ];
             let names = names.into_iter().flatten();
             names

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::told::holder;
 use crate::headers::{kong, Dialect, Options, Selection};
 use crate::policy::bearer::Inbound;
-use crate::policy::document::{Config, Document};
+use crate::policy::document::{Document, PluginConfig};
 use crate::policy::Plan;
 
 /// The header names that only the gateway may set, whether it does so on a given route or not, and
@@ -20,31 +20,33 @@ pub(super) fn owned<'a>(document: &'a Document<'_>) -> (BTreeSet<String>, BTreeS
     for plugin in document.plugins.iter().chain(&document.disabled) {
         let config = &plugin.config;
         match config {
-            Config::MtlsAuth(_)
-            | Config::HeaderCertAuth(_)
-            | Config::Acl(_)
-            | Config::ClientCertAcl(_) => {
+            PluginConfig::MtlsAuth(_)
+            | PluginConfig::HeaderCertAuth(_)
+            | PluginConfig::Acl(_)
+            | PluginConfig::ClientCertAcl(_) => {
                 identity = true;
-                if let Config::HeaderCertAuth(config) = config {
+                if let PluginConfig::HeaderCertAuth(config) = config {
                     read.extend(taken(config.inbound.as_ref()));
                 }
             }
-            Config::OpenidConnect(config) => {
+            PluginConfig::OpenidConnect(config) => {
                 let from_header = config.from_header.as_ref();
                 read.extend(taken(
                     from_header.and_then(|config| config.inbound.as_ref()),
                 ));
                 set.extend(config.headers.iter().map(|(_, header)| header.to_string()));
             }
-            Config::TlsMetadataHeaders(headers) => set.extend(headers.selection.owned_names()),
-            Config::ClientCertHeaders(headers) => {
+            PluginConfig::TlsMetadataHeaders(headers) => {
+                set.extend(headers.selection.owned_names())
+            }
+            PluginConfig::ClientCertHeaders(headers) => {
                 for selection in &headers.selections {
                     set.extend(selection.owned_names());
                     prefixes.extend(selection.dialect.prefix());
                     prefixes.extend(selection.owned_prefixes());
                 }
             }
-            Config::TlsHandshakeModifier => {}
+            PluginConfig::TlsHandshakeModifier => {}
         }
     }
     if identity {

@@ -10,7 +10,7 @@ use super::plugins::Plugins;
 use super::scopes::{Scopes, Slots};
 use crate::certificate::digest;
 use crate::identity::Acl;
-use crate::policy::document::{Config, Document, Kind, Plugin};
+use crate::policy::document::{Document, Plugin, PluginConfig, PluginKind};
 use crate::policy::report::{Path, Report};
 use crate::policy::{Auth, GroupBy, Map};
 use crate::text::quoted;
@@ -41,14 +41,14 @@ pub(super) fn names(
         let (Some(source), Some(auth)) = (source(&slots), plugins.auth(&slots)) else {
             continue;
         };
-        for kind in [Kind::Acl, Kind::ClientCertAcl] {
+        for kind in [PluginKind::Acl, PluginKind::ClientCertAcl] {
             let Some(position) = slots[kind as usize] else {
                 continue;
             };
             if !seen.insert((position, source)) {
                 continue;
             }
-            if let (Kind::Acl, Some(groups)) = (kind, groups.get_mut(position)) {
+            if let (PluginKind::Acl, Some(groups)) = (kind, groups.get_mut(position)) {
                 groups.of_consumers |= auth.lookup.is_some();
                 groups.of_certificates |= auth.lookup.is_none() && auth.group_by.is_some();
             }
@@ -64,7 +64,7 @@ pub(super) fn names(
         }
     }
     for (plugin, groups) in document.plugins.iter().zip(groups) {
-        if let (Config::Acl(acl), true, false) =
+        if let (PluginConfig::Acl(acl), true, false) =
             (&plugin.config, groups.of_consumers, groups.of_certificates)
         {
             empty_groups(document, plugin, acl, report);
@@ -74,16 +74,16 @@ pub(super) fn names(
 
 /// The plugin that verifies certificates.
 fn source(slots: &Slots) -> Option<usize> {
-    slots[Kind::MtlsAuth as usize].or(slots[Kind::HeaderCertAuth as usize])
+    slots[PluginKind::MtlsAuth as usize].or(slots[PluginKind::HeaderCertAuth as usize])
 }
 
 /// Warns where names decide and every one of several CAs may issue them. Answers whether it did.
 fn several_cas(plugin: &Plugin<'_>, auth: &Auth, report: &mut Report) -> bool {
-    let path = Path::Trail(&plugin.spot.path);
+    let path = Path::Compact(&plugin.location.path);
     let path = path.field("config");
     let path = path.field("allow");
     let (index, what) = match &plugin.config {
-        Config::ClientCertAcl(rules) => {
+        PluginConfig::ClientCertAcl(rules) => {
             let by_names = |rule: &crate::identity::Rule| {
                 rule.condition.looks_at_names() && !rule.condition.is_pinned()
             };
@@ -92,16 +92,18 @@ fn several_cas(plugin: &Plugin<'_>, auth: &Auth, report: &mut Report) -> bool {
                 None => return false,
             }
         }
-        Config::Acl(acl) if auth.lookup.is_none() && !acl.allow.is_empty() => match auth.group_by {
-            Some(GroupBy::Cn) => (0, "the group is the CN of the certificate"),
-            Some(GroupBy::Dn) => (0, "the group is the subject of the certificate"),
-            None => return false,
-        },
+        PluginConfig::Acl(acl) if auth.lookup.is_none() && !acl.allow.is_empty() => {
+            match auth.group_by {
+                Some(GroupBy::Cn) => (0, "the group is the CN of the certificate"),
+                Some(GroupBy::Dn) => (0, "the group is the subject of the certificate"),
+                None => return false,
+            }
+        }
         _ => return false,
     };
     report.warn(
         "rules on names that several CAs may issue",
-        plugin.spot.place,
+        plugin.location.position,
         &path.item(index),
         || {
             let cas = auth.store.cas();
@@ -183,12 +185,12 @@ fn empty_groups(document: &Document<'_>, plugin: &Plugin<'_>, acl: &Acl, report:
                     .to_owned(),
                 false => report.did_you_mean(group, known.iter().copied()),
             };
-            let path = Path::Trail(&plugin.spot.path);
+            let path = Path::Compact(&plugin.location.path);
             let path = path.field("config");
             let path = path.field(field);
             report.warn(
                 "groups without consumers",
-                plugin.spot.place,
+                plugin.location.position,
                 &path.item(index),
                 || {
                     let group = quoted(group.as_bytes());

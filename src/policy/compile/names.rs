@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::plugins::Plugins;
 use super::scopes::Scopes;
 use crate::handshake::server_name::{parent, Pattern};
-use crate::policy::document::{Document, Kind};
+use crate::policy::document::{Document, PluginKind};
 use crate::policy::Map;
 
 /// Sets of contributions, each known by a number; 0 is the empty set.
@@ -31,7 +31,7 @@ impl Sets {
 
     fn of(&mut self, members: impl Iterator<Item = u32>) -> usize {
         // A route has one plugin of each kind.
-        let mut few = [0; Kind::ALL.len()];
+        let mut few = [0; PluginKind::ALL.len()];
         let mut len = 0;
         for (place, member) in few.iter_mut().zip(members) {
             *place = member;

@@ -9,7 +9,7 @@ use super::plugins::Ready;
 use super::scopes::{Scopes, Slots};
 use super::told::ToldOf;
 use super::uuid_text;
-use crate::policy::document::{Document, Kind, Route};
+use crate::policy::document::{Document, PluginKind, Route};
 use crate::policy::report::{Path, Report};
 use crate::policy::{Map, Plan, RouteNames};
 
@@ -41,7 +41,7 @@ impl Maker<'_, '_> {
         if let Some(position) = self.by_slots.get(&slots) {
             return *position;
         }
-        let token = slots[Kind::OpenidConnect as usize];
+        let token = slots[PluginKind::OpenidConnect as usize];
         let judge = token.and_then(|token| match plugins.ready(token)? {
             Ready::Bearer {
                 certificate: Some((auth, inbound)),
@@ -74,7 +74,7 @@ impl Maker<'_, '_> {
             rules: plugins.rules(&slots).cloned(),
             told: self.told.get(&slots, report),
             applies: slots.iter().any(Option::is_some),
-            modifies_handshake: slots[Kind::TlsHandshakeModifier as usize].is_some(),
+            modifies_handshake: slots[PluginKind::TlsHandshakeModifier as usize].is_some(),
         };
         let own = judge.as_ref().map(|(_, judge)| judge);
         let digest = digest_of(&plan, own, self.people);
@@ -111,20 +111,20 @@ pub(super) fn plans<'t>(
         by_digest: Map::default(),
     };
     maker.get(&scopes.global, report);
-    let named = |route: &&Route<'_>| route.identity.name.is_some() || route.identity.id.is_some();
+    let named = |route: &&Route<'_>| route.key.name.is_some() || route.key.id.is_some();
     let mut routes = RouteNames::default();
     routes.reserve(document.routes.iter().filter(named).count());
     for (position, route) in document.routes.iter().enumerate() {
         let slots = scopes.effective(position);
-        let id = || route.identity.id.map(|id| Cow::from(uuid_text(&id)));
-        match route.identity.name.map(Cow::from).or_else(id) {
+        let id = || route.key.id.map(|id| Cow::from(uuid_text(&id)));
+        match route.key.name.map(Cow::from).or_else(id) {
             Some(name) => routes.push(&name, maker.get(&slots, report)),
             None => {
                 if slots != scopes.global {
-                    let path = Path::Trail(&route.spot.path);
+                    let path = Path::Compact(&route.location.path);
                     report.warn(
                         "routes without name and id",
-                        route.spot.place,
+                        route.location.position,
                         &path,
                         || {
                             "has neither name nor id, so no location can apply its plugins"

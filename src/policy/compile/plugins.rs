@@ -13,7 +13,7 @@ use super::stores::{auth, Stores};
 use super::trusting;
 use crate::identity::{Acl, Rules};
 use crate::policy::bearer::{Bearer, Inbound, Possession};
-use crate::policy::document::{self, Config, Content, Document, Kind};
+use crate::policy::document::{self, Document, IgnoringPositions, PluginConfig, PluginKind};
 use crate::policy::report::{Path, Report};
 use crate::policy::{Auth, Map};
 use crate::trust::{TrustStore, VerifyOptions};
@@ -27,8 +27,8 @@ pub(super) enum Ready<'t> {
     Ask {
         contribution: u32,
     },
-    Headers(&'t document::MetadataHeaders),
-    CertHeaders(&'t document::CertHeaders),
+    Headers(&'t document::TlsMetadataHeaders),
+    ClientCertHeaders(&'t document::ClientCertHeaders),
     Acl(Arc<Acl>),
     Rules(Arc<Rules>),
     HeaderAuth {
@@ -78,7 +78,7 @@ impl<'t> Plugins<'t> {
             contributions: Vec::new(),
             first: Vec::new(),
         };
-        let mut alike: Map<Content<'_, 't>, usize> = Map::default();
+        let mut alike: Map<IgnoringPositions<'_, 't>, usize> = Map::default();
         let mut last = Slots::default();
         let mut stores = Stores::default();
         let mut known: Map<Option<AuthContent>, u32> = Map::default();
@@ -90,7 +90,7 @@ impl<'t> Plugins<'t> {
                     continue;
                 }
             }
-            let said = report.said();
+            let said = report.diagnostic_count();
             let mut contribute = |key, store, sent, resumption| {
                 *known.entry(key).or_insert_with(|| {
                     plugins.contributions.push(Contribution {
@@ -103,52 +103,52 @@ impl<'t> Plugins<'t> {
                 })
             };
             let ready = match &plugin.config {
-                Config::TlsMetadataHeaders(headers) => Ready::Headers(headers),
-                Config::ClientCertHeaders(headers) => Ready::CertHeaders(headers),
-                Config::Acl(acl) => Ready::Acl(Arc::new(acl.clone())),
-                Config::ClientCertAcl(rules) => Ready::Rules(Arc::new(rules.clone())),
-                Config::TlsHandshakeModifier => Ready::Ask {
+                PluginConfig::TlsMetadataHeaders(headers) => Ready::Headers(headers),
+                PluginConfig::ClientCertHeaders(headers) => Ready::ClientCertHeaders(headers),
+                PluginConfig::Acl(acl) => Ready::Acl(Arc::new(acl.clone())),
+                PluginConfig::ClientCertAcl(rules) => Ready::Rules(Arc::new(rules.clone())),
+                PluginConfig::TlsHandshakeModifier => Ready::Ask {
                     contribution: contribute(None, None, None, true),
                 },
-                Config::MtlsAuth(config) => {
-                    let spot = &plugin.spot;
-                    let path = Path::Trail(&spot.path);
+                PluginConfig::MtlsAuth(config) => {
+                    let location = &plugin.location;
+                    let path = Path::Compact(&location.path);
                     let path = path.field("config");
-                    match stores.get(config, spot, &path, cas, report) {
+                    match stores.get(config, location, &path, cas, report) {
                         Some((positions, store)) => {
                             let sent = config.send_ca_dn.then(|| positions.clone());
                             let resumption = config.resumption;
                             let key = (positions, config.options, config.send_ca_dn, resumption);
                             let used = Some(store.clone());
                             let contribution = contribute(Some(key), used, sent, resumption);
-                            let auth = auth(config, spot, &path, store, people, crls, report);
+                            let auth = auth(config, location, &path, store, people, crls, report);
                             Ready::Auth { auth, contribution }
                         }
                         None => Ready::Broken,
                     }
                 }
-                Config::HeaderCertAuth(config) => {
-                    let path = Path::Trail(&plugin.spot.path);
+                PluginConfig::HeaderCertAuth(config) => {
+                    let path = Path::Compact(&plugin.location.path);
                     let path = path.field("config");
-                    trusting::source(config, &plugin.spot, &path, report);
+                    trusting::source(config, &plugin.location, &path, report);
                     let made =
-                        stores.header(config, &plugin.spot, &path, cas, people, crls, report);
+                        stores.header(config, &plugin.location, &path, cas, people, crls, report);
                     match made {
                         Some((auth, inbound)) => Ready::HeaderAuth { auth, inbound },
                         None => Ready::Broken,
                     }
                 }
-                Config::OpenidConnect(config) => {
-                    let path = Path::Trail(&plugin.spot.path);
+                PluginConfig::OpenidConnect(config) => {
+                    let path = Path::Compact(&plugin.location.path);
                     let path = path.field("config");
-                    trusting::tokens(config, &plugin.spot, &path, report);
+                    trusting::tokens(config, &plugin.location, &path, report);
                     let path = path.field("proof_of_possession_mtls_from_header");
                     let header = config.from_header.as_ref();
                     if let Some(header) = header.filter(|_| config.possession != Possession::Off) {
-                        trusting::source(header, &plugin.spot, &path, report);
+                        trusting::source(header, &plugin.location, &path, report);
                     }
                     let certificate = config.from_header.as_ref().and_then(|config| {
-                        stores.header(config, &plugin.spot, &path, cas, people, crls, report)
+                        stores.header(config, &plugin.location, &path, cas, people, crls, report)
                     });
                     Ready::Bearer {
                         bearer: Arc::new(bearer(config)),
@@ -159,9 +159,9 @@ impl<'t> Plugins<'t> {
             plugins.ready.push(Rc::new(ready));
             plugins.first.push(position);
             // What is said of one has to be said of the next one like it.
-            if report.said() == said {
-                if let Config::MtlsAuth(config) = &plugin.config {
-                    alike.insert(Content(config), position);
+            if report.diagnostic_count() == said {
+                if let PluginConfig::MtlsAuth(config) = &plugin.config {
+                    alike.insert(IgnoringPositions(config), position);
                 }
                 last[plugin.config.kind() as usize] = Some(position);
             }
@@ -177,16 +177,18 @@ impl<'t> Plugins<'t> {
     /// a hash only the last one is compared: one plugin that was written for every route.
     fn alike(
         &self,
-        config: &Config<'t>,
-        alike: &Map<Content<'_, 't>, usize>,
+        config: &PluginConfig<'t>,
+        alike: &Map<IgnoringPositions<'_, 't>, usize>,
         last: &Slots,
     ) -> Option<usize> {
         let position = last[config.kind() as usize]?;
         let same = match (config, self.ready(position)?) {
-            (Config::MtlsAuth(config), _) => return alike.get(&Content(config)).copied(),
-            (Config::TlsHandshakeModifier, _) => true,
-            (Config::Acl(acl), Ready::Acl(last)) => *acl == **last,
-            (Config::ClientCertAcl(rules), Ready::Rules(last)) => *rules == **last,
+            (PluginConfig::MtlsAuth(config), _) => {
+                return alike.get(&IgnoringPositions(config)).copied()
+            }
+            (PluginConfig::TlsHandshakeModifier, _) => true,
+            (PluginConfig::Acl(acl), Ready::Acl(last)) => *acl == **last,
+            (PluginConfig::ClientCertAcl(rules), Ready::Rules(last)) => *rules == **last,
             _ => false,
         };
         same.then(|| self.first.get(position).copied()).flatten()
@@ -199,7 +201,8 @@ impl<'t> Plugins<'t> {
 
     /// By certificates of the connection, else by those of a header.
     pub fn auth(&self, slots: &Slots) -> Option<&Auth> {
-        let slot = slots[Kind::MtlsAuth as usize].or(slots[Kind::HeaderCertAuth as usize]);
+        let slot =
+            slots[PluginKind::MtlsAuth as usize].or(slots[PluginKind::HeaderCertAuth as usize]);
         match self.ready(slot?)? {
             Ready::Auth { auth, .. } | Ready::HeaderAuth { auth, .. } => Some(auth),
             _ => None,
@@ -207,10 +210,10 @@ impl<'t> Plugins<'t> {
     }
 
     pub fn inbound(&self, slots: &Slots) -> Option<&Inbound> {
-        if slots[Kind::MtlsAuth as usize].is_some() {
+        if slots[PluginKind::MtlsAuth as usize].is_some() {
             return None;
         }
-        match self.ready(slots[Kind::HeaderCertAuth as usize]?)? {
+        match self.ready(slots[PluginKind::HeaderCertAuth as usize]?)? {
             Ready::HeaderAuth { inbound, .. } => Some(inbound),
             _ => None,
         }
@@ -228,7 +231,7 @@ impl<'t> Plugins<'t> {
     }
 
     pub fn bearer(&self, slots: &Slots) -> Option<&Arc<Bearer>> {
-        match self.ready(slots[Kind::OpenidConnect as usize]?)? {
+        match self.ready(slots[PluginKind::OpenidConnect as usize]?)? {
             Ready::Bearer { bearer, .. } => Some(bearer),
             _ => None,
         }
@@ -238,7 +241,7 @@ impl<'t> Plugins<'t> {
         match self.ready(plugin)? {
             Ready::Auth { contribution, .. } | Ready::Ask { contribution } => Some(*contribution),
             Ready::Headers(_)
-            | Ready::CertHeaders(_)
+            | Ready::ClientCertHeaders(_)
             | Ready::Acl(_)
             | Ready::Rules(_)
             | Ready::HeaderAuth { .. }
@@ -248,14 +251,14 @@ impl<'t> Plugins<'t> {
     }
 
     pub fn acl(&self, slots: &Slots) -> Option<&Arc<Acl>> {
-        match self.ready(slots[Kind::Acl as usize]?)? {
+        match self.ready(slots[PluginKind::Acl as usize]?)? {
             Ready::Acl(acl) => Some(acl),
             _ => None,
         }
     }
 
     pub fn rules(&self, slots: &Slots) -> Option<&Arc<Rules>> {
-        match self.ready(slots[Kind::ClientCertAcl as usize]?)? {
+        match self.ready(slots[PluginKind::ClientCertAcl as usize]?)? {
             Ready::Rules(rules) => Some(rules),
             _ => None,
         }

@@ -6,24 +6,25 @@ use super::scopes::{Scopes, Slots};
 use crate::handshake::server_name::Pattern;
 use crate::headers::{Selection, Verified};
 use crate::policy::bearer::Possession;
-use crate::policy::document::{Config, Document, Kind, Plugin, Route};
+use crate::policy::document::{Document, Plugin, PluginConfig, PluginKind, Route};
 use crate::policy::report::{Path, Report};
 use crate::text::quoted;
 
 /// Refuses plugins that judge clients where nothing says who they are.
 pub(super) fn judged(document: &Document<'_>, scopes: &Scopes, report: &mut Report) {
     let mut told = vec![false; document.plugins.len()];
-    let routes = document
-        .routes
-        .iter()
-        .enumerate()
-        .map(|(position, route)| (scopes.effective(position), Path::Trail(&route.spot.path)));
+    let routes = document.routes.iter().enumerate().map(|(position, route)| {
+        (
+            scopes.effective(position),
+            Path::Compact(&route.location.path),
+        )
+    });
     for (slots, place) in
         std::iter::once((scopes.global, Path::Text("a request without a route"))).chain(routes)
     {
         if let (Some(_), Some(position)) = (
-            slots[Kind::MtlsAuth as usize],
-            slots[Kind::HeaderCertAuth as usize],
+            slots[PluginKind::MtlsAuth as usize],
+            slots[PluginKind::HeaderCertAuth as usize],
         ) {
             let told = told
                 .get_mut(position)
@@ -33,15 +34,19 @@ pub(super) fn judged(document: &Document<'_>, scopes: &Scopes, report: &mut Repo
                     "applies to {place} together with mtls-auth, expected one source of the \
                      certificate on a route"
                 );
-                report.error(plugin.spot.place, &Path::Trail(&plugin.spot.path), message);
+                report.error(
+                    plugin.location.position,
+                    &Path::Compact(&plugin.location.path),
+                    message,
+                );
             }
         }
-        if slots[Kind::MtlsAuth as usize].is_some()
-            || slots[Kind::HeaderCertAuth as usize].is_some()
+        if slots[PluginKind::MtlsAuth as usize].is_some()
+            || slots[PluginKind::HeaderCertAuth as usize].is_some()
         {
             continue;
         }
-        for kind in [Kind::Acl, Kind::ClientCertAcl] {
+        for kind in [PluginKind::Acl, PluginKind::ClientCertAcl] {
             let Some(position) = slots[kind as usize] else {
                 continue;
             };
@@ -56,7 +61,11 @@ pub(super) fn judged(document: &Document<'_>, scopes: &Scopes, report: &mut Repo
                      expected mtls-auth or header-cert-auth wherever {} applies",
                     kind.name()
                 );
-                report.error(plugin.spot.place, &Path::Trail(&plugin.spot.path), message);
+                report.error(
+                    plugin.location.position,
+                    &Path::Compact(&plugin.location.path),
+                    message,
+                );
             }
         }
     }
@@ -72,7 +81,7 @@ pub(super) fn look_over(
 ) {
     for (position, route) in document.routes.iter().enumerate() {
         let slots = scopes.effective(position);
-        let path = Path::Trail(&route.spot.path);
+        let path = Path::Compact(&route.location.path);
         let inbound = plugins.certificate_header(&slots).is_some();
         let asks = inbound || plugins.contributed(&slots).next().is_some();
         let mut beyond_global = slots;
@@ -83,18 +92,18 @@ pub(super) fn look_over(
         if adds && route.snis.is_empty() {
             report.warn(
                 "routes that ask without snis",
-                route.spot.place,
+                route.location.position,
                 &path,
                 || "has no snis, so every TLS handshake asks for a client certificate".to_owned(),
             );
         }
-        let forwards = slots[Kind::TlsMetadataHeaders as usize].is_some()
-            || slots[Kind::ClientCertHeaders as usize].is_some();
+        let forwards = slots[PluginKind::TlsMetadataHeaders as usize].is_some()
+            || slots[PluginKind::ClientCertHeaders as usize].is_some();
         let from_header = plugins
             .bearer(&slots)
             .is_some_and(|bearer| bearer.inbound.is_some());
-        if forwards && from_header && slots[Kind::MtlsAuth as usize].is_some() {
-            report.warn("certificates that are the proxy's", route.spot.place, &path, || {
+        if forwards && from_header && slots[PluginKind::MtlsAuth as usize].is_some() {
+            report.warn("certificates that are the proxy's", route.location.position, &path, || {
                 "has mtls-auth, openid-connect with a certificate from a header, and a plugin that \
                  forwards the certificate that mtls-auth judges, which is the proxy's; expected \
                  header-cert-auth in place of mtls-auth, to forward that of the header"
@@ -105,7 +114,7 @@ pub(super) fn look_over(
             if bearer.possession != Possession::Off && bearer.inbound.is_none() {
                 report.warn(
                     "routes without a plugin that asks",
-                    route.spot.place,
+                    route.location.position,
                     &path,
                     || {
                         "has openid-connect with proof_of_possession_mtls but neither mtls-auth \
@@ -120,7 +129,7 @@ pub(super) fn look_over(
         if is_open && !route.snis.is_empty() {
             report.warn(
                 "routes with snis and without plugins",
-                route.spot.place,
+                route.location.position,
                 &path,
                 || {
                     "has snis but no plugin of resty-mtls applies to it, so it is open to every \
@@ -130,19 +139,21 @@ pub(super) fn look_over(
             );
         }
         uncovered_hosts(route, &slots, plugins, names, report);
-        let ready = |kind: Kind| plugins.ready(beyond_global[kind as usize]?);
+        let ready = |kind: PluginKind| plugins.ready(beyond_global[kind as usize]?);
         let tells = match (
-            ready(Kind::TlsMetadataHeaders),
-            ready(Kind::ClientCertHeaders),
+            ready(PluginKind::TlsMetadataHeaders),
+            ready(PluginKind::ClientCertHeaders),
         ) {
-            (Some(Ready::Headers(config)), _) if config.inject => Some(Kind::TlsMetadataHeaders),
-            (_, Some(Ready::CertHeaders(_))) => Some(Kind::ClientCertHeaders),
+            (Some(Ready::Headers(config)), _) if config.inject => {
+                Some(PluginKind::TlsMetadataHeaders)
+            }
+            (_, Some(Ready::ClientCertHeaders(_))) => Some(PluginKind::ClientCertHeaders),
             _ => None,
         };
         if let (false, Some(kind)) = (asks, tells) {
             report.warn(
                 "routes without a plugin that asks",
-                route.spot.place,
+                route.location.position,
                 &path,
                 || {
                     format!(
@@ -154,13 +165,15 @@ pub(super) fn look_over(
             );
         }
         let unverified = |selection: &&Selection| !selection.options.admits(Verified::NotVerified);
-        if let (None, true, Some(Ready::CertHeaders(config))) =
-            (plugins.auth(&slots), asks, ready(Kind::ClientCertHeaders))
-        {
+        if let (None, true, Some(Ready::ClientCertHeaders(config))) = (
+            plugins.auth(&slots),
+            asks,
+            ready(PluginKind::ClientCertHeaders),
+        ) {
             if let Some(selection) = config.selections.iter().find(unverified) {
                 report.warn(
                     "routes that verify nothing",
-                    route.spot.place,
+                    route.location.position,
                     &path,
                     || {
                         format!(
@@ -175,17 +188,20 @@ pub(super) fn look_over(
         }
     }
     for (service, slots) in scopes.routeless() {
-        let spot = document.services.get(service).map(|service| &service.spot);
-        if let (Some(spot), Some(_)) = (spot, plugins.contributed(slots).next()) {
+        let location = document
+            .services
+            .get(service)
+            .map(|service| &service.location);
+        if let (Some(location), Some(_)) = (location, plugins.contributed(slots).next()) {
             report.warn(
                 "services that ask without routes",
-                spot.place,
-                &Path::Trail(&spot.path),
+                location.position,
+                &Path::Compact(&location.path),
                 || "has no routes, so every TLS handshake asks for a client certificate".to_owned(),
             );
         }
     }
-    let counts = |plugin: &Plugin<'_>| matches!(&plugin.config, Config::Acl(acl) if acl.include_consumer_groups);
+    let counts = |plugin: &Plugin<'_>| matches!(&plugin.config, PluginConfig::Acl(acl) if acl.include_consumer_groups);
     if let Some((place, section)) = document.unread_members {
         if document.plugins.iter().any(counts) {
             report.error(
@@ -206,7 +222,7 @@ fn uncovered_hosts(
     names: &mut Names<'_>,
     report: &mut Report,
 ) {
-    let auth = slots[Kind::MtlsAuth as usize].and_then(|auth| plugins.contribution(auth));
+    let auth = slots[PluginKind::MtlsAuth as usize].and_then(|auth| plugins.contribution(auth));
     let Some(auth) = auth else {
         return;
     };
@@ -219,7 +235,7 @@ fn uncovered_hosts(
         let pattern = Pattern::parse(name.as_bytes()).unwrap_or(Pattern::Any);
         let set = names.reached(&pattern, names.own(&pattern));
         if names.sets.members(set).binary_search(&auth).is_err() {
-            let path = Path::Trail(&route.spot.path);
+            let path = Path::Compact(&route.location.path);
             let path = path.field("hosts");
             report.warn(
                 "hosts without a server name that asks",

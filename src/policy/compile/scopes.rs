@@ -1,7 +1,9 @@
 //! References of entities to each other, and the plugin that applies to each route.
 
 use super::uuid_text;
-use crate::policy::document::{self, By, Document, Identity, Kind, Link, Spot, Uuid};
+use crate::policy::document::{
+    self, Document, EntityKey, Link, LinkBy, Location, PluginKind, Uuid,
+};
 use crate::policy::report::{Path, Report};
 use crate::policy::Map;
 use crate::text::quoted;
@@ -18,7 +20,7 @@ pub(super) struct Index<'t> {
 impl<'t> Index<'t> {
     pub fn new(
         noun: &'static str,
-        entities: impl Iterator<Item = (&'t Identity<'t>, &'t Spot)>,
+        entities: impl Iterator<Item = (&'t EntityKey<'t>, &'t Location)>,
         report: &mut Report,
     ) -> Index<'t> {
         let mut index = Index {
@@ -27,20 +29,24 @@ impl<'t> Index<'t> {
             by_id: Map::default(),
             by_name: Map::default(),
         };
-        let mut spots: Vec<&Spot> = Vec::new();
-        for (position, (identity, spot)) in entities.enumerate() {
-            spots.push(spot);
+        let mut spots: Vec<&Location> = Vec::new();
+        for (position, (identity, location)) in entities.enumerate() {
+            spots.push(location);
             let mut twice = |field, value: &str, first| {
                 if first != position {
                     let value = quoted(value.as_bytes());
                     let first = spots
                         .get(first)
-                        .map(|first: &&Spot| first.path.to_string())
+                        .map(|first: &&Location| first.path.to_string())
                         .unwrap_or_default();
                     let message = format!(
                         "the {field} '{value}' of a {noun} is given twice, first at {first}"
                     );
-                    report.error(spot.place, &Path::Trail(&spot.path).field(field), message);
+                    report.error(
+                        location.position,
+                        &Path::Compact(&location.path).field(field),
+                        message,
+                    );
                 }
             };
             if let Some(id) = identity.id {
@@ -57,18 +63,27 @@ impl<'t> Index<'t> {
     }
 
     /// Position of what a link names.
-    pub fn follow(&self, link: &Link<'t>, spot: &Spot, report: &mut Report) -> Option<usize> {
+    pub fn follow(
+        &self,
+        link: &Link<'t>,
+        location: &Location,
+        report: &mut Report,
+    ) -> Option<usize> {
         let found = self.find(link);
-        if let (None, &Link::Reference { text, by, place }) = (found, link) {
+        if let (None, &Link::Reference { text, by, position }) = (found, link) {
             let what = match by {
-                By::Id => "id",
-                By::Name => self.name,
-                By::Either => &format!("id or {}", self.name),
+                LinkBy::Id => "id",
+                LinkBy::Name => self.name,
+                LinkBy::Either => &format!("id or {}", self.name),
             };
             let meant = report.did_you_mean(text, self.by_name.keys().copied());
             let text = quoted(text.as_bytes());
             let message = format!("no {} has the {what} '{text}'{meant}", self.noun);
-            report.error(place, &Path::Trail(&spot.path).field(self.noun), message);
+            report.error(
+                position,
+                &Path::Compact(&location.path).field(self.noun),
+                message,
+            );
         }
         found
     }
@@ -79,8 +94,8 @@ impl<'t> Index<'t> {
             Link::Parent(position) => return Some(position),
             Link::Reference { text, by, .. } => (text, by),
         };
-        let id = document::uuid(text).filter(|_| by != By::Name);
-        let name = Some(text).filter(|_| by != By::Id);
+        let id = document::uuid(text).filter(|_| by != LinkBy::Name);
+        let name = Some(text).filter(|_| by != LinkBy::Id);
         let found = id
             .and_then(|id| self.by_id.get(&id))
             .or_else(|| self.by_name.get(name?));
@@ -88,8 +103,8 @@ impl<'t> Index<'t> {
     }
 }
 
-/// For each [`Kind`] the position of the plugin.
-pub(super) type Slots = [Option<usize>; Kind::ALL.len()];
+/// For each [`PluginKind`] the position of the plugin.
+pub(super) type Slots = [Option<usize>; PluginKind::ALL.len()];
 
 /// Which plugin stands at which scope.
 pub(super) struct Scopes {
@@ -111,8 +126,9 @@ impl Scopes {
         routes: &Index<'t>,
         report: &mut Report,
     ) -> Scopes {
-        let follow = |link: &Option<Link<'t>>, index: &Index<'t>, spot, report: &mut Report| {
-            link.as_ref().map(|link| index.follow(link, spot, report))
+        let follow = |link: &Option<Link<'t>>, index: &Index<'t>, location, report: &mut Report| {
+            link.as_ref()
+                .map(|link| index.follow(link, location, report))
         };
         let mut scopes = Scopes {
             global: Slots::default(),
@@ -122,7 +138,7 @@ impl Scopes {
             service_of: document
                 .routes
                 .iter()
-                .map(|route| follow(&route.service, services, &route.spot, report).flatten())
+                .map(|route| follow(&route.service, services, &route.location, report).flatten())
                 .collect(),
             has_routes: vec![false; document.services.len()],
         };
@@ -132,8 +148,8 @@ impl Scopes {
             }
         }
         for (position, plugin) in document.plugins.iter().enumerate() {
-            let service = follow(&plugin.service, services, &plugin.spot, report);
-            let route = follow(&plugin.route, routes, &plugin.spot, report);
+            let service = follow(&plugin.service, services, &plugin.location, report);
+            let route = follow(&plugin.route, routes, &plugin.location, report);
             let slots = match (route, service) {
                 (None, None) => Some(&mut scopes.global),
                 (None, Some(Some(service))) => scopes.services.get_mut(service),
@@ -142,8 +158,8 @@ impl Scopes {
                     if scopes.service_of.get(route) != Some(&Some(service)) {
                         let message = "never applies: the route does not belong to the service, \
                                        expected one of its routes or no service";
-                        let path = Path::Trail(&plugin.spot.path);
-                        report.error(plugin.spot.place, &path.field("service"), message);
+                        let path = Path::Compact(&plugin.location.path);
+                        report.error(plugin.location.position, &path.field("service"), message);
                     }
                     Some(scopes.routes_with_service.entry(route).or_default())
                 }
@@ -156,13 +172,17 @@ impl Scopes {
                 let first = document
                     .plugins
                     .get(first)
-                    .map(|plugin| plugin.spot.path.to_string())
+                    .map(|plugin| plugin.location.path.to_string())
                     .unwrap_or_default();
                 let message = format!(
                     "a second plugin '{}' at the same scope, first at {first}",
                     kind.name()
                 );
-                report.error(plugin.spot.place, &Path::Trail(&plugin.spot.path), message);
+                report.error(
+                    plugin.location.position,
+                    &Path::Compact(&plugin.location.path),
+                    message,
+                );
             }
         }
         scopes

@@ -10,7 +10,7 @@ use super::consumers::People;
 use super::crls::Crls;
 use super::uuid_text;
 use crate::policy::bearer::Inbound;
-use crate::policy::document::{self, ConsumerName, MtlsAuth, Spot};
+use crate::policy::document::{self, ConsumerName, Location, MtlsAuth};
 use crate::policy::report::{Path, Report};
 use crate::policy::{Auth, Lookup, Map, Revocation, RevocationMode};
 use crate::trust::{TrustStore, VerifyOptions};
@@ -24,7 +24,7 @@ impl Stores {
     pub fn get(
         &mut self,
         config: &MtlsAuth<'_>,
-        spot: &Spot,
+        location: &Location,
         path: &Path<'_>,
         cas: &Cas,
         report: &mut Report,
@@ -41,7 +41,11 @@ impl Stores {
                 Some((key.0, store))
             }
             Err(error) => {
-                report.error(spot.place, &Path::Trail(&spot.path), error.to_string());
+                report.error(
+                    location.position,
+                    &Path::Compact(&location.path),
+                    error.to_string(),
+                );
                 None
             }
         }
@@ -52,15 +56,15 @@ impl Stores {
     pub fn header<'t>(
         &mut self,
         config: &document::HeaderCertAuth<'t>,
-        spot: &Spot,
+        location: &Location,
         path: &Path<'_>,
         cas: &Cas,
         people: &People<'t>,
         crls: &mut Crls<'_>,
         report: &mut Report,
     ) -> Option<(Auth, Inbound)> {
-        let (_, store) = self.get(&config.auth, spot, path, cas, report)?;
-        let mut auth = auth(&config.auth, spot, path, store, people, crls, report);
+        let (_, store) = self.get(&config.auth, location, path, cas, report)?;
+        let mut auth = auth(&config.auth, location, path, store, people, crls, report);
         if let Some(lookup) = &mut auth.lookup {
             lookup.header = true;
         }
@@ -70,7 +74,7 @@ impl Stores {
 
 pub(super) fn auth<'t>(
     config: &MtlsAuth<'t>,
-    spot: &Spot,
+    location: &Location,
     path: &Path<'_>,
     store: Arc<TrustStore>,
     people: &People<'t>,
@@ -86,7 +90,7 @@ pub(super) fn auth<'t>(
     if !config.skip_consumer_lookup && people.is_empty() {
         report.warn_once(
             "mtls-auth without consumers",
-            spot.place,
+            location.position,
             path,
             "no consumer: every client is refused; expected an entry of 'consumers', or \
              'skip_consumer_lookup: true' to let every client of the CAs pass",
@@ -103,12 +107,12 @@ pub(super) fn auth<'t>(
     if config.revocation == RevocationMode::Skip && !config.crls.is_empty() {
         report.warn(
             "lists of CRLs that are not used",
-            spot.place,
+            location.position,
             &path.field("crls"),
             || "have no effect with the revocation_check_mode 'SKIP'".to_owned(),
         );
     } else if let Some(crls) = &crls {
-        sets.check(crls, &store, spot.place, &path.field("crls"), report);
+        sets.check(crls, &store, location.position, &path.field("crls"), report);
     }
     let crls_digest = crls.as_ref().map_or([0; 32], |crls| crls.digest());
     let way = format!(

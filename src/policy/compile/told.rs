@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::plugins::{Plugins, Ready};
 use super::scopes::Slots;
 use crate::headers::{kong, Dialect, Options, Selection, When};
-use crate::policy::document::{fold, Document, Kind, Plugin};
+use crate::policy::document::{fold_header_name, Document, Plugin, PluginKind};
 use crate::policy::report::{Path, Report};
 use crate::policy::{Map, Told};
 
@@ -21,13 +21,13 @@ pub(super) struct ToldOf<'a> {
 
 impl ToldOf<'_> {
     pub fn get(&mut self, slots: &Slots, report: &mut Report) -> Arc<Told> {
-        let headers = slots[Kind::TlsMetadataHeaders as usize];
-        let cert_headers = slots[Kind::ClientCertHeaders as usize];
+        let headers = slots[PluginKind::TlsMetadataHeaders as usize];
+        let cert_headers = slots[PluginKind::ClientCertHeaders as usize];
         let skip = self
             .plugins
             .auth(slots)
             .is_some_and(|auth| auth.lookup.is_none());
-        let token = slots[Kind::OpenidConnect as usize];
+        let token = slots[PluginKind::OpenidConnect as usize];
         let key = ([headers, cert_headers, token], skip);
         if let Some(told) = self.known.get(&key) {
             return told.clone();
@@ -59,7 +59,7 @@ impl ToldOf<'_> {
                 told.kong.push(config.selection.clone());
             }
         }
-        if let Some(Ready::CertHeaders(config)) = ready(cert_headers) {
+        if let Some(Ready::ClientCertHeaders(config)) = ready(cert_headers) {
             for selection in &config.selections {
                 self.take("", selection, cert_headers, &mut names, report);
             }
@@ -67,10 +67,15 @@ impl ToldOf<'_> {
             told.vary = config.vary;
             told.private = config.private;
         }
-        let spot = token.and_then(|token| self.document.plugins.get(token));
-        if let (Some(bearer), Some(Plugin { spot, .. })) = (self.plugins.bearer(slots), spot) {
+        let location = token.and_then(|token| self.document.plugins.get(token));
+        if let (Some(bearer), Some(Plugin { location, .. })) =
+            (self.plugins.bearer(slots), location)
+        {
             for (_, header) in &bearer.headers {
-                if let Some((_, other)) = names.iter().find(|(other, _)| *other == fold(header)) {
+                if let Some((_, other)) = names
+                    .iter()
+                    .find(|(other, _)| *other == fold_header_name(header))
+                {
                     let other = match *other {
                         "" => "client-cert-headers",
                         other => other,
@@ -79,10 +84,10 @@ impl ToldOf<'_> {
                         "the header '{header}' is set by {other} on the same route, expected \
                          another name"
                     );
-                    let path = Path::Trail(&spot.path);
+                    let path = Path::Compact(&location.path);
                     let path = path.field("config");
                     let path = path.field("upstream_headers_names");
-                    report.error(spot.place, &path, message);
+                    report.error(location.position, &path, message);
                 }
             }
         }
@@ -103,21 +108,21 @@ impl ToldOf<'_> {
     ) {
         let taken = selection.names();
         let clash = taken.iter().find_map(|taken| {
-            let folded = fold(taken);
+            let folded = fold_header_name(taken);
             let (_, other) = names
                 .iter()
                 .find(|(other, by)| *other == folded && *by != name)?;
             Some((taken, *other))
         });
-        let spot = plugin.and_then(|plugin| self.document.plugins.get(plugin));
-        if let (Some((header, other)), Some(Plugin { spot, .. })) = (clash, spot) {
+        let location = plugin.and_then(|plugin| self.document.plugins.get(plugin));
+        if let (Some((header, other)), Some(Plugin { location, .. })) = (clash, location) {
             let message = format!(
                 "the header '{header}' is set by {other} on the same route, expected another name"
             );
-            let path = Path::Trail(&spot.path);
-            report.error(spot.place, &path.field("config"), message);
+            let path = Path::Compact(&location.path);
+            report.error(location.position, &path.field("config"), message);
         }
-        names.extend(taken.iter().map(|taken| (fold(taken), name)));
+        names.extend(taken.iter().map(|taken| (fold_header_name(taken), name)));
     }
 }
 

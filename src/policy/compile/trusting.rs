@@ -3,23 +3,23 @@
 use std::net::IpAddr;
 
 use crate::inbound::Source;
-use crate::policy::document::{self, Spot};
+use crate::policy::document::{self, Location};
 use crate::policy::report::{Path, Report};
 
 /// Warns of a header that anybody may send, or that nobody may.
 pub(super) fn source(
     config: &document::HeaderCertAuth<'_>,
-    spot: &Spot,
+    location: &Location,
     path: &Path<'_>,
     report: &mut Report,
 ) {
     match config.inbound.as_ref().map(|inbound| inbound.source) {
         Some(Source::Trusted) => {
-            report.warn_unheard(spot.place, &path.field("certificate_header_name"));
+            report.warn_untrusted_source(location.position, &path.field("certificate_header_name"));
         }
         Some(Source::Anyone) => report.warn(
             "headers that anybody may send",
-            spot.place,
+            location.position,
             &path.field("secure_source"),
             || {
                 "is false: whoever reaches this gateway may present any certificate, without its \
@@ -34,14 +34,14 @@ pub(super) fn source(
 /// Warns of tokens that were made for others or may be forged.
 pub(super) fn tokens(
     config: &document::OpenidConnect<'_>,
-    spot: &Spot,
+    location: &Location,
     path: &Path<'_>,
     report: &mut Report,
 ) {
     if config.expected.audience.is_empty() {
         report.warn(
             "routes for tokens of any audience",
-            spot.place,
+            location.position,
             path,
             || {
                 "has no 'audience_required': any token of the issuer passes, whomever it was made for; expected \
@@ -56,17 +56,22 @@ pub(super) fn tokens(
         ("introspection_endpoint", endpoint),
     ] {
         if url.is_some_and(crosses_in_the_clear) {
-            report.warn("issuers over http", spot.place, &path.field(field), || {
-                "is http: whoever is on the way can forge what it says, and with it tokens; \
+            report.warn(
+                "issuers over http",
+                location.position,
+                &path.field(field),
+                || {
+                    "is http: whoever is on the way can forge what it says, and with it tokens; \
                  expected https"
-                    .to_owned()
-            });
+                        .to_owned()
+                },
+            );
         }
     }
     if !config.ssl_verify {
         report.warn(
             "issuers that are not verified",
-            spot.place,
+            location.position,
             &path.field("ssl_verify"),
             || {
                 "is false: whoever is on the way can forge what the issuer says, and with it \

@@ -31,11 +31,11 @@ impl<'t> Reader<'t, '_> {
         };
         let (mut allow, mut deny) = (Vec::new(), Vec::new());
         for (field, groups) in [("allow", &mut allow), ("deny", &mut deny)] {
-            for (text, place, index) in self.texts(&object, path, field) {
+            for (text, position, index) in self.texts(&object, path, field) {
                 if text.is_empty() {
                     let path = path.field(field);
                     let message = "'', expected the name of a group";
-                    self.report.error(place, &path.item(index), message);
+                    self.report.error(position, &path.item(index), message);
                 }
                 groups.push(text.into());
             }
@@ -64,9 +64,9 @@ impl<'t> Reader<'t, '_> {
         let list = |field| object.as_ref().and_then(|object| object.get(field));
         let empty = |field| list(field).is_none_or(Node::is_empty);
         if empty("allow") && empty("deny") {
-            let place = config.map_or(plugin.place, |config| config.place);
+            let position = config.map_or(plugin.position, |config| config.position);
             let message = format!("expected at least one {what} in 'allow' or 'deny'");
-            self.report.error(place, path, message);
+            self.report.error(position, path, message);
         } else if let Some(allow) = list("allow").filter(|allow| allow.is_empty()) {
             // Without entries it would let everyone in whom 'deny' does not name.
             let message = format!(
@@ -74,7 +74,7 @@ impl<'t> Reader<'t, '_> {
                  'allow' to mean that"
             );
             self.report
-                .error(allow.place, &path.field("allow"), message);
+                .error(allow.position, &path.field("allow"), message);
         }
         object
     }

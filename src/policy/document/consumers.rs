@@ -1,16 +1,16 @@
 //! Consumers with what belongs to them: credentials and groups, nested or flat.
 
-use super::super::report::{Path, Place};
+use super::super::report::{Path, Position};
 use super::super::tree::{Node, Value};
 use super::fields::{uuid, Object, Shape};
-use super::{spot, Identity, Link, Reader, Spot, Uuid};
+use super::{location, EntityKey, Link, Location, Reader, Uuid};
 use crate::headers::kong;
 use crate::text::quoted;
 
 pub(in super::super) struct Consumer<'t> {
-    pub spot: Spot,
+    pub location: Location,
     /// Its `username` is the name.
-    pub identity: Identity<'t>,
+    pub key: EntityKey<'t>,
     pub custom_id: Option<&'t str>,
     /// Its consumer groups.
     pub consumer_groups: Vec<&'t str>,
@@ -20,11 +20,11 @@ pub(in super::super) struct Consumer<'t> {
 pub(in super::super) struct Credential<'t> {
     /// For certificates from a header only.
     pub header: bool,
-    pub spot: Spot,
+    pub location: Location,
     pub consumer: Link<'t>,
     pub id: Option<Uuid>,
     pub subject_name: &'t str,
-    pub ca: Vec<(CaReference<'t>, Place)>,
+    pub ca: Vec<(CaReference<'t>, Position)>,
 }
 
 /// How a credential names its CA.
@@ -36,7 +36,7 @@ pub(in super::super) enum CaReference<'t> {
 
 /// An entry of `acls`.
 pub(in super::super) struct Group<'t> {
-    pub spot: Spot,
+    pub location: Location,
     pub consumer: Link<'t>,
     pub name: &'t str,
 }
@@ -106,7 +106,7 @@ impl<'t> Reader<'t, '_> {
         let custom_id = self.header_text(&object, path, "custom_id");
         if object.get("username").is_none() && object.get("custom_id").is_none() {
             let message = "neither 'username' nor 'custom_id' is given, expected at least one";
-            self.report.error(node.place, path, message);
+            self.report.error(node.position, path, message);
         }
         let mut consumer_groups = Vec::new();
         if let Some(node) = object.get("groups") {
@@ -116,8 +116,8 @@ impl<'t> Reader<'t, '_> {
         }
         let index = self.document.consumers.len();
         self.document.consumers.push(Consumer {
-            spot: spot(node, path),
-            identity: Identity { id, name: username },
+            location: location(node, path),
+            key: EntityKey { id, name: username },
             custom_id,
             consumer_groups,
         });
@@ -180,7 +180,7 @@ impl<'t> Reader<'t, '_> {
         if let (Some(consumer), Some(subject_name)) = (consumer, subject_name) {
             self.document.credentials.push(Credential {
                 header,
-                spot: spot(node, path),
+                location: location(node, path),
                 consumer,
                 id,
                 subject_name,
@@ -194,18 +194,18 @@ impl<'t> Reader<'t, '_> {
         &mut self,
         node: &'t Node<'t>,
         path: &Path<'_>,
-    ) -> Vec<(CaReference<'t>, Place)> {
+    ) -> Vec<(CaReference<'t>, Position)> {
         let mut found = Vec::new();
         if let Value::Map(_) = &node.value {
             let Some(object) = self.object(node, path, &CA_REFERENCE) else {
                 return found;
             };
             if let (Some(id), Some(node)) = (self.id(&object, path), object.get("id")) {
-                found.push((CaReference::Id(id), node.place));
+                found.push((CaReference::Id(id), node.position));
             }
             if let Some(node) = object.get("cert") {
                 let text = self.text(node, &path.field("cert"));
-                found.extend(text.map(|text| (CaReference::Pem(text), node.place)));
+                found.extend(text.map(|text| (CaReference::Pem(text), node.position)));
             }
             if object.get("id").is_none() && object.get("cert").is_none() {
                 self.expected(node, path, "'id' or 'cert'");
@@ -216,16 +216,16 @@ impl<'t> Reader<'t, '_> {
             return found;
         };
         if let Some(id) = uuid(text) {
-            found.push((CaReference::Id(id), node.place));
+            found.push((CaReference::Id(id), node.position));
         } else if text.contains("-----BEGIN ") {
-            found.push((CaReference::Pem(text), node.place));
+            found.push((CaReference::Pem(text), node.position));
         } else {
             let message = format!(
                 "'{}' is neither a UUID nor a PEM certificate, expected the id or the text of an \
                  entry of 'ca_certificates'",
                 quoted(text.as_bytes())
             );
-            self.report.error(node.place, path, message);
+            self.report.error(node.position, path, message);
         }
         found
     }
@@ -258,7 +258,7 @@ impl<'t> Reader<'t, '_> {
         }
         if let (Some(consumer), Some(name)) = (consumer, name) {
             self.document.groups.push(Group {
-                spot: spot(node, path),
+                location: location(node, path),
                 consumer,
                 name,
             });
@@ -308,7 +308,7 @@ impl<'t> Reader<'t, '_> {
                  around it",
                 quoted(text.as_bytes())
             );
-            self.report.error(node.place, path, message);
+            self.report.error(node.position, path, message);
             return None;
         }
         Some(text)
@@ -318,7 +318,7 @@ impl<'t> Reader<'t, '_> {
     pub(super) fn unread_members(&mut self, policy: &Object<'t>) {
         let listed = policy.get("consumer_group_consumers");
         if let Some(node) = listed.filter(|node| !node.is_empty()) {
-            self.document.unread_members = Some((node.place, "consumer_group_consumers"));
+            self.document.unread_members = Some((node.position, "consumer_group_consumers"));
         }
         let Some(Value::List(groups)) = policy.get("consumer_groups").map(|node| &node.value)
         else {
@@ -328,7 +328,7 @@ impl<'t> Reader<'t, '_> {
             .iter()
             .find_map(|node| Object { node }.get("consumers"));
         if let Some(node) = members.filter(|node| !node.is_empty()) {
-            self.document.unread_members = Some((node.place, "consumer_groups"));
+            self.document.unread_members = Some((node.position, "consumer_groups"));
         }
     }
 }

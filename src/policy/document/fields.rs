@@ -1,7 +1,7 @@
 //! Fields of any entity: their names, and the values they may have.
 
-use super::{By, Identity, Link, Reader, Uuid};
-use crate::policy::report::{Path, Place};
+use super::{EntityKey, Link, LinkBy, Reader, Uuid};
+use crate::policy::report::{Path, Position};
 use crate::policy::tree::{Node, Value};
 use crate::text::quoted;
 
@@ -89,10 +89,10 @@ impl<'t> Reader<'t, '_> {
                     let subject = format!("{} {name}", shape.what);
                     let message = "is not for resty-mtls and does nothing here";
                     self.report
-                        .warn_once(&subject, key.place, &path.field(name), message);
+                        .warn_once(&subject, key.position, &path.field(name), message);
                 }
             } else if shape.refused.contains(&name) {
-                self.refused(name, key.place, value, path);
+                self.refused(name, key.position, value, path);
             } else {
                 let known = [shape.ours, shape.kongs, shape.refused, BOOKKEEPING].concat();
                 let meant = match self.report.did_you_mean(name, known) {
@@ -102,16 +102,16 @@ impl<'t> Reader<'t, '_> {
                     meant => meant,
                 };
                 let message = format!("unknown field '{}'{meant}", quoted(name.as_bytes()));
-                self.report.error(key.place, path, message);
+                self.report.error(key.position, path, message);
             }
         }
         Some(Object { node })
     }
 
-    fn refused(&mut self, name: &str, place: Place, value: &Node<'_>, path: &Path<'_>) {
+    fn refused(&mut self, name: &str, position: Position, value: &Node<'_>, path: &Path<'_>) {
         if !value.is_null() && !value.is_empty() {
             let message = "is not supported by this version, expected null or nothing";
-            self.report.error(place, &path.field(name), message);
+            self.report.error(position, &path.field(name), message);
         }
     }
 
@@ -145,7 +145,7 @@ impl<'t> Reader<'t, '_> {
         }
     }
 
-    pub(super) fn identity(&mut self, object: &Object<'t>, path: &Path<'_>) -> Identity<'t> {
+    pub(super) fn key(&mut self, object: &Object<'t>, path: &Path<'_>) -> EntityKey<'t> {
         let id = self.id(object, path);
         let name = object.get("name").and_then(|node| {
             let path = path.field("name");
@@ -155,7 +155,7 @@ impl<'t> Reader<'t, '_> {
             }
             Some(name)
         });
-        Identity { id, name }
+        EntityKey { id, name }
     }
 
     pub(super) fn id<'c>(&mut self, object: &Object<'c>, path: &Path<'_>) -> Option<Uuid> {
@@ -169,7 +169,7 @@ impl<'t> Reader<'t, '_> {
                 "'{text}' is not a UUID, expected for example \
                  '11111111-1111-4111-8111-111111111111'"
             );
-            self.report.error(node.place, &path, message);
+            self.report.error(node.position, &path, message);
         }
         id
     }
@@ -191,7 +191,7 @@ impl<'t> Reader<'t, '_> {
                     "{} inside the {field} it belongs to, expected null or nothing",
                     node.describe()
                 );
-                self.report.error(node.place, &path, message);
+                self.report.error(node.position, &path, message);
             }
             return Some(Link::Parent(parent));
         }
@@ -200,8 +200,8 @@ impl<'t> Reader<'t, '_> {
             let text = self.text(node, &path)?;
             return Some(Link::Reference {
                 text,
-                by: By::Either,
-                place: node.place,
+                by: LinkBy::Either,
+                position: node.position,
             });
         };
         let (shape, key) = match field {
@@ -210,8 +210,8 @@ impl<'t> Reader<'t, '_> {
         };
         let object = self.object(node, &path, shape)?;
         let (field, by, node) = match (object.get("id"), object.get(key)) {
-            (Some(id), None) => ("id", By::Id, id),
-            (None, Some(name)) => (key, By::Name, name),
+            (Some(id), None) => ("id", LinkBy::Id, id),
+            (None, Some(name)) => (key, LinkBy::Name, name),
             _ => {
                 self.expected(node, &path, &format!("either 'id' or '{key}'"));
                 return None;
@@ -221,7 +221,7 @@ impl<'t> Reader<'t, '_> {
         Some(Link::Reference {
             text,
             by,
-            place: node.place,
+            position: node.position,
         })
     }
 
@@ -247,7 +247,7 @@ impl<'t> Reader<'t, '_> {
         object: &Object<'c>,
         path: &Path<'_>,
         field: &str,
-    ) -> Vec<(&'c str, Place, usize)> {
+    ) -> Vec<(&'c str, Position, usize)> {
         let Some(node) = object.get(field) else {
             return Vec::new();
         };
@@ -256,7 +256,7 @@ impl<'t> Reader<'t, '_> {
         items
             .iter()
             .enumerate()
-            .filter_map(|(i, item)| Some((self.text(item, &path.item(i))?, item.place, i)))
+            .filter_map(|(i, item)| Some((self.text(item, &path.item(i))?, item.position, i)))
             .collect()
     }
 
@@ -322,12 +322,12 @@ impl<'t> Reader<'t, '_> {
 
     pub(super) fn expected(&mut self, node: &Node<'_>, path: &Path<'_>, expected: &str) {
         let message = format!("{}, expected {expected}", node.describe());
-        self.report.error(node.place, path, message);
+        self.report.error(node.position, path, message);
     }
 
     pub(super) fn missing(&mut self, node: &Node<'_>, path: &Path<'_>, field: &str) {
         let message = format!("the required field '{field}' is missing");
-        self.report.error(node.place, path, message);
+        self.report.error(node.position, path, message);
     }
 }
 

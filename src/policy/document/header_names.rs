@@ -39,11 +39,11 @@ impl<'t> Reader<'t, '_> {
     /// The name of a header that tells of the certificate.
     pub(super) fn told_name<'c>(&mut self, node: &'c Node<'c>, path: &Path<'_>) -> Option<&'c str> {
         let name = self.header_name(node, path)?;
-        if !OF_THE_CLIENT.contains(&&*fold(name)) {
+        if !OF_THE_CLIENT.contains(&&*fold_header_name(name)) {
             return Some(name);
         }
         let message = format!("the header '{name}' is the client's own, expected another name");
-        self.report.error(node.place, path, message);
+        self.report.error(node.position, path, message);
         None
     }
 
@@ -59,23 +59,26 @@ impl<'t> Reader<'t, '_> {
             format!("'{shown}' is not a header name, expected a token such as 'X-Client-Cert'")
         } else if name.len() > MAX_HEADER_NAME {
             format!("the header name '{shown}' is over {MAX_HEADER_NAME} bytes")
-        } else if FRAMING.contains(&&*fold(name)) {
+        } else if FRAMING.contains(&&*fold_header_name(name)) {
             format!(
                 "the header '{shown}' frames the message or belongs to one connection, expected \
                  another name"
             )
-        } else if kong::IDENTITY.iter().any(|ours| fold(ours) == fold(name)) {
+        } else if kong::IDENTITY
+            .iter()
+            .any(|ours| fold_header_name(ours) == fold_header_name(name))
+        {
             format!("the header '{shown}' says who the consumer is, expected another name")
         } else {
             return Some(name);
         };
-        self.report.error(node.place, path, wrong);
+        self.report.error(node.position, path, wrong);
         None
     }
 }
 
 /// Two header names are one if they are equal after this, as in [`crate::headers::OwnedNames`].
-pub(in crate::policy) fn fold(name: &str) -> String {
+pub(in crate::policy) fn fold_header_name(name: &str) -> String {
     name.chars()
         .map(|c| {
             if c.is_ascii_alphanumeric() {

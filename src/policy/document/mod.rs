@@ -6,43 +6,43 @@
 //! is an error. What this version cannot do is an error too, never silently left out.
 
 mod acl;
-mod cert_headers;
+mod client_cert_acl;
+mod client_cert_headers;
 mod consumers;
 mod fields;
 mod header_names;
-mod metadata_headers;
 mod mtls_auth;
+mod openid_connect;
 mod plugin_names;
-mod rules;
-mod tokens;
+mod tls_metadata_headers;
 
 use self::fields::{Object, Shape};
-use super::report::{Path, Place, Report, Trail};
+use super::report::{CompactPath, Path, Position, Report};
 use super::tree::{Node, Value};
 use crate::handshake::server_name::Pattern;
 use crate::identity::{Acl, Rules};
 
-pub(super) use cert_headers::CertHeaders;
+pub(super) use client_cert_headers::ClientCertHeaders;
 pub(super) use consumers::{CaReference, Consumer, Credential, Group};
 pub(super) use fields::uuid;
-pub(super) use header_names::fold;
-pub(super) use metadata_headers::MetadataHeaders;
-pub(super) use mtls_auth::{ConsumerName, Content, MtlsAuth};
-pub(super) use tokens::{HeaderCertAuth, OpenidConnect};
+pub(super) use header_names::fold_header_name;
+pub(super) use mtls_auth::{ConsumerName, IgnoringPositions, MtlsAuth};
+pub(super) use openid_connect::{HeaderCertAuth, OpenidConnect};
+pub(super) use tls_metadata_headers::TlsMetadataHeaders;
 
 /// A UUID as bytes: its case does not matter.
 pub(super) type Uuid = [u8; 16];
 
 /// Where an entity stands.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Spot {
-    pub place: Place,
-    pub path: Trail,
+pub(super) struct Location {
+    pub position: Position,
+    pub path: CompactPath,
 }
 
 /// What other entities may call a service or route by.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Identity<'t> {
+pub(super) struct EntityKey<'t> {
     pub id: Option<Uuid>,
     pub name: Option<&'t str>,
 }
@@ -52,51 +52,55 @@ pub(super) struct Identity<'t> {
 pub(super) enum Link<'t> {
     /// It lies inside it: position in the document's list.
     Parent(usize),
-    /// By text, at a place.
-    Reference { text: &'t str, by: By, place: Place },
+    /// By text, at a position.
+    Reference {
+        text: &'t str,
+        by: LinkBy,
+        position: Position,
+    },
 }
 
 /// What the text of a reference is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum By {
+pub(super) enum LinkBy {
     Id,
     Name,
     Either,
 }
 
 pub(super) struct Ca<'t> {
-    pub spot: Spot,
+    pub location: Location,
     pub id: Option<Uuid>,
-    pub cert: Option<(&'t str, Place)>,
-    pub digest: Option<(&'t str, Place)>,
+    pub cert: Option<(&'t str, Position)>,
+    pub digest: Option<(&'t str, Position)>,
 }
 
 pub(super) struct Service<'t> {
-    pub spot: Spot,
-    pub identity: Identity<'t>,
+    pub location: Location,
+    pub key: EntityKey<'t>,
 }
 
 pub(super) struct Route<'t> {
-    pub spot: Spot,
-    pub identity: Identity<'t>,
+    pub location: Location,
+    pub key: EntityKey<'t>,
     pub service: Option<Link<'t>>,
     pub snis: Vec<Pattern>,
-    pub hosts: Vec<(&'t str, Place)>,
+    pub hosts: Vec<(&'t str, Position)>,
 }
 
 pub(super) struct Plugin<'t> {
-    pub spot: Spot,
+    pub location: Location,
     pub service: Option<Link<'t>>,
     pub route: Option<Link<'t>>,
-    pub config: Config<'t>,
+    pub config: PluginConfig<'t>,
 }
 
 /// The plugins of this version.
-pub(super) enum Config<'t> {
+pub(super) enum PluginConfig<'t> {
     MtlsAuth(Box<MtlsAuth<'t>>),
     TlsHandshakeModifier,
-    TlsMetadataHeaders(MetadataHeaders),
-    ClientCertHeaders(CertHeaders),
+    TlsMetadataHeaders(TlsMetadataHeaders),
+    ClientCertHeaders(ClientCertHeaders),
     Acl(Acl),
     ClientCertAcl(Rules),
     HeaderCertAuth(Box<HeaderCertAuth<'t>>),
@@ -104,7 +108,7 @@ pub(super) enum Config<'t> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Kind {
+pub(super) enum PluginKind {
     MtlsAuth,
     TlsHandshakeModifier,
     TlsMetadataHeaders,
@@ -115,43 +119,43 @@ pub(super) enum Kind {
     OpenidConnect,
 }
 
-impl Kind {
-    pub const ALL: [Kind; 8] = [
-        Kind::MtlsAuth,
-        Kind::TlsHandshakeModifier,
-        Kind::TlsMetadataHeaders,
-        Kind::ClientCertHeaders,
-        Kind::Acl,
-        Kind::ClientCertAcl,
-        Kind::HeaderCertAuth,
-        Kind::OpenidConnect,
+impl PluginKind {
+    pub const ALL: [PluginKind; 8] = [
+        PluginKind::MtlsAuth,
+        PluginKind::TlsHandshakeModifier,
+        PluginKind::TlsMetadataHeaders,
+        PluginKind::ClientCertHeaders,
+        PluginKind::Acl,
+        PluginKind::ClientCertAcl,
+        PluginKind::HeaderCertAuth,
+        PluginKind::OpenidConnect,
     ];
 
     pub fn name(self) -> &'static str {
         match self {
-            Kind::MtlsAuth => "mtls-auth",
-            Kind::TlsHandshakeModifier => "tls-handshake-modifier",
-            Kind::TlsMetadataHeaders => "tls-metadata-headers",
-            Kind::ClientCertHeaders => "client-cert-headers",
-            Kind::Acl => "acl",
-            Kind::ClientCertAcl => "client-cert-acl",
-            Kind::HeaderCertAuth => "header-cert-auth",
-            Kind::OpenidConnect => "openid-connect",
+            PluginKind::MtlsAuth => "mtls-auth",
+            PluginKind::TlsHandshakeModifier => "tls-handshake-modifier",
+            PluginKind::TlsMetadataHeaders => "tls-metadata-headers",
+            PluginKind::ClientCertHeaders => "client-cert-headers",
+            PluginKind::Acl => "acl",
+            PluginKind::ClientCertAcl => "client-cert-acl",
+            PluginKind::HeaderCertAuth => "header-cert-auth",
+            PluginKind::OpenidConnect => "openid-connect",
         }
     }
 }
 
-impl Config<'_> {
-    pub fn kind(&self) -> Kind {
+impl PluginConfig<'_> {
+    pub fn kind(&self) -> PluginKind {
         match self {
-            Config::MtlsAuth(_) => Kind::MtlsAuth,
-            Config::TlsHandshakeModifier => Kind::TlsHandshakeModifier,
-            Config::TlsMetadataHeaders(_) => Kind::TlsMetadataHeaders,
-            Config::ClientCertHeaders(_) => Kind::ClientCertHeaders,
-            Config::Acl(_) => Kind::Acl,
-            Config::ClientCertAcl(_) => Kind::ClientCertAcl,
-            Config::HeaderCertAuth(_) => Kind::HeaderCertAuth,
-            Config::OpenidConnect(_) => Kind::OpenidConnect,
+            PluginConfig::MtlsAuth(_) => PluginKind::MtlsAuth,
+            PluginConfig::TlsHandshakeModifier => PluginKind::TlsHandshakeModifier,
+            PluginConfig::TlsMetadataHeaders(_) => PluginKind::TlsMetadataHeaders,
+            PluginConfig::ClientCertHeaders(_) => PluginKind::ClientCertHeaders,
+            PluginConfig::Acl(_) => PluginKind::Acl,
+            PluginConfig::ClientCertAcl(_) => PluginKind::ClientCertAcl,
+            PluginConfig::HeaderCertAuth(_) => PluginKind::HeaderCertAuth,
+            PluginConfig::OpenidConnect(_) => PluginKind::OpenidConnect,
         }
     }
 }
@@ -170,7 +174,7 @@ pub(super) struct Document<'t> {
     pub credentials: Vec<Credential<'t>>,
     pub groups: Vec<Group<'t>>,
     /// A list of the members of consumer groups that is not read.
-    pub unread_members: Option<(Place, &'static str)>,
+    pub unread_members: Option<(Position, &'static str)>,
 }
 
 const POLICY: Shape = Shape {
@@ -345,7 +349,7 @@ impl<'t> Reader<'t, '_> {
                         "{} is not a known version, expected \"1.1\", \"2.1\" or \"3.0\"",
                         node.describe()
                     );
-                    self.report.error(node.place, &path, message);
+                    self.report.error(node.position, &path, message);
                 }
             }
         }
@@ -387,14 +391,14 @@ impl<'t> Reader<'t, '_> {
         let id = self.id(&object, path);
         let mut text = |field| {
             let node = object.get(field)?;
-            Some((self.text(node, &path.field(field))?, node.place))
+            Some((self.text(node, &path.field(field))?, node.position))
         };
         let (cert, digest) = (text("cert"), text("cert_digest"));
         if object.get("cert").is_none() {
             self.missing(node, path, "cert");
         }
         self.document.cas.push(Ca {
-            spot: spot(node, path),
+            location: location(node, path),
             id,
             cert,
             digest,
@@ -405,11 +409,11 @@ impl<'t> Reader<'t, '_> {
         let Some(object) = self.object(node, path, &SERVICE) else {
             return;
         };
-        let identity = self.identity(&object, path);
+        let key = self.key(&object, path);
         let index = self.document.services.len();
         self.document.services.push(Service {
-            spot: spot(node, path),
-            identity,
+            location: location(node, path),
+            key,
         });
         if let Some(routes) = object.get("routes") {
             self.each(routes, &path.field("routes"), |reader, node, path| {
@@ -427,29 +431,29 @@ impl<'t> Reader<'t, '_> {
         let Some(object) = self.object(node, path, &ROUTE) else {
             return;
         };
-        let identity = self.identity(&object, path);
+        let key = self.key(&object, path);
         let service = self.link(&object, path, "service", parent);
         let texts = self.texts(&object, path, "snis");
         let mut snis = Vec::with_capacity(texts.len());
-        for (text, place, index) in texts {
+        for (text, position, index) in texts {
             match Pattern::parse(text.as_bytes()) {
                 Ok(pattern) => snis.push(pattern),
                 Err(error) => {
                     let path = path.field("snis");
                     self.report
-                        .error(place, &path.item(index), error.to_string());
+                        .error(position, &path.item(index), error.to_string());
                 }
             }
         }
         let hosts = self.texts(&object, path, "hosts");
         let hosts = hosts
             .into_iter()
-            .map(|(text, place, _)| (text, place))
+            .map(|(text, position, _)| (text, position))
             .collect();
         let index = self.document.routes.len();
         self.document.routes.push(Route {
-            spot: spot(node, path),
-            identity,
+            location: location(node, path),
+            key,
             service,
             snis,
             hosts,
@@ -482,10 +486,14 @@ impl<'t> Reader<'t, '_> {
             return;
         };
         let enabled = self.boolean(&object, path, "enabled") != Some(false);
-        if !enabled && Kind::ALL.into_iter().all(|kind| kind.name() != name_text) {
+        if !enabled
+            && PluginKind::ALL
+                .into_iter()
+                .all(|kind| kind.name() != name_text)
+        {
             return;
         }
-        let Some(kind) = self.kind(name_text, name.place, &path.field("name")) else {
+        let Some(kind) = self.kind(name_text, name.position, &path.field("name")) else {
             return;
         };
         self.object(node, path, &PLUGIN);
@@ -495,43 +503,43 @@ impl<'t> Reader<'t, '_> {
         let config_path = path.field("config");
         let config = object.get("config");
         let config = match kind {
-            Kind::MtlsAuth => Config::MtlsAuth(Box::new(match config {
+            PluginKind::MtlsAuth => PluginConfig::MtlsAuth(Box::new(match config {
                 Some(config) => self.mtls_auth(config, &config_path),
                 None => {
                     self.missing(node, &config_path, "ca_certificates");
                     MtlsAuth::default()
                 }
             })),
-            Kind::TlsHandshakeModifier => {
+            PluginKind::TlsHandshakeModifier => {
                 if let Some(config) = config {
                     self.handshake_modifier(config, &config_path);
                 }
-                Config::TlsHandshakeModifier
+                PluginConfig::TlsHandshakeModifier
             }
-            Kind::TlsMetadataHeaders => {
+            PluginKind::TlsMetadataHeaders => {
                 let empty = Node {
-                    place: node.place,
+                    position: node.position,
                     value: Value::Map([].into()),
                 };
                 let config = config.unwrap_or(&empty);
-                Config::TlsMetadataHeaders(self.metadata_headers(config, &config_path))
+                PluginConfig::TlsMetadataHeaders(self.metadata_headers(config, &config_path))
             }
-            Kind::ClientCertHeaders => {
-                Config::ClientCertHeaders(self.cert_headers(node, config, &config_path))
+            PluginKind::ClientCertHeaders => {
+                PluginConfig::ClientCertHeaders(self.cert_headers(node, config, &config_path))
             }
-            Kind::Acl => Config::Acl(self.acl(node, config, &config_path)),
-            Kind::ClientCertAcl => {
-                Config::ClientCertAcl(self.client_cert_acl(node, config, &config_path))
+            PluginKind::Acl => PluginConfig::Acl(self.acl(node, config, &config_path)),
+            PluginKind::ClientCertAcl => {
+                PluginConfig::ClientCertAcl(self.client_cert_acl(node, config, &config_path))
             }
-            Kind::HeaderCertAuth => {
-                Config::HeaderCertAuth(Box::new(self.header_cert_auth(node, config, &config_path)))
-            }
-            Kind::OpenidConnect => {
-                Config::OpenidConnect(Box::new(self.openid_connect(node, config, &config_path)))
-            }
+            PluginKind::HeaderCertAuth => PluginConfig::HeaderCertAuth(Box::new(
+                self.header_cert_auth(node, config, &config_path),
+            )),
+            PluginKind::OpenidConnect => PluginConfig::OpenidConnect(Box::new(
+                self.openid_connect(node, config, &config_path),
+            )),
         };
         let plugin = Plugin {
-            spot: spot(node, path),
+            location: location(node, path),
             service,
             route,
             config,
@@ -551,15 +559,15 @@ impl<'t> Reader<'t, '_> {
             let path = path.field(NAME);
             if self.text(node, &path).is_some_and(|mode| mode != "REQUEST") {
                 let message = format!("{}, expected 'REQUEST'", node.describe());
-                self.report.error(node.place, &path, message);
+                self.report.error(node.position, &path, message);
             }
         }
     }
 }
 
-pub(super) fn spot(node: &Node<'_>, path: &Path<'_>) -> Spot {
-    Spot {
-        place: node.place,
-        path: Trail::of(path),
+pub(super) fn location(node: &Node<'_>, path: &Path<'_>) -> Location {
+    Location {
+        position: node.position,
+        path: CompactPath::of(path),
     }
 }

@@ -7,20 +7,20 @@ use openssl::asn1::Asn1Object;
 use super::fields::{Object, Shape, MAX_SECONDS};
 use super::{Reader, Uuid};
 use crate::identity::ConsumerBy;
-use crate::policy::report::{Path, Place};
+use crate::policy::report::{Path, Position};
 use crate::policy::tree::Node;
 use crate::policy::{GroupBy, RevocationMode};
 use crate::text::quoted;
 use crate::trust::VerifyOptions;
 
 /// A consumer by id or username, never by custom_id.
-pub(in crate::policy) type ConsumerName<'t> = (&'t str, Place);
+pub(in crate::policy) type ConsumerName<'t> = (&'t str, Position);
 
 /// Host and port of a proxy.
 pub(in crate::policy) type Proxy = (Box<str>, u16);
 
 pub(in crate::policy) struct MtlsAuth<'t> {
-    pub cas: Vec<(Uuid, Place)>,
+    pub cas: Vec<(Uuid, Position)>,
     pub options: VerifyOptions,
     pub send_ca_dn: bool,
     /// Whether TLS sessions of its clients may be resumed.
@@ -41,7 +41,7 @@ pub(in crate::policy) struct MtlsAuth<'t> {
     pub http_proxy: Option<Proxy>,
     pub https_proxy: Option<Proxy>,
     /// Paths of local CRL files.
-    pub crls: Vec<(&'t str, Place)>,
+    pub crls: Vec<(&'t str, Position)>,
 }
 
 impl Default for MtlsAuth<'_> {
@@ -72,11 +72,11 @@ impl Default for MtlsAuth<'_> {
 }
 
 /// Equal for configurations that say the same, wherever they stand.
-pub(in crate::policy) struct Content<'c, 't>(pub &'c MtlsAuth<'t>);
+pub(in crate::policy) struct IgnoringPositions<'c, 't>(pub &'c MtlsAuth<'t>);
 
-impl PartialEq for Content<'_, '_> {
+impl PartialEq for IgnoringPositions<'_, '_> {
     fn eq(&self, other: &Self) -> bool {
-        fn listed<T: PartialEq>(a: &[(T, Place)], b: &[(T, Place)]) -> bool {
+        fn listed<T: PartialEq>(a: &[(T, Position)], b: &[(T, Position)]) -> bool {
             a.iter().map(|(a, _)| a).eq(b.iter().map(|(b, _)| b))
         }
         fn named(name: Option<ConsumerName<'_>>) -> Option<&str> {
@@ -123,9 +123,9 @@ impl PartialEq for Content<'_, '_> {
     }
 }
 
-impl Eq for Content<'_, '_> {}
+impl Eq for IgnoringPositions<'_, '_> {}
 
-impl Hash for Content<'_, '_> {
+impl Hash for IgnoringPositions<'_, '_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         // What differs most between plugins.
         let MtlsAuth {
@@ -217,7 +217,7 @@ impl<'t> Reader<'t, '_> {
     pub(super) fn who(&mut self, object: &Object<'t>, path: &Path<'_>, config: &mut MtlsAuth<'t>) {
         let mut consumer = |field| {
             let node = object.get(field)?;
-            Some((self.text(node, &path.field(field))?, node.place))
+            Some((self.text(node, &path.field(field))?, node.position))
         };
         config.anonymous = consumer("anonymous");
         config.default_consumer = consumer("default_consumer");
@@ -226,7 +226,7 @@ impl<'t> Reader<'t, '_> {
                 username: false,
                 custom_id: false,
             };
-            for (text, place, index) in self.texts(object, path, "consumer_by") {
+            for (text, position, index) in self.texts(object, path, "consumer_by") {
                 match text {
                     "username" => config.consumer_by.username = true,
                     "custom_id" => config.consumer_by.custom_id = true,
@@ -234,7 +234,7 @@ impl<'t> Reader<'t, '_> {
                         let text = quoted(text.as_bytes());
                         let message = format!("'{text}', expected 'username' or 'custom_id'");
                         let path = path.field("consumer_by");
-                        self.report.error(place, &path.item(index), message);
+                        self.report.error(position, &path.item(index), message);
                     }
                 }
             }
@@ -247,11 +247,11 @@ impl<'t> Reader<'t, '_> {
                 config.group_by = found.or(config.group_by);
             }
         }
-        for (text, place, index) in self.texts(object, path, "san_dirname_matcher") {
+        for (text, position, index) in self.texts(object, path, "san_dirname_matcher") {
             let path = path.field("san_dirname_matcher");
             config
                 .dirname
-                .extend(self.attribute_type(text, place, &path.item(index)));
+                .extend(self.attribute_type(text, position, &path.item(index)));
         }
         // Kong's cache of consumers and credentials: here they are all in memory.
         self.integer(object, path, "cache_ttl", 0, MAX_SECONDS);
@@ -283,13 +283,13 @@ impl<'t> Reader<'t, '_> {
         }
         config.http_proxy = self.proxy(object, path, "http_proxy_host", "http_proxy_port");
         config.https_proxy = self.proxy(object, path, "https_proxy_host", "https_proxy_port");
-        for (text, place, index) in self.texts(object, path, "crls") {
+        for (text, position, index) in self.texts(object, path, "crls") {
             if text.is_empty() {
                 let path = path.field("crls");
                 let message = "'', expected the path of a file of CRLs";
-                self.report.error(place, &path.item(index), message);
+                self.report.error(position, &path.item(index), message);
             } else {
-                config.crls.push((text, place));
+                config.crls.push((text, position));
             }
         }
     }
@@ -305,7 +305,8 @@ impl<'t> Reader<'t, '_> {
         for (node, field, other) in [(given.0, host, port), (given.1, port, host)] {
             if let (Some(node), None) = (node, object.get(other)) {
                 let message = format!("without '{other}', expected both or neither");
-                self.report.error(node.place, &path.field(field), message);
+                self.report
+                    .error(node.position, &path.field(field), message);
             }
         }
         let number = self.integer(object, path, port, 1, 65_535);
@@ -319,7 +320,7 @@ impl<'t> Reader<'t, '_> {
                 "'{text}' is neither a host name nor an address, expected for example \
                  'proxy.example.com'"
             );
-            self.report.error(node.place, &path.field(host), message);
+            self.report.error(node.position, &path.field(host), message);
             return None;
         }
         Some((text.into(), u16::try_from(number?).ok()?))
@@ -329,7 +330,7 @@ impl<'t> Reader<'t, '_> {
     pub(super) fn attribute_type(
         &mut self,
         text: &str,
-        place: Place,
+        position: Position,
         path: &Path<'_>,
     ) -> Option<Box<str>> {
         match Asn1Object::from_str(text) {
@@ -341,7 +342,7 @@ impl<'t> Reader<'t, '_> {
                      '2.5.4.11' (case matters)",
                     quoted(text.as_bytes())
                 );
-                self.report.error(place, path, message);
+                self.report.error(position, path, message);
                 None
             }
         }

@@ -1,8 +1,8 @@
 //! The names of plugins: ours, Kong's, and what else a document declares.
 
 use super::fields::Object;
-use super::{Kind, Reader};
-use crate::policy::report::{Path, Place};
+use super::{PluginKind, Reader};
+use crate::policy::report::{Path, Position};
 use crate::policy::tree::{Node, Value};
 use crate::text::quoted;
 
@@ -109,8 +109,13 @@ fn is_kongs(name: &str) -> bool {
 impl<'t> Reader<'t, '_> {
     /// Which plugin of ours it is, if it is one. Another one of Kong's is warned about; a name that
     /// is neither is an error, since a slip would leave a route without the plugin it was meant for.
-    pub(super) fn kind(&mut self, name: &str, place: Place, path: &Path<'_>) -> Option<Kind> {
-        if let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.name() == name) {
+    pub(super) fn kind(
+        &mut self,
+        name: &str,
+        position: Position,
+        path: &Path<'_>,
+    ) -> Option<PluginKind> {
+        if let Some(kind) = PluginKind::ALL.into_iter().find(|kind| kind.name() == name) {
             return Some(kind);
         }
         let shown = quoted(name.as_bytes());
@@ -118,10 +123,10 @@ impl<'t> Reader<'t, '_> {
             let message =
                 format!("the plugin '{shown}' is not for resty-mtls and does nothing here");
             self.report
-                .warn_once(&format!("plugin {name}"), place, path, &message);
+                .warn_once(&format!("plugin {name}"), position, path, &message);
             return None;
         }
-        let ours = || Kind::ALL.into_iter().map(Kind::name);
+        let ours = || PluginKind::ALL.into_iter().map(PluginKind::name);
         let known = ours().chain(KONGS.iter().copied());
         let mut expected = self.report.did_you_mean(name, known);
         if expected.is_empty() {
@@ -133,7 +138,7 @@ impl<'t> Reader<'t, '_> {
             );
         }
         let message = format!("unknown plugin '{shown}'{expected}");
-        self.report.error(place, path, message);
+        self.report.error(position, path, message);
         None
     }
 
@@ -151,12 +156,13 @@ impl<'t> Reader<'t, '_> {
                 if field == "custom_plugins" || original.is_some() {
                     self.declared_plugins.extend(of("name"));
                 }
-                let ours = |name: &&str| Kind::ALL.into_iter().any(|kind| kind.name() == *name);
+                let ours =
+                    |name: &&str| PluginKind::ALL.into_iter().any(|kind| kind.name() == *name);
                 if let Some(ours) = original.filter(ours) {
                     let message = format!("a clone of '{ours}' is not supported by this version");
                     let path = Path::ROOT;
                     let path = path.field(field);
-                    self.report.error(node.place, &path.item(index), message);
+                    self.report.error(node.position, &path.item(index), message);
                 }
             }
         }

@@ -4,8 +4,8 @@
 //! the same places; anything else it leaves to that parser, good or bad: tabs, text beyond printable
 //! ASCII, `\u`, numbers with a sign or an exponent, keys that are long or given twice, limits.
 
-use super::{Builder, Content, Node, Sized, Text, Value};
-use crate::policy::report::{Place, Report};
+use super::{Builder, Node, OpenContent, Subtree, Text, Value};
+use crate::policy::report::{Position, Report};
 
 /// Longest key. Those of YAML end at 1024 characters.
 const MAX_KEY: usize = 256;
@@ -60,9 +60,9 @@ impl<'a> Reader<'a, '_> {
         }
     }
 
-    fn place(&self) -> Place {
+    fn position(&self) -> Position {
         // A document is shorter than 4 GiB, and every character one byte.
-        Place {
+        Position {
             line: self.line,
             column: (self.at - self.line_start + 1) as u32,
         }
@@ -70,22 +70,22 @@ impl<'a> Reader<'a, '_> {
 
     /// It recurses as deep as the builder lets lists and mappings nest.
     fn value(&mut self) -> Option<()> {
-        let place = self.place();
+        let position = self.position();
         match self.next()? {
             b'"' => {
                 let text = self.string(usize::MAX)?;
-                self.scalar(place, text, false)
+                self.scalar(position, text, false)
             }
             b'{' => {
-                let content = Content::Map {
+                let content = OpenContent::Map {
                     start: self.builder.entries.len(),
                     key: None,
                     merges: false,
                 };
-                self.inside(place, content, b'}', |reader| {
-                    let place = reader.place();
+                self.inside(position, content, b'}', |reader| {
+                    let position = reader.position();
                     let key = reader.string(MAX_KEY)?;
-                    reader.scalar(place, key, false)?;
+                    reader.scalar(position, key, false)?;
                     if !reader.take(b':') {
                         return None;
                     }
@@ -95,23 +95,23 @@ impl<'a> Reader<'a, '_> {
             }
             b'[' => {
                 let start = self.builder.items.len();
-                self.inside(place, Content::List { start }, b']', Self::value)
+                self.inside(position, OpenContent::List { start }, b']', Self::value)
             }
             _ => {
                 let text = self.plain()?;
-                self.scalar(place, Text::Borrowed(text), true)
+                self.scalar(position, Text::Borrowed(text), true)
             }
         }
     }
 
     fn inside(
         &mut self,
-        place: Place,
-        content: Content<'a>,
+        position: Position,
+        content: OpenContent<'a>,
         end: u8,
         mut entry: impl FnMut(&mut Self) -> Option<()>,
     ) -> Option<()> {
-        self.builder.open(place, 0, content).ok()?;
+        self.builder.open(position, 0, content).ok()?;
         self.at += 1;
         self.space();
         if !self.take(end) {
@@ -130,11 +130,11 @@ impl<'a> Reader<'a, '_> {
         self.builder.close().ok()
     }
 
-    fn scalar(&mut self, place: Place, text: Text<'a>, plain: bool) -> Option<()> {
+    fn scalar(&mut self, position: Position, text: Text<'a>, plain: bool) -> Option<()> {
         let value = Value::Scalar { text, plain };
         self.builder.nodes += 1;
-        let finished = Sized {
-            node: Node { place, value },
+        let finished = Subtree {
+            node: Node { position, value },
             size: 1,
             height: 0,
         };

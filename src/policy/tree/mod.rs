@@ -1,4 +1,4 @@
-//! YAML or JSON text -> a tree of nodes, each with its place in the text.
+//! YAML or JSON text -> a tree of nodes, each with its position in the text.
 //!
 //! Built straight from the events of the YAML parser, not through serde: a policy of 100,000
 //! routes loads in a third of the time, an error knows the place of a key as well as of a value,
@@ -16,7 +16,7 @@ use std::rc::Rc;
 use granit_parser::{self, ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, Tag};
 
 use super::pem_text;
-use super::report::{Path, Place, Report};
+use super::report::{Path, Position, Report};
 use crate::text::quoted;
 
 /// Deepest nesting of lists and mappings, aliases included.
@@ -34,10 +34,10 @@ const SMALL_MAP: usize = 16;
 /// Tags of the core schema that a scalar may carry.
 const SCALAR_TAGS: &[&str] = &["str", "int", "float", "bool", "null"];
 
-/// A value with its place.
+/// A value with its position.
 #[derive(Clone, Debug)]
 pub(super) struct Node<'a> {
-    pub place: Place,
+    pub position: Position,
     pub value: Value<'a>,
 }
 
@@ -56,7 +56,7 @@ pub(super) enum Value<'a> {
 /// Key of a mapping.
 #[derive(Clone, Debug)]
 pub(super) struct Key<'a> {
-    pub place: Place,
+    pub position: Position,
     pub text: Text<'a>,
 }
 
@@ -179,8 +179,8 @@ fn read_yaml<'a>(text: &'a str, report: &mut Report) -> Option<Node<'a>> {
         let read = event
             .map_err(|error| syntax(&error, text))
             .and_then(|(event, span)| builder.event(event, span));
-        if let Err((place, message)) = read {
-            builder.report.error(place, &Path::ROOT, message);
+        if let Err((position, message)) = read {
+            builder.report.error(position, &Path::ROOT, message);
             return None;
         }
     }
@@ -188,13 +188,13 @@ fn read_yaml<'a>(text: &'a str, report: &mut Report) -> Option<Node<'a>> {
         Some(node) if !node.is_null() => Some(node),
         _ => {
             let empty = "the document is empty, expected a mapping with '_format_version'";
-            report.error(Place { line: 1, column: 1 }, &Path::ROOT, empty);
+            report.error(Position { line: 1, column: 1 }, &Path::ROOT, empty);
             None
         }
     }
 }
 
-type Fatal = (Place, String);
+type Fatal = (Position, String);
 
 fn syntax(error: &ScanError, text: &str) -> Fatal {
     if let Some(line) = pem_text::misplaced_line(text, error.marker().line()) {
@@ -203,7 +203,7 @@ fn syntax(error: &ScanError, text: &str) -> Fatal {
                        its key, expected 'cert: |' and below it all lines indented alike"
                 .to_owned();
         let line = u32::try_from(line).unwrap_or(u32::MAX);
-        return (Place { line, column: 1 }, message);
+        return (Position { line, column: 1 }, message);
     }
     let message = match error.kind() {
         // The parser looks ahead, so its limit, which is higher, may be met first.
@@ -211,23 +211,23 @@ fn syntax(error: &ScanError, text: &str) -> Fatal {
         // The parser's texts are fixed but for a character, which they escape.
         kind => format!("not valid YAML: {kind}"),
     };
-    (Place::of(error.marker()), message)
+    (Position::of(error.marker()), message)
 }
 
 /// A list or mapping that is still open.
 struct Frame<'a> {
-    place: Place,
+    position: Position,
     anchor: usize,
-    content: Content<'a>,
+    content: OpenContent<'a>,
     /// Values inside, aliases expanded.
     size: usize,
     /// Levels of lists and mappings inside.
     height: usize,
 }
 
-/// What has been read of it starts at a place in [`Builder::items`] or [`Builder::entries`] and ends
+/// What has been read of it starts at a position in [`Builder::items`] or [`Builder::entries`] and ends
 /// where that of the next one inside starts.
-enum Content<'a> {
+enum OpenContent<'a> {
     List {
         start: usize,
     },
@@ -240,7 +240,7 @@ enum Content<'a> {
 
 /// A finished node with its size and height, as in [`Frame`].
 #[derive(Clone)]
-struct Sized<'a> {
+struct Subtree<'a> {
     node: Node<'a>,
     size: usize,
     height: usize,
@@ -253,7 +253,7 @@ struct Builder<'a, 'r> {
     items: Vec<Node<'a>>,
     /// Of all open mappings.
     entries: Vec<(Key<'a>, Node<'a>)>,
-    anchors: HashMap<usize, Sized<'a>>,
+    anchors: HashMap<usize, Subtree<'a>>,
     root: Option<Node<'a>>,
     nodes: usize,
     documents: usize,
@@ -274,18 +274,18 @@ impl<'a, 'r> Builder<'a, 'r> {
     }
 
     fn event(&mut self, event: Event<'a>, span: Span) -> Result<(), Fatal> {
-        let place = Place::of(&span.start);
+        let position = Position::of(&span.start);
         match event {
             Event::DocumentStart(..) => {
                 self.documents += 1;
                 if self.documents > 1 {
                     let message = "a second YAML document starts here, expected one".to_owned();
-                    return Err((place, message));
+                    return Err((position, message));
                 }
                 Ok(())
             }
             Event::Scalar(text, style, anchor, tag) => {
-                let tag = self.tag(place, tag.as_deref(), SCALAR_TAGS);
+                let tag = self.tag(position, tag.as_deref(), SCALAR_TAGS);
                 let plain = style == ScalarStyle::Plain && tag != Some("str");
                 let value = Value::Scalar {
                     text: text.into(),
@@ -294,38 +294,38 @@ impl<'a, 'r> Builder<'a, 'r> {
                 self.nodes += 1;
                 self.finish(
                     anchor,
-                    Sized {
-                        node: Node { place, value },
+                    Subtree {
+                        node: Node { position, value },
                         size: 1,
                         height: 0,
                     },
                 )
             }
             Event::SequenceStart(_, anchor, tag) => {
-                self.tag(place, tag.as_deref(), &["seq"]);
+                self.tag(position, tag.as_deref(), &["seq"]);
                 let start = self.items.len();
-                self.open(place, anchor, Content::List { start })
+                self.open(position, anchor, OpenContent::List { start })
             }
             Event::MappingStart(_, anchor, tag) => {
-                self.tag(place, tag.as_deref(), &["map"]);
-                let content = Content::Map {
+                self.tag(position, tag.as_deref(), &["map"]);
+                let content = OpenContent::Map {
                     start: self.entries.len(),
                     key: None,
                     merges: false,
                 };
-                self.open(place, anchor, content)
+                self.open(position, anchor, content)
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(),
             Event::Alias(anchor) => {
                 let Some(target) = self.anchors.get(&anchor).cloned() else {
-                    return Err((place, "an alias stands inside its own anchor".to_owned()));
+                    return Err((position, "an alias stands inside its own anchor".to_owned()));
                 };
                 self.nodes = self.nodes.saturating_add(target.size);
                 self.finish(
                     0,
-                    Sized {
+                    Subtree {
                         node: Node {
-                            place,
+                            position,
                             ..target.node
                         },
                         ..target
@@ -339,7 +339,7 @@ impl<'a, 'r> Builder<'a, 'r> {
     /// Takes a tag of the core schema that fits the node; another one is an error.
     fn tag(
         &mut self,
-        place: Place,
+        position: Position,
         tag: Option<&Tag>,
         fitting: &[&'static str],
     ) -> Option<&'static str> {
@@ -350,40 +350,45 @@ impl<'a, 'r> Builder<'a, 'r> {
         if core.is_none() {
             let tag = quoted(tag.to_string().as_bytes());
             let message = format!("the YAML tag '{tag}' has no meaning here, expected none");
-            self.error_here(place, &message);
+            self.error_here(position, &message);
         }
         core.copied()
     }
 
-    fn error_here(&mut self, place: Place, message: &str) {
+    fn error_here(&mut self, position: Position, message: &str) {
         let mut path = String::new();
         let starts = self.frames.iter().filter_map(|frame| match frame.content {
-            Content::List { start } => Some(start),
-            Content::Map { .. } => None,
+            OpenContent::List { start } => Some(start),
+            OpenContent::Map { .. } => None,
         });
         let mut ends = starts.skip(1).chain([self.items.len()]);
         for frame in &self.frames {
             path = match &frame.content {
-                Content::List { start } => {
+                OpenContent::List { start } => {
                     let end = ends.next().unwrap_or(*start);
                     Path::Text(&path).item(end - start).to_string()
                 }
-                Content::Map { key: Some(key), .. } => {
+                OpenContent::Map { key: Some(key), .. } => {
                     Path::Text(&path).field(&key.text).to_string()
                 }
-                Content::Map { key: None, .. } => path,
+                OpenContent::Map { key: None, .. } => path,
             };
         }
-        self.report.error(place, &Path::Text(&path), message);
+        self.report.error(position, &Path::Text(&path), message);
     }
 
-    fn open(&mut self, place: Place, anchor: usize, content: Content<'a>) -> Result<(), Fatal> {
+    fn open(
+        &mut self,
+        position: Position,
+        anchor: usize,
+        content: OpenContent<'a>,
+    ) -> Result<(), Fatal> {
         if self.frames.len() >= MAX_DEPTH {
-            return Err((place, format!("nested deeper than {MAX_DEPTH} levels")));
+            return Err((position, format!("nested deeper than {MAX_DEPTH} levels")));
         }
         self.nodes += 1;
         self.frames.push(Frame {
-            place,
+            position,
             anchor,
             content,
             size: 1,
@@ -397,8 +402,8 @@ impl<'a, 'r> Builder<'a, 'r> {
             return Ok(());
         };
         let value = match frame.content {
-            Content::List { start } => Value::List(self.items.drain(start..).collect()),
-            Content::Map { start, merges, .. } => {
+            OpenContent::List { start } => Value::List(self.items.drain(start..).collect()),
+            OpenContent::Map { start, merges, .. } => {
                 self.refuse_duplicates(start);
                 if merges {
                     let mut entries = self.entries.split_off(start);
@@ -410,12 +415,12 @@ impl<'a, 'r> Builder<'a, 'r> {
             }
         };
         let node = Node {
-            place: frame.place,
+            position: frame.position,
             value,
         };
         self.finish(
             frame.anchor,
-            Sized {
+            Subtree {
                 node,
                 size: frame.size,
                 height: frame.height,
@@ -424,17 +429,17 @@ impl<'a, 'r> Builder<'a, 'r> {
     }
 
     /// Puts a finished node where it belongs.
-    fn finish(&mut self, anchor: usize, finished: Sized<'a>) -> Result<(), Fatal> {
-        let place = finished.node.place;
+    fn finish(&mut self, anchor: usize, finished: Subtree<'a>) -> Result<(), Fatal> {
+        let position = finished.node.position;
         if self.nodes > MAX_NODES {
             return Err((
-                place,
+                position,
                 format!("more than {MAX_NODES} values, aliases expanded"),
             ));
         }
         if self.frames.len() + finished.height > MAX_DEPTH {
             return Err((
-                place,
+                position,
                 format!("nested deeper than {MAX_DEPTH} levels, aliases expanded"),
             ));
         }
@@ -446,16 +451,16 @@ impl<'a, 'r> Builder<'a, 'r> {
             return Ok(());
         };
         match &mut frame.content {
-            Content::List { .. } => self.items.push(finished.node),
-            Content::Map { key, merges, .. } => match (key.take(), finished.node.value) {
+            OpenContent::List { .. } => self.items.push(finished.node),
+            OpenContent::Map { key, merges, .. } => match (key.take(), finished.node.value) {
                 (Some(found), value) => {
-                    self.entries.push((found, Node { place, value }));
+                    self.entries.push((found, Node { position, value }));
                 }
                 (None, Value::Scalar { text, plain }) => {
                     *merges |= plain && &*text == "<<";
-                    *key = Some(Key { place, text });
+                    *key = Some(Key { position, text });
                 }
-                (None, _) => return Err((place, "a key must be text".to_owned())),
+                (None, _) => return Err((position, "a key must be text".to_owned())),
             },
         }
         frame.size = frame.size.saturating_add(finished.size);
@@ -477,7 +482,7 @@ impl<'a, 'r> Builder<'a, 'r> {
             .collect();
         for key in keys {
             let message = format!("the key '{}' is given twice", quoted(key.text.as_bytes()));
-            self.error_here(key.place, &message);
+            self.error_here(key.position, &message);
         }
         let mut entries = self.entries.split_off(start);
         let mut i = 0;
@@ -506,7 +511,7 @@ impl<'a, 'r> Builder<'a, 'r> {
         for source in sources {
             let Value::Map(merged) = &source.value else {
                 return Err((
-                    key.place,
+                    key.position,
                     "'<<' takes a mapping or a list of mappings".to_owned(),
                 ));
             };
@@ -516,7 +521,10 @@ impl<'a, 'r> Builder<'a, 'r> {
                 }
             }
             if entries.len() > MAX_MERGED {
-                return Err((key.place, format!("'<<' makes more than {MAX_MERGED} keys")));
+                return Err((
+                    key.position,
+                    format!("'<<' makes more than {MAX_MERGED} keys"),
+                ));
             }
         }
         Ok(())
@@ -588,7 +596,7 @@ mod tests {
             plain,
         };
         Node {
-            place: Place::default(),
+            position: Position::default(),
             value,
         }
     }
@@ -623,14 +631,17 @@ mod tests {
         let Value::Map(entries) = &root.value else {
             panic!("{root:?}");
         };
-        let place = |place: Place| (place.line, place.column);
+        let position = |position: Position| (position.line, position.column);
         let (a, b) = (&entries[0], &entries[1]);
-        assert_eq!((place(a.0.place), place(a.1.place)), ((1, 1), (1, 4)));
-        assert_eq!(place(b.0.place), (2, 1));
+        assert_eq!(
+            (position(a.0.position), position(a.1.position)),
+            ((1, 1), (1, 4))
+        );
+        assert_eq!(position(b.0.position), (2, 1));
         let Value::List(items) = &b.1.value else {
             panic!("{b:?}");
         };
-        assert_eq!(place(items[0].place), (3, 5));
+        assert_eq!(position(items[0].position), (3, 5));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::super::report::Path;
 use super::super::tree::{Node, Value};
 use super::fields::{Object, Shape};
-use super::{fold, Reader};
+use super::{fold_header_name, Reader};
 use crate::headers::cloudflare_forwarding::{On, Settings};
 use crate::headers::{xfcc, Dialect, Mode, Selection, When};
 use crate::text::quoted;
@@ -16,7 +16,7 @@ const MAX_VALUE: u32 = 64 * 1024;
 
 /// `client-cert-headers` as written.
 #[derive(Default)]
-pub(in super::super) struct CertHeaders {
+pub(in super::super) struct ClientCertHeaders {
     /// The dialects.
     pub selections: Vec<Selection>,
     /// Whether responses carry `Vary: Client-Cert`.
@@ -70,8 +70,8 @@ impl<'t> Reader<'t, '_> {
         plugin: &Node<'_>,
         config: Option<&'t Node<'t>>,
         path: &Path<'_>,
-    ) -> CertHeaders {
-        let mut headers = CertHeaders::default();
+    ) -> ClientCertHeaders {
+        let mut headers = ClientCertHeaders::default();
         let Some(config) = config else {
             self.missing(plugin, path, "dialects");
             return headers;
@@ -102,7 +102,7 @@ impl<'t> Reader<'t, '_> {
             let dialect = selection.dialect;
             if headers.selections.iter().any(|s| s.dialect == dialect) {
                 let message = format!("the dialect '{}' is there already", dialect.name());
-                self.report.error(item.place, &path, message);
+                self.report.error(item.position, &path, message);
                 continue;
             }
             self.apart(&headers.selections, &selection, item, &path);
@@ -116,16 +116,16 @@ impl<'t> Reader<'t, '_> {
         let mut seen: Vec<(String, &str)> = Vec::new();
         for other in others {
             let names = other.names().into_iter();
-            seen.extend(names.map(|name| (fold(&name), other.dialect.name())));
+            seen.extend(names.map(|name| (fold_header_name(&name), other.dialect.name())));
         }
         for name in this.names() {
-            let folded = fold(&name);
+            let folded = fold_header_name(&name);
             if let Some((_, other)) = seen.iter().find(|(other, _)| *other == folded) {
                 let message = format!(
                     "the header '{name}' is also one of '{other}' (case, '-' and '_' do not tell \
                      headers apart), expected another name for one of them in 'headers'"
                 );
-                self.report.error(node.place, path, message);
+                self.report.error(node.position, path, message);
                 return;
             }
             seen.push((folded, this.dialect.name()));
@@ -214,7 +214,7 @@ impl<'t> Reader<'t, '_> {
                 meant => meant,
             };
             let message = format!("unknown dialect '{}'{meant}", quoted(name.as_bytes()));
-            self.report.error(node.place, path, message);
+            self.report.error(node.position, path, message);
         }
         found
     }
@@ -253,12 +253,12 @@ impl<'t> Reader<'t, '_> {
                     quoted(key.text.as_bytes()),
                     selection.dialect.name()
                 );
-                self.report.error(key.place, path, message);
+                self.report.error(key.position, path, message);
             }
         }
         if selection.names().is_empty() {
             let message = "switches every header off, expected one at least".to_owned();
-            self.report.error(node.place, path, message);
+            self.report.error(node.position, path, message);
         }
     }
 
@@ -266,7 +266,7 @@ impl<'t> Reader<'t, '_> {
         let mut detail = xfcc::Detail::NONE;
         let words = self.texts(object, path, "detail");
         let path = path.field("detail");
-        for (word, place, index) in words {
+        for (word, position, index) in words {
             match word {
                 "cert" => detail.cert = true,
                 "chain" => detail.chain = true,
@@ -279,7 +279,7 @@ impl<'t> Reader<'t, '_> {
                         quoted(word.as_bytes()),
                         DETAILS.join(", ")
                     );
-                    self.report.error(place, &path.item(index), message);
+                    self.report.error(position, &path.item(index), message);
                 }
             }
         }
@@ -298,7 +298,7 @@ impl<'t> Reader<'t, '_> {
                 let message = "concerns Cloudflare's own network and does nothing here";
                 let path = path.field("china_network");
                 self.report
-                    .warn_once("settings china_network", item.place, &path, message);
+                    .warn_once("settings china_network", item.position, &path, message);
             }
             let forwarding = self
                 .boolean(&object, &path, "client_certificate_forwarding")
@@ -310,7 +310,8 @@ impl<'t> Reader<'t, '_> {
             let field = path.field("hostname");
             if let Some(text) = self.text(hostname, &field) {
                 if let Err(error) = settings.add(text, forwarding) {
-                    self.report.error(hostname.place, &field, error.to_string());
+                    self.report
+                        .error(hostname.position, &field, error.to_string());
                 }
             }
         }

@@ -1,12 +1,12 @@
 //! The plugin `tls-metadata-headers`.
 
 use super::fields::Shape;
-use super::{fold, Reader};
+use super::{fold_header_name, Reader};
 use crate::headers::{kong, Dialect, Options, Selection, When};
 use crate::policy::report::Path;
 use crate::policy::tree::Node;
 
-pub(in crate::policy) struct MetadataHeaders {
+pub(in crate::policy) struct TlsMetadataHeaders {
     /// Whether the headers are set; the names are ours either way.
     pub inject: bool,
     pub selection: Selection,
@@ -61,8 +61,8 @@ impl<'t> Reader<'t, '_> {
         &mut self,
         node: &'c Node<'c>,
         path: &Path<'_>,
-    ) -> MetadataHeaders {
-        let mut config = MetadataHeaders {
+    ) -> TlsMetadataHeaders {
+        let mut config = TlsMetadataHeaders {
             inject: false,
             // Kong tells whatever was presented.
             selection: Selection::none(
@@ -89,14 +89,16 @@ impl<'t> Reader<'t, '_> {
             let Some(name) = name else {
                 continue;
             };
-            let folded = fold(name);
+            let folded = fold_header_name(name);
             if let Some((_, other)) = fields.iter().find(|(other, _)| *other == folded) {
-                let place = object.field(field).map_or(node.place, |node| node.place);
+                let position = object
+                    .field(field)
+                    .map_or(node.position, |node| node.position);
                 let message = format!(
                     "the header '{name}' is the same as that of '{other}' (case, '-' and '_' do \
                      not tell headers apart), expected another name"
                 );
-                self.report.error(place, &path.field(field), message);
+                self.report.error(position, &path.field(field), message);
                 continue;
             }
             fields.push((folded, field));

@@ -1,11 +1,11 @@
 //! `header-cert-auth` and `openid-connect`.
 
 use super::super::bearer::{AuthMethods, Client, ClientAuth, Possession, Secret};
-use super::super::report::{Path, Place};
+use super::super::report::{Path, Position};
 use super::super::tree::{Node, Value};
 use super::super::Inbound;
 use super::fields::{uuid, Object, Shape, MAX_SECONDS};
-use super::{fold, MtlsAuth, Reader};
+use super::{fold_header_name, MtlsAuth, Reader};
 use crate::inbound::{Format, Source};
 use crate::text::quoted;
 use crate::token::{issuer_url, Algorithm, Expected, OneOf, SigningKey};
@@ -468,10 +468,10 @@ impl<'t> Reader<'t, '_> {
     /// The name of a header that this gateway takes for its own.
     fn owned_name(&mut self, node: &'t Node<'t>, path: &Path<'_>) -> Option<&'t str> {
         let name = self.header_name(node, path)?;
-        if CREDENTIALS.contains(&&*fold(name)) {
+        if CREDENTIALS.contains(&&*fold_header_name(name)) {
             let name = quoted(name.as_bytes());
             let message = format!("the header '{name}' carries credentials, expected another name");
-            self.report.error(node.place, path, message);
+            self.report.error(node.position, path, message);
             return None;
         }
         Some(name)
@@ -536,7 +536,8 @@ impl<'t> Reader<'t, '_> {
             if self.boolean(object, path, field) == Some(!done) {
                 if let Some(node) = object.get(field) {
                     let message = format!("{} is not supported, expected {done}", node.describe());
-                    self.report.error(node.place, &path.field(field), message);
+                    self.report
+                        .error(node.position, &path.field(field), message);
                 }
             }
         }
@@ -547,14 +548,14 @@ impl<'t> Reader<'t, '_> {
         }
         let passed = [("authorization:bearer", ())];
         self.one_of(object, path, "upstream_access_token_header", &passed);
-        for (text, place, index) in self.texts(object, path, "bearer_token_param_type") {
+        for (text, position, index) in self.texts(object, path, "bearer_token_param_type") {
             if text != "header" {
                 let path = path.field("bearer_token_param_type");
                 let text = quoted(text.as_bytes());
                 let message = format!("tokens are read from the header only, not from '{text}'");
                 let subject = format!("openid-connect bearer_token_param_type {text}");
                 self.report
-                    .warn_once(&subject, place, &path.item(index), &message);
+                    .warn_once(&subject, position, &path.item(index), &message);
             }
         }
     }
@@ -569,12 +570,12 @@ impl<'t> Reader<'t, '_> {
         let field = path.field("auth_methods");
         let listed = object.get("auth_methods");
         if listed.is_none_or(Node::is_empty) {
-            let place = listed.map_or(config.place, |node| node.place);
+            let position = listed.map_or(config.position, |node| node.position);
             let message = "missing or empty, expected a list of 'bearer', 'introspection' or both \
                            (Kong's default has methods that are not supported)";
-            self.report.error(place, &field, message);
+            self.report.error(position, &field, message);
         }
-        for (text, place, index) in self.texts(object, path, "auth_methods") {
+        for (text, position, index) in self.texts(object, path, "auth_methods") {
             match text {
                 "bearer" => read.methods.bearer = true,
                 "introspection" => read.methods.introspection = true,
@@ -588,14 +589,14 @@ impl<'t> Reader<'t, '_> {
                             .collect::<Vec<_>>()
                             .join(" or ")
                     );
-                    self.report.error(place, &field.item(index), message);
+                    self.report.error(position, &field.item(index), message);
                 }
             }
         }
         if object.get("algorithms").is_some() {
             read.algorithms.clear();
         }
-        for (text, place, index) in self.texts(object, path, "algorithms") {
+        for (text, position, index) in self.texts(object, path, "algorithms") {
             match Algorithm::from_name(text) {
                 Some(algorithm) => read.algorithms.push(algorithm),
                 None => {
@@ -606,7 +607,7 @@ impl<'t> Reader<'t, '_> {
                         quoted(text.as_bytes()),
                         names.join(", ")
                     );
-                    self.report.error(place, &path.item(index), message);
+                    self.report.error(position, &path.item(index), message);
                 }
             }
         }
@@ -628,11 +629,11 @@ impl<'t> Reader<'t, '_> {
             }
         };
         let required = |reader: &mut Self, field| -> OneOf {
-            for (text, place, index) in reader.texts(object, path, field) {
+            for (text, position, index) in reader.texts(object, path, field) {
                 if text.trim().is_empty() {
                     let message = "'', expected one word or more";
                     let path = path.field(field);
-                    reader.report.error(place, &path.item(index), message);
+                    reader.report.error(position, &path.item(index), message);
                 }
             }
             OneOf::new(words(reader, field).into_iter())
@@ -680,7 +681,7 @@ impl<'t> Reader<'t, '_> {
         ];
         let own = self.one_of(object, path, "introspection_endpoint_auth_method", &ways);
         let mut way = own.flatten();
-        for (text, place, _) in self.texts(object, path, "client_auth").into_iter().take(1) {
+        for (text, position, _) in self.texts(object, path, "client_auth").into_iter().take(1) {
             let found = ways.iter().find(|(name, _)| *name == text);
             match found {
                 Some((_, found)) => way = way.or(*found),
@@ -691,7 +692,7 @@ impl<'t> Reader<'t, '_> {
                         quoted(text.as_bytes())
                     );
                     self.report
-                        .error(place, &path.field("client_auth").item(0), message);
+                        .error(position, &path.field("client_auth").item(0), message);
                 }
                 None => {}
             }
@@ -735,7 +736,7 @@ impl<'t> Reader<'t, '_> {
         match SigningKey::from_jwk(member) {
             Ok(key) => Some(key),
             Err(why) => {
-                self.report.error(first.place, &path, why);
+                self.report.error(first.position, &path, why);
                 None
             }
         }
@@ -759,7 +760,7 @@ impl<'t> Reader<'t, '_> {
             Some(Value::Scalar { text, .. }) if !text.is_empty() => Some(text),
             _ => {
                 let message = "expected a list of one text";
-                self.report.error(node.place, &path, message);
+                self.report.error(node.position, &path, message);
                 None
             }
         }
@@ -790,7 +791,8 @@ impl<'t> Reader<'t, '_> {
             let path = path.field(field);
             let subject = "openid-connect from_header without proof of possession";
             let message = "has no effect with 'proof_of_possession_mtls: off'";
-            self.report.warn_once(subject, node.place, &path, message);
+            self.report
+                .warn_once(subject, node.position, &path, message);
         }
     }
 
@@ -810,13 +812,16 @@ impl<'t> Reader<'t, '_> {
                 let Some(name) = self.owned_name(item, &path) else {
                     continue;
                 };
-                if names.iter().any(|other| fold(other) == fold(name)) {
+                if names
+                    .iter()
+                    .any(|other| fold_header_name(other) == fold_header_name(name))
+                {
                     let name = quoted(name.as_bytes());
                     let message = format!(
                         "the header '{name}' stands twice (case, '-' and '_' do not tell headers \
                          apart), expected another name"
                     );
-                    self.report.error(item.place, &path, message);
+                    self.report.error(item.position, &path, message);
                 }
                 names.push(name);
             }
@@ -826,13 +831,13 @@ impl<'t> Reader<'t, '_> {
                     items.len(),
                     claims.len()
                 );
-                self.report.error(node.place, &field, message);
+                self.report.error(node.position, &field, message);
             }
-        } else if let Some((_, place, _)) = claims.first() {
-            let place: Place = *place;
+        } else if let Some((_, position, _)) = claims.first() {
+            let position: Position = *position;
             let message = "without 'upstream_headers_names', expected a name for each";
             let path = path.field("upstream_headers_claims");
-            self.report.error(place, &path, message);
+            self.report.error(position, &path, message);
         }
         read.headers = claims
             .iter()
@@ -872,7 +877,7 @@ impl<'t> Reader<'t, '_> {
                     "'{}' is not a URL, expected for example 'https://idp.example.com/realms/a'",
                     quoted(text.as_bytes())
                 );
-                self.report.error(node.place, path, message);
+                self.report.error(node.position, path, message);
                 None
             }
         }
@@ -892,22 +897,22 @@ impl<'t> Reader<'t, '_> {
         let field = path.field("ca_certificates");
         let texts = self.texts(object, path, "ca_certificates");
         config.cas.reserve_exact(texts.len());
-        for (text, place, index) in texts {
+        for (text, position, index) in texts {
             match uuid(text) {
-                Some(id) => config.cas.push((id, place)),
+                Some(id) => config.cas.push((id, position)),
                 None => {
                     let message = format!(
                         "'{}' is not a UUID, expected the id of an entry of 'ca_certificates'",
                         quoted(text.as_bytes())
                     );
-                    self.report.error(place, &field.item(index), message);
+                    self.report.error(position, &field.item(index), message);
                 }
             }
         }
         if list.is_empty() {
             let message = "an empty list, expected the id of at least one entry of \
                            'ca_certificates'";
-            self.report.error(list.place, &field, message);
+            self.report.error(list.position, &field, message);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use super::super::report::{Path, Place};
+use super::super::report::{Path, Position};
 use super::super::tree::{Node, Value};
 use super::fields::{Object, Shape};
 use super::Reader;
@@ -114,7 +114,7 @@ impl<'t> Reader<'t, '_> {
         };
         if depth > MAX_DEPTH {
             let message = format!("nested deeper than {MAX_DEPTH} levels");
-            self.report.error(node.place, path, message);
+            self.report.error(node.position, path, message);
             return None;
         }
         let mut conditions = Vec::new();
@@ -132,7 +132,7 @@ impl<'t> Reader<'t, '_> {
                     let condition = self.condition(value, &path, depth + 1);
                     condition.map(|condition| Condition::Not(Box::new(condition)))
                 }
-                _ if known(name) => self.values(name, key.place, value, &path),
+                _ if known(name) => self.values(name, key.position, value, &path),
                 _ => {
                     let keys = KEYS.iter().filter(|key| depth == 0 || **key != "name");
                     let meant = match self.report.did_you_mean(name, keys.copied()) {
@@ -143,7 +143,7 @@ impl<'t> Reader<'t, '_> {
                         meant => meant,
                     };
                     let message = format!("unknown condition '{}'{meant}", quoted(name.as_bytes()));
-                    self.report.error(key.place, &path, message);
+                    self.report.error(key.position, &path, message);
                     None
                 }
             };
@@ -155,7 +155,7 @@ impl<'t> Reader<'t, '_> {
         }
         if conditions.is_empty() {
             let message = "an empty rule, expected at least one condition";
-            self.report.error(node.place, path, message);
+            self.report.error(node.position, path, message);
         }
         match conditions.len() {
             0 => None,
@@ -187,7 +187,7 @@ impl<'t> Reader<'t, '_> {
     fn values(
         &mut self,
         name: &str,
-        key: Place,
+        key: Position,
         node: &'t Node<'t>,
         path: &Path<'_>,
     ) -> Option<Condition> {
@@ -277,13 +277,13 @@ impl<'t> Reader<'t, '_> {
                 let normal = quoted(uri.as_bytes());
                 let star = text.get(prefix.len()..).unwrap_or_default();
                 self.report
-                    .warn("URIs not in normal form", node.place, path, || {
+                    .warn("URIs not in normal form", node.position, path, || {
                         format!("'{shown}' is compared as its normal form, '{normal}{star}'")
                     });
             }
         }
         condition
-            .map_err(|why| self.report.error(node.place, path, why))
+            .map_err(|why| self.report.error(node.position, path, why))
             .ok()
     }
 }
