@@ -143,7 +143,7 @@ ROCK_TREE ?= $(CURDIR)/target/rock
 rock: ## Build and install as a rock of LuaRocks under ROCK_TREE (target/rock)
 	luarocks --lua-version 5.1 --tree "$(ROCK_TREE)" make rockspec/resty-mtls-scm-1.rockspec
 
-header: toolchain ## Write include/resty_mtls.h and lua/resty/mtls/cdef.lua anew from src/ffi
+header: toolchain ## Write include/resty_mtls.h and lua/resty/mtls/internal/cdef.lua anew from src/ffi
 	RMTLS_BLESS=1 cargo test --locked --lib generated
 
 clean: ## Remove everything that was built, and what `make test` has put into target

@@ -144,7 +144,7 @@ __DATA__
     location /t {
         content_by_lua_block {
             package.cpath = "$TEST_NGINX_ABI_BUILD/other/?.so"
-            ngx.say(select(2, pcall(require, "resty.mtls.lib")))
+            ngx.say(select(2, pcall(require, "resty.mtls.internal.library")))
         }
     }
 --- response_body
@@ -157,7 +157,7 @@ resty.mtls: libresty_mtls.so has ABI version 999, expected 3; install Lua module
     location /t {
         content_by_lua_block {
             package.cpath = "$TEST_NGINX_ABI_BUILD/none/?.so;$TEST_NGINX_ABI_BUILD/nil/loadall.so"
-            local err = select(2, pcall(require, "resty.mtls.lib"))
+            local err = select(2, pcall(require, "resty.mtls.internal.library"))
             ngx.say((err:gsub(("$TEST_NGINX_ABI_BUILD"):gsub("%p", "%%%0"), "DIR")))
         }
     }
@@ -174,7 +174,7 @@ resty.mtls: libresty_mtls.so has ABI version 999, expected 3; install Lua module
     location /t {
         content_by_lua_block {
             package.cpath = "$TEST_NGINX_ABI_BUILD/broken/?.so"
-            local err = select(2, pcall(require, "resty.mtls.lib"))
+            local err = select(2, pcall(require, "resty.mtls.internal.library"))
             ngx.say((err:gsub(("$TEST_NGINX_ABI_BUILD"):gsub("%p", "%%%0"), "DIR")))
         }
     }

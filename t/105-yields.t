@@ -18,18 +18,18 @@ sub slurp {
 
 
 # What yields by itself: cosockets, sleep, and a function that the caller gives.
-my $primitive = qr/sock:(?:connect|send|receive|receiveany|sslhandshake)\(|ngx[._]sleep\(|pcall\(fn\)/;
+my $primitive = qr/sock:(?:connect|send|receive|receiveany|sslhandshake)\(|ngx[._]sleep\(|pcall\(fetch\)/;
 
 my (%body, %alias, %yields);
 
-for my $path ("$Root/lua/resty/mtls.lua", glob "$Root/lua/resty/mtls/*.lua") {
+for my $path (map { glob "$Root/lua/resty/$_" } qw( mtls.lua mtls/*.lua mtls/internal/*.lua mtls/internal/net/*.lua )) {
     my $file = basename($path, '.lua');
     my $name;
 
     for my $line (split /^/, slurp($path)) {
         $line =~ s/--.*//;
 
-        if ($line =~ /^local (\w+) = require[( ]"resty\.mtls\.(\w+)"\)?(?:\.(\w+))?/) {
+        if ($line =~ /^local (\w+) = require[( ]"resty\.mtls\.(?:\w+\.)*(\w+)"\)?(?:\.(\w+))?/) {
             $alias{$file}{$1} = [ $2, $3 ];
 
         } elsif ($line =~ /^(?:local )?function (?:\w+[.:])?(\w+)\(/) {

@@ -216,12 +216,12 @@ within bounds
 
 === TEST 5: the cache of decisions keeps within its bound, and what was just used, under any order of uses
 --- http_config
-    init_by_lua_block { require("resty.mtls.lib") }
+    init_by_lua_block { require("resty.mtls.internal.library") }
 --- config
     location /t {
         content_by_lua_block {
-            local cache = require "resty.mtls.decision_cache"
-            local MAX = require("resty.mtls.cdef").MAX_LUA_BYTES
+            local cache = require "resty.mtls.internal.decision_cache"
+            local MAX = require("resty.mtls.internal.cdef").MAX_LUA_BYTES
             math.randomseed(7)
             local keys, lost = {}, 0
             for turn = 1, 200000 do

@@ -1,5 +1,5 @@
-# resty.mtls.fetch: which addresses a fetch may reach, through name resolution and proxies. t/peers.py is the nameserver and
-# the proxy.
+# resty.mtls.internal.net.http and address_guard: which addresses a request may reach, through name resolution and proxies.
+# t/peers.py is the nameserver and the proxy.
 
 use lib '.';
 use t::TestMtls;
@@ -36,11 +36,11 @@ our $Http = <<'_EOC_';
     lua_ssl_trusted_certificate $TEST_NGINX_PKI/server-ca.crt;
     lua_socket_log_errors off;
     init_by_lua_block {
-        local fetch = require "resty.mtls.fetch"
+        local http = require "resty.mtls.internal.net.http"
         local t = {}
         package.loaded["t.fetch"] = t
         function t.init(allow)
-            fetch.init { allow = assert(require("resty.mtls.cidr").parse(allow)), hosts_file = "$TEST_NGINX_HTML_DIR/hosts",
+            http.init { allow = assert(require("resty.mtls.internal.net.cidr").parse(allow)), hosts_file = "$TEST_NGINX_HTML_DIR/hosts",
                          nameservers = { "127.0.0.1:$TEST_NGINX_DNS_PORT" } }
         end
 
@@ -48,7 +48,7 @@ our $Http = <<'_EOC_';
             opts = opts or {}
             opts.url = url:gsub("PORT", "$TEST_NGINX_SERVER_PORT"):gsub("TLS", "$TEST_NGINX_TLS_PORT")
                        :gsub("SIX", "$TEST_NGINX_SIX_PORT")
-            local answer, err = fetch.request(opts)
+            local answer, err = http.request(opts)
             ngx.say(label, " -> ", ((answer and answer.body or tostring(err)):gsub("$TEST_NGINX_SERVER_PORT", "PORT")
                                     :gsub("$TEST_NGINX_TLS_PORT", "TLS"):gsub("$TEST_NGINX_DNS_PORT", "DNS")
                                     :gsub("$TEST_NGINX_SIX_PORT", "SIX"):gsub("\r\n", "|")))
@@ -119,61 +119,61 @@ _EOC_
 >>> hosts
 127.0.0.1	from-hosts.test
 --- response_body
-127.0.0.1 -> fetch.request: http://127.0.0.1:PORT/: 127.0.0.1 is a loopback, link-local or other special address that fetch_allow does not name
-127.255.255.254 -> fetch.request: http://127.255.255.254:PORT/: 127.255.255.254 is a loopback, link-local or other special address that fetch_allow does not name
-0.0.0.0 -> fetch.request: http://0.0.0.0:PORT/: 0.0.0.0 is a loopback, link-local or other special address that fetch_allow does not name
-0.1.2.3 -> fetch.request: http://0.1.2.3:PORT/: 0.1.2.3 is a loopback, link-local or other special address that fetch_allow does not name
-169.254.169.254 -> fetch.request: http://169.254.169.254:PORT/: 169.254.169.254 is a loopback, link-local or other special address that fetch_allow does not name
-224.0.0.1 -> fetch.request: http://224.0.0.1:PORT/: 224.0.0.1 is a loopback, link-local or other special address that fetch_allow does not name
-239.255.255.255 -> fetch.request: http://239.255.255.255:PORT/: 239.255.255.255 is a loopback, link-local or other special address that fetch_allow does not name
-255.255.255.255 -> fetch.request: http://255.255.255.255:PORT/: 255.255.255.255 is a loopback, link-local or other special address that fetch_allow does not name
-[::] -> fetch.request: http://[::]:PORT/: :: is a loopback, link-local or other special address that fetch_allow does not name
-[::1] -> fetch.request: http://[::1]:PORT/: ::1 is a loopback, link-local or other special address that fetch_allow does not name
-[0:0:0:0:0:0:0:1] -> fetch.request: http://[0:0:0:0:0:0:0:1]:PORT/: 0:0:0:0:0:0:0:1 is a loopback, link-local or other special address that fetch_allow does not name
-[::127.0.0.1] -> fetch.request: http://[::127.0.0.1]:PORT/: ::127.0.0.1 is a loopback, link-local or other special address that fetch_allow does not name
-[::ffff:127.0.0.1] -> fetch.request: http://[::ffff:127.0.0.1]:PORT/: ::ffff:127.0.0.1 is a loopback, link-local or other special address that fetch_allow does not name
-[::FFFF:7f00:1] -> fetch.request: http://[::ffff:7f00:1]:PORT/: ::ffff:7f00:1 is a loopback, link-local or other special address that fetch_allow does not name
-[::ffff:169.254.169.254] -> fetch.request: http://[::ffff:169.254.169.254]:PORT/: ::ffff:169.254.169.254 is a loopback, link-local or other special address that fetch_allow does not name
-[fe80::1] -> fetch.request: http://[fe80::1]:PORT/: fe80::1 is a loopback, link-local or other special address that fetch_allow does not name
-[febf::1] -> fetch.request: http://[febf::1]:PORT/: febf::1 is a loopback, link-local or other special address that fetch_allow does not name
-[ff02::1] -> fetch.request: http://[ff02::1]:PORT/: ff02::1 is a loopback, link-local or other special address that fetch_allow does not name
-[64:ff9b::127.0.0.1] -> fetch.request: http://[64:ff9b::127.0.0.1]:PORT/: 64:ff9b::127.0.0.1 is a loopback, link-local or other special address that fetch_allow does not name
-[64:ff9b::a9fe:a9fe] -> fetch.request: http://[64:ff9b::a9fe:a9fe]:PORT/: 64:ff9b::a9fe:a9fe is a loopback, link-local or other special address that fetch_allow does not name
-[64:ff9b::0.0.0.0] -> fetch.request: http://[64:ff9b::0.0.0.0]:PORT/: 64:ff9b::0.0.0.0 is a loopback, link-local or other special address that fetch_allow does not name
-[64:ff9b::239.0.0.1] -> fetch.request: http://[64:ff9b::239.0.0.1]:PORT/: 64:ff9b::239.0.0.1 is a loopback, link-local or other special address that fetch_allow does not name
-[2002:7f00:1::] -> fetch.request: http://[2002:7f00:1::]:PORT/: 2002:7f00:1:: is a loopback, link-local or other special address that fetch_allow does not name
-[2002:a9fe:a9fe::1] -> fetch.request: http://[2002:a9fe:a9fe::1]:PORT/: 2002:a9fe:a9fe::1 is a loopback, link-local or other special address that fetch_allow does not name
-[2002::1] -> fetch.request: http://[2002::1]:PORT/: 2002::1 is a loopback, link-local or other special address that fetch_allow does not name
-[2002:e000:1::] -> fetch.request: http://[2002:e000:1::]:PORT/: 2002:e000:1:: is a loopback, link-local or other special address that fetch_allow does not name
-100.100.100.200 -> fetch.request: http://100.100.100.200:PORT/: 100.100.100.200 is a loopback, link-local or other special address that fetch_allow does not name
-168.63.129.16 -> fetch.request: http://168.63.129.16:PORT/: 168.63.129.16 is a loopback, link-local or other special address that fetch_allow does not name
-192.0.0.192 -> fetch.request: http://192.0.0.192:PORT/: 192.0.0.192 is a loopback, link-local or other special address that fetch_allow does not name
-[::ffff:100.100.100.200] -> fetch.request: http://[::ffff:100.100.100.200]:PORT/: ::ffff:100.100.100.200 is a loopback, link-local or other special address that fetch_allow does not name
-[::ffff:0:127.0.0.1] -> fetch.request: http://[::ffff:0:127.0.0.1]:PORT/: ::ffff:0:127.0.0.1 is a loopback, link-local or other special address that fetch_allow does not name
-[fd00:ec2::254] -> fetch.request: http://[fd00:ec2::254]:PORT/: fd00:ec2::254 is a loopback, link-local or other special address that fetch_allow does not name
-[fd00:ec2::23] -> fetch.request: http://[fd00:ec2::23]:PORT/: fd00:ec2::23 is a loopback, link-local or other special address that fetch_allow does not name
-[fd20:ce::254] -> fetch.request: http://[fd20:ce::254]:PORT/: fd20:ce::254 is a loopback, link-local or other special address that fetch_allow does not name
-[fd00:c1::a9fe:a9fe] -> fetch.request: http://[fd00:c1::a9fe:a9fe]:PORT/: fd00:c1::a9fe:a9fe is a loopback, link-local or other special address that fetch_allow does not name
-[fd00:42::42] -> fetch.request: http://[fd00:42::42]:PORT/: fd00:42::42 is a loopback, link-local or other special address that fetch_allow does not name
-[64:ff9b::100.100.100.200] -> fetch.request: http://[64:ff9b::100.100.100.200]:PORT/: 64:ff9b::100.100.100.200 is a loopback, link-local or other special address that fetch_allow does not name
-[64:ff9b::168.63.129.16] -> fetch.request: http://[64:ff9b::168.63.129.16]:PORT/: 64:ff9b::168.63.129.16 is a loopback, link-local or other special address that fetch_allow does not name
-[64:ff9b::192.0.0.192] -> fetch.request: http://[64:ff9b::192.0.0.192]:PORT/: 64:ff9b::192.0.0.192 is a loopback, link-local or other special address that fetch_allow does not name
-[64:ff9b:1::a9fe:a9fe] -> fetch.request: http://[64:ff9b:1::a9fe:a9fe]:PORT/: 64:ff9b:1::a9fe:a9fe is a loopback, link-local or other special address that fetch_allow does not name
-[64:ff9b:1:a9fe:a9:fe00::] -> fetch.request: http://[64:ff9b:1:a9fe:a9:fe00::]:PORT/: 64:ff9b:1:a9fe:a9:fe00:: is a loopback, link-local or other special address that fetch_allow does not name
-[2002:6464:64c8::1] -> fetch.request: http://[2002:6464:64c8::1]:PORT/: 2002:6464:64c8::1 is a loopback, link-local or other special address that fetch_allow does not name
-[2002:a83f:8110::1] -> fetch.request: http://[2002:a83f:8110::1]:PORT/: 2002:a83f:8110::1 is a loopback, link-local or other special address that fetch_allow does not name
-[2002:c000:c0::1] -> fetch.request: http://[2002:c000:c0::1]:PORT/: 2002:c000:c0::1 is a loopback, link-local or other special address that fetch_allow does not name
-localhost -> fetch.request: http://localhost:PORT/: host resolves to 127.0.0.1, a loopback, link-local or other special address that fetch_allow does not name
-LOCALHOST. -> fetch.request: http://localhost:PORT/: host resolves to 127.0.0.1, a loopback, link-local or other special address that fetch_allow does not name
-a.localhost -> fetch.request: http://a.localhost:PORT/: host resolves to 127.0.0.1, a loopback, link-local or other special address that fetch_allow does not name
-here.test -> fetch.request: http://here.test:PORT/: host resolves to 127.0.0.1, a loopback, link-local or other special address that fetch_allow does not name
-metadata.test -> fetch.request: http://metadata.test:PORT/: host resolves to 169.254.169.254, a loopback, link-local or other special address that fetch_allow does not name
-zero.test -> fetch.request: http://zero.test:PORT/: host resolves to 0.0.0.0, a loopback, link-local or other special address that fetch_allow does not name
-six.test -> fetch.request: http://six.test:PORT/: host resolves to ::1, a loopback, link-local or other special address that fetch_allow does not name
-mapped.test -> fetch.request: http://mapped.test:PORT/: host resolves to ::ffff:127.0.0.2, a loopback, link-local or other special address that fetch_allow does not name
-translated.test -> fetch.request: http://translated.test:PORT/: host resolves to 64:ff9b::a9fe:a9fe, a loopback, link-local or other special address that fetch_allow does not name
-alias.test -> fetch.request: http://alias.test:PORT/: host resolves to 127.0.0.1, a loopback, link-local or other special address that fetch_allow does not name
-from-hosts.test -> fetch.request: http://from-hosts.test:PORT/: host resolves to 127.0.0.1, a loopback, link-local or other special address that fetch_allow does not name
+127.0.0.1 -> http.request: http://127.0.0.1:PORT/: 127.0.0.1 is a loopback, link-local or other special address that fetch_allow does not name
+127.255.255.254 -> http.request: http://127.255.255.254:PORT/: 127.255.255.254 is a loopback, link-local or other special address that fetch_allow does not name
+0.0.0.0 -> http.request: http://0.0.0.0:PORT/: 0.0.0.0 is a loopback, link-local or other special address that fetch_allow does not name
+0.1.2.3 -> http.request: http://0.1.2.3:PORT/: 0.1.2.3 is a loopback, link-local or other special address that fetch_allow does not name
+169.254.169.254 -> http.request: http://169.254.169.254:PORT/: 169.254.169.254 is a loopback, link-local or other special address that fetch_allow does not name
+224.0.0.1 -> http.request: http://224.0.0.1:PORT/: 224.0.0.1 is a loopback, link-local or other special address that fetch_allow does not name
+239.255.255.255 -> http.request: http://239.255.255.255:PORT/: 239.255.255.255 is a loopback, link-local or other special address that fetch_allow does not name
+255.255.255.255 -> http.request: http://255.255.255.255:PORT/: 255.255.255.255 is a loopback, link-local or other special address that fetch_allow does not name
+[::] -> http.request: http://[::]:PORT/: :: is a loopback, link-local or other special address that fetch_allow does not name
+[::1] -> http.request: http://[::1]:PORT/: ::1 is a loopback, link-local or other special address that fetch_allow does not name
+[0:0:0:0:0:0:0:1] -> http.request: http://[0:0:0:0:0:0:0:1]:PORT/: 0:0:0:0:0:0:0:1 is a loopback, link-local or other special address that fetch_allow does not name
+[::127.0.0.1] -> http.request: http://[::127.0.0.1]:PORT/: ::127.0.0.1 is a loopback, link-local or other special address that fetch_allow does not name
+[::ffff:127.0.0.1] -> http.request: http://[::ffff:127.0.0.1]:PORT/: ::ffff:127.0.0.1 is a loopback, link-local or other special address that fetch_allow does not name
+[::FFFF:7f00:1] -> http.request: http://[::ffff:7f00:1]:PORT/: ::ffff:7f00:1 is a loopback, link-local or other special address that fetch_allow does not name
+[::ffff:169.254.169.254] -> http.request: http://[::ffff:169.254.169.254]:PORT/: ::ffff:169.254.169.254 is a loopback, link-local or other special address that fetch_allow does not name
+[fe80::1] -> http.request: http://[fe80::1]:PORT/: fe80::1 is a loopback, link-local or other special address that fetch_allow does not name
+[febf::1] -> http.request: http://[febf::1]:PORT/: febf::1 is a loopback, link-local or other special address that fetch_allow does not name
+[ff02::1] -> http.request: http://[ff02::1]:PORT/: ff02::1 is a loopback, link-local or other special address that fetch_allow does not name
+[64:ff9b::127.0.0.1] -> http.request: http://[64:ff9b::127.0.0.1]:PORT/: 64:ff9b::127.0.0.1 is a loopback, link-local or other special address that fetch_allow does not name
+[64:ff9b::a9fe:a9fe] -> http.request: http://[64:ff9b::a9fe:a9fe]:PORT/: 64:ff9b::a9fe:a9fe is a loopback, link-local or other special address that fetch_allow does not name
+[64:ff9b::0.0.0.0] -> http.request: http://[64:ff9b::0.0.0.0]:PORT/: 64:ff9b::0.0.0.0 is a loopback, link-local or other special address that fetch_allow does not name
+[64:ff9b::239.0.0.1] -> http.request: http://[64:ff9b::239.0.0.1]:PORT/: 64:ff9b::239.0.0.1 is a loopback, link-local or other special address that fetch_allow does not name
+[2002:7f00:1::] -> http.request: http://[2002:7f00:1::]:PORT/: 2002:7f00:1:: is a loopback, link-local or other special address that fetch_allow does not name
+[2002:a9fe:a9fe::1] -> http.request: http://[2002:a9fe:a9fe::1]:PORT/: 2002:a9fe:a9fe::1 is a loopback, link-local or other special address that fetch_allow does not name
+[2002::1] -> http.request: http://[2002::1]:PORT/: 2002::1 is a loopback, link-local or other special address that fetch_allow does not name
+[2002:e000:1::] -> http.request: http://[2002:e000:1::]:PORT/: 2002:e000:1:: is a loopback, link-local or other special address that fetch_allow does not name
+100.100.100.200 -> http.request: http://100.100.100.200:PORT/: 100.100.100.200 is a loopback, link-local or other special address that fetch_allow does not name
+168.63.129.16 -> http.request: http://168.63.129.16:PORT/: 168.63.129.16 is a loopback, link-local or other special address that fetch_allow does not name
+192.0.0.192 -> http.request: http://192.0.0.192:PORT/: 192.0.0.192 is a loopback, link-local or other special address that fetch_allow does not name
+[::ffff:100.100.100.200] -> http.request: http://[::ffff:100.100.100.200]:PORT/: ::ffff:100.100.100.200 is a loopback, link-local or other special address that fetch_allow does not name
+[::ffff:0:127.0.0.1] -> http.request: http://[::ffff:0:127.0.0.1]:PORT/: ::ffff:0:127.0.0.1 is a loopback, link-local or other special address that fetch_allow does not name
+[fd00:ec2::254] -> http.request: http://[fd00:ec2::254]:PORT/: fd00:ec2::254 is a loopback, link-local or other special address that fetch_allow does not name
+[fd00:ec2::23] -> http.request: http://[fd00:ec2::23]:PORT/: fd00:ec2::23 is a loopback, link-local or other special address that fetch_allow does not name
+[fd20:ce::254] -> http.request: http://[fd20:ce::254]:PORT/: fd20:ce::254 is a loopback, link-local or other special address that fetch_allow does not name
+[fd00:c1::a9fe:a9fe] -> http.request: http://[fd00:c1::a9fe:a9fe]:PORT/: fd00:c1::a9fe:a9fe is a loopback, link-local or other special address that fetch_allow does not name
+[fd00:42::42] -> http.request: http://[fd00:42::42]:PORT/: fd00:42::42 is a loopback, link-local or other special address that fetch_allow does not name
+[64:ff9b::100.100.100.200] -> http.request: http://[64:ff9b::100.100.100.200]:PORT/: 64:ff9b::100.100.100.200 is a loopback, link-local or other special address that fetch_allow does not name
+[64:ff9b::168.63.129.16] -> http.request: http://[64:ff9b::168.63.129.16]:PORT/: 64:ff9b::168.63.129.16 is a loopback, link-local or other special address that fetch_allow does not name
+[64:ff9b::192.0.0.192] -> http.request: http://[64:ff9b::192.0.0.192]:PORT/: 64:ff9b::192.0.0.192 is a loopback, link-local or other special address that fetch_allow does not name
+[64:ff9b:1::a9fe:a9fe] -> http.request: http://[64:ff9b:1::a9fe:a9fe]:PORT/: 64:ff9b:1::a9fe:a9fe is a loopback, link-local or other special address that fetch_allow does not name
+[64:ff9b:1:a9fe:a9:fe00::] -> http.request: http://[64:ff9b:1:a9fe:a9:fe00::]:PORT/: 64:ff9b:1:a9fe:a9:fe00:: is a loopback, link-local or other special address that fetch_allow does not name
+[2002:6464:64c8::1] -> http.request: http://[2002:6464:64c8::1]:PORT/: 2002:6464:64c8::1 is a loopback, link-local or other special address that fetch_allow does not name
+[2002:a83f:8110::1] -> http.request: http://[2002:a83f:8110::1]:PORT/: 2002:a83f:8110::1 is a loopback, link-local or other special address that fetch_allow does not name
+[2002:c000:c0::1] -> http.request: http://[2002:c000:c0::1]:PORT/: 2002:c000:c0::1 is a loopback, link-local or other special address that fetch_allow does not name
+localhost -> http.request: http://localhost:PORT/: host resolves to 127.0.0.1, a loopback, link-local or other special address that fetch_allow does not name
+LOCALHOST. -> http.request: http://localhost:PORT/: host resolves to 127.0.0.1, a loopback, link-local or other special address that fetch_allow does not name
+a.localhost -> http.request: http://a.localhost:PORT/: host resolves to 127.0.0.1, a loopback, link-local or other special address that fetch_allow does not name
+here.test -> http.request: http://here.test:PORT/: host resolves to 127.0.0.1, a loopback, link-local or other special address that fetch_allow does not name
+metadata.test -> http.request: http://metadata.test:PORT/: host resolves to 169.254.169.254, a loopback, link-local or other special address that fetch_allow does not name
+zero.test -> http.request: http://zero.test:PORT/: host resolves to 0.0.0.0, a loopback, link-local or other special address that fetch_allow does not name
+six.test -> http.request: http://six.test:PORT/: host resolves to ::1, a loopback, link-local or other special address that fetch_allow does not name
+mapped.test -> http.request: http://mapped.test:PORT/: host resolves to ::ffff:127.0.0.2, a loopback, link-local or other special address that fetch_allow does not name
+translated.test -> http.request: http://translated.test:PORT/: host resolves to 64:ff9b::a9fe:a9fe, a loopback, link-local or other special address that fetch_allow does not name
+alias.test -> http.request: http://alias.test:PORT/: host resolves to 127.0.0.1, a loopback, link-local or other special address that fetch_allow does not name
+from-hosts.test -> http.request: http://from-hosts.test:PORT/: host resolves to 127.0.0.1, a loopback, link-local or other special address that fetch_allow does not name
 
 
 
@@ -187,7 +187,7 @@ $::Config . <<'_EOC_';
             -- Whether somebody answers there, or there is a route at all, is another question.
             for _, host in ipairs { "10.255.255.1", "192.168.255.1", "172.31.255.1", "203.0.113.1", "100.100.100.201",
                                      "192.0.1.1", "[fd00::1]", "[fd20:ce::255]" } do
-                local _, err = require("resty.mtls.fetch").request { url = "http://" .. host .. ":9/", timeout = 50 }
+                local _, err = require("resty.mtls.internal.net.http").request { url = "http://" .. host .. ":9/", timeout = 50 }
                 ngx.say(host, " ", err and err:find("fetch_allow", 1, true) and err or "tried")
             end
         }
@@ -241,27 +241,27 @@ _EOC_
 127.0.0.1	x.test  MANY.hosts.test
 --- response_body
 127.0.0.1 -> 127.0.0.1:PORT at 127.0.0.1
-127.0.0.2 -> fetch.request: http://127.0.0.2:PORT/: 127.0.0.2 is a loopback, link-local or other special address that fetch_allow does not name
+127.0.0.2 -> http.request: http://127.0.0.2:PORT/: 127.0.0.2 is a loopback, link-local or other special address that fetch_allow does not name
 [::ffff:127.0.0.1] -> [::ffff:127.0.0.1]:PORT at 127.0.0.1
-[::1] -> fetch.request: http://[::1]:PORT/: ::1 is a loopback, link-local or other special address that fetch_allow does not name
+[::1] -> http.request: http://[::1]:PORT/: ::1 is a loopback, link-local or other special address that fetch_allow does not name
 localhost -> localhost:PORT at 127.0.0.1
 here.test -> here.test:PORT at 127.0.0.1
 HERE.test. -> here.test:PORT at 127.0.0.1
-there.test -> fetch.request: http://there.test:PORT/: host resolves to 127.0.0.2, a loopback, link-local or other special address that fetch_allow does not name
+there.test -> http.request: http://there.test:PORT/: host resolves to 127.0.0.2, a loopback, link-local or other special address that fetch_allow does not name
 mixed.test -> mixed.test:PORT at 127.0.0.1
 alias.test -> alias.test:PORT at 127.0.0.1
-six.test -> fetch.request: http://six.test:PORT/: host resolves to ::1, a loopback, link-local or other special address that fetch_allow does not name
+six.test -> http.request: http://six.test:PORT/: host resolves to ::1, a loopback, link-local or other special address that fetch_allow does not name
 both.test -> both.test:PORT at 127.0.0.1
-mapped.test -> fetch.request: http://mapped.test:PORT/: host resolves to ::ffff:127.0.0.2, a loopback, link-local or other special address that fetch_allow does not name
+mapped.test -> http.request: http://mapped.test:PORT/: host resolves to ::ffff:127.0.0.2, a loopback, link-local or other special address that fetch_allow does not name
 many.hosts.test -> many.hosts.test:PORT at 127.0.0.1
 rebind.test -> rebind.test:PORT at 127.0.0.1
-rebind.test -> fetch.request: http://rebind.test:PORT/: host resolves to 127.0.0.2, a loopback, link-local or other special address that fetch_allow does not name
+rebind.test -> http.request: http://rebind.test:PORT/: host resolves to 127.0.0.2, a loopback, link-local or other special address that fetch_allow does not name
 rebind.test -> rebind.test:PORT at 127.0.0.1
-redirect -> fetch.request: http://there.test:PORT/: host resolves to 127.0.0.2, a loopback, link-local or other special address that fetch_allow does not name
+redirect -> http.request: http://there.test:PORT/: host resolves to 127.0.0.2, a loopback, link-local or other special address that fetch_allow does not name
 there.test -> there.test:PORT at 127.0.0.2
 mapped.test -> mapped.test:PORT at 127.0.0.2
 rebind.test -> rebind.test:PORT at 127.0.0.2
-rebind.test -> fetch.request: http://rebind.test:PORT/: host resolves to 127.0.0.1, a loopback, link-local or other special address that fetch_allow does not name
+rebind.test -> http.request: http://rebind.test:PORT/: host resolves to 127.0.0.1, a loopback, link-local or other special address that fetch_allow does not name
 
 
 
@@ -275,7 +275,7 @@ $::Config . <<'_EOC_';
     location /t {
         content_by_lua_block {
             local t = require "t.fetch"
-            local url = require "resty.mtls.url"
+            local url = require "resty.mtls.internal.net.url"
             for _, place in ipairs { "127.0.0.1:PORT/", "localhost:PORT/", "here.test:PORT/", "here.test:PORT/here",
                                      "here.test:PORT/there", "there.test:PORT/back" } do
                 t.say(place, "http://" .. place, { origin = "operator" })
@@ -296,8 +296,8 @@ _EOC_
 localhost:PORT/ -> localhost:PORT at 127.0.0.1
 here.test:PORT/ -> here.test:PORT at 127.0.0.1
 here.test:PORT/here -> here.test:PORT at 127.0.0.1
-here.test:PORT/there -> fetch.request: http://there.test:PORT/: host resolves to 127.0.0.2, a loopback, link-local or other special address that fetch_allow does not name
-there.test:PORT/back -> fetch.request: http://here.test:PORT/: host resolves to 127.0.0.1, a loopback, link-local or other special address that fetch_allow does not name
+here.test:PORT/there -> http.request: http://there.test:PORT/: host resolves to 127.0.0.2, a loopback, link-local or other special address that fetch_allow does not name
+there.test:PORT/back -> http.request: http://here.test:PORT/: host resolves to 127.0.0.1, a loopback, link-local or other special address that fetch_allow does not name
 true false false false false
 
 
@@ -328,25 +328,25 @@ _EOC_
 --- user_files
 >>> hosts
 --- response_body
-absent.test -> fetch.request: http://absent.test:PORT/: host 'absent.test' cannot be resolved: no such name
-not-in-the-zone.test -> fetch.request: http://not-in-the-zone.test:PORT/: host 'not-in-the-zone.test' cannot be resolved: no such name
-empty.test -> fetch.request: http://empty.test:PORT/: host 'empty.test' cannot be resolved: the name has no address
-servfail.test -> fetch.request: http://servfail.test:PORT/: host 'servfail.test' cannot be resolved: nameserver 127.0.0.1 port DNS: answers with code 2
-refused.test -> fetch.request: http://refused.test:PORT/: host 'refused.test' cannot be resolved: nameserver 127.0.0.1 port DNS: answers with code 5
+absent.test -> http.request: http://absent.test:PORT/: host 'absent.test' cannot be resolved: no such name
+not-in-the-zone.test -> http.request: http://not-in-the-zone.test:PORT/: host 'not-in-the-zone.test' cannot be resolved: no such name
+empty.test -> http.request: http://empty.test:PORT/: host 'empty.test' cannot be resolved: the name has no address
+servfail.test -> http.request: http://servfail.test:PORT/: host 'servfail.test' cannot be resolved: nameserver 127.0.0.1 port DNS: answers with code 2
+refused.test -> http.request: http://refused.test:PORT/: host 'refused.test' cannot be resolved: nameserver 127.0.0.1 port DNS: answers with code 5
 flaky.test -> flaky.test:PORT at 127.0.0.1
 truncated.test -> truncated.test:PORT at 127.0.0.1
 spoofed.test -> spoofed.test:PORT at 127.0.0.1
-flood.test -> fetch.request: http://flood.test:PORT/: host 'flood.test' cannot be resolved: nameserver 127.0.0.1 port DNS: timeout
-garbage.test -> fetch.request: http://garbage.test:PORT/: host 'garbage.test' cannot be resolved: nameserver 127.0.0.1 port DNS: answers with a malformed record
-loop.test -> fetch.request: http://loop.test:PORT/: host 'loop.test' cannot be resolved: nameserver 127.0.0.1 port DNS: answers with a malformed record
-short.test -> fetch.request: http://short.test:PORT/: host 'short.test' cannot be resolved: nameserver 127.0.0.1 port DNS: answers with a malformed record
-cut.test -> fetch.request: http://cut.test:PORT/: host 'cut.test' cannot be resolved: nameserver 127.0.0.1 port DNS: answers with a malformed record
-elsewhere.test -> fetch.request: http://elsewhere.test:PORT/: host 'elsewhere.test' cannot be resolved: the name has no address
-aliases.test -> fetch.request: http://aliases.test:PORT/: host 'aliases.test' cannot be resolved: nameserver 127.0.0.1 port DNS: answers with a chain of over 16 aliases
+flood.test -> http.request: http://flood.test:PORT/: host 'flood.test' cannot be resolved: nameserver 127.0.0.1 port DNS: timeout
+garbage.test -> http.request: http://garbage.test:PORT/: host 'garbage.test' cannot be resolved: nameserver 127.0.0.1 port DNS: answers with a malformed record
+loop.test -> http.request: http://loop.test:PORT/: host 'loop.test' cannot be resolved: nameserver 127.0.0.1 port DNS: answers with a malformed record
+short.test -> http.request: http://short.test:PORT/: host 'short.test' cannot be resolved: nameserver 127.0.0.1 port DNS: answers with a malformed record
+cut.test -> http.request: http://cut.test:PORT/: host 'cut.test' cannot be resolved: nameserver 127.0.0.1 port DNS: answers with a malformed record
+elsewhere.test -> http.request: http://elsewhere.test:PORT/: host 'elsewhere.test' cannot be resolved: the name has no address
+aliases.test -> http.request: http://aliases.test:PORT/: host 'aliases.test' cannot be resolved: nameserver 127.0.0.1 port DNS: answers with a chain of over 16 aliases
 silent6.test -> silent6.test:PORT at 127.0.0.1
 cached.test -> cached.test:PORT at 127.0.0.1
 cached.test -> cached.test:PORT at 127.0.0.1
-silent.test -> fetch.request: http://silent.test:PORT/: host 'silent.test' cannot be resolved: nameserver 127.0.0.1 port DNS: timeout
+silent.test -> http.request: http://silent.test:PORT/: host 'silent.test' cannot be resolved: nameserver 127.0.0.1 port DNS: timeout
 in time
 --- timeout: 30
 
@@ -396,29 +396,29 @@ _EOC_
 --- response_body
 name -> GET http://only.the.proxy.knows.test/a?b=c HTTP/1.1|User-Agent: resty-mtls|Connection: close|Host: only.the.proxy.knows.test||
 port -> POST http://a.test:8080/ HTTP/1.1|User-Agent: resty-mtls|Connection: close|Content-Length: 1|Content-Type: a/b|Host: a.test:8080||x
-127.0.0.1 -> fetch.request: http://127.0.0.1/: 127.0.0.1 is a loopback, link-local or other special address that fetch_allow does not name
-127.0.0.1 -> fetch.request: https://127.0.0.1/: 127.0.0.1 is a loopback, link-local or other special address that fetch_allow does not name
-[::1] -> fetch.request: http://[::1]/: ::1 is a loopback, link-local or other special address that fetch_allow does not name
-[::1] -> fetch.request: https://[::1]/: ::1 is a loopback, link-local or other special address that fetch_allow does not name
-[::ffff:127.0.0.1] -> fetch.request: http://[::ffff:127.0.0.1]/: ::ffff:127.0.0.1 is a loopback, link-local or other special address that fetch_allow does not name
-[::ffff:127.0.0.1] -> fetch.request: https://[::ffff:127.0.0.1]/: ::ffff:127.0.0.1 is a loopback, link-local or other special address that fetch_allow does not name
-169.254.169.254 -> fetch.request: http://169.254.169.254/: 169.254.169.254 is a loopback, link-local or other special address that fetch_allow does not name
-169.254.169.254 -> fetch.request: https://169.254.169.254/: 169.254.169.254 is a loopback, link-local or other special address that fetch_allow does not name
-localhost -> fetch.request: http://localhost/: host resolves to 127.0.0.1, a loopback, link-local or other special address that fetch_allow does not name
-localhost -> fetch.request: https://localhost/: host resolves to 127.0.0.1, a loopback, link-local or other special address that fetch_allow does not name
-x.localhost -> fetch.request: http://x.localhost/: host resolves to 127.0.0.1, a loopback, link-local or other special address that fetch_allow does not name
-x.localhost -> fetch.request: https://x.localhost/: host resolves to 127.0.0.1, a loopback, link-local or other special address that fetch_allow does not name
+127.0.0.1 -> http.request: http://127.0.0.1/: 127.0.0.1 is a loopback, link-local or other special address that fetch_allow does not name
+127.0.0.1 -> http.request: https://127.0.0.1/: 127.0.0.1 is a loopback, link-local or other special address that fetch_allow does not name
+[::1] -> http.request: http://[::1]/: ::1 is a loopback, link-local or other special address that fetch_allow does not name
+[::1] -> http.request: https://[::1]/: ::1 is a loopback, link-local or other special address that fetch_allow does not name
+[::ffff:127.0.0.1] -> http.request: http://[::ffff:127.0.0.1]/: ::ffff:127.0.0.1 is a loopback, link-local or other special address that fetch_allow does not name
+[::ffff:127.0.0.1] -> http.request: https://[::ffff:127.0.0.1]/: ::ffff:127.0.0.1 is a loopback, link-local or other special address that fetch_allow does not name
+169.254.169.254 -> http.request: http://169.254.169.254/: 169.254.169.254 is a loopback, link-local or other special address that fetch_allow does not name
+169.254.169.254 -> http.request: https://169.254.169.254/: 169.254.169.254 is a loopback, link-local or other special address that fetch_allow does not name
+localhost -> http.request: http://localhost/: host resolves to 127.0.0.1, a loopback, link-local or other special address that fetch_allow does not name
+localhost -> http.request: https://localhost/: host resolves to 127.0.0.1, a loopback, link-local or other special address that fetch_allow does not name
+x.localhost -> http.request: http://x.localhost/: host resolves to 127.0.0.1, a loopback, link-local or other special address that fetch_allow does not name
+x.localhost -> http.request: https://x.localhost/: host resolves to 127.0.0.1, a loopback, link-local or other special address that fetch_allow does not name
 operator's -> GET http://127.0.0.1/ HTTP/1.1|User-Agent: resty-mtls|Connection: close|Host: 127.0.0.1||
 CONNECT -> GET /x HTTP/1.1|User-Agent: resty-mtls|Connection: close|Host: a.test:TLS||
-CONNECT, other name -> fetch.request: https://other.example:TLS/: TLS handshake: certificate host mismatch
+CONNECT, other name -> http.request: https://other.example:TLS/: TLS handshake: certificate host mismatch
 CONNECT, unverified -> other.example:TLS at 127.0.0.1
-CONNECT, forbidden -> fetch.request: https://forbidden.test/: proxy: answers CONNECT with status 403
-CONNECT, early data -> fetch.request: https://early.test/: proxy: sends data before the TLS handshake
-CONNECT, silent -> fetch.request: https://silent.test/: proxy: timeout
-CONNECT, origin down -> fetch.request: https://a.test:1/: proxy: connection closed within the header
+CONNECT, forbidden -> http.request: https://forbidden.test/: proxy: answers CONNECT with status 403
+CONNECT, early data -> http.request: https://early.test/: proxy: sends data before the TLS handshake
+CONNECT, silent -> http.request: https://silent.test/: proxy: timeout
+CONNECT, origin down -> http.request: https://a.test:1/: proxy: connection closed within the header
 named proxy -> GET http://a.test/ HTTP/1.1|User-Agent: resty-mtls|Connection: close|Host: a.test||
-absent proxy -> fetch.request: http://a.test/: proxy: host 'absent.test' cannot be resolved: no such name
-proxy down -> fetch.request: https://a.test/: proxy: cannot connect to 127.0.0.1 port 1: connection refused
+absent proxy -> http.request: http://a.test/: proxy: host 'absent.test' cannot be resolved: no such name
+proxy down -> http.request: https://a.test/: proxy: cannot connect to 127.0.0.1 port 1: connection refused
 only for the other scheme -> 127.0.0.1:PORT at 127.0.0.1
 
 
@@ -450,7 +450,7 @@ six.test:PORT -> six.test:PORT at ::1
 both.test:PORT -> both.test:PORT at 127.0.0.1
 both.test:SIX -> both.test:SIX at ::1
 localhost:SIX -> localhost:SIX at ::1
-here.test:SIX -> fetch.request: http://here.test:SIX/: cannot connect to 127.0.0.1 port SIX: connection refused
+here.test:SIX -> http.request: http://here.test:SIX/: cannot connect to 127.0.0.1 port SIX: connection refused
 both.test, one of which may be reached -> both.test:PORT at ::1
 proxy -> a.test at ::1
 
@@ -461,7 +461,7 @@ proxy -> a.test at ::1
 --- config
     location /t {
         content_by_lua_block {
-            local dns = require "resty.mtls.dns"
+            local dns = require "resty.mtls.internal.net.dns"
             local answer = "\1\2\129\128\0\1\0\3\0\0\0\0\5alias\4test\0\0\1\0\1"
                            .. "\192\12\0\5\0\1\0\0\0\60\0\8\5other\192\18"
                            .. "\5other\192\18\0\1\0\1\0\0\0\9\0\4\192\0\2\1"
@@ -516,7 +516,7 @@ truncated
                 end
             end)
             local proxy = require("t.fetch").proxy
-            local answer = assert(require("resty.mtls.fetch").request { url = "http://much.test/", http_proxy = proxy,
+            local answer = assert(require("resty.mtls.internal.net.http").request { url = "http://much.test/", http_proxy = proxy,
                                                                         max_bytes = 33554432 })
             running = false
             ngx.thread.wait(other)

@@ -1,4 +1,4 @@
-# resty.mtls.fetch: cached().
+# resty.mtls.internal.net.shared_cache: one caller at a time fetches a value for all.
 
 use lib '.';
 use t::TestMtls;
@@ -50,20 +50,21 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: cached() fetches once for all requests of all workers
+=== TEST 1: get() fetches once for all requests of all workers
 --- worker_processes: 2
 --- http_config eval
 $::Http . <<'_EOC_';
     init_worker_by_lua_block {
         -- Both workers must be at it, whoever accepts the test's connection.
         ngx.timer.at(0.2, function()
-            local t, fetch = require "t.fetch", require "resty.mtls.fetch"
+            local t, http = require "t.fetch", require "resty.mtls.internal.net.http"
+            local cache = require "resty.mtls.internal.net.shared_cache"
             local function get()
-                local answer, err = fetch.request { url = "http://127.0.0.1:$TEST_NGINX_SERVER_PORT/origin", origin = "operator" }
+                local answer, err = http.request { url = "http://127.0.0.1:$TEST_NGINX_SERVER_PORT/origin", origin = "operator" }
                 return answer and answer.body, answer and 60 or err
             end
 
-            local results = t.together(20, function() return fetch.cached("fetched", "key", {}, get) end)
+            local results = t.together(20, function() return cache.get("fetched", "key", {}, get) end)
             ngx.shared.counts:set("worker " .. ngx.worker.id(), results)
         end)
     }
@@ -94,19 +95,19 @@ answer number 1 nil, answer number 1 nil, calls: 1
 
 
 
-=== TEST 2: cached() keeps a value for its time, and nothing else
+=== TEST 2: get() keeps a value for its time, and nothing else
 --- http_config eval: $::Http
 --- config
     location /t {
         content_by_lua_block {
-            local t, cached = require "t.fetch", require("resty.mtls.fetch").cached
-            ngx.say(cached("fetched", "a", {}, t.slow("first", 1)))
-            ngx.say(cached("fetched", "a", {}, t.slow("second", 1)))
-            ngx.say(cached("fetched", "b", {}, t.slow("", 60)), cached("fetched", "b", {}, t.slow("other", 60)))
+            local t, cache = require "t.fetch", require "resty.mtls.internal.net.shared_cache"
+            ngx.say(cache.get("fetched", "a", {}, t.slow("first", 1)))
+            ngx.say(cache.get("fetched", "a", {}, t.slow("second", 1)))
+            ngx.say(cache.get("fetched", "b", {}, t.slow("", 60)), cache.get("fetched", "b", {}, t.slow("other", 60)))
             ngx.sleep(1.1)
-            ngx.say(cached("fetched", "a", {}, t.slow("third", 60)), " calls: ", t.calls())
-            ngx.say(cached("fetched", "unstored", {}, t.slow("x")), cached("fetched", "unstored", {}, t.slow("y", 0)),
-                    cached("fetched", "unstored", {}, t.slow("z", 60)), cached("fetched", "unstored", {}, t.slow("no")))
+            ngx.say(cache.get("fetched", "a", {}, t.slow("third", 60)), " calls: ", t.calls())
+            ngx.say(cache.get("fetched", "unstored", {}, t.slow("x")), cache.get("fetched", "unstored", {}, t.slow("y", 0)),
+                    cache.get("fetched", "unstored", {}, t.slow("z", 60)), cache.get("fetched", "unstored", {}, t.slow("no")))
         }
     }
 --- response_body
@@ -119,15 +120,15 @@ xyzz
 
 
 
-=== TEST 3: cached() asks a host that failed once in five seconds, by one at a time
+=== TEST 3: get() asks a host that failed once in five seconds, by one at a time
 --- http_config eval: $::Http
 --- config
     location /t {
         content_by_lua_block {
-            local t, cached = require "t.fetch", require("resty.mtls.fetch").cached
+            local t, cache = require "t.fetch", require "resty.mtls.internal.net.shared_cache"
             local function say(label, key, host, fn)
                 ngx.say(label, ": ", t.together(10, function(i)
-                    return cached("fetched", key .. (label:find("keys") and i or ""), { host = host }, fn)
+                    return cache.get("fetched", key .. (label:find("keys") and i or ""), { host = host }, fn)
                 end), ", calls: ", t.calls())
             end
 
@@ -145,50 +146,50 @@ xyzz
         }
     }
 --- response_body
-waiters share the failure: nil fetch.cached: a.test: timeout; nil fetch.cached: not tried again so soon after: a.test: timeout, calls: 1
-other keys fail fast: nil fetch.cached: not tried again so soon after: a.test: timeout, calls: 1
+waiters share the failure: nil shared_cache.get: a.test: timeout; nil shared_cache.get: not tried again so soon after: a.test: timeout, calls: 1
+other keys fail fast: nil shared_cache.get: not tried again so soon after: a.test: timeout, calls: 1
 other host: fine nil, calls: 2
-still too soon: nil fetch.cached: not tried again so soon after: a.test: timeout, calls: 2
-one of many keys tries: nil fetch.cached: a.test: refused; nil fetch.cached: not tried again so soon after: a.test: timeout, calls: 3
-too soon again: nil fetch.cached: not tried again so soon after: a.test: refused, calls: 3
+still too soon: nil shared_cache.get: not tried again so soon after: a.test: timeout, calls: 2
+one of many keys tries: nil shared_cache.get: a.test: refused; nil shared_cache.get: not tried again so soon after: a.test: timeout, calls: 3
+too soon again: nil shared_cache.get: not tried again so soon after: a.test: refused, calls: 3
 one tries with success: back nil, calls: 4
 all keys may again: open nil, calls: 14
 --- timeout: 20
 
 
 
-=== TEST 4: cached() lets go of its key when fn raises, and when its caller dies
+=== TEST 4: get() releases its lock when fetch() raises, and after its caller dies
 --- http_config eval: $::Http
 --- config
     location /t {
         content_by_lua_block {
-            local t, cached = require "t.fetch", require("resty.mtls.fetch").cached
-            ngx.say(pcall(cached, "fetched", "a", {}, function() error("oops", 0) end))
-            ngx.say("a bug is no failure of the host: ", cached("fetched", "a", {}, t.slow("fine", 60)))
-            ngx.say(pcall(cached, "fetched", "table", {}, function() return {} end))
+            local t, cache = require "t.fetch", require "resty.mtls.internal.net.shared_cache"
+            ngx.say(pcall(cache.get, "fetched", "a", {}, function() error("oops", 0) end))
+            ngx.say("a bug is no failure of the host: ", cache.get("fetched", "a", {}, t.slow("fine", 60)))
+            ngx.say(pcall(cache.get, "fetched", "table", {}, function() return {} end))
 
-            local thread = ngx.thread.spawn(cached, "fetched", "b", { timeout = 1000 }, t.slow("never", 60, 10))
+            local thread = ngx.thread.spawn(cache.get, "fetched", "b", { timeout = 1000 }, t.slow("never", 60, 10))
             ngx.thread.kill(thread)
-            ngx.say("less time than the holder has: ", cached("fetched", "b", { timeout = 500 }, t.slow("never", 60)))
-            ngx.say("more: ", cached("fetched", "b", { timeout = 600 }, t.slow("after all", 60)))
+            ngx.say("less time than the holder has: ", cache.get("fetched", "b", { timeout = 500 }, t.slow("never", 60)))
+            ngx.say("more: ", cache.get("fetched", "b", { timeout = 600 }, t.slow("after all", 60)))
         }
     }
 --- response_body
 falseoops
 a bug is no failure of the host: fine
-falsefetch.cached: fn must return a string, or nil and an error, got table
-less time than the holder has: nilfetch.cached: timeout while another fetch of the same goes on
+falseshared_cache.get: fetch must return a string, or nil and an error, got table
+less time than the holder has: nilshared_cache.get: timeout while another fetch of the same goes on
 more: after all
 --- timeout: 10
 
 
 
-=== TEST 5: cached() takes a shortage and a fetch that is void for no failure of the host
+=== TEST 5: get() counts neither a shortage nor a superseded fetch as a failure of the host
 --- http_config eval: $::Http
 --- config
     location /t {
         content_by_lua_block {
-            local t, cached = require "t.fetch", require("resty.mtls.fetch").cached
+            local t, cache = require "t.fetch", require "resty.mtls.internal.net.shared_cache"
             local function fail(kind)
                 return function()
                     ngx.shared.counts:incr("calls", 1, 0)
@@ -197,42 +198,42 @@ more: after all
             end
 
             local opts = { host = "a.test" }
-            for _, kind in ipairs { "shortage", "void" } do
-                ngx.say(cached("fetched", "a", opts, fail(kind)))
-                ngx.say((select(3, cached("fetched", "b", opts, fail(kind)))), ", calls: ", t.calls())
+            for _, kind in ipairs { "shortage", "superseded" } do
+                ngx.say(cache.get("fetched", "a", opts, fail(kind)))
+                ngx.say((select(3, cache.get("fetched", "b", opts, fail(kind)))), ", calls: ", t.calls())
             end
 
             -- Of a host that failed before.
-            ngx.say(cached("fetched", "a", opts, t.slow(nil, "refused")))
+            ngx.say(cache.get("fetched", "a", opts, t.slow(nil, "refused")))
             ngx.sleep(5.1)
-            ngx.say(cached("fetched", "a", opts, fail("shortage")))
-            ngx.say(cached("fetched", "a", opts, t.slow("answers", 60)), " calls: ", t.calls())
-            ngx.say(cached("fetched", "down", opts, t.slow(nil, "refused")))
-            ngx.say(cached("fetched", "down", { host = "a.test", options = "with a proxy" }, t.slow("other options", 60)))
+            ngx.say(cache.get("fetched", "a", opts, fail("shortage")))
+            ngx.say(cache.get("fetched", "a", opts, t.slow("answers", 60)), " calls: ", t.calls())
+            ngx.say(cache.get("fetched", "down", opts, t.slow(nil, "refused")))
+            ngx.say(cache.get("fetched", "down", { host = "a.test", options = "with a proxy" }, t.slow("other options", 60)))
         }
     }
 --- response_body
-nilfetch.cached: no connection is leftshortage
+nilshared_cache.get: no connection is leftshortage
 shortage, calls: 2
-nilfetch.cached: no connection is leftvoid
-void, calls: 4
-nilfetch.cached: refused
-nilfetch.cached: no connection is leftshortage
+nilshared_cache.get: no connection is leftsuperseded
+superseded, calls: 4
+nilshared_cache.get: refused
+nilshared_cache.get: no connection is leftshortage
 answers calls: 7
-nilfetch.cached: refused
+nilshared_cache.get: refused
 other options
 --- timeout: 15
 
 
 
-=== TEST 6: cached() fetches on in a full dictionary, and pushes out nothing but for what must be kept
+=== TEST 6: get() goes on in a full dictionary, and evicts others only for a value that must be kept
 --- http_config eval: $::Http
 --- config
     location /t {
         content_by_lua_block {
-            local t, cached = require "t.fetch", require("resty.mtls.fetch").cached
+            local t, cache = require "t.fetch", require "resty.mtls.internal.net.shared_cache"
             local small = ngx.shared.small
-            cached("small", "first", {}, t.slow("revoked", 60))
+            cache.get("small", "first", {}, t.slow("revoked", 60))
             for i = 1, 10000 do
                 if not small:safe_set("filler" .. i, ("x"):rep(40)) then
                     break
@@ -253,7 +254,7 @@ other options
                 for i = 1, 20 do
                     local key = tostring(urgent) .. i
                     local value = t.together(5, function()
-                        return cached("small", key, {}, function()
+                        return cache.get("small", key, {}, function()
                             ngx.shared.counts:incr("calls", 1, 0)
                             ngx.sleep(0.001)
                             return key, 60, urgent
@@ -265,19 +266,19 @@ other options
 
             many(false)
             ngx.say("lost: ", before - count(), ", calls: ", t.calls(), ", first: ", (small:get("fetch:value:first")))
-            ngx.say(cached("small", "down", {}, t.slow(nil, "refused")))
-            ngx.say(cached("small", "down", {}, t.slow("never", 60)))
+            ngx.say(cache.get("small", "down", {}, t.slow(nil, "refused")))
+            ngx.say(cache.get("small", "down", {}, t.slow("never", 60)))
             many(true)
             ngx.say("lost: ", before - count() > 0, ", there: ", (small:get("fetch:value:true20")))
             small:flush_all()
             ngx.sleep(1.1)
-            ngx.say(cached("small", "after", {}, t.slow("after", 60)), " ", (small:get("fetch:value:after")))
+            ngx.say(cache.get("small", "after", {}, t.slow("after", 60)), " ", (small:get("fetch:value:after")))
         }
     }
 --- response_body
 lost: 0, calls: 21, first: revoked
-nilfetch.cached: refused
-nilfetch.cached: not tried again so soon after: refused
+nilshared_cache.get: refused
+nilshared_cache.get: not tried again so soon after: refused
 lost: true, there: true20
 after after
 --- error_log
@@ -286,29 +287,29 @@ after after
 
 
 
-=== TEST 7: cached() works without a dictionary, and with one that is too small
+=== TEST 7: get() works without a dictionary, and with one that is too small
 --- http_config eval: $::Http
 --- config
     location /t {
         content_by_lua_block {
-            local t, cached = require "t.fetch", require("resty.mtls.fetch").cached
-            ngx.say(t.together(10, function() return cached("nowhere", "a", {}, t.slow("one", 1, 0.1)) end), " calls: ", t.calls())
-            ngx.say(cached("nowhere", "a", {}, t.slow("two", 60)), " ", cached("nowhere", "b", {}, t.slow("three", 60)))
-            ngx.say(cached("nowhere", "c", {}, t.slow(nil, "down")))
-            ngx.say(cached("nowhere", "c", {}, t.slow("never", 60)))
+            local t, cache = require "t.fetch", require "resty.mtls.internal.net.shared_cache"
+            ngx.say(t.together(10, function() return cache.get("nowhere", "a", {}, t.slow("one", 1, 0.1)) end), " calls: ", t.calls())
+            ngx.say(cache.get("nowhere", "a", {}, t.slow("two", 60)), " ", cache.get("nowhere", "b", {}, t.slow("three", 60)))
+            ngx.say(cache.get("nowhere", "c", {}, t.slow(nil, "down")))
+            ngx.say(cache.get("nowhere", "c", {}, t.slow("never", 60)))
             ngx.sleep(1.1)
-            ngx.say(cached("nowhere", "a", {}, t.slow("four", 60)), " calls: ", t.calls())
+            ngx.say(cache.get("nowhere", "a", {}, t.slow("four", 60)), " calls: ", t.calls())
 
             local big = ("x"):rep(100000)
-            ngx.say(#cached("small", "big", {}, t.slow(big, 60)), " ", #cached("small", "big", {}, t.slow("never", 60)), " ",
-                    cached("small", "little", {}, t.slow("little", 60)), " ", (ngx.shared.small:get("fetch:value:little")))
+            ngx.say(#cache.get("small", "big", {}, t.slow(big, 60)), " ", #cache.get("small", "big", {}, t.slow("never", 60)), " ",
+                    cache.get("small", "little", {}, t.slow("little", 60)), " ", (ngx.shared.small:get("fetch:value:little")))
         }
     }
 --- response_body
 one nil calls: 1
 one three
-nilfetch.cached: down
-nilfetch.cached: not tried again so soon after: down
+nilshared_cache.get: down
+nilshared_cache.get: not tried again so soon after: down
 four calls: 4
 100000 100000 little little
 --- grep_error_log eval: qr/\[mtls\] .*?(?=, client|$)/
@@ -320,14 +321,14 @@ four calls: 4
 
 
 
-=== TEST 8: cached() refreshes ahead of expiry, in a timer, once
+=== TEST 8: get() refreshes ahead of expiry, in a timer, once
 --- http_config eval: $::Http
 --- config
     location /t {
         content_by_lua_block {
-            local t, cached = require "t.fetch", require("resty.mtls.fetch").cached
+            local t, cache = require "t.fetch", require "resty.mtls.internal.net.shared_cache"
             local function get(fn)
-                return t.together(10, function() return cached("fetched", "a", { refresh_ahead = true }, fn) end)
+                return t.together(10, function() return cache.get("fetched", "a", { refresh_ahead = true }, fn) end)
                        .. ", calls: " .. t.calls()
             end
 
@@ -355,7 +356,7 @@ first nil, calls: 1
 second nil, calls: 2
 second nil, calls: 2
 second nil, calls: 3
-nil fetch.cached: not tried again so soon after: down, calls: 3
+nil shared_cache.get: not tried again so soon after: down, calls: 3
 --- grep_error_log eval: qr/\[mtls\] [^,]*(?:, the one[^,]*)?/
 --- grep_error_log_out
 [mtls] refresh of a fetched answer failed, the one before serves on: down
@@ -365,22 +366,22 @@ nil fetch.cached: not tried again so soon after: down, calls: 3
 
 
 
-=== TEST 9: cached() raises on misuse
+=== TEST 9: get() raises on misuse
 --- http_config eval: $::Http
 --- config
     location /t {
         content_by_lua_block {
-            local cached = require("resty.mtls.fetch").cached
-            ngx.say(select(2, pcall(cached, nil, "a", {}, print)))
-            ngx.say(select(2, pcall(cached, "fetched", 1, {}, print)))
-            ngx.say(select(2, pcall(cached, "fetched", "a", "x", print)))
-            ngx.say(select(2, pcall(cached, "fetched", "a", { hots = "x" }, print)))
-            ngx.say(select(2, pcall(cached, "fetched", "a", {})))
+            local cache = require "resty.mtls.internal.net.shared_cache"
+            ngx.say(select(2, pcall(cache.get, nil, "a", {}, print)))
+            ngx.say(select(2, pcall(cache.get, "fetched", 1, {}, print)))
+            ngx.say(select(2, pcall(cache.get, "fetched", "a", "x", print)))
+            ngx.say(select(2, pcall(cache.get, "fetched", "a", { hots = "x" }, print)))
+            ngx.say(select(2, pcall(cache.get, "fetched", "a", {})))
         }
     }
 --- response_body
-fetch.cached: the names of the dictionary and of the key must be strings
-fetch.cached: the names of the dictionary and of the key must be strings
-fetch.cached: expected a table of options, got string
-fetch.cached: option 'hots' is unknown
-fetch.cached: fn must be a function, got nil
+shared_cache.get: the names of the dictionary and of the key must be strings
+shared_cache.get: the names of the dictionary and of the key must be strings
+shared_cache.get: expected a table of options, got string
+shared_cache.get: option 'hots' is unknown
+shared_cache.get: fetch must be a function, got nil

@@ -1,4 +1,4 @@
-# resty.mtls.cidr
+# resty.mtls.internal.net.cidr
 
 use lib '.';
 use t::TestMtls;
@@ -11,7 +11,7 @@ __DATA__
 --- config
     location /t {
         content_by_lua_block {
-            local cidr = require "resty.mtls.cidr"
+            local cidr = require "resty.mtls.internal.net.cidr"
             local set = assert(cidr.parse { "10.0.0.0/8", "192.0.2.7", "198.51.100.128/25", "203.0.113.6/31", "2001:db8::/32",
                                             "2001:DB9:0:0:8000::/65", "fe80::1", "::ffff:172.16.0.0/108" })
             for _, ip in ipairs {
@@ -65,7 +65,7 @@ fe80::2 false
 --- config
     location /t {
         content_by_lua_block {
-            local set = assert(require("resty.mtls.cidr").parse { "0.0.0.0/0", "::/0" })
+            local set = assert(require("resty.mtls.internal.net.cidr").parse { "0.0.0.0/0", "::/0" })
             for _, ip in ipairs { "127.0.0.1", "::1", "unix:", "", " 127.0.0.1", "127.0.0.1 ", "127.1", "0x7f.0.0.1",
                                   "127.0.0.01", "127.0.0.256", "127.0.0.1/8", "127.0.0.1\0", "::1\0x", "fe80::1%eth0", "[::1]",
                                   ("1"):rep(100000) } do
@@ -74,8 +74,8 @@ fe80::2 false
 
             ngx.say(set:match(nil), " ", set:match(2130706433), " ", set:match({}))
             -- Not even everything: the families are apart.
-            ngx.say(require("resty.mtls.cidr").parse({ "::/0" }):match("127.0.0.1"), " ",
-                    require("resty.mtls.cidr").parse({}):match("127.0.0.1"))
+            ngx.say(require("resty.mtls.internal.net.cidr").parse({ "::/0" }):match("127.0.0.1"), " ",
+                    require("resty.mtls.internal.net.cidr").parse({}):match("127.0.0.1"))
         }
     }
 --- response_body
@@ -104,7 +104,7 @@ false false
 --- config
     location /t {
         content_by_lua_block {
-            local cidr = require "resty.mtls.cidr"
+            local cidr = require "resty.mtls.internal.net.cidr"
             for _, bad in ipairs { "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/-1", "10.0.0.0/8x", "10.0.0.0/8/8", "10.0.0/8", "",
                                    "localhost", "10.0.0.1/8", "2001:db8::/129", "2001:db8::1/32", "::ffff:10.0.0.0/64",
                                    "::ffff:10.0.0.1/104", "1::2::3", "10.0.0.0\0/8", "x\27[31m\r\n" .. ("x"):rep(100) } do
@@ -142,7 +142,7 @@ falselist must be a table
 --- config
     location /t {
         content_by_lua_block {
-            local set = assert(require("resty.mtls.cidr").parse { "10.0.0.0/8", "192.0.2.0/24", "2001:db8::/32" })
+            local set = assert(require("resty.mtls.internal.net.cidr").parse { "10.0.0.0/8", "192.0.2.0/24", "2001:db8::/32" })
             local v4, v6 = "192.0.2.77", "2001:db8::77"
             local found = 0
             local function look()
@@ -172,7 +172,7 @@ falselist must be a table
 --- config
     location /t {
         content_by_lua_block {
-            local cidr = require "resty.mtls.cidr"
+            local cidr = require "resty.mtls.internal.net.cidr"
             ngx.say(cidr.family("192.0.2.1"), " ", cidr.family("::1"), " ", cidr.family("::ffff:1.2.3.4"), " ",
                     cidr.family("a.test"))
             ngx.say(cidr.text("\192\0\2\1"), " ", cidr.text(("\0"):rep(15) .. "\1"))

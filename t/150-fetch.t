@@ -1,4 +1,4 @@
-# resty.mtls.fetch: request() on the wire, over TLS, against hostile servers and URLs.
+# resty.mtls.internal.net.http: request() on the wire, over TLS, against hostile servers and URLs.
 
 use lib '.';
 use t::TestMtls;
@@ -9,8 +9,8 @@ our $Http = <<'_EOC_';
     lua_ssl_protocols TLSv1.2 TLSv1.3;
     lua_socket_log_errors off;
     init_by_lua_block {
-        local fetch = require "resty.mtls.fetch"
-        fetch.init { allow = require("resty.mtls.cidr").parse { "127.0.0.0/8" } }
+        local http = require "resty.mtls.internal.net.http"
+        http.init { allow = require("resty.mtls.internal.net.cidr").parse { "127.0.0.0/8" } }
 
         local t = { answers = {} }
         package.loaded["t.fetch"] = t
@@ -24,7 +24,7 @@ our $Http = <<'_EOC_';
         function t.get(path, opts)
             opts = opts or {}
             opts.url = t.base .. path
-            return fetch.request(opts)
+            return http.request(opts)
         end
 
         function t.say(label, answer, err)
@@ -221,41 +221,41 @@ $::Raw . <<'_EOC_';
     }
 _EOC_
 --- response_body
-1 -> fetch.request: http://127.0.0.1:PORT/raw/1: connection closed within the header
-2 -> fetch.request: http://127.0.0.1:PORT/raw/2: connection closed within the header
-3 -> fetch.request: http://127.0.0.1:PORT/raw/3: answer begins with '???garbage?[31m', expected HTTP/1.0 or HTTP/1.1 and a status
-4 -> fetch.request: http://127.0.0.1:PORT/raw/4: answer begins with 'HTTP/2 200 OK', expected HTTP/1.0 or HTTP/1.1 and a status
-5 -> fetch.request: http://127.0.0.1:PORT/raw/5: answer begins with 'HTTP/1.1 99 x', expected HTTP/1.0 or HTTP/1.1 and a status
-6 -> fetch.request: http://127.0.0.1:PORT/raw/6: answer begins with 'HTTP/1.1 2000 x', expected HTTP/1.0 or HTTP/1.1 and a status
-7 -> fetch.request: http://127.0.0.1:PORT/raw/7: answer begins with 'HTTP/1.1 200 x?y: z', expected HTTP/1.0 or HTTP/1.1 and a status
-8 -> fetch.request: http://127.0.0.1:PORT/raw/8: answer switches protocols
-9 -> fetch.request: http://127.0.0.1:PORT/raw/9: more than 5 interim answers
-10 -> fetch.request: http://127.0.0.1:PORT/raw/10: header line 'no colon' is malformed
-11 -> fetch.request: http://127.0.0.1:PORT/raw/11: header line ' folded' is malformed
-12 -> fetch.request: http://127.0.0.1:PORT/raw/12: header line 'a : b' is malformed
-13 -> fetch.request: http://127.0.0.1:PORT/raw/13: header line ': b' is malformed
-14 -> fetch.request: http://127.0.0.1:PORT/raw/14: header line 'a: b?c' is malformed
-15 -> fetch.request: http://127.0.0.1:PORT/raw/15: header line 'a: b?c: d' is malformed
-16 -> fetch.request: http://127.0.0.1:PORT/raw/16: connection closed within the body
-17 -> fetch.request: http://127.0.0.1:PORT/raw/17: content-length '5x' is no number
-18 -> fetch.request: http://127.0.0.1:PORT/raw/18: content-length '-5' is no number
-19 -> fetch.request: http://127.0.0.1:PORT/raw/19: content-length '5, 5' is no number
-20 -> fetch.request: http://127.0.0.1:PORT/raw/20: body is over 65536 bytes
-21 -> fetch.request: http://127.0.0.1:PORT/raw/21: header has both content-length and transfer-encoding
-22 -> fetch.request: http://127.0.0.1:PORT/raw/22: transfer-encoding 'gzip, chunked' in HTTP/1.1 is not supported, expected chunked in HTTP/1.1
-23 -> fetch.request: http://127.0.0.1:PORT/raw/23: transfer-encoding 'chunked' in HTTP/1.0 is not supported, expected chunked in HTTP/1.1
-24 -> fetch.request: http://127.0.0.1:PORT/raw/24: content-encoding 'gzip' was not asked for
-25 -> fetch.request: http://127.0.0.1:PORT/raw/25: chunk size 'x' is malformed
-26 -> fetch.request: http://127.0.0.1:PORT/raw/26: chunk size '-1' is malformed
-27 -> fetch.request: http://127.0.0.1:PORT/raw/27: chunk size '5 5' is malformed
-28 -> fetch.request: http://127.0.0.1:PORT/raw/28: chunk is longer than its size
-29 -> fetch.request: http://127.0.0.1:PORT/raw/29: connection closed within the body
-30 -> fetch.request: http://127.0.0.1:PORT/raw/30: connection closed within the chunk
-31 -> fetch.request: http://127.0.0.1:PORT/raw/31: connection closed within the chunk size
-32 -> fetch.request: http://127.0.0.1:PORT/raw/32: connection closed within the trailer
-33 -> fetch.request: http://127.0.0.1:PORT/raw/33: connection closed within the chunk size
-34 -> fetch.request: http://127.0.0.1:PORT/raw/34: body is over 65536 bytes
-35 -> fetch.request: http://127.0.0.1:PORT/raw/35: body is over 65536 bytes
+1 -> http.request: http://127.0.0.1:PORT/raw/1: connection closed within the header
+2 -> http.request: http://127.0.0.1:PORT/raw/2: connection closed within the header
+3 -> http.request: http://127.0.0.1:PORT/raw/3: response begins with '???garbage?[31m', expected HTTP/1.0 or HTTP/1.1 and a status
+4 -> http.request: http://127.0.0.1:PORT/raw/4: response begins with 'HTTP/2 200 OK', expected HTTP/1.0 or HTTP/1.1 and a status
+5 -> http.request: http://127.0.0.1:PORT/raw/5: response begins with 'HTTP/1.1 99 x', expected HTTP/1.0 or HTTP/1.1 and a status
+6 -> http.request: http://127.0.0.1:PORT/raw/6: response begins with 'HTTP/1.1 2000 x', expected HTTP/1.0 or HTTP/1.1 and a status
+7 -> http.request: http://127.0.0.1:PORT/raw/7: response begins with 'HTTP/1.1 200 x?y: z', expected HTTP/1.0 or HTTP/1.1 and a status
+8 -> http.request: http://127.0.0.1:PORT/raw/8: response switches protocols
+9 -> http.request: http://127.0.0.1:PORT/raw/9: more than 5 interim responses
+10 -> http.request: http://127.0.0.1:PORT/raw/10: header line 'no colon' is malformed
+11 -> http.request: http://127.0.0.1:PORT/raw/11: header line ' folded' is malformed
+12 -> http.request: http://127.0.0.1:PORT/raw/12: header line 'a : b' is malformed
+13 -> http.request: http://127.0.0.1:PORT/raw/13: header line ': b' is malformed
+14 -> http.request: http://127.0.0.1:PORT/raw/14: header line 'a: b?c' is malformed
+15 -> http.request: http://127.0.0.1:PORT/raw/15: header line 'a: b?c: d' is malformed
+16 -> http.request: http://127.0.0.1:PORT/raw/16: connection closed within the body
+17 -> http.request: http://127.0.0.1:PORT/raw/17: content-length '5x' is no number
+18 -> http.request: http://127.0.0.1:PORT/raw/18: content-length '-5' is no number
+19 -> http.request: http://127.0.0.1:PORT/raw/19: content-length '5, 5' is no number
+20 -> http.request: http://127.0.0.1:PORT/raw/20: body is over 65536 bytes
+21 -> http.request: http://127.0.0.1:PORT/raw/21: header has both content-length and transfer-encoding
+22 -> http.request: http://127.0.0.1:PORT/raw/22: transfer-encoding 'gzip, chunked' in HTTP/1.1 is not supported, expected chunked in HTTP/1.1
+23 -> http.request: http://127.0.0.1:PORT/raw/23: transfer-encoding 'chunked' in HTTP/1.0 is not supported, expected chunked in HTTP/1.1
+24 -> http.request: http://127.0.0.1:PORT/raw/24: content-encoding 'gzip' was not asked for
+25 -> http.request: http://127.0.0.1:PORT/raw/25: chunk size 'x' is malformed
+26 -> http.request: http://127.0.0.1:PORT/raw/26: chunk size '-1' is malformed
+27 -> http.request: http://127.0.0.1:PORT/raw/27: chunk size '5 5' is malformed
+28 -> http.request: http://127.0.0.1:PORT/raw/28: chunk is longer than its size
+29 -> http.request: http://127.0.0.1:PORT/raw/29: connection closed within the body
+30 -> http.request: http://127.0.0.1:PORT/raw/30: connection closed within the chunk
+31 -> http.request: http://127.0.0.1:PORT/raw/31: connection closed within the chunk size
+32 -> http.request: http://127.0.0.1:PORT/raw/32: connection closed within the trailer
+33 -> http.request: http://127.0.0.1:PORT/raw/33: connection closed within the chunk size
+34 -> http.request: http://127.0.0.1:PORT/raw/34: body is over 65536 bytes
+35 -> http.request: http://127.0.0.1:PORT/raw/35: body is over 65536 bytes
 
 
 
@@ -304,23 +304,23 @@ $::Raw . <<'_EOC_';
     }
 _EOC_
 --- response_body
-1 -> fetch.request: http://127.0.0.1:PORT/raw/1: body is over 65536 bytes
-2 -> fetch.request: http://127.0.0.1:PORT/raw/2: body is over 65536 bytes
-3 -> fetch.request: http://127.0.0.1:PORT/raw/3: body is over 65536 bytes
-4 -> fetch.request: http://127.0.0.1:PORT/raw/4: body has more chunk framing than is allowed for 65536 bytes
-5 -> fetch.request: http://127.0.0.1:PORT/raw/5: body has more chunk framing than is allowed for 65536 bytes
-6 -> fetch.request: http://127.0.0.1:PORT/raw/6: chunk size is over 256 bytes
-7 -> fetch.request: http://127.0.0.1:PORT/raw/7: body has more chunk framing than is allowed for 65536 bytes
-8 -> fetch.request: http://127.0.0.1:PORT/raw/8: trailer is over 16384 bytes
-9 -> fetch.request: http://127.0.0.1:PORT/raw/9: header is over 16384 bytes
-10 -> fetch.request: http://127.0.0.1:PORT/raw/10: header is over 16384 bytes
-11 -> fetch.request: http://127.0.0.1:PORT/raw/11: header is over 16384 bytes
-12 -> fetch.request: http://127.0.0.1:PORT/raw/12: body is over 1000 bytes
-13 -> fetch.request: http://127.0.0.1:PORT/raw/13: body is over 1000 bytes
-14 -> fetch.request: http://127.0.0.1:PORT/raw/14: body is over 1000 bytes
+1 -> http.request: http://127.0.0.1:PORT/raw/1: body is over 65536 bytes
+2 -> http.request: http://127.0.0.1:PORT/raw/2: body is over 65536 bytes
+3 -> http.request: http://127.0.0.1:PORT/raw/3: body is over 65536 bytes
+4 -> http.request: http://127.0.0.1:PORT/raw/4: body has more chunk framing than is allowed for 65536 bytes
+5 -> http.request: http://127.0.0.1:PORT/raw/5: body has more chunk framing than is allowed for 65536 bytes
+6 -> http.request: http://127.0.0.1:PORT/raw/6: chunk size is over 256 bytes
+7 -> http.request: http://127.0.0.1:PORT/raw/7: body has more chunk framing than is allowed for 65536 bytes
+8 -> http.request: http://127.0.0.1:PORT/raw/8: trailer is over 16384 bytes
+9 -> http.request: http://127.0.0.1:PORT/raw/9: header is over 16384 bytes
+10 -> http.request: http://127.0.0.1:PORT/raw/10: header is over 16384 bytes
+11 -> http.request: http://127.0.0.1:PORT/raw/11: header is over 16384 bytes
+12 -> http.request: http://127.0.0.1:PORT/raw/12: body is over 1000 bytes
+13 -> http.request: http://127.0.0.1:PORT/raw/13: body is over 1000 bytes
+14 -> http.request: http://127.0.0.1:PORT/raw/14: body is over 1000 bytes
 15 -> 200 1000 xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
 16 -> 200 1 x
-17 -> fetch.request: http://127.0.0.1:PORT/raw/17: header is over 16384 bytes
+17 -> http.request: http://127.0.0.1:PORT/raw/17: header is over 16384 bytes
 --- timeout: 20
 
 
@@ -366,17 +366,17 @@ $::Raw . <<'_EOC_';
     }
 _EOC_
 --- response_body
-/raw/silent -> fetch.request: http://127.0.0.1:PORT/raw/silent: timeout
+/raw/silent -> http.request: http://127.0.0.1:PORT/raw/silent: timeout
 in time
-/raw/head -> fetch.request: http://127.0.0.1:PORT/raw/head: timeout
+/raw/head -> http.request: http://127.0.0.1:PORT/raw/head: timeout
 in time
-/raw/length -> fetch.request: http://127.0.0.1:PORT/raw/length: timeout
+/raw/length -> http.request: http://127.0.0.1:PORT/raw/length: timeout
 in time
-/raw/chunked -> fetch.request: http://127.0.0.1:PORT/raw/chunked: timeout
+/raw/chunked -> http.request: http://127.0.0.1:PORT/raw/chunked: timeout
 in time
-/raw/close -> fetch.request: http://127.0.0.1:PORT/raw/close: timeout
+/raw/close -> http.request: http://127.0.0.1:PORT/raw/close: timeout
 in time
-/slow -> fetch.request: http://127.0.0.1:PORT/slow: timeout
+/slow -> http.request: http://127.0.0.1:PORT/slow: timeout
 in time
 --- timeout: 20
 
@@ -426,7 +426,7 @@ $::Raw . <<'_EOC_';
             t.say("link-local", t.get(to("http://169.254.169.254/latest/meta-data")))
             t.say("operator's to another origin", t.get(to("http://[::1]:$TEST_NGINX_SERVER_PORT/dir/"), { origin = "operator" }))
             t.say("to https", t.get(to(t.tls .. "/dir/"), { ssl_verify = false }))
-            t.say("to http", require("resty.mtls.fetch").request { url = t.tls .. to(t.base .. "/dir/"), ssl_verify = false })
+            t.say("to http", require("resty.mtls.internal.net.http").request { url = t.tls .. to(t.base .. "/dir/"), ssl_verify = false })
         }
     }
 _EOC_
@@ -443,19 +443,19 @@ relative -> 200 24 /dir/b nil 127.0.0.1 nil
 above the root -> 200 23 /dir/ nil 127.0.0.1 nil
 without scheme -> 200 23 /dir/ nil 127.0.0.1 nil
 query -> 200 23 /dir/ nil 127.0.0.1 nil
-loop -> fetch.request: http://127.0.0.1:PORT/loop: redirects more than 3 times
+loop -> http.request: http://127.0.0.1:PORT/loop: redirects more than 3 times
 3 -> 200 3 end
-4 -> fetch.request: http://127.0.0.1:PORT/count: redirects more than 3 times
+4 -> http.request: http://127.0.0.1:PORT/count: redirects more than 3 times
 4 of 5 -> 200 3 end
-1 of 0 -> fetch.request: http://127.0.0.1:PORT/count: redirects more than 0 times
-POST -> fetch.request: http://127.0.0.1:PORT/loop: redirects a POST, which is not followed
-bad -> fetch.request: http://127.0.0.1:PORT/to: redirects badly: URL has a byte that must be percent-encoded, number 9
-ftp -> fetch.request: http://127.0.0.1:PORT/to: redirects badly: URL scheme 'ftp' is neither http nor https
-file -> fetch.request: http://127.0.0.1:PORT/to: redirects badly: URL scheme 'file' is neither http nor https
-link-local -> fetch.request: http://169.254.169.254/latest/meta-data: 169.254.169.254 is a loopback, link-local or other special address that fetch_allow does not name
-operator's to another origin -> fetch.request: http://[::1]:PORT/dir/: ::1 is a loopback, link-local or other special address that fetch_allow does not name
+1 of 0 -> http.request: http://127.0.0.1:PORT/count: redirects more than 0 times
+POST -> http.request: http://127.0.0.1:PORT/loop: redirects a POST, which is not followed
+bad -> http.request: http://127.0.0.1:PORT/to: redirects badly: URL has a byte that must be percent-encoded, number 9
+ftp -> http.request: http://127.0.0.1:PORT/to: redirects badly: URL scheme 'ftp' is neither http nor https
+file -> http.request: http://127.0.0.1:PORT/to: redirects badly: URL scheme 'file' is neither http nor https
+link-local -> http.request: http://169.254.169.254/latest/meta-data: 169.254.169.254 is a loopback, link-local or other special address that fetch_allow does not name
+operator's to another origin -> http.request: http://[::1]:PORT/dir/: ::1 is a loopback, link-local or other special address that fetch_allow does not name
 to https -> 200 23 /dir/ nil 127.0.0.1 nil
-to http -> fetch.request: https://127.0.0.1:TLS/to: redirects from https to http
+to http -> http.request: https://127.0.0.1:TLS/to: redirects from https to http
 
 
 
@@ -476,59 +476,59 @@ to http -> fetch.request: https://127.0.0.1:TLS/to: redirects from https to http
                 "http://[::1/", "http://[::1]x/", "http://[fe80::1%25eth0]/", "http://[1.2.3.4]/", "http://::1/",
                 "http://" .. ("a"):rep(64) .. ".test/", "http://" .. ("a."):rep(127) .. "test/", "http://a.test/" .. ("x"):rep(65536),
             } do
-                local answer, err = require("resty.mtls.fetch").request { url = bad }
+                local answer, err = require("resty.mtls.internal.net.http").request { url = bad }
                 ngx.say(answer, " ", err)
             end
         }
     }
 --- response_body
-nil fetch.request: URL '' does not begin with http:// or https://
-nil fetch.request: URL 'x' does not begin with http:// or https://
-nil fetch.request: URL '/path' does not begin with http:// or https://
-nil fetch.request: URL 'http:/a.test/' does not begin with http:// or https://
-nil fetch.request: URL 'http:a.test' does not begin with http:// or https://
-nil fetch.request: URL '//a.test/' does not begin with http:// or https://
-nil fetch.request: URL scheme 'ldap' is neither http nor https
-nil fetch.request: URL scheme 'file' is neither http nor https
-nil fetch.request: URL scheme 'gopher' is neither http nor https
-nil fetch.request: URL 'javascript:alert(1)' does not begin with http:// or https://
-nil fetch.request: URL has no host
-nil fetch.request: URL has no host
-nil fetch.request: URL has no host
-nil fetch.request: URL has user info, which is refused
-nil fetch.request: URL has user info, which is refused
-nil fetch.request: URL has user info, which is refused
-nil fetch.request: URL port '0' is not from 1 to 65535
-nil fetch.request: URL port '65536' is not from 1 to 65535
-nil fetch.request: URL port '99999999999' is not from 1 to 65535
-nil fetch.request: URL host 'a.test:-1' is no host name
-nil fetch.request: URL host 'a.test:8o' is no host name
-nil fetch.request: URL has a byte that must be percent-encoded, number 9
-nil fetch.request: URL has a byte that must be percent-encoded, number 16
-nil fetch.request: URL has a byte that must be percent-encoded, number 15
-nil fetch.request: URL has a byte that must be percent-encoded, number 15
-nil fetch.request: URL has a byte that must be percent-encoded, number 8
-nil fetch.request: URL has a byte that must be percent-encoded, number 15
-nil fetch.request: URL host 'a..test' is no host name
-nil fetch.request: URL host '.a.test' is no host name
-nil fetch.request: URL host 'a,b.test' is no host name
-nil fetch.request: URL host '%61.test' is no host name
-nil fetch.request: URL host 'a.test%00' is no host name
-nil fetch.request: URL host '127.1' is no IPv4 address, expected four numbers such as 192.0.2.1
-nil fetch.request: URL host '0x7f000001' is no IPv4 address, expected four numbers such as 192.0.2.1
-nil fetch.request: URL host '2130706433' is no IPv4 address, expected four numbers such as 192.0.2.1
-nil fetch.request: URL host '0177.0.0.1' is no IPv4 address, expected four numbers such as 192.0.2.1
-nil fetch.request: URL host '127.0.0.1.5' is no IPv4 address, expected four numbers such as 192.0.2.1
-nil fetch.request: URL host '1.2.3.0x4' is no IPv4 address, expected four numbers such as 192.0.2.1
-nil fetch.request: URL host '127.0.0.1.' is no host name
-nil fetch.request: URL host '[::1' is no host name
-nil fetch.request: URL host '[::1]x' is no host name
-nil fetch.request: URL host '[fe80::1%25eth0]' is no IPv6 address
-nil fetch.request: URL host '[1.2.3.4]' is no IPv6 address
-nil fetch.request: URL host '::1' is no host name
-nil fetch.request: URL host 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa' is no host name
-nil fetch.request: URL host is over 253 bytes
-nil fetch.request: URL is over 2048 bytes
+nil http.request: URL '' does not begin with http:// or https://
+nil http.request: URL 'x' does not begin with http:// or https://
+nil http.request: URL '/path' does not begin with http:// or https://
+nil http.request: URL 'http:/a.test/' does not begin with http:// or https://
+nil http.request: URL 'http:a.test' does not begin with http:// or https://
+nil http.request: URL '//a.test/' does not begin with http:// or https://
+nil http.request: URL scheme 'ldap' is neither http nor https
+nil http.request: URL scheme 'file' is neither http nor https
+nil http.request: URL scheme 'gopher' is neither http nor https
+nil http.request: URL 'javascript:alert(1)' does not begin with http:// or https://
+nil http.request: URL has no host
+nil http.request: URL has no host
+nil http.request: URL has no host
+nil http.request: URL has user info, which is refused
+nil http.request: URL has user info, which is refused
+nil http.request: URL has user info, which is refused
+nil http.request: URL port '0' is not from 1 to 65535
+nil http.request: URL port '65536' is not from 1 to 65535
+nil http.request: URL port '99999999999' is not from 1 to 65535
+nil http.request: URL host 'a.test:-1' is no host name
+nil http.request: URL host 'a.test:8o' is no host name
+nil http.request: URL has a byte that must be percent-encoded, number 9
+nil http.request: URL has a byte that must be percent-encoded, number 16
+nil http.request: URL has a byte that must be percent-encoded, number 15
+nil http.request: URL has a byte that must be percent-encoded, number 15
+nil http.request: URL has a byte that must be percent-encoded, number 8
+nil http.request: URL has a byte that must be percent-encoded, number 15
+nil http.request: URL host 'a..test' is no host name
+nil http.request: URL host '.a.test' is no host name
+nil http.request: URL host 'a,b.test' is no host name
+nil http.request: URL host '%61.test' is no host name
+nil http.request: URL host 'a.test%00' is no host name
+nil http.request: URL host '127.1' is no IPv4 address, expected four numbers such as 192.0.2.1
+nil http.request: URL host '0x7f000001' is no IPv4 address, expected four numbers such as 192.0.2.1
+nil http.request: URL host '2130706433' is no IPv4 address, expected four numbers such as 192.0.2.1
+nil http.request: URL host '0177.0.0.1' is no IPv4 address, expected four numbers such as 192.0.2.1
+nil http.request: URL host '127.0.0.1.5' is no IPv4 address, expected four numbers such as 192.0.2.1
+nil http.request: URL host '1.2.3.0x4' is no IPv4 address, expected four numbers such as 192.0.2.1
+nil http.request: URL host '127.0.0.1.' is no host name
+nil http.request: URL host '[::1' is no host name
+nil http.request: URL host '[::1]x' is no host name
+nil http.request: URL host '[fe80::1%25eth0]' is no IPv6 address
+nil http.request: URL host '[1.2.3.4]' is no IPv6 address
+nil http.request: URL host '::1' is no host name
+nil http.request: URL host 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa' is no host name
+nil http.request: URL host is over 253 bytes
+nil http.request: URL is over 2048 bytes
 
 
 
@@ -537,9 +537,9 @@ nil fetch.request: URL is over 2048 bytes
 --- config
     location /t {
         content_by_lua_block {
-            local fetch = require "resty.mtls.fetch"
+            local http = require "resty.mtls.internal.net.http"
             local function try(opts)
-                ngx.say(select(2, pcall(fetch.request, opts)))
+                ngx.say(select(2, pcall(http.request, opts)))
             end
 
             local u = "http://a.test/"
@@ -560,32 +560,32 @@ nil fetch.request: URL is over 2048 bytes
             try({ url = u, headers = { ["a\r\nb"] = "x" } })
             try({ url = u, headers = { Authorization = "secret\r\nX: y" } })
             try({ url = u, accept = "a\nb" })
-            ngx.say(select(2, pcall(fetch.init, { nameservers = { "127.0.0.1", "dns.test" } })))
-            ngx.say(select(2, pcall(fetch.init, { alow = {} })))
-            ngx.say(select(2, pcall(fetch.init, { allow = { "127.0.0.1" } })))
+            ngx.say(select(2, pcall(http.init, { nameservers = { "127.0.0.1", "dns.test" } })))
+            ngx.say(select(2, pcall(http.init, { alow = {} })))
+            ngx.say(select(2, pcall(http.init, { allow = { "127.0.0.1" } })))
         }
     }
 --- response_body
-fetch.request: expected a table of options, got nil
-fetch.request: expected a table of options, got string
-fetch.request: option url is missing
-fetch.request: option 'urll' is unknown
-fetch.request: option 'url' must be a string, got number
-fetch.request: option 'timeout' must be a number, got string
-fetch.request: timeout must be at least 1 ms
-fetch.request: method must be GET or POST
-fetch.request: only a POST has a body
-fetch.request: origin must be certificate or operator
-fetch.request: http_proxy must have a host (a name or an address) and a port from 1 to 65535
-fetch.request: https_proxy must have a host (a name or an address) and a port from 1 to 65535
-fetch.request: https_proxy must have a host (a name or an address) and a port from 1 to 65535
-fetch.request: https_proxy must have a host (a name or an address) and a port from 1 to 65535
-fetch.request: header 'a??b' must have a name of letters, digits and -
-fetch.request: the value of header Authorization must be a string of one line
-fetch.request: the value of header Accept must be a string of one line
-fetch.init: nameservers[2] 'dns.test': expected an IP address, or one with a port such as 192.0.2.1:53 or [2001:db8::1]:53
-fetch.init: option 'alow' is unknown
-fetch.init: option 'allow' must be what resty.mtls.cidr's parse() gives
+http.request: expected a table of options, got nil
+http.request: expected a table of options, got string
+http.request: option url is missing
+http.request: option 'urll' is unknown
+http.request: option 'url' must be a string, got number
+http.request: option 'timeout' must be a number, got string
+http.request: timeout must be at least 1 ms
+http.request: method must be GET or POST
+http.request: only a POST has a body
+http.request: origin must be certificate or operator
+http.request: http_proxy must have a host (a name or an address) and a port from 1 to 65535
+http.request: https_proxy must have a host (a name or an address) and a port from 1 to 65535
+http.request: https_proxy must have a host (a name or an address) and a port from 1 to 65535
+http.request: https_proxy must have a host (a name or an address) and a port from 1 to 65535
+http.request: header 'a??b' must have a name of letters, digits and -
+http.request: the value of header Authorization must be a string of one line
+http.request: the value of header Accept must be a string of one line
+http.init: nameservers[2] 'dns.test': expected an IP address, or one with a port such as 192.0.2.1:53 or [2001:db8::1]:53
+http.init: option 'alow' is unknown
+http.init: option 'allow' must be what resty.mtls.internal.net.cidr's parse() returns
 
 
 
@@ -597,15 +597,15 @@ $::Raw . <<'_EOC_';
     location /trusting {
         content_by_lua_block {
             local t = require "t.fetch"
-            local fetch = require "resty.mtls.fetch"
+            local http = require "resty.mtls.internal.net.http"
             for _, host in ipairs { "localhost", "127.0.0.1" } do
                 local url = "https://" .. host .. ":$TEST_NGINX_TLS_PORT/name"
-                t.say(host, fetch.request { url = url })
-                t.say(host .. ", unverified", fetch.request { url = url, ssl_verify = false })
+                t.say(host, http.request { url = url })
+                t.say(host .. ", unverified", http.request { url = url, ssl_verify = false })
             end
 
             -- nginx's own page, whose length names the server's kind and version
-            local answer = fetch.request { url = (t.tls:gsub("https", "http")) .. "/" }
+            local answer = http.request { url = (t.tls:gsub("https", "http")) .. "/" }
             ngx.say("TLS server -> ", answer.status, " ", answer.body:match("%b<>"))
         }
     }
@@ -613,7 +613,7 @@ $::Raw . <<'_EOC_';
         lua_ssl_trusted_certificate $TEST_NGINX_PKI/ca-a.crt;
         content_by_lua_block {
             local t = require "t.fetch"
-            t.say("untrusting", require("resty.mtls.fetch").request { url = "https://localhost:$TEST_NGINX_TLS_PORT/name" })
+            t.say("untrusting", require("resty.mtls.internal.net.http").request { url = "https://localhost:$TEST_NGINX_TLS_PORT/name" })
         }
     }
     location /t {
@@ -625,10 +625,10 @@ _EOC_
 --- response_body
 localhost -> 200 9 localhost
 localhost, unverified -> 200 9 localhost
-127.0.0.1 -> fetch.request: https://127.0.0.1:TLS/name: TLS handshake: certificate host mismatch
+127.0.0.1 -> http.request: https://127.0.0.1:TLS/name: TLS handshake: certificate host mismatch
 127.0.0.1, unverified -> 200 9 127.0.0.1
 TLS server -> 400 <html>
-untrusting -> fetch.request: https://localhost:TLS/name: TLS handshake: 21: unable to verify the first certificate
+untrusting -> http.request: https://localhost:TLS/name: TLS handshake: 21: unable to verify the first certificate
 
 
 
@@ -651,14 +651,14 @@ untrusting -> fetch.request: https://localhost:TLS/name: TLS handshake: 21: unab
         }
         header_filter_by_lua_block {
             local _, err = pcall(require("t.fetch").get, "/ok")
-            ngx.header["X-Filter"] = err:gsub("^.-: fetch", "fetch")
+            ngx.header["X-Filter"] = err:gsub("^.-: http", "http")
         }
     }
     location /ok { content_by_lua_block { ngx.print("ok") } }
 --- response_body
 ok
 --- response_headers
-X-Filter: fetch.request: cannot be called in the phase header_filter
+X-Filter: http.request: cannot be called in the phase header_filter
 
 
 
@@ -668,13 +668,13 @@ X-Filter: fetch.request: cannot be called in the phase header_filter
     location /t {
         content_by_lua_block {
             local t = require "t.fetch"
-            t.say("plain server", require("resty.mtls.fetch").request { url = (t.base:gsub("http", "https")) })
-            t.say("refused", require("resty.mtls.fetch").request { url = "http://127.0.0.1:1/x?secret" })
+            t.say("plain server", require("resty.mtls.internal.net.http").request { url = (t.base:gsub("http", "https")) })
+            t.say("refused", require("resty.mtls.internal.net.http").request { url = "http://127.0.0.1:1/x?secret" })
         }
     }
 --- response_body
-plain server -> fetch.request: https://127.0.0.1:PORT/: TLS handshake: handshake failed
-refused -> fetch.request: http://127.0.0.1:1/x: cannot connect to 127.0.0.1 port 1: connection refused
+plain server -> http.request: https://127.0.0.1:PORT/: TLS handshake: handshake failed
+refused -> http.request: http://127.0.0.1:1/x: cannot connect to 127.0.0.1 port 1: connection refused
 --- no_error_log
 [crit]
 [alert]

@@ -462,7 +462,7 @@ headers_left_out_total{reason="too_large"} 2
 --- config
     location /t {
         content_by_lua_block {
-            local metrics = require "resty.mtls.metrics"
+            local metrics = require "resty.mtls.internal.metrics"
             metrics.count("headers_left_out_total", "too_large")
             metrics.count("headers_left_out_total", "too_large")
             for i = 1, 150 do
@@ -513,7 +513,7 @@ resty_mtls_fetch_duration_seconds_count{kind="jwks",outcome="ok"} 2
 --- config
     location /t {
         content_by_lua_block {
-            local metrics = require "resty.mtls.metrics"
+            local metrics = require "resty.mtls.internal.metrics"
             local traces, aborts = 0, 0
             local function work(n)
                 for _ = 1, n do

@@ -1,4 +1,4 @@
-# ssl_client_hello_by_lua* at the wrong place of nginx.conf is found at the start (resty.mtls.placement).
+# ssl_client_hello_by_lua* at the wrong place of nginx.conf is found at the start (resty.mtls.internal.placement).
 
 use lib '.';
 use t::TestMtls;
@@ -35,7 +35,7 @@ _EOC_
 our $Faults = <<'_EOC_';
     location /t {
         content_by_lua_block {
-            local placement = require "resty.mtls.placement"
+            local placement = require "resty.mtls.internal.placement"
             -- As a pattern that stands for itself
             local directory = ("$TEST_NGINX_HTML_DIR/"):gsub("%p", "%%%0")
             for _, version in ipairs { 1022001, 1029002 } do
@@ -166,7 +166,7 @@ http { include nginx.conf; include unreadable; }
 --- config
     location /t {
         content_by_lua_block {
-            local placement = require "resty.mtls.placement"
+            local placement = require "resty.mtls.internal.placement"
             ngx.say(#placement.faults("$TEST_NGINX_HTML_DIR/nginx.conf", 1022001, true))
             ngx.say(#placement.faults("$TEST_NGINX_HTML_DIR/none", 1022001, true))
             ngx.say(#placement.faults("$TEST_NGINX_HTML_DIR", 1022001, true))
@@ -183,7 +183,7 @@ http { include nginx.conf; include unreadable; }
 --- config
     location /t {
         content_by_lua_block {
-            local placement = require "resty.mtls.placement"
+            local placement = require "resty.mtls.internal.placement"
             local directory = "$TEST_NGINX_HTML_DIR/"
             -- One that stands for itself
             local pattern = directory:gsub("%p", "%%%0")
@@ -223,7 +223,7 @@ soon
 --- config
     location /t {
         content_by_lua_block {
-            local placement = require "resty.mtls.placement"
+            local placement = require "resty.mtls.internal.placement"
             for _, line in ipairs {
                 "nginx", "nginx -c a.conf", "nginx -ca.conf", "nginx -qc a.conf", "nginx -tqca.conf",
                 "nginx -p /-c -c a.conf", "nginx -g daemon_off;_#_-c_x -c a.conf", "nginx -e log -g daemon_off;",

@@ -1,4 +1,4 @@
-# What mtls.init finds missing between nginx.conf, the policy and the files of the policy (resty.mtls.placement).
+# What mtls.init finds missing between nginx.conf, the policy and the files of the policy (resty.mtls.internal.placement).
 
 use lib '.';
 use t::TestMtls;
@@ -32,8 +32,8 @@ _EOC_
 our $Faults = <<'_EOC_';
     location /t {
         content_by_lua_block {
-            local placement = require "resty.mtls.placement"
-            local engine = require("resty.mtls.engine").current()
+            local placement = require "resty.mtls.internal.placement"
+            local engine = require("resty.mtls.internal.engine").current()
             local directory = "$TEST_NGINX_HTML_DIR/"
             for _, name in ipairs { "1.conf", "2.conf", "3.conf", "4.conf", "5.conf", "6.conf" } do
                 local file = io.open(directory .. name)
@@ -255,7 +255,7 @@ error 2.conf:3: ssl_certificate_by_lua* does not call certificate(): no client i
 --- config
     location /t {
         content_by_lua_block {
-            local engine = require("resty.mtls.engine").current()
+            local engine = require("resty.mtls.internal.engine").current()
             local path = "$TEST_NGINX_HTML_DIR/policy.yaml"
             local function show(mode, user, group)
                 os.execute("chmod " .. mode .. " " .. path)

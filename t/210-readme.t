@@ -118,7 +118,7 @@ _EOC_
 
 # The lines of the error log
 
-for my $file (glob "$t::TestMtls::Root/lua/resty/mtls.lua $t::TestMtls::Root/lua/resty/mtls/*.lua") {
+for my $file (map { glob "$t::TestMtls::Root/lua/resty/$_" } qw( mtls.lua mtls/*.lua mtls/internal/*.lua mtls/internal/net/*.lua )) {
     open my $in, '<', $file or die "$file: $!";
     local $/;
     my $name = substr $file, length "$t::TestMtls::Root/";

@@ -65,7 +65,7 @@ is(without_age($log), "", "it prints nothing, and calls no cargo");
 my $mode = files($Dest);
 
 is($mode->{$_}, "644", $_)
-    for "/opt/lua/resty/mtls.lua", "/opt/lua/resty/mtls/cdef.lua", "/opt/mtls/include/resty_mtls.h",
+    for "/opt/lua/resty/mtls.lua", "/opt/lua/resty/mtls/internal/cdef.lua", "/opt/mtls/include/resty_mtls.h",
         "/opt/mtls/share/resty-mtls/nginx-conf/mtls-http.conf",
         "/opt/mtls/share/resty-mtls/nginx-conf/policy.example.yaml",
         "/opt/mtls/share/doc/resty-mtls/LICENSE", "/opt/mtls/share/doc/resty-mtls/README.md",
@@ -314,13 +314,13 @@ __DATA__
 --- config
     location /t {
         content_by_lua_block {
-            local lib = require "resty.mtls.lib"
+            local lib = require "resty.mtls.internal.library"
             local from = debug.getinfo(lib.read, "S").source
             ngx.say(from:match("/usr/local/.*"), " ", lib._VERSION)
         }
     }
 --- response_body eval
-"/usr/local/share/lua/5.1/resty/mtls/lib.lua $::Version\n"
+"/usr/local/share/lua/5.1/resty/mtls/internal/library.lua $::Version\n"
 
 
 
@@ -382,7 +382,7 @@ library "$(workers | cut -d ' ' -f 1)"
 get payments.example.com/ $(as client-a) -o /dev/null -w '%{http_code}\n'
 
 echo another ABI
-cdef=$DEST/usr/local/share/lua/5.1/resty/mtls/cdef.lua
+cdef=$DEST/usr/local/share/lua/5.1/resty/mtls/internal/cdef.lua
 sed 's/\(ABI_VERSION = \)[0-9]*/\1999/' "$cdef" > "$cdef.new" && mv "$cdef.new" "$cdef"
 second=$(workers)
 hup

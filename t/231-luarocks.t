@@ -69,10 +69,10 @@ __DATA__
 --- config
     location /t {
         content_by_lua_block {
-            local lib = require "resty.mtls.lib"
+            local lib = require "resty.mtls.internal.library"
             local from = debug.getinfo(lib.read, "S").source
             ngx.say(from:match("/share/.*"), " ", lib._VERSION)
         }
     }
 --- response_body eval
-"/share/lua/5.1/resty/mtls/lib.lua $::Version\n"
+"/share/lua/5.1/resty/mtls/internal/library.lua $::Version\n"

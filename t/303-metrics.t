@@ -181,7 +181,7 @@ policy_epoch{worker="0"} 1
     location /fill {
         content_by_lua_block {
             for i = 1, 90 do
-                require("resty.mtls.metrics").observe("fetch_duration_seconds", i, "kind " .. i, "ok")
+                require("resty.mtls.internal.metrics").observe("fetch_duration_seconds", i, "kind " .. i, "ok")
             end
             ngx.say("filled")
         }
@@ -289,7 +289,7 @@ policy_reloads_total{result="ok"} 1
 --- config
     location /t {
         content_by_lua_block {
-            local metrics = require "resty.mtls.metrics"
+            local metrics = require "resty.mtls.internal.metrics"
             for i = 1, 300 do
                 local name = ("%03d"):format(i) .. ("x"):rep(125)
                 for _, status in ipairs { 0, 401, 403, 421 } do
@@ -331,9 +331,9 @@ true true
     location /t {
         access_by_lua_block { require("resty.mtls").access("a") }
         content_by_lua_block {
-            local fetch = require "resty.mtls.fetch"
+            local shared_cache = require "resty.mtls.internal.net.shared_cache"
             for i = 1, 100 do
-                fetch.cached("mtls", "crl " .. i, {}, function() return ("x"):rep(8000), 60 end)
+                shared_cache.get("mtls", "crl " .. i, {}, function() return ("x"):rep(8000), 60 end)
             end
             ngx.say("in")
         }

@@ -111,11 +111,11 @@ POST /error/error
 [mtls] revocation status unknown: http://HOST/expired/expired: no answer: OCSP response nextUpdate was SECONDS s ago
 [mtls] revocation status unknown: http://HOST/wrong-signer/wrong-signer: no answer: OCSP response is not signed by the issuer or a responder of the issuer: certificate verify error
 [mtls] revocation status unknown: http://HOST/another/another: no answer: OCSP response is about another certificate
-[mtls] revocation status unknown: http://HOST/: fetch.cached: fetch.request: http://HOST/: cannot connect to 127.0.0.1 port PORT: connection refused
-[mtls] revocation status unknown: http://HOST/slow/slow: fetch.cached: fetch.request: http://HOST/slow/slow: timeout
+[mtls] revocation status unknown: http://HOST/: shared_cache.get: http.request: http://HOST/: cannot connect to 127.0.0.1 port PORT: connection refused
+[mtls] revocation status unknown: http://HOST/slow/slow: shared_cache.get: http.request: http://HOST/slow/slow: timeout
 [mtls] revocation status unknown: http://HOST/garbage/garbage: no answer: OCSP response is unreadable: too long
-[mtls] revocation status unknown: http://HOST/huge/huge: fetch.cached: fetch.request: http://HOST/huge/huge: body is over 65536 bytes
-[mtls] revocation status unknown: http://HOST/error/error: fetch.cached: status 500
+[mtls] revocation status unknown: http://HOST/huge/huge: shared_cache.get: http.request: http://HOST/huge/huge: body is over 65536 bytes
+[mtls] revocation status unknown: http://HOST/error/error: shared_cache.get: status 500
 --- no_error_log
 [crit]
 [alert]

@@ -80,9 +80,9 @@ GET /crl-garbage/garbage
 GET /crl-huge/huge
 [mtls] revocation status unknown: http://HOST/crl-expired/crl-expired: no answer: CRL of 'CN=Test CA-A,O=Example Lab,C=CZ': nextUpdate was SECONDS s ago
 [mtls] revocation status unknown: http://HOST/crl-wrong-signer/crl-wrong-signer: no answer: CRL of 'CN=Test CA-A,O=Example Lab,C=CZ': bad signature
-[mtls] revocation status unknown: http://HOST/crl-error/error: fetch.cached: status 500
+[mtls] revocation status unknown: http://HOST/crl-error/error: shared_cache.get: status 500
 [mtls] revocation status unknown: http://HOST/crl-garbage/garbage: no answer: not a readable CRL: too long
-[mtls] revocation status unknown: http://HOST/crl-huge/huge: fetch.cached: fetch.request: http://HOST/crl-huge/huge: body is over 10485760 bytes
+[mtls] revocation status unknown: http://HOST/crl-huge/huge: shared_cache.get: http.request: http://HOST/crl-huge/huge: body is over 10485760 bytes
 --- no_error_log
 [crit]
 [alert]

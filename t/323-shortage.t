@@ -69,9 +69,9 @@ our $Config = $t::TestRevocation::Config . <<'_EOC_';
     }
     location /fetch {
         content_by_lua_block {
-            require("resty.mtls.fetch").init { nameservers = { "127.0.0.1:1" } }
+            require("resty.mtls.internal.net.http").init { nameservers = { "127.0.0.1:1" } }
             for _, url in ipairs { "http://127.0.0.1:1/", "http://[::1]:1/", "http://name.test/" } do
-                local _, err, kind = require("resty.mtls.fetch").request { url = url, origin = "operator", timeout = 500 }
+                local _, err, kind = require("resty.mtls.internal.net.http").request { url = url, origin = "operator", timeout = 500 }
                 ngx.say(kind or "failure", " ", (err:gsub(":%d+/", ":PORT/")))
             end
         }
@@ -153,8 +153,8 @@ POST /good/good
 1 /to/strict 200 pass
 1 /to/strict 401 refused
 2 /to/strict 503 unavailable
-[mtls] 503 http://HOST/good/good: fetch.cached: fetch.request: http://HOST/good/good: cannot connect to 127.0.0.1 port PORT: no connection is left (worker_connections), client
-[mtls] 503 http://HOST/revoked/good: fetch.cached: fetch.request: http://HOST/revoked/good: cannot connect to 127.0.0.1 port PORT: no connection is left (worker_connections), client
+[mtls] 503 http://HOST/good/good: shared_cache.get: http.request: http://HOST/good/good: cannot connect to 127.0.0.1 port PORT: no connection is left (worker_connections), client
+[mtls] 503 http://HOST/revoked/good: shared_cache.get: http.request: http://HOST/revoked/good: cannot connect to 127.0.0.1 port PORT: no connection is left (worker_connections), client
 --- no_error_log
 revocation status unknown
 not tried again so soon
@@ -185,8 +185,8 @@ hold/descriptors 200 held
 to/ignore 503 {"message":"Service Unavailable"}
 to/ignore 401 
 1
-[mtls] 503 http://HOST/crl-revoked/crl: fetch.cached: fetch.request: http://HOST/crl-revoked/crl: cannot connect to 127.0.0.1 port PORT: no file descriptor is left (worker_rlimit_nofile), client
-[mtls] 503 http://HOST/revoked/good: fetch.cached: fetch.request: http://HOST/revoked/good: cannot connect to 127.0.0.1 port PORT: no file descriptor is left (worker_rlimit_nofile), client
+[mtls] 503 http://HOST/crl-revoked/crl: shared_cache.get: http.request: http://HOST/crl-revoked/crl: cannot connect to 127.0.0.1 port PORT: no file descriptor is left (worker_rlimit_nofile), client
+[mtls] 503 http://HOST/revoked/good: shared_cache.get: http.request: http://HOST/revoked/good: cannot connect to 127.0.0.1 port PORT: no file descriptor is left (worker_rlimit_nofile), client
 --- no_error_log
 revocation status unknown
 not tried again so soon
@@ -241,17 +241,17 @@ for what in connections descriptors; do
 done
 _EOC_
 --- client_out_like
-\Afetch 200 failure fetch.request: http://127.0.0.1:PORT/: cannot connect to 127.0.0.1 port 1: connection refused
-failure fetch.request: http://\[::1\]:PORT/: cannot connect to \[::1\] port 1: [^\n]*
-failure fetch.request: http://name.test/: host 'name.test' cannot be resolved: (?:nameserver 127.0.0.1 port 1: )?connection refused
+\Afetch 200 failure http.request: http://127.0.0.1:PORT/: cannot connect to 127.0.0.1 port 1: connection refused
+failure http.request: http://\[::1\]:PORT/: cannot connect to \[::1\] port 1: [^\n]*
+failure http.request: http://name.test/: host 'name.test' cannot be resolved: (?:nameserver 127.0.0.1 port 1: )?connection refused
 hold/connections 200 held
-fetch 200 shortage fetch.request: http://127.0.0.1:PORT/: cannot connect to 127.0.0.1 port 1: no connection is left \(worker_connections\)
-shortage fetch.request: http://\[::1\]:PORT/: cannot connect to \[::1\] port 1: no connection is left \(worker_connections\)
-shortage fetch.request: http://name.test/: host 'name.test' cannot be resolved: no connection is left \(worker_connections\)
+fetch 200 shortage http.request: http://127.0.0.1:PORT/: cannot connect to 127.0.0.1 port 1: no connection is left \(worker_connections\)
+shortage http.request: http://\[::1\]:PORT/: cannot connect to \[::1\] port 1: no connection is left \(worker_connections\)
+shortage http.request: http://name.test/: host 'name.test' cannot be resolved: no connection is left \(worker_connections\)
 hold/descriptors 200 held
-fetch 200 shortage fetch.request: http://127.0.0.1:PORT/: cannot connect to 127.0.0.1 port 1: no file descriptor is left \(worker_rlimit_nofile\)
-shortage fetch.request: http://\[::1\]:PORT/: cannot connect to \[::1\] port 1: no file descriptor is left \(worker_rlimit_nofile\)
-shortage fetch.request: http://name.test/: host 'name.test' cannot be resolved: no file descriptor is left \(worker_rlimit_nofile\)
+fetch 200 shortage http.request: http://127.0.0.1:PORT/: cannot connect to 127.0.0.1 port 1: no file descriptor is left \(worker_rlimit_nofile\)
+shortage http.request: http://\[::1\]:PORT/: cannot connect to \[::1\] port 1: no file descriptor is left \(worker_rlimit_nofile\)
+shortage http.request: http://name.test/: host 'name.test' cannot be resolved: no file descriptor is left \(worker_rlimit_nofile\)
 \z
 --- no_error_log
 not tried again so soon

@@ -6,18 +6,17 @@ use t::TestMtls;
 our $Config = <<'_EOC_';
     location /t {
         content_by_lua_block {
-            local fetch = require "resty.mtls.fetch"
+            local shared_cache = require "resty.mtls.internal.net.shared_cache"
             local real = { now = ngx.now, time = ngx.time }
             local offset = 0
             ngx.now = function() return real.now() + offset end
             ngx.time = function() return real.time() + offset end
             -- The module keeps the functions it found when it was loaded.
-            package.loaded["resty.mtls.fetch"] = nil
-            fetch = require "resty.mtls.fetch"
-            fetch.init { allow = require("resty.mtls.cidr").parse {} }
+            package.loaded["resty.mtls.internal.net.shared_cache"] = nil
+            shared_cache = require "resty.mtls.internal.net.shared_cache"
             local calls = 0
             local function ask(answer, ttl)
-                local value, err = fetch.cached("clock", "key", { timeout = 300 }, function()
+                local value, err = shared_cache.get("clock", "key", { timeout = 300 }, function()
                     calls = calls + 1
                     return answer, answer and ttl or "it failed"
                 end)
@@ -48,7 +47,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: fetch.cached() neither keeps nor waits for what was written while the clock was ahead
+=== TEST 1: shared_cache.get() neither keeps nor waits for what was written while the clock was ahead
 --- http_config
     lua_shared_dict clock 100k;
 --- config eval: $::Config
@@ -57,7 +56,7 @@ __DATA__
 1 value nil
 2 value nil
 2 value nil
-3 nil fetch.cached: it failed
-3 nil fetch.cached: not tried again so soon after: it failed
+3 nil shared_cache.get: it failed
+3 nil shared_cache.get: not tried again so soon after: it failed
 4 value nil
 5 value nil

@@ -8,7 +8,7 @@ our $Http = <<'_EOC_';
     init_by_lua_block {
         local ffi = require "ffi"
         ffi.cdef "void *malloc(size_t); void free(void *);"
-        local lib = require "resty.mtls.lib"
+        local lib = require "resty.mtls.internal.library"
 
         -- A buffer that says it is larger than it is: the library writes 45 bytes to 8.
         function overflow()

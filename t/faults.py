@@ -1054,7 +1054,7 @@ def little_cpu_reload(trial):
 # What must be found, with a gateway that is broken on purpose.
 ALARMS = (
     # Workers share nothing: those that are respawned serve the policy of the start.
-    ("an old policy", {"lua": 'require("resty.mtls.engine").join_node = function() return true end'},
+    ("an old policy", {"lua": 'require("resty.mtls.internal.engine").join_node = function() return true end'},
      by(broken_then_killed, bad, 2), r"wrong yes"),
     ("another's certificate", {"access": 'if ngx.var.http_x_client_cert_fingerprint and math.random(50) == 1 then '
                                'ngx.req.set_header("X-Client-Cert-Fingerprint", ("0"):rep(40)) end'},

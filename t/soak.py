@@ -101,9 +101,9 @@ http {{
 FAULTS = (
     ("a wrong answer", "if math.random(500) == 1 then ngx.exit(503) end", "status 503"),
     ("a leak of the module", """
-        local lib = require "resty.mtls.lib"
+        local lib = require "resty.mtls.internal.library"
         local out = require("ffi").new("rmtls_certificate *[1]")
-        for _ = 1, 4 do lib.C.rmtls_certificate_from_ssl(require("resty.mtls.connection").ssl(), out) end
+        for _ = 1, 4 do lib.C.rmtls_certificate_from_ssl(require("resty.mtls.internal.connection").ssl(), out) end
     """, r"worker \d+ grew by (?:[2-9]|\d\d)\d{3} KB"),
     ("an alert", "if math.random(500) == 1 then ngx.log(ngx.ALERT, 'on purpose') end", "on purpose"),
     ("a worker that dies",

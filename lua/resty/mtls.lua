@@ -7,22 +7,22 @@
 --     mtls.access("payments")                                 -- access_by_lua*
 --     mtls.log()                                              -- log_by_lua*
 
-local access = require "resty.mtls.access"
-local cidr = require "resty.mtls.cidr"
-local client = require "resty.mtls.client"
-local connection = require "resty.mtls.connection"
-local engine = require "resty.mtls.engine"
-local fetch = require "resty.mtls.fetch"
-local inbound = require "resty.mtls.inbound"
-local lib = require "resty.mtls.lib"
-local metrics = require "resty.mtls.metrics"
-local placement = require "resty.mtls.placement"
-local reload = require "resty.mtls.reload"
-local strip = require "resty.mtls.strip"
-local STATUS = require "resty.mtls.cdef"
+local access = require "resty.mtls.internal.access"
+local cidr = require "resty.mtls.internal.net.cidr"
+local client = require "resty.mtls.internal.client"
+local connection = require "resty.mtls.internal.connection"
+local engine = require "resty.mtls.internal.engine"
+local http = require "resty.mtls.internal.net.http"
+local request_headers = require "resty.mtls.internal.request_headers"
+local library = require "resty.mtls.internal.library"
+local metrics = require "resty.mtls.internal.metrics"
+local placement = require "resty.mtls.internal.placement"
+local reload = require "resty.mtls.internal.reload"
+local reserved_headers = require "resty.mtls.internal.reserved_headers"
+local STATUS = require "resty.mtls.internal.cdef"
 
 
-local C = lib.C
+local C = library.C
 local OK = STATUS.OK
 local NOT_FOUND = STATUS.NOT_FOUND
 local error = error
@@ -34,7 +34,7 @@ local WARN = ngx.WARN
 
 
 local _M = {
-    _VERSION = lib._VERSION,
+    _VERSION = library._VERSION,
 }
 
 
@@ -89,7 +89,7 @@ local WATCH = 1
 local options
 -- What init() found wrong around the policy.
 local start_warnings = {}
-local errbuf = lib.buffer(1024)
+local errbuf = library.buffer(1024)
 
 
 local function source_of(policy, caller)
@@ -112,7 +112,7 @@ end
 
 
 local function log_warnings(this)
-    for _, warning in ipairs(this:warnings(inbound.trusts())) do
+    for _, warning in ipairs(this:warnings(request_headers.trusts())) do
         ngx_log(WARN, "[mtls] ", warning)
     end
 end
@@ -178,8 +178,8 @@ function _M.init(opts)
     this:install()
     this:watch(opts.watch == nil and WATCH or opts.watch)
     options = opts
-    fetch.init { allow = cidr.parse(opts.fetch_allow or {}) }
-    inbound.init { trusted = cidr.parse(opts.trusted_ips or {}) }
+    http.init { allow = cidr.parse(opts.fetch_allow or {}) }
+    request_headers.init { trusted = cidr.parse(opts.trusted_ips or {}) }
     metrics.init(opts.shared_dict)
     log_warnings(this)
 
@@ -204,7 +204,7 @@ function _M.client_hello()
     local status = C.rmtls_engine_client_hello(this.handle, connection.ssl(), name,
                                                name and #name or 0, errbuf)
     if status ~= OK then
-        ngx_log(ERR, "[mtls] ", select(2, lib.failure("client_hello", status, errbuf)))
+        ngx_log(ERR, "[mtls] ", select(2, library.failure("client_hello", status, errbuf)))
         metrics.count("handshake_errors_total", "client_hello")
     end
 
@@ -219,7 +219,7 @@ function _M.certificate()
     errbuf.len = 0
     local status = C.rmtls_engine_ask(this.handle, connection.ssl(), errbuf)
     if status ~= OK and status ~= NOT_FOUND then
-        ngx_log(ERR, "[mtls] ", select(2, lib.failure("certificate", status, errbuf)))
+        ngx_log(ERR, "[mtls] ", select(2, library.failure("certificate", status, errbuf)))
         metrics.count("handshake_errors_total", "certificate")
     end
 end
@@ -243,7 +243,7 @@ end
 -- rewrite_by_lua*: removes what only the gateway may say, as access() does, but before "satisfy",
 -- subrequests of auth_request and whatever else nginx does before or instead of the access phase.
 function _M.strip()
-    return strip(engine.current())
+    return reserved_headers.remove(engine.current())
 end
 
 
@@ -300,7 +300,7 @@ function _M.status()
     status.worker = ngx.worker.id()
     status.last_error = this:last_error()
     -- Read anew each time: they are those of the policy in force in this worker.
-    status.warnings = this:warnings(inbound.trusts(), MAX_WARNINGS)
+    status.warnings = this:warnings(request_headers.trusts(), MAX_WARNINGS)
     status.start_warnings = start_warnings[1] and start_warnings
     status.node = this:node()
     status.metrics = metrics.table()

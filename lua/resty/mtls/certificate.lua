@@ -7,13 +7,13 @@
 -- cannot be read from the certificate is nil, and so is a list of over 1,000 names.
 
 local ffi = require "ffi"
-local headers = require "resty.mtls.headers"
-local lib = require "resty.mtls.lib"
-local connection = require "resty.mtls.connection"
-local STATUS = require "resty.mtls.cdef"
+local upstream_headers = require "resty.mtls.internal.upstream_headers"
+local library = require "resty.mtls.internal.library"
+local connection = require "resty.mtls.internal.connection"
+local STATUS = require "resty.mtls.internal.cdef"
 
 
-local C = lib.C
+local C = library.C
 local NOT_FOUND = STATUS.NOT_FOUND
 local rawset = rawset
 local tonumber = tonumber
@@ -54,7 +54,7 @@ end
 local function subject(self)
     local attributes = {}
     for i = 0, math.huge do
-        local name, value = lib.read("certificate.subject", function(a, b)
+        local name, value = library.read("certificate.subject", function(a, b)
             return C.rmtls_certificate_subject(self.handle, i, a, b)
         end, true)
         if not name then
@@ -71,7 +71,7 @@ end
 local function san(self)
     local names = { dns = {}, uri = {}, email = {}, ip = {}, dirname = {} }
     for i = 0, math.huge do
-        local kind, value = lib.read("certificate.san", function(a, b)
+        local kind, value = library.read("certificate.san", function(a, b)
             return C.rmtls_certificate_san(self.handle, i, a, b)
         end, true)
         if not kind then
@@ -104,7 +104,7 @@ function mt.__index(self, key)
     local field = TEXT_FIELDS[key]
     local value
     if field then
-        value = lib.read("certificate." .. key, function(out)
+        value = library.read("certificate." .. key, function(out)
             return C.rmtls_certificate_get(self.handle, field, out)
         end)
     elseif COMPUTED[key] then
@@ -118,7 +118,7 @@ end
 
 
 local function wrap(make)
-    local handle, status = lib.handle("rmtls_certificate", make, C.rmtls_certificate_free)
+    local handle, status = library.handle("rmtls_certificate", make, C.rmtls_certificate_free)
     if handle then
         return setmetatable({ handle = handle }, mt)
     end
@@ -142,7 +142,7 @@ function _M.from_connection()
         return certificate
     end
 
-    return lib.failure("certificate.from_connection", status)
+    return library.failure("certificate.from_connection", status)
 end
 
 
@@ -153,7 +153,7 @@ function _M.from_pem(pem)
     end
 
     local certificate
-    local _, err = lib.try("certificate.from_pem", function(message)
+    local _, err = library.try("certificate.from_pem", function(message)
         local status
         certificate, status = wrap(function(out)
             return C.rmtls_certificate_from_pem(pem, #pem, out, message)
@@ -200,7 +200,7 @@ function _M.from_header(format, value, chain)
 
     local lines, lines_len, values = lines_of("value", value or {})
     local more, more_len, chain_values = lines_of("chain", chain or {})
-    local message = lib.buffer(1024)
+    local message = library.buffer(1024)
     local certificate, status = wrap(function(out)
         return C.rmtls_certificate_from_header(format, #format, lines, lines_len, more, more_len, out, message)
     end)
@@ -214,12 +214,12 @@ function _M.from_header(format, value, chain)
         return nil
     end
 
-    local text = message.len > 0 and lib.text(message) or ""
+    local text = message.len > 0 and library.text(message) or ""
     if text:find("^unknown format") then
         error("certificate.from_header: " .. text, 2)
     end
 
-    return lib.failure("certificate.from_header", status, message)
+    return library.failure("certificate.from_header", status, message)
 end
 
 
@@ -241,15 +241,15 @@ function _M:headers(dialect, store)
         verdict = code or 0
     end
 
-    local message = lib.buffer(1024)
-    local found, left_out, status = headers.of_certificate(
-        C.rmtls_certificate_lines(self.handle, dialect, #dialect, verdict, ngx.time(), headers.out, message))
+    local message = library.buffer(1024)
+    local found, left_out, status = upstream_headers.of_certificate(
+        C.rmtls_certificate_lines(self.handle, dialect, #dialect, verdict, ngx.time(), upstream_headers.out, message))
     if status == STATUS.INVALID then
-        error(lib.text(message), 2)
+        error(library.text(message), 2)
     end
 
     if not found then
-        return lib.failure("certificate.headers", status, message)
+        return library.failure("certificate.headers", status, message)
     end
 
     return found, left_out

@@ -8,12 +8,12 @@
 --     if not map:is_bound(ngx.var.host) then return ngx.exit(421) end    -- access_by_lua*
 
 local ffi = require "ffi"
-local lib = require "resty.mtls.lib"
-local connection = require "resty.mtls.connection"
-local STATUS = require "resty.mtls.cdef"
+local library = require "resty.mtls.internal.library"
+local connection = require "resty.mtls.internal.connection"
+local STATUS = require "resty.mtls.internal.cdef"
 
 
-local C = lib.C
+local C = library.C
 local OK = STATUS.OK
 local NOT_FOUND = STATUS.NOT_FOUND
 local error = error
@@ -32,9 +32,9 @@ local mt = { __index = _M }
 
 
 function _M.new()
-    local handle, status = lib.handle("rmtls_sni_map", C.rmtls_sni_map_new, C.rmtls_sni_map_free)
+    local handle, status = library.handle("rmtls_sni_map", C.rmtls_sni_map_new, C.rmtls_sni_map_free)
     if not handle then
-        return lib.failure("sni_map.new", status)
+        return library.failure("sni_map.new", status)
     end
 
     return setmetatable({ handle = handle }, mt)
@@ -67,7 +67,7 @@ function _M:add(name, options)
         handles[i - 1] = stores[i].handle
     end
 
-    local ok, err = lib.try("sni_map.add", function(message)
+    local ok, err = library.try("sni_map.add", function(message)
         return C.rmtls_sni_map_add(self.handle, name, #name, options.value or 0,
                                    options.ask == false and 0 or 1, handles, #stores,
                                    options.send_ca_names and 1 or 0, message)
@@ -98,14 +98,14 @@ function _M:get(name)
         return nil
     end
 
-    return lib.failure("sni_map.get", status)
+    return library.failure("sni_map.get", status)
 end
 
 
 -- Binds the session of the handshake in progress to what its server name asks for.
 function _M:client_hello()
     local name = connection.server_name()
-    local ok, err = lib.try("sni_map.client_hello", function(message)
+    local ok, err = library.try("sni_map.client_hello", function(message)
         return C.rmtls_sni_map_client_hello(self.handle, connection.ssl(), name,
                                             name and #name or 0, message)
     end)
@@ -116,7 +116,7 @@ end
 
 -- Asks for a certificate if client_hello() decided so; true, false, or nil and an error.
 function _M.certificate()
-    local ok, err, status = lib.try("sni_map.certificate", function(message)
+    local ok, err, status = library.try("sni_map.certificate", function(message)
         return C.rmtls_sni_map_ask(connection.ssl(), message)
     end)
     if status == NOT_FOUND then

@@ -4,10 +4,10 @@
 --     local token = require "resty.mtls.token"
 --     local ok, err = token.check(claims, certificate)
 
-local lib = require "resty.mtls.lib"
+local library = require "resty.mtls.internal.library"
 
 
-local C = lib.C
+local C = library.C
 local error = error
 local pcall = pcall
 local require = require
@@ -64,7 +64,7 @@ function _M.check(token, certificate, opts)
 
     local is_json = token:find("^%s*{") ~= nil
 
-    local ok, err = lib.try("token.check", function(message)
+    local ok, err = library.try("token.check", function(message)
         return C.rmtls_token_check(token, #token, is_json and 0 or 1, certificate and certificate.handle, strict,
                                    message)
     end)

@@ -1,11 +1,11 @@
 -- CA certificates and the options under which they vouch for clients.
 
 local ffi = require "ffi"
-local lib = require "resty.mtls.lib"
-local STATUS = require "resty.mtls.cdef"
+local library = require "resty.mtls.internal.library"
+local STATUS = require "resty.mtls.internal.cdef"
 
 
-local C = lib.C
+local C = library.C
 local error = error
 local type = type
 
@@ -33,9 +33,9 @@ function _M.new(pem, options)
     end
 
     local handle
-    local _, err = lib.try("trust_store.new", function(message)
+    local _, err = library.try("trust_store.new", function(message)
         local status
-        handle, status = lib.handle("rmtls_trust_store", function(out)
+        handle, status = library.handle("rmtls_trust_store", function(out)
             return C.rmtls_trust_store_new(pem, #pem, options.allow_partial_chain and 1 or 0,
                                            options.verify_depth or -1, options.auth_level or -1,
                                            out, message)
@@ -59,18 +59,18 @@ function _M:verify(certificate, now)
     end
 
     local code = ffi.new("int32_t[1]")
-    local verdict = lib.buffer(256)
+    local verdict = library.buffer(256)
     local status = C.rmtls_trust_store_verify(self.handle, certificate.handle, now or ngx.time(),
                                               code, verdict)
     if status ~= STATUS.OK then
-        return lib.failure("trust_store.verify", status)
+        return library.failure("trust_store.verify", status)
     end
 
     if code[0] == 0 then
         return true
     end
 
-    return false, lib.text(verdict), code[0]
+    return false, library.text(verdict), code[0]
 end
 
 

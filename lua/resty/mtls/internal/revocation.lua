@@ -8,21 +8,22 @@
 
 local ffi = require "ffi"
 local certificate = require "resty.mtls.certificate"
-local connection = require "resty.mtls.connection"
-local fetch = require "resty.mtls.fetch"
-local lib = require "resty.mtls.lib"
-local metrics = require "resty.mtls.metrics"
-local STATUS = require "resty.mtls.cdef"
+local connection = require "resty.mtls.internal.connection"
+local http = require "resty.mtls.internal.net.http"
+local library = require "resty.mtls.internal.library"
+local metrics = require "resty.mtls.internal.metrics"
+local shared_cache = require "resty.mtls.internal.net.shared_cache"
+local STATUS = require "resty.mtls.internal.cdef"
 
 
-local C = lib.C
+local C = library.C
 local SOURCE_OCSP = STATUS.SOURCE_OCSP
 local INVALID = STATUS.INVALID
 local NOT_FOUND = STATUS.NOT_FOUND
 local STATE_REVOKED = STATUS.STATE_REVOKED
 local STATE_UNKNOWN = STATUS.STATE_UNKNOWN
-local SHORTAGE = fetch.SHORTAGE
-local VOID = fetch.VOID
+local SHORTAGE = shared_cache.SHORTAGE
+local SUPERSEDED = shared_cache.SUPERSEDED
 local ngx_log = ngx.log
 local ngx_now = ngx.now
 local ngx_time = ngx.time
@@ -50,8 +51,8 @@ local _M = {}
 
 local function fetch_options(engine, plan)
     local options = ffi.new("rmtls_fetch_options")
-    local http_proxy, https_proxy = lib.read("revocation", function(http, https)
-        return C.rmtls_engine_fetch_options(engine.handle, plan, options, http, https)
+    local http_proxy, https_proxy = library.read("revocation", function(http_host, https_host)
+        return C.rmtls_engine_fetch_options(engine.handle, plan, options, http_host, https_host)
     end, true)
 
     local function proxy(host, port)
@@ -76,13 +77,13 @@ local function way_of(options)
         return at and at.host .. ":" .. at.port or ""
     end
 
-    return fetch.scope() .. table.concat({ options.timeout, tostring(options.ssl_verify), proxy(options.http_proxy),
-                                           proxy(options.https_proxy), "" }, " ")
+    return http.cache_scope() .. table.concat({ options.timeout, tostring(options.ssl_verify),
+                                                proxy(options.http_proxy), proxy(options.https_proxy), "" }, " ")
 end
 
 
 local function status_key(engine, client, plan, epoch)
-    return lib.read("revocation", function(out)
+    return library.read("revocation", function(out)
         return C.rmtls_engine_status_key(engine.handle, client, plan, epoch, ngx_time(), out)
     end)
 end
@@ -110,7 +111,7 @@ end
 
 local function source(question, index)
     local kind = ffi.new("int32_t[1]")
-    local url, request = lib.read("revocation", function(a, b)
+    local url, request = library.read("revocation", function(a, b)
         return C.rmtls_engine_source(question.engine.handle, question.client, question.plan, question.epoch,
                                      index, ngx_time(), kind, a, b)
     end, true)
@@ -129,7 +130,7 @@ end
 local function judge(question, index, bytes)
     local state = ffi.new("int32_t[1]")
     local till = ffi.new("int64_t[1]")
-    local ok, err, status = lib.try("no answer", function(message)
+    local ok, err, status = library.try("no answer", function(message)
         return C.rmtls_engine_judge(question.engine.handle, question.client, question.plan, question.epoch,
                                     index, bytes, #bytes, ngx_time(), state, till, message)
     end)
@@ -143,7 +144,7 @@ end
 
 -- The body; or nil, an error, its kind, and the status if it is another than 200.
 local function get(opts)
-    local answer, err, kind = fetch.request(opts)
+    local answer, err, kind = http.request(opts)
     if answer and answer.status ~= 200 then
         return nil, "status " .. answer.status, nil, answer.status
     end
@@ -205,7 +206,7 @@ local function ask(question, index, timeout, dict)
     -- says is shared as a state, not as bytes.
     local way = question.way
     local deadline = ngx_now() + timeout / 1000
-    local bytes, err, fault = fetch.cached(dict, way .. "source:" .. kind .. ":" .. url .. ngx.md5(request),
+    local bytes, err, fault = shared_cache.get(dict, way .. "source:" .. kind .. ":" .. url .. ngx.md5(request),
                                            { host = url, options = way, timeout = timeout }, function()
         local body, why, what, status = get(opts)
         if status and NO_POST[status] and kind == SOURCE_OCSP then
@@ -227,7 +228,7 @@ local function ask(question, index, timeout, dict)
     end
 
     if not is_current(question) then
-        return nil, "another policy came into force", VOID
+        return nil, "another policy came into force", SUPERSEDED
     end
 
     local state, till
@@ -253,7 +254,7 @@ local function ask_all(question, dict)
     local fault
     for index = 0, math.huge do
         if not is_current(question) then
-            return nil, "another policy came into force", VOID
+            return nil, "another policy came into force", SUPERSEDED
         end
 
         local left = math.floor((deadline - ngx_now()) * 1000)
@@ -266,7 +267,7 @@ local function ask_all(question, dict)
             return state .. ":" .. till, till - ngx_time(), state == STATE_REVOKED
         end
 
-        if kind == VOID then
+        if kind == SUPERSEDED then
             return nil, till, kind
         end
 
@@ -310,16 +311,16 @@ function _M.resolve(engine, plan, dict, find, make)
 
     question.key = key
     question.way = way_of(question.options)
-    local value, err, kind = fetch.cached(dict, fetch.scope() .. "status:" .. key,
+    local value, err, kind = shared_cache.get(dict, http.cache_scope() .. "status:" .. key,
                                           { timeout = question.options.timeout, refresh_ahead = true }, function()
         return ask_all(question, dict)
     end)
-    if not is_current(question) or kind == VOID then
+    if not is_current(question) or kind == SUPERSEDED then
         return nil
     end
 
     if kind then
-        return nil, (err:gsub("^fetch%.cached: ", ""))
+        return nil, (err:gsub("^shared_cache%.get: ", ""))
     end
 
     local now = ngx_time()
@@ -335,7 +336,7 @@ function _M.resolve(engine, plan, dict, find, make)
         till = soon > now + RECHECK and soon or math.min(till, now + RECHECK)
     else
         state, till = STATE_UNKNOWN, now + RETRY
-        ngx_log(ngx.NOTICE, "[mtls] revocation status unknown: ", (err:gsub("^fetch%.cached: ", "")))
+        ngx_log(ngx.NOTICE, "[mtls] revocation status unknown: ", (err:gsub("^shared_cache%.get: ", "")))
     end
 
     C.rmtls_engine_settle(engine.handle, question.client, question.plan, question.epoch, state, till, now)

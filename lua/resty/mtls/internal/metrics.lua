@@ -11,12 +11,12 @@
 
 local ffi = require "ffi"
 require "resty.core.shdict"
-local engine = require "resty.mtls.engine"
-local lib = require "resty.mtls.lib"
-local STATUS = require "resty.mtls.cdef"
+local engine = require "resty.mtls.internal.engine"
+local library = require "resty.mtls.internal.library"
+local STATUS = require "resty.mtls.internal.cdef"
 
 
-local C = lib.C
+local C = library.C
 local concat = table.concat
 local error = error
 local floor = math.floor
@@ -376,7 +376,7 @@ local function warn_of_expired()
     end
 
     while true do
-        local text = lib.read("metrics", function(out)
+        local text = library.read("metrics", function(out)
             return C.rmtls_engine_expired_crl(current.handle, ngx.time(), out)
         end)
         if not text then
@@ -406,7 +406,7 @@ local function report_crls(all)
     local next_update = ffi.new("int64_t[1]")
     local now = ngx.time()
     for i = 0, MAX_CRLS - 1 do
-        local file, issuer = lib.read("metrics", function(a, b)
+        local file, issuer = library.read("metrics", function(a, b)
             return C.rmtls_engine_crl(current.handle, i, a, b, next_update)
         end, true)
         if not file then
@@ -554,7 +554,7 @@ end
 local function verdict_slot(verdict)
     local text = "NONE"
     if verdict >= 0 then
-        text = lib.read("verdict", function(out)
+        text = library.read("verdict", function(out)
             return C.rmtls_verdict_text(verdict, out)
         end)
     end

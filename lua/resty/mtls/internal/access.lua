@@ -2,21 +2,21 @@
 -- The first request of a client pays for the strings; later ones find them by number.
 
 local ffi = require "ffi"
-local lib = require "resty.mtls.lib"
-local cache = require "resty.mtls.decision_cache"
-local client_of = require("resty.mtls.client").of_request
-local headers = require "resty.mtls.headers"
-local connection = require "resty.mtls.connection"
-local inbound = require "resty.mtls.inbound"
-local metrics = require "resty.mtls.metrics"
-local oidc = require "resty.mtls.oidc"
-local revocation = require "resty.mtls.revocation"
-local strip = require "resty.mtls.strip"
-local variables = require "resty.mtls.variables"
-local STATUS = require "resty.mtls.cdef"
+local library = require "resty.mtls.internal.library"
+local cache = require "resty.mtls.internal.decision_cache"
+local client_of = require("resty.mtls.internal.client").of_request
+local upstream_headers = require "resty.mtls.internal.upstream_headers"
+local connection = require "resty.mtls.internal.connection"
+local request_headers = require "resty.mtls.internal.request_headers"
+local metrics = require "resty.mtls.internal.metrics"
+local token_issuer = require "resty.mtls.internal.token_issuer"
+local revocation = require "resty.mtls.internal.revocation"
+local reserved_headers = require "resty.mtls.internal.reserved_headers"
+local variables = require "resty.mtls.internal.variables"
+local STATUS = require "resty.mtls.internal.cdef"
 
 
-local C = lib.C
+local C = library.C
 local OK = STATUS.OK
 local NOT_FOUND = STATUS.NOT_FOUND
 local PASS = STATUS.PASS
@@ -78,7 +78,7 @@ local MAX_ROUNDS = 5
 
 
 local answer = ffi.new("rmtls_answer")
-local reason = lib.buffer(4096)
+local reason = library.buffer(4096)
 local now = 0
 
 
@@ -106,10 +106,10 @@ end
 
 
 local function read_lines(engine, plan, ssl)
-    local lines, status = headers.of_request(
-        C.rmtls_engine_lines(engine.handle, ssl, plan, answer, now, headers.out), count_left_out)
+    local lines, status = upstream_headers.of_request(
+        C.rmtls_engine_lines(engine.handle, ssl, plan, answer, now, upstream_headers.out), count_left_out)
     if not lines then
-        error(select(2, lib.failure("header lines", status)))
+        error(select(2, library.failure("header lines", status)))
     end
 
     return lines
@@ -119,7 +119,7 @@ end
 local function refuse(decision)
     local status, body = REFUSALS[decision][1], REFUSALS[decision][2]
 
-    ngx_log(ngx.ERR, "[mtls] ", status, " ", lib.text(reason))
+    ngx_log(ngx.ERR, "[mtls] ", status, " ", library.text(reason))
 
     ngx.status = status
     ngx.header["Content-Type"] = JSON
@@ -130,17 +130,17 @@ local function refuse(decision)
 end
 
 
-local text = lib.buffer(1024)
+local text = library.buffer(1024)
 
 
 -- The text just written, nil if there is none; again(...) writes it once more, where it has room.
 local function written(status, again, ...)
     if status == TOO_SMALL then
-        text = lib.buffer(tonumber(text.len))
+        text = library.buffer(tonumber(text.len))
         status = again(...)
     end
 
-    return status == OK and lib.text(text) or nil
+    return status == OK and library.text(text) or nil
 end
 
 
@@ -204,7 +204,7 @@ local function decide(engine, plan, ssl, traits)
     reason.len = 0
     local status
     if band(traits, TRAIT_INBOUND) ~= 0 then
-        local request = inbound.of_request()
+        local request = request_headers.of_request()
         status = C.rmtls_engine_access_header(engine.handle, ssl, plan, host, #host, request.came.array,
                                               request.came.count, request.trusted, now, answer, reason)
     else
@@ -212,7 +212,7 @@ local function decide(engine, plan, ssl, traits)
     end
 
     if status ~= OK then
-        error(select(2, lib.failure("access", status, reason)))
+        error(select(2, library.failure("access", status, reason)))
     end
 
     return answer.decision
@@ -377,14 +377,14 @@ end
 
 
 local xfcc_kind = ffi.new("int32_t[1]")
-local xfcc_name = lib.buffer(256)
-local xfcc_value = lib.buffer(131072)
+local xfcc_name = library.buffer(256)
+local xfcc_value = library.buffer(131072)
 
 
 -- The XFCC header of a route that forwards what came.
 local function forward_xfcc(engine, plan, lines)
     local own = lines.xfcc
-    local came = inbound.array_of(inbound.pairs_that_came())
+    local came = request_headers.array_of(request_headers.pairs_that_came())
     local status = C.rmtls_engine_xfcc(engine.handle, plan, answer, came.array, came.count, own,
                                        own and #own or 0, xfcc_kind, xfcc_name, xfcc_value)
     if status == NOT_FOUND then
@@ -392,14 +392,14 @@ local function forward_xfcc(engine, plan, lines)
     end
 
     if status ~= OK then
-        error(select(2, lib.failure("xfcc", status, xfcc_value)))
+        error(select(2, library.failure("xfcc", status, xfcc_value)))
     end
 
-    local name, value = lib.text(xfcc_name), lib.text(xfcc_value)
+    local name, value = library.text(xfcc_name), library.text(xfcc_value)
     if xfcc_kind[0] == STATUS.LINE_ALWAYS then
         set_header(name, value)
     else
-        headers.left_out(xfcc_kind[0], name, value, count_left_out)
+        upstream_headers.left_out(xfcc_kind[0], name, value, count_left_out)
         if xfcc_kind[0] == STATUS.LINE_TOO_LARGE then
             set_header(name .. "-Too-Large", "1")
         end
@@ -463,7 +463,7 @@ local function settle(engine, route, dict, ssl, plan, decision)
                 return C.rmtls_engine_client(engine.handle, ssl, out)
             end
 
-            local request = inbound.of_request()
+            local request = request_headers.of_request()
 
             return C.rmtls_engine_presented(engine.handle, ssl, judged, request.came.array,
                                             request.came.count, request.trusted, 0, out)
@@ -471,12 +471,12 @@ local function settle(engine, route, dict, ssl, plan, decision)
         plan = plan_again(engine, route)
         decision = decide(engine, plan, ssl)
         if lacks and decision == PENDING then
-            return plan, decision, oidc.unavailable(lacks, true)
+            return plan, decision, token_issuer.unavailable(lacks, true)
         end
     end
 
     if decision == PENDING then
-        return plan, decision, oidc.unavailable("the revocation status is still not settled", true)
+        return plan, decision, token_issuer.unavailable("the revocation status is still not settled", true)
     end
 
     return plan, decision
@@ -491,7 +491,7 @@ local function settle_token(engine, route, dict, ssl, plan, decision)
             return plan, decision
         end
 
-        local refused, claims = oidc.check(engine, route, plan, ssl, dict)
+        local refused, claims = token_issuer.check(engine, route, plan, ssl, dict)
         if refused then
             -- Fetching took time: the answer is another request's by now, and so may be the policy.
             plan = plan_again(engine, route)
@@ -520,7 +520,7 @@ local function settle_token(engine, route, dict, ssl, plan, decision)
         end
     end
 
-    return plan, decision, nil, oidc.unavailable("the policy changes faster than the issuer answers", true)
+    return plan, decision, nil, token_issuer.unavailable("the policy changes faster than the issuer answers", true)
 end
 
 
@@ -548,7 +548,7 @@ local function wait(engine, route, dict, ssl, plan, decision)
 
     -- While something was fetched, a policy may have come that owns more names.
     if C.rmtls_engine_epoch(engine.handle) ~= stripped then
-        strip(engine)
+        reserved_headers.remove(engine)
     end
 
     return plan, decision, claims, refused
@@ -558,7 +558,7 @@ end
 -- Ends the request on a refusal. What most requests go through has neither closures nor loops that
 -- LuaJIT would not compile.
 function _M.run(engine, route, dict)
-    strip(engine)
+    reserved_headers.remove(engine)
     local plan = engine:plan(route)
     if not plan then
         return refuse_route(engine, route)
@@ -577,7 +577,7 @@ function _M.run(engine, route, dict)
     if answer.decision == PASS and not refused then
         local lines = record.lines
         if engine:reads_any() then
-            inbound.close(true)
+            request_headers.close(true)
         end
 
         for i = 1, #lines, 2 do
@@ -604,7 +604,7 @@ function _M.run(engine, route, dict)
             set_header(claims[i], claims[i + 1])
         end
 
-        if oidc.options_of(engine, plan).hide_credentials then
+        if token_issuer.options_of(engine, plan).hide_credentials then
             clear_header("Authorization")
         end
     end

@@ -2,13 +2,13 @@
 
 local ffi = require "ffi"
 local base = require "resty.core.base"
-local lib = require "resty.mtls.lib"
-local inbound = require "resty.mtls.inbound"
-local raw_headers = require "resty.mtls.raw_headers"
-local STATUS = require "resty.mtls.cdef"
+local library = require "resty.mtls.internal.library"
+local request_headers = require "resty.mtls.internal.request_headers"
+local raw_headers = require "resty.mtls.internal.raw_headers"
+local STATUS = require "resty.mtls.internal.cdef"
 
 
-local C = lib.C
+local C = library.C
 local OK = STATUS.OK
 local clear_header = ngx.req.clear_header
 local error = error
@@ -29,8 +29,11 @@ local capacity = 64
 local found = indexes_type(capacity)
 
 
+local _M = {}
+
+
 -- Removes every inbound header that only the gateway may set, in whatever spelling.
-local function strip(engine)
+function _M.remove(engine)
     local request = get_request()
     local read = false
     -- A second look proves that nothing is left.
@@ -50,7 +53,7 @@ local function strip(engine)
         local forged = tonumber(found_len[0])
         if forged == 0 then
             if read then
-                inbound.close()
+                request_headers.close()
             end
 
             return
@@ -67,7 +70,7 @@ local function strip(engine)
 
             if engine:reads(name) then
                 read = true
-                inbound.keep(name:lower(), ffi_str(element.value.data, element.value.len))
+                request_headers.keep(name:lower(), ffi_str(element.value.data, element.value.len))
             end
         end
 
@@ -90,4 +93,4 @@ local function strip(engine)
 end
 
 
-return strip
+return _M

@@ -1,17 +1,17 @@
 -- What is known of the client of a request, for Lua.
 
 local bit = require "bit"
-local lib = require "resty.mtls.lib"
-local cache = require "resty.mtls.decision_cache"
+local library = require "resty.mtls.internal.library"
+local cache = require "resty.mtls.internal.decision_cache"
 local certificate = require "resty.mtls.certificate"
-local connection = require "resty.mtls.connection"
-local headers = require "resty.mtls.headers"
-local inbound = require "resty.mtls.inbound"
-local strip = require "resty.mtls.strip"
-local STATUS = require "resty.mtls.cdef"
+local connection = require "resty.mtls.internal.connection"
+local upstream_headers = require "resty.mtls.internal.upstream_headers"
+local request_headers = require "resty.mtls.internal.request_headers"
+local reserved_headers = require "resty.mtls.internal.reserved_headers"
+local STATUS = require "resty.mtls.internal.cdef"
 
 
-local C = lib.C
+local C = library.C
 local NOT_FOUND = STATUS.NOT_FOUND
 local NOT_VERIFIED = STATUS.VERDICT_NOT_VERIFIED
 local NO_CONSUMER = STATUS.VERDICT_NO_CONSUMER
@@ -42,12 +42,12 @@ end
 local function presented_on(engine, plan, ssl)
     local traits = engine:traits_of(plan)
     if band(traits, TRAIT_INBOUND) ~= 0 then
-        local presented, status = inbound.certificate(engine, plan, ssl)
+        local presented, status = request_headers.certificate(engine, plan, ssl)
         if presented or band(traits, TRAIT_OR_TLS) == 0 then
             return presented, status, true
         end
 
-        return inbound.certificate(engine, plan, ssl, true)
+        return request_headers.certificate(engine, plan, ssl, true)
     end
 
     return of_connection(engine, ssl)
@@ -92,18 +92,18 @@ function client_methods:header_value(dialect, key)
         return nil, "header_value: " .. CHANGED
     end
 
-    local message = lib.buffer(1024)
+    local message = library.buffer(1024)
     local presented = certificate_of(self)
     local handle = presented and presented.handle
     local status
-    local value, err = lib.read("header_value", function(out)
+    local value, err = library.read("header_value", function(out)
         status = C.rmtls_engine_header_value(this.handle, ssl_pointer(), handle, self._plan,
                                              self._verdict, dialect, #dialect, key, #key, ngx_time(), out, message)
 
         return status
     end)
     if status == STATUS.INVALID then
-        error(lib.text(message), 2)
+        error(library.text(message), 2)
     end
 
     if status == NOT_FOUND then
@@ -111,7 +111,7 @@ function client_methods:header_value(dialect, key)
     end
 
     if not value then
-        return nil, message.len > 0 and lib.text(message) or err
+        return nil, message.len > 0 and library.text(message) or err
     end
 
     return value ~= "" and value or nil
@@ -125,11 +125,11 @@ function client_methods:cloudflare()
     end
 
     local presented = certificate_of(self)
-    local properties, status = headers.properties(
+    local properties, status = upstream_headers.properties(
         C.rmtls_engine_cloudflare(self._engine.handle, ssl_pointer(), presented and presented.handle,
-                                  self._plan, self._verdict, ngx_time(), headers.out))
+                                  self._plan, self._verdict, ngx_time(), upstream_headers.out))
     if not properties then
-        return lib.failure("cloudflare", status)
+        return library.failure("cloudflare", status)
     end
 
     return properties
@@ -142,7 +142,7 @@ local function view(engine, epoch, plan, presented, from_header, verdict, record
     if verdict == NO_CONSUMER then
         verified = "FAILED:no consumer"
     elseif verdict ~= NOT_VERIFIED then
-        verified = lib.read("verdict", function(out)
+        verified = library.read("verdict", function(out)
             return C.rmtls_verdict_text(verdict, out)
         end)
     end
@@ -188,7 +188,7 @@ local function look_ahead(engine)
     end
 
     if READING_PHASES[ngx.get_phase()] then
-        strip(engine)
+        reserved_headers.remove(engine)
 
         return NO_LOOK
     end
@@ -247,7 +247,7 @@ function _M.of_request(engine)
             return nil
         end
 
-        return lib.failure("client", status)
+        return library.failure("client", status)
     end
 
     local client = view(engine, record and record.epoch or epoch, plan, presented, from_header, verdict,

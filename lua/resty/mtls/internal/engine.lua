@@ -1,11 +1,11 @@
 -- The policy in force, as this Lua VM sees it.
 
 local ffi = require "ffi"
-local lib = require "resty.mtls.lib"
-local STATUS = require "resty.mtls.cdef"
+local library = require "resty.mtls.internal.library"
+local STATUS = require "resty.mtls.internal.cdef"
 
 
-local C = lib.C
+local C = library.C
 local OK = STATUS.OK
 local NOT_FOUND = STATUS.NOT_FOUND
 local error = error
@@ -23,7 +23,7 @@ local errors
 
 
 local function wrap(make)
-    local handle, status = lib.handle("rmtls_engine", make, C.rmtls_engine_free)
+    local handle, status = library.handle("rmtls_engine", make, C.rmtls_engine_free)
     if not handle then
         return nil, status
     end
@@ -43,7 +43,7 @@ end
 function _M.new()
     local engine, status = wrap(C.rmtls_engine_new)
     if not engine then
-        return lib.failure("engine.new", status)
+        return library.failure("engine.new", status)
     end
 
     return engine
@@ -52,7 +52,7 @@ end
 
 -- Makes the engine share the policy in force with the other workers of this nginx. Call it before load().
 function _M:join_node()
-    return lib.try("workers", function(message)
+    return library.try("workers", function(message)
         return C.rmtls_engine_join_node(self.handle, message)
     end)
 end
@@ -60,7 +60,7 @@ end
 
 -- Keeps the documents in force in a directory for the next start. source: the name of the policy.
 function _M:set_state_directory(directory, source)
-    return lib.try("state_dir", function(message)
+    return library.try("state_dir", function(message)
         return C.rmtls_engine_set_state_directory(self.handle, directory, #directory, source, #source, message)
     end)
 end
@@ -68,7 +68,7 @@ end
 
 -- Loads the documents that were in force last, from that directory. true, or nil and why not.
 function _M:load_last_good()
-    return lib.try("state_dir", function(message)
+    return library.try("state_dir", function(message)
         return C.rmtls_engine_load_last_good(self.handle, message)
     end)
 end
@@ -93,7 +93,7 @@ function _M.current()
             error("mtls.init was not called: call it in init_by_lua*", 3)
         end
 
-        error(select(2, lib.failure("engine.current", status)), 3)
+        error(select(2, library.failure("engine.current", status)), 3)
     end
 
     current = engine
@@ -117,7 +117,7 @@ end
 -- line each; then the policy before stays in force.
 function _M:load(source)
     -- Kept, because garbage of this size, one at each reload, makes a worker grow by megabytes.
-    errors = errors or lib.buffer(POLICY_ERRORS_SIZE)
+    errors = errors or library.buffer(POLICY_ERRORS_SIZE)
     errors.len = 0
     local status
     if source.path then
@@ -128,7 +128,7 @@ function _M:load(source)
     end
 
     if status ~= OK then
-        local _, err = lib.failure("policy", status, errors)
+        local _, err = library.failure("policy", status, errors)
         return nil, (err:gsub("^policy: ", ""))
     end
 
@@ -169,7 +169,7 @@ end
 local function load_read_names(self)
     local names = {}
     for i = 0, math.huge do
-        local read = lib.read("engine.read_names", function(out)
+        local read = library.read("engine.read_names", function(out)
             return C.rmtls_engine_read_name(self.handle, i, out)
         end)
         if not read then
@@ -214,9 +214,9 @@ end
 
 -- The errors of the last reload, one line each; nil when it went well.
 function _M:last_error()
-    local message = lib.buffer(POLICY_ERRORS_SIZE)
+    local message = library.buffer(POLICY_ERRORS_SIZE)
     if C.rmtls_engine_last_error(self.handle, message) == OK then
-        return lib.text(message)
+        return library.text(message)
     end
 end
 
@@ -227,13 +227,13 @@ function _M:warnings(trusts, max)
     max = max or math.huge
     local warnings = {}
     if not trusts then
-        warnings[1] = lib.read("engine.warnings", function(out)
+        warnings[1] = library.read("engine.warnings", function(out)
             return C.rmtls_engine_unheard(self.handle, out)
         end)
     end
 
     for i = 0, math.huge do
-        local warning = lib.read("engine.warnings", function(out)
+        local warning = library.read("engine.warnings", function(out)
             return C.rmtls_engine_warning(self.handle, i, out)
         end)
         if not warning then
@@ -275,7 +275,7 @@ end
 
 -- Why plan() found none. now: seconds since the epoch.
 function _M:no_route(route, now)
-    return lib.read("engine.no_route", function(out)
+    return library.read("engine.no_route", function(out)
         return C.rmtls_engine_no_route(self.handle, route, #route, now, out)
     end)
 end
@@ -285,7 +285,7 @@ end
 function _M:protected_routes()
     local routes = {}
     for i = 0, math.huge do
-        local route = lib.read("engine.route", function(out)
+        local route = library.read("engine.route", function(out)
             return C.rmtls_engine_route(self.handle, i, out)
         end)
         if not route then
@@ -304,7 +304,7 @@ end
 function _M:unreadable(user, group, max)
     local lines = {}
     for i = 0, max - 1 do
-        lines[i + 1] = lib.read("engine.unreadable", function(out)
+        lines[i + 1] = library.read("engine.unreadable", function(out)
             return C.rmtls_engine_unreadable(self.handle, user, #user, group, group and #group or 0, i, out)
         end)
         if not lines[i + 1] then

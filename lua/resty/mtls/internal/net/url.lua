@@ -1,6 +1,6 @@
 -- Reads the http and https URLs that fetches go to. Strict: most of them are written by strangers.
 
-local cidr = require "resty.mtls.cidr"
+local cidr = require "resty.mtls.internal.net.cidr"
 
 
 local _M = {}

@@ -3,7 +3,7 @@
 local ffi = require "ffi"
 -- Declares what this file calls of lua-nginx-module.
 require "resty.core.request"
-require "resty.mtls.lib"
+require "resty.mtls.internal.library"
 
 
 local N = ffi.C

@@ -7,11 +7,11 @@ local base = require "resty.core.base"
 require "resty.core.request"
 local lrucache = require "resty.lrucache"
 local certificate = require "resty.mtls.certificate"
-local lib = require "resty.mtls.lib"
-local raw_headers = require "resty.mtls.raw_headers"
+local library = require "resty.mtls.internal.library"
+local raw_headers = require "resty.mtls.internal.raw_headers"
 
 
-local C = lib.C
+local C = library.C
 local ffi_cast = ffi.cast
 local ffi_str = ffi.string
 local get_request = base.get_request
@@ -42,7 +42,7 @@ local last_peer
 local last_answer
 
 
--- init_by_lua*. trusted: a set (resty.mtls.cidr) of the peers whose certificate headers count.
+-- init_by_lua*. trusted: a set (resty.mtls.internal.net.cidr) of the peers whose certificate headers count.
 function _M.init(opts)
     trusted_ips = opts.trusted
     last_peer = nil
@@ -213,11 +213,11 @@ end
 -- The certificate that this request presents on a plan, whatever it is worth: from the header that
 -- the plan reads, else from the connection; or nil and the status.
 function _M.certificate(engine, plan, ssl, or_tls)
-    local inbound = _M.of_request()
+    local headers = _M.of_request()
 
     return certificate.wrap(function(out)
-        return C.rmtls_engine_presented(engine.handle, ssl, plan, inbound.came.array, inbound.came.count,
-                                        inbound.trusted, or_tls and 1 or 0, out)
+        return C.rmtls_engine_presented(engine.handle, ssl, plan, headers.came.array, headers.came.count,
+                                        headers.trusted, or_tls and 1 or 0, out)
     end)
 end
 

@@ -1,10 +1,10 @@
 -- nginx variables, for log_format, map and proxy_set_header. nginx-conf/mtls-variables.conf declares
 -- them. Only those that the configuration uses are set: each costs a request a microsecond or so.
 
-local lib = require "resty.mtls.lib"
+local library = require "resty.mtls.internal.library"
 
 
-local C = lib.C
+local C = library.C
 local concat = table.concat
 local gsub = string.gsub
 local date = os.date
@@ -85,7 +85,7 @@ local refused = {}
 
 local function refuse(verdict)
     refused[verdict] = {
-        mtls_verify = lib.read("verdict", function(out)
+        mtls_verify = library.read("verdict", function(out)
             return C.rmtls_verdict_text(verdict, out)
         end),
     }

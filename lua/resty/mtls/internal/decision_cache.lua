@@ -4,7 +4,7 @@
 -- Records lie in two tables. Once the newer one holds half of what is allowed, it takes the place of
 -- the older one, which is dropped; a record of the older one that is used moves to the newer one.
 
-local STATUS = require "resty.mtls.cdef"
+local STATUS = require "resty.mtls.internal.cdef"
 
 
 local HALF = STATUS.MAX_LUA_BYTES / 2

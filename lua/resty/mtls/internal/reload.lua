@@ -3,13 +3,13 @@
 -- watched.
 
 local ffi = require "ffi"
-local inbound = require "resty.mtls.inbound"
-local lib = require "resty.mtls.lib"
-local metrics = require "resty.mtls.metrics"
-local STATUS = require "resty.mtls.cdef"
+local request_headers = require "resty.mtls.internal.request_headers"
+local library = require "resty.mtls.internal.library"
+local metrics = require "resty.mtls.internal.metrics"
+local STATUS = require "resty.mtls.internal.cdef"
 
 
-local C = lib.C
+local C = library.C
 local OK = STATUS.OK
 local NOT_FOUND = STATUS.NOT_FOUND
 local BUILDING = STATUS.RELOAD_BUILDING
@@ -77,7 +77,7 @@ local alarm, armed = 0, 0
 local look = ffi.new("int32_t[1]")
 local state = ffi.new("int32_t[1]")
 -- One for all: what is in it is read before anything else runs.
-local message = lib.buffer(MESSAGE_SIZE)
+local message = library.buffer(MESSAGE_SIZE)
 local every = ffi.new("uint32_t[1]")
 local token = ffi.new("uint32_t[1]")
 
@@ -142,7 +142,7 @@ end
 -- why not, and the status.
 local function start(engine, source)
     local out = ffi.new("rmtls_reload*[1]")
-    local ok, err, status = lib.try("policy", function(errbuf)
+    local ok, err, status = library.try("policy", function(errbuf)
         if not source then
             return C.rmtls_reload_new_changed(engine.handle, out, errbuf)
         end
@@ -179,7 +179,7 @@ local function poll(engine, reload, wait)
     local status = C.rmtls_reload_poll(reload, wait, state, message)
     if status ~= OK then
         told[reload] = false
-        local _, err = lib.failure("policy", status, message)
+        local _, err = library.failure("policy", status, message)
         err = err:gsub("^policy: ", "")
         log_failure(engine, err)
         metrics.count("policy_reloads_total", "failed")
@@ -197,14 +197,14 @@ local function poll(engine, reload, wait)
         first = nil
         logged = nil
         report(engine)
-        local what, fault = lib.text(message):match("^([^\n]*)\n?(.*)$")
+        local what, fault = library.text(message):match("^([^\n]*)\n?(.*)$")
         ngx_log(NOTICE, "[mtls] policy reloaded: ", what)
         if fault ~= "" then
             ngx_log(ERR, "[mtls] policy in force: ", fault)
         end
 
         metrics.count("policy_reloads_total", "ok")
-        for _, warning in ipairs(engine:warnings(inbound.trusts())) do
+        for _, warning in ipairs(engine:warnings(request_headers.trusts())) do
             ngx_log(WARN, "[mtls] ", warning)
         end
     end

@@ -2,7 +2,7 @@
 -- misuse raises, failure is nil and a text, absence is nil.
 
 local ffi = require "ffi"
-local STATUS = require "resty.mtls.cdef"
+local STATUS = require "resty.mtls.internal.cdef"
 
 
 local error = error

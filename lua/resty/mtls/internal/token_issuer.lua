@@ -6,18 +6,19 @@
 -- is not among them, at most once in rediscovery_lifetime seconds.
 
 local ffi = require "ffi"
-local fetch = require "resty.mtls.fetch"
-local headers = require "resty.mtls.headers"
-local inbound = require "resty.mtls.inbound"
-local lib = require "resty.mtls.lib"
-local cache = require "resty.mtls.decision_cache"
-local revocation = require "resty.mtls.revocation"
-local shortage = require "resty.mtls.shortage"
-local url = require "resty.mtls.url"
-local STATUS = require "resty.mtls.cdef"
+local http = require "resty.mtls.internal.net.http"
+local shared_cache = require "resty.mtls.internal.net.shared_cache"
+local upstream_headers = require "resty.mtls.internal.upstream_headers"
+local request_headers = require "resty.mtls.internal.request_headers"
+local library = require "resty.mtls.internal.library"
+local cache = require "resty.mtls.internal.decision_cache"
+local revocation = require "resty.mtls.internal.revocation"
+local shortage = require "resty.mtls.internal.shortage"
+local url = require "resty.mtls.internal.net.url"
+local STATUS = require "resty.mtls.internal.cdef"
 
 
-local C = lib.C
+local C = library.C
 local OK = STATUS.OK
 local PASS = STATUS.BEARER_PASS
 local NO_TOKEN = STATUS.BEARER_NO_TOKEN
@@ -54,8 +55,8 @@ local MAX_ROUNDS = 6
 
 local answer = ffi.new("rmtls_bearer_answer")
 local number = ffi.new("uint32_t[1]")
-local description = lib.buffer(256)
-local reason = lib.buffer(4096)
+local description = library.buffer(256)
+local reason = library.buffer(4096)
 
 -- By issuer: { time = of its documents, look_at = seconds }
 local states = {}
@@ -79,7 +80,7 @@ local function options_of(engine, plan)
     end
 
     local function text(field)
-        return (lib.read("bearer", function(out)
+        return (library.read("bearer", function(out)
             return C.rmtls_engine_bearer_text(engine.handle, plan, field, out)
         end))
     end
@@ -87,9 +88,9 @@ local function options_of(engine, plan)
     local issuer = text(STATUS.BEARER_ISSUER)
     options = {
         issuer = issuer,
-        key = fetch.scope() .. "oidc:" .. read.needs_keys .. read.ssl_verify .. ":" .. issuer,
+        key = http.cache_scope() .. "oidc:" .. read.needs_keys .. read.ssl_verify .. ":" .. issuer,
         -- What tells apart failures at the same URL.
-        way = fetch.scope() .. read.ssl_verify .. " " .. tonumber(read.timeout) .. " ",
+        way = http.cache_scope() .. read.ssl_verify .. " " .. tonumber(read.timeout) .. " ",
         needs_keys = read.needs_keys == 1,
         client_auth = read.client_auth,
         client_id = text(STATUS.BEARER_CLIENT_ID),
@@ -127,7 +128,7 @@ local function get(options, deadline, target)
         return nil, target .. ": timeout"
     end
 
-    local found, err, kind = fetch.request {
+    local found, err, kind = http.request {
         url = target,
         origin = origin_of(options, target),
         accept = "application/json",
@@ -153,13 +154,13 @@ local function fetch_documents(options)
         return nil, err, kind
     end
 
-    local message = lib.buffer(1024)
-    local jwks_uri, introspection = lib.read("discovery", function(a, b)
+    local message = library.buffer(1024)
+    local jwks_uri, introspection = library.read("discovery", function(a, b)
         return C.rmtls_discovery_read(discovery, #discovery, options.issuer, #options.issuer, a, b, message)
     end, true)
     if not jwks_uri then
         return nil, target .. ": discovery document: "
-                    .. (message.len > 0 and lib.text(message) or introspection)
+                    .. (message.len > 0 and library.text(message) or introspection)
     end
 
     local keys = ""
@@ -175,7 +176,7 @@ local function fetch_documents(options)
 
         -- Before it takes the place of what serves.
         local ok
-        ok, err = lib.try(jwks_uri, function(text)
+        ok, err = library.try(jwks_uri, function(text)
             return C.rmtls_jwks_check(keys, #keys, number, text)
         end)
         if not ok then
@@ -220,7 +221,7 @@ end
 
 -- The newest documents: fetched, unless somebody just did; or nil, an error and its kind.
 local function newest(options, dict)
-    local value, err, kind = fetch.cached(dict, options.key, { host = options.issuer, options = options.way,
+    local value, err, kind = shared_cache.get(dict, options.key, { host = options.issuer, options = options.way,
                                                                timeout = options.timeout }, function()
         local documents, why, what = fetch_documents(options)
         if not documents then
@@ -238,7 +239,7 @@ local function newest(options, dict)
     local key = options.key .. ":last"
     if time_of(value) > time_of(last_of(options, dict)) then
         local shared = ngx.shared[dict]
-        -- Not set(): what it pushes out may be needed (see fetch.lua).
+        -- Not set(): what it pushes out may be needed (see shared_cache.lua).
         if not shared or not shared:safe_set(key, value, MAX_STALE) then
             own[key] = value
         end
@@ -254,7 +255,7 @@ local function provide(engine, plan, options, value)
     local time, size, rest = value:match("^(%d+):(%d+):(.*)$")
     size = tonumber(size)
     local discovery, keys = rest:sub(1, size), rest:sub(size + 1)
-    local ok, err = lib.try("documents of " .. options.issuer, function(message)
+    local ok, err = library.try("documents of " .. options.issuer, function(message)
         return C.rmtls_engine_provide(engine.handle, plan, discovery, #discovery,
                                       options.needs_keys and keys or nil, #keys, message)
     end)
@@ -330,7 +331,7 @@ local function load(engine, plan, options, dict, epoch)
 
     local value, err, kind = newest(options, dict)
     if C.rmtls_engine_epoch(engine.handle) ~= epoch then
-        return nil, "another policy came into force", fetch.VOID
+        return nil, "another policy came into force", shared_cache.SUPERSEDED
     end
 
     if kind then
@@ -384,7 +385,7 @@ end
 
 -- What the issuer answers about the token of this request, or nil, an error and its kind. Yields.
 local function introspect(engine, plan, options, dict, token)
-    local endpoint = lib.read("bearer", function(out)
+    local endpoint = library.read("bearer", function(out)
         return C.rmtls_engine_bearer_text(engine.handle, plan, STATUS.BEARER_INTROSPECTION_ENDPOINT, out)
     end)
     if not endpoint then
@@ -399,7 +400,7 @@ local function introspect(engine, plan, options, dict, token)
     else
         body = body .. "&client_id=" .. escape(options.client_id)
         if options.client_auth == STATUS.CLIENT_PRIVATE_KEY then
-            local assertion, err = lib.read("client assertion", function(out)
+            local assertion, err = library.read("client assertion", function(out)
                 return C.rmtls_engine_client_assertion(engine.handle, plan, ngx_time(), out)
             end)
             if not assertion then
@@ -414,10 +415,10 @@ local function introspect(engine, plan, options, dict, token)
     end
 
     -- The id is a digest of the token and of all options on which the answer depends.
-    local key = fetch.scope() .. "introspection:" .. hex(answer.id, 32)
-    local value, err, kind = fetch.cached(dict, key, { host = endpoint, options = options.way,
+    local key = http.cache_scope() .. "introspection:" .. hex(answer.id, 32)
+    local value, err, kind = shared_cache.get(dict, key, { host = endpoint, options = options.way,
                                                        timeout = options.timeout }, function()
-        local found, why, what = fetch.request {
+        local found, why, what = http.request {
             url = endpoint,
             origin = origin_of(options, endpoint),
             method = "POST",
@@ -465,7 +466,7 @@ local function ask(engine, plan, request, ssl, latest)
                                          request.came.count, request.trusted, latest, ngx_time(),
                                          answer, description, reason)
     if status ~= OK then
-        error(select(2, lib.failure("bearer", status, reason)))
+        error(select(2, library.failure("bearer", status, reason)))
     end
 
     return answer.decision
@@ -486,7 +487,7 @@ local function challenge(options, code)
         return "Bearer"
     end
 
-    return 'Bearer error="' .. code .. '", error_description="' .. lib.text(description) .. '"'
+    return 'Bearer error="' .. code .. '", error_description="' .. library.text(description) .. '"'
 end
 
 
@@ -504,7 +505,7 @@ _M.unavailable = unavailable
 
 
 local function refusal(options, decision)
-    local why = lib.text(reason)
+    local why = library.text(reason)
     if decision == FORBIDDEN then
         return { status = 403, body = json(options.forbidden), decision = "token_forbidden",
                  challenge = challenge(options, "insufficient_scope"), reason = why }
@@ -525,8 +526,8 @@ local function lines_of(engine, plan)
     if not record or record.number ~= answer.generation then
         record = {
             number = answer.generation,
-            lines = headers.of_request(C.rmtls_engine_claim_lines(engine.handle, plan, answer.token,
-                                                                  answer.generation, headers.out)) or {},
+            lines = upstream_headers.of_request(C.rmtls_engine_claim_lines(engine.handle, plan, answer.token,
+                                                                  answer.generation, upstream_headers.out)) or {},
         }
         cache.put(key, record)
         cache.add(record, cache.size_of(record.lines))
@@ -541,13 +542,13 @@ end
 -- meanwhile and everything must be decided anew. Yields.
 function _M.check(engine, route, plan, ssl, dict)
     local options = options_of(engine, plan)
-    local request = inbound.of_request()
+    local request = request_headers.of_request()
     local epoch = C.rmtls_engine_epoch(engine.handle)
     local latest = 0
 
     if not look(engine, plan, options, dict) then
         local ok, err, kind = load(engine, plan, options, dict, epoch)
-        if not ok and kind ~= fetch.VOID then
+        if not ok and kind ~= shared_cache.SUPERSEDED then
             return unavailable(err, kind)
         end
     end
@@ -568,7 +569,7 @@ function _M.check(engine, route, plan, ssl, dict)
 
         if decision == NEEDS_KEYS then
             local ok, err, more = load(engine, plan, options, dict, epoch)
-            if not ok and more ~= fetch.VOID then
+            if not ok and more ~= shared_cache.SUPERSEDED then
                 return unavailable(err, more)
             end
 
@@ -591,7 +592,7 @@ function _M.check(engine, route, plan, ssl, dict)
                                                        request.authorization.count, found, #found,
                                                        ngx_time(), answer, description, reason)
             if status ~= OK then
-                return unavailable(select(2, lib.failure("introspection", status, reason)))
+                return unavailable(select(2, library.failure("introspection", status, reason)))
             end
 
             if answer.decision ~= PASS then

@@ -8,7 +8,7 @@
 -- loopback address. It sends nothing, needs a descriptor and a connection, and fails without them.
 
 local ffi = require "ffi"
-local metrics = require "resty.mtls.metrics"
+local metrics = require "resty.mtls.internal.metrics"
 
 
 local lower = string.lower
@@ -78,7 +78,7 @@ local PROBE_ADDRESS, PROBE_PORT = "127.0.0.1", 9
 
 
 local _M = {
-    -- What fetch.request, fetch.cached and dns.lookup return after such an error.
+    -- What http.request, shared_cache.get and dns.lookup return after such an error.
     KIND = "shortage",
 }
 

@@ -1,4 +1,4 @@
--- Addresses of host names, for fetch.lua: nginx's own resolver keeps the address it connects to to
+-- Addresses of host names, for http.lua: nginx's own resolver keeps the address it connects to to
 -- itself, and a fetch must judge it first. Needs no `resolver` directive.
 --
 -- Looks into the hosts file, then asks the nameservers of resolv.conf over UDP, and over TCP when
@@ -7,8 +7,8 @@
 local bit = require "bit"
 local ffi = require "ffi"
 local lrucache = require "resty.lrucache"
-local cidr = require "resty.mtls.cidr"
-local shortage = require "resty.mtls.shortage"
+local cidr = require "resty.mtls.internal.net.cidr"
+local shortage = require "resty.mtls.internal.shortage"
 
 
 local byte = string.byte
@@ -41,7 +41,7 @@ local MAX_TTL = 300
 local REREAD = 30
 local MAX_FILE = 1024 * 1024
 -- A pool that nobody fills: connections of other code must not be reused here.
-local POOL = { pool = "resty.mtls.dns" }
+local POOL = { pool = "resty.mtls.internal.net.dns" }
 local LOCALHOST = { "127.0.0.1", "::1" }
 
 
@@ -148,7 +148,7 @@ function _M.init(opts)
         for i, text in ipairs(opts.nameservers) do
             servers[i] = nameserver(text)
             if not servers[i] then
-                error("fetch.init: nameservers[" .. i .. "] '" .. text .. "': expected an IP address, or one with a "
+                error("http.init: nameservers[" .. i .. "] '" .. text .. "': expected an IP address, or one with a "
                       .. "port such as 192.0.2.1:53 or [2001:db8::1]:53", 3)
             end
         end

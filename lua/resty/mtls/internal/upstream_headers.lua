@@ -1,11 +1,11 @@
 -- Header lines as the library makes them.
 
 local ffi = require "ffi"
-local lib = require "resty.mtls.lib"
-local STATUS = require "resty.mtls.cdef"
+local library = require "resty.mtls.internal.library"
+local STATUS = require "resty.mtls.internal.cdef"
 
 
-local C = lib.C
+local C = library.C
 local OK = STATUS.OK
 local NOT_FOUND = STATUS.NOT_FOUND
 local LINE_ALWAYS = STATUS.LINE_ALWAYS
@@ -60,7 +60,7 @@ local function get(lines, index)
 
     if status ~= NOT_FOUND then
         C.rmtls_lines_free(lines)
-        error(select(2, lib.failure("header line " .. index, status)))
+        error(select(2, library.failure("header line " .. index, status)))
     end
 end
 

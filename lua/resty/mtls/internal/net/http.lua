@@ -1,0 +1,697 @@
+-- An HTTP/1.1 client that does not block the worker, for small documents: OCSP responses, CRLs,
+-- discovery documents, keys. Every request has a limit of bytes and of time. A URL that somebody
+-- else wrote (into a certificate, into a discovery document) is requested only at addresses that
+-- address_guard.lua permits.
+--
+--     http.init { allow = cidr.parse { "127.0.0.0/8" } }                        -- init_by_lua*
+--     local response, err = http.request { url = url, max_bytes = 10485760 }    -- access_by_lua*, timers
+--
+-- https follows nginx.conf: lua_ssl_trusted_certificate, lua_ssl_verify_depth (default 1, which is
+-- short for most public CAs), lua_ssl_protocols. In a timer of init_worker_by_lua* the settings of
+-- http{} apply. Without `lua_socket_log_errors off`, nginx also logs every refused or silent peer
+-- at level error.
+
+local address_guard = require "resty.mtls.internal.net.address_guard"
+local cidr = require "resty.mtls.internal.net.cidr"
+local dns = require "resty.mtls.internal.net.dns"
+local metrics = require "resty.mtls.internal.metrics"
+local options = require "resty.mtls.internal.options"
+local shortage = require "resty.mtls.internal.shortage"
+local url = require "resty.mtls.internal.net.url"
+
+
+local concat = table.concat
+local error = error
+local find = string.find
+local floor = math.floor
+local get_phase = ngx.get_phase
+local ipairs = ipairs
+local lower = string.lower
+local md5 = ngx.md5
+local min = math.min
+local ngx_now = ngx.now
+local ngx_sleep = ngx.sleep
+local pairs = pairs
+local printable = url.printable
+local sub = string.sub
+local tcp = ngx.socket.tcp
+local tonumber = tonumber
+local tostring = tostring
+local type = type
+
+
+local TIMEOUT = 30000
+local MAX_BYTES = 65536
+local MAX_REDIRECTS = 3
+local MAX_HEADER = 16384
+local MAX_CHUNK_LINE = 256
+local MAX_INTERIM = 5
+local MAX_ADDRESSES = 4
+-- What one receive may give, and after how many bytes other requests of the worker get their turn.
+local RECEIVE_SIZE = 16384
+local MAX_BURST = 131072
+-- A pool that nobody fills: a connection that other code kept alive may have verified no one.
+local POOL = { pool = "resty.mtls.internal.net.http" }
+
+local SHORTAGE = shortage.KIND
+
+local PHASES = { rewrite = true, access = true, content = true, timer = true }
+local REDIRECTS = { [301] = true, [302] = true, [303] = true, [307] = true, [308] = true }
+
+local OPTIONS = {
+    url = "string", method = "string", body = "string", content_type = "string", accept = "string",
+    headers = "table", timeout = "number", max_bytes = "number", max_redirects = "number",
+    ssl_verify = "boolean", http_proxy = "table", https_proxy = "table", origin = "string", kind = "string",
+}
+local INIT_OPTIONS = { allow = "table", nameservers = "table", hosts_file = "string" }
+
+
+local _M = {}
+
+-- What cache_scope() returns.
+local scope = ""
+
+
+-- init_by_lua*. allow: a set (resty.mtls.internal.net.cidr) of addresses that requests may reach
+-- although they are forbidden by default. nameservers, hosts_file: instead of those of
+-- /etc/resolv.conf and /etc/hosts.
+function _M.init(opts)
+    options.check("http.init", opts, INIT_OPTIONS, 3)
+    if opts.allow and type(opts.allow.match) ~= "function" then
+        error("http.init: option 'allow' must be what resty.mtls.internal.net.cidr's parse() returns", 2)
+    end
+
+    local allow = address_guard.init(opts.allow)
+    dns.init(opts)
+    scope = ""
+    if not allow:is_empty() or opts.nameservers or opts.hosts_file then
+        scope = md5(concat({ concat(allow.v4, ","), concat(allow.v6, ","), concat(opts.nameservers or {}, ","),
+                             opts.hosts_file or "" }, ";")) .. ":"
+    end
+end
+
+
+-- The prefix of the keys under which responses are cached. It depends on what init() was given: the
+-- shared dictionary outlives a reload of nginx.conf, after which requests may reach other
+-- addresses.
+function _M.cache_scope()
+    return scope
+end
+
+
+-- The milliseconds left, set as the time limit of the next operation; or nil and an error.
+local function set_timeout(conn)
+    local left = floor((conn.deadline - ngx_now()) * 1000)
+    if left < 1 then
+        return nil, "timeout"
+    end
+
+    conn.sock:settimeout(left)
+
+    return left
+end
+
+
+local function send(conn, data)
+    local ok, err = set_timeout(conn)
+    if ok then
+        ok, err = conn.sock:send(data)
+        conn.shortage = conn.shortage or not ok and shortage.of(err)
+    end
+
+    return ok, err
+end
+
+
+-- Only this reads from the socket. receiveany() takes whatever is there, so that nothing stays
+-- in the cosocket's own buffer, and returns as soon as one byte came, so that a peer that drips
+-- meets the deadline.
+local function receive_more(conn)
+    if conn.burst >= MAX_BURST then
+        conn.burst = 0
+        -- On a plain nginx, sleep(0) comes back before the event loop looks at any socket.
+        ngx_sleep(0.001)
+    end
+
+    local ok, err = set_timeout(conn)
+    if not ok then
+        return nil, err
+    end
+
+    local data
+    data, err = conn.sock:receiveany(RECEIVE_SIZE)
+    if not data then
+        conn.shortage = conn.shortage or shortage.of(err)
+
+        return nil, err
+    end
+
+    conn.burst = conn.burst + #data
+    conn.buffer = conn.position > #conn.buffer and data or sub(conn.buffer, conn.position) .. data
+    conn.position = 1
+
+    return true
+end
+
+
+-- What comes before `mark`, which is taken too.
+local function read_until(conn, mark, limit, what)
+    while true do
+        local first, last = find(conn.buffer, mark, conn.position, true)
+        local size = (first or #conn.buffer + 1) - conn.position
+        -- Without the mark, all of it but its last byte may be there.
+        if size > (first and limit or limit + #mark - 1) then
+            return nil, what .. " is over " .. limit .. " bytes"
+        end
+
+        if first then
+            local text = sub(conn.buffer, conn.position, first - 1)
+            conn.position = last + 1
+            return text
+        end
+
+        local ok, err = receive_more(conn)
+        if not ok then
+            return nil, err == "closed" and "connection closed within the " .. what or err
+        end
+    end
+end
+
+
+-- Appends the next n bytes to parts.
+local function read_bytes(conn, n, parts)
+    while n > 0 do
+        if conn.position > #conn.buffer then
+            local ok, err = receive_more(conn)
+            if not ok then
+                return nil, err == "closed" and "connection closed within the body" or err
+            end
+        end
+
+        local part = sub(conn.buffer, conn.position, conn.position + n - 1)
+        conn.position = conn.position + #part
+        n = n - #part
+        parts[#parts + 1] = part
+    end
+
+    return true
+end
+
+
+local function read_chunked(conn, max_bytes)
+    local too_long = "body is over " .. max_bytes .. " bytes"
+    local too_much_framing = "body has more chunk framing than is allowed for " .. max_bytes .. " bytes"
+    local parts, size = {}, 0
+    -- Sizes, extensions and trailers are no body, yet they come in through the same pipe.
+    local framing = MAX_HEADER + floor(max_bytes / 4)
+
+    while true do
+        local line, err = read_until(conn, "\r\n", MAX_CHUNK_LINE, "chunk size")
+        if not line then
+            return nil, err
+        end
+
+        local digits = line:match("^(%x+)[ \t]*$") or line:match("^(%x+)[ \t]*;")
+        if not digits then
+            return nil, "chunk size '" .. printable(line) .. "' is malformed"
+        end
+
+        framing = framing - #line - 4
+        if framing < 0 then
+            return nil, too_much_framing
+        end
+
+        digits = digits:gsub("^0+", "")
+        if #digits > 8 then
+            return nil, too_long
+        end
+
+        local n = tonumber("0" .. digits, 16)
+        size = size + n
+        if size > max_bytes then
+            return nil, too_long
+        end
+
+        if n == 0 then
+            break
+        end
+
+        local ok
+        ok, err = read_bytes(conn, n, parts)
+        if not ok then
+            return nil, err
+        end
+
+        local ending
+        ending, err = read_until(conn, "\r\n", 0, "chunk")
+        if not ending then
+            return nil, err == "chunk is over 0 bytes" and "chunk is longer than its size" or err
+        end
+    end
+
+    repeat
+        local line, err = read_until(conn, "\r\n", MAX_HEADER, "trailer")
+        if not line then
+            return nil, err
+        end
+
+        framing = framing - #line - 2
+        if framing < 0 then
+            return nil, too_much_framing
+        end
+    until line == ""
+
+    return concat(parts)
+end
+
+
+local function read_to_end(conn, max_bytes)
+    local parts, size = {}, 0
+    while true do
+        local part = sub(conn.buffer, conn.position)
+        conn.position = #conn.buffer + 1
+        size = size + #part
+        if size > max_bytes then
+            return nil, "body is over " .. max_bytes .. " bytes"
+        end
+
+        parts[#parts + 1] = part
+        local ok, err = receive_more(conn)
+        if err == "closed" then
+            return concat(parts)
+        end
+
+        if not ok then
+            return nil, err
+        end
+    end
+end
+
+
+-- Status and header (names in lower case, repeated ones joined); or nil and an error.
+local function read_header(conn)
+    local head, err = read_until(conn, "\r\n\r\n", MAX_HEADER, "header")
+    if not head then
+        return nil, err
+    end
+
+    local first, rest = (head .. "\r\n"):match("^(.-)\r\n(.*)$")
+    local version, status, reason = first:match("^HTTP/1%.([01]) ([1-5]%d%d)(.*)$")
+    if not version or not find(reason, "^$") and not find(reason, "^ [^%c]*$") then
+        return nil, "response begins with '" .. printable(first) .. "', expected HTTP/1.0 or HTTP/1.1 and a status"
+    end
+
+    local headers = {}
+    for line in rest:gmatch("(.-)\r\n") do
+        local name, value = line:match("^([%w!#$%%&'*+.^_`|~-]+):[ \t]*(.-)[ \t]*$")
+        if not name or find(value, "[%z\r\n]") then
+            return nil, "header line '" .. printable(line) .. "' is malformed"
+        end
+
+        name = lower(name)
+        headers[name] = headers[name] and headers[name] .. ", " .. value or value
+    end
+
+    return tonumber(status), headers, version
+end
+
+
+local function read_body(conn, status, headers, version, max_bytes)
+    local coding = headers["content-encoding"]
+    if coding and lower(coding) ~= "identity" then
+        return nil, "content-encoding '" .. printable(coding) .. "' was not asked for"
+    end
+
+    if status == 204 or status == 304 then
+        return ""
+    end
+
+    local length = headers["content-length"]
+    coding = headers["transfer-encoding"]
+    if coding then
+        if lower(coding) ~= "chunked" or version ~= "1" then
+            return nil, "transfer-encoding '" .. printable(coding) .. "' in HTTP/1." .. version
+                        .. " is not supported, expected chunked in HTTP/1.1"
+        end
+
+        if length then
+            return nil, "header has both content-length and transfer-encoding"
+        end
+
+        return read_chunked(conn, max_bytes)
+    end
+
+    if not length then
+        return read_to_end(conn, max_bytes)
+    end
+
+    if not find(length, "^%d+$") then
+        return nil, "content-length '" .. printable(length) .. "' is no number"
+    end
+
+    local n = tonumber(length)
+    if n > max_bytes then
+        return nil, "body is over " .. max_bytes .. " bytes"
+    end
+
+    local parts = {}
+    local ok, err = read_bytes(conn, n, parts)
+    if not ok then
+        return nil, err
+    end
+
+    return concat(parts)
+end
+
+
+local function read_response(conn, max_bytes)
+    for _ = 1, MAX_INTERIM do
+        local status, headers, version = read_header(conn)
+        if not status then
+            return nil, headers
+        end
+
+        if status == 101 then
+            return nil, "response switches protocols"
+        end
+
+        if status >= 200 then
+            local body, err = read_body(conn, status, headers, version, max_bytes)
+            if not body then
+                return nil, err
+            end
+
+            return { status = status, headers = headers, body = body }
+        end
+    end
+
+    return nil, "more than " .. MAX_INTERIM .. " interim responses"
+end
+
+
+local function resolve(conn, host)
+    if cidr.family(host) then
+        return { host }
+    end
+
+    local addresses, err, kind = dns.lookup(host, conn.deadline)
+    if not addresses then
+        conn.shortage = conn.shortage or kind == SHORTAGE
+        return nil, "host '" .. host .. "' cannot be resolved: " .. err
+    end
+
+    return addresses
+end
+
+
+-- Connects to one of the addresses, each of which gets its share of the time that is left.
+local function connect(conn, addresses, port)
+    local last
+    local count = min(#addresses, MAX_ADDRESSES)
+    for i = 1, count do
+        local left = (conn.deadline - ngx_now()) * 1000
+        if left < 1 then
+            return nil, last or "timeout"
+        end
+
+        local host = addresses[i]
+        host = find(host, ":", 1, true) and "[" .. host .. "]" or host
+        conn.sock = tcp()
+        conn.sock:settimeout(math.max(1, floor(left / (count - i + 1))))
+        local ok, err = conn.sock:connect(host, port, POOL)
+        if ok then
+            return true
+        end
+
+        -- Whether another address answers is not known, then.
+        local short = shortage.of_connect(err, host, port)
+        last = "cannot connect to " .. host .. " port " .. port .. ": " .. (short or err)
+        if short then
+            conn.shortage = true
+            break
+        end
+    end
+
+    return nil, last
+end
+
+
+local function tunnel(conn, target)
+    local host = target.host
+    host = (find(host, ":", 1, true) and "[" .. host .. "]" or host) .. ":" .. target.port
+    local ok, err = send(conn, "CONNECT " .. host .. " HTTP/1.1\r\nHost: " .. host .. "\r\n\r\n")
+    if not ok then
+        return nil, err
+    end
+
+    local status, headers = read_header(conn)
+    if not status then
+        return nil, headers
+    end
+
+    if status < 200 or status > 299 then
+        return nil, "answers CONNECT with status " .. status
+    end
+
+    -- They would be read as if they had come through TLS.
+    if conn.position <= #conn.buffer then
+        return nil, "sends data before the TLS handshake"
+    end
+
+    return true
+end
+
+
+-- One request to one server. The response, or nil and an error.
+local function exchange(conn, target, request, opts, trusted)
+    local proxy = opts[target.scheme .. "_proxy"]
+    local host, port = target.host, target.port
+    local addresses, ok, err
+
+    if proxy then
+        -- Only the proxy resolves names; what is an address in any case is judged here.
+        if not trusted and (target.address or host == "localhost" or host:find("%.localhost$")) then
+            addresses, err = resolve(conn, host)
+            if addresses then
+                addresses, err = address_guard.filter(addresses, host)
+            end
+
+            if not addresses then
+                return nil, err
+            end
+        end
+
+        host, port = url.host(proxy.host) or proxy.host, proxy.port
+    end
+
+    addresses, err = resolve(conn, host)
+    if addresses and not proxy and not trusted then
+        addresses, err = address_guard.filter(addresses, host)
+    end
+
+    if not addresses then
+        return nil, proxy and "proxy: " .. err or err
+    end
+
+    ok, err = connect(conn, addresses, port)
+    if ok and proxy and target.scheme == "https" then
+        ok, err = tunnel(conn, target)
+    end
+
+    if not ok then
+        return nil, proxy and "proxy: " .. err or err
+    end
+
+    if target.scheme == "https" then
+        ok, err = set_timeout(conn)
+        if ok then
+            ok, err = conn.sock:sslhandshake(false, target.host, opts.ssl_verify ~= false)
+        end
+
+        if not ok then
+            local short = shortage.of(err)
+            conn.shortage = conn.shortage or short
+
+            return nil, "TLS handshake: " .. (short or err)
+        end
+    end
+
+    local form = proxy and target.scheme == "http" and target.origin or ""
+    ok, err = send(conn, request.method .. " " .. form .. target.path .. request.head .. "Host: " .. target.authority
+                         .. "\r\n\r\n" .. (request.body or ""))
+    if not ok then
+        return nil, err
+    end
+
+    return read_response(conn, opts.max_bytes or MAX_BYTES)
+end
+
+
+local function header_lines(opts, with_headers)
+    local lines = { " HTTP/1.1\r\nUser-Agent: resty-mtls\r\nConnection: close\r\n" }
+    local function add(name, value)
+        lines[#lines + 1] = name .. ": " .. value .. "\r\n"
+    end
+
+    if opts.accept then
+        add("Accept", opts.accept)
+    end
+
+    if opts.body then
+        add("Content-Length", #opts.body)
+    end
+
+    if opts.content_type then
+        add("Content-Type", opts.content_type)
+    end
+
+    for name, value in pairs(with_headers and opts.headers or {}) do
+        add(name, value)
+    end
+
+    return concat(lines)
+end
+
+
+local function check_request(opts)
+    options.check("http.request", opts, OPTIONS, 4)
+    if not opts.url then
+        error("http.request: option url is missing", 3)
+    end
+
+    if opts.timeout and opts.timeout < 1 then
+        error("http.request: timeout must be at least 1 ms", 3)
+    end
+
+    if opts.method and opts.method ~= "GET" and opts.method ~= "POST" then
+        error("http.request: method must be GET or POST", 3)
+    end
+
+    if opts.body and opts.method ~= "POST" then
+        error("http.request: only a POST has a body", 3)
+    end
+
+    if opts.origin and opts.origin ~= "certificate" and opts.origin ~= "operator" then
+        error("http.request: origin must be certificate or operator", 3)
+    end
+
+    for _, name in ipairs { "http_proxy", "https_proxy" } do
+        local proxy = opts[name]
+        if proxy and (type(proxy.host) ~= "string" or not (cidr.family(proxy.host) or url.host(proxy.host))
+                      or not find(tostring(proxy.port), "^%d+$") or proxy.port < 1 or proxy.port > 65535)
+        then
+            error("http.request: " .. name .. " must have a host (a name or an address) and a port from 1 to 65535", 3)
+        end
+    end
+
+    local function check_line(name, value)
+        -- The value may be a secret.
+        if type(value) ~= "string" or find(value, "[%z\r\n]") then
+            error("http.request: the value of header " .. printable(name) .. " must be a string of one line", 4)
+        end
+    end
+
+    check_line("Accept", opts.accept or "")
+    check_line("Content-Type", opts.content_type or "")
+    for name, value in pairs(opts.headers or {}) do
+        if type(name) ~= "string" or not find(name, "^[%w-]+$") then
+            error("http.request: header '" .. printable(tostring(name))
+                  .. "' must have a name of letters, digits and -", 3)
+        end
+
+        check_line(name, value)
+    end
+
+    if not PHASES[get_phase()] then
+        error("http.request: cannot be called in the phase " .. get_phase(), 3)
+    end
+end
+
+
+local function follow_redirects(opts)
+    local deadline = ngx_now() + (opts.timeout or TIMEOUT) / 1000
+    local target, err = url.parse(opts.url)
+    if not target then
+        return nil, "http.request: " .. err
+    end
+
+    local first = target
+    local max_redirects = opts.max_redirects or MAX_REDIRECTS
+    for redirects = 0, max_redirects do
+        local same = target.origin == first.origin
+        local conn = { deadline = deadline, buffer = "", position = 1, burst = 0 }
+        local request = { method = opts.method or "GET", body = opts.body, head = header_lines(opts, same) }
+        local response
+        response, err = exchange(conn, target, request, opts, same and opts.origin == "operator")
+        if conn.sock then
+            conn.sock:close()
+        end
+
+        -- Without the query: it may hold a secret.
+        local where = "http.request: " .. target.origin .. target.path:match("^[^?]*"):sub(1, 100) .. ": "
+        if not response then
+            return nil, where .. err, conn.shortage and SHORTAGE or nil
+        end
+
+        local location = REDIRECTS[response.status] and response.headers.location
+        if not location then
+            return response
+        end
+
+        if request.method == "POST" then
+            return nil, where .. "redirects a POST, which is not followed"
+        end
+
+        if redirects == max_redirects then
+            return nil, where .. "redirects more than " .. max_redirects .. " times"
+        end
+
+        local next_target
+        next_target, err = url.resolve(target, location)
+        if not next_target then
+            return nil, where .. "redirects badly: " .. err
+        end
+
+        if target.scheme == "https" and next_target.scheme == "http" then
+            return nil, where .. "redirects from https to http"
+        end
+
+        target = next_target
+    end
+end
+
+
+-- access_by_lua* and timers. { status, headers, body }, or nil, an error, and "shortage" if the error
+-- is this machine's own.
+--   url            http or https
+--   method         GET (default) or POST
+--   body, content_type, accept, headers (of this origin only: a redirect elsewhere loses them)
+--   timeout        milliseconds for everything together, redirects and name look-ups too (default 30000)
+--   max_bytes      of the body (default 65536)
+--   max_redirects  of a GET (default 3); never from https to http. A redirect of a POST is an error
+--   ssl_verify     default true. nginx knows no certificates for addresses: use a host name
+--   http_proxy, https_proxy   { host, port }. The proxy resolves the names of the targets, so only
+--                  targets that are literal addresses can be judged
+--   origin         who wrote the URL: "certificate" (default), or "operator", whose URL and all of
+--                  its origin may be anywhere
+--   kind           what the time is counted as in the metrics (default "other")
+function _M.request(opts)
+    check_request(opts)
+    local start = ngx_now()
+    local response, err, kind = follow_redirects(opts)
+    local outcome
+    if response then
+        outcome = response.status >= 200 and response.status < 300 and "ok" or "status"
+    elseif kind == SHORTAGE then
+        outcome = "shortage"
+    else
+        outcome = find(err, "timeout$") and "timeout" or "error"
+    end
+
+    metrics.observe("fetch_duration_seconds", ngx_now() - start, opts.kind or "other", outcome)
+
+    return response, err, kind
+end
+
+
+return _M
