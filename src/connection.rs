@@ -8,11 +8,11 @@ use openssl::ssl::SslRef;
 use openssl::stack::{Stack, StackRef};
 use openssl::x509::X509;
 
-use crate::certificate::{chain, sha256, Certificate, Key};
+use crate::certificate::{encoded_chain, sha256, Certificate, CertificateDigests};
 use crate::engine::{reload, Answer};
-use crate::handshake::Ask;
+use crate::handshake::CertificateRequest;
 use crate::metrics::{self, Event};
-use crate::openssl_ext::ssl::{self as ext, LentNames, Presented, Slot};
+use crate::openssl_ext::ssl::{self as ext, AttachedCaNames, ExData, HandshakeCallbacks};
 use crate::trust::Verdict;
 use crate::Error;
 
@@ -44,7 +44,7 @@ pub struct Memo {
 /// What the ClientHello phase decided; `None` for a name that asks for nothing. A connection may be
 /// the last to know a policy that is in force no more.
 #[derive(Default)]
-struct Asked(Option<Arc<Ask>>);
+struct Asked(Option<Arc<CertificateRequest>>);
 
 impl Drop for Asked {
     fn drop(&mut self) {
@@ -62,10 +62,10 @@ pub struct Connection {
     greeted: bool,
     /// Whether the certificate phase asked for a certificate, in this very handshake.
     requested: Cell<bool>,
-    lent: Cell<Option<LentNames>>,
+    lent: Cell<Option<AttachedCaNames>>,
     carried: Cell<bool>,
     counted: Cell<bool>,
-    key: OnceCell<Option<Key>>,
+    key: OnceCell<Option<CertificateDigests>>,
     verdicts: RefCell<Vec<([u8; 32], Verdict)>>,
     memo: RefCell<Option<Memo>>,
     forwarded: Cell<u64>,
@@ -75,12 +75,12 @@ pub struct Connection {
 
 impl Connection {
     /// Notes what the ClientHello asks for, and binds the session accordingly.
-    pub fn greet(ssl: &SslRef, ask: Option<Arc<Ask>>) -> Result<(), Error> {
+    pub fn greet(ssl: &SslRef, ask: Option<Arc<CertificateRequest>>) -> Result<(), Error> {
         if let Some(ask) = &ask {
-            ext::set_session_id_context(ssl, ask.binding())?;
+            ext::set_session_id_context(ssl, ask.session_id_context())?;
         }
         metrics::count(Event::ClientHello);
-        slot()?.put(
+        ex_data()?.set(
             ssl,
             Connection {
                 asked: Asked(ask),
@@ -92,7 +92,7 @@ impl Connection {
 
     /// What is remembered on `ssl`.
     pub fn of(ssl: &SslRef) -> Option<&Connection> {
-        slot().ok()?.get(ssl)
+        ex_data().ok()?.get(ssl)
     }
 
     /// What is remembered on `ssl`, from now on at the latest.
@@ -100,7 +100,7 @@ impl Connection {
         if let Some(connection) = Connection::of(ssl) {
             return Ok(connection);
         }
-        slot()?.put(ssl, Connection::default())?;
+        ex_data()?.set(ssl, Connection::default())?;
         Connection::of(ssl).ok_or(Error::Panic)
     }
 
@@ -111,7 +111,7 @@ impl Connection {
         };
         ext::request_certificate::<Connection>(ssl);
         self.requested.set(true);
-        self.lent.set(Some(ask.ca_names().lend(ssl)?));
+        self.lent.set(Some(ask.ca_names().attach(ssl)?));
         metrics::count(Event::CertificateRequest);
         Ok(true)
     }
@@ -144,15 +144,15 @@ impl Connection {
     }
 
     /// Whether the session was made under `expected`, the ask of the name that a request wants.
-    pub fn is_bound(&self, ssl: &SslRef, expected: Option<&Ask>) -> bool {
+    pub fn is_bound(&self, ssl: &SslRef, expected: Option<&CertificateRequest>) -> bool {
         match expected {
-            Some(ask) => ask.is_bound(ext::session_id_context(ssl)),
+            Some(ask) => ask.matches_session(ext::session_id_context(ssl)),
             None => self.asked.0.is_none(),
         }
     }
 
     /// Digests of leaf and chain; `None` when the client presented no certificate.
-    pub fn key(&self, ssl: &SslRef) -> Result<Option<Key>, Error> {
+    pub fn key(&self, ssl: &SslRef) -> Result<Option<CertificateDigests>, Error> {
         if let Some(key) = self.key.get() {
             return Ok(*key);
         }
@@ -164,12 +164,12 @@ impl Connection {
             None => None,
             Some(leaf) => {
                 let carried = ext::session_data(ssl);
-                let chain = if chain::is_chain(carried) {
-                    chain::digest(carried)
+                let chain = if encoded_chain::is_encoded_chain(carried) {
+                    encoded_chain::digest(carried)
                 } else {
-                    chain::digest(&chain::encode(sent(ssl))?)
+                    encoded_chain::digest(&encoded_chain::encode(sent(ssl))?)
                 };
-                Some(Key {
+                Some(CertificateDigests {
                     leaf: sha256(&leaf)?,
                     chain,
                 })
@@ -187,7 +187,7 @@ impl Connection {
     pub fn certificate(
         &self,
         ssl: &SslRef,
-        key: Key,
+        key: CertificateDigests,
         known: Option<Rc<Stack<X509>>>,
     ) -> Result<Certificate, Error> {
         let leaf = ssl.peer_certificate().ok_or(Error::NotFound)?;
@@ -195,7 +195,7 @@ impl Connection {
             Some(known) => known,
             None => Rc::new(intermediates(ssl)?),
         };
-        Ok(Certificate::with_key(leaf, intermediates, key))
+        Ok(Certificate::with_digests(leaf, intermediates, key))
     }
 
     /// Verdict of the store with this digest, while it holds.
@@ -251,7 +251,7 @@ impl Connection {
 
     fn take_back_names(&self, ssl: &SslRef) {
         if let (Some(ask), Some(lent)) = (&self.asked.0, self.lent.take()) {
-            ask.ca_names().take_back(ssl, lent);
+            ask.ca_names().detach(ssl, lent);
         }
     }
 
@@ -260,24 +260,27 @@ impl Connection {
     /// is gone.
     fn carry(&self, ssl: &SslRef, chain: &StackRef<X509>) {
         let Some(ask) = &self.asked.0 else { return };
-        let stored = chain::encode(chain.iter().skip(1)).and_then(|bytes| {
-            if bytes.len() > chain::MAX_CARRIED {
-                return Err(Error::CertificateTooLarge(bytes.len(), chain::MAX_CARRIED));
+        let stored = encoded_chain::encode(chain.iter().skip(1)).and_then(|bytes| {
+            if bytes.len() > encoded_chain::MAX_ENCODED_LEN {
+                return Err(Error::CertificateTooLarge(
+                    bytes.len(),
+                    encoded_chain::MAX_ENCODED_LEN,
+                ));
             }
             ext::set_session_data(ssl, &bytes)
         });
         if stored.is_err() {
             // Should this fail as well, a resumed session verifies with what the store has.
-            let _ = ext::rebind_session(ssl, ask.unresumable());
+            let _ = ext::rebind_session(ssl, ask.unresumable_context());
         }
     }
 }
 
-impl Presented for Connection {
+impl HandshakeCallbacks for Connection {
     /// The result of that attempt is ignored, so none of its work is wanted.
-    const DEPTH: u32 = 0;
+    const VERIFY_DEPTH: u32 = 0;
 
-    fn presented(ssl: &SslRef, chain: &StackRef<X509>) {
+    fn on_client_chain(ssl: &SslRef, chain: &StackRef<X509>) {
         if let Some(connection) = Connection::of(ssl) {
             if !connection.carried.replace(true) {
                 metrics::count(Event::CertificatePresented);
@@ -300,8 +303,8 @@ impl Presented for Connection {
 /// What the client sent beside its leaf, in this handshake or in that of the session.
 fn intermediates(ssl: &SslRef) -> Result<Stack<X509>, Error> {
     let carried = ext::session_data(ssl);
-    if ssl.peer_cert_chain().is_none() && chain::is_chain(carried) {
-        return chain::decode(carried);
+    if ssl.peer_cert_chain().is_none() && encoded_chain::is_encoded_chain(carried) {
+        return encoded_chain::decode(carried);
     }
     let mut stack = Stack::new()?;
     for certificate in sent(ssl) {
@@ -316,7 +319,10 @@ fn sent(ssl: &SslRef) -> impl Iterator<Item = &openssl::x509::X509Ref> {
 }
 
 /// The index is reserved once a process: nginx keeps this library mapped across reloads.
-fn slot() -> Result<&'static Slot<Connection>, Error> {
-    static SLOT: OnceLock<Result<Slot<Connection>, Error>> = OnceLock::new();
-    SLOT.get_or_init(Slot::new).as_ref().map_err(Error::clone)
+fn ex_data() -> Result<&'static ExData<Connection>, Error> {
+    static EX_DATA: OnceLock<Result<ExData<Connection>, Error>> = OnceLock::new();
+    EX_DATA
+        .get_or_init(ExData::new)
+        .as_ref()
+        .map_err(Error::clone)
 }

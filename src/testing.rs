@@ -29,7 +29,7 @@ pub struct Pki {
     /// Issued by `ca`.
     pub leaf: Issued,
     /// Issued by `intermediate`.
-    pub below: Issued,
+    pub leaf_of_intermediate: Issued,
 }
 
 impl Pki {
@@ -42,12 +42,12 @@ pub fn pki() -> Pki {
     let ca = issue("Test CA", None, true, DAY, &[]);
     let intermediate = issue("Test Intermediate", Some(&ca), true, DAY, &[]);
     let leaf = issue("leaf", Some(&ca), false, DAY, &["ann.example.com"]);
-    let below = issue("below", Some(&intermediate), false, DAY, &[]);
+    let leaf_of_intermediate = issue("below", Some(&intermediate), false, DAY, &[]);
     Pki {
         ca,
         intermediate,
         leaf,
-        below,
+        leaf_of_intermediate,
     }
 }
 

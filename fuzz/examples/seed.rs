@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use openssl::x509::X509;
-use resty_mtls::certificate::chain;
+use resty_mtls::certificate::encoded_chain;
 use resty_mtls::headers::Dialect;
 use resty_mtls::trust::ocsp;
 use resty_mtls_fuzz::{der, Issuer, Pki};
@@ -19,7 +19,7 @@ fn main() {
     write("certificate", &[&ca, &[leaf.clone(), ca.clone()].concat()]);
     write(
         "chain",
-        &[&chain::encode([&*pki.leaf, &*pki.ca].into_iter()).unwrap()],
+        &[&encoded_chain::encode([&*pki.leaf, &*pki.ca].into_iter()).unwrap()],
     );
 
     let der = pki.leaf.to_der().unwrap();

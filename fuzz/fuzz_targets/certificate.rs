@@ -16,7 +16,7 @@ const ORDER: [u8; 32] = [
 fuzz_target!(|pem: &[u8]| {
     let _ = CaCertificate::from_pem(pem);
     // Bytes that no OpenSSL has encoded, and the order of P-256.
-    let _ = (signed::tbs_of(pem), signed::twin_of(pem, &ORDER));
+    let _ = (signed_content::tbs_sha256_of_der(pem), signed_content::alternate_der(pem, &ORDER));
     let Ok(certificate) = Certificate::from_pem(pem) else {
         return;
     };
@@ -33,12 +33,12 @@ fuzz_target!(|pem: &[u8]| {
     let _ = (certificate.spki_sha256(), certificate.issuer_key_id());
     let _ = certificate.extended_key_usage();
     let der = certificate.der().unwrap();
-    let tbs = signed::tbs_of(&der);
+    let tbs = signed_content::tbs_sha256_of_der(&der);
     assert!(tbs.is_some());
-    if let Some(twin) = signed::twin_of(&der, &ORDER) {
-        assert_eq!(signed::tbs_of(&twin), tbs);
+    if let Some(twin) = signed_content::alternate_der(&der, &ORDER) {
+        assert_eq!(signed_content::tbs_sha256_of_der(&twin), tbs);
     }
-    let _ = signed::ca_id(certificate.leaf()).unwrap();
+    let _ = signed_content::ca_id(certificate.leaf()).unwrap();
     let _ = (certificate.not_before(), certificate.not_after());
     assert_eq!(certificate.fingerprint_sha256().len(), 64);
     assert_eq!(certificate.fingerprint_sha1().unwrap().len(), 40);
@@ -49,10 +49,10 @@ fuzz_target!(|pem: &[u8]| {
     );
 
     for urls in [
-        sources::ocsp(certificate.leaf()),
-        sources::crl(certificate.leaf()),
+        revocation_urls::ocsp(certificate.leaf()),
+        revocation_urls::crl(certificate.leaf()),
     ] {
-        assert!(urls.len() <= sources::MAX_URLS);
+        assert!(urls.len() <= revocation_urls::MAX_URLS);
         assert!(urls
             .iter()
             .all(|url| url.bytes().all(|byte| byte.is_ascii_graphic())));

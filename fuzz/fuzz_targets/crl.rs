@@ -8,7 +8,7 @@ use std::sync::Arc;
 use libfuzzer_sys::fuzz_target;
 use openssl::stack::Stack;
 use resty_mtls::trust::crl::{Crl, CrlSet, MAX_FETCHED};
-use resty_mtls::trust::{Answer, CaCertificate, CertificationPath, TrustStore, VerifyOptions};
+use resty_mtls::trust::{RevocationStatus, CaCertificate, CertificationPath, TrustStore, VerifyOptions};
 use resty_mtls_fuzz::{Pki, NOW};
 
 /// `X509_V_ERR_CERT_REVOKED`.
@@ -37,13 +37,13 @@ fuzz_target!(|data: &[u8]| {
 
 fn check(pki: &Pki, path: &CertificationPath, bytes: &[u8], signed: bool) {
     let alone = Crl::load(bytes, &pki.ca, MAX_FETCHED)
-        .map(|crl| crl.answer(&pki.leaf, &pki.ca, NOW));
+        .map(|crl| crl.status(&pki.leaf, &pki.ca, NOW));
     let mut set = CrlSet::default();
     if set.add("", bytes).is_err() {
         assert!(alone.is_err());
         return;
     }
-    set.oddities().for_each(drop);
+    set.limitations().for_each(drop);
     set.out_of_force(NOW).for_each(drop);
     set.not_signed_by(path.cas()).for_each(drop);
     let outcome = set.check(path, NOW);
@@ -52,10 +52,10 @@ fn check(pki: &Pki, path: &CertificationPath, bytes: &[u8], signed: bool) {
     assert!(!revoked || signed);
     match alone {
         // The set takes no clock skew into account, so it may refuse what the CRL alone accepts.
-        Ok(Answer::Good { .. }) => assert!(!revoked || outcome.depth == 1),
-        Ok(Answer::Revoked { .. }) => assert_ne!(outcome.code, 0),
+        Ok(RevocationStatus::Good { .. }) => assert!(!revoked || outcome.depth == 1),
+        Ok(RevocationStatus::Revoked { .. }) => assert_ne!(outcome.code, 0),
         // A CRL of partial scope may make the leaf good in the set.
-        Ok(Answer::NoAnswer(_)) => assert!(!revoked || outcome.depth == 1),
+        Ok(RevocationStatus::Unknown(_)) => assert!(!revoked || outcome.depth == 1),
         Err(_) => {}
     }
 }

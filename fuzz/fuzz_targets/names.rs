@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use resty_mtls::certificate::normal::{self, Name, Normal};
+use resty_mtls::certificate::normal_form::{self, NormalForm, NormalName};
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((kind, rest)) = bytes.split_first() else {
@@ -12,25 +12,25 @@ fuzz_target!(|bytes: &[u8]| {
     let mut names = rest.splitn(2, |byte| *byte == b'\n');
     let raw = names.next().unwrap_or_default();
     let other = names.next().unwrap_or_default();
-    let form: fn(&[u8]) -> Normal = match kind % 6 {
-        0 => normal::dns,
-        1 => normal::email,
-        2 => normal::uri,
-        3 => normal::uri_prefix,
-        4 => normal::ip,
+    let form: fn(&[u8]) -> NormalForm = match kind % 6 {
+        0 => normal_form::dns,
+        1 => normal_form::email,
+        2 => normal_form::uri,
+        3 => normal_form::uri_prefix,
+        4 => normal_form::ip,
         _ => |raw| match std::str::from_utf8(raw) {
-            Ok(text) => normal::text(text),
-            Err(_) => normal::text("\0"),
+            Ok(text) => normal_form::text(text),
+            Err(_) => normal_form::text("\0"),
         },
     };
     if let Ok(text) = std::str::from_utf8(raw) {
-        let key = normal::lookalike(text);
+        let key = normal_form::lookalike_key(text);
         assert_eq!(
-            normal::lookalike(&text.to_ascii_lowercase()),
+            normal_form::lookalike_key(&text.to_ascii_lowercase()),
             key,
             "{text:?}"
         );
-        normal::lookalike_dn(text);
+        normal_form::lookalike_dn_key(text);
     }
     let Ok(name) = form(raw) else {
         return;
@@ -59,14 +59,14 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-fn respelled(form: fn(&[u8]) -> Normal, name: &Name, raw: &[u8]) {
+fn respelled(form: fn(&[u8]) -> NormalForm, name: &NormalName, raw: &[u8]) {
     // A longer spelling may be over a limit, which decides against the client.
     if let Ok(other) = form(raw) {
         assert_eq!(other.is(name), Some(true));
     }
 }
 
-fn uri(raw: &[u8], name: &Name) {
+fn uri(raw: &[u8], name: &NormalName) {
     let text = std::str::from_utf8(name.as_bytes()).unwrap();
     assert!(text.is_ascii() && !text.contains(['?', '#', '\\', ' ', '\0']));
     assert!(!raw.contains(&b'?') && !raw.contains(&b'#'));
@@ -100,7 +100,7 @@ fn uri(raw: &[u8], name: &Name) {
         .collect();
     let head = &text[..text.len() - path.len()];
     respelled(
-        normal::uri,
+        normal_form::uri,
         name,
         format!("{}{escaped}", head.to_ascii_uppercase()).as_bytes(),
     );

@@ -119,9 +119,9 @@ pub fn read_header(format: Format, data: &[u8]) {
     };
     assert_eq!(leaf.len(), 1);
     if let Ok(certificate) = decoded.certificate() {
-        assert_eq!(decoded.key().unwrap(), *certificate.key());
+        assert_eq!(decoded.key().unwrap(), *certificate.digests());
         let der = certificate.der().unwrap();
-        assert_eq!(openssl::sha::sha256(&der), certificate.key().leaf);
+        assert_eq!(openssl::sha::sha256(&der), certificate.digests().leaf);
     }
 }
 

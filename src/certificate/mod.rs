@@ -1,11 +1,12 @@
 //! One client certificate with the chain the client sent beside it, and what can be read from it.
 
-pub mod chain;
+mod der;
+pub mod encoded_chain;
 pub mod name;
-pub mod normal;
+pub mod normal_form;
 pub mod san;
 pub mod serial;
-pub mod signed;
+pub mod signed_content;
 mod spki;
 pub mod time;
 
@@ -33,9 +34,9 @@ const ENCRYPTED: &[u8] = b"Proc-Type";
 
 /// Tells a leaf with its chain apart from any other, by its very bytes: verdicts depend on the
 /// signature, and headers show it. What is to hold for every encoding of a certificate goes by
-/// [`signed::tbs_sha256`].
+/// [`signed_content::tbs_sha256`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Key {
+pub struct CertificateDigests {
     /// SHA-256 of the leaf's DER.
     pub leaf: [u8; 32],
     /// SHA-256 of the other certificates, in the order sent.
@@ -46,40 +47,44 @@ pub struct Key {
 pub struct Certificate {
     leaf: X509,
     intermediates: Rc<Stack<X509>>,
-    key: Key,
+    digests: CertificateDigests,
     names: OnceCell<Vec<San>>,
     attributes: OnceCell<Vec<name::Attribute>>,
-    normal_names: OnceCell<normal::Sans>,
+    normal_names: OnceCell<normal_form::NormalSans>,
     normal_subject: OnceCell<NormalAttributes>,
     normal_issuer: OnceCell<NormalAttributes>,
-    twin: OnceCell<[u8; 32]>,
-    spki: OnceCell<Option<spki::Digests>>,
+    alternate_sha256: OnceCell<[u8; 32]>,
+    spki: OnceCell<Option<spki::SpkiDigests>>,
 }
 
 /// Attributes of a name with their values in normal form.
-type NormalAttributes = Vec<(name::Attribute, normal::Normal)>;
+type NormalAttributes = Vec<(name::Attribute, normal_form::NormalForm)>;
 
 impl Certificate {
     /// Takes a leaf and the certificates sent with it, in the order sent.
     pub fn new(leaf: X509, intermediates: Stack<X509>) -> Result<Certificate, Error> {
-        let key = Key {
+        let digests = CertificateDigests {
             leaf: sha256(&leaf)?,
-            chain: chain::digest(&chain::encode(intermediates.iter())?),
+            chain: encoded_chain::digest(&encoded_chain::encode(intermediates.iter())?),
         };
-        Ok(Certificate::with_key(leaf, Rc::new(intermediates), key))
+        Ok(Certificate::with_digests(leaf, Rc::new(intermediates), digests))
     }
 
-    pub(crate) fn with_key(leaf: X509, intermediates: Rc<Stack<X509>>, key: Key) -> Certificate {
+    pub(crate) fn with_digests(
+        leaf: X509,
+        intermediates: Rc<Stack<X509>>,
+        digests: CertificateDigests,
+    ) -> Certificate {
         Certificate {
             leaf,
             intermediates,
-            key,
+            digests,
             names: OnceCell::new(),
             attributes: OnceCell::new(),
             normal_names: OnceCell::new(),
             normal_subject: OnceCell::new(),
             normal_issuer: OnceCell::new(),
-            twin: OnceCell::new(),
+            alternate_sha256: OnceCell::new(),
             spki: OnceCell::new(),
         }
     }
@@ -116,22 +121,22 @@ impl Certificate {
     }
 
     /// Digests of leaf and chain.
-    pub fn key(&self) -> &Key {
-        &self.key
+    pub fn digests(&self) -> &CertificateDigests {
+        &self.digests
     }
 
     /// Whether the certificate has this SHA-256; `None` when only the other encoding of its ECDSA
     /// signature has it: the certificate is the one meant, and these are not its bytes.
     pub fn has_sha256(&self, sha256: &[u8; 32]) -> Option<bool> {
-        match self.twin.get() {
-            Some(twin) if twin == sha256 => None,
-            _ => Some(self.key.leaf == *sha256),
+        match self.alternate_sha256.get() {
+            Some(other) if other == sha256 => None,
+            _ => Some(self.digests.leaf == *sha256),
         }
     }
 
     /// Notes the SHA-256 of the other encoding, which the verification of the chain found out.
-    pub(crate) fn set_twin(&self, twin: [u8; 32]) {
-        let _ = self.twin.set(twin);
+    pub(crate) fn set_alternate_sha256(&self, sha256: [u8; 32]) {
+        let _ = self.alternate_sha256.set(sha256);
     }
 
     /// Subject as RFC 2253 text, as nginx's `$ssl_client_s_dn`.
@@ -156,17 +161,17 @@ impl Certificate {
 
     /// SHA-256 of the DER in lower-case hexadecimal.
     pub fn fingerprint_sha256(&self) -> String {
-        hex(&self.key.leaf)
+        hex(&self.digests.leaf)
     }
 
     /// Start of validity, seconds since the epoch.
     pub fn not_before(&self) -> Result<i64, Error> {
-        epoch(self.leaf.not_before())
+        unix_seconds(self.leaf.not_before())
     }
 
     /// End of validity, seconds since the epoch.
     pub fn not_after(&self) -> Result<i64, Error> {
-        epoch(self.leaf.not_after())
+        unix_seconds(self.leaf.not_after())
     }
 
     /// Subject alternative names in certificate order; empty when the extension is absent or
@@ -187,27 +192,27 @@ impl Certificate {
     }
 
     /// Subject alternative names in normal form, in certificate order.
-    pub fn normal_san(&self) -> &normal::Sans {
+    pub fn normal_san(&self) -> &normal_form::NormalSans {
         self.normal_names
-            .get_or_init(|| normal::Sans::of(&self.leaf, self.san()))
+            .get_or_init(|| normal_form::NormalSans::of(&self.leaf, self.san()))
     }
 
     /// Attributes of the subject with their values in normal form, in certificate order.
-    pub fn normal_subject(&self) -> &[(name::Attribute, normal::Normal)] {
+    pub fn normal_subject(&self) -> &[(name::Attribute, normal_form::NormalForm)] {
         self.normal_subject
-            .get_or_init(|| normal::attributes(self.leaf.subject_name()))
+            .get_or_init(|| normal_form::attributes(self.leaf.subject_name()))
     }
 
     /// The same of the issuer.
-    pub fn normal_issuer(&self) -> &[(name::Attribute, normal::Normal)] {
+    pub fn normal_issuer(&self) -> &[(name::Attribute, normal_form::NormalForm)] {
         self.normal_issuer
-            .get_or_init(|| normal::attributes(self.leaf.issuer_name()))
+            .get_or_init(|| normal_form::attributes(self.leaf.issuer_name()))
     }
 
     /// Whether the SubjectPublicKeyInfo has this SHA-256; `None` when only another encoding of the
     /// same key has it, or the key cannot be read.
     pub fn has_spki_sha256(&self, sha256: &[u8; 32]) -> Option<bool> {
-        let digests = self.spki.get_or_init(|| spki::Digests::of(&self.leaf));
+        let digests = self.spki.get_or_init(|| spki::SpkiDigests::of(&self.leaf));
         digests.as_ref()?.has(sha256)
     }
 
@@ -289,14 +294,14 @@ pub(crate) fn digest(bytes: &[u8]) -> [u8; 32] {
     hasher.finish()
 }
 
-pub(crate) fn fixed(digest: &[u8]) -> Result<[u8; 32], Error> {
+pub(crate) fn sha256_array(digest: &[u8]) -> Result<[u8; 32], Error> {
     digest
         .try_into()
         .map_err(|_| Error::OpenSsl("SHA-256 of unexpected length".to_owned()))
 }
 
 /// Seconds since the epoch.
-pub(crate) fn epoch(time: &Asn1TimeRef) -> Result<i64, Error> {
+pub(crate) fn unix_seconds(time: &Asn1TimeRef) -> Result<i64, Error> {
     let since = Asn1Time::from_unix(0)?.diff(time)?;
     Ok(i64::from(since.days) * 86_400 + i64::from(since.secs))
 }

@@ -3,7 +3,6 @@
 use openssl::nid::Nid;
 use openssl::x509::X509NameRef;
 
-use crate::openssl_ext::names::rdn;
 use crate::openssl_ext::x509 as ext;
 use crate::text::hex;
 use crate::Error;
@@ -150,7 +149,7 @@ pub fn rfc2253_without_escapes(name: &X509NameRef) -> Result<String, Unprintable
     let mut single = Vec::new();
     for (attribute, entry) in readable(name)?.iter().zip(name.entries()) {
         let ambiguous = || Unprintable::Ambiguous(attribute.name.clone());
-        if last.replace(rdn(entry)) == Some(rdn(entry)) {
+        if last.replace(ext::rdn_index(entry)) == Some(ext::rdn_index(entry)) {
             return Err(Unprintable::MultiValued(attribute.name.clone()));
         }
         // What Go's pkix.Name has one value of.
@@ -195,11 +194,13 @@ pub fn oneline(name: &X509NameRef) -> Result<String, Unprintable> {
         {
             return Err(Unprintable::Ambiguous(attribute.name.clone()));
         }
-        text.push(if last.replace(rdn(entry)) == Some(rdn(entry)) {
-            '+'
-        } else {
-            '/'
-        });
+        text.push(
+            if last.replace(ext::rdn_index(entry)) == Some(ext::rdn_index(entry)) {
+                '+'
+            } else {
+                '/'
+            },
+        );
         text.push_str(&attribute.name);
         text.push('=');
         for &byte in &attribute.value {

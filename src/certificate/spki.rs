@@ -12,7 +12,7 @@ use openssl::rsa::Rsa;
 use openssl::sha::sha256;
 use openssl::x509::X509Ref;
 
-use super::signed::{element, Reader, BIT_STRING, SEQUENCE};
+use super::der::{element, DerReader, BIT_STRING, SEQUENCE};
 
 /// AlgorithmIdentifiers of RSA keys: rsaEncryption with NULL and without, RSASSA-PSS unlimited.
 const RSA: [&[u8]; 3] = [
@@ -35,21 +35,21 @@ const FORMS: [PointConversionForm; 3] = [
 
 /// SHA-256 of the encodings of a public key.
 #[derive(Debug)]
-pub(super) struct Digests {
+pub(super) struct SpkiDigests {
     own: [u8; 32],
     others: Vec<[u8; 32]>,
 }
 
-impl Digests {
+impl SpkiDigests {
     /// `None` when OpenSSL cannot read the key.
-    pub(super) fn of(certificate: &X509Ref) -> Option<Digests> {
+    pub(super) fn of(certificate: &X509Ref) -> Option<SpkiDigests> {
         let digests = || {
             let key = certificate.public_key()?;
             let encoded = key.public_key_to_der()?;
             let der = certificate.to_der()?;
             let own = in_certificate(&der).unwrap_or(&encoded);
             let others = others(&key, &encoded)?;
-            Ok::<_, ErrorStack>(Digests {
+            Ok::<_, ErrorStack>(SpkiDigests {
                 own: sha256(own),
                 others: others.iter().map(|other| sha256(other)).collect(),
             })
@@ -73,7 +73,7 @@ impl Digests {
 
 /// The bytes in a certificate's DER. `None` where they cannot be found.
 fn in_certificate(der: &[u8]) -> Option<&[u8]> {
-    let mut tbs = Reader(der).inside(SEQUENCE)?.inside(SEQUENCE)?;
+    let mut tbs = DerReader(der).inside(SEQUENCE)?.inside(SEQUENCE)?;
     // version [0] DEFAULT v1; serialNumber, signature, issuer, validity, subject
     if tbs.0.first() == Some(&0xa0) {
         tbs.next(0xa0)?;
@@ -112,7 +112,7 @@ fn points(key: &EcKeyRef<Public>) -> Result<Vec<Vec<u8>>, ErrorStack> {
     let group = named.as_deref().unwrap_or(key.group());
     let plain = EcKey::from_public_key(group, key.public_key())?;
     let plain = PKey::from_ec_key(plain)?.public_key_to_der()?;
-    let algorithm = Reader(&plain)
+    let algorithm = DerReader(&plain)
         .inside(SEQUENCE)
         .and_then(|mut parts| Some(parts.next(SEQUENCE)?.0));
     let algorithm = algorithm.unwrap_or_default();
@@ -141,7 +141,7 @@ mod tests {
     fn certified(ca: &Issued, spki: &[u8]) -> X509 {
         let der = testing::issue("leaf", Some(ca), false, 60, &[]).x509;
         let der = der.to_der().unwrap();
-        let mut parts = Reader(&der).inside(SEQUENCE).unwrap();
+        let mut parts = DerReader(&der).inside(SEQUENCE).unwrap();
         let (tbs, content) = parts.next(SEQUENCE).unwrap();
         let algorithm = parts.next(SEQUENCE).unwrap().0;
         let old = in_certificate(&der).unwrap();
@@ -169,7 +169,7 @@ mod tests {
     /// another key.
     fn are_one(ca: &Issued, encodings: &[Vec<u8>], apart: &[u8]) {
         for (at, spki) in encodings.iter().enumerate() {
-            let digests = Digests::of(&certified(ca, spki)).unwrap();
+            let digests = SpkiDigests::of(&certified(ca, spki)).unwrap();
             for (other, encoding) in encodings.iter().enumerate() {
                 let expected = (at == other).then_some(true);
                 assert_eq!(digests.has(&sha256(encoding)), expected, "{at} {other}");
@@ -183,7 +183,7 @@ mod tests {
     }
 
     fn algorithm_of(der: &[u8]) -> &[u8] {
-        let mut parts = Reader(der).inside(SEQUENCE).unwrap();
+        let mut parts = DerReader(der).inside(SEQUENCE).unwrap();
         parts.next(SEQUENCE).unwrap().0
     }
 
@@ -236,7 +236,7 @@ mod tests {
         assert!(explicit.len() > named.len() + 100);
         for form in FORMS {
             let given = spki(algorithm_of(&explicit), &point(&key, form));
-            let digests = Digests::of(&certified(&ca, &given)).unwrap();
+            let digests = SpkiDigests::of(&certified(&ca, &given)).unwrap();
             assert_eq!(digests.has(&sha256(&given)), Some(true));
             for form in FORMS {
                 let other = spki(algorithm_of(&named), &point(&key, form));
@@ -271,7 +271,7 @@ mod tests {
         );
         let bits = &der[der.len() - 32..];
         let with_null = spki(&[0x30, 7, 6, 3, 0x2b, 0x65, 0x70, 5, 0], bits);
-        assert!(Digests::of(&certified(&ca, &with_null)).is_none());
+        assert!(SpkiDigests::of(&certified(&ca, &with_null)).is_none());
         assert!(ErrorStack::get().errors().is_empty());
     }
 }

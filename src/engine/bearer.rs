@@ -370,7 +370,7 @@ impl Engine {
         };
         // First the comparison, which costs nothing: whoever holds another certificate must not
         // make this gateway ask anybody about it.
-        if !binding.fits(&certificate.key().leaf) {
+        if !binding.fits(&certificate.digests().leaf) {
             return Ok(Held::No(Refusal::OtherCertificate));
         }
         let judge = plan

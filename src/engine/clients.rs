@@ -15,7 +15,7 @@ use openssl::x509::X509;
 
 use super::bounds;
 use crate::cache::{Cache, Place};
-use crate::certificate::{from_der, Certificate, Key};
+use crate::certificate::{from_der, Certificate, CertificateDigests};
 use crate::Error;
 
 /// Clients that are remembered.
@@ -63,9 +63,9 @@ pub(super) enum Via {
 
 /// Clients by the content of their certificates.
 pub(super) struct Clients {
-    clients: Cache<Key, Client>,
+    clients: Cache<CertificateDigests, Client>,
     /// Their places are handed out behind those of `clients`. All are parsed.
-    unjudged: Cache<Key, Client>,
+    unjudged: Cache<CertificateDigests, Client>,
     /// Those that came over TLS and whose certificate is parsed, the oldest first.
     recent: VecDeque<Place>,
     chains: Cache<[u8; 32], Chain>,
@@ -97,7 +97,7 @@ fn outer(place: Place) -> Place {
 
 impl Clients {
     /// A client that is remembered.
-    pub(super) fn find(&mut self, key: &Key) -> Option<Found> {
+    pub(super) fn find(&mut self, key: &CertificateDigests) -> Option<Found> {
         let (place, client) = match self.clients.find(key) {
             Some(found) => found,
             None => {
@@ -136,7 +136,7 @@ impl Clients {
         }
         let (leaf, chain) = (from_der(&client.leaf).ok()?, client.chain.clone());
         let key = *self.clients.key_at(place)?;
-        let certificate = Rc::new(Certificate::with_key(leaf, chain, key));
+        let certificate = Rc::new(Certificate::with_digests(leaf, chain, key));
         self.recall(place, &certificate);
         Some(certificate)
     }
@@ -157,7 +157,7 @@ impl Clients {
 
     /// Remembers a client.
     pub(super) fn put(&mut self, certificate: &Rc<Certificate>, via: Via) -> Result<Place, Error> {
-        let key = *certificate.key();
+        let key = *certificate.digests();
         let leaf = certificate.der()?.into_boxed_slice();
         if via == Via::Unjudged {
             let weight = certificate.der_len().saturating_mul(DECODED);
@@ -245,12 +245,16 @@ mod tests {
     fn put_more_than_recent_keeps_bytes_from_which_at_reads_the_same_certificate() {
         let (mut clients, put) = some(MAX_RECENT + 2, Via::Tls);
         let (place, certificate) = &put[1];
-        assert!(clients.find(certificate.key()).unwrap().parsed.is_none());
+        assert!(clients
+            .find(certificate.digests())
+            .unwrap()
+            .parsed
+            .is_none());
         assert_eq!(Rc::strong_count(certificate), 1);
         let again = clients.at(*place).unwrap();
-        assert_eq!(again.key(), certificate.key());
+        assert_eq!(again.digests(), certificate.digests());
         assert_eq!(again.chain_pem().unwrap(), certificate.chain_pem().unwrap());
-        let found = clients.find(certificate.key()).unwrap();
+        let found = clients.find(certificate.digests()).unwrap();
         assert!(Rc::ptr_eq(&found.parsed.unwrap(), &again));
         assert_eq!(clients.recent.len(), MAX_RECENT);
     }
@@ -258,9 +262,9 @@ mod tests {
     #[test]
     fn put_clients_with_the_same_chain_share_it() {
         let (mut clients, put) = some(2, Via::Tls);
-        let [a, b] = [0, 1].map(|i| clients.find(put[i].1.key()).unwrap().chain);
+        let [a, b] = [0, 1].map(|i| clients.find(put[i].1.digests()).unwrap().chain);
         assert!(Rc::ptr_eq(&a, &b));
-        let known = clients.chain(&put[0].1.key().chain).unwrap();
+        let known = clients.chain(&put[0].1.digests().chain).unwrap();
         assert!(Rc::ptr_eq(&a, &known));
         assert!(clients.chain(&[0; 32]).is_none());
     }
@@ -268,7 +272,8 @@ mod tests {
     #[test]
     fn put_from_a_header_stays_parsed() {
         let (mut clients, put) = some(MAX_RECENT + 2, Via::Header);
-        let parsed = |clients: &mut Clients, i: usize| clients.find(put[i].1.key()).unwrap().parsed;
+        let parsed =
+            |clients: &mut Clients, i: usize| clients.find(put[i].1.digests()).unwrap().parsed;
         assert!((0..put.len()).all(|i| parsed(&mut clients, i).is_some()));
     }
 
@@ -284,7 +289,7 @@ mod tests {
             let place = clients.put(&certificate, Via::Unjudged).unwrap();
             assert!(clients.holds(place) && Clients::is_unjudged(place));
             assert!((MAX_CLIENTS..MAX_CLIENTS + MAX_UNJUDGED).contains(&(place.index as usize)));
-            assert_eq!(clients.find(certificate.key()).unwrap().place, place);
+            assert_eq!(clients.find(certificate.digests()).unwrap().place, place);
             assert!(Rc::ptr_eq(&clients.at(place).unwrap(), &certificate));
             places.push(place);
         }
@@ -292,7 +297,7 @@ mod tests {
         assert_eq!(places.iter().filter(held).count(), MAX_UNJUDGED);
         let (place, certificate) = &put[0];
         assert!(clients.holds(*place) && !Clients::is_unjudged(*place));
-        assert!(clients.chain(&certificate.key().chain).is_some());
+        assert!(clients.chain(&certificate.digests().chain).is_some());
         assert_eq!(clients.clients.len(), 1);
         clients.renew();
         assert!(!places.iter().any(|place| clients.holds(*place)));
@@ -322,7 +327,7 @@ mod tests {
         let (mut clients, put) = some(1, Via::Unjudged);
         let (place, certificate) = &put[0];
         let judged = clients.put(certificate, Via::Header).unwrap();
-        assert_eq!(clients.find(certificate.key()).unwrap().place, judged);
+        assert_eq!(clients.find(certificate.digests()).unwrap().place, judged);
         // A request that has it already can still read it.
         assert!(clients.holds(*place) && !Clients::is_unjudged(judged));
     }
@@ -334,7 +339,7 @@ mod tests {
         for (place, certificate) in &put {
             assert!(!clients.holds(*place));
             assert!(clients.at(*place).is_none());
-            let found = clients.find(certificate.key()).unwrap();
+            let found = clients.find(certificate.digests()).unwrap();
             assert!(found.parsed.is_none() && clients.holds(found.place));
         }
         assert!(clients.recent.is_empty());

@@ -245,7 +245,7 @@ mod tests {
     use openssl::x509::X509;
 
     use super::*;
-    use crate::certificate::signed;
+    use crate::certificate::signed_content;
     use crate::testing::{self, stack, Issued, NOW};
 
     const ROOT: &str = "11111111-1111-4111-8111-111111111111";
@@ -264,9 +264,9 @@ mod tests {
 
     /// The certificate with the other encoding of its issuer's signature.
     fn twin_of(certificate: &X509, issuer: &Issued) -> X509 {
-        let order = signed::ec_order(&issuer.x509.public_key().unwrap()).unwrap();
+        let order = signed_content::ec_order(&issuer.x509.public_key().unwrap()).unwrap();
         let der = certificate.to_der().unwrap();
-        X509::from_der(&signed::twin_of(&der, &order).unwrap()).unwrap()
+        X509::from_der(&signed_content::alternate_der(&der, &order).unwrap()).unwrap()
     }
 
     #[test]
@@ -338,7 +338,7 @@ mod tests {
                     .verify(leaf, certificate.intermediates(), NOW)
                     .unwrap();
                 assert!(verdict.is_success());
-                certificate.set_twin(verdict.twin().unwrap());
+                certificate.set_alternate_sha256(verdict.alternate_sha256().unwrap());
                 let permitted = policy.permit(plan, Some(&certificate), Identity::Holder);
                 permitted.is_ok()
             })

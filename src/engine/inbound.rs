@@ -83,11 +83,11 @@ impl Engine {
         Ok(match certificate {
             Ok(certificate) => {
                 let certificate = Rc::new(certificate);
-                self.inbound.borrow_mut().put(id, *certificate.key());
+                self.inbound.borrow_mut().put(id, *certificate.digests());
                 let place = self
                     .clients
                     .borrow_mut()
-                    .find(certificate.key())
+                    .find(certificate.digests())
                     .map(|found| found.place);
                 Sent::Certificate(place, certificate)
             }

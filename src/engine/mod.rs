@@ -24,7 +24,7 @@ use openssl::ssl::{NameType, SslRef};
 use openssl::stack::Stack;
 
 use crate::cache::{Cache, Place};
-use crate::certificate::{Certificate, Key};
+use crate::certificate::{Certificate, CertificateDigests};
 use crate::connection::{Connection, Memo};
 use crate::engine::bearer::{Provider, Vouched};
 use crate::engine::clients::{Clients, Via};
@@ -36,7 +36,7 @@ use crate::openssl_ext::x509::UNSPECIFIED;
 use crate::policy::{Auth, Inbound, Plan, Policy, SuggestionBudget};
 use crate::text::quoted;
 use crate::trust::crl::Crl;
-use crate::trust::{sent_in, TrustStore, Verdict};
+use crate::trust::{sent_certificates_in, TrustStore, Verdict};
 use crate::Error;
 
 pub use bearer::{BearerAnswer, BearerDecision, Claimed};
@@ -166,7 +166,7 @@ pub struct Engine {
     policy: RefCell<Option<Rc<Policy>>>,
     epoch: Cell<u64>,
     clients: RefCell<Clients>,
-    verdicts: RefCell<Cache<(Key, [u8; 32]), Verdict>>,
+    verdicts: RefCell<Cache<(CertificateDigests, [u8; 32]), Verdict>>,
     statuses: RefCell<Cache<[u8; 32], Status>>,
     revoked: RefCell<Revoked>,
     crl_watch: RefCell<CrlWatch>,
@@ -180,7 +180,7 @@ pub struct Engine {
     standing: Cell<reload::Standing>,
     /// Since when another policy is in force on the node; `Some(None)` where this one must not be served.
     behind_since: Cell<Option<Option<Instant>>>,
-    inbound: RefCell<Cache<[u8; 32], Key>>,
+    inbound: RefCell<Cache<[u8; 32], CertificateDigests>>,
     tokens: RefCell<Cache<[u8; 32], Rc<Vouched>>>,
     /// When the issuer was asked, and the first second at which it may be asked again.
     inactive: RefCell<Cache<[u8; 32], (i64, i64)>>,
@@ -444,8 +444,8 @@ impl Engine {
         let Some(identity) = policy.identify(auth, certificate, verdict.cas()) else {
             return untrusted(0, "no consumer");
         };
-        if let Some(twin) = verdict.twin() {
-            certificate.set_twin(twin);
+        if let Some(twin) = verdict.alternate_sha256() {
+            certificate.set_alternate_sha256(twin);
         }
         let via = connection.map_or(Via::Header, |_| Via::Tls);
         let place = self.remember_trusted(place, certificate, via, &verdict, auth, now)?;
@@ -689,7 +689,7 @@ impl Engine {
         auth: &Auth,
         now: i64,
     ) -> Result<Place, Error> {
-        let Some(chain) = verdict.used() else {
+        let Some(chain) = verdict.used_intermediates() else {
             return self.remember(place, certificate, via);
         };
         let mut clients = self.clients.borrow_mut();
@@ -697,9 +697,9 @@ impl Engine {
             // Or the header would be parsed again for the next request.
             clients.put(certificate, Via::Unjudged)?;
         }
-        let key = Key {
+        let key = CertificateDigests {
             chain,
-            ..*certificate.key()
+            ..*certificate.digests()
         };
         match clients.find(&key) {
             Some(found) if !Clients::is_unjudged(found.place) => Ok(found.place),
@@ -707,7 +707,7 @@ impl Engine {
                 let sent = certificate.intermediates();
                 let chain = auth.store.chain(certificate.leaf(), sent, now)?;
                 let mut used = Stack::new()?;
-                for ca in sent_in(chain.iter().map(|ca| &**ca), sent)? {
+                for ca in sent_certificates_in(chain.iter().map(|ca| &**ca), sent)? {
                     used.push(ca.to_owned())?;
                 }
                 let leaf = certificate.leaf().to_owned();
@@ -760,11 +760,11 @@ impl Engine {
         certificate: &Certificate,
         now: i64,
     ) -> Result<Verdict, Error> {
-        let known = connection.and_then(|connection| connection.verdict(store.key(), now));
+        let known = connection.and_then(|connection| connection.verdict(store.verdict_key(), now));
         if let Some(verdict) = known {
             return Ok(verdict);
         }
-        let key = (*certificate.key(), *store.key());
+        let key = (*certificate.digests(), *store.verdict_key());
         let known = self
             .verdicts
             .borrow_mut()
@@ -783,7 +783,7 @@ impl Engine {
             }
         };
         if let Some(connection) = connection {
-            connection.remember_verdict(*store.key(), verdict.clone());
+            connection.remember_verdict(*store.verdict_key(), verdict.clone());
         }
         Ok(verdict)
     }

@@ -7,12 +7,12 @@ use openssl::sha::{sha256, Sha256};
 use openssl::x509::X509;
 
 use super::{Engine, Trust};
-use crate::certificate::{self, signed, Certificate};
+use crate::certificate::{self, signed_content, Certificate};
 use crate::metrics::{self, Event};
 use crate::policy::{Auth, Revocation, RevocationMode};
 use crate::text::hex;
-use crate::trust::crl::{Crl, Listed, MAX_FETCHED};
-use crate::trust::{chain_ids, ocsp, sources, Answer, ChainIds, Verdict};
+use crate::trust::crl::{Crl, CrlExpiry, MAX_FETCHED};
+use crate::trust::{chain_ids, ocsp, revocation_urls, ChainIds, RevocationStatus, Verdict};
 use crate::Error;
 
 /// `X509_V_ERR_CERT_REVOKED`.
@@ -163,7 +163,8 @@ fn local(auth: &Auth, certificate: &Certificate, now: i64) -> Result<Option<Stat
         }
         unknown.until = until.min(now.saturating_add(LOCAL_RETRY));
     }
-    let sourceless = sources::ocsp(leaf).is_empty() && sources::crl(leaf).is_empty();
+    let sourceless =
+        revocation_urls::ocsp(leaf).is_empty() && revocation_urls::crl(leaf).is_empty();
     let settled = sourceless || path.chain().len() < 2;
     Ok(settled.then_some(unknown))
 }
@@ -239,7 +240,7 @@ impl Engine {
             let (Some(leaf), Some(issuer)) = (chain.first(), chain.get(1)) else {
                 return Ok(None);
             };
-            let responders = sources::ocsp(leaf);
+            let responders = revocation_urls::ocsp(leaf);
             if let Some(url) = responders.get(index) {
                 let request = ocsp::request(leaf, issuer, false)?;
                 return Ok(Some(Source::Ocsp {
@@ -247,7 +248,7 @@ impl Engine {
                     request,
                 }));
             }
-            let lists = sources::crl(leaf);
+            let lists = revocation_urls::crl(leaf);
             Ok(lists
                 .get(index - responders.len())
                 .map(|url| Source::Crl { url: url.clone() }))
@@ -268,25 +269,27 @@ impl Engine {
     ) -> Result<Status, Error> {
         let answer = self.with_chain(certificate, at, now, |auth, chain| {
             let (Some(leaf), Some(issuer)) = (chain.first(), chain.get(1)) else {
-                return Ok(Answer::NoAnswer("the chain has no issuer".to_owned()));
+                return Ok(RevocationStatus::Unknown(
+                    "the chain has no issuer".to_owned(),
+                ));
             };
             Ok(match source {
                 Source::Ocsp { request, .. } => {
                     ocsp::evaluate(bytes, request, leaf, issuer, auth.store.auth_level(), now)
                 }
                 Source::Crl { .. } => match self.crl(bytes, issuer) {
-                    Ok(crl) => crl.answer(leaf, issuer, now),
-                    Err(why) => Answer::NoAnswer(why),
+                    Ok(crl) => crl.status(leaf, issuer, now),
+                    Err(why) => RevocationStatus::Unknown(why),
                 },
             })
         })?;
         let status = match answer {
-            Answer::Good { until } => Status::new(State::Good, now, until),
-            Answer::Revoked { until, reason, .. } => Status {
+            RevocationStatus::Good { until } => Status::new(State::Good, now, until),
+            RevocationStatus::Revoked { until, reason, .. } => Status {
                 lasting: reason != "certificateHold",
                 ..Status::new(State::Revoked, now, until)
             },
-            Answer::NoAnswer(why) => return Err(Error::Misuse(why)),
+            RevocationStatus::Unknown(why) => return Err(Error::Misuse(why)),
         };
         self.put_status(certificate, at, status, now)
     }
@@ -321,7 +324,10 @@ impl Engine {
             // An answer within the clock skew after nextUpdate holds for this once.
             status.until = status.until.min(limit).max(now.saturating_add(1));
             if let [leaf, issuer, ..] = chain {
-                let (leaf, issuer) = (signed::tbs_sha256(leaf)?, signed::ca_id(issuer)?);
+                let (leaf, issuer) = (
+                    signed_content::tbs_sha256(leaf)?,
+                    signed_content::ca_id(issuer)?,
+                );
                 let mut revoked = self.revoked.borrow_mut();
                 if status.state == State::Revoked {
                     revoked.add(leaf, issuer, status.until, now);
@@ -364,10 +370,10 @@ impl Engine {
     pub fn with_local_crl<T>(
         &self,
         index: usize,
-        read: impl FnOnce(Listed<'_>) -> T,
+        read: impl FnOnce(CrlExpiry<'_>) -> T,
     ) -> Result<Option<T>, Error> {
         let policy = self.policy()?;
-        let mut lists = policy.crls.iter().flat_map(|set| set.lists());
+        let mut lists = policy.crls.iter().flat_map(|set| set.expiries());
         Ok(lists.nth(index).map(read))
     }
 

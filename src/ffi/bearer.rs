@@ -600,7 +600,7 @@ fn check(
         (None, _) if strict => Err(Refusal::Unbound),
         (None, _) => Ok(()),
         (Some(_), None) => Err(Refusal::NoCertificate("none given".to_owned())),
-        (Some(binding), Some(certificate)) => match binding.fits(&certificate.key().leaf) {
+        (Some(binding), Some(certificate)) => match binding.fits(&certificate.digests().leaf) {
             true => Ok(()),
             false => Err(Refusal::OtherCertificate),
         },

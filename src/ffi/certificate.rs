@@ -117,7 +117,9 @@ pub unsafe extern "C" fn rmtls_certificate_get(
             RMTLS_FIELD_SHA256 => certificate.fingerprint_sha256().into_bytes(),
             RMTLS_FIELD_PEM => certificate.pem()?,
             RMTLS_FIELD_CHAIN_PEM => certificate.chain_pem()?,
-            RMTLS_FIELD_X5T_S256 => crate::token::thumbprint(&certificate.key().leaf).into_bytes(),
+            RMTLS_FIELD_X5T_S256 => {
+                crate::token::thumbprint(&certificate.digests().leaf).into_bytes()
+            }
             _ => return Err(Error::NotFound),
         };
         // SAFETY: as above.

@@ -29,7 +29,7 @@ use foreign_types::ForeignTypeRef;
 use openssl::ssl::SslRef;
 
 use crate::error::Code;
-use crate::openssl_ext::host;
+use crate::openssl_ext::host_openssl;
 use crate::Error;
 
 /// Version of this ABI. Any change of a signature or a struct changes it.
@@ -80,7 +80,7 @@ pub extern "C" fn rmtls_abi_version() -> i32 {
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_host_check(err: *mut rmtls_buf) -> i32 {
     // SAFETY: the caller's promise, passed on unchanged.
-    unsafe { guard_with(err, host::check) }
+    unsafe { guard_with(err, host_openssl::check) }
 }
 
 fn status(code: Code) -> i32 {

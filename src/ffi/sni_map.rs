@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::trust_store::rmtls_trust_store;
 use super::{bytes, connection, give, guard, guard_with, handle, output, rmtls_buf, take};
 use crate::connection::Connection;
-use crate::handshake::{Ask, SniMap, SniMapBuilder, CA_NAMES_BUDGET};
+use crate::handshake::{CertificateRequest, SniMap, SniMapBuilder, CA_NAMES_BUDGET};
 use crate::Error;
 
 enum Names {
@@ -16,7 +16,7 @@ enum Names {
 
 struct Content {
     value: u32,
-    ask: Option<Arc<Ask>>,
+    ask: Option<Arc<CertificateRequest>>,
 }
 
 /// Server names and what their handshakes ask for; immutable once built.
@@ -35,7 +35,7 @@ impl rmtls_sni_map {
         }
     }
 
-    fn ask(&self, name: Option<&[u8]>) -> Result<Option<Arc<Ask>>, Error> {
+    fn ask(&self, name: Option<&[u8]>) -> Result<Option<Arc<CertificateRequest>>, Error> {
         Ok(self.content(name)?.and_then(|content| content.ask.clone()))
     }
 }
@@ -130,7 +130,11 @@ pub unsafe extern "C" fn rmtls_sni_map_add(
                             .cloned()
                             .collect(),
                     };
-                    Some(Arc::new(Ask::new(&trusted, Some(&cas), CA_NAMES_BUDGET)?))
+                    Some(Arc::new(CertificateRequest::new(
+                        &trusted,
+                        Some(&cas),
+                        CA_NAMES_BUDGET,
+                    )?))
                 }
             };
             builder.add(pattern, index)?;

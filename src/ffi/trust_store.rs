@@ -50,7 +50,7 @@ pub unsafe extern "C" fn rmtls_trust_store_new(
                     depth: within("verify_depth", verify_depth, 100, default.depth)?,
                     auth_level: within("auth_level", auth_level, 5, default.auth_level)?,
                 };
-                let store = TrustStore::new(&CaCertificate::bundle(pem)?, options)?;
+                let store = TrustStore::new(&CaCertificate::from_pem_bundle(pem)?, options)?;
                 Ok(rmtls_trust_store(Arc::new(store)))
             })
         })

@@ -11,7 +11,7 @@ use openssl::ssl::SslRef;
 use openssl::stack::Stack;
 use openssl::x509::X509Name;
 
-use crate::openssl_ext::ssl::{self as ext, LentNames};
+use crate::openssl_ext::ssl::{self as ext, AttachedCaNames};
 use crate::trust::CaCertificate;
 use crate::Error;
 
@@ -83,7 +83,7 @@ impl CaNames {
     }
 
     /// Makes the connection send the list.
-    pub fn lend(&self, ssl: &SslRef) -> Result<LentNames, Error> {
+    pub fn attach(&self, ssl: &SslRef) -> Result<AttachedCaNames, Error> {
         let idle = self.idle_lists().lists.pop();
         let list = match idle {
             Some(list) => list,
@@ -95,12 +95,12 @@ impl CaNames {
                 list
             }
         };
-        Ok(ext::lend_ca_names(ssl, list))
+        Ok(ext::attach_ca_names(ssl, list))
     }
 
     /// Takes the list back after the CertificateRequest was sent.
-    pub fn take_back(&self, ssl: &SslRef, lent: LentNames) {
-        if let Some(list) = ext::take_back_ca_names(ssl, lent) {
+    pub fn detach(&self, ssl: &SslRef, lent: AttachedCaNames) {
+        if let Some(list) = ext::detach_ca_names(ssl, lent) {
             let mut idle = self.idle_lists();
             if idle.lists.len() < MAX_IDLE && !idle.retired {
                 idle.lists.push(list);

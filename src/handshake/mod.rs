@@ -1,8 +1,8 @@
 //! What a TLS handshake does for a server name.
 
-pub mod binding;
 pub mod ca_names;
 pub mod server_name;
+pub mod session_binding;
 pub mod sni_map;
 
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use std::sync::Arc;
 use crate::trust::{CaCertificate, TrustStore};
 use crate::Error;
 
-pub use binding::Binding;
 pub use ca_names::CaNames;
+pub use session_binding::SessionBinding;
 pub use sni_map::{SniMap, SniMapBuilder};
 
 /// Longest CA-name list that is sent unless the caller says otherwise, in bytes on the wire. TLS
@@ -19,13 +19,13 @@ pub use sni_map::{SniMap, SniMapBuilder};
 pub const CA_NAMES_BUDGET: usize = 32 * 1024;
 
 /// What the handshake does for a server name that asks for a client certificate.
-pub struct Ask {
-    binding: Binding,
+pub struct CertificateRequest {
+    binding: SessionBinding,
     ca_names: CaNames,
     resumption: bool,
 }
 
-impl Ask {
+impl CertificateRequest {
     /// `stores`: the trust store of every plugin that may judge the certificate asked for here.
     /// `ca_names`: the CAs whose names are sent, `None` to send an empty list ("any CA").
     /// `budget`: longest list in bytes; a longer one is not sent at all, since a truncated list
@@ -34,17 +34,17 @@ impl Ask {
         stores: &[Arc<TrustStore>],
         ca_names: Option<&[Arc<CaCertificate>]>,
         budget: usize,
-    ) -> Result<Ask, Error> {
-        Ok(Ask {
-            binding: Binding::new(stores),
+    ) -> Result<CertificateRequest, Error> {
+        Ok(CertificateRequest {
+            binding: SessionBinding::new(stores),
             ca_names: CaNames::new(ca_names.unwrap_or_default(), budget)?,
             resumption: true,
         })
     }
 
     /// The same ask, with sessions that are never resumed.
-    pub fn without_resumption(self) -> Ask {
-        Ask {
+    pub fn without_resumption(self) -> CertificateRequest {
+        CertificateRequest {
             binding: self.binding.without_resumption(),
             resumption: false,
             ..self
@@ -57,12 +57,12 @@ impl Ask {
     }
 
     /// Session id context of every session made under this ask.
-    pub fn binding(&self) -> &[u8; 32] {
+    pub fn session_id_context(&self) -> &[u8; 32] {
         self.binding.context()
     }
 
     /// Whether a session with this session id context was made under this ask.
-    pub fn is_bound(&self, context: &[u8]) -> bool {
+    pub fn matches_session(&self, context: &[u8]) -> bool {
         self.binding.matches(context)
     }
 
@@ -81,8 +81,8 @@ impl Ask {
         self.ca_names.over_budget()
     }
 
-    pub(crate) fn unresumable(&self) -> &[u8; 32] {
-        self.binding.unresumable()
+    pub(crate) fn unresumable_context(&self) -> &[u8; 32] {
+        self.binding.unresumable_context()
     }
 
     pub(crate) fn ca_names(&self) -> &CaNames {

@@ -7,7 +7,7 @@ use percent_encoding::{percent_encode, AsciiSet, NON_ALPHANUMERIC};
 
 use super::header::Rendered;
 use super::{Facts, LeftOut, Options};
-use crate::certificate::{epoch, san, serial, time, Certificate, San};
+use crate::certificate::{san, serial, time, unix_seconds, Certificate, San};
 use crate::text::hex;
 use crate::Error;
 
@@ -175,11 +175,11 @@ pub(super) fn key_id(certificate: &X509Ref) -> String {
         .unwrap_or_default()
 }
 
-/// Start and end of validity, in seconds since the epoch.
+/// Start and end of validity, in seconds since the unix_seconds.
 pub(super) fn validity_epochs(certificate: &X509Ref) -> Result<(i64, i64), LeftOut> {
     Ok((
-        epoch(certificate.not_before())?,
-        epoch(certificate.not_after())?,
+        unix_seconds(certificate.not_before())?,
+        unix_seconds(certificate.not_after())?,
     ))
 }
 

@@ -120,7 +120,7 @@ fn error(facts: &Facts, options: &Options) -> Rendered {
 }
 
 fn sha256(facts: &Facts, _: &Options) -> Rendered {
-    facts.read(|certificate| Ok::<_, Error>(base64(&certificate.key().leaf)))
+    facts.read(|certificate| Ok::<_, Error>(base64(&certificate.digests().leaf)))
 }
 
 fn serial_number(facts: &Facts, options: &Options) -> Rendered {

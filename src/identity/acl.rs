@@ -3,7 +3,7 @@
 //! Groups of consumers stand in the policy and compare exactly. Where the certificate decides which
 //! group it is, or which consumer, `deny` also holds for names that may be read as the denied one.
 
-use crate::certificate::normal::{lookalike, lookalike_dn};
+use crate::certificate::normal_form::{lookalike_dn_key, lookalike_key};
 use crate::certificate::Certificate;
 
 /// The `acl` plugin as it applies to a route.
@@ -13,7 +13,7 @@ pub struct Acl {
     pub allow: Vec<Box<str>>,
     /// None of these groups may be there.
     pub deny: Vec<Box<str>>,
-    /// [`lookalike`] and [`lookalike_dn`] of each denied group.
+    /// [`lookalike_key`] and [`lookalike_dn_key`] of each denied group.
     lookalikes: Vec<[String; 2]>,
     /// Kong `hide_groups_header`.
     pub hide_groups_header: bool,
@@ -29,7 +29,7 @@ impl Acl {
         Acl {
             lookalikes: deny
                 .iter()
-                .map(|group| [lookalike(group), lookalike_dn(group)])
+                .map(|group| [lookalike_key(group), lookalike_dn_key(group)])
                 .collect(),
             allow,
             deny,
@@ -46,7 +46,7 @@ impl Acl {
             .filter(|(attribute, _)| attribute.is("CN"));
         !self.deny.is_empty()
             && names.any(|(attribute, normal)| {
-                let cn = lookalike(&String::from_utf8_lossy(&attribute.value));
+                let cn = lookalike_key(&String::from_utf8_lossy(&attribute.value));
                 normal.is_err() || self.lookalikes.iter().any(|[denied, _]| *denied == cn)
             })
     }
@@ -62,7 +62,7 @@ impl Acl {
             .any(|(_, normal)| normal.is_err());
         match certificate.subject_dn() {
             Ok(dn) if !irregular => {
-                let dn = lookalike_dn(&dn);
+                let dn = lookalike_dn_key(&dn);
                 self.lookalikes.iter().any(|[_, denied]| *denied == dn)
             }
             _ => true,

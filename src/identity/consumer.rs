@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::certificate::name::Attribute;
-use crate::certificate::normal::{attribute_value, lookalike, Normal};
+use crate::certificate::normal_form::{attribute_value, lookalike_key, NormalForm};
 use crate::certificate::{Certificate, San as CertificateSan};
 use crate::Error;
 
@@ -49,7 +49,7 @@ pub struct ConsumerBy {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubjectName {
     text: String,
-    /// [`lookalike`] of the text.
+    /// [`lookalike_key`] of the text.
     key: String,
     /// DNS names compare without regard to ASCII case (RFC 4343).
     dns: bool,
@@ -58,7 +58,7 @@ pub struct SubjectName {
 impl SubjectName {
     fn new(text: String, dns: bool) -> SubjectName {
         SubjectName {
-            key: lookalike(&text),
+            key: lookalike_key(&text),
             text,
             dns,
         }
@@ -91,11 +91,11 @@ pub fn subject_names(certificate: &Certificate, dirname: &[Box<str>]) -> Subject
         }
         _ => found.irregular = true,
     };
-    let attribute = |found: &mut SubjectNames, attribute: &Attribute, normal: &Normal| match normal
-    {
-        Ok(_) => push(found, attribute.value.clone(), false),
-        Err(_) => found.irregular = true,
-    };
+    let attribute =
+        |found: &mut SubjectNames, attribute: &Attribute, normal: &NormalForm| match normal {
+            Ok(_) => push(found, attribute.value.clone(), false),
+            Err(_) => found.irregular = true,
+        };
     if !certificate.has_san() {
         for (cn, normal) in certificate.normal_subject() {
             if cn.is("CN") {
@@ -124,14 +124,14 @@ pub fn subject_names(certificate: &Certificate, dirname: &[Box<str>]) -> Subject
 
 /// A consumer that a certificate was mapped to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct ConsumerMatch {
     /// Index of the consumer.
     pub consumer: u32,
     /// Index of the credential, unless the match was an automatic one.
     pub credential: Option<u32>,
 }
 
-/// Entries by [`lookalike`] of their names: those that may be taken for one lie together.
+/// Entries by [`lookalike_key`] of their names: those that may be taken for one lie together.
 type Index = HashMap<Box<str>, Vec<u32>>;
 
 /// All consumers of a policy, immutable. Look-ups cost the same for ten and for a million.
@@ -281,7 +281,7 @@ impl Consumers {
         chain: &[[u8; 32]],
         by: ConsumerBy,
         header: bool,
-    ) -> Option<Found> {
+    ) -> Option<ConsumerMatch> {
         let with_ca = |name| {
             chain
                 .iter()
@@ -305,7 +305,7 @@ impl Consumers {
                         .then(username)
                         .flatten()
                         .or_else(|| by.custom_id.then(custom_id).flatten())
-                        .map(|consumer| Found {
+                        .map(|consumer| ConsumerMatch {
                             consumer,
                             credential: None,
                         })
@@ -368,7 +368,7 @@ impl Consumers {
         name: &SubjectName,
         ca: Option<&[u8; 32]>,
         header: bool,
-    ) -> Option<Found> {
+    ) -> Option<ConsumerMatch> {
         let candidates = self.by_subject_name.get(&*name.key)?;
         let fitting = |header: bool| {
             candidates.iter().filter_map(move |index| {
@@ -379,7 +379,7 @@ impl Consumers {
         };
         let own = header.then(|| pick(name, fitting(true))).flatten();
         let (index, consumer) = own.or_else(|| pick(name, fitting(false)))?;
-        Some(Found {
+        Some(ConsumerMatch {
             consumer,
             credential: Some(index),
         })
@@ -431,7 +431,7 @@ fn pick<'a, T: Copy>(
 }
 
 fn folded(name: &str) -> Box<str> {
-    lookalike(name).into()
+    lookalike_key(name).into()
 }
 
 #[cfg(test)]
@@ -607,7 +607,7 @@ mod tests {
         let exact = all.find(&names(&["H.example"], true), &[], BOTH, false);
         assert_eq!(
             exact,
-            Some(Found {
+            Some(ConsumerMatch {
                 consumer: 1,
                 credential: None
             })

@@ -6,7 +6,7 @@ mod rule;
 
 pub use acl::Acl;
 pub use consumer::{
-    subject_names, Consumer, ConsumerBy, Consumers, ConsumersBuilder, Credential, Found,
+    subject_names, Consumer, ConsumerBy, ConsumerMatch, Consumers, ConsumersBuilder, Credential,
     SubjectName, SubjectNames,
 };
-pub use rule::{Condition, Rule, Rules, San};
+pub use rule::{Condition, Rule, Rules, SanCondition};

@@ -18,7 +18,7 @@ use std::rc::Rc;
 use openssl::stack::Stack;
 use openssl::x509::X509;
 
-use crate::certificate::{from_der, Certificate, Key};
+use crate::certificate::{from_der, Certificate, CertificateDigests};
 use crate::Error;
 
 pub use source::Source;
@@ -164,11 +164,11 @@ pub fn decode(format: Format, lines: &[&[u8]], chain: &[&[u8]]) -> Result<Option
 
 impl Decoded {
     /// What tells this certificate with its chain from any other.
-    pub fn key(&self) -> Result<Key, Error> {
+    pub fn key(&self) -> Result<CertificateDigests, Error> {
         let (leaf, chain) = self.ders.split_first().ok_or(Error::NoCertificate)?;
-        Ok(Key {
+        Ok(CertificateDigests {
             leaf: openssl::sha::sha256(leaf),
-            chain: crate::certificate::chain::digest_of_ders(chain)?,
+            chain: crate::certificate::encoded_chain::digest_of_ders(chain)?,
         })
     }
 
@@ -182,7 +182,7 @@ impl Decoded {
         for der in chain {
             intermediates.push(parse(der)?)?;
         }
-        Ok(Certificate::with_key(
+        Ok(Certificate::with_digests(
             parse(leaf)?,
             Rc::new(intermediates),
             self.key()?,

@@ -51,8 +51,8 @@ struct Sample {
 fn sample() -> Sample {
     let pki = testing::pki();
     let text = |x509: &X509| String::from_utf8(x509.to_pem().unwrap()).unwrap();
-    let pem = text(&pki.below.x509);
-    let der = pki.below.x509.to_der().unwrap();
+    let pem = text(&pki.leaf_of_intermediate.x509);
+    let der = pki.leaf_of_intermediate.x509.to_der().unwrap();
     Sample {
         base64: openssl::base64::encode_block(&der),
         escaped: escape(&pem),
@@ -102,10 +102,10 @@ fn decode_header_vectors_in_all_formats() {
             let certificate = decoded
                 .certificate()
                 .unwrap_or_else(|error| panic!("{} {}: {error}", vector["id"], format.name()));
-            assert_eq!(hex(&certificate.key().leaf), hash, "{}", vector["id"]);
+            assert_eq!(hex(&certificate.digests().leaf), hash, "{}", vector["id"]);
             assert_eq!(certificate.fingerprint_sha256(), hash);
             assert_eq!(
-                openssl::base64::encode_block(&certificate.key().leaf)
+                openssl::base64::encode_block(&certificate.digests().leaf)
                     .replace('+', "-")
                     .replace('/', "_")
                     .trim_end_matches('='),
@@ -137,7 +137,7 @@ fn decode_rfc9440_appendix_a() {
             .unwrap()
             .certificate()
             .unwrap();
-        assert_eq!(certificate.key(), expected.key());
+        assert_eq!(certificate.digests(), expected.digests());
         assert_eq!(certificate.chain_pem().unwrap(), pems.as_bytes());
     }
 }
@@ -170,12 +170,12 @@ fn decode_reads_what_the_dialects_write() {
         let chain: Vec<&[u8]> = line("Client-Cert-Chain").into_iter().collect();
         let decoded = decode(format, &[line(name).unwrap()], &chain);
         let back = decoded.unwrap().unwrap().certificate().unwrap();
-        assert_eq!(back.key(), certificate.key(), "{}", format.name());
+        assert_eq!(back.digests(), certificate.digests(), "{}", format.name());
     }
     let chain = headers::kong::escape(&certificate.chain_pem().unwrap());
     for format in [Format::UrlEncoded, Format::Auto, Format::AwsAlb] {
         let back = one(format, &chain).unwrap().unwrap().certificate().unwrap();
-        assert_eq!(back.key(), certificate.key());
+        assert_eq!(back.digests(), certificate.digests());
     }
 }
 
@@ -381,7 +381,7 @@ mod xfcc {
         hash: String,
         cert: String,
         chain: String,
-        key: Key,
+        key: CertificateDigests,
     }
 
     fn parts() -> Parts {
@@ -391,7 +391,7 @@ mod xfcc {
             hash: format!("Hash={}", certificate.fingerprint_sha256()),
             cert: format!("Cert=\"{}\"", sample.escaped),
             chain: format!("Chain=\"{}\"", escape(&sample.chain_pem)),
-            key: *certificate.key(),
+            key: *certificate.digests(),
         }
     }
 
@@ -413,7 +413,7 @@ mod xfcc {
             .unwrap()
             .certificate()
             .unwrap();
-        assert_eq!(*certificate.key(), key);
+        assert_eq!(*certificate.digests(), key);
         let alone = one(Format::Xfcc, &format!("hash{};{cert}", &hash[4..]));
         assert_eq!(alone.unwrap().unwrap().key().unwrap().leaf, key.leaf);
     }

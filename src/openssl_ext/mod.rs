@@ -1,11 +1,10 @@
 //! The OpenSSL calls that the openssl crate lacks, as small safe wrappers.
 //!
 //! Every function declared here exists since OpenSSL 1.1.1 unless its declaration says otherwise.
-//! The library is linked against the very libssl that nginx loads; [`host`] checks that. [`thread`]
+//! The library is linked against the very libssl that nginx loads; [`host_openssl`] checks that. [`thread`]
 //! and [`shared_memory`] wrap calls of libc.
 
-pub mod host;
-pub mod names;
+pub mod host_openssl;
 pub mod revocation;
 pub mod shared_memory;
 pub mod ssl;

@@ -66,7 +66,7 @@ extern "C" {
 /// in it may be the error that OpenSSL is about to return to nginx. No mark would do: whoever
 /// reads an error of the body's own reads all of them. A panic must not cross into OpenSSL either;
 /// it gives `None`.
-fn unnoticed<T>(body: impl FnOnce() -> T) -> Option<T> {
+fn preserving_error_queue<T>(body: impl FnOnce() -> T) -> Option<T> {
     let before = ErrorStack::get();
     let result = catch_unwind(AssertUnwindSafe(body)).ok();
     // SAFETY: it concerns the queue of this thread only.
@@ -183,13 +183,13 @@ pub fn limit_tickets(ssl: &SslRef) {
 }
 
 /// What wants to see the chain while the handshake is still in progress.
-pub trait Presented {
+pub trait HandshakeCallbacks {
     /// Bounds the chain that OpenSSL tries to build meanwhile (`SSL_set_verify_depth`).
-    const DEPTH: u32;
+    const VERIFY_DEPTH: u32;
 
     /// `chain` is what the client sent, leaf first. Called at least once a handshake in which a
     /// certificate came, possibly several times.
-    fn presented(ssl: &SslRef, chain: &StackRef<X509>);
+    fn on_client_chain(ssl: &SslRef, chain: &StackRef<X509>);
 
     /// Whether the session that this handshake makes may be resumed.
     fn may_resume(ssl: &SslRef) -> bool;
@@ -198,26 +198,28 @@ pub trait Presented {
 /// Asks for a client certificate in this handshake, and accepts whatever comes: nothing is trusted
 /// before the access phase. Only effective in the certificate phase or earlier, on a full
 /// handshake.
-pub fn request_certificate<P: Presented>(ssl: &SslRef) {
+pub fn request_certificate<P: HandshakeCallbacks>(ssl: &SslRef) {
     set_verify::<P>(ssl);
     // Besides what its name says: after a HelloRetryRequest nginx before 1.29.2 selects the vhost once more and with it the
     // vhost's own verify mode, while the certificate phase does not run again. This callback does,
     // last before the CertificateRequest.
     // SAFETY: a live connection; the callback is code of this library, which is never unloaded.
-    unsafe { SSL_set_not_resumable_session_callback(ssl.as_ptr(), Some(keep_asking::<P>)) }
+    unsafe {
+        SSL_set_not_resumable_session_callback(ssl.as_ptr(), Some(not_resumable_callback::<P>))
+    }
 }
 
-fn set_verify<P: Presented>(ssl: &SslRef) {
+fn set_verify<P: HandshakeCallbacks>(ssl: &SslRef) {
     // SAFETY: a live connection; the callback is code of this library, which is never unloaded
     // (linked with -z nodelete). The connection takes a reference of its own to the store.
     unsafe {
         sys::SSL_set_verify(
             ssl.as_ptr(),
             sys::SSL_VERIFY_PEER,
-            Some(accept_for_now::<P>),
+            Some(verify_callback::<P>),
         );
-        SSL_set_verify_depth(ssl.as_ptr(), P::DEPTH as c_int);
-        if let Some(store) = nobody() {
+        SSL_set_verify_depth(ssl.as_ptr(), P::VERIFY_DEPTH as c_int);
+        if let Some(store) = empty_store() {
             const SHARED: c_long = 1;
             sys::SSL_ctrl(
                 ssl.as_ptr(),
@@ -231,25 +233,28 @@ fn set_verify<P: Presented>(ssl: &SslRef) {
 
 /// A store that trusts nobody and checks no signature: what the handshake makes of a chain is
 /// thrown away, so that work is not done twice.
-fn nobody() -> Option<&'static X509Store> {
+fn empty_store() -> Option<&'static X509Store> {
     static STORE: OnceLock<Option<X509Store>> = OnceLock::new();
     STORE
         .get_or_init(|| {
             let store = X509StoreBuilder::new().ok()?.build();
             // SAFETY: nobody else has the store yet; the callback is never unloaded.
-            unsafe { X509_STORE_set_verify(store.as_ptr(), Some(check_nothing)) };
+            unsafe { X509_STORE_set_verify(store.as_ptr(), Some(skip_verification)) };
             Some(store)
         })
         .as_ref()
 }
 
-extern "C" fn check_nothing(_context: *mut sys::X509_STORE_CTX) -> c_int {
+extern "C" fn skip_verification(_context: *mut sys::X509_STORE_CTX) -> c_int {
     1
 }
 
 /// Answers 0 when the session may be resumed.
-extern "C" fn keep_asking<P: Presented>(ssl: *mut sys::SSL, _forward_secure: c_int) -> c_int {
-    let may_resume = unnoticed(|| {
+extern "C" fn not_resumable_callback<P: HandshakeCallbacks>(
+    ssl: *mut sys::SSL,
+    _forward_secure: c_int,
+) -> c_int {
+    let may_resume = preserving_error_queue(|| {
         // SAFETY: OpenSSL calls this with the live connection that the callback was set on.
         let ssl = unsafe { SslRef::from_ptr(ssl) };
         set_verify::<P>(ssl);
@@ -258,7 +263,10 @@ extern "C" fn keep_asking<P: Presented>(ssl: *mut sys::SSL, _forward_secure: c_i
     c_int::from(!may_resume.unwrap_or(false))
 }
 
-extern "C" fn accept_for_now<P: Presented>(_ok: c_int, context: *mut sys::X509_STORE_CTX) -> c_int {
+extern "C" fn verify_callback<P: HandshakeCallbacks>(
+    _ok: c_int,
+    context: *mut sys::X509_STORE_CTX,
+) -> c_int {
     // A panic must not cross into OpenSSL.
     let _ = catch_unwind(|| {
         // SAFETY: OpenSSL calls this with a live context whose ex_data holds the connection; both
@@ -268,7 +276,7 @@ extern "C" fn accept_for_now<P: Presented>(_ok: c_int, context: *mut sys::X509_S
             let ssl = sys::X509_STORE_CTX_get_ex_data(context, index) as *mut sys::SSL;
             let chain = X509_STORE_CTX_get0_untrusted(context);
             if !ssl.is_null() && !chain.is_null() {
-                P::presented(SslRef::from_ptr(ssl), StackRef::from_ptr(chain));
+                P::on_client_chain(SslRef::from_ptr(ssl), StackRef::from_ptr(chain));
             }
             // What OpenSSL could not verify is no error here, and nginx would report it as the
             // error of the next read. Nothing else can be in the queue that anybody waits for: an
@@ -281,7 +289,7 @@ extern "C" fn accept_for_now<P: Presented>(_ok: c_int, context: *mut sys::X509_S
 
 /// A list of CA names handed to a connection; tells whether it is still there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LentNames {
+pub struct AttachedCaNames {
     list: usize,
     first: usize,
     len: usize,
@@ -289,8 +297,8 @@ pub struct LentNames {
 
 /// Hands `names` to the connection, which sends them in its CertificateRequest
 /// (`SSL_set_client_CA_list`). An empty list overrides one of the vhost.
-pub fn lend_ca_names(ssl: &SslRef, names: Stack<X509Name>) -> LentNames {
-    let lent = LentNames {
+pub fn attach_ca_names(ssl: &SslRef, names: Stack<X509Name>) -> AttachedCaNames {
+    let lent = AttachedCaNames {
         list: names.as_ptr() as usize,
         first: names.iter().next().map_or(0, |name| name.as_ptr() as usize),
         len: names.len(),
@@ -306,7 +314,7 @@ pub fn lend_ca_names(ssl: &SslRef, names: Stack<X509Name>) -> LentNames {
 
 /// Takes the names back once the CertificateRequest is on the wire; the connection keeps an empty
 /// list. `None` if somebody else has replaced the list.
-pub fn take_back_ca_names(ssl: &SslRef, lent: LentNames) -> Option<Stack<X509Name>> {
+pub fn detach_ca_names(ssl: &SslRef, lent: AttachedCaNames) -> Option<Stack<X509Name>> {
     if lent.len == 0 {
         return None;
     }
@@ -330,14 +338,14 @@ pub fn take_back_ca_names(ssl: &SslRef, lent: LentNames) -> Option<Stack<X509Nam
 }
 
 /// A place on every connection for one `T`, freed with the connection (`SSL_get_ex_new_index`).
-pub struct Slot<T> {
+pub struct ExData<T> {
     index: c_int,
     content: PhantomData<fn() -> T>,
 }
 
-impl<T: 'static> Slot<T> {
+impl<T: 'static> ExData<T> {
     /// Reserves the place. Once a process: OpenSSL never gives an index back.
-    pub fn new() -> Result<Slot<T>, Error> {
+    pub fn new() -> Result<ExData<T>, Error> {
         // SAFETY: the free function is code of this library, which is never unloaded.
         let index = unsafe {
             sys::CRYPTO_get_ex_new_index(
@@ -355,16 +363,16 @@ impl<T: 'static> Slot<T> {
                 type_name::<T>()
             )));
         }
-        Ok(Slot {
+        Ok(ExData {
             index,
             content: PhantomData,
         })
     }
 
     /// Puts `content` on the connection, in place of what was there.
-    pub fn put(&self, ssl: &SslRef, content: T) -> Result<(), Error> {
+    pub fn set(&self, ssl: &SslRef, content: T) -> Result<(), Error> {
         let content = Box::into_raw(Box::new(content));
-        // SAFETY: the slot holds NULL or a box that `put` made; each is freed exactly once.
+        // SAFETY: the slot holds NULL or a box that `set` made; each is freed exactly once.
         unsafe {
             let old = sys::SSL_get_ex_data(ssl.as_ptr(), self.index) as *mut T;
             if sys::SSL_set_ex_data(ssl.as_ptr(), self.index, content.cast()) != 1 {
@@ -380,7 +388,7 @@ impl<T: 'static> Slot<T> {
 
     /// What is on the connection.
     pub fn get<'a>(&self, ssl: &'a SslRef) -> Option<&'a T> {
-        // SAFETY: the slot holds NULL or a live box of `T`, which only `put` and the end of the
+        // SAFETY: the slot holds NULL or a live box of `T`, which only `set` and the end of the
         // connection free; callers hold no reference across either.
         unsafe { (sys::SSL_get_ex_data(ssl.as_ptr(), self.index) as *const T).as_ref() }
     }
@@ -395,8 +403,8 @@ unsafe extern "C" fn free_content<T>(
     _argp: *mut c_void,
 ) {
     if !content.is_null() {
-        unnoticed(|| {
-            // SAFETY: the box that `put` made, freed here for the one and only time.
+        preserving_error_queue(|| {
+            // SAFETY: the box that `set` made, freed here for the one and only time.
             drop(unsafe { Box::from_raw(content as *mut T) })
         });
     }
@@ -426,10 +434,10 @@ mod tests {
 
     struct Anything;
 
-    impl Presented for Anything {
-        const DEPTH: u32 = 0;
+    impl HandshakeCallbacks for Anything {
+        const VERIFY_DEPTH: u32 = 0;
 
-        fn presented(_ssl: &SslRef, chain: &StackRef<X509>) {
+        fn on_client_chain(_ssl: &SslRef, chain: &StackRef<X509>) {
             assert!(!chain.is_empty());
         }
 
@@ -613,15 +621,18 @@ mod tests {
     fn keep_asking_leaves_the_error_queue_alone() {
         let connection = Ssl::new(&context(SslVersion::TLS1_3).build()).unwrap();
         leaves_the_queue_alone(|| {
-            assert_eq!(keep_asking::<Anything>(connection.as_ptr(), 0), 0);
+            assert_eq!(
+                not_resumable_callback::<Anything>(connection.as_ptr(), 0),
+                0
+            );
         });
     }
 
     #[test]
     fn slot_frees_its_content_and_leaves_the_error_queue_alone() {
-        let slot = Slot::new().unwrap();
+        let slot = ExData::new().unwrap();
         let connection = Ssl::new(&context(SslVersion::TLS1_3).build()).unwrap();
-        slot.put(&connection, Failing).unwrap();
+        slot.set(&connection, Failing).unwrap();
         leaves_the_queue_alone(|| drop(connection));
     }
 }

@@ -9,7 +9,7 @@ use libc::time_t;
 use openssl::asn1::{Asn1IntegerRef, Asn1Object, Asn1ObjectRef, Asn1StringRef};
 use openssl::nid::Nid;
 use openssl::stack::Stack;
-use openssl::x509::{GeneralNameRef, X509NameRef, X509Ref, X509StoreContextRef};
+use openssl::x509::{GeneralNameRef, X509NameEntryRef, X509NameRef, X509Ref, X509StoreContextRef};
 use openssl_sys as sys;
 
 /// `X509_V_ERR_UNSPECIFIED`: the code of a refusal for which OpenSSL has no other code.
@@ -28,6 +28,7 @@ const V_ASN1_BMPSTRING: c_int = 30;
 const V_ASN1_NEG_INTEGER: c_int = 0x102;
 
 extern "C" {
+    fn X509_NAME_ENTRY_set(entry: *const sys::X509_NAME_ENTRY) -> c_int;
     fn X509_check_ca(x: *mut sys::X509) -> c_int;
     fn X509_NAME_print_ex(
         out: *mut sys::BIO,
@@ -158,6 +159,13 @@ pub fn print_rfc2253(name: &X509NameRef) -> Option<Vec<u8>> {
         sys::BIO_free_all(bio);
         text
     }
+}
+
+/// Index of the RDN that the attribute belongs to (`X509_NAME_ENTRY_set`). Attributes with the same
+/// index form a multi-valued RDN.
+pub fn rdn_index(entry: &X509NameEntryRef) -> i32 {
+    // SAFETY: a live entry; the call reads a number from it.
+    unsafe { X509_NAME_ENTRY_set(entry.as_ptr()) }
 }
 
 /// The string as UTF-8 with embedded NULs kept (`ASN1_STRING_to_UTF8`).

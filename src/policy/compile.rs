@@ -42,7 +42,7 @@ use super::document::{Document, Uuid};
 use super::report::{Path, Position, Report};
 use super::{Disabled, Files, Map, Policy, Protection};
 use crate::handshake::server_name::Pattern;
-use crate::handshake::{Ask, SniMapBuilder};
+use crate::handshake::{CertificateRequest, SniMapBuilder};
 use crate::headers::OwnedNames;
 use crate::text::hex;
 use crate::Error;
@@ -119,7 +119,7 @@ fn assemble(
     report: &mut Report,
 ) -> Result<Policy, Error> {
     let mut names = Names::new(document, scopes, plugins);
-    let mut asks: Vec<Arc<Ask>> = Vec::new();
+    let mut asks: Vec<Arc<CertificateRequest>> = Vec::new();
     let mut ask_of: Map<usize, u32> = Map::default();
     let mut builder = SniMapBuilder::new();
     let mut digest = Sha256::new();
@@ -146,7 +146,7 @@ fn assemble(
             pattern => text(&mut digest, &pattern.to_string()),
         }
         if let Some(ask) = asks.get(ask as usize) {
-            digest.update(ask.binding());
+            digest.update(ask.session_id_context());
             number(&mut digest, ask.ca_names_len());
             number(&mut digest, ask.ca_names_bytes());
         }

@@ -22,7 +22,7 @@ use std::path::Path as FilePath;
 use std::sync::Arc;
 
 use self::report::{Path, Position, Report};
-use crate::handshake::{Ask, SniMap};
+use crate::handshake::{CertificateRequest, SniMap};
 use crate::headers::{Dialect, OwnedNames, Selection};
 use crate::identity::{Acl, ConsumerBy, Consumers, Rules};
 use crate::text::hex;
@@ -52,7 +52,7 @@ pub struct Policy {
     /// What the routes are called.
     pub routes: RouteNames,
     /// What the handshake does; far fewer than server names.
-    pub asks: Vec<Arc<Ask>>,
+    pub asks: Vec<Arc<CertificateRequest>>,
     /// Server name -> position in `asks`. A name that is not there does not ask.
     pub names: SniMap,
     /// The header names that only the gateway may set, on every route.
@@ -328,7 +328,7 @@ impl Policy {
     }
 
     /// What the handshake does for the raw bytes of a server name; `None` when it does not ask.
-    pub fn ask(&self, server_name: Option<&[u8]>) -> Option<&Arc<Ask>> {
+    pub fn ask(&self, server_name: Option<&[u8]>) -> Option<&Arc<CertificateRequest>> {
         self.asks.get(self.names.get(server_name)? as usize)
     }
 

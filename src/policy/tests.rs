@@ -338,7 +338,12 @@ fn ask_unites_what_can_be_reached_under_a_name() {
     assert_eq!(asked(&policy, "x.a.example.com"), None);
     // Equal contributions share one ask: {A, B}, {B}, {A}.
     assert_eq!(policy.asks.len(), 3);
-    let binding = |name: &str| *policy.ask(Some(name.as_bytes())).unwrap().binding();
+    let binding = |name: &str| {
+        *policy
+            .ask(Some(name.as_bytes()))
+            .unwrap()
+            .session_id_context()
+    };
     assert_eq!(binding("a.example.com"), binding("b.example.com"));
     assert_ne!(binding("a.example.com"), binding("c.test"));
 }
@@ -363,11 +368,17 @@ fn ask_resumption_is_part_of_the_binding() {
     let policy = policy(&text);
     let ask = |name: &str| policy.ask(Some(name.as_bytes())).unwrap();
     assert!(ask("a.test").resumption() && ask("c.test").resumption());
-    assert_eq!(ask("a.test").binding(), ask("c.test").binding());
+    assert_eq!(
+        ask("a.test").session_id_context(),
+        ask("c.test").session_id_context()
+    );
     // A name that reaches a route without resumption has none.
     for name in ["b.test", "d.test"] {
         assert!(!ask(name).resumption(), "{name}");
-        assert!(!ask(name).is_bound(ask("a.test").binding()), "{name}");
+        assert!(
+            !ask(name).matches_session(ask("a.test").session_id_context()),
+            "{name}"
+        );
     }
     assert_eq!(
         policy

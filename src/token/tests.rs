@@ -738,13 +738,13 @@ fn thumbprint_of_rfc8705_appendix_a() {
     let pem = example["pem"].as_str().unwrap();
     let certificate = crate::certificate::Certificate::from_pem(pem.as_bytes()).unwrap();
     let expected = example["x5t#S256"].as_str().unwrap();
-    assert_eq!(thumbprint(&certificate.key().leaf), expected);
+    assert_eq!(thumbprint(&certificate.digests().leaf), expected);
     let claims = claims(json!({"cnf": {"x5t#S256": expected}}));
     assert!(claims
         .binding()
         .unwrap()
         .unwrap()
-        .fits(&certificate.key().leaf));
+        .fits(&certificate.digests().leaf));
 }
 
 #[test]

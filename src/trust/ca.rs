@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use openssl::x509::{X509Ref, X509};
 
-use crate::certificate::{self, name, signed};
+use crate::certificate::{self, name, signed_content};
 use crate::openssl_ext::x509 as ext;
 use crate::Error;
 
@@ -45,17 +45,17 @@ impl CaCertificate {
         }
         Ok(CaCertificate {
             digest: certificate::sha256(&x509)?,
-            id: signed::ca_id(&x509)?,
+            id: signed_content::ca_id(&x509)?,
             subject_hash: x509.subject_name_hash(),
             ec_order: ec_order(&x509),
-            not_before: certificate::epoch(x509.not_before())?,
-            not_after: certificate::epoch(x509.not_after())?,
+            not_before: certificate::unix_seconds(x509.not_before())?,
+            not_after: certificate::unix_seconds(x509.not_after())?,
             x509,
         })
     }
 
     /// Every certificate of a PEM bundle, each of which must be a CA.
-    pub fn bundle(pem: &[u8]) -> Result<Vec<Arc<CaCertificate>>, Error> {
+    pub fn from_pem_bundle(pem: &[u8]) -> Result<Vec<Arc<CaCertificate>>, Error> {
         certificate::from_pem(pem, 16 * MAX_PEM)?
             .into_iter()
             .map(|x509| CaCertificate::from_x509(x509).map(Arc::new))
@@ -105,7 +105,7 @@ impl CaCertificate {
 /// Order of the group of a certificate's key, if that is an EC key.
 pub(super) fn ec_order(certificate: &X509Ref) -> Option<Vec<u8>> {
     match certificate.public_key() {
-        Ok(key) => signed::ec_order(&key),
+        Ok(key) => signed_content::ec_order(&key),
         Err(_) => {
             openssl::error::ErrorStack::get();
             None

@@ -14,7 +14,7 @@ use openssl::x509::{X509PurposeId, X509Ref, X509StoreContext, X509VerifyResult, 
 use super::ca::ec_order;
 use super::verdict::{ChainIds, Trusted};
 use super::{CaCertificate, Intermediates, Verdict};
-use crate::certificate::{self, chain, signed};
+use crate::certificate::{self, encoded_chain, signed_content};
 use crate::openssl_ext::x509 as ext;
 use crate::Error;
 
@@ -173,7 +173,7 @@ impl TrustStore {
         content.extend_from_slice(&options.depth.to_be_bytes());
         content.extend_from_slice(&options.auth_level.to_be_bytes());
         append_digests(&mut content, cas);
-        let digest = certificate::fixed(&hash(MessageDigest::sha256(), &content)?)?;
+        let digest = certificate::sha256_array(&hash(MessageDigest::sha256(), &content)?)?;
         let mut content = digest.to_vec();
         append_digests(&mut content, intermediates.cas());
         let position = |(index, ca): (usize, &Arc<CaCertificate>)| (*ca.digest(), index);
@@ -184,13 +184,13 @@ impl TrustStore {
             intermediates: intermediates.clone(),
             auth_level: options.auth_level.min(5),
             digest,
-            key: certificate::fixed(&hash(MessageDigest::sha256(), &content)?)?,
+            key: certificate::sha256_array(&hash(MessageDigest::sha256(), &content)?)?,
         })
     }
 
     /// SHA-256 of all that verdicts depend on: [`TrustStore::digest`], and the certificates that may
     /// stand below the anchors.
-    pub fn key(&self) -> &[u8; 32] {
+    pub fn verdict_key(&self) -> &[u8; 32] {
         &self.key
     }
 
@@ -242,7 +242,7 @@ impl TrustStore {
     fn trusted(&self, chain: &StackRef<X509>, sent: &StackRef<X509>) -> Result<Trusted, Error> {
         let ids = ChainIds::new(chain, |ca, digest| match self.find(digest) {
             Some(known) => Ok(*known.id()),
-            None => signed::ca_id(ca),
+            None => signed_content::ca_id(ca),
         })?;
         // A leaf that is trusted by itself is its own issuer, or nobody looked at its signature.
         let issuer = chain.get(1).or(chain.get(0));
@@ -252,14 +252,14 @@ impl TrustStore {
             (None, None) => None,
         };
         let leaf = chain.get(0).zip(order);
-        let twin = match leaf {
-            Some((leaf, order)) => signed::twin_sha256(&leaf.to_der()?, &order),
+        let alternate_sha256 = match leaf {
+            Some((leaf, order)) => signed_content::alternate_sha256(&leaf.to_der()?, &order),
             None => None,
         };
         Ok(Trusted {
             ids,
-            twin,
-            used: used(chain, sent)?,
+            alternate_sha256,
+            used_intermediates: used_intermediates(chain, sent)?,
         })
     }
 
@@ -277,7 +277,7 @@ impl TrustStore {
         for certificate in sent {
             let subject = certificate.subject_name_hash();
             if own.iter().any(|ca| ca.subject_hash() == subject) {
-                let id = signed::ca_id(certificate)?;
+                let id = signed_content::ca_id(certificate)?;
                 stands_in |= own.iter().any(|ca| *ca.id() == id);
             }
         }
@@ -406,34 +406,37 @@ fn append_digests(content: &mut Vec<u8>, cas: &[Arc<CaCertificate>]) {
 
 /// What of `sent` stands in a verified chain, leaf first: those certificates of the chain, in its
 /// order, whose TBSCertificate was sent.
-pub fn sent_in<'c>(
+pub fn sent_certificates_in<'c>(
     chain: impl IntoIterator<Item = &'c X509Ref>,
     sent: &StackRef<X509>,
 ) -> Result<Vec<&'c X509Ref>, Error> {
     let sent: Vec<[u8; 32]> = sent
         .iter()
-        .map(signed::tbs_sha256)
+        .map(signed_content::tbs_sha256)
         .collect::<Result<_, _>>()?;
     let mut used = Vec::new();
     for ca in chain.into_iter().skip(1) {
-        if sent.contains(&signed::tbs_sha256(ca)?) {
+        if sent.contains(&signed_content::tbs_sha256(ca)?) {
             used.push(ca);
         }
     }
     Ok(used)
 }
 
-/// [`Trusted::used`].
-fn used(chain: &StackRef<X509>, sent: &StackRef<X509>) -> Result<Option<[u8; 32]>, Error> {
+/// [`Trusted::used_intermediates`].
+fn used_intermediates(
+    chain: &StackRef<X509>,
+    sent: &StackRef<X509>,
+) -> Result<Option<[u8; 32]>, Error> {
     let cas = chain.iter().skip(1).take(sent.len());
     let same = |(ca, sent): (&X509Ref, &X509Ref)| ca.as_ptr() == sent.as_ptr();
     // Most clients send just what OpenSSL then puts into the chain.
     if chain.len() > sent.len() && cas.zip(sent).all(same) {
         return Ok(None);
     }
-    let used = chain::encode(sent_in(chain, sent)?.into_iter())?;
-    let all = chain::encode(sent.iter())?;
-    Ok((used != all).then(|| chain::digest(&used)))
+    let used = encoded_chain::encode(sent_certificates_in(chain, sent)?.into_iter())?;
+    let all = encoded_chain::encode(sent.iter())?;
+    Ok((used != all).then(|| encoded_chain::digest(&used)))
 }
 
 #[cfg(test)]
@@ -462,14 +465,16 @@ mod tests {
     #[test]
     fn verify_needs_the_intermediate() {
         let (pki, store) = store(VerifyOptions::default());
-        let verdict = store.verify(&pki.below.x509, &stack(&[]), NOW).unwrap();
+        let verdict = store
+            .verify(&pki.leaf_of_intermediate.x509, &stack(&[]), NOW)
+            .unwrap();
         assert_eq!(
             verdict.text(),
             "FAILED:unable to get local issuer certificate"
         );
         let chain = stack(&[&pki.intermediate.x509]);
         assert!(store
-            .verify(&pki.below.x509, &chain, NOW)
+            .verify(&pki.leaf_of_intermediate.x509, &chain, NOW)
             .unwrap()
             .is_success());
     }
@@ -486,7 +491,10 @@ mod tests {
             .unwrap()
             .is_success());
         assert_eq!(
-            store.verify(&pki.below.x509, &chain, NOW).unwrap().text(),
+            store
+                .verify(&pki.leaf_of_intermediate.x509, &chain, NOW)
+                .unwrap()
+                .text(),
             "FAILED:certificate chain too long"
         );
     }
@@ -518,7 +526,9 @@ mod tests {
                 ..Default::default()
             };
             let store = TrustStore::new(std::slice::from_ref(&ca), options).unwrap();
-            let verdict = store.verify(&pki.below.x509, &stack(&[]), NOW).unwrap();
+            let verdict = store
+                .verify(&pki.leaf_of_intermediate.x509, &stack(&[]), NOW)
+                .unwrap();
             assert_eq!(verdict.text(), text);
         }
     }
@@ -536,9 +546,9 @@ mod tests {
 
     /// The certificate with the other encoding of its issuer's signature.
     fn twin_of(certificate: &X509, issuer: &testing::Issued) -> X509 {
-        let order = signed::ec_order(&issuer.x509.public_key().unwrap()).unwrap();
+        let order = signed_content::ec_order(&issuer.x509.public_key().unwrap()).unwrap();
         let der = certificate.to_der().unwrap();
-        let twin = signed::twin_of(&der, &order).unwrap();
+        let twin = signed_content::alternate_der(&der, &order).unwrap();
         X509::from_der(&twin).unwrap()
     }
 
@@ -565,16 +575,26 @@ mod tests {
         ] {
             let store = store_of(&[&pki.ca], &others);
             let sent = stack(&[&flipped]);
-            let verdict = store.verify(&pki.below.x509, &sent, NOW).unwrap();
+            let verdict = store
+                .verify(&pki.leaf_of_intermediate.x509, &sent, NOW)
+                .unwrap();
             assert!(verdict.is_success());
             // Whichever it is, the CA is the same one.
             assert_eq!(verdict.cas(), [*own.id(), *ca(&pki.ca).id()]);
             assert_eq!(verdict.issuer(), Some(&issuer));
             assert_eq!(
-                verdict.twin(),
-                Some(certificate::sha256(&twin_of(&pki.below.x509, &pki.intermediate)).unwrap())
+                verdict.alternate_sha256(),
+                Some(
+                    certificate::sha256(&twin_of(
+                        &pki.leaf_of_intermediate.x509,
+                        &pki.intermediate
+                    ))
+                    .unwrap()
+                )
             );
-            let chain = store.chain(&pki.below.x509, &sent, NOW).unwrap();
+            let chain = store
+                .chain(&pki.leaf_of_intermediate.x509, &sent, NOW)
+                .unwrap();
             assert_eq!(certificate::sha256(&chain[1]).unwrap(), issuer);
         }
     }
@@ -583,7 +603,9 @@ mod tests {
     fn verify_trusts_nobody_for_the_documents_own_intermediate() {
         let pki = testing::pki();
         let store = store_of(&[&pki.ca], &[&pki.intermediate]);
-        let verdict = store.verify(&pki.below.x509, &stack(&[]), NOW).unwrap();
+        let verdict = store
+            .verify(&pki.leaf_of_intermediate.x509, &stack(&[]), NOW)
+            .unwrap();
         assert_eq!(
             verdict.text(),
             "FAILED:unable to get local issuer certificate"
@@ -591,7 +613,9 @@ mod tests {
         // Nor is it an anchor.
         let store = store_of(&[], &[&pki.ca, &pki.intermediate]);
         let sent = stack(&[&pki.intermediate.x509]);
-        let verdict = store.verify(&pki.below.x509, &sent, NOW).unwrap();
+        let verdict = store
+            .verify(&pki.leaf_of_intermediate.x509, &sent, NOW)
+            .unwrap();
         assert!(!verdict.is_success());
     }
 
@@ -603,12 +627,16 @@ mod tests {
         let cross = testing::issue_for("Test Intermediate", Some(&elsewhere), true, 60, &[], key);
         let store = store_of(&[&pki.ca], &[&cross]);
         let sent = stack(&[&pki.intermediate.x509]);
-        let verdict = store.verify(&pki.below.x509, &sent, NOW).unwrap();
+        let verdict = store
+            .verify(&pki.leaf_of_intermediate.x509, &sent, NOW)
+            .unwrap();
         assert_eq!(verdict.text(), "SUCCESS");
         // And one that is expired does not stand in the way of its successor.
         let old = testing::issue_for("Test Intermediate", Some(&pki.ca), true, -60, &[], key);
         let store = store_of(&[&pki.ca], &[&old]);
-        let verdict = store.verify(&pki.below.x509, &sent, NOW).unwrap();
+        let verdict = store
+            .verify(&pki.leaf_of_intermediate.x509, &sent, NOW)
+            .unwrap();
         assert_eq!(verdict.text(), "SUCCESS");
     }
 
@@ -618,7 +646,7 @@ mod tests {
         let plain = store_of(&[&pki.ca], &[]);
         let more = store_of(&[&pki.ca], &[&pki.intermediate]);
         assert_eq!(plain.digest(), more.digest());
-        assert_ne!(plain.key(), more.key());
+        assert_ne!(plain.verdict_key(), more.verdict_key());
     }
 
     #[test]
@@ -633,7 +661,7 @@ mod tests {
             &[],
             &pki.intermediate.key,
         );
-        let leaf_twin = twin_of(&pki.below.x509, &pki.intermediate);
+        let leaf_twin = twin_of(&pki.leaf_of_intermediate.x509, &pki.intermediate);
         let ca_twin = twin_of(&pki.intermediate.x509, &pki.ca);
         let ids = |leaf: &X509, ca: &X509| {
             let sent = stack(&[ca]);
@@ -643,10 +671,10 @@ mod tests {
             assert_eq!(ids, crate::trust::chain_ids(&chain).unwrap());
             (*ids.status(false), *ids.status(true))
         };
-        let original = ids(&pki.below.x509, &pki.intermediate.x509);
+        let original = ids(&pki.leaf_of_intermediate.x509, &pki.intermediate.x509);
         assert_eq!(ids(&leaf_twin, &pki.intermediate.x509), original);
         assert_eq!(ids(&leaf_twin, &ca_twin), original);
-        let (path, exact) = ids(&pki.below.x509, &again.x509);
+        let (path, exact) = ids(&pki.leaf_of_intermediate.x509, &again.x509);
         assert_eq!(path, original.0);
         // A list may have revoked the one and not the other.
         assert_ne!(exact, original.1);
@@ -662,20 +690,25 @@ mod tests {
         let flipped = twin_of(int, &pki.ca);
         let store = store_of(&[&pki.ca], &[&pki.intermediate]);
         let used = |sent: &[&X509]| {
-            let verdict = store.verify(&pki.below.x509, &stack(sent), NOW).unwrap();
+            let verdict = store
+                .verify(&pki.leaf_of_intermediate.x509, &stack(sent), NOW)
+                .unwrap();
             assert!(verdict.is_success());
-            verdict.used()
+            verdict.used_intermediates()
         };
         let digest = |used: &[&X509]| {
             let used = used.iter().map(|used| &***used);
-            Some(chain::digest(&chain::encode(used).unwrap()))
+            Some(encoded_chain::digest(&encoded_chain::encode(used).unwrap()))
         };
         for sent in [&[int][..], &[int, root]] {
             assert_eq!(used(sent), None, "{}", sent.len());
         }
         assert_eq!(used(&[&junk.x509, int]), digest(&[int]));
         assert_eq!(used(&[int, &junk.x509]), digest(&[int]));
-        assert_eq!(used(&[root, int, &pki.below.x509]), digest(&[int, root]));
+        assert_eq!(
+            used(&[root, int, &pki.leaf_of_intermediate.x509]),
+            digest(&[int, root])
+        );
         assert_eq!(used(&[int, int]), digest(&[int]));
         // The bytes that were verified, not those that were sent.
         assert_eq!(used(&[&flipped]), digest(&[int]));

@@ -19,7 +19,7 @@ pub fn now() -> i64 {
         .as_secs() as i64
 }
 
-pub struct Issued {
+pub struct IssuedFiles {
     pub x509: X509,
     /// Path of its files without `.pem` and `.key`.
     pub file: String,
@@ -90,7 +90,7 @@ impl TestCa {
     }
 
     /// A certificate for one day with these extensions, as in a section of openssl.cnf.
-    pub fn issue(&self, cn: &str, extensions: &str) -> Issued {
+    pub fn issue(&self, cn: &str, extensions: &str) -> IssuedFiles {
         let number = self.issued.get() + 1;
         self.issued.set(number);
         let name = number.to_string();
@@ -106,7 +106,7 @@ impl TestCa {
             &format!("x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -days 1 -extfile ext.cnf -out {name}.pem"),
             &["-set_serial", &(1000 + number).to_string()],
         );
-        Issued {
+        IssuedFiles {
             x509: X509::from_pem(&self.read(&format!("{name}.pem"))).unwrap(),
             file: self.path(&name).to_str().unwrap().to_owned(),
         }
@@ -123,7 +123,7 @@ impl TestCa {
         fs::write(self.path("index.txt"), index).unwrap();
     }
 
-    /// Path of the CA's own files, as [`Issued::file`].
+    /// Path of the CA's own files, as [`IssuedFiles::file`].
     pub fn file(&self) -> String {
         self.path("ca").to_str().unwrap().to_owned()
     }

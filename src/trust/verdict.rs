@@ -6,7 +6,7 @@ use openssl::sha::Sha256;
 use openssl::stack::StackRef;
 use openssl::x509::{X509Ref, X509VerifyResult, X509};
 
-use crate::certificate::{self, signed};
+use crate::certificate::{self, signed_content};
 use crate::openssl_ext::x509::{verify_error_string, UNSPECIFIED};
 use crate::Error;
 
@@ -40,7 +40,7 @@ impl ChainIds {
         let mut leaf = [0; 32];
         for (depth, certificate) in chain.into_iter().enumerate() {
             let der = certificate.to_der()?;
-            let tbs = signed::tbs_of(&der).ok_or(Error::NotFound)?;
+            let tbs = signed_content::tbs_sha256_of_der(&der).ok_or(Error::NotFound)?;
             exact.update(&tbs);
             if depth == 0 {
                 path.update(&tbs);
@@ -86,18 +86,18 @@ impl ChainIds {
 /// [`ChainIds`] of a verified chain, leaf first.
 pub fn chain_ids(chain: &[X509]) -> Result<ChainIds, Error> {
     let chain = chain.iter().map(|certificate| &**certificate);
-    ChainIds::new(chain, |ca, _| signed::ca_id(ca))
+    ChainIds::new(chain, |ca, _| signed_content::ca_id(ca))
 }
 
 /// A verified chain with what else the verification found out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Trusted {
     pub ids: ChainIds,
-    /// SHA-256 of the leaf's other encoding, see [`signed::twin_sha256`].
-    pub twin: Option<[u8; 32]>,
+    /// SHA-256 of the leaf's other encoding, see [`signed_content::alternate_sha256`].
+    pub alternate_sha256: Option<[u8; 32]>,
     /// Digest of what of the certificates sent stands in the chain, unless that is all of them in
     /// the order of the chain.
-    pub used: Option<[u8; 32]>,
+    pub used_intermediates: Option<[u8; 32]>,
 }
 
 /// Verdict of one trust store on one chain. Holds for `from <= now < until`.
@@ -116,8 +116,8 @@ impl Verdict {
         let (mut from, mut until) = (i64::MIN, i64::MAX);
         for certificate in chain {
             match (
-                certificate::epoch(certificate.not_before()),
-                certificate::epoch(certificate.not_after()),
+                certificate::unix_seconds(certificate.not_before()),
+                certificate::unix_seconds(certificate.not_after()),
             ) {
                 (Ok(not_before), Ok(not_after)) => {
                     from = from.max(not_before);
@@ -171,14 +171,14 @@ impl Verdict {
     }
 
     /// SHA-256 of the other encoding of the leaf, if its signature has one.
-    pub fn twin(&self) -> Option<[u8; 32]> {
-        self.trusted.as_ref()?.twin
+    pub fn alternate_sha256(&self) -> Option<[u8; 32]> {
+        self.trusted.as_ref()?.alternate_sha256
     }
 
     /// Digest of what of the certificates sent stands in the verified chain, in its order, unless
     /// that is all of them.
-    pub fn used(&self) -> Option<[u8; 32]> {
-        self.trusted.as_ref()?.used
+    pub fn used_intermediates(&self) -> Option<[u8; 32]> {
+        self.trusted.as_ref()?.used_intermediates
     }
 
     /// Whether the chain is trusted.

@@ -2,30 +2,30 @@
 //!
 //! A condition holds, does not hold, or is not certain: a name of the certificate has no normal
 //! form, or differs from that of the rule in nothing that every reader tells apart
-//! ([`crate::certificate::normal`]). `all`, `any` and `not` follow Kleene's logic, so that what is
+//! ([`crate::certificate::normal_form`]). `all`, `any` and `not` follow Kleene's logic, so that what is
 //! not certain stays so in any nesting; an allow rule does not hold then, and a deny rule does.
 
 use crate::certificate::name::Attribute;
-use crate::certificate::normal::{Kind, Name, Normal};
+use crate::certificate::normal_form::{NormalForm, NormalName, SanKind};
 use crate::certificate::Certificate;
 use crate::text::quoted;
 
 /// What a subject alternative name must be, in normal form.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum San {
+pub enum SanCondition {
     /// A dNSName.
-    Dns(Name),
+    Dns(NormalName),
     /// A dNSName with exactly one label before this parent (`*.example.com` has `example.com`).
-    DnsBelow(Name),
+    DnsBelow(NormalName),
     /// A uniformResourceIdentifier.
-    Uri(Name),
+    Uri(NormalName),
     /// A uniformResourceIdentifier that begins so. For SPIFFE ends in `/`, so that
     /// `spiffe://example.org` does not let `spiffe://example.org.evil` in.
-    UriPrefix(Name),
+    UriPrefix(NormalName),
     /// An rfc822Name.
-    Email(Name),
+    Email(NormalName),
     /// An iPAddress.
-    Ip(Name),
+    Ip(NormalName),
 }
 
 /// One condition.
@@ -38,11 +38,11 @@ pub enum Condition {
     /// It does not hold.
     Not(Box<Condition>),
     /// Some attribute of the subject of this type (short name, long name or OID) has this value.
-    Subject(Box<str>, Name),
+    Subject(Box<str>, NormalName),
     /// The same of the issuer.
-    Issuer(Box<str>, Name),
+    Issuer(Box<str>, NormalName),
     /// Some subject alternative name fits.
-    San(San),
+    San(SanCondition),
     /// SHA-256 of the certificate's DER.
     Sha256([u8; 32]),
     /// SHA-256 of the DER SubjectPublicKeyInfo. Another encoding of the same key is not certain.
@@ -68,7 +68,7 @@ impl Condition {
             }
             Condition::San(wanted) => {
                 let sans = certificate.normal_san();
-                let fits = |(kind, name): &(Kind, Normal)| wanted.fits(*kind, name);
+                let fits = |(kind, name): &(SanKind, NormalForm)| wanted.fits(*kind, name);
                 let unreadable = sans.unreadable.then_some(None);
                 some(sans.names.iter().map(fits).chain(unreadable))
             }
@@ -109,7 +109,8 @@ impl Condition {
                 if sans.unreadable {
                     return Some("the subject alternative names cannot be read".to_owned());
                 }
-                let uncertain = |(kind, name): &&(Kind, Normal)| wanted.fits(*kind, name).is_none();
+                let uncertain =
+                    |(kind, name): &&(SanKind, NormalForm)| wanted.fits(*kind, name).is_none();
                 let (_, name) = sans.names.iter().find(uncertain)?;
                 Some(format!("{} {}", wanted.key(), why(name)))
             }
@@ -143,35 +144,36 @@ impl Condition {
     }
 }
 
-impl San {
+impl SanCondition {
     /// `None`: not certain. A name of another type is another name.
-    fn fits(&self, kind: Kind, name: &Normal) -> Option<bool> {
+    fn fits(&self, kind: SanKind, name: &NormalForm) -> Option<bool> {
         let wanted = match self {
-            San::Dns(_) | San::DnsBelow(_) => Kind::Dns,
-            San::Uri(_) | San::UriPrefix(_) => Kind::Uri,
-            San::Email(_) => Kind::Email,
-            San::Ip(_) => Kind::Ip,
+            SanCondition::Dns(_) | SanCondition::DnsBelow(_) => SanKind::Dns,
+            SanCondition::Uri(_) | SanCondition::UriPrefix(_) => SanKind::Uri,
+            SanCondition::Email(_) => SanKind::Email,
+            SanCondition::Ip(_) => SanKind::Ip,
         };
         if kind != wanted {
             return Some(false);
         }
         let name = name.as_ref().ok()?;
         match self {
-            San::Dns(other) | San::Uri(other) | San::Email(other) | San::Ip(other) => {
-                name.is(other)
-            }
-            San::DnsBelow(parent) => Some(name.is_one_label_below(parent)),
-            San::UriPrefix(prefix) => name.begins_with(prefix),
+            SanCondition::Dns(other)
+            | SanCondition::Uri(other)
+            | SanCondition::Email(other)
+            | SanCondition::Ip(other) => name.is(other),
+            SanCondition::DnsBelow(parent) => Some(name.is_one_label_below(parent)),
+            SanCondition::UriPrefix(prefix) => name.begins_with(prefix),
         }
     }
 
     /// The key of the condition in a policy.
     fn key(&self) -> &'static str {
         match self {
-            San::Dns(_) | San::DnsBelow(_) => "san.dns",
-            San::Uri(_) | San::UriPrefix(_) => "san.uri",
-            San::Email(_) => "san.email",
-            San::Ip(_) => "san.ip",
+            SanCondition::Dns(_) | SanCondition::DnsBelow(_) => "san.dns",
+            SanCondition::Uri(_) | SanCondition::UriPrefix(_) => "san.uri",
+            SanCondition::Email(_) => "san.email",
+            SanCondition::Ip(_) => "san.ip",
         }
     }
 }
@@ -196,10 +198,10 @@ fn some(conditions: impl Iterator<Item = Option<bool>>) -> Option<bool> {
 
 /// The attributes of a type, each with whether it has this value.
 fn compared<'a>(
-    attributes: &'a [(Attribute, Normal)],
+    attributes: &'a [(Attribute, NormalForm)],
     kind: &'a str,
-    value: &'a Name,
-) -> impl Iterator<Item = (Option<bool>, &'a Normal)> {
+    value: &'a NormalName,
+) -> impl Iterator<Item = (Option<bool>, &'a NormalForm)> {
     let of_kind = attributes
         .iter()
         .filter(move |(attribute, _)| attribute.is(kind));
@@ -210,16 +212,16 @@ fn compared<'a>(
 }
 
 fn doubtful(
-    attributes: &[(Attribute, Normal)],
+    attributes: &[(Attribute, NormalForm)],
     name: &str,
     kind: &str,
-    value: &Name,
+    value: &NormalName,
 ) -> Option<String> {
     let (_, value) = compared(attributes, kind, value).find(|(is, _)| is.is_none())?;
     Some(format!("{name}.{kind} {}", why(value)))
 }
 
-fn why(name: &Normal) -> String {
+fn why(name: &NormalForm) -> String {
     match name {
         Ok(name) => format!(
             "'{}' may be read as the name of the rule",
@@ -232,7 +234,7 @@ fn why(name: &Normal) -> String {
 /// A condition with the name it has in logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// Name, for the log.
+    /// NormalName, for the log.
     pub name: Box<str>,
     /// What it says.
     pub condition: Condition,

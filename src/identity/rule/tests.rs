@@ -4,7 +4,7 @@ use openssl::nid::Nid;
 use openssl::x509::{X509Extension, X509NameBuilder, X509};
 
 use super::*;
-use crate::certificate::normal;
+use crate::certificate::normal_form;
 use crate::testing::{self, Issued};
 
 const DNS: u8 = 0x82;
@@ -55,26 +55,30 @@ fn text(text: &str) -> Box<str> {
 }
 
 fn subject(kind: &str, value: &str) -> Condition {
-    Condition::Subject(text(kind), normal::text(value).unwrap())
+    Condition::Subject(text(kind), normal_form::text(value).unwrap())
 }
 
 fn uri(name: &str) -> Condition {
     Condition::San(match name.strip_suffix('*') {
-        Some(prefix) => San::UriPrefix(normal::uri_prefix(prefix.as_bytes()).unwrap()),
-        None => San::Uri(normal::uri(name.as_bytes()).unwrap()),
+        Some(prefix) => {
+            SanCondition::UriPrefix(normal_form::uri_prefix(prefix.as_bytes()).unwrap())
+        }
+        None => SanCondition::Uri(normal_form::uri(name.as_bytes()).unwrap()),
     })
 }
 
 fn dns(name: &str) -> Condition {
-    let normal = |name: &str| normal::dns(name.as_bytes()).unwrap();
+    let normal = |name: &str| normal_form::dns(name.as_bytes()).unwrap();
     Condition::San(match name.strip_prefix("*.") {
-        Some(parent) => San::DnsBelow(normal(parent)),
-        None => San::Dns(normal(name)),
+        Some(parent) => SanCondition::DnsBelow(normal(parent)),
+        None => SanCondition::Dns(normal(name)),
     })
 }
 
 fn email(address: &str) -> Condition {
-    Condition::San(San::Email(normal::email(address.as_bytes()).unwrap()))
+    Condition::San(SanCondition::Email(
+        normal_form::email(address.as_bytes()).unwrap(),
+    ))
 }
 
 fn not(condition: Condition) -> Condition {
@@ -110,7 +114,7 @@ fn holds_attributes_by_any_spelling_of_their_type() {
     }
     assert_eq!(subject("o", "Example").holds(&leaf), Some(false));
     assert_eq!(subject("CN", "Test CA").holds(&leaf), Some(false));
-    let issuer = Condition::Issuer(text("CN"), normal::text("Test CA").unwrap());
+    let issuer = Condition::Issuer(text("CN"), normal_form::text("Test CA").unwrap());
     assert_eq!(issuer.holds(&leaf), Some(true));
 }
 
@@ -173,7 +177,7 @@ fn holds_names_of_its_own_type_only() {
         dns("a.example"),
         email("a@example.com"),
         uri("spiffe://a/b"),
-        Condition::San(San::Ip(normal::ip(&[192, 0, 2, 7]).unwrap())),
+        Condition::San(SanCondition::Ip(normal_form::ip(&[192, 0, 2, 7]).unwrap())),
     ];
     for (i, san) in odd.iter().enumerate() {
         let certificate = with_sans(&ca, &[*san]);
@@ -340,7 +344,7 @@ fn check_says_what_is_not_certain() {
 fn holds_digests_and_purposes() {
     let leaf = leaf();
     let holds = |condition: Condition| condition.holds(&leaf);
-    assert_eq!(holds(Condition::Sha256(leaf.key().leaf)), Some(true));
+    assert_eq!(holds(Condition::Sha256(leaf.digests().leaf)), Some(true));
     assert_eq!(holds(Condition::Sha256([0; 32])), Some(false));
     let key = leaf.leaf().public_key().unwrap();
     let spki = openssl::sha::sha256(&key.public_key_to_der().unwrap());
@@ -594,7 +598,7 @@ fn check_lets_in_whatever_a_name_without_normal_form_means() {
         let spoiled = (family.spoil)(&mut random, &name);
         let sans =
             |name: &str| with_sans(&ca, &[(family.tag, name.as_bytes()), (IP, &[1, 2, 3, 4])]);
-        let ip = |octets| Condition::San(San::Ip(normal::ip(octets).unwrap()));
+        let ip = |octets| Condition::San(SanCondition::Ip(normal_form::ip(octets).unwrap()));
         let others = [ip(&[1, 2, 3, 4]), ip(&[5, 6, 7, 8])];
         let certificate = sans(&spoiled);
         let readings: Vec<Certificate> = (0..4)

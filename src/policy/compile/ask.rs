@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::cas::Cas;
 use super::plugins::{Contribution, Plugins};
 use crate::handshake::server_name::Pattern;
-use crate::handshake::{Ask, CA_NAMES_BUDGET};
+use crate::handshake::{CertificateRequest, CA_NAMES_BUDGET};
 use crate::policy::document::Document;
 use crate::policy::report::{Path, Report};
 use crate::trust::TrustStore;
@@ -23,7 +23,7 @@ pub(super) fn ask(
     members: &[u32],
     pattern: &Pattern,
     report: &mut Report,
-) -> Result<Ask, Error> {
+) -> Result<CertificateRequest, Error> {
     let members: Vec<&Contribution> = members
         .iter()
         .filter_map(|&member| plugins.contributions.get(member as usize))
@@ -48,7 +48,7 @@ pub(super) fn ask(
             Some(cas.of(&sent))
         }
     };
-    let mut ask = Ask::new(&stores, sent.as_deref(), CA_NAMES_BUDGET)?;
+    let mut ask = CertificateRequest::new(&stores, sent.as_deref(), CA_NAMES_BUDGET)?;
     if !members.iter().all(|member| member.resumption) {
         ask = ask.without_resumption();
     }

@@ -51,7 +51,7 @@ impl Crls<'_> {
             }
         }
         let (_, place) = files.first()?;
-        for oddity in set.oddities() {
+        for oddity in set.limitations() {
             report.warn("unusual CRLs", *place, &path, || oddity);
         }
         for warning in set.out_of_force(self.now) {

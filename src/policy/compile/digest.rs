@@ -52,7 +52,7 @@ fn digest_auth(digest: &mut Sha256, auth: &Auth, people: &People<'_>) {
         revocation,
         resumption,
     } = auth;
-    digest.update(store.key());
+    digest.update(store.verdict_key());
     let id = |consumer: Option<u32>| {
         let consumer = people.consumers.get(consumer?)?;
         Some(consumer.id.clone())

@@ -7,10 +7,10 @@ use super::super::report::{Path, Position};
 use super::super::tree::{Node, Value};
 use super::fields::{Object, Shape};
 use super::Reader;
-use crate::certificate::normal;
+use crate::certificate::normal_form;
 use crate::handshake::server_name::Pattern;
 use crate::headers::kong;
-use crate::identity::{Condition, Rule, Rules, San};
+use crate::identity::{Condition, Rule, Rules, SanCondition};
 use crate::text::quoted;
 
 /// Deepest nesting of `all`, `any` and `not`.
@@ -226,7 +226,7 @@ impl<'t> Reader<'t, '_> {
         let shown = quoted(text.as_bytes());
         let condition = match (name, attribute) {
             _ if text.is_empty() => Err("'', expected text".to_owned()),
-            (_, Some(attribute)) => normal::text(text)
+            (_, Some(attribute)) => normal_form::text(text)
                 .map(|value| match name.starts_with("subject.") {
                     true => Condition::Subject(attribute.into(), value),
                     false => Condition::Issuer(attribute.into(), value),
@@ -236,11 +236,11 @@ impl<'t> Reader<'t, '_> {
             ("san.uri", _) => uri(text).map(Condition::San),
             ("san.email", _) => email(text).map(Condition::San),
             ("san.ip", _) => match text.parse() {
-                Ok(IpAddr::V4(address)) => normal::ip(&address.octets()),
-                Ok(IpAddr::V6(address)) => normal::ip(&address.octets()),
-                Err(_) => normal::ip(&[]),
+                Ok(IpAddr::V4(address)) => normal_form::ip(&address.octets()),
+                Ok(IpAddr::V6(address)) => normal_form::ip(&address.octets()),
+                Err(_) => normal_form::ip(&[]),
             }
-            .map(|address| Condition::San(San::Ip(address)))
+            .map(|address| Condition::San(SanCondition::Ip(address)))
             .map_err(|_| format!("'{shown}' is not an IP address")),
             ("sha256" | "spki_sha256", _) => {
                 match bytes(text).and_then(|bytes| <[u8; 32]>::try_from(bytes).ok()) {
@@ -271,7 +271,9 @@ impl<'t> Reader<'t, '_> {
                     )
                 }),
         };
-        if let Ok(Condition::San(San::Uri(uri) | San::UriPrefix(uri))) = &condition {
+        if let Ok(Condition::San(SanCondition::Uri(uri) | SanCondition::UriPrefix(uri))) =
+            &condition
+        {
             let prefix = text.strip_suffix('*').unwrap_or(text);
             if uri.as_bytes() != prefix.as_bytes() {
                 let normal = quoted(uri.as_bytes());
@@ -298,10 +300,10 @@ fn known(name: &str) -> bool {
 }
 
 /// A name, or `*.` and the names one label below it. U-labels become A-labels.
-fn dns(text: &str) -> Result<San, String> {
+fn dns(text: &str) -> Result<SanCondition, String> {
     let pattern = Pattern::parse(text.as_bytes()).map_err(|error| error.to_string())?;
     let of = |name: &str| {
-        normal::dns(name.as_bytes()).map_err(|why| {
+        normal_form::dns(name.as_bytes()).map_err(|why| {
             let shown = quoted(text.as_bytes());
             match name.trim_matches(['[', ']']).parse::<IpAddr>() {
                 Ok(_) => format!("'{shown}' is an IP address, expected a name, or 'san.ip'"),
@@ -310,14 +312,14 @@ fn dns(text: &str) -> Result<San, String> {
         })
     };
     match &pattern {
-        Pattern::Exact(name) => of(name).map(San::Dns),
-        Pattern::Wildcard(parent) => of(parent.trim_start_matches('.')).map(San::DnsBelow),
+        Pattern::Exact(name) => of(name).map(SanCondition::Dns),
+        Pattern::Wildcard(parent) => of(parent.trim_start_matches('.')).map(SanCondition::DnsBelow),
         Pattern::Any => Err("'*', expected a name or '*.' and a name".to_owned()),
     }
 }
 
 /// A mail address. U-labels of its host become A-labels.
-fn email(text: &str) -> Result<San, String> {
+fn email(text: &str) -> Result<SanCondition, String> {
     let shown = quoted(text.as_bytes());
     let ascii = match text.rsplit_once('@') {
         Some((local, host)) if !host.is_ascii() => idna::domain_to_ascii(host)
@@ -325,8 +327,8 @@ fn email(text: &str) -> Result<San, String> {
             .map_err(|_| format!("'{shown}' has a host that is no internationalised name"))?,
         _ => text.to_owned(),
     };
-    normal::email(ascii.as_bytes())
-        .map(San::Email)
+    normal_form::email(ascii.as_bytes())
+        .map(SanCondition::Email)
         .map_err(|why| format!("'{shown}' {why}"))
 }
 
@@ -350,14 +352,14 @@ fn ascii_host(uri: &str) -> Result<Cow<'_, str>, String> {
 
 /// A URI, or a prefix of URIs: then it ends at a separator beyond the host, so that nothing can
 /// be added to a trust domain.
-fn uri(text: &str) -> Result<San, String> {
+fn uri(text: &str) -> Result<SanCondition, String> {
     let shown = quoted(text.as_bytes());
     let Some(prefix) = text.strip_suffix('*') else {
         if text.contains('*') {
             return Err(format!("'{shown}': a '*' stands at the end only"));
         }
-        return normal::uri(ascii_host(text)?.as_bytes())
-            .map(San::Uri)
+        return normal_form::uri(ascii_host(text)?.as_bytes())
+            .map(SanCondition::Uri)
             .map_err(|why| format!("'{shown}' {why}"));
     };
     let whole_host = match prefix.split_once("://") {
@@ -367,8 +369,8 @@ fn uri(text: &str) -> Result<San, String> {
     if prefix.contains('*') {
         Err(format!("'{shown}': a '*' stands at the end only"))
     } else if prefix.ends_with(['/', ':']) && whole_host {
-        normal::uri_prefix(ascii_host(prefix)?.as_bytes())
-            .map(San::UriPrefix)
+        normal_form::uri_prefix(ascii_host(prefix)?.as_bytes())
+            .map(SanCondition::UriPrefix)
             .map_err(|why| format!("'{shown}' {why}"))
     } else {
         Err(format!(

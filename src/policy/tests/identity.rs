@@ -1,8 +1,8 @@
 //! Consumers, groups, rules and revocation of a policy.
 
 use super::*;
-use crate::certificate::normal;
-use crate::identity::{Condition, ConsumerBy, San};
+use crate::certificate::normal_form;
+use crate::identity::{Condition, ConsumerBy, SanCondition};
 use crate::testing;
 
 const ID_C: &str = "33333333-3333-4333-8333-333333333333";
@@ -669,7 +669,7 @@ fn condition(rule: &str) -> Condition {
 fn client_cert_acl_every_condition_compiles() {
     let digest = "ab".repeat(32);
     let colons = ["AB"; 32].join(":");
-    let text = |value: &str| normal::text(value).unwrap();
+    let text = |value: &str| normal_form::text(value).unwrap();
     let subject = |value: &str| Condition::Subject("organizationName".into(), text(value));
     let san = |san| Condition::San(san);
     for (rule, expected) in [
@@ -685,68 +685,82 @@ fn client_cert_acl_every_condition_compiles() {
         ),
         (
             "{san.dns: API.Example.com}".to_owned(),
-            san(San::Dns(normal::dns(b"api.example.com").unwrap())),
+            san(SanCondition::Dns(
+                normal_form::dns(b"api.example.com").unwrap(),
+            )),
         ),
         (
             "{san.dns: '*.example.com'}".to_owned(),
-            san(San::DnsBelow(normal::dns(b"example.com").unwrap())),
+            san(SanCondition::DnsBelow(
+                normal_form::dns(b"example.com").unwrap(),
+            )),
         ),
         (
             "{san.uri: 'spiffe://a/b'}".to_owned(),
-            san(San::Uri(normal::uri(b"spiffe://a/b").unwrap())),
+            san(SanCondition::Uri(
+                normal_form::uri(b"spiffe://a/b").unwrap(),
+            )),
         ),
         (
             "{san.uri: 'spiffe://a/b/*'}".to_owned(),
-            san(San::UriPrefix(
-                normal::uri_prefix(b"spiffe://a/b/").unwrap(),
+            san(SanCondition::UriPrefix(
+                normal_form::uri_prefix(b"spiffe://a/b/").unwrap(),
             )),
         ),
         (
             "{san.uri: 'spiffe://*'}".to_owned(),
-            san(San::UriPrefix(normal::uri_prefix(b"spiffe://").unwrap())),
+            san(SanCondition::UriPrefix(
+                normal_form::uri_prefix(b"spiffe://").unwrap(),
+            )),
         ),
         (
             "{san.uri: 'urn:x:*'}".to_owned(),
-            san(San::UriPrefix(normal::uri_prefix(b"urn:x:").unwrap())),
+            san(SanCondition::UriPrefix(
+                normal_form::uri_prefix(b"urn:x:").unwrap(),
+            )),
         ),
         (
             "{san.uri: 'SPIFFE://A./%62'}".to_owned(),
-            san(San::Uri(normal::uri(b"spiffe://a/b").unwrap())),
+            san(SanCondition::Uri(
+                normal_form::uri(b"spiffe://a/b").unwrap(),
+            )),
         ),
         (
             "{san.uri: 'SPIFFE://*'}".to_owned(),
-            san(San::UriPrefix(normal::uri_prefix(b"spiffe://").unwrap())),
+            san(SanCondition::UriPrefix(
+                normal_form::uri_prefix(b"spiffe://").unwrap(),
+            )),
         ),
         (
             "{san.uri: 'https://Bücher.example:8443/a/*'}".to_owned(),
-            san(San::UriPrefix(
-                normal::uri_prefix(b"https://xn--bcher-kva.example:8443/a/").unwrap(),
+            san(SanCondition::UriPrefix(
+                normal_form::uri_prefix(b"https://xn--bcher-kva.example:8443/a/").unwrap(),
             )),
         ),
         (
             "{san.dns: '*.BÜCHER.example.'}".to_owned(),
-            san(San::DnsBelow(
-                normal::dns(b"xn--bcher-kva.example").unwrap(),
+            san(SanCondition::DnsBelow(
+                normal_form::dns(b"xn--bcher-kva.example").unwrap(),
             )),
         ),
         (
             "{san.email: Ann@Bücher.example}".to_owned(),
-            san(San::Email(
-                normal::email(b"Ann@xn--bcher-kva.example").unwrap(),
+            san(SanCondition::Email(
+                normal_form::email(b"Ann@xn--bcher-kva.example").unwrap(),
             )),
         ),
         (
             "{san.email: a@b.c}".to_owned(),
-            san(San::Email(normal::email(b"a@b.c").unwrap())),
+            san(SanCondition::Email(normal_form::email(b"a@b.c").unwrap())),
         ),
         (
             "{san.ip: 192.0.2.7}".to_owned(),
-            san(San::Ip(normal::ip(&[192, 0, 2, 7]).unwrap())),
+            san(SanCondition::Ip(normal_form::ip(&[192, 0, 2, 7]).unwrap())),
         ),
         (
             "{san.ip: '2001:db8::7'}".to_owned(),
-            san(San::Ip(
-                normal::ip(&[0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7]).unwrap(),
+            san(SanCondition::Ip(
+                normal_form::ip(&[0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7]).unwrap(),
             )),
         ),
         (
@@ -1077,7 +1091,10 @@ fn crls_are_read_from_beside_the_policy_and_change_the_status_key_only() {
     assert!(!auth(&one).revocation.crls.as_ref().unwrap().is_empty());
     assert_ne!(auth(&one).revocation.key, auth(&none).revocation.key);
     assert_eq!(auth(&one).store.digest(), auth(&none).store.digest());
-    assert_eq!(one.asks[0].binding(), none.asks[0].binding());
+    assert_eq!(
+        one.asks[0].session_id_context(),
+        none.asks[0].session_id_context()
+    );
     assert_ne!(one.digest, none.digest);
     assert_eq!(warnings(&one), [""; 0]);
     assert_eq!(

@@ -3,7 +3,7 @@
 //!
 //! What a CRL lists and what it does not list have different weight.
 //!
-//! - *Listed*: a certificate that stands in a CRL which its issuer signed is revoked, also if the
+//! - *CrlExpiry*: a certificate that stands in a CRL which its issuer signed is revoked, also if the
 //!   CRL is expired, not yet valid, of partial scope, a delta, or has extensions that are malformed
 //!   or critical and not supported. Only the CA takes it back: by a newer CRL of the same key and
 //!   scope without the entry, or by `removeFromCRL`. An entry with the reason `certificateHold`
@@ -40,10 +40,12 @@ use openssl::x509::{
 use openssl_sys as sys;
 
 use self::scope::{Number, Scope};
-use super::answer::{self, in_force, reason, revoked_until, Answer, CLOCK_SKEW};
+use super::revocation_status::{
+    self, in_force, reason, revoked_until, RevocationStatus, CLOCK_SKEW,
+};
 use super::store::CertificationPath;
 use super::CaCertificate;
-use crate::certificate::{epoch, name, time};
+use crate::certificate::{name, time, unix_seconds};
 use crate::openssl_ext::revocation as ext;
 
 /// Longest CRL that is fetched, in bytes.
@@ -67,7 +69,7 @@ impl Crl {
     /// Reads a CRL of at most `max` bytes in DER or PEM that `issuer` signed.
     ///
     /// # Errors
-    /// Why it says nothing, for [`Answer::NoAnswer`].
+    /// Why it says nothing, for [`RevocationStatus::Unknown`].
     pub fn load(bytes: &[u8], issuer: &X509Ref, max: usize) -> Result<Crl, String> {
         let crl = Crl::read(bytes, issuer, max);
         ErrorStack::get();
@@ -95,14 +97,19 @@ impl Crl {
 
     /// What the CRL says about `certificate` at `now`. `issuer` is the next certificate of the
     /// verified chain: a CRL that was kept may be of another CA with the same name.
-    pub fn answer(&self, certificate: &X509Ref, issuer: &X509Ref, now: i64) -> Answer {
-        match self.status(certificate, issuer, now) {
+    pub fn status(&self, certificate: &X509Ref, issuer: &X509Ref, now: i64) -> RevocationStatus {
+        match self.try_status(certificate, issuer, now) {
             Ok(answer) => answer,
-            Err(why) => Answer::NoAnswer(self.list.about(&why)),
+            Err(why) => RevocationStatus::Unknown(self.list.about(&why)),
         }
     }
 
-    fn status(&self, certificate: &X509Ref, issuer: &X509Ref, now: i64) -> Result<Answer, String> {
+    fn try_status(
+        &self,
+        certificate: &X509Ref,
+        issuer: &X509Ref,
+        now: i64,
+    ) -> Result<RevocationStatus, String> {
         let list = &self.list;
         if !same(list.issuer(), certificate.issuer_name()) {
             let issuer = text(certificate.issuer_name());
@@ -117,7 +124,7 @@ impl Crl {
         }
         let next = list.next.unwrap_or(i64::MAX);
         let in_force = in_force(list.this, next, now, CLOCK_SKEW);
-        let revoked = |since, reason| Answer::Revoked {
+        let revoked = |since, reason| RevocationStatus::Revoked {
             until: revoked_until(next, now),
             since,
             reason,
@@ -134,10 +141,10 @@ impl Crl {
             return Err(standing.why().to_owned());
         }
         in_force?;
-        Ok(Answer::Good { until: next })
+        Ok(RevocationStatus::Good { until: next })
     }
 
-    /// nextUpdate, in seconds since the epoch.
+    /// nextUpdate, in seconds since the unix_seconds.
     pub fn until(&self) -> Option<i64> {
         self.list.next
     }
@@ -152,7 +159,7 @@ pub struct CrlSet {
 
 /// What came of checking a path against a [`CrlSet`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outcome {
+pub struct CrlVerdict {
     /// `X509_V_OK` (0) or an `X509_V_ERR_*` number.
     pub code: i32,
     /// Depth of the certificate a refusal is about; 0 is the leaf.
@@ -163,12 +170,12 @@ pub struct Outcome {
 
 /// When a local CRL ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Listed<'a> {
+pub struct CrlExpiry<'a> {
     /// The file, as the policy names it.
     pub file: &'a str,
     /// The issuer as RFC 2253 text.
     pub issuer: &'a str,
-    /// nextUpdate, in seconds since the epoch.
+    /// nextUpdate, in seconds since the unix_seconds.
     pub next_update: Option<i64>,
 }
 
@@ -191,7 +198,7 @@ impl CrlSet {
     }
 
     /// Why a CRL is not plain, for each that is not.
-    pub fn oddities(&self) -> impl Iterator<Item = String> + '_ {
+    pub fn limitations(&self) -> impl Iterator<Item = String> + '_ {
         let odd = |list: &List| list.oddity.as_deref().map(|oddity| list.about(oddity));
         self.lists.iter().filter_map(odd)
     }
@@ -234,8 +241,8 @@ impl CrlSet {
     }
 
     /// When each CRL ends.
-    pub fn lists(&self) -> impl Iterator<Item = Listed<'_>> {
-        self.lists.iter().map(|list| Listed {
+    pub fn expiries(&self) -> impl Iterator<Item = CrlExpiry<'_>> {
+        self.lists.iter().map(|list| CrlExpiry {
             file: &list.file,
             issuer: &list.name,
             next_update: list.next,
@@ -259,14 +266,14 @@ impl CrlSet {
     ///
     /// Below the anchor every certificate needs a CRL in force. From the anchor on, a certificate
     /// whose issuer is in the path needs one if the set holds CRLs of that issuer.
-    pub fn check(&self, path: &CertificationPath, now: i64) -> Outcome {
+    pub fn check(&self, path: &CertificationPath, now: i64) -> CrlVerdict {
         let outcome = self.judge(path, now);
         ErrorStack::get();
         outcome
     }
 
-    fn judge(&self, path: &CertificationPath, now: i64) -> Outcome {
-        let outcome = |code, depth: usize| Outcome {
+    fn judge(&self, path: &CertificationPath, now: i64) -> CrlVerdict {
+        let outcome = |code, depth: usize| CrlVerdict {
             code,
             depth: u32::try_from(depth).unwrap_or(u32::MAX),
             until: self.next_change(now),
@@ -534,7 +541,7 @@ impl Entry {
             Ok(Some((_, code))) => code.get_i64().unwrap_or(0),
             _ => 0,
         };
-        let since = epoch(entry.revocation_date()).ok();
+        let since = unix_seconds(entry.revocation_date()).ok();
         match code {
             REMOVE_FROM_CRL => Entry::Removed,
             HOLD => Entry::Held { since },
@@ -602,8 +609,13 @@ struct List {
 
 impl List {
     fn from_der(der: &[u8]) -> Result<List, String> {
-        let unreadable = |stack| format!("not a readable CRL: {}", answer::unreadable(&stack));
-        let time = |time| epoch(time).map_err(|_| "not a readable CRL: bad time".to_owned());
+        let unreadable = |stack| {
+            format!(
+                "not a readable CRL: {}",
+                revocation_status::unreadable(&stack)
+            )
+        };
+        let time = |time| unix_seconds(time).map_err(|_| "not a readable CRL: bad time".to_owned());
         let (crl, len) = ext::crl_from_der(der).map_err(unreadable)?;
         if len != der.len() {
             return Err(format!("{} bytes follow the CRL", der.len() - len));

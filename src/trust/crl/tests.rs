@@ -170,10 +170,10 @@ fn load(bytes: &[u8], issuer: &Issued) -> Result<Crl, String> {
 #[track_caller]
 fn assert_no_crl(bytes: &[u8], issuer: &Issued, why: &str) {
     let answer = match load(bytes, issuer) {
-        Ok(crl) => crl.answer(&leaf(issuer).x509, &issuer.x509, NOW),
-        Err(why) => Answer::NoAnswer(why),
+        Ok(crl) => crl.status(&leaf(issuer).x509, &issuer.x509, NOW),
+        Err(why) => RevocationStatus::Unknown(why),
     };
-    assert_eq!(answer, Answer::NoAnswer(why.to_owned()));
+    assert_eq!(answer, RevocationStatus::Unknown(why.to_owned()));
 }
 
 #[test]
@@ -192,11 +192,14 @@ fn answer_from_a_crl_of_openssl_ca() {
     for crl in [from_pem, from_der] {
         let until = crl.until().unwrap();
         assert!((until - now() - DAY).abs() < 60);
-        assert_eq!(crl.answer(&good, &ca.x509, now()), Answer::Good { until });
+        assert_eq!(
+            crl.status(&good, &ca.x509, now()),
+            RevocationStatus::Good { until }
+        );
         let since = Some(1_767_323_045);
         assert_eq!(
-            crl.answer(&bad, &ca.x509, now()),
-            Answer::Revoked {
+            crl.status(&bad, &ca.x509, now()),
+            RevocationStatus::Revoked {
                 until,
                 since,
                 reason: "superseded"
@@ -204,8 +207,8 @@ fn answer_from_a_crl_of_openssl_ca() {
         );
         let since = Some(1_767_323_046);
         assert_eq!(
-            crl.answer(&plain, &ca.x509, now()),
-            Answer::Revoked {
+            crl.status(&plain, &ca.x509, now()),
+            RevocationStatus::Revoked {
                 until,
                 since,
                 reason: "unspecified"
@@ -248,13 +251,13 @@ fn answer_partial_and_delta_crls_of_openssl_ca_make_nothing_good() {
         ("2.5.29.27=DER:020107", delta),
     ] {
         let crl = Crl::load(&ca.crl(extensions, &[]), &ca.x509, MAX_FETCHED).unwrap();
-        let answer = |leaf| crl.answer(leaf, &ca.x509, now());
+        let answer = |leaf| crl.status(leaf, &ca.x509, now());
         assert_eq!(
             answer(&good),
-            Answer::NoAnswer(why.to_owned()),
+            RevocationStatus::Unknown(why.to_owned()),
             "{extensions}"
         );
-        let revoked = matches!(answer(&bad), Answer::Revoked { .. });
+        let revoked = matches!(answer(&bad), RevocationStatus::Revoked { .. });
         assert!(revoked, "{extensions}");
     }
 }
@@ -322,14 +325,14 @@ fn load_changed_crl_is_no_answer() {
     let ca = ca();
     let leaf = leaf(&ca);
     let der = Made::by(&ca).revoke(b"\x05", b"").der();
-    let good = load(&der, &ca).unwrap().answer(&leaf.x509, &ca.x509, NOW);
-    assert_eq!(good, Answer::Good { until: NOW + DAY });
+    let good = load(&der, &ca).unwrap().status(&leaf.x509, &ca.x509, NOW);
+    assert_eq!(good, RevocationStatus::Good { until: NOW + DAY });
     for index in 0..der.len() * 8 {
         let mut changed = der.clone();
         changed[index / 8] ^= 1 << (index % 8);
         if let Ok(crl) = load(&changed, &ca) {
             // The spare bits of the signature's BIT STRING.
-            assert_eq!(crl.answer(&leaf.x509, &ca.x509, NOW), good, "bit {index}");
+            assert_eq!(crl.status(&leaf.x509, &ca.x509, NOW), good, "bit {index}");
         }
     }
     for len in 0..der.len() {
@@ -343,13 +346,13 @@ fn answer_issuer_must_be_allowed_to_sign_crls() {
     let leaf = ca.issue("leaf", "extendedKeyUsage=clientAuth").x509;
     let answer = || {
         let crl = Crl::load(&ca.crl("", &[]), &ca.x509, MAX_FETCHED).unwrap();
-        crl.answer(&leaf, &ca.x509, now())
+        crl.status(&leaf, &ca.x509, now())
     };
     let why = "CRL of 'CN=No CRLs,O=Example': its issuer has a key usage without cRLSign";
-    assert_eq!(answer(), Answer::NoAnswer(why.to_owned()));
+    assert_eq!(answer(), RevocationStatus::Unknown(why.to_owned()));
     // The key that vouches for the certificate takes that back all the same.
     ca.enter(&leaf, 'R', "260102030405Z");
-    assert!(matches!(answer(), Answer::Revoked { .. }));
+    assert!(matches!(answer(), RevocationStatus::Revoked { .. }));
 }
 
 #[test]
@@ -431,16 +434,17 @@ fn answer_times_bear_a_skew_of_five_minutes() {
     let ca = ca();
     let leaf = leaf(&ca);
     let crl = load(&Made::by(&ca).der(), &ca).unwrap();
-    let no_answer = |why: &str| Answer::NoAnswer(format!("CRL of 'CN=CA,O=Example': {why}"));
-    let good = Answer::Good { until: NOW + DAY };
+    let no_answer =
+        |why: &str| RevocationStatus::Unknown(format!("CRL of 'CN=CA,O=Example': {why}"));
+    let good = RevocationStatus::Good { until: NOW + DAY };
     assert_eq!(
-        crl.answer(&leaf.x509, &ca.x509, NOW - 301),
+        crl.status(&leaf.x509, &ca.x509, NOW - 301),
         no_answer("thisUpdate is 301 s in the future")
     );
-    assert_eq!(crl.answer(&leaf.x509, &ca.x509, NOW - 300), good);
-    assert_eq!(crl.answer(&leaf.x509, &ca.x509, NOW + DAY + 299), good);
+    assert_eq!(crl.status(&leaf.x509, &ca.x509, NOW - 300), good);
+    assert_eq!(crl.status(&leaf.x509, &ca.x509, NOW + DAY + 299), good);
     assert_eq!(
-        crl.answer(&leaf.x509, &ca.x509, NOW + DAY + 300),
+        crl.status(&leaf.x509, &ca.x509, NOW + DAY + 300),
         no_answer("nextUpdate was 300 s ago")
     );
 }
@@ -451,8 +455,8 @@ fn answer_certificate_of_another_issuer_is_none() {
     let other = issue("Other CA", None, true, DAY, &[]);
     let crl = load(&Made::by(&ca).der(), &ca).unwrap();
     assert_eq!(
-        crl.answer(&leaf(&other).x509, &other.x509, NOW),
-        Answer::NoAnswer(
+        crl.status(&leaf(&other).x509, &other.x509, NOW),
+        RevocationStatus::Unknown(
             "CRL of 'CN=CA,O=Example': says nothing about certificates of 'CN=Other \
              CA,O=Example'"
                 .to_owned()
@@ -465,8 +469,8 @@ fn answer_certificate_of_a_namesake_is_none() {
     let (ca, namesake) = (self::ca(), self::ca());
     let crl = load(&Made::by(&ca).der(), &ca).unwrap();
     assert_eq!(
-        crl.answer(&leaf(&namesake).x509, &namesake.x509, NOW),
-        Answer::NoAnswer("CRL of 'CN=CA,O=Example': bad signature".to_owned())
+        crl.status(&leaf(&namesake).x509, &namesake.x509, NOW),
+        RevocationStatus::Unknown("CRL of 'CN=CA,O=Example': bad signature".to_owned())
     );
 }
 
@@ -478,18 +482,18 @@ fn answer_removed_from_the_crl_is_good() {
         let made = Made::by(&ca).revoke(&serial(&leaf.x509), &ce(21, false, &[0x0a, 1, code]));
         load(&made.der(), &ca)
             .unwrap()
-            .answer(&leaf.x509, &ca.x509, NOW)
+            .status(&leaf.x509, &ca.x509, NOW)
     };
     let (until, since) = (NOW + DAY, Some(NOW - 3600));
     assert_eq!(
         entry(6),
-        Answer::Revoked {
+        RevocationStatus::Revoked {
             until,
             since,
             reason: "certificateHold"
         }
     );
-    assert_eq!(entry(8), Answer::Good { until });
+    assert_eq!(entry(8), RevocationStatus::Good { until });
 }
 
 #[test]
@@ -509,12 +513,12 @@ fn answer_from_100_000_entries_takes_microseconds() {
     let start = std::time::Instant::now();
     for _ in 0..500 {
         assert!(matches!(
-            crl.answer(&leaf.x509, &ca.x509, NOW),
-            Answer::Revoked { .. }
+            crl.status(&leaf.x509, &ca.x509, NOW),
+            RevocationStatus::Revoked { .. }
         ));
         assert!(matches!(
-            crl.answer(&good.x509, &ca.x509, NOW),
-            Answer::Good { .. }
+            crl.status(&good.x509, &ca.x509, NOW),
+            RevocationStatus::Good { .. }
         ));
     }
     let each = start.elapsed() / 1000;
@@ -566,7 +570,7 @@ fn check_all(set: &CrlSet, certificates: &[&X509], now: i64) -> (i32, u32) {
     (outcome.code, outcome.depth)
 }
 
-fn check(set: &CrlSet, certificates: &[&X509], now: i64) -> Outcome {
+fn check(set: &CrlSet, certificates: &[&X509], now: i64) -> CrlVerdict {
     set.check(&path(certificates, now), now)
 }
 
@@ -606,7 +610,11 @@ fn assert_outcome(ders: &[&[u8]], certificates: &[&X509], code: i32, depth: u32,
 #[test]
 fn verify_agrees_with_openssl() {
     let pki = crate::testing::pki();
-    let chain = [&pki.below.x509, &pki.intermediate.x509, &pki.ca.x509];
+    let chain = [
+        &pki.leaf_of_intermediate.x509,
+        &pki.intermediate.x509,
+        &pki.ca.x509,
+    ];
     let (leaf, intermediate) = (serial(chain[0]), serial(chain[1]));
     let by_ca = || Made::by(&pki.ca);
     let by_intermediate = || Made::by(&pki.intermediate);
@@ -733,7 +741,11 @@ fn verify_issuer_without_crl_sign_agrees_with_openssl() {
 #[test]
 fn verify_partial_crls_with_openssl() {
     let pki = crate::testing::pki();
-    let chain = [&pki.below.x509, &pki.intermediate.x509, &pki.ca.x509];
+    let chain = [
+        &pki.leaf_of_intermediate.x509,
+        &pki.intermediate.x509,
+        &pki.ca.x509,
+    ];
     let upper = Made {
         next: "270115090000Z",
         ..Made::by(&pki.ca)
@@ -746,7 +758,7 @@ fn verify_partial_crls_with_openssl() {
     let users = set(&[&upper, &for_users().der()]);
     let oddity = "CRL of 'CN=Test Intermediate,O=Example': has an issuingDistributionPoint: it \
                   is partial or indirect";
-    assert_eq!(users.oddities().collect::<Vec<_>>(), [oddity]);
+    assert_eq!(users.limitations().collect::<Vec<_>>(), [oddity]);
     assert_eq!(check_all(&users, &chain, NOW), (0, 0));
 
     let revoked = for_users().revoke(&serial(chain[0]), b"").der();
@@ -874,7 +886,11 @@ fn odd(issuer: &Issued) -> Vec<(&'static str, Made<'_>)> {
 #[test]
 fn check_listed_is_revoked_whatever_is_wrong_with_the_crl() {
     let pki = crate::testing::pki();
-    let chain = [&pki.below.x509, &pki.intermediate.x509, &pki.ca.x509];
+    let chain = [
+        &pki.leaf_of_intermediate.x509,
+        &pki.intermediate.x509,
+        &pki.ca.x509,
+    ];
     let (upper, lower) = (Made::by(&pki.ca).der(), Made::by(&pki.intermediate).der());
     for (depth, issuer, rest) in [(0, &pki.intermediate, &upper), (1, &pki.ca, &lower)] {
         for entry in [
@@ -906,7 +922,11 @@ fn check_listed_is_revoked_whatever_is_wrong_with_the_crl() {
 #[test]
 fn check_scope_that_covers_the_certificate_makes_it_good() {
     let pki = crate::testing::pki();
-    let chain = [&pki.below.x509, &pki.intermediate.x509, &pki.ca.x509];
+    let chain = [
+        &pki.leaf_of_intermediate.x509,
+        &pki.intermediate.x509,
+        &pki.ca.x509,
+    ];
     let users = Made::by(&pki.intermediate).with(only(0x81)).der();
     let authorities = Made::by(&pki.ca).with(only(0x82)).der();
     // The anchor needs none, though a CRL of its own does not cover it.
@@ -1192,7 +1212,7 @@ fn check_ca_that_was_issued_anew_has_the_same_say() {
 #[test]
 fn check_anchor_that_is_not_self_signed() {
     let pki = crate::testing::pki();
-    let (root, anchor, leaf) = (&pki.ca, &pki.intermediate, &pki.below.x509);
+    let (root, anchor, leaf) = (&pki.ca, &pki.intermediate, &pki.leaf_of_intermediate.x509);
     let lower = Made::by(anchor).der();
     let both = path_with(&[&root.x509, &anchor.x509], leaf, &[], NOW);
     assert_eq!((both.anchor(), both.certificates().len()), (1, 3));
@@ -1242,7 +1262,7 @@ fn check_root_that_lists_itself() {
 fn check_indirect_entries_count_for_the_issuer_they_name() {
     let pki = crate::testing::pki();
     let (root, middle) = (&pki.ca, &pki.intermediate);
-    let chain = [&pki.below.x509, &middle.x509, &root.x509];
+    let chain = [&pki.leaf_of_intermediate.x509, &middle.x509, &root.x509];
     let (upper, lower) = (Made::by(root).der(), Made::by(middle).der());
     let other = issue("Other", None, true, DAY, &[]);
     let names = |issuer: &X509NameRef| ce(29, true, &directory(issuer));
@@ -1366,17 +1386,17 @@ fn answer_listed_is_revoked_whatever_is_wrong_with_the_crl() {
         let skewed = what == "not yet valid";
         let answer = |made: &Made<'_>| {
             let crl = load(&made.der(), &ca).unwrap();
-            crl.answer(&leaf.x509, &ca.x509, NOW)
+            crl.status(&leaf.x509, &ca.x509, NOW)
         };
         let silent = answer(&made);
         assert_eq!(
-            matches!(silent, Answer::NoAnswer(_)),
+            matches!(silent, RevocationStatus::Unknown(_)),
             !skewed,
             "{what}: {silent:?}"
         );
         let made = made.revoke(&serial(&leaf.x509), b"");
         match answer(&made) {
-            Answer::Revoked { until, .. } => assert!(until > NOW, "{what}"),
+            RevocationStatus::Revoked { until, .. } => assert!(until > NOW, "{what}"),
             answer => panic!("{what}: {answer:?}"),
         }
     }
@@ -1387,11 +1407,16 @@ fn answer_listed_is_revoked_whatever_is_wrong_with_the_crl() {
             ..Made::by(&ca)
         };
         let crl = load(&made.revoke(&serial(&leaf.x509), &code(6)).der(), &ca).unwrap();
-        crl.answer(&leaf.x509, &ca.x509, NOW)
+        crl.status(&leaf.x509, &ca.x509, NOW)
     };
-    assert!(matches!(held("270116080000Z"), Answer::Revoked { until, .. } if until == NOW + DAY));
+    assert!(
+        matches!(held("270116080000Z"), RevocationStatus::Revoked { until, .. } if until == NOW + DAY)
+    );
     let why = "CRL of 'CN=CA,O=Example': nextUpdate was 3600 s ago";
-    assert_eq!(held("270115070000Z"), Answer::NoAnswer(why.to_owned()));
+    assert_eq!(
+        held("270115070000Z"),
+        RevocationStatus::Unknown(why.to_owned())
+    );
 }
 
 #[test]
@@ -1422,8 +1447,8 @@ fn out_of_force_and_expired_since_name_the_crl_and_its_end() {
     assert_eq!(ended(NOW - 1, NOW), [format!("'a.crl': {expired}")]);
     assert!(ended(NOW, NOW + DAY - 1).is_empty());
     assert!(ended(NOW - 2, NOW - 1).is_empty());
-    let lists: Vec<_> = set.lists().collect();
-    let first = Listed {
+    let lists: Vec<_> = set.expiries().collect();
+    let first = CrlExpiry {
         file: "a.crl",
         issuer: "CN=CA,O=Example",
         next_update: Some(NOW),

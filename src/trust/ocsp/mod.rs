@@ -25,8 +25,10 @@ use openssl::x509::verify::{X509VerifyFlags, X509VerifyParam};
 use openssl::x509::{X509Ref, X509StoreContext, X509};
 use percent_encoding::{utf8_percent_encode, AsciiSet, NON_ALPHANUMERIC};
 
-use super::answer::{self, in_force, reason, revoked_until, Answer, CLOCK_SKEW};
-use crate::certificate::epoch;
+use super::revocation_status::{
+    self, in_force, reason, revoked_until, RevocationStatus, CLOCK_SKEW,
+};
+use crate::certificate::unix_seconds;
 use crate::openssl_ext::revocation as ext;
 use crate::openssl_ext::x509::extended_key_usage;
 use crate::Error;
@@ -97,11 +99,11 @@ pub fn evaluate(
     issuer: &X509Ref,
     auth_level: u32,
     now: i64,
-) -> Answer {
+) -> RevocationStatus {
     let answer = status(response, request, certificate, issuer, auth_level, now);
     // Whatever was wrong with the response must not stay in OpenSSL's queue for nginx to find.
     ErrorStack::get();
-    answer.unwrap_or_else(|why| Answer::NoAnswer(format!("OCSP response {why}")))
+    answer.unwrap_or_else(|why| RevocationStatus::Unknown(format!("OCSP response {why}")))
 }
 
 fn status(
@@ -111,15 +113,15 @@ fn status(
     issuer: &X509Ref,
     auth_level: u32,
     now: i64,
-) -> Result<Answer, String> {
+) -> Result<RevocationStatus, String> {
     if response.len() > MAX_RESPONSE {
         return Err(format!(
             "of {} bytes is over the limit of {MAX_RESPONSE}",
             response.len()
         ));
     }
-    let unreadable = |stack| format!("is unreadable: {}", answer::unreadable(&stack));
-    let internal = |stack| format!("cannot be checked: {}", answer::refusal(&stack));
+    let unreadable = |stack| format!("is unreadable: {}", revocation_status::unreadable(&stack));
+    let internal = |stack| format!("cannot be checked: {}", revocation_status::refusal(&stack));
 
     let response = OcspResponse::from_der(response).map_err(unreadable)?;
     if response.status() != OcspResponseStatus::SUCCESSFUL {
@@ -150,7 +152,7 @@ fn status(
             }
         };
         if counts {
-            return Ok(Answer::Revoked {
+            return Ok(RevocationStatus::Revoked {
                 until: revoked_until(until, now),
                 // Revoked all the same when the time is unreadable.
                 since: single.revoked_at.and_then(|since| time(since).ok()),
@@ -159,7 +161,7 @@ fn status(
         }
     }
     signed.map_err(|stack| {
-        let why = answer::refusal(&stack);
+        let why = revocation_status::refusal(&stack);
         format!("is not signed by the issuer or a responder of the issuer: {why}")
     })?;
 
@@ -183,7 +185,7 @@ fn status(
     let (this, until) = times(single)?;
     in_force(this, until, now, CLOCK_SKEW)?;
     match single.status {
-        OcspCertStatus::GOOD => Ok(Answer::Good { until }),
+        OcspCertStatus::GOOD => Ok(RevocationStatus::Good { until }),
         _ => Err("says that the responder does not know the certificate".to_owned()),
     }
 }
@@ -253,7 +255,7 @@ fn times(single: &ext::SingleResponse<'_>) -> Result<(i64, i64), String> {
 }
 
 fn time(time: &Asn1GeneralizedTimeRef) -> Result<i64, String> {
-    epoch(ext::as_time(time)).map_err(|_| NO_TIME.to_owned())
+    unix_seconds(ext::as_time(time)).map_err(|_| NO_TIME.to_owned())
 }
 
 fn id(certificate: &X509Ref, issuer: &X509Ref) -> Result<OcspCertId, ErrorStack> {

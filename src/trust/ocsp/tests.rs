@@ -15,8 +15,8 @@ const LEVEL: u32 = 2;
 const RESPONDER: &str = "extendedKeyUsage=OCSPSigning";
 const NOT_SIGNED: &str = "is not signed by the issuer or a responder of the issuer";
 
-fn no_answer(why: &str) -> Answer {
-    Answer::NoAnswer(format!("OCSP response {why}"))
+fn no_answer(why: &str) -> RevocationStatus {
+    RevocationStatus::Unknown(format!("OCSP response {why}"))
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn get_url_encodes_up_to_255_bytes() {
 /// A CA run with the openssl command, and a certificate of its that is asked about.
 struct Real {
     ca: TestCa,
-    leaf: test_ca::Issued,
+    leaf: test_ca::IssuedFiles,
     request: Vec<u8>,
 }
 
@@ -73,7 +73,7 @@ impl Real {
         self.ca.ocsp(&self.request, signer, &["-ndays", "3"])
     }
 
-    fn evaluate(&self, response: &[u8], now: i64) -> Answer {
+    fn evaluate(&self, response: &[u8], now: i64) -> RevocationStatus {
         let (certificate, issuer) = (&self.leaf.x509, &self.ca.x509);
         let answer = evaluate(response, &self.request, certificate, issuer, LEVEL, now);
         assert!(ErrorStack::get().errors().is_empty());
@@ -83,7 +83,7 @@ impl Real {
     /// Good, for about `after` seconds from now.
     fn assert_good(&self, response: &[u8], after: i64) {
         match self.evaluate(response, now()) {
-            Answer::Good { until } if (until - now() - after).abs() < 60 => {}
+            RevocationStatus::Good { until } if (until - now() - after).abs() < 60 => {}
             answer => panic!("{answer:?}"),
         }
     }
@@ -120,7 +120,7 @@ fn evaluate_revoked_has_time_and_reason() {
     real.ca
         .enter(&real.leaf.x509, 'R', "260102030405Z,keyCompromise");
     match real.evaluate(&real.respond(&real.ca.file()), now()) {
-        Answer::Revoked {
+        RevocationStatus::Revoked {
             until,
             since: Some(1_767_323_045),
             reason: "keyCompromise",
@@ -161,7 +161,7 @@ fn evaluate_answer_to_another_request_is_no_answer() {
     );
     // A nonce nobody asked for proves nothing and spoils nothing.
     let without = request(&real.leaf.x509, &real.ca.x509, false).unwrap();
-    assert!(matches!(evaluate(&without), Answer::Good { .. }));
+    assert!(matches!(evaluate(&without), RevocationStatus::Good { .. }));
 }
 
 #[test]
@@ -285,13 +285,13 @@ fn evaluate_no_changed_bit_changes_the_answer() {
     let response = real.respond(&responder.file);
     let now = now();
     let good = real.evaluate(&response, now);
-    assert!(matches!(good, Answer::Good { .. }));
+    assert!(matches!(good, RevocationStatus::Good { .. }));
     let mut unharmed = 0;
     for index in 0..response.len() * 8 {
         let mut changed = response.clone();
         changed[index / 8] ^= 1 << (index % 8);
         match real.evaluate(&changed, now) {
-            Answer::NoAnswer(_) => {}
+            RevocationStatus::Unknown(_) => {}
             answer => {
                 assert_eq!(answer, good, "bit {index}");
                 unharmed += 1;
@@ -302,7 +302,10 @@ fn evaluate_no_changed_bit_changes_the_answer() {
     assert!(unharmed < 100, "{unharmed} bits matter to nobody");
     for len in 0..response.len() {
         let answer = real.evaluate(&response[..len], now);
-        assert!(matches!(answer, Answer::NoAnswer(_)), "{len}: {answer:?}");
+        assert!(
+            matches!(answer, RevocationStatus::Unknown(_)),
+            "{len}: {answer:?}"
+        );
     }
 }
 
@@ -388,7 +391,7 @@ impl Handmade {
         )
     }
 
-    fn evaluate(&self, singles: &[&[u8]], extensions: &[u8]) -> Answer {
+    fn evaluate(&self, singles: &[&[u8]], extensions: &[u8]) -> RevocationStatus {
         let name = self.ca.x509.subject_name().to_der().unwrap();
         let id = der(0xa1, &[&name]);
         self.evaluate_by(&id, &self.ca.key, &[], singles, extensions)
@@ -402,7 +405,7 @@ impl Handmade {
         certificates: &[&X509],
         singles: &[&[u8]],
         extensions: &[u8],
-    ) -> Answer {
+    ) -> RevocationStatus {
         let data = der(
             0x30,
             &[
@@ -441,7 +444,7 @@ fn evaluate_times_bear_a_skew_of_five_minutes() {
     let at = |this, next| made.evaluate(&[&made.single(this, next, b"")], b"");
     assert_eq!(
         at("20270115080500Z", Some("20270115090000Z")),
-        Answer::Good { until: NOW + 3600 }
+        RevocationStatus::Good { until: NOW + 3600 }
     );
     assert_eq!(
         at("20270115080501Z", Some("20270115090000Z")),
@@ -449,7 +452,7 @@ fn evaluate_times_bear_a_skew_of_five_minutes() {
     );
     assert_eq!(
         at("20270115070000Z", Some("20270115075501Z")),
-        Answer::Good { until: NOW - 299 }
+        RevocationStatus::Good { until: NOW - 299 }
     );
     assert_eq!(
         at("20270115070000Z", Some("20270115075500Z")),
@@ -469,8 +472,14 @@ fn evaluate_times_bear_a_skew_of_five_minutes() {
 fn evaluate_without_next_update_stands_an_hour() {
     let made = Handmade::new();
     let at = |this| made.evaluate(&[&made.single(this, None, b"")], b"");
-    assert_eq!(at("20270115080000Z"), Answer::Good { until: NOW + 3600 });
-    assert_eq!(at("20270115065501Z"), Answer::Good { until: NOW - 299 });
+    assert_eq!(
+        at("20270115080000Z"),
+        RevocationStatus::Good { until: NOW + 3600 }
+    );
+    assert_eq!(
+        at("20270115065501Z"),
+        RevocationStatus::Good { until: NOW - 299 }
+    );
     assert_eq!(at("20270115065500Z"), no_answer("nextUpdate was 300 s ago"));
 }
 
@@ -515,7 +524,7 @@ fn evaluate_critical_extension_is_no_answer() {
     );
     assert_eq!(
         made.evaluate(&[&made.single(this, None, &other)], &other),
-        Answer::Good { until: NOW + 3600 }
+        RevocationStatus::Good { until: NOW + 3600 }
     );
 }
 
@@ -540,7 +549,7 @@ fn evaluate_revoked_at_a_time_that_is_none_is_revoked() {
         let single = made.single_with(&status, "20270115080000Z", None, b"");
         assert_eq!(
             made.evaluate(&[&single], b""),
-            Answer::Revoked {
+            RevocationStatus::Revoked {
                 until: NOW + 3600,
                 since,
                 reason: "unspecified"
@@ -566,21 +575,27 @@ fn evaluate_revoked_counts_at_any_age_and_good_does_not() {
         ("20271315080000Z", None),
     ] {
         let good = made.evaluate(&[&made.single(this, next, b"")], b"");
-        assert!(matches!(good, Answer::NoAnswer(_)), "{this}: {good:?}");
+        assert!(
+            matches!(good, RevocationStatus::Unknown(_)),
+            "{this}: {good:?}"
+        );
         let at = |reason| {
             let single = made.single_with(&revoked(reason), this, next, b"");
             made.evaluate(&[&single], b"")
         };
         let revoked = at(1);
-        let lasting = matches!(revoked, Answer::Revoked { until, reason, .. }
+        let lasting = matches!(revoked, RevocationStatus::Revoked { until, reason, .. }
             if until > NOW && reason == "keyCompromise");
         assert!(lasting, "{this}: {revoked:?}");
         let held = at(6);
-        assert!(matches!(held, Answer::NoAnswer(_)), "{this}: {held:?}");
+        assert!(
+            matches!(held, RevocationStatus::Unknown(_)),
+            "{this}: {held:?}"
+        );
     }
     let held = made.single_with(&revoked(6), "20270115080000Z", None, b"");
     let held = made.evaluate(&[&held], b"");
-    assert!(matches!(held, Answer::Revoked { until, .. } if until == NOW + 3600));
+    assert!(matches!(held, RevocationStatus::Revoked { until, .. } if until == NOW + 3600));
 }
 
 #[test]
@@ -599,7 +614,10 @@ fn evaluate_revoked_counts_whatever_else_is_wrong() {
     ] {
         let singles: Vec<&[u8]> = singles.iter().map(|single| &single[..]).collect();
         let answer = made.evaluate(&singles, extensions);
-        assert!(matches!(answer, Answer::Revoked { .. }), "{answer:?}");
+        assert!(
+            matches!(answer, RevocationStatus::Revoked { .. }),
+            "{answer:?}"
+        );
     }
 }
 
@@ -656,11 +674,11 @@ fn evaluate_revoked_counts_whatever_the_responder_id_and_good_does_not() {
         for id in &ids {
             let certificates = [&made.leaf.x509, &signer.x509];
             let answer = |single: &[u8]| by(id, signer, &certificates, single);
-            let is_revoked = |single| matches!(answer(single), Answer::Revoked { .. });
+            let is_revoked = |single| matches!(answer(single), RevocationStatus::Revoked { .. });
             assert_eq!(is_revoked(&bad), counts, "{what}");
             assert_eq!(is_revoked(&held), still, "{what}");
             assert!(!is_revoked(&old), "{what}");
-            let Answer::NoAnswer(why) = answer(&good) else {
+            let RevocationStatus::Unknown(why) = answer(&good) else {
                 panic!("{what}")
             };
             assert!(why.contains(NOT_SIGNED), "{what}: {why}");
@@ -670,7 +688,7 @@ fn evaluate_revoked_counts_whatever_the_responder_id_and_good_does_not() {
     for (signer, counts) in [(&made.ca, true), (&delegate, false)] {
         let answer = by(&ids[1], signer, &[], &bad);
         assert_eq!(
-            matches!(answer, Answer::Revoked { .. }),
+            matches!(answer, RevocationStatus::Revoked { .. }),
             counts,
             "{answer:?}"
         );
@@ -685,14 +703,20 @@ fn evaluate_revoked_outlives_the_responder_and_the_nonce() {
     let responder = real.ca.issue("responder", RESPONDER);
     let response = real.respond(&responder.file);
     let later = real.evaluate(&response, now() + 300 * DAY);
-    assert!(matches!(later, Answer::Revoked { .. }), "{later:?}");
+    assert!(
+        matches!(later, RevocationStatus::Revoked { .. }),
+        "{later:?}"
+    );
     // An answer to another request is an old one, and old ones count.
     let other = request(&real.leaf.x509, &real.ca.x509, true).unwrap();
     let (leaf, ca) = (&real.leaf.x509, &real.ca.x509);
     let replayed = evaluate(&response, &other, leaf, ca, LEVEL, now());
-    assert!(matches!(replayed, Answer::Revoked { .. }), "{replayed:?}");
+    assert!(
+        matches!(replayed, RevocationStatus::Revoked { .. }),
+        "{replayed:?}"
+    );
     // Age makes no responder of somebody else.
     let sibling = real.ca.issue("sibling", "extendedKeyUsage=clientAuth");
     let forged = real.evaluate(&real.respond(&sibling.file), now() + 300 * DAY);
-    assert!(matches!(forged, Answer::NoAnswer(_)), "{forged:?}");
+    assert!(matches!(forged, RevocationStatus::Unknown(_)), "{forged:?}");
 }

@@ -10,7 +10,7 @@ const STALE_RECHECK: i64 = 3600;
 
 /// The status of one certificate. Only the first two are definite.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum RevocationStatus {
     /// The issuer answers for the certificate and has not revoked it.
     Good {
         /// nextUpdate, in seconds since the epoch: the answer must not be kept any longer. It may
@@ -27,7 +27,7 @@ pub enum Answer {
         reason: &'static str,
     },
     /// Nothing that could be relied on; the text says why.
-    NoAnswer(String),
+    Unknown(String),
 }
 
 /// Whether data of this period is in force at `now`.

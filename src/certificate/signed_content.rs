@@ -8,27 +8,24 @@
 //! Everything else outside the signature is normalised by OpenSSL before these functions see it, or
 //! refused when the chain is verified: the tests below show both.
 
-use openssl::bn::{BigNum, BigNumContext, BigNumRef};
+use openssl::bn::{BigNum, BigNumContext};
 use openssl::pkey::{PKeyRef, Public};
 use openssl::sha::{sha256, Sha256};
 use openssl::x509::{X509NameRef, X509Ref};
 
+use super::der::{element, integer, DerReader, BIT_STRING, INTEGER, SEQUENCE};
 use super::digest;
 use crate::openssl_ext::x509 as ext;
 use crate::Error;
 
-pub(super) const SEQUENCE: u8 = 0x30;
-const INTEGER: u8 = 0x02;
-pub(super) const BIT_STRING: u8 = 0x03;
-
 /// SHA-256 of the DER of the TBSCertificate (RFC 5280 section 4.1).
 pub fn tbs_sha256(certificate: &X509Ref) -> Result<[u8; 32], Error> {
-    tbs_of(&certificate.to_der()?).ok_or_else(unexpected)
+    tbs_sha256_of_der(&certificate.to_der()?).ok_or_else(unexpected)
 }
 
 /// [`tbs_sha256`] of a certificate's DER; `None` when it is no certificate.
-pub fn tbs_of(der: &[u8]) -> Option<[u8; 32]> {
-    let mut parts = Reader(der).inside(SEQUENCE)?;
+pub fn tbs_sha256_of_der(der: &[u8]) -> Option<[u8; 32]> {
+    let mut parts = DerReader(der).inside(SEQUENCE)?;
     Some(digest(parts.next(SEQUENCE)?.0))
 }
 
@@ -87,17 +84,17 @@ pub fn ec_order(key: &PKeyRef<Public>) -> Option<Vec<u8>> {
 
 /// SHA-256 of the other DER of the same certificate: with (r, n - s) for the ECDSA signature
 /// (r, s), where `order` is the n of the issuer's key. `None` when the signature is no such pair.
-pub fn twin_sha256(der: &[u8], order: &[u8]) -> Option<[u8; 32]> {
-    twin_of(der, order).map(|der| sha256(&der))
+pub fn alternate_sha256(der: &[u8], order: &[u8]) -> Option<[u8; 32]> {
+    alternate_der(der, order).map(|der| sha256(&der))
 }
 
 /// The other DER itself.
-pub fn twin_of(der: &[u8], order: &[u8]) -> Option<Vec<u8>> {
-    let mut parts = Reader(der).inside(SEQUENCE)?;
+pub fn alternate_der(der: &[u8], order: &[u8]) -> Option<Vec<u8>> {
+    let mut parts = DerReader(der).inside(SEQUENCE)?;
     let (tbs, _) = parts.next(SEQUENCE)?;
     let (algorithm, _) = parts.next(SEQUENCE)?;
     let (_, bits) = parts.next(BIT_STRING)?;
-    let mut pair = Reader(bits.strip_prefix(&[0])?).inside(SEQUENCE)?;
+    let mut pair = DerReader(bits.strip_prefix(&[0])?).inside(SEQUENCE)?;
     let (r, _) = pair.next(INTEGER)?;
     let (_, s) = pair.next(INTEGER)?;
     if !parts.0.is_empty() || !pair.0.is_empty() {
@@ -113,63 +110,6 @@ pub fn twin_of(der: &[u8], order: &[u8]) -> Option<Vec<u8>> {
     let pair = element(SEQUENCE, &[r, &integer(&other)]);
     let signature = element(BIT_STRING, &[&[0], &pair]);
     Some(element(SEQUENCE, &[tbs, algorithm, &signature]))
-}
-
-/// A positive INTEGER.
-fn integer(number: &BigNumRef) -> Vec<u8> {
-    let bytes = number.to_vec();
-    let sign: &[u8] = match bytes.first() {
-        Some(first) if *first < 0x80 => &[],
-        _ => &[0],
-    };
-    element(INTEGER, &[sign, &bytes])
-}
-
-pub(super) fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
-    let len: usize = parts.iter().map(|part| part.len()).sum();
-    let octets = len.to_be_bytes();
-    let octets: Vec<u8> = octets.into_iter().skip_while(|octet| *octet == 0).collect();
-    let mut bytes = vec![tag];
-    match len {
-        0..=0x7f => bytes.push(len as u8),
-        _ => {
-            bytes.push(0x80 | octets.len() as u8);
-            bytes.extend_from_slice(&octets);
-        }
-    }
-    bytes.extend(parts.iter().flat_map(|part| part.iter()));
-    bytes
-}
-
-/// Reads what OpenSSL encoded: definite lengths only.
-pub(super) struct Reader<'a>(pub(super) &'a [u8]);
-
-impl<'a> Reader<'a> {
-    /// The next element with this tag: all of it, and its content.
-    pub(super) fn next(&mut self, tag: u8) -> Option<(&'a [u8], &'a [u8])> {
-        let (found, rest) = self.0.split_first()?;
-        let (first, rest) = rest.split_first()?;
-        let (len, rest) = match first {
-            0..=0x7f => (usize::from(*first), rest),
-            0x81..=0x84 => {
-                let (octets, rest) = rest.split_at_checked(usize::from(*first & 0x7f))?;
-                let len = octets
-                    .iter()
-                    .fold(0, |len, octet| len << 8 | usize::from(*octet));
-                (len, rest)
-            }
-            _ => return None,
-        };
-        let (content, rest) = rest.split_at_checked(len)?;
-        let whole = self.0.get(..self.0.len() - rest.len())?;
-        self.0 = rest;
-        (*found == tag).then_some((whole, content))
-    }
-
-    /// What is inside the next element.
-    pub(super) fn inside(mut self, tag: u8) -> Option<Reader<'a>> {
-        Some(Reader(self.next(tag)?.1))
-    }
 }
 
 fn unexpected() -> Error {
@@ -219,7 +159,7 @@ mod tests {
 
     /// The parts of a certificate: TBS, outer algorithm, and the bytes of the signature.
     fn parts(der: &[u8]) -> (&[u8], &[u8], &[u8]) {
-        let mut parts = Reader(der).inside(SEQUENCE).unwrap();
+        let mut parts = DerReader(der).inside(SEQUENCE).unwrap();
         let tbs = parts.next(SEQUENCE).unwrap().0;
         let algorithm = parts.next(SEQUENCE).unwrap().0;
         (tbs, algorithm, &parts.next(BIT_STRING).unwrap().1[1..])
@@ -236,7 +176,7 @@ mod tests {
 
     /// The element with its length in one octet more than it needs.
     fn long(element: &[u8]) -> Vec<u8> {
-        let (_, content) = Reader(element).next(element[0]).unwrap();
+        let (_, content) = DerReader(element).next(element[0]).unwrap();
         let len = (content.len() as u32).to_be_bytes();
         [&[element[0], 0x84], len.as_slice(), content].concat()
     }
@@ -257,12 +197,12 @@ mod tests {
                 let key = ec(curve);
                 let order = order_of(&key).unwrap();
                 let der = signed_by(&key);
-                let other = twin_of(&der, &order).unwrap();
+                let other = alternate_der(&der, &order).unwrap();
                 assert_ne!(other, der);
                 assert_eq!(accepted(&other, &key), Some(other.clone()));
-                assert_eq!(tbs_of(&other), tbs_of(&der));
-                assert_eq!(twin_sha256(&der, &order), Some(sha256(&other)));
-                assert_eq!(twin_of(&other, &order).unwrap(), der);
+                assert_eq!(tbs_sha256_of_der(&other), tbs_sha256_of_der(&der));
+                assert_eq!(alternate_sha256(&der, &order), Some(sha256(&other)));
+                assert_eq!(alternate_der(&other, &order).unwrap(), der);
             }
         }
     }
@@ -276,11 +216,11 @@ mod tests {
             PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap(),
         ] {
             assert_eq!(order_of(&key), None);
-            assert_eq!(twin_of(&signed_by(&key), &order), None);
+            assert_eq!(alternate_der(&signed_by(&key), &order), None);
         }
-        assert_eq!(twin_of(b"", &order), None);
+        assert_eq!(alternate_der(b"", &order), None);
         // A signature that is no number below the order.
-        assert_eq!(twin_of(&signed_by(&ec(Nid::SECP521R1)), &[1]), None);
+        assert_eq!(alternate_der(&signed_by(&ec(Nid::SECP521R1)), &[1]), None);
     }
 
     /// All that can differ outside of what is signed, and what OpenSSL makes of it. `true`: it is read,
@@ -291,7 +231,7 @@ mod tests {
         let der = signed_by(&key);
         let (tbs, algorithm, signature) = parts(&der);
         let bits = element(BIT_STRING, &[&[0], signature]);
-        let mut pair = Reader(signature).inside(SEQUENCE).unwrap();
+        let mut pair = DerReader(signature).inside(SEQUENCE).unwrap();
         let (r, s) = (pair.next(INTEGER).unwrap(), pair.next(INTEGER).unwrap());
         let of_pair = |r: &[u8], s: &[u8]| with_signature(&der, &element(SEQUENCE, &[r, s]));
         let zero_before = |(_, content): (&[u8], &[u8])| element(INTEGER, &[&[0], content]);
@@ -306,10 +246,10 @@ mod tests {
             let unsigned = content.strip_prefix(&[0]).unwrap_or(content);
             element(INTEGER, &[&[0xff], unsigned])
         };
-        let oid = Reader(algorithm).inside(SEQUENCE).unwrap().0;
+        let oid = DerReader(algorithm).inside(SEQUENCE).unwrap().0;
         let with_null = element(SEQUENCE, &[oid, &[0x05, 0x00]]);
         let other_hash = [0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x03];
-        let content = &Reader(&der).inside(SEQUENCE).unwrap().0;
+        let content = &DerReader(&der).inside(SEQUENCE).unwrap().0;
         let unused =
             |count: u8, signature: &[u8]| with(tbs, algorithm, &[&[count], signature].concat());
         let shifted: Vec<u8> = [signature, &[0]].concat();
@@ -494,7 +434,7 @@ mod tests {
         );
         let id = |certificate: &X509| ca_id(certificate).unwrap();
         let order = ec_order(&root.x509.public_key().unwrap()).unwrap();
-        let twin = twin_of(&one.x509.to_der().unwrap(), &order).unwrap();
+        let twin = alternate_der(&one.x509.to_der().unwrap(), &order).unwrap();
         assert_eq!(id(&X509::from_der(&twin).unwrap()), id(&one.x509));
         assert_eq!(id(&again("Partner", &root, &one)), id(&one.x509));
         assert_eq!(id(&again("Partner", &one, &one)), id(&one.x509));
@@ -506,11 +446,11 @@ mod tests {
     #[test]
     fn tbs_of_what_is_no_certificate_is_none() {
         let der = signed_by(&ec(Nid::X9_62_PRIME256V1));
-        assert!(tbs_of(&der).is_some());
+        assert!(tbs_sha256_of_der(&der).is_some());
         for len in 0..der.len() {
-            assert_eq!(tbs_of(&der[..len]), None, "{len}");
+            assert_eq!(tbs_sha256_of_der(&der[..len]), None, "{len}");
         }
-        assert_eq!(tbs_of(&[0x30, 0x80, 0x30, 0, 0, 0]), None);
-        assert_eq!(tbs_of(&[0x30, 0x85, 1, 1, 1, 1, 1]), None);
+        assert_eq!(tbs_sha256_of_der(&[0x30, 0x80, 0x30, 0, 0, 0]), None);
+        assert_eq!(tbs_sha256_of_der(&[0x30, 0x85, 1, 1, 1, 1, 1]), None);
     }
 }

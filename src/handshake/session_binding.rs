@@ -17,14 +17,14 @@ const UNRESUMABLE: &[u8] = b"resty-mtls unresumable session 1";
 
 /// Session id context of 32 bytes, the most OpenSSL takes (`SSL_MAX_SID_CTX_LENGTH`).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Binding {
+pub struct SessionBinding {
     context: [u8; 32],
     unresumable: [u8; 32],
 }
 
-impl Binding {
-    /// Binding of a handshake that asks, for certificates judged by any of `stores`.
-    pub fn new(stores: &[Arc<TrustStore>]) -> Binding {
+impl SessionBinding {
+    /// SessionBinding of a handshake that asks, for certificates judged by any of `stores`.
+    pub fn new(stores: &[Arc<TrustStore>]) -> SessionBinding {
         let mut digests: Vec<&[u8; 32]> = stores.iter().map(|store| store.digest()).collect();
         digests.sort_unstable();
         digests.dedup();
@@ -33,16 +33,16 @@ impl Binding {
         for digest in digests {
             hasher.update(digest);
         }
-        Binding::of(hasher.finish())
+        SessionBinding::of(hasher.finish())
     }
 
     /// The binding of the same handshake when its sessions must not be resumed.
-    pub fn without_resumption(&self) -> Binding {
-        Binding::of(sha256(&[NO_RESUMPTION, self.context.as_slice()].concat()))
+    pub fn without_resumption(&self) -> SessionBinding {
+        SessionBinding::of(sha256(&[NO_RESUMPTION, self.context.as_slice()].concat()))
     }
 
-    fn of(context: [u8; 32]) -> Binding {
-        Binding {
+    fn of(context: [u8; 32]) -> SessionBinding {
+        SessionBinding {
             context,
             unresumable: sha256(&[UNRESUMABLE, context.as_slice()].concat()),
         }
@@ -55,7 +55,7 @@ impl Binding {
 
     /// A context that no ClientHello ever sets: a session bound to it is never resumed, while the
     /// connection that made it still counts as made under this binding.
-    pub fn unresumable(&self) -> &[u8; 32] {
+    pub fn unresumable_context(&self) -> &[u8; 32] {
         &self.unresumable
     }
 
@@ -87,32 +87,32 @@ mod tests {
     fn new_same_content_is_the_same_binding() {
         let [a, b] = stores();
         assert_eq!(
-            Binding::new(&[a.clone(), b.clone()]),
-            Binding::new(&[b.clone(), a, b])
+            SessionBinding::new(&[a.clone(), b.clone()]),
+            SessionBinding::new(&[b.clone(), a, b])
         );
     }
 
     #[test]
     fn new_other_flags_are_another_binding() {
         let [a, b] = stores();
-        assert_ne!(Binding::new(&[a]), Binding::new(&[b]));
+        assert_ne!(SessionBinding::new(&[a]), SessionBinding::new(&[b]));
     }
 
     #[test]
     fn without_resumption_is_another_binding() {
-        let binding = Binding::new(&[]);
+        let binding = SessionBinding::new(&[]);
         let without = binding.without_resumption();
         assert_eq!(without, binding.without_resumption());
         assert!(!binding.matches(without.context()));
-        assert!(!binding.matches(without.unresumable()));
+        assert!(!binding.matches(without.unresumable_context()));
         assert!(!without.matches(binding.context()));
     }
 
     #[test]
     fn matches_only_its_two_contexts() {
-        let binding = Binding::new(&[]);
+        let binding = SessionBinding::new(&[]);
         assert!(binding.matches(binding.context()));
-        assert!(binding.matches(binding.unresumable()));
+        assert!(binding.matches(binding.unresumable_context()));
         assert!(!binding.matches(&[]));
         assert!(!binding.matches(&[0; 32]));
         assert!(!binding.matches(&binding.context()[..31]));

@@ -13,7 +13,7 @@ const MAGIC: &[u8; 6] = b"rmtls\x01";
 /// Longest encoded chain that is put into a session, in bytes. nginx's shared session cache up to
 /// 1.27.4 takes sessions of at most 4096 bytes, leaf included, and a ticket travels in every
 /// ClientHello.
-pub const MAX_CARRIED: usize = 3072;
+pub const MAX_ENCODED_LEN: usize = 3072;
 
 /// Most certificates read back.
 const MAX_CERTIFICATES: usize = 100;
@@ -38,7 +38,7 @@ fn append(bytes: &mut Vec<u8>, der: &[u8]) -> Result<(), Error> {
 }
 
 /// Whether the bytes are a chain of ours; a session may hold another module's.
-pub fn is_chain(bytes: &[u8]) -> bool {
+pub fn is_encoded_chain(bytes: &[u8]) -> bool {
     bytes.starts_with(MAGIC)
 }
 
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn decode_foreign_bytes_is_an_error() {
-        assert!(!is_chain(b"other"));
+        assert!(!is_encoded_chain(b"other"));
         assert!(decode(b"other").is_err());
     }
 }

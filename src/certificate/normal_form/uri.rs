@@ -1,8 +1,8 @@
-//! Normal form of URIs (RFC 3986 section 6.2.2, RFC 8141 section 3.1 for `urn:`).
+//! NormalForm form of URIs (RFC 3986 section 6.2.2, RFC 8141 section 3.1 for `urn:`).
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::{dns, labels, Irregular, Name, Normal};
+use super::{dns, labels, Irregular, NormalForm, NormalName};
 use icu_normalizer::ComposingNormalizerBorrowed;
 
 /// Longest URI in bytes. SPIFFE IDs end at 2048.
@@ -32,7 +32,7 @@ const SCHEMES: &[(&str, u16)] = &[
 ///
 /// URIs that differ in nothing but the escaping of reserved characters, or, without an authority,
 /// in letter case, are not certain to be two.
-pub fn uri(raw: &[u8]) -> Normal {
+pub fn uri(raw: &[u8]) -> NormalForm {
     if raw.len() > MAX {
         return Err(Irregular::new(
             "is longer than 8192 bytes",
@@ -67,7 +67,7 @@ pub fn uri(raw: &[u8]) -> Normal {
         }
         exact.extend(opaque(&scheme, rest));
         let broad = without_escapes(&exact).to_ascii_lowercase();
-        return Ok(Name::new(exact, broad));
+        return Ok(NormalName::new(exact, broad));
     };
     let slash = rest.iter().position(|byte| *byte == b'/');
     let (authority, rest) = rest.split_at(slash.unwrap_or(rest.len()));
@@ -85,19 +85,19 @@ pub fn uri(raw: &[u8]) -> Normal {
         exact.push(b'/');
     }
     let broad = without_escapes(&exact);
-    Ok(Name::new(exact, broad))
+    Ok(NormalName::new(exact, broad))
 }
 
 /// The beginning of URIs, up to and including a `/` or `:`; `spiffe://` is all of a scheme.
-pub fn uri_prefix(raw: &[u8]) -> Normal {
+pub fn uri_prefix(raw: &[u8]) -> NormalForm {
     if let Some(scheme) = raw.strip_suffix(b"://") {
         let (scheme, _) = split_scheme(&[scheme, b":"].concat())?;
-        return Ok(Name::only([&scheme[..], b"://"].concat()));
+        return Ok(NormalName::only([&scheme[..], b"://"].concat()));
     }
     // With something behind it, it is a URI.
-    let Name { exact, broad } = uri(&[raw, b"x"].concat())?;
+    let NormalName { exact, broad } = uri(&[raw, b"x"].concat())?;
     let cut = |text: Box<[u8]>| text.strip_suffix(b"x").map(Box::from).unwrap_or(text);
-    Ok(Name {
+    Ok(NormalName {
         exact: cut(exact),
         broad: broad.map(cut),
     })

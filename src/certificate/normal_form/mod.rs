@@ -31,21 +31,21 @@ const MAX_TEXT: usize = 32_768;
 
 /// A name in normal form.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Name {
+pub struct NormalName {
     exact: Box<[u8]>,
     /// The form in which names are equal that a reader may take for one; `None` if it is `exact`.
     broad: Option<Box<[u8]>>,
 }
 
-impl Name {
-    fn new(exact: impl Into<Box<[u8]>>, broad: impl Into<Box<[u8]>>) -> Name {
+impl NormalName {
+    fn new(exact: impl Into<Box<[u8]>>, broad: impl Into<Box<[u8]>>) -> NormalName {
         let (exact, broad) = (exact.into(), broad.into());
         let broad = (broad != exact).then_some(broad);
-        Name { exact, broad }
+        NormalName { exact, broad }
     }
 
-    fn only(exact: impl Into<Box<[u8]>>) -> Name {
-        Name {
+    fn only(exact: impl Into<Box<[u8]>>) -> NormalName {
+        NormalName {
             exact: exact.into(),
             broad: None,
         }
@@ -61,12 +61,12 @@ impl Name {
     }
 
     /// Whether it is the same name as `other`; `None`: not certain.
-    pub fn is(&self, other: &Name) -> Option<bool> {
+    pub fn is(&self, other: &NormalName) -> Option<bool> {
         certain(self.exact == other.exact, self.broad() == other.broad())
     }
 
     /// Whether it begins with `prefix`.
-    pub fn begins_with(&self, prefix: &Name) -> Option<bool> {
+    pub fn begins_with(&self, prefix: &NormalName) -> Option<bool> {
         certain(
             self.exact.starts_with(&prefix.exact),
             self.broad().starts_with(prefix.broad()),
@@ -74,7 +74,7 @@ impl Name {
     }
 
     /// Whether it is a DNS name with exactly one label before `parent`.
-    pub fn is_one_label_below(&self, parent: &Name) -> bool {
+    pub fn is_one_label_below(&self, parent: &NormalName) -> bool {
         let dot = self.exact.iter().position(|byte| *byte == b'.');
         let rest = dot.and_then(|dot| self.exact.get(dot + 1..));
         rest.is_some_and(|rest| *rest == *parent.exact)
@@ -115,11 +115,11 @@ impl Irregular {
 }
 
 /// A name, or why it has no normal form.
-pub type Normal = Result<Name, Irregular>;
+pub type NormalForm = Result<NormalName, Irregular>;
 
 /// A dNSName: letters in lower case, no trailing dot. Labels are of letters, digits, `-` and `_`;
 /// those that begin with `xn--` are A-labels (RFC 5890 section 2.3.2.1).
-pub fn dns(raw: &[u8]) -> Normal {
+pub fn dns(raw: &[u8]) -> NormalForm {
     let name = raw.strip_suffix(b".").unwrap_or(raw);
     if name.len() > MAX_DNS {
         return Err(Irregular::new(
@@ -137,7 +137,7 @@ pub fn dns(raw: &[u8]) -> Normal {
             "labels of at most 63 bytes",
         ));
     }
-    Ok(Name::only(name))
+    Ok(NormalName::only(name))
 }
 
 /// The labels of a host, in lower case.
@@ -180,7 +180,7 @@ fn labels(host: &[u8]) -> Result<Vec<u8>, Irregular> {
 
 /// An rfc822Name: the host like a dNSName, the local part as it is (RFC 5280 section 7.5). Local
 /// parts that differ in case only are not certain to be two mailboxes.
-pub fn email(raw: &[u8]) -> Normal {
+pub fn email(raw: &[u8]) -> NormalForm {
     const WRONG: Irregular = Irregular::new(
         "is not a mail address without quotes, comments and blanks",
         "an address such as 'ann@example.com'",
@@ -202,18 +202,18 @@ pub fn email(raw: &[u8]) -> Normal {
     let host = dns(host.get(1..).unwrap_or_default())?;
     let address = [local, b"@", host.as_bytes()].concat();
     let broad = address.to_ascii_lowercase();
-    Ok(Name::new(address, broad))
+    Ok(NormalName::new(address, broad))
 }
 
 /// An iPAddress by its octets, 4 or 16. An IPv4-mapped one (RFC 4291 section 2.5.5.2) is not
 /// certain to be another than the IPv4 address.
-pub fn ip(octets: &[u8]) -> Normal {
+pub fn ip(octets: &[u8]) -> NormalForm {
     const MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
     match octets.len() {
-        4 => Ok(Name::only(octets)),
+        4 => Ok(NormalName::only(octets)),
         16 => Ok(match octets.strip_prefix(&MAPPED) {
-            Some(inner) => Name::new(octets, inner),
-            None => Name::only(octets),
+            Some(inner) => NormalName::new(octets, inner),
+            None => NormalName::only(octets),
         }),
         _ => Err(Irregular::new(
             "is not an IP address of 4 or 16 octets",
@@ -225,7 +225,7 @@ pub fn ip(octets: &[u8]) -> Normal {
 /// The value of an attribute. It equals no other one, but values that differ in letter case,
 /// blanks, compatibility characters (NFKC) or characters without a width only are not certain to
 /// be two (RFC 5280 section 7.1, RFC 4518).
-pub fn text(value: &str) -> Normal {
+pub fn text(value: &str) -> NormalForm {
     if value.len() > MAX_TEXT {
         return Err(Irregular::new(
             "is longer than 32768 bytes",
@@ -239,8 +239,8 @@ pub fn text(value: &str) -> Normal {
         ));
     }
     Ok(match folded(value) {
-        Cow::Borrowed(_) => Name::only(value.as_bytes()),
-        Cow::Owned(broad) => Name::new(value.as_bytes(), broad.into_bytes()),
+        Cow::Borrowed(_) => NormalName::only(value.as_bytes()),
+        Cow::Owned(broad) => NormalName::new(value.as_bytes(), broad.into_bytes()),
     })
 }
 
@@ -286,7 +286,7 @@ fn is_ignorable(c: char) -> bool {
 }
 
 /// A form in which every two names of unknown type are equal that may be taken for one.
-pub fn lookalike(name: &str) -> String {
+pub fn lookalike_key(name: &str) -> String {
     let uri = name.contains(':').then(|| uri(name.as_bytes()).ok());
     let text = match &uri {
         Some(Some(uri)) => String::from_utf8_lossy(uri.broad()),
@@ -299,9 +299,9 @@ pub fn lookalike(name: &str) -> String {
     text
 }
 
-/// [`lookalike`] of a distinguished name as RFC 4514 text: without escapes, and without blanks
+/// [`lookalike_key`] of a distinguished name as RFC 4514 text: without escapes, and without blanks
 /// around its delimiters.
-pub fn lookalike_dn(dn: &str) -> String {
+pub fn lookalike_dn_key(dn: &str) -> String {
     let mut bytes = Vec::with_capacity(dn.len());
     let mut rest = dn.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {
@@ -343,7 +343,7 @@ pub fn lookalike_dn(dn: &str) -> String {
 
 /// Type of a subject alternative name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum SanKind {
     /// dNSName.
     Dns,
     /// rfc822Name.
@@ -356,25 +356,25 @@ pub enum Kind {
 
 /// Subject alternative names in normal form.
 #[derive(Debug, Default)]
-pub struct Sans {
+pub struct NormalSans {
     /// In certificate order; directoryNames are left out.
-    pub names: Vec<(Kind, Normal)>,
+    pub names: Vec<(SanKind, NormalForm)>,
     /// Whether there is an extension that cannot be read.
     pub unreadable: bool,
 }
 
-impl Sans {
-    pub(super) fn of(certificate: &X509Ref, names: &[San]) -> Sans {
+impl NormalSans {
+    pub(super) fn of(certificate: &X509Ref, names: &[San]) -> NormalSans {
         let normal = |san: &San| {
             Some(match san {
-                San::Dns(raw) => (Kind::Dns, dns(raw)),
-                San::Email(raw) => (Kind::Email, email(raw)),
-                San::Uri(raw) => (Kind::Uri, uri(raw)),
-                San::Ip(octets) => (Kind::Ip, ip(octets)),
+                San::Dns(raw) => (SanKind::Dns, dns(raw)),
+                San::Email(raw) => (SanKind::Email, email(raw)),
+                San::Uri(raw) => (SanKind::Uri, uri(raw)),
+                San::Ip(octets) => (SanKind::Ip, ip(octets)),
                 San::Directory { .. } => return None,
             })
         };
-        Sans {
+        NormalSans {
             names: names.iter().filter_map(normal).collect(),
             unreadable: san::is_unreadable(certificate),
         }
@@ -382,7 +382,7 @@ impl Sans {
 }
 
 /// The attributes of a name in encoded order, each with its value in normal form.
-pub fn attributes(name: &X509NameRef) -> Vec<(Attribute, Normal)> {
+pub fn attributes(name: &X509NameRef) -> Vec<(Attribute, NormalForm)> {
     name::all_attributes(name)
         .map(|attribute| {
             let normal = attribute_value(&attribute);
@@ -392,7 +392,7 @@ pub fn attributes(name: &X509NameRef) -> Vec<(Attribute, Normal)> {
 }
 
 /// The value of an attribute of a certificate, by [`text()`].
-pub fn attribute_value(attribute: &Attribute) -> Normal {
+pub fn attribute_value(attribute: &Attribute) -> NormalForm {
     match (attribute.encoding, std::str::from_utf8(&attribute.value)) {
         (Encoding::Certain, Ok(value)) => text(value),
         (Encoding::EightBit, _) => Err(Irregular::new(
@@ -407,9 +407,9 @@ pub fn attribute_value(attribute: &Attribute) -> Normal {
 mod tests {
     use super::*;
 
-    type Form = fn(&[u8]) -> Normal;
+    type Form = fn(&[u8]) -> NormalForm;
 
-    fn attribute(raw: &[u8]) -> Normal {
+    fn attribute(raw: &[u8]) -> NormalForm {
         text(std::str::from_utf8(raw).unwrap())
     }
 
@@ -616,9 +616,9 @@ mod tests {
             ("Ann  Smith", "ann smith "),
             ("https://x.example/a", "https://X.example:443/a"),
         ] {
-            assert_eq!(lookalike(a), lookalike(b));
+            assert_eq!(lookalike_key(a), lookalike_key(b));
         }
-        assert_ne!(lookalike("ann"), lookalike("anna"));
+        assert_ne!(lookalike_key("ann"), lookalike_key("anna"));
     }
 
     #[test]
@@ -629,14 +629,20 @@ mod tests {
             "CN=Ann Smith , O = Example\\, Inc.",
         ] {
             assert_eq!(
-                lookalike_dn("CN=Ann Smith,O=Example\\, Inc."),
-                lookalike_dn(other)
+                lookalike_dn_key("CN=Ann Smith,O=Example\\, Inc."),
+                lookalike_dn_key(other)
             );
         }
-        assert_eq!(lookalike_dn("CN=M\\C3\\9Cller"), lookalike_dn("cn=Müller"));
-        assert_ne!(lookalike_dn("CN=Ann,O=x"), lookalike_dn("CN=Ann,O=y"));
+        assert_eq!(
+            lookalike_dn_key("CN=M\\C3\\9Cller"),
+            lookalike_dn_key("cn=Müller")
+        );
+        assert_ne!(
+            lookalike_dn_key("CN=Ann,O=x"),
+            lookalike_dn_key("CN=Ann,O=y")
+        );
         for odd in ["\\", "a\\", "\\c", "\\c3"] {
-            lookalike_dn(odd);
+            lookalike_dn_key(odd);
         }
     }
 }
