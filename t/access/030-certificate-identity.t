@@ -1,0 +1,292 @@
+# What a certificate is: what its CA signed, whatever stands around that, and whatever is sent beside it.
+
+use lib 't/lib';
+use TestMtls;
+use Digest::SHA qw( sha256_hex );
+use MIME::Base64 qw( decode_base64 );
+
+my $pki = $TestMtls::Pki;
+
+sub sha256_of {
+    my ($name) = @_;
+    open my $in, '<', "$pki/$name.crt" or bail_out("$name: $!");
+    my ($pem) = join("", <$in>) =~ /-----BEGIN CERTIFICATE-----(.*?)-----END/s;
+
+    return sha256_hex(decode_base64($pem));
+}
+
+our $Partner = <<'_EOC_';
+_format_version: "3.0"
+@{ca_certificates: ca-a ca-a-int}
+consumers: [{username: partner-admin}, {username: house-admin}]
+mtls_auth_credentials:
+- {subject_name: client-int, consumer: partner-admin, ca_certificate: @ca-a-int}
+- {subject_name: client-int, consumer: house-admin}
+- {subject_name: client-a, consumer: house-admin}
+plugins:
+- name: mtls-auth
+  config: {ca_certificates: [@ca-a], revocation_check_mode: SKIP}
+routes:
+- {name: a, snis: [a.test]}
+_EOC_
+
+my $leaf = sha256_of("client-a");
+
+our $Rules = <<"_EOC_";
+_format_version: "3.0"
+\@{ca_certificates: ca-a}
+plugins:
+- name: mtls-auth
+  config: {ca_certificates: [\@ca-a], skip_consumer_lookup: true, revocation_check_mode: SKIP}
+routes:
+- {name: all, snis: [a.test]}
+- {name: deny, plugins: [{name: client-cert-acl, config: {deny: [{name: d, sha256: $leaf}]}}]}
+- {name: allow-not, plugins: [{name: client-cert-acl, config: {allow: [{name: d, not: {sha256: $leaf}}]}}]}
+- {name: allow, plugins: [{name: client-cert-acl, config: {allow: [{name: d, sha256: $leaf}]}}]}
+- {name: deny-not, plugins: [{name: client-cert-acl, config: {deny: [{name: d, not: {sha256: $leaf}}]}}]}
+_EOC_
+
+chomp(my $spki = `openssl x509 -in $pki/client-a.crt -noout -pubkey | openssl pkey -pubin -outform der | openssl dgst -sha256 -r`);
+$spki =~ s/ .*//;
+
+our $Keys = $Rules;
+$Keys =~ s/sha256: $leaf/spki_sha256: $spki/g;
+
+our $Client = <<'_EOC_';
+twin() { python3 "$ROOT/t/pki/malleate_signature.py" "$PKI/$1" "${2:-0}" >"twin-$1"; }
+_EOC_
+$Client = "ROOT='$TestMtls::Root'\n$Client";
+
+# Routes that are all different.
+our $Many = <<'_EOC_';
+_format_version: "3.0"
+@{ca_certificates: ca-a}
+consumers: [{username: guest}]
+plugins:
+- name: mtls-auth
+  config: {ca_certificates: [@ca-a], revocation_check_mode: SKIP, consumer_by: [], default_consumer: guest, anonymous: guest}
+routes:
+- {name: a, snis: [a.test]}
+_EOC_
+$Many .= "- {name: r$_, plugins: [{name: client-cert-headers, config: "
+         . "{dialects: [{name: rfc9440, when: presented, max_bytes: " . (8192 + $_) . "}]}}]}\n"
+    for 0 .. 999;
+
+run_blocks();
+
+__DATA__
+
+=== TEST 1: access() finds the CA of a credential whichever certificate of it the client sends
+--- policy eval: $::Partner
+--- config
+    location /t {
+        access_by_lua_block { require("resty.mtls").access("a") }
+        content_by_lua_block { ngx.say(require("resty.mtls").client().consumer.username) }
+    }
+--- client eval
+$::Client . <<'_EOC_';
+who() { get a.test/t --cert "$1" --key "$PKI/$2.key"; }
+who "$PKI/client-int.chain" client-int
+twin client-int.chain 1
+cmp -s twin-client-int.chain "$PKI/client-int.chain" || who twin-client-int.chain client-int
+twin client-int.chain 0
+who twin-client-int.chain client-int
+# Issued anew for the same subject and key.
+openssl x509 -x509toreq -in "$PKI/ca-a-int.crt" -signkey "$PKI/ca-a-int.key" -out int.csr 2>/dev/null
+printf 'basicConstraints=critical,CA:TRUE\n' >int.cnf
+openssl x509 -req -in int.csr -CA "$PKI/ca-a.crt" -CAkey "$PKI/ca-a.key" -set_serial 77 -days 3 -extfile int.cnf \
+    -out int-again.crt 2>/dev/null
+cat "$PKI/client-int.crt" int-again.crt >again.chain
+who again.chain client-int
+cat "$PKI/client-int.crt" "$PKI/client-b.crt" int-again.crt "$PKI/ca-b.crt" >junk.chain
+who junk.chain client-int
+who "$PKI/client-a.crt" client-a
+_EOC_
+--- client_out
+partner-admin
+partner-admin
+partner-admin
+partner-admin
+partner-admin
+house-admin
+
+
+
+=== TEST 2: access() denies a certificate by its SHA-256 in both encodings of its signature, and allows it in one
+--- policy eval: $::Rules
+--- config
+    location ~ ^/(.+)$ {
+        access_by_lua_block { require("resty.mtls").access(ngx.var[1]) }
+        content_by_lua_block { ngx.say("in") }
+    }
+--- client eval
+$::Client . <<'_EOC_';
+twin client-a.crt
+for crt in "$PKI/client-a.crt" twin-client-a.crt "$PKI/client-two.crt"; do
+    key=client-a
+    [ "${crt##*/}" = client-two.crt ] && key=client-two
+    for route in all deny allow-not allow deny-not; do
+        printf '%s ' "$(get "a.test/$route" --cert "$crt" --key "$PKI/$key.key" -o body -w '%{http_code}')"
+    done
+    echo
+done
+_EOC_
+--- client_out
+200 403 403 200 200 
+200 403 403 403 403 
+200 200 200 403 403 
+--- error_log
+client-cert-acl: deny rule 'd' holds
+
+
+
+=== TEST 3: access() drops what is sent beside a trusted certificate and stands in no chain
+--- policy
+_format_version: "3.0"
+@{ca_certificates: ca-a}
+plugins:
+- name: mtls-auth
+  config: {ca_certificates: [@ca-a], skip_consumer_lookup: true, revocation_check_mode: SKIP}
+- name: client-cert-headers
+  config: {dialects: [rfc9440]}
+routes:
+- {name: a, snis: [a.test]}
+--- config
+    location /t {
+        access_by_lua_block { require("resty.mtls").access("a") }
+        content_by_lua_block {
+            local _, commas = (ngx.var.http_client_cert_chain or ""):gsub("[^,]+", "")
+            local _, count = require("resty.mtls").client().chain_pem:gsub("BEGIN", "")
+            local chain = require("resty.mtls").client():header_value("kong", "client_cert_chain")
+            local _, escaped = chain:gsub("BEGIN", "")
+            ngx.say(commas, " ", count, " ", escaped)
+        }
+    }
+--- client
+cd "$PKI"
+sent() { cat "$@" >"$TMP/sent"; get a.test/t --cert "$TMP/sent" --key client-int.key; }
+sent client-int.crt ca-a-int.crt
+sent client-int.crt client-b.crt ca-a-int.crt ca-b.crt
+sent client-int.crt ca-a.crt ca-a-int.crt
+sent client-int.crt ca-a-int.crt ca-a.crt
+sent client-int.crt ca-b.crt ca-a-int.crt
+--- client_out
+1 2 2
+1 2 2
+2 3 3
+2 3 3
+1 2 2
+
+
+
+=== TEST 4: access() keeps no more for a client that sends many chains of junk, nor for clients that it does not trust
+--- policy eval: $::Many
+--- config
+    keepalive_requests 10000;
+    location ~ ^/(\d+)$ {
+        access_by_lua_block { require("resty.mtls").access("r" .. ngx.var[1]) }
+        content_by_lua_block { ngx.exit(204) }
+    }
+--- client eval
+$::Client . <<'_EOC_';
+trusted= untrusted=
+for i in $(seq 64); do
+    openssl req -x509 -key "$PKI/client-a.key" -subj "/CN=junk-$i" -days 3 -out "junk-$i.crt" 2>/dev/null
+    cat "$PKI/client-a.crt" "junk-$i.crt" >"chain-$i"
+    cat "junk-$i.crt" "$PKI/ca-b.crt" >"stranger-$i"
+    trusted="$trusted chain-$i" untrusted="$untrusted stranger-$i"
+done
+many() {
+    python3 "$ROOT/t/clients/memory_growth.py" "$PORT" a.test "$PID_FILE" 1000 "$@" <"$PKI/client-a.key" >out
+    head -1 out
+    growth=$(tail -1 out)
+    [ "$growth" -le $((LIMIT + SLACK)) ] && echo "within bounds" || echo "$growth KB"
+}
+LIMIT=12288 many $trusted
+LIMIT=40960 many $untrusted
+_EOC_
+--- client_out
+204: 64000
+within bounds
+204: 64000
+within bounds
+--- timeout: 60
+
+
+
+=== TEST 5: the cache of decisions keeps within its bound, and what was just used, under any order of uses
+--- http_config
+    init_by_lua_block { require("resty.mtls.internal.library") }
+--- config
+    location /t {
+        content_by_lua_block {
+            local cache = require "resty.mtls.internal.decision_cache"
+            local MAX = require("resty.mtls.internal.cdef").MAX_LUA_BYTES
+            math.randomseed(7)
+            local keys, lost = {}, 0
+            for turn = 1, 200000 do
+                local key = math.random(1000) * cache.OWNERS + math.random(500)
+                local record = cache.get(key)
+                if not record then
+                    record = { key = key }
+                    cache.put(key, record)
+                end
+
+                keys[key] = true
+                if math.random(4) == 1 then
+                    cache.add(record, math.random(20000))
+                end
+
+                -- One in constant use is never dropped.
+                if turn == 1 then
+                    cache.put(0, { key = 0 })
+                elseif not cache.get(0) then
+                    lost = lost + 1
+                end
+            end
+
+            local bytes, wrong = 0, 0
+            for key in pairs(keys) do
+                local record = cache.peek(key)
+                if record then
+                    bytes = bytes + record.bytes
+                    wrong = wrong + (record.key == key and 0 or 1)
+                end
+            end
+
+            ngx.say(lost, " ", wrong, " ", bytes > MAX / 4 and bytes <= MAX and "within bounds" or bytes)
+            cache.clear()
+            ngx.say(tostring(cache.get(0)))
+        }
+    }
+--- response_body
+0 0 within bounds
+nil
+
+
+
+=== TEST 6: access() denies a public key by its SHA-256 in every encoding of its point, and allows it in one
+--- policy eval: $::Keys
+--- config
+    location ~ ^/(.+)$ {
+        access_by_lua_block { require("resty.mtls").access(ngx.var[1]) }
+        content_by_lua_block { ngx.say("in") }
+    }
+--- client
+for form in uncompressed compressed hybrid; do
+    openssl ec -in "$PKI/client-a.key" -conv_form $form -out $form.key 2>/dev/null
+    openssl req -new -key $form.key -subj /CN=again -out $form.csr 2>/dev/null
+    openssl x509 -req -in $form.csr -CA "$PKI/ca-a.crt" -CAkey "$PKI/ca-a.key" -set_serial 78 -days 3 -out $form.crt 2>/dev/null
+    for route in all deny allow-not allow deny-not; do
+        printf '%s ' "$(get "a.test/$route" --cert $form.crt --key "$PKI/client-a.key" -o body -w '%{http_code}')"
+    done
+    openssl x509 -in $form.crt -noout -pubkey | openssl pkey -pubin -outform der | tail -c +27 | head -c 1 | od -An -tx1 |
+        sed 's/ 04/uncompressed/; s/ 0[23]/compressed/; s/ 0[67]/hybrid/'
+done
+--- client_out
+200 403 403 200 200 uncompressed
+200 403 403 403 403 compressed
+200 403 403 403 403 hybrid
+--- error_log
+client-cert-acl: deny rule 'd' holds
+client-cert-acl: deny rule 'd' may hold: the public key is that of the rule in another encoding, or unreadable

@@ -1,0 +1,103 @@
+# Validity counts at every request: a certificate that expires while its connection lives is refused from then on.
+
+use lib 't/lib';
+use TestMtls;
+
+our $Policy = <<'_EOC_';
+_format_version: "3.0"
+@{ca_certificates: ca-a}
+consumers:
+- username: client-short
+routes:
+- name: mapped
+  snis: [a.test]
+  plugins:
+  - name: mtls-auth
+    config: {ca_certificates: [@ca-a]}
+- name: holder
+  snis: [a.test]
+  plugins:
+  - name: mtls-auth
+    config: {ca_certificates: [@ca-a], revocation_check_mode: SKIP, skip_consumer_lookup: true}
+_EOC_
+
+our $Config = <<'_EOC_';
+    location /to/ {
+        access_by_lua_block { require("resty.mtls").access(ngx.var.uri:sub(5)) }
+        content_by_lua_block { ngx.say("connection ", ngx.var.connection_requests) }
+    }
+_EOC_
+
+# live STEP...: requests on one connection; a step is a route, or @ and the time in seconds since the epoch to wait for
+our $Client = <<'_EOC_';
+live() {
+    python3 - "$PORT" client-short.crt client-short.key "$@" <<'END'
+import http.client, socket, ssl, sys, time
+port, certificate, key, *steps = sys.argv[1:]
+context = ssl._create_unverified_context()
+context.load_cert_chain(certificate, key)
+connection = http.client.HTTPConnection("a.test")
+connection.sock = context.wrap_socket(socket.create_connection(("127.0.0.1", int(port))), server_hostname="a.test")
+connection.auto_open = False
+for step in steps:
+    if step.startswith("@"):
+        time.sleep(max(0, float(step[1:]) - time.time()))
+        continue
+    connection.request("GET", "/to/" + step)
+    answer = connection.getresponse()
+    print(step, answer.status, answer.read().decode().strip())
+END
+}
+_EOC_
+
+run_blocks();
+
+__DATA__
+
+=== TEST 1: at notAfter + 1 s the next request on a live connection is 401
+--- policy eval: $::Policy
+--- config eval: $::Config
+--- client eval
+$::Client . <<'_EOC_'
+end=$("$TEST_NGINX_ROOT/t/pki/make" short-lived "$TMP" 5)
+live mapped holder mapped @$((end - 2)) mapped holder @$((end + 1)) mapped holder mapped
+_EOC_
+--- client_out
+mapped 200 connection 1
+holder 200 connection 2
+mapped 200 connection 3
+mapped 200 connection 4
+holder 200 connection 5
+mapped 401 {"message":"TLS certificate failed verification"}
+holder 401 {"message":"TLS certificate failed verification"}
+mapped 401 {"message":"TLS certificate failed verification"}
+--- error_log
+[mtls] 401 FAILED:certificate has expired at depth 0, subject: "CN=client-short", issuer: "CN=Test CA-A,O=Example Lab,C=CZ", serial: 5407
+
+
+
+=== TEST 2: so it is on a resumed session and on a new connection
+--- policy eval: $::Policy
+--- config eval: $::Config
+--- client
+end=$("$TEST_NGINX_ROOT/t/pki/make" short-lived "$TMP" 5)
+short="crt=client-short.crt key=client-short.key"
+for version in 1.2 1.3; do
+    tls tls=$version sni=a.test path=/to/mapped $short sess_out=session-$version | facts reused body
+    tls tls=$version sni=a.test path=/to/mapped $short sess_in=session-$version | facts reused body
+done
+while [ "$(date +%s)" -le "$end" ]; do sleep 0.2; done
+for version in 1.2 1.3; do
+    tls tls=$version sni=a.test path=/to/mapped $short sess_in=session-$version | facts reused body
+done
+code a.test/to/mapped --cert client-short.crt --key client-short.key
+--- client_out
+reused=0 body=connection 1
+reused=1 body=connection 1
+reused=0 body=connection 1
+reused=1 body=connection 1
+reused=1 body={"message":"TLS certificate failed verification"}
+reused=1 body={"message":"TLS certificate failed verification"}
+401 application/json; charset=utf-8 {"message":"TLS certificate failed verification"}
+--- error_log
+[mtls] 401 FAILED:certificate has expired at depth 0, subject: "CN=client-short"

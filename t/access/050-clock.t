@@ -1,0 +1,62 @@
+# What was remembered while the clock was ahead is void once it is right.
+
+use lib 't/lib';
+use TestMtls;
+
+our $Config = <<'_EOC_';
+    location /t {
+        content_by_lua_block {
+            local shared_cache = require "resty.mtls.internal.net.shared_cache"
+            local real = { now = ngx.now, time = ngx.time }
+            local offset = 0
+            ngx.now = function() return real.now() + offset end
+            ngx.time = function() return real.time() + offset end
+            -- The module keeps the functions it found when it was loaded.
+            package.loaded["resty.mtls.internal.net.shared_cache"] = nil
+            shared_cache = require "resty.mtls.internal.net.shared_cache"
+            local calls = 0
+            local function ask(answer, ttl)
+                local value, err = shared_cache.get("clock", "key", { timeout = 300 }, function()
+                    calls = calls + 1
+                    return answer, answer and ttl or "it failed"
+                end)
+                ngx.say(calls, " ", value, " ", err)
+            end
+            -- The dictionary's own clock stays right: it would forget what the other has ended.
+            for _, step in ipairs { 86400, 0 } do
+                offset = step
+                ask("value", 60)
+                ask("value", 60)
+            end
+            -- Neither does the mark of a failure stay, nor the lock of a caller that is gone.
+            ngx.shared.clock:flush_all()
+            offset = 86400
+            ask(nil)
+            ask(nil)
+            offset = 0
+            ask("value", 60)
+            ngx.shared.clock:flush_all()
+            ngx.shared.clock:set("fetch:lock:key", real.now() + 86430, 86400, math.floor(real.now()) + 86400)
+            ask("value", 60)
+            ngx.now, ngx.time = real.now, real.time
+        }
+    }
+_EOC_
+
+run_blocks();
+
+__DATA__
+
+=== TEST 1: shared_cache.get() neither keeps nor waits for what was written while the clock was ahead
+--- http_config
+    lua_shared_dict clock 100k;
+--- config eval: $::Config
+--- response_body
+1 value nil
+1 value nil
+2 value nil
+2 value nil
+3 nil shared_cache.get: it failed
+3 nil shared_cache.get: not tried again so soon after: it failed
+4 value nil
+5 value nil

@@ -1,0 +1,255 @@
+# What README.md shows works as it stands there: addresses and paths are replaced, nothing else.
+
+use lib 't/lib';
+use TestMtls;
+use File::Temp qw( tempdir );
+
+my $readme = do {
+    local $/;
+    open my $in, '<', "$TestMtls::Root/README.md" or die "README.md: $!";
+    <$in>;
+};
+my $ca = TestMtls::pki_file("ca-a.crt") =~ s/^/    /mgr;
+
+
+# The code block under a marker, with a CA in the place of the one that is the reader's.
+sub shown ($) {
+    my ($marker) = @_;
+
+    $readme =~ /^<!-- \Q$marker\E -->\n```\w+\n(.*?)^```$/ms
+        or die "README.md has no block '$marker'";
+
+    return $1 =~ s/^ +-----BEGIN.*END CERTIFICATE-----\n/$ca/msr;
+}
+
+
+# What stands inside http{}.
+sub http ($) {
+    my $http = shown($_[0]);
+
+    $http =~ s/\Ahttp \{\n(.*)^\}\n\z/$1/ms;
+    $http =~ s{/etc/nginx/tls/gateway}{\$TEST_NGINX_PKI/server}g;
+    $http =~ s{/etc/nginx/tls/clients-ca}{\$TEST_NGINX_PKI/ca-a}g;
+    $http =~ s{/etc/nginx/mtls/}{\$TEST_NGINX_HTML_DIR/}g;
+    $http =~ s{listen +443 ssl}{listen 127.0.0.1:\$TEST_NGINX_TLS_PORT ssl}g;
+    $http =~ s{http://127\.0\.0\.1:8080}{\$TEST_NGINX_UPSTREAM}g;
+    $http =~ s{listen 127\.0\.0\.1:9145}{listen 127.0.0.2:\$TEST_NGINX_SERVER_PORT}g;
+
+    return $http;
+}
+
+our $Synopsis = http("synopsis: nginx.conf");
+our $Policy = ">>> policy.yaml\n" . shown("synopsis: policy.yaml");
+our $Pieces = http("pieces: nginx.conf");
+
+# The department that a certificate of the test PKI names, and an upstream for each answer.
+our $Routing = http("routing: nginx.conf") =~ s/Engineering/"R&D; Lab=7"/r
+    =~ s/127\.0\.0\.1:8081/127.0.0.2:\$TEST_NGINX_SERVER_PORT/r
+    =~ s/127\.0\.0\.1:8080/127.0.0.3:\$TEST_NGINX_SERVER_PORT/r;
+
+# Policies that read a header, with the line that says from whom.
+our $Trusted = http("trusted: nginx.conf") =~ s/192\.0\.2\.10/127.0.0.1/r;
+our %Reads = map { $_ => ">>> policy.yaml\n" . shown("policy: $_") } qw( header-cert-auth openid-connect );
+
+our $Metrics = http("metrics: nginx.conf");
+
+our $Upstreams = <<'_EOC_';
+    server {
+        listen 127.0.0.2:$TEST_NGINX_SERVER_PORT;
+        location / { return 200 "engineering\n"; }
+    }
+    server {
+        listen 127.0.0.3:$TEST_NGINX_SERVER_PORT;
+        location / { return 200 "all others\n"; }
+    }
+_EOC_
+
+# After that of TestMtls; add_block_preprocessor would put it in front.
+push @Test::Nginx::Util::BlockPreprocessors, sub {
+    my $block = shift;
+    my ($ours, $readmes) = split /^(?=# README\n)/m, $block->http_config;
+
+    # The synopsis brings its own.
+    $ours =~ s/^ *ssl_certificate(_key)? .*\n//mg if $readmes =~ /^ *ssl_certificate /m;
+    $block->set_value("http_config", $ours . $readmes);
+};
+
+run_blocks();
+
+
+# The policy with every field
+
+my $dir = tempdir(CLEANUP => 1);
+open my $out, '>', "$dir/policy.yaml" or die "$dir/policy.yaml: $!";
+print $out shown("policy: every field");
+close $out;
+
+my $printed = `'$TestMtls::Root/target/release/resty-mtls' check '$dir/policy.yaml' 2>&1`;
+
+Test::More::is($printed =~ s/^digest: [0-9a-f]{64}$/digest/mr, <<'_EOC_', "the policy with every field passes");
+digest
+server names that ask for a client certificate: 2
+  payments.example.com, *.partners.example.com: no CA names sent
+routes: 1
+routes that require a client certificate: payments
+warnings: 0
+_EOC_
+
+for my $case (
+    ["header-cert-auth", "routes that require a client certificate in a header: payments\n"],
+    ["openid-connect", "routes that require an access token: payments\n"],
+) {
+    my ($name, $line) = @$case;
+
+    open my $out, '>', "$dir/policy.yaml" or die "$dir/policy.yaml: $!";
+    print $out shown("policy: $name");
+    close $out;
+
+    my $printed = `'$TestMtls::Root/target/release/resty-mtls' check '$dir/policy.yaml' 2>&1`;
+
+    Test::More::is($printed =~ s/^digest: [0-9a-f]{64}$/digest/mr, <<"_EOC_", "the policy for $name passes");
+digest
+server names that ask for a client certificate: 0
+routes: 1
+${line}warnings: 0
+_EOC_
+}
+
+
+# The lines of the error log
+
+for my $file (map { glob "$TestMtls::Root/lua/resty/$_" } qw( mtls.lua mtls/*.lua mtls/internal/*.lua mtls/internal/net/*.lua )) {
+    open my $in, '<', $file or die "$file: $!";
+    local $/;
+    my $name = substr $file, length "$TestMtls::Root/";
+
+    for (<$in> =~ /^ *(?:ngx_log|ngx\.log)\(([^\n]*)/mg) {
+        like($_, qr/^[^"]*"\[mtls\] /, "$name marks its line: $_");
+
+        my ($text) = /"\[mtls\] ([^"]*?):? ?"/;
+        like($readme, qr/\Q$text\E/, "README.md lists the line '$text'") if length($text // '');
+    }
+}
+
+__DATA__
+
+=== TEST 1: the synopsis protects an upstream and tells it about the client
+--- user_files eval: $::Policy
+--- http_config eval: "# README\n$::Synopsis"
+--- config
+    location /t { return 200 ok; }
+--- client
+code payments.example.com/
+get payments.example.com/ $(as client-a) -H 'X-Client-Cert-Dn: CN=forged' | grep -oE '^(X-Client-Cert-Dn: .*[a-z]|X-Client-Cert[^:]*)'
+code payments.example.com/ $(as client-b)
+code www.example.com/ -H 'Host: payments.example.com' $(as client-a)
+tls sni=www.example.com path=/t | facts certreq status
+--- client_out
+401 application/json; charset=utf-8 {"message":"No required TLS certificate was sent"}
+X-Client-Cert-Dn: CN=client-a,O=Example
+X-Client-Cert
+X-Client-Cert-Serial
+X-Client-Cert-Issuer-DN
+X-Client-Cert-Subject-DN
+X-Client-Cert-Fingerprint
+X-Client-Cert-Chain
+401 application/json; charset=utf-8 {"message":"TLS certificate failed verification"}
+421 application/json; charset=utf-8 {"message":"Misdirected Request"}
+certreq=0 status=200
+--- no_error_log
+[crit]
+[alert]
+
+
+
+=== TEST 2: the pieces do without a policy document
+--- http_config eval: "# README\n$::Pieces"
+--- config
+    location /t { return 200 ok; }
+--- client
+tls sni=api.example.com path=/ as=client-a | facts certreq ca_names status
+get api.example.com/ $(as client-a) | grep -oE '^X-Client-Cert-Fingerprint: [0-9a-f]{40}' | cut -d ' ' -f 2 |
+    grep -c "$(openssl x509 -in "$PKI/client-a.crt" -outform DER | sha1sum | cut -d ' ' -f 1)"
+get api.example.com/ -o /dev/null -w '%{http_code}\n'
+get api.example.com/ -o /dev/null -w '%{http_code}\n' $(as client-b)
+get www.example.com/ -o /dev/null -w '%{http_code}\n' -H 'Host: api.example.com' $(as client-a)
+tls sni=www.example.com path=/t | facts certreq status
+tls tls=1.3 sni=api.example.com path=/ as=client-int sess_out=session | facts reused status
+tls tls=1.3 sni=api.example.com path=/ as=client-int sess_in=session | facts reused status
+--- client_out
+certreq=1 ca_names=1:Test CA-A status=200
+1
+401
+401
+421
+certreq=0 status=200
+reused=0 status=200
+reused=1 status=200
+
+
+
+=== TEST 3: a department has an upstream of its own
+--- policy eval: (split /\n/, $::Policy, 2)[1]
+--- http_config eval: "# README\n$::Routing$::Upstreams"
+--- config
+    location /t { return 200 ok; }
+--- client
+get payments.example.com/ $(as client-awkward)
+get payments.example.com/ $(as client-a)
+--- client_out
+engineering
+all others
+
+
+
+=== TEST 4: the metrics are there, each of them documented
+--- user_files eval: $::Policy
+--- http_config eval: "# README\n$::Synopsis$::Metrics"
+--- config
+    location /t { return 200 ok; }
+--- client
+get payments.example.com/ $(as client-a) -o /dev/null -w '%{http_code}\n'
+curl -s "http://127.0.0.2:$HTTP_PORT/metrics" > text
+grep '^resty_mtls_\(requests_total\|responses_total\|metrics_shared\)' text
+sed -n 's/^# TYPE \([a-z_]*\) .*/\1/p' text > families
+sed -n 's/^| `\(resty_mtls_[a-z_]*\)` |.*/\1/p' "$TEST_NGINX_ROOT/README.md" | diff families - && echo documented
+--- client_out
+200
+resty_mtls_requests_total{route="payments",decision="pass"} 1
+resty_mtls_responses_total{route="payments",class="2xx"} 1
+resty_mtls_metrics_shared 1
+documented
+
+
+
+=== TEST 5: a header counts from whom the README trusts, and nothing is warned about
+--- user_files eval: $::Reads{"header-cert-auth"}
+--- http_config eval: "# README\n$::Trusted"
+--- config
+    location /t {
+        access_by_lua_block { require("resty.mtls").access("payments") }
+        content_by_lua_block { ngx.say(require("resty.mtls").client().subject_dn) }
+    }
+--- client
+header t "X-Client-Cert: $(escaped client-a)"
+--- client_out
+200 CN=client-a,O=Example
+--- no_error_log
+[warn]
+[error]
+
+
+
+=== TEST 6: nothing is warned about the policy for tokens
+--- user_files eval: $::Reads{"openid-connect"}
+--- http_config eval: "# README\n$::Trusted"
+--- config
+    location /t { return 200 ok; }
+    location /payments { access_by_lua_block { require("resty.mtls").access("payments") } }
+--- request
+GET /t
+--- response_body chomp
+ok
+--- no_error_log
+[warn]
+[error]

@@ -1,0 +1,155 @@
+# One connection for many server names, as HTTP/2 clients coalesce them and as HTTP/1.1 clients can: a request gets through
+# where its Host asks for and trusts the same as the name that the connection was made under, whatever the two are called,
+# and gets 421 where anything of that differs.
+
+use lib 't/lib';
+use TestMtls;
+
+my $made = system("bash", "-ec", <<"_EOC_");
+cd "$TestMtls::Pki"
+serial=\$(openssl x509 -in client-a.crt -noout -serial | cut -d= -f2)
+printf 'R\\t401231235959Z\\t200101000000Z\\t%s\\tunknown\\t/CN=x\\n' "\$serial" >reuse.index
+printf '[ca]\\ndefault_ca = d\\n[d]\\ndatabase = reuse.index\\ndefault_md = sha256\\ndefault_crl_days = 30\\n' >reuse.cnf
+openssl ca -config reuse.cnf -gencrl -keyfile ca-a.key -cert ca-a.crt -out reuse.crl 2>/dev/null
+_EOC_
+$made == 0 or bail_out("no CRL");
+
+# Server names, what client-a gets there on a connection of its own, and the plugins.
+our @Routes = (
+    [a => 200, mtls_auth()],
+    # What is done with a client is each route's own.
+    [consumer => 200, mtls_auth("skip_consumer_lookup: false, consumer_by: [username], authenticated_group_by: DN")],
+    [acl => 403, mtls_auth("skip_consumer_lookup: false"), "{name: acl, config: {allow: [nobody]}}"],
+    [crl => 401, mtls_auth("crls: [$TestMtls::Pki/reuse.crl]")],
+    # So is what is named to it.
+    [named => 200, mtls_auth("send_ca_dn: true")],
+    # What is trusted is not.
+    [other => 401, mtls_auth("ca_certificates: [\@ca-b]")],
+    [both => 200, mtls_auth("ca_certificates: [\@ca-a, \@ca-b]")],
+    [depth => 200, mtls_auth("verify_depth: 1")],
+    [level => 200, mtls_auth("auth_level: 1")],
+    [partial => 200, mtls_auth("allow_partial_chain: true")],
+    [fresh => 200, mtls_auth("resumption: false")],
+    [asks => 200, "{name: tls-handshake-modifier}"],
+    # A route without our plugins takes everybody, on any connection.
+    [none => 200],
+);
+
+our %Alike = map { $_ => 1 } qw( a consumer acl crl named );
+
+sub mtls_auth {
+    my %config = (ca_certificates => '[@ca-a]', skip_consumer_lookup => "true",
+                  map { split /: /, $_, 2 } split /, (?=\w+: )/, shift // "");
+
+    return "{name: mtls-auth, config: {" . join(", ", map { "$_: $config{$_}" } sort keys %config) . "}}";
+}
+
+our $Policy = "_format_version: \"3.0\"\n\@{ca_certificates: ca-a ca-b}\nconsumers: [{username: client-a}]\nroutes:\n";
+our $Expected = '';
+
+for my $route (@Routes) {
+    my ($from, undef, @plugins) = @$route;
+    $Policy .= "- {name: $from, snis: [$from.test], plugins: [" . join(", ", @plugins) . "]}\n";
+    $Expected .= "$from " . CORE::join(" ", map {
+        my ($to, $own) = @$_;
+        $to eq "none" || $to eq $from || $Alike{$to} && $Alike{$from} ? $own : 421;
+    } @Routes) . "\n";
+}
+
+our $Names = join " ", map { "$_->[0].test" } @Routes;
+
+our $Config = <<'_EOC_';
+    location /t {
+        access_by_lua_block { require("resty.mtls").access((ngx.var.host:gsub("%.test$", ""))) }
+        content_by_lua_block { ngx.say("in") }
+    }
+_EOC_
+
+our $Client = "names='$Names'\n" . <<'_EOC_';
+# http2 SNI: requests for every name on one connection
+http2() {
+    local to args=()
+    for to in $names; do
+        args+=(-sk --http2 --connect-to "::127.0.0.1:$PORT" $(as client-a) -H "Host: $to" -o /dev/null
+            -w '%{http_version}:%{num_connects}:%{http_code} ' "https://$1/t" --next)
+    done
+    curl "${args[@]:0:${#args[@]}-1}" | sed 's/^2:1:/2:0:/; s/2:0://g; s/ $//'
+}
+http1() {
+    tls tls=$1 sni=$2 host=${names// /,} path=/t as=client-a | facts status | tr '=,' '  ' | sed 's/^status //'
+}
+_EOC_
+
+run_blocks();
+
+__DATA__
+
+=== TEST 1: HTTP/2
+--- policy eval: $::Policy
+--- tls_options: http2
+--- config eval: $::Config
+--- client eval
+$::Client . 'for from in $names; do echo "${from%.test} $(http2 $from)"; done'
+--- client_out eval: $::Expected
+--- no_error_log
+[crit]
+[alert]
+
+
+
+=== TEST 2: HTTP/2 to servers of those names
+--- policy eval: $::Policy
+--- tls_options: http2
+--- vhosts eval: $::Names
+--- config eval: $::Config
+--- client eval
+$::Client . 'for from in $names; do echo "${from%.test} $(http2 $from)"; done'
+--- client_out eval: $::Expected
+--- no_error_log
+[crit]
+[alert]
+
+
+
+=== TEST 3: HTTP/1.1
+--- policy eval: $::Policy
+--- vhosts eval: $::Names
+--- config eval: $::Config
+--- client eval
+$::Client . <<'_EOC_';
+for version in 1.2 1.3; do
+    for from in $names; do echo "${from%.test} $(http1 $version $from)"; done
+done
+_EOC_
+--- client_out eval: $::Expected . $::Expected
+--- no_error_log
+[crit]
+[alert]
+
+
+
+=== TEST 4: sessions go where connections go
+--- policy eval: $::Policy
+--- config eval: $::Config
+--- client eval
+$::Client . <<'_EOC_';
+for from in a none fresh asks other; do
+    rm -f session
+    tls sni=$from.test path=/t as=client-a sess_out=session >/dev/null
+    [ -e session ] || { echo "$from none"; continue; }
+    echo "$from $(for to in $names; do
+        tls sni=$to path=/t as=client-a sess_in=session | facts reused
+    done | sed 's/reused=//' | paste -sd ' ')"
+done
+_EOC_
+--- client_out eval
+my $out = '';
+for my $from (qw( a none fresh asks other )) {
+    $out .= $from eq "fresh" ? "fresh none\n" : "$from " . CORE::join(" ", map {
+        $_->[0] eq $from || $::Alike{$_->[0]} && $::Alike{$from} ? 1 : 0;
+    } @::Routes) . "\n";
+}
+$out;
+--- no_error_log
+[crit]
+[alert]

@@ -1,0 +1,179 @@
+# Browsers coalesce HTTP/2 connections: what n.shop.test has opened is used for a.shop.test too, because the certificate of
+# the server covers both. 421 makes them open a connection of its own, which asks for a client certificate.
+# `make test-browser` installs them.
+
+use lib 't/lib';
+use TestMtls;
+
+sub found ($) {
+    my ($command) = @_;
+
+    return system("command -v $command >/dev/null 2>&1") == 0;
+}
+
+our $Chromium = found "chromium";
+our $Firefox = found "firefox-esr";
+
+# A browser on a busy machine is not always as quick as it must be here.
+plan(skip_all => "make test-browser runs it") if !$ENV{TEST_BROWSER};
+plan(skip_all => "neither chromium nor firefox-esr is installed: make test-browser") if !$Chromium && !$Firefox;
+plan(skip_all => "not root: browsers want a mount namespace here") if $> != 0;
+plan(skip_all => "no certutil and pk12util (libnss3-tools)") if !found "certutil" || !found "pk12util";
+
+our $Policy = <<'_EOC_';
+_format_version: "3.0"
+@{ca_certificates: ca-a ca-b}
+routes:
+- name: a
+  snis: [a.shop.test]
+  plugins:
+  - name: mtls-auth
+    config: {ca_certificates: [@ca-a], send_ca_dn: true, skip_consumer_lookup: true}
+- name: b
+  snis: [b.shop.test]
+  plugins:
+  - name: mtls-auth
+    config: {ca_certificates: [@ca-b], send_ca_dn: true, skip_consumer_lookup: true}
+- name: n
+  snis: [n.shop.test]
+_EOC_
+
+# A browser wants a certificate without wildcards right under a top-level domain, of a CA that it trusts.
+my $made = system("bash", "-ec", <<"_EOC_");
+cd "$TestMtls::Pki"
+[ browser.crt -nt browser-ca.crt ] && exit
+{
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3 -subj '/CN=Test Browser CA' \\
+        -keyout browser-ca.key -out browser-ca.crt
+    openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj '/CN=n.shop.test' -keyout browser.key -out browser.csr
+    openssl x509 -req -in browser.csr -CA browser-ca.crt -CAkey browser-ca.key -days 2 -out browser.crt \\
+        -extfile <(printf 'subjectAltName=DNS:n.shop.test,DNS:a.shop.test,DNS:b.shop.test\\nextendedKeyUsage=serverAuth\\n')
+} 2>/dev/null
+_EOC_
+$made == 0 or bail_out("no certificate for browsers");
+
+our $Http = "    log_format seen '\$host \$status \$connection \$server_protocol';\n";
+
+our $Config = <<"_EOC_" . <<'_EOC_';
+    ssl_certificate $TestMtls::Pki/browser.crt;
+    ssl_certificate_key $TestMtls::Pki/browser.key;
+_EOC_
+    location /page {
+        access_log $TEST_NGINX_HTML_DIR/seen.log seen;
+        default_type text/html;
+        content_by_lua_block {
+            ngx.say("<!doctype html><title>page</title><p id=p>")
+            for _, host in ipairs { "a", "b", "a" } do
+                ngx.say("<script src='https://", host, ".shop.test:$TEST_NGINX_TLS_PORT/t?", math.random(), "'></script>")
+            end
+        }
+    }
+    location /t {
+        access_log $TEST_NGINX_HTML_DIR/seen.log seen;
+        default_type text/javascript;
+        access_by_lua_block { require("resty.mtls").access(ngx.var.host:sub(1, 1)) }
+        content_by_lua_block {
+            ngx.say("document.getElementById('p').append('", ngx.var.host, ":", require("resty.mtls").client().subject.CN[1],
+                    " ')")
+        }
+    }
+_EOC_
+
+our $Client = <<'_EOC_';
+export HOME=$TMP/home
+# store DIRECTORY: NSS's store, with the server's CA and the client certificates
+store() {
+    mkdir -p "$1"
+    certutil -N -d "sql:$1" --empty-password
+    certutil -A -d "sql:$1" -n browser-ca -t C,, -i "$PKI/browser-ca.crt"
+    for name in client-a client-b; do
+        openssl pkcs12 -export -in "$PKI/$name.crt" -inkey "$PKI/$name.key" -name $name -passout pass:x -out $name.p12
+        pk12util -d "sql:$1" -i $name.p12 -W x >/dev/null
+    done
+}
+# browse COMMAND...: in a mount namespace where the names lead here and the policy of Chromium is ours, as root
+browse() {
+    echo '127.0.0.1 n.shop.test a.shop.test b.shop.test' >hosts
+    unshare --mount sh -c '
+        mount --bind hosts /etc/hosts
+        [ ! -d managed ] || { mount -t tmpfs none /etc/chromium && mkdir /etc/chromium/policies && cp -r managed /etc/chromium/policies/; }
+        exec timeout 60 "$@"' sh "$@"
+}
+# seen: what each host answered, in order, and on whose connection
+seen() {
+    for host in n a b; do
+        echo "$host: $(awk -v host=$host.shop.test '
+            $1 == "n.shop.test" { opened = $3 }
+            $1 == host { print $2, ($3 == opened ? "on the connection of n" : "on its own") }' seen.log | uniq | paste -sd ,)"
+    done
+    echo "$(awk '$4 != "HTTP/2.0"' seen.log | wc -l) not over HTTP/2"
+}
+_EOC_
+
+# A browser that has met one 421 may not coalesce any more.
+our $Seen = <<'_EOC_';
+(?s)(?=.*421)n: 200 on the connection of n
+a: (421 on the connection of n,)?200 on its own
+b: (421 on the connection of n,)?200 on its own
+0 not over HTTP/2
+_EOC_
+
+run_blocks();
+
+__DATA__
+
+=== TEST 1: Chromium comes back on a new connection
+--- skip_eval: 4: !$::Chromium
+--- tls_options: http2
+--- policy eval: $::Policy
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client eval
+$::Client . <<'_EOC_';
+store "$HOME/.pki/nssdb"
+mkdir managed
+echo '{"AutoSelectCertificateForUrls": ["{\"pattern\":\"https://[*.]shop.test\",\"filter\":{}}"]}' >managed/test.json
+browse chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking \
+    --disable-component-update --disable-sync --disable-dev-shm-usage --user-data-dir="$TMP/chromium" \
+    --virtual-time-budget=20000 --dump-dom "https://n.shop.test:$PORT/page" >dom 2>log || tail -n 20 log
+grep -o '[ab]\.shop\.test:client-[ab]' dom
+seen
+_EOC_
+--- client_out_like eval
+'\Aa\.shop\.test:client-a\nb\.shop\.test:client-b\na\.shop\.test:client-a\n' . $::Seen
+--- no_error_log
+[crit]
+[alert]
+
+
+
+=== TEST 2: Firefox comes back on a new connection
+--- skip_eval: 4: !$::Firefox
+--- tls_options: http2
+--- policy eval: $::Policy
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client eval
+$::Client . <<'_EOC_';
+store profile
+while read -r name value; do echo "user_pref(\"$name\", $value);"; done >profile/user.js <<'END'
+security.default_personal_cert "Select Automatically"
+network.trr.mode 5
+network.captive-portal-service.enabled false
+network.connectivity-service.enabled false
+network.http.http3.enable false
+app.update.auto false
+app.normandy.enabled false
+browser.safebrowsing.update.enabled false
+datareporting.policy.dataSubmissionEnabled false
+services.settings.server "data:,"
+toolkit.telemetry.enabled false
+END
+browse firefox-esr --headless --no-remote --profile "$TMP/profile" --screenshot "$TMP/shot.png" "https://n.shop.test:$PORT/page" \
+    >log 2>&1 || tail -n 20 log
+seen
+_EOC_
+--- client_out_like eval: $::Seen
+--- no_error_log
+[crit]
+[alert]

@@ -1,0 +1,343 @@
+use lib 't/lib';
+use TestMtls;
+
+our $Policy = <<'_EOC_';
+_format_version: "3.0"
+@{ca_certificates: ca-a ca-b}
+services:
+- name: s
+  routes:
+  - {name: url, plugins: [{name: header-cert-auth, config: {ca_certificates: [@ca-a], certificate_header_name: X-Client-Cert, certificate_header_format: url_encoded, skip_consumer_lookup: true}}]}
+  - {name: base64, plugins: [{name: header-cert-auth, config: {ca_certificates: [@ca-a], certificate_header_name: X-Der, certificate_header_format: base64_encoded, skip_consumer_lookup: true}}]}
+  - {name: rfc9440, plugins: [{name: header-cert-auth, config: {ca_certificates: [@ca-a], certificate_header_name: Client-Cert, certificate_header_format: rfc9440, skip_consumer_lookup: true}}]}
+  - {name: open, plugins: [{name: header-cert-auth, config: {ca_certificates: [@ca-a], certificate_header_name: X-Client-Cert, certificate_header_format: auto, secure_source: false, skip_consumer_lookup: true}}]}
+  - {name: anonymous, plugins: [{name: header-cert-auth, config: {ca_certificates: [@ca-a], certificate_header_name: X-Client-Cert, certificate_header_format: url_encoded, anonymous: nobody}}]}
+  - {name: known, plugins: [{name: header-cert-auth, config: {ca_certificates: [@ca-a], certificate_header_name: X-Client-Cert, certificate_header_format: url_encoded}}, {name: acl, config: {allow: [staff]}}]}
+  - {name: plain}
+consumers:
+- {username: nobody}
+- {username: ann, header_cert_auth_credentials: [{subject_name: client-a}], acls: [{group: staff}]}
+plugins:
+- {name: client-cert-headers, config: {dialects: [{name: nginx}]}}
+_EOC_
+
+our $Config = <<'_EOC_';
+    location ~ ^/see/(?<route>\w+) {
+        access_by_lua_block { require("resty.mtls").access(ngx.var.route) }
+        content_by_lua_block {
+            local client = require("resty.mtls").client()
+            ngx.say(client and client.source .. " " .. client.verified .. " " .. client.subject_dn or "nobody")
+        }
+    }
+    location ~ ^/to/(?<route>\w+) {
+        access_by_lua_block { require("resty.mtls").access(ngx.var.route) }
+        proxy_pass $TEST_NGINX_UPSTREAM;
+    }
+_EOC_
+
+our $Init = <<'_EOC_';
+    init_by_lua_block {
+        require("resty.mtls").init {
+            policy = "$TEST_NGINX_HTML_DIR/policy.yaml", trusted_ips = { "127.0.0.1" },
+        }
+    }
+_EOC_
+
+our $Stranger = $Init;
+$Stranger =~ s/"127\.0\.0\.1"/"10.0.0.0\/8"/;
+
+run_blocks();
+
+__DATA__
+
+=== TEST 1: access() takes the certificate of a trusted peer's header, over plain HTTP and TLS, with its chain
+--- policy eval: $::Policy
+--- config eval: $::Config
+--- http_config eval: $::Init
+--- client
+header see/url "X-Client-Cert: $(escaped client-a)"
+header see/url "X-Client-Cert: $(escaped client-int)"
+header see/base64 "X-Der: $(base64_of client-a)"
+header see/rfc9440 "Client-Cert: :$(base64_of client-a):"
+header see/rfc9440 "Client-Cert: :$(base64_of client-int):" -H "Client-Cert-Chain: :$(base64_of ca-a-int):"
+header see/open "X-Client-Cert: :$(base64_of client-a):"
+code a.test/see/url -H "X-Client-Cert: $(escaped client-a)"
+--- client_out
+200 header SUCCESS CN=client-a,O=Example
+200 header SUCCESS CN=client-int,O=Example
+200 header SUCCESS CN=client-a,O=Example
+200 header SUCCESS CN=client-a,O=Example
+200 header SUCCESS CN=client-int,O=Example
+200 header SUCCESS CN=client-a,O=Example
+200 text/plain header SUCCESS CN=client-a,O=Example
+
+
+
+=== TEST 2: access() answers 401 to a trusted peer without the header, or that says there is no certificate
+--- policy eval: $::Policy
+--- config eval: $::Config
+--- http_config eval: $::Init
+--- client
+header see/url "X-Other: 1"
+header see/url "X-Client-Cert;"
+header see/url "X-Client-Cert: (null)"
+# The TLS certificate is the proxy's own.
+code a.test/see/url $(as client-a)
+--- client_out
+401 {"message":"No required TLS certificate was sent"}
+401 {"message":"No required TLS certificate was sent"}
+401 {"message":"No required TLS certificate was sent"}
+401 application/json; charset=utf-8 {"message":"No required TLS certificate was sent"}
+--- error_log
+[mtls] 401 no certificate: no header carries one
+[mtls] 401 no certificate: the proxy says that there is none
+
+
+
+=== TEST 3: access() answers 401 to headers with an untrusted certificate or with something else
+--- policy eval: $::Policy
+--- config eval: $::Config
+--- http_config eval: $::Init
+--- client
+for name in client-b client-self client-expired; do
+    header see/url "X-Client-Cert: $(escaped $name)"
+done
+for value in junk "$(escaped client-a)%20x" "$(escaped client-a | sed 's/%20/+/g')" "$(base64_of client-a)"; do
+    header see/url "X-Client-Cert: $value"
+done
+header see/url "X-Client-Cert: $(escaped client-a)" -H "X-Client-Cert: $(escaped client-a)"
+header see/rfc9440 "Client-Cert: $(base64_of client-a)"
+head -c 70000 /dev/zero | tr '\0' A >long
+header see/url "X-Client-Cert: $(cat long)"
+grep -o '\[mtls\] 401 [^,]*' "$ERROR_LOG"
+--- client_out
+401 {"message":"TLS certificate failed verification"}
+401 {"message":"TLS certificate failed verification"}
+401 {"message":"TLS certificate failed verification"}
+401 {"message":"TLS certificate failed verification"}
+401 {"message":"TLS certificate failed verification"}
+401 {"message":"TLS certificate failed verification"}
+401 {"message":"TLS certificate failed verification"}
+401 {"message":"TLS certificate failed verification"}
+401 {"message":"TLS certificate failed verification"}
+401 {"message":"TLS certificate failed verification"}
+[mtls] 401 FAILED:unable to get local issuer certificate at depth 0
+[mtls] 401 FAILED:self-signed certificate at depth 0
+[mtls] 401 FAILED:certificate has expired at depth 0
+[mtls] 401 certificate header refused: not PEM
+[mtls] 401 certificate header refused: not PEM
+[mtls] 401 certificate header refused: not PEM
+[mtls] 401 certificate header refused: not PEM
+[mtls] 401 certificate header refused: 2 header lines
+[mtls] 401 certificate header refused: not a byte sequence
+[mtls] 401 certificate header refused: 70000 bytes are over the limit of 65536
+--- no_error_log
+[crit]
+[alert]
+
+
+
+=== TEST 4: access() takes no header of a peer that trusted_ips does not name, and of nobody by default
+--- policy eval: $::Policy
+--- config eval: $::Config
+--- http_config eval: $::Stranger
+--- client
+header see/url "X-Client-Cert: $(escaped client-a)"
+header see/anonymous "X-Client-Cert: $(escaped client-a)"
+header see/open "X-Client-Cert: $(escaped client-a)"
+header to/plain "X-Client-Cert: $(escaped client-a)" -H "x_client_cert: a" | grep -ci x.client
+--- client_out
+401 {"message":"No required TLS certificate was sent"}
+200 nobody
+200 header SUCCESS CN=client-a,O=Example
+0
+--- error_log
+[mtls] 401 no certificate: the header is from a peer that trusted_ips does not name
+--- no_error_log
+and those are none
+
+
+
+=== TEST 5: access() trusts nobody without trusted_ips
+--- policy eval: $::Policy
+--- config eval: "$::Config location /reload { content_by_lua_block { ngx.say(tostring(require('resty.mtls').reload())) } }"
+--- client
+header see/url "X-Client-Cert: $(escaped client-a)"
+# At the start, and once more for each policy.
+heard() { grep -c "\[warn\].*policy.yaml:[0-9:]* warning: services\[0\].routes\[$1\].plugins\[0\].config.$2" "$ERROR_LOG"; }
+heard 0 "certificate_header_name: the header is taken from 'trusted_ips' of mtls.init only, and those are none: every"
+heard 3 "secure_source: is false: whoever reaches this gateway may present any certificate, without its key; expected true"
+header reload "X-Any: 1"
+heard 0 certificate_header_name
+grep -c "trusted_ips' of mtls.init only" "$ERROR_LOG"
+--- client_out
+401 {"message":"No required TLS certificate was sent"}
+1
+1
+200 true
+2
+2
+--- error_log
+[mtls] 401 no certificate: the header is from a peer that trusted_ips does not name
+
+
+
+=== TEST 6: access() looks at the peer, not at the address that a realip module read from a header
+--- policy eval: $::Policy
+--- config eval
+"    set_real_ip_from 127.0.0.1;
+    real_ip_header X-Real-IP;
+    $::Config"
+--- http_config eval: $::Stranger
+--- client
+header see/url "X-Client-Cert: $(escaped client-a)" -H "X-Real-IP: 10.1.2.3"
+--- client_out
+401 {"message":"No required TLS certificate was sent"}
+--- error_log
+[mtls] 401 no certificate: the header is from a peer that trusted_ips does not name
+
+
+
+=== TEST 7: access() removes the header in every spelling, on every route, from trusted peers too
+--- policy eval: $::Policy
+--- config eval
+"    underscores_in_headers on;
+    $::Config"
+--- http_config eval: $::Init
+--- client
+header to/plain "X-Client-Cert: $(escaped client-a)" -H "X_Client_Cert: a" -H "x-client.cert: b" | grep -ci 'x.client.cert'
+header to/url "X-Client-Cert: $(escaped client-a)" -H "X_Client_Cert: a" | grep -i 'client' | grep -v '^ssl-client-cert: -----BEGIN%20' | tr -d '\r'
+# Another spelling is not the header.
+header see/url "X_Client_Cert: $(escaped client-a)"
+--- client_out
+0
+X-Client-Cert-Dn: CN=client-a,O=Example
+ssl-client-verify: SUCCESS
+ssl-client-subject-dn: CN=client-a,O=Example
+ssl-client-issuer-dn: CN=Test CA-A,O=Example Lab,C=CZ
+401 {"message":"No required TLS certificate was sent"}
+--- error_log
+[mtls] 401 no certificate: no header carries one
+
+
+
+=== TEST 8: access() never takes a certificate of one request for another one of the same connection
+--- policy eval: $::Policy
+--- config eval: $::Config
+--- http_config eval: $::Init
+--- client
+url=http://127.0.0.1:$HTTP_PORT/see/url
+for name in client-a client-int client-b; do
+    printf 'insecure\nhttp2\nurl = "%s"\nheader = "X-Client-Cert: %s"\nnext\n' "$url" "$(escaped $name)"
+done >requests
+printf 'insecure\nhttp2\nurl = "%s"\n' "$url" >>requests
+sed /http2/d requests >plain
+sed "s,http://127.0.0.1:$HTTP_PORT,https://127.0.0.1:$PORT," requests >tls
+for requests in plain tls; do
+    curl -sv -K $requests 2>log
+    echo; grep -ciE '^\* re-?using existing' log
+done
+--- client_out
+header SUCCESS CN=client-a,O=Example
+header SUCCESS CN=client-int,O=Example
+{"message":"TLS certificate failed verification"}{"message":"No required TLS certificate was sent"}
+3
+header SUCCESS CN=client-a,O=Example
+header SUCCESS CN=client-int,O=Example
+{"message":"TLS certificate failed verification"}{"message":"No required TLS certificate was sent"}
+3
+--- tls_options: http2
+--- error_log
+[mtls] 401
+--- no_error_log
+[crit]
+
+
+
+=== TEST 9: access() maps the certificate to a consumer by header_cert_auth_credentials
+--- policy eval: $::Policy
+--- config eval: $::Config
+--- http_config eval: $::Init
+--- client
+header to/known "X-Client-Cert: $(escaped client-a)" | grep -i 'consumer-\(user\|groups\)' | tr -d '\r'
+header to/known "X-Client-Cert: $(escaped client-int)"
+header to/anonymous "X-Client-Cert: $(escaped client-b)" | grep -i 'consumer' | grep -vi 'id:' | tr -d '\r'
+--- client_out
+X-Consumer-Username: ann
+X-Consumer-Groups: staff
+401 {"message":"TLS certificate failed verification"}
+X-Consumer-Username: nobody
+X-Anonymous-Consumer: true
+--- error_log
+[mtls] 401 no consumer
+
+
+
+=== TEST 10: access() finds the header behind an internal redirect and a rewrite, and a header set in between is none
+--- policy eval: $::Policy
+--- config eval
+"    location = /again {
+        access_by_lua_block { require('resty.mtls').access('url') }
+        content_by_lua_block { ngx.exec('/see/url') }
+    }
+    location = /first {
+        content_by_lua_block { ngx.exec('/see/url') }
+    }
+    location = /set {
+        access_by_lua_block { require('resty.mtls').access('url') }
+        content_by_lua_block { ngx.req.set_header('X-Client-Cert', ngx.unescape_uri(ngx.var.arg_cert)); ngx.exec('/see/url') }
+    }
+    location /break/ { rewrite ^/break/(.*)\$ /\$1 break; access_by_lua_block { require('resty.mtls').access('url') } content_by_lua_block { ngx.say('in') } }
+    rewrite ^/last/(.*)\$ /\$1 last;
+    $::Config"
+--- http_config eval: $::Init
+--- client
+header again "X-Client-Cert: $(escaped client-a)"
+header again "X-Other: 1"
+header first "X-Client-Cert: $(escaped client-a)"
+header break/x "X-Client-Cert: $(escaped client-a)"
+header last/see/url "X-Client-Cert: $(escaped client-a)"
+header "set?cert=$(escaped client-a)" "X-Client-Cert: $(escaped client-c)"
+--- client_out
+200 header SUCCESS CN=client-a,O=Example
+401 {"message":"No required TLS certificate was sent"}
+200 header SUCCESS CN=client-a,O=Example
+200 in
+200 header SUCCESS CN=client-a,O=Example
+401 {"message":"TLS certificate failed verification"}
+--- error_log
+[mtls] 401 no certificate: no header carries one
+
+
+
+=== TEST 11: strip() before access() keeps the header for it
+--- policy eval: $::Policy
+--- config eval
+"    rewrite_by_lua_block { require('resty.mtls').strip() }
+    $::Config"
+--- http_config eval: $::Init
+--- client
+header see/url "X-Client-Cert: $(escaped client-a)"
+header to/url "X-Client-Cert: $(escaped client-a)" | grep -ci 'x-client-cert:'
+--- client_out
+200 header SUCCESS CN=client-a,O=Example
+0
+
+
+
+=== TEST 12: access() answers 425 to what the proxy took as early data (RFC 8470)
+--- policy eval: $::Policy
+--- config eval: $::Config
+--- http_config eval: $::Init
+--- client
+header see/url "X-Client-Cert: $(escaped client-a)" -H 'Early-Data: 1'
+header see/url "X-Client-Cert: $(escaped client-a)" -H 'Early-Data: 0' -H 'Early-Data: 1'
+header see/url "X-Client-Cert: $(escaped client-a)"
+header see/plain "X-Client-Cert: $(escaped client-a)" -H 'Early-Data: 1'
+--- client_out
+425 {"message":"Too Early"}
+425 {"message":"Too Early"}
+200 header SUCCESS CN=client-a,O=Example
+200 nobody
+--- error_log
+[mtls] 425 too early: the proxy passed early data on

@@ -1,0 +1,3 @@
+module resty-mtls/t/headers/readers/xfcc
+
+go 1.19

@@ -1,0 +1,408 @@
+# make install, install-debug and uninstall, and nginx with what they installed.
+
+use lib 't/lib';
+use TestMtls;
+use File::Find qw( find );
+use File::Path qw( make_path );
+use File::Temp qw( tempdir );
+
+
+open my $in, '<', "$TestMtls::Root/Cargo.toml" or die $!;
+our ($Version) = do { local $/; <$in> =~ /^version = "(.*)"/m };
+# With a blank, as DESTDIR may have one.
+our $Dest = tempdir(CLEANUP => 1) . "/a root";
+mkdir $Dest;
+
+# `make test` may be what runs this.
+delete @ENV{qw( MAKEFLAGS MAKELEVEL MFLAGS )};
+# What make exports, for t/in-netns too.
+delete @ENV{qw( DESTDIR PREFIX LUA_LIB_DIR LUA_CLIB_DIR )};
+
+
+# make(TARGET, VARIABLE...): what it printed, and the exit status. With a cargo that fails when it is called.
+sub make ($@) {
+    my ($target, @variables) = @_;
+
+    my $words = join " ", map { "'$_'" } $target, "CARGO=false", @variables;
+    my $printed = `make --no-print-directory -C '$TestMtls::Root' $words 2>&1`;
+
+    return ($printed, $? >> 8);
+}
+
+
+# Path to mode of each file under a directory.
+sub files ($) {
+    my ($dir) = @_;
+    my %mode;
+
+    find({ no_chdir => 1, wanted => sub { $mode{ s/^\Q$dir\E//r } = sprintf "%o", (lstat)[2] & 0777 if !-d } }, $dir) if -d $dir;
+
+    return \%mode;
+}
+
+
+sub slurp ($) {
+    my ($file) = @_;
+
+    open my $in, '<:raw', $file or die "$file: $!";
+    local $/;
+
+    return scalar <$in>;
+}
+
+# Warnings about sources that are newer depend on the machine.
+sub without_age ($) { return $_[0] =~ s/^install: warning: \S+ is newer than .*\n//mr }
+
+
+# Into directories of its own
+
+my @to = ("DESTDIR=$Dest", "PREFIX=/opt/mtls", "LUA_LIB_DIR=/opt/lua");
+my ($log, $status) = make("install", @to);
+
+is($status, 0, "make install") or Test::More::diag($log);
+is(without_age($log), "", "it prints nothing, and calls no cargo");
+
+my $mode = files($Dest);
+
+is($mode->{$_}, "644", $_)
+    for "/opt/lua/resty/mtls.lua", "/opt/lua/resty/mtls/internal/cdef.lua", "/opt/mtls/include/resty_mtls.h",
+        "/opt/mtls/share/resty-mtls/nginx-conf/mtls-http.conf",
+        "/opt/mtls/share/resty-mtls/nginx-conf/policy.example.yaml",
+        "/opt/mtls/share/doc/resty-mtls/LICENSE", "/opt/mtls/share/doc/resty-mtls/README.md",
+        "/opt/mtls/share/doc/resty-mtls/CHANGELOG.md", "/opt/mtls/share/man/man1/resty-mtls.1",
+        "/opt/mtls/share/bash-completion/completions/resty-mtls", "/opt/mtls/share/zsh/site-functions/_resty-mtls",
+        "/opt/mtls/share/fish/vendor_completions.d/resty-mtls.fish";
+is($mode->{$_}, "755", $_)
+    for "/opt/mtls/bin/resty-mtls", "/opt/mtls/lib/lua/5.1/libresty_mtls.so";
+is(join(" ", grep { !m{^/opt/(lua|mtls)/} } keys %$mode), "", "nothing outside PREFIX and LUA_LIB_DIR");
+is(`'$Dest/opt/mtls/bin/resty-mtls' --version`, "resty-mtls $Version\n", "the command runs");
+
+my @sources;
+find({ no_chdir => 1, wanted => sub { push @sources, s{^\Q$TestMtls::Root\E/lua/}{}r if /\.lua\z/ } }, "$TestMtls::Root/lua");
+is(join(" ", sort map { m{^/opt/lua/(.*)} } keys %$mode), join(" ", sort @sources), "every Lua module, and nothing else with them");
+
+# A list that says what is there, no more and no less.
+my $list = "/opt/mtls/share/resty-mtls/installed";
+is(join("\n", sort(slurp("$Dest$list") =~ /^f (.*)/mg), ""), join("\n", sort(grep { $_ ne $list } keys %$mode), ""),
+   "the list has every file");
+
+
+# What the binaries hold
+
+my @binaries = ("/opt/mtls/lib/lua/5.1/libresty_mtls.so", "/opt/mtls/bin/resty-mtls");
+
+# Of the machine that built them: the directory of crates, the target directory with what build scripts wrote, and the home.
+my $paths = qr{[\w.-]*/registry/src/[\w.-]*|/target/release/|\Q$ENV{HOME}\E/\.};
+
+for my $file (@binaries) {
+    my $sections = join " ", `readelf --wide --sections '$Dest$file'` =~ /\] (\.(?:symtab|debug_(?:info|line|str)|gnu_debuglink))\s/g;
+    is($sections, ".gnu_debuglink", "$file is stripped");
+    is(join(" ", slurp("$Dest$file") =~ /($paths)/g), "", "$file names no path of this machine");
+}
+
+
+# Over what is there: by a rename
+
+my %before = map { $_ => (stat "$Dest$_")[1] } @binaries;
+open my $mapped, '<:raw', "$Dest$binaries[0]" or die $!;
+my $content = slurp("$Dest$binaries[0]");
+
+# A module that this release has no more, one of another project, and what a mistaken list could name.
+for my $file ("resty/mtls/old.lua", "resty/other.lua") {
+    open my $out, '>', "$Dest/opt/lua/$file" or die $!;
+    close $out;
+}
+open my $out, '>>', "$Dest$list" or die $!;
+print $out "f /opt/lua/resty/mtls/old.lua\n";
+close $out;
+
+($log, $status) = make("install-debug", @to);
+is($status, 0, "make install-debug") or Test::More::diag($log);
+isnt((stat "$Dest$_")[1], $before{$_}, "$_ is a new file") for @binaries;
+is(do { local $/; <$mapped> } eq $content, 1, "the old library is as it was, for who has it open");
+$mode = files($Dest);
+is(join(" ", grep { /\.new|old\.lua/ } keys %$mode), "", "no temporary file is left, nor a module of an earlier release");
+is($mode->{"/opt/lua/resty/other.lua"}, "644", "what somebody else put there stays");
+
+for my $file (@binaries) {
+    my ($dir, $name) = $file =~ m{(.*)/(.*)};
+
+    is($mode->{"$dir/.debug/$name.debug"}, "644", "the debug file of $name");
+    # readelf compares the checksum of the file that the section names.
+    like(`cd '$Dest$dir/.debug' && cp ../$name . && readelf --debug-dump=links $name 2>&1; rm $name`,
+         qr/Found separate debug info file: (?:\S*\/)?\Q$name\E\.debug/, "belongs to the installed one");
+    is(join(" ", slurp("$Dest$dir/.debug/$name.debug") =~ /($paths)/g), "", "and names no path of this machine");
+}
+
+make("install", @to);
+is(join(" ", grep { /\.debug/ } keys %{ files($Dest) }), "", "debug files of another build do not stay");
+
+
+# In two places, and away
+
+make("install", @to[0, 1], "LUA_LIB_DIR=/opt/site/lualib", "LUA_CLIB_DIR=/opt/site/lualib");
+$mode = files($Dest);
+is($mode->{$_}, $_ =~ /so$/ ? "755" : "644", "$_ beside the first ones")
+    for "/opt/site/lualib/libresty_mtls.so", "/opt/site/lualib/resty/mtls.lua", "/opt/lua/resty/mtls.lua";
+
+($log, $status) = make("uninstall", @to[0, 1]);
+is($status, 0, "make uninstall");
+is($log, "install: $Dest/opt/lua/resty is not empty and stays\ninstall: $Dest/opt/lua is not empty and stays\n"
+       . "install: $Dest/opt is not empty and stays\n", "it says what it leaves");
+is(join(" ", keys %{ files($Dest) }), "/opt/lua/resty/other.lua", "all that was installed is gone, wherever it was");
+is(join(" ", map { s/^\Q$Dest\E//r } glob("'$Dest'/opt/*")), "/opt/lua", "and the directories");
+
+($log, $status) = make("uninstall", @to[0, 1]);
+is($log =~ s/^make: .*\n//mr, "install: nothing to remove: there is no $Dest$list, which 'make install' writes;"
+       . " give the same DESTDIR and PREFIX as then\n", "a second time it says why it does nothing");
+is($status, 2, "and fails");
+
+
+# An installation that is broken off is listed as far as it went
+
+make_path("$Dest/opt/mtls/share/man/man1/resty-mtls.1/in the way");
+($log, $status) = make("install", @to);
+like($log, qr{^install: \Q$Dest\E/opt/mtls/share/man/man1/resty-mtls\.1 cannot be written$}m, "what cannot be written is named");
+is($status, 2, "and the installation fails");
+make("uninstall", @to[0, 1]);
+is(join(" ", keys %{ files($Dest) }), "/opt/lua/resty/other.lua", "what was written is found again");
+system("rm", "-rf", "$Dest/opt");
+
+
+# Without anything built
+
+my $copy = tempdir(CLEANUP => 1) . "/resty-mtls";
+system("'$TestMtls::Root/t/copy-source' '$TestMtls::Root/target/release' '$copy' && rm -r '$copy/target'") == 0 or die "copy: $?";
+# A cargo that builds nothing
+open $out, '>', "$copy/cargo" or die $!;
+print $out "#!/bin/sh\n[ \"\$1\" = --version ] && echo 'cargo 99.0.0' || echo \"called: \$*\"\n";
+close $out;
+chmod 0755, "$copy/cargo";
+$log = `make -C '$copy' install CARGO='$copy/cargo' DESTDIR='$Dest' 2>&1`;
+like($log, qr/^called: build --release --locked$/m, "what is not built is built first");
+like($log, qr/^install: target\/release\/libresty_mtls\.so is missing: run 'make build'$/m, "else it is said to be missing");
+is(-e "$Dest/usr" ? "something" : "nothing", "nothing", "and nothing is installed");
+
+
+# As README.md has it
+
+($log, $status) = make("install", "DESTDIR=$Dest");
+is($status, 0, "make install in the default places") or Test::More::diag($log);
+
+my $usr = "$Dest/usr/local";
+my $help = `'$usr/bin/resty-mtls' --help`;
+my @commands = do { my %seen; grep { !$seen{$_}++ } $help =~ /^(?:Usage:)? +resty-mtls ([a-z-]+)/mg };
+my @options = $help =~ /^ +(?:-\w, )?(--[a-z-]+)/mg;
+
+is(scalar(@commands) > 1 && scalar(@options) > 1, 1, "--help has commands and options");
+
+
+# The man page
+
+my $man = slurp("$usr/share/man/man1/resty-mtls.1");
+like($man, qr/^\.It Cm $_\b/m, "the man page describes $_") for @commands;
+like($man, qr/^\.It .*\bFl -\Q${\ substr $_, 2 }\E\b/m, "the man page describes $_") for @options;
+
+SKIP: {
+    my $mandoc = `mandoc -T lint '$usr/share/man/man1/resty-mtls.1' 2>&1`;
+    Test::More::skip("mandoc is not installed", 1) if $? == -1 || $? >> 8 == 127;
+    # Whether other pages are there depends on the machine.
+    is(join("", grep { !/mandoc\.db|referenced manual not found/ } split /^/m, $mandoc), "", "mandoc finds nothing in it");
+}
+
+
+# Completion: the words offered for a line, with the shells' own interpreters
+
+my %complete = (
+    bash => [ "$usr/share/bash-completion/completions/resty-mtls", <<'_EOC_' ],
+. "$1"; shift
+COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+complete -p resty-mtls > /dev/null && _resty_mtls && printf '%s\n' "${COMPREPLY[@]}"
+_EOC_
+    # compadd works in the line editor only: this one prints what it is to offer.
+    zsh => [ "$usr/share/zsh/site-functions/_resty-mtls", <<'_EOC_' ],
+file=$1; shift
+words=("$@") CURRENT=$# PREFIX=${@[-1]}
+compadd() { [[ $1 == -a ]] && print -l -- ${(M)${(P)2}:#$PREFIX*} }
+_files() { print -l -- $PREFIX*(N) }
+source $file
+_EOC_
+    fish => [ "$usr/share/fish/vendor_completions.d/resty-mtls.fish", <<'_EOC_' ],
+source $argv[1]
+complete -C "$argv[2..-1]" | string replace -r '\t.*' ''
+_EOC_
+);
+
+for my $shell (sort keys %complete) {
+    my ($file, $text) = @{ $complete{$shell} };
+
+    SKIP: {
+        Test::More::skip("$shell is not installed", 4) if system("command -v $shell > /dev/null") != 0;
+
+        local $ENV{PATH} = "$usr/bin:$ENV{PATH}";
+        local $ENV{HOME} = tempdir(CLEANUP => 1);
+        open my $out, '>', "$ENV{HOME}/script" or die $!;
+        print $out $text;
+        close $out;
+        my $script = "$ENV{HOME}/script";
+        my $offered = sub {
+            my $words = join " ", map { "'$_'" } $script, $file, "resty-mtls", @_;
+            return join " ", sort split /\n/, `cd '$TestMtls::Root' && $shell $words 2>&1`;
+        };
+
+        is($offered->(""), join(" ", sort @commands, @options), "$shell offers commands and options");
+        is($offered->("dialects", "az"), "azure", "$shell offers dialects");
+        is($offered->("check", "CHANGE"), "CHANGELOG.md", "$shell offers files");
+        is($offered->("check", "--"), join(" ", sort @options), "$shell offers options behind a command");
+    }
+}
+
+
+# nginx
+
+our $Policy = ">>> policy.yaml\n" . expand_policy(<<'_EOC_');
+_format_version: "3.0"
+@{ca_certificates: ca-a}
+routes:
+- name: payments
+  snis: [payments.example.com]
+  plugins:
+  - name: mtls-auth
+    config: {ca_certificates: [@ca-a], skip_consumer_lookup: true}
+_EOC_
+
+$ENV{RESTY_MTLS_POLICY} = html_dir() . "/policy.yaml";
+# A link without a blank, for nginx.conf
+our $Root = tempdir(CLEANUP => 1) . "/root";
+symlink $Dest, $Root or die $!;
+chmod 0755, $Dest =~ s{/[^/]*$}{}r, $Root =~ s{/[^/]*$}{}r;
+$ENV{DEST} = $Dest;
+delete @ENV{qw( MAKEFLAGS MAKELEVEL MFLAGS )};
+
+our $Search = "    lua_package_path '$Root/usr/local/share/lua/5.1/?.lua;;';
+    lua_package_cpath '$Root/usr/local/lib/lua/5.1/?.so;;';
+";
+
+our ($Readme) = slurp("$TestMtls::Root/README.md") =~ /^<!-- install: nginx\.conf -->\n```nginx\n.*?^http \{\n(.*?)^\}\n```$/ms
+    or die "README.md has no nginx.conf";
+for ($Readme) {
+    s{/usr/local/}{$Root/usr/local/}g;
+    s{/etc/nginx/tls/gateway}{\$TEST_NGINX_PKI/server}g;
+    s{/var/log/nginx/}{\$TEST_NGINX_HTML_DIR/}g;
+    s{listen +443 ssl}{listen 127.0.0.1:\$TEST_NGINX_TLS_PORT ssl}g;
+    s{http://127\.0\.0\.1:8080}{\$TEST_NGINX_UPSTREAM}g;
+    s{listen 127\.0\.0\.1:9145}{listen 127.0.0.2:\$TEST_NGINX_SERVER_PORT}g;
+}
+
+# After that of TestMtls: what both set, the README's nginx.conf sets.
+push @Test::Nginx::Util::BlockPreprocessors, sub {
+    my $block = shift;
+    my ($ours, $readmes) = split /^(?=# README\n)/m, $block->http_config;
+
+    return if !defined $readmes;
+
+    $ours =~ s/^ *ssl_(?:certificate|certificate_key|protocols) .*\n//mg;
+    $block->set_value("http_config", $ours . $readmes);
+};
+
+run_blocks();
+
+__DATA__
+
+=== TEST 1: nginx finds the module where it was installed
+--- http_config eval: $::Search
+--- config
+    location /t {
+        content_by_lua_block {
+            local lib = require "resty.mtls.internal.library"
+            local from = debug.getinfo(lib.read, "S").source
+            ngx.say(from:match("/usr/local/.*"), " ", lib._VERSION)
+        }
+    }
+--- response_body eval
+"/usr/local/share/lua/5.1/resty/mtls/internal/library.lua $::Version\n"
+
+
+
+=== TEST 2: the whole nginx.conf of the README, with the files where they were installed
+--- user_files eval: $::Policy
+--- http_config eval: "$::Search# README\n$::Readme"
+--- config
+    location /t { return 200 ok; }
+--- client
+code payments.example.com/
+get payments.example.com/ $(as client-a) -H 'X-Client-Cert-Dn: CN=forged' | grep -oE '^X-Client-Cert-Dn: .*[a-z]'
+code payments.example.com/ $(as client-b)
+grep '"server_name":"payments' mtls-audit.log | grep -oE '"(status|route|decision)":[^,]*' | paste -sd ' '
+curl -s "http://127.0.0.2:$HTTP_PORT/mtls/metrics" | grep '^resty_mtls_requests_total'
+curl -s "http://127.0.0.2:$HTTP_PORT/mtls/status" -o /dev/null -w '%{http_code}\n'
+--- client_out
+401 application/json; charset=utf-8 {"message":"No required TLS certificate was sent"}
+X-Client-Cert-Dn: CN=client-a,O=Example
+401 application/json; charset=utf-8 {"message":"TLS certificate failed verification"}
+"status":401 "route":"payments" "decision":"no_certificate" "status":200 "route":"payments" "decision":"pass" "status":401 "route":"payments" "decision":"refused"
+resty_mtls_requests_total{route="payments",decision="401"} 2
+resty_mtls_requests_total{route="payments",decision="pass"} 1
+200
+--- error_log
+[mtls] 401
+--- no_error_log
+[crit]
+[alert]
+
+
+
+=== TEST 3: an upgrade under a running nginx: the old library stays mapped, and goes on after a reload
+--- user_files eval: $::Policy
+--- http_config eval: "$::Search# README\n$::Readme"
+--- config
+    location /t { return 200 ok; }
+--- client
+library() { grep -hoE 'libresty_mtls\.so( \(deleted\))?$' "/proc/$1/maps" | sort -u; }
+workers() { pgrep -P "$(cat "$PID_FILE")" | sort | paste -sd ' '; }
+hup() { kill -HUP "$(cat "$PID_FILE")"; }
+# until COMMAND...: waits 20 seconds at most until it succeeds
+until_so() { for i in $(seq 200); do "$@" && return; sleep 0.1; done; echo "not in time: $*"; }
+changed() { local now; now=$(workers); [ -n "$now" ] && [ -z "$(comm -12 <(tr ' ' '\n' <<< "$1") <(tr ' ' '\n' <<< "$now"))" ]; }
+logged() { grep -q "$@" "$ERROR_LOG"; }
+master=$(cat "$PID_FILE")
+
+get payments.example.com/ $(as client-a) -o /dev/null -w '%{http_code}\n'
+library "$master"
+make -s -C "$TEST_NGINX_ROOT" install CARGO=false DESTDIR="$DEST" 2>&1 | grep -v 'is newer than'
+library "$master"
+get payments.example.com/ $(as client-a) -o /dev/null -w '%{http_code}\n'
+
+echo reload
+first=$(workers)
+hup
+until_so changed "$first"
+library "$master"
+library "$(workers | cut -d ' ' -f 1)"
+get payments.example.com/ $(as client-a) -o /dev/null -w '%{http_code}\n'
+
+echo another ABI
+cdef=$DEST/usr/local/share/lua/5.1/resty/mtls/internal/cdef.lua
+sed 's/\(ABI_VERSION = \)[0-9]*/\1999/' "$cdef" > "$cdef.new" && mv "$cdef.new" "$cdef"
+second=$(workers)
+hup
+until_so logged 'has ABI version .*, expected 999; install Lua modules and library of the same release'
+[ "$(workers)" = "$second" ] && echo the same workers
+get payments.example.com/ $(as client-a) -o /dev/null -w '%{http_code}\n'
+--- client_out
+200
+libresty_mtls.so
+libresty_mtls.so (deleted)
+200
+reload
+libresty_mtls.so (deleted)
+libresty_mtls.so (deleted)
+200
+another ABI
+the same workers
+200
+--- error_log
+has ABI version
+--- no_error_log
+[crit]
+[alert]

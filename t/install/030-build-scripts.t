@@ -1,0 +1,172 @@
+# What `make` uses besides cargo: t/toolchain.sh, t/step and t/suite, and what t/lib/TestProcess.pm gives each test file.
+
+use strict;
+use warnings;
+use lib 't/lib';
+use TestProcess;
+use Test::More;
+use Cwd qw( abs_path );
+use File::Basename qw( dirname );
+use File::Copy qw( copy );
+use File::Path qw( make_path );
+use File::Temp qw( tempdir );
+use IO::Socket::INET;
+
+my $root = abs_path(dirname(__FILE__) . "/../..");
+
+sub write_file {
+    my ($path, $text) = @_;
+
+    make_path(dirname($path));
+    open my $out, '>', $path or die "$path: $!";
+    print $out $text;
+    close $out or die "$path: $!";
+    chmod 0755, $path;
+
+    return $path;
+}
+
+
+# A tree with scripts of this one
+sub tree {
+    my $dir = tempdir(CLEANUP => 1);
+
+    copy("$root/Cargo.toml", "$dir/Cargo.toml") or die "Cargo.toml: $!";
+    make_path("$dir/t");
+    for my $script (@_) {
+        copy("$root/t/$script", "$dir/t/$script") or die "$script: $!";
+        chmod 0755, "$dir/t/$script";
+    }
+
+    return $dir;
+}
+
+
+sub cargo {
+    my ($path, $version) = @_;
+
+    return write_file($path, "#!/bin/sh\necho 'cargo $version (0123456 2026-01-01)'\n");
+}
+
+
+# t/toolchain.sh
+
+my $dir = tree("toolchain.sh");
+my ($links, $old, $new, $newer) = ("$dir/target/toolchain", map { "$dir/$_/bin" } qw( old new newer ));
+my $tools = "$dir/target/toolchain:/usr/bin:/bin";
+cargo("$old/cargo", "1.84.9");
+cargo("$new/cargo", "1.85.0");
+write_file("$new/rustc", "");
+cargo("$newer/cargo-1.100", "1.100.1");
+
+# On this machine there may be others, in places that cannot be moved.
+my $elsewhere = glob("/usr/lib/rust-*/bin/cargo") || grep { -x "$_/cargo" } qw( /usr/bin /bin );
+
+delete $ENV{CARGO};
+$ENV{HOME} = "$dir/home";
+
+is(system("PATH='$new:$tools' CARGO='$old/cargo' '$dir/t/toolchain.sh'"), 0, "toolchain.sh passes a CARGO by that is too old");
+is(readlink("$links/cargo"), "$new/cargo", "and takes that of the PATH");
+is(readlink("$links/rustc"), "$new/rustc", "with the rustc beside it");
+is(system("PATH='$tools:$new' CARGO='$newer/cargo-1.100' '$dir/t/toolchain.sh'"), 0, "toolchain.sh takes a CARGO of any name");
+is(readlink("$links/cargo"), "$newer/cargo-1.100", "1.100 is newer than 1.85");
+ok(!-l "$links/rustc", "what the last one had beside it is gone");
+cargo("$dir/home/.cargo/bin/cargo", "1.90.0");
+
+SKIP: {
+    $elsewhere and skip("there is a cargo that cannot be hidden", 5);
+
+    is(system("PATH='$links:$links:$tools' '$dir/t/toolchain.sh'"), 0, "toolchain.sh finds that of rustup");
+    is(readlink("$links/cargo"), "$dir/home/.cargo/bin/cargo", "and never its own links");
+    unlink("$dir/home/.cargo/bin/cargo");
+    my $printed = `PATH='$old:$tools' '$dir/t/toolchain.sh' 2>&1`;
+    is($? >> 8, 1, "toolchain.sh fails when all are too old");
+    is($printed, "cargo >= 1.85 is needed, found: $old/cargo (1.84.9) $old/cargo (1.84.9). As root, `make deps` installs one from"
+       . " apt; or take rustup's\n", "and says which there are");
+    ok(!-e $links, "and leaves no links");
+}
+
+
+# t/step
+
+$dir = tree("step");
+my $step = "'$dir/t/step' -l '$dir/target/log'";
+is(`$step title sh -c 'echo noise; exit 0' 2>&1`, "", "step is silent about what is over soon");
+my $printed = `$step title sh -c 'echo noise; exit 7' 2>&1`;
+is($? >> 8, 7, "step passes the exit status on");
+like($printed, qr{\Atitle: failed; the end of \Q$dir\E/target/log:\n(?:    .*\n)*    noise\n\z}, "names the log, and shows its end");
+is(`'$dir/t/step' title perl -e 'print \$SIG{INT} // "default"' 2>&1`, "default", "step's command does not ignore SIGINT");
+is(`'$dir/t/step' title sleep 9 2>&1`, "... title: 8 s\n", "step says that a command still runs");
+
+
+# t/suite
+
+# suite TESTS-STATUS HARNESS-STATUS PLATFORMS-STATUS
+sub suite {
+    my ($tests, $harness, $platforms) = @_;
+    my $dir = tree("suite", "step");
+
+    write_file("$dir/bin/cargo", "#!/bin/sh\ncat\n[ \$1 != test ] || exit $tests\nmkdir -p target/release && : > target/release/libresty_mtls.so\n");
+    write_file("$dir/t/run-tests.pl", "#!/bin/sh\necho All tests successful.\nexit $harness\n");
+    write_file("$dir/t/platforms", "#!/bin/sh\necho \"platforms \$1 \$2\"\nexit $platforms\n");
+    my $printed = `PATH='$dir/bin:$ENV{PATH}' '$dir/t/suite' 'a b' 2>&1 <&-`;
+
+    return ($? >> 8) . "\n" . $printed =~ s/, \d+ s$/, N s/mgr;
+}
+
+# A step is left out on Debian 13, which is this machine then.
+my $thirteen = -e "/etc/os-release" && `. /etc/os-release && echo "\$ID \$VERSION_ID"` eq "debian 13\n";
+
+my $expected = <<'_EOC_';
+1
+
+== cargo test
+
+== the module
+
+== t/*/*.t
+All tests successful.
+
+== all tests in Debian 13
+platforms a b 13
+
+make test:
+cargo test                       FAILED, N s
+the module                       passed, N s
+t/*/*.t                          passed, N s
+all tests in Debian 13           passed, N s
+_EOC_
+$expected =~ s/^(?:\n== all tests in.*\nplatforms.*|all tests in.*)\n//mg if $thirteen;
+is(suite(1, 0, 0), $expected, "suite runs what comes after a step that fails");
+like(suite(0, 1, 0), qr/\A1\n.*^t\/\*\/\*\.t +FAILED, N s$/ms, "suite fails when t/*/*.t do");
+like(suite(0, 0, 0), qr/\A0\n.*^t\/\*\/\*\.t +passed, N s$/ms, "suite passes when all do");
+like(suite(0, 0, 1), qr/\A1\n.*^all tests in Debian 13 +FAILED, N s$/ms, "suite fails when Debian 13 does") if !$thirteen;
+
+
+# t/lib/TestProcess.pm
+
+my @ports = map { free_port() } 1 .. 50;
+my %held = map { $_ => 1 } @ports;
+is(scalar(keys %held), 50, "free_port() never gives a port twice");
+
+my $server = IO::Socket::INET->new(LocalAddr => "127.0.0.1", LocalPort => $ports[0], Listen => 5, ReuseAddr => 1);
+ok($server, "a server can listen on such a port");
+
+my @others = map { IO::Socket::INET->new(LocalAddr => "127.0.0.1", LocalPort => 0, Listen => 1) } 1 .. 200;
+my @clients = map { IO::Socket::INET->new(PeerAddr => "127.0.0.1", PeerPort => $_->sockport) } @others;
+is(scalar(grep { $held{ $_->sockport } } @others, @clients), 0, "the kernel gives it to nobody else");
+
+$dir = tempdir(CLEANUP => 1);
+write_file("$dir/a.t", "use lib '$root/t/lib'; use Test::More; use TestProcess; ok(1); Test::More::BAIL_OUT('no peer');\n");
+write_file("$dir/b.t", "use Test::More tests => 1; ok(1);\n");
+$printed = `prove '$dir/a.t' '$dir/b.t' 2>&1`;
+like($printed, qr/^# no peer$/m, "BAIL_OUT() says why");
+like($printed, qr/^\Q$dir\E\/b\.t \.+ ok$/m, "BAIL_OUT() ends no other file");
+like($printed, qr/^Result: FAIL$/m, "BAIL_OUT() is a failure");
+
+write_file("$dir/c.t", "use lib '$root/t/lib'; use TestProcess; use Test::More tests => 1;"
+    . " is(`sh -c 'trap \"echo caught\" INT; kill -INT \\\$\\\$'`, qq(caught\\n));\n");
+$printed = `(trap '' INT QUIT CHLD; perl '$dir/c.t') 2>&1`;
+is($printed, "1..1\nok 1\n", "signals do not depend on the caller");
+
+done_testing();

@@ -1,0 +1,109 @@
+# nginx-conf/demo/run, which `make run` calls.
+
+use strict;
+use warnings;
+use lib 't/lib';
+use TestProcess;
+use Test::More;
+use Cwd qw( abs_path );
+use File::Basename qw( dirname );
+use File::Temp qw( tempdir );
+
+my $root = abs_path(dirname(__FILE__) . "/../..");
+my $run = "$root/nginx-conf/demo/run";
+
+
+# Once, all by itself
+
+# To nginx itself a variable NGINX means sockets it inherits.
+my $printed = `NGINX='7;8;' ONCE=1 '$run' 2>&1`;
+
+is($? >> 8, 0, "with ONCE=1 it succeeds") or diag($printed);
+is(join("\n", $printed =~ /^== .*|^    HTTP\S+ \d+|^  (?:ok|WRONG.*)$/mg), <<'_EOC_' =~ s/\n\z//r, "and shows each answer");
+== the open name, no certificate: 200
+    HTTP/1.1 200
+  ok
+== the protected name, no certificate: 401
+    HTTP/1.1 401
+  ok
+== the protected name, a certificate of the client CA: 200, and the upstream knows whose
+    HTTP/1.1 200
+  ok
+== the protected name, a certificate of another CA: 401
+    HTTP/1.1 401
+  ok
+== the open name, forged headers: 200, and they are gone
+    HTTP/1.1 200
+  ok
+== the protected name, forged headers: replaced
+    HTTP/1.1 200
+  ok
+== a connection to the open name, a request for the protected one: 421
+    HTTP/1.1 421
+  ok
+== the protected name, a resumed TLS session: 200, and the upstream still knows whose
+    HTTP/1.1 200
+  ok
+_EOC_
+like($printed, qr/^All answers are as expected\.\n\z/m, "and says so");
+
+
+# Once, with a gateway that lets everybody in and removes nothing
+
+my $copy = tempdir(CLEANUP => 1);
+system("cp -r '$root/nginx-conf' '$copy/' && ln -s '$root/lua' '$root/target' '$copy/'") == 0 or die "cp: $?";
+
+for my $file (qw( mtls-server.conf mtls-location.conf )) {
+    open my $out, '>', "$copy/nginx-conf/$file" or die "$file: $!";
+    print $out "# nothing\n";
+    close $out;
+}
+
+$printed = `ONCE=1 '$copy/nginx-conf/demo/run' 2>&1`;
+
+is($? >> 8, 1, "with wrong answers it fails");
+like($printed, qr/^  WRONG: status 401 expected$/m, "and says what is wrong with a status");
+like($printed, qr/^  WRONG: missing: \^X-Client-Cert-Serial/m, "with a header that is missing");
+like($printed, qr/^  WRONG: unexpected: forged$/m, "with one that should not be there");
+like($printed, qr/^7 answers are wrong\. The gateway's log:$/m, "and how many there are");
+
+
+# In a directory that nginx would take for a pattern
+
+mkdir "$copy/a[b" or die "mkdir: $!";
+system("cp -r '$root/nginx-conf' '$copy/a[b/'") == 0 or die "cp: $?";
+$printed = `ONCE=1 '$copy/a[b/nginx-conf/demo/run' 2>&1`;
+
+is($? >> 8, 1, "in a directory that nginx.conf cannot name it fails");
+like($printed, qr/^run: nginx\.conf cannot name a path with .* in it: .*a\[b$/m, "and says why");
+
+
+# Until it is told to end
+
+my $pid = open(my $out, '-|') // die "fork: $!";
+
+if (!$pid) {
+    open STDERR, '>&', \*STDOUT;
+    # Never by a shell, whatever the path holds: it would get the signal.
+    exec { $run } $run or die "$run: $!\n";
+}
+
+my ($dir, @commands);
+
+while (my $line = <$out>) {
+    $dir = $1 if $line =~ /^cd (\S+)$/;
+    push @commands, $1 if $line =~ /^(curl .*)/;
+    last if $line =~ /^Ctrl-C/;
+}
+
+ok($dir && -d $dir, "it stays and says where its files are") or die "the demo does not start\n";
+
+my @statuses = map { `cd '$dir' && $_ -s` =~ /^HTTP\S+ (\d+)/ ? $1 : "none" } @commands;
+is("@statuses", "200 401 200 401 200 200 421", "the curl lines it prints work");
+
+kill INT => $pid;
+close $out;
+ok(!-e $dir, "Ctrl-C ends it and leaves nothing behind");
+is(system("pgrep", "-f", "$dir/") >> 8, 1, "no process either");
+
+done_testing();

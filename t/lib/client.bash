@@ -1,0 +1,81 @@
+# What a --- client section has at hand. $PKI, $PORT (TLS), $HTTP_PORT (plain), $PID_FILE, $ERROR_LOG are set.
+
+cd "$TMP" || exit
+
+# KB that memory may grow beyond what a test allows: t/sanitize.py's tools keep what was freed
+SLACK=${SLACK:-0}
+
+# as NAME: curl's options for the client certificate NAME (with its chain, if there is one)
+as() {
+    if [ -e "$PKI/$1.chain" ]; then
+        echo "--cert $PKI/$1.chain --key $PKI/$1.key"
+    else
+        echo "--cert $PKI/$1.crt --key $PKI/$1.key"
+    fi
+}
+
+# get HOST/PATH [curl options]: the body of the answer
+get() {
+    local url=https://$1
+    shift
+    curl -sk --http1.1 --max-time 20 --connect-to "::127.0.0.1:$PORT" "$@" "$url"
+}
+
+# code HOST/PATH [curl options]: status, content type and body
+code() {
+    get "$@" -o body -w '%{http_code} %{content_type} '
+    # With one line end, whatever the body ends in
+    echo "$(cat body)"
+}
+
+# tls OPTION...: one run of t/clients/tls_client.c. as=NAME is short for crt= and key=; without host= the Host is sni=.
+tls() {
+    local option options=() host=
+    for option in "$@"; do
+        case $option in
+            as=*)
+                local crt=$PKI/${option#as=}.crt
+                [ -e "$PKI/${option#as=}.chain" ] && crt=$PKI/${option#as=}.chain
+                options+=("crt=$crt" "key=$PKI/${option#as=}.key")
+                ;;
+            sni=*) host=${host:-${option#sni=}} options+=("$option") ;;
+            host=*) host=${option#host=} ;;
+            *) options+=("$option") ;;
+        esac
+    done
+    "$TLSC" port="$PORT" host="$host" "${options[@]}"
+}
+
+# facts KEY...: keeps these of the facts that tls prints; body is the last
+facts() {
+    local line key out=
+    read -r line || return
+    for key in "$@"; do
+        case $key in
+            body) out="$out body=${line#* body=}" ;;
+            *) [[ " ${line%% body=*} " =~ \ ($key=[^=]*)\ ([a-z_]+=|$) ]] && out="$out ${BASH_REMATCH[1]}" ;;
+        esac
+    done
+    echo "${out# }"
+}
+
+# escaped NAME: the certificate NAME (with its chain, if there is one) as nginx's $ssl_client_escaped_cert has it
+escaped() {
+    local file=$PKI/$1.crt
+    [ -e "$PKI/$1.chain" ] && file=$PKI/$1.chain
+    perl -0777 -pe 's/([^A-Za-z0-9._~-])/sprintf "%%%02X", ord $1/ge' "$file"
+}
+
+# base64_of NAME: the DER of the leaf of NAME in base64
+base64_of() {
+    openssl x509 -in "$PKI/$1.crt" -outform DER | base64 -w0
+}
+
+# header PATH LINE [curl options]: status and body over plain HTTP with a header line, which may be longer than an argument
+header() {
+    local url=http://127.0.0.1:$HTTP_PORT/$1
+    printf '%s' "$2" >header-line
+    shift 2
+    curl -s --max-time 20 -H @header-line -o body -w '%{http_code} ' "$@" "$url"
+    echo "$(cat body)"
+}

@@ -1,0 +1,141 @@
+use lib 't/lib';
+use TestMtls;
+
+our $Policy = <<'_EOC_';
+_format_version: "3.0"
+@{ca_certificates: ca-a}
+routes:
+- name: a
+  snis: [a.test]
+  plugins:
+  - name: mtls-auth
+    config: {ca_certificates: [@ca-a], skip_consumer_lookup: true}
+- name: seen
+  snis: [b.test]
+  plugins:
+  - name: tls-handshake-modifier
+_EOC_
+
+run_blocks();
+
+__DATA__
+
+=== TEST 1: client() gives the fields of the certificate
+--- policy eval: $::Policy
+--- config
+    location /t {
+        access_by_lua_block { require("resty.mtls").access("a") }
+        content_by_lua_block {
+            local client = require("resty.mtls").client()
+            ngx.say(client.verified)
+            ngx.say(client.source)
+            ngx.say(client.subject_dn)
+            ngx.say(client.issuer_dn)
+            ngx.say(client.serial)
+            ngx.say(client.fingerprint_sha1 == ngx.var.ssl_client_fingerprint, " ", #client.fingerprint_sha256)
+            ngx.say(client.not_after - client.not_before)
+            for _, key in ipairs { "C", "O", "OU", "CN" } do
+                ngx.say(key, ": ", table.concat(client.subject[key], "|"))
+            end
+            for _, key in ipairs { "dns", "uri", "email", "ip" } do
+                ngx.say(key, ": ", table.concat(client.san[key], "|"))
+            end
+            ngx.say(client.pem == client.chain_pem)
+            ngx.say(client.pem == ngx.unescape_uri(ngx.var.ssl_client_escaped_cert))
+            ngx.say(client.consumer)
+            ngx.say(#client.groups)
+        }
+    }
+--- client
+get a.test/t $(as client-awkward)
+--- client_out
+SUCCESS
+tls
+CN=Smith\, \"Ann\" #1/x,OU=R&D\; Lab=7,O=\C5\BDlu\C5\A5\, Widgets \+ Sons,C=CZ
+CN=Test CA-A,O=Example Lab,C=CZ
+9ABCDEF00112233445566778899AABBCCDDEEF
+true 64
+315446400
+C: CZ
+O: Žluť, Widgets + Sons
+OU: R&D; Lab=7
+CN: Smith, "Ann" #1/x
+dns: ann.example.com|alt.example.com
+uri: spiffe://example.org/ns/prod/sa/ann|urn:x:a;b,c=d
+email: ann@example.com
+ip: 192.0.2.7|2001:db8::7
+true
+true
+nil
+1
+
+
+
+=== TEST 2: client() gives the chain, also on a resumed session
+--- policy eval: $::Policy
+--- config
+    location /t {
+        access_by_lua_block { require("resty.mtls").access("a") }
+        content_by_lua_block {
+            local file = io.open("$TEST_NGINX_PKI/client-int.chain")
+            local chain = file:read("*a")
+            ngx.say(require("resty.mtls").client().chain_pem == chain)
+        }
+    }
+--- client
+for version in 1.2 1.3; do
+    tls tls=$version sni=a.test path=/t as=client-int sess_out=session | facts reused body
+    tls tls=$version sni=a.test path=/t as=client-int sess_in=session | facts reused body
+done
+--- client_out
+reused=0 body=true
+reused=1 body=true
+reused=0 body=true
+reused=1 body=true
+
+
+
+=== TEST 3: client() is nil without a certificate and over plain HTTP
+--- policy eval: $::Policy
+--- config
+    location /t {
+        access_by_lua_block { require("resty.mtls").access("seen") }
+        content_by_lua_block { ngx.say(type(require("resty.mtls").client())) }
+    }
+--- client
+get b.test/t
+get b.test/t $(as client-a)
+curl -s http://127.0.0.1:$HTTP_PORT/t
+--- client_out
+nil
+table
+nil
+
+
+
+=== TEST 4: client() tells an unverified certificate from a verified one
+--- policy eval: $::Policy
+--- config
+    location /a {
+        access_by_lua_block { require("resty.mtls").access("a") }
+        content_by_lua_block { ngx.say(require("resty.mtls").client().verified) }
+    }
+    location /seen {
+        access_by_lua_block { require("resty.mtls").access("seen") }
+        content_by_lua_block { ngx.say(require("resty.mtls").client().verified) }
+    }
+    location /log {
+        access_by_lua_block { require("resty.mtls").access("a") }
+        content_by_lua_block { ngx.say("not reached") }
+        log_by_lua_block { ngx.log(ngx.NOTICE, "verified: ", require("resty.mtls").client().verified) }
+    }
+--- client
+get a.test/a $(as client-a)
+get b.test/seen $(as client-a)
+get a.test/log $(as client-expired); echo
+--- client_out
+SUCCESS
+FAILED:not verified
+{"message":"TLS certificate failed verification"}
+--- error_log
+verified: FAILED:certificate has expired

@@ -1,0 +1,48 @@
+# What is counted of fetches and of what they bring, with real responders.
+
+use lib 't/lib';
+use TestMtls;
+use TestRevocation;
+
+our $Policy = rev_policy([ignore => 'revocation_check_mode: IGNORE_CA_ERROR']);
+our $Http = rev_http('fetch_allow = { "127.0.0.0/8" }') . "    lua_shared_dict mtls_metrics 1m;\n";
+
+run_blocks();
+
+__DATA__
+
+=== TEST 1: access() counts fetches by what they end in, answers, and look-ups of statuses
+--- user_files eval: $::Policy
+--- http_config eval: $::Http
+--- config eval
+$::Config . "    include \$TEST_NGINX_ROOT/nginx-conf/mtls-status.conf;\n";
+--- client eval
+$::Client . <<'_EOC_'
+for case in good revoked garbage down error slow crl crl-revoked; do
+    for _ in 1 2; do
+        get a.test/to/ignore --cert "$REV/$case.crt" --key "$REV/$case.key" -o /dev/null
+    done
+done
+curl -s "http://127.0.0.1:$HTTP_PORT/mtls/metrics" > text
+grep -E '^resty_mtls_(fetch_duration_seconds_count|revocation_answers_total|cache_lookups_total.cache="status")' text
+# The one that timed out took the 800 ms of the policy.
+sed -n 's/^resty_mtls_fetch_duration_seconds_bucket{kind="ocsp",outcome="timeout",le="\(0.5\|2.5\)"}/le=\1:/p' text
+_EOC_
+--- client_out
+resty_mtls_cache_lookups_total{cache="status",result="hit"} 16
+resty_mtls_cache_lookups_total{cache="status",result="miss"} 8
+resty_mtls_revocation_answers_total{source="crl",answer="good"} 1
+resty_mtls_revocation_answers_total{source="crl",answer="revoked"} 1
+resty_mtls_revocation_answers_total{source="ocsp",answer="good"} 1
+resty_mtls_revocation_answers_total{source="ocsp",answer="rejected"} 1
+resty_mtls_revocation_answers_total{source="ocsp",answer="revoked"} 1
+resty_mtls_fetch_duration_seconds_count{kind="crl",outcome="ok"} 2
+resty_mtls_fetch_duration_seconds_count{kind="ocsp",outcome="error"} 1
+resty_mtls_fetch_duration_seconds_count{kind="ocsp",outcome="ok"} 3
+resty_mtls_fetch_duration_seconds_count{kind="ocsp",outcome="status"} 1
+resty_mtls_fetch_duration_seconds_count{kind="ocsp",outcome="timeout"} 1
+le=0.5: 0
+le=2.5: 1
+--- no_error_log
+[crit]
+[alert]

@@ -1,0 +1,164 @@
+# mtls-variables.conf, mtls-audit.conf and mtls-upstream-by-ou.conf, included as they stand.
+
+use lib 't/lib';
+use TestMtls;
+
+our $Policy = <<'_EOC_';
+_format_version: "3.0"
+@{ca_certificates: ca-a}
+consumers:
+- username: sales
+  id: 10000000-0000-4000-8000-000000000002
+  mtls_auth_credentials: [{subject_name: first.example.com}]
+  acls: [{group: staff}, {group: night}]
+routes:
+- name: orders
+  snis: [a.test]
+  plugins:
+  - name: mtls-auth
+    config: &auth {ca_certificates: [@ca-a], skip_consumer_lookup: true}
+- name: open
+  snis: [a.test]
+  plugins:
+  - name: tls-handshake-modifier
+- name: people
+  snis: [a.test]
+  plugins:
+  - name: mtls-auth
+    config: {ca_certificates: [@ca-a]}
+  - name: acl
+    config: {deny: [night]}
+_EOC_
+
+our $Http = <<"_EOC_";
+    include $TestMtls::Root/nginx-conf/mtls-variables.conf;
+    include $TestMtls::Root/nginx-conf/mtls-audit.conf;
+    access_log \$TEST_NGINX_HTML_DIR/audit.log mtls_audit;
+_EOC_
+
+our $Config = <<'_EOC_';
+    location /orders { access_by_lua_block { require("resty.mtls").access("orders") } content_by_lua_block { ngx.say("in") } }
+    location /open { access_by_lua_block { require("resty.mtls").access("open") } content_by_lua_block { ngx.say("in") } }
+    location /people { access_by_lua_block { require("resty.mtls").access("people") } content_by_lua_block { ngx.say("in") } }
+    location /early { return 204; }
+_EOC_
+
+our $Client = <<'_EOC_';
+# said KEY...: these of the last line of the audit log
+said() { sleep 0.1; tail -1 audit.log | python3 -c 'import json, sys; line = json.loads(sys.stdin.read()); print(" | ".join(str(line[key]) for key in sys.argv[1:]))' "$@"; }
+_EOC_
+
+run_blocks();
+
+__DATA__
+
+=== TEST 1: the audit log is JSON and tells who was let in and who was not
+--- policy eval: $::Policy
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client eval
+$::Client . <<'_EOC_';
+for request in "orders $(as client-two)" "orders $(as client-c)" "orders" "open $(as client-c)" "open" "people $(as client-two)" "people $(as client-a)" "early $(as client-a)"; do
+    get a.test/$request -o /dev/null
+    said status route decision verify subject_dn consumer groups
+done
+get a.test/orders $(as client-awkward) -o /dev/null
+said subject_dn serial not_after san | sed 's/| 20..-..-..T..:..:..Z |/| TIME |/'
+get a.test/orders $(as client-ctrl) -o /dev/null
+said decision verify subject_dn san
+get n.test/orders -H 'Host: a.test' $(as client-a) -o /dev/null
+said status decision verify
+_EOC_
+--- client_out
+200 | orders | pass | SUCCESS | CN=client-two,OU=Sales,O=Example |  | client-two
+401 | orders | refused | FAILED:unable to get local issuer certificate | CN=client-c,O=Example |  | 
+401 | orders | no_certificate | NONE |  |  | 
+200 | open | pass | FAILED:not verified | CN=client-c,O=Example |  | 
+200 | open | pass | NONE |  |  | 
+403 | people | forbidden | SUCCESS | CN=client-two,OU=Sales,O=Example | sales | staff, night
+401 | people | refused | FAILED:no consumer | CN=client-a,O=Example |  | 
+204 |  |  |  |  |  | 
+CN=Smith\, \"Ann\" #1/x,OU=R&D\; Lab=7,O=\C5\BDlu\C5\A5\, Widgets \+ Sons,C=CZ | 9ABCDEF00112233445566778899AABBCCDDEEF | TIME | DNS:ann.example.com, DNS:alt.example.com, URI:spiffe://example.org/ns/prod/sa/ann, URI:urn:x:a;b%2Cc=d, email:ann@example.com, IP:192.0.2.7, IP:2001:db8::7, dirName:CN=ann\%2C%20directory
+pass | SUCCESS | CN=x\0D\0AX-Admin: 1\0D\0A\00end | DNS:evil%0D%0AX-Admin:%201, URI:spiffe://evil%00%0D%0AX-Admin:%201
+421 | misdirected | NONE
+--- error_log
+[mtls] 401
+
+
+
+=== TEST 2: every variable has its value, in headers, logs and maps
+--- policy eval: $::Policy
+--- http_config eval
+$::Http . <<'_EOC_';
+    map $mtls_subject_cn $upper { client-two two; default other; }
+_EOC_
+--- config
+    location /people {
+        access_by_lua_block { require("resty.mtls").access("orders") }
+        add_header X-All "$mtls_verify|$mtls_subject_dn|$mtls_issuer_dn|$mtls_subject_cn|$mtls_subject_o|$mtls_subject_ou|$mtls_san|$mtls_source|$mtls_groups|$mtls_consumer_id|$mtls_route_name|$mtls_decision|$upper";
+        add_header X-Same $mtls_serial/$ssl_client_serial/$mtls_fingerprint_sha1/$ssl_client_fingerprint;
+        add_header X-Cert $mtls_cert/$ssl_client_escaped_cert;
+        add_header X-Chain $mtls_chain/$ssl_client_escaped_cert;
+        add_header X-Long $mtls_fingerprint_sha256/$mtls_not_before/$mtls_not_after;
+        content_by_lua_block { ngx.say("in") }
+    }
+--- client eval
+$::Client . <<'_EOC_';
+get a.test/people $(as client-two) -D head -o /dev/null
+get a.test/people $(as client-units) -D units -o /dev/null
+tr -d '\r' < head | sed -n 's/^X-All: //p'
+tr -d '\r' < units | sed -n 's/^X-All: //p'
+tr -d '\r' < head | sed -nE 's/^X-(Same|Cert|Chain): //p' | awk -F/ '{ for (i = 1; i < NF; i += 2) print ($i == $(i + 1) && length($i) > 3) }'
+tr -d '\r' < head | grep -cE '^X-Long: [0-9a-f]{64}/20[0-9T:-]{17}Z/20[0-9T:-]{17}Z$'
+_EOC_
+--- client_out
+SUCCESS|CN=client-two,OU=Sales,O=Example|CN=Test CA-A,O=Example Lab,C=CZ|client-two|Example|Sales|DNS:first.example.com, DNS:second.example.com|tls|client-two||orders|pass|two
+SUCCESS|CN=client-units,OU=Research\, Basic,OU=Sales|CN=Test CA-A,O=Example Lab,C=CZ|client-units||Sales, Research\, Basic||tls|client-units||orders|pass|other
+1
+1
+1
+1
+1
+
+
+
+=== TEST 3: an upstream is picked by the unit of a verified certificate only
+--- policy eval: $::Policy
+--- http_config eval
+$::Http . <<"_EOC_";
+    include $TestMtls::Root/nginx-conf/mtls-upstream-by-ou.conf;
+    upstream sales_backend { server unix:\$TEST_NGINX_HTML_DIR/sales.sock; }
+    upstream research_backend { server unix:\$TEST_NGINX_HTML_DIR/research.sock; }
+    upstream default_backend { server unix:\$TEST_NGINX_HTML_DIR/default.sock; }
+    server { listen unix:\$TEST_NGINX_HTML_DIR/sales.sock; return 200 "sales\\n"; }
+    server { listen unix:\$TEST_NGINX_HTML_DIR/default.sock; return 200 "default\\n"; }
+_EOC_
+--- config
+    location /orders { access_by_lua_block { require("resty.mtls").access("orders") } proxy_pass http://$mtls_upstream; }
+    location /open { access_by_lua_block { require("resty.mtls").access("open") } proxy_pass http://$mtls_upstream; }
+--- client
+get a.test/orders $(as client-two)
+get a.test/orders $(as client-a)
+get a.test/orders $(as client-units)
+get a.test/open $(as client-sales-b)
+get a.test/open $(as client-two)
+get a.test/orders $(as client-sales-b) -o /dev/null -w '%{http_code}\n'
+--- client_out
+sales
+default
+default
+default
+default
+401
+--- error_log
+[mtls] 401
+
+
+
+=== TEST 4: without the file nothing is set and nothing fails
+--- policy eval: $::Policy
+--- config eval: $::Config
+--- client
+get a.test/orders $(as client-a)
+--- client_out
+in

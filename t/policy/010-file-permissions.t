@@ -1,0 +1,54 @@
+# Policy files that the workers cannot read when they change.
+
+use lib 't/lib';
+use TestMtls;
+use Test::More;
+
+plan(skip_all => "nginx changes its user only when it starts as root") if $>;
+
+# Of the workers; the policy is read at the start, by the master.
+my (undef, undef, undef, $gid) = getpwnam "nobody";
+$Test::Nginx::Util::WorkerUser = "nobody " . getgrgid $gid;
+
+our $File = ">>> policy.yaml\n" . expand_policy(<<'_EOC_');
+_format_version: "3.0"
+@{ca_certificates: ca-a}
+routes:
+- name: a
+  snis: [a.test]
+  plugins:
+  - name: mtls-auth
+    config: {ca_certificates: [@ca-a], skip_consumer_lookup: true}
+_EOC_
+
+our $Config = <<'_EOC_';
+    location /t { access_by_lua_block { require("resty.mtls").access("a") } content_by_lua_block { ngx.say("in") } }
+_EOC_
+
+our $Hooks = <<'_EOC_';
+    ssl_client_hello_by_lua_block { require("resty.mtls").client_hello() }
+    ssl_certificate_by_lua_block { require("resty.mtls").certificate() }
+_EOC_
+
+run_blocks();
+
+__DATA__
+
+=== TEST 1: init() says that the workers' user has no permission to read a policy of mode 0600
+--- user_files eval: $::File
+--- http_config eval
+$::Hooks . <<'_EOC_'
+    init_by_lua_block {
+        os.execute("chmod 0600 $TEST_NGINX_HTML_DIR/policy.yaml")
+        require("resty.mtls").init { policy = "$TEST_NGINX_HTML_DIR/policy.yaml" }
+    }
+_EOC_
+--- config eval: $::Config
+--- client
+code a.test/t $(as client-a)
+--- client_out
+200 text/plain in
+--- error_log eval
+qr{\[error\] .*\[mtls\] /.*/html/policy\.yaml: the workers' user 'nobody' has no permission to read it.*, so a change will not be put in force}
+--- no_error_log
+[alert]

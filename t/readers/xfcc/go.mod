@@ -1,3 +1,0 @@
-module resty-mtls/t/readers/xfcc
-
-go 1.19

@@ -1,0 +1,496 @@
+use lib 't/lib';
+use TestMtls;
+
+our $Policy = <<'_EOC_';
+_format_version: "3.0"
+@{ca_certificates: ca-a}
+routes:
+- name: a
+  snis: [a.test]
+  plugins:
+  - name: mtls-auth
+    config: {ca_certificates: [@ca-a], send_ca_dn: true, skip_consumer_lookup: true}
+_EOC_
+
+# The same for clients of another CA.
+our $Other = $Policy =~ s/ca-a/ca-b/gr;
+
+our $Config = <<'_EOC_';
+    location /t {
+        access_by_lua_block { require("resty.mtls").access("a") }
+        content_by_lua_block { ngx.say(require("resty.mtls").client().verified) }
+    }
+    location /status {
+        content_by_lua_block {
+            local status = require("resty.mtls").status()
+            ngx.say(ngx.worker.id(), " routes=", status.counts.routes, " epoch=", status.epoch, " last_error=",
+                    status.last_error and (status.last_error:gsub(".*/", "")))
+        }
+    }
+_EOC_
+
+our $Client = <<'_EOC_';
+# What the watch logged, by worker, since the last call or mark
+mark() { wc -l < "$ERROR_LOG" > mark; }
+echo 0 > mark
+now() {
+    tail -n +$(($(cat mark) + 1)) "$ERROR_LOG" | grep -F '[mtls] policy' |
+        sed -n 's/.* \([0-9]*\)#.*\[mtls\] \(policy [^,]*\).*/\1 \2/; s/->/to/; s/ \/.*\// /; p' | sort | sed 's/^[0-9]* //'
+    mark
+}
+
+# Works until each of N workers has had some of it.
+each() {
+    local seen=
+    for _ in $(seq 500); do
+        seen="$seen
+$(get a.test/status)"
+        [ "$(cut -d' ' -f1 <<< "$seen" | grep . | sort -u | wc -l)" = "$1" ] && return
+    done
+    echo "not all of $1 workers work"
+}
+
+route() { echo "- {name: $1, snis: [$1.test]}"; }
+
+# What the issue allows, less what a busy machine adds.
+within() { sleep "${1:-2}"; }
+_EOC_
+
+run_blocks();
+
+__DATA__
+
+=== TEST 1: watch every worker swaps within 2 seconds, with one log line
+--- worker_processes: 2
+--- policy eval: $::Policy
+--- config eval: $::Config
+--- client eval
+$::Client . <<'_EOC_';
+each 2
+before=$(get a.test/status | sed 's/.*epoch=\([0-9]*\).*/\1/')
+route b >> policy.yaml
+within
+now | sed "s/epoch $before to $((before + 1))/epoch + 1/"
+get a.test/status | sed "s/^. //; s/epoch=$((before + 1))/epoch + 1/"
+get a.test/t $(as client-a)
+# The same bytes again are nothing new, nor is a later time.
+cp policy.yaml new && mv new policy.yaml
+within
+touch policy.yaml
+within
+now
+_EOC_
+--- client_out
+policy reloaded: epoch + 1
+policy reloaded: epoch + 1
+routes=2 epoch + 1 last_error=nil
+SUCCESS
+--- error_log eval
+qr/\[notice\] .*\[mtls\] policy reloaded: epoch (\d+) -> \d+, digest [0-9a-f]{64} -> [0-9a-f]{64}, .*policy\.yaml, context: ngx\.timer/
+--- no_error_log
+[error]
+[alert]
+[crit]
+
+
+
+=== TEST 2: watch keeps the policy when the new one is bad, and says so once
+--- worker_processes: 2
+--- policy eval: $::Policy
+--- config eval: $::Config
+--- client eval
+$::Client . <<'_EOC_';
+each 2
+cp policy.yaml good
+sed -i 's/^routes:/rutes:/' policy.yaml
+within
+within
+now
+get a.test/status | sed 's/^. //; s/epoch=[0-9]* //'
+get a.test/t $(as client-a)
+echo gone
+rm policy.yaml
+within
+now
+get a.test/status | sed 's/^. //; s/epoch=[0-9]* //'
+# What is in force comes back: nothing to do, and nothing wrong any more.
+echo back
+cp good policy.yaml
+within
+now
+each 2
+get a.test/status | sed 's/^. //; s/epoch=[0-9]* //'
+echo new
+route b >> policy.yaml
+within
+now | sed 's/epoch.*/epoch/'
+_EOC_
+--- client_out_like
+\Apolicy not reloaded: policy\.yaml:\d+:1: unknown field 'rutes'
+policy not reloaded: policy\.yaml:\d+:1: unknown field 'rutes'
+routes=1 last_error=policy\.yaml:\d+:1: unknown field 'rutes', did you mean 'routes'\?
+SUCCESS
+gone
+policy not reloaded: policy\.yaml: cannot be read: No such file or directory \(os error 2\)
+policy not reloaded: policy\.yaml: cannot be read: No such file or directory \(os error 2\)
+routes=1 last_error=policy\.yaml: cannot be read: No such file or directory \(os error 2\)
+back
+routes=1 last_error=nil
+new
+policy reloaded: epoch
+policy reloaded: epoch
+\z
+--- no_error_log
+[alert]
+[crit]
+
+
+
+=== TEST 3: watch follows renames and symbolic links, as of a Kubernetes volume
+--- policy eval: $::Policy
+--- user_files eval
+">>> other.yaml\n" . TestMtls::expand_policy($::Other)
+--- config eval: $::Config
+--- client eval
+$::Client . <<'_EOC_';
+mkdir one two
+cp -p policy.yaml one
+cp -p other.yaml two/policy.yaml
+# Old files: only the links change.
+sleep 1
+ln -s one ..data
+ln -s ..data/policy.yaml link
+mv -f link policy.yaml
+within
+code a.test/t $(as client-a)
+mark
+ln -s two ..new
+mv -T ..new ..data
+within
+now | sed 's/epoch.*/epoch/'
+code a.test/t $(as client-a)
+code a.test/t $(as client-b)
+cp one/policy.yaml new
+mv new policy.yaml
+within
+now | sed 's/epoch.*/epoch/'
+code a.test/t $(as client-a)
+_EOC_
+--- client_out
+200 text/plain SUCCESS
+policy reloaded: epoch
+401 application/json; charset=utf-8 {"message":"TLS certificate failed verification"}
+200 text/plain SUCCESS
+policy reloaded: epoch
+200 text/plain SUCCESS
+--- no_error_log
+[alert]
+[crit]
+
+
+
+=== TEST 4: watch does not read a file that is being written
+--- policy eval: $::Policy
+--- config eval: $::Config
+--- client eval
+$::Client . <<'_EOC_';
+each 1
+cp policy.yaml long
+for i in $(seq 10); do route "r$i" >> long; done
+# In place, a line now and then: half of it is a policy as well.
+: > policy.yaml
+while IFS= read -r line; do
+    printf '%s\n' "$line" >> policy.yaml
+    case $line in *name:*) sleep 0.3;; esac
+done < long
+within
+now | sed 's/epoch.*/epoch/'
+get a.test/status | sed 's/^. //; s/epoch=[0-9]* //'
+_EOC_
+--- client_out
+policy reloaded: epoch
+routes=11 last_error=nil
+--- no_error_log
+[error]
+[alert]
+[crit]
+
+
+
+=== TEST 5: watch a worker without work takes the new policy before it decides anything
+--- policy eval: $::Policy
+--- user_files eval
+">>> other.yaml\n" . TestMtls::expand_policy($::Other)
+--- config eval: $::Config
+--- client eval
+$::Client . <<'_EOC_';
+mv other.yaml policy.yaml
+within 1
+now
+code a.test/t $(as client-a)
+now | sed 's/epoch.*/epoch/'
+code a.test/t $(as client-b)
+_EOC_
+--- client_out
+401 application/json; charset=utf-8 {"message":"TLS certificate failed verification"}
+policy reloaded: epoch
+200 text/plain SUCCESS
+--- no_error_log
+[alert]
+[crit]
+
+
+
+=== TEST 6: watch a worker without work waits for a long policy before it decides anything
+--- policy eval: $::Policy
+--- user_files eval
+">>> other.yaml\n" . TestMtls::expand_policy($::Other)
+--- config eval: $::Config
+--- client eval
+$::Client . <<'_EOC_';
+{ cat other.yaml; for i in $(seq 20000); do route "r$i"; done; } > new
+mv new policy.yaml
+within 1
+code a.test/t $(as client-a)
+now | sed 's/epoch.*/epoch/'
+code a.test/t $(as client-b)
+_EOC_
+--- client_out
+421 application/json; charset=utf-8 {"message":"Misdirected Request"}
+policy reloaded: epoch
+200 text/plain SUCCESS
+--- no_error_log
+[alert]
+[crit]
+
+
+
+=== TEST 7: watch starts in idle workers too with a call in init_worker_by_lua
+--- worker_processes: 2
+--- policy eval: $::Policy
+--- http_config
+    init_worker_by_lua_block { require("resty.mtls").status() }
+--- config eval: $::Config
+--- client eval
+$::Client . <<'_EOC_';
+route b >> policy.yaml
+within
+now | sed 's/epoch.*/epoch/'
+_EOC_
+--- client_out
+policy reloaded: epoch
+policy reloaded: epoch
+--- no_error_log
+[error]
+[alert]
+[crit]
+
+
+
+=== TEST 8: watch false does not look
+--- http_config
+    init_by_lua_block {
+        require("resty.mtls").init { policy = "$TEST_NGINX_HTML_DIR/watched.yaml", watch = false }
+    }
+--- user_files
+>>> watched.yaml
+_format_version: "3.0"
+--- config eval: $::Config
+--- client eval
+$::Client . <<'_EOC_';
+each 1
+echo 'rutes: []' >> watched.yaml
+within
+now
+get a.test/status | sed 's/^. //; s/epoch=[0-9]* //'
+_EOC_
+--- client_out
+routes=0 last_error=nil
+--- no_error_log
+[error]
+[alert]
+[crit]
+
+
+
+=== TEST 9: watch goes by the file in force after reload() of another
+--- policy eval: $::Policy
+--- user_files eval
+">>> other.yaml\n" . TestMtls::expand_policy($::Other)
+--- config eval
+$::Config . <<'_EOC_';
+    location /reload {
+        content_by_lua_block { ngx.say(require("resty.mtls").reload("$TEST_NGINX_HTML_DIR/" .. ngx.var.arg_file)) }
+    }
+_EOC_
+--- client eval
+$::Client . <<'_EOC_';
+get a.test/reload?file=other.yaml
+mark
+route b >> policy.yaml
+within
+now
+route c >> other.yaml
+route d >> other.yaml
+within
+now | sed 's/epoch.*/epoch/'
+get a.test/status | sed 's/^. //; s/epoch=[0-9]* //'
+_EOC_
+--- client_out
+true
+policy reloaded: epoch
+routes=3 last_error=nil
+--- no_error_log
+[error]
+[alert]
+[crit]
+
+
+
+=== TEST 10: watch does no harm with lua_code_cache off, where each request reads the policy anew
+--- policy eval: $::Policy
+--- user_files eval
+">>> other.yaml\n" . TestMtls::expand_policy($::Other)
+--- http_config
+    lua_code_cache off;
+--- config eval: $::Config
+--- client eval
+$::Client . <<'_EOC_';
+for i in $(seq 20); do get a.test/t $(as client-a); done | sort | uniq -c | sed 's/^ *//'
+route b >> policy.yaml
+within
+get a.test/status | sed 's/^. //; s/epoch=[0-9]* //'
+get a.test/t $(as client-a)
+# Handshakes go by what the last request read.
+mv other.yaml policy.yaml
+code a.test/t $(as client-b)
+code a.test/t $(as client-b)
+_EOC_
+--- client_out
+20 SUCCESS
+routes=2 last_error=nil
+SUCCESS
+421 application/json; charset=utf-8 {"message":"Misdirected Request"}
+200 text/plain SUCCESS
+--- no_error_log
+[crit]
+exited on signal
+
+
+
+=== TEST 11: watch ends with its workers
+--- worker_processes: 2
+--- policy eval: $::Policy
+--- config eval: $::Config
+--- client eval
+$::Client . <<'_EOC_';
+master=$(cat "$PID_FILE")
+each 2
+route b >> policy.yaml
+within
+old=$(pgrep -P "$master")
+kill -HUP "$master"
+for _ in $(seq 100); do
+    sleep 0.02
+    pgrep -P "$master" | grep -qF "$old" || break
+done
+pgrep -P "$master" | grep -F "$old"
+each 2
+mark
+route c >> policy.yaml
+within
+now | sed 's/epoch.*/epoch/'
+_EOC_
+--- client_out
+policy reloaded: epoch
+policy reloaded: epoch
+--- no_error_log
+[error]
+[alert]
+[crit]
+
+
+
+=== TEST 12: watch sees a CRL that the policy names
+--- policy eval
+$::Policy =~ s/skip_consumer_lookup: true/skip_consumer_lookup: true, revocation_check_mode: STRICT, crls: [ca.crl]/r
+--- user_files eval
+# An empty CRL, as the policy is loaded with it.
+">>> ca.crl\n" . `d=\$(mktemp -d) && cd \$d && touch index && printf '[ca]\\ndefault_ca=c\\n[c]\\ndatabase=index\\ndefault_md=sha256\\n' > cnf && openssl ca -config cnf -gencrl -crldays 1 -cert $TestMtls::Pki/ca-a.crt -keyfile $TestMtls::Pki/ca-a.key 2>/dev/null; rm -r \$d`
+--- config eval: $::Config
+--- client eval
+$::Client . <<'_EOC_';
+code a.test/t $(as client-a)
+touch index
+printf '[ca]\ndefault_ca=c\n[c]\ndatabase=index\ndefault_md=sha256\n' > cnf
+ca() { openssl ca -config cnf -cert "$PKI/ca-a.crt" -keyfile "$PKI/ca-a.key" "$@" 2>> openssl.log; }
+ca -revoke "$PKI/client-a.crt"
+ca -gencrl -crldays 1 -out ca.crl
+within
+now | sed 's/epoch.*/epoch/'
+code a.test/t $(as client-a)
+_EOC_
+--- client_out
+200 text/plain SUCCESS
+policy reloaded: epoch
+401 application/json; charset=utf-8 {"message":"TLS certificate failed verification"}
+--- error_log
+[mtls] 401 FAILED:certificate revoked
+--- no_error_log
+[alert]
+[crit]
+
+
+
+=== TEST 13: watch a worker whose timers cannot run waits for the policy all the same
+--- policy eval: $::Policy
+--- user_files eval
+">>> other.yaml\n" . TestMtls::expand_policy($::Other)
+--- http_config
+    lua_max_running_timers 0;
+--- config eval: $::Config
+--- client eval
+$::Client . <<'_EOC_';
+{ cat other.yaml; for i in $(seq 20000); do route "r$i"; done; } > new
+mv new policy.yaml
+within 1
+code a.test/t $(as client-a)
+now | sed 's/epoch.*/epoch/'
+code a.test/t $(as client-b)
+_EOC_
+--- client_out
+421 application/json; charset=utf-8 {"message":"Misdirected Request"}
+policy reloaded: epoch
+200 text/plain SUCCESS
+--- error_log
+lua_max_running_timers are not enough
+--- no_error_log
+[crit]
+
+
+
+=== TEST 14: watch waits for no pipe in place of the policy
+--- policy eval: $::Policy
+--- config eval: $::Config
+--- client eval
+$::Client . <<'_EOC_';
+get a.test/t $(as client-a)
+cp policy.yaml good
+mkfifo pipe
+mv pipe policy.yaml
+within
+now
+get a.test/t $(as client-a)
+{ cat good; route b; } > new
+mv new policy.yaml
+within
+now | sed 's/epoch.*/epoch/'
+_EOC_
+--- client_out
+SUCCESS
+policy not reloaded: policy.yaml: cannot be read: is not a regular file
+SUCCESS
+policy reloaded: epoch
+--- no_error_log
+[alert]
+[crit]

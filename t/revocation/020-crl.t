@@ -1,0 +1,179 @@
+# Revocation by CRLs: fetched, and named in the policy.
+
+use lib 't/lib';
+use TestMtls;
+use TestRevocation;
+
+our $Policy = rev_policy(
+    [skip => 'revocation_check_mode: SKIP'],
+    [ignore => 'revocation_check_mode: IGNORE_CA_ERROR'],
+    [strict => 'revocation_check_mode: STRICT'],
+);
+
+sub local_policy {
+    my (@files) = @_;
+    my $crls = "crls: [" . join(", ", map { "$Dir/$_" } @files) . "]";
+
+    return rev_policy(
+        [skip => "revocation_check_mode: SKIP"],
+        [ignore => "revocation_check_mode: IGNORE_CA_ERROR, $crls"],
+        [strict => "revocation_check_mode: STRICT, $crls"],
+    );
+}
+
+our $Both = local_policy("ca-a.crl", "ca-a-int.crl");
+our $RootOnly = local_policy("ca-a.crl");
+our $Expired = local_policy("expired.crl");
+our $Http = rev_http('fetch_allow = { "127.0.0.0/8" }');
+
+run_blocks();
+
+__DATA__
+
+=== TEST 1: a CRL over HTTP counts in DER and in PEM
+--- user_files eval: $::Policy
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client eval
+$::Client . <<'_EOC_'
+table crl crl-revoked pem pem-revoked crl-second-revoked
+asked
+_EOC_
+--- client_out
+crl: 200 200 200
+crl-revoked: 200 401 401
+pem: 200 200 200
+pem-revoked: 200 401 401
+crl-second-revoked: 200 401 401
+GET /crl/crl
+GET /crl-revoked/crl
+GET /pem/crl-pem
+GET /pem-revoked/crl-pem
+GET /crl-second-revoked/error
+GET /crl-second-revoked/crl
+--- error_log
+FAILED:certificate revoked at depth 0, subject: "CN=crl-revoked"
+FAILED:certificate revoked at depth 0, subject: "CN=pem-revoked"
+
+
+
+=== TEST 2: a CRL that cannot be had or does not count is no answer
+--- user_files eval: $::Policy
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client eval
+$::Client . <<'_EOC_'
+table crl-expired crl-wrong-signer crl-error crl-garbage crl-huge
+asked
+grep -o '\[mtls\] revocation status unknown: .*' "$ERROR_LOG" | sed 's/, client: .*//; s/127.0.0.1:[0-9]*/HOST/g; s/was [0-9]* s/was SECONDS s/'
+_EOC_
+--- client_out
+crl-expired: 200 200 401
+crl-wrong-signer: 200 200 401
+crl-error: 200 200 401
+crl-garbage: 200 200 401
+crl-huge: 200 200 401
+GET /crl-expired/crl-expired
+GET /crl-wrong-signer/crl-wrong-signer
+GET /crl-error/error
+GET /crl-garbage/garbage
+GET /crl-huge/huge
+[mtls] revocation status unknown: http://HOST/crl-expired/crl-expired: no answer: CRL of 'CN=Test CA-A,O=Example Lab,C=CZ': nextUpdate was SECONDS s ago
+[mtls] revocation status unknown: http://HOST/crl-wrong-signer/crl-wrong-signer: no answer: CRL of 'CN=Test CA-A,O=Example Lab,C=CZ': bad signature
+[mtls] revocation status unknown: http://HOST/crl-error/error: shared_cache.get: status 500
+[mtls] revocation status unknown: http://HOST/crl-garbage/garbage: no answer: not a readable CRL: too long
+[mtls] revocation status unknown: http://HOST/crl-huge/huge: shared_cache.get: http.request: http://HOST/crl-huge/huge: body is over 10485760 bytes
+--- no_error_log
+[crit]
+[alert]
+
+
+
+=== TEST 3: the CRL is asked when OCSP cannot answer, and only then
+--- user_files eval: $::Policy
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client eval
+$::Client . <<'_EOC_'
+table fallback fallback-revoked fallback-unknown-revoked preferred
+asked
+_EOC_
+--- client_out
+fallback: 200 200 200
+fallback-revoked: 200 401 401
+fallback-unknown-revoked: 200 401 401
+preferred: 200 200 200
+POST /fallback/error
+GET /fallback/crl
+POST /fallback-revoked/error
+GET /fallback-revoked/crl
+POST /fallback-unknown-revoked/good
+GET /fallback-unknown-revoked/crl
+POST /preferred/good
+--- no_error_log
+[crit]
+[alert]
+
+
+
+=== TEST 4: CRLs of the policy count for the whole chain, without the network
+--- user_files eval: $::Both
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client eval
+$::Client . <<'_EOC_'
+table local local-revoked local-int local-int-revoked crl-revoked
+asked
+_EOC_
+--- client_out
+local: 200 200 200
+local-revoked: 200 401 401
+local-int: 200 200 200
+local-int-revoked: 200 401 401
+crl-revoked: 200 401 401
+--- error_log
+FAILED:certificate revoked at depth 0, subject: "CN=local-int-revoked"
+--- no_error_log
+[crit]
+
+
+
+=== TEST 5: where the CRLs of the policy do not reach, the certificate's sources are asked
+--- user_files eval: $::RootOnly
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client eval
+$::Client . <<'_EOC_'
+table local local-int local-int-revoked leaf-only leaf-only-revoked
+asked
+_EOC_
+--- client_out
+local: 200 200 200
+local-int: 200 200 401
+local-int-revoked: 200 200 401
+leaf-only: 200 200 200
+leaf-only-revoked: 200 401 401
+POST /leaf-only/good
+POST /leaf-only-revoked/good
+--- no_error_log
+[crit]
+[alert]
+
+
+
+=== TEST 6: an expired CRL of the policy makes nothing good, but what it lists stays revoked
+--- user_files eval: $::Expired
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client eval
+$::Client . <<'_EOC_'
+table local local-revoked local-online-revoked
+asked
+_EOC_
+--- client_out
+local: 200 200 401
+local-revoked: 200 401 401
+local-online-revoked: 200 401 401
+POST /local-online-revoked/good
+--- error_log
+FAILED:CRL has expired at depth 0, subject: "CN=local"

@@ -1,0 +1,257 @@
+# A signed list or answer that says "revoked" counts, whatever is missing, stale or not understood.
+
+use lib 't/lib';
+use TestMtls;
+use TestRevocation;
+
+our $Http = rev_http('fetch_allow = { "127.0.0.0/8" }');
+
+sub local_policy {
+    my ($more, @files) = @_;
+    my $crls = "crls: [" . join(", ", map { "$Dir/$_" } @files) . "]";
+
+    return rev_policy(
+        [skip => "revocation_check_mode: SKIP$more, $crls"],
+        [ignore => "revocation_check_mode: IGNORE_CA_ERROR$more, $crls"],
+        [strict => "revocation_check_mode: STRICT$more, $crls"],
+    );
+}
+
+our $Online = rev_policy(
+    [skip => 'revocation_check_mode: SKIP'],
+    [ignore => 'revocation_check_mode: IGNORE_CA_ERROR'],
+    [strict => 'revocation_check_mode: STRICT'],
+);
+
+# One set of three routes for each list, named after it.
+sub each_list {
+    my ($more, $also, @files) = @_;
+
+    return rev_policy(map {
+        my $crls = "crls: [" . join(", ", map { "$Dir/$_" } "$_.crl", @$also) . "]";
+
+        (["$_-ignore" => "revocation_check_mode: IGNORE_CA_ERROR$more, $crls"],
+         ["$_-strict" => "revocation_check_mode: STRICT$more, $crls"])
+    } @files);
+}
+
+our @Lists = qw( int int-expired int-future int-critical int-ca-scope int-user-scope int-empty-scope int-entry hold );
+our @Others = qw( int-forged hold-expired empty );
+our $Below = each_list("", [], @Lists, @Others);
+our $Anchor = each_list(", allow_partial_chain: true", ["ca-a-int.crl"], @Lists, @Others);
+our $Each = <<'_EOC_';
+each() {
+    local case=$1 list
+    shift
+    for list in "$@"; do echo "$case $list: $(ask "$list-ignore" "$case") $(ask "$list-strict" "$case")"; done
+}
+_EOC_
+
+workers(2);
+run_blocks();
+
+__DATA__
+
+=== TEST 1: an intermediate in a signed list is revoked, and no list or answer of its own changes that
+--- user_files eval: $::Below
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client eval
+$::Client . $::Each . <<"_EOC_";
+each local-int @::Lists @::Others
+each leaf-only @::Lists
+asked
+_EOC_
+--- client_out
+local-int int: 401 401
+local-int int-expired: 401 401
+local-int int-future: 401 401
+local-int int-critical: 401 401
+local-int int-ca-scope: 401 401
+local-int int-user-scope: 401 401
+local-int int-empty-scope: 401 401
+local-int int-entry: 401 401
+local-int hold: 401 401
+local-int int-forged: 200 401
+local-int hold-expired: 200 401
+local-int empty: 200 401
+leaf-only int: 401 401
+leaf-only int-expired: 401 401
+leaf-only int-future: 401 401
+leaf-only int-critical: 401 401
+leaf-only int-ca-scope: 401 401
+leaf-only int-user-scope: 401 401
+leaf-only int-empty-scope: 401 401
+leaf-only int-entry: 401 401
+leaf-only hold: 401 401
+--- error_log
+FAILED:certificate revoked at depth 1, subject: "CN=local-int"
+FAILED:certificate revoked at depth 1, subject: "CN=leaf-only"
+--- no_error_log
+[crit]
+[alert]
+
+
+
+=== TEST 2: so is an anchor that is not self-signed
+--- user_files eval: $::Anchor
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client eval
+$::Client . $::Each . <<"_EOC_";
+each local-int @::Lists @::Others
+_EOC_
+--- client_out
+local-int int: 401 401
+local-int int-expired: 401 401
+local-int int-future: 401 401
+local-int int-critical: 401 401
+local-int int-ca-scope: 401 401
+local-int int-user-scope: 401 401
+local-int int-empty-scope: 401 401
+local-int int-entry: 401 401
+local-int hold: 401 401
+local-int int-forged: 200 401
+local-int hold-expired: 200 401
+local-int empty: 200 200
+--- error_log
+FAILED:certificate revoked at depth 1, subject: "CN=local-int"
+FAILED:CRL signature failure at depth 1, subject: "CN=local-int"
+FAILED:CRL has expired at depth 1, subject: "CN=local-int"
+
+
+
+=== TEST 3: an anchor needs no list where its issuer has none
+--- user_files eval: main::local_policy(", allow_partial_chain: true", "ca-a-int.crl")
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client eval: $::Client . "table local-int local-int-revoked"
+--- client_out
+local-int: 200 200 200
+local-int-revoked: 200 401 401
+--- error_log
+FAILED:certificate revoked at depth 0, subject: "CN=local-int-revoked"
+
+
+
+=== TEST 4: only a newer list takes it back
+--- user_files eval: main::local_policy("", "int.crl", "ca-a-int.crl", "int-gone.crl")
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client eval: $::Client . "table local-int"
+--- client_out
+local-int: 200 200 200
+
+
+
+=== TEST 5: which one of another scope or an older one does not
+--- user_files eval: main::local_policy("", "int-ca-scope.crl", "ca-a-int.crl", "int-gone.crl")
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client eval: $::Client . "table local-int"
+--- client_out
+local-int: 200 401 401
+--- error_log
+FAILED:certificate revoked at depth 1, subject: "CN=local-int"
+
+
+
+=== TEST 6: a list that has expired is warned of, revokes what it lists, and makes nothing good
+--- user_files eval: main::local_policy("", "expired.crl", "empty-scope.crl")
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client eval
+$::Client . <<'_EOC_'
+table local local-revoked
+grep -o '\[mtls\] .*policy.yaml.*' "$ERROR_LOG" | sed 's/[^ ]*policy.yaml:[0-9]*:[0-9]*/POLICY/; s/20[0-9T:-]*Z/TIME/' | sort -u
+"$TEST_NGINX_ROOT/target/release/resty-mtls" check "$TEST_NGINX_HTML_DIR/policy.yaml" 2>&1 | grep -c "expired at\|empty issuing"
+_EOC_
+--- client_out
+local: 200 200 401
+local-revoked: 200 401 401
+[mtls] POLICY: warning: routes[0].plugins[0].config.crls: CRL of 'CN=Test CA-A,O=Example Lab,C=CZ': expired at TIME: what it lists is revoked, but it makes no certificate good
+[mtls] POLICY: warning: routes[0].plugins[0].config.crls: CRL of 'CN=Test CA-A,O=Example Lab,C=CZ': has an empty issuingDistributionPoint, which RFC 5280 section 5.2.5 does not allow
+[mtls] POLICY: warning: routes[0].plugins[0].config.crls: have no effect with the revocation_check_mode 'SKIP'
+2
+--- error_log
+FAILED:CRL has expired at depth 0, subject: "CN=local"
+FAILED:certificate revoked at depth 0, subject: "CN=local-revoked"
+
+
+
+=== TEST 7: lists and answers from the network count in the same way
+--- user_files eval: $::Online
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client eval
+$::Client . <<'_EOC_'
+table old-revoked endless endless-revoked crl-old-revoked crl-scope crl-scope-revoked
+table crl-empty-scope crl-empty-scope-revoked crl-critical-revoked
+grep -o 'no answer: CRL of .*' "$ERROR_LOG" | sed 's/, client: .*//' | sort -u
+_EOC_
+--- client_out
+old-revoked: 200 401 401
+endless: 200 200 401
+endless-revoked: 200 401 401
+crl-old-revoked: 200 401 401
+crl-scope: 200 200 401
+crl-scope-revoked: 200 401 401
+crl-empty-scope: 200 200 401
+crl-empty-scope-revoked: 200 401 401
+crl-critical-revoked: 200 401 401
+no answer: CRL of 'CN=Test CA-A,O=Example Lab,C=CZ': has an empty issuingDistributionPoint, which RFC 5280 section 5.2.5 does not allow
+no answer: CRL of 'CN=Test CA-A,O=Example Lab,C=CZ': has an issuingDistributionPoint: it is partial or indirect
+--- error_log
+FAILED:certificate revoked at depth 0, subject: "CN=old-revoked"
+FAILED:certificate revoked at depth 0, subject: "CN=crl-old-revoked"
+
+
+
+=== TEST 8: a list that runs out is warned of once, by one worker, and shown as a metric
+--- user_files eval: main::local_policy("", "empty.crl")
+--- http_config eval
+$::Http . "    lua_shared_dict mtls_metrics 1m;\n"
+--- config eval
+$::Config . <<'_EOC_'
+    location /reload {
+        content_by_lua_block { ngx.say(require("resty.mtls").reload("$TEST_NGINX_HTML_DIR/policy.yaml")) }
+    }
+    include $TEST_NGINX_ROOT/nginx-conf/mtls-status.conf;
+_EOC_
+--- client eval
+$::Client . <<'_EOC_'
+gauge() { curl -s "http://127.0.0.1:$HTTP_PORT/mtls/metrics" | sed -n "s|^resty_mtls_crl_time_to_next_update_seconds{file=\"$REV/|{file=\"|p"; }
+gauge | sed 's/ [0-9]\{5\}$/ NEARLY A DAY/'
+mkdir -p ca
+: > ca/index.txt
+cat > ca/ca.cnf <<END
+[ca]
+default_ca = test
+[test]
+database = ca/index.txt
+certificate = $REV/ca-a.crt
+private_key = $REV/ca-a.key
+default_md = sha256
+END
+openssl ca -gencrl -config ca/ca.cnf -crlsec 4 -out "$REV/empty.crl" 2> /dev/null
+# Both workers have it before it ends.
+for _ in $(seq 12); do curl -s "http://127.0.0.1:$HTTP_PORT/reload"; done | sort -u
+for _ in $(seq 80); do
+    ask ignore local > /dev/null
+    grep -q 'expired at' "$ERROR_LOG" && break
+    sleep 0.1
+done
+sleep 2.5
+grep -o "\[mtls\] '.*expired at.*" "$ERROR_LOG" | sed "s|$REV/||; s/20[0-9T:-]*Z/TIME/; s/, context.*//"
+ask strict local
+echo
+gauge | sed 's/ -[0-9]$/ NEGATIVE/'
+_EOC_
+--- client_out
+{file="empty.crl",issuer="CN=Test CA-A,O=Example Lab,C=CZ"} NEARLY A DAY
+true
+[mtls] 'empty.crl': CRL of 'CN=Test CA-A,O=Example Lab,C=CZ': expired at TIME: what it lists is revoked, but it makes no certificate good
+401
+{file="empty.crl",issuer="CN=Test CA-A,O=Example Lab,C=CZ"} NEGATIVE
+--- error_log
+FAILED:CRL has expired at depth 0, subject: "CN=local"

@@ -1,0 +1,302 @@
+# What this machine lacks is no answer: the request gets 503, and nothing is marked as down.
+
+use lib 't/lib';
+use TestMtls;
+use TestRevocation;
+
+our $Policy = rev_policy(
+    [ignore => 'revocation_check_mode: IGNORE_CA_ERROR'],
+    [strict => 'revocation_check_mode: STRICT'],
+) . <<'_EOC_';
+- name: token
+  plugins:
+  - {name: openid-connect, config: {issuer: "http://127.0.0.1:HTTP_PORT/idp", auth_methods: [bearer], client_id: [gw]}}
+- name: introspection
+  plugins:
+  - {name: openid-connect, config: {issuer: "http://127.0.0.1:HTTP_PORT/idp", auth_methods: [introspection], client_id: [gw], client_secret: [s], introspection_endpoint: "http://127.0.0.1:HTTP_PORT/idp/introspect"}}
+_EOC_
+$Policy =~ s/HTTP_PORT/$ENV{TEST_NGINX_SERVER_PORT} || server_port()/ge;
+
+# hold(what, seconds) in a timer, whose sockets do not end with a request.
+our $Http = rev_http('fetch_allow = { "127.0.0.0/8" }') . <<'_EOC_';
+    map "" $mtls_decision { default ""; }
+    log_format decision '$uri $status $mtls_decision';
+    lua_shared_dict mtls_metrics 1m;
+    init_worker_by_lua_block {
+        local t = {}
+        package.loaded["t.hold"] = t
+
+        local hold = {}
+        function hold.connections(held)
+            local sock = ngx.socket.udp()
+            if not sock:setpeername("127.0.0.1", 9) then
+                return false
+            end
+
+            held[#held + 1] = sock
+            return true
+        end
+
+        function hold.descriptors(held)
+            local file = io.open("/dev/null")
+            held[#held + 1] = file
+            return file ~= nil
+        end
+
+        function t.hold(what, seconds)
+            ngx.timer.at(0, function()
+                local held = {}
+                while hold[what](held) do end
+                ngx.sleep(seconds)
+                for _, one in ipairs(held) do
+                    one:close()
+                end
+            end)
+            ngx.sleep(0.1)
+        end
+    }
+_EOC_
+
+our $Config = $TestRevocation::Config . <<'_EOC_';
+    access_log logs/decisions decision;
+    location /hold/ {
+        content_by_lua_block {
+            -- What fails before the worker runs out of something, so that its errno is not the one of that.
+            ngx.socket.tcp():connect("127.0.0.1", 1)
+            require("t.hold").hold(ngx.var.uri:sub(7), 1.5)
+            ngx.say("held")
+        }
+    }
+    location /fetch {
+        content_by_lua_block {
+            require("resty.mtls.internal.net.http").init { nameservers = { "127.0.0.1:1" } }
+            for _, url in ipairs { "http://127.0.0.1:1/", "http://[::1]:1/", "http://name.test/" } do
+                local _, err, kind = require("resty.mtls.internal.net.http").request { url = url, origin = "operator", timeout = 500 }
+                ngx.say(kind or "failure", " ", (err:gsub(":%d+/", ":PORT/")))
+            end
+        }
+    }
+    location /metrics { content_by_lua_block { ngx.print(require("resty.mtls").metrics()) } }
+    location /idp/ {
+        content_by_lua_block {
+            ngx.say(ngx.var.uri:find("introspect") and '{"active":true}' or "{}")
+        }
+    }
+_EOC_
+
+# live CASE STEP...: requests of one connection; a number is a pause. The status of each, and the body of a 503
+our $Live = $Client . <<'_EOC_';
+live() {
+    python3 - "$PORT" "$REV/$1.crt" "$REV/$1.key" "${@:2}" <<'END'
+import base64, http.client, socket, ssl, sys, time
+port, certificate, key, *steps = sys.argv[1:]
+context = ssl._create_unverified_context()
+context.load_cert_chain(certificate, key)
+b64 = lambda text: base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
+token = "opaque" if "introspection" in " ".join(steps) else ".".join(map(b64, ('{"alg":"RS256","kid":"k"}', '{}', "signature")))
+class Connection(http.client.HTTPSConnection):
+    def connect(self):
+        assert not hasattr(self, "used"), "the connection was closed"
+        self.used = True
+        self.sock = context.wrap_socket(socket.create_connection((self.host, self.port)), server_hostname="a.test")
+connection = Connection("127.0.0.1", int(port), context=context)
+for step in steps:
+    if step.replace(".", "").isdigit():
+        time.sleep(float(step))
+        continue
+    connection.request("GET", "/" + step, headers={"Host": "a.test", "Authorization": "Bearer " + token})
+    answer = connection.getresponse()
+    body = answer.read().decode().strip()
+    print(step, answer.status, body if answer.status in (200, 503) else "")
+END
+}
+shortages() { curl -s "http://127.0.0.1:$HTTP_PORT/metrics" | grep -c "^resty_mtls_shortages_total{resource=\"$1\"} [1-9]"; }
+_EOC_
+
+run_blocks();
+
+__DATA__
+
+=== TEST 1: no connection is left: 503 in each mode, and an answer as soon as there is one
+--- user_files eval: $::Policy
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client eval
+$::Live . <<'_EOC_'
+for case in revoked good; do
+    live $case hold/connections to/ignore to/strict
+    sleep 2
+    live $case to/ignore to/strict
+done
+asked
+shortages connections
+grep '^/to' "$(dirname "$ERROR_LOG")/decisions" | sort | uniq -c | sed 's/^ *//'
+grep -o '\[mtls\] 503 .*, client' "$ERROR_LOG" | sed 's/127.0.0.1:[0-9]*/HOST/g; s/port [0-9]*/port PORT/' | sort -u
+_EOC_
+--- client_out
+hold/connections 200 held
+to/ignore 503 {"message":"Service Unavailable"}
+to/strict 503 {"message":"Service Unavailable"}
+to/ignore 401 
+to/strict 401 
+hold/connections 200 held
+to/ignore 503 {"message":"Service Unavailable"}
+to/strict 503 {"message":"Service Unavailable"}
+to/ignore 200 in
+to/strict 200 in
+POST /revoked/good
+POST /good/good
+1
+1 /to/ignore 200 pass
+1 /to/ignore 401 refused
+2 /to/ignore 503 unavailable
+1 /to/strict 200 pass
+1 /to/strict 401 refused
+2 /to/strict 503 unavailable
+[mtls] 503 http://HOST/good/good: shared_cache.get: http.request: http://HOST/good/good: cannot connect to 127.0.0.1 port PORT: no connection is left (worker_connections), client
+[mtls] 503 http://HOST/revoked/good: shared_cache.get: http.request: http://HOST/revoked/good: cannot connect to 127.0.0.1 port PORT: no connection is left (worker_connections), client
+--- no_error_log
+revocation status unknown
+not tried again so soon
+
+
+
+=== TEST 2: no file descriptor is left: the same
+--- main_config
+    worker_rlimit_nofile 200;
+--- user_files eval: $::Policy
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client eval
+$::Live . <<'_EOC_'
+for case in revoked crl-revoked; do
+    live $case hold/descriptors to/ignore
+    sleep 2
+    live $case to/ignore
+done
+shortages descriptors
+grep -o '\[mtls\] 503 .*, client' "$ERROR_LOG" | sed 's/127.0.0.1:[0-9]*/HOST/g; s/port [0-9]*/port PORT/' | sort -u
+_EOC_
+--- client_out
+hold/descriptors 200 held
+to/ignore 503 {"message":"Service Unavailable"}
+to/ignore 401 
+hold/descriptors 200 held
+to/ignore 503 {"message":"Service Unavailable"}
+to/ignore 401 
+1
+[mtls] 503 http://HOST/crl-revoked/crl: shared_cache.get: http.request: http://HOST/crl-revoked/crl: cannot connect to 127.0.0.1 port PORT: no file descriptor is left (worker_rlimit_nofile), client
+[mtls] 503 http://HOST/revoked/good: shared_cache.get: http.request: http://HOST/revoked/good: cannot connect to 127.0.0.1 port PORT: no file descriptor is left (worker_rlimit_nofile), client
+--- no_error_log
+revocation status unknown
+not tried again so soon
+
+
+
+=== TEST 3: tokens: neither the issuer's documents nor an introspection
+--- user_files eval: $::Policy
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client eval
+$::Live . <<'_EOC_'
+live good hold/connections to/introspection
+sleep 2
+live good to/introspection
+live good hold/connections to/token
+sleep 2
+live good to/token
+grep '^/to' "$(dirname "$ERROR_LOG")/decisions"
+_EOC_
+--- client_out
+hold/connections 200 held
+to/introspection 503 {"message":"Service Unavailable"}
+to/introspection 200 in
+hold/connections 200 held
+to/token 503 {"message":"Service Unavailable"}
+to/token 503 {"message":"Service Unavailable"}
+/to/introspection 503 unavailable
+/to/introspection 200 pass
+/to/token 503 unavailable
+/to/token 503 issuer_unavailable
+--- error_log
+no connection is left (worker_connections)
+discovery document: 
+--- no_error_log
+not tried again so soon
+
+
+
+=== TEST 4: a server that does not answer is told from a shortage, by address and by name
+--- user_files eval: $::Policy
+--- http_config eval: $::Http
+--- main_config
+    worker_rlimit_nofile 200;
+--- config eval: $::Config
+--- client eval
+$::Live . <<'_EOC_'
+live good fetch
+for what in connections descriptors; do
+    live good hold/$what fetch
+    sleep 2
+done
+_EOC_
+--- client_out_like
+\Afetch 200 failure http.request: http://127.0.0.1:PORT/: cannot connect to 127.0.0.1 port 1: connection refused
+failure http.request: http://\[::1\]:PORT/: cannot connect to \[::1\] port 1: [^\n]*
+failure http.request: http://name.test/: host 'name.test' cannot be resolved: (?:nameserver 127.0.0.1 port 1: )?connection refused
+hold/connections 200 held
+fetch 200 shortage http.request: http://127.0.0.1:PORT/: cannot connect to 127.0.0.1 port 1: no connection is left \(worker_connections\)
+shortage http.request: http://\[::1\]:PORT/: cannot connect to \[::1\] port 1: no connection is left \(worker_connections\)
+shortage http.request: http://name.test/: host 'name.test' cannot be resolved: no connection is left \(worker_connections\)
+hold/descriptors 200 held
+fetch 200 shortage http.request: http://127.0.0.1:PORT/: cannot connect to 127.0.0.1 port 1: no file descriptor is left \(worker_rlimit_nofile\)
+shortage http.request: http://\[::1\]:PORT/: cannot connect to \[::1\] port 1: no file descriptor is left \(worker_rlimit_nofile\)
+shortage http.request: http://name.test/: host 'name.test' cannot be resolved: no file descriptor is left \(worker_rlimit_nofile\)
+\z
+--- no_error_log
+not tried again so soon
+
+
+
+=== TEST 5: a dictionary without room and a worker without timers: answers are fetched, and serve
+--- user_files eval: $::Policy =~ s/http_timeout: 800/http_timeout: 800, cert_cache_ttl: 5/gr
+--- http_config eval: $::Http =~ s/lua_shared_dict mtls 10m/lua_max_pending_timers 1; lua_shared_dict mtls 12k/r
+--- config eval
+$::Config . <<'_EOC_'
+    location /fill {
+        content_by_lua_block {
+            local dict = ngx.shared.mtls
+            for size = 4000, 8, -8 do
+                for i = 1, 1000 do
+                    if not dict:safe_set("filler" .. size .. "/" .. i, ("x"):rep(size)) then
+                        break
+                    end
+                end
+            end
+
+            -- The metrics have one.
+            while ngx.timer.at(100, function() end) do end
+            ngx.say("full")
+        }
+    }
+_EOC_
+--- client eval
+$::Live . <<'_EOC_'
+live good fill
+for _ in 1 2; do
+    echo "$(ask ignore revoked) $(ask strict revoked) $(ask ignore good) $(ask strict good) $(ask ignore crl-revoked) $(ask strict crl)"
+    sleep 4.2
+done
+echo "$(shortages dictionary) $(shortages timers)"
+_EOC_
+--- client_out
+fill 200 full
+401 401 200 200 401 200
+401 401 200 200 401 200
+1 1
+--- error_log
+[mtls] lua_shared_dict mtls takes no value
+[mtls] no timer to refresh a fetched answer: too many pending timers
+--- no_error_log
+revocation status unknown
+--- timeout: 30

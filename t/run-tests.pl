@@ -1,0 +1,65 @@
+#!/usr/bin/env perl
+# Runs test files as prove does, and closes with the skips and their reasons.
+#
+# Usage: t/run-tests.pl [--tally FILE] [FILE or DIRECTORY...], by default t. Writes to the tally: files, tests, skips and
+# failures, in this order. A file that is skipped as a whole counts as one skip, one that dies as one failure at least.
+
+use strict;
+use warnings;
+use File::Find qw( find );
+use Getopt::Long qw( GetOptions );
+use TAP::Harness;
+
+# The name of a file is printed when it starts.
+$| = 1;
+
+GetOptions("tally=s" => \my $tally) or exit 2;
+
+my @files;
+find({ no_chdir => 1, wanted => sub { push @files, $_ if /\.t\z/ } }, grep { -d } @ARGV ? @ARGV : "t");
+@files = (sort(@files), grep { !-d } @ARGV);
+@files or die "no test file\n";
+
+my (%skips, %reasons);
+my $harness = TAP::Harness->new({ verbosity => 0, ($ENV{HARNESS_TIMER} ? (timer => 1) : ()) });
+
+sub skip {
+    my ($file, $reason) = @_;
+
+    # Test::Nginx begins with it too.
+    $reason =~ s/^\Q$file\E //;
+    $skips{$file}++;
+    $reasons{"$file: $reason"}++;
+}
+
+$harness->callback(made_parser => sub {
+    my ($parser, $job) = @_;
+    my $file = $job->[0];
+
+    $parser->callback(test => sub { skip($file, $_[0]->explanation) if $_[0]->has_skip });
+    # "1..0 # SKIP reason", and a file without any check
+    $parser->callback(plan => sub { skip($file, $_[0]->explanation || "no check at all") if $_[0]->tests_planned == 0 });
+});
+
+my $sum = $harness->runtests(@files);
+my $skipped = 0;
+$skipped += $_ for values %skips;
+
+for my $reason (sort keys %reasons) {
+    print "skipped: $reason", $reasons{$reason} > 1 ? " ($reasons{$reason} times)" : "", "\n";
+}
+
+# What is wrong with a file beyond its failed checks: a bad plan, a bad exit.
+my $failed = $sum->failed;
+for my $file ($sum->descriptions) {
+    my ($parser) = $sum->parsers($file);
+    $failed++ if !$parser->failed && ($parser->exit || $parser->parse_errors);
+}
+
+if (defined $tally) {
+    open my $out, '>', $tally or die "$tally: $!\n";
+    print $out join(" ", scalar($sum->descriptions), $sum->total, $skipped, $failed), "\n";
+    close $out or die "$tally: $!\n";
+}
+
+exit($sum->all_passed && !$failed ? 0 : 1);
