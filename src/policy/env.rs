@@ -1,5 +1,5 @@
-//! `${{ env "DECK_NAME" }}` -> the value of an environment variable, in the text of a policy before
-//! YAML is read, as decK does it.
+//! Replaces `${{ env "DECK_NAME" }}` in the text of a policy by the value of an environment variable,
+//! before the YAML is parsed, as decK does.
 
 use std::borrow::Cow;
 use std::env::{self, VarError};
@@ -11,15 +11,15 @@ use crate::text::quoted;
 const OPEN: &str = "${{";
 const CLOSE: &str = "}}";
 const PREFIX: &str = "DECK_";
-const EXPECTED: &str = "expected ${{ env \"DECK_NAME\" }}, with nothing or one of toBool, toInt, \
-                        toFloat, indent N behind a |";
+const EXPECTED: &str = "expected ${{ env \"DECK_NAME\" }}, optionally with | and one of toBool, \
+                        toInt, toFloat, indent N after the name";
 
-/// Most spaces that `indent` takes.
+/// The largest argument of `indent`.
 const MAX_INDENT: usize = 100;
 
-/// Expands the references of `text`. Lines whose first character is `#` stay as they are. What is
-/// wrong goes to the report, which then knows the values as well: none of them may show up in an
-/// error. `None` when the text would become too long.
+/// Replaces the references in `text`. Lines whose first character is `#` are not changed. Errors are
+/// added to the report, which also conceals the values in all further diagnostics. `None` when the
+/// text would become too long.
 pub(super) fn expand<'t>(text: &'t str, report: &mut Report) -> Option<Cow<'t, str>> {
     expand_with(text, report, |name| env::var(name))
 }
@@ -46,20 +46,20 @@ fn expand_with<'t>(
                 None => (None, ""),
             };
             let value = match reference {
-                Some(reference) => value(reference, &get, report),
+                Some(reference) => evaluate(reference, &get, report),
                 None => Err(format!("'{OPEN}' without '{CLOSE}', {EXPECTED}")),
             };
             match value {
                 Ok(value) => {
                     for _ in value.matches('\n') {
-                        report.line_inserted(expanded_line(number, report));
+                        report.add_inserted_line(expanded_line(number, report));
                     }
                     expanded.push_str(&value);
                 }
                 Err(message) => {
                     let column = line.len() - rest.len() + before.len();
                     let column = line.get(..column).map_or(0, |text| text.chars().count());
-                    report.error(position(number, column), &Path::ROOT, message);
+                    report.error(position_from_zero(number, column), &Path::ROOT, message);
                 }
             }
             rest = after;
@@ -70,20 +70,23 @@ fn expand_with<'t>(
                 "over {} MB with the values of the environment, the limit for a policy",
                 MAX_BYTES >> 20
             );
-            report.error(position(number, 0), &Path::ROOT, message);
+            report.error(position_from_zero(number, 0), &Path::ROOT, message);
             return None;
         }
     }
     Some(Cow::Owned(expanded))
 }
 
-/// Number, from 1, that a line of the text has among the expanded ones.
+/// Converts the number of a line of the text, from 0, to that of the expanded text, from 1.
 fn expanded_line(number: usize, report: &Report) -> u32 {
-    let number = number.saturating_add(1).saturating_add(report.inserted());
+    let number = number
+        .saturating_add(1)
+        .saturating_add(report.inserted_lines());
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-fn position(line: usize, column: usize) -> Position {
+/// Converts a line and a column that are counted from 0.
+fn position_from_zero(line: usize, column: usize) -> Position {
     let number = |n: usize| u32::try_from(n.saturating_add(1)).unwrap_or(u32::MAX);
     Position {
         line: number(line),
@@ -91,14 +94,15 @@ fn position(line: usize, column: usize) -> Position {
     }
 }
 
-fn value(
+/// Evaluates a reference, the text between `${{` and `}}`.
+fn evaluate(
     reference: &str,
     get: impl Fn(&str) -> Result<String, VarError>,
     report: &mut Report,
 ) -> Result<String, String> {
-    let unclear = || {
+    let invalid = || {
         let reference = quoted(reference.trim().as_bytes());
-        format!("'{OPEN} {reference} {CLOSE}' is not understood, {EXPECTED}")
+        format!("'{OPEN} {reference} {CLOSE}' is not a valid reference, {EXPECTED}")
     };
     let mut parts = reference.split('|').map(str::trim);
     let name = parts
@@ -107,7 +111,7 @@ fn value(
         .map(str::trim_start)
         .and_then(|name| name.strip_prefix('"')?.strip_suffix('"'))
         .filter(|name| !name.contains(['"', '\\', '=', '\0']))
-        .ok_or_else(unclear)?;
+        .ok_or_else(invalid)?;
     if !name.starts_with(PREFIX) {
         return Err(format!(
             "environment variables must be prefixed with '{PREFIX}', found: '{}'",
@@ -130,7 +134,7 @@ fn value(
     for function in parts {
         let mut words = function.split_whitespace();
         let not = |what: &str| {
-            // Not the value: it may be a secret.
+            // The message does not show the value, which may be a secret.
             format!(
                 "environment variable '{}' is not {what}",
                 quoted(name.as_bytes())
@@ -155,10 +159,10 @@ fn value(
             }
             (Some("indent"), Some(spaces), None) => {
                 let spaces = spaces.parse().ok().filter(|spaces| *spaces <= MAX_INDENT);
-                let spaces = spaces.ok_or_else(unclear)?;
+                let spaces = spaces.ok_or_else(invalid)?;
                 value.replace('\n', &format!("\n{}", " ".repeat(spaces)))
             }
-            _ => return Err(unclear()),
+            _ => return Err(invalid()),
         };
     }
     Ok(value)
@@ -222,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn expand_reports_all_that_is_wrong() {
+    fn expand_reports_every_error() {
         let text = "a: ${{ env \"HOME\" }}\nb: ${{ env \"DECK_NONE\" }} ${{ env 'DECK_X' }}\n\
                     c: ${{ env \"DECK_ISSUER\" | toInt }}\nd: ${{ env \"DECK_ISSUER\" | upper }}\n\
                     e: ${{ env \"DECK_ISSUER\"";
@@ -233,10 +237,10 @@ mod tests {
                     .to_owned(),
                 "p:2:4: environment variable 'DECK_NONE' present in the policy but not set"
                     .to_owned(),
-                format!("p:2:27: '${{{{ env \\'DECK_X\\' }}}}' is not understood, {EXPECTED}"),
+                format!("p:2:27: '${{{{ env \\'DECK_X\\' }}}}' is not a valid reference, {EXPECTED}"),
                 "p:3:4: environment variable 'DECK_ISSUER' is not an integer".to_owned(),
                 format!(
-                    "p:4:4: '${{{{ env \"DECK_ISSUER\" | upper }}}}' is not understood, {EXPECTED}"
+                    "p:4:4: '${{{{ env \"DECK_ISSUER\" | upper }}}}' is not a valid reference, {EXPECTED}"
                 ),
                 format!("p:5:4: '${{{{' without '}}}}', {EXPECTED}"),
             ]
@@ -244,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn report_after_expansion_tells_the_line_of_the_file_and_no_value() {
+    fn report_after_expansion_has_the_line_of_the_file_and_no_value() {
         let mut report = Report::new("p");
         let text = "a: |\n  ${{ env \"DECK_PEM\" | indent 2 }}\nb: ${{ env \"DECK_SECRET\" }}\n";
         let expanded = expand_with(text, &mut report, get).unwrap();

@@ -288,7 +288,7 @@ impl Policy {
                 let document = document::read(&root, &mut report);
                 compile::compile(&document, directory, files, &mut report)
             });
-        let unheard = report.untrusted_source_warning();
+        let unheard = report.take_untrusted_source_warning();
         let warnings = report.finish()?;
         // Without an error there is a policy; the fallback is the bug's own report.
         let lost = || refused(label, Position::default(), "internal error".to_owned());

@@ -1,39 +1,39 @@
-//! What is wrong with text that should hold a certificate and does not.
+//! Explains why the text of a `cert` field is not a PEM certificate.
 
 use crate::text::quoted;
 
 const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
 
-/// How a certificate stands in a policy.
+/// How a certificate is written in a policy.
 const EXPECTED: &str =
     "expected 'cert: |' and below it, indented, the lines from '-----BEGIN CERTIFICATE-----' to \
      '-----END CERTIFICATE-----'";
 
-/// Most lines of a PEM text that are looked at.
+/// The largest number of lines of a PEM text that are examined.
 const MAX_LINES: usize = 1000;
 
-/// Endings of the names of files that hold certificates and keys.
-const ENDINGS: &[&str] = &[
+/// Extensions of files that contain certificates and keys.
+const EXTENSIONS: &[&str] = &[
     ".pem", ".crt", ".cer", ".cert", ".der", ".p7b", ".p12", ".pfx", ".key",
 ];
 
-/// Says what the text is instead, and what would be right; `None` when nothing better is known than
-/// what the reader of certificates says.
-pub fn fault(text: &str) -> Option<String> {
+/// Describes what the text is instead of a certificate, and what was expected. `None` if nothing is
+/// found here: then the error of the parser of certificates is the best message.
+pub fn diagnose(text: &str) -> Option<String> {
     if text.trim().is_empty() {
         return Some(format!("is empty, {EXPECTED}"));
     }
     match label(text) {
-        None => Some(without_begin(text.trim())),
+        None => Some(not_pem(text.trim())),
         Some(label) if !is_certificate(label) && !has_certificate(text) => Some(other_block(label)),
-        // Whatever else is wrong with it, an encrypted block is not read.
+        // The header lines of an encrypted block are not base64, so its layout is not checked.
         Some(_) if text.contains("Proc-Type") => None,
-        Some(_) => in_block(text),
+        Some(_) => layout_error(text),
     }
 }
 
-/// Whether a private key stands in the text.
+/// Whether the text contains a private key.
 pub fn has_private_key(text: &str) -> bool {
     text.match_indices(BEGIN).any(|(at, _)| {
         let label = text.get(at..).and_then(label);
@@ -41,7 +41,7 @@ pub fn has_private_key(text: &str) -> bool {
     })
 }
 
-/// The label of the first PEM block.
+/// Returns the label of the first PEM block.
 fn label(text: &str) -> Option<&str> {
     let (_, rest) = text.split_once(BEGIN)?;
     let label = rest.split(['\n', '\r']).next()?;
@@ -62,9 +62,10 @@ fn has_certificate(text: &str) -> bool {
     })
 }
 
-/// The line, from 1, of a PEM text in YAML that is not indented as the text's first line, or not
-/// deeper than the key of the text, when that may be what makes line `error` unreadable.
-pub fn misplaced_line(yaml: &str, error: usize) -> Option<usize> {
+/// Looks for a PEM text before or at line `error` of a YAML document whose indentation may be the
+/// cause of the error. Returns the number, from 1, of its first line that is indented less than the
+/// line `-----BEGIN`, or the number of that line if it is not indented deeper than the key.
+pub fn badly_indented_line(yaml: &str, error: usize) -> Option<usize> {
     let lines: Vec<&str> = yaml.lines().take(error.saturating_add(MAX_LINES)).collect();
     let blanks = |line: &str| line.len() - line.trim_start_matches(' ').len();
     let is_begin = |line: &&str| line.trim_start().starts_with(BEGIN);
@@ -93,6 +94,7 @@ pub fn misplaced_line(yaml: &str, error: usize) -> Option<usize> {
     None
 }
 
+/// Describes a PEM block that is not a certificate.
 fn other_block(label: &str) -> String {
     let what = match label {
         "PUBLIC KEY" | "RSA PUBLIC KEY" => "a public key".to_owned(),
@@ -102,7 +104,7 @@ fn other_block(label: &str) -> String {
         "X509 CRL" => "a CRL".to_owned(),
         "PKCS7" => "a PKCS #7 bundle".to_owned(),
         label if label.ends_with("PRIVATE KEY") => {
-            return "is a private key, which has no place in a policy; expected the certificate of \
+            return "is a private key, which must not be in a policy; expected the certificate of \
                     the CA, '-----BEGIN CERTIFICATE-----'"
                 .to_owned();
         }
@@ -111,16 +113,17 @@ fn other_block(label: &str) -> String {
     format!("is {what}, expected the certificate of the CA, '-----BEGIN CERTIFICATE-----'")
 }
 
-fn without_begin(text: &str) -> String {
+/// Describes text that has no line `-----BEGIN`.
+fn not_pem(text: &str) -> String {
     let shown = quoted(text.as_bytes());
     let is_line = !text.contains(['\n', '\r']);
-    let ending = text.to_ascii_lowercase();
+    let lower = text.to_ascii_lowercase();
     let is_path = text.starts_with(['/', '~', '@'])
         || ["./", "../", "file:"].iter().any(|start| text.starts_with(start))
-        || ENDINGS.iter().any(|end| ending.ends_with(end))
-        // As `C:\ca.pem`, and `certs/ca`: base64 has no use for a text as short.
+        || EXTENSIONS.iter().any(|extension| lower.ends_with(extension))
+        // For example `C:\ca.pem` and `certs/ca`. Base64 may contain a slash too, but is longer.
         || text.len() < 64 && text.contains(['/', '\\']) && !text.contains(' ') && !text.contains("://");
-    if is_line && ending.starts_with("{vault://") {
+    if is_line && lower.starts_with("{vault://") {
         return format!("'{shown}' is a reference to a vault, which is not read, {EXPECTED}");
     }
     if is_line && text.contains("://") && !text.starts_with("file:") {
@@ -135,13 +138,14 @@ fn without_begin(text: &str) -> String {
     if text.contains("-----END ") || text.contains("BEGIN CERTIFICATE") {
         return format!("has no line '-----BEGIN CERTIFICATE-----', {EXPECTED}");
     }
-    format!("'{shown}' is no certificate, {EXPECTED}")
+    format!("'{shown}' is not a certificate, {EXPECTED}")
 }
 
-/// The text has a block of a certificate: how it is laid out, and what stands in it.
-fn in_block(text: &str) -> Option<String> {
+/// Describes an error in the lines or the indentation of a text that has a block with the label of a
+/// certificate.
+fn layout_error(text: &str) -> Option<String> {
     if !text.contains(['\n', '\r']) {
-        // Of a plain or folded scalar, or of quotes that keep the backslash.
+        // A plain or folded scalar, or quotes in which the backslash is literal.
         let how = match text.contains("\\n") {
             true => "the two characters '\\n' in place of its line ends",
             false => "no line ends: YAML joins lines without '|'",
@@ -149,7 +153,7 @@ fn in_block(text: &str) -> Option<String> {
         return Some(format!("has {how}, {EXPECTED}"));
     }
     let lines = || text.lines().enumerate();
-    // Anywhere before the first block, text is allowed, and a block begins at the left end of a line.
+    // Other text may precede the first block. A block begins at the start of a line.
     let (first, begin) = lines().find(|(_, line)| line.contains(BEGIN))?;
     if !begin.starts_with(BEGIN) && begin.trim_start().starts_with(BEGIN) {
         return Some(indented(first));
@@ -170,8 +174,8 @@ fn in_block(text: &str) -> Option<String> {
         if line.starts_with([' ', '\t']) {
             return Some(indented(number));
         }
-        if let Some(odd) = placeholder(line, number) {
-            return Some(odd);
+        if let Some(message) = not_base64(line, number) {
+            return Some(message);
         }
     }
     match (ended, empty) {
@@ -193,8 +197,8 @@ fn indented(line: usize) -> String {
     )
 }
 
-/// A line between BEGIN and END that is not base64.
-fn placeholder(line: &str, number: usize) -> Option<String> {
+/// Describes a line between BEGIN and END that is not base64.
+fn not_base64(line: &str, number: usize) -> Option<String> {
     let text = line.trim();
     if text.chars().all(is_base64) {
         return None;
@@ -227,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn fault_says_what_the_text_is_instead() {
+    fn diagnose_describes_what_the_text_is_instead() {
         let certificate = block("CERTIFICATE");
         for (text, start) in [
             ("", "is empty, expected 'cert: |'"),
@@ -242,9 +246,9 @@ mod tests {
             ("https://a.test/ca.pem", "'https://a.test/ca.pem' is a URL, which is not fetched, "),
             ("{vault://env/ca}", "'{vault://env/ca}' is a reference to a vault, which is not read, "),
             (LINE, "is base64 without its first and last line, "),
-            ("put your CA here", "'put your CA here' is no certificate, "),
+            ("put your CA here", "'put your CA here' is not a certificate, "),
             ("-- BEGIN CERTIFICATE --\nx", "has no line '-----BEGIN CERTIFICATE-----', "),
-            (&block("PRIVATE KEY"), "is a private key, which has no place in a policy; expected the "),
+            (&block("PRIVATE KEY"), "is a private key, which must not be in a policy; expected the "),
             (&block("EC PRIVATE KEY"), "is a private key, "),
             (&block("ENCRYPTED PRIVATE KEY"), "is a private key, "),
             (&block("OPENSSH PRIVATE KEY"), "is a private key, "),
@@ -282,29 +286,29 @@ mod tests {
             ),
         ] {
             assert!(CaCertificate::from_pem(text.as_bytes()).is_err(), "{text}");
-            let found = fault(text).unwrap();
+            let found = diagnose(text).unwrap();
             assert!(found.starts_with(start), "{text:?}: {found}");
             assert!(found.contains("expected"), "{found}");
         }
     }
 
     #[test]
-    fn fault_leaves_a_well_laid_out_certificate_to_its_reader() {
-        assert_eq!(fault(&block("CERTIFICATE")), None);
+    fn diagnose_finds_nothing_in_a_well_formed_block() {
+        assert_eq!(diagnose(&block("CERTIFICATE")), None);
         assert_eq!(
-            fault(&format!("ca:\n{}", block("TRUSTED CERTIFICATE"))),
+            diagnose(&format!("ca:\n{}", block("TRUSTED CERTIFICATE"))),
             None
         );
         assert_eq!(
-            fault(&format!("{}{}", block("PRIVATE KEY"), block("CERTIFICATE"))),
+            diagnose(&format!("{}{}", block("PRIVATE KEY"), block("CERTIFICATE"))),
             None
         );
         let encrypted = block("CERTIFICATE").replace("MII", "Proc-Type: 4,ENCRYPTED\n\nMII");
-        assert_eq!(fault(&encrypted), None);
+        assert_eq!(diagnose(&encrypted), None);
     }
 
     #[test]
-    fn misplaced_line_is_one_that_ends_the_text_early() {
+    fn badly_indented_line_is_one_that_ends_the_text_early() {
         let yaml = |key: &str, begin: &str, body: &str, end: &str| {
             format!(
                 "ca_certificates:\n- id: x\n{key}\n{begin}-----BEGIN CERTIFICATE-----\n{body}{LINE}\n\
@@ -322,13 +326,13 @@ mod tests {
             (yaml("- cert:", "", "", ""), None),
         ] {
             for error in 4..9 {
-                assert_eq!(misplaced_line(&text, error), line, "{text}");
+                assert_eq!(badly_indented_line(&text, error), line, "{text}");
             }
         }
         let text = yaml("  cert: |", "", "", "");
-        assert_eq!(misplaced_line(&text, 0), None);
-        assert_eq!(misplaced_line(&text, 3), None);
-        assert_eq!(misplaced_line(&text, usize::MAX), Some(4));
-        assert_eq!(misplaced_line("-----BEGIN ", 1), None);
+        assert_eq!(badly_indented_line(&text, 0), None);
+        assert_eq!(badly_indented_line(&text, 3), None);
+        assert_eq!(badly_indented_line(&text, usize::MAX), Some(4));
+        assert_eq!(badly_indented_line("-----BEGIN ", 1), None);
     }
 }

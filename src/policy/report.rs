@@ -1,4 +1,4 @@
-//! Diagnostics of one policy document: collected, bounded, one line each.
+//! The errors and warnings of one policy document. Each is one line, and their number is bounded.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -9,52 +9,54 @@ use granit_parser::Marker;
 
 use crate::text::quoted;
 
-/// Most errors, and most warnings, that are kept; the others are counted.
+/// The largest number of errors, and of warnings, that are kept. Further ones are only counted.
 const MAX_KEPT: usize = 1000;
 
-/// Most warnings of one kind; the others are counted.
-const MAX_OF_A_KIND: usize = 10;
+/// The largest number of warnings of one kind. Further ones are only counted.
+const MAX_PER_KIND: usize = 10;
 
-/// Most names compared for suggestions in one document: they may number 100,000, and so may the
-/// errors.
+/// The largest number of names that are compared for the suggestions in one document. A document may
+/// have 100,000 names and as many errors.
 const MAX_COMPARED: usize = 1_000_000;
 
-/// Longest text for which a suggestion is looked for.
-const MAX_SUGGESTED: usize = 64;
+/// The longest text, in bytes, for which a suggestion is looked for.
+const MAX_SUGGESTED_LEN: usize = 64;
 
-/// Shortest value of the environment that is kept out of diagnostics.
+/// The shortest value of an environment variable that is concealed in diagnostics, in bytes.
 const MIN_CONCEALED: usize = 4;
 
-/// Characters by which such a value is found.
-const RECOGNISED: usize = 12;
+/// The number of characters at the start of such a value by which it is found in a message.
+const RECOGNISED_CHARS: usize = 12;
 
-/// How bad it is.
+/// Whether a diagnostic refuses the policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
     /// The policy is refused.
     Error,
-    /// The policy works, but perhaps not as meant.
+    /// The policy is accepted, but a setting may not have the intended effect.
     Warning,
 }
 
-/// One thing wrong with a policy. `Display` gives it on one line, `FILE:LINE:COL: PATH: MESSAGE`.
+/// One error or warning about a policy. `Display` writes it on one line,
+/// `FILE:LINE:COL: PATH: MESSAGE`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// How bad it is.
+    /// Whether it refuses the policy.
     pub severity: Severity,
-    /// The file, or what the caller named the text.
+    /// The file, or the label that the caller gave to the text.
     pub file: Arc<str>,
-    /// Line, from 1; 0 when it is about the document as a whole.
+    /// The line, from 1; 0 when the diagnostic concerns the document as a whole.
     pub line: u32,
-    /// Column in characters, from 1; 0 when it is about the document as a whole.
+    /// The column in characters, from 1; 0 when it concerns the document as a whole.
     pub column: u32,
-    /// Path inside the document, such as `routes[0].plugins[1].config`; may be empty.
+    /// The path inside the document, such as `routes[0].plugins[1].config`; may be empty.
     pub path: String,
-    /// What is wrong and what would be right.
+    /// What is wrong and what was expected.
     pub message: String,
 }
 
-/// A whole path for a one-line message: the end says most, and nothing moves a terminal's cursor.
+/// Writes the path of a file in a one-line message. The path is not shortened, because its end
+/// identifies the file, and control characters are escaped.
 pub(crate) struct FileName<'a>(pub(crate) &'a str);
 
 impl fmt::Display for FileName<'_> {
@@ -87,7 +89,7 @@ impl fmt::Display for Diagnostic {
 }
 
 impl Diagnostic {
-    /// The error that a text cannot be read. `label` stands for the file.
+    /// The error that a file cannot be read. `label` is its name in the diagnostic.
     pub fn unreadable(label: &str, error: &io::Error) -> Diagnostic {
         Diagnostic {
             severity: Severity::Error,
@@ -100,7 +102,7 @@ impl Diagnostic {
     }
 }
 
-/// Where something stands in the text; zeros for nowhere.
+/// A position in the text. Line and column are 0 where there is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Position {
     pub line: u32,
@@ -117,8 +119,8 @@ impl Position {
     }
 }
 
-/// Where something stands in the document: a list that grows on the stack while the document is
-/// walked, and is only written out for an error.
+/// A path inside the document. It is a linked list on the stack that grows while the document is
+/// walked, and is written out for a diagnostic only.
 #[derive(Clone, Copy)]
 pub(super) enum Path<'p> {
     Text(&'p str),
@@ -149,7 +151,7 @@ impl<'p> Path<'p> {
 impl fmt::Display for Path<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plain = |name: &str| {
-            (1..=MAX_SUGGESTED).contains(&name.len())
+            (1..=MAX_SUGGESTED_LEN).contains(&name.len())
                 && name
                     .bytes()
                     .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
@@ -167,7 +169,7 @@ impl fmt::Display for Path<'_> {
     }
 }
 
-/// The lists that entities stand in.
+/// The lists of a document that hold entities.
 const SECTIONS: [&str; 8] = [
     "ca_certificates",
     "services",
@@ -179,12 +181,13 @@ const SECTIONS: [&str; 8] = [
     "acls",
 ];
 
-/// Path of an entity, kept without a text for each of 100,000.
+/// The path of an entity in a few bytes. A document may have 100,000 entities, so none of them has a
+/// text of its own.
 #[derive(Clone, Debug)]
 pub(super) enum CompactPath {
-    /// From the root: in which of [`SECTIONS`], and where there.
+    /// From the root on: an index of [`SECTIONS`], and an index in the list of that name.
     Steps([Option<(u8, u32)>; 3]),
-    /// Any other one.
+    /// Any other path.
     Text(Box<str>),
 }
 
@@ -201,7 +204,7 @@ impl CompactPath {
 
     fn steps(mut path: &Path<'_>) -> Option<CompactPath> {
         let mut steps = [None; 3];
-        // From the leaf on, so they are turned round behind.
+        // The steps are found from the leaf to the root, and reversed afterwards.
         let mut found = 0;
         while !path.is_root() {
             let Path::Item(Path::Field(parent, name), index) = path else {
@@ -235,9 +238,10 @@ impl fmt::Display for CompactPath {
     }
 }
 
-/// Takes a value out of a message, also where the message ends in the middle of it.
-fn without(message: &str, value: &str, name: &str) -> String {
-    let start: String = value.chars().take(RECOGNISED).collect();
+/// Replaces a value in a message by a reference to its variable, also where the message ends inside
+/// the value.
+fn conceal_value(message: &str, value: &str, name: &str) -> String {
+    let start: String = value.chars().take(RECOGNISED_CHARS).collect();
     let mut out = String::new();
     let mut rest = message;
     while let Some((before, _)) = rest.split_once(&start) {
@@ -254,19 +258,23 @@ fn without(message: &str, value: &str, name: &str) -> String {
     out + rest
 }
 
-/// What a walk over a document found wrong.
+/// The errors and warnings that are collected while a document is read and compiled.
 pub(super) struct Report {
     file: Arc<str>,
     errors: Vec<Diagnostic>,
     more_errors: usize,
     warnings: Vec<Diagnostic>,
+    /// See [`Report::warn_untrusted_source`].
     untrusted_source_warning: Option<Diagnostic>,
-    once: HashSet<String>,
+    /// The subjects of [`Report::warn_once`].
+    subjects: HashSet<String>,
+    /// The number of warnings of each kind of [`Report::warn`].
     kinds: HashMap<&'static str, usize>,
+    /// The number of names that were compared for suggestions.
     compared: usize,
-    /// Lines that expansion put in, by their number.
-    inserted: Vec<u32>,
-    /// Variables of the environment with their values, which no diagnostic may show.
+    /// The numbers, in order, of lines of the expanded text that the file does not have.
+    inserted_lines: Vec<u32>,
+    /// Environment variables with their values, which are secret.
     concealed: Vec<(String, String)>,
 }
 
@@ -278,27 +286,28 @@ impl Report {
             more_errors: 0,
             warnings: Vec::new(),
             untrusted_source_warning: None,
-            once: HashSet::new(),
+            subjects: HashSet::new(),
             kinds: HashMap::new(),
             compared: 0,
-            inserted: Vec::new(),
+            inserted_lines: Vec::new(),
             concealed: Vec::new(),
         }
     }
 
-    /// Notes that the value of a variable ends a line here, which the file does not have.
-    pub fn line_inserted(&mut self, line: u32) {
-        self.inserted.push(line);
+    /// Records that line `line` of the expanded text ends inside the value of a variable, so that the
+    /// file has one line less.
+    pub fn add_inserted_line(&mut self, line: u32) {
+        self.inserted_lines.push(line);
     }
 
-    /// Lines that the file does not have.
-    pub fn inserted(&self) -> usize {
-        self.inserted.len()
+    /// The number of lines of the expanded text that the file does not have.
+    pub fn inserted_lines(&self) -> usize {
+        self.inserted_lines.len()
     }
 
-    /// Keeps a value out of all diagnostics.
+    /// Conceals the value of an environment variable in all further diagnostics.
     pub fn conceal(&mut self, name: &str, value: &str) {
-        // A shorter one would be found in words that have nothing to do with it.
+        // A shorter value would be found in unrelated words.
         if value.len() >= MIN_CONCEALED {
             self.concealed.push((name.to_owned(), value.to_owned()));
         }
@@ -313,11 +322,11 @@ impl Report {
     ) -> Diagnostic {
         for (name, value) in &self.concealed {
             for value in [value.as_str(), &quoted(value.as_bytes())] {
-                message = without(&message, value, name);
+                message = conceal_value(&message, value, name);
             }
         }
         let before = self
-            .inserted
+            .inserted_lines
             .partition_point(|inserted| *inserted < position.line);
         Diagnostic {
             severity,
@@ -338,8 +347,8 @@ impl Report {
         }
     }
 
-    /// A warning of a kind that every route may bring: the first few are kept. `kind` completes
-    /// "120 more ".
+    /// Adds a warning of a kind that may concern every route; the first few of a kind are kept. `kind`
+    /// completes the line "120 more ".
     pub fn warn(
         &mut self,
         kind: &'static str,
@@ -349,41 +358,43 @@ impl Report {
     ) {
         let count = self.kinds.entry(kind).or_insert(0);
         *count += 1;
-        if *count <= MAX_OF_A_KIND {
+        if *count <= MAX_PER_KIND {
             let warning = self.diagnostic(Severity::Warning, position, path, message());
             self.warnings.push(warning);
         }
     }
 
-    /// A warning that is given once for each `subject`.
+    /// Adds a warning, unless there was one about the same `subject`.
     pub fn warn_once(&mut self, subject: &str, position: Position, path: &Path<'_>, message: &str) {
-        if self.once.len() < MAX_KEPT && self.once.insert(subject.to_owned()) {
+        if self.subjects.len() < MAX_KEPT && self.subjects.insert(subject.to_owned()) {
             let warning = self.diagnostic(Severity::Warning, position, path, message.to_owned());
             self.warnings.push(warning);
         }
     }
 
-    /// How much was said, whether it is kept or counted.
+    /// A number that grows with every diagnostic, whether it is kept or only counted.
     pub fn diagnostic_count(&self) -> usize {
         let counted: usize = self.kinds.values().sum();
         self.errors.len() + self.more_errors + self.warnings.len() + counted
     }
 
-    /// Warns of a header that counts from trusted peers only, where nobody is trusted, which a
-    /// policy does not know. The first is enough: all others have the same cure.
+    /// Adds a warning about a header that is accepted from trusted peers only. It applies only if
+    /// `trusted_ips` is empty, which is not known here, so it is kept apart from the others. The
+    /// first one is enough, because one setting remedies all of them.
     pub fn warn_untrusted_source(&mut self, position: Position, path: &Path<'_>) {
         if self.untrusted_source_warning.is_none() {
             let message =
-                "the header is taken from 'trusted_ips' of mtls.init only, and those are \
-                           none: every certificate in it is ignored; expected the addresses of \
-                           the proxies that send it"
+                "the header is accepted only from 'trusted_ips' of mtls.init, and that list \
+                           is empty: every certificate in it is ignored; expected the addresses \
+                           of the proxies that send it"
                     .to_owned();
             self.untrusted_source_warning =
                 Some(self.diagnostic(Severity::Warning, position, path, message));
         }
     }
 
-    pub fn untrusted_source_warning(&mut self) -> Option<Diagnostic> {
+    /// Takes the warning of [`Report::warn_untrusted_source`].
+    pub fn take_untrusted_source_warning(&mut self) -> Option<Diagnostic> {
         self.untrusted_source_warning.take()
     }
 
@@ -391,7 +402,7 @@ impl Report {
         !self.errors.is_empty()
     }
 
-    /// The errors if there are any, else the warnings, in the order of the text.
+    /// Returns the errors if there are any, else the warnings, in the order of the text.
     pub fn finish(mut self) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
         self.errors.sort_by_key(|error| (error.line, error.column));
         self.warnings
@@ -406,19 +417,17 @@ impl Report {
         }
         let mut kinds: Vec<_> = self.kinds.iter().collect();
         kinds.sort_unstable();
-        let more = kinds
-            .into_iter()
-            .filter(|(_, &count)| count > MAX_OF_A_KIND);
+        let more = kinds.into_iter().filter(|(_, &count)| count > MAX_PER_KIND);
         let more: Vec<_> = more
-            .map(|(kind, count)| format!("{} more {kind}", count - MAX_OF_A_KIND))
+            .map(|(kind, count)| format!("{} more {kind}", count - MAX_PER_KIND))
             .map(|text| self.diagnostic(Severity::Warning, Position::default(), &Path::ROOT, text))
             .collect();
         self.warnings.extend(more);
         Ok(self.warnings)
     }
 
-    /// `, did you mean 'x'?` for the candidate that a slip of the keyboard turns into `text`, or
-    /// nothing.
+    /// Returns `, did you mean 'x'?` with the candidate that is closest to `text`, as
+    /// [`closest_name`], or an empty text.
     pub fn did_you_mean<'c>(
         &mut self,
         text: &str,
@@ -427,7 +436,7 @@ impl Report {
         closest_within(
             text,
             candidates,
-            slips(text),
+            max_typos(text),
             MAX_COMPARED,
             &mut self.compared,
         )
@@ -437,32 +446,33 @@ impl Report {
     }
 }
 
-/// The candidate that a slip of the keyboard turns into `text`, if there is one: a third of its
-/// characters may be wrong. `None` for a text of over 64 bytes.
+/// Returns the candidate that `text` most likely is a misspelling of: at most a third of the
+/// characters differ. `None` for a text of over 64 bytes.
 pub fn closest_name<'c>(
     text: &str,
     candidates: impl IntoIterator<Item = &'c str>,
 ) -> Option<&'c str> {
-    closest_within(text, candidates, slips(text), MAX_COMPARED, &mut 0)
+    closest_within(text, candidates, max_typos(text), MAX_COMPARED, &mut 0)
 }
 
-/// How many slips a name of this length may have.
-fn slips(text: &str) -> usize {
+/// The number of typing errors that are tolerated in a name of this length.
+pub(super) fn max_typos(text: &str) -> usize {
     (text.len() / 3).max(1)
 }
 
-/// [`closest_name`] with at most so many slips. Stops when `compared`, which counts, is at `budget`.
+/// [`closest_name`] with at most `max_typos` typing errors. Adds the candidates that it looks at to
+/// `compared`, and stops when that is `budget`.
 pub(super) fn closest_within<'c>(
     text: &str,
     candidates: impl IntoIterator<Item = &'c str>,
-    slips: usize,
+    max_typos: usize,
     budget: usize,
     compared: &mut usize,
 ) -> Option<&'c str> {
-    if text.len() > MAX_SUGGESTED {
+    if text.len() > MAX_SUGGESTED_LEN {
         return None;
     }
-    let mut best = slips + 1;
+    let mut best = max_typos + 1;
     let mut found = None;
     for candidate in candidates {
         if *compared >= budget {
@@ -480,9 +490,9 @@ pub(super) fn closest_within<'c>(
     found
 }
 
-/// Number of slips between two names; case and `-` for `_` are none.
+/// The number of typing errors between two names. Case, and `-` in place of `_`, do not count.
 fn distance(a: &str, b: &str) -> usize {
-    if a.len() > MAX_SUGGESTED || b.len() > MAX_SUGGESTED {
+    if a.len() > MAX_SUGGESTED_LEN || b.len() > MAX_SUGGESTED_LEN {
         return usize::MAX;
     }
     let fold = |name: &str| name.to_ascii_lowercase().replace('_', "-");
@@ -525,27 +535,27 @@ mod tests {
         assert!(!show(&groups.item(1)).1);
     }
 
-    const PLACE: Position = Position { line: 3, column: 7 };
+    const POSITION: Position = Position { line: 3, column: 7 };
 
     fn lines(diagnostics: &[Diagnostic]) -> Vec<String> {
         diagnostics.iter().map(ToString::to_string).collect()
     }
 
     #[test]
-    fn display_has_file_place_path_and_message() {
+    fn display_has_file_position_path_and_message() {
         let root = Path::ROOT;
         let routes = root.field("routes");
         let route = routes.item(0);
         let mut report = Report::new("/etc/it's.yaml");
-        report.error(PLACE, &route.field("snis"), "wrong");
-        report.error(PLACE, &Path::ROOT, "at large");
-        report.error(Position::default(), &Path::ROOT, "nowhere");
+        report.error(POSITION, &route.field("snis"), "wrong");
+        report.error(POSITION, &Path::ROOT, "no path");
+        report.error(Position::default(), &Path::ROOT, "no position");
         assert_eq!(
             lines(&report.finish().unwrap_err()),
             [
-                "/etc/it's.yaml: nowhere",
+                "/etc/it's.yaml: no position",
                 "/etc/it's.yaml:3:7: routes[0].snis: wrong",
-                "/etc/it's.yaml:3:7: at large",
+                "/etc/it's.yaml:3:7: no path",
             ]
         );
     }
@@ -554,8 +564,8 @@ mod tests {
     fn display_text_of_the_user_stays_on_its_line() {
         let root = Path::ROOT;
         let mut report = Report::new("a\nb\u{1b}.yaml");
-        report.warn_once("x", PLACE, &root.field("k\r\n'").field("ok"), "odd");
-        report.warn_once("y", PLACE, &root.field(""), "empty");
+        report.warn_once("x", POSITION, &root.field("k\r\n'").field("ok"), "odd");
+        report.warn_once("y", POSITION, &root.field(""), "empty");
         assert_eq!(
             lines(&report.finish().unwrap()),
             [
@@ -569,7 +579,7 @@ mod tests {
     fn finish_thousands_of_errors_are_counted() {
         let mut report = Report::new("p");
         for _ in 0..1234 {
-            report.error(PLACE, &Path::ROOT, "wrong");
+            report.error(POSITION, &Path::ROOT, "wrong");
         }
         let lines = lines(&report.finish().unwrap_err());
         assert_eq!(lines.len(), 1001);
@@ -580,10 +590,10 @@ mod tests {
     fn finish_many_warnings_of_a_kind_are_counted() {
         let mut report = Report::new("p");
         for i in 0..12 {
-            report.warn("odd routes", PLACE, &Path::ROOT, || format!("route {i}"));
+            report.warn("odd routes", POSITION, &Path::ROOT, || format!("route {i}"));
         }
-        report.warn_once("x", PLACE, &Path::ROOT, "once");
-        report.warn_once("x", PLACE, &Path::ROOT, "once");
+        report.warn_once("x", POSITION, &Path::ROOT, "once");
+        report.warn_once("x", POSITION, &Path::ROOT, "once");
         let lines = lines(&report.finish().unwrap());
         assert_eq!(lines.len(), 12);
         assert_eq!(

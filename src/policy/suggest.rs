@@ -1,80 +1,85 @@
-//! What a name that the policy does not have may have been meant to be: for the error log, at the
-//! time of a request.
+//! Suggestions (`did you mean`) in the error log, for server names and routes of a request that the
+//! policy does not have.
 
-use super::report::closest_within;
+use super::report::{closest_within, max_typos};
 use super::Policy;
 use crate::handshake::server_name::{normalise, parent};
 use crate::text::quoted;
 
-/// Most slips in a server name. Names share their domain, so a share of the length says little.
-const MAX_SLIPS: usize = 3;
+/// The largest number of typing errors in a server name. A share of its length alone would be too
+/// large, because names share their domain.
+const MAX_TYPOS: usize = 3;
 
-/// Most names that are compared within a second. Clients choose the names, and each comparison
-/// takes up to a microsecond; in a larger policy, names beyond that many are not suggested.
+/// The largest number of names that are compared within a second. Clients choose the names, and each
+/// comparison takes up to a microsecond. In a larger policy, the names after these are not
+/// suggested.
 const PER_SECOND: usize = 10_000;
 
-/// How many names have been compared in a second.
+/// Counts the names that have been compared in the current second.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SuggestionBudget {
     second: i64,
-    count: usize,
+    compared: usize,
 }
 
 impl SuggestionBudget {
-    /// What has been compared in the second `now`.
+    /// The budget in the second `now`.
     fn at(self, now: i64) -> SuggestionBudget {
         match self.second == now {
             true => self,
             false => SuggestionBudget {
                 second: now,
-                count: 0,
+                compared: 0,
             },
         }
     }
 }
 
 impl Policy {
-    /// `, did you mean 'pattern'?` for the closest of the server names that ask for a certificate,
-    /// or nothing. `name` is as a client sent it, `now` in seconds since the epoch.
+    /// Returns `, did you mean 'pattern'?` with the closest of the server names under which a
+    /// certificate is requested, or an empty text. `name` is what a client sent, `now` is in seconds
+    /// since the epoch.
     pub fn suggest_server_name(
         &self,
         name: &[u8],
         now: i64,
-        compared: &mut SuggestionBudget,
+        budget: &mut SuggestionBudget,
     ) -> String {
-        *compared = compared.at(now);
+        *budget = budget.at(now);
         let buffer = &mut [0; 256];
         let Some(name) = normalise(name, buffer).and_then(|name| std::str::from_utf8(name).ok())
         else {
             return String::new();
         };
-        let slips = (name.len() / 6).clamp(1, MAX_SLIPS);
+        let typos = (name.len() / 6).clamp(1, MAX_TYPOS);
         let exact = self.names.exact();
-        let found = closest_within(name, exact, slips, PER_SECOND, &mut compared.count);
+        let found = closest_within(name, exact, typos, PER_SECOND, &mut budget.compared);
         if let Some(found) = found {
-            return meant(found.as_bytes());
+            return suggestion(found.as_bytes());
         }
-        // `*.example.com` stands for one label: neither for none nor for two.
+        // `*.example.com` matches one label, so it is suggested for a name with none or two of them.
         let below = |pattern: &&str| name.ends_with(*pattern) || pattern.get(1..) == Some(name);
         let patterns = || self.names.wildcard().take(PER_SECOND);
         let found = patterns().find(below).or_else(|| {
             let end = parent(name.as_bytes()).and_then(|end| std::str::from_utf8(end).ok())?;
-            closest_within(end, patterns(), slips, PER_SECOND, &mut compared.count)
+            closest_within(end, patterns(), typos, PER_SECOND, &mut budget.compared)
         });
-        found.map_or(String::new(), |found| meant(format!("*{found}").as_bytes()))
+        found.map_or(String::new(), |found| {
+            suggestion(format!("*{found}").as_bytes())
+        })
     }
 
-    /// The same for the name or id of a route.
-    pub fn suggest_route(&self, name: &str, now: i64, compared: &mut SuggestionBudget) -> String {
-        *compared = compared.at(now);
-        let slips = (name.len() / 3).max(1);
+    /// As [`Policy::suggest_server_name`], for the name or id of a route.
+    pub fn suggest_route(&self, name: &str, now: i64, budget: &mut SuggestionBudget) -> String {
+        *budget = budget.at(now);
+        let typos = max_typos(name);
         let routes = self.routes.routes();
-        closest_within(name, routes, slips, PER_SECOND, &mut compared.count)
-            .map_or(String::new(), |found| meant(found.as_bytes()))
+        closest_within(name, routes, typos, PER_SECOND, &mut budget.compared)
+            .map_or(String::new(), |found| suggestion(found.as_bytes()))
     }
 }
 
-fn meant(name: &[u8]) -> String {
+fn suggestion(name: &[u8]) -> String {
     format!(", did you mean '{}'?", quoted(name))
 }
 
@@ -96,9 +101,9 @@ mod tests {
     }
 
     #[test]
-    fn meant_server_name_is_a_slip_away() {
+    fn suggest_server_name_finds_a_misspelt_name() {
         let policy = policy(&["payments.example.com", "*.partners.example.com", "a.test"]);
-        let compared = &mut SuggestionBudget::default();
+        let budget = &mut SuggestionBudget::default();
         for (name, meant) in [
             (
                 "paymnets.example.com",
@@ -135,43 +140,43 @@ mod tests {
             ("a\0test", ""),
         ] {
             assert_eq!(
-                policy.suggest_server_name(name.as_bytes(), 1, compared),
+                policy.suggest_server_name(name.as_bytes(), 1, budget),
                 meant,
                 "{name}"
             );
         }
-        assert_eq!(policy.suggest_server_name(b"a.tes\xff", 1, compared), "");
+        assert_eq!(policy.suggest_server_name(b"a.tes\xff", 1, budget), "");
     }
 
     #[test]
-    fn meant_names_beyond_so_many_a_second_are_not_looked_for() {
+    fn suggest_compares_a_limited_number_of_names_a_second() {
         let policy = policy(&["payments.example.com"]);
-        let compared = &mut SuggestionBudget::default();
+        let budget = &mut SuggestionBudget::default();
         let meant = ", did you mean 'payments.example.com'?";
-        let slip = b"paymnts.example.com";
+        let misspelt = b"paymnts.example.com";
         for _ in 0..PER_SECOND {
-            assert_eq!(policy.suggest_server_name(slip, 7, compared), meant);
+            assert_eq!(policy.suggest_server_name(misspelt, 7, budget), meant);
         }
-        assert_eq!(policy.suggest_server_name(slip, 7, compared), "");
-        assert_eq!(policy.suggest_route("payment", 7, compared), "");
+        assert_eq!(policy.suggest_server_name(misspelt, 7, budget), "");
+        assert_eq!(policy.suggest_route("payment", 7, budget), "");
         assert_eq!(
-            policy.suggest_route("payment", 8, compared),
+            policy.suggest_route("payment", 8, budget),
             ", did you mean 'payments'?"
         );
-        assert_eq!(policy.suggest_server_name(slip, 8, compared), meant);
+        assert_eq!(policy.suggest_server_name(misspelt, 8, budget), meant);
     }
 
     #[test]
-    fn meant_route_is_a_slip_away() {
+    fn suggest_route_finds_a_misspelt_name() {
         let policy = policy(&["a.test"]);
-        let compared = &mut SuggestionBudget::default();
+        let budget = &mut SuggestionBudget::default();
         for (name, meant) in [
             ("paymnets", ", did you mean 'payments'?"),
             ("Payments", ", did you mean 'payments'?"),
             ("billing", ""),
             ("", ""),
         ] {
-            assert_eq!(policy.suggest_route(name, 1, compared), meant, "{name}");
+            assert_eq!(policy.suggest_route(name, 1, budget), meant, "{name}");
         }
     }
 }

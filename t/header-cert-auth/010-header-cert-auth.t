@@ -154,7 +154,7 @@ header to/plain "X-Client-Cert: $(escaped client-a)" -H "x_client_cert: a" | gre
 --- error_log
 [mtls] 401 no certificate: the header is from a peer that trusted_ips does not name
 --- no_error_log
-and those are none
+and that list is empty
 
 
 
@@ -165,11 +165,11 @@ and those are none
 header see/url "X-Client-Cert: $(escaped client-a)"
 # At the start, and once more for each policy.
 heard() { grep -c "\[warn\].*policy.yaml:[0-9:]* warning: services\[0\].routes\[$1\].plugins\[0\].config.$2" "$ERROR_LOG"; }
-heard 0 "certificate_header_name: the header is taken from 'trusted_ips' of mtls.init only, and those are none: every"
+heard 0 "certificate_header_name: the header is accepted only from 'trusted_ips' of mtls.init, and that list is empty: every"
 heard 3 "secure_source: is false: whoever reaches this gateway may present any certificate, without its key; expected true"
 header reload "X-Any: 1"
 heard 0 certificate_header_name
-grep -c "trusted_ips' of mtls.init only" "$ERROR_LOG"
+grep -c "trusted_ips' of mtls.init, and that list is empty" "$ERROR_LOG"
 --- client_out
 401 {"message":"No required TLS certificate was sent"}
 1

@@ -73,7 +73,7 @@ impl Cas {
             };
             if pem_text::has_private_key(pem) {
                 report.warn("private keys in 'cert'", place, &path.field("cert"), || {
-                    "holds a private key beside the certificate, which has no place in a policy"
+                    "holds a private key beside the certificate, which must not be in a policy"
                         .to_owned()
                 });
             }
@@ -129,8 +129,8 @@ impl Cas {
 /// Why a text is no CA certificate: what it is instead, if that is known.
 pub(super) fn unreadable(pem: &str, error: &Error) -> String {
     let is_text = matches!(error, Error::NoCertificate | Error::BadCertificate(_));
-    let fault = is_text.then(|| pem_text::fault(pem)).flatten();
-    fault.unwrap_or_else(|| error.to_string())
+    let message = is_text.then(|| pem_text::diagnose(pem)).flatten();
+    message.unwrap_or_else(|| error.to_string())
 }
 
 fn date(epoch: i64) -> String {

@@ -520,9 +520,9 @@ fn headers_that_anybody_may_send_or_nobody_are_warned_about() {
         assert_eq!(
             unheard(&policy),
             Some(format!(
-                "{place}.certificate_header_name: the header is taken from 'trusted_ips' of \
-                 mtls.init only, and those are none: every certificate in it is ignored; expected \
-                 the addresses of the proxies that send it"
+                "{place}.certificate_header_name: the header is accepted only from 'trusted_ips' \
+                 of mtls.init, and that list is empty: every certificate in it is ignored; \
+                 expected the addresses of the proxies that send it"
             ))
         );
         let text = text.replace("_name: X-Client-Cert", "_name: X-C, secure_source: false");

@@ -1,9 +1,9 @@
-//! YAML or JSON text -> a tree of nodes, each with its position in the text.
+//! Parses YAML or JSON text into a tree of nodes, each with its position in the text.
 //!
-//! Built straight from the events of the YAML parser, not through serde: a policy of 100,000
-//! routes loads in a third of the time, an error knows the place of a key as well as of a value,
-//! and a plain `no` is still the text `no` when the reader of the tree says what it expected. Plain
-//! JSON does without that parser, see [`json`].
+//! The tree is built from the events of the YAML parser, not through serde. A policy of 100,000
+//! routes loads in a third of the time, errors have the position of keys as well as of values, and a
+//! plain `no` is still the text `no` in an error about the type of a field. Plain JSON is read without
+//! that parser, see [`json`].
 
 mod json;
 
@@ -19,32 +19,33 @@ use super::pem_text;
 use super::report::{Path, Position, Report};
 use crate::text::quoted;
 
-/// Deepest nesting of lists and mappings, aliases included.
+/// The deepest nesting of lists and mappings, with aliases expanded.
 const MAX_DEPTH: usize = 32;
 
-/// Most values in a document, those behind each alias counted again.
+/// The largest number of values in a document, with aliases expanded.
 const MAX_NODES: usize = 4_000_000;
 
-/// Most keys of a mapping that takes others in with `<<`.
+/// The largest number of keys of a mapping that merges others with `<<`.
 const MAX_MERGED: usize = 1000;
 
-/// Largest mapping whose keys are compared pairwise.
+/// The largest mapping whose keys are compared pairwise to find duplicates.
 const SMALL_MAP: usize = 16;
 
-/// Tags of the core schema that a scalar may carry.
+/// The tags of the YAML core schema that a scalar may have.
 const SCALAR_TAGS: &[&str] = &["str", "int", "float", "bool", "null"];
 
-/// A value with its position.
+/// A value and its position.
 #[derive(Clone, Debug)]
 pub(super) struct Node<'a> {
     pub position: Position,
     pub value: Value<'a>,
 }
 
-/// What a node holds. Cloning is cheap: aliases share what they stand for.
+/// The value of a node. Cloning is cheap, because an alias shares the lists and mappings of its
+/// anchor.
 #[derive(Clone, Debug)]
 pub(super) enum Value<'a> {
-    /// Text. `plain`: neither quoted nor a block, so it may be a number, a boolean or null.
+    /// Text. `plain` text is neither quoted nor a block, so it may be a number, a boolean or null.
     Scalar {
         text: Text<'a>,
         plain: bool,
@@ -53,14 +54,14 @@ pub(super) enum Value<'a> {
     Map(Rc<[(Key<'a>, Node<'a>)]>),
 }
 
-/// Key of a mapping.
+/// A key of a mapping.
 #[derive(Clone, Debug)]
 pub(super) struct Key<'a> {
     pub position: Position,
     pub text: Text<'a>,
 }
 
-/// Text that lies in the document as it is, or had to be put together from it.
+/// Text that is borrowed from the document, or owned if it had escapes or line folding.
 #[derive(Clone)]
 pub(super) enum Text<'a> {
     Borrowed(&'a str),
@@ -94,7 +95,7 @@ impl<'a> From<Cow<'a, str>> for Text<'a> {
 }
 
 impl Node<'_> {
-    /// Null, which is the same as absent for almost every field.
+    /// Whether it is null, which means the same as an absent field almost everywhere.
     pub fn is_null(&self) -> bool {
         match &self.value {
             Value::Scalar { text, plain: true } => {
@@ -104,7 +105,7 @@ impl Node<'_> {
         }
     }
 
-    /// A list or mapping with nothing in it.
+    /// Whether it is an empty list or mapping.
     pub fn is_empty(&self) -> bool {
         match &self.value {
             Value::Scalar { .. } => false,
@@ -113,7 +114,7 @@ impl Node<'_> {
         }
     }
 
-    /// The text of a scalar, whatever it stands for.
+    /// The text of a scalar, whatever its type.
     pub fn as_text(&self) -> Option<&str> {
         match &self.value {
             Value::Scalar { text, .. } => Some(text),
@@ -121,7 +122,7 @@ impl Node<'_> {
         }
     }
 
-    /// The boolean a plain scalar stands for in YAML 1.1, which Kong and decK read.
+    /// The boolean that a plain scalar is in YAML 1.1, the version that Kong and decK read.
     pub fn as_bool(&self) -> Option<bool> {
         match &self.value {
             Value::Scalar { text, plain: true } => match &**text {
@@ -135,10 +136,10 @@ impl Node<'_> {
         }
     }
 
-    /// The number a plain scalar stands for.
+    /// The number that a plain scalar is.
     pub fn as_number(&self) -> Option<f64> {
         match &self.value {
-            // Rust also reads words such as "inf" and "nan" as numbers.
+            // Rust also parses words such as "inf" and "nan" as numbers.
             Value::Scalar { text, plain: true }
                 if text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c)) =>
             {
@@ -148,7 +149,7 @@ impl Node<'_> {
         }
     }
 
-    /// What the node is, for an error that expected something else.
+    /// Describes the node, for an error about its type.
     pub fn describe(&self) -> String {
         match &self.value {
             Value::List(_) => "a list".to_owned(),
@@ -165,8 +166,8 @@ impl Node<'_> {
     }
 }
 
-/// Reads one document. Errors go to `report`; what could be read is returned all the same, and
-/// nothing when the text is no YAML, or more than the limits allow.
+/// Reads one document. Errors are added to `report`, and what could be read is returned all the same.
+/// `None` when the text is not YAML or exceeds a limit.
 pub(super) fn read<'a>(text: &'a str, report: &mut Report) -> Option<Node<'a>> {
     json::read(text).or_else(|| read_yaml(text, report))
 }
@@ -177,7 +178,7 @@ fn read_yaml<'a>(text: &'a str, report: &mut Report) -> Option<Node<'a>> {
     let mut builder = Builder::new(report);
     for event in Parser::new_from_str_with_options(text, options) {
         let read = event
-            .map_err(|error| syntax(&error, text))
+            .map_err(|error| syntax_error(&error, text))
             .and_then(|(event, span)| builder.event(event, span));
         if let Err((position, message)) = read {
             builder.report.error(position, &Path::ROOT, message);
@@ -194,10 +195,11 @@ fn read_yaml<'a>(text: &'a str, report: &mut Report) -> Option<Node<'a>> {
     }
 }
 
+/// An error after which nothing more can be read.
 type Fatal = (Position, String);
 
-fn syntax(error: &ScanError, text: &str) -> Fatal {
-    if let Some(line) = pem_text::misplaced_line(text, error.marker().line()) {
+fn syntax_error(error: &ScanError, text: &str) -> Fatal {
+    if let Some(line) = pem_text::badly_indented_line(text, error.marker().line()) {
         let message =
             "a line of the PEM text is not indented as its first line, or not deeper than \
                        its key, expected 'cert: |' and below it all lines indented alike"
@@ -206,27 +208,28 @@ fn syntax(error: &ScanError, text: &str) -> Fatal {
         return (Position { line, column: 1 }, message);
     }
     let message = match error.kind() {
-        // The parser looks ahead, so its limit, which is higher, may be met first.
+        // The parser reads ahead, so it may reach its own limit, which is higher, before ours is
+        // checked.
         ErrorKind::RecursionLimitExceeded => format!("nested deeper than {MAX_DEPTH} levels"),
-        // The parser's texts are fixed but for a character, which they escape.
+        // The messages of the parser are fixed, except for a character, which they escape.
         kind => format!("not valid YAML: {kind}"),
     };
     (Position::of(error.marker()), message)
 }
 
-/// A list or mapping that is still open.
+/// A list or mapping whose end has not been read.
 struct Frame<'a> {
     position: Position,
     anchor: usize,
     content: OpenContent<'a>,
-    /// Values inside, aliases expanded.
+    /// The number of values inside, with aliases expanded.
     size: usize,
-    /// Levels of lists and mappings inside.
+    /// The number of levels of lists and mappings inside.
     height: usize,
 }
 
-/// What has been read of it starts at a position in [`Builder::items`] or [`Builder::entries`] and ends
-/// where that of the next one inside starts.
+/// The content of an open list or mapping. It starts at the index `start` of [`Builder::items`] or
+/// [`Builder::entries`], and ends where that of the next open one inside it starts.
 enum OpenContent<'a> {
     List {
         start: usize,
@@ -238,7 +241,7 @@ enum OpenContent<'a> {
     },
 }
 
-/// A finished node with its size and height, as in [`Frame`].
+/// A complete node with its size and height, as in [`Frame`].
 #[derive(Clone)]
 struct Subtree<'a> {
     node: Node<'a>,
@@ -249,9 +252,10 @@ struct Subtree<'a> {
 struct Builder<'a, 'r> {
     report: &'r mut Report,
     frames: Vec<Frame<'a>>,
-    /// Of all open lists, one behind the other: each list is allocated once, when it is complete.
+    /// The items of all open lists, one list after the other. Each list is allocated once, when it is
+    /// complete.
     items: Vec<Node<'a>>,
-    /// Of all open mappings.
+    /// The entries of all open mappings, in the same way.
     entries: Vec<(Key<'a>, Node<'a>)>,
     anchors: HashMap<usize, Subtree<'a>>,
     root: Option<Node<'a>>,
@@ -318,7 +322,7 @@ impl<'a, 'r> Builder<'a, 'r> {
             Event::SequenceEnd | Event::MappingEnd => self.close(),
             Event::Alias(anchor) => {
                 let Some(target) = self.anchors.get(&anchor).cloned() else {
-                    return Err((position, "an alias stands inside its own anchor".to_owned()));
+                    return Err((position, "an alias is inside its own anchor".to_owned()));
                 };
                 self.nodes = self.nodes.saturating_add(target.size);
                 self.finish(
@@ -336,26 +340,28 @@ impl<'a, 'r> Builder<'a, 'r> {
         }
     }
 
-    /// Takes a tag of the core schema that fits the node; another one is an error.
+    /// Returns the tag of a node without its prefix. A tag that is not one of `allowed`, from the core
+    /// schema, is an error.
     fn tag(
         &mut self,
         position: Position,
         tag: Option<&Tag>,
-        fitting: &[&'static str],
+        allowed: &[&'static str],
     ) -> Option<&'static str> {
         let tag = tag?;
-        let core = fitting
+        let core = allowed
             .iter()
             .find(|suffix| tag.is_yaml_core_schema_tag(suffix));
         if core.is_none() {
             let tag = quoted(tag.to_string().as_bytes());
-            let message = format!("the YAML tag '{tag}' has no meaning here, expected none");
-            self.error_here(position, &message);
+            let message = format!("the YAML tag '{tag}' is not supported here, expected none");
+            self.error_at_current_path(position, &message);
         }
         core.copied()
     }
 
-    fn error_here(&mut self, position: Position, message: &str) {
+    /// Adds an error with the path of the open lists and mappings.
+    fn error_at_current_path(&mut self, position: Position, message: &str) {
         let mut path = String::new();
         let starts = self.frames.iter().filter_map(|frame| match frame.content {
             OpenContent::List { start } => Some(start),
@@ -428,7 +434,7 @@ impl<'a, 'r> Builder<'a, 'r> {
         )
     }
 
-    /// Puts a finished node where it belongs.
+    /// Adds a complete node to the list or mapping that contains it.
     fn finish(&mut self, anchor: usize, finished: Subtree<'a>) -> Result<(), Fatal> {
         let position = finished.node.position;
         if self.nodes > MAX_NODES {
@@ -468,10 +474,11 @@ impl<'a, 'r> Builder<'a, 'r> {
         Ok(())
     }
 
-    /// Reports keys of the entries from `start` that came before, and keeps the first of each.
+    /// Reports the duplicate keys of the entries from `start` on, and keeps the first entry of each
+    /// key.
     fn refuse_duplicates(&mut self, start: usize) {
         let entries = self.entries.get(start..).unwrap_or_default();
-        let repeated = repeated(entries);
+        let repeated = repeated_keys(entries);
         if repeated.is_empty() {
             return;
         }
@@ -482,7 +489,7 @@ impl<'a, 'r> Builder<'a, 'r> {
             .collect();
         for key in keys {
             let message = format!("the key '{}' is given twice", quoted(key.text.as_bytes()));
-            self.error_here(key.position, &message);
+            self.error_at_current_path(key.position, &message);
         }
         let mut entries = self.entries.split_off(start);
         let mut i = 0;
@@ -493,8 +500,8 @@ impl<'a, 'r> Builder<'a, 'r> {
         self.entries.append(&mut entries);
     }
 
-    /// Replaces `<<` by the keys of the mapping it names, or of several, where they are not
-    /// given (YAML 1.1 merge).
+    /// Replaces `<<` by those entries of its mapping, or list of mappings, whose keys are not in the
+    /// mapping itself (YAML 1.1 merge).
     fn merge(&mut self, entries: &mut Vec<(Key<'a>, Node<'a>)>) -> Result<(), Fatal> {
         let Some(i) = entries.iter().position(|(key, _)| &*key.text == "<<") else {
             return Ok(());
@@ -531,8 +538,8 @@ impl<'a, 'r> Builder<'a, 'r> {
     }
 }
 
-/// Positions of the keys that came before.
-fn repeated(entries: &[(Key<'_>, Node<'_>)]) -> Vec<usize> {
+/// The indexes of the entries whose key is that of an earlier one.
+fn repeated_keys(entries: &[(Key<'_>, Node<'_>)]) -> Vec<usize> {
     let mut repeated = Vec::new();
     let mut seen = HashSet::new();
     for (i, (key, _)) in entries.iter().enumerate() {
@@ -553,7 +560,7 @@ fn repeated(entries: &[(Key<'_>, Node<'_>)]) -> Vec<usize> {
 mod tests {
     use super::*;
 
-    /// The tree in a compact notation, or the errors.
+    /// Returns the tree in a compact notation, or the errors.
     fn read_text(text: &str) -> Result<String, Vec<String>> {
         let mut report = Report::new("p");
         let node = read(text, &mut report);
@@ -581,7 +588,8 @@ mod tests {
         }
     }
 
-    /// The errors. The tree is not shown: one that should have been refused may be endless.
+    /// Returns the errors. The tree is not shown, because one that should have been refused may be
+    /// infinite.
     fn refusal(text: &str) -> String {
         let mut report = Report::new("p");
         read(text, &mut report);
@@ -625,7 +633,7 @@ mod tests {
     }
 
     #[test]
-    fn read_places_are_those_of_keys_and_values() {
+    fn read_gives_positions_of_keys_and_values() {
         let mut report = Report::new("p");
         let root = read("\u{feff}a: é\r\nb:\n  - {c: d}\n", &mut report).unwrap();
         let Value::Map(entries) = &root.value else {
@@ -645,7 +653,7 @@ mod tests {
     }
 
     #[test]
-    fn read_alias_stands_for_its_anchor() {
+    fn read_alias_is_replaced_by_its_anchor() {
         assert_eq!(
             read_text("a: &x [1, &y z]\nb: *x\nc: {d: *y}\n"),
             Ok("{a:[1 z] b:[1 z] c:{d:z}}".into())
@@ -656,7 +664,7 @@ mod tests {
         );
         assert_eq!(
             refusal("a: &x [*x]\n"),
-            "p:1:8: an alias stands inside its own anchor"
+            "p:1:8: an alias is inside its own anchor"
         );
     }
 
@@ -683,7 +691,7 @@ mod tests {
             "p:1:256: nested deeper than 32 levels"
         );
 
-        // A chain of aliases nests without any level of the text doing so.
+        // Aliases of aliases nest deeply in a text that does not.
         let mut text = "- &a0 [x]\n".to_owned();
         for i in 1..100_000 {
             text += &format!("- &a{i} [*a{}]\n", i - 1);
@@ -708,7 +716,7 @@ mod tests {
     }
 
     #[test]
-    fn read_merge_key_takes_what_is_not_given() {
+    fn read_merge_key_adds_the_keys_that_are_not_given() {
         assert_eq!(
             read_text("a: &a {x: 1, y: 2}\nb: &b {y: 3, z: 4}\nc: {<<: [*a, *b], x: 0}\n"),
             Ok("{a:{x:1 y:2} b:{y:3 z:4} c:{x:0 y:2 z:4}}".into())
@@ -733,18 +741,18 @@ mod tests {
         );
         assert_eq!(
             refusal("a:\n- !secret x\n- !!seq y\n"),
-            "p:2:11: a[0]: the YAML tag '!secret' has no meaning here, expected none\n\
-             p:3:9: a[1]: the YAML tag 'tag:yaml.org,2002:seq' has no meaning here, expected none"
+            "p:2:11: a[0]: the YAML tag '!secret' is not supported here, expected none\n\
+             p:3:9: a[1]: the YAML tag 'tag:yaml.org,2002:seq' is not supported here, expected none"
         );
         assert_eq!(
             refusal("- [x]\n- a: [x, y, {b: [x, [!s z]]}]\n  c: {d: [[x], !t y]}\n"),
-            "p:2:25: [1].a[2].b[1][0]: the YAML tag '!s' has no meaning here, expected none\n\
-             p:3:19: [1].c.d[1]: the YAML tag '!t' has no meaning here, expected none"
+            "p:2:25: [1].a[2].b[1][0]: the YAML tag '!s' is not supported here, expected none\n\
+             p:3:19: [1].c.d[1]: the YAML tag '!t' is not supported here, expected none"
         );
     }
 
     #[test]
-    fn read_what_is_no_document_is_refused() {
+    fn read_empty_and_malformed_documents_are_refused() {
         let empty = "p:1:1: the document is empty, expected a mapping with '_format_version'";
         for text in ["", "# nothing\n", "---\n", "null\n"] {
             assert_eq!(refusal(text), empty, "{text:?}");
