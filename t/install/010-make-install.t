@@ -69,7 +69,8 @@ is($mode->{$_}, "644", $_)
         "/opt/mtls/share/resty-mtls/nginx-conf/mtls-http.conf",
         "/opt/mtls/share/resty-mtls/nginx-conf/policy.example.yaml",
         "/opt/mtls/share/doc/resty-mtls/LICENSE", "/opt/mtls/share/doc/resty-mtls/README.md",
-        "/opt/mtls/share/doc/resty-mtls/CHANGELOG.md", "/opt/mtls/share/man/man1/resty-mtls.1",
+        "/opt/mtls/share/doc/resty-mtls/CHANGELOG.md", "/opt/mtls/share/doc/resty-mtls/docs/install.md",
+        "/opt/mtls/share/man/man1/resty-mtls.1",
         "/opt/mtls/share/bash-completion/completions/resty-mtls", "/opt/mtls/share/zsh/site-functions/_resty-mtls",
         "/opt/mtls/share/fish/vendor_completions.d/resty-mtls.fish";
 is($mode->{$_}, "755", $_)
@@ -184,7 +185,7 @@ like($log, qr/^install: target\/release\/libresty_mtls\.so is missing: run 'make
 is(-e "$Dest/usr" ? "something" : "nothing", "nothing", "and nothing is installed");
 
 
-# As README.md has it
+# As docs/install.md has it
 
 ($log, $status) = make("install", "DESTDIR=$Dest");
 is($status, 0, "make install in the default places") or Test::More::diag($log);
@@ -283,9 +284,9 @@ our $Search = "    lua_package_path '$Root/usr/local/share/lua/5.1/?.lua;;';
     lua_package_cpath '$Root/usr/local/lib/lua/5.1/?.so;;';
 ";
 
-our ($Readme) = slurp("$TestMtls::Root/README.md") =~ /^<!-- install: nginx\.conf -->\n```nginx\n.*?^http \{\n(.*?)^\}\n```$/ms
-    or die "README.md has no nginx.conf";
-for ($Readme) {
+our ($Document) = slurp("$TestMtls::Root/docs/install.md") =~ /^<!-- install: nginx\.conf -->\n```nginx\n.*?^http \{\n(.*?)^\}\n```$/ms
+    or die "docs/install.md has no nginx.conf";
+for ($Document) {
     s{/usr/local/}{$Root/usr/local/}g;
     s{/etc/nginx/tls/gateway}{\$TEST_NGINX_PKI/server}g;
     s{/var/log/nginx/}{\$TEST_NGINX_HTML_DIR/}g;
@@ -294,15 +295,15 @@ for ($Readme) {
     s{listen 127\.0\.0\.1:9145}{listen 127.0.0.2:\$TEST_NGINX_SERVER_PORT}g;
 }
 
-# After that of TestMtls: what both set, the README's nginx.conf sets.
+# After that of TestMtls: what both set, that nginx.conf sets.
 push @Test::Nginx::Util::BlockPreprocessors, sub {
     my $block = shift;
-    my ($ours, $readmes) = split /^(?=# README\n)/m, $block->http_config;
+    my ($ours, $document) = split /^(?=# DOCUMENT\n)/m, $block->http_config;
 
-    return if !defined $readmes;
+    return if !defined $document;
 
     $ours =~ s/^ *ssl_(?:certificate|certificate_key|protocols) .*\n//mg;
-    $block->set_value("http_config", $ours . $readmes);
+    $block->set_value("http_config", $ours . $document);
 };
 
 run_blocks();
@@ -324,9 +325,9 @@ __DATA__
 
 
 
-=== TEST 2: the whole nginx.conf of the README, with the files where they were installed
+=== TEST 2: the whole nginx.conf of docs/install.md, with the files where they were installed
 --- user_files eval: $::Policy
---- http_config eval: "$::Search# README\n$::Readme"
+--- http_config eval: "$::Search# DOCUMENT\n$::Document"
 --- config
     location /t { return 200 ok; }
 --- client
@@ -354,7 +355,7 @@ resty_mtls_requests_total{route="payments",decision="pass"} 1
 
 === TEST 3: an upgrade under a running nginx: the old library stays mapped, and goes on after a reload
 --- user_files eval: $::Policy
---- http_config eval: "$::Search# README\n$::Readme"
+--- http_config eval: "$::Search# DOCUMENT\n$::Document"
 --- config
     location /t { return 200 ok; }
 --- client

@@ -1,23 +1,24 @@
-# What README.md shows works as it stands there: addresses and paths are replaced, nothing else.
+# The examples in README.md and docs/ work as they are printed: only addresses and paths are replaced.
+# t/docs/020-pages.t checks that every example is run.
 
 use lib 't/lib';
 use TestMtls;
 use File::Temp qw( tempdir );
 
-my $readme = do {
+my $documents = join "", map {
     local $/;
-    open my $in, '<', "$TestMtls::Root/README.md" or die "README.md: $!";
+    open my $in, '<', $_ or die "$_: $!";
     <$in>;
-};
+} "$TestMtls::Root/README.md", glob "$TestMtls::Root/docs/*.md";
 my $ca = TestMtls::pki_file("ca-a.crt") =~ s/^/    /mgr;
 
 
-# The code block under a marker, with a CA in the place of the one that is the reader's.
+# The code block under a marker, with a CA of the test PKI for the one that is the reader's.
 sub shown ($) {
     my ($marker) = @_;
 
-    $readme =~ /^<!-- \Q$marker\E -->\n```\w+\n(.*?)^```$/ms
-        or die "README.md has no block '$marker'";
+    $documents =~ /^<!-- \Q$marker\E -->\n```\w+\n(.*?)^```$/ms
+        or die "no document has a block '$marker'";
 
     return $1 =~ s/^ +-----BEGIN.*END CERTIFICATE-----\n/$ca/msr;
 }
@@ -53,6 +54,17 @@ our %Reads = map { $_ => ">>> policy.yaml\n" . shown("policy: $_") } qw( header-
 
 our $Metrics = http("metrics: nginx.conf");
 
+our $Short = http("short: nginx.conf");
+our $ShortPolicy = ">>> policy.yaml\n" . shown("short: policy.yaml");
+
+# Locations of a server with the files of nginx-conf/.
+$ENV{RESTY_MTLS_POLICY} = html_dir() . "/policy.yaml";
+our $Redirects = "include $TestMtls::Root/nginx-conf/mtls-server.conf;\n"
+    . shown("redirects: nginx.conf") =~ s{include }{include $TestMtls::Root/nginx-conf/}r
+    =~ s{http://app}{\$TEST_NGINX_UPSTREAM}r;
+our $RedirectPolicy = ">>> policy.yaml\n" . shown("synopsis: policy.yaml") =~ s/name: payments/name: app/r
+    =~ s/payments\.example\.com/a.test/r;
+
 our $Upstreams = <<'_EOC_';
     server {
         listen 127.0.0.2:$TEST_NGINX_SERVER_PORT;
@@ -67,11 +79,13 @@ _EOC_
 # After that of TestMtls; add_block_preprocessor would put it in front.
 push @Test::Nginx::Util::BlockPreprocessors, sub {
     my $block = shift;
-    my ($ours, $readmes) = split /^(?=# README\n)/m, $block->http_config;
+    my ($ours, $documents) = split /^(?=# DOCUMENT\n)/m, $block->http_config;
+
+    return if !defined $documents;
 
     # The synopsis brings its own.
-    $ours =~ s/^ *ssl_certificate(_key)? .*\n//mg if $readmes =~ /^ *ssl_certificate /m;
-    $block->set_value("http_config", $ours . $readmes);
+    $ours =~ s/^ *ssl_certificate(_key)? .*\n//mg if $documents =~ /^ *ssl_certificate /m;
+    $block->set_value("http_config", $ours . $documents);
 };
 
 run_blocks();
@@ -116,26 +130,21 @@ _EOC_
 }
 
 
-# The lines of the error log
+# The rules, in the policy of the synopsis
 
-for my $file (map { glob "$TestMtls::Root/lua/resty/$_" } qw( mtls.lua mtls/*.lua mtls/internal/*.lua mtls/internal/net/*.lua )) {
-    open my $in, '<', $file or die "$file: $!";
-    local $/;
-    my $name = substr $file, length "$TestMtls::Root/";
+open $out, '>', "$dir/policy.yaml" or die "$dir/policy.yaml: $!";
+print $out shown("synopsis: policy.yaml"), shown("policy: rules");
+close $out;
 
-    for (<$in> =~ /^ *(?:ngx_log|ngx\.log)\(([^\n]*)/mg) {
-        like($_, qr/^[^"]*"\[mtls\] /, "$name marks its line: $_");
+$printed = `'$TestMtls::Root/target/release/resty-mtls' check '$dir/policy.yaml' 2>&1`;
 
-        my ($text) = /"\[mtls\] ([^"]*?):? ?"/;
-        like($readme, qr/\Q$text\E/, "README.md lists the line '$text'") if length($text // '');
-    }
-}
+like($printed, qr/^routes that require a client certificate: payments\nwarnings: 0\n\z/m, "the rules pass");
 
 __DATA__
 
 === TEST 1: the synopsis protects an upstream and tells it about the client
 --- user_files eval: $::Policy
---- http_config eval: "# README\n$::Synopsis"
+--- http_config eval: "# DOCUMENT\n$::Synopsis"
 --- config
     location /t { return 200 ok; }
 --- client
@@ -163,7 +172,7 @@ certreq=0 status=200
 
 
 === TEST 2: the pieces do without a policy document
---- http_config eval: "# README\n$::Pieces"
+--- http_config eval: "# DOCUMENT\n$::Pieces"
 --- config
     location /t { return 200 ok; }
 --- client
@@ -190,7 +199,7 @@ reused=1 status=200
 
 === TEST 3: a department has an upstream of its own
 --- policy eval: (split /\n/, $::Policy, 2)[1]
---- http_config eval: "# README\n$::Routing$::Upstreams"
+--- http_config eval: "# DOCUMENT\n$::Routing$::Upstreams"
 --- config
     location /t { return 200 ok; }
 --- client
@@ -204,7 +213,7 @@ all others
 
 === TEST 4: the metrics are there, each of them documented
 --- user_files eval: $::Policy
---- http_config eval: "# README\n$::Synopsis$::Metrics"
+--- http_config eval: "# DOCUMENT\n$::Synopsis$::Metrics"
 --- config
     location /t { return 200 ok; }
 --- client
@@ -212,7 +221,7 @@ get payments.example.com/ $(as client-a) -o /dev/null -w '%{http_code}\n'
 curl -s "http://127.0.0.2:$HTTP_PORT/metrics" > text
 grep '^resty_mtls_\(requests_total\|responses_total\|metrics_shared\)' text
 sed -n 's/^# TYPE \([a-z_]*\) .*/\1/p' text > families
-sed -n 's/^| `\(resty_mtls_[a-z_]*\)` |.*/\1/p' "$TEST_NGINX_ROOT/README.md" | diff families - && echo documented
+sed -n 's/^| `\(resty_mtls_[a-z_]*\)` |.*/\1/p' "$TEST_NGINX_ROOT/docs/metrics.md" | diff families - && echo documented
 --- client_out
 200
 resty_mtls_requests_total{route="payments",decision="pass"} 1
@@ -222,9 +231,9 @@ documented
 
 
 
-=== TEST 5: a header counts from whom the README trusts, and nothing is warned about
+=== TEST 5: a header counts from the peers that the page names, and nothing is warned about
 --- user_files eval: $::Reads{"header-cert-auth"}
---- http_config eval: "# README\n$::Trusted"
+--- http_config eval: "# DOCUMENT\n$::Trusted"
 --- config
     location /t {
         access_by_lua_block { require("resty.mtls").access("payments") }
@@ -242,7 +251,7 @@ header t "X-Client-Cert: $(escaped client-a)"
 
 === TEST 6: nothing is warned about the policy for tokens
 --- user_files eval: $::Reads{"openid-connect"}
---- http_config eval: "# README\n$::Trusted"
+--- http_config eval: "# DOCUMENT\n$::Trusted"
 --- config
     location /t { return 200 ok; }
     location /payments { access_by_lua_block { require("resty.mtls").access("payments") } }
@@ -253,3 +262,36 @@ ok
 --- no_error_log
 [warn]
 [error]
+
+
+
+=== TEST 7: the nginx.conf and the policy of the README protect an upstream
+--- user_files eval: $::ShortPolicy
+--- http_config eval: "# DOCUMENT\n$::Short"
+--- config
+    location /t { return 200 ok; }
+--- client
+code payments.example.com/
+get payments.example.com/ $(as client-a) -H 'X-Client-Cert-Dn: CN=forged' | grep -oE '^X-Client-Cert-Dn: .*[a-z]'
+code payments.example.com/ $(as client-b)
+--- client_out
+401 application/json; charset=utf-8 {"message":"No required TLS certificate was sent"}
+X-Client-Cert-Dn: CN=client-a,O=Example
+401 application/json; charset=utf-8 {"message":"TLS certificate failed verification"}
+--- error_log
+[mtls] 401 no certificate: the client presented none
+
+
+
+=== TEST 8: the headers reach the upstream behind try_files
+--- user_files eval: $::RedirectPolicy
+--- http_config eval: "    include $TestMtls::Root/nginx-conf/mtls-http.conf;\n"
+--- config eval: $::Redirects
+--- client
+code a.test/app/
+get a.test/app/ $(as client-a) -H 'X-Client-Cert-Dn: CN=forged' | grep -oE '^X-Client-Cert-Dn: .*[a-z]'
+--- client_out
+401 application/json; charset=utf-8 {"message":"No required TLS certificate was sent"}
+X-Client-Cert-Dn: CN=client-a,O=Example
+--- error_log
+[mtls] 401 no certificate: the client presented none
