@@ -1,5 +1,5 @@
-//! Replaces `${{ env "DECK_NAME" }}` in the text of a policy by the value of an environment variable,
-//! before the YAML is parsed, as decK does.
+//! Replaces `${{ env "DECK_NAME" }}` in the text of a policy by the value of an environment
+//! variable, before the YAML is parsed, as decK does.
 
 use std::borrow::Cow;
 use std::env::{self, VarError};
@@ -17,9 +17,9 @@ const EXPECTED: &str = "expected ${{ env \"DECK_NAME\" }}, optionally with | and
 /// The largest argument of `indent`.
 const MAX_INDENT: usize = 100;
 
-/// Replaces the references in `text`. Lines whose first character is `#` are not changed. Errors are
-/// added to the report, which also conceals the values in all further diagnostics. `None` when the
-/// text would become too long.
+/// Replaces the references in `text`. Lines whose first character is `#` are not changed. Errors
+/// are added to the report, which also conceals the values in all further diagnostics. `None` when
+/// the text would become too long.
 pub(super) fn expand<'t>(text: &'t str, report: &mut Report) -> Option<Cow<'t, str>> {
     expand_with(text, report, |name| env::var(name))
 }

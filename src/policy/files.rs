@@ -1,4 +1,4 @@
-//! The files that a policy was read from, and whether they still hold the same.
+//! The files that a policy was read from, and the watch for changes of them.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, OpenOptions};
@@ -12,13 +12,13 @@ use openssl::sha::sha256;
 
 use super::memory;
 
-/// Most files that a [`FileWatch`] looks at, the document among them: it looks while requests wait, for a
-/// few microseconds a file.
+/// The largest number of files that a [`FileWatch`] checks, including the document. A check takes a
+/// few microseconds for each file, and requests of the worker wait meanwhile.
 pub const MAX_WATCHED: usize = 1000;
 
-/// What tells one state of a file from another without reading it (`stat`, so of what a symbolic
-/// link leads to). The time of change is in it because it cannot be set back, as `cp -p` does with
-/// the time of modification.
+/// What `stat` returns for a file, to detect a change without reading it. Symbolic links are
+/// followed. The time of change is included because, unlike the time of modification, it cannot be
+/// set back, as `cp -p` does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     device: u64,
@@ -29,7 +29,7 @@ struct Stamp {
 }
 
 impl Stamp {
-    /// `None` when the file cannot be looked at, whatever the reason.
+    /// `None` when `stat` fails, whatever the reason.
     fn of(path: &Path) -> Option<Stamp> {
         let found = fs::metadata(path).ok()?;
         Some(Stamp {
@@ -41,6 +41,7 @@ impl Stamp {
         })
     }
 
+    /// Whether the time of change is at least so long ago.
     fn is_older(&self, than: Duration) -> bool {
         let (Ok(seconds), Ok(nanos)) = (self.changed.0.try_into(), self.changed.1.try_into())
         else {
@@ -53,16 +54,16 @@ impl Stamp {
     }
 }
 
-/// A file as it was when it was read.
+/// A file and its state when it was read.
 #[derive(Clone, Debug)]
 struct FileRecord {
     path: PathBuf,
     stamp: Option<Stamp>,
-    /// SHA-256 of what was read; `None` when it could not be read.
+    /// The SHA-256 digest of the content; `None` when it could not be read.
     digest: Option<[u8; 32]>,
 }
 
-/// Where [`Files`] come from, and what becomes of what they hold.
+/// Where [`Files`] take contents from, and whether they keep them.
 #[derive(Debug, Default)]
 enum Contents {
     /// Read from disk.
@@ -81,14 +82,14 @@ pub struct Files {
     paths: HashSet<PathBuf>,
     bytes_read: usize,
     contents: Contents,
-    /// Whether a failure to read may pass by itself.
+    /// Whether an error was temporary.
     transient: bool,
-    /// Whether they are read while an earlier policy is in force.
+    /// See [`Files::is_reload`].
     reload: bool,
 }
 
 impl Files {
-    /// Files that also keep what they hold.
+    /// Files that keep their contents, for [`Files::take_contents`].
     pub fn keeping_contents() -> Files {
         Files {
             contents: Contents::Kept(Vec::new()),
@@ -96,7 +97,7 @@ impl Files {
         }
     }
 
-    /// The same where an earlier policy is in force, so that what is not complete can wait.
+    /// Files of a reload, that keep their contents. See [`Files::is_reload`].
     pub fn for_reload() -> Files {
         Files {
             reload: true,
@@ -104,7 +105,7 @@ impl Files {
         }
     }
 
-    /// Files as they were at an earlier time; nothing is read from disk.
+    /// Files with contents from an earlier time. Nothing is read from disk.
     pub fn from_contents(contents: Vec<(PathBuf, Vec<u8>)>) -> Files {
         Files {
             contents: Contents::Given(contents.into_iter().collect()),
@@ -112,7 +113,7 @@ impl Files {
         }
     }
 
-    /// What was read, in order, if it was kept.
+    /// Returns the contents in the order in which they were read, if they were kept.
     pub fn take_contents(&mut self) -> Vec<(PathBuf, Vec<u8>)> {
         match std::mem::take(&mut self.contents) {
             Contents::Kept(contents) => contents,
@@ -120,19 +121,19 @@ impl Files {
         }
     }
 
-    /// Reads a file of at most `max` bytes, and one byte more of one that is longer.
+    /// Reads a file, up to `max + 1` bytes of it, so that a longer file than `max` is recognised.
     ///
     /// # Errors
-    /// As [`OpenOptions::open`] and [`Read::read`], for what is no regular file, and when there is too
-    /// little memory. The file is remembered all the same.
+    /// Those of [`OpenOptions::open`] and [`Read::read`], and when it is not a regular file, or
+    /// there is too little memory. The file is recorded all the same.
     pub fn read(&mut self, path: &Path, max: usize) -> io::Result<Vec<u8>> {
-        // Before the bytes: a file that is changed meanwhile must not look known.
+        // `stat` is called before the file is read, so that a change in between is detected later.
         let (stamp, bytes) = match &mut self.contents {
             Contents::Given(contents) => {
                 let bytes = contents.get(path).cloned();
                 (None, bytes.ok_or_else(|| io::ErrorKind::NotFound.into()))
             }
-            Contents::Disk | Contents::Kept(_) => (Stamp::of(path), contents(path, max)),
+            Contents::Disk | Contents::Kept(_) => (Stamp::of(path), read_file(path, max)),
         };
         match &bytes {
             Ok(bytes) => self.bytes_read = self.bytes_read.saturating_add(bytes.len()),
@@ -151,27 +152,29 @@ impl Files {
         bytes
     }
 
-    /// Whether an error of [`Files::read`], or one that was noted, may pass by itself.
+    /// Whether an error of [`Files::read`] or [`Files::check_memory`] was temporary, so that it is
+    /// worth trying again although no file changes.
     pub fn is_transient(&self) -> bool {
         self.transient
     }
 
-    /// Whether an earlier policy is in force.
+    /// Whether an earlier policy is in force, so that this one can wait until its files are
+    /// complete.
     pub fn is_reload(&self) -> bool {
         self.reload
     }
 
-    /// Checks that there is memory for what is made of the files.
+    /// Checks that there is enough memory to compile the files.
     ///
     /// # Errors
-    /// As [`memory::check`]; it may pass by itself.
+    /// Those of [`memory::check`]. They are temporary.
     pub fn check_memory(&mut self, need: u64) -> io::Result<()> {
         let checked = memory::check(need);
         self.transient |= checked.is_err();
         checked
     }
 
-    /// Bytes that were read.
+    /// The number of bytes that were read.
     pub fn bytes_read(&self) -> usize {
         self.bytes_read
     }
@@ -181,36 +184,36 @@ impl Files {
         self.list.is_empty()
     }
 
-    /// What keeps a process of this account from reading the files, going by owner, group and mode of
-    /// the files and of the directories above them: the file, and the one of those that is in the way.
+    /// Returns the files that a process of this account cannot read, each with the file or
+    /// directory whose owner, group and mode deny it.
     pub fn unreadable_by(&self, account: &Account) -> Vec<(&Path, PathBuf)> {
-        let paths = self.list.iter().map(|known| known.path.as_path());
+        let paths = self.list.iter().map(|record| record.path.as_path());
         paths
             .filter_map(|path| Some((path, account.obstacle(path)?)))
             .collect()
     }
 
-    /// Reads the files again: the same files, if they all hold what they held.
+    /// Reads all files again. Returns them with new stamps if no content has changed.
     pub fn reread_if_unchanged(&self, max: usize) -> Option<Files> {
         let mut again = Files::default();
-        for known in &self.list {
-            // One after the other: they may be long.
+        for record in &self.list {
+            // Each content is freed before the next file is read, since files may be large.
             let digest = again
-                .read(&known.path, max)
+                .read(&record.path, max)
                 .ok()
                 .map(|bytes| sha256(&bytes));
-            if digest.is_none() || digest != known.digest {
+            if digest.is_none() || digest != record.digest {
                 return None;
             }
         }
         Some(again)
     }
 
-    /// Whether every file looks as it did right before it was read.
+    /// Whether `stat` returns the same for every file as right before it was read.
     pub fn stamps_unchanged(&self) -> bool {
         self.list
             .iter()
-            .all(|known| Stamp::of(&known.path) == known.stamp)
+            .all(|record| Stamp::of(&record.path) == record.stamp)
     }
 }
 
@@ -224,26 +227,29 @@ pub struct Account {
 }
 
 impl Account {
-    /// What of a path the account may not read, or not pass through; `None` when nothing is in the
-    /// way, or cannot be told. Access control lists beyond the mode are not looked at.
+    /// Returns the file, or the directory on its path, that the account has no permission for.
+    /// `None` when there is none, or it cannot be determined. Access control lists are not checked.
     fn obstacle(&self, path: &Path) -> Option<PathBuf> {
         const READ: u32 = 0o4;
         const SEARCH: u32 = 0o1;
         let path = std::path::absolute(path).ok()?;
-        // The way to a symbolic link counts as well as the way to what it leads to.
-        let real = fs::canonicalize(&path).ok()?;
+        // The directories above a symbolic link are checked, and those above its target.
+        let target = fs::canonicalize(&path).ok()?;
         let above = |path: &Path| -> Vec<PathBuf> {
             path.ancestors().skip(1).map(Path::to_owned).collect()
         };
-        let directories: Vec<PathBuf> = [above(&path), above(&real)].concat();
+        let directories: Vec<PathBuf> = [above(&path), above(&target)].concat();
         let directories = directories.into_iter().map(|path| (path, SEARCH));
         directories
-            .chain([(real, READ)])
-            .find(|(path, wanted)| fs::metadata(path).is_ok_and(|found| !self.may(&found, *wanted)))
+            .chain([(target, READ)])
+            .find(|(path, wanted)| {
+                fs::metadata(path).is_ok_and(|found| !self.has_permission(&found, *wanted))
+            })
             .map(|(path, _)| path)
     }
 
-    fn may(&self, file: &fs::Metadata, wanted: u32) -> bool {
+    /// Whether the mode gives the account all permissions in `wanted`.
+    fn has_permission(&self, file: &fs::Metadata, wanted: u32) -> bool {
         let shift = match self.uid {
             0 => return true,
             uid if uid == file.uid() => 6,
@@ -254,8 +260,8 @@ impl Account {
     }
 }
 
-/// Whether an error says more of this moment than of the file. What says that the file is not there, or
-/// is no file, is seen by the watch as soon as it changes.
+/// Whether an error may go away without a change of the file. One about a file that is missing or
+/// not a regular file is not temporary: the watch detects when that changes.
 fn is_transient(error: &io::Error) -> bool {
     match error.raw_os_error() {
         Some(code) => !matches!(
@@ -269,57 +275,57 @@ fn is_transient(error: &io::Error) -> bool {
     }
 }
 
-fn contents(path: &Path, max: usize) -> io::Result<Vec<u8>> {
+fn read_file(path: &Path, max: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    // Without O_NONBLOCK, opening a named pipe waits until somebody writes.
+    // Without O_NONBLOCK, opening a named pipe blocks until another process opens it for writing.
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
         .open(path)?;
     let kind = file.metadata()?.file_type();
-    // Reading a directory says best what is wrong.
+    // For a directory, the error of the read below is clearer.
     if !kind.is_file() && !kind.is_dir() {
         return Err(io::Error::other("is not a regular file"));
     }
     memory::check(file.metadata()?.len().min(max as u64))?;
-    // One byte more tells a file that is too long from one that just fits.
+    // One byte more, so that the caller can tell a file that is too long from one of `max` bytes.
     file.take(max as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// What a look at watched files found.
+/// The result of a check of watched files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub enum FileChange {
-    /// Nothing new.
+    /// No file has changed.
     None = 0,
-    /// They change, and somebody may still be writing.
+    /// A file has changed, and may still be being written.
     Unsettled = 1,
-    /// They have changed, and keep still.
+    /// A file has changed, and none has changed any more for a while.
     Settled = 2,
 }
 
-/// Looks at files again and again, for changes that have come to rest.
+/// Checks files for changes when it is called. A change is reported once no file changes any more.
 #[derive(Debug, Default)]
 pub struct FileWatch {
     files: Arc<Files>,
-    /// The last look that found a change, and when it was found first.
+    /// The stamps of the last check that found a change, and when they were first found.
     seen: Option<(Vec<Option<Stamp>>, Instant)>,
 }
 
 impl FileWatch {
-    /// From now on only what differs from these files is a change. Gives back those before.
+    /// Sets the state of the files from which a difference is a change. Returns the previous one.
     pub fn set_baseline(&mut self, files: Arc<Files>) -> Arc<Files> {
         self.seen = None;
         std::mem::replace(&mut self.files, files)
     }
 
-    /// Looks. A change counts once it is `settle` old.
+    /// Checks the files. A change has settled once it is `settle` old.
     pub fn check(&mut self, settle: Duration) -> FileChange {
         let files = &self.files.list;
         let files = files.get(..MAX_WATCHED).unwrap_or(files);
-        let stamps: Vec<_> = files.iter().map(|known| Stamp::of(&known.path)).collect();
-        let same = |(known, stamp): (&FileRecord, &Option<Stamp>)| known.stamp == *stamp;
+        let stamps: Vec<_> = files.iter().map(|record| Stamp::of(&record.path)).collect();
+        let same = |(record, stamp): (&FileRecord, &Option<Stamp>)| record.stamp == *stamp;
         if files.iter().zip(&stamps).all(same) {
             self.seen = None;
             return FileChange::None;
@@ -328,7 +334,8 @@ impl FileWatch {
         if stamps.iter().all(old) {
             return FileChange::Settled;
         }
-        // A file that is gone has no age, and another machine's clock may give one wrongly.
+        // A file that was removed has no age, and that of a network file may be wrong, by the clock
+        // of another host. For these, the time since the stamps were first found counts.
         match &self.seen {
             Some((seen, since)) if *seen == stamps => match since.elapsed() >= settle {
                 true => FileChange::Settled,
@@ -386,7 +393,7 @@ mod tests {
         watch
     }
 
-    /// Looks until the files have settled.
+    /// Checks the files until they have settled.
     fn settled(watch: &mut FileWatch) -> FileChange {
         assert_eq!(watch.check(SETTLE), FileChange::Unsettled);
         sleep(SETTLE);
@@ -394,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn look_change_counts_once_it_is_old() {
+    fn check_reports_a_change_once_it_is_old() {
         let dir = Dir::new("old");
         let path = dir.write("p", "one");
         let mut watch = watch(&[&path]);
@@ -413,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn look_finds_renames_symlinks_removal_and_a_preserved_time() {
+    fn check_finds_renames_symlinks_removal_and_a_preserved_time() {
         let dir = Dir::new("kinds");
         let path = dir.write("p", "one");
         let modified = fs::metadata(&path).unwrap().modified().unwrap();
@@ -446,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn look_file_that_was_never_there_is_the_same_until_it_comes() {
+    fn check_missing_file_is_unchanged_until_it_is_created() {
         let dir = Dir::new("absent");
         let mut watch = watch(&[&dir.0.join("p")]);
         assert_eq!(watch.check(SETTLE), FileChange::None);
@@ -455,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn again_is_none_when_any_file_holds_something_else() {
+    fn reread_if_unchanged_is_none_when_a_content_differs() {
         let dir = Dir::new("again");
         let (p, q) = (dir.write("p", "one"), dir.write("q", "two"));
         let mut files = Files::default();
@@ -483,7 +490,7 @@ mod tests {
         let mode = |path: &Path, mode| {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
         };
-        let real = fs::canonicalize(&path).unwrap();
+        let target = fs::canonicalize(&path).unwrap();
         let found = fs::metadata(&path).unwrap();
         let owner = Account {
             uid: found.uid(),
@@ -513,16 +520,16 @@ mod tests {
         mode(&path, 0o600);
         assert_eq!(obstacle(&root), None);
         assert_eq!(obstacle(&owner), None);
-        assert_eq!(obstacle(&member), Some(real.clone()));
-        assert_eq!(obstacle(&other), Some(real.clone()));
+        assert_eq!(obstacle(&member), Some(target.clone()));
+        assert_eq!(obstacle(&other), Some(target.clone()));
         mode(&path, 0o640);
         assert_eq!(obstacle(&member), None);
-        assert_eq!(obstacle(&other), Some(real.clone()));
+        assert_eq!(obstacle(&other), Some(target.clone()));
         mode(&path, 0o644);
         assert_eq!(obstacle(&other), None);
-        // A mode that keeps out the group keeps out its members, whatever all others may.
+        // Members of the group have only the permissions of the group, even if others have more.
         mode(&path, 0o604);
-        assert_eq!(obstacle(&member), Some(real));
+        assert_eq!(obstacle(&member), Some(target));
         assert_eq!(obstacle(&other), None);
         mode(&inner, 0o750);
         assert_eq!(obstacle(&other), Some(fs::canonicalize(&inner).unwrap()));
@@ -532,7 +539,7 @@ mod tests {
     }
 
     #[test]
-    fn read_waits_for_no_pipe() {
+    fn read_does_not_block_on_a_pipe() {
         let dir = Dir::new("pipe");
         let path = dir.0.join("p");
         assert!(Command::new("mkfifo")

@@ -141,8 +141,8 @@ fn not_pem(text: &str) -> String {
     format!("'{shown}' is not a certificate, {EXPECTED}")
 }
 
-/// Describes an error in the lines or the indentation of a text that has a block with the label of a
-/// certificate.
+/// Describes an error in the lines or the indentation of a text that has a block with the label of
+/// a certificate.
 fn layout_error(text: &str) -> Option<String> {
     if !text.contains(['\n', '\r']) {
         // A plain or folded scalar, or quotes in which the backslash is literal.

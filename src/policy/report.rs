@@ -15,8 +15,8 @@ const MAX_KEPT: usize = 1000;
 /// The largest number of warnings of one kind. Further ones are only counted.
 const MAX_PER_KIND: usize = 10;
 
-/// The largest number of names that are compared for the suggestions in one document. A document may
-/// have 100,000 names and as many errors.
+/// The largest number of names that are compared for the suggestions in one document. A document
+/// may have 100,000 names and as many errors.
 const MAX_COMPARED: usize = 1_000_000;
 
 /// The longest text, in bytes, for which a suggestion is looked for.
@@ -181,8 +181,8 @@ const SECTIONS: [&str; 8] = [
     "acls",
 ];
 
-/// The path of an entity in a few bytes. A document may have 100,000 entities, so none of them has a
-/// text of its own.
+/// The path of an entity in a few bytes. A document may have 100,000 entities, so none of them has
+/// a text of its own.
 #[derive(Clone, Debug)]
 pub(super) enum CompactPath {
     /// From the root on: an index of [`SECTIONS`], and an index in the list of that name.
@@ -294,8 +294,8 @@ impl Report {
         }
     }
 
-    /// Records that line `line` of the expanded text ends inside the value of a variable, so that the
-    /// file has one line less.
+    /// Records that line `line` of the expanded text ends inside the value of a variable, so that
+    /// the file has one line less.
     pub fn add_inserted_line(&mut self, line: u32) {
         self.inserted_lines.push(line);
     }
@@ -347,8 +347,8 @@ impl Report {
         }
     }
 
-    /// Adds a warning of a kind that may concern every route; the first few of a kind are kept. `kind`
-    /// completes the line "120 more ".
+    /// Adds a warning of a kind that may concern every route; the first few of a kind are kept.
+    /// `kind` completes the line "120 more ".
     pub fn warn(
         &mut self,
         kind: &'static str,

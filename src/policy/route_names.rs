@@ -1,84 +1,87 @@
-//! What routes are called.
+//! The names and ids of routes.
 
 use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
 use hashbrown::hash_table::{Entry, HashTable};
 
-/// The names of routes, and their ids, with the positions of their plans. All lie in one text: a
-/// policy of 100,000 routes is freed as a few large blocks. As many small ones would keep the heap
-/// they are in locked for a while, which is that of the event loop for a policy of before the fork.
+/// The names and ids of routes, each with the index of its plan.
+///
+/// All names are in one text, so that a policy of 100,000 routes is freed as a few large blocks.
+/// Freeing that many small blocks would hold the lock of their heap for long. For a policy that was
+/// made before the fork, that is the heap of the event loop.
 #[derive(Default)]
 pub struct RouteNames {
     text: String,
-    /// Of each where it ends in the text, and its plan.
+    /// For each name its end in `text`, and the index of its plan.
     names: Vec<(u32, u32)>,
-    /// How many are the first ones of their routes. Behind them stand further ones.
+    /// The number of routes. The first name of each is at the start of `names`, further names
+    /// follow.
     routes: usize,
-    /// Positions in `names`, by hash.
-    places: HashTable<u32>,
+    /// Indexes of `names`, by the hash of the name.
+    indexes: HashTable<u32>,
     hash: RandomState,
 }
 
 impl RouteNames {
-    /// How many routes have one.
+    /// The number of routes that have a name or id.
     pub fn len(&self) -> usize {
         self.routes
     }
 
-    /// Whether no route has one.
+    /// Whether no route has a name or id.
     pub fn is_empty(&self) -> bool {
         self.routes == 0
     }
 
-    /// The name of each route, or its id if it has no name, in the order of the document.
+    /// Returns the name of each route, or its id if it has no name, in the order of the document.
     pub fn routes(&self) -> impl Iterator<Item = &str> {
-        (0..self.routes).map(|place| self.name(place))
+        (0..self.routes).map(|index| self.name(index))
     }
 
-    /// The same of one route, with the position of its plan.
+    /// Returns the name, or the id, of the route number `index`, and the index of its plan.
     pub fn get(&self, index: usize) -> Option<(&str, usize)> {
         let (_, plan) = self.names.get(index).filter(|_| index < self.routes)?;
         Some((self.name(index), *plan as usize))
     }
 
-    /// [`RouteNames::routes`] with the positions of their plans.
+    /// As [`RouteNames::routes`], with the indexes of their plans.
     pub(super) fn with_plans(&self) -> impl Iterator<Item = (&str, usize)> {
         let plans = self.names.iter().map(|(_, plan)| *plan as usize);
         self.routes().zip(plans)
     }
 
-    /// Position of the plan of the route that is called so.
+    /// Returns the index of the plan of the route with this name or id.
     pub fn find(&self, name: &str) -> Option<usize> {
-        let same = |&place: &u32| self.name(place as usize) == name;
-        let place = self.places.find(self.hash.hash_one(name), same)?;
-        let (_, plan) = self.names.get(*place as usize)?;
+        let same = |&index: &u32| self.name(index as usize) == name;
+        let index = self.indexes.find(self.hash.hash_one(name), same)?;
+        let (_, plan) = self.names.get(*index as usize)?;
         Some(*plan as usize)
     }
 
-    /// All names and ids that are found, in no order.
+    /// Returns all names and ids that [`RouteNames::find`] finds, in no order.
     pub(super) fn all(&self) -> impl Iterator<Item = (&str, usize)> {
-        self.places.iter().filter_map(|&place| {
-            let (_, plan) = self.names.get(place as usize)?;
-            Some((self.name(place as usize), *plan as usize))
+        self.indexes.iter().filter_map(|&index| {
+            let (_, plan) = self.names.get(index as usize)?;
+            Some((self.name(index as usize), *plan as usize))
         })
     }
 
     pub(super) fn reserve(&mut self, routes: usize) {
         self.names.reserve(routes);
         let (text, names, hash) = (&self.text, &self.names, &self.hash);
-        self.places.reserve(routes, |&place| {
-            hash.hash_one(name(text, names, place as usize))
+        self.indexes.reserve(routes, |&index| {
+            hash.hash_one(name(text, names, index as usize))
         });
     }
 
-    /// Adds the next route, whose plan is at `plan`. The last one of a name is found.
+    /// Adds the next route. Where several have the same name, the last one is found.
     pub(super) fn push(&mut self, name: &str, plan: usize) {
         self.routes += 1;
         self.insert(name, plan, true);
     }
 
-    /// Adds another name of a route behind those of all routes, unless one is called so.
+    /// Adds another name of a route, after those of all routes, unless a route already has it.
     pub(super) fn alias(&mut self, name: &str, plan: usize) {
         self.insert(name, plan, false);
     }
@@ -86,32 +89,32 @@ impl RouteNames {
     fn insert(&mut self, new: &str, plan: usize, replace: bool) {
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let (text, names, hash) = (&self.text, &self.names, &self.hash);
-        let at = |place: u32| name(text, names, place as usize);
-        let place = number(names.len());
-        match self.places.entry(
+        let at = |index: u32| name(text, names, index as usize);
+        let index = number(names.len());
+        match self.indexes.entry(
             hash.hash_one(new),
             |&other| at(other) == new,
             |&other| hash.hash_one(at(other)),
         ) {
-            Entry::Occupied(mut known) if replace => *known.get_mut() = place,
+            Entry::Occupied(mut known) if replace => *known.get_mut() = index,
             Entry::Occupied(_) => return,
             Entry::Vacant(free) => {
-                free.insert(place);
+                free.insert(index);
             }
         }
         self.text.push_str(new);
         self.names.push((number(self.text.len()), number(plan)));
     }
 
-    fn name(&self, place: usize) -> &str {
-        name(&self.text, &self.names, place)
+    fn name(&self, index: usize) -> &str {
+        name(&self.text, &self.names, index)
     }
 }
 
-fn name<'t>(text: &'t str, names: &[(u32, u32)], place: usize) -> &'t str {
-    let end = |place: usize| names.get(place).map_or(0, |(end, _)| *end as usize);
-    let start = place.checked_sub(1).map_or(0, end);
-    text.get(start..end(place)).unwrap_or_default()
+fn name<'t>(text: &'t str, names: &[(u32, u32)], index: usize) -> &'t str {
+    let end = |index: usize| names.get(index).map_or(0, |(end, _)| *end as usize);
+    let start = index.checked_sub(1).map_or(0, end);
+    text.get(start..end(index)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -151,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn push_the_last_of_a_name_is_found() {
+    fn push_the_last_route_of_a_name_is_found() {
         let mut names = RouteNames::default();
         names.push("a", 1);
         names.push("a", 2);

@@ -10,8 +10,8 @@ use crate::text::quoted;
 /// large, because names share their domain.
 const MAX_TYPOS: usize = 3;
 
-/// The largest number of names that are compared within a second. Clients choose the names, and each
-/// comparison takes up to a microsecond. In a larger policy, the names after these are not
+/// The largest number of names that are compared within a second. Clients choose the names, and
+/// each comparison takes up to a microsecond. In a larger policy, the names after these are not
 /// suggested.
 const PER_SECOND: usize = 10_000;
 
@@ -37,8 +37,8 @@ impl SuggestionBudget {
 
 impl Policy {
     /// Returns `, did you mean 'pattern'?` with the closest of the server names under which a
-    /// certificate is requested, or an empty text. `name` is what a client sent, `now` is in seconds
-    /// since the epoch.
+    /// certificate is requested, or an empty text. `name` is what a client sent, `now` is in
+    /// seconds since the epoch.
     pub fn suggest_server_name(
         &self,
         name: &[u8],
@@ -57,7 +57,8 @@ impl Policy {
         if let Some(found) = found {
             return suggestion(found.as_bytes());
         }
-        // `*.example.com` matches one label, so it is suggested for a name with none or two of them.
+        // `*.example.com` matches one label, so it is suggested for a name with none or two of
+        // them.
         let below = |pattern: &&str| name.ends_with(*pattern) || pattern.get(1..) == Some(name);
         let patterns = || self.names.wildcard().take(PER_SECOND);
         let found = patterns().find(below).or_else(|| {

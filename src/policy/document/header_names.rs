@@ -6,8 +6,8 @@ use crate::policy::report::Path;
 use crate::policy::tree::Node;
 use crate::text::quoted;
 
-/// Longest header name: [`crate::headers::OwnedNames`] compares no longer ones than 127 bytes, and a
-/// number and `-Too-Large` may come behind.
+/// Longest header name: [`crate::headers::OwnedNames`] compares no longer ones than 127 bytes, and
+/// a number and `-Too-Large` may come behind.
 const MAX_HEADER_NAME: usize = 110;
 
 /// Headers that frame a message or belong to one hop (RFC 9110 section 7.6.1), folded.

@@ -120,8 +120,8 @@ const FROM_HEADER: Shape = Shape {
     refused: &[],
 };
 
-/// Fields of Kong's that loosen or tighten what is accepted are refused unless they say what is done
-/// here; those of logins, sessions and other flows do nothing.
+/// Fields of Kong's that loosen or tighten what is accepted are refused unless they say what is
+/// done here; those of logins, sessions and other flows do nothing.
 const OPENID_CONNECT: Shape = Shape {
     what: "openid-connect",
     ours: &[

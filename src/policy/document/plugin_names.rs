@@ -108,7 +108,8 @@ fn is_kongs(name: &str) -> bool {
 
 impl<'t> Reader<'t, '_> {
     /// Which plugin of ours it is, if it is one. Another one of Kong's is warned about; a name that
-    /// is neither is an error, since a slip would leave a route without the plugin it was meant for.
+    /// is neither is an error, since a slip would leave a route without the plugin it was meant
+    /// for.
     pub(super) fn kind(
         &mut self,
         name: &str,
@@ -142,8 +143,8 @@ impl<'t> Reader<'t, '_> {
         None
     }
 
-    /// The names in `custom_plugins` and `cloned_plugins`. A clone of one of ours is refused: what it
-    /// protects would be open.
+    /// The names in `custom_plugins` and `cloned_plugins`. A clone of one of ours is refused: what
+    /// it protects would be open.
     pub(super) fn declared_plugins(&mut self, policy: &Object<'t>) {
         for field in ["custom_plugins", "cloned_plugins"] {
             let Some(Value::List(items)) = policy.get(field).map(|node| &node.value) else {

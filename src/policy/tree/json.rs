@@ -1,10 +1,10 @@
-//! Reads a subset of JSON in a tenth of the time that the YAML parser takes, for large policies that
-//! programs write.
+//! Reads a subset of JSON in a tenth of the time that the YAML parser takes, for large policies
+//! that programs write.
 //!
-//! Documents in this subset give the same tree, with the same positions, as from the YAML parser. All
-//! others, valid or not, are left to that parser: those with tabs, characters other than printable
-//! ASCII, `\u`, numbers with a sign or an exponent, keys that are long or given twice, and those that
-//! exceed a limit.
+//! Documents in this subset give the same tree, with the same positions, as from the YAML parser.
+//! All others, valid or not, are left to that parser: those with tabs, characters other than
+//! printable ASCII, `\u`, numbers with a sign or an exponent, keys that are long or given twice,
+//! and those that exceed a limit.
 
 use super::{Builder, Node, OpenContent, Subtree, Text, Value};
 use crate::policy::report::{Position, Report};

@@ -1,9 +1,9 @@
 //! Parses YAML or JSON text into a tree of nodes, each with its position in the text.
 //!
 //! The tree is built from the events of the YAML parser, not through serde. A policy of 100,000
-//! routes loads in a third of the time, errors have the position of keys as well as of values, and a
-//! plain `no` is still the text `no` in an error about the type of a field. Plain JSON is read without
-//! that parser, see [`json`].
+//! routes loads in a third of the time, errors have the position of keys as well as of values, and
+//! a plain `no` is still the text `no` in an error about the type of a field. Plain JSON is read
+//! without that parser, see [`json`].
 
 mod json;
 
@@ -166,8 +166,8 @@ impl Node<'_> {
     }
 }
 
-/// Reads one document. Errors are added to `report`, and what could be read is returned all the same.
-/// `None` when the text is not YAML or exceeds a limit.
+/// Reads one document. Errors are added to `report`, and what could be read is returned all the
+/// same. `None` when the text is not YAML or exceeds a limit.
 pub(super) fn read<'a>(text: &'a str, report: &mut Report) -> Option<Node<'a>> {
     json::read(text).or_else(|| read_yaml(text, report))
 }
@@ -252,8 +252,8 @@ struct Subtree<'a> {
 struct Builder<'a, 'r> {
     report: &'r mut Report,
     frames: Vec<Frame<'a>>,
-    /// The items of all open lists, one list after the other. Each list is allocated once, when it is
-    /// complete.
+    /// The items of all open lists, one list after the other. Each list is allocated once, when it
+    /// is complete.
     items: Vec<Node<'a>>,
     /// The entries of all open mappings, in the same way.
     entries: Vec<(Key<'a>, Node<'a>)>,
@@ -340,8 +340,8 @@ impl<'a, 'r> Builder<'a, 'r> {
         }
     }
 
-    /// Returns the tag of a node without its prefix. A tag that is not one of `allowed`, from the core
-    /// schema, is an error.
+    /// Returns the tag of a node without its prefix. A tag that is not one of `allowed`, from the
+    /// core schema, is an error.
     fn tag(
         &mut self,
         position: Position,
@@ -500,8 +500,8 @@ impl<'a, 'r> Builder<'a, 'r> {
         self.entries.append(&mut entries);
     }
 
-    /// Replaces `<<` by those entries of its mapping, or list of mappings, whose keys are not in the
-    /// mapping itself (YAML 1.1 merge).
+    /// Replaces `<<` by those entries of its mapping, or list of mappings, whose keys are not in
+    /// the mapping itself (YAML 1.1 merge).
     fn merge(&mut self, entries: &mut Vec<(Key<'a>, Node<'a>)>) -> Result<(), Fatal> {
         let Some(i) = entries.iter().position(|(key, _)| &*key.text == "<<") else {
             return Ok(());
