@@ -248,6 +248,17 @@ for my $page (@pages) {
 }
 
 
+# Files that the pages name are there.
+
+for my $page (grep { $_ ne "CHANGELOG.md" } @pages) {
+    my $prose = $text{$page} =~ s/^ *```.*?^ *```$//msgr;
+    my @missing = grep { !grep { -e } glob "$root/$_" }
+        $prose =~ m{`((?:src|lua|t|nginx-conf|include|benches|fuzz|packaging|debian|rockspec)/[\w./*-]*)`}g;
+
+    is(join(", ", @missing), "", "$page: every file that it names is there");
+}
+
+
 # docs/logging.md has every line that the Lua modules log.
 
 for my $file (files_below("lua", qr/\.lua\z/)) {
