@@ -9,7 +9,7 @@ source = {
 description = {
    summary = "Client certificates (mTLS) for nginx with lua-nginx-module and for OpenResty",
    detailed = [[
-      Asks for client certificates per server name, decides for each request who the client is, and describes it to the
+      Requests client certificates per server name, verifies them for each route, and describes the client to the
       upstream in headers. Needs nginx with lua-nginx-module and lua-resty-core, or OpenResty. lua-cjson is needed for
       policies in Lua tables and for the status page.
    ]],

@@ -26,7 +26,7 @@ is(join("\n", $printed =~ /^== .*|^    HTTP\S+ \d+|^  (?:ok|WRONG.*)$/mg), <<'_E
 == the protected name, no certificate: 401
     HTTP/1.1 401
   ok
-== the protected name, a certificate of the client CA: 200, and the upstream knows whose
+== the protected name, a certificate of the client CA: 200, and headers describe it
     HTTP/1.1 200
   ok
 == the protected name, a certificate of another CA: 401
@@ -41,7 +41,7 @@ is(join("\n", $printed =~ /^== .*|^    HTTP\S+ \d+|^  (?:ok|WRONG.*)$/mg), <<'_E
 == a connection to the open name, a request for the protected one: 421
     HTTP/1.1 421
   ok
-== the protected name, a resumed TLS session: 200, and the upstream still knows whose
+== the protected name, a resumed TLS session: 200, and headers describe its certificate
     HTTP/1.1 200
   ok
 _EOC_
