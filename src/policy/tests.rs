@@ -933,7 +933,7 @@ fn from_yaml_unknown_plugin_is_refused() {
                 "p:6:9: plugins[0].name: unknown plugin '{}', expected one of mtls-auth, \
                  tls-handshake-modifier, tls-metadata-headers, client-cert-headers, acl, \
                  client-cert-acl, header-cert-auth, openid-connect or another plugin of Kong's; \
-                 plugins of your own are named in 'custom_plugins'",
+                 declare your own plugins in 'custom_plugins'",
                 name.trim_matches('\'')
             )]
         );
@@ -1047,7 +1047,7 @@ fn from_yaml_bad_header_names_are_refused() {
         ("Ü", "'Ü' is not a header name, expected a token such as 'X-Client-Cert'"),
         (
             "x_consumer_id",
-            "the header 'x_consumer_id' says who the consumer is, expected another name",
+            "the header 'x_consumer_id' identifies the consumer, expected another name",
         ),
         (
             "host",
@@ -1087,11 +1087,11 @@ fn from_yaml_bad_header_names_are_refused() {
         )),
         [
             "p:8:32: plugins[0].config.client_serial_header_name: the header 'x_client-CERT' is \
-             the same as that of 'client_cert_header_name' (case, '-' and '_' do not tell headers \
-             apart), expected another name",
+             the same as that of 'client_cert_header_name' (case is ignored, and '-' and '_' are \
+             equal), expected another name",
             "p:9:36: plugins[0].config.client_cert_chain_header_name: the header \
              'X_Client.Cert_Issuer_DN' is the same as that of 'client_cert_issuer_dn_header_name' \
-             (case, '-' and '_' do not tell headers apart), expected another name",
+             (case is ignored, and '-' and '_' are equal), expected another name",
         ]
     );
 }
@@ -1353,16 +1353,16 @@ fn client_cert_headers_bad_ones_are_refused() {
         ),
         (
             "{dialects: [nginx, nginx]}",
-            "config.dialects[1]: the dialect 'nginx' is there already",
+            "config.dialects[1]: the dialect 'nginx' is given twice",
         ),
         (
             "{dialects: [{name: nginx, headers: {ssl_client_dn: X-Dn}}]}",
-            "config.dialects[0].headers: 'ssl_client_dn' is no header of the dialect 'nginx', \
+            "config.dialects[0].headers: 'ssl_client_dn' is not a header of the dialect 'nginx', \
              did you mean 'ssl_client_s_dn'?",
         ),
         (
             "{dialects: [{name: azure, headers: {certificate: null}}]}",
-            "config.dialects[0].headers: switches every header off, expected one at least",
+            "config.dialects[0].headers: disables every header, expected at least one",
         ),
         (
             "{dialects: [{name: azure, headers: {certificate: Host}}]}",
@@ -1371,7 +1371,7 @@ fn client_cert_headers_bad_ones_are_refused() {
         ),
         (
             "{dialects: [{name: azure, headers: {certificate: cookie}}]}",
-            "config.dialects[0].headers.certificate: the header 'cookie' is the client's own, \
+            "config.dialects[0].headers.certificate: the header 'cookie' is sent by clients, \
              expected another name",
         ),
         (
@@ -1381,13 +1381,13 @@ fn client_cert_headers_bad_ones_are_refused() {
         (
             "{dialects: [{name: nginx, headers: {ssl_client_serial: ssl_client_verify}}]}",
             "config.dialects[0]: the header 'ssl_client_verify' is also one of 'nginx' \
-             (case, '-' and '_' do not tell headers apart), expected another name for one of them \
+             (case is ignored, and '-' and '_' are equal), expected another name for one of them \
              in 'headers'",
         ),
         (
             "{dialects: [gcp, kong]}",
-            "config.dialects[1]: the header 'X-Client-Cert-Issuer-DN' is also one of 'gcp' (case, \
-             '-' and '_' do not tell headers apart), expected another name for one of them in \
+            "config.dialects[1]: the header 'X-Client-Cert-Issuer-DN' is also one of 'gcp' (case \
+             is ignored, and '-' and '_' are equal), expected another name for one of them in \
              'headers'",
         ),
         (

@@ -1,32 +1,32 @@
 //! The plugin `acl`.
 
-use super::fields::{Object, Shape};
-use super::Reader;
+use super::fields::{Object, Schema};
+use super::DocumentReader;
 use crate::identity::Acl;
 use crate::policy::report::Path;
 use crate::policy::tree::Node;
 
-const ACL: Shape = Shape {
-    what: "acl",
-    ours: &[
+const ACL: Schema = Schema {
+    name: "acl",
+    supported: &[
         "allow",
         "deny",
         "hide_groups_header",
         "include_consumer_groups",
         "always_use_authenticated_groups",
     ],
-    kongs: &[],
-    refused: &[],
+    ignored: &[],
+    unsupported: &[],
 };
 
-impl<'t> Reader<'t, '_> {
+impl<'t> DocumentReader<'t, '_> {
     pub(super) fn acl(
         &mut self,
         plugin: &Node<'_>,
         config: Option<&'t Node<'t>>,
         path: &Path<'_>,
     ) -> Acl {
-        let Some(object) = self.lists(plugin, config, path, &ACL, "group") else {
+        let Some(object) = self.allow_and_deny(plugin, config, path, &ACL, "group") else {
             return Acl::default();
         };
         let (mut allow, mut deny) = (Vec::new(), Vec::new());
@@ -48,17 +48,18 @@ impl<'t> Reader<'t, '_> {
         acl
     }
 
-    /// A configuration with at least one entry of `what` in 'allow' or 'deny'.
-    pub(super) fn lists(
+    /// Checks that a configuration has at least one entry in 'allow' or 'deny'. `what` is the noun
+    /// for an entry in errors.
+    pub(super) fn allow_and_deny(
         &mut self,
         plugin: &Node<'_>,
         config: Option<&'t Node<'t>>,
         path: &Path<'_>,
-        shape: &Shape,
+        schema: &Schema,
         what: &str,
     ) -> Option<Object<'t>> {
         let object = match config {
-            Some(config) => Some(self.object(config, path, shape)?),
+            Some(config) => Some(self.object(config, path, schema)?),
             None => None,
         };
         let list = |field| object.as_ref().and_then(|object| object.get(field));
@@ -68,7 +69,7 @@ impl<'t> Reader<'t, '_> {
             let message = format!("expected at least one {what} in 'allow' or 'deny'");
             self.report.error(position, path, message);
         } else if let Some(allow) = list("allow").filter(|allow| allow.is_empty()) {
-            // Without entries it would let everyone in whom 'deny' does not name.
+            // An empty list would allow every client that 'deny' does not name.
             let message = format!(
                 "an empty list beside 'deny' would allow all, expected at least one {what}, or no \
                  'allow' to mean that"

@@ -1,32 +1,32 @@
-//! Rules of `client-cert-acl`.
+//! The plugin `client-cert-acl`.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use super::super::report::{Path, Position};
-use super::super::tree::{Node, Value};
-use super::fields::{Object, Shape};
-use super::Reader;
+use super::fields::{Object, Schema};
+use super::DocumentReader;
 use crate::certificate::normal_form;
 use crate::handshake::server_name::Pattern;
 use crate::headers::kong;
 use crate::identity::{Condition, Rule, Rules, SanCondition};
+use crate::policy::report::{Path, Position};
+use crate::policy::tree::{Node, Value};
 use crate::text::quoted;
 
-/// Deepest nesting of `all`, `any` and `not`.
+/// The deepest nesting of `all`, `any` and `not`.
 const MAX_DEPTH: usize = 16;
 
-/// Longest key identifier in bytes; RFC 5280 suggests 20.
+/// The longest key identifier, in bytes. RFC 5280 suggests 20.
 const MAX_KEY_ID: usize = 64;
 
-const CLIENT_CERT_ACL: Shape = Shape {
-    what: "client-cert-acl",
-    ours: &["allow", "deny"],
-    kongs: &[],
-    refused: &[],
+const CLIENT_CERT_ACL: Schema = Schema {
+    name: "client-cert-acl",
+    supported: &["allow", "deny"],
+    ignored: &[],
+    unsupported: &[],
 };
 
-/// What a rule may say; `subject.` and `issuer.` go on with the type of an attribute.
+/// The keys of a rule. After `subject.` and `issuer.` any attribute type may follow.
 const KEYS: &[&str] = &[
     "name",
     "subject.O",
@@ -48,6 +48,7 @@ const KEYS: &[&str] = &[
     "not",
 ];
 
+/// Names of extended key usages, with their OIDs.
 const PURPOSES: &[(&str, &str)] = &[
     ("serverAuth", "1.3.6.1.5.5.7.3.1"),
     ("clientAuth", "1.3.6.1.5.5.7.3.2"),
@@ -58,7 +59,7 @@ const PURPOSES: &[(&str, &str)] = &[
     ("anyExtendedKeyUsage", "2.5.29.37.0"),
 ];
 
-impl<'t> Reader<'t, '_> {
+impl<'t> DocumentReader<'t, '_> {
     pub(super) fn client_cert_acl(
         &mut self,
         plugin: &Node<'_>,
@@ -66,7 +67,8 @@ impl<'t> Reader<'t, '_> {
         path: &Path<'_>,
     ) -> Rules {
         let mut rules = Rules::default();
-        let Some(object) = self.lists(plugin, config, path, &CLIENT_CERT_ACL, "rule") else {
+        let Some(object) = self.allow_and_deny(plugin, config, path, &CLIENT_CERT_ACL, "rule")
+        else {
             return rules;
         };
         for (field, list) in [("allow", &mut rules.allow), ("deny", &mut rules.deny)] {
@@ -90,7 +92,7 @@ impl<'t> Reader<'t, '_> {
         rules
     }
 
-    /// The name a rule has in logs.
+    /// Reads the name of a rule, which is logged.
     fn rule_name(&mut self, node: &'t Node<'t>, path: &Path<'_>) -> Option<String> {
         let node = Object { node }.get("name")?;
         let path = path.field("name");
@@ -101,7 +103,8 @@ impl<'t> Reader<'t, '_> {
         Some(name.to_owned())
     }
 
-    /// A mapping of conditions, all of which must hold. `None` when it was reported.
+    /// Reads a mapping of conditions, all of which must hold. `None` if it has errors, which are
+    /// reported.
     fn condition(
         &mut self,
         node: &'t Node<'t>,
@@ -132,17 +135,17 @@ impl<'t> Reader<'t, '_> {
                     let condition = self.condition(value, &path, depth + 1);
                     condition.map(|condition| Condition::Not(Box::new(condition)))
                 }
-                _ if known(name) => self.values(name, key.position, value, &path),
+                _ if is_value_condition(name) => self.values(name, key.position, value, &path),
                 _ => {
                     let keys = KEYS.iter().filter(|key| depth == 0 || **key != "name");
-                    let meant = match self.report.did_you_mean(name, keys.copied()) {
-                        meant if meant.is_empty() => format!(
+                    let hint = match self.report.did_you_mean(name, keys.copied()) {
+                        hint if hint.is_empty() => format!(
                             ", expected one of subject.*, issuer.*, {}",
                             KEYS.get(7..).unwrap_or_default().join(", ")
                         ),
-                        meant => meant,
+                        hint => hint,
                     };
-                    let message = format!("unknown condition '{}'{meant}", quoted(name.as_bytes()));
+                    let message = format!("unknown condition '{}'{hint}", quoted(name.as_bytes()));
                     self.report.error(key.position, &path, message);
                     None
                 }
@@ -164,6 +167,7 @@ impl<'t> Reader<'t, '_> {
         }
     }
 
+    /// Reads the list of `all` or `any`.
     fn conditions(
         &mut self,
         node: &'t Node<'t>,
@@ -183,7 +187,7 @@ impl<'t> Reader<'t, '_> {
         conditions.into_iter().collect()
     }
 
-    /// A condition on values, one of which must be there.
+    /// Reads a condition with one value or a list of values. One of them must match.
     fn values(
         &mut self,
         name: &str,
@@ -215,6 +219,7 @@ impl<'t> Reader<'t, '_> {
             .map(Condition::Any)
     }
 
+    /// Reads one value of a condition.
     fn value(
         &mut self,
         name: &str,
@@ -243,7 +248,7 @@ impl<'t> Reader<'t, '_> {
             .map(|address| Condition::San(SanCondition::Ip(address)))
             .map_err(|_| format!("'{shown}' is not an IP address")),
             ("sha256" | "spki_sha256", _) => {
-                match bytes(text).and_then(|bytes| <[u8; 32]>::try_from(bytes).ok()) {
+                match hex_bytes(text).and_then(|bytes| <[u8; 32]>::try_from(bytes).ok()) {
                     Some(digest) if name == "sha256" => Ok(Condition::Sha256(digest)),
                     Some(digest) => Ok(Condition::SpkiSha256(digest)),
                     None => Err(format!(
@@ -252,7 +257,7 @@ impl<'t> Reader<'t, '_> {
                     )),
                 }
             }
-            ("issuer_key_id", _) => bytes(text)
+            ("issuer_key_id", _) => hex_bytes(text)
                 .filter(|id| id.len() <= MAX_KEY_ID)
                 .map(|id| Condition::IssuerKeyId(id.into()))
                 .ok_or_else(|| {
@@ -290,19 +295,20 @@ impl<'t> Reader<'t, '_> {
     }
 }
 
-/// Whether it is a condition on values. Null is none: a rule must not hold for more clients because
-/// a value got lost.
-fn known(name: &str) -> bool {
+/// Whether `name` is a condition with values. A null value is an error for these, because without
+/// the condition the rule would hold for more clients.
+fn is_value_condition(name: &str) -> bool {
     let attribute = |rest: &str| !rest.is_empty();
     (KEYS.contains(&name) && name != "name")
         || name.strip_prefix("subject.").is_some_and(attribute)
         || name.strip_prefix("issuer.").is_some_and(attribute)
 }
 
-/// A name, or `*.` and the names one label below it. U-labels become A-labels.
+/// Parses a DNS name, or `*.` and a name for all names one label below it. U-labels are converted
+/// to A-labels.
 fn dns(text: &str) -> Result<SanCondition, String> {
     let pattern = Pattern::parse(text.as_bytes()).map_err(|error| error.to_string())?;
-    let of = |name: &str| {
+    let normalise = |name: &str| {
         normal_form::dns(name.as_bytes()).map_err(|why| {
             let shown = quoted(text.as_bytes());
             match name.trim_matches(['[', ']']).parse::<IpAddr>() {
@@ -312,19 +318,23 @@ fn dns(text: &str) -> Result<SanCondition, String> {
         })
     };
     match &pattern {
-        Pattern::Exact(name) => of(name).map(SanCondition::Dns),
-        Pattern::Wildcard(parent) => of(parent.trim_start_matches('.')).map(SanCondition::DnsBelow),
+        Pattern::Exact(name) => normalise(name).map(SanCondition::Dns),
+        Pattern::Wildcard(parent) => {
+            normalise(parent.trim_start_matches('.')).map(SanCondition::DnsBelow)
+        }
         Pattern::Any => Err("'*', expected a name or '*.' and a name".to_owned()),
     }
 }
 
-/// A mail address. U-labels of its host become A-labels.
+/// Parses a mail address. U-labels of its host are converted to A-labels.
 fn email(text: &str) -> Result<SanCondition, String> {
     let shown = quoted(text.as_bytes());
     let ascii = match text.rsplit_once('@') {
         Some((local, host)) if !host.is_ascii() => idna::domain_to_ascii(host)
             .map(|host| format!("{local}@{host}"))
-            .map_err(|_| format!("'{shown}' has a host that is no internationalised name"))?,
+            .map_err(|_| {
+                format!("'{shown}' has a host that is not a valid internationalised domain name")
+            })?,
         _ => text.to_owned(),
     };
     normal_form::email(ascii.as_bytes())
@@ -332,7 +342,7 @@ fn email(text: &str) -> Result<SanCondition, String> {
         .map_err(|why| format!("'{shown}' {why}"))
 }
 
-/// A URI whose host is in A-labels.
+/// Converts U-labels in the host of a URI to A-labels.
 fn ascii_host(uri: &str) -> Result<Cow<'_, str>, String> {
     let Some((scheme, rest)) = uri.split_once("://") else {
         return Ok(uri.into());
@@ -344,19 +354,19 @@ fn ascii_host(uri: &str) -> Result<Cow<'_, str>, String> {
     match idna::domain_to_ascii(host) {
         Ok(host) => Ok(format!("{scheme}://{host}{rest}").into()),
         Err(_) => Err(format!(
-            "'{}' has a host that is no internationalised name",
+            "'{}' has a host that is not a valid internationalised domain name",
             quoted(uri.as_bytes())
         )),
     }
 }
 
-/// A URI, or a prefix of URIs: then it ends at a separator beyond the host, so that nothing can
-/// be added to a trust domain.
+/// Parses a URI, or a prefix of URIs and `*`. The prefix must end with a separator after the host,
+/// so that it cannot match a longer host or trust domain.
 fn uri(text: &str) -> Result<SanCondition, String> {
     let shown = quoted(text.as_bytes());
     let Some(prefix) = text.strip_suffix('*') else {
         if text.contains('*') {
-            return Err(format!("'{shown}': a '*' stands at the end only"));
+            return Err(format!("'{shown}': a '*' is allowed at the end only"));
         }
         return normal_form::uri(ascii_host(text)?.as_bytes())
             .map(SanCondition::Uri)
@@ -367,21 +377,21 @@ fn uri(text: &str) -> Result<SanCondition, String> {
         None => true,
     };
     if prefix.contains('*') {
-        Err(format!("'{shown}': a '*' stands at the end only"))
+        Err(format!("'{shown}': a '*' is allowed at the end only"))
     } else if prefix.ends_with(['/', ':']) && whole_host {
         normal_form::uri_prefix(ascii_host(prefix)?.as_bytes())
             .map(SanCondition::UriPrefix)
             .map_err(|why| format!("'{shown}' {why}"))
     } else {
         Err(format!(
-            "'{shown}' would match other hosts or names that begin so, expected '/' or ':' before \
-             the '*' and '/' behind a host, for example 'spiffe://example.org/ns/*'"
+            "'{shown}' would also match longer hosts or names, expected '/' or ':' before the \
+             '*', and '/' after a host, for example 'spiffe://example.org/ns/*'"
         ))
     }
 }
 
-/// Hexadecimal digits in pairs, all pairs or none separated by colons.
-fn bytes(text: &str) -> Option<Vec<u8>> {
+/// Parses pairs of hexadecimal digits, all or none of them separated by colons.
+fn hex_bytes(text: &str) -> Option<Vec<u8>> {
     let octet = |pair: &[u8]| {
         let digit = |digit: u8| char::from(digit).to_digit(16);
         match *pair {
@@ -397,7 +407,7 @@ fn bytes(text: &str) -> Option<Vec<u8>> {
     }
 }
 
-/// A purpose as dotted OID.
+/// Parses an extended key usage, and returns its dotted OID.
 fn purpose(text: &str) -> Option<&str> {
     if let Some((_, oid)) = PURPOSES.iter().find(|(name, _)| *name == text) {
         return Some(oid);

@@ -1,22 +1,22 @@
-//! `client-cert-headers`.
+//! The plugin `client-cert-headers`.
 
-use super::super::report::Path;
-use super::super::tree::{Node, Value};
-use super::fields::{Object, Shape};
-use super::{fold_header_name, Reader};
+use super::fields::{Object, Schema};
+use super::{fold_header_name, DocumentReader};
 use crate::headers::cloudflare_forwarding::{On, Settings};
 use crate::headers::{xfcc, Dialect, Mode, Selection, When};
+use crate::policy::report::Path;
+use crate::policy::tree::{Node, Value};
 use crate::text::quoted;
 use crate::Error;
 
-/// Least `max_bytes`: a lower one would leave out what every certificate has.
-const MIN_VALUE: u32 = 512;
-/// Most `max_bytes`; nginx takes no longer header lines without being told to.
-const MAX_VALUE: u32 = 64 * 1024;
+/// The lowest value of `max_bytes`. A lower one would leave out headers of every certificate.
+const LOWEST_MAX_BYTES: u32 = 512;
+/// The highest value of `max_bytes`. By default nginx does not accept longer header lines.
+const HIGHEST_MAX_BYTES: u32 = 64 * 1024;
 
-/// `client-cert-headers` as written.
+/// The configuration of `client-cert-headers`.
 #[derive(Default)]
-pub(in super::super) struct ClientCertHeaders {
+pub(in crate::policy) struct ClientCertHeaders {
     /// The dialects.
     pub selections: Vec<Selection>,
     /// Whether responses carry `Vary: Client-Cert`.
@@ -25,46 +25,46 @@ pub(in super::super) struct ClientCertHeaders {
     pub private: bool,
 }
 
-const CLIENT_CERT_HEADERS: Shape = Shape {
-    what: "client-cert-headers",
-    ours: &["dialects", "vary", "cache_control"],
-    kongs: &[],
-    refused: &[],
+const CLIENT_CERT_HEADERS: Schema = Schema {
+    name: "client-cert-headers",
+    supported: &["dialects", "vary", "cache_control"],
+    ignored: &[],
+    unsupported: &[],
 };
 
-const DIALECT: Shape = Shape {
-    what: "dialects",
-    ours: &["name", "headers", "when", "chain", "max_bytes"],
-    kongs: &[],
-    refused: &[],
+const DIALECT: Schema = Schema {
+    name: "dialects",
+    supported: &["name", "headers", "when", "chain", "max_bytes"],
+    ignored: &[],
+    unsupported: &[],
 };
 
-const WITH_MODE: Shape = Shape {
-    ours: &["name", "headers", "when", "chain", "max_bytes", "mode"],
+const WITH_MODE: Schema = Schema {
+    supported: &["name", "headers", "when", "chain", "max_bytes", "mode"],
     ..DIALECT
 };
 
-const XFCC: Shape = Shape {
-    ours: &["name", "headers", "when", "max_bytes", "mode", "detail"],
+const XFCC: Schema = Schema {
+    supported: &["name", "headers", "when", "max_bytes", "mode", "detail"],
     ..DIALECT
 };
 
-const FORWARDING: Shape = Shape {
-    ours: &["name", "headers", "when", "max_bytes", "on", "settings"],
+const FORWARDING: Schema = Schema {
+    supported: &["name", "headers", "when", "max_bytes", "on", "settings"],
     ..DIALECT
 };
 
-const SETTING: Shape = Shape {
-    what: "settings",
-    ours: &["hostname", "china_network", "client_certificate_forwarding"],
-    kongs: &[],
-    refused: &[],
+const SETTING: Schema = Schema {
+    name: "settings",
+    supported: &["hostname", "china_network", "client_certificate_forwarding"],
+    ignored: &[],
+    unsupported: &[],
 };
 
-/// Words of `detail`; `by` and `hash` are always there.
+/// The words of `detail`. `by` and `hash` are always written.
 const DETAILS: &[&str] = &["cert", "chain", "subject", "uri", "dns"];
 
-impl<'t> Reader<'t, '_> {
+impl<'t> DocumentReader<'t, '_> {
     pub(super) fn cert_headers(
         &mut self,
         plugin: &Node<'_>,
@@ -101,18 +101,24 @@ impl<'t> Reader<'t, '_> {
             };
             let dialect = selection.dialect;
             if headers.selections.iter().any(|s| s.dialect == dialect) {
-                let message = format!("the dialect '{}' is there already", dialect.name());
+                let message = format!("the dialect '{}' is given twice", dialect.name());
                 self.report.error(item.position, &path, message);
                 continue;
             }
-            self.apart(&headers.selections, &selection, item, &path);
+            self.check_distinct_names(&headers.selections, &selection, item, &path);
             headers.selections.push(selection);
         }
         headers
     }
 
-    /// Two headers must not share a name: the upstream could not tell them apart.
-    fn apart(&mut self, others: &[Selection], this: &Selection, node: &Node<'_>, path: &Path<'_>) {
+    /// Reports two headers with the same name, which an upstream could not distinguish.
+    fn check_distinct_names(
+        &mut self,
+        others: &[Selection],
+        this: &Selection,
+        node: &Node<'_>,
+        path: &Path<'_>,
+    ) {
         let mut seen: Vec<(String, &str)> = Vec::new();
         for other in others {
             let names = other.names().into_iter();
@@ -122,8 +128,8 @@ impl<'t> Reader<'t, '_> {
             let folded = fold_header_name(&name);
             if let Some((_, other)) = seen.iter().find(|(other, _)| *other == folded) {
                 let message = format!(
-                    "the header '{name}' is also one of '{other}' (case, '-' and '_' do not tell \
-                     headers apart), expected another name for one of them in 'headers'"
+                    "the header '{name}' is also one of '{other}' (case is ignored, and '-' \
+                     and '_' are equal), expected another name for one of them in 'headers'"
                 );
                 self.report.error(node.position, path, message);
                 return;
@@ -132,13 +138,14 @@ impl<'t> Reader<'t, '_> {
         }
     }
 
+    /// Reads an entry of `dialects`: a name, or a mapping.
     fn dialect(&mut self, node: &'t Node<'t>, path: &Path<'_>) -> Option<Selection> {
         let Value::Map(_) = &node.value else {
             let name = self.text(node, path)?;
             let dialect = self.dialect_named(name, node, path)?;
             return Some(Selection::new(dialect, Default::default()));
         };
-        // Which fields it may have depends on its name.
+        // The name is read first, because the schema depends on it.
         let object = Object { node };
         let Some(name) = object.get("name") else {
             self.object(node, path, &DIALECT);
@@ -148,13 +155,13 @@ impl<'t> Reader<'t, '_> {
         let name_path = path.field("name");
         let text = self.text(name, &name_path)?;
         let dialect = self.dialect_named(text, name, &name_path)?;
-        let shape = match dialect {
+        let schema = match dialect {
             Dialect::Xfcc => &XFCC,
             Dialect::CloudflareForwarding => &FORWARDING,
             Dialect::AwsAlb | Dialect::CloudFront => &WITH_MODE,
             _ => &DIALECT,
         };
-        let object = self.object(node, path, shape)?;
+        let object = self.object(node, path, schema)?;
         let mut selection = Selection::new(dialect, Default::default());
         let options = &mut selection.options;
         let whens = [("verified", When::Verified), ("presented", When::Presented)];
@@ -163,7 +170,13 @@ impl<'t> Reader<'t, '_> {
             options.chain = chain;
         }
         options.max_bytes = self
-            .integer(&object, path, "max_bytes", MIN_VALUE, MAX_VALUE)
+            .integer(
+                &object,
+                path,
+                "max_bytes",
+                LOWEST_MAX_BYTES,
+                HIGHEST_MAX_BYTES,
+            )
             .map(|bytes| bytes as usize);
         match dialect {
             Dialect::Xfcc => {
@@ -204,22 +217,22 @@ impl<'t> Reader<'t, '_> {
         let found = Dialect::from_name(name);
         if found.is_none() {
             let known = || Dialect::ALL.into_iter().map(Dialect::name);
-            let meant = match self.report.did_you_mean(name, known()) {
-                meant if meant.is_empty() => {
+            let hint = match self.report.did_you_mean(name, known()) {
+                hint if hint.is_empty() => {
                     format!(
                         ", expected one of {}",
                         known().collect::<Vec<_>>().join(", ")
                     )
                 }
-                meant => meant,
+                hint => hint,
             };
-            let message = format!("unknown dialect '{}'{meant}", quoted(name.as_bytes()));
+            let message = format!("unknown dialect '{}'{hint}", quoted(name.as_bytes()));
             self.report.error(node.position, path, message);
         }
         found
     }
 
-    /// `headers`: another name for a header, or null to switch it off.
+    /// Reads `headers`: another name for a header, or null so that it is not set.
     fn names(&mut self, node: &'t Node<'t>, path: &Path<'_>, selection: &mut Selection) {
         let Value::Map(entries) = &node.value else {
             self.expected(node, path, "a mapping of headers to names or null");
@@ -229,7 +242,7 @@ impl<'t> Reader<'t, '_> {
             let field = path.field(&key.text);
             let name = match value.is_null() {
                 true => None,
-                false => match self.told_name(value, &field) {
+                false => match self.upstream_header_name(value, &field) {
                     Some(name) => Some(name),
                     None => continue,
                 },
@@ -240,16 +253,16 @@ impl<'t> Reader<'t, '_> {
                     .iter()
                     .flat_map(|header| [Some(header.key), header.name])
                     .flatten();
-                let meant = match self.report.did_you_mean(&key.text, known) {
-                    meant if meant.is_empty() => {
+                let hint = match self.report.did_you_mean(&key.text, known) {
+                    hint if hint.is_empty() => {
                         let names: Vec<_> =
                             headers.iter().map(|h| h.name.unwrap_or(h.key)).collect();
                         format!(", expected one of {}", names.join(", "))
                     }
-                    meant => meant,
+                    hint => hint,
                 };
                 let message = format!(
-                    "'{}' is no header of the dialect '{}'{meant}",
+                    "'{}' is not a header of the dialect '{}'{hint}",
                     quoted(key.text.as_bytes()),
                     selection.dialect.name()
                 );
@@ -257,11 +270,12 @@ impl<'t> Reader<'t, '_> {
             }
         }
         if selection.names().is_empty() {
-            let message = "switches every header off, expected one at least".to_owned();
+            let message = "disables every header, expected at least one".to_owned();
             self.report.error(node.position, path, message);
         }
     }
 
+    /// Reads `detail`.
     fn detail(&mut self, object: &Object<'t>, path: &Path<'_>) -> xfcc::Detail {
         let mut detail = xfcc::Detail::NONE;
         let words = self.texts(object, path, "detail");
@@ -286,7 +300,7 @@ impl<'t> Reader<'t, '_> {
         detail
     }
 
-    /// The array of Cloudflare's API call.
+    /// Reads `settings`, the array of Cloudflare's API.
     fn settings(&mut self, node: &'t Node<'t>, path: &Path<'_>) -> Settings {
         let mut settings = Settings::default();
         for (index, item) in self.list(node, path).unwrap_or_default().iter().enumerate() {

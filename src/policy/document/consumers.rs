@@ -1,24 +1,26 @@
-//! Consumers with what belongs to them: credentials and groups, nested or flat.
+//! Consumers, their credentials and their ACL groups. Credentials and groups are nested in a
+//! consumer, or in lists of their own.
 
-use super::super::report::{Path, Position};
-use super::super::tree::{Node, Value};
-use super::fields::{uuid, Object, Shape};
-use super::{location, EntityKey, Link, Location, Reader, Uuid};
+use super::fields::{uuid, Object, Schema};
+use super::{location, DocumentReader, EntityKey, Link, Location, Uuid};
 use crate::headers::kong;
+use crate::policy::report::{Path, Position};
+use crate::policy::tree::{Node, Value};
 use crate::text::quoted;
 
-pub(in super::super) struct Consumer<'t> {
+/// An entry of `consumers`.
+pub(in crate::policy) struct Consumer<'t> {
     pub location: Location,
-    /// Its `username` is the name.
+    /// The name is the `username`.
     pub key: EntityKey<'t>,
     pub custom_id: Option<&'t str>,
-    /// Its consumer groups.
+    /// The names in `groups`, the consumer groups.
     pub consumer_groups: Vec<&'t str>,
 }
 
 /// An entry of `mtls_auth_credentials` or `header_cert_auth_credentials`.
-pub(in super::super) struct Credential<'t> {
-    /// For certificates from a header only.
+pub(in crate::policy) struct Credential<'t> {
+    /// Whether it is for certificates from a header only.
     pub header: bool,
     pub location: Location,
     pub consumer: Link<'t>,
@@ -27,23 +29,23 @@ pub(in super::super) struct Credential<'t> {
     pub ca: Vec<(CaReference<'t>, Position)>,
 }
 
-/// How a credential names its CA.
+/// The reference of a credential to a CA.
 #[derive(Clone, Copy)]
-pub(in super::super) enum CaReference<'t> {
+pub(in crate::policy) enum CaReference<'t> {
     Id(Uuid),
     Pem(&'t str),
 }
 
 /// An entry of `acls`.
-pub(in super::super) struct Group<'t> {
+pub(in crate::policy) struct Group<'t> {
     pub location: Location,
     pub consumer: Link<'t>,
     pub name: &'t str,
 }
 
-const CONSUMER: Shape = Shape {
-    what: "consumers",
-    ours: &[
+const CONSUMER: Schema = Schema {
+    name: "consumers",
+    supported: &[
         "id",
         "username",
         "custom_id",
@@ -52,7 +54,7 @@ const CONSUMER: Shape = Shape {
         "acls",
         "groups",
     ],
-    kongs: &[
+    ignored: &[
         "basicauth_credentials",
         "hmacauth_credentials",
         "jwt_secrets",
@@ -60,43 +62,43 @@ const CONSUMER: Shape = Shape {
         "oauth2_credentials",
         "plugins",
     ],
-    refused: &[],
+    unsupported: &[],
 };
 
-const CREDENTIAL: Shape = Shape {
-    what: "mtls_auth_credentials",
-    ours: &["id", "consumer", "subject_name", "ca_certificate"],
-    kongs: &[],
-    refused: &[],
+const CREDENTIAL: Schema = Schema {
+    name: "mtls_auth_credentials",
+    supported: &["id", "consumer", "subject_name", "ca_certificate"],
+    ignored: &[],
+    unsupported: &[],
 };
 
-const HEADER_CREDENTIAL: Shape = Shape {
-    what: "header_cert_auth_credentials",
+const HEADER_CREDENTIAL: Schema = Schema {
+    name: "header_cert_auth_credentials",
     ..CREDENTIAL
 };
 
-const CA_REFERENCE: Shape = Shape {
-    what: "ca_certificate",
-    ours: &["id", "cert", "cert_digest"],
-    kongs: &[],
-    refused: &[],
+const CA_REFERENCE: Schema = Schema {
+    name: "ca_certificate",
+    supported: &["id", "cert", "cert_digest"],
+    ignored: &[],
+    unsupported: &[],
 };
 
-const GROUP: Shape = Shape {
-    what: "acls",
-    ours: &["id", "consumer", "group"],
-    kongs: &[],
-    refused: &[],
+const GROUP: Schema = Schema {
+    name: "acls",
+    supported: &["id", "consumer", "group"],
+    ignored: &[],
+    unsupported: &[],
 };
 
-const CONSUMER_GROUP: Shape = Shape {
-    what: "groups",
-    ours: &["id", "name"],
-    kongs: &[],
-    refused: &[],
+const CONSUMER_GROUP: Schema = Schema {
+    name: "groups",
+    supported: &["id", "name"],
+    ignored: &[],
+    unsupported: &[],
 };
 
-impl<'t> Reader<'t, '_> {
+impl<'t> DocumentReader<'t, '_> {
     pub(super) fn consumer(&mut self, node: &'t Node<'t>, path: &Path<'_>) {
         let Some(object) = self.object(node, path, &CONSUMER) else {
             return;
@@ -150,15 +152,15 @@ impl<'t> Reader<'t, '_> {
         consumer: Option<usize>,
         header: bool,
     ) {
-        let shape = match header {
+        let schema = match header {
             true => &HEADER_CREDENTIAL,
             false => &CREDENTIAL,
         };
-        let Some(object) = self.object(node, path, shape) else {
+        let Some(object) = self.object(node, path, schema) else {
             return;
         };
         let id = self.id(&object, path);
-        let consumer = self.owner(&object, path, consumer);
+        let consumer = self.owning_consumer(&object, path, consumer);
         let subject_name = match object.get("subject_name") {
             Some(name) => {
                 let path = path.field("subject_name");
@@ -189,7 +191,8 @@ impl<'t> Reader<'t, '_> {
         }
     }
 
-    /// A CA as Kong, decK and their tools write it: an id, a PEM text, `{id}` or `{cert}`.
+    /// Reads the reference to a CA. Kong, decK and their tools write an id, a PEM text, `{id}` or
+    /// `{cert}`.
     fn ca_reference(
         &mut self,
         node: &'t Node<'t>,
@@ -236,7 +239,7 @@ impl<'t> Reader<'t, '_> {
         path: &Path<'_>,
         consumer: Option<usize>,
     ) {
-        // As the lists of the plugin 'acl' are written.
+        // A group as in the lists of the plugin 'acl'. The error shows how it is written here.
         if let (Value::Scalar { .. }, Some(group)) = (&node.value, node.as_text()) {
             if !node.is_null() && !group.is_empty() {
                 let group = quoted(group.as_bytes());
@@ -251,7 +254,7 @@ impl<'t> Reader<'t, '_> {
             return;
         };
         self.id(&object, path);
-        let consumer = self.owner(&object, path, consumer);
+        let consumer = self.owning_consumer(&object, path, consumer);
         let name = self.header_text(&object, path, "group");
         if object.get("group").is_none() {
             self.missing(node, path, "group");
@@ -277,8 +280,8 @@ impl<'t> Reader<'t, '_> {
         self.header_text(&object, path, "name")
     }
 
-    /// The consumer an entity belongs to.
-    fn owner(
+    /// Reads the consumer that a credential or group belongs to.
+    fn owning_consumer(
         &mut self,
         object: &Object<'t>,
         path: &Path<'_>,
@@ -299,7 +302,7 @@ impl<'t> Reader<'t, '_> {
         self.header_value(object.get(field)?, &path.field(field))
     }
 
-    /// Text that upstreams are told in a header.
+    /// Reads a text that is forwarded to the upstream in a header.
     fn header_value(&mut self, node: &'t Node<'t>, path: &Path<'_>) -> Option<&'t str> {
         let text = self.text(node, path)?;
         if !kong::is_header_value(text) {
@@ -314,7 +317,8 @@ impl<'t> Reader<'t, '_> {
         Some(text)
     }
 
-    /// Notes where members of consumer groups stand that are not read.
+    /// Records a list of members of consumer groups, in the parts of the document that are not
+    /// read.
     pub(super) fn unread_members(&mut self, policy: &Object<'t>) {
         let listed = policy.get("consumer_group_consumers");
         if let Some(node) = listed.filter(|node| !node.is_empty()) {

@@ -1,23 +1,24 @@
-//! Fields of any entity: their names, and the values they may have.
+//! Reads the fields of any mapping: checks their names, and the types of their values.
 
-use super::{EntityKey, Link, LinkBy, Reader, Uuid};
+use super::{DocumentReader, EntityKey, Link, LinkBy, Uuid};
 use crate::policy::report::{Path, Position};
 use crate::policy::tree::{Node, Value};
 use crate::text::quoted;
 
-/// The fields of one kind of mapping.
-pub(super) struct Shape {
-    /// What it is called in a warning.
-    pub(super) what: &'static str,
-    pub(super) ours: &'static [&'static str],
-    /// Kong's: a warning, once for each name.
-    pub(super) kongs: &'static [&'static str],
-    /// Not supported by this version: an error unless null.
-    pub(super) refused: &'static [&'static str],
+/// The fields that a mapping of one kind may have.
+pub(super) struct Schema {
+    /// The name of the kind.
+    pub(super) name: &'static str,
+    /// Fields that are read here.
+    pub(super) supported: &'static [&'static str],
+    /// Fields of Kong's that have no effect here: a warning, once for each name.
+    pub(super) ignored: &'static [&'static str],
+    /// Fields of Kong's that this version does not support: an error unless null or empty.
+    pub(super) unsupported: &'static [&'static str],
 }
 
-/// Bookkeeping of Kong and decK that may stand in any entity and says nothing about behaviour.
-const BOOKKEEPING: &[&str] = &[
+/// Metadata of Kong and decK that any entity may have and that has no effect.
+const METADATA: &[&str] = &[
     "tags",
     "created_at",
     "updated_at",
@@ -27,30 +28,30 @@ const BOOKKEEPING: &[&str] = &[
     "_info",
 ];
 
-const REFERENCE: Shape = Shape {
-    what: "reference",
-    ours: &["id", "name"],
-    kongs: &[],
-    refused: &[],
+const REFERENCE: Schema = Schema {
+    name: "reference",
+    supported: &["id", "name"],
+    ignored: &[],
+    unsupported: &[],
 };
 
-const CONSUMER_REFERENCE: Shape = Shape {
-    what: "reference",
-    ours: &["id", "username"],
-    kongs: &[],
-    refused: &[],
+const CONSUMER_REFERENCE: Schema = Schema {
+    name: "reference",
+    supported: &["id", "username"],
+    ignored: &[],
+    unsupported: &[],
 };
 
-/// Longest time in seconds or milliseconds.
-pub(super) const MAX_SECONDS: u32 = i32::MAX as u32;
+/// The longest time, in seconds or milliseconds.
+pub(super) const MAX_TIME: u32 = i32::MAX as u32;
 
-/// A mapping whose keys have been checked.
+/// A mapping. [`DocumentReader::object`] makes one after checking its keys.
 pub(super) struct Object<'t> {
     pub(super) node: &'t Node<'t>,
 }
 
 impl<'t> Object<'t> {
-    /// A field, also when it is null.
+    /// Returns a field, also when it is null.
     pub(super) fn field(&self, name: &str) -> Option<&'t Node<'t>> {
         let Value::Map(entries) = &self.node.value else {
             return None;
@@ -61,19 +62,20 @@ impl<'t> Object<'t> {
             .map(|(_, value)| value)
     }
 
-    /// A field that is not null.
+    /// Returns a field that is present and not null.
     pub(super) fn get(&self, name: &str) -> Option<&'t Node<'t>> {
         self.field(name).filter(|value| !value.is_null())
     }
 }
 
-impl<'t> Reader<'t, '_> {
-    /// Checks the keys of a mapping.
+impl<'t> DocumentReader<'t, '_> {
+    /// Checks the keys of a mapping against a schema. `None` if it is not a mapping, which is
+    /// reported.
     pub(super) fn object<'c>(
         &mut self,
         node: &'c Node<'c>,
         path: &Path<'_>,
-        shape: &Shape,
+        schema: &Schema,
     ) -> Option<Object<'c>> {
         let Value::Map(entries) = &node.value else {
             self.expected(node, path, "a mapping");
@@ -81,40 +83,48 @@ impl<'t> Reader<'t, '_> {
         };
         for (key, value) in entries.iter() {
             let name = &*key.text;
-            if shape.ours.contains(&name) || BOOKKEEPING.contains(&name) {
+            if schema.supported.contains(&name) || METADATA.contains(&name) {
                 continue;
             }
-            if shape.kongs.contains(&name) {
+            if schema.ignored.contains(&name) {
                 if !value.is_null() {
-                    let subject = format!("{} {name}", shape.what);
+                    let subject = format!("{} {name}", schema.name);
                     let message = "is not for resty-mtls and does nothing here";
                     self.report
                         .warn_once(&subject, key.position, &path.field(name), message);
                 }
-            } else if shape.refused.contains(&name) {
-                self.refused(name, key.position, value, path);
+            } else if schema.unsupported.contains(&name) {
+                self.unsupported(name, key.position, value, path);
             } else {
-                let known = [shape.ours, shape.kongs, shape.refused, BOOKKEEPING].concat();
-                let meant = match self.report.did_you_mean(name, known) {
-                    meant if meant.is_empty() => {
-                        format!(", expected one of {}", shape.ours.join(", "))
+                let known = [
+                    schema.supported,
+                    schema.ignored,
+                    schema.unsupported,
+                    METADATA,
+                ]
+                .concat();
+                let hint = match self.report.did_you_mean(name, known) {
+                    hint if hint.is_empty() => {
+                        format!(", expected one of {}", schema.supported.join(", "))
                     }
-                    meant => meant,
+                    hint => hint,
                 };
-                let message = format!("unknown field '{}'{meant}", quoted(name.as_bytes()));
+                let message = format!("unknown field '{}'{hint}", quoted(name.as_bytes()));
                 self.report.error(key.position, path, message);
             }
         }
         Some(Object { node })
     }
 
-    fn refused(&mut self, name: &str, position: Position, value: &Node<'_>, path: &Path<'_>) {
+    /// Reports a field that is not supported, unless it is null or empty.
+    fn unsupported(&mut self, name: &str, position: Position, value: &Node<'_>, path: &Path<'_>) {
         if !value.is_null() && !value.is_empty() {
             let message = "is not supported by this version, expected null or nothing";
             self.report.error(position, &path.field(name), message);
         }
     }
 
+    /// Returns the items of a list. `None` if it is not one, which is reported.
     pub(super) fn list<'c>(
         &mut self,
         node: &'c Node<'c>,
@@ -122,7 +132,7 @@ impl<'t> Reader<'t, '_> {
     ) -> Option<&'c [Node<'c>]> {
         match &node.value {
             Value::List(items) => Some(items),
-            // An empty Lua table becomes `{}` in JSON whatever it was meant to be.
+            // Lua writes an empty list as `{}` in JSON, since it has one type for both.
             Value::Map(entries) if entries.is_empty() => Some(&[]),
             _ => {
                 self.expected(node, path, "a list");
@@ -131,6 +141,7 @@ impl<'t> Reader<'t, '_> {
         }
     }
 
+    /// Calls `read` for each item of a list.
     pub(super) fn each(
         &mut self,
         node: &'t Node<'t>,
@@ -145,7 +156,8 @@ impl<'t> Reader<'t, '_> {
         }
     }
 
-    pub(super) fn key(&mut self, object: &Object<'t>, path: &Path<'_>) -> EntityKey<'t> {
+    /// Reads the fields `id` and `name`.
+    pub(super) fn entity_key(&mut self, object: &Object<'t>, path: &Path<'_>) -> EntityKey<'t> {
         let id = self.id(object, path);
         let name = object.get("name").and_then(|node| {
             let path = path.field("name");
@@ -158,6 +170,7 @@ impl<'t> Reader<'t, '_> {
         EntityKey { id, name }
     }
 
+    /// Reads the field `id`.
     pub(super) fn id<'c>(&mut self, object: &Object<'c>, path: &Path<'_>) -> Option<Uuid> {
         let node = object.get("id")?;
         let path = path.field("id");
@@ -174,8 +187,8 @@ impl<'t> Reader<'t, '_> {
         id
     }
 
-    /// Reads a reference to a service, route or consumer: text, or `{id}`, or `{name}`
-    /// (`{username}`).
+    /// Reads the reference of an entity to a service, route or consumer. It is a text, or `{id}`,
+    /// or `{name}` (`{username}` for a consumer). For an entity inside `parent`, the link is that.
     pub(super) fn link(
         &mut self,
         object: &Object<'t>,
@@ -204,11 +217,11 @@ impl<'t> Reader<'t, '_> {
                 position: node.position,
             });
         };
-        let (shape, key) = match field {
+        let (schema, key) = match field {
             "consumer" => (&CONSUMER_REFERENCE, "username"),
             _ => (&REFERENCE, "name"),
         };
-        let object = self.object(node, &path, shape)?;
+        let object = self.object(node, &path, schema)?;
         let (field, by, node) = match (object.get("id"), object.get(key)) {
             (Some(id), None) => ("id", LinkBy::Id, id),
             (None, Some(name)) => (key, LinkBy::Name, name),
@@ -225,6 +238,7 @@ impl<'t> Reader<'t, '_> {
         })
     }
 
+    /// Reads a text. A plain number or boolean is an error.
     pub(super) fn text<'c>(&mut self, node: &'c Node<'c>, path: &Path<'_>) -> Option<&'c str> {
         let Value::Scalar { text, .. } = &node.value else {
             self.expected(node, path, "text");
@@ -241,7 +255,8 @@ impl<'t> Reader<'t, '_> {
         Some(text)
     }
 
-    /// A list of texts with their places and positions; no list when the field is absent.
+    /// Reads a list of texts, each with its position and its index in the list. An absent field is
+    /// an empty list.
     pub(super) fn texts<'c>(
         &mut self,
         object: &Object<'c>,
@@ -260,6 +275,7 @@ impl<'t> Reader<'t, '_> {
             .collect()
     }
 
+    /// Reads a boolean.
     pub(super) fn boolean<'c>(
         &mut self,
         object: &Object<'c>,
@@ -274,7 +290,7 @@ impl<'t> Reader<'t, '_> {
         found
     }
 
-    /// One of a few words.
+    /// Reads a text that must be one of `words`, and returns the value of the word.
     pub(super) fn one_of<'c, T: Copy>(
         &mut self,
         object: &Object<'c>,
@@ -298,7 +314,7 @@ impl<'t> Reader<'t, '_> {
         found.map(|(_, value)| *value)
     }
 
-    /// An integer from `min` to `max`.
+    /// Reads an integer from `min` to `max`.
     pub(super) fn integer<'c>(
         &mut self,
         object: &Object<'c>,
@@ -320,18 +336,20 @@ impl<'t> Reader<'t, '_> {
         found.map(|number| number as u32)
     }
 
+    /// Reports that the node is not what was expected.
     pub(super) fn expected(&mut self, node: &Node<'_>, path: &Path<'_>, expected: &str) {
         let message = format!("{}, expected {expected}", node.describe());
         self.report.error(node.position, path, message);
     }
 
+    /// Reports that a required field is missing.
     pub(super) fn missing(&mut self, node: &Node<'_>, path: &Path<'_>, field: &str) {
         let message = format!("the required field '{field}' is missing");
         self.report.error(node.position, path, message);
     }
 }
 
-/// Reads `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`.
+/// Parses `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`.
 pub(in crate::policy) fn uuid(text: &str) -> Option<Uuid> {
     let mut id = [0; 16];
     let mut digits = 0;

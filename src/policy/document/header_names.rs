@@ -1,16 +1,16 @@
-//! Names of headers that plugins may set.
+//! Checks the header names in plugin configurations.
 
-use super::Reader;
+use super::DocumentReader;
 use crate::headers::kong;
 use crate::policy::report::Path;
 use crate::policy::tree::Node;
 use crate::text::quoted;
 
-/// Longest header name: [`crate::headers::OwnedNames`] compares no longer ones than 127 bytes, and
-/// a number and `-Too-Large` may come behind.
+/// The longest header name, in bytes: [`crate::headers::OwnedNames`] compares names of up to 127
+/// bytes, and a number and `-Too-Large` may be appended to the name.
 const MAX_HEADER_NAME: usize = 110;
 
-/// Headers that frame a message or belong to one hop (RFC 9110 section 7.6.1), folded.
+/// Headers that frame a message or belong to one connection (RFC 9110 section 7.6.1), folded.
 const FRAMING: &[&str] = &[
     "connection",
     "content-length",
@@ -25,8 +25,9 @@ const FRAMING: &[&str] = &[
     "upgrade",
 ];
 
-/// Headers that clients send and upstreams need, folded: they would be removed from every request.
-const OF_THE_CLIENT: &[&str] = &[
+/// Headers that clients send and upstreams need, folded. As reserved headers they would be removed
+/// from every request.
+const CLIENT_HEADERS: &[&str] = &[
     "accept",
     "authorization",
     "content-type",
@@ -35,18 +36,26 @@ const OF_THE_CLIENT: &[&str] = &[
     "user-agent",
 ];
 
-impl<'t> Reader<'t, '_> {
-    /// The name of a header that tells of the certificate.
-    pub(super) fn told_name<'c>(&mut self, node: &'c Node<'c>, path: &Path<'_>) -> Option<&'c str> {
+/// Headers with credentials of the client, folded. They cannot carry a certificate or a claim.
+const CREDENTIALS: &[&str] = &["authorization", "cookie"];
+
+impl<'t> DocumentReader<'t, '_> {
+    /// Reads the name of a header that describes the client certificate to the upstream.
+    pub(super) fn upstream_header_name<'c>(
+        &mut self,
+        node: &'c Node<'c>,
+        path: &Path<'_>,
+    ) -> Option<&'c str> {
         let name = self.header_name(node, path)?;
-        if !OF_THE_CLIENT.contains(&&*fold_header_name(name)) {
+        if !CLIENT_HEADERS.contains(&&*fold_header_name(name)) {
             return Some(name);
         }
-        let message = format!("the header '{name}' is the client's own, expected another name");
+        let message = format!("the header '{name}' is sent by clients, expected another name");
         self.report.error(node.position, path, message);
         None
     }
 
+    /// Reads the name of a header that a plugin may set.
     pub(super) fn header_name<'c>(
         &mut self,
         node: &'c Node<'c>,
@@ -68,16 +77,33 @@ impl<'t> Reader<'t, '_> {
             .iter()
             .any(|ours| fold_header_name(ours) == fold_header_name(name))
         {
-            format!("the header '{shown}' says who the consumer is, expected another name")
+            format!("the header '{shown}' identifies the consumer, expected another name")
         } else {
             return Some(name);
         };
         self.report.error(node.position, path, wrong);
         None
     }
+
+    /// Reads the name of a header that carries a certificate or a claim.
+    pub(super) fn reserved_header_name(
+        &mut self,
+        node: &'t Node<'t>,
+        path: &Path<'_>,
+    ) -> Option<&'t str> {
+        let name = self.header_name(node, path)?;
+        if CREDENTIALS.contains(&&*fold_header_name(name)) {
+            let name = quoted(name.as_bytes());
+            let message = format!("the header '{name}' carries credentials, expected another name");
+            self.report.error(node.position, path, message);
+            return None;
+        }
+        Some(name)
+    }
 }
 
-/// Two header names are one if they are equal after this, as in [`crate::headers::OwnedNames`].
+/// Folds a header name for comparison, as [`crate::headers::OwnedNames`] does: case does not
+/// matter, and all characters but letters and digits are the same.
 pub(in crate::policy) fn fold_header_name(name: &str) -> String {
     name.chars()
         .map(|c| {

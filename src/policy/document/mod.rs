@@ -1,22 +1,23 @@
-//! The tree of a policy -> typed entities: Kong's declarative format, as far as it concerns
-//! client certificates. Every error is reported; what is readable is read all the same, so that
-//! one pass finds them all.
+//! Reads the tree of a policy into typed entities. The format is Kong's declarative configuration,
+//! as far as it concerns client certificates. After an error the rest is still read, so that one
+//! pass finds all errors.
 //!
-//! A field or plugin of Kong that is none of ours is warned about once. An unknown field or plugin
-//! is an error. What this version cannot do is an error too, never silently left out.
+//! A field or plugin of Kong's that has no effect here is warned about once. An unknown field or
+//! plugin is an error, and so is a setting that this version does not support.
 
 mod acl;
 mod client_cert_acl;
 mod client_cert_headers;
 mod consumers;
 mod fields;
+mod header_cert_auth;
 mod header_names;
 mod mtls_auth;
 mod openid_connect;
 mod plugin_names;
 mod tls_metadata_headers;
 
-use self::fields::{Object, Shape};
+use self::fields::{Object, Schema};
 use super::report::{CompactPath, Path, Position, Report};
 use super::tree::{Node, Value};
 use crate::handshake::server_name::Pattern;
@@ -25,34 +26,36 @@ use crate::identity::{Acl, Rules};
 pub(super) use client_cert_headers::ClientCertHeaders;
 pub(super) use consumers::{CaReference, Consumer, Credential, Group};
 pub(super) use fields::uuid;
+pub(super) use header_cert_auth::HeaderCertAuth;
 pub(super) use header_names::fold_header_name;
 pub(super) use mtls_auth::{ConsumerName, IgnoringPositions, MtlsAuth};
-pub(super) use openid_connect::{HeaderCertAuth, OpenidConnect};
+pub(super) use openid_connect::OpenidConnect;
 pub(super) use tls_metadata_headers::TlsMetadataHeaders;
 
-/// A UUID as bytes: its case does not matter.
+/// A UUID as bytes, since the case of its text does not matter.
 pub(super) type Uuid = [u8; 16];
 
-/// Where an entity stands.
+/// The location of an entity in the document.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Location {
     pub position: Position,
     pub path: CompactPath,
 }
 
-/// What other entities may call a service or route by.
+/// The id and name by which other entities refer to a service, route or consumer.
 #[derive(Clone, Debug, Default)]
 pub(super) struct EntityKey<'t> {
     pub id: Option<Uuid>,
     pub name: Option<&'t str>,
 }
 
-/// How an entity names another one.
+/// The reference of an entity to another one.
 #[derive(Clone, Debug)]
 pub(super) enum Link<'t> {
-    /// It lies inside it: position in the document's list.
+    /// The entity is written inside the other one, which has this index in the list of
+    /// [`Document`].
     Parent(usize),
-    /// By text, at a position.
+    /// By id or name.
     Reference {
         text: &'t str,
         by: LinkBy,
@@ -60,7 +63,7 @@ pub(super) enum Link<'t> {
     },
 }
 
-/// What the text of a reference is.
+/// What the text of a [`Link::Reference`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LinkBy {
     Id,
@@ -68,6 +71,7 @@ pub(super) enum LinkBy {
     Either,
 }
 
+/// An entry of `ca_certificates`.
 pub(super) struct Ca<'t> {
     pub location: Location,
     pub id: Option<Uuid>,
@@ -75,11 +79,13 @@ pub(super) struct Ca<'t> {
     pub digest: Option<(&'t str, Position)>,
 }
 
+/// An entry of `services`.
 pub(super) struct Service<'t> {
     pub location: Location,
     pub key: EntityKey<'t>,
 }
 
+/// An entry of `routes`.
 pub(super) struct Route<'t> {
     pub location: Location,
     pub key: EntityKey<'t>,
@@ -88,6 +94,7 @@ pub(super) struct Route<'t> {
     pub hosts: Vec<(&'t str, Position)>,
 }
 
+/// An entry of `plugins`, for a plugin that is supported.
 pub(super) struct Plugin<'t> {
     pub location: Location,
     pub service: Option<Link<'t>>,
@@ -95,7 +102,7 @@ pub(super) struct Plugin<'t> {
     pub config: PluginConfig<'t>,
 }
 
-/// The plugins of this version.
+/// The configuration of a plugin.
 pub(super) enum PluginConfig<'t> {
     MtlsAuth(Box<MtlsAuth<'t>>),
     TlsHandshakeModifier,
@@ -107,6 +114,7 @@ pub(super) enum PluginConfig<'t> {
     OpenidConnect(Box<OpenidConnect<'t>>),
 }
 
+/// The plugins that are supported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum PluginKind {
     MtlsAuth,
@@ -160,26 +168,26 @@ impl PluginConfig<'_> {
     }
 }
 
-/// A whole policy, references not yet followed.
+/// A whole policy. References between entities are not resolved yet.
 #[derive(Default)]
 pub(super) struct Document<'t> {
     pub cas: Vec<Ca<'t>>,
     pub services: Vec<Service<'t>>,
     pub routes: Vec<Route<'t>>,
     pub plugins: Vec<Plugin<'t>>,
-    /// Plugins with `enabled: false`. They do nothing, but their headers stay what only the gateway
-    /// may set: an upstream that believes them goes on doing so.
+    /// Plugins with `enabled: false`. They have no effect, except that their headers remain
+    /// reserved, because an upstream may still trust them.
     pub disabled: Vec<Plugin<'t>>,
     pub consumers: Vec<Consumer<'t>>,
     pub credentials: Vec<Credential<'t>>,
     pub groups: Vec<Group<'t>>,
-    /// A list of the members of consumer groups that is not read.
+    /// The position and name of a list of members of consumer groups that is not read.
     pub unread_members: Option<(Position, &'static str)>,
 }
 
-const POLICY: Shape = Shape {
-    what: "policy",
-    ours: &[
+const POLICY: Schema = Schema {
+    name: "policy",
+    supported: &[
         "_format_version",
         "_transform",
         "_workspace",
@@ -193,7 +201,7 @@ const POLICY: Shape = Shape {
         "header_cert_auth_credentials",
         "acls",
     ],
-    kongs: &[
+    ignored: &[
         "_plugin_configs",
         "basicauth_credentials",
         "certificates",
@@ -229,20 +237,20 @@ const POLICY: Shape = Shape {
         "vaults",
         "workspaces",
     ],
-    refused: &[],
+    unsupported: &[],
 };
 
-const CA: Shape = Shape {
-    what: "ca_certificates",
-    ours: &["id", "cert", "cert_digest"],
-    kongs: &[],
-    refused: &[],
+const CA: Schema = Schema {
+    name: "ca_certificates",
+    supported: &["id", "cert", "cert_digest"],
+    ignored: &[],
+    unsupported: &[],
 };
 
-const SERVICE: Shape = Shape {
-    what: "services",
-    ours: &["id", "name", "routes", "plugins"],
-    kongs: &[
+const SERVICE: Schema = Schema {
+    name: "services",
+    supported: &["id", "name", "routes", "plugins"],
+    ignored: &[
         "ca_certificates",
         "client_certificate",
         "connect_timeout",
@@ -259,13 +267,13 @@ const SERVICE: Shape = Shape {
         "url",
         "write_timeout",
     ],
-    refused: &[],
+    unsupported: &[],
 };
 
-const ROUTE: Shape = Shape {
-    what: "routes",
-    ours: &["id", "name", "service", "snis", "hosts", "plugins"],
-    kongs: &[
+const ROUTE: Schema = Schema {
+    name: "routes",
+    supported: &["id", "name", "service", "snis", "hosts", "plugins"],
+    ignored: &[
         "destinations",
         "expression",
         "headers",
@@ -282,12 +290,12 @@ const ROUTE: Shape = Shape {
         "sources",
         "strip_path",
     ],
-    refused: &[],
+    unsupported: &[],
 };
 
-const PLUGIN: Shape = Shape {
-    what: "plugins",
-    ours: &[
+const PLUGIN: Schema = Schema {
+    name: "plugins",
+    supported: &[
         "id",
         "name",
         "instance_name",
@@ -296,8 +304,8 @@ const PLUGIN: Shape = Shape {
         "route",
         "config",
     ],
-    kongs: &["ordering", "protocols", "run_on"],
-    refused: &[
+    ignored: &["ordering", "protocols", "run_on"],
+    unsupported: &[
         "_config",
         "condition",
         "consumer",
@@ -306,18 +314,18 @@ const PLUGIN: Shape = Shape {
     ],
 };
 
-const TLS_HANDSHAKE_MODIFIER: Shape = Shape {
-    what: "tls-handshake-modifier",
-    ours: &["tls_client_certificate"],
-    kongs: &[],
-    refused: &[],
+const TLS_HANDSHAKE_MODIFIER: Schema = Schema {
+    name: "tls-handshake-modifier",
+    supported: &["tls_client_certificate"],
+    ignored: &[],
+    unsupported: &[],
 };
 
 const FORMAT_VERSIONS: &[&str] = &["1.1", "2.1", "3.0"];
 
-/// Reads a whole policy.
+/// Reads a whole policy. Errors are added to `report`.
 pub(super) fn read<'t>(root: &'t Node<'t>, report: &mut Report) -> Document<'t> {
-    let mut reader = Reader {
+    let mut reader = DocumentReader {
         report,
         document: Document::default(),
         declared_plugins: Vec::new(),
@@ -326,14 +334,14 @@ pub(super) fn read<'t>(root: &'t Node<'t>, report: &mut Report) -> Document<'t> 
     reader.document
 }
 
-struct Reader<'t, 'r> {
+struct DocumentReader<'t, 'r> {
     report: &'r mut Report,
     document: Document<'t>,
-    /// Names of plugins that are neither ours nor Kong's.
+    /// The names of custom plugins that the document declares.
     declared_plugins: Vec<&'t str>,
 }
 
-impl<'t> Reader<'t, '_> {
+impl<'t> DocumentReader<'t, '_> {
     fn policy(&mut self, root: &'t Node<'t>) {
         let path = Path::ROOT;
         let Some(object) = self.object(root, &path, &POLICY) else {
@@ -358,16 +366,16 @@ impl<'t> Reader<'t, '_> {
         for (section, entity) in [
             (
                 "ca_certificates",
-                Reader::ca as fn(&mut Self, &'t Node<'t>, &Path<'_>),
+                DocumentReader::ca as fn(&mut Self, &'t Node<'t>, &Path<'_>),
             ),
-            ("services", Reader::service),
+            ("services", DocumentReader::service),
             ("routes", |reader, node, path| {
                 reader.route(node, path, None)
             }),
             ("plugins", |reader, node, path| {
                 reader.plugin(node, path, None, None)
             }),
-            ("consumers", Reader::consumer),
+            ("consumers", DocumentReader::consumer),
             ("mtls_auth_credentials", |reader, node, path| {
                 reader.credential(node, path, None, false)
             }),
@@ -409,7 +417,7 @@ impl<'t> Reader<'t, '_> {
         let Some(object) = self.object(node, path, &SERVICE) else {
             return;
         };
-        let key = self.key(&object, path);
+        let key = self.entity_key(&object, path);
         let index = self.document.services.len();
         self.document.services.push(Service {
             location: location(node, path),
@@ -431,7 +439,7 @@ impl<'t> Reader<'t, '_> {
         let Some(object) = self.object(node, path, &ROUTE) else {
             return;
         };
-        let key = self.key(&object, path);
+        let key = self.entity_key(&object, path);
         let service = self.link(&object, path, "service", parent);
         let texts = self.texts(&object, path, "snis");
         let mut snis = Vec::with_capacity(texts.len());
@@ -493,7 +501,7 @@ impl<'t> Reader<'t, '_> {
         {
             return;
         }
-        let Some(kind) = self.kind(name_text, name.position, &path.field("name")) else {
+        let Some(kind) = self.plugin_kind(name_text, name.position, &path.field("name")) else {
             return;
         };
         self.object(node, path, &PLUGIN);
@@ -565,6 +573,7 @@ impl<'t> Reader<'t, '_> {
     }
 }
 
+/// Returns the location of an entity.
 pub(super) fn location(node: &Node<'_>, path: &Path<'_>) -> Location {
     Location {
         position: node.position,

@@ -4,8 +4,8 @@ use std::hash::{Hash, Hasher};
 
 use openssl::asn1::Asn1Object;
 
-use super::fields::{Object, Shape, MAX_SECONDS};
-use super::{Reader, Uuid};
+use super::fields::{uuid, Object, Schema, MAX_TIME};
+use super::{DocumentReader, Uuid};
 use crate::identity::ConsumerBy;
 use crate::policy::report::{Path, Position};
 use crate::policy::tree::Node;
@@ -13,12 +13,13 @@ use crate::policy::{GroupBy, RevocationMode};
 use crate::text::quoted;
 use crate::trust::VerifyOptions;
 
-/// A consumer by id or username, never by custom_id.
+/// The id or username of a consumer.
 pub(in crate::policy) type ConsumerName<'t> = (&'t str, Position);
 
-/// Host and port of a proxy.
+/// The host and port of a proxy.
 pub(in crate::policy) type Proxy = (Box<str>, u16);
 
+/// The configuration of `mtls-auth`. `header-cert-auth` has many of its fields.
 pub(in crate::policy) struct MtlsAuth<'t> {
     pub cas: Vec<(Uuid, Position)>,
     pub options: VerifyOptions,
@@ -30,17 +31,17 @@ pub(in crate::policy) struct MtlsAuth<'t> {
     pub anonymous: Option<ConsumerName<'t>>,
     pub default_consumer: Option<ConsumerName<'t>>,
     pub group_by: Option<GroupBy>,
-    /// Attribute types as OpenSSL writes them.
+    /// The attribute types in `san_dirname_matcher`, as OpenSSL writes them.
     pub dirname: Vec<Box<str>>,
     pub revocation: RevocationMode,
-    /// Seconds.
+    /// In seconds.
     pub cert_cache_ttl: u32,
-    /// Milliseconds.
+    /// In milliseconds.
     pub http_timeout: u32,
     pub ssl_verify: bool,
     pub http_proxy: Option<Proxy>,
     pub https_proxy: Option<Proxy>,
-    /// Paths of local CRL files.
+    /// The paths of local CRL files.
     pub crls: Vec<(&'t str, Position)>,
 }
 
@@ -71,7 +72,7 @@ impl Default for MtlsAuth<'_> {
     }
 }
 
-/// Equal for configurations that say the same, wherever they stand.
+/// Compares configurations without the positions of their fields in the document.
 pub(in crate::policy) struct IgnoringPositions<'c, 't>(pub &'c MtlsAuth<'t>);
 
 impl PartialEq for IgnoringPositions<'_, '_> {
@@ -82,7 +83,7 @@ impl PartialEq for IgnoringPositions<'_, '_> {
         fn named(name: Option<ConsumerName<'_>>) -> Option<&str> {
             name.map(|(name, _)| name)
         }
-        // All fields, lest one that is new is forgotten.
+        // All fields are named, so that the compiler reports one that is not compared.
         let MtlsAuth {
             cas,
             options,
@@ -127,7 +128,7 @@ impl Eq for IgnoringPositions<'_, '_> {}
 
 impl Hash for IgnoringPositions<'_, '_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        // What differs most between plugins.
+        // The fields that differ most between plugins suffice for a hash.
         let MtlsAuth {
             cas,
             options,
@@ -145,9 +146,9 @@ impl Hash for IgnoringPositions<'_, '_> {
     }
 }
 
-const MTLS_AUTH: Shape = Shape {
-    what: "mtls-auth",
-    ours: &[
+const MTLS_AUTH: Schema = Schema {
+    name: "mtls-auth",
+    supported: &[
         "ca_certificates",
         "send_ca_dn",
         "allow_partial_chain",
@@ -171,28 +172,29 @@ const MTLS_AUTH: Shape = Shape {
         "default_consumer",
         "crls",
     ],
-    kongs: &[],
-    refused: &[],
+    ignored: &[],
+    unsupported: &[],
 };
 
-impl<'t> Reader<'t, '_> {
+impl<'t> DocumentReader<'t, '_> {
     pub(super) fn mtls_auth(&mut self, node: &'t Node<'t>, path: &Path<'_>) -> MtlsAuth<'t> {
         let mut config = MtlsAuth::default();
         let Some(object) = self.object(node, path, &MTLS_AUTH) else {
             return config;
         };
-        self.cas_of(&object, path, &mut config);
+        self.ca_references(&object, path, &mut config);
         config.send_ca_dn = self.boolean(&object, path, "send_ca_dn").unwrap_or(false);
         config.resumption = self.boolean(&object, path, "resumption").unwrap_or(true);
         config.skip_consumer_lookup = self
             .boolean(&object, path, "skip_consumer_lookup")
             .unwrap_or(false);
         self.verify_options(&object, path, &mut config);
-        self.who(&object, path, &mut config);
+        self.consumer_mapping(&object, path, &mut config);
         self.revocation(&object, path, &mut config);
         config
     }
 
+    /// Reads the fields about the verification of the certificate chain.
     pub(super) fn verify_options(
         &mut self,
         object: &Object<'t>,
@@ -213,8 +215,13 @@ impl<'t> Reader<'t, '_> {
         };
     }
 
-    /// Whom `mtls-auth` takes a trusted client for.
-    pub(super) fn who(&mut self, object: &Object<'t>, path: &Path<'_>, config: &mut MtlsAuth<'t>) {
+    /// Reads the fields about the mapping of a certificate to a consumer and to groups.
+    pub(super) fn consumer_mapping(
+        &mut self,
+        object: &Object<'t>,
+        path: &Path<'_>,
+        config: &mut MtlsAuth<'t>,
+    ) {
         let mut consumer = |field| {
             let node = object.get(field)?;
             Some((self.text(node, &path.field(field))?, node.position))
@@ -253,10 +260,12 @@ impl<'t> Reader<'t, '_> {
                 .dirname
                 .extend(self.attribute_type(text, position, &path.item(index)));
         }
-        // Kong's cache of consumers and credentials: here they are all in memory.
-        self.integer(object, path, "cache_ttl", 0, MAX_SECONDS);
+        // `cache_ttl` is that of Kong's cache of consumers and credentials. Here all of them are in
+        // memory, so its value is checked only.
+        self.integer(object, path, "cache_ttl", 0, MAX_TIME);
     }
 
+    /// Reads the fields about revocation.
     pub(super) fn revocation(
         &mut self,
         object: &Object<'t>,
@@ -273,7 +282,7 @@ impl<'t> Reader<'t, '_> {
         }
         let mut number = |field, to: &mut u32| {
             *to = self
-                .integer(object, path, field, 1, MAX_SECONDS)
+                .integer(object, path, field, 1, MAX_TIME)
                 .unwrap_or(*to);
         };
         number("http_timeout", &mut config.http_timeout);
@@ -294,6 +303,7 @@ impl<'t> Reader<'t, '_> {
         }
     }
 
+    /// Reads the host and port of a proxy.
     fn proxy(
         &mut self,
         object: &Object<'t>,
@@ -301,8 +311,8 @@ impl<'t> Reader<'t, '_> {
         host: &str,
         port: &str,
     ) -> Option<Proxy> {
-        let given = (object.get(host), object.get(port));
-        for (node, field, other) in [(given.0, host, port), (given.1, port, host)] {
+        let host_node = object.get(host);
+        for (node, field, other) in [(host_node, host, port), (object.get(port), port, host)] {
             if let (Some(node), None) = (node, object.get(other)) {
                 let message = format!("without '{other}', expected both or neither");
                 self.report
@@ -310,11 +320,11 @@ impl<'t> Reader<'t, '_> {
             }
         }
         let number = self.integer(object, path, port, 1, 65_535);
-        let node = given.0?;
+        let node = host_node?;
         let text = self.text(node, &path.field(host))?;
-        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
-        let address = text.parse::<std::net::Ipv6Addr>().is_ok();
-        if text.is_empty() || !(address || text.bytes().all(plain)) {
+        let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+        let is_address = text.parse::<std::net::Ipv6Addr>().is_ok();
+        if text.is_empty() || !(is_address || text.bytes().all(is_plain)) {
             let text = quoted(text.as_bytes());
             let message = format!(
                 "'{text}' is neither a host name nor an address, expected for example \
@@ -326,7 +336,7 @@ impl<'t> Reader<'t, '_> {
         Some((text.into(), u16::try_from(number?).ok()?))
     }
 
-    /// The type of an attribute of a name as OpenSSL writes it: its long name, else a dotted OID.
+    /// Returns the attribute type as OpenSSL writes it: its long name, else a dotted OID.
     pub(super) fn attribute_type(
         &mut self,
         text: &str,
@@ -337,7 +347,7 @@ impl<'t> Reader<'t, '_> {
             Ok(object) if !text.contains('\0') => Some(object.to_string().into()),
             _ => {
                 let message = format!(
-                    "'{}' is no attribute type that OpenSSL knows, expected a short name such as \
+                    "'{}' is not an attribute type of OpenSSL's, expected a short name such as \
                      'OU', a long name such as 'organizationalUnitName' or an OID such as \
                      '2.5.4.11' (case matters)",
                     quoted(text.as_bytes())
@@ -345,6 +355,39 @@ impl<'t> Reader<'t, '_> {
                 self.report.error(position, path, message);
                 None
             }
+        }
+    }
+
+    /// Reads `ca_certificates`, a list of ids that must not be empty.
+    pub(super) fn ca_references(
+        &mut self,
+        object: &Object<'t>,
+        path: &Path<'_>,
+        config: &mut MtlsAuth<'t>,
+    ) {
+        let Some(list) = object.get("ca_certificates") else {
+            self.missing(object.node, path, "ca_certificates");
+            return;
+        };
+        let field = path.field("ca_certificates");
+        let texts = self.texts(object, path, "ca_certificates");
+        config.cas.reserve_exact(texts.len());
+        for (text, position, index) in texts {
+            match uuid(text) {
+                Some(id) => config.cas.push((id, position)),
+                None => {
+                    let message = format!(
+                        "'{}' is not a UUID, expected the id of an entry of 'ca_certificates'",
+                        quoted(text.as_bytes())
+                    );
+                    self.report.error(position, &field.item(index), message);
+                }
+            }
+        }
+        if list.is_empty() {
+            let message = "an empty list, expected the id of at least one entry of \
+                           'ca_certificates'";
+            self.report.error(list.position, &field, message);
         }
     }
 }

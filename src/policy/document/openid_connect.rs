@@ -1,22 +1,15 @@
-//! `header-cert-auth` and `openid-connect`.
+//! The plugin `openid-connect`.
 
-use super::super::bearer::{AuthMethods, Client, ClientAuth, Possession, Secret};
-use super::super::report::{Path, Position};
-use super::super::tree::{Node, Value};
-use super::super::Inbound;
-use super::fields::{uuid, Object, Shape, MAX_SECONDS};
-use super::{fold_header_name, MtlsAuth, Reader};
-use crate::inbound::{Format, Source};
+use super::fields::{Object, Schema, MAX_TIME};
+use super::{fold_header_name, DocumentReader, HeaderCertAuth};
+use crate::policy::bearer::{AuthMethods, Client, ClientAuth, Possession, Secret};
+use crate::policy::report::Path;
+use crate::policy::tree::{Node, Value};
 use crate::text::quoted;
 use crate::token::{issuer_url, Algorithm, Expected, OneOf, SigningKey};
 
-pub(in super::super) struct HeaderCertAuth<'t> {
-    pub auth: MtlsAuth<'t>,
-    /// `None`: its errors were reported.
-    pub inbound: Option<Inbound>,
-}
-
-pub(in super::super) struct OpenidConnect<'t> {
+/// The configuration of `openid-connect`.
+pub(in crate::policy) struct OpenidConnect<'t> {
     pub issuer: Box<str>,
     pub methods: AuthMethods,
     pub algorithms: Vec<Algorithm>,
@@ -26,17 +19,17 @@ pub(in super::super) struct OpenidConnect<'t> {
     pub from_header: Option<HeaderCertAuth<'t>>,
     pub introspection_endpoint: Option<Box<str>>,
     pub client: Option<Client>,
-    /// Claims with the headers that carry them.
+    /// Claims for the upstream, each with the name of its header.
     pub headers: Vec<(Box<str>, Box<str>)>,
     pub hide_credentials: bool,
     pub expose_error_code: bool,
     pub unauthorized: Box<str>,
     pub forbidden: Box<str>,
-    /// Milliseconds.
+    /// In milliseconds.
     pub timeout: u32,
-    /// Seconds.
+    /// In seconds.
     pub rediscovery_lifetime: u32,
-    /// Seconds; 0: nothing is remembered.
+    /// In seconds. With 0, introspection responses are not cached.
     pub cache_ttl: u32,
     pub ssl_verify: bool,
 }
@@ -66,65 +59,11 @@ impl Default for OpenidConnect<'_> {
     }
 }
 
-const HEADER_CERT_AUTH: Shape = Shape {
-    what: "header-cert-auth",
-    ours: &[
-        "certificate_header_name",
-        "certificate_header_format",
-        "secure_source",
-        "ca_certificates",
-        "allow_partial_chain",
-        "skip_consumer_lookup",
-        "verify_depth",
-        "auth_level",
-        "revocation_check_mode",
-        "http_timeout",
-        "cert_cache_ttl",
-        "cache_ttl",
-        "http_proxy_host",
-        "http_proxy_port",
-        "https_proxy_host",
-        "https_proxy_port",
-        "ssl_verify",
-        "consumer_by",
-        "authenticated_group_by",
-        "anonymous",
-        "default_consumer",
-        "crls",
-    ],
-    kongs: &[],
-    refused: &[],
-};
-
-const FROM_HEADER: Shape = Shape {
-    what: "proof_of_possession_mtls_from_header",
-    ours: &[
-        "certificate_header_name",
-        "certificate_header_format",
-        "secure_source",
-        "ca_certificates",
-        "allow_partial_chain",
-        "verify_depth",
-        "auth_level",
-        "revocation_check_mode",
-        "http_timeout",
-        "cert_cache_ttl",
-        "http_proxy_host",
-        "http_proxy_port",
-        "https_proxy_host",
-        "https_proxy_port",
-        "ssl_verify",
-        "crls",
-    ],
-    kongs: &[],
-    refused: &[],
-};
-
-/// Fields of Kong's that loosen or tighten what is accepted are refused unless they say what is
-/// done here; those of logins, sessions and other flows do nothing.
-const OPENID_CONNECT: Shape = Shape {
-    what: "openid-connect",
-    ours: &[
+/// Fields of Kong's that would change which tokens are accepted are errors, unless their value is
+/// the behaviour here. Fields about logins, sessions and other flows are ignored.
+const OPENID_CONNECT: Schema = Schema {
+    name: "openid-connect",
+    supported: &[
         "issuer",
         "client_id",
         "client_secret",
@@ -169,7 +108,7 @@ const OPENID_CONNECT: Shape = Shape {
         "proof_of_possession_dpop",
         "upstream_access_token_header",
     ],
-    kongs: &[
+    ignored: &[
         "audience",
         "authenticated_groups_claim",
         "authorization_cookie_domain",
@@ -338,7 +277,7 @@ const OPENID_CONNECT: Shape = Shape {
         "verify_nonce",
         "verify_parameters",
     ],
-    refused: &[
+    unsupported: &[
         "anonymous",
         "consumer_claim",
         "consumer_groups_claim",
@@ -374,109 +313,22 @@ const OPENID_CONNECT: Shape = Shape {
     ],
 };
 
-const CLIENT_JWK: Shape = Shape {
-    what: "client_jwk",
-    ours: &[
+const CLIENT_JWK: Schema = Schema {
+    name: "client_jwk",
+    supported: &[
         "kty", "kid", "alg", "crv", "x", "y", "d", "n", "e", "p", "q", "dp", "dq", "qi",
     ],
-    kongs: &["issuer", "key_ops", "use", "x5c", "x5t", "x5t#S256", "x5u"],
-    refused: &["k", "oth", "r", "t"],
+    ignored: &["issuer", "key_ops", "use", "x5c", "x5t", "x5t#S256", "x5u"],
+    unsupported: &["k", "oth", "r", "t"],
 };
 
-/// What Kong can do with a token, and what of it is done here.
-const METHODS: &[&str] = &["bearer", "introspection"];
+/// The supported values of `auth_methods`.
+const AUTH_METHODS: &[&str] = &["bearer", "introspection"];
 
-/// Longest leeway in seconds.
+/// The longest leeway, in seconds.
 const MAX_LEEWAY: u32 = 3600;
 
-/// Headers that nobody may claim for a certificate or a claim, folded.
-const CREDENTIALS: &[&str] = &["authorization", "cookie"];
-
-impl<'t> Reader<'t, '_> {
-    pub(super) fn header_cert_auth(
-        &mut self,
-        node: &'t Node<'t>,
-        config: Option<&'t Node<'t>>,
-        path: &Path<'_>,
-    ) -> HeaderCertAuth<'t> {
-        let mut read = HeaderCertAuth {
-            auth: MtlsAuth::default(),
-            inbound: None,
-        };
-        let Some(config) = config else {
-            self.missing(node, path, "ca_certificates");
-            return read;
-        };
-        let Some(object) = self.object(config, path, &HEADER_CERT_AUTH) else {
-            return read;
-        };
-        if object.get("certificate_header_format").is_none() {
-            self.missing(config, path, "certificate_header_format");
-        }
-        read.inbound = self.inbound(&object, path);
-        self.chains(&object, path, &mut read.auth);
-        read.auth.skip_consumer_lookup = self
-            .boolean(&object, path, "skip_consumer_lookup")
-            .unwrap_or(false);
-        self.who(&object, path, &mut read.auth);
-        read
-    }
-
-    fn header_of_token(
-        &mut self,
-        node: &'t Node<'t>,
-        path: &Path<'_>,
-    ) -> Option<HeaderCertAuth<'t>> {
-        let object = self.object(node, path, &FROM_HEADER)?;
-        let mut auth = MtlsAuth {
-            skip_consumer_lookup: true,
-            ..MtlsAuth::default()
-        };
-        let inbound = self.inbound(&object, path);
-        self.chains(&object, path, &mut auth);
-        Some(HeaderCertAuth { auth, inbound })
-    }
-
-    /// What a certificate from a header is verified against, and how.
-    fn chains(&mut self, object: &Object<'t>, path: &Path<'_>, auth: &mut MtlsAuth<'t>) {
-        self.cas_of(object, path, auth);
-        self.verify_options(object, path, auth);
-        self.revocation(object, path, auth);
-    }
-
-    /// Which header, in which format, from whom.
-    fn inbound(&mut self, object: &Object<'t>, path: &Path<'_>) -> Option<Inbound> {
-        let formats = Format::ALL;
-        let format = match object.get("certificate_header_format") {
-            // header-cert-auth, which has no default, reports that it is missing.
-            None => Some(Format::UrlEncoded),
-            Some(_) => self.one_of(object, path, "certificate_header_format", &formats),
-        };
-        let source = match self.boolean(object, path, "secure_source") {
-            Some(false) => Source::Anyone,
-            _ => Source::Trusted,
-        };
-        let field = "certificate_header_name";
-        let Some(node) = object.get(field) else {
-            self.missing(object.node, path, field);
-            return None;
-        };
-        let name = self.owned_name(node, &path.field(field))?;
-        Some(Inbound::new(name, format?, source))
-    }
-
-    /// The name of a header that this gateway takes for its own.
-    fn owned_name(&mut self, node: &'t Node<'t>, path: &Path<'_>) -> Option<&'t str> {
-        let name = self.header_name(node, path)?;
-        if CREDENTIALS.contains(&&*fold_header_name(name)) {
-            let name = quoted(name.as_bytes());
-            let message = format!("the header '{name}' carries credentials, expected another name");
-            self.report.error(node.position, path, message);
-            return None;
-        }
-        Some(name)
-    }
-
+impl<'t> DocumentReader<'t, '_> {
     pub(super) fn openid_connect(
         &mut self,
         node: &'t Node<'t>,
@@ -499,16 +351,16 @@ impl<'t> Reader<'t, '_> {
                 }
             }
         }
-        self.as_done_here(&object, path);
-        self.methods(config, &object, path, &mut read);
-        self.expectations(&object, path, &mut read);
+        self.fixed_fields(&object, path);
+        self.auth_methods(config, &object, path, &mut read);
+        self.expected_claims(&object, path, &mut read);
         self.introspection(&object, path, &mut read);
         self.possession(&object, path, &mut read);
-        self.towards_upstream(&object, path, &mut read);
+        self.upstream_headers(&object, path, &mut read);
 
         let mut number = |field, min, to: &mut u32| {
             *to = self
-                .integer(&object, path, field, min, MAX_SECONDS)
+                .integer(&object, path, field, min, MAX_TIME)
                 .unwrap_or(*to);
         };
         number("timeout", 1, &mut read.timeout);
@@ -523,9 +375,9 @@ impl<'t> Reader<'t, '_> {
         read
     }
 
-    /// Fields that may only say what is done here.
-    fn as_done_here(&mut self, object: &Object<'t>, path: &Path<'_>) {
-        for (field, done) in [
+    /// Reads the fields that have only one supported value.
+    fn fixed_fields(&mut self, object: &Object<'t>, path: &Path<'_>) {
+        for (field, supported) in [
             ("verify_claims", true),
             ("verify_signature", true),
             ("introspection_check_active", true),
@@ -533,21 +385,27 @@ impl<'t> Reader<'t, '_> {
             ("introspect_jwt_tokens", false),
             ("using_pseudo_issuer", false),
         ] {
-            if self.boolean(object, path, field) == Some(!done) {
+            if self.boolean(object, path, field) == Some(!supported) {
                 if let Some(node) = object.get(field) {
-                    let message = format!("{} is not supported, expected {done}", node.describe());
+                    let message =
+                        format!("{} is not supported, expected {supported}", node.describe());
                     self.report
                         .error(node.position, &path.field(field), message);
                 }
             }
         }
-        // YAML 1.1 reads a plain `off` as a boolean.
+        // In YAML 1.1 a plain `off` is a boolean.
         let dpop = object.get("proof_of_possession_dpop");
         if dpop.and_then(Node::as_bool) != Some(false) {
             self.one_of(object, path, "proof_of_possession_dpop", &[("off", ())]);
         }
-        let passed = [("authorization:bearer", ())];
-        self.one_of(object, path, "upstream_access_token_header", &passed);
+        let upstream_header = [("authorization:bearer", ())];
+        self.one_of(
+            object,
+            path,
+            "upstream_access_token_header",
+            &upstream_header,
+        );
         for (text, position, index) in self.texts(object, path, "bearer_token_param_type") {
             if text != "header" {
                 let path = path.field("bearer_token_param_type");
@@ -560,7 +418,8 @@ impl<'t> Reader<'t, '_> {
         }
     }
 
-    fn methods(
+    /// Reads the fields about the authentication methods and the signature algorithms.
+    fn auth_methods(
         &mut self,
         config: &'t Node<'t>,
         object: &Object<'t>,
@@ -583,7 +442,7 @@ impl<'t> Reader<'t, '_> {
                     let text = quoted(text.as_bytes());
                     let message = format!(
                         "the method '{text}' is not supported, expected {}",
-                        METHODS
+                        AUTH_METHODS
                             .iter()
                             .map(|name| format!("'{name}'"))
                             .collect::<Vec<_>>()
@@ -616,7 +475,13 @@ impl<'t> Reader<'t, '_> {
         }
     }
 
-    fn expectations(&mut self, object: &Object<'t>, path: &Path<'_>, read: &mut OpenidConnect<'t>) {
+    /// Reads the fields about the claims that a token must have.
+    fn expected_claims(
+        &mut self,
+        object: &Object<'t>,
+        path: &Path<'_>,
+        read: &mut OpenidConnect<'t>,
+    ) {
         let words = |reader: &mut Self, field| -> Vec<&'t str> {
             let texts = reader.texts(object, path, field);
             texts.into_iter().map(|(text, ..)| text).collect()
@@ -661,6 +526,7 @@ impl<'t> Reader<'t, '_> {
             .collect();
     }
 
+    /// Reads the fields about the introspection endpoint and the client credentials for it.
     fn introspection(
         &mut self,
         object: &Object<'t>,
@@ -673,19 +539,24 @@ impl<'t> Reader<'t, '_> {
         }
         let id = self.first_secret(object, path, "client_id");
         let secret = self.first_secret(object, path, "client_secret");
-        let ways = [
+        let client_auths = [
             ("client_secret_basic", Some(ClientAuth::Basic)),
             ("client_secret_post", Some(ClientAuth::Post)),
             ("private_key_jwt", Some(ClientAuth::PrivateKey)),
             ("none", Some(ClientAuth::None)),
         ];
-        let own = self.one_of(object, path, "introspection_endpoint_auth_method", &ways);
-        let mut way = own.flatten();
+        let explicit = self.one_of(
+            object,
+            path,
+            "introspection_endpoint_auth_method",
+            &client_auths,
+        );
+        let mut client_auth = explicit.flatten();
         for (text, position, _) in self.texts(object, path, "client_auth").into_iter().take(1) {
-            let found = ways.iter().find(|(name, _)| *name == text);
+            let found = client_auths.iter().find(|(name, _)| *name == text);
             match found {
-                Some((_, found)) => way = way.or(*found),
-                None if way.is_none() && read.methods.introspection => {
+                Some((_, found)) => client_auth = client_auth.or(*found),
+                None if client_auth.is_none() && read.methods.introspection => {
                     let message = format!(
                         "'{}' is not supported, expected 'client_secret_basic', \
                          'client_secret_post', 'private_key_jwt' or 'none'",
@@ -697,11 +568,11 @@ impl<'t> Reader<'t, '_> {
                 None => {}
             }
         }
-        let way = way.unwrap_or(ClientAuth::Basic);
+        let client_auth = client_auth.unwrap_or(ClientAuth::Basic);
         let key = self.client_key(object, path);
         if read.methods.introspection {
-            let needs_secret = matches!(way, ClientAuth::Basic | ClientAuth::Post);
-            let needs_key = way == ClientAuth::PrivateKey;
+            let needs_secret = matches!(client_auth, ClientAuth::Basic | ClientAuth::Post);
+            let needs_key = client_auth == ClientAuth::PrivateKey;
             for (field, given, needed) in [
                 ("client_jwk", key.is_some(), needs_key),
                 ("client_id", id.is_some(), true),
@@ -715,12 +586,12 @@ impl<'t> Reader<'t, '_> {
         read.client = id.map(|id| Client {
             id: id.into(),
             secret: Secret(secret.unwrap_or_default().into()),
-            auth: way,
+            auth: client_auth,
             key,
         });
     }
 
-    /// The first key of `client_jwk`, or one alone. No word of it shows up in an error.
+    /// Reads `client_jwk`: a key, or the first one of a list. Errors do not show its members.
     fn client_key(&mut self, object: &Object<'t>, path: &Path<'_>) -> Option<SigningKey> {
         let node = object.get("client_jwk")?;
         let first = match &node.value {
@@ -742,7 +613,7 @@ impl<'t> Reader<'t, '_> {
         }
     }
 
-    /// The first text of a list, or a text alone. Its value shows up in no error.
+    /// Reads a text, or the first one of a list. Errors do not show it.
     fn first_secret(
         &mut self,
         object: &Object<'t>,
@@ -756,7 +627,7 @@ impl<'t> Reader<'t, '_> {
             _ => Some(node),
         };
         match first.map(|node| &node.value) {
-            // A number is as good a name or secret as any.
+            // An id or secret may look like a number.
             Some(Value::Scalar { text, .. }) if !text.is_empty() => Some(text),
             _ => {
                 let message = "expected a list of one text";
@@ -766,13 +637,14 @@ impl<'t> Reader<'t, '_> {
         }
     }
 
+    /// Reads the fields about the proof of possession.
     fn possession(&mut self, object: &Object<'t>, path: &Path<'_>, read: &mut OpenidConnect<'t>) {
         let modes = [
             ("off", Possession::Off),
             ("strict", Possession::Strict),
             ("optional", Possession::Optional),
         ];
-        // YAML 1.1 reads a plain `off` as a boolean, which is what it means here as well.
+        // In YAML 1.1 a plain `off` is a boolean.
         let field = "proof_of_possession_mtls";
         read.possession = match object.get(field) {
             Some(node) if node.as_bool() == Some(false) => Possession::Off,
@@ -780,13 +652,14 @@ impl<'t> Reader<'t, '_> {
                 .one_of(object, path, field, &modes)
                 .unwrap_or(Possession::Off),
         };
-        // Both methods that there are can be validated, so there is nothing to relax.
+        // With false, Kong skips the proof for methods that cannot be validated. Both supported
+        // methods can be validated, so the field has no effect.
         self.boolean(object, path, "proof_of_possession_auth_methods_validation");
         let field = "proof_of_possession_mtls_from_header";
         let Some(node) = object.get(field) else {
             return;
         };
-        read.from_header = self.header_of_token(node, &path.field(field));
+        read.from_header = self.certificate_from_header(node, &path.field(field));
         if read.possession == Possession::Off {
             let path = path.field(field);
             let subject = "openid-connect from_header without proof of possession";
@@ -796,7 +669,8 @@ impl<'t> Reader<'t, '_> {
         }
     }
 
-    fn towards_upstream(
+    /// Reads the fields about the request to the upstream and about refusals.
+    fn upstream_headers(
         &mut self,
         object: &Object<'t>,
         path: &Path<'_>,
@@ -809,7 +683,7 @@ impl<'t> Reader<'t, '_> {
             let items = self.list(node, &field).unwrap_or_default();
             for (index, item) in items.iter().enumerate() {
                 let path = field.item(index);
-                let Some(name) = self.owned_name(item, &path) else {
+                let Some(name) = self.reserved_header_name(item, &path) else {
                     continue;
                 };
                 if names
@@ -818,8 +692,8 @@ impl<'t> Reader<'t, '_> {
                 {
                     let name = quoted(name.as_bytes());
                     let message = format!(
-                        "the header '{name}' stands twice (case, '-' and '_' do not tell headers \
-                         apart), expected another name"
+                        "the header '{name}' is given twice (case is ignored, and '-' and '_' \
+                         are equal), expected another name"
                     );
                     self.report.error(item.position, &path, message);
                 }
@@ -834,10 +708,9 @@ impl<'t> Reader<'t, '_> {
                 self.report.error(node.position, &field, message);
             }
         } else if let Some((_, position, _)) = claims.first() {
-            let position: Position = *position;
             let message = "without 'upstream_headers_names', expected a name for each";
             let path = path.field("upstream_headers_claims");
-            self.report.error(position, &path, message);
+            self.report.error(*position, &path, message);
         }
         read.headers = claims
             .iter()
@@ -862,6 +735,7 @@ impl<'t> Reader<'t, '_> {
         }
     }
 
+    /// Reads an http or https URL.
     fn url(&mut self, node: &'t Node<'t>, path: &Path<'_>) -> Option<&'t str> {
         let text = self.text(node, path)?;
         let rest = text
@@ -880,39 +754,6 @@ impl<'t> Reader<'t, '_> {
                 self.report.error(node.position, path, message);
                 None
             }
-        }
-    }
-
-    /// The CAs of a list of ids, which must not be empty.
-    pub(super) fn cas_of(
-        &mut self,
-        object: &Object<'t>,
-        path: &Path<'_>,
-        config: &mut MtlsAuth<'t>,
-    ) {
-        let Some(list) = object.get("ca_certificates") else {
-            self.missing(object.node, path, "ca_certificates");
-            return;
-        };
-        let field = path.field("ca_certificates");
-        let texts = self.texts(object, path, "ca_certificates");
-        config.cas.reserve_exact(texts.len());
-        for (text, position, index) in texts {
-            match uuid(text) {
-                Some(id) => config.cas.push((id, position)),
-                None => {
-                    let message = format!(
-                        "'{}' is not a UUID, expected the id of an entry of 'ca_certificates'",
-                        quoted(text.as_bytes())
-                    );
-                    self.report.error(position, &field.item(index), message);
-                }
-            }
-        }
-        if list.is_empty() {
-            let message = "an empty list, expected the id of at least one entry of \
-                           'ca_certificates'";
-            self.report.error(list.position, &field, message);
         }
     }
 }

@@ -1,14 +1,15 @@
-//! The names of plugins: ours, Kong's, and what else a document declares.
+//! The names of plugins: those that are supported, Kong's others, and the custom ones of a
+//! document.
 
 use super::fields::Object;
-use super::{PluginKind, Reader};
+use super::{DocumentReader, PluginKind};
 use crate::policy::report::{Path, Position};
 use crate::policy::tree::{Node, Value};
 use crate::text::quoted;
 
-/// Kong's other plugins: those of the open-source and of the enterprise gateway, 0.x to 3.16, with
-/// those that were withdrawn since. They do nothing here.
-const KONGS: &[&str] = &[
+/// Kong's other plugins, of the open-source and the enterprise gateway, from 0.x to 3.16, with
+/// those that have been removed. They have no effect here.
+const KONG_PLUGINS: &[&str] = &[
     "ace",
     "acme",
     "app-dynamics",
@@ -95,22 +96,22 @@ const KONGS: &[&str] = &[
     "zipkin",
 ];
 
-/// Kong's families of plugins, which grow with every release.
-const FAMILIES: &[&str] = &["ai-", "confluent-", "graphql-", "kafka-", "solace-"];
+/// Prefixes of the names of Kong's plugins, for families that grow with every release.
+const KONG_PREFIXES: &[&str] = &["ai-", "confluent-", "graphql-", "kafka-", "solace-"];
 
-fn is_kongs(name: &str) -> bool {
-    KONGS.contains(&name)
-        || FAMILIES.iter().any(|family| {
-            let member = name.strip_prefix(family);
-            member.is_some_and(|member| !member.is_empty())
+fn is_kong_plugin(name: &str) -> bool {
+    KONG_PLUGINS.contains(&name)
+        || KONG_PREFIXES.iter().any(|prefix| {
+            let rest = name.strip_prefix(prefix);
+            rest.is_some_and(|rest| !rest.is_empty())
         })
 }
 
-impl<'t> Reader<'t, '_> {
-    /// Which plugin of ours it is, if it is one. Another one of Kong's is warned about; a name that
-    /// is neither is an error, since a slip would leave a route without the plugin it was meant
-    /// for.
-    pub(super) fn kind(
+impl<'t> DocumentReader<'t, '_> {
+    /// Returns the plugin of this name, if it is supported. Another plugin of Kong's, or a custom
+    /// one, is warned about. Any other name is an error, because a misspelt name would leave a
+    /// route without its plugin.
+    pub(super) fn plugin_kind(
         &mut self,
         name: &str,
         position: Position,
@@ -120,22 +121,22 @@ impl<'t> Reader<'t, '_> {
             return Some(kind);
         }
         let shown = quoted(name.as_bytes());
-        if is_kongs(name) || self.declared_plugins.contains(&name) {
+        if is_kong_plugin(name) || self.declared_plugins.contains(&name) {
             let message =
                 format!("the plugin '{shown}' is not for resty-mtls and does nothing here");
             self.report
                 .warn_once(&format!("plugin {name}"), position, path, &message);
             return None;
         }
-        let ours = || PluginKind::ALL.into_iter().map(PluginKind::name);
-        let known = ours().chain(KONGS.iter().copied());
+        let supported = || PluginKind::ALL.into_iter().map(PluginKind::name);
+        let known = supported().chain(KONG_PLUGINS.iter().copied());
         let mut expected = self.report.did_you_mean(name, known);
         if expected.is_empty() {
-            let ours: Vec<_> = ours().collect();
+            let supported: Vec<_> = supported().collect();
             expected = format!(
-                ", expected one of {} or another plugin of Kong's; plugins of your own are named \
+                ", expected one of {} or another plugin of Kong's; declare your own plugins \
                  in 'custom_plugins'",
-                ours.join(", ")
+                supported.join(", ")
             );
         }
         let message = format!("unknown plugin '{shown}'{expected}");
@@ -143,8 +144,8 @@ impl<'t> Reader<'t, '_> {
         None
     }
 
-    /// The names in `custom_plugins` and `cloned_plugins`. A clone of one of ours is refused: what
-    /// it protects would be open.
+    /// Reads the names in `custom_plugins` and `cloned_plugins`. A clone of a supported plugin is
+    /// an error, because it would protect nothing.
     pub(super) fn declared_plugins(&mut self, policy: &Object<'t>) {
         for field in ["custom_plugins", "cloned_plugins"] {
             let Some(Value::List(items)) = policy.get(field).map(|node| &node.value) else {
@@ -152,15 +153,16 @@ impl<'t> Reader<'t, '_> {
             };
             for (index, node) in items.iter().enumerate() {
                 let item = Object { node };
-                let of = |field| item.get(field).and_then(Node::as_text);
-                let original = of("ref");
+                let text = |field| item.get(field).and_then(Node::as_text);
+                let original = text("ref");
                 if field == "custom_plugins" || original.is_some() {
-                    self.declared_plugins.extend(of("name"));
+                    self.declared_plugins.extend(text("name"));
                 }
-                let ours =
+                let is_supported =
                     |name: &&str| PluginKind::ALL.into_iter().any(|kind| kind.name() == *name);
-                if let Some(ours) = original.filter(ours) {
-                    let message = format!("a clone of '{ours}' is not supported by this version");
+                if let Some(original) = original.filter(is_supported) {
+                    let message =
+                        format!("a clone of '{original}' is not supported by this version");
                     let path = Path::ROOT;
                     let path = path.field(field);
                     self.report.error(node.position, &path.item(index), message);

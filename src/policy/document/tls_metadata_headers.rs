@@ -1,20 +1,21 @@
 //! The plugin `tls-metadata-headers`.
 
-use super::fields::Shape;
-use super::{fold_header_name, Reader};
+use super::fields::Schema;
+use super::{fold_header_name, DocumentReader};
 use crate::headers::{kong, Dialect, Options, Selection, When};
 use crate::policy::report::Path;
 use crate::policy::tree::Node;
 
+/// The configuration of `tls-metadata-headers`.
 pub(in crate::policy) struct TlsMetadataHeaders {
-    /// Whether the headers are set; the names are ours either way.
+    /// Whether the headers are set. The names are reserved either way.
     pub inject: bool,
     pub selection: Selection,
 }
 
-const TLS_METADATA_HEADERS: Shape = Shape {
-    what: "tls-metadata-headers",
-    ours: &[
+const TLS_METADATA_HEADERS: Schema = Schema {
+    name: "tls-metadata-headers",
+    supported: &[
         "inject_client_cert_details",
         "client_cert_header_name",
         "client_serial_header_name",
@@ -23,12 +24,12 @@ const TLS_METADATA_HEADERS: Shape = Shape {
         "client_cert_fingerprint_header_name",
         "client_cert_chain_header_name",
     ],
-    kongs: &[],
-    refused: &[],
+    ignored: &[],
+    unsupported: &[],
 };
 
-/// The header names of `tls-metadata-headers`: field, default, key of the dialect.
-const METADATA: &[(&str, &str, &str)] = &[
+/// The fields with header names, each with its default and the key of the header in the dialect.
+const HEADER_NAMES: &[(&str, &str, &str)] = &[
     ("client_cert_header_name", kong::CERT, "client_cert"),
     ("client_serial_header_name", kong::SERIAL, "client_serial"),
     (
@@ -53,10 +54,10 @@ const METADATA: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// The one header name that null switches off.
+/// The field that may be null, so that the header is not set.
 const OPTIONAL_HEADER: &str = "client_cert_chain_header_name";
 
-impl<'t> Reader<'t, '_> {
+impl<'t> DocumentReader<'t, '_> {
     pub(super) fn metadata_headers<'c>(
         &mut self,
         node: &'c Node<'c>,
@@ -64,7 +65,7 @@ impl<'t> Reader<'t, '_> {
     ) -> TlsMetadataHeaders {
         let mut config = TlsMetadataHeaders {
             inject: false,
-            // Kong tells whatever was presented.
+            // Kong forwards every certificate that was presented, verified or not.
             selection: Selection::none(
                 Dialect::Kong,
                 Options {
@@ -80,10 +81,12 @@ impl<'t> Reader<'t, '_> {
             .boolean(&object, path, "inject_client_cert_details")
             .unwrap_or(false);
         let mut fields: Vec<(String, &str)> = Vec::new();
-        for &(field, default, key) in METADATA {
+        for &(field, default, key) in HEADER_NAMES {
             let name = match object.field(field) {
                 Some(node) if node.is_null() && field == OPTIONAL_HEADER => continue,
-                Some(node) if !node.is_null() => self.told_name(node, &path.field(field)),
+                Some(node) if !node.is_null() => {
+                    self.upstream_header_name(node, &path.field(field))
+                }
                 _ => Some(default),
             };
             let Some(name) = name else {
@@ -95,14 +98,14 @@ impl<'t> Reader<'t, '_> {
                     .field(field)
                     .map_or(node.position, |node| node.position);
                 let message = format!(
-                    "the header '{name}' is the same as that of '{other}' (case, '-' and '_' do \
-                     not tell headers apart), expected another name"
+                    "the header '{name}' is the same as that of '{other}' (case is ignored, \
+                     and '-' and '_' are equal), expected another name"
                 );
                 self.report.error(position, &path.field(field), message);
                 continue;
             }
             fields.push((folded, field));
-            // The table above names keys of the dialect only.
+            // Every key in HEADER_NAMES is one of the dialect, so this cannot fail.
             let _ = config.selection.rename(key, Some(name));
         }
         config

@@ -185,8 +185,8 @@ fn mtls_auth_bad_values_are_refused() {
         ),
         (
             "san_dirname_matcher: [CN, cn]",
-            "9:31: plugins[0].config.san_dirname_matcher[1]: 'cn' is no attribute type that \
-             OpenSSL knows, expected a short name such as 'OU', a long name such as \
+            "9:31: plugins[0].config.san_dirname_matcher[1]: 'cn' is not an attribute type \
+             of OpenSSL's, expected a short name such as 'OU', a long name such as \
              'organizationalUnitName' or an OID such as '2.5.4.11' (case matters)",
         ),
         (
@@ -836,8 +836,8 @@ fn client_cert_acl_bad_rules_are_refused() {
     let deep = |n: usize| format!("{}{{subject.O: x}}{}", "{not: ".repeat(n), "}".repeat(n));
     condition(&deep(16));
     let too_deep = deep(17);
-    let prefix = "would match other hosts or names that begin so, expected '/' or ':' before the \
-                  '*' and '/' behind a host, for example 'spiffe://example.org/ns/*'";
+    let prefix = "would also match longer hosts or names, expected '/' or ':' before the '*', \
+                  and '/' after a host, for example 'spiffe://example.org/ns/*'";
     for (rule, column, path, message) in [
         ("{}", 0, "", "an empty rule, expected at least one condition".to_owned()),
         ("{name: x}", 0, "", "an empty rule, expected at least one condition".to_owned()),
@@ -851,7 +851,7 @@ fn client_cert_acl_bad_rules_are_refused() {
             "{subject.organization: x}",
             1,
             "['subject.organization']",
-            "'organization' is no attribute type that OpenSSL knows, expected a short name such as \
+            "'organization' is not an attribute type of OpenSSL's, expected a short name such as \
              'OU', a long name such as 'organizationalUnitName' or an OID such as '2.5.4.11' (case \
              matters)"
                 .to_owned(),
@@ -892,7 +892,7 @@ fn client_cert_acl_bad_rules_are_refused() {
             "{san.uri: 'spiffe://*/ns/*'}",
             10,
             "['san.uri']",
-            "'spiffe://*/ns/*': a '*' stands at the end only".to_owned(),
+            "'spiffe://*/ns/*': a '*' is allowed at the end only".to_owned(),
         ),
         (
             "{san.uri: 'spiffe://x/a/../b'}",
