@@ -96,7 +96,7 @@ bench: test-deps ## Measure worker CPU, memory, the SNI map and reloads under lo
 run: deps build ## Start a demo gateway on loopback and print what to try (ONCE=1: walk through it and stop)
 	ONCE=$(ONCE) nginx-conf/demo/run
 
-# What packaging/install reads. OpenResty's LuaJIT searches site/lualib: see README.md.
+# What packaging/install reads. OpenResty's LuaJIT searches site/lualib: see docs/install.md.
 BIN_DIR ?= $(PREFIX)/bin
 INCLUDE_DIR ?= $(PREFIX)/include
 DATA_DIR ?= $(PREFIX)/share/resty-mtls

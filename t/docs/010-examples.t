@@ -142,7 +142,7 @@ like($printed, qr/^routes that require a client certificate: payments\nwarnings:
 
 __DATA__
 
-=== TEST 1: the synopsis protects an upstream and tells it about the client
+=== TEST 1: the synopsis protects an upstream and describes the client to it
 --- user_files eval: $::Policy
 --- http_config eval: "# DOCUMENT\n$::Synopsis"
 --- config
@@ -211,7 +211,7 @@ all others
 
 
 
-=== TEST 4: the metrics are there, each of them documented
+=== TEST 4: each metric is documented
 --- user_files eval: $::Policy
 --- http_config eval: "# DOCUMENT\n$::Synopsis$::Metrics"
 --- config
