@@ -48,6 +48,34 @@ const KEYS: &[&str] = &[
     "not",
 ];
 
+/// The key of a condition with values.
+#[derive(Clone)]
+enum ValueKey {
+    /// An attribute of the subject, by its type.
+    Subject(Box<str>),
+    /// An attribute of the issuer, by its type.
+    Issuer(Box<str>),
+    SanDns,
+    SanUri,
+    SanEmail,
+    SanIp,
+    Sha256,
+    SpkiSha256,
+    IssuerKeyId,
+    Eku,
+}
+
+const VALUE_KEYS: &[(&str, ValueKey)] = &[
+    ("san.dns", ValueKey::SanDns),
+    ("san.uri", ValueKey::SanUri),
+    ("san.email", ValueKey::SanEmail),
+    ("san.ip", ValueKey::SanIp),
+    ("sha256", ValueKey::Sha256),
+    ("spki_sha256", ValueKey::SpkiSha256),
+    ("issuer_key_id", ValueKey::IssuerKeyId),
+    ("eku", ValueKey::Eku),
+];
+
 /// Names of extended key usages, with their OIDs.
 const PURPOSES: &[(&str, &str)] = &[
     ("serverAuth", "1.3.6.1.5.5.7.3.1"),
@@ -135,7 +163,9 @@ impl<'t> DocumentReader<'t, '_> {
                     let condition = self.condition(value, &path, depth + 1);
                     condition.map(|condition| Condition::Not(Box::new(condition)))
                 }
-                _ if is_value_condition(name) => self.values(name, key.position, value, &path),
+                _ if is_value_condition(name) => self
+                    .value_key(name, key.position, &path)
+                    .and_then(|key| self.values(&key, value, &path)),
                 _ => {
                     let keys = KEYS.iter().filter(|key| depth == 0 || **key != "name");
                     let hint = match self.report.did_you_mean(name, keys.copied()) {
@@ -187,22 +217,27 @@ impl<'t> DocumentReader<'t, '_> {
         conditions.into_iter().collect()
     }
 
-    /// Reads a condition with one value or a list of values. One of them must match.
-    fn values(
-        &mut self,
-        name: &str,
-        key: Position,
-        node: &'t Node<'t>,
-        path: &Path<'_>,
-    ) -> Option<Condition> {
-        let attribute = match name.split_once('.') {
-            Some(("subject" | "issuer", attribute)) => {
-                Some(self.attribute_type(attribute, key, path)?)
+    /// Parses the key of a condition with values. `None` if its attribute type is not valid, which
+    /// is reported.
+    fn value_key(&mut self, name: &str, position: Position, path: &Path<'_>) -> Option<ValueKey> {
+        Some(match name.split_once('.') {
+            Some(("subject", attribute)) => {
+                ValueKey::Subject(self.attribute_type(attribute, position, path)?)
             }
-            _ => None,
-        };
+            Some(("issuer", attribute)) => {
+                ValueKey::Issuer(self.attribute_type(attribute, position, path)?)
+            }
+            _ => {
+                let (_, key) = VALUE_KEYS.iter().find(|(key, _)| *key == name)?;
+                key.clone()
+            }
+        })
+    }
+
+    /// Reads a condition with one value or a list of values. One of them must match.
+    fn values(&mut self, key: &ValueKey, node: &'t Node<'t>, path: &Path<'_>) -> Option<Condition> {
         let Value::List(items) = &node.value else {
-            return self.value(name, attribute.as_deref(), node, path);
+            return self.value(key, node, path);
         };
         if items.is_empty() {
             self.expected(node, path, "text or a list of texts");
@@ -211,7 +246,7 @@ impl<'t> DocumentReader<'t, '_> {
         let values: Vec<_> = items
             .iter()
             .enumerate()
-            .map(|(index, item)| self.value(name, attribute.as_deref(), item, &path.item(index)))
+            .map(|(index, item)| self.value(key, item, &path.item(index)))
             .collect();
         values
             .into_iter()
@@ -220,44 +255,30 @@ impl<'t> DocumentReader<'t, '_> {
     }
 
     /// Reads one value of a condition.
-    fn value(
-        &mut self,
-        name: &str,
-        attribute: Option<&str>,
-        node: &'t Node<'t>,
-        path: &Path<'_>,
-    ) -> Option<Condition> {
+    fn value(&mut self, key: &ValueKey, node: &'t Node<'t>, path: &Path<'_>) -> Option<Condition> {
         let text = self.text(node, path)?;
         let shown = quoted(text.as_bytes());
-        let condition = match (name, attribute) {
+        let condition = match key {
             _ if text.is_empty() => Err("'', expected text".to_owned()),
-            (_, Some(attribute)) => normal_form::text(text)
-                .map(|value| match name.starts_with("subject.") {
-                    true => Condition::Subject(attribute.into(), value),
-                    false => Condition::Issuer(attribute.into(), value),
-                })
+            ValueKey::Subject(attribute) => normal_form::text(text)
+                .map(|value| Condition::Subject(attribute.clone(), value))
                 .map_err(|why| format!("'{shown}' {why}")),
-            ("san.dns", _) => dns(text).map(Condition::San),
-            ("san.uri", _) => uri(text).map(Condition::San),
-            ("san.email", _) => email(text).map(Condition::San),
-            ("san.ip", _) => match text.parse() {
+            ValueKey::Issuer(attribute) => normal_form::text(text)
+                .map(|value| Condition::Issuer(attribute.clone(), value))
+                .map_err(|why| format!("'{shown}' {why}")),
+            ValueKey::SanDns => dns(text).map(Condition::San),
+            ValueKey::SanUri => uri(text).map(Condition::San),
+            ValueKey::SanEmail => email(text).map(Condition::San),
+            ValueKey::SanIp => match text.parse() {
                 Ok(IpAddr::V4(address)) => normal_form::ip(&address.octets()),
                 Ok(IpAddr::V6(address)) => normal_form::ip(&address.octets()),
                 Err(_) => normal_form::ip(&[]),
             }
             .map(|address| Condition::San(SanCondition::Ip(address)))
             .map_err(|_| format!("'{shown}' is not an IP address")),
-            ("sha256" | "spki_sha256", _) => {
-                match hex_bytes(text).and_then(|bytes| <[u8; 32]>::try_from(bytes).ok()) {
-                    Some(digest) if name == "sha256" => Ok(Condition::Sha256(digest)),
-                    Some(digest) => Ok(Condition::SpkiSha256(digest)),
-                    None => Err(format!(
-                        "'{shown}' is not a SHA-256 digest, expected 64 hexadecimal digits, with \
-                         or without colons"
-                    )),
-                }
-            }
-            ("issuer_key_id", _) => hex_bytes(text)
+            ValueKey::Sha256 => sha256(text).map(Condition::Sha256),
+            ValueKey::SpkiSha256 => sha256(text).map(Condition::SpkiSha256),
+            ValueKey::IssuerKeyId => hex_bytes(text)
                 .filter(|id| id.len() <= MAX_KEY_ID)
                 .map(|id| Condition::IssuerKeyId(id.into()))
                 .ok_or_else(|| {
@@ -266,7 +287,7 @@ impl<'t> DocumentReader<'t, '_> {
                          in hexadecimal, with or without colons"
                     )
                 }),
-            _ => purpose(text)
+            ValueKey::Eku => purpose(text)
                 .map(|oid| Condition::ExtendedKeyUsage(oid.into()))
                 .ok_or_else(|| {
                     let names: Vec<_> = PURPOSES.iter().map(|(name, _)| *name).collect();
@@ -299,7 +320,7 @@ impl<'t> DocumentReader<'t, '_> {
 /// the condition the rule would hold for more clients.
 fn is_value_condition(name: &str) -> bool {
     let attribute = |rest: &str| !rest.is_empty();
-    (KEYS.contains(&name) && name != "name")
+    VALUE_KEYS.iter().any(|(key, _)| *key == name)
         || name.strip_prefix("subject.").is_some_and(attribute)
         || name.strip_prefix("issuer.").is_some_and(attribute)
 }
@@ -388,6 +409,19 @@ fn uri(text: &str) -> Result<SanCondition, String> {
              '*', and '/' after a host, for example 'spiffe://example.org/ns/*'"
         ))
     }
+}
+
+/// Parses a SHA-256 digest in hexadecimal.
+fn sha256(text: &str) -> Result<[u8; 32], String> {
+    hex_bytes(text)
+        .and_then(|bytes| bytes.try_into().ok())
+        .ok_or_else(|| {
+            format!(
+                "'{}' is not a SHA-256 digest, expected 64 hexadecimal digits, with or without \
+                 colons",
+                quoted(text.as_bytes())
+            )
+        })
 }
 
 /// Parses pairs of hexadecimal digits, all or none of them separated by colons.

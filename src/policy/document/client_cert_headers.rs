@@ -65,7 +65,7 @@ const SETTING: Schema = Schema {
 const DETAILS: &[&str] = &["cert", "chain", "subject", "uri", "dns"];
 
 impl<'t> DocumentReader<'t, '_> {
-    pub(super) fn cert_headers(
+    pub(super) fn client_cert_headers(
         &mut self,
         plugin: &Node<'_>,
         config: Option<&'t Node<'t>>,

@@ -2,7 +2,7 @@
 //! consumer, or in lists of their own.
 
 use super::fields::{uuid, Object, Schema};
-use super::{location, DocumentReader, EntityKey, Link, Location, Uuid};
+use super::{location, DocumentReader, EntityKey, Link, Location, PluginKind, Uuid};
 use crate::headers::kong;
 use crate::policy::report::{Path, Position};
 use crate::policy::tree::{Node, Value};
@@ -37,7 +37,7 @@ pub(in crate::policy) enum CaReference<'t> {
 }
 
 /// An entry of `acls`.
-pub(in crate::policy) struct Group<'t> {
+pub(in crate::policy) struct AclGroup<'t> {
     pub location: Location,
     pub consumer: Link<'t>,
     pub name: &'t str,
@@ -99,6 +99,7 @@ const CONSUMER_GROUP: Schema = Schema {
 };
 
 impl<'t> DocumentReader<'t, '_> {
+    /// Reads an entry of `consumers`.
     pub(super) fn consumer(&mut self, node: &'t Node<'t>, path: &Path<'_>) {
         let Some(object) = self.object(node, path, &CONSUMER) else {
             return;
@@ -123,13 +124,13 @@ impl<'t> DocumentReader<'t, '_> {
             custom_id,
             consumer_groups,
         });
-        for (field, header) in [
-            ("mtls_auth_credentials", false),
-            ("header_cert_auth_credentials", true),
+        for (field, plugin) in [
+            ("mtls_auth_credentials", PluginKind::MtlsAuth),
+            ("header_cert_auth_credentials", PluginKind::HeaderCertAuth),
         ] {
             if let Some(node) = object.get(field) {
                 self.each(node, &path.field(field), |reader, node, path| {
-                    reader.credential(node, path, Some(index), header);
+                    reader.credential(node, path, Some(index), plugin);
                 });
             }
         }
@@ -145,13 +146,16 @@ impl<'t> DocumentReader<'t, '_> {
         }
     }
 
+    /// Reads a credential for the certificates of `plugin`. `consumer` is the index of the consumer
+    /// that it is inside of.
     pub(super) fn credential(
         &mut self,
         node: &'t Node<'t>,
         path: &Path<'_>,
         consumer: Option<usize>,
-        header: bool,
+        plugin: PluginKind,
     ) {
+        let header = plugin == PluginKind::HeaderCertAuth;
         let schema = match header {
             true => &HEADER_CREDENTIAL,
             false => &CREDENTIAL,
@@ -233,6 +237,7 @@ impl<'t> DocumentReader<'t, '_> {
         found
     }
 
+    /// Reads an entry of `acls`. `consumer` is the index of the consumer that it is inside of.
     pub(super) fn acl_group(
         &mut self,
         node: &'t Node<'t>,
@@ -260,7 +265,7 @@ impl<'t> DocumentReader<'t, '_> {
             self.missing(node, path, "group");
         }
         if let (Some(consumer), Some(name)) = (consumer, name) {
-            self.document.groups.push(Group {
+            self.document.groups.push(AclGroup {
                 location: location(node, path),
                 consumer,
                 name,
@@ -268,6 +273,7 @@ impl<'t> DocumentReader<'t, '_> {
         }
     }
 
+    /// Reads an entry of `groups`: a name, or `{name}`.
     fn consumer_group(&mut self, node: &'t Node<'t>, path: &Path<'_>) -> Option<&'t str> {
         let Value::Map(_) = &node.value else {
             return self.header_value(node, path);

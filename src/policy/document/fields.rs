@@ -188,7 +188,8 @@ impl<'t> DocumentReader<'t, '_> {
     }
 
     /// Reads the reference of an entity to a service, route or consumer. It is a text, or `{id}`,
-    /// or `{name}` (`{username}` for a consumer). For an entity inside `parent`, the link is that.
+    /// or `{name}` (`{username}` for a consumer). An entity that is inside another one, at index
+    /// `parent`, refers to that.
     pub(super) fn link(
         &mut self,
         object: &Object<'t>,

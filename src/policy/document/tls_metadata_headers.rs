@@ -58,7 +58,7 @@ const HEADER_NAMES: &[(&str, &str, &str)] = &[
 const OPTIONAL_HEADER: &str = "client_cert_chain_header_name";
 
 impl<'t> DocumentReader<'t, '_> {
-    pub(super) fn metadata_headers<'c>(
+    pub(super) fn tls_metadata_headers<'c>(
         &mut self,
         node: &'c Node<'c>,
         path: &Path<'_>,

@@ -1,0 +1,192 @@
+//! The list `plugins`.
+
+use super::fields::{Object, Schema};
+use super::{location, DocumentReader, Link, Location};
+use super::{ClientCertHeaders, HeaderCertAuth, MtlsAuth, OpenidConnect, TlsMetadataHeaders};
+use crate::identity::{Acl, Rules};
+use crate::policy::report::Path;
+use crate::policy::tree::{Node, Value};
+
+/// An entry of `plugins`, for a plugin that is supported.
+pub(in crate::policy) struct Plugin<'t> {
+    pub location: Location,
+    pub service: Option<Link<'t>>,
+    pub route: Option<Link<'t>>,
+    pub config: PluginConfig<'t>,
+}
+
+/// The configuration of a plugin.
+pub(in crate::policy) enum PluginConfig<'t> {
+    MtlsAuth(Box<MtlsAuth<'t>>),
+    TlsHandshakeModifier,
+    TlsMetadataHeaders(TlsMetadataHeaders),
+    ClientCertHeaders(ClientCertHeaders),
+    Acl(Acl),
+    ClientCertAcl(Rules),
+    HeaderCertAuth(Box<HeaderCertAuth<'t>>),
+    OpenidConnect(Box<OpenidConnect<'t>>),
+}
+
+/// The plugins that are supported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(in crate::policy) enum PluginKind {
+    MtlsAuth,
+    TlsHandshakeModifier,
+    TlsMetadataHeaders,
+    ClientCertHeaders,
+    Acl,
+    ClientCertAcl,
+    HeaderCertAuth,
+    OpenidConnect,
+}
+
+impl PluginKind {
+    pub const ALL: [PluginKind; 8] = [
+        PluginKind::MtlsAuth,
+        PluginKind::TlsHandshakeModifier,
+        PluginKind::TlsMetadataHeaders,
+        PluginKind::ClientCertHeaders,
+        PluginKind::Acl,
+        PluginKind::ClientCertAcl,
+        PluginKind::HeaderCertAuth,
+        PluginKind::OpenidConnect,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            PluginKind::MtlsAuth => "mtls-auth",
+            PluginKind::TlsHandshakeModifier => "tls-handshake-modifier",
+            PluginKind::TlsMetadataHeaders => "tls-metadata-headers",
+            PluginKind::ClientCertHeaders => "client-cert-headers",
+            PluginKind::Acl => "acl",
+            PluginKind::ClientCertAcl => "client-cert-acl",
+            PluginKind::HeaderCertAuth => "header-cert-auth",
+            PluginKind::OpenidConnect => "openid-connect",
+        }
+    }
+}
+
+impl PluginConfig<'_> {
+    pub fn kind(&self) -> PluginKind {
+        match self {
+            PluginConfig::MtlsAuth(_) => PluginKind::MtlsAuth,
+            PluginConfig::TlsHandshakeModifier => PluginKind::TlsHandshakeModifier,
+            PluginConfig::TlsMetadataHeaders(_) => PluginKind::TlsMetadataHeaders,
+            PluginConfig::ClientCertHeaders(_) => PluginKind::ClientCertHeaders,
+            PluginConfig::Acl(_) => PluginKind::Acl,
+            PluginConfig::ClientCertAcl(_) => PluginKind::ClientCertAcl,
+            PluginConfig::HeaderCertAuth(_) => PluginKind::HeaderCertAuth,
+            PluginConfig::OpenidConnect(_) => PluginKind::OpenidConnect,
+        }
+    }
+}
+
+const PLUGIN: Schema = Schema {
+    name: "plugins",
+    supported: &[
+        "id",
+        "name",
+        "instance_name",
+        "enabled",
+        "service",
+        "route",
+        "config",
+    ],
+    ignored: &["ordering", "protocols", "run_on"],
+    unsupported: &[
+        "_config",
+        "condition",
+        "consumer",
+        "consumer_group",
+        "partials",
+    ],
+};
+
+impl<'t> DocumentReader<'t, '_> {
+    /// Reads an entry of `plugins`. `service` or `route` is the index of the entity that it is
+    /// inside of.
+    pub(super) fn plugin(
+        &mut self,
+        node: &'t Node<'t>,
+        path: &Path<'_>,
+        service: Option<usize>,
+        route: Option<usize>,
+    ) {
+        let Value::Map(_) = &node.value else {
+            self.expected(node, path, "a mapping");
+            return;
+        };
+        let object = Object { node };
+        let Some(name) = object.get("name") else {
+            self.object(node, path, &PLUGIN);
+            self.missing(node, path, "name");
+            return;
+        };
+        let Some(name_text) = self.text(name, &path.field("name")) else {
+            return;
+        };
+        let enabled = self.boolean(&object, path, "enabled") != Some(false);
+        if !enabled
+            && PluginKind::ALL
+                .into_iter()
+                .all(|kind| kind.name() != name_text)
+        {
+            return;
+        }
+        let Some(kind) = self.plugin_kind(name_text, name.position, &path.field("name")) else {
+            return;
+        };
+        self.object(node, path, &PLUGIN);
+        self.id(&object, path);
+        let service = self.link(&object, path, "service", service);
+        let route = self.link(&object, path, "route", route);
+        let config_path = path.field("config");
+        let config = object.get("config");
+        let config = match kind {
+            PluginKind::MtlsAuth => PluginConfig::MtlsAuth(Box::new(match config {
+                Some(config) => self.mtls_auth(config, &config_path),
+                None => {
+                    self.missing(node, &config_path, "ca_certificates");
+                    MtlsAuth::default()
+                }
+            })),
+            PluginKind::TlsHandshakeModifier => {
+                if let Some(config) = config {
+                    self.tls_handshake_modifier(config, &config_path);
+                }
+                PluginConfig::TlsHandshakeModifier
+            }
+            PluginKind::TlsMetadataHeaders => {
+                let empty = Node {
+                    position: node.position,
+                    value: Value::Map([].into()),
+                };
+                let config = config.unwrap_or(&empty);
+                PluginConfig::TlsMetadataHeaders(self.tls_metadata_headers(config, &config_path))
+            }
+            PluginKind::ClientCertHeaders => PluginConfig::ClientCertHeaders(
+                self.client_cert_headers(node, config, &config_path),
+            ),
+            PluginKind::Acl => PluginConfig::Acl(self.acl(node, config, &config_path)),
+            PluginKind::ClientCertAcl => {
+                PluginConfig::ClientCertAcl(self.client_cert_acl(node, config, &config_path))
+            }
+            PluginKind::HeaderCertAuth => PluginConfig::HeaderCertAuth(Box::new(
+                self.header_cert_auth(node, config, &config_path),
+            )),
+            PluginKind::OpenidConnect => PluginConfig::OpenidConnect(Box::new(
+                self.openid_connect(node, config, &config_path),
+            )),
+        };
+        let plugin = Plugin {
+            location: location(node, path),
+            service,
+            route,
+            config,
+        };
+        match enabled {
+            true => self.document.plugins.push(plugin),
+            false => self.document.disabled.push(plugin),
+        }
+    }
+}
