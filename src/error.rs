@@ -1,14 +1,15 @@
-//! The one error type of the engine. Each text is written here once.
+//! The error type of the library, and the status of the C ABI for each error.
 
 use openssl::error::ErrorStack;
 
-/// What the C ABI answers; `0` is success, positive an answer, negative a fault.
+/// Status of the C ABI besides `0` for success. A positive one is a result that callers must
+/// handle, a negative one a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub enum Code {
-    /// Nothing of that name.
+    /// The object does not exist.
     NotFound = 1,
-    /// The caller's buffer holds fewer bytes than the answer has.
+    /// The caller's buffer is smaller than the result.
     TooSmall = 2,
     /// A value exists but must not be written into a header.
     LeftOut = 3,
@@ -16,45 +17,45 @@ pub enum Code {
     NullArgument = -1,
     /// The input is not what the function takes.
     Invalid = -2,
-    /// A bug of this library, caught before it could reach the host.
+    /// The library panicked. The panic was caught at the C ABI.
     Panic = -3,
-    /// OpenSSL refused an operation that should have worked.
+    /// OpenSSL reported an error.
     OpenSsl = -4,
-    /// The host process carries another OpenSSL than the one this library is bound to.
+    /// The process uses another OpenSSL than the one that this library is linked to.
     Host = -5,
 }
 
 /// Everything that can go wrong in the engine.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// Nothing of that name.
+    /// The object does not exist.
     #[error("not found")]
     NotFound,
     /// The caller's buffer is too small; its `len` says what is needed.
     #[error("buffer too small")]
     TooSmall,
-    /// A pointer that must not be NULL is NULL.
+    /// A required pointer is NULL.
     #[error("NULL argument")]
     NullArgument,
     /// The text holds no `-----BEGIN CERTIFICATE-----` block.
     #[error("no certificate found, expected one PEM block '-----BEGIN CERTIFICATE-----'")]
     NoCertificate,
-    /// A CA entity holds several certificates.
+    /// An entity of `ca_certificates` holds several certificates.
     #[error("{0} certificates found, expected exactly one; give each CA an entry of its own")]
     SeveralCertificates(usize),
-    /// The bytes are no X.509 certificate.
+    /// The bytes are not an X.509 certificate. Holds the reason.
     #[error("not a readable X.509 certificate: {0}")]
     BadCertificate(String),
-    /// The certificate lacks `CA:TRUE`.
+    /// The certificate lacks `CA:TRUE`. Holds its subject.
     #[error(
         "certificate '{0}' is not a CA: expected the basic constraint CA:TRUE, and keyCertSign if it has \
          a key usage"
     )]
     NotCa(String),
-    /// The certificate input is over the limit.
+    /// The certificate input is longer than the limit. Holds its length and the limit.
     #[error("certificate input of {0} bytes is over the limit of {1}")]
     CertificateTooLarge(usize, usize),
-    /// A header that is to carry a certificate does not, or not exactly one.
+    /// A certificate header does not hold exactly one certificate. Holds the reason.
     #[error("certificate header refused: {0}")]
     CertificateHeader(String),
     /// A value of a certificate cannot be a header value.
@@ -65,22 +66,22 @@ pub enum Error {
         /// The reason.
         why: String,
     },
-    /// A server name or pattern that cannot be one.
+    /// Text is not a server name or a pattern of server names. Holds the message.
     #[error("{0}")]
     ServerName(String),
-    /// A policy with errors, one diagnostic a line.
+    /// A policy has errors. Holds one diagnostic a line.
     #[error("{0}")]
     Policy(String),
-    /// The caller broke a rule of the API.
+    /// The caller broke a rule of the API. Holds the message.
     #[error("{0}")]
     Misuse(String),
-    /// OpenSSL's own words.
+    /// OpenSSL reported an error. Holds its reason.
     #[error("OpenSSL: {0}")]
     OpenSsl(String),
-    /// The wrong libssl.
+    /// The process uses another OpenSSL. Holds the message.
     #[error("{0}")]
     Host(String),
-    /// A bug of this library.
+    /// The library panicked.
     #[error("internal error")]
     Panic,
 }

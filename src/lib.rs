@@ -2,11 +2,11 @@
 //!
 //! The engine behind the Lua modules `resty.mtls.*`: it decides per server name whether a TLS
 //! handshake asks for a client certificate, ties the TLS session to that decision, verifies the
-//! presented chain against the trust store of the route, and renders the header lines that tell
-//! the upstream who the client is. It knows neither nginx nor Lua; [`ffi`] is its C ABI.
+//! presented chain against the trust store of the route, and renders the header lines that describe
+//! the client to the upstream. It does not depend on nginx or Lua; [`ffi`] is its C ABI.
 //!
-//! An engine belongs to one thread (an nginx worker has one), hence `Rc` and `Cell` there. A
-//! [`policy::Policy`] and what it is made of is `Send` and `Sync`: another thread compiles it.
+//! An engine is used by one thread, since an nginx worker has one, so it is built from `Rc` and
+//! `Cell`. A [`policy::Policy`] is `Send` and `Sync`, because another thread compiles it.
 
 #[forbid(unsafe_code)]
 pub mod cache;

@@ -19,7 +19,7 @@ pub(crate) fn quoted(text: &[u8]) -> String {
     out
 }
 
-/// The bytes in lower-case hexadecimal.
+/// Lower-case hexadecimal digits, two a byte.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble & 15)]);

@@ -67,7 +67,11 @@ impl Certificate {
             leaf: sha256(&leaf)?,
             chain: encoded_chain::digest(&encoded_chain::encode(intermediates.iter())?),
         };
-        Ok(Certificate::with_digests(leaf, Rc::new(intermediates), digests))
+        Ok(Certificate::with_digests(
+            leaf,
+            Rc::new(intermediates),
+            digests,
+        ))
     }
 
     pub(crate) fn with_digests(

@@ -125,7 +125,7 @@ impl Status {
 /// not get rid of an answer by sending one more certificate, or its own in another encoding.
 fn status_id(chain: &ChainIds, revocation: &Revocation) -> [u8; 32] {
     let mut hasher = Sha256::new();
-    hasher.update(chain.status(revocation.crls.is_some()));
+    hasher.update(chain.status_key(revocation.crls.is_some()));
     hasher.update(&revocation.key);
     hasher.update(&revocation.ttl.to_be_bytes());
     hasher.finish()
@@ -493,7 +493,7 @@ mod tests {
             let (engine, at) = engine(&ca, &[], 60);
             let client = certificate(&ca);
             let good = ca.crl("", &[]);
-            ca.enter(
+            ca.add_to_database(
                 &client.leaf().to_owned(),
                 'R',
                 &format!("260102030405Z,{reason}"),
@@ -530,7 +530,7 @@ mod tests {
         assert_eq!(settle(State::Good, now).state, State::Good);
         assert_eq!(settle(State::Unknown, now + 1).state, State::Good);
         // What the CA signed as revoked stays so until it says otherwise.
-        ca.enter(
+        ca.add_to_database(
             &client.leaf().to_owned(),
             'R',
             "260102030405Z,keyCompromise",

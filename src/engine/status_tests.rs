@@ -132,7 +132,7 @@ impl World {
              crlDistributionPoints = URI:http://ca.example.com/ca.crl\n",
         );
         let good = ca.crl("", &[]);
-        ca.enter(&leaf.x509, 'R', "200101000000Z");
+        ca.add_to_database(&leaf.x509, 'R', "200101000000Z");
         let request = crate::trust::ocsp::request(&leaf.x509, &ca.x509, false).unwrap();
         let answer = ca.ocsp(&request, &ca.file(), &["-nmin", "600"]);
         World {

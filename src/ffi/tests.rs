@@ -93,7 +93,10 @@ fn generated_header_is_current() {
 
 #[test]
 fn generated_cdef_is_current() {
-    current(Path::new("lua/resty/mtls/internal/cdef.lua"), &cdef(&header()));
+    current(
+        Path::new("lua/resty/mtls/internal/cdef.lua"),
+        &cdef(&header()),
+    );
 }
 
 #[test]

@@ -1,8 +1,8 @@
-//! The list of CA names sent in a CertificateRequest.
+//! The list of CA names that is sent in a CertificateRequest.
 //!
-//! OpenSSL takes a list over and frees it with the connection, and copying 150 names costs more
-//! than the rest of the handshake. So lists are lent: taken back from the connection once the
-//! CertificateRequest is on the wire, and lent again.
+//! A connection owns its list and frees it at its end, and copying 150 names costs more than the
+//! rest of the handshake. A list is therefore attached to a connection, detached after the
+//! CertificateRequest was sent, and attached to the next connection.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,27 +15,30 @@ use crate::openssl_ext::ssl::{self as ext, AttachedCaNames};
 use crate::trust::CaCertificate;
 use crate::Error;
 
-/// Most lists kept for lending, about the number of handshakes of one worker in flight.
+/// Most idle lists that are kept, about the number of concurrent handshakes of one worker.
 const MAX_IDLE: usize = 64;
 
-/// Lists waiting to be lent.
+/// Lists that are attached to no connection.
 #[derive(Default)]
-struct Idle {
+struct IdleLists {
     lists: Vec<Stack<X509Name>>,
+    /// Whether detached lists are freed instead of kept.
     retired: bool,
 }
 
-/// A list of CA names without duplicates, and the copies of it that are not lent out.
+/// CA names without duplicates, and idle copies of the list.
 pub struct CaNames {
     names: Vec<X509Name>,
     bytes: usize,
     over_budget: bool,
-    /// Of one thread in practice: the lock lets a policy be built in one and freed in another.
-    idle: Mutex<Idle>,
+    /// Used by one thread at a time; the lock allows a policy to be freed by another thread than
+    /// the one that compiled it.
+    idle: Mutex<IdleLists>,
 }
 
 impl CaNames {
-    /// Subjects of `cas`, each once, in order. A list of over `budget` bytes is not sent.
+    /// The subjects of `cas` in order, without duplicates. A list that is longer than `budget`
+    /// bytes is not sent.
     pub fn new(cas: &[Arc<CaCertificate>], budget: usize) -> Result<CaNames, Error> {
         let mut seen = HashSet::new();
         let mut names = Vec::new();
@@ -43,7 +46,7 @@ impl CaNames {
         for ca in cas {
             let subject = ca.x509().subject_name();
             let der = subject.to_der()?;
-            // Each name goes with two octets of length (RFC 8446 section 4.2.4).
+            // Two octets of length precede each name (RFC 8446 section 4.2.4).
             let len = der.len() + 2;
             if seen.insert(der) {
                 bytes += len;
@@ -62,7 +65,7 @@ impl CaNames {
         })
     }
 
-    /// Number of names sent.
+    /// Number of names that are sent.
     pub fn len(&self) -> usize {
         self.names.len()
     }
@@ -72,17 +75,17 @@ impl CaNames {
         self.names.is_empty()
     }
 
-    /// Length of the list on the wire in bytes, also when it is over the budget.
+    /// Length of the list on the wire in bytes, even if it is not sent.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Whether the list is over the budget and therefore not sent.
+    /// Whether the list is longer than the budget and therefore not sent.
     pub fn over_budget(&self) -> bool {
         self.over_budget
     }
 
-    /// Makes the connection send the list.
+    /// Attaches a list to the connection, which sends it in its CertificateRequest.
     pub fn attach(&self, ssl: &SslRef) -> Result<AttachedCaNames, Error> {
         let idle = self.idle_lists().lists.pop();
         let list = match idle {
@@ -98,9 +101,10 @@ impl CaNames {
         Ok(ext::attach_ca_names(ssl, list))
     }
 
-    /// Takes the list back after the CertificateRequest was sent.
-    pub fn detach(&self, ssl: &SslRef, lent: AttachedCaNames) {
-        if let Some(list) = ext::detach_ca_names(ssl, lent) {
+    /// Detaches the list after the CertificateRequest was sent, and keeps it for
+    /// [`CaNames::attach`].
+    pub fn detach(&self, ssl: &SslRef, attached: AttachedCaNames) {
+        if let Some(list) = ext::detach_ca_names(ssl, attached) {
             let mut idle = self.idle_lists();
             if idle.lists.len() < MAX_IDLE && !idle.retired {
                 idle.lists.push(list);
@@ -108,13 +112,13 @@ impl CaNames {
         }
     }
 
-    /// Number of lists waiting to be lent.
-    pub fn idle(&self) -> usize {
+    /// Number of idle lists.
+    pub fn idle_count(&self) -> usize {
         self.idle_lists().lists.len()
     }
 
-    /// Keeps no lists any more: only connections that are under way still use it. Frees what it
-    /// kept, which takes a while.
+    /// Frees the idle lists, which may take long, and keeps no more of them. Called when no new
+    /// connection uses the policy any more.
     pub fn retire(&self) {
         let mut idle = self.idle_lists();
         idle.retired = true;
@@ -123,7 +127,7 @@ impl CaNames {
         drop(lists);
     }
 
-    fn idle_lists(&self) -> MutexGuard<'_, Idle> {
+    fn idle_lists(&self) -> MutexGuard<'_, IdleLists> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! What a TLS handshake does for a server name.
+//! What a TLS handshake does for a server name: the certificate request and the session binding.
 
 pub mod ca_names;
 pub mod server_name;
@@ -14,11 +14,12 @@ pub use ca_names::CaNames;
 pub use session_binding::SessionBinding;
 pub use sni_map::{SniMap, SniMapBuilder};
 
-/// Longest CA-name list that is sent unless the caller says otherwise, in bytes on the wire. TLS
-/// allows 64 KB, clients less (Java: 32 KB for the whole message).
+/// Default limit for the list of CA names, in bytes on the wire. TLS allows 64 KB, but some clients
+/// accept less (Java: 32 KB for the whole message).
 pub const CA_NAMES_BUDGET: usize = 32 * 1024;
 
-/// What the handshake does for a server name that asks for a client certificate.
+/// The certificate request of the handshakes under a server name: the CA names that are sent, the
+/// session binding, and whether sessions may be resumed.
 pub struct CertificateRequest {
     binding: SessionBinding,
     ca_names: CaNames,
@@ -26,10 +27,10 @@ pub struct CertificateRequest {
 }
 
 impl CertificateRequest {
-    /// `stores`: the trust store of every plugin that may judge the certificate asked for here.
-    /// `ca_names`: the CAs whose names are sent, `None` to send an empty list ("any CA").
-    /// `budget`: longest list in bytes; a longer one is not sent at all, since a truncated list
-    /// would make clients of the CAs left out send nothing.
+    /// `stores`: the trust stores of all plugins that may verify the requested certificate.
+    /// `ca_names`: the CAs whose names are sent; with `None` an empty list is sent ("any CA").
+    /// `budget`: the longest list in bytes. A longer list is not sent at all: with a truncated
+    /// list, clients of the omitted CAs would send no certificate.
     pub fn new(
         stores: &[Arc<TrustStore>],
         ca_names: Option<&[Arc<CaCertificate>]>,
@@ -42,7 +43,7 @@ impl CertificateRequest {
         })
     }
 
-    /// The same ask, with sessions that are never resumed.
+    /// The same request, with sessions that are never resumed.
     pub fn without_resumption(self) -> CertificateRequest {
         CertificateRequest {
             binding: self.binding.without_resumption(),
@@ -51,17 +52,17 @@ impl CertificateRequest {
         }
     }
 
-    /// Whether sessions made under this ask may be resumed.
+    /// Whether sessions that are made under this request may be resumed.
     pub fn resumption(&self) -> bool {
         self.resumption
     }
 
-    /// Session id context of every session made under this ask.
+    /// Session id context of the sessions that are made under this request.
     pub fn session_id_context(&self) -> &[u8; 32] {
         self.binding.context()
     }
 
-    /// Whether a session with this session id context was made under this ask.
+    /// Whether a session with this session id context was made under this request.
     pub fn matches_session(&self, context: &[u8]) -> bool {
         self.binding.matches(context)
     }
@@ -71,16 +72,17 @@ impl CertificateRequest {
         self.ca_names.len()
     }
 
-    /// Length of the CA-name list on the wire, in bytes, if it were sent.
+    /// Length of the list of CA names on the wire, in bytes, even if it is not sent.
     pub fn ca_names_bytes(&self) -> usize {
         self.ca_names.bytes()
     }
 
-    /// Whether the list is over the budget and therefore not sent.
+    /// Whether the list of CA names is longer than the budget and therefore not sent.
     pub fn over_budget(&self) -> bool {
         self.ca_names.over_budget()
     }
 
+    /// Session id context of sessions made under this request that must not be resumed.
     pub(crate) fn unresumable_context(&self) -> &[u8; 32] {
         self.binding.unresumable_context()
     }

@@ -1,4 +1,4 @@
-//! Server names: the bytes a client sends as SNI or Host, and the patterns that match them.
+//! Server names, as clients send them in SNI or Host, and patterns that match them.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -6,22 +6,23 @@ use std::net::{IpAddr, Ipv6Addr};
 use crate::text::quoted;
 use crate::Error;
 
-/// Longest server name, in bytes; a longer one counts as absent.
+/// Longest server name, in bytes. A longer one is treated as absent.
 pub const MAX_LEN: usize = 255;
 
 /// Longest label of a DNS name, in bytes (RFC 1035 section 2.3.4).
 const MAX_LABEL: usize = 63;
 
-/// Bytes folded at a time: whole vector registers, no remainder loop on the way of every request.
+/// Bytes that are folded at a time, so that the compiler uses vector registers without a remainder
+/// loop. This runs on every request.
 const CHUNK: usize = 32;
 
-/// Room for a normalised name on the caller's stack.
+/// Buffer for a normalised name.
 pub type Buffer = [u8; MAX_LEN + 1];
 
-/// Folds ASCII case and strips one trailing dot of a server name as a client sent it.
+/// Converts a server name from a client to lower case and removes one trailing dot.
 ///
-/// `None` is "no server name": empty, over [`MAX_LEN`] bytes, or with a NUL, at which C code on
-/// the way would have cut the name short.
+/// `None` means that there is no server name: the text is empty, longer than [`MAX_LEN`] bytes, or
+/// has a NUL, at which C code may truncate it.
 #[inline]
 pub fn normalise<'a>(raw: &[u8], buffer: &'a mut Buffer) -> Option<&'a [u8]> {
     if raw.len() > MAX_LEN {
@@ -42,8 +43,8 @@ pub fn normalise<'a>(raw: &[u8], buffer: &'a mut Buffer) -> Option<&'a [u8]> {
     (!name.is_empty()).then_some(name)
 }
 
-/// What a `*.` pattern must hold after its star to match a normalised name: the name from its
-/// first dot on. `None` when there is no label for the star to stand for.
+/// The name from its first dot on: the text that a `*.` pattern that matches the name has after its
+/// star. `None` when no label precedes the dot, so that no such pattern matches.
 #[inline]
 pub fn parent(name: &[u8]) -> Option<&[u8]> {
     match name.iter().position(|&byte| byte == b'.') {
@@ -57,20 +58,21 @@ pub fn parent(name: &[u8]) -> Option<&[u8]> {
 pub enum Pattern {
     /// One name: `api.example.com`.
     Exact(String),
-    /// `*.example.com`: exactly one label in front of `.example.com`, which is what is kept.
+    /// `*.example.com`: exactly one label before `.example.com`. Holds `.example.com`.
     Wildcard(String),
-    /// `*`: every name, and no name at all.
+    /// `*`: every name, and the absence of a name.
     Any,
 }
 
 impl Pattern {
-    /// Reads a pattern. Case and one trailing dot do not matter; U-labels become A-labels.
+    /// Reads a pattern. It is converted to lower case, one trailing dot is removed, and U-labels
+    /// are converted to A-labels.
     ///
     /// # Errors
-    /// [`Error::ServerName`] for text that no server name can match.
+    /// [`Error::ServerName`] for text that cannot match a server name.
     pub fn parse(text: &[u8]) -> Result<Pattern, Error> {
-        let wrong = |why: &str| Error::ServerName(format!("server name '{}': {why}", quoted(text)));
-        let name = std::str::from_utf8(text).map_err(|_| wrong("is not UTF-8"))?;
+        let error = |why: &str| Error::ServerName(format!("server name '{}': {why}", quoted(text)));
+        let name = std::str::from_utf8(text).map_err(|_| error("is not UTF-8"))?;
         if name == "*" {
             return Ok(Pattern::Any);
         }
@@ -79,7 +81,7 @@ impl Pattern {
             None => (false, name),
         };
         if base.contains('*') {
-            return Err(wrong(if base.ends_with(".*") {
+            return Err(error(if base.ends_with(".*") {
                 "a wildcard at the right end is not supported, \
                  expected '*' as the left-most label or a full name"
             } else {
@@ -96,12 +98,12 @@ impl Pattern {
             base.to_ascii_lowercase()
         } else {
             idna::domain_to_ascii(base)
-                .map_err(|_| wrong("is not a valid internationalised name (UTS 46)"))?
+                .map_err(|_| error("is not a valid internationalised name (UTS 46)"))?
         };
         let base = base.strip_suffix('.').unwrap_or(&base);
-        check_labels(base).map_err(|why| wrong(&why))?;
+        check_labels(base).map_err(|why| error(&why))?;
         if base.len() + if wildcard { 2 } else { 0 } > MAX_LEN {
-            return Err(wrong(&format!("is over {MAX_LEN} bytes")));
+            return Err(error(&format!("is over {MAX_LEN} bytes")));
         }
         Ok(if wildcard {
             Pattern::Wildcard(format!(".{base}"))
@@ -111,7 +113,7 @@ impl Pattern {
     }
 }
 
-/// The canonical text; `*.` again in front of a wildcard.
+/// Writes the pattern in canonical form.
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -122,7 +124,7 @@ impl fmt::Display for Pattern {
     }
 }
 
-/// An IP address as nginx's `$host` spells it. SNI cannot carry one, Host can.
+/// An IP address in the spelling of nginx's `$host`. Host may be an address, SNI may not.
 fn address(text: &str) -> Option<String> {
     let bare = text
         .strip_prefix('[')
@@ -147,11 +149,11 @@ fn check_labels(name: &str) -> Result<(), String> {
         if label.len() > MAX_LABEL {
             return Err(format!("has a label of over {MAX_LABEL} bytes"));
         }
-        let odd = |c: &char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
-        if let Some(odd) = label.chars().find(odd) {
+        let is_invalid = |c: &char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
+        if let Some(invalid) = label.chars().find(is_invalid) {
             return Err(format!(
                 "has '{}', expected letters, digits, '-', '_' and '.' only",
-                quoted(odd.encode_utf8(&mut [0; 4]).as_bytes())
+                quoted(invalid.encode_utf8(&mut [0; 4]).as_bytes())
             ));
         }
     }
@@ -171,14 +173,14 @@ mod tests {
     }
 
     #[test]
-    fn normalise_case_and_trailing_dot_are_folded() {
+    fn normalise_folds_case_and_removes_one_trailing_dot() {
         assert_eq!(name(b"API.Example.COM."), Some("api.example.com".into()));
         assert_eq!(name(b"a.."), Some("a.".into()));
         assert_eq!(name(b"x"), Some("x".into()));
     }
 
     #[test]
-    fn normalise_nothing_usable_is_no_name() {
+    fn normalise_empty_long_or_with_nul_is_none() {
         let long = [b'a'; 256];
         for raw in [&b""[..], b".", b"a\0.test", b"\0", &long] {
             assert_eq!(name(raw), None, "{raw:?}");
@@ -190,12 +192,12 @@ mod tests {
     }
 
     #[test]
-    fn normalise_bytes_that_are_no_text_are_kept() {
+    fn normalise_keeps_bytes_that_are_not_utf8() {
         assert_eq!(name(b"\xff\xc3A.test"), Some(b"\xff\xc3a.test".into()));
     }
 
     #[test]
-    fn parent_needs_a_label_before_the_dot() {
+    fn parent_without_a_label_before_the_dot_is_none() {
         assert_eq!(parent(b"a.example.com"), Some(&b".example.com"[..]));
         assert_eq!(parent(b"a.b.example.com"), Some(&b".b.example.com"[..]));
         assert_eq!(parent(b".example.com"), None);
@@ -203,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn parse_names_are_normalised() {
+    fn parse_normalises_names() {
         for (text, canonical) in [
             ("API.Example.com.", "api.example.com"),
             ("localhost", "localhost"),
@@ -226,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn parse_wildcard_elsewhere_is_refused() {
+    fn parse_refuses_a_wildcard_that_is_not_the_first_label() {
         assert_eq!(
             refusal(b"example.*"),
             "server name 'example.*': a wildcard at the right end is not supported, \
@@ -250,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn parse_text_that_is_no_name_is_refused() {
+    fn parse_refuses_text_that_is_not_a_name() {
         for (text, why) in [
             (
                 &b""[..],
@@ -285,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn parse_lengths_over_the_limits_are_refused() {
+    fn parse_refuses_lengths_over_the_limits() {
         let label = "a".repeat(63);
         let long = [&*label; 4].join(".");
         assert_eq!(

@@ -1,8 +1,9 @@
-//! The session id context that ties a TLS session to what its handshake asked for.
+//! The session id context that ties a TLS session to the certificate request of its handshake.
 //!
-//! A digest of content, not of a name or a counter: names with equal policies share sessions and
-//! HTTP/2 connections, a reload that changes nothing here keeps them, a changed CA set ends them,
-//! and nodes that share ticket keys and a policy resume each other's sessions.
+//! It is a digest of the content of the request, not of a name or a counter. Names with equal
+//! requests therefore share sessions and HTTP/2 connections, a reload without a change of the
+//! request keeps sessions valid, a change of the CAs invalidates them, and nodes with the same
+//! ticket keys and policy resume each other's sessions.
 
 use std::sync::Arc;
 
@@ -10,12 +11,13 @@ use openssl::sha::{sha256, Sha256};
 
 use crate::trust::TrustStore;
 
-/// Changes whenever the meaning of a binding with the same content changes.
+/// Version of the digest; to be changed when the same content gets another meaning.
 const FORMAT: &[u8] = b"resty-mtls binding 1";
 const NO_RESUMPTION: &[u8] = b"resty-mtls no resumption 1";
 const UNRESUMABLE: &[u8] = b"resty-mtls unresumable session 1";
 
-/// Session id context of 32 bytes, the most OpenSSL takes (`SSL_MAX_SID_CTX_LENGTH`).
+/// The two session id contexts of a certificate request, each of 32 bytes, which is the maximum
+/// (`SSL_MAX_SID_CTX_LENGTH`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionBinding {
     context: [u8; 32],
@@ -23,7 +25,7 @@ pub struct SessionBinding {
 }
 
 impl SessionBinding {
-    /// SessionBinding of a handshake that asks, for certificates judged by any of `stores`.
+    /// The binding for a certificate request whose certificates are verified by `stores`.
     pub fn new(stores: &[Arc<TrustStore>]) -> SessionBinding {
         let mut digests: Vec<&[u8; 32]> = stores.iter().map(|store| store.digest()).collect();
         digests.sort_unstable();
@@ -36,7 +38,7 @@ impl SessionBinding {
         SessionBinding::of(hasher.finish())
     }
 
-    /// The binding of the same handshake when its sessions must not be resumed.
+    /// The binding for the same request when its sessions must not be resumed.
     pub fn without_resumption(&self) -> SessionBinding {
         SessionBinding::of(sha256(&[NO_RESUMPTION, self.context.as_slice()].concat()))
     }
@@ -48,13 +50,13 @@ impl SessionBinding {
         }
     }
 
-    /// The context set in the ClientHello phase.
+    /// The context that the ClientHello phase sets.
     pub fn context(&self) -> &[u8; 32] {
         &self.context
     }
 
-    /// A context that no ClientHello ever sets: a session bound to it is never resumed, while the
-    /// connection that made it still counts as made under this binding.
+    /// A context that the ClientHello phase never sets, so that a session with it is never resumed.
+    /// [`SessionBinding::matches`] accepts it for the connection that made the session.
     pub fn unresumable_context(&self) -> &[u8; 32] {
         &self.unresumable
     }
@@ -71,7 +73,7 @@ mod tests {
     use crate::testing;
     use crate::trust::VerifyOptions;
 
-    /// Stores of the same CA, without and with partial chains.
+    /// Two stores with the same CA: without and with `allow_partial_chain`.
     fn stores() -> [Arc<TrustStore>; 2] {
         let ca = testing::pki().trusted();
         [false, true].map(|allow_partial_chain| {
@@ -84,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn new_same_content_is_the_same_binding() {
+    fn new_of_equal_stores_in_any_order_is_equal() {
         let [a, b] = stores();
         assert_eq!(
             SessionBinding::new(&[a.clone(), b.clone()]),
@@ -93,13 +95,13 @@ mod tests {
     }
 
     #[test]
-    fn new_other_flags_are_another_binding() {
+    fn new_of_other_verify_options_differs() {
         let [a, b] = stores();
         assert_ne!(SessionBinding::new(&[a]), SessionBinding::new(&[b]));
     }
 
     #[test]
-    fn without_resumption_is_another_binding() {
+    fn without_resumption_differs_and_does_not_match() {
         let binding = SessionBinding::new(&[]);
         let without = binding.without_resumption();
         assert_eq!(without, binding.without_resumption());
@@ -109,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn matches_only_its_two_contexts() {
+    fn matches_its_two_contexts_only() {
         let binding = SessionBinding::new(&[]);
         assert!(binding.matches(binding.context()));
         assert!(binding.matches(binding.unresumable_context()));

@@ -1,8 +1,8 @@
-//! Server name -> value, for a million names: immutable once built.
+//! An immutable map from server names to values, for up to millions of names.
 //!
-//! A name is looked up exactly, then by the wildcard `*.` of its parent, then as `*`. In the
-//! finished map the names and values of one hash bucket lie side by side in an arena, so a
-//! look-up waits for two places in memory, the bucket and its names, however large the map is.
+//! A name is looked up as exact name, then as wildcard `*.` with its parent, then as `*`. The names
+//! and values of one hash bucket are stored next to each other in an arena, so a look-up causes two
+//! cache misses, for the bucket and for its names, independent of the size of the map.
 
 use std::hash::{BuildHasher, Hasher};
 
@@ -15,16 +15,16 @@ use crate::Error;
 /// Collects patterns for a [`SniMap`].
 #[derive(Default)]
 pub struct SniMapBuilder {
-    exact: Collected,
-    wildcard: Collected,
+    exact: NameCollector,
+    wildcard: NameCollector,
     any: Option<u32>,
-    /// Keyed, because clients choose the names that are looked up.
+    /// The hash is keyed, because clients choose the names that are looked up.
     seed: RandomState,
 }
 
-/// Records in the order they came, and where each starts.
+/// Records in the order of addition, and a set of their offsets.
 #[derive(Default)]
-struct Collected {
+struct NameCollector {
     arena: Vec<u8>,
     starts: HashTable<u32>,
 }
@@ -38,13 +38,13 @@ impl SniMapBuilder {
     /// Adds a pattern as [`Pattern::parse`] reads it.
     ///
     /// # Errors
-    /// [`Error::ServerName`] for a pattern that is none or was added before; the builder is
-    /// unchanged then.
+    /// [`Error::ServerName`] for text that is not a pattern, and for a pattern that was added
+    /// before. The builder is unchanged then.
     pub fn add(&mut self, pattern: &[u8], value: u32) -> Result<(), Error> {
         self.add_pattern(&Pattern::parse(pattern)?, value)
     }
 
-    /// Adds a pattern that was read before.
+    /// Adds a pattern.
     ///
     /// # Errors
     /// As [`SniMapBuilder::add`].
@@ -54,27 +54,27 @@ impl SniMapBuilder {
             Pattern::Wildcard(parent) => self.wildcard.add(&self.seed, parent.as_bytes(), value),
             Pattern::Any => self.any.replace(value).map_or(Ok(()), |before| {
                 self.any = Some(before);
-                Err(TWICE)
+                Err(DUPLICATE)
             }),
         };
         added.map_err(|why| Error::ServerName(format!("server name '{pattern}' {why}")))
     }
 
-    /// Ends the collecting.
+    /// Builds the map.
     pub fn build(self) -> SniMap {
         SniMap {
-            exact: Names::new(&self.exact, &self.seed),
-            wildcard: Names::new(&self.wildcard, &self.seed),
+            exact: NameTable::new(&self.exact, &self.seed),
+            wildcard: NameTable::new(&self.wildcard, &self.seed),
             any: self.any,
             seed: self.seed,
         }
     }
 }
 
-const TWICE: &str = "is added twice";
+const DUPLICATE: &str = "is added twice";
 const FULL: &str = "does not fit: a map holds at most 4 GiB of names";
 
-impl Collected {
+impl NameCollector {
     fn add(&mut self, seed: &RandomState, name: &[u8], value: u32) -> Result<(), &'static str> {
         let arena = &mut self.arena;
         let len = u8::try_from(name.len()).map_err(|_| FULL)?;
@@ -85,7 +85,7 @@ impl Collected {
             |&other| text(other) == name,
             |&other| hash(seed, text(other)),
         ) {
-            Entry::Occupied(_) => return Err(TWICE),
+            Entry::Occupied(_) => return Err(DUPLICATE),
             Entry::Vacant(slot) => slot.insert(start),
         };
         arena.extend_from_slice(&value.to_ne_bytes());
@@ -95,10 +95,10 @@ impl Collected {
     }
 }
 
-/// Bytes of a record before its text.
-const HEAD: usize = 5;
+/// Bytes of a record before its name.
+const HEADER: usize = 5;
 
-/// A name and its value as they lie in an arena: value (4 bytes), length of the text (1), text.
+/// A record of an arena: value (4 bytes), length of the name (1 byte), name.
 struct Record<'a> {
     value: u32,
     text: &'a [u8],
@@ -109,11 +109,11 @@ impl<'a> Record<'a> {
     #[inline]
     fn at(arena: &'a [u8], start: usize) -> Option<Record<'a>> {
         let arena = arena.get(start..)?;
-        let (&[a, b, c, d, len], rest) = arena.split_first_chunk::<HEAD>()?;
+        let (&[a, b, c, d, len], rest) = arena.split_first_chunk::<HEADER>()?;
         Some(Record {
             value: u32::from_ne_bytes([a, b, c, d]),
             text: rest.get(..usize::from(len))?,
-            bytes: arena.get(..HEAD + usize::from(len))?,
+            bytes: arena.get(..HEADER + usize::from(len))?,
         })
     }
 
@@ -129,15 +129,15 @@ impl<'a> Record<'a> {
     }
 }
 
-/// Records grouped by hash bucket, with as many buckets as names.
-struct Names {
-    /// Where each bucket starts in the arena, and where the last one ends.
+/// A hash table whose records are grouped by bucket, with as many buckets as names.
+struct NameTable {
+    /// Offset of each bucket in the arena, then the end of the last one.
     starts: Box<[u32]>,
     arena: Box<[u8]>,
 }
 
-impl Names {
-    fn new(collected: &Collected, seed: &RandomState) -> Names {
+impl NameTable {
+    fn new(collected: &NameCollector, seed: &RandomState) -> NameTable {
         let (arena, len) = (&collected.arena, collected.starts.len());
         let mut order: Vec<(u32, u32)> = Vec::with_capacity(len);
         let mut start = 0;
@@ -159,7 +159,7 @@ impl Names {
             }
         }
         starts.resize(len + 1, grouped.len() as u32);
-        Names {
+        NameTable {
             starts: starts.into(),
             arena: grouped.into(),
         }
@@ -200,15 +200,15 @@ impl Names {
 
 /// The finished map.
 pub struct SniMap {
-    exact: Names,
-    wildcard: Names,
+    exact: NameTable,
+    wildcard: NameTable,
     any: Option<u32>,
     seed: RandomState,
 }
 
 impl SniMap {
-    /// Value of the most specific pattern that matches the raw bytes of a server name. An absent
-    /// or unusable name (see [`normalise`]) is matched by `*` alone.
+    /// Value of the most specific pattern that matches the bytes of a server name. Only `*` matches
+    /// an absent name and one that [`normalise`] does not accept.
     pub fn get(&self, raw: Option<&[u8]>) -> Option<u32> {
         raw.and_then(|raw| self.get_named(raw)).or(self.any)
     }
@@ -231,23 +231,23 @@ impl SniMap {
         self.len() == 0
     }
 
-    /// Bytes the map occupies.
+    /// Size of the map in bytes.
     pub fn memory(&self) -> usize {
-        let names = |names: &Names| size_of_val(&*names.starts) + names.arena.len();
+        let names = |names: &NameTable| size_of_val(&*names.starts) + names.arena.len();
         size_of::<SniMap>() + names(&self.exact) + names(&self.wildcard)
     }
 
-    /// The names that are matched as they are, in no order.
+    /// The exact names, in no particular order.
     pub fn exact(&self) -> impl Iterator<Item = &str> {
         self.exact.texts()
     }
 
-    /// What follows the star of the patterns that have one, such as `.example.com`, in no order.
+    /// The wildcard patterns without their star, such as `.example.com`, in no particular order.
     pub fn wildcard(&self) -> impl Iterator<Item = &str> {
         self.wildcard.texts()
     }
 
-    /// Every pattern with its value, in no order.
+    /// All patterns with their values, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (Pattern, u32)> + '_ {
         self.exact
             .iter()
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn get_most_specific_pattern_wins() {
+    fn get_prefers_the_most_specific_pattern() {
         let map = map(&["a.example.com", "*.example.com", "*", "*.a.example.com"]);
         for (name, value) in [
             ("a.example.com", 0),
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn get_no_usable_name_is_any() {
+    fn get_without_usable_name_matches_any_only() {
         let with_any = map(&["a.test", "*"]);
         let without = map(&["a.test"]);
         for raw in [
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn get_empty_map_has_nothing() {
+    fn get_in_an_empty_map_is_none() {
         let map = map(&[]);
         assert!(map.is_empty());
         assert_eq!(map.get(Some(b"a.test")), None);
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn add_same_name_twice_is_refused_and_changes_nothing() {
+    fn add_duplicate_is_refused_and_changes_nothing() {
         let mut builder = SniMapBuilder::new();
         for pattern in ["a.test", "*.test", "*"] {
             builder.add(pattern.as_bytes(), 1).unwrap();
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn add_bad_pattern_is_refused() {
+    fn add_invalid_pattern_is_refused() {
         let mut builder = SniMapBuilder::new();
         assert_eq!(
             builder.add(b"a..test", 1).unwrap_err().to_string(),
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn iter_gives_every_pattern_back() {
+    fn iter_returns_all_patterns() {
         let map = map(&["b.test", "a.test", "*.test", "*"]);
         let mut all: Vec<_> = map
             .iter()
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_many_names_stays_under_100_bytes_each() {
+    fn memory_is_less_than_100_bytes_a_name() {
         const NAMES: u32 = 100_000;
         let mut builder = SniMapBuilder::new();
         let mut text = 0;

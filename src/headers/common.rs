@@ -175,7 +175,7 @@ pub(super) fn key_id(certificate: &X509Ref) -> String {
         .unwrap_or_default()
 }
 
-/// Start and end of validity, in seconds since the unix_seconds.
+/// Start and end of validity, in seconds since the epoch.
 pub(super) fn validity_epochs(certificate: &X509Ref) -> Result<(i64, i64), LeftOut> {
     Ok((
         unix_seconds(certificate.not_before())?,

@@ -1,7 +1,7 @@
-//! Does the process run on the OpenSSL that this library is bound to?
+//! A check that the host process and this library use the same OpenSSL.
 //!
-//! An nginx with OpenSSL linked in statically, or with LibreSSL or BoringSSL, would hand this
-//! library objects of a foreign layout. Loading is harmless; using them is not.
+//! An nginx that is linked statically to OpenSSL, or to LibreSSL or BoringSSL, passes objects whose
+//! layout this library does not know. The check therefore runs before the library uses one.
 
 use std::ffi::{c_char, c_int, c_void, CStr};
 use std::mem::MaybeUninit;
@@ -10,7 +10,7 @@ use openssl_sys as sys;
 
 use crate::Error;
 
-/// One function of each library, and those whose layout matters most here.
+/// Functions of libssl and libcrypto that are compared: some of each library.
 const PROBES: [&CStr; 6] = [
     c"SSL_set_session_id_context",
     c"SSL_get_session",
@@ -24,11 +24,11 @@ extern "C" {
     fn SSL_set_session_id_context(ssl: *mut sys::SSL, context: *const u8, len: u32) -> c_int;
 }
 
-/// Checks that the host program resolves OpenSSL's functions to the very code this library calls,
-/// and that it is OpenSSL 3 or newer.
+/// Checks that the host program resolves OpenSSL's functions to the same code as this library, and
+/// that this is OpenSSL 3 or newer.
 ///
 /// # Errors
-/// One line that names the function and the two files, and the remedy.
+/// [`Error::Host`] with a line that names the function, the two files and the remedy.
 pub fn check() -> Result<(), Error> {
     let bound: [*const c_void; 6] = [
         SSL_set_session_id_context as *const c_void,
@@ -40,17 +40,17 @@ pub fn check() -> Result<(), Error> {
     ];
     for (name, ours) in PROBES.iter().zip(bound) {
         let theirs = program_symbol(name);
-        // Without -z now the address of a function may be the host's PLT entry for it; compare
-        // what it resolves to by file as well.
+        // Without -z now the address may be that of the host's PLT entry, so the files are compared
+        // as well.
         let same = theirs == ours || (!theirs.is_null() && file_of(theirs) == file_of(ours));
         let name = name.to_string_lossy();
-        // A program that exports its own copy exports what it uses itself, and the rest of what is
-        // called here would come from another copy.
+        // A program that exports its own copy exports only the functions that it uses itself. The
+        // other functions that this library calls would then belong to another copy.
         let built_in = theirs.is_null() || base_of(theirs) == program_base();
         if same && !built_in {
             continue;
         }
-        // Exported, it replaces that of libssl.so for this library too.
+        // An exported function replaces that of libssl.so for this library too.
         let exported = base_of(ours) == program_base();
         let ours = file_of(ours);
         return Err(Error::Host(if exported {
@@ -87,8 +87,8 @@ pub fn check() -> Result<(), Error> {
     Ok(())
 }
 
-/// Address of `name` as the main program sees it: itself and the libraries it was linked to, but
-/// not what this library alone brought along.
+/// Address of `name` in the main program and the libraries that it is linked to. The libraries that
+/// only this library is linked to are not searched.
 fn program_symbol(name: &CStr) -> *const c_void {
     // SAFETY: dlopen(NULL) only counts a reference to the program itself.
     unsafe {
@@ -102,17 +102,17 @@ fn program_symbol(name: &CStr) -> *const c_void {
     }
 }
 
-/// Where the main program is mapped.
+/// Address at which the main program is mapped.
 fn program_base() -> *const c_void {
-    // SAFETY: the kernel's own answer for this process.
+    // SAFETY: reads the auxiliary vector that the kernel gave to this process.
     let headers = unsafe { libc::getauxval(libc::AT_PHDR) };
     base_of(headers as *const c_void)
 }
 
-/// Where the file that holds `address` is mapped; NULL for none.
+/// Address at which the file that holds `address` is mapped; NULL if no file holds it.
 fn base_of(address: *const c_void) -> *const c_void {
     let mut info = MaybeUninit::<libc::Dl_info>::zeroed();
-    // SAFETY: dladdr fills `info` when it answers non-zero.
+    // SAFETY: dladdr fills `info` when it returns non-zero.
     unsafe {
         if libc::dladdr(address, info.as_mut_ptr()) == 0 {
             return std::ptr::null();
@@ -121,9 +121,10 @@ fn base_of(address: *const c_void) -> *const c_void {
     }
 }
 
+/// Path of the file that holds `address`.
 fn file_of(address: *const c_void) -> String {
     let mut info = MaybeUninit::<libc::Dl_info>::zeroed();
-    // SAFETY: dladdr fills `info` when it answers non-zero; dli_fname lives as long as the file
+    // SAFETY: dladdr fills `info` when it returns non-zero; dli_fname lives as long as the file
     // is mapped, and is copied at once.
     unsafe {
         if libc::dladdr(address, info.as_mut_ptr()) == 0 {

@@ -1,7 +1,7 @@
 //! The OpenSSL calls that the openssl crate lacks, as small safe wrappers.
 //!
 //! Every function declared here exists since OpenSSL 1.1.1 unless its declaration says otherwise.
-//! The library is linked against the very libssl that nginx loads; [`host_openssl`] checks that. [`thread`]
+//! The library must use the libssl that nginx loads; [`host_openssl`] checks this. [`thread`]
 //! and [`shared_memory`] wrap calls of libc.
 
 pub mod host_openssl;

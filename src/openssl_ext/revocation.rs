@@ -1,4 +1,4 @@
-//! OCSP and CRL calls beyond the openssl crate.
+//! OCSP and CRL calls that the openssl crate lacks.
 
 use std::cmp::Ordering;
 use std::ffi::{c_int, c_long, c_uchar, c_ulong, c_void};
@@ -23,8 +23,8 @@ use super::x509::set_verify_time;
 /// `X509_V_FLAG_CRL_CHECK`.
 const CRL_CHECK: c_ulong = 0x4;
 
-/// What `OCSP_check_nonce` answers when only the request carries a nonce, which is what a
-/// responder with precomputed answers does (RFC 6960 section 4.4.1).
+/// Result of `OCSP_check_nonce` when only the request has a nonce. A responder with precomputed
+/// responses sends none (RFC 6960 section 4.4.1).
 const NONCE_ABSENT_FROM_RESPONSE: c_int = -1;
 
 extern "C" {
@@ -77,27 +77,27 @@ extern "C" {
 
 /// Adds a random nonce (`OCSP_request_add1_nonce`).
 pub fn add_nonce(request: &mut OcspRequestRef) -> Result<(), ErrorStack> {
-    // SAFETY: without a value OpenSSL draws one, of its default length for a negative one.
+    // SAFETY: without a value OpenSSL generates one, with its default length for a negative length.
     match unsafe { OCSP_request_add1_nonce(request.as_ptr(), ptr::null_mut(), -1) } {
         1 => Ok(()),
         _ => Err(ErrorStack::get()),
     }
 }
 
-/// Whether the nonces agree, or the response carries none (`OCSP_check_nonce`).
+/// Whether the nonces are equal, or the response has none (`OCSP_check_nonce`).
 pub fn nonce_matches(request: &OcspRequestRef, response: &OcspBasicResponseRef) -> bool {
     // SAFETY: two live objects, only read.
-    let answer = unsafe { OCSP_check_nonce(request.as_ptr(), response.as_ptr()) };
-    answer > 0 || answer == NONCE_ABSENT_FROM_RESPONSE
+    let result = unsafe { OCSP_check_nonce(request.as_ptr(), response.as_ptr()) };
+    result > 0 || result == NONCE_ABSENT_FROM_RESPONSE
 }
 
-/// What a response says about one certificate (SingleResponse, RFC 6960 section 4.2.1).
+/// The status of one certificate in a response (SingleResponse, RFC 6960 section 4.2.1).
 pub struct SingleResponse<'a> {
     /// good, revoked or unknown.
     pub status: OcspCertStatus,
     /// CRLReason of a revocation; -1 without one.
     pub reason: c_int,
-    /// When it was revoked.
+    /// revocationTime.
     pub revoked_at: Option<&'a Asn1GeneralizedTimeRef>,
     /// thisUpdate.
     pub this_update: Option<&'a Asn1GeneralizedTimeRef>,
@@ -107,14 +107,14 @@ pub struct SingleResponse<'a> {
     pub critical: bool,
 }
 
-/// Every single response about `id`.
+/// The single responses for `id`.
 pub fn single_responses<'a>(
     response: &'a OcspBasicResponseRef,
     id: &OcspCertIdRef,
 ) -> Vec<SingleResponse<'a>> {
     let mut found = Vec::new();
-    // SAFETY: live objects, only read; OCSP_resp_find returns an index or -1, and -1 starts over.
-    // The times, NULL when absent, live as long as the response.
+    // SAFETY: live objects, only read; OCSP_resp_find returns an index or -1, and starts at the
+    // beginning for -1. The response owns the times, which are NULL when absent.
     unsafe {
         let response = response.as_ptr();
         let mut index = -1;
@@ -149,11 +149,11 @@ pub fn has_critical_extension(response: &OcspBasicResponseRef) -> bool {
     unsafe { OCSP_BASICRESP_get_ext_by_critical(response.as_ptr(), 1, -1) >= 0 }
 }
 
-/// Whether `key` made the signature of the response, whatever its responderID says (RFC 6960 section
-/// 4.2.1, `ASN1_item_verify` over tbsResponseData).
+/// Whether `key` made the signature of the response. The responderID is not compared (RFC 6960
+/// section 4.2.1, `ASN1_item_verify` over tbsResponseData).
 pub fn is_signed_with(response: &OcspBasicResponseRef, key: &PKeyRef<Public>) -> bool {
     // SAFETY: live objects, only read; algorithm, signature and data are parts of the response, and
-    // the item is the one of its data.
+    // the item describes its data.
     unsafe {
         let response = response.as_ptr();
         ASN1_item_verify(
@@ -168,7 +168,7 @@ pub fn is_signed_with(response: &OcspBasicResponseRef, key: &PKeyRef<Public>) ->
 
 /// The certificates in the response (`OCSP_resp_get0_certs`).
 pub fn certificates(response: &OcspBasicResponseRef) -> impl Iterator<Item = &X509Ref> {
-    // SAFETY: a live response; the stack, NULL when there are none, lives as long as it does.
+    // SAFETY: a live response, which owns the stack; that is NULL when there are no certificates.
     let stack: Option<&StackRef<X509>> = unsafe {
         let stack = OCSP_resp_get0_certs(response.as_ptr());
         (!stack.is_null()).then(|| StackRef::from_ptr(stack.cast_mut()))
@@ -176,13 +176,14 @@ pub fn certificates(response: &OcspBasicResponseRef) -> impl Iterator<Item = &X5
     stack.into_iter().flatten()
 }
 
-/// A GeneralizedTime is one of the two forms of an ASN1_TIME.
+/// The GeneralizedTime as ASN1_TIME, of which it is one of two forms.
 pub fn as_time(time: &Asn1GeneralizedTimeRef) -> &Asn1TimeRef {
-    // SAFETY: both are names of ASN1_STRING, and its type says which form it is.
+    // SAFETY: both types are ASN1_STRING, whose type field tells the two forms apart.
     unsafe { Asn1TimeRef::from_ptr(time.as_ptr().cast()) }
 }
 
-/// Whether the distribution point is for all reasons and the certificate's issuer signs its CRL.
+/// Whether the distribution point has neither reasons nor cRLIssuer: its CRL covers all reasons and
+/// is signed by the issuer of the certificate.
 pub fn is_direct(point: &DistPointRef) -> bool {
     // SAFETY: a live DIST_POINT, whose members are NULL when absent.
     unsafe {
@@ -191,11 +192,11 @@ pub fn is_direct(point: &DistPointRef) -> bool {
     }
 }
 
-/// Reads one DER-encoded CRL and says how many bytes it took (`d2i_X509_CRL`).
+/// Reads one CRL in DER and returns it with its length in bytes (`d2i_X509_CRL`).
 pub fn crl_from_der(der: &[u8]) -> Result<(X509Crl, usize), ErrorStack> {
     let mut end = der.as_ptr();
-    // SAFETY: OpenSSL reads no more than the length given and moves `end` inside or right behind
-    // it; the CRL it answers is ours.
+    // SAFETY: OpenSSL reads no more than the given length and sets `end` to the end of what it
+    // read; the caller owns the returned CRL.
     unsafe {
         let crl = sys::d2i_X509_CRL(ptr::null_mut(), &mut end, der.len() as c_long);
         if crl.is_null() {
@@ -210,20 +211,20 @@ pub fn crl_from_der(der: &[u8]) -> Result<(X509Crl, usize), ErrorStack> {
 
 /// An extension of a CRL.
 pub struct CrlExtension<'a> {
-    /// Its type.
+    /// OID.
     pub object: &'a Asn1ObjectRef,
     /// Whether it is critical.
     pub critical: bool,
-    /// Its content, in DER if it is well-formed.
+    /// Content of extnValue: DER, unless it is malformed.
     pub value: &'a [u8],
 }
 
-/// The extensions of the CRL, in its order.
+/// The extensions of the CRL in encoded order.
 pub fn crl_extensions(crl: &X509CrlRef) -> impl Iterator<Item = CrlExtension<'_>> {
     // SAFETY: a live CRL.
     let count = unsafe { sys::X509_CRL_get_ext_count(crl.as_ptr()) };
     (0..count).map(move |index| {
-        // SAFETY: the index is in range; extension, type and content live as long as the CRL.
+        // SAFETY: the index is in range; the CRL owns the extension with its OID and content.
         unsafe {
             let extension = sys::X509_CRL_get_ext(crl.as_ptr(), index);
             let value = sys::X509_EXTENSION_get_data(extension).cast::<sys::ASN1_STRING>();
@@ -236,10 +237,10 @@ pub fn crl_extensions(crl: &X509CrlRef) -> impl Iterator<Item = CrlExtension<'_>
     })
 }
 
-/// Whether the CRL's authorityKeyIdentifier, if it has one, is that of `issuer`
+/// Whether the CRL has no authorityKeyIdentifier, or one that identifies `issuer`
 /// (`X509_check_akid`).
 pub fn key_id_matches(crl: &X509CrlRef, issuer: &X509Ref) -> bool {
-    // SAFETY: live objects, only read; the decoded extension is ours and may be NULL.
+    // SAFETY: live objects, only read; the decoded extension may be NULL and is freed here.
     unsafe {
         let key_id = sys::X509_CRL_get_ext_d2i(
             crl.as_ptr(),
@@ -254,18 +255,18 @@ pub fn key_id_matches(crl: &X509CrlRef, issuer: &X509Ref) -> bool {
     }
 }
 
-/// What kinds of extensions an entry of a CRL has.
+/// Which kinds of extensions an entry of a CRL has.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EntryExtensions {
-    /// A critical one.
+    /// Any critical extension.
     pub critical: bool,
-    /// A critical one other than certificateIssuer.
+    /// A critical extension other than certificateIssuer.
     pub unsupported: bool,
     /// certificateIssuer.
     pub issuer: bool,
 }
 
-/// The kinds of extensions of an entry.
+/// Which kinds of extensions the entry has.
 pub fn entry_extensions(entry: &X509RevokedRef) -> EntryExtensions {
     let mut found = EntryExtensions::default();
     // SAFETY: a live entry, only read; the indices are in range.
@@ -289,7 +290,7 @@ pub fn entry_extensions(entry: &X509RevokedRef) -> EntryExtensions {
 pub fn names_crl_issuer(certificate: &X509Ref, issuer: &X509NameRef) -> bool {
     let points = certificate.crl_distribution_points();
     let named = points.iter().flatten().any(|point| {
-        // SAFETY: a live DIST_POINT; the names, NULL when absent, live as long as it does.
+        // SAFETY: a live DIST_POINT, which owns the names; they are NULL when absent.
         let names: Option<&StackRef<GeneralName>> = unsafe {
             let names = (*point.as_ptr()).CRLissuer;
             (!names.is_null()).then(|| StackRef::from_ptr(names))
@@ -304,8 +305,8 @@ pub fn names_crl_issuer(certificate: &X509Ref, issuer: &X509NameRef) -> bool {
     named
 }
 
-/// The status of one certificate of a verified chain against `crls` (`X509_V_FLAG_CRL_CHECK`), as
-/// an `X509_V_*` number. `above` is the rest of the chain, of which the last is the anchor.
+/// Checks one certificate of a verified chain against `crls` (`X509_V_FLAG_CRL_CHECK`). Returns an
+/// `X509_V_*` code. `above` is the rest of the chain, up to the anchor.
 pub fn crl_status<'a>(
     certificate: &X509Ref,
     above: &[X509],
@@ -334,25 +335,25 @@ pub fn crl_status<'a>(
     })
 }
 
-/// Verifies with the revocation of the first certificate checked against `crls`
-/// (`X509_STORE_CTX_set0_crls`). The CRLs serve this one call; store and context keep none.
+/// Verifies the chain and checks the revocation of its first certificate against `crls`
+/// (`X509_STORE_CTX_set0_crls`). The context does not keep the CRLs.
 fn verify_with_crls<'a>(
     context: &mut X509StoreContextRef,
     crls: impl Iterator<Item = &'a X509CrlRef>,
 ) -> Result<bool, ErrorStack> {
-    /// A stack that borrows its members.
-    struct Borrowed(*mut sys::OPENSSL_STACK);
-    impl Drop for Borrowed {
+    /// A stack that does not own its members.
+    struct BorrowingStack(*mut sys::OPENSSL_STACK);
+    impl Drop for BorrowingStack {
         fn drop(&mut self) {
-            // SAFETY: frees the stack only.
+            // SAFETY: frees the stack, not its members.
             unsafe { sys::OPENSSL_sk_free(self.0) }
         }
     }
-    // SAFETY: the CRLs outlive this function, and the context forgets them before it returns.
+    // SAFETY: the CRLs outlive this function, and the context drops its pointer before it returns.
     unsafe {
-        let stack = Borrowed(sys::OPENSSL_sk_new_null());
+        let stack = BorrowingStack(sys::OPENSSL_sk_new_null());
         for crl in crls {
-            // Answers the number of members; 0 when there is no memory or no stack.
+            // Returns the number of members, or 0 or -1 on failure.
             if sys::OPENSSL_sk_push(stack.0, crl.as_ptr() as *const c_void) <= 0 {
                 return Err(ErrorStack::get());
             }

@@ -1,4 +1,4 @@
-//! Memory that a process shares with the processes forked from it: counters, and files without a name.
+//! Memory that a process shares with the processes that it forks: counters, and unnamed files.
 
 use std::ffi::CStr;
 use std::fs::File;
@@ -7,9 +7,10 @@ use std::os::fd::{AsRawFd, FromRawFd};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
 
-/// 64-bit words of a file in memory (`mmap`, `MAP_SHARED`), zero at first. A process forked later sees the
-/// same words, as does one that maps the same file, and they live until the last of these processes ends.
-/// Never unmapped.
+/// 64-bit words of a file in memory (`mmap`, `MAP_SHARED`), initially zero.
+///
+/// A process that is forked later shares the words, as does a process that maps the same file. They
+/// exist until the last of these processes ends, and are never unmapped.
 #[derive(Debug)]
 pub struct SharedWords {
     words: NonNull<AtomicU64>,
@@ -22,7 +23,7 @@ unsafe impl Send for SharedWords {}
 unsafe impl Sync for SharedWords {}
 
 impl SharedWords {
-    /// Maps the first `len` words of a file, which it is made to hold.
+    /// Maps the first `len` words of a file, which is made longer if it is shorter.
     ///
     /// # Errors
     /// As `ftruncate` and `mmap`.
@@ -33,8 +34,8 @@ impl SharedWords {
         if file.metadata()?.len() < bytes as u64 {
             file.set_len(bytes as u64)?;
         }
-        // SAFETY: a new mapping at an address of the kernel's choice touches no other memory. The file is
-        // one in memory that holds all of it and that nothing here makes shorter.
+        // SAFETY: a new mapping at an address that the kernel chooses touches no other memory. The
+        // file holds the whole mapping, and no code here makes it shorter.
         let address = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
@@ -54,19 +55,20 @@ impl SharedWords {
 
     /// The words.
     pub fn words(&self) -> &[AtomicU64] {
-        // SAFETY: the mapping holds `len` words, is aligned to a page, and is never unmapped. Any bits
-        // are a valid AtomicU64, which may change under a shared reference.
+        // SAFETY: the mapping holds `len` words, is aligned to a page, and is never unmapped. Any
+        // bits are a valid AtomicU64, which may change under a shared reference.
         unsafe { std::slice::from_raw_parts(self.words.as_ptr(), self.len) }
     }
 }
 
-/// Makes a file in memory without a name (`memfd_create`), which only this process, those forked from it
-/// and those that may look into `/proc/PID/fd` of one of them can open. `name` is shown in `/proc/PID/fd`.
+/// Creates an unnamed file in memory (`memfd_create`). Only this process, the processes that it
+/// forks, and processes that may read their `/proc/PID/fd` can open it. `name` is shown in
+/// `/proc/PID/fd`.
 ///
 /// # Errors
 /// As `memfd_create`.
 pub fn unnamed_file(name: &CStr) -> io::Result<File> {
-    // SAFETY: `name` ends with NUL; the descriptor that comes back belongs to nobody else.
+    // SAFETY: `name` ends with NUL; the returned descriptor has no other owner.
     unsafe {
         let descriptor = libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC);
         if descriptor < 0 {
@@ -83,7 +85,7 @@ mod tests {
     use std::sync::atomic::Ordering;
 
     #[test]
-    fn words_are_zero_at_first_and_hold_what_is_stored() {
+    fn words_are_zero_initially_and_shared_by_mappings_of_one_file() {
         let file = unnamed_file(c"resty-mtls").unwrap();
         let shared = SharedWords::map(&file, 1000).unwrap();
         assert_eq!(shared.words().len(), 1000);
@@ -93,13 +95,13 @@ mod tests {
             .all(|word| word.load(Ordering::Relaxed) == 0));
         shared.words()[999].store(7, Ordering::Release);
         assert_eq!(shared.words()[999].load(Ordering::Acquire), 7);
-        let again = SharedWords::map(&file, 1000).unwrap();
-        assert_eq!(again.words()[999].load(Ordering::Acquire), 7);
+        let second = SharedWords::map(&file, 1000).unwrap();
+        assert_eq!(second.words()[999].load(Ordering::Acquire), 7);
         assert!(SharedWords::map(&file, usize::MAX).is_err());
     }
 
     #[test]
-    fn unnamed_file_holds_what_is_written() {
+    fn unnamed_file_returns_written_bytes() {
         let file = unnamed_file(c"resty-mtls").unwrap();
         file.write_all_at(b"policy", 3).unwrap();
         let mut bytes = [0; 6];

@@ -1,5 +1,5 @@
-//! TLS calls beyond the openssl crate: what the handshake of one connection asks for, the context
-//! its session is bound to, and what is remembered on it.
+//! TLS calls that the openssl crate lacks: the certificate request of one connection, the session
+//! id context of its session, and data stored with the session or on the connection.
 
 use std::any::type_name;
 use std::ffi::{c_int, c_long, c_uchar, c_uint, c_void};
@@ -62,14 +62,15 @@ extern "C" {
     fn OPENSSL_sk_zero(stack: *mut sys::OPENSSL_STACK);
 }
 
-/// Runs the body of a callback of OpenSSL's and leaves the thread's error queue as it was: what is
-/// in it may be the error that OpenSSL is about to return to nginx. No mark would do: whoever
-/// reads an error of the body's own reads all of them. A panic must not cross into OpenSSL either;
-/// it gives `None`.
+/// Runs the body of an OpenSSL callback and restores the thread's error queue, which may hold the
+/// error that OpenSSL is about to return to nginx. `ERR_set_mark` is not enough, because code in
+/// the body that reads its own error with [`ErrorStack::get`] empties the queue.
+///
+/// A panic must not unwind into OpenSSL; the result is `None` then.
 fn preserving_error_queue<T>(body: impl FnOnce() -> T) -> Option<T> {
     let before = ErrorStack::get();
     let result = catch_unwind(AssertUnwindSafe(body)).ok();
-    // SAFETY: it concerns the queue of this thread only.
+    // SAFETY: the call only changes the queue of this thread.
     unsafe { sys::ERR_clear_error() };
     before.errors().iter().for_each(openssl::error::Error::put);
     result
@@ -87,9 +88,9 @@ pub fn is_resumed(ssl: &SslRef) -> bool {
     unsafe { sys::SSL_session_reused(ssl.as_ptr()) == 1 }
 }
 
-/// Binds the session this handshake makes, and the sessions it may resume, to `context`, at most
-/// 32 bytes (`SSL_set_session_id_context`). Only effective before the session look-up, that is in
-/// the ClientHello callback.
+/// Sets the session id context, of at most 32 bytes, of the session that this handshake creates.
+/// Only sessions with this context are resumed (`SSL_set_session_id_context`). It has an effect
+/// before the session look-up only, that is in the ClientHello callback.
 pub fn set_session_id_context(ssl: &SslRef, context: &[u8]) -> Result<(), Error> {
     // SAFETY: OpenSSL copies the bytes.
     let done = unsafe {
@@ -98,9 +99,9 @@ pub fn set_session_id_context(ssl: &SslRef, context: &[u8]) -> Result<(), Error>
     checked(done)
 }
 
-/// The context the connection's session is bound to; empty when there is no session.
+/// The session id context of the connection's session; empty when there is no session.
 pub fn session_id_context(ssl: &SslRef) -> &[u8] {
-    // SAFETY: the session belongs to the connection, and the bytes to the session.
+    // SAFETY: the connection owns the session, and the session owns the bytes.
     unsafe {
         let session = sys::SSL_get_session(ssl.as_ptr());
         if session.is_null() {
@@ -115,7 +116,8 @@ pub fn session_id_context(ssl: &SslRef) -> &[u8] {
     }
 }
 
-/// Rebinds the session that the handshake in progress is making.
+/// Changes the session id context of the session that the handshake in progress creates
+/// (`SSL_SESSION_set1_id_context`).
 pub fn rebind_session(ssl: &SslRef, context: &[u8]) -> Result<(), Error> {
     // SAFETY: OpenSSL copies the bytes; a NULL session is not passed on.
     unsafe {
@@ -133,8 +135,8 @@ pub fn rebind_session(ssl: &SslRef, context: &[u8]) -> Result<(), Error> {
     }
 }
 
-/// Puts `data` into the session, whence it comes back on resumption, through a ticket as well as
-/// through a cache (`SSL_SESSION_set1_ticket_appdata`).
+/// Stores `data` in the session. It is available again after resumption, from a ticket as well as
+/// from a session cache (`SSL_SESSION_set1_ticket_appdata`).
 pub fn set_session_data(ssl: &SslRef, data: &[u8]) -> Result<(), Error> {
     // SAFETY: OpenSSL copies the bytes; a NULL session is not passed on.
     unsafe {
@@ -152,9 +154,9 @@ pub fn set_session_data(ssl: &SslRef, data: &[u8]) -> Result<(), Error> {
     }
 }
 
-/// What [`set_session_data`] stored in the session; empty when nothing did.
+/// The data that [`set_session_data`] stored in the session; empty when there is none.
 pub fn session_data(ssl: &SslRef) -> &[u8] {
-    // SAFETY: the session belongs to the connection, and the bytes to the session.
+    // SAFETY: the connection owns the session, and the session owns the bytes.
     unsafe {
         let session = sys::SSL_get_session(ssl.as_ptr());
         if session.is_null() {
@@ -172,7 +174,7 @@ pub fn session_data(ssl: &SslRef) -> &[u8] {
     }
 }
 
-/// Lets a full TLS 1.3 handshake end with at most one session ticket (`SSL_set_num_tickets`).
+/// Limits a full TLS 1.3 handshake to one session ticket (`SSL_set_num_tickets`).
 pub fn limit_tickets(ssl: &SslRef) {
     // SAFETY: a live connection.
     unsafe {
@@ -182,27 +184,26 @@ pub fn limit_tickets(ssl: &SslRef) {
     }
 }
 
-/// What wants to see the chain while the handshake is still in progress.
+/// Callbacks of a handshake that requests a client certificate.
 pub trait HandshakeCallbacks {
-    /// Bounds the chain that OpenSSL tries to build meanwhile (`SSL_set_verify_depth`).
+    /// Longest chain that OpenSSL builds during the handshake (`SSL_set_verify_depth`).
     const VERIFY_DEPTH: u32;
 
-    /// `chain` is what the client sent, leaf first. Called at least once a handshake in which a
-    /// certificate came, possibly several times.
+    /// Called when the client has sent certificates: at least once a handshake, possibly several
+    /// times. `chain` holds what the client sent, leaf first.
     fn on_client_chain(ssl: &SslRef, chain: &StackRef<X509>);
 
-    /// Whether the session that this handshake makes may be resumed.
+    /// Whether the session that this handshake creates may be resumed.
     fn may_resume(ssl: &SslRef) -> bool;
 }
 
-/// Asks for a client certificate in this handshake, and accepts whatever comes: nothing is trusted
-/// before the access phase. Only effective in the certificate phase or earlier, on a full
-/// handshake.
+/// Requests a client certificate in this handshake and accepts any, because chains are verified in
+/// the access phase. It has an effect in the certificate phase or earlier, on a full handshake.
 pub fn request_certificate<P: HandshakeCallbacks>(ssl: &SslRef) {
     set_verify::<P>(ssl);
-    // Besides what its name says: after a HelloRetryRequest nginx before 1.29.2 selects the vhost once more and with it the
-    // vhost's own verify mode, while the certificate phase does not run again. This callback does,
-    // last before the CertificateRequest.
+    // The callback also sets the verify mode again. After a HelloRetryRequest nginx before 1.29.2
+    // selects the vhost once more and sets the vhost's own verify mode, but it does not run the
+    // certificate phase again. This callback is the last one before the CertificateRequest.
     // SAFETY: a live connection; the callback is code of this library, which is never unloaded.
     unsafe {
         SSL_set_not_resumable_session_callback(ssl.as_ptr(), Some(not_resumable_callback::<P>))
@@ -231,25 +232,26 @@ fn set_verify<P: HandshakeCallbacks>(ssl: &SslRef) {
     }
 }
 
-/// A store that trusts nobody and checks no signature: what the handshake makes of a chain is
-/// thrown away, so that work is not done twice.
+/// A store without CAs and without verification. The verify result of the handshake is not used, so
+/// the chain is not verified twice.
 fn empty_store() -> Option<&'static X509Store> {
     static STORE: OnceLock<Option<X509Store>> = OnceLock::new();
     STORE
         .get_or_init(|| {
             let store = X509StoreBuilder::new().ok()?.build();
-            // SAFETY: nobody else has the store yet; the callback is never unloaded.
+            // SAFETY: the store is not shared yet; the callback is never unloaded.
             unsafe { X509_STORE_set_verify(store.as_ptr(), Some(skip_verification)) };
             Some(store)
         })
         .as_ref()
 }
 
+/// `X509_STORE_set_verify`: reports success without verification.
 extern "C" fn skip_verification(_context: *mut sys::X509_STORE_CTX) -> c_int {
     1
 }
 
-/// Answers 0 when the session may be resumed.
+/// Returns 0 when the session may be resumed, and sets the verify mode again.
 extern "C" fn not_resumable_callback<P: HandshakeCallbacks>(
     ssl: *mut sys::SSL,
     _forward_secure: c_int,
@@ -263,11 +265,12 @@ extern "C" fn not_resumable_callback<P: HandshakeCallbacks>(
     c_int::from(!may_resume.unwrap_or(false))
 }
 
+/// `SSL_set_verify`: passes the chain on and accepts it.
 extern "C" fn verify_callback<P: HandshakeCallbacks>(
     _ok: c_int,
     context: *mut sys::X509_STORE_CTX,
 ) -> c_int {
-    // A panic must not cross into OpenSSL.
+    // A panic must not unwind into OpenSSL.
     let _ = catch_unwind(|| {
         // SAFETY: OpenSSL calls this with a live context whose ex_data holds the connection; both
         // outlive the call.
@@ -278,16 +281,16 @@ extern "C" fn verify_callback<P: HandshakeCallbacks>(
             if !ssl.is_null() && !chain.is_null() {
                 P::on_client_chain(SslRef::from_ptr(ssl), StackRef::from_ptr(chain));
             }
-            // What OpenSSL could not verify is no error here, and nginx would report it as the
-            // error of the next read. Nothing else can be in the queue that anybody waits for: an
-            // error that matters ends the handshake at once.
+            // A chain that OpenSSL could not verify is not an error here, and nginx would report
+            // it as the error of the next read. The queue holds no other error that matters,
+            // because such an error ends the handshake at once.
             sys::ERR_clear_error();
         }
     });
     1
 }
 
-/// A list of CA names handed to a connection; tells whether it is still there.
+/// The identity of a list of CA names that was attached to a connection, by which it is recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AttachedCaNames {
     list: usize,
@@ -295,36 +298,36 @@ pub struct AttachedCaNames {
     len: usize,
 }
 
-/// Hands `names` to the connection, which sends them in its CertificateRequest
-/// (`SSL_set_client_CA_list`). An empty list overrides one of the vhost.
+/// Gives `names` to the connection, which sends them in its CertificateRequest
+/// (`SSL_set_client_CA_list`). An empty list overrides the list of the vhost.
 pub fn attach_ca_names(ssl: &SslRef, names: Stack<X509Name>) -> AttachedCaNames {
-    let lent = AttachedCaNames {
+    let attached = AttachedCaNames {
         list: names.as_ptr() as usize,
         first: names.iter().next().map_or(0, |name| name.as_ptr() as usize),
         len: names.len(),
     };
-    // SAFETY: the connection takes the stack and the names over; nothing else frees them.
+    // SAFETY: the connection becomes the owner of the stack and the names; nothing else frees them.
     unsafe {
         let list = names.as_ptr();
         std::mem::forget(names);
         sys::SSL_set_client_CA_list(ssl.as_ptr(), list);
     }
-    lent
+    attached
 }
 
-/// Takes the names back once the CertificateRequest is on the wire; the connection keeps an empty
-/// list. `None` if somebody else has replaced the list.
-pub fn detach_ca_names(ssl: &SslRef, lent: AttachedCaNames) -> Option<Stack<X509Name>> {
-    if lent.len == 0 {
+/// Removes the names from the connection after the CertificateRequest was sent; an empty list is
+/// left there. `None` if the list was replaced in the meantime.
+pub fn detach_ca_names(ssl: &SslRef, attached: AttachedCaNames) -> Option<Stack<X509Name>> {
+    if attached.len == 0 {
         return None;
     }
-    // SAFETY: the list is compared with the one that was lent, so it is the connection's own and
-    // not its SSL_CTX's. The copy is shallow: after sk_zero it alone owns the names.
+    // SAFETY: the list is the one that was attached, so the connection owns it, not its SSL_CTX.
+    // The copy is shallow: after sk_zero it is the only owner of the names.
     unsafe {
         let list = SSL_get_client_CA_list(ssl.as_ptr());
-        if list as usize != lent.list
-            || sys::OPENSSL_sk_num(list.cast()) as usize != lent.len
-            || sys::OPENSSL_sk_value(list.cast(), 0) as usize != lent.first
+        if list as usize != attached.list
+            || sys::OPENSSL_sk_num(list.cast()) as usize != attached.len
+            || sys::OPENSSL_sk_value(list.cast(), 0) as usize != attached.first
         {
             return None;
         }
@@ -337,14 +340,15 @@ pub fn detach_ca_names(ssl: &SslRef, lent: AttachedCaNames) -> Option<Stack<X509
     }
 }
 
-/// A place on every connection for one `T`, freed with the connection (`SSL_get_ex_new_index`).
+/// An ex_data index for connections: each connection may hold one `T`, which is freed with it
+/// (`SSL_get_ex_new_index`).
 pub struct ExData<T> {
     index: c_int,
     content: PhantomData<fn() -> T>,
 }
 
 impl<T: 'static> ExData<T> {
-    /// Reserves the place. Once a process: OpenSSL never gives an index back.
+    /// Reserves an index. Call it once a process: OpenSSL never frees an index.
     pub fn new() -> Result<ExData<T>, Error> {
         // SAFETY: the free function is code of this library, which is never unloaded.
         let index = unsafe {
@@ -369,10 +373,10 @@ impl<T: 'static> ExData<T> {
         })
     }
 
-    /// Puts `content` on the connection, in place of what was there.
+    /// Stores `content` on the connection and frees the previous content.
     pub fn set(&self, ssl: &SslRef, content: T) -> Result<(), Error> {
         let content = Box::into_raw(Box::new(content));
-        // SAFETY: the slot holds NULL or a box that `set` made; each is freed exactly once.
+        // SAFETY: the ex_data is NULL or a box that `set` made; each is freed exactly once.
         unsafe {
             let old = sys::SSL_get_ex_data(ssl.as_ptr(), self.index) as *mut T;
             if sys::SSL_set_ex_data(ssl.as_ptr(), self.index, content.cast()) != 1 {
@@ -386,14 +390,15 @@ impl<T: 'static> ExData<T> {
         Ok(())
     }
 
-    /// What is on the connection.
+    /// The content that is stored on the connection.
     pub fn get<'a>(&self, ssl: &'a SslRef) -> Option<&'a T> {
-        // SAFETY: the slot holds NULL or a live box of `T`, which only `set` and the end of the
+        // SAFETY: the ex_data is NULL or a live box of `T`, which only `set` and the end of the
         // connection free; callers hold no reference across either.
         unsafe { (sys::SSL_get_ex_data(ssl.as_ptr(), self.index) as *const T).as_ref() }
     }
 }
 
+/// The free function of the ex_data index.
 unsafe extern "C" fn free_content<T>(
     _parent: *mut c_void,
     content: *mut c_void,
@@ -404,7 +409,7 @@ unsafe extern "C" fn free_content<T>(
 ) {
     if !content.is_null() {
         preserving_error_queue(|| {
-            // SAFETY: the box that `set` made, freed here for the one and only time.
+            // SAFETY: the box that `set` made, which is freed once.
             drop(unsafe { Box::from_raw(content as *mut T) })
         });
     }
@@ -432,9 +437,10 @@ mod tests {
 
     use crate::testing::{issue, Issued, NOW};
 
-    struct Anything;
+    /// Accepts every chain and leaves an error in the queue.
+    struct AcceptAll;
 
-    impl HandshakeCallbacks for Anything {
+    impl HandshakeCallbacks for AcceptAll {
         const VERIFY_DEPTH: u32 = 0;
 
         fn on_client_chain(_ssl: &SslRef, chain: &StackRef<X509>) {
@@ -442,24 +448,24 @@ mod tests {
         }
 
         fn may_resume(_ssl: &SslRef) -> bool {
-            fail();
+            put_error();
             true
         }
     }
 
-    /// Leaves an error in the queue.
-    fn fail() {
+    /// Puts an error into the queue.
+    fn put_error() {
         let error = X509::from_der(b"no certificate").unwrap_err();
         assert!(!error.errors().is_empty());
         error.errors().iter().for_each(openssl::error::Error::put);
     }
 
-    /// Fails when it is freed.
-    struct Failing;
+    /// Puts an error into the queue when it is dropped.
+    struct ErrorOnDrop;
 
-    impl Drop for Failing {
+    impl Drop for ErrorOnDrop {
         fn drop(&mut self) {
-            fail();
+            put_error();
         }
     }
 
@@ -470,9 +476,9 @@ mod tests {
         context
     }
 
-    /// The errors that a handshake leaves on the server's side, in which the client presents `leaf`
-    /// with `between`, or nothing.
-    fn left_by(
+    /// The errors in the server's queue after a handshake in which the client sends `leaf` with the
+    /// chain `between`, or no certificate.
+    fn server_errors(
         version: SslVersion,
         server: &Issued,
         leaf: Option<&Issued>,
@@ -481,7 +487,7 @@ mod tests {
         let (near, far) = UnixStream::pair().unwrap();
         let mut client = context(version);
         client.set_verify(SslVerifyMode::NONE);
-        // An odd certificate must reach the server.
+        // The client must send malformed certificates too.
         client.set_security_level(0);
         if let Some(leaf) = leaf {
             client.set_certificate(&leaf.x509).unwrap();
@@ -492,7 +498,7 @@ mod tests {
         }
         let client = Ssl::new(&client.build()).unwrap();
         let client = thread::spawn(move || {
-            // nginx reads, too, only after the client's Finished.
+            // Like nginx, the server reads only after the client's Finished.
             let stream = client.connect(far);
             drop(ErrorStack::get());
             stream.map(drop).is_ok()
@@ -502,17 +508,17 @@ mod tests {
         context.set_private_key(&server.key).unwrap();
         context.set_session_id_context(b"test").unwrap();
         let ssl = Ssl::new(&context.build()).unwrap();
-        request_certificate::<Anything>(&ssl);
+        request_certificate::<AcceptAll>(&ssl);
         drop(ErrorStack::get());
         let stream = ssl.accept(near).map_err(|error| error.to_string());
-        let left = ErrorStack::get();
+        let errors = ErrorStack::get();
         let presented = stream.unwrap().ssl().peer_certificate();
         assert_eq!(presented.is_some(), leaf.is_some());
         assert!(client.join().unwrap());
-        left
+        errors
     }
 
-    /// `of` once more, with an extension that holds `content`.
+    /// `of` issued again, with an extension that holds `content`.
     fn with_extension(of: &Issued, issuer: &Issued, oid: &str, content: &[u8]) -> Issued {
         let mut builder = X509Builder::new().unwrap();
         builder.set_version(2).unwrap();
@@ -534,7 +540,7 @@ mod tests {
     }
 
     #[test]
-    fn request_certificate_leaves_no_error_whatever_the_client_presents() {
+    fn request_certificate_leaves_no_error_for_any_client_chain() {
         let ca = issue("Test CA", None, true, NOW, &[]);
         let other = issue("Test CA", None, true, NOW, &[]);
         let between = issue("Test Intermediate", Some(&ca), true, NOW, &[]);
@@ -570,45 +576,44 @@ mod tests {
         ];
         for name in names {
             for content in [&b"garbage"[..], &[0x30, 0x80], &[]] {
-                let odd = with_extension(&leaf, &ca, name, content);
+                let altered = with_extension(&leaf, &ca, name, content);
                 present(
                     &format!("a leaf with {name} {content:?}"),
-                    &odd,
+                    &altered,
                     &[&ca.x509],
                 );
-                let odd = with_extension(&between, &ca, name, content);
+                let altered = with_extension(&between, &ca, name, content);
                 present(
                     &format!("a CA with {name} {content:?}"),
                     &leaf,
-                    &[&odd.x509],
+                    &[&altered.x509],
                 );
-                let odd = with_extension(&ca, &ca, name, content);
-                let chain = [&between.x509, &odd.x509];
+                let altered = with_extension(&ca, &ca, name, content);
+                let chain = [&between.x509, &altered.x509];
                 present(&format!("a root with {name} {content:?}"), &leaf, &chain);
             }
         }
-        // id-ecPublicKey becomes an algorithm that nobody knows.
+        // id-ecPublicKey becomes an unknown algorithm.
         let der = between.x509.to_der().unwrap();
         let algorithm = [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
         let at = der.windows(7).position(|window| window == algorithm);
-        let mut odd = der.clone();
-        odd[at.unwrap() + 6] = 0x7f;
-        let odd = X509::from_der(&odd).unwrap();
-        present("a CA with an unknown key", &leaf, &[&odd]);
+        let mut altered = der.clone();
+        altered[at.unwrap() + 6] = 0x7f;
+        let altered = X509::from_der(&altered).unwrap();
+        present("a CA with an unknown key", &leaf, &[&altered]);
 
         for version in [SslVersion::TLS1_2, SslVersion::TLS1_3] {
-            let left = left_by(version, &ca, None, &[]);
-            assert!(left.errors().is_empty(), "nothing, {version:?}: {left}");
+            let errors = server_errors(version, &ca, None, &[]);
+            assert!(errors.errors().is_empty(), "nothing, {version:?}: {errors}");
             for (what, leaf, chain) in &presented {
-                let left = left_by(version, &ca, Some(leaf), chain);
-                assert!(left.errors().is_empty(), "{what}, {version:?}: {left}");
+                let errors = server_errors(version, &ca, Some(leaf), chain);
+                assert!(errors.errors().is_empty(), "{what}, {version:?}: {errors}");
             }
         }
     }
 
-    /// Calls `callback` while an error of somebody else's stands in the queue, which must be all
-    /// that stands there then.
-    fn leaves_the_queue_alone(callback: impl FnOnce()) {
+    /// Calls `callback` while the queue holds an error, and checks that the queue is unchanged.
+    fn assert_error_queue_unchanged(callback: impl FnOnce()) {
         drop(ErrorStack::get());
         let before = X509::from_pem(b"no certificate").unwrap_err();
         assert!(!before.errors().is_empty());
@@ -618,21 +623,21 @@ mod tests {
     }
 
     #[test]
-    fn keep_asking_leaves_the_error_queue_alone() {
+    fn not_resumable_callback_preserves_the_error_queue() {
         let connection = Ssl::new(&context(SslVersion::TLS1_3).build()).unwrap();
-        leaves_the_queue_alone(|| {
+        assert_error_queue_unchanged(|| {
             assert_eq!(
-                not_resumable_callback::<Anything>(connection.as_ptr(), 0),
+                not_resumable_callback::<AcceptAll>(connection.as_ptr(), 0),
                 0
             );
         });
     }
 
     #[test]
-    fn slot_frees_its_content_and_leaves_the_error_queue_alone() {
-        let slot = ExData::new().unwrap();
+    fn ex_data_is_freed_and_the_error_queue_preserved() {
+        let ex_data = ExData::new().unwrap();
         let connection = Ssl::new(&context(SslVersion::TLS1_3).build()).unwrap();
-        slot.set(&connection, Failing).unwrap();
-        leaves_the_queue_alone(|| drop(connection));
+        ex_data.set(&connection, ErrorOnDrop).unwrap();
+        assert_error_queue_unchanged(|| drop(connection));
     }
 }

@@ -1,16 +1,18 @@
-//! What a thread inside an nginx worker must see to.
+//! Threads inside an nginx worker, and its memory.
 
 use std::io;
 use std::mem::MaybeUninit;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-/// As much as the main thread of a process usually has.
+/// Stack size in bytes, that of the main thread of most processes.
 const STACK: usize = 8 << 20;
 
-/// Starts a thread that takes none of the process's signals: nginx's handlers expect the event
-/// loop around them. Faults of the thread itself stay as loud as ever. It is as important as the
-/// event loop, which waits longest for a thread that has a lock of malloc and no core.
+/// Starts a thread that blocks all signals, because nginx's handlers must run in the event loop.
+/// The signals of faults, such as SIGSEGV, stay unblocked.
+///
+/// The thread keeps the scheduling priority of the event loop: with a lower one it could lose its
+/// core while it holds a lock of malloc, and the event loop would wait for it.
 ///
 /// # Errors
 /// As [`Builder::spawn`].
@@ -35,7 +37,7 @@ pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<Joi
             return Err(io::Error::from_raw_os_error(error));
         }
     }
-    // A thread starts with the mask of the one that starts it.
+    // A new thread inherits the mask of its creator.
     let thread = Builder::new()
         .name(name.to_owned())
         .stack_size(STACK)
@@ -47,18 +49,19 @@ pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<Joi
     thread
 }
 
-/// Gives free memory of all heaps back to the system. Each is locked meanwhile: first and shortly
-/// that of the event loop, then that of this thread, which may take long.
+/// Returns free memory of all malloc arenas to the system (`malloc_trim`). Each arena is locked
+/// meanwhile: first and briefly that of the event loop, then that of this thread, which may take
+/// long.
 pub fn release_memory() {
     #[cfg(target_env = "gnu")]
-    // SAFETY: takes and leaves malloc's own locks.
+    // SAFETY: takes and releases malloc's own locks only.
     unsafe {
         libc::malloc_trim(0);
     }
 }
 
-/// The same beside an event loop. A thread that has slept gets a whole time slice: within it,
-/// nobody takes the core away while the event loop waits for the first lock.
+/// [`release_memory`] after a short sleep. A thread that has slept gets a whole time slice, so it
+/// keeps its core while the event loop waits for the lock of the first arena.
 pub fn release_memory_after_a_pause() {
     std::thread::sleep(Duration::from_millis(20));
     release_memory();

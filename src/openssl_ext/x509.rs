@@ -1,4 +1,4 @@
-//! X.509 calls beyond the openssl crate.
+//! X.509 calls that the openssl crate lacks.
 
 use std::ffi::{c_char, c_int, c_long, c_ulong, c_void, CStr};
 use std::ptr;
@@ -15,7 +15,7 @@ use openssl_sys as sys;
 /// `X509_V_ERR_UNSPECIFIED`: the code of a refusal for which OpenSSL has no other code.
 pub const UNSPECIFIED: i32 = sys::X509_V_ERR_UNSPECIFIED;
 
-/// `XN_FLAG_RFC2253`: what nginx's `$ssl_client_s_dn` prints with.
+/// `XN_FLAG_RFC2253`, the format of nginx's `$ssl_client_s_dn`.
 const XN_FLAG_RFC2253: c_ulong =
     0x1 | 0x2 | 0x4 | 0x10 | 0x100 | 0x200 | (1 << 16) | (1 << 20) | (1 << 24);
 
@@ -47,30 +47,30 @@ extern "C" {
 }
 
 /// Whether the certificate may issue others: `CA:TRUE`, and `keyCertSign` if it has a key usage
-/// (`X509_check_ca` == 1; the older stand-ins for `CA:TRUE` do not count).
+/// (`X509_check_ca` == 1; its other results, such as for a version 1 root, are not accepted).
 pub fn is_ca(certificate: &X509Ref) -> bool {
     // SAFETY: a live certificate; the call fills its extension cache, under OpenSSL's own lock.
     unsafe { X509_check_ca(certificate.as_ptr()) == 1 }
 }
 
-/// Whether the certificate carries an extension, readable or not (`X509_get_ext_by_NID`).
+/// Whether the certificate has the extension, readable or not (`X509_get_ext_by_NID`).
 pub fn has_extension(certificate: &X509Ref, extension: Nid) -> bool {
     // SAFETY: a live certificate; -1 starts at the first extension.
     unsafe { X509_get_ext_by_NID(certificate.as_ptr(), extension.as_raw(), -1) >= 0 }
 }
 
-/// Whether the content of an extension is one element of definite length with nothing behind it.
-/// OpenSSL ignores what follows the first element.
+/// Whether the content of an extension is one element of definite length without trailing bytes.
+/// OpenSSL itself ignores trailing bytes.
 pub fn is_one_element(certificate: &X509Ref, extension: Nid) -> bool {
-    // SAFETY: a live certificate; an index that was found is in range, and the content lives as
-    // long as the certificate.
+    // SAFETY: a live certificate; the found index is in range, and the certificate owns the
+    // content.
     let value = unsafe {
         let index = X509_get_ext_by_NID(certificate.as_ptr(), extension.as_raw(), -1);
         if index < 0 {
             return false;
         }
         let extension = sys::X509_get_ext(certificate.as_ptr(), index);
-        borrowed(sys::X509_EXTENSION_get_data(extension).cast())
+        string_bytes(sys::X509_EXTENSION_get_data(extension).cast())
     };
     let Some((&[_, first], rest)) = value.split_first_chunk() else {
         return false;
@@ -78,7 +78,7 @@ pub fn is_one_element(certificate: &X509Ref, extension: Nid) -> bool {
     if first < 0x80 {
         return rest.len() == usize::from(first);
     }
-    // 0x80 is the indefinite length, which DER does not have.
+    // 0x80 is the indefinite length, which DER does not allow.
     let octets = usize::from(first & 0x7f);
     let Some((length, content)) = rest.split_at_checked(octets) else {
         return false;
@@ -94,7 +94,7 @@ pub fn extended_key_usage(certificate: &X509Ref) -> Vec<String> {
     if !is_one_element(certificate, Nid::EXT_KEY_USAGE) {
         return Vec::new();
     }
-    // SAFETY: without `index` a repeated extension gives NULL; else the stack is ours to free.
+    // SAFETY: without `index` a repeated extension gives NULL; otherwise the caller owns the stack.
     let purposes = unsafe {
         let stack = X509_get_ext_d2i(
             certificate.as_ptr(),
@@ -113,8 +113,8 @@ pub fn extended_key_usage(certificate: &X509Ref) -> Vec<String> {
 /// The OID in dotted form.
 pub fn oid(object: &Asn1ObjectRef) -> String {
     let mut text = [0; 256];
-    // SAFETY: OpenSSL writes at most `text.len()` bytes, NUL included; the last argument asks for
-    // numbers only.
+    // SAFETY: OpenSSL writes at most `text.len()` bytes, NUL included; the last argument requests
+    // the dotted form.
     let len = unsafe {
         sys::OBJ_obj2txt(
             text.as_mut_ptr().cast(),
@@ -129,14 +129,13 @@ pub fn oid(object: &Asn1ObjectRef) -> String {
 
 /// Sets the time of verification, in seconds since the epoch (`X509_STORE_CTX_set_time`).
 pub fn set_verify_time(context: &mut X509StoreContextRef, now: i64) {
-    // SAFETY: an initialised context; the flags argument is unused by OpenSSL.
+    // SAFETY: an initialised context; OpenSSL does not use the flags argument.
     unsafe { X509_STORE_CTX_set_time(context.as_ptr(), 0, now as time_t) }
 }
 
-/// Text of an `X509_V_*` number (`X509_verify_cert_error_string`).
+/// Text of an `X509_V_*` code (`X509_verify_cert_error_string`).
 pub fn verify_error_string(code: i32) -> &'static str {
-    // SAFETY: for every number OpenSSL returns a NUL-terminated string of static storage, except
-    // for unknown numbers in 1.1.1, where the buffer is static as well.
+    // SAFETY: for every code OpenSSL returns a NUL-terminated string in static storage.
     let text = unsafe { CStr::from_ptr(sys::X509_verify_cert_error_string(code as c_long)) };
     text.to_str().unwrap_or("unknown error")
 }
@@ -144,7 +143,7 @@ pub fn verify_error_string(code: i32) -> &'static str {
 /// The name as RFC 2253 text, every byte printable ASCII (`X509_NAME_print_ex`). `None` where
 /// OpenSSL cannot print it, such as a BMPString of odd length.
 pub fn print_rfc2253(name: &X509NameRef) -> Option<Vec<u8>> {
-    // SAFETY: the BIO is ours and freed on every path; `data` is read before that.
+    // SAFETY: the BIO is freed on every path, after `data` was read.
     unsafe {
         let bio = sys::BIO_new(sys::BIO_s_mem());
         if bio.is_null() {
@@ -154,7 +153,7 @@ pub fn print_rfc2253(name: &X509NameRef) -> Option<Vec<u8>> {
         if X509_NAME_print_ex(bio, name.as_ptr(), 0, XN_FLAG_RFC2253) >= 0 {
             let mut data: *mut c_char = ptr::null_mut();
             let len = sys::BIO_get_mem_data(bio, &mut data);
-            text = Some(bytes(data.cast(), len as usize));
+            text = Some(copied(data.cast(), len as usize));
         }
         sys::BIO_free_all(bio);
         text
@@ -170,7 +169,7 @@ pub fn rdn_index(entry: &X509NameEntryRef) -> i32 {
 
 /// The string as UTF-8 with embedded NULs kept (`ASN1_STRING_to_UTF8`).
 pub fn to_utf8(string: &Asn1StringRef) -> Option<Vec<u8>> {
-    // SAFETY: on success OpenSSL hands over a buffer of `len` bytes, freed after the copy.
+    // SAFETY: on success OpenSSL allocates a buffer of `len` bytes, which is freed after the copy.
     unsafe {
         let mut data: *mut u8 = ptr::null_mut();
         let len = sys::ASN1_STRING_to_UTF8(&mut data, string.as_ptr());
@@ -178,26 +177,26 @@ pub fn to_utf8(string: &Asn1StringRef) -> Option<Vec<u8>> {
             openssl::error::ErrorStack::get();
             return None;
         }
-        let text = bytes(data, len as usize);
+        let text = copied(data, len as usize);
         sys::OPENSSL_free(data.cast());
         Some(text)
     }
 }
 
-/// Whether it is a type of string with one byte a character (`ASN1_STRING_type`).
+/// Whether the string has a type with one byte a character (`ASN1_STRING_type`).
 pub fn is_one_byte_string(string: &Asn1StringRef) -> bool {
     // SAFETY: a live string; the call reads a number from it.
     let kind = unsafe { sys::ASN1_STRING_type(string.as_ptr()) };
     ![V_ASN1_UTF8STRING, V_ASN1_UNIVERSALSTRING, V_ASN1_BMPSTRING].contains(&kind)
 }
 
-/// Magnitude (big-endian, no leading zero) and sign of an INTEGER, as OpenSSL holds it.
+/// Magnitude of an INTEGER, big-endian without leading zeros, and whether it is negative.
 pub fn integer(integer: &Asn1IntegerRef) -> (&[u8], bool) {
-    // SAFETY: ASN1_INTEGER is an ASN1_STRING; the bytes live as long as the integer.
+    // SAFETY: ASN1_INTEGER is an ASN1_STRING; the integer owns the bytes.
     unsafe {
         let string = integer.as_ptr() as *const sys::ASN1_STRING;
         let negative = sys::ASN1_STRING_type(string) == V_ASN1_NEG_INTEGER;
-        (borrowed(string), negative)
+        (string_bytes(string), negative)
     }
 }
 
@@ -214,7 +213,7 @@ pub enum GeneralName<'a> {
     Ip(&'a [u8]),
     /// directoryName.
     Directory(&'a X509NameRef),
-    /// Anything else.
+    /// Any other type.
     Other,
 }
 
@@ -223,10 +222,10 @@ pub fn general_name(name: &GeneralNameRef) -> GeneralName<'_> {
     if let Some(directory) = name.directory_name() {
         return GeneralName::Directory(directory);
     }
-    // SAFETY: for these types the union holds an ASN1_STRING that lives as long as `name`.
+    // SAFETY: for these types the union holds an ASN1_STRING that `name` owns.
     unsafe {
         let raw = name.as_ptr();
-        let string = || borrowed((*raw).d as *const sys::ASN1_STRING);
+        let string = || string_bytes((*raw).d as *const sys::ASN1_STRING);
         match (*raw).type_ {
             sys::GEN_DNS => GeneralName::Dns(string()),
             sys::GEN_EMAIL => GeneralName::Email(string()),
@@ -237,10 +236,12 @@ pub fn general_name(name: &GeneralNameRef) -> GeneralName<'_> {
     }
 }
 
+/// The bytes of a string.
+///
 /// # Safety
 /// `string` is live for `'a`.
-unsafe fn borrowed<'a>(string: *const sys::ASN1_STRING) -> &'a [u8] {
-    // SAFETY: the caller's promise; OpenSSL keeps data and length in step.
+unsafe fn string_bytes<'a>(string: *const sys::ASN1_STRING) -> &'a [u8] {
+    // SAFETY: the caller guarantees that the string is live; its data has the given length.
     unsafe {
         let data = sys::ASN1_STRING_get0_data(string);
         let len = sys::ASN1_STRING_length(string);
@@ -251,12 +252,14 @@ unsafe fn borrowed<'a>(string: *const sys::ASN1_STRING) -> &'a [u8] {
     }
 }
 
+/// A copy of these bytes.
+///
 /// # Safety
 /// `data` is readable for `len` bytes, or `len` is 0.
-unsafe fn bytes(data: *const u8, len: usize) -> Vec<u8> {
+unsafe fn copied(data: *const u8, len: usize) -> Vec<u8> {
     if data.is_null() || len == 0 {
         return Vec::new();
     }
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller guarantees that `data` is readable.
     unsafe { slice::from_raw_parts(data, len).to_vec() }
 }

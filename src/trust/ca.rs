@@ -1,4 +1,4 @@
-//! One CA certificate of a policy.
+//! CA certificates of a policy.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::Error;
 /// Longest PEM text of one CA entity, in bytes.
 const MAX_PEM: usize = 1 << 20;
 
-/// A CA certificate: the trust anchor of a policy entity `ca_certificates[]`.
+/// A CA certificate: an entity of `ca_certificates` in a policy.
 #[derive(Debug)]
 pub struct CaCertificate {
     x509: X509,
@@ -24,11 +24,10 @@ pub struct CaCertificate {
 }
 
 impl CaCertificate {
-    /// Reads exactly one PEM certificate that carries `CA:TRUE` (Kong: `ca_certificates[].cert`).
+    /// Reads exactly one PEM certificate with `CA:TRUE` (Kong: `ca_certificates[].cert`).
     ///
     /// # Errors
-    /// Text that says whether there was no certificate, more than one, an unreadable one or one
-    /// that is not a CA.
+    /// When there is no certificate, more than one, an unreadable one or one that is not a CA.
     pub fn from_pem(pem: &[u8]) -> Result<CaCertificate, Error> {
         let mut certificates = certificate::from_pem(pem, MAX_PEM)?;
         let count = certificates.len();
@@ -38,7 +37,7 @@ impl CaCertificate {
         }
     }
 
-    /// Takes a certificate that carries `CA:TRUE`.
+    /// A CA from a certificate with `CA:TRUE`.
     pub fn from_x509(x509: X509) -> Result<CaCertificate, Error> {
         if !ext::is_ca(&x509) {
             return Err(Error::NotCa(name::rfc2253(x509.subject_name())?));
@@ -54,7 +53,7 @@ impl CaCertificate {
         })
     }
 
-    /// Every certificate of a PEM bundle, each of which must be a CA.
+    /// Reads all certificates of a PEM bundle, each of which must be a CA.
     pub fn from_pem_bundle(pem: &[u8]) -> Result<Vec<Arc<CaCertificate>>, Error> {
         certificate::from_pem(pem, 16 * MAX_PEM)?
             .into_iter()
@@ -72,7 +71,7 @@ impl CaCertificate {
         &self.digest
     }
 
-    /// What identifies the CA: the same for every certificate of its subject and key.
+    /// Identity of the CA: equal for all certificates with the same subject and key.
     pub fn id(&self) -> &[u8; 32] {
         &self.id
     }
@@ -82,7 +81,7 @@ impl CaCertificate {
         self.subject_hash
     }
 
-    /// Order of the group of its key, if that is an EC key.
+    /// Order of the curve of its key, if that is an EC key.
     pub(super) fn ec_order(&self) -> Option<&[u8]> {
         self.ec_order.as_deref()
     }
@@ -102,7 +101,7 @@ impl CaCertificate {
     }
 }
 
-/// Order of the group of a certificate's key, if that is an EC key.
+/// Order of the curve of the certificate's key, if that is an EC key.
 pub(super) fn ec_order(certificate: &X509Ref) -> Option<Vec<u8>> {
     match certificate.public_key() {
         Ok(key) => signed_content::ec_order(&key),

@@ -1,4 +1,4 @@
-//! Who is trusted: CA certificates, trust stores, and the verdict on a presented chain.
+//! CA certificates, trust stores, the verdict on a presented chain, and revocation by CRL and OCSP.
 
 mod ca;
 pub mod crl;

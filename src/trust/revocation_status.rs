@@ -1,36 +1,36 @@
-//! What OCSP or a CRL says about one certificate.
+//! The revocation status of one certificate, from OCSP or a CRL.
 
 use openssl::error::{Error, ErrorStack};
 
-/// Seconds by which the clocks of a CA and of this host may differ.
+/// Tolerated difference in seconds between the clock of a CA and that of this host.
 pub(super) const CLOCK_SKEW: i64 = 300;
 
-/// Seconds after which a source is asked again when what it said had ended.
+/// Seconds until the next query, when the period of a revoking response or CRL is over.
 const STALE_RECHECK: i64 = 3600;
 
-/// The status of one certificate. Only the first two are definite.
+/// The revocation status of one certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RevocationStatus {
-    /// The issuer answers for the certificate and has not revoked it.
+    /// The issuer has not revoked the certificate.
     Good {
-        /// nextUpdate, in seconds since the epoch: the answer must not be kept any longer. It may
-        /// lie a few minutes back, because the clocks may differ.
+        /// nextUpdate, in seconds since the epoch: the status must not be cached any longer. It may
+        /// be a few minutes in the past, because the clocks may differ.
         until: i64,
     },
     /// The issuer has revoked the certificate.
     Revoked {
-        /// When to ask again, in seconds since the epoch. The revocation does not end then.
+        /// When to query again, in seconds since the epoch. The revocation does not end then.
         until: i64,
-        /// When it was revoked, in seconds since the epoch.
+        /// The revocation date, in seconds since the epoch.
         since: Option<i64>,
         /// Name of the CRLReason (RFC 5280 section 5.3.1).
         reason: &'static str,
     },
-    /// Nothing that could be relied on; the text says why.
+    /// There is no valid response or CRL. Holds the reason.
     Unknown(String),
 }
 
-/// Whether data of this period is in force at `now`.
+/// Checks that `now` lies between thisUpdate and nextUpdate.
 pub(super) fn in_force(this: i64, next: i64, now: i64, skew: i64) -> Result<(), String> {
     if this > now.saturating_add(skew) {
         return Err(format!(
@@ -41,15 +41,15 @@ pub(super) fn in_force(this: i64, next: i64, now: i64, skew: i64) -> Result<(), 
     if next < this {
         return Err("nextUpdate is before thisUpdate".to_owned());
     }
-    // nextUpdate itself is too late, as in X509_verify_cert.
+    // The second of nextUpdate is too late, as in X509_verify_cert.
     if next <= now.saturating_sub(skew) {
         return Err(format!("nextUpdate was {} s ago", now.saturating_sub(next)));
     }
     Ok(())
 }
 
-/// Until when a revocation by data that ends at `next` is kept. It counts afterwards too, but a
-/// newer answer may take it back.
+/// When to query again after a revocation by a response or CRL with this nextUpdate. The revocation
+/// stays valid afterwards, but a newer response or CRL may withdraw it.
 pub(super) fn revoked_until(next: i64, now: i64) -> i64 {
     if next > now {
         next
@@ -59,7 +59,7 @@ pub(super) fn revoked_until(next: i64, now: i64) -> i64 {
 }
 
 /// Name of a CRLReason.
-pub(super) fn reason(code: i64) -> &'static str {
+pub(super) fn reason_name(code: i64) -> &'static str {
     match code {
         1 => "keyCompromise",
         2 => "cACompromise",
@@ -74,13 +74,13 @@ pub(super) fn reason(code: i64) -> &'static str {
     }
 }
 
-/// OpenSSL's reason for not reading something: the innermost one names the cause.
-pub(super) fn unreadable(stack: &ErrorStack) -> String {
+/// OpenSSL's reason for a failed decoding. The first error of the queue is the cause.
+pub(super) fn decoding_error(stack: &ErrorStack) -> String {
     openssl_reason(stack.errors().first())
 }
 
-/// OpenSSL's reason for not accepting something: the outermost one names the step.
-pub(super) fn refusal(stack: &ErrorStack) -> String {
+/// OpenSSL's reason for a failed verification. The last error of the queue names the failed step.
+pub(super) fn verification_error(stack: &ErrorStack) -> String {
     openssl_reason(stack.errors().last())
 }
 
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn in_force_ends_at_next_update_and_bears_the_skew() {
+    fn in_force_tolerates_the_clock_skew() {
         let at = |now| in_force(1000, 2000, now, 300);
         assert_eq!(at(699), Err("thisUpdate is 301 s in the future".to_owned()));
         assert_eq!(at(700), Ok(()));
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn in_force_extreme_times_do_not_overflow() {
+    fn in_force_does_not_overflow() {
         assert_eq!(
             in_force(i64::MIN, i64::MIN, i64::MAX, 300),
             Err(format!("nextUpdate was {} s ago", i64::MAX))
@@ -122,8 +122,8 @@ mod tests {
     }
 
     #[test]
-    fn reason_names_every_code() {
-        let names: Vec<_> = (0..12).map(reason).collect();
+    fn reason_name_of_every_code() {
+        let names: Vec<_> = (0..12).map(reason_name).collect();
         assert_eq!(
             names,
             [

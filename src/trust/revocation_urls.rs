@@ -1,8 +1,7 @@
-//! Where a certificate says that its revocation status is to be had.
+//! URLs of the OCSP responders and CRLs of a certificate.
 //!
-//! The URLs come from a certificate: whoever issued it chose them. They are taken only in forms
-//! that no two URL parsers read differently, and any other is passed over, so that a certificate
-//! with odd URLs only is one without: no answer.
+//! The issuer of the certificate chose the URLs. A URL that two parsers might read differently is
+//! ignored. A certificate whose URLs are all ignored is treated as one without URLs.
 
 use openssl::nid::Nid;
 use openssl::x509::{GeneralNameRef, X509Ref};
@@ -10,59 +9,60 @@ use openssl::x509::{GeneralNameRef, X509Ref};
 use crate::openssl_ext::revocation::is_direct;
 use crate::openssl_ext::x509::{general_name, GeneralName};
 
-/// Most URLs taken of one kind.
+/// Most URLs that are used of each kind.
 pub const MAX_URLS: usize = 8;
 
-/// Longest URL taken, in bytes.
+/// Longest URL that is used, in bytes.
 pub const MAX_URL: usize = 2048;
 
-/// The OCSP responders of the authorityInfoAccess extension, in its order.
+/// The OCSP responders of the authorityInfoAccess extension in encoded order.
 pub fn ocsp(certificate: &X509Ref) -> Vec<String> {
     let mut urls = Vec::new();
     for access in certificate.authority_info().iter().flatten() {
         if access.method().nid() == Nid::AD_OCSP {
-            take(&mut urls, access.location());
+            push_usable(&mut urls, access.location());
         }
     }
     openssl::error::ErrorStack::get();
     urls
 }
 
-/// The full CRLs of the cRLDistributionPoints extension, in its order: distribution points for
-/// some reasons only, or whose CRL another authority signs, are passed over.
+/// The CRLs of the cRLDistributionPoints extension in encoded order. Distribution points with
+/// reasons or a cRLIssuer are ignored, since their CRLs are partial or indirect.
 pub fn crl(certificate: &X509Ref) -> Vec<String> {
     let mut urls = Vec::new();
     for point in certificate.crl_distribution_points().iter().flatten() {
         if !is_direct(point) {
             continue;
         }
-        // Several names of one point are several places of the same CRL.
+        // Several names of one distribution point are locations of the same CRL.
         for name in point
             .distpoint()
             .and_then(|name| name.fullname())
             .into_iter()
             .flatten()
         {
-            take(&mut urls, name);
+            push_usable(&mut urls, name);
         }
     }
     openssl::error::ErrorStack::get();
     urls
 }
 
-fn take(urls: &mut Vec<String>, name: &GeneralNameRef) {
+fn push_usable(urls: &mut Vec<String>, name: &GeneralNameRef) {
     let GeneralName::Uri(url) = general_name(name) else {
         return;
     };
     match usable(url) {
-        Some(url) if urls.len() < MAX_URLS && !urls.iter().any(|known| known == url) => {
+        Some(url) if urls.len() < MAX_URLS && !urls.iter().any(|other| other == url) => {
             urls.push(url.to_owned());
         }
         _ => {}
     }
 }
 
-/// `http` or `https`, the characters of RFC 3986 only, no user info, no fragment.
+/// The URL if it has the scheme `http` or `https`, only characters of RFC 3986, a plain host, and
+/// neither user information nor a fragment.
 fn usable(url: &[u8]) -> Option<&str> {
     if url.len() > MAX_URL {
         return None;
@@ -86,7 +86,7 @@ fn usable(url: &[u8]) -> Option<&str> {
         }
         None => {
             let (host, port) = authority.split_at(authority.find(':').unwrap_or(authority.len()));
-            // An escape in a host would be one name to a check and another to a resolver.
+            // Code that checks a host with an escape may read another name than the resolver.
             if !host
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
@@ -112,7 +112,7 @@ mod tests {
     use crate::trust::test_ca::TestCa;
 
     #[test]
-    fn usable_takes_plain_urls() {
+    fn usable_accepts_plain_urls() {
         for url in [
             "http://ocsp.example.com",
             "HTTP://ocsp.example.com/",
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn usable_refuses_everything_else() {
+    fn usable_refuses_other_urls() {
         for url in [
             "",
             "http:",
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn ocsp_several_responders_keep_their_order() {
+    fn ocsp_returns_responders_in_order_without_duplicates() {
         let leaf = TestCa::new().issue(
             "leaf",
             "authorityInfoAccess = @aia\n[aia]\n\
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn ocsp_takes_eight_responders() {
+    fn ocsp_returns_at_most_eight_responders() {
         let urls: Vec<_> = (0..10)
             .map(|n| format!("http://{n}.example.com/"))
             .collect();
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn unreadable_extensions_are_no_sources() {
+    fn unreadable_extensions_give_no_urls() {
         let leaf = TestCa::new().issue(
             "leaf",
             "1.3.6.1.5.5.7.1.1 = DER:3003307f00\n2.5.29.31 = DER:3003307f00\n",
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn crl_takes_direct_points_for_all_reasons() {
+    fn crl_ignores_points_with_reasons_or_crl_issuer() {
         let leaf = TestCa::new().issue(
             "leaf",
             "crlDistributionPoints = a, b, c, d, e\n\

@@ -1,4 +1,4 @@
-//! A route's trust store: its CAs with the flags that decide what they vouch for.
+//! The trust store of a plugin: its CAs and verify options.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -18,19 +18,19 @@ use crate::certificate::{self, encoded_chain, signed_content};
 use crate::openssl_ext::x509 as ext;
 use crate::Error;
 
-/// Changes whenever the meaning of a store with the same content changes.
+/// Version of the digest; to be changed when the same content gets another meaning.
 const FORMAT: &[u8] = b"resty-mtls trust store 1";
 
-/// How a chain is verified beyond its signatures.
+/// Options of the verification of a chain.
 ///
-/// OpenSSL's own defaults for a bare `X509_STORE_CTX` check neither purpose nor key strength;
-/// these are what `SSL_CTX` does for a server, made explicit.
+/// By default an `X509_STORE_CTX` checks neither purpose nor key strength. These options correspond
+/// to what an `SSL_CTX` of a server checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct VerifyOptions {
-    /// Accept a CA of the store that is not self-signed as the anchor
+    /// Accept a CA that is not self-signed as trust anchor
     /// (`X509_V_FLAG_PARTIAL_CHAIN`; Kong `allow_partial_chain`).
     pub allow_partial_chain: bool,
-    /// Most intermediates between leaf and anchor (`X509_VERIFY_PARAM_set_depth`).
+    /// Maximum number of intermediates between leaf and anchor (`X509_VERIFY_PARAM_set_depth`).
     pub depth: u32,
     /// OpenSSL security level for keys and signatures, 0..=5
     /// (`X509_VERIFY_PARAM_set_auth_level`).
@@ -47,19 +47,19 @@ impl Default for VerifyOptions {
     }
 }
 
-/// CAs and verify options, immutable once built.
+/// Trusted CAs and verify options, immutable once built.
 pub struct TrustStore {
     store: X509Store,
     cas: Arc<[Arc<CaCertificate>]>,
-    /// Positions in `cas` by SHA-256 of the DER.
+    /// Indices in `cas` by SHA-256 of the DER.
     by_digest: HashMap<[u8; 32], usize>,
     intermediates: Arc<Intermediates>,
     auth_level: u32,
     digest: [u8; 32],
-    key: [u8; 32],
+    verdict_key: [u8; 32],
 }
 
-/// A verified chain, and what stands above its anchor.
+/// A verified chain, and the issuers of its anchor.
 pub struct CertificationPath {
     certificates: Vec<X509>,
     anchor: usize,
@@ -67,12 +67,12 @@ pub struct CertificationPath {
 }
 
 impl CertificationPath {
-    /// Leaf first.
+    /// The chain and the issuers of its anchor, leaf first.
     pub fn certificates(&self) -> &[X509] {
         &self.certificates
     }
 
-    /// The verified chain, leaf first and anchor last; empty when it is refused.
+    /// The verified chain, from the leaf to the anchor; empty when the chain is refused.
     pub fn chain(&self) -> &[X509] {
         let end = self.certificates.len().min(self.anchor + 1);
         self.certificates.get(..end).unwrap_or_default()
@@ -88,16 +88,16 @@ impl CertificationPath {
         &self.cas
     }
 
-    /// Whether the path of `ca`, by the CAs of the store and those of this path, leads to the
-    /// anchor at its top: one with the same subject and key.
+    /// Whether a path from `ca` over CAs of the store and of this path ends at a CA with the
+    /// subject and key of the topmost certificate of this path.
     pub fn shares_anchor(&self, ca: &X509Ref) -> bool {
-        let shares = self.leads_to_top(ca);
+        let shares = self.has_path_to_top(ca);
         openssl::error::ErrorStack::get();
         shares
     }
 
-    fn leads_to_top(&self, ca: &X509Ref) -> bool {
-        // A path of the leaf alone has no CA above it.
+    fn has_path_to_top(&self, ca: &X509Ref) -> bool {
+        // A path that consists of the leaf has no CA.
         let Some((_, above)) = self.certificates.split_first() else {
             return false;
         };
@@ -105,7 +105,7 @@ impl CertificationPath {
             return false;
         };
         let cas = || self.cas.iter().map(|ca| ca.x509()).chain(above);
-        // Each CA enters once, so that certificates which issued each other come to an end.
+        // Each CA is added once, so that the loop ends for CAs that issued each other.
         let mut reached: Vec<&X509Ref> = vec![ca];
         let mut next = 0;
         while let Some(&certificate) = reached.get(next) {
@@ -114,7 +114,7 @@ impl CertificationPath {
                 return true;
             }
             for issuer in cas() {
-                if !reached.contains(&&**issuer) && signs(issuer, certificate) {
+                if !reached.contains(&&**issuer) && is_issuer(issuer, certificate) {
                     reached.push(issuer);
                 }
             }
@@ -123,8 +123,8 @@ impl CertificationPath {
     }
 }
 
-/// Whether `ca` has the name of the certificate's issuer and its key made the signature.
-fn signs(ca: &X509Ref, certificate: &X509Ref) -> bool {
+/// Whether `ca` has the issuer name of the certificate, and its key made the signature.
+fn is_issuer(ca: &X509Ref, certificate: &X509Ref) -> bool {
     let same = ca.subject_name().try_cmp(certificate.issuer_name());
     let key = ca.public_key();
     same.is_ok_and(Ordering::is_eq)
@@ -133,7 +133,7 @@ fn signs(ca: &X509Ref, certificate: &X509Ref) -> bool {
             .unwrap_or(false)
 }
 
-/// Whether two certificates are of one CA: of the same subject and key.
+/// Whether two certificates have the same subject and key.
 fn is_same_ca(one: &X509Ref, other: &X509Ref) -> bool {
     let same = one.subject_name().try_cmp(other.subject_name());
     let keys = one
@@ -143,13 +143,13 @@ fn is_same_ca(one: &X509Ref, other: &X509Ref) -> bool {
 }
 
 impl TrustStore {
-    /// Builds the store. An empty list of CAs is allowed and trusts nobody.
+    /// Builds the store. With an empty list of CAs, no chain is trusted.
     pub fn new(cas: &[Arc<CaCertificate>], options: VerifyOptions) -> Result<TrustStore, Error> {
         TrustStore::with_intermediates(cas, options, &Arc::default())
     }
 
-    /// Builds the store of a document whose other CA certificates may stand between leaf and anchor,
-    /// and stand there before what a client sends.
+    /// Builds the store. When a chain is built, `intermediates`, the CA certificates of the policy
+    /// document, are preferred to certificates that the client sends.
     pub fn with_intermediates(
         cas: &[Arc<CaCertificate>],
         options: VerifyOptions,
@@ -184,22 +184,22 @@ impl TrustStore {
             intermediates: intermediates.clone(),
             auth_level: options.auth_level.min(5),
             digest,
-            key: certificate::sha256_array(&hash(MessageDigest::sha256(), &content)?)?,
+            verdict_key: certificate::sha256_array(&hash(MessageDigest::sha256(), &content)?)?,
         })
     }
 
-    /// SHA-256 of all that verdicts depend on: [`TrustStore::digest`], and the certificates that may
-    /// stand below the anchors.
+    /// Digest under which verdicts of the store are cached: SHA-256 over [`TrustStore::digest`] and
+    /// the preferred intermediates.
     pub fn verdict_key(&self) -> &[u8; 32] {
-        &self.key
+        &self.verdict_key
     }
 
-    /// The certificate with this SHA-256, of the anchors or of those that may stand below them.
+    /// The anchor or preferred intermediate with this SHA-256.
     pub fn find(&self, digest: &[u8; 32]) -> Option<&Arc<CaCertificate>> {
         let anchor = self.by_digest.get(digest).and_then(|ca| self.cas.get(*ca));
         anchor.or_else(|| {
-            let mut others = self.intermediates.cas().iter();
-            others.find(|ca| ca.digest() == digest)
+            let mut intermediates = self.intermediates.cas().iter();
+            intermediates.find(|ca| ca.digest() == digest)
         })
     }
 
@@ -208,7 +208,7 @@ impl TrustStore {
         &self.digest
     }
 
-    /// The CAs, in the order given.
+    /// The CAs in the given order.
     pub fn cas(&self) -> &[Arc<CaCertificate>] {
         &self.cas
     }
@@ -218,10 +218,10 @@ impl TrustStore {
         self.auth_level
     }
 
-    /// Verifies `leaf` as a TLS client certificate at `now` (seconds since the epoch), with
-    /// `untrusted` as candidates for intermediates (`X509_verify_cert`).
+    /// Verifies `leaf` as a TLS client certificate at `now`, in seconds since the epoch, with the
+    /// candidates `untrusted` for intermediates (`X509_verify_cert`).
     ///
-    /// A certificate that is not trusted is a [`Verdict`], not an error.
+    /// For a certificate that is not trusted the result is a [`Verdict`], not an error.
     pub fn verify(
         &self,
         leaf: &X509Ref,
@@ -238,16 +238,17 @@ impl TrustStore {
         })?
     }
 
-    /// What a chain that was just verified is. `sent` is what came beside the leaf.
+    /// The results for a chain that was just verified. `sent` holds the certificates that the
+    /// client sent beside the leaf.
     fn trusted(&self, chain: &StackRef<X509>, sent: &StackRef<X509>) -> Result<Trusted, Error> {
         let ids = ChainIds::new(chain, |ca, digest| match self.find(digest) {
-            Some(known) => Ok(*known.id()),
+            Some(found) => Ok(*found.id()),
             None => signed_content::ca_id(ca),
         })?;
-        // A leaf that is trusted by itself is its own issuer, or nobody looked at its signature.
+        // The issuer of a leaf that is its own anchor is the leaf itself.
         let issuer = chain.get(1).or(chain.get(0));
         let order = match (issuer, ids.issuer().and_then(|digest| self.find(digest))) {
-            (_, Some(known)) => known.ec_order().map(<[u8]>::to_vec),
+            (_, Some(found)) => found.ec_order().map(<[u8]>::to_vec),
             (Some(issuer), None) => ec_order(issuer),
             (None, None) => None,
         };
@@ -263,29 +264,29 @@ impl TrustStore {
         })
     }
 
-    /// `sent` behind the certificates of the document that may stand in the chain; `None` when the
-    /// client sent no certificate of any of these CAs. The document's stand in for the client's: an
-    /// intermediate that nobody sends is missing, as it is for nginx.
-    fn preferred(
+    /// The intermediates of the document that may be part of the chain, followed by `sent`. `None`
+    /// when the client sent no certificate of the same CAs: a certificate of the document replaces
+    /// that of the client, but an intermediate that the client omits is missing, as in nginx.
+    fn with_preferred_intermediates(
         &self,
         leaf: &X509Ref,
         sent: &StackRef<X509>,
     ) -> Result<Option<Stack<X509>>, Error> {
         let is_anchor = |ca: &CaCertificate| self.by_digest.contains_key(ca.digest());
-        let own = self.intermediates.candidates(leaf, sent, is_anchor);
-        let mut stands_in = false;
+        let preferred = self.intermediates.candidates(leaf, sent, is_anchor);
+        let mut replaces = false;
         for certificate in sent {
             let subject = certificate.subject_name_hash();
-            if own.iter().any(|ca| ca.subject_hash() == subject) {
+            if preferred.iter().any(|ca| ca.subject_hash() == subject) {
                 let id = signed_content::ca_id(certificate)?;
-                stands_in |= own.iter().any(|ca| *ca.id() == id);
+                replaces |= preferred.iter().any(|ca| *ca.id() == id);
             }
         }
-        if !stands_in {
+        if !replaces {
             return Ok(None);
         }
         let mut stack = Stack::new()?;
-        for ca in own {
+        for ca in preferred {
             stack.push(ca.x509().clone())?;
         }
         for certificate in sent {
@@ -294,7 +295,7 @@ impl TrustStore {
         Ok(Some(stack))
     }
 
-    /// The verified chain, leaf first; empty when it is refused.
+    /// The verified chain, leaf first; empty when the chain is refused.
     pub fn chain(
         &self,
         leaf: &X509Ref,
@@ -307,8 +308,8 @@ impl TrustStore {
         })
     }
 
-    /// The verified chain and, above an anchor that is not self-signed, what issued it as far as
-    /// the CAs of the store have it; empty when the chain is refused.
+    /// The verified chain, followed by the issuers of an anchor that is not self-signed, as far as
+    /// they are CAs of the store; empty when the chain is refused.
     pub fn path(
         &self,
         leaf: &X509Ref,
@@ -331,21 +332,21 @@ impl TrustStore {
         })
     }
 
-    /// The CA that signed a certificate which is not self-signed and is not in `path` itself. Of
-    /// several with this key, one that is self-signed.
+    /// The CA of the store that signed a certificate, if that is not self-signed. CAs in `path` are
+    /// excluded. Among several certificates with the key, a self-signed one is preferred.
     fn issuer_of(&self, certificate: &X509Ref, path: &[X509]) -> Option<X509> {
         let name = certificate.issuer_name();
-        if signs(certificate, certificate) {
+        if is_issuer(certificate, certificate) {
             return None;
         }
         let cas = self.cas.iter().map(|ca| ca.x509());
         let named = cas.filter(|ca| ca.subject_name().try_cmp(name).is_ok_and(Ordering::is_eq));
-        let issuers = named.filter(|ca| !path.contains(ca) && signs(ca, certificate));
-        issuers.max_by_key(|ca| signs(ca, ca)).cloned()
+        let issuers = named.filter(|ca| !path.contains(ca) && is_issuer(ca, certificate));
+        issuers.max_by_key(|ca| is_issuer(ca, ca)).cloned()
     }
 
-    /// Builds and verifies a chain: with the document's own certificates, or where that leads to no
-    /// anchor, with nothing but what was sent.
+    /// Builds and verifies a chain with the preferred intermediates or, if that fails, with the
+    /// sent certificates only.
     fn build<T>(
         &self,
         leaf: &X509Ref,
@@ -354,7 +355,7 @@ impl TrustStore {
         read: impl FnOnce(Built<'_>) -> T,
     ) -> Result<T, Error> {
         let mut read = Some(read);
-        if let Some(stack) = self.preferred(leaf, untrusted)? {
+        if let Some(stack) = self.with_preferred_intermediates(leaf, untrusted)? {
             let result = self.run(leaf, &stack, now, |built| match built {
                 Ok(chain) => read.take().map(|read| read(Ok(chain))),
                 Err(_) => None,
@@ -367,6 +368,7 @@ impl TrustStore {
         self.run(leaf, untrusted, now, read)
     }
 
+    /// Builds and verifies a chain with `untrusted` and passes the result to `read`.
     fn run<T>(
         &self,
         leaf: &X509Ref,
@@ -385,16 +387,16 @@ impl TrustStore {
                 _ => Err(refusal),
             }))
         });
-        // A refused chain leaves its reasons in OpenSSL's queue, where nginx would find them.
+        // A refused chain leaves errors in OpenSSL's queue, which nginx would report.
         openssl::error::ErrorStack::get();
         Ok(result?)
     }
 }
 
-/// A verified chain, leaf first, or why there is none, and at which depth.
+/// A verified chain, leaf first, or the error and its depth.
 type Built<'c> = Result<&'c StackRef<X509>, (X509VerifyResult, u32)>;
 
-/// Digests of CAs, each once, in an order of their own: the order given decides nothing.
+/// Appends the digests of CAs, sorted and without duplicates.
 fn append_digests(content: &mut Vec<u8>, cas: &[Arc<CaCertificate>]) {
     let mut digests: Vec<&[u8; 32]> = cas.iter().map(|ca| ca.digest()).collect();
     digests.sort_unstable();
@@ -404,8 +406,8 @@ fn append_digests(content: &mut Vec<u8>, cas: &[Arc<CaCertificate>]) {
     }
 }
 
-/// What of `sent` stands in a verified chain, leaf first: those certificates of the chain, in its
-/// order, whose TBSCertificate was sent.
+/// The certificates of a verified chain, without the leaf and in the order of the chain, whose
+/// TBSCertificate is among `sent`.
 pub fn sent_certificates_in<'c>(
     chain: impl IntoIterator<Item = &'c X509Ref>,
     sent: &StackRef<X509>,
@@ -430,7 +432,7 @@ fn used_intermediates(
 ) -> Result<Option<[u8; 32]>, Error> {
     let cas = chain.iter().skip(1).take(sent.len());
     let same = |(ca, sent): (&X509Ref, &X509Ref)| ca.as_ptr() == sent.as_ptr();
-    // Most clients send just what OpenSSL then puts into the chain.
+    // Most clients send exactly the certificates that OpenSSL uses for the chain.
     if chain.len() > sent.len() && cas.zip(sent).all(same) {
         return Ok(None);
     }
@@ -451,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn verify_leaf_of_trusted_ca_succeeds_until_the_earliest_expiry() {
+    fn verify_verdict_is_valid_until_the_earliest_expiry() {
         let (pki, store) = store(VerifyOptions::default());
         let leaf = issue("short", Some(&pki.ca), false, 60, &[]);
         let verdict = store.verify(&leaf.x509, &stack(&[]), NOW).unwrap();
@@ -463,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn verify_needs_the_intermediate() {
+    fn verify_without_the_intermediate_fails() {
         let (pki, store) = store(VerifyOptions::default());
         let verdict = store
             .verify(&pki.leaf_of_intermediate.x509, &stack(&[]), NOW)
@@ -500,7 +502,7 @@ mod tests {
     }
 
     #[test]
-    fn verify_empty_store_trusts_nobody() {
+    fn verify_with_an_empty_store_fails() {
         let pki = testing::pki();
         let store = TrustStore::new(&[], VerifyOptions::default()).unwrap();
         let verdict = store
@@ -544,19 +546,19 @@ mod tests {
         assert_ne!(one.digest(), three.digest());
     }
 
-    /// The certificate with the other encoding of its issuer's signature.
-    fn twin_of(certificate: &X509, issuer: &testing::Issued) -> X509 {
+    /// The alternate encoding of the certificate.
+    fn alternate_of(certificate: &X509, issuer: &testing::Issued) -> X509 {
         let order = signed_content::ec_order(&issuer.x509.public_key().unwrap()).unwrap();
         let der = certificate.to_der().unwrap();
-        let twin = signed_content::alternate_der(&der, &order).unwrap();
-        X509::from_der(&twin).unwrap()
+        let alternate = signed_content::alternate_der(&der, &order).unwrap();
+        X509::from_der(&alternate).unwrap()
     }
 
     fn ca(issued: &testing::Issued) -> Arc<CaCertificate> {
         Arc::new(CaCertificate::from_x509(issued.x509.clone()).unwrap())
     }
 
-    /// A store that trusts `anchors`, of a document that has `others` too.
+    /// A store that trusts `anchors` and prefers the intermediates `others`.
     fn store_of(anchors: &[&testing::Issued], others: &[&testing::Issued]) -> TrustStore {
         let cas = |issued: &[&testing::Issued]| issued.iter().map(|one| ca(one)).collect();
         let anchors: Vec<_> = cas(anchors);
@@ -565,27 +567,27 @@ mod tests {
     }
 
     #[test]
-    fn verify_takes_the_documents_own_intermediate_before_what_the_client_sends() {
+    fn verify_prefers_the_intermediate_of_the_document() {
         let pki = testing::pki();
-        let flipped = twin_of(&pki.intermediate.x509, &pki.ca);
+        let alternate = alternate_of(&pki.intermediate.x509, &pki.ca);
         let own = ca(&pki.intermediate);
         for (others, issuer) in [
-            (vec![], certificate::sha256(&flipped).unwrap()),
+            (vec![], certificate::sha256(&alternate).unwrap()),
             (vec![&pki.ca, &pki.intermediate], *own.digest()),
         ] {
             let store = store_of(&[&pki.ca], &others);
-            let sent = stack(&[&flipped]);
+            let sent = stack(&[&alternate]);
             let verdict = store
                 .verify(&pki.leaf_of_intermediate.x509, &sent, NOW)
                 .unwrap();
             assert!(verdict.is_success());
-            // Whichever it is, the CA is the same one.
+            // The CA is the same for both encodings.
             assert_eq!(verdict.cas(), [*own.id(), *ca(&pki.ca).id()]);
             assert_eq!(verdict.issuer(), Some(&issuer));
             assert_eq!(
                 verdict.alternate_sha256(),
                 Some(
-                    certificate::sha256(&twin_of(
+                    certificate::sha256(&alternate_of(
                         &pki.leaf_of_intermediate.x509,
                         &pki.intermediate
                     ))
@@ -600,7 +602,7 @@ mod tests {
     }
 
     #[test]
-    fn verify_trusts_nobody_for_the_documents_own_intermediate() {
+    fn verify_does_not_trust_the_intermediate_of_the_document() {
         let pki = testing::pki();
         let store = store_of(&[&pki.ca], &[&pki.intermediate]);
         let verdict = store
@@ -610,7 +612,7 @@ mod tests {
             verdict.text(),
             "FAILED:unable to get local issuer certificate"
         );
-        // Nor is it an anchor.
+        // It is not an anchor either.
         let store = store_of(&[], &[&pki.ca, &pki.intermediate]);
         let sent = stack(&[&pki.intermediate.x509]);
         let verdict = store
@@ -620,7 +622,7 @@ mod tests {
     }
 
     #[test]
-    fn verify_takes_what_the_client_sends_where_the_documents_own_leads_nowhere() {
+    fn verify_uses_the_sent_intermediate_if_that_of_the_document_fails() {
         let pki = testing::pki();
         let elsewhere = issue("elsewhere", None, true, 60, &[]);
         let key = &pki.intermediate.key;
@@ -631,7 +633,7 @@ mod tests {
             .verify(&pki.leaf_of_intermediate.x509, &sent, NOW)
             .unwrap();
         assert_eq!(verdict.text(), "SUCCESS");
-        // And one that is expired does not stand in the way of its successor.
+        // An expired certificate of the document does not prevent the use of its successor.
         let old = testing::issue_for("Test Intermediate", Some(&pki.ca), true, -60, &[], key);
         let store = store_of(&[&pki.ca], &[&old]);
         let verdict = store
@@ -641,7 +643,7 @@ mod tests {
     }
 
     #[test]
-    fn key_depends_on_the_documents_other_cas_and_digest_does_not() {
+    fn verdict_key_depends_on_the_intermediates_of_the_document() {
         let pki = testing::pki();
         let plain = store_of(&[&pki.ca], &[]);
         let more = store_of(&[&pki.ca], &[&pki.intermediate]);
@@ -650,10 +652,10 @@ mod tests {
     }
 
     #[test]
-    fn status_is_the_same_for_every_encoding_of_a_chain() {
+    fn status_key_is_equal_for_all_encodings_of_a_chain() {
         let pki = testing::pki();
         let store = store_of(&[&pki.ca], &[]);
-        let again = testing::issue_for(
+        let renewed = testing::issue_for(
             "Test Intermediate",
             Some(&pki.ca),
             true,
@@ -661,33 +663,33 @@ mod tests {
             &[],
             &pki.intermediate.key,
         );
-        let leaf_twin = twin_of(&pki.leaf_of_intermediate.x509, &pki.intermediate);
-        let ca_twin = twin_of(&pki.intermediate.x509, &pki.ca);
+        let alternate_leaf = alternate_of(&pki.leaf_of_intermediate.x509, &pki.intermediate);
+        let alternate_ca = alternate_of(&pki.intermediate.x509, &pki.ca);
         let ids = |leaf: &X509, ca: &X509| {
             let sent = stack(&[ca]);
             let verdict = store.verify(leaf, &sent, NOW).unwrap();
             let chain = store.chain(leaf, &sent, NOW).unwrap();
             let ids = verdict.ids().unwrap().clone();
             assert_eq!(ids, crate::trust::chain_ids(&chain).unwrap());
-            (*ids.status(false), *ids.status(true))
+            (*ids.status_key(false), *ids.status_key(true))
         };
         let original = ids(&pki.leaf_of_intermediate.x509, &pki.intermediate.x509);
-        assert_eq!(ids(&leaf_twin, &pki.intermediate.x509), original);
-        assert_eq!(ids(&leaf_twin, &ca_twin), original);
-        let (path, exact) = ids(&pki.leaf_of_intermediate.x509, &again.x509);
+        assert_eq!(ids(&alternate_leaf, &pki.intermediate.x509), original);
+        assert_eq!(ids(&alternate_leaf, &alternate_ca), original);
+        let (path, exact) = ids(&pki.leaf_of_intermediate.x509, &renewed.x509);
         assert_eq!(path, original.0);
-        // A list may have revoked the one and not the other.
+        // A CRL may have revoked only one of the two.
         assert_ne!(exact, original.1);
         let other = issue("below", Some(&pki.intermediate), false, 60, &[]);
         assert_ne!(ids(&other.x509, &pki.intermediate.x509).0, original.0);
     }
 
     #[test]
-    fn used_is_what_of_the_certificates_sent_stands_in_the_chain() {
+    fn used_intermediates_are_the_sent_certificates_of_the_chain() {
         let pki = testing::pki();
         let junk = issue("junk", None, true, 60, &[]);
         let (root, int) = (&pki.ca.x509, &pki.intermediate.x509);
-        let flipped = twin_of(int, &pki.ca);
+        let alternate = alternate_of(int, &pki.ca);
         let store = store_of(&[&pki.ca], &[&pki.intermediate]);
         let used = |sent: &[&X509]| {
             let verdict = store
@@ -710,7 +712,7 @@ mod tests {
             digest(&[int, root])
         );
         assert_eq!(used(&[int, int]), digest(&[int]));
-        // The bytes that were verified, not those that were sent.
-        assert_eq!(used(&[&flipped]), digest(&[int]));
+        // The digest is that of the bytes that were verified, not of those that were sent.
+        assert_eq!(used(&[&alternate]), digest(&[int]));
     }
 }

@@ -1,5 +1,5 @@
-//! A CA for tests of revocation, run with the `openssl` command: it issues certificates, signs
-//! CRLs and answers OCSP requests as of now.
+//! A CA for tests of revocation, which uses the `openssl` command: it issues certificates, signs
+//! CRLs and answers OCSP requests. All are valid now.
 
 use std::cell::Cell;
 use std::fs;
@@ -12,6 +12,7 @@ use openssl::x509::X509;
 
 use crate::certificate::serial;
 
+/// Seconds since the epoch.
 pub fn now() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -19,13 +20,14 @@ pub fn now() -> i64 {
         .as_secs() as i64
 }
 
+/// A certificate and its files.
 pub struct IssuedFiles {
     pub x509: X509,
-    /// Path of its files without `.pem` and `.key`.
+    /// Path of the files without `.pem` and `.key`.
     pub file: String,
 }
 
-/// Directory of the CA: `ca.pem`, `ca.key`, `index.txt` and whatever was issued.
+/// The CA. Its directory has `ca.pem`, `ca.key`, `index.txt` and the issued certificates.
 pub struct TestCa {
     dir: PathBuf,
     pub x509: X509,
@@ -39,14 +41,14 @@ impl Drop for TestCa {
 }
 
 impl TestCa {
-    /// A root.
+    /// A root CA.
     pub fn new() -> TestCa {
         TestCa::root("Test CA", "critical,keyCertSign,cRLSign")
     }
 
-    /// A root of this common name and key usage.
+    /// A root CA with this common name and key usage.
     pub fn root(cn: &str, key_usage: &str) -> TestCa {
-        let dir = directory();
+        let dir = new_directory();
         let config = format!(
             "[req]\ndistinguished_name = dn\nx509_extensions = ca\n[dn]\n[ca]\n{CA}\n\
              keyUsage = {key_usage}\n"
@@ -58,17 +60,17 @@ impl TestCa {
             &format!("req -x509 -config req.cnf {NEW_KEY} -keyout ca.key -out ca.pem -days 3650"),
             &["-subj", &subject],
         );
-        TestCa::at(dir)
+        TestCa::in_directory(dir)
     }
 
-    /// A CA issued by this one.
+    /// A CA that this one issues.
     pub fn sub_ca(&self, cn: &str) -> TestCa {
-        let identified = "authorityKeyIdentifier = keyid";
+        let key_identifier = "authorityKeyIdentifier = keyid";
         let issued = self.issue(
             cn,
-            &format!("{CA}\n{identified}\nkeyUsage = keyCertSign, cRLSign"),
+            &format!("{CA}\n{key_identifier}\nkeyUsage = keyCertSign, cRLSign"),
         );
-        let dir = directory();
+        let dir = new_directory();
         for kind in ["pem", "key"] {
             fs::copy(
                 format!("{}.{kind}", issued.file),
@@ -76,10 +78,10 @@ impl TestCa {
             )
             .unwrap();
         }
-        TestCa::at(dir)
+        TestCa::in_directory(dir)
     }
 
-    fn at(dir: PathBuf) -> TestCa {
+    fn in_directory(dir: PathBuf) -> TestCa {
         let x509 = X509::from_pem(&fs::read(dir.join("ca.pem")).unwrap()).unwrap();
         fs::write(dir.join("index.txt"), "").unwrap();
         TestCa {
@@ -89,7 +91,7 @@ impl TestCa {
         }
     }
 
-    /// A certificate for one day with these extensions, as in a section of openssl.cnf.
+    /// Issues a certificate for one day with these extensions, as in a section of openssl.cnf.
     pub fn issue(&self, cn: &str, extensions: &str) -> IssuedFiles {
         let number = self.issued.get() + 1;
         self.issued.set(number);
@@ -112,9 +114,9 @@ impl TestCa {
         }
     }
 
-    /// Enters the certificate into the CA's database: `V` valid, `R` revoked (with the revocation
-    /// date and reason of `openssl ca`).
-    pub fn enter(&self, certificate: &X509, state: char, revoked: &str) {
+    /// Adds the certificate to the CA's database: `V` valid, `R` revoked (with the revocation date
+    /// and reason in the format of `openssl ca`).
+    pub fn add_to_database(&self, certificate: &X509, state: char, revoked: &str) {
         let serial = serial::hex(certificate.serial_number());
         let mut index = fs::read_to_string(self.path("index.txt")).unwrap();
         index.push_str(&format!(
@@ -123,12 +125,12 @@ impl TestCa {
         fs::write(self.path("index.txt"), index).unwrap();
     }
 
-    /// Path of the CA's own files, as [`IssuedFiles::file`].
+    /// Path of the CA's own files, like [`IssuedFiles::file`].
     pub fn file(&self) -> String {
         self.path("ca").to_str().unwrap().to_owned()
     }
 
-    /// What `openssl ocsp` answers as a responder with the certificate and key of `signer`.
+    /// The response of `openssl ocsp` with the certificate and key of `signer`.
     pub fn ocsp(&self, request: &[u8], signer: &str, options: &[&str]) -> Vec<u8> {
         fs::write(self.path("request.der"), request).unwrap();
         openssl(
@@ -142,8 +144,8 @@ impl TestCa {
         self.read("response.der")
     }
 
-    /// A CRL of the database in PEM, signed for a day, with these CRL extensions as in a section
-    /// of openssl.cnf.
+    /// A CRL of the database in PEM, valid for a day, with these CRL extensions as in a section of
+    /// openssl.cnf.
     pub fn crl(&self, extensions: &str, options: &[&str]) -> Vec<u8> {
         fs::write(
             self.path("ca.cnf"),
@@ -174,7 +176,7 @@ impl TestCa {
 const NEW_KEY: &str = "-nodes -newkey ec -pkeyopt ec_paramgen_curve:P-256";
 const CA: &str = "basicConstraints = critical, CA:TRUE\nsubjectKeyIdentifier = hash";
 
-fn directory() -> PathBuf {
+fn new_directory() -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let dir = std::env::temp_dir().join(format!("resty-mtls-{}-{count}", std::process::id()));
@@ -182,17 +184,18 @@ fn directory() -> PathBuf {
     dir
 }
 
-fn openssl(dir: &Path, arguments: &str, more: &[&str]) {
+/// Runs `openssl` with `arguments`, which are split at blanks, and `unsplit`.
+fn openssl(dir: &Path, arguments: &str, unsplit: &[&str]) {
     let output = Command::new("openssl")
         .args(arguments.split_whitespace())
-        .args(more)
+        .args(unsplit)
         .current_dir(dir)
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(
         output.status.success(),
-        "openssl {arguments} {more:?}: {said}"
+        "openssl {arguments} {unsplit:?}: {stderr}"
     );
 }
 

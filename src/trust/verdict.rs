@@ -1,4 +1,4 @@
-//! What was decided about a presented chain, and until when that holds.
+//! The verdict on a presented chain, and for which time it is valid.
 
 use std::rc::Rc;
 
@@ -10,27 +10,30 @@ use crate::certificate::{self, signed_content};
 use crate::openssl_ext::x509::{verify_error_string, UNSPECIFIED};
 use crate::Error;
 
-/// Seconds for which a refusal is remembered: long enough to blunt a flood of bad handshakes,
-/// short enough that a repaired clock or CA is noticed.
+/// Seconds for which a refusal is cached. This limits the work for a flood of bad handshakes, and a
+/// corrected clock or CA has an effect soon.
 const REFUSAL_TTL: i64 = 5;
 
-/// What a verified chain is, by content.
+/// Digests that identify a verified chain by its content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChainIds {
     /// SHA-256 of the leaf's TBSCertificate.
     leaf: [u8; 32],
-    /// Identities of the CAs, from the leaf's issuer up to the anchor: subject and key.
+    /// [`CaCertificate::id`] of the CAs, from the leaf's issuer up to the anchor.
+    ///
+    /// [`CaCertificate::id`]: super::CaCertificate::id
     cas: Box<[[u8; 32]]>,
     /// SHA-256 over the leaf's TBSCertificate and `cas`.
     path: [u8; 32],
-    /// The same with the TBSCertificates of the CAs: a list of revoked certificates names these.
+    /// SHA-256 over the TBSCertificates of the leaf and the CAs: a CRL revokes a certificate, not a
+    /// key.
     exact: [u8; 32],
-    /// SHA-256 of the DER of the leaf's issuer, if that is not the leaf itself.
+    /// SHA-256 of the DER of the leaf's issuer; `None` for a leaf that is its own anchor.
     issuer: Option<[u8; 32]>,
 }
 
 impl ChainIds {
-    /// Of a chain, leaf first; `id` identifies a CA.
+    /// The digests of a chain, leaf first. `id` returns the identity of a CA with this digest.
     pub(super) fn new<'c>(
         chain: impl IntoIterator<Item = &'c X509Ref>,
         mut id: impl FnMut(&X509Ref, &[u8; 32]) -> Result<[u8; 32], Error>,
@@ -67,15 +70,15 @@ impl ChainIds {
         &self.leaf
     }
 
-    /// SHA-256 of the DER of the leaf's issuer, if that is not the leaf itself.
+    /// SHA-256 of the DER of the leaf's issuer; `None` for a leaf that is its own anchor.
     pub fn issuer(&self) -> Option<&[u8; 32]> {
         self.issuer.as_ref()
     }
 
-    /// What the status of the leaf is remembered under. A client must not get rid of one by another
-    /// encoding of its certificate, nor by one more certificate beside it; `exact` for a status that
-    /// depends on the certificates of the CAs too.
-    pub fn status(&self, exact: bool) -> &[u8; 32] {
+    /// Key under which the revocation status of the leaf is cached. A client must not be able to
+    /// change it by another encoding of its certificate or by sending more certificates. With
+    /// `exact`, for a status that depends on the certificates of the CAs too.
+    pub fn status_key(&self, exact: bool) -> &[u8; 32] {
         match exact {
             true => &self.exact,
             false => &self.path,
@@ -89,21 +92,21 @@ pub fn chain_ids(chain: &[X509]) -> Result<ChainIds, Error> {
     ChainIds::new(chain, |ca, _| signed_content::ca_id(ca))
 }
 
-/// A verified chain with what else the verification found out.
+/// Results of a successful verification.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Trusted {
     pub ids: ChainIds,
-    /// SHA-256 of the leaf's other encoding, see [`signed_content::alternate_sha256`].
+    /// SHA-256 of the alternate encoding of the leaf, see [`signed_content::alternate_sha256`].
     pub alternate_sha256: Option<[u8; 32]>,
-    /// Digest of what of the certificates sent stands in the chain, unless that is all of them in
-    /// the order of the chain.
+    /// Digest of those sent certificates that are part of the chain, in its order; `None` if these
+    /// are all sent certificates in the order sent.
     pub used_intermediates: Option<[u8; 32]>,
 }
 
-/// Verdict of one trust store on one chain. Holds for `from <= now < until`.
+/// Verdict of one trust store on one chain. It is valid for `from <= now < until`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// `X509_V_OK` (0) or an `X509_V_ERR_*` number.
+    /// `X509_V_OK` (0) or an `X509_V_ERR_*` code.
     code: i32,
     depth: u32,
     from: i64,
@@ -121,10 +124,10 @@ impl Verdict {
             ) {
                 (Ok(not_before), Ok(not_after)) => {
                     from = from.max(not_before);
-                    // OpenSSL takes a certificate for expired at notAfter itself.
+                    // For OpenSSL a certificate is expired at notAfter itself.
                     until = until.min(not_after);
                 }
-                // OpenSSL read these times a moment ago; if we cannot, remember nothing.
+                // OpenSSL has just read these times. If reading fails here, nothing is cached.
                 _ => until = now,
             }
         }
@@ -141,10 +144,10 @@ impl Verdict {
         Verdict::refused(result.as_raw(), depth, now)
     }
 
-    /// A refusal for the reason of an `X509_V_ERR_*` number.
+    /// A refusal with an `X509_V_ERR_*` code.
     pub(crate) fn refused(code: i32, depth: u32, now: i64) -> Verdict {
         Verdict {
-            // A chain that is refused must never read as X509_V_OK.
+            // A refusal must not have the code X509_V_OK.
             code: if code == 0 { UNSPECIFIED } else { code },
             depth,
             from: now,
@@ -153,14 +156,14 @@ impl Verdict {
         }
     }
 
-    /// Identities of the CAs of the verified chain, from the leaf's issuer up to the anchor; empty for
-    /// a refusal.
+    /// Identities of the CAs of the verified chain, from the leaf's issuer up to the anchor; empty
+    /// for a refusal.
     pub fn cas(&self) -> &[[u8; 32]] {
         let trusted = self.trusted.as_ref();
         trusted.map_or(&[], |trusted| &*trusted.ids.cas)
     }
 
-    /// What the verified chain is, by content; `None` for a refusal.
+    /// Digests of the verified chain; `None` for a refusal.
     pub fn ids(&self) -> Option<&ChainIds> {
         Some(&self.trusted.as_ref()?.ids)
     }
@@ -170,13 +173,13 @@ impl Verdict {
         self.ids()?.issuer()
     }
 
-    /// SHA-256 of the other encoding of the leaf, if its signature has one.
+    /// SHA-256 of the alternate encoding of the leaf, if its signature has one.
     pub fn alternate_sha256(&self) -> Option<[u8; 32]> {
         self.trusted.as_ref()?.alternate_sha256
     }
 
-    /// Digest of what of the certificates sent stands in the verified chain, in its order, unless
-    /// that is all of them.
+    /// Digest of those sent certificates that are part of the verified chain, in its order; `None`
+    /// if these are all sent certificates in the order sent.
     pub fn used_intermediates(&self) -> Option<[u8; 32]> {
         self.trusted.as_ref()?.used_intermediates
     }
@@ -186,27 +189,27 @@ impl Verdict {
         self.code == 0
     }
 
-    /// `X509_V_OK` (0) or the `X509_V_ERR_*` number.
+    /// `X509_V_OK` (0) or the `X509_V_ERR_*` code.
     pub fn code(&self) -> i32 {
         self.code
     }
 
-    /// Depth of the certificate the refusal is about; 0 is the leaf.
+    /// Depth of the refused certificate; 0 is the leaf.
     pub fn depth(&self) -> u32 {
         self.depth
     }
 
-    /// Whether the verdict may still be used at `now`.
+    /// Whether the verdict is valid at `now`.
     pub fn holds_at(&self, now: i64) -> bool {
         self.from <= now && now < self.until
     }
 
-    /// First second at which the verdict must not be used any more.
+    /// First second at which the verdict is not valid any more.
     pub fn until(&self) -> i64 {
         self.until
     }
 
-    /// First second at which the verdict may be used.
+    /// First second at which the verdict is valid.
     pub fn from(&self) -> i64 {
         self.from
     }
@@ -217,7 +220,7 @@ impl Verdict {
     }
 }
 
-/// [`Verdict::text`] for an `X509_V_*` number, in two parts that follow each other.
+/// [`Verdict::text`] for an `X509_V_*` code, as two parts to be concatenated.
 pub fn text(code: i32) -> [&'static str; 2] {
     match code {
         0 => ["SUCCESS", ""],

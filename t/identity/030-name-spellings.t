@@ -146,7 +146,7 @@ allow-not-not-dns: dot mail quoted
 deny-email: wildcard dot nul
 allow-email: good
 [mtls] 403 client-cert-acl: deny rule 'hosts' holds
-[mtls] 403 client-cert-acl: deny rule 'hosts' may hold: san.dns has a character that is none of a host name
+[mtls] 403 client-cert-acl: deny rule 'hosts' may hold: san.dns has a character that is not allowed in a host name
 [mtls] 403 client-cert-acl: deny rule 'hosts' may hold: san.dns has a wildcard
 --- no_error_log
 [crit]
@@ -171,7 +171,7 @@ allow-not-unit: banned
 [mtls] 403 client-cert-acl: deny rule 'units' may hold: subject.organizationalUnitName 'SALES ' may be read as the name of the rule
 [mtls] 403 client-cert-acl: deny rule 'units' may hold: subject.organizationalUnitName 'Ｓales' may be read as the name of the rule
 [mtls] 403 client-cert-acl: deny rule 'units' may hold: subject.organizationalUnitName has a control character
-[mtls] 403 client-cert-acl: deny rule 'units' may hold: subject.organizationalUnitName has bytes beyond ASCII in a type of string that does not say which characters they are
+[mtls] 403 client-cert-acl: deny rule 'units' may hold: subject.organizationalUnitName has non-ASCII bytes in a string type without a defined character set
 [mtls] 403 client-cert-acl: deny rule 'units' may hold: subject.organizationalUnitName is not text
 --- no_error_log
 [crit]

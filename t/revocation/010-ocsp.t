@@ -106,11 +106,11 @@ POST /error/error
 [mtls] 401 FAILED:unable to get certificate CRL at depth 0, subject: "CN=nowhere"
 [mtls] 401 FAILED:unable to get certificate CRL at depth 0, subject: "CN=odd"
 
-[mtls] revocation status unknown: http://HOST/unknown/good: no answer: OCSP response says that the responder does not know the certificate
+[mtls] revocation status unknown: http://HOST/unknown/good: no answer: OCSP response has the certificate status unknown
 [mtls] revocation status unknown: http://HOST/undelegated/undelegated: no answer: OCSP response is not signed by the issuer or a responder of the issuer: missing ocspsigning usage
 [mtls] revocation status unknown: http://HOST/expired/expired: no answer: OCSP response nextUpdate was SECONDS s ago
 [mtls] revocation status unknown: http://HOST/wrong-signer/wrong-signer: no answer: OCSP response is not signed by the issuer or a responder of the issuer: certificate verify error
-[mtls] revocation status unknown: http://HOST/another/another: no answer: OCSP response is about another certificate
+[mtls] revocation status unknown: http://HOST/another/another: no answer: OCSP response has no status of this certificate
 [mtls] revocation status unknown: http://HOST/: shared_cache.get: http.request: http://HOST/: cannot connect to 127.0.0.1 port PORT: connection refused
 [mtls] revocation status unknown: http://HOST/slow/slow: shared_cache.get: http.request: http://HOST/slow/slow: timeout
 [mtls] revocation status unknown: http://HOST/garbage/garbage: no answer: OCSP response is unreadable: too long

@@ -169,7 +169,7 @@ _EOC_
 --- client_out
 local: 200 200 401
 local-revoked: 200 401 401
-[mtls] POLICY: warning: routes[0].plugins[0].config.crls: CRL of 'CN=Test CA-A,O=Example Lab,C=CZ': expired at TIME: what it lists is revoked, but it makes no certificate good
+[mtls] POLICY: warning: routes[0].plugins[0].config.crls: CRL of 'CN=Test CA-A,O=Example Lab,C=CZ': expired at TIME: listed certificates are revoked, but it makes no other certificate good
 [mtls] POLICY: warning: routes[0].plugins[0].config.crls: CRL of 'CN=Test CA-A,O=Example Lab,C=CZ': has an empty issuingDistributionPoint, which RFC 5280 section 5.2.5 does not allow
 [mtls] POLICY: warning: routes[0].plugins[0].config.crls: have no effect with the revocation_check_mode 'SKIP'
 2
@@ -250,7 +250,7 @@ _EOC_
 --- client_out
 {file="empty.crl",issuer="CN=Test CA-A,O=Example Lab,C=CZ"} NEARLY A DAY
 true
-[mtls] 'empty.crl': CRL of 'CN=Test CA-A,O=Example Lab,C=CZ': expired at TIME: what it lists is revoked, but it makes no certificate good
+[mtls] 'empty.crl': CRL of 'CN=Test CA-A,O=Example Lab,C=CZ': expired at TIME: listed certificates are revoked, but it makes no other certificate good
 401
 {file="empty.crl",issuer="CN=Test CA-A,O=Example Lab,C=CZ"} NEGATIVE
 --- error_log

@@ -159,7 +159,7 @@ fn labels(host: &[u8]) -> Result<Vec<u8>, Irregular> {
         let ldh = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         if !label.iter().all(ldh) {
             return Err(Irregular::new(
-                "has a character that is none of a host name",
+                "has a character that is not allowed in a host name",
                 "letters, digits, '-', '_' and '.' only",
             ));
         }
@@ -396,7 +396,7 @@ pub fn attribute_value(attribute: &Attribute) -> NormalForm {
     match (attribute.encoding, std::str::from_utf8(&attribute.value)) {
         (Encoding::Certain, Ok(value)) => text(value),
         (Encoding::EightBit, _) => Err(Irregular::new(
-            "has bytes beyond ASCII in a type of string that does not say which characters they are",
+            "has non-ASCII bytes in a string type without a defined character set",
             "a UTF8String",
         )),
         _ => Err(Irregular::new("is not text", "a string of characters")),

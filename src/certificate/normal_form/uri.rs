@@ -54,14 +54,14 @@ pub fn uri(raw: &[u8]) -> NormalForm {
     let Some(rest) = rest.strip_prefix(b"//") else {
         if port.is_some() {
             return Err(Irregular::new(
-                "has no '//' and host behind its scheme",
+                "has no '//' and host after its scheme",
                 "for example 'spiffe://example.org/ns/payments'",
             ));
         }
         let rest = path(rest)?;
         if rest.is_empty() {
             return Err(Irregular::new(
-                "has nothing behind its scheme",
+                "has nothing after its scheme",
                 "for example 'urn:example:payments'",
             ));
         }
@@ -124,7 +124,7 @@ fn split_scheme(raw: &[u8]) -> Result<(Vec<u8>, &[u8]), Irregular> {
 /// Host and port; `known` is the port of the scheme, 0 if it takes none.
 fn authority(raw: &[u8], known: Option<u16>) -> Result<Vec<u8>, Irregular> {
     const PORT: Irregular =
-        Irregular::new("has a port that is none", "a port from 0 to 65535, or none");
+        Irregular::new("has an invalid port", "a port from 0 to 65535, or no port");
     if raw.contains(&b'@') {
         return Err(Irregular::new(
             "has user information",
@@ -239,7 +239,7 @@ fn unescaped(raw: &[u8]) -> Result<Vec<u8>, Irregular> {
             let pchar = byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(&byte);
             if !pchar {
                 return Err(Irregular::new(
-                    "has a character that no URI holds",
+                    "has a character that is not allowed in a URI",
                     "other characters than those of RFC 3986 escaped, such as '%20'",
                 ));
             }
@@ -457,13 +457,34 @@ mod tests {
                 "spiffe://x/a%zz",
                 "has a '%' without two hexadecimal digits",
             ),
-            ("spiffe://x/a b", "has a character that no URI holds"),
-            ("spiffe://x/a\\b", "has a character that no URI holds"),
-            ("spiffe://x/a\0b", "has a character that no URI holds"),
-            ("spiffe://x/a\n", "has a character that no URI holds"),
-            ("spiffe://x/ä", "has a character that no URI holds"),
-            ("spiffe://x/[a]", "has a character that no URI holds"),
-            ("spiffe://ä.example/a", "has a character that no URI holds"),
+            (
+                "spiffe://x/a b",
+                "has a character that is not allowed in a URI",
+            ),
+            (
+                "spiffe://x/a\\b",
+                "has a character that is not allowed in a URI",
+            ),
+            (
+                "spiffe://x/a\0b",
+                "has a character that is not allowed in a URI",
+            ),
+            (
+                "spiffe://x/a\n",
+                "has a character that is not allowed in a URI",
+            ),
+            (
+                "spiffe://x/ä",
+                "has a character that is not allowed in a URI",
+            ),
+            (
+                "spiffe://x/[a]",
+                "has a character that is not allowed in a URI",
+            ),
+            (
+                "spiffe://ä.example/a",
+                "has a character that is not allowed in a URI",
+            ),
             // An overlong '.', a full-width one, a lone byte, U+0085, 'a' and a combining ring
             (
                 "spiffe://x/%c0%ae/a",
@@ -487,18 +508,18 @@ mod tests {
             ),
             (
                 "spiffe://b%C3%BCcher/a",
-                "has a character that is none of a host name",
+                "has a character that is not allowed in a host name",
             ),
             (
                 "spiffe://x,y/a",
-                "has a character that is none of a host name",
+                "has a character that is not allowed in a host name",
             ),
             ("spiffe://x:443/a", "has a port"),
             ("spiffe://x:/a", "has a port"),
-            ("https://x:99999/", "has a port that is none"),
-            ("https://x:4a/", "has a port that is none"),
-            ("https://x:1:2/", "has a port that is none"),
-            ("https://[::1]x/", "has a port that is none"),
+            ("https://x:99999/", "has an invalid port"),
+            ("https://x:4a/", "has an invalid port"),
+            ("https://x:1:2/", "has an invalid port"),
+            ("https://[::1]x/", "has an invalid port"),
             (
                 "https://[::1%25eth0]/",
                 "has a host in brackets that is not an IPv6 address",
@@ -523,9 +544,9 @@ mod tests {
                 "https://127.0.0.01/",
                 "has a host that some readers take for another IPv4 address",
             ),
-            ("https:/x/a", "has no '//' and host behind its scheme"),
-            ("spiffe:x", "has no '//' and host behind its scheme"),
-            ("urn:", "has nothing behind its scheme"),
+            ("https:/x/a", "has no '//' and host after its scheme"),
+            ("spiffe:x", "has no '//' and host after its scheme"),
+            ("urn:", "has nothing after its scheme"),
             ("", "has no scheme"),
             ("a/b", "has no scheme"),
             ("//x/a", "has no scheme"),

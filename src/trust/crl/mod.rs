@@ -41,7 +41,7 @@ use openssl_sys as sys;
 
 use self::scope::{Number, Scope};
 use super::revocation_status::{
-    self, in_force, reason, revoked_until, RevocationStatus, CLOCK_SKEW,
+    self, in_force, reason_name, revoked_until, RevocationStatus, CLOCK_SKEW,
 };
 use super::store::CertificationPath;
 use super::CaCertificate;
@@ -113,7 +113,7 @@ impl Crl {
         let list = &self.list;
         if !same(list.issuer(), certificate.issuer_name()) {
             let issuer = text(certificate.issuer_name());
-            return Err(format!("says nothing about certificates of '{issuer}'"));
+            return Err(format!("does not cover certificates of '{issuer}'"));
         }
         let Signed {
             standing,
@@ -131,7 +131,9 @@ impl Crl {
         };
         match list.entry(certificate) {
             Entry::Revoked { since, reason } => return Ok(revoked(since, reason)),
-            Entry::Held { since } if in_force.is_ok() => return Ok(revoked(since, reason(HOLD))),
+            Entry::Held { since } if in_force.is_ok() => {
+                return Ok(revoked(since, reason_name(HOLD)))
+            }
             _ => {}
         }
         if let Some(oddity) = &list.oddity {
@@ -547,7 +549,7 @@ impl Entry {
             HOLD => Entry::Held { since },
             code => Entry::Revoked {
                 since,
-                reason: reason(code),
+                reason: reason_name(code),
             },
         }
     }
@@ -612,7 +614,7 @@ impl List {
         let unreadable = |stack| {
             format!(
                 "not a readable CRL: {}",
-                revocation_status::unreadable(&stack)
+                revocation_status::decoding_error(&stack)
             )
         };
         let time = |time| unix_seconds(time).map_err(|_| "not a readable CRL: bad time".to_owned());
@@ -790,7 +792,7 @@ impl List {
 
     /// What is wrong with its times at `now`.
     fn out_of_force(&self, now: i64) -> Option<String> {
-        const SO: &str = "what it lists is revoked, but it makes no certificate good";
+        const SO: &str = "listed certificates are revoked, but it makes no other certificate good";
         let when = |time| time::rfc3339(time, "Z");
         Some(match (self.in_force(now).err()?, self.next) {
             (sys::X509_V_ERR_CRL_HAS_EXPIRED, Some(next)) => {

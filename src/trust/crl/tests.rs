@@ -182,9 +182,9 @@ fn answer_from_a_crl_of_openssl_ca() {
     let good = ca.issue("good", "extendedKeyUsage=clientAuth").x509;
     let bad = ca.issue("bad", "extendedKeyUsage=clientAuth").x509;
     let plain = ca.issue("plain", "extendedKeyUsage=clientAuth").x509;
-    ca.enter(&good, 'V', "");
-    ca.enter(&bad, 'R', "260102030405Z,superseded");
-    ca.enter(&plain, 'R', "260102030406Z");
+    ca.add_to_database(&good, 'V', "");
+    ca.add_to_database(&bad, 'R', "260102030405Z,superseded");
+    ca.add_to_database(&plain, 'R', "260102030406Z");
     let pem = ca.crl("", &[]);
     let from_pem = Crl::load(&pem, &ca.x509, MAX_FETCHED).unwrap();
     let der = X509Crl::from_pem(&pem).unwrap().to_der().unwrap();
@@ -225,7 +225,7 @@ fn answer_partial_and_delta_crls_of_openssl_ca_make_nothing_good() {
     let delta = "CRL of 'CN=Test CA,O=Example': is a delta CRL";
     let good = ca.issue("good", "extendedKeyUsage=clientAuth").x509;
     let bad = ca.issue("bad", "extendedKeyUsage=clientAuth").x509;
-    ca.enter(&bad, 'R', "260102030405Z");
+    ca.add_to_database(&bad, 'R', "260102030405Z");
     for (extensions, why) in [
         (
             "issuingDistributionPoint=critical,@idp\n[idp]\nonlyuser=TRUE",
@@ -351,7 +351,7 @@ fn answer_issuer_must_be_allowed_to_sign_crls() {
     let why = "CRL of 'CN=No CRLs,O=Example': its issuer has a key usage without cRLSign";
     assert_eq!(answer(), RevocationStatus::Unknown(why.to_owned()));
     // The key that vouches for the certificate takes that back all the same.
-    ca.enter(&leaf, 'R', "260102030405Z");
+    ca.add_to_database(&leaf, 'R', "260102030405Z");
     assert!(matches!(answer(), RevocationStatus::Revoked { .. }));
 }
 
@@ -457,7 +457,7 @@ fn answer_certificate_of_another_issuer_is_none() {
     assert_eq!(
         crl.status(&leaf(&other).x509, &other.x509, NOW),
         RevocationStatus::Unknown(
-            "CRL of 'CN=CA,O=Example': says nothing about certificates of 'CN=Other \
+            "CRL of 'CN=CA,O=Example': does not cover certificates of 'CN=Other \
              CA,O=Example'"
                 .to_owned()
         )
@@ -719,7 +719,7 @@ fn verify_crl_signed_with_the_former_key_of_the_ca_agrees_with_openssl() {
     let why = "CRL of 'CN=Rollover,O=Example': signed with another key of this issuer";
     let loaded = Crl::load(&by(&new), &old.x509, MAX_FETCHED);
     assert_eq!(loaded.map(|_| ()), Err(why.to_owned()));
-    old.enter(&leaf, 'R', "260102030405Z");
+    old.add_to_database(&leaf, 'R', "260102030405Z");
     let set = set(&[&by(&root), &by(&old)]);
     assert_eq!(check_all(&set, &chain, now), (23, 0));
     assert_eq!(check_with_openssl(&set, &chain, now), (23, 0));
@@ -1437,7 +1437,7 @@ fn out_of_force_and_expired_since_name_the_crl_and_its_end() {
     set.add("a.crl", &expired.der()).unwrap();
     set.add("b.crl", &future.der()).unwrap();
     set.add("c.crl", &Made::by(&ca).der()).unwrap();
-    let so = "what it lists is revoked, but it makes no certificate good";
+    let so = "listed certificates are revoked, but it makes no other certificate good";
     let expired = format!("CRL of 'CN=CA,O=Example': expired at 2027-01-15T08:00:00Z: {so}");
     let future = format!("CRL of 'CN=CA,O=Example': not valid before 2027-01-15T08:00:01Z: {so}");
     let all: Vec<_> = set.out_of_force(NOW).collect();

@@ -1,14 +1,15 @@
-//! OCSP (RFC 6960) as functions on bytes: the request for one certificate, and what a response
-//! says about it.
+//! OCSP (RFC 6960) as functions on bytes: the request for one certificate, and the evaluation of a
+//! response.
 //!
-//! A response counts if the issuer of the certificate signed it, or a responder that this very
-//! issuer certified for the purpose. The response of a responder that is trusted for another
-//! reason does not. Whether a delegated responder's certificate has itself been revoked is not
-//! asked: such certificates are short-lived, and say so with id-pkix-ocsp-nocheck.
+//! A response is accepted if it is signed by the issuer of the certificate, or by a responder whose
+//! certificate this issuer signed for the purpose. No other responder is accepted. The revocation
+//! of a delegated responder's certificate is not checked: such certificates are short-lived and
+//! usually have id-pkix-ocsp-nocheck.
 //!
-//! "good" counts while the response is in force. "revoked" counts at any age, whatever else is
-//! wrong with a response that is signed, also if its responderID does not fit the signer; with the
-//! reason `certificateHold` while it is in force.
+//! "good" is accepted while the response is in force. "revoked" is accepted from every response
+//! with an authentic signature, even if it is expired, malformed in another part, or has a
+//! responderID that does not fit the signer. With the reason `certificateHold`, "revoked" is
+//! accepted only while the response is in force.
 
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine;
@@ -26,21 +27,21 @@ use openssl::x509::{X509Ref, X509StoreContext, X509};
 use percent_encoding::{utf8_percent_encode, AsciiSet, NON_ALPHANUMERIC};
 
 use super::revocation_status::{
-    self, in_force, reason, revoked_until, RevocationStatus, CLOCK_SKEW,
+    self, in_force, reason_name, revoked_until, RevocationStatus, CLOCK_SKEW,
 };
 use crate::certificate::unix_seconds;
 use crate::openssl_ext::revocation as ext;
 use crate::openssl_ext::x509::extended_key_usage;
 use crate::Error;
 
-/// Longest response read, in bytes.
+/// Longest response that is read, in bytes.
 pub const MAX_RESPONSE: usize = 64 * 1024;
 
-/// Longest URL with the request in it, in bytes; a longer one is for POST (RFC 5019 section 5).
+/// Longest URL of a GET request, in bytes. A longer request is sent with POST (RFC 5019 section 5).
 pub const MAX_GET: usize = 255;
 
-/// Seconds for which an answer without nextUpdate stands. Its absence says that newer information
-/// is available all the time (RFC 6960 section 4.2.2.1), so an old one may be a replay.
+/// Seconds for which a response without nextUpdate is valid. Such a responder has newer information
+/// at any time (RFC 6960 section 4.2.2.1), so an old response may be a replay.
 const MAX_AGE: i64 = 3600;
 
 /// certificateHold (RFC 5280 section 5.3.1).
@@ -49,21 +50,21 @@ const HOLD: i32 = 6;
 /// id-kp-OCSPSigning (RFC 6960 section 4.2.2.2).
 const OCSP_SIGNING: &str = "1.3.6.1.5.5.7.3.9";
 
-/// Most certificates of a response that are tried as its signer's.
+/// Maximum number of certificates of a response that are tried as its signer.
 const MAX_RESPONDERS: usize = 8;
 
-const NO_TIME: &str = "has a time that is none";
+const NO_TIME: &str = "has an invalid time";
 
-/// What may stand for itself in a path segment.
+/// Characters that are escaped in a path segment: all but the unreserved ones (RFC 3986).
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
 
-/// The request for one certificate in DER: the body of a POST with the content type
-/// `application/ocsp-request`. It names the issuer by SHA-1, which every responder understands.
-/// A nonce keeps a responder from answering with something signed earlier, and from caching.
+/// The DER of a request for one certificate: the body of a POST with the content type
+/// `application/ocsp-request`. The CertID uses SHA-1, which every responder supports. With a nonce
+/// the responder cannot use a cached response.
 pub fn request(certificate: &X509Ref, issuer: &X509Ref, nonce: bool) -> Result<Vec<u8>, Error> {
     let mut request = OcspRequest::new()?;
     request.add_id(id(certificate, issuer)?)?;
@@ -73,7 +74,7 @@ pub fn request(certificate: &X509Ref, issuer: &X509Ref, nonce: bool) -> Result<V
     Ok(request.to_der()?)
 }
 
-/// The URL that asks `responder` with GET; `None` when it must be asked with POST.
+/// The URL for sending the request to `responder` with GET; `None` when POST must be used.
 pub fn get_url(responder: &str, request: &[u8]) -> Option<String> {
     if responder.contains('?') {
         return None;
@@ -87,11 +88,11 @@ pub fn get_url(responder: &str, request: &[u8]) -> Option<String> {
     (url.len() <= MAX_GET).then_some(url)
 }
 
-/// What `response` says about `certificate` at `now`.
+/// The status of `certificate` at `now` by `response`.
 ///
-/// `request` is what was sent: when it and the response have nonces, these must agree. `issuer` is
-/// the next certificate of the verified chain. `auth_level` is the OpenSSL security level that the
-/// certificate of a delegated responder must meet.
+/// `request` is the request that was sent; when it and the response have nonces, these must be
+/// equal. `issuer` is the next certificate of the verified chain. `auth_level` is the OpenSSL
+/// security level that the certificate of a delegated responder must meet.
 pub fn evaluate(
     response: &[u8],
     request: &[u8],
@@ -100,10 +101,10 @@ pub fn evaluate(
     auth_level: u32,
     now: i64,
 ) -> RevocationStatus {
-    let answer = status(response, request, certificate, issuer, auth_level, now);
-    // Whatever was wrong with the response must not stay in OpenSSL's queue for nginx to find.
+    let status = status(response, request, certificate, issuer, auth_level, now);
+    // Errors must not remain in OpenSSL's queue, because nginx would report them.
     ErrorStack::get();
-    answer.unwrap_or_else(|why| RevocationStatus::Unknown(format!("OCSP response {why}")))
+    status.unwrap_or_else(|why| RevocationStatus::Unknown(format!("OCSP response {why}")))
 }
 
 fn status(
@@ -120,8 +121,18 @@ fn status(
             response.len()
         ));
     }
-    let unreadable = |stack| format!("is unreadable: {}", revocation_status::unreadable(&stack));
-    let internal = |stack| format!("cannot be checked: {}", revocation_status::refusal(&stack));
+    let unreadable = |stack| {
+        format!(
+            "is unreadable: {}",
+            revocation_status::decoding_error(&stack)
+        )
+    };
+    let internal = |stack| {
+        format!(
+            "cannot be checked: {}",
+            revocation_status::verification_error(&stack)
+        )
+    };
 
     let response = OcspResponse::from_der(response).map_err(unreadable)?;
     if response.status() != OcspResponseStatus::SUCCESSFUL {
@@ -140,44 +151,44 @@ fn status(
             Ok((this, until)) => (until, in_force(this, until, now, CLOCK_SKEW).is_ok()),
             Err(_) => (now, false),
         };
-        let counts = match single.reason {
+        let accepted = match single.reason {
             HOLD => {
                 in_force && (signed.is_ok() || is_authentic(&basic, issuer, auth_level, Some(now)))
             }
-            // That the responder's certificate has expired since makes no difference either.
+            // The responder's certificate may have expired.
             _ => {
                 signed.is_ok()
                     || verify(&basic, issuer, auth_level, None).is_ok()
                     || is_authentic(&basic, issuer, auth_level, None)
             }
         };
-        if counts {
+        if accepted {
             return Ok(RevocationStatus::Revoked {
                 until: revoked_until(until, now),
-                // Revoked all the same when the time is unreadable.
+                // An unreadable date does not invalidate the revocation.
                 since: single.revoked_at.and_then(|since| time(since).ok()),
-                reason: reason(single.reason.into()),
+                reason: reason_name(single.reason.into()),
             });
         }
     }
     signed.map_err(|stack| {
-        let why = revocation_status::refusal(&stack);
+        let why = revocation_status::verification_error(&stack);
         format!("is not signed by the issuer or a responder of the issuer: {why}")
     })?;
 
     let request = OcspRequest::from_der(request).map_err(internal)?;
     if !ext::nonce_matches(&request, &basic) {
-        return Err("answers another request: its nonce differs".to_owned());
+        return Err("is for another request: its nonce differs".to_owned());
     }
     if ext::has_critical_extension(&basic) || singles.iter().any(|single| single.critical) {
         return Err("has a critical extension, none is supported".to_owned());
     }
     let single = match &singles[..] {
         [single] => single,
-        [] => return Err("is about another certificate".to_owned()),
+        [] => return Err("has no status of this certificate".to_owned()),
         several => {
             return Err(format!(
-                "is {} times about this certificate, expected once",
+                "has {} statuses of this certificate, expected one",
                 several.len()
             ))
         }
@@ -186,12 +197,12 @@ fn status(
     in_force(this, until, now, CLOCK_SKEW)?;
     match single.status {
         OcspCertStatus::GOOD => Ok(RevocationStatus::Good { until }),
-        _ => Err("says that the responder does not know the certificate".to_owned()),
+        _ => Err("has the certificate status unknown".to_owned()),
     }
 }
 
-/// Whether `issuer` signed the response or a responder that it certified, as of `now` or at any
-/// time.
+/// Checks that the response is signed by `issuer` or by a responder that it certified, with
+/// certificates that are valid at `now`, or at any time for `None`.
 fn verify(
     basic: &OcspBasicResponseRef,
     issuer: &X509Ref,
@@ -201,14 +212,15 @@ fn verify(
     let store = trusting_only(issuer, auth_level, now)?;
     let mut signers = Stack::<X509>::new()?;
     signers.push(issuer.to_owned())?;
-    // NO_CHAIN: nothing in the response may stand between issuer and responder. NO_EXPLICIT: a
-    // root that is marked as trusted for OCSP does not replace the issuer.
+    // NO_CHAIN: certificates of the response are not used as intermediates between issuer and
+    // responder. NO_EXPLICIT: a root that is marked as trusted for OCSP does not replace the
+    // issuer.
     basic.verify(&signers, &store, OcspFlag::NO_CHAIN | OcspFlag::NO_EXPLICIT)
 }
 
-/// The same without regard to the responderID, by which OpenSSL finds the signer: whether the key
-/// of `issuer` made the signature, or that of a responder which it certified and whose certificate
-/// is in the response.
+/// The same check without the responderID, by which OpenSSL selects the signer: whether the
+/// signature was made with the key of `issuer`, or with that of a responder which it certified and
+/// whose certificate is in the response.
 fn is_authentic(
     basic: &OcspBasicResponseRef,
     issuer: &X509Ref,
@@ -228,7 +240,8 @@ fn is_authentic(
     signed_by(issuer) || responders.any(|responder| signed_by(responder) && certified(responder))
 }
 
-/// Whether `issuer` issued the certificate itself, as of `now` or at any time.
+/// Whether `issuer` issued the certificate directly, and it is valid at `now`, or at any time for
+/// `None`.
 fn is_issued_by(
     certificate: &X509Ref,
     issuer: &X509Ref,
@@ -236,14 +249,14 @@ fn is_issued_by(
     now: Option<i64>,
 ) -> Result<bool, ErrorStack> {
     let store = trusting_only(issuer, auth_level, now)?;
-    // Without candidates for intermediates nothing stands between the two.
-    let between = Stack::<X509>::new()?;
-    X509StoreContext::new()?.init(&store, certificate, &between, |context| {
+    // Without untrusted certificates the chain has no intermediate.
+    let untrusted = Stack::<X509>::new()?;
+    X509StoreContext::new()?.init(&store, certificate, &untrusted, |context| {
         context.verify_cert()
     })
 }
 
-/// thisUpdate, and the second at which the answer ends.
+/// thisUpdate, and the second at which the single response ends.
 fn times(single: &ext::SingleResponse<'_>) -> Result<(i64, i64), String> {
     let this = single.this_update.ok_or_else(|| NO_TIME.to_owned());
     let this = time(this?)?;
@@ -262,7 +275,7 @@ fn id(certificate: &X509Ref, issuer: &X509Ref) -> Result<OcspCertId, ErrorStack>
     OcspCertId::from_cert(MessageDigest::sha1(), certificate, issuer)
 }
 
-/// A store of the issuer alone, as an anchor even when it is an intermediate.
+/// A store whose only anchor is the issuer, even if that is an intermediate.
 fn trusting_only(
     issuer: &X509Ref,
     auth_level: u32,

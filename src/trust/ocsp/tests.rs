@@ -65,7 +65,7 @@ impl Real {
 
     fn good(ca: TestCa) -> Real {
         let real = Real::new(ca, true);
-        real.ca.enter(&real.leaf.x509, 'V', "");
+        real.ca.add_to_database(&real.leaf.x509, 'V', "");
         real
     }
 
@@ -118,7 +118,7 @@ fn evaluate_answer_of_an_intermediate_or_its_responder_is_good() {
 fn evaluate_revoked_has_time_and_reason() {
     let real = Real::new(TestCa::new(), false);
     real.ca
-        .enter(&real.leaf.x509, 'R', "260102030405Z,keyCompromise");
+        .add_to_database(&real.leaf.x509, 'R', "260102030405Z,keyCompromise");
     match real.evaluate(&real.respond(&real.ca.file()), now()) {
         RevocationStatus::Revoked {
             until,
@@ -136,7 +136,7 @@ fn evaluate_unknown_is_no_answer() {
     let real = Real::new(TestCa::new(), true);
     assert_eq!(
         real.evaluate(&real.respond(&real.ca.file()), now()),
-        no_answer("says that the responder does not know the certificate")
+        no_answer("has the certificate status unknown")
     );
 }
 
@@ -157,7 +157,7 @@ fn evaluate_answer_to_another_request_is_no_answer() {
     let other = request(&real.leaf.x509, &real.ca.x509, true).unwrap();
     assert_eq!(
         evaluate(&other),
-        no_answer("answers another request: its nonce differs")
+        no_answer("is for another request: its nonce differs")
     );
     // A nonce nobody asked for proves nothing and spoils nothing.
     let without = request(&real.leaf.x509, &real.ca.x509, false).unwrap();
@@ -167,7 +167,7 @@ fn evaluate_answer_to_another_request_is_no_answer() {
 #[test]
 fn evaluate_stored_answer_without_nonce_is_good() {
     let mut real = Real::new(TestCa::new(), false);
-    real.ca.enter(&real.leaf.x509, 'V', "");
+    real.ca.add_to_database(&real.leaf.x509, 'V', "");
     let response = real.respond(&real.ca.file());
     real.request = request(&real.leaf.x509, &real.ca.x509, true).unwrap();
     real.assert_good(&response, 3 * DAY);
@@ -187,7 +187,7 @@ fn evaluate_answer_for_another_certificate_is_no_answer() {
             LEVEL,
             now()
         ),
-        no_answer("is about another certificate")
+        no_answer("has no status of this certificate")
     );
 }
 
@@ -489,7 +489,7 @@ fn evaluate_two_answers_are_none() {
     let single = made.single("20270115080000Z", None, b"");
     assert_eq!(
         made.evaluate(&[&single, &single], b""),
-        no_answer("is 2 times about this certificate, expected once")
+        no_answer("has 2 statuses of this certificate, expected one")
     );
     assert_eq!(
         made.evaluate(&[], b""),
@@ -534,7 +534,7 @@ fn evaluate_time_that_is_none_is_no_answer() {
     let single = made.single("20271315080000Z", None, b"");
     assert_eq!(
         made.evaluate(&[&single], b""),
-        no_answer("has a time that is none")
+        no_answer("has an invalid time")
     );
 }
 
@@ -699,7 +699,7 @@ fn evaluate_revoked_counts_whatever_the_responder_id_and_good_does_not() {
 fn evaluate_revoked_outlives_the_responder_and_the_nonce() {
     let real = Real::new(TestCa::new(), true);
     real.ca
-        .enter(&real.leaf.x509, 'R', "260102030405Z,keyCompromise");
+        .add_to_database(&real.leaf.x509, 'R', "260102030405Z,keyCompromise");
     let responder = real.ca.issue("responder", RESPONDER);
     let response = real.respond(&responder.file);
     let later = real.evaluate(&response, now() + 300 * DAY);
