@@ -140,6 +140,25 @@ $printed = `'$TestMtls::Root/target/release/resty-mtls' check '$dir/policy.yaml'
 
 like($printed, qr/^routes that require a client certificate: payments\nwarnings: 0\n\z/m, "the rules pass");
 
+
+# policy.example.yaml, as it is and with the routes that are comments
+
+my $example = do {
+    local (@ARGV, $/) = "$TestMtls::Root/nginx-conf/policy.example.yaml";
+    <> =~ s/^ +-----BEGIN.*END CERTIFICATE-----\n/$ca/msr;
+};
+
+for my $case ([ "as it is", 3, $example ], [ "with its comments", 5, $example =~ s/^# (?= *(?:- )?\w+:)//mgr ]) {
+    my ($name, $routes, $text) = @$case;
+
+    open my $out, '>', "$dir/policy.yaml" or die "$dir/policy.yaml: $!";
+    print $out $text;
+    close $out;
+
+    my $printed = `'$TestMtls::Root/target/release/resty-mtls' check '$dir/policy.yaml' 2>&1`;
+    like($printed, qr/^routes: $routes\n.*^warnings: 0\n\z/ms, "policy.example.yaml passes $name");
+}
+
 __DATA__
 
 === TEST 1: the synopsis protects an upstream and describes the client to it
