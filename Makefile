@@ -32,7 +32,7 @@ export PYTHONPATH := $(CURDIR)/target/python
 
 .DEFAULT_GOAL := build
 .PHONY: deps test-deps toolchain build built test test-rust test-nginx test-platforms test-browser test-asan test-valgrind \
-	soak faults lint bench run install header clean help
+	soak faults lint fuzz-smoke bench run install header clean help
 
 deps: ## Install what is missing to build and to run the demo (Debian and Ubuntu, as root)
 	@t/install-deps.sh --for "build the module and run the demo" --rust $(DEMO_PACKAGES)
@@ -81,12 +81,13 @@ faults: test-deps build ## Inject faults under load: workers, files, memory, clo
 	t/in-netns t/faults.py alarm
 	t/in-netns t/faults.py $(F)
 
-lint: deps ## Check formatting and lints: rustfmt, clippy, luacheck, perl -c
-	@t/install-deps.sh --for "check the source" --lint --test-nginx lua-check perl
-	cargo fmt --check
-	t/step "clippy checks" cargo clippy --locked --all-targets -- -D warnings
-	luacheck --quiet lua
-	for module in t/lib/*.pm; do perl -It/lib -c $$module || exit 1; done
+lint: deps ## Check formatting, lints, spelling, scripts and the crates' licences: t/lint
+	@t/install-deps.sh --for "check the source" --lint --test-nginx lua-check perl shellcheck g++ python3-pip
+	@t/lint
+
+fuzz-smoke: deps ## Run every fuzz target for SECONDS_EACH=30 on the stable toolchain
+	@t/install-deps.sh --for "fuzz" g++
+	fuzz/smoke
 
 bench: test-deps ## Measure worker CPU, memory, the SNI map and reloads under load against their budgets
 	benches/run

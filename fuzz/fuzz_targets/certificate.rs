@@ -3,20 +3,23 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use resty_mtls::certificate::{signed, Certificate};
+use resty_mtls::certificate::{signed_content, Certificate};
 use resty_mtls::headers::{Dialect, Facts, Options, Selection, Verified};
-use resty_mtls::trust::{sources, CaCertificate};
+use resty_mtls::trust::{revocation_urls, CaCertificate};
 use resty_mtls_fuzz::NOW;
 
 const ORDER: [u8; 32] = [
-    0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6, 0xfa, 0xad, 0xa7,
-    0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
+    0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6,
+    0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
 ];
 
 fuzz_target!(|pem: &[u8]| {
     let _ = CaCertificate::from_pem(pem);
     // Bytes that no OpenSSL has encoded, and the order of P-256.
-    let _ = (signed_content::tbs_sha256_of_der(pem), signed_content::alternate_der(pem, &ORDER));
+    let _ = (
+        signed_content::tbs_sha256_of_der(pem),
+        signed_content::alternate_der(pem, &ORDER),
+    );
     let Ok(certificate) = Certificate::from_pem(pem) else {
         return;
     };
@@ -27,10 +30,15 @@ fuzz_target!(|pem: &[u8]| {
     let _ = (certificate.subject_dn(), certificate.issuer_dn());
     let _ = (
         certificate.subject(),
-        certificate.issuer(),
+        certificate.normal_subject(),
+        certificate.normal_issuer(),
         certificate.san(),
+        certificate.normal_san(),
     );
-    let _ = (certificate.spki_sha256(), certificate.issuer_key_id());
+    let _ = (
+        certificate.has_spki_sha256(&[0; 32]),
+        certificate.issuer_key_id(),
+    );
     let _ = certificate.extended_key_usage();
     let der = certificate.der().unwrap();
     let tbs = signed_content::tbs_sha256_of_der(&der);

@@ -11,5 +11,8 @@ fuzz_target!(|bytes: &[u8]| {
     };
     assert!(encoded_chain::is_encoded_chain(bytes));
     let encoded = encoded_chain::encode(certificates.iter()).unwrap();
-    assert_eq!(encoded_chain::decode(&encoded).unwrap().len(), certificates.len());
+    assert_eq!(
+        encoded_chain::decode(&encoded).unwrap().len(),
+        certificates.len()
+    );
 });

@@ -7,8 +7,11 @@ use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
 use openssl::stack::Stack;
+use openssl::x509::X509Crl;
 use resty_mtls::trust::crl::{Crl, CrlSet, MAX_FETCHED};
-use resty_mtls::trust::{RevocationStatus, CaCertificate, CertificationPath, TrustStore, VerifyOptions};
+use resty_mtls::trust::{
+    CaCertificate, CertificationPath, RevocationStatus, TrustStore, VerifyOptions,
+};
 use resty_mtls_fuzz::{Pki, NOW};
 
 /// `X509_V_ERR_CERT_REVOKED`.
@@ -31,13 +34,21 @@ fuzz_target!(|data: &[u8]| {
     };
     PKI.with(|(pki, path)| match kind % 2 {
         0 => check(pki, path, &pki.sign(data), true),
-        _ => check(pki, path, data, false),
+        _ => check(pki, path, data, is_signed(pki, data)),
     });
 });
 
+/// The seeds hold CRLs that the CA has signed.
+fn is_signed(pki: &Pki, bytes: &[u8]) -> bool {
+    let key = pki.ca.public_key().unwrap();
+    X509Crl::from_der(bytes)
+        .or_else(|_| X509Crl::from_pem(bytes))
+        .is_ok_and(|crl| crl.verify(&key).unwrap_or(false))
+}
+
 fn check(pki: &Pki, path: &CertificationPath, bytes: &[u8], signed: bool) {
-    let alone = Crl::load(bytes, &pki.ca, MAX_FETCHED)
-        .map(|crl| crl.status(&pki.leaf, &pki.ca, NOW));
+    let alone =
+        Crl::load(bytes, &pki.ca, MAX_FETCHED).map(|crl| crl.status(&pki.leaf, &pki.ca, NOW));
     let mut set = CrlSet::default();
     if set.add("", bytes).is_err() {
         assert!(alone.is_err());
