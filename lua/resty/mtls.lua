@@ -81,13 +81,13 @@ local OPTIONS = {
 }
 
 
--- Of the policy, in status()
+-- How many warnings status() lists.
 local MAX_WARNINGS = 100
--- Seconds between two looks at the policy file.
-local WATCH = 1
+-- Seconds between two checks of the policy files.
+local WATCH_INTERVAL = 1
 
 local options
--- What init() found wrong around the policy.
+-- What init() found wrong in nginx.conf and the files of the policy.
 local start_warnings = {}
 local errbuf = library.buffer(1024)
 
@@ -111,15 +111,14 @@ local function source_of(policy, caller)
 end
 
 
-local function log_warnings(this)
-    for _, warning in ipairs(this:warnings(request_headers.trusts())) do
+local function log_warnings(current)
+    for _, warning in ipairs(current:warnings(request_headers.has_trusted_peers())) do
         ngx_log(WARN, "[mtls] ", warning)
     end
 end
 
 
--- init_by_lua*. Raises when the policy is bad, which stops the start and, on HUP, leaves the old
--- workers running.
+-- init_by_lua*. Raises when the policy is invalid, which stops the start; on HUP, the old workers stay.
 function _M.init(opts)
     if ngx.get_phase() ~= "init" then
         error("mtls.init: call it in init_by_lua*, and mtls.reload later", 2)
@@ -149,23 +148,23 @@ function _M.init(opts)
         error("mtls.init: option policy is missing", 2)
     end
 
-    local this = assert(engine.new())
-    local ok, err = this:join_node()
+    local current = assert(engine.new())
+    local ok, err = current:join_node()
     if not ok then
         ngx_log(ERR, "[mtls] ", err, "; a worker that starts later may serve an older policy than the others")
     end
 
     local source = source_of(opts.policy, "init")
     if opts.state_dir then
-        ok, err = this:set_state_directory(opts.state_dir, source.path or source.label)
+        ok, err = current:set_state_directory(opts.state_dir, source.path or source.label)
         if not ok then
             error("[mtls] " .. err, 0)
         end
     end
 
-    ok, err = this:load(source)
+    ok, err = current:load(source)
     if not ok and opts.state_dir then
-        local found, why = this:load_last_good()
+        local found, why = current:load_last_good()
         ngx_log(ERR, "[mtls] policy not loaded: ", reload.first_line(err), found
                 and "; the last good one of state_dir is in force" or "; no last good one: " .. why)
         ok = found
@@ -175,16 +174,16 @@ function _M.init(opts)
         error("[mtls] " .. reload.first_line(err), 0)
     end
 
-    this:install()
-    this:watch(opts.watch == nil and WATCH or opts.watch)
+    current:install()
+    current:watch(opts.watch == nil and WATCH_INTERVAL or opts.watch)
     options = opts
     http.init { allow = cidr.parse(opts.fetch_allow or {}) }
     request_headers.init { trusted = cidr.parse(opts.trusted_ips or {}) }
     metrics.init(opts.shared_dict)
-    log_warnings(this)
+    log_warnings(current)
 
-    local status = this:status()
-    local faults, warnings = placement.check(status and status.counts.asks > 0, this)
+    local status = current:status()
+    local faults, warnings = placement.check(status and status.counts.asks > 0, current)
     start_warnings = {}
     for level, lines in pairs { [ERR] = faults, [WARN] = warnings } do
         for _, line in ipairs(lines) do
@@ -197,11 +196,11 @@ end
 
 -- ssl_client_hello_by_lua*, at http{} level: runs on resumption too. Never fails the handshake.
 function _M.client_hello()
-    local this = engine.newest()
-    reload.check(this)
+    local current = engine.newest()
+    reload.ensure_watched(current)
     local name = connection.server_name()
     errbuf.len = 0
-    local status = C.rmtls_engine_client_hello(this.handle, connection.ssl(), name,
+    local status = C.rmtls_engine_client_hello(current.handle, connection.ssl(), name,
                                                name and #name or 0, errbuf)
     if status ~= OK then
         ngx_log(ERR, "[mtls] ", select(2, library.failure("client_hello", status, errbuf)))
@@ -212,12 +211,12 @@ function _M.client_hello()
 end
 
 
--- ssl_certificate_by_lua*: asks for a certificate if the policy says so for this server name.
--- Never fails the handshake, and leaves the server's own certificate alone.
+-- ssl_certificate_by_lua*: requests a client certificate if the policy has it for this server name. Never
+-- fails the handshake, and does not change the server's own certificate.
 function _M.certificate()
-    local this = engine.newest()
+    local current = engine.newest()
     errbuf.len = 0
-    local status = C.rmtls_engine_ask(this.handle, connection.ssl(), errbuf)
+    local status = C.rmtls_engine_ask(current.handle, connection.ssl(), errbuf)
     if status ~= OK and status ~= NOT_FOUND then
         ngx_log(ERR, "[mtls] ", select(2, library.failure("certificate", status, errbuf)))
         metrics.count("handshake_errors_total", "certificate")
@@ -225,40 +224,39 @@ function _M.certificate()
 end
 
 
--- access_by_lua*: route is the name of a route of the policy; without it only global plugins
--- apply. Ends the request itself on a refusal: 401 or 403, 421 on a connection of another policy, 503
--- when the issuer of access tokens cannot be asked.
+-- access_by_lua*: route is the name of a route of the policy; without it only global plugins apply. Ends the
+-- request itself on a refusal: 401 or 403; 421 on a connection whose certificate request was that of another
+-- name; 503 when the issuer of access tokens does not answer.
 function _M.access(route)
     if route ~= nil and type(route) ~= "string" then
         error("mtls.access: route must be a string, got " .. type(route), 2)
     end
 
-    local this = engine.current()
-    reload.check_and_wait(this)
+    local current = engine.current()
+    reload.await_policy(current)
 
-    return access.run(this, route, options and options.shared_dict or "mtls")
+    return access.run(current, route, options and options.shared_dict or "mtls")
 end
 
 
--- rewrite_by_lua*: removes what only the gateway may say, as access() does, but before "satisfy",
--- subrequests of auth_request and whatever else nginx does before or instead of the access phase.
+-- rewrite_by_lua*: removes reserved headers, as access() does, but before "satisfy", subrequests of
+-- auth_request and whatever else nginx runs before or instead of the access phase.
 function _M.strip()
     return reserved_headers.remove(engine.current())
 end
 
 
--- access_by_lua* and later: what is known of the client, or nil when it presented no certificate.
+-- access_by_lua* and later: the client, or nil when it presented no certificate.
 function _M.client()
     return client.of_request(engine.current())
 end
 
 
--- Puts another policy in force: in this worker, and in the others of this nginx within an interval of their
--- watch. A path, a table, or nil for the one of init once more. true, or nil and the errors, with the old
--- policy still serving. Yields while the policy is
--- compiled, in phases that may; elsewhere the worker waits.
+-- Puts another policy in force: in this worker, and in the others of this nginx at the next run of their
+-- watch. A path, a table, or nil for the one of init again. true; or nil and the errors, and the previous
+-- policy stays in force. Yields while the policy is compiled, in phases that can; blocks the worker in others.
 function _M.reload(policy)
-    local this = engine.current()
+    local current = engine.current()
     policy = policy or options and options.policy
     if not policy then
         error("mtls.reload: no policy given, and mtls.init was not called in this Lua VM", 2)
@@ -268,7 +266,7 @@ function _M.reload(policy)
         error("mtls.reload: policy must be a path or a table, got " .. type(policy), 2)
     end
 
-    return reload.run(this, source_of(policy, "reload"))
+    return reload.run(current, source_of(policy, "reload"))
 end
 
 
@@ -283,7 +281,7 @@ end
 
 -- The metrics of all workers, in the text format of Prometheus.
 function _M.metrics()
-    reload.check(engine.current())
+    reload.ensure_watched(engine.current())
 
     return metrics.text()
 end
@@ -293,16 +291,16 @@ end
 -- start_warnings, last_error, node = { epoch, since, workers = { { worker, pid, epoch, since, failed }, ... } },
 -- metrics }
 function _M.status()
-    local this = engine.current()
-    reload.check(this)
-    local status = this:status() or {}
+    local current = engine.current()
+    reload.ensure_watched(current)
+    local status = current:status() or {}
     status.version = _M._VERSION
     status.worker = ngx.worker.id()
-    status.last_error = this:last_error()
-    -- Read anew each time: they are those of the policy in force in this worker.
-    status.warnings = this:warnings(request_headers.trusts(), MAX_WARNINGS)
+    status.last_error = current:last_error()
+    -- Not cached, since another policy may be in force by now.
+    status.warnings = current:warnings(request_headers.has_trusted_peers(), MAX_WARNINGS)
     status.start_warnings = start_warnings[1] and start_warnings
-    status.node = this:node()
+    status.node = current:node()
     status.metrics = metrics.table()
 
     return status

@@ -546,7 +546,7 @@ for what in issuer scheme linklocal loopback garbage keys endless slow error; do
     echo "$what $(cat answer) $(awk '{ print ($1 < 0.5 ? "free" : "late " $1) }' free) $([ $spent -lt 4000 ] && echo bounded || echo $spent)"
     sleep 5.1
 done
-grep -o '\[mtls\] 503 .*' "$ERROR_LOG" | sed 's/, client:.*//; s/fetch[a-z._]*: //g; s,http://127.0.0.1:[0-9]*,ISSUER,g'
+grep -o '\[mtls\] 503 .*' "$ERROR_LOG" | sed 's/, client:.*//; s/\(shared_cache\.get\|http\.request\): //g; s,http://127.0.0.1:[0-9]*,ISSUER,g'
 --- client_out
 issuer 503 {"message":"Service Unavailable"} free bounded
 scheme 503 {"message":"Service Unavailable"} free bounded

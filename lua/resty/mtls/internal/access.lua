@@ -1,9 +1,10 @@
--- The access phase: removes what only the gateway may say, asks the engine, sets what it says.
--- The first request of a client pays for the strings; later ones find them by number.
+-- The access phase: removes reserved headers from the request, has the engine decide about it, and
+-- sets the upstream headers or refuses it. The first request of a client makes the Lua strings of its
+-- header lines; later ones find them by the client's number.
 
 local ffi = require "ffi"
 local library = require "resty.mtls.internal.library"
-local cache = require "resty.mtls.internal.decision_cache"
+local decision_cache = require "resty.mtls.internal.decision_cache"
 local client_of = require("resty.mtls.internal.client").of_request
 local upstream_headers = require "resty.mtls.internal.upstream_headers"
 local connection = require "resty.mtls.internal.connection"
@@ -52,8 +53,8 @@ local tonumber = tonumber
 local JSON = "application/json; charset=utf-8"
 local NO_ROUTE = "no route '': $mtls_route is not set in this location, expected 'set $mtls_route NAME;' in it, "
                  .. "with the name of a route of the policy"
--- What $mtls_decision says.
-local DECISIONS = {
+-- The values of $mtls_decision.
+local OUTCOMES = {
     [PASS] = "pass",
     [STATUS.NO_CERTIFICATE] = "no_certificate",
     [STATUS.REFUSED] = "refused",
@@ -72,28 +73,29 @@ local REFUSALS = {
 }
 
 
--- How often a request is decided about anew because a status was fetched, or because another policy
--- came into force while one was.
-local MAX_ROUNDS = 5
+-- How often one request is decided: again after a revocation status was fetched, and again when another
+-- policy came into force meanwhile.
+local MAX_DECISIONS = 5
 
 
-local answer = ffi.new("rmtls_answer")
+local decision = ffi.new("rmtls_answer")
 local reason = library.buffer(4096)
 local now = 0
 
 
--- A record of the cache: { engine fields of the answer it was made for, epoch, plan, number, is_client,
--- lines, known, view, look }. lines are the header lines, known is who the client is, view what client()
--- gives, and look what the later phases see.
+-- A decision record, as decision_cache keeps it: { fields of the decision that it was made for, epoch,
+-- plan, number, is_client, lines, client_identity, view, context }. lines are the header lines,
+-- client_identity is { consumer, groups }, view is what client() returns, and context what the later
+-- phases read from ngx.ctx.
 --
--- Its key has the plan and its owner: the place of a client, else the connection of a certificate that
--- is not trusted, else the verdict, on which alone everything depends then.
-local OWNERS = cache.OWNERS
-local CONNECTIONS = cache.CONNECTIONS
-local NO_CLIENT = cache.NO_CLIENT
--- Connections whose certificates are not trusted: those with the last numbers.
+-- Its key consists of the plan and an owner: the slot of the client in the client cache; for a certificate
+-- that is not trusted, its connection; else the verdict, because the lines then depend on nothing else.
+local OWNERS = decision_cache.OWNERS
+local CONNECTIONS = decision_cache.CONNECTIONS
+local NO_CLIENT = decision_cache.NO_CLIENT
+-- For how many connections with untrusted certificates there are records; the newest ones have them.
 local MAX_CONNECTIONS = 64
--- For what never ends.
+-- The time of an event that never comes.
 local NEVER = 2 ^ 53
 
 
@@ -107,7 +109,7 @@ end
 
 local function read_lines(engine, plan, ssl)
     local lines, status = upstream_headers.of_request(
-        C.rmtls_engine_lines(engine.handle, ssl, plan, answer, now, upstream_headers.out), count_left_out)
+        C.rmtls_engine_lines(engine.handle, ssl, plan, decision, now, upstream_headers.out), count_left_out)
     if not lines then
         error(select(2, library.failure("header lines", status)))
     end
@@ -116,8 +118,8 @@ local function read_lines(engine, plan, ssl)
 end
 
 
-local function refuse(decision)
-    local status, body = REFUSALS[decision][1], REFUSALS[decision][2]
+local function refuse(outcome)
+    local status, body = REFUSALS[outcome][1], REFUSALS[outcome][2]
 
     ngx_log(ngx.ERR, "[mtls] ", status, " ", library.text(reason))
 
@@ -133,60 +135,61 @@ end
 local text = library.buffer(1024)
 
 
--- The text just written, nil if there is none; again(...) writes it once more, where it has room.
-local function written(status, again, ...)
+-- The string that copy(...) has put into the buffer, whose status is given; nil if there is none. Where
+-- the buffer was too small, copy(...) runs again with a larger one.
+local function read_text(status, copy, ...)
     if status == TOO_SMALL then
         text = library.buffer(tonumber(text.len))
-        status = again(...)
+        status = copy(...)
     end
 
     return status == OK and library.text(text) or nil
 end
 
 
-local function write_group(engine, plan, index)
-    return C.rmtls_engine_group(engine.handle, plan, answer, index, text)
+local function copy_group(engine, plan, index)
+    return C.rmtls_engine_group(engine.handle, plan, decision, index, text)
 end
 
 
-local function write_field(engine, number)
-    return C.rmtls_engine_consumer(engine.handle, answer.consumer, number, text)
+local function copy_consumer_field(engine, number)
+    return C.rmtls_engine_consumer(engine.handle, decision.consumer, number, text)
 end
 
 
-local function field(engine, number)
-    return written(write_field(engine, number), write_field, engine, number)
+local function consumer_field(engine, number)
+    return read_text(copy_consumer_field(engine, number), copy_consumer_field, engine, number)
 end
 
 
--- The consumer and groups of the answer just given.
-local function who(engine, plan)
+-- The consumer and groups of the last decision.
+local function identity_of(engine, plan)
     local groups = {}
-    local group = written(write_group(engine, plan, 0), write_group, engine, plan, 0)
+    local group = read_text(copy_group(engine, plan, 0), copy_group, engine, plan, 0)
     while group do
         groups[#groups + 1] = group
-        group = written(write_group(engine, plan, #groups), write_group, engine, plan, #groups)
+        group = read_text(copy_group(engine, plan, #groups), copy_group, engine, plan, #groups)
     end
 
     return {
         groups = groups,
-        consumer = answer.identity == CONSUMER and {
-            id = field(engine, STATUS.CONSUMER_ID),
-            username = field(engine, STATUS.CONSUMER_USERNAME),
-            custom_id = field(engine, STATUS.CONSUMER_CUSTOM_ID),
+        consumer = decision.identity == CONSUMER and {
+            id = consumer_field(engine, STATUS.CONSUMER_ID),
+            username = consumer_field(engine, STATUS.CONSUMER_USERNAME),
+            custom_id = consumer_field(engine, STATUS.CONSUMER_CUSTOM_ID),
         } or nil,
     }
 end
 
 
--- The proxy that speaks for the client took the request as early data, which can be sent once more.
+-- The proxy in front received the request as 0-RTT data, which can be replayed.
 local function too_early()
     local why = "too early: the proxy passed early data on"
     ffi_copy(reason.data, why, #why)
     reason.len = #why
-    ffi_fill(answer, ffi_sizeof(answer))
-    answer.verdict = NOT_VERIFIED
-    answer.decision = TOO_EARLY
+    ffi_fill(decision, ffi_sizeof(decision))
+    decision.verdict = NOT_VERIFIED
+    decision.decision = TOO_EARLY
 
     return TOO_EARLY
 end
@@ -194,7 +197,7 @@ end
 
 local function decide(engine, plan, ssl, traits)
     traits = traits or engine:traits_of(plan)
-    -- RFC 8470, section 5.1: any value means 1.
+    -- RFC 8470, section 5.1: any value of Early-Data means 1.
     if band(traits, TRAIT_INBOUND_OR_BEARER) ~= 0 and ngx_var.http_early_data then
         return too_early()
     end
@@ -205,81 +208,82 @@ local function decide(engine, plan, ssl, traits)
     local status
     if band(traits, TRAIT_INBOUND) ~= 0 then
         local request = request_headers.of_request()
-        status = C.rmtls_engine_access_header(engine.handle, ssl, plan, host, #host, request.came.array,
-                                              request.came.count, request.trusted, now, answer, reason)
+        status = C.rmtls_engine_access_header(engine.handle, ssl, plan, host, #host, request.received.array,
+                                              request.received.count, request.trusted, now, decision, reason)
     else
-        status = C.rmtls_engine_access(engine.handle, ssl, plan, host, #host, now, answer, reason)
+        status = C.rmtls_engine_access(engine.handle, ssl, plan, host, #host, now, decision, reason)
     end
 
     if status ~= OK then
         error(select(2, library.failure("access", status, reason)))
     end
 
-    return answer.decision
+    return decision.decision
 end
 
 
 local not_after = ffi.new("int64_t[1]")
 
 
--- How long the certificate of the answer just given is still good for.
-local function look_at(engine, record)
-    record.look_at = now + metrics.EXPIRY_INTERVAL
-    if C.rmtls_engine_not_after(engine.handle, answer, not_after) == OK then
-        metrics.expires(record.known.consumer, tonumber(not_after[0]) - now)
+-- Counts in the metrics for how long the certificate of the last decision is still valid.
+local function observe_expiry(engine, record)
+    record.next_expiry_check = now + metrics.EXPIRY_INTERVAL
+    if C.rmtls_engine_not_after(engine.handle, decision, not_after) == OK then
+        metrics.expires(record.client_identity.consumer, tonumber(not_after[0]) - now)
     end
 end
 
 
--- A new record for the answer just given.
+-- A new record for the last decision.
 local function new_record(engine, key, number, plan)
     local record = {
         number = number,
         epoch = engine.epoch,
         plan = plan,
-        is_client = answer.generation ~= 0,
-        client = answer.client,
-        identity = answer.identity,
-        verdict = answer.verdict,
-        consumer = answer.consumer,
-        credential = answer.credential,
-        own = answer.own,
-        from_header = answer.from_header,
-        -- When the lines were made; a clock set back makes them void, as those may count days.
-        made = 0,
+        is_client = decision.generation ~= 0,
+        client = decision.client,
+        identity = decision.identity,
+        verdict = decision.verdict,
+        consumer = decision.consumer,
+        credential = decision.credential,
+        server_certificate = decision.own,
+        from_header = decision.from_header,
+        -- When the lines were made. They are not used when the clock was set back since, as lines may
+        -- contain a number of days.
+        created = 0,
         expires = NEVER,
-        look_at = NEVER,
+        next_expiry_check = NEVER,
         lines = false,
-        known = false,
+        client_identity = false,
         view = false,
-        look = false,
+        context = false,
     }
-    cache.put(key, record)
+    decision_cache.put(key, record)
     if record.is_client then
-        record.known = who(engine, plan)
-        cache.add(record, 400 + cache.size_of(record.known.groups))
+        record.client_identity = identity_of(engine, plan)
+        decision_cache.add(record, 400 + decision_cache.size_of(record.client_identity.groups))
     end
 
     return record
 end
 
 
--- Reads the lines of a record for the answer just given.
-local function fill(engine, record, plan, ssl)
-    -- Those of a client without a place that do not depend on its certificate serve all such clients.
+-- Adds to a record the header lines of the last decision.
+local function add_lines(engine, record, plan, ssl)
+    -- Lines that do not depend on the certificate are shared by all clients that are not in the client cache.
     local shared
     if not record.is_client and record.number ~= 0 then
-        local key = plan * OWNERS + NO_CLIENT + answer.verdict
-        shared = cache.get(key)
-        if not shared or shared.own ~= answer.own or shared.identity ~= answer.identity
-            or shared.consumer ~= answer.consumer or shared.from_header ~= answer.from_header
+        local key = plan * OWNERS + NO_CLIENT + decision.verdict
+        shared = decision_cache.get(key)
+        if not shared or shared.server_certificate ~= decision.own or shared.identity ~= decision.identity
+            or shared.consumer ~= decision.consumer or shared.from_header ~= decision.from_header
         then
             shared = new_record(engine, key, 0, plan)
         end
 
-        if shared.lines and now < shared.expires and now >= shared.made then
+        if shared.lines and now < shared.expires and now >= shared.created then
             record.lines = shared.lines
-            record.made = shared.made
+            record.created = shared.created
             record.expires = shared.expires
 
             return
@@ -288,87 +292,88 @@ local function fill(engine, record, plan, ssl)
 
     local lines = read_lines(engine, plan, ssl)
     record.lines = lines
-    record.made = now
+    record.created = now
     local expires = lines.expires or NEVER
     record.expires = expires
     if expires == 0 and record.number ~= 0 then
-        -- For this certificate only, whose connection has this record.
+        -- Lines that describe this certificate. The record belongs to its connection.
         record.expires = NEVER
     end
 
     if record.is_client then
-        record.look_at = 0
+        record.next_expiry_check = 0
     end
 
-    local size = cache.size_of(lines) + (lines.forwarding and cache.size_of(lines.forwarding) or 0)
-    cache.add(record, size + (lines.xfcc and #lines.xfcc or 0))
+    local size = decision_cache.size_of(lines) + (lines.forwarding and decision_cache.size_of(lines.forwarding) or 0)
+    decision_cache.add(record, size + (lines.xfcc and #lines.xfcc or 0))
     if shared and expires ~= 0 then
         shared.lines = lines
-        shared.made = now
+        shared.created = now
         shared.expires = record.expires
     end
 end
 
 
--- What the later phases of this request see of the decision. One table serves the requests of a client
--- for one route: each new key in ngx.ctx costs a request a quarter of a microsecond. Only the last one
--- is kept, or routes that share a plan would multiply what a client takes.
-local function look_of(record, route)
-    local look = { record = record, route = route }
-    record.look = look
+-- The table that the later phases of this request read from ngx.ctx. One table serves all requests of a
+-- client for a route, because each new key in ngx.ctx costs a request a quarter of a microsecond. A record
+-- keeps the last one only, so that its size does not grow with the routes that share a plan.
+local function context_of(record, route)
+    local context = { record = record, route = route }
+    record.context = context
 
-    return look
+    return context
 end
 
 
--- Plan numbers mean something else after a reload: that of the records.
+-- The engine's plans when the records were made. After a reload, plan numbers have other meanings.
 local plans
 
 
--- The record of the answer just given, with its lines if the request may pass.
-local function record_of(engine, plan, ssl, route)
+-- Publishes the last decision to the later phases and returns its record, with header lines if the
+-- request is allowed.
+local function publish_decision(engine, plan, ssl, route)
     if plans ~= engine.plans then
         plans = engine.plans
-        cache.clear()
+        decision_cache.clear()
     end
 
-    -- Not on the connection: requests of one HTTP/2 connection may go to different routes.
+    -- The plan is part of the key because requests of one HTTP/2 connection may go to different routes.
     local key = plan * OWNERS
-    local number = answer.generation
+    local number = decision.generation
     if number ~= 0 then
-        key = key + answer.client
+        key = key + decision.client
     else
-        number = answer.connection
+        number = decision.connection
         if number ~= 0 then
             key = key + CONNECTIONS + number % MAX_CONNECTIONS
         else
-            key = key + NO_CLIENT + answer.verdict
+            key = key + NO_CLIENT + decision.verdict
         end
     end
 
-    local record = cache.get(key)
-    -- Another chain of the same certificate may lead to another consumer.
-    if not record or record.number ~= number or record.verdict ~= answer.verdict
-        or record.identity ~= answer.identity or record.consumer ~= answer.consumer
-        or record.credential ~= answer.credential or record.own ~= answer.own
-        or record.from_header ~= answer.from_header
+    local record = decision_cache.get(key)
+    -- With another chain, the same certificate may map to another consumer.
+    if not record or record.number ~= number or record.verdict ~= decision.verdict
+        or record.identity ~= decision.identity or record.consumer ~= decision.consumer
+        or record.credential ~= decision.credential or record.server_certificate ~= decision.own
+        or record.from_header ~= decision.from_header
     then
         record = new_record(engine, key, number, plan)
     end
 
-    local look = record.look
-    if not look or look.route ~= route then
-        look = look_of(record, route)
+    local context = record.context
+    if not context or context.route ~= route then
+        context = context_of(record, route)
     end
 
-    ngx.ctx.resty_mtls = look
-    if answer.decision == PASS then
-        if not record.lines or record.expires <= now or record.made > now then
-            fill(engine, record, plan, ssl)
+    ngx.ctx.resty_mtls = context
+    if decision.decision == PASS then
+        if not record.lines or record.expires <= now or record.created > now then
+            add_lines(engine, record, plan, ssl)
         end
 
-        if record.look_at <= now and answer.verdict == 0 then
-            look_at(engine, record)
+        if record.next_expiry_check <= now and decision.verdict == 0 then
+            observe_expiry(engine, record)
         end
     end
 
@@ -381,12 +386,12 @@ local xfcc_name = library.buffer(256)
 local xfcc_value = library.buffer(131072)
 
 
--- The XFCC header of a route that forwards what came.
+-- Sets the XFCC header on a route that forwards, or appends to, the one that the request had.
 local function forward_xfcc(engine, plan, lines)
-    local own = lines.xfcc
-    local came = request_headers.array_of(request_headers.pairs_that_came())
-    local status = C.rmtls_engine_xfcc(engine.handle, plan, answer, came.array, came.count, own,
-                                       own and #own or 0, xfcc_kind, xfcc_name, xfcc_value)
+    local gateway_value = lines.xfcc
+    local received = request_headers.array_of(request_headers.received_pairs())
+    local status = C.rmtls_engine_xfcc(engine.handle, plan, decision, received.array, received.count, gateway_value,
+                                       gateway_value and #gateway_value or 0, xfcc_kind, xfcc_name, xfcc_value)
     if status == NOT_FOUND then
         return
     end
@@ -407,13 +412,13 @@ local function forward_xfcc(engine, plan, lines)
 end
 
 
--- Whether this very request carries what cloudflare-forwarding sends.
-local function is_forwarded(ssl)
-    if answer.forwards ~= FORWARDS_FIRST then
-        return answer.forwards == FORWARDS_YES
+-- Whether this request gets the headers of the dialect cloudflare-forwarding.
+local function forwards_this_request(ssl)
+    if decision.forwards ~= FORWARDS_FIRST then
+        return decision.forwards == FORWARDS_YES
     end
 
-    -- An access() whose request nginx then sends elsewhere must not use the first one up.
+    -- connection_requests, because an internal redirect must not consume the first-request flag.
     return C.rmtls_connection_is_first(ssl, tonumber(ngx_var.connection_requests) or 1) == OK
 end
 
@@ -429,9 +434,9 @@ local function add_response_headers(traits)
 end
 
 
--- Ends a request whose route the policy does not have. Not by error(): where that was raised is of no
--- use to whoever wrote the name of the route.
-local function refuse_route(engine, route)
+-- Ends a request whose route is not in the policy. error() would add a position in this file, which does
+-- not help whoever misspelled the route.
+local function refuse_unknown_route(engine, route)
     local why = route == "" and NO_ROUTE or engine:no_route(route, ngx_time())
     ngx_log(ngx.ERR, "[mtls] 500 ", why)
 
@@ -439,88 +444,88 @@ local function refuse_route(engine, route)
 end
 
 
--- The plan after something that took time: numbers hold for one policy.
-local function plan_again(engine, route)
-    return engine:plan(route) or refuse_route(engine, route)
+-- The plan of a route after a yield: another policy may be in force, with other plan numbers.
+local function current_plan(engine, route)
+    return engine:plan(route) or refuse_unknown_route(engine, route)
 end
 
 
--- Waits for what the decision about the certificate depends on. The plan, which may have another
--- number by then, the decision, and the refusal if it cannot be made.
-local function settle(engine, route, dict, ssl, plan, decision)
-    local function find()
+-- Waits for the revocation status that the decision depends on. Returns the plan, whose number may have
+-- changed meanwhile, the outcome, and a refusal when the status cannot be had.
+local function await_revocation(engine, route, dict, ssl, plan, outcome)
+    local function find_plan()
         return engine:plan(route)
     end
 
-    for _ = 1, MAX_ROUNDS do
-        if decision ~= PENDING then
-            return plan, decision
+    for _ = 1, MAX_DECISIONS do
+        if outcome ~= PENDING then
+            return plan, outcome
         end
 
-        local judged = plan
-        local _, lacks = revocation.resolve(engine, plan, dict, find, function(out)
-            if band(engine:traits_of(judged), TRAIT_INBOUND) == 0 then
+        local decided_plan = plan
+        local _, shortage = revocation.resolve(engine, plan, dict, find_plan, function(out)
+            if band(engine:traits_of(decided_plan), TRAIT_INBOUND) == 0 then
                 return C.rmtls_engine_client(engine.handle, ssl, out)
             end
 
             local request = request_headers.of_request()
 
-            return C.rmtls_engine_presented(engine.handle, ssl, judged, request.came.array,
-                                            request.came.count, request.trusted, 0, out)
+            return C.rmtls_engine_presented(engine.handle, ssl, decided_plan, request.received.array,
+                                            request.received.count, request.trusted, 0, out)
         end)
-        plan = plan_again(engine, route)
-        decision = decide(engine, plan, ssl)
-        if lacks and decision == PENDING then
-            return plan, decision, token_issuer.unavailable(lacks, true)
+        plan = current_plan(engine, route)
+        outcome = decide(engine, plan, ssl)
+        if shortage and outcome == PENDING then
+            return plan, outcome, token_issuer.unavailable(shortage, true)
         end
     end
 
-    if decision == PENDING then
-        return plan, decision, token_issuer.unavailable("the revocation status is still not settled", true)
+    if outcome == PENDING then
+        return plan, outcome, token_issuer.unavailable("the revocation status is still not settled", true)
     end
 
-    return plan, decision
+    return plan, outcome
 end
 
 
--- The token of a request whose certificate is good enough: the decision about the certificate,
--- which may have to be made anew, the header lines of the claims, and the refusal, if it is one.
-local function settle_token(engine, route, dict, ssl, plan, decision)
-    for _ = 1, MAX_ROUNDS do
-        if decision ~= PASS or band(engine:traits_of(plan), TRAIT_BEARER) == 0 then
-            return plan, decision
+-- Checks the token of a request whose certificate was accepted. Returns the plan, the outcome for the
+-- certificate, which may be decided again here, the header lines of the claims, and the refusal, if any.
+local function await_token(engine, route, dict, ssl, plan, outcome)
+    for _ = 1, MAX_DECISIONS do
+        if outcome ~= PASS or band(engine:traits_of(plan), TRAIT_BEARER) == 0 then
+            return plan, outcome
         end
 
         local refused, claims = token_issuer.check(engine, route, plan, ssl, dict)
         if refused then
-            -- Fetching took time: the answer is another request's by now, and so may be the policy.
-            plan = plan_again(engine, route)
+            -- check() has yielded: `decision` may be of another request, and another policy in force.
+            plan = current_plan(engine, route)
 
             return plan, decide(engine, plan, ssl), nil, refused
         end
 
         local before = C.rmtls_engine_epoch(engine.handle)
         if refused == nil then
-            -- Fetching took time, in which other requests used the answer.
-            decision = decide(engine, plan, ssl)
-            if decision ~= PENDING then
-                return plan, decision, claims
+            -- check() has yielded, and other requests have used `decision` meanwhile.
+            outcome = decide(engine, plan, ssl)
+            if outcome ~= PENDING then
+                return plan, outcome, claims
             end
         end
 
-        plan = plan_again(engine, route)
-        local unsettled
-        plan, decision, unsettled = settle(engine, route, dict, ssl, plan, decide(engine, plan, ssl))
-        if unsettled then
-            return plan, decision, nil, unsettled
+        plan = current_plan(engine, route)
+        local refusal
+        plan, outcome, refusal = await_revocation(engine, route, dict, ssl, plan, decide(engine, plan, ssl))
+        if refusal then
+            return plan, outcome, nil, refusal
         end
 
         if C.rmtls_engine_epoch(engine.handle) == before and refused == nil then
-            return plan, decision, claims
+            return plan, outcome, claims
         end
     end
 
-    return plan, decision, nil, token_issuer.unavailable("the policy changes faster than the issuer answers", true)
+    return plan, outcome, nil, token_issuer.unavailable("the policy changes faster than the issuer answers", true)
 end
 
 
@@ -536,48 +541,48 @@ local function refuse_token(refused)
 end
 
 
--- All that may take time: the plan, the decision, the header lines of the token's claims and its
--- refusal.
-local function wait(engine, route, dict, ssl, plan, decision)
-    local stripped = C.rmtls_engine_epoch(engine.handle)
+-- Everything that may yield. Returns the plan, the outcome, the header lines of the token's claims, and
+-- the refusal, if any.
+local function await_external(engine, route, dict, ssl, plan, outcome)
+    local removed_under = C.rmtls_engine_epoch(engine.handle)
     local claims, refused
-    plan, decision, refused = settle(engine, route, dict, ssl, plan, decision)
+    plan, outcome, refused = await_revocation(engine, route, dict, ssl, plan, outcome)
     if not refused and band(engine:traits_of(plan), TRAIT_BEARER) ~= 0 then
-        plan, decision, claims, refused = settle_token(engine, route, dict, ssl, plan, decision)
+        plan, outcome, claims, refused = await_token(engine, route, dict, ssl, plan, outcome)
     end
 
-    -- While something was fetched, a policy may have come that owns more names.
-    if C.rmtls_engine_epoch(engine.handle) ~= stripped then
+    -- A policy that came into force meanwhile may reserve more headers.
+    if C.rmtls_engine_epoch(engine.handle) ~= removed_under then
         reserved_headers.remove(engine)
     end
 
-    return plan, decision, claims, refused
+    return plan, outcome, claims, refused
 end
 
 
--- Ends the request on a refusal. What most requests go through has neither closures nor loops that
--- LuaJIT would not compile.
+-- Decides about the request, and ends it when it is refused. The path of most requests has no closures and
+-- no loops that LuaJIT does not compile.
 function _M.run(engine, route, dict)
     reserved_headers.remove(engine)
     local plan = engine:plan(route)
     if not plan then
-        return refuse_route(engine, route)
+        return refuse_unknown_route(engine, route)
     end
 
     local ssl = ssl_pointer()
     local traits = engine:traits_of(plan)
-    local decision = decide(engine, plan, ssl, traits)
+    local outcome = decide(engine, plan, ssl, traits)
     local claims, refused
-    if decision == PENDING or band(traits, TRAIT_BEARER) ~= 0 then
-        plan, decision, claims, refused = wait(engine, route, dict, ssl, plan, decision)
+    if outcome == PENDING or band(traits, TRAIT_BEARER) ~= 0 then
+        plan, outcome, claims, refused = await_external(engine, route, dict, ssl, plan, outcome)
         traits = engine:traits_of(plan)
     end
 
-    local record = record_of(engine, plan, ssl, route or "")
-    if answer.decision == PASS and not refused then
+    local record = publish_decision(engine, plan, ssl, route or "")
+    if decision.decision == PASS and not refused then
         local lines = record.lines
-        if engine:reads_any() then
-            request_headers.close(true)
+        if reserved_headers.are_read(engine) then
+            request_headers.seal(true)
         end
 
         for i = 1, #lines, 2 do
@@ -585,7 +590,7 @@ function _M.run(engine, route, dict)
         end
 
         local forwarding = lines.forwarding
-        if forwarding and is_forwarded(ssl) then
+        if forwarding and forwards_this_request(ssl) then
             for i = 1, #forwarding, 2 do
                 set_header(forwarding[i], forwarding[i + 1])
             end
@@ -609,23 +614,23 @@ function _M.run(engine, route, dict)
         end
     end
 
-    local refusal = REFUSALS[decision]
-    -- That of the certificate comes first. A pending decision comes with a refusal.
+    local refusal = REFUSALS[outcome]
+    -- A refusal of the certificate precedes one of the token. A pending outcome has a refusal.
     refused = not refusal and refused or nil
-    variables.set(engine, route, refused and refused.decision or DECISIONS[decision], answer.verdict, client_of)
+    variables.set(engine, route, refused and refused.decision or OUTCOMES[outcome], decision.verdict, client_of)
 
-    metrics.decided(route or "", refused and refused.status or refusal and refusal[1] or 0, answer.verdict,
-                    answer.identity == ANONYMOUS)
+    metrics.decided(route or "", refused and refused.status or refusal and refusal[1] or 0, decision.verdict,
+                    decision.identity == ANONYMOUS)
     if refusal then
-        return refuse(decision)
+        return refuse(outcome)
     end
 
     if refused then
         return refuse_token(refused)
     end
 
-    if decision ~= PASS then
-        error("no decision")
+    if outcome ~= PASS then
+        error("no outcome")
     end
 end
 

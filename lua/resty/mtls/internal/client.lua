@@ -1,8 +1,8 @@
--- What is known of the client of a request, for Lua.
+-- What mtls.client() returns: the certificate, verdict, consumer and groups of the client of a request.
 
 local bit = require "bit"
 local library = require "resty.mtls.internal.library"
-local cache = require "resty.mtls.internal.decision_cache"
+local decision_cache = require "resty.mtls.internal.decision_cache"
 local certificate = require "resty.mtls.certificate"
 local connection = require "resty.mtls.internal.connection"
 local upstream_headers = require "resty.mtls.internal.upstream_headers"
@@ -37,8 +37,8 @@ local function of_connection(engine, ssl)
 end
 
 
--- The certificate that the request presents on a plan, or nil and the status; third whether a header
--- brought it.
+-- The certificate that the request presents on a plan, or nil and the status; third whether it is from a
+-- header.
 local function presented_on(engine, plan, ssl)
     local traits = engine:traits_of(plan)
     if band(traits, TRAIT_INBOUND) ~= 0 then
@@ -54,34 +54,34 @@ local function presented_on(engine, plan, ssl)
 end
 
 
--- The certificate of a client that has a place, or nil and the status.
-local function at_place(engine, client, generation)
+-- The certificate of a client that is in the client cache, or nil and the status.
+local function cached_certificate(engine, client, generation)
     return certificate.wrap(function(out)
         return C.rmtls_engine_client_at(engine.handle, client, generation, out)
     end)
 end
 
 
--- What client() answers has these methods.
+-- Methods of what client() returns.
 local client_methods = {}
 local client_mt = { __index = client_methods }
 
 
-local CHANGED = "another policy than the one that decided is in force"
+local POLICY_CHANGED = "another policy than the one that decided is in force"
 
 
--- The certificate that the client is known by, or nil for that of the connection.
+-- The certificate of a client, or nil for the one of the connection.
 local function certificate_of(client)
     if client._presented or not client._generation then
         return client._presented
     end
 
-    return (at_place(client._engine, client._client, client._generation))
+    return (cached_certificate(client._engine, client._client, client._generation))
 end
 
 
--- The value that a dialect has under its own word for it, or nil, and for one that no header may
--- carry the reason too. Of the certificate of this request, whatever the verdict.
+-- The value with this key in a dialect, or nil; when no header may contain the value, also the reason.
+-- The value describes the certificate of this request even if verification failed.
 function client_methods:header_value(dialect, key)
     if type(dialect) ~= "string" or type(key) ~= "string" then
         error("header_value: dialect and key must be strings", 2)
@@ -89,7 +89,7 @@ function client_methods:header_value(dialect, key)
 
     local this = self._engine
     if self._epoch ~= C.rmtls_engine_epoch(this.handle) then
-        return nil, "header_value: " .. CHANGED
+        return nil, "header_value: " .. POLICY_CHANGED
     end
 
     local message = library.buffer(1024)
@@ -118,10 +118,10 @@ function client_methods:header_value(dialect, key)
 end
 
 
--- The 21 properties of Cloudflare's tlsClientAuth. Without a certificate there is no client().
+-- The 21 properties of Cloudflare's tlsClientAuth.
 function client_methods:cloudflare()
     if self._epoch ~= C.rmtls_engine_epoch(self._engine.handle) then
-        return nil, "cloudflare: " .. CHANGED
+        return nil, "cloudflare: " .. POLICY_CHANGED
     end
 
     local presented = certificate_of(self)
@@ -137,7 +137,7 @@ end
 
 
 local function view(engine, epoch, plan, presented, from_header, verdict, record)
-    local known = record and record.is_client and verdict == 0 and record.known
+    local identity = record and record.is_client and verdict == 0 and record.client_identity
     local verified = "FAILED:not verified"
     if verdict == NO_CONSUMER then
         verified = "FAILED:no consumer"
@@ -165,70 +165,70 @@ local function view(engine, epoch, plan, presented, from_header, verdict, record
         pem = presented.pem,
         chain_pem = presented.chain_pem,
         source = from_header and "header" or "tls",
-        -- The connection is the proxy's.
+        -- A certificate from a header is not that of the connection.
         _presented = from_header and presented or nil,
         _client = record and record.client,
         _generation = record and record.is_client and record.number,
-        consumer = known and known.consumer,
-        groups = known and known.groups or {},
+        consumer = identity and identity.consumer,
+        groups = identity and identity.groups or {},
     }, client_mt)
 end
 
 
-local NO_LOOK = {}
--- In which headers can be read.
-local READING_PHASES = { rewrite = true, access = true, content = true }
+local NO_DECISION = {}
+-- Phases in which request headers can be read.
+local HEADER_PHASES = { rewrite = true, access = true, content = true }
 
 
--- What is known before access(), or nil: where a header brings the certificate, what stands there
--- must be the client's.
-local function look_ahead(engine)
+-- NO_DECISION before access(); nil where the certificate would be read from a header that cannot be
+-- trusted yet, because reserved headers were not removed.
+local function before_decision(engine)
     if band(engine:traits_of(engine:plan()), TRAIT_INBOUND) == 0 then
-        return NO_LOOK
+        return NO_DECISION
     end
 
-    if READING_PHASES[ngx.get_phase()] then
+    if HEADER_PHASES[ngx.get_phase()] then
         reserved_headers.remove(engine)
 
-        return NO_LOOK
+        return NO_DECISION
     end
 end
 
 
--- What is known of the client of this request; nil when it presented no certificate. The table
--- serves other requests of this client too: read it only.
+-- The client of this request; nil when it presented no certificate. The table also serves other requests
+-- of this client and must not be written to.
 function _M.of_request(engine)
     local ssl = ssl_pointer()
-    local look = ngx.ctx.resty_mtls or look_ahead(engine)
-    if not look then
+    local context = ngx.ctx.resty_mtls or before_decision(engine)
+    if not context then
         return nil
     end
 
-    local record = look.record
+    local record = context.record
     local plan = record and record.plan or engine:plan()
     local epoch = C.rmtls_engine_epoch(engine.handle)
-    -- A plan number, and what the plan reads, is of the policy that decided.
+    -- The plan number of a record is one of the policy that decided.
     local changed = record and record.epoch ~= epoch
     if not ssl and (changed or band(engine:traits_of(plan), TRAIT_INBOUND) == 0) then
         return nil
     end
 
     local verdict = record and record.verdict or NOT_VERIFIED
-    -- Whom the route trusts has a place.
+    -- A client with a consumer is always in the client cache.
     if verdict == 0 and not record.is_client then
         verdict = NO_CONSUMER
     end
 
-    -- Of a client that has a place, and of the connection of one that is not trusted.
-    local keeps = record and record.number ~= 0
-    if keeps and record.view then
+    -- The record is of this client, or of the connection of an untrusted one; it is not shared with others.
+    local is_own_record = record and record.number ~= 0
+    if is_own_record and record.view then
         return record.view
     end
 
     local presented, status, from_header
     if not changed then
-        if keeps and record.is_client then
-            presented = at_place(engine, record.client, record.number)
+        if is_own_record and record.is_client then
+            presented = cached_certificate(engine, record.client, record.number)
             from_header = record.from_header == 1
         end
 
@@ -238,7 +238,7 @@ function _M.of_request(engine)
     elseif record.from_header == 0 then
         presented, status = of_connection(engine, ssl)
     else
-        -- Only the policy that is gone knows how to read it.
+        -- Only the policy that decided said which header to read, and it is gone.
         return nil
     end
 
@@ -252,23 +252,23 @@ function _M.of_request(engine)
 
     local client = view(engine, record and record.epoch or epoch, plan, presented, from_header, verdict,
                         record)
-    if keeps then
+    if is_own_record then
         record.view = client
-        -- What it holds as text and, with variables, once more escaped; of one from a header it holds
-        -- the certificate itself.
+        -- Its texts and, with variables, their escaped forms; a client from a header also holds the
+        -- certificate itself.
         local pem = #(client.pem or "") + #(client.chain_pem or "")
-        cache.add(record, 4000 + pem * (from_header and 35 or 5))
+        decision_cache.add(record, 4000 + pem * (from_header and 35 or 5))
     end
 
     return client
 end
 
 
--- The route that access() decided about this request on, "" for none; nil before that.
+-- The route for which access() decided about this request, "" for none; nil before that.
 function _M.route()
-    local look = ngx.ctx.resty_mtls
+    local context = ngx.ctx.resty_mtls
 
-    return look and look.route
+    return context and context.route
 end
 
 

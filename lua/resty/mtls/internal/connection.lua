@@ -20,7 +20,7 @@ if ngx_ssl.get_req_ssl_pointer then
     end
 
 else
-    -- lua-resty-core before 0.1.29 does not offer what its nginx module has since 0.10.23.
+    -- The nginx module has this since 0.10.23, but lua-resty-core offers it only since 0.1.29.
     ffi.cdef [[
     void *ngx_http_lua_ffi_get_req_ssl_pointer(void *r, const char **err);
     ]]
@@ -46,7 +46,7 @@ else
 end
 
 
--- The raw server name of the ClientHello, or nil: none was sent, or none that can be read.
+-- The server name of the ClientHello as it was sent; nil when there is none or it cannot be read.
 function _M.server_name()
     return (clienthello.get_client_hello_server_name())
 end

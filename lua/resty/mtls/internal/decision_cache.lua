@@ -1,18 +1,18 @@
--- What Lua keeps of decisions, by plan and by client, connection or token: header lines, and what
--- client() gives. All of it together has one bound in bytes, and what was used last stays.
+-- The decision records of this worker, by plan and by client, connection or token: header lines, and what
+-- client() returns. Together they have one bound in bytes; the least recently used ones are dropped.
 --
--- Records lie in two tables. Once the newer one holds half of what is allowed, it takes the place of
--- the older one, which is dropped; a record of the older one that is used moves to the newer one.
+-- Records are in two tables. When the newer one holds half of the bound, it replaces the older one, which
+-- is dropped; a record of the older one moves to the newer one when it is used.
 
 local STATUS = require "resty.mtls.internal.cdef"
 
 
 local HALF = STATUS.MAX_LUA_BYTES / 2
 
--- Bytes of a record without its strings, with all the tables in it (LuaJIT with GC64).
-local RECORD = 1400
--- Of one string, and of its slot in a table.
-local STRING = 40
+-- Bytes of a record and its tables, without its strings (LuaJIT with GC64).
+local RECORD_SIZE = 1400
+-- Bytes of a string header and a table slot.
+local STRING_OVERHEAD = 40
 
 
 local newer = {}
@@ -20,8 +20,8 @@ local older = {}
 local bytes = 0
 
 
--- A key is plan * OWNERS + owner. Owners are places of clients, then from each of these numbers on
--- slots of connections, verdicts on clients that have neither, and places of tokens.
+-- A key is plan * OWNERS + owner. Owners are slots of the client cache, and from these numbers on: slots of
+-- connections, verdicts of clients that have neither, slots of the token cache.
 local _M = {
     OWNERS = 16384,
     CONNECTIONS = 1024,
@@ -30,7 +30,7 @@ local _M = {
 }
 
 
--- Forgets everything.
+-- Drops all records.
 function _M.clear()
     newer = {}
     older = {}
@@ -38,7 +38,6 @@ function _M.clear()
 end
 
 
--- Counts more bytes that hang on records.
 local function grow(more)
     bytes = bytes + more
     if bytes > HALF then
@@ -67,33 +66,33 @@ function _M.get(key)
 end
 
 
--- As get(), without a use that would keep it.
+-- As get(), but does not count as a use.
 function _M.peek(key)
     return newer[key] or older[key]
 end
 
 
--- Puts a record under a key, in place of another one.
+-- Stores a record under a key.
 function _M.put(key, record)
-    record.bytes = RECORD
+    record.bytes = RECORD_SIZE
     older[key] = nil
     newer[key] = record
-    grow(RECORD)
+    grow(RECORD_SIZE)
 end
 
 
--- Notes that a record holds more bytes than before.
+-- Adds to the size of a record.
 function _M.add(record, more)
     record.bytes = record.bytes + more
     grow(more)
 end
 
 
--- Bytes of an array of strings.
+-- The size in bytes of an array of strings.
 function _M.size_of(strings)
     local size = 0
     for i = 1, #strings do
-        size = size + STRING + #strings[i]
+        size = size + STRING_OVERHEAD + #strings[i]
     end
 
     return size

@@ -1,4 +1,4 @@
--- The policy in force, as this Lua VM sees it.
+-- The engine of this worker, with the policy in force, as an object of this Lua VM.
 
 local ffi = require "ffi"
 local library = require "resty.mtls.internal.library"
@@ -11,7 +11,7 @@ local NOT_FOUND = STATUS.NOT_FOUND
 local error = error
 local tonumber = tonumber
 
--- One line an error.
+-- For the errors of a policy, one line each.
 local POLICY_ERRORS_SIZE = 65536
 
 
@@ -28,13 +28,12 @@ local function wrap(make)
         return nil, status
     end
 
-    -- plans and bearers hold for one policy, whoever puts the next one in force.
+    -- plans and traits are those of the policy with this epoch.
     return setmetatable({
         handle = handle,
         epoch = 0,
         plans = {},
         traits = {},
-        bearers = {},
         number = ffi.new("uint32_t[1]"),
     }, mt)
 end
@@ -66,7 +65,7 @@ function _M:set_state_directory(directory, source)
 end
 
 
--- Loads the documents that were in force last, from that directory. true, or nil and why not.
+-- Loads the documents that were last in force from that directory. true, or nil and an error.
 function _M:load_last_good()
     return library.try("state_dir", function(message)
         return C.rmtls_engine_load_last_good(self.handle, message)
@@ -74,8 +73,8 @@ function _M:load_last_good()
 end
 
 
--- Makes the engine the one that current() gives in this VM and, through the library, in VMs that
--- never ran init (lua_code_cache off).
+-- Makes this the engine that current() returns in this VM and, through the library, in VMs in which
+-- init_by_lua* never ran (lua_code_cache off).
 function _M:install()
     C.rmtls_engine_install(self.handle)
     current = self
@@ -102,8 +101,8 @@ function _M.current()
 end
 
 
--- As current(), for handshakes: with lua_code_cache off they run in one VM of the worker for ever,
--- and requests, each in one of its own, make newer engines.
+-- As current(), for handshakes. With lua_code_cache off, all handshakes of a worker run in one VM, while
+-- each request runs in a VM of its own and may install a newer engine.
 function _M.newest()
     if current and C.rmtls_engine_is_current(current.handle) == NOT_FOUND then
         current = nil
@@ -113,10 +112,10 @@ function _M.newest()
 end
 
 
--- source: { path = "..." } or { document = "...", label = "..." }. true, or nil and the errors, one
--- line each; then the policy before stays in force.
+-- Compiles a policy and puts it in force. source: { path = "..." } or { document = "...", label = "..." }.
+-- true, or nil and the errors, one line each; the previous policy then stays in force.
 function _M:load(source)
-    -- Kept, because garbage of this size, one at each reload, makes a worker grow by megabytes.
+    -- One buffer for all reloads: as garbage of each, it would make a worker grow by megabytes.
     errors = errors or library.buffer(POLICY_ERRORS_SIZE)
     errors.len = 0
     local status
@@ -136,20 +135,18 @@ function _M:load(source)
 end
 
 
--- Forgets what was read of the policy before, whoever put the next one in force.
-local function follow(self)
+-- Drops what was read from the previous policy. Another VM may have put the next one in force.
+local function drop_previous_policy(self)
     local epoch = C.rmtls_engine_epoch(self.handle)
     if epoch ~= self.epoch then
         self.epoch = epoch
         self.plans = {}
         self.traits = {}
-        self.bearers = {}
-        self.read_names = nil
     end
 end
 
 
--- What a plan that was just looked up needs beyond lines: TRAIT_* of the library, added up.
+-- The TRAIT_* bits of a plan that was just looked up.
 function _M:traits_of(plan)
     local traits = self.traits[plan]
     if not traits then
@@ -165,54 +162,22 @@ function _M:traits_of(plan)
 end
 
 
--- Apart, since LuaJIT compiles no function that closes over its own variables.
-local function load_read_names(self)
-    local names = {}
-    for i = 0, math.huge do
-        local read = library.read("engine.read_names", function(out)
-            return C.rmtls_engine_read_name(self.handle, i, out)
-        end)
-        if not read then
-            break
-        end
+-- The table of plans: another one for each policy, so that other modules can see by its identity whether
+-- what they have read from the policy is out of date.
+function _M:current_plans()
+    drop_previous_policy(self)
 
-        names[read:lower()] = true
-    end
-
-    self.read_names = names
-    self.read_any = next(names) ~= nil
+    return self.plans
 end
 
 
-local function read_names_of(self)
-    follow(self)
-    if not self.read_names then
-        load_read_names(self)
-    end
-
-    return self.read_names
-end
-
-
--- Whether some route reads an inbound header of this name before it is removed.
-function _M:reads(name)
-    return read_names_of(self)[name:lower()]
-end
-
-
--- Whether some route reads any.
-function _M:reads_any()
-    return read_names_of(self) and self.read_any
-end
-
-
--- Looks every interval seconds whether the files of the policy have changed; false: never.
+-- Checks the files of the policy for changes every interval seconds; false: never.
 function _M:watch(interval)
     C.rmtls_engine_watch(self.handle, interval and math.ceil(interval * 1000) or 0)
 end
 
 
--- The errors of the last reload, one line each; nil when it went well.
+-- The errors of the last reload, one line each; nil when it succeeded.
 function _M:last_error()
     local message = library.buffer(POLICY_ERRORS_SIZE)
     if C.rmtls_engine_last_error(self.handle, message) == OK then
@@ -221,12 +186,12 @@ function _M:last_error()
 end
 
 
--- Warnings of the policy in force. trusts: whether trusted_ips names anybody. Of more than max a last
--- line says how many.
-function _M:warnings(trusts, max)
+-- Warnings about the policy in force, at most max and then a line with the number of the others.
+-- has_trusted_peers: whether trusted_ips is not empty.
+function _M:warnings(has_trusted_peers, max)
     max = max or math.huge
     local warnings = {}
-    if not trusts then
+    if not has_trusted_peers then
         warnings[1] = library.read("engine.warnings", function(out)
             return C.rmtls_engine_unheard(self.handle, out)
         end)
@@ -252,9 +217,9 @@ function _M:warnings(trusts, max)
 end
 
 
--- Number of the plan of a route; nil: of requests without one.
+-- The number of the plan of a route, or, for nil, of requests without a route.
 function _M:plan(route)
-    follow(self)
+    drop_previous_policy(self)
     local key = route or false
     local plan = self.plans[key]
     if plan then
@@ -273,7 +238,7 @@ function _M:plan(route)
 end
 
 
--- Why plan() found none. now: seconds since the epoch.
+-- The error for a route without a plan. now: seconds since the epoch.
 function _M:no_route(route, now)
     return library.read("engine.no_route", function(out)
         return C.rmtls_engine_no_route(self.handle, route, #route, now, out)
@@ -281,7 +246,7 @@ function _M:no_route(route, now)
 end
 
 
--- Names of the routes, or their ids, to whose requests more applies than to those without a route.
+-- Names, or else ids, of the routes with plugins that do not apply to requests without a route.
 function _M:protected_routes()
     local routes = {}
     for i = 0, math.huge do
@@ -299,8 +264,8 @@ function _M:protected_routes()
 end
 
 
--- What keeps the workers' user from reading the files of the policy, a line each and at most max.
--- group: nil for the one that is called as the user.
+-- Files of the policy that the workers' user cannot read, and why, a line each and at most max.
+-- group: nil for the group that has the user's name.
 function _M:unreadable(user, group, max)
     local lines = {}
     for i = 0, max - 1 do
@@ -341,7 +306,7 @@ function _M:status()
 end
 
 
--- Which policy is in force on the node, and which one each worker serves; nil for an engine by itself.
+-- The epoch in force on the node and the one that each worker serves; nil for an engine that did not join.
 function _M:node()
     local node = ffi.new("rmtls_node")
     if C.rmtls_engine_node(self.handle, node) ~= OK then

@@ -1,5 +1,5 @@
--- Finds libresty_mtls.so, checks that it fits, and turns its statuses into Lua's three answers:
--- misuse raises, failure is nil and a text, absence is nil.
+-- Finds and loads libresty_mtls.so, checks its ABI version, and turns its statuses into what Lua functions
+-- return: misuse raises, a failure is nil and an error, absence is nil.
 
 local ffi = require "ffi"
 local STATUS = require "resty.mtls.internal.cdef"
@@ -33,12 +33,12 @@ local function load_library()
         local file = io.open(path, "rb")
         if file then
             file:close()
-            local ok, clib = pcall(ffi.load, path)
+            local ok, library = pcall(ffi.load, path)
             if ok then
-                return clib
+                return library
             end
 
-            tried[#tried + 1] = path .. ": " .. clib
+            tried[#tried + 1] = path .. ": " .. library
         else
             tried[#tried + 1] = path .. ": no such file"
         end
@@ -71,7 +71,7 @@ local bytes_type = ffi.typeof("uint8_t[?]")
 local memory_of = setmetatable({}, { __mode = "k" })
 
 
--- A buffer of its own for each use: a shared one would be overwritten by a nested call.
+-- A new buffer for each use: a shared one would be overwritten by a nested call.
 local function buffer(size)
     local memory = bytes_type(size)
     local buf = buf_type(memory, size, 0)
@@ -98,8 +98,8 @@ end
 _M.failure = failure
 
 
--- Calls call(err) and answers true, or nil, the text that the library put into err, and the status.
--- A text of over size bytes (default 1024) is cut.
+-- Calls call(err) and returns true, or nil, the error that the library wrote into err, and the status.
+-- An error of over size bytes (default 1024) is truncated.
 function _M.try(what, call, size)
     local err = buffer(size or ERROR_SIZE)
     local status = call(err)
@@ -113,29 +113,29 @@ function _M.try(what, call, size)
 end
 
 
-local KEPT_SIZE = 8192
-local kept_a, kept_b = buffer(KEPT_SIZE), buffer(KEPT_SIZE)
-local kept_in_use = false
+local READ_SIZE = 8192
+local shared_a, shared_b = buffer(READ_SIZE), buffer(READ_SIZE)
+local shared_in_use = false
 
 
--- Calls read(a[, b]) with growing buffers; answers one or two strings, nil when there is nothing,
--- or nil and a text. read must not yield.
+-- Calls read(a[, b]) with growing buffers; returns one or two strings, nil when there is nothing, or nil
+-- and an error. read must not yield.
 function _M.read(what, read, two)
-    local size = KEPT_SIZE
+    local size = READ_SIZE
     while true do
-        -- A nested call, and one after a call that raised, get buffers of their own.
-        local mine = not kept_in_use and size == KEPT_SIZE
-        local a = mine and kept_a or buffer(size)
-        local b = two and (mine and kept_b or buffer(size))
+        -- A nested call, and any call after one that raised, gets new buffers.
+        local use_shared = not shared_in_use and size == READ_SIZE
+        local a = use_shared and shared_a or buffer(size)
+        local b = two and (use_shared and shared_b or buffer(size))
         a.len = 0
         if b then
             b.len = 0
         end
 
-        kept_in_use = kept_in_use or mine
+        shared_in_use = shared_in_use or use_shared
         local status = read(a, b)
-        if mine then
-            kept_in_use = false
+        if use_shared then
+            shared_in_use = false
         end
 
         if status == OK then
@@ -155,7 +155,7 @@ function _M.read(what, read, two)
 end
 
 
--- A handle that frees itself. The closure keeps the library's table alive as long as the handle.
+-- A handle that is freed with its last reference. The closure keeps `free`, and so the library, alive.
 function _M.handle(type_name, make, free)
     local out = ffi.new(type_name .. "*[1]")
     local status = make(out)

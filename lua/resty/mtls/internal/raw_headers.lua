@@ -1,7 +1,7 @@
 -- The headers of a request with their names as the client wrote them.
 
 local ffi = require "ffi"
--- Declares what this file calls of lua-nginx-module.
+-- Declares the functions of lua-nginx-module that this file calls.
 require "resty.core.request"
 require "resty.mtls.internal.library"
 
@@ -21,7 +21,7 @@ if ffi.sizeof("ngx_http_lua_ffi_table_elt_t") ~= ffi.sizeof("rmtls_header") then
 end
 
 
--- An array, good until the next call, and its length. Raises in a phase without a request's headers.
+-- An array, valid until the next call, and its length. Raises in a phase that has no request headers.
 return function(request)
     local count = N.ngx_http_lua_ffi_req_get_headers_count(request, 0, truncated)
     if count < 0 then

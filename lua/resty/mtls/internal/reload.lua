@@ -1,6 +1,5 @@
--- Another policy for a worker that goes on serving. The library compiles it in a thread beside the
--- event loop and frees the old one there; here it is waited for, and the files of the policy are
--- watched.
+-- Puts another policy in force in a running worker. The library compiles it, and frees the previous one, in
+-- a thread beside the event loop; this module waits for it, and watches the files of the policy.
 
 local ffi = require "ffi"
 local request_headers = require "resty.mtls.internal.request_headers"
@@ -15,8 +14,8 @@ local NOT_FOUND = STATUS.NOT_FOUND
 local BUILDING = STATUS.RELOAD_BUILDING
 local IN_FORCE = STATUS.RELOAD_IN_FORCE
 local UNSETTLED = STATUS.RELOAD_UNSETTLED
-local CHANGED = STATUS.LOOK_CHANGED
-local LOOK_UNSETTLED = STATUS.LOOK_UNSETTLED
+local FILES_CHANGED = STATUS.LOOK_CHANGED
+local FILES_UNSETTLED = STATUS.LOOK_UNSETTLED
 local math_huge = math.huge
 local math_min = math.min
 local ngx_log = ngx.log
@@ -43,46 +42,46 @@ local YIELDABLE = {
     ssl_session_fetch = true,
 }
 
--- One line an error.
+-- For errors, one line each.
 local MESSAGE_SIZE = 65536
--- Between two looks at a policy that is being compiled, in seconds: first and last.
-local PAUSE, MAX_PAUSE = 0.001, 0.02
--- In one go, where nothing may yield, in milliseconds.
-local LONG = 3600000
--- What the first handshake of a worker may wait for a policy that changed before it, in
--- milliseconds: enough for some hundred routes, and no stall that anybody would notice.
+-- Seconds between two checks of a policy that is being compiled: at first and at most.
+local POLL, MAX_POLL = 0.001, 0.02
+-- Milliseconds that a blocking wait takes at most, in phases that cannot yield.
+local BLOCKING_WAIT = 3600000
+-- Milliseconds that the first handshake of a worker waits for a policy that changed before: enough for some
+-- hundred routes, and too short to be noticed.
 local FIRST_WAIT = 15
--- What the first requests of a worker may wait for it, in seconds. Then they are answered 503.
+-- Seconds that the first requests of a worker wait for it. Then they are answered 503.
 local FIRST_DEADLINE = 10
--- Between two looks at the policy in force on the node where no files are watched, in seconds.
+-- Seconds between two checks of the policy in force on the node, where no files are watched.
 local NODE_INTERVAL = 1
--- The same error is logged again after so many seconds.
-local REMIND = 60
--- Between two looks at files that somebody may be writing, and how many there are at most until the
--- next turn.
-local SETTLING, MAX_SETTLING = 0.1, 10
+-- Seconds after which the same error is logged again.
+local LOG_INTERVAL = 60
+-- Seconds between two checks of files that are being written, and how often they are checked in one run of
+-- the watch.
+local UNSETTLED_INTERVAL, MAX_UNSETTLED_CHECKS = 0.1, 10
 
 
 local _M = {}
 
 
--- A policy that was already changed when this worker got its first work. Nothing is decided before
+-- The reload of a policy that had changed before this worker got its first work. Nothing is decided before
 -- it is in force.
-local first
-local first_deadline = 0
--- What became of a reload that several wait for: the library tells it once.
-local told = setmetatable({}, { __mode = "k" })
--- Until then somebody watches the files, in seconds since the epoch.
-local alarm, armed = 0, 0
-local look = ffi.new("int32_t[1]")
+local pending_reload
+local pending_deadline = 0
+-- Results of reloads that several callers wait for, since the library returns a result only once.
+local results = setmetatable({}, { __mode = "k" })
+-- When the watch last ran, and when it must have run again, in seconds since the epoch.
+local watched_at, watch_deadline = 0, 0
+local files = ffi.new("int32_t[1]")
 local state = ffi.new("int32_t[1]")
--- One for all: what is in it is read before anything else runs.
+-- One buffer for all reloads: it is read before anything else runs.
 local message = library.buffer(MESSAGE_SIZE)
-local every = ffi.new("uint32_t[1]")
-local token = ffi.new("uint32_t[1]")
+local interval_ms = ffi.new("uint32_t[1]")
+local watcher_number = ffi.new("uint32_t[1]")
 
 
--- The first of several errors, for a log that has one line for them.
+-- The first of several errors and the number of the others, for one line of the log.
 local function first_line(err)
     local line = err:match("^[^\n]*")
     local _, newlines = err:gsub("\n", "\n")
@@ -95,27 +94,27 @@ end
 _M.first_line = first_line
 
 
--- The last error that was logged, when, until when it is not logged again, and since when it lasts.
-local logged, logged_at, remind_at, failing_since
+-- The last error that was logged, when, when it is logged again, and since when it lasts.
+local logged_error, logged_at, log_again_at, failing_since
 
 
--- Whether the last error need not be logged again yet. One that was logged in the future, by a clock that was
--- ahead, must be.
-local function is_reminded(now)
-    return now >= logged_at and now < remind_at
+-- Whether the last error is not due to be logged again. It is when its time is in the future: the clock was
+-- set back since.
+local function was_logged_recently(now)
+    return now >= logged_at and now < log_again_at
 end
 
 
 -- Logs why a policy is not in force: each error once, and again once a minute while it lasts.
 local function log_failure(engine, err)
     local now = ngx_time()
-    if err == logged and is_reminded(now) then
+    if err == logged_error and was_logged_recently(now) then
         return
     end
 
-    failing_since = err == logged and math_min(failing_since, now) or now
+    failing_since = err == logged_error and math_min(failing_since, now) or now
     local lasting = now - failing_since
-    logged, logged_at, remind_at = err, now, now + REMIND
+    logged_error, logged_at, log_again_at = err, now, now + LOG_INTERVAL
     if lasting == 0 then
         ngx_log(ERR, "[mtls] policy not reloaded: ", first_line(err))
 
@@ -128,7 +127,7 @@ local function log_failure(engine, err)
 end
 
 
--- Shows the other workers which policy this one has.
+-- Publishes to the other workers which policy this one serves.
 local function report(engine)
     local worker = ngx.worker.id()
     if worker then
@@ -137,9 +136,9 @@ local function report(engine)
 end
 
 
--- source: { path = "..." }, { document = "...", label = "..." }, { node = true } for what is in force on
--- the node, or nil for where the policy of this worker came from, if it changed. A handle to poll, or nil,
--- why not, and the status.
+-- Starts a reload. source: { path = "..." }, { document = "...", label = "..." }, { node = true } for what is in
+-- force on the node, or nil for the source of this worker's policy, if it changed. Returns a handle to poll;
+-- or nil, an error and the status.
 local function start(engine, source)
     local out = ffi.new("rmtls_reload*[1]")
     local ok, err, status = library.try("policy", function(errbuf)
@@ -168,17 +167,17 @@ local function start(engine, source)
 end
 
 
--- Its state, with the errors if it failed; logs what came of it.
+-- The state of a reload; nil and the errors if it failed. Logs its result.
 local function poll(engine, reload, wait)
-    local known = told[reload]
-    if known ~= nil then
-        return known or nil
+    local result = results[reload]
+    if result ~= nil then
+        return result or nil
     end
 
     message.len = 0
     local status = C.rmtls_reload_poll(reload, wait, state, message)
     if status ~= OK then
-        told[reload] = false
+        results[reload] = false
         local _, err = library.failure("policy", status, message)
         err = err:gsub("^policy: ", "")
         log_failure(engine, err)
@@ -189,13 +188,13 @@ local function poll(engine, reload, wait)
 
     local progress = state[0]
     if progress ~= BUILDING then
-        told[reload] = progress
+        results[reload] = progress
     end
 
     if progress == IN_FORCE then
-        -- Whichever policy that is, it is newer.
-        first = nil
-        logged = nil
+        -- Whichever policy this is, it is newer than the pending one.
+        pending_reload = nil
+        logged_error = nil
         report(engine)
         local what, fault = library.text(message):match("^([^\n]*)\n?(.*)$")
         ngx_log(NOTICE, "[mtls] policy reloaded: ", what)
@@ -204,7 +203,7 @@ local function poll(engine, reload, wait)
         end
 
         metrics.count("policy_reloads_total", "ok")
-        for _, warning in ipairs(engine:warnings(request_headers.trusts())) do
+        for _, warning in ipairs(engine:warnings(request_headers.has_trusted_peers())) do
             ngx_log(WARN, "[mtls] ", warning)
         end
     end
@@ -213,13 +212,13 @@ local function poll(engine, reload, wait)
 end
 
 
--- Waits for it without holding up the worker, where that is possible.
-local function finish(engine, reload)
+-- Waits for the end of a reload, without blocking the worker in phases that can yield.
+local function await_reload(engine, reload)
     if not YIELDABLE[ngx.get_phase()] then
-        return poll(engine, reload, LONG)
+        return poll(engine, reload, BLOCKING_WAIT)
     end
 
-    local pause = PAUSE
+    local pause = POLL
     while true do
         local progress, err = poll(engine, reload, 0)
         if progress ~= BUILDING then
@@ -227,19 +226,19 @@ local function finish(engine, reload)
         end
 
         ngx_sleep(pause)
-        pause = math_min(1.5 * pause, MAX_PAUSE)
+        pause = math_min(1.5 * pause, MAX_POLL)
     end
 end
 
 
--- true once the policy is in force, or nil and the errors with the old one still serving.
+-- true once the policy is in force; nil and the errors if it is not, and the previous one stays in force.
 function _M.run(engine, source)
-    -- Before the workers are forked off there must be no thread.
+    -- There must be no thread before the workers are forked.
     if ngx.get_phase() == "init" then
         return engine:load(source)
     end
 
-    _M.check(engine)
+    _M.ensure_watched(engine)
 
     local reload, err = start(engine, source)
     if not reload then
@@ -250,7 +249,7 @@ function _M.run(engine, source)
     end
 
     local progress
-    progress, err = finish(engine, reload)
+    progress, err = await_reload(engine, reload)
     if not progress then
         return nil, err
     end
@@ -259,14 +258,14 @@ function _M.run(engine, source)
 end
 
 
--- Gets what another worker has put in force. Where that cannot be had, routes answer 503 until the files of
--- the policy are good.
+-- Puts in force what another worker has put in force. If that fails, routes answer 503 until the files of
+-- the policy are valid.
 local function catch_up(engine)
     local reload, err = start(engine, { node = true })
     if not reload then
         log_failure(engine, err)
 
-    elseif finish(engine, reload) then
+    elseif await_reload(engine, reload) then
         return
     end
 
@@ -274,10 +273,10 @@ local function catch_up(engine)
 end
 
 
--- One turn of the watch: looks, and reloads what has changed.
-local function turn(engine, watcher, reload)
+-- One run of the watch: reloads the policy if it has changed. false when the watch must end.
+local function watch_once(engine, watcher, reload)
     if reload then
-        if finish(engine, reload) == nil then
+        if await_reload(engine, reload) == nil then
             C.rmtls_engine_cannot_follow(engine.handle)
         end
 
@@ -287,17 +286,17 @@ local function turn(engine, watcher, reload)
         catch_up(engine)
     end
 
-    for _ = 1, MAX_SETTLING do
+    for _ = 1, MAX_UNSETTLED_CHECKS do
         if not reload then
-            if C.rmtls_engine_watch_look(engine.handle, watcher, look) ~= OK then
+            if C.rmtls_engine_watch_look(engine.handle, watcher, files) ~= OK then
                 return false
             end
 
-            if look[0] == CHANGED then
+            if files[0] == FILES_CHANGED then
                 local err, status
                 reload, err, status = start(engine)
                 if not reload then
-                    -- Else a policy that is from no file came into force meanwhile.
+                    -- NOT_FOUND: a policy that is not from a file came into force meanwhile.
                     if status ~= NOT_FOUND then
                         log_failure(engine, err)
                         metrics.count("policy_reloads_total", "failed")
@@ -306,17 +305,17 @@ local function turn(engine, watcher, reload)
                     return true
                 end
 
-            elseif look[0] ~= LOOK_UNSETTLED then
+            elseif files[0] ~= FILES_UNSETTLED then
                 return true
             end
         end
 
-        if reload and finish(engine, reload) ~= UNSETTLED then
+        if reload and await_reload(engine, reload) ~= UNSETTLED then
             return true
         end
 
         reload = nil
-        ngx_sleep(SETTLING)
+        ngx_sleep(UNSETTLED_INTERVAL)
         if ngx.worker.exiting() then
             return false
         end
@@ -326,15 +325,15 @@ local function turn(engine, watcher, reload)
 end
 
 
--- Says again what was wrong with files that have not changed since.
-local function remind(engine)
-    if logged and not is_reminded(ngx_time()) then
+-- Logs again the error of files that have not changed since.
+local function log_lasting_failure(engine)
+    if logged_error and not was_logged_recently(ngx_time()) then
         local err = engine:last_error()
         if err then
             log_failure(engine, err)
 
         else
-            logged = nil
+            logged_error = nil
         end
     end
 end
@@ -342,29 +341,30 @@ end
 
 local function watch(premature, engine, watcher, interval, reload)
     if premature then
-        first = nil
+        pending_reload = nil
 
         return
     end
 
-    local ok, going_on = pcall(turn, engine, watcher, reload)
-    first = nil
+    local ok, continues = pcall(watch_once, engine, watcher, reload)
+    pending_reload = nil
     if not ok then
-        ngx_log(ERR, "[mtls] watch: ", going_on)
+        ngx_log(ERR, "[mtls] watch: ", continues)
 
-    elseif not going_on then
+    elseif not continues then
         return
     end
 
-    armed = ngx_time()
-    alarm = armed + 3 * interval + 10
-    remind(engine)
+    watched_at = ngx_time()
+    watch_deadline = watched_at + 3 * interval + 10
+    log_lasting_failure(engine)
     report(engine)
 
-    -- Not ngx.timer.every, which cannot be stopped. Should this fail, the next handshake starts anew.
-    ok, going_on = timer_at(interval, watch, engine, watcher, interval)
-    if not ok and going_on ~= "process exiting" then
-        ngx_log(ERR, "[mtls] watch: ", going_on)
+    -- Not ngx.timer.every, which cannot be stopped. If this fails, the next handshake starts the watch again.
+    local err
+    ok, err = timer_at(interval, watch, engine, watcher, interval)
+    if not ok and err ~= "process exiting" then
+        ngx_log(ERR, "[mtls] watch: ", err)
     end
 end
 
@@ -372,26 +372,26 @@ end
 local function start_watch(engine)
     local worker = ngx.worker.id()
     if not worker then
-        -- A helper process without requests.
-        alarm, armed = math_huge, 0
+        -- A helper process, which has no requests.
+        watch_deadline, watched_at = math_huge, 0
 
         return
     end
 
-    local status = C.rmtls_engine_watch_start(engine.handle, every, token)
-    local interval = every[0] == 0 and NODE_INTERVAL or every[0] / 1000
-    armed = ngx_time()
-    alarm = armed + 3 * interval + 10
+    local status = C.rmtls_engine_watch_start(engine.handle, interval_ms, watcher_number)
+    local interval = interval_ms[0] == 0 and NODE_INTERVAL or interval_ms[0] / 1000
+    watched_at = ngx_time()
+    watch_deadline = watched_at + 3 * interval + 10
     if status ~= OK then
         return
     end
 
-    local watcher = tonumber(token[0])
+    local watcher = tonumber(watcher_number[0])
     local reload
     if C.rmtls_engine_is_behind(engine.handle) == OK then
         reload = start(engine, { node = true })
 
-    elseif C.rmtls_engine_watch_look(engine.handle, watcher, look) == OK and look[0] == CHANGED then
+    elseif C.rmtls_engine_watch_look(engine.handle, watcher, files) == OK and files[0] == FILES_CHANGED then
         reload = start(engine)
     end
 
@@ -402,8 +402,8 @@ local function start_watch(engine)
     report(engine)
     local ok, err = timer_at(reload and 0 or interval, watch, engine, watcher, interval, reload)
     if ok then
-        first = reload
-        first_deadline = ngx_now() + FIRST_DEADLINE
+        pending_reload = reload
+        pending_deadline = ngx_now() + FIRST_DEADLINE
 
     elseif err ~= "process exiting" then
         ngx_log(ERR, "[mtls] watch: ", err)
@@ -411,43 +411,42 @@ local function start_watch(engine)
 end
 
 
--- Whether no watch has looked in time. A clock set back makes the time void.
+-- Whether the watch has not run in time. That is not known after the clock was set back.
 local function is_overdue()
     local now = ngx_time()
 
-    return now >= alarm or now < armed
+    return now >= watch_deadline or now < watched_at
 end
 
 
--- Sees to it that the files of the policy are watched in this worker, whatever its first work is:
--- nginx gives Lua no other occasion without a directive of its own.
-function _M.check(engine)
+-- Makes sure that the files of the policy are watched in this worker. Every phase calls it, since nginx does
+-- not run Lua at the start of a worker without a directive of its own.
+function _M.ensure_watched(engine)
     if is_overdue() then
         start_watch(engine)
     end
 end
 
 
--- The same where nothing must be decided under a policy that was out of date when the worker got
--- its first work. Yields then.
-function _M.check_and_wait(engine)
+-- The same, and waits for the policy if it was out of date when the worker got its first work. Yields then.
+function _M.await_policy(engine)
     if is_overdue() then
         start_watch(engine)
     end
 
-    while first do
-        -- Here too: the timer may be kept waiting (lua_max_running_timers). It sees to files that
-        -- have not settled.
-        local progress = poll(engine, first, 0)
+    while pending_reload do
+        -- The timer of the watch may be late (lua_max_running_timers), so the reload is polled here too. Files
+        -- that are being written are left to the timer.
+        local progress = poll(engine, pending_reload, 0)
         if progress ~= BUILDING and progress ~= UNSETTLED then
-            first = nil
+            pending_reload = nil
 
-        elseif ngx_now() > first_deadline then
-            first = nil
+        elseif ngx_now() > pending_deadline then
+            pending_reload = nil
             ngx_log(ERR, "[mtls] watch: the policy in force takes over ", FIRST_DEADLINE, " s to compile")
 
         else
-            ngx_sleep(PAUSE)
+            ngx_sleep(POLL)
         end
     end
 end

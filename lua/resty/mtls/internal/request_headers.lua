@@ -1,9 +1,9 @@
--- What a request brings that its route reads before it is removed: the headers with a certificate
--- that a proxy sends, and its access token.
+-- The headers of a request that its route reads before reserved headers are removed from it: those in
+-- which a trusted proxy sends a certificate, and the access token.
 
 local ffi = require "ffi"
 local base = require "resty.core.base"
--- Declares what this file calls of lua-nginx-module.
+-- Declares the functions of lua-nginx-module that this file calls.
 require "resty.core.request"
 local lrucache = require "resty.lrucache"
 local certificate = require "resty.mtls.certificate"
@@ -23,64 +23,64 @@ local start_time = ngx.req.start_time
 local tonumber = tonumber
 
 
--- Requests whose headers are kept though somebody has thrown ngx.ctx away.
-local MAX_KEPT = 1000
+-- For how many requests headers are saved that ngx.ctx has lost.
+local MAX_RECENT = 1000
 -- Seconds
-local KEPT_TTL = 60
+local RECENT_TTL = 60
 
 
 local _M = {}
 
 local header_type = ffi.typeof("rmtls_header[?]")
-local kept = lrucache.new(MAX_KEPT)
--- The same of all live requests: nginx holds what ngx.ctx held before an internal redirect until the
--- request ends.
+local recent = lrucache.new(MAX_RECENT)
+-- The saved headers of all live requests: nginx holds what ngx.ctx had before an internal redirect until
+-- the request ends.
 local live = setmetatable({}, { __mode = "v" })
 
 local trusted_ips
 local last_peer
-local last_answer
+local last_result
 
 
--- init_by_lua*. trusted: a set (resty.mtls.internal.net.cidr) of the peers whose certificate headers count.
+-- init_by_lua*. trusted: a set (resty.mtls.internal.net.cidr) of the peers whose certificate headers are read.
 function _M.init(opts)
     trusted_ips = opts.trusted
     last_peer = nil
 end
 
 
--- Whether there is anybody whose certificate headers count.
-function _M.trusts()
+-- Whether certificate headers of any peer are read.
+function _M.has_trusted_peers()
     return trusted_ips ~= nil and not trusted_ips:is_empty()
 end
 
 
--- 1 when trusted_ips names the peer of the TCP connection. Never the address that a realip module
--- read from a header.
+-- 1 when trusted_ips contains the peer of the TCP connection, which is not the address that the realip
+-- module has read from a header.
 local function is_trusted()
     if not trusted_ips then
         return 0
     end
 
-    -- Without the realip module there is only one.
+    -- $realip_remote_addr does not exist without the realip module.
     local peer = ngx_var.realip_remote_addr or ngx_var.remote_addr
     if peer ~= last_peer then
-        last_answer = trusted_ips:match(peer) and 1 or 0
+        last_result = trusted_ips:match(peer) and 1 or 0
         last_peer = peer
     end
 
-    return last_answer
+    return last_result
 end
 
 
--- All values of the request's Authorization headers. nginx itself hands out one of them, and the
+-- The values of all Authorization headers of the request. nginx's variable has one of them, and the
 -- upstream may read another.
 local function authorization()
     local elements, count = raw_headers(get_request())
     local values = {}
     for i = 0, count - 1 do
         local key = elements[i].key
-        -- Names of this length are few.
+        -- The length is compared first, since few names have it.
         if key.len == 13 and ffi_str(key.data, 13):lower() == "authorization" then
             local value = elements[i].value
             values[#values + 1] = ffi_str(value.data, value.len)
@@ -106,76 +106,74 @@ end
 _M.array_of = array_of
 
 
--- Tells a request from every other one of this worker, also where nginx numbers the streams of a
--- connection alike: live requests have addresses of their own, and an address that is used again is
--- that of a later request.
-local function number()
+-- A key that no other request of this worker has, even where nginx numbers the streams of a connection
+-- alike: live requests have different addresses, and an address is reused only by a later request.
+local function request_key()
     return tonumber(ffi_cast("uintptr_t", get_request())) .. ":" .. ngx_var.connection .. ":"
            .. ngx_var.connection_requests .. ":" .. start_time()
 end
 
 
--- What the headers that some route reads held when this request came: { values = { name = { ... } },
--- closed }. Once closed, nothing comes any more: what stands there then is the gateway's own. An
--- internal redirect loses ngx.ctx, and a rewrite looks like one. nil if nothing is known and make is
--- not set.
-local function memory(make)
+-- The values that readable headers had when the request was received: { values = { name = { ... } }, sealed }.
+-- Once sealed, nothing is added: what is in the headers then was set by the gateway. An internal redirect
+-- loses ngx.ctx, and a rewrite looks like one. nil when nothing was saved and `create` is not set.
+local function saved_headers(create)
     local ctx = ngx.ctx
-    local came = ctx.resty_mtls_came
-    if came then
-        return came
+    local received = ctx.resty_mtls_received
+    if received then
+        return received
     end
 
-    local key = number()
-    came = live[key] or kept:get(key)
-    if not came then
-        if not make then
+    local key = request_key()
+    received = live[key] or recent:get(key)
+    if not received then
+        if not create then
             return nil
         end
 
-        came = { values = {} }
-        live[key] = came
-        kept:set(key, came, KEPT_TTL)
+        received = { values = {} }
+        live[key] = received
+        recent:set(key, received, RECENT_TTL)
     end
 
-    ctx.resty_mtls_came = came
+    ctx.resty_mtls_received = received
 
-    return came
+    return received
 end
 
 
--- Keeps the value of a header that is about to be removed.
-function _M.keep(name, value)
-    local came = memory(true)
-    if came.closed then
+-- Saves the value of a header that is about to be removed.
+function _M.save(name, value)
+    local received = saved_headers(true)
+    if received.sealed then
         return
     end
 
-    local values = came.values[name]
+    local values = received.values[name]
     if not values then
         values = {}
-        came.values[name] = values
+        received.values[name] = values
     end
 
     values[#values + 1] = value
 end
 
 
--- Nothing of what stands in the headers from now on came with the request. With make also if
--- nothing was known before.
-function _M.close(make)
-    local came = memory(make)
-    if came then
-        came.closed = true
+-- Ends the saving: headers that are set from now on were not in the request. With `create` also when
+-- nothing was saved so far.
+function _M.seal(create)
+    local received = saved_headers(create)
+    if received then
+        received.sealed = true
     end
 end
 
 
--- Names and values of what came, in the order of each name.
-function _M.pairs_that_came()
+-- Names and values of the saved headers, in the order of each name.
+function _M.received_pairs()
     local names, values = {}, {}
-    local came = memory()
-    for name, list in pairs(came and came.values or {}) do
+    local received = saved_headers()
+    for name, list in pairs(received and received.values or {}) do
         for i = 1, #list do
             names[#names + 1] = name
             values[#values + 1] = list[i]
@@ -186,12 +184,12 @@ function _M.pairs_that_came()
 end
 
 
--- { came, authorization, trusted } of this request, wherever an internal redirect has led it.
+-- { received, authorization, trusted } of this request, also after an internal redirect.
 function _M.of_request()
-    local came = memory(true)
-    came.closed = true
-    if came.request then
-        return came.request
+    local received = saved_headers(true)
+    received.sealed = true
+    if received.request then
+        return received.request
     end
 
     local tokens = authorization()
@@ -200,23 +198,23 @@ function _M.of_request()
         labels[i] = "authorization"
     end
 
-    came.request = {
-        came = array_of(_M.pairs_that_came()),
+    received.request = {
+        received = array_of(_M.received_pairs()),
         authorization = array_of(labels, tokens),
         trusted = is_trusted(),
     }
 
-    return came.request
+    return received.request
 end
 
 
--- The certificate that this request presents on a plan, whatever it is worth: from the header that
--- the plan reads, else from the connection; or nil and the status.
+-- The certificate that this request presents on a plan, verified or not: from the header that the plan
+-- reads, with or_tls otherwise from the connection; or nil and the status.
 function _M.certificate(engine, plan, ssl, or_tls)
     local headers = _M.of_request()
 
     return certificate.wrap(function(out)
-        return C.rmtls_engine_presented(engine.handle, ssl, plan, headers.came.array, headers.came.count,
+        return C.rmtls_engine_presented(engine.handle, ssl, plan, headers.received.array, headers.received.count,
                                         headers.trusted, or_tls and 1 or 0, out)
     end)
 end

@@ -1,4 +1,4 @@
--- Removes what only the gateway may say.
+-- Removes reserved headers, which only the gateway may set, from requests.
 
 local ffi = require "ffi"
 local base = require "resty.core.base"
@@ -20,8 +20,8 @@ local ngx_log = ngx.log
 local tonumber = tonumber
 
 
--- Most different names of headers that are removed from one request.
-local MAX_FORGED = 64
+-- For how many different header names one request is accepted.
+local MAX_NAMES = 64
 local found_len = ffi.new("size_t[1]")
 local indexes_type = ffi.typeof("uint32_t[?]")
 local headers_type = ffi.typeof("const rmtls_header *")
@@ -31,12 +31,61 @@ local found = indexes_type(capacity)
 
 local _M = {}
 
+-- Names in lower case of the headers that some route reads, of the policy with these plans.
+local plans
+local read_names
+local any_is_read
 
--- Removes every inbound header that only the gateway may set, in whatever spelling.
+
+-- A function of its own, since LuaJIT does not compile a function that creates closures.
+local function load_read_names(engine)
+    read_names = {}
+    for i = 0, math.huge do
+        local name = library.read("engine.read_names", function(out)
+            return C.rmtls_engine_read_name(engine.handle, i, out)
+        end)
+        if not name then
+            break
+        end
+
+        read_names[name:lower()] = true
+    end
+
+    any_is_read = next(read_names) ~= nil
+end
+
+
+local function update_read_names(engine)
+    local current = engine:current_plans()
+    if plans ~= current then
+        load_read_names(engine)
+        plans = current
+    end
+end
+
+
+-- Whether some route reads an inbound header of this name before it is removed.
+local function is_read(engine, name)
+    update_read_names(engine)
+
+    return read_names[name:lower()]
+end
+
+
+-- Whether some route reads any reserved header.
+function _M.are_read(engine)
+    update_read_names(engine)
+
+    return any_is_read
+end
+
+
+-- Removes every reserved header from the request, whatever the spelling of its name. Saves the values of
+-- those that some route reads.
 function _M.remove(engine)
     local request = get_request()
-    local read = false
-    -- A second look proves that nothing is left.
+    local saved = false
+    -- The second round checks that none is left.
     for _ = 1, 2 do
         local elements, count = raw_headers(request)
         if count > capacity then
@@ -50,17 +99,17 @@ function _M.remove(engine)
             error("request headers cannot be checked")
         end
 
-        local forged = tonumber(found_len[0])
-        if forged == 0 then
-            if read then
-                request_headers.close()
+        local reserved = tonumber(found_len[0])
+        if reserved == 0 then
+            if saved then
+                request_headers.seal()
             end
 
             return
         end
 
         local names, seen = {}, {}
-        for i = 1, forged do
+        for i = 1, reserved do
             local element = elements[found[i - 1]]
             local name = ffi_str(element.key.data, element.key.len)
             if not seen[name] then
@@ -68,15 +117,15 @@ function _M.remove(engine)
                 names[#names + 1] = name
             end
 
-            if engine:reads(name) then
-                read = true
-                request_headers.keep(name:lower(), ffi_str(element.value.data, element.value.len))
+            if is_read(engine, name) then
+                saved = true
+                request_headers.save(name:lower(), ffi_str(element.value.data, element.value.len))
             end
         end
 
-        -- lua-nginx-module looks through all headers for each of them.
-        if #names > MAX_FORGED then
-            ngx_log(ngx.ERR, "[mtls] 400 over ", MAX_FORGED, " headers that only the gateway may set")
+        -- Each removal makes lua-nginx-module search all headers.
+        if #names > MAX_NAMES then
+            ngx_log(ngx.ERR, "[mtls] 400 over ", MAX_NAMES, " headers that only the gateway may set")
 
             return ngx.exit(400)
         end
@@ -86,7 +135,7 @@ function _M.remove(engine)
         end
     end
 
-    -- lua-nginx-module does not find names with characters that no header name has.
+    -- lua-nginx-module does not find a name with characters that are not allowed in header names.
     ngx_log(ngx.ERR, "[mtls] 400 a header that only the gateway may set has a name that cannot be removed")
 
     return ngx.exit(400)

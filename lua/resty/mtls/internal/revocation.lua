@@ -1,10 +1,10 @@
--- Whether a trusted certificate was revoked: asks the sources that the engine names, hands it what
--- they answer, and shares definite answers between workers.
+-- Revocation status of client certificates: fetches OCSP responses and CRLs from the sources that the
+-- engine lists, has the engine verify them, and shares the statuses between workers.
 --
--- Fetching yields, and another policy may come into force meanwhile. Where it asks the same question
--- (the name of the status is a digest of everything that the answer depends on: certificates, store,
--- CRLs, ssl_verify, proxies, time-outs), what was fetched is judged under it. Else the fetch is void:
--- it is no failure of a source, and nothing of it is kept. ARCHITECTURE.md lists all yields.
+-- Fetching yields, and another policy may come into force meanwhile. The key of a status is a digest of
+-- everything that it depends on: certificates, store, CRLs, ssl_verify, proxies, time-outs. If the new
+-- policy has the same key, the response is verified under it. Otherwise the fetch is superseded: no source
+-- has failed, and nothing is stored. ARCHITECTURE.md lists all yields.
 
 local ffi = require "ffi"
 local certificate = require "resty.mtls.certificate"
@@ -30,19 +30,19 @@ local ngx_time = ngx.time
 local tonumber = tonumber
 local tostring = tostring
 
--- After a failure the sources are left alone for so many seconds.
-local RETRY = 5
+-- Seconds after a failure in which no source is tried again.
+local RETRY_AFTER = 5
 local MAX_OCSP = 65536
 local MAX_CRL = 10 * 1024 * 1024
--- A CRL speaks for many certificates, which often come together.
+-- Seconds for which a CRL is shared: it contains many certificates, which are often checked together.
 local CRL_TTL = 60
--- Near its end an answer is looked up so often, in seconds.
+-- Seconds after which a status that is about to expire is read again.
 local RECHECK = 2
--- What a responder answers that does not take POST.
+-- Statuses of responders that do not support POST.
 local NO_POST = { [400] = true, [404] = true, [405] = true, [501] = true }
--- Labels
+-- Values of the label `answer`.
 local ANSWERS = { [STATUS.STATE_GOOD] = "good", [STATUS.STATE_REVOKED] = "revoked" }
--- Longest URL with a request in it (RFC 5019 section 5).
+-- Longest URL of a GET request to a responder (RFC 5019 section 5).
 local MAX_GET = 255
 
 
@@ -70,15 +70,15 @@ local function fetch_options(engine, plan)
 end
 
 
--- What tells apart fetches of the same URL: who verifies the server, how it is reached, and for how
--- long. A failure of one is none of another, nor is what it brought taken for the other's.
-local function way_of(options)
-    local function proxy(at)
-        return at and at.host .. ":" .. at.port or ""
+-- Distinguishes fetches of the same URL under different options: whether the server is verified, how it is
+-- reached, and for how long. Neither failures nor responses are shared between them.
+local function failure_scope_of(options)
+    local function join(proxy)
+        return proxy and proxy.host .. ":" .. proxy.port or ""
     end
 
     return http.cache_scope() .. table.concat({ options.timeout, tostring(options.ssl_verify),
-                                                proxy(options.http_proxy), proxy(options.https_proxy), "" }, " ")
+                                                join(options.http_proxy), join(options.https_proxy), "" }, " ")
 end
 
 
@@ -89,35 +89,36 @@ local function status_key(engine, client, plan, epoch)
 end
 
 
--- Whether the question is still what the policy in force asks. To be called after every yield and
--- before the engine is: it sets the plan and the epoch of the question.
-local function is_current(question)
-    local engine = question.engine
+-- Whether the policy in force still needs this status. It is called after every yield and before each call
+-- of the engine, because it updates the plan and the epoch of the lookup.
+local function is_current(lookup)
+    local engine = lookup.engine
     local epoch = C.rmtls_engine_epoch(engine.handle)
-    if epoch == question.epoch then
+    if epoch == lookup.epoch then
         return true
     end
 
-    local plan = question.find()
-    if not plan or status_key(engine, question.client, plan, epoch) ~= question.key then
+    local plan = lookup.find_plan()
+    if not plan or status_key(engine, lookup.client, plan, epoch) ~= lookup.key then
         return false
     end
 
-    question.plan, question.epoch = plan, epoch
+    lookup.plan, lookup.epoch = plan, epoch
 
     return true
 end
 
 
-local function source(question, index)
+-- URL, OCSP request and kind of a source; nil after the last.
+local function source(lookup, index)
     local kind = ffi.new("int32_t[1]")
     local url, request = library.read("revocation", function(a, b)
-        return C.rmtls_engine_source(question.engine.handle, question.client, question.plan, question.epoch,
+        return C.rmtls_engine_source(lookup.engine.handle, lookup.client, lookup.plan, lookup.epoch,
                                      index, ngx_time(), kind, a, b)
     end, true)
 
     if not url and request then
-        -- Not the end of the list but a failure, which must not read as "nobody to ask".
+        -- A failure must not be taken for the end of the list.
         error(request)
     end
 
@@ -125,36 +126,36 @@ local function source(question, index)
 end
 
 
--- The state and until when it holds; or nil, why the bytes are no answer, and the kind of error if
--- that is not the source's fault.
-local function judge(question, index, bytes)
+-- The status in a response and the time until which it is valid; or nil, an error, and its kind if the
+-- source is not at fault.
+local function verify_response(lookup, index, bytes)
     local state = ffi.new("int32_t[1]")
-    local till = ffi.new("int64_t[1]")
+    local valid_until = ffi.new("int64_t[1]")
     local ok, err, status = library.try("no answer", function(message)
-        return C.rmtls_engine_judge(question.engine.handle, question.client, question.plan, question.epoch,
-                                    index, bytes, #bytes, ngx_time(), state, till, message)
+        return C.rmtls_engine_judge(lookup.engine.handle, lookup.client, lookup.plan, lookup.epoch,
+                                    index, bytes, #bytes, ngx_time(), state, valid_until, message)
     end)
     if not ok then
         return nil, err, status ~= INVALID and status ~= NOT_FOUND and SHORTAGE or nil
     end
 
-    return state[0], tonumber(till[0])
+    return state[0], tonumber(valid_until[0])
 end
 
 
--- The body; or nil, an error, its kind, and the status if it is another than 200.
-local function get(opts)
-    local answer, err, kind = http.request(opts)
-    if answer and answer.status ~= 200 then
-        return nil, "status " .. answer.status, nil, answer.status
+-- The body; or nil, an error, its kind, and the HTTP status if it is not 200.
+local function get_body(opts)
+    local response, err, kind = http.request(opts)
+    if response and response.status ~= 200 then
+        return nil, "status " .. response.status, nil, response.status
     end
 
-    return answer and answer.body, err, kind
+    return response and response.body, err, kind
 end
 
 
--- The request in the URL (RFC 6960 appendix A.1), for responders that take no POST; or nil, and an
--- error with its kind if it was sent.
+-- Sends the OCSP request in the URL (RFC 6960 appendix A.1), for responders that do not support POST. nil
+-- without an error when it was not sent, for want of time or because the URL would be too long.
 local function get_ocsp(opts, deadline)
     local left = math.floor((deadline - ngx_now()) * 1000)
     if left < 1 then
@@ -166,28 +167,28 @@ local function get_ocsp(opts, deadline)
         return nil
     end
 
-    local other = {}
+    local get_opts = {}
     for name, value in pairs(opts) do
-        other[name] = value
+        get_opts[name] = value
     end
 
-    other.url = url
-    other.timeout = left
-    other.method = nil
-    other.body = nil
-    other.content_type = nil
+    get_opts.url = url
+    get_opts.timeout = left
+    get_opts.method = nil
+    get_opts.body = nil
+    get_opts.content_type = nil
 
-    return get(other)
+    return get_body(get_opts)
 end
 
 
--- What one source says: the state and until when it holds; or nil, why not, and the kind of error if
--- it is no failure of the source.
-local function ask(question, index, timeout, dict)
-    local url, request, kind = source(question, index)
+-- The status from one source and the time until which it is valid; or nil, an error, and its kind if it is
+-- no failure of the source.
+local function query_source(lookup, index, timeout, dict)
+    local url, request, kind = source(lookup, index)
     local label = kind == SOURCE_OCSP and "ocsp" or "crl"
     local opts = { url = url, origin = "certificate", kind = label }
-    for name, value in pairs(question.options) do
+    for name, value in pairs(lookup.options) do
         opts[name] = value
     end
 
@@ -202,13 +203,14 @@ local function ask(question, index, timeout, dict)
         opts.max_bytes = MAX_CRL
     end
 
-    -- The lock of the source keeps workers from asking it for the same at the same time; what it
-    -- says is shared as a state, not as bytes.
-    local way = question.way
+    -- The lock keeps workers from fetching the same from a source at the same time. An OCSP response is not
+    -- stored: its status is.
+    local failure_scope = lookup.failure_scope
     local deadline = ngx_now() + timeout / 1000
-    local bytes, err, fault = shared_cache.get(dict, way .. "source:" .. kind .. ":" .. url .. ngx.md5(request),
-                                           { host = url, options = way, timeout = timeout }, function()
-        local body, why, what, status = get(opts)
+    local key = failure_scope .. "source:" .. kind .. ":" .. url .. ngx.md5(request)
+    local cache_opts = { host = url, options = failure_scope, timeout = timeout }
+    local bytes, err, err_kind = shared_cache.get(dict, key, cache_opts, function()
+        local body, why, what, status = get_body(opts)
         if status and NO_POST[status] and kind == SOURCE_OCSP then
             local again, cause
             body, again, cause = get_ocsp(opts, deadline)
@@ -224,98 +226,99 @@ local function ask(question, index, timeout, dict)
         return body, kind == SOURCE_OCSP and 0 or CRL_TTL
     end)
     if not bytes then
-        return nil, url .. ": " .. err, fault
+        return nil, url .. ": " .. err, err_kind
     end
 
-    if not is_current(question) then
+    if not is_current(lookup) then
         return nil, "another policy came into force", SUPERSEDED
     end
 
-    local state, till
-    state, till, fault = judge(question, index, bytes)
-    if not fault then
+    local state, valid_until
+    state, valid_until, err_kind = verify_response(lookup, index, bytes)
+    if not err_kind then
         metrics.count("revocation_answers_total", label, ANSWERS[state] or "rejected")
     end
 
     if not state then
-        return nil, url .. ": " .. till, fault
+        return nil, url .. ": " .. valid_until, err_kind
     end
 
-    return state, till
+    return state, valid_until
 end
 
 
--- Asks one source after the other, for options.timeout milliseconds in all. "state:till", the
--- seconds for which it holds, and whether it is worth more than others in the dictionary; or nil, why
--- not, and the kind of error if one source may have an answer that this machine could not get.
-local function ask_all(question, dict)
-    local deadline = ngx_now() + question.options.timeout / 1000
+-- Queries one source after the other, for options.timeout milliseconds altogether. "status:valid_until",
+-- the seconds for which it is valid, and true if it must be kept in the dictionary at the cost of other
+-- values; or nil, an error, and its kind if this machine could not reach a source.
+local function query_sources(lookup, dict)
+    local deadline = ngx_now() + lookup.options.timeout / 1000
     local reasons = {}
-    local fault
+    local err_kind
     for index = 0, math.huge do
-        if not is_current(question) then
+        if not is_current(lookup) then
             return nil, "another policy came into force", SUPERSEDED
         end
 
         local left = math.floor((deadline - ngx_now()) * 1000)
-        if left < 1 or not source(question, index) then
+        if left < 1 or not source(lookup, index) then
             break
         end
 
-        local state, till, kind = ask(question, index, left, dict)
+        local state, valid_until, kind = query_source(lookup, index, left, dict)
         if state then
-            return state .. ":" .. till, till - ngx_time(), state == STATE_REVOKED
+            return state .. ":" .. valid_until, valid_until - ngx_time(), state == STATE_REVOKED
         end
 
         if kind == SUPERSEDED then
-            return nil, till, kind
+            return nil, valid_until, kind
         end
 
-        fault = fault or kind
-        reasons[#reasons + 1] = till
+        err_kind = err_kind or kind
+        reasons[#reasons + 1] = valid_until
     end
 
-    return nil, reasons[1] and table.concat(reasons, "; ") or "no source answered in time", fault
+    return nil, reasons[1] and table.concat(reasons, "; ") or "no source answered in time", err_kind
 end
 
 
--- Settles the status of the client of this request, or of the certificate that make(out) gives; the
--- engine then decides without waiting. Yields. What is about to end is asked for anew in a timer,
--- while it still serves. find() gives the plan in the policy in force, or nil.
+-- Gets the revocation status of the client's certificate, or of the one that read_certificate(out) returns,
+-- and gives it to the engine, which then decides without waiting. Yields. A status that is about to expire
+-- is fetched again in a timer, while it is still used. find_plan() returns the plan in the policy in force,
+-- or nil.
 --
--- true; or nil when another policy came into force and everything is to be decided anew; or nil and
--- what this machine lacks: then nothing is settled, and the request must not go on.
-function _M.resolve(engine, plan, dict, find, make)
-    -- A handle of its own: the connection may be gone when a source answers.
-    local presented = certificate.wrap(make or function(out)
+-- Returns true; nil when another policy came into force and the request must be decided again; or nil and
+-- an error when this machine lacks something: the engine then has no status, and the request must not pass.
+function _M.resolve(engine, plan, dict, find_plan, read_certificate)
+    -- A separate handle, since the connection may be closed when a source responds.
+    local presented = certificate.wrap(read_certificate or function(out)
         return C.rmtls_engine_client(engine.handle, connection.ssl(), out)
     end)
     if not presented then
         return true
     end
 
-    -- Names presented, which owns the handle, for as long as a timer may need it.
-    local question = {
+    -- It refers to `presented`, which owns the handle, as long as a timer needs it.
+    local lookup = {
         engine = engine,
         presented = presented,
         client = presented.handle,
         plan = plan,
         epoch = C.rmtls_engine_epoch(engine.handle),
-        find = find,
+        find_plan = find_plan,
         options = fetch_options(engine, plan),
     }
-    local key = status_key(engine, question.client, plan, question.epoch)
+    local key = status_key(engine, lookup.client, plan, lookup.epoch)
     if not key then
         return true
     end
 
-    question.key = key
-    question.way = way_of(question.options)
-    local value, err, kind = shared_cache.get(dict, http.cache_scope() .. "status:" .. key,
-                                          { timeout = question.options.timeout, refresh_ahead = true }, function()
-        return ask_all(question, dict)
+    lookup.key = key
+    lookup.failure_scope = failure_scope_of(lookup.options)
+    local cache_opts = { timeout = lookup.options.timeout, refresh_ahead = true }
+    local value, err, kind = shared_cache.get(dict, http.cache_scope() .. "status:" .. key, cache_opts, function()
+        return query_sources(lookup, dict)
     end)
-    if not is_current(question) or kind == SUPERSEDED then
+    if not is_current(lookup) or kind == SUPERSEDED then
         return nil
     end
 
@@ -324,22 +327,22 @@ function _M.resolve(engine, plan, dict, find, make)
     end
 
     local now = ngx_time()
-    local state, till
+    local state, valid_until
     if value then
-        state, till = value:match("^(%d+):(%d+)$")
-        state, till = tonumber(state), tonumber(till)
+        state, valid_until = value:match("^(%d+):(%d+)$")
+        state, valid_until = tonumber(state), tonumber(valid_until)
     end
 
     if state then
-        -- Looked at again before it ends, which is what starts the timer.
-        local soon = math.floor(till - math.min((till - now) / 5, 3600))
-        till = soon > now + RECHECK and soon or math.min(till, now + RECHECK)
+        -- The engine reads the status again before it expires, which starts the timer.
+        local soon = math.floor(valid_until - math.min((valid_until - now) / 5, 3600))
+        valid_until = soon > now + RECHECK and soon or math.min(valid_until, now + RECHECK)
     else
-        state, till = STATE_UNKNOWN, now + RETRY
+        state, valid_until = STATE_UNKNOWN, now + RETRY_AFTER
         ngx_log(ngx.NOTICE, "[mtls] revocation status unknown: ", (err:gsub("^shared_cache%.get: ", "")))
     end
 
-    C.rmtls_engine_settle(engine.handle, question.client, question.plan, question.epoch, state, till, now)
+    C.rmtls_engine_settle(engine.handle, lookup.client, lookup.plan, lookup.epoch, state, valid_until, now)
 
     return true
 end

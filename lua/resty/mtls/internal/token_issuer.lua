@@ -1,9 +1,9 @@
--- Access tokens: asks the engine, and fetches for it what the issuer says: its discovery document,
--- its keys, and what it knows of a token.
+-- Access tokens. The engine validates them; this module fetches what it needs from the issuer: the
+-- discovery document, the keys, and introspection responses.
 --
--- The documents of an issuer are shared between workers. They are looked at again every ten
--- minutes, while those before serve on, for a day if the issuer is down; and at once for a key that
--- is not among them, at most once in rediscovery_lifetime seconds.
+-- The documents of an issuer are shared between workers. They are renewed every ten minutes; if the issuer
+-- does not answer, the previous ones stay in use for a day. For a token whose key is not among them they
+-- are renewed at once, but at most once in rediscovery_lifetime seconds.
 
 local ffi = require "ffi"
 local http = require "resty.mtls.internal.net.http"
@@ -11,7 +11,7 @@ local shared_cache = require "resty.mtls.internal.net.shared_cache"
 local upstream_headers = require "resty.mtls.internal.upstream_headers"
 local request_headers = require "resty.mtls.internal.request_headers"
 local library = require "resty.mtls.internal.library"
-local cache = require "resty.mtls.internal.decision_cache"
+local decision_cache = require "resty.mtls.internal.decision_cache"
 local revocation = require "resty.mtls.internal.revocation"
 local shortage = require "resty.mtls.internal.shortage"
 local url = require "resty.mtls.internal.net.url"
@@ -40,43 +40,53 @@ local tonumber = tonumber
 
 
 local MAX_DOCUMENT = 262144
--- Seconds: when newer documents are looked for, how long old ones serve without any, and how often
--- a worker looks.
+-- Seconds after which documents are renewed.
 local MAX_AGE = 600
--- What the cached times of two workers may differ by, in seconds.
-local LAG = 1
+-- Seconds for which documents are used that cannot be renewed.
 local MAX_STALE = 86400
-local LOOK = 10
--- Answers about a token are shared for so long by those who ask at the same time.
-local SHARED = 1
--- Keys, introspection, revocation, each at most twice.
-local MAX_ROUNDS = 6
+-- Seconds between two checks of a worker whether there are newer documents.
+local CHECK_INTERVAL = 10
+-- What the cached times of two workers may differ by, in seconds.
+local CLOCK_TOLERANCE = 1
+-- Seconds for which concurrent requests with the same token share an introspection response.
+local INTROSPECTION_TTL = 1
+-- How often one token is validated: keys, introspection and revocation are fetched at most twice each.
+local MAX_VALIDATIONS = 6
 
 
-local answer = ffi.new("rmtls_bearer_answer")
+local result = ffi.new("rmtls_bearer_answer")
 local number = ffi.new("uint32_t[1]")
 local description = library.buffer(256)
 local reason = library.buffer(4096)
 
--- By issuer: { time = of its documents, look_at = seconds }
-local states = {}
--- What the shared dictionary does not take.
-local own = {}
+-- The documents that the engine has, by key of their options: { time, next_check, set_at }, where time is
+-- when they were fetched.
+local documents_in_use = {}
+-- Documents that did not fit into the shared dictionary.
+local worker_documents = {}
+-- Options by plan, of the policy with these plans.
+local plans
+local options_by_plan
 
 
 local _M = {}
 
 
--- How the tokens of a plan are looked at.
+-- The options under which the tokens of a plan are validated.
 local function options_of(engine, plan)
-    local options = engine.bearers[plan]
+    if plans ~= engine.plans then
+        plans = engine.plans
+        options_by_plan = {}
+    end
+
+    local options = options_by_plan[plan]
     if options then
         return options
     end
 
     local read = ffi.new("rmtls_bearer_options")
     if C.rmtls_engine_bearer_options(engine.handle, plan, read) ~= OK then
-        error("the plan wants no token")
+        error("the plan requires no token")
     end
 
     local function text(field)
@@ -88,14 +98,14 @@ local function options_of(engine, plan)
     local issuer = text(STATUS.BEARER_ISSUER)
     options = {
         issuer = issuer,
-        key = http.cache_scope() .. "oidc:" .. read.needs_keys .. read.ssl_verify .. ":" .. issuer,
-        -- What tells apart failures at the same URL.
-        way = http.cache_scope() .. read.ssl_verify .. " " .. tonumber(read.timeout) .. " ",
+        key = http.cache_scope() .. "issuer:" .. read.needs_keys .. read.ssl_verify .. ":" .. issuer,
+        -- Failures at the same URL are counted apart under other options.
+        failure_scope = http.cache_scope() .. read.ssl_verify .. " " .. tonumber(read.timeout) .. " ",
         needs_keys = read.needs_keys == 1,
         client_auth = read.client_auth,
         client_id = text(STATUS.BEARER_CLIENT_ID),
         client_secret = text(STATUS.BEARER_CLIENT_SECRET),
-        own_endpoint = text(STATUS.BEARER_OWN_ENDPOINT),
+        configured_endpoint = text(STATUS.BEARER_OWN_ENDPOINT),
         unauthorized = text(STATUS.BEARER_UNAUTHORIZED),
         forbidden = text(STATUS.BEARER_FORBIDDEN_TEXT),
         hide_credentials = read.hide_credentials == 1,
@@ -105,24 +115,24 @@ local function options_of(engine, plan)
         rediscovery_lifetime = tonumber(read.rediscovery_lifetime),
         certificate_plan = tonumber(read.certificate_plan),
     }
-    engine.bearers[plan] = options
+    options_by_plan[plan] = options
 
     return options
 end
 _M.options_of = options_of
 
 
--- A URL that the issuer wrote may lead where the operator's own URLs lead.
+-- A URL in the issuer's document may lead to any address if its origin is one that the policy names.
 local function origin_of(options, target)
-    local own_url = url.same_origin(options.issuer, target)
-                    or options.own_endpoint and url.same_origin(options.own_endpoint, target)
+    local is_configured = url.same_origin(options.issuer, target)
+                          or options.configured_endpoint and url.same_origin(options.configured_endpoint, target)
 
-    return own_url and "operator" or "certificate"
+    return is_configured and "operator" or "certificate"
 end
 
 
--- The body, or nil, an error and its kind.
-local function get(options, deadline, target)
+-- The body of a document, or nil, an error and its kind.
+local function get_document(options, deadline, target)
     local left = floor((deadline - ngx_now()) * 1000)
     if left < 1 then
         return nil, target .. ": timeout"
@@ -135,7 +145,7 @@ local function get(options, deadline, target)
         max_bytes = MAX_DOCUMENT,
         ssl_verify = options.ssl_verify,
         timeout = left,
-        kind = "oidc",
+        kind = "token",
     }
     if found and found.status ~= 200 then
         return nil, target .. ": status " .. found.status
@@ -145,11 +155,11 @@ local function get(options, deadline, target)
 end
 
 
--- "time:length:discovery document, keys" fetched anew, or nil, an error and its kind.
-local function fetch_documents(options)
+-- "time:length:discovery document, keys" from the issuer, or nil, an error and its kind.
+local function request_documents(options)
     local deadline = ngx_now() + options.timeout / 1000
     local target = options.issuer:gsub("/$", "") .. "/.well-known/openid-configuration"
-    local discovery, err, kind = get(options, deadline, target)
+    local discovery, err, kind = get_document(options, deadline, target)
     if not discovery then
         return nil, err, kind
     end
@@ -169,12 +179,12 @@ local function fetch_documents(options)
             return nil, target .. ": discovery document: no 'jwks_uri' in it"
         end
 
-        keys, err, kind = get(options, deadline, jwks_uri)
+        keys, err, kind = get_document(options, deadline, jwks_uri)
         if not keys then
             return nil, err, kind
         end
 
-        -- Before it takes the place of what serves.
+        -- Keys that cannot be used must not replace those in use.
         local ok
         ok, err = library.try(jwks_uri, function(text)
             return C.rmtls_jwks_check(keys, #keys, number, text)
@@ -188,60 +198,62 @@ local function fetch_documents(options)
 end
 
 
--- When documents were fetched, in seconds since the epoch; 0 for none, and for those of a time that is
--- yet to come: the clock was set back since, and their age is not known.
+-- When documents were fetched, in seconds since the epoch; 0 for none, and for a time in the future: the
+-- clock was set back since then, so their age is not known.
 local function time_of(value)
     local time = value and tonumber(value:match("^%d+")) or 0
 
-    return time <= ngx_time() + LAG and time or 0
+    return time <= ngx_time() + CLOCK_TOLERANCE and time or 0
 end
 
 
-local function last_of(options, dict)
+-- The last documents that some worker fetched, or nil.
+local function shared_documents(options, dict)
     local shared = ngx.shared[dict]
     local key = options.key .. ":last"
     local value = shared and shared:get(key)
 
-    return time_of(value) > 0 and value or time_of(own[key]) > 0 and own[key] or nil
+    return time_of(value) > 0 and value or time_of(worker_documents[key]) > 0 and worker_documents[key] or nil
 end
 
 
--- Which documents of these options the engine has, unless they are of a time that is yet to come.
-local function state_of(options)
-    local state = states[options.key]
-    if state and state.time > ngx_time() + LAG then
-        states[options.key] = nil
+-- Which documents of these options the engine has; nil, and true if their time is in the future.
+local function in_use(options)
+    local used = documents_in_use[options.key]
+    if used and used.time > ngx_time() + CLOCK_TOLERANCE then
+        documents_in_use[options.key] = nil
 
         return nil, true
     end
 
-    return state
+    return used
 end
 
 
--- The newest documents: fetched, unless somebody just did; or nil, an error and its kind.
-local function newest(options, dict)
-    local value, err, kind = shared_cache.get(dict, options.key, { host = options.issuer, options = options.way,
-                                                               timeout = options.timeout }, function()
-        local documents, why, what = fetch_documents(options)
+-- The newest documents, which are requested unless another request just did so; or nil, an error and its
+-- kind.
+local function fetch_documents(options, dict)
+    local opts = { host = options.issuer, options = options.failure_scope, timeout = options.timeout }
+    local value, err, kind = shared_cache.get(dict, options.key, opts, function()
+        local documents, why, what = request_documents(options)
         if not documents then
             return nil, why, what
         end
 
-        -- Longer, and the look every ten minutes would find the same again.
+        -- With a longer lifetime, the renewal after ten minutes would find these documents again.
         return documents, min(options.rediscovery_lifetime, MAX_AGE / 2)
     end)
     if not value then
         return nil, err, kind
     end
 
-    -- Kept by the options that they were fetched with, whatever policy is in force by now.
+    -- The key is that of the options they were fetched with, since another policy may be in force by now.
     local key = options.key .. ":last"
-    if time_of(value) > time_of(last_of(options, dict)) then
+    if time_of(value) > time_of(shared_documents(options, dict)) then
         local shared = ngx.shared[dict]
-        -- Not set(): what it pushes out may be needed (see shared_cache.lua).
+        -- Not set(), which may evict values that are needed (see shared_cache.lua).
         if not shared or not shared:safe_set(key, value, MAX_STALE) then
-            own[key] = value
+            worker_documents[key] = value
         end
     end
 
@@ -249,9 +261,9 @@ local function newest(options, dict)
 end
 
 
--- Hands documents to the engine: those of the options of this plan in the policy in force. true, or
--- nil and an error.
-local function provide(engine, plan, options, value)
+-- Gives documents to the engine, for the options of this plan in the policy in force. true, or nil and an
+-- error.
+local function set_documents(engine, plan, options, value)
     local time, size, rest = value:match("^(%d+):(%d+):(.*)$")
     size = tonumber(size)
     local discovery, keys = rest:sub(1, size), rest:sub(size + 1)
@@ -263,7 +275,8 @@ local function provide(engine, plan, options, value)
         return nil, err
     end
 
-    states[options.key] = { time = tonumber(time), look_at = ngx_time() + LOOK, provided_at = ngx_time() }
+    local now = ngx_time()
+    documents_in_use[options.key] = { time = tonumber(time), next_check = now + CHECK_INTERVAL, set_at = now }
 
     return true
 end
@@ -274,37 +287,38 @@ local function refresh(premature, options, dict)
         return
     end
 
-    local value, err = newest(options, dict)
+    local value, err = fetch_documents(options, dict)
     if not value then
         ngx_log(ngx.WARN, "[mtls] the issuer's documents are not renewed, those before serve on: ", err)
     end
 end
 
 
--- Looks now and then whether there are newer documents. false when those in use are too old.
-local function look(engine, plan, options, dict)
-    local state, is_void = state_of(options)
+-- Checks every CHECK_INTERVAL seconds whether another worker has newer documents, and starts their renewal
+-- when they are old. false when those in use are too old.
+local function check_documents(engine, plan, options, dict)
+    local used, clock_was_set_back = in_use(options)
     local now = ngx_time()
-    if not state then
-        return not is_void
+    if not used then
+        return not clock_was_set_back
     end
 
-    if now < state.look_at and now >= state.look_at - LOOK then
-        return now < state.time + MAX_STALE
+    if now < used.next_check and now >= used.next_check - CHECK_INTERVAL then
+        return now < used.time + MAX_STALE
     end
 
-    state.look_at = now + LOOK
-    local value = last_of(options, dict)
-    if time_of(value) > state.time then
-        local ok, err = provide(engine, plan, options, value)
+    used.next_check = now + CHECK_INTERVAL
+    local value = shared_documents(options, dict)
+    if time_of(value) > used.time then
+        local ok, err = set_documents(engine, plan, options, value)
         if not ok then
             ngx_log(ngx.WARN, "[mtls] ", err)
         end
 
-    elseif now >= state.time + MAX_STALE then
+    elseif now >= used.time + MAX_STALE then
         return false
 
-    elseif now >= state.time + MAX_AGE then
+    elseif now >= used.time + MAX_AGE then
         local ok, err = ngx.timer.at(0, refresh, options, dict)
         if not ok then
             shortage.report_timer("no timer to renew the issuer's documents: ", err)
@@ -315,21 +329,22 @@ local function look(engine, plan, options, dict)
 end
 
 
--- Gets documents for a worker that has none, or newer ones for a key that is not among them. true,
--- or nil and an error when there are none at all, or when this machine could not look for newer ones
--- (with the kind of the error); third 0 when there may be newer ones. Yields; after that it hands the
--- engine nothing if the policy of `epoch` is not in force any more: the plan may be one that verifies
--- the issuer's server, where these documents are from a server that was not verified.
-local function load(engine, plan, options, dict, epoch)
-    local state = state_of(options)
-    local last = last_of(options, dict)
-    local known = state and state.time or ngx_time() - MAX_AGE
-    -- Another worker may have been faster; whether its documents are the newest is not known.
-    if time_of(last) > known and provide(engine, plan, options, last) then
+-- Gets documents for a worker that has none, or newer ones for a key that is not among them. true; or nil,
+-- an error and its kind when there are none at all, or when this machine lacks something to look for newer
+-- ones. A third result of 0 beside true means that there may be newer ones still.
+--
+-- Yields. Afterwards the engine gets nothing if the policy of `epoch` is not in force any more: under the
+-- new one, the plan may require that the issuer's server is verified, which was not done for these.
+local function load_documents(engine, plan, options, dict, epoch)
+    local used = in_use(options)
+    local shared = shared_documents(options, dict)
+    local known_time = used and used.time or ngx_time() - MAX_AGE
+    -- Another worker may have fetched documents already; they need not be the newest.
+    if time_of(shared) > known_time and set_documents(engine, plan, options, shared) then
         return true, nil, 0
     end
 
-    local value, err, kind = newest(options, dict)
+    local value, err, kind = fetch_documents(options, dict)
     if C.rmtls_engine_epoch(engine.handle) ~= epoch then
         return nil, "another policy came into force", shared_cache.SUPERSEDED
     end
@@ -339,28 +354,28 @@ local function load(engine, plan, options, dict, epoch)
     end
 
     local ok
-    if value and state and time_of(value) == state.time then
-        -- Those in use: nobody has fetched since. The engine may have dropped them for others.
-        if state.provided_at < ngx_time() then
-            provide(engine, plan, options, value)
+    if value and used and time_of(value) == used.time then
+        -- These are the documents in use. The engine may have dropped them in favour of others.
+        if used.set_at < ngx_time() then
+            set_documents(engine, plan, options, value)
         end
 
         return true
     end
 
     if value then
-        ok, err = provide(engine, plan, options, value)
+        ok, err = set_documents(engine, plan, options, value)
         if ok then
             return true
         end
     end
 
     ngx_log(ngx.WARN, "[mtls] ", err)
-    if state and ngx_time() < state.time + MAX_STALE then
+    if used and ngx_time() < used.time + MAX_STALE then
         return true
     end
 
-    if last and ngx_time() < time_of(last) + MAX_STALE and provide(engine, plan, options, last) then
+    if shared and ngx_time() < time_of(shared) + MAX_STALE and set_documents(engine, plan, options, shared) then
         return true
     end
 
@@ -383,7 +398,7 @@ local function hex(bytes, len)
 end
 
 
--- What the issuer answers about the token of this request, or nil, an error and its kind. Yields.
+-- The introspection response for the token of this request, or nil, an error and its kind. Yields.
 local function introspect(engine, plan, options, dict, token)
     local endpoint = library.read("bearer", function(out)
         return C.rmtls_engine_bearer_text(engine.handle, plan, STATUS.BEARER_INTROSPECTION_ENDPOINT, out)
@@ -414,11 +429,11 @@ local function introspect(engine, plan, options, dict, token)
         end
     end
 
-    -- The id is a digest of the token and of all options on which the answer depends.
-    local key = http.cache_scope() .. "introspection:" .. hex(answer.id, 32)
-    local value, err, kind = shared_cache.get(dict, key, { host = endpoint, options = options.way,
-                                                       timeout = options.timeout }, function()
-        local found, why, what = http.request {
+    -- The id is a digest of the token and of all options on which the response depends.
+    local key = http.cache_scope() .. "introspection:" .. hex(result.id, 32)
+    local opts = { host = endpoint, options = options.failure_scope, timeout = options.timeout }
+    local value, err, kind = shared_cache.get(dict, key, opts, function()
+        local found, why, what, unusable = http.request {
             url = endpoint,
             origin = origin_of(options, endpoint),
             method = "POST",
@@ -429,9 +444,10 @@ local function introspect(engine, plan, options, dict, token)
             max_bytes = MAX_DOCUMENT,
             ssl_verify = options.ssl_verify,
             timeout = options.timeout,
-            kind = "oidc",
+            kind = "token",
         }
-        if not found and not what and (why:find("body is over", 1, true) or why:find("redirect", 1, true)) then
+        -- Not a failure of the host: other tokens must still be introspected.
+        if unusable and not what then
             return why, 0
         end
 
@@ -439,12 +455,11 @@ local function introspect(engine, plan, options, dict, token)
             return nil, why, what
         end
 
-        -- Not a failure of the host: an odd token must not keep others from being asked about.
         if found.status ~= 200 then
             return "status " .. found.status, 0
         end
 
-        return "200:" .. found.body, SHARED
+        return "200:" .. found.body, INTROSPECTION_TTL
     end)
     if not value then
         return nil, err, kind
@@ -458,18 +473,19 @@ local function introspect(engine, plan, options, dict, token)
 end
 
 
-local function ask(engine, plan, request, ssl, latest)
+-- Has the engine validate the token; description and reason are set for a refusal.
+local function validate(engine, plan, request, ssl, latest)
     description.len = 0
     reason.len = 0
     local status = C.rmtls_engine_bearer(engine.handle, ssl, plan, request.authorization.array,
-                                         request.authorization.count, request.came.array,
-                                         request.came.count, request.trusted, latest, ngx_time(),
-                                         answer, description, reason)
+                                         request.authorization.count, request.received.array,
+                                         request.received.count, request.trusted, latest, ngx_time(),
+                                         result, description, reason)
     if status ~= OK then
         error(select(2, library.failure("bearer", status, reason)))
     end
 
-    return answer.decision
+    return result.decision
 end
 
 
@@ -496,7 +512,7 @@ local UNAVAILABLE = {
 }
 
 
--- kind: of the error, if it is not the issuer's fault.
+-- A refusal with status 503. kind: the kind of the error, if it is not a failure of the issuer.
 local function unavailable(err, kind)
     return { status = UNAVAILABLE.status, body = UNAVAILABLE.body, reason = err,
              decision = kind and "unavailable" or UNAVAILABLE.decision }
@@ -519,48 +535,49 @@ local function refusal(options, decision)
 end
 
 
--- Header lines for the claims of the token that passed.
-local function lines_of(engine, plan)
-    local key = plan * cache.OWNERS + cache.TOKENS + answer.token
-    local record = cache.get(key)
-    if not record or record.number ~= answer.generation then
+-- Header lines for the claims of a valid token.
+local function claim_lines(engine, plan)
+    local key = plan * decision_cache.OWNERS + decision_cache.TOKENS + result.token
+    local record = decision_cache.get(key)
+    if not record or record.number ~= result.generation then
         record = {
-            number = answer.generation,
-            lines = upstream_headers.of_request(C.rmtls_engine_claim_lines(engine.handle, plan, answer.token,
-                                                                  answer.generation, upstream_headers.out)) or {},
+            number = result.generation,
+            lines = upstream_headers.of_request(
+                C.rmtls_engine_claim_lines(engine.handle, plan, result.token, result.generation,
+                                           upstream_headers.out)) or {},
         }
-        cache.put(key, record)
-        cache.add(record, cache.size_of(record.lines))
+        decision_cache.put(key, record)
+        decision_cache.add(record, decision_cache.size_of(record.lines))
     end
 
     return record.lines
 end
 
 
--- Decides about the token of this request. nil and the header lines when it passes; a refusal
--- { status, body, challenge, decision, reason }; or false when another policy came into force
--- meanwhile and everything must be decided anew. Yields.
+-- Validates the token of this request. nil and the header lines of its claims when it is valid; a refusal
+-- { status, body, challenge, decision, reason }; or false when another policy came into force meanwhile and
+-- the whole request must be decided again. Yields.
 function _M.check(engine, route, plan, ssl, dict)
     local options = options_of(engine, plan)
     local request = request_headers.of_request()
     local epoch = C.rmtls_engine_epoch(engine.handle)
     local latest = 0
 
-    if not look(engine, plan, options, dict) then
-        local ok, err, kind = load(engine, plan, options, dict, epoch)
+    if not check_documents(engine, plan, options, dict) then
+        local ok, err, kind = load_documents(engine, plan, options, dict, epoch)
         if not ok and kind ~= shared_cache.SUPERSEDED then
             return unavailable(err, kind)
         end
     end
 
-    for _ = 1, MAX_ROUNDS do
+    for _ = 1, MAX_VALIDATIONS do
         if C.rmtls_engine_epoch(engine.handle) ~= epoch then
             return false
         end
 
-        local decision = ask(engine, plan, request, ssl, latest)
+        local decision = validate(engine, plan, request, ssl, latest)
         if decision == PASS then
-            return nil, lines_of(engine, plan)
+            return nil, claim_lines(engine, plan)
         end
 
         if decision == NO_TOKEN or decision == REFUSED or decision == FORBIDDEN then
@@ -568,7 +585,7 @@ function _M.check(engine, route, plan, ssl, dict)
         end
 
         if decision == NEEDS_KEYS then
-            local ok, err, more = load(engine, plan, options, dict, epoch)
+            local ok, err, more = load_documents(engine, plan, options, dict, epoch)
             if not ok and more ~= shared_cache.SUPERSEDED then
                 return unavailable(err, more)
             end
@@ -590,34 +607,34 @@ function _M.check(engine, route, plan, ssl, dict)
             reason.len = 0
             local status = C.rmtls_engine_introspected(engine.handle, plan, request.authorization.array,
                                                        request.authorization.count, found, #found,
-                                                       ngx_time(), answer, description, reason)
+                                                       ngx_time(), result, description, reason)
             if status ~= OK then
                 return unavailable(select(2, library.failure("introspection", status, reason)))
             end
 
-            if answer.decision ~= PASS then
-                return refusal(options, answer.decision)
+            if result.decision ~= PASS then
+                return refusal(options, result.decision)
             end
 
         else
-            local judge = options.certificate_plan
-            if judge == NO_PLAN then
-                error("nobody judges the certificate of the token")
+            local certificate_plan = options.certificate_plan
+            if certificate_plan == NO_PLAN then
+                error("no plan verifies the certificate of the token")
             end
 
-            local function find()
-                local now = engine:plan(route)
+            local function find_plan()
+                local current = engine:plan(route)
 
-                return now and band(engine:traits_of(now), STATUS.TRAIT_BEARER) ~= 0
-                       and options_of(engine, now).certificate_plan or nil
+                return current and band(engine:traits_of(current), STATUS.TRAIT_BEARER) ~= 0
+                       and options_of(engine, current).certificate_plan or nil
             end
 
-            local settled, lacks = revocation.resolve(engine, judge, dict, find, function(out)
-                return C.rmtls_engine_presented(engine.handle, ssl, judge, request.came.array,
-                                                request.came.count, request.trusted, 1, out)
+            local settled, lacking = revocation.resolve(engine, certificate_plan, dict, find_plan, function(out)
+                return C.rmtls_engine_presented(engine.handle, ssl, certificate_plan, request.received.array,
+                                                request.received.count, request.trusted, 1, out)
             end)
-            if not settled and lacks then
-                return unavailable(lacks, shortage.KIND)
+            if not settled and lacking then
+                return unavailable(lacking, shortage.KIND)
             end
         end
     end

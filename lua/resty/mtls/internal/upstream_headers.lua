@@ -1,4 +1,4 @@
--- Header lines as the library makes them.
+-- Upstream headers: reads the header lines that the library makes.
 
 local ffi = require "ffi"
 local library = require "resty.mtls.internal.library"
@@ -18,7 +18,7 @@ local pairs = pairs
 local tonumber = tonumber
 
 local WARN = ngx.WARN
--- What rmtls_lines_until tells of lines that never change, as near as a double comes.
+-- What rmtls_lines_until returns for lines that never change, as a double.
 local NEVER = 2 ^ 63
 
 local LEFT_OUT = {
@@ -29,13 +29,13 @@ local LEFT_OUT = {
 }
 
 
--- For all: nothing yields between writing and reading them.
+-- One for all requests, since nothing yields between writing and reading them.
 local line = ffi.new("rmtls_line")
-local hold = ffi.new("int64_t[1]")
+local expiry = ffi.new("int64_t[1]")
 
 
 local _M = {
-    -- Where the library puts the lines that the functions below take from there, with the status.
+    -- The library writes here the lines that the functions below read and free.
     out = ffi.new("rmtls_lines *[1]"),
 }
 
@@ -66,10 +66,10 @@ end
 
 
 -- The lines of a request: { name, value, name, value, ..., forwarding = { name, value, ... } or nil,
--- xfcc = value or nil, expires = second or nil }, or nil and the status. Logs what is left out;
+-- xfcc = value or nil, expires = second or nil }, or nil and the status. Logs headers that are left out;
 -- count(reason), if given, is called for each.
 --
--- Clients that come for the first time get here, so there is neither a closure nor a finalizer.
+-- It runs at the first request of each client, so it creates neither a closure nor a finalizer.
 function _M.of_request(status, count)
     if status ~= OK then
         return nil, status
@@ -101,9 +101,9 @@ function _M.of_request(status, count)
         kind, name, value = get(all, index)
     end
 
-    C.rmtls_lines_until(all, hold)
+    C.rmtls_lines_until(all, expiry)
     C.rmtls_lines_free(all)
-    local expires = tonumber(hold[0])
+    local expires = tonumber(expiry[0])
     if expires < NEVER then
         lines.expires = expires
     end
@@ -112,7 +112,7 @@ function _M.of_request(status, count)
 end
 
 
--- Values by name and, by name too, those of lines of other kinds, or nil; or nil, nil and the status.
+-- Values by name and, if there are any, those of lines of other kinds by name; or nil, nil and the status.
 local function by_name(status)
     if status ~= OK then
         return nil, nil, status

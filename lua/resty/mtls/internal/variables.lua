@@ -1,5 +1,5 @@
--- nginx variables, for log_format, map and proxy_set_header. nginx-conf/mtls-variables.conf declares
--- them. Only those that the configuration uses are set: each costs a request a microsecond or so.
+-- nginx variables for log_format, map and proxy_set_header, which nginx-conf/mtls-variables.conf declares.
+-- Only those that the configuration uses are set: each costs a request about a microsecond.
 
 local library = require "resty.mtls.internal.library"
 
@@ -18,7 +18,7 @@ local function time(epoch)
 end
 
 
--- Joins values; a comma inside one is escaped, so that it does not make two.
+-- Joins values with commas; commas inside a value are escaped.
 local function join(values)
     local escaped = {}
     for i = 1, #values do
@@ -29,7 +29,7 @@ local function join(values)
 end
 
 
--- All values of an attribute.
+-- All values of an attribute of the subject.
 local function attribute(client, name)
     local values = client.subject and client.subject[name]
 
@@ -37,8 +37,8 @@ local function attribute(client, name)
 end
 
 
--- What may stand in a header or a log line. nginx writes the rest as it is, line feeds included.
-local function checked(value)
+-- "" for a value with control characters: nginx writes them, line feeds included, into headers and logs.
+local function without_controls(value)
     if type(value) ~= "string" or value:find("[%z\1-\31\127]") then
         return ""
     end
@@ -76,25 +76,25 @@ local OF_CLIENT = {
 }
 
 
--- Without a client.
+-- Of a request without a certificate.
 local NONE = { mtls_verify = "NONE" }
 
--- Of what came in place of a certificate, by verdict.
-local refused = {}
+-- Of requests with something that could not be read as a certificate, by verdict.
+local unreadable = {}
 
 
-local function refuse(verdict)
-    refused[verdict] = {
+local function add_unreadable(verdict)
+    unreadable[verdict] = {
         mtls_verify = library.read("verdict", function(out)
             return C.rmtls_verdict_text(verdict, out)
         end),
     }
 
-    return refused[verdict]
+    return unreadable[verdict]
 end
 
 
--- Names that the configuration uses; nil before the first look.
+-- Names that the configuration uses; nil until find_used() has run.
 local used
 local uses_route
 local uses_decision
@@ -105,8 +105,8 @@ local function assign(name, value)
 end
 
 
--- nginx has a variable at hand only if some directive uses it; assigning another one fails.
-local function look()
+-- Assigning a variable fails unless some directive uses it.
+local function find_used()
     used = {}
     for name in pairs(OF_CLIENT) do
         if pcall(assign, name, "") then
@@ -122,10 +122,10 @@ end
 local _M = {}
 
 
--- Sets the variables of this request. client_of(engine) answers its client or nil.
+-- Sets the variables of this request. client_of(engine) returns its client or nil.
 function _M.set(engine, route, decision, verdict, client_of)
     if not used then
-        look()
+        find_used()
     end
 
     if uses_route then
@@ -147,13 +147,13 @@ function _M.set(engine, route, decision, verdict, client_of)
         if not values then
             values = {}
             for i = 1, #used do
-                values[used[i]] = checked(OF_CLIENT[used[i]](client))
+                values[used[i]] = without_controls(OF_CLIENT[used[i]](client))
             end
 
             client.variables = values
         end
     elseif verdict > 0 then
-        values = refused[verdict] or refuse(verdict)
+        values = unreadable[verdict] or add_unreadable(verdict)
     end
 
     for i = 1, #used do

@@ -198,8 +198,14 @@ local function read_bytes(conn, n, parts)
 end
 
 
+local function too_large(conn, max_bytes)
+    conn.unusable = true
+
+    return "body is over " .. max_bytes .. " bytes"
+end
+
+
 local function read_chunked(conn, max_bytes)
-    local too_long = "body is over " .. max_bytes .. " bytes"
     local too_much_framing = "body has more chunk framing than is allowed for " .. max_bytes .. " bytes"
     local parts, size = {}, 0
     -- Sizes, extensions and trailers are no body, yet they come in through the same pipe.
@@ -223,13 +229,13 @@ local function read_chunked(conn, max_bytes)
 
         digits = digits:gsub("^0+", "")
         if #digits > 8 then
-            return nil, too_long
+            return nil, too_large(conn, max_bytes)
         end
 
         local n = tonumber("0" .. digits, 16)
         size = size + n
         if size > max_bytes then
-            return nil, too_long
+            return nil, too_large(conn, max_bytes)
         end
 
         if n == 0 then
@@ -272,7 +278,7 @@ local function read_to_end(conn, max_bytes)
         conn.position = #conn.buffer + 1
         size = size + #part
         if size > max_bytes then
-            return nil, "body is over " .. max_bytes .. " bytes"
+            return nil, too_large(conn, max_bytes)
         end
 
         parts[#parts + 1] = part
@@ -351,7 +357,7 @@ local function read_body(conn, status, headers, version, max_bytes)
 
     local n = tonumber(length)
     if n > max_bytes then
-        return nil, "body is over " .. max_bytes .. " bytes"
+        return nil, too_large(conn, max_bytes)
     end
 
     local parts = {}
@@ -630,7 +636,7 @@ local function follow_redirects(opts)
         -- Without the query: it may hold a secret.
         local where = "http.request: " .. target.origin .. target.path:match("^[^?]*"):sub(1, 100) .. ": "
         if not response then
-            return nil, where .. err, conn.shortage and SHORTAGE or nil
+            return nil, where .. err, conn.shortage and SHORTAGE or nil, conn.unusable
         end
 
         local location = REDIRECTS[response.status] and response.headers.location
@@ -639,21 +645,21 @@ local function follow_redirects(opts)
         end
 
         if request.method == "POST" then
-            return nil, where .. "redirects a POST, which is not followed"
+            return nil, where .. "redirects a POST, which is not followed", nil, true
         end
 
         if redirects == max_redirects then
-            return nil, where .. "redirects more than " .. max_redirects .. " times"
+            return nil, where .. "redirects more than " .. max_redirects .. " times", nil, true
         end
 
         local next_target
         next_target, err = url.resolve(target, location)
         if not next_target then
-            return nil, where .. "redirects badly: " .. err
+            return nil, where .. "redirects badly: " .. err, nil, true
         end
 
         if target.scheme == "https" and next_target.scheme == "http" then
-            return nil, where .. "redirects from https to http"
+            return nil, where .. "redirects from https to http", nil, true
         end
 
         target = next_target
@@ -678,7 +684,7 @@ end
 function _M.request(opts)
     check_request(opts)
     local start = ngx_now()
-    local response, err, kind = follow_redirects(opts)
+    local response, err, kind, unusable = follow_redirects(opts)
     local outcome
     if response then
         outcome = response.status >= 200 and response.status < 300 and "ok" or "status"
@@ -690,7 +696,7 @@ function _M.request(opts)
 
     metrics.observe("fetch_duration_seconds", ngx_now() - start, opts.kind or "other", outcome)
 
-    return response, err, kind
+    return response, err, kind, unusable
 end
 
 
