@@ -93,20 +93,20 @@ $::Client . <<'_EOC_'
 metrics | sed 's/digest="[0-9a-f]\{64\}"/digest="DIGEST"/; s/\(\(expiry_seconds_sum\|since_seconds\){.*}\) [0-9]\{8,10\}$/\1 SECONDS/'
 _EOC_
 --- client_out
-# HELP resty_mtls_client_hellos_total Starts of TLS handshakes that client_hello() saw, resumptions included.
+# HELP resty_mtls_client_hellos_total TLS handshakes that client_hello() ran for, resumptions included.
 # TYPE resty_mtls_client_hellos_total counter
 resty_mtls_client_hellos_total 12
-# HELP resty_mtls_certificate_requests_total Full TLS handshakes in which a client certificate was asked for.
+# HELP resty_mtls_certificate_requests_total Full TLS handshakes in which a client certificate was requested.
 # TYPE resty_mtls_certificate_requests_total counter
 resty_mtls_certificate_requests_total 9
-# HELP resty_mtls_certificates_presented_total Full TLS handshakes in which the client sent a certificate, whatever it is worth.
+# HELP resty_mtls_certificates_presented_total Full TLS handshakes in which the client sent a certificate, verified or not.
 # TYPE resty_mtls_certificates_presented_total counter
 resty_mtls_certificates_presented_total 7
 # HELP resty_mtls_handshake_errors_total Failures of client_hello() and certificate(), after which the handshake went on.
 # TYPE resty_mtls_handshake_errors_total counter
 resty_mtls_handshake_errors_total{phase="certificate"} 0
 resty_mtls_handshake_errors_total{phase="client_hello"} 0
-# HELP resty_mtls_connections_total TLS connections on which access() decided about at least one request, by where their session is from.
+# HELP resty_mtls_connections_total TLS connections on which access() decided about at least one request, by kind of handshake.
 # TYPE resty_mtls_connections_total counter
 resty_mtls_connections_total{session="full"} 8
 resty_mtls_connections_total{session="resumed"} 2
@@ -119,20 +119,20 @@ resty_mtls_requests_total{route="pay",decision="421"} 1
 resty_mtls_requests_total{route="pay",decision="pass"} 5
 resty_mtls_requests_total{route="staff",decision="403"} 1
 resty_mtls_requests_total{route="told",decision="pass"} 1
-# HELP resty_mtls_verdicts_total Verdicts on the clients of requests, on routes that judge them; NONE: no certificate.
+# HELP resty_mtls_verdicts_total Verdicts on the client certificates of requests, on routes that verify them; NONE: no certificate.
 # TYPE resty_mtls_verdicts_total counter
 resty_mtls_verdicts_total{verdict="FAILED:certificate has expired"} 1
 resty_mtls_verdicts_total{verdict="FAILED:unable to get local issuer certificate"} 1
 resty_mtls_verdicts_total{verdict="NONE"} 3
 resty_mtls_verdicts_total{verdict="SUCCESS"} 6
-# HELP resty_mtls_responses_total Responses to requests that access() decided about, as log() saw them.
+# HELP resty_mtls_responses_total Responses to requests that access() decided about, counted by log().
 # TYPE resty_mtls_responses_total counter
 resty_mtls_responses_total{route="open",class="2xx"} 2
 resty_mtls_responses_total{route="pay",class="2xx"} 5
 resty_mtls_responses_total{route="pay",class="4xx"} 4
 resty_mtls_responses_total{route="staff",class="4xx"} 1
 resty_mtls_responses_total{route="told",class="2xx"} 1
-# HELP resty_mtls_cache_lookups_total Look-ups of what is remembered: decisions of a connection, and clients, verdicts and revocation statuses of a worker.
+# HELP resty_mtls_cache_lookups_total Cache look-ups: decisions of a connection, and clients, verdicts and revocation statuses of a worker.
 # TYPE resty_mtls_cache_lookups_total counter
 resty_mtls_cache_lookups_total{cache="client",result="hit"} 3
 resty_mtls_cache_lookups_total{cache="client",result="miss"} 4
@@ -142,15 +142,15 @@ resty_mtls_cache_lookups_total{cache="status",result="hit"} 0
 resty_mtls_cache_lookups_total{cache="status",result="miss"} 0
 resty_mtls_cache_lookups_total{cache="verdict",result="hit"} 2
 resty_mtls_cache_lookups_total{cache="verdict",result="miss"} 4
-# HELP resty_mtls_headers_left_out_total Headers about a client that could not be set, once for each client, route and worker.
+# HELP resty_mtls_headers_left_out_total Upstream headers that could not be set, once for each client, route and worker.
 # TYPE resty_mtls_headers_left_out_total counter
-# HELP resty_mtls_revocation_answers_total What OCSP responders and CRLs say about a client certificate; rejected: what they sent is no answer.
+# HELP resty_mtls_revocation_answers_total Revocation statuses from OCSP responders and CRLs; rejected: the response cannot be used.
 # TYPE resty_mtls_revocation_answers_total counter
-# HELP resty_mtls_crl_time_to_next_update_seconds What is left until the nextUpdate of a CRL file of the policy; negative after it.
+# HELP resty_mtls_crl_time_to_next_update_seconds Time until nextUpdate of a CRL file of the policy; negative after it.
 # TYPE resty_mtls_crl_time_to_next_update_seconds gauge
-# HELP resty_mtls_fetch_duration_seconds Time of fetches over the network, by what they ended in: ok, status (not 2xx), timeout, error, shortage (of this machine).
+# HELP resty_mtls_fetch_duration_seconds Duration of fetches over the network, by outcome: ok, status (not 2xx), timeout, error, shortage (of this machine).
 # TYPE resty_mtls_fetch_duration_seconds histogram
-# HELP resty_mtls_shortages_total What this machine lacked when something was to be fetched or kept. Requests that depend on a fetch get 503; without room in the dictionary or a timer they are served.
+# HELP resty_mtls_shortages_total Resources that this machine lacked for a fetch or a cached value. Requests that depend on a fetch get 503; without room in the dictionary or a timer they are served.
 # TYPE resty_mtls_shortages_total counter
 resty_mtls_shortages_total{resource="connections"} 0
 resty_mtls_shortages_total{resource="descriptors"} 0
@@ -158,7 +158,7 @@ resty_mtls_shortages_total{resource="dictionary"} 0
 resty_mtls_shortages_total{resource="memory"} 0
 resty_mtls_shortages_total{resource="ports"} 0
 resty_mtls_shortages_total{resource="timers"} 0
-# HELP resty_mtls_certificate_time_to_expiry_seconds What is left of the lifetime of trusted client certificates in use; each worker looks at each once an hour.
+# HELP resty_mtls_certificate_time_to_expiry_seconds Remaining lifetime of trusted client certificates in use; each worker observes each once an hour.
 # TYPE resty_mtls_certificate_time_to_expiry_seconds histogram
 resty_mtls_certificate_time_to_expiry_seconds_bucket{consumer="client-a",le="86400"} 0
 resty_mtls_certificate_time_to_expiry_seconds_bucket{consumer="client-a",le="259200"} 0
@@ -172,7 +172,7 @@ resty_mtls_certificate_time_to_expiry_seconds_bucket{consumer="client-a",le="315
 resty_mtls_certificate_time_to_expiry_seconds_bucket{consumer="client-a",le="+Inf"} 1
 resty_mtls_certificate_time_to_expiry_seconds_sum{consumer="client-a"} SECONDS
 resty_mtls_certificate_time_to_expiry_seconds_count{consumer="client-a"} 1
-# HELP resty_mtls_policy_reloads_total Policies that reload() put in force or, for an error, did not, summed over workers.
+# HELP resty_mtls_policy_reloads_total Reloads of the policy, summed over workers; failed: the previous policy stays in force.
 # TYPE resty_mtls_policy_reloads_total counter
 resty_mtls_policy_reloads_total{result="failed"} 0
 resty_mtls_policy_reloads_total{result="ok"} 0
@@ -185,7 +185,7 @@ resty_mtls_policy_in_force_epoch 1
 # HELP resty_mtls_policy_in_force_since_seconds When the worker's policy was put in force, in seconds since 1970.
 # TYPE resty_mtls_policy_in_force_since_seconds gauge
 resty_mtls_policy_in_force_since_seconds{worker="0"} SECONDS
-# HELP resty_mtls_policy_reload_failing 1: the last reload of the worker failed, and an earlier policy serves; 0: it went well.
+# HELP resty_mtls_policy_reload_failing 1: the last reload of the worker failed, and an earlier policy is in force; 0: it succeeded.
 # TYPE resty_mtls_policy_reload_failing gauge
 resty_mtls_policy_reload_failing{worker="0"} 0
 # HELP resty_mtls_policy_info The policy in force in the worker.

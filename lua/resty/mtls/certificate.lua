@@ -1,10 +1,9 @@
--- One client certificate with the chain sent beside it.
+-- A client certificate and the chain that was sent with it.
 --
 -- Fields are read from the library on first use: subject_dn, issuer_dn, serial, fingerprint_sha1,
--- fingerprint_sha256, x5t_s256 (as in the cnf of a token), pem, chain_pem (strings), not_before,
--- not_after (seconds since the epoch),
--- subject ({ CN = { "..." }, ... }), san ({ dns = { ... }, uri, email, ip, dirname }). A field that
--- cannot be read from the certificate is nil, and so is a list of over 1,000 names.
+-- fingerprint_sha256, x5t_s256 (as in the cnf of a token), pem, chain_pem (strings); not_before, not_after
+-- (seconds since the epoch); subject ({ CN = { "..." }, ... }); san ({ dns = { ... }, uri, email, ip, dirname }).
+-- A field that cannot be read from the certificate is nil, and so is a list of over 1,000 names.
 
 local ffi = require "ffi"
 local upstream_headers = require "resty.mtls.internal.upstream_headers"
@@ -128,7 +127,7 @@ end
 _M.wrap = wrap
 
 
--- Certificate presented on the connection of this request, on a resumed one too; nil if none was.
+-- The certificate that was presented on the connection of this request, also on a resumed one; nil if none was.
 function _M.from_connection()
     local ssl = connection.ssl()
     if not ssl then
@@ -146,7 +145,7 @@ function _M.from_connection()
 end
 
 
--- Certificate from PEM text, leaf first.
+-- The certificate in a PEM text, leaf first.
 function _M.from_pem(pem)
     if type(pem) ~= "string" then
         error("pem must be a string", 2)
@@ -166,7 +165,7 @@ function _M.from_pem(pem)
 end
 
 
-local function lines_of(name, values)
+local function header_lines(name, values)
     if type(values) == "string" then
         values = { values }
     elseif type(values) ~= "table" then
@@ -187,24 +186,25 @@ local function lines_of(name, values)
 end
 
 
--- From the header of a proxy: value is what ngx.req.get_headers() gives for it, chain what it gives
--- for the header of the chain (format "rfc9440"). format: "base64_encoded", "url_encoded",
--- "rfc9440", "xfcc", "traefik", "aws_alb" or "auto". nil when the header says that there is no
--- certificate; nil and an error when it is repeated or not exactly what the format says.
+-- The certificate in the header of a proxy. value is what ngx.req.get_headers() returns for the header, chain
+-- what it returns for the header of the chain (format "rfc9440"). format: "base64_encoded", "url_encoded",
+-- "rfc9440", "xfcc", "traefik", "aws_alb" or "auto". nil when the header says that there is no certificate;
+-- nil and an error when it is repeated or not exactly in that format.
 --
--- Whoever sends the header is believed: ask only where nobody but the proxy can send it.
+-- This does not check who sent the header. Use it only where no one but the proxy can send it.
 function _M.from_header(format, value, chain)
     if type(format) ~= "string" then
         error("format must be a string", 2)
     end
 
-    local lines, lines_len, values = lines_of("value", value or {})
-    local more, more_len, chain_values = lines_of("chain", chain or {})
+    local lines, lines_len, values = header_lines("value", value or {})
+    local chain_lines, chain_lines_len, chain_values = header_lines("chain", chain or {})
     local message = library.buffer(1024)
     local certificate, status = wrap(function(out)
-        return C.rmtls_certificate_from_header(format, #format, lines, lines_len, more, more_len, out, message)
+        return C.rmtls_certificate_from_header(format, #format, lines, lines_len, chain_lines, chain_lines_len, out,
+                                               message)
     end)
-    -- The arrays hold bare pointers to these.
+    -- Keeps the strings alive to which the arrays have bare pointers.
     assert(values and chain_values)
     if certificate then
         return certificate
@@ -223,9 +223,9 @@ function _M.from_header(format, value, chain)
 end
 
 
--- Headers of a dialect as a table name -> value; names without a value are absent. Those that a
--- header must not carry are in the second result, as a table name -> reason. With a store, the
--- headers tell whether it trusts the certificate; else that nothing was verified.
+-- The headers of a dialect as a table name -> value; names without a value are absent. The second result has
+-- those that no header may contain, as a table name -> reason. With a store, the headers contain its verdict;
+-- without one, they say that the certificate was not verified.
 function _M:headers(dialect, store)
     if type(dialect) ~= "string" then
         error("dialect must be a string", 2)
@@ -256,8 +256,8 @@ function _M:headers(dialect, store)
 end
 
 
--- true, or false and "FAILED:<reason>"; nil and an error if there is no verdict at all.
--- now: seconds since the epoch, default the present.
+-- true, or false and "FAILED:<reason>"; nil and an error if it could not be verified. now: seconds since the
+-- epoch (default: the current time).
 function _M:verify(store, now)
     if type(store) ~= "table" or not store.handle then
         error("store must be a resty.mtls.trust_store", 2)

@@ -1,4 +1,4 @@
--- Server names and what their handshakes ask for, without a policy document.
+-- Server names and their certificate requests, without a policy document.
 --
 --     local map = sni_map.new()
 --     assert(map:add("*.example.com", { trust_stores = { store }, send_ca_names = true }))
@@ -41,9 +41,9 @@ function _M.new()
 end
 
 
--- name: exact, "*.example.com" (one label) or "*". options: value (a number to look up, default
--- 0), ask (default true), trust_stores (those that are going to judge the certificate),
--- send_ca_names (default false). true, or nil and an error.
+-- name: exact, "*.example.com" (one label) or "*". options: value (a number that get() returns, default 0), ask
+-- (whether a certificate is requested, default true), trust_stores (those against which the certificate will
+-- be verified), send_ca_names (default false). true, or nil and an error.
 function _M:add(name, options)
     if type(name) ~= "string" then
         error("name must be a string", 2)
@@ -77,7 +77,7 @@ function _M:add(name, options)
 end
 
 
--- Ends the building; look-ups are possible from now on.
+-- Completes the map. No name can be added afterwards, and the other methods can be called.
 function _M:build()
     if C.rmtls_sni_map_build(self.handle) ~= OK then
         error("the map cannot be built", 2)
@@ -87,7 +87,7 @@ function _M:build()
 end
 
 
--- The value under which a raw server name (nil: none was sent) was added, or nil.
+-- The value of a server name as it was sent (nil: none was sent), or nil.
 function _M:get(name)
     local status = C.rmtls_sni_map_get(self.handle, name, name and #name or 0, number)
     if status == OK then
@@ -102,7 +102,7 @@ function _M:get(name)
 end
 
 
--- Binds the session of the handshake in progress to what its server name asks for.
+-- Binds the session of the current handshake to the certificate request of its server name.
 function _M:client_hello()
     local name = connection.server_name()
     local ok, err = library.try("sni_map.client_hello", function(message)
@@ -114,7 +114,7 @@ function _M:client_hello()
 end
 
 
--- Asks for a certificate if client_hello() decided so; true, false, or nil and an error.
+-- Requests a certificate if the server name has a certificate request: true, false, or nil and an error.
 function _M.certificate()
     local ok, err, status = library.try("sni_map.certificate", function(message)
         return C.rmtls_sni_map_ask(connection.ssl(), message)
@@ -127,8 +127,8 @@ function _M.certificate()
 end
 
 
--- Whether the session of this request was made under what name (the request's Host) asks for. A
--- request for which it was not must be answered with 421.
+-- Whether the session of this request was made under the certificate request of a name (the request's Host).
+-- If it was not, the request must be answered with 421.
 function _M:is_bound(name)
     local status = C.rmtls_sni_map_bound(self.handle, connection.ssl(), name, name and #name or 0,
                                          bound)

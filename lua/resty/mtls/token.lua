@@ -1,5 +1,5 @@
--- Whether a token that somebody else found good (lua-resty-openidc, a module of one's own) is bound to
--- a client certificate: RFC 8705.
+-- Checks that an access token is bound to a client certificate (RFC 8705). The token must have been validated
+-- by other code, such as lua-resty-openidc.
 --
 --     local token = require "resty.mtls.token"
 --     local ok, err = token.check(claims, certificate)
@@ -20,12 +20,12 @@ local MODES = { strict = 1, optional = 0 }
 local _M = {}
 
 
--- true, or nil and why not (for the error log, not for the client).
---   token        the claims as a table or as JSON text (of a JWT, or the answer of an introspection
---                endpoint), or a compact JWT, whose signature is not looked at
+-- true; or nil and an error, for the error log and not for the client.
+--   token        the claims as a table or as JSON text (of a JWT, or an introspection response), or a
+--                compact JWT, whose signature is not verified
 --   certificate  a resty.mtls.certificate, or nil: the client presented none
---   opts.mode    "strict" (default): the token must be bound to the certificate. "optional": one
---                that is bound to no certificate passes
+--   opts.mode    "strict" (default): the token must be bound to the certificate. "optional": a token
+--                without a binding is accepted
 function _M.check(token, certificate, opts)
     if certificate ~= nil and (type(certificate) ~= "table" or not certificate.handle) then
         error("token.check: certificate must be a resty.mtls.certificate or nil", 2)
@@ -51,7 +51,7 @@ function _M.check(token, certificate, opts)
             error("token.check: claims given as a table need lua-cjson", 2)
         end
 
-        -- Nothing else of the claims matters here, and not all of it may be JSON.
+        -- No other claim is read, and others may have values that JSON does not have.
         local text, err = cjson.encode { cnf = token.cnf, active = token.active }
         if not text then
             return nil, "token.check: " .. err

@@ -1,4 +1,4 @@
--- CA certificates and the options under which they vouch for clients.
+-- CA certificates and the options for verifying client certificates against them.
 
 local ffi = require "ffi"
 local library = require "resty.mtls.internal.library"
@@ -51,8 +51,7 @@ function _M.new(pem, options)
 end
 
 
--- true, or false, "FAILED:<reason>" and its X509_V_ERR_* number; nil and an error if there is no
--- verdict at all.
+-- true, or false, "FAILED:<reason>" and its X509_V_ERR_* number; nil and an error if it could not be verified.
 function _M:verify(certificate, now)
     if type(certificate) ~= "table" or not certificate.handle then
         error("certificate must be a resty.mtls.certificate", 2)

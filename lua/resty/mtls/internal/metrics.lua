@@ -1,13 +1,13 @@
--- Counts what happens in this worker, adds it to the counts of all workers once a second, and
--- writes them down for Prometheus.
+-- Counts events in this worker, adds them to the counts of all workers once a second, and writes them in the
+-- text format of Prometheus.
 --
 --     metrics.count("headers_left_out_total", "too_large")              -- any phase of a request
 --     metrics.observe("fetch_duration_seconds", 0.12, "ocsp", "ok")
 --     metrics.text()
 --
--- A request pays for additions to an array. The timer that takes them to the shared dictionary
--- starts with the first count of the worker. The dictionary holds nothing else, so fetched
--- documents cannot push counts out; without it each worker counts for itself.
+-- A request only adds to elements of an array. A timer, which starts with the first count of the worker, adds
+-- the array to the shared dictionary. That dictionary holds nothing else, so that fetched documents cannot
+-- evict counts; without it each worker counts for itself.
 
 local ffi = require "ffi"
 require "resty.core.shdict"
@@ -34,23 +34,23 @@ local WARN = ngx.WARN
 
 local PREFIX = "resty_mtls_"
 local OTHER = "other"
--- Keys of the dictionary are a family and its labels, joined with a character that no label has.
+-- Keys of the dictionary are a family and its label values, joined with a character that no label contains.
 local SEPARATOR = "\0"
--- Before the names of labels that are known, which are keys too.
-local KNOWN = "\1"
+-- First character of other keys: of label values that count by themselves, and of logged CRLs.
+local INTERNAL = "\1"
 -- Seconds
 local INTERVAL = 1
 local GAUGE_TTL = 10
--- Most values of one label; the others share one.
+-- How many values of a label count by themselves; the others count as OTHER.
 local LIMITS = { route = 200, consumer = 100 }
 local LIMIT = 100
 local MAX_LABEL = 128
--- Most CRLs that are shown.
+-- How many CRLs have metrics.
 local MAX_CRLS = 1000
--- Expired CRLs are warned of by one of the workers, for so long.
-local WARNED_TTL = 3600
--- Most values whose place is remembered, so that policies that come and go do not add up.
-local MAX_REMEMBERED = 10000
+-- Seconds after which an expired CRL is logged again, by one of the workers.
+local EXPIRED_LOG_INTERVAL = 3600
+-- How many label values are cached, so that those of former policies do not add up.
+local MAX_CACHED_LABELS = 10000
 
 local CLASS = 1000
 local DAY = 86400
@@ -58,50 +58,48 @@ local DAY = 86400
 local NO_TIME = 0x7fffffffffffffffLL
 
 
--- labels: in the order of the keys. zero: label values that are there from the start.
+-- labels: in the order of the keys. zero: label values that are present from the start.
 local FAMILIES = {
     { name = "client_hellos_total", type = "counter", labels = {}, zero = { {} },
-      help = "Starts of TLS handshakes that client_hello() saw, resumptions included." },
+      help = "TLS handshakes that client_hello() ran for, resumptions included." },
     { name = "certificate_requests_total", type = "counter", labels = {}, zero = { {} },
-      help = "Full TLS handshakes in which a client certificate was asked for." },
+      help = "Full TLS handshakes in which a client certificate was requested." },
     { name = "certificates_presented_total", type = "counter", labels = {}, zero = { {} },
-      help = "Full TLS handshakes in which the client sent a certificate, whatever it is worth." },
+      help = "Full TLS handshakes in which the client sent a certificate, verified or not." },
     { name = "handshake_errors_total", type = "counter", labels = { "phase" },
       zero = { { "client_hello" }, { "certificate" } },
       help = "Failures of client_hello() and certificate(), after which the handshake went on." },
     { name = "connections_total", type = "counter", labels = { "session" }, zero = { { "full" }, { "resumed" } },
-      help = "TLS connections on which access() decided about at least one request, by where their session is from." },
+      help = "TLS connections on which access() decided about at least one request, by kind of handshake." },
     { name = "requests_total", type = "counter", labels = { "route", "decision" },
       help = "Requests that access() decided about: pass, or the status of the refusal." },
     { name = "verdicts_total", type = "counter", labels = { "verdict" }, zero = { { "NONE" }, { "SUCCESS" } },
-      help = "Verdicts on the clients of requests, on routes that judge them; NONE: no certificate." },
+      help = "Verdicts on the client certificates of requests, on routes that verify them; NONE: no certificate." },
     { name = "responses_total", type = "counter", labels = { "route", "class" },
-      help = "Responses to requests that access() decided about, as log() saw them." },
+      help = "Responses to requests that access() decided about, counted by log()." },
     { name = "cache_lookups_total", type = "counter", labels = { "cache", "result" },
       zero = { { "decision", "hit" }, { "decision", "miss" }, { "client", "hit" }, { "client", "miss" },
                { "verdict", "hit" }, { "verdict", "miss" }, { "status", "hit" }, { "status", "miss" } },
-      help = "Look-ups of what is remembered: decisions of a connection, and clients, verdicts and revocation statuses "
-             .. "of a worker." },
+      help = "Cache look-ups: decisions of a connection, and clients, verdicts and revocation statuses of a worker." },
     { name = "headers_left_out_total", type = "counter", labels = { "reason" },
-      help = "Headers about a client that could not be set, once for each client, route and worker." },
+      help = "Upstream headers that could not be set, once for each client, route and worker." },
     { name = "revocation_answers_total", type = "counter", labels = { "source", "answer" },
-      help = "What OCSP responders and CRLs say about a client certificate; rejected: what they sent is no answer." },
+      help = "Revocation statuses from OCSP responders and CRLs; rejected: the response cannot be used." },
     { name = "crl_time_to_next_update_seconds", type = "gauge", labels = { "file", "issuer" },
-      help = "What is left until the nextUpdate of a CRL file of the policy; negative after it." },
+      help = "Time until nextUpdate of a CRL file of the policy; negative after it." },
     { name = "fetch_duration_seconds", type = "histogram", labels = { "kind", "outcome" },
       buckets = { 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30 },
-      help = "Time of fetches over the network, by what they ended in: ok, status (not 2xx), timeout, "
-             .. "error, shortage (of this machine)." },
+      help = "Duration of fetches over the network, by outcome: ok, status (not 2xx), timeout, error, "
+             .. "shortage (of this machine)." },
     { name = "shortages_total", type = "counter", labels = { "resource" },
       zero = { { "connections" }, { "descriptors" }, { "dictionary" }, { "memory" }, { "ports" }, { "timers" } },
-      help = "What this machine lacked when something was to be fetched or kept. Requests that depend on a fetch get "
+      help = "Resources that this machine lacked for a fetch or a cached value. Requests that depend on a fetch get "
              .. "503; without room in the dictionary or a timer they are served." },
     { name = "certificate_time_to_expiry_seconds", type = "histogram", labels = { "consumer" },
       buckets = { DAY, 3 * DAY, 7 * DAY, 14 * DAY, 30 * DAY, 60 * DAY, 90 * DAY, 180 * DAY, 365 * DAY },
-      help = "What is left of the lifetime of trusted client certificates in use; each worker looks at each once an "
-             .. "hour." },
+      help = "Remaining lifetime of trusted client certificates in use; each worker observes each once an hour." },
     { name = "policy_reloads_total", type = "counter", labels = { "result" }, zero = { { "ok" }, { "failed" } },
-      help = "Policies that reload() put in force or, for an error, did not, summed over workers." },
+      help = "Reloads of the policy, summed over workers; failed: the previous policy stays in force." },
     { name = "policy_epoch", type = "gauge", labels = { "worker" },
       help = "Number of the worker's policy among all that have been in force on this node." },
     { name = "policy_in_force_epoch", type = "gauge", labels = {},
@@ -109,7 +107,7 @@ local FAMILIES = {
     { name = "policy_in_force_since_seconds", type = "gauge", labels = { "worker" },
       help = "When the worker's policy was put in force, in seconds since 1970." },
     { name = "policy_reload_failing", type = "gauge", labels = { "worker" },
-      help = "1: the last reload of the worker failed, and an earlier policy serves; 0: it went well." },
+      help = "1: the last reload of the worker failed, and an earlier policy is in force; 0: it succeeded." },
     { name = "policy_info", type = "gauge", labels = { "worker", "digest" },
       help = "The policy in force in the worker." },
     { name = "metrics_shared", type = "gauge", labels = {},
@@ -119,7 +117,7 @@ local FAMILIES = {
 local FAMILY = {}
 for _, family in ipairs(FAMILIES) do
     FAMILY[family.name] = family
-    -- [label][label]: place in pending; [label][label][bucket] for a histogram.
+    -- [label value][label value]: index in pending; for a histogram a table of them, by bucket.
     family.slots = {}
 end
 
@@ -143,23 +141,23 @@ local EVENTS = {
 
 local dict_name = "mtls_metrics"
 local dict = ngx.shared[dict_name]
--- What this worker counted and the dictionary does not have yet, and the keys it belongs to.
+-- Counts of this worker that are not in the dictionary yet, and their keys.
 local pending = {}
 local keys = {}
 local count = 0
--- Whether the timer does its work.
+-- Whether the timer runs.
 local running = false
--- Process that ran init in this Lua VM. A VM that was not forked may be one that lives for one
--- request (lua_code_cache off), which a timer would keep: there, counts are not left to a timer.
+-- The process that ran init in this Lua VM. In a VM that was not forked (lua_code_cache off) no timer is
+-- started, because it would keep the VM of a request alive.
 local init_pid
--- [label][value]: what it counts as.
-local remembered = {}
-local remembered_count = 0
--- [label]: { count, values }, where there is no dictionary.
-local admitted = {}
--- [route][status of a decision, or CLASS + class of a response]: place in pending.
-local routes = {}
-local verdicts = {}
+-- [label][value]: the label value that it counts as.
+local cached_labels = {}
+local cached_labels_count = 0
+-- [label]: { count, values } of this worker, without a dictionary.
+local worker_values = {}
+-- [route][status of a decision, or CLASS + class of a response]: index in pending.
+local route_slots = {}
+local verdict_slots = {}
 local events = ffi.new("uint64_t[?]", STATUS.EVENTS)
 local event_slots = {}
 local reported
@@ -167,7 +165,7 @@ local warned = {}
 
 
 local _M = {
-    -- Seconds after which a worker looks at a certificate again.
+    -- Seconds after which a worker observes the lifetime of a certificate again.
     EXPIRY_INTERVAL = 3600,
 }
 
@@ -188,34 +186,34 @@ function _M.init(shared_dict)
 end
 
 
-local function admit_here(label, value)
-    local own = admitted[label] or { count = 0, values = {} }
-    admitted[label] = own
-    if not own.values[value] and own.count < (LIMITS[label] or LIMIT) then
-        own.values[value] = true
-        own.count = own.count + 1
+local function admit_in_worker(label, value)
+    local label_values = worker_values[label] or { count = 0, values = {} }
+    worker_values[label] = label_values
+    if not label_values.values[value] and label_values.count < (LIMITS[label] or LIMIT) then
+        label_values.values[value] = true
+        label_values.count = label_values.count + 1
     end
 
-    return own.values[value]
+    return label_values.values[value]
 end
 
 
--- Whether the value is one of the first of its label: on this node, if it comes from the policy.
+-- Whether a label value counts by itself. For labels of the policy, all workers decide it together.
 local function admit(label, value)
     local limit = LIMITS[label]
     if not dict or not limit then
-        return admit_here(label, value)
+        return admit_in_worker(label, value)
     end
 
-    local known = KNOWN .. label
-    local key = known .. SEPARATOR .. value
+    local counter = INTERNAL .. label
+    local key = counter .. SEPARATOR .. value
     if dict:get(key) then
         return true
     end
 
-    local counted = dict:incr(known, 1)
+    local counted = dict:incr(counter, 1)
     if not counted then
-        counted = dict:safe_add(known, 1) and 1 or dict:incr(known, 1)
+        counted = dict:safe_add(counter, 1) and 1 or dict:incr(counter, 1)
     end
 
     if counted and counted <= limit then
@@ -224,28 +222,28 @@ local function admit(label, value)
             return true
         end
 
-        dict:incr(known, -1)
+        dict:incr(counter, -1)
         if err == "exists" then
             return true
         end
 
     elseif counted then
-        dict:incr(known, -1)
+        dict:incr(counter, -1)
         return false
     end
 
-    -- The dictionary is full: what is counted stays here too.
-    return admit_here(label, value)
+    -- The dictionary is full, and the counts stay in this worker too.
+    return admit_in_worker(label, value)
 end
 
 
--- The label that stands for a value: itself, or OTHER.
+-- The label value that a value counts as: itself, or OTHER.
 local function label_of(label, value)
     value = value or ""
-    local memo = remembered[label]
-    local known = memo and memo[value]
-    if known then
-        return known
+    local cached = cached_labels[label]
+    local found = cached and cached[value]
+    if found then
+        return found
     end
 
     local text = tostring(value):gsub("%c", "?")
@@ -253,21 +251,22 @@ local function label_of(label, value)
         text = OTHER
     end
 
-    if remembered_count == MAX_REMEMBERED then
-        remembered = {}
-        remembered_count = 0
-        routes = {}
+    if cached_labels_count == MAX_CACHED_LABELS then
+        cached_labels = {}
+        cached_labels_count = 0
+        route_slots = {}
     end
 
-    remembered_count = remembered_count + 1
-    remembered[label] = remembered[label] or {}
-    remembered[label][value] = text
+    cached_labels_count = cached_labels_count + 1
+    cached_labels[label] = cached_labels[label] or {}
+    cached_labels[label][value] = text
 
     return text
 end
 
 
-local function place(key)
+-- Adds a count under a key. Returns its index in pending.
+local function new_slot(key)
     count = count + 1
     pending[count] = 0
     keys[count] = key
@@ -286,34 +285,35 @@ local function key_of(family, a, b, last)
 end
 
 
+-- The index in pending for label values; for a histogram a table of them, by bucket.
 local function slot(family, a, b)
     local labels = family.labels
     a = labels[1] and label_of(labels[1], a) or ""
     b = labels[2] and label_of(labels[2], b) or ""
-    local seconds = family.slots[a]
-    if not seconds then
-        seconds = {}
-        family.slots[a] = seconds
+    local second_labels = family.slots[a]
+    if not second_labels then
+        second_labels = {}
+        family.slots[a] = second_labels
     end
 
-    local found = seconds[b]
+    local found = second_labels[b]
     if found then
         return found
     end
 
     if family.buckets then
-        found = { sum = place(key_of(family, a, b, "sum")) }
+        found = { sum = new_slot(key_of(family, a, b, "sum")) }
         for i, bound in ipairs(family.buckets) do
-            found[i] = place(key_of(family, a, b, tostring(bound)))
+            found[i] = new_slot(key_of(family, a, b, tostring(bound)))
         end
 
-        found[#found + 1] = place(key_of(family, a, b, "+Inf"))
+        found[#found + 1] = new_slot(key_of(family, a, b, "+Inf"))
 
     else
-        found = place(key_of(family, a, b))
+        found = new_slot(key_of(family, a, b))
     end
 
-    seconds[b] = found
+    second_labels[b] = found
 
     return found
 end
@@ -337,7 +337,7 @@ local function add(key, delta)
 end
 
 
--- The policy of this worker. An entry that its worker does not renew goes away by itself.
+-- Writes the digest of this worker's policy to the dictionary, where it expires if the worker ends.
 local function report()
     local worker = ngx.worker.id()
     local found, current = pcall(engine.current)
@@ -368,8 +368,8 @@ local function report()
 end
 
 
--- Warns once of each CRL of the policy that expires while it is in force.
-local function warn_of_expired()
+-- Logs once each CRL of the policy that expires while it is in force.
+local function log_expired_crls()
     local found, current = pcall(engine.current)
     if not found then
         return
@@ -383,10 +383,10 @@ local function warn_of_expired()
             return
         end
 
-        -- Without room in the dictionary every worker warns.
+        -- Without room in the dictionary every worker logs it.
         local added, err
         if dict then
-            added, err = dict:safe_add(KNOWN .. "crl" .. SEPARATOR .. text, true, WARNED_TTL)
+            added, err = dict:safe_add(INTERNAL .. "crl" .. SEPARATOR .. text, true, EXPIRED_LOG_INTERVAL)
         end
 
         if added or err ~= "exists" then
@@ -416,13 +416,14 @@ local function report_crls(all)
         if next_update[0] ~= NO_TIME then
             local key = concat({ "crl_time_to_next_update_seconds", (file:gsub("%c", "?")), (issuer:gsub("%c", "?")) },
                                SEPARATOR)
-            -- Of several in a file the last to end is the one that counts.
+            -- Of several CRLs in a file, the last one to expire counts.
             all[key] = math.max(all[key] or -math.huge, tonumber(next_update[0]) - now)
         end
     end
 end
 
 
+-- Adds the counts of this worker to those in the dictionary.
 local function flush()
     C.rmtls_metrics_take(events)
     for i = 0, STATUS.EVENTS - 1 do
@@ -445,7 +446,7 @@ local function flush()
             if ok then
                 pending[i] = 0
             else
-                -- Kept, and tried again.
+                -- The count stays in pending.
                 warn_once("lua_shared_dict " .. dict_name .. " takes no more counts (" .. err
                           .. "): make it larger")
             end
@@ -459,7 +460,7 @@ local function tick(premature)
         running = false
     else
         report()
-        warn_of_expired()
+        log_expired_crls()
     end
 
     flush()
@@ -480,7 +481,7 @@ local function start()
 end
 
 
--- Called in every phase in which the library may count.
+-- Starts the timer. Called in phases in which only the library counts.
 function _M.touch()
     if not running then
         start()
@@ -498,8 +499,8 @@ local function family_of(name, kind)
 end
 
 
--- Adds 1 to a counter of the table above, by its labels. Where values come from outside, the first
--- 100 of a label (200 of a route) count by themselves and the rest as "other".
+-- Adds 1 to a counter, by its label values. The first 100 values of a label (200 of a route) count by
+-- themselves and the others as "other".
 function _M.count(name, a, b)
     local at = slot(family_of(name, "counter"), a, b)
     pending[at] = pending[at] + 1
@@ -509,7 +510,7 @@ function _M.count(name, a, b)
 end
 
 
--- Adds a value to a histogram of the table above, by its labels.
+-- Adds a value to a histogram, by its label values.
 function _M.observe(name, value, a, b)
     local family = family_of(name, "histogram")
     local at = slot(family, a, b)
@@ -530,12 +531,12 @@ end
 
 
 local function route_slot(route, what)
-    local slots = routes[route]
+    local slots = route_slots[route]
     if not slots then
-        -- Before routes is looked at: this may make a new one.
+        -- First, because it may replace route_slots.
         label_of("route", route)
-        slots = routes[route] or {}
-        routes[route] = slots
+        slots = route_slots[route] or {}
+        route_slots[route] = slots
     end
 
     local at
@@ -559,22 +560,22 @@ local function verdict_slot(verdict)
         end)
     end
 
-    verdicts[verdict] = slot(FAMILY.verdicts_total, text)
+    verdict_slots[verdict] = slot(FAMILY.verdicts_total, text)
 
-    return verdicts[verdict]
+    return verdict_slots[verdict]
 end
 
 
--- A decision of access(): route "" for none, status 0 for a request that may go on, the number of
--- the verdict or -1, and whether a client that is not trusted counts as the anonymous consumer.
+-- Counts a decision of access(): route "" for none, status 0 for an allowed request, the number of the verdict
+-- or -1, and whether an untrusted client is the anonymous consumer.
 function _M.decided(route, status, verdict, anonymous)
-    local slots = routes[route]
+    local slots = route_slots[route]
     local at = slots and slots[status] or route_slot(route, status)
     pending[at] = pending[at] + 1
 
-    -- A route that does not judge has no verdict, and neither has a misdirected request.
+    -- A misdirected request has no verdict, nor has one on a route that does not verify.
     if verdict >= 0 or anonymous or status == 401 or status == 403 then
-        at = verdicts[verdict] or verdict_slot(verdict)
+        at = verdict_slots[verdict] or verdict_slot(verdict)
         pending[at] = pending[at] + 1
     end
 
@@ -584,10 +585,10 @@ function _M.decided(route, status, verdict, anonymous)
 end
 
 
--- The end of a request that access() decided about.
+-- Counts the response to a request that access() decided about.
 function _M.responded(route, status)
     local class = CLASS + floor(status / 100)
-    local slots = routes[route]
+    local slots = route_slots[route]
     local at = slots and slots[class] or route_slot(route, class)
     pending[at] = pending[at] + 1
     if not running then
@@ -596,14 +597,14 @@ function _M.responded(route, status)
 end
 
 
--- Seconds that a trusted certificate in use is still good for; consumer: as client() gives it.
+-- Observes the seconds for which a trusted certificate is still valid; consumer: as in client().
 function _M.expires(consumer, left)
     _M.observe("certificate_time_to_expiry_seconds", left,
                consumer and (consumer.username or consumer.custom_id or consumer.id) or "")
 end
 
 
--- Which policy each worker serves, as the node knows it.
+-- Adds to all which policy each worker of this node serves.
 local function add_policies(all)
     local found, current = pcall(engine.current)
     local node = found and current:node()
@@ -621,14 +622,14 @@ local function add_policies(all)
 end
 
 
--- { [key] = number } of all workers, as far as they can be had.
+-- { [key] = number }, summed over workers if there is a dictionary.
 local function values()
     flush()
     report()
     local all = {}
     if dict then
         for _, key in ipairs(dict:get_keys(0)) do
-            if key:sub(1, 1) ~= KNOWN then
+            if key:sub(1, 1) ~= INTERNAL then
                 all[key] = dict:get(key)
             end
         end
@@ -731,7 +732,7 @@ local function in_order(sets, each)
 end
 
 
--- Buckets as Prometheus wants them, each with those below it: each(bound, number). The last number.
+-- Calls each(bound, number) with cumulative buckets, as Prometheus has them. Returns the last number.
 local function cumulate(family, buckets, each)
     local sum = 0
     for _, bound in ipairs(family.buckets) do

@@ -1,11 +1,11 @@
--- Shortages of this machine: no connection, descriptor, port or memory is left, the dictionary is
--- full, no timer may be started. Such an error says nothing about the server that a fetch was for.
+-- Shortages of this machine: no connection, descriptor, port or memory is left, the dictionary is full, or no
+-- timer can be started. Such an error does not mean that the server of a fetch has failed.
 --
--- nginx reports most of them as the text of an errno. Where a worker has no connection left
--- (worker_connections), ngx_event_connect_peer() fails before connect() and a cosocket reports the
--- errno of whatever system call failed last: "operation now in progress", "connection refused", or
--- any other. So after an error of a connect that no timer ended, a UDP socket is opened to a
--- loopback address. It sends nothing, needs a descriptor and a connection, and fails without them.
+-- nginx reports most of them as the text of an errno. When a worker has no connection left
+-- (worker_connections), ngx_event_connect_peer() fails before connect(), and a cosocket reports the errno of
+-- whatever system call failed last: "operation now in progress", "connection refused", or any other. So after
+-- a connect that failed without a time-out, a UDP socket to a loopback address is opened. It sends nothing,
+-- needs a descriptor and a connection, and fails without them.
 
 local ffi = require "ffi"
 local metrics = require "resty.mtls.internal.metrics"
@@ -24,7 +24,7 @@ char *strerror(int errnum);
 ]]
 
 
--- Of Linux, and of the BSDs where theirs differ.
+-- Numbers of Linux, and of the BSDs where they differ.
 local LINUX = ffi.os == "Linux"
 local ENOMEM, ENFILE, EMFILE = 12, 23, 24
 local EAGAIN = LINUX and 11 or 35
@@ -46,7 +46,7 @@ local MEMORY = "no memory is left"
 local PORTS = "no local port is left"
 local RANDOM = "no random numbers"
 
--- Label of the metric, by the text for the log.
+-- Labels of the metric, by the text in the log.
 local RESOURCES = {
     [CONNECTIONS] = "connections",
     [DESCRIPTORS] = "descriptors",
@@ -56,8 +56,7 @@ local RESOURCES = {
     [RANDOM] = "random",
 }
 
--- Errors that no peer causes, whatever the operation: of system calls, of lua-nginx-module, of
--- LuaJIT, and of dns.lua.
+-- Errors that no peer can cause, of any operation: of system calls, lua-nginx-module, LuaJIT, and dns.lua.
 local ERRORS = {
     [text_of(EMFILE)] = DESCRIPTORS,
     [text_of(ENFILE)] = HOST_DESCRIPTORS,
@@ -69,8 +68,8 @@ local ERRORS = {
     [RANDOM] = RANDOM,
 }
 
--- Errors of a connect only. The first two are of a connect that goes on, or of a UDP socket that
--- finds no port; the third is of an address or a port of this side.
+-- Errors of a connect only. The first two mean that it is in progress or that a UDP socket found no port; the
+-- third is about an address or port of this machine.
 local IN_PROGRESS = { [text_of(EAGAIN)] = true, [text_of(EINPROGRESS)] = true }
 local NO_ADDRESS = text_of(EADDRNOTAVAIL)
 
@@ -78,12 +77,13 @@ local PROBE_ADDRESS, PROBE_PORT = "127.0.0.1", 9
 
 
 local _M = {
-    -- What http.request, shared_cache.get and dns.lookup return after such an error.
+    -- The kind that http.request, shared_cache.get and dns.lookup return with such an error.
     KIND = "shortage",
 }
 
 
-local function found(text)
+-- Counts a shortage.
+local function counted(text)
     if text then
         metrics.count("shortages_total", RESOURCES[text])
     end
@@ -92,9 +92,9 @@ local function found(text)
 end
 
 
--- What is short, in words, if the error of a cosocket is this machine's own; else nil. Counts it.
+-- What this machine lacks, as a text, if that caused the error of a cosocket; else nil. Counts it.
 function _M.of(err)
-    return found(ERRORS[err])
+    return counted(ERRORS[err])
 end
 
 
@@ -109,36 +109,35 @@ local function can_open(host, port)
 end
 
 
--- The same for the error of a connect() or setpeername() to the address `host`. It must follow that
--- call without a yield.
+-- The same for the error of a connect() or setpeername() to the address `host`. It must be called without a
+-- yield after that.
 function _M.of_connect(err, host, port)
     if ERRORS[err] or err == "timeout" then
-        return found(ERRORS[err])
+        return counted(ERRORS[err])
     end
 
     local ok, why = can_open(PROBE_ADDRESS, PROBE_PORT)
     if not ok then
-        return found(ERRORS[why] or CONNECTIONS)
+        return counted(ERRORS[why] or CONNECTIONS)
     end
 
-    -- Where a host has no address of a family, no UDP socket of that family is connected either.
+    -- If this machine has no address of the family, connecting a UDP socket fails too.
     if IN_PROGRESS[err] or err == NO_ADDRESS and can_open(host, port) then
-        return found(PORTS)
+        return counted(PORTS)
     end
 end
 
 
 -- The same for a file that could not be opened: errno is the third result of io.open.
 function _M.of_open(errno)
-    return errno and found(ERRORS[text_of(errno)])
+    return errno and counted(ERRORS[text_of(errno)])
 end
 
 
 local reported_at
 
 
--- For a timer that ngx.timer.at() did not start, which the request does without: counts it, and logs
--- it at most once a second.
+-- Counts a timer that ngx.timer.at() could not start, and logs it at most once a second.
 function _M.report_timer(text, err)
     if err == "process exiting" then
         return

@@ -9,19 +9,19 @@ local cidr = require "resty.mtls.internal.net.cidr"
 local ipairs = ipairs
 
 
--- Loopback, link-local, unspecified, multicast and broadcast; where clouds tell machines who they
--- are, and hand out credentials, beyond link-local; and the IPv6 forms that a translator (NAT64,
--- 6to4, SIIT) or an old stack makes the same of. IPv4-mapped forms match as IPv4.
+-- Loopback, link-local, unspecified, multicast and broadcast addresses; addresses beyond link-local at which
+-- clouds serve metadata and credentials to machines; and the IPv6 forms that a translator (NAT64,
+-- 6to4, SIIT) or an old stack maps to any of these. IPv4-mapped forms match as IPv4.
 local FORBIDDEN = assert(cidr.parse {
     "0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "255.255.255.255",
-    -- Alibaba; Azure; Oracle, among what IETF protocols keep for themselves
+    -- Alibaba; Azure; Oracle, within the IETF protocol assignments
     "100.100.100.200", "168.63.129.16", "192.0.0.0/24",
     "::/96", "::ffff:0:0:0/96", "fe80::/10", "ff00::/8",
     -- AWS; Google; Oracle; Scaleway
     "fd00:ec2::/32", "fd20:ce::254", "fd00:c1::a9fe:a9fe", "fd00:42::42",
     "64:ff9b::/104", "64:ff9b::7f00:0/104", "64:ff9b::a9fe:0/112", "64:ff9b::e000:0/100", "64:ff9b::ffff:ffff",
     "64:ff9b::6464:64c8", "64:ff9b::a83f:8110", "64:ff9b::c000:0/120",
-    -- RFC 8215: how much of it is the prefix of a translator is up to each network.
+    -- RFC 8215: each network chooses which part is the prefix of its translator.
     "64:ff9b:1::/48",
     "2002::/24", "2002:7f00::/24", "2002:a9fe::/32", "2002:e000::/20", "2002:ffff:ffff::/48",
     "2002:6464:64c8::/48", "2002:a83f:8110::/48", "2002:c000::/40",

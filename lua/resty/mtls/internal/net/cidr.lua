@@ -19,7 +19,7 @@ local tonumber = tonumber
 local type = type
 
 
--- Linux's numbers.
+-- As in Linux.
 local AF_INET = 2
 local AF_INET6 = 10
 -- "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255"
@@ -34,7 +34,7 @@ const char *inet_ntop(int af, const void *src, char *dst, unsigned int size);
 
 
 local octets = ffi.new("uint8_t[16]")
-local written = ffi.new("char[?]", MAX_TEXT + 1)
+local text_buffer = ffi.new("char[?]", MAX_TEXT + 1)
 
 
 local _M = {}
@@ -46,10 +46,10 @@ local function word(at)
 end
 
 
--- The family, 4 or 6, and one or four words; nil for what is no address. An IPv4-mapped IPv6
--- address is an IPv4 address: that is how a dual-stack socket names an IPv4 peer.
+-- The family, 4 or 6, and one or four words; nil if text is not an address. An IPv4-mapped IPv6 address is
+-- read as IPv4, since it is how a dual-stack socket represents an IPv4 peer.
 local function read(text)
-    -- C would see only what comes before a NUL.
+    -- inet_pton() would ignore everything after a NUL.
     if #text > MAX_TEXT or find(text, "\0", 1, true) then
         return nil
     end
@@ -75,7 +75,7 @@ local function read(text)
 end
 
 
--- 4 or 6, or nil for what is no address. An IPv4-mapped IPv6 address counts as 4.
+-- 4 or 6; nil if text is not an address. An IPv4-mapped IPv6 address counts as 4.
 function _M.family(text)
     return (read(text))
 end
@@ -83,11 +83,11 @@ end
 
 -- The text of an address of 4 or 16 octets.
 function _M.text(address)
-    return ffi_str(C.inet_ntop(#address == 4 and AF_INET or AF_INET6, address, written, MAX_TEXT + 1))
+    return ffi_str(C.inet_ntop(#address == 4 and AF_INET or AF_INET6, address, text_buffer, MAX_TEXT + 1))
 end
 
 
--- What a prefix of so many bits leaves of word number `index` (from 0).
+-- The mask that a prefix length has for the word `index` (from 0).
 local function mask(prefix, index)
     local bits = prefix - 32 * index
     if bits <= 0 then
@@ -119,25 +119,25 @@ local function add(set, text)
         return nil, EXPECTED
     end
 
-    local most = 32 * #words
-    local prefix = most
+    local max_prefix = 32 * #words
+    local prefix = max_prefix
     if length then
-        -- Written in IPv6 it is counted in IPv6.
+        -- The prefix length of an IPv4-mapped address counts the bits of IPv6.
         local mapped = family == 4 and find(address, ":", 1, true) and 96 or 0
         prefix = length:match("^%d%d?%d?$") and tonumber(length) - mapped
-        if not prefix or prefix < 0 or prefix > most then
-            return nil, "expected a prefix length from " .. mapped .. " to " .. mapped + most
+        if not prefix or prefix < 0 or prefix > max_prefix then
+            return nil, "expected a prefix length from " .. mapped .. " to " .. mapped + max_prefix
         end
     end
 
-    local rest = false
+    local has_host_bits = false
     for i, w in ipairs(words) do
-        local kept = band(w, mask(prefix, i - 1))
-        rest = rest or kept ~= w
-        words[i] = kept
+        local masked = band(w, mask(prefix, i - 1))
+        has_host_bits = has_host_bits or masked ~= w
+        words[i] = masked
     end
 
-    if rest then
+    if has_host_bits then
         return nil, "has bits set beyond its prefix length, expected " .. text_of(words) .. "/" .. prefix
     end
 
@@ -151,7 +151,7 @@ local function add(set, text)
 end
 
 
--- list: networks and addresses. A set, or nil and an error that begins with the place in the list:
+-- list: networks and addresses. A set, or nil and an error that begins with the index in the list:
 -- "[2] '10.0.0.0/33': expected ...".
 function _M.parse(list)
     if type(list) ~= "table" then
@@ -179,8 +179,8 @@ function _M:is_empty()
 end
 
 
--- Whether the address `ip` (text) is in the set; false for what is no address, such as "unix:".
--- Allocates nothing. Looks at one network after the other: meant for lists of tens.
+-- Whether the address `ip` (text) is in the set; false if it is not an address, such as "unix:". Allocates
+-- nothing. Compares one network after the other, which suits lists of tens.
 function _M:match(ip)
     if type(ip) ~= "string" then
         return false

@@ -1,8 +1,8 @@
--- Addresses of host names, for http.lua: nginx's own resolver keeps the address it connects to to
--- itself, and a fetch must judge it first. Needs no `resolver` directive.
+-- Resolves host names for http.lua. nginx's own resolver does not return the address that it connects to,
+-- which must be checked by address_guard.lua first. No `resolver` directive is needed.
 --
--- Looks into the hosts file, then asks the nameservers of resolv.conf over UDP, and over TCP when
--- an answer does not fit. Search domains are not applied, as in nginx: a name is a full name.
+-- A name is looked up in the hosts file, then at the nameservers of resolv.conf over UDP, and over TCP when
+-- the response is truncated. Search domains are not applied, as in nginx: every name is a full name.
 
 local bit = require "bit"
 local ffi = require "ffi"
@@ -31,17 +31,21 @@ local PORT = 53
 local MAX_NAMESERVERS = 3
 local MAX_ADDRESSES = 16
 local MAX_ALIASES = 16
--- Datagrams looked at in one try: more is a flood.
+-- Datagrams that one try reads; more are taken for a flood.
 local MAX_DATAGRAMS = 20
 local ROUNDS = 2
 -- Seconds
 local TRY_TIMEOUT = 2
 local SECOND_FAMILY_TIMEOUT = 0.1
 local MAX_TTL = 300
-local REREAD = 30
+local CHECK_INTERVAL = 30
 local MAX_FILE = 1024 * 1024
--- A pool that nobody fills: connections of other code must not be reused here.
+-- A connection pool that stays empty: connections of other code must not be reused.
 local POOL = { pool = "resty.mtls.internal.net.dns" }
+-- Why decode() has no addresses, other than an error of the nameserver.
+local OTHER_QUESTION = "other"
+local TRUNCATED = "truncated"
+local NO_SUCH_NAME = "nxdomain"
 local LOCALHOST = { "127.0.0.1", "::1" }
 
 
@@ -78,7 +82,7 @@ local function read_resolv_conf(text)
     local servers = {}
     for line in text:gmatch("[^\n]+") do
         local address = line:match("^%s*nameserver%s+(%S+)")
-        -- A link-local nameserver with a zone is none that a cosocket can reach.
+        -- A cosocket cannot connect to a link-local nameserver with a zone, which is skipped.
         local server = address and nameserver(address)
         if server and #servers < MAX_NAMESERVERS then
             servers[#servers + 1] = server
@@ -106,19 +110,19 @@ local function read_hosts(text)
 end
 
 
--- A function that gives what parse makes of a file, and notices within REREAD seconds that it changed.
--- A file that this machine cannot open for a shortage of its own is no empty one: the function gives
--- what it read before, else nil and what is short.
-local function watched(path, parse)
+-- A function that returns what parse() makes of a file and reads the file again when it has changed, at most
+-- every CHECK_INTERVAL seconds. When this machine lacks something to open the file, the function returns the
+-- previous result, or else nil and what is lacking.
+local function watched_file(path, parse)
     local text, parsed, read_at
 
     return function()
         local now = ngx_now()
-        if not read_at or now - read_at >= REREAD then
+        if not read_at or now - read_at >= CHECK_INTERVAL then
             local file, _, errno = io.open(path, "rb")
-            local short = not file and shortage.of_open(errno)
-            if short then
-                return parsed, short
+            local lacking = not file and shortage.of_open(errno)
+            if lacking then
+                return parsed, lacking
             end
 
             read_at = now
@@ -137,8 +141,8 @@ local function watched(path, parse)
 end
 
 
-local nameservers = watched("/etc/resolv.conf", read_resolv_conf)
-local hosts = watched("/etc/hosts", read_hosts)
+local nameservers = watched_file("/etc/resolv.conf", read_resolv_conf)
+local hosts = watched_file("/etc/hosts", read_hosts)
 
 
 -- opts: nameservers (a list; default: those of /etc/resolv.conf), hosts_file (default /etc/hosts).
@@ -159,7 +163,7 @@ function _M.init(opts)
     end
 
     if opts.hosts_file then
-        hosts = watched(opts.hosts_file, read_hosts)
+        hosts = watched_file(opts.hosts_file, read_hosts)
     end
 end
 
@@ -222,16 +226,16 @@ local function encode(id, name, rtype)
 end
 
 
--- What an answer to the question for `name` and `rtype` says: a list of addresses, which may be
--- empty, and the seconds for which it holds; or nil and one of
---   "other"       it answers another question
---   "truncated"   ask again over TCP
---   "nxdomain"    there is no such name
---   anything else: the nameserver failed, in words
+-- Decodes a response to the query for `name` and `rtype`: a list of addresses, which may be empty, and the
+-- seconds for which it is valid; or nil and one of
+--   OTHER_QUESTION   it is a response to another query
+--   TRUNCATED        the query must be sent again over TCP
+--   NO_SUCH_NAME
+--   any other text: an error of the nameserver
 function _M.decode(data, name, rtype)
     local flags, questions, answers = u16(data, 3), u16(data, 5), u16(data, 7)
     if #data < 12 or flags < 0x8000 then
-        return nil, "other"
+        return nil, OTHER_QUESTION
     end
 
     local rcode = flags % 16
@@ -241,11 +245,11 @@ function _M.decode(data, name, rtype)
 
     local asked, at = read_name(data, 13)
     if questions ~= 1 or asked ~= name or u16(data, at) ~= rtype or u16(data, at + 2) ~= 1 then
-        return nil, "other"
+        return nil, OTHER_QUESTION
     end
 
     if rcode == NXDOMAIN then
-        return nil, "nxdomain"
+        return nil, NO_SUCH_NAME
     end
 
     if rcode ~= 0 then
@@ -253,7 +257,7 @@ function _M.decode(data, name, rtype)
     end
 
     if bit.band(flags, 0x200) ~= 0 then
-        return nil, "truncated"
+        return nil, TRUNCATED
     end
 
     at = at + 4
@@ -307,13 +311,13 @@ function _M.decode(data, name, rtype)
 end
 
 
-local function ask_over_tcp(server, query, deadline)
+local function query_over_tcp(server, query, deadline)
     local sock = tcp()
     sock:settimeout(math.max(1, floor((deadline - ngx_now()) * 1000)))
     local ok, err = sock:connect(server.host, server.port, POOL)
     if not ok then
-        local short = shortage.of_connect(err, server.host, server.port)
-        return nil, short or err, short
+        local lacking = shortage.of_connect(err, server.host, server.port)
+        return nil, lacking or err, lacking
     end
 
     local data
@@ -327,31 +331,31 @@ local function ask_over_tcp(server, query, deadline)
     end
 
     sock:close()
-    local short = not data and shortage.of(err)
+    local lacking = not data and shortage.of(err)
 
-    return data, short or err, short
+    return data, lacking or err, lacking
 end
 
 
--- The answer in a datagram, or in what the nameserver says over TCP when that is cut short: as
--- decode(), and third what is short here, if something is.
-local function read_answer(server, data, id, name, rtype, query, deadline)
+-- Reads the response in a datagram, or the one over TCP if that is truncated. Returns what decode() returns,
+-- and third what this machine lacks.
+local function read_response(server, data, id, name, rtype, query, deadline)
     if u16(data, 1) ~= id then
-        return nil, "other"
+        return nil, OTHER_QUESTION
     end
 
     local found, detail = _M.decode(data, name, rtype)
-    if detail ~= "truncated" then
+    if detail ~= TRUNCATED then
         return found, detail
     end
 
-    local whole, err, short = ask_over_tcp(server, query, deadline)
+    local whole, err, lacking = query_over_tcp(server, query, deadline)
     if not whole then
-        return nil, err, short
+        return nil, err, lacking
     end
 
     found, detail = _M.decode(whole, name, rtype)
-    if detail == "other" or u16(whole, 1) ~= id then
+    if detail == OTHER_QUESTION or u16(whole, 1) ~= id then
         return nil, "answers another question over TCP"
     end
 
@@ -359,19 +363,19 @@ local function read_answer(server, data, id, name, rtype, query, deadline)
 end
 
 
--- One try: asks one nameserver for both families at once. A list of addresses and its lifetime, or
--- nil, an error, true if it is final, and what is short here, if something is.
-local function ask(server, name, deadline)
+-- One try: queries one nameserver for both families at once. A list of addresses and their lifetime; or nil,
+-- an error, true if it is final, and what this machine lacks.
+local function query_server(server, name, deadline)
     if ffi.C.RAND_bytes(random, 4) ~= 1 then
-        local short = shortage.of("no random numbers")
-        return nil, short, false, short
+        local lacking = shortage.of("no random numbers")
+        return nil, lacking, false, lacking
     end
 
     local sock = udp()
     local ok, err = sock:setpeername(server.host, server.port)
     if not ok then
-        local short = shortage.of_connect(err, server.host, server.port)
-        return nil, short or err, false, short
+        local lacking = shortage.of_connect(err, server.host, server.port)
+        return nil, lacking or err, false, lacking
     end
 
     local ids = { [A] = random[0] * 256 + random[1], [AAAA] = random[2] * 256 + random[3] }
@@ -381,12 +385,12 @@ local function ask(server, name, deadline)
         ok, err = sock:send(queries[rtype])
         if not ok then
             sock:close()
-            local short = shortage.of(err)
-            return nil, short or err, false, short
+            local lacking = shortage.of(err)
+            return nil, lacking or err, false, lacking
         end
     end
 
-    local answers, lifetime, absent, failure, short = {}, MAX_TTL, false, nil, nil
+    local answers, lifetime, absent, failure, lacking = {}, MAX_TTL, false, nil, nil
     for _ = 1, MAX_DATAGRAMS do
         local left = floor((deadline - ngx_now()) * 1000)
         if left < 1 or not next(ids) then
@@ -397,15 +401,15 @@ local function ask(server, name, deadline)
         local data
         data, err = sock:receive()
         if not data then
-            short = short or shortage.of(err)
+            lacking = lacking or shortage.of(err)
             failure = failure or err
             break
         end
 
         for rtype, id in pairs(ids) do
-            local found, detail, lacks = read_answer(server, data, id, name, rtype, queries[rtype], deadline)
-            short = short or lacks
-            if detail ~= "other" then
+            local found, detail, missing = read_response(server, data, id, name, rtype, queries[rtype], deadline)
+            lacking = lacking or missing
+            if detail ~= OTHER_QUESTION then
                 ids[rtype] = nil
             end
 
@@ -416,10 +420,10 @@ local function ask(server, name, deadline)
                     deadline = min(deadline, ngx_now() + SECOND_FAMILY_TIMEOUT)
                 end
 
-            elseif detail == "nxdomain" then
+            elseif detail == NO_SUCH_NAME then
                 absent = true
 
-            elseif detail ~= "other" then
+            elseif detail ~= OTHER_QUESTION then
                 failure = detail
             end
         end
@@ -444,20 +448,20 @@ local function ask(server, name, deadline)
         return nil, "the name has no address", true
     end
 
-    return nil, "nameserver " .. server.host .. " port " .. server.port .. ": " .. (short or failure or "timeout"),
-           false, short
+    return nil, "nameserver " .. server.host .. " port " .. server.port .. ": " .. (lacking or failure or "timeout"),
+           false, lacking
 end
 
 
--- The addresses of a host name (lower case, no trailing dot), IPv4 first; or nil, an error, and
--- "shortage" if it is this machine's own. deadline: seconds, as ngx.now() counts.
+-- The addresses of a host name (lower case, no trailing dot), IPv4 first; or nil, an error, and "shortage" if
+-- this machine lacks something. deadline: seconds, as in ngx.now().
 function _M.lookup(name, deadline)
     -- RFC 6761, 6.3
     if name == "localhost" or name:find("%.localhost$") then
         return LOCALHOST
     end
 
-    local named, lacks = hosts()
+    local named, lacking = hosts()
     local addresses = named and named[name] or cache:get(name)
     if addresses then
         return addresses
@@ -465,11 +469,11 @@ function _M.lookup(name, deadline)
 
     local servers
     if named then
-        servers, lacks = nameservers()
+        servers, lacking = nameservers()
     end
 
     if not named or not servers then
-        return nil, lacks, shortage.KIND
+        return nil, lacking, shortage.KIND
     end
 
     local err = "timeout"
@@ -481,7 +485,7 @@ function _M.lookup(name, deadline)
                 return nil, err, kind
             end
 
-            local found, detail, final, short = ask(server, name, min(deadline, now + TRY_TIMEOUT))
+            local found, detail, final, missing = query_server(server, name, min(deadline, now + TRY_TIMEOUT))
             if found then
                 if detail > 0 then
                     cache:set(name, found, detail)
@@ -495,7 +499,7 @@ function _M.lookup(name, deadline)
                 return nil, err
             end
 
-            kind = kind or short and shortage.KIND
+            kind = kind or missing and shortage.KIND
         end
     end
 

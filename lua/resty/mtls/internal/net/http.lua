@@ -7,7 +7,7 @@
 --     local response, err = http.request { url = url, max_bytes = 10485760 }    -- access_by_lua*, timers
 --
 -- https follows nginx.conf: lua_ssl_trusted_certificate, lua_ssl_verify_depth (default 1, which is
--- short for most public CAs), lua_ssl_protocols. In a timer of init_worker_by_lua* the settings of
+-- lacking for most public CAs), lua_ssl_protocols. In a timer of init_worker_by_lua* the settings of
 -- http{} apply. Without `lua_socket_log_errors off`, nginx also logs every refused or silent peer
 -- at level error.
 
@@ -47,10 +47,11 @@ local MAX_HEADER = 16384
 local MAX_CHUNK_LINE = 256
 local MAX_INTERIM = 5
 local MAX_ADDRESSES = 4
--- What one receive may give, and after how many bytes other requests of the worker get their turn.
+-- Most bytes of one receive, and the bytes after which other requests of the worker get a turn.
 local RECEIVE_SIZE = 16384
 local MAX_BURST = 131072
--- A pool that nobody fills: a connection that other code kept alive may have verified no one.
+-- A connection pool that stays empty: on a connection kept alive by other code, the server may not have been
+-- verified.
 local POOL = { pool = "resty.mtls.internal.net.http" }
 
 local SHORTAGE = shortage.KIND
@@ -99,7 +100,7 @@ function _M.cache_scope()
 end
 
 
--- The milliseconds left, set as the time limit of the next operation; or nil and an error.
+-- Sets the time-out of the next operation to the time that is left. Returns true, or nil and an error.
 local function set_timeout(conn)
     local left = floor((conn.deadline - ngx_now()) * 1000)
     if left < 1 then
@@ -108,7 +109,7 @@ local function set_timeout(conn)
 
     conn.sock:settimeout(left)
 
-    return left
+    return true
 end
 
 
@@ -123,13 +124,13 @@ local function send(conn, data)
 end
 
 
--- Only this reads from the socket. receiveany() takes whatever is there, so that nothing stays
--- in the cosocket's own buffer, and returns as soon as one byte came, so that a peer that drips
--- meets the deadline.
+-- Receives more bytes into the buffer. It is the only function that reads from the socket. receiveany() takes
+-- all bytes that are there, so that none stays in the cosocket's own buffer, and returns after the first
+-- one, so that a slow peer meets the deadline.
 local function receive_more(conn)
     if conn.burst >= MAX_BURST then
         conn.burst = 0
-        -- On a plain nginx, sleep(0) comes back before the event loop looks at any socket.
+        -- On nginx without OpenResty's patches, sleep(0) returns before the event loop polls any socket.
         ngx_sleep(0.001)
     end
 
@@ -154,12 +155,12 @@ local function receive_more(conn)
 end
 
 
--- What comes before `mark`, which is taken too.
+-- Reads up to and including `mark`. Returns what precedes it, or nil and an error.
 local function read_until(conn, mark, limit, what)
     while true do
         local first, last = find(conn.buffer, mark, conn.position, true)
         local size = (first or #conn.buffer + 1) - conn.position
-        -- Without the mark, all of it but its last byte may be there.
+        -- While the mark is not found, all but its last byte may be in the buffer.
         if size > (first and limit or limit + #mark - 1) then
             return nil, what .. " is over " .. limit .. " bytes"
         end
@@ -208,7 +209,7 @@ end
 local function read_chunked(conn, max_bytes)
     local too_much_framing = "body has more chunk framing than is allowed for " .. max_bytes .. " bytes"
     local parts, size = {}, 0
-    -- Sizes, extensions and trailers are no body, yet they come in through the same pipe.
+    -- Bytes of chunk sizes, extensions and trailers, which are limited separately from those of the body.
     local framing = MAX_HEADER + floor(max_bytes / 4)
 
     while true do
@@ -294,7 +295,7 @@ local function read_to_end(conn, max_bytes)
 end
 
 
--- Status and header (names in lower case, repeated ones joined); or nil and an error.
+-- The status and the header (names in lower case, repeated ones joined); or nil and an error.
 local function read_header(conn)
     local head, err = read_until(conn, "\r\n\r\n", MAX_HEADER, "header")
     if not head then
@@ -410,7 +411,7 @@ local function resolve(conn, host)
 end
 
 
--- Connects to one of the addresses, each of which gets its share of the time that is left.
+-- Connects to one of the addresses, each of which gets an equal share of the time that is left.
 local function connect(conn, addresses, port)
     local last
     local count = min(#addresses, MAX_ADDRESSES)
@@ -429,10 +430,10 @@ local function connect(conn, addresses, port)
             return true
         end
 
-        -- Whether another address answers is not known, then.
-        local short = shortage.of_connect(err, host, port)
-        last = "cannot connect to " .. host .. " port " .. port .. ": " .. (short or err)
-        if short then
+        -- With a shortage, the other addresses are not tried: they would not be reached either.
+        local lacking = shortage.of_connect(err, host, port)
+        last = "cannot connect to " .. host .. " port " .. port .. ": " .. (lacking or err)
+        if lacking then
             conn.shortage = true
             break
         end
@@ -459,7 +460,7 @@ local function tunnel(conn, target)
         return nil, "answers CONNECT with status " .. status
     end
 
-    -- They would be read as if they had come through TLS.
+    -- These bytes would be read as if they had been received through TLS.
     if conn.position <= #conn.buffer then
         return nil, "sends data before the TLS handshake"
     end
@@ -468,14 +469,14 @@ local function tunnel(conn, target)
 end
 
 
--- One request to one server. The response, or nil and an error.
+-- Sends one request to one server. The response, or nil and an error.
 local function exchange(conn, target, request, opts, trusted)
     local proxy = opts[target.scheme .. "_proxy"]
     local host, port = target.host, target.port
     local addresses, ok, err
 
     if proxy then
-        -- Only the proxy resolves names; what is an address in any case is judged here.
+        -- The proxy resolves names, so only literal addresses and localhost can be checked.
         if not trusted and (target.address or host == "localhost" or host:find("%.localhost$")) then
             addresses, err = resolve(conn, host)
             if addresses then
@@ -515,10 +516,10 @@ local function exchange(conn, target, request, opts, trusted)
         end
 
         if not ok then
-            local short = shortage.of(err)
-            conn.shortage = conn.shortage or short
+            local lacking = shortage.of(err)
+            conn.shortage = conn.shortage or lacking
 
-            return nil, "TLS handshake: " .. (short or err)
+            return nil, "TLS handshake: " .. (lacking or err)
         end
     end
 
@@ -591,7 +592,7 @@ local function check_request(opts)
     end
 
     local function check_line(name, value)
-        -- The value may be a secret.
+        -- The error does not contain the value, which may be a secret.
         if type(value) ~= "string" or find(value, "[%z\r\n]") then
             error("http.request: the value of header " .. printable(name) .. " must be a string of one line", 4)
         end
@@ -633,7 +634,7 @@ local function follow_redirects(opts)
             conn.sock:close()
         end
 
-        -- Without the query: it may hold a secret.
+        -- Without the query, which may contain a secret.
         local where = "http.request: " .. target.origin .. target.path:match("^[^?]*"):sub(1, 100) .. ": "
         if not response then
             return nil, where .. err, conn.shortage and SHORTAGE or nil, conn.unusable
@@ -667,20 +668,22 @@ local function follow_redirects(opts)
 end
 
 
--- access_by_lua* and timers. { status, headers, body }, or nil, an error, and "shortage" if the error
--- is this machine's own.
+-- access_by_lua* and timers. Returns { status, headers, body }; or nil, an error, "shortage" if this machine
+-- lacks something for the request, and true if the server's response cannot be used (a redirect, or too
+-- large).
 --   url            http or https
 --   method         GET (default) or POST
---   body, content_type, accept, headers (of this origin only: a redirect elsewhere loses them)
---   timeout        milliseconds for everything together, redirects and name look-ups too (default 30000)
+--   body, content_type, accept
+--   headers        sent to this origin only: a redirect to another origin loses them
+--   timeout        milliseconds for everything, redirects and name resolution included (default 30000)
 --   max_bytes      of the body (default 65536)
---   max_redirects  of a GET (default 3); never from https to http. A redirect of a POST is an error
---   ssl_verify     default true. nginx knows no certificates for addresses: use a host name
---   http_proxy, https_proxy   { host, port }. The proxy resolves the names of the targets, so only
---                  targets that are literal addresses can be judged
---   origin         who wrote the URL: "certificate" (default), or "operator", whose URL and all of
---                  its origin may be anywhere
---   kind           what the time is counted as in the metrics (default "other")
+--   max_redirects  of a GET (default 3); none from https to http. A redirect of a POST is an error
+--   ssl_verify     default true. nginx does not verify certificates for IP addresses: use a host name
+--   http_proxy, https_proxy   { host, port }. The proxy resolves the names of targets, so the address guard
+--                  checks only targets that are literal addresses
+--   origin         where the URL is from: "certificate" (default), which the address guard checks, or
+--                  "operator": this URL and all of its origin may have any address
+--   kind           label of the duration in the metrics (default "other")
 function _M.request(opts)
     check_request(opts)
     local start = ngx_now()

@@ -1,4 +1,4 @@
--- Reads the http and https URLs that fetches go to. Strict: most of them are written by strangers.
+-- Parses http and https URLs, strictly, because most are from certificates and documents of other parties.
 
 local cidr = require "resty.mtls.internal.net.cidr"
 
@@ -17,7 +17,7 @@ end
 _M.printable = printable
 
 
--- A host in lower case without a trailing dot, and its address if it is a literal one (IPv6 in
+-- A host in lower case without a trailing dot, and its address if it is a literal address (IPv6 in
 -- brackets); or nil, nil and an error.
 local function read_host(text)
     local literal = text:match("^%[(.*)%]$")
@@ -44,7 +44,7 @@ local function read_host(text)
         end
     end
 
-    -- What resolvers and proxies take for an address in any of its spellings (127.1, 0x7f000001).
+    -- Resolvers and proxies accept other spellings of an address too (127.1, 0x7f000001); these are refused.
     local last = host:match("[^.]*$")
     if last:find("^%d+$") or last:find("^0x%x*$") then
         if cidr.family(host) ~= 4 then
@@ -87,9 +87,9 @@ function _M.parse(text)
         return nil, "URL has user info, which is refused"
     end
 
-    local named, digits = authority:match("^(.*):(%d*)$")
-    if named and (not named:find(":", 1, true) or named:find("^%[.*%]$")) then
-        authority = named
+    local host_part, digits = authority:match("^(.*):(%d*)$")
+    if host_part and (not host_part:find(":", 1, true) or host_part:find("^%[.*%]$")) then
+        authority = host_part
         if digits ~= "" then
             port = #digits <= 5 and tonumber(digits) or 0
         end
@@ -108,9 +108,9 @@ function _M.parse(text)
         path = "/" .. path
     end
 
-    local shown = host:find(":", 1, true) and "[" .. host .. "]" or host
+    local authority_text = host:find(":", 1, true) and "[" .. host .. "]" or host
     if port ~= DEFAULT_PORTS[scheme] then
-        shown = shown .. ":" .. port
+        authority_text = authority_text .. ":" .. port
     end
 
     return {
@@ -118,8 +118,8 @@ function _M.parse(text)
         host = host,
         address = address,
         port = port,
-        authority = shown,
-        origin = scheme .. "://" .. shown,
+        authority = authority_text,
+        origin = scheme .. "://" .. authority_text,
         path = path,
     }
 end
@@ -127,7 +127,7 @@ end
 
 -- RFC 3986, 5.2.4
 local function without_dots(path)
-    local kept = {}
+    local result = {}
     local segments = {}
     for segment in path:gmatch("/([^/]*)") do
         segments[#segments + 1] = segment
@@ -135,21 +135,21 @@ local function without_dots(path)
 
     for i, segment in ipairs(segments) do
         if segment == ".." then
-            kept[#kept] = nil
+            result[#result] = nil
         end
 
         if segment ~= "." and segment ~= ".." then
-            kept[#kept + 1] = segment
+            result[#result + 1] = segment
         elseif i == #segments then
-            kept[#kept + 1] = ""
+            result[#result + 1] = ""
         end
     end
 
-    return "/" .. table.concat(kept, "/")
+    return "/" .. table.concat(result, "/")
 end
 
 
--- What `reference`, found at `base` (a parsed URL), leads to: a parsed URL, or nil and an error.
+-- Resolves a reference against the parsed URL `base`: a parsed URL, or nil and an error.
 function _M.resolve(base, reference)
     reference = reference:gsub("#.*", "")
     if reference:find("^%a[%w+.-]*:") then
@@ -173,7 +173,7 @@ function _M.resolve(base, reference)
 end
 
 
--- Whether two URLs have scheme, host and port in common: what an operator wrote allows its origin.
+-- Whether two URLs have the same scheme, host and port.
 function _M.same_origin(a, b)
     local first, second = _M.parse(a), _M.parse(b)
 
