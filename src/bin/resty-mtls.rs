@@ -246,7 +246,7 @@ mod tests {
                  \x20 a.test: no CA names sent\n\
                  routes: 1\n\
                  warnings: 1\n\
-                 FILE:2:36: warning: routes[0].paths: is not for resty-mtls and does nothing here\n"
+                 FILE:2:36: warning: routes[0].paths: has no effect in resty-mtls\n"
                     .to_owned(),
                 String::new()
             )
@@ -321,7 +321,7 @@ mod tests {
         let (status, out, err) = run_reading(&["check", "-"], &mut good.as_bytes());
         assert_eq!((status, err), (0, String::new()));
         let warning =
-            "standard input:2:1: warning: upstreams: is not for resty-mtls and does nothing here\n";
+            "standard input:2:1: warning: upstreams: has no effect in resty-mtls\n";
         assert!(out.ends_with(warning), "{out}");
 
         let too_long = "standard input: over 32 MB, the limit for a policy\n".to_owned();

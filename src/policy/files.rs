@@ -305,7 +305,7 @@ pub enum FileChange {
     Settled = 2,
 }
 
-/// Checks files for changes when it is called. A change is reported once no file changes any more.
+/// Detects changes of files. A change has settled once no file changes any more.
 #[derive(Debug, Default)]
 pub struct FileWatch {
     files: Arc<Files>,

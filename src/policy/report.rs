@@ -338,6 +338,7 @@ impl Report {
         }
     }
 
+    /// Adds an error.
     pub fn error(&mut self, position: Position, path: &Path<'_>, message: impl Into<String>) {
         if self.errors.len() < MAX_KEPT {
             let error = self.diagnostic(Severity::Error, position, path, message.into());
@@ -383,11 +384,10 @@ impl Report {
     /// first one is enough, because one setting remedies all of them.
     pub fn warn_untrusted_source(&mut self, position: Position, path: &Path<'_>) {
         if self.untrusted_source_warning.is_none() {
-            let message =
-                "the header is accepted only from 'trusted_ips' of mtls.init, and that list \
-                           is empty: every certificate in it is ignored; expected the addresses \
-                           of the proxies that send it"
-                    .to_owned();
+            let message = "the header is accepted only from 'trusted_ips' of mtls.init, and that \
+                           list is empty: every certificate in it is ignored; expected the \
+                           addresses of the proxies that send it"
+                .to_owned();
             self.untrusted_source_warning =
                 Some(self.diagnostic(Severity::Warning, position, path, message));
         }
@@ -530,8 +530,8 @@ mod tests {
         assert!(!show(&services.item(4_294_967_296)).1);
         assert!(!show(&services).1);
         assert!(!show(&root.item(1)).1);
-        let (odd, groups) = (root.field("o dd"), service.field("groups"));
-        assert!(!show(&odd.item(1)).1);
+        let (spaced, groups) = (root.field("o dd"), service.field("groups"));
+        assert!(!show(&spaced.item(1)).1);
         assert!(!show(&groups.item(1)).1);
     }
 

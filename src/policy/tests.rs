@@ -945,7 +945,7 @@ fn from_yaml_unknown_plugin_is_refused() {
 
 #[test]
 fn from_yaml_plugin_that_the_document_declares_is_warned_about() {
-    let nothing = "is not for resty-mtls and does nothing here";
+    let nothing = "has no effect in resty-mtls";
     let text = "_format_version: '3.0'\n\
                 custom_plugins: [{name: my-own-thing, schema: x, handler: y}]\n\
                 cloned_plugins: [{name: second-limit, ref: rate-limiting, priority: 1}]\n\
@@ -997,8 +997,8 @@ fn from_yaml_every_plugin_of_kong_loads() {
         assert_eq!(
             warnings(&policy(&text)),
             [format!(
-                "p:3:9: warning: plugins[0].name: the plugin '{name}' is not for resty-mtls and \
-                 does nothing here"
+                "p:3:9: warning: plugins[0].name: the plugin '{name}' has no effect \
+                 in resty-mtls"
             )]
         );
     }
@@ -1020,7 +1020,7 @@ fn from_yaml_what_is_kongs_alone_is_warned_about_once() {
                 - {name: key-auth, service: nosuch}\n\
                 - {name: rate-limiting}\n\
                 - {name: tls-handshake-modifier, protocols: [https], instance_name: x}\n";
-    let nothing = "is not for resty-mtls and does nothing here";
+    let nothing = "has no effect in resty-mtls";
     assert_eq!(
         warnings(&policy(text)),
         [

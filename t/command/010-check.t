@@ -69,8 +69,8 @@ server names that ask for a client certificate: 1
 routes: 1
 routes that require a client certificate: payments
 warnings: 2
-policy.yaml:5:3: warning: routes[0].paths: is not for resty-mtls and does nothing here
-policy.yaml:9:11: warning: routes[0].plugins[1].name: the plugin 'rate-limiting' is not for resty-mtls and does nothing here
+policy.yaml:5:3: warning: routes[0].paths: has no effect in resty-mtls
+policy.yaml:9:11: warning: routes[0].plugins[1].name: the plugin 'rate-limiting' has no effect in resty-mtls
 _EOT_
 
 for my $case (

@@ -317,7 +317,7 @@ for my $section (sort keys %plugin) {
         next if $effect{$field};
         my $printed = check($section, "{$field: x}");
         my $expected = $here{$field} eq "refused" ? qr/\.$field: is not supported by this version/
-            : qr/\.$field: is not for resty-mtls and does nothing here/;
+            : qr/\.$field: has no effect in resty-mtls/;
         like($printed, $expected, "$section: $field is '$here{$field}'") if $here{$field} eq "refused";
         unlike($printed, qr/unknown field/, "$section: $field is known");
     }

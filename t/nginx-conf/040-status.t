@@ -186,13 +186,13 @@ status
 --- client_out
 1 0 False 0 list
 2 1 False 1 list
-policy.yaml:LINE: warning: routes[0].paths: is not for resty-mtls and does nothing here
-policy.yaml:LINE: warning: routes[0].paths: is not for resty-mtls and does nothing here
+policy.yaml:LINE: warning: routes[0].paths: has no effect in resty-mtls
+policy.yaml:LINE: warning: routes[0].paths: has no effect in resty-mtls
 2 1 True 1 list
-policy.yaml:LINE: warning: routes[0].paths: is not for resty-mtls and does nothing here
-policy.yaml:LINE: warning: routes[0].paths: is not for resty-mtls and does nothing here
+policy.yaml:LINE: warning: routes[0].paths: has no effect in resty-mtls
+policy.yaml:LINE: warning: routes[0].paths: has no effect in resty-mtls
 3 130 False 101 list
-policy.yaml:LINE: warning: plugins[0].name: the plugin 'ai-number-1' is not for resty-mtls and does nothing here
+policy.yaml:LINE: warning: plugins[0].name: the plugin 'ai-number-1' has no effect in resty-mtls
 30 more warnings: resty-mtls check lists them
 4 0 False 0 list
 --- no_error_log

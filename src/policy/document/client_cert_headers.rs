@@ -309,7 +309,7 @@ impl<'t> DocumentReader<'t, '_> {
                 continue;
             };
             if self.boolean(&object, &path, "china_network") == Some(true) {
-                let message = "concerns Cloudflare's own network and does nothing here";
+                let message = "concerns Cloudflare's own network and has no effect here";
                 let path = path.field("china_network");
                 self.report
                     .warn_once("settings china_network", item.position, &path, message);

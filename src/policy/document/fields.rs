@@ -89,7 +89,7 @@ impl<'t> DocumentReader<'t, '_> {
             if schema.ignored.contains(&name) {
                 if !value.is_null() {
                     let subject = format!("{} {name}", schema.name);
-                    let message = "is not for resty-mtls and does nothing here";
+                    let message = "has no effect in resty-mtls";
                     self.report
                         .warn_once(&subject, key.position, &path.field(name), message);
                 }

@@ -10,12 +10,17 @@ use crate::token::{issuer_url, Algorithm, Expected, OneOf, SigningKey};
 
 /// The configuration of `openid-connect`.
 pub(in crate::policy) struct OpenidConnect<'t> {
+    /// The issuer, without the suffix of its discovery document.
     pub issuer: Box<str>,
     pub methods: AuthMethods,
     pub algorithms: Vec<Algorithm>,
+    /// The values in `issuers_allowed`.
     pub issuers: Vec<Box<str>>,
+    /// The claims that a token must have.
     pub expected: Expected,
+    /// The mode of `proof_of_possession_mtls`.
     pub possession: Possession,
+    /// `proof_of_possession_mtls_from_header`.
     pub from_header: Option<HeaderCertAuth<'t>>,
     pub introspection_endpoint: Option<Box<str>>,
     pub client: Option<Client>,
@@ -23,7 +28,9 @@ pub(in crate::policy) struct OpenidConnect<'t> {
     pub headers: Vec<(Box<str>, Box<str>)>,
     pub hide_credentials: bool,
     pub expose_error_code: bool,
+    /// `unauthorized_error_message`.
     pub unauthorized: Box<str>,
+    /// `forbidden_error_message`.
     pub forbidden: Box<str>,
     /// In milliseconds.
     pub timeout: u32,

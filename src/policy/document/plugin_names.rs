@@ -123,7 +123,7 @@ impl<'t> DocumentReader<'t, '_> {
         let shown = quoted(name.as_bytes());
         if is_kong_plugin(name) || self.declared_plugins.contains(&name) {
             let message =
-                format!("the plugin '{shown}' is not for resty-mtls and does nothing here");
+                format!("the plugin '{shown}' has no effect in resty-mtls");
             self.report
                 .warn_once(&format!("plugin {name}"), position, path, &message);
             return None;
