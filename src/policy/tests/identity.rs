@@ -839,14 +839,49 @@ fn client_cert_acl_bad_rules_are_refused() {
     let prefix = "would also match longer hosts or names, expected '/' or ':' before the '*', \
                   and '/' after a host, for example 'spiffe://example.org/ns/*'";
     for (rule, column, path, message) in [
-        ("{}", 0, "", "an empty rule, expected at least one condition".to_owned()),
-        ("{name: x}", 0, "", "an empty rule, expected at least one condition".to_owned()),
+        (
+            "{}",
+            0,
+            "",
+            "an empty rule, expected at least one condition".to_owned(),
+        ),
+        (
+            "{name: x}",
+            0,
+            "",
+            "an empty rule, expected at least one condition".to_owned(),
+        ),
         ("x", 0, "", "'x', expected a mapping".to_owned()),
-        ("{name: \"a\\nb\", eku: clientAuth}", 7, ".name", "'a\\nb', expected a name on one line".to_owned()),
-        ("{subject.O: null}", 12, "['subject.O']", "null, expected text".to_owned()),
-        ("{subject.O: []}", 12, "['subject.O']", "a list, expected text or a list of texts".to_owned()),
-        ("{subject.O: ['']}", 13, "['subject.O'][0]", "'', expected text".to_owned()),
-        ("{subject.OU: 42}", 13, "['subject.OU']", "the number 42, expected text, in quotes".to_owned()),
+        (
+            "{name: \"a\\nb\", eku: clientAuth}",
+            7,
+            ".name",
+            "'a\\nb', expected a name on one line".to_owned(),
+        ),
+        (
+            "{subject.O: null}",
+            12,
+            "['subject.O']",
+            "null, expected text".to_owned(),
+        ),
+        (
+            "{subject.O: []}",
+            12,
+            "['subject.O']",
+            "a list, expected text or a list of texts".to_owned(),
+        ),
+        (
+            "{subject.O: ['']}",
+            13,
+            "['subject.O'][0]",
+            "'', expected text".to_owned(),
+        ),
+        (
+            "{subject.OU: 42}",
+            13,
+            "['subject.OU']",
+            "the number 42, expected text, in quotes".to_owned(),
+        ),
         (
             "{subject.organization: x}",
             1,
@@ -856,7 +891,12 @@ fn client_cert_acl_bad_rules_are_refused() {
              matters)"
                 .to_owned(),
         ),
-        ("{san.dn: x}", 1, "['san.dn']", "unknown condition 'san.dn', did you mean 'san.dns'?".to_owned()),
+        (
+            "{san.dn: x}",
+            1,
+            "['san.dn']",
+            "unknown condition 'san.dn', did you mean 'san.dns'?".to_owned(),
+        ),
         (
             "{fingerprint: x}",
             1,
@@ -873,10 +913,30 @@ fn client_cert_acl_bad_rules_are_refused() {
              san.email, san.ip, sha256, spki_sha256, issuer_key_id, eku, all, any, not"
                 .to_owned(),
         ),
-        ("{all: []}", 6, ".all", "a list, expected at least one condition".to_owned()),
-        ("{any: {eku: x}}", 6, ".any", "a mapping, expected a list".to_owned()),
-        ("{not: [{eku: x}]}", 6, ".not", "a list, expected a mapping".to_owned()),
-        ("{san.dns: '*'}", 10, "['san.dns']", "'*', expected a name or '*.' and a name".to_owned()),
+        (
+            "{all: []}",
+            6,
+            ".all",
+            "a list, expected at least one condition".to_owned(),
+        ),
+        (
+            "{any: {eku: x}}",
+            6,
+            ".any",
+            "a mapping, expected a list".to_owned(),
+        ),
+        (
+            "{not: [{eku: x}]}",
+            6,
+            ".not",
+            "a list, expected a mapping".to_owned(),
+        ),
+        (
+            "{san.dns: '*'}",
+            10,
+            "['san.dns']",
+            "'*', expected a name or '*.' and a name".to_owned(),
+        ),
         (
             "{san.dns: 'a.*'}",
             10,
@@ -885,8 +945,18 @@ fn client_cert_acl_bad_rules_are_refused() {
              left-most label or a full name"
                 .to_owned(),
         ),
-        ("{san.uri: 'spiffe://a.b*'}", 10, "['san.uri']", format!("'spiffe://a.b*' {prefix}")),
-        ("{san.uri: 'https://a.b:*'}", 10, "['san.uri']", format!("'https://a.b:*' {prefix}")),
+        (
+            "{san.uri: 'spiffe://a.b*'}",
+            10,
+            "['san.uri']",
+            format!("'spiffe://a.b*' {prefix}"),
+        ),
+        (
+            "{san.uri: 'https://a.b:*'}",
+            10,
+            "['san.uri']",
+            format!("'https://a.b:*' {prefix}"),
+        ),
         ("{san.uri: '*'}", 10, "['san.uri']", format!("'*' {prefix}")),
         (
             "{san.uri: 'spiffe://*/ns/*'}",
@@ -898,13 +968,15 @@ fn client_cert_acl_bad_rules_are_refused() {
             "{san.uri: 'spiffe://x/a/../b'}",
             10,
             "['san.uri']",
-            "'spiffe://x/a/../b' has a '.' or '..' segment, expected a path without them".to_owned(),
+            "'spiffe://x/a/../b' has a '.' or '..' segment, expected a path without them"
+                .to_owned(),
         ),
         (
             "{san.uri: 'spiffe://x/a/%2E%2e/*'}",
             10,
             "['san.uri']",
-            "'spiffe://x/a/%2E%2e/*' has a '.' or '..' segment, expected a path without them".to_owned(),
+            "'spiffe://x/a/%2E%2e/*' has a '.' or '..' segment, expected a path without them"
+                .to_owned(),
         ),
         (
             "{san.uri: 'https://x/?a'}",
@@ -916,13 +988,15 @@ fn client_cert_acl_bad_rules_are_refused() {
             "{san.uri: 'spiffe://x/a/'}",
             10,
             "['san.uri']",
-            "'spiffe://x/a/' ends in a '/', expected a SPIFFE ID without a slash at its end".to_owned(),
+            "'spiffe://x/a/' ends in a '/', expected a SPIFFE ID without a slash at its end"
+                .to_owned(),
         ),
         (
             "{san.uri: '//x/a'}",
             10,
             "['san.uri']",
-            "'//x/a' has no scheme, expected a URI such as 'spiffe://example.org/ns/payments'".to_owned(),
+            "'//x/a' has no scheme, expected a URI such as 'spiffe://example.org/ns/payments'"
+                .to_owned(),
         ),
         (
             "{san.dns: '2001:db8::7'}",
@@ -952,7 +1026,12 @@ fn client_cert_acl_bad_rules_are_refused() {
             "['subject.O']",
             "'a\\tb' has a control character, expected text without control characters".to_owned(),
         ),
-        ("{san.ip: 10.0.0.0/8}", 9, "['san.ip']", "'10.0.0.0/8' is not an IP address".to_owned()),
+        (
+            "{san.ip: 10.0.0.0/8}",
+            9,
+            "['san.ip']",
+            "'10.0.0.0/8' is not an IP address".to_owned(),
+        ),
         (
             "{sha256: abc}",
             9,
@@ -976,13 +1055,20 @@ fn client_cert_acl_bad_rules_are_refused() {
              emailProtection, timeStamping, OCSPSigning, anyExtendedKeyUsage or a dotted OID"
                 .to_owned(),
         ),
-        (&too_deep, 102, &".not".repeat(17), "nested deeper than 16 levels".to_owned()),
+        (
+            &too_deep,
+            102,
+            &".not".repeat(17),
+            "nested deeper than 16 levels".to_owned(),
+        ),
     ] {
         let text = with_auth("", &format!("{head}{rule}]}}}}\n"));
         let column = head.len() + column + 1;
         assert_errors(
             &text,
-            &[&format!("9:{column}: plugins[1].config.allow[0]{path}: {message}")],
+            &[&format!(
+                "9:{column}: plugins[1].config.allow[0]{path}: {message}"
+            )],
         );
     }
 }

@@ -1,51 +1,47 @@
 //! Certificate revocation lists (RFC 5280 section 5) as functions on bytes: one that was fetched
 //! for a certificate, and the local files of a policy.
 //!
-//! What a CRL lists and what it does not list have different weight.
+//! An entry of a CRL and the absence of an entry are treated differently.
 //!
-//! - *CrlExpiry*: a certificate that stands in a CRL which its issuer signed is revoked, also if the
-//!   CRL is expired, not yet valid, of partial scope, a delta, or has extensions that are malformed
-//!   or critical and not supported. Only the CA takes it back: by a newer CRL of the same key and
-//!   scope without the entry, or by `removeFromCRL`. An entry with the reason `certificateHold`
-//!   counts while its CRL is in force. In a local CRL another key of the issuer's name may have
-//!   signed, that of a CA of the policy under the same anchor.
-//! - *Not listed*: only a CRL in force that is fully understood makes a certificate good.
+//! - *With an entry*, a certificate is revoked if its issuer signed the CRL. This holds even if the
+//!   CRL is expired, not yet valid, partial or a delta CRL, or has extensions that are malformed, or
+//!   critical and not supported. The CA withdraws the revocation by a newer CRL with the same key
+//!   and scope that has no such entry, or by `removeFromCRL`. An entry with the reason
+//!   `certificateHold` revokes while its CRL is in force. A local CRL may also be signed by another
+//!   key of the issuer's name, if that is the key of a CA of the policy under the same anchor.
+//! - *Without an entry*, a certificate is good only by a CRL that is in force and whose scope and
+//!   critical extensions are all supported.
 //!
-//! A CRL is *plain* if it covers every certificate of its issuer: full, direct, for all reasons,
-//! with a nextUpdate and no critical extension that is not supported. Whether another CRL covers a
-//! given certificate takes the rules of RFC 5280 section 6.3.3, which OpenSSL implements, see
-//! [`ext::crl_status`]. A fetched CRL makes a certificate good only if it is plain.
+//! A CRL is *complete* if it covers all certificates of its issuer: it is full and direct, covers
+//! all reasons, and has a nextUpdate and no unsupported critical extension. A fetched CRL makes a
+//! certificate good only if it is complete. Whether a local CRL that is not complete covers a
+//! certificate is decided by OpenSSL, which implements RFC 5280 section 6.3.3; see
+//! [`ext::crl_status`].
 
+mod parsed;
 #[cfg(test)]
 mod random_tests;
 mod scope;
 #[cfg(test)]
 mod tests;
 
-use std::cmp::Ordering;
 use std::ffi::c_int;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use base64::engine::general_purpose::STANDARD;
-use base64::Engine;
-use openssl::bn::BigNum;
 use openssl::error::ErrorStack;
-use openssl::nid::Nid;
 use openssl::sha::sha256;
-use openssl::stack::Stack;
-use openssl::x509::{
-    CertificateIssuer, CrlStatus, GeneralName, ReasonCode, X509Crl, X509KeyUsage, X509NameRef,
-    X509Ref, X509RevokedRef, X509,
-};
+use openssl::x509::{X509NameRef, X509Ref, X509};
 use openssl_sys as sys;
 
-use self::scope::{Number, Scope};
+use self::parsed::{
+    is_same_name, name_text, read, EntryStatus, ParsedCrl, SignatureCheck, SignatureResult, HOLD,
+};
+use self::scope::Scope;
 use super::revocation_status::{
-    self, in_force, reason_name, revoked_until, RevocationStatus, CLOCK_SKEW,
+    in_force, reason_name, revoked_until, RevocationStatus, CLOCK_SKEW,
 };
 use super::store::CertificationPath;
 use super::CaCertificate;
-use crate::certificate::{name, time, unix_seconds};
 use crate::openssl_ext::revocation as ext;
 
 /// Longest CRL that is fetched, in bytes.
@@ -54,22 +50,16 @@ pub const MAX_FETCHED: usize = 10 * 1024 * 1024;
 /// Longest local file of CRLs, in bytes.
 pub const MAX_FILE: usize = 64 * 1024 * 1024;
 
-/// Most issuers remembered for one CRL: keys of one name, of which few are in use at a time.
-const MAX_ISSUERS: usize = 8;
-
-const BEGIN: &str = "-----BEGIN X509 CRL-----";
-const END: &str = "-----END X509 CRL-----";
-
-/// A CRL that its issuer signed.
+/// A CRL with an authentic signature of its issuer.
 pub struct Crl {
-    list: List,
+    parsed: ParsedCrl,
 }
 
 impl Crl {
     /// Reads a CRL of at most `max` bytes in DER or PEM that `issuer` signed.
     ///
     /// # Errors
-    /// Why it says nothing, for [`RevocationStatus::Unknown`].
+    /// The reason, for [`RevocationStatus::Unknown`].
     pub fn load(bytes: &[u8], issuer: &X509Ref, max: usize) -> Result<Crl, String> {
         let crl = Crl::read(bytes, issuer, max);
         ErrorStack::get();
@@ -77,30 +67,30 @@ impl Crl {
     }
 
     fn read(bytes: &[u8], issuer: &X509Ref, max: usize) -> Result<Crl, String> {
-        let mut lists = read(bytes, max)?;
-        let count = lists.len();
-        let (Some(list), 1) = (lists.pop(), count) else {
+        let mut crls = read(bytes, max)?;
+        let count = crls.len();
+        let (Some(crl), 1) = (crls.pop(), count) else {
             return Err(format!("{count} CRLs found, expected exactly one"));
         };
-        if !same(list.issuer(), issuer.subject_name()) {
+        if !is_same_name(crl.issuer(), issuer.subject_name()) {
             return Err(format!(
                 "CRL of '{}', expected one of '{}'",
-                text(list.issuer()),
-                text(issuer.subject_name())
+                name_text(crl.issuer()),
+                name_text(issuer.subject_name())
             ));
         }
-        match list.signed_by(issuer) {
-            Signed { authentic, .. } if authentic => Ok(Crl { list }),
-            Signed { standing, .. } => Err(list.about(standing.why())),
+        match crl.check_signature(issuer) {
+            SignatureCheck { authentic, .. } if authentic => Ok(Crl { parsed: crl }),
+            SignatureCheck { result, .. } => Err(crl.message(result.problem())),
         }
     }
 
-    /// What the CRL says about `certificate` at `now`. `issuer` is the next certificate of the
-    /// verified chain: a CRL that was kept may be of another CA with the same name.
+    /// The status of `certificate` at `now`. `issuer` is the next certificate of the verified
+    /// chain; its key is checked, since a cached CRL may be of another CA with the same name.
     pub fn status(&self, certificate: &X509Ref, issuer: &X509Ref, now: i64) -> RevocationStatus {
         match self.try_status(certificate, issuer, now) {
-            Ok(answer) => answer,
-            Err(why) => RevocationStatus::Unknown(self.list.about(&why)),
+            Ok(status) => status,
+            Err(why) => RevocationStatus::Unknown(self.parsed.message(&why)),
         }
     }
 
@@ -110,354 +100,364 @@ impl Crl {
         issuer: &X509Ref,
         now: i64,
     ) -> Result<RevocationStatus, String> {
-        let list = &self.list;
-        if !same(list.issuer(), certificate.issuer_name()) {
-            let issuer = text(certificate.issuer_name());
+        let crl = &self.parsed;
+        if !is_same_name(crl.issuer(), certificate.issuer_name()) {
+            let issuer = name_text(certificate.issuer_name());
             return Err(format!("does not cover certificates of '{issuer}'"));
         }
-        let Signed {
-            standing,
-            authentic,
-        } = list.signed_by(issuer);
+        let SignatureCheck { result, authentic } = crl.check_signature(issuer);
         if !authentic {
-            return Err(standing.why().to_owned());
+            return Err(result.problem().to_owned());
         }
-        let next = list.next.unwrap_or(i64::MAX);
-        let in_force = in_force(list.this, next, now, CLOCK_SKEW);
+        let next = crl.next_update.unwrap_or(i64::MAX);
+        let in_force = in_force(crl.this_update, next, now, CLOCK_SKEW);
         let revoked = |since, reason| RevocationStatus::Revoked {
             until: revoked_until(next, now),
             since,
             reason,
         };
-        match list.entry(certificate) {
-            Entry::Revoked { since, reason } => return Ok(revoked(since, reason)),
-            Entry::Held { since } if in_force.is_ok() => {
+        match crl.entry(certificate) {
+            EntryStatus::Revoked { since, reason } => return Ok(revoked(since, reason)),
+            EntryStatus::Held { since } if in_force.is_ok() => {
                 return Ok(revoked(since, reason_name(HOLD)))
             }
             _ => {}
         }
-        if let Some(oddity) = &list.oddity {
-            return Err(oddity.clone());
+        if let Some(limitation) = &crl.limitation {
+            return Err(limitation.clone());
         }
-        if standing != Standing::Good {
-            return Err(standing.why().to_owned());
+        if result != SignatureResult::Good {
+            return Err(result.problem().to_owned());
         }
         in_force?;
         Ok(RevocationStatus::Good { until: next })
     }
 
-    /// nextUpdate, in seconds since the unix_seconds.
+    /// nextUpdate, in seconds since the epoch.
     pub fn until(&self) -> Option<i64> {
-        self.list.next
+        self.parsed.next_update
     }
 }
 
-/// The local CRLs of a policy, any number an issuer. For a chain to be good, every certificate
-/// below the anchor needs a CRL in force, as with nginx's `ssl_crl` (`X509_V_FLAG_CRL_CHECK_ALL`).
+/// The local CRLs of a policy, any number of them for each issuer. A chain is good if there is a
+/// CRL in force for every certificate below the anchor, as with nginx's `ssl_crl`
+/// (`X509_V_FLAG_CRL_CHECK_ALL`).
 #[derive(Default)]
 pub struct CrlSet {
-    lists: Vec<List>,
+    crls: Vec<ParsedCrl>,
 }
 
-/// What came of checking a path against a [`CrlSet`].
+/// Result of checking a path against a [`CrlSet`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CrlVerdict {
-    /// `X509_V_OK` (0) or an `X509_V_ERR_*` number.
+    /// `X509_V_OK` (0) or an `X509_V_ERR_*` code.
     pub code: i32,
-    /// Depth of the certificate a refusal is about; 0 is the leaf.
+    /// Depth of the refused certificate; 0 is the leaf.
     pub depth: u32,
-    /// First second at which the CRLs may say otherwise.
+    /// First second at which the result may change.
     pub until: i64,
 }
 
-/// When a local CRL ends.
+/// The end of a local CRL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CrlExpiry<'a> {
-    /// The file, as the policy names it.
+    /// The path of its file as written in the policy.
     pub file: &'a str,
     /// The issuer as RFC 2253 text.
     pub issuer: &'a str,
-    /// nextUpdate, in seconds since the unix_seconds.
+    /// nextUpdate, in seconds since the epoch.
     pub next_update: Option<i64>,
 }
 
 impl CrlSet {
-    /// Adds the CRLs of a file: one in DER, or any number in PEM. Returns how many there were.
+    /// Adds the CRLs of a file, which has one CRL in DER or any number in PEM, and returns their
+    /// number.
     ///
     /// # Errors
-    /// What is wrong with the file. Nothing is added then.
+    /// The reason, when a CRL of the file cannot be read. No CRL is added then.
     pub fn add(&mut self, file: &str, bytes: &[u8]) -> Result<usize, String> {
-        let lists = read(bytes, MAX_FILE);
+        let crls = read(bytes, MAX_FILE);
         ErrorStack::get();
-        let lists = lists?;
-        let count = lists.len();
+        let crls = crls?;
+        let count = crls.len();
         let file: Arc<str> = file.into();
-        self.lists.extend(lists.into_iter().map(|list| List {
-            file: file.clone(),
-            ..list
+        self.crls.extend(crls.into_iter().map(|mut crl| {
+            crl.file = file.clone();
+            crl
         }));
         Ok(count)
     }
 
-    /// Why a CRL is not plain, for each that is not.
+    /// A message for each CRL that is not complete.
     pub fn limitations(&self) -> impl Iterator<Item = String> + '_ {
-        let odd = |list: &List| list.oddity.as_deref().map(|oddity| list.about(oddity));
-        self.lists.iter().filter_map(odd)
+        let message = |crl: &ParsedCrl| {
+            crl.limitation
+                .as_deref()
+                .map(|limitation| crl.message(limitation))
+        };
+        self.crls.iter().filter_map(message)
     }
 
-    /// For each CRL that is not in force at `now`, since when or until when.
+    /// A message for each CRL that is not in force at `now`, with its thisUpdate or nextUpdate.
     pub fn out_of_force(&self, now: i64) -> impl Iterator<Item = String> + '_ {
-        let lists = self.lists.iter();
-        lists.filter_map(move |list| Some(list.about(&list.out_of_force(now)?)))
+        let crls = self.crls.iter();
+        crls.filter_map(move |crl| Some(crl.message(&crl.out_of_force(now)?)))
     }
 
-    /// The same for each whose nextUpdate lies after `since`, and which expired by `now`.
+    /// The same messages for the CRLs that expired after `since` and until `now`, with their files.
     pub fn expired_since(&self, since: i64, now: i64) -> impl Iterator<Item = String> + '_ {
         let ended = move |next| since < next && next <= now;
-        let lists = self.lists.iter();
-        let lists = lists.filter(move |list| list.next.is_some_and(ended));
-        lists.filter_map(move |list| {
-            let text = list.about(&list.out_of_force(now)?);
-            Some(format!("'{}': {text}", list.file))
+        let crls = self.crls.iter();
+        let crls = crls.filter(move |crl| crl.next_update.is_some_and(ended));
+        crls.filter_map(move |crl| {
+            let text = crl.message(&crl.out_of_force(now)?);
+            Some(format!("'{}': {text}", crl.file))
         })
     }
 
-    /// For each CRL of an issuer that is among `cas`, but signed by none of that name.
+    /// A message for each CRL with the name of a CA in `cas` that no CA of that name signed.
     pub fn not_signed_by<'a>(
         &'a self,
         cas: &'a [Arc<CaCertificate>],
     ) -> impl Iterator<Item = String> + 'a {
-        self.lists.iter().filter_map(|list| {
+        self.crls.iter().filter_map(|crl| {
             let cas = cas.iter().map(|ca| ca.x509());
-            let mut named = cas.filter(|ca| same(list.issuer(), ca.subject_name()));
+            let mut named = cas.filter(|ca| is_same_name(crl.issuer(), ca.subject_name()));
             let first = named.next()?;
-            let strange = !list.signed_by(first).authentic
-                && !named.any(|other| list.signed_by(other).authentic);
+            let unsigned = !crl.check_signature(first).authentic
+                && !named.any(|other| crl.check_signature(other).authentic);
             ErrorStack::get();
-            strange.then(|| {
-                list.about(
+            unsigned.then(|| {
+                crl.message(
                     "no CA of the plugin with this name signed it, so it has no effect there",
                 )
             })
         })
     }
 
-    /// When each CRL ends.
+    /// The end of each CRL.
     pub fn expiries(&self) -> impl Iterator<Item = CrlExpiry<'_>> {
-        self.lists.iter().map(|list| CrlExpiry {
-            file: &list.file,
-            issuer: &list.name,
-            next_update: list.next,
+        self.crls.iter().map(|crl| CrlExpiry {
+            file: &crl.file,
+            issuer: &crl.issuer_text,
+            next_update: crl.next_update,
         })
     }
 
-    /// Whether the set holds no CRL, so that no chain passes.
+    /// Whether the set has no CRL, so that no chain is good.
     pub fn is_empty(&self) -> bool {
-        self.lists.is_empty()
+        self.crls.is_empty()
     }
 
-    /// SHA-256 of the content: the CRLs, in any order.
+    /// SHA-256 of the content. It does not depend on the order of the CRLs.
     pub fn digest(&self) -> [u8; 32] {
-        let mut digests: Vec<_> = self.lists.iter().map(|list| list.digest).collect();
+        let mut digests: Vec<_> = self.crls.iter().map(|crl| crl.digest).collect();
         digests.sort_unstable();
         digests.dedup();
         sha256(digests.as_flattened())
     }
 
-    /// Checks a verified path. Revoked at any depth comes before all that is missing.
+    /// Checks a verified path. A revoked certificate at any depth takes precedence over a missing
+    /// CRL.
     ///
-    /// Below the anchor every certificate needs a CRL in force. From the anchor on, a certificate
-    /// whose issuer is in the path needs one if the set holds CRLs of that issuer.
+    /// Every certificate below the anchor needs a CRL in force. The anchor and its issuers need one
+    /// if their issuer is in the path and the set has CRLs of that issuer.
     pub fn check(&self, path: &CertificationPath, now: i64) -> CrlVerdict {
-        let outcome = self.judge(path, now);
+        let outcome = self.check_path(path, now);
         ErrorStack::get();
         outcome
     }
 
-    fn judge(&self, path: &CertificationPath, now: i64) -> CrlVerdict {
+    fn check_path(&self, path: &CertificationPath, now: i64) -> CrlVerdict {
         let outcome = |code, depth: usize| CrlVerdict {
             code,
             depth: u32::try_from(depth).unwrap_or(u32::MAX),
             until: self.next_change(now),
         };
-        let certificates = || Subject::all(path);
-        for (depth, subject) in certificates().enumerate() {
-            if self.revokes(&subject, path, now) {
+        let certificates = || PathCertificate::all(path);
+        for (depth, target) in certificates().enumerate() {
+            if self.is_revoked(&target, path, now) {
                 return outcome(sys::X509_V_ERR_CERT_REVOKED, depth);
             }
         }
-        for (depth, subject) in certificates().enumerate() {
+        for (depth, target) in certificates().enumerate() {
             let needed = depth < path.anchor()
-                || (!subject.above.is_empty() && self.of(subject.issuer()).next().is_some());
+                || (!target.above.is_empty() && self.by_issuer(target.issuer()).next().is_some());
             if !needed {
                 continue;
             }
-            if let Err(code) = self.status(&subject, now) {
+            if let Err(code) = self.status(&target, now) {
                 return outcome(code, depth);
             }
         }
         outcome(sys::X509_V_OK, 0)
     }
 
-    /// The CRLs of an issuer of this name.
-    fn of<'a>(&'a self, name: &'a X509NameRef) -> impl Iterator<Item = &'a List> {
-        self.lists
+    /// The CRLs whose issuer has this name.
+    fn by_issuer<'a>(&'a self, name: &'a X509NameRef) -> impl Iterator<Item = &'a ParsedCrl> {
+        self.crls
             .iter()
-            .filter(move |list| same(list.issuer(), name))
+            .filter(move |crl| is_same_name(crl.issuer(), name))
     }
 
-    /// Whether a CRL lists the certificate and was signed by somebody who may say so, and the CA
-    /// did not take it back.
-    fn revokes(&self, subject: &Subject<'_>, path: &CertificationPath, now: i64) -> bool {
-        self.lists.iter().any(|list| {
-            let counts = match list.entry(subject.certificate) {
-                Entry::Revoked { .. } => true,
-                Entry::Held { .. } => list.in_force(now).is_ok(),
-                Entry::Removed | Entry::Absent => false,
+    /// Whether a CRL with an entry for the certificate is signed by an authorised signer, and the
+    /// CA did not withdraw the revocation.
+    fn is_revoked(&self, target: &PathCertificate<'_>, path: &CertificationPath, now: i64) -> bool {
+        self.crls.iter().any(|crl| {
+            let is_listed = match crl.entry(target.certificate) {
+                EntryStatus::Revoked { .. } => true,
+                EntryStatus::Held { .. } => crl.in_force(now).is_ok(),
+                EntryStatus::Removed | EntryStatus::Absent => false,
             };
-            let says = |signer: &X509Ref| {
-                list.signed_by(signer).authentic
-                    && !self.takes_back(list, signer, subject.certificate, now, |_| true)
+            let is_revoked_by = |signer: &X509Ref| {
+                crl.check_signature(signer).authentic
+                    && !self.is_withdrawn(crl, signer, target.certificate, now, |_| true)
             };
-            counts
-                && (subject.signers_of(list).any(says)
-                    || subject
-                        .namesakes_for(list)
-                        .any(|ca| says(ca) && path.shares_anchor(ca)))
+            is_listed
+                && (target.signer_candidates(crl).any(is_revoked_by)
+                    || target
+                        .other_keys_of_issuer(crl)
+                        .any(|ca| is_revoked_by(ca) && path.shares_anchor(ca)))
         })
     }
 
-    /// Whether a newer CRL by the same key takes back what `list` says of the certificate.
-    fn takes_back(
+    /// Whether a newer CRL with the same key withdraws the revocation of the certificate by `crl`.
+    /// Newer CRLs are considered if `is_accepted` is true for them.
+    fn is_withdrawn(
         &self,
-        list: &List,
+        crl: &ParsedCrl,
         signer: &X509Ref,
         certificate: &X509Ref,
         now: i64,
-        accepted: impl Fn(&List) -> bool,
+        is_accepted: impl Fn(&ParsedCrl) -> bool,
     ) -> bool {
-        let replaces = |newer: &List| {
+        let withdraws = |newer: &ParsedCrl| {
             let entry = newer.entry(certificate);
-            match (&newer.delta, &list.delta) {
-                (None, _) => matches!(entry, Entry::Absent | Entry::Removed),
-                // A delta CRL that does not list the certificate says that nothing changed.
-                // RFC 5280 section 5.2.4: its base at most is the complete one, and it is numbered.
+            match (&newer.delta, &crl.delta) {
+                (None, _) => matches!(entry, EntryStatus::Absent | EntryStatus::Removed),
+                // A delta CRL without an entry for the certificate changes nothing. RFC 5280
+                // section
+                // 5.2.4: its BaseCRLNumber is at most the number of the full CRL, and it has a
+                // number itself.
                 (Some(base), None) => {
-                    entry == Entry::Removed
+                    entry == EntryStatus::Removed
                         && base.is_some()
-                        && *base <= list.number
+                        && *base <= crl.number
                         && newer.number.is_some()
                 }
-                (Some(_), Some(_)) => entry == Entry::Removed,
+                (Some(_), Some(_)) => entry == EntryStatus::Removed,
             }
         };
-        self.of(list.issuer()).any(|newer| {
-            newer.is_newer(list)
-                && newer.this <= now
-                && newer.scope == list.scope
-                && newer.is_understood()
-                && accepted(newer)
-                && replaces(newer)
-                && newer.signed_by(signer).standing == Standing::Good
+        self.by_issuer(crl.issuer()).any(|newer| {
+            newer.is_newer(crl)
+                && newer.this_update <= now
+                && newer.scope == crl.scope
+                && newer.is_supported()
+                && is_accepted(newer)
+                && withdraws(newer)
+                && newer.check_signature(signer).result == SignatureResult::Good
         })
     }
 
-    /// The status of a certificate that no CRL revokes, as an `X509_V_ERR_*` number unless it is
-    /// good.
-    fn status(&self, subject: &Subject<'_>, now: i64) -> Result<(), c_int> {
+    /// Checks that a certificate that is not revoked is good. The error is an `X509_V_ERR_*` code.
+    fn status(&self, target: &PathCertificate<'_>, now: i64) -> Result<(), c_int> {
         let mut code = sys::X509_V_ERR_UNABLE_TO_GET_CRL;
-        let mut best: Option<(&List, &X509Ref)> = None;
-        let mut partial = false;
-        for list in self.of(subject.issuer()) {
-            let signers = subject.signers_of(list);
-            let standing = |signer: &'_ X509Ref| list.signed_by(signer).standing;
+        let mut best: Option<(&ParsedCrl, &X509Ref)> = None;
+        let mut has_partial = false;
+        for crl in self.by_issuer(target.issuer()) {
+            let signers = target.signer_candidates(crl);
+            let result = |signer: &'_ X509Ref| crl.check_signature(signer).result;
             let best_signer = signers
-                .map(|signer| (standing(signer), signer))
-                .max_by_key(|(standing, _)| *standing);
+                .map(|signer| (result(signer), signer))
+                .max_by_key(|(result, _)| *result);
             match best_signer {
-                Some((Standing::Good, _)) if list.oddity.is_some() => match list.scope {
+                Some((SignatureResult::Good, _)) if crl.limitation.is_some() => match crl.scope {
                     Scope::Malformed(_) => code = sys::X509_V_ERR_DIFFERENT_CRL_SCOPE,
-                    _ if list.unsupported => {
+                    _ if crl.unsupported => {
                         code = sys::X509_V_ERR_UNHANDLED_CRITICAL_CRL_EXTENSION;
                     }
-                    _ => partial |= list.is_for_openssl(),
+                    _ => has_partial |= crl.has_decidable_scope(),
                 },
-                Some((Standing::Good, signer)) => {
-                    let rank = |list: &List| (list.in_force(now).is_ok(), list.this);
-                    if best.is_none_or(|(best, _)| rank(list) > rank(best)) {
-                        best = Some((list, signer));
+                Some((SignatureResult::Good, signer)) => {
+                    let rank = |crl: &ParsedCrl| (crl.in_force(now).is_ok(), crl.this_update);
+                    if best.is_none_or(|(best, _)| rank(crl) > rank(best)) {
+                        best = Some((crl, signer));
                     }
                 }
-                Some((Standing::NotAllowed, _)) => code = sys::X509_V_ERR_KEYUSAGE_NO_CRL_SIGN,
-                Some((Standing::BadSignature, _)) => code = sys::X509_V_ERR_CRL_SIGNATURE_FAILURE,
-                Some((Standing::OtherKey, _)) | None => {}
+                Some((SignatureResult::NoCrlSign, _)) => {
+                    code = sys::X509_V_ERR_KEYUSAGE_NO_CRL_SIGN
+                }
+                Some((SignatureResult::BadSignature, _)) => {
+                    code = sys::X509_V_ERR_CRL_SIGNATURE_FAILURE
+                }
+                Some((SignatureResult::OtherKeyId, _)) | None => {}
             }
         }
-        let plain = match best {
+        let complete = match best {
             None => Err(code),
-            Some((list, signer)) => list.in_force(now).and_then(|()| {
-                let in_force = |newer: &List| newer.in_force(now).is_ok();
-                let certificate = subject.certificate;
-                match list.entry(certificate) {
-                    Entry::Absent | Entry::Removed => Ok(()),
-                    _ if self.takes_back(list, signer, certificate, now, in_force) => Ok(()),
-                    // What took it back has expired itself.
+            Some((crl, signer)) => crl.in_force(now).and_then(|()| {
+                let in_force = |newer: &ParsedCrl| newer.in_force(now).is_ok();
+                let certificate = target.certificate;
+                match crl.entry(certificate) {
+                    EntryStatus::Absent | EntryStatus::Removed => Ok(()),
+                    _ if self.is_withdrawn(crl, signer, certificate, now, in_force) => Ok(()),
+                    // The CRL that withdrew the revocation has expired.
                     _ => Err(sys::X509_V_ERR_CRL_HAS_EXPIRED),
                 }
             }),
         };
-        match plain {
-            Err(_) if partial => self.status_with_openssl(subject, now),
-            plain => plain,
+        match complete {
+            Err(_) if has_partial => self.status_with_openssl(target, now),
+            complete => complete,
         }
     }
 
-    /// The same where a CRL of partial scope may cover the certificate.
-    fn status_with_openssl(&self, subject: &Subject<'_>, now: i64) -> Result<(), c_int> {
-        let lists = self.of(subject.issuer()).filter(|list| {
-            // An entry that was taken back must not count again, nor a CRL of another CA with the
-            // same name hide one of the issuer.
-            let entry = list.entry(subject.certificate);
-            list.is_for_openssl()
-                && matches!(entry, Entry::Absent | Entry::Removed)
-                && subject
-                    .signers_of(list)
-                    .any(|signer| list.signed_by(signer).standing == Standing::Good)
+    /// The same check when a partial CRL may cover the certificate.
+    fn status_with_openssl(&self, target: &PathCertificate<'_>, now: i64) -> Result<(), c_int> {
+        let crls = self.by_issuer(target.issuer()).filter(|crl| {
+            // A CRL with a withdrawn entry, or of another CA with the same name, is not passed to
+            // OpenSSL, which would use it.
+            let entry = crl.entry(target.certificate);
+            crl.has_decidable_scope()
+                && matches!(entry, EntryStatus::Absent | EntryStatus::Removed)
+                && target
+                    .signer_candidates(crl)
+                    .any(|signer| crl.check_signature(signer).result == SignatureResult::Good)
         });
-        let crls = lists.map(|list| &*list.crl);
-        match ext::crl_status(subject.certificate, subject.above, crls, now) {
+        let crls = crls.map(|crl| &*crl.x509);
+        match ext::crl_status(target.certificate, target.above, crls, now) {
             Ok(sys::X509_V_OK) => Ok(()),
             Ok(code) => Err(code),
             Err(_) => Err(sys::X509_V_ERR_UNSPECIFIED),
         }
     }
 
-    /// First second after `now` at which a CRL of the set comes into or goes out of force.
+    /// First second after `now` at which a CRL of the set enters into force or expires.
     pub fn next_change(&self, now: i64) -> i64 {
         let times = self
-            .lists
+            .crls
             .iter()
-            .flat_map(|list| [Some(list.this), list.next])
+            .flat_map(|crl| [Some(crl.this_update), crl.next_update])
             .flatten();
         times.filter(|time| *time > now).min().unwrap_or(i64::MAX)
     }
 }
 
 /// A certificate of a verified path.
-struct Subject<'a> {
+struct PathCertificate<'a> {
     certificate: &'a X509,
-    /// What stands above it in the path.
+    /// The rest of the path, from its issuer up.
     above: &'a [X509],
     cas: &'a [Arc<CaCertificate>],
 }
 
-impl<'a> Subject<'a> {
-    fn all(path: &'a CertificationPath) -> impl Iterator<Item = Subject<'a>> {
+impl<'a> PathCertificate<'a> {
+    fn all(path: &'a CertificationPath) -> impl Iterator<Item = PathCertificate<'a>> {
         let mut rest = path.certificates();
         std::iter::from_fn(move || {
             let (certificate, above) = rest.split_first()?;
             rest = above;
-            Some(Subject {
+            Some(PathCertificate {
                 certificate,
                 above,
                 cas: path.cas(),
@@ -469,409 +469,30 @@ impl<'a> Subject<'a> {
         self.certificate.issuer_name()
     }
 
-    /// The certificates whose key may sign what `list` says of this one (RFC 5280 section 6.3.3):
-    /// of the name that issued the CRL, those above it, which include former keys of its issuer and
-    /// the CAs that vouch for that; a root for itself; and, for an indirect CRL, the CAs of the
-    /// policy if the certificate names them as cRLIssuer.
-    fn signers_of<'l>(&'l self, list: &'l List) -> impl Iterator<Item = &'l X509Ref> {
-        let named = |signer: &&X509Ref| same(signer.subject_name(), list.issuer());
+    /// The certificates whose keys may have signed `crl`, if it has an entry for this certificate
+    /// or covers it (RFC 5280 section 6.3.3). They have the name of the CRL's issuer and are: the
+    /// CAs above the certificate, among which there may be former keys of its issuer; for a root,
+    /// the root itself; for an indirect CRL, CAs of the policy that the certificate names as
+    /// cRLIssuer.
+    fn signer_candidates<'l>(&'l self, crl: &'l ParsedCrl) -> impl Iterator<Item = &'l X509Ref> {
+        let named = |signer: &&X509Ref| is_same_name(signer.subject_name(), crl.issuer());
         let own = self.above.is_empty().then_some(&**self.certificate);
         let above = self.above.iter().map(|above| &**above);
-        let indirect = !same(list.issuer(), self.issuer())
-            && ext::names_crl_issuer(self.certificate, list.issuer());
+        let indirect = !is_same_name(crl.issuer(), self.issuer())
+            && ext::names_crl_issuer(self.certificate, crl.issuer());
         let cas = if indirect { self.cas } else { &[] };
         let cas = cas.iter().map(|ca| &**ca.x509());
         above.chain(own).chain(cas).filter(named)
     }
 
-    /// The CAs of the policy with the name of the certificate's issuer, which may have another key.
-    /// RFC 5280 section 6.3.3 (f): what one of them signed is authentic if its path leads to the
-    /// anchor of the certificate's. It revokes, but makes nothing good.
-    fn namesakes_for<'l>(&'l self, list: &'l List) -> impl Iterator<Item = &'l X509Ref> {
-        let own = !self.above.is_empty() && same(list.issuer(), self.issuer());
+    /// The CAs of the policy with the name of the certificate's issuer, if that issued `crl`. They
+    /// may have another key. RFC 5280 section 6.3.3 (f): a CRL that one of them signed is authentic
+    /// if its path has the same anchor. Such a CRL revokes certificates, but does not make them
+    /// good.
+    fn other_keys_of_issuer<'l>(&'l self, crl: &'l ParsedCrl) -> impl Iterator<Item = &'l X509Ref> {
+        let own = !self.above.is_empty() && is_same_name(crl.issuer(), self.issuer());
         let cas = if own { self.cas } else { &[] };
         let cas = cas.iter().map(|ca| &**ca.x509());
-        cas.filter(move |ca| same(ca.subject_name(), list.issuer()))
+        cas.filter(move |ca| is_same_name(ca.subject_name(), crl.issuer()))
     }
-}
-
-/// What a CRL says about one certificate, worst last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Entry {
-    Absent,
-    Removed,
-    Held {
-        since: Option<i64>,
-    },
-    Revoked {
-        since: Option<i64>,
-        reason: &'static str,
-    },
-}
-
-/// Whose certificates an entry is about, by its own certificateIssuer (RFC 5280 section 5.3.3).
-enum EntryIssuer {
-    Unsaid,
-    /// With a directoryName at least.
-    Named(Stack<GeneralName>),
-    Unreadable,
-}
-
-impl EntryIssuer {
-    fn of(entry: &X509RevokedRef) -> EntryIssuer {
-        match entry.extension::<CertificateIssuer>() {
-            Ok(None) => EntryIssuer::Unsaid,
-            Ok(Some((_, names))) if names.iter().any(|name| name.directory_name().is_some()) => {
-                EntryIssuer::Named(names)
-            }
-            Ok(Some(_)) => EntryIssuer::Unreadable,
-            Err(_) => {
-                ErrorStack::get();
-                EntryIssuer::Unreadable
-            }
-        }
-    }
-}
-
-/// certificateHold and removeFromCRL (RFC 5280 section 5.3.1).
-const HOLD: i64 = 6;
-const REMOVE_FROM_CRL: i64 = 8;
-
-impl Entry {
-    fn of(entry: &X509RevokedRef) -> Entry {
-        let code = match entry.extension::<ReasonCode>() {
-            Ok(Some((_, code))) => code.get_i64().unwrap_or(0),
-            _ => 0,
-        };
-        let since = unix_seconds(entry.revocation_date()).ok();
-        match code {
-            REMOVE_FROM_CRL => Entry::Removed,
-            HOLD => Entry::Held { since },
-            code => Entry::Revoked {
-                since,
-                reason: reason_name(code),
-            },
-        }
-    }
-}
-
-/// What a certificate makes of a CRL that may be its own, worst first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Standing {
-    /// The CRL itself says that it is signed with another key.
-    OtherKey,
-    BadSignature,
-    /// The certificate does not let its key sign CRLs.
-    NotAllowed,
-    Good,
-}
-
-impl Standing {
-    fn why(self) -> &'static str {
-        match self {
-            Standing::OtherKey => "signed with another key of this issuer",
-            Standing::BadSignature => "bad signature",
-            Standing::NotAllowed => "its issuer has a key usage without cRLSign",
-            Standing::Good => "",
-        }
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Signed {
-    standing: Standing,
-    /// Whether the key made the signature, whatever else stands against it.
-    authentic: bool,
-}
-
-/// A CRL as read; nothing is known of its signature yet.
-struct List {
-    crl: X509Crl,
-    digest: [u8; 32],
-    file: Arc<str>,
-    /// The issuer as RFC 2253 text.
-    name: String,
-    this: i64,
-    next: Option<i64>,
-    number: Option<Number>,
-    /// For a delta CRL the number of its base, if that is readable.
-    delta: Option<Option<Number>>,
-    scope: Scope,
-    /// Whether it has a critical extension that is not supported, or an entry has.
-    unsupported: bool,
-    /// Whether a serial number has several entries.
-    repeats: bool,
-    /// Whether an entry has a certificateIssuer that names nobody, or has one though the CRL is not
-    /// indirect.
-    misplaced: bool,
-    /// Why it is not plain.
-    oddity: Option<String>,
-    signatures: Mutex<Vec<(X509, Signed)>>,
-}
-
-impl List {
-    fn from_der(der: &[u8]) -> Result<List, String> {
-        let unreadable = |stack| {
-            format!(
-                "not a readable CRL: {}",
-                revocation_status::decoding_error(&stack)
-            )
-        };
-        let time = |time| unix_seconds(time).map_err(|_| "not a readable CRL: bad time".to_owned());
-        let (crl, len) = ext::crl_from_der(der).map_err(unreadable)?;
-        if len != der.len() {
-            return Err(format!("{} bytes follow the CRL", der.len() - len));
-        }
-        // The first look-up sorts the entries. Here rather than while a request waits.
-        let zero = BigNum::new()
-            .and_then(|zero| zero.to_asn1_integer())
-            .map_err(unreadable)?;
-        crl.get_by_serial(&zero);
-        let mut list = List {
-            digest: sha256(der),
-            file: "".into(),
-            name: text(crl.issuer_name()),
-            this: time(crl.last_update())?,
-            next: crl.next_update().map(time).transpose()?,
-            number: None,
-            delta: None,
-            scope: Scope::Full,
-            unsupported: false,
-            repeats: false,
-            misplaced: false,
-            oddity: None,
-            crl,
-            signatures: Mutex::default(),
-        };
-        list.read_extensions();
-        list.read_entries();
-        if list.next.is_none() {
-            list.oddity
-                .get_or_insert_with(|| "has no nextUpdate".to_owned());
-        }
-        Ok(list)
-    }
-
-    fn read_extensions(&mut self) {
-        for extension in ext::crl_extensions(&self.crl) {
-            let oddity = match extension.object.nid() {
-                Nid::DELTA_CRL => {
-                    self.delta = Some(Number::of(extension.value));
-                    "is a delta CRL".to_owned()
-                }
-                Nid::ISSUING_DISTRIBUTION_POINT => {
-                    self.scope = match self.scope {
-                        Scope::Full => Scope::of(extension.value),
-                        _ => Scope::Malformed("two issuingDistributionPoints"),
-                    };
-                    match self.scope {
-                        Scope::Malformed(what) => {
-                            format!("has {what}, which RFC 5280 section 5.2.5 does not allow")
-                        }
-                        _ => {
-                            "has an issuingDistributionPoint: it is partial or indirect".to_owned()
-                        }
-                    }
-                }
-                Nid::AUTHORITY_KEY_IDENTIFIER => continue,
-                nid => {
-                    if nid == Nid::CRL_NUMBER {
-                        self.number = Number::of(extension.value);
-                    }
-                    if !extension.critical {
-                        continue;
-                    }
-                    self.unsupported = true;
-                    format!("has the critical extension {}", extension.object)
-                }
-            };
-            // The first says enough, but a malformed scope keeps the CRL from OpenSSL.
-            match self.scope {
-                Scope::Malformed(_) => self.oddity = Some(oddity),
-                _ => {
-                    self.oddity.get_or_insert(oddity);
-                }
-            }
-        }
-    }
-
-    fn read_entries(&mut self) {
-        let mut odd = false;
-        let mut last: Option<&X509RevokedRef> = None;
-        for entry in self.crl.get_revoked().into_iter().flatten() {
-            let extensions = ext::entry_extensions(entry);
-            odd |= extensions.critical || extensions.issuer;
-            self.unsupported |= extensions.unsupported;
-            if extensions.issuer {
-                let unreadable = matches!(EntryIssuer::of(entry), EntryIssuer::Unreadable);
-                self.unsupported |= unreadable;
-                self.misplaced |= unreadable || !self.scope.is_indirect();
-            }
-            self.repeats |= last.is_some_and(|last| last.serial_number() == entry.serial_number());
-            last = Some(entry);
-        }
-        if odd {
-            self.oddity.get_or_insert_with(|| {
-                "has an entry with a critical extension or of another issuer".to_owned()
-            });
-        }
-    }
-
-    fn issuer(&self) -> &X509NameRef {
-        self.crl.issuer_name()
-    }
-
-    /// Whether every part that matters is supported, so that what it does not list counts.
-    fn is_understood(&self) -> bool {
-        !self.unsupported && !matches!(self.scope, Scope::Malformed(_))
-    }
-
-    /// Whether OpenSSL can tell which certificates it covers.
-    fn is_for_openssl(&self) -> bool {
-        self.delta.is_none() && self.is_understood()
-    }
-
-    /// Whether it was issued after another one of the same issuer, by every sign that it gives.
-    fn is_newer(&self, other: &List) -> bool {
-        let numbers = match (&self.number, &other.number) {
-            (Some(number), Some(other)) => Some(number.cmp(other)),
-            _ => None,
-        };
-        match self.this.cmp(&other.this) {
-            Ordering::Greater => numbers.is_none_or(Ordering::is_ge),
-            Ordering::Equal => numbers.is_some_and(Ordering::is_gt),
-            Ordering::Less => false,
-        }
-    }
-
-    fn about(&self, what: &str) -> String {
-        format!("CRL of '{}': {what}", self.name)
-    }
-
-    fn signed_by(&self, issuer: &X509Ref) -> Signed {
-        let mut known = self
-            .signatures
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, signed)) = known.iter().find(|(known, _)| &**known == issuer) {
-            return *signed;
-        }
-        let allowed = |usage: X509KeyUsage| usage.contains(X509KeyUsage::CRL_SIGN);
-        let verified = issuer.public_key().and_then(|key| self.crl.verify(&key));
-        let authentic = verified.unwrap_or(false);
-        let signed = Signed {
-            standing: if !ext::key_id_matches(&self.crl, issuer) {
-                Standing::OtherKey
-            } else if !authentic {
-                Standing::BadSignature
-            } else if !issuer.key_usage().is_none_or(allowed) {
-                Standing::NotAllowed
-            } else {
-                Standing::Good
-            },
-            authentic,
-        };
-        ErrorStack::get();
-        if known.len() == MAX_ISSUERS {
-            known.clear();
-        }
-        known.push((issuer.to_owned(), signed));
-        signed
-    }
-
-    /// An `X509_V_ERR_*` number when it is not in force. As OpenSSL, without a skew.
-    fn in_force(&self, now: i64) -> Result<(), c_int> {
-        if self.this > now {
-            return Err(sys::X509_V_ERR_CRL_NOT_YET_VALID);
-        }
-        match self.next {
-            Some(next) if next <= now => Err(sys::X509_V_ERR_CRL_HAS_EXPIRED),
-            _ => Ok(()),
-        }
-    }
-
-    /// What is wrong with its times at `now`.
-    fn out_of_force(&self, now: i64) -> Option<String> {
-        const SO: &str = "listed certificates are revoked, but it makes no other certificate good";
-        let when = |time| time::rfc3339(time, "Z");
-        Some(match (self.in_force(now).err()?, self.next) {
-            (sys::X509_V_ERR_CRL_HAS_EXPIRED, Some(next)) => {
-                format!("expired at {}: {SO}", when(next))
-            }
-            _ => format!("not valid before {}: {SO}", when(self.this)),
-        })
-    }
-
-    /// What it says about a certificate of the issuer that it or its entry names.
-    fn entry(&self, certificate: &X509Ref) -> Entry {
-        let found = match self.crl.get_by_cert(&certificate.to_owned()) {
-            CrlStatus::Revoked(entry) => Entry::of(entry),
-            CrlStatus::RemoveFromCrl(_) => Entry::Removed,
-            CrlStatus::NotRevoked => Entry::Absent,
-        };
-        if !self.repeats && !self.misplaced {
-            return found;
-        }
-        // OpenSSL finds one of several entries, and none that it takes for another issuer's; the
-        // worst counts.
-        let serial = certificate.serial_number();
-        let issuer = certificate.issuer_name();
-        let own = same(self.issuer(), issuer);
-        let concerns = |entry: &&X509RevokedRef| match EntryIssuer::of(entry) {
-            // What the entry before it says holds for it in an indirect CRL only.
-            EntryIssuer::Unsaid => found != Entry::Absent || (own && !self.scope.is_indirect()),
-            EntryIssuer::Named(names) => names
-                .iter()
-                .filter_map(|name| name.directory_name())
-                .any(|name| same(name, issuer)),
-            EntryIssuer::Unreadable => own,
-        };
-        let entries = self.crl.get_revoked().into_iter().flatten();
-        entries
-            .filter(|entry| entry.serial_number() == serial)
-            .filter(concerns)
-            .map(Entry::of)
-            .fold(found, Entry::max)
-    }
-}
-
-fn read(bytes: &[u8], max: usize) -> Result<Vec<List>, String> {
-    if bytes.len() > max {
-        return Err(format!(
-            "CRL of {} bytes is over the limit of {max}",
-            bytes.len()
-        ));
-    }
-    // No CRL is so short that its DER could be taken for text.
-    if matches!(bytes, [0x30, length, ..] if *length >= 0x80) {
-        return Ok(vec![List::from_der(bytes)?]);
-    }
-    let pem = String::from_utf8_lossy(bytes);
-    let blocks = pem.split(BEGIN).skip(1).map(|block| {
-        // Decoded here: OpenSSL would ask the terminal for the password of an encrypted block.
-        let (body, _) = block
-            .split_once(END)
-            .ok_or("PEM block without its END line")?;
-        let mut body = body.to_owned();
-        body.retain(|c| !c.is_ascii_whitespace());
-        let der = STANDARD
-            .decode(body)
-            .map_err(|error| format!("PEM block: {error}"))?;
-        List::from_der(&der)
-    });
-    let lists = blocks.collect::<Result<Vec<_>, String>>()?;
-    if lists.is_empty() {
-        return Err(format!(
-            "no CRL found, expected DER or PEM blocks '{BEGIN}'"
-        ));
-    }
-    Ok(lists)
-}
-
-fn same(one: &X509NameRef, other: &X509NameRef) -> bool {
-    one.try_cmp(other).is_ok_and(Ordering::is_eq)
-}
-
-fn text(name: &X509NameRef) -> String {
-    name::rfc2253(name).unwrap_or_default()
 }

@@ -1,7 +1,7 @@
-//! Random sets of CRLs against a model: a certificate that an authentic CRL names is never good,
-//! and a client whose CRLs are in order is not locked out.
+//! Random sets of CRLs compared with a model: a certificate with an entry in an authentic CRL is
+//! never good, and a certificate that valid CRLs cover is never refused.
 
-use super::tests::{ce, code, delta, number, only, path_with, serial, Made};
+use super::tests::{ce, code, delta, number, only, path_with, serial, TestCrl};
 use super::*;
 use crate::certificate::time::utc_time;
 use crate::testing::{issue, Issued, NOW};
@@ -33,8 +33,8 @@ impl Random {
 enum Signer {
     Root,
     Intermediate,
-    /// A CA with the intermediate's name and a key of its own.
-    Namesake,
+    /// A CA with the name of the intermediate and another key.
+    SameName,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ enum Extent {
 }
 
 #[derive(Debug)]
-struct Sketch {
+struct CrlModel {
     signer: Signer,
     extent: Extent,
     this: i64,
@@ -55,21 +55,21 @@ struct Sketch {
     delta: Option<u8>,
     critical: bool,
     critical_entry: bool,
-    /// Reason for the certificate of the signer's in the chain.
+    /// Reason of an entry for the certificate in the chain that the signer issued.
     entry: Option<u8>,
 }
 
-impl Sketch {
-    /// Mostly in order, so that both verdicts occur.
-    fn random(random: &mut Random) -> Sketch {
+impl CrlModel {
+    /// Mostly a valid CRL, so that both verdicts occur.
+    fn random(random: &mut Random) -> CrlModel {
         let delta = random.one_in(6).then(|| random.below(4) as u8 + 1);
-        Sketch {
+        CrlModel {
             signer: random.pick(&[
                 Signer::Root,
                 Signer::Root,
                 Signer::Intermediate,
                 Signer::Intermediate,
-                Signer::Namesake,
+                Signer::SameName,
             ]),
             extent: match random.below(10) {
                 0 => Extent::Users,
@@ -97,14 +97,14 @@ impl Sketch {
         let (issuer, serial) = match self.signer {
             Signer::Root => (pki[0], &serials[1]),
             Signer::Intermediate => (pki[1], &serials[0]),
-            Signer::Namesake => (pki[2], &serials[0]),
+            Signer::SameName => (pki[2], &serials[0]),
         };
         let time = |time| utc_time(time).unwrap();
         let (this, next) = (time(self.this), self.next.map(time).unwrap_or_default());
-        let mut made = Made {
+        let mut made = TestCrl {
             this: &this,
             next: &next,
-            ..Made::by(issuer)
+            ..TestCrl::by(issuer)
         };
         made = match self.extent {
             Extent::Full => made,
@@ -134,11 +134,11 @@ impl Sketch {
         self.this <= NOW && self.next.is_none_or(|next| next > NOW)
     }
 
-    fn is_understood(&self) -> bool {
+    fn is_supported(&self) -> bool {
         !self.critical && !self.critical_entry && self.extent != Extent::Empty
     }
 
-    fn names(&self) -> bool {
+    fn revokes(&self) -> bool {
         match self.entry {
             None | Some(8) => false,
             Some(6) => self.in_force(),
@@ -146,7 +146,7 @@ impl Sketch {
         }
     }
 
-    fn is_taken_back_by(&self, newer: &Sketch) -> bool {
+    fn is_withdrawn_by(&self, newer: &CrlModel) -> bool {
         let later = newer.this > self.this
             || (newer.this == self.this
                 && newer.number.is_some()
@@ -164,7 +164,7 @@ impl Sketch {
         };
         newer.signer == self.signer
             && newer.extent == self.extent
-            && newer.is_understood()
+            && newer.is_supported()
             && newer.this <= NOW
             && later
             && numbered
@@ -173,40 +173,41 @@ impl Sketch {
 }
 
 /// Whether the signer's certificate in the chain is revoked.
-fn revoked(sketches: &[Sketch], signer: Signer) -> bool {
-    let by = |sketch: &&Sketch| sketch.signer == signer;
-    sketches.iter().filter(by).any(|sketch| {
-        sketch.names() && !sketches.iter().any(|newer| sketch.is_taken_back_by(newer))
-    })
+fn revoked(models: &[CrlModel], signer: Signer) -> bool {
+    let by = |model: &&CrlModel| model.signer == signer;
+    models
+        .iter()
+        .filter(by)
+        .any(|model| model.revokes() && !models.iter().any(|newer| model.is_withdrawn_by(newer)))
 }
 
-/// Whether some CRL makes it good without any doubt, or none can.
-fn covered(sketches: &[Sketch], signer: Signer, extent: Extent) -> (bool, bool) {
-    let by = |sketch: &&Sketch| {
-        sketch.signer == signer
-            && sketch.delta.is_none()
-            && sketch.is_understood()
-            && sketch.in_force()
-            && (sketch.extent == Extent::Full || sketch.extent == extent)
+/// Whether a CRL certainly makes the certificate good, and whether one possibly does.
+fn covered(models: &[CrlModel], signer: Signer, extent: Extent) -> (bool, bool) {
+    let by = |model: &&CrlModel| {
+        model.signer == signer
+            && model.delta.is_none()
+            && model.is_supported()
+            && model.in_force()
+            && (model.extent == Extent::Full || model.extent == extent)
     };
-    let mut fit = sketches.iter().filter(by).peekable();
+    let mut fit = models.iter().filter(by).peekable();
     let possible = fit.peek().is_some();
-    let certain = fit.any(|sketch| {
-        let newest = !sketches
+    let certain = fit.any(|model| {
+        let newest = !models
             .iter()
-            .any(|other| other.signer == signer && other.this > sketch.this);
-        newest && !matches!(sketch.entry, Some(0..=7)) && sketch.next.is_some()
+            .any(|other| other.signer == signer && other.this > model.this);
+        newest && !matches!(model.entry, Some(0..=7)) && model.next.is_some()
     });
     (certain, possible)
 }
 
 #[test]
-fn check_random_sets_never_pass_what_an_authentic_crl_names() {
+fn check_random_sets_agrees_with_the_model() {
     let root = issue("Root", None, true, DAY, &[]);
     let middle = issue("Intermediate", Some(&root), true, DAY, &[]);
-    let namesake = issue("Intermediate", Some(&root), true, DAY, &[]);
+    let same_name = issue("Intermediate", Some(&root), true, DAY, &[]);
     let leaf = issue("leaf", Some(&middle), false, DAY, &[]);
-    let pki = [&root, &middle, &namesake];
+    let pki = [&root, &middle, &same_name];
     let serials = [serial(&leaf.x509), serial(&middle.x509)];
     let below = path_with(&[&root.x509], &leaf.x509, &[&middle.x509], NOW);
     let anchors = [&root.x509, &middle.x509];
@@ -217,29 +218,29 @@ fn check_random_sets_never_pass_what_an_authentic_crl_names() {
     let mut counts = [0; 3];
     for number in 0..SETS {
         let count = random.below(6) + 1;
-        let sketches: Vec<Sketch> = (0..count).map(|_| Sketch::random(&mut random)).collect();
+        let models: Vec<CrlModel> = (0..count).map(|_| CrlModel::random(&mut random)).collect();
         let mut set = CrlSet::default();
-        for sketch in &sketches {
-            set.add("", &sketch.der(&pki, &serials)).unwrap();
+        for model in &models {
+            set.add("", &model.der(&pki, &serials)).unwrap();
         }
-        let revoked = [Signer::Intermediate, Signer::Root].map(|signer| revoked(&sketches, signer));
-        let leaf = covered(&sketches, Signer::Intermediate, Extent::Users);
-        let middle = covered(&sketches, Signer::Root, Extent::Authorities);
-        let listed = sketches.iter().any(|sketch| sketch.signer == Signer::Root);
+        let revoked = [Signer::Intermediate, Signer::Root].map(|signer| revoked(&models, signer));
+        let leaf = covered(&models, Signer::Intermediate, Extent::Users);
+        let middle = covered(&models, Signer::Root, Extent::Authorities);
+        let listed = models.iter().any(|model| model.signer == Signer::Root);
         for (path, needed) in [(&below, true), (&anchored, listed)] {
-            let outcome = set.check(path, NOW);
-            let why = format!("set {number}, {outcome:?}: {sketches:#?}");
+            let verdict = set.check(path, NOW);
+            let why = format!("set {number}, {verdict:?}: {models:#?}");
             let depth = revoked.iter().position(|revoked| *revoked);
             if let Some(depth) = depth {
-                assert_eq!((outcome.code, outcome.depth), (23, depth as u32), "{why}");
+                assert_eq!((verdict.code, verdict.depth), (23, depth as u32), "{why}");
                 counts[0] += 1;
             } else if leaf.0 && (middle.0 || !needed) {
-                assert_eq!(outcome.code, 0, "{why}");
+                assert_eq!(verdict.code, 0, "{why}");
                 counts[1] += 1;
             } else {
-                assert_ne!(outcome.code, 23, "{why}");
+                assert_ne!(verdict.code, 23, "{why}");
                 if !leaf.1 || (needed && !middle.1) {
-                    assert_ne!(outcome.code, 0, "{why}");
+                    assert_ne!(verdict.code, 0, "{why}");
                     counts[2] += 1;
                 }
             }

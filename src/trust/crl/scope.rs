@@ -1,20 +1,20 @@
-//! The extensions that say what a CRL covers: issuingDistributionPoint, cRLNumber and
-//! deltaCRLIndicator (RFC 5280 sections 5.2.3 to 5.2.5). Read here, because releases of OpenSSL
-//! differ in what they make of a malformed one.
+//! The extensions issuingDistributionPoint, cRLNumber and deltaCRLIndicator of a CRL (RFC 5280
+//! sections 5.2.3 to 5.2.5). OpenSSL does not read them, because its releases treat malformed ones
+//! differently.
 
 use std::cmp::Ordering;
 
 /// onlyContainsUserCerts, onlyContainsCACerts, onlyContainsAttributeCerts.
 const ONLY: [u8; 3] = [0x81, 0x82, 0x85];
 
-/// The scope of a CRL: equal for two CRLs of which the newer replaces the older.
+/// The scope of a CRL. A newer CRL replaces an older one with an equal scope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// No issuingDistributionPoint.
     Full,
     /// The DER of a well-formed issuingDistributionPoint.
     Partial(Box<[u8]>),
-    /// Of no use: the issuingDistributionPoint is malformed in this way.
+    /// The issuingDistributionPoint is malformed. Holds the reason.
     Malformed(&'static str),
 }
 
@@ -27,7 +27,7 @@ impl Scope {
         }
     }
 
-    /// Whether it says that entries may be about certificates of other issuers: indirectCRL.
+    /// Whether indirectCRL is set: entries may be for certificates of other issuers.
     pub fn is_indirect(&self) -> bool {
         let Scope::Partial(der) = self else {
             return false;
@@ -49,11 +49,11 @@ fn read(der: &[u8]) -> Result<(), &'static str> {
         return Err(MALFORMED);
     };
     // [0] distributionPoint and [3] onlySomeReasons with content, [1], [2], [4] and [5] booleans,
-    // of which false says nothing.
+    // of which false is equal to absence.
     let (mut next, mut asserted, mut only) = (0, 0, 0);
     while !fields.is_empty() {
         let (tag, content, rest) = element(fields).ok_or(MALFORMED)?;
-        let says = match (tag, content) {
+        let is_set = match (tag, content) {
             (0xa0 | 0x83, [_, ..]) => true,
             (0x81 | 0x82 | 0x84 | 0x85, [value]) => *value != 0,
             _ => return Err(MALFORMED),
@@ -63,8 +63,8 @@ fn read(der: &[u8]) -> Result<(), &'static str> {
             return Err(MALFORMED);
         }
         next = number + 1;
-        asserted += usize::from(says);
-        only += usize::from(says && ONLY.contains(&tag));
+        asserted += usize::from(is_set);
+        only += usize::from(is_set && ONLY.contains(&tag));
         fields = rest;
     }
     match (asserted, only) {
@@ -74,7 +74,8 @@ fn read(der: &[u8]) -> Result<(), &'static str> {
     }
 }
 
-/// Tag, content and what follows of the first DER element with a tag of one byte.
+/// Tag and content of the first DER element, which must have a tag of one byte, and the bytes after
+/// it.
 fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&tag, rest) = der.split_first()?;
     let (&first, rest) = rest.split_first()?;
@@ -85,7 +86,7 @@ fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
             let len = octets
                 .iter()
                 .fold(0usize, |len, octet| len << 8 | usize::from(*octet));
-            // DER has one form of a length, the shortest.
+            // DER requires the shortest form of a length.
             if octets.first() == Some(&0) || len < 0x80 {
                 return None;
             }
@@ -102,7 +103,7 @@ fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
 pub struct Number(Box<[u8]>);
 
 impl Number {
-    /// Reads an INTEGER that is not negative, of any length.
+    /// Reads a non-negative INTEGER of any length.
     pub fn of(der: &[u8]) -> Option<Number> {
         let (0x02, octets @ [0..=0x7f, ..], []) = element(der)? else {
             return None;
@@ -131,7 +132,7 @@ mod tests {
     use crate::trust::test_ca::der;
 
     #[test]
-    fn of_takes_each_field_in_order() {
+    fn of_accepts_fields_in_order() {
         let name = der(0xa0, &[&der(0xa0, &[&der(0x86, &[b"http://a.example/"])])]);
         let fields: [&[u8]; 6] = [
             &name,
@@ -144,7 +145,7 @@ mod tests {
         for field in fields {
             let idp = der(0x30, &[field]);
             assert_eq!(Scope::of(&idp), Scope::Partial(idp.clone().into()));
-            // What is false is as good as absent.
+            // A false field is equal to an absent one.
             let idp = der(0x30, &[field, b"\x85\x01\x00"]);
             assert_eq!(
                 matches!(Scope::of(&idp), Scope::Partial(_)),
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn of_names_what_is_malformed() {
+    fn of_returns_the_reason_for_malformed_extensions() {
         let empty = Scope::Malformed("an empty issuingDistributionPoint");
         assert_eq!(Scope::of(b"\x30\x00"), empty);
         assert_eq!(Scope::of(b"\x30\x06\x81\x01\x00\x84\x01\x00"), empty);
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn number_compares_as_a_number() {
+    fn number_compares_by_value() {
         let number = |der: &[u8]| Number::of(der);
         assert!(number(b"\x02\x01\x7f") < number(b"\x02\x02\x00\x80"));
         assert!(number(b"\x02\x02\x00\x80") < number(b"\x02\x02\x01\x00"));

@@ -1,16 +1,21 @@
+use super::parsed::{BEGIN, END};
 use super::*;
 use crate::testing::{issue, stack, Issued, NOW};
 use crate::trust::test_ca::{der, now, TestCa};
 use crate::trust::{CertificationPath, TrustStore, VerifyOptions};
+use base64::engine::general_purpose::STANDARD;
+use base64::Engine;
 use openssl::hash::MessageDigest;
 use openssl::pkey::{PKey, Private};
 use openssl::sign::Signer;
 use openssl::x509::extension::{AuthorityKeyIdentifier, BasicConstraints, SubjectKeyIdentifier};
+use openssl::x509::X509Crl;
 
 const DAY: i64 = 86_400;
 
-/// A CRL made by hand, in force a day from `testing::NOW`, 2027-01-15 08:00:00.
-pub(super) struct Made<'a> {
+/// A CRL that is encoded here, by default in force for a day from `testing::NOW`, 2027-01-15
+/// 08:00:00.
+pub(super) struct TestCrl<'a> {
     pub(super) issuer: &'a Issued,
     pub(super) this: &'a str,
     pub(super) next: &'a str,
@@ -18,9 +23,9 @@ pub(super) struct Made<'a> {
     pub(super) extensions: Vec<u8>,
 }
 
-impl Made<'_> {
-    pub(super) fn by(issuer: &Issued) -> Made<'_> {
-        Made {
+impl TestCrl<'_> {
+    pub(super) fn by(issuer: &Issued) -> TestCrl<'_> {
+        TestCrl {
             issuer,
             this: "270115080000Z",
             next: "270116080000Z",
@@ -34,7 +39,7 @@ impl Made<'_> {
         self
     }
 
-    /// Revoked an hour before NOW.
+    /// Adds an entry with a revocation date an hour before NOW.
     pub(super) fn revoke(mut self, serial: &[u8], extensions: &[u8]) -> Self {
         let extensions = match extensions {
             [] => Vec::new(),
@@ -124,9 +129,9 @@ fn ca() -> Issued {
     issue("CA", None, true, DAY, &[])
 }
 
-/// A CA named CA below `root`, or a leaf, that names the key of its issuer: OpenSSL finds the right
-/// one of several CAs with one name by that.
-fn identified(issuer: &Issued, ca: bool) -> Issued {
+/// A CA named CA, or a leaf, with an authorityKeyIdentifier, by which OpenSSL selects one of
+/// several CAs with the same name.
+fn issue_with_key_ids(issuer: &Issued, ca: bool) -> Issued {
     let plain = issue(if ca { "CA" } else { "leaf" }, Some(issuer), ca, DAY, &[]);
     let mut builder = X509::builder().unwrap();
     builder.set_version(2).unwrap();
@@ -169,15 +174,15 @@ fn load(bytes: &[u8], issuer: &Issued) -> Result<Crl, String> {
 
 #[track_caller]
 fn assert_no_crl(bytes: &[u8], issuer: &Issued, why: &str) {
-    let answer = match load(bytes, issuer) {
+    let status = match load(bytes, issuer) {
         Ok(crl) => crl.status(&leaf(issuer).x509, &issuer.x509, NOW),
         Err(why) => RevocationStatus::Unknown(why),
     };
-    assert_eq!(answer, RevocationStatus::Unknown(why.to_owned()));
+    assert_eq!(status, RevocationStatus::Unknown(why.to_owned()));
 }
 
 #[test]
-fn answer_from_a_crl_of_openssl_ca() {
+fn status_by_a_crl_of_openssl_ca() {
     let ca = TestCa::new();
     let good = ca.issue("good", "extendedKeyUsage=clientAuth").x509;
     let bad = ca.issue("bad", "extendedKeyUsage=clientAuth").x509;
@@ -218,7 +223,7 @@ fn answer_from_a_crl_of_openssl_ca() {
 }
 
 #[test]
-fn answer_partial_and_delta_crls_of_openssl_ca_make_nothing_good() {
+fn status_without_entry_is_unknown_by_partial_and_delta_crls_of_openssl_ca() {
     let ca = TestCa::new();
     let partial = "CRL of 'CN=Test CA,O=Example': has an issuingDistributionPoint: it is \
                    partial or indirect";
@@ -251,55 +256,55 @@ fn answer_partial_and_delta_crls_of_openssl_ca_make_nothing_good() {
         ("2.5.29.27=DER:020107", delta),
     ] {
         let crl = Crl::load(&ca.crl(extensions, &[]), &ca.x509, MAX_FETCHED).unwrap();
-        let answer = |leaf| crl.status(leaf, &ca.x509, now());
+        let status = |leaf| crl.status(leaf, &ca.x509, now());
         assert_eq!(
-            answer(&good),
+            status(&good),
             RevocationStatus::Unknown(why.to_owned()),
             "{extensions}"
         );
-        let revoked = matches!(answer(&bad), RevocationStatus::Revoked { .. });
+        let revoked = matches!(status(&bad), RevocationStatus::Revoked { .. });
         assert!(revoked, "{extensions}");
     }
 }
 
 #[test]
-fn answer_odd_crls_make_nothing_good() {
+fn status_without_entry_is_unknown_by_unsupported_crls() {
     let ca = ca();
     let entry = "CRL of 'CN=CA,O=Example': has an entry with a critical extension or of another \
                  issuer";
     for (made, why) in [
         (
-            Made::by(&ca).with(ce(46, true, b"\x30\x00")),
+            TestCrl::by(&ca).with(ce(46, true, b"\x30\x00")),
             "CRL of 'CN=CA,O=Example': has the critical extension X509v3 Freshest CRL",
         ),
         (
-            Made::by(&ca)
+            TestCrl::by(&ca)
                 .with(ce(20, false, b"\x02\x01\x01"))
                 .with(ce(99, true, b"")),
             "CRL of 'CN=CA,O=Example': has the critical extension 2.5.29.99",
         ),
         (
-            Made {
+            TestCrl {
                 next: "",
-                ..Made::by(&ca)
+                ..TestCrl::by(&ca)
             },
             "CRL of 'CN=CA,O=Example': has no nextUpdate",
         ),
         (
-            Made::by(&ca)
+            TestCrl::by(&ca)
                 .revoke(b"\x01", b"")
                 .revoke(b"\x02", &ce(99, true, b"")),
             entry,
         ),
         // certificateIssuer, which is to be critical.
         (
-            Made::by(&ca).revoke(b"\x02", &ce(29, false, b"\x30\x00")),
+            TestCrl::by(&ca).revoke(b"\x02", &ce(29, false, b"\x30\x00")),
             entry,
         ),
     ] {
         assert_no_crl(&made.der(), &ca, why);
     }
-    let known = Made::by(&ca)
+    let known = TestCrl::by(&ca)
         .with(ce(35, true, b"\x30\x00"))
         .with(ce(46, false, b"\x30\x00"))
         .revoke(b"\x02", &ce(99, false, b""));
@@ -307,31 +312,31 @@ fn answer_odd_crls_make_nothing_good() {
 }
 
 #[test]
-fn load_crl_of_another_issuer_is_no_answer() {
+fn load_crl_of_another_issuer_is_an_error() {
     let (one, other) = (ca(), issue("Other CA", None, true, DAY, &[]));
     assert_no_crl(
-        &Made::by(&other).der(),
+        &TestCrl::by(&other).der(),
         &one,
         "CRL of 'CN=Other CA,O=Example', expected one of 'CN=CA,O=Example'",
     );
-    // Only its key tells a namesake apart.
+    // A CA with the same name has another key.
     let signature = "CRL of 'CN=CA,O=Example': bad signature";
-    assert_no_crl(&Made::by(&ca()).der(), &one, signature);
-    assert_no_crl(&Made::by(&one).signed_with(&other.key), &one, signature);
+    assert_no_crl(&TestCrl::by(&ca()).der(), &one, signature);
+    assert_no_crl(&TestCrl::by(&one).signed_with(&other.key), &one, signature);
 }
 
 #[test]
-fn load_changed_crl_is_no_answer() {
+fn load_changed_crl_is_an_error() {
     let ca = ca();
     let leaf = leaf(&ca);
-    let der = Made::by(&ca).revoke(b"\x05", b"").der();
+    let der = TestCrl::by(&ca).revoke(b"\x05", b"").der();
     let good = load(&der, &ca).unwrap().status(&leaf.x509, &ca.x509, NOW);
     assert_eq!(good, RevocationStatus::Good { until: NOW + DAY });
     for index in 0..der.len() * 8 {
         let mut changed = der.clone();
         changed[index / 8] ^= 1 << (index % 8);
         if let Ok(crl) = load(&changed, &ca) {
-            // The spare bits of the signature's BIT STRING.
+            // The unused bits of the BIT STRING of the signature.
             assert_eq!(crl.status(&leaf.x509, &ca.x509, NOW), good, "bit {index}");
         }
     }
@@ -341,24 +346,24 @@ fn load_changed_crl_is_no_answer() {
 }
 
 #[test]
-fn answer_issuer_must_be_allowed_to_sign_crls() {
+fn status_without_entry_is_unknown_if_the_issuer_lacks_crl_sign() {
     let ca = TestCa::root("No CRLs", "keyCertSign");
     let leaf = ca.issue("leaf", "extendedKeyUsage=clientAuth").x509;
-    let answer = || {
+    let status = || {
         let crl = Crl::load(&ca.crl("", &[]), &ca.x509, MAX_FETCHED).unwrap();
         crl.status(&leaf, &ca.x509, now())
     };
     let why = "CRL of 'CN=No CRLs,O=Example': its issuer has a key usage without cRLSign";
-    assert_eq!(answer(), RevocationStatus::Unknown(why.to_owned()));
-    // The key that vouches for the certificate takes that back all the same.
+    assert_eq!(status(), RevocationStatus::Unknown(why.to_owned()));
+    // The CRL still revokes certificates.
     ca.add_to_database(&leaf, 'R', "260102030405Z");
-    assert!(matches!(answer(), RevocationStatus::Revoked { .. }));
+    assert!(matches!(status(), RevocationStatus::Revoked { .. }));
 }
 
 #[test]
-fn load_other_bytes_are_no_answer() {
+fn load_other_bytes_is_an_error() {
     let ca = ca();
-    let made = Made::by(&ca);
+    let made = TestCrl::by(&ca);
     let none = "no CRL found, expected DER or PEM blocks '-----BEGIN X509 CRL-----'";
     assert_no_crl(b"", &ca, none);
     assert_no_crl(b"0", &ca, none);
@@ -413,16 +418,16 @@ fn load_other_bytes_are_no_answer() {
 }
 
 #[test]
-fn load_time_that_is_none_is_no_answer() {
+fn load_invalid_time_is_an_error() {
     let ca = ca();
     for made in [
-        Made {
+        TestCrl {
             this: "271315080000Z",
-            ..Made::by(&ca)
+            ..TestCrl::by(&ca)
         },
-        Made {
+        TestCrl {
             next: "271315080000Z",
-            ..Made::by(&ca)
+            ..TestCrl::by(&ca)
         },
     ] {
         assert_no_crl(&made.der(), &ca, "not a readable CRL: bad time");
@@ -430,30 +435,29 @@ fn load_time_that_is_none_is_no_answer() {
 }
 
 #[test]
-fn answer_times_bear_a_skew_of_five_minutes() {
+fn status_tolerates_a_clock_skew_of_five_minutes() {
     let ca = ca();
     let leaf = leaf(&ca);
-    let crl = load(&Made::by(&ca).der(), &ca).unwrap();
-    let no_answer =
-        |why: &str| RevocationStatus::Unknown(format!("CRL of 'CN=CA,O=Example': {why}"));
+    let crl = load(&TestCrl::by(&ca).der(), &ca).unwrap();
+    let unknown = |why: &str| RevocationStatus::Unknown(format!("CRL of 'CN=CA,O=Example': {why}"));
     let good = RevocationStatus::Good { until: NOW + DAY };
     assert_eq!(
         crl.status(&leaf.x509, &ca.x509, NOW - 301),
-        no_answer("thisUpdate is 301 s in the future")
+        unknown("thisUpdate is 301 s in the future")
     );
     assert_eq!(crl.status(&leaf.x509, &ca.x509, NOW - 300), good);
     assert_eq!(crl.status(&leaf.x509, &ca.x509, NOW + DAY + 299), good);
     assert_eq!(
         crl.status(&leaf.x509, &ca.x509, NOW + DAY + 300),
-        no_answer("nextUpdate was 300 s ago")
+        unknown("nextUpdate was 300 s ago")
     );
 }
 
 #[test]
-fn answer_certificate_of_another_issuer_is_none() {
+fn status_of_a_certificate_of_another_issuer_is_unknown() {
     let ca = ca();
     let other = issue("Other CA", None, true, DAY, &[]);
-    let crl = load(&Made::by(&ca).der(), &ca).unwrap();
+    let crl = load(&TestCrl::by(&ca).der(), &ca).unwrap();
     assert_eq!(
         crl.status(&leaf(&other).x509, &other.x509, NOW),
         RevocationStatus::Unknown(
@@ -465,9 +469,9 @@ fn answer_certificate_of_another_issuer_is_none() {
 }
 
 #[test]
-fn answer_certificate_of_a_namesake_is_none() {
+fn status_of_a_certificate_of_a_ca_with_the_same_name_is_unknown() {
     let (ca, namesake) = (self::ca(), self::ca());
-    let crl = load(&Made::by(&ca).der(), &ca).unwrap();
+    let crl = load(&TestCrl::by(&ca).der(), &ca).unwrap();
     assert_eq!(
         crl.status(&leaf(&namesake).x509, &namesake.x509, NOW),
         RevocationStatus::Unknown("CRL of 'CN=CA,O=Example': bad signature".to_owned())
@@ -475,11 +479,11 @@ fn answer_certificate_of_a_namesake_is_none() {
 }
 
 #[test]
-fn answer_removed_from_the_crl_is_good() {
+fn status_with_remove_from_crl_is_good() {
     let ca = ca();
     let leaf = leaf(&ca);
     let entry = |code: u8| {
-        let made = Made::by(&ca).revoke(&serial(&leaf.x509), &ce(21, false, &[0x0a, 1, code]));
+        let made = TestCrl::by(&ca).revoke(&serial(&leaf.x509), &ce(21, false, &[0x0a, 1, code]));
         load(&made.der(), &ca)
             .unwrap()
             .status(&leaf.x509, &ca.x509, NOW)
@@ -497,13 +501,15 @@ fn answer_removed_from_the_crl_is_good() {
 }
 
 #[test]
-fn answer_from_100_000_entries_takes_microseconds() {
+fn status_from_100_000_entries_takes_microseconds() {
     let ca = ca();
-    let made = (0..100_000u32).rev().fold(Made::by(&ca), |made, number| {
-        let mut serial = vec![0x40; 16];
-        serial[12..].copy_from_slice(&number.wrapping_mul(0x9e37_79b1).to_be_bytes());
-        made.revoke(&serial, b"")
-    });
+    let made = (0..100_000u32)
+        .rev()
+        .fold(TestCrl::by(&ca), |made, number| {
+            let mut serial = vec![0x40; 16];
+            serial[12..].copy_from_slice(&number.wrapping_mul(0x9e37_79b1).to_be_bytes());
+            made.revoke(&serial, b"")
+        });
     let leaf = leaf(&ca);
     let made = made.revoke(&serial(&leaf.x509), b"");
     let (good, der) = (issue("good", Some(&ca), false, DAY, &[]), made.der());
@@ -523,7 +529,7 @@ fn answer_from_100_000_entries_takes_microseconds() {
     }
     let each = start.elapsed() / 1000;
     println!(
-        "100,001 entries, {} bytes: load {loaded:?}, answer {each:?}",
+        "100,001 entries, {} bytes: load {loaded:?}, status {each:?}",
         der.len()
     );
     // The budget is 10 us; unoptimised, on a busy machine, a linear search still takes 1 ms.
@@ -538,7 +544,7 @@ fn set(ders: &[&[u8]]) -> CrlSet {
     set
 }
 
-/// `certificates` is leaf, intermediates, anchor.
+/// The verified path of leaf, intermediates and anchor.
 fn path(certificates: &[&X509], now: i64) -> CertificationPath {
     let [leaf, untrusted @ .., anchor] = certificates else {
         panic!()
@@ -546,7 +552,7 @@ fn path(certificates: &[&X509], now: i64) -> CertificationPath {
     path_with(&[anchor], leaf, untrusted, now)
 }
 
-/// With these CAs in the store, each of which may be the anchor.
+/// The verified path of a leaf with these CAs in the store, each of which may be the anchor.
 pub(super) fn path_with(
     cas: &[&X509],
     leaf: &X509,
@@ -566,19 +572,19 @@ pub(super) fn path_with(
 }
 
 fn check_all(set: &CrlSet, certificates: &[&X509], now: i64) -> (i32, u32) {
-    let outcome = check(set, certificates, now);
-    (outcome.code, outcome.depth)
+    let verdict = check(set, certificates, now);
+    (verdict.code, verdict.depth)
 }
 
 fn check(set: &CrlSet, certificates: &[&X509], now: i64) -> CrlVerdict {
     set.check(&path(certificates, now), now)
 }
 
-/// What OpenSSL makes of each certificate below the anchor: the first refusal and its depth.
+/// OpenSSL's check of each certificate below the anchor: the first error and its depth.
 fn check_with_openssl(set: &CrlSet, certificates: &[&X509], now: i64) -> (i32, u32) {
     let path = path(certificates, now);
-    for subject in Subject::all(&path) {
-        let crls = set.lists.iter().map(|list| &*list.crl);
+    for subject in PathCertificate::all(&path) {
+        let crls = set.crls.iter().map(|list| &*list.x509);
         if subject.above.is_empty() {
             break;
         }
@@ -594,21 +600,21 @@ fn check_with_openssl(set: &CrlSet, certificates: &[&X509], now: i64) -> (i32, u
 }
 
 #[track_caller]
-fn assert_outcome(ders: &[&[u8]], certificates: &[&X509], code: i32, depth: u32, until: i64) {
+fn assert_verdict(ders: &[&[u8]], certificates: &[&X509], code: i32, depth: u32, until: i64) {
     let set = set(ders);
-    // Twice, the second time with signatures that were checked.
+    // Twice, the second time with cached signature checks.
     for _ in 0..2 {
-        let outcome = check(&set, certificates, NOW);
-        assert_eq!((outcome.code, outcome.depth), (code, depth));
-        assert!(outcome.until > NOW);
-        assert!(code != 0 || outcome.until == until);
+        let verdict = check(&set, certificates, NOW);
+        assert_eq!((verdict.code, verdict.depth), (code, depth));
+        assert!(verdict.until > NOW);
+        assert!(code != 0 || verdict.until == until);
     }
     assert!(ErrorStack::get().errors().is_empty());
     assert_eq!(check_with_openssl(&set, certificates, NOW), (code, depth));
 }
 
 #[test]
-fn verify_agrees_with_openssl() {
+fn check_agrees_with_openssl() {
     let pki = crate::testing::pki();
     let chain = [
         &pki.leaf_of_intermediate.x509,
@@ -616,65 +622,65 @@ fn verify_agrees_with_openssl() {
         &pki.ca.x509,
     ];
     let (leaf, intermediate) = (serial(chain[0]), serial(chain[1]));
-    let by_ca = || Made::by(&pki.ca);
-    let by_intermediate = || Made::by(&pki.intermediate);
+    let by_ca = || TestCrl::by(&pki.ca);
+    let by_intermediate = || TestCrl::by(&pki.intermediate);
     let (upper, lower) = (by_ca().der(), by_intermediate().der());
 
     let end = NOW + DAY;
-    assert_outcome(&[&upper, &lower], &chain, 0, 0, end);
-    let short = Made {
+    assert_verdict(&[&upper, &lower], &chain, 0, 0, end);
+    let short = TestCrl {
         next: "270115080100Z",
         ..by_ca()
     }
     .der();
-    assert_outcome(&[&short, &lower], &chain, 0, 0, NOW + 60);
+    assert_verdict(&[&short, &lower], &chain, 0, 0, NOW + 60);
 
-    assert_outcome(&[], &chain, 3, 0, NOW);
-    assert_outcome(&[&upper], &chain, 3, 0, NOW);
-    assert_outcome(&[&lower], &chain, 3, 1, NOW);
+    assert_verdict(&[], &chain, 3, 0, NOW);
+    assert_verdict(&[&upper], &chain, 3, 0, NOW);
+    assert_verdict(&[&lower], &chain, 3, 1, NOW);
 
     let revoked = by_intermediate().revoke(&leaf, b"").der();
-    assert_outcome(&[&upper, &revoked], &chain, 23, 0, NOW);
+    assert_verdict(&[&upper, &revoked], &chain, 23, 0, NOW);
     let revoked_intermediate = by_ca().revoke(&leaf, b"").revoke(&intermediate, b"").der();
-    assert_outcome(&[&revoked_intermediate, &lower], &chain, 23, 1, NOW);
+    assert_verdict(&[&revoked_intermediate, &lower], &chain, 23, 1, NOW);
     let another = by_intermediate().revoke(&intermediate, b"").der();
-    assert_outcome(&[&upper, &another], &chain, 0, 0, end);
+    assert_verdict(&[&upper, &another], &chain, 0, 0, end);
     let removed = by_intermediate()
         .revoke(&leaf, &ce(21, false, b"\x0a\x01\x08"))
         .der();
-    assert_outcome(&[&upper, &removed], &chain, 0, 0, end);
+    assert_verdict(&[&upper, &removed], &chain, 0, 0, end);
 
-    let expired = Made {
+    let expired = TestCrl {
         this: "270114080000Z",
         next: "270115080000Z",
         ..by_intermediate()
     };
-    assert_outcome(&[&upper, &expired.der()], &chain, 12, 0, NOW);
-    let future = Made {
+    assert_verdict(&[&upper, &expired.der()], &chain, 12, 0, NOW);
+    let future = TestCrl {
         this: "270115080001Z",
         ..by_intermediate()
     };
-    assert_outcome(&[&upper, &future.der()], &chain, 11, 0, NOW);
+    assert_verdict(&[&upper, &future.der()], &chain, 11, 0, NOW);
     let forged = by_intermediate().signed_with(&pki.ca.key);
-    assert_outcome(&[&upper, &forged], &chain, 8, 0, NOW);
+    assert_verdict(&[&upper, &forged], &chain, 8, 0, NOW);
 
-    // Of several in force the newest counts.
-    let older = Made {
+    // Of several CRLs in force the newest is used.
+    let older = TestCrl {
         this: "270115070000Z",
         ..by_intermediate()
     }
     .revoke(&leaf, b"")
     .der();
-    assert_outcome(&[&upper, &older, &lower], &chain, 0, 0, end);
-    assert_outcome(&[&upper, &lower, &older], &chain, 0, 0, end);
-    let older = Made {
+    assert_verdict(&[&upper, &older, &lower], &chain, 0, 0, end);
+    assert_verdict(&[&upper, &lower, &older], &chain, 0, 0, end);
+    let older = TestCrl {
         this: "270115070000Z",
         ..by_intermediate()
     }
     .der();
-    assert_outcome(&[&upper, &older, &revoked], &chain, 23, 0, NOW);
-    // A CRL of tomorrow makes nothing good today, but its CA already knows what it revokes.
-    let soon = Made {
+    assert_verdict(&[&upper, &older, &revoked], &chain, 23, 0, NOW);
+    // A CRL that is not yet valid makes no certificate good, but revokes.
+    let soon = TestCrl {
         this: "270115083000Z",
         ..by_intermediate()
     }
@@ -683,21 +689,21 @@ fn verify_agrees_with_openssl() {
     let soon = set(&[&upper, &lower, &soon]);
     assert_eq!(check(&soon, &chain, NOW).code, 23);
     assert_eq!(check_with_openssl(&soon, &chain, NOW), (0, 0));
-    let gone = Made {
+    let gone = TestCrl {
         this: "270115073000Z",
         next: "270115080000Z",
         ..by_intermediate()
     };
-    assert_outcome(&[&upper, &older, &gone.der()], &chain, 0, 0, end);
+    assert_verdict(&[&upper, &older, &gone.der()], &chain, 0, 0, end);
 }
 
 #[test]
-fn verify_crl_signed_with_the_former_key_of_the_ca_agrees_with_openssl() {
+fn check_crl_by_a_former_key_of_the_ca_agrees_with_openssl() {
     let root = TestCa::new();
     let old = root.sub_ca("Rollover");
     let new = old.sub_ca("Rollover");
     let leaf = new.issue("leaf", "authorityKeyIdentifier = keyid").x509;
-    // A minute ahead: the CRLs below are made a moment later.
+    // A minute later, because the CRLs are made after this line.
     let (chain, now) = ([&leaf, &new.x509, &old.x509, &root.x509], now() + 60);
     let by = |ca: &TestCa| {
         X509Crl::from_pem(&ca.crl("", &[]))
@@ -712,7 +718,7 @@ fn verify_crl_signed_with_the_former_key_of_the_ca_agrees_with_openssl() {
         assert_eq!(check(&set, &chain, now).code, 0);
         assert_eq!(check_with_openssl(&set, &chain, now), (0, 0));
     }
-    // The new key does not answer for the certificate that the old one gave it.
+    // A CRL by the new key does not cover the certificate that the old key signed.
     let only_new = set(&[&by(&root), &by(&new)]);
     assert_eq!(check_all(&only_new, &chain, now), (3, 1));
     assert_eq!(check_with_openssl(&only_new, &chain, now), (3, 1));
@@ -726,7 +732,7 @@ fn verify_crl_signed_with_the_former_key_of_the_ca_agrees_with_openssl() {
 }
 
 #[test]
-fn verify_issuer_without_crl_sign_agrees_with_openssl() {
+fn check_issuer_without_crl_sign_agrees_with_openssl() {
     let ca = TestCa::root("No CRLs", "keyCertSign");
     let leaf = ca.issue("leaf", "extendedKeyUsage=clientAuth");
     let set = set(&[&X509Crl::from_pem(&ca.crl("", &[]))
@@ -739,21 +745,21 @@ fn verify_issuer_without_crl_sign_agrees_with_openssl() {
 }
 
 #[test]
-fn verify_partial_crls_with_openssl() {
+fn check_partial_crls_with_openssl() {
     let pki = crate::testing::pki();
     let chain = [
         &pki.leaf_of_intermediate.x509,
         &pki.intermediate.x509,
         &pki.ca.x509,
     ];
-    let upper = Made {
+    let upper = TestCrl {
         next: "270115090000Z",
-        ..Made::by(&pki.ca)
+        ..TestCrl::by(&pki.ca)
     }
     .der();
     // onlyContainsUserCerts, onlyContainsCACerts
     let scope = |tag: u8| ce(28, true, &der(0x30, &[&[tag, 1, 0xff]]));
-    let for_users = || Made::by(&pki.intermediate).with(scope(0x81));
+    let for_users = || TestCrl::by(&pki.intermediate).with(scope(0x81));
 
     let users = set(&[&upper, &for_users().der()]);
     let oddity = "CRL of 'CN=Test Intermediate,O=Example': has an issuingDistributionPoint: it \
@@ -762,35 +768,35 @@ fn verify_partial_crls_with_openssl() {
     assert_eq!(check_all(&users, &chain, NOW), (0, 0));
 
     let revoked = for_users().revoke(&serial(chain[0]), b"").der();
-    let outcome = check_all(&set(&[&upper, &revoked]), &chain, NOW);
-    assert_eq!(outcome, (23, 0));
+    let verdict = check_all(&set(&[&upper, &revoked]), &chain, NOW);
+    assert_eq!(verdict, (23, 0));
 
-    let authorities = Made::by(&pki.intermediate).with(scope(0x82)).der();
-    let outcome = check_all(&set(&[&upper, &authorities]), &chain, NOW);
-    assert_eq!(outcome, (44, 0));
+    let authorities = TestCrl::by(&pki.intermediate).with(scope(0x82)).der();
+    let verdict = check_all(&set(&[&upper, &authorities]), &chain, NOW);
+    assert_eq!(verdict, (44, 0));
 }
 
 #[test]
-fn verify_leaves_no_crl_behind() {
+fn check_does_not_keep_crls() {
     let ca = ca();
     let leaf = leaf(&ca);
-    let revoked = Made::by(&ca).revoke(&serial(&leaf.x509), b"");
+    let revoked = TestCrl::by(&ca).revoke(&serial(&leaf.x509), b"");
     let plain = set(&[&revoked.der()]);
     let malformed = set(&[&revoked.with(ce(28, false, b"\x30\x00")).der()]);
-    let partial = set(&[&Made::by(&ca).with(only(0x82)).der()]);
+    let partial = set(&[&TestCrl::by(&ca).with(only(0x82)).der()]);
     let path = path(&[&leaf.x509, &ca.x509], NOW);
     for (set, code) in [(&plain, 23), (&malformed, 23), (&partial, 44)] {
         assert_eq!(set.check(&path, NOW).code, code);
         assert_eq!(CrlSet::default().check(&path, NOW).code, 3);
-        let good = self::set(&[&Made::by(&ca).der()]);
+        let good = self::set(&[&TestCrl::by(&ca).der()]);
         assert_eq!(good.check(&path, NOW).code, 0);
     }
 }
 
 #[test]
-fn add_takes_several_in_pem_and_all_or_none() {
+fn add_reads_all_crls_in_pem_or_none() {
     let (one, two) = (ca(), ca());
-    let (one, two) = (Made::by(&one), Made::by(&two));
+    let (one, two) = (TestCrl::by(&one), TestCrl::by(&two));
     let mut both = CrlSet::default();
     assert!(both.is_empty());
     assert_eq!(
@@ -800,14 +806,14 @@ fn add_takes_several_in_pem_and_all_or_none() {
     let half = format!("{}{BEGIN}\nMAA=\n{END}\n", one.pem());
     let why = "not a readable CRL: field missing: Field=crl, Type=X509_CRL";
     assert_eq!(both.add("", half.as_bytes()), Err(why.to_owned()));
-    assert_eq!(both.lists.len(), 2);
+    assert_eq!(both.crls.len(), 2);
     assert!(!both.is_empty());
 }
 
 #[test]
 fn digest_ignores_order_and_repetition() {
     let (one, two) = (ca(), ca());
-    let (one, two) = (Made::by(&one).der(), Made::by(&two).der());
+    let (one, two) = (TestCrl::by(&one).der(), TestCrl::by(&two).der());
     let digest = |ders: &[&[u8]]| set(ders).digest();
     assert_eq!(digest(&[&one, &two]), digest(&[&two, &one, &two]));
     assert_ne!(digest(&[&one, &two]), digest(&[&one]));
@@ -819,22 +825,21 @@ fn directory(name: &X509NameRef) -> Vec<u8> {
     der(0x30, &[&der(0xa4, &[&name.to_der().unwrap()])])
 }
 
-/// CRLs of `issuer` that are wrong in some way, each with its name and whether it is right enough
-/// to make good what it does not list.
-fn odd(issuer: &Issued) -> Vec<(&'static str, Made<'_>)> {
-    let made = || Made::by(issuer);
+/// CRLs of `issuer` that do not make a certificate good, each with a description.
+fn limited_crls(issuer: &Issued) -> Vec<(&'static str, TestCrl<'_>)> {
+    let made = || TestCrl::by(issuer);
     let idp = |fields: &[&[u8]]| ce(28, true, &der(0x30, fields));
     let point = der(0xa0, &[&der(0xa0, &[&der(0x86, &[b"http://a.example/"])])]);
-    let expired = Made {
+    let expired = TestCrl {
         this: "270101080000Z",
         next: "270102080000Z",
         ..made()
     };
-    let future = Made {
+    let future = TestCrl {
         this: "270115080001Z",
         ..made()
     };
-    let backwards = Made {
+    let backwards = TestCrl {
         next: "270114080000Z",
         ..made()
     };
@@ -884,14 +889,17 @@ fn odd(issuer: &Issued) -> Vec<(&'static str, Made<'_>)> {
 }
 
 #[test]
-fn check_listed_is_revoked_whatever_is_wrong_with_the_crl() {
+fn check_entry_revokes_in_every_limited_crl() {
     let pki = crate::testing::pki();
     let chain = [
         &pki.leaf_of_intermediate.x509,
         &pki.intermediate.x509,
         &pki.ca.x509,
     ];
-    let (upper, lower) = (Made::by(&pki.ca).der(), Made::by(&pki.intermediate).der());
+    let (upper, lower) = (
+        TestCrl::by(&pki.ca).der(),
+        TestCrl::by(&pki.intermediate).der(),
+    );
     for (depth, issuer, rest) in [(0, &pki.intermediate, &upper), (1, &pki.ca, &lower)] {
         for entry in [
             vec![],
@@ -899,18 +907,19 @@ fn check_listed_is_revoked_whatever_is_wrong_with_the_crl() {
             ce(99, true, b""),
             ce(24, false, b"\x18\x0f20990101000000Z"),
         ] {
-            for (what, made) in odd(issuer) {
+            for (what, made) in limited_crls(issuer) {
                 let without = made.der();
                 let with = made.revoke(&serial(chain[depth]), &entry).der();
-                // Alone, with what the rest of the chain needs, and beside older good news.
-                let older = Made {
+                // Alone, with the CRL of the rest of the chain, and with an older CRL without
+                // entry.
+                let older = TestCrl {
                     this: "261231080000Z",
-                    ..Made::by(issuer)
+                    ..TestCrl::by(issuer)
                 }
                 .der();
                 for ders in [&[&with[..]][..], &[&with, rest], &[&with, &older, rest]] {
-                    let outcome = check_all(&set(ders), &chain, NOW);
-                    assert_eq!(outcome, (23, depth as u32), "{what}");
+                    let verdict = check_all(&set(ders), &chain, NOW);
+                    assert_eq!(verdict, (23, depth as u32), "{what}");
                 }
                 let code = check_all(&set(&[&without, rest]), &chain, NOW).0;
                 assert!(code != 0 && code != 23, "{what}: {code}");
@@ -920,39 +929,39 @@ fn check_listed_is_revoked_whatever_is_wrong_with_the_crl() {
 }
 
 #[test]
-fn check_scope_that_covers_the_certificate_makes_it_good() {
+fn check_partial_crl_that_covers_the_certificate_makes_it_good() {
     let pki = crate::testing::pki();
     let chain = [
         &pki.leaf_of_intermediate.x509,
         &pki.intermediate.x509,
         &pki.ca.x509,
     ];
-    let users = Made::by(&pki.intermediate).with(only(0x81)).der();
-    let authorities = Made::by(&pki.ca).with(only(0x82)).der();
-    // The anchor needs none, though a CRL of its own does not cover it.
+    let users = TestCrl::by(&pki.intermediate).with(only(0x81)).der();
+    let authorities = TestCrl::by(&pki.ca).with(only(0x82)).der();
+    // The anchor needs no CRL, so that a CRL of its own need not cover it.
     assert_eq!(
         check_all(&set(&[&users, &authorities]), &chain, NOW),
         (0, 0)
     );
-    let users = Made::by(&pki.ca).with(only(0x81)).der();
-    let lower = Made::by(&pki.intermediate).der();
+    let users = TestCrl::by(&pki.ca).with(only(0x81)).der();
+    let lower = TestCrl::by(&pki.intermediate).der();
     assert_eq!(check_all(&set(&[&users, &lower]), &chain, NOW), (44, 1));
 }
 
 #[test]
-fn check_only_a_newer_crl_of_the_same_key_and_scope_takes_back() {
+fn check_only_a_newer_crl_of_the_same_key_and_scope_withdraws() {
     let ca = ca();
     let leaf = leaf(&ca);
     let chain = [&leaf.x509, &ca.x509];
-    let list = Made {
+    let list = TestCrl {
         this: "270115070000Z",
-        ..Made::by(&ca)
+        ..TestCrl::by(&ca)
     };
     let list = list.with(only(0x81)).with(number(5));
     let list = list.revoke(&serial(&leaf.x509), &code(1)).der();
-    let at = |this| Made {
+    let at = |this| TestCrl {
         this,
-        ..Made::by(&ca)
+        ..TestCrl::by(&ca)
     };
     let newer = || at("270115073000Z").with(only(0x81));
     let check = |other: &[u8]| check_all(&set(&[&list, other]), &chain, NOW).0;
@@ -962,8 +971,8 @@ fn check_only_a_newer_crl_of_the_same_key_and_scope_takes_back() {
     assert_eq!(check(&removed.der()), 0);
     let same_time = at("270115070000Z").with(only(0x81)).with(number(6));
     assert_eq!(check(&same_time.der()), 0);
-    // It took back what the older one says, but has expired since, so nothing is known.
-    let expired = Made {
+    // It withdrew the revocation, but has expired since, so the status is unknown.
+    let expired = TestCrl {
         next: "270115074500Z",
         ..newer()
     };
@@ -996,73 +1005,73 @@ fn check_only_a_newer_crl_of_the_same_key_and_scope_takes_back() {
 }
 
 #[test]
-fn check_malformed_scope_takes_back_nothing_of_the_same() {
+fn check_crl_with_malformed_scope_withdraws_nothing() {
     let ca = ca();
     let leaf = leaf(&ca);
     let empty = || ce(28, true, b"\x30\x00");
-    let list = Made {
+    let list = TestCrl {
         this: "270115070000Z",
-        ..Made::by(&ca)
+        ..TestCrl::by(&ca)
     };
     let list = list.with(empty()).revoke(&serial(&leaf.x509), b"").der();
-    let newer = Made::by(&ca).with(empty()).der();
+    let newer = TestCrl::by(&ca).with(empty()).der();
     let chain = [&leaf.x509, &ca.x509];
     assert_eq!(check_all(&set(&[&list, &newer]), &chain, NOW).0, 23);
 }
 
 #[test]
-fn check_hold_counts_while_its_crl_is_in_force() {
+fn check_hold_revokes_while_its_crl_is_in_force() {
     let ca = ca();
     let leaf = leaf(&ca);
     let chain = [&leaf.x509, &ca.x509];
-    let held = |made: Made<'_>| made.revoke(&serial(&leaf.x509), &code(6)).der();
+    let held = |made: TestCrl<'_>| made.revoke(&serial(&leaf.x509), &code(6)).der();
     let check = |ders: &[&[u8]]| check_all(&set(ders), &chain, NOW).0;
-    for (what, made) in odd(&ca) {
+    for (what, made) in limited_crls(&ca) {
         let in_force = !["expired", "not yet valid", "ends before it begins"].contains(&what);
         assert_eq!(check(&[&held(made)]) == 23, in_force, "{what}");
     }
-    let newer = Made {
+    let newer = TestCrl {
         this: "270115080000Z",
-        ..Made::by(&ca)
+        ..TestCrl::by(&ca)
     };
-    let older = || Made {
+    let older = || TestCrl {
         this: "270115070000Z",
-        ..Made::by(&ca)
+        ..TestCrl::by(&ca)
     };
     assert_eq!(check(&[&held(older())]), 23);
     assert_eq!(check(&[&held(older()), &newer.der()]), 0);
-    // On hold by a CRL that has expired, and not listed by an older one in force.
-    let expired = Made {
+    // On hold by an expired CRL, and without entry in an older one that is in force.
+    let expired = TestCrl {
         this: "270115073000Z",
         next: "270115074500Z",
-        ..Made::by(&ca)
+        ..TestCrl::by(&ca)
     };
     assert_eq!(check(&[&held(expired), &older().der()]), 0);
-    // For as long as it holds.
+    // The verdict is valid until the CRL expires.
     let until = set(&[&held(older())]).check(&path(&chain, NOW), NOW).until;
     assert_eq!(until, NOW + DAY);
-    let without_end = Made {
+    let without_end = TestCrl {
         next: "",
-        ..Made::by(&ca)
+        ..TestCrl::by(&ca)
     };
     assert_eq!(check(&[&held(without_end)]), 23);
 }
 
 #[test]
-fn check_delta_adds_to_and_takes_from_its_base() {
+fn check_delta_crl_revokes_and_withdraws() {
     let ca = ca();
     let leaf = leaf(&ca);
     let chain = [&leaf.x509, &ca.x509];
     let serial = serial(&leaf.x509);
     let check = |ders: &[&[u8]]| check_all(&set(ders), &chain, NOW).0;
     let base = || {
-        let base = Made {
+        let base = TestCrl {
             this: "270115070000Z",
-            ..Made::by(&ca)
+            ..TestCrl::by(&ca)
         };
         base.with(number(5))
     };
-    let changes = |from: u8| Made::by(&ca).with(delta(from)).with(number(7));
+    let changes = |from: u8| TestCrl::by(&ca).with(delta(from)).with(number(7));
     let good = base().der();
     let revoked = base().revoke(&serial, &code(6)).der();
     assert_eq!(check(&[&good, &changes(5).der()]), 0);
@@ -1071,32 +1080,35 @@ fn check_delta_adds_to_and_takes_from_its_base() {
     let removed = |from| changes(from).revoke(&serial, &code(8));
     assert_eq!(check(&[&revoked, &removed(5).der()]), 0);
     assert_eq!(check(&[&revoked, &removed(3).der()]), 0);
-    // Made for a later base.
+    // The delta CRL is for a later base.
     assert_eq!(check(&[&revoked, &removed(6).der()]), 23);
-    // Without a number nothing says that it is for this base.
-    let unnumbered = Made {
+    // The base has no number, so the delta CRL does not apply to it.
+    let unnumbered = TestCrl {
         this: "270115070000Z",
-        ..Made::by(&ca)
+        ..TestCrl::by(&ca)
     };
     let unnumbered = unnumbered.revoke(&serial, b"").der();
     assert_eq!(check(&[&unnumbered, &removed(5).der()]), 23);
-    let itself = Made::by(&ca).with(delta(5)).revoke(&serial, &code(8)).der();
+    let itself = TestCrl::by(&ca)
+        .with(delta(5))
+        .revoke(&serial, &code(8))
+        .der();
     assert_eq!(check(&[&revoked, &itself]), 23);
     let unsupported = removed(5).with(ce(99, true, b"")).der();
     assert_eq!(check(&[&revoked, &unsupported]), 23);
     let other_scope = removed(5).with(only(0x81)).der();
     assert_eq!(check(&[&revoked, &other_scope]), 23);
-    // The delta CRL that took it back has expired: nothing is known.
-    let expired = Made {
+    // The delta CRL that withdrew the revocation has expired, so the status is unknown.
+    let expired = TestCrl {
         this: "270115073000Z",
         next: "270115074500Z",
         ..removed(5)
     };
     assert_eq!(check(&[&revoked, &expired.der()]), 12);
-    // What one delta adds, a later one or a later base takes back.
-    let early = Made {
+    // A later delta CRL or a later base withdraws a revocation by a delta CRL.
+    let early = TestCrl {
         this: "270115073000Z",
-        ..Made::by(&ca)
+        ..TestCrl::by(&ca)
     };
     let early = early
         .with(delta(5))
@@ -1106,19 +1118,19 @@ fn check_delta_adds_to_and_takes_from_its_base() {
     assert_eq!(check(&[&good, &early]), 23);
     assert_eq!(check(&[&good, &early, &removed(5).der()]), 0);
     assert_eq!(check(&[&good, &early, &changes(5).der()]), 23);
-    let next = Made::by(&ca).with(number(7)).der();
+    let next = TestCrl::by(&ca).with(number(7)).der();
     assert_eq!(check(&[&good, &early, &next]), 0);
     assert_eq!(check(&[&good, &revoked, &early, &next]), 0);
 }
 
 #[test]
-fn check_the_worst_of_several_entries_counts() {
+fn check_uses_the_worst_of_several_entries() {
     let ca = ca();
     let leaf = leaf(&ca);
     let serial = serial(&leaf.x509);
     let chain = [&leaf.x509, &ca.x509];
     for codes in [[8, 1], [1, 8], [6, 8], [8, 6], [0, 6]] {
-        let made = codes.into_iter().fold(Made::by(&ca), |made, reason| {
+        let made = codes.into_iter().fold(TestCrl::by(&ca), |made, reason| {
             made.revoke(b"\x05", b"").revoke(&serial, &code(reason))
         });
         assert_eq!(
@@ -1130,11 +1142,11 @@ fn check_the_worst_of_several_entries_counts() {
 }
 
 #[test]
-fn check_another_key_under_another_anchor_has_no_say() {
+fn check_ignores_another_key_under_another_anchor() {
     let (one, other) = (ca(), ca());
     let leaf = leaf(&one);
-    let good = Made::by(&one).der();
-    let foreign = Made::by(&other).revoke(&serial(&leaf.x509), b"").der();
+    let good = TestCrl::by(&one).der();
+    let foreign = TestCrl::by(&other).revoke(&serial(&leaf.x509), b"").der();
     let set = set(&[&good, &foreign]);
     let path = path_with(&[&one.x509, &other.x509], &leaf.x509, &[], NOW);
     assert_eq!(set.check(&path, NOW).code, 0);
@@ -1145,33 +1157,40 @@ fn check_another_key_under_another_anchor_has_no_say() {
 #[test]
 fn check_another_key_under_the_same_anchor_revokes() {
     let root = issue("Root", None, true, DAY, &[]);
-    let (old, new) = (identified(&root, true), identified(&root, true));
-    let leaf = identified(&old, false);
-    let good = Made::by(&old).der();
-    let upper = Made::by(&root).der();
-    let listed = || Made::by(&new).revoke(&serial(&leaf.x509), b"");
+    let (old, new) = (
+        issue_with_key_ids(&root, true),
+        issue_with_key_ids(&root, true),
+    );
+    let leaf = issue_with_key_ids(&old, false);
+    let good = TestCrl::by(&old).der();
+    let upper = TestCrl::by(&root).der();
+    let listed = || TestCrl::by(&new).revoke(&serial(&leaf.x509), b"");
     let cas = [&root.x509, &old.x509, &new.x509];
     let path = path_with(&cas, &leaf.x509, &[], NOW);
     let verdict = |ders: &[&[u8]], path: &CertificationPath| {
-        let outcome = set(ders).check(path, NOW);
-        (outcome.code, outcome.depth)
+        let verdict = set(ders).check(path, NOW);
+        (verdict.code, verdict.depth)
     };
     assert_eq!(verdict(&[&good, &listed().der(), &upper], &path), (23, 0));
     assert_eq!(verdict(&[&listed().der()], &path), (23, 0));
-    // The path of the new key leads over a CA that only the client sends.
+    // The path of the new key needs a CA that only the client sends.
     let middle = issue("Middle", Some(&root), true, DAY, &[]);
-    let (below_old, below_new) = (identified(&middle, true), identified(&middle, true));
-    let lower = identified(&below_old, false);
+    let (below_old, below_new) = (
+        issue_with_key_ids(&middle, true),
+        issue_with_key_ids(&middle, true),
+    );
+    let lower = issue_with_key_ids(&below_old, false);
     let cas = [&root.x509, &below_new.x509];
     let sent = [&below_old.x509, &middle.x509];
     let over = path_with(&cas, &lower.x509, &sent, NOW);
     assert_eq!(over.certificates().len(), 4);
-    let made = Made::by(&below_new).revoke(&serial(&lower.x509), b"");
+    let made = TestCrl::by(&below_new).revoke(&serial(&lower.x509), b"");
     assert_eq!(verdict(&[&made.der()], &over), (23, 0));
-    // Only a newer list of the new key takes it back; no list of it makes anything good.
-    let empty = Made::by(&new).der();
+    // Only a newer CRL of the new key withdraws the revocation, and no CRL of it makes a
+    // certificate good.
+    let empty = TestCrl::by(&new).der();
     assert_eq!(verdict(&[&empty, &upper], &path), (8, 0));
-    let earlier = Made {
+    let earlier = TestCrl {
         this: "270115070000Z",
         ..listed()
     };
@@ -1184,28 +1203,28 @@ fn check_another_key_under_the_same_anchor_revokes() {
     let without = path_with(&[&root.x509, &old.x509], &leaf.x509, &[], NOW);
     assert_eq!(verdict(&[&good, &listed().der(), &upper], &without), (0, 0));
     let elsewhere = issue("Root", None, true, DAY, &[]);
-    let foreign = identified(&elsewhere, true);
-    let made = Made::by(&foreign).revoke(&serial(&leaf.x509), b"").der();
+    let foreign = issue_with_key_ids(&elsewhere, true);
+    let made = TestCrl::by(&foreign).revoke(&serial(&leaf.x509), b"").der();
     let cas = [&root.x509, &elsewhere.x509, &old.x509, &foreign.x509];
     let apart = path_with(&cas, &leaf.x509, &[], NOW);
     assert_eq!(verdict(&[&good, &made, &upper], &apart), (0, 0));
     let alone = ca();
-    let made = Made::by(&alone).revoke(&serial(&leaf.x509), b"").der();
+    let made = TestCrl::by(&alone).revoke(&serial(&leaf.x509), b"").der();
     let cas = [&root.x509, &old.x509, &alone.x509];
     let apart = path_with(&cas, &leaf.x509, &[], NOW);
     assert_eq!(verdict(&[&good, &made, &upper], &apart), (0, 0));
 }
 
 #[test]
-fn check_ca_that_was_issued_anew_has_the_same_say() {
+fn check_accepts_the_crl_for_a_renewed_ca_certificate() {
     let ca = ca();
     let leaf = leaf(&ca);
     // Another certificate for the same name and key.
     let renewed = crate::testing::reissue(&ca, "CA", 2 * DAY).x509;
-    let list = Made::by(&ca).revoke(&serial(&leaf.x509), b"").der();
+    let list = TestCrl::by(&ca).revoke(&serial(&leaf.x509), b"").der();
     for anchor in [&ca.x509, &renewed] {
-        let outcome = check_all(&set(&[&list]), &[&leaf.x509, anchor], NOW);
-        assert_eq!(outcome, (23, 0));
+        let verdict = check_all(&set(&[&list]), &[&leaf.x509, anchor], NOW);
+        assert_eq!(verdict, (23, 0));
     }
 }
 
@@ -1213,45 +1232,47 @@ fn check_ca_that_was_issued_anew_has_the_same_say() {
 fn check_anchor_that_is_not_self_signed() {
     let pki = crate::testing::pki();
     let (root, anchor, leaf) = (&pki.ca, &pki.intermediate, &pki.leaf_of_intermediate.x509);
-    let lower = Made::by(anchor).der();
+    let lower = TestCrl::by(anchor).der();
     let both = path_with(&[&root.x509, &anchor.x509], leaf, &[], NOW);
     assert_eq!((both.anchor(), both.certificates().len()), (1, 3));
     let alone = path_with(&[&anchor.x509], leaf, &[], NOW);
     assert_eq!((alone.anchor(), alone.certificates().len()), (1, 2));
-    let upper = |made: Made<'_>| made.revoke(&serial(&anchor.x509), b"").der();
+    let upper = |made: TestCrl<'_>| made.revoke(&serial(&anchor.x509), b"").der();
     let check = |ders: &[&[u8]], path: &CertificationPath| {
-        let outcome = set(ders).check(path, NOW);
-        (outcome.code, outcome.depth)
+        let verdict = set(ders).check(path, NOW);
+        (verdict.code, verdict.depth)
     };
-    assert_eq!(check(&[&upper(Made::by(root)), &lower], &both), (23, 1));
-    for (what, made) in odd(root) {
+    assert_eq!(check(&[&upper(TestCrl::by(root)), &lower], &both), (23, 1));
+    for (what, made) in limited_crls(root) {
         assert_eq!(check(&[&upper(made), &lower], &both), (23, 1), "{what}");
     }
-    // Without its issuer nothing shows who signed the CRL.
-    assert_eq!(check(&[&upper(Made::by(root)), &lower], &alone), (0, 0));
-    // It is trusted by itself: no CRL is missed, but one that is there must be in force.
+    // Without its issuer, the signer of the CRL is not known.
+    assert_eq!(check(&[&upper(TestCrl::by(root)), &lower], &alone), (0, 0));
+    // The anchor needs no CRL, but an existing one must be in force.
     assert_eq!(check(&[&lower], &both), (0, 0));
-    assert_eq!(check(&[&Made::by(root).der(), &lower], &both), (0, 0));
-    let expired = Made {
+    assert_eq!(check(&[&TestCrl::by(root).der(), &lower], &both), (0, 0));
+    let expired = TestCrl {
         this: "270101080000Z",
         next: "270102080000Z",
-        ..Made::by(root)
+        ..TestCrl::by(root)
     };
     assert_eq!(check(&[&expired.der(), &lower], &both), (12, 1));
-    // A list by another CA of the root's name.
+    // A CRL of another CA with the name of the root.
     let stranger = issue("Test CA", None, true, DAY, &[]);
-    let forged = Made::by(&stranger).revoke(&serial(&anchor.x509), b"").der();
-    let fresh = Made::by(root).der();
+    let forged = TestCrl::by(&stranger)
+        .revoke(&serial(&anchor.x509), b"")
+        .der();
+    let fresh = TestCrl::by(root).der();
     assert_eq!(check(&[&fresh, &forged, &lower], &both), (0, 0));
     let three = path_with(&[&stranger.x509, &root.x509, &anchor.x509], leaf, &[], NOW);
-    assert_eq!(check(&[&upper(Made::by(root)), &lower], &three), (23, 1));
+    assert_eq!(check(&[&upper(TestCrl::by(root)), &lower], &three), (23, 1));
 }
 
 #[test]
-fn check_root_that_lists_itself() {
+fn check_root_with_an_entry_for_itself() {
     let ca = ca();
     let leaf = leaf(&ca);
-    let list = Made::by(&ca).revoke(&serial(&ca.x509), b"").der();
+    let list = TestCrl::by(&ca).revoke(&serial(&ca.x509), b"").der();
     assert_eq!(
         check_all(&set(&[&list]), &[&leaf.x509, &ca.x509], NOW),
         (23, 1)
@@ -1259,67 +1280,68 @@ fn check_root_that_lists_itself() {
 }
 
 #[test]
-fn check_indirect_entries_count_for_the_issuer_they_name() {
+fn check_indirect_entry_revokes_certificates_of_its_certificate_issuer() {
     let pki = crate::testing::pki();
     let (root, middle) = (&pki.ca, &pki.intermediate);
     let chain = [&pki.leaf_of_intermediate.x509, &middle.x509, &root.x509];
-    let (upper, lower) = (Made::by(root).der(), Made::by(middle).der());
+    let (upper, lower) = (TestCrl::by(root).der(), TestCrl::by(middle).der());
     let other = issue("Other", None, true, DAY, &[]);
     let names = |issuer: &X509NameRef| ce(29, true, &directory(issuer));
     let of = |issued: &Issued| names(issued.x509.subject_name());
     let leaf = serial(chain[0]);
     let list = |signer, entry: &[u8]| {
-        let made = Made::by(signer)
+        let made = TestCrl::by(signer)
             .with(only(0x84))
             .revoke(b"\x05", &of(&other));
         made.revoke(&leaf, entry).der()
     };
     let check = |list: &[u8]| check_all(&set(&[&upper, &lower, list]), &chain, NOW);
-    // By its issuer, which an entry says or the one before it, or by a CA above its issuer.
+    // By its issuer or a CA above its issuer, with the certificateIssuer in the entry or the one
+    // before it.
     assert_eq!(check(&list(middle, &of(middle))), (23, 0));
     assert_eq!(check(&list(root, &of(middle))), (23, 0));
     // For a certificate of another issuer with the same serial number.
     assert_eq!(check(&list(middle, b"")), (0, 0));
     assert_eq!(check(&list(middle, &of(&other))), (0, 0));
     assert_eq!(check(&list(root, &of(root))), (0, 0));
-    // By somebody who has no say.
+    // By a CA that is not authorised.
     assert_eq!(check(&list(&other, &of(middle))), (0, 0));
     let path = path_with(&[&root.x509, &other.x509], chain[0], &[chain[1]], NOW);
     let unrelated = set(&[&upper, &lower, &list(&other, &of(middle))]);
     assert_eq!(unrelated.check(&path, NOW).code, 0);
-    // Alone it makes nothing good.
-    let alone = set(&[&upper, &Made::by(middle).with(only(0x84)).der()]);
+    // Alone it makes no certificate good.
+    let alone = set(&[&upper, &TestCrl::by(middle).with(only(0x84)).der()]);
     assert_ne!(check_all(&alone, &chain, NOW).0, 0);
 }
 
 #[test]
-fn check_entry_counts_whatever_its_certificate_issuer_is_worth() {
+fn check_entry_with_unreadable_or_misplaced_certificate_issuer() {
     let ca = ca();
     let leaf = leaf(&ca);
     let other = issue("Other", None, true, DAY, &[]);
     let of = |issued: &Issued| ce(29, true, &directory(issued.x509.subject_name()));
     let own = serial(&leaf.x509);
-    let full = || Made::by(&ca);
-    let indirect = || Made::by(&ca).with(only(0x84));
+    let full = || TestCrl::by(&ca);
+    let indirect = || TestCrl::by(&ca).with(only(0x84));
     let coded = |reason, issued| [code(reason), of(issued)].concat();
-    let check = |made: Made<'_>| {
+    let check = |made: TestCrl<'_>| {
         let list = made.der();
         check_all(&set(&[&list]), &[&leaf.x509, &ca.x509], NOW).0
     };
-    // Not indirect: the entry is the CRL issuer's, whatever the one before it says.
+    // Not indirect: the certificateIssuer of the previous entry does not apply.
     assert_eq!(
         check(full().revoke(b"\x05", &of(&other)).revoke(&own, b"")),
         23
     );
     assert_eq!(check(full().revoke(&own, &of(&ca))), 23);
     assert_ne!(check(full().revoke(&own, &of(&other))), 23);
-    // No directoryName: no name, a URI, junk.
+    // No directoryName: no name, a URI, malformed.
     for names in [&b"\x30\x00"[..], b"\x30\x03\x86\x01x", b"\x30\x07x"] {
         let entry = ce(29, true, names);
         assert_eq!(check(indirect().revoke(&own, &entry)), 23, "{names:?}");
         assert_eq!(check(full().revoke(&own, &entry)), 23, "{names:?}");
     }
-    // Of several entries the worst counts, in any order.
+    // The worst of several entries is used, in any order.
     for (first, second) in [(8, 1), (1, 8), (8, 6), (6, 8)] {
         let list = indirect()
             .revoke(&own, &coded(first, &ca))
@@ -1330,7 +1352,7 @@ fn check_entry_counts_whatever_its_certificate_issuer_is_worth() {
         let mut list = indirect()
             .revoke(&own, &coded(first, &ca))
             .revoke(&own, &coded(second, &ca));
-        // An expired hold is over, and the other one is not.
+        // An expired hold does not revoke, but the other entry does.
         (list.this, list.next) = ("270114080000Z", "270115075959Z");
         assert_eq!(check(list), 23, "{first} {second}");
     }
@@ -1355,7 +1377,7 @@ fn check_indirect_crl_of_the_crl_issuer_that_the_certificate_names() {
         x509: other.x509.clone(),
         key: PKey::private_key_from_pem(&key).unwrap(),
     };
-    let list = Made::by(&signer)
+    let list = TestCrl::by(&signer)
         .with(only(0x84))
         .revoke(&serial(&named), &entry);
     let list = list.revoke(&serial(&unnamed), &entry).der();
@@ -1371,40 +1393,40 @@ fn check_indirect_crl_of_the_crl_issuer_that_the_certificate_names() {
     let both = [&root.x509, &other.x509];
     assert_eq!(check(&named, &both), 23);
     assert_eq!(check(&unnamed, &both), 0);
-    // The CRL issuer is not among the CAs: nothing shows who signed.
+    // The CRL issuer is not among the CAs, so the signature cannot be checked.
     assert_eq!(check(&named, &[&root.x509]), 0);
     let namesake = TestCa::root("CRL issuer", "keyCertSign, cRLSign");
     assert_eq!(check(&named, &[&root.x509, &namesake.x509]), 0);
 }
 
 #[test]
-fn answer_listed_is_revoked_whatever_is_wrong_with_the_crl() {
+fn status_entry_revokes_in_every_limited_crl() {
     let ca = ca();
     let leaf = leaf(&ca);
-    for (what, made) in odd(&ca) {
-        // Five minutes of clock skew are allowed for.
+    for (what, made) in limited_crls(&ca) {
+        // Five minutes of clock skew are tolerated.
         let skewed = what == "not yet valid";
-        let answer = |made: &Made<'_>| {
+        let status = |made: &TestCrl<'_>| {
             let crl = load(&made.der(), &ca).unwrap();
             crl.status(&leaf.x509, &ca.x509, NOW)
         };
-        let silent = answer(&made);
+        let silent = status(&made);
         assert_eq!(
             matches!(silent, RevocationStatus::Unknown(_)),
             !skewed,
             "{what}: {silent:?}"
         );
         let made = made.revoke(&serial(&leaf.x509), b"");
-        match answer(&made) {
+        match status(&made) {
             RevocationStatus::Revoked { until, .. } => assert!(until > NOW, "{what}"),
-            answer => panic!("{what}: {answer:?}"),
+            status => panic!("{what}: {status:?}"),
         }
     }
     let held = |next| {
-        let made = Made {
+        let made = TestCrl {
             this: "270114080000Z",
             next,
-            ..Made::by(&ca)
+            ..TestCrl::by(&ca)
         };
         let crl = load(&made.revoke(&serial(&leaf.x509), &code(6)).der(), &ca).unwrap();
         crl.status(&leaf.x509, &ca.x509, NOW)
@@ -1424,22 +1446,23 @@ fn out_of_force_and_expired_since_name_the_crl_and_its_end() {
     let ca = ca();
     let mut set = CrlSet::default();
     let (expired, future) = (
-        Made {
+        TestCrl {
             this: "270114080000Z",
             next: "270115080000Z",
-            ..Made::by(&ca)
+            ..TestCrl::by(&ca)
         },
-        Made {
+        TestCrl {
             this: "270115080001Z",
-            ..Made::by(&ca)
+            ..TestCrl::by(&ca)
         },
     );
     set.add("a.crl", &expired.der()).unwrap();
     set.add("b.crl", &future.der()).unwrap();
-    set.add("c.crl", &Made::by(&ca).der()).unwrap();
-    let so = "listed certificates are revoked, but it makes no other certificate good";
-    let expired = format!("CRL of 'CN=CA,O=Example': expired at 2027-01-15T08:00:00Z: {so}");
-    let future = format!("CRL of 'CN=CA,O=Example': not valid before 2027-01-15T08:00:01Z: {so}");
+    set.add("c.crl", &TestCrl::by(&ca).der()).unwrap();
+    let effect = "listed certificates are revoked, but it makes no other certificate good";
+    let expired = format!("CRL of 'CN=CA,O=Example': expired at 2027-01-15T08:00:00Z: {effect}");
+    let future =
+        format!("CRL of 'CN=CA,O=Example': not valid before 2027-01-15T08:00:01Z: {effect}");
     let all: Vec<_> = set.out_of_force(NOW).collect();
     assert_eq!(all, [expired.clone(), future]);
     assert_eq!(set.out_of_force(NOW - 1).count(), 2);
@@ -1461,7 +1484,7 @@ fn not_signed_by_names_crls_of_another_ca_with_the_same_name() {
     let (one, other) = (ca(), ca());
     let trusted = |ca: &Issued| Arc::new(CaCertificate::from_x509(ca.x509.clone()).unwrap());
     let stranger = issue("Stranger", None, true, DAY, &[]);
-    let set = set(&[&Made::by(&one).der(), &Made::by(&stranger).der()]);
+    let set = set(&[&TestCrl::by(&one).der(), &TestCrl::by(&stranger).der()]);
     assert_eq!(
         set.not_signed_by(&[trusted(&other), trusted(&one)]).count(),
         0

@@ -15,7 +15,7 @@ const LEVEL: u32 = 2;
 const RESPONDER: &str = "extendedKeyUsage=OCSPSigning";
 const NOT_SIGNED: &str = "is not signed by the issuer or a responder of the issuer";
 
-fn no_answer(why: &str) -> RevocationStatus {
+fn unknown(why: &str) -> RevocationStatus {
     RevocationStatus::Unknown(format!("OCSP response {why}"))
 }
 
@@ -49,22 +49,22 @@ fn get_url_encodes_up_to_255_bytes() {
     assert_eq!(get_url(&host(240), b"0"), None);
 }
 
-/// A CA run with the openssl command, and a certificate of its that is asked about.
-struct Real {
+/// A CA that uses the openssl command, and a certificate of it with an OCSP request for it.
+struct CaWithLeaf {
     ca: TestCa,
     leaf: test_ca::IssuedFiles,
     request: Vec<u8>,
 }
 
-impl Real {
-    fn new(ca: TestCa, nonce: bool) -> Real {
+impl CaWithLeaf {
+    fn new(ca: TestCa, nonce: bool) -> CaWithLeaf {
         let leaf = ca.issue("leaf", "extendedKeyUsage=clientAuth");
         let request = request(&leaf.x509, &ca.x509, nonce).unwrap();
-        Real { ca, leaf, request }
+        CaWithLeaf { ca, leaf, request }
     }
 
-    fn good(ca: TestCa) -> Real {
-        let real = Real::new(ca, true);
+    fn good(ca: TestCa) -> CaWithLeaf {
+        let real = CaWithLeaf::new(ca, true);
         real.ca.add_to_database(&real.leaf.x509, 'V', "");
         real
     }
@@ -75,23 +75,23 @@ impl Real {
 
     fn evaluate(&self, response: &[u8], now: i64) -> RevocationStatus {
         let (certificate, issuer) = (&self.leaf.x509, &self.ca.x509);
-        let answer = evaluate(response, &self.request, certificate, issuer, LEVEL, now);
+        let status = evaluate(response, &self.request, certificate, issuer, LEVEL, now);
         assert!(ErrorStack::get().errors().is_empty());
-        answer
+        status
     }
 
     /// Good, for about `after` seconds from now.
     fn assert_good(&self, response: &[u8], after: i64) {
         match self.evaluate(response, now()) {
             RevocationStatus::Good { until } if (until - now() - after).abs() < 60 => {}
-            answer => panic!("{answer:?}"),
+            status => panic!("{status:?}"),
         }
     }
 }
 
 #[test]
-fn evaluate_answer_of_the_issuer_is_good() {
-    let real = Real::good(TestCa::new());
+fn evaluate_response_of_the_issuer_is_good() {
+    let real = CaWithLeaf::good(TestCa::new());
     real.assert_good(&real.respond(&real.ca.file()), 3 * DAY);
     let options = ["-ndays", "3", "-resp_no_certs", "-resp_key_id"];
     real.assert_good(
@@ -101,9 +101,9 @@ fn evaluate_answer_of_the_issuer_is_good() {
 }
 
 #[test]
-fn evaluate_answer_of_an_intermediate_or_its_responder_is_good() {
+fn evaluate_response_of_an_intermediate_or_its_responder_is_good() {
     let root = TestCa::new();
-    let real = Real::good(root.sub_ca("Sub CA"));
+    let real = CaWithLeaf::good(root.sub_ca("Sub CA"));
     real.assert_good(&real.respond(&real.ca.file()), 3 * DAY);
     let responder = real.ca.issue("responder", RESPONDER);
     real.assert_good(&real.respond(&responder.file), 3 * DAY);
@@ -116,7 +116,7 @@ fn evaluate_answer_of_an_intermediate_or_its_responder_is_good() {
 
 #[test]
 fn evaluate_revoked_has_time_and_reason() {
-    let real = Real::new(TestCa::new(), false);
+    let real = CaWithLeaf::new(TestCa::new(), false);
     real.ca
         .add_to_database(&real.leaf.x509, 'R', "260102030405Z,keyCompromise");
     match real.evaluate(&real.respond(&real.ca.file()), now()) {
@@ -127,22 +127,22 @@ fn evaluate_revoked_has_time_and_reason() {
         } => {
             assert!((until - now() - 3 * DAY).abs() < 60);
         }
-        answer => panic!("{answer:?}"),
+        status => panic!("{status:?}"),
     }
 }
 
 #[test]
-fn evaluate_unknown_is_no_answer() {
-    let real = Real::new(TestCa::new(), true);
+fn evaluate_status_unknown_is_unknown() {
+    let real = CaWithLeaf::new(TestCa::new(), true);
     assert_eq!(
         real.evaluate(&real.respond(&real.ca.file()), now()),
-        no_answer("has the certificate status unknown")
+        unknown("has the certificate status unknown")
     );
 }
 
 #[test]
-fn evaluate_answer_to_another_request_is_no_answer() {
-    let real = Real::good(TestCa::new());
+fn evaluate_response_to_another_request_is_unknown() {
+    let real = CaWithLeaf::good(TestCa::new());
     let response = real.respond(&real.ca.file());
     let evaluate = |request: &[u8]| {
         evaluate(
@@ -157,16 +157,16 @@ fn evaluate_answer_to_another_request_is_no_answer() {
     let other = request(&real.leaf.x509, &real.ca.x509, true).unwrap();
     assert_eq!(
         evaluate(&other),
-        no_answer("is for another request: its nonce differs")
+        unknown("is for another request: its nonce differs")
     );
-    // A nonce nobody asked for proves nothing and spoils nothing.
+    // A nonce that the request does not have is ignored.
     let without = request(&real.leaf.x509, &real.ca.x509, false).unwrap();
     assert!(matches!(evaluate(&without), RevocationStatus::Good { .. }));
 }
 
 #[test]
-fn evaluate_stored_answer_without_nonce_is_good() {
-    let mut real = Real::new(TestCa::new(), false);
+fn evaluate_precomputed_response_without_nonce_is_good() {
+    let mut real = CaWithLeaf::new(TestCa::new(), false);
     real.ca.add_to_database(&real.leaf.x509, 'V', "");
     let response = real.respond(&real.ca.file());
     real.request = request(&real.leaf.x509, &real.ca.x509, true).unwrap();
@@ -174,8 +174,8 @@ fn evaluate_stored_answer_without_nonce_is_good() {
 }
 
 #[test]
-fn evaluate_answer_for_another_certificate_is_no_answer() {
-    let real = Real::good(TestCa::new());
+fn evaluate_response_for_another_certificate_is_unknown() {
+    let real = CaWithLeaf::good(TestCa::new());
     let other = real.ca.issue("other", "extendedKeyUsage=clientAuth");
     let response = real.respond(&real.ca.file());
     assert_eq!(
@@ -187,13 +187,13 @@ fn evaluate_answer_for_another_certificate_is_no_answer() {
             LEVEL,
             now()
         ),
-        no_answer("has no status of this certificate")
+        unknown("has no status of this certificate")
     );
 }
 
 #[test]
-fn evaluate_sibling_without_the_purpose_is_no_answer() {
-    let real = Real::good(TestCa::new());
+fn evaluate_signer_without_ocsp_signing_is_unknown() {
+    let real = CaWithLeaf::good(TestCa::new());
     for extensions in [
         "extendedKeyUsage=clientAuth",
         "extendedKeyUsage=anyExtendedKeyUsage",
@@ -202,63 +202,63 @@ fn evaluate_sibling_without_the_purpose_is_no_answer() {
         let sibling = real.ca.issue("sibling", extensions);
         assert_eq!(
             real.evaluate(&real.respond(&sibling.file), now()),
-            no_answer(&format!("{NOT_SIGNED}: missing ocspsigning usage"))
+            unknown(&format!("{NOT_SIGNED}: missing ocspsigning usage"))
         );
     }
 }
 
 #[test]
-fn evaluate_other_ca_is_no_answer() {
-    let real = Real::good(TestCa::new());
+fn evaluate_other_ca_is_unknown() {
+    let real = CaWithLeaf::good(TestCa::new());
     let other = TestCa::root("Other CA", "keyCertSign");
     assert_eq!(
         real.evaluate(&real.respond(&other.file()), now()),
-        no_answer(&format!(
+        unknown(&format!(
             "{NOT_SIGNED}: certificate verify error: Verify error: self-signed certificate"
         ))
     );
-    // Only its key tells a namesake apart.
+    // A CA with the same name has another key.
     assert_eq!(
         real.evaluate(&real.respond(&TestCa::new().file()), now()),
-        no_answer(&format!("{NOT_SIGNED}: signature failure"))
+        unknown(&format!("{NOT_SIGNED}: signature failure"))
     );
 }
 
 #[test]
-fn evaluate_responder_of_a_ca_above_or_below_is_no_answer() {
+fn evaluate_responder_of_a_ca_above_or_below_is_unknown() {
     let root = TestCa::new();
-    let real = Real::good(root.sub_ca("Sub CA"));
+    let real = CaWithLeaf::good(root.sub_ca("Sub CA"));
     let below = real.ca.sub_ca("Below");
     for ca in [&root, &below] {
         let responder = ca.issue("responder", RESPONDER);
-        // The response brings the way up to the issuer, or down from it.
-        let way = format!("{}.pem", ca.file());
-        let options = ["-ndays", "3", "-rother", &way];
+        // The response has the certificate of the other CA.
+        let ca_file = format!("{}.pem", ca.file());
+        let options = ["-ndays", "3", "-rother", &ca_file];
         let response = real.ca.ocsp(&real.request, &responder.file, &options);
         assert_eq!(
             real.evaluate(&response, now()),
-            no_answer(&format!(
+            unknown(&format!(
                 "{NOT_SIGNED}: certificate verify error: Verify error: unable to get local \
                  issuer certificate"
             ))
         );
     }
-    // The root vouches for the issuer but did not issue the certificate.
+    // The root issued the issuer, but not the certificate.
     assert_eq!(
         real.evaluate(&real.respond(&root.file()), now()),
-        no_answer(&format!(
+        unknown(&format!(
             "{NOT_SIGNED}: certificate verify error: Verify error: self-signed certificate"
         ))
     );
 }
 
 #[test]
-fn evaluate_expired_or_weak_responder_is_no_answer() {
-    let real = Real::good(TestCa::new());
+fn evaluate_expired_or_weak_responder_is_unknown() {
+    let real = CaWithLeaf::good(TestCa::new());
     let responder = real.ca.issue("responder", RESPONDER);
     assert_eq!(
         real.evaluate(&real.respond(&responder.file), now() + 2 * DAY),
-        no_answer(&format!(
+        unknown(&format!(
             "{NOT_SIGNED}: certificate verify error: Verify error: certificate has expired"
         ))
     );
@@ -272,55 +272,55 @@ fn evaluate_expired_or_weak_responder_is_no_answer() {
             5,
             now()
         ),
-        no_answer(&format!(
+        unknown(&format!(
             "{NOT_SIGNED}: certificate verify error: Verify error: EE certificate key too weak"
         ))
     );
 }
 
 #[test]
-fn evaluate_no_changed_bit_changes_the_answer() {
-    let real = Real::good(TestCa::new());
+fn evaluate_changed_bit_never_changes_the_status() {
+    let real = CaWithLeaf::good(TestCa::new());
     let responder = real.ca.issue("responder", RESPONDER);
     let response = real.respond(&responder.file);
     let now = now();
     let good = real.evaluate(&response, now);
     assert!(matches!(good, RevocationStatus::Good { .. }));
-    let mut unharmed = 0;
+    let mut without_effect = 0;
     for index in 0..response.len() * 8 {
         let mut changed = response.clone();
         changed[index / 8] ^= 1 << (index % 8);
         match real.evaluate(&changed, now) {
             RevocationStatus::Unknown(_) => {}
-            answer => {
-                assert_eq!(answer, good, "bit {index}");
-                unharmed += 1;
+            status => {
+                assert_eq!(status, good, "bit {index}");
+                without_effect += 1;
             }
         }
     }
-    // What no signature covers, such as the spare bits of a BIT STRING.
-    assert!(unharmed < 100, "{unharmed} bits matter to nobody");
+    // Bits outside the signed data, such as the unused bits of a BIT STRING.
+    assert!(without_effect < 100, "{without_effect} bits without effect");
     for len in 0..response.len() {
-        let answer = real.evaluate(&response[..len], now);
+        let status = real.evaluate(&response[..len], now);
         assert!(
-            matches!(answer, RevocationStatus::Unknown(_)),
-            "{len}: {answer:?}"
+            matches!(status, RevocationStatus::Unknown(_)),
+            "{len}: {status:?}"
         );
     }
 }
 
 #[test]
-fn evaluate_foreign_bytes_are_no_answer() {
+fn evaluate_other_bytes_is_unknown() {
     let ca = issue("CA", None, true, DAY, &[]);
     let leaf = issue("leaf", Some(&ca), false, DAY, &[]);
     let request = request(&leaf.x509, &ca.x509, false).unwrap();
     let evaluate = |response: &[u8]| evaluate(response, &request, &leaf.x509, &ca.x509, LEVEL, NOW);
     assert_eq!(
         evaluate(&vec![0x30; MAX_RESPONSE + 1]),
-        no_answer("of 65537 bytes is over the limit of 65536")
+        unknown("of 65537 bytes is over the limit of 65536")
     );
-    assert_eq!(evaluate(b""), no_answer("is unreadable: too small"));
-    assert_eq!(evaluate(b"<html>"), no_answer("is unreadable: too long"));
+    assert_eq!(evaluate(b""), unknown("is unreadable: too small"));
+    assert_eq!(evaluate(b"<html>"), unknown("is unreadable: too long"));
     for (status, name) in [
         (OcspResponseStatus::MALFORMED_REQUEST, "malformedRequest"),
         (OcspResponseStatus::INTERNAL_ERROR, "internalError"),
@@ -333,20 +333,20 @@ fn evaluate_foreign_bytes_are_no_answer() {
         let response = response.unwrap().to_der().unwrap();
         assert_eq!(
             evaluate(&response),
-            no_answer(&format!("is an error: {name}"))
+            unknown(&format!("is an error: {name}"))
         );
     }
-    // Successful, but without an answer; with one of an unknown type.
+    // Successful without responseBytes, and with responseBytes of an unknown type.
     let successful = der(0x30, &[b"\x0a\x01\x00"]);
     assert_eq!(
         evaluate(&successful),
-        no_answer("is unreadable: no response data")
+        unknown("is unreadable: no response data")
     );
     let other = der(0x30, &[b"\x06\x01\x2a", b"\x04\x00"]);
     let other = der(0x30, &[b"\x0a\x01\x00", &der(0xa0, &[&other])]);
     assert_eq!(
         evaluate(&other),
-        no_answer("is unreadable: not basic response")
+        unknown("is unreadable: not basic response")
     );
 }
 
@@ -355,19 +355,19 @@ fn cert_id(request: &[u8]) -> &[u8] {
     &request[8..]
 }
 
-/// A response made by hand: what the openssl command cannot be brought to say.
-struct Handmade {
+/// Encodes responses that the openssl command does not make.
+struct ResponseBuilder {
     ca: Issued,
     leaf: Issued,
     request: Vec<u8>,
 }
 
-impl Handmade {
-    fn new() -> Handmade {
+impl ResponseBuilder {
+    fn new() -> ResponseBuilder {
         let ca = issue("CA", None, true, DAY, &[]);
         let leaf = issue("leaf", Some(&ca), false, DAY, &[]);
         let request = request(&leaf.x509, &ca.x509, false).unwrap();
-        Handmade { ca, leaf, request }
+        ResponseBuilder { ca, leaf, request }
     }
 
     /// SingleResponse "good" with these times and singleExtensions.
@@ -431,16 +431,16 @@ impl Handmade {
         let bytes = der(0x30, &[oid, &der(0x04, &[&basic])]);
         let response = der(0x30, &[b"\x0a\x01\x00", &der(0xa0, &[&bytes])]);
         let (leaf, ca) = (&self.leaf.x509, &self.ca.x509);
-        let answer = evaluate(&response, &self.request, leaf, ca, LEVEL, NOW);
+        let status = evaluate(&response, &self.request, leaf, ca, LEVEL, NOW);
         assert!(ErrorStack::get().errors().is_empty());
-        answer
+        status
     }
 }
 
 #[test]
-fn evaluate_times_bear_a_skew_of_five_minutes() {
+fn evaluate_tolerates_a_clock_skew_of_five_minutes() {
     // NOW is 2027-01-15 08:00:00.
-    let made = Handmade::new();
+    let made = ResponseBuilder::new();
     let at = |this, next| made.evaluate(&[&made.single(this, next, b"")], b"");
     assert_eq!(
         at("20270115080500Z", Some("20270115090000Z")),
@@ -448,7 +448,7 @@ fn evaluate_times_bear_a_skew_of_five_minutes() {
     );
     assert_eq!(
         at("20270115080501Z", Some("20270115090000Z")),
-        no_answer("thisUpdate is 301 s in the future")
+        unknown("thisUpdate is 301 s in the future")
     );
     assert_eq!(
         at("20270115070000Z", Some("20270115075501Z")),
@@ -456,21 +456,21 @@ fn evaluate_times_bear_a_skew_of_five_minutes() {
     );
     assert_eq!(
         at("20270115070000Z", Some("20270115075500Z")),
-        no_answer("nextUpdate was 300 s ago")
+        unknown("nextUpdate was 300 s ago")
     );
     assert_eq!(
         at("20270115080002Z", Some("20270115080001Z")),
-        no_answer("nextUpdate is before thisUpdate")
+        unknown("nextUpdate is before thisUpdate")
     );
     assert_eq!(
         at("99991231235959Z", None),
-        no_answer("thisUpdate is 251602300799 s in the future")
+        unknown("thisUpdate is 251602300799 s in the future")
     );
 }
 
 #[test]
-fn evaluate_without_next_update_stands_an_hour() {
-    let made = Handmade::new();
+fn evaluate_without_next_update_is_valid_for_an_hour() {
+    let made = ResponseBuilder::new();
     let at = |this| made.evaluate(&[&made.single(this, None, b"")], b"");
     assert_eq!(
         at("20270115080000Z"),
@@ -480,28 +480,28 @@ fn evaluate_without_next_update_stands_an_hour() {
         at("20270115065501Z"),
         RevocationStatus::Good { until: NOW - 299 }
     );
-    assert_eq!(at("20270115065500Z"), no_answer("nextUpdate was 300 s ago"));
+    assert_eq!(at("20270115065500Z"), unknown("nextUpdate was 300 s ago"));
 }
 
 #[test]
-fn evaluate_two_answers_are_none() {
-    let made = Handmade::new();
+fn evaluate_two_single_responses_is_unknown() {
+    let made = ResponseBuilder::new();
     let single = made.single("20270115080000Z", None, b"");
     assert_eq!(
         made.evaluate(&[&single, &single], b""),
-        no_answer("has 2 statuses of this certificate, expected one")
+        unknown("has 2 statuses of this certificate, expected one")
     );
     assert_eq!(
         made.evaluate(&[], b""),
-        no_answer(&format!(
+        unknown(&format!(
             "{NOT_SIGNED}: response contains no revocation data"
         ))
     );
 }
 
 #[test]
-fn evaluate_critical_extension_is_no_answer() {
-    let made = Handmade::new();
+fn evaluate_critical_extension_is_unknown() {
+    let made = ResponseBuilder::new();
     let extension = |critical: &[u8]| {
         der(
             0xa1,
@@ -513,7 +513,7 @@ fn evaluate_critical_extension_is_no_answer() {
     };
     let (critical, other) = (extension(b"\x01\x01\xff"), extension(b""));
     let this = "20270115080000Z";
-    let refused = no_answer("has a critical extension, none is supported");
+    let refused = unknown("has a critical extension, none is supported");
     assert_eq!(
         made.evaluate(&[&made.single(this, None, &critical)], b""),
         refused
@@ -529,18 +529,18 @@ fn evaluate_critical_extension_is_no_answer() {
 }
 
 #[test]
-fn evaluate_time_that_is_none_is_no_answer() {
-    let made = Handmade::new();
+fn evaluate_invalid_time_is_unknown() {
+    let made = ResponseBuilder::new();
     let single = made.single("20271315080000Z", None, b"");
     assert_eq!(
         made.evaluate(&[&single], b""),
-        no_answer("has an invalid time")
+        unknown("has an invalid time")
     );
 }
 
 #[test]
-fn evaluate_revoked_at_a_time_that_is_none_is_revoked() {
-    let made = Handmade::new();
+fn evaluate_revoked_at_an_invalid_time_is_revoked() {
+    let made = ResponseBuilder::new();
     for (time, since) in [
         ("20270115070000Z", Some(NOW - 3600)),
         ("20271315070000Z", None),
@@ -565,8 +565,8 @@ fn revoked(reason: u8) -> Vec<u8> {
 }
 
 #[test]
-fn evaluate_revoked_counts_at_any_age_and_good_does_not() {
-    let made = Handmade::new();
+fn evaluate_expired_response_is_revoked_but_not_good() {
+    let made = ResponseBuilder::new();
     for (this, next) in [
         ("20260115080000Z", None),
         ("20260115080000Z", Some("20260116080000Z")),
@@ -599,8 +599,8 @@ fn evaluate_revoked_counts_at_any_age_and_good_does_not() {
 }
 
 #[test]
-fn evaluate_revoked_counts_whatever_else_is_wrong() {
-    let made = Handmade::new();
+fn evaluate_unsupported_response_is_revoked() {
+    let made = ResponseBuilder::new();
     let critical = der(0x30, &[b"\x06\x01\x2a", b"\x01\x01\xff", b"\x04\x00"]);
     let critical = der(0xa1, &[&der(0x30, &[&critical])]);
     let this = "20270115080000Z";
@@ -613,10 +613,10 @@ fn evaluate_revoked_counts_whatever_else_is_wrong() {
         (vec![bad(b""), good], b""),
     ] {
         let singles: Vec<&[u8]> = singles.iter().map(|single| &single[..]).collect();
-        let answer = made.evaluate(&singles, extensions);
+        let status = made.evaluate(&singles, extensions);
         assert!(
-            matches!(answer, RevocationStatus::Revoked { .. }),
-            "{answer:?}"
+            matches!(status, RevocationStatus::Revoked { .. }),
+            "{status:?}"
         );
     }
 }
@@ -644,8 +644,8 @@ fn responder(issuer: &Issued, valid: i64) -> Issued {
 }
 
 #[test]
-fn evaluate_revoked_counts_whatever_the_responder_id_and_good_does_not() {
-    let made = Handmade::new();
+fn evaluate_response_with_other_responder_id_is_revoked_but_not_good() {
+    let made = ResponseBuilder::new();
     let other = issue("CA", None, true, DAY, &[]);
     let named = |x509: &X509| der(0xa1, &[&x509.subject_name().to_der().unwrap()]);
     let by_key = der(0xa2, &[&der(0x04, &[&[7; 20]])]);
@@ -662,8 +662,8 @@ fn evaluate_revoked_counts_whatever_the_responder_id_and_good_does_not() {
     let expired = responder(&made.ca, -60);
     let sibling = issue("sibling", Some(&made.ca), false, DAY, &[]);
     let foreign = responder(&other, DAY);
-    // Whether what it signs counts, and whether also where that must be now.
-    for (what, signer, counts, still) in [
+    // Signer, whether its response revokes, and whether its response puts on hold.
+    for (what, signer, revokes, holds) in [
         ("the issuer", &made.ca, true, true),
         ("a responder", &delegate, true, true),
         ("an expired responder", &expired, true, false),
@@ -673,31 +673,31 @@ fn evaluate_revoked_counts_whatever_the_responder_id_and_good_does_not() {
     ] {
         for id in &ids {
             let certificates = [&made.leaf.x509, &signer.x509];
-            let answer = |single: &[u8]| by(id, signer, &certificates, single);
-            let is_revoked = |single| matches!(answer(single), RevocationStatus::Revoked { .. });
-            assert_eq!(is_revoked(&bad), counts, "{what}");
-            assert_eq!(is_revoked(&held), still, "{what}");
+            let status = |single: &[u8]| by(id, signer, &certificates, single);
+            let is_revoked = |single| matches!(status(single), RevocationStatus::Revoked { .. });
+            assert_eq!(is_revoked(&bad), revokes, "{what}");
+            assert_eq!(is_revoked(&held), holds, "{what}");
             assert!(!is_revoked(&old), "{what}");
-            let RevocationStatus::Unknown(why) = answer(&good) else {
+            let RevocationStatus::Unknown(why) = status(&good) else {
                 panic!("{what}")
             };
             assert!(why.contains(NOT_SIGNED), "{what}: {why}");
         }
     }
-    // Without its certificate nothing shows who the responder is.
-    for (signer, counts) in [(&made.ca, true), (&delegate, false)] {
-        let answer = by(&ids[1], signer, &[], &bad);
+    // Without the certificate of the responder its signature cannot be checked.
+    for (signer, revokes) in [(&made.ca, true), (&delegate, false)] {
+        let status = by(&ids[1], signer, &[], &bad);
         assert_eq!(
-            matches!(answer, RevocationStatus::Revoked { .. }),
-            counts,
-            "{answer:?}"
+            matches!(status, RevocationStatus::Revoked { .. }),
+            revokes,
+            "{status:?}"
         );
     }
 }
 
 #[test]
-fn evaluate_revoked_outlives_the_responder_and_the_nonce() {
-    let real = Real::new(TestCa::new(), true);
+fn evaluate_old_or_replayed_response_is_revoked() {
+    let real = CaWithLeaf::new(TestCa::new(), true);
     real.ca
         .add_to_database(&real.leaf.x509, 'R', "260102030405Z,keyCompromise");
     let responder = real.ca.issue("responder", RESPONDER);
@@ -707,7 +707,7 @@ fn evaluate_revoked_outlives_the_responder_and_the_nonce() {
         matches!(later, RevocationStatus::Revoked { .. }),
         "{later:?}"
     );
-    // An answer to another request is an old one, and old ones count.
+    // A response to another request is accepted like an old one.
     let other = request(&real.leaf.x509, &real.ca.x509, true).unwrap();
     let (leaf, ca) = (&real.leaf.x509, &real.ca.x509);
     let replayed = evaluate(&response, &other, leaf, ca, LEVEL, now());
@@ -715,7 +715,7 @@ fn evaluate_revoked_outlives_the_responder_and_the_nonce() {
         matches!(replayed, RevocationStatus::Revoked { .. }),
         "{replayed:?}"
     );
-    // Age makes no responder of somebody else.
+    // Another signer is not accepted, however old the response is.
     let sibling = real.ca.issue("sibling", "extendedKeyUsage=clientAuth");
     let forged = real.evaluate(&real.respond(&sibling.file), now() + 300 * DAY);
     assert!(matches!(forged, RevocationStatus::Unknown(_)), "{forged:?}");
