@@ -67,7 +67,7 @@ fn has_certificate(text: &str) -> bool {
 /// line `-----BEGIN`, or the number of that line if it is not indented deeper than the key.
 pub fn badly_indented_line(yaml: &str, error: usize) -> Option<usize> {
     let lines: Vec<&str> = yaml.lines().take(error.saturating_add(MAX_LINES)).collect();
-    let blanks = |line: &str| line.len() - line.trim_start_matches(' ').len();
+    let indent = |line: &str| line.len() - line.trim_start_matches(' ').len();
     let is_begin = |line: &&str| line.trim_start().starts_with(BEGIN);
     let first = lines
         .get(..error.min(lines.len()))?
@@ -75,16 +75,16 @@ pub fn badly_indented_line(yaml: &str, error: usize) -> Option<usize> {
         .rposition(is_begin)?;
     let begin = lines.get(first)?;
     let key = first.checked_sub(1).and_then(|before| lines.get(before))?;
-    let key_blanks = key.find(|c: char| c != ' ' && c != '-').unwrap_or(0);
+    let key_indent = key.find(|c: char| c != ' ' && c != '-').unwrap_or(0);
     if !key.trim_end().ends_with(['|', '>', '-', '+']) || !key.contains(':') {
         return None;
     }
-    if blanks(begin) <= key_blanks {
+    if indent(begin) <= key_indent {
         return Some(first + 1);
     }
     let block = lines.iter().enumerate().skip(first).take(MAX_LINES);
     for (number, line) in block {
-        if !line.trim().is_empty() && blanks(line) < blanks(begin) {
+        if !line.trim().is_empty() && indent(line) < indent(begin) {
             return Some(number + 1);
         }
         if line.trim_start().starts_with(END) {
@@ -156,13 +156,13 @@ fn layout_error(text: &str) -> Option<String> {
     // Other text may precede the first block. A block begins at the start of a line.
     let (first, begin) = lines().find(|(_, line)| line.contains(BEGIN))?;
     if !begin.starts_with(BEGIN) && begin.trim_start().starts_with(BEGIN) {
-        return Some(indented(first));
+        return Some(indentation_error(first));
     }
     let (mut ended, mut empty) = (false, true);
     for (number, line) in lines().skip(first + 1) {
         if line.trim_start().starts_with(END) {
             if !line.starts_with(END) {
-                return Some(indented(number));
+                return Some(indentation_error(number));
             }
             ended = true;
             break;
@@ -172,7 +172,7 @@ fn layout_error(text: &str) -> Option<String> {
         }
         empty = false;
         if line.starts_with([' ', '\t']) {
-            return Some(indented(number));
+            return Some(indentation_error(number));
         }
         if let Some(message) = not_base64(line, number) {
             return Some(message);
@@ -189,7 +189,7 @@ fn layout_error(text: &str) -> Option<String> {
     }
 }
 
-fn indented(line: usize) -> String {
+fn indentation_error(line: usize) -> String {
     format!(
         "line {} of the PEM text begins with blanks, expected all its lines at the indentation of \
          the first one below 'cert: |'",

@@ -67,6 +67,7 @@ impl RouteNames {
         })
     }
 
+    /// Reserves room for so many names.
     pub(super) fn reserve(&mut self, routes: usize) {
         self.names.reserve(routes);
         let (text, names, hash) = (&self.text, &self.names, &self.hash);

@@ -105,7 +105,7 @@ mod tests {
     fn suggest_server_name_finds_a_misspelt_name() {
         let policy = policy(&["payments.example.com", "*.partners.example.com", "a.test"]);
         let budget = &mut SuggestionBudget::default();
-        for (name, meant) in [
+        for (name, expected) in [
             (
                 "paymnets.example.com",
                 ", did you mean 'payments.example.com'?",
@@ -142,7 +142,7 @@ mod tests {
         ] {
             assert_eq!(
                 policy.suggest_server_name(name.as_bytes(), 1, budget),
-                meant,
+                expected,
                 "{name}"
             );
         }
@@ -153,10 +153,10 @@ mod tests {
     fn suggest_compares_a_limited_number_of_names_a_second() {
         let policy = policy(&["payments.example.com"]);
         let budget = &mut SuggestionBudget::default();
-        let meant = ", did you mean 'payments.example.com'?";
+        let expected = ", did you mean 'payments.example.com'?";
         let misspelt = b"paymnts.example.com";
         for _ in 0..PER_SECOND {
-            assert_eq!(policy.suggest_server_name(misspelt, 7, budget), meant);
+            assert_eq!(policy.suggest_server_name(misspelt, 7, budget), expected);
         }
         assert_eq!(policy.suggest_server_name(misspelt, 7, budget), "");
         assert_eq!(policy.suggest_route("payment", 7, budget), "");
@@ -164,20 +164,20 @@ mod tests {
             policy.suggest_route("payment", 8, budget),
             ", did you mean 'payments'?"
         );
-        assert_eq!(policy.suggest_server_name(misspelt, 8, budget), meant);
+        assert_eq!(policy.suggest_server_name(misspelt, 8, budget), expected);
     }
 
     #[test]
     fn suggest_route_finds_a_misspelt_name() {
         let policy = policy(&["a.test"]);
         let budget = &mut SuggestionBudget::default();
-        for (name, meant) in [
+        for (name, expected) in [
             ("paymnets", ", did you mean 'payments'?"),
             ("Payments", ", did you mean 'payments'?"),
             ("billing", ""),
             ("", ""),
         ] {
-            assert_eq!(policy.suggest_route(name, 1, budget), meant, "{name}");
+            assert_eq!(policy.suggest_route(name, 1, budget), expected, "{name}");
         }
     }
 }

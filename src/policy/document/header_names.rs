@@ -64,7 +64,7 @@ impl<'t> DocumentReader<'t, '_> {
         let name = self.text(node, path)?;
         let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
         let shown = quoted(name.as_bytes());
-        let wrong = if name.is_empty() || !name.bytes().all(token) {
+        let message = if name.is_empty() || !name.bytes().all(token) {
             format!("'{shown}' is not a header name, expected a token such as 'X-Client-Cert'")
         } else if name.len() > MAX_HEADER_NAME {
             format!("the header name '{shown}' is over {MAX_HEADER_NAME} bytes")
@@ -75,13 +75,13 @@ impl<'t> DocumentReader<'t, '_> {
             )
         } else if kong::IDENTITY
             .iter()
-            .any(|ours| fold_header_name(ours) == fold_header_name(name))
+            .any(|reserved| fold_header_name(reserved) == fold_header_name(name))
         {
             format!("the header '{shown}' identifies the consumer, expected another name")
         } else {
             return Some(name);
         };
-        self.report.error(node.position, path, wrong);
+        self.report.error(node.position, path, message);
         None
     }
 
