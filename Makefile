@@ -38,7 +38,7 @@ deps: ## Install what is missing to build and to run the demo (Debian and Ubuntu
 	@t/install-deps.sh --for "build the module and run the demo" --rust $(DEMO_PACKAGES)
 
 test-deps: deps ## Install what is missing to run the tests
-	@t/install-deps.sh --for "run the tests" --test-nginx $(BENCH_PACKAGES)
+	@t/install-deps.sh --for "run the tests" --luajit --test-nginx $(BENCH_PACKAGES)
 	@t/install-test-tools.sh
 
 toolchain:
@@ -51,6 +51,7 @@ test: test-deps ## Run all tests: cargo test, then t/*/*.t against nginx, here a
 	@t/suite "$(TEST_PACKAGES)"
 
 test-rust: deps
+	@t/install-deps.sh --for "run cargo's tests" --luajit
 	t/step "cargo builds and runs its tests" cargo test --locked
 
 test-nginx: test-deps build
@@ -82,7 +83,7 @@ faults: test-deps build ## Inject faults under load: workers, files, memory, clo
 	t/in-netns t/faults.py $(F)
 
 lint: deps ## Check formatting, lints, spelling, scripts and the crates' licences: t/lint
-	@t/install-deps.sh --for "check the source" --lint --test-nginx lua-check perl shellcheck g++ python3-pip
+	@t/install-deps.sh --for "check the source" --lint --luajit --test-nginx lua-check perl shellcheck g++ python3-pip
 	@t/lint
 
 fuzz-smoke: deps ## Run every fuzz target for SECONDS_EACH=30 on the stable toolchain

@@ -1,10 +1,11 @@
 #!/bin/sh
 # Installs packages that are missing, and says what and how much before it does. Quick when all is there.
 #
-# Usage: t/install-deps.sh [--for PURPOSE] [--rust] [--lint] [--test-nginx] PACKAGE... (Debian package names)
+# Usage: t/install-deps.sh [--for PURPOSE] [--rust] [--lint] [--luajit] [--test-nginx] PACKAGE... (Debian package names)
 #   --for         what the line says they are for, after "to"
 #   --rust        a cargo that is new enough too, if the machine has none
 #   --lint        rustfmt and clippy of that toolchain too
+#   --luajit      what compiles and links against the LuaJIT of the distribution's lua-nginx-module too: cargo's tests do
 #   --test-nginx  Test::Nginx too
 #
 # What apt prints goes to target/deps.log. Daemons that come with a package are neither started nor left enabled; one that is
@@ -19,12 +20,13 @@ fail() {
     exit 1
 }
 
-rust='' lint='' test_nginx='' purpose='go on'
+rust='' lint='' luajit='' test_nginx='' purpose='go on'
 while :; do
     case ${1-} in
         --for) purpose=$2 && shift ;;
         --rust) rust=yes ;;
         --lint) lint=yes ;;
+        --luajit) luajit=yes ;;
         --test-nginx) test_nginx=yes ;;
         *) break ;;
     esac
@@ -41,6 +43,10 @@ have_rust() {
 
 have_lint() {
     [ -z "$lint" ] || { cargo fmt --version && cargo clippy --version; } >/dev/null 2>&1
+}
+
+have_luajit() {
+    [ -z "$luajit" ] || pkg-config --exists luajit 2>/dev/null
 }
 
 have_test_nginx() {
@@ -65,13 +71,14 @@ missing=
 for package in "$@"; do
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing="$missing $package"
 done
-if [ -z "$missing" ] && have_rust && have_lint && have_test_nginx; then
+if [ -z "$missing" ] && have_rust && have_lint && have_luajit && have_test_nginx; then
     exit 0
 fi
 
 if [ "$(id -u)" != 0 ]; then
     t/toolchain.sh --quiet || missing="$missing cargo>=$version"
     have_lint || missing="$missing rustfmt clippy"
+    have_luajit || missing="$missing libluajit-5.1-dev"
     have_test_nginx || missing="$missing libtest-nginx-perl"
     fail "to $purpose, these are missing:$missing; run 'make deps' or this as root"
 fi
@@ -178,6 +185,14 @@ if ! have_lint; then
             fi ;;
         *) fail "rustfmt and clippy are missing: rustup component add rustfmt clippy" ;;
     esac
+fi
+
+if ! have_luajit; then
+    # Debian 12 and Ubuntu 24.04 have two; lua-nginx-module's is the second, OpenResty's, and the packages exclude each other.
+    for package in libluajit2-5.1-dev libluajit-5.1-dev; do
+        ! candidate "$package" >/dev/null || break
+    done
+    missing="$missing $package"
 fi
 
 # shellcheck disable=SC2086  # a list of words
