@@ -15,11 +15,11 @@ use std::rc::Rc;
 
 use openssl::asn1::{Asn1Time, Asn1TimeRef};
 use openssl::error::ErrorStack;
-use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::sha;
 use openssl::stack::{Stack, StackRef};
 use openssl::x509::{X509Ref, X509};
+use sha1::{Digest, Sha1};
 
 use crate::openssl_ext::x509 as ext;
 use crate::text::hex;
@@ -160,7 +160,7 @@ impl Certificate {
 
     /// SHA-1 of the DER in lower-case hexadecimal, as nginx's `$ssl_client_fingerprint`.
     pub fn fingerprint_sha1(&self) -> Result<String, Error> {
-        Ok(hex(&self.leaf.digest(MessageDigest::sha1())?))
+        Ok(hex(&Sha1::digest(self.der()?)))
     }
 
     /// SHA-256 of the DER in lower-case hexadecimal.

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use openssl::sha::{sha1, Sha256};
+use openssl::sha::Sha256;
+use sha1::{Digest, Sha1};
 
 use super::cas::{unreadable, Cas};
 use super::digest::{number, text};
@@ -399,7 +400,7 @@ fn derived(parts: &[&str]) -> Uuid {
         name.extend_from_slice(part.as_bytes());
     }
     let mut id = Uuid::default();
-    for (to, from) in id.iter_mut().zip(sha1(&name)) {
+    for (to, from) in id.iter_mut().zip(Sha1::digest(&name)) {
         *to = from;
     }
     id[6] = id[6] & 0x0f | 0x50;
