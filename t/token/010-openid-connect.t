@@ -359,7 +359,7 @@ for token in "$good" "$loose" "$good" "" "$other"; do
 done >requests
 sed -i '$d' requests
 curl -sv -K requests 2>log
-grep -c '^\* Reusing existing .*connection' log
+grep -ciE '^\* re-?using existing .*connection' log
 --- client_out
 200
 401
