@@ -244,7 +244,7 @@ _EOC_
 21 -> http.request: http://127.0.0.1:PORT/raw/21: header has both content-length and transfer-encoding
 22 -> http.request: http://127.0.0.1:PORT/raw/22: transfer-encoding 'gzip, chunked' in HTTP/1.1 is not supported, expected chunked in HTTP/1.1
 23 -> http.request: http://127.0.0.1:PORT/raw/23: transfer-encoding 'chunked' in HTTP/1.0 is not supported, expected chunked in HTTP/1.1
-24 -> http.request: http://127.0.0.1:PORT/raw/24: content-encoding 'gzip' was not asked for
+24 -> http.request: http://127.0.0.1:PORT/raw/24: content-encoding 'gzip' was not requested
 25 -> http.request: http://127.0.0.1:PORT/raw/25: chunk size 'x' is malformed
 26 -> http.request: http://127.0.0.1:PORT/raw/26: chunk size '-1' is malformed
 27 -> http.request: http://127.0.0.1:PORT/raw/27: chunk size '5 5' is malformed

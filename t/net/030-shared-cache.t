@@ -178,7 +178,7 @@ all keys may again: open nil, calls: 14
 falseoops
 a bug is no failure of the host: fine
 falseshared_cache.get: fetch must return a string, or nil and an error, got table
-less time than the holder has: nilshared_cache.get: timeout while another fetch of the same goes on
+less time than the holder has: nilshared_cache.get: timeout while another request fetches this value
 more: after all
 --- timeout: 10
 
@@ -357,9 +357,9 @@ second nil, calls: 2
 second nil, calls: 2
 second nil, calls: 3
 nil shared_cache.get: not tried again so soon after: down, calls: 3
---- grep_error_log eval: qr/\[mtls\] [^,]*(?:, the one[^,]*)?/
+--- grep_error_log eval: qr/\[mtls\] [^,]*(?:, the previous[^,]*)?/
 --- grep_error_log_out
-[mtls] refresh of a fetched answer failed, the one before serves on: down
+[mtls] a fetched value could not be refreshed, the previous one stays in use: down
 --- no_error_log
 [error]
 --- timeout: 15

@@ -223,13 +223,13 @@ soon
 --- config
     location /t {
         content_by_lua_block {
-            local placement = require "resty.mtls.internal.placement"
+            local nginx_conf = require "resty.mtls.internal.nginx_conf"
             for _, line in ipairs {
                 "nginx", "nginx -c a.conf", "nginx -ca.conf", "nginx -qc a.conf", "nginx -tqca.conf",
                 "nginx -p /-c -c a.conf", "nginx -g daemon_off;_#_-c_x -c a.conf", "nginx -e log -g daemon_off;",
                 "nginx -c a.conf -cb.conf", "nginx a.conf",
             } do
-                ngx.say(line, ": ", placement.option_c((line:gsub(" ", "\0"):gsub("_", " ")) .. "\0"))
+                ngx.say(line, ": ", nginx_conf.option_c((line:gsub(" ", "\0"):gsub("_", " ")) .. "\0"))
             end
 
             for _, line in ipairs {
@@ -237,7 +237,7 @@ soon
                 "master process nginx -g daemon off;", "master process nginx -g daemon off; # -c x",
                 "master process nginx -c /a b.conf", "worker process", "worker process is shutting down",
             } do
-                ngx.say(line, ": ", placement.option_c("nginx: " .. line .. "\0\0\0"))
+                ngx.say(line, ": ", nginx_conf.option_c("nginx: " .. line .. "\0\0\0"))
             end
         }
     }

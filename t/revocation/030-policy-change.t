@@ -192,7 +192,7 @@ true
 POST /slow/slow
 POST /slow/slow
 --- no_error_log
-refresh of a fetched answer failed
+a fetched value could not be refreshed
 --- timeout: 30
 
 

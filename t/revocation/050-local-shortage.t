@@ -296,7 +296,7 @@ fill 200 full
 1 1
 --- error_log
 [mtls] lua_shared_dict mtls takes no value
-[mtls] no timer to refresh a fetched answer: too many pending timers
+[mtls] no timer to refresh a fetched value: too many pending timers
 --- no_error_log
 revocation status unknown
 --- timeout: 30

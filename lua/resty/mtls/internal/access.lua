@@ -481,7 +481,7 @@ local function await_revocation(engine, route, dict, ssl, plan, outcome)
     end
 
     if outcome == PENDING then
-        return plan, outcome, token_issuer.unavailable("the revocation status is still not settled", true)
+        return plan, outcome, token_issuer.unavailable("the revocation status is still not known", true)
     end
 
     return plan, outcome

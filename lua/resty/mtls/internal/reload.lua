@@ -123,7 +123,7 @@ local function log_failure(engine, err)
 
     local behind = C.rmtls_engine_is_behind(engine.handle) == OK
     ngx_log(ERR, "[mtls] policy not reloaded for ", lasting, " s, ",
-            behind and "routes answer 503" or "the one before serves on", ": ", first_line(err))
+            behind and "routes answer 503" or "the previous one stays in force", ": ", first_line(err))
 end
 
 

@@ -289,7 +289,7 @@ local function refresh(premature, options, dict)
 
     local value, err = fetch_documents(options, dict)
     if not value then
-        ngx_log(ngx.WARN, "[mtls] the issuer's documents are not renewed, those before serve on: ", err)
+        ngx_log(ngx.WARN, "[mtls] the issuer's documents could not be renewed, the previous ones stay in use: ", err)
     end
 end
 
@@ -639,7 +639,7 @@ function _M.check(engine, route, plan, ssl, dict)
         end
     end
 
-    return unavailable("the token is still not decided about")
+    return unavailable("the token is still not validated")
 end
 
 

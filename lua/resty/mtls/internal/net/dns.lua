@@ -356,7 +356,7 @@ local function read_response(server, data, id, name, rtype, query, deadline)
 
     found, detail = _M.decode(whole, name, rtype)
     if detail == OTHER_QUESTION or u16(whole, 1) ~= id then
-        return nil, "answers another question over TCP"
+        return nil, "answers another query over TCP"
     end
 
     return found, detail

@@ -326,7 +326,7 @@ end
 local function read_body(conn, status, headers, version, max_bytes)
     local coding = headers["content-encoding"]
     if coding and lower(coding) ~= "identity" then
-        return nil, "content-encoding '" .. printable(coding) .. "' was not asked for"
+        return nil, "content-encoding '" .. printable(coding) .. "' was not requested"
     end
 
     if status == 204 or status == 304 then

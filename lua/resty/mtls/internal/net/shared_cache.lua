@@ -353,7 +353,7 @@ local function refresh_value(premature, store, keys, lock, timeout, fetch)
 
     local value, err, kind = run_locked(store, keys, lock, timeout, fetch)
     if not value and kind ~= SUPERSEDED then
-        ngx_log(WARN, "[mtls] refresh of a fetched answer failed, the one before serves on: ", err)
+        ngx_log(WARN, "[mtls] a fetched value could not be refreshed, the previous one stays in use: ", err)
     end
 end
 
@@ -368,7 +368,7 @@ local function start_refresh(store, keys, timeout, fetch)
     local ok, err = ngx.timer.at(0, refresh_value, store, keys, lock, timeout, fetch)
     if not ok then
         lock:delete(keys.lock)
-        shortage.report_timer("no timer to refresh a fetched answer: ", err)
+        shortage.report_timer("no timer to refresh a fetched value: ", err)
     end
 end
 
@@ -450,11 +450,11 @@ function _M.get(dict_name, key, opts, fetch)
             -- aborted, or its worker ended). That is no failure of the host. The lock expires soon,
             -- and this caller takes it.
             if lock_ends and now < lock_ends then
-                return nil, "shared_cache.get: timeout while another fetch of the same goes on"
+                return nil, "shared_cache.get: timeout while another request fetches this value"
             end
 
             if now >= deadline + timeout + 2 * LOCK_GRACE then
-                return nil, "shared_cache.get: no fetch of the same came to its end", SHORTAGE
+                return nil, "shared_cache.get: no fetch of this value ended", SHORTAGE
             end
         end
 
