@@ -1,28 +1,11 @@
 use lib 't/lib';
 use TestMtls;
 
-our $Policy = <<'_EOC_';
-_format_version: "3.0"
-@{ca_certificates: ca-a ca-a-int}
-routes:
-- name: a
-  snis: [a.test]
-  plugins:
-  - name: mtls-auth
-    config: {ca_certificates: [@ca-a], skip_consumer_lookup: true}
-- name: whole-chain
-  snis: [b.test]
-  plugins:
-  - name: mtls-auth
-    config: {ca_certificates: [@ca-a-int], skip_consumer_lookup: true}
-- name: partial-chain
-  snis: [c.test]
-  plugins:
-  - name: mtls-auth
-    config: {ca_certificates: [@ca-a-int], allow_partial_chain: true, skip_consumer_lookup: true}
-- name: n
-  snis: [n.test]
-_EOC_
+our $Policy = policy("ca-a ca-a-int",
+    route("a", "a.test", mtls_auth("ca-a")),
+    route("whole-chain", "b.test", mtls_auth("ca-a-int")),
+    route("partial-chain", "c.test", mtls_auth("ca-a-int", "allow_partial_chain: true, skip_consumer_lookup: true")),
+    route("n", "n.test"));
 
 our $Config = <<'_EOC_';
     location /a { access_by_lua_block { require("resty.mtls").access("a") } content_by_lua_block { ngx.say("in") } }
@@ -114,20 +97,10 @@ unable to get issuer certificate
 
 
 === TEST 5: access() needs the intermediates from the client, or from the policy
---- policy
-_format_version: "3.0"
-@{ca_certificates: ca-a ca-a-int}
-routes:
-- name: a
-  snis: [a.test]
-  plugins:
-  - name: mtls-auth
-    config: {ca_certificates: [@ca-a], skip_consumer_lookup: true}
-- name: both
-  snis: [b.test]
-  plugins:
-  - name: mtls-auth
-    config: {ca_certificates: [@ca-a, @ca-a-int], skip_consumer_lookup: true}
+--- policy eval
+policy("ca-a ca-a-int",
+    route("a", "a.test", mtls_auth("ca-a")),
+    route("both", "b.test", mtls_auth("ca-a ca-a-int")))
 --- config
     location /a { access_by_lua_block { require("resty.mtls").access("a") } content_by_lua_block { ngx.say("in") } }
     location /both { access_by_lua_block { require("resty.mtls").access("both") } content_by_lua_block { ngx.say("in") } }

@@ -57,21 +57,6 @@ twin() { python3 "$ROOT/t/pki/malleate_signature.py" "$PKI/$1" "${2:-0}" >"twin-
 _EOC_
 $Client = "ROOT='$TestMtls::Root'\n$Client";
 
-# Routes that are all different.
-our $Many = <<'_EOC_';
-_format_version: "3.0"
-@{ca_certificates: ca-a}
-consumers: [{username: guest}]
-plugins:
-- name: mtls-auth
-  config: {ca_certificates: [@ca-a], revocation_check_mode: SKIP, consumer_by: [], default_consumer: guest, anonymous: guest}
-routes:
-- {name: a, snis: [a.test]}
-_EOC_
-$Many .= "- {name: r$_, plugins: [{name: client-cert-headers, config: "
-         . "{dialects: [{name: rfc9440, when: presented, max_bytes: " . (8192 + $_) . "}]}}]}\n"
-    for 0 .. 999;
-
 run_blocks();
 
 __DATA__
@@ -179,93 +164,7 @@ sent client-int.crt ca-b.crt ca-a-int.crt
 
 
 
-=== TEST 4: access() keeps no more for a client that sends many chains of junk, nor for clients that it does not trust
---- policy eval: $::Many
---- config
-    keepalive_requests 10000;
-    location ~ ^/(\d+)$ {
-        access_by_lua_block { require("resty.mtls").access("r" .. ngx.var[1]) }
-        content_by_lua_block { ngx.exit(204) }
-    }
---- client eval
-$::Client . <<'_EOC_';
-trusted= untrusted=
-for i in $(seq 64); do
-    openssl req -x509 -key "$PKI/client-a.key" -subj "/CN=junk-$i" -days 3 -out "junk-$i.crt" 2>/dev/null
-    cat "$PKI/client-a.crt" "junk-$i.crt" >"chain-$i"
-    cat "junk-$i.crt" "$PKI/ca-b.crt" >"stranger-$i"
-    trusted="$trusted chain-$i" untrusted="$untrusted stranger-$i"
-done
-many() {
-    python3 "$ROOT/t/clients/memory_growth.py" "$PORT" a.test "$PID_FILE" 1000 "$@" <"$PKI/client-a.key" >out
-    head -1 out
-    growth=$(tail -1 out)
-    [ "$growth" -le $((LIMIT + SLACK)) ] && echo "within bounds" || echo "$growth KB"
-}
-LIMIT=12288 many $trusted
-LIMIT=40960 many $untrusted
-_EOC_
---- client_out
-204: 64000
-within bounds
-204: 64000
-within bounds
---- timeout: 60
-
-
-
-=== TEST 5: the cache of decisions keeps within its bound, and what was just used, under any order of uses
---- http_config
-    init_by_lua_block { require("resty.mtls.internal.library") }
---- config
-    location /t {
-        content_by_lua_block {
-            local cache = require "resty.mtls.internal.decision_cache"
-            local MAX = require("resty.mtls.internal.cdef").MAX_LUA_BYTES
-            math.randomseed(7)
-            local keys, lost = {}, 0
-            for turn = 1, 200000 do
-                local key = math.random(1000) * cache.OWNERS + math.random(500)
-                local record = cache.get(key)
-                if not record then
-                    record = { key = key }
-                    cache.put(key, record)
-                end
-
-                keys[key] = true
-                if math.random(4) == 1 then
-                    cache.add(record, math.random(20000))
-                end
-
-                -- One in constant use is never dropped.
-                if turn == 1 then
-                    cache.put(0, { key = 0 })
-                elseif not cache.get(0) then
-                    lost = lost + 1
-                end
-            end
-
-            local bytes, wrong = 0, 0
-            for key in pairs(keys) do
-                local record = cache.peek(key)
-                if record then
-                    bytes = bytes + record.bytes
-                    wrong = wrong + (record.key == key and 0 or 1)
-                end
-            end
-
-            ngx.say(lost, " ", wrong, " ", bytes > MAX / 4 and bytes <= MAX and "within bounds" or bytes)
-            cache.clear()
-            ngx.say(tostring(cache.get(0)))
-        }
-    }
---- response_body
-0 0 within bounds
-nil
-
-
-
-=== TEST 6: access() denies a public key by its SHA-256 in every encoding of its point, and allows it in one
+=== TEST 4: access() denies a public key by its SHA-256 in every encoding of its point, and allows it in one
 --- policy eval: $::Keys
 --- config
     location ~ ^/(.+)$ {

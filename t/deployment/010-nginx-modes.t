@@ -3,20 +3,9 @@
 use lib 't/lib';
 use TestMtls;
 
-our $Policy = <<'_EOC_';
-_format_version: "3.0"
-@{ca_certificates: ca-a ca-b}
-routes:
-- name: a
-  snis: [a.test]
-  plugins:
-  - name: mtls-auth
-    config: {ca_certificates: [@ca-a], skip_consumer_lookup: true}
-  - name: tls-metadata-headers
-    config: {inject_client_cert_details: true}
-- name: n
-  snis: [n.test]
-_EOC_
+our $Policy = policy("ca-a ca-b",
+    route("a", "a.test", mtls_auth("ca-a"), plugin("tls-metadata-headers", "inject_client_cert_details: true")),
+    route("n", "n.test"));
 
 # s0.test to s299.test: every third trusts CA-A, every third CA-B, every third asks for nothing.
 our $Many = "_format_version: \"3.0\"\n\@{ca_certificates: ca-a ca-b}\nroutes:\n";

@@ -21,17 +21,10 @@ run_blocks();
 __DATA__
 
 === TEST 1: certificate() asks only the names that a route protects
---- policy
-_format_version: "3.0"
-@{ca_certificates: ca-a}
-routes:
-- name: a
-  snis: [a.test]
-  plugins:
-  - name: mtls-auth
-    config: {ca_certificates: [@ca-a], skip_consumer_lookup: true}
-- name: n
-  snis: [n.test]
+--- policy eval
+policy("ca-a",
+    route("a", "a.test", mtls_auth("ca-a")),
+    route("n", "n.test"))
 --- config
     location /t { return 200 ok; }
 --- client
@@ -264,15 +257,9 @@ n.test certreq=0 ca_names=0
 
 
 === TEST 9: certificate() works after Lua of the user's that selects the certificate
---- policy
-_format_version: "3.0"
-@{ca_certificates: ca-a}
-routes:
-- name: a
-  snis: [a.test]
-  plugins:
-  - name: mtls-auth
-    config: {ca_certificates: [@ca-a], send_ca_dn: true, skip_consumer_lookup: true}
+--- policy eval
+policy("ca-a",
+    route("a", "a.test", mtls_auth("ca-a", "send_ca_dn: true, skip_consumer_lookup: true")))
 --- http_config
     ssl_certificate_by_lua_block {
         local ssl = require "ngx.ssl"
@@ -334,3 +321,17 @@ certreq=1 status=200 body=ok
 certreq=1 status=200 body=ok
 certreq=1 status=200 body=ok
 certreq=1 status=200 body=ok
+
+
+
+=== TEST 11: certificate() leaves $ssl_client_verify at FAILED for every client
+--- policy eval: policy("ca-a", route("a", "a.test", mtls_auth("ca-a")))
+--- config
+    location /t { return 200 "$ssl_client_verify\n"; }
+--- client
+for name in client-a client-int client-b client-self; do get a.test/t $(as $name); done
+--- client_out
+FAILED:unable to get local issuer certificate
+FAILED:unable to get local issuer certificate
+FAILED:unable to get local issuer certificate
+FAILED:self-signed certificate

@@ -31,22 +31,16 @@ sub changed {
     return expand_policy($Policy =~ s/ca_certificates: \[\@ca-a\]/$config/r);
 }
 
+my $crl = make_crl("matrix", "ca-a", "client-a");
+
 # What a.test and c.test trust later.
 our $Files = ">>> base.yaml\n" . expand_policy($Policy)
     . ">>> removed.yaml\n" . changed('ca_certificates: [@ca-b]')
     . ">>> added.yaml\n" . changed('ca_certificates: [@ca-a, @ca-b]')
     . ">>> forbidden.yaml\n" . changed('resumption: false, ca_certificates: [@ca-a]')
-    . ">>> revoked.yaml\n" . changed("ca_certificates: [\@ca-a], crls: [$TestMtls::Pki/matrix.crl]");
+    . ">>> revoked.yaml\n" . changed("ca_certificates: [\@ca-a], crls: [$crl]");
 
-my $made = system("bash", "-ec", <<"_EOC_");
-cd "$TestMtls::Pki"
-serial=\$(openssl x509 -in client-a.crt -noout -serial | cut -d= -f2)
-printf 'R\\t401231235959Z\\t200101000000Z\\t%s\\tunknown\\t/CN=x\\n' "\$serial" >matrix.index
-printf '[ca]\\ndefault_ca = d\\n[d]\\ndatabase = matrix.index\\ndefault_md = sha256\\ndefault_crl_days = 30\\n' >matrix.cnf
-openssl ca -config matrix.cnf -gencrl -keyfile ca-a.key -cert ca-a.crt -out matrix.crl 2>/dev/null
-head -c 80 /dev/zero >ticket.key
-_EOC_
-$made == 0 or bail_out("no CRL");
+system("head -c 80 /dev/zero >'$TestMtls::Pki/ticket.key'") == 0 or bail_out("no ticket key");
 
 our $Log = "    log_format seen '\$arg_who \$host \$ssl_session_reused \$status';\n    ssl_ecdh_curve X25519:P-256;\n";
 our $Tickets = $Log . "    ssl_session_tickets on;\n";

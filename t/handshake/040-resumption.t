@@ -21,17 +21,7 @@ routes:
     config: {inject_client_cert_details: true, client_cert_chain_header_name: X-Chain}
 _EOC_
 
-# The serial numbers of CA-A's clients that its CRL lists: client-a.
-our $Crl = "$TestMtls::Pki/client-a-revoked.crl";
-my $made = system("bash", "-ec", <<"_EOC_");
-cd "$TestMtls::Pki"
-serial=\$(openssl x509 -in client-a.crt -noout -serial | cut -d= -f2)
-printf 'R\\t401231235959Z\\t200101000000Z\\t%s\\tunknown\\t/CN=x\\n' "\$serial" >client-a-revoked.index
-printf '[ca]\\ndefault_ca = d\\n[d]\\ndatabase = client-a-revoked.index\\ndefault_md = sha256\\ndefault_crl_days = 30\\n' \\
-    >client-a-revoked.cnf
-openssl ca -config client-a-revoked.cnf -gencrl -keyfile ca-a.key -cert ca-a.crt -out client-a-revoked.crl 2>/dev/null
-_EOC_
-$made == 0 or bail_out("no CRL");
+our $Crl = make_crl("client-a-revoked", "ca-a", "client-a");
 
 our $Config = <<'_EOC_';
     location /t {

@@ -5,31 +5,24 @@
 use lib 't/lib';
 use TestMtls;
 
-my $made = system("bash", "-ec", <<"_EOC_");
-cd "$TestMtls::Pki"
-serial=\$(openssl x509 -in client-a.crt -noout -serial | cut -d= -f2)
-printf 'R\\t401231235959Z\\t200101000000Z\\t%s\\tunknown\\t/CN=x\\n' "\$serial" >reuse.index
-printf '[ca]\\ndefault_ca = d\\n[d]\\ndatabase = reuse.index\\ndefault_md = sha256\\ndefault_crl_days = 30\\n' >reuse.cnf
-openssl ca -config reuse.cnf -gencrl -keyfile ca-a.key -cert ca-a.crt -out reuse.crl 2>/dev/null
-_EOC_
-$made == 0 or bail_out("no CRL");
+my $crl = make_crl("reuse", "ca-a", "client-a");
 
 # Server names, what client-a gets there on a connection of its own, and the plugins.
 our @Routes = (
-    [a => 200, mtls_auth()],
+    [a => 200, auth_plugin()],
     # What is done with a client is each route's own.
-    [consumer => 200, mtls_auth("skip_consumer_lookup: false, consumer_by: [username], authenticated_group_by: DN")],
-    [acl => 403, mtls_auth("skip_consumer_lookup: false"), "{name: acl, config: {allow: [nobody]}}"],
-    [crl => 401, mtls_auth("crls: [$TestMtls::Pki/reuse.crl]")],
+    [consumer => 200, auth_plugin("skip_consumer_lookup: false, consumer_by: [username], authenticated_group_by: DN")],
+    [acl => 403, auth_plugin("skip_consumer_lookup: false"), "{name: acl, config: {allow: [nobody]}}"],
+    [crl => 401, auth_plugin("crls: [$crl]")],
     # So is what is named to it.
-    [named => 200, mtls_auth("send_ca_dn: true")],
+    [named => 200, auth_plugin("send_ca_dn: true")],
     # What is trusted is not.
-    [other => 401, mtls_auth("ca_certificates: [\@ca-b]")],
-    [both => 200, mtls_auth("ca_certificates: [\@ca-a, \@ca-b]")],
-    [depth => 200, mtls_auth("verify_depth: 1")],
-    [level => 200, mtls_auth("auth_level: 1")],
-    [partial => 200, mtls_auth("allow_partial_chain: true")],
-    [fresh => 200, mtls_auth("resumption: false")],
+    [other => 401, auth_plugin("ca_certificates: [\@ca-b]")],
+    [both => 200, auth_plugin("ca_certificates: [\@ca-a, \@ca-b]")],
+    [depth => 200, auth_plugin("verify_depth: 1")],
+    [level => 200, auth_plugin("auth_level: 1")],
+    [partial => 200, auth_plugin("allow_partial_chain: true")],
+    [fresh => 200, auth_plugin("resumption: false")],
     [asks => 200, "{name: tls-handshake-modifier}"],
     # A route without our plugins takes everybody, on any connection.
     [none => 200],
@@ -37,7 +30,7 @@ our @Routes = (
 
 our %Alike = map { $_ => 1 } qw( a consumer acl crl named );
 
-sub mtls_auth {
+sub auth_plugin {
     my %config = (ca_certificates => '[@ca-a]', skip_consumer_lookup => "true",
                   map { split /: /, $_, 2 } split /, (?=\w+: )/, shift // "");
 

@@ -20,23 +20,10 @@ plan(skip_all => "neither chromium nor firefox-esr is installed: make test-brows
 plan(skip_all => "not root: browsers want a mount namespace here") if $> != 0;
 plan(skip_all => "no certutil and pk12util (libnss3-tools)") if !found "certutil" || !found "pk12util";
 
-our $Policy = <<'_EOC_';
-_format_version: "3.0"
-@{ca_certificates: ca-a ca-b}
-routes:
-- name: a
-  snis: [a.shop.test]
-  plugins:
-  - name: mtls-auth
-    config: {ca_certificates: [@ca-a], send_ca_dn: true, skip_consumer_lookup: true}
-- name: b
-  snis: [b.shop.test]
-  plugins:
-  - name: mtls-auth
-    config: {ca_certificates: [@ca-b], send_ca_dn: true, skip_consumer_lookup: true}
-- name: n
-  snis: [n.shop.test]
-_EOC_
+our $Policy = policy("ca-a ca-b",
+    route("a", "a.shop.test", mtls_auth("ca-a", "send_ca_dn: true, skip_consumer_lookup: true")),
+    route("b", "b.shop.test", mtls_auth("ca-b", "send_ca_dn: true, skip_consumer_lookup: true")),
+    route("n", "n.shop.test"));
 
 # A browser wants a certificate without wildcards right under a top-level domain, of a CA that it trusts.
 my $made = system("bash", "-ec", <<"_EOC_");

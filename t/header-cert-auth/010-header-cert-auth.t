@@ -46,6 +46,11 @@ _EOC_
 our $Stranger = $Init;
 $Stranger =~ s/"127\.0\.0\.1"/"10.0.0.0\/8"/;
 
+our $Redirect = policy("ca-a",
+    route("tls", "a.test", mtls_auth("ca-a")),
+    route("header", "", plugin("header-cert-auth", "ca_certificates: [\@ca-a], certificate_header_name: X-Client-Cert, "
+          . "certificate_header_format: url_encoded, secure_source: false, skip_consumer_lookup: true")));
+
 run_blocks();
 
 __DATA__
@@ -341,3 +346,72 @@ header see/plain "X-Client-Cert: $(escaped client-a)" -H 'Early-Data: 1'
 200 nobody
 --- error_log
 [mtls] 425 too early: the proxy passed early data on
+
+
+
+=== TEST 13: access() after an internal redirect reads the header that the client sent, after 1,100 other requests too
+--- policy eval: $::Redirect
+--- config
+    location /up { access_by_lua_block { require("resty.mtls").access("tls") } content_by_lua_block { ngx.say("up") } }
+    error_page 502 = @header;
+    location /slow {
+        access_by_lua_block { require("resty.mtls").access("tls") }
+        content_by_lua_block { ngx.sleep(tonumber(ngx.var.arg_seconds)) ngx.exit(502) }
+    }
+    location @header {
+        access_by_lua_block { require("resty.mtls").access("header") }
+        content_by_lua_block { ngx.say("in: ", require("resty.mtls").client().subject_dn) }
+    }
+--- client
+slow() { get "a.test/slow?seconds=$1" $(as client-a) -H "X-Client-Cert: $(escaped "$2")"; }
+slow 0 client-a
+slow 0 client-b
+echo
+slow 4 client-a > a &
+slow 4 client-b > b &
+sleep 0.5
+get 'a.test/up?[1-1100]' $(as client-a) | sort | uniq -c | tr -d ' '
+wait
+cat a b
+echo
+--- client_out
+in: CN=client-a,O=Example
+{"message":"TLS certificate failed verification"}
+1100up
+in: CN=client-a,O=Example
+{"message":"TLS certificate failed verification"}
+--- error_log
+[mtls] 401
+--- no_error_log
+[crit]
+
+
+
+=== TEST 14: client() before access() leaves the header to access()
+--- policy eval
+<<'_EOC_'
+_format_version: "3.0"
+@{ca_certificates: ca-a}
+plugins:
+- name: header-cert-auth
+  config:
+    ca_certificates: [@ca-a]
+    certificate_header_name: X-Client-Cert
+    certificate_header_format: url_encoded
+    secure_source: false
+    skip_consumer_lookup: true
+_EOC_
+--- config
+    location /t {
+        access_by_lua_block {
+            local mtls = require("resty.mtls")
+            local client = mtls.client()
+            ngx.ctx.before = client.verified .. " " .. client.subject_dn
+            mtls.access()
+        }
+        content_by_lua_block { ngx.say(ngx.ctx.before, ", ", require("resty.mtls").client().verified) }
+    }
+--- client
+get a.test/t -H "X-Client-Cert: $(escaped client-a)"
+--- client_out
+FAILED:not verified CN=client-a,O=Example, SUCCESS

@@ -3,7 +3,7 @@ use TestMtls;
 use TestToken ();
 use TestRevocation;
 
-our $Http = rev_http('trusted_ips = { "127.0.0.1" }, fetch_allow = { "127.0.0.0/8" }');
+our $Http = init_http('trusted_ips = { "127.0.0.1" }, fetch_allow = { "127.0.0.0/8" }');
 
 my $fields = 'ca_certificates: [@ca-a, @ca-a-int], certificate_header_name: X-Client-Cert,'
     . ' certificate_header_format: url_encoded, http_timeout: 800';

@@ -99,6 +99,28 @@ sent() { get "$@" | tr -d '\r' | sed -n '2,$s/^\([^:]*\):.*/\1/p' | grep -vE '^(
 lines() { local pattern=$1; shift; get "$@" | tr -d '\r' | grep -E "$pattern"; }
 _EOC_
 
+our $Sized = <<'_EOC_';
+_format_version: "3.0"
+@{ca_certificates: ca-a}
+consumers:
+- {username: nobody, id: 10000000-0000-4000-8000-000000000001}
+routes:
+- name: a
+  snis: [a.test]
+  plugins:
+  - name: mtls-auth
+    config: {ca_certificates: [@ca-a], skip_consumer_lookup: true}
+  - name: client-cert-headers
+    config: {dialects: [cloudflare-forwarding]}
+- name: presented
+  snis: [a.test]
+  plugins:
+  - name: mtls-auth
+    config: {ca_certificates: [@ca-a], anonymous: nobody}
+  - name: client-cert-headers
+    config: {dialects: [{name: rfc9440, when: presented, max_bytes: 512}]}
+_EOC_
+
 run_blocks();
 
 __DATA__
@@ -397,3 +419,33 @@ X-Client-Cert-Dn: CN=client-a,O=Example
 Client-Cert
 Client-Cert
 Connection: X-Other, keep-alive Client-Cert
+
+
+
+=== TEST 11: headers of an untrusted certificate are made and logged once per connection
+--- policy eval: $::Sized
+--- config
+    location /t { access_by_lua_block { require("resty.mtls").access("presented") } proxy_pass $TEST_NGINX_UPSTREAM; }
+--- client
+for name in client-c client-b; do
+    curl -sk --http1.1 --connect-to "::127.0.0.1:$PORT" $(as $name) https://a.test/t https://a.test/t https://a.test/t | grep -c '^Client-Cert-Too-Large: 1'
+done
+grep -c 'header Client-Cert left out' "$ERROR_LOG"
+--- client_out
+3
+3
+2
+--- error_log
+header Client-Cert left out
+
+
+
+=== TEST 12: access() before an internal redirect leaves the first request of a connection to the next access()
+--- policy eval: $::Sized
+--- config
+    location /t { access_by_lua_block { require("resty.mtls").access("a") } try_files /nonexistent @up; }
+    location @up { access_by_lua_block { require("resty.mtls").access("a"); require("resty.mtls").access("a") } proxy_pass $TEST_NGINX_UPSTREAM; }
+--- client
+curl -sk --http1.1 --connect-to "::127.0.0.1:$PORT" $(as client-a) https://a.test/t https://a.test/t | tr -d '\r' | grep -oE '^(Cf-Client-Cert-Sha256|GET)' | paste -sd ' '
+--- client_out
+GET Cf-Client-Cert-Sha256 GET

@@ -161,3 +161,18 @@ x-forwarded-client-cert: Hash=came;URI=spiffe://elsewhere,Hash=...
 x-forwarded-client-cert: Hash=came;URI=spiffe://elsewhere,Hash=...
 x-forwarded-client-cert: Hash=...
 x-forwarded-client-cert: Hash=...
+
+
+
+=== TEST 5: a second access() appends to what the client sent, not to the element of the first access()
+--- policy eval: $::Policy
+--- config
+    location /t { access_by_lua_block { require("resty.mtls").access("long"); require("resty.mtls").access("long") } proxy_pass $TEST_NGINX_UPSTREAM; }
+--- client
+get a.test/t $(as client-a) -H 'X-Forwarded-Client-Cert: Hash=came' | tr -d '\r' | grep -i '^x-forwarded' | tr ',' '\n' | wc -l
+get a.test/t $(as client-a) -H "X-Forwarded-Client-Cert: Hash=$(printf 'a%.0s' {1..512})" | tr -d '\r' | grep -i '^x-forwarded'
+--- client_out
+2
+x-forwarded-client-cert-Too-Large: 1
+--- error_log
+[mtls] header x-forwarded-client-cert left out:

@@ -3,18 +3,8 @@
 use lib 't/lib';
 use TestMtls;
 
-our $Policy = <<'_EOC_';
-_format_version: "3.0"
-@{ca_certificates: ca-a}
-routes:
-- name: a
-  snis: [a.test]
-  plugins:
-  - name: mtls-auth
-    config: {ca_certificates: [@ca-a], skip_consumer_lookup: true}
-  - name: tls-metadata-headers
-    config: {inject_client_cert_details: true}
-_EOC_
+our $Policy = policy("ca-a",
+    route("a", "a.test", mtls_auth("ca-a"), plugin("tls-metadata-headers", "inject_client_cert_details: true")));
 
 our $Config = <<'_EOC_';
     # The default, except of newer nginx.

@@ -32,7 +32,13 @@ use File::Path qw( make_path );
 our $Root = abs_path(dirname(__FILE__) . "/../..");
 our $Pki = "$Root/t/pki/out";
 
-our @EXPORT = qw( expand_policy free_port run_blocks );
+our @EXPORT = qw( expand_policy free_port init_http make_crl mtls_auth plugin policy route run_blocks );
+
+# Test::Base runs the sections that are marked `eval` in this package.
+{
+    no strict 'refs';
+    *{"Test::Base::Filter::$_"} = \&$_ for grep { $_ ne "run_blocks" } @EXPORT;
+}
 
 # Test::Nginx looks at a port once and leaves it to chance whether it is still free when nginx starts.
 my $port = free_port();
@@ -112,6 +118,82 @@ sub expand_policy ($) {
     $text =~ s/\@([a-z][\w-]*)/ca_id($1)/eg;
 
     return $text;
+}
+
+
+# policy CAS, ROUTE...: a policy document with these CA certificates (names in t/pki/out) and these routes. It may stand in
+# --- policy, or in a file after expand_policy().
+sub policy ($@) {
+    my ($cas, @routes) = @_;
+
+    return CORE::join "", qq(_format_version: "3.0"\n), $cas eq "" ? () : "\@{ca_certificates: $cas}\n", "routes:\n", @routes;
+}
+
+
+# route NAME, SNIS, PLUGIN...: a route for policy() under one or more server names, or under every name with "".
+sub route ($$@) {
+    my ($name, $snis, @plugins) = @_;
+
+    return CORE::join "", "- name: $name\n", $snis eq "" ? () : "  snis: [" . CORE::join(", ", split " ", $snis) . "]\n",
+        @plugins ? "  plugins:\n" : (), map { "  - $_\n" } @plugins;
+}
+
+
+# plugin NAME, CONFIG: a plugin for route(), with its config in YAML, if any
+sub plugin ($;$) {
+    my ($name, $config) = @_;
+
+    return defined $config ? "name: $name\n    config: {$config}" : "name: $name";
+}
+
+
+# mtls_auth CAS, FIELDS: the plugin mtls-auth that trusts these CAs. FIELDS are the other fields in YAML; without them the
+# plugin maps certificates to no consumers.
+sub mtls_auth ($;$) {
+    my ($cas, $fields) = @_;
+
+    return plugin("mtls-auth", "ca_certificates: [" . CORE::join(", ", map { "\@$_" } split " ", $cas) . "], "
+                               . ($fields // "skip_consumer_lookup: true"));
+}
+
+
+# make_crl NAME, CA, CERTIFICATE...: makes a CRL of the CA that lists these certificates, and returns its path in t/pki/out.
+sub make_crl ($$@) {
+    my ($name, $ca, @revoked) = @_;
+
+    system("bash", "-ec", <<'_EOC_', "bash", $Pki, $name, $ca, @revoked) == 0 or bail_out("no CRL");
+cd "$1"
+name=$2
+ca=$3
+shift 3
+: >"$name.index"
+for certificate in "$@"; do
+    serial=$(openssl x509 -in "$certificate.crt" -noout -serial | cut -d= -f2)
+    printf 'R\t401231235959Z\t200101000000Z\t%s\tunknown\t/CN=x\n' "$serial" >>"$name.index"
+done
+printf '[ca]\ndefault_ca = d\n[d]\ndatabase = %s.index\ndefault_md = sha256\ndefault_crl_days = 30\n' "$name" >"$name.cnf"
+openssl ca -config "$name.cnf" -gencrl -keyfile "$ca.key" -cert "$ca.crt" -out "$name.crl" 2>/dev/null
+_EOC_
+
+    return "$Pki/$name.crl";
+}
+
+
+# init_http OPTIONS: for --- http_config, what loads html/policy.yaml with more options of mtls.init and a shared dictionary
+sub init_http ($) {
+    my ($options) = @_;
+
+    return <<"_EOC_";
+    lua_package_path "$Root/lua/?.lua;;";
+    lua_package_cpath "$Root/target/release/?.so;;";
+    lua_shared_dict mtls 10m;
+    lua_socket_log_errors off;
+    init_by_lua_block {
+        require("resty.mtls").init { policy = "\$TEST_NGINX_HTML_DIR/policy.yaml", $options }
+    }
+    ssl_client_hello_by_lua_block { require("resty.mtls").client_hello() }
+    ssl_certificate_by_lua_block { require("resty.mtls").certificate() }
+_EOC_
 }
 
 

@@ -9,7 +9,7 @@ use TestMtls;
 use Exporter qw( import );
 use File::Temp qw( tempdir );
 
-our @EXPORT = qw( rev_http rev_policy $Dir $Config $Client );
+our @EXPORT = qw( revocation_policy $Dir $Config $Client );
 
 our $Dir = tempdir(CLEANUP => 1);
 
@@ -34,40 +34,14 @@ END {
 
 
 # For the section user_files: a policy with the CAs of the client certificates. Each route is [ name, fields of mtls-auth ].
-sub rev_policy {
+sub revocation_policy {
     my (@routes) = @_;
 
-    my $text = "_format_version: \"3.0\"\n\@{ca_certificates: ca-a ca-a-int}\nroutes:\n";
-    for (@routes) {
+    return ">>> policy.yaml
+" . expand_policy(policy("ca-a ca-a-int", map {
         my ($name, $fields) = @$_;
-        $text .= <<"_EOC_";
-- name: $name
-  snis: [a.test]
-  plugins:
-  - name: mtls-auth
-    config: {ca_certificates: [\@ca-a, \@ca-a-int], skip_consumer_lookup: true, http_timeout: 800, $fields}
-_EOC_
-    }
-
-    return ">>> policy.yaml\n" . expand_policy($text);
-}
-
-
-# For the section http_config. The options are those of mtls.init besides the policy.
-sub rev_http {
-    my ($options) = @_;
-
-    return <<"_EOC_";
-    lua_package_path "$TestMtls::Root/lua/?.lua;;";
-    lua_package_cpath "$TestMtls::Root/target/release/?.so;;";
-    lua_shared_dict mtls 10m;
-    lua_socket_log_errors off;
-    init_by_lua_block {
-        require("resty.mtls").init { policy = "\$TEST_NGINX_HTML_DIR/policy.yaml", $options }
-    }
-    ssl_client_hello_by_lua_block { require("resty.mtls").client_hello() }
-    ssl_certificate_by_lua_block { require("resty.mtls").certificate() }
-_EOC_
+        route($name, "a.test", mtls_auth("ca-a ca-a-int", "skip_consumer_lookup: true, http_timeout: 800, $fields"))
+    } @routes));
 }
 
 

@@ -9,7 +9,7 @@ use TestMtls;
 use Exporter qw( import );
 use File::Temp qw( tempdir );
 
-our @EXPORT = qw( token_http token_policy $Dir $Config $Client $Port );
+our @EXPORT = qw( token_policy $Dir $Config $Client $Port );
 
 our $Dir = tempdir(CLEANUP => 1);
 our $Port = free_port();
@@ -62,24 +62,6 @@ _EOC_
     }
 
     return ">>> policy.yaml\n" . expand_policy($text);
-}
-
-
-# For the section http_config. The options are those of mtls.init besides the policy.
-sub token_http {
-    my ($options) = @_;
-
-    return <<"_EOC_";
-    lua_package_path "$TestMtls::Root/lua/?.lua;;";
-    lua_package_cpath "$TestMtls::Root/target/release/?.so;;";
-    lua_shared_dict mtls 10m;
-    lua_socket_log_errors off;
-    init_by_lua_block {
-        require("resty.mtls").init { policy = "\$TEST_NGINX_HTML_DIR/policy.yaml", $options }
-    }
-    ssl_client_hello_by_lua_block { require("resty.mtls").client_hello() }
-    ssl_certificate_by_lua_block { require("resty.mtls").certificate() }
-_EOC_
 }
 
 

@@ -1,20 +1,18 @@
 use lib 't/lib';
 use TestMtls;
 
-our $Policy = <<'_EOC_';
-_format_version: "3.0"
-@{ca_certificates: ca-a}
-routes:
-- name: a
-  snis: [a.test]
-  plugins:
-  - name: mtls-auth
-    config: {ca_certificates: [@ca-a], skip_consumer_lookup: true}
-- name: seen
-  snis: [b.test]
-  plugins:
-  - name: tls-handshake-modifier
-_EOC_
+our $Policy = policy("ca-a",
+    route("a", "a.test", mtls_auth("ca-a")),
+    route("seen", "b.test", plugin("tls-handshake-modifier")));
+
+our @Routes = (
+    route("tls", "a.test", mtls_auth("ca-a"), plugin("tls-metadata-headers", "inject_client_cert_details: true")),
+    route("header", "", plugin("header-cert-auth", "ca_certificates: [\@ca-a], certificate_header_name: X-Client-Cert, "
+          . "certificate_header_format: url_encoded, secure_source: false, skip_consumer_lookup: true")));
+our $Header = policy("ca-a", @Routes);
+
+# The routes have each other's numbers.
+our $Swapped = ">>> swapped.yaml\n" . expand_policy(policy("ca-a", reverse @Routes));
 
 run_blocks();
 
@@ -139,3 +137,71 @@ FAILED:not verified
 {"message":"TLS certificate failed verification"}
 --- error_log
 verified: FAILED:certificate has expired
+
+
+
+=== TEST 5: client() of a certificate with 5,000 names returns within two seconds
+--- policy eval: $::Policy
+--- config
+    location /t {
+        access_by_lua_block { require("resty.mtls").access("seen") }
+        content_by_lua_block {
+            local client = require("resty.mtls").client()
+            ngx.say(client.subject_dn, " ", tostring(client.san))
+        }
+    }
+--- client
+get b.test/t $(as client-sans5000) --max-time 2
+--- client_out
+CN=client-a nil
+
+
+
+=== TEST 6: client() after a second access() describes the result of the second
+--- policy eval: $::Policy
+--- config
+    location /t {
+        access_by_lua_block {
+            require("resty.mtls").access("a")
+            require("resty.mtls").access("seen")
+        }
+        content_by_lua_block { ngx.say(require("resty.mtls").client().verified) }
+    }
+--- client
+get a.test/t $(as client-a)
+--- client_out
+FAILED:not verified
+
+
+
+=== TEST 7: client() after a reload returns only what the policy that decided left behind
+--- policy eval: $::Header
+--- user_files eval: $::Swapped
+--- config
+    location /t {
+        access_by_lua_block { require("resty.mtls").access(ngx.var.arg_route) }
+        content_by_lua_block {
+            local mtls = require("resty.mtls")
+            local early = ngx.var.arg_early and mtls.client()
+            assert(mtls.reload("$TEST_NGINX_HTML_DIR/swapped.yaml"))
+            local client = mtls.client()
+            ngx.say(client and client.source .. " " .. client.verified .. " " .. client.subject_dn or "nobody")
+            if early then
+                ngx.say((select(2, early:header_value("nginx", "ssl_client_s_dn"))))
+                ngx.say((select(2, early:cloudflare())))
+            end
+
+            assert(mtls.reload())
+        }
+    }
+--- client
+header() { get "a.test/t?$1" $(as client-a) -H "X-Client-Cert: $(escaped "$2")"; }
+header route=tls client-b
+header route=header client-a
+header 'route=header&early=1' client-a
+--- client_out
+tls SUCCESS CN=client-a,O=Example
+nobody
+header SUCCESS CN=client-a,O=Example
+header_value: another policy than the one that decided is in force
+cloudflare: another policy than the one that decided is in force

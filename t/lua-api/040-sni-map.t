@@ -171,3 +171,18 @@ niltrust_store.new: no certificate found, expected one PEM block '-----BEGIN CER
 trust_store.new: not a readable X.509 certificate: ...
 falsepem must be a string
 falseoption 'depth' is unknown
+
+
+
+=== TEST 5: trust_store.new() refuses options that are out of range
+--- config
+    location /t {
+        content_by_lua_block {
+            local trust_store = require "resty.mtls.trust_store"
+            ngx.say(select(2, trust_store.new("", { auth_level = 9 })))
+            ngx.say(select(2, trust_store.new("", { verify_depth = -5 })))
+        }
+    }
+--- response_body
+trust_store.new: auth_level is 9, expected 0 to 5
+trust_store.new: verify_depth is -5, expected 0 to 100

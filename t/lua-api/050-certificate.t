@@ -208,3 +208,22 @@ nilnilnil
 nilcertificate.from_header: certificate header refused: not PEM, expected '-----BEGIN CERTIFICATE-----'
 certificate.from_header: unknown format 'pem', expected one of base64_encoded, url_encoded, rfc9440, xfcc, traefik, aws_alb, auto
 value must be a string or a table of strings
+
+
+
+=== TEST 6: from_connection() in the certificate phase leaves the certificate to access()
+--- policy eval: policy("ca-a", route("a", "a.test", mtls_auth("ca-a")))
+--- http_config
+    ssl_certificate_by_lua_block {
+        require("resty.mtls").certificate()
+        require("resty.mtls.certificate").from_connection()
+    }
+--- config
+    location /t {
+        access_by_lua_block { require("resty.mtls").access("a") }
+        content_by_lua_block { ngx.say(require("resty.mtls").client().verified) }
+    }
+--- client
+get a.test/t $(as client-a)
+--- client_out
+SUCCESS

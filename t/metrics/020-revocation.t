@@ -4,8 +4,8 @@ use lib 't/lib';
 use TestMtls;
 use TestRevocation;
 
-our $Policy = rev_policy([ignore => 'revocation_check_mode: IGNORE_CA_ERROR']);
-our $Http = rev_http('fetch_allow = { "127.0.0.0/8" }') . "    lua_shared_dict mtls_metrics 1m;\n";
+our $Policy = revocation_policy([ignore => 'revocation_check_mode: IGNORE_CA_ERROR']);
+our $Http = init_http('fetch_allow = { "127.0.0.0/8" }') . "    lua_shared_dict mtls_metrics 1m;\n";
 
 run_blocks();
 

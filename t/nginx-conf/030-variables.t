@@ -48,6 +48,18 @@ our $Client = <<'_EOC_';
 said() { sleep 0.1; tail -1 audit.log | python3 -c 'import json, sys; line = json.loads(sys.stdin.read()); print(" | ".join(str(line[key]) for key in sys.argv[1:]))' "$@"; }
 _EOC_
 
+$ENV{DECK_SLOW_ISSUER} = "http://127.0.0.1:" . server_port();
+
+our $SlowIssuer = policy("ca-a",
+    route("token", "a.test", plugin("tls-handshake-modifier"),
+          plugin("openid-connect", q(issuer: '${{ env "DECK_SLOW_ISSUER" }}', auth_methods: [bearer], audience_required: [x]))),
+    route("a", "a.test", mtls_auth("ca-a")));
+
+our $Header = policy("ca-a",
+    route("tls", "a.test", mtls_auth("ca-a")),
+    route("header", "", plugin("header-cert-auth", "ca_certificates: [\@ca-a], certificate_header_name: X-Client-Cert, "
+          . "certificate_header_format: url_encoded, secure_source: false, skip_consumer_lookup: true")));
+
 run_blocks();
 
 __DATA__
@@ -162,3 +174,74 @@ default
 get a.test/orders $(as client-a)
 --- client_out
 in
+
+
+
+=== TEST 5: variables carry no line feed of a certificate into a header
+--- policy eval: policy("ca-a", route("a", "a.test", mtls_auth("ca-a")))
+--- http_config eval: "    include $TestMtls::Root/nginx-conf/mtls-variables.conf;\n"
+--- config
+    location /t {
+        access_by_lua_block { require("resty.mtls").access("a") }
+        proxy_set_header X-Groups $mtls_groups;
+        add_header X-Groups $mtls_groups;
+        add_header X-All "$mtls_verify$mtls_subject_dn$mtls_issuer_dn$mtls_serial$mtls_subject_cn$mtls_subject_o$mtls_subject_ou$mtls_san$mtls_source$mtls_consumer$mtls_consumer_id$mtls_route_name$mtls_decision";
+        proxy_pass $TEST_NGINX_UPSTREAM;
+    }
+--- client
+get a.test/t $(as client-ctrl) -i | tr -d '\r' | grep -ciE '^x-admin|^x-groups'
+get a.test/t $(as client-a) | grep -c '^X-Groups: client-a'
+--- client_out
+0
+1
+
+
+
+=== TEST 6: variables describe the client of their own request after access() waited for a fetch
+--- policy eval: $::SlowIssuer
+--- http_config eval
+"    include $TestMtls::Root/nginx-conf/mtls-variables.conf;
+    log_format client '\$mtls_route_name \$mtls_decision \$mtls_verify \$mtls_subject_dn';
+    access_log \$TEST_NGINX_HTML_DIR/client.log client;
+"
+--- config
+    location /.well-known/openid-configuration { access_log off; content_by_lua_block { ngx.sleep(1); ngx.exit(500) } }
+    location /token { access_by_lua_block { require("resty.mtls").access("token") } content_by_lua_block { ngx.say("in") } }
+    location /a { access_by_lua_block { require("resty.mtls").access("a") } content_by_lua_block { ngx.say("in") } }
+--- client
+get a.test/token $(as client-b) -H 'Authorization: Bearer eyJhbGciOiJFUzI1NiJ9.e30.AAAA' -o /dev/null -w '%{http_code}\n' > first &
+sleep 0.4
+get a.test/a $(as client-a)
+wait
+cat first
+sleep 0.1
+cat client.log
+--- client_out
+in
+503
+a pass SUCCESS CN=client-a,O=Example
+token issuer_unavailable FAILED:not verified CN=client-b,O=Example
+--- error_log
+[mtls] 503
+
+
+
+=== TEST 7: $mtls_verify is FAILED where the certificate header holds no certificate
+--- policy eval: $::Header
+--- http_config eval
+"    include $TestMtls::Root/nginx-conf/mtls-variables.conf;
+    log_format verify '\$mtls_decision \$mtls_verify';
+    access_log \$TEST_NGINX_HTML_DIR/verify.log verify;
+"
+--- config
+    location /t { access_by_lua_block { require("resty.mtls").access("header") } content_by_lua_block { ngx.say("in") } }
+--- client
+get a.test/t -H 'X-Client-Cert: junk' -o /dev/null
+get a.test/t -o /dev/null
+sleep 0.1
+cat verify.log
+--- client_out
+refused FAILED:unspecified certificate verification error
+no_certificate NONE
+--- error_log
+[mtls] 401

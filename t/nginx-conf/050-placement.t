@@ -3,16 +3,7 @@
 use lib 't/lib';
 use TestMtls;
 
-our $Policy = <<'_EOC_';
-_format_version: "3.0"
-@{ca_certificates: ca-a}
-routes:
-- name: a
-  snis: [a.test]
-  plugins:
-  - name: mtls-auth
-    config: {ca_certificates: [@ca-a], skip_consumer_lookup: true}
-_EOC_
+our $Policy = policy("ca-a", route("a", "a.test", mtls_auth("ca-a")));
 
 # Instead of --- policy, which comes with the hooks at http level.
 our $File = ">>> policy.yaml\n" . expand_policy($Policy);

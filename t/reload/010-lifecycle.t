@@ -1,18 +1,10 @@
 use lib 't/lib';
 use TestMtls;
 
-our $Policy = <<'_EOC_';
-_format_version: "3.0"
-@{ca_certificates: ca-a}
-routes:
-- name: a
-  snis: [a.test]
-  plugins:
-  - name: mtls-auth
-    config: {ca_certificates: [@ca-a], send_ca_dn: true, skip_consumer_lookup: true}
-  - name: tls-metadata-headers
-    config: {inject_client_cert_details: true}
-_EOC_
+our $Policy = policy("ca-a",
+    route("a", "a.test",
+          mtls_auth("ca-a", "send_ca_dn: true, skip_consumer_lookup: true"),
+          plugin("tls-metadata-headers", "inject_client_cert_details: true")));
 
 our $Config = <<'_EOC_';
     location /t {
@@ -169,15 +161,8 @@ unknown field 'rutes', did you mean 'routes'?
 
 
 === TEST 7: init() keeps sessions over a reload that changes nothing for them, and ends them when the CAs change
---- policy
-_format_version: "3.0"
-@{ca_certificates: ca-a ca-b}
-routes:
-- name: a
-  snis: [a.test]
-  plugins:
-  - name: mtls-auth
-    config: {ca_certificates: [@ca-a], skip_consumer_lookup: true}
+--- policy eval
+policy("ca-a ca-b", route("a", "a.test", mtls_auth("ca-a")))
 --- http_config
     ssl_session_tickets off;
     ssl_session_cache shared:sessions:1m;
@@ -298,3 +283,19 @@ for i in $(seq 20); do
 done | sort | uniq -c | sed 's/^ *//'
 --- client_out
 40 status=200 body=SUCCESS
+
+
+
+=== TEST 11: init() raises after the start
+--- policy eval: $::Policy
+--- config
+    location /t {
+        access_by_lua_block { require("resty.mtls").access("a") }
+        content_by_lua_block {
+            ngx.say(select(2, pcall(require("resty.mtls").init, { policy = {} })))
+        }
+    }
+--- client
+get a.test/t $(as client-a)
+--- client_out_like
+\A.*mtls\.init: call it in init_by_lua\*, and mtls\.reload later\n\z

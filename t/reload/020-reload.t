@@ -1,16 +1,8 @@
 use lib 't/lib';
 use TestMtls;
 
-our $Policy = <<'_EOC_';
-_format_version: "3.0"
-@{ca_certificates: ca-a}
-routes:
-- name: a
-  snis: [a.test]
-  plugins:
-  - name: mtls-auth
-    config: {ca_certificates: [@ca-a], send_ca_dn: true, skip_consumer_lookup: true}
-_EOC_
+our $Policy = policy("ca-a",
+    route("a", "a.test", mtls_auth("ca-a", "send_ca_dn: true, skip_consumer_lookup: true")));
 
 # The same for clients of another CA.
 our $Other = $Policy =~ s/ca-a/ca-b/gr;
@@ -312,3 +304,29 @@ cannot be read: No such file or directory (os error 2)
 --- no_error_log
 [alert]
 [crit]
+
+
+
+=== TEST 9: reload() does not grow the memory of a worker
+--- policy eval: $::Policy
+--- config
+    location /reload {
+        content_by_lua_block {
+            for _ = 1, 100 do
+                assert(require("resty.mtls").reload())
+            end
+        }
+    }
+--- client
+worker=$(pgrep -P "$(cat "$PID_FILE")" | head -n 1)
+rss() { awk '/^RssAnon/ { print $2 }' "/proc/$worker/status"; }
+for _ in 1 2; do get a.test/reload; done
+before=$(rss)
+for _ in 1 2 3 4 5; do get a.test/reload; done
+after=$(rss)
+[ $((after - before)) -le $((2048 + SLACK)) ] && echo flat || echo "grew from $before to $after KB"
+--- client_out
+flat
+--- no_error_log
+[error]
+[alert]

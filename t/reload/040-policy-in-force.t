@@ -3,16 +3,8 @@
 use lib 't/lib';
 use TestMtls;
 
-our $Policy = <<'_EOC_';
-_format_version: "3.0"
-@{ca_certificates: ca-a}
-routes:
-- name: a
-  snis: [a.test]
-  plugins:
-  - name: mtls-auth
-    config: {ca_certificates: [@ca-a], send_ca_dn: true, skip_consumer_lookup: true}
-_EOC_
+our $Policy = policy("ca-a",
+    route("a", "a.test", mtls_auth("ca-a", "send_ca_dn: true, skip_consumer_lookup: true")));
 
 # The same for clients of another CA.
 our $Other = $Policy =~ s/ca-a/ca-b/gr;

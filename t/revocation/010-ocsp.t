@@ -4,13 +4,13 @@ use lib 't/lib';
 use TestMtls;
 use TestRevocation;
 
-our $Policy = rev_policy(
+our $Policy = revocation_policy(
     [skip => 'revocation_check_mode: SKIP'],
     [ignore => 'revocation_check_mode: IGNORE_CA_ERROR'],
     [strict => 'revocation_check_mode: STRICT'],
 );
 
-our $Http = rev_http('fetch_allow = { "127.0.0.0/8" }');
+our $Http = init_http('fetch_allow = { "127.0.0.0/8" }');
 
 run_blocks();
 
@@ -124,7 +124,7 @@ POST /error/error
 
 === TEST 3: no loopback address is asked without fetch_allow
 --- user_files eval: $::Policy
---- http_config eval: TestRevocation::rev_http('')
+--- http_config eval: init_http('')
 --- config eval: $::Config
 --- client eval
 $::Client . <<'_EOC_'
@@ -218,7 +218,7 @@ FAILED:unable to get certificate CRL at depth 0
 
 === TEST 7: on a live connection the answer serves until cert_cache_ttl, and then is asked for anew
 --- user_files eval
-TestRevocation::rev_policy([strict => 'revocation_check_mode: STRICT, cert_cache_ttl: 3'])
+TestRevocation::revocation_policy([strict => 'revocation_check_mode: STRICT, cert_cache_ttl: 3'])
 --- http_config eval: $::Http
 --- config eval: $::Config
 --- client eval
@@ -241,7 +241,7 @@ POST /good/good
 
 === TEST 8: an answer that is about to end is asked for anew while it serves
 --- user_files eval
-TestRevocation::rev_policy([strict => 'revocation_check_mode: STRICT, cert_cache_ttl: 10'])
+TestRevocation::revocation_policy([strict => 'revocation_check_mode: STRICT, cert_cache_ttl: 10'])
 --- http_config eval: $::Http
 --- config eval: $::Config
 --- client eval
@@ -288,7 +288,7 @@ POST /revoked/good
 
 === TEST 10: a request that waited for an answer is judged by its own route after a reload meanwhile
 --- user_files eval
-TestRevocation::rev_policy([strict => 'revocation_check_mode: STRICT']) . ">>> other.yaml\n" . TestMtls::expand_policy(<<'_EOC_')
+TestRevocation::revocation_policy([strict => 'revocation_check_mode: STRICT']) . ">>> other.yaml\n" . TestMtls::expand_policy(<<'_EOC_')
 _format_version: "3.0"
 @{ca_certificates: ca-b}
 routes:

@@ -4,7 +4,7 @@ use lib 't/lib';
 use TestMtls;
 use TestRevocation;
 
-our $Policy = rev_policy(
+our $Policy = revocation_policy(
     [skip => 'revocation_check_mode: SKIP'],
     [ignore => 'revocation_check_mode: IGNORE_CA_ERROR'],
     [strict => 'revocation_check_mode: STRICT'],
@@ -14,7 +14,7 @@ sub local_policy {
     my (@files) = @_;
     my $crls = "crls: [" . join(", ", map { "$Dir/$_" } @files) . "]";
 
-    return rev_policy(
+    return revocation_policy(
         [skip => "revocation_check_mode: SKIP"],
         [ignore => "revocation_check_mode: IGNORE_CA_ERROR, $crls"],
         [strict => "revocation_check_mode: STRICT, $crls"],
@@ -24,7 +24,11 @@ sub local_policy {
 our $Both = local_policy("ca-a.crl", "ca-a-int.crl");
 our $RootOnly = local_policy("ca-a.crl");
 our $Expired = local_policy("expired.crl");
-our $Http = rev_http('fetch_allow = { "127.0.0.0/8" }');
+our $Http = init_http('fetch_allow = { "127.0.0.0/8" }');
+
+# A CRL that lists the intermediate CA and covers no client below it.
+our $Intermediate = policy("ca-a", route("a", "a.test",
+    mtls_auth("ca-a", "skip_consumer_lookup: true, crls: [" . make_crl("int-revoked", "ca-a", "ca-a-int") . "]")));
 
 run_blocks();
 
@@ -177,3 +181,21 @@ local-online-revoked: 200 401 401
 POST /local-online-revoked/good
 --- error_log
 FAILED:CRL has expired at depth 0, subject: "CN=local"
+
+
+
+=== TEST 7: access() refuses the clients of a revoked CA, though no CRL covers the clients themselves
+--- policy eval: $::Intermediate
+--- config
+    location /t {
+        access_by_lua_block { require("resty.mtls").access("a") }
+        content_by_lua_block { ngx.say("in") }
+    }
+--- client
+get a.test/t $(as client-a)
+code a.test/t $(as client-int)
+--- client_out
+in
+401 application/json; charset=utf-8 {"message":"TLS certificate failed verification"}
+--- error_log
+[mtls] 401 FAILED:certificate revoked at depth 1, subject: "CN=client-int,O=Example"

@@ -4,9 +4,9 @@ use lib 't/lib';
 use TestMtls;
 use TestRevocation;
 
-our $Http = rev_http('fetch_allow = { "127.0.0.0/8" }');
+our $Http = init_http('fetch_allow = { "127.0.0.0/8" }');
 
-sub policy {
+sub policy_file {
     my ($name, $more, $first) = @_;
 
     return ">>> policy.yaml\n" . expand_policy(<<"_EOC_");
@@ -26,8 +26,8 @@ routes:
 _EOC_
 }
 
-our $Policy = policy("other", "ssl_verify: false");
-our $Short = policy("other", "cert_cache_ttl: 10");
+our $Policy = policy_file("other", "ssl_verify: false");
+our $Short = policy_file("other", "cert_cache_ttl: 10");
 our $Nothing = ">>> policy.yaml\n_format_version: '3.0'\n";
 
 # Answers for the issuer https://127.0.0.1:TLS_PORT/idp after a while; none of its certificates is good.

@@ -4,20 +4,20 @@ use lib 't/lib';
 use TestMtls;
 use TestRevocation;
 
-our $Http = rev_http('fetch_allow = { "127.0.0.0/8" }');
+our $Http = init_http('fetch_allow = { "127.0.0.0/8" }');
 
 sub local_policy {
     my ($more, @files) = @_;
     my $crls = "crls: [" . join(", ", map { "$Dir/$_" } @files) . "]";
 
-    return rev_policy(
+    return revocation_policy(
         [skip => "revocation_check_mode: SKIP$more, $crls"],
         [ignore => "revocation_check_mode: IGNORE_CA_ERROR$more, $crls"],
         [strict => "revocation_check_mode: STRICT$more, $crls"],
     );
 }
 
-our $Online = rev_policy(
+our $Online = revocation_policy(
     [skip => 'revocation_check_mode: SKIP'],
     [ignore => 'revocation_check_mode: IGNORE_CA_ERROR'],
     [strict => 'revocation_check_mode: STRICT'],
@@ -27,7 +27,7 @@ our $Online = rev_policy(
 sub each_list {
     my ($more, $also, @files) = @_;
 
-    return rev_policy(map {
+    return revocation_policy(map {
         my $crls = "crls: [" . join(", ", map { "$Dir/$_" } "$_.crl", @$also) . "]";
 
         (["$_-ignore" => "revocation_check_mode: IGNORE_CA_ERROR$more, $crls"],

@@ -4,7 +4,7 @@ use lib 't/lib';
 use TestMtls;
 use TestRevocation;
 
-our $Policy = rev_policy(
+our $Policy = revocation_policy(
     [ignore => 'revocation_check_mode: IGNORE_CA_ERROR'],
     [strict => 'revocation_check_mode: STRICT'],
 ) . <<'_EOC_';
@@ -18,7 +18,7 @@ _EOC_
 $Policy =~ s/HTTP_PORT/$ENV{TEST_NGINX_SERVER_PORT} || server_port()/ge;
 
 # hold(what, seconds) in a timer, whose sockets do not end with a request.
-our $Http = rev_http('fetch_allow = { "127.0.0.0/8" }') . <<'_EOC_';
+our $Http = init_http('fetch_allow = { "127.0.0.0/8" }') . <<'_EOC_';
     map "" $mtls_decision { default ""; }
     log_format decision '$uri $status $mtls_decision';
     lua_shared_dict mtls_metrics 1m;

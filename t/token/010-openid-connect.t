@@ -2,8 +2,8 @@ use lib 't/lib';
 use TestMtls;
 use TestToken;
 
-our $Http = token_http('trusted_ips = { "127.0.0.1" }');
-our $Untrusted = token_http('');
+our $Http = init_http('trusted_ips = { "127.0.0.1" }');
+our $Untrusted = init_http('');
 our $Policy = token_policy(
     [ strict => 'proof_of_possession_mtls: strict, audience_required: ["https://api.test"]' ],
     [ optional => 'proof_of_possession_mtls: optional' ],

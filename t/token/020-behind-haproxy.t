@@ -10,8 +10,8 @@ if (!$haproxy) {
     exit;
 }
 
-our $Http = token_http('trusted_ips = { "127.0.0.1" }');
-our $Untrusted = token_http('trusted_ips = { "192.0.2.1" }');
+our $Http = init_http('trusted_ips = { "127.0.0.1" }');
+our $Untrusted = init_http('trusted_ips = { "192.0.2.1" }');
 our $Policy = token_policy(
     [ token => 'proof_of_possession_mtls: strict, proof_of_possession_mtls_from_header: {certificate_header_name: x-client-cert, certificate_header_format: base64_encoded, ca_certificates: [@ca-a], ssl_verify: true}' ],
 ) . expand_policy(<<'_EOC_');
