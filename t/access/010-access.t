@@ -19,7 +19,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: access() lets a trusted client in
+=== TEST 1: access() allows a client with a trusted certificate
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client
@@ -50,7 +50,7 @@ curl -s -o body -w '%{http_code} %{content_type} ' http://127.0.0.1:$HTTP_PORT/a
 
 
 
-=== TEST 3: access() answers 401 to a client that nobody vouches for
+=== TEST 3: access() answers 401 to a client whose certificate does not verify
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client
@@ -116,7 +116,7 @@ unable to get local issuer certificate
 
 
 
-=== TEST 6: access() leaves open routes open
+=== TEST 6: access() leaves unprotected routes open to every client
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client
@@ -138,7 +138,7 @@ in
 
 
 
-=== TEST 7: access() answers 421 when the connection was made under another policy than the Host's
+=== TEST 7: access() answers 421 when the certificate request of the connection is not that of the Host
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client
@@ -159,7 +159,7 @@ code a.test/n -H 'Host: n.test' $(as client-a)
 
 
 
-=== TEST 8: access() does not serve a protected location under a Host that has no policy
+=== TEST 8: access() refuses a protected location under a Host without a policy
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client
@@ -175,7 +175,7 @@ get a.test/a -o /dev/null -w '%{http_code}\n' $(as client-a) -H 'Host: unknown.t
 
 
 
-=== TEST 9: access() keeps its verdict for later requests of the connection
+=== TEST 9: access() gives every request of a connection the same verdict
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client
@@ -210,7 +210,7 @@ get n.test/a --http2 -o /dev/null -w '%{http_version} %{http_code}\n' -H 'Host: 
 
 
 
-=== TEST 11: access() with a route that the policy does not have is an error of the configuration
+=== TEST 11: access() with a route that the policy does not have answers 500
 --- policy eval: $::Policy
 --- config
     location /t { access_by_lua_block { require("resty.mtls").access("paymnets") } content_by_lua_block { ngx.say("in") } }
@@ -223,7 +223,7 @@ paymnets
 
 
 
-=== TEST 12: access() with something else than a name raises
+=== TEST 12: access() raises for a route that is no string
 --- policy eval: $::Policy
 --- config
     location /t {
@@ -246,7 +246,7 @@ raised: true
 
 
 
-=== TEST 13: access() answers without leaking the header of the request or the reason
+=== TEST 13: access() sends neither its own name nor the reason in a refusal
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client

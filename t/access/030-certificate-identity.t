@@ -61,7 +61,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: access() finds the CA of a credential whichever certificate of it the client sends
+=== TEST 1: access() finds the CA of a credential in any certificate of that CA
 --- policy eval: $::Partner
 --- config
     location /t {
@@ -97,7 +97,7 @@ house-admin
 
 
 
-=== TEST 2: access() denies a certificate by its SHA-256 in both encodings of its signature, and allows it in one
+=== TEST 2: access() matches sha256 in both encodings of a signature to deny, and in one to allow
 --- policy eval: $::Rules
 --- config
     location ~ ^/(.+)$ {
@@ -125,7 +125,7 @@ client-cert-acl: deny rule 'd' holds
 
 
 
-=== TEST 3: access() drops what is sent beside a trusted certificate and stands in no chain
+=== TEST 3: access() drops certificates that the client sent and that are in no chain
 --- policy
 _format_version: "3.0"
 @{ca_certificates: ca-a}
@@ -164,7 +164,7 @@ sent client-int.crt ca-b.crt ca-a-int.crt
 
 
 
-=== TEST 4: access() denies a public key by its SHA-256 in every encoding of its point, and allows it in one
+=== TEST 4: access() matches spki_sha256 in every encoding of the key to deny, and in one to allow
 --- policy eval: $::Keys
 --- config
     location ~ ^/(.+)$ {

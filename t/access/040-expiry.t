@@ -54,7 +54,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: at notAfter + 1 s the next request on a live connection is 401
+=== TEST 1: access() answers 401 one second after notAfter on a live connection
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval
@@ -76,7 +76,7 @@ mapped 401 {"message":"TLS certificate failed verification"}
 
 
 
-=== TEST 2: so it is on a resumed session and on a new connection
+=== TEST 2: access() answers 401 after notAfter on a resumed session and on a new connection
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client

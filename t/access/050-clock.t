@@ -47,7 +47,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: shared_cache.get() neither keeps nor waits for what was written while the clock was ahead
+=== TEST 1: shared_cache.get() ignores values and locks that were written while the clock was ahead
 --- http_config
     lua_shared_dict clock 100k;
 --- config eval: $::Config

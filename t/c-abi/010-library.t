@@ -139,7 +139,7 @@ SKIP: {
 
 __DATA__
 
-=== TEST 1: lib.lua refuses a library of another release
+=== TEST 1: library.lua refuses a library with another ABI version
 --- config
     location /t {
         content_by_lua_block {
@@ -152,7 +152,7 @@ resty.mtls: libresty_mtls.so has ABI version 999, expected 3; install Lua module
 
 
 
-=== TEST 2: lib.lua says where it looked for the library
+=== TEST 2: library.lua reports where it searched for the library
 --- config
     location /t {
         content_by_lua_block {
@@ -169,7 +169,7 @@ resty.mtls: libresty_mtls.so has ABI version 999, expected 3; install Lua module
 
 
 
-=== TEST 3: lib.lua says why a library cannot be loaded
+=== TEST 3: library.lua reports why a library cannot be loaded
 --- config
     location /t {
         content_by_lua_block {

@@ -71,7 +71,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: many server blocks in four workers
+=== TEST 1: access() works in 300 server blocks and four workers
 --- worker_processes: 4
 --- policy eval: $::Many
 --- http_config eval: $::Cache
@@ -114,7 +114,7 @@ done | sort | uniq -c | sed 's/^ *//'
 
 
 
-=== TEST 2: reuseport: each of four workers has a listening socket of its own
+=== TEST 2: access() works with reuseport, where each of four workers has its own listening socket
 --- worker_processes: 4
 --- policy eval: $::Policy
 --- http_config eval: $::Cache
@@ -134,7 +134,7 @@ _EOC_
 
 
 
-=== TEST 3: ssl_reject_handshake in the default server
+=== TEST 3: access() works where the default server has ssl_reject_handshake
 --- policy eval: $::Policy
 --- http_config eval
 $::Cache . <<"_EOC_";
@@ -167,7 +167,7 @@ _EOC_
 
 
 
-=== TEST 4: proxy_protocol
+=== TEST 4: access() works behind proxy_protocol
 --- policy eval: $::Policy
 --- http_config eval: $::Cache
 --- tls_options: proxy_protocol
@@ -207,7 +207,7 @@ no PROXY line, no connection
 
 
 
-=== TEST 5: master_process off
+=== TEST 5: access() works with master_process off
 --- master_process: off
 --- policy eval: $::Policy
 --- http_config eval: $::Cache
@@ -231,7 +231,7 @@ _EOC_
 
 
 
-=== TEST 6: with a privileged agent, where nginx has OpenResty's patch for it
+=== TEST 6: access() works beside a privileged agent, where nginx has OpenResty's patch for it
 --- skip_eval: 5: $::NoAgent
 --- worker_processes: 2
 --- policy eval: $::Policy

@@ -190,7 +190,7 @@ certreq=0 status=200
 
 
 
-=== TEST 2: the pieces do without a policy document
+=== TEST 2: the Lua modules work without a policy document
 --- http_config eval: "# DOCUMENT\n$::Pieces"
 --- config
     location /t { return 200 ok; }
@@ -216,7 +216,7 @@ reused=1 status=200
 
 
 
-=== TEST 3: a department has an upstream of its own
+=== TEST 3: each department has an upstream of its own
 --- policy eval: (split /\n/, $::Policy, 2)[1]
 --- http_config eval: "# DOCUMENT\n$::Routing$::Upstreams"
 --- config
@@ -250,7 +250,7 @@ documented
 
 
 
-=== TEST 5: a header counts from the peers that the page names, and nothing is warned about
+=== TEST 5: only the named peers may send the certificate header, and no warning is logged
 --- user_files eval: $::Reads{"header-cert-auth"}
 --- http_config eval: "# DOCUMENT\n$::Trusted"
 --- config
@@ -268,7 +268,7 @@ header t "X-Client-Cert: $(escaped client-a)"
 
 
 
-=== TEST 6: nothing is warned about the policy for tokens
+=== TEST 6: the policy for tokens loads without a warning
 --- user_files eval: $::Reads{"openid-connect"}
 --- http_config eval: "# DOCUMENT\n$::Trusted"
 --- config

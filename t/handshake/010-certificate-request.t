@@ -20,7 +20,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: certificate() asks only the names that a route protects
+=== TEST 1: certificate() requests a certificate only under the names that a route protects
 --- policy eval
 policy("ca-a",
     route("a", "a.test", mtls_auth("ca-a")),
@@ -51,7 +51,7 @@ done
 
 
 
-=== TEST 2: certificate() sends each name the CA names of every route that it reaches
+=== TEST 2: certificate() sends the CA names of every route that a server name reaches
 A route without snis is reached under every name, and the only one under unknown names and without a name.
 --- policy
 _format_version: "3.0"
@@ -92,7 +92,7 @@ done
 
 
 
-=== TEST 3: certificate() merges the CA names of all plugins on a name, without duplicates
+=== TEST 3: certificate() merges the CA names of all plugins for a server name, without duplicates
 --- policy
 _format_version: "3.0"
 @{ca_certificates: ca-a ca-b ca-c}
@@ -130,7 +130,7 @@ done
 
 
 
-=== TEST 4: certificate() sends no CA names when one plugin on the name does not want to
+=== TEST 4: certificate() sends no CA names when one plugin for the server name has no send_ca_dn
 The list would hide CA-B, which the other plugin takes.
 --- policy
 _format_version: "3.0"
@@ -155,7 +155,7 @@ certreq=1 ca_names=0
 
 
 
-=== TEST 5: certificate() sends its own CA names where the server block has ssl_client_certificate
+=== TEST 5: certificate() replaces the CA names of ssl_client_certificate
 --- policy
 _format_version: "3.0"
 @{ca_certificates: ca-a ca-b}
@@ -190,7 +190,7 @@ done
 
 
 
-=== TEST 6: certificate() sends 150 CA names, the same on every handshake
+=== TEST 6: certificate() sends 150 CA names on every handshake
 --- policy eval: $::Many
 --- config
     location /t { access_by_lua_block { require("resty.mtls").access() } content_by_lua_block { ngx.say("ok") } }
@@ -209,7 +209,7 @@ certreq=1 ca_names=150
 
 
 
-=== TEST 7: certificate() asks everywhere for a global plugin, also of tls-handshake-modifier
+=== TEST 7: certificate() requests a certificate under every name for a global plugin, tls-handshake-modifier too
 --- policy
 _format_version: "3.0"
 plugins:
@@ -228,7 +228,7 @@ done
 
 
 
-=== TEST 8: certificate() asks for every route of a service with a plugin
+=== TEST 8: certificate() requests a certificate for every route of a service with a plugin
 --- policy
 _format_version: "3.0"
 @{ca_certificates: ca-a}
@@ -256,7 +256,7 @@ n.test certreq=0 ca_names=0
 
 
 
-=== TEST 9: certificate() works after Lua of the user's that selects the certificate
+=== TEST 9: certificate() works after Lua code that selects the server certificate
 --- policy eval
 policy("ca-a",
     route("a", "a.test", mtls_auth("ca-a", "send_ca_dn: true, skip_consumer_lookup: true")))
@@ -299,7 +299,7 @@ SUCCESS
 
 
 
-=== TEST 10: certificate() keeps the handshake when a client sends no certificate
+=== TEST 10: certificate() completes the handshake when the client sends no certificate, or one that is not trusted
 --- policy
 _format_version: "3.0"
 @{ca_certificates: ca-a}

@@ -118,7 +118,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: access() with tickets, default server
+=== TEST 1: access() with tickets, default server: a session serves only names with the same certificate request
 --- policy eval: $::Policy
 --- http_config eval: $::Tickets
 --- config eval: $::Config
@@ -130,7 +130,7 @@ __DATA__
 
 
 
-=== TEST 2: access() with tickets, named servers
+=== TEST 2: access() with tickets, named servers: a session serves only names with the same certificate request
 --- policy eval: $::Policy
 --- http_config eval: $::Tickets
 --- vhosts: a.test b.test c.test n.test
@@ -143,7 +143,7 @@ __DATA__
 
 
 
-=== TEST 3: access() with the session cache, default server
+=== TEST 3: access() with a session cache, default server: a session serves only names with the same certificate request
 --- policy eval: $::Policy
 --- http_config eval: $::Cache
 --- config eval: $::Config
@@ -155,7 +155,7 @@ __DATA__
 
 
 
-=== TEST 4: access() with the session cache, named servers
+=== TEST 4: access() with a session cache, named servers: a session serves only names with the same certificate request
 --- policy eval: $::Policy
 --- http_config eval: $::Cache
 --- vhosts: a.test b.test c.test n.test

@@ -206,7 +206,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: the policy changes between two connections, tickets
+=== TEST 1: access() with tickets: a changed policy decides on a session that was made before
 --- user_files eval: $::Files
 --- policy eval: $::Policy
 --- http_config eval: $::Tickets
@@ -219,7 +219,7 @@ __DATA__
 
 
 
-=== TEST 2: the policy changes between two connections, session cache, named servers
+=== TEST 2: access() with a session cache: a changed policy decides on a session that was made before
 --- user_files eval: $::Files
 --- policy eval: $::Policy
 --- http_config eval: $::Cache
@@ -233,7 +233,7 @@ __DATA__
 
 
 
-=== TEST 3: the certificate expires between two connections, tickets
+=== TEST 3: access() with tickets: a certificate that has expired is refused on its session
 --- policy eval: $::Policy
 --- http_config eval: $::Tickets
 --- config eval: $::Config
@@ -245,7 +245,7 @@ __DATA__
 
 
 
-=== TEST 4: the certificate expires between two connections, session cache, named servers
+=== TEST 4: access() with a session cache: a certificate that has expired is refused on its session
 --- policy eval: $::Policy
 --- http_config eval: $::Cache
 --- vhosts eval: $::Names
@@ -258,7 +258,7 @@ __DATA__
 
 
 
-=== TEST 5: the name changes between two connections, tickets
+=== TEST 5: access() with tickets: a session is offered to another server name
 --- policy eval: $::Policy
 --- http_config eval: $::Tickets
 --- config eval: $::Config
@@ -270,7 +270,7 @@ __DATA__
 
 
 
-=== TEST 6: the name changes between two connections, session cache, named servers
+=== TEST 6: access() with a session cache: a session is offered to another server name
 --- policy eval: $::Policy
 --- http_config eval: $::Cache
 --- vhosts eval: $::Names
@@ -283,7 +283,7 @@ __DATA__
 
 
 
-=== TEST 7: the policy changes with a reload of nginx, tickets with a lasting key
+=== TEST 7: access() with a lasting ticket key: sessions outlive a reload of nginx only where the certificate request is the same
 --- user_files eval: $::Files
 --- policy eval: $::Policy
 --- http_config eval: $::TicketKey

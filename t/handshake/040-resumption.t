@@ -135,7 +135,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: access() sees the same client and chain on a ticket
+=== TEST 1: access() gets the same client and chain from a ticket
 --- policy eval: $::Policy
 --- http_config eval: $::Tickets
 --- config eval: $::Config
@@ -144,7 +144,7 @@ __DATA__
 
 
 
-=== TEST 2: access() sees the same client and chain on a cached session
+=== TEST 2: access() gets the same client and chain from a cached session
 --- policy eval: $::Policy
 --- http_config eval: $::Cache
 --- config eval: $::Config
@@ -153,7 +153,7 @@ __DATA__
 
 
 
-=== TEST 3: access() sees the same client and chain in the other of two workers, on named servers
+=== TEST 3: access() gets the same client and chain in another worker, on named servers
 --- worker_processes: 2
 --- policy eval: $::Policy
 --- http_config eval: $::Cache
@@ -169,7 +169,7 @@ _EOC_
 
 
 
-=== TEST 4: a chain that is too long for a session makes one that is not resumed
+=== TEST 4: access() of a chain that is too long for a session: the session is not resumed
 --- policy eval: $::Policy
 --- http_config eval: $::Tickets
 --- config eval: $::Config
@@ -187,7 +187,7 @@ _EOC_
 
 
 
-=== TEST 5: access() refuses a client on its ticket once a CRL lists it
+=== TEST 5: access() refuses a client on its ticket after a CRL lists it
 --- policy eval: $::Policy
 --- http_config eval: $::Tickets
 --- config eval: $::Config
@@ -201,7 +201,7 @@ _EOC_
 
 
 
-=== TEST 6: access() refuses a client on its cached session once a CRL lists it
+=== TEST 6: access() refuses a client on its cached session after a CRL lists it
 --- policy eval: $::Policy
 --- http_config eval: $::Cache
 --- config eval: $::Config
@@ -215,7 +215,7 @@ _EOC_
 
 
 
-=== TEST 7: resumption false makes no ticket and takes none from before
+=== TEST 7: certificate() with resumption: false issues no ticket and accepts none from before
 --- policy eval: $::Policy
 --- http_config eval: $::Tickets
 --- config eval: $::Config
@@ -227,7 +227,7 @@ _EOC_
 
 
 
-=== TEST 8: resumption false makes no cached session and takes none from before
+=== TEST 8: certificate() with resumption: false caches no session and accepts none from before
 --- policy eval: $::Policy
 --- http_config eval: $::Cache
 --- vhosts: a.test
@@ -240,7 +240,7 @@ _EOC_
 
 
 
-=== TEST 9: resumption false holds where another server name leads to the route
+=== TEST 9: access() with resumption: false refuses resumed sessions of another server name
 --- policy
 _format_version: "3.0"
 @{ca_certificates: ca-a}

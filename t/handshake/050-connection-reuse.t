@@ -77,7 +77,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: HTTP/2
+=== TEST 1: access() over HTTP/2 serves on one connection every name with the same certificate request
 --- policy eval: $::Policy
 --- tls_options: http2
 --- config eval: $::Config
@@ -90,7 +90,7 @@ $::Client . 'for from in $names; do echo "${from%.test} $(http2 $from)"; done'
 
 
 
-=== TEST 2: HTTP/2 to servers of those names
+=== TEST 2: access() over HTTP/2 serves the same names in server blocks of their own
 --- policy eval: $::Policy
 --- tls_options: http2
 --- vhosts eval: $::Names
@@ -104,7 +104,7 @@ $::Client . 'for from in $names; do echo "${from%.test} $(http2 $from)"; done'
 
 
 
-=== TEST 3: HTTP/1.1
+=== TEST 3: access() over HTTP/1.1 serves on one connection every name with the same certificate request
 --- policy eval: $::Policy
 --- vhosts eval: $::Names
 --- config eval: $::Config
@@ -121,7 +121,7 @@ _EOC_
 
 
 
-=== TEST 4: sessions go where connections go
+=== TEST 4: access() on a resumed session serves the names that a connection serves
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval

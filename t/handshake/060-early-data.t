@@ -94,7 +94,7 @@ __DATA__
 
 
 
-=== TEST 3: nginx takes no early data unless it is told to
+=== TEST 3: nginx accepts no early data unless ssl_early_data is on
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client
@@ -108,7 +108,7 @@ error=early data
 
 
 
-=== TEST 4: access() says so in $mtls_decision
+=== TEST 4: access() sets $mtls_decision to too_early
 --- policy eval: $::Policy
 --- http_config eval
 $::Tickets . <<'_EOC_';

@@ -111,7 +111,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: access() with tickets
+=== TEST 1: access() over HTTP/3 with tickets: a session serves only names with the same certificate request
 --- quic
 --- user_files eval: ">>> removed.yaml\n$::Removed"
 --- policy eval: $::Policy
@@ -125,7 +125,7 @@ __DATA__
 
 
 
-=== TEST 2: access() with the session cache, named servers
+=== TEST 2: access() over HTTP/3 with a session cache: a session serves only names with the same certificate request
 --- quic
 --- user_files eval: ">>> removed.yaml\n$::Removed"
 --- policy eval: $::Policy
@@ -140,7 +140,7 @@ __DATA__
 
 
 
-=== TEST 3: the upstream gets the headers that it gets over HTTP/1.1
+=== TEST 3: access() over HTTP/3 sends the headers that it sends over HTTP/1.1
 --- quic
 --- policy eval: $::Policy
 --- config eval: $::Config
@@ -161,7 +161,7 @@ X-Client-Cert-Dn X-Client-Cert X-Client-Cert-Serial X-Client-Cert-Issuer-DN X-Cl
 
 
 
-=== TEST 4: access() answers 425 to early data, where this nginx takes any over QUIC
+=== TEST 4: access() over HTTP/3 answers 425 to early data, where this nginx accepts any over QUIC
 --- quic
 --- policy eval: $::Policy
 --- http_config eval: $::Tickets

@@ -31,7 +31,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: access() says that the client was not asked, under which name, and what may have been meant
+=== TEST 1: access() logs that no certificate was requested, the server name, and a similar name of the policy
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client
@@ -56,7 +56,7 @@ presented none
 
 
 
-=== TEST 2: access() says that mtls.certificate() did not run
+=== TEST 2: access() logs that mtls.certificate() did not run
 --- policy eval: $::Policy
 --- http_config
     ssl_certificate_by_lua_block { local forgotten = true }
@@ -76,7 +76,7 @@ presented none
 
 
 
-=== TEST 3: access() says that mtls.client_hello() did not run, where the Host asks for nothing
+=== TEST 3: access() logs that mtls.client_hello() did not run, where the Host needs no certificate
 --- user_files eval: ">>> policy.yaml\n" . TestMtls::expand_policy($::Policy)
 --- http_config
     init_by_lua_block { require("resty.mtls").init { policy = "$TEST_NGINX_HTML_DIR/policy.yaml" } }
@@ -91,7 +91,7 @@ code other.test/t $(as client-a)
 
 
 
-=== TEST 4: access() says what is known of a resumed session without a certificate
+=== TEST 4: access() logs that a resumed session has no certificate
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client

@@ -109,7 +109,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: Chromium comes back on a new connection
+=== TEST 1: access() answers 421, and Chromium opens a new connection with a certificate
 --- skip_eval: 4: !$::Chromium
 --- tls_options: http2
 --- policy eval: $::Policy
@@ -134,7 +134,7 @@ _EOC_
 
 
 
-=== TEST 2: Firefox comes back on a new connection
+=== TEST 2: access() answers 421, and Firefox opens a new connection with a certificate
 --- skip_eval: 4: !$::Firefox
 --- tls_options: http2
 --- policy eval: $::Policy

@@ -55,7 +55,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: access() takes the certificate of a trusted peer's header, over plain HTTP and TLS, with its chain
+=== TEST 1: access() accepts the certificate and chain in the header of a trusted peer, over plain HTTP and TLS
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- http_config eval: $::Init
@@ -78,7 +78,7 @@ code a.test/see/url -H "X-Client-Cert: $(escaped client-a)"
 
 
 
-=== TEST 2: access() answers 401 to a trusted peer without the header, or that says there is no certificate
+=== TEST 2: access() answers 401 to a trusted peer without the header, or with one that means no certificate
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- http_config eval: $::Init
@@ -99,7 +99,7 @@ code a.test/see/url $(as client-a)
 
 
 
-=== TEST 3: access() answers 401 to headers with an untrusted certificate or with something else
+=== TEST 3: access() answers 401 to a header with an untrusted certificate or with none
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- http_config eval: $::Init
@@ -142,7 +142,7 @@ grep -o '\[mtls\] 401 [^,]*' "$ERROR_LOG"
 
 
 
-=== TEST 4: access() takes no header of a peer that trusted_ips does not name, and of nobody by default
+=== TEST 4: access() ignores the header of a peer that trusted_ips does not name
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- http_config eval: $::Stranger
@@ -163,7 +163,7 @@ and that list is empty
 
 
 
-=== TEST 5: access() trusts nobody without trusted_ips
+=== TEST 5: access() trusts no peer without trusted_ips
 --- policy eval: $::Policy
 --- config eval: "$::Config location /reload { content_by_lua_block { ngx.say(tostring(require('resty.mtls').reload())) } }"
 --- client
@@ -187,7 +187,7 @@ grep -c "trusted_ips' of mtls.init, and that list is empty" "$ERROR_LOG"
 
 
 
-=== TEST 6: access() looks at the peer, not at the address that a realip module read from a header
+=== TEST 6: access() checks the address of the peer, not the one that a realip module read from a header
 --- policy eval: $::Policy
 --- config eval
 "    set_real_ip_from 127.0.0.1;
@@ -203,7 +203,7 @@ header see/url "X-Client-Cert: $(escaped client-a)" -H "X-Real-IP: 10.1.2.3"
 
 
 
-=== TEST 7: access() removes the header in every spelling, on every route, from trusted peers too
+=== TEST 7: access() removes the header in every spelling on every route, from trusted peers too
 --- policy eval: $::Policy
 --- config eval
 "    underscores_in_headers on;
@@ -226,7 +226,7 @@ ssl-client-issuer-dn: CN=Test CA-A,O=Example Lab,C=CZ
 
 
 
-=== TEST 8: access() never takes a certificate of one request for another one of the same connection
+=== TEST 8: access() never uses the certificate of one request for another request of the connection
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- http_config eval: $::Init
@@ -278,7 +278,7 @@ X-Anonymous-Consumer: true
 
 
 
-=== TEST 10: access() finds the header behind an internal redirect and a rewrite, and a header set in between is none
+=== TEST 10: access() reads the header after an internal redirect and a rewrite, and ignores one that was set in between
 --- policy eval: $::Policy
 --- config eval
 "    location = /again {
@@ -315,7 +315,7 @@ header "set?cert=$(escaped client-a)" "X-Client-Cert: $(escaped client-c)"
 
 
 
-=== TEST 11: strip() before access() keeps the header for it
+=== TEST 11: strip() before access() leaves the header to access()
 --- policy eval: $::Policy
 --- config eval
 "    rewrite_by_lua_block { require('resty.mtls').strip() }
@@ -330,7 +330,7 @@ header to/url "X-Client-Cert: $(escaped client-a)" | grep -ci 'x-client-cert:'
 
 
 
-=== TEST 12: access() answers 425 to what the proxy took as early data (RFC 8470)
+=== TEST 12: access() answers 425 to requests that the proxy received as early data (RFC 8470)
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- http_config eval: $::Init

@@ -40,7 +40,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: access() asks whether the certificate of a header was revoked, and remembers it
+=== TEST 1: access() checks the revocation status of a certificate in a header, and caches it
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -73,7 +73,7 @@ nowhere 200 200 401
 
 
 
-=== TEST 2: access() asks whether the certificate of a token was revoked, from its header and from TLS, not before it fits
+=== TEST 2: access() checks the revocation status of the certificate that a token is bound to, after it compared the two
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval: $::Config

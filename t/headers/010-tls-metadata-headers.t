@@ -74,7 +74,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: access() sends the headers of tls-metadata-headers, equal to nginx's own variables
+=== TEST 1: access() sends headers that are equal to nginx's own variables
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval
@@ -113,7 +113,7 @@ Cert-Fingerprint same
 
 
 
-=== TEST 2: access() sends these bytes for an awkward certificate
+=== TEST 2: access() sends the exact bytes of names and numbers with special characters
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval
@@ -141,7 +141,7 @@ chain
 
 
 
-=== TEST 3: access() sends the whole chain, leaf first, also on a resumed session
+=== TEST 3: access() sends the whole chain, leaf first, on a resumed session too
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval
@@ -174,7 +174,7 @@ Cert-Fingerprint same
 
 
 
-=== TEST 4: access() sends the headers under the operator's names, and no chain with null
+=== TEST 4: access() sends the headers under the configured names, and no chain header for null
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval
@@ -198,7 +198,7 @@ CN=client-int,O=Example
 
 
 
-=== TEST 5: access() does not judge the certificate for tls-metadata-headers alone
+=== TEST 5: access() sends the headers of an unverified certificate on a route without mtls-auth
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval
@@ -253,7 +253,7 @@ d.test/silent 1 forged: 0 empty: 0 mine: 2
 
 
 
-=== TEST 7: access() does the same over HTTP/2
+=== TEST 7: access() over HTTP/2 removes inbound copies and sends the same headers
 --- policy eval: $::Policy
 --- http_config
     underscores_in_headers on;
@@ -282,7 +282,7 @@ Cert-Fingerprint same
 
 
 
-=== TEST 8: access() sends X-Client-Cert-Dn and -San once a certificate has passed mtls-auth
+=== TEST 8: access() sends X-Client-Cert-Dn and -San only after mtls-auth accepted the certificate
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client

@@ -125,7 +125,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: a dialect by its name sends its headers, decoded to the same certificate
+=== TEST 1: access() sends the headers of a dialect, which decode to the client's certificate
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval
@@ -146,7 +146,7 @@ same
 
 
 
-=== TEST 2: headers are renamed, switched off, and left out over max_bytes
+=== TEST 2: access() renames headers, omits those set to null and those over max_bytes
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval
@@ -165,7 +165,7 @@ header ssl-client-cert left out:
 
 
 
-=== TEST 3: the verdict is told truthfully, and of a certificate that is not trusted nothing else without "presented"
+=== TEST 3: access() sends the verdict, and nothing else of an untrusted certificate without "presented"
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval
@@ -201,7 +201,7 @@ Cf-Cert-Presented: 0
 
 
 
-=== TEST 4: cloudflare-forwarding tells the first request of a connection, over HTTP/1.1 and HTTP/2
+=== TEST 4: access() sends cloudflare-forwarding on the first request of a connection, over HTTP/1.1 and HTTP/2
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- tls_options: http2
@@ -234,7 +234,7 @@ _EOC_
 
 
 
-=== TEST 5: a resumed session carries the lines of the full handshake, the chain included
+=== TEST 5: access() sends the lines of the full handshake on a resumed session, the chain included
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval
@@ -257,7 +257,7 @@ same
 
 
 
-=== TEST 6: responses of routes that forward certificates vary by it and are private
+=== TEST 6: access() marks responses of routes that forward certificates with Vary and as private
 --- policy eval: $::Policy
 --- config eval
 $::Config . <<'_EOC_';
@@ -287,7 +287,7 @@ nginx
 
 
 
-=== TEST 7: days left are told anew when the day is over, though the lines are remembered
+=== TEST 7: access() sends a new number of days when the day is over, though it caches the lines
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval
@@ -300,7 +300,7 @@ _EOC_
 
 
 
-=== TEST 8: no client can forge what any route of the policy may send, in any spelling, on any route
+=== TEST 8: access() removes inbound copies of every header of every route, in every spelling
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- tls_options: http2
@@ -357,7 +357,7 @@ _EOC_
 
 
 
-=== TEST 9: neither a refusal's page, nor a redirect inside, nor a subrequest lets a forged header through
+=== TEST 9: access() removes inbound copies before error pages, internal redirects and subrequests
 --- policy eval: $::Policy
 --- config eval
 $::Config . <<'_EOC_';
@@ -394,7 +394,7 @@ ssl-client-verify: SUCCESS
 
 
 
-=== TEST 10: a trailer does not bring a forged header back, and Connection does not take a true one away
+=== TEST 10: access() is not defeated by a trailer, nor by header names in Connection
 --- policy eval: $::Policy
 --- config eval
 $::Config . <<'_EOC_';

@@ -68,7 +68,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: client-cert-headers `nginx` sends the bytes of nginx's variables
+=== TEST 1: access() sends for `nginx` the bytes of nginx's variables
 --- policy eval: $::Policy
 --- http_config eval: $::Nginx
 --- config eval: $::Config
@@ -81,7 +81,7 @@ __DATA__
 
 
 
-=== TEST 2: client-cert-headers `apache` sends the bytes of mod_ssl's variables
+=== TEST 2: access() sends for `apache` the bytes of mod_ssl's variables
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval: $::Apache // "true"
@@ -92,7 +92,7 @@ __DATA__
 
 
 
-=== TEST 3: client-cert-headers `haproxy` sends the bytes of HAProxy's sample fetches
+=== TEST 3: access() sends for `haproxy` the bytes of HAProxy's sample fetches
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval: $::Haproxy // "true"
@@ -103,7 +103,7 @@ __DATA__
 
 
 
-=== TEST 4: client-cert-headers `caddy` sends the bytes of Caddy's placeholders
+=== TEST 4: access() sends for `caddy` the bytes of Caddy's placeholders
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval: $::Caddy // "true"
@@ -114,7 +114,7 @@ __DATA__
 
 
 
-=== TEST 5: client-cert-headers `xfcc` sends the values of Envoy or none
+=== TEST 5: access() sends for `xfcc` the values of Envoy or none
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval: $::Envoy // "true"
@@ -125,7 +125,7 @@ __DATA__
 
 
 
-=== TEST 6: client-cert-headers `caddy` sends Caddy's bytes of published odd names
+=== TEST 6: access() sends for `caddy` Caddy's bytes of published odd names
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval: $::OddCaddy ? $::OddCaddy =~ s/\n/ >counts; grep -cxE '$::Counts' counts; grep -vxE '$::Counts' counts/r : "true"
@@ -136,7 +136,7 @@ __DATA__
 
 
 
-=== TEST 7: client-cert-headers `xfcc` sends Envoy's values of published odd names, or none
+=== TEST 7: access() sends for `xfcc` Envoy's values of published odd names, or none
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval: $::OddEnvoy ? $::OddEnvoy =~ s/\n/ >counts; grep -cxE '$::Counts' counts; grep -vxE '$::Counts' counts/r : "true"

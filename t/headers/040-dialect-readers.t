@@ -77,7 +77,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: client-cert-headers is read in Node
+=== TEST 1: access() sends headers that readers in Node parse
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval: $::Node // "true"
@@ -89,7 +89,7 @@ $::Node ? "$::Certificates" . "two.test SSL_CLIENT_CERT: 16" : "node # SKIP ther
 
 
 
-=== TEST 2: client-cert-headers is read in Python
+=== TEST 2: access() sends headers that readers in Python parse
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval: $::Python // "true"
@@ -101,7 +101,7 @@ $::Python ? $::Certificates . $::Fields : "python # SKIP there is no Python with
 
 
 
-=== TEST 3: the xfcc of client-cert-headers is read by xfccparser as Istio does
+=== TEST 3: access() sends an x-forwarded-client-cert that xfccparser parses, as in Istio
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval: $::Xfccparser // "true"
@@ -112,7 +112,7 @@ $::Python ? $::Certificates . $::Fields : "python # SKIP there is no Python with
 
 
 
-=== TEST 4: the xfcc of client-cert-headers is read by our model of xfccparser
+=== TEST 4: access() sends an x-forwarded-client-cert that a model of xfccparser parses
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval: $::Model // "true"
@@ -123,7 +123,7 @@ $::Python ? $::Certificates . $::Fields : "python # SKIP there is no Python with
 
 
 
-=== TEST 5: the xfcc of client-cert-headers is read by Envoy
+=== TEST 5: access() sends an x-forwarded-client-cert that Envoy parses
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval: $::Envoy // "true"

@@ -46,7 +46,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: SANITIZE_SET is the default, leaves out what readers take differently, and has the gateway's own URI
+=== TEST 1: access() uses SANITIZE_SET by default, omits values that readers parse differently, and adds the gateway's URI
 --- policy eval: $::Policy
 --- config eval
 $::Config . <<'_EOC_';
@@ -77,7 +77,7 @@ x-forwarded-client-cert: By=spiffe://example.org/gateway;Hash=...;Subject="email
 
 
 
-=== TEST 2: the modes that forward take what came under the exact name, from whom they may
+=== TEST 2: access() forwards an inbound element under the exact name, where mode and peer allow it
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval
@@ -122,7 +122,7 @@ x-forwarded-client-cert: Hash=came;URI=spiffe://elsewhere,Hash=came;URI=spiffe:/
 
 
 
-=== TEST 3: what came cannot swallow the element behind it, nor be too long
+=== TEST 3: access() omits the header where the inbound element is unclosed or too long
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval
@@ -142,7 +142,7 @@ done
 
 
 
-=== TEST 4: what came is known behind a rewrite and a redirect inside nginx, and the gateway's own is not taken for it
+=== TEST 4: access() after a rewrite or an internal redirect appends to the inbound element only
 --- policy eval: $::Policy
 --- config eval
 $::Config . <<'_EOC_';

@@ -47,7 +47,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: every name that the upstream receives is removed from what clients send
+=== TEST 1: access() removes every header name that it sends itself
 --- policy eval: $::Mine
 --- config eval: $::Open
 --- client eval
@@ -61,7 +61,7 @@ __DATA__
 
 
 
-=== TEST 2: the names of Kong's headers that are too large, and those beside one that is renamed into another dialect
+=== TEST 2: access() removes the -Too-Large names of Kong's headers, and the names that belong to a renamed one
 --- policy eval: $::Mine
 --- config eval: $::Open
 --- client

@@ -37,7 +37,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: access() prints CR, LF and NUL of a DN as escapes
+=== TEST 1: access() sends CR, LF and NUL of a DN as escapes
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval
@@ -60,7 +60,7 @@ x??X-Admin: 1???end
 
 
 
-=== TEST 2: access() prints a serial of 200 octets on one line
+=== TEST 2: access() sends a serial number of 200 octets on one line
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval
@@ -76,7 +76,7 @@ _EOC_
 
 
 
-=== TEST 3: access() leaves out a header that is too long, and says so
+=== TEST 3: access() omits a header that is too long, and logs it
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval
@@ -109,7 +109,7 @@ X-Client-Cert-Chain left out
 
 
 
-=== TEST 4: access() answers every hostile certificate and the worker lives
+=== TEST 4: access() answers every hostile certificate, and the worker survives
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client

@@ -10,7 +10,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: client-cert-headers sends what is read back, or nothing
+=== TEST 1: access() sends lines that decode to the certificate, or none
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval
@@ -97,7 +97,7 @@ places
 
 
 
-=== TEST 2: client-cert-headers sends serials, dates and sizes beyond the usual whole or not at all
+=== TEST 2: access() sends unusual serial numbers, dates and sizes completely or not at all
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval
@@ -151,7 +151,7 @@ sans1000
 
 
 
-=== TEST 3: client-cert-headers sends the same lines on a resumed session
+=== TEST 3: access() sends the same lines on a resumed session
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval
@@ -175,7 +175,7 @@ deep TLSv1_3 full same, 3 chains; full same, 1 chains
 
 
 
-=== TEST 4: OpenSSL lets no certificate with invalid UTF-8 past the handshake
+=== TEST 4: OpenSSL refuses a certificate with invalid UTF-8 in the handshake
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client

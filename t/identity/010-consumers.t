@@ -118,7 +118,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: mapping tries credentials with a CA, those without, usernames and custom_ids, in that order
+=== TEST 1: access() maps by credentials with a CA, credentials without one, usernames and custom_ids, in that order
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval
@@ -134,7 +134,7 @@ two: Consumer-ID=#06 Consumer-Username=second-with-ca Credential-Identifier=#07
 
 
 
-=== TEST 2: mapping looks at the SANs only when there are any, DNS names without regard to case
+=== TEST 2: access() maps by SANs where the certificate has any, and compares DNS names without case
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval
@@ -150,7 +150,7 @@ Consumer-ID=#07 Consumer-Username=carol.example.com
 
 
 
-=== TEST 3: mapping honours consumer_by
+=== TEST 3: access() maps by the fields of consumer_by
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval
@@ -166,7 +166,7 @@ manual: 401 {"message":"TLS certificate failed verification"}
 
 
 
-=== TEST 4: mapping falls back to default_consumer for trusted certificates, to anonymous for all else
+=== TEST 4: access() maps other trusted certificates to default_consumer, and all other clients to anonymous
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval
@@ -196,7 +196,7 @@ anonymous plain HTTP: Anonymous-Consumer=true Consumer-Custom-ID=G-1 Consumer-ID
 
 
 
-=== TEST 5: forged identity headers never reach the upstream, in whatever spelling
+=== TEST 5: access() removes inbound identity headers in every spelling
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval
@@ -220,7 +220,7 @@ Anonymous-Consumer=true Consumer-Custom-ID=G-1 Consumer-ID=#0d Consumer-Username
 
 
 
-=== TEST 6: client() names the consumer
+=== TEST 6: client() returns the consumer
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client
@@ -241,7 +241,7 @@ nil nil nil nil [nil]
 
 
 
-=== TEST 7: san_dirname_matcher chooses the attributes of a directoryName
+=== TEST 7: access() compares the attributes of a directoryName that san_dirname_matcher names
 --- policy
 _format_version: "3.0"
 @{ca_certificates: ca-a}
@@ -288,7 +288,7 @@ other: 401 {"message":"TLS certificate failed verification"}
 
 
 
-=== TEST 8: a consumer without an id has one that stays, and one connection may change roles
+=== TEST 8: access() gives a consumer without an id a stable one, and maps each request of a connection by its route
 --- policy
 _format_version: "3.0"
 @{ca_certificates: ca-a}

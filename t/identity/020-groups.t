@@ -140,7 +140,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: acl lets members of groups in and tells the upstream their groups
+=== TEST 1: acl allows members of the groups and sends the groups to the upstream
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval
@@ -188,7 +188,7 @@ gold two: 403 application/json; charset=utf-8 {"message":"You cannot consume thi
 
 
 
-=== TEST 2: acl judges anonymous clients by the groups of the anonymous consumer
+=== TEST 2: acl checks anonymous clients by the groups of the anonymous consumer
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval
@@ -210,7 +210,7 @@ no-visitors nobody: 403 application/json; charset=utf-8 {"message":"You cannot c
 
 
 
-=== TEST 3: acl judges certificates without consumers by authenticated_group_by
+=== TEST 3: acl checks certificates without a consumer by authenticated_group_by
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval
@@ -241,7 +241,7 @@ dev,ops,gold
 
 
 
-=== TEST 4: client-cert-acl judges by what the certificate says, and logs the name of the rule
+=== TEST 4: client-cert-acl checks fields of the certificate, and logs the name of the rule
 --- policy eval: $::Rules
 --- config eval: $::Config
 --- client eval
@@ -287,7 +287,7 @@ together: two
 
 
 
-=== TEST 5: client-cert-acl takes no anonymous client
+=== TEST 5: client-cert-acl refuses anonymous clients
 --- policy
 _format_version: "3.0"
 @{ca_certificates: ca-a}

@@ -104,7 +104,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: rules on URIs compare names in normal form, and decide against names without one
+=== TEST 1: client-cert-acl compares URIs in normal form; one without a normal form is denied and never allowed
 --- policy eval: $::Rules
 --- config eval: $::Config
 --- client eval
@@ -130,7 +130,7 @@ deny-not-uri: good prod two
 
 
 
-=== TEST 2: rules on DNS names and mail addresses do the same
+=== TEST 2: client-cert-acl compares DNS names and mail addresses in the same way
 --- policy eval: $::Rules
 --- config eval: $::Config
 --- client eval
@@ -154,7 +154,7 @@ allow-email: good
 
 
 
-=== TEST 3: rules on the subject allow exact values, and deny what may be read as the value
+=== TEST 3: client-cert-acl allows exact subject values, and denies those that can be read as the value
 --- policy eval: $::Rules
 --- config eval: $::Config
 --- client eval
@@ -179,7 +179,7 @@ allow-not-unit: banned
 
 
 
-=== TEST 4: acl denies names of certificates that may be read as a denied group or consumer
+=== TEST 4: acl denies names of certificates that can be read as a denied group or consumer
 --- policy eval: $::Groups
 --- config eval: $::Config
 --- client eval

@@ -310,7 +310,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: nginx finds the module where it was installed
+=== TEST 1: make install: nginx finds the module
 --- http_config eval: $::Search
 --- config
     location /t {
@@ -325,7 +325,7 @@ __DATA__
 
 
 
-=== TEST 2: the whole nginx.conf of docs/install.md, with the files where they were installed
+=== TEST 2: make install: the whole nginx.conf of docs/install.md works
 --- user_files eval: $::Policy
 --- http_config eval: "$::Search# DOCUMENT\n$::Document"
 --- config
@@ -353,7 +353,7 @@ resty_mtls_requests_total{route="payments",decision="pass"} 1
 
 
 
-=== TEST 3: an upgrade under a running nginx: the old library stays mapped, and goes on after a reload
+=== TEST 3: make install during an upgrade: the running nginx keeps the old library, and a reload works
 --- user_files eval: $::Policy
 --- http_config eval: "$::Search# DOCUMENT\n$::Document"
 --- config

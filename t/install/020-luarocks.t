@@ -61,7 +61,7 @@ is(join(" ", grep { -e } "$Tree/share/lua/5.1/resty/mtls.lua", "$Tree/lib/lua/5.
 
 __DATA__
 
-=== TEST 1: nginx finds the module in the tree
+=== TEST 1: luarocks make: nginx finds the module in the tree
 --- http_config eval
 "    lua_package_path '$::Tree/share/lua/5.1/?.lua;;';
     lua_package_cpath '$::Tree/lib/lua/5.1/?.so;;';

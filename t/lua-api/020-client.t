@@ -18,7 +18,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: client() gives the fields of the certificate
+=== TEST 1: client() returns the fields of the certificate
 --- policy eval: $::Policy
 --- config
     location /t {
@@ -69,7 +69,7 @@ nil
 
 
 
-=== TEST 2: client() gives the chain, also on a resumed session
+=== TEST 2: client() returns the chain, on a resumed session too
 --- policy eval: $::Policy
 --- config
     location /t {
@@ -111,7 +111,7 @@ nil
 
 
 
-=== TEST 4: client() tells an unverified certificate from a verified one
+=== TEST 4: client() distinguishes a verified certificate from an unverified one
 --- policy eval: $::Policy
 --- config
     location /a {
@@ -174,7 +174,7 @@ FAILED:not verified
 
 
 
-=== TEST 7: client() after a reload returns only what the policy that decided left behind
+=== TEST 7: client() after a reload does not apply the new policy to the old decision
 --- policy eval: $::Header
 --- user_files eval: $::Swapped
 --- config

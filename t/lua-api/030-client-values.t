@@ -23,7 +23,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: header_value() gives what a dialect would send
+=== TEST 1: header_value() returns the value that a dialect would send
 --- policy eval: $::Policy
 --- config
     location /t {
@@ -58,7 +58,7 @@ falseheader_value: dialect and key must be strings
 
 
 
-=== TEST 2: header_value() gives nothing and the reason for what no header may carry
+=== TEST 2: header_value() returns nil and the reason for a value that is over the limit of a header
 --- policy eval: $::Policy
 --- config
     location /t {
@@ -77,7 +77,7 @@ SUCCESS
 
 
 
-=== TEST 3: cloudflare() gives the 21 properties, for trusted certificates and others
+=== TEST 3: cloudflare() returns the 21 properties, for trusted and untrusted certificates
 --- policy eval: $::Policy
 --- config
     location /t {

@@ -29,7 +29,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: sni_map asks, binds and verifies without a policy document
+=== TEST 1: sni_map requests certificates, binds sessions and verifies clients without a policy document
 --- http_config eval: $::Http
 --- config
     location /t {
@@ -108,7 +108,7 @@ empty nil
 
 
 
-=== TEST 3: add() refuses what can be no server name, and says why
+=== TEST 3: add() refuses an invalid server name, with the reason
 --- config
     location /t {
         content_by_lua_block {
@@ -142,7 +142,7 @@ falsename must be a string
 
 
 
-=== TEST 4: trust_store.new() takes CAs only
+=== TEST 4: trust_store.new() accepts CA certificates only
 --- config
     location /t {
         content_by_lua_block {

@@ -16,7 +16,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: from_pem() reads leaf and chain, verify() judges them at any time
+=== TEST 1: from_pem() reads leaf and chain, and verify() verifies them at a given time
 --- http_config eval: $::Read
 --- config
     location /t {
@@ -68,7 +68,7 @@ truetrue
 
 
 
-=== TEST 2: from_pem() refuses what is no certificate
+=== TEST 2: from_pem() refuses text that is no certificate
 --- http_config eval: $::Read
 --- config
     location /t {
@@ -95,7 +95,7 @@ falsepem must be a string
 
 
 
-=== TEST 3: headers() gives the lines of a dialect, and says which it left out
+=== TEST 3: headers() returns the lines of a dialect, and those that it left out
 --- http_config eval: $::Read
 --- config
     location /t {
@@ -164,7 +164,7 @@ CN=client-a,O=Example nil
 
 
 
-=== TEST 5: from_header() reads every format, and refuses what is not exactly that
+=== TEST 5: from_header() reads every format, and refuses anything else
 --- config
     location /t {
         content_by_lua_block {

@@ -66,7 +66,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: metrics() writes down what happened
+=== TEST 1: metrics() returns the counts of requests and handshakes
 --- http_config eval: $::Http
 --- policy eval: $::Policy
 --- config eval: $::Config
@@ -200,7 +200,7 @@ resty_mtls_metrics_shared 1
 
 
 
-=== TEST 2: metrics() is what Prometheus' own parser reads
+=== TEST 2: metrics() returns text that the parser of Prometheus' own client reads
 --- skip_eval: 4: !$::Parser
 --- http_config eval: $::Http
 --- policy eval: $::Policy
@@ -225,7 +225,7 @@ ok: \d\d families, \d\d samples
 
 
 
-=== TEST 3: metrics() takes any name of a route or consumer
+=== TEST 3: metrics() accepts any name of a route or consumer
 --- skip_eval: 4: !$::Parser
 --- http_config eval: $::Http
 --- policy
@@ -277,7 +277,7 @@ ok: families, samples
 
 
 
-=== TEST 4: metrics() keeps to so many routes and consumers, whatever the policy has
+=== TEST 4: metrics() limits the number of routes and consumers
 --- http_config eval: $::Http
 --- policy eval
 my @names = map { sprintf "%03d", $_ } 1 .. 210;
@@ -316,7 +316,7 @@ resty_mtls_certificate_time_to_expiry_seconds_count{consumer="other"} 110
 
 
 
-=== TEST 5: status() has the metrics as a table
+=== TEST 5: status() returns the metrics as a table
 --- http_config eval: $::Http
 --- policy eval: $::Policy
 --- config eval: $::Config
@@ -361,7 +361,7 @@ policy_epoch {"0": 1}
 
 
 
-=== TEST 6: log() counts what access() decided about, whatever became of it, and nothing else
+=== TEST 6: log() counts each request that access() decided about, and no other
 --- http_config eval: $::Http
 --- policy eval: $::Policy
 --- config
@@ -395,7 +395,7 @@ requests_total{route="pay",decision="pass"} 3
 
 
 
-=== TEST 7: a handshake counts once, also with a HelloRetryRequest and in TLS 1.2
+=== TEST 7: metrics() counts a handshake once, also with a HelloRetryRequest and in TLS 1.2
 --- http_config eval: "    ssl_ecdh_curve X25519:prime256v1;\n$::Http"
 --- policy eval: $::Policy
 --- config eval: $::Config
@@ -428,7 +428,7 @@ connections_total{session="resumed"} 1
 
 
 
-=== TEST 8: headers that are left out count once for a client and route
+=== TEST 8: metrics() counts headers that are left out once per client and route
 --- http_config eval: $::Http
 --- policy
 _format_version: "3.0"
@@ -456,7 +456,7 @@ headers_left_out_total{reason="too_large"} 2
 
 
 
-=== TEST 9: count() and observe() take the metrics there are
+=== TEST 9: count() and observe() accept the metrics that exist
 --- http_config eval: $::Http
 --- policy eval: $::Policy
 --- config
@@ -507,7 +507,7 @@ resty_mtls_fetch_duration_seconds_count{kind="jwks",outcome="ok"} 2
 
 
 
-=== TEST 10: decided() and responded() are compiled and allocate nothing
+=== TEST 10: decided() and responded() are compiled by LuaJIT and allocate nothing
 --- http_config eval: $::Http
 --- policy eval: $::Policy
 --- config

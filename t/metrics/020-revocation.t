@@ -11,7 +11,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: access() counts fetches by what they end in, answers, and look-ups of statuses
+=== TEST 1: metrics() counts fetches by their result, answers, and look-ups of statuses
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval

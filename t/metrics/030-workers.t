@@ -59,7 +59,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: metrics() sums over workers, and over nginx -s reload
+=== TEST 1: metrics() sums over workers and over a reload of nginx
 --- http_config
     lua_shared_dict mtls_metrics 1m;
 --- policy eval: $::Policy
@@ -104,7 +104,7 @@ policy_epoch{worker="1"} 1
 
 
 
-=== TEST 2: metrics() has what a worker counted while it shut down
+=== TEST 2: metrics() includes what a worker counted while it shut down
 --- http_config
     lua_shared_dict mtls_metrics 1m;
 --- policy eval: $::Policy
@@ -131,7 +131,7 @@ responses_total{route="a",class="2xx"} 1
 
 
 
-=== TEST 3: metrics() without the dictionary are those of one worker, and say so
+=== TEST 3: metrics() without the dictionary returns the counts of one worker, and resty_mtls_metrics_shared 0
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval
@@ -161,7 +161,7 @@ policy_epoch{worker="0"} 1
 
 
 
-=== TEST 4: metrics() go on when the dictionary is full
+=== TEST 4: metrics() works when the dictionary is full
 --- http_config
     lua_shared_dict mtls_metrics 12k;
 --- policy eval: $::Policy
@@ -242,7 +242,7 @@ verdicts_total{verdict="SUCCESS"} 6
 
 
 
-=== TEST 6: reload() is counted, and so is the policy that each worker has then
+=== TEST 6: metrics() counts reloads and shows the policy of each worker
 --- http_config
     lua_shared_dict mtls_metrics 1m;
 --- policy eval: $::Policy
@@ -274,7 +274,7 @@ policy_reloads_total{result="ok"} 1
 
 
 
-=== TEST 7: the dictionary of mtls-http.conf has room for the most and longest names
+=== TEST 7: metrics() fits into the dictionary of mtls-http.conf with the most and longest names
 --- http_config
     lua_shared_dict mtls_metrics 1m;
 --- policy eval: $::Policy
@@ -314,7 +314,7 @@ true true
 
 
 
-=== TEST 8: counts are pushed out by nothing that was fetched
+=== TEST 8: metrics() keeps its counts however much is fetched
 --- http_config
     lua_shared_dict mtls 64k;
     lua_shared_dict mtls_metrics 64k;

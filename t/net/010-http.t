@@ -56,7 +56,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: request() sends what HTTP/1.1 asks for
+=== TEST 1: request() sends what HTTP/1.1 requires
 --- http_config eval: $::Http
 --- config
     location /echo {
@@ -104,7 +104,7 @@ x=1NUL
 
 
 
-=== TEST 2: request() reads answers of every honest form
+=== TEST 2: request() reads responses of every valid form
 --- http_config eval: $::Http
 --- config eval
 $::Raw . <<'_EOC_';
@@ -168,7 +168,7 @@ _EOC_
 
 
 
-=== TEST 3: request() refuses answers of any other form
+=== TEST 3: request() refuses responses of any other form
 --- http_config eval: $::Http
 --- config eval
 $::Raw . <<'_EOC_';
@@ -259,7 +259,7 @@ _EOC_
 
 
 
-=== TEST 4: request() reads no byte more than its limits say
+=== TEST 4: request() reads no byte beyond its limits
 --- http_config eval: $::Http
 --- config eval
 $::Raw . <<'_EOC_';
@@ -325,7 +325,7 @@ _EOC_
 
 
 
-=== TEST 5: request() ends when its time is over, whatever the server does
+=== TEST 5: request() ends at its deadline, whatever the server does
 --- http_config eval: $::Http
 --- config eval
 $::Raw . <<'_EOC_';

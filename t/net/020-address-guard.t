@@ -97,7 +97,7 @@ from-hosts.test -> http.request: http://from-hosts.test:PORT/: host resolves to 
 
 
 
-=== TEST 2: request() goes to private addresses, as to any other
+=== TEST 2: request() connects to private addresses
 --- http_config eval: $::Http
 --- config eval
 $::Config . <<'_EOC_';
@@ -131,7 +131,7 @@ _EOC_
 
 
 
-=== TEST 3: request() reaches what fetch_allow names, at the address that was judged
+=== TEST 3: request() connects to what fetch_allow names, at the address that was checked
 --- http_config eval: $::Http
 --- config eval
 $::Config . <<'_EOC_';
@@ -185,7 +185,7 @@ rebind.test -> http.request: http://rebind.test:PORT/: host resolves to 127.0.0.
 
 
 
-=== TEST 4: request() lets an operator's URL go anywhere, and no further than its origin
+=== TEST 4: request() lets a configured URL point anywhere, and its redirects to the same origin only
 --- http_config eval: $::Http
 --- config eval
 $::Config . <<'_EOC_';

@@ -95,7 +95,7 @@ answer number 1 nil, answer number 1 nil, calls: 1
 
 
 
-=== TEST 2: get() keeps a value for its time, and nothing else
+=== TEST 2: get() caches a value for its time to live, and not at all without one
 --- http_config eval: $::Http
 --- config
     location /t {
@@ -120,7 +120,7 @@ xyzz
 
 
 
-=== TEST 3: get() asks a host that failed once in five seconds, by one at a time
+=== TEST 3: get() asks a host that failed once in five seconds, one caller at a time
 --- http_config eval: $::Http
 --- config
     location /t {
@@ -226,7 +226,7 @@ other options
 
 
 
-=== TEST 6: get() goes on in a full dictionary, and evicts others only for a value that must be kept
+=== TEST 6: get() works with a full dictionary, and evicts others only for a value that must be kept
 --- http_config eval: $::Http
 --- config
     location /t {

@@ -7,7 +7,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: match() IPv4 and IPv6, at the edges of prefixes
+=== TEST 1: match() compares IPv4 and IPv6 addresses at the edges of prefixes
 --- config
     location /t {
         content_by_lua_block {
@@ -61,7 +61,7 @@ fe80::2 false
 
 
 
-=== TEST 2: match() takes nothing but an address
+=== TEST 2: match() accepts addresses only
 --- config
     location /t {
         content_by_lua_block {
@@ -100,7 +100,7 @@ false false
 
 
 
-=== TEST 3: parse() says what is wrong and what would be right
+=== TEST 3: parse() returns what is wrong and what was expected
 --- config
     location /t {
         content_by_lua_block {
@@ -168,7 +168,7 @@ falselist must be a table
 
 
 
-=== TEST 5: family() and text()
+=== TEST 5: family() and text() return the address family and the normal form
 --- config
     location /t {
         content_by_lua_block {

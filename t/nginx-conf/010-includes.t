@@ -35,7 +35,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: mtls-location.conf protects, mtls-server.conf keeps the other locations open and clean
+=== TEST 1: mtls-location.conf protects its location, and mtls-server.conf removes reserved headers in the others
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -77,7 +77,7 @@ stack traceback
 
 
 
-=== TEST 3: mtls-location.conf with an unknown route, or one that another location forgot, answers 500
+=== TEST 3: mtls-location.conf with an unknown route, or without one beside a location with one, answers 500
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config
@@ -106,7 +106,7 @@ stack traceback
 
 
 
-=== TEST 4: mtls-location.conf is not let down by `satisfy any` around it
+=== TEST 4: mtls-location.conf protects its location inside `satisfy any`
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config
@@ -143,7 +143,7 @@ policy.yaml:5:11: routes[0].plugins[0].name: unknown plugin 'mtls-auht', did you
 
 
 
-=== TEST 6: policy.example.yaml is good but for the CA that the operator puts in
+=== TEST 6: policy.example.yaml loads once the operator has put a CA into it
 --- user_files eval
 open my $in, '<', "$TestMtls::Root/nginx-conf/policy.example.yaml" or die $!;
 local $/;

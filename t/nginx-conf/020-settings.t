@@ -106,7 +106,7 @@ qr{\[emerg\] .*no ssl configured for the server}
 
 
 
-=== TEST 3: mtls-server.conf keeps nginx from judging certificates itself
+=== TEST 3: mtls-server.conf keeps nginx from verifying certificates itself
 --- user_files eval: $::Policy
 --- http_config eval
 $::Http . "    ssl_verify_client on;\n    ssl_client_certificate \$TEST_NGINX_PKI/ca-c.crt;\n"
@@ -120,7 +120,7 @@ get a.test/plain -o /dev/null -w '%{http_code}\n'
 
 
 
-=== TEST 4: mtls-server.conf takes no early data
+=== TEST 4: mtls-server.conf accepts no early data
 --- user_files eval: $::Policy
 --- http_config eval
 $::Http . "    ssl_early_data on;\n"
@@ -135,7 +135,7 @@ Max Early Data: 0
 
 
 
-=== TEST 5: mtls-server.conf removes forged headers over plain HTTP too
+=== TEST 5: mtls-server.conf removes reserved headers over plain HTTP too
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -146,7 +146,7 @@ X-Other: mine
 
 
 
-=== TEST 6: without `satisfy all` another access module lets clients in alone
+=== TEST 6: mtls-location.conf without `satisfy all` would allow clients that another access module allows
 The reason for that line of mtls-location.conf.
 --- user_files eval: $::Policy
 --- http_config eval: $::Http

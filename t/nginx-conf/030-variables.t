@@ -64,7 +64,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: the audit log is JSON and tells who was let in and who was not
+=== TEST 1: mtls-audit.conf writes JSON lines with the client and the decision of each request
 --- policy eval: $::Policy
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -98,7 +98,7 @@ pass | SUCCESS | CN=x\0D\0AX-Admin: 1\0D\0A\00end | DNS:evil%0D%0AX-Admin:%201, 
 
 
 
-=== TEST 2: every variable has its value, in headers, logs and maps
+=== TEST 2: mtls-variables.conf gives every variable a value, in headers, logs and maps
 --- policy eval: $::Policy
 --- http_config eval
 $::Http . <<'_EOC_';
@@ -134,7 +134,7 @@ SUCCESS|CN=client-units,OU=Research\, Basic,OU=Sales|CN=Test CA-A,O=Example Lab,
 
 
 
-=== TEST 3: an upstream is picked by the unit of a verified certificate only
+=== TEST 3: mtls-upstream-by-ou.conf chooses the upstream by the unit of a verified certificate only
 --- policy eval: $::Policy
 --- http_config eval
 $::Http . <<"_EOC_";
@@ -167,7 +167,7 @@ default
 
 
 
-=== TEST 4: without the file nothing is set and nothing fails
+=== TEST 4: access() works without mtls-variables.conf
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client
@@ -177,7 +177,7 @@ in
 
 
 
-=== TEST 5: variables carry no line feed of a certificate into a header
+=== TEST 5: mtls-variables.conf puts no line feed of a certificate into a header
 --- policy eval: policy("ca-a", route("a", "a.test", mtls_auth("ca-a")))
 --- http_config eval: "    include $TestMtls::Root/nginx-conf/mtls-variables.conf;\n"
 --- config
@@ -197,7 +197,7 @@ get a.test/t $(as client-a) | grep -c '^X-Groups: client-a'
 
 
 
-=== TEST 6: variables describe the client of their own request after access() waited for a fetch
+=== TEST 6: mtls-variables.conf describes the client of its own request after access() waited for a fetch
 --- policy eval: $::SlowIssuer
 --- http_config eval
 "    include $TestMtls::Root/nginx-conf/mtls-variables.conf;
@@ -226,7 +226,7 @@ token issuer_unavailable FAILED:not verified CN=client-b,O=Example
 
 
 
-=== TEST 7: $mtls_verify is FAILED where the certificate header holds no certificate
+=== TEST 7: mtls-variables.conf sets $mtls_verify to FAILED where the certificate header holds no certificate
 --- policy eval: $::Header
 --- http_config eval
 "    include $TestMtls::Root/nginx-conf/mtls-variables.conf;

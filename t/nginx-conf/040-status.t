@@ -50,7 +50,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: mtls-status.conf answers this machine
+=== TEST 1: mtls-status.conf answers clients on this machine
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -81,7 +81,7 @@ resty_mtls_metrics_shared 1
 
 
 
-=== TEST 2: mtls-status.conf answers nobody else
+=== TEST 2: mtls-status.conf refuses all other clients
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -101,7 +101,7 @@ access forbidden by rule
 
 
 
-=== TEST 3: mtls-status.conf is not let down by `satisfy any` around it
+=== TEST 3: mtls-status.conf refuses them inside `satisfy any` too
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config
@@ -120,7 +120,7 @@ access forbidden by rule
 
 
 
-=== TEST 4: mtls-status.conf beside mtls-server.conf is under the global plugins too
+=== TEST 4: mtls-status.conf beside mtls-server.conf obeys the global plugins
 --- user_files eval: $::GlobalPolicy
 --- http_config eval: $::Http
 --- config
@@ -139,7 +139,7 @@ status=200
 
 
 
-=== TEST 5: mtls-status.conf lists the warnings of the policy in force, and an empty list of a policy without
+=== TEST 5: mtls-status.conf lists the warnings of the policy in force, and an empty list when there are none
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval: $::Config

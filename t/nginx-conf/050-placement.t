@@ -42,7 +42,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: init() says nothing about a hook at http level
+=== TEST 1: init() logs nothing about a hook at http level
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client
@@ -56,7 +56,7 @@ ssl_client_hello_by_lua
 
 
 
-=== TEST 2: init() finds a hook in a server block, and says so
+=== TEST 2: init() logs a hook in a server block
 --- user_files eval: $::File
 --- http_config eval: $::Http
 --- config eval
@@ -77,7 +77,7 @@ qr{\[error\] .*\[mtls\] /.*/conf/nginx\.conf:\d+: ssl_client_hello_by_lua\* in a
 
 
 
-=== TEST 3: init() finds that there is no hook
+=== TEST 3: init() logs that there is no hook
 --- user_files eval: $::File
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -131,7 +131,7 @@ server { ssl_client_hello_by_lua_file /x.lua; }
 
 
 
-=== TEST 5: faults() takes a server's own hook that calls client_hello(), and no other, beside that at http level
+=== TEST 5: faults() accepts a server's own hook that calls client_hello(), and no other, beside the hook at http level
 --- user_files
 >>> nginx.conf
 http {
@@ -150,7 +150,7 @@ http {
 
 
 
-=== TEST 6: faults() does not judge what it cannot read
+=== TEST 6: faults() reports nothing about a configuration that it cannot read
 --- user_files
 >>> nginx.conf
 http { include nginx.conf; include unreadable; }
@@ -170,7 +170,7 @@ http { include nginx.conf; include unreadable; }
 
 
 
-=== TEST 7: faults() takes time that grows with the files, and no more
+=== TEST 7: faults() takes time in proportion to the size of the files
 --- config
     location /t {
         content_by_lua_block {
@@ -210,7 +210,7 @@ soon
 
 
 
-=== TEST 8: option_c() reads the command line as nginx does, and says when it cannot
+=== TEST 8: option_c() reads the command line as nginx does, and returns nil when it cannot
 --- config
     location /t {
         content_by_lua_block {

@@ -65,7 +65,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: init() warns of a missing ssl_certificate_by_lua* and of routes that no location names
+=== TEST 1: init() warns about a missing ssl_certificate_by_lua* and about routes that no location names
 --- user_files eval: ">>> policy.yaml\n" . TestMtls::expand_policy($::Policy)
 --- http_config
     init_by_lua_block {
@@ -100,7 +100,7 @@ nginx.conf: no ssl_certificate_by_lua* that calls certificate(): no client is as
 
 
 
-=== TEST 2: init() says nothing where all is in its place
+=== TEST 2: init() logs nothing when the configuration is complete
 --- policy eval: $::Policy
 --- config
     location /t { access_by_lua_block { require("resty.mtls").access("payments") } content_by_lua_block { ngx.say("in") } }
@@ -120,7 +120,7 @@ conf/nginx.conf:
 
 
 
-=== TEST 3: faults() finds the routes that nginx.conf names, in every way
+=== TEST 3: faults() finds the routes that nginx.conf names, however it names them
 --- policy eval: $::Policy
 --- user_files
 >>> 1.conf
@@ -168,7 +168,7 @@ warn 5.conf: no location names the routes 'payments', 'orders' of the policy: th
 
 
 
-=== TEST 4: faults() does not judge routes that nginx.conf leaves to others
+=== TEST 4: faults() reports no unused routes where nginx.conf computes the route's name
 --- policy eval: $::Policy
 --- user_files
 >>> 1.conf
@@ -213,7 +213,7 @@ http {
 
 
 
-=== TEST 5: faults() finds names that are no route, and hooks that do not call certificate()
+=== TEST 5: faults() finds names of unknown routes, and hooks that do not call certificate()
 --- policy eval: $::Policy
 --- user_files
 >>> 1.conf
@@ -250,7 +250,7 @@ error 2.conf:3: ssl_certificate_by_lua* does not call certificate(): no client i
 
 
 
-=== TEST 6: unreadable() goes by the modes of the policy's files and by the user's groups
+=== TEST 6: unreadable() checks the modes of the policy's files and the groups of the user
 --- policy eval: $::Policy
 --- config
     location /t {

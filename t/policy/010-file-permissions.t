@@ -34,7 +34,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: init() says that the workers' user has no permission to read a policy of mode 0600
+=== TEST 1: init() warns that the workers' user has no permission to read a policy of mode 0600
 --- user_files eval: $::File
 --- http_config eval
 $::Hooks . <<'_EOC_'

@@ -37,7 +37,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: init() survives 50 reloads without growth
+=== TEST 1: init() does not grow the master over 50 reloads
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval
@@ -100,7 +100,7 @@ reused=0 status=200 body=SUCCESS
 
 
 
-=== TEST 3: init() stops the start on a bad policy, with one line that says where and what
+=== TEST 3: init() stops the start on an invalid policy, with one line of place and reason
 --- policy
 _format_version: "3.0"
 routes:
@@ -136,7 +136,7 @@ mtls.init: unknown option 'polcy', expected one of fetch_allow, policy, shared_d
 
 
 
-=== TEST 6: init() leaves the old workers in place when a reload brings a bad policy
+=== TEST 6: init() leaves the old workers in place when a reload brings an invalid policy
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval
@@ -160,7 +160,7 @@ unknown field 'rutes', did you mean 'routes'?
 
 
 
-=== TEST 7: init() keeps sessions over a reload that changes nothing for them, and ends them when the CAs change
+=== TEST 7: init() keeps sessions over a reload that leaves their certificate request as it was, and ends the others
 --- policy eval
 policy("ca-a ca-b", route("a", "a.test", mtls_auth("ca-a")))
 --- http_config
@@ -232,7 +232,7 @@ exited on signal
 
 
 
-=== TEST 9: reload() swaps the policy in place, and keeps the old one when the new one is bad
+=== TEST 9: reload() replaces the policy, and keeps the old one when the new one is invalid
 --- policy eval: $::Policy
 --- config
     location /t {
@@ -269,7 +269,7 @@ SUCCESS
 
 
 
-=== TEST 10: two workers share the policy of the master
+=== TEST 10: init() shares the policy of the master between two workers
 --- worker_processes: 2
 --- policy eval: $::Policy
 --- http_config

@@ -38,7 +38,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: reload() compiles beside the worker, which goes on serving
+=== TEST 1: reload() compiles in the background while the worker serves requests
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval
@@ -74,7 +74,7 @@ qr/\[notice\] .*\[mtls\] policy reloaded: epoch (\d+) -> \d+, digest [0-9a-f]{64
 
 
 
-=== TEST 2: reload() waits where nothing may yield, and works in timers
+=== TEST 2: reload() blocks in phases that cannot yield, and works in timers
 --- policy eval: $::Policy
 --- config eval
 $::Config . <<'_EOC_';
@@ -117,7 +117,7 @@ routes=1 last_error=nil
 
 
 
-=== TEST 3: reload() the one that is called last wins
+=== TEST 3: reload() of two policies at once puts the later one in force
 --- policy eval: $::Policy
 --- config eval
 $::Config . <<'_EOC_';
@@ -154,7 +154,7 @@ routes=1 last_error=nil
 
 
 
-=== TEST 4: reload() of a bad policy says so to the caller, in one log line and in status()
+=== TEST 4: reload() of an invalid policy returns the errors, logs one line and sets last_error of status()
 --- policy eval: $::Policy
 --- user_files
 >>> bad.yaml
@@ -191,7 +191,7 @@ routes=1 epoch \+ 1 last_error=nil
 
 
 
-=== TEST 5: reload() raises for what cannot be a policy
+=== TEST 5: reload() raises for values that are no policy
 --- policy eval: $::Policy
 --- config
     location /t {
@@ -207,7 +207,7 @@ mtls.reload: the policy table cannot be encoded: Cannot serialise function: type
 
 
 
-=== TEST 6: reload() keeps sessions that mean the same, and ends those of other CAs
+=== TEST 6: reload() keeps sessions whose certificate request stays the same, and ends those of other CAs
 --- policy eval: $::Policy
 --- user_files eval
 ">>> other.yaml\n" . TestMtls::expand_policy($::Other)
@@ -249,7 +249,7 @@ reused=0 status=200 body=SUCCESS
 
 
 
-=== TEST 7: reload() in progress does not keep a worker from ending well
+=== TEST 7: reload() in progress does not keep a worker from exiting
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval
@@ -282,7 +282,7 @@ exited on signal
 
 
 
-=== TEST 8: reload() takes any bytes for a path, and status() has the error of the last one
+=== TEST 8: reload() accepts any bytes as a path, and status() returns the error of the last reload
 --- policy eval: $::Policy
 --- config eval
 $::Config . <<'_EOC_';

@@ -52,7 +52,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: watch every worker swaps within 2 seconds, with one log line
+=== TEST 1: watch puts a changed file in force in every worker within 2 seconds, with one log line
 --- worker_processes: 2
 --- policy eval: $::Policy
 --- config eval: $::Config
@@ -86,7 +86,7 @@ qr/\[notice\] .*\[mtls\] policy reloaded: epoch (\d+) -> \d+, digest [0-9a-f]{64
 
 
 
-=== TEST 2: watch keeps the policy when the new one is bad, and says so once
+=== TEST 2: watch keeps the policy when the new one is invalid, and logs it once
 --- worker_processes: 2
 --- policy eval: $::Policy
 --- config eval: $::Config
@@ -138,7 +138,7 @@ policy reloaded: epoch
 
 
 
-=== TEST 3: watch follows renames and symbolic links, as of a Kubernetes volume
+=== TEST 3: watch follows renames and symbolic links, as in a Kubernetes volume
 --- policy eval: $::Policy
 --- user_files eval
 ">>> other.yaml\n" . TestMtls::expand_policy($::Other)
@@ -209,7 +209,7 @@ routes=11 last_error=nil
 
 
 
-=== TEST 5: watch a worker without work takes the new policy before it decides anything
+=== TEST 5: watch in a worker without requests takes the new policy before the next decision
 --- policy eval: $::Policy
 --- user_files eval
 ">>> other.yaml\n" . TestMtls::expand_policy($::Other)
@@ -233,7 +233,7 @@ policy reloaded: epoch
 
 
 
-=== TEST 6: watch a worker without work waits for a long policy before it decides anything
+=== TEST 6: watch in a worker without requests waits for a long policy before the next decision
 --- policy eval: $::Policy
 --- user_files eval
 ">>> other.yaml\n" . TestMtls::expand_policy($::Other)
@@ -257,7 +257,7 @@ policy reloaded: epoch
 
 
 
-=== TEST 7: watch starts in idle workers too with a call in init_worker_by_lua
+=== TEST 7: watch starts in idle workers by a call in init_worker_by_lua
 --- worker_processes: 2
 --- policy eval: $::Policy
 --- http_config
@@ -279,7 +279,7 @@ policy reloaded: epoch
 
 
 
-=== TEST 8: watch false does not look
+=== TEST 8: watch = false leaves the policy as it was loaded
 --- http_config
     init_by_lua_block {
         require("resty.mtls").init { policy = "$TEST_NGINX_HTML_DIR/watched.yaml", watch = false }
@@ -305,7 +305,7 @@ routes=0 last_error=nil
 
 
 
-=== TEST 9: watch goes by the file in force after reload() of another
+=== TEST 9: watch follows the file in force after reload() of another file
 --- policy eval: $::Policy
 --- user_files eval
 ">>> other.yaml\n" . TestMtls::expand_policy($::Other)
@@ -339,7 +339,7 @@ routes=3 last_error=nil
 
 
 
-=== TEST 10: watch does no harm with lua_code_cache off, where each request reads the policy anew
+=== TEST 10: watch works with lua_code_cache off, where each request reads the policy again
 --- policy eval: $::Policy
 --- user_files eval
 ">>> other.yaml\n" . TestMtls::expand_policy($::Other)
@@ -370,7 +370,7 @@ exited on signal
 
 
 
-=== TEST 11: watch ends with its workers
+=== TEST 11: watch ends when its worker ends
 --- worker_processes: 2
 --- policy eval: $::Policy
 --- config eval: $::Config
@@ -403,7 +403,7 @@ policy reloaded: epoch
 
 
 
-=== TEST 12: watch sees a CRL that the policy names
+=== TEST 12: watch follows a CRL that the policy names
 --- policy eval
 $::Policy =~ s/skip_consumer_lookup: true/skip_consumer_lookup: true, revocation_check_mode: STRICT, crls: [ca.crl]/r
 --- user_files eval
@@ -434,7 +434,7 @@ policy reloaded: epoch
 
 
 
-=== TEST 13: watch a worker whose timers cannot run waits for the policy all the same
+=== TEST 13: watch in a worker without timers takes the new policy before the next decision
 --- policy eval: $::Policy
 --- user_files eval
 ">>> other.yaml\n" . TestMtls::expand_policy($::Other)
@@ -461,7 +461,7 @@ lua_max_running_timers are not enough
 
 
 
-=== TEST 14: watch waits for no pipe in place of the policy
+=== TEST 14: watch does not block on a pipe in place of the policy
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval

@@ -84,7 +84,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: respawned workers serve the policy in force when its file is garbage by then
+=== TEST 1: init() in respawned workers serves the policy in force when its file has become garbage
 --- worker_processes: 2
 --- policy eval: $::Policy
 --- user_files eval: $::Files
@@ -118,7 +118,7 @@ routes=1 epoch node last_error=policy.yaml:1:1: the required field '_format_vers
 
 
 
-=== TEST 2: respawned workers serve the policy in force when its file is gone by then
+=== TEST 2: init() in respawned workers serves the policy in force when its file is gone
 --- policy eval: $::Policy
 --- user_files eval: $::Files
 --- config eval: $::Config
@@ -144,7 +144,7 @@ _EOC_
 
 
 
-=== TEST 3: a HUP with a bad file leaves old and respawned workers with the policy in force
+=== TEST 3: init() on a HUP with a bad file leaves old and respawned workers with the policy in force
 --- worker_processes: 2
 --- policy eval: $::Policy
 --- user_files eval: $::Files
@@ -173,7 +173,7 @@ init_by_lua error: [mtls]
 
 
 
-=== TEST 4: a HUP with a good file brings another policy, and its respawned workers have that
+=== TEST 4: init() on a HUP with a good file puts another policy in force, for respawned workers too
 --- worker_processes: 2
 --- policy eval: $::Policy
 --- user_files eval: $::Files . ">>> first.yaml\n" . TestMtls::expand_policy($::Policy)
@@ -202,7 +202,7 @@ _EOC_
 
 
 
-=== TEST 5: reload() of a table comes to every worker
+=== TEST 5: reload() of a table reaches every worker
 --- worker_processes: 2
 --- policy eval: $::Policy =~ s/mtls-auth/mtls-auth\n    enabled: false/r
 --- config eval: $::Config
@@ -230,7 +230,7 @@ true
 
 
 
-=== TEST 6: a respawned worker without the memory for the policy in force answers 503 until there is
+=== TEST 6: access() in a respawned worker answers 503 until there is memory for the policy in force
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval
@@ -262,7 +262,7 @@ exited on signal 6
 
 
 
-=== TEST 7: a reload by which a route loses a plugin is refused, with its name and the remedy
+=== TEST 7: reload() refuses a policy that takes a plugin from a route, with the route's name and the remedy
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval
@@ -290,7 +290,7 @@ nil
 
 
 
-=== TEST 8: a HUP may take a plugin from a route
+=== TEST 8: init() on a HUP may remove a plugin from a route
 --- policy eval: $::Policy
 --- config
     location /t {
@@ -314,7 +314,7 @@ open
 
 
 
-=== TEST 9: a file that cannot be read for want of descriptors is tried again
+=== TEST 9: watch reads a file again that could not be read for want of file descriptors
 --- policy eval: $::Policy
 --- user_files eval: $::Files
 --- main_config
@@ -358,7 +358,7 @@ Too many open files
 
 
 
-=== TEST 10: init() without the memory for its policy says how much is needed, and HUP keeps the master
+=== TEST 10: init() without enough memory logs how much is needed, and a HUP leaves the master running
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval
@@ -390,7 +390,7 @@ exited on signal
 
 
 
-=== TEST 11: a worker without the memory for a new policy serves the one before, and takes it once there is
+=== TEST 11: watch without enough memory keeps the old policy, and takes the new one when there is enough
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval
@@ -420,7 +420,7 @@ exited on signal
 
 
 
-=== TEST 12: init() starts with the last good policy of state_dir where the file is bad, and says so
+=== TEST 12: init() starts with the last good policy of state_dir when the file is bad, and logs it
 --- http_config
     init_by_lua_block {
         require("resty.mtls").init {
@@ -470,7 +470,7 @@ qr{\[mtls\] policy not loaded: .*; no last good one: state_dir: '.*\.state': doe
 
 
 
-=== TEST 13: init() refuses a state_dir that another user may write to, and one that is not there
+=== TEST 13: init() refuses a state_dir that another user may write to, and one that does not exist
 --- http_config
     init_by_lua_block {
         local mtls = require "resty.mtls"
@@ -495,7 +495,7 @@ qr{\[mtls\] policy not loaded: .*; no last good one: state_dir: '.*\.state': doe
 
 
 
-=== TEST 14: status() and the log keep saying why the newest policy is not in force
+=== TEST 14: status() and the log keep the reason why the newest policy is not in force
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client eval
@@ -520,7 +520,7 @@ resty_mtls_policy_reload_failing{worker="0"} 1
 
 
 
-=== TEST 15: after an upgrade (USR2) that is taken back, the old binary serves the policy in force
+=== TEST 15: init() after an upgrade (USR2) that was taken back: the old binary serves the policy in force
 --- policy eval: $::Policy
 --- user_files eval: $::Files
 --- config eval: $::Config
@@ -570,7 +570,7 @@ _EOC_
 
 
 
-=== TEST 16: what was logged by a clock that was a day ahead is logged again once the clock is right
+=== TEST 16: watch logs a line again that it logged while the clock was a day ahead
 --- http_config
     init_by_lua_block {
         local time = ngx.time

@@ -16,7 +16,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: each mode honours definite answers
+=== TEST 1: access() obeys good and revoked in each mode
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -57,7 +57,7 @@ GET /get-revoked/get-only
 
 
 
-=== TEST 2: without a definite answer STRICT refuses and IGNORE_CA_ERROR does not
+=== TEST 2: access() without a definite answer refuses in STRICT and allows in IGNORE_CA_ERROR
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -122,7 +122,7 @@ POST /error/error
 
 
 
-=== TEST 3: no loopback address is asked without fetch_allow
+=== TEST 3: access() connects to no loopback address without fetch_allow
 --- user_files eval: $::Policy
 --- http_config eval: init_http('')
 --- config eval: $::Config
@@ -141,7 +141,7 @@ crl-revoked: 200 200 401
 
 
 
-=== TEST 4: a client that sends only a leaf has its issuer looked up in the policy
+=== TEST 4: access() takes the issuer from the policy for a client that sends only its leaf
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -161,7 +161,7 @@ POST /leaf-only-revoked/good
 
 
 
-=== TEST 5: workers share one fetch
+=== TEST 5: access() shares one fetch between workers
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -188,7 +188,7 @@ POST /shared/good
 
 
 
-=== TEST 6: failures are not tried again at once, and later again
+=== TEST 6: access() retries a failed responder later, not at once
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -216,7 +216,7 @@ FAILED:unable to get certificate CRL at depth 0
 
 
 
-=== TEST 7: on a live connection the answer serves until cert_cache_ttl, and then is asked for anew
+=== TEST 7: access() on a live connection uses an answer until cert_cache_ttl, and then fetches another
 --- user_files eval
 TestRevocation::revocation_policy([strict => 'revocation_check_mode: STRICT, cert_cache_ttl: 3'])
 --- http_config eval: $::Http
@@ -239,7 +239,7 @@ POST /good/good
 
 
 
-=== TEST 8: an answer that is about to end is asked for anew while it serves
+=== TEST 8: access() fetches the next answer before the current one expires
 --- user_files eval
 TestRevocation::revocation_policy([strict => 'revocation_check_mode: STRICT, cert_cache_ttl: 10'])
 --- http_config eval: $::Http
@@ -266,7 +266,7 @@ POST /good/good
 
 
 
-=== TEST 9: a client does not get rid of a known answer by sending one more certificate
+=== TEST 9: access() keeps the cached status of a client that sends one more certificate
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -286,7 +286,7 @@ POST /revoked/good
 
 
 
-=== TEST 10: a request that waited for an answer is judged by its own route after a reload meanwhile
+=== TEST 10: access() that waited for an answer decides by its own route after a reload
 --- user_files eval
 TestRevocation::revocation_policy([strict => 'revocation_check_mode: STRICT']) . ">>> other.yaml\n" . TestMtls::expand_policy(<<'_EOC_')
 _format_version: "3.0"

@@ -34,7 +34,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: a CRL over HTTP counts in DER and in PEM
+=== TEST 1: access() fetches CRLs in DER and in PEM
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -61,7 +61,7 @@ FAILED:certificate revoked at depth 0, subject: "CN=pem-revoked"
 
 
 
-=== TEST 2: a CRL that cannot be had or does not count is no answer
+=== TEST 2: access() ignores a CRL that is missing, invalid, expired or of another signer
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -93,7 +93,7 @@ GET /crl-huge/huge
 
 
 
-=== TEST 3: the CRL is asked when OCSP cannot answer, and only then
+=== TEST 3: access() fetches the CRL only when OCSP gives no answer
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -120,7 +120,7 @@ POST /preferred/good
 
 
 
-=== TEST 4: CRLs of the policy count for the whole chain, without the network
+=== TEST 4: access() checks the whole chain by CRLs of the policy, without the network
 --- user_files eval: $::Both
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -142,7 +142,7 @@ FAILED:certificate revoked at depth 0, subject: "CN=local-int-revoked"
 
 
 
-=== TEST 5: where the CRLs of the policy do not reach, the certificate's sources are asked
+=== TEST 5: access() asks the certificate's own sources where the CRLs of the policy do not cover it
 --- user_files eval: $::RootOnly
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -165,7 +165,7 @@ POST /leaf-only-revoked/good
 
 
 
-=== TEST 6: an expired CRL of the policy makes nothing good, but what it lists stays revoked
+=== TEST 6: access() takes an expired CRL as proof of revocation only
 --- user_files eval: $::Expired
 --- http_config eval: $::Http
 --- config eval: $::Config

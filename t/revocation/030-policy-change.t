@@ -107,7 +107,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: a reload that changes nothing for the question does not void the answer, and marks nothing
+=== TEST 1: access() uses an answer that was fetched before a reload of the same options
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval: $::Issuer
@@ -137,7 +137,7 @@ revocation status unknown
 
 
 
-=== TEST 2: where options change, the question is asked again under the new ones, and nothing is marked
+=== TEST 2: access() fetches again under changed options, and marks no failure
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval: $::Issuer
@@ -168,7 +168,7 @@ revocation status unknown
 
 
 
-=== TEST 3: an answer that is asked for ahead in a timer survives a reload
+=== TEST 3: access() uses an answer that a timer fetched ahead during a reload
 --- user_files eval: $::Short
 --- http_config eval: $::Http
 --- config eval: $::Issuer
@@ -197,7 +197,7 @@ a fetched value could not be refreshed
 
 
 
-=== TEST 4: documents of an issuer that was not verified serve no policy that verifies it
+=== TEST 4: access() does not use documents of an issuer that was not verified in a policy that verifies it
 --- user_files eval: $::Nothing
 --- http_config eval: $::Http
 --- config eval: $::Issuer
@@ -236,7 +236,7 @@ TLS handshake:
 
 
 
-=== TEST 5: what was answered about a token to one client of the issuer is not taken for another
+=== TEST 5: access() does not use the introspection answer of one client of the issuer for another
 --- user_files eval: $::Nothing
 --- http_config eval: $::Http
 --- config eval: $::Issuer

@@ -52,7 +52,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: an intermediate in a signed list is revoked, and no list or answer of its own changes that
+=== TEST 1: access() takes an intermediate as revoked that a signed CRL lists, whatever its own CRL or OCSP says
 --- user_files eval: $::Below
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -93,7 +93,7 @@ FAILED:certificate revoked at depth 1, subject: "CN=leaf-only"
 
 
 
-=== TEST 2: so is an anchor that is not self-signed
+=== TEST 2: access() takes a trust anchor that is not self-signed as revoked in the same way
 --- user_files eval: $::Anchor
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -121,7 +121,7 @@ FAILED:CRL has expired at depth 1, subject: "CN=local-int"
 
 
 
-=== TEST 3: an anchor needs no list where its issuer has none
+=== TEST 3: access() needs no CRL for a trust anchor whose issuer publishes none
 --- user_files eval: main::local_policy(", allow_partial_chain: true", "ca-a-int.crl")
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -134,7 +134,7 @@ FAILED:certificate revoked at depth 0, subject: "CN=local-int-revoked"
 
 
 
-=== TEST 4: only a newer list takes it back
+=== TEST 4: access() takes a certificate as good again only by a newer CRL
 --- user_files eval: main::local_policy("", "int.crl", "ca-a-int.crl", "int-gone.crl")
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -144,7 +144,7 @@ local-int: 200 200 200
 
 
 
-=== TEST 5: which one of another scope or an older one does not
+=== TEST 5: access() does not do so by a CRL of another scope or an older one
 --- user_files eval: main::local_policy("", "int-ca-scope.crl", "ca-a-int.crl", "int-gone.crl")
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -156,7 +156,7 @@ FAILED:certificate revoked at depth 1, subject: "CN=local-int"
 
 
 
-=== TEST 6: a list that has expired is warned of, revokes what it lists, and makes nothing good
+=== TEST 6: access() takes an expired CRL as proof of revocation only, and init() warns about it
 --- user_files eval: main::local_policy("", "expired.crl", "empty-scope.crl")
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -179,7 +179,7 @@ FAILED:certificate revoked at depth 0, subject: "CN=local-revoked"
 
 
 
-=== TEST 7: lists and answers from the network count in the same way
+=== TEST 7: access() treats fetched CRLs and OCSP answers in the same way
 --- user_files eval: $::Online
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -207,7 +207,7 @@ FAILED:certificate revoked at depth 0, subject: "CN=crl-old-revoked"
 
 
 
-=== TEST 8: a list that runs out is warned of once, by one worker, and shown as a metric
+=== TEST 8: watch logs once, in one worker, a CRL that expires, and shows it as a metric
 --- user_files eval: main::local_policy("", "empty.crl")
 --- http_config eval
 $::Http . "    lua_shared_dict mtls_metrics 1m;\n"

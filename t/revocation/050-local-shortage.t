@@ -117,7 +117,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: no connection is left: 503 in each mode, and an answer as soon as there is one
+=== TEST 1: access() answers 503 without a free connection in each mode, and gets an answer when there is one
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -161,7 +161,7 @@ not tried again so soon
 
 
 
-=== TEST 2: no file descriptor is left: the same
+=== TEST 2: access() answers 503 without a free file descriptor
 --- main_config
     worker_rlimit_nofile 200;
 --- user_files eval: $::Policy
@@ -193,7 +193,7 @@ not tried again so soon
 
 
 
-=== TEST 3: tokens: neither the issuer's documents nor an introspection
+=== TEST 3: access() answers 503 to a token when issuer documents or introspection cannot be fetched
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -226,7 +226,7 @@ not tried again so soon
 
 
 
-=== TEST 4: a server that does not answer is told from a shortage, by address and by name
+=== TEST 4: access() distinguishes a server that does not answer from a shortage, by address and by name
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- main_config
@@ -258,7 +258,7 @@ not tried again so soon
 
 
 
-=== TEST 5: a dictionary without room and a worker without timers: answers are fetched, and serve
+=== TEST 5: access() fetches and uses answers with a full dictionary and without timers
 --- user_files eval: $::Policy =~ s/http_timeout: 800/http_timeout: 800, cert_cache_ttl: 5/gr
 --- http_config eval: $::Http =~ s/lua_shared_dict mtls 10m/lua_max_pending_timers 1; lua_shared_dict mtls 12k/r
 --- config eval

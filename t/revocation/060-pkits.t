@@ -63,7 +63,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: the module and nginx agree on PKITS
+=== TEST 1: access() agrees with nginx on NIST PKITS with CRLs
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config

@@ -92,7 +92,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: access() lets in the token with its certificate, of every algorithm, and no other certificate
+=== TEST 1: access() accepts a token of every algorithm with its certificate, and with no other certificate
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -114,7 +114,7 @@ CORE::join "", map { "$_ 200 in $no $no\n" } qw( RS256 PS256 ES256 EdDSA )
 
 
 
-=== TEST 2: access() takes one signature for many requests, and asks for keys once
+=== TEST 2: access() verifies a signature once for many requests, and fetches keys once
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -137,7 +137,7 @@ door counts; echo
 
 
 
-=== TEST 3: access() wants a bound token in strict mode; optional mode still refuses another certificate
+=== TEST 3: access() in strict mode needs a bound token, and in optional mode refuses a token bound to another certificate
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -160,7 +160,7 @@ any: 200 200 200 200 200 401
 
 
 
-=== TEST 4: access() refuses tokens that it must not take
+=== TEST 4: access() refuses invalid tokens
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -217,7 +217,7 @@ leeway 200
 
 
 
-=== TEST 5: access() reads one token from one Authorization header
+=== TEST 5: access() reads exactly one token from exactly one Authorization header
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -254,7 +254,7 @@ ask quiet x
 
 
 
-=== TEST 6: access() answers 403 to a token that allows too little
+=== TEST 6: access() answers 403 to a token without a required scope, and 401 to one signed with another algorithm
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -283,7 +283,7 @@ for route in rs256 any rs256; do ask $route "$token" | cut -c1-3; done
 
 
 
-=== TEST 7: access() takes the certificate from the header of a trusted peer, verified, else from TLS
+=== TEST 7: access() compares the verified certificate in the header of a trusted peer, else that of TLS
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -326,7 +326,7 @@ ask strict "$a" -H "$(cert client-a)" | cut -c1-3
 
 
 
-=== TEST 8: access() takes no certificate from the header of a peer that nobody trusts
+=== TEST 8: access() ignores the certificate in the header of an untrusted peer
 --- user_files eval: $::Policy
 --- http_config eval: $::Untrusted
 --- config eval: $::Config
@@ -343,7 +343,7 @@ ask header "$a" -H "X-Client-Cert: $(escaped client-int)" $(as client-a) | cut -
 
 
 
-=== TEST 9: access() never takes a token or certificate of one request for another one of the connection
+=== TEST 9: access() never uses the token or certificate of one request for another request of the connection
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -373,7 +373,7 @@ grep -ciE '^\* re-?using existing .*connection' log
 
 
 
-=== TEST 10: access() asks the introspection endpoint about opaque tokens
+=== TEST 10: access() introspects opaque tokens
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -418,7 +418,7 @@ token/introspection: status 401
 
 
 
-=== TEST 11: access() tells the upstream what the policy names, and nothing else under those names
+=== TEST 11: access() sends the claims that the policy names to the upstream, and removes inbound copies
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- client
@@ -446,7 +446,7 @@ Authorization: Bearer
 
 
 
-=== TEST 12: access() follows the rotation of keys, with one look for an unknown key
+=== TEST 12: access() follows a rotation of keys, and fetches once for an unknown key
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -493,7 +493,7 @@ few
 
 
 
-=== TEST 13: access() answers 503 while the issuer is down, and serves on with the keys it has
+=== TEST 13: access() answers 503 while the issuer is down, and continues with the keys that it has
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -528,7 +528,7 @@ not tried again so soon after
 
 
 
-=== TEST 14: access() believes no document that lies, and keeps serving others meanwhile
+=== TEST 14: access() refuses inconsistent issuer documents, and serves other requests meanwhile
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -572,7 +572,7 @@ error 503 {"message":"Service Unavailable"} free bounded
 
 
 
-=== TEST 15: access() keeps good keys when the issuer publishes rubbish, for new workers too
+=== TEST 15: access() keeps valid keys when the issuer publishes invalid ones, in new workers too
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -599,7 +599,7 @@ ask any "$(forge good)"
 
 
 
-=== TEST 16: check() of a token that somebody else found good
+=== TEST 16: check() compares the certificate with a token that the caller verified
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config
@@ -651,7 +651,7 @@ token.check: unknown option 'strict', expected mode
 
 
 
-=== TEST 17: the founding example at work
+=== TEST 17: access() enforces the example of the README
 --- user_files eval: $::Founding
 --- http_config eval: $::Http
 --- config
@@ -683,7 +683,7 @@ Bearer error="invalid_token", error_description="The access token must be bound 
 
 
 
-=== TEST 18: access() decides about the token anew in a new policy, and behind an internal redirect
+=== TEST 18: access() decides again about a token under a new policy and after an internal redirect
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval
@@ -721,7 +721,7 @@ true
 
 
 
-=== TEST 19: access() answers 503 when the introspection endpoint says nothing of use
+=== TEST 19: access() answers 503 when the introspection endpoint gives no usable answer
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -754,7 +754,7 @@ body is over 262144 bytes
 
 
 
-=== TEST 20: access() with a token or a header of a megabyte
+=== TEST 20: access() refuses tokens and certificate headers of 90,000 bytes and more
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -785,7 +785,7 @@ ask any "$(forge good)"
 
 
 
-=== TEST 21: client() and forwarded headers tell of the certificate that the token is compared with, as not verified
+=== TEST 21: client() and forwarded headers describe the certificate that the token is compared with, as not verified
 --- user_files eval: $::Told
 --- http_config eval: $::Http
 --- config eval: $::Config . $::See
@@ -849,7 +849,7 @@ tls FAILED:not verified CN=client-b,O=Example CN=client-b,O=Example
 
 
 
-=== TEST 22: client() and forwarded headers tell of the connection's certificate where nobody is trusted with a header
+=== TEST 22: client() and forwarded headers describe the certificate of the connection without a trusted peer
 --- user_files eval: $::Told
 --- http_config eval: $::Untrusted
 --- config eval: $::Config . $::See
@@ -867,7 +867,7 @@ nobody
 
 
 
-=== TEST 23: access() refuses tokens that say they are no access tokens, by introspection and by signature
+=== TEST 23: access() refuses tokens that are no access tokens, by introspection and by signature
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -891,7 +891,7 @@ ask any "$(forge id)"
 
 
 
-=== TEST 24: access() does not ask again and again about a token that is not active, nor for long not at all
+=== TEST 24: access() caches for a short time that a token is not active
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -926,7 +926,7 @@ door counts; echo
 
 
 
-=== TEST 25: access() refuses in every mode tokens that are bound by something else, and logout tokens
+=== TEST 25: access() refuses in every mode tokens with another confirmation method, and logout tokens
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -957,7 +957,7 @@ grep -ao '\[mtls\] 401 [^"]*here\|\[mtls\] 401 [^"]*logout' "$ERROR_LOG" | sort 
 
 
 
-=== TEST 26: a certificate from a header is remembered among the clients once a token is bound to it
+=== TEST 26: access() caches the certificate of a header when a token is bound to it
 --- user_files eval: $::Told
 --- http_config eval: $::Http
 --- config eval
@@ -998,7 +998,7 @@ resty_mtls_cache_lookups_total{cache="client",result="miss"} 0
 
 
 
-=== TEST 27: cloudflare-forwarding goes by where the certificate of a request came from
+=== TEST 27: access() sends cloudflare-forwarding by the origin of the certificate of each request
 --- user_files eval: (my $files = $::Told) =~ s/\{name: nginx, when: presented\}/{name: cloudflare-forwarding, when: presented}/; $files
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -1018,7 +1018,7 @@ header: 3 of 3
 
 
 
-=== TEST 28: access() refuses a token that was issued in the future, not one of a clock that is a little ahead
+=== TEST 28: access() refuses a token issued in the future, beyond the tolerance for clocks
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -1036,7 +1036,7 @@ ask any "$(forge issued-soon)"
 
 
 
-=== TEST 29: access() refuses an empty cnf in every mode; a cnf of null is none
+=== TEST 29: access() refuses an empty cnf in every mode, and takes a cnf of null as none
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval: $::Config

@@ -58,7 +58,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: access() behind a front that ends TLS: the token with its certificate, and nothing else
+=== TEST 1: access() behind a proxy that ends TLS accepts a token with its certificate, and with no other
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -86,7 +86,7 @@ through to/token $(as client-a)
 
 
 
-=== TEST 2: access() behind a front: header-cert-auth
+=== TEST 2: access() behind a proxy that ends TLS enforces header-cert-auth
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -106,7 +106,7 @@ X-Client-Cert-Dn: CN=client-a,O=Example
 
 
 
-=== TEST 3: access() behind a front that nobody trusts
+=== TEST 3: access() behind an untrusted proxy refuses the header
 --- user_files eval: $::Policy
 --- http_config eval: $::Untrusted
 --- config eval: $::Config
