@@ -57,7 +57,7 @@ curl -s -o body -w '%{http_code} %{content_type} ' http://127.0.0.1:$HTTP_PORT/a
 for name in b self forged expired future server-eku deep; do
     echo "$name $(code a.test/a $(as client-$name))"
 done
-# OpenSSL 3.6 has more to say about what is not yet valid.
+# OpenSSL 3.6 adds a text to "certificate is not yet valid".
 grep -o '\[mtls\] 401 .* at depth .*, serial' "$ERROR_LOG" | sed 's/, serial//; s/ or the system clock is incorrect//'
 --- client_out
 b 401 application/json; charset=utf-8 {"message":"TLS certificate failed verification"}

@@ -1,5 +1,5 @@
-# Chains that others made, in real handshakes, against what stock nginx answered (ssl_verify_client optional_no_ca). Its
-# reason may differ: nginx goes on after an error and reports the last one, the module reports the first.
+# Chains of published test suites, sent in real handshakes. The verdict must be that of stock nginx (ssl_verify_client
+# optional_no_ca). The reason may differ: nginx continues after an error and reports the last, the module the first.
 
 use lib 't/lib';
 use TestMtls;
@@ -13,7 +13,7 @@ my @suites = grep { -r "$Corpora/$_.json" } qw( limbo-client-dev pkits-dev opens
 plan(skip_all => "no chain corpora in ../shared/corpora") if !@suites;
 
 
-# What the policy takes for a CA: basic constraint CA:TRUE, and keyCertSign if there is a key usage.
+# The policy accepts as a CA: basic constraint CA:TRUE, and keyCertSign if there is a key usage.
 sub is_ca {
     my ($pem) = @_;
 
@@ -96,7 +96,7 @@ our $Config = <<'_EOC_';
     }
 _EOC_
 
-# One line a case: its id, and the verdict if the log gives a reason that OpenSSL gives too.
+# Prints one line for each case: its id, and the verdict if OpenSSL gives the reason in the log too.
 our $Client = <<'_EOC_';
 while IFS='|' read -r name id reasons; do
     seen=$(wc -c < "$ERROR_LOG")

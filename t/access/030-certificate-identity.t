@@ -1,4 +1,5 @@
-# What a certificate is: what its CA signed, whatever stands around that, and whatever is sent beside it.
+# The identity of a certificate is what its CA signed (TBS). Neither the encoding of its signature or key nor certificates
+# sent beside it make it another one.
 
 use lib 't/lib';
 use TestMtls;
@@ -53,7 +54,7 @@ our $Keys = $Rules;
 $Keys =~ s/sha256: $leaf/spki_sha256: $spki/g;
 
 our $Client = <<'_EOC_';
-twin() { python3 "$ROOT/t/pki/malleate_signature.py" "$PKI/$1" "${2:-0}" >"twin-$1"; }
+malleate() { python3 "$ROOT/t/pki/malleate_signature.py" "$PKI/$1" "${2:-0}" >"malleated-$1"; }
 _EOC_
 $Client = "ROOT='$TestMtls::Root'\n$Client";
 
@@ -70,22 +71,22 @@ __DATA__
     }
 --- client eval
 $::Client . <<'_EOC_';
-who() { get a.test/t --cert "$1" --key "$PKI/$2.key"; }
-who "$PKI/client-int.chain" client-int
-twin client-int.chain 1
-cmp -s twin-client-int.chain "$PKI/client-int.chain" || who twin-client-int.chain client-int
-twin client-int.chain 0
-who twin-client-int.chain client-int
-# Issued anew for the same subject and key.
+consumer_of() { get a.test/t --cert "$1" --key "$PKI/$2.key"; }
+consumer_of "$PKI/client-int.chain" client-int
+malleate client-int.chain 1
+cmp -s malleated-client-int.chain "$PKI/client-int.chain" || consumer_of malleated-client-int.chain client-int
+malleate client-int.chain 0
+consumer_of malleated-client-int.chain client-int
+# A second certificate of the same CA subject and key
 openssl x509 -x509toreq -in "$PKI/ca-a-int.crt" -signkey "$PKI/ca-a-int.key" -out int.csr 2>/dev/null
 printf 'basicConstraints=critical,CA:TRUE\n' >int.cnf
 openssl x509 -req -in int.csr -CA "$PKI/ca-a.crt" -CAkey "$PKI/ca-a.key" -set_serial 77 -days 3 -extfile int.cnf \
     -out int-again.crt 2>/dev/null
 cat "$PKI/client-int.crt" int-again.crt >again.chain
-who again.chain client-int
+consumer_of again.chain client-int
 cat "$PKI/client-int.crt" "$PKI/client-b.crt" int-again.crt "$PKI/ca-b.crt" >junk.chain
-who junk.chain client-int
-who "$PKI/client-a.crt" client-a
+consumer_of junk.chain client-int
+consumer_of "$PKI/client-a.crt" client-a
 _EOC_
 --- client_out
 partner-admin
@@ -106,8 +107,8 @@ house-admin
     }
 --- client eval
 $::Client . <<'_EOC_';
-twin client-a.crt
-for crt in "$PKI/client-a.crt" twin-client-a.crt "$PKI/client-two.crt"; do
+malleate client-a.crt
+for crt in "$PKI/client-a.crt" malleated-client-a.crt "$PKI/client-two.crt"; do
     key=client-a
     [ "${crt##*/}" = client-two.crt ] && key=client-two
     for route in all deny allow-not allow deny-not; do

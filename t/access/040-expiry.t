@@ -1,4 +1,4 @@
-# Validity counts at every request: a certificate that expires while its connection lives is refused from then on.
+# Every request checks the validity period: a certificate that expires during its connection is refused from then on.
 
 use lib 't/lib';
 use TestMtls;
@@ -28,9 +28,9 @@ our $Config = <<'_EOC_';
     }
 _EOC_
 
-# live STEP...: requests on one connection; a step is a route, or @ and the time in seconds since the epoch to wait for
+# one_connection STEP...: requests on one connection; a step is a route, or @ and the Unix time to wait for
 our $Client = <<'_EOC_';
-live() {
+one_connection() {
     python3 - "$PORT" client-short.crt client-short.key "$@" <<'END'
 import http.client, socket, ssl, sys, time
 port, certificate, key, *steps = sys.argv[1:]
@@ -60,7 +60,7 @@ __DATA__
 --- client eval
 $::Client . <<'_EOC_'
 end=$("$TEST_NGINX_ROOT/t/pki/make" short-lived "$TMP" 5)
-live mapped holder mapped @$((end - 2)) mapped holder @$((end + 1)) mapped holder mapped
+one_connection mapped holder mapped @$((end - 2)) mapped holder @$((end + 1)) mapped holder mapped
 _EOC_
 --- client_out
 mapped 200 connection 1

@@ -1,4 +1,4 @@
-# What was remembered while the clock was ahead is void once it is right.
+# Nothing that was cached while the clock was ahead is used after the clock is right again.
 
 use lib 't/lib';
 use TestMtls;
@@ -11,7 +11,7 @@ our $Config = <<'_EOC_';
             local offset = 0
             ngx.now = function() return real.now() + offset end
             ngx.time = function() return real.time() + offset end
-            -- The module keeps the functions it found when it was loaded.
+            -- The module keeps the clock functions that it found when it was loaded.
             package.loaded["resty.mtls.internal.net.shared_cache"] = nil
             shared_cache = require "resty.mtls.internal.net.shared_cache"
             local calls = 0
@@ -22,13 +22,13 @@ our $Config = <<'_EOC_';
                 end)
                 ngx.say(calls, " ", value, " ", err)
             end
-            -- The dictionary's own clock stays right: it would forget what the other has ended.
+            -- The dictionary has its own clock, which stays right and would expire the entries.
             for _, step in ipairs { 86400, 0 } do
                 offset = step
                 ask("value", 60)
                 ask("value", 60)
             end
-            -- Neither does the mark of a failure stay, nor the lock of a caller that is gone.
+            -- The mark of a failure and the lock of a caller that is gone are void too.
             ngx.shared.clock:flush_all()
             offset = 86400
             ask(nil)

@@ -1,4 +1,4 @@
-# The library as the dynamic linker, a C program and the Lua loader see it.
+# The shared library for the dynamic linker, a C program and the Lua loader.
 
 use lib 't/lib';
 use TestMtls;
@@ -109,17 +109,17 @@ NULL: -1 -1 -1
 _EOC_
 
 
-# Host programs with the OpenSSL of this library, and with one of their own
+# Host programs with the OpenSSL of this library, and with a second one
 
 build("host", "static-host.c", qw( -lssl -lcrypto -ldl ));
 Test::More::is(output("$Build/host", $library), "0 \n", "a host linked to libssl.so passes the check");
 
-# What libcrypto.a needs in its turn differs from one Debian to the next.
+# The libraries that libcrypto.a needs differ between releases of Debian.
 my @static = (qw( -l:libssl.a -l:libcrypto.a ),
               grep { !/^-l(?:ssl|crypto)$/ } split " ", output(qw( pkg-config --static --libs libssl libcrypto )));
 
 SKIP: {
-    # Its source has just been compiled; what may be missing is an archive.
+    # The source has just compiled, so only an archive can be missing.
     output(@cc, "$root/t/c-abi/static-host.c", "-o", "$Build/static-host", @static);
     $? == 0 or Test::More::skip("no static OpenSSL to link to", 3);
 

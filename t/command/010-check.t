@@ -1,4 +1,4 @@
-# resty-mtls check FILE, on the policies that an operator may get wrong. The same text stops a start (t/reload/010-lifecycle.t).
+# resty-mtls check FILE on invalid and unusual policies. The same text stops a start (t/reload/010-lifecycle.t).
 
 use lib 't/lib';
 use TestMtls;
@@ -48,7 +48,7 @@ sub slurp {
 }
 
 
-# The certificates come last: how many lines they take depends on their signatures.
+# The certificates are the last entities, because their number of lines depends on their signatures.
 my $good = check(<<'_EOC_');
 _format_version: "3.0"
 routes:

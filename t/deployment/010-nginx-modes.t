@@ -1,4 +1,4 @@
-# The ways in which nginx is run. 300-lifecycle.t has lua_code_cache off, 120-access.t satisfy and auth_request.
+# The modes in which nginx runs. t/reload/010-lifecycle.t covers lua_code_cache off.
 
 use lib 't/lib';
 use TestMtls;
@@ -7,7 +7,7 @@ our $Policy = policy("ca-a ca-b",
     route("a", "a.test", mtls_auth("ca-a"), plugin("tls-metadata-headers", "inject_client_cert_details: true")),
     route("n", "n.test"));
 
-# s0.test to s299.test: every third trusts CA-A, every third CA-B, every third asks for nothing.
+# s0.test to s299.test: every third trusts CA-A, every third CA-B, and every third requests no certificate.
 our $Many = "_format_version: \"3.0\"\n\@{ca_certificates: ca-a ca-b}\nroutes:\n";
 our $Names = '';
 for my $i (0 .. 299) {
@@ -32,7 +32,7 @@ _EOC_
 
 our $Cache = "    ssl_session_tickets off;\n    ssl_session_cache shared:sessions:1m;\n";
 
-# all: who may come does, on full and resumed connections, and who may not does not; N times
+# all [N]: prints N times the results of trusted and untrusted clients, on full and resumed handshakes
 our $Client = <<'_EOC_';
 all() {
     for version in 1.2 1.3; do
@@ -59,7 +59,7 @@ $n reused=1 status=200 body=SUCCESS CN=client-int,O=Example
 _EOC_
 }
 
-# OpenResty patches nginx for it; lua-nginx-module built without the patch holds this text.
+# The privileged agent needs OpenResty's patch of nginx. lua-nginx-module built without the patch contains this text.
 our $NoAgent = grep {
     open my $in, '<:raw', $_ or bail_out("$_: $!");
     local $/;
@@ -87,7 +87,7 @@ for i in 0 1 2 3 4 5 100 101 102 297 298 299; do
     for as in client-a client-b; do
         echo "$((i % 3)) $as $(tls sni=s$i.test path=/t as=$as sess_out=session-$as | facts reused certreq status)"
     done
-    # Into a name with an equal policy, and into one with another
+    # Offers the session to a name with an equal policy, and to one with another.
     echo "$((i % 3)) resumed $(tls sni=s$(((i + 3) % 300)).test path=/t as=client-a sess_in=session-client-a | facts reused status)"
     echo "$((i % 3)) resumed+1 $(tls sni=s$(((i + 1) % 300)).test path=/t as=client-a sess_in=session-client-a | facts reused status)"
     echo "$((i % 3)) hosts $(tls sni=s$i.test host=s$(((i + 3) % 300)).test,s$(((i + 1) % 300)).test path=/t as=client-a | facts status)"
@@ -154,7 +154,7 @@ for version in 1.2 1.3; do
     for name in x.test ''; do
         tls tls=$version sni=$name host=a.test path=/t as=client-int | sed 's/.*:://'
     done
-    # Nor does a session of a name that is served help
+    # A session of a served name is of no use either.
     tls tls=$version sni=a.test path=/t as=client-int sess_out=session >/dev/null
     tls tls=$version sni=x.test host=a.test path=/t as=client-int sess_in=session | sed 's/.*:://'
 done
@@ -184,7 +184,7 @@ _EOC_
 --- client
 for version in "--tlsv1.2 --tls-max 1.2" "--tlsv1.3"; do
     for as in client-int client-b; do
-        # Twice with one run of curl, which keeps the session but not the connection
+        # curl keeps the session, and not the connection, between the two requests.
         curl -sk --haproxy-protocol --http1.1 $version $(as $as) -H 'Connection: close' \
             --connect-to "::127.0.0.1:$PORT" https://a.test/t https://a.test/t
         echo

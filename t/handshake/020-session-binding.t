@@ -1,6 +1,6 @@
-# Whatever a client does with server names, a request reaches a protected route only over a TLS session whose handshake
-# asked for that route's certificates. a.test and b.test trust different CAs, c.test asks for what a.test asks for,
-# n.test for nothing.
+# Whatever server names a client sends, a request reaches a protected route only over a TLS session whose handshake made
+# that route's certificate request. a.test and b.test trust different CAs, c.test has the certificate request of a.test,
+# n.test has none.
 
 use lib 't/lib';
 use TestMtls;
@@ -39,7 +39,7 @@ _EOC_
 our $Tickets = "    ssl_session_tickets on;\n    ssl_ecdh_curve X25519:P-256;\n";
 our $Cache = "    ssl_session_tickets off;\n    ssl_session_cache shared:sessions:1m;\n    ssl_ecdh_curve X25519:P-256;\n";
 
-# resume VERSION FROM TO AS: a session of FROM, made by client-a, offered to TO by AS
+# resume VERSION FROM TO AS: client-a makes a session under FROM, and AS offers it to TO
 our $Client = <<'_EOC_';
 resume() {
     local version=$1 from=$2 to=$3 as=$4
@@ -49,7 +49,7 @@ resume() {
     echo "$version $from>$to $as $(tls tls=$version sni=$to.test path=/t as=$as sess_in=session |
         facts reused certreq ca_names status body)"
 }
-# hello FROM TO HOST AS: the name changes from FROM to TO after a HelloRetryRequest, then a request for HOST
+# hello FROM TO HOST AS: the server name changes from FROM to TO after a HelloRetryRequest; the request is for HOST
 hello() {
     rm -f session
     echo "hrr $1>$2 host $3 $(tls tls=1.3 sni=$1.test sni2=$2.test host=$3.test path=/t as=$4 sess_out=session \

@@ -1,5 +1,5 @@
-# Sessions that four TLS stacks keep, offered to another name or after the policy has changed: resumed only where the
-# handshake of today would ask for and trust the same, and judged by today's policy and clock even then.
+# Four TLS stacks offer their sessions to another server name, or after the policy has changed. A session is resumed only
+# where the current policy has the same certificate request, and the current policy and clock decide about its client.
 
 use lib 't/lib';
 use TestMtls;
@@ -33,7 +33,7 @@ sub changed {
 
 my $crl = make_crl("matrix", "ca-a", "client-a");
 
-# What a.test and c.test trust later.
+# Policies that change what a.test and c.test trust.
 our $Files = ">>> base.yaml\n" . expand_policy($Policy)
     . ">>> removed.yaml\n" . changed('ca_certificates: [@ca-b]')
     . ">>> added.yaml\n" . changed('ca_certificates: [@ca-a, @ca-b]')
@@ -48,7 +48,7 @@ our $TicketKey = $Log . "    ssl_session_tickets on;\n    ssl_session_ticket_key
 our $Cache = $Log . "    ssl_session_tickets off;\n    ssl_session_cache shared:sessions:1m;\n";
 our $Names = "a.test b.test c.test n.test";
 
-# A request may change the policy, or wait, before it is answered: no client needs to stop between its two connections.
+# A request can change the policy, or wait, before it is answered. So no client has to stop between two connections.
 our $Config = <<'_EOC_';
     access_log $TEST_NGINX_HTML_DIR/seen.log seen;
     location /t {
@@ -71,7 +71,7 @@ our $Config = <<'_EOC_';
 _EOC_
 
 our $Client = "nss_too='" . (system("command -v tstclnt >/dev/null") ? "" : "nss") . "'\n" . <<'_EOC_';
-# nss VERSION AS TARGET TARGET: tstclnt connects twice to the same name; its cache never offers a session to another one
+# nss VERSION AS TARGET TARGET: tstclnt connects twice to the same name, as it never offers a session to another name
 nss() {
     local host=${3%%/*} path=${3#*/}
     printf 'GET /%s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n' "$path" "$host" >"request-$1"
@@ -82,7 +82,7 @@ nss_import() {
     openssl pkcs12 -export -in "$1" -inkey "$2" -name "$3" -passout pass:x -out "$3.p12"
     pk12util -d "sql:$TMP/nss" -i "$3.p12" -W x >nss.out || cat nss.out
 }
-# twice CLIENT VERSION AS TARGET TARGET: a connection to the first target, and its session at the second
+# twice CLIENT VERSION AS TARGET TARGET: connects to the first target, and offers that session to the second
 twice() {
     local client=$1 version=$2 as=$3 crt=$PKI/$3.crt key=$PKI/$3.key
     [ "$as" = client-short ] && crt=$TMP/$as.crt key=$TMP/$as.key
@@ -97,7 +97,8 @@ twice() {
     esac
 }
 seen() { sed 's/ r / resumed /; s/ \. / new /' seen.log; }
-# change CLIENT VERSION NEXT: the first request puts another policy in force; so may the second, NSS sends one text twice
+# change CLIENT VERSION NEXT: the first request puts another policy in force. The second does so too: NSS sends the same
+# request twice.
 change() {
     local t=t?next=$3
     twice $1 $2 client-a "a.test/$t" "a.test/$t"
@@ -174,10 +175,10 @@ for my $client (qw( gnutls nss openssl python )) {
     }
 }
 
-# Tickets of this nginx outlive its workers, so nothing but the binding ends them.
+# With this key tickets outlive the workers, so only the session binding can refuse them.
 our $Reload = $Client . <<'_EOC_';
 master=$(cat "$PID_FILE")
-# follow POLICY: HUP, and the new worker is there
+# follow POLICY: reloads nginx with this policy, and waits for the new worker
 follow() {
     local old new
     old=$(pgrep -P "$master")

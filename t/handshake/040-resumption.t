@@ -1,5 +1,4 @@
-# A resumed connection is as good as the one that made its session, no better: the same client with the same chain,
-# judged anew.
+# A resumed connection has the client and chain of the connection that made its session, and is verified again.
 
 use lib 't/lib';
 use TestMtls;
@@ -44,7 +43,7 @@ our $Tickets = "    ssl_session_tickets on;\n    ssl_ecdh_curve X25519:P-256;\n"
 our $Cache = "    ssl_session_tickets off;\n    ssl_session_cache shared:sessions:1m;\n    ssl_ecdh_curve X25519:P-256;\n";
 
 our $Client = <<'_EOC_';
-# twice VERSION AS: two connections, the second with the session of the first; prints "same" for equal answers
+# twice VERSION AS: two connections, the second with the session of the first; prints "same" for equal responses
 twice() {
     local first second
     rm -f session
@@ -54,10 +53,10 @@ twice() {
     [ "$second" = "reused=1 $first" ] && echo "$1 same: ${first%:*}" | sed 's/:[0-9a-f]* header [1-9][0-9]*/ with header/' ||
         echo "$1 $2 first $first then $second"
 }
-# make VERSION AS, again VERSION AS: a session, and its use
-make() { tls tls=$1 sni=a.test path=/t as=$2 sess_out=session-$1-$2 >/dev/null; }
+# new_session VERSION AS: makes a session; resume VERSION AS: offers it
+new_session() { tls tls=$1 sni=a.test path=/t as=$2 sess_out=session-$1-$2 >/dev/null; }
 offer() { [ ! -e "$1" ] || echo "sess_in=$1"; }
-again() { echo "$1 $2 $(tls tls=$1 sni=a.test path=/t as=$2 sess_in=session-$1-$2 | facts reused certreq status)"; }
+resume() { echo "$1 $2 $(tls tls=$1 sni=a.test path=/t as=$2 sess_in=session-$1-$2 | facts reused certreq status)"; }
 _EOC_
 
 our $Same = $Client . <<'_EOC_';
@@ -74,11 +73,11 @@ _EOC_
 our $Revoke = $Client . <<"_EOC_" . <<'_EOC_';
 crl=$Crl
 _EOC_
-for version in 1.2 1.3; do make $version client-a; make $version client-int; done
-for version in 1.2 1.3; do again $version client-a; again $version client-int; done
+for version in 1.2 1.3; do new_session $version client-a; new_session $version client-int; done
+for version in 1.2 1.3; do resume $version client-a; resume $version client-int; done
 sed -i "s|verify_depth: 30|&, crls: [$crl]|" policy.yaml
 get a.test/reload
-for version in 1.2 1.3; do again $version client-a; again $version client-int; done
+for version in 1.2 1.3; do resume $version client-a; resume $version client-int; done
 _EOC_
 
 our $RevokeOut = <<'_EOC_';
@@ -94,15 +93,15 @@ reloaded
 _EOC_
 
 our $Without = $Client . <<'_EOC_';
-for version in 1.2 1.3; do make $version client-int; again $version client-int; done
+for version in 1.2 1.3; do new_session $version client-int; resume $version client-int; done
 sed -i 's/verify_depth: 30/&, resumption: false/' policy.yaml
 get a.test/reload
 for version in 1.2 1.3; do
-    again $version client-int
+    resume $version client-int
     for as in client-a client-int client-b; do
         rm -f new
         tls tls=$version sni=a.test path=/t as=$as sess_out=new >/dev/null
-        # Some hand out the name of a session that they do not keep.
+        # Some releases of nginx send the id of a session that they do not cache.
         echo "$version $as $(tls tls=$version sni=a.test path=/t as=$as $(offer new) | facts reused status)"
     done
     rm -f new
@@ -261,7 +260,7 @@ for path in any fresh; do
     tls sni=b.test path=/to/$path as=client-a sess_out=session | facts reused status body
     tls sni=b.test path=/to/$path as=client-a sess_in=session | facts reused status body
 done
-# The names do not share sessions, nor connections
+# The two names share neither sessions nor connections.
 tls sni=a.test path=/to/fresh as=client-a sess_in=session | facts reused status body
 tls sni=a.test host=a.test,b.test,a.test path=/to/fresh as=client-a | facts status
 tls sni=b.test host=b.test,a.test,b.test path=/to/any as=client-a | facts status

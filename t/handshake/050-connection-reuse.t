@@ -1,22 +1,22 @@
-# One connection for many server names, as HTTP/2 clients coalesce them and as HTTP/1.1 clients can: a request gets through
-# where its Host asks for and trusts the same as the name that the connection was made under, whatever the two are called,
-# and gets 421 where anything of that differs.
+# HTTP/2 clients coalesce connections, and HTTP/1.1 clients can: one connection carries requests for many server names. A
+# request is served where its Host has the certificate request and trust of the connection's own name, and gets 421
+# otherwise.
 
 use lib 't/lib';
 use TestMtls;
 
 my $crl = make_crl("reuse", "ca-a", "client-a");
 
-# Server names, what client-a gets there on a connection of its own, and the plugins.
+# Server names, the status of client-a there on its own connection, and the plugins
 our @Routes = (
     [a => 200, auth_plugin()],
-    # What is done with a client is each route's own.
+    # These plugins decide about the client after the handshake, so they change nothing.
     [consumer => 200, auth_plugin("skip_consumer_lookup: false, consumer_by: [username], authenticated_group_by: DN")],
     [acl => 403, auth_plugin("skip_consumer_lookup: false"), "{name: acl, config: {allow: [nobody]}}"],
     [crl => 401, auth_plugin("crls: [$crl]")],
-    # So is what is named to it.
+    # The CA names change nothing either.
     [named => 200, auth_plugin("send_ca_dn: true")],
-    # What is trusted is not.
+    # Settings of trust do.
     [other => 401, auth_plugin("ca_certificates: [\@ca-b]")],
     [both => 200, auth_plugin("ca_certificates: [\@ca-a, \@ca-b]")],
     [depth => 200, auth_plugin("verify_depth: 1")],
@@ -24,7 +24,7 @@ our @Routes = (
     [partial => 200, auth_plugin("allow_partial_chain: true")],
     [fresh => 200, auth_plugin("resumption: false")],
     [asks => 200, "{name: tls-handshake-modifier}"],
-    # A route without our plugins takes everybody, on any connection.
+    # A route without plugins accepts every client on any connection.
     [none => 200],
 );
 

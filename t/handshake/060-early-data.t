@@ -1,5 +1,5 @@
-# Early data (0-RTT) can be sent again by whoever recorded it, with the client certificate of the session it continues:
-# a route that has a use for the certificate refuses it, and takes the request once the handshake is over.
+# Early data (0-RTT) can be replayed, with the client certificate of the session. A route that uses the certificate
+# answers it with 425, and serves the request after the handshake.
 
 use lib 't/lib';
 use TestMtls;
@@ -34,7 +34,7 @@ _EOC_
 our $Tickets = "    ssl_early_data on;\n    ssl_session_tickets on;\n";
 our $Cache = "    ssl_early_data on;\n    ssl_session_tickets off;\n    ssl_session_cache shared:sessions:1m;\n";
 
-# early SNI HOSTS PATH AS: a session, then a connection that sends the first request as early data
+# early SNI HOSTS PATH AS: makes a session, then connects with it and sends the first request as early data
 our $Client = <<'_EOC_';
 early() {
     rm -f session
@@ -46,7 +46,7 @@ early a.test a.test,a.test,a.test a client-a
 early a.test a.test,a.test headers client-a
 early n.test n.test open client-a
 early n.test n.test,n.test open client-a
-# The handshake of another name is no better early
+# A Host of another certificate request is refused in early data too.
 early n.test b.test,b.test b client-b
 rm -f session
 tls tls=1.3 sni=a.test path=/none sess_out=session >/dev/null

@@ -1,4 +1,4 @@
-# HTTP/3: the same handshake inside QUIC, so the same answers.
+# HTTP/3 has the same TLS handshake inside QUIC, and requests get the same responses.
 
 use lib 't/lib';
 use TestMtls;
@@ -65,7 +65,7 @@ h3() { TLSC=$TEST_NGINX_ROOT/t/clients/http3.py tls path=/t "$@"; }
 _EOC_
 
 our $Matrix = $Client . <<'_EOC_';
-# resume FROM TO AS: a session of FROM, made by client-int, offered to TO by AS
+# resume FROM TO AS: client-int makes a session under FROM, and AS offers it to TO
 resume() {
     rm -f session
     h3 sni=$1.test as=client-int sess_out=session >/dev/null
@@ -82,7 +82,7 @@ resume n n client-int
 resume a c client-int
 h3 sni=a.test host=a.test,b.test,n.test,c.test,a.test as=client-int | facts certreq status
 h3 sni=n.test host=n.test,a.test,n.test as=client-int | facts certreq status
-# What an HTTP/1.1 connection has made serves HTTP/3 no worse and no better
+# A session of an HTTP/1.1 connection is offered over HTTP/3.
 h3 sni=a.test as=client-int sess_out=session >/dev/null
 get n.test/reload?to=removed
 h3 sni=a.test as=client-int sess_in=session | facts reused certreq status

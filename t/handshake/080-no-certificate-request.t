@@ -1,4 +1,4 @@
-# A client without a certificate that was not asked for one: the log says so, and why.
+# The log line for a client that was not asked for a certificate has the reason.
 
 use lib 't/lib';
 use TestMtls;
@@ -8,7 +8,7 @@ _format_version: "3.0"
 @{ca_certificates: ca-a}
 routes:
 - name: payments
-  # As a slip makes it.
+  # The name is misspelled on purpose.
   snis: [paymnets.example.com, "*.partnres.example.com"]
   plugins:
   - name: mtls-auth

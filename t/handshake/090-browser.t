@@ -1,6 +1,6 @@
-# Browsers coalesce HTTP/2 connections: what n.shop.test has opened is used for a.shop.test too, because the certificate of
-# the server covers both. 421 makes them open a connection of its own, which asks for a client certificate.
-# `make test-browser` installs them.
+# Browsers coalesce HTTP/2 connections: they use the connection of n.shop.test for a.shop.test too, because the server's
+# certificate covers both. After a 421 they open a new connection, which requests a client certificate. `make test-browser`
+# installs the browsers.
 
 use lib 't/lib';
 use TestMtls;
@@ -14,7 +14,7 @@ sub found ($) {
 our $Chromium = found "chromium";
 our $Firefox = found "firefox-esr";
 
-# A browser on a busy machine is not always as quick as it must be here.
+# A browser on a busy machine may need several attempts.
 plan(skip_all => "make test-browser runs it") if !$ENV{TEST_BROWSER};
 plan(skip_all => "neither chromium nor firefox-esr is installed: make test-browser") if !$Chromium && !$Firefox;
 plan(skip_all => "not root: browsers want a mount namespace here") if $> != 0;
@@ -25,7 +25,7 @@ our $Policy = policy("ca-a ca-b",
     route("b", "b.shop.test", mtls_auth("ca-b", "send_ca_dn: true, skip_consumer_lookup: true")),
     route("n", "n.shop.test"));
 
-# A browser wants a certificate without wildcards right under a top-level domain, of a CA that it trusts.
+# Browsers refuse a wildcard directly under a top-level domain, and a CA that they do not trust.
 my $made = system("bash", "-ec", <<"_EOC_");
 cd "$TestMtls::Pki"
 [ browser.crt -nt browser-ca.crt ] && exit
@@ -68,7 +68,7 @@ _EOC_
 
 our $Client = <<'_EOC_';
 export HOME=$TMP/home
-# store DIRECTORY: NSS's store, with the server's CA and the client certificates
+# store DIRECTORY: makes a store of NSS with the server's CA and the client certificates
 store() {
     mkdir -p "$1"
     certutil -N -d "sql:$1" --empty-password
@@ -78,7 +78,7 @@ store() {
         pk12util -d "sql:$1" -i $name.p12 -W x >/dev/null
     done
 }
-# browse COMMAND...: in a mount namespace where the names lead here and the policy of Chromium is ours, as root
+# browse COMMAND...: runs a browser as root in a mount namespace with our /etc/hosts and our policy for Chromium
 browse() {
     echo '127.0.0.1 n.shop.test a.shop.test b.shop.test' >hosts
     unshare --mount sh -c '
@@ -86,7 +86,7 @@ browse() {
         [ ! -d managed ] || { mount -t tmpfs none /etc/chromium && mkdir /etc/chromium/policies && cp -r managed /etc/chromium/policies/; }
         exec timeout 60 "$@"' sh "$@"
 }
-# seen: what each host answered, in order, and on whose connection
+# seen: the statuses of each host in order, and whose connection each came over
 seen() {
     for host in n a b; do
         echo "$host: $(awk -v host=$host.shop.test '
@@ -97,7 +97,7 @@ seen() {
 }
 _EOC_
 
-# A browser that has met one 421 may not coalesce any more.
+# After one 421 a browser may stop coalescing connections.
 our $Seen = <<'_EOC_';
 (?s)(?=.*421)n: 200 on the connection of n
 a: (421 on the connection of n,)?200 on its own

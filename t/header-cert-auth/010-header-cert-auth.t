@@ -86,7 +86,7 @@ code a.test/see/url -H "X-Client-Cert: $(escaped client-a)"
 header see/url "X-Other: 1"
 header see/url "X-Client-Cert;"
 header see/url "X-Client-Cert: (null)"
-# The TLS certificate is the proxy's own.
+# The certificate of the TLS connection is the proxy's own.
 code a.test/see/url $(as client-a)
 --- client_out
 401 {"message":"No required TLS certificate was sent"}
@@ -168,12 +168,12 @@ and that list is empty
 --- config eval: "$::Config location /reload { content_by_lua_block { ngx.say(tostring(require('resty.mtls').reload())) } }"
 --- client
 header see/url "X-Client-Cert: $(escaped client-a)"
-# At the start, and once more for each policy.
-heard() { grep -c "\[warn\].*policy.yaml:[0-9:]* warning: services\[0\].routes\[$1\].plugins\[0\].config.$2" "$ERROR_LOG"; }
-heard 0 "certificate_header_name: the header is accepted only from 'trusted_ips' of mtls.init, and that list is empty: every"
-heard 3 "secure_source: is false: whoever reaches this gateway may present any certificate, without its key; expected true"
+# Warnings appear at the start, and again with each policy.
+count_warnings() { grep -c "\[warn\].*policy.yaml:[0-9:]* warning: services\[0\].routes\[$1\].plugins\[0\].config.$2" "$ERROR_LOG"; }
+count_warnings 0 "certificate_header_name: the header is accepted only from 'trusted_ips' of mtls.init, and that list is empty: every"
+count_warnings 3 "secure_source: is false: whoever reaches this gateway may present any certificate, without its key; expected true"
 header reload "X-Any: 1"
-heard 0 certificate_header_name
+count_warnings 0 certificate_header_name
 grep -c "trusted_ips' of mtls.init, and that list is empty" "$ERROR_LOG"
 --- client_out
 401 {"message":"No required TLS certificate was sent"}
@@ -212,7 +212,7 @@ header see/url "X-Client-Cert: $(escaped client-a)" -H "X-Real-IP: 10.1.2.3"
 --- client
 header to/plain "X-Client-Cert: $(escaped client-a)" -H "X_Client_Cert: a" -H "x-client.cert: b" | grep -ci 'x.client.cert'
 header to/url "X-Client-Cert: $(escaped client-a)" -H "X_Client_Cert: a" | grep -i 'client' | grep -v '^ssl-client-cert: -----BEGIN%20' | tr -d '\r'
-# Another spelling is not the header.
+# Other spellings of the name are not read.
 header see/url "X_Client_Cert: $(escaped client-a)"
 --- client_out
 0

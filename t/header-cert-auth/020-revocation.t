@@ -52,7 +52,7 @@ done
 : > "$REV/requests"
 for _ in 1 2 3; do status strict good; echo; done
 status ignore revoked; echo
-asked
+fetches
 _EOC_
 --- client_out
 good 200 200 200
@@ -80,14 +80,14 @@ nowhere 200 200 401
 --- client eval
 $::Cases . <<'_EOC_'
 . "$CLIENT"
-bound() { echo "Authorization: Bearer $(door forge "kind=good&x5t=$(PKI=$REV x5t "$1")")"; }
+bound() { echo "Authorization: Bearer $(control forge "kind=good&x5t=$(PKI=$REV x5t "$1")")"; }
 token=$(bound good)
 status token revoked -H "$token"; echo
-asked
+fetches
 for case in good revoked down nowhere; do
     token=$(bound $case)
     echo "$case $(status token $case -H "$token") $(status loose $case -H "$token")" \
-        "$(ask token "" $(rev $case) -H "$token" | cut -c1-3) $(ask loose "" $(rev $case) -H "$token" | cut -c1-3)"
+        "$(request token "" $(certificate_of $case) -H "$token" | cut -c1-3) $(request loose "" $(certificate_of $case) -H "$token" | cut -c1-3)"
 done
 _EOC_
 --- client_out

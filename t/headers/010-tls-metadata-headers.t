@@ -1,5 +1,5 @@
-# The upstream answers with the request header it received. Next to the module's headers, nginx sends its own variables
-# under X-Ngx-* names.
+# The upstream returns the request header that it received. Beside the module's headers, nginx sends its own variables under
+# X-Ngx-* names.
 
 use lib 't/lib';
 use TestMtls;
@@ -57,7 +57,7 @@ our $Config = <<'_EOC_';
     location /n { access_by_lua_block { require("resty.mtls").access("n") } proxy_pass $TEST_NGINX_UPSTREAM; }
 _EOC_
 
-# value NAME: the value of that header in the file `echo`; compare: whether ours are nginx's
+# value NAME: the value of that header in the file `echo`; compare: compares the module's headers with nginx's
 our $Client = <<'_EOC_';
 value() { sed -n "s/^$1: \(.*\)\r$/\1/p" echo; }
 compare() {

@@ -1,4 +1,4 @@
-# The plugin client-cert-headers. The upstream answers with the request header it received.
+# The plugin client-cert-headers. The upstream returns the request header that it received.
 
 use lib 't/lib';
 use TestMtls;
@@ -93,9 +93,9 @@ our $Config = join "", map { <<"_EOC_" } qw( rfc nginx anonymous presented unver
 _EOC_
 
 our $Client = <<'_EOC_';
-# sent HOST/PATH...: names of the header lines that the upstream got, but for curl's own
+# sent HOST/PATH...: the names of the header lines that the upstream received, without curl's own
 sent() { get "$@" | tr -d '\r' | sed -n '2,$s/^\([^:]*\):.*/\1/p' | grep -vE '^(Host|Connection|User-Agent|Accept)$' | sort | paste -sd ' '; }
-# lines PATTERN HOST/PATH...: the lines of that pattern
+# lines PATTERN HOST/PATH...: the lines that match the pattern
 lines() { local pattern=$1; shift; get "$@" | tr -d '\r' | grep -E "$pattern"; }
 _EOC_
 
@@ -215,7 +215,7 @@ many --http1.1 https://c.test/first/{1,2,3}
 many --http2 https://c.test/first/{1,2,3}
 # Several streams at once
 curl -sk --http2 --parallel --max-time 20 --connect-to "::127.0.0.1:$PORT" $(as client-a) https://c.test/first/{1,2,3,4,5,6} 2> progress | grep -c ^Cf-Client-Cert-Sha256
-# A refused request is not told of, so it is not the first
+# A refused request does not reach the upstream, so the next one is the first.
 many --http1.1 https://c.test/refusing https://c.test/first/{1,2}
 many --http1.1 https://c.test/every/{1,2}
 many --http1.1 https://d.test/every/{1,2}

@@ -1,5 +1,5 @@
-# Side by side with those who invented a dialect: nginx, Apache, HAProxy, Caddy and Envoy get the same certificates and set
-# the same headers from their own variables. Where the bytes differ stands in t/headers/origins-deviations.txt, and only there.
+# Compares each dialect with the server that it comes from: nginx, Apache, HAProxy, Caddy and Envoy receive the same
+# certificates and set the same headers from their own variables. t/headers/origins-deviations.txt lists every difference.
 
 use lib 't/lib';
 use TestMtls;
@@ -7,8 +7,8 @@ use TestDialects;
 
 $ENV{NGINX_PORT} = free_port();
 
-# Good ones, awkward and hostile ones, one that does not verify, and none. Neither nginx nor Apache lets anything through
-# that fails for another reason than a missing issuer.
+# Plain, unusual and hostile certificates, one that does not verify, and none. nginx and Apache forward a certificate that
+# does not verify only if its issuer is missing.
 our $Certificates = join " ", qw(
     a int awkward ctrl serial0 serial-negative serial200 sans1000 45k empty dn8k 2060 multi delimiters backslash strings bmp
     san-delimiters san-latin1 upn self comma forged-cn forged-o forged-uri places none
@@ -41,10 +41,10 @@ sub compare ($) {
 
 our ($Apache, $Haproxy) = (compare("apache"), compare("haproxy"));
 
-# Published odd names, where they are
+# Unusual names of a published collection, where it is installed
 our $Odd = -e "$TestMtls::Root/../shared/corpora/odd-names-dev.json";
 
-# Go and BoringSSL, in whatever version, refuse some of what OpenSSL reads: these are left to the three above.
+# Go and BoringSSL refuse some certificates that OpenSSL reads. Those are compared with the other three servers only.
 my %refused = (
     caddy => [qw( ctrl serial-negative strings san-latin1 forged-uri none )],
     envoy => [qw( ctrl 45k none )],

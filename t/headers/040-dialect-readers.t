@@ -1,7 +1,6 @@
-# What real readers of each dialect make of the headers of a gateway request: structured-headers and X509Certificate in Node,
-# http-sf and cryptography in Python, xfccparser in Go, Envoy's own reader of XFCC. Every header is read from requests with
-# sixteen certificates, one of which comes with an intermediate; the numbers count certificates or values that were read and
-# are those presented.
+# Libraries that read each dialect parse the headers of the gateway: structured-headers and X509Certificate in Node, http-sf
+# and cryptography in Python, xfccparser in Go, and Envoy's own reader of XFCC. The requests have sixteen certificates, one
+# of them with an intermediate. The numbers count the certificates or values that were read correctly.
 
 use lib 't/lib';
 use TestMtls;
@@ -17,13 +16,13 @@ my $node = "$TestMtls::Root/target/node";
 
 our $Node = there("node --version") && -e "$node/node_modules/structured-headers"
     ? "$Capture node '$TestMtls::Root/t/headers/readers/read.mjs' captured '$node'\n" : undef;
-# Where t/install-test-tools.sh puts a cryptography that is new enough.
+# t/install-test-tools.sh installs a recent cryptography there.
 $ENV{PYTHONPATH} = "$TestMtls::Root/target/readers/python:$ENV{PYTHONPATH}";
 
 our $Python = there("python3 -c 'import http_sf, cryptography'")
     ? "$Capture python3 '$TestMtls::Root/t/headers/readers/read.py' captured\n" : undef;
 
-# Istio's reader and, where its module cannot be fetched, our model of it
+# Istio's reader, and our model of it for machines that cannot download its module
 our ($Xfccparser, $Model) = map { my $program = reader("xfcc", $_); $program ? "$Capture $program captured\n" : undef }
                                 ("xfccparser", "model");
 my $envoy = reader("envoy", "envoy/_bin/envoy");
@@ -50,7 +49,7 @@ two.test Client-Cert: 16
 two.test Client-Cert-Chain: 1
 _EOC_
 
-# One certificate has no subject, XFCC goes without seven subjects.
+# One certificate has no subject, and XFCC omits seven subjects.
 our $Fields = <<'_EOC_';
 one.test ssl-client-subject-dn: 15
 one.test ssl-client-issuer-dn: 16

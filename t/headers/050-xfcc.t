@@ -1,5 +1,5 @@
-# Envoy's x-forwarded-client-cert in all its modes. Headers are stripped in the rewrite phase too, as
-# nginx-conf/mtls-server.conf does: what came must be known in the access phase all the same.
+# Envoy's x-forwarded-client-cert in all its modes. strip() runs in the rewrite phase, as in nginx-conf/mtls-server.conf,
+# and access() must still read the inbound header.
 
 use lib 't/lib';
 use TestMtls;
@@ -37,7 +37,7 @@ _EOC_
     sort keys %Modes;
 
 our $Client = <<'_EOC_';
-# xfcc PATH [curl options]: the XFCC lines that the upstream got, digests of hexadecimal digits shortened
+# xfcc PATH [curl options]: the XFCC lines that the upstream received, with shortened digests
 xfcc() { get "a.test/$@" | tr -d '\r' | grep -iE '^x-(forwarded-client-cert|other-xfcc)' | sed 's/Hash=\([0-9a-f]\{4\}\)[0-9a-f]\{60\}/Hash=.../'; }
 came='-HX-Forwarded-Client-Cert:Hash=came;URI=spiffe://elsewhere'
 _EOC_
@@ -128,7 +128,7 @@ x-forwarded-client-cert: Hash=came;URI=spiffe://elsewhere,Hash=came;URI=spiffe:/
 --- client eval
 $::Client . <<'_EOC_';
 xfcc append $(as client-a) -H 'X-Forwarded-Client-Cert: Hash=came;Subject="open'
-# Closed for readers that remove a layer of backslashes, open for those that do not
+# Readers that remove one layer of backslashes see a closed quote, others an open one.
 xfcc append $(as client-a) -H 'X-Forwarded-Client-Cert: Hash=came;Subject="open\\\\"'
 xfcc long $(as client-a) -H "X-Forwarded-Client-Cert: Hash=$(printf 'a%.0s' {1..512})"
 echo done

@@ -1,5 +1,5 @@
-# No client can send a header that the gateway sets. The names are those that an upstream really receives, for certificates
-# that make the gateway send all of its lines, each then sent by a client in several spellings.
+# No client can send a header that the gateway sets. The first test collects the names that an upstream receives for
+# certificates that make the gateway send all its lines, and sends each name as a client in several spellings.
 
 use lib 't/lib';
 use TestMtls;
@@ -67,7 +67,7 @@ __DATA__
 --- client
 got() { get open.test/echo "$@" | tr -d '\r' | grep -i 'forged$'; }
 got -H 'X-Client-Cert-San-Too-Large: forged' -H 'X_Client_Cert_Dn_Too_Large: forged' -H 'X-Client-Cert-Dn-Too-Large: forged'
-# Tomcat's SSLValve falls back to the second of these.
+# Tomcat's SSLValve reads ssl_client_cert if there is no ssl_client_escaped_cert.
 got -H 'ssl_client_escaped_cert: forged' -H 'ssl_client_cert: forged' -H 'ssl_cipher: forged'
 got -H 'X-Other-Too-Large: forged'
 --- client_out

@@ -1,4 +1,4 @@
-# Certificates that a hostile or broken CA may issue. Each gets a clear answer and the worker lives on.
+# Certificates that a hostile or broken CA may issue. Each gets a definite response, and the worker survives.
 
 use lib 't/lib';
 use TestMtls;
@@ -7,7 +7,7 @@ our $Policy = policy("ca-a",
     route("a", "a.test", mtls_auth("ca-a"), plugin("tls-metadata-headers", "inject_client_cert_details: true")));
 
 our $Config = <<'_EOC_';
-    # The default, except of newer nginx.
+    # Newer releases of nginx have another default.
     proxy_http_version 1.0;
     location /a { access_by_lua_block { require("resty.mtls").access("a") } proxy_pass $TEST_NGINX_UPSTREAM; }
     location /fields {
@@ -24,7 +24,7 @@ our $Config = <<'_EOC_';
 _EOC_
 
 our $Client = <<'_EOC_';
-# How each header of ours arrived: its name, and its value or the length of a long one; then the worker's health.
+# headers ...: the name of each header that arrived with its value, or its length if that is long, and the worker's state
 headers() {
     get a.test/a $(as $1) > echo
     tr -d '\r' < echo | grep -aE '^(X-|[^ ]* [^ ]* HTTP)' | grep -avE '^X-(Client-Cert|Client-Cert-Chain|Client-Cert-Fingerprint|Client-Cert-Issuer-DN): ' |

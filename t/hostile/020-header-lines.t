@@ -1,6 +1,6 @@
-# Certificates made to break header lines, through the gateway, for every dialect: t/headers/dialects.py reads every line that the
-# upstream receives back to what the certificate holds, and finds a logged reason, and a -Too-Large where there is one, for
-# each header that is not there. What is left out is listed here.
+# Certificates that are made to break header lines, for every dialect. t/headers/dialects.py decodes every line that the
+# upstream receives and compares it with the certificate. For each missing header there must be a logged reason, and
+# -Too-Large where the dialect has it. The expected output lists the missing headers.
 
 use lib 't/lib';
 use TestMtls;
@@ -184,7 +184,7 @@ say() {
         --x509certfile "$PKI/client-$1.crt" --x509keyfile "$PKI/client-$1.key" -p "$PORT" 127.0.0.1 2>&1
 }
 say not-utf8 | grep -F '***' | tail -2
-# There is no upstream here.
+# This server has no upstream.
 say upn | grep -o '^HTTP/1.1 [0-9]*'
 --- client_out
 *** Received alert [50]: Decode error

@@ -1,9 +1,9 @@
-# Who a certificate stands for (mtls-auth consumer mapping), and what upstreams are told about it.
+# mtls-auth maps certificates to consumers, and the upstream receives the consumer in headers.
 
 use lib 't/lib';
 use TestMtls;
 
-# Names that tie are here on purpose: client-a is a subject_name with and without a CA, a username and a custom_id.
+# Some names match several ways: client-a is a subject_name with and without a CA, a username and a custom_id.
 our $Policy = <<'_EOC_';
 _format_version: "3.0"
 @{ca_certificates: ca-a ca-b ca-c}
@@ -99,16 +99,16 @@ our $Config = <<'_EOC_';
     }
 _EOC_
 
-# who ROUTE [curl options]: who the upstream is told it is
+# identity_headers ROUTE [curl options]: the identity headers that the upstream received, or status and body of a refusal
 our $Client = <<'_EOC_';
-who() {
+identity_headers() {
     local route=$1
     shift
     get "a.test/to/$route" "$@" -o echo -w '%{http_code}\n' > status
     [ "$(cat status)" = 200 ] || { echo "$(cat status) $(cat echo)"; return; }
-    told
+    received
 }
-told() {
+received() {
     tr -d '\r' < echo | sed -n 's/^\(X-Con[^:]*\|X-Cred[^:]*\|X-Anon[^:]*\|X-Client[^:]*\): /\1=/p' | sort |
         sed 's/^X-//; s/[12]0000000-0000-4000-8000-0000000000/#/' | paste -sd' '
 }
@@ -123,7 +123,7 @@ __DATA__
 --- config eval: $::Config
 --- client eval
 $::Client . <<'_EOC_'
-for name in a int b c two; do echo "$name: $(who plain $(as client-$name))"; done
+for name in a int b c two; do echo "$name: $(identity_headers plain $(as client-$name))"; done
 _EOC_
 --- client_out
 a: Consumer-Custom-ID=W-1 Consumer-ID=#01 Consumer-Username=with-ca Credential-Identifier=#01
@@ -139,8 +139,8 @@ two: Consumer-ID=#06 Consumer-Username=second-with-ca Credential-Identifier=#07
 --- config eval: $::Config
 --- client eval
 $::Client . <<'_EOC_'
-who plain $(as client-carol)
-who plain $(as client-san)
+identity_headers plain $(as client-carol)
+identity_headers plain $(as client-san)
 _EOC_
 --- client_out
 Consumer-ID=#07 Consumer-Username=carol.example.com
@@ -155,7 +155,7 @@ Consumer-ID=#07 Consumer-Username=carol.example.com
 --- config eval: $::Config
 --- client eval
 $::Client . <<'_EOC_'
-for route in plain custom manual; do echo "$route: $(who $route $(as client-c))"; done
+for route in plain custom manual; do echo "$route: $(identity_headers $route $(as client-c))"; done
 _EOC_
 --- client_out
 plain: Consumer-ID=#04 Consumer-Username=client-c
@@ -172,10 +172,10 @@ manual: 401 {"message":"TLS certificate failed verification"}
 --- client eval
 $::Client . <<'_EOC_'
 for route in default anonymous; do
-    for name in a carol b expired forged; do echo "$route $name: $(who $route $(as client-$name))"; done
-    echo "$route none: $(who $route)"
+    for name in a carol b expired forged; do echo "$route $name: $(identity_headers $route $(as client-$name))"; done
+    echo "$route none: $(identity_headers $route)"
     curl -s -o echo "http://127.0.0.1:$HTTP_PORT/to/$route"
-    echo "$route plain HTTP: $(told)"
+    echo "$route plain HTTP: $(received)"
 done
 _EOC_
 --- client_out
@@ -204,12 +204,12 @@ $::Client . <<'_EOC_'
 forged=(-H 'X-Consumer-ID: root' -H 'x_consumer_username: root' -H 'X-CONSUMER-CUSTOM-ID: root'
         -H 'X-Credential-Identifier: root' -H 'X-Anonymous-Consumer: false' -H 'x-consumer-groups: root'
         -H 'X-Authenticated-Groups: root' -H 'X-Client-Cert-Dn: root' -H 'X-Client-Cert-San: root')
-seen() { tr -d '\r' < echo | grep -i 'root\|false'; }
+forged_headers() { tr -d '\r' < echo | grep -i 'root\|false'; }
 for route in plain holder anonymous; do
-    echo "$route: $(who $route "${forged[@]}" $(as client-a))"; seen
+    echo "$route: $(identity_headers $route "${forged[@]}" $(as client-a))"; forged_headers
 done
-echo "anonymous: $(who anonymous "${forged[@]}")"; seen
-curl -s -o echo "${forged[@]}" "http://127.0.0.1:$HTTP_PORT/to/anonymous"; told; seen
+echo "anonymous: $(identity_headers anonymous "${forged[@]}")"; forged_headers
+curl -s -o echo "${forged[@]}" "http://127.0.0.1:$HTTP_PORT/to/anonymous"; received; forged_headers
 _EOC_
 --- client_out
 plain: Consumer-Custom-ID=W-1 Consumer-ID=#01 Consumer-Username=with-ca Credential-Identifier=#01
@@ -274,7 +274,7 @@ routes:
 --- config eval: $::Config
 --- client eval
 $::Client . <<'_EOC_'
-for route in all short long dotted other; do echo "$route: $(who $route $(as client-carol))"; done
+for route in all short long dotted other; do echo "$route: $(identity_headers $route $(as client-carol))"; done
 _EOC_
 --- client_out
 all: Consumer-ID=#02 Consumer-Username=Example Lab

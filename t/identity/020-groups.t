@@ -1,4 +1,4 @@
-# Groups (acl) and rules over certificates (client-cert-acl).
+# acl checks groups, and client-cert-acl checks fields of the certificate.
 
 use lib 't/lib';
 use TestMtls;
@@ -77,7 +77,7 @@ our $Config = <<'_EOC_';
     }
 _EOC_
 
-# groups ROUTE [curl options]: the groups that the upstream is told of
+# groups ROUTE [curl options]: the groups that the upstream received
 our $Client = <<'_EOC_';
 groups() {
     local route=$1
@@ -92,7 +92,7 @@ groups() {
 log() { grep -o '\[mtls\] 40[13] .*, issuer' "$ERROR_LOG" | sed 's/, issuer//'; }
 _EOC_
 
-# What openssl says of a certificate, without the words around it.
+# The fields of the certificate that openssl prints, without their labels
 sub digest ($) {
     my ($command) = @_;
 

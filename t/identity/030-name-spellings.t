@@ -1,4 +1,4 @@
-# Names in other spellings than those of the policy: under client-cert-acl, acl and consumer mapping.
+# client-cert-acl, acl and consumer mapping compare names whose spelling differs from that of the policy.
 
 use lib 't/lib';
 use TestMtls;
@@ -79,7 +79,7 @@ our $Config = <<'_EOC_';
     }
 _EOC_
 
-# passing NAMES ROUTE...: who of these clients each route lets in, others with a status that is not 403
+# passing NAMES ROUTE...: for each route, which of these clients it allows; with the status if that is neither 200 nor 403
 our $Client = <<'_EOC_';
 passing() {
     local names=$1 route name status passed

@@ -1,4 +1,4 @@
-# make install, install-debug and uninstall, and nginx with what they installed.
+# make install, install-debug and uninstall, and nginx with the installed files.
 
 use lib 't/lib';
 use TestMtls;
@@ -9,17 +9,17 @@ use File::Temp qw( tempdir );
 
 open my $in, '<', "$TestMtls::Root/Cargo.toml" or die $!;
 our ($Version) = do { local $/; <$in> =~ /^version = "(.*)"/m };
-# With a blank, as DESTDIR may have one.
+# The path contains a blank, as DESTDIR may.
 our $Dest = tempdir(CLEANUP => 1) . "/a root";
 mkdir $Dest;
 
-# `make test` may be what runs this.
+# `make test` may run this test and export variables of make.
 delete @ENV{qw( MAKEFLAGS MAKELEVEL MFLAGS )};
-# What make exports, for t/in-netns too.
+# make exports these, also through t/in-netns.
 delete @ENV{qw( DESTDIR PREFIX LUA_LIB_DIR LUA_CLIB_DIR )};
 
 
-# make(TARGET, VARIABLE...): what it printed, and the exit status. With a cargo that fails when it is called.
+# make(TARGET, VARIABLE...): returns its output and exit status. cargo is a command that fails.
 sub make ($@) {
     my ($target, @variables) = @_;
 
@@ -30,7 +30,7 @@ sub make ($@) {
 }
 
 
-# Path to mode of each file under a directory.
+# Maps the path of each file under a directory to its mode.
 sub files ($) {
     my ($dir) = @_;
     my %mode;
@@ -50,17 +50,17 @@ sub slurp ($) {
     return scalar <$in>;
 }
 
-# Warnings about sources that are newer depend on the machine.
+# Warnings about newer sources depend on the machine.
 sub without_age ($) { return $_[0] =~ s/^install: warning: \S+ is newer than .*\n//mr }
 
 
-# Into directories of its own
+# Into other directories
 
 my @to = ("DESTDIR=$Dest", "PREFIX=/opt/mtls", "LUA_LIB_DIR=/opt/lua");
 my ($log, $status) = make("install", @to);
 
 is($status, 0, "make install") or Test::More::diag($log);
-is(without_age($log), "", "it prints nothing, and calls no cargo");
+is(without_age($log), "", "make install prints nothing and calls no cargo");
 
 my $mode = files($Dest);
 
@@ -82,17 +82,17 @@ my @sources;
 find({ no_chdir => 1, wanted => sub { push @sources, s{^\Q$TestMtls::Root\E/lua/}{}r if /\.lua\z/ } }, "$TestMtls::Root/lua");
 is(join(" ", sort map { m{^/opt/lua/(.*)} } keys %$mode), join(" ", sort @sources), "every Lua module, and nothing else with them");
 
-# A list that says what is there, no more and no less.
+# The list of installed files is exact.
 my $list = "/opt/mtls/share/resty-mtls/installed";
 is(join("\n", sort(slurp("$Dest$list") =~ /^f (.*)/mg), ""), join("\n", sort(grep { $_ ne $list } keys %$mode), ""),
    "the list has every file");
 
 
-# What the binaries hold
+# The content of the binaries
 
 my @binaries = ("/opt/mtls/lib/lua/5.1/libresty_mtls.so", "/opt/mtls/bin/resty-mtls");
 
-# Of the machine that built them: the directory of crates, the target directory with what build scripts wrote, and the home.
+# Paths of the build machine: the directories of crates and of build output, and the home directory.
 my $paths = qr{[\w.-]*/registry/src/[\w.-]*|/target/release/|\Q$ENV{HOME}\E/\.};
 
 for my $file (@binaries) {
@@ -102,13 +102,13 @@ for my $file (@binaries) {
 }
 
 
-# Over what is there: by a rename
+# An installation over another replaces each file by a rename.
 
 my %before = map { $_ => (stat "$Dest$_")[1] } @binaries;
 open my $mapped, '<:raw', "$Dest$binaries[0]" or die $!;
 my $content = slurp("$Dest$binaries[0]");
 
-# A module that this release has no more, one of another project, and what a mistaken list could name.
+# A module that this release no longer has, one of another project, and files that a wrong list could name.
 for my $file ("resty/mtls/old.lua", "resty/other.lua") {
     open my $out, '>', "$Dest/opt/lua/$file" or die $!;
     close $out;
@@ -120,10 +120,10 @@ close $out;
 ($log, $status) = make("install-debug", @to);
 is($status, 0, "make install-debug") or Test::More::diag($log);
 isnt((stat "$Dest$_")[1], $before{$_}, "$_ is a new file") for @binaries;
-is(do { local $/; <$mapped> } eq $content, 1, "the old library is as it was, for who has it open");
+is(do { local $/; <$mapped> } eq $content, 1, "the old library is unchanged for processes that have it open");
 $mode = files($Dest);
 is(join(" ", grep { /\.new|old\.lua/ } keys %$mode), "", "no temporary file is left, nor a module of an earlier release");
-is($mode->{"/opt/lua/resty/other.lua"}, "644", "what somebody else put there stays");
+is($mode->{"/opt/lua/resty/other.lua"}, "644", "files of other projects stay");
 
 for my $file (@binaries) {
     my ($dir, $name) = $file =~ m{(.*)/(.*)};
@@ -139,7 +139,7 @@ make("install", @to);
 is(join(" ", grep { /\.debug/ } keys %{ files($Dest) }), "", "debug files of another build do not stay");
 
 
-# In two places, and away
+# Installed in two places, then removed
 
 make("install", @to[0, 1], "LUA_LIB_DIR=/opt/site/lualib", "LUA_CLIB_DIR=/opt/site/lualib");
 $mode = files($Dest);
@@ -150,8 +150,8 @@ is($mode->{$_}, $_ =~ /so$/ ? "755" : "644", "$_ beside the first ones")
 is($status, 0, "make uninstall");
 is($log, "install: $Dest/opt/lua/resty is not empty and stays\ninstall: $Dest/opt/lua is not empty and stays\n"
        . "install: $Dest/opt is not empty and stays\n", "it says what it leaves");
-is(join(" ", keys %{ files($Dest) }), "/opt/lua/resty/other.lua", "all that was installed is gone, wherever it was");
-is(join(" ", map { s/^\Q$Dest\E//r } glob("'$Dest'/opt/*")), "/opt/lua", "and the directories");
+is(join(" ", keys %{ files($Dest) }), "/opt/lua/resty/other.lua", "uninstall removes all installed files in both places");
+is(join(" ", map { s/^\Q$Dest\E//r } glob("'$Dest'/opt/*")), "/opt/lua", "uninstall removes the empty directories");
 
 ($log, $status) = make("uninstall", @to[0, 1]);
 is($log =~ s/^make: .*\n//mr, "install: nothing to remove: there is no $Dest$list, which 'make install' writes;"
@@ -159,30 +159,30 @@ is($log =~ s/^make: .*\n//mr, "install: nothing to remove: there is no $Dest$lis
 is($status, 2, "and fails");
 
 
-# An installation that is broken off is listed as far as it went
+# The list of an interrupted installation has the files that were written.
 
 make_path("$Dest/opt/mtls/share/man/man1/resty-mtls.1/in the way");
 ($log, $status) = make("install", @to);
-like($log, qr{^install: \Q$Dest\E/opt/mtls/share/man/man1/resty-mtls\.1 cannot be written$}m, "what cannot be written is named");
+like($log, qr{^install: \Q$Dest\E/opt/mtls/share/man/man1/resty-mtls\.1 cannot be written$}m, "install names the file that it cannot write");
 is($status, 2, "and the installation fails");
 make("uninstall", @to[0, 1]);
-is(join(" ", keys %{ files($Dest) }), "/opt/lua/resty/other.lua", "what was written is found again");
+is(join(" ", keys %{ files($Dest) }), "/opt/lua/resty/other.lua", "uninstall removes the files of an interrupted installation");
 system("rm", "-rf", "$Dest/opt");
 
 
-# Without anything built
+# Nothing is built yet.
 
 my $copy = tempdir(CLEANUP => 1) . "/resty-mtls";
 system("'$TestMtls::Root/t/copy-source' '$TestMtls::Root/target/release' '$copy' && rm -r '$copy/target'") == 0 or die "copy: $?";
-# A cargo that builds nothing
+# A cargo that logs its arguments and builds nothing
 open $out, '>', "$copy/cargo" or die $!;
 print $out "#!/bin/sh\n[ \"\$1\" = --version ] && echo 'cargo 99.0.0' || echo \"called: \$*\"\n";
 close $out;
 chmod 0755, "$copy/cargo";
 $log = `make -C '$copy' install CARGO='$copy/cargo' DESTDIR='$Dest' 2>&1`;
-like($log, qr/^called: build --release --locked$/m, "what is not built is built first");
-like($log, qr/^install: target\/release\/libresty_mtls\.so is missing: run 'make build'$/m, "else it is said to be missing");
-is(-e "$Dest/usr" ? "something" : "nothing", "nothing", "and nothing is installed");
+like($log, qr/^called: build --release --locked$/m, "install builds first if nothing is built");
+like($log, qr/^install: target\/release\/libresty_mtls\.so is missing: run 'make build'$/m, "install names the missing library");
+is(-e "$Dest/usr" ? "something" : "nothing", "nothing", "install writes nothing then");
 
 
 # As docs/install.md has it
@@ -207,8 +207,8 @@ like($man, qr/^\.It .*\bFl -\Q${\ substr $_, 2 }\E\b/m, "the man page describes 
 SKIP: {
     my $mandoc = `mandoc -T lint '$usr/share/man/man1/resty-mtls.1' 2>&1`;
     Test::More::skip("mandoc is not installed", 1) if $? == -1 || $? >> 8 == 127;
-    # Whether other pages are there depends on the machine.
-    is(join("", grep { !/mandoc\.db|referenced manual not found/ } split /^/m, $mandoc), "", "mandoc finds nothing in it");
+    # Which other manual pages are installed depends on the machine.
+    is(join("", grep { !/mandoc\.db|referenced manual not found/ } split /^/m, $mandoc), "", "mandoc finds no fault in the man page");
 }
 
 
@@ -220,7 +220,7 @@ my %complete = (
 COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
 complete -p resty-mtls > /dev/null && _resty_mtls && printf '%s\n' "${COMPREPLY[@]}"
 _EOC_
-    # compadd works in the line editor only: this one prints what it is to offer.
+    # compadd works in the line editor only. This function prints its words instead.
     zsh => [ "$usr/share/zsh/site-functions/_resty-mtls", <<'_EOC_' ],
 file=$1; shift
 words=("$@") CURRENT=$# PREFIX=${@[-1]}
@@ -273,7 +273,7 @@ routes:
 _EOC_
 
 $ENV{RESTY_MTLS_POLICY} = html_dir() . "/policy.yaml";
-# A link without a blank, for nginx.conf
+# nginx.conf cannot name a path with a blank, so this is a link without one.
 our $Root = tempdir(CLEANUP => 1) . "/root";
 symlink $Dest, $Root or die $!;
 chmod 0755, $Dest =~ s{/[^/]*$}{}r, $Root =~ s{/[^/]*$}{}r;
@@ -360,10 +360,7 @@ resty_mtls_requests_total{route="payments",decision="pass"} 1
     location /t { return 200 ok; }
 --- client
 library() { grep -hoE 'libresty_mtls\.so( \(deleted\))?$' "/proc/$1/maps" | sort -u; }
-workers() { pgrep -P "$(cat "$PID_FILE")" | sort | paste -sd ' '; }
 hup() { kill -HUP "$(cat "$PID_FILE")"; }
-# until COMMAND...: waits 20 seconds at most until it succeeds
-until_so() { for i in $(seq 200); do "$@" && return; sleep 0.1; done; echo "not in time: $*"; }
 changed() { local now; now=$(workers); [ -n "$now" ] && [ -z "$(comm -12 <(tr ' ' '\n' <<< "$1") <(tr ' ' '\n' <<< "$now"))" ]; }
 logged() { grep -q "$@" "$ERROR_LOG"; }
 master=$(cat "$PID_FILE")
@@ -377,7 +374,7 @@ get payments.example.com/ $(as client-a) -o /dev/null -w '%{http_code}\n'
 echo reload
 first=$(workers)
 hup
-until_so changed "$first"
+wait_until changed "$first"
 library "$master"
 library "$(workers | cut -d ' ' -f 1)"
 get payments.example.com/ $(as client-a) -o /dev/null -w '%{http_code}\n'
@@ -387,7 +384,7 @@ cdef=$DEST/usr/local/share/lua/5.1/resty/mtls/internal/cdef.lua
 sed 's/\(ABI_VERSION = \)[0-9]*/\1999/' "$cdef" > "$cdef.new" && mv "$cdef.new" "$cdef"
 second=$(workers)
 hup
-until_so logged 'has ABI version .*, expected 999; install Lua modules and library of the same release'
+wait_until logged 'has ABI version .*, expected 999; install Lua modules and library of the same release'
 [ "$(workers)" = "$second" ] && echo the same workers
 get payments.example.com/ $(as client-a) -o /dev/null -w '%{http_code}\n'
 --- client_out

@@ -1,4 +1,4 @@
-# The rockspec: luarocks builds, installs and removes the module, and nginx finds it in luarocks' tree.
+# luarocks builds, installs and removes the module by the rockspec, and nginx finds it in the tree of luarocks.
 
 use lib 't/lib';
 use TestMtls;
@@ -12,12 +12,12 @@ our ($Version) = do { local $/; <$in> =~ /^version = "(.*)"/m };
 our $Tree = tempdir(CLEANUP => 1);
 chmod 0755, $Tree;
 
-# `make test` may be what runs this.
+# `make test` may run this test and export variables of make.
 delete @ENV{qw( MAKEFLAGS MAKELEVEL MFLAGS DESTDIR PREFIX LUA_LIB_DIR LUA_CLIB_DIR )};
 $ENV{HOME} = tempdir(CLEANUP => 1);
 
-# A cargo that builds nothing: the library may be one for Valgrind, or of another machine. It writes down its words. In a
-# copy of the tree, since make may keep a link to it.
+# A cargo that logs its arguments and builds nothing, because the library may be that of Valgrind or of another machine. It
+# works in a copy of the tree, since make keeps a link to cargo.
 my $copy = "$ENV{HOME}/resty-mtls";
 system("'$TestMtls::Root/t/copy-source' '$TestMtls::Root/target/release' '$copy'") == 0 or die "t/copy-source: $?";
 my $called = "$ENV{HOME}/called";
@@ -31,7 +31,7 @@ chmod 0755, $ENV{CARGO};
 sub luarocks ($) {
     my ($words) = @_;
 
-    # Without a file name: luarocks looks into rockspec/ by itself.
+    # luarocks finds the file in rockspec/.
     my $printed = `cd '$copy' && luarocks --lua-version 5.1 --tree '$Tree' $words 2>&1`;
 
     return ($printed, $? >> 8);

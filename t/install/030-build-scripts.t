@@ -1,4 +1,4 @@
-# What `make` uses besides cargo: t/toolchain.sh, t/step and t/suite, and what t/lib/TestProcess.pm gives each test file.
+# The scripts of `make` (t/toolchain.sh, t/step and t/suite), and t/lib/TestProcess.pm.
 
 use strict;
 use warnings;
@@ -27,7 +27,7 @@ sub write_file {
 }
 
 
-# A tree with scripts of this one
+# tree SCRIPT...: a directory with copies of these scripts
 sub tree {
     my $dir = tempdir(CLEANUP => 1);
 
@@ -59,7 +59,7 @@ cargo("$new/cargo", "1.85.0");
 write_file("$new/rustc", "");
 cargo("$newer/cargo-1.100", "1.100.1");
 
-# On this machine there may be others, in places that cannot be moved.
+# Another cargo may be installed on this machine in a place that the script searches.
 my $elsewhere = glob("/usr/lib/rust-*/bin/cargo") || grep { -x "$_/cargo" } qw( /usr/bin /bin );
 
 delete $ENV{CARGO};
@@ -114,7 +114,7 @@ sub suite {
     return ($? >> 8) . "\n" . $printed =~ s/, \d+ s$/, N s/mgr;
 }
 
-# A step is left out on Debian 13, which is this machine then.
+# On Debian 13 itself suite leaves out its last step.
 my $thirteen = -e "/etc/os-release" && `. /etc/os-release && echo "\$ID \$VERSION_ID"` eq "debian 13\n";
 
 my $expected = <<'_EOC_';

@@ -13,9 +13,9 @@ my $root = abs_path(dirname(__FILE__) . "/../..");
 my $run = "$root/nginx-conf/demo/run";
 
 
-# Once, all by itself
+# With ONCE=1 the demo makes its requests and ends.
 
-# To nginx itself a variable NGINX means sockets it inherits.
+# nginx would inherit the sockets that a variable NGINX names.
 my $printed = `NGINX='7;8;' ONCE=1 '$run' 2>&1`;
 
 is($? >> 8, 0, "with ONCE=1 it succeeds") or diag($printed);
@@ -48,7 +48,7 @@ _EOC_
 like($printed, qr/^All answers are as expected\.\n\z/m, "and says so");
 
 
-# Once, with a gateway that lets everybody in and removes nothing
+# With a gateway that allows every client and removes no headers
 
 my $copy = tempdir(CLEANUP => 1);
 system("cp -r '$root/nginx-conf' '$copy/' && ln -s '$root/lua' '$root/target' '$copy/'") == 0 or die "cp: $?";
@@ -68,7 +68,7 @@ like($printed, qr/^  WRONG: unexpected: forged$/m, "with one that should not be 
 like($printed, qr/^7 answers are wrong\. The gateway's log:$/m, "and how many there are");
 
 
-# In a directory that nginx would take for a pattern
+# In a directory whose name nginx reads as a pattern
 
 mkdir "$copy/a[b" or die "mkdir: $!";
 system("cp -r '$root/nginx-conf' '$copy/a[b/'") == 0 or die "cp: $?";
@@ -78,13 +78,13 @@ is($? >> 8, 1, "in a directory that nginx.conf cannot name it fails");
 like($printed, qr/^run: nginx\.conf cannot name a path with .* in it: .*a\[b$/m, "and says why");
 
 
-# Until it is told to end
+# Without ONCE it runs until SIGINT.
 
 my $pid = open(my $out, '-|') // die "fork: $!";
 
 if (!$pid) {
     open STDERR, '>&', \*STDOUT;
-    # Never by a shell, whatever the path holds: it would get the signal.
+    # perl starts it without a shell, which would receive the signal instead.
     exec { $run } $run or die "$run: $!\n";
 }
 

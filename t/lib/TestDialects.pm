@@ -1,6 +1,6 @@
 package TestDialects;
 
-# What the tests of the header dialects share: routes that send every dialect to the upstream that t/headers/dialects.py is.
+# Routes that send every dialect to the upstream of t/headers/dialects.py, for the tests of the header dialects.
 
 use strict;
 use warnings;
@@ -9,10 +9,11 @@ use Exporter qw( import );
 
 our @EXPORT = qw( $Policy $Config $Dialects reader );
 
-# Where t/install-test-tools.sh puts what the system has not.
+# t/install-test-tools.sh installs there what the system does not have.
 $ENV{PYTHONPATH} = join ":", "$TestMtls::Root/target/python", $ENV{PYTHONPATH} // ();
 
-# The file FILE of the package NAME as t/install-test-tools.sh installs it, the command NAME if there is one, or undef.
+# reader NAME, FILE: the path of FILE of the package NAME that t/install-test-tools.sh installed, or that of the command
+# NAME, or undef.
 sub reader ($$) {
     my ($name, $file) = @_;
 
@@ -25,8 +26,8 @@ sub reader ($$) {
 
 our $Dialects = "python3 $TestMtls::Root/t/headers/dialects.py";
 
-# one.test has every dialect but apache, whose names differ from nginx's in '_' only; it and the passthrough modes are on
-# two.test. The client may be anyone on NAME.test, which sends the dialect NAME alone.
+# one.test has every dialect but apache, because its names differ from nginx's in '_' only; two.test has apache and the
+# passthrough modes. NAME.test sends the dialect NAME alone, for any client.
 my @alone = qw( nginx apache haproxy caddy envoy );
 
 our $Policy = <<'_EOC_';

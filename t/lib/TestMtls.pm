@@ -18,7 +18,7 @@ package TestMtls;
 # An upstream that answers with the request header it received, as text, listens on $TEST_NGINX_UPSTREAM.
 
 BEGIN {
-    # A server root of its own for each test file, so that suites can run side by side.
+    # Each test file has its own server root, so that suites can run side by side.
     $ENV{TEST_NGINX_RANDOMIZE} //= 1;
 }
 
@@ -40,7 +40,7 @@ our @EXPORT = qw( expand_policy free_port init_http make_crl mtls_auth plugin po
     *{"Test::Base::Filter::$_"} = \&$_ for grep { $_ ne "run_blocks" } @EXPORT;
 }
 
-# Test::Nginx looks at a port once and leaves it to chance whether it is still free when nginx starts.
+# Test::Nginx would pick a port that another process may take before nginx starts.
 my $port = free_port();
 server_port($port);
 server_port_for_client($port);
@@ -67,7 +67,7 @@ sub build_client ($$) {
     return if -e $binary && -M $binary < -M $source;
 
     make_path(dirname($binary));
-    # Another test file may be at it too: make it aside.
+    # Another test file may build it at the same time, so it is built beside the target and renamed.
     system($ENV{CC} // "cc", qw( -D_GNU_SOURCE -O1 -g -Wall -Wextra -Werror -o ), "$binary.$$", $source, qw( -lssl -lcrypto )) == 0
         && rename("$binary.$$", $binary)
         or bail_out("$source does not build");
@@ -201,7 +201,7 @@ system("'$Root/t/pki/make'") == 0
     or bail_out("t/pki/make failed");
 build_client("$Root/t/clients/tls_client.c", $ENV{TLSC});
 
-# The policy is built in the master and inherited by the workers, as in production.
+# As in production, the master loads the policy and the workers inherit it.
 master_on();
 log_level("info");
 no_long_string();
@@ -226,7 +226,7 @@ _EOC_
     # At this level, because lua-nginx-module takes ssl_*_by_lua at http level only if every server has a certificate.
     ssl_certificate $Pki/server.crt;
     ssl_certificate_key $Pki/server.key;
-    # Hostile certificates make long header lines.
+    # Some test certificates make long header lines.
     large_client_header_buffers 8 256k;
     server {
         listen unix:\$TEST_NGINX_HTML_DIR/upstream.sock;
@@ -302,7 +302,7 @@ $Test::Nginx::Util::RunTestHelper = sub {
     my $printed = `timeout 120 bash -u '$script' 2>&1`;
     my $status = $?;
 
-    # The script's last command may fail as part of the test, a script that cannot run may not.
+    # The last command of the script may fail as part of the test. 124 and more mean that the script could not run.
     Test::More::cmp_ok($status >> 8, '<', 124, "$name - client runs");
 
     if (defined $block->client_out) {

@@ -1,17 +1,17 @@
 package TestProcess;
 
-# The process that a test file runs in: free ports, and a start that does not depend on the caller.
+# Gives a test file free ports, and signals, variables and a BAIL_OUT() that do not depend on its caller.
 
 use strict;
 use warnings;
 use Exporter qw( import );
 
 BEGIN {
-    # nohup, `&` in a script and a supervisor start children with signals ignored, and children inherit that: a bash that
-    # starts with SIGINT ignored cannot trap it, and without SIGCHLD no exit status is kept.
+    # nohup, `&` in a script and supervisors start children with signals ignored, and children inherit that. bash cannot
+    # trap a SIGINT that was ignored when it started, and with SIGCHLD ignored there is no exit status to wait for.
     $SIG{$_} = 'DEFAULT' for qw( INT QUIT TERM PIPE CHLD );
 
-    # nginx takes the sockets that this variable names for inherited ones.
+    # nginx would inherit the sockets that this variable names.
     delete $ENV{NGINX};
 }
 
@@ -23,7 +23,7 @@ our @EXPORT = qw( free_port );
 {
     no warnings 'redefine';
 
-    # "Bail out!" would end the whole suite; what one file cannot do is a failure of that file. Test::Nginx calls it too.
+    # "Bail out!" ends the whole suite. Here it ends and fails one file, also where Test::Nginx calls it.
     *Test::Builder::BAIL_OUT = sub {
         my ($self, $reason) = @_;
 
@@ -46,9 +46,9 @@ sub bound ($$) {
 
 my @held;
 
-# A TCP port that is free, for this process and its children. Bound without listening, it is not given to anybody else by the
-# kernel, neither for port 0 nor for an outgoing connection, and with SO_REUSEADDR a server can bind it and listen. As far as
-# can be seen now, the UDP port of the same number is free too.
+# A TCP port that is free for this process and its children. A socket is bound to it and does not listen: the kernel gives
+# the port to nobody else, neither for port 0 nor for an outgoing connection, and with SO_REUSEADDR a server can bind it
+# and listen. The UDP port of the same number is free when the function returns.
 sub free_port () {
     for (1 .. 100) {
         my $tcp = bound(SOCK_STREAM, 0) // die "no free TCP port: $!";

@@ -1,7 +1,7 @@
 package TestRevocation;
 
-# OCSP responders and CRL distribution points (t/servers/responder.py), which run as long as the test file does. Their
-# certificates are $REV/CASE.crt; $REV/requests has a line for each request they got.
+# Runs OCSP responders and CRL distribution points (t/servers/responder.py) as long as the test file runs. Client
+# certificates that name them are $REV/CASE.crt, and $REV/requests has a line for each request that they received.
 
 use strict;
 use warnings;
@@ -27,7 +27,7 @@ for (1 .. 400) {
 $up or bail_out("t/servers/responder.py does not get ready");
 
 END {
-    # Not the status of the tests
+    # Closing the pipe must not change the exit status of the tests.
     local $?;
     close $responder if $responder;
 }
@@ -56,24 +56,24 @@ our $Config = <<'_EOC_';
     }
 _EOC_
 
-# rev CASE: curl's options for the certificate of a case
-# ask ROUTE CASE [curl options]: the status
-# table CASE...: how the routes of the three modes answer each case
-# live CERTIFICATE KEY (ROUTE|SECONDS)...: the statuses of requests on one connection, with pauses between them
-# asked: the requests that came, without content types
+# certificate_of CASE: curl's options for the certificate of a case
+# request ROUTE CASE [curl options]: prints the status
+# table CASE...: prints the status of each case on the routes of the three modes
+# one_connection CERTIFICATE KEY (ROUTE|SECONDS)...: the statuses of requests on one connection, with pauses between them
+# fetches: the requests that the responders received, without content types
 our $Client = <<'_EOC_';
 : > "$REV/requests"
-rev() { echo "--cert $REV/$1.crt --key $REV/$1.key"; }
-ask() {
+certificate_of() { echo "--cert $REV/$1.crt --key $REV/$1.key"; }
+request() {
     local route=$1 case=$2
     shift 2
-    get "a.test/to/$route" $(rev "$case") -o body -w '%{http_code}' "$@"
+    get "a.test/to/$route" $(certificate_of "$case") -o body -w '%{http_code}' "$@"
 }
 table() {
     local case
-    for case in "$@"; do echo "$case: $(ask skip "$case") $(ask ignore "$case") $(ask strict "$case")"; done
+    for case in "$@"; do echo "$case: $(request skip "$case") $(request ignore "$case") $(request strict "$case")"; done
 }
-live() {
+one_connection() {
     python3 - "$PORT" "$@" <<'END'
 import http.client, socket, ssl, sys, time
 port, certificate, key, *steps = sys.argv[1:]
@@ -94,8 +94,8 @@ for step in steps:
     print(step, answer.status, answer.read().decode().strip())
 END
 }
-# Without the request in the path of a GET.
-asked() { cut -d' ' -f1,2 "$REV/requests" | cut -d/ -f1-3; }
+# An OCSP GET has the encoded request as the last part of its path.
+fetches() { cut -d' ' -f1,2 "$REV/requests" | cut -d/ -f1-3; }
 _EOC_
 
 

@@ -1,7 +1,7 @@
 package TestToken;
 
-# An authorization server (t/servers/openid-provider/provider.mjs), which runs as long as the test file does, at $PROVIDER; it issues tokens at
-# $TOKENS. t/install-test-tools.sh installs it: without it the test file is skipped.
+# Runs an authorization server (t/servers/openid-provider/provider.mjs) as long as the test file runs. $PROVIDER is its
+# issuer's origin, $TOKENS that of its token endpoint. t/install-test-tools.sh installs it; without it the file is skipped.
 
 use strict;
 use warnings;
@@ -39,7 +39,7 @@ for (1 .. 600) {
 $up or bail_out("t/servers/openid-provider/provider.mjs does not get ready: " . `tail -5 '$Dir/log'`);
 
 END {
-    # Not the status of the tests
+    # Closing the pipe must not change the exit status of the tests.
     local $?;
     close $provider if $provider;
 }
@@ -77,13 +77,13 @@ our $Config = <<'_EOC_';
     location = /free { content_by_lua_block { ngx.say("free") } }
 _EOC_
 
-# door NAME [QUERY]: a door of the provider
-# token NAME ALG [CLIENT]: a token of the provider for the holder of the certificate NAME (- for none)
-# forge KIND [NAME [QUERY]]: a token it would not make
-# ask ROUTE TOKEN [curl options]: status, body and challenge
+# control NAME [QUERY]: a request to /control/NAME of the provider
+# token NAME ALG [CLIENT]: issues a token to the holder of the certificate NAME, or without a certificate for -
+# forge KIND [NAME [QUERY]]: a token that the provider itself would not issue
+# request ROUTE TOKEN [curl options]: prints status, body and challenge
 our $Client = <<'_EOC_';
-door() { curl -s "$PROVIDER/doors/$1?${2-}"; }
-door reset >reset
+control() { curl -s "$PROVIDER/control/$1?${2-}"; }
+control reset >reset
 token() {
     local certificate=()
     [ "$1" = - ] || certificate=($(as "$1"))
@@ -95,9 +95,9 @@ x5t() { openssl x509 -in "$PKI/$1.crt" -outform DER | openssl dgst -sha256 -bina
 forge() {
     local bound=
     [ "${2--}" = - ] || bound=$(x5t "$2")
-    door forge "kind=$1&x5t=$bound&${3-}"
+    control forge "kind=$1&x5t=$bound&${3-}"
 }
-ask() {
+request() {
     local route=$1 token=$2
     shift 2
     get "a.test/to/$route" ${token:+-H "Authorization: Bearer $token"} "$@" -D head -o body -w '%{http_code} '

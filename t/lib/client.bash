@@ -1,8 +1,8 @@
-# What a --- client section has at hand. $PKI, $PORT (TLS), $HTTP_PORT (plain), $PID_FILE, $ERROR_LOG are set.
+# Functions for --- client sections. $PKI, $PORT (TLS), $HTTP_PORT (plain), $PID_FILE and $ERROR_LOG are set.
 
 cd "$TMP" || exit
 
-# KB that memory may grow beyond what a test allows: t/sanitize.py's tools keep what was freed
+# KB that memory may grow beyond what a test allows. The tools of t/sanitize.py keep freed memory.
 SLACK=${SLACK:-0}
 
 # as NAME: curl's options for the client certificate NAME (with its chain, if there is one)
@@ -24,7 +24,7 @@ get() {
 # code HOST/PATH [curl options]: status, content type and body
 code() {
     get "$@" -o body -w '%{http_code} %{content_type} '
-    # With one line end, whatever the body ends in
+    # One line end, however the body ends
     echo "$(cat body)"
 }
 
@@ -46,7 +46,7 @@ tls() {
     "$TLSC" port="$PORT" host="$host" "${options[@]}"
 }
 
-# facts KEY...: keeps these of the facts that tls prints; body is the last
+# facts KEY...: prints these of the facts that tls prints; body must be the last
 facts() {
     local line key out=
     read -r line || return
@@ -71,11 +71,46 @@ base64_of() {
     openssl x509 -in "$PKI/$1.crt" -outform DER | base64 -w0
 }
 
-# header PATH LINE [curl options]: status and body over plain HTTP with a header line, which may be longer than an argument
+# header PATH LINE [curl options]: status and body over plain HTTP with a header line, which may be longer than an
+# argument of a command can be
 header() {
     local url=http://127.0.0.1:$HTTP_PORT/$1
     printf '%s' "$2" >header-line
     shift 2
     curl -s --max-time 20 -H @header-line -o body -w '%{http_code} ' "$@" "$url"
     echo "$(cat body)"
+}
+
+# workers: the process ids of nginx's workers, on one line
+workers() {
+    pgrep -P "$(cat "$PID_FILE")" | sort | paste -sd ' '
+}
+
+# reload_nginx: sends HUP, and waits until only new workers are left
+reload_nginx() {
+    local old
+    old=$(workers)
+    kill -HUP "$(cat "$PID_FILE")"
+    for _ in $(seq 200); do
+        sleep 0.02
+        [ -n "$(workers)" ] && ! grep -qwFf <(tr ' ' '\n' <<< "$old" | grep .) <(workers) && return
+    done
+    echo "no new workers"
+}
+
+# reach_workers N: requests /status, which begins with the worker's process id, until N workers have answered
+reach_workers() {
+    local seen=
+    for _ in $(seq 500); do
+        seen="$seen
+$(get a.test/status)"
+        [ "$(cut -d' ' -f1 <<< "$seen" | grep . | sort -u | wc -l)" = "$1" ] && return
+    done
+    echo "not all of $1 workers answer"
+}
+
+# wait_until COMMAND...: waits until the command succeeds, 20 seconds at most
+wait_until() {
+    for _ in $(seq 500); do "$@" && return; sleep 0.04; done
+    echo "not in time: $*"
 }

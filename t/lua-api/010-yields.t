@@ -1,4 +1,4 @@
-# The table of yields in ARCHITECTURE.md has every function of the Lua sources that yields, and no other.
+# The table of yields in ARCHITECTURE.md lists exactly the functions of the Lua sources that yield.
 
 use strict;
 use warnings;
@@ -17,7 +17,7 @@ sub slurp {
 }
 
 
-# What yields by itself: cosockets, sleep, and a function that the caller gives.
+# These yield: cosockets, sleep, and a function that the caller passes.
 my $primitive = qr/sock:(?:connect|send|receive|receiveany|sslhandshake)\(|ngx[._]sleep\(|pcall\(fetch\)/;
 
 my (%body, %alias, %yields);

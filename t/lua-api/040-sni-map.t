@@ -158,7 +158,7 @@ falsename must be a string
             ngx.say(trust_store.new(read("client-a.crt")))
             ngx.say(trust_store.new("no PEM"))
             local _, err = trust_store.new("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
-            -- What follows are OpenSSL's words.
+            -- The rest of the text comes from OpenSSL.
             ngx.say((err:gsub("certificate: .*", "certificate: ...")))
             ngx.say(pcall(trust_store.new, 1))
             ngx.say(pcall(trust_store.new, "", { depth = 1 }))

@@ -39,10 +39,10 @@ __DATA__
             ngx.say("chain partial ", chain:verify(partial))
             ngx.say("chain depth 0 ", chain:verify(shallow))
             local ok, reason = chain:verify(root, chain.not_before - 1)
-            -- OpenSSL 3.6 says more.
+            -- OpenSSL 3.6 adds a text.
             ngx.say("before ", ok, (reason:gsub(" or the system clock is incorrect", "")))
             ngx.say("first second ", chain:verify(root, chain.not_before))
-            -- OpenSSL takes notAfter itself for expired.
+            -- For OpenSSL a certificate is expired at notAfter itself.
             ngx.say("last second ", chain:verify(root, chain.not_after))
             ngx.say("after ", chain:verify(root, chain.not_after + 1))
 
@@ -78,7 +78,7 @@ truetrue
             for _, pem in ipairs { "", "x", "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n",
                                    read("client-a.key"), (read("client-a.crt"):gsub("\n", "\n!", 2)) } do
                 local got, err = certificate.from_pem(pem)
-                -- What follows are OpenSSL's words.
+                -- The rest of the text comes from OpenSSL.
                 ngx.say(got, " ", (err:gsub("certificate: .*", "certificate: ...")))
             end
 

@@ -1,9 +1,9 @@
-# What is counted, and how it is written down.
+# The counters of metrics() and the text format.
 
 use lib 't/lib';
 use TestMtls;
 
-# The reader of the text that Prometheus' own client library has.
+# The parser of Prometheus' own client library
 our $Parser = system("python3 -c 'import prometheus_client' 2>/dev/null") == 0;
 $Parser or Test::More::diag("TEST 2 and TEST 3 are skipped, prometheus_client is not there: pip install prometheus_client");
 
@@ -53,7 +53,7 @@ _EOC_
 our $Client = <<'_EOC_';
 metrics() { curl -s "http://127.0.0.1:$HTTP_PORT/mtls/metrics"; }
 
-# family NAME...: their samples without the prefix
+# family NAME...: the samples of these families, without the prefix
 family() {
     local name
     for name in "$@"; do
@@ -82,10 +82,10 @@ $::Client . <<'_EOC_'
     tls sni=a.test path=/to/staff as=client-int
     tls sni=n.test host=a.test path=/to/pay
     curl -s "http://127.0.0.1:$HTTP_PORT/to/pay"
-    # The anonymous consumer stands in for a client without a certificate and for one that nobody trusts
+    # A client without a certificate and one with an untrusted certificate become the anonymous consumer.
     tls sni=a.test path=/to/open
     tls sni=a.test path=/to/open as=client-expired
-    # A route that does not judge, a request without a route, and a handshake without a request
+    # A route without authentication, a request without a route, and a handshake without a request
     tls sni=a.test path=/to/told as=client-a
     tls sni=a.test path=/none as=client-a
     : | openssl s_client -connect "127.0.0.1:$PORT" -servername a.test -cert "$PKI/client-a.crt" -key "$PKI/client-a.key"
@@ -370,7 +370,7 @@ policy_epoch {"0": 1}
     location /unknown { access_by_lua_block { require("resty.mtls").access("nowhere") } content_by_lua_block { } }
     location /open { content_by_lua_block { ngx.say("in") } }
     log_by_lua_block {
-        -- After a line of one's own
+        -- After another statement
         ngx.log(ngx.INFO, "mine: ", ngx.status)
         require("resty.mtls").log()
     }

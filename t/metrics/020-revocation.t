@@ -1,4 +1,4 @@
-# What is counted of fetches and of what they bring, with real responders.
+# The counters of fetches and of their answers, with real responders.
 
 use lib 't/lib';
 use TestMtls;
@@ -25,7 +25,7 @@ for case in good revoked garbage down error slow crl crl-revoked; do
 done
 curl -s "http://127.0.0.1:$HTTP_PORT/mtls/metrics" > text
 grep -E '^resty_mtls_(fetch_duration_seconds_count|revocation_answers_total|cache_lookups_total.cache="status")' text
-# The one that timed out took the 800 ms of the policy.
+# The fetch that timed out took the 800 ms of the policy.
 sed -n 's/^resty_mtls_fetch_duration_seconds_bucket{kind="ocsp",outcome="timeout",le="\(0.5\|2.5\)"}/le=\1:/p' text
 _EOC_
 --- client_out

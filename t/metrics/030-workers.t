@@ -1,4 +1,4 @@
-# Counts of several workers, over reloads, and where the dictionary is missing or full.
+# metrics() with several workers, over reloads, and with a dictionary that is missing or full.
 
 use lib 't/lib';
 use TestMtls;
@@ -20,23 +20,9 @@ _EOC_
 
 our $Client = <<'_EOC_';
 master=$(cat "$PID_FILE")
-workers() { pgrep -P "$master" | sort | paste -sd ' '; }
-
-# Sends HUP and waits until only new workers are there.
-reload() {
-    local old
-    old=$(workers)
-    kill -HUP "$master"
-    for _ in $(seq 200); do
-        sleep 0.02
-        [ -n "$(workers)" ] && ! grep -qwFf <(tr ' ' '\n' <<< "$old" | grep .) <(workers) && return
-    done
-    echo "no new workers"
-}
-
 metrics() { curl -s "http://127.0.0.1:$HTTP_PORT/mtls/metrics"; }
 
-# sample TEXT...: the samples that begin with it, without the prefix
+# sample TEXT...: the samples that begin with this text, without the prefix
 sample() {
     local text
     metrics > text
@@ -45,7 +31,7 @@ sample() {
     done | sed 's/digest="[0-9a-f]\{64\}"/digest="DIGEST"/'
 }
 
-# until_sample TEXT: waits until there is one, as counts of other workers take a second to come in
+# until_sample TEXT: waits until there is such a sample, as counts of other workers arrive within a second
 until_sample() {
     for _ in $(seq 100); do
         sample "$1" | grep . && return
@@ -71,7 +57,7 @@ $::Client . <<'_EOC_'
 for _ in $(seq 40); do tls sni=a.test host=a.test,a.test path=/t as=client-a; done | facts body | sort -u > did
 until_sample 'requests_total.* 80'
 sample client_hellos_total certificates_presented_total connections_total verdicts_total responses_total policy_epoch metrics_shared
-reload
+reload_nginx
 echo reloaded
 for _ in $(seq 20); do tls sni=a.test path=/t as=client-a; done > did
 until_sample 'requests_total.* 100'
@@ -119,7 +105,7 @@ policy_epoch{worker="1"} 1
 $::Client . <<'_EOC_'
 tls sni=a.test path=/slow as=client-a | facts status body &
 sleep 0.3
-reload
+reload_nginx
 wait
 sample requests_total responses_total
 _EOC_
@@ -138,7 +124,7 @@ responses_total{route="a",class="2xx"} 1
 $::Client . <<'_EOC_'
 tls sni=a.test path=/t as=client-a | facts status
 for route in $(seq 3); do sample requests_total policy_epoch policy_info metrics_shared; done | sort | uniq -c | sed 's/^ *//'
-reload
+reload_nginx
 sample requests_total certificates_presented_total policy_epoch
 grep -c 'lua_shared_dict mtls_metrics is not in nginx.conf' "$ERROR_LOG"
 _EOC_
@@ -299,7 +285,7 @@ policy_reloads_total{result="ok"} 1
             end
             local lines = select(2, metrics.text():gsub("\n", ""))
             ngx.say(lines > 3000, " ", ngx.shared.mtls_metrics:free_space() > 0)
-            -- Nothing had to stay behind in this worker.
+            -- This worker has written all its counts to the dictionary.
             ngx.shared.mtls_metrics:flush_all()
             ngx.say(select(2, metrics.text():gsub("\nresty_mtls_requests_total", "")))
         }

@@ -1,9 +1,9 @@
-# The files of nginx-conf/, included as they stand.
+# The files of nginx-conf/, included unchanged.
 
 use lib 't/lib';
 use TestMtls;
 
-# Where mtls-http.conf looks for the policy.
+# mtls-http.conf reads the policy of this variable.
 $ENV{RESTY_MTLS_POLICY} = html_dir() . "/policy.yaml";
 
 our $Policy = ">>> policy.yaml\n" . expand_policy(<<'_EOC_');

@@ -1,4 +1,4 @@
-# What the files of nginx-conf/ need from the configuration around them, and what they set right in it.
+# Settings of nginx.conf that the files of nginx-conf/ need, and those that they change.
 
 use lib 't/lib';
 use TestMtls;
@@ -29,10 +29,10 @@ our $Config = <<'_EOC_';
     }
 _EOC_
 
-# --- no_environment: nothing names the policy file.
-# --- without_certificate: http{} has none.
+# --- no_environment: no variable names the policy file.
+# --- without_certificate: http{} has no ssl_certificate.
 #
-# After the preprocessor of TestMtls; add_block_preprocessor would put this one in front.
+# This preprocessor must run after that of TestMtls; add_block_preprocessor would put it in front.
 push @Test::Nginx::Util::BlockPreprocessors, sub {
     my $block = shift;
 
@@ -47,7 +47,7 @@ push @Test::Nginx::Util::BlockPreprocessors, sub {
 run_blocks();
 
 
-# policy.example.yaml, as it stands and with a CA in it
+# policy.example.yaml, unchanged and with a CA in it
 
 my $example = "$TestMtls::Root/nginx-conf/policy.example.yaml";
 my $check = "$TestMtls::Root/target/release/resty-mtls check";
@@ -147,7 +147,7 @@ X-Other: mine
 
 
 === TEST 6: mtls-location.conf without `satisfy all` would allow clients that another access module allows
-The reason for that line of mtls-location.conf.
+This is the reason for `satisfy all` in mtls-location.conf.
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config

@@ -1,4 +1,4 @@
-# mtls-variables.conf, mtls-audit.conf and mtls-upstream-by-ou.conf, included as they stand.
+# mtls-variables.conf, mtls-audit.conf and mtls-upstream-by-ou.conf, included unchanged.
 
 use lib 't/lib';
 use TestMtls;
@@ -44,8 +44,8 @@ our $Config = <<'_EOC_';
 _EOC_
 
 our $Client = <<'_EOC_';
-# said KEY...: these of the last line of the audit log
-said() { sleep 0.1; tail -1 audit.log | python3 -c 'import json, sys; line = json.loads(sys.stdin.read()); print(" | ".join(str(line[key]) for key in sys.argv[1:]))' "$@"; }
+# audit_fields KEY...: these fields of the last line of the audit log
+audit_fields() { sleep 0.1; tail -1 audit.log | python3 -c 'import json, sys; line = json.loads(sys.stdin.read()); print(" | ".join(str(line[key]) for key in sys.argv[1:]))' "$@"; }
 _EOC_
 
 $ENV{DECK_SLOW_ISSUER} = "http://127.0.0.1:" . server_port();
@@ -72,14 +72,14 @@ __DATA__
 $::Client . <<'_EOC_';
 for request in "orders $(as client-two)" "orders $(as client-c)" "orders" "open $(as client-c)" "open" "people $(as client-two)" "people $(as client-a)" "early $(as client-a)"; do
     get a.test/$request -o /dev/null
-    said status route decision verify subject_dn consumer groups
+    audit_fields status route decision verify subject_dn consumer groups
 done
 get a.test/orders $(as client-awkward) -o /dev/null
-said subject_dn serial not_after san | sed 's/| 20..-..-..T..:..:..Z |/| TIME |/'
+audit_fields subject_dn serial not_after san | sed 's/| 20..-..-..T..:..:..Z |/| TIME |/'
 get a.test/orders $(as client-ctrl) -o /dev/null
-said decision verify subject_dn san
+audit_fields decision verify subject_dn san
 get n.test/orders -H 'Host: a.test' $(as client-a) -o /dev/null
-said status decision verify
+audit_fields status decision verify
 _EOC_
 --- client_out
 200 | orders | pass | SUCCESS | CN=client-two,OU=Sales,O=Example |  | client-two

@@ -1,9 +1,9 @@
-# mtls-status.conf, included as it stands.
+# mtls-status.conf, included unchanged.
 
 use lib 't/lib';
 use TestMtls;
 
-# Where mtls-http.conf looks for the policy.
+# mtls-http.conf reads the policy of this variable.
 $ENV{RESTY_MTLS_POLICY} = html_dir() . "/policy.yaml";
 $ENV{TEST_NGINX_STATUS_PORT} = free_port();
 $ENV{STATUS_PORT} = $ENV{TEST_NGINX_STATUS_PORT};
@@ -168,11 +168,11 @@ status
 sed 's/^- name: payments/- name: payments\n  paths: [\/]/' first.yaml >new.yaml
 reloaded 'epoch 1 -> 2'
 status
-# A bad policy: the warnings stay those of the policy in force.
+# An invalid policy leaves the warnings of the policy in force.
 { cat first.yaml; echo 'routs: []'; } >new.yaml
 reloaded 'policy not reloaded'
 status
-# More than are listed
+# More warnings than status() lists
 {
     cat first.yaml
     echo 'plugins:'

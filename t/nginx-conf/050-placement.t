@@ -1,11 +1,11 @@
-# ssl_client_hello_by_lua* at the wrong place of nginx.conf is found at the start (resty.mtls.internal.placement).
+# resty.mtls.internal.placement finds ssl_client_hello_by_lua* at the wrong place of nginx.conf when nginx starts.
 
 use lib 't/lib';
 use TestMtls;
 
 our $Policy = policy("ca-a", route("a", "a.test", mtls_auth("ca-a")));
 
-# Instead of --- policy, which comes with the hooks at http level.
+# Replaces --- policy, which adds the hooks at http level.
 our $File = ">>> policy.yaml\n" . expand_policy($Policy);
 
 our $Http = <<'_EOC_';
@@ -22,12 +22,12 @@ our $Config = <<'_EOC_';
     }
 _EOC_
 
-# What parse() makes of the configuration in conf/, for an nginx of either kind.
+# The result of parse() for the configuration in conf/, for both kinds of nginx
 our $Faults = <<'_EOC_';
     location /t {
         content_by_lua_block {
             local placement = require "resty.mtls.internal.placement"
-            -- As a pattern that stands for itself
+            -- Escaped as a Lua pattern
             local directory = ("$TEST_NGINX_HTML_DIR/"):gsub("%p", "%%%0")
             for _, version in ipairs { 1022001, 1029002 } do
                 for _, fault in ipairs(placement.faults("$TEST_NGINX_HTML_DIR/nginx.conf", version, true)) do
@@ -63,7 +63,7 @@ ssl_client_hello_by_lua
 "    ssl_client_hello_by_lua_block { require('resty.mtls').client_hello() }\n" . $::Config
 --- client
 code a.test/t $(as client-a)
-# Once more after the start, when nginx has another command line.
+# Runs again after the start, when the command line of nginx is another one.
 kill -HUP "$(cat "$PID_FILE")"
 for _ in $(seq 100); do sleep 0.05; [ "$(grep -c 'in a server block' "$ERROR_LOG")" -gt 1 ] && break; done
 grep -o 'nginx.conf:[0-9]*: .* server block, expected at http{} level: this nginx' "$ERROR_LOG" | sed 's/:[0-9]*:/:LINE:/' | sort -u
@@ -176,7 +176,7 @@ http { include nginx.conf; include unreadable; }
         content_by_lua_block {
             local placement = require "resty.mtls.internal.placement"
             local directory = "$TEST_NGINX_HTML_DIR/"
-            -- One that stands for itself
+            -- Escaped as a Lua pattern
             local pattern = directory:gsub("%p", "%%%0")
             local function write(name, text)
                 local file = assert(io.open(directory .. name, "wb"))

@@ -1,4 +1,4 @@
-# What mtls.init finds missing between nginx.conf, the policy and the files of the policy (resty.mtls.internal.placement).
+# resty.mtls.internal.placement finds settings that nginx.conf, the policy or the policy's files lack.
 
 use lib 't/lib';
 use TestMtls;
@@ -18,17 +18,17 @@ routes:
   plugins:
   - name: mtls-auth
     config: {ca_certificates: [@ca-a], skip_consumer_lookup: true}
-# Does all it does in the handshake.
+# This plugin works in the handshake only.
 - name: enrolment
   snis: [c.test]
   plugins:
   - name: tls-handshake-modifier
-# Nothing applies to it.
+# No plugin applies to this route.
 - name: open
   snis: [d.test]
 _EOC_
 
-# A --- config that prints what faults() finds in html/nginx.conf.
+# A --- config that prints the result of faults() for html/nginx.conf
 our $Faults = <<'_EOC_';
     location /t {
         content_by_lua_block {

@@ -1,4 +1,4 @@
-# Policy files that the workers cannot read when they change.
+# Policy files that the workers have no permission to read after a change.
 
 use lib 't/lib';
 use TestMtls;
@@ -6,7 +6,7 @@ use Test::More;
 
 plan(skip_all => "nginx changes its user only when it starts as root") if $>;
 
-# Of the workers; the policy is read at the start, by the master.
+# The workers run as this user; the master, which is root, reads the policy at the start.
 my (undef, undef, undef, $gid) = getpwnam "nobody";
 $Test::Nginx::Util::WorkerUser = "nobody " . getgrgid $gid;
 

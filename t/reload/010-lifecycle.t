@@ -15,21 +15,7 @@ _EOC_
 
 our $Client = <<'_EOC_';
 master=$(cat "$PID_FILE")
-workers() { pgrep -P "$master" | sort | paste -sd ' '; }
-
-# Sends HUP and waits until only new workers are there.
-reload() {
-    local old
-    old=$(workers)
-    kill -HUP "$master"
-    for _ in $(seq 200); do
-        sleep 0.02
-        [ -n "$(workers)" ] && ! grep -qwFf <(tr ' ' '\n' <<< "$old" | grep .) <(workers) && return
-    done
-    echo "no new workers"
-}
-
-# Resident memory in KB: of the master, and of the only worker after a little work
+# rss PID: resident memory in KB
 rss() { sed -n 's/^VmRSS:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$1/status"; }
 _EOC_
 
@@ -44,9 +30,9 @@ __DATA__
 $::Client . <<'_EOC_';
 work() { for _ in 1 2 3; do tls sni=a.test path=/t as=client-int; done | facts status body; }
 for i in $(seq 60); do
-    reload
+    reload_nginx
     [ $((i % 10)) = 0 ] && work
-    # The first reloads fill malloc's arenas.
+    # The first reloads grow malloc's arenas.
     [ "$i" = 10 ] && before_master=$(rss "$master") before_worker=$(rss "$(workers)")
 done
 after_master=$(rss "$master") after_worker=$(rss "$(workers)")
@@ -87,7 +73,7 @@ for _ in $(seq 15); do round; done
 before=$(rss "$worker")
 for _ in $(seq 5); do round; done
 after=$(rss "$worker")
-# LuaJIT takes 128 KB at a time.
+# LuaJIT allocates 128 KB at a time.
 [ $((after - before)) -le $((256 + SLACK)) ] && echo flat || echo "worker grew from $before to $after KB"
 facts reused status body < out
 _EOC_
@@ -148,7 +134,7 @@ for _ in $(seq 100); do sleep 0.02; grep -q 'policy.yaml' "$ERROR_LOG" && break;
 [ "$old" = "$(workers)" ] && echo "same workers"
 get a.test/t $(as client-a)
 sed -i 's/^rutes:/routes:/' policy.yaml
-reload
+reload_nginx
 get a.test/t $(as client-a)
 _EOC_
 --- client_out
@@ -174,13 +160,13 @@ cat >> policy.yaml <<'_END_'
 - name: unrelated
   snis: [b.test]
 _END_
-reload
+reload_nginx
 for version in 1.2 1.3; do
     tls tls=$version sni=a.test path=/t as=client-a sess_in=session$version sess_out=session$version | facts reused status body
 done
 b=$(sed -n 's/^- id: //p' policy.yaml | tail -1)
 sed -i "s/ca_certificates: \[.*\]/ca_certificates: [$b]/" policy.yaml
-reload
+reload_nginx
 for version in 1.2 1.3; do
     tls tls=$version sni=a.test path=/t as=client-a sess_in=session$version | facts reused certreq status
     tls tls=$version sni=a.test path=/t as=client-b | facts reused certreq status

@@ -4,7 +4,7 @@ use TestMtls;
 our $Policy = policy("ca-a",
     route("a", "a.test", mtls_auth("ca-a", "send_ca_dn: true, skip_consumer_lookup: true")));
 
-# The same for clients of another CA.
+# The same policy for clients of another CA
 our $Other = $Policy =~ s/ca-a/ca-b/gr;
 
 our $Config = <<'_EOC_';
@@ -30,7 +30,7 @@ epoch() { get a.test/status | sed 's/.*epoch=\([0-9]*\).*/\1/'; }
 # long.yaml: a policy of N routes
 long() { { cat policy.yaml; seq "$1" | sed 's/.*/- {name: r&, snis: [r&.test]}/'; } > long.yaml; }
 
-# The threads of a process, by name
+# threads PID: the threads of a process, by name
 threads() { cat "/proc/$1"/task/*/comm | sort | uniq -c | sed 's/^ *//' | paste -sd ,; }
 _EOC_
 
@@ -216,16 +216,16 @@ mtls.reload: the policy table cannot be encoded: Cannot serialise function: type
 --- config eval: $::Config
 --- client eval
 $::Client . <<'_EOC_';
-look() { tls tls=$version sni=a.test path=/t as="$1" sess_in=s | facts reused status body; }
+resume() { tls tls=$version sni=a.test path=/t as="$1" sess_in=s | facts reused status body; }
 for version in 1.2 1.3; do
     get a.test/reload?file=policy.yaml
     tls tls=$version sni=a.test path=/t as=client-a sess_out=s | facts reused status body
     long 10
     get a.test/reload?file=long.yaml
-    look client-a
+    resume client-a
     get a.test/reload?file=other.yaml
-    look client-a
-    look client-b
+    resume client-a
+    resume client-b
 done
 _EOC_
 --- client_out

@@ -4,7 +4,7 @@ use TestMtls;
 our $Policy = policy("ca-a",
     route("a", "a.test", mtls_auth("ca-a", "send_ca_dn: true, skip_consumer_lookup: true")));
 
-# The same for clients of another CA.
+# The same policy for clients of another CA
 our $Other = $Policy =~ s/ca-a/ca-b/gr;
 
 our $Config = <<'_EOC_';
@@ -22,7 +22,7 @@ our $Config = <<'_EOC_';
 _EOC_
 
 our $Client = <<'_EOC_';
-# What the watch logged, by worker, since the last call or mark
+# now: the lines that the watch logged since the last call or mark, in the order of workers
 mark() { wc -l < "$ERROR_LOG" > mark; }
 echo 0 > mark
 now() {
@@ -31,21 +31,10 @@ now() {
     mark
 }
 
-# Works until each of N workers has had some of it.
-each() {
-    local seen=
-    for _ in $(seq 500); do
-        seen="$seen
-$(get a.test/status)"
-        [ "$(cut -d' ' -f1 <<< "$seen" | grep . | sort -u | wc -l)" = "$1" ] && return
-    done
-    echo "not all of $1 workers work"
-}
-
 route() { echo "- {name: $1, snis: [$1.test]}"; }
 
-# What the issue allows, less what a busy machine adds.
-within() { sleep "${1:-2}"; }
+# Waits for the two seconds within which every worker must have taken a changed file.
+wait_for_watch() { sleep "${1:-2}"; }
 _EOC_
 
 run_blocks();
@@ -58,18 +47,18 @@ __DATA__
 --- config eval: $::Config
 --- client eval
 $::Client . <<'_EOC_';
-each 2
+reach_workers 2
 before=$(get a.test/status | sed 's/.*epoch=\([0-9]*\).*/\1/')
 route b >> policy.yaml
-within
+wait_for_watch
 now | sed "s/epoch $before to $((before + 1))/epoch + 1/"
 get a.test/status | sed "s/^. //; s/epoch=$((before + 1))/epoch + 1/"
 get a.test/t $(as client-a)
-# The same bytes again are nothing new, nor is a later time.
+# Neither the same bytes nor a later modification time are a change.
 cp policy.yaml new && mv new policy.yaml
-within
+wait_for_watch
 touch policy.yaml
-within
+wait_for_watch
 now
 _EOC_
 --- client_out
@@ -92,29 +81,29 @@ qr/\[notice\] .*\[mtls\] policy reloaded: epoch (\d+) -> \d+, digest [0-9a-f]{64
 --- config eval: $::Config
 --- client eval
 $::Client . <<'_EOC_';
-each 2
+reach_workers 2
 cp policy.yaml good
 sed -i 's/^routes:/rutes:/' policy.yaml
-within
-within
+wait_for_watch
+wait_for_watch
 now
 get a.test/status | sed 's/^. //; s/epoch=[0-9]* //'
 get a.test/t $(as client-a)
 echo gone
 rm policy.yaml
-within
+wait_for_watch
 now
 get a.test/status | sed 's/^. //; s/epoch=[0-9]* //'
-# What is in force comes back: nothing to do, and nothing wrong any more.
+# The file is the policy in force again: there is nothing to reload, and no error any more.
 echo back
 cp good policy.yaml
-within
+wait_for_watch
 now
-each 2
+reach_workers 2
 get a.test/status | sed 's/^. //; s/epoch=[0-9]* //'
 echo new
 route b >> policy.yaml
-within
+wait_for_watch
 now | sed 's/epoch.*/epoch/'
 _EOC_
 --- client_out_like
@@ -153,18 +142,18 @@ sleep 1
 ln -s one ..data
 ln -s ..data/policy.yaml link
 mv -f link policy.yaml
-within
+wait_for_watch
 code a.test/t $(as client-a)
 mark
 ln -s two ..new
 mv -T ..new ..data
-within
+wait_for_watch
 now | sed 's/epoch.*/epoch/'
 code a.test/t $(as client-a)
 code a.test/t $(as client-b)
 cp one/policy.yaml new
 mv new policy.yaml
-within
+wait_for_watch
 now | sed 's/epoch.*/epoch/'
 code a.test/t $(as client-a)
 _EOC_
@@ -186,16 +175,16 @@ policy reloaded: epoch
 --- config eval: $::Config
 --- client eval
 $::Client . <<'_EOC_';
-each 1
+reach_workers 1
 cp policy.yaml long
 for i in $(seq 10); do route "r$i" >> long; done
-# In place, a line now and then: half of it is a policy as well.
+# The file grows in place, line by line, and is a valid policy half-way.
 : > policy.yaml
 while IFS= read -r line; do
     printf '%s\n' "$line" >> policy.yaml
     case $line in *name:*) sleep 0.3;; esac
 done < long
-within
+wait_for_watch
 now | sed 's/epoch.*/epoch/'
 get a.test/status | sed 's/^. //; s/epoch=[0-9]* //'
 _EOC_
@@ -217,7 +206,7 @@ routes=11 last_error=nil
 --- client eval
 $::Client . <<'_EOC_';
 mv other.yaml policy.yaml
-within 1
+wait_for_watch 1
 now
 code a.test/t $(as client-a)
 now | sed 's/epoch.*/epoch/'
@@ -242,7 +231,7 @@ policy reloaded: epoch
 $::Client . <<'_EOC_';
 { cat other.yaml; for i in $(seq 20000); do route "r$i"; done; } > new
 mv new policy.yaml
-within 1
+wait_for_watch 1
 code a.test/t $(as client-a)
 now | sed 's/epoch.*/epoch/'
 code a.test/t $(as client-b)
@@ -266,7 +255,7 @@ policy reloaded: epoch
 --- client eval
 $::Client . <<'_EOC_';
 route b >> policy.yaml
-within
+wait_for_watch
 now | sed 's/epoch.*/epoch/'
 _EOC_
 --- client_out
@@ -290,9 +279,9 @@ _format_version: "3.0"
 --- config eval: $::Config
 --- client eval
 $::Client . <<'_EOC_';
-each 1
+reach_workers 1
 echo 'rutes: []' >> watched.yaml
-within
+wait_for_watch
 now
 get a.test/status | sed 's/^. //; s/epoch=[0-9]* //'
 _EOC_
@@ -320,11 +309,11 @@ $::Client . <<'_EOC_';
 get a.test/reload?file=other.yaml
 mark
 route b >> policy.yaml
-within
+wait_for_watch
 now
 route c >> other.yaml
 route d >> other.yaml
-within
+wait_for_watch
 now | sed 's/epoch.*/epoch/'
 get a.test/status | sed 's/^. //; s/epoch=[0-9]* //'
 _EOC_
@@ -350,10 +339,10 @@ routes=3 last_error=nil
 $::Client . <<'_EOC_';
 for i in $(seq 20); do get a.test/t $(as client-a); done | sort | uniq -c | sed 's/^ *//'
 route b >> policy.yaml
-within
+wait_for_watch
 get a.test/status | sed 's/^. //; s/epoch=[0-9]* //'
 get a.test/t $(as client-a)
-# Handshakes go by what the last request read.
+# Handshakes use the policy that the last request read.
 mv other.yaml policy.yaml
 code a.test/t $(as client-b)
 code a.test/t $(as client-b)
@@ -377,9 +366,9 @@ exited on signal
 --- client eval
 $::Client . <<'_EOC_';
 master=$(cat "$PID_FILE")
-each 2
+reach_workers 2
 route b >> policy.yaml
-within
+wait_for_watch
 old=$(pgrep -P "$master")
 kill -HUP "$master"
 for _ in $(seq 100); do
@@ -387,10 +376,10 @@ for _ in $(seq 100); do
     pgrep -P "$master" | grep -qF "$old" || break
 done
 pgrep -P "$master" | grep -F "$old"
-each 2
+reach_workers 2
 mark
 route c >> policy.yaml
-within
+wait_for_watch
 now | sed 's/epoch.*/epoch/'
 _EOC_
 --- client_out
@@ -407,7 +396,7 @@ policy reloaded: epoch
 --- policy eval
 $::Policy =~ s/skip_consumer_lookup: true/skip_consumer_lookup: true, revocation_check_mode: STRICT, crls: [ca.crl]/r
 --- user_files eval
-# An empty CRL, as the policy is loaded with it.
+# The policy is loaded with an empty CRL.
 ">>> ca.crl\n" . `d=\$(mktemp -d) && cd \$d && touch index && printf '[ca]\\ndefault_ca=c\\n[c]\\ndatabase=index\\ndefault_md=sha256\\n' > cnf && openssl ca -config cnf -gencrl -crldays 1 -cert $TestMtls::Pki/ca-a.crt -keyfile $TestMtls::Pki/ca-a.key 2>/dev/null; rm -r \$d`
 --- config eval: $::Config
 --- client eval
@@ -418,7 +407,7 @@ printf '[ca]\ndefault_ca=c\n[c]\ndatabase=index\ndefault_md=sha256\n' > cnf
 ca() { openssl ca -config cnf -cert "$PKI/ca-a.crt" -keyfile "$PKI/ca-a.key" "$@" 2>> openssl.log; }
 ca -revoke "$PKI/client-a.crt"
 ca -gencrl -crldays 1 -out ca.crl
-within
+wait_for_watch
 now | sed 's/epoch.*/epoch/'
 code a.test/t $(as client-a)
 _EOC_
@@ -445,7 +434,7 @@ policy reloaded: epoch
 $::Client . <<'_EOC_';
 { cat other.yaml; for i in $(seq 20000); do route "r$i"; done; } > new
 mv new policy.yaml
-within 1
+wait_for_watch 1
 code a.test/t $(as client-a)
 now | sed 's/epoch.*/epoch/'
 code a.test/t $(as client-b)
@@ -470,12 +459,12 @@ get a.test/t $(as client-a)
 cp policy.yaml good
 mkfifo pipe
 mv pipe policy.yaml
-within
+wait_for_watch
 now
 get a.test/t $(as client-a)
 { cat good; route b; } > new
 mv new policy.yaml
-within
+wait_for_watch
 now | sed 's/epoch.*/epoch/'
 _EOC_
 --- client_out

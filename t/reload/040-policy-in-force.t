@@ -1,4 +1,4 @@
-# Once a policy has been in force, no worker serves one that came before, whatever happens to files and workers.
+# After a policy has been in force, no worker serves an earlier one, whatever happens to files and workers.
 
 use lib 't/lib';
 use TestMtls;
@@ -6,7 +6,7 @@ use TestMtls;
 our $Policy = policy("ca-a",
     route("a", "a.test", mtls_auth("ca-a", "send_ca_dn: true, skip_consumer_lookup: true")));
 
-# The same for clients of another CA.
+# The same policy for clients of another CA
 our $Other = $Policy =~ s/ca-a/ca-b/gr;
 
 our $Files = ">>> other.yaml\n" . TestMtls::expand_policy($Other);
@@ -44,18 +44,7 @@ _EOC_
 our $Client = <<'_EOC_';
 master=$(cat "$PID_FILE")
 
-# Works until each of N workers has had some of it.
-each() {
-    local seen=
-    for _ in $(seq 500); do
-        seen="$seen
-$(get a.test/status)"
-        [ "$(cut -d' ' -f1 <<< "$seen" | grep . | sort -u | wc -l)" = "$1" ] && return
-    done
-    echo "not all of $1 workers work"
-}
-
-# Kills all workers and waits until as many others have taken their place.
+# Kills all workers and waits until the master has replaced them.
 kill_workers() {
     local old count
     old=$(pgrep -P "$master")
@@ -69,15 +58,15 @@ kill_workers() {
     echo "workers do not come back"
 }
 
-# The status of twelve requests of NAME, each on a connection of its own.
+# statuses NAME: the statuses of twelve requests of NAME, each on its own connection
 statuses() {
     for _ in $(seq 12); do
         get a.test/t $(as "$1") -o /dev/null -w '%{http_code}\n'
     done | sort | uniq -c | sed 's/^ *//'
 }
 
-# What the issue allows, less what a busy machine adds.
-within() { sleep "${1:-2}"; }
+# Waits for the two seconds within which every worker must have taken a changed file.
+wait_for_watch() { sleep "${1:-2}"; }
 _EOC_
 
 run_blocks();
@@ -91,18 +80,18 @@ __DATA__
 --- config eval: $::Config
 --- client eval
 $::Client . <<'_EOC_';
-each 2
+reach_workers 2
 statuses client-a
 mv other.yaml policy.yaml
-within
+wait_for_watch
 statuses client-a
 echo 'rutes: []' > policy.yaml
-within
+wait_for_watch
 kill_workers
 statuses client-a
 statuses client-b
-within
-each 2
+wait_for_watch
+reach_workers 2
 get a.test/status | sed 's/^. //; s/epoch=[0-9]*/epoch/; s/node=[0-9]*/node/'
 _EOC_
 --- client_out
@@ -124,9 +113,9 @@ routes=1 epoch node last_error=policy.yaml:1:1: the required field '_format_vers
 --- config eval: $::Config
 --- client eval
 $::Client . <<'_EOC_';
-each 1
+reach_workers 1
 mv other.yaml policy.yaml
-within
+wait_for_watch
 rm policy.yaml
 for _ in 1 2; do
     kill_workers
@@ -151,12 +140,12 @@ _EOC_
 --- config eval: $::Config
 --- client eval
 $::Client . <<'_EOC_';
-each 2
+reach_workers 2
 mv other.yaml policy.yaml
-within
+wait_for_watch
 echo 'rutes: []' > policy.yaml
 kill -HUP "$master"
-within 1
+wait_for_watch 1
 statuses client-a
 kill_workers
 statuses client-a
@@ -180,13 +169,13 @@ init_by_lua error: [mtls]
 --- config eval: $::Config
 --- client eval
 $::Client . <<'_EOC_';
-each 2
+reach_workers 2
 mv other.yaml policy.yaml
-within
+wait_for_watch
 cp first.yaml policy.yaml
 kill -HUP "$master"
-within 1
-each 2
+wait_for_watch 1
+reach_workers 2
 statuses client-a
 rm policy.yaml
 kill_workers
@@ -208,10 +197,10 @@ _EOC_
 --- config eval: $::Config
 --- client eval
 $::Client . <<'_EOC_';
-each 2
+reach_workers 2
 before=$(get a.test/status | sed 's/.*node=\([0-9]*\).*/\1/')
 get a.test/reload
-within
+wait_for_watch
 for _ in $(seq 40); do get a.test/status | sed 's/ last.*//'; done | sort -u | sed "s/=$((before + 1))/=+1/g"
 kill_workers
 for _ in $(seq 40); do get a.test/status | sed 's/ last.*//'; done | sort -u | sed "s/=$((before + 1))/=+1/g"
@@ -235,18 +224,18 @@ true
 --- config eval: $::Config
 --- client eval
 $::Client . <<'_EOC_';
-each 1
+reach_workers 1
 { sed 's/ca-a/ca-a/' policy.yaml; seq 60000 | sed 's/.*/- {name: r&, snis: [r&.test]}/'; } > long
 mv long policy.yaml
-within 4
+wait_for_watch 4
 get a.test/status | sed 's/.*\(routes=[0-9]*\).*last/\1 last/'
 prlimit --pid "$master" --as=$(( $(awk '/VmSize/{print $2}' "/proc/$master/status") * 1024 + 50 * 1048576 )):
 kill_workers
 code a.test/t $(as client-a)
-within
+wait_for_watch
 statuses client-a
 prlimit --pid "$(pgrep -P "$master")" --as=unlimited:
-within 4
+wait_for_watch 4
 statuses client-a
 _EOC_
 --- client_out
@@ -267,15 +256,15 @@ exited on signal 6
 --- config eval: $::Config
 --- client eval
 $::Client . <<'_EOC_';
-each 1
+reach_workers 1
 cp policy.yaml good
 sed '/plugins:/,$d' good > policy.yaml
-within
+wait_for_watch
 get a.test/status | sed 's/.*last_error=//'
 statuses client-b
 echo said
 sed 's/name: mtls-auth/name: mtls-auth\n    enabled: false/' good > policy.yaml
-within
+wait_for_watch
 get a.test/status | sed 's/.*last_error=//'
 get a.test/t -o /dev/null -w '%{http_code}\n'
 _EOC_
@@ -303,7 +292,7 @@ get a.test/t -o /dev/null -w '%{http_code}\n'
 cp policy.yaml good
 sed '/plugins:/,$d' good > policy.yaml
 kill -HUP "$master"
-within 1
+wait_for_watch 1
 get a.test/t
 _EOC_
 --- client_out
@@ -337,13 +326,13 @@ $::Config . <<'_EOC_';
 _EOC_
 --- client eval
 $::Client . <<'_EOC_';
-each 1
+reach_workers 1
 get a.test/exhaust?s=4 > freed &
 sleep 0.5
 mv other.yaml policy.yaml
 wait
 cat freed
-within
+wait_for_watch
 statuses client-a
 statuses client-b
 _EOC_
@@ -363,19 +352,19 @@ Too many open files
 --- config eval: $::Config
 --- client eval
 $::Client . <<'_EOC_';
-each 1
+reach_workers 1
 cp policy.yaml good
 { cat good; seq 60000 | sed 's/.*/- {name: r&, snis: [r&.test]}/'; } > long
-# What a process may take from now on
+# Limits the memory of new processes.
 prlimit --pid "$master" --as=$(( $(awk '/VmSize/{print $2}' "/proc/$master/status") * 1024 + 50 * 1048576 )):
 cp long policy.yaml
 kill -HUP "$master"
-within 1
+wait_for_watch 1
 kill -0 "$master" && echo the master lives
 statuses client-a
 cp good policy.yaml
 kill -HUP "$master"
-within 1
+wait_for_watch 1
 statuses client-a
 grep -o 'about [0-9]* MB of memory are needed, [0-9]* MB are available (RLIMIT_AS)' "$ERROR_LOG" | head -n 1 | sed 's/[0-9][0-9]*/N/g'
 _EOC_
@@ -395,17 +384,17 @@ exited on signal
 --- config eval: $::Config
 --- client eval
 $::Client . <<'_EOC_';
-each 1
+reach_workers 1
 cp policy.yaml good
 { cat good; seq 60000 | sed 's/.*/- {name: r&, snis: [r&.test]}/'; } > long
 worker=$(pgrep -P "$master")
 prlimit --pid "$worker" --as=$(( $(awk '/VmSize/{print $2}' "/proc/$worker/status") * 1024 + 50 * 1048576 )):
 cp long policy.yaml
-within 3
+wait_for_watch 3
 statuses client-a
 get a.test/status | sed 's/.*last_error=//; s/[0-9][0-9]* MB/N MB/g'
 prlimit --pid "$worker" --as=unlimited:
-within 4
+wait_for_watch 4
 get a.test/status | sed 's/.*\(routes=[0-9]*\).*last/\1 last/'
 [ "$worker" = "$(pgrep -P "$master")" ] && echo the same worker
 _EOC_
@@ -435,12 +424,12 @@ exited on signal
 $::Client . <<'_EOC_';
 user=$(ps -o user= -p "$(pgrep -P "$master")")
 chown "$user" state
-each 1
+reach_workers 1
 mv other.yaml policy.yaml
-within
+wait_for_watch
 echo written "$(stat -c %a state/*)"
 echo 'rutes: []' > policy.yaml
-# A start, not a reload: another nginx with the same configuration.
+# Starts a second nginx with the same configuration.
 conf=$(tr '\0' ' ' < "/proc/$master/cmdline" | sed 's/.*-c \([^ ]*\).*/\1/')
 kill -QUIT "$master"
 for _ in $(seq 150); do kill -0 "$master" 2>/dev/null || break; sleep 0.02; done
@@ -448,12 +437,12 @@ for _ in $(seq 150); do kill -0 "$master" 2>/dev/null || break; sleep 0.02; done
 for _ in $(seq 100); do sleep 0.05; master=$(cat "$PID_FILE" 2>/dev/null) && break; done
 statuses client-a
 statuses client-b
-within
+wait_for_watch
 get a.test/status | sed 's/^. //; s/epoch=[0-9]*/epoch/; s/node=[0-9]*/node/'
-# What is not what was written is not believed.
+# A changed state file is not used.
 printf x >> state/policy-*.state
 kill -HUP "$master"
-within 1
+wait_for_watch 1
 statuses client-b
 _EOC_
 --- client_out
@@ -500,9 +489,9 @@ qr{\[mtls\] policy not loaded: .*; no last good one: state_dir: '.*\.state': doe
 --- config eval: $::Config
 --- client eval
 $::Client . <<'_EOC_';
-each 1
+reach_workers 1
 echo 'rutes: []' >> policy.yaml
-within
+wait_for_watch
 get a.test/workers | sed 's/epoch=[0-9]*/epoch/'
 get a.test/metrics | grep '^resty_mtls_policy_\(epoch\|in_force_epoch\|reload_failing\)'
 get a.test/metrics | grep -c '^resty_mtls_policy_in_force_since_seconds{worker="0"} 1[0-9]\{9\}$'
@@ -526,12 +515,7 @@ resty_mtls_policy_reload_failing{worker="0"} 1
 --- config eval: $::Config
 --- client eval
 $::Client . <<'_EOC_';
-# Waits until a command succeeds.
-until_so() {
-    for _ in $(seq 500); do "$@" && return; sleep 0.02; done
-    echo "not so: $*"
-}
-# Whether the process of the pid file is, "=", or is not, "!=", the old master.
+# runs = or !=: succeeds if the process of the pid file is, or is not, the old master and nginx answers
 runs() {
     local process
     process=$(cat "$PID_FILE" 2>/dev/null)
@@ -540,23 +524,23 @@ runs() {
 serving() { pgrep -P "$master" -f 'worker process$' > /dev/null; }
 idle() { ! serving; }
 
-each 1
+reach_workers 1
 kill -USR2 "$master"
-until_so runs !=
+wait_until runs !=
 new=$(cat "$PID_FILE")
 kill -WINCH "$master"
-until_so idle
-# The workers of the old binary never see this one.
+wait_until idle
+# The workers of the old binary never read this policy.
 mv other.yaml policy.yaml
-within
+wait_for_watch
 statuses client-a
 statuses client-b
 echo 'rutes: []' > policy.yaml
-within
+wait_for_watch
 kill -HUP "$master"
-until_so serving
+wait_until serving
 kill -QUIT "$new"
-until_so runs =
+wait_until runs =
 statuses client-a
 statuses client-b
 _EOC_
@@ -585,12 +569,12 @@ _EOC_
 --- config eval: $::Config
 --- client eval
 $::Client . <<'_EOC_';
-each 1
+reach_workers 1
 echo 'rutes: []' >> policy.yaml
-within
+wait_for_watch
 grep -c 'policy not reloaded' "$ERROR_LOG"
 touch right
-within
+wait_for_watch
 grep -c 'policy not reloaded' "$ERROR_LOG"
 _EOC_
 --- client_out

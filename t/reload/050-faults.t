@@ -1,4 +1,4 @@
-# Faults under load that take seconds each; `make faults` has the others.
+# The faults under load that take only seconds; `make faults` injects the others.
 
 use strict;
 use warnings;
@@ -13,10 +13,10 @@ my $printed = `'$faults' quick 2>&1`;
 is($? >> 8, 0, "no answer by an older policy, and both workers recover") or diag($printed);
 note($printed);
 
-# What it is there for
+# The check itself must detect gateways that fail.
 my $alarm = `'$faults' alarm 'an old policy' 2>&1`;
 
-is($? >> 8, 0, "gateways of workers that share nothing are found out") or diag($alarm);
-like($alarm, qr/^  found: [1-9]\d* wrong yes$/m, "by their answers");
+is($? >> 8, 0, "faults.py detects workers that do not share the policy in force") or diag($alarm);
+like($alarm, qr/^  found: [1-9]\d* wrong yes$/m, "faults.py detects them by their wrong responses");
 
 done_testing();

@@ -1,4 +1,4 @@
-# Revocation by OCSP, with real responders.
+# Revocation status by OCSP, with real responders.
 
 use lib 't/lib';
 use TestMtls;
@@ -23,7 +23,7 @@ __DATA__
 --- client eval
 $::Client . <<'_EOC_'
 table good revoked delegated server server-revoked second second-revoked get get-revoked
-asked
+fetches
 grep -o '\[mtls\] 401 .*, issuer' "$ERROR_LOG" | sort | uniq -c | sed 's/^ *//'
 _EOC_
 --- client_out
@@ -64,7 +64,7 @@ GET /get-revoked/get-only
 --- client eval
 $::Client . <<'_EOC_'
 table unknown undelegated expired wrong-signer another down slow garbage huge error nowhere odd
-asked
+fetches
 echo
 grep -o '\[mtls\] 401 .*, subject: "[^"]*"' "$ERROR_LOG"
 echo
@@ -129,7 +129,7 @@ POST /error/error
 --- client eval
 $::Client . <<'_EOC_'
 table good revoked server-revoked crl-revoked
-asked
+fetches
 _EOC_
 --- client_out
 good: 200 200 401
@@ -148,7 +148,7 @@ crl-revoked: 200 200 401
 --- client eval
 $::Client . <<'_EOC_'
 table leaf-only leaf-only-revoked
-asked
+fetches
 _EOC_
 --- client_out
 leaf-only: 200 200 200
@@ -168,17 +168,17 @@ POST /leaf-only-revoked/good
 --- worker_processes: 2
 --- client eval
 $::Client . <<'_EOC_'
-# All at once while the responder takes its time, then until both workers have answered.
-for _ in 1 2 3 4 5 6 7 8 9 10; do ask strict shared -o "body.$_" >> codes & done
+# Ten requests at once while the responder is slow, then more until both workers have answered.
+for _ in 1 2 3 4 5 6 7 8 9 10; do request strict shared -o "body.$_" >> codes & done
 wait
 fold -w3 codes | sort | uniq -c | sed 's/^ *//'
 for _ in {1..100}; do
-    get a.test/worker/strict $(rev shared) >> workers
+    get a.test/worker/strict $(certificate_of shared) >> workers
     [ "$(sort -u workers | wc -l)" = 2 ] && break
 done
 sort -u workers | wc -l
 grep -vc '^[0-9]*$' workers
-asked
+fetches
 _EOC_
 --- client_out
 10 200
@@ -194,11 +194,11 @@ POST /shared/good
 --- config eval: $::Config
 --- client eval
 $::Client . <<'_EOC_'
-for _ in 1 2 3 4; do ask strict error; echo; done
-asked
+for _ in 1 2 3 4; do request strict error; echo; done
+fetches
 sleep 6.5
-ask strict error; echo
-asked
+request strict error; echo
+fetches
 _EOC_
 --- client_out
 401
@@ -223,10 +223,10 @@ TestRevocation::revocation_policy([strict => 'revocation_check_mode: STRICT, cer
 --- config eval: $::Config
 --- client eval
 $::Client . <<'_EOC_'
-live $REV/good.crt $REV/good.key strict strict
-asked
-live $REV/good.crt $REV/good.key strict 4 strict
-asked
+one_connection $REV/good.crt $REV/good.key strict strict
+fetches
+one_connection $REV/good.crt $REV/good.key strict 4 strict
+fetches
 _EOC_
 --- client_out
 strict 200 in
@@ -246,14 +246,14 @@ TestRevocation::revocation_policy([strict => 'revocation_check_mode: STRICT, cer
 --- config eval: $::Config
 --- client eval
 $::Client . <<'_EOC_'
-ask strict good; echo
+request strict good; echo
 sleep 8.5
-ask strict good; echo
-for _ in $(seq 50); do [ "$(asked | wc -l)" = 2 ] && break; sleep 0.1; done
-asked
+request strict good; echo
+for _ in $(seq 50); do [ "$(fetches | wc -l)" = 2 ] && break; sleep 0.1; done
+fetches
 sleep 2.5
-ask strict good; echo
-asked
+request strict good; echo
+fetches
 _EOC_
 --- client_out
 200
@@ -272,10 +272,10 @@ POST /good/good
 --- config eval: $::Config
 --- client eval
 $::Client . <<'_EOC_'
-ask ignore revoked; echo
+request ignore revoked; echo
 cat "$REV/revoked.crt" "$PKI/client-b.crt" >junk.crt
 get a.test/to/ignore --cert junk.crt --key "$REV/revoked.key" -o body -w '%{http_code}\n'
-asked
+fetches
 _EOC_
 --- client_out
 401
@@ -308,8 +308,8 @@ $::Config . <<'_EOC_'
 _EOC_
 --- client eval
 $::Client . <<'_EOC_'
-ask strict slow >first &
-for _ in $(seq 50); do [ "$(asked | wc -l)" = 1 ] && break; sleep 0.1; done
+request strict slow >first &
+for _ in $(seq 50); do [ "$(fetches | wc -l)" = 1 ] && break; sleep 0.1; done
 curl -s "http://127.0.0.1:$HTTP_PORT/reload"
 wait
 cat first; echo

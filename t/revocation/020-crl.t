@@ -1,4 +1,4 @@
-# Revocation by CRLs: fetched, and named in the policy.
+# Revocation status by CRLs that are fetched, and by those of the policy.
 
 use lib 't/lib';
 use TestMtls;
@@ -41,7 +41,7 @@ __DATA__
 --- client eval
 $::Client . <<'_EOC_'
 table crl crl-revoked pem pem-revoked crl-second-revoked
-asked
+fetches
 _EOC_
 --- client_out
 crl: 200 200 200
@@ -68,7 +68,7 @@ FAILED:certificate revoked at depth 0, subject: "CN=pem-revoked"
 --- client eval
 $::Client . <<'_EOC_'
 table crl-expired crl-wrong-signer crl-error crl-garbage crl-huge
-asked
+fetches
 grep -o '\[mtls\] revocation status unknown: .*' "$ERROR_LOG" | sed 's/, client: .*//; s/127.0.0.1:[0-9]*/HOST/g; s/was [0-9]* s/was SECONDS s/'
 _EOC_
 --- client_out
@@ -100,7 +100,7 @@ GET /crl-huge/huge
 --- client eval
 $::Client . <<'_EOC_'
 table fallback fallback-revoked fallback-unknown-revoked preferred
-asked
+fetches
 _EOC_
 --- client_out
 fallback: 200 200 200
@@ -127,7 +127,7 @@ POST /preferred/good
 --- client eval
 $::Client . <<'_EOC_'
 table local local-revoked local-int local-int-revoked crl-revoked
-asked
+fetches
 _EOC_
 --- client_out
 local: 200 200 200
@@ -149,7 +149,7 @@ FAILED:certificate revoked at depth 0, subject: "CN=local-int-revoked"
 --- client eval
 $::Client . <<'_EOC_'
 table local local-int local-int-revoked leaf-only leaf-only-revoked
-asked
+fetches
 _EOC_
 --- client_out
 local: 200 200 200
@@ -172,7 +172,7 @@ POST /leaf-only-revoked/good
 --- client eval
 $::Client . <<'_EOC_'
 table local local-revoked local-online-revoked
-asked
+fetches
 _EOC_
 --- client_out
 local: 200 200 401

@@ -1,4 +1,4 @@
-# Another policy comes into force while a status or an issuer's documents are on their way.
+# Another policy comes into force while a revocation status or an issuer's documents are fetched.
 
 use lib 't/lib';
 use TestMtls;
@@ -30,14 +30,14 @@ our $Policy = policy_file("other", "ssl_verify: false");
 our $Short = policy_file("other", "cert_cache_ttl: 10");
 our $Nothing = ">>> policy.yaml\n_format_version: '3.0'\n";
 
-# Answers for the issuer https://127.0.0.1:TLS_PORT/idp after a while; none of its certificates is good.
+# Serves the issuer https://127.0.0.1:TLS_PORT/idp slowly, with a certificate that does not verify.
 our $Issuer = $Config . <<'_EOC_';
     location = /reload {
         content_by_lua_block { ngx.say(require("resty.mtls").reload()) }
     }
     location /idp/ {
         content_by_lua_block {
-            local file = io.open("$TEST_NGINX_HTML_DIR/asked", "a")
+            local file = io.open("$TEST_NGINX_HTML_DIR/fetches", "a")
             file:write(ngx.var.uri, "\n")
             file:close()
             ngx.sleep(1.5)
@@ -48,7 +48,7 @@ our $Issuer = $Config . <<'_EOC_';
     }
 _EOC_
 
-# reload: another policy in force. renamed: an unrelated route and the numbers of plans change
+# reload: puts another policy in force. renamed: changes an unrelated route and the numbers of all routes.
 our $Wait = <<'_EOC_';
 reload() { curl -s "http://127.0.0.1:$HTTP_PORT/reload"; }
 renamed() {
@@ -57,10 +57,10 @@ renamed() {
     reload
 }
 ca_id() { sed -n 's/^- id: //p' policy.yaml | head -1; }
-wait_for() { for _ in $(seq 100); do [ "$(asked | wc -l)" -ge "$1" ] && break; sleep 0.05; done; }
+wait_for() { for _ in $(seq 100); do [ "$(fetches | wc -l)" -ge "$1" ] && break; sleep 0.05; done; }
 _EOC_
 
-# A key and a token of an issuer that everybody can be.
+# A key and a token of an issuer that anybody could impersonate
 our $Forge = <<'_EOC_';
 mkdir -p idp
 openssl genrsa -out idp.key 2048 2>/dev/null
@@ -114,16 +114,16 @@ __DATA__
 --- client eval
 $::Client . $::Wait . <<'_EOC_'
 cd "$(dirname "$0")"
-ask ignore slow-revoked >first &
-ask strict slow >second &
+request ignore slow-revoked >first &
+request strict slow >second &
 wait_for 2
 renamed 1
 sleep 0.5
 renamed 2
 wait
 echo "$(cat first) $(cat second)"
-echo "$(ask ignore slow-revoked) $(ask strict slow)"
-asked | sort
+echo "$(request ignore slow-revoked) $(request strict slow)"
+fetches | sort
 _EOC_
 --- client_out
 true
@@ -144,16 +144,16 @@ revocation status unknown
 --- client eval
 $::Client . $::Wait . <<'_EOC_'
 cd "$(dirname "$0")"
-ask ignore slow-revoked >first &
-ask ignore slow-revoked >third &
-ask strict slow >second &
+request ignore slow-revoked >first &
+request ignore slow-revoked >third &
+request strict slow >second &
 wait_for 2
 sed -i 's/ssl_verify: false/ssl_verify: true/' policy.yaml
 reload
 wait
 echo "$(cat first) $(cat second) $(cat third)"
-echo "$(ask ignore slow-revoked) $(ask strict slow)"
-asked | sort
+echo "$(request ignore slow-revoked) $(request strict slow)"
+fetches | sort
 _EOC_
 --- client_out
 true
@@ -175,14 +175,14 @@ revocation status unknown
 --- client eval
 $::Client . $::Wait . <<'_EOC_'
 cd "$(dirname "$0")"
-ask strict slow; echo
+request strict slow; echo
 sleep 8.3
-ask strict slow; echo
+request strict slow; echo
 wait_for 2
 renamed 1
 sleep 3.5
-ask strict slow; echo
-asked
+request strict slow; echo
+fetches
 _EOC_
 --- client_out
 200
@@ -209,12 +209,12 @@ $TOKEN_POLICY
 END" | sed "s/VERIFY/$1/; s/\[ID\]/[gw]/" >policy.yaml; reload; }
 with false
 bearer token >first &
-for _ in $(seq 100); do [ -s asked ] && break; sleep 0.05; done
+for _ in $(seq 100); do [ -s fetches ] && break; sleep 0.05; done
 with true
 wait
 cat first; echo
 bearer token; echo
-echo "while it verifies: $(wc -l <asked)"
+echo "while it verifies: $(wc -l <fetches)"
 with false
 bearer token; echo
 with true
@@ -248,14 +248,14 @@ $INTROSPECTION_POLICY
 END" | sed "s/VERIFY/$1/; s/\[ID\]/[$2]/" >policy.yaml; reload; }
 with false gw
 bearer token opaque >first &
-for _ in $(seq 100); do [ -s asked ] && break; sleep 0.05; done
+for _ in $(seq 100); do [ -s fetches ] && break; sleep 0.05; done
 with false other
 wait
 cat first; echo
-cat asked
-: >asked
+cat fetches
+: >fetches
 bearer token another >first &
-for _ in $(seq 100); do [ -s asked ] && break; sleep 0.05; done
+for _ in $(seq 100); do [ -s fetches ] && break; sleep 0.05; done
 with true other
 wait
 cat first; echo

@@ -1,4 +1,4 @@
-# A signed list or answer that says "revoked" counts, whatever is missing, stale or not understood.
+# A signed CRL or OCSP answer that says "revoked" is proof, whatever else is missing, stale or unsupported.
 
 use lib 't/lib';
 use TestMtls;
@@ -23,8 +23,8 @@ our $Online = revocation_policy(
     [strict => 'revocation_check_mode: STRICT'],
 );
 
-# One set of three routes for each list, named after it.
-sub each_list {
+# Two routes for each CRL, named after it
+sub policy_of_each_list {
     my ($more, $also, @files) = @_;
 
     return revocation_policy(map {
@@ -37,13 +37,13 @@ sub each_list {
 
 our @Lists = qw( int int-expired int-future int-critical int-ca-scope int-user-scope int-empty-scope int-entry hold );
 our @Others = qw( int-forged hold-expired empty );
-our $Below = each_list("", [], @Lists, @Others);
-our $Anchor = each_list(", allow_partial_chain: true", ["ca-a-int.crl"], @Lists, @Others);
-our $Each = <<'_EOC_';
-each() {
+our $Below = policy_of_each_list("", [], @Lists, @Others);
+our $Anchor = policy_of_each_list(", allow_partial_chain: true", ["ca-a-int.crl"], @Lists, @Others);
+our $EachList = <<'_EOC_';
+each_list() {
     local case=$1 list
     shift
-    for list in "$@"; do echo "$case $list: $(ask "$list-ignore" "$case") $(ask "$list-strict" "$case")"; done
+    for list in "$@"; do echo "$case $list: $(request "$list-ignore" "$case") $(request "$list-strict" "$case")"; done
 }
 _EOC_
 
@@ -57,10 +57,10 @@ __DATA__
 --- http_config eval: $::Http
 --- config eval: $::Config
 --- client eval
-$::Client . $::Each . <<"_EOC_";
-each local-int @::Lists @::Others
-each leaf-only @::Lists
-asked
+$::Client . $::EachList . <<"_EOC_";
+each_list local-int @::Lists @::Others
+each_list leaf-only @::Lists
+fetches
 _EOC_
 --- client_out
 local-int int: 401 401
@@ -98,8 +98,8 @@ FAILED:certificate revoked at depth 1, subject: "CN=leaf-only"
 --- http_config eval: $::Http
 --- config eval: $::Config
 --- client eval
-$::Client . $::Each . <<"_EOC_";
-each local-int @::Lists @::Others
+$::Client . $::EachList . <<"_EOC_";
+each_list local-int @::Lists @::Others
 _EOC_
 --- client_out
 local-int int: 401 401
@@ -234,16 +234,16 @@ private_key = $REV/ca-a.key
 default_md = sha256
 END
 openssl ca -gencrl -config ca/ca.cnf -crlsec 4 -out "$REV/empty.crl" 2> /dev/null
-# Both workers have it before it ends.
+# Both workers load the CRL before it expires.
 for _ in $(seq 12); do curl -s "http://127.0.0.1:$HTTP_PORT/reload"; done | sort -u
 for _ in $(seq 80); do
-    ask ignore local > /dev/null
+    request ignore local > /dev/null
     grep -q 'expired at' "$ERROR_LOG" && break
     sleep 0.1
 done
 sleep 2.5
 grep -o "\[mtls\] '.*expired at.*" "$ERROR_LOG" | sed "s|$REV/||; s/20[0-9T:-]*Z/TIME/; s/, context.*//"
-ask strict local
+request strict local
 echo
 gauge | sed 's/ -[0-9]$/ NEGATIVE/'
 _EOC_

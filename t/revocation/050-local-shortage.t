@@ -1,4 +1,4 @@
-# What this machine lacks is no answer: the request gets 503, and nothing is marked as down.
+# A shortage of this machine is no answer about the certificate: the request gets 503, and no host is marked as failed.
 
 use lib 't/lib';
 use TestMtls;
@@ -17,7 +17,7 @@ our $Policy = revocation_policy(
 _EOC_
 $Policy =~ s/HTTP_PORT/$ENV{TEST_NGINX_SERVER_PORT} || server_port()/ge;
 
-# hold(what, seconds) in a timer, whose sockets do not end with a request.
+# hold(what, seconds) runs in a timer, so that its sockets outlive the request.
 our $Http = init_http('fetch_allow = { "127.0.0.0/8" }') . <<'_EOC_';
     map "" $mtls_decision { default ""; }
     log_format decision '$uri $status $mtls_decision';
@@ -61,7 +61,7 @@ our $Config = $TestRevocation::Config . <<'_EOC_';
     access_log logs/decisions decision;
     location /hold/ {
         content_by_lua_block {
-            -- What fails before the worker runs out of something, so that its errno is not the one of that.
+            -- This fails before the worker runs out of anything, so that errno is another one.
             ngx.socket.tcp():connect("127.0.0.1", 1)
             require("t.hold").hold(ngx.var.uri:sub(7), 1.5)
             ngx.say("held")
@@ -84,9 +84,9 @@ our $Config = $TestRevocation::Config . <<'_EOC_';
     }
 _EOC_
 
-# live CASE STEP...: requests of one connection; a number is a pause. The status of each, and the body of a 503
+# one_connection CASE STEP...: requests on one connection; a number is a pause. Prints statuses, and bodies of 200 and 503.
 our $Live = $Client . <<'_EOC_';
-live() {
+one_connection() {
     python3 - "$PORT" "$REV/$1.crt" "$REV/$1.key" "${@:2}" <<'END'
 import base64, http.client, socket, ssl, sys, time
 port, certificate, key, *steps = sys.argv[1:]
@@ -124,11 +124,11 @@ __DATA__
 --- client eval
 $::Live . <<'_EOC_'
 for case in revoked good; do
-    live $case hold/connections to/ignore to/strict
+    one_connection $case hold/connections to/ignore to/strict
     sleep 2
-    live $case to/ignore to/strict
+    one_connection $case to/ignore to/strict
 done
-asked
+fetches
 shortages connections
 grep '^/to' "$(dirname "$ERROR_LOG")/decisions" | sort | uniq -c | sed 's/^ *//'
 grep -o '\[mtls\] 503 .*, client' "$ERROR_LOG" | sed 's/127.0.0.1:[0-9]*/HOST/g; s/port [0-9]*/port PORT/' | sort -u
@@ -170,9 +170,9 @@ not tried again so soon
 --- client eval
 $::Live . <<'_EOC_'
 for case in revoked crl-revoked; do
-    live $case hold/descriptors to/ignore
+    one_connection $case hold/descriptors to/ignore
     sleep 2
-    live $case to/ignore
+    one_connection $case to/ignore
 done
 shortages descriptors
 grep -o '\[mtls\] 503 .*, client' "$ERROR_LOG" | sed 's/127.0.0.1:[0-9]*/HOST/g; s/port [0-9]*/port PORT/' | sort -u
@@ -199,12 +199,12 @@ not tried again so soon
 --- config eval: $::Config
 --- client eval
 $::Live . <<'_EOC_'
-live good hold/connections to/introspection
+one_connection good hold/connections to/introspection
 sleep 2
-live good to/introspection
-live good hold/connections to/token
+one_connection good to/introspection
+one_connection good hold/connections to/token
 sleep 2
-live good to/token
+one_connection good to/token
 grep '^/to' "$(dirname "$ERROR_LOG")/decisions"
 _EOC_
 --- client_out
@@ -234,9 +234,9 @@ not tried again so soon
 --- config eval: $::Config
 --- client eval
 $::Live . <<'_EOC_'
-live good fetch
+one_connection good fetch
 for what in connections descriptors; do
-    live good hold/$what fetch
+    one_connection good hold/$what fetch
     sleep 2
 done
 _EOC_
@@ -274,7 +274,7 @@ $::Config . <<'_EOC_'
                 end
             end
 
-            -- The metrics have one.
+            -- metrics() has one timer.
             while ngx.timer.at(100, function() end) do end
             ngx.say("full")
         }
@@ -282,9 +282,9 @@ $::Config . <<'_EOC_'
 _EOC_
 --- client eval
 $::Live . <<'_EOC_'
-live good fill
+one_connection good fill
 for _ in 1 2; do
-    echo "$(ask ignore revoked) $(ask strict revoked) $(ask ignore good) $(ask strict good) $(ask ignore crl-revoked) $(ask strict crl)"
+    echo "$(request ignore revoked) $(request strict revoked) $(request ignore good) $(request strict good) $(request ignore crl-revoked) $(request strict crl)"
     sleep 4.2
 done
 echo "$(shortages dictionary) $(shortages timers)"

@@ -1,5 +1,5 @@
-# NIST PKITS with its CRLs through the module, compared with what nginx's own ssl_verify_client and ssl_crl make of it. Where
-# the answers may differ stands in t/revocation/pkits-deviations.txt.
+# Compares the module with nginx's own ssl_verify_client and ssl_crl on NIST PKITS and its CRLs.
+# t/revocation/pkits-deviations.txt lists every difference.
 
 use lib 't/lib';
 use TestMtls;
@@ -73,16 +73,16 @@ __DATA__
     }
 --- client
 "$TEST_NGINX_ROOT/t/revocation/pkits.py" compare "$PKITS" "$PORT" "$STOCK_PORT" > answers
-# End entities with RSA keys; with others openssl makes no TLS handshake.
+# Only end entities with RSA keys, as OpenSSL makes no TLS handshake with the others.
 wc -l < answers
 grep -v ' \(200\|401\) \(200\|400\)$' answers
-# How many pass depends on the release of OpenSSL.
+# The number of accepted certificates depends on the release of OpenSSL.
 [ "$(grep -c ' 200 200$' answers)" -gt 90 ] && [ "$(grep -c ' 401 400$' answers)" -gt 90 ] && echo "of either kind"
 sed -n 's/^? //p' "$TEST_NGINX_ROOT/t/revocation/pkits-deviations.txt" | cut -d' ' -f1-3 > sometimes
 grep ' 200 400$\| 401 200$' answers | grep -vxFf sometimes | LC_ALL=C sort > differ
 grep -v '^[#?]\|^$' "$TEST_NGINX_ROOT/t/revocation/pkits-deviations.txt" | cut -d' ' -f1-3 | LC_ALL=C sort > known
 diff known differ && echo "as known"
-# nginx's own verification leaves errors in OpenSSL's queue, the module's must not.
+# nginx's own verification leaves errors in OpenSSL's queue. The module's must not.
 grep "\[alert\].* server: [^ ]*:$PORT\b" "$ERROR_LOG"
 true
 --- client_out

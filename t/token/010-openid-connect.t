@@ -24,17 +24,17 @@ our $Policy = token_policy(
     [ quiet => 'expose_error_code: false, unauthorized_error_message: "Go \"away\""' ],
 );
 
-# Forwards the certificate of a request, whoever brings it.
-our $Told = token_policy([ told => 'proof_of_possession_mtls: optional, audience_required: ["https://api.test"], '
+# Forwards the certificate that the token is compared with.
+our $Forward = token_policy([ forward => 'proof_of_possession_mtls: optional, audience_required: ["https://api.test"], '
     . 'proof_of_possession_mtls_from_header: {certificate_header_name: X-Proxied, ca_certificates: [@ca-a]}' ])
     . <<'_EOC_';
   - {name: tls-metadata-headers, config: {inject_client_cert_details: true}}
   - {name: client-cert-headers, config: {dialects: [{name: nginx, when: presented}, {name: rfc9440}]}}
 _EOC_
 
-our $See = <<'_EOC_';
+our $ShowConfig = <<'_EOC_';
     location /see {
-        access_by_lua_block { require("resty.mtls").access("told") }
+        access_by_lua_block { require("resty.mtls").access("forward") }
         content_by_lua_block {
             local client = require("resty.mtls").client()
             ngx.say(client and table.concat({ client.source, client.verified, client.subject_dn,
@@ -43,17 +43,17 @@ our $See = <<'_EOC_';
     }
 _EOC_
 
-# see [curl options]: what client() tells; up [curl options]: what the upstream is told
-our $Seen = <<'_EOC_';
+# see [curl options]: what client() returns; up [curl options]: the headers that the upstream received
+our $ShowClient = <<'_EOC_';
 proxied() { echo "X-Proxied: $(escaped "$1")"; }
 see() { get a.test/see -H "Authorization: Bearer $token" "$@"; }
 up() {
-    get a.test/up/told -H "Authorization: Bearer $token" "$@" |
+    get a.test/up/forward -H "Authorization: Bearer $token" "$@" |
         sed -n 's/\r$//; s/^\(X-Client-Cert-Subject-DN\|ssl-client-verify\|Client-Cert\|x-proxied\): /\1: /Ip' | LC_ALL=C sort | paste -sd '|'
 }
 _EOC_
 
-# The founding example as it stands; the CA is an entity of its own.
+# The example of the README, unchanged. Its CA is an entity.
 our $Founding = ">>> policy.yaml\n" . expand_policy(<<'_EOC_') . <<'_EOC_';
 _format_version: "3.0"
 @{ca_certificates: ca-a}
@@ -100,7 +100,7 @@ __DATA__
 . "$CLIENT"
 for alg in RS256 PS256 ES256 EdDSA; do
     token=$(token client-a $alg)
-    echo "$alg $(ask strict "$token" $(as client-a)) $(ask strict "$token" $(as client-b)) $(ask strict "$token")"
+    echo "$alg $(request strict "$token" $(as client-a)) $(request strict "$token" $(as client-b)) $(request strict "$token")"
 done
 --- client_out eval
 my $why = 'Bearer error="invalid_token", error_description="The access token must be bound to the client certificate of the request"';
@@ -121,10 +121,10 @@ CORE::join "", map { "$_ 200 in $no $no\n" } qw( RS256 PS256 ES256 EdDSA )
 --- client
 . "$CLIENT"
 token=$(token client-a ES256)
-for _ in 1 2 3; do ask strict "$token" $(as client-a); done
-ask optional "$token" $(as client-a)
-ask strict "$token" $(as client-b) | cut -c1-3
-door counts; echo
+for _ in 1 2 3; do request strict "$token" $(as client-a); done
+request optional "$token" $(as client-a)
+request strict "$token" $(as client-b) | cut -c1-3
+control counts; echo
 --- client_out
 200 in
 200 in
@@ -146,9 +146,9 @@ door counts; echo
 loose=$(token - ES256 loose)
 bound=$(token client-a ES256)
 for route in strict optional any; do
-    echo "$route: $(ask $route "$loose" | cut -c1-3) $(ask $route "$loose" $(as client-a) | cut -c1-3)" \
-        "$(ask $route "$bound" $(as client-a) | cut -c1-3) $(ask $route "$bound" $(as client-b) | cut -c1-3)" \
-        "$(ask $route "$bound" | cut -c1-3) $(ask $route "$(forge malformed)" $(as client-a) | cut -c1-3)"
+    echo "$route: $(request $route "$loose" | cut -c1-3) $(request $route "$loose" $(as client-a) | cut -c1-3)" \
+        "$(request $route "$bound" $(as client-a) | cut -c1-3) $(request $route "$bound" $(as client-b) | cut -c1-3)" \
+        "$(request $route "$bound" | cut -c1-3) $(request $route "$(forge malformed)" $(as client-a) | cut -c1-3)"
 done
 --- client_out
 strict: 401 401 200 401 401 401
@@ -167,13 +167,13 @@ any: 200 200 200 200 200 401
 --- client
 . "$CLIENT"
 for kind in good expired future forever issuer slash audience audiences none hmac crit typ confused encrypted jwk kid; do
-    echo "$kind $(ask strict "$(forge $kind client-a)" $(as client-a) | sed 's/{.*error_description=//')"
+    echo "$kind $(request strict "$(forge $kind client-a)" $(as client-a) | sed 's/{.*error_description=//')"
 done
 token=$(forge good client-a)
-echo "tampered $(ask strict "${token%??????}AAAAAA" $(as client-a) | cut -c1-3)"
-echo "payload $(ask strict "${token%%.*}.$(echo '{"sub":"root"}' | base64 -w0 | tr -d =).${token##*.}" $(as client-a) | cut -c1-3)"
-echo "opaque $(ask strict opaque $(as client-a) | cut -c1-3)"
-echo "leeway $(ask leeway "$(forge expired)" | cut -c1-3)"
+echo "tampered $(request strict "${token%??????}AAAAAA" $(as client-a) | cut -c1-3)"
+echo "payload $(request strict "${token%%.*}.$(echo '{"sub":"root"}' | base64 -w0 | tr -d =).${token##*.}" $(as client-a) | cut -c1-3)"
+echo "opaque $(request strict opaque $(as client-a) | cut -c1-3)"
+echo "leeway $(request leeway "$(forge expired)" | cut -c1-3)"
 grep -o '\[mtls\] 401 [^,]*' "$ERROR_LOG" | sed 's/expired at .*/expired at/; s/before .*/before/; s/column.*/column/'
 --- client_out
 good 200 in
@@ -224,17 +224,17 @@ leeway 200
 --- client
 . "$CLIENT"
 token=$(forge good)
-ask any ""
-ask any "" -H "Authorization: Basic YTpi"
-ask any "" -H "Authorization: bearer  $token"
-ask any "" -H "Authorization: Bearer"
-ask any "" -H "Authorization: Bearer $token $token" | cut -c1-3
-ask any "" -H "Authorization: Bearer $token, Bearer $token" | cut -c1-3
-ask any "" -H "Authorization: Bearer$token" | cut -c1-3
-ask any "" -H "Authorization: Bearer $(head -c 40000 /dev/zero | tr '\0' a)" | cut -c1-3
+request any ""
+request any "" -H "Authorization: Basic YTpi"
+request any "" -H "Authorization: bearer  $token"
+request any "" -H "Authorization: Bearer"
+request any "" -H "Authorization: Bearer $token $token" | cut -c1-3
+request any "" -H "Authorization: Bearer $token, Bearer $token" | cut -c1-3
+request any "" -H "Authorization: Bearer$token" | cut -c1-3
+request any "" -H "Authorization: Bearer $(head -c 40000 /dev/zero | tr '\0' a)" | cut -c1-3
 printf 'GET /to/any HTTP/1.1\r\nHost: a.test\r\nAuthorization: Bearer x\r\nAuthorization: Bearer %s\r\nConnection: close\r\n\r\n' "$token" |
     timeout 5 openssl s_client -quiet -connect "127.0.0.1:$PORT" -servername a.test 2>/dev/null | head -1 | cut -c10 # by nginx itself, or by us
-ask quiet x
+request quiet x
 --- client_out
 401 {"message":"Unauthorized"} Bearer
 401 {"message":"Unauthorized"} Bearer
@@ -260,14 +260,14 @@ ask quiet x
 --- config eval: $::Config
 --- client
 . "$CLIENT"
-ask scopes "$(forge good)"
-ask scopes "$(forge scope)"
-ask other "$(forge good)" | cut -c1-3
-ask rs256 "$(forge good)" | cut -c1-3
-ask rs256 "$(forge good - key=rsa)"
-# The same token on a route that takes its algorithm, and then again on one that does not.
+request scopes "$(forge good)"
+request scopes "$(forge scope)"
+request other "$(forge good)" | cut -c1-3
+request rs256 "$(forge good)" | cut -c1-3
+request rs256 "$(forge good - key=rsa)"
+# The same token on a route that accepts its algorithm, and then on one that does not
 token=$(forge good)
-for route in rs256 any rs256; do ask $route "$token" | cut -c1-3; done
+for route in rs256 any rs256; do request $route "$token" | cut -c1-3; done
 --- client_out
 200 in
 403 {"message":"Forbidden"} Bearer error="insufficient_scope", error_description="The access token lacks a required scope, group or role"
@@ -291,21 +291,21 @@ for route in rs256 any rs256; do ask $route "$token" | cut -c1-3; done
 . "$CLIENT"
 a=$(forge good client-a) b=$(forge good client-b) expired=$(forge good client-expired)
 cert() { echo "X-Client-Cert: $(escaped "$1")"; }
-ask header "$a" -H "$(cert client-a)" | cut -c1-3
-ask header "$a" -H "$(cert client-int)" | cut -c1-3
-# The header counts, not the connection.
-ask header "$a" -H "$(cert client-int)" $(as client-a) | cut -c1-3
-ask header "$a" -H "X-Client-Cert;" $(as client-a) | cut -c1-3
-ask header "$a" -H "X-Client-Cert: junk" $(as client-a) | cut -c1-3
-# Bound, but nobody vouches for it.
-ask header "$b" -H "$(cert client-b)" | cut -c1-3
-ask header "$expired" -H "$(cert client-expired)" | cut -c1-3
-# No header: TLS, against the same CAs.
-ask header "$a" $(as client-a) | cut -c1-3
-ask header "$b" $(as client-b) | cut -c1-3
-ask header "$a" | cut -c1-3
-# A route that reads no header.
-ask strict "$a" -H "$(cert client-a)" | cut -c1-3
+request header "$a" -H "$(cert client-a)" | cut -c1-3
+request header "$a" -H "$(cert client-int)" | cut -c1-3
+# The certificate of the header is compared, and not that of the connection.
+request header "$a" -H "$(cert client-int)" $(as client-a) | cut -c1-3
+request header "$a" -H "X-Client-Cert;" $(as client-a) | cut -c1-3
+request header "$a" -H "X-Client-Cert: junk" $(as client-a) | cut -c1-3
+# The token is bound to a certificate that does not verify.
+request header "$b" -H "$(cert client-b)" | cut -c1-3
+request header "$expired" -H "$(cert client-expired)" | cut -c1-3
+# Without the header the certificate of the connection is compared, verified by the same CAs.
+request header "$a" $(as client-a) | cut -c1-3
+request header "$b" $(as client-b) | cut -c1-3
+request header "$a" | cut -c1-3
+# This route reads no certificate header.
+request strict "$a" -H "$(cert client-a)" | cut -c1-3
 --- client_out
 200
 401
@@ -333,8 +333,8 @@ ask strict "$a" -H "$(cert client-a)" | cut -c1-3
 --- client
 . "$CLIENT"
 a=$(forge good client-a)
-ask header "$a" -H "X-Client-Cert: $(escaped client-a)" | cut -c1-3
-ask header "$a" -H "X-Client-Cert: $(escaped client-int)" $(as client-a) | cut -c1-3
+request header "$a" -H "X-Client-Cert: $(escaped client-a)" | cut -c1-3
+request header "$a" -H "X-Client-Cert: $(escaped client-int)" $(as client-a) | cut -c1-3
 --- client_out
 401
 200
@@ -381,18 +381,18 @@ grep -ciE '^\* re-?using existing .*connection' log
 . "$CLIENT"
 token=$(token client-a opaque)
 for route in introspection both; do
-    ask $route "$token" $(as client-a)
-    ask $route "$token" $(as client-a)
-    ask $route "$token" $(as client-b) | cut -c1-3
-    ask $route "$(token - opaque loose)" $(as client-a) | cut -c1-3
+    request $route "$token" $(as client-a)
+    request $route "$token" $(as client-a)
+    request $route "$token" $(as client-b) | cut -c1-3
+    request $route "$(token - opaque loose)" $(as client-a) | cut -c1-3
 done
-ask introspection nonsense
-door counts; echo
-ask strict "$token" $(as client-a) | cut -c1-3
+request introspection nonsense
+control counts; echo
+request strict "$token" $(as client-a) | cut -c1-3
 curl -s -u gw:s%26cret "$PROVIDER/realms/a/token/revocation" -d token="$token" -o /dev/null
-ask badsecret nonsense-too
-ask both "$(token client-a ES256)" $(as client-a)
-for route in post key; do ask $route "$(token - opaque loose)"; done
+request badsecret nonsense-too
+request both "$(token client-a ES256)" $(as client-a)
+for route in post key; do request $route "$(token - opaque loose)"; done
 --- client_out
 200 in
 200 in
@@ -453,28 +453,28 @@ Authorization: Bearer
 --- client
 . "$CLIENT"
 old=$(forge good)
-ask any "$old"
+request any "$old"
 sleep 1.1
-door rotate keep=1 >ok
+control rotate keep=1 >ok
 new=$(forge good)
-ask any "$new"
-ask any "$old"
+request any "$new"
+request any "$old"
 sleep 1.1
-door rotate >ok
-ask any "$(forge good)"
-# What was published before is not any more.
-ask any "$new" | cut -c1-3
-door counts; echo
-# A stranger's keys make the issuer work once in a second.
+control rotate >ok
+request any "$(forge good)"
+# The first key is no longer published.
+request any "$new" | cut -c1-3
+control counts; echo
+# Unknown keys cause one fetch in a second.
 start=$SECONDS
-for kid in 1 2 3 4 5 6 7 8 9; do ask any "$(forge kid - "kid=$kid")" | cut -c1-3; done | uniq
-count=$(door counts | grep -o 'jwks":[0-9]*' | cut -d: -f2)
+for kid in 1 2 3 4 5 6 7 8 9; do request any "$(forge kid - "kid=$kid")" | cut -c1-3; done | uniq
+count=$(control counts | grep -o 'jwks":[0-9]*' | cut -d: -f2)
 [ "${count:-0}" -le $((SECONDS - start + 1)) ] && echo few || echo "$count"
-# Expired tokens and those of others do not.
+# Unknown keys in expired tokens and in tokens of other issuers cause none.
 sleep 1.1
-ask any "$(forge expired - kid=z | sed 's/^[^.]*/eyJhbGciOiJFUzI1NiIsImtpZCI6IngifQ/')" | cut -c1-3
-ask any "$(forge issuer | sed 's/^[^.]*/eyJhbGciOiJFUzI1NiIsImtpZCI6IngifQ/')" | cut -c1-3
-door counts; echo
+request any "$(forge expired - kid=z | sed 's/^[^.]*/eyJhbGciOiJFUzI1NiIsImtpZCI6IngifQ/')" | cut -c1-3
+request any "$(forge issuer | sed 's/^[^.]*/eyJhbGciOiJFUzI1NiIsImtpZCI6IngifQ/')" | cut -c1-3
+control counts; echo
 --- client_out
 200 in
 200 in
@@ -500,17 +500,17 @@ few
 --- client
 . "$CLIENT"
 token=$(forge good) other=$(forge good - key=rsa)
-door lie what=down >ok
-ask any "$token"
-ask any "$token"
-door lie >ok
+control fault what=down >ok
+request any "$token"
+request any "$token"
+control fault >ok
 sleep 5.2
-ask any "$token"
-door lie what=down >ok
-ask any "$token"
-ask any "$other"
-ask any "$(forge kid)" | cut -c1-3
-ask any "$token"
+request any "$token"
+control fault what=down >ok
+request any "$token"
+request any "$other"
+request any "$(forge kid)" | cut -c1-3
+request any "$token"
 --- client_out
 503 {"message":"Service Unavailable"}
 503 {"message":"Service Unavailable"}
@@ -536,9 +536,9 @@ not tried again so soon after
 . "$CLIENT"
 token=$(forge good)
 for what in issuer scheme linklocal loopback garbage keys endless slow error; do
-    door lie "what=$what" >ok
+    control fault "what=$what" >ok
     start=$(date +%s%N)
-    ask any "$token" >answer &
+    request any "$token" >answer &
     sleep 0.3
     get a.test/free -o body -w '%{time_total} ' >free
     wait $!
@@ -578,14 +578,14 @@ error 503 {"message":"Service Unavailable"} free bounded
 --- config eval: $::Config
 --- client
 . "$CLIENT"
-ask any "$(forge good)"
+request any "$(forge good)"
 sleep 1.1
-door lie what=keys >ok
-ask any "$(forge kid)" | cut -c1-3
-ask any "$(forge good)"
+control fault what=keys >ok
+request any "$(forge kid)" | cut -c1-3
+request any "$(forge good)"
 kill -HUP "$(cat "$PID_FILE")"
 sleep 1
-ask any "$(forge good)"
+request any "$(forge good)"
 --- client_out
 200 in
 401
@@ -703,10 +703,10 @@ token=$(forge good client-a)
 get a.test/again -H "Authorization: Bearer $token" -o body -w '%{http_code}\n'
 grep -ci '^authorization' body
 get a.test/again -o body -w '%{http_code}\n'
-ask strict "$token" $(as client-a)
+request strict "$token" $(as client-a)
 get a.test/reload
-ask strict "$token" $(as client-a)
-ask strict "$token" $(as client-b) | cut -c1-3
+request strict "$token" $(as client-a)
+request strict "$token" $(as client-b) | cut -c1-3
 --- client_out
 200
 0
@@ -728,14 +728,14 @@ true
 --- client
 . "$CLIENT"
 bound=$(token client-a opaque)
-ask introspection "$bound" $(as client-a)
+request introspection "$bound" $(as client-a)
 for what in introspection endless-answer down; do
     unknown=$(token - opaque loose)
-    door lie "what=$what" >ok
-    ask introspection "$unknown" $(as client-a)
-    # What is known already goes on.
-    ask introspection "$bound" $(as client-a)
-    door lie >ok
+    control fault "what=$what" >ok
+    request introspection "$unknown" $(as client-a)
+    # A token with a cached answer is still accepted.
+    request introspection "$bound" $(as client-a)
+    control fault >ok
 done
 --- client_out
 200 in
@@ -765,12 +765,12 @@ long() { head -c "$1" /dev/zero | tr '\0' e; }
 { printf 'X-Client-Cert: '; long 90000; } >certificate
 get a.test/to/any -H @token -o body -w '%{http_code}\n'
 get a.test/to/header -H @certificate -H "Authorization: Bearer $(forge good client-a)" -o body -w '%{http_code}\n'
-# Over what nginx itself takes, and over what curl sends
+# A megabyte is over the limit of nginx, and more than curl sends.
 for name in "Authorization: Bearer " "X-Client-Cert: "; do
     { printf 'GET /to/any HTTP/1.1\r\nHost: a.test\r\n%s' "$name"; long 1000000; printf '\r\n\r\n'; } >request
     { timeout 5 cat request >&3; head -1 <&3 | cut -c10-12; } 3<>"/dev/tcp/127.0.0.1/$HTTP_PORT" 2>/dev/null
 done
-ask any "$(forge good)"
+request any "$(forge good)"
 --- client_out
 401
 401
@@ -786,17 +786,17 @@ ask any "$(forge good)"
 
 
 === TEST 21: client() and forwarded headers describe the certificate that the token is compared with, as not verified
---- user_files eval: $::Told
+--- user_files eval: $::Forward
 --- http_config eval: $::Http
---- config eval: $::Config . $::See
+--- config eval: $::Config . $::ShowConfig
 --- client eval
-'. "$CLIENT"' . "\n$::Seen" . <<'_EOC_';
+'. "$CLIENT"' . "\n$::ShowClient" . <<'_EOC_';
 token=$(token client-a ES256)
-# The connection is the proxy's, with a certificate of its own.
+# The connection is the proxy's, with the proxy's certificate.
 see $(as client-b) -H "$(proxied client-a)"
 up $(as client-b) -H "$(proxied client-a)"
 header see "Authorization: Bearer $token" -H "$(proxied client-a)"
-# The same certificate, once from the connection and once more from the header.
+# The same certificate from the connection, and then from the header
 see $(as client-a)
 up $(as client-a)
 see $(as client-a) -H "$(proxied client-a)"
@@ -804,7 +804,7 @@ echo "refused: $(see $(as client-a) -H "$(proxied client-b)")"
 token=$(token - ES256 loose)
 echo loose
 see $(as client-b) -H "$(proxied client-a)"
-# Nobody vouches for it.
+# This certificate does not verify.
 see $(as client-a) -H "$(proxied client-self)"
 up $(as client-a) -H "$(proxied client-self)"
 for nothing in "X-Proxied;" "X-Proxied: (null)" "X-Proxied: junk"; do
@@ -814,7 +814,7 @@ done
 see $(as client-b)
 see
 up
-# One connection, in turn.
+# In turn on one connection
 see $(as client-b) -H "$(proxied client-a)" https://a.test/see \
     --next -sk --http1.1 --connect-to "::127.0.0.1:$PORT" -H "Authorization: Bearer $token" $(as client-b)
 _EOC_
@@ -850,11 +850,11 @@ tls FAILED:not verified CN=client-b,O=Example CN=client-b,O=Example
 
 
 === TEST 22: client() and forwarded headers describe the certificate of the connection without a trusted peer
---- user_files eval: $::Told
+--- user_files eval: $::Forward
 --- http_config eval: $::Untrusted
---- config eval: $::Config . $::See
+--- config eval: $::Config . $::ShowConfig
 --- client eval
-'. "$CLIENT"' . "\n$::Seen" . <<'_EOC_';
+'. "$CLIENT"' . "\n$::ShowClient" . <<'_EOC_';
 token=$(token - ES256 loose)
 see $(as client-b) -H "$(proxied client-a)"
 up $(as client-b) -H "$(proxied client-a)"
@@ -873,11 +873,11 @@ nobody
 --- config eval: $::Config
 --- client
 . "$CLIENT"
-door lie what=refresh >ok
-ask post some-token
-ask post some-token
-ask any "$(forge good)"
-ask any "$(forge id)"
+control fault what=refresh >ok
+request post some-token
+request post some-token
+request any "$(forge good)"
+request any "$(forge id)"
 --- client_out
 401 {"message":"Unauthorized"} Bearer error="invalid_token", error_description="The token is no access token"
 401 {"message":"Unauthorized"} Bearer error="invalid_token", error_description="The token is no access token"
@@ -897,19 +897,19 @@ ask any "$(forge id)"
 --- config eval: $::Config
 --- client
 . "$CLIENT"
-ask post nonsense | cut -c1-3
+request post nonsense | cut -c1-3
 sleep 1.5
-ask post nonsense | cut -c1-3
+request post nonsense | cut -c1-3
 sleep 1.5
-ask post nonsense
-# Another token, and another who asks
-ask post nonsense-too | cut -c1-3
-ask key nonsense | cut -c1-3
-ask post "$(token - opaque loose)"
-door counts; echo
+request post nonsense
+# Another token, and another client of the issuer
+request post nonsense-too | cut -c1-3
+request key nonsense | cut -c1-3
+request post "$(token - opaque loose)"
+control counts; echo
 sleep 2.5
-ask post nonsense | cut -c1-3
-door counts; echo
+request post nonsense | cut -c1-3
+control counts; echo
 --- client_out
 401
 401
@@ -933,13 +933,13 @@ door counts; echo
 --- client
 . "$CLIENT"
 for kind in dpop by-key logout good; do
-    for route in strict optional any; do ask $route "$(forge $kind)" $(as client-a) | cut -c1-3; done | paste -sd ' '
+    for route in strict optional any; do request $route "$(forge $kind)" $(as client-a) | cut -c1-3; done | paste -sd ' '
 done
-# A certificate that fits does not stand for the other key.
-for route in strict optional any; do ask $route "$(forge dpop client-a)" $(as client-a) | cut -c1-3; done | paste -sd ' '
-ask any "$(forge dpop)"
-door lie what=dpop >ok
-ask post some-token
+# The right certificate does not replace the other confirmation method.
+for route in strict optional any; do request $route "$(forge dpop client-a)" $(as client-a) | cut -c1-3; done | paste -sd ' '
+request any "$(forge dpop)"
+control fault what=dpop >ok
+request post some-token
 grep -ao '\[mtls\] 401 [^"]*here\|\[mtls\] 401 [^"]*logout' "$ERROR_LOG" | sort | uniq -c
 --- client_out
 401 401 401
@@ -958,14 +958,14 @@ grep -ao '\[mtls\] 401 [^"]*here\|\[mtls\] 401 [^"]*logout' "$ERROR_LOG" | sort 
 
 
 === TEST 26: access() caches the certificate of a header when a token is bound to it
---- user_files eval: $::Told
+--- user_files eval: $::Forward
 --- http_config eval: $::Http
 --- config eval
-$::Config . $::See . <<'_EOC_';
+$::Config . $::ShowConfig . <<'_EOC_';
     location /metrics { content_by_lua_block { ngx.print(require("resty.mtls").metrics()) } }
 _EOC_
 --- client eval
-'. "$CLIENT"' . "\n$::Seen" . <<'_EOC_';
+'. "$CLIENT"' . "\n$::ShowClient" . <<'_EOC_';
 token=$(token client-a ES256)
 see -H "$(proxied client-a)"
 openssl ecparam -name prime256v1 -genkey -noout -out key
@@ -999,14 +999,14 @@ resty_mtls_cache_lookups_total{cache="client",result="miss"} 0
 
 
 === TEST 27: access() sends cloudflare-forwarding by the origin of the certificate of each request
---- user_files eval: (my $files = $::Told) =~ s/\{name: nginx, when: presented\}/{name: cloudflare-forwarding, when: presented}/; $files
+--- user_files eval: (my $files = $::Forward) =~ s/\{name: nginx, when: presented\}/{name: cloudflare-forwarding, when: presented}/; $files
 --- http_config eval: $::Http
 --- config eval: $::Config
 --- client eval
-'. "$CLIENT"' . "\n$::Seen" . <<'_EOC_';
+'. "$CLIENT"' . "\n$::ShowClient" . <<'_EOC_';
 token=$(token client-a ES256)
-count() { get a.test/up/told -H "Authorization: Bearer $token" "$@" | grep -ci '^cf-client-cert-sha256:'; }
-again=(https://a.test/up/told https://a.test/up/told)
+count() { get a.test/up/forward -H "Authorization: Bearer $token" "$@" | grep -ci '^cf-client-cert-sha256:'; }
+again=(https://a.test/up/forward https://a.test/up/forward)
 echo "connection: $(count $(as client-a)) of 1, $(count $(as client-a) "${again[@]}") of 3"
 echo "header: $(count -H "$(proxied client-a)" "${again[@]}") of 3"
 _EOC_
@@ -1024,8 +1024,8 @@ header: 3 of 3
 --- config eval: $::Config
 --- client
 . "$CLIENT"
-ask any "$(forge issued-later)"
-ask any "$(forge issued-soon)"
+request any "$(forge issued-later)"
+request any "$(forge issued-soon)"
 --- client_out
 401 {"message":"Unauthorized"} Bearer error="invalid_token", error_description="The access token is not valid yet"
 200 in
@@ -1043,10 +1043,10 @@ ask any "$(forge issued-soon)"
 --- client
 . "$CLIENT"
 for kind in to-nothing to-null; do
-    for route in strict optional any; do ask $route "$(forge $kind)" | cut -c1-3; done | paste -sd ' '
+    for route in strict optional any; do request $route "$(forge $kind)" | cut -c1-3; done | paste -sd ' '
 done
-door lie what=to-nothing >ok
-ask post some-token
+control fault what=to-nothing >ok
+request post some-token
 grep -ao '\[mtls\] 401 token [^,"]*' "$ERROR_LOG" | sort | uniq -c
 --- client_out
 401 401 401

@@ -2,7 +2,7 @@ use lib 't/lib';
 use TestMtls;
 use TestToken;
 
-# HAProxy in front, which ends TLS and tells of the client certificate in a header, as a WAF or load balancer does.
+# HAProxy ends TLS in front of nginx and sends the client certificate in a header, as a WAF or load balancer does.
 my $haproxy = (grep { -x } map { "$_/haproxy" } split(/:/, $ENV{PATH}), "/usr/sbin")[0];
 
 if (!$haproxy) {
@@ -68,7 +68,7 @@ a=$(token client-a ES256) b=$(token client-b ES256)
 through to/token $(as client-a) -H "$(bearer "$a")"
 through to/token $(as client-b) -H "$(bearer "$a")"
 through to/token -H "$(bearer "$a")"
-# The client's own header does not get past the front.
+# HAProxy removes the client's own header.
 through to/token -H "$(bearer "$a")" -H "X-Client-Cert: $(base64_of client-a)"
 through to/token $(as client-b) -H "$(bearer "$b")"
 through to/token $(as client-a)

@@ -1,15 +1,14 @@
-// An authorization server (npm oidc-provider) at 127.0.0.1, until standard input ends.
+// An authorization server (npm oidc-provider) on 127.0.0.1. It runs until standard input ends.
 //
-// node provider.mjs PORT TLS_PORT PKI DIR, where node_modules with oidc-provider lies in the working directory.
+// node provider.mjs PORT TLS_PORT PKI DIR, with node_modules/oidc-provider in the working directory.
 //
-// At http://127.0.0.1:PORT: discovery, keys, introspection (client gw, secret "s&cret"), and some doors that no real one
-// has:
-//   /doors/forge?kind=KIND&x5t=...   a token that the server itself would not make, signed with its keys or not
-//   /doors/rotate                    new keys; with ?keep=1 the old ones stay published
-//   /doors/reset                     the keys of the start, and no more lies
-//   /doors/lie?what=WHAT             from now on a bad answer: issuer, http, linklocal, endless, keys, garbage, down
-//   /doors/counts                    how often discovery, keys and introspection were asked for since the last look
-// At https://127.0.0.1:TLS_PORT: the token endpoint, which asks for client certificates (client app, secret "app").
+// http://127.0.0.1:PORT serves discovery, keys and introspection (client gw, secret "s&cret"), and for the tests:
+//   /control/forge?kind=KIND&x5t=...   a token that the server itself would not issue
+//   /control/rotate                    replaces the keys; with ?keep=1 the old ones stay published
+//   /control/reset                     restores the first keys and ends the fault
+//   /control/fault?what=WHAT           answers wrongly from now on: issuer, http, linklocal, endless, keys, garbage, down
+//   /control/counts                    the requests for discovery, keys and introspection since the last call
+// https://127.0.0.1:TLS_PORT serves the token endpoint, which requests client certificates (client app, secret "app").
 import * as crypto from 'node:crypto';
 import * as fs from 'node:fs';
 import * as http from 'node:http';
@@ -35,7 +34,7 @@ async function pair(alg, kid) {
 const first = [await pair('RS256', 'rsa-1'), await pair('PS256', 'ps-1'), await pair('ES256', 'ec-1'), await pair('EdDSA', 'ed-1')];
 let current = first;
 let published = first;
-let lie = '';
+let fault = '';
 let callback;
 let provider;
 let counts = {};
@@ -148,7 +147,7 @@ async function forge(query) {
   return `${signed}.${crypto.sign(hash, Buffer.from(signed), options).toString('base64url')}`;
 }
 
-async function door(name, query, response) {
+async function control(name, query, response) {
   let body = 'ok';
   if (name === 'forge') body = await forge(query);
   if (name === 'rotate') {
@@ -158,11 +157,11 @@ async function door(name, query, response) {
   }
   if (name === 'reset') {
     published = first;
-    lie = '';
+    fault = '';
     counts = {};
     start(first);
   }
-  if (name === 'lie') lie = query.get('what') ?? '';
+  if (name === 'fault') fault = query.get('what') ?? '';
   if (name === 'counts') {
     body = JSON.stringify(counts, ['discovery', 'jwks', 'introspection']);
     counts = {};
@@ -170,44 +169,44 @@ async function door(name, query, response) {
   response.end(body);
 }
 
-// Whether a lie was told.
-function lied(path, response) {
+// Answers with the current fault, and returns whether there is one for this path.
+function answerWithFault(path, response) {
   const json = (value) => { response.setHeader('content-type', 'application/json'); response.end(JSON.stringify(value)); return true; };
   const base = { issuer, jwks_uri: `${issuer}/jwks` };
-  if (lie === 'down') { response.destroy(); return true; }
+  if (fault === 'down') { response.destroy(); return true; }
   if (path.endsWith('/openid-configuration')) {
-    if (lie === 'issuer') return json({ ...base, issuer: 'http://127.0.0.1/realms/b' });
-    if (lie === 'scheme') return json({ ...base, jwks_uri: 'file:///etc/passwd' });
-    if (lie === 'linklocal') return json({ ...base, jwks_uri: 'http://169.254.169.254/latest/meta-data' });
-    if (lie === 'loopback') return json({ ...base, jwks_uri: `http://127.0.0.1:${tlsPort}/jwks` });
-    if (lie === 'garbage') { response.end('<html>'); return true; }
+    if (fault === 'issuer') return json({ ...base, issuer: 'http://127.0.0.1/realms/b' });
+    if (fault === 'scheme') return json({ ...base, jwks_uri: 'file:///etc/passwd' });
+    if (fault === 'linklocal') return json({ ...base, jwks_uri: 'http://169.254.169.254/latest/meta-data' });
+    if (fault === 'loopback') return json({ ...base, jwks_uri: `http://127.0.0.1:${tlsPort}/jwks` });
+    if (fault === 'garbage') { response.end('<html>'); return true; }
   }
   if (path.endsWith('/jwks')) {
-    if (lie === 'keys') return json({ keys: Array(10000).fill({}) });
-    if (lie === 'endless') {
+    if (fault === 'keys') return json({ keys: Array(10000).fill({}) });
+    if (fault === 'endless') {
       const more = () => { if (!response.destroyed) { response.write(' '.repeat(16384)); setTimeout(more, 5); } };
       more();
       return true;
     }
-    if (lie === 'slow') { setTimeout(() => response.end('{}'), 60000).unref(); return true; }
-    if (lie === 'error') { response.statusCode = 500; response.end(); return true; }
+    if (fault === 'slow') { setTimeout(() => response.end('{}'), 60000).unref(); return true; }
+    if (fault === 'error') { response.statusCode = 500; response.end(); return true; }
   }
   if (path.endsWith('/introspection')) {
-    if (lie === 'introspection') return json({ active: 'yes' });
-    if (lie === 'to-nothing') return json({ active: true, cnf: {}, aud: api });
-    if (lie === 'dpop') return json({ active: true, cnf: { jkt: '0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I' }, aud: api });
-    if (lie === 'refresh') return json({ active: true, token_type: 'refresh_token', aud: api });
-    if (lie === 'endless-answer') { response.end(`{"active":true,"x":"${'x'.repeat(1 << 20)}"}`); return true; }
+    if (fault === 'introspection') return json({ active: 'yes' });
+    if (fault === 'to-nothing') return json({ active: true, cnf: {}, aud: api });
+    if (fault === 'dpop') return json({ active: true, cnf: { jkt: '0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I' }, aud: api });
+    if (fault === 'refresh') return json({ active: true, token_type: 'refresh_token', aud: api });
+    if (fault === 'endless-answer') { response.end(`{"active":true,"x":"${'x'.repeat(1 << 20)}"}`); return true; }
   }
   return false;
 }
 
 async function serve(request, response) {
   const { pathname, searchParams } = new URL(request.url, 'http://x');
-  if (pathname.startsWith('/doors/')) return door(pathname.slice(7), searchParams, response);
+  if (pathname.startsWith('/control/')) return control(pathname.slice(9), searchParams, response);
   const what = { 'openid-configuration': 'discovery', jwks: 'jwks', introspection: 'introspection' }[pathname.split('/').pop()];
   if (what) counts[what] = (counts[what] ?? 0) + 1;
-  if (lied(pathname, response)) return undefined;
+  if (answerWithFault(pathname, response)) return undefined;
   // oidc-provider is mounted below a path.
   request.originalUrl = request.url;
   request.url = request.url.replace('/realms/a', '') || '/';
