@@ -8,8 +8,8 @@
 #   --luajit      what compiles and links against the LuaJIT of the distribution's lua-nginx-module too: cargo's tests do
 #   --test-nginx  Test::Nginx too
 #
-# What apt prints goes to target/deps.log. Daemons that come with a package are neither started nor left enabled; one that is
-# installed already stays as it is.
+# What apt prints goes to target/deps.log. Daemons that come with a package are neither started nor left enabled; one
+# that is installed already stays as it is.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -159,7 +159,8 @@ if [ -z "$(find target/deps.lists -mmin -30 2>/dev/null)" ]; then
 fi
 
 if ! have_rust; then
-    # Debian 12 keeps a second, current toolchain under the names *-web; Ubuntu several, with their versions in the names.
+    # Debian 12 keeps a second, current toolchain under the names *-web; Ubuntu several, with their versions in the
+    # names.
     for cargo in cargo cargo-web $(apt-cache pkgnames cargo- | grep '^cargo-[0-9.]*$' | sort -V); do
         have=$(candidate "$cargo") || continue
         if [ "$(printf '%s\n%s\n' "$have" "$version" | sort -V | head -n 1)" = "$version" ]; then
@@ -200,8 +201,9 @@ fi
 t/toolchain.sh --quiet || [ -z "$rust" ] || fail "cargo >= $version was installed and is not found"
 
 if ! have_test_nginx; then
-    # Only Debian sid has libtest-nginx-perl. It is Perl text, its own needs are in every suite, so sid's package installs
-    # on older ones and on Ubuntu. sid's list lives in a directory of its own: the machine's apt never learns of sid.
+    # Only Debian sid has libtest-nginx-perl. It is Perl text, its own needs are in every suite, so sid's package
+    # installs on older ones and on Ubuntu. sid's list lives in a directory of its own: the machine's apt never learns
+    # of sid.
     by_hand="install Test::Nginx by hand (cpan Test::Nginx)"
     keys=/usr/share/keyrings/debian-archive-keyring.gpg
     uri=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | head -n 1)

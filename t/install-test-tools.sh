@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what some tests compare with and apt has not, below target/: Python packages by pip, JavaScript packages by npm. A
-# test that misses its own is skipped and says so. Quick when all is there.
+# Installs what some tests compare with and apt has not, below target/: Python packages by pip, JavaScript packages by
+# npm. A test that misses its own is skipped and says so. Quick when all is there.
 #
 # Usage: t/install-test-tools.sh
 set -u
@@ -21,8 +21,8 @@ missing() {
 }
 
 # pip_install MODULE PACKAGE DIRECTORY MB WHAT-IS-SKIPPED. What a distribution has of the same may be too old: the
-# cryptography of Ubuntu 24.04 does not read every DN. It has a directory of its own, as other packages of the distribution
-# may need theirs.
+# cryptography of Ubuntu 24.04 does not read every DN. It has a directory of its own, as other packages of the
+# distribution may need theirs.
 pip_install() {
     [ -d "$3/$1" ] && return 0
     echo "test tools: pip installs $2 into $3: $4 MB"

@@ -1,5 +1,5 @@
-# Errors made on purpose, through the library's own exports, in a real nginx: what t/sanitize runs first, to see the tools
-# report each of them. No part of the suite; `prove -r t` does not find it.
+# Errors made on purpose, through the library's own exports, in a real nginx: what t/sanitize runs first, to see the
+# tools report each of them. No part of the suite; `prove -r t` does not find it.
 
 use lib 't/lib';
 use TestMtls;

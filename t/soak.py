@@ -311,7 +311,8 @@ class Traffic(threading.Thread):
                 try:
                     self.check(tls, identity, sni, host, path)
                 except (ConnectionError, ssl.SSLEOFError):
-                    # A worker that ends closes its idle connections, so a request may meet the end of one (RFC 9112, 9.3.1).
+                    # A worker that ends closes its idle connections, so a request may meet the end of one (RFC 9112,
+                    # 9.3.1).
                     if number == 0:
                         raise
                     self.count["kept, closed while idle"] += 1

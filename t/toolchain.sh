@@ -1,7 +1,7 @@
 #!/bin/sh
-# Makes target/toolchain: links to the first Rust toolchain that is new enough. `make` has this directory first on its PATH, so
-# that every target uses the same one. Looked at, in this order: $CARGO, cargo on the PATH, that of rustup, and those that lie
-# side by side under /usr/lib/rust-*, as on Ubuntu.
+# Makes target/toolchain: links to the first Rust toolchain that is new enough. `make` has this directory first on its
+# PATH, so that every target uses the same one. Looked at, in this order: $CARGO, cargo on the PATH, that of rustup, and
+# those that lie side by side under /usr/lib/rust-*, as on Ubuntu.
 #
 # Usage: t/toolchain.sh [--quiet]; exits 1 and says what was found when nothing fits
 set -u

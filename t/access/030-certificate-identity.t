@@ -1,5 +1,5 @@
-# The identity of a certificate is what its CA signed (TBS). Neither the encoding of its signature or key nor certificates
-# sent beside it make it another one.
+# The identity of a certificate is what its CA signed (TBS). Neither the encoding of its signature or key nor
+# certificates sent beside it make it another one.
 
 use lib 't/lib';
 use TestMtls;

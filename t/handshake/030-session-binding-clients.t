@@ -1,5 +1,6 @@
-# Four TLS stacks offer their sessions to another server name, or after the policy has changed. A session is resumed only
-# where the current policy has the same certificate request, and the current policy and clock decide about its client.
+# Four TLS stacks offer their sessions to another server name, or after the policy has changed. A session is resumed
+# only where the current policy has the same certificate request, and the current policy and clock decide about its
+# client.
 
 use lib 't/lib';
 use TestMtls;

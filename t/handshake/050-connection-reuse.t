@@ -1,5 +1,5 @@
-# HTTP/2 clients coalesce connections, and HTTP/1.1 clients can: one connection carries requests for many server names. A
-# request is served where its Host has the certificate request and trust of the connection's own name, and gets 421
+# HTTP/2 clients coalesce connections, and HTTP/1.1 clients can: one connection carries requests for many server names.
+# A request is served where its Host has the certificate request and trust of the connection's own name, and gets 421
 # otherwise.
 
 use lib 't/lib';

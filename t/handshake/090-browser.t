@@ -1,6 +1,6 @@
 # Browsers coalesce HTTP/2 connections: they use the connection of n.shop.test for a.shop.test too, because the server's
-# certificate covers both. After a 421 they open a new connection, which requests a client certificate. `make test-browser`
-# installs the browsers.
+# certificate covers both. After a 421 they open a new connection, which requests a client certificate. `make
+# test-browser` installs the browsers.
 
 use lib 't/lib';
 use TestMtls;

@@ -1,5 +1,5 @@
-# The upstream returns the request header that it received. Beside the module's headers, nginx sends its own variables under
-# X-Ngx-* names.
+# The upstream returns the request header that it received. Beside the module's headers, nginx sends its own variables
+# under X-Ngx-* names.
 
 use lib 't/lib';
 use TestMtls;

@@ -1,5 +1,6 @@
 # Compares each dialect with the server that it comes from: nginx, Apache, HAProxy, Caddy and Envoy receive the same
-# certificates and set the same headers from their own variables. t/headers/origins-deviations.txt lists every difference.
+# certificates and set the same headers from their own variables. t/headers/origins-deviations.txt lists every
+# difference.
 
 use lib 't/lib';
 use TestMtls;
@@ -7,8 +8,8 @@ use TestDialects;
 
 $ENV{NGINX_PORT} = free_port();
 
-# Plain, unusual and hostile certificates, one that does not verify, and none. nginx and Apache forward a certificate that
-# does not verify only if its issuer is missing.
+# Plain, unusual and hostile certificates, one that does not verify, and none. nginx and Apache forward a certificate
+# that does not verify only if its issuer is missing.
 our $Certificates = join " ", qw(
     a int awkward ctrl serial0 serial-negative serial200 sans1000 45k empty dn8k 2060 multi delimiters backslash strings bmp
     san-delimiters san-latin1 upn self comma forged-cn forged-o forged-uri places none

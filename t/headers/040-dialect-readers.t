@@ -1,6 +1,6 @@
-# Libraries that read each dialect parse the headers of the gateway: structured-headers and X509Certificate in Node, http-sf
-# and cryptography in Python, xfccparser in Go, and Envoy's own reader of XFCC. The requests have sixteen certificates, one
-# of them with an intermediate. The numbers count the certificates or values that were read correctly.
+# Libraries that read each dialect parse the headers of the gateway: structured-headers and X509Certificate in Node,
+# http-sf and cryptography in Python, xfccparser in Go, and Envoy's own reader of XFCC. The requests have sixteen
+# certificates, one of them with an intermediate. The numbers count the certificates or values that were read correctly.
 
 use lib 't/lib';
 use TestMtls;

@@ -1,5 +1,5 @@
-# Envoy's x-forwarded-client-cert in all its modes. strip() runs in the rewrite phase, as in nginx-conf/mtls-server.conf,
-# and access() must still read the inbound header.
+# Envoy's x-forwarded-client-cert in all its modes. strip() runs in the rewrite phase, as in
+# nginx-conf/mtls-server.conf, and access() must still read the inbound header.
 
 use lib 't/lib';
 use TestMtls;

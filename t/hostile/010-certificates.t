@@ -24,7 +24,8 @@ our $Config = <<'_EOC_';
 _EOC_
 
 our $Client = <<'_EOC_';
-# headers ...: the name of each header that arrived with its value, or its length if that is long, and the worker's state
+# headers ...: the name of each header that arrived with its value, or its length if that is long, and the worker's
+# state
 headers() {
     get a.test/a $(as $1) > echo
     tr -d '\r' < echo | grep -aE '^(X-|[^ ]* [^ ]* HTTP)' | grep -avE '^X-(Client-Cert|Client-Cert-Chain|Client-Cert-Fingerprint|Client-Cert-Issuer-DN): ' |

@@ -99,7 +99,8 @@ our $Config = <<'_EOC_';
     }
 _EOC_
 
-# identity_headers ROUTE [curl options]: the identity headers that the upstream received, or status and body of a refusal
+# identity_headers ROUTE [curl options]: the identity headers that the upstream received, or status and body of a
+# refusal
 our $Client = <<'_EOC_';
 identity_headers() {
     local route=$1

@@ -79,7 +79,8 @@ our $Config = <<'_EOC_';
     }
 _EOC_
 
-# passing NAMES ROUTE...: for each route, which of these clients it allows; with the status if that is neither 200 nor 403
+# passing NAMES ROUTE...: for each route, which of these clients it allows; with the status if that is neither 200 nor
+# 403
 our $Client = <<'_EOC_';
 passing() {
     local names=$1 route name status passed

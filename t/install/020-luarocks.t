@@ -16,8 +16,8 @@ chmod 0755, $Tree;
 delete @ENV{qw( MAKEFLAGS MAKELEVEL MFLAGS DESTDIR PREFIX LUA_LIB_DIR LUA_CLIB_DIR )};
 $ENV{HOME} = tempdir(CLEANUP => 1);
 
-# A cargo that logs its arguments and builds nothing, because the library may be that of Valgrind or of another machine. It
-# works in a copy of the tree, since make keeps a link to cargo.
+# A cargo that logs its arguments and builds nothing, because the library may be that of Valgrind or of another machine.
+# It works in a copy of the tree, since make keeps a link to cargo.
 my $copy = "$ENV{HOME}/resty-mtls";
 system("'$TestMtls::Root/t/copy-source' '$TestMtls::Root/target/release' '$copy'") == 0 or die "t/copy-source: $?";
 my $called = "$ENV{HOME}/called";

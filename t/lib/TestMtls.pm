@@ -121,8 +121,8 @@ sub expand_policy ($) {
 }
 
 
-# policy CAS, ROUTE...: a policy document with these CA certificates (names in t/pki/out) and these routes. It may stand in
-# --- policy, or in a file after expand_policy().
+# policy CAS, ROUTE...: a policy document with these CA certificates (names in t/pki/out) and these routes. It may stand
+# in --- policy, or in a file after expand_policy().
 sub policy ($@) {
     my ($cas, @routes) = @_;
 
@@ -147,8 +147,8 @@ sub plugin ($;$) {
 }
 
 
-# mtls_auth CAS, FIELDS: the plugin mtls-auth that trusts these CAs. FIELDS are the other fields in YAML; without them the
-# plugin maps certificates to no consumers.
+# mtls_auth CAS, FIELDS: the plugin mtls-auth that trusts these CAs. FIELDS are the other fields in YAML; without them
+# the plugin maps certificates to no consumers.
 sub mtls_auth ($;$) {
     my ($cas, $fields) = @_;
 
@@ -157,7 +157,8 @@ sub mtls_auth ($;$) {
 }
 
 
-# make_crl NAME, CA, CERTIFICATE...: makes a CRL of the CA that lists these certificates, and returns its path in t/pki/out.
+# make_crl NAME, CA, CERTIFICATE...: makes a CRL of the CA that lists these certificates, and returns its path in
+# t/pki/out.
 sub make_crl ($$@) {
     my ($name, $ca, @revoked) = @_;
 
@@ -179,7 +180,8 @@ _EOC_
 }
 
 
-# init_http OPTIONS: for --- http_config, what loads html/policy.yaml with more options of mtls.init and a shared dictionary
+# init_http OPTIONS: for --- http_config, what loads html/policy.yaml with more options of mtls.init and a shared
+# dictionary
 sub init_http ($) {
     my ($options) = @_;
 

@@ -33,7 +33,8 @@ END {
 }
 
 
-# For the section user_files: a policy with the CAs of the client certificates. Each route is [ name, fields of mtls-auth ].
+# For the section user_files: a policy with the CAs of the client certificates. Each route is [ name, fields of
+# mtls-auth ].
 sub revocation_policy {
     my (@routes) = @_;
 
@@ -59,7 +60,8 @@ _EOC_
 # certificate_of CASE: curl's options for the certificate of a case
 # request ROUTE CASE [curl options]: prints the status
 # table CASE...: prints the status of each case on the routes of the three modes
-# one_connection CERTIFICATE KEY (ROUTE|SECONDS)...: the statuses of requests on one connection, with pauses between them
+# one_connection CERTIFICATE KEY (ROUTE|SECONDS)...: the statuses of requests on one connection, with pauses between
+# them
 # fetches: the requests that the responders received, without content types
 our $Client = <<'_EOC_';
 : > "$REV/requests"

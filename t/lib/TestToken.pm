@@ -1,7 +1,8 @@
 package TestToken;
 
 # Runs an authorization server (t/servers/openid-provider/provider.mjs) as long as the test file runs. $PROVIDER is its
-# issuer's origin, $TOKENS that of its token endpoint. t/install-test-tools.sh installs it; without it the file is skipped.
+# issuer's origin, $TOKENS that of its token endpoint. t/install-test-tools.sh installs it; without it the file is
+# skipped.
 
 use strict;
 use warnings;

@@ -84,7 +84,8 @@ our $Config = $TestRevocation::Config . <<'_EOC_';
     }
 _EOC_
 
-# one_connection CASE STEP...: requests on one connection; a number is a pause. Prints statuses, and bodies of 200 and 503.
+# one_connection CASE STEP...: requests on one connection; a number is a pause. Prints statuses, and bodies of 200 and
+# 503.
 our $Live = $Client . <<'_EOC_';
 one_connection() {
     python3 - "$PORT" "$REV/$1.crt" "$REV/$1.key" "${@:2}" <<'END'
