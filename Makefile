@@ -74,12 +74,12 @@ test-valgrind: test-deps ## Run some of t/*/*.t with nginx under Valgrind, slowl
 	cargo fetch --locked
 	t/in-netns t/sanitize.py valgrind $(T)
 
-soak: test-deps build ## Run mTLS traffic with reloads for SOAK_SECONDS=600, after 80 seconds that prove its alarms
-	t/in-netns t/soak.py alarm
+soak: test-deps build ## Run mTLS traffic with reloads for SOAK_SECONDS=600, after 80 seconds of self-test
+	t/in-netns t/soak.py self-test
 	t/in-netns t/soak.py
 
-faults: test-deps build ## Inject faults under load: workers, files, memory, clocks, processors; first prove that alarms ring (F=USR2 chooses)
-	t/in-netns t/faults.py alarm
+faults: test-deps build ## Inject faults under load: workers, files, memory, clocks, processors; first the self-test (F=USR2 chooses)
+	t/in-netns t/faults.py self-test
 	t/in-netns t/faults.py $(F)
 
 lint: deps ## Check formatting, lints, spelling, scripts and the crates' licences: t/lint

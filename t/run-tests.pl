@@ -1,5 +1,5 @@
 #!/usr/bin/env perl
-# Runs test files as prove does, and closes with the skips and their reasons.
+# Runs test files as prove does, and then prints the skipped tests and their reasons.
 #
 # Usage: t/run-tests.pl [--tally FILE] [FILE or DIRECTORY...], by default t. Writes to the tally: files, tests, skips and
 # failures, in this order. A file that is skipped as a whole counts as one skip, one that dies as one failure at least.
@@ -26,7 +26,7 @@ my $harness = TAP::Harness->new({ verbosity => 0, ($ENV{HARNESS_TIMER} ? (timer 
 sub skip {
     my ($file, $reason) = @_;
 
-    # Test::Nginx begins with it too.
+    # Test::Nginx puts the file name in front of the reason.
     $reason =~ s/^\Q$file\E //;
     $skips{$file}++;
     $reasons{"$file: $reason"}++;
@@ -49,7 +49,7 @@ for my $reason (sort keys %reasons) {
     print "skipped: $reason", $reasons{$reason} > 1 ? " ($reasons{$reason} times)" : "", "\n";
 }
 
-# What is wrong with a file beyond its failed checks: a bad plan, a bad exit.
+# A file also fails by a wrong plan or exit status.
 my $failed = $sum->failed;
 for my $file ($sum->descriptions) {
     my ($parser) = $sum->parsers($file);

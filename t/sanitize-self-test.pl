@@ -1,5 +1,5 @@
-# Errors made on purpose, through the library's own exports, in a real nginx: what t/sanitize runs first, to see the
-# tools report each of them. No part of the suite; `prove -r t` does not find it.
+# Memory errors on purpose, through the library's own exports in a real nginx. t/sanitize.py runs this file first and
+# expects a report of each. The suite does not contain it: `prove -r t` does not find it.
 
 use lib 't/lib';
 use TestMtls;
@@ -10,7 +10,7 @@ our $Http = <<'_EOC_';
         ffi.cdef "void *malloc(size_t); void free(void *);"
         local lib = require "resty.mtls.internal.library"
 
-        -- A buffer that says it is larger than it is: the library writes 45 bytes to 8.
+        -- The size of this buffer is wrong: the library writes 45 bytes to 8.
         function overflow()
             local memory = ffi.C.malloc(8)
             lib.C.rmtls_verdict_text(20, ffi.new("rmtls_buf", memory, 128, 0))
@@ -26,7 +26,7 @@ our $Http = <<'_EOC_';
             return out[0]
         end
 
-        -- A handle that is used after it was freed.
+        -- This handle is used after it was freed.
         function freed()
             local handle = certificate()
             lib.C.rmtls_certificate_free(handle)
@@ -34,7 +34,7 @@ our $Http = <<'_EOC_';
             lib.C.rmtls_certificate_validity(handle, times, times + 1)
         end
 
-        -- A handle that nobody frees.
+        -- This handle is never freed.
         function leak()
             certificate()
         end

@@ -3,12 +3,12 @@
 
 sanitize.py asan|valgrind [FILE.t...]
 
-First t/sanitize-self-test.pl makes an overflow, a use after free and a leak in the library, and each must be reported. Reports are in
-target/asan/log or target/valgrind/log.
+First t/sanitize-self-test.pl causes an overflow, a use after free and a leak in the library, and each must be reported.
+Reports are in target/asan/log or target/valgrind/log.
 
-asan: builds the library with -Zsanitizer=address (by RUSTC_BOOTSTRAP=1: the option is one of rustc's unstable ones) and
-preloads gcc's runtime into nginx; resty-mtls and the C programs of the tests are built so too. std itself is as it came.
-valgrind: the library of `make build`.
+asan: builds the library, resty-mtls and the C programs of the tests with AddressSanitizer (rustc needs RUSTC_BOOTSTRAP=1
+for -Zsanitizer=address), and preloads gcc's runtime into nginx. std is not instrumented.
+valgrind: runs the library of `make build`.
 """
 import glob
 import os
@@ -48,13 +48,13 @@ class Tool:
         self.tree = os.path.join(self.dir, "tree")
         self.log = os.path.join(self.dir, "log")
         self.nginx = shutil.which(os.environ.get("TEST_NGINX_BINARY", "nginx")) or fail("no nginx found")
-        # Processes whose leaks could not be looked for.
+        # Processes in which no search for leaks was possible
         self.unsearched = 0
         os.makedirs(self.dir, exist_ok=True)
 
     def env(self):
         """The environment of the tests."""
-        # Memory that was freed is kept, to see its use.
+        # Freed memory is kept, so that its use is found.
         return {"SLACK": "1000000", "CARGO": "true", "TEST_NGINX_BINARY": os.path.join(self.dir, "nginx")}
 
     def reports(self):
@@ -69,7 +69,7 @@ class Tool:
     def tests(self, *files):
         shutil.rmtree(self.log, ignore_errors=True)
         os.makedirs(self.log)
-        # Workers are not root.
+        # Workers do not run as root and must write their reports.
         os.chmod(self.log, 0o777)
         command = ["t/run-tests.pl", *files]
         return subprocess.run(command, cwd=self.tree, env={**os.environ, **self.env()}).returncode == 0
@@ -77,10 +77,10 @@ class Tool:
 
 class Asan(Tool):
     name = "asan"
-    alarms = (r"AddressSanitizer: heap-buffer-overflow", r"AddressSanitizer: heap-use-after-free",
-              r"LeakSanitizer: .*?rmtls_certificate_from_pem|Direct leak .*?rmtls_certificate_from_pem")
+    self_test = (r"AddressSanitizer: heap-buffer-overflow", r"AddressSanitizer: heap-use-after-free",
+                 r"LeakSanitizer: .*?rmtls_certificate_from_pem|Direct leak .*?rmtls_certificate_from_pem")
     default = ["t"]
-    # gcc's runtime breaks off in both processes of one test, after TLS to itself. Many are a fault.
+    # gcc's runtime aborts the search in both processes of one test, after TLS to itself. More than that is a failure.
     unsearched_limit = 6
 
     def build(self):
@@ -88,7 +88,7 @@ class Asan(Tool):
         if not os.path.exists(runtime):
             fail("no libasan.so: install gcc's")
         flags = "-Zsanitizer=address -Cforce-frame-pointers=yes"
-        # With a target, build scripts and macros stay as they are.
+        # With --target, build scripts and macros are not instrumented.
         run("cargo", "build", "--release", "--locked", "--target", TARGET, "--target-dir", self.dir,
             env={**os.environ, "RUSTC_BOOTSTRAP": "1", "RUSTFLAGS": flags, "CARGO_PROFILE_RELEASE_LTO": "off",
                  "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "16", "CARGO_PROFILE_RELEASE_DEBUG": "line-tables-only"})
@@ -96,7 +96,7 @@ class Asan(Tool):
         daemon = os.path.join(self.dir, "daemon.so")
         run(os.environ.get("CC", "cc"), *"-D_GNU_SOURCE -O1 -Wall -Wextra -Werror -shared -fPIC t/preload/daemon.c -ldl -o".split(), daemon)
         options = "detect_stack_use_after_return=1"
-        # Leaks do not change the exit status: they may be nginx's own.
+        # Leaks do not change the exit status, because nginx has some itself.
         script(os.path.join(self.dir, "nginx"),
                "export ASAN_OPTIONS=\"%s:verify_asan_link_order=0:log_path=${ASAN_OPTIONS##*log_path=}\" LSAN_OPTIONS=exitcode=0\n"
                "export LD_PRELOAD='%s %s'\nexec '%s' \"$@\"\n" % (options, daemon, os.path.realpath(runtime), self.nginx))
@@ -122,11 +122,11 @@ class Asan(Tool):
 class Valgrind(Tool):
     name = "valgrind"
     unsearched_limit = 0
-    alarms = (r"Invalid write of size.*?rmtls_verdict_text", r"Invalid read of size.*?rmtls_certificate_validity",
-              r"definitely lost.*?rmtls_certificate_from_pem")
-    # All of them take hours, and a worker that is twenty times as slow fails what measures time.
-    default = ["t/%s.t" % name for name in ("handshake/010-certificate-request", "access/010-access", "headers/010-tls-metadata-headers",
-                                            "lua-api/050-certificate", "hostile/010-certificates")]
+    self_test = (r"Invalid write of size.*?rmtls_verdict_text", r"Invalid read of size.*?rmtls_certificate_validity",
+                 r"definitely lost.*?rmtls_certificate_from_pem")
+    # All tests would take hours, and a worker that is twenty times as slow fails those that measure time.
+    default = ["t/%s.t" % name for name in ("handshake/010-certificate-request", "access/010-access",
+                                            "headers/010-tls-metadata-headers", "lua-api/050-certificate", "hostile/010-certificates")]
 
     def build(self):
         if not shutil.which("valgrind"):
@@ -169,9 +169,9 @@ def main():
     print("%s: errors made on purpose" % tool.name, flush=True)
     tool.tests("t/sanitize-self-test.pl")
     reports = tool.reports()
-    for alarm in tool.alarms:
-        if not any(re.search(alarm, report, re.S) for report in reports):
-            fail("the alarm does not ring: no report matches '%s', see %s" % (alarm, tool.log))
+    for pattern in tool.self_test:
+        if not any(re.search(pattern, report, re.S) for report in reports):
+            fail("not detected: no report matches '%s', see %s" % (pattern, tool.log))
     print("%s: each is reported (%d reports); now the tests" % (tool.name, len(reports)), flush=True)
 
     passed = tool.tests(*(sys.argv[2:] or tool.default))

@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Runs mTLS traffic against a real nginx for a bounded time, and fails on any answer that is not the expected one, on memory
-that grows, and on any alert, crit or emerg in an error log.
+"""Runs mTLS traffic against a real nginx for a bounded time. Fails on an unexpected response, on growing memory, and on
+any alert, crit or emerg in an error log.
 
-soak.py [alarm]     SOAK_SECONDS, 600 by default, bounds the traffic
+soak.py [self-test]     SOAK_SECONDS, 600 by default, bounds the traffic
 
-Two gateways of two workers each, on loopback: the workers of one take a new policy in place every two seconds
-(mtls.reload()) and live to the end; the other gets a HUP every five seconds. Full handshakes, resumed ones and keep-alive
-connections in TLS 1.2 and 1.3, with certificates that are trusted, not trusted and absent, and with a Host that is not the
-SNI. A quarter of the time is warm-up: afterwards no worker's private memory may grow by more than 1 MB, nor may the master's,
-nor may a new generation of workers be larger than those before.
+Two gateways of two workers each run on loopback. The workers of one call mtls.reload() every two seconds and live to the
+end; the other gets a HUP every five seconds. Clients make full and resumed handshakes and keep-alive connections in
+TLS 1.2 and 1.3, with trusted, untrusted and no certificates, and with a Host that is not the SNI. A quarter of the time
+is warm-up: afterwards no worker's private memory may grow by more than 1 MB, nor may the master's, nor may a new
+generation of workers be larger than those before.
 
-alarm: the same for 20 seconds with each of four faults built in; each must be found.
+self-test: runs 20 seconds with each of four faults built in, and each must be detected.
 """
 import collections
 import os
@@ -71,7 +71,7 @@ http {{
     ssl_protocols TLSv1.2 TLSv1.3;
     ssl_certificate {pki}/server.crt;
     ssl_certificate_key {pki}/server.key;
-    # Room for the sessions of ten seconds: nginx logs an alert when a cache is full of younger ones.
+    # The cache has room for the sessions of ten seconds: nginx logs an alert when younger sessions fill it.
     ssl_session_cache shared:sessions:16m;
     ssl_session_timeout 10s;
     ssl_session_tickets {tickets};
@@ -97,7 +97,7 @@ http {{
 }}
 """
 
-# What, Lua in the access phase, and what must be found.
+# Name, Lua code of the access phase, and the pattern of the failure that must be detected
 FAULTS = (
     ("a wrong answer", "if math.random(500) == 1 then ngx.exit(503) end", "status 503"),
     ("a leak of the module", """
@@ -163,7 +163,7 @@ class Gateway:
             return []
 
     def memory(self):
-        """{pid: KB} of the workers, and of the master. Private memory: shared zones have the size that they have."""
+        """{pid: KB} of the workers, and of the master. Counts private memory, because shared zones have a fixed size."""
         sizes = {}
         for pid in [self.process.pid, *self.workers()]:
             try:
@@ -233,7 +233,7 @@ def exchange(tls, host, path, close=False):
 
 
 class Traffic(threading.Thread):
-    """One client after the other. What it found wrong is in .wrong."""
+    """Runs one client after the other. .wrong lists the unexpected responses."""
 
     def __init__(self, gateway, until, kind):
         super().__init__(daemon=True)
@@ -260,7 +260,7 @@ class Traffic(threading.Thread):
         if path == "/open":
             wanted = (200,)
         elif "c.test" in (sni, host):
-            # What it trusts is another matter every few seconds, and at times the same as that of another name.
+            # Its CA changes every few seconds, and is at times that of another name.
             able = identity if path == "/c" else identity in trusted[path[1:]]
             wanted = (200, 401, 421) if able else (401, 421)
         elif sni != host:
@@ -294,7 +294,7 @@ class Traffic(threading.Thread):
             self.check(tls, identity, sni, host, path, True)
             session = tls.session
         for _ in range(4):
-            # Under the same name, or under one that may not take it.
+            # Offers the session to the same name, or to one that must refuse it.
             other, host, path = (sni, host, path) if self.random.random() < 0.8 else self.place()
             with client.connect(other, session) as tls:
                 self.check(tls, identity, other, host, path, True)
@@ -311,8 +311,8 @@ class Traffic(threading.Thread):
                 try:
                     self.check(tls, identity, sni, host, path)
                 except (ConnectionError, ssl.SSLEOFError):
-                    # A worker that ends closes its idle connections, so a request may meet the end of one (RFC 9112,
-                    # 9.3.1).
+                    # A worker that exits closes its idle connections, and a request may come too late for one (RFC
+                    # 9112, 9.3.1).
                     if number == 0:
                         raise
                     self.count["kept, closed while idle"] += 1
@@ -323,7 +323,7 @@ class Traffic(threading.Thread):
 
 
 def soak(seconds, fault=""):
-    """The list of all that was wrong."""
+    """Returns the list of all failures."""
     workdir = tempfile.mkdtemp(prefix="resty-mtls-soak.")
     os.chmod(workdir, 0o755)
     every = """
@@ -364,7 +364,7 @@ def watch(gateways, seconds):
             hup.write_policy()
             hup.process.send_signal(signal.SIGHUP)
             hups += 1
-        # Of the other gateway the workers before their end, which is when they are largest.
+        # The workers of the other gateway count at their largest, before they exit.
         sizes = {"in-place worker %d" % pid if pid != in_place.process.pid else "in-place master": size
                  for pid, size in in_place.memory().items()}
         if tick % 5 == 4:
@@ -408,12 +408,12 @@ def main():
         sys.exit("soak: t/pki/make failed")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 
-    if sys.argv[1:] == ["alarm"]:
+    if sys.argv[1:] == ["self-test"]:
         for what, lua, expected in FAULTS:
             print("soak: %s, on purpose" % what, flush=True)
             wrong = soak(20, lua)
             if not any(re.search(expected, text) for text in wrong):
-                sys.exit("soak: the alarm does not ring: '%s' was expected, found: %s" % (expected, wrong))
+                sys.exit("soak: not detected: '%s' was expected, found: %s" % (expected, wrong))
             print("  found: %s" % next(text for text in wrong if re.search(expected, text)))
         return
 

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Makes target/toolchain: links to the first Rust toolchain that is new enough. `make` has this directory first on its
-# PATH, so that every target uses the same one. Looked at, in this order: $CARGO, cargo on the PATH, that of rustup, and
-# those that lie side by side under /usr/lib/rust-*, as on Ubuntu.
+# Makes target/toolchain: links to the first Rust toolchain that is new enough. `make` has this directory first in its
+# PATH, so that every target uses the same one. The order is: $CARGO, cargo in the PATH, that of rustup, and those under
+# /usr/lib/rust-*, as on Ubuntu.
 #
 # Usage: t/toolchain.sh [--quiet]; exits 1 and says what was found when nothing fits
 set -u
@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.." || exit
 links=target/toolchain
 rust=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
 found=
-# Not what an earlier call has found: make has it on the PATH.
+# The links of an earlier call, which make has in its PATH, do not count.
 PATH=$(printf '%s' "$PATH" | tr : '\n' | grep -v "/$links\$" | paste -sd :)
 
 # at_least HAVE WANT
@@ -18,7 +18,7 @@ at_least() {
     [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$2" ]
 }
 
-# use CARGO: links to it and to what lies beside it, if it is new enough
+# use CARGO: links to it and to the programs beside it, if it is new enough
 use() {
     cargo=$(command -v "$1") || return 1
     version=$("$cargo" --version 2>/dev/null | sed -n 's/^cargo \([0-9.]*\).*/\1/p')

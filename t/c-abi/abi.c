@@ -1,6 +1,6 @@
 /*
- * Uses libresty_mtls as any C program may, with nothing but its header: an SNI map, a trust store, a certificate's header
- * lines. Prints what it gets, one fact a line.
+ * Uses libresty_mtls as any C program can, with nothing but its header: an SNI map, a trust store, the header lines of a
+ * certificate. Prints one result per line.
  *
  * Usage: abi CA.crt CLIENT.chain OTHER.crt
  */

@@ -1,6 +1,6 @@
 /*
- * A host program with TLS that loads libresty_mtls as LuaJIT does, and asks it whether it fits. Linked to libssl.so it
- * stands for an nginx that does, linked to libssl.a for one built with --with-openssl=SOURCE.
+ * A host program with TLS that loads libresty_mtls as LuaJIT does and calls rmtls_host_check(). Linked to libssl.so it
+ * is like most nginx; linked to libssl.a it is like an nginx that was built with --with-openssl=SOURCE.
  *
  * Usage: static-host libresty_mtls.so
  */
@@ -29,7 +29,7 @@ main(int argc, char **argv)
         return 2;
     }
 
-    /* What an nginx with TLS calls, so that a static link brings it in. */
+    /* An nginx with TLS calls these, so a static link contains them. */
     ctx = SSL_CTX_new(TLS_server_method());
     ssl = ctx ? SSL_new(ctx) : NULL;
     if (ssl == NULL || SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL) < 0 || OpenSSL_version_num() == 0

@@ -71,7 +71,7 @@ async def main(port, sni, host, path="/", crt=None, key=None, sess_in=None, sess
     if sess_in:
         with open(sess_in, "rb") as file:
             configuration.session_ticket = pickle.load(file)
-        # aioquic keeps tickets of other names to itself; an attacker does not.
+        # aioquic offers no ticket to another name, and an attacker would.
         configuration.session_ticket.server_name = sni
     tickets, answers, first = [], [], None
     async with connect("127.0.0.1", int(port), configuration=configuration, create_protocol=Client,
@@ -98,7 +98,7 @@ async def main(port, sni, host, path="/", crt=None, key=None, sess_in=None, sess
         statuses = ",".join(status for status, _ in answers)
         print(f"{facts} status={statuses} body={answers[-1][1]}", flush=True)
         client.close()
-        # The time for which a QUIC connection lingers is of no interest.
+        # There is no need to wait until the QUIC connection is closed.
         os._exit(0)
 
 

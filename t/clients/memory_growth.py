@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Makes requests for many routes as many clients, and prints what the worker's memory has grown by, in KB.
+"""Makes requests for many routes as many clients, and prints by how many KB the memory of the worker grew.
 
-    many_routes.py PORT SNI PID_FILE ROUTES CHAIN... < KEY
+    memory_growth.py PORT SNI PID_FILE ROUTES CHAIN... < KEY
 
-ROUTES is how many: each connection asks for /NUMBER of all of them. CHAIN is a PEM file, with one connection for each, and
-the private key of all comes on standard input. The first line is the number of answers by status.
+Each CHAIN is a PEM file with the certificates of one connection, which requests /0 to /ROUTES-1. The private key of all
+is on standard input. The first line is the number of responses by status.
 """
 import collections
 import re
@@ -29,7 +29,7 @@ def worker(pid_file):
 
 
 def memory(pid):
-    """KB that are the worker's alone."""
+    """KB of private memory."""
     with open("/proc/%s/smaps_rollup" % pid) as rollup:
         return sum(map(int, re.findall(r"^Private_\w+: +(\d+) kB", rollup.read(), re.M)))
 
@@ -53,7 +53,7 @@ def ask(port, sni, chain, key, routes, statuses):
 
 
 def run(port, sni, pid, routes, chains, key):
-    """Answers by status, and KB of growth."""
+    """Responses by status, and KB of growth."""
     statuses = collections.Counter()
     before = memory(pid)
     for chain in chains:
@@ -67,7 +67,7 @@ if __name__ == "__main__":
         key.write(sys.stdin.read())
         key.flush()
         pid = worker(pid_file)
-        # The first round makes what is there once: traces, buffers, the plans of all routes.
+        # The first round allocates what exists once: traces, buffers, the plans of all routes.
         run(int(port), sni, pid, int(routes), chains[:1], key.name)
         answers, growth = run(int(port), sni, pid, int(routes), chains, key.name)
     print(*("%d: %d" % item for item in answers.items()))

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Two connections, the second of which offers the session of the first, by clients that are not t/clients/tls_client.c.
+"""Makes two connections, the second of which offers the session of the first, by other TLS stacks than
+t/clients/tls_client.c.
 
-resume.py python|gnutls PORT 1.2|1.3 CRT KEY SNI/PATH SNI/PATH
+resume_session.py python|gnutls PORT 1.2|1.3 CRT KEY SNI/PATH SNI/PATH
 
-Each sends one request for its SNI and reads to the end. What came of it is in the server's access log.
+Each connection sends one request for its SNI and reads to the end. The server's access log has the results.
 """
 import ctypes
 import socket
@@ -21,7 +22,7 @@ def connect(port):
 
 
 class Python:
-    """Python's ssl, that is OpenSSL as Python drives it."""
+    """OpenSSL through Python's ssl."""
 
     def __init__(self, port, version, crt, key):
         self.port, self.session = port, None
@@ -44,7 +45,7 @@ class Datum(ctypes.Structure):
 
 
 class GnuTls:
-    """libgnutls, which needs no headers this way."""
+    """GnuTLS through ctypes, which needs no headers."""
 
     CLIENT, PEM, DNS, CERTIFICATE = 2, 1, 1, 1
     AGAIN, INTERRUPTED = -28, -52

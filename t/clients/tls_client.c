@@ -1,12 +1,12 @@
 /*
- * A TLS client for the cross-SNI matrix: does what a browser or an attacker may do and curl cannot, such as offering the
- * session of one server name to another, or changing the name after a HelloRetryRequest.
+ * A TLS client for sequences that a browser or an attacker can send and curl cannot: it offers the session of one server
+ * name to another, or changes the name after a HelloRetryRequest.
  *
- *   tlsc port=443 tls=1.2|1.3 sni=NAME host=NAME[,NAME...] path=/ crt=FILE key=FILE sess_in=FILE sess_out=FILE
+ *   tls_client port=443 tls=1.2|1.3 sni=NAME host=NAME[,NAME...] path=/ crt=FILE key=FILE sess_in=FILE sess_out=FILE
  *        groups=LIST sni2=NAME early=1 times=N
  *
- * Each host= name is one request on the same connection, with early= the first one as early data. Does it all N times, and
- * prints one line of facts about the last.
+ * Each host= name is one request on the same connection; with early= the first one is early data. All of it runs N times,
+ * and one line of facts describes the last run.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -80,7 +80,7 @@ quit(const char *what)
 }
 
 
-/* Takes the chunked coding off; returns whether the body is complete. */
+/* Decodes the chunked transfer coding; returns whether the body is complete. */
 static int
 dechunk(const char *body, size_t have, char *out, size_t size)
 {
@@ -199,7 +199,7 @@ make_context(void)
     SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
     int version;
 
-    /* A client may hold any key; what is too weak is the server's business. */
+    /* This client accepts weak keys, because the server must refuse them. */
     SSL_CTX_set_security_level(ctx, 0);
     SSL_CTX_set_msg_callback(ctx, on_message);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
@@ -287,7 +287,7 @@ handshake(SSL_CTX *ctx, int fd)
             quit("early data");
         }
 
-        /* The server is to answer before it can read the client's Finished. */
+        /* The server must respond before it reads the client's Finished. */
         usleep(200 * 1000);
     }
 
@@ -326,7 +326,7 @@ send_requests(SSL *ssl, char *statuses, size_t statuses_size, char *body, size_t
                  statuses[0] != '\0' ? "," : "", n);
     }
 
-    /* The end of the stream comes after the tickets of TLS 1.3. */
+    /* The tickets of TLS 1.3 arrive before the end of the stream. */
     while (SSL_read(ssl, request, sizeof(request)) > 0) { /* nothing */ }
 }
 
@@ -352,13 +352,13 @@ main(int argc, char **argv)
         }
 
         if (k == OPTIONS) {
-            fprintf(stderr, "tlsc: unknown argument \"%s\"\n", argv[i]);
+            fprintf(stderr, "tls_client: unknown argument \"%s\"\n", argv[i]);
             return 2;
         }
     }
 
     if (opt[PORT] == NULL || opt[HOST] == NULL) {
-        fprintf(stderr, "tlsc: port= and host= are needed\n");
+        fprintf(stderr, "tls_client: port= and host= are needed\n");
         return 2;
     }
 

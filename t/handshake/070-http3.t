@@ -61,7 +61,7 @@ our $Cache = "    ssl_session_tickets off;\n    ssl_session_cache shared:session
 
 our $Client = <<'_EOC_';
 # h3 OPTION...: as tls, over HTTP/3
-h3() { TLSC=$TEST_NGINX_ROOT/t/clients/http3.py tls path=/t "$@"; }
+h3() { TLS_CLIENT=$TEST_NGINX_ROOT/t/clients/http3.py tls path=/t "$@"; }
 _EOC_
 
 our $Matrix = $Client . <<'_EOC_';

@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""Requests through the gateway as an upstream behind it sees them, for t/headers/030-dialect-origins.t, t/headers/040-dialect-readers.t,
-t/headers/060-reserved-headers.t and t/hostile/020-header-lines.t.
+"""Sends requests through the gateway and checks the header lines that an upstream receives. Used by the tests of
+t/headers and t/hostile. NAME is a client certificate of t/pki; `odd` stands for all of odd-names-dev.json.
 
-dialects.py origins NAME WHERE NAME...
-                                   compares the gateway with nginx at port WHERE, apache, haproxy, or the caddy or envoy
-                                   at the path WHERE, see t/headers/030-dialect-origins.t; `odd` stands for all of odd-names-dev.json
-dialects.py capture FILE NAME...   writes what the upstream received for the client certificates NAME, as JSON
-dialects.py hostile NAME...        checks every line that the upstream receives for these, and prints what is left out
-dialects.py resumed NAME...        compares the lines of a full handshake and of a resumed one
-dialects.py forge HOSTS NAME...    collects the names of all lines that the upstream receives for these at these hosts, joined
-                                   by commas, and sends each to the first host, without a certificate
+dialects.py origins SERVER WHERE NAME...
+                                   compares the gateway with another server: nginx at port WHERE, apache, haproxy, or the
+                                   caddy or envoy at the path WHERE, see t/headers/030-dialect-origins.t
+dialects.py capture FILE NAME...   writes the header lines that the upstream received to FILE, as JSON
+dialects.py hostile NAME...        checks every header line that the upstream receives, and prints those left out
+dialects.py resumed NAME...        compares the header lines of a full handshake and of a resumed one
+dialects.py forge HOSTS NAME...    collects the names of all header lines that the upstream receives at these hosts, which
+                                   are joined by commas, and sends each to the first host without a certificate
 
 PKI, PORT, TMP and ERROR_LOG are as in t/lib/client.bash.
 """
@@ -35,7 +35,7 @@ import urllib.parse
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PKI = os.environ["PKI"]
-# A name and what may stand in a value (RFC 9110 section 5.5): visible ASCII, SP, HTAB and 8-bit characters.
+# A field name, and the characters of a value (RFC 9110 section 5.5): visible ASCII, SP, HTAB and 8-bit characters.
 LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t\x20-\x7e\x80-\xff]*)")
 
 
@@ -45,12 +45,12 @@ CORPUS = os.path.join(HERE, "../../../shared/corpora/odd-names-dev.json")
 
 
 def files(certificate):
-    """Its files without their suffix."""
+    """The path of the certificate's files without their suffix."""
     return "%s/client-%s" % (os.environ["TMP"] if certificate.startswith("odd-") else PKI, certificate)
 
 
 def expanded(certificates):
-    """With the corpus, as far as OpenSSL reads it, in place of `odd`."""
+    """The names, with the certificates of the corpus that OpenSSL can read in place of `odd`."""
     for certificate in certificates:
         if certificate != "odd":
             yield certificate
@@ -70,7 +70,7 @@ def expanded(certificates):
 # Requests
 
 class Upstream:
-    """Takes requests on a Unix socket and a TCP port and keeps the header of the last."""
+    """Accepts requests on a Unix socket and a TCP port and keeps the header of the last."""
 
     def __init__(self, path):
         self.received = queue.Queue()
@@ -93,7 +93,7 @@ class Upstream:
         with connection:
             connection.settimeout(20)
             head = b""
-            # Not at an empty line: a header may be broken by one.
+            # The header does not end at the first empty line, because a broken header could contain one.
             while not head.endswith(b"\r\n\r\n"):
                 more = connection.recv(1 << 18)
                 if not more:
@@ -115,7 +115,7 @@ def context(certificate, version=None):
 
 
 def send(client, port, host, path, session=None, headers=()):
-    """One request on one connection, with more headers: status, whether the session was resumed, the session."""
+    """Sends one request on one connection; returns the status, whether the session was resumed, and the session."""
     with socket.create_connection(("127.0.0.1", port), timeout=20) as plain:
         with client.wrap_socket(plain, server_hostname=host, session=session) as tls:
             more = b"".join(b"%s: %s\r\n" % header for header in headers)
@@ -132,7 +132,7 @@ def send(client, port, host, path, session=None, headers=()):
 
 
 def fetch(upstream, certificate, port, host="a.test", path="/to"):
-    """The header lines that arrive: name in lower case -> values; a line that is none is under b""."""
+    """The header lines that arrive: name in lower case -> values. Lines without a field name are under b""."""
     while not upstream.received.empty():
         upstream.received.get()
     try:
@@ -160,10 +160,10 @@ def free_port():
         return listening.getsockname()[1]
 
 
-# What a certificate holds, by a reader of DER of its own
+# The fields of a certificate, by a separate parser of DER
 
 def elements(data):
-    """(tag, content, whole element) of what stands one after the other."""
+    """(tag, content, whole element) of each of the consecutive DER elements."""
     while data:
         size, start = data[1], 2
         if size & 0x80:
@@ -185,7 +185,7 @@ SAN_TYPES = {0x81: "email", 0x82: "dns", 0x86: "uri", 0x87: "ip", 0xA4: "dirname
 
 
 def attributes(name):
-    """Type and text of each attribute, RDN by RDN. An RDN is a set: sorted."""
+    """Type and text of each attribute, RDN by RDN. An RDN is a set, so it is sorted."""
     return [sorted((TYPES[inside(pair)[0][1].hex()], inside(pair)[1][1].decode(CODECS[inside(pair)[1][0]]))
                    for pair in inside(rdn)) for rdn in inside(name)]
 
@@ -222,7 +222,7 @@ class Certificate:
         return hashlib.new(algorithm, self.der).digest()
 
 
-# Readers: what a value says, in the form of what the certificate says
+# Readers: each parses a header value into the form of the certificate's field
 
 def rfc2253(text):
     """RDNs of an RFC 2253 name, in encoded order."""
@@ -273,12 +273,12 @@ def oneline(escaped):
 
 
 def go(text):
-    """Of Go's text, whose order is its own."""
+    """The attributes of Go's text, which has another order."""
     return sorted(flat(rfc2253(text)))
 
 
 def pem(text):
-    """DER of all certificates in a PEM text, which must be one that Python's own reader takes."""
+    """DER of all certificates in a PEM text, which Python's own parser must accept."""
     blocks = re.findall("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n?", text, re.S)
     assert "".join(blocks) == text, "more than PEM"
     return [ssl.PEM_cert_to_DER_cert(block) for block in blocks]
@@ -319,8 +319,8 @@ def validity(text):
 
 
 def quoted_pairs(text):
-    """Pairs of one XFCC element. There is no escape, and no delimiter in a value but those of Subject, so readers that know
-    neither find the same."""
+    """Pairs of one XFCC element. Values other than Subject have neither escapes nor delimiters, so that readers without
+    support for them find the same."""
     pairs = {}
     assert "\\" not in text
     for pair in text.split(";"):
@@ -345,7 +345,7 @@ def xfcc(text):
 
 
 def traefik_info(text):
-    """Per certificate its fields."""
+    """The fields of each certificate."""
     certificates = []
     text = urllib.parse.unquote_plus(text)
     for key, value in re.findall(r'(\w+)="([^"]*)"[;,]?', text):
@@ -392,13 +392,13 @@ def exactly(value):
     return str, lambda _: value
 
 
-# What Go has another name for, or none
+# Attribute types for which Go has another name, or none
 GO = {"serialNumber": "SERIALNUMBER", "street": "STREET", "postalCode": "POSTALCODE", "DC": "0.9.2342.19200300.100.1.25",
       "emailAddress": "1.2.840.113549.1.9.1"}
 
 
 def go_name(certificate, name):
-    """Go keeps the last CN only, and writes what it has no name for as DER."""
+    """Go keeps only the last CN, and writes types without a name as DER."""
     pairs = [(GO.get(kind, kind), "#13%02x%s" % (len(value), value.encode().hex()) if kind == "DC" else
               "#0c%02x%s" % (len(value), value.encode().hex()) if kind == "emailAddress" else value)
              for kind, value in flat(name)]
@@ -414,7 +414,7 @@ def haproxy_san(text):
     return [tuple(name.split(":", 1)) for name in text.split(", ")]
 
 
-# header -> reader of its value, and what that must be by the certificate (None: no header); {} is a number.
+# header -> parser of its value, and the expected result for a certificate (None: no header); {} is a number.
 HEADERS = {
     "Client-Cert": (byte_sequence, LEAF),
     "Client-Cert-Chain": (sequences, SENT),
@@ -526,10 +526,10 @@ HEADERS = {
     "X-Tls-Client-Issuer": (go, lambda c: go_name(c, c.issuer)),
     "X-Tls-Client-Serial": (int, SERIAL),
 }
-# What nginx and mtls-auth send besides.
+# Other headers that nginx and mtls-auth send
 OTHERS = {"host", "connection", "x-consumer-id", "x-consumer-username"}
 ISSUER_SERIAL = {}
-# Google's names of what may be too large
+# Google's names of values that may be too large
 GCP = {"X-Client-Cert-" + header: name for header, name in (
     ("Serial-Number", "serial_number"), ("SPIFFE", "spiffe_id"), ("URI-SANs", "uri_sans"), ("DNSName-SANs", "dnsname_sans"),
     ("Issuer-DN", "issuer_dn"), ("Subject-DN", "subject_dn"), ("Leaf", "leaf"), ("Chain", "chain"))}
@@ -547,14 +547,14 @@ def hosts():
 
 
 def left_out_since(start):
-    """Name -> reason, of what the error log says from there on."""
+    """Header name -> reason, from the lines of the error log after a position."""
     with open(os.environ["ERROR_LOG"], encoding="latin-1") as log:
         log.seek(start)
         return dict(re.findall(r"\[mtls\] header (.+?) left out: (.*?)(?:, client: |$)", log.read(), re.M))
 
 
 def check(certificate, headers, wanted, left_out):
-    """Problems with these header lines, and what is left out in words."""
+    """Problems with these header lines, and a text about those left out."""
     problems, silent = [], []
     if b"" in headers:
         problems.append("broken lines %r" % [line[:80] for line in headers[b""]])
@@ -580,13 +580,13 @@ def check(certificate, headers, wanted, left_out):
             too_large = "over the limit" in reason
             said = headers.get(marker) == ["1"]
             if base.startswith("X-Client-Cert-"):
-                # Google's word for it
+                # Google's value
                 said = "_%s_exceeded_size_limit" % GCP[base] in headers.get("x-client-cert-error", [""])[0]
             if too_large and not said:
                 problems.append("nothing says that %s is too large" % base)
             silent.append((base, reason))
             continue
-        # Keys that an element of XFCC goes without
+        # Keys that an element of XFCC may omit
         for part in [part for part in left_out if part.startswith(base + ": ")]:
             want.pop(part.removeprefix(base + ": "), None)
             silent.append((part, left_out[part]))
@@ -690,7 +690,7 @@ def capture(upstream, file, names):
         json.dump(captured, out)
 
 
-# Side by side
+# Comparison with other servers
 
 NGINX = {
     "ssl-client-cert": "ssl_client_escaped_cert", "ssl-client-verify": "ssl_client_verify",
@@ -783,7 +783,7 @@ def caddy(directory, port, upstream, binary):
     return [binary, "run", "--config", directory + "/caddy.json"]
 
 
-# The parts of x-forwarded-client-cert are compared one by one.
+# Each part of x-forwarded-client-cert is compared by itself.
 ENVOY = ["Hash", "Cert", "Chain", "Subject", "URI", "DNS"]
 
 
@@ -881,7 +881,7 @@ def compare(upstream, origin, names, port, certificates):
         ours = fetch(upstream, certificate, int(os.environ["PORT"]), origin + ".test")
         theirs = fetch(upstream, certificate, port)
         if origin in ("caddy", "envoy") and b"" in theirs:
-            # Go and BoringSSL do not read all that OpenSSL reads, and not every name makes a request.
+            # Go and BoringSSL cannot read every certificate that OpenSSL reads.
             refused.append(certificate)
             continue
         if origin == "envoy":
@@ -889,7 +889,7 @@ def compare(upstream, origin, names, port, certificates):
         for header in names + [""]:
             got, want = ours.get(header.lower().encode()), theirs.get(header.lower().encode())
             if header == "SSL_CLIENT_V_REMAIN" and got and want and show(want).strip("'").isdigit():
-                # Apache up to 2.4.58 at least counts a day more than later ones.
+                # Apache up to at least 2.4.58 counts one day more than later releases.
                 want = got if int(show(want).strip("'")) == int(show(got).strip("'")) + 1 else want
             if got == want:
                 same += 1
@@ -903,7 +903,7 @@ def compare(upstream, origin, names, port, certificates):
             else:
                 print("%s | %s | %s | %s | %s" % (origin, certificate, header or "broken", show(got), show(want)))
     for row in rows:
-        # The corpus is not there everywhere, nor does it have every deviation.
+        # The corpus is not installed everywhere, and does not have every deviation.
         if id(row) not in used and row[0][:4] != "odd-" and not certificate.startswith("odd-"):
             print("no deviation any more:", " | ".join(row))
     print("%d same, %d as listed" % (same, deviating) + (", refused there: " + " ".join(refused) if refused else ""))

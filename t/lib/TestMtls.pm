@@ -55,7 +55,7 @@ $ENV{TEST_NGINX_UPSTREAM} = "http://unix:" . html_dir() . "/upstream.sock:";
 # What t/lib/client.bash reads.
 $ENV{TMP} = html_dir();
 $ENV{PKI} = $Pki;
-$ENV{TLSC} = "$Root/target/tlsc";
+$ENV{TLS_CLIENT} = "$Root/target/tls_client";
 $ENV{PORT} = $tls_port;
 $ENV{HTTP_PORT} = $port;
 $ENV{PID_FILE} = server_root() . "/logs/nginx.pid";
@@ -201,7 +201,7 @@ _EOC_
 
 system("'$Root/t/pki/make'") == 0
     or bail_out("t/pki/make failed");
-build_client("$Root/t/clients/tls_client.c", $ENV{TLSC});
+build_client("$Root/t/clients/tls_client.c", $ENV{TLS_CLIENT});
 
 # As in production, the master loads the policy and the workers inherit it.
 master_on();

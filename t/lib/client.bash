@@ -43,7 +43,7 @@ tls() {
             *) options+=("$option") ;;
         esac
     done
-    "$TLSC" port="$PORT" host="$host" "${options[@]}"
+    "$TLS_CLIENT" port="$PORT" host="$host" "${options[@]}"
 }
 
 # facts KEY...: prints these of the facts that tls prints; body must be the last

@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
-"""Reads metrics from standard input as Prometheus would, with the parser of its own Python client, and checks what promtool
-checks. Prints one line for each complaint, or "ok" and the number of families and samples.
+"""Reads metrics from standard input with the parser of Prometheus' own Python client, and makes the checks of promtool.
+Prints one line for each complaint, or "ok" and the number of families and samples.
 
-prometheus.py NAME LABEL...   prints instead the values of that label in the samples of a name, one a line, as Python sees
-                              them
+prometheus.py NAME LABEL      prints instead the values of that label in the samples of that name, one per line
 """
 import sys
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Writes the certificates of a PEM file with the other encoding of the ECDSA signature of one of them, whose issuer has a
-P-256 key: (r, n - s) in place of (r, s).
+"""Writes the certificates of a PEM file and replaces the ECDSA signature (r, s) of one of them, whose issuer has a P-256
+key, by (r, n - s), which is valid too.
 
-    twin.py FILE [NUMBER]           the first certificate is number 0
+    malleate_signature.py FILE [NUMBER]           the first certificate is number 0
 """
 import base64
 import re
@@ -12,7 +12,7 @@ N = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551
 
 
 def element(data):
-    """Tag, content and rest of a DER."""
+    """Tag and content of the first DER element, and the rest."""
     size, start = data[1], 2
     if size & 0x80:
         start += size & 0x7f

@@ -1,6 +1,5 @@
-/* Preloaded into nginx: shifts the wall clock by the seconds that a file holds, an int64_t, at CLOCK_SHIFT. Processes map
- * the file, so that a write to it moves the clock of all of them at once. Monotonic clocks stay as they are, and so do the
- * times of files. */
+/* Preloaded into nginx: shifts the wall clock by the seconds in the file CLOCK_SHIFT, an int64_t. All processes map the
+ * file, so that a write to it changes their clocks at once. Monotonic clocks and the times of files do not change. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdint.h>

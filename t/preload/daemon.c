@@ -1,5 +1,5 @@
-/* Preloaded into nginx by t/sanitize.py: no search for leaks in the process that starts a daemon and ends. It does not close
- * the Lua VM, and memory of LuaJIT is no root of the search. */
+/* Preloaded into nginx by t/sanitize.py: turns off the search for leaks in the process that starts the daemon and exits.
+ * It does not close the Lua VM, and the search does not follow pointers in LuaJIT's memory. */
 #include <dlfcn.h>
 #include <sys/types.h>
 

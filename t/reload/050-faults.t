@@ -14,9 +14,9 @@ is($? >> 8, 0, "no answer by an older policy, and both workers recover") or diag
 note($printed);
 
 # The check itself must detect gateways that fail.
-my $alarm = `'$faults' alarm 'an old policy' 2>&1`;
+my $self_test = `'$faults' self-test 'an old policy' 2>&1`;
 
-is($? >> 8, 0, "faults.py detects workers that do not share the policy in force") or diag($alarm);
-like($alarm, qr/^  found: [1-9]\d* wrong yes$/m, "faults.py detects them by their wrong responses");
+is($? >> 8, 0, "faults.py detects workers that do not share the policy in force") or diag($self_test);
+like($self_test, qr/^  found: [1-9]\d* wrong yes$/m, "faults.py detects them by their wrong responses");
 
 done_testing();

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""NIST PKITS, from the PyPI package cryptography_vectors, against TLS servers.
+"""Runs NIST PKITS, from the PyPI package cryptography_vectors, against TLS servers.
 
 pkits.py prepare DIR              writes trust-anchor.crt, all.crl and, for each end entity, NAME.chain and NAME.key
 pkits.py compare DIR PORT PORT2   prints "NAME STATUS STATUS2" for each end entity: what each server answers it

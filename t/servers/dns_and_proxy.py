@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""A nameserver (UDP and TCP) and an HTTP proxy on two ports of 127.0.0.1, until standard input ends.
+"""A nameserver (UDP and TCP) and an HTTP proxy on two ports of 127.0.0.1. They run until standard input ends.
 
-peers.py DNS_PORT PROXY_PORT
+dns_and_proxy.py DNS_PORT PROXY_PORT
 """
 import collections
 import os
@@ -35,7 +35,7 @@ def aaaa(owner, *addresses):
 
 
 QNAME = b"\xc0\x0c"
-# How often each name was asked for, by type
+# The number of queries by name and type
 asked = collections.Counter()
 
 
@@ -46,7 +46,7 @@ def message(query, records=(), rcode=0, flags=0x8180, question=None):
 
 
 def plain(records_of):
-    """An ordinary answer: a function of the type."""
+    """An ordinary answer, by a function of the query type."""
     return lambda query, rtype, tcp: [message(query, records_of(rtype))]
 
 
@@ -59,7 +59,7 @@ def ipv6(*addresses):
 
 
 def alternating(query, rtype, tcp):
-    """Allowed once, forbidden the next time: DNS rebinding."""
+    """An allowed address first, a forbidden one the next time: DNS rebinding."""
     here = asked["rebind.test", rtype] % 2
     return [message(query, a(QNAME, "127.0.0.1" if here else "127.0.0.2", ttl=0) if rtype == A else [])]
 
@@ -151,7 +151,7 @@ def serve_udp(sock):
 def serve_dns_tcp(conn):
     size, = struct.unpack(">H", conn.recv(2))
     for answer in answers(conn.recv(size), True):
-        # In two pieces, as it may come over a real network.
+        # In two pieces, as a real network may deliver it.
         conn.sendall(struct.pack(">H", len(answer)) + answer[:5])
         time.sleep(0.02)
         conn.sendall(answer[5:])
@@ -189,14 +189,14 @@ def serve_proxy(conn):
     elif host == "silent.test":
         time.sleep(5)
     else:
-        # Whatever the name: this proxy knows one machine only.
+        # This proxy connects to 127.0.0.1 whatever the name.
         with socket.create_connection((HERE, int(port))) as origin:
             conn.sendall(b"HTTP/1.1 200 Connection established\r\nX-Proxy: 1\r\n\r\n")
             relay(conn, origin)
 
 
 def patiently(bind):
-    """The port may be some connection's own for a moment: it is of the range that clients get theirs from."""
+    """Retries, because the port is in the range of outgoing connections, and one may hold it for a moment."""
     for _ in range(80):
         try:
             return bind()
@@ -227,7 +227,7 @@ def main():
     patiently(lambda: sock.bind((HERE, dns_port)))
     threading.Thread(target=serve_udp, args=(sock,), daemon=True).start()
     listen(dns_port, serve_dns_tcp)
-    # The last to come up: who can connect here can connect everywhere.
+    # This port listens last: when a client can connect to it, all others listen.
     listen(proxy_port, serve_proxy)
     sys.stdin.read()
 

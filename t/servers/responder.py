@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""OCSP responders and CRL distribution points at 127.0.0.1:PORT, until standard input ends.
+"""OCSP responders and CRL distribution points at 127.0.0.1:PORT. They run until standard input ends.
 
 responder.py PORT OCSP_PORT CLOSED_PORT PKI DIR
 
-Writes to DIR a client certificate CASE.crt with CASE.key for each case below and the CRL files that policies name, then
-DIR/ready. A URL is /CASE/BEHAVIOUR; each request is a line of DIR/requests. openssl answers for each OCSP request, and one
-`openssl ocsp` is a server of its own at OCSP_PORT. Nobody listens at CLOSED_PORT.
+Writes to DIR a client certificate CASE.crt with CASE.key for each case below, the CRL files that policies name, and then
+DIR/ready. A URL is /CASE/BEHAVIOUR, and DIR/requests has a line for each request. openssl answers each OCSP request;
+another `openssl ocsp` is the server at OCSP_PORT. No process listens at CLOSED_PORT.
 """
 import base64
 import http.server
@@ -28,10 +28,10 @@ loader = importlib.machinery.SourceFileLoader("pki", os.path.join(ROOT, "t", "pk
 pki = importlib.util.module_from_spec(importlib.util.spec_from_loader("pki", loader))
 loader.exec_module(pki)
 pki.OUT = DIR
-# Beyond the serial numbers of the PKI itself.
+# Serial numbers above those of the PKI itself
 pki.next_serial = 0x100000
 
-# Case: where its certificate says to ask, OCSP and CRL. A word is a BEHAVIOUR.
+# Case: the OCSP and CRL URLs in its certificate, by BEHAVIOUR
 CASES = {
     "good": (["good"], []),
     "revoked": (["good"], []),
@@ -167,7 +167,7 @@ def make_crls():
         ("int-empty-scope.crl", crl(entries=intermediate, extensions=[EMPTY_SCOPE])),
         ("int-entry.crl", crl(entries=[(1, [CRITICAL]), *intermediate])),
         ("int-forged.crl", crl(entries=intermediate, signer="ca-b")),
-        # Its issuer has taken that back since.
+        # A newer CRL of its issuer no longer lists it.
         ("int-gone.crl", crl(entries=[], age=-pki.DAY / 24)),
         ("hold-expired.crl", crl(entries=[(intermediate[0][0], hold)], age=30 * pki.DAY)),
         ("hold.crl", crl(entries=[(intermediate[0][0], hold)])),
@@ -191,7 +191,7 @@ def ocsp(request, issuer, signer=None, signer_key=None, ends=True):
 
 
 def inside(der, *path):
-    """The DER element at these positions, outer tag first opened."""
+    """The DER element at these positions, from the outermost element inwards."""
     for position in path:
         body = content(der)
         for _ in range(position):
@@ -218,7 +218,7 @@ def content(der):
 
 
 def aged(response, by):
-    """The same answer with all its times so much earlier, signed anew."""
+    """The same answer with all times that much earlier, and signed again."""
     tbs = inside(content(inside(response, 1, 0, 1)), 0)
     while (at := tbs.find(b"\x18\x0f20")) >= 0:
         then = pki.datetime.datetime.strptime(tbs[at + 2:at + 17].decode(), "%Y%m%d%H%M%SZ") - by
@@ -236,7 +236,7 @@ def another_request():
 ANSWERS = {
     "good": lambda case, request: ocsp(request, issuer_of(case)),
     "delegated": lambda case, request: ocsp(request, "ca-a", "delegate"),
-    # The client's certificate is of the right CA and not for OCSP.
+    # The client's certificate is issued by the right CA, and not for OCSP signing.
     "undelegated": lambda case, request: ocsp(request, "ca-a", "good"),
     "wrong-signer": lambda case, request: ocsp(request, "ca-a", "ca-b"),
     "expired": lambda case, request: aged(ocsp(request, "ca-a"), 30 * pki.DAY),
@@ -286,7 +286,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 pass
             return
         if case == "shared":
-            # Long enough for every worker to want it.
+            # Slow enough for every worker to wait for it
             time.sleep(0.4)
         body = ANSWERS.get(behaviour, ANSWERS["good"])(case, request)
         self.send_response(200)
@@ -303,7 +303,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 def wait_for_responder():
-    """By a whole request: one that breaks off may end the responder."""
+    """Sends a complete request, because an incomplete one may end the responder."""
     command = ["openssl", "ocsp", "-issuer", pki.path("ca-a.crt"), "-cert", pki.path("good.crt"), "-no_nonce", "-noverify",
                "-url", "http://127.0.0.1:%d/" % OCSP_PORT]
     for _ in range(200):

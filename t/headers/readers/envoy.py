@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What Envoy's own reader (%XFCC_VALUE()%) makes of the x-forwarded-client-cert headers in a file of `t/headers/dialects.py capture`.
+"""Parses the x-forwarded-client-cert headers in a file of `t/headers/dialects.py capture` with Envoy (%XFCC_VALUE()%).
 Usage: envoy.py FILE ENVOY
 """
 import base64
@@ -65,7 +65,7 @@ def compared(one, read):
     expected = {
         "hash": one["headers"]["x-tls-client-fingerprint"],
         "subject": one["headers"].get("ssl-client-subject-dn", [""]),
-        # Envoy gives the first.
+        # Envoy returns the first.
         "uri": names.get_values_for_type(x509.UniformResourceIdentifier)[:1] or [""],
         "dns": names.get_values_for_type(x509.DNSName)[:1] or [""],
     }

@@ -1,5 +1,5 @@
-// What readers in Node make of the headers in a file of `t/headers/dialects.py capture`: structured-headers for RFC 9440, Node's own
-// X509Certificate for every certificate. Usage: node read.mjs FILE DIRECTORY-WITH-node_modules
+// Parses the headers in a file of `t/headers/dialects.py capture` in Node: structured-headers for RFC 9440, X509Certificate
+// for every certificate. Usage: node read.mjs FILE DIRECTORY-WITH-node_modules
 import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -16,7 +16,7 @@ const list = (value) => parseList(value).map(bytes);
 const base64 = (value) => [Buffer.from(value, 'base64')];
 const pem = (text) => text.match(/-----BEGIN CERTIFICATE-----[^]*?-----END CERTIFICATE-----/g);
 const escaped = (value) => pem(decodeURIComponent(value));
-// As Keycloak's reader of it
+// As Keycloak parses it
 const alb = (value) => pem(decodeURIComponent(value.replace(/\+/g, '%2B')));
 // As Tomcat's SSLValve
 const spaced = (value) => pem(value.replace(/(?<!BEGIN|END) (?!CERTIFICATE)/g, '\n'));

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""What readers in Python make of the headers in a file of `t/headers/dialects.py capture`: http-sf for RFC 9440, cryptography for
-every certificate, DN, date and number. Usage: read.py FILE
+"""Parses the headers in a file of `t/headers/dialects.py capture` with libraries for Python: http-sf for RFC 9440,
+cryptography for every certificate, DN, date and number. Usage: read.py FILE
 """
 import base64
 import json
@@ -48,7 +48,7 @@ def xfcc(key):
 
 
 def pairs(value):
-    """Of one element of XFCC, by a reader that knows neither escapes nor quotes with delimiters inside but those of Subject."""
+    """The pairs of one element of XFCC, by a parser that supports escapes and quoted delimiters in Subject only."""
     found = {}
     for pair in value.split(";"):
         key, _, text = pair.partition("=")
@@ -85,7 +85,7 @@ CERTIFICATES = [
 ]
 
 
-# OpenSSL's names of types that RFC 4514 has none for
+# OpenSSL's names of types without a name in RFC 4514
 OPENSSL_NAMES = {"emailAddress": NameOID.EMAIL_ADDRESS, "serialNumber": NameOID.SERIAL_NUMBER,
                  "postalCode": NameOID.POSTAL_CODE, "street": NameOID.STREET_ADDRESS}
 
@@ -94,7 +94,7 @@ def rfc4514(value):
     def character(pairs):
         return bytes.fromhex(pairs[0].replace("\\", "")).decode()
 
-    # cryptography before 44 takes each of the hexadecimal pairs of a UTF-8 character for a character of its own.
+    # cryptography before 44 decodes each hexadecimal pair of a UTF-8 character as one character.
     value = re.sub(r"(?:\\[89A-Fa-f][0-9A-Fa-f])+", character, value.encode("latin-1").decode())
 
     return x509.Name.from_rfc4514_string(value, OPENSSL_NAMES)
@@ -158,7 +158,7 @@ FIELDS = [
      lambda value: [base64.b64decode(part).decode() for part in value.split(",")], sans(x509.DNSName)),
 ]
 
-# Keys of XFCC that some elements go without
+# Keys of XFCC that some elements omit
 KEYS = {subject: "Subject", xfcc_uris: "URI", xfcc_dns: "DNS"}
 
 

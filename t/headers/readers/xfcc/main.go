@@ -1,5 +1,5 @@
-// What a reader in Go makes of the x-forwarded-client-cert headers in a file of `t/headers/dialects.py capture`, compared with what
-// crypto/x509 makes of the certificates. The reader is github.com/alecholmes/xfccparser, which Istio uses, with the build
+// Parses the x-forwarded-client-cert headers in a file of `t/headers/dialects.py capture` in Go, and compares them with the
+// certificates as crypto/x509 parses them. The parser is github.com/alecholmes/xfccparser, which Istio uses, with the build
 // tag xfccparser, and else the model of it in model.go. Usage: xfcc FILE
 package main
 
@@ -14,7 +14,7 @@ import (
 	"sort"
 )
 
-// What parse finds in an element. Istio takes CommonName, URI and DNS for names of the client.
+// The result of parse for an element. Istio uses CommonName, URI and DNS as names of the client.
 type element struct {
 	Subject *pkix.Name
 	URI     string
@@ -66,7 +66,7 @@ func main() {
 			found := elements[0]
 			certificate, err := x509.ParseCertificate(der)
 			if err != nil {
-				// What OpenSSL reads and Go does not is no certificate to compare with, but must not be another's name.
+				// Go cannot read every certificate that OpenSSL reads. The element must not have another one's name.
 				if found.Subject != nil && found.Subject.CommonName == "admin" || found.URI == "spiffe://example.org/admin" {
 					fmt.Printf("%s is read as another\n", one.Name)
 				}

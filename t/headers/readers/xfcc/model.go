@@ -1,9 +1,8 @@
 //go:build !xfccparser
 
-// A MODEL of github.com/alecholmes/xfccparser, for machines that cannot fetch it: written by us from the grammar in
-// Envoy's documentation, RFC 2253 and what that module was seen to do. A quoted value ends at a quote without a
-// backslash before it and is handed on as it is, without removing a layer of backslashes; a subject is then read by RFC
-// 2253.
+// A MODEL of github.com/alecholmes/xfccparser, for machines that cannot download it. It follows the grammar in Envoy's
+// documentation, RFC 2253 and the observed behaviour of that module. A quoted value ends at a quote without a backslash
+// before it and keeps its backslashes; a subject is then parsed by RFC 2253.
 package main
 
 import (
