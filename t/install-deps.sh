@@ -2,8 +2,8 @@
 # Installs missing packages, after a line with their names and size. Does nothing when all are installed.
 #
 # Usage: t/install-deps.sh [--for PURPOSE] [--rust] [--lint] [--luajit] [--test-nginx] PACKAGE... (Debian package names)
-#   --for         what the line says they are for, after "to"
-#   --rust        a cargo that is new enough too, if the machine has none
+#   --for         the purpose in that line, after "to"
+#   --rust        also a recent cargo, if the machine has none
 #   --lint        rustfmt and clippy of that toolchain too
 #   --luajit      what compiles and links against the LuaJIT of the distribution's lua-nginx-module too: cargo's tests do
 #   --test-nginx  Test::Nginx too
@@ -189,7 +189,8 @@ if ! have_lint; then
 fi
 
 if ! have_luajit; then
-    # Debian 12 and Ubuntu 24.04 have two; lua-nginx-module's is the second, OpenResty's, and the packages exclude each other.
+    # Debian 12 and Ubuntu 24.04 have two; lua-nginx-module's is the second, OpenResty's, and the packages exclude each
+    # other.
     for package in libluajit2-5.1-dev libluajit-5.1-dev; do
         ! candidate "$package" >/dev/null || break
     done

@@ -1,7 +1,7 @@
 package TestNet;
 
-# A nameserver and a proxy (t/servers/dns_and_proxy.py), which run as long as the test file does, and the configuration of an
-# nginx whose resty.mtls.internal.net.http uses them.
+# Runs a nameserver and a proxy (t/servers/dns_and_proxy.py) as long as the test file runs, and configures an nginx
+# whose resty.mtls.internal.net.http uses them.
 
 use strict;
 use warnings;
@@ -32,7 +32,7 @@ for (1 .. 200) {
 $up or Test::More::BAIL_OUT("t/servers/dns_and_proxy.py does not answer on port $proxy");
 
 END {
-    # Not the status of the tests
+    # Closing the pipe must not change the exit status of the tests.
     local $?;
     close $servers if $servers;
 }

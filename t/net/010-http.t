@@ -516,7 +516,7 @@ http.init: option 'allow' must be what resty.mtls.internal.net.cidr's parse() re
 
 
 
-=== TEST 8: request() verifies the server it speaks TLS with
+=== TEST 8: request() verifies the server's certificate
 --- http_config eval: $::Http
 --- config eval
 $::Raw . <<'_EOC_';
@@ -560,7 +560,7 @@ untrusting -> http.request: https://localhost:TLS/name: TLS handshake: 21: unabl
 
 
 
-=== TEST 9: request() works in timers too, and says where it does not
+=== TEST 9: request() works in timers, and returns an error in phases without cosockets
 --- http_config eval: $::Http
 --- config
     location /t {
@@ -589,7 +589,7 @@ X-Filter: http.request: cannot be called in the phase header_filter
 
 
 
-=== TEST 10: request() says which connection failed
+=== TEST 10: request() returns which connection failed
 --- http_config eval: $::Http
 --- config
     location /t {
@@ -608,7 +608,7 @@ refused -> http.request: http://127.0.0.1:1/x: cannot connect to 127.0.0.1 port 
 
 
 
-=== TEST 11: request() takes no connection that other code kept alive
+=== TEST 11: request() reuses no connection that other code kept alive
 --- http_config eval: $::Http
 --- config
     location /requests { content_by_lua_block { ngx.header.Content_Length = 1; ngx.print(ngx.var.connection_requests) } }

@@ -8,7 +8,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: request() goes through proxies
+=== TEST 1: request() uses proxies
 --- http_config eval: $::Http
 --- config eval
 $::Config . <<'_EOC_';
@@ -79,7 +79,7 @@ only for the other scheme -> 127.0.0.1:PORT at 127.0.0.1
 
 
 
-=== TEST 2: request() speaks IPv6, and falls back from one address to the next
+=== TEST 2: request() connects over IPv6, and falls back from one address to the next
 --- skip_eval: 6: $::NoIpv6
 --- http_config eval: $::Http6
 --- config eval
@@ -112,7 +112,7 @@ proxy -> a.test at ::1
 
 
 
-=== TEST 3: request() lets other work go on while a fast server sends much
+=== TEST 3: request() yields while a fast server sends much
 --- http_config eval: $::Http
 --- config
     location /t {

@@ -8,7 +8,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: request() resolves names as a careful resolver does
+=== TEST 1: request() resolves names, and survives wrong answers of the nameserver
 --- http_config eval: $::Http
 --- config eval
 $::Config . <<'_EOC_';
@@ -58,7 +58,7 @@ in time
 
 
 
-=== TEST 2: decode() survives every cut and every changed byte of an answer
+=== TEST 2: decode() survives every truncated and every changed answer
 --- http_config eval: $::Http
 --- config
     location /t {

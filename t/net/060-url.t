@@ -7,7 +7,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: parse() takes well-formed http and https URLs only
+=== TEST 1: parse() accepts well-formed http and https URLs only
 --- config
     location /t {
         content_by_lua_block {
