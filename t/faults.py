@@ -1068,7 +1068,7 @@ SELF_TESTS = (
      by(broken_then_killed, bad, 0), r"wrong no|not within|recover"),
     ("a silent log", {"lua": 'local log = ngx.log; ngx.log = function(level, first, ...) '
                       'if first ~= "[mtls] policy not reloaded: " then log(level, first, ...) end end'},
-     by(broken_then_killed, bad, 0), r"the log does not say"),
+     by(broken_then_killed, bad, 0), r"the log does not have"),
 )
 
 OWN_MOUNTS = False
@@ -1138,7 +1138,7 @@ def run(workdir, number, name, within, log_pattern, grace, slow, options, functi
     if recovery is None or recovery > within:
         wrong.append("it does not recover within %g s" % within)
     if log_pattern and not re.search(log_pattern, read(gateway.log)):
-        wrong.append("the log does not say " + log_pattern)
+        wrong.append("the log does not have " + log_pattern)
     if counts["workers"] < 2:
         wrong.append("only %d workers answered 200" % counts["workers"])
     log = "; ".join("%s (%d times)" % (text[:150], count) if count > 1 else text[:150] for text, count in lines.most_common(2))

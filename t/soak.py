@@ -272,7 +272,7 @@ class Traffic(threading.Thread):
             self.wrong.append("%s: SNI %s, Host %s, %s, %s: status %d, expected %s"
                               % (self.kind, sni, host, path, identity, status, " or ".join(map(str, wanted))))
         elif status == 200 and path == "/a" and ("CN=" + identity).encode() not in body:
-            self.wrong.append("%s: the upstream was told %r of %s" % (self.kind, body, identity))
+            self.wrong.append("%s: the upstream received %r for %s" % (self.kind, body, identity))
         elif path == "/open" and b"nobody" not in body:
             self.wrong.append("%s: a name that asks nobody told the upstream %r" % (self.kind, body))
         return status

@@ -3,7 +3,7 @@
 # PATH, so that every target uses the same one. The order is: $CARGO, cargo in the PATH, that of rustup, and those under
 # /usr/lib/rust-*, as on Ubuntu.
 #
-# Usage: t/toolchain.sh [--quiet]; exits 1 and says what was found when nothing fits
+# Usage: t/toolchain.sh [--quiet]; exits with 1 and prints what was found when nothing fits
 set -u
 cd "$(dirname "$0")/.." || exit
 

@@ -17,7 +17,7 @@ our $Firefox = found "firefox-esr";
 # A browser on a busy machine may need several attempts.
 plan(skip_all => "make test-browser runs it") if !$ENV{TEST_BROWSER};
 plan(skip_all => "neither chromium nor firefox-esr is installed: make test-browser") if !$Chromium && !$Firefox;
-plan(skip_all => "not root: browsers want a mount namespace here") if $> != 0;
+plan(skip_all => "not root: the browsers run in a mount namespace") if $> != 0;
 plan(skip_all => "no certutil and pk12util (libnss3-tools)") if !found "certutil" || !found "pk12util";
 
 our $Policy = policy("ca-a ca-b",

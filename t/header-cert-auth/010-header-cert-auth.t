@@ -43,8 +43,8 @@ our $Init = <<'_EOC_';
     }
 _EOC_
 
-our $Stranger = $Init;
-$Stranger =~ s/"127\.0\.0\.1"/"10.0.0.0\/8"/;
+our $UntrustedPeer = $Init;
+$UntrustedPeer =~ s/"127\.0\.0\.1"/"10.0.0.0\/8"/;
 
 our $Redirect = policy("ca-a",
     route("tls", "a.test", mtls_auth("ca-a")),
@@ -145,7 +145,7 @@ grep -o '\[mtls\] 401 [^,]*' "$ERROR_LOG"
 === TEST 4: access() ignores the header of a peer that trusted_ips does not name
 --- policy eval: $::Policy
 --- config eval: $::Config
---- http_config eval: $::Stranger
+--- http_config eval: $::UntrustedPeer
 --- client
 header see/url "X-Client-Cert: $(escaped client-a)"
 header see/anonymous "X-Client-Cert: $(escaped client-a)"
@@ -193,7 +193,7 @@ grep -c "trusted_ips' of mtls.init, and that list is empty" "$ERROR_LOG"
 "    set_real_ip_from 127.0.0.1;
     real_ip_header X-Real-IP;
     $::Config"
---- http_config eval: $::Stranger
+--- http_config eval: $::UntrustedPeer
 --- client
 header see/url "X-Client-Cert: $(escaped client-a)" -H "X-Real-IP: 10.1.2.3"
 --- client_out

@@ -179,13 +179,13 @@ deep TLSv1_3 full same, 3 chains; full same, 1 chains
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- client
-say() {
+gnutls_cli() {
     printf 'GET /to HTTP/1.0\r\nHost: one.test\r\n\r\n' | timeout 20 gnutls-cli --insecure --sni-hostname one.test \
         --x509certfile "$PKI/client-$1.crt" --x509keyfile "$PKI/client-$1.key" -p "$PORT" 127.0.0.1 2>&1
 }
-say not-utf8 | grep -F '***' | tail -2
+gnutls_cli not-utf8 | grep -F '***' | tail -2
 # This server has no upstream.
-say upn | grep -o '^HTTP/1.1 [0-9]*'
+gnutls_cli upn | grep -o '^HTTP/1.1 [0-9]*'
 --- client_out
 *** Received alert [50]: Decode error
 *** Server has terminated the connection abnormally.

@@ -149,13 +149,13 @@ is($mode->{$_}, $_ =~ /so$/ ? "755" : "644", "$_ beside the first ones")
 ($log, $status) = make("uninstall", @to[0, 1]);
 is($status, 0, "make uninstall");
 is($log, "install: $Dest/opt/lua/resty is not empty and stays\ninstall: $Dest/opt/lua is not empty and stays\n"
-       . "install: $Dest/opt is not empty and stays\n", "it says what it leaves");
+       . "install: $Dest/opt is not empty and stays\n", "uninstall names the directories that it leaves");
 is(join(" ", keys %{ files($Dest) }), "/opt/lua/resty/other.lua", "uninstall removes all installed files in both places");
 is(join(" ", map { s/^\Q$Dest\E//r } glob("'$Dest'/opt/*")), "/opt/lua", "uninstall removes the empty directories");
 
 ($log, $status) = make("uninstall", @to[0, 1]);
 is($log =~ s/^make: .*\n//mr, "install: nothing to remove: there is no $Dest$list, which 'make install' writes;"
-       . " give the same DESTDIR and PREFIX as then\n", "a second time it says why it does nothing");
+       . " give the same DESTDIR and PREFIX as then\n", "a second uninstall prints why it does nothing");
 is($status, 2, "and fails");
 
 

@@ -65,25 +65,25 @@ my $elsewhere = glob("/usr/lib/rust-*/bin/cargo") || grep { -x "$_/cargo" } qw( 
 delete $ENV{CARGO};
 $ENV{HOME} = "$dir/home";
 
-is(system("PATH='$new:$tools' CARGO='$old/cargo' '$dir/t/toolchain.sh'"), 0, "toolchain.sh passes a CARGO by that is too old");
-is(readlink("$links/cargo"), "$new/cargo", "and takes that of the PATH");
-is(readlink("$links/rustc"), "$new/rustc", "with the rustc beside it");
+is(system("PATH='$new:$tools' CARGO='$old/cargo' '$dir/t/toolchain.sh'"), 0, "toolchain.sh ignores a CARGO that is too old");
+is(readlink("$links/cargo"), "$new/cargo", "toolchain.sh takes the cargo of the PATH");
+is(readlink("$links/rustc"), "$new/rustc", "toolchain.sh links the rustc beside it");
 is(system("PATH='$tools:$new' CARGO='$newer/cargo-1.100' '$dir/t/toolchain.sh'"), 0, "toolchain.sh takes a CARGO of any name");
 is(readlink("$links/cargo"), "$newer/cargo-1.100", "1.100 is newer than 1.85");
-ok(!-l "$links/rustc", "what the last one had beside it is gone");
+ok(!-l "$links/rustc", "toolchain.sh removes the links of the last toolchain");
 cargo("$dir/home/.cargo/bin/cargo", "1.90.0");
 
 SKIP: {
     $elsewhere and skip("there is a cargo that cannot be hidden", 5);
 
-    is(system("PATH='$links:$links:$tools' '$dir/t/toolchain.sh'"), 0, "toolchain.sh finds that of rustup");
-    is(readlink("$links/cargo"), "$dir/home/.cargo/bin/cargo", "and never its own links");
+    is(system("PATH='$links:$links:$tools' '$dir/t/toolchain.sh'"), 0, "toolchain.sh finds the cargo of rustup");
+    is(readlink("$links/cargo"), "$dir/home/.cargo/bin/cargo", "toolchain.sh ignores its own links");
     unlink("$dir/home/.cargo/bin/cargo");
     my $printed = `PATH='$old:$tools' '$dir/t/toolchain.sh' 2>&1`;
     is($? >> 8, 1, "toolchain.sh fails when all are too old");
     is($printed, "cargo >= 1.85 is needed, found: $old/cargo (1.84.9) $old/cargo (1.84.9). As root, `make deps` installs one from"
-       . " apt; or take rustup's\n", "and says which there are");
-    ok(!-e $links, "and leaves no links");
+       . " apt; or take rustup's\n", "toolchain.sh prints the cargos that it found");
+    ok(!-e $links, "toolchain.sh leaves no links then");
 }
 
 
@@ -91,12 +91,12 @@ SKIP: {
 
 $dir = tree("step");
 my $step = "'$dir/t/step' -l '$dir/target/log'";
-is(`$step title sh -c 'echo noise; exit 0' 2>&1`, "", "step is silent about what is over soon");
+is(`$step title sh -c 'echo noise; exit 0' 2>&1`, "", "step prints nothing about a short command");
 my $printed = `$step title sh -c 'echo noise; exit 7' 2>&1`;
 is($? >> 8, 7, "step passes the exit status on");
-like($printed, qr{\Atitle: failed; the end of \Q$dir\E/target/log:\n(?:    .*\n)*    noise\n\z}, "names the log, and shows its end");
+like($printed, qr{\Atitle: failed; the end of \Q$dir\E/target/log:\n(?:    .*\n)*    noise\n\z}, "step names the log and prints its end");
 is(`'$dir/t/step' title perl -e 'print \$SIG{INT} // "default"' 2>&1`, "default", "step's command does not ignore SIGINT");
-is(`'$dir/t/step' title sleep 9 2>&1`, "... title: 8 s\n", "step says that a command still runs");
+is(`'$dir/t/step' title sleep 9 2>&1`, "... title: 8 s\n", "step prints that a command still runs");
 
 
 # t/suite
@@ -154,13 +154,13 @@ ok($server, "a server can listen on such a port");
 
 my @others = map { IO::Socket::INET->new(LocalAddr => "127.0.0.1", LocalPort => 0, Listen => 1) } 1 .. 200;
 my @clients = map { IO::Socket::INET->new(PeerAddr => "127.0.0.1", PeerPort => $_->sockport) } @others;
-is(scalar(grep { $held{ $_->sockport } } @others, @clients), 0, "the kernel gives it to nobody else");
+is(scalar(grep { $held{ $_->sockport } } @others, @clients), 0, "the kernel gives the port to no other process");
 
 $dir = tempdir(CLEANUP => 1);
 write_file("$dir/a.t", "use lib '$root/t/lib'; use Test::More; use TestProcess; ok(1); Test::More::BAIL_OUT('no peer');\n");
 write_file("$dir/b.t", "use Test::More tests => 1; ok(1);\n");
 $printed = `prove '$dir/a.t' '$dir/b.t' 2>&1`;
-like($printed, qr/^# no peer$/m, "BAIL_OUT() says why");
+like($printed, qr/^# no peer$/m, "BAIL_OUT() prints the reason");
 like($printed, qr/^\Q$dir\E\/b\.t \.+ ok$/m, "BAIL_OUT() ends no other file");
 like($printed, qr/^Result: FAIL$/m, "BAIL_OUT() is a failure");
 

@@ -18,8 +18,8 @@ my $run = "$root/nginx-conf/demo/run";
 # nginx would inherit the sockets that a variable NGINX names.
 my $printed = `NGINX='7;8;' ONCE=1 '$run' 2>&1`;
 
-is($? >> 8, 0, "with ONCE=1 it succeeds") or diag($printed);
-is(join("\n", $printed =~ /^== .*|^    HTTP\S+ \d+|^  (?:ok|WRONG.*)$/mg), <<'_EOC_' =~ s/\n\z//r, "and shows each answer");
+is($? >> 8, 0, "with ONCE=1 the demo succeeds") or diag($printed);
+is(join("\n", $printed =~ /^== .*|^    HTTP\S+ \d+|^  (?:ok|WRONG.*)$/mg), <<'_EOC_' =~ s/\n\z//r, "the demo prints each response");
 == the open name, no certificate: 200
     HTTP/1.1 200
   ok
@@ -45,7 +45,7 @@ is(join("\n", $printed =~ /^== .*|^    HTTP\S+ \d+|^  (?:ok|WRONG.*)$/mg), <<'_E
     HTTP/1.1 200
   ok
 _EOC_
-like($printed, qr/^All answers are as expected\.\n\z/m, "and says so");
+like($printed, qr/^All answers are as expected\.\n\z/m, "the demo prints that all responses are right");
 
 
 # With a gateway that allows every client and removes no headers
@@ -61,11 +61,11 @@ for my $file (qw( mtls-server.conf mtls-location.conf )) {
 
 $printed = `ONCE=1 '$copy/nginx-conf/demo/run' 2>&1`;
 
-is($? >> 8, 1, "with wrong answers it fails");
-like($printed, qr/^  WRONG: status 401 expected$/m, "and says what is wrong with a status");
-like($printed, qr/^  WRONG: missing: \^X-Client-Cert-Serial/m, "with a header that is missing");
-like($printed, qr/^  WRONG: unexpected: forged$/m, "with one that should not be there");
-like($printed, qr/^7 answers are wrong\. The gateway's log:$/m, "and how many there are");
+is($? >> 8, 1, "the demo fails on wrong responses");
+like($printed, qr/^  WRONG: status 401 expected$/m, "the demo prints the expected status");
+like($printed, qr/^  WRONG: missing: \^X-Client-Cert-Serial/m, "the demo prints a missing header");
+like($printed, qr/^  WRONG: unexpected: forged$/m, "the demo prints an unexpected header");
+like($printed, qr/^7 answers are wrong\. The gateway's log:$/m, "the demo prints the number of wrong responses");
 
 
 # In a directory whose name nginx reads as a pattern
@@ -74,8 +74,8 @@ mkdir "$copy/a[b" or die "mkdir: $!";
 system("cp -r '$root/nginx-conf' '$copy/a[b/'") == 0 or die "cp: $?";
 $printed = `ONCE=1 '$copy/a[b/nginx-conf/demo/run' 2>&1`;
 
-is($? >> 8, 1, "in a directory that nginx.conf cannot name it fails");
-like($printed, qr/^run: nginx\.conf cannot name a path with .* in it: .*a\[b$/m, "and says why");
+is($? >> 8, 1, "the demo fails in a directory that nginx.conf cannot name");
+like($printed, qr/^run: nginx\.conf cannot name a path with .* in it: .*a\[b$/m, "the demo prints the reason");
 
 
 # Without ONCE it runs until SIGINT.
@@ -96,14 +96,14 @@ while (my $line = <$out>) {
     last if $line =~ /^Ctrl-C/;
 }
 
-ok($dir && -d $dir, "it stays and says where its files are") or die "the demo does not start\n";
+ok($dir && -d $dir, "the demo keeps running and prints the path of its files") or die "the demo does not start\n";
 
 my @statuses = map { `cd '$dir' && $_ -s` =~ /^HTTP\S+ (\d+)/ ? $1 : "none" } @commands;
-is("@statuses", "200 401 200 401 200 200 421", "the curl lines it prints work");
+is("@statuses", "200 401 200 401 200 200 421", "the curl commands that the demo prints work");
 
 kill INT => $pid;
 close $out;
-ok(!-e $dir, "Ctrl-C ends it and leaves nothing behind");
-is(system("pgrep", "-f", "$dir/") >> 8, 1, "no process either");
+ok(!-e $dir, "SIGINT ends the demo and removes its files");
+is(system("pgrep", "-f", "$dir/") >> 8, 1, "SIGINT leaves no process");
 
 done_testing();

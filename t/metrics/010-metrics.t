@@ -31,7 +31,7 @@ routes:
   snis: [a.test]
   plugins:
   - {name: mtls-auth, config: {ca_certificates: [@ca-a], revocation_check_mode: SKIP, anonymous: guest}}
-- name: told
+- name: upstream
   snis: [a.test]
   plugins:
   - {name: tls-metadata-headers, config: {inject_client_cert_details: true}}
@@ -86,7 +86,7 @@ $::Client . <<'_EOC_'
     tls sni=a.test path=/to/open
     tls sni=a.test path=/to/open as=client-expired
     # A route without authentication, a request without a route, and a handshake without a request
-    tls sni=a.test path=/to/told as=client-a
+    tls sni=a.test path=/to/upstream as=client-a
     tls sni=a.test path=/none as=client-a
     : | openssl s_client -connect "127.0.0.1:$PORT" -servername a.test -cert "$PKI/client-a.crt" -key "$PKI/client-a.key"
 } > did 2>&1
@@ -118,7 +118,7 @@ resty_mtls_requests_total{route="pay",decision="401"} 3
 resty_mtls_requests_total{route="pay",decision="421"} 1
 resty_mtls_requests_total{route="pay",decision="pass"} 5
 resty_mtls_requests_total{route="staff",decision="403"} 1
-resty_mtls_requests_total{route="told",decision="pass"} 1
+resty_mtls_requests_total{route="upstream",decision="pass"} 1
 # HELP resty_mtls_verdicts_total Verdicts on the client certificates of requests, on routes that verify them; NONE: no certificate.
 # TYPE resty_mtls_verdicts_total counter
 resty_mtls_verdicts_total{verdict="FAILED:certificate has expired"} 1
@@ -131,7 +131,7 @@ resty_mtls_responses_total{route="open",class="2xx"} 2
 resty_mtls_responses_total{route="pay",class="2xx"} 5
 resty_mtls_responses_total{route="pay",class="4xx"} 4
 resty_mtls_responses_total{route="staff",class="4xx"} 1
-resty_mtls_responses_total{route="told",class="2xx"} 1
+resty_mtls_responses_total{route="upstream",class="2xx"} 1
 # HELP resty_mtls_cache_lookups_total Cache look-ups: decisions of a connection, and clients, verdicts and revocation statuses of a worker.
 # TYPE resty_mtls_cache_lookups_total counter
 resty_mtls_cache_lookups_total{cache="client",result="hit"} 3
@@ -208,7 +208,7 @@ resty_mtls_metrics_shared 1
 --- client eval
 $::Client . <<'_EOC_'
 metrics | "$TEST_NGINX_ROOT/t/metrics/prometheus.py"
-for route in pay staff open told; do
+for route in pay staff open upstream; do
     tls sni=a.test path=/to/$route
     tls sni=a.test path=/to/$route as=client-a
     tls sni=a.test path=/to/$route as=client-b
@@ -434,7 +434,7 @@ connections_total{session="resumed"} 1
 _format_version: "3.0"
 @{ca_certificates: ca-a}
 routes:
-- name: told
+- name: upstream
   snis: [a.test]
   plugins:
   - {name: mtls-auth, config: {ca_certificates: [@ca-a], skip_consumer_lookup: true, revocation_check_mode: SKIP}}
@@ -442,8 +442,8 @@ routes:
 --- config eval: $::Config
 --- client eval
 $::Client . <<'_EOC_'
-tls sni=a.test host=a.test,a.test path=/to/told as=client-45k | facts status
-tls sni=a.test host=a.test path=/to/told as=client-45k | facts status
+tls sni=a.test host=a.test,a.test path=/to/upstream as=client-45k | facts status
+tls sni=a.test host=a.test path=/to/upstream as=client-45k | facts status
 family headers_left_out_total
 _EOC_
 --- client_out

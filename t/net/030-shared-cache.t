@@ -24,7 +24,7 @@ our $Http = <<'_EOC_';
             return ngx.shared.counts:get("calls") or 0
         end
 
-        -- Runs many at a time; the results, each once.
+        -- Runs many at a time, and returns each different result once.
         function t.together(count, run)
             local threads, seen, list = {}, {}, {}
             for i = 1, count do
@@ -55,7 +55,7 @@ __DATA__
 --- http_config eval
 $::Http . <<'_EOC_';
     init_worker_by_lua_block {
-        -- Both workers must be at it, whoever accepts the test's connection.
+        -- Both workers must run it, whichever accepts the test's connection.
         ngx.timer.at(0.2, function()
             local t, http = require "t.fetch", require "resty.mtls.internal.net.http"
             local cache = require "resty.mtls.internal.net.shared_cache"
@@ -203,7 +203,7 @@ more: after all
                 ngx.say((select(3, cache.get("fetched", "b", opts, fail(kind)))), ", calls: ", t.calls())
             end
 
-            -- Of a host that failed before.
+            -- From a host that failed before
             ngx.say(cache.get("fetched", "a", opts, t.slow(nil, "refused")))
             ngx.sleep(5.1)
             ngx.say(cache.get("fetched", "a", opts, fail("shortage")))

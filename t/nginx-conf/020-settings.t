@@ -52,7 +52,7 @@ run_blocks();
 my $example = "$TestMtls::Root/nginx-conf/policy.example.yaml";
 my $check = "$TestMtls::Root/target/release/resty-mtls check";
 
-Test::More::is(`$check '$example' 2>&1`, <<"_EOC_", "policy.example.yaml wants a CA");
+Test::More::is(`$check '$example' 2>&1`, <<"_EOC_", "policy.example.yaml needs a CA");
 $example:11:5: ca_certificates[0].cert: line 2 of the PEM text is the placeholder of the example, 'the CA that signs your clients\\' certificates', expected the certificate of your CA in its place
 _EOC_
 Test::More::is($? >> 8, 1, "resty-mtls check fails then");

@@ -76,9 +76,9 @@ def truncated(query, rtype, tcp):
 
 def spoofed(query, rtype, tcp):
     other_id = bytes([query[0] ^ 1]) + query[1:]
-    lie = a(QNAME, "127.0.0.9")
-    return [message(other_id, lie), message(query, lie, question=wire("other.test") + query[-4:]),
-            message(query, lie, flags=0x0100), message(query, a(QNAME, HERE) if rtype == A else [])]
+    wrong = a(QNAME, "127.0.0.9")
+    return [message(other_id, wrong), message(query, wrong, question=wire("other.test") + query[-4:]),
+            message(query, wrong, flags=0x0100), message(query, a(QNAME, HERE) if rtype == A else [])]
 
 
 def flood(query, rtype, tcp):

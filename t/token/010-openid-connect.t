@@ -54,7 +54,7 @@ up() {
 _EOC_
 
 # The example of the README, unchanged. Its CA is an entity.
-our $Founding = ">>> policy.yaml\n" . expand_policy(<<'_EOC_') . <<'_EOC_';
+our $ReadmeExample = ">>> policy.yaml\n" . expand_policy(<<'_EOC_') . <<'_EOC_';
 _format_version: "3.0"
 @{ca_certificates: ca-a}
 _EOC_
@@ -652,7 +652,7 @@ token.check: unknown option 'strict', expected mode
 
 
 === TEST 17: access() enforces the example of the README
---- user_files eval: $::Founding
+--- user_files eval: $::ReadmeExample
 --- http_config eval: $::Http
 --- config
     location /t {
@@ -969,10 +969,10 @@ _EOC_
 token=$(token client-a ES256)
 see -H "$(proxied client-a)"
 openssl ecparam -name prime256v1 -genkey -noout -out key
-openssl req -x509 -key key -subj /CN=x -set_serial 0x7172737475767778 -outform DER -out stranger
+openssl req -x509 -key key -subj /CN=x -set_serial 0x7172737475767778 -outform DER -out untrusted
 python3 - <<'END'
 import base64, collections, http.client, os, urllib.parse
-der = open("stranger", "rb").read()
+der = open("untrusted", "rb").read()
 proxy = http.client.HTTPConnection("127.0.0.1", int(os.environ["HTTP_PORT"]))
 answers = collections.Counter()
 for i in range(100):
