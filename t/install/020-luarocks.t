@@ -46,7 +46,8 @@ is(`'$Tree/bin/resty-mtls' --version`, "resty-mtls $Version\n", "the command run
 (my $rock) = luarocks("show --rock-dir resty-mtls");
 chomp $rock;
 is(-e "$rock/$_" ? 1 : 0, 1, "the rock has $_")
-    for "share/resty-mtls/nginx-conf/mtls-http.conf", "share/man/man1/resty-mtls.1", "doc/README.md", "doc/LICENSE";
+    for "share/resty-mtls/nginx-conf/mtls-http.conf", "share/man/man1/resty-mtls.1", "doc/README.md", "doc/LICENSE",
+    "doc/docs/install.md";
 
 my @lua;
 find({ no_chdir => 1, wanted => sub { push @lua, s{^\Q$TestMtls::Root\E/lua/}{}r if /\.lua\z/ } }, "$TestMtls::Root/lua");
