@@ -1,4 +1,4 @@
-//! A PKI for unit tests, made when the tests run.
+//! A PKI for unit tests, which is generated when the tests run.
 
 use std::sync::Arc;
 
@@ -14,15 +14,17 @@ use openssl::x509::{X509Builder, X509Extension, X509NameBuilder, X509NameRef, X5
 
 use crate::trust::CaCertificate;
 
-/// A moment at which the certificates of [`pki`] are valid.
+/// A time at which the certificates of [`pki`] are valid: 2027-01-15 08:00:00 UTC.
 pub const NOW: i64 = 1_800_000_000;
 const DAY: i64 = 86_400;
 
+/// A certificate and its key.
 pub struct Issued {
     pub x509: X509,
     pub key: PKey<Private>,
 }
 
+/// A CA, an intermediate and a leaf of each.
 pub struct Pki {
     pub ca: Issued,
     pub intermediate: Issued,
@@ -33,11 +35,13 @@ pub struct Pki {
 }
 
 impl Pki {
-    pub fn trusted(&self) -> Arc<CaCertificate> {
+    /// The root.
+    pub fn ca_certificate(&self) -> Arc<CaCertificate> {
         Arc::new(CaCertificate::from_x509(self.ca.x509.clone()).unwrap())
     }
 }
 
+/// Generates a PKI.
 pub fn pki() -> Pki {
     let ca = issue("Test CA", None, true, DAY, &[]);
     let intermediate = issue("Test Intermediate", Some(&ca), true, DAY, &[]);
@@ -51,30 +55,30 @@ pub fn pki() -> Pki {
     }
 }
 
-/// A certificate valid from a day before [`NOW`] for `days` more seconds after it.
+/// Issues a certificate that is valid from a day before [`NOW`] to `valid` seconds after it.
 pub fn issue(cn: &str, issuer: Option<&Issued>, ca: bool, valid: i64, dns: &[&str]) -> Issued {
     issue_for(cn, issuer, ca, valid, dns, &key())
 }
 
-/// An EC key.
+/// Generates an EC key.
 pub fn key() -> PKey<Private> {
     let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
     PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap()
 }
 
-/// Another certificate for the key of a root named `cn`.
-pub fn reissue(root: &Issued, cn: &str, valid: i64) -> Issued {
+/// Issues another self-issued certificate for the key of `root`, with the name `cn`.
+pub fn renew_as(root: &Issued, cn: &str, valid: i64) -> Issued {
     issue_for(cn, Some(root), true, valid, &[], &root.key)
 }
 
-/// A client certificate that some key signed.
-pub fn signed(cn: &str, key: &PKey<Private>, digest: MessageDigest) -> X509 {
+/// Issues a client certificate that is signed with `key`.
+pub fn sign_leaf(cn: &str, key: &PKey<Private>, digest: MessageDigest) -> X509 {
     let mut builder = builder(cn, None, false, 60, &[], &self::key());
     builder.sign(key, digest).unwrap();
     builder.build()
 }
 
-/// [`issue`] for this key.
+/// [`issue`] for a given key.
 pub fn issue_for(
     cn: &str,
     issuer: Option<&Issued>,
@@ -149,8 +153,8 @@ fn builder(
     builder
 }
 
-/// Another certificate of a CA that has issued itself, with the same subject and key.
-pub fn reissued(ca: &Issued) -> X509 {
+/// Issues another self-issued certificate of a root, with the same subject and key.
+pub fn renew(ca: &Issued) -> X509 {
     let mut builder = X509Builder::new().unwrap();
     builder.set_version(2).unwrap();
     builder.set_subject_name(ca.x509.subject_name()).unwrap();
@@ -165,6 +169,7 @@ pub fn reissued(ca: &Issued) -> X509 {
     builder.build()
 }
 
+/// A stack of copies.
 pub fn stack(certificates: &[&X509]) -> Stack<X509> {
     let mut stack = Stack::new().unwrap();
     for certificate in certificates {
@@ -173,8 +178,8 @@ pub fn stack(certificates: &[&X509]) -> Stack<X509> {
     stack
 }
 
-/// A certificate of `issuer` with this subject and this content of the subjectAltName extension.
-pub fn named(issuer: &Issued, subject: &X509NameRef, san: Option<&[u8]>) -> X509 {
+/// Issues a certificate with this subject and this content of the subjectAltName extension.
+pub fn issue_with_subject(issuer: &Issued, subject: &X509NameRef, san: Option<&[u8]>) -> X509 {
     let mut builder = X509Builder::new().unwrap();
     builder.set_version(2).unwrap();
     let serial = BigNum::from_u32(7).unwrap().to_asn1_integer().unwrap();
@@ -195,7 +200,7 @@ pub fn named(issuer: &Issued, subject: &X509NameRef, san: Option<&[u8]>) -> X509
     builder.build()
 }
 
-/// A DER element.
+/// The DER of an element.
 pub fn der(tag: u8, content: &[u8]) -> Vec<u8> {
     let mut element = vec![tag];
     match content.len() {
@@ -206,8 +211,8 @@ pub fn der(tag: u8, content: &[u8]) -> Vec<u8> {
     element
 }
 
-/// Content of a subjectAltName extension, of tags (`0x86` is a URI) and contents.
-pub fn sans(names: &[(u8, &[u8])]) -> Vec<u8> {
+/// Content of a subjectAltName extension, from tags (`0x86` is a URI) and contents.
+pub fn san_extension(names: &[(u8, &[u8])]) -> Vec<u8> {
     let names: Vec<Vec<u8>> = names.iter().map(|(tag, name)| der(*tag, name)).collect();
     der(0x30, &names.concat())
 }

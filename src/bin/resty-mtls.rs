@@ -320,8 +320,7 @@ mod tests {
         let good = "_format_version: '3.0'\nupstreams: []\n";
         let (status, out, err) = run_reading(&["check", "-"], &mut good.as_bytes());
         assert_eq!((status, err), (0, String::new()));
-        let warning =
-            "standard input:2:1: warning: upstreams: has no effect in resty-mtls\n";
+        let warning = "standard input:2:1: warning: upstreams: has no effect in resty-mtls\n";
         assert!(out.ends_with(warning), "{out}");
 
         let too_long = "standard input: over 32 MB, the limit for a policy\n".to_owned();

@@ -1,7 +1,7 @@
-//! The intermediates as bytes that travel with the TLS session, so that a resumed connection has
-//! the chain that OpenSSL keeps only for the first one.
+//! The encoding of the intermediates that is stored in the TLS session. OpenSSL itself keeps the
+//! chain only for the connection of the full handshake, not for resumed ones.
 //!
-//! Format: magic, then for each certificate its length (3 octets, big-endian) and its DER.
+//! Format: a magic number, then for each certificate its length (3 octets, big-endian) and its DER.
 
 use openssl::stack::Stack;
 use openssl::x509::{X509Ref, X509};
@@ -10,15 +10,15 @@ use crate::Error;
 
 const MAGIC: &[u8; 6] = b"rmtls\x01";
 
-/// Longest encoded chain that is put into a session, in bytes. nginx's shared session cache up to
-/// 1.27.4 takes sessions of at most 4096 bytes, leaf included, and a ticket travels in every
-/// ClientHello.
+/// Longest encoded chain that is stored in a session, in bytes. The shared session cache of nginx
+/// up to 1.27.4 accepts sessions of at most 4096 bytes with the leaf, and every resuming
+/// ClientHello contains the ticket.
 pub const MAX_ENCODED_LEN: usize = 3072;
 
-/// Most certificates read back.
+/// Maximum number of certificates that are decoded.
 const MAX_CERTIFICATES: usize = 100;
 
-/// Encodes certificates, without the leaf, in their order.
+/// Encodes the certificates without the leaf, in the given order.
 pub fn encode<'a>(certificates: impl Iterator<Item = &'a X509Ref>) -> Result<Vec<u8>, Error> {
     let mut bytes = MAGIC.to_vec();
     for certificate in certificates {
@@ -37,12 +37,12 @@ fn append(bytes: &mut Vec<u8>, der: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether the bytes are a chain of ours; a session may hold another module's.
+/// Whether the bytes are an encoded chain. The session data may be that of another module.
 pub fn is_encoded_chain(bytes: &[u8]) -> bool {
     bytes.starts_with(MAGIC)
 }
 
-/// Reads what [`encode`] wrote.
+/// Decodes the result of [`encode`].
 pub fn decode(bytes: &[u8]) -> Result<Stack<X509>, Error> {
     let truncated = || Error::BadCertificate("truncated chain".to_owned());
     let mut rest = bytes.strip_prefix(MAGIC).ok_or_else(truncated)?;
@@ -85,7 +85,7 @@ mod tests {
     use crate::testing;
 
     #[test]
-    fn decode_encoded_chain_gives_it_back() {
+    fn decode_returns_the_encoded_chain() {
         let pki = testing::pki();
         let bytes = encode([&*pki.intermediate.x509, &*pki.ca.x509].into_iter()).unwrap();
         let back = decode(&bytes).unwrap();
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn decode_every_truncation_is_an_error_or_a_prefix() {
+    fn decode_truncated_chain_is_an_error() {
         let pki = testing::pki();
         let bytes = encode([&*pki.intermediate.x509].into_iter()).unwrap();
         for len in 0..bytes.len() {
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn decode_foreign_bytes_is_an_error() {
+    fn decode_other_bytes_is_an_error() {
         assert!(!is_encoded_chain(b"other"));
         assert!(decode(b"other").is_err());
     }

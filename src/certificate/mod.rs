@@ -1,4 +1,4 @@
-//! One client certificate with the chain the client sent beside it, and what can be read from it.
+//! A client certificate with the chain that the client sent, and the values that are read from it.
 
 mod der;
 pub mod encoded_chain;
@@ -26,15 +26,16 @@ use crate::text::hex;
 use crate::Error;
 pub use san::San;
 
-/// Longest DER of one certificate that is read from bytes. TLS itself bounds a whole chain to
-/// 100 KB (`SSL_CTX_set_max_cert_list`).
+/// Longest DER of one certificate that is read from bytes. TLS limits a whole chain to 100 KB
+/// (`SSL_CTX_set_max_cert_list`).
 pub const MAX_DER: usize = 128 * 1024;
 
+/// Header of an encrypted PEM block (RFC 1421).
 const ENCRYPTED: &[u8] = b"Proc-Type";
 
-/// Tells a leaf with its chain apart from any other, by its very bytes: verdicts depend on the
-/// signature, and headers show it. What is to hold for every encoding of a certificate goes by
-/// [`signed_content::tbs_sha256`].
+/// Digests that identify a leaf and its chain by all their bytes, because verdicts depend on the
+/// signature, and headers contain it. [`signed_content::tbs_sha256`] is equal for all encodings of
+/// a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CertificateDigests {
     /// SHA-256 of the leaf's DER.
@@ -43,7 +44,7 @@ pub struct CertificateDigests {
     pub chain: [u8; 32],
 }
 
-/// A client certificate as presented: leaf first, then what came with it.
+/// A client certificate as presented: the leaf, and the certificates that were sent with it.
 pub struct Certificate {
     leaf: X509,
     intermediates: Rc<Stack<X509>>,
@@ -61,7 +62,7 @@ pub struct Certificate {
 type NormalAttributes = Vec<(name::Attribute, normal_form::NormalForm)>;
 
 impl Certificate {
-    /// Takes a leaf and the certificates sent with it, in the order sent.
+    /// The certificate with this leaf and the certificates sent with it, in the order sent.
     pub fn new(leaf: X509, intermediates: Stack<X509>) -> Result<Certificate, Error> {
         let digests = CertificateDigests {
             leaf: sha256(&leaf)?,
@@ -74,6 +75,7 @@ impl Certificate {
         ))
     }
 
+    /// The same with known digests.
     pub(crate) fn with_digests(
         leaf: X509,
         intermediates: Rc<Stack<X509>>,
@@ -93,7 +95,7 @@ impl Certificate {
         }
     }
 
-    /// Bytes of DER, leaf and chain together.
+    /// Length of the DER of leaf and chain in bytes.
     pub fn der_len(&self) -> usize {
         let len = |certificate: &X509Ref| certificate.to_der().map_or(0, |der| der.len());
         len(&self.leaf) + self.intermediates.iter().map(len).sum::<usize>()
@@ -115,7 +117,7 @@ impl Certificate {
         &self.leaf
     }
 
-    /// What the client sent beside the leaf, in its order.
+    /// The certificates that the client sent beside the leaf, in the order sent.
     pub fn intermediates(&self) -> &StackRef<X509> {
         &self.intermediates
     }
@@ -129,8 +131,8 @@ impl Certificate {
         &self.digests
     }
 
-    /// Whether the certificate has this SHA-256; `None` when only the other encoding of its ECDSA
-    /// signature has it: the certificate is the one meant, and these are not its bytes.
+    /// Whether the certificate has this SHA-256. `None` when only its alternate encoding has it:
+    /// that is the same certificate with other bytes.
     pub fn has_sha256(&self, sha256: &[u8; 32]) -> Option<bool> {
         match self.alternate_sha256.get() {
             Some(other) if other == sha256 => None,
@@ -138,7 +140,7 @@ impl Certificate {
         }
     }
 
-    /// Notes the SHA-256 of the other encoding, which the verification of the chain found out.
+    /// Stores the SHA-256 of the alternate encoding, which the verification of the chain computes.
     pub(crate) fn set_alternate_sha256(&self, sha256: [u8; 32]) {
         let _ = self.alternate_sha256.set(sha256);
     }
@@ -213,7 +215,7 @@ impl Certificate {
             .get_or_init(|| normal_form::attributes(self.leaf.issuer_name()))
     }
 
-    /// Whether the SubjectPublicKeyInfo has this SHA-256; `None` when only another encoding of the
+    /// Whether the SubjectPublicKeyInfo has this SHA-256. `None` when only another encoding of the
     /// same key has it, or the key cannot be read.
     pub fn has_spki_sha256(&self, sha256: &[u8; 32]) -> Option<bool> {
         let digests = self.spki.get_or_init(|| spki::SpkiDigests::of(&self.leaf));
@@ -255,12 +257,12 @@ impl Certificate {
     }
 }
 
-/// Every certificate of a PEM text of at most `max` bytes.
+/// Reads all certificates of a PEM text of at most `max` bytes.
 pub(crate) fn from_pem(pem: &[u8], max: usize) -> Result<Vec<X509>, Error> {
     if pem.len() > max {
         return Err(Error::CertificateTooLarge(pem.len(), max));
     }
-    // OpenSSL would ask for the password on the terminal of nginx, and wait.
+    // OpenSSL would prompt for the password on the terminal of nginx, and wait.
     if pem
         .windows(ENCRYPTED.len())
         .any(|window| window == ENCRYPTED)
@@ -274,6 +276,7 @@ pub(crate) fn from_pem(pem: &[u8], max: usize) -> Result<Vec<X509>, Error> {
     Ok(certificates)
 }
 
+/// Reads a certificate in DER of at most [`MAX_DER`] bytes.
 pub(crate) fn from_der(der: &[u8]) -> Result<X509, Error> {
     if der.len() > MAX_DER {
         return Err(Error::CertificateTooLarge(der.len(), MAX_DER));
@@ -286,25 +289,27 @@ fn unreadable(stack: &ErrorStack) -> Error {
     Error::BadCertificate(reason.unwrap_or("malformed").to_owned())
 }
 
+/// SHA-256 of the DER.
 pub(crate) fn sha256(certificate: &X509Ref) -> Result<[u8; 32], Error> {
     Ok(digest(&certificate.to_der()?))
 }
 
-/// SHA-256. Once a connection or more: what `X509_digest` and `SHA256` do beyond hashing, which is to
-/// look for a provider, takes longer than that.
+/// SHA-256. It is computed at least once a connection, so `X509_digest` and `SHA256` are not used:
+/// their look-up of a provider takes longer than the hashing.
 pub(crate) fn digest(bytes: &[u8]) -> [u8; 32] {
     let mut hasher = sha::Sha256::new();
     hasher.update(bytes);
     hasher.finish()
 }
 
+/// A SHA-256 digest as array.
 pub(crate) fn sha256_array(digest: &[u8]) -> Result<[u8; 32], Error> {
     digest
         .try_into()
         .map_err(|_| Error::OpenSsl("SHA-256 of unexpected length".to_owned()))
 }
 
-/// Seconds since the epoch.
+/// The time in seconds since the epoch.
 pub(crate) fn unix_seconds(time: &Asn1TimeRef) -> Result<i64, Error> {
     let since = Asn1Time::from_unix(0)?.diff(time)?;
     Ok(i64::from(since.days) * 86_400 + i64::from(since.secs))
@@ -315,7 +320,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn from_pem_encrypted_block_is_refused_and_nobody_is_asked() {
+    fn from_pem_refuses_an_encrypted_block_without_a_prompt() {
         let pem = b"-----BEGIN CERTIFICATE-----\nProc-Type: 4,ENCRYPTED\n\
             DEK-Info: AES-128-CBC,00112233445566778899AABBCCDDEEFF\n\nAAAA\n\
             -----END CERTIFICATE-----\n";

@@ -1,4 +1,4 @@
-//! Distinguished names.
+//! Distinguished names as attributes, and as text in the formats of other programs.
 
 use openssl::nid::Nid;
 use openssl::x509::X509NameRef;
@@ -7,7 +7,7 @@ use crate::openssl_ext::x509 as ext;
 use crate::text::hex;
 use crate::Error;
 
-/// RFC 2253 text, every byte printable ASCII: what nginx's `$ssl_client_s_dn` holds.
+/// RFC 2253 text of printable ASCII, as in nginx's `$ssl_client_s_dn`.
 pub fn rfc2253(name: &X509NameRef) -> Result<String, Error> {
     ext::print_rfc2253(name)
         .and_then(|text| String::from_utf8(text).ok())
@@ -27,7 +27,7 @@ pub struct Attribute {
 }
 
 impl Attribute {
-    /// Whether the type of this attribute is written `name`: short name, long name or dotted OID,
+    /// Whether `name` is the type of the attribute: its short name, long name or dotted OID,
     /// case-sensitive.
     pub fn is(&self, name: &str) -> bool {
         self.name == name
@@ -39,7 +39,7 @@ impl Attribute {
     }
 }
 
-/// Attributes in encoded order. An attribute whose string type OpenSSL cannot convert is left out.
+/// The attributes in encoded order, without those whose value OpenSSL cannot convert to UTF-8.
 pub fn attributes(name: &X509NameRef) -> Vec<Attribute> {
     all_attributes(name)
         .filter(|attribute| attribute.encoding != Encoding::Unreadable)
@@ -49,12 +49,12 @@ pub fn attributes(name: &X509NameRef) -> Vec<Attribute> {
 /// How the value of an attribute is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Encoding {
-    /// It is certain which characters it has.
+    /// The characters are unambiguous.
     Certain,
-    /// Bytes beyond ASCII in a type of string whose characters depend on the reader (TeletexString)
-    /// or that has none there (PrintableString). OpenSSL reads them as ISO 8859-1.
+    /// Non-ASCII bytes in a string type that readers decode differently (TeletexString) or that
+    /// does not allow them (PrintableString). OpenSSL reads them as ISO 8859-1.
     EightBit,
-    /// Not a string that OpenSSL can convert; the value is empty.
+    /// OpenSSL cannot convert the value to UTF-8; `value` is empty.
     Unreadable,
 }
 
@@ -86,24 +86,24 @@ pub(super) fn all_attributes(name: &X509NameRef) -> impl Iterator<Item = Attribu
     })
 }
 
-/// Why a name has no text that a reader would turn back into the same name.
+/// Reason why a name cannot be written so that a reader gets the same name from it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unprintable {
-    /// Not a name that OpenSSL can print, or not text.
+    /// OpenSSL cannot print the name, or an attribute is not text.
     #[error("a name with an attribute that is not text")]
     NotText,
-    /// The text would also be that of another name; holds the type of the attribute.
+    /// Another name has the same text. Holds the type of the attribute.
     #[error("the value of '{0}' would be read as something else")]
     Ambiguous(String),
-    /// Readers take one of several values; holds the type of the attribute.
+    /// Readers use one of several values. Holds the type of the attribute.
     #[error("'{0}' has more than one value, of which readers take one")]
     Repeated(String),
-    /// Readers that split at commas take several attributes for one; holds the type of the second.
+    /// Readers that split at commas read several attributes as one. Holds the type of the second.
     #[error("'{0}' shares a relative distinguished name with another attribute")]
     MultiValued(String),
 }
 
-/// [`rfc2253`] with UTF-8 left as it is: what Apache's `SSL_CLIENT_S_DN` holds.
+/// [`rfc2253`] with unescaped UTF-8, as in Apache's `SSL_CLIENT_S_DN`.
 pub fn rfc2253_utf8(name: &X509NameRef) -> Result<String, Unprintable> {
     let escaped = rfc2253(name).map_err(|_| Unprintable::NotText)?;
     let mut text = Vec::with_capacity(escaped.len());
@@ -114,8 +114,8 @@ pub fn rfc2253_utf8(name: &X509NameRef) -> Result<String, Unprintable> {
             text.push(byte);
             continue;
         }
-        // A backslash is followed by two hexadecimal digits or by the character it escapes, none
-        // of which is such a digit.
+        // After a backslash there are two hexadecimal digits, or the escaped character, which is
+        // not a hexadecimal digit.
         let octet = after
             .get(..2)
             .and_then(|digits| std::str::from_utf8(digits).ok())
@@ -138,21 +138,21 @@ pub fn rfc2253_utf8(name: &X509NameRef) -> Result<String, Unprintable> {
     String::from_utf8(text).map_err(|_| Unprintable::NotText)
 }
 
-/// [`rfc2253`] of a name that needs no escape: readers that remove a layer of backslashes, readers
-/// that do not, and readers that know no escape at all find the same name in it.
+/// [`rfc2253`] of a name that needs no escape. Readers that remove a layer of backslashes, readers
+/// that do not, and readers without support for escapes read the same name from it.
 ///
-/// No form of a value with a delimiter has this property: `\2C` behind one backslash is `2C` to the
-/// first kind, behind two it is a backslash to the second, and the hexadecimal form (`#0c..`) is
-/// read as text by parsers that do not decode BER. Such a name is an error.
+/// A value with a delimiter cannot be written in this way: after one backslash the first kind of
+/// readers reads `\2C` as `2C`, after two the second kind reads a backslash, and parsers that do
+/// not decode BER read the hexadecimal form (`#0c..`) as text. Such a name is an error.
 pub fn rfc2253_without_escapes(name: &X509NameRef) -> Result<String, Unprintable> {
     let mut last = None;
     let mut single = Vec::new();
-    for (attribute, entry) in readable(name)?.iter().zip(name.entries()) {
+    for (attribute, entry) in all_readable(name)?.iter().zip(name.entries()) {
         let ambiguous = || Unprintable::Ambiguous(attribute.name.clone());
         if last.replace(ext::rdn_index(entry)) == Some(ext::rdn_index(entry)) {
             return Err(Unprintable::MultiValued(attribute.name.clone()));
         }
-        // What Go's pkix.Name has one value of.
+        // Go's pkix.Name has one value of these types.
         if attribute.is("CN") || attribute.is("serialNumber") {
             if single.contains(&&*attribute.oid) {
                 return Err(Unprintable::Repeated(attribute.name.clone()));
@@ -160,9 +160,9 @@ pub fn rfc2253_without_escapes(name: &X509NameRef) -> Result<String, Unprintable
             single.push(&*attribute.oid);
         }
         let value = std::str::from_utf8(&attribute.value).map_err(|_| ambiguous())?;
-        // The specials of RFC 2253 section 3, which has `=` and `#` among them.
+        // The special characters of RFC 2253 section 3, with `=` and `#`.
         let is_plain = |byte: u8| (b' '..=b'~').contains(&byte) && !b",=+<>#;\"\\".contains(&byte);
-        // An unknown type is a dotted OID with a value in hexadecimal.
+        // An unknown type is written as dotted OID, its value in hexadecimal.
         if attribute.nid == Nid::UNDEF
             || value.is_empty()
             || value.trim() != value
@@ -171,26 +171,27 @@ pub fn rfc2253_without_escapes(name: &X509NameRef) -> Result<String, Unprintable
             return Err(ambiguous());
         }
     }
-    // Whatever OpenSSL escapes or writes in hexadecimal besides.
+    // OpenSSL may have escaped other characters or written a value in hexadecimal.
     match rfc2253(name).map_err(|_| Unprintable::NotText)? {
         text if text.contains(['\\', '"', '#']) => Err(Unprintable::NotText),
         text => Ok(text),
     }
 }
 
-/// `/C=CZ/CN=Ann+UID=7`: what `X509_NAME_oneline` of OpenSSL 3.0.22 prints, and with it nginx's
-/// `$ssl_client_s_dn_legacy`; older releases tell neither `/` nor `+` from one inside a value.
+/// `/C=CZ/CN=Ann+UID=7`, as `X509_NAME_oneline` of OpenSSL 3.0.22 prints, and with it nginx's
+/// `$ssl_client_s_dn_legacy`. Older releases do not escape `/` and `+` in a value.
 ///
-/// It prints the bytes of every string type alike and does not escape the backslash it escapes
-/// with. A name where that matters (a backslash; a BMPString, a UniversalString, a TeletexString
-/// beyond ASCII) is ambiguous, and so is one with a value that [holds an attribute](holds_key).
+/// `X509_NAME_oneline` prints the bytes of all string types in the same way and does not escape
+/// backslashes. A name is therefore ambiguous if a value has a backslash, is a BMPString, a
+/// UniversalString or a TeletexString with non-ASCII bytes, or [contains an
+/// attribute](contains_key).
 pub fn oneline(name: &X509NameRef) -> Result<String, Unprintable> {
     let mut text = String::new();
     let mut last = None;
-    for (attribute, entry) in readable(name)?.iter().zip(name.entries()) {
+    for (attribute, entry) in all_readable(name)?.iter().zip(name.entries()) {
         if attribute.value != entry.data().as_slice()
             || attribute.value.contains(&b'\\')
-            || holds_key(&attribute.value, '=', ATTRIBUTES)
+            || contains_key(&attribute.value, '=', ATTRIBUTES)
         {
             return Err(Unprintable::Ambiguous(attribute.name.clone()));
         }
@@ -217,11 +218,10 @@ pub fn oneline(name: &X509NameRef) -> Result<String, Unprintable> {
     Ok(text)
 }
 
-/// `/C=CZ/CN=Ann` without any escaping: HAProxy's `ssl_c_s_dn`, but in UTF-8 whatever the string
-/// type.
+/// `/C=CZ/CN=Ann` without escapes, as HAProxy's `ssl_c_s_dn`, but in UTF-8 for all string types.
 pub fn oneline_unescaped(name: &X509NameRef) -> Result<String, Unprintable> {
     let mut text = String::new();
-    for attribute in readable(name)? {
+    for attribute in all_readable(name)? {
         text.push('/');
         text.push_str(&attribute.name);
         text.push('=');
@@ -230,11 +230,11 @@ pub fn oneline_unescaped(name: &X509NameRef) -> Result<String, Unprintable> {
     Ok(text)
 }
 
-/// What Go's `pkix.Name.String` prints, in UTF-8: RFC 2253 in a fixed order of types, several
-/// values of a type joined by `+`, only the last CN and SERIALNUMBER, and every type that is not in
+/// The text of Go's `pkix.Name.String`, in UTF-8: RFC 2253 in a fixed order of types, with the
+/// values of a type joined by `+`, only the last CN and SERIALNUMBER, and a type that is not in
 /// [`GO_TYPES`] as OID and hexadecimal DER.
-pub fn go(name: &X509NameRef) -> Result<String, Unprintable> {
-    let attributes = readable(name)?;
+pub fn go_pkix(name: &X509NameRef) -> Result<String, Unprintable> {
+    let attributes = all_readable(name)?;
     let mut parts = Vec::new();
     for attribute in &attributes {
         if !GO_TYPES.iter().any(|(_, oid, _)| attribute.oid == *oid) {
@@ -266,7 +266,7 @@ pub fn go(name: &X509NameRef) -> Result<String, Unprintable> {
     Ok(parts.join(","))
 }
 
-/// Names, OIDs and whether Go keeps only the last value, in the order of `Name.ToRDNSequence`.
+/// Names, OIDs, and whether Go uses only the last value, in the order of `Name.ToRDNSequence`.
 const GO_TYPES: &[(&str, &str, bool)] = &[
     ("C", "2.5.4.6", false),
     ("ST", "2.5.4.8", false),
@@ -301,7 +301,7 @@ fn go_escaped(value: &str) -> String {
     text
 }
 
-/// As Go's `asn1.Marshal` of a string: PrintableString if it can be one, else UTF8String.
+/// The DER of Go's `asn1.Marshal` for a string: a PrintableString if possible, else a UTF8String.
 fn go_der(value: &str) -> Vec<u8> {
     let printable = |byte: u8| byte.is_ascii_alphanumeric() || b" '()+,-./:=?".contains(&byte);
     let tag = if value.bytes().all(printable) {
@@ -326,8 +326,8 @@ fn go_der(value: &str) -> Vec<u8> {
     der
 }
 
-/// `C=CZ,CN=Ann` without any escaping, in Traefik's order; a type that Traefik does not know is
-/// left out, and so are all but the last CN and serialNumber. Traefik writes OU for subjects only.
+/// `C=CZ,CN=Ann` without escapes, in the order of Traefik. Types that Traefik does not support are
+/// omitted, and so are all but the last CN and serialNumber. Traefik writes OU only for subjects.
 pub fn traefik(name: &X509NameRef, organizational_unit: bool) -> Result<String, Unprintable> {
     const TYPES: &[(&str, &str, bool)] = &[
         ("DC", "0.9.2342.19200300.100.1.25", false),
@@ -339,7 +339,7 @@ pub fn traefik(name: &X509NameRef, organizational_unit: bool) -> Result<String, 
         ("SN", "2.5.4.5", true),
         ("CN", "2.5.4.3", true),
     ];
-    let attributes = readable(name)?;
+    let attributes = all_readable(name)?;
     let mut parts = Vec::new();
     for (prefix, oid, single) in TYPES {
         if *prefix == "OU" && !organizational_unit {
@@ -366,19 +366,19 @@ pub fn traefik(name: &X509NameRef, organizational_unit: bool) -> Result<String, 
     Ok(parts.join(","))
 }
 
-/// Whether every reader of Traefik's `Info` finds this value, in a DN or a list of alternative
-/// names: Traefik escapes neither the quotes around a field nor the separators inside, its readers
-/// may take a backslash for an escape and search for a key wherever it stands.
+/// Whether all readers of Traefik's `Info` read this value correctly, in a DN or a list of
+/// alternative names. Traefik escapes neither quotes nor separators, and readers may interpret a
+/// backslash as an escape and search for a key anywhere in the text.
 pub fn is_traefik_value(value: &str) -> bool {
     const FIELDS: &[&str] = &["Subject", "Issuer", "SerialNumber", "NB", "NA", "SAN"];
     let bytes = value.as_bytes();
     value.trim() == value
         && !value.contains(['"', '\\', ';', ','])
-        && !holds_key(bytes, '=', ATTRIBUTES)
-        && !holds_key(bytes, '=', FIELDS)
+        && !contains_key(bytes, '=', ATTRIBUTES)
+        && !contains_key(bytes, '=', FIELDS)
 }
 
-/// Types of attributes that readers of a name look for.
+/// Types of attributes that readers search for in a name.
 const ATTRIBUTES: &[&str] = &[
     "C",
     "CN",
@@ -398,9 +398,9 @@ const ATTRIBUTES: &[&str] = &[
     "UID",
 ];
 
-/// Whether one of `keys`, in any case, stands before a `separator` in a value that is written
-/// without escapes: readers that search a text for `CN=` would find it there.
-pub fn holds_key(value: &[u8], separator: char, keys: &[&str]) -> bool {
+/// Whether a `separator` in the value is preceded by one of `keys`, in any letter case. Readers
+/// that search a text for `CN=` would find it in such a value.
+pub fn contains_key(value: &[u8], separator: char, keys: &[&str]) -> bool {
     let mut before = value;
     while let Some(end) = before
         .iter()
@@ -421,20 +421,20 @@ pub fn holds_key(value: &[u8], separator: char, keys: &[&str]) -> bool {
     false
 }
 
-/// A value that is written as it is between slashes and yet cannot pass for two attributes.
+/// A value that can be written unescaped between slashes and cannot be read as two attributes.
 fn unescaped(attribute: &Attribute) -> Result<&str, Unprintable> {
     let value = go_text(attribute)?;
     let splits = value
         .split_once('/')
         .is_some_and(|(_, after)| after.contains('='));
-    if splits || holds_key(value.as_bytes(), '=', ATTRIBUTES) {
+    if splits || contains_key(value.as_bytes(), '=', ATTRIBUTES) {
         return Err(Unprintable::Ambiguous(attribute.name.clone()));
     }
     Ok(value)
 }
 
-/// [`attributes`], all or none.
-pub fn readable(name: &X509NameRef) -> Result<Vec<Attribute>, Unprintable> {
+/// All attributes; an error if OpenSSL cannot convert the value of one.
+pub fn all_readable(name: &X509NameRef) -> Result<Vec<Attribute>, Unprintable> {
     let attributes = attributes(name);
     if attributes.len() == name.entries().count() {
         Ok(attributes)
@@ -449,7 +449,7 @@ mod tests {
     use openssl::asn1::Asn1Type;
     use openssl::x509::{X509Name, X509NameBuilder};
 
-    fn named(entries: &[(Nid, &str, Asn1Type)]) -> X509Name {
+    fn typed_name(entries: &[(Nid, &str, Asn1Type)]) -> X509Name {
         let mut builder = X509NameBuilder::new().unwrap();
         for (nid, value, kind) in entries {
             builder
@@ -464,7 +464,7 @@ mod tests {
             .iter()
             .map(|(nid, value)| (*nid, *value, Asn1Type::UTF8STRING))
             .collect();
-        named(&entries)
+        typed_name(&entries)
     }
 
     fn ambiguous(attribute: &str) -> Result<String, Unprintable> {
@@ -472,7 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc2253_utf8_keeps_characters_and_every_other_escape() {
+    fn rfc2253_utf8_keeps_non_ascii_characters_and_other_escapes() {
         let name = utf8(&[
             (Nid::COUNTRYNAME, "CZ"),
             (Nid::ORGANIZATIONNAME, "Žluť, \\C5 + \"x\""),
@@ -485,7 +485,7 @@ mod tests {
     }
 
     #[test]
-    fn oneline_escapes_as_openssl_3() {
+    fn oneline_escapes_like_openssl_3() {
         let name = utf8(&[
             (Nid::ORGANIZATIONNAME, "Žluť, Widgets + Sons"),
             (Nid::COMMONNAME, "a/b\n"),
@@ -494,23 +494,23 @@ mod tests {
             oneline(&name).unwrap(),
             "/O=\\xC5\\xBDlu\\xC5\\xA5, Widgets \\+ Sons/CN=a\\/b\\x0A"
         );
-        // A reader that splits at slashes finds another CN.
+        // A reader that splits at slashes would read a CN.
         let name = utf8(&[(Nid::ORGANIZATIONNAME, "a/CN=b")]);
         assert_eq!(oneline(&name), ambiguous("O"));
     }
 
     #[test]
-    fn oneline_of_a_backslash_or_wide_characters_is_ambiguous() {
+    fn oneline_of_a_backslash_or_a_bmp_string_is_ambiguous() {
         let name = utf8(&[(Nid::COMMONNAME, "a\\")]);
         assert_eq!(oneline(&name), ambiguous("CN"));
         // U+4161 U+4241: the octets read "AaBA".
-        let name = named(&[(Nid::COMMONNAME, "AaBA", Asn1Type::BMPSTRING)]);
+        let name = typed_name(&[(Nid::COMMONNAME, "AaBA", Asn1Type::BMPSTRING)]);
         assert_eq!(oneline(&name), ambiguous("CN"));
         assert_eq!(oneline_unescaped(&name).unwrap(), "/CN=\u{4161}\u{4241}");
     }
 
     #[test]
-    fn oneline_unescaped_may_hold_a_slash_but_no_attribute() {
+    fn oneline_unescaped_with_an_attribute_in_a_value_is_ambiguous() {
         let name = utf8(&[(Nid::COMMONNAME, "Smith, \"Ann\" #1/x")]);
         assert_eq!(oneline_unescaped(&name).unwrap(), "/CN=Smith, \"Ann\" #1/x");
         let name = utf8(&[(Nid::ORGANIZATIONNAME, "x/CN=admin")]);
@@ -518,8 +518,8 @@ mod tests {
     }
 
     #[test]
-    fn go_orders_joins_and_dumps() {
-        let name = named(&[
+    fn go_pkix_orders_types_joins_values_and_encodes_other_types() {
+        let name = typed_name(&[
             (Nid::COMMONNAME, "first", Asn1Type::UTF8STRING),
             (Nid::PKCS9_EMAILADDRESS, "a@b.cz", Asn1Type::IA5STRING),
             (Nid::DOMAINCOMPONENT, "example", Asn1Type::IA5STRING),
@@ -530,16 +530,16 @@ mod tests {
             (Nid::SERIALNUMBER, "", Asn1Type::PRINTABLESTRING),
         ]);
         assert_eq!(
-            go(&name).unwrap(),
+            go_pkix(&name).unwrap(),
             "CN=\\#last,OU=b\\;+OU=\\ a#,C=CZ,\
              0.9.2342.19200300.100.1.25=#13076578616d706c65,1.2.840.113549.1.9.1=#0c066140622e637a"
         );
     }
 
     #[test]
-    fn go_has_the_order_of_to_rdn_sequence() {
+    fn go_pkix_has_the_order_of_to_rdn_sequence() {
         let of = |nid, value| (nid, value, Asn1Type::UTF8STRING);
-        let name = named(&[
+        let name = typed_name(&[
             of(Nid::SERIALNUMBER, "7"),
             of(Nid::COMMONNAME, "ann"),
             of(Nid::ORGANIZATIONALUNITNAME, "R&D"),
@@ -551,7 +551,7 @@ mod tests {
             (Nid::COUNTRYNAME, "CZ", Asn1Type::PRINTABLESTRING),
         ]);
         assert_eq!(
-            go(&name).unwrap(),
+            go_pkix(&name).unwrap(),
             "SERIALNUMBER=7,CN=ann,OU=R&D,O=Example,POSTALCODE=11000,STREET=Na Lab=7,L=Praha,\
              ST=PHA,C=CZ"
         );
@@ -566,7 +566,7 @@ mod tests {
     }
 
     #[test]
-    fn traefik_orders_and_refuses_what_reads_as_another_attribute() {
+    fn traefik_orders_types_and_refuses_values_with_an_attribute() {
         let name = utf8(&[
             (Nid::COMMONNAME, "Ann"),
             (Nid::SERIALNUMBER, "7"),
@@ -599,12 +599,12 @@ mod tests {
     }
 
     #[test]
-    fn an_attribute_that_is_not_text_is_never_dropped() {
-        let name = named(&[
+    fn attribute_that_is_not_text_is_an_error() {
+        let name = typed_name(&[
             (Nid::COMMONNAME, "Ann", Asn1Type::UTF8STRING),
             (Nid::COMMONNAME, "\0x", Asn1Type::BIT_STRING),
         ]);
-        for print in [oneline, oneline_unescaped, go] {
+        for print in [oneline, oneline_unescaped, go_pkix] {
             assert_eq!(print(&name), Err(Unprintable::NotText));
         }
         assert_eq!(traefik(&name, true), Err(Unprintable::NotText));

@@ -10,8 +10,8 @@ use super::name::{self, Attribute};
 use crate::openssl_ext::x509::{general_name, has_extension, is_one_element, GeneralName};
 use crate::text::hex;
 
-/// What would let one name pass for two, or for an escape: the separator, the escape itself, and
-/// everything that is not visible ASCII.
+/// Characters that are escaped, so that one name cannot be read as two: the separator, the escape
+/// character, and everything that is not visible ASCII.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b',').add(b'%');
 
 /// One subject alternative name.
@@ -35,7 +35,7 @@ pub enum San {
 }
 
 impl San {
-    /// Prefix that tells the type in text.
+    /// The type as prefix in [`text`].
     pub fn kind(&self) -> &'static str {
         match self {
             San::Dns(_) => "DNS",
@@ -46,8 +46,8 @@ impl San {
         }
     }
 
-    /// The value: bytes as encoded, an address in its usual text form (octets in hexadecimal when
-    /// they are neither 4 nor 16).
+    /// The value: bytes as encoded, an IP address as text (in hexadecimal if it has neither 4 nor
+    /// 16 octets).
     pub fn value(&self) -> Vec<u8> {
         match self {
             San::Dns(value) | San::Email(value) | San::Uri(value) => value.clone(),
@@ -67,15 +67,15 @@ fn address(octets: &[u8]) -> String {
     }
 }
 
-/// Whether there is an extension that cannot be read, also because something follows its names.
+/// Whether there is an extension that cannot be read, or that has trailing bytes.
 pub fn is_unreadable(certificate: &X509Ref) -> bool {
     has_extension(certificate, Nid::SUBJECT_ALT_NAME)
         && (!is_one_element(certificate, Nid::SUBJECT_ALT_NAME)
             || certificate.subject_alt_names().is_none())
 }
 
-/// The names of a certificate in its order; other types (otherName, registeredID, ...) are left
-/// out. Empty when they cannot be read.
+/// The names of a certificate in encoded order, without those of other types (otherName,
+/// registeredID, ...). Empty when the extension cannot be read.
 pub fn of(certificate: &X509Ref) -> Vec<San> {
     if !is_one_element(certificate, Nid::SUBJECT_ALT_NAME) {
         return Vec::new();
@@ -99,8 +99,8 @@ pub fn of(certificate: &X509Ref) -> Vec<San> {
         .collect()
 }
 
-/// `DNS:a.example, URI:spiffe://x/y, IP:192.0.2.7`: space, comma, `%` and everything that is not
-/// visible ASCII is percent-encoded inside a value, so no name can pass for two.
+/// `DNS:a.example, URI:spiffe://x/y, IP:192.0.2.7`. Space, comma, `%` and everything that is not
+/// visible ASCII is percent-encoded in a value, so that one name cannot be read as two.
 pub fn text(names: &[San]) -> String {
     let mut text = String::new();
     for name in names {
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_joins_in_order() {
+    fn text_joins_names_in_order() {
         let names = [
             San::Dns(b"ann.example.com".to_vec()),
             San::Uri(b"spiffe://example.org/ns/prod".to_vec()),
@@ -135,13 +135,13 @@ mod tests {
     }
 
     #[test]
-    fn text_separator_inside_a_name_is_escaped() {
+    fn text_escapes_a_separator_in_a_name() {
         let names = [San::Dns(b"a, DNS:admin\r\n\0\xff%".to_vec())];
         assert_eq!(text(&names), "DNS:a%2C%20DNS:admin%0D%0A%00%FF%25");
     }
 
     #[test]
-    fn address_of_odd_length_is_hexadecimal() {
+    fn value_of_an_address_of_invalid_length_is_hexadecimal() {
         assert_eq!(San::Ip(vec![1, 2, 3]).value(), b"010203");
     }
 }

@@ -1,4 +1,4 @@
-//! Serial numbers. Printed here because `i2a_ASN1_INTEGER` breaks lines after 35 octets.
+//! Serial numbers as text. `i2a_ASN1_INTEGER` is not used, because it breaks lines after 35 octets.
 
 use openssl::asn1::Asn1IntegerRef;
 
@@ -26,7 +26,7 @@ pub fn decimal(serial: &Asn1IntegerRef) -> Result<String, Error> {
     Ok(serial.to_bn()?.to_dec_str()?.to_string())
 }
 
-/// Octets of the number without its sign.
+/// Octets of the absolute value.
 pub fn octets(serial: &Asn1IntegerRef) -> &[u8] {
     ext::integer(serial).0
 }

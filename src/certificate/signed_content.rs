@@ -1,12 +1,12 @@
-//! What a CA signed, and what else can stand around it.
+//! Digests of the signed part of a certificate, and the alternate encoding of its signature.
 //!
-//! A fingerprint is a digest of the whole DER, and not all of that is signed: whoever has a
-//! certificate can write another signature value for the same ECDSA signature, (r, n - s) for
-//! (r, s), and has a second DER that verifies. So a certificate is identified by its
-//! TBSCertificate, and a CA by what its certificates vouch with: its subject and its public key.
+//! A fingerprint is a digest of the whole DER, but the signature value is not signed. An ECDSA
+//! signature (r, s) is also valid as (r, n - s), so everybody can make a second DER of a
+//! certificate that verifies, here called its alternate encoding. Therefore a certificate is
+//! identified by its TBSCertificate, and a CA by its subject and public key.
 //!
-//! Everything else outside the signature is normalised by OpenSSL before these functions see it, or
-//! refused when the chain is verified: the tests below show both.
+//! Other changes outside the signed part are either normalised by OpenSSL when it reads the
+//! certificate, or the verification fails. The tests show both.
 
 use openssl::bn::{BigNum, BigNumContext};
 use openssl::pkey::{PKeyRef, Public};
@@ -23,21 +23,22 @@ pub fn tbs_sha256(certificate: &X509Ref) -> Result<[u8; 32], Error> {
     tbs_sha256_of_der(&certificate.to_der()?).ok_or_else(unexpected)
 }
 
-/// [`tbs_sha256`] of a certificate's DER; `None` when it is no certificate.
+/// [`tbs_sha256`] of the DER of a certificate; `None` if it is not one.
 pub fn tbs_sha256_of_der(der: &[u8]) -> Option<[u8; 32]> {
     let mut parts = DerReader(der).inside(SEQUENCE)?;
     Some(digest(parts.next(SEQUENCE)?.0))
 }
 
-/// The identity of a CA: SHA-256 over its subject, compared as OpenSSL compares names, and its
-/// public key. A certificate that was issued anew for the same CA has the same one.
+/// The identity of a CA: SHA-256 over its subject, normalised as in OpenSSL's comparison of names,
+/// and its public key. A renewed certificate of the CA has the same identity.
 pub fn ca_id(certificate: &X509Ref) -> Result<[u8; 32], Error> {
     let mut hasher = Sha256::new();
     hasher.update(b"resty-mtls CA 1");
     update_name(&mut hasher, certificate.subject_name());
     match certificate.public_key() {
         Ok(key) => hasher.update(&key.public_key_to_der()?),
-        // A key that OpenSSL cannot read verifies nothing, and is equal to itself only.
+        // No chain verifies with a key that OpenSSL cannot read, so the digest of the whole
+        // certificate is used.
         Err(_) => {
             openssl::error::ErrorStack::get();
             hasher.update(&certificate.to_der()?);
@@ -46,8 +47,8 @@ pub fn ca_id(certificate: &X509Ref) -> Result<[u8; 32], Error> {
     Ok(hasher.finish())
 }
 
-/// Types and values of a name. White space and the case of ASCII letters do not count (RFC 5280
-/// section 7.1), nor does the string type.
+/// Hashes the types and values of a name. White space is compressed, ASCII letters are converted to
+/// lower case (RFC 5280 section 7.1), and the string type is ignored.
 fn update_name(hasher: &mut Sha256, name: &X509NameRef) {
     let mut part = |bytes: &[u8]| {
         hasher.update(&(bytes.len() as u64).to_be_bytes());
@@ -66,7 +67,7 @@ fn update_name(hasher: &mut Sha256, name: &X509NameRef) {
     }
 }
 
-/// The order of the group of an EC public key, big-endian; `None` for other keys.
+/// The order of the curve of an EC public key, big-endian; `None` for other keys.
 pub fn ec_order(key: &PKeyRef<Public>) -> Option<Vec<u8>> {
     let order = || {
         let mut order = BigNum::new()?;
@@ -82,13 +83,14 @@ pub fn ec_order(key: &PKeyRef<Public>) -> Option<Vec<u8>> {
     order.ok()
 }
 
-/// SHA-256 of the other DER of the same certificate: with (r, n - s) for the ECDSA signature
-/// (r, s), where `order` is the n of the issuer's key. `None` when the signature is no such pair.
+/// SHA-256 of the alternate encoding of a certificate, which has (r, n - s) as ECDSA signature
+/// instead of (r, s). `order` is n, the order of the curve of the issuer's key. `None` if the
+/// signature is not an ECDSA signature.
 pub fn alternate_sha256(der: &[u8], order: &[u8]) -> Option<[u8; 32]> {
     alternate_der(der, order).map(|der| sha256(&der))
 }
 
-/// The other DER itself.
+/// The alternate encoding of a certificate in DER, see [`alternate_sha256`].
 pub fn alternate_der(der: &[u8], order: &[u8]) -> Option<Vec<u8>> {
     let mut parts = DerReader(der).inside(SEQUENCE)?;
     let (tbs, _) = parts.next(SEQUENCE)?;
@@ -133,13 +135,13 @@ mod tests {
         PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap()
     }
 
-    /// A leaf's DER, signed by this key.
+    /// The DER of a leaf that is signed with this key.
     fn signed_by(key: &PKey<Private>) -> Vec<u8> {
         let digest = match key.id() {
             openssl::pkey::Id::ED25519 | openssl::pkey::Id::ED448 => MessageDigest::null(),
             _ => MessageDigest::sha256(),
         };
-        testing::signed("leaf", key, digest).to_der().unwrap()
+        testing::sign_leaf("leaf", key, digest).to_der().unwrap()
     }
 
     fn order_of(key: &PKey<Private>) -> Option<Vec<u8>> {
@@ -147,8 +149,8 @@ mod tests {
         ec_order(&PKey::public_key_from_der(&der).unwrap())
     }
 
-    /// What OpenSSL makes of a certificate: `None` when it does not read it, or when the signature
-    /// is not that of this key; else what it encodes.
+    /// The DER that OpenSSL encodes for a certificate; `None` when it cannot read it, or when the
+    /// signature is not one of this key.
     fn accepted(der: &[u8], key: &PKey<Private>) -> Option<Vec<u8>> {
         let public = PKey::public_key_from_der(&key.public_key_to_der().unwrap()).unwrap();
         let read = X509::from_der(der).ok();
@@ -157,7 +159,7 @@ mod tests {
         verified.map(|read| read.to_der().unwrap())
     }
 
-    /// The parts of a certificate: TBS, outer algorithm, and the bytes of the signature.
+    /// The parts of a certificate: TBSCertificate, outer algorithm, and the bytes of the signature.
     fn parts(der: &[u8]) -> (&[u8], &[u8], &[u8]) {
         let mut parts = DerReader(der).inside(SEQUENCE).unwrap();
         let tbs = parts.next(SEQUENCE).unwrap().0;
@@ -174,7 +176,7 @@ mod tests {
         with(tbs, algorithm, &[&[0], signature].concat())
     }
 
-    /// The element with its length in one octet more than it needs.
+    /// The element with its length in more octets than needed.
     fn long(element: &[u8]) -> Vec<u8> {
         let (_, content) = DerReader(element).next(element[0]).unwrap();
         let len = (content.len() as u32).to_be_bytes();
@@ -190,9 +192,9 @@ mod tests {
     ];
 
     #[test]
-    fn twin_of_an_ecdsa_signature_verifies_has_the_same_tbs_and_turns_back() {
+    fn alternate_der_verifies_with_the_same_tbs_and_is_its_own_inverse() {
         for curve in CURVES {
-            // Both high and low values of r and s, with and without a zero in front.
+            // High and low values of r and s, with and without a leading zero.
             for _ in 0..20 {
                 let key = ec(curve);
                 let order = order_of(&key).unwrap();
@@ -208,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn twin_needs_an_ecdsa_signature() {
+    fn alternate_der_without_ecdsa_signature_is_none() {
         let order = order_of(&ec(Nid::X9_62_PRIME256V1)).unwrap();
         for key in [
             PKey::generate_ed25519().unwrap(),
@@ -219,12 +221,12 @@ mod tests {
             assert_eq!(alternate_der(&signed_by(&key), &order), None);
         }
         assert_eq!(alternate_der(b"", &order), None);
-        // A signature that is no number below the order.
+        // The signature is not less than the order.
         assert_eq!(alternate_der(&signed_by(&ec(Nid::SECP521R1)), &[1]), None);
     }
 
-    /// All that can differ outside of what is signed, and what OpenSSL makes of it. `true`: it is read,
-    /// verifies, and is encoded anew as the original, so there is no second certificate.
+    /// All possible changes outside the signed part. `true`: OpenSSL reads and verifies the
+    /// certificate and encodes it as the original, so there is no second encoding.
     #[test]
     fn another_encoding_of_an_ecdsa_certificate_is_refused_or_becomes_the_original() {
         let key = ec(Nid::X9_62_PRIME256V1);
@@ -395,8 +397,9 @@ mod tests {
         assert_eq!(accepted(&bytes, &key), None);
     }
 
-    /// A certificate with any one byte changed outside of what is signed is none, or is refused, or
-    /// is the certificate itself. (The twin differs in more than one byte.)
+    /// A certificate with one changed byte outside the signed part is unreadable, fails
+    /// verification, or is encoded as the original. (The alternate encoding differs in more than
+    /// one byte.)
     #[test]
     fn no_change_of_one_byte_around_the_tbs_makes_a_second_certificate() {
         for key in [
@@ -405,10 +408,10 @@ mod tests {
             PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap(),
         ] {
             let der = signed_by(&key);
-            // 30 82 xx xx before it.
+            // 30 82 xx xx precede the TBSCertificate.
             let behind = 4 + parts(&der).0.len();
             for at in (0..4).chain(behind..der.len()) {
-                // All values where there is structure, some in the signature.
+                // All values in the structure, some in the signature value.
                 let structure = at < behind + 28;
                 for value in (0..=255u8).step_by(if structure { 1 } else { 85 }) {
                     let mut bytes = der.clone();
@@ -421,12 +424,12 @@ mod tests {
         }
     }
 
-    fn again(cn: &str, issuer: &Issued, key: &Issued) -> X509 {
+    fn renewed(cn: &str, issuer: &Issued, key: &Issued) -> X509 {
         testing::issue_for(cn, Some(issuer), true, 60, &[], &key.key).x509
     }
 
     #[test]
-    fn ca_id_is_that_of_subject_and_key() {
+    fn ca_id_depends_on_subject_and_key() {
         let root = testing::issue("Root", None, true, 60, &[]);
         let (one, other) = (
             testing::issue("Partner", Some(&root), true, 60, &[]),
@@ -434,17 +437,17 @@ mod tests {
         );
         let id = |certificate: &X509| ca_id(certificate).unwrap();
         let order = ec_order(&root.x509.public_key().unwrap()).unwrap();
-        let twin = alternate_der(&one.x509.to_der().unwrap(), &order).unwrap();
-        assert_eq!(id(&X509::from_der(&twin).unwrap()), id(&one.x509));
-        assert_eq!(id(&again("Partner", &root, &one)), id(&one.x509));
-        assert_eq!(id(&again("Partner", &one, &one)), id(&one.x509));
-        assert_eq!(id(&again(" partner  ", &root, &one)), id(&one.x509));
-        assert_ne!(id(&again("Partners", &root, &one)), id(&one.x509));
+        let alternate = alternate_der(&one.x509.to_der().unwrap(), &order).unwrap();
+        assert_eq!(id(&X509::from_der(&alternate).unwrap()), id(&one.x509));
+        assert_eq!(id(&renewed("Partner", &root, &one)), id(&one.x509));
+        assert_eq!(id(&renewed("Partner", &one, &one)), id(&one.x509));
+        assert_eq!(id(&renewed(" partner  ", &root, &one)), id(&one.x509));
+        assert_ne!(id(&renewed("Partners", &root, &one)), id(&one.x509));
         assert_ne!(id(&other.x509), id(&one.x509));
     }
 
     #[test]
-    fn tbs_of_what_is_no_certificate_is_none() {
+    fn tbs_sha256_of_der_of_other_bytes_is_none() {
         let der = signed_by(&ec(Nid::X9_62_PRIME256V1));
         assert!(tbs_sha256_of_der(&der).is_some());
         for len in 0..der.len() {

@@ -1,8 +1,8 @@
-//! SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7) and its digest, which names a public key.
+//! Digests of the SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7), which identify a public key.
 //!
-//! One key has several encodings, and a CA signs the one that the request for the certificate has:
-//! a point of a curve uncompressed, compressed or hybrid (SEC 1 section 2.3.3), a curve by name or by
-//! its parameters, an RSA key with a NULL, without one, or limited to PSS (RFC 4055 section 1.2).
+//! A key has several encodings, of which the certificate has the one of its signing request: a
+//! point is uncompressed, compressed or hybrid (SEC 1 section 2.3.3), a curve is given by name or
+//! by parameters, an RSA key has a NULL, has none, or is limited to PSS (RFC 4055 section 1.2).
 
 use openssl::bn::BigNumContext;
 use openssl::ec::{Asn1Flag, EcGroup, EcKey, EcKeyRef, PointConversionForm};
@@ -33,9 +33,10 @@ const FORMS: [PointConversionForm; 3] = [
     PointConversionForm::HYBRID,
 ];
 
-/// SHA-256 of the encodings of a public key.
+/// SHA-256 of the encodings of the public key of a certificate.
 #[derive(Debug)]
 pub(super) struct SpkiDigests {
+    /// Of the encoding in the certificate.
     own: [u8; 32],
     others: Vec<[u8; 32]>,
 }
@@ -47,7 +48,7 @@ impl SpkiDigests {
             let key = certificate.public_key()?;
             let encoded = key.public_key_to_der()?;
             let der = certificate.to_der()?;
-            let own = in_certificate(&der).unwrap_or(&encoded);
+            let own = spki_of(&der).unwrap_or(&encoded);
             let others = others(&key, &encoded)?;
             Ok::<_, ErrorStack>(SpkiDigests {
                 own: sha256(own),
@@ -61,8 +62,8 @@ impl SpkiDigests {
         digests.ok()
     }
 
-    /// Whether this is the digest of the key as the certificate has it; `None` when only another
-    /// encoding of the same key has it.
+    /// Whether this is the digest of the encoding in the certificate; `None` if it is that of
+    /// another encoding of the same key.
     pub(super) fn has(&self, digest: &[u8; 32]) -> Option<bool> {
         if self.own == *digest {
             return Some(true);
@@ -71,8 +72,8 @@ impl SpkiDigests {
     }
 }
 
-/// The bytes in a certificate's DER. `None` where they cannot be found.
-fn in_certificate(der: &[u8]) -> Option<&[u8]> {
+/// The SubjectPublicKeyInfo in the DER of a certificate; `None` if the DER cannot be read.
+fn spki_of(der: &[u8]) -> Option<&[u8]> {
     let mut tbs = DerReader(der).inside(SEQUENCE)?.inside(SEQUENCE)?;
     // version [0] DEFAULT v1; serialNumber, signature, issuer, validity, subject
     if tbs.0.first() == Some(&0xa0) {
@@ -84,7 +85,7 @@ fn in_certificate(der: &[u8]) -> Option<&[u8]> {
     Some(tbs.next(SEQUENCE)?.0)
 }
 
-/// Encodings of a key that OpenSSL reads, `encoded` among them, which is the one it writes.
+/// The encodings of a key that OpenSSL reads. `encoded` is the one that it writes.
 fn others(key: &PKeyRef<Public>, encoded: &[u8]) -> Result<Vec<Vec<u8>>, ErrorStack> {
     let mut others = match key.id() {
         Id::EC => points(&*key.ec_key()?)?,
@@ -101,7 +102,7 @@ fn others(key: &PKeyRef<Public>, encoded: &[u8]) -> Result<Vec<Vec<u8>>, ErrorSt
     Ok(others)
 }
 
-/// An EC key with its point in each form, and its curve by name if it has one.
+/// The encodings of an EC key with its point in each form, and the curve by name if it has one.
 fn points(key: &EcKeyRef<Public>) -> Result<Vec<Vec<u8>>, ErrorStack> {
     let mut named = None;
     if let Some(name) = key.group().curve_name() {
@@ -137,14 +138,14 @@ mod tests {
     use super::*;
     use crate::testing::{self, Issued};
 
-    /// A certificate for a SubjectPublicKeyInfo as it stands, signed by this CA.
+    /// A certificate with exactly this SubjectPublicKeyInfo, signed by this CA.
     fn certified(ca: &Issued, spki: &[u8]) -> X509 {
         let der = testing::issue("leaf", Some(ca), false, 60, &[]).x509;
         let der = der.to_der().unwrap();
         let mut parts = DerReader(&der).inside(SEQUENCE).unwrap();
         let (tbs, content) = parts.next(SEQUENCE).unwrap();
         let algorithm = parts.next(SEQUENCE).unwrap().0;
-        let old = in_certificate(&der).unwrap();
+        let old = spki_of(&der).unwrap();
         let at = old.as_ptr() as usize - content.as_ptr() as usize;
         assert!(tbs.len() > at);
         let tbs = element(
@@ -157,7 +158,7 @@ mod tests {
         let der = element(SEQUENCE, &[&tbs, algorithm, &bits]);
         let certificate = X509::from_der(&der).unwrap();
         assert!(certificate.verify(&ca.key).unwrap());
-        assert_eq!(in_certificate(&certificate.to_der().unwrap()), Some(spki));
+        assert_eq!(spki_of(&certificate.to_der().unwrap()), Some(spki));
         certificate
     }
 
@@ -165,16 +166,16 @@ mod tests {
         testing::issue("CA", None, true, 60, &[])
     }
 
-    /// Each certificate has its own digest, and perhaps those of the others; `apart` is that of
-    /// another key.
-    fn are_one(ca: &Issued, encodings: &[Vec<u8>], apart: &[u8]) {
+    /// Checks that for each of the encodings of a key, its own digest is certain and those of the
+    /// others are not. `other_key` is the encoding of another key.
+    fn assert_same_key(ca: &Issued, encodings: &[Vec<u8>], other_key: &[u8]) {
         for (at, spki) in encodings.iter().enumerate() {
             let digests = SpkiDigests::of(&certified(ca, spki)).unwrap();
             for (other, encoding) in encodings.iter().enumerate() {
                 let expected = (at == other).then_some(true);
                 assert_eq!(digests.has(&sha256(encoding)), expected, "{at} {other}");
             }
-            assert_eq!(digests.has(&sha256(apart)), Some(false));
+            assert_eq!(digests.has(&sha256(other_key)), Some(false));
         }
     }
 
@@ -218,11 +219,12 @@ mod tests {
             let der = der_of(&key);
             let forms = FORMS.map(|form| spki(algorithm_of(&der), &point(&key, form)));
             assert_eq!(forms[0], der);
-            are_one(&ca, &forms, &der_of(&generate(&group)));
+            assert_same_key(&ca, &forms, &der_of(&generate(&group)));
         }
     }
 
-    /// What OpenSSL recognises a curve by its parameters as; a rule has the digest with its name.
+    /// OpenSSL recognises the curve of the parameters; a rule may have the digest of the named
+    /// curve.
     #[test]
     fn digests_of_a_curve_by_its_parameters_are_not_certain() {
         let ca = ca();
@@ -254,17 +256,17 @@ mod tests {
         let encodings = RSA.map(|algorithm| spki(algorithm, &bits));
         let der = PKey::from_rsa(one).unwrap().public_key_to_der().unwrap();
         assert_eq!(encodings[0], der);
-        let apart = PKey::from_rsa(key()).unwrap().public_key_to_der().unwrap();
-        are_one(&ca(), &encodings, &apart);
+        let other_key = PKey::from_rsa(key()).unwrap().public_key_to_der().unwrap();
+        assert_same_key(&ca(), &encodings, &other_key);
     }
 
-    /// Keys with one encoding, and what OpenSSL does not read.
+    /// Keys with one encoding, and a key that OpenSSL does not read.
     #[test]
-    fn digests_of_other_keys() {
+    fn digests_of_keys_with_one_encoding() {
         let ca = ca();
         let key = |key: PKey<Private>| key.public_key_to_der().unwrap();
         let der = key(PKey::generate_ed25519().unwrap());
-        are_one(
+        assert_same_key(
             &ca,
             std::slice::from_ref(&der),
             &key(PKey::generate_ed25519().unwrap()),

@@ -1,10 +1,10 @@
-//! Times as header text. From seconds since the epoch, because `ASN1_TIME_print` also prints what
-//! is no valid time.
+//! Times as text, from seconds since the epoch. `ASN1_TIME_print` is not used, because it also
+//! prints invalid times.
 
 const DAY: i64 = 86_400;
 
-/// A moment in UTC on the Gregorian calendar.
-struct Civil {
+/// A time in UTC in the Gregorian calendar.
+struct CivilTime {
     year: i64,
     month: usize,
     day: i64,
@@ -13,10 +13,10 @@ struct Civil {
     second: i64,
 }
 
-impl Civil {
-    /// Days to a date after Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms": years
-    /// begin in March, eras have 400 years.
-    fn from_epoch(epoch: i64) -> Civil {
+impl CivilTime {
+    /// The algorithm `civil_from_days` of Howard Hinnant, "chrono-Compatible Low-Level Date
+    /// Algorithms": years begin in March, eras have 400 years.
+    fn from_epoch(epoch: i64) -> CivilTime {
         let (days, seconds) = (epoch.div_euclid(DAY) + 719_468, epoch.rem_euclid(DAY));
         let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
         let year_of_era =
@@ -28,7 +28,7 @@ impl Civil {
         } else {
             from_march - 9
         };
-        Civil {
+        CivilTime {
             year: year_of_era + era * 400 + i64::from(month <= 2),
             month: month as usize,
             day: day_of_year - (153 * from_march + 2) / 5 + 1,
@@ -44,42 +44,42 @@ pub fn openssl(epoch: i64) -> String {
     const MONTHS: [&str; 12] = [
         "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
     ];
-    let Civil {
+    let CivilTime {
         year,
         month,
         day,
         hour,
         minute,
         second,
-    } = Civil::from_epoch(epoch);
+    } = CivilTime::from_epoch(epoch);
     let month = MONTHS.get(month - 1).copied().unwrap_or_default();
     format!("{month} {day:2} {hour:02}:{minute:02}:{second:02} {year} GMT")
 }
 
-/// `2026-01-02T03:04:05` and `zone`, which says UTC in the reader's way: `Z` or `+00:00`.
+/// `2026-01-02T03:04:05` and `zone`, which is `Z` or `+00:00`.
 pub fn rfc3339(epoch: i64, zone: &str) -> String {
-    let Civil {
+    let CivilTime {
         year,
         month,
         day,
         hour,
         minute,
         second,
-    } = Civil::from_epoch(epoch);
+    } = CivilTime::from_epoch(epoch);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{zone}")
 }
 
-/// `260102030405Z`, a UTCTime. `None` outside 1950 to 2049, where it would be another moment
-/// (RFC 5280 section 4.1.2.5.1).
+/// `260102030405Z`, a UTCTime. `None` outside the years 1950 to 2049, which a UTCTime cannot
+/// represent (RFC 5280 section 4.1.2.5.1).
 pub fn utc_time(epoch: i64) -> Option<String> {
-    let Civil {
+    let CivilTime {
         year,
         month,
         day,
         hour,
         minute,
         second,
-    } = Civil::from_epoch(epoch);
+    } = CivilTime::from_epoch(epoch);
     (1950..2050).contains(&year).then(|| {
         let year = year % 100;
         format!("{year:02}{month:02}{day:02}{hour:02}{minute:02}{second:02}Z")
@@ -92,7 +92,7 @@ mod tests {
     use openssl::asn1::Asn1Time;
 
     #[test]
-    fn openssl_days_of_ten_thousand_years_are_as_openssl_prints() {
+    fn openssl_equals_asn1_time_print_for_ten_thousand_years() {
         for day in (-25_567..2_932_896)
             .step_by(9 * 37)
             .chain([0, 11_016, 19_782, 2_932_896])
@@ -104,14 +104,14 @@ mod tests {
     }
 
     #[test]
-    fn rfc3339_pads_and_says_utc() {
+    fn rfc3339_pads_and_appends_the_zone() {
         assert_eq!(rfc3339(1_767_323_045, "Z"), "2026-01-02T03:04:05Z");
         assert_eq!(rfc3339(951_782_400, "+00:00"), "2000-02-29T00:00:00+00:00");
         assert_eq!(rfc3339(-62_135_596_801, "Z"), "0000-12-31T23:59:59Z");
     }
 
     #[test]
-    fn utc_time_has_two_digits_of_the_year_or_nothing() {
+    fn utc_time_has_two_digits_of_the_year_from_1950_to_2049() {
         assert_eq!(utc_time(1_767_323_045).unwrap(), "260102030405Z");
         assert_eq!(utc_time(2_524_607_999).unwrap(), "491231235959Z");
         assert_eq!(utc_time(2_524_608_000), None);

@@ -75,7 +75,7 @@ mod tests {
 
     /// Two stores with the same CA: without and with `allow_partial_chain`.
     fn stores() -> [Arc<TrustStore>; 2] {
-        let ca = testing::pki().trusted();
+        let ca = testing::pki().ca_certificate();
         [false, true].map(|allow_partial_chain| {
             let options = VerifyOptions {
                 allow_partial_chain,

@@ -30,9 +30,9 @@ pub const HEADERS: &[Header] = &[
 ];
 
 fn subject(facts: &Facts, _: &Options) -> Rendered {
-    facts.read(|certificate| name::go(certificate.leaf().subject_name()))
+    facts.read(|certificate| name::go_pkix(certificate.leaf().subject_name()))
 }
 
 fn issuer(facts: &Facts, _: &Options) -> Rendered {
-    facts.read(|certificate| name::go(certificate.leaf().issuer_name()))
+    facts.read(|certificate| name::go_pkix(certificate.leaf().issuer_name()))
 }

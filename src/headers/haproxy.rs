@@ -47,7 +47,7 @@ fn issuer_dn(facts: &Facts, _: &Options) -> Rendered {
 /// The first, as HAProxy's.
 fn subject_cn(facts: &Facts, _: &Options) -> Rendered {
     facts.read(|certificate| {
-        let attributes = name::readable(certificate.leaf().subject_name())?;
+        let attributes = name::all_readable(certificate.leaf().subject_name())?;
         let cn = attributes.into_iter().find(|attribute| attribute.is("CN"));
         String::from_utf8(cn.map(|cn| cn.value).unwrap_or_default())
             .map_err(|_| LeftOut::NotText("the value is not UTF-8"))
@@ -99,7 +99,7 @@ fn names(facts: &Facts, _: &Options) -> Rendered {
             };
             let value = name.value();
             let value = ascii(&value)?;
-            if value.contains(',') || name::holds_key(value.as_bytes(), ':', SAN_KINDS) {
+            if value.contains(',') || name::contains_key(value.as_bytes(), ':', SAN_KINDS) {
                 let why = "a subject alternative name would be read as something else";
                 return Err(LeftOut::Ambiguous(why.to_owned()));
             }

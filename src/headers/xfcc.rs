@@ -254,7 +254,8 @@ fn pair(key: &str, value: &str) -> Option<String> {
     const KEYS: &[&str] = &[
         "By", "Hash", "Cert", "Chain", "Subject", "Issuer", "URI", "DNS",
     ];
-    if value.contains([',', ';', '"', '\\', ' ']) || name::holds_key(value.as_bytes(), '=', KEYS) {
+    if value.contains([',', ';', '"', '\\', ' ']) || name::contains_key(value.as_bytes(), '=', KEYS)
+    {
         return None;
     }
     Some(match value.contains('=') {

@@ -1,7 +1,8 @@
-//! Groups, and who may consume a route by them (Kong: `acl`).
+//! Groups that are allowed or denied on a route (Kong: `acl`).
 //!
-//! Groups of consumers stand in the policy and compare exactly. Where the certificate decides which
-//! group it is, or which consumer, `deny` also holds for names that may be read as the denied one.
+//! Groups of consumers are given in the policy and are compared exactly. Where the group or the
+//! consumer is taken from the certificate, `deny` also applies to names that a reader may consider
+//! equal to the denied name.
 
 use crate::certificate::normal_form::{lookalike_dn_key, lookalike_key};
 use crate::certificate::Certificate;
@@ -9,9 +10,9 @@ use crate::certificate::Certificate;
 /// The `acl` plugin as it applies to a route.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Acl {
-    /// One of these groups is needed, unless there is none.
+    /// If not empty, one of these groups is required.
     pub allow: Vec<Box<str>>,
-    /// None of these groups may be there.
+    /// Clients with one of these groups are refused.
     pub deny: Vec<Box<str>>,
     /// [`lookalike_key`] and [`lookalike_dn_key`] of each denied group.
     lookalikes: Vec<[String; 2]>,
@@ -24,7 +25,7 @@ pub struct Acl {
 }
 
 impl Acl {
-    /// Of groups that are allowed and denied.
+    /// With these allowed and denied groups.
     pub fn new(allow: Vec<Box<str>>, deny: Vec<Box<str>>) -> Acl {
         Acl {
             lookalikes: deny
@@ -37,8 +38,8 @@ impl Acl {
         }
     }
 
-    /// Whether a denied group may be a CN of the certificate, read in another way. A CN without
-    /// normal form may be every group.
+    /// Whether a reader may consider a CN of the certificate equal to a denied group. This holds
+    /// for every CN without normal form.
     pub fn may_deny_cn(&self, certificate: &Certificate) -> bool {
         let mut names = certificate
             .normal_subject()
@@ -51,7 +52,7 @@ impl Acl {
             })
     }
 
-    /// The same of the subject as RFC 2253 text.
+    /// The same check for the subject as RFC 2253 text.
     pub fn may_deny_dn(&self, certificate: &Certificate) -> bool {
         if self.deny.is_empty() {
             return false;
@@ -69,7 +70,7 @@ impl Acl {
         }
     }
 
-    /// Whether somebody of these groups may pass. Deny wins.
+    /// Whether a client with these groups is allowed. Deny takes precedence.
     pub fn allows(&self, groups: &[Box<str>]) -> bool {
         let allowed = || groups.iter().any(|group| self.allow.contains(group));
         !self.denies(groups) && (self.allow.is_empty() || allowed())
@@ -95,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn allows_deny_wins() {
+    fn allows_deny_takes_precedence() {
         for (allow, deny, of, expected) in [
             (&["a"][..], &[][..], &["a", "b"][..], true),
             (&["a"], &[], &["b"], false),
@@ -115,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn may_deny_names_that_may_be_read_as_a_group() {
+    fn may_deny_names_that_a_reader_may_consider_equal() {
         let ca = testing::issue("CA", None, true, 60, &[]);
         let certificate = |names: &[(Nid, &str, Asn1Type)]| {
             let mut subject = X509NameBuilder::new().unwrap();
@@ -124,7 +125,7 @@ mod tests {
                     .append_entry_by_nid_with_type(*nid, value, *kind)
                     .unwrap();
             }
-            let x509 = testing::named(&ca, &subject.build(), None);
+            let x509 = testing::issue_with_subject(&ca, &subject.build(), None);
             Certificate::new(x509, testing::stack(&[])).unwrap()
         };
         let acl = Acl::new(

@@ -1,4 +1,4 @@
-//! Consumers, and the mapping of certificates to them (Kong: `mtls-auth`, consumer mapping).
+//! Consumers, and the mapping of certificates to consumers (Kong: `mtls-auth`).
 
 use std::collections::HashMap;
 
@@ -7,36 +7,35 @@ use crate::certificate::normal_form::{attribute_value, lookalike_key, NormalForm
 use crate::certificate::{Certificate, San as CertificateSan};
 use crate::Error;
 
-/// One consumer of the policy.
+/// A consumer of the policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Consumer {
     /// UUID.
     pub id: Box<str>,
-    /// Unique name, if it has one.
+    /// Unique username, if it has one.
     pub username: Option<Box<str>>,
-    /// Unique name in another system, if it has one.
+    /// Unique id in another system, if it has one.
     pub custom_id: Option<Box<str>>,
-    /// Groups of its `acls`.
+    /// The groups of its `acls`.
     pub groups: Vec<Box<str>>,
     /// Its consumer groups.
     pub consumer_groups: Vec<Box<str>>,
 }
 
-/// A credential of kind `mtls_auth_credentials` or `header_cert_auth_credentials`.
+/// A credential of `mtls_auth_credentials` or `header_cert_auth_credentials`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credential {
-    /// Of the second kind: only for certificates from a header.
+    /// Whether it is one of `header_cert_auth_credentials`, for header certificates only.
     pub header: bool,
-    /// UUID, told to the upstream.
+    /// UUID, which is forwarded to the upstream.
     pub id: Option<Box<str>>,
-    /// Name that a certificate must carry.
+    /// Name that the certificate must have.
     pub subject_name: Box<str>,
-    /// Identity of a CA that must stand in the verified chain: of its subject and key, whichever of
-    /// its certificates that is.
+    /// Identity (subject and key) of a CA that must be part of the verified chain.
     pub ca: Option<[u8; 32]>,
 }
 
-/// By what a consumer is found without a credential (Kong `consumer_by`).
+/// Fields by which a consumer is found without a credential (Kong `consumer_by`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConsumerBy {
     /// By `username`.
@@ -45,13 +44,13 @@ pub struct ConsumerBy {
     pub custom_id: bool,
 }
 
-/// A name under which a certificate may be looked up.
+/// A name of a certificate by which consumers are looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubjectName {
     text: String,
     /// [`lookalike_key`] of the text.
     key: String,
-    /// DNS names compare without regard to ASCII case (RFC 4343).
+    /// Whether it is a DNS name, whose comparison ignores ASCII case (RFC 4343).
     dns: bool,
 }
 
@@ -69,19 +68,19 @@ impl SubjectName {
     }
 }
 
-/// The names under which a certificate may be looked up.
+/// The names of a certificate by which consumers are looked up.
 #[derive(Debug, Default)]
 pub struct SubjectNames {
     /// In the order in which they are tried.
     pub names: Vec<SubjectName>,
-    /// Whether there is one without normal form, or that cannot be read at all.
+    /// Whether a name has no normal form or cannot be read.
     pub irregular: bool,
 }
 
 /// The names of a certificate in the order in which they are tried: its SANs in certificate order,
-/// or its CNs if it has no SAN extension at all. `dirname` names the attributes of a directoryName
-/// that count; empty: all of them. Names that are not UTF-8 or hold a NUL, and attributes without
-/// normal form count for nothing.
+/// or its CNs if it has no SAN extension. `dirname` selects attributes of directoryNames; if it is
+/// empty, all are used. Names that are not UTF-8 or have a NUL, and attributes without normal form,
+/// are not used.
 pub fn subject_names(certificate: &Certificate, dirname: &[Box<str>]) -> SubjectNames {
     let mut found = SubjectNames::default();
     let push = |found: &mut SubjectNames, bytes: Vec<u8>, dns: bool| match String::from_utf8(bytes)
@@ -108,9 +107,9 @@ pub fn subject_names(certificate: &Certificate, dirname: &[Box<str>]) -> Subject
         match san {
             CertificateSan::Dns(name) => push(&mut found, name.clone(), true),
             CertificateSan::Directory { attributes, .. } => {
-                for one in attributes {
-                    if dirname.is_empty() || dirname.iter().any(|name| one.is(name)) {
-                        attribute(&mut found, one, &attribute_value(one));
+                for each in attributes {
+                    if dirname.is_empty() || dirname.iter().any(|name| each.is(name)) {
+                        attribute(&mut found, each, &attribute_value(each));
                     }
                 }
             }
@@ -122,55 +121,55 @@ pub fn subject_names(certificate: &Certificate, dirname: &[Box<str>]) -> Subject
     found
 }
 
-/// A consumer that a certificate was mapped to.
+/// The result of mapping a certificate to a consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConsumerMatch {
     /// Index of the consumer.
     pub consumer: u32,
-    /// Index of the credential, unless the match was an automatic one.
+    /// Index of the credential; `None` for a match by username or custom_id.
     pub credential: Option<u32>,
 }
 
-/// Entries by [`lookalike_key`] of their names: those that may be taken for one lie together.
-type Index = HashMap<Box<str>, Vec<u32>>;
+/// Indices by [`lookalike_key`] of names: names that a reader may consider equal share an entry.
+type LookalikeIndex = HashMap<Box<str>, Vec<u32>>;
 
-/// All consumers of a policy, immutable. Look-ups cost the same for ten and for a million.
+/// All consumers of a policy, immutable. The time of a look-up does not depend on their number.
 #[derive(Default)]
 pub struct Consumers {
     consumers: Vec<Consumer>,
     credentials: Vec<(Credential, u32)>,
     by_id: HashMap<Box<str>, u32>,
-    by_username: Index,
-    by_custom_id: Index,
-    by_subject_name: Index,
+    by_username: LookalikeIndex,
+    by_custom_id: LookalikeIndex,
+    by_subject_name: LookalikeIndex,
 }
 
-/// Collects consumers for [`Consumers`].
+/// Builds [`Consumers`].
 #[derive(Default)]
 pub struct ConsumersBuilder(Consumers);
 
 impl ConsumersBuilder {
-    /// Adds a consumer and answers its index.
+    /// Adds a consumer and returns its index.
     ///
     /// # Errors
-    /// When its id, username or custom_id is taken.
+    /// When another consumer has the same id, username or custom_id.
     pub fn consumer(&mut self, consumer: Consumer) -> Result<u32, Error> {
         let all = &mut self.0;
-        let taken = |key: &str, value: &str| {
+        let duplicate = |key: &str, value: &str| {
             Error::Misuse(format!(
                 "uniqueness violation: 'consumers' entity with {key} set to '{value}' already \
                  declared"
             ))
         };
         if all.by_id.contains_key(&consumer.id) {
-            return Err(taken("id", &consumer.id));
+            return Err(duplicate("id", &consumer.id));
         }
         if let Some(username) = &consumer.username {
             if all
                 .exact(&all.by_username, username, |c| c.username.as_deref())
                 .is_some()
             {
-                return Err(taken("username", username));
+                return Err(duplicate("username", username));
             }
         }
         if let Some(custom_id) = &consumer.custom_id {
@@ -178,20 +177,20 @@ impl ConsumersBuilder {
                 .exact(&all.by_custom_id, custom_id, |c| c.custom_id.as_deref())
                 .is_some()
             {
-                return Err(taken("custom_id", custom_id));
+                return Err(duplicate("custom_id", custom_id));
             }
         }
         let index = all.consumers.len() as u32;
         all.by_id.insert(consumer.id.clone(), index);
         if let Some(username) = &consumer.username {
             all.by_username
-                .entry(folded(username))
+                .entry(index_key(username))
                 .or_default()
                 .push(index);
         }
         if let Some(custom_id) = &consumer.custom_id {
             all.by_custom_id
-                .entry(folded(custom_id))
+                .entry(index_key(custom_id))
                 .or_default()
                 .push(index);
         }
@@ -202,16 +201,15 @@ impl ConsumersBuilder {
     /// Adds a credential to a consumer.
     ///
     /// # Errors
-    /// When another credential already has this name and CA: then it is not said whose the
-    /// certificate is.
+    /// When another credential has the same name and CA, so that the consumer is ambiguous.
     pub fn credential(&mut self, consumer: u32, credential: Credential) -> Result<(), Error> {
         let all = &mut self.0;
         let index = all.credentials.len() as u32;
         let same_name = all
             .by_subject_name
-            .entry(folded(&credential.subject_name))
+            .entry(index_key(&credential.subject_name))
             .or_default();
-        let taken = same_name.iter().any(|other| {
+        let is_duplicate = same_name.iter().any(|other| {
             all.credentials
                 .get(*other as usize)
                 .is_some_and(|(other, _)| {
@@ -220,7 +218,7 @@ impl ConsumersBuilder {
                         && other.header == credential.header
                 })
         });
-        if taken {
+        if is_duplicate {
             return Err(Error::Misuse(format!(
                 "uniqueness violation: a credential with subject_name '{}' and the same \
                  ca_certificate is already declared",
@@ -232,7 +230,7 @@ impl ConsumersBuilder {
         Ok(())
     }
 
-    /// Ends the building.
+    /// Builds the consumers.
     pub fn build(self) -> Consumers {
         self.0
     }
@@ -244,7 +242,7 @@ impl Consumers {
         self.consumers.len()
     }
 
-    /// Whether there is none.
+    /// Whether there is no consumer.
     pub fn is_empty(&self) -> bool {
         self.consumers.is_empty()
     }
@@ -271,10 +269,10 @@ impl Consumers {
             .or_else(|| self.exact(&self.by_username, name, |c| c.username.as_deref()))
     }
 
-    /// Maps a verified certificate: for each name in order a credential with a CA of `chain`
-    /// (identities from the leaf's issuer up to the anchor), then for each name a credential without
-    /// CA, then for each name a username, then a custom_id. With `header`, credentials for
-    /// certificates from a header count too, before others of the same name and CA.
+    /// Maps a verified certificate to a consumer. For each name in order, a credential with a CA of
+    /// `chain` is searched (identities from the leaf's issuer up to the anchor), then for each name
+    /// a credential without CA, then for each name a username or else a custom_id. With `header`,
+    /// credentials for header certificates are searched before others of the same name and CA.
     pub fn find(
         &self,
         names: &[SubjectName],
@@ -313,8 +311,8 @@ impl Consumers {
             })
     }
 
-    /// Consumers that a name may be read as, among names that are those of none: for conditions that
-    /// keep consumers out.
+    /// The consumers with a name that a reader may consider equal to one of `names`. A name that
+    /// exactly matches a consumer is ignored. Used for conditions that refuse consumers.
     pub fn lookalikes<'a>(
         &'a self,
         names: &'a [SubjectName],
@@ -324,25 +322,26 @@ impl Consumers {
         names.iter().flat_map(move |name| {
             let mut found = Vec::new();
             let mut exact = false;
-            let mut consider = |text: Option<&str>, consumer: u32| {
+            let mut push = |text: Option<&str>, consumer: u32| {
                 exact |= text.is_some_and(|text| name.is(text));
                 found.extend(text.and(self.get(consumer)));
             };
-            let of = |index: &'a Index| index.get(&*name.key).into_iter().flatten().copied();
+            let of =
+                |index: &'a LookalikeIndex| index.get(&*name.key).into_iter().flatten().copied();
             for index in of(&self.by_subject_name) {
                 if let Some((credential, consumer)) = self.credentials.get(index as usize) {
                     if header || !credential.header {
-                        consider(Some(&credential.subject_name), *consumer);
+                        push(Some(&credential.subject_name), *consumer);
                     }
                 }
             }
             for index in of(&self.by_username).filter(|_| by.username) {
                 let consumer = self.get(index);
-                consider(consumer.and_then(|c| c.username.as_deref()), index);
+                push(consumer.and_then(|c| c.username.as_deref()), index);
             }
             for index in of(&self.by_custom_id).filter(|_| by.custom_id) {
                 let consumer = self.get(index);
-                consider(consumer.and_then(|c| c.custom_id.as_deref()), index);
+                push(consumer.and_then(|c| c.custom_id.as_deref()), index);
             }
             match exact {
                 true => Vec::new(),
@@ -370,15 +369,15 @@ impl Consumers {
         header: bool,
     ) -> Option<ConsumerMatch> {
         let candidates = self.by_subject_name.get(&*name.key)?;
-        let fitting = |header: bool| {
+        let matching = |header: bool| {
             candidates.iter().filter_map(move |index| {
                 let (credential, consumer) = self.credentials.get(*index as usize)?;
                 (credential.ca.as_ref() == ca && credential.header == header)
                     .then_some((&*credential.subject_name, (*index, *consumer)))
             })
         };
-        let own = header.then(|| pick(name, fitting(true))).flatten();
-        let (index, consumer) = own.or_else(|| pick(name, fitting(false)))?;
+        let for_header = header.then(|| pick(name, matching(true))).flatten();
+        let (index, consumer) = for_header.or_else(|| pick(name, matching(false)))?;
         Some(ConsumerMatch {
             consumer,
             credential: Some(index),
@@ -387,7 +386,7 @@ impl Consumers {
 
     fn named(
         &self,
-        index: &Index,
+        index: &LookalikeIndex,
         name: &SubjectName,
         text: impl Fn(&Consumer) -> Option<&str>,
     ) -> Option<u32> {
@@ -402,7 +401,7 @@ impl Consumers {
 
     fn exact(
         &self,
-        index: &Index,
+        index: &LookalikeIndex,
         name: &str,
         text: impl Fn(&Consumer) -> Option<&str>,
     ) -> Option<u32> {
@@ -410,27 +409,28 @@ impl Consumers {
     }
 }
 
-/// The candidate with the very text of `name`; for a DNS name, failing that, the only one.
+/// The candidate whose text is exactly that of `name`; otherwise, for a DNS name, the only
+/// candidate.
 fn pick<'a, T: Copy>(
     name: &SubjectName,
     candidates: impl Iterator<Item = (&'a str, T)>,
 ) -> Option<T> {
-    let mut alike = None;
+    let mut case_insensitive = None;
     let mut count = 0;
     for (text, candidate) in candidates {
         if text == name.text {
             return Some(candidate);
         }
         if name.is(text) {
-            alike = Some(candidate);
+            case_insensitive = Some(candidate);
             count += 1;
         }
     }
-    // Two that differ in case only: it is not certain which one is meant.
-    alike.filter(|_| count == 1)
+    // With two that differ only in case, the match is ambiguous.
+    case_insensitive.filter(|_| count == 1)
 }
 
-fn folded(name: &str) -> Box<str> {
+fn index_key(name: &str) -> Box<str> {
     lookalike_key(name).into()
 }
 
@@ -501,7 +501,7 @@ mod tests {
     }
 
     #[test]
-    fn find_follows_the_order_of_steps() {
+    fn find_searches_credentials_then_username_then_custom_id() {
         let none = ConsumerBy {
             username: false,
             custom_id: false,
@@ -577,9 +577,9 @@ mod tests {
                 BOTH,
                 Some((1, None)),
             ),
-            ("nothing switched on", &["bob"], &[], none, None),
+            ("consumer_by is empty", &["bob"], &[], none, None),
             ("another case", &["ANN"], &[A], BOTH, None),
-            ("nobody", &["zoe"], &[A], BOTH, None),
+            ("unknown name", &["zoe"], &[A], BOTH, None),
         ] {
             assert_eq!(found(&names(texts, false), chain, by), expected, "{case}");
         }
@@ -595,7 +595,7 @@ mod tests {
     }
 
     #[test]
-    fn find_dns_name_that_fits_two_is_nobody() {
+    fn find_dns_name_that_matches_two_is_none() {
         let mut builder = ConsumersBuilder::default();
         builder.consumer(consumer(0, "h.example", "")).unwrap();
         builder.consumer(consumer(1, "H.example", "")).unwrap();
@@ -615,7 +615,7 @@ mod tests {
     }
 
     #[test]
-    fn lookalikes_are_those_of_names_that_are_nobodys() {
+    fn lookalikes_ignores_names_with_an_exact_match() {
         let mut builder = ConsumersBuilder::default();
         for (number, username, custom_id) in [
             (0, "spiffe://example.org/ns/a", ""),
@@ -627,9 +627,9 @@ mod tests {
             builder.consumer(consumer).unwrap();
         }
         builder.credential(2, credential("carl", None)).unwrap();
-        let mut of_a_header = credential("zoe", None);
-        of_a_header.header = true;
-        builder.credential(3, of_a_header).unwrap();
+        let mut header_credential = credential("zoe", None);
+        header_credential.header = true;
+        builder.credential(3, header_credential).unwrap();
         let all = builder.build();
         let none = ConsumerBy {
             username: false,
@@ -639,7 +639,7 @@ mod tests {
             ("SPIFFE://example.org/%6es/a", false, BOTH, false, &[0][..]),
             ("SPIFFE://example.org/%6es/a", false, none, false, &[]),
             ("ANN  SMITH", false, BOTH, false, &[1, 3]),
-            // It is the name of a consumer as it is.
+            // It exactly matches a consumer.
             ("Ann Smith", false, BOTH, false, &[]),
             ("a-1", false, BOTH, false, &[1]),
             ("h.example.", true, BOTH, false, &[2]),
@@ -662,10 +662,10 @@ mod tests {
     }
 
     #[test]
-    fn consumer_name_taken_is_refused() {
+    fn consumer_with_a_duplicate_name_is_refused() {
         let mut builder = ConsumersBuilder::default();
         builder.consumer(consumer(0, "ann", "a-1")).unwrap();
-        for (again, text) in [
+        for (duplicate, text) in [
             (
                 consumer(0, "x", ""),
                 "id set to '00000000-0000-4000-8000-000000000000'",
@@ -673,7 +673,7 @@ mod tests {
             (consumer(1, "ann", ""), "username set to 'ann'"),
             (consumer(2, "y", "a-1"), "custom_id set to 'a-1'"),
         ] {
-            let error = builder.consumer(again).unwrap_err().to_string();
+            let error = builder.consumer(duplicate).unwrap_err().to_string();
             assert_eq!(
                 error,
                 format!("uniqueness violation: 'consumers' entity with {text} already declared")

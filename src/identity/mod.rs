@@ -1,4 +1,4 @@
-//! Who a trusted certificate belongs to, and what it may do.
+//! The consumer of a verified certificate, its groups, and access rules on certificates.
 
 mod acl;
 mod consumer;

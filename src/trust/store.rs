@@ -448,7 +448,7 @@ mod tests {
 
     fn store(options: VerifyOptions) -> (testing::Pki, TrustStore) {
         let pki = testing::pki();
-        let store = TrustStore::new(&[pki.trusted()], options).unwrap();
+        let store = TrustStore::new(&[pki.ca_certificate()], options).unwrap();
         (pki, store)
     }
 
@@ -537,7 +537,10 @@ mod tests {
 
     #[test]
     fn digest_ignores_the_order_and_repetition_of_cas() {
-        let (a, b) = (testing::pki().trusted(), testing::pki().trusted());
+        let (a, b) = (
+            testing::pki().ca_certificate(),
+            testing::pki().ca_certificate(),
+        );
         let options = VerifyOptions::default();
         let one = TrustStore::new(&[a.clone(), b.clone()], options).unwrap();
         let two = TrustStore::new(&[b.clone(), a.clone(), b.clone()], options).unwrap();

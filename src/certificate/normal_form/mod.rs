@@ -1,10 +1,10 @@
 //! Names in normal form, so that two spellings of one name compare equal.
 //!
-//! A comparison has three outcomes, as `Option<bool>`: `Some(true)`, the same name; `Some(false)`,
-//! another one; `None`, not certain. The last holds for two names that a reader may take for one,
-//! because they differ in nothing but letter case, blanks, compatibility characters or optional
-//! escapes. A name that has no normal form at all is [`Irregular`]: what it means depends on its
-//! reader, so no comparison with it is certain.
+//! A comparison has three results, as `Option<bool>`: with `Some(true)` the names are equal, with
+//! `Some(false)` they differ, and `None` is not certain. A comparison is not certain if a reader
+//! may consider the names equal, because they differ only in letter case, blanks, compatibility
+//! characters or optional escapes. A name without normal form is [`Irregular`]: readers interpret
+//! it differently, so no comparison with it is certain.
 
 mod uri;
 
@@ -33,7 +33,8 @@ const MAX_TEXT: usize = 32_768;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NormalName {
     exact: Box<[u8]>,
-    /// The form in which names are equal that a reader may take for one; `None` if it is `exact`.
+    /// A form that is equal for all names that a reader may consider equal; `None` if it is
+    /// `exact`.
     broad: Option<Box<[u8]>>,
 }
 
@@ -44,6 +45,7 @@ impl NormalName {
         NormalName { exact, broad }
     }
 
+    /// A name whose exact and broad forms are equal.
     fn only(exact: impl Into<Box<[u8]>>) -> NormalName {
         NormalName {
             exact: exact.into(),
@@ -60,12 +62,12 @@ impl NormalName {
         self.broad.as_deref().unwrap_or(&self.exact)
     }
 
-    /// Whether it is the same name as `other`; `None`: not certain.
+    /// Whether the name is equal to `other`; `None`: not certain.
     pub fn is(&self, other: &NormalName) -> Option<bool> {
         certain(self.exact == other.exact, self.broad() == other.broad())
     }
 
-    /// Whether it begins with `prefix`.
+    /// Whether the name begins with `prefix`; `None`: not certain.
     pub fn begins_with(&self, prefix: &NormalName) -> Option<bool> {
         certain(
             self.exact.starts_with(&prefix.exact),
@@ -73,7 +75,7 @@ impl NormalName {
         )
     }
 
-    /// Whether it is a DNS name with exactly one label before `parent`.
+    /// Whether the name consists of one label and `parent`, for DNS names.
     pub fn is_one_label_below(&self, parent: &NormalName) -> bool {
         let dot = self.exact.iter().position(|byte| *byte == b'.');
         let rest = dot.and_then(|dot| self.exact.get(dot + 1..));
@@ -81,6 +83,7 @@ impl NormalName {
     }
 }
 
+/// The result of a comparison in the exact and the broad form.
 fn certain(exact: bool, broad: bool) -> Option<bool> {
     match (exact, broad) {
         (true, _) => Some(true),
@@ -89,14 +92,14 @@ fn certain(exact: bool, broad: bool) -> Option<bool> {
     }
 }
 
-/// Why a name has no normal form.
+/// The reason why a name has no normal form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Irregular {
     what: &'static str,
     expected: &'static str,
 }
 
-/// What is wrong, and what would be right.
+/// Writes what is wrong and what is expected.
 impl fmt::Display for Irregular {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, expected {}", self.what, self.expected)
@@ -114,11 +117,12 @@ impl Irregular {
     }
 }
 
-/// A name, or why it has no normal form.
+/// A name in normal form, or the reason why it has none.
 pub type NormalForm = Result<NormalName, Irregular>;
 
-/// A dNSName: letters in lower case, no trailing dot. Labels are of letters, digits, `-` and `_`;
-/// those that begin with `xn--` are A-labels (RFC 5890 section 2.3.2.1).
+/// The normal form of a dNSName: lower case without trailing dot. Labels consist of letters,
+/// digits, `-` and `_`. A label that begins with `xn--` must be an A-label (RFC 5890 section
+/// 2.3.2.1).
 pub fn dns(raw: &[u8]) -> NormalForm {
     let name = raw.strip_suffix(b".").unwrap_or(raw);
     if name.len() > MAX_DNS {
@@ -178,8 +182,8 @@ fn labels(host: &[u8]) -> Result<Vec<u8>, Irregular> {
     Ok(name)
 }
 
-/// An rfc822Name: the host like a dNSName, the local part as it is (RFC 5280 section 7.5). Local
-/// parts that differ in case only are not certain to be two mailboxes.
+/// The normal form of an rfc822Name: the host like a dNSName, the local part unchanged (RFC 5280
+/// section 7.5). The comparison of local parts that differ only in letter case is not certain.
 pub fn email(raw: &[u8]) -> NormalForm {
     const WRONG: Irregular = Irregular::new(
         "is not a mail address without quotes, comments and blanks",
@@ -205,8 +209,8 @@ pub fn email(raw: &[u8]) -> NormalForm {
     Ok(NormalName::new(address, broad))
 }
 
-/// An iPAddress by its octets, 4 or 16. An IPv4-mapped one (RFC 4291 section 2.5.5.2) is not
-/// certain to be another than the IPv4 address.
+/// The normal form of an iPAddress: its 4 or 16 octets. The comparison of an IPv4-mapped address
+/// (RFC 4291 section 2.5.5.2) with the IPv4 address is not certain.
 pub fn ip(octets: &[u8]) -> NormalForm {
     const MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
     match octets.len() {
@@ -222,9 +226,9 @@ pub fn ip(octets: &[u8]) -> NormalForm {
     }
 }
 
-/// The value of an attribute. It equals no other one, but values that differ in letter case,
-/// blanks, compatibility characters (NFKC) or characters without a width only are not certain to
-/// be two (RFC 5280 section 7.1, RFC 4518).
+/// The normal form of an attribute value: the value itself. The comparison of values that differ
+/// only in letter case, blanks, compatibility characters (NFKC) or invisible characters is not
+/// certain (RFC 5280 section 7.1, RFC 4518).
 pub fn text(value: &str) -> NormalForm {
     if value.len() > MAX_TEXT {
         return Err(Irregular::new(
@@ -244,38 +248,39 @@ pub fn text(value: &str) -> NormalForm {
     })
 }
 
-/// A form in which every two texts are equal that may be taken for one: full case folding of
-/// NFKC, blanks at the ends removed and others one each, characters without a width removed.
+/// The broad form of a text, which is equal for all texts that a reader may consider equal: NFKC
+/// with full case folding, without invisible characters and without blanks at the ends, other runs
+/// of blanks as one space.
 fn folded(value: &str) -> Cow<'_, str> {
     let plain = |byte: u8| byte.is_ascii_graphic() && !byte.is_ascii_uppercase();
     if value.bytes().all(plain) {
         return Cow::Borrowed(value);
     }
     if value.is_ascii() {
-        return Cow::Owned(one_blank(&value.to_ascii_lowercase()));
+        return Cow::Owned(with_single_blanks(&value.to_ascii_lowercase()));
     }
     let nfkc = ComposingNormalizerBorrowed::new_nfkc();
-    let visible: String = value.chars().filter(|c| !is_ignorable(*c)).collect();
-    // By way of upper case, so that 'ß' equals 'SS', and all three sigmas are one.
+    let visible: String = value.chars().filter(|c| !is_invisible(*c)).collect();
+    // Via upper case, so that 'ß' equals 'SS', and all three forms of sigma are equal.
     let folded: String = nfkc
         .normalize(&visible)
         .chars()
-        .filter(|c| !is_ignorable(*c))
+        .filter(|c| !is_invisible(*c))
         .flat_map(char::to_uppercase)
         .flat_map(char::to_lowercase)
         .collect();
-    Cow::Owned(one_blank(&nfkc.normalize(&folded)))
+    Cow::Owned(with_single_blanks(&nfkc.normalize(&folded)))
 }
 
-fn one_blank(text: &str) -> String {
+fn with_single_blanks(text: &str) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
     words.join(" ")
 }
 
-/// Default_Ignorable_Code_Point of Unicode: soft hyphens, joiners, direction marks, variation
-/// selectors, tags. And what is shown as nothing all the same: interlinear annotation, the joiners
-/// of hieroglyphs, the blank of Braille.
-fn is_ignorable(c: char) -> bool {
+/// Whether a character is invisible: Default_Ignorable_Code_Point of Unicode (soft hyphens,
+/// joiners, direction marks, variation selectors, tags), interlinear annotation, the joiners of
+/// hieroglyphs, and the blank of Braille.
+fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
         | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
@@ -285,7 +290,7 @@ fn is_ignorable(c: char) -> bool {
         | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// A form in which every two names of unknown type are equal that may be taken for one.
+/// A key that is equal for all names that a reader may consider equal, for names of unknown type.
 pub fn lookalike_key(name: &str) -> String {
     let uri = name.contains(':').then(|| uri(name.as_bytes()).ok());
     let text = match &uri {
@@ -299,8 +304,8 @@ pub fn lookalike_key(name: &str) -> String {
     text
 }
 
-/// [`lookalike_key`] of a distinguished name as RFC 4514 text: without escapes, and without blanks
-/// around its delimiters.
+/// [`lookalike_key`] of a distinguished name in RFC 4514 text, without escapes and without blanks
+/// around delimiters.
 pub fn lookalike_dn_key(dn: &str) -> String {
     let mut bytes = Vec::with_capacity(dn.len());
     let mut rest = dn.as_bytes();
@@ -357,9 +362,9 @@ pub enum SanKind {
 /// Subject alternative names in normal form.
 #[derive(Debug, Default)]
 pub struct NormalSans {
-    /// In certificate order; directoryNames are left out.
+    /// In certificate order, without directoryNames.
     pub names: Vec<(SanKind, NormalForm)>,
-    /// Whether there is an extension that cannot be read.
+    /// Whether the extension cannot be read.
     pub unreadable: bool,
 }
 
@@ -391,7 +396,7 @@ pub fn attributes(name: &X509NameRef) -> Vec<(Attribute, NormalForm)> {
         .collect()
 }
 
-/// The value of an attribute of a certificate, by [`text()`].
+/// The normal form of the value of an attribute of a certificate, see [`text()`].
 pub fn attribute_value(attribute: &Attribute) -> NormalForm {
     match (attribute.encoding, std::str::from_utf8(&attribute.value)) {
         (Encoding::Certain, Ok(value)) => text(value),
@@ -413,20 +418,20 @@ mod tests {
         text(std::str::from_utf8(raw).unwrap())
     }
 
-    /// Whether two names are one, by their normal forms.
+    /// Compares two names by their normal forms.
     fn is(form: Form, a: &[u8], b: &[u8]) -> Option<bool> {
         let [a, b] = [a, b].map(|raw| form(raw).unwrap());
         assert_eq!(a.is(&b), b.is(&a), "{a:?} {b:?}");
         a.is(&b)
     }
 
-    fn same(form: Form, pairs: &[(&str, &str)], expected: Option<bool>) {
+    fn assert_all(form: Form, pairs: &[(&str, &str)], expected: Option<bool>) {
         for (a, b) in pairs {
             assert_eq!(is(form, a.as_bytes(), b.as_bytes()), expected, "{a} {b}");
         }
     }
 
-    fn irregular(form: Form, names: &[&[u8]]) {
+    fn assert_irregular(form: Form, names: &[&[u8]]) {
         for name in names {
             let shown = String::from_utf8_lossy(name);
             assert!(form(name).is_err(), "{shown} {:?}", form(name));
@@ -434,9 +439,9 @@ mod tests {
     }
 
     #[test]
-    fn dns_ignores_case_and_a_trailing_dot() {
+    fn dns_ignores_case_and_trailing_dot() {
         let long = format!("{}.{}", "a".repeat(63), "b".repeat(63));
-        same(
+        assert_all(
             dns,
             &[
                 ("a.example.com", "A.Example.COM."),
@@ -446,7 +451,7 @@ mod tests {
             ],
             Some(true),
         );
-        same(
+        assert_all(
             dns,
             &[
                 ("a.example.com", "b.example.com"),
@@ -458,9 +463,9 @@ mod tests {
     }
 
     #[test]
-    fn dns_without_normal_form() {
+    fn dns_irregular_names() {
         let long = [&*"a".repeat(63); 4].join(".");
-        irregular(
+        assert_irregular(
             dns,
             &[
                 b"",
@@ -490,7 +495,7 @@ mod tests {
     }
 
     #[test]
-    fn dns_below_is_exactly_one_label() {
+    fn is_one_label_below_requires_exactly_one_label() {
         let parent = dns(b"Example.com.").unwrap();
         for (name, below) in [
             ("A.example.COM.", true),
@@ -504,14 +509,14 @@ mod tests {
     }
 
     #[test]
-    fn email_ignores_case_of_the_host_and_doubts_that_of_the_rest() {
-        same(
+    fn email_case_of_the_local_part_is_not_certain() {
+        assert_all(
             email,
             &[("Ann@Example.com.", "Ann@eXAMPLE.COM")],
             Some(true),
         );
-        same(email, &[("Ann@example.com", "ann@example.com")], None);
-        same(
+        assert_all(email, &[("Ann@example.com", "ann@example.com")], None);
+        assert_all(
             email,
             &[
                 ("ann@example.com", "ann@example.org"),
@@ -519,7 +524,7 @@ mod tests {
             ],
             Some(false),
         );
-        irregular(
+        assert_irregular(
             email,
             &[
                 b"",
@@ -546,7 +551,7 @@ mod tests {
     }
 
     #[test]
-    fn ip_compares_octets_and_doubts_mapped_ones() {
+    fn ip_comparison_with_a_mapped_address_is_not_certain() {
         let mapped = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 7];
         let compatible = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 192, 0, 2, 7];
         assert_eq!(is(ip, &[192, 0, 2, 7], &[192, 0, 2, 7]), Some(true));
@@ -554,12 +559,12 @@ mod tests {
         assert_eq!(is(ip, &[192, 0, 2, 7], &mapped), None);
         assert_eq!(is(ip, &mapped, &mapped), Some(true));
         assert_eq!(is(ip, &[192, 0, 2, 7], &compatible), Some(false));
-        irregular(ip, &[b"", &[1, 2, 3], &[0; 8], &[0; 17], &[0; 32]]);
+        assert_irregular(ip, &[b"", &[1, 2, 3], &[0; 8], &[0; 17], &[0; 32]]);
     }
 
     #[test]
-    fn text_doubts_case_blanks_and_compatibility_characters() {
-        same(
+    fn text_case_blanks_and_compatibility_characters_are_not_certain() {
+        assert_all(
             attribute,
             &[
                 ("Contractors", "contractors"),
@@ -581,8 +586,8 @@ mod tests {
             ],
             None,
         );
-        same(attribute, &[("a b", "a b"), ("é", "é")], Some(true));
-        same(
+        assert_all(attribute, &[("a b", "a b"), ("é", "é")], Some(true));
+        assert_all(
             attribute,
             &[
                 ("Contractors", "Contractor"),
@@ -593,7 +598,7 @@ mod tests {
             ],
             Some(false),
         );
-        irregular(
+        assert_irregular(
             attribute,
             &[
                 b"a\0",
@@ -608,7 +613,7 @@ mod tests {
     }
 
     #[test]
-    fn lookalike_is_one_for_every_type_of_name() {
+    fn lookalike_key_is_equal_for_spellings_of_all_types() {
         for (a, b) in [
             ("a.example.com", "A.Example.com."),
             ("ann@example.com", "Ann@EXAMPLE.com"),
@@ -622,7 +627,7 @@ mod tests {
     }
 
     #[test]
-    fn lookalike_dn_drops_escapes_and_blanks_at_delimiters() {
+    fn lookalike_dn_key_ignores_escapes_and_blanks_at_delimiters() {
         for other in [
             "cn=ann smith, o=example\\, inc.",
             "CN=Ann  Smith\\ ,O=EXAMPLE\\2C Inc.",

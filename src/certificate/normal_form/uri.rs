@@ -1,4 +1,4 @@
-//! NormalForm form of URIs (RFC 3986 section 6.2.2, RFC 8141 section 3.1 for `urn:`).
+//! Normal form of URIs (RFC 3986 section 6.2.2, RFC 8141 section 3.1 for `urn:`).
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -7,10 +7,10 @@ use icu_normalizer::ComposingNormalizerBorrowed;
 
 /// Longest URI in bytes. SPIFFE IDs end at 2048.
 const MAX: usize = 8192;
-/// Longest host in bytes: a SPIFFE trust domain has up to 255, in labels of any length.
+/// Longest host in bytes. A SPIFFE trust domain has up to 255 bytes, in labels of any length.
 const MAX_HOST: usize = 255;
 
-/// Schemes with an authority, and their ports; 0: they have none.
+/// Schemes with an authority, and their default ports. With 0, the authority has no port.
 const SCHEMES: &[(&str, u16)] = &[
     ("spiffe", 0),
     ("http", 80),
@@ -22,16 +22,16 @@ const SCHEMES: &[(&str, u16)] = &[
     ("ldaps", 636),
 ];
 
-/// A uniformResourceIdentifier: scheme and host in lower case, no trailing dot of the host, no
-/// default port, escapes of unreserved characters decoded, others in upper case, `/` for an empty
-/// path (not for `spiffe`).
+/// The normal form of a uniformResourceIdentifier: scheme and host in lower case, the host without
+/// trailing dot, no default port, escapes of unreserved characters decoded and others in upper
+/// case, and `/` for an empty path (except for `spiffe`).
 ///
-/// What a reader may resolve, cut or take apart in another way than the next one is irregular: dot
-/// segments, empty segments, query, fragment, user information, escaped slashes and control
-/// characters, escapes of escapes. So is everything that RFC 3986 does not allow.
+/// Parts that readers resolve, truncate or split differently are irregular: dot segments, empty
+/// segments, query, fragment, user information, escaped slashes and control characters, and escapes
+/// of escapes. Everything that RFC 3986 does not allow is irregular too.
 ///
-/// URIs that differ in nothing but the escaping of reserved characters, or, without an authority,
-/// in letter case, are not certain to be two.
+/// The comparison of URIs that differ only in the escaping of reserved characters is not certain,
+/// nor that of URIs without authority that differ only in letter case.
 pub fn uri(raw: &[u8]) -> NormalForm {
     if raw.len() > MAX {
         return Err(Irregular::new(
@@ -88,13 +88,14 @@ pub fn uri(raw: &[u8]) -> NormalForm {
     Ok(NormalName::new(exact, broad))
 }
 
-/// The beginning of URIs, up to and including a `/` or `:`; `spiffe://` is all of a scheme.
+/// The normal form of a prefix of URIs that ends with `/` or `:`. `spiffe://` is the prefix of all
+/// URIs of the scheme.
 pub fn uri_prefix(raw: &[u8]) -> NormalForm {
     if let Some(scheme) = raw.strip_suffix(b"://") {
         let (scheme, _) = split_scheme(&[scheme, b":"].concat())?;
         return Ok(NormalName::only([&scheme[..], b"://"].concat()));
     }
-    // With something behind it, it is a URI.
+    // A prefix with a character appended is a URI.
     let NormalName { exact, broad } = uri(&[raw, b"x"].concat())?;
     let cut = |text: Box<[u8]>| text.strip_suffix(b"x").map(Box::from).unwrap_or(text);
     Ok(NormalName {
@@ -103,7 +104,7 @@ pub fn uri_prefix(raw: &[u8]) -> NormalForm {
     })
 }
 
-/// The scheme in lower case, and what stands behind the colon.
+/// The scheme in lower case, and the rest after the colon.
 fn split_scheme(raw: &[u8]) -> Result<(Vec<u8>, &[u8]), Irregular> {
     const NONE: Irregular = Irregular::new(
         "has no scheme",
@@ -121,8 +122,9 @@ fn split_scheme(raw: &[u8]) -> Result<(Vec<u8>, &[u8]), Irregular> {
     }
 }
 
-/// Host and port; `known` is the port of the scheme, 0 if it takes none.
-fn authority(raw: &[u8], known: Option<u16>) -> Result<Vec<u8>, Irregular> {
+/// The normal form of host and port. `default_port` is that of the scheme; with 0, no port is
+/// allowed.
+fn authority(raw: &[u8], default_port: Option<u16>) -> Result<Vec<u8>, Irregular> {
     const PORT: Irregular =
         Irregular::new("has an invalid port", "a port from 0 to 65535, or no port");
     if raw.contains(&b'@') {
@@ -153,10 +155,10 @@ fn authority(raw: &[u8], known: Option<u16>) -> Result<Vec<u8>, Irregular> {
         _ => {
             let colon = raw.iter().position(|byte| *byte == b':');
             let (name, port) = raw.split_at(colon.unwrap_or(raw.len()));
-            (host(name, known == Some(0))?, port.get(1..))
+            (host(name, default_port == Some(0))?, port.get(1..))
         }
     };
-    if known == Some(0) && port.is_some() {
+    if default_port == Some(0) && port.is_some() {
         return Err(Irregular::new(
             "has a port",
             "a trust domain without a port",
@@ -172,12 +174,13 @@ fn authority(raw: &[u8], known: Option<u16>) -> Result<Vec<u8>, Irregular> {
         .ok()
         .and_then(|digits| digits.parse().ok())
         .ok_or(PORT)?;
-    if known != Some(port) {
+    if default_port != Some(port) {
         host.extend(format!(":{port}").bytes());
     }
     Ok(host)
 }
 
+/// The normal form of a host.
 fn host(raw: &[u8], trust_domain: bool) -> Result<Vec<u8>, Irregular> {
     let host = unescaped(raw)?;
     let host = host.strip_suffix(b".").unwrap_or(&host);
@@ -191,7 +194,7 @@ fn host(raw: &[u8], trust_domain: bool) -> Result<Vec<u8>, Irregular> {
     if trust_domain {
         return Ok(name);
     }
-    // Readers take '127.1', '0x7f.1' and '2130706433' for addresses.
+    // Some readers parse '127.1', '0x7f.1' and '2130706433' as addresses.
     let last = name.rsplit(|byte| *byte == b'.').next().unwrap_or_default();
     let number = last.iter().all(u8::is_ascii_digit) || last.starts_with(b"0x");
     let address = || std::str::from_utf8(&name).is_ok_and(|name| name.parse::<Ipv4Addr>().is_ok());
@@ -204,7 +207,7 @@ fn host(raw: &[u8], trust_domain: bool) -> Result<Vec<u8>, Irregular> {
     dns(&name).map(|_| name)
 }
 
-/// A path with its escapes in normal form.
+/// The normal form of a path.
 fn path(raw: &[u8]) -> Result<Vec<u8>, Irregular> {
     let path = unescaped(raw)?;
     let segments = path.split(|byte| *byte == b'/');
@@ -216,7 +219,7 @@ fn path(raw: &[u8]) -> Result<Vec<u8>, Irregular> {
                 "one '/' between two segments",
             ));
         }
-        // Servers that take parameters apart see '..' in '..;x'.
+        // Servers that support path parameters read '..;x' as '..'.
         let name = segment.split(|byte| *byte == b';').next();
         if matches!(name, Some(b"." | b"..")) {
             return Err(Irregular::new(
@@ -228,7 +231,7 @@ fn path(raw: &[u8]) -> Result<Vec<u8>, Irregular> {
     Ok(path)
 }
 
-/// Escapes of unreserved characters decoded, others in upper case.
+/// The text with escapes of unreserved characters decoded, and others in upper case.
 fn unescaped(raw: &[u8]) -> Result<Vec<u8>, Irregular> {
     let mut out = Vec::with_capacity(raw.len());
     let mut decoded = Vec::new();
@@ -275,12 +278,12 @@ fn unescaped(raw: &[u8]) -> Result<Vec<u8>, Irregular> {
         }
         decoded.push(octet);
     }
-    // Looked for in what is decoded: '%25%34%31' is one too.
-    let twice = |bytes: &[u8]| {
-        let behind = bytes.strip_prefix(b"%25");
-        behind.is_some_and(|behind| behind.iter().all(u8::is_ascii_hexdigit))
+    // This also finds '%25%34%31', whose digits are decoded in `out`.
+    let is_double_escape = |bytes: &[u8]| {
+        let digits = bytes.strip_prefix(b"%25");
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
     };
-    if out.windows(5).any(twice) {
+    if out.windows(5).any(is_double_escape) {
         return Err(Irregular::new(
             "has an escape of an escape",
             "characters that are escaped once",
@@ -293,7 +296,7 @@ fn unescaped(raw: &[u8]) -> Result<Vec<u8>, Irregular> {
             nfkc.is_normalized(text)
                 && !text
                     .chars()
-                    .any(|c| c.is_control() || super::is_ignorable(c))
+                    .any(|c| c.is_control() || super::is_invisible(c))
         };
         if !text.is_some_and(plain) {
             return Err(Irregular::new(
@@ -305,8 +308,8 @@ fn unescaped(raw: &[u8]) -> Result<Vec<u8>, Irregular> {
     Ok(out)
 }
 
-/// The part behind a scheme without an authority. The namespace of a URN compares without regard
-/// to case, and so does a UUID.
+/// The normal form of the part after a scheme without authority. The namespace of a URN is
+/// converted to lower case, and so is a UUID.
 fn opaque(scheme: &[u8], mut rest: Vec<u8>) -> Vec<u8> {
     if scheme == b"urn" {
         let colon = rest.iter().position(|byte| *byte == b':');
@@ -320,7 +323,7 @@ fn opaque(scheme: &[u8], mut rest: Vec<u8>) -> Vec<u8> {
     rest
 }
 
-/// Escapes of visible ASCII characters decoded.
+/// The text with escapes of visible ASCII characters decoded.
 fn without_escapes(normal: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(normal.len());
     let mut rest = normal;
@@ -356,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn uri_spellings_of_one_name_are_equal() {
+    fn uri_spellings_of_one_uri_are_equal() {
         for (a, b) in [
             (
                 "spiffe://example.org/ns/banned/x",
@@ -388,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn uri_other_names_are_not_equal() {
+    fn uri_other_uris_differ() {
         for (a, b) in [
             (
                 "spiffe://example.org/ns/banned",
@@ -418,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn uri_without_normal_form() {
+    fn uri_irregular_uris() {
         for (text, what) in [
             ("spiffe://x/banned/../banned/x", "has a '.' or '..' segment"),
             ("spiffe://x/a/%2e%2E/b", "has a '.' or '..' segment"),
@@ -485,7 +488,7 @@ mod tests {
                 "spiffe://ä.example/a",
                 "has a character that is not allowed in a URI",
             ),
-            // An overlong '.', a full-width one, a lone byte, U+0085, 'a' and a combining ring
+            // An overlong '.', a full-width '.', a lone byte, U+0085, 'a' and a combining ring
             (
                 "spiffe://x/%c0%ae/a",
                 "has escapes that are not plain characters in UTF-8",
@@ -561,7 +564,7 @@ mod tests {
     }
 
     #[test]
-    fn uri_long_trust_domains_have_a_normal_form() {
+    fn uri_trust_domain_may_have_255_bytes() {
         for host in ["a".repeat(64), "a".repeat(255), "127.1".to_owned()] {
             assert!(
                 uri(format!("spiffe://{host}/a").as_bytes()).is_ok(),
@@ -572,7 +575,7 @@ mod tests {
     }
 
     #[test]
-    fn uri_prefix_begins_whole_segments() {
+    fn uri_prefix_compares_whole_segments() {
         let prefix = uri_prefix(b"SPIFFE://Example.org./n%73/").unwrap();
         assert_eq!(prefix.as_bytes(), b"spiffe://example.org/ns/");
         for (text, begins) in [

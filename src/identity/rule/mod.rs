@@ -1,26 +1,27 @@
-//! Rules over what a certificate says (`client-cert-acl`), compiled when the policy is.
+//! Access rules on certificates (`client-cert-acl`).
 //!
-//! A condition holds, does not hold, or is not certain: a name of the certificate has no normal
-//! form, or differs from that of the rule in nothing that every reader tells apart
-//! ([`crate::certificate::normal_form`]). `all`, `any` and `not` follow Kleene's logic, so that what is
-//! not certain stays so in any nesting; an allow rule does not hold then, and a deny rule does.
+//! A condition holds, does not hold, or is not certain. It is not certain if a name of the
+//! certificate has no normal form, or if a reader may consider it equal to the name of the rule
+//! ([`crate::certificate::normal_form`]). `all`, `any` and `not` follow Kleene's three-valued
+//! logic. If the condition of a rule is not certain, an allow rule does not apply, and a deny rule
+//! does.
 
 use crate::certificate::name::Attribute;
 use crate::certificate::normal_form::{NormalForm, NormalName, SanKind};
 use crate::certificate::Certificate;
 use crate::text::quoted;
 
-/// What a subject alternative name must be, in normal form.
+/// A condition on a subject alternative name, with names in normal form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SanCondition {
     /// A dNSName.
     Dns(NormalName),
-    /// A dNSName with exactly one label before this parent (`*.example.com` has `example.com`).
+    /// A dNSName with exactly one label before this parent (`example.com` for `*.example.com`).
     DnsBelow(NormalName),
     /// A uniformResourceIdentifier.
     Uri(NormalName),
-    /// A uniformResourceIdentifier that begins so. For SPIFFE ends in `/`, so that
-    /// `spiffe://example.org` does not let `spiffe://example.org.evil` in.
+    /// A uniformResourceIdentifier with this prefix. A SPIFFE prefix ends with `/`, so that
+    /// `spiffe://example.org` does not match `spiffe://example.org.evil`.
     UriPrefix(NormalName),
     /// An rfc822Name.
     Email(NormalName),
@@ -28,33 +29,34 @@ pub enum SanCondition {
     Ip(NormalName),
 }
 
-/// One condition.
+/// A condition on a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Condition {
     /// All of them hold.
     All(Vec<Condition>),
-    /// One of them holds.
+    /// At least one of them holds.
     Any(Vec<Condition>),
     /// It does not hold.
     Not(Box<Condition>),
-    /// Some attribute of the subject of this type (short name, long name or OID) has this value.
+    /// The subject has an attribute of this type (short name, long name or OID) with this value.
     Subject(Box<str>, NormalName),
-    /// The same of the issuer.
+    /// The issuer has such an attribute.
     Issuer(Box<str>, NormalName),
-    /// Some subject alternative name fits.
+    /// A subject alternative name matches.
     San(SanCondition),
     /// SHA-256 of the certificate's DER.
     Sha256([u8; 32]),
-    /// SHA-256 of the DER SubjectPublicKeyInfo. Another encoding of the same key is not certain.
+    /// SHA-256 of the DER of the SubjectPublicKeyInfo. For another encoding of the same key the
+    /// condition is not certain.
     SpkiSha256([u8; 32]),
     /// keyIdentifier of the authorityKeyIdentifier.
     IssuerKeyId(Box<[u8]>),
-    /// A purpose of the extendedKeyUsage, as dotted OID.
+    /// A purpose of the extendedKeyUsage extension, as dotted OID.
     ExtendedKeyUsage(Box<str>),
 }
 
 impl Condition {
-    /// Whether the certificate fulfils the condition; `None`: not certain.
+    /// Whether the condition holds for the certificate; `None`: not certain.
     pub fn holds(&self, certificate: &Certificate) -> Option<bool> {
         match self {
             Condition::All(all) => every(all.iter().map(|one| one.holds(certificate))),
@@ -68,13 +70,13 @@ impl Condition {
             }
             Condition::San(wanted) => {
                 let sans = certificate.normal_san();
-                let fits = |(kind, name): &(SanKind, NormalForm)| wanted.fits(*kind, name);
+                let matches = |(kind, name): &(SanKind, NormalForm)| wanted.matches(*kind, name);
                 let unreadable = sans.unreadable.then_some(None);
-                some(sans.names.iter().map(fits).chain(unreadable))
+                some(sans.names.iter().map(matches).chain(unreadable))
             }
             Condition::Sha256(digest) => certificate.has_sha256(digest),
             Condition::SpkiSha256(digest) => certificate.has_spki_sha256(digest),
-            // One that cannot be read does not get here: OpenSSL verifies no chain with it.
+            // OpenSSL verifies no chain with an unreadable authorityKeyIdentifier.
             Condition::IssuerKeyId(id) => Some(
                 certificate
                     .issuer_key_id()
@@ -90,19 +92,19 @@ impl Condition {
         }
     }
 
-    /// What keeps the condition from being certain, for the log.
-    fn doubt(&self, certificate: &Certificate) -> Option<String> {
+    /// The reason why the condition is not certain, for the log.
+    fn uncertainty(&self, certificate: &Certificate) -> Option<String> {
         match self {
             Condition::All(all) | Condition::Any(all) => {
                 let uncertain = |one: &&Condition| one.holds(certificate).is_none();
-                all.iter().find(uncertain)?.doubt(certificate)
+                all.iter().find(uncertain)?.uncertainty(certificate)
             }
-            Condition::Not(condition) => condition.doubt(certificate),
+            Condition::Not(condition) => condition.uncertainty(certificate),
             Condition::Subject(kind, value) => {
-                doubtful(certificate.normal_subject(), "subject", kind, value)
+                attribute_uncertainty(certificate.normal_subject(), "subject", kind, value)
             }
             Condition::Issuer(kind, value) => {
-                doubtful(certificate.normal_issuer(), "issuer", kind, value)
+                attribute_uncertainty(certificate.normal_issuer(), "issuer", kind, value)
             }
             Condition::San(wanted) => {
                 let sans = certificate.normal_san();
@@ -110,30 +112,37 @@ impl Condition {
                     return Some("the subject alternative names cannot be read".to_owned());
                 }
                 let uncertain =
-                    |(kind, name): &&(SanKind, NormalForm)| wanted.fits(*kind, name).is_none();
+                    |(kind, name): &&(SanKind, NormalForm)| wanted.matches(*kind, name).is_none();
                 let (_, name) = sans.names.iter().find(uncertain)?;
-                Some(format!("{} {}", wanted.key(), why(name)))
+                Some(format!(
+                    "{} {}",
+                    wanted.policy_key(),
+                    name_uncertainty(name)
+                ))
             }
             Condition::SpkiSha256(_) => {
-                let doubt = "the public key is that of the rule in another encoding, or unreadable";
-                Some(doubt.to_owned())
+                let reason =
+                    "the public key is that of the rule in another encoding, or unreadable";
+                Some(reason.to_owned())
             }
             _ => None,
         }
     }
 
-    /// Whether the condition looks at names that the issuer of a certificate chooses freely:
-    /// subject and subject alternative names.
-    pub fn looks_at_names(&self) -> bool {
+    /// Whether the condition depends on names that the issuer of a certificate may choose: subject
+    /// and subject alternative names.
+    pub fn depends_on_names(&self) -> bool {
         match self {
-            Condition::All(all) | Condition::Any(all) => all.iter().any(Condition::looks_at_names),
-            Condition::Not(condition) => condition.looks_at_names(),
+            Condition::All(all) | Condition::Any(all) => {
+                all.iter().any(Condition::depends_on_names)
+            }
+            Condition::Not(condition) => condition.depends_on_names(),
             Condition::Subject(..) | Condition::San(_) => true,
             _ => false,
         }
     }
 
-    /// Whether the condition holds only for certificates or keys that it names by digest.
+    /// Whether the condition holds only for certificates or keys whose digests it has.
     pub fn is_pinned(&self) -> bool {
         match self {
             Condition::All(all) => all.iter().any(Condition::is_pinned),
@@ -145,8 +154,8 @@ impl Condition {
 }
 
 impl SanCondition {
-    /// `None`: not certain. A name of another type is another name.
-    fn fits(&self, kind: SanKind, name: &NormalForm) -> Option<bool> {
+    /// Whether a name matches; `None`: not certain. A name of another type does not match.
+    fn matches(&self, kind: SanKind, name: &NormalForm) -> Option<bool> {
         let wanted = match self {
             SanCondition::Dns(_) | SanCondition::DnsBelow(_) => SanKind::Dns,
             SanCondition::Uri(_) | SanCondition::UriPrefix(_) => SanKind::Uri,
@@ -167,8 +176,8 @@ impl SanCondition {
         }
     }
 
-    /// The key of the condition in a policy.
-    fn key(&self) -> &'static str {
+    /// The name of the condition in a policy.
+    fn policy_key(&self) -> &'static str {
         match self {
             SanCondition::Dns(_) | SanCondition::DnsBelow(_) => "san.dns",
             SanCondition::Uri(_) | SanCondition::UriPrefix(_) => "san.uri",
@@ -196,7 +205,7 @@ fn some(conditions: impl Iterator<Item = Option<bool>>) -> Option<bool> {
     every(conditions.map(|holds| holds.map(|holds| !holds))).map(|none| !none)
 }
 
-/// The attributes of a type, each with whether it has this value.
+/// Compares the attributes of a type with a value.
 fn compared<'a>(
     attributes: &'a [(Attribute, NormalForm)],
     kind: &'a str,
@@ -211,17 +220,19 @@ fn compared<'a>(
     })
 }
 
-fn doubtful(
+/// The reason why a condition on an attribute is not certain.
+fn attribute_uncertainty(
     attributes: &[(Attribute, NormalForm)],
     name: &str,
     kind: &str,
     value: &NormalName,
 ) -> Option<String> {
     let (_, value) = compared(attributes, kind, value).find(|(is, _)| is.is_none())?;
-    Some(format!("{name}.{kind} {}", why(value)))
+    Some(format!("{name}.{kind} {}", name_uncertainty(value)))
 }
 
-fn why(name: &NormalForm) -> String {
+/// The reason why a comparison with this name is not certain.
+fn name_uncertainty(name: &NormalForm) -> String {
     match name {
         Ok(name) => format!(
             "'{}' may be read as the name of the rule",
@@ -231,49 +242,52 @@ fn why(name: &NormalForm) -> String {
     }
 }
 
-/// A condition with the name it has in logs.
+/// A condition with a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// NormalName, for the log.
+    /// Name for the log.
     pub name: Box<str>,
-    /// What it says.
+    /// The condition of the rule.
     pub condition: Condition,
 }
 
 impl Rule {
-    /// Why the condition is not certain, to stand behind the rule in the log; empty if it is.
-    fn doubt(&self, certificate: &Certificate) -> String {
+    /// Text for the log after the name of the rule: the reason why the condition is not certain, or
+    /// an empty text if it is.
+    fn uncertainty(&self, certificate: &Certificate) -> String {
         match self.condition.holds(certificate) {
             None => self
                 .condition
-                .doubt(certificate)
-                .map(|doubt| format!(": {doubt}"))
+                .uncertainty(certificate)
+                .map(|reason| format!(": {reason}"))
                 .unwrap_or_default(),
             Some(_) => String::new(),
         }
     }
 }
 
-/// Allow and deny rules. Deny wins; with allow rules, one of them must hold.
+/// Allow and deny rules. Deny takes precedence. If there are allow rules, one of them must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
-    /// One of these must hold, unless there is none.
+    /// If not empty, one of these must hold.
     pub allow: Vec<Rule>,
     /// None of these may hold.
     pub deny: Vec<Rule>,
 }
 
 impl Rules {
+    /// Checks that the rules allow the certificate.
+    ///
     /// # Errors
-    /// Why the certificate may not pass, with the name of the rule, for the log.
+    /// The reason for the log, with the name of the rule.
     pub fn check(&self, certificate: &Certificate) -> Result<(), String> {
         for rule in &self.deny {
             match rule.condition.holds(certificate) {
                 Some(false) => {}
                 Some(true) => return Err(format!("deny rule '{}' holds", rule.name)),
                 None => {
-                    let doubt = rule.doubt(certificate);
-                    return Err(format!("deny rule '{}' may hold{doubt}", rule.name));
+                    let uncertainty = rule.uncertainty(certificate);
+                    return Err(format!("deny rule '{}' may hold{uncertainty}", rule.name));
                 }
             }
         }
@@ -284,7 +298,7 @@ impl Rules {
         let rules: Vec<String> = self
             .allow
             .iter()
-            .map(|rule| format!("{}{}", rule.name, rule.doubt(certificate)))
+            .map(|rule| format!("{}{}", rule.name, rule.uncertainty(certificate)))
             .collect();
         Err(format!("no allow rule holds ({})", rules.join(", ")))
     }

@@ -85,7 +85,7 @@ fn several_cas(plugin: &Plugin<'_>, auth: &Auth, report: &mut Report) -> bool {
     let (index, what) = match &plugin.config {
         PluginConfig::ClientCertAcl(rules) => {
             let by_names = |rule: &crate::identity::Rule| {
-                rule.condition.looks_at_names() && !rule.condition.is_pinned()
+                rule.condition.depends_on_names() && !rule.condition.is_pinned()
             };
             match rules.allow.iter().position(by_names) {
                 Some(index) => (index, "the rule allows by names of the certificate"),

@@ -122,8 +122,7 @@ impl<'t> DocumentReader<'t, '_> {
         }
         let shown = quoted(name.as_bytes());
         if is_kong_plugin(name) || self.declared_plugins.contains(&name) {
-            let message =
-                format!("the plugin '{shown}' has no effect in resty-mtls");
+            let message = format!("the plugin '{shown}' has no effect in resty-mtls");
             self.report
                 .warn_once(&format!("plugin {name}"), position, path, &message);
             return None;

@@ -1388,7 +1388,7 @@ fn rules_on_names_that_several_cas_may_issue_are_warned_of() {
     let lowest = testing::issue("Lowest", Some(&below), true, 60, &[]);
     let other = testing::issue("Other", None, true, 60, &[]);
     // The same subject and key once more
-    let again = testing::reissued(&root);
+    let again = testing::renew(&root);
     let cas = [
         &root.x509,
         &below.x509,

@@ -1220,7 +1220,7 @@ fn check_accepts_the_crl_for_a_renewed_ca_certificate() {
     let ca = ca();
     let leaf = leaf(&ca);
     // Another certificate for the same name and key.
-    let renewed = crate::testing::reissue(&ca, "CA", 2 * DAY).x509;
+    let renewed = crate::testing::renew_as(&ca, "CA", 2 * DAY).x509;
     let list = TestCrl::by(&ca).revoke(&serial(&leaf.x509), b"").der();
     for anchor in [&ca.x509, &renewed] {
         let verdict = check_all(&set(&[&list]), &[&leaf.x509, anchor], NOW);
