@@ -166,6 +166,12 @@ sub check_shell {
 }
 
 
+# Every target of `make help` is in a page.
+for my $target (`make -s -C '$root' help` =~ /^([\w-]+) /mg) {
+    ok((grep { /\bmake (?:[\w-]+ )*\Q$target\E(?![\w-])/ } values %text), "a page describes make $target");
+}
+
+
 # Output: of a command of ours, exactly; of the demo, its title and the names of headers.
 sub check_output {
     my ($where, $what, $content) = @_;
