@@ -37,7 +37,7 @@ const FORMS: [PointConversionForm; 3] = [
 #[derive(Debug)]
 pub(super) struct SpkiDigests {
     /// Of the encoding in the certificate.
-    own: [u8; 32],
+    original: [u8; 32],
     others: Vec<[u8; 32]>,
 }
 
@@ -48,10 +48,10 @@ impl SpkiDigests {
             let key = certificate.public_key()?;
             let encoded = key.public_key_to_der()?;
             let der = certificate.to_der()?;
-            let own = spki_of(&der).unwrap_or(&encoded);
+            let original = spki_of(&der).unwrap_or(&encoded);
             let others = others(&key, &encoded)?;
             Ok::<_, ErrorStack>(SpkiDigests {
-                own: sha256(own),
+                original: sha256(original),
                 others: others.iter().map(|other| sha256(other)).collect(),
             })
         };
@@ -65,7 +65,7 @@ impl SpkiDigests {
     /// Whether this is the digest of the encoding in the certificate; `None` if it is that of
     /// another encoding of the same key.
     pub(super) fn has(&self, digest: &[u8; 32]) -> Option<bool> {
-        if self.own == *digest {
+        if self.original == *digest {
             return Some(true);
         }
         (!self.others.contains(digest)).then_some(false)

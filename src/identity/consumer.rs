@@ -166,7 +166,7 @@ impl ConsumersBuilder {
         }
         if let Some(username) = &consumer.username {
             if all
-                .exact(&all.by_username, username, |c| c.username.as_deref())
+                .find_by_exact_name(&all.by_username, username, |c| c.username.as_deref())
                 .is_some()
             {
                 return Err(duplicate("username", username));
@@ -174,7 +174,7 @@ impl ConsumersBuilder {
         }
         if let Some(custom_id) = &consumer.custom_id {
             if all
-                .exact(&all.by_custom_id, custom_id, |c| c.custom_id.as_deref())
+                .find_by_exact_name(&all.by_custom_id, custom_id, |c| c.custom_id.as_deref())
                 .is_some()
             {
                 return Err(duplicate("custom_id", custom_id));
@@ -266,7 +266,7 @@ impl Consumers {
         self.by_id
             .get(id.as_str())
             .copied()
-            .or_else(|| self.exact(&self.by_username, name, |c| c.username.as_deref()))
+            .or_else(|| self.find_by_exact_name(&self.by_username, name, |c| c.username.as_deref()))
     }
 
     /// Maps a verified certificate to a consumer. For each name in order, a credential with a CA of
@@ -296,9 +296,9 @@ impl Consumers {
             .or_else(|| {
                 names.iter().find_map(|name| {
                     let username =
-                        || self.named(&self.by_username, name, |c| c.username.as_deref());
+                        || self.find_by_name(&self.by_username, name, |c| c.username.as_deref());
                     let custom_id =
-                        || self.named(&self.by_custom_id, name, |c| c.custom_id.as_deref());
+                        || self.find_by_name(&self.by_custom_id, name, |c| c.custom_id.as_deref());
                     by.username
                         .then(username)
                         .flatten()
@@ -384,7 +384,7 @@ impl Consumers {
         })
     }
 
-    fn named(
+    fn find_by_name(
         &self,
         index: &LookalikeIndex,
         name: &SubjectName,
@@ -399,13 +399,13 @@ impl Consumers {
         )
     }
 
-    fn exact(
+    fn find_by_exact_name(
         &self,
         index: &LookalikeIndex,
         name: &str,
         text: impl Fn(&Consumer) -> Option<&str>,
     ) -> Option<u32> {
-        self.named(index, &SubjectName::new(name.to_owned(), false), text)
+        self.find_by_name(index, &SubjectName::new(name.to_owned(), false), text)
     }
 }
 

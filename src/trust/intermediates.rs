@@ -47,26 +47,26 @@ impl Intermediates {
         sent: &StackRef<X509>,
         is_excluded: impl Fn(&CaCertificate) -> bool,
     ) -> Vec<&Arc<CaCertificate>> {
-        let mut found: Vec<&Arc<CaCertificate>> = Vec::new();
+        let mut candidates: Vec<&Arc<CaCertificate>> = Vec::new();
         if self.cas.is_empty() {
-            return found;
+            return candidates;
         }
         let mut names = vec![leaf.issuer_name_hash()];
         let mut seen: HashSet<u32> = names.iter().copied().collect();
         let mut next = 0;
         while let Some(name) = names.get(next).copied() {
             next += 1;
-            let own = self.by_subject.get(&name).into_iter().flatten();
-            let own: Vec<_> = own.filter_map(|index| self.cas.get(*index)).collect();
-            let issuers = own.iter().map(|ca| ca.x509().issuer_name_hash());
-            let beside = sent.iter().filter(|ca| ca.subject_name_hash() == name);
-            for issuer in issuers.chain(beside.map(X509Ref::issuer_name_hash)) {
+            let matching = self.by_subject.get(&name).into_iter().flatten();
+            let matching: Vec<_> = matching.filter_map(|index| self.cas.get(*index)).collect();
+            let issuers = matching.iter().map(|ca| ca.x509().issuer_name_hash());
+            let sent_matching = sent.iter().filter(|ca| ca.subject_name_hash() == name);
+            for issuer in issuers.chain(sent_matching.map(X509Ref::issuer_name_hash)) {
                 if names.len() < MAX_NAMES && seen.insert(issuer) {
                     names.push(issuer);
                 }
             }
-            found.extend(own.into_iter().filter(|ca| !is_excluded(ca)));
+            candidates.extend(matching.into_iter().filter(|ca| !is_excluded(ca)));
         }
-        found
+        candidates
     }
 }

@@ -31,28 +31,36 @@ pub enum RevocationStatus {
 }
 
 /// Checks that `now` lies between thisUpdate and nextUpdate.
-pub(super) fn in_force(this: i64, next: i64, now: i64, skew: i64) -> Result<(), String> {
-    if this > now.saturating_add(skew) {
+pub(super) fn in_force(
+    this_update: i64,
+    next_update: i64,
+    now: i64,
+    skew: i64,
+) -> Result<(), String> {
+    if this_update > now.saturating_add(skew) {
         return Err(format!(
             "thisUpdate is {} s in the future",
-            this.saturating_sub(now)
+            this_update.saturating_sub(now)
         ));
     }
-    if next < this {
+    if next_update < this_update {
         return Err("nextUpdate is before thisUpdate".to_owned());
     }
     // The second of nextUpdate is too late, as in X509_verify_cert.
-    if next <= now.saturating_sub(skew) {
-        return Err(format!("nextUpdate was {} s ago", now.saturating_sub(next)));
+    if next_update <= now.saturating_sub(skew) {
+        return Err(format!(
+            "nextUpdate was {} s ago",
+            now.saturating_sub(next_update)
+        ));
     }
     Ok(())
 }
 
 /// When to query again after a revocation by a response or CRL with this nextUpdate. The revocation
 /// stays valid afterwards, but a newer response or CRL may withdraw it.
-pub(super) fn revoked_until(next: i64, now: i64) -> i64 {
-    if next > now {
-        next
+pub(super) fn revoked_until(next_update: i64, now: i64) -> i64 {
+    if next_update > now {
+        next_update
     } else {
         now.saturating_add(STALE_RECHECK)
     }

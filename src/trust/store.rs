@@ -234,7 +234,7 @@ impl TrustStore {
                 self.trusted(chain, untrusted)?,
                 now,
             )),
-            Err((result, depth)) => Ok(Verdict::failed(result, depth, now)),
+            Err((result, depth)) => Ok(Verdict::from_verify_result(result, depth, now)),
         })?
     }
 

@@ -140,7 +140,7 @@ impl Verdict {
         }
     }
 
-    pub(super) fn failed(result: X509VerifyResult, depth: u32, now: i64) -> Verdict {
+    pub(super) fn from_verify_result(result: X509VerifyResult, depth: u32, now: i64) -> Verdict {
         Verdict::refused(result.as_raw(), depth, now)
     }
 

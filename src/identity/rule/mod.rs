@@ -68,9 +68,9 @@ impl Condition {
             Condition::Issuer(kind, value) => {
                 some(compared(certificate.normal_issuer(), kind, value).map(|(is, _)| is))
             }
-            Condition::San(wanted) => {
+            Condition::San(condition) => {
                 let sans = certificate.normal_san();
-                let matches = |(kind, name): &(SanKind, NormalForm)| wanted.matches(*kind, name);
+                let matches = |(kind, name): &(SanKind, NormalForm)| condition.matches(*kind, name);
                 let unreadable = sans.unreadable.then_some(None);
                 some(sans.names.iter().map(matches).chain(unreadable))
             }
@@ -106,17 +106,18 @@ impl Condition {
             Condition::Issuer(kind, value) => {
                 attribute_uncertainty(certificate.normal_issuer(), "issuer", kind, value)
             }
-            Condition::San(wanted) => {
+            Condition::San(condition) => {
                 let sans = certificate.normal_san();
                 if sans.unreadable {
                     return Some("the subject alternative names cannot be read".to_owned());
                 }
-                let uncertain =
-                    |(kind, name): &&(SanKind, NormalForm)| wanted.matches(*kind, name).is_none();
+                let uncertain = |(kind, name): &&(SanKind, NormalForm)| {
+                    condition.matches(*kind, name).is_none()
+                };
                 let (_, name) = sans.names.iter().find(uncertain)?;
                 Some(format!(
                     "{} {}",
-                    wanted.policy_key(),
+                    condition.policy_key(),
                     name_uncertainty(name)
                 ))
             }
@@ -156,13 +157,13 @@ impl Condition {
 impl SanCondition {
     /// Whether a name matches; `None`: not certain. A name of another type does not match.
     fn matches(&self, kind: SanKind, name: &NormalForm) -> Option<bool> {
-        let wanted = match self {
+        let condition_kind = match self {
             SanCondition::Dns(_) | SanCondition::DnsBelow(_) => SanKind::Dns,
             SanCondition::Uri(_) | SanCondition::UriPrefix(_) => SanKind::Uri,
             SanCondition::Email(_) => SanKind::Email,
             SanCondition::Ip(_) => SanKind::Ip,
         };
-        if kind != wanted {
+        if kind != condition_kind {
             return Some(false);
         }
         let name = name.as_ref().ok()?;

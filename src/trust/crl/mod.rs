@@ -109,10 +109,10 @@ impl Crl {
         if !authentic {
             return Err(result.problem().to_owned());
         }
-        let next = crl.next_update.unwrap_or(i64::MAX);
-        let in_force = in_force(crl.this_update, next, now, CLOCK_SKEW);
+        let next_update = crl.next_update.unwrap_or(i64::MAX);
+        let in_force = in_force(crl.this_update, next_update, now, CLOCK_SKEW);
         let revoked = |since, reason| RevocationStatus::Revoked {
-            until: revoked_until(next, now),
+            until: revoked_until(next_update, now),
             since,
             reason,
         };
@@ -130,7 +130,7 @@ impl Crl {
             return Err(result.problem().to_owned());
         }
         in_force?;
-        Ok(RevocationStatus::Good { until: next })
+        Ok(RevocationStatus::Good { until: next_update })
     }
 
     /// nextUpdate, in seconds since the epoch.
@@ -222,10 +222,10 @@ impl CrlSet {
     ) -> impl Iterator<Item = String> + 'a {
         self.crls.iter().filter_map(|crl| {
             let cas = cas.iter().map(|ca| ca.x509());
-            let mut named = cas.filter(|ca| is_same_name(crl.issuer(), ca.subject_name()));
-            let first = named.next()?;
+            let mut same_name = cas.filter(|ca| is_same_name(crl.issuer(), ca.subject_name()));
+            let first = same_name.next()?;
             let unsigned = !crl.check_signature(first).authentic
-                && !named.any(|other| crl.check_signature(other).authentic);
+                && !same_name.any(|other| crl.check_signature(other).authentic);
             ErrorStack::get();
             unsigned.then(|| {
                 crl.message(
@@ -475,14 +475,14 @@ impl<'a> PathCertificate<'a> {
     /// the root itself; for an indirect CRL, CAs of the policy that the certificate names as
     /// cRLIssuer.
     fn signer_candidates<'l>(&'l self, crl: &'l ParsedCrl) -> impl Iterator<Item = &'l X509Ref> {
-        let named = |signer: &&X509Ref| is_same_name(signer.subject_name(), crl.issuer());
-        let own = self.above.is_empty().then_some(&**self.certificate);
+        let has_name = |signer: &&X509Ref| is_same_name(signer.subject_name(), crl.issuer());
+        let root = self.above.is_empty().then_some(&**self.certificate);
         let above = self.above.iter().map(|above| &**above);
-        let indirect = !is_same_name(crl.issuer(), self.issuer())
+        let is_indirect = !is_same_name(crl.issuer(), self.issuer())
             && ext::names_crl_issuer(self.certificate, crl.issuer());
-        let cas = if indirect { self.cas } else { &[] };
+        let cas = if is_indirect { self.cas } else { &[] };
         let cas = cas.iter().map(|ca| &**ca.x509());
-        above.chain(own).chain(cas).filter(named)
+        above.chain(root).chain(cas).filter(has_name)
     }
 
     /// The CAs of the policy with the name of the certificate's issuer, if that issued `crl`. They
@@ -490,8 +490,8 @@ impl<'a> PathCertificate<'a> {
     /// if its path has the same anchor. Such a CRL revokes certificates, but does not make them
     /// good.
     fn other_keys_of_issuer<'l>(&'l self, crl: &'l ParsedCrl) -> impl Iterator<Item = &'l X509Ref> {
-        let own = !self.above.is_empty() && is_same_name(crl.issuer(), self.issuer());
-        let cas = if own { self.cas } else { &[] };
+        let is_issuer = !self.above.is_empty() && is_same_name(crl.issuer(), self.issuer());
+        let cas = if is_issuer { self.cas } else { &[] };
         let cas = cas.iter().map(|ca| &**ca.x509());
         cas.filter(move |ca| is_same_name(ca.subject_name(), crl.issuer()))
     }

@@ -148,7 +148,9 @@ fn status(
             continue;
         }
         let (until, in_force) = match times(single) {
-            Ok((this, until)) => (until, in_force(this, until, now, CLOCK_SKEW).is_ok()),
+            Ok((this_update, until)) => {
+                (until, in_force(this_update, until, now, CLOCK_SKEW).is_ok())
+            }
             Err(_) => (now, false),
         };
         let accepted = match single.reason {
@@ -193,8 +195,8 @@ fn status(
             ))
         }
     };
-    let (this, until) = times(single)?;
-    in_force(this, until, now, CLOCK_SKEW)?;
+    let (this_update, until) = times(single)?;
+    in_force(this_update, until, now, CLOCK_SKEW)?;
     match single.status {
         OcspCertStatus::GOOD => Ok(RevocationStatus::Good { until }),
         _ => Err("has the certificate status unknown".to_owned()),
@@ -258,13 +260,13 @@ fn is_issued_by(
 
 /// thisUpdate, and the second at which the single response ends.
 fn times(single: &ext::SingleResponse<'_>) -> Result<(i64, i64), String> {
-    let this = single.this_update.ok_or_else(|| NO_TIME.to_owned());
-    let this = time(this?)?;
+    let this_update = single.this_update.ok_or_else(|| NO_TIME.to_owned());
+    let this_update = time(this_update?)?;
     let until = match single.next_update {
-        Some(next) => time(next)?,
-        None => this.saturating_add(MAX_AGE),
+        Some(next_update) => time(next_update)?,
+        None => this_update.saturating_add(MAX_AGE),
     };
-    Ok((this, until))
+    Ok((this_update, until))
 }
 
 fn time(time: &Asn1GeneralizedTimeRef) -> Result<i64, String> {
