@@ -19,12 +19,12 @@ local metrics = require "resty.mtls.internal.metrics"
 local placement = require "resty.mtls.internal.placement"
 local reload = require "resty.mtls.internal.reload"
 local reserved_headers = require "resty.mtls.internal.reserved_headers"
-local STATUS = require "resty.mtls.internal.cdef"
+local CONST = require "resty.mtls.internal.cdef"
 
 
 local C = library.C
-local OK = STATUS.OK
-local NOT_FOUND = STATUS.NOT_FOUND
+local OK = CONST.OK
+local NOT_FOUND = CONST.NOT_FOUND
 local error = error
 local ngx_log = ngx.log
 local type = type

@@ -9,25 +9,25 @@ local ffi = require "ffi"
 local upstream_headers = require "resty.mtls.internal.upstream_headers"
 local library = require "resty.mtls.internal.library"
 local connection = require "resty.mtls.internal.connection"
-local STATUS = require "resty.mtls.internal.cdef"
+local CONST = require "resty.mtls.internal.cdef"
 
 
 local C = library.C
-local NOT_FOUND = STATUS.NOT_FOUND
+local NOT_FOUND = CONST.NOT_FOUND
 local rawset = rawset
 local tonumber = tonumber
 local type = type
 
 
 local TEXT_FIELDS = {
-    subject_dn = STATUS.FIELD_SUBJECT_DN,
-    issuer_dn = STATUS.FIELD_ISSUER_DN,
-    serial = STATUS.FIELD_SERIAL,
-    fingerprint_sha1 = STATUS.FIELD_SHA1,
-    fingerprint_sha256 = STATUS.FIELD_SHA256,
-    pem = STATUS.FIELD_PEM,
-    chain_pem = STATUS.FIELD_CHAIN_PEM,
-    x5t_s256 = STATUS.FIELD_X5T_S256,
+    subject_dn = CONST.FIELD_SUBJECT_DN,
+    issuer_dn = CONST.FIELD_ISSUER_DN,
+    serial = CONST.FIELD_SERIAL,
+    fingerprint_sha1 = CONST.FIELD_SHA1,
+    fingerprint_sha256 = CONST.FIELD_SHA256,
+    pem = CONST.FIELD_PEM,
+    chain_pem = CONST.FIELD_CHAIN_PEM,
+    x5t_s256 = CONST.FIELD_X5T_S256,
 }
 
 
@@ -39,7 +39,7 @@ local _M = {}
 
 local function validity(self, key)
     local times = ffi.new("int64_t[2]")
-    if C.rmtls_certificate_validity(self.handle, times, times + 1) ~= STATUS.OK then
+    if C.rmtls_certificate_validity(self.handle, times, times + 1) ~= CONST.OK then
         return nil
     end
 
@@ -158,7 +158,7 @@ function _M.from_pem(pem)
             return C.rmtls_certificate_from_pem(pem, #pem, out, message)
         end)
 
-        return status or STATUS.OK
+        return status or CONST.OK
     end)
 
     return certificate, err
@@ -231,20 +231,20 @@ function _M:headers(dialect, store)
         error("dialect must be a string", 2)
     end
 
-    local verdict = -1
+    local verdict = CONST.VERDICT_NOT_VERIFIED
     if store then
         local trusted, reason, code = self:verify(store)
         if trusted == nil then
             return nil, reason
         end
 
-        verdict = code or 0
+        verdict = code or library.X509_V_OK
     end
 
     local message = library.buffer(1024)
     local found, left_out, status = upstream_headers.of_certificate(
         C.rmtls_certificate_lines(self.handle, dialect, #dialect, verdict, ngx.time(), upstream_headers.out, message))
-    if status == STATUS.INVALID then
+    if status == CONST.INVALID then
         error(library.text(message), 2)
     end
 

@@ -10,12 +10,12 @@
 local ffi = require "ffi"
 local library = require "resty.mtls.internal.library"
 local connection = require "resty.mtls.internal.connection"
-local STATUS = require "resty.mtls.internal.cdef"
+local CONST = require "resty.mtls.internal.cdef"
 
 
 local C = library.C
-local OK = STATUS.OK
-local NOT_FOUND = STATUS.NOT_FOUND
+local OK = CONST.OK
+local NOT_FOUND = CONST.NOT_FOUND
 local error = error
 local type = type
 

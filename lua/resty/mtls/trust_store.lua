@@ -2,7 +2,7 @@
 
 local ffi = require "ffi"
 local library = require "resty.mtls.internal.library"
-local STATUS = require "resty.mtls.internal.cdef"
+local CONST = require "resty.mtls.internal.cdef"
 
 
 local C = library.C
@@ -41,7 +41,7 @@ function _M.new(pem, options)
                                            out, message)
         end, C.rmtls_trust_store_free)
 
-        return status or STATUS.OK
+        return status or CONST.OK
     end)
     if not handle then
         return nil, err
@@ -61,7 +61,7 @@ function _M:verify(certificate, now)
     local verdict = library.buffer(256)
     local status = C.rmtls_trust_store_verify(self.handle, certificate.handle, now or ngx.time(),
                                               code, verdict)
-    if status ~= STATUS.OK then
+    if status ~= CONST.OK then
         return library.failure("trust_store.verify", status)
     end
 

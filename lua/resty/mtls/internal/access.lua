@@ -14,27 +14,28 @@ local token_issuer = require "resty.mtls.internal.token_issuer"
 local revocation = require "resty.mtls.internal.revocation"
 local reserved_headers = require "resty.mtls.internal.reserved_headers"
 local variables = require "resty.mtls.internal.variables"
-local STATUS = require "resty.mtls.internal.cdef"
+local CONST = require "resty.mtls.internal.cdef"
 
 
 local C = library.C
-local OK = STATUS.OK
-local NOT_FOUND = STATUS.NOT_FOUND
-local PASS = STATUS.PASS
-local PENDING = STATUS.PENDING
-local ANONYMOUS = STATUS.IDENTITY_ANONYMOUS
-local CONSUMER = STATUS.IDENTITY_CONSUMER
-local NOT_VERIFIED = STATUS.VERDICT_NOT_VERIFIED
-local TRAIT_VARY = STATUS.TRAIT_VARY
-local TRAIT_PRIVATE = STATUS.TRAIT_PRIVATE
-local TRAIT_XFCC = STATUS.TRAIT_XFCC
-local TRAIT_INBOUND = STATUS.TRAIT_INBOUND
-local TRAIT_BEARER = STATUS.TRAIT_BEARER
-local FORWARDS_YES = STATUS.FORWARDS_YES
-local FORWARDS_FIRST = STATUS.FORWARDS_FIRST
+local OK = CONST.OK
+local NOT_FOUND = CONST.NOT_FOUND
+local PASS = CONST.PASS
+local PENDING = CONST.PENDING
+local ANONYMOUS = CONST.IDENTITY_ANONYMOUS
+local CONSUMER = CONST.IDENTITY_CONSUMER
+local NOT_VERIFIED = CONST.VERDICT_NOT_VERIFIED
+local TRAIT_VARY = CONST.TRAIT_VARY
+local TRAIT_PRIVATE = CONST.TRAIT_PRIVATE
+local TRAIT_XFCC = CONST.TRAIT_XFCC
+local TRAIT_INBOUND = CONST.TRAIT_INBOUND
+local TRAIT_BEARER = CONST.TRAIT_BEARER
+local FORWARDS_YES = CONST.FORWARDS_YES
+local FORWARDS_FIRST = CONST.FORWARDS_FIRST
 local TRAIT_INBOUND_OR_BEARER = bit.bor(TRAIT_INBOUND, TRAIT_BEARER)
-local TOO_EARLY = STATUS.TOO_EARLY
-local TOO_SMALL = STATUS.TOO_SMALL
+local TOO_EARLY = CONST.TOO_EARLY
+local TOO_SMALL = CONST.TOO_SMALL
+local X509_V_OK = library.X509_V_OK
 local band = bit.band
 local clear_header = ngx.req.clear_header
 local error = error
@@ -56,20 +57,20 @@ local NO_ROUTE = "no route '': $mtls_route is not set in this location, expected
 -- The values of $mtls_decision.
 local OUTCOMES = {
     [PASS] = "pass",
-    [STATUS.NO_CERTIFICATE] = "no_certificate",
-    [STATUS.REFUSED] = "refused",
-    [STATUS.MISDIRECTED] = "misdirected",
-    [STATUS.FORBIDDEN] = "forbidden",
+    [CONST.NO_CERTIFICATE] = "no_certificate",
+    [CONST.REFUSED] = "refused",
+    [CONST.MISDIRECTED] = "misdirected",
+    [CONST.FORBIDDEN] = "forbidden",
     [TOO_EARLY] = "too_early",
-    [STATUS.UNAVAILABLE] = "unavailable",
+    [CONST.UNAVAILABLE] = "unavailable",
 }
 local REFUSALS = {
-    [STATUS.NO_CERTIFICATE] = { 401, '{"message":"No required TLS certificate was sent"}' },
-    [STATUS.REFUSED] = { 401, '{"message":"TLS certificate failed verification"}' },
-    [STATUS.MISDIRECTED] = { 421, '{"message":"Misdirected Request"}' },
-    [STATUS.FORBIDDEN] = { 403, '{"message":"You cannot consume this service"}' },
+    [CONST.NO_CERTIFICATE] = { 401, '{"message":"No required TLS certificate was sent"}' },
+    [CONST.REFUSED] = { 401, '{"message":"TLS certificate failed verification"}' },
+    [CONST.MISDIRECTED] = { 421, '{"message":"Misdirected Request"}' },
+    [CONST.FORBIDDEN] = { 403, '{"message":"You cannot consume this service"}' },
     [TOO_EARLY] = { 425, '{"message":"Too Early"}' },
-    [STATUS.UNAVAILABLE] = { 503, '{"message":"Service Unavailable"}' },
+    [CONST.UNAVAILABLE] = { 503, '{"message":"Service Unavailable"}' },
 }
 
 
@@ -174,9 +175,9 @@ local function identity_of(engine, plan)
     return {
         groups = groups,
         consumer = decision.identity == CONSUMER and {
-            id = consumer_field(engine, STATUS.CONSUMER_ID),
-            username = consumer_field(engine, STATUS.CONSUMER_USERNAME),
-            custom_id = consumer_field(engine, STATUS.CONSUMER_CUSTOM_ID),
+            id = consumer_field(engine, CONST.CONSUMER_ID),
+            username = consumer_field(engine, CONST.CONSUMER_USERNAME),
+            custom_id = consumer_field(engine, CONST.CONSUMER_CUSTOM_ID),
         } or nil,
     }
 end
@@ -372,7 +373,7 @@ local function publish_decision(engine, plan, ssl, route)
             add_lines(engine, record, plan, ssl)
         end
 
-        if record.next_expiry_check <= now and decision.verdict == 0 then
+        if record.next_expiry_check <= now and decision.verdict == X509_V_OK then
             observe_expiry(engine, record)
         end
     end
@@ -401,11 +402,11 @@ local function forward_xfcc(engine, plan, lines)
     end
 
     local name, value = library.text(xfcc_name), library.text(xfcc_value)
-    if xfcc_kind[0] == STATUS.LINE_ALWAYS then
+    if xfcc_kind[0] == CONST.LINE_ALWAYS then
         set_header(name, value)
     else
         upstream_headers.left_out(xfcc_kind[0], name, value, count_left_out)
-        if xfcc_kind[0] == STATUS.LINE_TOO_LARGE then
+        if xfcc_kind[0] == CONST.LINE_TOO_LARGE then
             set_header(name .. "-Too-Large", "1")
         end
     end

@@ -8,15 +8,16 @@ local connection = require "resty.mtls.internal.connection"
 local upstream_headers = require "resty.mtls.internal.upstream_headers"
 local request_headers = require "resty.mtls.internal.request_headers"
 local reserved_headers = require "resty.mtls.internal.reserved_headers"
-local STATUS = require "resty.mtls.internal.cdef"
+local CONST = require "resty.mtls.internal.cdef"
 
 
 local C = library.C
-local NOT_FOUND = STATUS.NOT_FOUND
-local NOT_VERIFIED = STATUS.VERDICT_NOT_VERIFIED
-local NO_CONSUMER = STATUS.VERDICT_NO_CONSUMER
-local TRAIT_INBOUND = STATUS.TRAIT_INBOUND
-local TRAIT_OR_TLS = STATUS.TRAIT_OR_TLS
+local NOT_FOUND = CONST.NOT_FOUND
+local NOT_VERIFIED = CONST.VERDICT_NOT_VERIFIED
+local NO_CONSUMER = CONST.VERDICT_NO_CONSUMER
+local TRAIT_INBOUND = CONST.TRAIT_INBOUND
+local TRAIT_OR_TLS = CONST.TRAIT_OR_TLS
+local X509_V_OK = library.X509_V_OK
 local band = bit.band
 local error = error
 local ngx = ngx
@@ -102,7 +103,7 @@ function client_methods:header_value(dialect, key)
 
         return status
     end)
-    if status == STATUS.INVALID then
+    if status == CONST.INVALID then
         error(library.text(message), 2)
     end
 
@@ -136,8 +137,8 @@ function client_methods:cloudflare()
 end
 
 
-local function view(engine, epoch, plan, presented, from_header, verdict, record)
-    local identity = record and record.is_client and verdict == 0 and record.client_identity
+local function new_client(engine, epoch, plan, presented, from_header, verdict, record)
+    local identity = record and record.is_client and verdict == X509_V_OK and record.client_identity
     local verified = "FAILED:not verified"
     if verdict == NO_CONSUMER then
         verified = "FAILED:no consumer"
@@ -215,7 +216,7 @@ function _M.of_request(engine)
 
     local verdict = record and record.verdict or NOT_VERIFIED
     -- A client with a consumer is always in the client cache.
-    if verdict == 0 and not record.is_client then
+    if verdict == X509_V_OK and not record.is_client then
         verdict = NO_CONSUMER
     end
 
@@ -250,7 +251,7 @@ function _M.of_request(engine)
         return library.failure("client", status)
     end
 
-    local client = view(engine, record and record.epoch or epoch, plan, presented, from_header, verdict,
+    local client = new_client(engine, record and record.epoch or epoch, plan, presented, from_header, verdict,
                         record)
     if is_own_record then
         record.view = client

@@ -4,10 +4,10 @@
 -- Records are in two tables. When the newer one holds half of the bound, it replaces the older one, which
 -- is dropped; a record of the older one moves to the newer one when it is used.
 
-local STATUS = require "resty.mtls.internal.cdef"
+local CONST = require "resty.mtls.internal.cdef"
 
 
-local HALF = STATUS.MAX_LUA_BYTES / 2
+local HALF = CONST.MAX_LUA_BYTES / 2
 
 -- Bytes of a record and its tables, without its strings (LuaJIT with GC64).
 local RECORD_SIZE = 1400

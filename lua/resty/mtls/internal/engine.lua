@@ -2,12 +2,12 @@
 
 local ffi = require "ffi"
 local library = require "resty.mtls.internal.library"
-local STATUS = require "resty.mtls.internal.cdef"
+local CONST = require "resty.mtls.internal.cdef"
 
 
 local C = library.C
-local OK = STATUS.OK
-local NOT_FOUND = STATUS.NOT_FOUND
+local OK = CONST.OK
+local NOT_FOUND = CONST.NOT_FOUND
 local error = error
 local tonumber = tonumber
 

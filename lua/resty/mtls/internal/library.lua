@@ -2,7 +2,7 @@
 -- return: misuse raises, a failure is nil and an error, absence is nil.
 
 local ffi = require "ffi"
-local STATUS = require "resty.mtls.internal.cdef"
+local CONST = require "resty.mtls.internal.cdef"
 
 
 local error = error
@@ -12,16 +12,16 @@ local tonumber = tonumber
 
 
 local FILE = "libresty_mtls.so"
-local OK = STATUS.OK
-local TOO_SMALL = STATUS.TOO_SMALL
-local NOT_FOUND = STATUS.NOT_FOUND
+local OK = CONST.OK
+local TOO_SMALL = CONST.TOO_SMALL
+local NOT_FOUND = CONST.NOT_FOUND
 local ERROR_SIZE = 1024
 local TEXTS = {
-    [STATUS.NULL_ARGUMENT] = "NULL argument",
-    [STATUS.INVALID] = "invalid argument",
-    [STATUS.PANIC] = "internal error",
-    [STATUS.OPENSSL] = "OpenSSL error",
-    [STATUS.HOST] = "wrong OpenSSL",
+    [CONST.NULL_ARGUMENT] = "NULL argument",
+    [CONST.INVALID] = "invalid argument",
+    [CONST.PANIC] = "internal error",
+    [CONST.OPENSSL] = "OpenSSL error",
+    [CONST.HOST] = "wrong OpenSSL",
 }
 
 
@@ -55,12 +55,14 @@ local C = load_library()
 local _M = {
     C = C,
     _VERSION = "0.1.0",
+    -- The verdict of OpenSSL on a chain without an error.
+    X509_V_OK = 0,
 }
 
 
 local found = C.rmtls_abi_version()
-if found ~= STATUS.ABI_VERSION then
-    error("resty.mtls: " .. FILE .. " has ABI version " .. found .. ", expected " .. STATUS.ABI_VERSION
+if found ~= CONST.ABI_VERSION then
+    error("resty.mtls: " .. FILE .. " has ABI version " .. found .. ", expected " .. CONST.ABI_VERSION
           .. "; install Lua modules and library of the same release", 0)
 end
 

@@ -13,7 +13,7 @@ local ffi = require "ffi"
 require "resty.core.shdict"
 local engine = require "resty.mtls.internal.engine"
 local library = require "resty.mtls.internal.library"
-local STATUS = require "resty.mtls.internal.cdef"
+local CONST = require "resty.mtls.internal.cdef"
 
 
 local C = library.C
@@ -123,19 +123,19 @@ end
 
 -- rmtls_metrics_take() has them in this order.
 local EVENTS = {
-    [STATUS.EVENT_CLIENT_HELLO] = { "client_hellos_total" },
-    [STATUS.EVENT_CERTIFICATE_REQUEST] = { "certificate_requests_total" },
-    [STATUS.EVENT_CERTIFICATE_PRESENTED] = { "certificates_presented_total" },
-    [STATUS.EVENT_FULL_CONNECTION] = { "connections_total", "full" },
-    [STATUS.EVENT_RESUMED_CONNECTION] = { "connections_total", "resumed" },
-    [STATUS.EVENT_DECISION_HIT] = { "cache_lookups_total", "decision", "hit" },
-    [STATUS.EVENT_DECISION_MISS] = { "cache_lookups_total", "decision", "miss" },
-    [STATUS.EVENT_CLIENT_HIT] = { "cache_lookups_total", "client", "hit" },
-    [STATUS.EVENT_CLIENT_MISS] = { "cache_lookups_total", "client", "miss" },
-    [STATUS.EVENT_VERDICT_HIT] = { "cache_lookups_total", "verdict", "hit" },
-    [STATUS.EVENT_VERDICT_MISS] = { "cache_lookups_total", "verdict", "miss" },
-    [STATUS.EVENT_STATUS_HIT] = { "cache_lookups_total", "status", "hit" },
-    [STATUS.EVENT_STATUS_MISS] = { "cache_lookups_total", "status", "miss" },
+    [CONST.EVENT_CLIENT_HELLO] = { "client_hellos_total" },
+    [CONST.EVENT_CERTIFICATE_REQUEST] = { "certificate_requests_total" },
+    [CONST.EVENT_CERTIFICATE_PRESENTED] = { "certificates_presented_total" },
+    [CONST.EVENT_FULL_CONNECTION] = { "connections_total", "full" },
+    [CONST.EVENT_RESUMED_CONNECTION] = { "connections_total", "resumed" },
+    [CONST.EVENT_DECISION_HIT] = { "cache_lookups_total", "decision", "hit" },
+    [CONST.EVENT_DECISION_MISS] = { "cache_lookups_total", "decision", "miss" },
+    [CONST.EVENT_CLIENT_HIT] = { "cache_lookups_total", "client", "hit" },
+    [CONST.EVENT_CLIENT_MISS] = { "cache_lookups_total", "client", "miss" },
+    [CONST.EVENT_VERDICT_HIT] = { "cache_lookups_total", "verdict", "hit" },
+    [CONST.EVENT_VERDICT_MISS] = { "cache_lookups_total", "verdict", "miss" },
+    [CONST.EVENT_STATUS_HIT] = { "cache_lookups_total", "status", "hit" },
+    [CONST.EVENT_STATUS_MISS] = { "cache_lookups_total", "status", "miss" },
 }
 
 
@@ -158,7 +158,7 @@ local worker_values = {}
 -- [route][status of a decision, or CLASS + class of a response]: index in pending.
 local route_slots = {}
 local verdict_slots = {}
-local events = ffi.new("uint64_t[?]", STATUS.EVENTS)
+local events = ffi.new("uint64_t[?]", CONST.EVENTS)
 local event_slots = {}
 local reported
 local warned = {}
@@ -426,7 +426,7 @@ end
 -- Adds the counts of this worker to those in the dictionary.
 local function flush()
     C.rmtls_metrics_take(events)
-    for i = 0, STATUS.EVENTS - 1 do
+    for i = 0, CONST.EVENTS - 1 do
         if events[i] ~= 0 then
             local event = EVENTS[i]
             local at = event_slots[i] or slot(FAMILY[event[1]], event[2], event[3])

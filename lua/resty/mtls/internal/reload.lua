@@ -5,17 +5,17 @@ local ffi = require "ffi"
 local request_headers = require "resty.mtls.internal.request_headers"
 local library = require "resty.mtls.internal.library"
 local metrics = require "resty.mtls.internal.metrics"
-local STATUS = require "resty.mtls.internal.cdef"
+local CONST = require "resty.mtls.internal.cdef"
 
 
 local C = library.C
-local OK = STATUS.OK
-local NOT_FOUND = STATUS.NOT_FOUND
-local BUILDING = STATUS.RELOAD_BUILDING
-local IN_FORCE = STATUS.RELOAD_IN_FORCE
-local UNSETTLED = STATUS.RELOAD_UNSETTLED
-local FILES_CHANGED = STATUS.LOOK_CHANGED
-local FILES_UNSETTLED = STATUS.LOOK_UNSETTLED
+local OK = CONST.OK
+local NOT_FOUND = CONST.NOT_FOUND
+local BUILDING = CONST.RELOAD_BUILDING
+local IN_FORCE = CONST.RELOAD_IN_FORCE
+local UNSETTLED = CONST.RELOAD_UNSETTLED
+local FILES_CHANGED = CONST.LOOK_CHANGED
+local FILES_UNSETTLED = CONST.LOOK_UNSETTLED
 local math_huge = math.huge
 local math_min = math.min
 local ngx_log = ngx.log

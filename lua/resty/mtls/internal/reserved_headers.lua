@@ -5,11 +5,11 @@ local base = require "resty.core.base"
 local library = require "resty.mtls.internal.library"
 local request_headers = require "resty.mtls.internal.request_headers"
 local raw_headers = require "resty.mtls.internal.raw_headers"
-local STATUS = require "resty.mtls.internal.cdef"
+local CONST = require "resty.mtls.internal.cdef"
 
 
 local C = library.C
-local OK = STATUS.OK
+local OK = CONST.OK
 local clear_header = ngx.req.clear_header
 local error = error
 local ffi_cast = ffi.cast

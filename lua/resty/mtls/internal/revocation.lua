@@ -13,15 +13,15 @@ local http = require "resty.mtls.internal.net.http"
 local library = require "resty.mtls.internal.library"
 local metrics = require "resty.mtls.internal.metrics"
 local shared_cache = require "resty.mtls.internal.net.shared_cache"
-local STATUS = require "resty.mtls.internal.cdef"
+local CONST = require "resty.mtls.internal.cdef"
 
 
 local C = library.C
-local SOURCE_OCSP = STATUS.SOURCE_OCSP
-local INVALID = STATUS.INVALID
-local NOT_FOUND = STATUS.NOT_FOUND
-local STATE_REVOKED = STATUS.STATE_REVOKED
-local STATE_UNKNOWN = STATUS.STATE_UNKNOWN
+local SOURCE_OCSP = CONST.SOURCE_OCSP
+local INVALID = CONST.INVALID
+local NOT_FOUND = CONST.NOT_FOUND
+local STATE_REVOKED = CONST.STATE_REVOKED
+local STATE_UNKNOWN = CONST.STATE_UNKNOWN
 local SHORTAGE = shared_cache.SHORTAGE
 local SUPERSEDED = shared_cache.SUPERSEDED
 local ngx_log = ngx.log
@@ -41,7 +41,7 @@ local RECHECK = 2
 -- Statuses of responders that do not support POST.
 local NO_POST = { [400] = true, [404] = true, [405] = true, [501] = true }
 -- Values of the label `answer`.
-local ANSWERS = { [STATUS.STATE_GOOD] = "good", [STATUS.STATE_REVOKED] = "revoked" }
+local ANSWERS = { [CONST.STATE_GOOD] = "good", [CONST.STATE_REVOKED] = "revoked" }
 -- Longest URL of a GET request to a responder (RFC 5019 section 5).
 local MAX_GET = 255
 
@@ -187,7 +187,7 @@ end
 local function query_source(lookup, index, timeout, dict)
     local url, request, kind = source(lookup, index)
     local label = kind == SOURCE_OCSP and "ocsp" or "crl"
-    local opts = { url = url, origin = "certificate", kind = label }
+    local opts = { url = url, origin = http.CERTIFICATE, kind = label }
     for name, value in pairs(lookup.options) do
         opts[name] = value
     end

@@ -15,17 +15,17 @@ local decision_cache = require "resty.mtls.internal.decision_cache"
 local revocation = require "resty.mtls.internal.revocation"
 local shortage = require "resty.mtls.internal.shortage"
 local url = require "resty.mtls.internal.net.url"
-local STATUS = require "resty.mtls.internal.cdef"
+local CONST = require "resty.mtls.internal.cdef"
 
 
 local C = library.C
-local OK = STATUS.OK
-local PASS = STATUS.BEARER_PASS
-local NO_TOKEN = STATUS.BEARER_NO_TOKEN
-local REFUSED = STATUS.BEARER_REFUSED
-local FORBIDDEN = STATUS.BEARER_FORBIDDEN
-local NEEDS_KEYS = STATUS.BEARER_NEEDS_KEYS
-local NEEDS_INTROSPECTION = STATUS.BEARER_NEEDS_INTROSPECTION
+local OK = CONST.OK
+local PASS = CONST.BEARER_PASS
+local NO_TOKEN = CONST.BEARER_NO_TOKEN
+local REFUSED = CONST.BEARER_REFUSED
+local FORBIDDEN = CONST.BEARER_FORBIDDEN
+local NEEDS_KEYS = CONST.BEARER_NEEDS_KEYS
+local NEEDS_INTROSPECTION = CONST.BEARER_NEEDS_INTROSPECTION
 local NO_PLAN = 0xffffffff
 local JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 local band = bit.band
@@ -95,7 +95,7 @@ local function options_of(engine, plan)
         end))
     end
 
-    local issuer = text(STATUS.BEARER_ISSUER)
+    local issuer = text(CONST.BEARER_ISSUER)
     options = {
         issuer = issuer,
         key = http.cache_scope() .. "issuer:" .. read.needs_keys .. read.ssl_verify .. ":" .. issuer,
@@ -103,11 +103,11 @@ local function options_of(engine, plan)
         failure_scope = http.cache_scope() .. read.ssl_verify .. " " .. tonumber(read.timeout) .. " ",
         needs_keys = read.needs_keys == 1,
         client_auth = read.client_auth,
-        client_id = text(STATUS.BEARER_CLIENT_ID),
-        client_secret = text(STATUS.BEARER_CLIENT_SECRET),
-        configured_endpoint = text(STATUS.BEARER_OWN_ENDPOINT),
-        unauthorized = text(STATUS.BEARER_UNAUTHORIZED),
-        forbidden = text(STATUS.BEARER_FORBIDDEN_TEXT),
+        client_id = text(CONST.BEARER_CLIENT_ID),
+        client_secret = text(CONST.BEARER_CLIENT_SECRET),
+        configured_endpoint = text(CONST.BEARER_OWN_ENDPOINT),
+        unauthorized = text(CONST.BEARER_UNAUTHORIZED),
+        forbidden = text(CONST.BEARER_FORBIDDEN_TEXT),
         hide_credentials = read.hide_credentials == 1,
         expose_error_code = read.expose_error_code == 1,
         ssl_verify = read.ssl_verify == 1,
@@ -127,7 +127,7 @@ local function origin_of(options, target)
     local is_configured = url.same_origin(options.issuer, target)
                           or options.configured_endpoint and url.same_origin(options.configured_endpoint, target)
 
-    return is_configured and "operator" or "certificate"
+    return is_configured and http.OPERATOR or http.CERTIFICATE
 end
 
 
@@ -401,7 +401,7 @@ end
 -- The introspection response for the token of this request, or nil, an error and its kind. Yields.
 local function introspect(engine, plan, options, dict, token)
     local endpoint = library.read("bearer", function(out)
-        return C.rmtls_engine_bearer_text(engine.handle, plan, STATUS.BEARER_INTROSPECTION_ENDPOINT, out)
+        return C.rmtls_engine_bearer_text(engine.handle, plan, CONST.BEARER_INTROSPECTION_ENDPOINT, out)
     end)
     if not endpoint then
         return nil, options.issuer .. " names no introspection endpoint"
@@ -409,12 +409,12 @@ local function introspect(engine, plan, options, dict, token)
 
     local body = "token=" .. escape(token) .. "&token_type_hint=access_token"
     local lines = {}
-    if options.client_auth == STATUS.CLIENT_BASIC then
+    if options.client_auth == CONST.CLIENT_BASIC then
         lines.Authorization = "Basic " .. ngx.encode_base64(escape(options.client_id) .. ":"
                                                             .. escape(options.client_secret or ""))
     else
         body = body .. "&client_id=" .. escape(options.client_id)
-        if options.client_auth == STATUS.CLIENT_PRIVATE_KEY then
+        if options.client_auth == CONST.CLIENT_PRIVATE_KEY then
             local assertion, err = library.read("client assertion", function(out)
                 return C.rmtls_engine_client_assertion(engine.handle, plan, ngx_time(), out)
             end)
@@ -424,7 +424,7 @@ local function introspect(engine, plan, options, dict, token)
 
             body = body .. "&client_assertion_type=" .. escape(JWT_BEARER) .. "&client_assertion=" .. assertion
 
-        elseif options.client_auth == STATUS.CLIENT_POST then
+        elseif options.client_auth == CONST.CLIENT_POST then
             body = body .. "&client_secret=" .. escape(options.client_secret or "")
         end
     end
@@ -625,7 +625,7 @@ function _M.check(engine, route, plan, ssl, dict)
             local function find_plan()
                 local current = engine:plan(route)
 
-                return current and band(engine:traits_of(current), STATUS.TRAIT_BEARER) ~= 0
+                return current and band(engine:traits_of(current), CONST.TRAIT_BEARER) ~= 0
                        and options_of(engine, current).certificate_plan or nil
             end
 

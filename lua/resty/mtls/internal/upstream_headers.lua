@@ -2,15 +2,15 @@
 
 local ffi = require "ffi"
 local library = require "resty.mtls.internal.library"
-local STATUS = require "resty.mtls.internal.cdef"
+local CONST = require "resty.mtls.internal.cdef"
 
 
 local C = library.C
-local OK = STATUS.OK
-local NOT_FOUND = STATUS.NOT_FOUND
-local LINE_ALWAYS = STATUS.LINE_ALWAYS
-local LINE_FORWARDING = STATUS.LINE_FORWARDING
-local LINE_XFCC = STATUS.LINE_XFCC
+local OK = CONST.OK
+local NOT_FOUND = CONST.NOT_FOUND
+local LINE_ALWAYS = CONST.LINE_ALWAYS
+local LINE_FORWARDING = CONST.LINE_FORWARDING
+local LINE_XFCC = CONST.LINE_XFCC
 local error = error
 local ffi_str = ffi.string
 local ngx_log = ngx.log
@@ -22,10 +22,10 @@ local WARN = ngx.WARN
 local NEVER = 2 ^ 63
 
 local LEFT_OUT = {
-    [STATUS.LINE_TOO_LARGE] = "too_large",
-    [STATUS.LINE_AMBIGUOUS] = "ambiguous",
-    [STATUS.LINE_NOT_TEXT] = "not_text",
-    [STATUS.LINE_UNREADABLE] = "unreadable",
+    [CONST.LINE_TOO_LARGE] = "too_large",
+    [CONST.LINE_AMBIGUOUS] = "ambiguous",
+    [CONST.LINE_NOT_TEXT] = "not_text",
+    [CONST.LINE_UNREADABLE] = "unreadable",
 }
 
 

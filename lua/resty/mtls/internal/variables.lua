@@ -5,6 +5,7 @@ local library = require "resty.mtls.internal.library"
 
 
 local C = library.C
+local X509_V_OK = library.X509_V_OK
 local concat = table.concat
 local gsub = string.gsub
 local date = os.date
@@ -152,7 +153,7 @@ function _M.set(engine, route, decision, verdict, client_of)
 
             client.variables = values
         end
-    elseif verdict > 0 then
+    elseif verdict > X509_V_OK then
         values = unreadable[verdict] or add_unreadable(verdict)
     end
 

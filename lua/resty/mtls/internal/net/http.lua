@@ -7,7 +7,7 @@
 --     local response, err = http.request { url = url, max_bytes = 10485760 }    -- access_by_lua*, timers
 --
 -- https follows nginx.conf: lua_ssl_trusted_certificate, lua_ssl_verify_depth (default 1, which is
--- lacking for most public CAs), lua_ssl_protocols. In a timer of init_worker_by_lua* the settings of
+-- short for most public CAs), lua_ssl_protocols. In a timer of init_worker_by_lua* the settings of
 -- http{} apply. Without `lua_socket_log_errors off`, nginx also logs every refused or silent peer
 -- at level error.
 
@@ -55,6 +55,8 @@ local MAX_BURST = 131072
 local POOL = { pool = "resty.mtls.internal.net.http" }
 
 local SHORTAGE = shortage.KIND
+-- The error of a cosocket at a time-out. Errors of http.request() end with it.
+local TIMED_OUT = "timeout"
 
 local PHASES = { rewrite = true, access = true, content = true, timer = true }
 local REDIRECTS = { [301] = true, [302] = true, [303] = true, [307] = true, [308] = true }
@@ -64,10 +66,15 @@ local OPTIONS = {
     headers = "table", timeout = "number", max_bytes = "number", max_redirects = "number",
     ssl_verify = "boolean", http_proxy = "table", https_proxy = "table", origin = "string", kind = "string",
 }
+-- Where a URL is from: from a certificate or the document of another party, or from the policy.
+local CERTIFICATE, OPERATOR = "certificate", "operator"
 local INIT_OPTIONS = { allow = "table", nameservers = "table", hosts_file = "string" }
 
 
-local _M = {}
+local _M = {
+    CERTIFICATE = CERTIFICATE,
+    OPERATOR = OPERATOR,
+}
 
 -- What cache_scope() returns.
 local scope = ""
@@ -104,7 +111,7 @@ end
 local function set_timeout(conn)
     local left = floor((conn.deadline - ngx_now()) * 1000)
     if left < 1 then
-        return nil, "timeout"
+        return nil, TIMED_OUT
     end
 
     conn.sock:settimeout(left)
@@ -418,7 +425,7 @@ local function connect(conn, addresses, port)
     for i = 1, count do
         local left = (conn.deadline - ngx_now()) * 1000
         if left < 1 then
-            return nil, last or "timeout"
+            return nil, last or TIMED_OUT
         end
 
         local host = addresses[i]
@@ -470,14 +477,14 @@ end
 
 
 -- Sends one request to one server. The response, or nil and an error.
-local function exchange(conn, target, request, opts, trusted)
+local function exchange(conn, target, request, opts, any_address)
     local proxy = opts[target.scheme .. "_proxy"]
     local host, port = target.host, target.port
     local addresses, ok, err
 
     if proxy then
         -- The proxy resolves names, so only literal addresses and localhost can be checked.
-        if not trusted and (target.address or host == "localhost" or host:find("%.localhost$")) then
+        if not any_address and (target.address or host == "localhost" or host:find("%.localhost$")) then
             addresses, err = resolve(conn, host)
             if addresses then
                 addresses, err = address_guard.filter(addresses, host)
@@ -492,7 +499,7 @@ local function exchange(conn, target, request, opts, trusted)
     end
 
     addresses, err = resolve(conn, host)
-    if addresses and not proxy and not trusted then
+    if addresses and not proxy and not any_address then
         addresses, err = address_guard.filter(addresses, host)
     end
 
@@ -578,7 +585,7 @@ local function check_request(opts)
         error("http.request: only a POST has a body", 3)
     end
 
-    if opts.origin and opts.origin ~= "certificate" and opts.origin ~= "operator" then
+    if opts.origin and opts.origin ~= CERTIFICATE and opts.origin ~= OPERATOR then
         error("http.request: origin must be certificate or operator", 3)
     end
 
@@ -629,7 +636,7 @@ local function follow_redirects(opts)
         local conn = { deadline = deadline, buffer = "", position = 1, burst = 0 }
         local request = { method = opts.method or "GET", body = opts.body, head = header_lines(opts, same) }
         local response
-        response, err = exchange(conn, target, request, opts, same and opts.origin == "operator")
+        response, err = exchange(conn, target, request, opts, same and opts.origin == OPERATOR)
         if conn.sock then
             conn.sock:close()
         end
@@ -681,8 +688,8 @@ end
 --   ssl_verify     default true. nginx does not verify certificates for IP addresses: use a host name
 --   http_proxy, https_proxy   { host, port }. The proxy resolves the names of targets, so the address guard
 --                  checks only targets that are literal addresses
---   origin         where the URL is from: "certificate" (default), which the address guard checks, or
---                  "operator": this URL and all of its origin may have any address
+--   origin         where the URL is from: CERTIFICATE (default), whose addresses the address guard checks, or
+--                  OPERATOR: this URL and all of its origin may have any address
 --   kind           label of the duration in the metrics (default "other")
 function _M.request(opts)
     check_request(opts)
@@ -694,7 +701,7 @@ function _M.request(opts)
     elseif kind == SHORTAGE then
         outcome = "shortage"
     else
-        outcome = find(err, "timeout$") and "timeout" or "error"
+        outcome = sub(err, -#TIMED_OUT) == TIMED_OUT and "timeout" or "error"
     end
 
     metrics.observe("fetch_duration_seconds", ngx_now() - start, opts.kind or "other", outcome)
