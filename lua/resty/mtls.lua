@@ -196,7 +196,7 @@ end
 
 -- ssl_client_hello_by_lua*, at http{} level: runs on resumption too. Never fails the handshake.
 function _M.client_hello()
-    local current = engine.newest()
+    local current = engine.current_for_handshake()
     reload.ensure_watched(current)
     local name = connection.server_name()
     errbuf.len = 0
@@ -214,7 +214,7 @@ end
 -- ssl_certificate_by_lua*: requests a client certificate if the policy has it for this server name. Never
 -- fails the handshake, and does not change the server's own certificate.
 function _M.certificate()
-    local current = engine.newest()
+    local current = engine.current_for_handshake()
     errbuf.len = 0
     local status = C.rmtls_engine_ask(current.handle, connection.ssl(), errbuf)
     if status ~= OK and status ~= NOT_FOUND then

@@ -103,7 +103,7 @@ end
 
 -- As current(), for handshakes. With lua_code_cache off, all handshakes of a worker run in one VM, while
 -- each request runs in a VM of its own and may install a newer engine.
-function _M.newest()
+function _M.current_for_handshake()
     if current and C.rmtls_engine_is_current(current.handle) == NOT_FOUND then
         current = nil
     end
