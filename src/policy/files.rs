@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use openssl::sha::sha256;
 
-use super::memory;
+use super::memory_limit;
 
 /// The largest number of files that a [`FileWatch`] checks, including the document. A check takes a
 /// few microseconds for each file, and requests of the worker wait meanwhile.
@@ -167,9 +167,9 @@ impl Files {
     /// Checks that there is enough memory to compile the files.
     ///
     /// # Errors
-    /// Those of [`memory::check`]. They are temporary.
+    /// Those of [`memory_limit::check`]. They are temporary.
     pub fn check_memory(&mut self, need: u64) -> io::Result<()> {
-        let checked = memory::check(need);
+        let checked = memory_limit::check(need);
         self.transient |= checked.is_err();
         checked
     }
@@ -287,7 +287,7 @@ fn read_file(path: &Path, max: usize) -> io::Result<Vec<u8>> {
     if !kind.is_file() && !kind.is_dir() {
         return Err(io::Error::other("is not a regular file"));
     }
-    memory::check(file.metadata()?.len().min(max as u64))?;
+    memory_limit::check(file.metadata()?.len().min(max as u64))?;
     // One byte more, so that the caller can tell a file that is too long from one of `max` bytes.
     file.take(max as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)

@@ -6,7 +6,7 @@ mod compile;
 mod document;
 mod env;
 mod files;
-mod memory;
+mod memory_limit;
 mod pem_text;
 mod protection;
 mod report;
@@ -267,7 +267,7 @@ impl Policy {
             let message = format!("over {} MB, the limit for a policy", MAX_BYTES >> 20);
             return Err(refused(label, Position::default(), message));
         }
-        if let Err(error) = files.check_memory(memory::of_document(text)) {
+        if let Err(error) = files.check_memory(memory_limit::of_document(text)) {
             return Err(refused(label, Position::default(), error.to_string()));
         }
         let text = match std::str::from_utf8(text) {

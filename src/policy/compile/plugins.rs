@@ -5,12 +5,9 @@ use std::sync::Arc;
 
 use openssl::sha::{sha256, Sha256};
 
-use super::cas::Cas;
-use super::consumers::People;
-use super::crls::Crls;
+use super::certificate_auth::AuthBuilder;
+use super::insecure_settings::{warn_about_source, warn_about_tokens};
 use super::scopes::Slots;
-use super::stores::{auth, Stores};
-use super::trusting;
 use crate::identity::{Acl, Rules};
 use crate::policy::bearer::{Bearer, Inbound, Possession};
 use crate::policy::document::{self, Document, IgnoringPositions, PluginConfig, PluginKind};
@@ -19,7 +16,7 @@ use crate::policy::{Auth, Map};
 use crate::trust::{TrustStore, VerifyOptions};
 
 /// A plugin ready for use.
-pub(super) enum Ready<'t> {
+pub(super) enum CompiledPlugin<'t> {
     Auth {
         auth: Auth,
         contribution: u32,
@@ -59,7 +56,7 @@ pub(super) struct Contribution {
 }
 
 pub(super) struct Plugins<'t> {
-    ready: Vec<Rc<Ready<'t>>>,
+    ready: Vec<Rc<CompiledPlugin<'t>>>,
     pub contributions: Vec<Contribution>,
     /// For each the first one that is ready in the same way; itself if there is none.
     first: Vec<usize>,
@@ -68,9 +65,7 @@ pub(super) struct Plugins<'t> {
 impl<'t> Plugins<'t> {
     pub fn new(
         document: &'t Document<'t>,
-        cas: &Cas,
-        people: &People<'t>,
-        crls: &mut Crls<'_>,
+        auths: &mut AuthBuilder<'_, 't, '_>,
         report: &mut Report,
     ) -> Plugins<'t> {
         let mut plugins = Plugins {
@@ -80,7 +75,6 @@ impl<'t> Plugins<'t> {
         };
         let mut alike: Map<IgnoringPositions<'_, 't>, usize> = Map::default();
         let mut last = Slots::default();
-        let mut stores = Stores::default();
         let mut known: Map<Option<AuthContent>, u32> = Map::default();
         for (position, plugin) in document.plugins.iter().enumerate() {
             if let Some(first) = plugins.alike(&plugin.config, &alike, &last) {
@@ -103,54 +97,55 @@ impl<'t> Plugins<'t> {
                 })
             };
             let ready = match &plugin.config {
-                PluginConfig::TlsMetadataHeaders(headers) => Ready::Headers(headers),
-                PluginConfig::ClientCertHeaders(headers) => Ready::ClientCertHeaders(headers),
-                PluginConfig::Acl(acl) => Ready::Acl(Arc::new(acl.clone())),
-                PluginConfig::ClientCertAcl(rules) => Ready::Rules(Arc::new(rules.clone())),
-                PluginConfig::TlsHandshakeModifier => Ready::Ask {
+                PluginConfig::TlsMetadataHeaders(headers) => CompiledPlugin::Headers(headers),
+                PluginConfig::ClientCertHeaders(headers) => {
+                    CompiledPlugin::ClientCertHeaders(headers)
+                }
+                PluginConfig::Acl(acl) => CompiledPlugin::Acl(Arc::new(acl.clone())),
+                PluginConfig::ClientCertAcl(rules) => {
+                    CompiledPlugin::Rules(Arc::new(rules.clone()))
+                }
+                PluginConfig::TlsHandshakeModifier => CompiledPlugin::Ask {
                     contribution: contribute(None, None, None, true),
                 },
                 PluginConfig::MtlsAuth(config) => {
                     let location = &plugin.location;
                     let path = Path::Compact(&location.path);
                     let path = path.field("config");
-                    match stores.get(config, location, &path, cas, report) {
-                        Some((positions, store)) => {
+                    match auths.mtls_auth(config, location, &path, report) {
+                        Some((positions, auth)) => {
                             let sent = config.send_ca_dn.then(|| positions.clone());
                             let resumption = config.resumption;
                             let key = (positions, config.options, config.send_ca_dn, resumption);
-                            let used = Some(store.clone());
+                            let used = Some(auth.store.clone());
                             let contribution = contribute(Some(key), used, sent, resumption);
-                            let auth = auth(config, location, &path, store, people, crls, report);
-                            Ready::Auth { auth, contribution }
+                            CompiledPlugin::Auth { auth, contribution }
                         }
-                        None => Ready::Broken,
+                        None => CompiledPlugin::Broken,
                     }
                 }
                 PluginConfig::HeaderCertAuth(config) => {
                     let path = Path::Compact(&plugin.location.path);
                     let path = path.field("config");
-                    trusting::source(config, &plugin.location, &path, report);
-                    let made =
-                        stores.header(config, &plugin.location, &path, cas, people, crls, report);
-                    match made {
-                        Some((auth, inbound)) => Ready::HeaderAuth { auth, inbound },
-                        None => Ready::Broken,
+                    warn_about_source(config, &plugin.location, &path, report);
+                    match auths.header_cert_auth(config, &plugin.location, &path, report) {
+                        Some((auth, inbound)) => CompiledPlugin::HeaderAuth { auth, inbound },
+                        None => CompiledPlugin::Broken,
                     }
                 }
                 PluginConfig::OpenidConnect(config) => {
                     let path = Path::Compact(&plugin.location.path);
                     let path = path.field("config");
-                    trusting::tokens(config, &plugin.location, &path, report);
+                    warn_about_tokens(config, &plugin.location, &path, report);
                     let path = path.field("proof_of_possession_mtls_from_header");
                     let header = config.from_header.as_ref();
                     if let Some(header) = header.filter(|_| config.possession != Possession::Off) {
-                        trusting::source(header, &plugin.location, &path, report);
+                        warn_about_source(header, &plugin.location, &path, report);
                     }
                     let certificate = config.from_header.as_ref().and_then(|config| {
-                        stores.header(config, &plugin.location, &path, cas, people, crls, report)
+                        auths.header_cert_auth(config, &plugin.location, &path, report)
                     });
-                    Ready::Bearer {
+                    CompiledPlugin::Bearer {
                         bearer: Arc::new(bearer(config)),
                         certificate,
                     }
@@ -169,7 +164,7 @@ impl<'t> Plugins<'t> {
         plugins
     }
 
-    pub fn ready(&self, plugin: usize) -> Option<&Ready<'t>> {
+    pub fn ready(&self, plugin: usize) -> Option<&CompiledPlugin<'t>> {
         self.ready.get(plugin).map(Rc::as_ref)
     }
 
@@ -187,8 +182,8 @@ impl<'t> Plugins<'t> {
                 return alike.get(&IgnoringPositions(config)).copied()
             }
             (PluginConfig::TlsHandshakeModifier, _) => true,
-            (PluginConfig::Acl(acl), Ready::Acl(last)) => *acl == **last,
-            (PluginConfig::ClientCertAcl(rules), Ready::Rules(last)) => *rules == **last,
+            (PluginConfig::Acl(acl), CompiledPlugin::Acl(last)) => *acl == **last,
+            (PluginConfig::ClientCertAcl(rules), CompiledPlugin::Rules(last)) => *rules == **last,
             _ => false,
         };
         same.then(|| self.first.get(position).copied()).flatten()
@@ -204,7 +199,9 @@ impl<'t> Plugins<'t> {
         let slot =
             slots[PluginKind::MtlsAuth as usize].or(slots[PluginKind::HeaderCertAuth as usize]);
         match self.ready(slot?)? {
-            Ready::Auth { auth, .. } | Ready::HeaderAuth { auth, .. } => Some(auth),
+            CompiledPlugin::Auth { auth, .. } | CompiledPlugin::HeaderAuth { auth, .. } => {
+                Some(auth)
+            }
             _ => None,
         }
     }
@@ -214,7 +211,7 @@ impl<'t> Plugins<'t> {
             return None;
         }
         match self.ready(slots[PluginKind::HeaderCertAuth as usize]?)? {
-            Ready::HeaderAuth { inbound, .. } => Some(inbound),
+            CompiledPlugin::HeaderAuth { inbound, .. } => Some(inbound),
             _ => None,
         }
     }
@@ -232,34 +229,36 @@ impl<'t> Plugins<'t> {
 
     pub fn bearer(&self, slots: &Slots) -> Option<&Arc<Bearer>> {
         match self.ready(slots[PluginKind::OpenidConnect as usize]?)? {
-            Ready::Bearer { bearer, .. } => Some(bearer),
+            CompiledPlugin::Bearer { bearer, .. } => Some(bearer),
             _ => None,
         }
     }
 
     pub fn contribution(&self, plugin: usize) -> Option<u32> {
         match self.ready(plugin)? {
-            Ready::Auth { contribution, .. } | Ready::Ask { contribution } => Some(*contribution),
-            Ready::Headers(_)
-            | Ready::ClientCertHeaders(_)
-            | Ready::Acl(_)
-            | Ready::Rules(_)
-            | Ready::HeaderAuth { .. }
-            | Ready::Bearer { .. }
-            | Ready::Broken => None,
+            CompiledPlugin::Auth { contribution, .. } | CompiledPlugin::Ask { contribution } => {
+                Some(*contribution)
+            }
+            CompiledPlugin::Headers(_)
+            | CompiledPlugin::ClientCertHeaders(_)
+            | CompiledPlugin::Acl(_)
+            | CompiledPlugin::Rules(_)
+            | CompiledPlugin::HeaderAuth { .. }
+            | CompiledPlugin::Bearer { .. }
+            | CompiledPlugin::Broken => None,
         }
     }
 
     pub fn acl(&self, slots: &Slots) -> Option<&Arc<Acl>> {
         match self.ready(slots[PluginKind::Acl as usize]?)? {
-            Ready::Acl(acl) => Some(acl),
+            CompiledPlugin::Acl(acl) => Some(acl),
             _ => None,
         }
     }
 
     pub fn rules(&self, slots: &Slots) -> Option<&Arc<Rules>> {
         match self.ready(slots[PluginKind::ClientCertAcl as usize]?)? {
-            Ready::Rules(rules) => Some(rules),
+            CompiledPlugin::Rules(rules) => Some(rules),
             _ => None,
         }
     }

@@ -1,107 +1,9 @@
-//! References of entities to each other, and the plugin that applies to each route.
+//! The plugin of each kind that applies to a route.
 
-use super::uuid_text;
-use crate::policy::document::{
-    self, Document, EntityKey, Link, LinkBy, Location, PluginKind, Uuid,
-};
+use super::references::ReferenceIndex;
+use crate::policy::document::{Document, Link, PluginKind};
 use crate::policy::report::{Path, Report};
 use crate::policy::Map;
-use crate::text::quoted;
-
-/// Services, routes or consumers by what other entities may call them.
-pub(super) struct Index<'t> {
-    pub noun: &'static str,
-    /// What they call a name.
-    pub name: &'static str,
-    pub by_id: Map<Uuid, usize>,
-    pub by_name: Map<&'t str, usize>,
-}
-
-impl<'t> Index<'t> {
-    pub fn new(
-        noun: &'static str,
-        entities: impl Iterator<Item = (&'t EntityKey<'t>, &'t Location)>,
-        report: &mut Report,
-    ) -> Index<'t> {
-        let mut index = Index {
-            noun,
-            name: "name",
-            by_id: Map::default(),
-            by_name: Map::default(),
-        };
-        let mut spots: Vec<&Location> = Vec::new();
-        for (position, (identity, location)) in entities.enumerate() {
-            spots.push(location);
-            let mut twice = |field, value: &str, first| {
-                if first != position {
-                    let value = quoted(value.as_bytes());
-                    let first = spots
-                        .get(first)
-                        .map(|first: &&Location| first.path.to_string())
-                        .unwrap_or_default();
-                    let message = format!(
-                        "the {field} '{value}' of a {noun} is given twice, first at {first}"
-                    );
-                    report.error(
-                        location.position,
-                        &Path::Compact(&location.path).field(field),
-                        message,
-                    );
-                }
-            };
-            if let Some(id) = identity.id {
-                let first = *index.by_id.entry(id).or_insert(position);
-                if first != position {
-                    twice("id", &uuid_text(&id), first);
-                }
-            }
-            if let Some(name) = identity.name {
-                twice("name", name, *index.by_name.entry(name).or_insert(position));
-            }
-        }
-        index
-    }
-
-    /// Position of what a link names.
-    pub fn follow(
-        &self,
-        link: &Link<'t>,
-        location: &Location,
-        report: &mut Report,
-    ) -> Option<usize> {
-        let found = self.find(link);
-        if let (None, &Link::Reference { text, by, position }) = (found, link) {
-            let what = match by {
-                LinkBy::Id => "id",
-                LinkBy::Name => self.name,
-                LinkBy::Either => &format!("id or {}", self.name),
-            };
-            let meant = report.did_you_mean(text, self.by_name.keys().copied());
-            let text = quoted(text.as_bytes());
-            let message = format!("no {} has the {what} '{text}'{meant}", self.noun);
-            report.error(
-                position,
-                &Path::Compact(&location.path).field(self.noun),
-                message,
-            );
-        }
-        found
-    }
-
-    /// The same without a report.
-    pub fn find(&self, link: &Link<'t>) -> Option<usize> {
-        let (text, by) = match *link {
-            Link::Parent(position) => return Some(position),
-            Link::Reference { text, by, .. } => (text, by),
-        };
-        let id = document::uuid(text).filter(|_| by != LinkBy::Name);
-        let name = Some(text).filter(|_| by != LinkBy::Id);
-        let found = id
-            .and_then(|id| self.by_id.get(&id))
-            .or_else(|| self.by_name.get(name?));
-        found.copied()
-    }
-}
 
 /// For each [`PluginKind`] the position of the plugin.
 pub(super) type Slots = [Option<usize>; PluginKind::ALL.len()];
@@ -122,14 +24,15 @@ pub(super) struct Scopes {
 impl Scopes {
     pub fn new<'t>(
         document: &'t Document<'t>,
-        services: &Index<'t>,
-        routes: &Index<'t>,
+        services: &ReferenceIndex<'t>,
+        routes: &ReferenceIndex<'t>,
         report: &mut Report,
     ) -> Scopes {
-        let follow = |link: &Option<Link<'t>>, index: &Index<'t>, location, report: &mut Report| {
-            link.as_ref()
-                .map(|link| index.follow(link, location, report))
-        };
+        let follow =
+            |link: &Option<Link<'t>>, index: &ReferenceIndex<'t>, location, report: &mut Report| {
+                link.as_ref()
+                    .map(|link| index.follow(link, location, report))
+            };
         let mut scopes = Scopes {
             global: Slots::default(),
             services: vec![Slots::default(); document.services.len()],
@@ -189,7 +92,7 @@ impl Scopes {
     }
 
     /// The services without a route, with their plugins: nginx may route to them all the same.
-    pub fn routeless(&self) -> impl Iterator<Item = (usize, &Slots)> {
+    pub fn services_without_routes(&self) -> impl Iterator<Item = (usize, &Slots)> {
         let services = self.services.iter().enumerate();
         services
             .zip(&self.has_routes)

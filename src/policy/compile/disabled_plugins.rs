@@ -2,23 +2,24 @@
 
 use std::borrow::Cow;
 
-use super::scopes::{Index, Scopes};
-use super::uuid_text;
+use super::entity_id::uuid_text;
+use super::references::ReferenceIndex;
+use super::scopes::Scopes;
 use crate::policy::document::{Document, Link, PluginKind};
 use crate::policy::protection::{Disabled, Guard, Guards};
 use crate::policy::Map;
 
-pub(super) fn disabled<'t>(
+pub(super) fn disabled_plugins<'t>(
     document: &Document<'t>,
     scopes: &Scopes,
-    services: &Index<'t>,
-    routes: &Index<'t>,
+    services: &ReferenceIndex<'t>,
+    routes: &ReferenceIndex<'t>,
 ) -> Disabled {
     let mut everywhere = Guards::default();
     let mut of_service: Map<usize, Guards> = Map::default();
     let mut of_route: Map<usize, Guards> = Map::default();
     // A reference to what is not there is no error in a plugin that does nothing.
-    let target = |link: &Option<Link<'t>>, index: &Index<'t>| match link {
+    let target = |link: &Option<Link<'t>>, index: &ReferenceIndex<'t>| match link {
         None => Ok(None),
         Some(link) => index.find(link).map(Some).ok_or(()),
     };

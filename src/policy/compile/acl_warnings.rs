@@ -26,7 +26,7 @@ struct Groups {
     of_certificates: bool,
 }
 
-pub(super) fn names(
+pub(super) fn warn_about_acls(
     document: &Document<'_>,
     scopes: &Scopes,
     plugins: &Plugins<'_>,
@@ -199,26 +199,4 @@ fn empty_groups(document: &Document<'_>, plugin: &Plugin<'_>, acl: &Acl, report:
             );
         }
     }
-}
-
-/// Whether the text is rather a distinguished name than one name of a certificate.
-pub(super) fn looks_like_a_dn(name: &str) -> bool {
-    const TYPES: [&str; 10] = [
-        "CN",
-        "O",
-        "OU",
-        "C",
-        "L",
-        "ST",
-        "DC",
-        "UID",
-        "emailAddress",
-        "serialNumber",
-    ];
-    let Some((kind, _)) = name.trim_start_matches('/').split_once('=') else {
-        return false;
-    };
-    TYPES
-        .iter()
-        .any(|known| known.eq_ignore_ascii_case(kind.trim()))
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::plugins::{Plugins, Ready};
+use super::plugins::{CompiledPlugin, Plugins};
 use super::scopes::Slots;
 use crate::headers::{kong, Dialect, Options, Selection, When};
 use crate::policy::document::{fold_header_name, Document, Plugin, PluginKind};
@@ -13,13 +13,13 @@ use crate::policy::{Map, Told};
 type ToldBy = ([Option<usize>; 3], bool);
 
 /// What the routes tell, shared between routes with the same plugins.
-pub(super) struct ToldOf<'a> {
+pub(super) struct UpstreamHeadersBuilder<'a> {
     pub document: &'a Document<'a>,
     pub plugins: &'a Plugins<'a>,
     pub known: Map<ToldBy, Arc<Told>>,
 }
 
-impl ToldOf<'_> {
+impl UpstreamHeadersBuilder<'_> {
     pub fn get(&mut self, slots: &Slots, report: &mut Report) -> Arc<Told> {
         let headers = slots[PluginKind::TlsMetadataHeaders as usize];
         let cert_headers = slots[PluginKind::ClientCertHeaders as usize];
@@ -35,7 +35,7 @@ impl ToldOf<'_> {
         let mut told = Told::default();
         let mut names = Vec::new();
         if skip {
-            let selection = holder();
+            let selection = certificate_holder_headers();
             self.take(
                 "mtls-auth with 'skip_consumer_lookup'",
                 &selection,
@@ -46,7 +46,7 @@ impl ToldOf<'_> {
             told.kong.push(selection);
         }
         let ready = |plugin: Option<usize>| self.plugins.ready(plugin?);
-        if let Some(Ready::Headers(config)) = ready(headers) {
+        if let Some(CompiledPlugin::Headers(config)) = ready(headers) {
             if config.inject {
                 let selection = &config.selection;
                 self.take(
@@ -59,7 +59,7 @@ impl ToldOf<'_> {
                 told.kong.push(config.selection.clone());
             }
         }
-        if let Some(Ready::ClientCertHeaders(config)) = ready(cert_headers) {
+        if let Some(CompiledPlugin::ClientCertHeaders(config)) = ready(cert_headers) {
             for selection in &config.selections {
                 self.take("", selection, cert_headers, &mut names, report);
             }
@@ -127,7 +127,7 @@ impl ToldOf<'_> {
 }
 
 /// What `mtls-auth` tells with `skip_consumer_lookup`.
-pub(super) fn holder() -> Selection {
+pub(super) fn certificate_holder_headers() -> Selection {
     let options = Options {
         when: Some(When::Presented),
         ..Options::default()

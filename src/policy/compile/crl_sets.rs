@@ -5,13 +5,13 @@ use std::path::Path as FilePath;
 use std::sync::Arc;
 
 use crate::policy::report::{Path, Position, Report};
-use crate::policy::{memory, Files, Map};
+use crate::policy::{memory_limit, Files, Map};
 use crate::text::quoted;
 use crate::trust::crl::{self, CrlSet};
 use crate::trust::TrustStore;
 
 /// Local CRLs, read once for each list of files.
-pub(super) struct Crls<'p> {
+pub(super) struct CrlSets<'p> {
     /// Directory of the policy file.
     pub directory: Option<&'p FilePath>,
     pub files: &'p mut Files,
@@ -24,7 +24,7 @@ pub(super) struct Crls<'p> {
     pub now: i64,
 }
 
-impl Crls<'_> {
+impl CrlSets<'_> {
     /// `None` for no files, and when they were reported.
     pub fn get(
         &mut self,
@@ -100,7 +100,7 @@ impl Crls<'_> {
             .read(&file, crl::MAX_FILE)
             .map_err(|error| format!("cannot be read: {error}"))?;
         self.files
-            .check_memory(memory::of_file(bytes.len() as u64))
+            .check_memory(memory_limit::of_file(bytes.len() as u64))
             .map_err(|error| error.to_string())?;
         if self.files.is_reload() && is_unfinished(&bytes) {
             return Err(

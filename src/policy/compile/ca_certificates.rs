@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use openssl::asn1::Asn1Time;
 
-use super::uuid_text;
+use super::entity_id::uuid_text;
 use crate::policy::document::{Document, Uuid};
 use crate::policy::pem_text;
 use crate::policy::report::{Path, Report};
@@ -16,7 +16,7 @@ use crate::trust::{CaCertificate, Intermediates};
 use crate::Error;
 
 /// The CA certificates of the document, by position and by id.
-pub(super) struct Cas {
+pub(super) struct CaCertificates {
     pub list: Vec<Option<Arc<CaCertificate>>>,
     pub by_id: HashMap<Uuid, usize>,
     pub by_digest: HashMap<[u8; 32], usize>,
@@ -26,11 +26,11 @@ pub(super) struct Cas {
     pub ids: Vec<String>,
 }
 
-impl Cas {
-    pub fn new(document: &Document<'_>, report: &mut Report) -> Cas {
+impl CaCertificates {
+    pub fn new(document: &Document<'_>, report: &mut Report) -> CaCertificates {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = now.map_or(0, |now| now.as_secs() as i64);
-        let mut cas = Cas {
+        let mut cas = CaCertificates {
             list: Vec::new(),
             by_id: HashMap::new(),
             by_digest: HashMap::new(),

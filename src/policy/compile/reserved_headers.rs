@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::told::holder;
+use super::upstream_headers::certificate_holder_headers;
 use crate::headers::{kong, Dialect, Options, Selection};
 use crate::policy::bearer::Inbound;
 use crate::policy::document::{Document, PluginConfig};
@@ -50,7 +50,7 @@ pub(super) fn owned<'a>(document: &'a Document<'_>) -> (BTreeSet<String>, BTreeS
         }
     }
     if identity {
-        set.extend(holder().names());
+        set.extend(certificate_holder_headers().names());
         set.extend(kong::IDENTITY.map(str::to_owned));
     }
     // A header under a name of another dialect: its readers fall back to the others there.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::cas::Cas;
+use super::ca_certificates::CaCertificates;
 use super::plugins::{Contribution, Plugins};
 use crate::handshake::server_name::Pattern;
 use crate::handshake::{CertificateRequest, CA_NAMES_BUDGET};
@@ -16,9 +16,9 @@ use crate::Error;
 /// CA names are sent only if every plugin that can be reached under the name wants its own sent:
 /// a list without the CAs of one plugin would keep the clients of that plugin from presenting a
 /// certificate.
-pub(super) fn ask(
+pub(super) fn certificate_request(
     document: &Document<'_>,
-    cas: &Cas,
+    cas: &CaCertificates,
     plugins: &Plugins<'_>,
     members: &[u32],
     pattern: &Pattern,

@@ -1,4 +1,4 @@
-//! Warnings of what a plugin takes on trust.
+//! Warnings about insecure settings: headers that any client may send, tokens that may be forged.
 
 use std::net::IpAddr;
 
@@ -7,7 +7,7 @@ use crate::policy::document::{self, Location};
 use crate::policy::report::{Path, Report};
 
 /// Warns of a header that anybody may send, or that nobody may.
-pub(super) fn source(
+pub(super) fn warn_about_source(
     config: &document::HeaderCertAuth<'_>,
     location: &Location,
     path: &Path<'_>,
@@ -32,7 +32,7 @@ pub(super) fn source(
 }
 
 /// Warns of tokens that were made for others or may be forged.
-pub(super) fn tokens(
+pub(super) fn warn_about_tokens(
     config: &document::OpenidConnect<'_>,
     location: &Location,
     path: &Path<'_>,

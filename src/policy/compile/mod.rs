@@ -1,22 +1,28 @@
 //! Typed entities -> [`Policy`]: follows references, finds the plugin that applies to each route,
 //! and works out what the handshake asks for under each server name.
 
-mod ask;
-mod cas;
+mod acl_warnings;
+mod ca_certificates;
+mod certificate_auth;
+mod certificate_request;
 mod consumers;
-mod crls;
+mod credentials;
+mod crl_sets;
 mod digest;
-mod disabled;
-mod header_names;
-mod name_rules;
-mod names;
-mod plans;
+mod disabled_plugins;
+mod entity_id;
+mod ineffective_settings;
+mod insecure_settings;
+mod plan_digest;
+mod plugin_conflicts;
 mod plugins;
-mod review;
+mod references;
+mod reserved_headers;
+mod route_plans;
 mod scopes;
-mod stores;
-mod told;
-mod trusting;
+mod server_names;
+mod trust_stores;
+mod upstream_headers;
 
 use std::collections::HashSet;
 use std::path::Path as FilePath;
@@ -25,26 +31,31 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use openssl::sha::Sha256;
 
-use self::ask::ask;
-use self::cas::Cas;
-use self::consumers::People;
-use self::crls::Crls;
-use self::digest::{number, text};
-use self::disabled::disabled;
-use self::header_names::{owned, read_names};
-use self::names::Names;
-use self::plans::{plans, Plans};
+use self::acl_warnings::warn_about_acls;
+use self::ca_certificates::CaCertificates;
+use self::certificate_auth::AuthBuilder;
+use self::certificate_request::certificate_request;
+use self::consumers::ConsumerIndex;
+use self::crl_sets::CrlSets;
+use self::digest::{update_number, update_text};
+use self::disabled_plugins::disabled_plugins;
+use self::entity_id::uuid_text;
+use self::ineffective_settings::warn_about_ineffective_settings;
+use self::plugin_conflicts::refuse_conflicts;
 use self::plugins::Plugins;
-use self::review::{judged, look_over};
-use self::scopes::{Index, Scopes};
-use self::told::ToldOf;
-use super::document::{Document, Uuid};
+use self::references::ReferenceIndex;
+use self::reserved_headers::{owned, read_names};
+use self::route_plans::{route_plans, RoutePlans};
+use self::scopes::Scopes;
+use self::server_names::ServerNames;
+use self::trust_stores::TrustStores;
+use self::upstream_headers::UpstreamHeadersBuilder;
+use super::document::Document;
 use super::report::{Path, Position, Report};
 use super::{Disabled, Files, Map, Policy, Protection};
 use crate::handshake::server_name::Pattern;
 use crate::handshake::{CertificateRequest, SniMapBuilder};
 use crate::headers::OwnedNames;
-use crate::text::hex;
 use crate::Error;
 
 /// Compiles a document from a file in `directory`, if it is from a file. `None` when the report
@@ -57,8 +68,8 @@ pub(super) fn compile(
 ) -> Option<Policy> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.map_or(0, |now| now.as_secs() as i64);
-    let cas = Cas::new(document, report);
-    let services = Index::new(
+    let cas = CaCertificates::new(document, report);
+    let services = ReferenceIndex::new(
         "service",
         document
             .services
@@ -66,7 +77,7 @@ pub(super) fn compile(
             .map(|service| (&service.key, &service.location)),
         report,
     );
-    let routes = Index::new(
+    let routes = ReferenceIndex::new(
         "route",
         document
             .routes
@@ -75,8 +86,8 @@ pub(super) fn compile(
         report,
     );
     let scopes = Scopes::new(document, &services, &routes, report);
-    let people = People::new(document, &cas, report);
-    let mut crls = Crls {
+    let consumers = ConsumerIndex::new(document, &cas, report);
+    let mut crls = CrlSets {
         directory,
         files,
         known: Map::default(),
@@ -84,22 +95,28 @@ pub(super) fn compile(
         compared: HashSet::new(),
         now,
     };
-    let plugins = Plugins::new(document, &cas, &people, &mut crls, report);
-    judged(document, &scopes, report);
-    let mut told = ToldOf {
+    let mut auths = AuthBuilder {
+        cas: &cas,
+        consumers: &consumers,
+        crls: &mut crls,
+        stores: TrustStores::default(),
+    };
+    let plugins = Plugins::new(document, &mut auths, report);
+    refuse_conflicts(document, &scopes, report);
+    let mut told = UpstreamHeadersBuilder {
         document,
         plugins: &plugins,
         known: Map::default(),
     };
-    let plans = plans(document, &scopes, &mut told, &people, report);
+    let plans = route_plans(document, &scopes, &mut told, &consumers, report);
     if report.has_errors() {
         return None;
     }
-    match assemble(document, &cas, &scopes, &plugins, people, plans, report) {
+    match assemble(document, &cas, &scopes, &plugins, consumers, plans, report) {
         Ok(policy) => Some(Policy {
             crls: crls.used,
             compiled_at: now,
-            disabled: disabled(document, &scopes, &services, &routes),
+            disabled: disabled_plugins(document, &scopes, &services, &routes),
             ..policy
         }),
         Err(error) => {
@@ -111,14 +128,14 @@ pub(super) fn compile(
 
 fn assemble(
     document: &Document<'_>,
-    cas: &Cas,
+    cas: &CaCertificates,
     scopes: &Scopes,
     plugins: &Plugins<'_>,
-    people: People<'_>,
-    plans: Plans,
+    consumers: ConsumerIndex<'_>,
+    plans: RoutePlans,
     report: &mut Report,
 ) -> Result<Policy, Error> {
-    let mut names = Names::new(document, scopes, plugins);
+    let mut names = ServerNames::new(document, scopes, plugins);
     let mut asks: Vec<Arc<CertificateRequest>> = Vec::new();
     let mut ask_of: Map<usize, u32> = Map::default();
     let mut builder = SniMapBuilder::new();
@@ -126,14 +143,14 @@ fn assemble(
     digest.update(b"resty-mtls policy 3");
 
     let patterns = names.patterns();
-    number(&mut digest, patterns.len());
+    update_number(&mut digest, patterns.len());
     for (pattern, own) in patterns {
-        let set = names.reached(pattern, own);
+        let set = names.effective(pattern, own);
         let ask = match ask_of.get(&set) {
             Some(&ask) => ask,
             None => {
                 let members = names.sets.members(set);
-                let made = ask(document, cas, plugins, members, pattern, report)?;
+                let made = certificate_request(document, cas, plugins, members, pattern, report)?;
                 asks.push(Arc::new(made));
                 let ask = asks.len() as u32 - 1;
                 ask_of.insert(set, ask);
@@ -142,19 +159,19 @@ fn assemble(
         };
         builder.add_pattern(pattern, ask)?;
         match pattern {
-            Pattern::Exact(name) => text(&mut digest, name),
-            pattern => text(&mut digest, &pattern.to_string()),
+            Pattern::Exact(name) => update_text(&mut digest, name),
+            pattern => update_text(&mut digest, &pattern.to_string()),
         }
         if let Some(ask) = asks.get(ask as usize) {
             digest.update(ask.session_id_context());
-            number(&mut digest, ask.ca_names_len());
-            number(&mut digest, ask.ca_names_bytes());
+            update_number(&mut digest, ask.ca_names_len());
+            update_number(&mut digest, ask.ca_names_bytes());
         }
     }
-    look_over(document, scopes, plugins, &mut names, report);
-    name_rules::names(document, scopes, plugins, report);
+    warn_about_ineffective_settings(document, scopes, plugins, &mut names, report);
+    warn_about_acls(document, scopes, plugins, report);
 
-    let Plans {
+    let RoutePlans {
         list: plans,
         digests,
         mut routes,
@@ -171,29 +188,29 @@ fn assemble(
     // No route has an empty name: that is the global plan.
     called.push(("", 0));
     called.sort_unstable();
-    number(&mut digest, called.len());
+    update_number(&mut digest, called.len());
     let mut protected = Vec::with_capacity(called.len());
     for (name, position) in called {
-        text(&mut digest, name);
+        update_text(&mut digest, name);
         if let (Some(plan), Some(of_plan)) = (plans.get(position), digests.get(position)) {
             digest.update(of_plan);
             protected.push((name, &**plan, *of_plan));
         }
     }
-    let protection = Protection::new(protected.into_iter(), *people.digest());
-    digest.update(people.digest());
+    let protection = Protection::new(protected.into_iter(), *consumers.digest());
+    digest.update(consumers.digest());
     let (owned, prefixes) = owned(document);
     for name in owned
         .iter()
         .map(String::as_str)
         .chain(prefixes.iter().copied())
     {
-        text(&mut digest, name);
+        update_text(&mut digest, name);
     }
     Ok(Policy {
         asks,
         names: builder.build(),
-        consumers: people.consumers,
+        consumers: consumers.consumers,
         owned_names: OwnedNames::new(owned.iter().map(String::as_str), prefixes.iter().copied()),
         read_names: read_names(&plans),
         plans,
@@ -206,12 +223,4 @@ fn assemble(
         crls: Vec::new(),
         compiled_at: 0,
     })
-}
-
-fn uuid_text(id: &Uuid) -> String {
-    let mut text = hex(id);
-    for dash in [20, 16, 12, 8] {
-        text.insert(dash, '-');
-    }
-    text
 }

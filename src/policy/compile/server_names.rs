@@ -8,17 +8,17 @@ use crate::handshake::server_name::{parent, Pattern};
 use crate::policy::document::{Document, PluginKind};
 use crate::policy::Map;
 
-/// Sets of contributions, each known by a number; 0 is the empty set.
-pub(super) struct Sets {
+/// ContributionSets of contributions, each known by a number; 0 is the empty set.
+pub(super) struct ContributionSets {
     members: Vec<Arc<[u32]>>,
     numbers: Map<Arc<[u32]>, usize>,
     unions: Map<(usize, usize), usize>,
 }
 
-impl Sets {
-    fn new() -> Sets {
+impl ContributionSets {
+    fn new() -> ContributionSets {
         let empty: Arc<[u32]> = [].into();
-        Sets {
+        ContributionSets {
             members: vec![empty.clone()],
             numbers: Map::from_iter([(empty, 0)]),
             unions: Map::default(),
@@ -77,19 +77,23 @@ impl Sets {
 }
 
 /// Which contributions each pattern brings on its own.
-pub(super) struct Names<'t> {
+pub(super) struct ServerNames<'t> {
     own: Map<&'t Pattern, usize>,
     /// The wildcards among them, by what they are kept as.
     wildcards: Map<&'t str, usize>,
-    pub sets: Sets,
+    pub sets: ContributionSets,
 }
 
-impl<'t> Names<'t> {
-    pub fn new(document: &'t Document<'t>, scopes: &Scopes, plugins: &Plugins<'_>) -> Names<'t> {
-        let mut names = Names {
+impl<'t> ServerNames<'t> {
+    pub fn new(
+        document: &'t Document<'t>,
+        scopes: &Scopes,
+        plugins: &Plugins<'_>,
+    ) -> ServerNames<'t> {
+        let mut names = ServerNames {
             own: Map::default(),
             wildcards: Map::default(),
-            sets: Sets::new(),
+            sets: ContributionSets::new(),
         };
         names.own.reserve(document.routes.len());
         let global = names.sets.of(plugins.contributed(&scopes.global));
@@ -104,7 +108,7 @@ impl<'t> Names<'t> {
                 names.add(pattern, set);
             }
         }
-        for (_, slots) in scopes.routeless() {
+        for (_, slots) in scopes.services_without_routes() {
             let set = names.sets.of(plugins.contributed(slots));
             names.add(&Pattern::Any, set);
         }
@@ -135,9 +139,9 @@ impl<'t> Names<'t> {
         self.own.get(pattern).copied().unwrap_or(0)
     }
 
-    /// Everything that can be reached under a name that brings `own`: that, its wildcard's and that
+    /// Everything that can be effective under a name that brings `own`: that, its wildcard's and that
     /// of `*`.
-    pub fn reached(&mut self, pattern: &Pattern, own: usize) -> usize {
+    pub fn effective(&mut self, pattern: &Pattern, own: usize) -> usize {
         let wildcard = match pattern {
             Pattern::Exact(name) => parent(name.as_bytes())
                 .and_then(|parent| name.get(name.len() - parent.len()..))

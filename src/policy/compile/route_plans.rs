@@ -3,18 +3,18 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::consumers::People;
-use super::digest::digest_of;
-use super::plugins::Ready;
+use super::consumers::ConsumerIndex;
+use super::entity_id::uuid_text;
+use super::plan_digest::plan_digest;
+use super::plugins::CompiledPlugin;
 use super::scopes::{Scopes, Slots};
-use super::told::ToldOf;
-use super::uuid_text;
+use super::upstream_headers::UpstreamHeadersBuilder;
 use crate::policy::document::{Document, PluginKind, Route};
 use crate::policy::report::{Path, Report};
 use crate::policy::{Map, Plan, RouteNames};
 
 /// What applies to requests.
-pub(super) struct Plans {
+pub(super) struct RoutePlans {
     /// The global plan first. Each one once, however many routes have it.
     pub list: Vec<Arc<Plan>>,
     /// Digest of each.
@@ -24,16 +24,16 @@ pub(super) struct Plans {
 }
 
 /// Plans as they are made, shared between routes that are treated alike.
-struct Maker<'m, 't> {
-    told: &'m mut ToldOf<'t>,
-    people: &'m People<'t>,
+struct PlanBuilder<'m, 't> {
+    told: &'m mut UpstreamHeadersBuilder<'t>,
+    people: &'m ConsumerIndex<'t>,
     list: Vec<Arc<Plan>>,
     digests: Vec<[u8; 32]>,
     by_slots: Map<Slots, usize>,
     by_digest: Map<[u8; 32], usize>,
 }
 
-impl Maker<'_, '_> {
+impl PlanBuilder<'_, '_> {
     /// Position of the plan of these plugins.
     fn get(&mut self, slots: &Slots, report: &mut Report) -> usize {
         let plugins = self.told.plugins;
@@ -43,7 +43,7 @@ impl Maker<'_, '_> {
         }
         let token = slots[PluginKind::OpenidConnect as usize];
         let judge = token.and_then(|token| match plugins.ready(token)? {
-            Ready::Bearer {
+            CompiledPlugin::Bearer {
                 certificate: Some((auth, inbound)),
                 ..
             } => Some(Plan {
@@ -59,7 +59,7 @@ impl Maker<'_, '_> {
             }),
             _ => None,
         });
-        let judge = judge.map(|judge| (digest_of(&judge, None, self.people), judge));
+        let judge = judge.map(|judge| (plan_digest(&judge, None, self.people), judge));
         // A plan that is new stands before the one that judges for it: the global one is the first.
         let certificate_plan = judge.as_ref().map(|(digest, _)| {
             let known = self.by_digest.get(digest);
@@ -77,7 +77,7 @@ impl Maker<'_, '_> {
             modifies_handshake: slots[PluginKind::TlsHandshakeModifier as usize].is_some(),
         };
         let own = judge.as_ref().map(|(_, judge)| judge);
-        let digest = digest_of(&plan, own, self.people);
+        let digest = plan_digest(&plan, own, self.people);
         let position = self.add(digest, plan);
         if let Some((digest, judge)) = judge {
             self.add(digest, judge);
@@ -95,14 +95,14 @@ impl Maker<'_, '_> {
     }
 }
 
-pub(super) fn plans<'t>(
+pub(super) fn route_plans<'t>(
     document: &Document<'t>,
     scopes: &Scopes,
-    told: &mut ToldOf<'t>,
-    people: &People<'t>,
+    told: &mut UpstreamHeadersBuilder<'t>,
+    people: &ConsumerIndex<'t>,
     report: &mut Report,
-) -> Plans {
-    let mut maker = Maker {
+) -> RoutePlans {
+    let mut builder = PlanBuilder {
         told,
         people,
         list: Vec::new(),
@@ -110,7 +110,7 @@ pub(super) fn plans<'t>(
         by_slots: Map::default(),
         by_digest: Map::default(),
     };
-    maker.get(&scopes.global, report);
+    builder.get(&scopes.global, report);
     let named = |route: &&Route<'_>| route.key.name.is_some() || route.key.id.is_some();
     let mut routes = RouteNames::default();
     routes.reserve(document.routes.iter().filter(named).count());
@@ -118,7 +118,7 @@ pub(super) fn plans<'t>(
         let slots = scopes.effective(position);
         let id = || route.key.id.map(|id| Cow::from(uuid_text(&id)));
         match route.key.name.map(Cow::from).or_else(id) {
-            Some(name) => routes.push(&name, maker.get(&slots, report)),
+            Some(name) => routes.push(&name, builder.get(&slots, report)),
             None => {
                 if slots != scopes.global {
                     let path = Path::Compact(&route.location.path);
@@ -135,9 +135,9 @@ pub(super) fn plans<'t>(
             }
         }
     }
-    Plans {
-        list: maker.list,
-        digests: maker.digests,
+    RoutePlans {
+        list: builder.list,
+        digests: builder.digests,
         routes,
     }
 }

@@ -1,8 +1,8 @@
 //! What is wrong or hardly meant about plugins that are each good by themselves.
 
-use super::names::Names;
-use super::plugins::{Plugins, Ready};
+use super::plugins::{CompiledPlugin, Plugins};
 use super::scopes::{Scopes, Slots};
+use super::server_names::ServerNames;
 use crate::handshake::server_name::Pattern;
 use crate::headers::{Selection, Verified};
 use crate::policy::bearer::Possession;
@@ -10,73 +10,12 @@ use crate::policy::document::{Document, Plugin, PluginConfig, PluginKind, Route}
 use crate::policy::report::{Path, Report};
 use crate::text::quoted;
 
-/// Refuses plugins that judge clients where nothing says who they are.
-pub(super) fn judged(document: &Document<'_>, scopes: &Scopes, report: &mut Report) {
-    let mut told = vec![false; document.plugins.len()];
-    let routes = document.routes.iter().enumerate().map(|(position, route)| {
-        (
-            scopes.effective(position),
-            Path::Compact(&route.location.path),
-        )
-    });
-    for (slots, place) in
-        std::iter::once((scopes.global, Path::Text("a request without a route"))).chain(routes)
-    {
-        if let (Some(_), Some(position)) = (
-            slots[PluginKind::MtlsAuth as usize],
-            slots[PluginKind::HeaderCertAuth as usize],
-        ) {
-            let told = told
-                .get_mut(position)
-                .map(|told| std::mem::replace(told, true));
-            if let (Some(plugin), Some(false)) = (document.plugins.get(position), told) {
-                let message = format!(
-                    "applies to {place} together with mtls-auth, expected one source of the \
-                     certificate on a route"
-                );
-                report.error(
-                    plugin.location.position,
-                    &Path::Compact(&plugin.location.path),
-                    message,
-                );
-            }
-        }
-        if slots[PluginKind::MtlsAuth as usize].is_some()
-            || slots[PluginKind::HeaderCertAuth as usize].is_some()
-        {
-            continue;
-        }
-        for kind in [PluginKind::Acl, PluginKind::ClientCertAcl] {
-            let Some(position) = slots[kind as usize] else {
-                continue;
-            };
-            let (Some(plugin), Some(told)) =
-                (document.plugins.get(position), told.get_mut(position))
-            else {
-                continue;
-            };
-            if !std::mem::replace(told, true) {
-                let message = format!(
-                    "applies to {place} without mtls-auth, so nobody would be judged there; \
-                     expected mtls-auth or header-cert-auth wherever {} applies",
-                    kind.name()
-                );
-                report.error(
-                    plugin.location.position,
-                    &Path::Compact(&plugin.location.path),
-                    message,
-                );
-            }
-        }
-    }
-}
-
 /// Warns of what works, but hardly as meant.
-pub(super) fn look_over(
+pub(super) fn warn_about_ineffective_settings(
     document: &Document<'_>,
     scopes: &Scopes,
     plugins: &Plugins<'_>,
-    names: &mut Names<'_>,
+    names: &mut ServerNames<'_>,
     report: &mut Report,
 ) {
     for (position, route) in document.routes.iter().enumerate() {
@@ -144,10 +83,10 @@ pub(super) fn look_over(
             ready(PluginKind::TlsMetadataHeaders),
             ready(PluginKind::ClientCertHeaders),
         ) {
-            (Some(Ready::Headers(config)), _) if config.inject => {
+            (Some(CompiledPlugin::Headers(config)), _) if config.inject => {
                 Some(PluginKind::TlsMetadataHeaders)
             }
-            (_, Some(Ready::ClientCertHeaders(_))) => Some(PluginKind::ClientCertHeaders),
+            (_, Some(CompiledPlugin::ClientCertHeaders(_))) => Some(PluginKind::ClientCertHeaders),
             _ => None,
         };
         if let (false, Some(kind)) = (asks, tells) {
@@ -165,7 +104,7 @@ pub(super) fn look_over(
             );
         }
         let unverified = |selection: &&Selection| !selection.options.admits(Verified::NotVerified);
-        if let (None, true, Some(Ready::ClientCertHeaders(config))) = (
+        if let (None, true, Some(CompiledPlugin::ClientCertHeaders(config))) = (
             plugins.auth(&slots),
             asks,
             ready(PluginKind::ClientCertHeaders),
@@ -187,7 +126,7 @@ pub(super) fn look_over(
             }
         }
     }
-    for (service, slots) in scopes.routeless() {
+    for (service, slots) in scopes.services_without_routes() {
         let location = document
             .services
             .get(service)
@@ -219,7 +158,7 @@ fn uncovered_hosts(
     route: &Route<'_>,
     slots: &Slots,
     plugins: &Plugins<'_>,
-    names: &mut Names<'_>,
+    names: &mut ServerNames<'_>,
     report: &mut Report,
 ) {
     let auth = slots[PluginKind::MtlsAuth as usize].and_then(|auth| plugins.contribution(auth));
@@ -233,7 +172,7 @@ fn uncovered_hosts(
         };
         // Kong's `example.*` is no pattern of ours: only `*` covers it.
         let pattern = Pattern::parse(name.as_bytes()).unwrap_or(Pattern::Any);
-        let set = names.reached(&pattern, names.own(&pattern));
+        let set = names.effective(&pattern, names.own(&pattern));
         if names.sets.members(set).binary_search(&auth).is_err() {
             let path = Path::Compact(&route.location.path);
             let path = path.field("hosts");

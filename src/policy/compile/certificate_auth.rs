@@ -1,0 +1,119 @@
+//! The settings of `mtls-auth` and `header-cert-auth` as they apply to routes.
+
+use std::sync::Arc;
+
+use openssl::sha::sha256;
+
+use super::ca_certificates::CaCertificates;
+use super::consumers::ConsumerIndex;
+use super::crl_sets::CrlSets;
+use super::trust_stores::TrustStores;
+use crate::policy::bearer::Inbound;
+use crate::policy::document::{ConsumerName, HeaderCertAuth, Location, MtlsAuth};
+use crate::policy::report::{Path, Report};
+use crate::policy::{Auth, Lookup, Revocation, RevocationMode};
+use crate::trust::TrustStore;
+
+/// What the settings refer to, and what they share.
+pub(super) struct AuthBuilder<'b, 't, 'f> {
+    pub cas: &'b CaCertificates,
+    pub consumers: &'b ConsumerIndex<'t>,
+    pub crls: &'b mut CrlSets<'f>,
+    pub stores: TrustStores,
+}
+
+impl<'t> AuthBuilder<'_, 't, '_> {
+    /// `mtls-auth`, with the positions of its CAs; `None` when the report says why not.
+    pub fn mtls_auth(
+        &mut self,
+        config: &MtlsAuth<'t>,
+        location: &Location,
+        path: &Path<'_>,
+        report: &mut Report,
+    ) -> Option<(Vec<usize>, Auth)> {
+        let (positions, store) = self.stores.get(config, location, path, self.cas, report)?;
+        Some((positions, self.auth(config, location, path, store, report)))
+    }
+
+    /// `header-cert-auth`, with the header that carries the certificate; `None` when the report
+    /// says why not.
+    pub fn header_cert_auth(
+        &mut self,
+        config: &HeaderCertAuth<'t>,
+        location: &Location,
+        path: &Path<'_>,
+        report: &mut Report,
+    ) -> Option<(Auth, Inbound)> {
+        let (_, mut auth) = self.mtls_auth(&config.auth, location, path, report)?;
+        if let Some(lookup) = &mut auth.lookup {
+            lookup.header = true;
+        }
+        Some((auth, config.inbound.clone()?))
+    }
+
+    fn auth(
+        &mut self,
+        config: &MtlsAuth<'t>,
+        location: &Location,
+        path: &Path<'_>,
+        store: Arc<TrustStore>,
+        report: &mut Report,
+    ) -> Auth {
+        let mut consumer = |field, name: Option<ConsumerName<'t>>| {
+            let (name, place) = name?;
+            self.consumers.find(name, place, &path.field(field), report)
+        };
+        let anonymous = consumer("anonymous", config.anonymous);
+        let default = consumer("default_consumer", config.default_consumer);
+        if !config.skip_consumer_lookup && self.consumers.is_empty() {
+            report.warn_once(
+                "mtls-auth without consumers",
+                location.position,
+                path,
+                "no consumer: every client is refused; expected an entry of 'consumers', or \
+                 'skip_consumer_lookup: true' to let every client of the CAs pass",
+            );
+        }
+        let lookup = Lookup {
+            by: config.consumer_by,
+            default,
+            header: false,
+            dirname: config.dirname.clone().into(),
+        };
+        let crls = self.crls.get(&config.crls, path, report);
+        if config.revocation == RevocationMode::Skip && !config.crls.is_empty() {
+            report.warn(
+                "lists of CRLs that are not used",
+                location.position,
+                &path.field("crls"),
+                || "have no effect with the revocation_check_mode 'SKIP'".to_owned(),
+            );
+        } else if let Some(crls) = &crls {
+            self.crls
+                .check(crls, &store, location.position, &path.field("crls"), report);
+        }
+        let crls_digest = crls.as_ref().map_or([0; 32], |crls| crls.digest());
+        let way = format!(
+            "{} {} {:?} {:?}",
+            config.ssl_verify, config.http_timeout, config.http_proxy, config.https_proxy
+        );
+        let key = sha256(&[&store.digest()[..], &crls_digest, way.as_bytes()].concat());
+        Auth {
+            store,
+            lookup: Some(lookup).filter(|_| !config.skip_consumer_lookup),
+            anonymous,
+            group_by: config.group_by,
+            revocation: Arc::new(Revocation {
+                mode: config.revocation,
+                ttl: config.cert_cache_ttl.into(),
+                http_timeout: config.http_timeout,
+                ssl_verify: config.ssl_verify,
+                http_proxy: config.http_proxy.clone(),
+                https_proxy: config.https_proxy.clone(),
+                crls,
+                key,
+            }),
+            resumption: config.resumption,
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! The credentials of consumers: `mtls_auth_credentials` and `header_cert_auth_credentials`.
+
+use std::collections::HashMap;
+
+use super::ca_certificates::{unreadable, CaCertificates};
+use super::entity_id::{derived_id, uuid_text};
+use super::references::{report_duplicate, ReferenceIndex};
+use crate::identity::{Consumer, Credential};
+use crate::policy::document::{CaReference, Document, Link, Location, Uuid};
+use crate::policy::report::{Path, Position, Report};
+use crate::text::hex;
+use crate::text::quoted;
+use crate::trust::CaCertificate;
+
+/// The CA of a credential.
+#[derive(Clone, Copy)]
+struct Ca {
+    /// Its identity.
+    id: [u8; 32],
+    /// SHA-256 of the certificate that names it.
+    digest: [u8; 32],
+}
+
+impl Ca {
+    fn of(ca: &CaCertificate) -> Ca {
+        Ca {
+            id: *ca.id(),
+            digest: *ca.digest(),
+        }
+    }
+}
+
+/// The first credential of a name and CA.
+#[derive(Clone, Copy)]
+struct First<'t> {
+    location: &'t Location,
+    consumer: usize,
+    digest: Option<[u8; 32]>,
+}
+
+/// A credential, its consumer, and where it stands.
+pub(super) type CredentialEntry<'t> = (Credential, u32, &'t Location);
+
+pub(super) fn credentials<'t>(
+    document: &'t Document<'t>,
+    cas: &CaCertificates,
+    index: &ReferenceIndex<'t>,
+    consumers: &[Consumer],
+    report: &mut Report,
+) -> Vec<CredentialEntry<'t>> {
+    let mut found = Vec::with_capacity(document.credentials.len());
+    let mut pems: HashMap<&str, Option<Ca>> = HashMap::new();
+    let mut by_id: HashMap<Uuid, &Location> = HashMap::new();
+    let mut by_content: HashMap<(bool, &str, Option<[u8; 32]>), First<'_>> = HashMap::new();
+    for entity in &document.credentials {
+        let location = &entity.location;
+        let kind = match entity.header {
+            true => "header_cert_auth_credentials",
+            false => "mtls_auth_credentials",
+        };
+        let consumer = match entity.consumer {
+            Link::Parent(position) => Some(position),
+            _ => index.follow(&entity.consumer, location, report),
+        };
+        let path = Path::Compact(&location.path);
+        let path = path.field("ca_certificate");
+        let mut ca: Option<Ca> = None;
+        let mut complete = true;
+        for (reference, place) in &entity.ca {
+            let found = match *reference {
+                CaReference::Id(id) => of_id(&id, *place, &path, cas, report),
+                CaReference::Pem(pem) => *pems
+                    .entry(pem)
+                    .or_insert_with(|| of_pem(pem, *place, &path, cas, report)),
+            };
+            complete &= found.is_some();
+            if let (Some(first), Some(found)) = (ca, found) {
+                if first.digest != found.digest {
+                    let message = "'id' and 'cert' name two CAs, expected one";
+                    report.error(*place, &path, message);
+                }
+            }
+            ca = ca.or(found);
+        }
+        if looks_like_a_dn(entity.subject_name) {
+            let path = Path::Compact(&location.path);
+            report.warn(
+                "subject names that look like a DN",
+                location.position,
+                &path.field("subject_name"),
+                || {
+                    format!(
+                        "'{}' looks like a distinguished name, and is compared with single names: \
+                         a subject alternative name, or the CN where there is none; expected for \
+                         example 'ann.example.com'",
+                        quoted(entity.subject_name.as_bytes())
+                    )
+                },
+            );
+        }
+        let owner = consumer.and_then(|consumer| consumers.get(consumer));
+        let (Some(position), Some(owner), true) = (consumer, owner, complete) else {
+            continue;
+        };
+        let ca_text = ca.map(|ca| hex(&ca.digest)).unwrap_or_default();
+        let id = entity
+            .id
+            .unwrap_or_else(|| derived_id(&[kind, &owner.id, &ca_text, entity.subject_name]));
+        let content = (entity.header, entity.subject_name, ca.map(|ca| ca.id));
+        let digest = ca.map(|ca| ca.digest);
+        let first = *by_content.entry(content).or_insert(First {
+            location,
+            consumer: position,
+            digest,
+        });
+        if !std::ptr::eq(first.location, location) {
+            let name = quoted(entity.subject_name.as_bytes());
+            let path = Path::Compact(&location.path);
+            let path = path.field("subject_name");
+            let first_path = &first.location.path;
+            if first.digest == digest {
+                let message = format!(
+                    "uniqueness violation: '{kind}' entity with subject_name set to '{name}' and \
+                     the same ca_certificate already declared at {first_path}"
+                );
+                report.error(location.position, &path, message);
+            } else if first.consumer != position {
+                let message = format!(
+                    "uniqueness violation: '{kind}' entity with subject_name set to '{name}' and \
+                     another certificate of the same CA, for another consumer, already declared at \
+                     {first_path}"
+                );
+                report.error(location.position, &path, message);
+            } else {
+                report.warn(
+                    "credentials for two certificates of one CA",
+                    location.position,
+                    &path,
+                    || {
+                        format!(
+                            "'{name}' has a credential for this CA already at {first_path}, whose \
+                             certificate has the same subject and key: that one applies to both"
+                        )
+                    },
+                );
+            }
+            continue;
+        }
+        let first = *by_id.entry(id).or_insert(location);
+        if !std::ptr::eq(first, location) {
+            let id = uuid_text(&id);
+            report_duplicate(kind, "id", &id, Some(first), location, report);
+            continue;
+        }
+        let credential = Credential {
+            header: entity.header,
+            id: Some(uuid_text(&id).into()),
+            subject_name: entity.subject_name.into(),
+            ca: ca.map(|ca| ca.id),
+        };
+        found.push((credential, position as u32, location));
+    }
+    found
+}
+
+fn of_id(
+    id: &Uuid,
+    place: Position,
+    path: &Path<'_>,
+    cas: &CaCertificates,
+    report: &mut Report,
+) -> Option<Ca> {
+    let Some(position) = cas.by_id.get(id) else {
+        let id = uuid_text(id);
+        let meant = report.did_you_mean(&id, cas.ids.iter().map(String::as_str));
+        let message = format!("no entry of 'ca_certificates' has the id '{id}'{meant}");
+        report.error(place, path, message);
+        return None;
+    };
+    // Without a certificate the entry itself was reported.
+    Some(Ca::of(cas.list.get(*position)?.as_ref()?))
+}
+
+fn of_pem(
+    pem: &str,
+    place: Position,
+    path: &Path<'_>,
+    cas: &CaCertificates,
+    report: &mut Report,
+) -> Option<Ca> {
+    let ca = match CaCertificate::from_pem(pem.as_bytes()) {
+        Ok(ca) => ca,
+        Err(error) => {
+            report.error(place, path, unreadable(pem, &error));
+            return None;
+        }
+    };
+    if !cas.by_digest.contains_key(ca.digest()) {
+        let subject = quoted(ca.subject().as_bytes());
+        let message = format!(
+            "the certificate '{subject}' is none of 'ca_certificates', expected one of them"
+        );
+        report.error(place, path, message);
+        return None;
+    }
+    Some(Ca::of(&ca))
+}
+
+/// Whether the text is rather a distinguished name than one name of a certificate.
+fn looks_like_a_dn(name: &str) -> bool {
+    const TYPES: [&str; 10] = [
+        "CN",
+        "O",
+        "OU",
+        "C",
+        "L",
+        "ST",
+        "DC",
+        "UID",
+        "emailAddress",
+        "serialNumber",
+    ];
+    let Some((kind, _)) = name.trim_start_matches('/').split_once('=') else {
+        return false;
+    };
+    TYPES
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(kind.trim()))
+}

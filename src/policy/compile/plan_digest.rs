@@ -1,0 +1,99 @@
+//! The digest of a compiled plan. It depends on the content, not on how the document is written.
+
+use openssl::sha::Sha256;
+
+use super::consumers::ConsumerIndex;
+use super::digest::update_text;
+use crate::policy::{Auth, Lookup, Plan, Revocation};
+
+/// The digest of `plan` and of its [`Plan::certificate_plan`].
+pub(super) fn plan_digest(
+    plan: &Plan,
+    certificate_plan: Option<&Plan>,
+    consumers: &ConsumerIndex<'_>,
+) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    update_plan(&mut digest, plan, consumers);
+    if let Some(plan) = certificate_plan {
+        update_plan(&mut digest, plan, consumers);
+    }
+    digest.finish()
+}
+
+/// All fields by name: plans with the same digest are one plan, so a field that is not here would be
+/// taken from another route.
+fn update_plan(digest: &mut Sha256, plan: &Plan, consumers: &ConsumerIndex<'_>) {
+    let Plan {
+        auth,
+        inbound,
+        bearer,
+        // Its content is in the digest of the whole.
+        certificate_plan: _,
+        acl,
+        rules,
+        told,
+        applies,
+        modifies_handshake,
+    } = plan;
+    digest.update(&[
+        (*applies).into(),
+        (*modifies_handshake).into(),
+        auth.is_some().into(),
+    ]);
+    if let Some(auth) = auth {
+        update_auth(digest, auth, consumers);
+    }
+    update_text(digest, &format!("{acl:?} {rules:?}"));
+    update_text(digest, &format!("{told:?}"));
+    update_text(digest, &format!("{inbound:?} {bearer:?}"));
+}
+
+fn update_auth(digest: &mut Sha256, auth: &Auth, consumers: &ConsumerIndex<'_>) {
+    let Auth {
+        store,
+        lookup,
+        anonymous,
+        group_by,
+        revocation,
+        resumption,
+    } = auth;
+    digest.update(store.verdict_key());
+    let id = |consumer: Option<u32>| {
+        let consumer = consumers.consumers.get(consumer?)?;
+        Some(consumer.id.clone())
+    };
+    let lookup = lookup.as_ref().map(|lookup| {
+        let Lookup {
+            by,
+            default,
+            header,
+            dirname,
+        } = lookup;
+        (by, id(*default), header, dirname)
+    });
+    let Revocation {
+        mode,
+        ttl,
+        http_timeout,
+        ssl_verify,
+        http_proxy,
+        https_proxy,
+        // In the key, as the store is.
+        crls: _,
+        key,
+    } = &**revocation;
+    digest.update(key);
+    let rest = (
+        lookup,
+        id(*anonymous),
+        group_by,
+        mode,
+        ttl,
+        http_timeout,
+        ssl_verify,
+        http_proxy,
+        https_proxy,
+        resumption,
+    );
+    update_text(digest, &format!("{rest:?}"));
+}

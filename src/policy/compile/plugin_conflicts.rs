@@ -1,0 +1,66 @@
+//! Plugins that cannot apply to the same route, or not without another one.
+
+use super::scopes::Scopes;
+use crate::policy::document::{Document, PluginKind};
+use crate::policy::report::{Path, Report};
+
+/// Refuses plugins that judge clients where nothing says who they are.
+pub(super) fn refuse_conflicts(document: &Document<'_>, scopes: &Scopes, report: &mut Report) {
+    let mut told = vec![false; document.plugins.len()];
+    let routes = document.routes.iter().enumerate().map(|(position, route)| {
+        (
+            scopes.effective(position),
+            Path::Compact(&route.location.path),
+        )
+    });
+    for (slots, place) in
+        std::iter::once((scopes.global, Path::Text("a request without a route"))).chain(routes)
+    {
+        if let (Some(_), Some(position)) = (
+            slots[PluginKind::MtlsAuth as usize],
+            slots[PluginKind::HeaderCertAuth as usize],
+        ) {
+            let told = told
+                .get_mut(position)
+                .map(|told| std::mem::replace(told, true));
+            if let (Some(plugin), Some(false)) = (document.plugins.get(position), told) {
+                let message = format!(
+                    "applies to {place} together with mtls-auth, expected one source of the \
+                     certificate on a route"
+                );
+                report.error(
+                    plugin.location.position,
+                    &Path::Compact(&plugin.location.path),
+                    message,
+                );
+            }
+        }
+        if slots[PluginKind::MtlsAuth as usize].is_some()
+            || slots[PluginKind::HeaderCertAuth as usize].is_some()
+        {
+            continue;
+        }
+        for kind in [PluginKind::Acl, PluginKind::ClientCertAcl] {
+            let Some(position) = slots[kind as usize] else {
+                continue;
+            };
+            let (Some(plugin), Some(told)) =
+                (document.plugins.get(position), told.get_mut(position))
+            else {
+                continue;
+            };
+            if !std::mem::replace(told, true) {
+                let message = format!(
+                    "applies to {place} without mtls-auth, so nobody would be judged there; \
+                     expected mtls-auth or header-cert-auth wherever {} applies",
+                    kind.name()
+                );
+                report.error(
+                    plugin.location.position,
+                    &Path::Compact(&plugin.location.path),
+                    message,
+                );
+            }
+        }
+    }
+}
