@@ -12,6 +12,7 @@ use openssl::stack::Stack;
 use openssl::x509::extension::{BasicConstraints, ExtendedKeyUsage, SubjectAlternativeName};
 use openssl::x509::{X509Builder, X509Extension, X509NameBuilder, X509NameRef, X509};
 
+use crate::certificate::der::element;
 use crate::trust::CaCertificate;
 
 /// A time at which the certificates of [`pki`] are valid: 2027-01-15 08:00:00 UTC.
@@ -200,19 +201,34 @@ pub fn issue_with_subject(issuer: &Issued, subject: &X509NameRef, san: Option<&[
     builder.build()
 }
 
-/// The DER of an element.
-pub fn der(tag: u8, content: &[u8]) -> Vec<u8> {
-    let mut element = vec![tag];
-    match content.len() {
-        len @ 0..=0x7f => element.push(len as u8),
-        len => element.extend([&[0x82][..], &(len as u16).to_be_bytes()].concat()),
-    }
-    element.extend(content);
-    element
-}
-
 /// Content of a subjectAltName extension, from tags (`0x86` is a URI) and contents.
 pub fn san_extension(names: &[(u8, &[u8])]) -> Vec<u8> {
-    let names: Vec<Vec<u8>> = names.iter().map(|(tag, name)| der(*tag, name)).collect();
-    der(0x30, &names.concat())
+    let names: Vec<Vec<u8>> = names
+        .iter()
+        .map(|(tag, name)| element(*tag, &[name]))
+        .collect();
+    element(0x30, &[&names.concat()])
+}
+
+/// Pseudo-random numbers (xorshift64*), which are the same in each run.
+pub struct Random(pub u64);
+
+impl Random {
+    /// A number from 0 to `bound` - 1.
+    pub fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % bound
+    }
+
+    /// True once in `count` calls on average.
+    pub fn one_in(&mut self, count: usize) -> bool {
+        self.below(count) == 0
+    }
+
+    /// One of these values.
+    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())]
+    }
 }

@@ -17,7 +17,7 @@ pub(super) fn integer(number: &BigNumRef) -> Vec<u8> {
 }
 
 /// The DER of an element whose content is these parts.
-pub(super) fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+pub(crate) fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let len: usize = parts.iter().map(|part| part.len()).sum();
     let octets = len.to_be_bytes();
     let octets: Vec<u8> = octets.into_iter().skip_while(|octet| *octet == 0).collect();

@@ -1,6 +1,6 @@
 //! A client certificate with the chain that the client sent, and the values that are read from it.
 
-mod der;
+pub(crate) mod der;
 pub mod encoded_chain;
 pub mod name;
 pub mod normal_form;

@@ -3,14 +3,12 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
+use crate::certificate::normal_form::MAX_LABEL;
 use crate::text::quoted;
 use crate::Error;
 
 /// Longest server name, in bytes. A longer one is treated as absent.
 pub const MAX_LEN: usize = 255;
-
-/// Longest label of a DNS name, in bytes (RFC 1035 section 2.3.4).
-const MAX_LABEL: usize = 63;
 
 /// Bytes that are folded at a time, so that the compiler uses vector registers without a remainder
 /// loop. This runs on every request.

@@ -245,7 +245,7 @@ impl TrustStore {
             Some(found) => Ok(*found.id()),
             None => signed_content::ca_id(ca),
         })?;
-        // The issuer of a leaf that is its own anchor is the leaf itself.
+        // A leaf that is its own anchor is self-signed, or its signature was not verified.
         let issuer = chain.get(1).or(chain.get(0));
         let order = match (issuer, ids.issuer().and_then(|digest| self.find(digest))) {
             (_, Some(found)) => found.ec_order().map(<[u8]>::to_vec),

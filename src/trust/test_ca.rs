@@ -198,17 +198,3 @@ fn openssl(dir: &Path, arguments: &str, unsplit: &[&str]) {
         "openssl {arguments} {unsplit:?}: {stderr}"
     );
 }
-
-/// A DER element.
-pub fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
-    let content = parts.concat();
-    let octets = (content.len() as u32).to_be_bytes();
-    let length = &octets[octets.iter().position(|&octet| octet != 0).unwrap_or(3)..];
-    let mut element = vec![tag];
-    if content.len() >= 0x80 {
-        element.push(0x80 | length.len() as u8);
-    }
-    element.extend_from_slice(length);
-    element.extend_from_slice(&content);
-    element
-}

@@ -21,8 +21,8 @@ pub use uri::{uri, uri_prefix};
 
 /// Longest DNS name in bytes, without a trailing dot (RFC 1035 section 2.3.4).
 const MAX_DNS: usize = 253;
-/// Longest label of a DNS name in bytes.
-const MAX_LABEL: usize = 63;
+/// Longest label of a DNS name in bytes (RFC 1035 section 2.3.4).
+pub(crate) const MAX_LABEL: usize = 63;
 /// Longest mail address in bytes (RFC 5321 section 4.5.3.1: 64, `@`, 255).
 const MAX_EMAIL: usize = 320;
 /// Longest attribute value in bytes of UTF-8. RFC 5280 appendix A.1 allows 32,768 characters at

@@ -5,7 +5,7 @@ use openssl::x509::{X509Extension, X509NameBuilder, X509};
 
 use super::*;
 use crate::certificate::normal_form;
-use crate::testing::{self, Issued};
+use crate::testing::{self, Issued, Random};
 
 const DNS: u8 = 0x82;
 const EMAIL: u8 = 0x81;
@@ -402,40 +402,24 @@ fn depends_on_names_and_is_pinned() {
     }
 }
 
-/// Pseudo-random numbers (xorshift64*), equal in each run.
-struct Random(u64);
+/// The text with random letter case.
+fn random_case(random: &mut Random, text: &str) -> String {
+    text.chars()
+        .map(|c| match random.below(2) {
+            0 => c.to_ascii_uppercase(),
+            _ => c,
+        })
+        .collect()
+}
 
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % end
-    }
-
-    fn pick<'a, T: ?Sized>(&mut self, of: &[&'a T]) -> &'a T {
-        of[self.below(of.len())]
-    }
-
-    /// The text with random letter case.
-    fn case(&mut self, text: &str) -> String {
-        text.chars()
-            .map(|c| match self.below(2) {
-                0 => c.to_ascii_uppercase(),
-                _ => c,
-            })
-            .collect()
-    }
-
-    /// The text with random escapes of unreserved characters.
-    fn escapes(&mut self, text: &str) -> String {
-        let escape = |c: char| match self.below(4) {
-            0 if c.is_ascii_alphanumeric() || c == '-' => format!("%{:02x}", c as u32),
-            1 if c.is_ascii_alphanumeric() || c == '-' => format!("%{:02X}", c as u32),
-            _ => c.to_string(),
-        };
-        text.chars().map(escape).collect()
-    }
+/// The text with random escapes of unreserved characters.
+fn random_escapes(random: &mut Random, text: &str) -> String {
+    let escape = |c: char| match random.below(4) {
+        0 if c.is_ascii_alphanumeric() || c == '-' => format!("%{:02x}", c as u32),
+        1 if c.is_ascii_alphanumeric() || c == '-' => format!("%{:02X}", c as u32),
+        _ => c.to_string(),
+    };
+    text.chars().map(escape).collect()
 }
 
 const SEGMENTS: &[&str] = &["ns", "banned", "payments", "a-b", "x"];
@@ -464,12 +448,12 @@ const NAME_TYPES: [NameType; 3] = [
         respell: |random, name| {
             let (host, path) = name["spiffe://".len()..].split_once('/').unwrap();
             let dot = random.pick(&["", "."]);
-            let host = random.case(host);
+            let host = random_case(random, host);
             format!(
                 "{}://{}{dot}/{}",
-                random.case("spiffe"),
-                random.escapes(&host),
-                random.escapes(path)
+                random_case(random, "spiffe"),
+                random_escapes(random, &host),
+                random_escapes(random, path)
             )
         },
         make_irregular: |random, name| {
@@ -500,7 +484,7 @@ const NAME_TYPES: [NameType; 3] = [
     NameType {
         tag: DNS,
         name: |random| random.pick(HOSTS).to_owned(),
-        respell: |random, name| format!("{}{}", random.case(name), random.pick(&["", "."])),
+        respell: |random, name| format!("{}{}", random_case(random, name), random.pick(&["", "."])),
         make_irregular: |random, name| match random.below(6) {
             0 => format!("*.{name}"),
             1 => format!("{name}.."),
@@ -522,7 +506,7 @@ const NAME_TYPES: [NameType; 3] = [
         name: |random| format!("{}@{}", random.pick(SEGMENTS), random.pick(HOSTS)),
         respell: |random, name| {
             let (local, host) = name.split_once('@').unwrap();
-            format!("{local}@{}", random.case(host))
+            format!("{local}@{}", random_case(random, host))
         },
         make_irregular: |random, name| match random.below(4) {
             0 => format!("\"{name}"),

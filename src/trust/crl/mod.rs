@@ -424,7 +424,7 @@ impl CrlSet {
                     .signer_candidates(crl)
                     .any(|signer| crl.check_signature(signer).result == SignatureResult::Good)
         });
-        let crls = crls.map(|crl| &*crl.x509);
+        let crls = crls.map(|crl| &*crl.x509_crl);
         match ext::crl_status(target.certificate, target.above, crls, now) {
             Ok(sys::X509_V_OK) => Ok(()),
             Ok(code) => Err(code),

@@ -111,6 +111,7 @@ impl SignatureResult {
     }
 }
 
+/// The check of a CRL with the certificate of a possible issuer.
 #[derive(Clone, Copy)]
 pub(super) struct SignatureCheck {
     pub(super) result: SignatureResult,
@@ -120,7 +121,7 @@ pub(super) struct SignatureCheck {
 
 /// A CRL as read. Its signature is checked by [`ParsedCrl::check_signature`].
 pub(super) struct ParsedCrl {
-    pub(super) x509: X509Crl,
+    pub(super) x509_crl: X509Crl,
     pub(super) digest: [u8; 32],
     pub(super) file: Arc<str>,
     /// The issuer as RFC 2253 text.
@@ -153,7 +154,7 @@ impl ParsedCrl {
             )
         };
         let time = |time| unix_seconds(time).map_err(|_| "not a readable CRL: bad time".to_owned());
-        let (x509, len) = ext::crl_from_der(der).map_err(unreadable)?;
+        let (x509_crl, len) = ext::crl_from_der(der).map_err(unreadable)?;
         if len != der.len() {
             return Err(format!("{} bytes follow the CRL", der.len() - len));
         }
@@ -161,13 +162,13 @@ impl ParsedCrl {
         let zero = BigNum::new()
             .and_then(|zero| zero.to_asn1_integer())
             .map_err(unreadable)?;
-        x509.get_by_serial(&zero);
+        x509_crl.get_by_serial(&zero);
         let mut crl = ParsedCrl {
             digest: sha256(der),
             file: "".into(),
-            issuer_text: name_text(x509.issuer_name()),
-            this_update: time(x509.last_update())?,
-            next_update: x509.next_update().map(time).transpose()?,
+            issuer_text: name_text(x509_crl.issuer_name()),
+            this_update: time(x509_crl.last_update())?,
+            next_update: x509_crl.next_update().map(time).transpose()?,
             number: None,
             delta: None,
             scope: Scope::Full,
@@ -175,7 +176,7 @@ impl ParsedCrl {
             has_repeated_serials: false,
             has_misplaced_issuers: false,
             limitation: None,
-            x509,
+            x509_crl,
             signatures: Mutex::default(),
         };
         crl.read_extensions();
@@ -188,7 +189,7 @@ impl ParsedCrl {
     }
 
     fn read_extensions(&mut self) {
-        for extension in ext::crl_extensions(&self.x509) {
+        for extension in ext::crl_extensions(&self.x509_crl) {
             let limitation = match extension.object.nid() {
                 Nid::DELTA_CRL => {
                     self.delta = Some(Number::of(extension.value));
@@ -234,7 +235,7 @@ impl ParsedCrl {
     fn read_entries(&mut self) {
         let mut has_limitation = false;
         let mut previous: Option<&X509RevokedRef> = None;
-        for entry in self.x509.get_revoked().into_iter().flatten() {
+        for entry in self.x509_crl.get_revoked().into_iter().flatten() {
             let extensions = ext::entry_extensions(entry);
             has_limitation |= extensions.critical || extensions.issuer;
             self.unsupported |= extensions.unsupported;
@@ -255,7 +256,7 @@ impl ParsedCrl {
     }
 
     pub(super) fn issuer(&self) -> &X509NameRef {
-        self.x509.issuer_name()
+        self.x509_crl.issuer_name()
     }
 
     /// Whether the scope and all critical extensions are supported, so that the absence of an entry
@@ -294,14 +295,16 @@ impl ParsedCrl {
             .signatures
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, signed)) = signatures.iter().find(|(known, _)| &**known == issuer) {
-            return *signed;
+        if let Some((_, check)) = signatures.iter().find(|(known, _)| &**known == issuer) {
+            return *check;
         }
         let allowed = |usage: X509KeyUsage| usage.contains(X509KeyUsage::CRL_SIGN);
-        let verified = issuer.public_key().and_then(|key| self.x509.verify(&key));
+        let verified = issuer
+            .public_key()
+            .and_then(|key| self.x509_crl.verify(&key));
         let authentic = verified.unwrap_or(false);
-        let signed = SignatureCheck {
-            result: if !ext::key_id_matches(&self.x509, issuer) {
+        let check = SignatureCheck {
+            result: if !ext::key_id_matches(&self.x509_crl, issuer) {
                 SignatureResult::OtherKeyId
             } else if !authentic {
                 SignatureResult::BadSignature
@@ -316,8 +319,8 @@ impl ParsedCrl {
         if signatures.len() == MAX_ISSUERS {
             signatures.clear();
         }
-        signatures.push((issuer.to_owned(), signed));
-        signed
+        signatures.push((issuer.to_owned(), check));
+        check
     }
 
     /// Checks that the CRL is in force, without tolerance for clock skew, as OpenSSL does. The
@@ -347,7 +350,7 @@ impl ParsedCrl {
 
     /// The status of a certificate whose issuer is that of the CRL or that of an entry.
     pub(super) fn entry(&self, certificate: &X509Ref) -> EntryStatus {
-        let found = match self.x509.get_by_cert(&certificate.to_owned()) {
+        let found = match self.x509_crl.get_by_cert(&certificate.to_owned()) {
             CrlStatus::Revoked(entry) => EntryStatus::of(entry),
             CrlStatus::RemoveFromCrl(_) => EntryStatus::Removed,
             CrlStatus::NotRevoked => EntryStatus::Absent,
@@ -371,7 +374,7 @@ impl ParsedCrl {
                 .any(|name| is_same_name(name, issuer)),
             EntryIssuer::Unreadable => is_own,
         };
-        let entries = self.x509.get_revoked().into_iter().flatten();
+        let entries = self.x509_crl.get_revoked().into_iter().flatten();
         entries
             .filter(|entry| entry.serial_number() == serial)
             .filter(concerns)

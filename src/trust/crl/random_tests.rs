@@ -4,30 +4,10 @@
 use super::tests::{ce, code, delta, number, only, path_with, serial, TestCrl};
 use super::*;
 use crate::certificate::time::utc_time;
-use crate::testing::{issue, Issued, NOW};
+use crate::testing::{issue, Issued, Random, NOW};
 
 const DAY: i64 = 86_400;
-const SETS: u64 = 3_000;
-
-/// xorshift64*
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % bound
-    }
-
-    fn one_in(&mut self, count: u64) -> bool {
-        self.below(count) == 0
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len() as u64) as usize]
-    }
-}
+const SETS: usize = 3_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Signer {

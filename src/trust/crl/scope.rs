@@ -129,7 +129,7 @@ impl PartialOrd for Number {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trust::test_ca::der;
+    use crate::certificate::der::element as der;
 
     #[test]
     fn of_accepts_fields_in_order() {

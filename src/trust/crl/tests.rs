@@ -1,7 +1,8 @@
 use super::parsed::{BEGIN, END};
 use super::*;
+use crate::certificate::der::element as der;
 use crate::testing::{issue, stack, Issued, NOW};
-use crate::trust::test_ca::{der, now, TestCa};
+use crate::trust::test_ca::{now, TestCa};
 use crate::trust::{CertificationPath, TrustStore, VerifyOptions};
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine;
@@ -584,7 +585,7 @@ fn check(set: &CrlSet, certificates: &[&X509], now: i64) -> CrlVerdict {
 fn check_with_openssl(set: &CrlSet, certificates: &[&X509], now: i64) -> (i32, u32) {
     let path = path(certificates, now);
     for subject in PathCertificate::all(&path) {
-        let crls = set.crls.iter().map(|list| &*list.x509);
+        let crls = set.crls.iter().map(|crl| &*crl.x509_crl);
         if subject.above.is_empty() {
             break;
         }

@@ -1,6 +1,7 @@
 use super::*;
+use crate::certificate::der::element as der;
 use crate::testing::{issue, Issued, NOW};
-use crate::trust::test_ca::{self, der, now, TestCa};
+use crate::trust::test_ca::{self, now, TestCa};
 use openssl::asn1::Asn1Time;
 use openssl::bn::BigNum;
 use openssl::ocsp::OcspBasicResponse;
