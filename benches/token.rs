@@ -17,7 +17,7 @@ use openssl::pkey::{PKey, Private};
 use openssl::rsa::Rsa;
 use openssl::sign::{Signer, Verifier};
 use openssl::x509::X509;
-use resty_mtls::engine::{BearerDecision, Came, Claimed, Engine, Origin};
+use resty_mtls::engine::{Engine, PolicySource, RequestHeaders, TokenOutcome, TokenRequest};
 use resty_mtls::token::thumbprint;
 
 const TOKENS: usize = 1000;
@@ -130,7 +130,7 @@ fn main() {
     for issuer in issuers() {
         let engine = Engine::default();
         let load = || {
-            let origin = Origin::Text {
+            let origin = PolicySource::Text {
                 text: policy.as_bytes().into(),
                 label: "policy".to_owned(),
             };
@@ -138,23 +138,23 @@ fn main() {
         };
         load();
         engine
-            .provide(0, discovery.as_bytes(), Some(issuer.jwks.as_bytes()))
+            .set_issuer_documents(0, discovery.as_bytes(), Some(issuer.jwks.as_bytes()))
             .unwrap();
         let tokens: Vec<_> = (0..TOKENS)
             .map(|number| token(&issuer, number, &x5t, now))
             .collect();
         let pass = |authorization: &str| {
-            let request = Claimed {
+            let request = TokenRequest {
                 authorization: &[authorization.as_bytes()],
-                came: Came {
+                came: RequestHeaders {
                     headers: &came,
                     trusted: true,
                 },
                 ssl: None,
                 latest: false,
             };
-            let answer = engine.bearer(0, &request, now).unwrap();
-            assert_eq!(answer.decision, BearerDecision::Pass, "{answer:?}");
+            let answer = engine.check_token(0, &request, now).unwrap();
+            assert_eq!(answer.outcome, TokenOutcome::Pass, "{answer:?}");
             black_box(answer);
         };
         let (mut alone, mut new, mut again) = (Vec::new(), Vec::new(), Vec::new());

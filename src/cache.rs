@@ -15,7 +15,7 @@ thread_local! {
 /// A place in a [`Cache`]: an index that stays below the capacity, and a generation that tells the
 /// content of the place from what was there before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct SlotId {
     /// Below the cache's capacity.
     pub index: u32,
     /// Never 0 and never used twice.
@@ -63,21 +63,21 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
     }
 
     /// Looks `key` up and marks it as used.
-    pub fn find(&mut self, key: &K) -> Option<(Place, &V)> {
+    pub fn find(&mut self, key: &K) -> Option<(SlotId, &V)> {
         let index = *self.index.get(key)?;
         let entry = self.entries.get_mut(index as usize)?.as_mut()?;
         entry.used = true;
-        let place = Place {
+        let slot = SlotId {
             index,
             generation: entry.generation,
         };
-        Some((place, &entry.value))
+        Some((slot, &entry.value))
     }
 
     /// What is at `place`, unless it has been replaced.
-    pub fn at(&mut self, place: Place) -> Option<&V> {
-        let entry = self.entries.get_mut(place.index as usize)?.as_mut()?;
-        if entry.generation != place.generation {
+    pub fn at(&mut self, slot: SlotId) -> Option<&V> {
+        let entry = self.entries.get_mut(slot.index as usize)?.as_mut()?;
+        if entry.generation != slot.generation {
             return None;
         }
         entry.used = true;
@@ -85,25 +85,25 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
     }
 
     /// As [`Cache::at`], to change it; this is no use that would keep it from being replaced.
-    pub fn at_mut(&mut self, place: Place) -> Option<&mut V> {
-        let entry = self.entries.get_mut(place.index as usize)?.as_mut()?;
-        (entry.generation == place.generation).then_some(&mut entry.value)
+    pub fn at_mut(&mut self, slot: SlotId) -> Option<&mut V> {
+        let entry = self.entries.get_mut(slot.index as usize)?.as_mut()?;
+        (entry.generation == slot.generation).then_some(&mut entry.value)
     }
 
     /// The key of what is at `place`.
-    pub fn key_at(&self, place: Place) -> Option<&K> {
-        let entry = self.entries.get(place.index as usize)?.as_ref()?;
-        (entry.generation == place.generation).then_some(&entry.key)
+    pub fn key_at(&self, slot: SlotId) -> Option<&K> {
+        let entry = self.entries.get(slot.index as usize)?.as_ref()?;
+        (entry.generation == slot.generation).then_some(&entry.key)
     }
 
     /// Puts `value` under `key`, in place of an older value of that key or of entries that were not
     /// used lately.
-    pub fn put(&mut self, key: K, value: V) -> Place {
+    pub fn put(&mut self, key: K, value: V) -> SlotId {
         self.put_weighing(key, value, 0)
     }
 
     /// [`Cache::put`] for a value of this weight.
-    pub fn put_weighing(&mut self, key: K, value: V, weight: usize) -> Place {
+    pub fn put_weighing(&mut self, key: K, value: V, weight: usize) -> SlotId {
         if let Some(index) = self.index.get(&key) {
             self.remove(*index);
         }
@@ -134,7 +134,7 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
         };
         self.index.insert(key, index);
         self.weight = self.weight.saturating_add(weight);
-        Place { index, generation }
+        SlotId { index, generation }
     }
 
     fn remove(&mut self, index: u32) {
@@ -193,8 +193,8 @@ mod tests {
         let second = cache.put(2, "b");
         cache.put(3, "c");
         assert_eq!(cache.len(), 2);
-        let places = [first, second].into_iter();
-        assert_eq!(places.filter(|place| cache.at(*place).is_some()).count(), 1);
+        let slots = [first, second].into_iter();
+        assert_eq!(slots.filter(|slot| cache.at(*slot).is_some()).count(), 1);
         assert_eq!(cache.find(&3).unwrap().1, &"c");
     }
 
@@ -223,28 +223,28 @@ mod tests {
     #[test]
     fn at_replaced_place_is_none() {
         let mut cache = Cache::new(1);
-        let place = cache.put(1, "a");
-        assert_eq!(cache.at(place), Some(&"a"));
+        let slot = cache.put(1, "a");
+        assert_eq!(cache.at(slot), Some(&"a"));
         cache.put(1, "b");
-        assert_eq!(cache.at(place), None);
+        assert_eq!(cache.at(slot), None);
     }
 
     #[test]
     fn at_place_of_another_cache_is_none() {
-        let place = Cache::new(1).put(1, "a");
+        let slot = Cache::new(1).put(1, "a");
         let mut other = Cache::new(1);
         other.put(1, "b");
-        assert_eq!(other.at(place), None);
+        assert_eq!(other.at(slot), None);
     }
 
     #[test]
     fn renew_invalidates_places_and_keeps_content() {
         let mut cache = Cache::new(4);
-        let place = cache.put(1, "a");
+        let slot = cache.put(1, "a");
         cache.renew();
-        assert_eq!(cache.at(place), None);
-        let (place, _) = cache.find(&1).unwrap();
-        assert_eq!(cache.at(place), Some(&"a"));
+        assert_eq!(cache.at(slot), None);
+        let (slot, _) = cache.find(&1).unwrap();
+        assert_eq!(cache.at(slot), Some(&"a"));
     }
 
     #[test]

@@ -8,8 +8,9 @@ use openssl::ssl::SslRef;
 use openssl::stack::{Stack, StackRef};
 use openssl::x509::X509;
 
+use crate::background;
 use crate::certificate::{encoded_chain, sha256, Certificate, CertificateDigests};
-use crate::engine::{reload, Answer};
+use crate::decision::Decision;
 use crate::handshake::CertificateRequest;
 use crate::metrics::{self, Event};
 use crate::openssl_ext::ssl::{self as ext, AttachedCaNames, ExData, HandshakeCallbacks};
@@ -24,7 +25,7 @@ thread_local! {
 const MAX_VERDICTS: usize = 8;
 
 /// The last access decision that let a request pass, to be given again while nothing has changed.
-pub struct Memo {
+pub struct CachedDecision {
     /// Policy the decision was made under.
     pub epoch: u64,
     /// How many certificates were found revoked before it.
@@ -34,7 +35,7 @@ pub struct Memo {
     /// Host it was made for.
     pub host: Box<[u8]>,
     /// The decision.
-    pub answer: Answer,
+    pub decision: Decision,
     /// When it was made, in seconds since the epoch: a clock set back makes it void.
     pub from: i64,
     /// First second at which it does not hold any more.
@@ -49,7 +50,7 @@ struct Asked(Option<Arc<CertificateRequest>>);
 impl Drop for Asked {
     fn drop(&mut self) {
         if let Some(ask) = self.0.take().filter(|ask| Arc::strong_count(ask) == 1) {
-            reload::free(ask);
+            background::free(ask);
         }
     }
 }
@@ -59,23 +60,26 @@ impl Drop for Asked {
 pub struct Connection {
     asked: Asked,
     /// Whether the ClientHello phase ran at all.
-    greeted: bool,
+    saw_client_hello: bool,
     /// Whether the certificate phase asked for a certificate, in this very handshake.
     requested: Cell<bool>,
     lent: Cell<Option<AttachedCaNames>>,
-    carried: Cell<bool>,
+    chain_stored: Cell<bool>,
     counted: Cell<bool>,
     key: OnceCell<Option<CertificateDigests>>,
     verdicts: RefCell<Vec<([u8; 32], Verdict)>>,
-    memo: RefCell<Option<Memo>>,
+    cached_decision: RefCell<Option<CachedDecision>>,
     forwarded: Cell<u64>,
     number: Cell<u32>,
-    own_names: OnceCell<u32>,
+    server_certificate_id: OnceCell<u32>,
 }
 
 impl Connection {
     /// Notes what the ClientHello asks for, and binds the session accordingly.
-    pub fn greet(ssl: &SslRef, ask: Option<Arc<CertificateRequest>>) -> Result<(), Error> {
+    pub fn on_client_hello(
+        ssl: &SslRef,
+        ask: Option<Arc<CertificateRequest>>,
+    ) -> Result<(), Error> {
         if let Some(ask) = &ask {
             ext::set_session_id_context(ssl, ask.session_id_context())?;
         }
@@ -84,7 +88,7 @@ impl Connection {
             ssl,
             Connection {
                 asked: Asked(ask),
-                greeted: true,
+                saw_client_hello: true,
                 ..Connection::default()
             },
         )
@@ -105,7 +109,7 @@ impl Connection {
     }
 
     /// Asks for a client certificate if the ClientHello phase decided so; tells whether it did.
-    pub fn ask(&self, ssl: &SslRef) -> Result<bool, Error> {
+    pub fn request_certificate(&self, ssl: &SslRef) -> Result<bool, Error> {
         let Some(ask) = &self.asked.0 else {
             return Ok(false);
         };
@@ -128,12 +132,12 @@ impl Connection {
     }
 
     /// Whether the ClientHello phase ran for this connection.
-    pub fn greeted(&self) -> bool {
-        self.greeted
+    pub fn saw_client_hello(&self) -> bool {
+        self.saw_client_hello
     }
 
     /// Whether the server name of the ClientHello asks for a certificate.
-    pub fn asks(&self) -> bool {
+    pub fn requests_certificate(&self) -> bool {
         self.asked.0.is_some()
     }
 
@@ -158,7 +162,7 @@ impl Connection {
         }
         let over = ext::is_handshake_over(ssl);
         if over {
-            self.take_back_names(ssl);
+            self.detach_ca_names(ssl);
         }
         let key = match ssl.peer_certificate() {
             None => None,
@@ -206,7 +210,7 @@ impl Connection {
     }
 
     /// Remembers a verdict.
-    pub fn remember_verdict(&self, store: [u8; 32], verdict: Verdict) {
+    pub fn cache_verdict(&self, store: [u8; 32], verdict: Verdict) {
         let mut verdicts = self.verdicts.borrow_mut();
         verdicts.retain(|(digest, _)| *digest != store);
         if verdicts.len() >= MAX_VERDICTS {
@@ -216,13 +220,13 @@ impl Connection {
     }
 
     /// The last decision.
-    pub fn memo(&self) -> std::cell::Ref<'_, Option<Memo>> {
-        self.memo.borrow()
+    pub fn cached_decision(&self) -> std::cell::Ref<'_, Option<CachedDecision>> {
+        self.cached_decision.borrow()
     }
 
     /// Remembers a decision.
-    pub fn remember(&self, memo: Memo) {
-        *self.memo.borrow_mut() = Some(memo);
+    pub fn cache_decision(&self, cached: CachedDecision) {
+        *self.cached_decision.borrow_mut() = Some(cached);
     }
 
     /// Whether the request with this number, from 1 on the connection, is the first of those for
@@ -245,11 +249,11 @@ impl Connection {
     }
 
     /// What tells apart the names in this server's own certificate, worked out once.
-    pub fn own_names(&self, of: impl FnOnce() -> u32) -> u32 {
-        *self.own_names.get_or_init(of)
+    pub fn server_certificate_id(&self, of: impl FnOnce() -> u32) -> u32 {
+        *self.server_certificate_id.get_or_init(of)
     }
 
-    fn take_back_names(&self, ssl: &SslRef) {
+    fn detach_ca_names(&self, ssl: &SslRef) {
         if let (Some(ask), Some(lent)) = (&self.asked.0, self.lent.take()) {
             ask.ca_names().detach(ssl, lent);
         }
@@ -258,7 +262,7 @@ impl Connection {
     /// Puts the chain into the session, or makes the session one that is never resumed: a client
     /// must not be accepted on the first connection and refused on the second because its chain
     /// is gone.
-    fn carry(&self, ssl: &SslRef, chain: &StackRef<X509>) {
+    fn store_chain_in_session(&self, ssl: &SslRef, chain: &StackRef<X509>) {
         let Some(ask) = &self.asked.0 else { return };
         let stored = encoded_chain::encode(chain.iter().skip(1)).and_then(|bytes| {
             if bytes.len() > encoded_chain::MAX_ENCODED_LEN {
@@ -282,10 +286,10 @@ impl HandshakeCallbacks for Connection {
 
     fn on_client_chain(ssl: &SslRef, chain: &StackRef<X509>) {
         if let Some(connection) = Connection::of(ssl) {
-            if !connection.carried.replace(true) {
+            if !connection.chain_stored.replace(true) {
                 metrics::count(Event::CertificatePresented);
-                connection.take_back_names(ssl);
-                connection.carry(ssl, chain);
+                connection.detach_ca_names(ssl);
+                connection.store_chain_in_session(ssl, chain);
                 // OpenSSL makes two, and parses the client certificate anew for each, which costs
                 // more than verifying its chain. One lasts to the next connection.
                 ext::limit_tickets(ssl);

@@ -9,11 +9,15 @@
 //! `Cell`. A [`policy::Policy`] is `Send` and `Sync`, because another thread compiles it.
 
 #[forbid(unsafe_code)]
+pub(crate) mod background;
+#[forbid(unsafe_code)]
 pub mod cache;
 #[forbid(unsafe_code)]
 pub mod certificate;
 #[forbid(unsafe_code)]
 pub mod connection;
+#[forbid(unsafe_code)]
+pub mod decision;
 #[forbid(unsafe_code)]
 pub mod engine;
 #[forbid(unsafe_code)]

@@ -7,7 +7,7 @@ pub const MAX_KEPT: usize = 96 << 20;
 /// Clients.
 pub(super) const CLIENTS: usize = 23 << 20;
 /// Certificates that are remembered before anybody judged them.
-pub(super) const UNJUDGED: usize = 4 << 20;
+pub(super) const UNVERIFIED: usize = 4 << 20;
 /// Chains that clients share.
 pub(super) const CHAINS: usize = 4 << 20;
 /// Tokens that were found good.
@@ -19,7 +19,7 @@ pub const LUA: usize = 24 << 20;
 /// that were refused.
 const SMALL: usize = 9 << 20;
 
-const _: () = assert!(CLIENTS + UNJUDGED + CHAINS + TOKENS + LUA + SMALL == MAX_KEPT);
+const _: () = assert!(CLIENTS + UNVERIFIED + CHAINS + TOKENS + LUA + SMALL == MAX_KEPT);
 const _: () = assert!(
     super::MAX_VERDICTS * 640
         + super::MAX_VERDICTS * (128 + 128)

@@ -5,7 +5,7 @@
 //! them the bytes of the leaf are kept. Who comes on a new connection brings a parsed one along.
 //!
 //! Anybody can put made-up certificates into the header of a proxy that checks none. Those have a few
-//! places of their own until somebody vouches for them.
+//! slots of their own until somebody vouches for them.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -14,14 +14,14 @@ use openssl::stack::Stack;
 use openssl::x509::X509;
 
 use super::bounds;
-use crate::cache::{Cache, Place};
+use crate::cache::{Cache, SlotId};
 use crate::certificate::{from_der, Certificate, CertificateDigests};
 use crate::Error;
 
 /// Clients that are remembered.
 const MAX_CLIENTS: usize = 512;
 /// Certificates that are remembered before anybody judged them.
-const MAX_UNJUDGED: usize = 32;
+const MAX_UNVERIFIED: usize = 32;
 /// Bytes that OpenSSL takes for a byte of DER at worst: short names become structures of their own.
 const DECODED: usize = 40;
 /// Clients whose parsed certificate is at hand.
@@ -37,7 +37,7 @@ struct Client {
 
 /// A client that is remembered.
 pub(super) struct Found {
-    pub(super) place: Place,
+    pub(super) slot: SlotId,
     /// Its certificate, if that is at hand.
     pub(super) parsed: Option<Rc<Certificate>>,
     /// What it sent beside its leaf.
@@ -52,22 +52,22 @@ struct Chain {
 
 /// Where a certificate came from.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Via {
+pub(super) enum CertificateOrigin {
     /// The connection, which has it parsed.
     Tls,
     /// A header, which would have to be parsed for each request.
     Header,
     /// A header, and nobody has judged it yet.
-    Unjudged,
+    Unverified,
 }
 
 /// Clients by the content of their certificates.
 pub(super) struct Clients {
     clients: Cache<CertificateDigests, Client>,
-    /// Their places are handed out behind those of `clients`. All are parsed.
-    unjudged: Cache<CertificateDigests, Client>,
+    /// Their slots are handed out behind those of `clients`. All are parsed.
+    unverified: Cache<CertificateDigests, Client>,
     /// Those that came over TLS and whose certificate is parsed, the oldest first.
-    recent: VecDeque<Place>,
+    recent: VecDeque<SlotId>,
     chains: Cache<[u8; 32], Chain>,
 }
 
@@ -75,69 +75,69 @@ impl Default for Clients {
     fn default() -> Clients {
         Clients {
             clients: Cache::with_weight(MAX_CLIENTS, bounds::CLIENTS),
-            unjudged: Cache::with_weight(MAX_UNJUDGED, bounds::UNJUDGED),
+            unverified: Cache::with_weight(MAX_UNVERIFIED, bounds::UNVERIFIED),
             recent: VecDeque::new(),
             chains: Cache::with_weight(MAX_CHAINS, bounds::CHAINS),
         }
     }
 }
 
-/// The place in `unjudged` that was handed out as `place`, if that is none in `clients`.
-fn inner(place: Place) -> Option<Place> {
-    let index = place.index.checked_sub(MAX_CLIENTS as u32)?;
-    Some(Place { index, ..place })
+/// The slot in `unverified` that was handed out as `slot`, if that is none in `clients`.
+fn inner(slot: SlotId) -> Option<SlotId> {
+    let index = slot.index.checked_sub(MAX_CLIENTS as u32)?;
+    Some(SlotId { index, ..slot })
 }
 
-fn outer(place: Place) -> Place {
-    Place {
-        index: place.index + MAX_CLIENTS as u32,
-        ..place
+fn outer(slot: SlotId) -> SlotId {
+    SlotId {
+        index: slot.index + MAX_CLIENTS as u32,
+        ..slot
     }
 }
 
 impl Clients {
     /// A client that is remembered.
     pub(super) fn find(&mut self, key: &CertificateDigests) -> Option<Found> {
-        let (place, client) = match self.clients.find(key) {
+        let (slot, client) = match self.clients.find(key) {
             Some(found) => found,
             None => {
-                let (place, client) = self.unjudged.find(key)?;
-                (outer(place), client)
+                let (slot, client) = self.unverified.find(key)?;
+                (outer(slot), client)
             }
         };
         Some(Found {
-            place,
+            slot,
             parsed: client.parsed.clone(),
             chain: client.chain.clone(),
         })
     }
 
-    /// Whether a place still is what it was.
-    pub(super) fn holds(&mut self, place: Place) -> bool {
-        match inner(place) {
-            Some(inner) => self.unjudged.at(inner).is_some(),
-            None => self.clients.at(place).is_some(),
+    /// Whether a slot still is what it was.
+    pub(super) fn holds(&mut self, slot: SlotId) -> bool {
+        match inner(slot) {
+            Some(inner) => self.unverified.at(inner).is_some(),
+            None => self.clients.at(slot).is_some(),
         }
     }
 
-    /// Whether this is the place of a certificate that nobody had judged when it was remembered.
-    pub(super) fn is_unjudged(place: Place) -> bool {
-        inner(place).is_some()
+    /// Whether this is the slot of a certificate that nobody had judged when it was remembered.
+    pub(super) fn is_unverified(slot: SlotId) -> bool {
+        inner(slot).is_some()
     }
 
-    /// The certificate at a place.
-    pub(super) fn at(&mut self, place: Place) -> Option<Rc<Certificate>> {
-        if let Some(inner) = inner(place) {
-            return self.unjudged.at(inner)?.parsed.clone();
+    /// The certificate at a slot.
+    pub(super) fn at(&mut self, slot: SlotId) -> Option<Rc<Certificate>> {
+        if let Some(inner) = inner(slot) {
+            return self.unverified.at(inner)?.parsed.clone();
         }
-        let client = self.clients.at(place)?;
+        let client = self.clients.at(slot)?;
         if let Some(certificate) = &client.parsed {
             return Some(certificate.clone());
         }
         let (leaf, chain) = (from_der(&client.leaf).ok()?, client.chain.clone());
-        let key = *self.clients.key_at(place)?;
+        let key = *self.clients.key_at(slot)?;
         let certificate = Rc::new(Certificate::with_digests(leaf, chain, key));
-        self.recall(place, &certificate);
+        self.recall(slot, &certificate);
         Some(certificate)
     }
 
@@ -148,18 +148,22 @@ impl Clients {
     }
 
     /// Has the certificate of a known client, parsed anew, at hand.
-    pub(super) fn recall(&mut self, place: Place, certificate: &Rc<Certificate>) {
-        if let Some(client) = self.clients.at_mut(place) {
+    pub(super) fn recall(&mut self, slot: SlotId, certificate: &Rc<Certificate>) {
+        if let Some(client) = self.clients.at_mut(slot) {
             client.parsed = Some(certificate.clone());
-            self.push(place);
+            self.push(slot);
         }
     }
 
     /// Remembers a client.
-    pub(super) fn put(&mut self, certificate: &Rc<Certificate>, via: Via) -> Result<Place, Error> {
+    pub(super) fn put(
+        &mut self,
+        certificate: &Rc<Certificate>,
+        via: CertificateOrigin,
+    ) -> Result<SlotId, Error> {
         let key = *certificate.digests();
         let leaf = certificate.der()?.into_boxed_slice();
-        if via == Via::Unjudged {
+        if via == CertificateOrigin::Unverified {
             let weight = certificate.der_len().saturating_mul(DECODED);
             let client = Client {
                 leaf,
@@ -167,7 +171,7 @@ impl Clients {
                 chain: certificate.shared_intermediates(),
                 parsed: Some(certificate.clone()),
             };
-            return Ok(outer(self.unjudged.put_weighing(key, client, weight)));
+            return Ok(outer(self.unverified.put_weighing(key, client, weight)));
         }
         let (chain, chain_len) = match self.chains.find(&key.chain) {
             Some((_, chain)) => (chain.certificates.clone(), chain.der_len),
@@ -190,26 +194,26 @@ impl Clients {
             parsed: Some(certificate.clone()),
         };
         let weight = weight.saturating_mul(DECODED);
-        let place = self.clients.put_weighing(key, client, weight);
-        if via == Via::Tls {
-            self.push(place);
+        let slot = self.clients.put_weighing(key, client, weight);
+        if via == CertificateOrigin::Tls {
+            self.push(slot);
         }
-        Ok(place)
+        Ok(slot)
     }
 
-    /// Makes all places handed out before invalid, and keeps what is there.
+    /// Makes all slots handed out before invalid, and keeps what is there.
     pub(super) fn renew(&mut self) {
-        for place in self.recent.drain(..) {
-            if let Some(client) = self.clients.at_mut(place) {
+        for slot in self.recent.drain(..) {
+            if let Some(client) = self.clients.at_mut(slot) {
                 client.parsed = None;
             }
         }
         self.clients.renew();
-        self.unjudged.renew();
+        self.unverified.renew();
     }
 
-    fn push(&mut self, place: Place) {
-        self.recent.push_back(place);
+    fn push(&mut self, slot: SlotId) {
+        self.recent.push_back(slot);
         if self.recent.len() > MAX_RECENT {
             if let Some(client) = self
                 .recent
@@ -227,7 +231,7 @@ mod tests {
     use super::*;
     use crate::testing;
 
-    fn some(count: usize, via: Via) -> (Clients, Vec<(Place, Rc<Certificate>)>) {
+    fn some(count: usize, via: CertificateOrigin) -> (Clients, Vec<(SlotId, Rc<Certificate>)>) {
         let ca = testing::issue("CA", None, true, 60, &[]);
         let mut clients = Clients::default();
         let put = (0..count)
@@ -243,15 +247,15 @@ mod tests {
 
     #[test]
     fn put_more_than_recent_keeps_bytes_from_which_at_reads_the_same_certificate() {
-        let (mut clients, put) = some(MAX_RECENT + 2, Via::Tls);
-        let (place, certificate) = &put[1];
+        let (mut clients, put) = some(MAX_RECENT + 2, CertificateOrigin::Tls);
+        let (slot, certificate) = &put[1];
         assert!(clients
             .find(certificate.digests())
             .unwrap()
             .parsed
             .is_none());
         assert_eq!(Rc::strong_count(certificate), 1);
-        let again = clients.at(*place).unwrap();
+        let again = clients.at(*slot).unwrap();
         assert_eq!(again.digests(), certificate.digests());
         assert_eq!(again.chain_pem().unwrap(), certificate.chain_pem().unwrap());
         let found = clients.find(certificate.digests()).unwrap();
@@ -261,7 +265,7 @@ mod tests {
 
     #[test]
     fn put_clients_with_the_same_chain_share_it() {
-        let (mut clients, put) = some(2, Via::Tls);
+        let (mut clients, put) = some(2, CertificateOrigin::Tls);
         let [a, b] = [0, 1].map(|i| clients.find(put[i].1.digests()).unwrap().chain);
         assert!(Rc::ptr_eq(&a, &b));
         let known = clients.chain(&put[0].1.digests().chain).unwrap();
@@ -271,7 +275,7 @@ mod tests {
 
     #[test]
     fn put_from_a_header_stays_parsed() {
-        let (mut clients, put) = some(MAX_RECENT + 2, Via::Header);
+        let (mut clients, put) = some(MAX_RECENT + 2, CertificateOrigin::Header);
         let parsed =
             |clients: &mut Clients, i: usize| clients.find(put[i].1.digests()).unwrap().parsed;
         assert!((0..put.len()).all(|i| parsed(&mut clients, i).is_some()));
@@ -279,28 +283,30 @@ mod tests {
 
     #[test]
     fn put_unjudged_pushes_out_no_client_and_shares_no_place_with_one() {
-        let (mut clients, put) = some(1, Via::Header);
+        let (mut clients, put) = some(1, CertificateOrigin::Header);
         let ca = testing::issue("stranger", None, true, 60, &[]);
-        let mut places = Vec::new();
+        let mut slots = Vec::new();
         for i in 0..MAX_CLIENTS + MAX_CHAINS {
             let sent = testing::issue(&format!("{i}"), None, true, 60, &[]);
             let sent = testing::stack(&[&sent.x509]);
             let certificate = Rc::new(Certificate::new(ca.x509.clone(), sent).unwrap());
-            let place = clients.put(&certificate, Via::Unjudged).unwrap();
-            assert!(clients.holds(place) && Clients::is_unjudged(place));
-            assert!((MAX_CLIENTS..MAX_CLIENTS + MAX_UNJUDGED).contains(&(place.index as usize)));
-            assert_eq!(clients.find(certificate.digests()).unwrap().place, place);
-            assert!(Rc::ptr_eq(&clients.at(place).unwrap(), &certificate));
-            places.push(place);
+            let slot = clients
+                .put(&certificate, CertificateOrigin::Unverified)
+                .unwrap();
+            assert!(clients.holds(slot) && Clients::is_unverified(slot));
+            assert!((MAX_CLIENTS..MAX_CLIENTS + MAX_UNVERIFIED).contains(&(slot.index as usize)));
+            assert_eq!(clients.find(certificate.digests()).unwrap().slot, slot);
+            assert!(Rc::ptr_eq(&clients.at(slot).unwrap(), &certificate));
+            slots.push(slot);
         }
-        let held = |place: &&Place| clients.holds(**place);
-        assert_eq!(places.iter().filter(held).count(), MAX_UNJUDGED);
-        let (place, certificate) = &put[0];
-        assert!(clients.holds(*place) && !Clients::is_unjudged(*place));
+        let held = |slot: &&SlotId| clients.holds(**slot);
+        assert_eq!(slots.iter().filter(held).count(), MAX_UNVERIFIED);
+        let (slot, certificate) = &put[0];
+        assert!(clients.holds(*slot) && !Clients::is_unverified(*slot));
         assert!(clients.chain(&certificate.digests().chain).is_some());
         assert_eq!(clients.clients.len(), 1);
         clients.renew();
-        assert!(!places.iter().any(|place| clients.holds(*place)));
+        assert!(!slots.iter().any(|slot| clients.holds(*slot)));
     }
 
     #[test]
@@ -311,36 +317,38 @@ mod tests {
             .collect();
         let sans: Vec<&str> = sans.iter().map(|san| &**san).collect();
         let mut held = 0;
-        for i in 0..MAX_UNJUDGED {
+        for i in 0..MAX_UNVERIFIED {
             let stranger = testing::issue(&format!("{i}"), None, false, 60, &sans);
             let sent = testing::stack(&[]);
             let certificate = Rc::new(Certificate::new(stranger.x509, sent).unwrap());
-            clients.put(&certificate, Via::Unjudged).unwrap();
-            held = bounds::UNJUDGED / (certificate.der_len() * DECODED);
+            clients
+                .put(&certificate, CertificateOrigin::Unverified)
+                .unwrap();
+            held = bounds::UNVERIFIED / (certificate.der_len() * DECODED);
         }
-        assert!(held < MAX_UNJUDGED);
-        assert_eq!(clients.unjudged.len(), held);
+        assert!(held < MAX_UNVERIFIED);
+        assert_eq!(clients.unverified.len(), held);
     }
 
     #[test]
     fn find_prefers_the_place_of_a_judged_client() {
-        let (mut clients, put) = some(1, Via::Unjudged);
-        let (place, certificate) = &put[0];
-        let judged = clients.put(certificate, Via::Header).unwrap();
-        assert_eq!(clients.find(certificate.digests()).unwrap().place, judged);
+        let (mut clients, put) = some(1, CertificateOrigin::Unverified);
+        let (slot, certificate) = &put[0];
+        let judged = clients.put(certificate, CertificateOrigin::Header).unwrap();
+        assert_eq!(clients.find(certificate.digests()).unwrap().slot, judged);
         // A request that has it already can still read it.
-        assert!(clients.holds(*place) && !Clients::is_unjudged(judged));
+        assert!(clients.holds(*slot) && !Clients::is_unverified(judged));
     }
 
     #[test]
     fn renew_makes_places_invalid_and_lets_go_of_what_is_parsed() {
-        let (mut clients, put) = some(3, Via::Tls);
+        let (mut clients, put) = some(3, CertificateOrigin::Tls);
         clients.renew();
-        for (place, certificate) in &put {
-            assert!(!clients.holds(*place));
-            assert!(clients.at(*place).is_none());
+        for (slot, certificate) in &put {
+            assert!(!clients.holds(*slot));
+            assert!(clients.at(*slot).is_none());
             let found = clients.find(certificate.digests()).unwrap();
-            assert!(found.parsed.is_none() && clients.holds(found.place));
+            assert!(found.parsed.is_none() && clients.holds(found.slot));
         }
         assert!(clients.recent.is_empty());
     }

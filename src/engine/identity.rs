@@ -1,40 +1,10 @@
 //! Who a trusted client is on a route, and whether that suffices.
 
 use crate::certificate::Certificate;
+use crate::decision::Identity;
 use crate::headers::kong;
 use crate::identity::{subject_names, Acl, Consumer};
 use crate::policy::{Auth, GroupBy, Plan, Policy};
-
-/// Who a client is taken for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Identity {
-    /// Nobody in particular: the route has no `mtls-auth`, or the client is refused.
-    None,
-    /// The holder of a trusted certificate (`skip_consumer_lookup`).
-    Holder,
-    /// A consumer, with the credential that named it.
-    Consumer(u32, Option<u32>),
-    /// The consumer that stands in for clients that are not trusted.
-    Anonymous(u32),
-}
-
-impl Identity {
-    /// Position of the consumer.
-    pub fn consumer(self) -> Option<u32> {
-        match self {
-            Identity::Consumer(consumer, _) | Identity::Anonymous(consumer) => Some(consumer),
-            Identity::None | Identity::Holder => None,
-        }
-    }
-
-    /// Position of the credential.
-    pub fn credential(self) -> Option<u32> {
-        match self {
-            Identity::Consumer(_, credential) => credential,
-            _ => None,
-        }
-    }
-}
 
 impl Policy {
     /// Maps a trusted certificate; `cas` are the identities of the CAs above it. `None`: it maps

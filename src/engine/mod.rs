@@ -1,17 +1,15 @@
 //! A policy at work in one worker: the three phases, and what is remembered beyond a connection.
 
-mod bearer;
 pub mod bounds;
 mod clients;
+mod header_certificate;
+mod header_lines;
 mod identity;
-mod inbound;
-mod lines;
 pub(crate) mod node;
 pub(crate) mod reload;
 mod revocation;
 mod revoked;
-#[cfg(test)]
-mod status_tests;
+mod token;
 
 use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
@@ -23,13 +21,14 @@ use std::time::Instant;
 use openssl::ssl::{NameType, SslRef};
 use openssl::stack::Stack;
 
-use crate::cache::{Cache, Place};
+use crate::cache::{Cache, SlotId};
 use crate::certificate::{Certificate, CertificateDigests};
-use crate::connection::{Connection, Memo};
-use crate::engine::bearer::{Provider, Vouched};
-use crate::engine::clients::{Clients, Via};
-use crate::engine::inbound::Sent;
+use crate::connection::{CachedDecision, Connection};
+use crate::decision::{Decision, Identity, Outcome};
+use crate::engine::clients::{CertificateOrigin, Clients};
+use crate::engine::header_certificate::HeaderCertificate;
 use crate::engine::revoked::Revoked;
+use crate::engine::token::{CachedToken, IssuerDocuments};
 use crate::metrics::{self, Event};
 use crate::openssl_ext::ssl as ext;
 use crate::openssl_ext::x509::UNSPECIFIED;
@@ -39,14 +38,13 @@ use crate::trust::crl::Crl;
 use crate::trust::{sent_certificates_in, TrustStore, Verdict};
 use crate::Error;
 
-pub use bearer::{BearerAnswer, BearerDecision, Claimed};
-pub use identity::Identity;
-pub use inbound::Came;
-pub use lines::{HeaderLine, HeaderLines, LineKind, NO_CONSUMER};
+pub use header_certificate::RequestHeaders;
+pub use header_lines::{HeaderLine, HeaderLines, LineKind, NO_CONSUMER};
 pub use node::Node;
-pub use reload::{Origin, Progress, Reload};
+pub use reload::{PolicySource, Reload, ReloadProgress};
 use revocation::CrlWatch;
-pub use revocation::{At, Source, State, Status};
+pub use revocation::{CachedStatus, PlanRef, RevocationSource, RevocationState};
+pub use token::{TokenDecision, TokenOutcome, TokenRequest};
 
 /// Verdicts kept, and statuses; 640 and 128 bytes each.
 const MAX_VERDICTS: usize = 8192;
@@ -69,97 +67,8 @@ thread_local! {
     static EPOCH: Cell<u64> = const { Cell::new(0) };
 }
 
-/// What access decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(i32)]
-pub enum Decision {
-    /// The request may go on.
-    Pass = 0,
-    /// 401: the route wants a certificate and none came.
-    NoCertificate = 1,
-    /// 401: the certificate is not trusted.
-    Refused = 2,
-    /// 421: the connection was made under another policy than this Host's.
-    Misdirected = 3,
-    /// 403: the client is known, and may not use this route.
-    Forbidden = 4,
-    /// Not decided yet: ask the sources of [`Engine::source`] whether the certificate is revoked,
-    /// then decide again.
-    Pending = 5,
-    /// 425: the request came as early data, which whoever recorded it can send once more.
-    TooEarly = 6,
-    /// 503: this worker does not have what a decision needs.
-    Unavailable = 7,
-}
-
-/// Whether a request carries what is told on some requests only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(i32)]
-pub enum Forwards {
-    /// It does not.
-    No = 0,
-    /// It does.
-    Yes = 1,
-    /// It does if [`Connection::is_first`].
-    First = 2,
-}
-
-/// A decision with what led to it.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    /// The decision.
-    pub decision: Decision,
-    /// The client, when it presented a certificate and the route has a use for it.
-    pub client: Option<Place>,
-    /// `X509_V_*` number of the verdict, when the route asked for one.
-    pub verdict: Option<i32>,
-    /// Who the client is taken for.
-    pub identity: Identity,
-    /// Whether this very request carries the lines of [`LineKind::Forwarding`].
-    pub forwards: Forwards,
-    /// Number of the connection, never used twice, when the client's certificate is not trusted:
-    /// what depends on it can be kept by that. Else 0.
-    pub connection: u32,
-    /// Tells apart lines that differ by this server's own certificate.
-    pub own: u32,
-    /// Whether a header brought the certificate: then the connection says nothing of the client.
-    pub from_header: bool,
-    /// Why not, for the error log only.
-    pub reason: Option<String>,
-}
-
-impl Answer {
-    fn pass(client: Option<Place>, verdict: Option<i32>, identity: Identity) -> Answer {
-        Answer {
-            decision: Decision::Pass,
-            client,
-            verdict,
-            identity,
-            forwards: Forwards::No,
-            connection: 0,
-            own: 0,
-            from_header: false,
-            reason: None,
-        }
-    }
-
-    fn refuse(decision: Decision, reason: String) -> Answer {
-        Answer {
-            decision,
-            client: None,
-            verdict: None,
-            identity: Identity::None,
-            forwards: Forwards::No,
-            connection: 0,
-            own: 0,
-            from_header: false,
-            reason: Some(reason),
-        }
-    }
-}
-
-/// A certificate as presented, with its place if it is remembered already.
-type Presented = (Option<Place>, Rc<Certificate>);
+/// A certificate as presented, with its slot if it is remembered already.
+type SlotAndCertificate = (Option<SlotId>, Rc<Certificate>);
 
 /// The state of one worker.
 pub struct Engine {
@@ -167,24 +76,24 @@ pub struct Engine {
     epoch: Cell<u64>,
     clients: RefCell<Clients>,
     verdicts: RefCell<Cache<(CertificateDigests, [u8; 32]), Verdict>>,
-    statuses: RefCell<Cache<[u8; 32], Status>>,
+    statuses: RefCell<Cache<[u8; 32], CachedStatus>>,
     revoked: RefCell<Revoked>,
     crl_watch: RefCell<CrlWatch>,
     crls: RefCell<Cache<[u8; 32], Rc<Crl>>>,
-    watching: RefCell<reload::Watching>,
+    reload_state: RefCell<reload::ReloadState>,
     /// That the policy was compiled in.
     process: Cell<u32>,
     /// What it shares with the other workers, if there are any.
     node: RefCell<Option<Arc<node::Node>>>,
     state_file: RefCell<Option<Arc<node::StateFile>>>,
-    standing: Cell<reload::Standing>,
+    version: Cell<reload::PolicyVersion>,
     /// Since when another policy is in force on the node; `Some(None)` where this one must not be served.
     behind_since: Cell<Option<Option<Instant>>>,
     inbound: RefCell<Cache<[u8; 32], CertificateDigests>>,
-    tokens: RefCell<Cache<[u8; 32], Rc<Vouched>>>,
+    tokens: RefCell<Cache<[u8; 32], Rc<CachedToken>>>,
     /// When the issuer was asked, and the first second at which it may be asked again.
     inactive: RefCell<Cache<[u8; 32], (i64, i64)>>,
-    providers: RefCell<Cache<[u8; 32], Rc<Provider>>>,
+    providers: RefCell<Cache<[u8; 32], Rc<IssuerDocuments>>>,
     compared: Cell<SuggestionBudget>,
 }
 
@@ -199,11 +108,11 @@ impl Default for Engine {
             revoked: RefCell::new(Revoked::new(MAX_VERDICTS)),
             crl_watch: RefCell::default(),
             crls: RefCell::new(Cache::new(MAX_CRLS)),
-            watching: RefCell::default(),
+            reload_state: RefCell::default(),
             process: Cell::default(),
             node: RefCell::default(),
             state_file: RefCell::default(),
-            standing: Cell::default(),
+            version: Cell::default(),
             behind_since: Cell::default(),
             inbound: RefCell::new(Cache::new(MAX_INBOUND)),
             tokens: RefCell::new(Cache::with_weight(MAX_TOKENS, bounds::TOKENS)),
@@ -224,7 +133,7 @@ impl Engine {
         // Of all engines of the thread: what a connection remembers of another one is void.
         self.epoch.set(EPOCH.get() + 1);
         EPOCH.set(self.epoch.get());
-        // What a token may do is checked on every request; that somebody vouched for it is not.
+        // What a token may do is checked on every request; that somebody cached_token for it is not.
         *self.tokens.borrow_mut() = Cache::with_weight(MAX_TOKENS, bounds::TOKENS);
         self.clients.borrow_mut().renew();
         let inherited = self.process.replace(process::id()) != process::id();
@@ -256,7 +165,7 @@ impl Engine {
     /// session is about to be resumed, which is the point.
     pub fn client_hello(&self, ssl: &SslRef, server_name: Option<&[u8]>) -> Result<(), Error> {
         let ask = self.policy()?.ask(server_name).cloned();
-        Connection::greet(ssl, ask)
+        Connection::on_client_hello(ssl, ask)
     }
 
     /// Certificate phase: asks for a certificate if the ClientHello phase decided so. Tells
@@ -266,8 +175,8 @@ impl Engine {
     /// When the ClientHello phase did not run: then the session could be carried to another name.
     pub fn certificate(&self, ssl: &SslRef) -> Result<bool, Error> {
         match Connection::of(ssl) {
-            Some(connection) => connection.ask(ssl),
-            None => Err(Error::Misuse(NOT_GREETED.to_owned())),
+            Some(connection) => connection.request_certificate(ssl),
+            None => Err(Error::Misuse(NO_CLIENT_HELLO_PHASE.to_owned())),
         }
     }
 
@@ -279,19 +188,19 @@ impl Engine {
         plan_id: usize,
         host: &[u8],
         now: i64,
-    ) -> Result<Answer, Error> {
-        self.access_with(ssl, plan_id, host, &Came::default(), now)
+    ) -> Result<Decision, Error> {
+        self.access_with_headers(ssl, plan_id, host, &RequestHeaders::default(), now)
     }
 
     /// [`Engine::access`] of a request with headers that its route may read.
-    pub fn access_with(
+    pub fn access_with_headers(
         &self,
         ssl: Option<&SslRef>,
         plan_id: usize,
         host: &[u8],
-        came: &Came<'_>,
+        came: &RequestHeaders<'_>,
         now: i64,
-    ) -> Result<Answer, Error> {
+    ) -> Result<Decision, Error> {
         let policy = self.policy()?;
         let plan = policy
             .plans
@@ -299,63 +208,69 @@ impl Engine {
             .ok_or_else(|| Error::Misuse(format!("no plan {plan_id} in this policy")))?;
         if self.is_left_behind() {
             let reason = "a newer policy than that of this worker is in force".to_owned();
-            return Ok(Answer::refuse(Decision::Unavailable, reason));
+            return Ok(Decision::refuse(Outcome::Unavailable, reason));
         }
         if !plan.applies {
-            return Ok(Answer::pass(None, None, Identity::None));
+            return Ok(Decision::pass(None, None, Identity::None));
         }
-        let mut answer = match (&plan.auth, &plan.inbound) {
+        let mut decision = match (&plan.auth, &plan.inbound) {
             (Some(auth), Some(inbound)) => {
-                let answer =
-                    self.decide_header(&policy, plan, (auth, inbound), ssl, host, came, now)?;
-                Answer {
+                let decision =
+                    self.authenticate_header(&policy, plan, (auth, inbound), ssl, host, came, now)?;
+                Decision {
                     from_header: true,
-                    ..answer
+                    ..decision
                 }
             }
-            (None, Some(inbound)) => {
-                self.take_header(&policy, (plan_id, plan), inbound, ssl, host, came, now)?
-            }
+            (None, Some(inbound)) => self.unverified_from_header(
+                &policy,
+                (plan_id, plan),
+                inbound,
+                ssl,
+                host,
+                came,
+                now,
+            )?,
             _ => {
-                let mut answer = self.decide(&policy, plan, plan_id, ssl, host, now)?;
-                if let (None, Some(_), Some(ssl)) = (answer.client, answer.verdict, ssl) {
-                    answer.connection = Connection::of_or_new(ssl)?.number();
+                let mut decision = self.decide_tls(&policy, plan, plan_id, ssl, host, now)?;
+                if let (None, Some(_), Some(ssl)) = (decision.client, decision.verdict, ssl) {
+                    decision.connection = Connection::of_or_new(ssl)?.number();
                 }
-                answer
+                decision
             }
         };
-        if answer.decision == Decision::Pass && !plan.told.dialects.is_empty() {
-            self.of_this_request(plan, ssl, host, &mut answer)?;
+        if decision.outcome == Outcome::Pass && !plan.told.dialects.is_empty() {
+            self.set_request_fields(plan, ssl, host, &mut decision)?;
         }
-        Ok(answer)
+        Ok(decision)
     }
 
     /// The decision about a certificate from a header. It is never remembered on the connection,
     /// which carries requests of many clients.
     #[allow(clippy::too_many_arguments)]
-    fn decide_header(
+    fn authenticate_header(
         &self,
         policy: &Policy,
         plan: &Plan,
         (auth, inbound): (&Auth, &Inbound),
         ssl: Option<&SslRef>,
         host: &[u8],
-        came: &Came<'_>,
+        came: &RequestHeaders<'_>,
         now: i64,
-    ) -> Result<Answer, Error> {
+    ) -> Result<Decision, Error> {
         if let Some(ssl) = ssl {
             let connection = Connection::of_or_new(ssl)?;
-            if let Some(answer) = misdirected(policy, connection, ssl, host) {
-                return Ok(answer);
+            if let Some(decision) = misdirected(policy, connection, ssl, host) {
+                return Ok(decision);
             }
         }
-        let (place, certificate) = match self.sent(inbound, came)? {
-            Sent::Certificate(place, certificate) => (place, certificate),
-            Sent::Nothing(why) => {
+        let (slot, certificate) = match self.certificate_from_header(inbound, came)? {
+            HeaderCertificate::Certificate(slot, certificate) => (slot, certificate),
+            HeaderCertificate::Nothing(why) => {
                 let untrusted = Untrusted::no_certificate(why);
                 return Ok(self.untrusted(policy, plan, auth, untrusted));
             }
-            Sent::Refused(reason) => {
+            HeaderCertificate::Refused(reason) => {
                 let untrusted = Untrusted {
                     verdict: Some(UNSPECIFIED),
                     reason,
@@ -363,62 +278,62 @@ impl Engine {
                 return Ok(self.untrusted(policy, plan, auth, untrusted));
             }
         };
-        let (answer, _) = self.judge_client(policy, plan, auth, None, place, &certificate, now)?;
-        Ok(answer)
+        let (decision, _) = self.authenticate(policy, plan, auth, None, slot, &certificate, now)?;
+        Ok(decision)
     }
 
     /// The certificate of a request whose route judges nobody, but reads a header for its token: the
-    /// same one as [`Engine::bearer`] compares the token with. It counts as not verified, since
+    /// same one as [`Engine::check_token`] compares the token with. It counts as not verified, since
     /// that depends on the token.
     #[allow(clippy::too_many_arguments)]
-    fn take_header(
+    fn unverified_from_header(
         &self,
         policy: &Policy,
         (plan_id, plan): (usize, &Plan),
         inbound: &Inbound,
         ssl: Option<&SslRef>,
         host: &[u8],
-        came: &Came<'_>,
+        came: &RequestHeaders<'_>,
         now: i64,
-    ) -> Result<Answer, Error> {
-        let sent = self.sent(inbound, came)?;
-        if matches!(&sent, Sent::Nothing(_)) && !Engine::denies(&sent) {
-            return self.decide(policy, plan, plan_id, ssl, host, now);
+    ) -> Result<Decision, Error> {
+        let sent = self.certificate_from_header(inbound, came)?;
+        if matches!(&sent, HeaderCertificate::Nothing(_)) && !Engine::denies(&sent) {
+            return self.decide_tls(policy, plan, plan_id, ssl, host, now);
         }
         if let Some(ssl) = ssl {
             let connection = Connection::of_or_new(ssl)?;
             connection.count(ssl);
-            if let Some(answer) = misdirected(policy, connection, ssl, host) {
-                return Ok(answer);
+            if let Some(decision) = misdirected(policy, connection, ssl, host) {
+                return Ok(decision);
             }
         }
         let (client, verdict) = match sent {
-            Sent::Certificate(place, certificate) => {
-                let place = self.remember(place, &certificate, Via::Unjudged)?;
-                (Some(place), None)
+            HeaderCertificate::Certificate(slot, certificate) => {
+                let slot = self.cache_client(slot, &certificate, CertificateOrigin::Unverified)?;
+                (Some(slot), None)
             }
-            Sent::Nothing(_) => (None, None),
+            HeaderCertificate::Nothing(_) => (None, None),
             // Not "no certificate": something was sent.
-            Sent::Refused(_) => (None, Some(UNSPECIFIED)),
+            HeaderCertificate::Refused(_) => (None, Some(UNSPECIFIED)),
         };
-        Ok(Answer {
+        Ok(Decision {
             from_header: true,
-            ..Answer::pass(client, verdict, Identity::None)
+            ..Decision::pass(client, verdict, Identity::None)
         })
     }
 
     /// The decision about a certificate, and until when it holds.
     #[allow(clippy::too_many_arguments)]
-    fn judge_client(
+    fn authenticate(
         &self,
         policy: &Policy,
         plan: &Plan,
         auth: &Auth,
         connection: Option<&Connection>,
-        place: Option<Place>,
+        slot: Option<SlotId>,
         certificate: &Rc<Certificate>,
         now: i64,
-    ) -> Result<(Answer, i64), Error> {
+    ) -> Result<(Decision, i64), Error> {
         let untrusted = |code, reason: &str| {
             let untrusted = Untrusted {
                 verdict: Some(code),
@@ -434,11 +349,11 @@ impl Engine {
                 return untrusted(verdict.code(), &reason);
             }
             Trust::Pending => {
-                let answer = Answer {
-                    decision: Decision::Pending,
-                    ..Answer::pass(None, None, Identity::None)
+                let decision = Decision {
+                    outcome: Outcome::Pending,
+                    ..Decision::pass(None, None, Identity::None)
                 };
-                return Ok((answer, now));
+                return Ok((decision, now));
             }
         };
         let Some(identity) = policy.identify(auth, certificate, verdict.cas()) else {
@@ -447,17 +362,17 @@ impl Engine {
         if let Some(twin) = verdict.alternate_sha256() {
             certificate.set_alternate_sha256(twin);
         }
-        let via = connection.map_or(Via::Header, |_| Via::Tls);
-        let place = self.remember_trusted(place, certificate, via, &verdict, auth, now)?;
-        let mut answer = Answer::pass(Some(place), Some(0), identity);
+        let via = connection.map_or(CertificateOrigin::Header, |_| CertificateOrigin::Tls);
+        let slot = self.cache_trusted_client(slot, certificate, via, &verdict, auth, now)?;
+        let mut decision = Decision::pass(Some(slot), Some(0), identity);
         if let Err(reason) = policy.permit(plan, Some(certificate), identity) {
-            answer.decision = Decision::Forbidden;
-            answer.reason = Some(about(&reason, certificate));
+            decision.outcome = Outcome::Forbidden;
+            decision.reason = Some(about(&reason, certificate));
         }
-        Ok((answer, until))
+        Ok((decision, until))
     }
 
-    fn decide(
+    fn decide_tls(
         &self,
         policy: &Policy,
         plan: &Plan,
@@ -465,43 +380,45 @@ impl Engine {
         ssl: Option<&SslRef>,
         host: &[u8],
         now: i64,
-    ) -> Result<Answer, Error> {
+    ) -> Result<Decision, Error> {
         let Some(ssl) = ssl else {
             let untrusted = Untrusted::no_certificate("the connection is not TLS");
             return Ok(match &plan.auth {
                 Some(auth) => self.untrusted(policy, plan, auth, untrusted),
-                None => Answer::pass(None, None, Identity::None),
+                None => Decision::pass(None, None, Identity::None),
             });
         };
         let connection = Connection::of_or_new(ssl)?;
         connection.count(ssl);
-        let again = self.again(connection, plan_id, host, now);
+        let again = self.cached_decision(connection, plan_id, host, now);
         metrics::count_look_up(again.is_some(), Event::DecisionHit, Event::DecisionMiss);
-        if let Some(answer) = again {
-            return Ok(answer);
+        if let Some(decision) = again {
+            return Ok(decision);
         }
 
-        if let Some(answer) = misdirected(policy, connection, ssl, host) {
-            return Ok(answer);
+        if let Some(decision) = misdirected(policy, connection, ssl, host) {
+            return Ok(decision);
         }
         let resumption = plan.auth.as_ref().is_none_or(|auth| auth.resumption);
         if !resumption && ext::is_resumed(ssl) {
-            return Ok(Answer::refuse(
-                Decision::Misdirected,
+            return Ok(Decision::refuse(
+                Outcome::Misdirected,
                 "misdirected request: the route takes no resumed TLS session, and this Host is \
                  none of its snis"
                     .to_owned(),
             ));
         }
-        let client = self.client_of(connection, ssl)?;
-        if let Some((place, _)) = &client {
-            metrics::count_look_up(place.is_some(), Event::ClientHit, Event::ClientMiss);
+        let client = self.certificate_of(connection, ssl)?;
+        if let Some((slot, _)) = &client {
+            metrics::count_look_up(slot.is_some(), Event::ClientHit, Event::ClientMiss);
         }
-        let (answer, until) = match (&plan.auth, client) {
+        let (decision, until) = match (&plan.auth, client) {
             (None, client) => {
-                let remember = |(place, certificate)| self.remember(place, &certificate, Via::Tls);
-                let place = client.map(remember).transpose()?;
-                (Answer::pass(place, None, Identity::None), i64::MAX)
+                let remember = |(slot, certificate)| {
+                    self.cache_client(slot, &certificate, CertificateOrigin::Tls)
+                };
+                let slot = client.map(remember).transpose()?;
+                (Decision::pass(slot, None, Identity::None), i64::MAX)
             }
             (Some(auth), None) => {
                 // The anonymous consumer is let in, and the reason is not logged.
@@ -512,28 +429,28 @@ impl Engine {
                 let untrusted = Untrusted::no_certificate(&why);
                 return Ok(self.untrusted(policy, plan, auth, untrusted));
             }
-            (Some(auth), Some((place, certificate))) => self.judge_client(
+            (Some(auth), Some((slot, certificate))) => self.authenticate(
                 policy,
                 plan,
                 auth,
                 Some(connection),
-                place,
+                slot,
                 &certificate,
                 now,
             )?,
         };
-        if answer.decision == Decision::Pass && now < until && host.len() <= MAX_HOST {
-            connection.remember(Memo {
+        if decision.outcome == Outcome::Pass && now < until && host.len() <= MAX_HOST {
+            connection.cache_decision(CachedDecision {
                 epoch: self.epoch(),
                 revocations: self.revoked.borrow().count(),
                 plan: plan_id,
                 host: host.into(),
-                answer: answer.clone(),
+                decision: decision.clone(),
                 from: now,
                 until,
             });
         }
-        Ok(answer)
+        Ok(decision)
     }
 
     /// Why there is no client certificate on a connection, for the error log: the client has none to
@@ -548,9 +465,9 @@ impl Engine {
         if connection.requested() {
             return "the client presented none".to_owned();
         }
-        let why = if !connection.greeted() {
-            NOT_GREETED.to_owned()
-        } else if !connection.asks() {
+        let why = if !connection.saw_client_hello() {
+            NO_CLIENT_HELLO_PHASE.to_owned()
+        } else if !connection.requests_certificate() {
             self.why_not_asked(policy, ssl.servername_raw(NameType::HOST_NAME), now)
         } else if ext::is_resumed(ssl) {
             return "the TLS session that the client resumed has none: the client presented none \
@@ -590,59 +507,69 @@ impl Engine {
     }
 
     /// What becomes of a client that is not trusted: the anonymous consumer, or a refusal.
-    fn untrusted(&self, policy: &Policy, plan: &Plan, auth: &Auth, why: Untrusted) -> Answer {
-        let decision = match why.verdict {
-            Some(_) => Decision::Refused,
-            None => Decision::NoCertificate,
+    fn untrusted(&self, policy: &Policy, plan: &Plan, auth: &Auth, why: Untrusted) -> Decision {
+        let outcome = match why.verdict {
+            Some(_) => Outcome::Refused,
+            None => Outcome::NoCertificate,
         };
         let Some(anonymous) = auth.anonymous else {
-            return Answer {
+            return Decision {
                 verdict: why.verdict,
-                ..Answer::refuse(decision, why.reason)
+                ..Decision::refuse(outcome, why.reason)
             };
         };
         let identity = Identity::Anonymous(anonymous);
         match policy.permit(plan, None, identity) {
-            Ok(()) => Answer {
+            Ok(()) => Decision {
                 verdict: why.verdict,
-                ..Answer::pass(None, None, identity)
+                ..Decision::pass(None, None, identity)
             },
-            Err(reason) => Answer {
+            Err(reason) => Decision {
                 verdict: why.verdict,
-                ..Answer::refuse(Decision::Forbidden, format!("{reason} (anonymous)"))
+                ..Decision::refuse(Outcome::Forbidden, format!("{reason} (anonymous)"))
             },
         }
     }
 
     /// The last answer on this connection, if everything it depended on still holds.
-    fn again(&self, connection: &Connection, plan: usize, host: &[u8], now: i64) -> Option<Answer> {
-        let memo = connection.memo();
-        let memo = memo.as_ref()?;
-        if memo.epoch != self.epoch() || memo.plan != plan || *memo.host != *host {
+    fn cached_decision(
+        &self,
+        connection: &Connection,
+        plan: usize,
+        host: &[u8],
+        now: i64,
+    ) -> Option<Decision> {
+        let cached = connection.cached_decision();
+        let cached = cached.as_ref()?;
+        if cached.epoch != self.epoch() || cached.plan != plan || *cached.host != *host {
             return None;
         }
-        if now < memo.from || memo.until <= now {
+        if now < cached.from || cached.until <= now {
             return None;
         }
-        if memo.revocations != self.revoked.borrow().count() {
+        if cached.revocations != self.revoked.borrow().count() {
             return None;
         }
-        if let Some(place) = memo.answer.client {
-            if !self.clients.borrow_mut().holds(place) {
+        if let Some(slot) = cached.decision.client {
+            if !self.clients.borrow_mut().holds(slot) {
                 return None;
             }
         }
-        Some(memo.answer.clone())
+        Some(cached.decision.clone())
     }
 
     /// The certificate presented on a connection, whatever it is worth.
     pub fn client(&self, ssl: &SslRef) -> Result<Option<Rc<Certificate>>, Error> {
-        let client = self.client_of(Connection::of_or_new(ssl)?, ssl)?;
+        let client = self.certificate_of(Connection::of_or_new(ssl)?, ssl)?;
         Ok(client.map(|(_, certificate)| certificate))
     }
 
-    /// The same, with its place if it is remembered already.
-    fn client_of(&self, connection: &Connection, ssl: &SslRef) -> Result<Option<Presented>, Error> {
+    /// The same, with its slot if it is remembered already.
+    fn certificate_of(
+        &self,
+        connection: &Connection,
+        ssl: &SslRef,
+    ) -> Result<Option<SlotAndCertificate>, Error> {
         let Some(key) = connection.key(ssl)? else {
             return Ok(None);
         };
@@ -657,52 +584,54 @@ impl Engine {
             None => {
                 let certificate = connection.certificate(ssl, key, Some(found.chain))?;
                 let certificate = Rc::new(certificate);
-                clients.recall(found.place, &certificate);
+                clients.recall(found.slot, &certificate);
                 certificate
             }
         };
-        Ok(Some((Some(found.place), certificate)))
+        Ok(Some((Some(found.slot), certificate)))
     }
 
     /// Remembers a client. Not among those that are trusted before its chain is verified, where the
     /// route verifies it: anybody can make certificates that nobody trusts.
-    fn remember(
+    fn cache_client(
         &self,
-        place: Option<Place>,
+        slot: Option<SlotId>,
         certificate: &Rc<Certificate>,
-        via: Via,
-    ) -> Result<Place, Error> {
-        match place {
-            Some(place) if via == Via::Unjudged || !Clients::is_unjudged(place) => Ok(place),
+        via: CertificateOrigin,
+    ) -> Result<SlotId, Error> {
+        match slot {
+            Some(slot) if via == CertificateOrigin::Unverified || !Clients::is_unverified(slot) => {
+                Ok(slot)
+            }
             _ => self.clients.borrow_mut().put(certificate, via),
         }
     }
 
     /// Remembers a client whose chain is verified, with what of the certificates it sent stands in
     /// that chain: what else it sends beside its own must not make another client of it.
-    fn remember_trusted(
+    fn cache_trusted_client(
         &self,
-        place: Option<Place>,
+        slot: Option<SlotId>,
         certificate: &Rc<Certificate>,
-        via: Via,
+        via: CertificateOrigin,
         verdict: &Verdict,
         auth: &Auth,
         now: i64,
-    ) -> Result<Place, Error> {
+    ) -> Result<SlotId, Error> {
         let Some(chain) = verdict.used_intermediates() else {
-            return self.remember(place, certificate, via);
+            return self.cache_client(slot, certificate, via);
         };
         let mut clients = self.clients.borrow_mut();
-        if via == Via::Header && place.is_none() {
+        if via == CertificateOrigin::Header && slot.is_none() {
             // Or the header would be parsed again for the next request.
-            clients.put(certificate, Via::Unjudged)?;
+            clients.put(certificate, CertificateOrigin::Unverified)?;
         }
         let key = CertificateDigests {
             chain,
             ..*certificate.digests()
         };
         match clients.find(&key) {
-            Some(found) if !Clients::is_unjudged(found.place) => Ok(found.place),
+            Some(found) if !Clients::is_unverified(found.slot) => Ok(found.slot),
             _ => {
                 let sent = certificate.intermediates();
                 let chain = auth.store.chain(certificate.leaf(), sent, now)?;
@@ -717,14 +646,14 @@ impl Engine {
         }
     }
 
-    /// The certificate at a place that [`Engine::access`] gave.
-    pub fn certificate_at(&self, place: Place) -> Option<Rc<Certificate>> {
-        self.clients.borrow_mut().at(place)
+    /// The certificate at a slot that [`Engine::access`] gave.
+    pub fn certificate_at(&self, slot: SlotId) -> Option<Rc<Certificate>> {
+        self.clients.borrow_mut().at(slot)
     }
 
-    /// The certificate of the client at a place, by the numbers of an answer.
-    pub fn client_at(&self, index: u32, generation: u32) -> Option<Rc<Certificate>> {
-        self.certificate_at(Place { index, generation })
+    /// The certificate of the client at a slot, by the numbers of an answer.
+    pub fn cached_client(&self, index: u32, generation: u32) -> Option<Rc<Certificate>> {
+        self.certificate_at(SlotId { index, generation })
     }
 
     /// The plan with this number.
@@ -783,7 +712,7 @@ impl Engine {
             }
         };
         if let Some(connection) = connection {
-            connection.remember_verdict(*store.verdict_key(), verdict.clone());
+            connection.cache_verdict(*store.verdict_key(), verdict.clone());
         }
         Ok(verdict)
     }
@@ -815,23 +744,23 @@ fn misdirected(
     connection: &Connection,
     ssl: &SslRef,
     host: &[u8],
-) -> Option<Answer> {
+) -> Option<Decision> {
     if !ext::is_handshake_over(ssl) {
-        return Some(Answer::refuse(
-            Decision::TooEarly,
+        return Some(Decision::refuse(
+            Outcome::TooEarly,
             "too early: the request came as early data".to_owned(),
         ));
     }
     if connection.is_bound(ssl, policy.ask(Some(host)).map(|ask| &**ask)) {
         return None;
     }
-    let why = if connection.greeted() {
+    let why = if connection.saw_client_hello() {
         "the connection was made under another policy than this Host's"
     } else {
-        NOT_GREETED
+        NO_CLIENT_HELLO_PHASE
     };
-    Some(Answer::refuse(
-        Decision::Misdirected,
+    Some(Decision::refuse(
+        Outcome::Misdirected,
         format!("misdirected request: {why}"),
     ))
 }
@@ -866,7 +795,7 @@ const NO_CERTIFICATE_PHASE: &str =
     "mtls.certificate() did not run for this connection; call it in ssl_certificate_by_lua*, at \
      http{} level and in servers that have one of their own";
 
-const NOT_GREETED: &str =
+const NO_CLIENT_HELLO_PHASE: &str =
     "ssl_client_hello_by_lua* did not run for this connection; put it at http{} level and call \
      mtls.client_hello() in it";
 

@@ -9,9 +9,9 @@ use super::lines::rmtls_lines;
 use super::{
     bytes, connection, give, guard, guard_with, handle, output, put, put_truncated, rmtls_buf, text,
 };
-use crate::cache::Place;
+use crate::cache::SlotId;
 use crate::certificate::Certificate;
-use crate::engine::{BearerAnswer, BearerDecision, Came, Claimed};
+use crate::engine::{RequestHeaders, TokenDecision, TokenOutcome, TokenRequest};
 use crate::inbound::{decode, Format};
 use crate::policy::{Bearer, Possession};
 use crate::token::{Claims, Discovery, Jwks, Jws, Refusal};
@@ -73,16 +73,16 @@ pub struct rmtls_bearer_answer {
 }
 
 impl rmtls_bearer_answer {
-    fn new(answer: &BearerAnswer) -> rmtls_bearer_answer {
+    fn new(answer: &TokenDecision) -> rmtls_bearer_answer {
         rmtls_bearer_answer {
-            decision: match answer.decision {
-                BearerDecision::Pass => RMTLS_BEARER_PASS,
-                BearerDecision::NoToken => RMTLS_BEARER_NO_TOKEN,
-                BearerDecision::Refused => RMTLS_BEARER_REFUSED,
-                BearerDecision::Forbidden => RMTLS_BEARER_FORBIDDEN,
-                BearerDecision::NeedsKeys => RMTLS_BEARER_NEEDS_KEYS,
-                BearerDecision::NeedsIntrospection => RMTLS_BEARER_NEEDS_INTROSPECTION,
-                BearerDecision::Pending => RMTLS_BEARER_PENDING,
+            decision: match answer.outcome {
+                TokenOutcome::Pass => RMTLS_BEARER_PASS,
+                TokenOutcome::NoToken => RMTLS_BEARER_NO_TOKEN,
+                TokenOutcome::Refused => RMTLS_BEARER_REFUSED,
+                TokenOutcome::Forbidden => RMTLS_BEARER_FORBIDDEN,
+                TokenOutcome::NeedsKeys => RMTLS_BEARER_NEEDS_KEYS,
+                TokenOutcome::NeedsIntrospection => RMTLS_BEARER_NEEDS_INTROSPECTION,
+                TokenOutcome::Pending => RMTLS_BEARER_PENDING,
             },
             token: answer.token.map_or(0, |place| place.index),
             generation: answer.token.map_or(0, |place| place.generation),
@@ -172,11 +172,12 @@ pub unsafe extern "C" fn rmtls_engine_access_header(
             let (engine, out) = (&handle(engine)?.0, output(out)?);
             let host = bytes(host, host_len)?;
             let headers = headers(came, came_len)?;
-            let came = Came {
+            let came = RequestHeaders {
                 headers: &headers,
                 trusted: trusted == 1,
             };
-            let answer = engine.access_with(connection(ssl), plan as usize, host, &came, now)?;
+            let answer =
+                engine.access_with_headers(connection(ssl), plan as usize, host, &came, now)?;
             *out = rmtls_answer::new(&answer);
             if let Some(text) = answer.reason {
                 put_truncated(reason, &text);
@@ -209,13 +210,17 @@ pub unsafe extern "C" fn rmtls_engine_presented(
         unsafe {
             let engine = &handle(engine)?.0;
             let headers = headers(came, came_len)?;
-            let came = Came {
+            let came = RequestHeaders {
                 headers: &headers,
                 trusted: trusted == 1,
             };
             give(out, || {
-                let presented =
-                    engine.presented(connection(ssl), plan as usize, &came, or_tls == 1)?;
+                let presented = engine.unverified_certificate(
+                    connection(ssl),
+                    plan as usize,
+                    &came,
+                    or_tls == 1,
+                )?;
                 Ok(rmtls_certificate(presented.ok_or(Error::NotFound)?))
             })
         }
@@ -255,16 +260,16 @@ pub unsafe extern "C" fn rmtls_engine_bearer(
             let authorization = headers(authorization, authorization_len)?;
             let authorization: Vec<&[u8]> = authorization.iter().map(|(_, value)| *value).collect();
             let headers = headers(came, came_len)?;
-            let request = Claimed {
+            let request = TokenRequest {
                 authorization: &authorization,
-                came: Came {
+                came: RequestHeaders {
                     headers: &headers,
                     trusted: trusted == 1,
                 },
                 ssl: connection(ssl),
                 latest: latest == 1,
             };
-            let answer = engine.bearer(plan as usize, &request, now)?;
+            let answer = engine.check_token(plan as usize, &request, now)?;
             tell(&answer, out, description, reason);
             Ok(())
         })
@@ -274,7 +279,7 @@ pub unsafe extern "C" fn rmtls_engine_bearer(
 /// # Safety
 /// `description` and `reason` are NULL or valid, with their data.
 unsafe fn tell(
-    answer: &BearerAnswer,
+    answer: &TokenDecision,
     out: &mut rmtls_bearer_answer,
     description: *mut rmtls_buf,
     reason: *mut rmtls_buf,
@@ -313,7 +318,7 @@ pub unsafe extern "C" fn rmtls_engine_provide(
                 true => None,
                 false => Some(bytes(keys, keys_len)?),
             };
-            engine.provide(plan as usize, discovery, keys)
+            engine.set_issuer_documents(plan as usize, discovery, keys)
         })
     }
 }
@@ -347,7 +352,9 @@ pub unsafe extern "C" fn rmtls_engine_introspected(
             let authorization: Vec<&[u8]> = authorization.iter().map(|(_, value)| *value).collect();
             let data = bytes(data, data_len)?;
             *out = rmtls_bearer_answer::default();
-            if let Some(answer) = engine.introspected(plan as usize, &authorization, data, now)? {
+            if let Some(answer) =
+                engine.set_introspection(plan as usize, &authorization, data, now)?
+            {
                 tell(&answer, out, description, reason);
             }
             Ok(())
@@ -481,12 +488,12 @@ pub unsafe extern "C" fn rmtls_engine_claim_lines(
         // SAFETY: the caller's promises, passed on unchanged.
         unsafe {
             let engine = &handle(engine)?.0;
-            let place = Place {
+            let place = SlotId {
                 index: token,
                 generation,
             };
             give(out, || {
-                let lines = engine.claim_lines(plan as usize, place)?;
+                let lines = engine.claim_headers(plan as usize, place)?;
                 Ok(rmtls_lines::new(lines))
             })
         }

@@ -10,10 +10,9 @@ use super::{
     bytes, connection, file_name, give, guard, guard_with, handle, output, put, put_truncated,
     rmtls_buf, take, text,
 };
-use crate::cache::Place;
-use crate::engine::{
-    bounds, Answer, At, Decision, Engine, Forwards, Identity, Origin, Source, State,
-};
+use crate::cache::SlotId;
+use crate::decision::{CertificateForwarding, Decision, Identity, Outcome};
+use crate::engine::{bounds, Engine, PlanRef, PolicySource, RevocationSource, RevocationState};
 use crate::text::quoted;
 use crate::Error;
 
@@ -115,45 +114,45 @@ pub struct rmtls_answer {
 }
 
 impl rmtls_answer {
-    pub(super) fn new(answer: &Answer) -> rmtls_answer {
+    pub(super) fn new(decision: &Decision) -> rmtls_answer {
         rmtls_answer {
-            decision: answer.decision as i32,
-            client: answer.client.map_or(0, |place| place.index),
-            generation: answer.client.map_or(0, |place| place.generation),
-            verdict: answer.verdict.unwrap_or(-1),
-            identity: match answer.identity {
+            decision: decision.outcome as i32,
+            client: decision.client.map_or(0, |place| place.index),
+            generation: decision.client.map_or(0, |place| place.generation),
+            verdict: decision.verdict.unwrap_or(-1),
+            identity: match decision.identity {
                 Identity::None => RMTLS_IDENTITY_NONE,
                 Identity::Holder => RMTLS_IDENTITY_HOLDER,
                 Identity::Consumer(..) => RMTLS_IDENTITY_CONSUMER,
                 Identity::Anonymous(_) => RMTLS_IDENTITY_ANONYMOUS,
             },
-            consumer: answer.identity.consumer().unwrap_or(0),
-            credential: answer.identity.credential().unwrap_or(u32::MAX),
-            forwards: answer.forwards as i32,
-            connection: answer.connection,
-            own: answer.own,
-            from_header: answer.from_header.into(),
+            consumer: decision.identity.consumer().unwrap_or(0),
+            credential: decision.identity.credential().unwrap_or(u32::MAX),
+            forwards: decision.forwarding as i32,
+            connection: decision.connection,
+            own: decision.server_certificate,
+            from_header: decision.from_header.into(),
         }
     }
 
     /// What of the decision the lines depend on.
-    pub(super) fn read(&self) -> Answer {
-        Answer {
-            decision: Decision::Pass,
+    pub(super) fn read(&self) -> Decision {
+        Decision {
+            outcome: Outcome::Pass,
             client: self.place(),
             verdict: (self.verdict >= 0).then_some(self.verdict),
             identity: self.who(),
             // What the lines do not depend on.
-            forwards: Forwards::No,
+            forwarding: CertificateForwarding::No,
             connection: self.connection,
-            own: self.own,
+            server_certificate: self.own,
             from_header: self.from_header == 1,
             reason: None,
         }
     }
 
-    fn place(&self) -> Option<Place> {
-        let place = Place {
+    fn place(&self) -> Option<SlotId> {
+        let place = SlotId {
             index: self.client,
             generation: self.generation,
         };
@@ -308,7 +307,7 @@ pub unsafe extern "C" fn rmtls_engine_load(
             let engine = handle(engine)?;
             let document = bytes(document, document_len)?;
             let label = text(label, label_len)?;
-            engine.0.load(Origin::Text {
+            engine.0.load(PolicySource::Text {
                 text: document.into(),
                 label: label.to_owned(),
             })
@@ -331,7 +330,9 @@ pub unsafe extern "C" fn rmtls_engine_load_file(
     unsafe {
         guard_with(err, || {
             let engine = handle(engine)?;
-            engine.0.load(Origin::File(file_name(path, path_len)?))
+            engine
+                .0
+                .load(PolicySource::File(file_name(path, path_len)?))
         })
     }
 }
@@ -785,8 +786,8 @@ pub unsafe extern "C" fn rmtls_engine_epoch(engine: *const rmtls_engine) -> u32 
     unsafe { handle(engine) }.map_or(0, |engine| engine.0.epoch() as u32)
 }
 
-fn at(plan: u32, epoch: u32) -> At {
-    At {
+fn at(plan: u32, epoch: u32) -> PlanRef {
+    PlanRef {
         plan: plan as usize,
         epoch: epoch.into(),
     }
@@ -820,10 +821,10 @@ pub unsafe extern "C" fn rmtls_engine_source(
             let (engine, kind) = (&handle(engine)?.0, output(kind)?);
             let client = &handle(client)?.0;
             match engine
-                .source(client, at(plan, epoch), index, now)?
+                .revocation_source(client, at(plan, epoch), index, now)?
                 .ok_or(Error::NotFound)?
             {
-                Source::Ocsp {
+                RevocationSource::Ocsp {
                     url: to,
                     request: body,
                 } => {
@@ -831,7 +832,7 @@ pub unsafe extern "C" fn rmtls_engine_source(
                     put(url, to.as_bytes())?;
                     put(request, &body)
                 }
-                Source::Crl { url: to } => {
+                RevocationSource::Crl { url: to } => {
                     *kind = RMTLS_SOURCE_CRL;
                     put(url, to.as_bytes())?;
                     put(request, &[])
@@ -873,9 +874,10 @@ pub unsafe extern "C" fn rmtls_engine_judge(
             let client = &handle(client)?.0;
             let data = bytes(data, data_len)?;
             let source = engine
-                .source(client, at(plan, epoch), index, now)?
+                .revocation_source(client, at(plan, epoch), index, now)?
                 .ok_or(Error::NotFound)?;
-            let status = engine.judge(client, at(plan, epoch), &source, data, now)?;
+            let status =
+                engine.check_revocation_response(client, at(plan, epoch), &source, data, now)?;
             *state = status.state as i32;
             *until = status.until;
             Ok(())
@@ -905,9 +907,9 @@ pub unsafe extern "C" fn rmtls_engine_settle(
     guard(|| {
         // SAFETY: the caller's promises, passed on unchanged.
         let (engine, client) = unsafe { (&handle(engine)?.0, &handle(client)?.0) };
-        let state = State::from_number(state)
+        let state = RevocationState::from_number(state)
             .ok_or_else(|| Error::Misuse(format!("no revocation state {state}")))?;
-        engine.settle(client, at(plan, epoch), state, until, now)?;
+        engine.set_revocation_status(client, at(plan, epoch), state, until, now)?;
         Ok(())
     })
 }
@@ -986,7 +988,9 @@ pub unsafe extern "C" fn rmtls_engine_status_key(
             let client = &handle(client)?.0;
             put(
                 out,
-                engine.status_key(client, at(plan, epoch), now)?.as_bytes(),
+                engine
+                    .revocation_status_key(client, at(plan, epoch), now)?
+                    .as_bytes(),
             )
         }
     })
@@ -1034,7 +1038,7 @@ pub unsafe extern "C" fn rmtls_engine_client_at(
         unsafe {
             let engine = handle(engine)?;
             give(out, || {
-                let certificate = engine.0.client_at(client, generation);
+                let certificate = engine.0.cached_client(client, generation);
                 Ok(rmtls_certificate(certificate.ok_or(Error::NotFound)?))
             })
         }

@@ -131,7 +131,7 @@ pub unsafe extern "C" fn rmtls_engine_is_behind(engine: *const rmtls_engine) -> 
 pub unsafe extern "C" fn rmtls_engine_cannot_follow(engine: *const rmtls_engine) -> i32 {
     guard(|| {
         // SAFETY: the caller's promise, passed on unchanged.
-        unsafe { handle(engine) }?.engine().cannot_follow();
+        unsafe { handle(engine) }?.engine().set_unavailable();
         Ok(())
     })
 }

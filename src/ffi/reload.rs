@@ -7,7 +7,7 @@ use super::engine::{current, rmtls_engine};
 use super::{
     bytes, file_name, give, guard, guard_with, handle, output, put_truncated, rmtls_buf, take, text,
 };
-use crate::engine::{Engine, Origin, Progress, Reload};
+use crate::engine::{Engine, PolicySource, Reload, ReloadProgress};
 use crate::Error;
 
 /// A policy that is being compiled in a thread of the worker.
@@ -75,7 +75,7 @@ pub unsafe extern "C" fn rmtls_reload_new(
     // SAFETY: the caller's promises, passed on unchanged.
     unsafe {
         start(engine, out, err, |engine| {
-            engine.reload(Origin::Text {
+            engine.reload(PolicySource::Text {
                 text: bytes(document, document_len)?.into(),
                 label: text(label, label_len)?.to_owned(),
             })
@@ -98,7 +98,7 @@ pub unsafe extern "C" fn rmtls_reload_new_file(
     // SAFETY: the caller's promises, passed on unchanged.
     unsafe {
         start(engine, out, err, |engine| {
-            engine.reload(Origin::File(file_name(path, path_len)?))
+            engine.reload(PolicySource::File(file_name(path, path_len)?))
         })
     }
 }
@@ -153,14 +153,14 @@ pub unsafe extern "C" fn rmtls_reload_poll(
             let (reload, state) = (handle(reload)?, output(state)?);
             let wait = Duration::from_millis(wait_ms.into());
             *state = match reload.engine.poll(&reload.reload, wait)? {
-                Progress::Building => RMTLS_RELOAD_BUILDING,
-                Progress::InForce(what) => {
+                ReloadProgress::Building => RMTLS_RELOAD_BUILDING,
+                ReloadProgress::InForce(what) => {
                     put_truncated(message, &what);
                     RMTLS_RELOAD_IN_FORCE
                 }
-                Progress::Same => RMTLS_RELOAD_SAME,
-                Progress::Superseded => RMTLS_RELOAD_SUPERSEDED,
-                Progress::Unsettled => RMTLS_RELOAD_UNSETTLED,
+                ReloadProgress::Same => RMTLS_RELOAD_SAME,
+                ReloadProgress::Superseded => RMTLS_RELOAD_SUPERSEDED,
+                ReloadProgress::Unsettled => RMTLS_RELOAD_UNSETTLED,
             };
             Ok(())
         })

@@ -199,7 +199,7 @@ pub unsafe extern "C" fn rmtls_sni_map_client_hello(
     unsafe {
         guard_with(err, || {
             let ask = handle(map)?.ask(server_name(name, name_len)?)?;
-            Connection::greet(connection(ssl).ok_or(Error::NullArgument)?, ask)
+            Connection::on_client_hello(connection(ssl).ok_or(Error::NullArgument)?, ask)
         })
     }
 }
@@ -217,7 +217,7 @@ pub unsafe extern "C" fn rmtls_sni_map_ask(ssl: *mut c_void, err: *mut rmtls_buf
         guard_with(err, || {
             let ssl = connection(ssl).ok_or(Error::NullArgument)?;
             match Connection::of(ssl)
-                .map(|connection| connection.ask(ssl))
+                .map(|connection| connection.request_certificate(ssl))
                 .transpose()?
             {
                 Some(true) => Ok(()),

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::engine::Identity;
+use crate::decision::Identity;
 use crate::policy::Policy;
 
 const CA: &str = "11111111-1111-4111-8111-111111111111";

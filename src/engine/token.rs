@@ -1,7 +1,7 @@
 //! Access tokens: whether a request brings one that its route takes, and one that is bound to the
 //! certificate of the client. What the issuer says comes in as bytes, as with revocation.
 //!
-//! Remembered is only that somebody vouched for a token: with which keys, or when asked by whom.
+//! Remembered is only that somebody cached_token for a token: with which keys, or when asked by whom.
 //! Everything else is checked on every request, and nothing is remembered on the connection.
 
 use std::rc::Rc;
@@ -9,10 +9,10 @@ use std::rc::Rc;
 use openssl::sha::Sha256;
 use openssl::ssl::SslRef;
 
-use super::clients::Via;
-use super::inbound::{Came, Sent, ABSENT};
+use super::clients::CertificateOrigin;
+use super::header_certificate::{HeaderCertificate, RequestHeaders, ABSENT};
 use super::{about, Engine, HeaderLine, HeaderLines, LineKind, Trust};
-use crate::cache::Place;
+use crate::cache::SlotId;
 use crate::connection::Connection;
 use crate::headers::MAX_VALUE;
 use crate::policy::{Bearer, Plan, Policy, Possession};
@@ -31,13 +31,13 @@ const BASE: usize = 400;
 const INACTIVE: u32 = 5;
 
 /// What an issuer says of itself.
-pub(super) struct Provider {
+pub(super) struct IssuerDocuments {
     discovery: Discovery,
     keys: Option<Rc<Jwks>>,
 }
 
 /// A token that somebody vouches for.
-pub(super) struct Vouched {
+pub(super) struct CachedToken {
     claims: Claims,
     /// Of its signature; `None` when the issuer was asked.
     algorithm: Option<Algorithm>,
@@ -50,7 +50,7 @@ pub(super) struct Vouched {
 /// What was decided about the token of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
-pub enum BearerDecision {
+pub enum TokenOutcome {
     /// The request may go on.
     Pass = 0,
     /// 401: no token came.
@@ -59,10 +59,10 @@ pub enum BearerDecision {
     Refused = 2,
     /// 403: it is good and allows too little.
     Forbidden = 3,
-    /// Not decided yet: hand the documents of the issuer to [`Engine::provide`], newer ones than
+    /// Not decided yet: hand the documents of the issuer to [`Engine::set_issuer_documents`], newer ones than
     /// before if there were any.
     NeedsKeys = 4,
-    /// Not decided yet: ask the issuer, and hand its answer to [`Engine::introspected`].
+    /// Not decided yet: ask the issuer, and hand its answer to [`Engine::set_introspection`].
     NeedsIntrospection = 5,
     /// Not decided yet: ask whether the certificate is revoked, as for [`super::Decision::Pending`],
     /// on the plan of `certificate_plan`.
@@ -71,11 +71,11 @@ pub enum BearerDecision {
 
 /// A decision with what led to it.
 #[derive(Clone, Debug)]
-pub struct BearerAnswer {
+pub struct TokenDecision {
     /// The decision.
-    pub decision: BearerDecision,
+    pub outcome: TokenOutcome,
     /// Where the claims of a token that passed are remembered.
-    pub token: Option<Place>,
+    pub token: Option<SlotId>,
     /// What the token is known by: SHA-256 of the token and of who is asked about it.
     pub id: [u8; 32],
     /// Why not, for the error log only.
@@ -86,21 +86,21 @@ pub struct BearerAnswer {
 
 /// A request with what it may show a token's right with.
 #[derive(Clone, Copy)]
-pub struct Claimed<'r> {
+pub struct TokenRequest<'r> {
     /// All values of its `Authorization` headers.
     pub authorization: &'r [&'r [u8]],
     /// The headers that may carry a certificate.
-    pub came: Came<'r>,
+    pub came: RequestHeaders<'r>,
     /// The connection, if it is TLS.
     pub ssl: Option<&'r SslRef>,
     /// Whether the issuer's documents are as new as can be: then an unknown key stays unknown.
     pub latest: bool,
 }
 
-impl BearerAnswer {
-    fn new(decision: BearerDecision) -> BearerAnswer {
-        BearerAnswer {
-            decision,
+impl TokenDecision {
+    fn new(outcome: TokenOutcome) -> TokenDecision {
+        TokenDecision {
+            outcome,
             token: None,
             id: [0; 32],
             reason: None,
@@ -108,30 +108,31 @@ impl BearerAnswer {
         }
     }
 
-    fn refuse(refusal: &Refusal) -> BearerAnswer {
-        let decision = match refusal.is_forbidden() {
-            true => BearerDecision::Forbidden,
-            false => BearerDecision::Refused,
+    fn refuse(refusal: &Refusal) -> TokenDecision {
+        let outcome = match refusal.is_forbidden() {
+            true => TokenOutcome::Forbidden,
+            false => TokenOutcome::Refused,
         };
-        BearerAnswer {
+        TokenDecision {
             reason: Some(refusal.to_string()),
             description: Some(refusal.description()),
-            ..BearerAnswer::new(decision)
+            ..TokenDecision::new(outcome)
         }
     }
 }
 
 /// Who vouches for the token of a request, or what is missing to know that.
-enum Known {
-    Vouched(Place, Rc<Vouched>),
-    Not(Refusal),
-    Needs(BearerDecision, [u8; 32]),
+enum TokenLookup {
+    Found(SlotId, Rc<CachedToken>),
+    Refused(Refusal),
+    Needs(TokenOutcome, [u8; 32]),
 }
 
-/// Whether a token may be used with what the request shows.
-enum Held {
-    Yes,
-    No(Refusal),
+/// Whether a token may be used with the certificate of the request.
+enum BindingCheck {
+    Fits,
+    Refused(Refusal),
+    /// The revocation status of the certificate must be fetched first.
     Pending,
 }
 
@@ -171,65 +172,65 @@ fn token<'r>(authorization: &[&'r [u8]]) -> Result<Option<&'r str>, Refusal> {
 impl Engine {
     /// Access phase, after [`Engine::access`] let the request pass: whether its token is good for
     /// the route of `plan_id`.
-    pub fn bearer(
+    pub fn check_token(
         &self,
         plan_id: usize,
-        request: &Claimed<'_>,
+        request: &TokenRequest<'_>,
         now: i64,
-    ) -> Result<BearerAnswer, Error> {
+    ) -> Result<TokenDecision, Error> {
         let policy = self.policy()?;
         let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
         let bearer = plan.bearer.as_ref().ok_or(Error::NotFound)?;
         let token = match token(request.authorization) {
             Ok(Some(token)) => token,
             Ok(None) => {
-                return Ok(BearerAnswer {
+                return Ok(TokenDecision {
                     reason: Some("no bearer token".to_owned()),
-                    ..BearerAnswer::new(BearerDecision::NoToken)
+                    ..TokenDecision::new(TokenOutcome::NoToken)
                 });
             }
-            Err(refusal) => return Ok(BearerAnswer::refuse(&refusal)),
+            Err(refusal) => return Ok(TokenDecision::refuse(&refusal)),
         };
-        let (place, vouched) = match self.known_token(bearer, token, request.latest, now) {
-            Known::Vouched(place, vouched) => (place, vouched),
-            Known::Not(refusal) => return Ok(BearerAnswer::refuse(&refusal)),
-            Known::Needs(decision, id) => {
-                return Ok(BearerAnswer {
+        let (slot, cached_token) = match self.look_up_token(bearer, token, request.latest, now) {
+            TokenLookup::Found(slot, cached_token) => (slot, cached_token),
+            TokenLookup::Refused(refusal) => return Ok(TokenDecision::refuse(&refusal)),
+            TokenLookup::Needs(outcome, id) => {
+                return Ok(TokenDecision {
                     id,
-                    ..BearerAnswer::new(decision)
+                    ..TokenDecision::new(outcome)
                 });
             }
         };
         let checked = self
-            .check_issuer(bearer, &vouched)
-            .and_then(|()| vouched.claims.check_kind())
+            .check_issuer(bearer, &cached_token)
+            .and_then(|()| cached_token.claims.check_kind())
             .and_then(|()| {
-                let (claims, leeway) = (&vouched.claims, bearer.expected.leeway);
-                match vouched.algorithm {
+                let (claims, leeway) = (&cached_token.claims, bearer.expected.leeway);
+                match cached_token.algorithm {
                     Some(_) => claims.check_times(leeway, now),
                     None => claims.check_known_times(leeway, now),
                 }
             })
-            .and_then(|()| vouched.claims.check_use(&bearer.expected));
+            .and_then(|()| cached_token.claims.check_use(&bearer.expected));
         if let Err(refusal) = checked {
-            return Ok(BearerAnswer::refuse(&refusal));
+            return Ok(TokenDecision::refuse(&refusal));
         }
-        match self.held(&policy, plan, bearer, &vouched.claims, request, now)? {
-            Held::No(refusal) => Ok(BearerAnswer::refuse(&refusal)),
-            Held::Pending => Ok(BearerAnswer::new(BearerDecision::Pending)),
-            Held::Yes => Ok(BearerAnswer {
-                token: Some(place),
-                ..BearerAnswer::new(BearerDecision::Pass)
+        match self.check_binding(&policy, plan, bearer, &cached_token.claims, request, now)? {
+            BindingCheck::Refused(refusal) => Ok(TokenDecision::refuse(&refusal)),
+            BindingCheck::Pending => Ok(TokenDecision::new(TokenOutcome::Pending)),
+            BindingCheck::Fits => Ok(TokenDecision {
+                token: Some(slot),
+                ..TokenDecision::new(TokenOutcome::Pass)
             }),
         }
     }
 
-    fn known_token(&self, bearer: &Bearer, token: &str, latest: bool, now: i64) -> Known {
+    fn look_up_token(&self, bearer: &Bearer, token: &str, latest: bool, now: i64) -> TokenLookup {
         let by_signature = bearer.methods.bearer && is_jwt(token);
         if !by_signature && !bearer.methods.introspection {
             return match Jws::parse(token) {
-                Err(refusal) => Known::Not(refusal),
-                Ok(_) => Known::Not(Refusal::Malformed("not a JWT".to_owned())),
+                Err(refusal) => TokenLookup::Refused(refusal),
+                Ok(_) => TokenLookup::Refused(Refusal::Malformed("not a JWT".to_owned())),
             };
         }
         let provider = self
@@ -243,19 +244,19 @@ impl Engine {
                 .remembered(&id)
                 .filter(|(_, known)| known.from <= now && now < known.until)
             {
-                Some((place, vouched)) => Known::Vouched(place, vouched),
-                None if self.is_inactive(&id, now) => Known::Not(Refusal::Inactive),
+                Some((slot, cached_token)) => TokenLookup::Found(slot, cached_token),
+                None if self.is_inactive(&id, now) => TokenLookup::Refused(Refusal::Inactive),
                 None if bearer.introspection_endpoint.is_none() && provider.is_none() => {
-                    Known::Needs(BearerDecision::NeedsKeys, id)
+                    TokenLookup::Needs(TokenOutcome::NeedsKeys, id)
                 }
-                None => Known::Needs(BearerDecision::NeedsIntrospection, id),
+                None => TokenLookup::Needs(TokenOutcome::NeedsIntrospection, id),
             };
         }
         let provider = provider.as_deref();
         let Some((provider, keys)) =
             provider.and_then(|provider| Some((provider, provider.keys.as_ref()?)))
         else {
-            return Known::Needs(BearerDecision::NeedsKeys, [0; 32]);
+            return TokenLookup::Needs(TokenOutcome::NeedsKeys, [0; 32]);
         };
         let mut hasher = Sha256::new();
         hasher.update(b"signature");
@@ -263,25 +264,25 @@ impl Engine {
         hasher.update(keys.digest());
         hasher.update(token.as_bytes());
         let id = hasher.finish();
-        if let Some((place, vouched)) = self.remembered(&id) {
+        if let Some((slot, cached_token)) = self.remembered(&id) {
             let accepted = |algorithm| bearer.algorithms.contains(&algorithm);
-            if vouched.algorithm.is_some_and(accepted) {
-                return Known::Vouched(place, vouched);
+            if cached_token.algorithm.is_some_and(accepted) {
+                return TokenLookup::Found(slot, cached_token);
             }
         }
         let jws = match Jws::parse(token) {
             Ok(jws) => jws,
-            Err(refusal) => return Known::Not(refusal),
+            Err(refusal) => return TokenLookup::Refused(refusal),
         };
         match jws.verify(keys, &bearer.algorithms) {
             Ok(claims) => {
-                let vouched = Rc::new(Vouched {
+                let cached_token = Rc::new(CachedToken {
                     claims,
                     algorithm: Some(jws.algorithm()),
                     from: i64::MIN,
                     until: i64::MAX,
                 });
-                Known::Vouched(self.vouch(id, vouched.clone()), vouched)
+                TokenLookup::Found(self.cache_token(id, cached_token.clone()), cached_token)
             }
             Err(Refusal::UnknownKey(why)) if !latest => {
                 // A token that would be refused with any key is no reason to fetch.
@@ -291,19 +292,19 @@ impl Engine {
                     claims.check_times(bearer.expected.leeway, now)
                 });
                 match worth {
-                    Ok(()) => Known::Needs(BearerDecision::NeedsKeys, id),
-                    Err(_) => Known::Not(Refusal::UnknownKey(why)),
+                    Ok(()) => TokenLookup::Needs(TokenOutcome::NeedsKeys, id),
+                    Err(_) => TokenLookup::Refused(Refusal::UnknownKey(why)),
                 }
             }
-            Err(refusal) => Known::Not(refusal),
+            Err(refusal) => TokenLookup::Refused(refusal),
         }
     }
 
-    fn remembered(&self, id: &[u8; 32]) -> Option<(Place, Rc<Vouched>)> {
+    fn remembered(&self, id: &[u8; 32]) -> Option<(SlotId, Rc<CachedToken>)> {
         let mut tokens = self.tokens.borrow_mut();
         tokens
             .find(id)
-            .map(|(place, vouched)| (place, vouched.clone()))
+            .map(|(slot, cached_token)| (slot, cached_token.clone()))
     }
 
     fn is_inactive(&self, id: &[u8; 32], now: i64) -> bool {
@@ -312,54 +313,64 @@ impl Engine {
         known.is_some_and(|(_, (from, until))| *from <= now && now < *until)
     }
 
-    fn vouch(&self, id: [u8; 32], vouched: Rc<Vouched>) -> Place {
-        let weight = vouched.claims.len().saturating_mul(DECODED) + BASE;
-        self.tokens.borrow_mut().put_weighing(id, vouched, weight)
+    fn cache_token(&self, id: [u8; 32], cached_token: Rc<CachedToken>) -> SlotId {
+        let weight = cached_token.claims.len().saturating_mul(DECODED) + BASE;
+        self.tokens
+            .borrow_mut()
+            .put_weighing(id, cached_token, weight)
     }
 
-    fn check_issuer(&self, bearer: &Bearer, vouched: &Vouched) -> Result<(), Refusal> {
+    fn check_issuer(&self, bearer: &Bearer, cached_token: &CachedToken) -> Result<(), Refusal> {
         // Who asked the issuer knows whom: RFC 7662 makes `iss` optional.
-        if vouched.algorithm.is_none() && vouched.claims.get("iss").is_none() {
+        if cached_token.algorithm.is_none() && cached_token.claims.get("iss").is_none() {
             return Ok(());
         }
         let mut providers = self.providers.borrow_mut();
         let provider = providers.find(&bearer.provider).map(|(_, found)| found);
         let expected = expected_issuers(bearer, provider.map(|provider| &provider.discovery));
-        check_issuer(&vouched.claims, &expected)
+        check_issuer(&cached_token.claims, &expected)
     }
 
     /// Whether the token is bound to what the request shows, as the route wants it.
-    fn held(
+    fn check_binding(
         &self,
         policy: &Policy,
         plan: &Plan,
         bearer: &Bearer,
         claims: &Claims,
-        request: &Claimed<'_>,
+        request: &TokenRequest<'_>,
         now: i64,
-    ) -> Result<Held, Error> {
+    ) -> Result<BindingCheck, Error> {
         let binding = match (claims.binding(), bearer.possession) {
             // Nobody who just bears it may use it, whatever the route wants.
-            (Err(refusal), _) => return Ok(Held::No(refusal)),
-            (Ok(_), Possession::Off) | (Ok(None), Possession::Optional) => return Ok(Held::Yes),
-            (Ok(None), Possession::Strict) => return Ok(Held::No(Refusal::Unbound)),
+            (Err(refusal), _) => return Ok(BindingCheck::Refused(refusal)),
+            (Ok(_), Possession::Off) | (Ok(None), Possession::Optional) => {
+                return Ok(BindingCheck::Fits)
+            }
+            (Ok(None), Possession::Strict) => return Ok(BindingCheck::Refused(Refusal::Unbound)),
             (Ok(Some(binding)), _) => binding,
         };
         let sent = match &bearer.inbound {
-            Some(inbound) => self.sent(inbound, &request.came)?,
-            None => Sent::Nothing(ABSENT),
+            Some(inbound) => self.certificate_from_header(inbound, &request.came)?,
+            None => HeaderCertificate::Nothing(ABSENT),
         };
-        let no_certificate = |why: &str| Ok(Held::No(Refusal::NoCertificate(why.to_owned())));
+        let no_certificate = |why: &str| {
+            Ok(BindingCheck::Refused(Refusal::NoCertificate(
+                why.to_owned(),
+            )))
+        };
         let denied = Engine::denies(&sent);
-        let (place, certificate, connection) = match (sent, request.ssl) {
-            (Sent::Certificate(place, certificate), _) => (place, certificate, None),
-            (Sent::Refused(why), _) => return Ok(Held::No(Refusal::Untrusted(why))),
-            (Sent::Nothing(why), None) => return no_certificate(why),
-            (Sent::Nothing(why), Some(_)) if denied => return no_certificate(why),
-            (Sent::Nothing(why), Some(ssl)) => {
+        let (slot, certificate, connection) = match (sent, request.ssl) {
+            (HeaderCertificate::Certificate(slot, certificate), _) => (slot, certificate, None),
+            (HeaderCertificate::Refused(why), _) => {
+                return Ok(BindingCheck::Refused(Refusal::Untrusted(why)))
+            }
+            (HeaderCertificate::Nothing(why), None) => return no_certificate(why),
+            (HeaderCertificate::Nothing(why), Some(_)) if denied => return no_certificate(why),
+            (HeaderCertificate::Nothing(why), Some(ssl)) => {
                 let connection = Connection::of_or_new(ssl)?;
-                match self.client_of(connection, ssl)? {
-                    Some((place, certificate)) => (place, certificate, Some(connection)),
+                match self.certificate_of(connection, ssl)? {
+                    Some((slot, certificate)) => (slot, certificate, Some(connection)),
                     None if bearer.inbound.is_none() => {
                         let why = self.why_without_certificate(policy, connection, ssl, now);
                         return no_certificate(&why);
@@ -371,28 +382,28 @@ impl Engine {
         // First the comparison, which costs nothing: whoever holds another certificate must not
         // make this gateway ask anybody about it.
         if !binding.fits(&certificate.digests().leaf) {
-            return Ok(Held::No(Refusal::OtherCertificate));
+            return Ok(BindingCheck::Refused(Refusal::OtherCertificate));
         }
         let judge = plan
             .certificate_plan
             .and_then(|judge| policy.plans.get(judge)?.auth.as_ref());
         // Parsed once for many requests, but not before somebody vouches for it: with a token, and
         // on routes with a judge that too.
-        let via = connection.map_or(Via::Header, |_| Via::Tls);
+        let via = connection.map_or(CertificateOrigin::Header, |_| CertificateOrigin::Tls);
         let Some(auth) = judge else {
-            self.remember(place, &certificate, via)?;
-            return Ok(Held::Yes);
+            self.cache_client(slot, &certificate, via)?;
+            return Ok(BindingCheck::Fits);
         };
         Ok(match self.trusted(connection, auth, &certificate, now)? {
             Trust::Yes { verdict, .. } => {
-                self.remember_trusted(place, &certificate, via, &verdict, auth, now)?;
-                Held::Yes
+                self.cache_trusted_client(slot, &certificate, via, &verdict, auth, now)?;
+                BindingCheck::Fits
             }
             Trust::No(verdict) => {
                 let why = format!("{} at depth {}", verdict.text(), verdict.depth());
-                Held::No(Refusal::Untrusted(about(&why, &certificate)))
+                BindingCheck::Refused(Refusal::Untrusted(about(&why, &certificate)))
             }
-            Trust::Pending => Held::Pending,
+            Trust::Pending => BindingCheck::Pending,
         })
     }
 
@@ -401,7 +412,7 @@ impl Engine {
     ///
     /// # Errors
     /// Why they are not taken; then those before stay.
-    pub fn provide(
+    pub fn set_issuer_documents(
         &self,
         plan_id: usize,
         discovery: &[u8],
@@ -422,7 +433,10 @@ impl Engine {
         // Another route of the same issuer may need the keys that this one does not.
         let known = providers.find(&bearer.provider);
         let keys = keys.or_else(|| known.and_then(|(_, known)| known.keys.clone()));
-        providers.put(bearer.provider, Rc::new(Provider { discovery, keys }));
+        providers.put(
+            bearer.provider,
+            Rc::new(IssuerDocuments { discovery, keys }),
+        );
         Ok(())
     }
 
@@ -459,40 +473,40 @@ impl Engine {
     ///
     /// # Errors
     /// When it is no answer. `Some`: it does not vouch for the token.
-    pub fn introspected(
+    pub fn set_introspection(
         &self,
         plan_id: usize,
         authorization: &[&[u8]],
-        answer: &[u8],
+        decision: &[u8],
         now: i64,
-    ) -> Result<Option<BearerAnswer>, Error> {
+    ) -> Result<Option<TokenDecision>, Error> {
         let policy = self.policy()?;
         let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
         let bearer = plan.bearer.as_ref().ok_or(Error::NotFound)?;
         let token = match token(authorization) {
             Ok(token) => token.ok_or(Error::NotFound)?,
-            Err(refusal) => return Ok(Some(BearerAnswer::refuse(&refusal))),
+            Err(refusal) => return Ok(Some(TokenDecision::refuse(&refusal))),
         };
-        match introspect(answer) {
+        match introspect(decision) {
             Err(refusal @ Refusal::Inactive) => {
                 let until = now.saturating_add(bearer.cache_ttl.clamp(1, INACTIVE).into());
                 let id = introspected_id(bearer, token);
                 self.inactive.borrow_mut().put(id, (now, until));
-                Ok(Some(BearerAnswer::refuse(&refusal)))
+                Ok(Some(TokenDecision::refuse(&refusal)))
             }
             // The issuer's fault, not the token's.
             Err(refusal) => Err(Error::Misuse(refusal.to_string())),
             Ok(claims) => {
                 let limit = now.saturating_add(bearer.cache_ttl.into());
                 let until = claims.expires().map_or(limit, |exp| exp.min(limit));
-                let vouched = Rc::new(Vouched {
+                let cached_token = Rc::new(CachedToken {
                     claims,
                     algorithm: None,
                     from: now,
                     // It holds for the request that asked.
                     until: until.max(now.saturating_add(1)),
                 });
-                self.vouch(introspected_id(bearer, token), vouched);
+                self.cache_token(introspected_id(bearer, token), cached_token);
                 Ok(None)
             }
         }
@@ -502,7 +516,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::NotFound`] when the token is not remembered any more.
-    pub fn claim_lines(&self, plan_id: usize, token: Place) -> Result<HeaderLines, Error> {
+    pub fn claim_headers(&self, plan_id: usize, token: SlotId) -> Result<HeaderLines, Error> {
         let policy = self.policy()?;
         let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
         let bearer = plan.bearer.as_ref().ok_or(Error::NotFound)?;
@@ -563,7 +577,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::engine::Origin;
+    use crate::engine::PolicySource;
 
     #[test]
     fn introspected_answers_are_void_once_the_clock_is_set_back() {
@@ -574,30 +588,30 @@ mod tests {
         let engine = Engine::default();
         let label = "policy".to_owned();
         let text: Arc<[u8]> = text.as_bytes().into();
-        engine.load(Origin::Text { text, label }).unwrap();
+        engine.load(PolicySource::Text { text, label }).unwrap();
         let plan = engine.policy().unwrap().plan(Some("a")).unwrap();
         let authorization: &[&[u8]] = &[b"Bearer opaque"];
         let decide = |now| {
-            let request = Claimed {
+            let request = TokenRequest {
                 authorization,
-                came: Came::default(),
+                came: RequestHeaders::default(),
                 ssl: None,
                 latest: false,
             };
-            engine.bearer(plan, &request, now).unwrap().decision
+            engine.check_token(plan, &request, now).unwrap().outcome
         };
-        let asks = BearerDecision::NeedsIntrospection;
-        for (answer, decision, until) in [
-            (r#"{"active":false}"#, BearerDecision::Refused, 1005),
-            (r#"{"active":true}"#, BearerDecision::Pass, 1060),
+        let asks = TokenOutcome::NeedsIntrospection;
+        for (decision, outcome, until) in [
+            (r#"{"active":false}"#, TokenOutcome::Refused, 1005),
+            (r#"{"active":true}"#, TokenOutcome::Pass, 1060),
         ] {
             assert_eq!(decide(1000), asks);
-            let answer = answer.as_bytes();
+            let decision = decision.as_bytes();
             engine
-                .introspected(plan, authorization, answer, 1000)
+                .set_introspection(plan, authorization, decision, 1000)
                 .unwrap();
             let decisions = [999, 1000, until - 1, until].map(decide);
-            assert_eq!(decisions, [asks, decision, decision, asks]);
+            assert_eq!(decisions, [asks, outcome, outcome, asks]);
             *engine.inactive.borrow_mut() = crate::cache::Cache::new(1);
         }
     }

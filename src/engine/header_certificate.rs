@@ -6,7 +6,7 @@ use openssl::sha::Sha256;
 use openssl::ssl::SslRef;
 
 use super::Engine;
-use crate::cache::Place;
+use crate::cache::SlotId;
 use crate::certificate::Certificate;
 use crate::inbound::decode;
 use crate::policy::Inbound;
@@ -14,7 +14,7 @@ use crate::Error;
 
 /// The headers of a request that its route may read, and who sent them.
 #[derive(Clone, Copy, Default)]
-pub struct Came<'r> {
+pub struct RequestHeaders<'r> {
     /// Names and values, in order, as they came.
     pub headers: &'r [(&'r [u8], &'r [u8])],
     /// Whether `trusted_ips` names the peer of the TCP connection.
@@ -22,11 +22,11 @@ pub struct Came<'r> {
 }
 
 /// What stands in the header for a certificate.
-pub(super) enum Sent {
+pub(super) enum HeaderCertificate {
     /// No certificate, and why.
     Nothing(&'static str),
-    /// A certificate, with its place if it is remembered already.
-    Certificate(Option<Place>, Rc<Certificate>),
+    /// A certificate, with its slot if it is remembered already.
+    Certificate(Option<SlotId>, Rc<Certificate>),
     /// Something else, and what.
     Refused(String),
 }
@@ -35,7 +35,7 @@ pub(super) const ABSENT: &str = "no header carries one";
 const STRANGER: &str = "the header is from a peer that trusted_ips does not name";
 const EMPTY: &str = "the proxy says that there is none";
 
-impl<'r> Came<'r> {
+impl<'r> RequestHeaders<'r> {
     fn of(&self, name: &str) -> Vec<&'r [u8]> {
         self.headers
             .iter()
@@ -47,15 +47,19 @@ impl<'r> Came<'r> {
 
 impl Engine {
     /// Reads the certificate of a request from its header.
-    pub(super) fn sent(&self, inbound: &Inbound, came: &Came<'_>) -> Result<Sent, Error> {
+    pub(super) fn certificate_from_header(
+        &self,
+        inbound: &Inbound,
+        came: &RequestHeaders<'_>,
+    ) -> Result<HeaderCertificate, Error> {
         let lines = came.of(&inbound.name);
         let chain = inbound.chain.as_deref().map(|name| came.of(name));
         let chain = chain.unwrap_or_default();
         if lines.is_empty() && chain.is_empty() {
-            return Ok(Sent::Nothing(ABSENT));
+            return Ok(HeaderCertificate::Nothing(ABSENT));
         }
         if !inbound.source.admits(came.trusted) {
-            return Ok(Sent::Nothing(STRANGER));
+            return Ok(HeaderCertificate::Nothing(STRANGER));
         }
         let mut hasher = Sha256::new();
         hasher.update(inbound.format.name().as_bytes());
@@ -68,15 +72,15 @@ impl Engine {
         }
         let id = hasher.finish();
         let known = self.inbound.borrow_mut().find(&id).map(|(_, key)| *key);
-        if let Some((place, certificate)) = known.and_then(|key| {
+        if let Some((slot, certificate)) = known.and_then(|key| {
             let mut clients = self.clients.borrow_mut();
-            let place = clients.find(&key)?.place;
-            Some((place, clients.at(place)?))
+            let slot = clients.find(&key)?.slot;
+            Some((slot, clients.at(slot)?))
         }) {
-            return Ok(Sent::Certificate(Some(place), certificate));
+            return Ok(HeaderCertificate::Certificate(Some(slot), certificate));
         }
         let certificate = match decode(inbound.format, &lines, &chain) {
-            Ok(None) => return Ok(Sent::Nothing(EMPTY)),
+            Ok(None) => return Ok(HeaderCertificate::Nothing(EMPTY)),
             Ok(Some(decoded)) => decoded.certificate(),
             Err(error) => Err(error),
         };
@@ -84,35 +88,37 @@ impl Engine {
             Ok(certificate) => {
                 let certificate = Rc::new(certificate);
                 self.inbound.borrow_mut().put(id, *certificate.digests());
-                let place = self
+                let slot = self
                     .clients
                     .borrow_mut()
                     .find(certificate.digests())
-                    .map(|found| found.place);
-                Sent::Certificate(place, certificate)
+                    .map(|found| found.slot);
+                HeaderCertificate::Certificate(slot, certificate)
             }
             // OpenSSL's own failures are of the certificate too: it is what was read.
-            Err(error) => Sent::Refused(error.to_string()),
+            Err(error) => HeaderCertificate::Refused(error.to_string()),
         })
     }
 
     /// The certificate of a request on a plan, whatever it is worth: from its header where the plan
     /// has one, else from the connection; `or_tls` also takes the latter when no header came.
-    pub fn presented(
+    pub fn unverified_certificate(
         &self,
         ssl: Option<&SslRef>,
         plan_id: usize,
-        came: &Came<'_>,
+        came: &RequestHeaders<'_>,
         or_tls: bool,
     ) -> Result<Option<Rc<Certificate>>, Error> {
         let policy = self.policy()?;
         let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
         if let Some(inbound) = &plan.inbound {
-            match self.sent(inbound, came)? {
-                Sent::Certificate(_, certificate) => return Ok(Some(certificate)),
-                Sent::Nothing(EMPTY) | Sent::Refused(_) => return Ok(None),
-                Sent::Nothing(_) if !or_tls => return Ok(None),
-                Sent::Nothing(_) => {}
+            match self.certificate_from_header(inbound, came)? {
+                HeaderCertificate::Certificate(_, certificate) => return Ok(Some(certificate)),
+                HeaderCertificate::Nothing(EMPTY) | HeaderCertificate::Refused(_) => {
+                    return Ok(None)
+                }
+                HeaderCertificate::Nothing(_) if !or_tls => return Ok(None),
+                HeaderCertificate::Nothing(_) => {}
             }
         }
         match ssl {
@@ -122,7 +128,7 @@ impl Engine {
     }
 
     /// Whether the proxy says that there is no certificate, which is more than saying nothing.
-    pub(super) fn denies(sent: &Sent) -> bool {
-        matches!(sent, Sent::Nothing(why) if *why == EMPTY)
+    pub(super) fn denies(sent: &HeaderCertificate) -> bool {
+        matches!(sent, HeaderCertificate::Nothing(why) if *why == EMPTY)
     }
 }

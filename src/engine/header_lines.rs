@@ -5,10 +5,11 @@ use std::rc::Rc;
 use openssl::ssl::SslRef;
 use openssl::x509::{X509Ref, X509VerifyResult};
 
-use super::{Answer, Engine, Forwards, Identity};
-use crate::cache::Place;
+use super::Engine;
+use crate::cache::SlotId;
 use crate::certificate::{san, sha256, Certificate, San};
 use crate::connection::Connection;
+use crate::decision::{CertificateForwarding, Decision, Identity};
 use crate::headers::cloudflare::{self, Property};
 use crate::headers::cloudflare_forwarding::On;
 use crate::headers::{
@@ -25,7 +26,7 @@ use crate::Error;
 pub enum LineKind {
     /// On every request of the client.
     Always = 0,
-    /// On requests that [`Answer::forwards`].
+    /// On requests that [`Decision::forwarding`].
     Forwarding = 1,
     /// With what [`Engine::xfcc`] makes of it and of the header that came.
     Xfcc = 2,
@@ -119,20 +120,20 @@ impl HeaderLines {
 }
 
 /// What the facts of a client are taken from.
-struct Known {
+struct CertificateContext {
     certificate: Option<Rc<Certificate>>,
     verdict: Verified,
     chain: Option<Verdict>,
     own_uris: Vec<Vec<u8>>,
 }
 
-impl Known {
+impl CertificateContext {
     fn facts<'a>(&'a self, plan: &'a Plan, now: i64) -> Facts<'a> {
         let issuer = || {
             let issuer = self.chain.as_ref()?.issuer();
             let certificate = self.certificate.as_deref()?;
             let Some(issuer) = issuer else {
-                // Trusted as it is; its issuer is known only if it is its own.
+                // Trusted as it is; its issuer is context only if it is its own.
                 let leaf = certificate.leaf();
                 return (leaf.issued(leaf) == X509VerifyResult::OK).then_some(leaf);
             };
@@ -154,9 +155,9 @@ impl Known {
 /// The chain is good, but the route takes the client for nobody.
 pub const NO_CONSUMER: Verified = Verified::Failed(UNSPECIFIED, "no consumer");
 
-/// What a place and a verdict of an [`Answer`] amount to.
-fn verified(place: Option<Place>, verdict: Option<i32>) -> Verified {
-    match (place, verdict) {
+/// What a slot and a verdict of an [`Decision`] amount to.
+fn verified(slot: Option<SlotId>, verdict: Option<i32>) -> Verified {
+    match (slot, verdict) {
         (None, None) => Verified::None,
         (Some(_), None) => Verified::NotVerified,
         (Some(_), Some(0)) => Verified::Success,
@@ -174,31 +175,32 @@ fn presented() -> Options {
 
 impl Engine {
     /// What of the lines depends on this very request.
-    pub(super) fn of_this_request(
+    pub(super) fn set_request_fields(
         &self,
         plan: &Plan,
         ssl: Option<&SslRef>,
         host: &[u8],
-        answer: &mut Answer,
+        decision: &mut Decision,
     ) -> Result<(), Error> {
         if let Some(selection) = plan.told.forwarding() {
             let options = &selection.options;
-            let to = options.admits(verified(answer.client, answer.verdict))
+            let to = options.admits(verified(decision.client, decision.verdict))
                 && options.forwarding.forwards(host);
-            answer.forwards = match ssl {
-                _ if !to => Forwards::No,
+            decision.forwarding = match ssl {
+                _ if !to => CertificateForwarding::No,
                 // Requests of many clients share the connection of a proxy: none is the first.
-                _ if answer.from_header => Forwards::Yes,
-                Some(_) if options.forwarding.on == On::EveryRequest => Forwards::Yes,
-                Some(_) => Forwards::First,
-                None => Forwards::No,
+                _ if decision.from_header => CertificateForwarding::Yes,
+                Some(_) if options.forwarding.on == On::EveryRequest => CertificateForwarding::Yes,
+                Some(_) => CertificateForwarding::First,
+                None => CertificateForwarding::No,
             };
         }
         let Some(ssl) = ssl else {
             return Ok(());
         };
         if plan.told.xfcc().is_some() {
-            answer.own = Connection::of_or_new(ssl)?.own_names(|| own_digest(ssl));
+            decision.server_certificate =
+                Connection::of_or_new(ssl)?.server_certificate_id(|| own_digest(ssl));
         }
         Ok(())
     }
@@ -212,17 +214,18 @@ impl Engine {
         &self,
         ssl: Option<&SslRef>,
         plan_id: usize,
-        answer: &Answer,
+        decision: &Decision,
         now: i64,
     ) -> Result<HeaderLines, Error> {
         let policy = self.policy()?;
         let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
         let told = &plan.told;
-        let known = self.known(ssl, plan, answer, now)?;
+        let context = self.certificate_context(ssl, plan, decision, now)?;
         let mut lines = HeaderLines::new();
-        let facts = known.facts(plan, now);
+        let facts = context.facts(plan, now);
         // What a certificate says counts for nothing once somebody else stands in.
-        let taken = answer.client.is_some() && !matches!(answer.identity, Identity::Anonymous(_));
+        let taken =
+            decision.client.is_some() && !matches!(decision.identity, Identity::Anonymous(_));
         if taken {
             for selection in &told.kong {
                 lines.add(LineKind::Always, selection.lines(&facts));
@@ -237,10 +240,10 @@ impl Engine {
             lines.add(kind, selection.lines(&facts));
         }
         let taken = facts.certificate.filter(|_| taken);
-        for (name, value) in policy.identity_lines(plan, taken, answer.identity) {
+        for (name, value) in policy.identity_lines(plan, taken, decision.identity) {
             lines.push(LineKind::Always, name, value);
         }
-        if answer.client.is_none() && facts.certificate.is_some() {
+        if decision.client.is_none() && facts.certificate.is_some() {
             // Strangers are not remembered, so there is nothing to remember the lines by.
             lines.until = 0;
         }
@@ -248,7 +251,7 @@ impl Engine {
     }
 
     /// One value of a dialect for `client`, or without one for the client of a connection, as a header of that dialect carries
-    /// it of any certificate presented. `verdict` and `plan_id` are those of an [`Answer`].
+    /// it of any certificate presented. `verdict` and `plan_id` are those of an [`Decision`].
     ///
     /// # Errors
     /// [`Error::NotFound`] for an unknown key, or when the client presented no certificate.
@@ -302,13 +305,13 @@ impl Engine {
             (None, Some(ssl)) => self.client(ssl)?.ok_or(Error::NotFound)?,
             (None, None) => return Err(Error::NotFound),
         };
-        let known = Known {
+        let context = CertificateContext {
             verdict,
             chain: self.chain(ssl, plan, &certificate, verdict, now)?,
             certificate: Some(certificate),
             own_uris: ssl.map(own_uris).unwrap_or_default(),
         };
-        read(&known.facts(plan, now))
+        read(&context.facts(plan, now))
     }
 
     /// The header to send upstream for `xfcc` on a route that forwards what came, or why there must
@@ -316,7 +319,7 @@ impl Engine {
     pub fn xfcc(
         &self,
         plan_id: usize,
-        answer: &Answer,
+        decision: &Decision,
         came: &[(&[u8], &[u8])],
         own: Option<&str>,
     ) -> Result<Option<HeaderLine>, Error> {
@@ -330,7 +333,7 @@ impl Engine {
         };
         let admitted = selection
             .options
-            .admits(verified(answer.client, answer.verdict));
+            .admits(verified(decision.client, decision.verdict));
         let came: Vec<&[u8]> = came
             .iter()
             .filter(|(header, _)| header.eq_ignore_ascii_case(name.as_bytes()))
@@ -348,18 +351,18 @@ impl Engine {
         }))
     }
 
-    fn known(
+    fn certificate_context(
         &self,
         ssl: Option<&SslRef>,
         plan: &Plan,
-        answer: &Answer,
+        decision: &Decision,
         now: i64,
-    ) -> Result<Known, Error> {
-        let verdict = verified(answer.client, answer.verdict);
+    ) -> Result<CertificateContext, Error> {
+        let verdict = verified(decision.client, decision.verdict);
         let mut dialects = plan.told.dialects.iter();
         let is_told = dialects.any(|selection| selection.options.admits(verdict));
-        let certificate = match (answer.client, answer.verdict, ssl) {
-            (Some(place), ..) => Some(self.certificate_at(place).ok_or(Error::NotFound)?),
+        let certificate = match (decision.client, decision.verdict, ssl) {
+            (Some(slot), ..) => Some(self.certificate_at(slot).ok_or(Error::NotFound)?),
             // On a route with a header, that of the connection is the proxy's.
             (None, Some(_), Some(ssl)) if is_told && plan.inbound.is_none() => self.client(ssl)?,
             _ => None,
@@ -373,7 +376,7 @@ impl Engine {
             (Some(_), Some(ssl)) => own_uris(ssl),
             _ => Vec::new(),
         };
-        Ok(Known {
+        Ok(CertificateContext {
             certificate,
             verdict,
             chain,

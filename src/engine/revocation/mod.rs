@@ -25,7 +25,7 @@ const LOCAL_RETRY: i64 = 60;
 /// What is known of the status of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
-pub enum State {
+pub enum RevocationState {
     /// Its sources gave no answer.
     Unknown = 0,
     /// Not revoked.
@@ -34,20 +34,24 @@ pub enum State {
     Revoked = 2,
 }
 
-impl State {
+impl RevocationState {
     /// The state with this number.
-    pub fn from_number(number: i32) -> Option<State> {
-        [State::Unknown, State::Good, State::Revoked]
-            .into_iter()
-            .find(|state| *state as i32 == number)
+    pub fn from_number(number: i32) -> Option<RevocationState> {
+        [
+            RevocationState::Unknown,
+            RevocationState::Good,
+            RevocationState::Revoked,
+        ]
+        .into_iter()
+        .find(|state| *state as i32 == number)
     }
 }
 
 /// A state that holds before `until`, in seconds since the epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Status {
+pub struct CachedStatus {
     /// The state.
-    pub state: State,
+    pub state: RevocationState,
     /// `X509_V_*` number of a refusal for it.
     pub code: i32,
     /// Depth of the certificate that a refusal is about; 0 is the leaf.
@@ -64,7 +68,7 @@ pub struct Status {
 /// A plan of the policy that was in force at an epoch. Fetching takes time, and a plan number means
 /// something else after a reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct At {
+pub struct PlanRef {
     /// Number of the plan.
     pub plan: usize,
     /// [`Engine::epoch`] when the number was looked up.
@@ -73,7 +77,7 @@ pub struct At {
 
 /// Where a status may be had.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum RevocationSource {
     /// An OCSP responder, with the request as DER.
     Ocsp {
         /// http or https URL from the certificate.
@@ -98,15 +102,15 @@ pub(super) struct CrlWatch {
     texts: Vec<String>,
 }
 
-impl Status {
+impl CachedStatus {
     /// A state that is found out at `now`.
-    fn new(state: State, now: i64, until: i64) -> Status {
+    fn new(state: RevocationState, now: i64, until: i64) -> CachedStatus {
         let code = match state {
-            State::Unknown => NO_STATUS,
-            State::Good => 0,
-            State::Revoked => REVOKED,
+            RevocationState::Unknown => NO_STATUS,
+            RevocationState::Good => 0,
+            RevocationState::Revoked => REVOKED,
         };
-        Status {
+        CachedStatus {
             state,
             code,
             depth: 0,
@@ -141,25 +145,29 @@ fn chain_id(chain: &[X509], revocation: &Revocation) -> Result<[u8; 32], Error> 
 
 /// The status by the policy's own CRLs alone; `None` when they leave it open and the certificate
 /// names sources.
-fn local(auth: &Auth, certificate: &Certificate, now: i64) -> Result<Option<Status>, Error> {
+fn status_from_local_crls(
+    auth: &Auth,
+    certificate: &Certificate,
+    now: i64,
+) -> Result<Option<CachedStatus>, Error> {
     let (leaf, intermediates) = (certificate.leaf(), certificate.intermediates());
     let limit = now.saturating_add(auth.revocation.ttl);
     let path = auth.store.path(leaf, intermediates, now)?;
-    let mut unknown = Status::new(State::Unknown, now, limit);
+    let mut unknown = CachedStatus::new(RevocationState::Unknown, now, limit);
     if let Some(crls) = &auth.revocation.crls {
         let outcome = crls.check(&path, now);
         let until = outcome.until.clamp(now.saturating_add(1), limit);
-        let status = |state| Status {
+        let status = |state| CachedStatus {
             code: outcome.code,
             depth: outcome.depth,
-            ..Status::new(state, now, until)
+            ..CachedStatus::new(state, now, until)
         };
         match outcome.code {
-            0 if !path.chain().is_empty() => return Ok(Some(status(State::Good))),
+            0 if !path.chain().is_empty() => return Ok(Some(status(RevocationState::Good))),
             // A CA that is revoked must not answer for its clients, though a CRL may lack for these.
-            REVOKED => return Ok(Some(status(State::Revoked))),
+            REVOKED => return Ok(Some(status(RevocationState::Revoked))),
             // Its sources may have an answer before a CRL comes into force.
-            _ => unknown = status(State::Unknown),
+            _ => unknown = status(RevocationState::Unknown),
         }
         unknown.until = until.min(now.saturating_add(LOCAL_RETRY));
     }
@@ -209,7 +217,7 @@ impl Engine {
         metrics::count_look_up(known.is_some(), Event::StatusHit, Event::StatusMiss);
         let status = match known {
             Some(status) => status,
-            None => match local(auth, certificate, now)? {
+            None => match status_from_local_crls(auth, certificate, now)? {
                 Some(status) => {
                     self.statuses.borrow_mut().put(key, status);
                     status
@@ -218,24 +226,26 @@ impl Engine {
             },
         };
         Ok(match status.state {
-            State::Revoked => Trust::No(Verdict::refused(status.code, status.depth, now)),
-            State::Unknown if strict => Trust::No(Verdict::refused(status.code, status.depth, now)),
-            State::Unknown | State::Good => Trust::Yes {
+            RevocationState::Revoked => Trust::No(Verdict::refused(status.code, status.depth, now)),
+            RevocationState::Unknown if strict => {
+                Trust::No(Verdict::refused(status.code, status.depth, now))
+            }
+            RevocationState::Unknown | RevocationState::Good => Trust::Yes {
                 until: verdict.until().min(status.until),
                 verdict,
             },
         })
     }
 
-    /// Source number `index` for the status of a client on a plan, OCSP before
+    /// RevocationSource number `index` for the status of a client on a plan, OCSP before
     /// CRL. `None` after the last.
-    pub fn source(
+    pub fn revocation_source(
         &self,
         certificate: &Certificate,
-        at: At,
+        at: PlanRef,
         index: usize,
         now: i64,
-    ) -> Result<Option<Source>, Error> {
+    ) -> Result<Option<RevocationSource>, Error> {
         self.with_chain(certificate, at, now, |_, chain| {
             let (Some(leaf), Some(issuer)) = (chain.first(), chain.get(1)) else {
                 return Ok(None);
@@ -243,7 +253,7 @@ impl Engine {
             let responders = revocation_urls::ocsp(leaf);
             if let Some(url) = responders.get(index) {
                 let request = ocsp::request(leaf, issuer, false)?;
-                return Ok(Some(Source::Ocsp {
+                return Ok(Some(RevocationSource::Ocsp {
                     url: url.clone(),
                     request,
                 }));
@@ -251,7 +261,7 @@ impl Engine {
             let lists = revocation_urls::crl(leaf);
             Ok(lists
                 .get(index - responders.len())
-                .map(|url| Source::Crl { url: url.clone() }))
+                .map(|url| RevocationSource::Crl { url: url.clone() }))
         })
     }
 
@@ -259,14 +269,14 @@ impl Engine {
     ///
     /// # Errors
     /// Why the bytes are no answer, for the log.
-    pub fn judge(
+    pub fn check_revocation_response(
         &self,
         certificate: &Certificate,
-        at: At,
-        source: &Source,
+        at: PlanRef,
+        source: &RevocationSource,
         bytes: &[u8],
         now: i64,
-    ) -> Result<Status, Error> {
+    ) -> Result<CachedStatus, Error> {
         let answer = self.with_chain(certificate, at, now, |auth, chain| {
             let (Some(leaf), Some(issuer)) = (chain.first(), chain.get(1)) else {
                 return Ok(RevocationStatus::Unknown(
@@ -274,47 +284,49 @@ impl Engine {
                 ));
             };
             Ok(match source {
-                Source::Ocsp { request, .. } => {
+                RevocationSource::Ocsp { request, .. } => {
                     ocsp::evaluate(bytes, request, leaf, issuer, auth.store.auth_level(), now)
                 }
-                Source::Crl { .. } => match self.crl(bytes, issuer) {
+                RevocationSource::Crl { .. } => match self.crl(bytes, issuer) {
                     Ok(crl) => crl.status(leaf, issuer, now),
                     Err(why) => RevocationStatus::Unknown(why),
                 },
             })
         })?;
         let status = match answer {
-            RevocationStatus::Good { until } => Status::new(State::Good, now, until),
-            RevocationStatus::Revoked { until, reason, .. } => Status {
+            RevocationStatus::Good { until } => {
+                CachedStatus::new(RevocationState::Good, now, until)
+            }
+            RevocationStatus::Revoked { until, reason, .. } => CachedStatus {
                 lasting: reason != "certificateHold",
-                ..Status::new(State::Revoked, now, until)
+                ..CachedStatus::new(RevocationState::Revoked, now, until)
             },
             RevocationStatus::Unknown(why) => return Err(Error::Misuse(why)),
         };
-        self.put_status(certificate, at, status, now)
+        self.cache_status(certificate, at, status, now)
     }
 
     /// Remembers a status that is known from elsewhere, for at most the time the plan allows. A
     /// certificate that is known as revoked stays so to the end of that time, whatever `state` is:
     /// an answer that arrives late may be older. Gives what is remembered.
-    pub fn settle(
+    pub fn set_revocation_status(
         &self,
         certificate: &Certificate,
-        at: At,
-        state: State,
+        at: PlanRef,
+        state: RevocationState,
         until: i64,
         now: i64,
-    ) -> Result<Status, Error> {
-        self.put_status(certificate, at, Status::new(state, now, until), now)
+    ) -> Result<CachedStatus, Error> {
+        self.cache_status(certificate, at, CachedStatus::new(state, now, until), now)
     }
 
-    fn put_status(
+    fn cache_status(
         &self,
         certificate: &Certificate,
-        at: At,
-        mut status: Status,
+        at: PlanRef,
+        mut status: CachedStatus,
         now: i64,
-    ) -> Result<Status, Error> {
+    ) -> Result<CachedStatus, Error> {
         self.with_chain(certificate, at, now, |auth, chain| {
             let key = chain_id(chain, &auth.revocation)?;
             let limit = now.saturating_add(auth.revocation.ttl);
@@ -329,29 +341,29 @@ impl Engine {
                     signed_content::ca_id(issuer)?,
                 );
                 let mut revoked = self.revoked.borrow_mut();
-                if status.state == State::Revoked {
+                if status.state == RevocationState::Revoked {
                     revoked.add(leaf, issuer, status.until, now);
                 } else if let Some(until) = revoked.until(leaf, Some(&issuer), now) {
-                    return Ok(Status::new(State::Revoked, now, until));
+                    return Ok(CachedStatus::new(RevocationState::Revoked, now, until));
                 }
             }
             let mut statuses = self.statuses.borrow_mut();
             let known = statuses.find(&key).map(|(_, status)| *status);
             match (known, status.state) {
                 // Another request got an answer meanwhile.
-                (Some(known), State::Unknown)
-                    if known.state != State::Unknown && known.holds_at(now) =>
+                (Some(known), RevocationState::Unknown)
+                    if known.state != RevocationState::Unknown && known.holds_at(now) =>
                 {
                     return Ok(known);
                 }
-                (Some(known), State::Unknown) if known.lasting => {
-                    status = Status {
+                (Some(known), RevocationState::Unknown) if known.lasting => {
+                    status = CachedStatus {
                         from: status.from,
                         until: status.until,
                         ..known
                     };
                 }
-                (Some(known), State::Revoked) => status.lasting |= known.lasting,
+                (Some(known), RevocationState::Revoked) => status.lasting |= known.lasting,
                 _ => {}
             }
             statuses.put(key, status);
@@ -360,7 +372,12 @@ impl Engine {
     }
 
     /// Name under which all workers share the status of this client on this plan.
-    pub fn status_key(&self, certificate: &Certificate, at: At, now: i64) -> Result<String, Error> {
+    pub fn revocation_status_key(
+        &self,
+        certificate: &Certificate,
+        at: PlanRef,
+        now: i64,
+    ) -> Result<String, Error> {
         self.with_chain(certificate, at, now, |auth, chain| {
             Ok(hex(&chain_id(chain, &auth.revocation)?))
         })
@@ -428,7 +445,7 @@ impl Engine {
     fn with_chain<T>(
         &self,
         certificate: &Certificate,
-        at: At,
+        at: PlanRef,
         now: i64,
         read: impl FnOnce(&Auth, &[X509]) -> Result<T, Error>,
     ) -> Result<T, Error> {
@@ -446,145 +463,6 @@ impl Engine {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::reload::Origin;
-    use crate::testing::stack;
-    use crate::trust::test_ca::{now, TestCa};
-    use serde_json::json;
-
-    const ID: &str = "10000000-0000-4000-8000-000000000001";
-
-    /// An engine with one route in STRICT, and its plan.
-    fn engine(ca: &TestCa, crls: &[&str], ttl: i64) -> (Engine, At) {
-        let cert = String::from_utf8(ca.x509.to_pem().unwrap()).unwrap();
-        let config = json!({
-            "ca_certificates": [ID], "skip_consumer_lookup": true, "cert_cache_ttl": ttl,
-            "revocation_check_mode": "STRICT", "crls": crls,
-        });
-        let policy = json!({
-            "_format_version": "3.0",
-            "ca_certificates": [{"id": ID, "cert": cert}],
-            "routes": [{"name": "a", "plugins": [{"name": "mtls-auth", "config": config}]}],
-        });
-        let engine = Engine::default();
-        let origin = Origin::Text {
-            text: policy.to_string().into_bytes().into(),
-            label: "text".to_owned(),
-        };
-        engine.load(origin).unwrap();
-        let plan = engine.policy().unwrap().routes.find("a").unwrap();
-        let epoch = engine.epoch();
-        (engine, At { plan, epoch })
-    }
-
-    fn certificate(ca: &TestCa) -> Certificate {
-        let leaf = ca.issue("leaf", "extendedKeyUsage=clientAuth");
-        Certificate::new(leaf.x509, stack(&[])).unwrap()
-    }
-
-    #[test]
-    fn settle_only_a_newer_answer_ends_a_revocation() {
-        let source = Source::Crl {
-            url: "http://a.example/".to_owned(),
-        };
-        for (reason, lasting) in [("keyCompromise", true), ("certificateHold", false)] {
-            let ca = TestCa::new();
-            let (engine, at) = engine(&ca, &[], 60);
-            let client = certificate(&ca);
-            let good = ca.crl("", &[]);
-            ca.add_to_database(
-                &client.leaf().to_owned(),
-                'R',
-                &format!("260102030405Z,{reason}"),
-            );
-            let (now, bytes) = (now() + 1, ca.crl("", &[]));
-            let status = engine.judge(&client, at, &source, &bytes, now).unwrap();
-            assert_eq!((status.state, status.until), (State::Revoked, now + 60));
-            // As the caller settles what the source said, and later that no source answers.
-            let settle = |state, now| engine.settle(&client, at, state, now + 5, now).unwrap();
-            settle(State::Revoked, now);
-            let later = settle(State::Unknown, now + 100);
-            assert_eq!(later.state == State::Revoked, lasting, "{reason}");
-            assert_eq!(later.until, now + 105);
-            let status = engine.judge(&client, at, &source, &good, now + 200);
-            assert_eq!(status.unwrap().state, State::Good);
-            assert_eq!(settle(State::Unknown, now + 300).state, State::Unknown);
-        }
-    }
-
-    #[test]
-    fn settle_status_of_a_time_to_come_is_void_but_for_a_revocation() {
-        let source = Source::Crl {
-            url: "http://a.example/".to_owned(),
-        };
-        let (ca, ahead_by) = (TestCa::new(), 3600);
-        let (engine, at) = engine(&ca, &[], 1_000_000);
-        let client = certificate(&ca);
-        let now = now() + 1;
-        let settle = |state, now| engine.settle(&client, at, state, now + 5, now).unwrap();
-        let ahead = engine.settle(&client, at, State::Good, i64::MAX, now + ahead_by);
-        assert_eq!(ahead.unwrap().state, State::Good);
-        // The clock is right again: an answer of a later hour does not stand against a failure of today.
-        assert_eq!(settle(State::Unknown, now).state, State::Unknown);
-        assert_eq!(settle(State::Good, now).state, State::Good);
-        assert_eq!(settle(State::Unknown, now + 1).state, State::Good);
-        // What the CA signed as revoked stays so until it says otherwise.
-        ca.add_to_database(
-            &client.leaf().to_owned(),
-            'R',
-            "260102030405Z,keyCompromise",
-        );
-        let bytes = ca.crl("", &[]);
-        let ahead = engine.judge(&client, at, &source, &bytes, now + 2 + ahead_by / 2);
-        assert_eq!(ahead.unwrap().state, State::Revoked);
-        assert_eq!(settle(State::Unknown, now + 3).state, State::Revoked);
-    }
-
-    #[test]
-    fn settle_good_ends_when_a_local_crl_changes() {
-        let ca = TestCa::new();
-        let crl = ca.crl("", &[]);
-        let file = format!("{}.crl", ca.file());
-        std::fs::write(&file, &crl).unwrap();
-        let (engine, at) = engine(&ca, &[&file], 1_000_000);
-        let client = certificate(&ca);
-        let now = now() + 1;
-        let status = engine.settle(&client, at, State::Good, i64::MAX, now);
-        let next = engine
-            .with_local_crl(0, |list| {
-                assert_eq!((list.file, list.issuer), (&*file, "CN=Test CA,O=Example"));
-                list.next_update.unwrap()
-            })
-            .unwrap();
-        assert_eq!(status.unwrap().until, next.unwrap());
-        assert_eq!(engine.with_local_crl(1, |_| ()), Ok(None));
-    }
-
-    #[test]
-    fn expired_crl_is_passed_on_once() {
-        let ca = TestCa::new();
-        let file = format!("{}.crl", ca.file());
-        std::fs::write(&file, ca.crl("", &[])).unwrap();
-        let (engine, _) = engine(&ca, &[&file], 60);
-        let mut texts = Vec::new();
-        let mut expired = |now| {
-            engine.expired_crl(now, |text| {
-                texts.push(text.to_owned());
-                Ok(())
-            })
-        };
-        assert_eq!(expired(now()), Err(Error::NotFound));
-        let tomorrow = now() + 86_500;
-        assert_eq!(expired(tomorrow), Ok(()));
-        assert_eq!(expired(tomorrow), Err(Error::NotFound));
-        assert_eq!(expired(tomorrow + 1), Err(Error::NotFound));
-        let start = format!("'{file}': CRL of 'CN=Test CA,O=Example': expired at ");
-        assert!(texts[0].starts_with(&start), "{texts:?}");
-        // Not lost when it does not fit.
-        let (engine, _) = self::engine(&ca, &[&file], 60);
-        let full = |_: &str| Err(Error::TooSmall);
-        assert_eq!(engine.expired_crl(tomorrow, full), Err(Error::TooSmall));
-        assert_eq!(engine.expired_crl(tomorrow, |_| Ok(())), Ok(()));
-    }
-}
+mod model_tests;
+#[cfg(test)]
+mod tests;

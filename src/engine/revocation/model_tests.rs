@@ -7,7 +7,8 @@ use std::rc::Rc;
 use openssl::base64;
 
 use super::*;
-use crate::engine::{At, Came, Decision, Origin, Source, State};
+use crate::decision::Outcome;
+use crate::engine::{PolicySource, RequestHeaders};
 use crate::trust::test_ca::{self, TestCa};
 
 /// splitmix64
@@ -77,37 +78,39 @@ impl Options {
 struct Model {
     /// End of what the CA said of the certificate as revoked.
     revoked: i64,
-    statuses: HashMap<(bool, i64), (State, i64)>,
+    statuses: HashMap<(bool, i64), (RevocationState, i64)>,
 }
 
 impl Model {
-    fn decision(&self, options: Options, now: i64) -> Decision {
+    fn outcome(&self, options: Options, now: i64) -> Outcome {
         if now < self.revoked {
-            return Decision::Refused;
+            return Outcome::Refused;
         }
         match self.statuses.get(&options.key()) {
             Some((state, until)) if now < *until => match state {
-                State::Good => Decision::Pass,
-                State::Revoked => Decision::Refused,
-                State::Unknown if options.strict => Decision::Refused,
-                State::Unknown => Decision::Pass,
+                RevocationState::Good => Outcome::Pass,
+                RevocationState::Revoked => Outcome::Refused,
+                RevocationState::Unknown if options.strict => Outcome::Refused,
+                RevocationState::Unknown => Outcome::Pass,
             },
-            _ => Decision::Pending,
+            _ => Outcome::Pending,
         }
     }
 
-    fn settle(&mut self, options: Options, state: State, until: i64, now: i64) {
-        if state == State::Revoked {
+    fn set_status(&mut self, options: Options, state: RevocationState, until: i64, now: i64) {
+        if state == RevocationState::Revoked {
             self.revoked = self.revoked.max(until);
         } else if now < self.revoked {
             return;
         }
         let known = self.statuses.get(&options.key());
-        let definite = |known: &(State, i64)| known.0 != State::Unknown && now < known.1;
+        let definite =
+            |known: &(RevocationState, i64)| known.0 != RevocationState::Unknown && now < known.1;
         // Only a newer answer ends a revocation, not the lack of one.
-        if let (State::Unknown, Some((State::Revoked, _))) = (state, known) {
-            self.statuses.insert(options.key(), (State::Revoked, until));
-        } else if state != State::Unknown || !known.is_some_and(definite) {
+        if let (RevocationState::Unknown, Some((RevocationState::Revoked, _))) = (state, known) {
+            self.statuses
+                .insert(options.key(), (RevocationState::Revoked, until));
+        } else if state != RevocationState::Unknown || !known.is_some_and(definite) {
             self.statuses.insert(options.key(), (state, until));
         }
     }
@@ -134,12 +137,12 @@ impl World {
         let good = ca.crl("", &[]);
         ca.add_to_database(&leaf.x509, 'R', "200101000000Z");
         let request = crate::trust::ocsp::request(&leaf.x509, &ca.x509, false).unwrap();
-        let answer = ca.ocsp(&request, &ca.file(), &["-nmin", "600"]);
+        let decision = ca.ocsp(&request, &ca.file(), &["-nmin", "600"]);
         World {
             leaf: base64::encode_block(&leaf.x509.to_der().unwrap()),
             ca: String::from_utf8(ca.x509.to_pem().unwrap()).unwrap(),
             good,
-            revoked: [answer, ca.crl("", &[])],
+            revoked: [decision, ca.crl("", &[])],
             start: test_ca::now(),
         }
     }
@@ -148,7 +151,7 @@ impl World {
         let mut random = Random(seed);
         let engine = Engine::default();
         let headers: &[(&[u8], &[u8])] = &[(b"X-Client", self.leaf.as_bytes())];
-        let came = Came {
+        let came = RequestHeaders {
             headers,
             trusted: true,
         };
@@ -158,19 +161,19 @@ impl World {
         let load = |options: Options| {
             let label = "policy".to_owned();
             let text = options.policy(&self.ca).into_bytes().into();
-            engine.load(Origin::Text { text, label }).unwrap();
-            At {
+            engine.load(PolicySource::Text { text, label }).unwrap();
+            PlanRef {
                 plan: engine.policy().unwrap().plan(Some("a")).unwrap(),
                 epoch: engine.epoch(),
             }
         };
         let mut at = load(options);
         let certificate: Rc<Certificate> = engine
-            .presented(None, at.plan, &came, false)
+            .unverified_certificate(None, at.plan, &came, false)
             .unwrap()
             .unwrap();
         // Fetches on their way: where they were begun, and the name of the status there.
-        let mut fetches: Vec<(At, String)> = Vec::new();
+        let mut fetches: Vec<(PlanRef, String)> = Vec::new();
         let mut seen: HashMap<&'static str, usize> = HashMap::new();
         for step in 0..steps {
             let what = match random.below(10) {
@@ -184,7 +187,10 @@ impl World {
                     "clock"
                 }
                 2 | 3 => {
-                    fetches.push((at, engine.status_key(&certificate, at, now).unwrap()));
+                    fetches.push((
+                        at,
+                        engine.revocation_status_key(&certificate, at, now).unwrap(),
+                    ));
                     "fetch"
                 }
                 4..=7 if !fetches.is_empty() => {
@@ -197,20 +203,22 @@ impl World {
                         now,
                         &mut random,
                         |state, until| {
-                            model.settle(options, state, until, now);
+                            model.set_status(options, state, until, now);
                         },
                     )
                 }
                 _ => "access",
             };
             *seen.entry(what).or_default() += 1;
-            let answer = engine.access_with(None, at.plan, b"", &came, now).unwrap();
-            let expected = model.decision(options, now);
+            let decision = engine
+                .access_with_headers(None, at.plan, b"", &came, now)
+                .unwrap();
+            let expected = model.outcome(options, now);
             let context = || format!("seed {seed}, step {step}: after '{what}' under {options:?}");
-            assert_eq!(answer.decision, expected, "{}", context());
+            assert_eq!(decision.outcome, expected, "{}", context());
             let named = match expected {
-                Decision::Pass => "passed",
-                Decision::Refused => "refused",
+                Outcome::Pass => "passed",
+                Outcome::Refused => "refused",
                 _ => "pending",
             };
             *seen.entry(named).or_default() += 1;
@@ -224,13 +232,13 @@ impl World {
         &self,
         engine: &Engine,
         certificate: &Certificate,
-        (mut begun, key): (At, &str),
-        at: At,
+        (mut begun, key): (PlanRef, &str),
+        at: PlanRef,
         now: i64,
         random: &mut Random,
-        mut settled: impl FnMut(State, i64),
+        mut settled: impl FnMut(RevocationState, i64),
     ) -> &'static str {
-        let same = engine.status_key(certificate, at, now).unwrap() == key;
+        let same = engine.revocation_status_key(certificate, at, now).unwrap() == key;
         if same {
             begun = at;
         }
@@ -239,14 +247,19 @@ impl World {
             // A shortage of this machine: nothing is remembered.
             return "shortage";
         }
-        let failed =
-            |engine: &Engine| engine.settle(certificate, begun, State::Unknown, now + 5, now);
+        let failed = |engine: &Engine| {
+            engine.set_revocation_status(certificate, begun, RevocationState::Unknown, now + 5, now)
+        };
         if !same {
             // Whatever comes, the engine takes nothing that was asked under another policy.
-            let source = engine.source(certificate, begun, 0, now);
+            let source = engine.revocation_source(certificate, begun, 0, now);
             assert_eq!(source.unwrap_err(), Error::NotFound);
-            for state in [State::Good, State::Revoked, State::Unknown] {
-                let void = engine.settle(certificate, begun, state, now + 1000, now);
+            for state in [
+                RevocationState::Good,
+                RevocationState::Revoked,
+                RevocationState::Unknown,
+            ] {
+                let void = engine.set_revocation_status(certificate, begun, state, now + 1000, now);
                 assert_eq!(void.unwrap_err(), Error::NotFound);
             }
             return "void";
@@ -257,26 +270,26 @@ impl World {
             2 | 3 => (1, &self.good),
             _ => (0, b"garbage"),
         };
-        let source: Source = engine
-            .source(certificate, begun, index, now)
+        let source: RevocationSource = engine
+            .revocation_source(certificate, begun, index, now)
             .unwrap()
             .unwrap();
-        match engine.judge(certificate, begun, &source, bytes, now) {
+        match engine.check_revocation_response(certificate, begun, &source, bytes, now) {
             Ok(status) => {
                 assert!(status.until > now);
                 if kind < 2 {
-                    assert_eq!(status.state, State::Revoked);
-                    settled(State::Revoked, status.until);
+                    assert_eq!(status.state, RevocationState::Revoked);
+                    settled(RevocationState::Revoked, status.until);
                     return "revoked";
                 }
-                if status.state == State::Good {
-                    settled(State::Good, status.until);
+                if status.state == RevocationState::Good {
+                    settled(RevocationState::Good, status.until);
                 }
                 "good"
             }
             Err(Error::Misuse(_)) => {
                 failed(engine).unwrap();
-                settled(State::Unknown, now + 5);
+                settled(RevocationState::Unknown, now + 5);
                 "failure"
             }
             Err(error) => panic!("{error}"),
@@ -310,7 +323,7 @@ fn a_certificate_revoked_under_one_policy_is_refused_under_the_next_without_aski
     let world = World::new();
     let engine = Engine::default();
     let headers: &[(&[u8], &[u8])] = &[(b"X-Client", world.leaf.as_bytes())];
-    let came = Came {
+    let came = RequestHeaders {
         headers,
         trusted: true,
     };
@@ -324,32 +337,45 @@ fn a_certificate_revoked_under_one_policy_is_refused_under_the_next_without_aski
     let load = |options: Options| {
         let label = "policy".to_owned();
         let text = options.policy(&world.ca).into_bytes().into();
-        engine.load(Origin::Text { text, label }).unwrap();
-        At {
+        engine.load(PolicySource::Text { text, label }).unwrap();
+        PlanRef {
             plan: engine.policy().unwrap().plan(Some("a")).unwrap(),
             epoch: engine.epoch(),
         }
     };
-    let decide = |at: At, now| {
-        let answer = engine.access_with(None, at.plan, b"", &came, now);
-        answer.unwrap().decision
+    let decide = |at: PlanRef, now| {
+        let decision = engine.access_with_headers(None, at.plan, b"", &came, now);
+        decision.unwrap().outcome
     };
     let at = load(options);
-    assert_eq!(decide(at, now), Decision::Pending);
-    let certificate = engine.presented(None, at.plan, &came, false);
+    assert_eq!(decide(at, now), Outcome::Pending);
+    let certificate = engine.unverified_certificate(None, at.plan, &came, false);
     let certificate = certificate.unwrap().unwrap();
-    let source = engine.source(&certificate, at, 0, now).unwrap().unwrap();
-    let judged = engine.judge(&certificate, at, &source, &world.revoked[0], now);
+    let source = engine
+        .revocation_source(&certificate, at, 0, now)
+        .unwrap()
+        .unwrap();
+    let judged =
+        engine.check_revocation_response(&certificate, at, &source, &world.revoked[0], now);
     assert_eq!(judged.unwrap().until, now + 60);
     options.ssl_verify = true;
     let at = load(options);
-    assert_eq!(decide(at, now + 59), Decision::Refused);
+    assert_eq!(decide(at, now + 59), Outcome::Refused);
     // An older list that arrives late, and a failure.
-    let source = engine.source(&certificate, at, 1, now).unwrap().unwrap();
-    let judged = engine.judge(&certificate, at, &source, &world.good, now + 59);
-    assert_eq!(judged.unwrap().state, State::Revoked);
-    let settled = engine.settle(&certificate, at, State::Unknown, now + 64, now + 59);
-    assert_eq!(settled.unwrap().state, State::Revoked);
-    assert_eq!(decide(at, now + 59), Decision::Refused);
-    assert_eq!(decide(at, now + 60), Decision::Pending);
+    let source = engine
+        .revocation_source(&certificate, at, 1, now)
+        .unwrap()
+        .unwrap();
+    let judged = engine.check_revocation_response(&certificate, at, &source, &world.good, now + 59);
+    assert_eq!(judged.unwrap().state, RevocationState::Revoked);
+    let settled = engine.set_revocation_status(
+        &certificate,
+        at,
+        RevocationState::Unknown,
+        now + 64,
+        now + 59,
+    );
+    assert_eq!(settled.unwrap().state, RevocationState::Revoked);
+    assert_eq!(decide(at, now + 59), Outcome::Refused);
+    assert_eq!(decide(at, now + 60), Outcome::Pending);
 }

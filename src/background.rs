@@ -1,0 +1,189 @@
+//! A thread beside the event loop of a worker that runs closures: what takes long is compiled,
+//! parsed and freed there.
+//!
+//! The thread starts when it is first needed and lives as long as the worker: a new thread for each
+//! task would leave a heap of its own behind each time. What the thread allocates is freed on the
+//! thread again, down to the last box. It locks its heap to give memory back to the system, which
+//! takes a tenth of a second for large structures, and the event loop must not wait for that lock.
+
+use std::cell::RefCell;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::process;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use openssl::error::ErrorStack;
+
+use crate::openssl_ext::thread;
+use crate::Error;
+
+/// Shown by `ps -L` and debuggers; the kernel keeps 15 characters.
+pub(crate) const THREAD_NAME: &str = "mtls-policy";
+/// How long a worker that ends waits for the thread.
+const STOP_WAIT: Duration = Duration::from_secs(10);
+
+type Task = Box<dyn FnOnce() + Send>;
+
+enum Message {
+    /// Runs before all deferred tasks, in the order of submission.
+    Run(Task),
+    /// Runs when no other message waits, the latest first.
+    Defer(Task),
+    /// Runs when nothing else is left, once for any number of them.
+    Idle(Task),
+    Stop,
+}
+
+struct Thread {
+    messages: Sender<Message>,
+    stopping: Arc<AtomicBool>,
+    handle: Option<JoinHandle<()>>,
+    /// The process that started the thread. A forked child has the memory but not the thread.
+    process: u32,
+}
+
+thread_local! {
+    static THREAD: RefCell<Option<Thread>> = const { RefCell::new(None) };
+}
+
+impl Thread {
+    fn start() -> Result<Thread, Error> {
+        let (messages, received) = mpsc::channel();
+        let stopping = Arc::new(AtomicBool::new(false));
+        let stop = stopping.clone();
+        let handle = thread::spawn(THREAD_NAME, move || work(&received, &stop))
+            .map_err(|error| Error::Misuse(format!("cannot start a thread: {error}")))?;
+        Ok(Thread {
+            messages,
+            stopping,
+            handle: Some(handle),
+            process: process::id(),
+        })
+    }
+
+    fn is_of_this_process(&self) -> bool {
+        self.process == process::id()
+    }
+}
+
+impl Drop for Thread {
+    /// Waits for the thread: if the process ended meanwhile, OpenSSL would be unloaded under it. A
+    /// thread that is blocked by a disk or a network file system does not call OpenSSL, so the wait
+    /// is bounded.
+    fn drop(&mut self) {
+        let Some(handle) = self.handle.take() else {
+            return;
+        };
+        if self.is_of_this_process() {
+            self.stopping.store(true, Ordering::Relaxed);
+            let _ = self.messages.send(Message::Stop);
+            let since = Instant::now();
+            while !handle.is_finished() {
+                if since.elapsed() > STOP_WAIT {
+                    std::mem::forget(handle);
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let _ = handle.join();
+        } else {
+            std::mem::forget(handle);
+        }
+    }
+}
+
+/// Starts the thread of this process if there is none yet.
+///
+/// # Errors
+/// When the system refuses another thread.
+pub(crate) fn start() -> Result<(), Error> {
+    let started = THREAD.try_with(|thread| {
+        let mut thread = thread.borrow_mut();
+        if !thread.as_ref().is_some_and(Thread::is_of_this_process) {
+            *thread = Some(Thread::start()?);
+        }
+        Ok(())
+    });
+    // The worker ends, and needs no thread any more.
+    started.unwrap_or(Ok(()))
+}
+
+/// Gives the message back when there is no thread to receive it.
+fn send(message: Message) -> Option<Message> {
+    let sent = THREAD.try_with(|thread| {
+        let thread = thread.borrow();
+        match thread.as_ref().filter(|thread| thread.is_of_this_process()) {
+            Some(thread) => thread.messages.send(message).err().map(|error| error.0),
+            None => Some(message),
+        }
+    });
+    // The worker ends: the message is dropped.
+    sent.unwrap_or(None)
+}
+
+/// Runs a task on the thread as soon as it is free, or here when there is no thread.
+pub(crate) fn run(task: impl FnOnce() + Send + 'static) {
+    if let Some(Message::Run(task)) = send(Message::Run(Box::new(task))) {
+        task();
+    }
+}
+
+/// Frees a value on the thread, or here when there is no thread.
+pub(crate) fn free(value: impl Send + 'static) {
+    run(move || drop(value));
+}
+
+/// Runs a task on the thread once no task of [`run`] waits. Of several deferred tasks, the latest
+/// runs first.
+///
+/// # Errors
+/// When the thread does not run and cannot be started.
+pub(crate) fn defer(task: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+    start()?;
+    match send(Message::Defer(Box::new(task))) {
+        None => Ok(()),
+        Some(_) => Err(Error::Panic),
+    }
+}
+
+/// Runs a task on the thread, if there is one, once no other task is left. Only the latest of
+/// several such tasks runs.
+pub(crate) fn when_idle(task: impl FnOnce() + Send + 'static) {
+    let _ = send(Message::Idle(Box::new(task)));
+}
+
+fn work(messages: &Receiver<Message>, stopping: &AtomicBool) {
+    let mut deferred: Vec<Task> = Vec::new();
+    let mut idle: Option<Task> = None;
+    let run = |task: Task| {
+        let _ = catch_unwind(AssertUnwindSafe(task));
+        // A later call of OpenSSL must not find the errors of this task.
+        ErrorStack::get();
+    };
+    loop {
+        // The queue is drained before a deferred task starts, so that what it holds to be freed
+        // does not pile up during a long task.
+        let message = if deferred.is_empty() && idle.is_none() {
+            messages.recv().map_err(|_| TryRecvError::Disconnected)
+        } else {
+            messages.try_recv()
+        };
+        if stopping.load(Ordering::Relaxed) {
+            return;
+        }
+        match message {
+            Ok(Message::Run(task)) => run(task),
+            Ok(Message::Defer(task)) => deferred.push(task),
+            Ok(Message::Idle(task)) => idle = Some(task),
+            Err(TryRecvError::Empty) => {
+                if let Some(task) = deferred.pop().or_else(|| idle.take()) {
+                    run(task);
+                }
+            }
+            Ok(Message::Stop) | Err(TryRecvError::Disconnected) => return,
+        }
+    }
+}

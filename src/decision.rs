@@ -1,0 +1,127 @@
+//! The decision about one request as plain data: what the engine decides, a connection keeps and the
+//! C ABI hands out.
+
+use crate::cache::SlotId;
+
+/// The outcome of access for one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Outcome {
+    /// The request is allowed.
+    Pass = 0,
+    /// 401: the route requires a certificate, and the request has none.
+    NoCertificate = 1,
+    /// 401: the certificate is not trusted.
+    Refused = 2,
+    /// 421: the connection was made under another policy than this Host's.
+    Misdirected = 3,
+    /// 403: the client is authenticated but not authorized for this route.
+    Forbidden = 4,
+    /// Not decided yet: the revocation status of the certificate must be fetched first, then access
+    /// is decided again.
+    Pending = 5,
+    /// 425: the request is TLS early data, which can be replayed.
+    TooEarly = 6,
+    /// 503: this worker lacks what a decision needs.
+    Unavailable = 7,
+}
+
+/// The client that a request is attributed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// None: the route has no `mtls-auth`, or the client is refused.
+    None,
+    /// The holder of a trusted certificate (`skip_consumer_lookup`).
+    Holder,
+    /// A consumer, with the credential that named it.
+    Consumer(u32, Option<u32>),
+    /// The anonymous consumer, which stands in for clients that are not trusted.
+    Anonymous(u32),
+}
+
+impl Identity {
+    /// Position of the consumer.
+    pub fn consumer(self) -> Option<u32> {
+        match self {
+            Identity::Consumer(consumer, _) | Identity::Anonymous(consumer) => Some(consumer),
+            Identity::None | Identity::Holder => None,
+        }
+    }
+
+    /// Position of the credential.
+    pub fn credential(self) -> Option<u32> {
+        match self {
+            Identity::Consumer(_, credential) => credential,
+            _ => None,
+        }
+    }
+}
+
+/// Whether the request carries the headers that forward the certificate, which a policy may set on
+/// the first request of a connection only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum CertificateForwarding {
+    /// It does not.
+    No = 0,
+    /// It does.
+    Yes = 1,
+    /// It does if it is the first such request of its connection.
+    First = 2,
+}
+
+/// An outcome with what led to it.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// The outcome.
+    pub outcome: Outcome,
+    /// The slot of the client in the client cache, when the client presented a certificate and the
+    /// route uses it.
+    pub client: Option<SlotId>,
+    /// `X509_V_*` number of the verdict, when the route asked for one.
+    pub verdict: Option<i32>,
+    /// The client that the request is attributed to.
+    pub identity: Identity,
+    /// Whether this request carries the headers that forward the certificate.
+    pub forwarding: CertificateForwarding,
+    /// Number of the connection when its client certificate is not trusted, else 0. The number is
+    /// never used twice, so it can be the key of what is cached for the connection.
+    pub connection: u32,
+    /// Header lines that were made under another number here show another certificate of this
+    /// server.
+    pub server_certificate: u32,
+    /// Whether the certificate is from a header: then the one of the connection is the proxy's.
+    pub from_header: bool,
+    /// Why the request is refused, for the error log only.
+    pub reason: Option<String>,
+}
+
+impl Decision {
+    /// An allowed request.
+    pub(crate) fn pass(
+        client: Option<SlotId>,
+        verdict: Option<i32>,
+        identity: Identity,
+    ) -> Decision {
+        Decision {
+            outcome: Outcome::Pass,
+            client,
+            verdict,
+            identity,
+            forwarding: CertificateForwarding::No,
+            connection: 0,
+            server_certificate: 0,
+            from_header: false,
+            reason: None,
+        }
+    }
+
+    /// A refused request.
+    pub(crate) fn refuse(outcome: Outcome, reason: String) -> Decision {
+        Decision {
+            outcome,
+            reason: Some(reason),
+            ..Decision::pass(None, None, Identity::None)
+        }
+    }
+}

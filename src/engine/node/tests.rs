@@ -1,0 +1,234 @@
+use super::*;
+
+fn documents(content: &str) -> Documents {
+    Documents {
+        label: None,
+        files: vec![(PathBuf::from("/p"), content.as_bytes().to_vec())],
+    }
+}
+
+fn put(node: &Node, order: u64, content: &str) -> Published {
+    let documents = documents(content);
+    assert!(node.keep(order, &documents));
+    node.publish(order, &digest_of(&documents), false, 1)
+}
+
+#[test]
+fn put_in_force_keeps_the_documents_however_many_workers_do_it_at_once() {
+    let node = Node::new().unwrap();
+    for round in 0..20 {
+        let documents = documents(&format!("policy {round}"));
+        let start = std::sync::Barrier::new(16);
+        std::thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(|| {
+                    start.wait();
+                    let order = node.next_order();
+                    let (published, kept) = node.put_in_force(order, &documents, false, 1);
+                    assert_eq!(published, Published::InForce(round + 1));
+                    assert!(kept);
+                });
+            }
+        });
+        assert_eq!(
+            node.documents().map(|(found, ..)| found),
+            Some(documents.clone())
+        );
+    }
+}
+
+#[test]
+fn decode_gives_what_was_encoded_and_refuses_what_is_cut() {
+    let documents = Documents {
+        label: Some("policy table".to_owned()),
+        files: vec![("/a".into(), b"one".to_vec()), ("/b".into(), Vec::new())],
+    };
+    let bytes = documents.encode();
+    assert_eq!(Documents::decode(&bytes), Some(documents));
+    // Between two files a cut reads as fewer files; the digest beside the bytes tells.
+    let whole = [bytes.len(), 8 + 12 + 8 + 2 + 8 + 3, 8 + 12];
+    for len in 0..bytes.len() {
+        assert_eq!(
+            Documents::decode(&bytes[..len]).is_some(),
+            whole.contains(&len),
+            "{len}"
+        );
+    }
+    let mut huge = bytes.clone();
+    huge[..8].fill(0xff);
+    assert_eq!(Documents::decode(&huge), None);
+}
+
+#[test]
+fn publish_keeps_the_newest_and_its_documents() {
+    let node = Node::new().unwrap();
+    assert_eq!((node.epoch(), node.documents()), (0, None));
+    let [one, two, three] = [(); 3].map(|()| node.next_order());
+    assert_eq!(put(&node, two, "two"), Published::InForce(1));
+    assert_eq!(put(&node, one, "one"), Published::Superseded);
+    assert_eq!(node.documents(), Some((documents("two"), 1, two)));
+    // The same content, read later, is the same policy.
+    assert_eq!(put(&node, three, "two"), Published::InForce(1));
+    let digest = digest_of(&documents("two"));
+    assert_eq!(node.in_force(), Some((1, three, digest)));
+    assert_eq!(put(&node, two, "two"), Published::InForce(1));
+    assert_eq!(node.in_force(), Some((1, three, digest)));
+    // Unless it is put in force anew.
+    let four = node.next_order();
+    assert_eq!(node.publish(four, &digest, true, 9), Published::InForce(2));
+    assert_eq!(node.since(), 9);
+    assert_eq!(node.documents(), Some((documents("two"), 2, four)));
+}
+
+#[test]
+fn publish_without_kept_documents_gives_none_rather_than_older_ones() {
+    let node = Node::new().unwrap();
+    let order = node.next_order();
+    put(&node, order, "one");
+    let next = node.next_order();
+    assert_eq!(
+        node.publish(next, &digest_of(&documents("two")), false, 1),
+        Published::InForce(2)
+    );
+    assert_eq!(node.documents(), None);
+    let huge = vec![0; MAX_KEPT + 1];
+    assert!(!node.keep_encoded(node.next_order(), &huge));
+}
+
+#[test]
+fn keep_leaves_the_version_in_force_and_the_last_ones_alone() {
+    let node = Node::new().unwrap();
+    let order = node.next_order();
+    put(&node, order, "in force");
+    let staged: Vec<_> = (0..VERSIONS + 3)
+        .map(|i| {
+            let order = node.next_order();
+            assert!(node.keep(order, &documents(&format!("staged {i}"))));
+            order
+        })
+        .collect();
+    assert_eq!(node.documents().unwrap().0, documents("in force"));
+    let (last, content) = (staged.len() - 2, format!("staged {}", staged.len() - 2));
+    node.publish(staged[last], &digest_of(&documents(&content)), false, 1);
+    assert_eq!(node.documents().unwrap().0, documents(&content));
+}
+
+#[test]
+fn publish_after_a_writer_that_died_writes_all_anew() {
+    let node = Node::new().unwrap();
+    let order = node.next_order();
+    put(&node, order, "one");
+    node.set(CHANGING, 1);
+    node.set_digest(DIGEST, &digest_of(&documents("two")));
+    assert_eq!(node.in_force(), None);
+    let next = node.next_order();
+    assert_eq!(put(&node, next, "two"), Published::InForce(2));
+    assert_eq!(node.in_force().map(|(epoch, ..)| epoch), Some(2));
+    assert_eq!(node.documents().unwrap().0, documents("two"));
+}
+
+#[test]
+fn lock_of_a_process_that_died_is_taken() {
+    let node = Node::new().unwrap();
+    node.set(LOCK, u64::from(u32::MAX));
+    let since = Instant::now();
+    let order = node.next_order();
+    put(&node, order, "one");
+    assert!(since.elapsed() < LOCK_WAIT);
+    assert_eq!(node.get(LOCK), 0);
+}
+
+#[test]
+fn attempt_is_refused_after_two_workers_died_of_the_same() {
+    let node = Node::new().unwrap();
+    let dies = |key: u64| {
+        std::mem::forget(node.attempt(key).unwrap());
+        // As if this process had ended.
+        let index = (0..MAX_ATTEMPTS)
+            .map(|index| ATTEMPT + index * ATTEMPT_WORDS)
+            .find(|index| node.get(*index) == u64::from(process::id()))
+            .unwrap();
+        node.set(index, u64::from(u32::MAX));
+    };
+    drop(node.attempt(7).unwrap());
+    dies(7);
+    dies(7);
+    assert_eq!(node.attempt(7).err(), Some(2));
+    assert!(node.attempt(8).is_ok());
+    assert_eq!(node.attempt(7).err(), Some(2));
+    // Another document forgets it.
+    dies(8);
+    assert!(node.attempt(7).is_ok());
+}
+
+#[test]
+fn worker_that_ended_is_not_shown() {
+    let node = Node::new().unwrap();
+    let state = WorkerState {
+        process: process::id(),
+        epoch: 3,
+        since: 4,
+        failed: true,
+    };
+    node.report(1, state);
+    node.report(MAX_WORKERS, state);
+    assert_eq!(node.worker(1), Some(state));
+    assert_eq!((node.worker(0), node.worker(MAX_WORKERS)), (None, None));
+    let gone = WorkerState {
+        process: u32::MAX,
+        ..state
+    };
+    node.report(1, gone);
+    assert_eq!(node.worker(1), None);
+}
+
+#[test]
+fn state_file_holds_no_older_policy_than_the_one_that_could_not_be_written() {
+    let directory = std::env::temp_dir().join(format!("resty-mtls-state-full-{}", process::id()));
+    fs::create_dir_all(&directory).unwrap();
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)).unwrap();
+    let file = StateFile::new(&directory, b"p").unwrap();
+    let node = Node::new().unwrap();
+    let put = |content| {
+        node.put_in_force(node.next_order(), &documents(content), false, 1);
+        file.write_in_force(&node)
+    };
+    put("one").unwrap();
+    assert_eq!(file.read().unwrap(), documents("one"));
+    // Where the new file would be written.
+    let obstacle = directory.join(format!(".policy-{}.new", process::id()));
+    fs::create_dir(&obstacle).unwrap();
+    assert_eq!(put("two").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+    assert_eq!(file.read().unwrap_err().kind(), io::ErrorKind::NotFound);
+    fs::remove_dir(&obstacle).unwrap();
+    put("three").unwrap();
+    assert_eq!(file.read().unwrap(), documents("three"));
+    fs::remove_dir_all(&directory).unwrap();
+}
+
+#[test]
+fn state_file_reads_what_was_written_and_nothing_else() {
+    let directory = std::env::temp_dir().join(format!("resty-mtls-state-{}", process::id()));
+    let _ = fs::remove_dir_all(&directory);
+    assert!(StateFile::new(&directory, b"p").is_err());
+    fs::create_dir_all(&directory).unwrap();
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).unwrap();
+    let why = StateFile::new(&directory, b"p").unwrap_err();
+    assert!(why.ends_with("has mode 0755, expected 0700: whoever writes there decides who gets in"));
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)).unwrap();
+    let file = StateFile::new(&directory, b"p").unwrap();
+    assert_ne!(file, StateFile::new(&directory, b"q").unwrap());
+    assert_eq!(file.read().unwrap_err().kind(), io::ErrorKind::NotFound);
+    file.write(&documents("one")).unwrap();
+    file.write(&documents("two")).unwrap();
+    assert_eq!(file.read().unwrap(), documents("two"));
+    let mode = fs::metadata(file.path()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(fs::read_dir(&directory).unwrap().count(), 1);
+    let bytes = fs::read(file.path()).unwrap();
+    for len in 0..bytes.len() {
+        fs::write(file.path(), &bytes[..len]).unwrap();
+        assert!(file.read().is_err(), "{len}");
+    }
+    fs::remove_dir_all(&directory).unwrap();
+}

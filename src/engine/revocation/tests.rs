@@ -1,0 +1,170 @@
+use super::*;
+use crate::engine::reload::PolicySource;
+use crate::testing::stack;
+use crate::trust::test_ca::{now, TestCa};
+use serde_json::json;
+
+const ID: &str = "10000000-0000-4000-8000-000000000001";
+
+/// An engine with one route in STRICT, and its plan.
+fn engine(ca: &TestCa, crls: &[&str], ttl: i64) -> (Engine, PlanRef) {
+    let cert = String::from_utf8(ca.x509.to_pem().unwrap()).unwrap();
+    let config = json!({
+        "ca_certificates": [ID], "skip_consumer_lookup": true, "cert_cache_ttl": ttl,
+        "revocation_check_mode": "STRICT", "crls": crls,
+    });
+    let policy = json!({
+        "_format_version": "3.0",
+        "ca_certificates": [{"id": ID, "cert": cert}],
+        "routes": [{"name": "a", "plugins": [{"name": "mtls-auth", "config": config}]}],
+    });
+    let engine = Engine::default();
+    let origin = PolicySource::Text {
+        text: policy.to_string().into_bytes().into(),
+        label: "text".to_owned(),
+    };
+    engine.load(origin).unwrap();
+    let plan = engine.policy().unwrap().routes.find("a").unwrap();
+    let epoch = engine.epoch();
+    (engine, PlanRef { plan, epoch })
+}
+
+fn certificate(ca: &TestCa) -> Certificate {
+    let leaf = ca.issue("leaf", "extendedKeyUsage=clientAuth");
+    Certificate::new(leaf.x509, stack(&[])).unwrap()
+}
+
+#[test]
+fn settle_only_a_newer_answer_ends_a_revocation() {
+    let source = RevocationSource::Crl {
+        url: "http://a.example/".to_owned(),
+    };
+    for (reason, lasting) in [("keyCompromise", true), ("certificateHold", false)] {
+        let ca = TestCa::new();
+        let (engine, at) = engine(&ca, &[], 60);
+        let client = certificate(&ca);
+        let good = ca.crl("", &[]);
+        ca.add_to_database(
+            &client.leaf().to_owned(),
+            'R',
+            &format!("260102030405Z,{reason}"),
+        );
+        let (now, bytes) = (now() + 1, ca.crl("", &[]));
+        let status = engine
+            .check_revocation_response(&client, at, &source, &bytes, now)
+            .unwrap();
+        assert_eq!(
+            (status.state, status.until),
+            (RevocationState::Revoked, now + 60)
+        );
+        // As the caller settles what the source said, and later that no source answers.
+        let settle = |state, now| {
+            engine
+                .set_revocation_status(&client, at, state, now + 5, now)
+                .unwrap()
+        };
+        settle(RevocationState::Revoked, now);
+        let later = settle(RevocationState::Unknown, now + 100);
+        assert_eq!(later.state == RevocationState::Revoked, lasting, "{reason}");
+        assert_eq!(later.until, now + 105);
+        let status = engine.check_revocation_response(&client, at, &source, &good, now + 200);
+        assert_eq!(status.unwrap().state, RevocationState::Good);
+        assert_eq!(
+            settle(RevocationState::Unknown, now + 300).state,
+            RevocationState::Unknown
+        );
+    }
+}
+
+#[test]
+fn settle_status_of_a_time_to_come_is_void_but_for_a_revocation() {
+    let source = RevocationSource::Crl {
+        url: "http://a.example/".to_owned(),
+    };
+    let (ca, ahead_by) = (TestCa::new(), 3600);
+    let (engine, at) = engine(&ca, &[], 1_000_000);
+    let client = certificate(&ca);
+    let now = now() + 1;
+    let settle = |state, now| {
+        engine
+            .set_revocation_status(&client, at, state, now + 5, now)
+            .unwrap()
+    };
+    let ahead =
+        engine.set_revocation_status(&client, at, RevocationState::Good, i64::MAX, now + ahead_by);
+    assert_eq!(ahead.unwrap().state, RevocationState::Good);
+    // The clock is right again: an answer of a later hour does not stand against a failure of today.
+    assert_eq!(
+        settle(RevocationState::Unknown, now).state,
+        RevocationState::Unknown
+    );
+    assert_eq!(
+        settle(RevocationState::Good, now).state,
+        RevocationState::Good
+    );
+    assert_eq!(
+        settle(RevocationState::Unknown, now + 1).state,
+        RevocationState::Good
+    );
+    // What the CA signed as revoked stays so until it says otherwise.
+    ca.add_to_database(
+        &client.leaf().to_owned(),
+        'R',
+        "260102030405Z,keyCompromise",
+    );
+    let bytes = ca.crl("", &[]);
+    let ahead =
+        engine.check_revocation_response(&client, at, &source, &bytes, now + 2 + ahead_by / 2);
+    assert_eq!(ahead.unwrap().state, RevocationState::Revoked);
+    assert_eq!(
+        settle(RevocationState::Unknown, now + 3).state,
+        RevocationState::Revoked
+    );
+}
+
+#[test]
+fn settle_good_ends_when_a_local_crl_changes() {
+    let ca = TestCa::new();
+    let crl = ca.crl("", &[]);
+    let file = format!("{}.crl", ca.file());
+    std::fs::write(&file, &crl).unwrap();
+    let (engine, at) = engine(&ca, &[&file], 1_000_000);
+    let client = certificate(&ca);
+    let now = now() + 1;
+    let status = engine.set_revocation_status(&client, at, RevocationState::Good, i64::MAX, now);
+    let next = engine
+        .with_local_crl(0, |list| {
+            assert_eq!((list.file, list.issuer), (&*file, "CN=Test CA,O=Example"));
+            list.next_update.unwrap()
+        })
+        .unwrap();
+    assert_eq!(status.unwrap().until, next.unwrap());
+    assert_eq!(engine.with_local_crl(1, |_| ()), Ok(None));
+}
+
+#[test]
+fn expired_crl_is_passed_on_once() {
+    let ca = TestCa::new();
+    let file = format!("{}.crl", ca.file());
+    std::fs::write(&file, ca.crl("", &[])).unwrap();
+    let (engine, _) = engine(&ca, &[&file], 60);
+    let mut texts = Vec::new();
+    let mut expired = |now| {
+        engine.expired_crl(now, |text| {
+            texts.push(text.to_owned());
+            Ok(())
+        })
+    };
+    assert_eq!(expired(now()), Err(Error::NotFound));
+    let tomorrow = now() + 86_500;
+    assert_eq!(expired(tomorrow), Ok(()));
+    assert_eq!(expired(tomorrow), Err(Error::NotFound));
+    assert_eq!(expired(tomorrow + 1), Err(Error::NotFound));
+    let start = format!("'{file}': CRL of 'CN=Test CA,O=Example': expired at ");
+    assert!(texts[0].starts_with(&start), "{texts:?}");
+    // Not lost when it does not fit.
+    let (engine, _) = self::engine(&ca, &[&file], 60);
+    let full = |_: &str| Err(Error::TooSmall);
+    assert_eq!(engine.expired_crl(tomorrow, full), Err(Error::TooSmall));
+    assert_eq!(engine.expired_crl(tomorrow, |_| Ok(())), Ok(()));
+}
