@@ -32,9 +32,9 @@ _EOC_
 
 our $Cache = "    ssl_session_tickets off;\n    ssl_session_cache shared:sessions:1m;\n";
 
-# all [N]: prints N times the results of trusted and untrusted clients, on full and resumed handshakes
+# all_clients N: prints N times the results of trusted and untrusted clients, on full and resumed handshakes
 our $Client = <<'_EOC_';
-all() {
+all_clients() {
     for version in 1.2 1.3; do
         for _ in $(seq "$1"); do
             rm -f session
@@ -48,7 +48,7 @@ all() {
 }
 _EOC_
 
-sub all {
+sub all_clients {
     my $n = 2 * shift;
 
     return <<"_EOC_";
@@ -122,12 +122,12 @@ done | sort | uniq -c | sed 's/^ *//'
 --- config eval: $::Location
 --- client eval
 $::Client . <<'_EOC_';
-all 10
+all_clients 10
 workers=$(for _ in $(seq 40); do get a.test/pid; done | sort -u | wc -l)
 [ "$workers" -ge 2 ] && echo "several workers" || echo "$workers worker"
 _EOC_
 --- client_out eval
-::all(10) . "several workers\n"
+::all_clients(10) . "several workers\n"
 --- no_error_log
 [crit]
 [alert]
@@ -149,7 +149,7 @@ _EOC_
     location /t { return 200 "default\n"; }
 --- client eval
 $::Client . <<'_EOC_';
-all 2
+all_clients 2
 for version in 1.2 1.3; do
     for name in x.test ''; do
         tls tls=$version sni=$name host=a.test path=/t as=client-int | sed 's/.*:://'
@@ -160,7 +160,7 @@ for version in 1.2 1.3; do
 done
 _EOC_
 --- client_out eval
-::all(2) . "tlsv1 unrecognized name\n" x 6
+::all_clients(2) . "tlsv1 unrecognized name\n" x 6
 --- no_error_log
 [crit]
 [alert]
@@ -219,12 +219,12 @@ $::Location . <<'_EOC_';
 _EOC_
 --- client eval
 $::Client . <<'_EOC_';
-all 5
+all_clients 5
 [ "$(get n.test/reload)" = "true $(cat "$PID_FILE")" ] && echo "reloaded in the only process"
-all 5
+all_clients 5
 _EOC_
 --- client_out eval
-::all(5) . "reloaded in the only process\n" . ::all(5)
+::all_clients(5) . "reloaded in the only process\n" . ::all_clients(5)
 --- no_error_log
 [crit]
 [alert]
@@ -257,13 +257,13 @@ _EOC_
 --- config eval: $::Location
 --- client eval
 $::Client . <<'_EOC_';
-all 5
+all_clients 5
 kill -HUP "$(cat "$PID_FILE")"
 for _ in $(seq 100); do sleep 0.05; [ "$(grep -c 'agent: 2 routes' "$ERROR_LOG")" = 2 ] && break; done
-all 5
+all_clients 5
 _EOC_
 --- client_out eval
-::all(5) . ::all(5)
+::all_clients(5) . ::all_clients(5)
 --- grep_error_log eval: qr/agent: [^,]*, [^,]*, \w+ policy/
 --- grep_error_log_out
 agent: 2 routes, epoch +1, same policy

@@ -28,7 +28,7 @@ our @Routes = (
     [none => 200],
 );
 
-our %Alike = map { $_ => 1 } qw( a consumer acl crl named );
+our %SameRequest = map { $_ => 1 } qw( a consumer acl crl named );
 
 sub auth_plugin {
     my %config = (ca_certificates => '[@ca-a]', skip_consumer_lookup => "true",
@@ -45,7 +45,7 @@ for my $route (@Routes) {
     $Policy .= "- {name: $from, snis: [$from.test], plugins: [" . join(", ", @plugins) . "]}\n";
     $Expected .= "$from " . CORE::join(" ", map {
         my ($to, $own) = @$_;
-        $to eq "none" || $to eq $from || $Alike{$to} && $Alike{$from} ? $own : 421;
+        $to eq "none" || $to eq $from || $SameRequest{$to} && $SameRequest{$from} ? $own : 421;
     } @Routes) . "\n";
 }
 

@@ -1,18 +1,28 @@
 use lib 't/lib';
 use TestMtls;
 
-our $Policy = <<'_EOC_';
+sub reads_header ($$) {
+    my ($format, $fields) = @_;
+
+    return "{name: header-cert-auth, config: {ca_certificates: [\@ca-a], certificate_header_format: $format, $fields}}";
+}
+
+our %Plugins = (
+    url => reads_header(url_encoded => "certificate_header_name: X-Client-Cert, skip_consumer_lookup: true"),
+    base64 => reads_header(base64_encoded => "certificate_header_name: X-Der, skip_consumer_lookup: true"),
+    rfc9440 => reads_header(rfc9440 => "certificate_header_name: Client-Cert, skip_consumer_lookup: true"),
+    open => reads_header(auto => "certificate_header_name: X-Client-Cert, secure_source: false, skip_consumer_lookup: true"),
+    anonymous => reads_header(url_encoded => "certificate_header_name: X-Client-Cert, anonymous: nobody"),
+    known => reads_header(url_encoded => "certificate_header_name: X-Client-Cert") . ", {name: acl, config: {allow: [staff]}}",
+);
+
+our $Policy = <<'_EOC_' . join("", map { "  - {name: $_, plugins: [$Plugins{$_}]}\n" } qw( url base64 rfc9440 open anonymous known )) . <<'_EOC_';
 _format_version: "3.0"
 @{ca_certificates: ca-a ca-b}
 services:
 - name: s
   routes:
-  - {name: url, plugins: [{name: header-cert-auth, config: {ca_certificates: [@ca-a], certificate_header_name: X-Client-Cert, certificate_header_format: url_encoded, skip_consumer_lookup: true}}]}
-  - {name: base64, plugins: [{name: header-cert-auth, config: {ca_certificates: [@ca-a], certificate_header_name: X-Der, certificate_header_format: base64_encoded, skip_consumer_lookup: true}}]}
-  - {name: rfc9440, plugins: [{name: header-cert-auth, config: {ca_certificates: [@ca-a], certificate_header_name: Client-Cert, certificate_header_format: rfc9440, skip_consumer_lookup: true}}]}
-  - {name: open, plugins: [{name: header-cert-auth, config: {ca_certificates: [@ca-a], certificate_header_name: X-Client-Cert, certificate_header_format: auto, secure_source: false, skip_consumer_lookup: true}}]}
-  - {name: anonymous, plugins: [{name: header-cert-auth, config: {ca_certificates: [@ca-a], certificate_header_name: X-Client-Cert, certificate_header_format: url_encoded, anonymous: nobody}}]}
-  - {name: known, plugins: [{name: header-cert-auth, config: {ca_certificates: [@ca-a], certificate_header_name: X-Client-Cert, certificate_header_format: url_encoded}}, {name: acl, config: {allow: [staff]}}]}
+_EOC_
   - {name: plain}
 consumers:
 - {username: nobody}
@@ -48,8 +58,7 @@ $UntrustedPeer =~ s/"127\.0\.0\.1"/"10.0.0.0\/8"/;
 
 our $Redirect = policy("ca-a",
     route("tls", "a.test", mtls_auth("ca-a")),
-    route("header", "", plugin("header-cert-auth", "ca_certificates: [\@ca-a], certificate_header_name: X-Client-Cert, "
-          . "certificate_header_format: url_encoded, secure_source: false, skip_consumer_lookup: true")));
+    route("header", "", header_cert_auth("secure_source: false, skip_consumer_lookup: true")));
 
 run_blocks();
 

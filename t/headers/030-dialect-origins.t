@@ -51,7 +51,7 @@ my %refused = (
     envoy => [qw( ctrl 45k none )],
 );
 
-sub beside ($$$) {
+sub compare_with ($$$) {
     my ($name, $file, $certificates) = @_;
     my $binary = reader($name, $file) // return undef;
     my %refused = map { $_ => 1 } @{ $refused{$name} };
@@ -60,8 +60,8 @@ sub beside ($$$) {
            . "\n";
 }
 
-our ($Caddy, $Envoy) = map { beside($_->[0], $_->[1], $Certificates) } ["caddy", "bin/caddy"], ["envoy", "envoy/_bin/envoy"];
-our ($OddCaddy, $OddEnvoy) = map { $Odd ? beside($_->[0], $_->[1], "odd") : undef }
+our ($Caddy, $Envoy) = map { compare_with($_->[0], $_->[1], $Certificates) } ["caddy", "bin/caddy"], ["envoy", "envoy/_bin/envoy"];
+our ($OddCaddy, $OddEnvoy) = map { $Odd ? compare_with($_->[0], $_->[1], "odd") : undef }
                                  ["caddy", "bin/caddy"], ["envoy", "envoy/_bin/envoy"];
 our $Counts = '[1-9][0-9]* same, [0-9]+ as listed(, refused there:( odd-[0-9]+)+)?';
 

@@ -8,18 +8,18 @@ use TestDialects;
 
 our $Capture = "$TestDialects::Dialects capture captured a int awkward carol two multi delimiters san-delimiters empty 2060 upn comma forged-cn forged-o forged-uri places\n";
 
-sub there ($) {
+sub succeeds ($) {
     return system("$_[0] >/dev/null 2>&1") == 0;
 }
 
 my $node = "$TestMtls::Root/target/node";
 
-our $Node = there("node --version") && -e "$node/node_modules/structured-headers"
+our $Node = succeeds("node --version") && -e "$node/node_modules/structured-headers"
     ? "$Capture node '$TestMtls::Root/t/headers/readers/read.mjs' captured '$node'\n" : undef;
 # t/install-test-tools.sh installs a recent cryptography there.
 $ENV{PYTHONPATH} = "$TestMtls::Root/target/readers/python:$ENV{PYTHONPATH}";
 
-our $Python = there("python3 -c 'import http_sf, cryptography'")
+our $Python = succeeds("python3 -c 'import http_sf, cryptography'")
     ? "$Capture python3 '$TestMtls::Root/t/headers/readers/read.py' captured\n" : undef;
 
 # Istio's reader, and our model of it for machines that cannot download its module

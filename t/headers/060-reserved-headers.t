@@ -5,7 +5,7 @@ use lib 't/lib';
 use TestMtls;
 use TestDialects;
 
-our $Mine = $Policy . <<'_EOC_';
+our $AllDialects = $Policy . <<'_EOC_';
 - name: open
   snis: [open.test]
   plugins:
@@ -48,7 +48,7 @@ run_blocks();
 __DATA__
 
 === TEST 1: access() removes every header name that it sends itself
---- policy eval: $::Mine
+--- policy eval: $::AllDialects
 --- config eval: $::Open
 --- client eval
 "$::Dialects forge open.test,one.test,two.test,holder.test,odd.test,nginx.test,apache.test,haproxy.test,caddy.test"
@@ -62,7 +62,7 @@ __DATA__
 
 
 === TEST 2: access() removes the -Too-Large names of Kong's headers, and the names that belong to a renamed one
---- policy eval: $::Mine
+--- policy eval: $::AllDialects
 --- config eval: $::Open
 --- client
 got() { get open.test/echo "$@" | tr -d '\r' | grep -i 'forged$'; }

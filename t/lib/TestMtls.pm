@@ -32,7 +32,7 @@ use File::Path qw( make_path );
 our $Root = abs_path(dirname(__FILE__) . "/../..");
 our $Pki = "$Root/t/pki/out";
 
-our @EXPORT = qw( expand_policy free_port init_http make_crl mtls_auth plugin policy route run_blocks );
+our @EXPORT = qw( expand_policy free_port header_cert_auth init_http make_crl mtls_auth plugin policy route run_blocks );
 
 # Test::Base runs the sections that are marked `eval` in this package.
 {
@@ -154,6 +154,16 @@ sub mtls_auth ($;$) {
 
     return plugin("mtls-auth", "ca_certificates: [" . CORE::join(", ", map { "\@$_" } split " ", $cas) . "], "
                                . ($fields // "skip_consumer_lookup: true"));
+}
+
+
+# header_cert_auth FIELDS: the plugin header-cert-auth that trusts CA-A and reads X-Client-Cert, url_encoded. FIELDS are the
+# other fields in YAML; without them the plugin maps certificates to no consumers.
+sub header_cert_auth (;$) {
+    my ($fields) = @_;
+
+    return plugin("header-cert-auth", "ca_certificates: [\@ca-a], certificate_header_name: X-Client-Cert, "
+                                      . "certificate_header_format: url_encoded, " . ($fields // "skip_consumer_lookup: true"));
 }
 
 

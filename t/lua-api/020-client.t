@@ -7,8 +7,7 @@ our $Policy = policy("ca-a",
 
 our @Routes = (
     route("tls", "a.test", mtls_auth("ca-a"), plugin("tls-metadata-headers", "inject_client_cert_details: true")),
-    route("header", "", plugin("header-cert-auth", "ca_certificates: [\@ca-a], certificate_header_name: X-Client-Cert, "
-          . "certificate_header_format: url_encoded, secure_source: false, skip_consumer_lookup: true")));
+    route("header", "", header_cert_auth("secure_source: false, skip_consumer_lookup: true")));
 our $Header = policy("ca-a", @Routes);
 
 # The routes have each other's numbers.

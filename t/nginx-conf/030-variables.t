@@ -57,8 +57,7 @@ our $SlowIssuer = policy("ca-a",
 
 our $Header = policy("ca-a",
     route("tls", "a.test", mtls_auth("ca-a")),
-    route("header", "", plugin("header-cert-auth", "ca_certificates: [\@ca-a], certificate_header_name: X-Client-Cert, "
-          . "certificate_header_format: url_encoded, secure_source: false, skip_consumer_lookup: true")));
+    route("header", "", header_cert_auth("secure_source: false, skip_consumer_lookup: true")));
 
 run_blocks();
 

@@ -348,7 +348,7 @@ fn xfcc(value: &str, certificate: &Certificate, what: &str) {
 
 /// A model of github.com/alecholmes/xfccparser, made from what it was seen to do: a quoted value
 /// ends at a quote without a backslash before it and is handed on as it is, a bare one has no
-/// delimiter. t/headers/readers/xfcc.go runs the module itself where it can be had.
+/// delimiter. t/headers/readers/xfcc/xfccparser.go runs the module itself where it can be had.
 fn xfcc_raw(value: &str) -> Option<Vec<(&str, &str)>> {
     let mut pairs = Vec::new();
     let mut rest = value;
