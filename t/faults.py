@@ -298,14 +298,14 @@ class Gateway(soak.Gateway):
                 break
         self.masters.clear()
 
-    def deaths(self):
+    def unexpected_exits(self):
         """The log lines of processes that exited without being asked to."""
         log = read(self.log)
         signals = collections.Counter(re.findall(r"exited on signal (\d+)", log))
         signals["9"] -= self.killed
         return ["%d exited on signal %s" % (count, number) for number, count in signals.items() if count > 0]
 
-    def said(self):
+    def error_lines(self):
         """The module's lines at level error or above, each once, without their variable parts."""
         lines = collections.Counter()
         for level, text in re.findall(r"\[(error|crit|alert|emerg)\] [^\n]*?\[mtls\] ([^\n]*)", read(self.log)):
@@ -351,7 +351,7 @@ class Load(threading.Thread):
                         sent = time.monotonic()
                         head, body = soak.exchange(tls, "a.test", "/", not kept)
                         status = int(head.split()[1])
-                        self.note(sent, identity, status, connected, head, body)
+                        self.record(sent, identity, status, connected, head, body)
                         if status == 421 or b"Connection: close" in head:
                             break
                         if kept:
@@ -363,7 +363,7 @@ class Load(threading.Thread):
                     self.answers.append(Answer(sent, time.monotonic(), identity, 0, None, None, None, connected, repr(error)))
             time.sleep(self.pause)
 
-    def note(self, sent, identity, status, connected, head, body):
+    def record(self, sent, identity, status, connected, head, body):
         shown, version = None, None
         if status == 200:
             shown, version = (body.split(b"\r\n")[1] if b"\r\n" in body else body).decode().split()
@@ -422,7 +422,7 @@ class Trial:
     def settle(self, version, seconds=15):
         self.until_all_right(version, seconds, 0.4)
 
-    def over(self, version):
+    def fault_ended(self, version):
         """Marks the end of the fault. The gateway must recover to this version."""
         self.marked, self.target = time.monotonic(), version
 
@@ -500,17 +500,17 @@ def fault(name, within, log_pattern, quick=False, grace=WATCH + SLACK, slow=Fals
     return add
 
 
-def by(function, *args):
+def bind(function, *args):
     return lambda trial: function(trial, *args)
 
 
 # Files
 
-def bad(gateway):
+def write_invalid(gateway):
     gateway.put("rutes: []\n")
 
 
-def cut(gateway):
+def truncate(gateway):
     """Writes the file in place, with pauses."""
     with open(gateway.path, "w") as out:
         out.write(gateway.text(2).split("plugins:")[0])
@@ -561,17 +561,17 @@ def broken_then_killed(trial, breaks, number):
     breaks(gateway)
     time.sleep(WATCH + 0.7)
     gateway.kill(number)
-    trial.over(2)
+    trial.fault_ended(2)
 
 
-for how, breaks in (("a bad", bad), ("a cut", cut), ("a missing", missing)):
+for how, breaks in (("a bad", write_invalid), ("a cut", truncate), ("a missing", missing)):
     for many, number in (("all", 2), ("one", 1)):
         fault("kill -9 of %s, %s file" % (many, how), 5, r"not reloaded", (how, many) in
-              (("a bad", "all"), ("a cut", "one")))(by(broken_then_killed, breaks, number))
+              (("a bad", "all"), ("a cut", "one")))(bind(broken_then_killed, breaks, number))
 for what, breaks, quick in (("a FIFO", fifo, False), ("a directory", directory, False), ("EACCES", forbidden, True),
                             ("ENOENT, its lists too", no_parent, False), ("a cut CRL", short_list, True),
                             ("an empty CRL", empty_list, False)):
-    fault("kill -9 of all, %s" % what, 5, r"not reloaded", quick)(by(broken_then_killed, breaks, 2))
+    fault("kill -9 of all, %s" % what, 5, r"not reloaded", quick)(bind(broken_then_killed, breaks, 2))
 
 
 @fault("HUP with a bad file, kill -9", 5, r"not reloaded|init_by_lua|rutes", quick=True)
@@ -579,14 +579,14 @@ def bad_hup(trial):
     gateway = trial.gateway
     gateway.offer(2)
     trial.settle(2)
-    bad(gateway)
+    write_invalid(gateway)
     os.kill(gateway.master, signal.SIGHUP)
     time.sleep(WATCH + 0.5)
     gateway.kill()
     time.sleep(0.5)
     os.kill(gateway.master, signal.SIGHUP)
     time.sleep(0.5)
-    trial.over(2)
+    trial.fault_ended(2)
 
 
 @fault("six HUPs with new policies", 5, None)
@@ -594,7 +594,7 @@ def hups(trial):
     for version in range(2, 8):
         trial.gateway.offer(version)
         trial.gateway.hup()
-    trial.over(7)
+    trial.fault_ended(7)
 
 
 @fault("twelve policies within 5 s, kill -9", 5, None)
@@ -604,7 +604,7 @@ def replacements(trial):
         time.sleep(0.4)
         if version % 4 == 0:
             trial.gateway.kill(1)
-    trial.over(13)
+    trial.fault_ended(13)
 
 
 @fault("ConfigMap swaps, then none", 5, r"not reloaded", quick=True, start=False)
@@ -635,7 +635,7 @@ def config_map(trial):
     shutil.rmtree(os.path.realpath(data))
     time.sleep(WATCH + 0.7)
     gateway.kill()
-    trial.over(5)
+    trial.fault_ended(5)
 
 
 # Upgrades
@@ -659,13 +659,13 @@ def rolled_back(trial):
     new = gateway.master
     gateway.offer(3)
     trial.settle(3)
-    bad(gateway)
+    write_invalid(gateway)
     time.sleep(WATCH + 0.7)
     os.kill(new, signal.SIGQUIT)
     wait_for("the old master", lambda: not os.path.exists(os.path.join(gateway.dir, "nginx.pid.oldbin")))
     wait_for("its pid", lambda: gateway.master == old)
     gateway.kill()
-    trial.over(3)
+    trial.fault_ended(3)
 
 
 @fault("USR2, WINCH, and back with a bad file", 5, r"not reloaded|not loaded", state=True)
@@ -680,13 +680,13 @@ def rolled_back_after_winch(trial):
     # Only the new binary loads this version.
     gateway.offer(3)
     trial.settle(3)
-    bad(gateway)
+    write_invalid(gateway)
     time.sleep(WATCH + 0.7)
     os.kill(old, signal.SIGHUP)
     wait_for("workers of the old master", lambda: len(gateway.workers(old)) == 2)
     os.kill(new, signal.SIGQUIT)
     wait_for("the old master", lambda: not os.path.exists(os.path.join(gateway.dir, "nginx.pid.oldbin")))
-    trial.over(3)
+    trial.fault_ended(3)
 
 
 @fault("USR2, WINCH, QUIT, kill -9, a bad file", 5, r"not reloaded")
@@ -700,10 +700,10 @@ def upgraded(trial):
     os.kill(old, signal.SIGQUIT)
     gateway.offer(3)
     trial.settle(3)
-    bad(gateway)
+    write_invalid(gateway)
     time.sleep(WATCH + 0.7)
     gateway.kill()
-    trial.over(3)
+    trial.fault_ended(3)
 
 
 # Resources
@@ -744,7 +744,7 @@ def full_disk(trial):
     trial.settle(2)
     os.unlink(os.path.join(disk, "filler"))
     gateway.offer(3)
-    trial.over(3)
+    trial.fault_ended(3)
 
 
 def restart(trial, version):
@@ -752,14 +752,14 @@ def restart(trial, version):
     with trial.refusing():
         gateway.stop(signal.SIGQUIT)
         gateway.start()
-    trial.over(version)
+    trial.fault_ended(version)
 
 
 @fault("restart with a bad file and state_dir", 5, r"not loaded", quick=True, state=True)
 def restarted(trial):
     trial.gateway.offer(2)
     trial.settle(2)
-    bad(trial.gateway)
+    write_invalid(trial.gateway)
     time.sleep(WATCH + 0.7)
     restart(trial, 2)
 
@@ -780,19 +780,19 @@ def full_state(trial):
     # More than the limit allows
     gateway.offer(2, 2000)
     trial.settle(2)
-    bad(gateway)
+    write_invalid(gateway)
     time.sleep(WATCH + 0.7)
     # No valid policy is left to start with, and an older one must not be used.
     with trial.refusing():
         gateway.stop(signal.SIGQUIT)
         with contextlib.suppress(Failure):
             gateway.start()
-            trial.over(2)
+            trial.fault_ended(2)
             return
         time.sleep(0.5)
         gateway.offer(2)
         gateway.start()
-    trial.over(2)
+    trial.fault_ended(2)
 
 
 @fault("EMFILE while policy and CRL are replaced", 8, r"Too many open files", main="worker_rlimit_nofile 48;")
@@ -813,7 +813,7 @@ def descriptors(trial):
         finally:
             for tcp in held:
                 tcp.close()
-    trial.over(2)
+    trial.fault_ended(2)
 
 
 @contextlib.contextmanager
@@ -843,7 +843,7 @@ def little_address_space(trial):
         gateway.offer(2, 60000)
         time.sleep(WATCH + 3)
     trial.settle(2, 20)
-    bad(gateway)
+    write_invalid(gateway)
     time.sleep(WATCH + 1)
     # The new workers inherit the master's limit, cannot compile, and answer 503.
     with address_space([gateway.master], 50 << 20):
@@ -851,7 +851,7 @@ def little_address_space(trial):
         time.sleep(2)
     for pid in gateway.workers():
         resource.prlimit(pid, resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.prlimit(pid, resource.RLIMIT_AS)[1]))
-    trial.over(2)
+    trial.fault_ended(2)
 
 
 @fault("RLIMIT_AS, HUP with 60,000 routes", 15, r"\d+ MB of memory are needed, \d+ MB are available \(RLIMIT_AS\)", grace=8, main=AS_ROOT)
@@ -865,10 +865,10 @@ def little_address_space_at_hup(trial):
         if not os.path.exists("/proc/%d" % master):
             raise Failure("the master died")
     trial.settle(2, 20)
-    trial.over(2)
+    trial.fault_ended(2)
 
 
-class Group:
+class Cgroup:
     """A new cgroup below that of this process, of version 1 or 2, or Skip."""
 
     def __init__(self, controller):
@@ -893,7 +893,7 @@ class Group:
         with open(os.path.join(self.path, file), "w") as out:
             out.write(str(value))
 
-    def take(self, pids):
+    def add(self, pids):
         for pid in pids:
             self.write("cgroup.procs", pid)
 
@@ -913,9 +913,9 @@ class Group:
 @fault("memory cgroup, 60,000 routes", 15, r"\d+ MB of memory are needed, \d+ MB are available \(memory of the cgroup", grace=8)
 def little_memory(trial):
     gateway = trial.gateway
-    group = Group("memory")
+    group = Cgroup("memory")
     try:
-        group.take([gateway.master, *gateway.workers()])
+        group.add([gateway.master, *gateway.workers()])
         # A page counts in the group of the process that touched it first, so only pages of new workers count here.
         gateway.kill()
         time.sleep(1)
@@ -929,7 +929,7 @@ def little_memory(trial):
         time.sleep(WATCH + 4)
     finally:
         group.close()
-    trial.over(3)
+    trial.fault_ended(3)
 
 
 # Clocks
@@ -959,12 +959,12 @@ def clock_moved(trial, days):
         time.sleep(2)
         gateway.offer(3)
         time.sleep(WATCH + 2)
-        bad(gateway)
+        write_invalid(gateway)
         time.sleep(WATCH + 0.7)
         gateway.kill()
         time.sleep(2)
         clock.set(0)
-    trial.over(3)
+    trial.fault_ended(3)
 
 
 def clock_wrong_at_start(trial, days):
@@ -979,13 +979,13 @@ def clock_wrong_at_start(trial, days):
         gateway.offer(2)
         time.sleep(WATCH + 2)
         clock.set(0)
-    trial.over(2)
+    trial.fault_ended(2)
 
 
 for days, what in ((1, "a day ahead"), (35, "35 days ahead"), (366, "a year ahead"), (-1, "a day behind"),
                    (-31, "a month behind"), (-366, "a year behind")):
-    fault("clock %s, then right" % what, 60, None, start=False)(by(clock_moved, days))
-    fault("clock %s at the start, then right" % what, 60, None, start=False)(by(clock_wrong_at_start, days))
+    fault("clock %s, then right" % what, 60, None, start=False)(bind(clock_moved, days))
+    fault("clock %s at the start, then right" % what, 60, None, start=False)(bind(clock_wrong_at_start, days))
 
 
 # Processors
@@ -994,7 +994,7 @@ for days, what in ((1, "a day ahead"), (35, "35 days ahead"), (366, "a year ahea
 def cpu_quota(gateway, share):
     """Limits nginx to a share of one processor; without a cgroup by stopping and continuing it."""
     try:
-        group = Group("cpu")
+        group = Cgroup("cpu")
     except Skip:
         stopping = threading.Event()
 
@@ -1022,7 +1022,7 @@ def cpu_quota(gateway, share):
             group.write("cpu.cfs_quota_us", int(100000 * share))
         else:
             group.write("cpu.max", "%d 100000" % (100000 * share))
-        group.take([gateway.master, *gateway.workers()])
+        group.add([gateway.master, *gateway.workers()])
         yield
     finally:
         group.close()
@@ -1034,12 +1034,12 @@ def little_cpu(trial):
     gateway = trial.gateway
     gateway.offer(2, 100000)
     trial.settle(2, 60)
-    bad(gateway)
+    write_invalid(gateway)
     time.sleep(WATCH + 0.7)
     with trial.refusing(), cpu_quota(gateway, 0.05):
         gateway.kill()
         time.sleep(60)
-    trial.over(2)
+    trial.fault_ended(2)
 
 
 @fault("CPU quota 0.1, 100,000 routes replaced", 30, None, grace=WATCH + 10 + 4, slow=True)
@@ -1050,25 +1050,25 @@ def little_cpu_reload(trial):
     with trial.refusing(), cpu_quota(gateway, 0.1):
         gateway.offer(3, 100000)
         time.sleep(60)
-    trial.over(3)
+    trial.fault_ended(3)
 
 
 # Gateways that are broken on purpose, and the failures that must be detected
 SELF_TESTS = (
     # These workers share nothing: respawned ones serve the policy of the start.
     ("an old policy", {"lua": 'require("resty.mtls.internal.engine").join_node = function() return true end'},
-     by(broken_then_killed, bad, 2), r"wrong yes"),
+     bind(broken_then_killed, write_invalid, 2), r"wrong yes"),
     ("another's certificate", {"access": 'if ngx.var.http_x_client_cert_fingerprint and math.random(50) == 1 then '
                                'ngx.req.set_header("X-Client-Cert-Fingerprint", ("0"):rep(40)) end'},
-     by(broken_then_killed, bad, 0), r"wrong yes"),
+     bind(broken_then_killed, write_invalid, 0), r"wrong yes"),
     ("a worker that dies", {"access": 'if math.random(30) == 1 then require("ffi").cdef "int kill(int, int);" '
                             'require("ffi").C.kill(ngx.worker.pid(), 11) end'},
-     by(broken_then_killed, bad, 0), r"exited on signal 11"),
+     bind(broken_then_killed, write_invalid, 0), r"exited on signal 11"),
     ("a lock-out", {"access": 'if math.random(20) == 1 then ngx.exit(401) end'},
-     by(broken_then_killed, bad, 0), r"wrong no|not within|recover"),
+     bind(broken_then_killed, write_invalid, 0), r"wrong no|not within|recover"),
     ("a silent log", {"lua": 'local log = ngx.log; ngx.log = function(level, first, ...) '
                       'if first ~= "[mtls] policy not reloaded: " then log(level, first, ...) end end'},
-     by(broken_then_killed, bad, 0), r"the log does not have"),
+     bind(broken_then_killed, write_invalid, 0), r"the log does not have"),
 )
 
 OWN_MOUNTS = False
@@ -1083,7 +1083,7 @@ def own_mounts():
         OWN_MOUNTS = subprocess.run(["mount", "--make-rprivate", "/"], stderr=subprocess.DEVNULL).returncode == 0
 
 
-class Subject(Gateway):
+class TestedGateway(Gateway):
     def __init__(self, workdir, name, state=False, **options):
         if state or name.startswith("state"):
             options["options"] = 'state_dir = "%s"' % os.path.join(workdir, name, "state")
@@ -1111,7 +1111,7 @@ class Subject(Gateway):
 
 def run(workdir, number, name, within, log_pattern, grace, slow, options, function):
     """The failures, and the row of the table."""
-    gateway = Subject(workdir, "%s%d" % ("state" if "state_dir" in name else "gateway", number), **options)
+    gateway = TestedGateway(workdir, "%s%d" % ("state" if "state_dir" in name else "gateway", number), **options)
     trial = Trial(gateway, grace, slow)
     wrong, recovery = [], None
     try:
@@ -1129,12 +1129,12 @@ def run(workdir, number, name, within, log_pattern, grace, slow, options, functi
         trial.stop()
         gateway.stop()
     counts, examples = trial.evaluate()
-    lines = gateway.said()
+    lines = gateway.error_lines()
     for kind in ("wrong yes", "old", "wrong no"):
         if counts[kind]:
             wrong.append("%d %s" % (counts[kind], kind))
     wrong += examples
-    wrong += gateway.deaths()
+    wrong += gateway.unexpected_exits()
     if recovery is None or recovery > within:
         wrong.append("it does not recover within %g s" % within)
     if log_pattern and not re.search(log_pattern, read(gateway.log)):

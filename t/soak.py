@@ -207,7 +207,7 @@ class Client:
             raise
 
 
-def ask(tls, host, path, close=False):
+def request(tls, host, path, close=False):
     """Status and body."""
     head, body = exchange(tls, host, path, close)
     return int(head.split()[1]), body
@@ -255,7 +255,7 @@ class Traffic(threading.Thread):
                 self.wrong.append("%s, %s, %s: %s: %s" % (self.kind, version.name, identity, type(error).__name__, error))
 
     def check(self, tls, identity, sni, host, path, close=False):
-        status, body = ask(tls, host, path, close)
+        status, body = request(tls, host, path, close)
         trusted = {"a": ("client-a", "client-int"), "b": ("client-b",)}
         if path == "/open":
             wanted = (200,)
@@ -277,32 +277,32 @@ class Traffic(threading.Thread):
             self.wrong.append("%s: a name that asks nobody told the upstream %r" % (self.kind, body))
         return status
 
-    def place(self):
+    def random_target(self):
         """SNI, Host and path."""
         return self.random.choice((("a.test", "a.test", "/a"), ("a.test", "a.test", "/a"), ("b.test", "b.test", "/b"),
                                    ("c.test", "c.test", "/c"), ("open.test", "open.test", "/open"),
                                    ("a.test", "b.test", "/b"), ("open.test", "a.test", "/a")))
 
     def full(self, client, identity):
-        sni, host, path = self.place()
+        sni, host, path = self.random_target()
         with client.connect(sni) as tls:
             self.check(tls, identity, sni, host, path, True)
 
     def resumed(self, client, identity):
-        sni, host, path = self.place()
+        sni, host, path = self.random_target()
         with client.connect(sni) as tls:
             self.check(tls, identity, sni, host, path, True)
             session = tls.session
         for _ in range(4):
             # Offers the session to the same name, or to one that must refuse it.
-            other, host, path = (sni, host, path) if self.random.random() < 0.8 else self.place()
+            other, host, path = (sni, host, path) if self.random.random() < 0.8 else self.random_target()
             with client.connect(other, session) as tls:
                 self.check(tls, identity, other, host, path, True)
                 if tls.session_reused:
                     self.count["resumed, really"] += 1
 
     def kept(self, client, identity):
-        sni, host, path = self.place()
+        sni, host, path = self.random_target()
         tls = client.connect(sni)
         try:
             for number in range(40):

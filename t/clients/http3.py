@@ -51,7 +51,7 @@ class Client(QuicConnectionProtocol):
             if event.stream_ended:
                 done.set_result((headers[b":status"].decode(), b"".join(body).decode().rstrip("\n")))
 
-    def ask(self, host, path):
+    def request(self, host, path):
         stream = self._quic.get_next_available_stream_id()
         self.answers[stream] = asyncio.get_running_loop().create_future(), {}, []
         self.http.send_headers(stream, [(b":method", b"GET"), (b":scheme", b"https"), (b":authority", host.encode()),
@@ -78,14 +78,14 @@ async def main(port, sni, host, path="/", crt=None, key=None, sess_in=None, sess
                        session_ticket_handler=tickets.append, wait_connected=not early) as client:
         if early:
             client.delay = 0.2
-            first = client.ask(host.split(",")[0], path)
+            first = client.request(host.split(",")[0], path)
             await asyncio.wait_for(client.wait_connected(), 10)
         client.delay = 0
         facts = client.facts()
         if early:
             facts += " early=" + ("accepted" if client._quic.tls.early_data_accepted else "refused")
         for name in host.split(","):
-            answers.append(await asyncio.wait_for(first or client.ask(name, path), 10))
+            answers.append(await asyncio.wait_for(first or client.request(name, path), 10))
             first = None
         if sess_out:
             for _ in range(50):

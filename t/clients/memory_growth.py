@@ -34,7 +34,7 @@ def memory(pid):
         return sum(map(int, re.findall(r"^Private_\w+: +(\d+) kB", rollup.read(), re.M)))
 
 
-def ask(port, sni, chain, key, routes, statuses):
+def request(port, sni, chain, key, routes, statuses):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -57,7 +57,7 @@ def run(port, sni, pid, routes, chains, key):
     statuses = collections.Counter()
     before = memory(pid)
     for chain in chains:
-        ask(port, sni, chain, key, routes, statuses)
+        request(port, sni, chain, key, routes, statuses)
     return {int(status): count for status, count in sorted(statuses.items())}, memory(pid) - before
 
 

@@ -173,7 +173,7 @@ def elements(data):
         data = data[start + size:]
 
 
-def inside(element):
+def contents(element):
     return list(elements(element[1]))
 
 
@@ -186,11 +186,11 @@ SAN_TYPES = {0x81: "email", 0x82: "dns", 0x86: "uri", 0x87: "ip", 0xA4: "dirname
 
 def attributes(name):
     """Type and text of each attribute, RDN by RDN. An RDN is a set, so it is sorted."""
-    return [sorted((TYPES[inside(pair)[0][1].hex()], inside(pair)[1][1].decode(CODECS[inside(pair)[1][0]]))
-                   for pair in inside(rdn)) for rdn in inside(name)]
+    return [sorted((TYPES[contents(pair)[0][1].hex()], contents(pair)[1][1].decode(CODECS[contents(pair)[1][0]]))
+                   for pair in contents(rdn)) for rdn in contents(name)]
 
 
-def when(element):
+def parse_time(element):
     text = element[1].decode()
     if element[0] == 0x17:
         text = ("19" if text >= "5" else "20") + text
@@ -205,16 +205,16 @@ class Certificate:
         self.sent = [base64.b64decode(body) for body in bodies]
         self.der = self.sent[0]
         self.name = name
-        fields = inside(inside(next(elements(self.der)))[0])
+        fields = contents(contents(next(elements(self.der)))[0])
         self.serial = int.from_bytes(fields[1][1], "big", signed=True)
         self.issuer_der, self.subject_der = fields[3][2], fields[5][2]
         self.issuer, self.subject = attributes(fields[3]), attributes(fields[5])
-        self.not_before, self.not_after = (when(time) for time in inside(fields[4]))
+        self.not_before, self.not_after = (parse_time(time) for time in contents(fields[4]))
         self.san = {}
-        for extension in inside(fields[7][1] and inside(fields[7])[0]):
-            oid, *_, value = inside(extension)
+        for extension in contents(fields[7][1] and contents(fields[7])[0]):
+            oid, *_, value = contents(extension)
             if oid[1].hex() == "551d11":
-                for tag, content, _ in inside(inside(value)[0]):
+                for tag, content, _ in contents(contents(value)[0]):
                     self.san.setdefault(SAN_TYPES.get(tag, "other"), []).append(content)
         self.has_san = bool(self.san)
 
@@ -253,7 +253,7 @@ def rfc2253(text):
     return [sorted(rdn) for rdn in rdns[::-1]]
 
 
-def flat(name):
+def flatten(name):
     return [pair for rdn in name for pair in rdn]
 
 
@@ -274,7 +274,7 @@ def oneline(escaped):
 
 def go(text):
     """The attributes of Go's text, which has another order."""
-    return sorted(flat(rfc2253(text)))
+    return sorted(flatten(rfc2253(text)))
 
 
 def pem(text):
@@ -370,16 +370,16 @@ def first(values):
     return values[0] if values else None
 
 
-def some(values):
+def or_none(values):
     return values or None
 
 
 SPIFFE = "spiffe://"
 BEGIN, END = (lambda c: c.not_before), (lambda c: c.not_after)
-SUBJECT, ISSUER = (lambda c: some(c.subject)), (lambda c: c.issuer)
+SUBJECT, ISSUER = (lambda c: or_none(c.subject)), (lambda c: c.issuer)
 SHA1, SHA256 = (lambda c: c.sha("sha1").hex()), (lambda c: c.sha("sha256").hex())
-FLAT_SUBJECT, FLAT_ISSUER = (lambda c: some(flat(c.subject))), (lambda c: flat(c.issuer))
-LEAF, ALL, SENT = (lambda c: c.der), (lambda c: c.sent), (lambda c: some(c.sent[1:]))
+FLAT_SUBJECT, FLAT_ISSUER = (lambda c: or_none(flatten(c.subject))), (lambda c: flatten(c.issuer))
+LEAF, ALL, SENT = (lambda c: c.der), (lambda c: c.sent), (lambda c: or_none(c.sent[1:]))
 SERIAL = lambda c: c.serial
 
 
@@ -401,9 +401,9 @@ def go_name(certificate, name):
     """Go keeps only the last CN, and writes types without a name as DER."""
     pairs = [(GO.get(kind, kind), "#13%02x%s" % (len(value), value.encode().hex()) if kind == "DC" else
               "#0c%02x%s" % (len(value), value.encode().hex()) if kind == "emailAddress" else value)
-             for kind, value in flat(name)]
+             for kind, value in flatten(name)]
     last = [pair for pair in pairs if pair[0] == "CN"][-1:]
-    return some(sorted([pair for pair in pairs if pair[0] != "CN"] + last))
+    return or_none(sorted([pair for pair in pairs if pair[0] != "CN"] + last))
 
 
 def sequences(text):
@@ -477,14 +477,14 @@ HEADERS = {
     "X-SSL-Client-Verify": exactly("0"),
     "X-SSL-Client-DN": (oneline(False), FLAT_SUBJECT),
     "X-SSL-Client-CN": (lambda text: text.encode("latin-1").decode(),
-                        lambda c: first([value for kind, value in flat(c.subject) if kind == "CN"])),
+                        lambda c: first([value for kind, value in flatten(c.subject) if kind == "CN"])),
     "X-SSL-Issuer": (oneline(False), FLAT_ISSUER),
     "X-SSL-Client-NotBefore": (str, lambda c: c.not_before[2:]),
     "X-SSL-Client-NotAfter": (str, lambda c: c.not_after[2:]),
     "X-SSL-Client-Serial": (hexadecimal, SERIAL),
     "X-SSL-Client-SHA1": (str.lower, SHA1),
     "X-SSL-Client-SAN": (lambda text: sorted(haproxy_san(text)),
-                         lambda c: some(sorted([("DNS", n) for n in sans(c, "dns")] + [("URI", n) for n in sans(c, "uri")]
+                         lambda c: or_none(sorted([("DNS", n) for n in sans(c, "dns")] + [("URI", n) for n in sans(c, "uri")]
                                                + [("email", n) for n in sans(c, "email")]
                                                + [("IP Address", n) for n in sans(c, "ip")]))),
     "X-SSL-Client-Cert": (base64_der, LEAF),
@@ -511,8 +511,8 @@ HEADERS = {
     "X-Client-Cert-Hash": (base64_der, lambda c: c.sha("sha256")),
     "X-Client-Cert-Serial-Number": (hexadecimal, SERIAL),
     "X-Client-Cert-SPIFFE": (str, lambda c: first([uri for uri in sans(c, "uri") if uri.startswith(SPIFFE)])),
-    "X-Client-Cert-URI-SANs": (base64_list, lambda c: some([uri for uri in sans(c, "uri") if not uri.startswith(SPIFFE)])),
-    "X-Client-Cert-DNSName-SANs": (base64_list, lambda c: some(sans(c, "dns"))),
+    "X-Client-Cert-URI-SANs": (base64_list, lambda c: or_none([uri for uri in sans(c, "uri") if not uri.startswith(SPIFFE)])),
+    "X-Client-Cert-DNSName-SANs": (base64_list, lambda c: or_none(sans(c, "dns"))),
     "X-Client-Cert-Valid-Not-Before": (iso_date("+00:00"), BEGIN),
     "X-Client-Cert-Valid-Not-After": (iso_date("+00:00"), END),
     "X-Client-Cert-Issuer-DN": (base64_der, lambda c: c.issuer_der),
@@ -607,16 +607,16 @@ def check(certificate, headers, wanted, left_out):
     return problems, silent
 
 
-def learn_issuers():
+def load_issuers():
     for file in glob.glob(PKI + "/ca-*.crt"):
         with open(file) as text:
             der = ssl.PEM_cert_to_DER_cert(re.search("-----BEGIN.*?END CERTIFICATE-----", text.read(), re.S)[0])
-        fields = inside(inside(next(elements(der)))[0])
+        fields = contents(contents(next(elements(der)))[0])
         ISSUER_SERIAL[fields[5][2]] = int.from_bytes(fields[1][1], "big", signed=True)
 
 
 def hostile(upstream, names):
-    learn_issuers()
+    load_issuers()
     for name in names:
         certificate = Certificate(name)
         said = {}
@@ -813,7 +813,7 @@ def envoy(directory, port, upstream, binary):
     return [binary, "-c", directory + "/envoy.json", "--disable-hot-restart", "--concurrency", "1"]
 
 
-def in_parts(headers):
+def split_xfcc(headers):
     """x-forwarded-client-cert as a header for each key. Envoy quotes Cert, Chain and Subject and writes the others bare."""
     parts = {name: value for name, value in headers.items() if name == b""}
     for element in headers.get(b"x-forwarded-client-cert", []):
@@ -885,7 +885,7 @@ def compare(upstream, origin, names, port, certificates):
             refused.append(certificate)
             continue
         if origin == "envoy":
-            ours, theirs = in_parts(ours), in_parts(theirs)
+            ours, theirs = split_xfcc(ours), split_xfcc(theirs)
         for header in names + [""]:
             got, want = ours.get(header.lower().encode()), theirs.get(header.lower().encode())
             if header == "SSL_CLIENT_V_REMAIN" and got and want and show(want).strip("'").isdigit():

@@ -18,7 +18,7 @@ HERE = "127.0.0.1"
 
 # Nameserver
 
-def wire(name):
+def encode_name(name):
     return b"".join(bytes([len(label)]) + label.encode() for label in name.split(".")) + b"\0"
 
 
@@ -77,7 +77,7 @@ def truncated(query, rtype, tcp):
 def spoofed(query, rtype, tcp):
     other_id = bytes([query[0] ^ 1]) + query[1:]
     wrong = a(QNAME, "127.0.0.9")
-    return [message(other_id, wrong), message(query, wrong, question=wire("other.test") + query[-4:]),
+    return [message(other_id, wrong), message(query, wrong, question=encode_name("other.test") + query[-4:]),
             message(query, wrong, flags=0x0100), message(query, a(QNAME, HERE) if rtype == A else [])]
 
 
@@ -86,9 +86,9 @@ def flood(query, rtype, tcp):
 
 
 def chain(rtype):
-    names = [wire("alias.test"), wire("Second.test"), wire("third.test")]
+    names = [encode_name("alias.test"), encode_name("Second.test"), encode_name("third.test")]
     records = [record(names[0], CNAME, names[1]), record(names[1], CNAME, names[2])]
-    return a(wire("third.test"), HERE) + records[::-1] if rtype == A else records
+    return a(encode_name("third.test"), HERE) + records[::-1] if rtype == A else records
 
 
 def failing_once(query, rtype, tcp):
@@ -110,9 +110,9 @@ ZONE = {
     "rebind.test": alternating,
     "cached.test": counted,
     "alias.test": plain(chain),
-    "aliases.test": plain(lambda rtype: [record(wire("%s.test" % x), CNAME, wire("%s.test" % y))
+    "aliases.test": plain(lambda rtype: [record(encode_name("%s.test" % x), CNAME, encode_name("%s.test" % y))
                                          for x, y in (("aliases", "back"), ("back", "aliases"))]),
-    "elsewhere.test": plain(lambda rtype: a(wire("other.test"), "127.0.0.9")),
+    "elsewhere.test": plain(lambda rtype: a(encode_name("other.test"), "127.0.0.9")),
     "empty.test": plain(lambda rtype: []),
     "absent.test": lambda query, rtype, tcp: [message(query, rcode=3)],
     "servfail.test": lambda query, rtype, tcp: [message(query, rcode=2)],
@@ -195,7 +195,7 @@ def serve_proxy(conn):
             relay(conn, origin)
 
 
-def patiently(bind):
+def retry(bind):
     """Retries, because the port is in the range of outgoing connections, and one may hold it for a moment."""
     for _ in range(80):
         try:
@@ -217,14 +217,14 @@ def listen(port, serve):
         while True:
             threading.Thread(target=handle, args=(sock.accept()[0],), daemon=True).start()
 
-    sock = patiently(lambda: socket.create_server((HERE, port)))
+    sock = retry(lambda: socket.create_server((HERE, port)))
     threading.Thread(target=accept, args=(sock,), daemon=True).start()
 
 
 def main():
     dns_port, proxy_port = map(int, sys.argv[1:])
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    patiently(lambda: sock.bind((HERE, dns_port)))
+    retry(lambda: sock.bind((HERE, dns_port)))
     threading.Thread(target=serve_udp, args=(sock,), daemon=True).start()
     listen(dns_port, serve_dns_tcp)
     # This port listens last: when a client can connect to it, all others listen.

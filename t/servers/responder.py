@@ -190,7 +190,7 @@ def ocsp(request, issuer, signer=None, signer_key=None, ends=True):
                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True).stdout
 
 
-def inside(der, *path):
+def nested(der, *path):
     """The DER element at these positions, from the outermost element inwards."""
     for position in path:
         body = content(der)
@@ -217,9 +217,9 @@ def content(der):
     return der[start:start + length]
 
 
-def aged(response, by):
+def backdated(response, by):
     """The same answer with all times that much earlier, and signed again."""
-    tbs = inside(content(inside(response, 1, 0, 1)), 0)
+    tbs = nested(content(nested(response, 1, 0, 1)), 0)
     while (at := tbs.find(b"\x18\x0f20")) >= 0:
         then = pki.datetime.datetime.strptime(tbs[at + 2:at + 17].decode(), "%Y%m%d%H%M%SZ") - by
         tbs = tbs[:at] + b"\x18\x0f--" + pki.generalized_time(then)[4:] + tbs[at + 17:]
@@ -239,9 +239,9 @@ ANSWERS = {
     # The client's certificate is issued by the right CA, and not for OCSP signing.
     "undelegated": lambda case, request: ocsp(request, "ca-a", "good"),
     "wrong-signer": lambda case, request: ocsp(request, "ca-a", "ca-b"),
-    "expired": lambda case, request: aged(ocsp(request, "ca-a"), 30 * pki.DAY),
+    "expired": lambda case, request: backdated(ocsp(request, "ca-a"), 30 * pki.DAY),
     # Without nextUpdate, two hours old.
-    "endless": lambda case, request: aged(ocsp(request, "ca-a", ends=False), pki.DAY / 12),
+    "endless": lambda case, request: backdated(ocsp(request, "ca-a", ends=False), pki.DAY / 12),
     "another": lambda case, request: ocsp(another_request(), "ca-a"),
     "garbage": lambda case, request: b"\x30\x82\xff\xff garbage",
     "crl": lambda case, request: crl(),

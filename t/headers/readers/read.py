@@ -60,13 +60,13 @@ def leaf(sent):
     return sent[:1]
 
 
-def beside(sent):
+def intermediates(sent):
     return sent[1:]
 
 
 CERTIFICATES = [
     ("one.test", "Client-Cert", item, leaf),
-    ("one.test", "Client-Cert-Chain", members, beside),
+    ("one.test", "Client-Cert-Chain", members, intermediates),
     ("one.test", "Cf-Client-Cert-Der-Base64", der, leaf),
     ("one.test", "x-forwarded-client-cert", xfcc("Cert"), leaf),
     ("one.test", "x-forwarded-client-cert", xfcc("Chain"), list),
@@ -76,12 +76,12 @@ CERTIFICATES = [
     ("one.test", "X-Amzn-Mtls-Clientcert-Leaf", alb, leaf),
     ("one.test", "CloudFront-Viewer-Cert-Pem", escaped, leaf),
     ("one.test", "X-Client-Cert-Leaf", item, leaf),
-    ("one.test", "X-Client-Cert-Chain", members, beside),
+    ("one.test", "X-Client-Cert-Chain", members, intermediates),
     ("one.test", "X-ARR-ClientCert", der, leaf),
     ("one.test", "X-Tls-Client-Certificate-Der-Base64", der, leaf),
     ("two.test", "X-Amzn-Mtls-Clientcert", alb, list),
     ("two.test", "Client-Cert", item, leaf),
-    ("two.test", "Client-Cert-Chain", members, beside),
+    ("two.test", "Client-Cert-Chain", members, intermediates),
 ]
 
 
