@@ -1,3 +1,5 @@
+# access(): which clients a protected route allows, and the status and body of each refusal.
+
 use lib 't/lib';
 use TestMtls;
 

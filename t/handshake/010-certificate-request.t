@@ -1,3 +1,5 @@
+# certificate(): the server names under which it requests a client certificate, and the CA names that it sends.
+
 use lib 't/lib';
 use TestMtls;
 
@@ -53,29 +55,12 @@ done
 
 === TEST 2: certificate() sends the CA names of every route that a server name reaches
 A route without snis is reached under every name, and the only one under unknown names and without a name.
---- policy
-_format_version: "3.0"
-@{ca_certificates: ca-a ca-b ca-c}
-routes:
-- name: a
-  snis: [a.test]
-  plugins:
-  - name: mtls-auth
-    config: {ca_certificates: [@ca-a], send_ca_dn: true}
-- name: a-again
-  snis: [a.test]
-  plugins:
-  - name: mtls-auth
-    config: {ca_certificates: [@ca-b, @ca-a], send_ca_dn: true}
-- name: wild
-  snis: ["*.w.test"]
-  plugins:
-  - name: mtls-auth
-    config: {ca_certificates: [@ca-b], send_ca_dn: true}
-- name: everywhere
-  plugins:
-  - name: mtls-auth
-    config: {ca_certificates: [@ca-c], send_ca_dn: true}
+--- policy eval
+policy("ca-a ca-b ca-c",
+    route("a", "a.test", mtls_auth("ca-a", "send_ca_dn: true")),
+    route("a-again", "a.test", mtls_auth("ca-b ca-a", "send_ca_dn: true")),
+    route("wild", '"*.w.test"', mtls_auth("ca-b", "send_ca_dn: true")),
+    route("everywhere", "", mtls_auth("ca-c", "send_ca_dn: true")))
 --- config
     location /t { return 200 ok; }
 --- client
@@ -93,25 +78,11 @@ done
 
 
 === TEST 3: certificate() merges the CA names of all plugins for a server name, without duplicates
---- policy
-_format_version: "3.0"
-@{ca_certificates: ca-a ca-b ca-c}
-routes:
-- name: one
-  snis: [a.test, "*.w.test"]
-  plugins:
-  - name: mtls-auth
-    config: {ca_certificates: [@ca-a], send_ca_dn: true}
-- name: two
-  snis: [a.test]
-  plugins:
-  - name: mtls-auth
-    config: {ca_certificates: [@ca-b, @ca-a], send_ca_dn: true}
-- name: three
-  snis: [x.w.test]
-  plugins:
-  - name: mtls-auth
-    config: {ca_certificates: [@ca-c], send_ca_dn: true}
+--- policy eval
+policy("ca-a ca-b ca-c",
+    route("one", 'a.test "*.w.test"', mtls_auth("ca-a", "send_ca_dn: true")),
+    route("two", "a.test", mtls_auth("ca-b ca-a", "send_ca_dn: true")),
+    route("three", "x.w.test", mtls_auth("ca-c", "send_ca_dn: true")))
 --- config
     location /t { return 200 ok; }
 --- client

@@ -1,3 +1,5 @@
+# header-cert-auth: the client certificate that a trusted proxy sends in a request header.
+
 use lib 't/lib';
 use TestMtls;
 

@@ -1,3 +1,5 @@
+# The revocation status of certificates in headers, and of those that tokens are bound to.
+
 use lib 't/lib';
 use TestMtls;
 use TestToken ();

@@ -261,16 +261,7 @@ for my $shell (sort keys %complete) {
 
 # nginx
 
-our $Policy = ">>> policy.yaml\n" . expand_policy(<<'_EOC_');
-_format_version: "3.0"
-@{ca_certificates: ca-a}
-routes:
-- name: payments
-  snis: [payments.example.com]
-  plugins:
-  - name: mtls-auth
-    config: {ca_certificates: [@ca-a], skip_consumer_lookup: true}
-_EOC_
+our $Policy = ">>> policy.yaml\n" . expand_policy(policy("ca-a", route("payments", "payments.example.com", mtls_auth("ca-a"))));
 
 $ENV{RESTY_MTLS_POLICY} = html_dir() . "/policy.yaml";
 # nginx.conf cannot name a path with a blank, so this is a link without one.

@@ -1,3 +1,5 @@
+# client(): the certificate and the identity of the current request.
+
 use lib 't/lib';
 use TestMtls;
 

@@ -1,3 +1,5 @@
+# header_value() and cloudflare() of client(): values in the form of a header dialect.
+
 use lib 't/lib';
 use TestMtls;
 

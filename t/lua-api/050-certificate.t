@@ -1,3 +1,5 @@
+# resty.mtls.certificate, without a policy document.
+
 use lib 't/lib';
 use TestMtls;
 

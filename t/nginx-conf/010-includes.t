@@ -6,16 +6,7 @@ use TestMtls;
 # mtls-http.conf reads the policy of this variable.
 $ENV{RESTY_MTLS_POLICY} = html_dir() . "/policy.yaml";
 
-our $Policy = ">>> policy.yaml\n" . expand_policy(<<'_EOC_');
-_format_version: "3.0"
-@{ca_certificates: ca-a}
-routes:
-- name: payments
-  snis: [a.test]
-  plugins:
-  - name: mtls-auth
-    config: {ca_certificates: [@ca-a], skip_consumer_lookup: true}
-_EOC_
+our $Policy = ">>> policy.yaml\n" . expand_policy(policy("ca-a", route("payments", "a.test", mtls_auth("ca-a"))));
 
 our $Http = "    include $TestMtls::Root/nginx-conf/mtls-http.conf;\n";
 

@@ -4,16 +4,7 @@ use lib 't/lib';
 use TestMtls;
 use File::Temp qw( tempdir );
 
-our $Policy = ">>> policy.yaml\n" . expand_policy(<<'_EOC_');
-_format_version: "3.0"
-@{ca_certificates: ca-a}
-routes:
-- name: a
-  snis: [a.test]
-  plugins:
-  - name: mtls-auth
-    config: {ca_certificates: [@ca-a], skip_consumer_lookup: true}
-_EOC_
+our $Policy = ">>> policy.yaml\n" . expand_policy(policy("ca-a", route("a", "a.test", mtls_auth("ca-a"))));
 
 our $Http = "    include \$TEST_NGINX_ROOT/nginx-conf/mtls-http.conf;\n";
 

@@ -8,16 +8,7 @@ $ENV{RESTY_MTLS_POLICY} = html_dir() . "/policy.yaml";
 $ENV{TEST_NGINX_STATUS_PORT} = free_port();
 $ENV{STATUS_PORT} = $ENV{TEST_NGINX_STATUS_PORT};
 
-our $Policy = ">>> policy.yaml\n" . expand_policy(<<'_EOC_');
-_format_version: "3.0"
-@{ca_certificates: ca-a}
-routes:
-- name: payments
-  snis: [a.test]
-  plugins:
-  - name: mtls-auth
-    config: {ca_certificates: [@ca-a], skip_consumer_lookup: true}
-_EOC_
+our $Policy = ">>> policy.yaml\n" . expand_policy(policy("ca-a", route("payments", "a.test", mtls_auth("ca-a"))));
 
 our $GlobalPolicy = ">>> policy.yaml\n" . expand_policy(<<'_EOC_');
 _format_version: "3.0"

@@ -10,16 +10,7 @@ plan(skip_all => "nginx changes its user only when it starts as root") if $>;
 my (undef, undef, undef, $gid) = getpwnam "nobody";
 $Test::Nginx::Util::WorkerUser = "nobody " . getgrgid $gid;
 
-our $File = ">>> policy.yaml\n" . expand_policy(<<'_EOC_');
-_format_version: "3.0"
-@{ca_certificates: ca-a}
-routes:
-- name: a
-  snis: [a.test]
-  plugins:
-  - name: mtls-auth
-    config: {ca_certificates: [@ca-a], skip_consumer_lookup: true}
-_EOC_
+our $File = ">>> policy.yaml\n" . expand_policy(policy("ca-a", route("a", "a.test", mtls_auth("ca-a"))));
 
 our $Config = <<'_EOC_';
     location /t { access_by_lua_block { require("resty.mtls").access("a") } content_by_lua_block { ngx.say("in") } }

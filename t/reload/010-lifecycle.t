@@ -1,3 +1,5 @@
+# The life of a policy: start, reload of nginx, and mtls.reload().
+
 use lib 't/lib';
 use TestMtls;
 

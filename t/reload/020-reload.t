@@ -1,3 +1,5 @@
+# mtls.reload(): a new policy in running workers.
+
 use lib 't/lib';
 use TestMtls;
 

@@ -1,3 +1,5 @@
+# The watch: workers take changed policy files by themselves.
+
 use lib 't/lib';
 use TestMtls;
 

@@ -1,3 +1,5 @@
+# openid-connect: access tokens that are bound to a client certificate (RFC 8705).
+
 use lib 't/lib';
 use TestMtls;
 use TestToken;

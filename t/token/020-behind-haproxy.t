@@ -1,3 +1,5 @@
+# Tokens and header-cert-auth behind a proxy that ends TLS.
+
 use lib 't/lib';
 use TestMtls;
 use TestToken;
