@@ -1,4 +1,4 @@
-# What workers cache of clients and decisions: how much, for whom, and what it costs.
+# The caches of clients and decisions in a worker: their contents, bounds and allocations.
 
 use lib 't/lib';
 use TestMtls;

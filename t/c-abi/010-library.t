@@ -41,8 +41,8 @@ sub build {
 }
 
 
-# What lib.lua refuses: a library of another release, and what is no library. Only its version is looked at, so this
-# library needs nothing else.
+# library.lua refuses a library of another release, and a file that is no library. It reads the version first, so this
+# library needs no other function.
 mkdir "$Build/$_" for qw( other broken );
 open my $source, '>', "$Build/other.c" or die "$Build/other.c: $!";
 print $source "int rmtls_abi_version(void);\nint rmtls_abi_version(void) { return 999; }\n";

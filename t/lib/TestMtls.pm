@@ -5,17 +5,17 @@ package TestMtls;
 #   --- policy             YAML, written to policy.yaml and loaded by the three lines at http level. In it, @{ca-a} is the
 #                          PEM of t/pki/out/ca-a.crt as a block scalar, @ca-a an id for it, and
 #                          @{ca_certificates: ca-a ca-b} a whole list of CA certificates under those ids.
-#   --- config             Locations as ever; the server that holds them also speaks TLS, as default server of its port.
-#   --- vhosts             Server names that get a server block of their own with the same locations.
-#   --- client             A bash script that runs against nginx. t/lib/client.bash lists what it has at hand.
-#   --- client_out         What it must print; --- client_out_like for a regular expression; --- client_cases for many
-#                          lines, each a check of its own, where "NAME # SKIP reason" stands for a line not printed.
-#   --- tls_options        More words for the TLS port's listen directive.
-#   --- quic               The servers speak HTTP/3 too, on the UDP port of the same number.
+#   --- config             Locations as in Test::Nginx. Their server also has a TLS port, as its default server.
+#   --- vhosts             Server names, each of which gets a server block with the same locations.
+#   --- client             A bash script that runs against nginx with the functions of t/lib/client.bash.
+#   --- client_out         The expected output of the script. --- client_out_like is a regular expression;
+#                          --- client_cases checks each line by itself, and "NAME # SKIP reason" is a line not printed.
+#   --- tls_options        More parameters of the TLS port's listen directive.
+#   --- quic               The servers accept HTTP/3 too, on the UDP port of the same number.
 #   --- worker_processes   A number, 1 by default.
 #   --- master_process     "off": one process is master and worker. "on" by default.
 #
-# An upstream that answers with the request header it received, as text, listens on $TEST_NGINX_UPSTREAM.
+# The upstream $TEST_NGINX_UPSTREAM returns the request header that it received as text.
 
 BEGIN {
     # Each test file has its own server root, so that suites can run side by side.
@@ -52,7 +52,7 @@ $ENV{TEST_NGINX_HTML_DIR} = html_dir();
 $ENV{TEST_NGINX_TLS_PORT} = $tls_port;
 $ENV{TEST_NGINX_UPSTREAM} = "http://unix:" . html_dir() . "/upstream.sock:";
 
-# What t/lib/client.bash reads.
+# t/lib/client.bash reads these.
 $ENV{TMP} = html_dir();
 $ENV{PKI} = $Pki;
 $ENV{TLS_CLIENT} = "$Root/target/tls_client";
@@ -157,8 +157,8 @@ sub mtls_auth ($;$) {
 }
 
 
-# header_cert_auth FIELDS: the plugin header-cert-auth that trusts CA-A and reads X-Client-Cert, url_encoded. FIELDS are the
-# other fields in YAML; without them the plugin maps certificates to no consumers.
+# header_cert_auth FIELDS: the plugin header-cert-auth that trusts CA-A and reads X-Client-Cert, url_encoded. FIELDS are
+# the other fields in YAML; without them the plugin maps certificates to no consumers.
 sub header_cert_auth (;$) {
     my ($fields) = @_;
 
@@ -190,8 +190,8 @@ _EOC_
 }
 
 
-# init_http OPTIONS: for --- http_config, what loads html/policy.yaml with more options of mtls.init and a shared
-# dictionary
+# init_http OPTIONS: for --- http_config, the hooks and a call of mtls.init with these options, html/policy.yaml and a
+# shared dictionary
 sub init_http ($) {
     my ($options) = @_;
 

@@ -3,8 +3,8 @@
 use lib 't/lib';
 use TestMtls;
 
-# A server that sends what is in t.answers under the name of the path: a string, or a list of strings and pauses
-# (seconds). say() fetches from it; what it prints names no port.
+# A server that sends the entry of t.answers for the path: a string, or a list of strings and pauses (seconds). say()
+# fetches from it and prints the result without the port.
 our $Http = <<'_EOC_';
     lua_ssl_protocols TLSv1.2 TLSv1.3;
     lua_socket_log_errors off;

@@ -129,7 +129,7 @@ proxy -> a.test at ::1
                                                                         max_bytes = 33554432 })
             running = false
             ngx.thread.wait(other)
-            -- One turn for 128 KB is promised.
+            -- request() promises one turn of other requests for every 128 KB.
             ngx.say(answer.body == ("x"):rep(33554432), " ", turns > 200 and "others had their turn" or turns)
         }
     }

@@ -332,7 +332,7 @@ four calls: 4
                        .. ", calls: " .. t.calls()
             end
 
-            -- To the start of a second: the time of the refresh counts in whole ones.
+            -- Waits for the start of a second, because the time of the refresh is in whole seconds.
             ngx.sleep(1 - ngx.now() % 1 + 0.05)
             ngx.say(get(t.slow("first", 3)))
             ngx.sleep(1.5)

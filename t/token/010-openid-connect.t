@@ -45,11 +45,12 @@ our $ShowConfig = <<'_EOC_';
     }
 _EOC_
 
-# see [curl options]: what client() returns; up [curl options]: the headers that the upstream received
+# show_client [curl options]: the fields of client(); show_upstream [curl options]: the headers that the upstream
+# received
 our $ShowClient = <<'_EOC_';
 proxied() { echo "X-Proxied: $(escaped "$1")"; }
-see() { get a.test/see -H "Authorization: Bearer $token" "$@"; }
-up() {
+show_client() { get a.test/see -H "Authorization: Bearer $token" "$@"; }
+show_upstream() {
     get a.test/up/forward -H "Authorization: Bearer $token" "$@" |
         sed -n 's/\r$//; s/^\(X-Client-Cert-Subject-DN\|ssl-client-verify\|Client-Cert\|x-proxied\): /\1: /Ip' | LC_ALL=C sort | paste -sd '|'
 }
@@ -426,12 +427,12 @@ token/introspection: status 401
 --- client
 . "$CLIENT"
 token=$(forge headers)
-up() { get "a.test/up/$1" -H "Authorization: Bearer $token" -H "x_sub: root" -H "X-None: root" -H "X-Odd: root" | grep -i '^x-\|^x_\|^auth' |
+show_upstream() { get "a.test/up/$1" -H "Authorization: Bearer $token" -H "x_sub: root" -H "X-None: root" -H "X-Odd: root" | grep -i '^x-\|^x_\|^auth' |
     sed 's/\(Bearer\) .*/\1/' | tr -d '\r'; }
-up claims
-up claims
-up hide
-up any
+show_upstream claims
+show_upstream claims
+show_upstream hide
+show_upstream any
 --- config eval
 "    underscores_in_headers on;
     $::Config"
@@ -795,29 +796,29 @@ request any "$(forge good)"
 '. "$CLIENT"' . "\n$::ShowClient" . <<'_EOC_';
 token=$(token client-a ES256)
 # The connection is the proxy's, with the proxy's certificate.
-see $(as client-b) -H "$(proxied client-a)"
-up $(as client-b) -H "$(proxied client-a)"
+show_client $(as client-b) -H "$(proxied client-a)"
+show_upstream $(as client-b) -H "$(proxied client-a)"
 header see "Authorization: Bearer $token" -H "$(proxied client-a)"
 # The same certificate from the connection, and then from the header
-see $(as client-a)
-up $(as client-a)
-see $(as client-a) -H "$(proxied client-a)"
-echo "refused: $(see $(as client-a) -H "$(proxied client-b)")"
+show_client $(as client-a)
+show_upstream $(as client-a)
+show_client $(as client-a) -H "$(proxied client-a)"
+echo "refused: $(show_client $(as client-a) -H "$(proxied client-b)")"
 token=$(token - ES256 loose)
 echo loose
-see $(as client-b) -H "$(proxied client-a)"
+show_client $(as client-b) -H "$(proxied client-a)"
 # This certificate does not verify.
-see $(as client-a) -H "$(proxied client-self)"
-up $(as client-a) -H "$(proxied client-self)"
+show_client $(as client-a) -H "$(proxied client-self)"
+show_upstream $(as client-a) -H "$(proxied client-self)"
 for nothing in "X-Proxied;" "X-Proxied: (null)" "X-Proxied: junk"; do
-    see $(as client-b) -H "$nothing"
-    up $(as client-b) -H "$nothing"
+    show_client $(as client-b) -H "$nothing"
+    show_upstream $(as client-b) -H "$nothing"
 done
-see $(as client-b)
-see
-up
+show_client $(as client-b)
+show_client
+show_upstream
 # In turn on one connection
-see $(as client-b) -H "$(proxied client-a)" https://a.test/see \
+show_client $(as client-b) -H "$(proxied client-a)" https://a.test/see \
     --next -sk --http1.1 --connect-to "::127.0.0.1:$PORT" -H "Authorization: Bearer $token" $(as client-b)
 _EOC_
 --- client_out
@@ -858,9 +859,9 @@ tls FAILED:not verified CN=client-b,O=Example CN=client-b,O=Example
 --- client eval
 '. "$CLIENT"' . "\n$::ShowClient" . <<'_EOC_';
 token=$(token - ES256 loose)
-see $(as client-b) -H "$(proxied client-a)"
-up $(as client-b) -H "$(proxied client-a)"
-see -H "$(proxied client-a)"
+show_client $(as client-b) -H "$(proxied client-a)"
+show_upstream $(as client-b) -H "$(proxied client-a)"
+show_client -H "$(proxied client-a)"
 _EOC_
 --- client_out
 tls FAILED:not verified CN=client-b,O=Example CN=client-b,O=Example
@@ -969,7 +970,7 @@ _EOC_
 --- client eval
 '. "$CLIENT"' . "\n$::ShowClient" . <<'_EOC_';
 token=$(token client-a ES256)
-see -H "$(proxied client-a)"
+show_client -H "$(proxied client-a)"
 openssl ecparam -name prime256v1 -genkey -noout -out key
 openssl req -x509 -key key -subj /CN=x -set_serial 0x7172737475767778 -outform DER -out untrusted
 python3 - <<'END'
@@ -986,7 +987,7 @@ for i in range(100):
     answers[answer.status] += 1
 print(dict(answers))
 END
-see $(as client-a)
+show_client $(as client-a)
 get a.test/metrics | grep 'cache="client"'
 _EOC_
 --- client_out
