@@ -139,7 +139,7 @@ _EOC_
 my $out = '';
 for my $from (qw( a none fresh asks other )) {
     $out .= $from eq "fresh" ? "fresh none\n" : "$from " . CORE::join(" ", map {
-        $_->[0] eq $from || $::Alike{$_->[0]} && $::Alike{$from} ? 1 : 0;
+        $_->[0] eq $from || $::SameRequest{$_->[0]} && $::SameRequest{$from} ? 1 : 0;
     } @::Routes) . "\n";
 }
 $out;
