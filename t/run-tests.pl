@@ -3,6 +3,7 @@
 #
 # Usage: t/run-tests.pl [--tally FILE] [FILE or DIRECTORY...], by default t. Writes to the tally: files, tests, skips and
 # failures, in this order. A file that is skipped as a whole counts as one skip, one that dies as one failure at least.
+# JOBS says how many files run at the same time, by default one for each processor.
 
 use strict;
 use warnings;
@@ -17,11 +18,20 @@ GetOptions("tally=s" => \my $tally) or exit 2;
 
 my @files;
 find({ no_chdir => 1, wanted => sub { push @files, $_ if /\.t\z/ } }, grep { -d } @ARGV ? @ARGV : "t");
-@files = (sort(@files), grep { !-d } @ARGV);
+# Large files take long: they start first, so that none of them runs alone at the end.
+@files = ((sort { -s $b <=> -s $a || $a cmp $b } @files), grep { !-d } @ARGV);
 @files or die "no test file\n";
 
+# Four at most: a test waits more than it computes, but some measure time.
+sub jobs {
+    return $ENV{JOBS} if $ENV{JOBS};
+    chomp(my $processors = `nproc 2>/dev/null` || 1);
+
+    return $processors < 4 ? $processors : 4;
+}
+
 my (%skips, %reasons);
-my $harness = TAP::Harness->new({ verbosity => 0, ($ENV{HARNESS_TIMER} ? (timer => 1) : ()) });
+my $harness = TAP::Harness->new({ verbosity => 0, jobs => jobs(), ($ENV{HARNESS_TIMER} ? (timer => 1) : ()) });
 
 sub skip {
     my ($file, $reason) = @_;
