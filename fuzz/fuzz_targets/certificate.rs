@@ -43,8 +43,8 @@ fuzz_target!(|pem: &[u8]| {
     let der = certificate.der().unwrap();
     let tbs = signed_content::tbs_sha256_of_der(&der);
     assert!(tbs.is_some());
-    if let Some(twin) = signed_content::alternate_der(&der, &ORDER) {
-        assert_eq!(signed_content::tbs_sha256_of_der(&twin), tbs);
+    if let Some(alternate) = signed_content::alternate_der(&der, &ORDER) {
+        assert_eq!(signed_content::tbs_sha256_of_der(&alternate), tbs);
     }
     let _ = signed_content::ca_id(certificate.leaf()).unwrap();
     let _ = (certificate.not_before(), certificate.not_after());

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::certificate::name::Attribute;
 use crate::certificate::normal_form::{attribute_value, lookalike_key, NormalForm};
-use crate::certificate::{Certificate, San as CertificateSan};
+use crate::certificate::{Certificate, San};
 use crate::Error;
 
 /// A consumer of the policy.
@@ -105,8 +105,8 @@ pub fn subject_names(certificate: &Certificate, dirname: &[Box<str>]) -> Subject
     }
     for san in certificate.san() {
         match san {
-            CertificateSan::Dns(name) => push(&mut found, name.clone(), true),
-            CertificateSan::Directory { attributes, .. } => {
+            San::Dns(name) => push(&mut found, name.clone(), true),
+            San::Directory { attributes, .. } => {
                 for each in attributes {
                     if dirname.is_empty() || dirname.iter().any(|name| each.is(name)) {
                         attribute(&mut found, each, &attribute_value(each));

@@ -96,7 +96,7 @@ pub fn set_session_id_context(ssl: &SslRef, context: &[u8]) -> Result<(), Error>
     let done = unsafe {
         SSL_set_session_id_context(ssl.as_ptr(), context.as_ptr(), context.len() as c_uint)
     };
-    checked(done)
+    check_success(done)
 }
 
 /// The session id context of the connection's session; empty when there is no session.
@@ -127,7 +127,7 @@ pub fn rebind_session(ssl: &SslRef, context: &[u8]) -> Result<(), Error> {
                 "the connection has no TLS session".to_owned(),
             ));
         }
-        checked(SSL_SESSION_set1_id_context(
+        check_success(SSL_SESSION_set1_id_context(
             session,
             context.as_ptr(),
             context.len() as c_uint,
@@ -146,7 +146,7 @@ pub fn set_session_data(ssl: &SslRef, data: &[u8]) -> Result<(), Error> {
                 "the connection has no TLS session".to_owned(),
             ));
         }
-        checked(SSL_SESSION_set1_ticket_appdata(
+        check_success(SSL_SESSION_set1_ticket_appdata(
             session,
             data.as_ptr().cast(),
             data.len(),
@@ -199,27 +199,28 @@ pub trait HandshakeCallbacks {
 
 /// Requests a client certificate in this handshake and accepts any, because chains are verified in
 /// the access phase. It has an effect in the certificate phase or earlier, on a full handshake.
-pub fn request_certificate<P: HandshakeCallbacks>(ssl: &SslRef) {
-    set_verify::<P>(ssl);
+pub fn request_certificate<C: HandshakeCallbacks>(ssl: &SslRef) {
+    set_verify::<C>(ssl);
     // The callback also sets the verify mode again. After a HelloRetryRequest nginx before 1.29.2
     // selects the vhost once more and sets the vhost's own verify mode, but it does not run the
     // certificate phase again. This callback is the last one before the CertificateRequest.
     // SAFETY: a live connection; the callback is code of this library, which is never unloaded.
     unsafe {
-        SSL_set_not_resumable_session_callback(ssl.as_ptr(), Some(not_resumable_callback::<P>))
+        SSL_set_not_resumable_session_callback(ssl.as_ptr(), Some(not_resumable_callback::<C>))
     }
 }
 
-fn set_verify<P: HandshakeCallbacks>(ssl: &SslRef) {
+/// Sets the verify mode, depth and store of a handshake that requests a certificate.
+fn set_verify<C: HandshakeCallbacks>(ssl: &SslRef) {
     // SAFETY: a live connection; the callback is code of this library, which is never unloaded
     // (linked with -z nodelete). The connection takes a reference of its own to the store.
     unsafe {
         sys::SSL_set_verify(
             ssl.as_ptr(),
             sys::SSL_VERIFY_PEER,
-            Some(verify_callback::<P>),
+            Some(verify_callback::<C>),
         );
-        SSL_set_verify_depth(ssl.as_ptr(), P::VERIFY_DEPTH as c_int);
+        SSL_set_verify_depth(ssl.as_ptr(), C::VERIFY_DEPTH as c_int);
         if let Some(store) = empty_store() {
             const SHARED: c_long = 1;
             sys::SSL_ctrl(
@@ -251,22 +252,23 @@ extern "C" fn skip_verification(_context: *mut sys::X509_STORE_CTX) -> c_int {
     1
 }
 
-/// Returns 0 when the session may be resumed, and sets the verify mode again.
-extern "C" fn not_resumable_callback<P: HandshakeCallbacks>(
+/// `SSL_set_not_resumable_session_callback`: sets the verify mode again, and returns 0 if the
+/// session may be resumed.
+extern "C" fn not_resumable_callback<C: HandshakeCallbacks>(
     ssl: *mut sys::SSL,
     _forward_secure: c_int,
 ) -> c_int {
     let may_resume = preserving_error_queue(|| {
         // SAFETY: OpenSSL calls this with the live connection that the callback was set on.
         let ssl = unsafe { SslRef::from_ptr(ssl) };
-        set_verify::<P>(ssl);
-        P::may_resume(ssl)
+        set_verify::<C>(ssl);
+        C::may_resume(ssl)
     });
     c_int::from(!may_resume.unwrap_or(false))
 }
 
 /// `SSL_set_verify`: passes the chain on and accepts it.
-extern "C" fn verify_callback<P: HandshakeCallbacks>(
+extern "C" fn verify_callback<C: HandshakeCallbacks>(
     _ok: c_int,
     context: *mut sys::X509_STORE_CTX,
 ) -> c_int {
@@ -279,7 +281,7 @@ extern "C" fn verify_callback<P: HandshakeCallbacks>(
             let ssl = sys::X509_STORE_CTX_get_ex_data(context, index) as *mut sys::SSL;
             let chain = X509_STORE_CTX_get0_untrusted(context);
             if !ssl.is_null() && !chain.is_null() {
-                P::on_client_chain(SslRef::from_ptr(ssl), StackRef::from_ptr(chain));
+                C::on_client_chain(SslRef::from_ptr(ssl), StackRef::from_ptr(chain));
             }
             // A chain that OpenSSL could not verify is not an error here, and nginx would report
             // it as the error of the next read. The queue holds no other error that matters,
@@ -381,7 +383,7 @@ impl<T: 'static> ExData<T> {
             let old = sys::SSL_get_ex_data(ssl.as_ptr(), self.index) as *mut T;
             if sys::SSL_set_ex_data(ssl.as_ptr(), self.index, content.cast()) != 1 {
                 drop(Box::from_raw(content));
-                return checked(0);
+                return check_success(0);
             }
             if !old.is_null() {
                 drop(Box::from_raw(old));
@@ -415,7 +417,8 @@ unsafe extern "C" fn free_content<T>(
     }
 }
 
-fn checked(done: c_int) -> Result<(), Error> {
+/// OpenSSL's error unless the call returned 1.
+fn check_success(done: c_int) -> Result<(), Error> {
     if done == 1 {
         Ok(())
     } else {

@@ -646,8 +646,8 @@ mod tests {
             lookalike_dn_key("CN=Ann,O=x"),
             lookalike_dn_key("CN=Ann,O=y")
         );
-        for odd in ["\\", "a\\", "\\c", "\\c3"] {
-            lookalike_dn_key(odd);
+        for malformed in ["\\", "a\\", "\\c", "\\c3"] {
+            lookalike_dn_key(malformed);
         }
     }
 }

@@ -134,7 +134,7 @@ impl Crl {
     }
 
     /// nextUpdate, in seconds since the epoch.
-    pub fn until(&self) -> Option<i64> {
+    pub fn next_update(&self) -> Option<i64> {
         self.parsed.next_update
     }
 }
@@ -206,9 +206,9 @@ impl CrlSet {
 
     /// The same messages for the CRLs that expired after `since` and until `now`, with their files.
     pub fn expired_since(&self, since: i64, now: i64) -> impl Iterator<Item = String> + '_ {
-        let ended = move |next| since < next && next <= now;
+        let has_expired = move |next| since < next && next <= now;
         let crls = self.crls.iter();
-        let crls = crls.filter(move |crl| crl.next_update.is_some_and(ended));
+        let crls = crls.filter(move |crl| crl.next_update.is_some_and(has_expired));
         crls.filter_map(move |crl| {
             let text = crl.message(&crl.out_of_force(now)?);
             Some(format!("'{}': {text}", crl.file))
@@ -263,13 +263,13 @@ impl CrlSet {
     /// Every certificate below the anchor needs a CRL in force. The anchor and its issuers need one
     /// if their issuer is in the path and the set has CRLs of that issuer.
     pub fn check(&self, path: &CertificationPath, now: i64) -> CrlVerdict {
-        let outcome = self.check_path(path, now);
+        let verdict = self.check_path(path, now);
         ErrorStack::get();
-        outcome
+        verdict
     }
 
     fn check_path(&self, path: &CertificationPath, now: i64) -> CrlVerdict {
-        let outcome = |code, depth: usize| CrlVerdict {
+        let verdict = |code, depth: usize| CrlVerdict {
             code,
             depth: u32::try_from(depth).unwrap_or(u32::MAX),
             until: self.next_change(now),
@@ -277,7 +277,7 @@ impl CrlSet {
         let certificates = || PathCertificate::all(path);
         for (depth, target) in certificates().enumerate() {
             if self.is_revoked(&target, path, now) {
-                return outcome(sys::X509_V_ERR_CERT_REVOKED, depth);
+                return verdict(sys::X509_V_ERR_CERT_REVOKED, depth);
             }
         }
         for (depth, target) in certificates().enumerate() {
@@ -287,10 +287,10 @@ impl CrlSet {
                 continue;
             }
             if let Err(code) = self.status(&target, now) {
-                return outcome(code, depth);
+                return verdict(code, depth);
             }
         }
-        outcome(sys::X509_V_OK, 0)
+        verdict(sys::X509_V_OK, 0)
     }
 
     /// The CRLs whose issuer has this name.
@@ -336,9 +336,8 @@ impl CrlSet {
             match (&newer.delta, &crl.delta) {
                 (None, _) => matches!(entry, EntryStatus::Absent | EntryStatus::Removed),
                 // A delta CRL without an entry for the certificate changes nothing. RFC 5280
-                // section
-                // 5.2.4: its BaseCRLNumber is at most the number of the full CRL, and it has a
-                // number itself.
+                // section 5.2.4: its BaseCRLNumber is at most the number of the full CRL, and it
+                // has a cRLNumber itself.
                 (Some(base), None) => {
                     entry == EntryStatus::Removed
                         && base.is_some()

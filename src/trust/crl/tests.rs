@@ -196,7 +196,7 @@ fn status_by_a_crl_of_openssl_ca() {
     let der = X509Crl::from_pem(&pem).unwrap().to_der().unwrap();
     let from_der = Crl::load(&der, &ca.x509, MAX_FETCHED).unwrap();
     for crl in [from_pem, from_der] {
-        let until = crl.until().unwrap();
+        let until = crl.next_update().unwrap();
         assert!((until - now() - DAY).abs() < 60);
         assert_eq!(
             crl.status(&good, &ca.x509, now()),
@@ -471,10 +471,10 @@ fn status_of_a_certificate_of_another_issuer_is_unknown() {
 
 #[test]
 fn status_of_a_certificate_of_a_ca_with_the_same_name_is_unknown() {
-    let (ca, namesake) = (self::ca(), self::ca());
+    let (ca, other_key) = (self::ca(), self::ca());
     let crl = load(&TestCrl::by(&ca).der(), &ca).unwrap();
     assert_eq!(
-        crl.status(&leaf(&namesake).x509, &namesake.x509, NOW),
+        crl.status(&leaf(&other_key).x509, &other_key.x509, NOW),
         RevocationStatus::Unknown("CRL of 'CN=CA,O=Example': bad signature".to_owned())
     );
 }
@@ -763,9 +763,10 @@ fn check_partial_crls_with_openssl() {
     let for_users = || TestCrl::by(&pki.intermediate).with(scope(0x81));
 
     let users = set(&[&upper, &for_users().der()]);
-    let oddity = "CRL of 'CN=Test Intermediate,O=Example': has an issuingDistributionPoint: it \
+    let limitation =
+        "CRL of 'CN=Test Intermediate,O=Example': has an issuingDistributionPoint: it \
                   is partial or indirect";
-    assert_eq!(users.limitations().collect::<Vec<_>>(), [oddity]);
+    assert_eq!(users.limitations().collect::<Vec<_>>(), [limitation]);
     assert_eq!(check_all(&users, &chain, NOW), (0, 0));
 
     let revoked = for_users().revoke(&serial(chain[0]), b"").der();
@@ -1396,8 +1397,8 @@ fn check_indirect_crl_of_the_crl_issuer_that_the_certificate_names() {
     assert_eq!(check(&unnamed, &both), 0);
     // The CRL issuer is not among the CAs, so the signature cannot be checked.
     assert_eq!(check(&named, &[&root.x509]), 0);
-    let namesake = TestCa::root("CRL issuer", "keyCertSign, cRLSign");
-    assert_eq!(check(&named, &[&root.x509, &namesake.x509]), 0);
+    let other_key = TestCa::root("CRL issuer", "keyCertSign, cRLSign");
+    assert_eq!(check(&named, &[&root.x509, &other_key.x509]), 0);
 }
 
 #[test]
