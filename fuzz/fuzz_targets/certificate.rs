@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use resty_mtls::certificate::{signed_content, Certificate};
-use resty_mtls::headers::{Dialect, Facts, Options, Selection, Verified};
+use resty_mtls::headers::{ClientInfo, Dialect, DialectConfig, DialectOptions, VerifyResult};
 use resty_mtls::trust::{revocation_urls, CaCertificate};
 use resty_mtls_fuzz::NOW;
 
@@ -65,17 +65,17 @@ fuzz_target!(|pem: &[u8]| {
             .iter()
             .all(|url| url.bytes().all(|byte| byte.is_ascii_graphic())));
     }
-    let facts = Facts {
+    let client = ClientInfo {
         certificate: Some(&certificate),
-        verdict: Verified::Success,
+        verify_result: VerifyResult::Success,
         issuer: certificate.intermediates().get(0),
         now: NOW,
         own_uris: &[],
     };
     for dialect in Dialect::ALL {
-        for (name, value) in Selection::new(dialect, Options::default())
-            .lines(&facts)
-            .set
+        for (name, value) in DialectConfig::new(dialect, DialectOptions::default())
+            .render(&client)
+            .lines
         {
             assert!(
                 !value.is_empty() && value.trim() == value,

@@ -4,7 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use resty_mtls::token::{Algorithm, Expected, Jwks, Jws, OneOf, Refusal};
+use resty_mtls::token::{Algorithm, ClaimRequirements, Jwks, Jws, RequiredValues, TokenError};
 use resty_mtls_fuzz::{Issuer, NOW};
 
 thread_local! {
@@ -35,21 +35,21 @@ fuzz_target!(|data: &[u8]| {
     });
 });
 
-fn read(token: &str, keys: &Jwks) -> Result<(), Refusal> {
+fn read(token: &str, keys: &Jwks) -> Result<(), TokenError> {
     let claims = Jws::parse(token)?.verify(keys, &Algorithm::ALL)?;
-    let expected = Expected {
-        audience: OneOf::new(["api"].into_iter()),
-        scopes: OneOf::new(["read write", "admin"].into_iter()),
-        ..Expected::default()
+    let expected = ClaimRequirements {
+        audience: RequiredValues::new(["api"].into_iter()),
+        scopes: RequiredValues::new(["read write", "admin"].into_iter()),
+        ..ClaimRequirements::default()
     };
-    let _ = claims.check_use(&expected);
+    let _ = claims.check_requirements(&expected);
     let _ = claims.check_times(60, NOW);
-    let _ = claims.expires();
+    let _ = claims.expires_at();
     let _ = claims
-        .binding()
-        .map(|binding| binding.is_some_and(|binding| binding.fits(&[7; 32])));
+        .certificate_thumbprint()
+        .map(|thumbprint| thumbprint.is_some_and(|thumbprint| thumbprint.matches(&[7; 32])));
     for name in ["sub", "aud", "scope", "cnf"] {
-        if let Ok(Some(text)) = claims.header(name, 100) {
+        if let Ok(Some(text)) = claims.header_value(name, 100) {
             assert!(text.len() <= 100 && text.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
         }
     }

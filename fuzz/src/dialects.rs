@@ -11,7 +11,8 @@ use openssl::stack::Stack;
 use openssl::x509::X509;
 use resty_mtls::certificate::Certificate;
 use resty_mtls::headers::{
-    xfcc, Dialect, Facts, Mode, Options, Selection, Verified, When, MAX_VALUE,
+    xfcc, ClientInfo, Dialect, DialectConfig, DialectOptions, ForwardWhen, MtlsMode, VerifyResult,
+    MAX_VALUE,
 };
 
 #[path = "../../src/headers/tests/readers.rs"]
@@ -66,18 +67,18 @@ pub fn check(dialect: Dialect, data: &[u8]) {
         let Ok(certificate) = Certificate::new(leaf, sent) else {
             return;
         };
-        let facts = Facts {
+        let client = ClientInfo {
             certificate: Some(&certificate),
-            verdict: match kind >> 2 & 3 {
-                0 => Verified::NotVerified,
-                1 => Verified::from_code(i32::from(*kind)),
-                _ => Verified::Success,
+            verify_result: match kind >> 2 & 3 {
+                0 => VerifyResult::NotVerified,
+                1 => VerifyResult::from_code(i32::from(*kind)),
+                _ => VerifyResult::Success,
             },
             issuer: Some(&pki.ca),
             now: NOW,
-            own_uris: &[],
+            server_uris: &[],
         };
-        let detail = xfcc::Detail {
+        let detail = xfcc::XfccDetails {
             cert: true,
             chain: true,
             subject: true,
@@ -85,20 +86,20 @@ pub fn check(dialect: Dialect, data: &[u8]) {
             dns: true,
         };
         let modes = match dialect {
-            Dialect::AwsAlb | Dialect::CloudFront => &[Mode::Verify, Mode::Passthrough][..],
-            _ => &[Mode::Verify],
+            Dialect::AwsAlb | Dialect::CloudFront => &[MtlsMode::Verify, MtlsMode::Passthrough][..],
+            _ => &[MtlsMode::Verify],
         };
         for &mode in modes {
-            let options = Options {
-                when: Some(When::Presented),
+            let options = DialectOptions {
+                when: Some(ForwardWhen::Presented),
                 mode,
-                xfcc: xfcc::Options {
-                    mode: xfcc::Mode::SanitizeSet,
+                xfcc: xfcc::XfccOptions {
+                    mode: xfcc::XfccMode::SanitizeSet,
                     detail,
                 },
-                ..Options::default()
+                ..DialectOptions::default()
             };
-            readers::check_dialect(dialect, &options, &facts);
+            readers::check_dialect(dialect, &options, &client);
         }
     });
 }

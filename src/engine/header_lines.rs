@@ -11,9 +11,10 @@ use crate::certificate::{san, sha256, Certificate, San};
 use crate::connection::Connection;
 use crate::decision::{CertificateForwarding, Decision, Identity};
 use crate::headers::cloudflare::{self, Property};
-use crate::headers::cloudflare_forwarding::On;
+use crate::headers::cloudflare_forwarding::ForwardOn;
 use crate::headers::{
-    xfcc, Dialect, Facts, LeftOut, Lines, Options, Selection, Verified, When, TOO_LARGE,
+    xfcc, ClientInfo, Dialect, DialectConfig, DialectOptions, ForwardWhen, LeftOutReason,
+    RenderedHeaders, VerifyResult, TOO_LARGE_SUFFIX,
 };
 use crate::openssl_ext::x509::UNSPECIFIED;
 use crate::policy::Plan;
@@ -40,13 +41,13 @@ pub enum LineKind {
     Unreadable = 6,
 }
 
-impl From<&LeftOut> for LineKind {
-    fn from(why: &LeftOut) -> LineKind {
+impl From<&LeftOutReason> for LineKind {
+    fn from(why: &LeftOutReason) -> LineKind {
         match why {
-            LeftOut::TooLarge { .. } | LeftOut::TooMany { .. } => LineKind::TooLarge,
-            LeftOut::Ambiguous(_) => LineKind::Ambiguous,
-            LeftOut::NotText(_) => LineKind::NotText,
-            LeftOut::Unreadable(_) => LineKind::Unreadable,
+            LeftOutReason::TooLarge { .. } | LeftOutReason::TooMany { .. } => LineKind::TooLarge,
+            LeftOutReason::Ambiguous(_) => LineKind::Ambiguous,
+            LeftOutReason::NotText(_) => LineKind::NotText,
+            LeftOutReason::Unreadable(_) => LineKind::Unreadable,
         }
     }
 }
@@ -80,19 +81,24 @@ impl HeaderLines {
     }
 
     /// The lines of one dialect, for those who have no policy.
-    pub fn of(dialect: Dialect, certificate: &Certificate, verdict: Verified, now: i64) -> Self {
-        let facts = Facts {
+    pub fn of(
+        dialect: Dialect,
+        certificate: &Certificate,
+        verdict: VerifyResult,
+        now: i64,
+    ) -> Self {
+        let facts = ClientInfo {
             certificate: Some(certificate),
-            verdict,
+            verify_result: verdict,
             issuer: None,
             now,
-            own_uris: &[],
+            server_uris: &[],
         };
         let mut lines = HeaderLines::new();
         let options = presented();
         lines.add(
             LineKind::Always,
-            Selection::new(dialect, options).lines(&facts),
+            DialectConfig::new(dialect, options).render(&facts),
         );
         lines
     }
@@ -105,11 +111,11 @@ impl HeaderLines {
         });
     }
 
-    fn add(&mut self, kind: LineKind, lines: Lines) {
-        self.until = self.until.min(lines.until.unwrap_or(i64::MAX));
-        for (name, value) in lines.set {
+    fn add(&mut self, kind: LineKind, lines: RenderedHeaders) {
+        self.until = self.until.min(lines.changes_at.unwrap_or(i64::MAX));
+        for (name, value) in lines.lines {
             // "Too large" stands where what came would be forwarded, not with it.
-            let marker = kind == LineKind::Xfcc && name.ends_with(TOO_LARGE);
+            let marker = kind == LineKind::Xfcc && name.ends_with(TOO_LARGE_SUFFIX);
             let kind = if marker { LineKind::Always } else { kind };
             self.push(kind, &name, value);
         }
@@ -122,13 +128,13 @@ impl HeaderLines {
 /// What the facts of a client are taken from.
 struct CertificateContext {
     certificate: Option<Rc<Certificate>>,
-    verdict: Verified,
+    verdict: VerifyResult,
     chain: Option<Verdict>,
-    own_uris: Vec<Vec<u8>>,
+    server_uris: Vec<Vec<u8>>,
 }
 
 impl CertificateContext {
-    fn facts<'a>(&'a self, plan: &'a Plan, now: i64) -> Facts<'a> {
+    fn facts<'a>(&'a self, plan: &'a Plan, now: i64) -> ClientInfo<'a> {
         let issuer = || {
             let issuer = self.chain.as_ref()?.issuer();
             let certificate = self.certificate.as_deref()?;
@@ -142,34 +148,34 @@ impl CertificateContext {
             let own = || Some(&**store.find(issuer)?.x509());
             certificate.intermediates().iter().find(is_it).or_else(own)
         };
-        Facts {
+        ClientInfo {
             certificate: self.certificate.as_deref(),
-            verdict: self.verdict,
+            verify_result: self.verdict,
             issuer: issuer(),
             now,
-            own_uris: &self.own_uris,
+            server_uris: &self.server_uris,
         }
     }
 }
 
 /// The chain is good, but the route takes the client for nobody.
-pub const NO_CONSUMER: Verified = Verified::Failed(UNSPECIFIED, "no consumer");
+pub const NO_CONSUMER: VerifyResult = VerifyResult::Failed(UNSPECIFIED, "no consumer");
 
 /// What a slot and a verdict of an [`Decision`] amount to.
-fn verified(slot: Option<SlotId>, verdict: Option<i32>) -> Verified {
+fn verified(slot: Option<SlotId>, verdict: Option<i32>) -> VerifyResult {
     match (slot, verdict) {
-        (None, None) => Verified::None,
-        (Some(_), None) => Verified::NotVerified,
-        (Some(_), Some(0)) => Verified::Success,
+        (None, None) => VerifyResult::NoCertificate,
+        (Some(_), None) => VerifyResult::NotVerified,
+        (Some(_), Some(0)) => VerifyResult::Success,
         (None, Some(0)) => NO_CONSUMER,
-        (_, Some(code)) => Verified::from_code(code),
+        (_, Some(code)) => VerifyResult::from_code(code),
     }
 }
 
-fn presented() -> Options {
-    Options {
-        when: Some(When::Presented),
-        ..Options::default()
+fn presented() -> DialectOptions {
+    DialectOptions {
+        when: Some(ForwardWhen::Presented),
+        ..DialectOptions::default()
     }
 }
 
@@ -184,13 +190,15 @@ impl Engine {
     ) -> Result<(), Error> {
         if let Some(selection) = plan.told.forwarding() {
             let options = &selection.options;
-            let to = options.admits(verified(decision.client, decision.verdict))
+            let to = options.includes_certificate(verified(decision.client, decision.verdict))
                 && options.forwarding.forwards(host);
             decision.forwarding = match ssl {
                 _ if !to => CertificateForwarding::No,
                 // Requests of many clients share the connection of a proxy: none is the first.
                 _ if decision.from_header => CertificateForwarding::Yes,
-                Some(_) if options.forwarding.on == On::EveryRequest => CertificateForwarding::Yes,
+                Some(_) if options.forwarding.on == ForwardOn::EveryRequest => {
+                    CertificateForwarding::Yes
+                }
                 Some(_) => CertificateForwarding::First,
                 None => CertificateForwarding::No,
             };
@@ -228,7 +236,7 @@ impl Engine {
             decision.client.is_some() && !matches!(decision.identity, Identity::Anonymous(_));
         if taken {
             for selection in &told.kong {
-                lines.add(LineKind::Always, selection.lines(&facts));
+                lines.add(LineKind::Always, selection.render(&facts));
             }
         }
         for selection in &told.dialects {
@@ -237,7 +245,7 @@ impl Engine {
                 Dialect::Xfcc if selection.options.xfcc.mode.forwards() => LineKind::Xfcc,
                 _ => LineKind::Always,
             };
-            lines.add(kind, selection.lines(&facts));
+            lines.add(kind, selection.render(&facts));
         }
         let taken = facts.certificate.filter(|_| taken);
         for (name, value) in policy.identity_lines(plan, taken, decision.identity) {
@@ -261,7 +269,7 @@ impl Engine {
         ssl: Option<&SslRef>,
         client: Option<Rc<Certificate>>,
         plan_id: usize,
-        verdict: Verified,
+        verdict: VerifyResult,
         dialect: Dialect,
         key: &str,
         now: i64,
@@ -281,7 +289,7 @@ impl Engine {
         ssl: Option<&SslRef>,
         client: Option<Rc<Certificate>>,
         plan_id: usize,
-        verdict: Verified,
+        verdict: VerifyResult,
         now: i64,
     ) -> Result<Vec<(&'static str, Property)>, Error> {
         self.with_client(ssl, client, plan_id, verdict, now, |facts| {
@@ -294,9 +302,9 @@ impl Engine {
         ssl: Option<&SslRef>,
         client: Option<Rc<Certificate>>,
         plan_id: usize,
-        verdict: Verified,
+        verdict: VerifyResult,
         now: i64,
-        read: impl FnOnce(&Facts) -> Result<T, Error>,
+        read: impl FnOnce(&ClientInfo) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let policy = self.policy()?;
         let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
@@ -309,7 +317,7 @@ impl Engine {
             verdict,
             chain: self.chain(ssl, plan, &certificate, verdict, now)?,
             certificate: Some(certificate),
-            own_uris: ssl.map(own_uris).unwrap_or_default(),
+            server_uris: ssl.map(server_uris).unwrap_or_default(),
         };
         read(&context.facts(plan, now))
     }
@@ -328,12 +336,12 @@ impl Engine {
         let Some(selection) = plan.told.xfcc_forwarded() else {
             return Ok(None);
         };
-        let Some(name) = selection.own_names().next() else {
+        let Some(name) = selection.header_names().next() else {
             return Ok(None);
         };
         let admitted = selection
             .options
-            .admits(verified(decision.client, decision.verdict));
+            .includes_certificate(verified(decision.client, decision.verdict));
         let came: Vec<&[u8]> = came
             .iter()
             .filter(|(header, _)| header.eq_ignore_ascii_case(name.as_bytes()))
@@ -360,7 +368,7 @@ impl Engine {
     ) -> Result<CertificateContext, Error> {
         let verdict = verified(decision.client, decision.verdict);
         let mut dialects = plan.told.dialects.iter();
-        let is_told = dialects.any(|selection| selection.options.admits(verdict));
+        let is_told = dialects.any(|selection| selection.options.includes_certificate(verdict));
         let certificate = match (decision.client, decision.verdict, ssl) {
             (Some(slot), ..) => Some(self.certificate_at(slot).ok_or(Error::NotFound)?),
             // On a route with a header, that of the connection is the proxy's.
@@ -372,15 +380,15 @@ impl Engine {
             (Some(certificate), Some(_)) => self.chain(ssl, plan, certificate, verdict, now)?,
             _ => None,
         };
-        let own_uris = match (plan.told.xfcc(), ssl) {
-            (Some(_), Some(ssl)) => own_uris(ssl),
+        let server_uris = match (plan.told.xfcc(), ssl) {
+            (Some(_), Some(ssl)) => server_uris(ssl),
             _ => Vec::new(),
         };
         Ok(CertificateContext {
             certificate,
             verdict,
             chain,
-            own_uris,
+            server_uris,
         })
     }
 
@@ -390,10 +398,10 @@ impl Engine {
         ssl: Option<&SslRef>,
         plan: &Plan,
         certificate: &Certificate,
-        verdict: Verified,
+        verdict: VerifyResult,
         now: i64,
     ) -> Result<Option<Verdict>, Error> {
-        let (Some(auth), Verified::Success) = (&plan.auth, verdict) else {
+        let (Some(auth), VerifyResult::Success) = (&plan.auth, verdict) else {
             return Ok(None);
         };
         let connection = match ssl.filter(|_| plan.inbound.is_none()) {
@@ -407,7 +415,7 @@ impl Engine {
 }
 
 /// URI names of the certificate that this server shows on the connection.
-fn own_uris(ssl: &SslRef) -> Vec<Vec<u8>> {
+fn server_uris(ssl: &SslRef) -> Vec<Vec<u8>> {
     let names = ssl.certificate().map(san::of).unwrap_or_default();
     names
         .into_iter()
@@ -419,7 +427,7 @@ fn own_uris(ssl: &SslRef) -> Vec<Vec<u8>> {
 }
 
 fn own_digest(ssl: &SslRef) -> u32 {
-    let uris = own_uris(ssl);
+    let uris = server_uris(ssl);
     if uris.is_empty() {
         return 0;
     }

@@ -17,7 +17,8 @@ use crate::connection::Connection;
 use crate::headers::MAX_VALUE;
 use crate::policy::{Bearer, Plan, Policy, Possession};
 use crate::token::{
-    introspect, is_jwt, Algorithm, Claims, Discovery, Jwks, Jws, Refusal, MAX_TOKEN,
+    is_jwt, parse_introspection_response, Algorithm, Claims, Discovery, Jwks, Jws, TokenError,
+    MAX_TOKEN,
 };
 use crate::Error;
 
@@ -108,7 +109,7 @@ impl TokenDecision {
         }
     }
 
-    fn refuse(refusal: &Refusal) -> TokenDecision {
+    fn refuse(refusal: &TokenError) -> TokenDecision {
         let outcome = match refusal.is_forbidden() {
             true => TokenOutcome::Forbidden,
             false => TokenOutcome::Refused,
@@ -124,26 +125,26 @@ impl TokenDecision {
 /// Who vouches for the token of a request, or what is missing to know that.
 enum TokenLookup {
     Found(SlotId, Rc<CachedToken>),
-    Refused(Refusal),
+    Refused(TokenError),
     Needs(TokenOutcome, [u8; 32]),
 }
 
 /// Whether a token may be used with the certificate of the request.
 enum BindingCheck {
     Fits,
-    Refused(Refusal),
+    Refused(TokenError),
     /// The revocation status of the certificate must be fetched first.
     Pending,
 }
 
 /// The token of a request; `Ok(None)` when it brings none.
-fn token<'r>(authorization: &[&'r [u8]]) -> Result<Option<&'r str>, Refusal> {
+fn token<'r>(authorization: &[&'r [u8]]) -> Result<Option<&'r str>, TokenError> {
     let line = match authorization {
         [] => return Ok(None),
         [line] => *line,
         lines => {
             let why = format!("{} Authorization headers, expected one", lines.len());
-            return Err(Refusal::Malformed(why));
+            return Err(TokenError::Malformed(why));
         }
     };
     let Some((scheme, rest)) = line.split_at_checked(6) else {
@@ -154,7 +155,7 @@ fn token<'r>(authorization: &[&'r [u8]]) -> Result<Option<&'r str>, Refusal> {
     }
     let token = rest.trim_ascii();
     if token.len() > MAX_TOKEN {
-        return Err(Refusal::Malformed(format!(
+        return Err(TokenError::Malformed(format!(
             "{} bytes are over the limit of {MAX_TOKEN}",
             token.len()
         )));
@@ -163,7 +164,7 @@ fn token<'r>(authorization: &[&'r [u8]]) -> Result<Option<&'r str>, Refusal> {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
     match std::str::from_utf8(token) {
         Ok(text) if !text.is_empty() && token.iter().all(plain) => Ok(Some(text)),
-        _ => Err(Refusal::Malformed(
+        _ => Err(TokenError::Malformed(
             "not a token of letters, digits and -._~+/".to_owned(),
         )),
     }
@@ -203,15 +204,15 @@ impl Engine {
         };
         let checked = self
             .check_issuer(bearer, &cached_token)
-            .and_then(|()| cached_token.claims.check_kind())
+            .and_then(|()| cached_token.claims.check_token_type())
             .and_then(|()| {
                 let (claims, leeway) = (&cached_token.claims, bearer.expected.leeway);
                 match cached_token.algorithm {
                     Some(_) => claims.check_times(leeway, now),
-                    None => claims.check_known_times(leeway, now),
+                    None => claims.check_present_times(leeway, now),
                 }
             })
-            .and_then(|()| cached_token.claims.check_use(&bearer.expected));
+            .and_then(|()| cached_token.claims.check_requirements(&bearer.expected));
         if let Err(refusal) = checked {
             return Ok(TokenDecision::refuse(&refusal));
         }
@@ -230,7 +231,7 @@ impl Engine {
         if !by_signature && !bearer.methods.introspection {
             return match Jws::parse(token) {
                 Err(refusal) => TokenLookup::Refused(refusal),
-                Ok(_) => TokenLookup::Refused(Refusal::Malformed("not a JWT".to_owned())),
+                Ok(_) => TokenLookup::Refused(TokenError::Malformed("not a JWT".to_owned())),
             };
         }
         let provider = self
@@ -245,7 +246,7 @@ impl Engine {
                 .filter(|(_, known)| known.from <= now && now < known.until)
             {
                 Some((slot, cached_token)) => TokenLookup::Found(slot, cached_token),
-                None if self.is_inactive(&id, now) => TokenLookup::Refused(Refusal::Inactive),
+                None if self.is_inactive(&id, now) => TokenLookup::Refused(TokenError::Inactive),
                 None if bearer.introspection_endpoint.is_none() && provider.is_none() => {
                     TokenLookup::Needs(TokenOutcome::NeedsKeys, id)
                 }
@@ -284,7 +285,7 @@ impl Engine {
                 });
                 TokenLookup::Found(self.cache_token(id, cached_token.clone()), cached_token)
             }
-            Err(Refusal::UnknownKey(why)) if !latest => {
+            Err(TokenError::UnknownKey(why)) if !latest => {
                 // A token that would be refused with any key is no reason to fetch.
                 let worth = jws.claims().and_then(|claims| {
                     let expected = expected_issuers(bearer, Some(&provider.discovery));
@@ -293,7 +294,7 @@ impl Engine {
                 });
                 match worth {
                     Ok(()) => TokenLookup::Needs(TokenOutcome::NeedsKeys, id),
-                    Err(_) => TokenLookup::Refused(Refusal::UnknownKey(why)),
+                    Err(_) => TokenLookup::Refused(TokenError::UnknownKey(why)),
                 }
             }
             Err(refusal) => TokenLookup::Refused(refusal),
@@ -320,7 +321,7 @@ impl Engine {
             .put_weighing(id, cached_token, weight)
     }
 
-    fn check_issuer(&self, bearer: &Bearer, cached_token: &CachedToken) -> Result<(), Refusal> {
+    fn check_issuer(&self, bearer: &Bearer, cached_token: &CachedToken) -> Result<(), TokenError> {
         // Who asked the issuer knows whom: RFC 7662 makes `iss` optional.
         if cached_token.algorithm.is_none() && cached_token.claims.get("iss").is_none() {
             return Ok(());
@@ -341,21 +342,23 @@ impl Engine {
         request: &TokenRequest<'_>,
         now: i64,
     ) -> Result<BindingCheck, Error> {
-        let binding = match (claims.binding(), bearer.possession) {
+        let thumbprint = match (claims.certificate_thumbprint(), bearer.possession) {
             // Nobody who just bears it may use it, whatever the route wants.
             (Err(refusal), _) => return Ok(BindingCheck::Refused(refusal)),
             (Ok(_), Possession::Off) | (Ok(None), Possession::Optional) => {
                 return Ok(BindingCheck::Fits)
             }
-            (Ok(None), Possession::Strict) => return Ok(BindingCheck::Refused(Refusal::Unbound)),
-            (Ok(Some(binding)), _) => binding,
+            (Ok(None), Possession::Strict) => {
+                return Ok(BindingCheck::Refused(TokenError::NotBound))
+            }
+            (Ok(Some(thumbprint)), _) => thumbprint,
         };
         let sent = match &bearer.inbound {
             Some(inbound) => self.certificate_from_header(inbound, &request.came)?,
             None => HeaderCertificate::Nothing(ABSENT),
         };
         let no_certificate = |why: &str| {
-            Ok(BindingCheck::Refused(Refusal::NoCertificate(
+            Ok(BindingCheck::Refused(TokenError::NoCertificate(
                 why.to_owned(),
             )))
         };
@@ -363,7 +366,7 @@ impl Engine {
         let (slot, certificate, connection) = match (sent, request.ssl) {
             (HeaderCertificate::Certificate(slot, certificate), _) => (slot, certificate, None),
             (HeaderCertificate::Refused(why), _) => {
-                return Ok(BindingCheck::Refused(Refusal::Untrusted(why)))
+                return Ok(BindingCheck::Refused(TokenError::UntrustedCertificate(why)))
             }
             (HeaderCertificate::Nothing(why), None) => return no_certificate(why),
             (HeaderCertificate::Nothing(why), Some(_)) if denied => return no_certificate(why),
@@ -381,8 +384,8 @@ impl Engine {
         };
         // First the comparison, which costs nothing: whoever holds another certificate must not
         // make this gateway ask anybody about it.
-        if !binding.fits(&certificate.digests().leaf) {
-            return Ok(BindingCheck::Refused(Refusal::OtherCertificate));
+        if !thumbprint.matches(&certificate.digests().leaf) {
+            return Ok(BindingCheck::Refused(TokenError::CertificateMismatch));
         }
         let judge = plan
             .certificate_plan
@@ -401,7 +404,7 @@ impl Engine {
             }
             Trust::No(verdict) => {
                 let why = format!("{} at depth {}", verdict.text(), verdict.depth());
-                BindingCheck::Refused(Refusal::Untrusted(about(&why, &certificate)))
+                BindingCheck::Refused(TokenError::UntrustedCertificate(about(&why, &certificate)))
             }
             Trust::Pending => BindingCheck::Pending,
         })
@@ -487,8 +490,8 @@ impl Engine {
             Ok(token) => token.ok_or(Error::NotFound)?,
             Err(refusal) => return Ok(Some(TokenDecision::refuse(&refusal))),
         };
-        match introspect(decision) {
-            Err(refusal @ Refusal::Inactive) => {
+        match parse_introspection_response(decision) {
+            Err(refusal @ TokenError::Inactive) => {
                 let until = now.saturating_add(bearer.cache_ttl.clamp(1, INACTIVE).into());
                 let id = introspected_id(bearer, token);
                 self.inactive.borrow_mut().put(id, (now, until));
@@ -498,7 +501,7 @@ impl Engine {
             Err(refusal) => Err(Error::Misuse(refusal.to_string())),
             Ok(claims) => {
                 let limit = now.saturating_add(bearer.cache_ttl.into());
-                let until = claims.expires().map_or(limit, |exp| exp.min(limit));
+                let until = claims.expires_at().map_or(limit, |exp| exp.min(limit));
                 let cached_token = Rc::new(CachedToken {
                     claims,
                     algorithm: None,
@@ -527,7 +530,7 @@ impl Engine {
             until: i64::MAX,
         };
         for (claim, header) in &bearer.headers {
-            let (kind, value) = match claims.header(claim, MAX_VALUE) {
+            let (kind, value) = match claims.header_value(claim, MAX_VALUE) {
                 Ok(None) => continue,
                 Ok(Some(value)) => (LineKind::Always, value),
                 Err(why) => (LineKind::NotText, format!("the claim '{claim}' is {why}")),
@@ -561,8 +564,8 @@ fn expected_issuers<'b>(bearer: &'b Bearer, discovery: Option<&'b Discovery>) ->
     }
 }
 
-fn check_issuer(claims: &Claims, expected: &[&str]) -> Result<(), Refusal> {
-    let mut last = Err(Refusal::Issuer);
+fn check_issuer(claims: &Claims, expected: &[&str]) -> Result<(), TokenError> {
+    let mut last = Err(TokenError::WrongIssuer);
     for issuer in expected {
         last = claims.check_issuer(issuer);
         if last.is_ok() {

@@ -14,7 +14,7 @@ use crate::certificate::Certificate;
 use crate::engine::{RequestHeaders, TokenDecision, TokenOutcome, TokenRequest};
 use crate::inbound::{decode, Format};
 use crate::policy::{Bearer, Possession};
-use crate::token::{Claims, Discovery, Jwks, Jws, Refusal};
+use crate::token::{Claims, Discovery, Jwks, Jws, TokenError};
 use crate::Error;
 
 /// The request may go on.
@@ -590,27 +590,29 @@ fn check(
     is_jwt: bool,
     certificate: Option<&Certificate>,
     strict: bool,
-) -> Result<(), Refusal> {
+) -> Result<(), TokenError> {
     let claims = match is_jwt {
         true => {
             let token = std::str::from_utf8(token)
-                .map_err(|_| Refusal::Malformed("not UTF-8".to_owned()))?;
+                .map_err(|_| TokenError::Malformed("not UTF-8".to_owned()))?;
             Jws::parse(token)?.claims()?
         }
-        false => Claims::parse(token).map_err(Refusal::Malformed)?,
+        false => Claims::parse(token).map_err(TokenError::Malformed)?,
     };
     // Of an introspection answer.
     if claims.get("active").is_some_and(|active| active != true) {
-        return Err(Refusal::Inactive);
+        return Err(TokenError::Inactive);
     }
-    match (claims.binding()?, certificate) {
-        (None, _) if strict => Err(Refusal::Unbound),
+    match (claims.certificate_thumbprint()?, certificate) {
+        (None, _) if strict => Err(TokenError::NotBound),
         (None, _) => Ok(()),
-        (Some(_), None) => Err(Refusal::NoCertificate("none given".to_owned())),
-        (Some(binding), Some(certificate)) => match binding.fits(&certificate.digests().leaf) {
-            true => Ok(()),
-            false => Err(Refusal::OtherCertificate),
-        },
+        (Some(_), None) => Err(TokenError::NoCertificate("none given".to_owned())),
+        (Some(thumbprint), Some(certificate)) => {
+            match thumbprint.matches(&certificate.digests().leaf) {
+                true => Ok(()),
+                false => Err(TokenError::CertificateMismatch),
+            }
+        }
     }
 }
 

@@ -636,7 +636,7 @@ pub unsafe extern "C" fn rmtls_engine_forged(
             {
                 let name = bytes(header.name, usize::try_from(header.name_len).unwrap_or(0))?;
                 let value = bytes(header.value, usize::try_from(header.value_len).unwrap_or(0))?;
-                if policy.owned_names.is_forged(name, value) {
+                if policy.reserved_headers.must_remove(name, value) {
                     if *found_len < found_cap {
                         *found.add(*found_len) = index as u32;
                     }

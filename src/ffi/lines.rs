@@ -10,7 +10,7 @@ use super::{
 use crate::connection::Connection;
 use crate::engine::{HeaderLine, HeaderLines, LineKind, NO_CONSUMER};
 use crate::headers::cloudflare::Property;
-use crate::headers::{Dialect, Verified};
+use crate::headers::{Dialect, VerifyResult};
 use crate::Error;
 
 /// Set on every request of the client.
@@ -406,12 +406,12 @@ pub unsafe extern "C" fn rmtls_engine_read_name(
     })
 }
 
-fn verified(verdict: i32) -> Result<Verified, Error> {
+fn verified(verdict: i32) -> Result<VerifyResult, Error> {
     match verdict {
-        RMTLS_VERDICT_NOT_VERIFIED => Ok(Verified::NotVerified),
+        RMTLS_VERDICT_NOT_VERIFIED => Ok(VerifyResult::NotVerified),
         RMTLS_VERDICT_NO_CONSUMER => Ok(NO_CONSUMER),
         code if code < 0 => Err(Error::Misuse(format!("no verdict {code}"))),
-        code => Ok(Verified::from_code(code)),
+        code => Ok(VerifyResult::from_code(code)),
     }
 }
 

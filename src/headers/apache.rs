@@ -16,8 +16,8 @@ use openssl::x509::X509Ref;
 use super::common::{
     ascii, days_left, der_base64, not_after, not_before, san, sent_beside, serial_hex,
 };
-use super::header::{Header, Rendered};
-use super::{Facts, LeftOut, Options, Verified};
+use super::header::{Header, RenderResult};
+use super::{ClientInfo, DialectOptions, LeftOutReason, VerifyResult};
 use crate::certificate::{name, serial, San};
 use crate::Error;
 
@@ -30,7 +30,7 @@ pub const HEADERS: &[Header] = &[
     Header::new("SSL_CLIENT_I_DN", "SSL_CLIENT_I_DN", issuer_dn).utf8(),
     Header::new("SSL_CLIENT_V_START", "SSL_CLIENT_V_START", not_before),
     Header::new("SSL_CLIENT_V_END", "SSL_CLIENT_V_END", not_after),
-    Header::new("SSL_CLIENT_V_REMAIN", "SSL_CLIENT_V_REMAIN", days_left).daily(),
+    Header::new("SSL_CLIENT_V_REMAIN", "SSL_CLIENT_V_REMAIN", days_left).changes_daily(),
     Header::new("SSL_CLIENT_A_SIG", "SSL_CLIENT_A_SIG", signature_algorithm),
     Header::new("SSL_CLIENT_A_KEY", "SSL_CLIENT_A_KEY", key_algorithm),
     Header::numbered("SSL_CLIENT_SAN_Email_", "SSL_CLIENT_SAN_Email_", emails),
@@ -45,55 +45,55 @@ pub const HEADERS: &[Header] = &[
     Header::unnamed("SSL_CLIENT_B64CERT", der_base64),
 ];
 
-fn verify(facts: &Facts, _: &Options) -> Rendered {
-    Ok(Some(match facts.verdict {
-        Verified::NotVerified => "GENEROUS".to_owned(),
+fn verify(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    Ok(Some(match client.verify_result {
+        VerifyResult::NotVerified => "GENEROUS".to_owned(),
         verdict => verdict.text(),
     }))
 }
 
-fn version(facts: &Facts, _: &Options) -> Rendered {
-    facts.read(|certificate| Ok::<_, Error>((certificate.leaf().version() + 1).to_string()))
+fn version(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    client.read(|certificate| Ok::<_, Error>((certificate.leaf().version() + 1).to_string()))
 }
 
-fn subject_dn(facts: &Facts, _: &Options) -> Rendered {
-    facts.read(|certificate| name::rfc2253_utf8(certificate.leaf().subject_name()))
+fn subject_dn(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    client.read(|certificate| name::rfc2253_utf8(certificate.leaf().subject_name()))
 }
 
-fn issuer_dn(facts: &Facts, _: &Options) -> Rendered {
-    facts.read(|certificate| name::rfc2253_utf8(certificate.leaf().issuer_name()))
+fn issuer_dn(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    client.read(|certificate| name::rfc2253_utf8(certificate.leaf().issuer_name()))
 }
 
-fn signature_algorithm(facts: &Facts, _: &Options) -> Rendered {
-    facts.read(|certificate| long_name(certificate.leaf().signature_algorithm().object().nid()))
+fn signature_algorithm(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    client.read(|certificate| long_name(certificate.leaf().signature_algorithm().object().nid()))
 }
 
-fn key_algorithm(facts: &Facts, _: &Options) -> Rendered {
-    facts.read(|certificate| {
+fn key_algorithm(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    client.read(|certificate| {
         let id = certificate.leaf().public_key()?.id();
         long_name(Nid::from_raw(id.as_raw()))
     })
 }
 
-fn long_name(algorithm: Nid) -> Result<String, LeftOut> {
+fn long_name(algorithm: Nid) -> Result<String, LeftOutReason> {
     match algorithm {
-        Nid::UNDEF => Err(LeftOut::Unreadable(
+        Nid::UNDEF => Err(LeftOutReason::Unreadable(
             "an algorithm OpenSSL does not know".to_owned(),
         )),
         algorithm => Ok(algorithm.long_name()?.to_owned()),
     }
 }
 
-fn emails(facts: &Facts, _: &Options) -> Result<Vec<String>, LeftOut> {
-    names(facts, |name| matches!(name, San::Email(_)))
+fn emails(client: &ClientInfo, _: &DialectOptions) -> Result<Vec<String>, LeftOutReason> {
+    names(client, |name| matches!(name, San::Email(_)))
 }
 
-fn dns_names(facts: &Facts, _: &Options) -> Result<Vec<String>, LeftOut> {
-    names(facts, |name| matches!(name, San::Dns(_)))
+fn dns_names(client: &ClientInfo, _: &DialectOptions) -> Result<Vec<String>, LeftOutReason> {
+    names(client, |name| matches!(name, San::Dns(_)))
 }
 
-fn names(facts: &Facts, wanted: fn(&San) -> bool) -> Result<Vec<String>, LeftOut> {
-    let Some(certificate) = facts.certificate else {
+fn names(client: &ClientInfo, wanted: fn(&San) -> bool) -> Result<Vec<String>, LeftOutReason> {
+    let Some(certificate) = client.certificate else {
         return Ok(Vec::new());
     };
     san(certificate.leaf())?
@@ -104,13 +104,13 @@ fn names(facts: &Facts, wanted: fn(&San) -> bool) -> Result<Vec<String>, LeftOut
 }
 
 /// A certificateExactAssertion of RFC 4523, its issuer in RFC 2253.
-fn exact_assertion(facts: &Facts, _: &Options) -> Rendered {
-    facts.read(|certificate| {
+fn exact_assertion(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    client.read(|certificate| {
         let serial = serial::decimal(certificate.leaf().serial_number())?;
         let issuer = certificate.issuer_dn()?;
         if issuer.contains('"') {
             // Apache does not double it, as RFC 3641 section 3.2 would have it.
-            return Err(LeftOut::Ambiguous(
+            return Err(LeftOutReason::Ambiguous(
                 "a quote in the name of the issuer".to_owned(),
             ));
         }
@@ -120,19 +120,19 @@ fn exact_assertion(facts: &Facts, _: &Options) -> Rendered {
     })
 }
 
-fn pem(facts: &Facts, _: &Options) -> Rendered {
-    facts.read(|certificate| on_one_line(certificate.leaf()))
+fn pem(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    client.read(|certificate| on_one_line(certificate.leaf()))
 }
 
-fn chain(facts: &Facts, options: &Options) -> Result<Vec<String>, LeftOut> {
-    let Some(certificate) = facts.certificate else {
+fn chain(client: &ClientInfo, options: &DialectOptions) -> Result<Vec<String>, LeftOutReason> {
+    let Some(certificate) = client.certificate else {
         return Ok(Vec::new());
     };
     sent_beside(certificate, options).map(on_one_line).collect()
 }
 
-fn on_one_line(certificate: &X509Ref) -> Result<String, LeftOut> {
+fn on_one_line(certificate: &X509Ref) -> Result<String, LeftOutReason> {
     let pem = String::from_utf8(certificate.to_pem()?)
-        .map_err(|_| LeftOut::Unreadable("PEM that is not ASCII".to_owned()))?;
+        .map_err(|_| LeftOutReason::Unreadable("PEM that is not ASCII".to_owned()))?;
     Ok(pem.trim_end().replace('\n', " "))
 }

@@ -12,8 +12,8 @@
 //! nothing tells a verified certificate from another.
 
 use super::common::{der_base64, serial_decimal, sha256};
-use super::header::{Header, Rendered};
-use super::{Facts, Options};
+use super::header::{Header, RenderResult};
+use super::{ClientInfo, DialectOptions};
 use crate::certificate::name;
 
 /// The headers.
@@ -29,10 +29,10 @@ pub const HEADERS: &[Header] = &[
     Header::new("serial", "X-Tls-Client-Serial", serial_decimal),
 ];
 
-fn subject(facts: &Facts, _: &Options) -> Rendered {
-    facts.read(|certificate| name::go_pkix(certificate.leaf().subject_name()))
+fn subject(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    client.read(|certificate| name::go_pkix(certificate.leaf().subject_name()))
 }
 
-fn issuer(facts: &Facts, _: &Options) -> Rendered {
-    facts.read(|certificate| name::go_pkix(certificate.leaf().issuer_name()))
+fn issuer(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    client.read(|certificate| name::go_pkix(certificate.leaf().issuer_name()))
 }

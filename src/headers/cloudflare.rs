@@ -13,14 +13,13 @@
 //! language: a reader that forgets to look at `Cf-Cert-Revoked` must not accept it.
 
 use super::common::{
-    issuer_dn, key_id, not_after, not_before, rfc9440_chain, rfc9440_leaf, serial_hex, sha1,
+    flag, issuer_dn, key_id, not_after, not_before, rfc9440_chain, rfc9440_leaf, serial_hex, sha1,
     sha256, subject_dn,
 };
-use super::dialect::flag;
-use super::header::{Header, Rendered};
+use super::header::{Header, RenderResult};
 use super::nginx::{issuer_dn_legacy, subject_dn_legacy};
 use super::rfc9440::{CHAIN_LIMIT, LEAF_LIMIT};
-use super::{Facts, Options, Verified, When};
+use super::{ClientInfo, DialectOptions, ForwardWhen, VerifyResult};
 use crate::certificate::serial;
 
 /// The headers; the last four are properties that the transform does not send.
@@ -79,14 +78,14 @@ pub enum Property {
 
 /// The 21 properties by name. As Cloudflare's, they are filled whatever the verdict; a value that
 /// could not be a header either is empty.
-pub fn tls_client_auth(facts: &Facts) -> Vec<(&'static str, Property)> {
-    let options = Options {
-        when: Some(When::Presented),
-        ..Options::default()
+pub fn tls_client_auth(client: &ClientInfo) -> Vec<(&'static str, Property)> {
+    let options = DialectOptions {
+        when: Some(ForwardWhen::Presented),
+        ..DialectOptions::default()
     };
     let property = |header: &Header| {
         let value = header
-            .values(facts, &options)
+            .values(client, &options)
             .unwrap_or_default()
             .pop()
             .unwrap_or_default();
@@ -102,51 +101,51 @@ pub fn tls_client_auth(facts: &Facts) -> Vec<(&'static str, Property)> {
 }
 
 /// The verdict as Cloudflare spells it.
-pub(super) fn verified(facts: &Facts, _: &Options) -> Rendered {
-    Ok(Some(match facts.verdict {
-        Verified::NotVerified => "FAILED".to_owned(),
+pub(super) fn verified(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    Ok(Some(match client.verify_result {
+        VerifyResult::NotVerified => "FAILED".to_owned(),
         verdict => verdict.text().replace("self-signed", "self signed"),
     }))
 }
 
-fn presented(facts: &Facts, _: &Options) -> Rendered {
-    flag(facts.verdict.is_presented())
+fn presented(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    flag(client.verify_result.is_presented())
 }
 
-fn revoked(facts: &Facts, _: &Options) -> Rendered {
-    flag(facts.verdict == Verified::Revoked)
+fn revoked(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    flag(client.verify_result == VerifyResult::Revoked)
 }
 
-fn issuer_serial(facts: &Facts, _: &Options) -> Rendered {
-    Ok(facts
+fn issuer_serial(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    Ok(client
         .certificate
-        .and(facts.issuer)
+        .and(client.issuer)
         .map(|issuer| serial::hex(issuer.serial_number())))
 }
 
-fn ski(facts: &Facts, _: &Options) -> Rendered {
-    facts.read(|certificate| Ok::<_, crate::Error>(key_id(certificate.leaf())))
+fn ski(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    client.read(|certificate| Ok::<_, crate::Error>(key_id(certificate.leaf())))
 }
 
-fn issuer_ski(facts: &Facts, _: &Options) -> Rendered {
-    let id = facts.certificate.and(facts.issuer).map(key_id);
+fn issuer_ski(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    let id = client.certificate.and(client.issuer).map(key_id);
     Ok(id.filter(|id| !id.is_empty()))
 }
 
-fn leaf_too_large(facts: &Facts, options: &Options) -> Rendered {
+fn leaf_too_large(client: &ClientInfo, options: &DialectOptions) -> RenderResult {
     is_longer(
-        rfc9440_leaf(facts, options),
+        rfc9440_leaf(client, options),
         options.max_bytes.unwrap_or(LEAF_LIMIT),
     )
 }
 
-fn chain_too_large(facts: &Facts, options: &Options) -> Rendered {
+fn chain_too_large(client: &ClientInfo, options: &DialectOptions) -> RenderResult {
     is_longer(
-        rfc9440_chain(facts, options),
+        rfc9440_chain(client, options),
         options.max_bytes.unwrap_or(CHAIN_LIMIT),
     )
 }
 
-fn is_longer(value: Rendered, limit: usize) -> Rendered {
+fn is_longer(value: RenderResult, limit: usize) -> RenderResult {
     flag(value?.is_some_and(|value| value.len() > limit))
 }

@@ -23,7 +23,7 @@ pub const HEADERS: &[Header] = &[
 
 /// Which requests carry the certificate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum On {
+pub enum ForwardOn {
     /// The first of a connection. A request counts from when it reaches the access phase, so of the
     /// streams of an HTTP/2 connection exactly one is the first.
     #[default]
@@ -34,14 +34,14 @@ pub enum On {
 
 /// `settings` and `on`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Options {
+pub struct ForwardingOptions {
     /// Which requests.
-    pub on: On,
+    pub on: ForwardOn,
     /// Which hosts; without it every host.
-    pub settings: Option<Settings>,
+    pub settings: Option<HostSettings>,
 }
 
-impl Options {
+impl ForwardingOptions {
     /// Whether requests to this host, as the client sent it but without a port, carry the
     /// certificate.
     pub fn forwards(&self, host: &[u8]) -> bool {
@@ -53,9 +53,9 @@ impl Options {
 
 /// The `settings` array of the API.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Settings(BTreeMap<Box<str>, bool>);
+pub struct HostSettings(BTreeMap<Box<str>, bool>);
 
-impl Settings {
+impl HostSettings {
     /// Adds one element: its `hostname` and `client_certificate_forwarding`. Its `china_network`
     /// concerns Cloudflare's own network only.
     ///
@@ -90,12 +90,12 @@ mod tests {
 
     #[test]
     fn forwards_as_the_settings_say() {
-        let mut settings = Settings::default();
+        let mut settings = HostSettings::default();
         settings.add("On.example.com", true).unwrap();
         settings.add("off.example.com", false).unwrap();
-        let options = Options {
+        let options = ForwardingOptions {
             settings: Some(settings),
-            ..Options::default()
+            ..ForwardingOptions::default()
         };
         for (host, expected) in [
             (&b"on.example.com"[..], true),
@@ -111,15 +111,15 @@ mod tests {
 
     #[test]
     fn forwards_without_settings_is_every_host_and_with_empty_ones_none() {
-        let mut options = Options::default();
+        let mut options = ForwardingOptions::default();
         assert!(options.forwards(b"a.example"));
-        options.settings = Some(Settings::default());
+        options.settings = Some(HostSettings::default());
         assert!(!options.forwards(b"a.example"));
     }
 
     #[test]
     fn add_twice_or_wildcard_is_an_error() {
-        let mut settings = Settings::default();
+        let mut settings = HostSettings::default();
         settings.add("a.example", true).unwrap();
         assert_eq!(
             settings.add("A.example.", false).unwrap_err().to_string(),

@@ -8,45 +8,44 @@
 //! `Present` either.
 
 use super::common::{
-    issuer_dn, pem_escaped, rfc9440_chain, rfc9440_leaf, sha256, subject_dn, validity,
+    flag, issuer_dn, pem_escaped, rfc9440_chain, rfc9440_leaf, sha256, subject_dn, validity,
 };
-use super::dialect::flag;
-use super::header::{Header, Rendered};
+use super::header::{Header, RenderResult};
 use super::rfc9440::{CHAIN_LIMIT, LEAF_LIMIT};
-use super::{Facts, Mode, Options};
+use super::{ClientInfo, DialectOptions, MtlsMode};
 use crate::certificate::serial;
 use crate::text::hex;
 use crate::Error;
 
 /// The headers.
 pub const HEADERS: &[Header] = &[
-    Header::new("present", "CloudFront-Viewer-Cert-Present", present).only(Mode::Verify),
+    Header::new("present", "CloudFront-Viewer-Cert-Present", present).only_in(MtlsMode::Verify),
     Header::new(
         "serial_number",
         "CloudFront-Viewer-Cert-Serial-Number",
         serial_number,
     )
-    .only(Mode::Verify),
-    Header::new("issuer", "CloudFront-Viewer-Cert-Issuer", issuer_dn).only(Mode::Verify),
-    Header::new("subject", "CloudFront-Viewer-Cert-Subject", subject_dn).only(Mode::Verify),
-    Header::new("sha256", "CloudFront-Viewer-Cert-Sha256", sha256).only(Mode::Verify),
-    Header::new("validity", "CloudFront-Viewer-Cert-Validity", validity).only(Mode::Verify),
-    Header::new("pem", "CloudFront-Viewer-Cert-Pem", pem_escaped).only(Mode::Verify),
+    .only_in(MtlsMode::Verify),
+    Header::new("issuer", "CloudFront-Viewer-Cert-Issuer", issuer_dn).only_in(MtlsMode::Verify),
+    Header::new("subject", "CloudFront-Viewer-Cert-Subject", subject_dn).only_in(MtlsMode::Verify),
+    Header::new("sha256", "CloudFront-Viewer-Cert-Sha256", sha256).only_in(MtlsMode::Verify),
+    Header::new("validity", "CloudFront-Viewer-Cert-Validity", validity).only_in(MtlsMode::Verify),
+    Header::new("pem", "CloudFront-Viewer-Cert-Pem", pem_escaped).only_in(MtlsMode::Verify),
     Header::new("client_cert", "Client-Cert", rfc9440_leaf)
         .limit(LEAF_LIMIT)
-        .only(Mode::Passthrough),
+        .only_in(MtlsMode::Passthrough),
     Header::new("client_cert_chain", "Client-Cert-Chain", rfc9440_chain)
         .limit(CHAIN_LIMIT)
-        .only(Mode::Passthrough)
-        .beside("client_cert"),
+        .only_in(MtlsMode::Passthrough)
+        .requires("client_cert"),
 ];
 
-fn present(facts: &Facts, _: &Options) -> Rendered {
-    flag(facts.certificate.is_some())
+fn present(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    flag(client.certificate.is_some())
 }
 
-fn serial_number(facts: &Facts, _: &Options) -> Rendered {
-    facts.read(|certificate| {
+fn serial_number(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    client.read(|certificate| {
         let number = certificate.leaf().serial_number();
         let octets: Vec<_> = match serial::octets(number) {
             [] => vec!["00".to_owned()],

@@ -5,8 +5,8 @@ use base64::Engine;
 use openssl::x509::X509Ref;
 use percent_encoding::{percent_encode, AsciiSet, NON_ALPHANUMERIC};
 
-use super::header::Rendered;
-use super::{Facts, LeftOut, Options};
+use super::header::RenderResult;
+use super::{ClientInfo, DialectOptions, LeftOutReason};
 use crate::certificate::{san, serial, time, unix_seconds, Certificate, San};
 use crate::text::hex;
 use crate::Error;
@@ -32,81 +32,86 @@ pub(super) fn base64(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
+/// `1` or `0`.
+pub(super) fn flag(set: bool) -> RenderResult {
+    Ok(Some(if set { "1" } else { "0" }.to_owned()))
+}
+
 /// `NONE`, `SUCCESS` or `FAILED:<reason>`.
-pub(super) fn verdict(facts: &Facts, _: &Options) -> Rendered {
-    Ok(Some(facts.verdict.text()))
+pub(super) fn verdict(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    Ok(Some(client.verify_result.text()))
 }
 
 /// Subject in RFC 2253, ASCII.
-pub(super) fn subject_dn(facts: &Facts, _: &Options) -> Rendered {
-    facts.read(Certificate::subject_dn)
+pub(super) fn subject_dn(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    client.read(Certificate::subject_dn)
 }
 
 /// Issuer in RFC 2253, ASCII.
-pub(super) fn issuer_dn(facts: &Facts, _: &Options) -> Rendered {
-    facts.read(Certificate::issuer_dn)
+pub(super) fn issuer_dn(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    client.read(Certificate::issuer_dn)
 }
 
 /// Upper-case hexadecimal.
-pub(super) fn serial_hex(facts: &Facts, _: &Options) -> Rendered {
-    facts.read(|certificate| Ok::<_, Error>(certificate.serial()))
+pub(super) fn serial_hex(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    client.read(|certificate| Ok::<_, Error>(certificate.serial()))
 }
 
-pub(super) fn serial_decimal(facts: &Facts, _: &Options) -> Rendered {
-    facts.read(|certificate| serial::decimal(certificate.leaf().serial_number()))
-}
-
-/// Lower-case hexadecimal.
-pub(super) fn sha1(facts: &Facts, _: &Options) -> Rendered {
-    facts.read(Certificate::fingerprint_sha1)
+pub(super) fn serial_decimal(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    client.read(|certificate| serial::decimal(certificate.leaf().serial_number()))
 }
 
 /// Lower-case hexadecimal.
-pub(super) fn sha256(facts: &Facts, _: &Options) -> Rendered {
-    facts.read(|certificate| Ok::<_, Error>(certificate.fingerprint_sha256()))
+pub(super) fn sha1(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    client.read(Certificate::fingerprint_sha1)
 }
 
-pub(super) fn der_base64(facts: &Facts, _: &Options) -> Rendered {
-    facts.read(|certificate| Ok::<_, Error>(base64(&certificate.der()?)))
+/// Lower-case hexadecimal.
+pub(super) fn sha256(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    client.read(|certificate| Ok::<_, Error>(certificate.fingerprint_sha256()))
+}
+
+pub(super) fn der_base64(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    client.read(|certificate| Ok::<_, Error>(base64(&certificate.der()?)))
 }
 
 /// PEM with its last line feed, percent-encoded.
-pub(super) fn pem_escaped(facts: &Facts, _: &Options) -> Rendered {
-    facts.read(|certificate| Ok::<_, Error>(escape(&certificate.pem()?)))
+pub(super) fn pem_escaped(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    client.read(|certificate| Ok::<_, Error>(escape(&certificate.pem()?)))
 }
 
 /// Leaf and what came with it, leaf first, as one percent-encoded text; the leaf alone where the
 /// chain is not wanted.
-pub(super) fn chain_pem_escaped(facts: &Facts, options: &Options) -> Rendered {
+pub(super) fn chain_pem_escaped(client: &ClientInfo, options: &DialectOptions) -> RenderResult {
     if !options.chain {
-        return pem_escaped(facts, options);
+        return pem_escaped(client, options);
     }
-    facts.read(|certificate| Ok::<_, Error>(escape(&certificate.chain_pem()?)))
+    client.read(|certificate| Ok::<_, Error>(escape(&certificate.chain_pem()?)))
 }
 
 /// As `ASN1_TIME_print`.
-pub(super) fn not_before(facts: &Facts, _: &Options) -> Rendered {
-    facts.read(|certificate| certificate.not_before().map(time::openssl))
+pub(super) fn not_before(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    client.read(|certificate| certificate.not_before().map(time::openssl))
 }
 
 /// As `ASN1_TIME_print`.
-pub(super) fn not_after(facts: &Facts, _: &Options) -> Rendered {
-    facts.read(|certificate| certificate.not_after().map(time::openssl))
+pub(super) fn not_after(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    client.read(|certificate| certificate.not_after().map(time::openssl))
 }
 
 /// Whole days until the certificate expires, `0` on the last day and ever after.
-pub(super) fn days_left(facts: &Facts, _: &Options) -> Rendered {
+pub(super) fn days_left(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
     let days = |until: i64| {
-        (until.saturating_sub(facts.now) / 86_400)
+        (until.saturating_sub(client.now) / 86_400)
             .max(0)
             .to_string()
     };
-    facts.read(|certificate| certificate.not_after().map(days))
+    client.read(|certificate| certificate.not_after().map(days))
 }
 
 /// `NotBefore=2023-09-21T01:50:17Z;NotAfter=2024-09-20T01:50:17Z`.
-pub(super) fn validity(facts: &Facts, _: &Options) -> Rendered {
-    facts.read(|certificate| {
+pub(super) fn validity(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    client.read(|certificate| {
         let not_before = time::rfc3339(certificate.not_before()?, "Z");
         let not_after = time::rfc3339(certificate.not_after()?, "Z");
         Ok::<_, Error>(format!("NotBefore={not_before};NotAfter={not_after}"))
@@ -114,13 +119,13 @@ pub(super) fn validity(facts: &Facts, _: &Options) -> Rendered {
 }
 
 /// One Byte Sequence of RFC 8941.
-pub(super) fn rfc9440_leaf(facts: &Facts, _: &Options) -> Rendered {
-    facts.read(|certificate| Ok::<_, Error>(byte_sequence(&certificate.der()?)))
+pub(super) fn rfc9440_leaf(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    client.read(|certificate| Ok::<_, Error>(byte_sequence(&certificate.der()?)))
 }
 
 /// A List of Byte Sequences without the leaf, in the order sent.
-pub(super) fn rfc9440_chain(facts: &Facts, options: &Options) -> Rendered {
-    facts.read(|certificate| {
+pub(super) fn rfc9440_chain(client: &ClientInfo, options: &DialectOptions) -> RenderResult {
+    client.read(|certificate| {
         let members: Result<Vec<_>, _> = sent_beside(certificate, options)
             .map(|certificate| Ok::<_, Error>(byte_sequence(&certificate.to_der()?)))
             .collect();
@@ -135,7 +140,7 @@ fn byte_sequence(bytes: &[u8]) -> String {
 /// What the client sent beside the leaf, if it is to be told.
 pub(super) fn sent_beside<'a>(
     certificate: &'a Certificate,
-    options: &Options,
+    options: &DialectOptions,
 ) -> impl Iterator<Item = &'a X509Ref> {
     let told = options.chain.then(|| certificate.intermediates());
     told.into_iter().flatten()
@@ -143,8 +148,8 @@ pub(super) fn sent_beside<'a>(
 
 /// The subject alternative names, all or none: an extension that cannot be read may hold a name
 /// that matters.
-pub(super) fn san(certificate: &X509Ref) -> Result<Vec<San>, LeftOut> {
-    let unreadable = |what: &str| LeftOut::Unreadable(what.to_owned());
+pub(super) fn san(certificate: &X509Ref) -> Result<Vec<San>, LeftOutReason> {
+    let unreadable = |what: &str| LeftOutReason::Unreadable(what.to_owned());
     if san::is_unreadable(certificate) {
         return Err(unreadable("the subject alternative names cannot be read"));
     }
@@ -159,10 +164,10 @@ pub(super) fn san(certificate: &X509Ref) -> Result<Vec<San>, LeftOut> {
 }
 
 /// A name of the subject alternative names as text.
-pub(super) fn ascii(name: &[u8]) -> Result<&str, LeftOut> {
+pub(super) fn ascii(name: &[u8]) -> Result<&str, LeftOutReason> {
     match std::str::from_utf8(name) {
         Ok(text) if text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) => Ok(text),
-        _ => Err(LeftOut::NotText(
+        _ => Err(LeftOutReason::NotText(
             "a subject alternative name is not printable ASCII",
         )),
     }
@@ -176,7 +181,7 @@ pub(super) fn key_id(certificate: &X509Ref) -> String {
 }
 
 /// Start and end of validity, in seconds since the epoch.
-pub(super) fn validity_epochs(certificate: &X509Ref) -> Result<(i64, i64), LeftOut> {
+pub(super) fn validity_epochs(certificate: &X509Ref) -> Result<(i64, i64), LeftOutReason> {
     Ok((
         unix_seconds(certificate.not_before())?,
         unix_seconds(certificate.not_after())?,
@@ -186,7 +191,7 @@ pub(super) fn validity_epochs(certificate: &X509Ref) -> Result<(i64, i64), LeftO
 /// Leaf first, then what came with it, if it is to be told.
 pub(super) fn all<'a>(
     certificate: &'a Certificate,
-    options: &Options,
+    options: &DialectOptions,
 ) -> impl Iterator<Item = &'a X509Ref> {
     std::iter::once(certificate.leaf()).chain(sent_beside(certificate, options))
 }

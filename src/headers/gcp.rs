@@ -12,8 +12,8 @@
 //! verifies none. Google sends empty headers for the others, this none.
 
 use super::common::{ascii, base64, rfc9440_chain, rfc9440_leaf, san, serial_hex};
-use super::header::{Header, Rendered};
-use super::{Facts, LeftOut, Options, Verified};
+use super::header::{Header, RenderResult};
+use super::{ClientInfo, DialectOptions, LeftOutReason, VerifyResult};
 use crate::certificate::{serial, time, San};
 use crate::Error;
 
@@ -77,31 +77,31 @@ pub const HEADERS: &[Header] = &[
     Header::new("client_cert_leaf", "X-Client-Cert-Leaf", leaf).fixed_limit(MAX_ENCODED),
     Header::new("client_cert_chain", "X-Client-Cert-Chain", chain)
         .fixed_limit(MAX_ENCODED)
-        .beside("client_cert_leaf"),
+        .requires("client_cert_leaf"),
 ];
 
 /// Room for [`MAX_DER`] encoded, in many certificates.
 const MAX_ENCODED: usize = 2 * MAX_DER;
 
-fn boolean(value: bool) -> Rendered {
+fn boolean(value: bool) -> RenderResult {
     Ok(Some(value.to_string()))
 }
 
-fn present(facts: &Facts, _: &Options) -> Rendered {
-    boolean(facts.verdict.is_presented())
+fn present(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    boolean(client.verify_result.is_presented())
 }
 
-fn verified(facts: &Facts, _: &Options) -> Rendered {
-    boolean(facts.verdict.is_success())
+fn verified(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    boolean(client.verify_result.is_success())
 }
 
-fn error(facts: &Facts, options: &Options) -> Rendered {
+fn error(client: &ClientInfo, options: &DialectOptions) -> RenderResult {
     let mut words = Vec::new();
-    match facts.verdict {
-        Verified::Success => {}
-        Verified::None => words.push("client_cert_not_provided".to_owned()),
-        Verified::NotVerified => words.push("client_cert_validation_not_performed".to_owned()),
-        Verified::Failed(..) | Verified::Revoked => {
+    match client.verify_result {
+        VerifyResult::Success => {}
+        VerifyResult::NoCertificate => words.push("client_cert_not_provided".to_owned()),
+        VerifyResult::NotVerified => words.push("client_cert_validation_not_performed".to_owned()),
+        VerifyResult::Failed(..) | VerifyResult::Revoked => {
             words.push("client_cert_validation_failed".to_owned());
         }
     }
@@ -110,7 +110,7 @@ fn error(facts: &Facts, options: &Options) -> Rendered {
         .filter(|header| header.key != "client_cert_error")
     {
         if header
-            .values(facts, options)
+            .values(client, options)
             .is_err_and(|why| why.is_too_large())
         {
             words.push(format!("{}_exceeded_size_limit", header.key));
@@ -119,29 +119,29 @@ fn error(facts: &Facts, options: &Options) -> Rendered {
     Ok(Some(words.join(",")).filter(|words| !words.is_empty()))
 }
 
-fn sha256(facts: &Facts, _: &Options) -> Rendered {
-    facts.read(|certificate| Ok::<_, Error>(base64(&certificate.digests().leaf)))
+fn sha256(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    client.read(|certificate| Ok::<_, Error>(base64(&certificate.digests().leaf)))
 }
 
-fn serial_number(facts: &Facts, options: &Options) -> Rendered {
-    if let Some(certificate) = facts.certificate {
+fn serial_number(client: &ClientInfo, options: &DialectOptions) -> RenderResult {
+    if let Some(certificate) = client.certificate {
         let bytes = serial::octets(certificate.leaf().serial_number()).len();
         if bytes > MAX_SERIAL {
-            return Err(LeftOut::TooLarge {
+            return Err(LeftOutReason::TooLarge {
                 bytes,
                 limit: MAX_SERIAL,
             });
         }
     }
-    serial_hex(facts, options)
+    serial_hex(client, options)
 }
 
 fn is_spiffe_id(uri: &[u8]) -> bool {
     uri.starts_with(b"spiffe://")
 }
 
-fn spiffe_id(facts: &Facts, _: &Options) -> Rendered {
-    facts.read(|certificate| {
+fn spiffe_id(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    client.read(|certificate| {
         let names = san(certificate.leaf())?;
         let ids: Vec<_> = names
             .iter()
@@ -154,63 +154,75 @@ fn spiffe_id(facts: &Facts, _: &Options) -> Rendered {
             [] => Ok(String::new()),
             [id] => Ok(ascii(id)?.to_owned()),
             // An SVID has exactly one (SPIFFE X.509-SVID section 2).
-            _ => Err(LeftOut::Ambiguous("more than one SPIFFE ID".to_owned())),
+            _ => Err(LeftOutReason::Ambiguous(
+                "more than one SPIFFE ID".to_owned(),
+            )),
         }
     })
 }
 
-fn uris(facts: &Facts, _: &Options) -> Rendered {
-    names(facts, |name| match name {
+fn uris(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    names(client, |name| match name {
         San::Uri(uri) if !is_spiffe_id(uri) => Some(uri),
         _ => None,
     })
 }
 
-fn dns_names(facts: &Facts, _: &Options) -> Rendered {
-    names(facts, |name| match name {
+fn dns_names(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    names(client, |name| match name {
         San::Dns(name) => Some(name),
         _ => None,
     })
 }
 
-fn names(facts: &Facts, wanted: fn(&San) -> Option<&Vec<u8>>) -> Rendered {
-    facts.read(|certificate| {
+fn names(client: &ClientInfo, wanted: fn(&San) -> Option<&Vec<u8>>) -> RenderResult {
+    client.read(|certificate| {
         let names = san(certificate.leaf())?;
         let names: Vec<_> = names
             .iter()
             .filter_map(wanted)
             .map(|name| base64(name))
             .collect();
-        Ok::<_, LeftOut>(names.join(","))
+        Ok::<_, LeftOutReason>(names.join(","))
     })
 }
 
-fn not_before(facts: &Facts, _: &Options) -> Rendered {
-    facts.read(|certificate| Ok::<_, Error>(time::rfc3339(certificate.not_before()?, "+00:00")))
+fn not_before(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    client.read(|certificate| Ok::<_, Error>(time::rfc3339(certificate.not_before()?, "+00:00")))
 }
 
-fn not_after(facts: &Facts, _: &Options) -> Rendered {
-    facts.read(|certificate| Ok::<_, Error>(time::rfc3339(certificate.not_after()?, "+00:00")))
+fn not_after(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    client.read(|certificate| Ok::<_, Error>(time::rfc3339(certificate.not_after()?, "+00:00")))
 }
 
-fn issuer_dn(facts: &Facts, _: &Options) -> Rendered {
-    facts.read(|certificate| Ok::<_, LeftOut>(base64(&certificate.leaf().issuer_name().to_der()?)))
+fn issuer_dn(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    client.read(|certificate| {
+        Ok::<_, LeftOutReason>(base64(&certificate.leaf().issuer_name().to_der()?))
+    })
 }
 
-fn subject_dn(facts: &Facts, _: &Options) -> Rendered {
-    facts.read(|certificate| Ok::<_, LeftOut>(base64(&certificate.leaf().subject_name().to_der()?)))
+fn subject_dn(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    client.read(|certificate| {
+        Ok::<_, LeftOutReason>(base64(&certificate.leaf().subject_name().to_der()?))
+    })
 }
 
-fn leaf(facts: &Facts, options: &Options) -> Rendered {
-    let Some(certificate) = facts.certificate.filter(|_| facts.verdict.is_success()) else {
+fn leaf(client: &ClientInfo, options: &DialectOptions) -> RenderResult {
+    let Some(certificate) = client
+        .certificate
+        .filter(|_| client.verify_result.is_success())
+    else {
         return Ok(None);
     };
     check(certificate.der()?.len())?;
-    rfc9440_leaf(facts, options)
+    rfc9440_leaf(client, options)
 }
 
-fn chain(facts: &Facts, options: &Options) -> Rendered {
-    let Some(certificate) = facts.certificate.filter(|_| facts.verdict.is_success()) else {
+fn chain(client: &ClientInfo, options: &DialectOptions) -> RenderResult {
+    let Some(certificate) = client
+        .certificate
+        .filter(|_| client.verify_result.is_success())
+    else {
         return Ok(None);
     };
     let mut bytes = 0;
@@ -218,12 +230,12 @@ fn chain(facts: &Facts, options: &Options) -> Rendered {
         bytes += certificate.to_der()?.len();
     }
     check(bytes)?;
-    rfc9440_chain(facts, options)
+    rfc9440_chain(client, options)
 }
 
-fn check(bytes: usize) -> Result<(), LeftOut> {
+fn check(bytes: usize) -> Result<(), LeftOutReason> {
     if bytes > MAX_DER {
-        return Err(LeftOut::TooLarge {
+        return Err(LeftOutReason::TooLarge {
             bytes,
             limit: MAX_DER,
         });

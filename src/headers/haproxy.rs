@@ -12,8 +12,8 @@
 //! `X-SSL` and `X-SSL-Session_ID` tell of the connection, not of the certificate.
 
 use super::common::{ascii, base64, der_base64, san, sent_beside, serial_hex};
-use super::header::{Header, Rendered};
-use super::{Facts, LeftOut, Options};
+use super::header::{Header, RenderResult};
+use super::{ClientInfo, DialectOptions, LeftOutReason};
 use crate::certificate::{name, time, San};
 use crate::Error;
 
@@ -32,44 +32,44 @@ pub const HEADERS: &[Header] = &[
     Header::new("ssl_c_chain_der", "X-SSL-Client-Chain", chain_der),
 ];
 
-fn verify(facts: &Facts, _: &Options) -> Rendered {
-    Ok(facts.verdict.code().map(|code| code.to_string()))
+fn verify(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    Ok(client.verify_result.code().map(|code| code.to_string()))
 }
 
-fn subject_dn(facts: &Facts, _: &Options) -> Rendered {
-    facts.read(|certificate| name::oneline_unescaped(certificate.leaf().subject_name()))
+fn subject_dn(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    client.read(|certificate| name::oneline_unescaped(certificate.leaf().subject_name()))
 }
 
-fn issuer_dn(facts: &Facts, _: &Options) -> Rendered {
-    facts.read(|certificate| name::oneline_unescaped(certificate.leaf().issuer_name()))
+fn issuer_dn(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    client.read(|certificate| name::oneline_unescaped(certificate.leaf().issuer_name()))
 }
 
 /// The first, as HAProxy's.
-fn subject_cn(facts: &Facts, _: &Options) -> Rendered {
-    facts.read(|certificate| {
+fn subject_cn(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    client.read(|certificate| {
         let attributes = name::all_readable(certificate.leaf().subject_name())?;
         let cn = attributes.into_iter().find(|attribute| attribute.is("CN"));
         String::from_utf8(cn.map(|cn| cn.value).unwrap_or_default())
-            .map_err(|_| LeftOut::NotText("the value is not UTF-8"))
+            .map_err(|_| LeftOutReason::NotText("the value is not UTF-8"))
     })
 }
 
-fn not_before(facts: &Facts, _: &Options) -> Rendered {
-    facts.read(|certificate| date(certificate.not_before()?))
+fn not_before(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    client.read(|certificate| date(certificate.not_before()?))
 }
 
-fn not_after(facts: &Facts, _: &Options) -> Rendered {
-    facts.read(|certificate| date(certificate.not_after()?))
+fn not_after(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    client.read(|certificate| date(certificate.not_after()?))
 }
 
-fn date(epoch: i64) -> Result<String, LeftOut> {
+fn date(epoch: i64) -> Result<String, LeftOutReason> {
     let why = "a year outside 1950 to 2049 cannot be told in two digits";
-    time::utc_time(epoch).ok_or_else(|| LeftOut::Ambiguous(why.to_owned()))
+    time::utc_time(epoch).ok_or_else(|| LeftOutReason::Ambiguous(why.to_owned()))
 }
 
 /// Upper-case hexadecimal, as HAProxy's `hex` converter.
-fn sha1(facts: &Facts, _: &Options) -> Rendered {
-    facts.read(|certificate| Ok::<_, Error>(certificate.fingerprint_sha1()?.to_ascii_uppercase()))
+fn sha1(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    client.read(|certificate| Ok::<_, Error>(certificate.fingerprint_sha1()?.to_ascii_uppercase()))
 }
 
 /// What OpenSSL writes before a name, and a reader looks for.
@@ -84,14 +84,14 @@ const SAN_KINDS: &[&str] = &[
 ];
 
 /// `DNS:a.example, IP Address:192.0.2.7`, as OpenSSL prints the extension.
-fn names(facts: &Facts, _: &Options) -> Rendered {
-    facts.read(|certificate| {
+fn names(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    client.read(|certificate| {
         let mut texts = Vec::new();
         for name in san(certificate.leaf())? {
             let kind = match &name {
                 San::Ip(_) => "IP Address",
                 San::Directory { .. } => {
-                    return Err(LeftOut::Ambiguous(
+                    return Err(LeftOutReason::Ambiguous(
                         "a directory name among others".to_owned(),
                     ))
                 }
@@ -101,7 +101,7 @@ fn names(facts: &Facts, _: &Options) -> Rendered {
             let value = ascii(&value)?;
             if value.contains(',') || name::contains_key(value.as_bytes(), ':', SAN_KINDS) {
                 let why = "a subject alternative name would be read as something else";
-                return Err(LeftOut::Ambiguous(why.to_owned()));
+                return Err(LeftOutReason::Ambiguous(why.to_owned()));
             }
             texts.push(format!("{kind}:{value}"));
         }
@@ -110,8 +110,8 @@ fn names(facts: &Facts, _: &Options) -> Rendered {
 }
 
 /// The certificates one after the other, without the leaf.
-fn chain_der(facts: &Facts, options: &Options) -> Rendered {
-    facts.read(|certificate| {
+fn chain_der(client: &ClientInfo, options: &DialectOptions) -> RenderResult {
+    client.read(|certificate| {
         let mut der = Vec::new();
         for certificate in sent_beside(certificate, options) {
             der.extend(certificate.to_der()?);

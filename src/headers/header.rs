@@ -1,70 +1,75 @@
-//! The table each dialect is.
+//! A row of the header table of a dialect.
 
-use super::{Facts, LeftOut, Mode, Options, MAX_VALUE};
+use super::{ClientInfo, DialectOptions, LeftOutReason, MtlsMode, MAX_VALUE};
 
 /// Most values of a numbered header.
 pub const MAX_NUMBERED: usize = 16;
 
-/// A value, `None` when there is nothing to say.
-pub type Rendered = Result<Option<String>, LeftOut>;
+/// The value of a header, or `None` where the certificate has no such value.
+pub type RenderResult = Result<Option<String>, LeftOutReason>;
 
-type One = fn(&Facts, &Options) -> Rendered;
-type Each = fn(&Facts, &Options) -> Result<Vec<String>, LeftOut>;
-type Parts = fn(&Facts, &Options) -> Vec<(&'static str, LeftOut)>;
+type RenderOne = fn(&ClientInfo, &DialectOptions) -> RenderResult;
+type RenderMany = fn(&ClientInfo, &DialectOptions) -> Result<Vec<String>, LeftOutReason>;
+type LeftOutParts = fn(&ClientInfo, &DialectOptions) -> Vec<(&'static str, LeftOutReason)>;
 
 #[derive(Clone, Copy)]
 enum Render {
-    One(One),
-    Each(Each),
+    One(RenderOne),
+    Many(RenderMany),
 }
 
 /// One header of a dialect.
 #[derive(Clone, Copy)]
 pub struct Header {
-    /// The dialect's own word for the value, by which it is looked up and renamed.
+    /// The dialect's own name for the value, by which it is looked up and renamed.
     pub key: &'static str,
     /// Default header name; `None` for a value that is set only under a name of the operator's.
     pub name: Option<&'static str>,
-    /// Longest value in bytes, if the operator says nothing else.
+    /// Longest value in bytes, if the operator sets no other limit.
     pub limit: usize,
-    /// The header beside which alone this one may stand.
-    pub beside: Option<&'static str>,
-    mode: Option<Mode>,
-    fixed: bool,
-    utf8: bool,
-    daily: bool,
-    parts: Option<Parts>,
+    /// Key of the header without which this one is not written.
+    pub requires: Option<&'static str>,
+    mode: Option<MtlsMode>,
+    limit_is_fixed: bool,
+    allows_utf8: bool,
+    changes_daily: bool,
+    left_out_parts: Option<LeftOutParts>,
     render: Render,
 }
 
 impl Header {
-    pub(super) const fn new(key: &'static str, name: &'static str, render: One) -> Header {
+    pub(super) const fn new(key: &'static str, name: &'static str, render: RenderOne) -> Header {
         Header {
             name: Some(name),
             ..Header::unnamed(key, render)
         }
     }
 
-    pub(super) const fn unnamed(key: &'static str, render: One) -> Header {
+    /// A value without a default header name.
+    pub(super) const fn unnamed(key: &'static str, render: RenderOne) -> Header {
         Header {
             key,
             name: None,
             limit: MAX_VALUE,
-            beside: None,
+            requires: None,
             mode: None,
-            fixed: false,
-            utf8: false,
-            daily: false,
-            parts: None,
+            limit_is_fixed: false,
+            allows_utf8: false,
+            changes_daily: false,
+            left_out_parts: None,
             render: Render::One(render),
         }
     }
 
-    /// `name` followed by `0`, `1`, ...
-    pub(super) const fn numbered(key: &'static str, name: &'static str, render: Each) -> Header {
-        let none: One = |_, _| Ok(None);
+    /// Several headers: `name` followed by `0`, `1`, ...
+    pub(super) const fn numbered(
+        key: &'static str,
+        name: &'static str,
+        render: RenderMany,
+    ) -> Header {
+        let none: RenderOne = |_, _| Ok(None);
         Header {
-            render: Render::Each(render),
+            render: Render::Many(render),
             ..Header::new(key, name, none)
         }
     }
@@ -77,41 +82,44 @@ impl Header {
     pub(super) const fn fixed_limit(self, limit: usize) -> Header {
         Header {
             limit,
-            fixed: true,
+            limit_is_fixed: true,
             ..self
         }
     }
 
     /// The value may hold UTF-8.
     pub(super) const fn utf8(self) -> Header {
-        Header { utf8: true, ..self }
+        Header {
+            allows_utf8: true,
+            ..self
+        }
     }
 
     /// The value counts the days until the certificate expires.
-    pub(super) const fn daily(self) -> Header {
+    pub(super) const fn changes_daily(self) -> Header {
         Header {
-            daily: true,
+            changes_daily: true,
             ..self
         }
     }
 
-    /// The value goes without the parts that this names, and stands all the same.
-    pub(super) const fn parts(self, left_out: Parts) -> Header {
+    /// The value may be written without some of its parts; `parts` returns those left out.
+    pub(super) const fn with_left_out_parts(self, parts: LeftOutParts) -> Header {
         Header {
-            parts: Some(left_out),
+            left_out_parts: Some(parts),
             ..self
         }
     }
 
-    pub(super) const fn beside(self, key: &'static str) -> Header {
+    pub(super) const fn requires(self, key: &'static str) -> Header {
         Header {
-            beside: Some(key),
+            requires: Some(key),
             ..self
         }
     }
 
     /// The header exists in this mode only.
-    pub(super) const fn only(self, mode: Mode) -> Header {
+    pub(super) const fn only_in(self, mode: MtlsMode) -> Header {
         Header {
             mode: Some(mode),
             ..self
@@ -119,49 +127,53 @@ impl Header {
     }
 
     /// Whether the header exists in this mode.
-    pub fn is_of(&self, mode: Mode) -> bool {
-        self.mode.is_none_or(|own| own == mode)
+    pub fn exists_in(&self, mode: MtlsMode) -> bool {
+        self.mode.is_none_or(|only| only == mode)
     }
 
-    /// Whether there are several, `name` followed by `0`, `1`, ...
+    /// Whether the header is numbered: `name` followed by `0`, `1`, ...
     pub fn is_numbered(&self) -> bool {
-        matches!(self.render, Render::Each(_))
+        matches!(self.render, Render::Many(_))
     }
 
-    /// First second at which the value is another one, if it ever is.
-    pub fn until(&self, facts: &Facts) -> Option<i64> {
-        let not_after = facts.certificate.filter(|_| self.daily)?.not_after().ok()?;
-        let left = not_after.saturating_sub(facts.now);
-        (left > 0).then(|| facts.now.saturating_add(left % 86_400).saturating_add(1))
+    /// The first second at which the value changes by itself, if it ever does.
+    pub fn changes_at(&self, client: &ClientInfo) -> Option<i64> {
+        let certificate = client.certificate.filter(|_| self.changes_daily)?;
+        let left = certificate.not_after().ok()?.saturating_sub(client.now);
+        (left > 0).then(|| client.now.saturating_add(left % 86_400).saturating_add(1))
     }
 
     /// The values: at most one, unless the header is numbered.
     ///
     /// # Errors
-    /// When there is a value, and a header must not or cannot carry it.
-    pub fn values(&self, facts: &Facts, options: &Options) -> Result<Vec<String>, LeftOut> {
-        if !self.is_of(options.mode) {
+    /// When there is a value that a header must not or cannot carry.
+    pub fn values(
+        &self,
+        client: &ClientInfo,
+        options: &DialectOptions,
+    ) -> Result<Vec<String>, LeftOutReason> {
+        if !self.exists_in(options.mode) {
             return Ok(Vec::new());
         }
-        let facts = options.told(facts);
+        let client = options.restrict(client);
         let values = match self.render {
-            Render::One(render) => render(&facts, options)?.into_iter().collect(),
-            Render::Each(render) => render(&facts, options)?,
+            Render::One(render) => render(&client, options)?.into_iter().collect(),
+            Render::Many(render) => render(&client, options)?,
         };
         if values.len() > MAX_NUMBERED {
-            return Err(LeftOut::TooMany {
+            return Err(LeftOutReason::TooMany {
                 count: values.len(),
                 limit: MAX_NUMBERED,
             });
         }
         let limit = match options.max_bytes {
-            Some(max) if self.fixed => max.min(self.limit),
+            Some(max) if self.limit_is_fixed => max.min(self.limit),
             Some(max) => max,
             None => self.limit,
         };
         for value in &values {
             if value.len() > limit {
-                return Err(LeftOut::TooLarge {
+                return Err(LeftOutReason::TooLarge {
                     bytes: value.len(),
                     limit,
                 });
@@ -171,22 +183,30 @@ impl Header {
         Ok(values)
     }
 
-    /// The parts that the value goes without, and why.
-    pub fn left_out_parts(&self, facts: &Facts, options: &Options) -> Vec<(&'static str, LeftOut)> {
-        match self.parts {
-            Some(left_out) if self.is_of(options.mode) => left_out(&options.told(facts), options),
+    /// The parts that the value is written without, and the reasons.
+    pub fn left_out_parts(
+        &self,
+        client: &ClientInfo,
+        options: &DialectOptions,
+    ) -> Vec<(&'static str, LeftOutReason)> {
+        match self.left_out_parts {
+            Some(parts) if self.exists_in(options.mode) => {
+                parts(&options.restrict(client), options)
+            }
             _ => Vec::new(),
         }
     }
 
-    /// The last line of defence: whatever the dialect's own code let through.
-    fn check(&self, value: &str) -> Result<(), LeftOut> {
+    /// Checks what every dialect must guarantee, in case the code of a dialect misses it.
+    fn check(&self, value: &str) -> Result<(), LeftOutReason> {
         if value.is_empty() {
-            return Err(LeftOut::Ambiguous("an empty value among others".to_owned()));
+            return Err(LeftOutReason::Ambiguous(
+                "an empty value among others".to_owned(),
+            ));
         }
         // HTTP strips spaces from the ends of a field value (RFC 9110 section 5.5), readers more.
         if value.trim() != value {
-            return Err(LeftOut::NotText("a space at an end of the value"));
+            return Err(LeftOutReason::NotText("a space at an end of the value"));
         }
         let is_ascii = value.is_ascii();
         let has_control = match is_ascii {
@@ -194,10 +214,10 @@ impl Header {
             false => value.chars().any(char::is_control),
         };
         if has_control {
-            return Err(LeftOut::NotText("a control character in the value"));
+            return Err(LeftOutReason::NotText("a control character in the value"));
         }
-        if !self.utf8 && !is_ascii {
-            return Err(LeftOut::NotText("the value is not ASCII"));
+        if !self.allows_utf8 && !is_ascii {
+            return Err(LeftOutReason::NotText("the value is not ASCII"));
         }
         Ok(())
     }

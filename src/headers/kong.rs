@@ -9,8 +9,8 @@
 
 pub use super::common::escape;
 use super::common::{chain_pem_escaped, issuer_dn, pem_escaped, serial_hex, sha1, subject_dn};
-use super::header::{Header, Rendered};
-use super::{Facts, Options};
+use super::header::{Header, RenderResult};
+use super::{ClientInfo, DialectOptions};
 use crate::certificate::san;
 use crate::Error;
 
@@ -47,7 +47,7 @@ pub const CONSUMER_GROUPS: &str = "X-Consumer-Groups";
 pub const AUTHENTICATED_GROUPS: &str = "X-Authenticated-Groups";
 
 /// What says who the consumer is.
-pub const IDENTITY: [&str; 7] = [
+pub const IDENTITY_HEADERS: [&str; 7] = [
     CONSUMER_ID,
     CONSUMER_CUSTOM_ID,
     CONSUMER_USERNAME,
@@ -76,17 +76,17 @@ pub const HEADERS: &[Header] = &[
     Header::unnamed("client_cert_san", names),
 ];
 
-fn chain(facts: &Facts, options: &Options) -> Rendered {
+fn chain(client: &ClientInfo, options: &DialectOptions) -> RenderResult {
     if options.chain {
-        chain_pem_escaped(facts, options)
+        chain_pem_escaped(client, options)
     } else {
         Ok(None)
     }
 }
 
 /// See [`san::text`].
-fn names(facts: &Facts, _: &Options) -> Rendered {
-    facts.read(|certificate| Ok::<_, Error>(san::text(certificate.san())))
+fn names(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    client.read(|certificate| Ok::<_, Error>(san::text(certificate.san())))
 }
 
 #[cfg(test)]

@@ -12,8 +12,8 @@
 use super::common::{
     days_left, issuer_dn, not_after, not_before, pem_escaped, serial_hex, sha1, subject_dn, verdict,
 };
-use super::header::{Header, Rendered};
-use super::{Facts, Options};
+use super::header::{Header, RenderResult};
+use super::{ClientInfo, DialectOptions};
 use crate::certificate::name;
 
 /// The headers.
@@ -28,15 +28,15 @@ pub const HEADERS: &[Header] = &[
     Header::unnamed("ssl_client_fingerprint", sha1),
     Header::unnamed("ssl_client_v_start", not_before),
     Header::unnamed("ssl_client_v_end", not_after),
-    Header::unnamed("ssl_client_v_remain", days_left).daily(),
+    Header::unnamed("ssl_client_v_remain", days_left).changes_daily(),
 ];
 
 /// `$ssl_client_s_dn_legacy`.
-pub(super) fn subject_dn_legacy(facts: &Facts, _: &Options) -> Rendered {
-    facts.read(|certificate| name::oneline(certificate.leaf().subject_name()))
+pub(super) fn subject_dn_legacy(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    client.read(|certificate| name::oneline(certificate.leaf().subject_name()))
 }
 
 /// `$ssl_client_i_dn_legacy`.
-pub(super) fn issuer_dn_legacy(facts: &Facts, _: &Options) -> Rendered {
-    facts.read(|certificate| name::oneline(certificate.leaf().issuer_name()))
+pub(super) fn issuer_dn_legacy(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
+    client.read(|certificate| name::oneline(certificate.leaf().issuer_name()))
 }

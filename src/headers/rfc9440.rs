@@ -21,5 +21,5 @@ pub const HEADERS: &[Header] = &[
     Header::new("client_cert", "Client-Cert", rfc9440_leaf).limit(LEAF_LIMIT),
     Header::new("client_cert_chain", "Client-Cert-Chain", rfc9440_chain)
         .limit(CHAIN_LIMIT)
-        .beside("client_cert"),
+        .requires("client_cert"),
 ];

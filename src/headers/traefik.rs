@@ -17,8 +17,8 @@ use openssl::x509::X509Ref;
 use percent_encoding::{percent_encode, AsciiSet, NON_ALPHANUMERIC};
 
 use super::common::{all, ascii, base64, san, validity_epochs};
-use super::header::{Header, Rendered};
-use super::{Facts, LeftOut, Options};
+use super::header::{Header, RenderResult};
+use super::{ClientInfo, DialectOptions, LeftOutReason};
 use crate::certificate::{name, serial, San};
 
 /// What Go's `url.QueryEscape` escapes, which makes a space a `+` besides.
@@ -35,24 +35,24 @@ pub const HEADERS: &[Header] = &[
     Header::new("info", "X-Forwarded-Tls-Client-Cert-Info", info),
 ];
 
-fn pem(facts: &Facts, options: &Options) -> Rendered {
-    facts.read(|certificate| {
-        let bodies: Result<Vec<_>, LeftOut> = all(certificate, options)
+fn pem(client: &ClientInfo, options: &DialectOptions) -> RenderResult {
+    client.read(|certificate| {
+        let bodies: Result<Vec<_>, LeftOutReason> = all(certificate, options)
             .map(|certificate| Ok(base64(&certificate.to_der()?)))
             .collect();
-        Ok::<_, LeftOut>(bodies?.join(","))
+        Ok::<_, LeftOutReason>(bodies?.join(","))
     })
 }
 
-fn info(facts: &Facts, options: &Options) -> Rendered {
-    facts.read(|certificate| {
+fn info(client: &ClientInfo, options: &DialectOptions) -> RenderResult {
+    client.read(|certificate| {
         let certificates: Result<Vec<_>, _> = all(certificate, options).map(fields).collect();
         let certificates = certificates?;
         let has = |fields: &Fields, key| fields.iter().any(|(field, _)| *field == key);
         if let [leaf, beside @ ..] = certificates.as_slice() {
             if beside.iter().flatten().any(|(key, _)| !has(leaf, *key)) {
                 let why = "a certificate beside the leaf has a field that the leaf has not";
-                return Err(LeftOut::Ambiguous(why.to_owned()));
+                return Err(LeftOutReason::Ambiguous(why.to_owned()));
             }
         }
         let pair = |(key, value): &(&str, String)| format!("{key}=\"{value}\"");
@@ -61,14 +61,14 @@ fn info(facts: &Facts, options: &Options) -> Rendered {
             .map(|fields| fields.iter().map(pair).collect::<Vec<_>>().join(";"))
             .collect();
         let text = percent_encode(parts.join(",").as_bytes(), QUERY).to_string();
-        Ok::<_, LeftOut>(text.replace(' ', "+"))
+        Ok::<_, LeftOutReason>(text.replace(' ', "+"))
     })
 }
 
 /// Keys and values of one certificate.
 type Fields = Vec<(&'static str, String)>;
 
-fn fields(certificate: &X509Ref) -> Result<Fields, LeftOut> {
+fn fields(certificate: &X509Ref) -> Result<Fields, LeftOutReason> {
     let mut fields = Fields::new();
     let mut field = |key: &'static str, value: &str| {
         if !value.is_empty() {
@@ -94,15 +94,15 @@ fn fields(certificate: &X509Ref) -> Result<Fields, LeftOut> {
     Ok(fields)
 }
 
-fn plain(name: String) -> Result<String, LeftOut> {
+fn plain(name: String) -> Result<String, LeftOutReason> {
     if name.chars().any(char::is_control) {
-        return Err(LeftOut::NotText("a control character in a name"));
+        return Err(LeftOutReason::NotText("a control character in a name"));
     }
     Ok(name)
 }
 
 /// DNS, email, IP, URI.
-fn names(certificate: &X509Ref) -> Result<String, LeftOut> {
+fn names(certificate: &X509Ref) -> Result<String, LeftOutReason> {
     let names = san(certificate)?;
     let mut sorted: [Vec<String>; 4] = Default::default();
     let [dns, email, ip, uri] = &mut sorted;
@@ -118,7 +118,7 @@ fn names(certificate: &X509Ref) -> Result<String, LeftOut> {
         let value = ascii(&value)?;
         if !name::is_traefik_value(value) {
             let why = "a subject alternative name would be read as something else";
-            return Err(LeftOut::Ambiguous(why.to_owned()));
+            return Err(LeftOutReason::Ambiguous(why.to_owned()));
         }
         list.push(value.to_owned());
     }

@@ -15,19 +15,20 @@
 //! `ALWAYS_FORWARD_ONLY`. With `when: presented` nothing tells a verified certificate from another.
 
 use super::common::{ascii, escape, san};
-use super::header::{Header, Rendered};
-use super::{Facts, LeftOut, MAX_VALUE};
+use super::header::{Header, RenderResult};
+use super::{ClientInfo, LeftOutReason, MAX_VALUE};
 use crate::certificate::{name, Certificate, San};
 
 /// The header.
-pub const HEADERS: &[Header] = &[Header::new("xfcc", NAME, element).parts(left_out_keys)];
+pub const HEADERS: &[Header] =
+    &[Header::new("xfcc", NAME, element).with_left_out_parts(left_out_keys)];
 
 /// Default name of the header; the modes that forward read it under this name too.
 pub const NAME: &str = "x-forwarded-client-cert";
 
 /// Envoy's `forward_client_cert_details`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub enum XfccMode {
     /// Neither forward nor set.
     Sanitize,
     /// Forward what came, if the client has a certificate.
@@ -41,32 +42,32 @@ pub enum Mode {
     AlwaysForwardOnly,
 }
 
-impl Mode {
+impl XfccMode {
     /// All with Envoy's names.
-    pub const ALL: [(&'static str, Mode); 5] = [
-        ("SANITIZE", Mode::Sanitize),
-        ("FORWARD_ONLY", Mode::ForwardOnly),
-        ("APPEND_FORWARD", Mode::AppendForward),
-        ("SANITIZE_SET", Mode::SanitizeSet),
-        ("ALWAYS_FORWARD_ONLY", Mode::AlwaysForwardOnly),
+    pub const ALL: [(&'static str, XfccMode); 5] = [
+        ("SANITIZE", XfccMode::Sanitize),
+        ("FORWARD_ONLY", XfccMode::ForwardOnly),
+        ("APPEND_FORWARD", XfccMode::AppendForward),
+        ("SANITIZE_SET", XfccMode::SanitizeSet),
+        ("ALWAYS_FORWARD_ONLY", XfccMode::AlwaysForwardOnly),
     ];
 
     /// The mode of Envoy's name.
-    pub fn from_name(name: &str) -> Option<Mode> {
-        Mode::ALL
+    pub fn from_name(name: &str) -> Option<XfccMode> {
+        XfccMode::ALL
             .into_iter()
             .find_map(|(known, mode)| (known == name).then_some(mode))
     }
 
     /// Whether what came is of any use: without it the header can be removed unread.
     pub fn forwards(self) -> bool {
-        !matches!(self, Mode::Sanitize | Mode::SanitizeSet)
+        !matches!(self, XfccMode::Sanitize | XfccMode::SanitizeSet)
     }
 }
 
 /// Envoy's `set_current_client_cert_details`; `By` and `Hash` are always there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Detail {
+pub struct XfccDetails {
     /// `Cert`: the leaf.
     pub cert: bool,
     /// `Chain`: leaf and what came with it.
@@ -81,16 +82,16 @@ pub struct Detail {
 
 /// `mode` and `detail`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
+pub struct XfccOptions {
     /// What happens to the header.
-    pub mode: Mode,
+    pub mode: XfccMode,
     /// What an element says.
-    pub detail: Detail,
+    pub detail: XfccDetails,
 }
 
-impl Detail {
+impl XfccDetails {
     /// Nothing but `By` and `Hash`.
-    pub const NONE: Detail = Detail {
+    pub const NONE: XfccDetails = XfccDetails {
         cert: false,
         chain: false,
         subject: false,
@@ -99,12 +100,12 @@ impl Detail {
     };
 }
 
-impl Default for Options {
+impl Default for XfccOptions {
     /// Istio's details, but not `Cert`.
-    fn default() -> Options {
-        Options {
-            mode: Mode::SanitizeSet,
-            detail: Detail {
+    fn default() -> XfccOptions {
+        XfccOptions {
+            mode: XfccMode::SanitizeSet,
+            detail: XfccDetails {
                 cert: false,
                 chain: false,
                 subject: true,
@@ -116,37 +117,37 @@ impl Default for Options {
 }
 
 /// The value to send upstream: `came` are the values of all header lines of the inbound request
-/// that are named as the header is, `own` is what [`super::Selection::lines`] set, `admitted` is
-/// [`super::Options::admits`].
+/// that are named as the header is, `own` is what [`super::DialectConfig::lines`] set, `admitted` is
+/// [`super::DialectOptions::admits`].
 ///
 /// # Errors
 /// When what came cannot be forwarded, or not with an element behind it.
 pub fn forward(
-    options: &super::Options,
+    options: &super::DialectOptions,
     admitted: bool,
     came: &[&[u8]],
     own: Option<&str>,
-) -> Result<Option<String>, LeftOut> {
+) -> Result<Option<String>, LeftOutReason> {
     let came = || {
         let values: Result<Vec<_>, _> = came
             .iter()
             .map(|value| match std::str::from_utf8(value) {
                 Ok(text) if !text.chars().any(|c| c != '\t' && c.is_control()) => Ok(text),
-                _ => Err(LeftOut::NotText("the value that came is not text")),
+                _ => Err(LeftOutReason::NotText("the value that came is not text")),
             })
             .collect();
-        Ok::<_, LeftOut>(Some(values?.join(",")).filter(|value| !value.is_empty()))
+        Ok::<_, LeftOutReason>(Some(values?.join(",")).filter(|value| !value.is_empty()))
     };
     let value = match (options.xfcc.mode, own) {
-        (Mode::AlwaysForwardOnly, _) => came()?,
-        (Mode::ForwardOnly, _) if admitted => came()?,
-        (Mode::SanitizeSet, Some(own)) if admitted => Some(own.to_owned()),
-        (Mode::AppendForward, Some(own)) if admitted => match came()? {
+        (XfccMode::AlwaysForwardOnly, _) => came()?,
+        (XfccMode::ForwardOnly, _) if admitted => came()?,
+        (XfccMode::SanitizeSet, Some(own)) if admitted => Some(own.to_owned()),
+        (XfccMode::AppendForward, Some(own)) if admitted => match came()? {
             None => Some(own.to_owned()),
             Some(came) if is_well_formed(came.as_bytes()) => Some(format!("{came},{own}")),
             Some(_) => {
                 let why = "the value that came would swallow or change what is appended";
-                return Err(LeftOut::Ambiguous(why.to_owned()));
+                return Err(LeftOutReason::Ambiguous(why.to_owned()));
             }
         },
         // Without an element of its own, readers would take the last one that came for ours.
@@ -154,7 +155,7 @@ pub fn forward(
     };
     let limit = options.max_bytes.unwrap_or(MAX_VALUE);
     match value {
-        Some(value) if value.len() > limit => Err(LeftOut::TooLarge {
+        Some(value) if value.len() > limit => Err(LeftOutReason::TooLarge {
             bytes: value.len(),
             limit,
         }),
@@ -163,11 +164,11 @@ pub fn forward(
 }
 
 /// The element for this client.
-fn element(facts: &Facts, options: &super::Options) -> Rendered {
-    Ok(facts
+fn element(client: &ClientInfo, options: &super::DialectOptions) -> RenderResult {
+    Ok(client
         .certificate
         .filter(|_| sets(options))
-        .map(|certificate| pairs(certificate, facts.own_uris, options.xfcc.detail))
+        .map(|certificate| pairs(certificate, client.server_uris, options.xfcc.detail))
         .transpose()?
         .map(|pairs| {
             let written: Vec<_> = pairs.into_iter().filter_map(Result::ok).collect();
@@ -176,11 +177,14 @@ fn element(facts: &Facts, options: &super::Options) -> Rendered {
 }
 
 /// The keys that [`element`] goes without, and why.
-fn left_out_keys(facts: &Facts, options: &super::Options) -> Vec<(&'static str, LeftOut)> {
-    let pairs = facts
+fn left_out_keys(
+    client: &ClientInfo,
+    options: &super::DialectOptions,
+) -> Vec<(&'static str, LeftOutReason)> {
+    let pairs = client
         .certificate
         .filter(|_| sets(options))
-        .and_then(|certificate| pairs(certificate, facts.own_uris, options.xfcc.detail).ok());
+        .and_then(|certificate| pairs(certificate, client.server_uris, options.xfcc.detail).ok());
     pairs
         .into_iter()
         .flatten()
@@ -188,14 +192,21 @@ fn left_out_keys(facts: &Facts, options: &super::Options) -> Vec<(&'static str, 
         .collect()
 }
 
-fn sets(options: &super::Options) -> bool {
-    matches!(options.xfcc.mode, Mode::AppendForward | Mode::SanitizeSet)
+fn sets(options: &super::DialectOptions) -> bool {
+    matches!(
+        options.xfcc.mode,
+        XfccMode::AppendForward | XfccMode::SanitizeSet
+    )
 }
 
 /// Pairs of key and value, joined where a key has several, or the key and why it is left out.
-type Pairs = Vec<Result<String, (&'static str, LeftOut)>>;
+type Pairs = Vec<Result<String, (&'static str, LeftOutReason)>>;
 
-fn pairs(certificate: &Certificate, by: &[Vec<u8>], detail: Detail) -> Result<Pairs, LeftOut> {
+fn pairs(
+    certificate: &Certificate,
+    by: &[Vec<u8>],
+    detail: XfccDetails,
+) -> Result<Pairs, LeftOutReason> {
     let mut pairs = Pairs::new();
     let by: Result<Vec<_>, _> = by.iter().map(|uri| ascii(uri)).collect();
     pairs.extend(list("By", &by?));
@@ -239,11 +250,14 @@ fn pairs(certificate: &Certificate, by: &[Vec<u8>], detail: Detail) -> Result<Pa
 }
 
 /// All the pairs of a key, or none.
-fn list(key: &'static str, values: &[&str]) -> Option<Result<String, (&'static str, LeftOut)>> {
+fn list(
+    key: &'static str,
+    values: &[&str],
+) -> Option<Result<String, (&'static str, LeftOutReason)>> {
     let pairs: Option<Vec<_>> = values.iter().map(|value| pair(key, value)).collect();
     let Some(pairs) = pairs else {
         let why = "a name would be read as something else";
-        return Some(Err((key, LeftOut::Ambiguous(why.to_owned()))));
+        return Some(Err((key, LeftOutReason::Ambiguous(why.to_owned()))));
     };
     (!pairs.is_empty()).then(|| Ok(pairs.join(";")))
 }
@@ -325,11 +339,11 @@ mod tests {
 
     const OWN: Option<&str> = Some("Hash=00");
 
-    fn options(mode: Mode) -> super::super::Options {
-        super::super::Options {
-            xfcc: Options {
+    fn options(mode: XfccMode) -> super::super::DialectOptions {
+        super::super::DialectOptions {
+            xfcc: XfccOptions {
                 mode,
-                ..Options::default()
+                ..XfccOptions::default()
             },
             ..Default::default()
         }
@@ -337,9 +351,12 @@ mod tests {
 
     #[test]
     fn from_name_knows_envoys_names() {
-        assert_eq!(Mode::from_name("APPEND_FORWARD"), Some(Mode::AppendForward));
-        assert_eq!(Mode::from_name("append_forward"), None);
-        for (_, mode) in Mode::ALL {
+        assert_eq!(
+            XfccMode::from_name("APPEND_FORWARD"),
+            Some(XfccMode::AppendForward)
+        );
+        assert_eq!(XfccMode::from_name("append_forward"), None);
+        for (_, mode) in XfccMode::ALL {
             let came = forward(&options(mode), true, &[b"By=a"], OWN).unwrap();
             let kept = came.is_some_and(|value| value.contains("By=a"));
             assert_eq!(mode.forwards(), kept, "{mode:?}");
@@ -359,15 +376,15 @@ mod tests {
         };
         let came = Some("By=a;Hash=1,By=b".to_owned());
         for (mode, without, with) in [
-            (Mode::Sanitize, None, None),
-            (Mode::ForwardOnly, None, came.clone()),
+            (XfccMode::Sanitize, None, None),
+            (XfccMode::ForwardOnly, None, came.clone()),
             (
-                Mode::AppendForward,
+                XfccMode::AppendForward,
                 None,
                 Some("By=a;Hash=1,By=b,Hash=00".to_owned()),
             ),
-            (Mode::SanitizeSet, None, Some("Hash=00".to_owned())),
-            (Mode::AlwaysForwardOnly, came.clone(), came),
+            (XfccMode::SanitizeSet, None, Some("Hash=00".to_owned())),
+            (XfccMode::AlwaysForwardOnly, came.clone(), came),
         ] {
             assert_eq!(forward(mode, false), without, "{mode:?}");
             assert_eq!(forward(mode, true), with, "{mode:?}");
@@ -377,9 +394,9 @@ mod tests {
     #[test]
     fn forward_nothing_came_is_the_own_element_alone() {
         for came in [&[][..], &[&b""[..]]] {
-            let value = forward(&options(Mode::AppendForward), true, came, OWN);
+            let value = forward(&options(XfccMode::AppendForward), true, came, OWN);
             assert_eq!(value, Ok(OWN.map(str::to_owned)));
-            let value = forward(&options(Mode::AlwaysForwardOnly), false, came, None);
+            let value = forward(&options(XfccMode::AlwaysForwardOnly), false, came, None);
             assert_eq!(value, Ok(None));
         }
     }
@@ -387,7 +404,7 @@ mod tests {
     #[test]
     fn forward_without_an_own_element_appends_nothing() {
         // The element that came last would pass for this client's.
-        let value = forward(&options(Mode::AppendForward), true, &[b"Hash=ff"], None);
+        let value = forward(&options(XfccMode::AppendForward), true, &[b"Hash=ff"], None);
         assert_eq!(value, Ok(None));
     }
 
@@ -410,7 +427,7 @@ mod tests {
             b"By=a,,By=b",
             b"By=a;junk,By=b",
         ] {
-            let value = forward(&options(Mode::AppendForward), true, &[came], OWN);
+            let value = forward(&options(XfccMode::AppendForward), true, &[came], OWN);
             assert_eq!(
                 value.unwrap_err().kind(),
                 "ambiguous",
@@ -425,7 +442,7 @@ mod tests {
             b"By=a; Hash=1",
             b"Subject=\"\"",
         ] {
-            let value = forward(&options(Mode::AppendForward), true, &[came], OWN).unwrap();
+            let value = forward(&options(XfccMode::AppendForward), true, &[came], OWN).unwrap();
             let came = std::str::from_utf8(came).unwrap();
             assert_eq!(value.unwrap(), format!("{came},Hash=00"));
         }
@@ -433,10 +450,15 @@ mod tests {
 
     #[test]
     fn forward_is_text_within_the_limit() {
-        let value = forward(&options(Mode::AlwaysForwardOnly), true, &[b"By=\xff"], None);
+        let value = forward(
+            &options(XfccMode::AlwaysForwardOnly),
+            true,
+            &[b"By=\xff"],
+            None,
+        );
         assert_eq!(value.unwrap_err().kind(), "not_text");
         let long = [b'a'; MAX_VALUE + 1];
-        let value = forward(&options(Mode::ForwardOnly), true, &[&long], None);
+        let value = forward(&options(XfccMode::ForwardOnly), true, &[&long], None);
         assert_eq!(value.unwrap_err().kind(), "too_large");
     }
 

@@ -1,12 +1,12 @@
 //! Header line -> certificate: what a proxy that terminated TLS says of its client. One file per
 //! format. Nothing here says that the client holds the key; the header is worth as much as the
-//! peer that sent it, see [`Source`].
+//! peer that sent it, see [`AllowedPeers`].
 
+mod allowed_peers;
 mod aws_alb;
 mod base64_encoded;
 mod pem;
 mod rfc9440;
-mod source;
 #[cfg(test)]
 mod tests;
 mod traefik;
@@ -21,7 +21,7 @@ use openssl::x509::X509;
 use crate::certificate::{from_der, Certificate, CertificateDigests};
 use crate::Error;
 
-pub use source::Source;
+pub use allowed_peers::AllowedPeers;
 
 /// Longest header, in bytes, all lines of a chain together.
 pub const MAX_BYTES: usize = 64 * 1024;
@@ -90,7 +90,7 @@ type Ders = Vec<Vec<u8>>;
 
 /// The certificate of a request, read but not parsed: the key is what it is known by.
 #[derive(Debug)]
-pub struct Decoded {
+pub struct DerChain {
     ders: Ders,
 }
 
@@ -99,7 +99,7 @@ pub struct Decoded {
 ///
 /// # Errors
 /// Why the header is refused, for the log: repeated, too long, or not exactly what the format says.
-pub fn decode(format: Format, lines: &[&[u8]], chain: &[&[u8]]) -> Result<Option<Decoded>, Error> {
+pub fn decode(format: Format, lines: &[&[u8]], chain: &[&[u8]]) -> Result<Option<DerChain>, Error> {
     let bytes: usize = lines.iter().chain(chain).map(|line| line.len()).sum();
     if bytes > MAX_BYTES {
         return Err(refused(format!(
@@ -159,10 +159,10 @@ pub fn decode(format: Format, lines: &[&[u8]], chain: &[&[u8]]) -> Result<Option
     for der in &ders {
         whole(der)?;
     }
-    Ok(Some(Decoded { ders }))
+    Ok(Some(DerChain { ders }))
 }
 
-impl Decoded {
+impl DerChain {
     /// What tells this certificate with its chain from any other.
     pub fn key(&self) -> Result<CertificateDigests, Error> {
         let (leaf, chain) = self.ders.split_first().ok_or(Error::NoCertificate)?;

@@ -6,7 +6,7 @@ use percent_encoding::{utf8_percent_encode, NON_ALPHANUMERIC};
 use serde_json::Value;
 
 use super::*;
-use crate::headers::{self, Dialect, Facts, Options, Selection, Verified};
+use crate::headers::{self, ClientInfo, Dialect, DialectConfig, DialectOptions, VerifyResult};
 use crate::testing::{self, NOW};
 use crate::text::hex;
 
@@ -28,7 +28,7 @@ fn corpus(file: &str) -> Option<Value> {
     }
 }
 
-fn one(format: Format, value: &str) -> Result<Option<Decoded>, Error> {
+fn one(format: Format, value: &str) -> Result<Option<DerChain>, Error> {
     decode(format, &[value.as_bytes()], &[])
 }
 
@@ -145,12 +145,12 @@ fn decode_rfc9440_appendix_a() {
 #[test]
 fn decode_reads_what_the_dialects_write() {
     let certificate = Certificate::from_pem(sample().chain_pem.as_bytes()).unwrap();
-    let facts = Facts {
+    let client = ClientInfo {
         certificate: Some(&certificate),
-        verdict: Verified::Success,
+        verify_result: VerifyResult::Success,
         issuer: certificate.intermediates().get(0),
         now: NOW,
-        own_uris: &[],
+        server_uris: &[],
     };
     for (dialect, name, format) in [
         (Dialect::Rfc9440, "Client-Cert", Format::Rfc9440),
@@ -160,9 +160,9 @@ fn decode_reads_what_the_dialects_write() {
             Format::Traefik,
         ),
     ] {
-        let lines = Selection::new(dialect, Options::default()).lines(&facts);
+        let rendered = DialectConfig::new(dialect, DialectOptions::default()).render(&client);
         let line = |name: &str| {
-            let mut lines = lines.set.iter();
+            let mut lines = rendered.lines.iter();
             lines
                 .find(|(found, _)| **found == *name)
                 .map(|(_, value)| value.as_bytes())

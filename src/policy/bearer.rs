@@ -4,9 +4,9 @@ use std::fmt;
 
 use openssl::sha::sha256;
 
-use crate::inbound::{Format, Source};
+use crate::inbound::{AllowedPeers, Format};
 use crate::text::hex;
-use crate::token::{Algorithm, Expected, SigningKey};
+use crate::token::{Algorithm, ClaimRequirements, SigningKey};
 
 /// Behind the name of a certificate header: its chain (RFC 9440 has `Client-Cert-Chain`).
 const CHAIN: &str = "-Chain";
@@ -21,11 +21,11 @@ pub struct Inbound {
     /// How it carries the certificate.
     pub format: Format,
     /// Who may send it.
-    pub source: Source,
+    pub source: AllowedPeers,
 }
 
 impl Inbound {
-    pub(super) fn new(name: &str, format: Format, source: Source) -> Inbound {
+    pub(super) fn new(name: &str, format: Format, source: AllowedPeers) -> Inbound {
         let chain = format.has_chain_header();
         Inbound {
             name: name.into(),
@@ -116,7 +116,7 @@ pub struct Bearer {
     /// Values of `iss` that count instead of the issuer's own.
     pub issuers: Vec<Box<str>>,
     /// What the claims must say.
-    pub expected: Expected,
+    pub expected: ClaimRequirements,
     /// Whether tokens are bound to certificates.
     pub possession: Possession,
     /// Where the certificate comes from before the TLS connection is looked at.

@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use self::report::{Path, Position, Report};
 use crate::handshake::{CertificateRequest, SniMap};
-use crate::headers::{Dialect, OwnedNames, Selection};
+use crate::headers::{Dialect, DialectConfig, ReservedHeaders};
 use crate::identity::{Acl, ConsumerBy, Consumers, Rules};
 use crate::text::hex;
 use crate::text::quoted;
@@ -56,7 +56,7 @@ pub struct Policy {
     /// Server name -> position in `asks`. A name that is not there does not ask.
     pub names: SniMap,
     /// The header names that only the gateway may set, on every route.
-    pub owned_names: OwnedNames,
+    pub reserved_headers: ReservedHeaders,
     /// Names of inbound headers that are removed as all owned names are, and read before.
     pub read_names: Vec<Box<str>>,
     /// Who certificates are mapped to.
@@ -105,9 +105,9 @@ pub struct Plan {
 pub struct Told {
     /// `mtls-auth` with `skip_consumer_lookup`, and `tls-metadata-headers`: of a client that is let
     /// in for its certificate.
-    pub kong: Vec<Selection>,
+    pub kong: Vec<DialectConfig>,
     /// `client-cert-headers`: on every request.
-    pub dialects: Vec<Selection>,
+    pub dialects: Vec<DialectConfig>,
     /// Whether responses carry `Vary: Client-Cert`.
     pub vary: bool,
     /// Whether responses carry `Cache-Control: private`.
@@ -117,23 +117,23 @@ pub struct Told {
 impl Told {
     /// `cloudflare-forwarding`, which depends on the host and the place of the request on its
     /// connection.
-    pub fn forwarding(&self) -> Option<&Selection> {
+    pub fn forwarding(&self) -> Option<&DialectConfig> {
         self.of(Dialect::CloudflareForwarding)
     }
 
     /// `xfcc`.
-    pub fn xfcc(&self) -> Option<&Selection> {
+    pub fn xfcc(&self) -> Option<&DialectConfig> {
         self.of(Dialect::Xfcc)
     }
 
     /// `xfcc` in a mode that depends on the header that came.
-    pub fn xfcc_forwarded(&self) -> Option<&Selection> {
+    pub fn xfcc_forwarded(&self) -> Option<&DialectConfig> {
         self.xfcc()
             .filter(|selection| selection.options.xfcc.mode.forwards())
     }
 
     /// The dialect, if it is told.
-    pub fn of(&self, dialect: Dialect) -> Option<&Selection> {
+    pub fn of(&self, dialect: Dialect) -> Option<&DialectConfig> {
         self.dialects
             .iter()
             .find(|selection| selection.dialect == dialect)

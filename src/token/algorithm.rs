@@ -10,7 +10,7 @@ use openssl::sign::{RsaPssSaltlen, Signer, Verifier};
 
 /// What a key is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum KeyType {
     /// RSA of 2048 bits or more.
     Rsa,
     /// EC on P-256.
@@ -90,18 +90,18 @@ impl Algorithm {
     }
 
     /// Whether it goes with a key of this kind.
-    pub fn takes(self, kind: Kind) -> bool {
+    pub fn takes(self, kind: KeyType) -> bool {
         match self {
             Algorithm::RS256
             | Algorithm::RS384
             | Algorithm::RS512
             | Algorithm::PS256
             | Algorithm::PS384
-            | Algorithm::PS512 => kind == Kind::Rsa,
-            Algorithm::ES256 => kind == Kind::P256,
-            Algorithm::ES384 => kind == Kind::P384,
-            Algorithm::ES512 => kind == Kind::P521,
-            Algorithm::EdDSA => matches!(kind, Kind::Ed25519 | Kind::Ed448),
+            | Algorithm::PS512 => kind == KeyType::Rsa,
+            Algorithm::ES256 => kind == KeyType::P256,
+            Algorithm::ES384 => kind == KeyType::P384,
+            Algorithm::ES512 => kind == KeyType::P521,
+            Algorithm::EdDSA => matches!(kind, KeyType::Ed25519 | KeyType::Ed448),
         }
     }
 

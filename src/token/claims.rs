@@ -2,19 +2,19 @@
 
 use serde_json::{Map, Value};
 
-use super::binding::{self, Binding};
-use super::{json, Refusal, MAX_TOKEN};
+use super::confirmation::{self, CertificateThumbprint};
+use super::{json, TokenError, MAX_TOKEN};
 use crate::text::quoted;
 
 /// Alternatives, each of one or more words that must all be there (Kong's `scopes_required`:
 /// `["a b", "c"]` is a and b, or c).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct OneOf(Vec<Vec<Box<str>>>);
+pub struct RequiredValues(Vec<Vec<Box<str>>>);
 
-impl OneOf {
+impl RequiredValues {
     /// Reads one alternative from each text, its words parted by white space.
-    pub fn new<'t>(alternatives: impl Iterator<Item = &'t str>) -> OneOf {
-        OneOf(
+    pub fn new<'t>(alternatives: impl Iterator<Item = &'t str>) -> RequiredValues {
+        RequiredValues(
             alternatives
                 .map(|words| words.split_whitespace().map(Into::into).collect())
                 .collect(),
@@ -42,40 +42,40 @@ impl OneOf {
 
 /// What a route wants of the claims.
 #[derive(Clone, Debug)]
-pub struct Expected {
+pub struct ClaimRequirements {
     /// Where the audience stands: names from the outermost object inwards.
     pub audience_claim: Vec<Box<str>>,
     /// The audiences.
-    pub audience: OneOf,
+    pub audience: RequiredValues,
     /// Where the scopes stand.
     pub scopes_claim: Vec<Box<str>>,
     /// The scopes.
-    pub scopes: OneOf,
+    pub scopes: RequiredValues,
     /// Where the groups stand.
     pub groups_claim: Vec<Box<str>>,
     /// The groups.
-    pub groups: OneOf,
+    pub groups: RequiredValues,
     /// Where the roles stand.
     pub roles_claim: Vec<Box<str>>,
     /// The roles.
-    pub roles: OneOf,
+    pub roles: RequiredValues,
     /// Top-level claims that must not be there.
     pub forbidden: Vec<Box<str>>,
     /// Seconds by which the clocks may differ.
     pub leeway: i64,
 }
 
-impl Default for Expected {
-    fn default() -> Expected {
-        Expected {
+impl Default for ClaimRequirements {
+    fn default() -> ClaimRequirements {
+        ClaimRequirements {
             audience_claim: vec!["aud".into()],
-            audience: OneOf::default(),
+            audience: RequiredValues::default(),
             scopes_claim: vec!["scope".into()],
-            scopes: OneOf::default(),
+            scopes: RequiredValues::default(),
             groups_claim: vec!["groups".into()],
-            groups: OneOf::default(),
+            groups: RequiredValues::default(),
             roles_claim: vec!["roles".into()],
-            roles: OneOf::default(),
+            roles: RequiredValues::default(),
             forbidden: Vec::new(),
             leeway: 0,
         }
@@ -119,7 +119,7 @@ const SKEW: f64 = 60.0;
 #[derive(Clone, Debug)]
 pub struct Claims {
     values: Map<String, Value>,
-    binding: Result<Option<Binding>, Refusal>,
+    thumbprint: Result<Option<CertificateThumbprint>, TokenError>,
     exp: Option<f64>,
     bytes: usize,
 }
@@ -132,7 +132,7 @@ impl Claims {
 
     pub(super) fn new(values: Map<String, Value>, bytes: usize) -> Claims {
         Claims {
-            binding: binding::of(&values),
+            thumbprint: confirmation::from_claims(&values),
             exp: values.get("exp").and_then(Value::as_f64),
             values,
             bytes,
@@ -159,30 +159,30 @@ impl Claims {
     /// # Errors
     /// When it says so in a way that cannot be read, or is bound to something else: it must not
     /// count as unbound.
-    pub fn binding(&self) -> Result<Option<&Binding>, Refusal> {
-        match &self.binding {
-            Ok(binding) => Ok(binding.as_ref()),
+    pub fn certificate_thumbprint(&self) -> Result<Option<&CertificateThumbprint>, TokenError> {
+        match &self.thumbprint {
+            Ok(thumbprint) => Ok(thumbprint.as_ref()),
             Err(refusal) => Err(refusal.clone()),
         }
     }
 
     /// `exp` in seconds since the epoch, rounded down; `None` without one.
-    pub fn expires(&self) -> Option<i64> {
+    pub fn expires_at(&self) -> Option<i64> {
         self.exp.map(|exp| exp.floor() as i64)
     }
 
     /// Checks `iss`: it must be there.
-    pub fn check_issuer(&self, issuer: &str) -> Result<(), Refusal> {
+    pub fn check_issuer(&self, issuer: &str) -> Result<(), TokenError> {
         match self.values.get("iss") {
             Some(Value::String(found)) if found == issuer => Ok(()),
-            Some(Value::String(_)) => Err(Refusal::Issuer),
-            _ => Err(Refusal::Claim("iss")),
+            Some(Value::String(_)) => Err(TokenError::WrongIssuer),
+            _ => Err(TokenError::InvalidClaim("iss")),
         }
     }
 
     /// Checks that nothing in it says it is another token than an access token. Issuers sign them
     /// with the same keys, and know them at the same introspection endpoint.
-    pub fn check_kind(&self) -> Result<(), Refusal> {
+    pub fn check_token_type(&self) -> Result<(), TokenError> {
         let is_in = |names: &[&str], value: &str| {
             let mut names = names.iter();
             names.any(|name| name.eq_ignore_ascii_case(value))
@@ -191,54 +191,57 @@ impl Claims {
             match self.values.get(name) {
                 None | Some(Value::Null) => {}
                 Some(Value::String(text)) if is_in(ACCESS, text) => {}
-                Some(value) => return Err(Refusal::OtherKind(name, shown(value))),
+                Some(value) => return Err(TokenError::NotAccessToken(name, shown(value))),
             }
         }
         let events = self.values.get("events");
         if events.is_some_and(|events| events.get(LOGOUT).is_some()) {
-            return Err(Refusal::OtherKind("events", "a logout".to_owned()));
+            return Err(TokenError::NotAccessToken("events", "a logout".to_owned()));
         }
         match self.values.get("typ") {
             Some(value @ Value::String(text)) if is_in(NO_ACCESS, text) => {
-                Err(Refusal::OtherKind("typ", shown(value)))
+                Err(TokenError::NotAccessToken("typ", shown(value)))
             }
             _ => Ok(()),
         }
     }
 
     /// Checks `exp` (which must be there), `nbf` and `iat` at `now`.
-    pub fn check_times(&self, leeway: i64, now: i64) -> Result<(), Refusal> {
-        self.time("exp")?.ok_or(Refusal::Claim("exp"))?;
-        self.check_known_times(leeway, now)
+    pub fn check_times(&self, leeway: i64, now: i64) -> Result<(), TokenError> {
+        self.time("exp")?.ok_or(TokenError::InvalidClaim("exp"))?;
+        self.check_present_times(leeway, now)
     }
 
     /// Checks `exp`, `nbf` and `iat` as far as they are there.
-    pub fn check_known_times(&self, leeway: i64, now: i64) -> Result<(), Refusal> {
+    pub fn check_present_times(&self, leeway: i64, now: i64) -> Result<(), TokenError> {
         let (now, leeway) = (now as f64, leeway as f64);
         if let Some(exp) = self.time("exp")?.filter(|exp| now >= exp + leeway) {
-            return Err(Refusal::Expired(exp as i64));
+            return Err(TokenError::Expired(exp as i64));
         }
         if let Some(nbf) = self.time("nbf")?.filter(|nbf| now < nbf - leeway) {
-            return Err(Refusal::NotYet(nbf as i64));
+            return Err(TokenError::NotYetValid(nbf as i64));
         }
         match self.time("iat")?.filter(|iat| now < iat - leeway - SKEW) {
-            Some(iat) => Err(Refusal::IssuedLater(iat as i64)),
+            Some(iat) => Err(TokenError::IssuedInFuture(iat as i64)),
             None => Ok(()),
         }
     }
 
-    fn time(&self, name: &'static str) -> Result<Option<f64>, Refusal> {
+    fn time(&self, name: &'static str) -> Result<Option<f64>, TokenError> {
         match self.values.get(name) {
             None => Ok(None),
-            Some(value) => value.as_f64().map(Some).ok_or(Refusal::Claim(name)),
+            Some(value) => value
+                .as_f64()
+                .map(Some)
+                .ok_or(TokenError::InvalidClaim(name)),
         }
     }
 
     /// Checks audience, scopes, groups, roles, and that nothing forbidden is there.
-    pub fn check_use(&self, expected: &Expected) -> Result<(), Refusal> {
+    pub fn check_requirements(&self, expected: &ClaimRequirements) -> Result<(), TokenError> {
         let forbidden = expected.forbidden.iter();
         if let Some(name) = forbidden.into_iter().find(|name| self.get(name).is_some()) {
-            return Err(Refusal::Unacceptable(format!(
+            return Err(TokenError::Unacceptable(format!(
                 "it has the forbidden claim '{name}'"
             )));
         }
@@ -247,10 +250,10 @@ impl Claims {
             let found: Vec<&str> = match self.at(&expected.audience_claim) {
                 Some(Value::String(name)) => vec![name],
                 Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
-                _ => return Err(Refusal::Audience),
+                _ => return Err(TokenError::WrongAudience),
             };
             if !expected.audience.is_met_by(&found) {
-                return Err(Refusal::Audience);
+                return Err(TokenError::WrongAudience);
             }
         }
         for (claim, wanted, what) in [
@@ -264,10 +267,10 @@ impl Claims {
             let found: Vec<&str> = match self.at(claim) {
                 Some(Value::String(names)) => names.split_whitespace().collect(),
                 Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
-                _ => return Err(Refusal::TooLittle(what)),
+                _ => return Err(TokenError::Insufficient(what)),
             };
             if !wanted.is_met_by(&found) {
-                return Err(Refusal::TooLittle(what));
+                return Err(TokenError::Insufficient(what));
             }
         }
         Ok(())
@@ -287,7 +290,7 @@ impl Claims {
     ///
     /// # Errors
     /// When it cannot be a header: not printable ASCII, or over `max` bytes.
-    pub fn header(&self, name: &str, max: usize) -> Result<Option<String>, &'static str> {
+    pub fn header_value(&self, name: &str, max: usize) -> Result<Option<String>, &'static str> {
         let text = match self.values.get(name) {
             None | Some(Value::Null) => return Ok(None),
             Some(Value::String(text)) => text.clone(),

@@ -9,7 +9,7 @@ use openssl::rsa::Rsa;
 use openssl::sha;
 use serde_json::{Map, Value};
 
-use super::{base64url, json, Algorithm, Kind, MAX_DOCUMENT};
+use super::{base64url, json, Algorithm, KeyType, MAX_DOCUMENT};
 
 /// Most keys of a set, usable or not.
 pub const MAX_KEYS: usize = 100;
@@ -22,7 +22,7 @@ pub(super) struct Key {
     kid: Option<Box<str>>,
     /// The only algorithm that its owner uses it with.
     algorithm: Option<Algorithm>,
-    kind: Kind,
+    kind: KeyType,
     pub(super) public: PKey<Public>,
 }
 
@@ -126,12 +126,12 @@ fn read(jwk: &Map<String, Value>) -> Result<Key, String> {
     }
     let curve = text("crv")?;
     let (kind, public) = match (text("kty")?, curve) {
-        (Some("RSA"), _) => (Kind::Rsa, rsa(&bytes("n")?, &bytes("e")?)?),
+        (Some("RSA"), _) => (KeyType::Rsa, rsa(&bytes("n")?, &bytes("e")?)?),
         (Some("EC"), Some(curve)) => {
             let (kind, nid, size) = match curve {
-                "P-256" => (Kind::P256, Nid::X9_62_PRIME256V1, 32),
-                "P-384" => (Kind::P384, Nid::SECP384R1, 48),
-                "P-521" => (Kind::P521, Nid::SECP521R1, 66),
+                "P-256" => (KeyType::P256, Nid::X9_62_PRIME256V1, 32),
+                "P-384" => (KeyType::P384, Nid::SECP384R1, 48),
+                "P-521" => (KeyType::P521, Nid::SECP521R1, 66),
                 _ => return Err(format!("curve '{}' is not supported", short(curve))),
             };
             let (x, y) = (bytes("x")?, bytes("y")?);
@@ -145,8 +145,8 @@ fn read(jwk: &Map<String, Value>) -> Result<Key, String> {
         }
         (Some("OKP"), Some(curve)) => {
             let (kind, id) = match curve {
-                "Ed25519" => (Kind::Ed25519, Id::ED25519),
-                "Ed448" => (Kind::Ed448, Id::ED448),
+                "Ed25519" => (KeyType::Ed25519, Id::ED25519),
+                "Ed448" => (KeyType::Ed448, Id::ED448),
                 _ => return Err(format!("curve '{}' is not supported", short(curve))),
             };
             let public = PKey::public_key_from_raw_bytes(&bytes("x")?, id)

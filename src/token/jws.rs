@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{base64url, json, Algorithm, Claims, Jwks, Refusal, MAX_TOKEN};
+use super::{base64url, json, Algorithm, Claims, Jwks, TokenError, MAX_TOKEN};
 use crate::text::quoted;
 
 /// Longest header, decoded.
@@ -31,7 +31,7 @@ impl<'t> Jws<'t> {
     ///
     /// # Errors
     /// When it is none, or asks for something that is never accepted.
-    pub fn parse(token: &'t str) -> Result<Jws<'t>, Refusal> {
+    pub fn parse(token: &'t str) -> Result<Jws<'t>, TokenError> {
         if token.len() > MAX_TOKEN {
             return Err(malformed(format!(
                 "{} bytes are over the limit of {MAX_TOKEN}",
@@ -69,8 +69,8 @@ impl<'t> Jws<'t> {
     /// Verifies the signature with a key of the set, and gives the claims.
     ///
     /// # Errors
-    /// [`Refusal::UnknownKey`] when there is no such key, which newer keys of the issuer may mend.
-    pub fn verify(&self, keys: &Jwks, accepted: &[Algorithm]) -> Result<Claims, Refusal> {
+    /// [`TokenError::UnknownKey`] when there is no such key, which newer keys of the issuer may mend.
+    pub fn verify(&self, keys: &Jwks, accepted: &[Algorithm]) -> Result<Claims, TokenError> {
         if !accepted.contains(&self.algorithm) {
             return Err(unacceptable(&format!(
                 "algorithm {} is not among those of the policy",
@@ -92,9 +92,9 @@ impl<'t> Jws<'t> {
             }
         }
         if tried > 0 {
-            return Err(Refusal::Signature);
+            return Err(TokenError::WrongSignature);
         }
-        Err(Refusal::UnknownKey(match &self.kid {
+        Err(TokenError::UnknownKey(match &self.kid {
             Some(kid) => format!(
                 "kid '{}', algorithm {}",
                 quoted(kid.as_bytes()),
@@ -105,14 +105,14 @@ impl<'t> Jws<'t> {
     }
 
     /// The claims, which nobody vouches for before [`Jws::verify`].
-    pub fn claims(&self) -> Result<Claims, Refusal> {
+    pub fn claims(&self) -> Result<Claims, TokenError> {
         let payload = base64url(self.payload)
             .ok_or_else(|| malformed("the payload is no base64url".to_owned()))?;
         Claims::parse(&payload).map_err(|why| malformed(format!("payload: {why}")))
     }
 }
 
-fn read_header(header: &Map<String, Value>) -> Result<(Algorithm, Option<String>), Refusal> {
+fn read_header(header: &Map<String, Value>) -> Result<(Algorithm, Option<String>), TokenError> {
     let text = |name: &str| match header.get(name) {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.as_str())),
@@ -152,14 +152,14 @@ fn read_header(header: &Map<String, Value>) -> Result<(Algorithm, Option<String>
     Ok((algorithm, text("kid")?.map(str::to_owned)))
 }
 
-fn malformed(why: String) -> Refusal {
-    Refusal::Malformed(why)
+fn malformed(why: String) -> TokenError {
+    TokenError::Malformed(why)
 }
 
-fn no_jwt() -> Refusal {
+fn no_jwt() -> TokenError {
     malformed("not a JWT, expected three parts of base64url".to_owned())
 }
 
-fn unacceptable(why: &str) -> Refusal {
-    Refusal::Unacceptable(why.to_owned())
+fn unacceptable(why: &str) -> TokenError {
+    TokenError::Unacceptable(why.to_owned())
 }

@@ -6,27 +6,27 @@
 //! ones, keys that are named or carried in the token itself, any critical header parameter.
 
 mod algorithm;
-mod assertion;
-mod binding;
 mod claims;
+mod client_assertion;
+mod confirmation;
 mod discovery;
+mod error;
 mod introspection;
 mod json;
 mod jwks;
 mod jws;
-mod refusal;
 #[cfg(test)]
 mod tests;
 
-pub use algorithm::{Algorithm, Kind};
-pub use assertion::SigningKey;
-pub use binding::{thumbprint, Binding};
-pub use claims::{Claims, Expected, OneOf};
+pub use algorithm::{Algorithm, KeyType};
+pub use claims::{ClaimRequirements, Claims, RequiredValues};
+pub use client_assertion::SigningKey;
+pub use confirmation::{thumbprint, CertificateThumbprint};
 pub use discovery::{issuer_url, Discovery, WELL_KNOWN};
-pub use introspection::introspect;
+pub use error::TokenError;
+pub use introspection::parse_introspection_response;
 pub use jwks::Jwks;
 pub use jws::{is_jwt, Jws};
-pub use refusal::Refusal;
 
 /// Longest token, in bytes. nginx takes no header line over 8 KB unless told otherwise.
 pub const MAX_TOKEN: usize = 32 * 1024;

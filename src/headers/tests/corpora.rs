@@ -65,9 +65,9 @@ fn rfc9440_appendix_a() {
         .collect();
     let lines = |pem: &[&str]| {
         let certificate = Certificate::from_pem(pem.concat().as_bytes()).unwrap();
-        Selection::new(Dialect::Rfc9440, Options::default())
-            .lines(&facts(&certificate))
-            .set
+        DialectConfig::new(Dialect::Rfc9440, DialectOptions::default())
+            .render(&client(&certificate))
+            .lines
     };
     let expected = text(&example, "client_cert_chain_header");
     let leaf = (
@@ -90,20 +90,20 @@ fn header_vectors() {
         return;
     };
     let vectors = vectors["vectors"].as_array().unwrap();
-    let large = Options {
+    let large = DialectOptions {
         max_bytes: Some(usize::MAX),
-        ..Options::default()
+        ..DialectOptions::default()
     };
-    let detail = xfcc::Detail {
+    let detail = xfcc::XfccDetails {
         cert: true,
         chain: false,
         subject: true,
         uri: false,
         dns: false,
     };
-    let xfcc = Options {
-        xfcc: xfcc::Options {
-            mode: xfcc::Mode::SanitizeSet,
+    let xfcc = DialectOptions {
+        xfcc: xfcc::XfccOptions {
+            mode: xfcc::XfccMode::SanitizeSet,
             detail,
         },
         ..large.clone()
@@ -115,10 +115,10 @@ fn header_vectors() {
             .iter()
             .find(|(case, _)| text(case, "id") == id)
             .unwrap();
-        let facts = facts(certificate);
-        let value = |dialect: Dialect, key, options: &Options| {
+        let client = client(certificate);
+        let value = |dialect: Dialect, key, options: &DialectOptions| {
             dialect
-                .value(key, &facts, options)
+                .value(key, &client, options)
                 .unwrap()
                 .unwrap_or_default()
         };
@@ -166,10 +166,10 @@ fn odd_names_are_as_nginx_writes_them_and_read_back() {
     let Some(names) = odd_names() else { return };
     for (case, certificate) in &names {
         let (id, nginx) = (text(case, "id"), &case["leaf_expect"]);
-        let facts = facts(certificate);
-        let large = Options {
+        let client = client(certificate);
+        let large = DialectOptions {
             max_bytes: Some(usize::MAX),
-            ..Options::default()
+            ..DialectOptions::default()
         };
         for (key, field) in [
             ("ssl_client_s_dn", "s_dn"),
@@ -180,21 +180,21 @@ fn odd_names_are_as_nginx_writes_them_and_read_back() {
             ("ssl_client_fingerprint", "sha1"),
         ] {
             let value = Dialect::Nginx
-                .value(key, &facts, &large)
+                .value(key, &client, &large)
                 .unwrap()
                 .unwrap_or_default();
             assert_eq!(value, text(nginx, field), "{id} {key}");
         }
         for (dialect, options) in dialect_options() {
             for header in dialect.headers() {
-                let values = header.values(&facts, &options).unwrap_or_default();
+                let values = header.values(&client, &options).unwrap_or_default();
                 if !values.is_empty() {
                     readers::check(dialect, header.key, &values, certificate);
                 }
             }
         }
         // A second opinion on the legacy form, where it is not ambiguous.
-        if let Ok(Some(legacy)) = Dialect::Nginx.value("ssl_client_s_dn_legacy", &facts, &large) {
+        if let Ok(Some(legacy)) = Dialect::Nginx.value("ssl_client_s_dn_legacy", &client, &large) {
             let der = certificate.der().unwrap();
             let arguments = [
                 "x509", "-inform", "DER", "-noout", "-subject", "-nameopt", "compat",

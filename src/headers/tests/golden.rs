@@ -57,32 +57,32 @@ fn percent_encoded(text: &str) -> String {
 
 /// All lines of a dialect in the cases that matter.
 fn rendered(dialect: Dialect, awkward: &Awkward) -> String {
-    let own_uris = [b"spiffe://example.org/ns/edge/sa/gw".to_vec()];
-    let good = Facts {
+    let server_uris = [b"spiffe://example.org/ns/edge/sa/gw".to_vec()];
+    let good = ClientInfo {
         issuer: Some(&awkward.issuer),
-        own_uris: &own_uris,
-        ..facts(&awkward.certificate)
+        server_uris: &server_uris,
+        ..client(&awkward.certificate)
     };
-    let failed = Facts {
-        verdict: Verified::Failed(18, "self-signed certificate"),
+    let failed = ClientInfo {
+        verify_result: VerifyResult::Failed(18, "self-signed certificate"),
         ..good
     };
-    let revoked = Facts {
-        verdict: Verified::Revoked,
+    let revoked = ClientInfo {
+        verify_result: VerifyResult::Revoked,
         ..good
     };
-    let unverified = Facts {
-        verdict: Verified::NotVerified,
+    let unverified = ClientInfo {
+        verify_result: VerifyResult::NotVerified,
         ..good
     };
-    let usual = Options::default();
-    let small = Options {
+    let usual = DialectOptions::default();
+    let small = DialectOptions {
         max_bytes: Some(100),
-        ..Options::default()
+        ..DialectOptions::default()
     };
-    let leaf_only = Options {
+    let leaf_only = DialectOptions {
         chain: false,
-        ..Options::default()
+        ..DialectOptions::default()
     };
     let mut cases = vec![
         ("verified", &good, usual.clone()),
@@ -94,9 +94,9 @@ fn rendered(dialect: Dialect, awkward: &Awkward) -> String {
         ("failed", &failed, usual.clone()),
         ("revoked", &revoked, usual),
     ];
-    let passthrough = Options {
-        mode: Mode::Passthrough,
-        ..Options::default()
+    let passthrough = DialectOptions {
+        mode: MtlsMode::Passthrough,
+        ..DialectOptions::default()
     };
     if matches!(dialect, Dialect::AwsAlb | Dialect::CloudFront) {
         cases.push((
@@ -107,38 +107,38 @@ fn rendered(dialect: Dialect, awkward: &Awkward) -> String {
         cases.push(("no certificate, mode: passthrough", &NOBODY, passthrough));
     }
     if dialect == Dialect::Xfcc {
-        let detail = xfcc::Detail {
+        let detail = xfcc::XfccDetails {
             cert: true,
             chain: true,
             subject: false,
             uri: false,
             dns: false,
         };
-        let options = xfcc::Options {
+        let options = xfcc::XfccOptions {
             detail,
-            ..xfcc::Options::default()
+            ..xfcc::XfccOptions::default()
         };
-        let options = Options {
+        let options = DialectOptions {
             xfcc: options,
-            ..Options::default()
+            ..DialectOptions::default()
         };
         cases.push(("verified, detail: [cert, chain]", &good, options));
     }
 
     let mut text = String::new();
-    for (case, facts, options) in cases {
+    for (case, client, options) in cases {
         writeln!(text, "# {case}").unwrap();
-        let mut selection = Selection::new(dialect, options);
+        let mut config = DialectConfig::new(dialect, options);
         // What has no default name is set under its key.
         for header in dialect
             .headers()
             .iter()
             .filter(|header| header.name.is_none())
         {
-            selection.rename(header.key, Some(header.key)).unwrap();
+            config.rename(header.key, Some(header.key)).unwrap();
         }
-        let lines = selection.lines(facts);
-        for (name, value) in lines.set {
+        let lines = config.render(client);
+        for (name, value) in lines.lines {
             writeln!(text, "{name}: {value}").unwrap();
         }
         for (name, why) in lines.left_out {

@@ -4,12 +4,12 @@ use super::*;
 
 /// Every rule that holds for every line of every dialect.
 fn check_all(certificate: &Certificate) {
-    let facts = Facts {
+    let client = ClientInfo {
         issuer: Some(certificate.leaf()),
-        ..facts(certificate)
+        ..client(certificate)
     };
     for (dialect, options) in dialect_options() {
-        readers::check_dialect(dialect, &options, &facts);
+        readers::check_dialect(dialect, &options, &client);
     }
 }
 
@@ -154,7 +154,7 @@ fn multi_valued_rdns_are_read_back() {
     check_all(&certificate);
     let value = |dialect: Dialect, key| {
         dialect
-            .value(key, &facts(&certificate), &Options::default())
+            .value(key, &client(&certificate), &DialectOptions::default())
             .unwrap()
             .unwrap()
     };
@@ -210,8 +210,9 @@ fn alternative_names_are_read_back_or_left_out() {
         }
         .alone(&key);
         check_all(&certificate);
-        let lines = Selection::new(Dialect::Xfcc, Options::default()).lines(&facts(&certificate));
-        assert_eq!(lines.set, []);
+        let lines = DialectConfig::new(Dialect::Xfcc, DialectOptions::default())
+            .render(&client(&certificate));
+        assert_eq!(lines.lines, []);
         assert_eq!(
             lines.left_out[0].1.to_string(),
             "the subject alternative names cannot be read"
@@ -240,7 +241,7 @@ fn serials_are_one_line() {
         check_all(&certificate);
         let value = |dialect: Dialect, key| {
             dialect
-                .value(key, &facts(&certificate), &Options::default())
+                .value(key, &client(&certificate), &DialectOptions::default())
                 .unwrap()
                 .unwrap()
         };
@@ -259,9 +260,9 @@ fn serials_are_one_line() {
         ..Template::default()
     }
     .alone(&key);
-    let lines = Selection::new(Dialect::Gcp, Options::default()).lines(&facts(&long));
+    let lines = DialectConfig::new(Dialect::Gcp, DialectOptions::default()).render(&client(&long));
     let error = lines
-        .set
+        .lines
         .iter()
         .find(|(name, _)| &**name == "X-Client-Cert-Error")
         .unwrap();
@@ -278,9 +279,9 @@ fn dates_beyond_two_digits_are_left_out_where_two_are_written() {
     }
     .alone(&key);
     check_all(&certificate);
-    let facts = facts(&certificate);
-    let options = Options::default();
-    let value = |dialect: Dialect, key| dialect.value(key, &facts, &options);
+    let client = client(&certificate);
+    let options = DialectOptions::default();
+    let value = |dialect: Dialect, key| dialect.value(key, &client, &options);
     assert_eq!(
         value(Dialect::Nginx, "ssl_client_v_end").unwrap().unwrap(),
         "Dec 31 23:59:59 9999 GMT"
@@ -313,15 +314,17 @@ fn large_certificates_are_told_whole_or_not_at_all() {
     }
     .alone(&key);
     check_all(&certificate);
-    let lines = Selection::new(Dialect::Xfcc, Options::default()).lines(&facts(&certificate));
+    let lines =
+        DialectConfig::new(Dialect::Xfcc, DialectOptions::default()).render(&client(&certificate));
     assert_eq!(
-        lines.set,
+        lines.lines,
         [("x-forwarded-client-cert-Too-Large".into(), "1".to_owned())]
     );
     assert_eq!(lines.left_out[0].1.kind(), "too_large");
-    let lines = Selection::new(Dialect::Apache, Options::default()).lines(&facts(&certificate));
+    let lines = DialectConfig::new(Dialect::Apache, DialectOptions::default())
+        .render(&client(&certificate));
     let flag = ("SSL_CLIENT_SAN_DNS-Too-Large".into(), "1".to_owned());
-    assert!(lines.set.contains(&flag));
+    assert!(lines.lines.contains(&flag));
     let why = lines
         .left_out
         .iter()
@@ -338,8 +341,11 @@ fn large_certificates_are_told_whole_or_not_at_all() {
     }
     .alone(&key);
     check_all(&certificate);
-    let subject =
-        Dialect::Nginx.value("ssl_client_s_dn", &facts(&certificate), &Options::default());
+    let subject = Dialect::Nginx.value(
+        "ssl_client_s_dn",
+        &client(&certificate),
+        &DialectOptions::default(),
+    );
     assert_eq!(subject.unwrap().unwrap(), format!("CN={value}"));
 
     let extensions = vec![extension("1.2.3.4", &vec![0x5a; 45 * 1024])];
@@ -368,29 +374,31 @@ fn large_certificates_are_told_whole_or_not_at_all() {
         ),
         (Dialect::Kong, "X-Client-Cert-Too-Large"),
     ] {
-        let lines = Selection::new(dialect, Options::default()).lines(&facts(&certificate));
+        let lines =
+            DialectConfig::new(dialect, DialectOptions::default()).render(&client(&certificate));
         assert!(
-            lines.set.contains(&(expected.into(), "1".to_owned())),
+            lines.lines.contains(&(expected.into(), "1".to_owned())),
             "{dialect:?}"
         );
     }
-    let lines = Selection::new(Dialect::Gcp, Options::default()).lines(&facts(&certificate));
+    let lines =
+        DialectConfig::new(Dialect::Gcp, DialectOptions::default()).render(&client(&certificate));
     let error = lines
-        .set
+        .lines
         .iter()
         .find(|(name, _)| &**name == "X-Client-Cert-Error")
         .unwrap();
     assert_eq!(error.1, "client_cert_leaf_exceeded_size_limit");
-    let raised = Options {
+    let raised = DialectOptions {
         max_bytes: Some(64 * 1024),
-        ..Options::default()
+        ..DialectOptions::default()
     };
-    let lines = Selection::new(Dialect::Rfc9440, raised).lines(&facts(&certificate));
-    assert_eq!(&*lines.set[0].0, "Client-Cert");
+    let lines = DialectConfig::new(Dialect::Rfc9440, raised).render(&client(&certificate));
+    assert_eq!(&*lines.lines[0].0, "Client-Cert");
 }
 
 /// The lines of a dialect and what it leaves out, for a certificate with this subject.
-fn lines_of(dialect: Dialect, attributes: &[(&str, u8, &[u8])]) -> Lines {
+fn lines_of(dialect: Dialect, attributes: &[(&str, u8, &[u8])]) -> RenderedHeaders {
     let subject = name(attributes);
     let certificate = Template {
         subject,
@@ -398,14 +406,14 @@ fn lines_of(dialect: Dialect, attributes: &[(&str, u8, &[u8])]) -> Lines {
     };
     let certificate = certificate.alone(&key());
     check_all(&certificate);
-    Selection::new(dialect, Options::default()).lines(&facts(&certificate))
+    DialectConfig::new(dialect, DialectOptions::default()).render(&client(&certificate))
 }
 
 #[test]
 fn xfcc_never_holds_the_subject_of_another() {
     let left_out = |attributes: &[(&str, u8, &[u8])]| {
         let lines = lines_of(Dialect::Xfcc, attributes);
-        let [(_, value)] = lines.set.as_slice() else {
+        let [(_, value)] = lines.lines.as_slice() else {
             panic!("{attributes:?}");
         };
         assert!(
@@ -469,7 +477,7 @@ fn xfcc_holds_the_subject_of_an_ordinary_name_and_the_keys_beside_one_left_out()
         ],
     );
     assert_eq!(lines.left_out, []);
-    let (_, value) = &lines.set[0];
+    let (_, value) = &lines.lines[0];
     let subject = "Subject=\"CN=Ann O'Neil,emailAddress=ann@example.com,\
                    O=Example Corp. (Prague) - R&D,DC=com,DC=example,C=US\"";
     assert!(value.contains(subject), "{value}");
@@ -483,10 +491,11 @@ fn xfcc_holds_the_subject_of_an_ordinary_name_and_the_keys_beside_one_left_out()
         ..Template::default()
     };
     let certificate = certificate.alone(&key());
-    let lines = Selection::new(Dialect::Xfcc, Options::default()).lines(&facts(&certificate));
+    let lines =
+        DialectConfig::new(Dialect::Xfcc, DialectOptions::default()).render(&client(&certificate));
     let hash = certificate.fingerprint_sha256();
     let value = format!("Hash={hash};Subject=\"CN=ann\";DNS=ann.example.com");
-    assert_eq!(lines.set, [("x-forwarded-client-cert".into(), value)]);
+    assert_eq!(lines.lines, [("x-forwarded-client-cert".into(), value)]);
     let [(name, why)] = lines.left_out.as_slice() else {
         panic!("{lines:?}");
     };
@@ -557,11 +566,11 @@ fn traefik_info_leaves_out_fields_that_only_a_certificate_beside_the_leaf_has() 
         sent.push(beside.clone()).unwrap();
         let certificate = Certificate::new(leaf.issue(&key), sent).unwrap();
         let value = |chain| {
-            let options = Options {
+            let options = DialectOptions {
                 chain,
-                ..Options::default()
+                ..DialectOptions::default()
             };
-            Dialect::Traefik.value("info", &facts(&certificate), &options)
+            Dialect::Traefik.value("info", &client(&certificate), &options)
         };
         assert!(value(false).unwrap().is_some());
         match is_told {
@@ -586,7 +595,11 @@ fn haproxy_names_leave_out_a_value_that_holds_a_kind() {
             ..Template::default()
         };
         let certificate = certificate.alone(&key());
-        let names = Dialect::Haproxy.value("ssl_c_san", &facts(&certificate), &Options::default());
+        let names = Dialect::Haproxy.value(
+            "ssl_c_san",
+            &client(&certificate),
+            &DialectOptions::default(),
+        );
         assert_eq!(names.is_ok(), is_told, "{uri}");
     }
 }

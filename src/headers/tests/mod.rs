@@ -197,74 +197,78 @@ fn awkward() -> Awkward {
     }
 }
 
-const NOBODY: Facts<'static> = Facts {
+const NOBODY: ClientInfo<'static> = ClientInfo {
     certificate: None,
-    verdict: Verified::None,
+    verify_result: VerifyResult::NoCertificate,
     issuer: None,
     now: NOW,
-    own_uris: &[],
+    server_uris: &[],
 };
 
-fn facts(certificate: &Certificate) -> Facts<'_> {
-    Facts {
+fn client(certificate: &Certificate) -> ClientInfo<'_> {
+    ClientInfo {
         certificate: Some(certificate),
-        verdict: Verified::Success,
+        verify_result: VerifyResult::Success,
         ..NOBODY
     }
 }
 
 #[test]
 fn names_are_those_of_the_mode_and_owned_are_those_of_both() {
-    let options = |mode| Options {
+    let options = |mode| DialectOptions {
         mode,
-        ..Options::default()
+        ..DialectOptions::default()
     };
     let has = |names: Vec<String>, name: &str| names.iter().any(|own| own == name);
     for (mode, written, free) in [
-        (Mode::Verify, "CloudFront-Viewer-Cert-Pem", "Client-Cert"),
         (
-            Mode::Passthrough,
+            MtlsMode::Verify,
+            "CloudFront-Viewer-Cert-Pem",
+            "Client-Cert",
+        ),
+        (
+            MtlsMode::Passthrough,
             "Client-Cert",
             "CloudFront-Viewer-Cert-Pem",
         ),
     ] {
-        let selection = Selection::new(Dialect::CloudFront, options(mode));
-        assert!(has(selection.names(), written));
-        assert!(!has(selection.names(), free));
-        assert!(has(selection.owned_names(), free));
+        let config = DialectConfig::new(Dialect::CloudFront, options(mode));
+        assert!(has(config.possible_names(), written));
+        assert!(!has(config.possible_names(), free));
+        assert!(has(config.reserved_names(), free));
     }
 }
 
-fn presented() -> Options {
-    Options {
-        when: Some(When::Presented),
-        ..Options::default()
+fn presented() -> DialectOptions {
+    DialectOptions {
+        when: Some(ForwardWhen::Presented),
+        ..DialectOptions::default()
     }
 }
 
 /// Every dialect, all of it.
-fn dialect_options() -> impl Iterator<Item = (Dialect, Options)> {
-    let detail = xfcc::Detail {
+fn dialect_options() -> impl Iterator<Item = (Dialect, DialectOptions)> {
+    let detail = xfcc::XfccDetails {
         cert: true,
         chain: true,
         subject: true,
         uri: true,
         dns: true,
     };
-    let xfcc = xfcc::Options {
-        mode: xfcc::Mode::SanitizeSet,
+    let xfcc = xfcc::XfccOptions {
+        mode: xfcc::XfccMode::SanitizeSet,
         detail,
     };
-    let options = move |mode| Options {
+    let options = move |mode| DialectOptions {
         mode,
         xfcc,
-        ..Options::default()
+        ..DialectOptions::default()
     };
     let verify = Dialect::ALL
         .into_iter()
-        .map(move |dialect| (dialect, options(Mode::Verify)));
+        .map(move |dialect| (dialect, options(MtlsMode::Verify)));
     let passthrough = [Dialect::AwsAlb, Dialect::CloudFront].into_iter();
-    verify.chain(passthrough.map(move |dialect| (dialect, options(Mode::Passthrough))))
+    verify.chain(passthrough.map(move |dialect| (dialect, options(MtlsMode::Passthrough))))
 }
 
 /// Runs the `openssl` command: a second opinion.
@@ -305,7 +309,7 @@ fn headers_have_distinct_keys_and_names_and_known_neighbours() {
         keys.dedup();
         assert_eq!(keys.len(), headers.len(), "{dialect:?}");
 
-        let mut names = Selection::new(dialect, Options::default()).names();
+        let mut names = DialectConfig::new(dialect, DialectOptions::default()).possible_names();
         for name in &mut names {
             *name = name.to_ascii_lowercase().replace('_', "-");
             assert!(name
@@ -318,7 +322,7 @@ fn headers_have_distinct_keys_and_names_and_known_neighbours() {
         assert_eq!(names.len(), count, "{dialect:?}");
 
         for header in headers {
-            let neighbour = header.beside.unwrap_or(header.key);
+            let neighbour = header.requires.unwrap_or(header.key);
             assert!(
                 headers.iter().any(|header| header.key == neighbour),
                 "{}",
@@ -331,13 +335,13 @@ fn headers_have_distinct_keys_and_names_and_known_neighbours() {
 #[test]
 fn rename_moves_the_value_and_keeps_the_old_name_owned() {
     let awkward = awkward();
-    let mut selection = Selection::new(Dialect::Rfc9440, Options::default());
-    selection.rename("client-cert", Some("X-Leaf")).unwrap();
-    let lines = selection.lines(&facts(&awkward.certificate));
-    let names: Vec<_> = lines.set.iter().map(|(name, _)| &**name).collect();
+    let mut config = DialectConfig::new(Dialect::Rfc9440, DialectOptions::default());
+    config.rename("client-cert", Some("X-Leaf")).unwrap();
+    let lines = config.render(&client(&awkward.certificate));
+    let names: Vec<_> = lines.lines.iter().map(|(name, _)| &**name).collect();
     assert_eq!(names, ["X-Leaf", "Client-Cert-Chain"]);
     assert_eq!(
-        selection.owned_names(),
+        config.reserved_names(),
         [
             "Client-Cert",
             "Client-Cert-Chain",
@@ -348,7 +352,7 @@ fn rename_moves_the_value_and_keeps_the_old_name_owned() {
         ]
     );
     assert_eq!(
-        selection.rename("Client-Certs", None),
+        config.rename("Client-Certs", None),
         Err(crate::Error::NotFound)
     );
 }
@@ -356,38 +360,41 @@ fn rename_moves_the_value_and_keeps_the_old_name_owned() {
 #[test]
 fn rename_leaf_off_takes_the_chain_along() {
     let awkward = awkward();
-    let mut selection = Selection::new(Dialect::Rfc9440, Options::default());
-    selection.rename("client_cert", None).unwrap();
+    let mut config = DialectConfig::new(Dialect::Rfc9440, DialectOptions::default());
+    config.rename("client_cert", None).unwrap();
     assert_eq!(
-        selection.lines(&facts(&awkward.certificate)),
-        Lines::default()
+        config.render(&client(&awkward.certificate)),
+        RenderedHeaders::default()
     );
-    assert!(selection.owned_names().contains(&"Client-Cert".to_owned()));
+    assert!(config.reserved_names().contains(&"Client-Cert".to_owned()));
 }
 
 #[test]
 fn rename_numbered_and_unnamed_headers() {
     let awkward = awkward();
-    let mut apache = Selection::new(Dialect::Apache, Options::default());
+    let mut apache = DialectConfig::new(Dialect::Apache, DialectOptions::default());
     for header in Dialect::Apache.headers() {
         apache.rename(header.key, None).unwrap();
     }
     apache
         .rename("SSL_CLIENT_CERT_CHAIN_", Some("CERT_CHAIN_"))
         .unwrap();
-    let lines = apache.lines(&facts(&awkward.certificate));
-    assert_eq!(lines.set.len(), 1);
-    assert_eq!(&*lines.set[0].0, "CERT_CHAIN_0");
-    assert_eq!(apache.names().len(), MAX_NUMBERED + 1);
-    assert_eq!(apache.names()[MAX_NUMBERED], "CERT_CHAIN-Too-Large");
+    let lines = apache.render(&client(&awkward.certificate));
+    assert_eq!(lines.lines.len(), 1);
+    assert_eq!(&*lines.lines[0].0, "CERT_CHAIN_0");
+    assert_eq!(apache.possible_names().len(), MAX_NUMBERED + 1);
+    assert_eq!(
+        apache.possible_names()[MAX_NUMBERED],
+        "CERT_CHAIN-Too-Large"
+    );
 
-    let mut nginx = Selection::new(Dialect::Nginx, Options::default());
+    let mut nginx = DialectConfig::new(Dialect::Nginx, DialectOptions::default());
     nginx
         .rename("ssl_client_v_remain", Some("X-Remain"))
         .unwrap();
-    let lines = nginx.lines(&facts(&awkward.certificate));
+    let lines = nginx.render(&client(&awkward.certificate));
     assert_eq!(
-        lines.set.last().unwrap(),
+        lines.lines.last().unwrap(),
         &("X-Remain".into(), "1136".to_owned())
     );
 }
@@ -395,9 +402,9 @@ fn rename_numbered_and_unnamed_headers() {
 #[test]
 fn value_by_key_is_what_the_header_carries() {
     let awkward = awkward();
-    let facts = facts(&awkward.certificate);
-    let options = Options::default();
-    let value = |dialect: Dialect, key| dialect.value(key, &facts, &options);
+    let client = client(&awkward.certificate);
+    let options = DialectOptions::default();
+    let value = |dialect: Dialect, key| dialect.value(key, &client, &options);
     assert_eq!(
         value(Dialect::Cloudflare, "certSubjectDNLegacy")
             .unwrap()
@@ -431,8 +438,8 @@ fn tls_client_auth_has_cloudflares_21_properties() {
     use cloudflare::{tls_client_auth, Property};
 
     let text = |value: &str| Property::Text(value.to_owned());
-    let of = |facts: &Facts, name: &str| {
-        let properties = tls_client_auth(facts);
+    let of = |client: &ClientInfo, name: &str| {
+        let properties = tls_client_auth(client);
         assert_eq!(properties.len(), 21);
         properties
             .into_iter()
@@ -451,10 +458,10 @@ fn tls_client_auth_has_cloudflares_21_properties() {
     }
 
     let awkward = awkward();
-    let failed = Facts {
-        verdict: Verified::Failed(18, "self-signed certificate"),
+    let failed = ClientInfo {
+        verify_result: VerifyResult::Failed(18, "self-signed certificate"),
         issuer: Some(&awkward.issuer),
-        ..facts(&awkward.certificate)
+        ..client(&awkward.certificate)
     };
     assert_eq!(
         of(&failed, "certVerified"),
@@ -466,9 +473,9 @@ fn tls_client_auth_has_cloudflares_21_properties() {
     );
     // An issuer that nobody vouches for is not told.
     assert_eq!(of(&failed, "certIssuerSKI"), text(""));
-    let good = Facts {
+    let good = ClientInfo {
         issuer: Some(&awkward.issuer),
-        ..facts(&awkward.certificate)
+        ..client(&awkward.certificate)
     };
     assert_eq!(
         of(&good, "certIssuerSKI"),
@@ -485,9 +492,9 @@ fn tls_client_auth_has_cloudflares_21_properties() {
         ..Template::default()
     };
     let big = big.alone(&key());
-    assert_eq!(of(&facts(&big), "certRFC9440"), text(""));
+    assert_eq!(of(&client(&big), "certRFC9440"), text(""));
     assert_eq!(
-        of(&facts(&big), "certRFC9440TooLarge"),
+        of(&client(&big), "certRFC9440TooLarge"),
         Property::Flag(true)
     );
 }

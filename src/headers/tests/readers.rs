@@ -16,15 +16,15 @@ type Pair = (String, Vec<u8>);
 
 /// Fails unless every line of the dialect for a client with a certificate is one line, under a name
 /// that inbound requests cannot use, and is read back.
-pub fn check_dialect(dialect: Dialect, options: &Options, facts: &Facts) {
-    let mut selection = Selection::new(dialect, options.clone());
+pub fn check_dialect(dialect: Dialect, options: &DialectOptions, client: &ClientInfo) {
+    let mut config = DialectConfig::new(dialect, options.clone());
     for header in dialect.headers() {
         if header.name.is_none() {
-            selection.rename(header.key, Some(header.key)).unwrap();
+            config.rename(header.key, Some(header.key)).unwrap();
         }
     }
-    let owned = selection.owned_names();
-    for (name, value) in selection.lines(facts).set {
+    let owned = config.reserved_names();
+    for (name, value) in config.render(client).lines {
         assert!(
             owned.iter().any(|owned| **owned == *name),
             "{dialect:?} {name}"
@@ -32,9 +32,9 @@ pub fn check_dialect(dialect: Dialect, options: &Options, facts: &Facts) {
         check_line(dialect, &name, &value);
     }
     for header in dialect.headers() {
-        let values = header.values(facts, options).unwrap_or_default();
+        let values = header.values(client, options).unwrap_or_default();
         if !values.is_empty() {
-            check(dialect, header.key, &values, facts.certificate.unwrap());
+            check(dialect, header.key, &values, client.certificate.unwrap());
         }
     }
 }
@@ -717,13 +717,13 @@ fn traefik_pairs(name: &X509NameRef) -> Vec<Pair> {
 #[test]
 fn every_dialect_is_read_back() {
     let awkward = awkward();
-    let facts = Facts {
+    let client = ClientInfo {
         issuer: Some(&awkward.issuer),
-        ..facts(&awkward.certificate)
+        ..client(&awkward.certificate)
     };
     for (dialect, options) in dialect_options() {
         for header in dialect.headers() {
-            match header.values(&facts, &options) {
+            match header.values(&client, &options) {
                 Ok(values) if !values.is_empty() => {
                     check(dialect, header.key, &values, &awkward.certificate);
                 }
@@ -756,7 +756,7 @@ fn traefik_info_is_what_go_writes() {
         ..Template::default()
     };
     let certificate = certificate.alone(&key());
-    let value = Dialect::Traefik.value("info", &facts(&certificate), &Options::default());
+    let value = Dialect::Traefik.value("info", &client(&certificate), &DialectOptions::default());
     assert_eq!(
         value.unwrap().unwrap(),
         "Subject%3D%22DC%3Dexample%2CC%3DCZ%2CO%3D%C5%BDlu%C5%A5+Widgets+%2B+Sons%2C\

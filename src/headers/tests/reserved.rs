@@ -82,12 +82,12 @@ fn certificates() -> Vec<Certificate> {
     certificates
 }
 
-const VERDICTS: [Verified; 5] = [
-    Verified::None,
-    Verified::NotVerified,
-    Verified::Success,
-    Verified::Failed(20, "unable to get local issuer certificate"),
-    Verified::Revoked,
+const VERDICTS: [VerifyResult; 5] = [
+    VerifyResult::NoCertificate,
+    VerifyResult::NotVerified,
+    VerifyResult::Success,
+    VerifyResult::Failed(20, "unable to get local issuer certificate"),
+    VerifyResult::Revoked,
 ];
 
 /// The names of all that the route of this policy can set for these certificates.
@@ -102,24 +102,24 @@ fn set_names(policy: &Policy, certificates: &[Certificate]) -> BTreeSet<String> 
     ];
     for certificate in certificates {
         for verdict in VERDICTS {
-            let is_none = verdict == Verified::None;
-            let facts = Facts {
+            let is_none = verdict == VerifyResult::NoCertificate;
+            let client = ClientInfo {
                 certificate: Some(certificate).filter(|_| !is_none),
-                verdict,
+                verify_result: verdict,
                 issuer: Some(certificate.leaf()),
                 now: NOW,
-                own_uris: &[],
+                server_uris: &[],
             };
-            for selection in plan.told.kong.iter().chain(&plan.told.dialects) {
-                let mut smallest = selection.clone();
+            for config in plan.told.kong.iter().chain(&plan.told.dialects) {
+                let mut smallest = config.clone();
                 smallest.options.max_bytes = Some(1);
-                for lines in [selection.lines(&facts), smallest.lines(&facts)] {
-                    names.extend(lines.set.into_iter().map(|line| line.0.into()));
+                for lines in [config.render(&client), smallest.render(&client)] {
+                    names.extend(lines.lines.into_iter().map(|line| line.0.into()));
                 }
             }
             // Without a plugin that finds consumers there is none.
             for identity in identities.into_iter().filter(|_| plan.auth.is_some()) {
-                let lines = policy.identity_lines(plan, facts.certificate, identity);
+                let lines = policy.identity_lines(plan, client.certificate, identity);
                 names.extend(lines.into_iter().map(|(name, _)| name.to_owned()));
             }
         }
@@ -146,7 +146,7 @@ fn check_reserved(plugins: &str, certificates: &[Certificate], expected: &[&str]
     for name in &names {
         for spelling in spellings(name) {
             assert!(
-                policy.owned_names.contains(spelling.as_bytes()),
+                policy.reserved_headers.contains(spelling.as_bytes()),
                 "{spelling}: {plugins}"
             );
         }
@@ -175,9 +175,9 @@ fn reserved_is_every_name_of_every_dialect() {
                     .enumerate()
                     .filter(|(_, header)| {
                         !has_mode
-                            || header.is_of(match mode {
-                                "" => Mode::Verify,
-                                _ => Mode::Passthrough,
+                            || header.exists_in(match mode {
+                                "" => MtlsMode::Verify,
+                                _ => MtlsMode::Passthrough,
                             })
                     })
                     .filter_map(|(place, header)| {
@@ -312,8 +312,8 @@ fn reserved_are_the_names_of_the_dialect_that_a_header_is_renamed_into() {
     ] {
         let policy = policy(plugins);
         for name in names {
-            assert!(policy.owned_names.contains(name.as_bytes()), "{name}: {plugins}");
+            assert!(policy.reserved_headers.contains(name.as_bytes()), "{name}: {plugins}");
         }
-        assert!(!policy.owned_names.contains(free.as_bytes()), "{free}: {plugins}");
+        assert!(!policy.reserved_headers.contains(free.as_bytes()), "{free}: {plugins}");
     }
 }

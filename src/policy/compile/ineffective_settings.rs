@@ -4,7 +4,7 @@ use super::plugins::{CompiledPlugin, Plugins};
 use super::scopes::{Scopes, Slots};
 use super::server_names::ServerNames;
 use crate::handshake::server_name::Pattern;
-use crate::headers::{Selection, Verified};
+use crate::headers::{DialectConfig, VerifyResult};
 use crate::policy::bearer::Possession;
 use crate::policy::document::{Document, Plugin, PluginConfig, PluginKind, Route};
 use crate::policy::report::{Path, Report};
@@ -103,7 +103,11 @@ pub(super) fn warn_about_ineffective_settings(
                 },
             );
         }
-        let unverified = |selection: &&Selection| !selection.options.admits(Verified::NotVerified);
+        let unverified = |selection: &&DialectConfig| {
+            !selection
+                .options
+                .includes_certificate(VerifyResult::NotVerified)
+        };
         if let (None, true, Some(CompiledPlugin::ClientCertHeaders(config))) = (
             plugins.auth(&slots),
             asks,

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::inbound::Source;
+use crate::inbound::AllowedPeers;
 use crate::policy::document::{self, Location};
 use crate::policy::report::{Path, Report};
 
@@ -14,10 +14,10 @@ pub(super) fn warn_about_source(
     report: &mut Report,
 ) {
     match config.inbound.as_ref().map(|inbound| inbound.source) {
-        Some(Source::Trusted) => {
+        Some(AllowedPeers::Trusted) => {
             report.warn_untrusted_source(location.position, &path.field("certificate_header_name"));
         }
-        Some(Source::Anyone) => report.warn(
+        Some(AllowedPeers::Anyone) => report.warn(
             "headers that anybody may send",
             location.position,
             &path.field("secure_source"),

@@ -55,7 +55,7 @@ use super::report::{Path, Position, Report};
 use super::{Disabled, Files, Map, Policy, Protection};
 use crate::handshake::server_name::Pattern;
 use crate::handshake::{CertificateRequest, SniMapBuilder};
-use crate::headers::OwnedNames;
+use crate::headers::ReservedHeaders;
 use crate::Error;
 
 /// Compiles a document from a file in `directory`, if it is from a file. `None` when the report
@@ -211,7 +211,10 @@ fn assemble(
         asks,
         names: builder.build(),
         consumers: consumers.consumers,
-        owned_names: OwnedNames::new(owned.iter().map(String::as_str), prefixes.iter().copied()),
+        reserved_headers: ReservedHeaders::new(
+            owned.iter().map(String::as_str),
+            prefixes.iter().copied(),
+        ),
         read_names: read_names(&plans),
         plans,
         routes,

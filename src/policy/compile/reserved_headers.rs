@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::upstream_headers::certificate_holder_headers;
-use crate::headers::{kong, Dialect, Options, Selection};
+use crate::headers::{kong, Dialect, DialectConfig, DialectOptions};
 use crate::policy::bearer::Inbound;
 use crate::policy::document::{Document, PluginConfig};
 use crate::policy::Plan;
@@ -37,33 +37,38 @@ pub(super) fn owned<'a>(document: &'a Document<'_>) -> (BTreeSet<String>, BTreeS
                 set.extend(config.headers.iter().map(|(_, header)| header.to_string()));
             }
             PluginConfig::TlsMetadataHeaders(headers) => {
-                set.extend(headers.selection.owned_names())
+                set.extend(headers.selection.reserved_names())
             }
             PluginConfig::ClientCertHeaders(headers) => {
                 for selection in &headers.selections {
-                    set.extend(selection.owned_names());
-                    prefixes.extend(selection.dialect.prefix());
-                    prefixes.extend(selection.owned_prefixes());
+                    set.extend(selection.reserved_names());
+                    prefixes.extend(selection.dialect.reserved_prefix());
+                    prefixes.extend(selection.reserved_prefixes());
                 }
             }
             PluginConfig::TlsHandshakeModifier => {}
         }
     }
     if identity {
-        set.extend(certificate_holder_headers().names());
-        set.extend(kong::IDENTITY.map(str::to_owned));
+        set.extend(certificate_holder_headers().possible_names());
+        set.extend(kong::IDENTITY_HEADERS.map(str::to_owned));
     }
     // A header under a name of another dialect: its readers fall back to the others there.
     for dialect in Dialect::ALL {
-        let names = dialect.default_names();
+        let names = dialect.default_reserved_headers();
         if set.iter().any(|name| names.contains(name.as_bytes())) {
             dialects.push(dialect);
         }
     }
     for dialect in dialects {
-        set.extend(Selection::new(dialect, Options::default()).owned_names());
-        set.extend(dialect.beside().iter().map(|name| (*name).to_owned()));
-        prefixes.extend(dialect.prefix());
+        set.extend(DialectConfig::new(dialect, DialectOptions::default()).reserved_names());
+        set.extend(
+            dialect
+                .other_reserved_names()
+                .iter()
+                .map(|name| (*name).to_owned()),
+        );
+        prefixes.extend(dialect.reserved_prefix());
     }
     set.append(&mut read);
     (set, prefixes)
@@ -81,7 +86,7 @@ pub(super) fn read_names(plans: &[Arc<Plan>]) -> Vec<Box<str>> {
     let mut names: Vec<Box<str>> = Vec::new();
     for plan in plans {
         if let Some(selection) = plan.told.xfcc_forwarded() {
-            names.extend(selection.own_names().map(Box::from));
+            names.extend(selection.header_names().map(Box::from));
         }
         let inbound = plan.inbound.iter();
         names.extend(inbound.flat_map(Inbound::names).map(Box::from));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::plugins::{CompiledPlugin, Plugins};
 use super::scopes::Slots;
-use crate::headers::{kong, Dialect, Options, Selection, When};
+use crate::headers::{kong, Dialect, DialectConfig, DialectOptions, ForwardWhen};
 use crate::policy::document::{fold_header_name, Document, Plugin, PluginKind};
 use crate::policy::report::{Path, Report};
 use crate::policy::{Map, Told};
@@ -101,12 +101,12 @@ impl UpstreamHeadersBuilder<'_> {
     fn take(
         &self,
         name: &'static str,
-        selection: &Selection,
+        selection: &DialectConfig,
         plugin: Option<usize>,
         names: &mut Vec<(String, &'static str)>,
         report: &mut Report,
     ) {
-        let taken = selection.names();
+        let taken = selection.possible_names();
         let clash = taken.iter().find_map(|taken| {
             let folded = fold_header_name(taken);
             let (_, other) = names
@@ -127,12 +127,12 @@ impl UpstreamHeadersBuilder<'_> {
 }
 
 /// What `mtls-auth` tells with `skip_consumer_lookup`.
-pub(super) fn certificate_holder_headers() -> Selection {
-    let options = Options {
-        when: Some(When::Presented),
-        ..Options::default()
+pub(super) fn certificate_holder_headers() -> DialectConfig {
+    let options = DialectOptions {
+        when: Some(ForwardWhen::Presented),
+        ..DialectOptions::default()
     };
-    let mut selection = Selection::none(Dialect::Kong, options);
+    let mut selection = DialectConfig::without_headers(Dialect::Kong, options);
     for (key, name) in [("client_cert_dn", kong::DN), ("client_cert_san", kong::SAN)] {
         // Both are keys of the dialect.
         let _ = selection.rename(key, Some(name));

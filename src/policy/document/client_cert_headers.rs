@@ -2,8 +2,8 @@
 
 use super::fields::{Object, Schema};
 use super::{fold_header_name, DocumentReader};
-use crate::headers::cloudflare_forwarding::{On, Settings};
-use crate::headers::{xfcc, Dialect, Mode, Selection, When};
+use crate::headers::cloudflare_forwarding::{ForwardOn, HostSettings};
+use crate::headers::{xfcc, Dialect, DialectConfig, ForwardWhen, MtlsMode};
 use crate::policy::report::Path;
 use crate::policy::tree::{Node, Value};
 use crate::text::quoted;
@@ -18,7 +18,7 @@ const HIGHEST_MAX_BYTES: u32 = 64 * 1024;
 #[derive(Default)]
 pub(in crate::policy) struct ClientCertHeaders {
     /// The dialects.
-    pub selections: Vec<Selection>,
+    pub selections: Vec<DialectConfig>,
     /// Whether responses carry `Vary: Client-Cert`.
     pub vary: bool,
     /// Whether responses carry `Cache-Control: private`.
@@ -114,17 +114,17 @@ impl<'t> DocumentReader<'t, '_> {
     /// Reports two headers with the same name, which an upstream could not distinguish.
     fn check_distinct_names(
         &mut self,
-        others: &[Selection],
-        this: &Selection,
+        others: &[DialectConfig],
+        this: &DialectConfig,
         node: &Node<'_>,
         path: &Path<'_>,
     ) {
         let mut seen: Vec<(String, &str)> = Vec::new();
         for other in others {
-            let names = other.names().into_iter();
+            let names = other.possible_names().into_iter();
             seen.extend(names.map(|name| (fold_header_name(&name), other.dialect.name())));
         }
-        for name in this.names() {
+        for name in this.possible_names() {
             let folded = fold_header_name(&name);
             if let Some((_, other)) = seen.iter().find(|(other, _)| *other == folded) {
                 let message = format!(
@@ -139,11 +139,11 @@ impl<'t> DocumentReader<'t, '_> {
     }
 
     /// Reads an entry of `dialects`: a name, or a mapping.
-    fn dialect(&mut self, node: &'t Node<'t>, path: &Path<'_>) -> Option<Selection> {
+    fn dialect(&mut self, node: &'t Node<'t>, path: &Path<'_>) -> Option<DialectConfig> {
         let Value::Map(_) = &node.value else {
             let name = self.text(node, path)?;
             let dialect = self.dialect_named(name, node, path)?;
-            return Some(Selection::new(dialect, Default::default()));
+            return Some(DialectConfig::new(dialect, Default::default()));
         };
         // The name is read first, because the schema depends on it.
         let object = Object { node };
@@ -162,9 +162,12 @@ impl<'t> DocumentReader<'t, '_> {
             _ => &DIALECT,
         };
         let object = self.object(node, path, schema)?;
-        let mut selection = Selection::new(dialect, Default::default());
+        let mut selection = DialectConfig::new(dialect, Default::default());
         let options = &mut selection.options;
-        let whens = [("verified", When::Verified), ("presented", When::Presented)];
+        let whens = [
+            ("verified", ForwardWhen::Verified),
+            ("presented", ForwardWhen::Presented),
+        ];
         options.when = self.one_of(&object, path, "when", &whens);
         if let Some(chain) = self.boolean(&object, path, "chain") {
             options.chain = chain;
@@ -180,7 +183,7 @@ impl<'t> DocumentReader<'t, '_> {
             .map(|bytes| bytes as usize);
         match dialect {
             Dialect::Xfcc => {
-                let modes = xfcc::Mode::ALL;
+                let modes = xfcc::XfccMode::ALL;
                 if let Some(mode) = self.one_of(&object, path, "mode", &modes) {
                     options.xfcc.mode = mode;
                 }
@@ -189,15 +192,18 @@ impl<'t> DocumentReader<'t, '_> {
                 }
             }
             Dialect::AwsAlb | Dialect::CloudFront => {
-                let modes = [("verify", Mode::Verify), ("passthrough", Mode::Passthrough)];
+                let modes = [
+                    ("verify", MtlsMode::Verify),
+                    ("passthrough", MtlsMode::Passthrough),
+                ];
                 options.mode = self
                     .one_of(&object, path, "mode", &modes)
                     .unwrap_or_default();
             }
             Dialect::CloudflareForwarding => {
                 let on = [
-                    ("first_request", On::FirstRequest),
-                    ("every_request", On::EveryRequest),
+                    ("first_request", ForwardOn::FirstRequest),
+                    ("every_request", ForwardOn::EveryRequest),
                 ];
                 options.forwarding.on = self.one_of(&object, path, "on", &on).unwrap_or_default();
                 if let Some(settings) = object.get("settings") {
@@ -233,7 +239,7 @@ impl<'t> DocumentReader<'t, '_> {
     }
 
     /// Reads `headers`: another name for a header, or null so that it is not set.
-    fn names(&mut self, node: &'t Node<'t>, path: &Path<'_>, selection: &mut Selection) {
+    fn names(&mut self, node: &'t Node<'t>, path: &Path<'_>, selection: &mut DialectConfig) {
         let Value::Map(entries) = &node.value else {
             self.expected(node, path, "a mapping of headers to names or null");
             return;
@@ -269,15 +275,15 @@ impl<'t> DocumentReader<'t, '_> {
                 self.report.error(key.position, path, message);
             }
         }
-        if selection.names().is_empty() {
+        if selection.possible_names().is_empty() {
             let message = "disables every header, expected at least one".to_owned();
             self.report.error(node.position, path, message);
         }
     }
 
     /// Reads `detail`.
-    fn detail(&mut self, object: &Object<'t>, path: &Path<'_>) -> xfcc::Detail {
-        let mut detail = xfcc::Detail::NONE;
+    fn detail(&mut self, object: &Object<'t>, path: &Path<'_>) -> xfcc::XfccDetails {
+        let mut detail = xfcc::XfccDetails::NONE;
         let words = self.texts(object, path, "detail");
         let path = path.field("detail");
         for (word, position, index) in words {
@@ -301,8 +307,8 @@ impl<'t> DocumentReader<'t, '_> {
     }
 
     /// Reads `settings`, the array of Cloudflare's API.
-    fn settings(&mut self, node: &'t Node<'t>, path: &Path<'_>) -> Settings {
-        let mut settings = Settings::default();
+    fn settings(&mut self, node: &'t Node<'t>, path: &Path<'_>) -> HostSettings {
+        let mut settings = HostSettings::default();
         for (index, item) in self.list(node, path).unwrap_or_default().iter().enumerate() {
             let path = path.item(index);
             let Some(object) = self.object(item, &path, &SETTING) else {

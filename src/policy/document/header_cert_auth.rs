@@ -3,7 +3,7 @@
 
 use super::fields::{Object, Schema};
 use super::{DocumentReader, MtlsAuth};
-use crate::inbound::{Format, Source};
+use crate::inbound::{AllowedPeers, Format};
 use crate::policy::report::Path;
 use crate::policy::tree::Node;
 use crate::policy::Inbound;
@@ -137,8 +137,8 @@ impl<'t> DocumentReader<'t, '_> {
             Some(_) => self.one_of(object, path, "certificate_header_format", &formats),
         };
         let source = match self.boolean(object, path, "secure_source") {
-            Some(false) => Source::Anyone,
-            _ => Source::Trusted,
+            Some(false) => AllowedPeers::Anyone,
+            _ => AllowedPeers::Trusted,
         };
         let field = "certificate_header_name";
         let Some(node) = object.get(field) else {

@@ -6,7 +6,7 @@ use crate::policy::report::Path;
 use crate::policy::tree::Node;
 use crate::text::quoted;
 
-/// The longest header name, in bytes: [`crate::headers::OwnedNames`] compares names of up to 127
+/// The longest header name, in bytes: [`crate::headers::ReservedHeaders`] compares names of up to 127
 /// bytes, and a number and `-Too-Large` may be appended to the name.
 const MAX_HEADER_NAME: usize = 110;
 
@@ -73,7 +73,7 @@ impl<'t> DocumentReader<'t, '_> {
                 "the header '{shown}' frames the message or belongs to one connection, expected \
                  another name"
             )
-        } else if kong::IDENTITY
+        } else if kong::IDENTITY_HEADERS
             .iter()
             .any(|reserved| fold_header_name(reserved) == fold_header_name(name))
         {
@@ -102,7 +102,7 @@ impl<'t> DocumentReader<'t, '_> {
     }
 }
 
-/// Folds a header name for comparison, as [`crate::headers::OwnedNames`] does: case does not
+/// Folds a header name for comparison, as [`crate::headers::ReservedHeaders`] does: case does not
 /// matter, and all characters but letters and digits are the same.
 pub(in crate::policy) fn fold_header_name(name: &str) -> String {
     name.chars()

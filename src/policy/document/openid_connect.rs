@@ -6,7 +6,7 @@ use crate::policy::bearer::{AuthMethods, Client, ClientAuth, Possession, Secret}
 use crate::policy::report::Path;
 use crate::policy::tree::{Node, Value};
 use crate::text::quoted;
-use crate::token::{issuer_url, Algorithm, Expected, OneOf, SigningKey};
+use crate::token::{issuer_url, Algorithm, ClaimRequirements, RequiredValues, SigningKey};
 
 /// The configuration of `openid-connect`.
 pub(in crate::policy) struct OpenidConnect<'t> {
@@ -17,7 +17,7 @@ pub(in crate::policy) struct OpenidConnect<'t> {
     /// The values in `issuers_allowed`.
     pub issuers: Vec<Box<str>>,
     /// The claims that a token must have.
-    pub expected: Expected,
+    pub expected: ClaimRequirements,
     /// The mode of `proof_of_possession_mtls`.
     pub possession: Possession,
     /// `proof_of_possession_mtls_from_header`.
@@ -48,7 +48,7 @@ impl Default for OpenidConnect<'_> {
             methods: AuthMethods::default(),
             algorithms: Algorithm::ALL.to_vec(),
             issuers: Vec::new(),
-            expected: Expected::default(),
+            expected: ClaimRequirements::default(),
             possession: Possession::Off,
             from_header: None,
             introspection_endpoint: None,
@@ -500,7 +500,7 @@ impl<'t> DocumentReader<'t, '_> {
                 false => found.into_iter().map(Into::into).collect(),
             }
         };
-        let required = |reader: &mut Self, field| -> OneOf {
+        let required = |reader: &mut Self, field| -> RequiredValues {
             for (text, position, index) in reader.texts(object, path, field) {
                 if text.trim().is_empty() {
                     let message = "'', expected one word or more";
@@ -508,7 +508,7 @@ impl<'t> DocumentReader<'t, '_> {
                     reader.report.error(position, &path.item(index), message);
                 }
             }
-            OneOf::new(words(reader, field).into_iter())
+            RequiredValues::new(words(reader, field).into_iter())
         };
         let expected = &mut read.expected;
         expected.audience_claim = claim(self, "audience_claim", "aud");

@@ -2,7 +2,7 @@
 
 use super::fields::Schema;
 use super::{fold_header_name, DocumentReader};
-use crate::headers::{kong, Dialect, Options, Selection, When};
+use crate::headers::{kong, Dialect, DialectConfig, DialectOptions, ForwardWhen};
 use crate::policy::report::Path;
 use crate::policy::tree::Node;
 
@@ -10,7 +10,7 @@ use crate::policy::tree::Node;
 pub(in crate::policy) struct TlsMetadataHeaders {
     /// Whether the headers are set. The names are reserved either way.
     pub inject: bool,
-    pub selection: Selection,
+    pub selection: DialectConfig,
 }
 
 const TLS_METADATA_HEADERS: Schema = Schema {
@@ -66,11 +66,11 @@ impl<'t> DocumentReader<'t, '_> {
         let mut config = TlsMetadataHeaders {
             inject: false,
             // Kong forwards every certificate that was presented, verified or not.
-            selection: Selection::none(
+            selection: DialectConfig::without_headers(
                 Dialect::Kong,
-                Options {
-                    when: Some(When::Presented),
-                    ..Options::default()
+                DialectOptions {
+                    when: Some(ForwardWhen::Presented),
+                    ..DialectOptions::default()
                 },
             ),
         };

@@ -561,8 +561,8 @@ fn acl_is_read_and_applies_with_mtls_auth() {
     expected.always_use_authenticated_groups = true;
     assert_eq!(acl("q"), &expected);
     assert!(policy.plans[0].acl.is_none());
-    for name in crate::headers::kong::IDENTITY {
-        assert!(policy.owned_names.contains(name.as_bytes()), "{name}");
+    for name in crate::headers::kong::IDENTITY_HEADERS {
+        assert!(policy.reserved_headers.contains(name.as_bytes()), "{name}");
     }
 }
 

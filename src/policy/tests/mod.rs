@@ -110,7 +110,8 @@ fn plan<'p>(policy: &'p Policy, route: &str) -> &'p Plan {
 
 fn header_names(plan: &Plan) -> Vec<&str> {
     let told = plan.told.kong.iter().chain(&plan.told.dialects);
-    told.flat_map(|selection| selection.own_names()).collect()
+    told.flat_map(|selection| selection.header_names())
+        .collect()
 }
 
 fn same_store(a: &Plan, b: &Plan) -> bool {
@@ -501,9 +502,9 @@ fn lines_follow_the_two_plugins() {
         "X-Client-Cert-Dn",
         "X-CLIENT-CERT-SAN",
     ] {
-        assert!(off.owned_names.contains(name.as_bytes()), "{name}");
+        assert!(off.reserved_headers.contains(name.as_bytes()), "{name}");
     }
-    assert!(!off.owned_names.contains(b"X-Other"));
+    assert!(!off.reserved_headers.contains(b"X-Other"));
 
     let skip = policy(&text("", true));
     assert_eq!(
@@ -529,15 +530,15 @@ fn lines_follow_the_two_plugins() {
             "X-Client-Cert-Fingerprint"
         ]
     );
-    assert!(renamed.owned_names.contains(b"x-cert"));
+    assert!(renamed.reserved_headers.contains(b"x-cert"));
     // What reads the other names of the plugin falls back to those that are switched off.
-    assert!(renamed.owned_names.contains(b"x-client-cert-chain"));
+    assert!(renamed.reserved_headers.contains(b"x-client-cert-chain"));
 }
 
 #[test]
 fn owned_names_without_mtls_auth_are_the_headers_plugins_only() {
     let text = "_format_version: \"3.0\"\nplugins: [{name: tls-handshake-modifier}]\n";
-    assert!(policy(text).owned_names.is_empty());
+    assert!(policy(text).reserved_headers.is_empty());
 }
 
 #[test]
@@ -1308,7 +1309,7 @@ fn owned_names_of_a_disabled_plugin_stay_owned() {
          - {{name: tls-metadata-headers, enabled: false, config: {{client_cert_header_name: X-Mine}}}}\n"
     )));
     for name in ["X_Mine", "x-client-cert-subject-dn", "X-Client-Cert-Dn"] {
-        assert!(policy.owned_names.contains(name.as_bytes()), "{name}");
+        assert!(policy.reserved_headers.contains(name.as_bytes()), "{name}");
     }
     assert!(policy.asks.is_empty());
     assert!(!policy.plans[0].applies);
@@ -1472,9 +1473,9 @@ fn client_cert_headers_own_default_names_new_names_and_prefixes() {
         "ssl-client-new",
         "X-Forwarded-Client-Cert",
     ] {
-        assert!(policy.owned_names.contains(name.as_bytes()), "{name}");
+        assert!(policy.reserved_headers.contains(name.as_bytes()), "{name}");
     }
-    assert!(!policy.owned_names.contains(b"ssl-client"));
+    assert!(!policy.reserved_headers.contains(b"ssl-client"));
     // Nothing reads it while the plugin is off.
     assert!(policy.read_names.is_empty());
 }
@@ -1506,9 +1507,9 @@ fn client_cert_headers_own_what_a_numbered_header_could_go_on_with() {
          {SSL_CLIENT_SAN_DNS_: 9-San-}}]}\n",
     ));
     for name in ["9-San-0", "9_san_16", "9-San-00", "9-san-x"] {
-        assert!(policy.owned_names.contains(name.as_bytes()), "{name}");
+        assert!(policy.reserved_headers.contains(name.as_bytes()), "{name}");
     }
-    assert!(!policy.owned_names.contains(b"9-Sa"));
+    assert!(!policy.reserved_headers.contains(b"9-Sa"));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `header-cert-auth` and `openid-connect`.
 
 use super::*;
-use crate::inbound::{Format, Source};
+use crate::inbound::{AllowedPeers, Format};
 use crate::token::Algorithm;
 
 fn lines(text: &str) -> Vec<String> {
@@ -68,14 +68,18 @@ fn founding_example_loads_unchanged() {
     let inbound = bearer.inbound.as_ref().unwrap();
     assert_eq!(
         (&*inbound.name, inbound.format, inbound.source),
-        ("x-client-cert", Format::Base64Encoded, Source::Trusted)
+        (
+            "x-client-cert",
+            Format::Base64Encoded,
+            AllowedPeers::Trusted
+        )
     );
     assert!(plan.auth.is_none() && plan.applies);
     assert_eq!(plan.inbound.as_ref(), Some(inbound));
     let certificate = &policy.plans[plan.certificate_plan.unwrap()];
     assert!(certificate.auth.as_ref().unwrap().lookup.is_none());
     assert_eq!(certificate.inbound.as_ref(), Some(inbound));
-    assert!(policy.owned_names.contains(b"X_Client_Cert"));
+    assert!(policy.reserved_headers.contains(b"X_Client_Cert"));
     assert_eq!(policy.read_names, ["x-client-cert".into()]);
     // Nobody is asked in the handshake, and the plan behind is no route's.
     assert_eq!(asked(&policy, "-"), None);
@@ -128,7 +132,7 @@ fn openid_connect_fields() {
     let policy = policy(&oidc(
         ", upstream_headers_claims: [sub], upstream_headers_names: [X-Sub]",
     ));
-    assert!(policy.owned_names.contains(b"x_sub"));
+    assert!(policy.reserved_headers.contains(b"x_sub"));
     // Kong's own defaults, as a dump has them.
     let read = bearer(
         ", proof_of_possession_mtls: off, proof_of_possession_dpop: off, verify_claims: true, \
@@ -294,9 +298,12 @@ fn header_cert_auth_fields() {
             chain.then_some("X-Client-Cert-Chain")
         );
     }
-    assert_eq!(plan("").inbound.as_ref().unwrap().source, Source::Trusted);
+    assert_eq!(
+        plan("").inbound.as_ref().unwrap().source,
+        AllowedPeers::Trusted
+    );
     let open = plan(", secure_source: false, skip_consumer_lookup: true");
-    assert_eq!(open.inbound.as_ref().unwrap().source, Source::Anyone);
+    assert_eq!(open.inbound.as_ref().unwrap().source, AllowedPeers::Anyone);
     assert!(open.auth.as_ref().unwrap().lookup.is_none());
     assert!(
         plan("")
@@ -312,7 +319,7 @@ fn header_cert_auth_fields() {
     let policy = policy(&header(""));
     assert_eq!(asked(&policy, "-"), None);
     assert_eq!(warnings(&policy), [""; 0]);
-    assert!(policy.owned_names.contains(b"x-client_cert"));
+    assert!(policy.reserved_headers.contains(b"x-client_cert"));
     for (extra, error) in [
         (", send_ca_dn: true", "unknown field 'send_ca_dn'"),
         (

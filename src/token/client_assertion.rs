@@ -12,7 +12,7 @@ use openssl::rsa::RsaPrivateKeyBuilder;
 use openssl::sha::sha256;
 use serde_json::json;
 
-use super::{base64url, Algorithm, Kind};
+use super::{base64url, Algorithm, KeyType};
 use crate::Error;
 
 /// Seconds for which an assertion is good.
@@ -54,13 +54,13 @@ impl SigningKey {
                     .map(bytes)
                     .collect::<Result<_, _>>()?;
                 let key = rsa(&numbers).map_err(|_| "not an RSA key")?;
-                (Kind::Rsa, Algorithm::RS256, key)
+                (KeyType::Rsa, Algorithm::RS256, key)
             }
             (Some("EC"), Some(curve)) => {
                 let (kind, algorithm, nid) = match curve {
-                    "P-256" => (Kind::P256, Algorithm::ES256, Nid::X9_62_PRIME256V1),
-                    "P-384" => (Kind::P384, Algorithm::ES384, Nid::SECP384R1),
-                    "P-521" => (Kind::P521, Algorithm::ES512, Nid::SECP521R1),
+                    "P-256" => (KeyType::P256, Algorithm::ES256, Nid::X9_62_PRIME256V1),
+                    "P-384" => (KeyType::P384, Algorithm::ES384, Nid::SECP384R1),
+                    "P-521" => (KeyType::P521, Algorithm::ES512, Nid::SECP521R1),
                     _ => return Err("a curve that is not P-256, P-384 or P-521".to_owned()),
                 };
                 let key = ec(nid, &bytes("x")?, &bytes("y")?, &bytes("d")?);
@@ -69,7 +69,7 @@ impl SigningKey {
             (Some("OKP"), Some("Ed25519")) => {
                 let key = PKey::private_key_from_raw_bytes(&bytes("d")?, Id::ED25519);
                 let key = key.map_err(|_| "not an Ed25519 key")?;
-                (Kind::Ed25519, Algorithm::EdDSA, key)
+                (KeyType::Ed25519, Algorithm::EdDSA, key)
             }
             _ => return Err("expected a private key of type RSA, EC or OKP (Ed25519)".to_owned()),
         };

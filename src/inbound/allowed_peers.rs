@@ -2,20 +2,20 @@
 
 /// Kong's `secure_source`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Source {
+pub enum AllowedPeers {
     /// Peers that `trusted_ips` names (`secure_source: true`).
     Trusted,
     /// Anybody: only where nobody but the proxy can reach the gateway (`secure_source: false`).
     Anyone,
 }
 
-impl Source {
+impl AllowedPeers {
     /// Whether the header of a peer counts. The peer is the one of the TCP connection: an address
     /// that was itself read from a header proves nothing.
     pub fn admits(self, peer_is_trusted: bool) -> bool {
         match self {
-            Source::Trusted => peer_is_trusted,
-            Source::Anyone => true,
+            AllowedPeers::Trusted => peer_is_trusted,
+            AllowedPeers::Anyone => true,
         }
     }
 }
@@ -26,8 +26,8 @@ mod tests {
 
     #[test]
     fn admits_only_trusted_peers_of_a_secure_source() {
-        assert!(Source::Trusted.admits(true));
-        assert!(!Source::Trusted.admits(false));
-        assert!(Source::Anyone.admits(true) && Source::Anyone.admits(false));
+        assert!(AllowedPeers::Trusted.admits(true));
+        assert!(!AllowedPeers::Trusted.admits(false));
+        assert!(AllowedPeers::Anyone.admits(true) && AllowedPeers::Anyone.admits(false));
     }
 }

@@ -13,7 +13,7 @@ const MAX_NAME: usize = 128;
 /// not a letter or digit, so `X_Client.Cert` reaches an application as `X-Client-Cert` does. Names
 /// that are equal after that replacement and after folding case are one name here.
 #[derive(Clone, Debug, Default)]
-pub struct OwnedNames {
+pub struct ReservedHeaders {
     names: HashSet<Box<[u8]>, RandomState>,
     /// Bit n: some name is n bytes long.
     lengths: u128,
@@ -23,14 +23,14 @@ pub struct OwnedNames {
     initials: u32,
 }
 
-impl OwnedNames {
+impl ReservedHeaders {
     /// Folds `names`, and `prefixes` of names. Names of over 127 bytes
     /// are not allowed in a policy and are ignored.
     pub fn new<'a>(
         names: impl Iterator<Item = &'a str>,
         prefixes: impl Iterator<Item = &'a str>,
-    ) -> OwnedNames {
-        let mut owned = OwnedNames::default();
+    ) -> ReservedHeaders {
+        let mut owned = ReservedHeaders::default();
         for prefix in prefixes {
             let mut buffer = [0; MAX_NAME];
             if let Some(folded) = fold(prefix.as_bytes(), &mut buffer) {
@@ -69,7 +69,7 @@ impl OwnedNames {
     /// Whether an inbound header must be removed: for its name, or because it is a `Connection`
     /// that declares one of the names to end at the next hop (RFC 9110 section 7.6.1), so that an
     /// upstream would drop what the gateway sets.
-    pub fn is_forged(&self, name: &[u8], value: &[u8]) -> bool {
+    pub fn must_remove(&self, name: &[u8], value: &[u8]) -> bool {
         self.contains(name)
             || (name.eq_ignore_ascii_case(b"connection")
                 && value
@@ -117,8 +117,8 @@ fn fold<'a>(name: &[u8], buffer: &'a mut [u8; MAX_NAME]) -> Option<&'a [u8]> {
 mod tests {
     use super::*;
 
-    fn owned() -> OwnedNames {
-        OwnedNames::new(
+    fn owned() -> ReservedHeaders {
+        ReservedHeaders::new(
             ["X-Client-Cert", "X-Client-Cert-Subject-DN"].into_iter(),
             ["SSL_CLIENT_", "Cf-Cert-"].into_iter(),
         )
@@ -177,17 +177,20 @@ mod tests {
             "close;X-Client-Cert\u{a0}",
         ] {
             assert!(
-                owned().is_forged(b"Connection", value.as_bytes()),
+                owned().must_remove(b"Connection", value.as_bytes()),
                 "{value}"
             );
-            assert!(!owned().is_forged(b"X-Other", value.as_bytes()), "{value}");
+            assert!(
+                !owned().must_remove(b"X-Other", value.as_bytes()),
+                "{value}"
+            );
         }
         for value in ["", "close", "keep-alive, Upgrade", "X-Client-Certs"] {
             assert!(
-                !owned().is_forged(b"connection", value.as_bytes()),
+                !owned().must_remove(b"connection", value.as_bytes()),
                 "{value}"
             );
         }
-        assert!(owned().is_forged(b"X-Client-Cert", b""));
+        assert!(owned().must_remove(b"X-Client-Cert", b""));
     }
 }

@@ -5,7 +5,7 @@ use crate::Error;
 
 /// A value that is left out, never shortened or mended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LeftOut {
+pub enum LeftOutReason {
     /// Longer than the limit.
     #[error("{bytes} bytes are over the limit of {limit}")]
     TooLarge {
@@ -34,41 +34,44 @@ pub enum LeftOut {
     Unreadable(String),
 }
 
-impl LeftOut {
+impl LeftOutReason {
     /// One word, for counting.
     pub fn kind(&self) -> &'static str {
         match self {
-            LeftOut::TooLarge { .. } | LeftOut::TooMany { .. } => "too_large",
-            LeftOut::Ambiguous(_) => "ambiguous",
-            LeftOut::NotText(_) => "not_text",
-            LeftOut::Unreadable(_) => "unreadable",
+            LeftOutReason::TooLarge { .. } | LeftOutReason::TooMany { .. } => "too_large",
+            LeftOutReason::Ambiguous(_) => "ambiguous",
+            LeftOutReason::NotText(_) => "not_text",
+            LeftOutReason::Unreadable(_) => "unreadable",
         }
     }
 
     /// Whether only its size stands against the value.
     pub fn is_too_large(&self) -> bool {
-        matches!(self, LeftOut::TooLarge { .. } | LeftOut::TooMany { .. })
+        matches!(
+            self,
+            LeftOutReason::TooLarge { .. } | LeftOutReason::TooMany { .. }
+        )
     }
 }
 
-impl From<Error> for LeftOut {
-    fn from(error: Error) -> LeftOut {
-        LeftOut::Unreadable(error.to_string())
+impl From<Error> for LeftOutReason {
+    fn from(error: Error) -> LeftOutReason {
+        LeftOutReason::Unreadable(error.to_string())
     }
 }
 
-impl From<openssl::error::ErrorStack> for LeftOut {
-    fn from(error: openssl::error::ErrorStack) -> LeftOut {
+impl From<openssl::error::ErrorStack> for LeftOutReason {
+    fn from(error: openssl::error::ErrorStack) -> LeftOutReason {
         Error::from(error).into()
     }
 }
 
-impl From<Unprintable> for LeftOut {
-    fn from(error: Unprintable) -> LeftOut {
+impl From<Unprintable> for LeftOutReason {
+    fn from(error: Unprintable) -> LeftOutReason {
         match error {
-            Unprintable::NotText => LeftOut::Unreadable(error.to_string()),
+            Unprintable::NotText => LeftOutReason::Unreadable(error.to_string()),
             Unprintable::Ambiguous(_) | Unprintable::Repeated(_) | Unprintable::MultiValued(_) => {
-                LeftOut::Ambiguous(error.to_string())
+                LeftOutReason::Ambiguous(error.to_string())
             }
         }
     }
