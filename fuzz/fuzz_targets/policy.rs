@@ -9,8 +9,8 @@ fuzz_target!(|text: &[u8]| {
     match Policy::from_yaml(text, "policy.yaml") {
         Ok(policy) => {
             policy.plan(None);
-            policy.ask(None);
-            policy.ask(Some(b"api.example.com"));
+            policy.certificate_request(None);
+            policy.certificate_request(Some(b"api.example.com"));
         }
         Err(diagnostics) => {
             assert!(!diagnostics.is_empty());

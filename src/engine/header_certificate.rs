@@ -9,7 +9,7 @@ use super::Engine;
 use crate::cache::SlotId;
 use crate::certificate::Certificate;
 use crate::inbound::decode;
-use crate::policy::Inbound;
+use crate::policy::CertificateHeader;
 use crate::Error;
 
 /// The headers of a request that its route may read, and who sent them.
@@ -49,7 +49,7 @@ impl Engine {
     /// Reads the certificate of a request from its header.
     pub(super) fn certificate_from_header(
         &self,
-        inbound: &Inbound,
+        inbound: &CertificateHeader,
         came: &RequestHeaders<'_>,
     ) -> Result<HeaderCertificate, Error> {
         let lines = came.of(&inbound.name);
@@ -111,7 +111,7 @@ impl Engine {
     ) -> Result<Option<Rc<Certificate>>, Error> {
         let policy = self.policy()?;
         let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
-        if let Some(inbound) = &plan.inbound {
+        if let Some(inbound) = &plan.certificate_header {
             match self.certificate_from_header(inbound, came)? {
                 HeaderCertificate::Certificate(_, certificate) => return Ok(Some(certificate)),
                 HeaderCertificate::Nothing(EMPTY) | HeaderCertificate::Refused(_) => {

@@ -188,7 +188,7 @@ impl Engine {
         host: &[u8],
         decision: &mut Decision,
     ) -> Result<(), Error> {
-        if let Some(selection) = plan.told.forwarding() {
+        if let Some(selection) = plan.upstream_headers.forwarding() {
             let options = &selection.options;
             let to = options.includes_certificate(verified(decision.client, decision.verdict))
                 && options.forwarding.forwards(host);
@@ -206,7 +206,7 @@ impl Engine {
         let Some(ssl) = ssl else {
             return Ok(());
         };
-        if plan.told.xfcc().is_some() {
+        if plan.upstream_headers.xfcc().is_some() {
             decision.server_certificate =
                 Connection::of_or_new(ssl)?.server_certificate_id(|| own_digest(ssl));
         }
@@ -227,7 +227,7 @@ impl Engine {
     ) -> Result<HeaderLines, Error> {
         let policy = self.policy()?;
         let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
-        let told = &plan.told;
+        let told = &plan.upstream_headers;
         let context = self.certificate_context(ssl, plan, decision, now)?;
         let mut lines = HeaderLines::new();
         let facts = context.facts(plan, now);
@@ -333,7 +333,7 @@ impl Engine {
     ) -> Result<Option<HeaderLine>, Error> {
         let policy = self.policy()?;
         let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
-        let Some(selection) = plan.told.xfcc_forwarded() else {
+        let Some(selection) = plan.upstream_headers.xfcc_forwarded() else {
             return Ok(None);
         };
         let Some(name) = selection.header_names().next() else {
@@ -367,20 +367,22 @@ impl Engine {
         now: i64,
     ) -> Result<CertificateContext, Error> {
         let verdict = verified(decision.client, decision.verdict);
-        let mut dialects = plan.told.dialects.iter();
+        let mut dialects = plan.upstream_headers.dialects.iter();
         let is_told = dialects.any(|selection| selection.options.includes_certificate(verdict));
         let certificate = match (decision.client, decision.verdict, ssl) {
             (Some(slot), ..) => Some(self.certificate_at(slot).ok_or(Error::NotFound)?),
             // On a route with a header, that of the connection is the proxy's.
-            (None, Some(_), Some(ssl)) if is_told && plan.inbound.is_none() => self.client(ssl)?,
+            (None, Some(_), Some(ssl)) if is_told && plan.certificate_header.is_none() => {
+                self.client(ssl)?
+            }
             _ => None,
         };
         // The only dialect that tells of the issuer's certificate.
-        let chain = match (&certificate, plan.told.of(Dialect::Cloudflare)) {
+        let chain = match (&certificate, plan.upstream_headers.of(Dialect::Cloudflare)) {
             (Some(certificate), Some(_)) => self.chain(ssl, plan, certificate, verdict, now)?,
             _ => None,
         };
-        let server_uris = match (plan.told.xfcc(), ssl) {
+        let server_uris = match (plan.upstream_headers.xfcc(), ssl) {
             (Some(_), Some(ssl)) => server_uris(ssl),
             _ => Vec::new(),
         };
@@ -404,9 +406,9 @@ impl Engine {
         let (Some(auth), VerifyResult::Success) = (&plan.auth, verdict) else {
             return Ok(None);
         };
-        let connection = match ssl.filter(|_| plan.inbound.is_none()) {
+        let connection = match ssl.filter(|_| plan.certificate_header.is_none()) {
             Some(ssl) => Some(Connection::of_or_new(ssl)?),
-            None if plan.inbound.is_some() => None,
+            None if plan.certificate_header.is_some() => None,
             None => return Ok(None),
         };
         let verdict = self.verdict(connection, &auth.store, certificate, now)?;

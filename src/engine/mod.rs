@@ -32,7 +32,7 @@ use crate::engine::token::{CachedToken, IssuerDocuments};
 use crate::metrics::{self, Event};
 use crate::openssl_ext::ssl as ext;
 use crate::openssl_ext::x509::UNSPECIFIED;
-use crate::policy::{Auth, Inbound, Plan, Policy, SuggestionBudget};
+use crate::policy::{Auth, CertificateHeader, Plan, Policy, SuggestionBudget};
 use crate::text::quoted;
 use crate::trust::crl::Crl;
 use crate::trust::{sent_certificates_in, TrustStore, Verdict};
@@ -164,7 +164,7 @@ impl Engine {
     /// ClientHello phase: binds the session to what `server_name` asks for. Also runs when a
     /// session is about to be resumed, which is the point.
     pub fn client_hello(&self, ssl: &SslRef, server_name: Option<&[u8]>) -> Result<(), Error> {
-        let ask = self.policy()?.ask(server_name).cloned();
+        let ask = self.policy()?.certificate_request(server_name).cloned();
         Connection::on_client_hello(ssl, ask)
     }
 
@@ -210,10 +210,10 @@ impl Engine {
             let reason = "a newer policy than that of this worker is in force".to_owned();
             return Ok(Decision::refuse(Outcome::Unavailable, reason));
         }
-        if !plan.applies {
+        if !plan.has_plugins {
             return Ok(Decision::pass(None, None, Identity::None));
         }
-        let mut decision = match (&plan.auth, &plan.inbound) {
+        let mut decision = match (&plan.auth, &plan.certificate_header) {
             (Some(auth), Some(inbound)) => {
                 let decision =
                     self.authenticate_header(&policy, plan, (auth, inbound), ssl, host, came, now)?;
@@ -239,7 +239,7 @@ impl Engine {
                 decision
             }
         };
-        if decision.outcome == Outcome::Pass && !plan.told.dialects.is_empty() {
+        if decision.outcome == Outcome::Pass && !plan.upstream_headers.dialects.is_empty() {
             self.set_request_fields(plan, ssl, host, &mut decision)?;
         }
         Ok(decision)
@@ -252,7 +252,7 @@ impl Engine {
         &self,
         policy: &Policy,
         plan: &Plan,
-        (auth, inbound): (&Auth, &Inbound),
+        (auth, inbound): (&Auth, &CertificateHeader),
         ssl: Option<&SslRef>,
         host: &[u8],
         came: &RequestHeaders<'_>,
@@ -290,7 +290,7 @@ impl Engine {
         &self,
         policy: &Policy,
         (plan_id, plan): (usize, &Plan),
-        inbound: &Inbound,
+        inbound: &CertificateHeader,
         ssl: Option<&SslRef>,
         host: &[u8],
         came: &RequestHeaders<'_>,
@@ -485,7 +485,7 @@ impl Engine {
             return "it sent no server name (SNI), and no route asks without one".to_owned();
         };
         let shown = quoted(name);
-        if policy.ask(Some(name)).is_some() {
+        if policy.certificate_request(Some(name)).is_some() {
             return format!("no route asked under its server name '{shown}' when it connected");
         }
         let mut compared = self.compared.get();
@@ -751,7 +751,10 @@ fn misdirected(
             "too early: the request came as early data".to_owned(),
         ));
     }
-    if connection.is_bound(ssl, policy.ask(Some(host)).map(|ask| &**ask)) {
+    if connection.is_bound(
+        ssl,
+        policy.certificate_request(Some(host)).map(|ask| &**ask),
+    ) {
         return None;
     }
     let why = if connection.saw_client_hello() {

@@ -15,7 +15,7 @@ use super::{about, Engine, HeaderLine, HeaderLines, LineKind, Trust};
 use crate::cache::SlotId;
 use crate::connection::Connection;
 use crate::headers::MAX_VALUE;
-use crate::policy::{Bearer, Plan, Policy, Possession};
+use crate::policy::{Plan, Policy, ProofOfPossession, TokenAuth};
 use crate::token::{
     is_jwt, parse_introspection_response, Algorithm, Claims, Discovery, Jwks, Jws, TokenError,
     MAX_TOKEN,
@@ -181,7 +181,7 @@ impl Engine {
     ) -> Result<TokenDecision, Error> {
         let policy = self.policy()?;
         let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
-        let bearer = plan.bearer.as_ref().ok_or(Error::NotFound)?;
+        let bearer = plan.token_auth.as_ref().ok_or(Error::NotFound)?;
         let token = match token(request.authorization) {
             Ok(Some(token)) => token,
             Ok(None) => {
@@ -206,13 +206,17 @@ impl Engine {
             .check_issuer(bearer, &cached_token)
             .and_then(|()| cached_token.claims.check_token_type())
             .and_then(|()| {
-                let (claims, leeway) = (&cached_token.claims, bearer.expected.leeway);
+                let (claims, leeway) = (&cached_token.claims, bearer.expected_claims.leeway);
                 match cached_token.algorithm {
                     Some(_) => claims.check_times(leeway, now),
                     None => claims.check_present_times(leeway, now),
                 }
             })
-            .and_then(|()| cached_token.claims.check_requirements(&bearer.expected));
+            .and_then(|()| {
+                cached_token
+                    .claims
+                    .check_requirements(&bearer.expected_claims)
+            });
         if let Err(refusal) = checked {
             return Ok(TokenDecision::refuse(&refusal));
         }
@@ -226,7 +230,13 @@ impl Engine {
         }
     }
 
-    fn look_up_token(&self, bearer: &Bearer, token: &str, latest: bool, now: i64) -> TokenLookup {
+    fn look_up_token(
+        &self,
+        bearer: &TokenAuth,
+        token: &str,
+        latest: bool,
+        now: i64,
+    ) -> TokenLookup {
         let by_signature = bearer.methods.bearer && is_jwt(token);
         if !by_signature && !bearer.methods.introspection {
             return match Jws::parse(token) {
@@ -237,7 +247,7 @@ impl Engine {
         let provider = self
             .providers
             .borrow_mut()
-            .find(&bearer.provider)
+            .find(&bearer.issuer_key)
             .map(|(_, provider)| provider.clone());
         if !by_signature {
             let id = introspected_id(bearer, token);
@@ -261,7 +271,7 @@ impl Engine {
         };
         let mut hasher = Sha256::new();
         hasher.update(b"signature");
-        hasher.update(&bearer.provider);
+        hasher.update(&bearer.issuer_key);
         hasher.update(keys.digest());
         hasher.update(token.as_bytes());
         let id = hasher.finish();
@@ -290,7 +300,7 @@ impl Engine {
                 let worth = jws.claims().and_then(|claims| {
                     let expected = expected_issuers(bearer, Some(&provider.discovery));
                     check_issuer(&claims, &expected)?;
-                    claims.check_times(bearer.expected.leeway, now)
+                    claims.check_times(bearer.expected_claims.leeway, now)
                 });
                 match worth {
                     Ok(()) => TokenLookup::Needs(TokenOutcome::NeedsKeys, id),
@@ -321,13 +331,17 @@ impl Engine {
             .put_weighing(id, cached_token, weight)
     }
 
-    fn check_issuer(&self, bearer: &Bearer, cached_token: &CachedToken) -> Result<(), TokenError> {
+    fn check_issuer(
+        &self,
+        bearer: &TokenAuth,
+        cached_token: &CachedToken,
+    ) -> Result<(), TokenError> {
         // Who asked the issuer knows whom: RFC 7662 makes `iss` optional.
         if cached_token.algorithm.is_none() && cached_token.claims.get("iss").is_none() {
             return Ok(());
         }
         let mut providers = self.providers.borrow_mut();
-        let provider = providers.find(&bearer.provider).map(|(_, found)| found);
+        let provider = providers.find(&bearer.issuer_key).map(|(_, found)| found);
         let expected = expected_issuers(bearer, provider.map(|provider| &provider.discovery));
         check_issuer(&cached_token.claims, &expected)
     }
@@ -337,23 +351,23 @@ impl Engine {
         &self,
         policy: &Policy,
         plan: &Plan,
-        bearer: &Bearer,
+        bearer: &TokenAuth,
         claims: &Claims,
         request: &TokenRequest<'_>,
         now: i64,
     ) -> Result<BindingCheck, Error> {
-        let thumbprint = match (claims.certificate_thumbprint(), bearer.possession) {
+        let thumbprint = match (claims.certificate_thumbprint(), bearer.proof_of_possession) {
             // Nobody who just bears it may use it, whatever the route wants.
             (Err(refusal), _) => return Ok(BindingCheck::Refused(refusal)),
-            (Ok(_), Possession::Off) | (Ok(None), Possession::Optional) => {
+            (Ok(_), ProofOfPossession::Off) | (Ok(None), ProofOfPossession::Optional) => {
                 return Ok(BindingCheck::Fits)
             }
-            (Ok(None), Possession::Strict) => {
+            (Ok(None), ProofOfPossession::Strict) => {
                 return Ok(BindingCheck::Refused(TokenError::NotBound))
             }
             (Ok(Some(thumbprint)), _) => thumbprint,
         };
-        let sent = match &bearer.inbound {
+        let sent = match &bearer.certificate_header {
             Some(inbound) => self.certificate_from_header(inbound, &request.came)?,
             None => HeaderCertificate::Nothing(ABSENT),
         };
@@ -374,7 +388,7 @@ impl Engine {
                 let connection = Connection::of_or_new(ssl)?;
                 match self.certificate_of(connection, ssl)? {
                     Some((slot, certificate)) => (slot, certificate, Some(connection)),
-                    None if bearer.inbound.is_none() => {
+                    None if bearer.certificate_header.is_none() => {
                         let why = self.why_without_certificate(policy, connection, ssl, now);
                         return no_certificate(&why);
                     }
@@ -423,7 +437,7 @@ impl Engine {
     ) -> Result<(), Error> {
         let policy = self.policy()?;
         let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
-        let bearer = plan.bearer.as_ref().ok_or(Error::NotFound)?;
+        let bearer = plan.token_auth.as_ref().ok_or(Error::NotFound)?;
         let wrong = |what: &str, why: String| Error::Misuse(format!("{what}: {why}"));
         let discovery = Discovery::parse(discovery, &bearer.issuer)
             .map_err(|why| wrong("discovery document", why))?;
@@ -434,10 +448,10 @@ impl Engine {
             .map(Rc::new);
         let mut providers = self.providers.borrow_mut();
         // Another route of the same issuer may need the keys that this one does not.
-        let known = providers.find(&bearer.provider);
+        let known = providers.find(&bearer.issuer_key);
         let keys = keys.or_else(|| known.and_then(|(_, known)| known.keys.clone()));
         providers.put(
-            bearer.provider,
+            bearer.issuer_key,
             Rc::new(IssuerDocuments { discovery, keys }),
         );
         Ok(())
@@ -447,12 +461,12 @@ impl Engine {
     pub fn introspection_endpoint(&self, plan_id: usize) -> Result<Option<String>, Error> {
         let policy = self.policy()?;
         let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
-        let bearer = plan.bearer.as_ref().ok_or(Error::NotFound)?;
+        let bearer = plan.token_auth.as_ref().ok_or(Error::NotFound)?;
         if let Some(endpoint) = &bearer.introspection_endpoint {
             return Ok(Some(endpoint.to_string()));
         }
         let mut providers = self.providers.borrow_mut();
-        let provider = providers.find(&bearer.provider);
+        let provider = providers.find(&bearer.issuer_key);
         Ok(provider.and_then(|(_, provider)| provider.discovery.introspection_endpoint.clone()))
     }
 
@@ -460,11 +474,11 @@ impl Engine {
     pub fn client_assertion(&self, plan_id: usize, now: i64) -> Result<String, Error> {
         let policy = self.policy()?;
         let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
-        let bearer = plan.bearer.as_ref().ok_or(Error::NotFound)?;
+        let bearer = plan.token_auth.as_ref().ok_or(Error::NotFound)?;
         let client = bearer.client.as_ref().ok_or(Error::NotFound)?;
         let key = client.key.as_ref().ok_or(Error::NotFound)?;
         let mut providers = self.providers.borrow_mut();
-        let provider = providers.find(&bearer.provider);
+        let provider = providers.find(&bearer.issuer_key);
         let issuer = match provider {
             Some((_, provider)) => &*provider.discovery.issuer,
             None => &*bearer.issuer,
@@ -485,7 +499,7 @@ impl Engine {
     ) -> Result<Option<TokenDecision>, Error> {
         let policy = self.policy()?;
         let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
-        let bearer = plan.bearer.as_ref().ok_or(Error::NotFound)?;
+        let bearer = plan.token_auth.as_ref().ok_or(Error::NotFound)?;
         let token = match token(authorization) {
             Ok(token) => token.ok_or(Error::NotFound)?,
             Err(refusal) => return Ok(Some(TokenDecision::refuse(&refusal))),
@@ -522,14 +536,14 @@ impl Engine {
     pub fn claim_headers(&self, plan_id: usize, token: SlotId) -> Result<HeaderLines, Error> {
         let policy = self.policy()?;
         let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
-        let bearer = plan.bearer.as_ref().ok_or(Error::NotFound)?;
+        let bearer = plan.token_auth.as_ref().ok_or(Error::NotFound)?;
         let mut tokens = self.tokens.borrow_mut();
         let claims = &tokens.at(token).ok_or(Error::NotFound)?.claims;
         let mut lines = HeaderLines {
             lines: Vec::new(),
             until: i64::MAX,
         };
-        for (claim, header) in &bearer.headers {
+        for (claim, header) in &bearer.claim_headers {
             let (kind, value) = match claims.header_value(claim, MAX_VALUE) {
                 Ok(None) => continue,
                 Ok(Some(value)) => (LineKind::Always, value),
@@ -546,15 +560,15 @@ impl Engine {
 }
 
 /// What an introspected token is known by. Another client of the issuer may be told otherwise.
-fn introspected_id(bearer: &Bearer, token: &str) -> [u8; 32] {
+fn introspected_id(bearer: &TokenAuth, token: &str) -> [u8; 32] {
     let mut hasher = Sha256::new();
     hasher.update(b"introspection");
-    hasher.update(&bearer.introspection);
+    hasher.update(&bearer.introspection_key);
     hasher.update(token.as_bytes());
     hasher.finish()
 }
 
-fn expected_issuers<'b>(bearer: &'b Bearer, discovery: Option<&'b Discovery>) -> Vec<&'b str> {
+fn expected_issuers<'b>(bearer: &'b TokenAuth, discovery: Option<&'b Discovery>) -> Vec<&'b str> {
     if !bearer.issuers.is_empty() {
         return bearer.issuers.iter().map(|issuer| &**issuer).collect();
     }

@@ -13,7 +13,7 @@ use crate::cache::SlotId;
 use crate::certificate::Certificate;
 use crate::engine::{RequestHeaders, TokenDecision, TokenOutcome, TokenRequest};
 use crate::inbound::{decode, Format};
-use crate::policy::{Bearer, Possession};
+use crate::policy::{ProofOfPossession, TokenAuth};
 use crate::token::{Claims, Discovery, Jwks, Jws, TokenError};
 use crate::Error;
 
@@ -365,10 +365,10 @@ pub unsafe extern "C" fn rmtls_engine_introspected(
 fn with_bearer<T>(
     engine: &rmtls_engine,
     plan: u32,
-    read: impl FnOnce(&Bearer, Option<usize>) -> Result<T, Error>,
+    read: impl FnOnce(&TokenAuth, Option<usize>) -> Result<T, Error>,
 ) -> Result<T, Error> {
     engine.0.with_plan(plan as usize, |plan| {
-        let bearer = plan.bearer.as_ref().ok_or(Error::NotFound)?;
+        let bearer = plan.token_auth.as_ref().ok_or(Error::NotFound)?;
         read(bearer, plan.certificate_plan)
     })
 }
@@ -400,7 +400,7 @@ pub unsafe extern "C" fn rmtls_engine_bearer_options(
                 rediscovery_lifetime: bearer.rediscovery_lifetime,
                 cache_ttl: bearer.cache_ttl,
                 certificate_plan: certificate_plan.map_or(u32::MAX, |plan| plan as u32),
-                possession: (bearer.possession != Possession::Off).into(),
+                possession: (bearer.proof_of_possession != ProofOfPossession::Off).into(),
             })
         })?;
         Ok(())

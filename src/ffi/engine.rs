@@ -373,7 +373,10 @@ pub unsafe extern "C" fn rmtls_engine_unheard(
         // SAFETY: the caller's promises, passed on unchanged.
         unsafe {
             let policy = handle(engine)?.0.policy()?;
-            let warning = policy.unheard.as_ref().ok_or(Error::NotFound)?;
+            let warning = policy
+                .untrusted_source_warning
+                .as_ref()
+                .ok_or(Error::NotFound)?;
             put(out, warning.to_string().as_bytes())
         }
     })
@@ -396,8 +399,8 @@ pub unsafe extern "C" fn rmtls_engine_status(
             epoch: engine.0.node_epoch(),
             since: engine.0.in_force_since(),
             routes: policy.routes.len() as u64,
-            server_names: policy.names.len() as u64,
-            asks: policy.asks.len() as u64,
+            server_names: policy.sni_map.len() as u64,
+            asks: policy.certificate_requests.len() as u64,
             warnings: policy.warnings.len() as u64,
             digest: policy.digest,
         };
@@ -476,7 +479,13 @@ pub unsafe extern "C" fn rmtls_engine_route(
         // SAFETY: the caller's promises, passed on unchanged.
         unsafe {
             let policy = handle(engine)?.0.policy()?;
-            put(out, policy.route(index).ok_or(Error::NotFound)?.as_bytes())
+            put(
+                out,
+                policy
+                    .route_with_own_plan(index)
+                    .ok_or(Error::NotFound)?
+                    .as_bytes(),
+            )
         }
     })
 }

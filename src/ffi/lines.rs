@@ -365,15 +365,15 @@ pub unsafe extern "C" fn rmtls_engine_traits(
         // SAFETY: the caller's promises, passed on unchanged.
         let (engine, out) = unsafe { (&handle(engine)?.0, output(out)?) };
         *out = engine.with_plan(plan as usize, |plan| {
-            let told = &plan.told;
+            let told = &plan.upstream_headers;
             Ok([
                 (told.vary, RMTLS_TRAIT_VARY),
                 (told.private, RMTLS_TRAIT_PRIVATE),
                 (told.xfcc_forwarded().is_some(), RMTLS_TRAIT_XFCC),
-                (plan.inbound.is_some(), RMTLS_TRAIT_INBOUND),
-                (plan.bearer.is_some(), RMTLS_TRAIT_BEARER),
+                (plan.certificate_header.is_some(), RMTLS_TRAIT_INBOUND),
+                (plan.token_auth.is_some(), RMTLS_TRAIT_BEARER),
                 (
-                    plan.inbound.is_some() && plan.auth.is_none(),
+                    plan.certificate_header.is_some() && plan.auth.is_none(),
                     RMTLS_TRAIT_OR_TLS,
                 ),
             ]
@@ -400,7 +400,7 @@ pub unsafe extern "C" fn rmtls_engine_read_name(
         // SAFETY: the caller's promises, passed on unchanged.
         unsafe {
             let policy = handle(engine)?.0.policy()?;
-            let name = policy.read_names.get(index).ok_or(Error::NotFound)?;
+            let name = policy.inbound_headers.get(index).ok_or(Error::NotFound)?;
             put(out, name.as_bytes())
         }
     })

@@ -17,7 +17,7 @@ const MAX_NAMED: usize = 5;
 /// One plugin that protects a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Guard {
+pub(super) enum ProtectingPlugin {
     /// `mtls-auth` or `header-cert-auth`.
     Certificate = 1,
     /// `openid-connect`.
@@ -30,103 +30,107 @@ pub(super) enum Guard {
     Request = 16,
 }
 
-impl Guard {
-    const ALL: [Guard; 5] = [
-        Guard::Certificate,
-        Guard::Token,
-        Guard::Acl,
-        Guard::Rules,
-        Guard::Request,
+impl ProtectingPlugin {
+    const ALL: [ProtectingPlugin; 5] = [
+        ProtectingPlugin::Certificate,
+        ProtectingPlugin::Token,
+        ProtectingPlugin::Acl,
+        ProtectingPlugin::Rules,
+        ProtectingPlugin::Request,
     ];
 
     fn name(self) -> &'static str {
         match self {
-            Guard::Certificate => "mtls-auth or header-cert-auth",
-            Guard::Token => "openid-connect",
-            Guard::Acl => "acl",
-            Guard::Rules => "client-cert-acl",
-            Guard::Request => "tls-handshake-modifier",
+            ProtectingPlugin::Certificate => "mtls-auth or header-cert-auth",
+            ProtectingPlugin::Token => "openid-connect",
+            ProtectingPlugin::Acl => "acl",
+            ProtectingPlugin::Rules => "client-cert-acl",
+            ProtectingPlugin::Request => "tls-handshake-modifier",
         }
     }
 }
 
-/// A set of [`Guard`]s.
+/// A set of [`ProtectingPlugin`]s.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Guards(u8);
+pub(super) struct ProtectingPlugins(u8);
 
-impl Guards {
-    fn of(plan: &Plan) -> Guards {
-        let mut guards = Guards::default();
-        for (guard, applies) in [
-            (Guard::Certificate, plan.auth.is_some()),
-            (Guard::Token, plan.bearer.is_some()),
-            (Guard::Acl, plan.acl.is_some()),
-            (Guard::Rules, plan.rules.is_some()),
-            (Guard::Request, plan.modifies_handshake),
+impl ProtectingPlugins {
+    fn of(plan: &Plan) -> ProtectingPlugins {
+        let mut plugins = ProtectingPlugins::default();
+        for (plugin, applies) in [
+            (ProtectingPlugin::Certificate, plan.auth.is_some()),
+            (ProtectingPlugin::Token, plan.token_auth.is_some()),
+            (ProtectingPlugin::Acl, plan.acl.is_some()),
+            (ProtectingPlugin::Rules, plan.rules.is_some()),
+            (ProtectingPlugin::Request, plan.modifies_handshake),
         ] {
             if applies {
-                guards.add(guard);
+                plugins.add(plugin);
             }
         }
-        guards
+        plugins
     }
 
-    pub(super) fn add(&mut self, guard: Guard) {
-        self.0 |= guard as u8;
+    pub(super) fn add(&mut self, plugin: ProtectingPlugin) {
+        self.0 |= plugin as u8;
     }
 
-    pub(super) fn and(self, other: Option<Guards>) -> Guards {
-        Guards(self.0 | other.unwrap_or_default().0)
+    pub(super) fn and(self, other: Option<ProtectingPlugins>) -> ProtectingPlugins {
+        ProtectingPlugins(self.0 | other.unwrap_or_default().0)
     }
 
     pub(super) fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    fn without(self, other: Guards) -> Guards {
-        Guards(self.0 & !other.0)
+    fn without(self, other: ProtectingPlugins) -> ProtectingPlugins {
+        ProtectingPlugins(self.0 & !other.0)
     }
 
     fn names(self) -> String {
-        let held = Guard::ALL
+        let held = ProtectingPlugin::ALL
             .into_iter()
-            .filter(|guard| self.0 & *guard as u8 != 0);
-        held.map(Guard::name).collect::<Vec<_>>().join(", ")
+            .filter(|plugin| self.0 & *plugin as u8 != 0);
+        held.map(ProtectingPlugin::name)
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 }
 
 /// Plugins with `enabled: false`, by the scope that they stand at.
 #[derive(Debug, Default)]
-pub struct Disabled {
-    everywhere: Guards,
+pub struct DisabledPlugins {
+    everywhere: ProtectingPlugins,
     /// By hash of the route's name or id, in order. Not by plan: routes share plans.
-    routes: Vec<(u64, Guards)>,
+    routes: Vec<(u64, ProtectingPlugins)>,
 }
 
-impl Disabled {
+impl DisabledPlugins {
     /// `routes` are names and ids of routes.
     pub(super) fn new<'n>(
-        everywhere: Guards,
-        routes: impl Iterator<Item = (Cow<'n, str>, Guards)>,
-    ) -> Disabled {
-        let mut routes: Vec<_> = routes.map(|(name, guards)| (key(&name), guards)).collect();
+        everywhere: ProtectingPlugins,
+        routes: impl Iterator<Item = (Cow<'n, str>, ProtectingPlugins)>,
+    ) -> DisabledPlugins {
+        let mut routes: Vec<_> = routes
+            .map(|(name, plugins)| (key(&name), plugins))
+            .collect();
         routes.sort_unstable_by_key(|(key, _)| *key);
-        Disabled { everywhere, routes }
+        DisabledPlugins { everywhere, routes }
     }
 
-    fn at(&self, name: &str) -> Guards {
+    fn at(&self, name: &str) -> ProtectingPlugins {
         let own = self
             .routes
             .binary_search_by_key(&key(name), |(key, _)| *key);
         let own = own.ok().and_then(|found| self.routes.get(found));
-        self.everywhere.and(own.map(|(_, guards)| *guards))
+        self.everywhere.and(own.map(|(_, plugins)| *plugins))
     }
 }
 
 /// What a policy demands of the requests of each route.
 #[derive(Debug, Default)]
 pub struct Protection {
-    /// For each name of a route its hash, and the digest of its plan with its [`Guards`] in the lowest
+    /// For each name of a route its hash, and the digest of its plan with its [`ProtectingPlugins`] in the lowest
     /// byte; in order. 16 bytes a route.
     routes: Box<[(u64, u64)]>,
     /// Digest of consumers, credentials and groups.
@@ -142,7 +146,7 @@ impl Protection {
         let mut routes: Vec<_> = plans
             .map(|(name, plan, digest)| {
                 let digest = word(&digest) & !0xff;
-                (key(name), digest | u64::from(Guards::of(plan).0))
+                (key(name), digest | u64::from(ProtectingPlugins::of(plan).0))
             })
             .collect();
         routes.sort_unstable();
@@ -171,15 +175,15 @@ impl Protection {
     /// the beginning of the one in force.
     pub fn refusal(&self, next: &Policy, cut: bool) -> Option<String> {
         let mut lost = Vec::new();
-        let mut kinds = Guards::default();
+        let mut kinds = ProtectingPlugins::default();
         let mut differs = cut && self.consumers != next.protection.consumers;
         // The first name of each route suffices: all lead to the same plan.
         for (name, position) in next.routes.with_plans().chain([("", 0)]) {
             let (Some(before), Some(plan)) = (self.of(name), next.plans.get(position)) else {
                 continue;
             };
-            let gone = Guards(before as u8)
-                .without(Guards::of(plan))
+            let gone = ProtectingPlugins(before as u8)
+                .without(ProtectingPlugins::of(plan))
                 .without(next.disabled.at(name));
             if !gone.is_empty() {
                 lost.push(name);
@@ -221,7 +225,7 @@ fn listed(routes: &[&str]) -> String {
 
 /// Whether the document `next` may be `before` cut short: it is its beginning, or lacks the marker of its
 /// end, a last line `...` (YAML 1.2, section 9.1.4).
-pub fn is_beginning(next: &[u8], before: &[u8]) -> bool {
+pub fn is_truncation(next: &[u8], before: &[u8]) -> bool {
     next.len() < before.len() && before.starts_with(next)
 }
 

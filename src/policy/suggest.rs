@@ -52,7 +52,7 @@ impl Policy {
             return String::new();
         };
         let typos = (name.len() / 6).clamp(1, MAX_TYPOS);
-        let exact = self.names.exact();
+        let exact = self.sni_map.exact();
         let found = closest_within(name, exact, typos, PER_SECOND, &mut budget.compared);
         if let Some(found) = found {
             return suggestion(found.as_bytes());
@@ -60,7 +60,7 @@ impl Policy {
         // `*.example.com` matches one label, so it is suggested for a name with none or two of
         // them.
         let below = |pattern: &&str| name.ends_with(*pattern) || pattern.get(1..) == Some(name);
-        let patterns = || self.names.wildcard().take(PER_SECOND);
+        let patterns = || self.sni_map.wildcard().take(PER_SECOND);
         let found = patterns().find(below).or_else(|| {
             let end = parent(name.as_bytes()).and_then(|end| std::str::from_utf8(end).ok())?;
             closest_within(end, patterns(), typos, PER_SECOND, &mut budget.compared)

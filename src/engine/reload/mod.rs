@@ -14,7 +14,7 @@ use super::Engine;
 use crate::background;
 use crate::openssl_ext::thread;
 use crate::policy::{
-    has_end_marker, is_beginning, Account, Diagnostic, FileChange, FileName, FileWatch, Files,
+    has_end_marker, is_truncation, Account, Diagnostic, FileChange, FileName, FileWatch, Files,
     Policy, Protection,
 };
 use crate::text::{hex, quoted};
@@ -371,7 +371,7 @@ fn refused(job: &CompileJob, documents: &Documents, policy: &Policy) -> Option<S
     let same = |path: &Path| before.iter().find(|(known, _)| known == path);
     for (path, content) in files {
         let before = same(path).map(|(_, before)| before.as_slice());
-        if before.is_some_and(|before| is_beginning(content, before)) {
+        if before.is_some_and(|before| is_truncation(content, before)) {
             return Some(format!(
                 "refused, since '{}' is the beginning of what is in force, as if it were cut; where that \
                  is meant, reload by HUP",
@@ -388,7 +388,7 @@ fn refused(job: &CompileJob, documents: &Documents, policy: &Policy) -> Option<S
         );
     }
     let cut =
-        before.is_some_and(|before| is_beginning(document, before)) && !has_end_marker(document);
+        before.is_some_and(|before| is_truncation(document, before)) && !has_end_marker(document);
     protection.refusal(policy, cut)
 }
 

@@ -9,7 +9,7 @@ use openssl::x509::X509;
 use super::{Engine, Trust};
 use crate::certificate::{self, signed_content, Certificate};
 use crate::metrics::{self, Event};
-use crate::policy::{Auth, Revocation, RevocationMode};
+use crate::policy::{Auth, RevocationMode, RevocationSettings};
 use crate::text::hex;
 use crate::trust::crl::{Crl, CrlExpiry, MAX_FETCHED};
 use crate::trust::{chain_ids, ocsp, revocation_urls, ChainIds, RevocationStatus, Verdict};
@@ -127,7 +127,7 @@ impl CachedStatus {
 
 /// What a status is remembered under. The verified chain, not what the client sent: a client must
 /// not get rid of an answer by sending one more certificate, or its own in another encoding.
-fn status_id(chain: &ChainIds, revocation: &Revocation) -> [u8; 32] {
+fn status_id(chain: &ChainIds, revocation: &RevocationSettings) -> [u8; 32] {
     let mut hasher = Sha256::new();
     hasher.update(chain.status_key(revocation.crls.is_some()));
     hasher.update(&revocation.key);
@@ -136,7 +136,7 @@ fn status_id(chain: &ChainIds, revocation: &Revocation) -> [u8; 32] {
 }
 
 /// The same for a verified chain, leaf first.
-fn chain_id(chain: &[X509], revocation: &Revocation) -> Result<[u8; 32], Error> {
+fn chain_id(chain: &[X509], revocation: &RevocationSettings) -> Result<[u8; 32], Error> {
     match chain {
         [] => Err(Error::NotFound),
         chain => Ok(status_id(&chain_ids(chain)?, revocation)),

@@ -110,7 +110,12 @@ fn set_names(policy: &Policy, certificates: &[Certificate]) -> BTreeSet<String> 
                 now: NOW,
                 server_uris: &[],
             };
-            for config in plan.told.kong.iter().chain(&plan.told.dialects) {
+            for config in plan
+                .upstream_headers
+                .kong
+                .iter()
+                .chain(&plan.upstream_headers.dialects)
+            {
                 let mut smallest = config.clone();
                 smallest.options.max_bytes = Some(1);
                 for lines in [config.render(&client), smallest.render(&client)] {
@@ -124,8 +129,8 @@ fn set_names(policy: &Policy, certificates: &[Certificate]) -> BTreeSet<String> 
             }
         }
     }
-    if let Some(token) = &plan.bearer {
-        names.extend(token.headers.iter().map(|(_, name)| name.to_string()));
+    if let Some(token) = &plan.token_auth {
+        names.extend(token.claim_headers.iter().map(|(_, name)| name.to_string()));
     }
     names
 }

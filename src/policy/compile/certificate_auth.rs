@@ -8,10 +8,10 @@ use super::ca_certificates::CaCertificates;
 use super::consumers::ConsumerIndex;
 use super::crl_sets::CrlSets;
 use super::trust_stores::TrustStores;
-use crate::policy::bearer::Inbound;
+use crate::policy::certificate_header::CertificateHeader;
 use crate::policy::document::{ConsumerName, HeaderCertAuth, Location, MtlsAuth};
 use crate::policy::report::{Path, Report};
-use crate::policy::{Auth, Lookup, Revocation, RevocationMode};
+use crate::policy::{Auth, ConsumerLookup, RevocationMode, RevocationSettings};
 use crate::trust::TrustStore;
 
 /// What the settings refer to, and what they share.
@@ -43,12 +43,12 @@ impl<'t> AuthBuilder<'_, 't, '_> {
         location: &Location,
         path: &Path<'_>,
         report: &mut Report,
-    ) -> Option<(Auth, Inbound)> {
+    ) -> Option<(Auth, CertificateHeader)> {
         let (_, mut auth) = self.mtls_auth(&config.auth, location, path, report)?;
         if let Some(lookup) = &mut auth.lookup {
             lookup.header = true;
         }
-        Some((auth, config.inbound.clone()?))
+        Some((auth, config.certificate_header.clone()?))
     }
 
     fn auth(
@@ -74,7 +74,7 @@ impl<'t> AuthBuilder<'_, 't, '_> {
                  'skip_consumer_lookup: true' to let every client of the CAs pass",
             );
         }
-        let lookup = Lookup {
+        let lookup = ConsumerLookup {
             by: config.consumer_by,
             default,
             header: false,
@@ -103,7 +103,7 @@ impl<'t> AuthBuilder<'_, 't, '_> {
             lookup: Some(lookup).filter(|_| !config.skip_consumer_lookup),
             anonymous,
             group_by: config.group_by,
-            revocation: Arc::new(Revocation {
+            revocation: Arc::new(RevocationSettings {
                 mode: config.revocation,
                 ttl: config.cert_cache_ttl.into(),
                 http_timeout: config.http_timeout,

@@ -6,7 +6,7 @@ use super::entity_id::uuid_text;
 use super::references::ReferenceIndex;
 use super::scopes::Scopes;
 use crate::policy::document::{Document, Link, PluginKind};
-use crate::policy::protection::{Disabled, Guard, Guards};
+use crate::policy::protection::{DisabledPlugins, ProtectingPlugin, ProtectingPlugins};
 use crate::policy::Map;
 
 pub(super) fn disabled_plugins<'t>(
@@ -14,31 +14,31 @@ pub(super) fn disabled_plugins<'t>(
     scopes: &Scopes,
     services: &ReferenceIndex<'t>,
     routes: &ReferenceIndex<'t>,
-) -> Disabled {
-    let mut everywhere = Guards::default();
-    let mut of_service: Map<usize, Guards> = Map::default();
-    let mut of_route: Map<usize, Guards> = Map::default();
+) -> DisabledPlugins {
+    let mut everywhere = ProtectingPlugins::default();
+    let mut of_service: Map<usize, ProtectingPlugins> = Map::default();
+    let mut of_route: Map<usize, ProtectingPlugins> = Map::default();
     // A reference to what is not there is no error in a plugin that does nothing.
     let target = |link: &Option<Link<'t>>, index: &ReferenceIndex<'t>| match link {
         None => Ok(None),
         Some(link) => index.find(link).map(Some).ok_or(()),
     };
     for plugin in &document.disabled {
-        let guard = match plugin.config.kind() {
-            PluginKind::MtlsAuth | PluginKind::HeaderCertAuth => Guard::Certificate,
-            PluginKind::OpenidConnect => Guard::Token,
-            PluginKind::Acl => Guard::Acl,
-            PluginKind::ClientCertAcl => Guard::Rules,
-            PluginKind::TlsHandshakeModifier => Guard::Request,
+        let kind = match plugin.config.kind() {
+            PluginKind::MtlsAuth | PluginKind::HeaderCertAuth => ProtectingPlugin::Certificate,
+            PluginKind::OpenidConnect => ProtectingPlugin::Token,
+            PluginKind::Acl => ProtectingPlugin::Acl,
+            PluginKind::ClientCertAcl => ProtectingPlugin::Rules,
+            PluginKind::TlsHandshakeModifier => ProtectingPlugin::Request,
             PluginKind::TlsMetadataHeaders | PluginKind::ClientCertHeaders => continue,
         };
         match (
             target(&plugin.route, routes),
             target(&plugin.service, services),
         ) {
-            (Ok(Some(route)), _) => of_route.entry(route).or_default().add(guard),
-            (Ok(None), Ok(Some(service))) => of_service.entry(service).or_default().add(guard),
-            (Ok(None), Ok(None)) => everywhere.add(guard),
+            (Ok(Some(route)), _) => of_route.entry(route).or_default().add(kind),
+            (Ok(None), Ok(Some(service))) => of_service.entry(service).or_default().add(kind),
+            (Ok(None), Ok(None)) => everywhere.add(kind),
             (Err(()), _) | (_, Err(())) => {}
         }
     }
@@ -49,7 +49,7 @@ pub(super) fn disabled_plugins<'t>(
         .flat_map(|(position, route)| {
             let service = scopes.service_of.get(position).copied().flatten();
             let service = service.and_then(|service| of_service.get(&service).copied());
-            let guards = of_route
+            let plugins = of_route
                 .get(&position)
                 .copied()
                 .unwrap_or_default()
@@ -60,8 +60,8 @@ pub(super) fn disabled_plugins<'t>(
             ];
             let names = names.into_iter().flatten();
             names
-                .filter(move |_| !guards.is_empty())
-                .map(move |name| (name, guards))
+                .filter(move |_| !plugins.is_empty())
+                .map(move |name| (name, plugins))
         });
-    Disabled::new(everywhere, routes)
+    DisabledPlugins::new(everywhere, routes)
 }

@@ -5,9 +5,9 @@ use super::scopes::{Scopes, Slots};
 use super::server_names::ServerNames;
 use crate::handshake::server_name::Pattern;
 use crate::headers::{DialectConfig, VerifyResult};
-use crate::policy::bearer::Possession;
 use crate::policy::document::{Document, Plugin, PluginConfig, PluginKind, Route};
 use crate::policy::report::{Path, Report};
+use crate::policy::token_auth::ProofOfPossession;
 use crate::text::quoted;
 
 /// Warns of what works, but hardly as meant.
@@ -39,8 +39,8 @@ pub(super) fn warn_about_ineffective_settings(
         let forwards = slots[PluginKind::TlsMetadataHeaders as usize].is_some()
             || slots[PluginKind::ClientCertHeaders as usize].is_some();
         let from_header = plugins
-            .bearer(&slots)
-            .is_some_and(|bearer| bearer.inbound.is_some());
+            .token_auth(&slots)
+            .is_some_and(|token_auth| token_auth.certificate_header.is_some());
         if forwards && from_header && slots[PluginKind::MtlsAuth as usize].is_some() {
             report.warn("certificates that are the proxy's", route.location.position, &path, || {
                 "has mtls-auth, openid-connect with a certificate from a header, and a plugin that \
@@ -49,8 +49,10 @@ pub(super) fn warn_about_ineffective_settings(
                     .to_owned()
             });
         }
-        if let (false, Some(bearer)) = (asks, plugins.bearer(&slots)) {
-            if bearer.possession != Possession::Off && bearer.inbound.is_none() {
+        if let (false, Some(token_auth)) = (asks, plugins.token_auth(&slots)) {
+            if token_auth.proof_of_possession != ProofOfPossession::Off
+                && token_auth.certificate_header.is_none()
+            {
                 report.warn(
                     "routes without a plugin that asks",
                     route.location.position,

@@ -13,7 +13,11 @@ pub(super) fn warn_about_source(
     path: &Path<'_>,
     report: &mut Report,
 ) {
-    match config.inbound.as_ref().map(|inbound| inbound.source) {
+    match config
+        .certificate_header
+        .as_ref()
+        .map(|inbound| inbound.source)
+    {
         Some(AllowedPeers::Trusted) => {
             report.warn_untrusted_source(location.position, &path.field("certificate_header_name"));
         }

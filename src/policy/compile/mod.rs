@@ -44,7 +44,7 @@ use self::ineffective_settings::warn_about_ineffective_settings;
 use self::plugin_conflicts::refuse_conflicts;
 use self::plugins::Plugins;
 use self::references::ReferenceIndex;
-use self::reserved_headers::{owned, read_names};
+use self::reserved_headers::{inbound_headers, reserved_headers};
 use self::route_plans::{route_plans, RoutePlans};
 use self::scopes::Scopes;
 use self::server_names::ServerNames;
@@ -52,7 +52,7 @@ use self::trust_stores::TrustStores;
 use self::upstream_headers::UpstreamHeadersBuilder;
 use super::document::Document;
 use super::report::{Path, Position, Report};
-use super::{Disabled, Files, Map, Policy, Protection};
+use super::{DisabledPlugins, Files, Map, Policy, Protection};
 use crate::handshake::server_name::Pattern;
 use crate::handshake::{CertificateRequest, SniMapBuilder};
 use crate::headers::ReservedHeaders;
@@ -199,7 +199,7 @@ fn assemble(
     }
     let protection = Protection::new(protected.into_iter(), *consumers.digest());
     digest.update(consumers.digest());
-    let (owned, prefixes) = owned(document);
+    let (owned, prefixes) = reserved_headers(document);
     for name in owned
         .iter()
         .map(String::as_str)
@@ -208,21 +208,21 @@ fn assemble(
         update_text(&mut digest, name);
     }
     Ok(Policy {
-        asks,
-        names: builder.build(),
+        certificate_requests: asks,
+        sni_map: builder.build(),
         consumers: consumers.consumers,
         reserved_headers: ReservedHeaders::new(
             owned.iter().map(String::as_str),
             prefixes.iter().copied(),
         ),
-        read_names: read_names(&plans),
+        inbound_headers: inbound_headers(&plans),
         plans,
         routes,
         digest: digest.finish(),
         warnings: Vec::new(),
         protection: Arc::new(protection),
-        disabled: Disabled::default(),
-        unheard: None,
+        disabled: DisabledPlugins::default(),
+        untrusted_source_warning: None,
         crls: Vec::new(),
         compiled_at: 0,
     })

@@ -4,7 +4,7 @@ use openssl::sha::Sha256;
 
 use super::consumers::ConsumerIndex;
 use super::digest::update_text;
-use crate::policy::{Auth, Lookup, Plan, Revocation};
+use crate::policy::{Auth, ConsumerLookup, Plan, RevocationSettings};
 
 /// The digest of `plan` and of its [`Plan::certificate_plan`].
 pub(super) fn plan_digest(
@@ -25,18 +25,18 @@ pub(super) fn plan_digest(
 fn update_plan(digest: &mut Sha256, plan: &Plan, consumers: &ConsumerIndex<'_>) {
     let Plan {
         auth,
-        inbound,
-        bearer,
+        certificate_header,
+        token_auth,
         // Its content is in the digest of the whole.
         certificate_plan: _,
         acl,
         rules,
-        told,
-        applies,
+        upstream_headers,
+        has_plugins,
         modifies_handshake,
     } = plan;
     digest.update(&[
-        (*applies).into(),
+        (*has_plugins).into(),
         (*modifies_handshake).into(),
         auth.is_some().into(),
     ]);
@@ -44,8 +44,8 @@ fn update_plan(digest: &mut Sha256, plan: &Plan, consumers: &ConsumerIndex<'_>) 
         update_auth(digest, auth, consumers);
     }
     update_text(digest, &format!("{acl:?} {rules:?}"));
-    update_text(digest, &format!("{told:?}"));
-    update_text(digest, &format!("{inbound:?} {bearer:?}"));
+    update_text(digest, &format!("{upstream_headers:?}"));
+    update_text(digest, &format!("{certificate_header:?} {token_auth:?}"));
 }
 
 fn update_auth(digest: &mut Sha256, auth: &Auth, consumers: &ConsumerIndex<'_>) {
@@ -63,7 +63,7 @@ fn update_auth(digest: &mut Sha256, auth: &Auth, consumers: &ConsumerIndex<'_>) 
         Some(consumer.id.clone())
     };
     let lookup = lookup.as_ref().map(|lookup| {
-        let Lookup {
+        let ConsumerLookup {
             by,
             default,
             header,
@@ -71,7 +71,7 @@ fn update_auth(digest: &mut Sha256, auth: &Auth, consumers: &ConsumerIndex<'_>) 
         } = lookup;
         (by, id(*default), header, dirname)
     });
-    let Revocation {
+    let RevocationSettings {
         mode,
         ttl,
         http_timeout,

@@ -9,9 +9,10 @@ use super::certificate_auth::AuthBuilder;
 use super::insecure_settings::{warn_about_source, warn_about_tokens};
 use super::scopes::Slots;
 use crate::identity::{Acl, Rules};
-use crate::policy::bearer::{Bearer, Inbound, Possession};
+use crate::policy::certificate_header::CertificateHeader;
 use crate::policy::document::{self, Document, IgnoringPositions, PluginConfig, PluginKind};
 use crate::policy::report::{Path, Report};
+use crate::policy::token_auth::{ProofOfPossession, TokenAuth};
 use crate::policy::{Auth, Map};
 use crate::trust::{TrustStore, VerifyOptions};
 
@@ -30,12 +31,12 @@ pub(super) enum CompiledPlugin<'t> {
     Rules(Arc<Rules>),
     HeaderAuth {
         auth: Auth,
-        inbound: Inbound,
+        header: CertificateHeader,
     },
-    Bearer {
-        bearer: Arc<Bearer>,
+    TokenAuth {
+        settings: Arc<TokenAuth>,
         /// What the certificate from its header is verified against.
-        certificate: Option<(Auth, Inbound)>,
+        certificate: Option<(Auth, CertificateHeader)>,
     },
     /// Its errors were reported.
     Broken,
@@ -129,7 +130,7 @@ impl<'t> Plugins<'t> {
                     let path = path.field("config");
                     warn_about_source(config, &plugin.location, &path, report);
                     match auths.header_cert_auth(config, &plugin.location, &path, report) {
-                        Some((auth, inbound)) => CompiledPlugin::HeaderAuth { auth, inbound },
+                        Some((auth, header)) => CompiledPlugin::HeaderAuth { auth, header },
                         None => CompiledPlugin::Broken,
                     }
                 }
@@ -139,14 +140,16 @@ impl<'t> Plugins<'t> {
                     warn_about_tokens(config, &plugin.location, &path, report);
                     let path = path.field("proof_of_possession_mtls_from_header");
                     let header = config.from_header.as_ref();
-                    if let Some(header) = header.filter(|_| config.possession != Possession::Off) {
+                    if let Some(header) =
+                        header.filter(|_| config.proof_of_possession != ProofOfPossession::Off)
+                    {
                         warn_about_source(header, &plugin.location, &path, report);
                     }
                     let certificate = config.from_header.as_ref().and_then(|config| {
                         auths.header_cert_auth(config, &plugin.location, &path, report)
                     });
-                    CompiledPlugin::Bearer {
-                        bearer: Arc::new(bearer(config)),
+                    CompiledPlugin::TokenAuth {
+                        settings: Arc::new(token_auth(config)),
                         certificate,
                     }
                 }
@@ -206,30 +209,30 @@ impl<'t> Plugins<'t> {
         }
     }
 
-    pub fn inbound(&self, slots: &Slots) -> Option<&Inbound> {
+    fn header_cert_auth_header(&self, slots: &Slots) -> Option<&CertificateHeader> {
         if slots[PluginKind::MtlsAuth as usize].is_some() {
             return None;
         }
         match self.ready(slots[PluginKind::HeaderCertAuth as usize]?)? {
-            CompiledPlugin::HeaderAuth { inbound, .. } => Some(inbound),
+            CompiledPlugin::HeaderAuth { header, .. } => Some(header),
             _ => None,
         }
     }
 
     /// The header that brings the certificate of a request. Where nobody judges certificates that is
     /// the one of its token; beside `mtls-auth` it must not take the place of what that judges.
-    pub fn certificate_header(&self, slots: &Slots) -> Option<&Inbound> {
+    pub fn certificate_header(&self, slots: &Slots) -> Option<&CertificateHeader> {
         if self.auth(slots).is_some() {
-            return self.inbound(slots);
+            return self.header_cert_auth_header(slots);
         }
-        let bearer = self.bearer(slots)?;
-        let read = bearer.possession != Possession::Off;
-        bearer.inbound.as_ref().filter(|_| read)
+        let token_auth = self.token_auth(slots)?;
+        let read = token_auth.proof_of_possession != ProofOfPossession::Off;
+        token_auth.certificate_header.as_ref().filter(|_| read)
     }
 
-    pub fn bearer(&self, slots: &Slots) -> Option<&Arc<Bearer>> {
+    pub fn token_auth(&self, slots: &Slots) -> Option<&Arc<TokenAuth>> {
         match self.ready(slots[PluginKind::OpenidConnect as usize]?)? {
-            CompiledPlugin::Bearer { bearer, .. } => Some(bearer),
+            CompiledPlugin::TokenAuth { settings, .. } => Some(settings),
             _ => None,
         }
     }
@@ -244,7 +247,7 @@ impl<'t> Plugins<'t> {
             | CompiledPlugin::Acl(_)
             | CompiledPlugin::Rules(_)
             | CompiledPlugin::HeaderAuth { .. }
-            | CompiledPlugin::Bearer { .. }
+            | CompiledPlugin::TokenAuth { .. }
             | CompiledPlugin::Broken => None,
         }
     }
@@ -272,25 +275,26 @@ impl<'t> Plugins<'t> {
     }
 }
 
-fn bearer(config: &document::OpenidConnect<'_>) -> Bearer {
+fn token_auth(config: &document::OpenidConnect<'_>) -> TokenAuth {
     // What was fetched without a look at the server's certificate is not for others.
-    let provider = sha256(format!("{} {}", u8::from(config.ssl_verify), config.issuer).as_bytes());
-    Bearer {
-        introspection: introspection(config, &provider),
-        provider,
+    let issuer_key =
+        sha256(format!("{} {}", u8::from(config.ssl_verify), config.issuer).as_bytes());
+    TokenAuth {
+        introspection_key: introspection_key(config, &issuer_key),
+        issuer_key,
         issuer: config.issuer.clone(),
         methods: config.methods,
         algorithms: config.algorithms.clone(),
         issuers: config.issuers.clone(),
-        expected: config.expected.clone(),
-        possession: config.possession,
-        inbound: config
+        expected_claims: config.expected.clone(),
+        proof_of_possession: config.proof_of_possession,
+        certificate_header: config
             .from_header
             .as_ref()
-            .and_then(|config| config.inbound.clone()),
+            .and_then(|config| config.certificate_header.clone()),
         introspection_endpoint: config.introspection_endpoint.clone(),
         client: config.client.clone(),
-        headers: config.headers.clone(),
+        claim_headers: config.headers.clone(),
         hide_credentials: config.hide_credentials,
         expose_error_code: config.expose_error_code,
         unauthorized: config.unauthorized.clone(),
@@ -302,10 +306,10 @@ fn bearer(config: &document::OpenidConnect<'_>) -> Bearer {
     }
 }
 
-/// [`Bearer::introspection`].
-fn introspection(config: &document::OpenidConnect<'_>, provider: &[u8; 32]) -> [u8; 32] {
+/// [`TokenAuth::introspection_key`].
+fn introspection_key(config: &document::OpenidConnect<'_>, issuer_key: &[u8; 32]) -> [u8; 32] {
     let mut hasher = Sha256::new();
-    hasher.update(provider);
+    hasher.update(issuer_key);
     let endpoint = config.introspection_endpoint.as_deref().unwrap_or_default();
     // With a digest of what it shows for itself: who has lost the secret is told nothing.
     let client = format!("{:?}", config.client);

@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use super::upstream_headers::certificate_holder_headers;
 use crate::headers::{kong, Dialect, DialectConfig, DialectOptions};
-use crate::policy::bearer::Inbound;
+use crate::policy::certificate_header::CertificateHeader;
 use crate::policy::document::{Document, PluginConfig};
 use crate::policy::Plan;
 
 /// The header names that only the gateway may set, whether it does so on a given route or not, and
 /// what further ones begin with.
-pub(super) fn owned<'a>(document: &'a Document<'_>) -> (BTreeSet<String>, BTreeSet<&'a str>) {
+pub(super) fn reserved_headers<'a>(
+    document: &'a Document<'_>,
+) -> (BTreeSet<String>, BTreeSet<&'a str>) {
     let mut set: BTreeSet<String> = BTreeSet::new();
     let mut read: BTreeSet<String> = BTreeSet::new();
     let mut prefixes: BTreeSet<&str> = BTreeSet::new();
@@ -26,13 +28,13 @@ pub(super) fn owned<'a>(document: &'a Document<'_>) -> (BTreeSet<String>, BTreeS
             | PluginConfig::ClientCertAcl(_) => {
                 identity = true;
                 if let PluginConfig::HeaderCertAuth(config) = config {
-                    read.extend(taken(config.inbound.as_ref()));
+                    read.extend(taken(config.certificate_header.as_ref()));
                 }
             }
             PluginConfig::OpenidConnect(config) => {
                 let from_header = config.from_header.as_ref();
                 read.extend(taken(
-                    from_header.and_then(|config| config.inbound.as_ref()),
+                    from_header.and_then(|config| config.certificate_header.as_ref()),
                 ));
                 set.extend(config.headers.iter().map(|(_, header)| header.to_string()));
             }
@@ -75,21 +77,21 @@ pub(super) fn owned<'a>(document: &'a Document<'_>) -> (BTreeSet<String>, BTreeS
 }
 
 /// The headers that a proxy puts a certificate into.
-fn taken(inbound: Option<&Inbound>) -> impl Iterator<Item = String> + '_ {
+fn taken(inbound: Option<&CertificateHeader>) -> impl Iterator<Item = String> + '_ {
     inbound
         .into_iter()
         .flat_map(|inbound| inbound.names().map(str::to_owned))
 }
 
 /// The inbound headers that some route reads.
-pub(super) fn read_names(plans: &[Arc<Plan>]) -> Vec<Box<str>> {
+pub(super) fn inbound_headers(plans: &[Arc<Plan>]) -> Vec<Box<str>> {
     let mut names: Vec<Box<str>> = Vec::new();
     for plan in plans {
-        if let Some(selection) = plan.told.xfcc_forwarded() {
+        if let Some(selection) = plan.upstream_headers.xfcc_forwarded() {
             names.extend(selection.header_names().map(Box::from));
         }
-        let inbound = plan.inbound.iter();
-        names.extend(inbound.flat_map(Inbound::names).map(Box::from));
+        let inbound = plan.certificate_header.iter();
+        names.extend(inbound.flat_map(CertificateHeader::names).map(Box::from));
     }
     names.sort_unstable();
     names.dedup();

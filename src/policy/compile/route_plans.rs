@@ -25,7 +25,7 @@ pub(super) struct RoutePlans {
 
 /// Plans as they are made, shared between routes that are treated alike.
 struct PlanBuilder<'m, 't> {
-    told: &'m mut UpstreamHeadersBuilder<'t>,
+    headers: &'m mut UpstreamHeadersBuilder<'t>,
     people: &'m ConsumerIndex<'t>,
     list: Vec<Arc<Plan>>,
     digests: Vec<[u8; 32]>,
@@ -36,25 +36,25 @@ struct PlanBuilder<'m, 't> {
 impl PlanBuilder<'_, '_> {
     /// Position of the plan of these plugins.
     fn get(&mut self, slots: &Slots, report: &mut Report) -> usize {
-        let plugins = self.told.plugins;
+        let plugins = self.headers.plugins;
         let slots = plugins.firsts(slots);
         if let Some(position) = self.by_slots.get(&slots) {
             return *position;
         }
         let token = slots[PluginKind::OpenidConnect as usize];
         let judge = token.and_then(|token| match plugins.ready(token)? {
-            CompiledPlugin::Bearer {
-                certificate: Some((auth, inbound)),
+            CompiledPlugin::TokenAuth {
+                certificate: Some((auth, header)),
                 ..
             } => Some(Plan {
                 auth: Some(auth.clone()),
-                inbound: Some(inbound.clone()),
-                bearer: None,
+                certificate_header: Some(header.clone()),
+                token_auth: None,
                 certificate_plan: None,
                 acl: None,
                 rules: None,
-                told: Arc::default(),
-                applies: true,
+                upstream_headers: Arc::default(),
+                has_plugins: true,
                 modifies_handshake: false,
             }),
             _ => None,
@@ -67,13 +67,13 @@ impl PlanBuilder<'_, '_> {
         });
         let plan = Plan {
             auth: plugins.auth(&slots).cloned(),
-            inbound: plugins.certificate_header(&slots).cloned(),
-            bearer: plugins.bearer(&slots).cloned(),
+            certificate_header: plugins.certificate_header(&slots).cloned(),
+            token_auth: plugins.token_auth(&slots).cloned(),
             certificate_plan,
             acl: plugins.acl(&slots).cloned(),
             rules: plugins.rules(&slots).cloned(),
-            told: self.told.get(&slots, report),
-            applies: slots.iter().any(Option::is_some),
+            upstream_headers: self.headers.get(&slots, report),
+            has_plugins: slots.iter().any(Option::is_some),
             modifies_handshake: slots[PluginKind::TlsHandshakeModifier as usize].is_some(),
         };
         let own = judge.as_ref().map(|(_, judge)| judge);
@@ -98,12 +98,12 @@ impl PlanBuilder<'_, '_> {
 pub(super) fn route_plans<'t>(
     document: &Document<'t>,
     scopes: &Scopes,
-    told: &mut UpstreamHeadersBuilder<'t>,
+    headers: &mut UpstreamHeadersBuilder<'t>,
     people: &ConsumerIndex<'t>,
     report: &mut Report,
 ) -> RoutePlans {
     let mut builder = PlanBuilder {
-        told,
+        headers,
         people,
         list: Vec::new(),
         digests: Vec::new(),

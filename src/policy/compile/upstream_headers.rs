@@ -7,7 +7,7 @@ use super::scopes::Slots;
 use crate::headers::{kong, Dialect, DialectConfig, DialectOptions, ForwardWhen};
 use crate::policy::document::{fold_header_name, Document, Plugin, PluginKind};
 use crate::policy::report::{Path, Report};
-use crate::policy::{Map, Told};
+use crate::policy::{Map, UpstreamHeaders};
 
 /// The plugins that tell something, by position, and whether `mtls-auth` or its like does.
 type ToldBy = ([Option<usize>; 3], bool);
@@ -16,11 +16,11 @@ type ToldBy = ([Option<usize>; 3], bool);
 pub(super) struct UpstreamHeadersBuilder<'a> {
     pub document: &'a Document<'a>,
     pub plugins: &'a Plugins<'a>,
-    pub known: Map<ToldBy, Arc<Told>>,
+    pub known: Map<ToldBy, Arc<UpstreamHeaders>>,
 }
 
 impl UpstreamHeadersBuilder<'_> {
-    pub fn get(&mut self, slots: &Slots, report: &mut Report) -> Arc<Told> {
+    pub fn get(&mut self, slots: &Slots, report: &mut Report) -> Arc<UpstreamHeaders> {
         let headers = slots[PluginKind::TlsMetadataHeaders as usize];
         let cert_headers = slots[PluginKind::ClientCertHeaders as usize];
         let skip = self
@@ -32,7 +32,7 @@ impl UpstreamHeadersBuilder<'_> {
         if let Some(told) = self.known.get(&key) {
             return told.clone();
         }
-        let mut told = Told::default();
+        let mut told = UpstreamHeaders::default();
         let mut names = Vec::new();
         if skip {
             let selection = certificate_holder_headers();
@@ -68,10 +68,10 @@ impl UpstreamHeadersBuilder<'_> {
             told.private = config.private;
         }
         let location = token.and_then(|token| self.document.plugins.get(token));
-        if let (Some(bearer), Some(Plugin { location, .. })) =
-            (self.plugins.bearer(slots), location)
+        if let (Some(token_auth), Some(Plugin { location, .. })) =
+            (self.plugins.token_auth(slots), location)
         {
-            for (_, header) in &bearer.headers {
+            for (_, header) in &token_auth.claim_headers {
                 if let Some((_, other)) = names
                     .iter()
                     .find(|(other, _)| *other == fold_header_name(header))

@@ -6,14 +6,14 @@ use super::{DocumentReader, MtlsAuth};
 use crate::inbound::{AllowedPeers, Format};
 use crate::policy::report::Path;
 use crate::policy::tree::Node;
-use crate::policy::Inbound;
+use crate::policy::CertificateHeader;
 
 /// The configuration of `header-cert-auth`.
 pub(in crate::policy) struct HeaderCertAuth<'t> {
     /// The fields that `mtls-auth` has as well.
     pub auth: MtlsAuth<'t>,
     /// The header with the certificate. `None` if it has errors, which were reported.
-    pub inbound: Option<Inbound>,
+    pub certificate_header: Option<CertificateHeader>,
 }
 
 const HEADER_CERT_AUTH: Schema = Schema {
@@ -79,7 +79,7 @@ impl<'t> DocumentReader<'t, '_> {
     ) -> HeaderCertAuth<'t> {
         let mut read = HeaderCertAuth {
             auth: MtlsAuth::default(),
-            inbound: None,
+            certificate_header: None,
         };
         let Some(config) = config else {
             self.missing(node, path, "ca_certificates");
@@ -91,7 +91,7 @@ impl<'t> DocumentReader<'t, '_> {
         if object.get("certificate_header_format").is_none() {
             self.missing(config, path, "certificate_header_format");
         }
-        read.inbound = self.certificate_header(&object, path);
+        read.certificate_header = self.certificate_header(&object, path);
         self.chain_verification(&object, path, &mut read.auth);
         read.auth.skip_consumer_lookup = self
             .boolean(&object, path, "skip_consumer_lookup")
@@ -111,9 +111,12 @@ impl<'t> DocumentReader<'t, '_> {
             skip_consumer_lookup: true,
             ..MtlsAuth::default()
         };
-        let inbound = self.certificate_header(&object, path);
+        let certificate_header = self.certificate_header(&object, path);
         self.chain_verification(&object, path, &mut auth);
-        Some(HeaderCertAuth { auth, inbound })
+        Some(HeaderCertAuth {
+            auth,
+            certificate_header,
+        })
     }
 
     /// Reads the fields about the verification of the certificate chain and its revocation.
@@ -129,7 +132,11 @@ impl<'t> DocumentReader<'t, '_> {
     }
 
     /// Reads the fields about the header with the certificate.
-    fn certificate_header(&mut self, object: &Object<'t>, path: &Path<'_>) -> Option<Inbound> {
+    fn certificate_header(
+        &mut self,
+        object: &Object<'t>,
+        path: &Path<'_>,
+    ) -> Option<CertificateHeader> {
         let formats = Format::ALL;
         let format = match object.get("certificate_header_format") {
             // The default of openid-connect. header-cert-auth has none, and reports it as missing.
@@ -146,6 +153,6 @@ impl<'t> DocumentReader<'t, '_> {
             return None;
         };
         let name = self.reserved_header_name(node, &path.field(field))?;
-        Some(Inbound::new(name, format?, source))
+        Some(CertificateHeader::new(name, format?, source))
     }
 }

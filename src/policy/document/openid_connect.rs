@@ -2,8 +2,10 @@
 
 use super::fields::{Object, Schema, MAX_TIME};
 use super::{fold_header_name, DocumentReader, HeaderCertAuth};
-use crate::policy::bearer::{AuthMethods, Client, ClientAuth, Possession, Secret};
 use crate::policy::report::Path;
+use crate::policy::token_auth::{
+    AuthMethods, ClientAuthMethod, OAuthClient, ProofOfPossession, Secret,
+};
 use crate::policy::tree::{Node, Value};
 use crate::text::quoted;
 use crate::token::{issuer_url, Algorithm, ClaimRequirements, RequiredValues, SigningKey};
@@ -19,11 +21,11 @@ pub(in crate::policy) struct OpenidConnect<'t> {
     /// The claims that a token must have.
     pub expected: ClaimRequirements,
     /// The mode of `proof_of_possession_mtls`.
-    pub possession: Possession,
+    pub proof_of_possession: ProofOfPossession,
     /// `proof_of_possession_mtls_from_header`.
     pub from_header: Option<HeaderCertAuth<'t>>,
     pub introspection_endpoint: Option<Box<str>>,
-    pub client: Option<Client>,
+    pub client: Option<OAuthClient>,
     /// Claims for the upstream, each with the name of its header.
     pub headers: Vec<(Box<str>, Box<str>)>,
     pub hide_credentials: bool,
@@ -49,7 +51,7 @@ impl Default for OpenidConnect<'_> {
             algorithms: Algorithm::ALL.to_vec(),
             issuers: Vec::new(),
             expected: ClaimRequirements::default(),
-            possession: Possession::Off,
+            proof_of_possession: ProofOfPossession::Off,
             from_header: None,
             introspection_endpoint: None,
             client: None,
@@ -362,7 +364,7 @@ impl<'t> DocumentReader<'t, '_> {
         self.auth_methods(config, &object, path, &mut read);
         self.expected_claims(&object, path, &mut read);
         self.introspection(&object, path, &mut read);
-        self.possession(&object, path, &mut read);
+        self.proof_of_possession(&object, path, &mut read);
         self.upstream_headers(&object, path, &mut read);
 
         let mut number = |field, min, to: &mut u32| {
@@ -547,10 +549,10 @@ impl<'t> DocumentReader<'t, '_> {
         let id = self.first_secret(object, path, "client_id");
         let secret = self.first_secret(object, path, "client_secret");
         let client_auths = [
-            ("client_secret_basic", Some(ClientAuth::Basic)),
-            ("client_secret_post", Some(ClientAuth::Post)),
-            ("private_key_jwt", Some(ClientAuth::PrivateKey)),
-            ("none", Some(ClientAuth::None)),
+            ("client_secret_basic", Some(ClientAuthMethod::Basic)),
+            ("client_secret_post", Some(ClientAuthMethod::Post)),
+            ("private_key_jwt", Some(ClientAuthMethod::PrivateKey)),
+            ("none", Some(ClientAuthMethod::None)),
         ];
         let explicit = self.one_of(
             object,
@@ -575,11 +577,14 @@ impl<'t> DocumentReader<'t, '_> {
                 None => {}
             }
         }
-        let client_auth = client_auth.unwrap_or(ClientAuth::Basic);
+        let client_auth = client_auth.unwrap_or(ClientAuthMethod::Basic);
         let key = self.client_key(object, path);
         if read.methods.introspection {
-            let needs_secret = matches!(client_auth, ClientAuth::Basic | ClientAuth::Post);
-            let needs_key = client_auth == ClientAuth::PrivateKey;
+            let needs_secret = matches!(
+                client_auth,
+                ClientAuthMethod::Basic | ClientAuthMethod::Post
+            );
+            let needs_key = client_auth == ClientAuthMethod::PrivateKey;
             for (field, given, needed) in [
                 ("client_jwk", key.is_some(), needs_key),
                 ("client_id", id.is_some(), true),
@@ -590,7 +595,7 @@ impl<'t> DocumentReader<'t, '_> {
                 }
             }
         }
-        read.client = id.map(|id| Client {
+        read.client = id.map(|id| OAuthClient {
             id: id.into(),
             secret: Secret(secret.unwrap_or_default().into()),
             auth: client_auth,
@@ -645,19 +650,24 @@ impl<'t> DocumentReader<'t, '_> {
     }
 
     /// Reads the fields about the proof of possession.
-    fn possession(&mut self, object: &Object<'t>, path: &Path<'_>, read: &mut OpenidConnect<'t>) {
+    fn proof_of_possession(
+        &mut self,
+        object: &Object<'t>,
+        path: &Path<'_>,
+        read: &mut OpenidConnect<'t>,
+    ) {
         let modes = [
-            ("off", Possession::Off),
-            ("strict", Possession::Strict),
-            ("optional", Possession::Optional),
+            ("off", ProofOfPossession::Off),
+            ("strict", ProofOfPossession::Strict),
+            ("optional", ProofOfPossession::Optional),
         ];
         // In YAML 1.1 a plain `off` is a boolean.
         let field = "proof_of_possession_mtls";
-        read.possession = match object.get(field) {
-            Some(node) if node.as_bool() == Some(false) => Possession::Off,
+        read.proof_of_possession = match object.get(field) {
+            Some(node) if node.as_bool() == Some(false) => ProofOfPossession::Off,
             _ => self
                 .one_of(object, path, field, &modes)
-                .unwrap_or(Possession::Off),
+                .unwrap_or(ProofOfPossession::Off),
         };
         // With false, Kong skips the proof for methods that cannot be validated. Both supported
         // methods can be validated, so the field has no effect.
@@ -667,7 +677,7 @@ impl<'t> DocumentReader<'t, '_> {
             return;
         };
         read.from_header = self.certificate_from_header(node, &path.field(field));
-        if read.possession == Possession::Off {
+        if read.proof_of_possession == ProofOfPossession::Off {
             let path = path.field(field);
             let subject = "openid-connect from_header without proof of possession";
             let message = "has no effect with 'proof_of_possession_mtls: off'";

@@ -1178,8 +1178,8 @@ fn crls_are_read_from_beside_the_policy_and_change_the_status_key_only() {
     assert_ne!(auth(&one).revocation.key, auth(&none).revocation.key);
     assert_eq!(auth(&one).store.digest(), auth(&none).store.digest());
     assert_eq!(
-        one.asks[0].session_id_context(),
-        none.asks[0].session_id_context()
+        one.certificate_requests[0].session_id_context(),
+        none.certificate_requests[0].session_id_context()
     );
     assert_ne!(one.digest, none.digest);
     assert_eq!(warnings(&one), [""; 0]);

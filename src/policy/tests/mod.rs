@@ -101,7 +101,9 @@ fn warnings(policy: &Policy) -> Vec<String> {
 /// `(name, number of CA names sent)`; `-` for no name, `None` for a name that does not ask.
 fn asked(policy: &Policy, name: &str) -> Option<usize> {
     let name = Some(name).filter(|name| *name != "-").map(str::as_bytes);
-    policy.ask(name).map(|ask| ask.ca_names_len())
+    policy
+        .certificate_request(name)
+        .map(|ask| ask.ca_names_len())
 }
 
 fn plan<'p>(policy: &'p Policy, route: &str) -> &'p Plan {
@@ -109,7 +111,11 @@ fn plan<'p>(policy: &'p Policy, route: &str) -> &'p Plan {
 }
 
 fn header_names(plan: &Plan) -> Vec<&str> {
-    let told = plan.told.kong.iter().chain(&plan.told.dialects);
+    let told = plan
+        .upstream_headers
+        .kong
+        .iter()
+        .chain(&plan.upstream_headers.dialects);
     told.flat_map(|selection| selection.header_names())
         .collect()
 }
@@ -155,7 +161,7 @@ fn from_yaml_nested_and_flat_forms_are_one_policy() {
         assert_eq!(asked(policy, "other.example.com"), None);
         assert_eq!(asked(policy, "-"), None);
         let payments = plan(policy, "payments");
-        assert!(payments.applies);
+        assert!(payments.has_plugins);
         assert!(payments.auth.as_ref().unwrap().lookup.is_some());
         assert_eq!(
             header_names(payments),
@@ -168,7 +174,7 @@ fn from_yaml_nested_and_flat_forms_are_one_policy() {
                 "X-Client-Cert-Chain"
             ]
         );
-        assert!(!policy.plans[policy.plan(None).unwrap()].applies);
+        assert!(!policy.plans[policy.plan(None).unwrap()].has_plugins);
         assert_eq!(policy.plan(Some("nosuch")), None);
     }
 }
@@ -338,10 +344,10 @@ fn ask_unites_what_can_be_reached_under_a_name() {
     assert_eq!(asked(&policy, "c.test"), Some(1));
     assert_eq!(asked(&policy, "x.a.example.com"), None);
     // Equal contributions share one ask: {A, B}, {B}, {A}.
-    assert_eq!(policy.asks.len(), 3);
+    assert_eq!(policy.certificate_requests.len(), 3);
     let binding = |name: &str| {
         *policy
-            .ask(Some(name.as_bytes()))
+            .certificate_request(Some(name.as_bytes()))
             .unwrap()
             .session_id_context()
     };
@@ -367,7 +373,7 @@ fn ask_resumption_is_part_of_the_binding() {
         auth("default", ""),
     ));
     let policy = policy(&text);
-    let ask = |name: &str| policy.ask(Some(name.as_bytes())).unwrap();
+    let ask = |name: &str| policy.certificate_request(Some(name.as_bytes())).unwrap();
     assert!(ask("a.test").resumption() && ask("c.test").resumption());
     assert_eq!(
         ask("a.test").session_id_context(),
@@ -431,7 +437,7 @@ fn ask_handshake_modifier_takes_any_certificate() {
     for name in ["a.test", "x.test", "-"] {
         assert_eq!(asked(&policy, name), Some(0), "{name}");
     }
-    assert!(policy.plans[0].applies && policy.plans[0].auth.is_none());
+    assert!(policy.plans[0].has_plugins && policy.plans[0].auth.is_none());
     assert_eq!(
         warnings(&policy),
         ["p:8:3: warning: plugins[0].config.send_ca_dn: no CA names are sent for the server name \
@@ -457,7 +463,7 @@ fn ask_ca_names_over_the_budget_are_not_sent() {
     );
     let few = policy(&text);
     assert_eq!((asked(&few, "-"), warnings(&few).len()), (Some(300), 0));
-    assert!(few.asks[0].ca_names_bytes() <= CA_NAMES_BUDGET);
+    assert!(few.certificate_requests[0].ca_names_bytes() <= CA_NAMES_BUDGET);
 
     let mut more = String::new();
     for i in 300..500 {
@@ -472,7 +478,7 @@ fn ask_ca_names_over_the_budget_are_not_sent() {
     );
     let many = policy(&text);
     assert_eq!(asked(&many, "-"), Some(0));
-    let bytes = many.asks[0].ca_names_bytes();
+    let bytes = many.certificate_requests[0].ca_names_bytes();
     assert_eq!(
         warnings(&many),
         [format!(
@@ -495,7 +501,7 @@ fn lines_follow_the_two_plugins() {
     };
     let off = policy(&text("", false));
     assert_eq!(header_names(plan(&off, "r")), [""; 0]);
-    assert!(off.plans[0].applies);
+    assert!(off.plans[0].has_plugins);
     for name in [
         "X-Client-Cert-Chain",
         "x_client_cert",
@@ -615,7 +621,7 @@ fn hex_digest(pem: &str) -> String {
         .unwrap()
         .to_der()
         .unwrap();
-    hex(&openssl::sha::sha256(&der))
+    crate::text::hex(&openssl::sha::sha256(&der))
 }
 
 #[test]
@@ -1251,9 +1257,12 @@ fn from_yaml_many_routes_share_a_handful_of_asks() {
         "{:?}",
         start.elapsed()
     );
-    assert_eq!((policy.plans.len(), policy.asks.len()), (3, 2));
+    assert_eq!(
+        (policy.plans.len(), policy.certificate_requests.len()),
+        (3, 2)
+    );
     assert_eq!(policy.routes.len(), ROUTES);
-    assert_eq!(policy.names.len(), ROUTES);
+    assert_eq!(policy.sni_map.len(), ROUTES);
     assert_eq!(warnings(&policy), [""; 0]);
     assert!(same_store(plan(&policy, "r0"), plan(&policy, "r19998")));
     assert!(!same_store(plan(&policy, "r0"), plan(&policy, "r19999")));
@@ -1280,7 +1289,7 @@ fn summary_says_what_asks_and_what_is_protected() {
              \x20 c.test: no CA names sent\n\
              routes: 3\n\
              routes that require a client certificate: r, q\n",
-            hex(&policy.digest)
+            crate::text::hex(&policy.digest)
         )
     );
 }
@@ -1311,8 +1320,8 @@ fn owned_names_of_a_disabled_plugin_stay_owned() {
     for name in ["X_Mine", "x-client-cert-subject-dn", "X-Client-Cert-Dn"] {
         assert!(policy.reserved_headers.contains(name.as_bytes()), "{name}");
     }
-    assert!(policy.asks.is_empty());
-    assert!(!policy.plans[0].applies);
+    assert!(policy.certificate_requests.is_empty());
+    assert!(!policy.plans[0].has_plugins);
 }
 
 /// The errors of one `client-cert-headers` with this config, without their common start.
@@ -1477,7 +1486,7 @@ fn client_cert_headers_own_default_names_new_names_and_prefixes() {
     }
     assert!(!policy.reserved_headers.contains(b"ssl-client"));
     // Nothing reads it while the plugin is off.
-    assert!(policy.read_names.is_empty());
+    assert!(policy.inbound_headers.is_empty());
 }
 
 #[test]

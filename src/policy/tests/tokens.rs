@@ -57,15 +57,15 @@ fn founding_example_loads_unchanged() {
         ]
     );
     let plan = &policy.plans[0];
-    let bearer = plan.bearer.as_ref().unwrap();
+    let bearer = plan.token_auth.as_ref().unwrap();
     assert_eq!(&*bearer.issuer, "http://keycloak.test:8080/realms/master");
     assert!(bearer.methods.bearer && !bearer.methods.introspection);
-    assert_eq!(bearer.possession, Possession::Strict);
+    assert_eq!(bearer.proof_of_possession, ProofOfPossession::Strict);
     assert_eq!(bearer.algorithms, Algorithm::ALL);
     let client = bearer.client.as_ref().unwrap();
     assert_eq!((&*client.id, &*client.secret.0), ("kong", "s3cret-of-kong"));
     assert!(!format!("{bearer:?}").contains("s3cret"));
-    let inbound = bearer.inbound.as_ref().unwrap();
+    let inbound = bearer.certificate_header.as_ref().unwrap();
     assert_eq!(
         (&*inbound.name, inbound.format, inbound.source),
         (
@@ -74,13 +74,13 @@ fn founding_example_loads_unchanged() {
             AllowedPeers::Trusted
         )
     );
-    assert!(plan.auth.is_none() && plan.applies);
-    assert_eq!(plan.inbound.as_ref(), Some(inbound));
+    assert!(plan.auth.is_none() && plan.has_plugins);
+    assert_eq!(plan.certificate_header.as_ref(), Some(inbound));
     let certificate = &policy.plans[plan.certificate_plan.unwrap()];
     assert!(certificate.auth.as_ref().unwrap().lookup.is_none());
-    assert_eq!(certificate.inbound.as_ref(), Some(inbound));
+    assert_eq!(certificate.certificate_header.as_ref(), Some(inbound));
     assert!(policy.reserved_headers.contains(b"X_Client_Cert"));
-    assert_eq!(policy.read_names, ["x-client-cert".into()]);
+    assert_eq!(policy.inbound_headers, ["x-client-cert".into()]);
     // Nobody is asked in the handshake, and the plan behind is no route's.
     assert_eq!(asked(&policy, "-"), None);
     assert_eq!(policy.plan(Some("")), None);
@@ -100,8 +100,8 @@ fn oidc(extra: &str) -> String {
     ))
 }
 
-fn bearer(extra: &str) -> std::sync::Arc<Bearer> {
-    policy(&oidc(extra)).plans[0].bearer.clone().unwrap()
+fn bearer(extra: &str) -> std::sync::Arc<TokenAuth> {
+    policy(&oidc(extra)).plans[0].token_auth.clone().unwrap()
 }
 
 #[test]
@@ -113,19 +113,19 @@ fn openid_connect_fields() {
          unauthorized_error_message: Go away, timeout: 500, cache_introspection: false",
     );
     assert_eq!(
-        read.expected.audience.alternatives(),
+        read.expected_claims.audience.alternatives(),
         [["https://api".into()]]
     );
-    assert_eq!(read.expected.scopes.alternatives().len(), 2);
-    assert_eq!(read.expected.leeway, 5);
+    assert_eq!(read.expected_claims.scopes.alternatives().len(), 2);
+    assert_eq!(read.expected_claims.leeway, 5);
     assert_eq!(
-        read.headers,
+        read.claim_headers,
         [
             ("sub".into(), "X-Sub".into()),
             ("email".into(), "X-Mail".into())
         ]
     );
-    assert_eq!(read.possession, Possession::Optional);
+    assert_eq!(read.proof_of_possession, ProofOfPossession::Optional);
     assert_eq!(read.algorithms, [Algorithm::ES256]);
     assert_eq!((read.cache_ttl, read.timeout), (0, 500));
     assert!(read.hide_credentials);
@@ -139,10 +139,10 @@ fn openid_connect_fields() {
          ignore_signature: [], anonymous: null, enable_hs_signatures: false, \
          upstream_access_token_header: 'authorization:bearer', client_id: [12345]",
     );
-    assert_eq!(read.possession, Possession::Off);
+    assert_eq!(read.proof_of_possession, ProofOfPossession::Off);
     assert_eq!(&*read.client.as_ref().unwrap().id, "12345");
     let read = bearer(", client_auth: [client_secret_post], client_id: a, client_secret: b");
-    assert_eq!(read.client.as_ref().unwrap().auth, ClientAuth::Post);
+    assert_eq!(read.client.as_ref().unwrap().auth, ClientAuthMethod::Post);
 }
 
 #[test]
@@ -290,7 +290,7 @@ fn header_cert_auth_fields() {
     for (name, format) in Format::ALL {
         let text = header("").replace("url_encoded", name);
         let plan = policy(&text).plans.remove(0);
-        let inbound = plan.inbound.as_ref().unwrap();
+        let inbound = plan.certificate_header.as_ref().unwrap();
         assert_eq!(inbound.format, format);
         let chain = matches!(format, Format::Rfc9440 | Format::Auto);
         assert_eq!(
@@ -299,11 +299,14 @@ fn header_cert_auth_fields() {
         );
     }
     assert_eq!(
-        plan("").inbound.as_ref().unwrap().source,
+        plan("").certificate_header.as_ref().unwrap().source,
         AllowedPeers::Trusted
     );
     let open = plan(", secure_source: false, skip_consumer_lookup: true");
-    assert_eq!(open.inbound.as_ref().unwrap().source, AllowedPeers::Anyone);
+    assert_eq!(
+        open.certificate_header.as_ref().unwrap().source,
+        AllowedPeers::Anyone
+    );
     assert!(open.auth.as_ref().unwrap().lookup.is_none());
     assert!(
         plan("")
@@ -507,7 +510,12 @@ fn openid_connect_tokens_that_may_be_others_or_forged_are_warned_about() {
 
 #[test]
 fn headers_that_anybody_may_send_or_nobody_are_warned_about() {
-    let unheard = |policy: &Policy| policy.unheard.as_ref().map(ToString::to_string);
+    let unheard = |policy: &Policy| {
+        policy
+            .untrusted_source_warning
+            .as_ref()
+            .map(ToString::to_string)
+    };
     let of_token = |extra: &str| {
         oidc(&format!(
             ", audience_required: [a], proof_of_possession_mtls_from_header: \
@@ -554,7 +562,9 @@ fn headers_that_anybody_may_send_or_nobody_are_warned_about() {
 fn the_header_of_a_token_is_that_of_the_request_unless_certificates_are_judged() {
     let inbound = |policy: &Policy| {
         let plan = &policy.plans[policy.plan(Some("r")).unwrap()];
-        plan.inbound.as_ref().map(|inbound| inbound.name.clone())
+        plan.certificate_header
+            .as_ref()
+            .map(|inbound| inbound.name.clone())
     };
     let text = |mode: &str, more: &str| {
         with_cas(&format!(
@@ -602,7 +612,11 @@ fn introspection_is_shared_only_between_routes_that_ask_the_same_as_the_same() {
         let config = format!("issuer: 'https://idp.test', auth_methods: [introspection]{more}");
         let plugin = format!("{{name: openid-connect, config: {{{config}}}}}");
         let policy = policy(&format!("_format_version: '3.0'\nplugins: [{plugin}]\n"));
-        policy.plans[0].bearer.as_ref().unwrap().introspection
+        policy.plans[0]
+            .token_auth
+            .as_ref()
+            .unwrap()
+            .introspection_key
     };
     let client = ", client_id: [gw], client_secret: [one]";
     assert_eq!(
