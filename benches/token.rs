@@ -146,7 +146,7 @@ fn main() {
         let pass = |authorization: &str| {
             let request = TokenRequest {
                 authorization: &[authorization.as_bytes()],
-                came: RequestHeaders {
+                headers: RequestHeaders {
                     headers: &came,
                     trusted: true,
                 },

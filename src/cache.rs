@@ -75,7 +75,7 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
     }
 
     /// What is at `place`, unless it has been replaced.
-    pub fn at(&mut self, slot: SlotId) -> Option<&V> {
+    pub fn get(&mut self, slot: SlotId) -> Option<&V> {
         let entry = self.entries.get_mut(slot.index as usize)?.as_mut()?;
         if entry.generation != slot.generation {
             return None;
@@ -84,26 +84,26 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
         Some(&entry.value)
     }
 
-    /// As [`Cache::at`], to change it; this is no use that would keep it from being replaced.
-    pub fn at_mut(&mut self, slot: SlotId) -> Option<&mut V> {
+    /// As [`Cache::get`], to change it; this is no use that would keep it from being replaced.
+    pub fn get_mut(&mut self, slot: SlotId) -> Option<&mut V> {
         let entry = self.entries.get_mut(slot.index as usize)?.as_mut()?;
         (entry.generation == slot.generation).then_some(&mut entry.value)
     }
 
     /// The key of what is at `place`.
-    pub fn key_at(&self, slot: SlotId) -> Option<&K> {
+    pub fn key(&self, slot: SlotId) -> Option<&K> {
         let entry = self.entries.get(slot.index as usize)?.as_ref()?;
         (entry.generation == slot.generation).then_some(&entry.key)
     }
 
     /// Puts `value` under `key`, in place of an older value of that key or of entries that were not
     /// used lately.
-    pub fn put(&mut self, key: K, value: V) -> SlotId {
-        self.put_weighing(key, value, 0)
+    pub fn insert(&mut self, key: K, value: V) -> SlotId {
+        self.insert_weighted(key, value, 0)
     }
 
-    /// [`Cache::put`] for a value of this weight.
-    pub fn put_weighing(&mut self, key: K, value: V, weight: usize) -> SlotId {
+    /// [`Cache::insert`] for a value of this weight.
+    pub fn insert_weighted(&mut self, key: K, value: V, weight: usize) -> SlotId {
         if let Some(index) = self.index.get(&key) {
             self.remove(*index);
         }
@@ -158,7 +158,7 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
     }
 
     /// Makes all places handed out before invalid, and keeps what is there.
-    pub fn renew(&mut self) {
+    pub fn invalidate_slots(&mut self) {
         for entry in self.entries.iter_mut().flatten() {
             entry.generation = next_generation();
         }
@@ -187,71 +187,71 @@ mod tests {
     use super::*;
 
     #[test]
-    fn put_over_capacity_replaces_an_unused_entry() {
+    fn insert_over_capacity_replaces_an_unused_entry() {
         let mut cache = Cache::new(2);
-        let first = cache.put(1, "a");
-        let second = cache.put(2, "b");
-        cache.put(3, "c");
+        let first = cache.insert(1, "a");
+        let second = cache.insert(2, "b");
+        cache.insert(3, "c");
         assert_eq!(cache.len(), 2);
         let slots = [first, second].into_iter();
-        assert_eq!(slots.filter(|slot| cache.at(*slot).is_some()).count(), 1);
+        assert_eq!(slots.filter(|slot| cache.get(*slot).is_some()).count(), 1);
         assert_eq!(cache.find(&3).unwrap().1, &"c");
     }
 
     #[test]
-    fn put_over_weight_makes_room() {
+    fn insert_over_weight_makes_room() {
         let mut cache = Cache::with_weight(100, 10);
         for key in 0..50 {
-            cache.put_weighing(key, key, 4);
+            cache.insert_weighted(key, key, 4);
             assert!(cache.len() <= 2);
         }
-        cache.put_weighing(50, 50, 11);
+        cache.insert_weighted(50, 50, 11);
         assert_eq!(cache.len(), 1);
         assert_eq!(cache.find(&50).unwrap().1, &50);
-        cache.put_weighing(51, 51, 1);
+        cache.insert_weighted(51, 51, 1);
         assert_eq!((cache.len(), cache.weight), (1, 1));
     }
 
     #[test]
-    fn put_keeps_indexes_below_the_capacity() {
+    fn insert_keeps_indexes_below_the_capacity() {
         let mut cache = Cache::with_weight(3, 10);
         for key in 0..100 {
-            assert!(cache.put_weighing(key, (), key % 7).index < 3);
+            assert!(cache.insert_weighted(key, (), key % 7).index < 3);
         }
     }
 
     #[test]
-    fn at_replaced_place_is_none() {
+    fn get_replaced_place_is_none() {
         let mut cache = Cache::new(1);
-        let slot = cache.put(1, "a");
-        assert_eq!(cache.at(slot), Some(&"a"));
-        cache.put(1, "b");
-        assert_eq!(cache.at(slot), None);
+        let slot = cache.insert(1, "a");
+        assert_eq!(cache.get(slot), Some(&"a"));
+        cache.insert(1, "b");
+        assert_eq!(cache.get(slot), None);
     }
 
     #[test]
-    fn at_place_of_another_cache_is_none() {
-        let slot = Cache::new(1).put(1, "a");
+    fn get_place_of_another_cache_is_none() {
+        let slot = Cache::new(1).insert(1, "a");
         let mut other = Cache::new(1);
-        other.put(1, "b");
-        assert_eq!(other.at(slot), None);
+        other.insert(1, "b");
+        assert_eq!(other.get(slot), None);
     }
 
     #[test]
-    fn renew_invalidates_places_and_keeps_content() {
+    fn invalidate_slots_invalidates_slots_and_keeps_content() {
         let mut cache = Cache::new(4);
-        let slot = cache.put(1, "a");
-        cache.renew();
-        assert_eq!(cache.at(slot), None);
+        let slot = cache.insert(1, "a");
+        cache.invalidate_slots();
+        assert_eq!(cache.get(slot), None);
         let (slot, _) = cache.find(&1).unwrap();
-        assert_eq!(cache.at(slot), Some(&"a"));
+        assert_eq!(cache.get(slot), Some(&"a"));
     }
 
     #[test]
     fn find_keeps_what_is_used() {
         let mut cache = Cache::new(3);
         for key in 0..100 {
-            cache.put(key, key);
+            cache.insert(key, key);
             if key > 2 {
                 assert!(cache.find(&key).is_some());
                 assert_eq!(cache.len(), 3);

@@ -23,7 +23,7 @@ const _: () = assert!(CLIENTS + UNVERIFIED + CHAINS + TOKENS + LUA + SMALL == MA
 const _: () = assert!(
     super::MAX_VERDICTS * 640
         + super::MAX_VERDICTS * (128 + 128)
-        + super::MAX_INBOUND * 192
+        + super::MAX_HEADER_VALUES * 192
         + super::MAX_INACTIVE * 128
         <= SMALL
 );

@@ -10,17 +10,21 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use openssl::ssl::SslRef;
 use openssl::stack::Stack;
 use openssl::x509::X509;
 
-use super::bounds;
+use super::{bounds, Engine};
 use crate::cache::{Cache, SlotId};
 use crate::certificate::{from_der, Certificate, CertificateDigests};
+use crate::connection::Connection;
+use crate::policy::Auth;
+use crate::trust::{sent_certificates_in, Verdict};
 use crate::Error;
 
 /// Clients that are remembered.
 const MAX_CLIENTS: usize = 512;
-/// Certificates that are remembered before anybody judged them.
+/// Certificates that are remembered before anybody verified them.
 const MAX_UNVERIFIED: usize = 32;
 /// Bytes that OpenSSL takes for a byte of DER at worst: short names become structures of their own.
 const DECODED: usize = 40;
@@ -57,7 +61,7 @@ pub(super) enum CertificateOrigin {
     Tls,
     /// A header, which would have to be parsed for each request.
     Header,
-    /// A header, and nobody has judged it yet.
+    /// A header, and nobody has verified it yet.
     Unverified,
 }
 
@@ -113,31 +117,31 @@ impl Clients {
     }
 
     /// Whether a slot still is what it was.
-    pub(super) fn holds(&mut self, slot: SlotId) -> bool {
+    pub(super) fn contains(&mut self, slot: SlotId) -> bool {
         match inner(slot) {
-            Some(inner) => self.unverified.at(inner).is_some(),
-            None => self.clients.at(slot).is_some(),
+            Some(inner) => self.unverified.get(inner).is_some(),
+            None => self.clients.get(slot).is_some(),
         }
     }
 
-    /// Whether this is the slot of a certificate that nobody had judged when it was remembered.
+    /// Whether this is the slot of a certificate that nobody had verified when it was remembered.
     pub(super) fn is_unverified(slot: SlotId) -> bool {
         inner(slot).is_some()
     }
 
     /// The certificate at a slot.
-    pub(super) fn at(&mut self, slot: SlotId) -> Option<Rc<Certificate>> {
+    pub(super) fn get(&mut self, slot: SlotId) -> Option<Rc<Certificate>> {
         if let Some(inner) = inner(slot) {
-            return self.unverified.at(inner)?.parsed.clone();
+            return self.unverified.get(inner)?.parsed.clone();
         }
-        let client = self.clients.at(slot)?;
+        let client = self.clients.get(slot)?;
         if let Some(certificate) = &client.parsed {
             return Some(certificate.clone());
         }
         let (leaf, chain) = (from_der(&client.leaf).ok()?, client.chain.clone());
-        let key = *self.clients.key_at(slot)?;
+        let key = *self.clients.key(slot)?;
         let certificate = Rc::new(Certificate::with_digests(leaf, chain, key));
-        self.recall(slot, &certificate);
+        self.keep_parsed(slot, &certificate);
         Some(certificate)
     }
 
@@ -148,22 +152,22 @@ impl Clients {
     }
 
     /// Has the certificate of a known client, parsed anew, at hand.
-    pub(super) fn recall(&mut self, slot: SlotId, certificate: &Rc<Certificate>) {
-        if let Some(client) = self.clients.at_mut(slot) {
+    pub(super) fn keep_parsed(&mut self, slot: SlotId, certificate: &Rc<Certificate>) {
+        if let Some(client) = self.clients.get_mut(slot) {
             client.parsed = Some(certificate.clone());
             self.push(slot);
         }
     }
 
     /// Remembers a client.
-    pub(super) fn put(
+    pub(super) fn insert(
         &mut self,
         certificate: &Rc<Certificate>,
-        via: CertificateOrigin,
+        origin: CertificateOrigin,
     ) -> Result<SlotId, Error> {
         let key = *certificate.digests();
         let leaf = certificate.der()?.into_boxed_slice();
-        if via == CertificateOrigin::Unverified {
+        if origin == CertificateOrigin::Unverified {
             let weight = certificate.der_len().saturating_mul(DECODED);
             let client = Client {
                 leaf,
@@ -171,7 +175,7 @@ impl Clients {
                 chain: certificate.shared_intermediates(),
                 parsed: Some(certificate.clone()),
             };
-            return Ok(outer(self.unverified.put_weighing(key, client, weight)));
+            return Ok(outer(self.unverified.insert_weighted(key, client, weight)));
         }
         let (chain, chain_len) = match self.chains.find(&key.chain) {
             Some((_, chain)) => (chain.certificates.clone(), chain.der_len),
@@ -183,7 +187,7 @@ impl Clients {
                     der_len,
                 };
                 let weight = der_len.saturating_mul(DECODED);
-                self.chains.put_weighing(key.chain, chain, weight);
+                self.chains.insert_weighted(key.chain, chain, weight);
                 (certificates, der_len)
             }
         };
@@ -194,22 +198,22 @@ impl Clients {
             parsed: Some(certificate.clone()),
         };
         let weight = weight.saturating_mul(DECODED);
-        let slot = self.clients.put_weighing(key, client, weight);
-        if via == CertificateOrigin::Tls {
+        let slot = self.clients.insert_weighted(key, client, weight);
+        if origin == CertificateOrigin::Tls {
             self.push(slot);
         }
         Ok(slot)
     }
 
     /// Makes all slots handed out before invalid, and keeps what is there.
-    pub(super) fn renew(&mut self) {
+    pub(super) fn invalidate_slots(&mut self) {
         for slot in self.recent.drain(..) {
-            if let Some(client) = self.clients.at_mut(slot) {
+            if let Some(client) = self.clients.get_mut(slot) {
                 client.parsed = None;
             }
         }
-        self.clients.renew();
-        self.unverified.renew();
+        self.clients.invalidate_slots();
+        self.unverified.invalidate_slots();
     }
 
     fn push(&mut self, slot: SlotId) {
@@ -218,11 +222,116 @@ impl Clients {
             if let Some(client) = self
                 .recent
                 .pop_front()
-                .and_then(|old| self.clients.at_mut(old))
+                .and_then(|old| self.clients.get_mut(old))
             {
                 client.parsed = None;
             }
         }
+    }
+}
+
+/// A certificate as presented, with its slot if it is remembered already.
+pub(super) type SlotAndCertificate = (Option<SlotId>, Rc<Certificate>);
+
+impl Engine {
+    /// The certificate presented on a connection, whatever it is worth.
+    pub fn tls_client(&self, ssl: &SslRef) -> Result<Option<Rc<Certificate>>, Error> {
+        let client = self.certificate_of(Connection::of_or_new(ssl)?, ssl)?;
+        Ok(client.map(|(_, certificate)| certificate))
+    }
+
+    /// The same, with its slot if it is remembered already.
+    pub(super) fn certificate_of(
+        &self,
+        connection: &Connection,
+        ssl: &SslRef,
+    ) -> Result<Option<SlotAndCertificate>, Error> {
+        let Some(key) = connection.key(ssl)? else {
+            return Ok(None);
+        };
+        let mut clients = self.clients.borrow_mut();
+        let Some(found) = clients.find(&key) else {
+            let chain = clients.chain(&key.chain);
+            let certificate = Rc::new(connection.certificate(ssl, key, chain)?);
+            return Ok(Some((None, certificate)));
+        };
+        let certificate = match found.parsed {
+            Some(certificate) => certificate,
+            None => {
+                let certificate = connection.certificate(ssl, key, Some(found.chain))?;
+                let certificate = Rc::new(certificate);
+                clients.keep_parsed(found.slot, &certificate);
+                certificate
+            }
+        };
+        Ok(Some((Some(found.slot), certificate)))
+    }
+
+    /// Remembers a client. Not among those that are trusted before its chain is verified, where the
+    /// route verifies it: anybody can make certificates that nobody trusts.
+    pub(super) fn cache_client(
+        &self,
+        slot: Option<SlotId>,
+        certificate: &Rc<Certificate>,
+        origin: CertificateOrigin,
+    ) -> Result<SlotId, Error> {
+        match slot {
+            Some(slot)
+                if origin == CertificateOrigin::Unverified || !Clients::is_unverified(slot) =>
+            {
+                Ok(slot)
+            }
+            _ => self.clients.borrow_mut().insert(certificate, origin),
+        }
+    }
+
+    /// Remembers a client whose chain is verified, with what of the certificates it sent stands in
+    /// that chain: what else it sends beside its own must not make another client of it.
+    pub(super) fn cache_trusted_client(
+        &self,
+        slot: Option<SlotId>,
+        certificate: &Rc<Certificate>,
+        origin: CertificateOrigin,
+        verdict: &Verdict,
+        auth: &Auth,
+        now: i64,
+    ) -> Result<SlotId, Error> {
+        let Some(chain) = verdict.used_intermediates() else {
+            return self.cache_client(slot, certificate, origin);
+        };
+        let mut clients = self.clients.borrow_mut();
+        if origin == CertificateOrigin::Header && slot.is_none() {
+            // Or the header would be parsed again for the next request.
+            clients.insert(certificate, CertificateOrigin::Unverified)?;
+        }
+        let key = CertificateDigests {
+            chain,
+            ..*certificate.digests()
+        };
+        match clients.find(&key) {
+            Some(found) if !Clients::is_unverified(found.slot) => Ok(found.slot),
+            _ => {
+                let sent = certificate.intermediates();
+                let chain = auth.store.chain(certificate.leaf(), sent, now)?;
+                let mut used = Stack::new()?;
+                for ca in sent_certificates_in(chain.iter().map(|ca| &**ca), sent)? {
+                    used.push(ca.to_owned())?;
+                }
+                let leaf = certificate.leaf().to_owned();
+                let client = Rc::new(Certificate::new(leaf, used)?);
+                clients.insert(&client, origin)
+            }
+        }
+    }
+
+    /// The certificate at a slot that [`Engine::access`] gave.
+    pub fn certificate_at(&self, slot: SlotId) -> Option<Rc<Certificate>> {
+        self.clients.borrow_mut().get(slot)
+    }
+
+    /// The certificate of the client at a slot, by the numbers of an answer.
+    pub fn cached_client(&self, index: u32, generation: u32) -> Option<Rc<Certificate>> {
+        self.certificate_at(SlotId { index, generation })
     }
 }
 
@@ -231,7 +340,7 @@ mod tests {
     use super::*;
     use crate::testing;
 
-    fn some(count: usize, via: CertificateOrigin) -> (Clients, Vec<(SlotId, Rc<Certificate>)>) {
+    fn some(count: usize, origin: CertificateOrigin) -> (Clients, Vec<(SlotId, Rc<Certificate>)>) {
         let ca = testing::issue("CA", None, true, 60, &[]);
         let mut clients = Clients::default();
         let put = (0..count)
@@ -239,14 +348,14 @@ mod tests {
                 let leaf = testing::issue(&format!("client {i}"), Some(&ca), false, 60, &[]);
                 let sent = testing::stack(&[&ca.x509]);
                 let certificate = Rc::new(Certificate::new(leaf.x509, sent).unwrap());
-                (clients.put(&certificate, via).unwrap(), certificate)
+                (clients.insert(&certificate, origin).unwrap(), certificate)
             })
             .collect();
         (clients, put)
     }
 
     #[test]
-    fn put_more_than_recent_keeps_bytes_from_which_at_reads_the_same_certificate() {
+    fn insert_more_than_recent_keeps_bytes_from_which_get_reads_the_same_certificate() {
         let (mut clients, put) = some(MAX_RECENT + 2, CertificateOrigin::Tls);
         let (slot, certificate) = &put[1];
         assert!(clients
@@ -255,7 +364,7 @@ mod tests {
             .parsed
             .is_none());
         assert_eq!(Rc::strong_count(certificate), 1);
-        let again = clients.at(*slot).unwrap();
+        let again = clients.get(*slot).unwrap();
         assert_eq!(again.digests(), certificate.digests());
         assert_eq!(again.chain_pem().unwrap(), certificate.chain_pem().unwrap());
         let found = clients.find(certificate.digests()).unwrap();
@@ -264,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn put_clients_with_the_same_chain_share_it() {
+    fn insert_clients_with_the_same_chain_share_it() {
         let (mut clients, put) = some(2, CertificateOrigin::Tls);
         let [a, b] = [0, 1].map(|i| clients.find(put[i].1.digests()).unwrap().chain);
         assert!(Rc::ptr_eq(&a, &b));
@@ -274,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn put_from_a_header_stays_parsed() {
+    fn insert_from_a_header_stays_parsed() {
         let (mut clients, put) = some(MAX_RECENT + 2, CertificateOrigin::Header);
         let parsed =
             |clients: &mut Clients, i: usize| clients.find(put[i].1.digests()).unwrap().parsed;
@@ -282,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn put_unjudged_pushes_out_no_client_and_shares_no_place_with_one() {
+    fn insert_unverified_evicts_no_client_and_shares_no_slot_with_one() {
         let (mut clients, put) = some(1, CertificateOrigin::Header);
         let ca = testing::issue("stranger", None, true, 60, &[]);
         let mut slots = Vec::new();
@@ -291,26 +400,26 @@ mod tests {
             let sent = testing::stack(&[&sent.x509]);
             let certificate = Rc::new(Certificate::new(ca.x509.clone(), sent).unwrap());
             let slot = clients
-                .put(&certificate, CertificateOrigin::Unverified)
+                .insert(&certificate, CertificateOrigin::Unverified)
                 .unwrap();
-            assert!(clients.holds(slot) && Clients::is_unverified(slot));
+            assert!(clients.contains(slot) && Clients::is_unverified(slot));
             assert!((MAX_CLIENTS..MAX_CLIENTS + MAX_UNVERIFIED).contains(&(slot.index as usize)));
             assert_eq!(clients.find(certificate.digests()).unwrap().slot, slot);
-            assert!(Rc::ptr_eq(&clients.at(slot).unwrap(), &certificate));
+            assert!(Rc::ptr_eq(&clients.get(slot).unwrap(), &certificate));
             slots.push(slot);
         }
-        let held = |slot: &&SlotId| clients.holds(**slot);
+        let held = |slot: &&SlotId| clients.contains(**slot);
         assert_eq!(slots.iter().filter(held).count(), MAX_UNVERIFIED);
         let (slot, certificate) = &put[0];
-        assert!(clients.holds(*slot) && !Clients::is_unverified(*slot));
+        assert!(clients.contains(*slot) && !Clients::is_unverified(*slot));
         assert!(clients.chain(&certificate.digests().chain).is_some());
         assert_eq!(clients.clients.len(), 1);
-        clients.renew();
-        assert!(!slots.iter().any(|slot| clients.holds(*slot)));
+        clients.invalidate_slots();
+        assert!(!slots.iter().any(|slot| clients.contains(*slot)));
     }
 
     #[test]
-    fn put_unjudged_is_bounded_by_weight() {
+    fn insert_unverified_is_bounded_by_weight() {
         let mut clients = Clients::default();
         let sans: Vec<String> = (0..1000)
             .map(|i| format!("DNS:host-{i:04}.example"))
@@ -322,7 +431,7 @@ mod tests {
             let sent = testing::stack(&[]);
             let certificate = Rc::new(Certificate::new(stranger.x509, sent).unwrap());
             clients
-                .put(&certificate, CertificateOrigin::Unverified)
+                .insert(&certificate, CertificateOrigin::Unverified)
                 .unwrap();
             held = bounds::UNVERIFIED / (certificate.der_len() * DECODED);
         }
@@ -331,24 +440,26 @@ mod tests {
     }
 
     #[test]
-    fn find_prefers_the_place_of_a_judged_client() {
+    fn find_prefers_the_slot_of_a_verified_client() {
         let (mut clients, put) = some(1, CertificateOrigin::Unverified);
         let (slot, certificate) = &put[0];
-        let judged = clients.put(certificate, CertificateOrigin::Header).unwrap();
-        assert_eq!(clients.find(certificate.digests()).unwrap().slot, judged);
+        let verified = clients
+            .insert(certificate, CertificateOrigin::Header)
+            .unwrap();
+        assert_eq!(clients.find(certificate.digests()).unwrap().slot, verified);
         // A request that has it already can still read it.
-        assert!(clients.holds(*slot) && !Clients::is_unverified(judged));
+        assert!(clients.contains(*slot) && !Clients::is_unverified(verified));
     }
 
     #[test]
-    fn renew_makes_places_invalid_and_lets_go_of_what_is_parsed() {
+    fn invalidate_slots_drops_parsed_certificates() {
         let (mut clients, put) = some(3, CertificateOrigin::Tls);
-        clients.renew();
+        clients.invalidate_slots();
         for (slot, certificate) in &put {
-            assert!(!clients.holds(*slot));
-            assert!(clients.at(*slot).is_none());
+            assert!(!clients.contains(*slot));
+            assert!(clients.get(*slot).is_none());
             let found = clients.find(certificate.digests()).unwrap();
-            assert!(found.parsed.is_none() && clients.holds(found.slot));
+            assert!(found.parsed.is_none() && clients.contains(found.slot));
         }
         assert!(clients.recent.is_empty());
     }

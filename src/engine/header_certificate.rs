@@ -1,4 +1,4 @@
-//! Certificates that a proxy put into a header.
+//! Certificates that a proxy put into a request header.
 
 use std::rc::Rc;
 
@@ -12,31 +12,60 @@ use crate::inbound::decode;
 use crate::policy::CertificateHeader;
 use crate::Error;
 
-/// The headers of a request that its route may read, and who sent them.
+/// The request headers that a route may read a certificate from.
 #[derive(Clone, Copy, Default)]
 pub struct RequestHeaders<'r> {
-    /// Names and values, in order, as they came.
+    /// Names and values, in the order of the request.
     pub headers: &'r [(&'r [u8], &'r [u8])],
     /// Whether `trusted_ips` names the peer of the TCP connection.
     pub trusted: bool,
 }
 
-/// What stands in the header for a certificate.
+/// The certificate that a trusted proxy put into a header.
 pub(super) enum HeaderCertificate {
-    /// No certificate, and why.
-    Nothing(&'static str),
-    /// A certificate, with its slot if it is remembered already.
-    Certificate(Option<SlotId>, Rc<Certificate>),
-    /// Something else, and what.
-    Refused(String),
+    /// There is none.
+    Absent(Absent),
+    /// A certificate, with its slot if it is in the client cache.
+    Found(Option<SlotId>, Rc<Certificate>),
+    /// The header holds something else; an error text.
+    Invalid(String),
 }
 
-pub(super) const ABSENT: &str = "no header carries one";
-const STRANGER: &str = "the header is from a peer that trusted_ips does not name";
-const EMPTY: &str = "the proxy says that there is none";
+/// Why a request has no header certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Absent {
+    /// The request has no such header.
+    NoHeader,
+    /// The header is not from a peer in `trusted_ips`, and is ignored.
+    UntrustedPeer,
+    /// A trusted proxy sent the header without a certificate: its client has none.
+    NoCertificate,
+}
+
+impl Absent {
+    /// For the error log.
+    pub(super) fn text(self) -> &'static str {
+        match self {
+            Absent::NoHeader => "no header carries one",
+            Absent::UntrustedPeer => "the header is from a peer that trusted_ips does not name",
+            Absent::NoCertificate => "the proxy sent a header without one",
+        }
+    }
+}
+
+impl HeaderCertificate {
+    /// Whether the headers are no evidence about the client, so that a route may use the certificate
+    /// of the connection instead.
+    pub(super) fn is_absent(&self) -> bool {
+        match self {
+            HeaderCertificate::Absent(why) => *why != Absent::NoCertificate,
+            HeaderCertificate::Found(..) | HeaderCertificate::Invalid(_) => false,
+        }
+    }
+}
 
 impl<'r> RequestHeaders<'r> {
-    fn of(&self, name: &str) -> Vec<&'r [u8]> {
+    fn values(&self, name: &str) -> Vec<&'r [u8]> {
         self.headers
             .iter()
             .filter(|(found, _)| found.eq_ignore_ascii_case(name.as_bytes()))
@@ -50,16 +79,16 @@ impl Engine {
     pub(super) fn certificate_from_header(
         &self,
         inbound: &CertificateHeader,
-        came: &RequestHeaders<'_>,
+        request: &RequestHeaders<'_>,
     ) -> Result<HeaderCertificate, Error> {
-        let lines = came.of(&inbound.name);
-        let chain = inbound.chain.as_deref().map(|name| came.of(name));
+        let lines = request.values(&inbound.name);
+        let chain = inbound.chain.as_deref().map(|name| request.values(name));
         let chain = chain.unwrap_or_default();
         if lines.is_empty() && chain.is_empty() {
-            return Ok(HeaderCertificate::Nothing(ABSENT));
+            return Ok(HeaderCertificate::Absent(Absent::NoHeader));
         }
-        if !inbound.source.admits(came.trusted) {
-            return Ok(HeaderCertificate::Nothing(STRANGER));
+        if !inbound.source.admits(request.trusted) {
+            return Ok(HeaderCertificate::Absent(Absent::UntrustedPeer));
         }
         let mut hasher = Sha256::new();
         hasher.update(inbound.format.name().as_bytes());
@@ -71,64 +100,62 @@ impl Engine {
             }
         }
         let id = hasher.finish();
-        let known = self.inbound.borrow_mut().find(&id).map(|(_, key)| *key);
-        if let Some((slot, certificate)) = known.and_then(|key| {
+        let cached = self
+            .header_certificates
+            .borrow_mut()
+            .find(&id)
+            .map(|(_, key)| *key);
+        if let Some((slot, certificate)) = cached.and_then(|key| {
             let mut clients = self.clients.borrow_mut();
             let slot = clients.find(&key)?.slot;
-            Some((slot, clients.at(slot)?))
+            Some((slot, clients.get(slot)?))
         }) {
-            return Ok(HeaderCertificate::Certificate(Some(slot), certificate));
+            return Ok(HeaderCertificate::Found(Some(slot), certificate));
         }
         let certificate = match decode(inbound.format, &lines, &chain) {
-            Ok(None) => return Ok(HeaderCertificate::Nothing(EMPTY)),
+            Ok(None) => return Ok(HeaderCertificate::Absent(Absent::NoCertificate)),
             Ok(Some(decoded)) => decoded.certificate(),
             Err(error) => Err(error),
         };
         Ok(match certificate {
             Ok(certificate) => {
                 let certificate = Rc::new(certificate);
-                self.inbound.borrow_mut().put(id, *certificate.digests());
+                self.header_certificates
+                    .borrow_mut()
+                    .insert(id, *certificate.digests());
                 let slot = self
                     .clients
                     .borrow_mut()
                     .find(certificate.digests())
                     .map(|found| found.slot);
-                HeaderCertificate::Certificate(slot, certificate)
+                HeaderCertificate::Found(slot, certificate)
             }
-            // OpenSSL's own failures are of the certificate too: it is what was read.
-            Err(error) => HeaderCertificate::Refused(error.to_string()),
+            // An error of OpenSSL is an error in the certificate, which is all that it read.
+            Err(error) => HeaderCertificate::Invalid(error.to_string()),
         })
     }
 
-    /// The certificate of a request on a plan, whatever it is worth: from its header where the plan
-    /// has one, else from the connection; `or_tls` also takes the latter when no header came.
+    /// The certificate of a request on a plan, not verified: from its header where the plan reads
+    /// one, else from the connection; with `or_tls` from the connection also without that header.
     pub fn unverified_certificate(
         &self,
         ssl: Option<&SslRef>,
         plan_id: usize,
-        came: &RequestHeaders<'_>,
+        request: &RequestHeaders<'_>,
         or_tls: bool,
     ) -> Result<Option<Rc<Certificate>>, Error> {
         let policy = self.policy()?;
         let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
         if let Some(inbound) = &plan.certificate_header {
-            match self.certificate_from_header(inbound, came)? {
-                HeaderCertificate::Certificate(_, certificate) => return Ok(Some(certificate)),
-                HeaderCertificate::Nothing(EMPTY) | HeaderCertificate::Refused(_) => {
-                    return Ok(None)
-                }
-                HeaderCertificate::Nothing(_) if !or_tls => return Ok(None),
-                HeaderCertificate::Nothing(_) => {}
+            match self.certificate_from_header(inbound, request)? {
+                HeaderCertificate::Found(_, certificate) => return Ok(Some(certificate)),
+                header if or_tls && header.is_absent() => {}
+                _ => return Ok(None),
             }
         }
         match ssl {
-            Some(ssl) => self.client(ssl),
+            Some(ssl) => self.tls_client(ssl),
             None => Ok(None),
         }
-    }
-
-    /// Whether the proxy says that there is no certificate, which is more than saying nothing.
-    pub(super) fn denies(sent: &HeaderCertificate) -> bool {
-        matches!(sent, HeaderCertificate::Nothing(why) if *why == EMPTY)
     }
 }

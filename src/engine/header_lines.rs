@@ -310,7 +310,7 @@ impl Engine {
         let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
         let certificate = match (client, ssl) {
             (Some(client), _) => client,
-            (None, Some(ssl)) => self.client(ssl)?.ok_or(Error::NotFound)?,
+            (None, Some(ssl)) => self.tls_client(ssl)?.ok_or(Error::NotFound)?,
             (None, None) => return Err(Error::NotFound),
         };
         let context = CertificateContext {
@@ -373,7 +373,7 @@ impl Engine {
             (Some(slot), ..) => Some(self.certificate_at(slot).ok_or(Error::NotFound)?),
             // On a route with a header, that of the connection is the proxy's.
             (None, Some(_), Some(ssl)) if is_told && plan.certificate_header.is_none() => {
-                self.client(ssl)?
+                self.tls_client(ssl)?
             }
             _ => None,
         };

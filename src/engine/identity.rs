@@ -30,7 +30,7 @@ impl Policy {
 
     /// # Errors
     /// Which rule keeps the client from the route, for the log.
-    pub(super) fn permit(
+    pub(super) fn authorize(
         &self,
         plan: &Plan,
         certificate: Option<&Certificate>,
@@ -42,7 +42,7 @@ impl Policy {
                 return Err(format!("acl: groups ({})", groups.join(", ")));
             }
             if let Some(certificate) = certificate {
-                self.beyond_doubt(plan, acl, certificate, identity)?;
+                self.check_ambiguous_names(plan, acl, certificate, identity)?;
             }
         }
         if let Some(rules) = &plan.rules {
@@ -56,7 +56,7 @@ impl Policy {
     }
 
     /// Refuses a client whose certificate says, read in another way, that it is in a denied group.
-    fn beyond_doubt(
+    fn check_ambiguous_names(
         &self,
         plan: &Plan,
         acl: &Acl,
@@ -309,7 +309,7 @@ mod tests {
                     .unwrap();
                 assert!(verdict.is_success());
                 certificate.set_alternate_sha256(verdict.alternate_sha256().unwrap());
-                let permitted = policy.permit(plan, Some(&certificate), Identity::Holder);
+                let permitted = policy.authorize(plan, Some(&certificate), Identity::Holder);
                 permitted.is_ok()
             })
         };

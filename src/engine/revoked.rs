@@ -10,17 +10,17 @@ use crate::cache::Cache;
 type Pair = ([u8; 32], [u8; 32]);
 
 /// What is known of revoked certificates, bounded in number.
-pub(super) struct Revoked {
+pub(super) struct RevokedCertificates {
     /// When it was found out, which a clock set back makes void, and the first second at which the
     /// sources must be asked again.
     known: Cache<Pair, (i64, i64)>,
     count: u64,
 }
 
-impl Revoked {
+impl RevokedCertificates {
     /// An empty one of at most `capacity` certificates.
-    pub(super) fn new(capacity: usize) -> Revoked {
-        Revoked {
+    pub(super) fn new(capacity: usize) -> RevokedCertificates {
+        RevokedCertificates {
             known: Cache::new(capacity),
             count: 0,
         }
@@ -39,7 +39,7 @@ impl Revoked {
             self.count += 1;
         }
         let until = known.map_or(until, |known| known.max(until));
-        self.known.put(pair, (now, until));
+        self.known.insert(pair, (now, until));
     }
 
     /// The end of what is known of a certificate that is revoked at `now`.

@@ -9,9 +9,11 @@ use std::rc::Rc;
 use openssl::sha::Sha256;
 use openssl::ssl::SslRef;
 
+use super::access::with_certificate;
 use super::clients::CertificateOrigin;
-use super::header_certificate::{HeaderCertificate, RequestHeaders, ABSENT};
-use super::{about, Engine, HeaderLine, HeaderLines, LineKind, Trust};
+use super::header_certificate::{Absent, HeaderCertificate, RequestHeaders};
+use super::verdict::TrustResult;
+use super::{Engine, HeaderLine, HeaderLines, LineKind};
 use crate::cache::SlotId;
 use crate::connection::Connection;
 use crate::headers::MAX_VALUE;
@@ -35,6 +37,15 @@ const INACTIVE: u32 = 5;
 pub(super) struct IssuerDocuments {
     discovery: Discovery,
     keys: Option<Rc<Jwks>>,
+}
+
+/// A token that the issuer does not call active.
+#[derive(Clone, Copy)]
+pub(super) struct InactiveToken {
+    /// When the issuer answered: the entry is void if the clock is set back before that.
+    from: i64,
+    /// First second at which the issuer may be asked again.
+    until: i64,
 }
 
 /// A token that somebody vouches for.
@@ -91,7 +102,7 @@ pub struct TokenRequest<'r> {
     /// All values of its `Authorization` headers.
     pub authorization: &'r [&'r [u8]],
     /// The headers that may carry a certificate.
-    pub came: RequestHeaders<'r>,
+    pub headers: RequestHeaders<'r>,
     /// The connection, if it is TLS.
     pub ssl: Option<&'r SslRef>,
     /// Whether the issuer's documents are as new as can be: then an unknown key stays unknown.
@@ -245,14 +256,14 @@ impl Engine {
             };
         }
         let provider = self
-            .providers
+            .issuers
             .borrow_mut()
             .find(&bearer.issuer_key)
             .map(|(_, provider)| provider.clone());
         if !by_signature {
             let id = introspected_id(bearer, token);
             return match self
-                .remembered(&id)
+                .find_token(&id)
                 .filter(|(_, known)| known.from <= now && now < known.until)
             {
                 Some((slot, cached_token)) => TokenLookup::Found(slot, cached_token),
@@ -275,7 +286,7 @@ impl Engine {
         hasher.update(keys.digest());
         hasher.update(token.as_bytes());
         let id = hasher.finish();
-        if let Some((slot, cached_token)) = self.remembered(&id) {
+        if let Some((slot, cached_token)) = self.find_token(&id) {
             let accepted = |algorithm| bearer.algorithms.contains(&algorithm);
             if cached_token.algorithm.is_some_and(accepted) {
                 return TokenLookup::Found(slot, cached_token);
@@ -311,7 +322,7 @@ impl Engine {
         }
     }
 
-    fn remembered(&self, id: &[u8; 32]) -> Option<(SlotId, Rc<CachedToken>)> {
+    fn find_token(&self, id: &[u8; 32]) -> Option<(SlotId, Rc<CachedToken>)> {
         let mut tokens = self.tokens.borrow_mut();
         tokens
             .find(id)
@@ -319,16 +330,16 @@ impl Engine {
     }
 
     fn is_inactive(&self, id: &[u8; 32], now: i64) -> bool {
-        let mut inactive = self.inactive.borrow_mut();
-        let known = inactive.find(id);
-        known.is_some_and(|(_, (from, until))| *from <= now && now < *until)
+        let mut inactive = self.inactive_tokens.borrow_mut();
+        let found = inactive.find(id);
+        found.is_some_and(|(_, token)| token.from <= now && now < token.until)
     }
 
     fn cache_token(&self, id: [u8; 32], cached_token: Rc<CachedToken>) -> SlotId {
         let weight = cached_token.claims.len().saturating_mul(DECODED) + BASE;
         self.tokens
             .borrow_mut()
-            .put_weighing(id, cached_token, weight)
+            .insert_weighted(id, cached_token, weight)
     }
 
     fn check_issuer(
@@ -336,17 +347,18 @@ impl Engine {
         bearer: &TokenAuth,
         cached_token: &CachedToken,
     ) -> Result<(), TokenError> {
-        // Who asked the issuer knows whom: RFC 7662 makes `iss` optional.
+        // `iss` is optional in an introspection response (RFC 7662), which is from the issuer anyway.
         if cached_token.algorithm.is_none() && cached_token.claims.get("iss").is_none() {
             return Ok(());
         }
-        let mut providers = self.providers.borrow_mut();
+        let mut providers = self.issuers.borrow_mut();
         let provider = providers.find(&bearer.issuer_key).map(|(_, found)| found);
         let expected = expected_issuers(bearer, provider.map(|provider| &provider.discovery));
         check_issuer(&cached_token.claims, &expected)
     }
 
-    /// Whether the token is bound to what the request shows, as the route wants it.
+    /// Checks the binding of a token to the certificate of the request, as far as the route requires
+    /// one.
     fn check_binding(
         &self,
         policy: &Policy,
@@ -357,7 +369,7 @@ impl Engine {
         now: i64,
     ) -> Result<BindingCheck, Error> {
         let thumbprint = match (claims.certificate_thumbprint(), bearer.proof_of_possession) {
-            // Nobody who just bears it may use it, whatever the route wants.
+            // A token that is bound in a way this gateway cannot check is refused on every route.
             (Err(refusal), _) => return Ok(BindingCheck::Refused(refusal)),
             (Ok(_), ProofOfPossession::Off) | (Ok(None), ProofOfPossession::Optional) => {
                 return Ok(BindingCheck::Fits)
@@ -367,24 +379,21 @@ impl Engine {
             }
             (Ok(Some(thumbprint)), _) => thumbprint,
         };
-        let sent = match &bearer.certificate_header {
-            Some(inbound) => self.certificate_from_header(inbound, &request.came)?,
-            None => HeaderCertificate::Nothing(ABSENT),
+        let header = match &bearer.certificate_header {
+            Some(inbound) => self.certificate_from_header(inbound, &request.headers)?,
+            None => HeaderCertificate::Absent(Absent::NoHeader),
         };
         let no_certificate = |why: &str| {
-            Ok(BindingCheck::Refused(TokenError::NoCertificate(
-                why.to_owned(),
-            )))
+            let refusal = TokenError::NoCertificate(why.to_owned());
+            Ok(BindingCheck::Refused(refusal))
         };
-        let denied = Engine::denies(&sent);
-        let (slot, certificate, connection) = match (sent, request.ssl) {
-            (HeaderCertificate::Certificate(slot, certificate), _) => (slot, certificate, None),
-            (HeaderCertificate::Refused(why), _) => {
+        let is_absent = header.is_absent();
+        let (slot, certificate, connection) = match (header, request.ssl) {
+            (HeaderCertificate::Found(slot, certificate), _) => (slot, certificate, None),
+            (HeaderCertificate::Invalid(why), _) => {
                 return Ok(BindingCheck::Refused(TokenError::UntrustedCertificate(why)))
             }
-            (HeaderCertificate::Nothing(why), None) => return no_certificate(why),
-            (HeaderCertificate::Nothing(why), Some(_)) if denied => return no_certificate(why),
-            (HeaderCertificate::Nothing(why), Some(ssl)) => {
+            (HeaderCertificate::Absent(why), Some(ssl)) if is_absent => {
                 let connection = Connection::of_or_new(ssl)?;
                 match self.certificate_of(connection, ssl)? {
                     Some((slot, certificate)) => (slot, certificate, Some(connection)),
@@ -392,36 +401,42 @@ impl Engine {
                         let why = self.why_without_certificate(policy, connection, ssl, now);
                         return no_certificate(&why);
                     }
-                    None => return no_certificate(why),
+                    None => return no_certificate(why.text()),
                 }
             }
+            (HeaderCertificate::Absent(why), _) => return no_certificate(why.text()),
         };
-        // First the comparison, which costs nothing: whoever holds another certificate must not
-        // make this gateway ask anybody about it.
+        // The comparison is first, because it is cheap: a client with another certificate must not
+        // cause fetches of its revocation status.
         if !thumbprint.matches(&certificate.digests().leaf) {
             return Ok(BindingCheck::Refused(TokenError::CertificateMismatch));
         }
-        let judge = plan
+        let auth = plan
             .certificate_plan
-            .and_then(|judge| policy.plans.get(judge)?.auth.as_ref());
-        // Parsed once for many requests, but not before somebody vouches for it: with a token, and
-        // on routes with a judge that too.
-        let via = connection.map_or(CertificateOrigin::Header, |_| CertificateOrigin::Tls);
-        let Some(auth) = judge else {
-            self.cache_client(slot, &certificate, via)?;
+            .and_then(|plan| policy.plans.get(plan)?.auth.as_ref());
+        // The parsed certificate is cached only now, when the token is bound to it and the route, if
+        // it verifies certificates, trusts it.
+        let origin = connection.map_or(CertificateOrigin::Header, |_| CertificateOrigin::Tls);
+        let Some(auth) = auth else {
+            self.cache_client(slot, &certificate, origin)?;
             return Ok(BindingCheck::Fits);
         };
-        Ok(match self.trusted(connection, auth, &certificate, now)? {
-            Trust::Yes { verdict, .. } => {
-                self.cache_trusted_client(slot, &certificate, via, &verdict, auth, now)?;
-                BindingCheck::Fits
-            }
-            Trust::No(verdict) => {
-                let why = format!("{} at depth {}", verdict.text(), verdict.depth());
-                BindingCheck::Refused(TokenError::UntrustedCertificate(about(&why, &certificate)))
-            }
-            Trust::Pending => BindingCheck::Pending,
-        })
+        Ok(
+            match self.check_trust(connection, auth, &certificate, now)? {
+                TrustResult::Trusted { verdict, .. } => {
+                    self.cache_trusted_client(slot, &certificate, origin, &verdict, auth, now)?;
+                    BindingCheck::Fits
+                }
+                TrustResult::Untrusted(verdict) => {
+                    let why = format!("{} at depth {}", verdict.text(), verdict.depth());
+                    BindingCheck::Refused(TokenError::UntrustedCertificate(with_certificate(
+                        &why,
+                        &certificate,
+                    )))
+                }
+                TrustResult::Pending => BindingCheck::Pending,
+            },
+        )
     }
 
     /// Takes the documents of the issuer of a plan: its discovery document, and its keys where
@@ -446,11 +461,11 @@ impl Engine {
             .transpose()
             .map_err(|why| wrong("keys", why))?
             .map(Rc::new);
-        let mut providers = self.providers.borrow_mut();
+        let mut providers = self.issuers.borrow_mut();
         // Another route of the same issuer may need the keys that this one does not.
         let known = providers.find(&bearer.issuer_key);
         let keys = keys.or_else(|| known.and_then(|(_, known)| known.keys.clone()));
-        providers.put(
+        providers.insert(
             bearer.issuer_key,
             Rc::new(IssuerDocuments { discovery, keys }),
         );
@@ -465,7 +480,7 @@ impl Engine {
         if let Some(endpoint) = &bearer.introspection_endpoint {
             return Ok(Some(endpoint.to_string()));
         }
-        let mut providers = self.providers.borrow_mut();
+        let mut providers = self.issuers.borrow_mut();
         let provider = providers.find(&bearer.issuer_key);
         Ok(provider.and_then(|(_, provider)| provider.discovery.introspection_endpoint.clone()))
     }
@@ -477,7 +492,7 @@ impl Engine {
         let bearer = plan.token_auth.as_ref().ok_or(Error::NotFound)?;
         let client = bearer.client.as_ref().ok_or(Error::NotFound)?;
         let key = client.key.as_ref().ok_or(Error::NotFound)?;
-        let mut providers = self.providers.borrow_mut();
+        let mut providers = self.issuers.borrow_mut();
         let provider = providers.find(&bearer.issuer_key);
         let issuer = match provider {
             Some((_, provider)) => &*provider.discovery.issuer,
@@ -508,7 +523,8 @@ impl Engine {
             Err(refusal @ TokenError::Inactive) => {
                 let until = now.saturating_add(bearer.cache_ttl.clamp(1, INACTIVE).into());
                 let id = introspected_id(bearer, token);
-                self.inactive.borrow_mut().put(id, (now, until));
+                let inactive = InactiveToken { from: now, until };
+                self.inactive_tokens.borrow_mut().insert(id, inactive);
                 Ok(Some(TokenDecision::refuse(&refusal)))
             }
             // The issuer's fault, not the token's.
@@ -538,7 +554,7 @@ impl Engine {
         let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
         let bearer = plan.token_auth.as_ref().ok_or(Error::NotFound)?;
         let mut tokens = self.tokens.borrow_mut();
-        let claims = &tokens.at(token).ok_or(Error::NotFound)?.claims;
+        let claims = &tokens.get(token).ok_or(Error::NotFound)?.claims;
         let mut lines = HeaderLines {
             lines: Vec::new(),
             until: i64::MAX,
@@ -611,7 +627,7 @@ mod tests {
         let decide = |now| {
             let request = TokenRequest {
                 authorization,
-                came: RequestHeaders::default(),
+                headers: RequestHeaders::default(),
                 ssl: None,
                 latest: false,
             };
@@ -629,7 +645,7 @@ mod tests {
                 .unwrap();
             let decisions = [999, 1000, until - 1, until].map(decide);
             assert_eq!(decisions, [asks, outcome, outcome, asks]);
-            *engine.inactive.borrow_mut() = crate::cache::Cache::new(1);
+            *engine.inactive_tokens.borrow_mut() = crate::cache::Cache::new(1);
         }
     }
 }

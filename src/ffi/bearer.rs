@@ -262,7 +262,7 @@ pub unsafe extern "C" fn rmtls_engine_bearer(
             let headers = headers(came, came_len)?;
             let request = TokenRequest {
                 authorization: &authorization,
-                came: RequestHeaders {
+                headers: RequestHeaders {
                     headers: &headers,
                     trusted: trusted == 1,
                 },

@@ -1023,7 +1023,7 @@ pub unsafe extern "C" fn rmtls_engine_client(
             let engine = handle(engine)?;
             let ssl = connection(ssl).ok_or(Error::NotFound)?;
             give(out, || {
-                let certificate = engine.0.client(ssl)?.ok_or(Error::NotFound)?;
+                let certificate = engine.0.tls_client(ssl)?.ok_or(Error::NotFound)?;
                 Ok(rmtls_certificate(certificate))
             })
         }

@@ -106,7 +106,7 @@ code a.test/see/url $(as client-a)
 401 application/json; charset=utf-8 {"message":"No required TLS certificate was sent"}
 --- error_log
 [mtls] 401 no certificate: no header carries one
-[mtls] 401 no certificate: the proxy says that there is none
+[mtls] 401 no certificate: the proxy sent a header without one
 
 
 

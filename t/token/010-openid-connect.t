@@ -325,7 +325,7 @@ request strict "$a" -H "$(cert client-a)" | cut -c1-3
 [mtls] 401 certificate not trusted: FAILED:unable to get local issuer certificate at depth 0, subject: "CN=client-b,O=Example"
 [mtls] 401 certificate not trusted: FAILED:certificate has expired at depth 0
 [mtls] 401 certificate not trusted: certificate header refused: not PEM
-[mtls] 401 token is bound to a certificate, and none was presented: the proxy says that there is none
+[mtls] 401 token is bound to a certificate, and none was presented: the proxy sent a header without one
 
 
 

@@ -83,7 +83,7 @@ through to/token $(as client-a)
 401 {"message":"Unauthorized"}
 --- error_log
 [mtls] 401 token is bound to another certificate
-[mtls] 401 token is bound to a certificate, and none was presented: the proxy says that there is none
+[mtls] 401 token is bound to a certificate, and none was presented: the proxy sent a header without one
 [mtls] 401 certificate not trusted: FAILED:unable to get local issuer certificate at depth 0, subject: "CN=client-b,O=Example"
 
 
@@ -104,7 +104,7 @@ through up/cert $(as client-a) -H "X_Client_Cert: x" | grep -i 'client.cert' | t
 401 {"message":"No required TLS certificate was sent"}
 X-Client-Cert-Dn: CN=client-a,O=Example
 --- error_log
-[mtls] 401 no certificate: the proxy says that there is none
+[mtls] 401 no certificate: the proxy sent a header without one
 
 
 

@@ -824,7 +824,7 @@ impl Engine {
     }
 
     /// The same, once that has been so for longer than a worker needs to catch up.
-    pub(super) fn is_left_behind(&self) -> bool {
+    pub(super) fn must_not_serve(&self) -> bool {
         if !self.is_behind() {
             return false;
         }

@@ -294,7 +294,7 @@ fn engine_that_is_behind_catches_up_from_the_node() {
     let reload = first.reload(text(BETTER)).unwrap();
     in_force(first.poll(&reload, LONG));
     assert_eq!((first.node_epoch(), first.is_behind()), (2, false));
-    assert!(second.is_behind() && !second.is_left_behind());
+    assert!(second.is_behind() && !second.must_not_serve());
     let reload = second.reload_from_node().unwrap();
     in_force(second.poll(&reload, LONG));
     assert_eq!((text_routes(&second), second.node_epoch()), (2, 2));
@@ -317,13 +317,13 @@ fn engine_of_a_respawned_worker_decides_nothing_before_it_has_caught_up() {
     assert_eq!(running.node_epoch(), 1);
     // As after a fork.
     master.start_watch().unwrap();
-    assert!(master.is_left_behind());
+    assert!(master.must_not_serve());
     let decision = master.access(None, 0, b"a.test", 0).unwrap();
-    assert_eq!(decision.outcome, crate::engine::Outcome::Unavailable);
+    assert_eq!(decision.outcome, crate::decision::Outcome::Unavailable);
     let reload = master.reload_from_node().unwrap();
     in_force(master.poll(&reload, LONG));
     let decision = master.access(None, 0, b"a.test", 0).unwrap();
-    assert_eq!(decision.outcome, crate::engine::Outcome::Pass);
+    assert_eq!(decision.outcome, crate::decision::Outcome::Pass);
     assert_eq!(text_routes(&master), 2);
 }
 
@@ -333,7 +333,7 @@ fn engine_that_cannot_catch_up_is_left_behind() {
     let worker = entered(&node, GOOD);
     let order = node.next_order();
     node.publish(order, &[1; 32], false, 1);
-    assert!(worker.is_behind() && !worker.is_left_behind());
+    assert!(worker.is_behind() && !worker.must_not_serve());
     let reload = worker.reload_from_node().unwrap();
     let error = worker.poll(&reload, LONG).unwrap_err().to_string();
     assert_eq!(
@@ -341,10 +341,10 @@ fn engine_that_cannot_catch_up_is_left_behind() {
         "the documents of the policy in force on this node are not kept"
     );
     worker.set_unavailable();
-    assert!(worker.is_left_behind());
+    assert!(worker.must_not_serve());
     let reload = worker.reload(text(BETTER)).unwrap();
     in_force(worker.poll(&reload, LONG));
-    assert!(!worker.is_behind() && !worker.is_left_behind());
+    assert!(!worker.is_behind() && !worker.must_not_serve());
 }
 
 /// Policies as people write them: routes before plugins, nested, JSON, consumers and lists last.
@@ -447,7 +447,7 @@ fn reload_of_a_document_that_is_cut_anywhere_opens_nothing() {
                     };
                     assert_ne!(
                         decided(&engine, plan),
-                        crate::engine::Outcome::Pass,
+                        crate::decision::Outcome::Pass,
                         "{what}"
                     );
                 }

@@ -6,7 +6,8 @@ use std::rc::Rc;
 use openssl::sha::{sha256, Sha256};
 use openssl::x509::X509;
 
-use super::{Engine, Trust};
+use super::verdict::TrustResult;
+use super::Engine;
 use crate::certificate::{self, signed_content, Certificate};
 use crate::metrics::{self, Event};
 use crate::policy::{Auth, RevocationMode, RevocationSettings};
@@ -94,7 +95,7 @@ pub enum RevocationSource {
 
 /// Which expired CRLs were reported.
 #[derive(Default)]
-pub(super) struct CrlWatch {
+pub(super) struct CrlExpiryWatch {
     epoch: u64,
     /// Those that expired by then were.
     seen: i64,
@@ -178,17 +179,17 @@ fn status_from_local_crls(
 }
 
 impl Engine {
-    pub(super) fn unrevoked(
+    pub(super) fn check_revocation_status(
         &self,
         auth: &Auth,
         certificate: &Certificate,
         verdict: Verdict,
         now: i64,
-    ) -> Result<Trust, Error> {
+    ) -> Result<TrustResult, Error> {
         let revocation = &auth.revocation;
         let strict = match revocation.mode {
             RevocationMode::Skip => {
-                return Ok(Trust::Yes {
+                return Ok(TrustResult::Trusted {
                     until: verdict.until(),
                     verdict,
                 });
@@ -205,7 +206,7 @@ impl Engine {
             .is_some()
         {
             metrics::count(Event::StatusHit);
-            return Ok(Trust::No(Verdict::refused(REVOKED, 0, now)));
+            return Ok(TrustResult::Untrusted(Verdict::refused(REVOKED, 0, now)));
         }
         let key = status_id(ids, revocation);
         let known = self
@@ -219,18 +220,20 @@ impl Engine {
             Some(status) => status,
             None => match status_from_local_crls(auth, certificate, now)? {
                 Some(status) => {
-                    self.statuses.borrow_mut().put(key, status);
+                    self.statuses.borrow_mut().insert(key, status);
                     status
                 }
-                None => return Ok(Trust::Pending),
+                None => return Ok(TrustResult::Pending),
             },
         };
         Ok(match status.state {
-            RevocationState::Revoked => Trust::No(Verdict::refused(status.code, status.depth, now)),
-            RevocationState::Unknown if strict => {
-                Trust::No(Verdict::refused(status.code, status.depth, now))
+            RevocationState::Revoked => {
+                TrustResult::Untrusted(Verdict::refused(status.code, status.depth, now))
             }
-            RevocationState::Unknown | RevocationState::Good => Trust::Yes {
+            RevocationState::Unknown if strict => {
+                TrustResult::Untrusted(Verdict::refused(status.code, status.depth, now))
+            }
+            RevocationState::Unknown | RevocationState::Good => TrustResult::Trusted {
                 until: verdict.until().min(status.until),
                 verdict,
             },
@@ -366,7 +369,7 @@ impl Engine {
                 (Some(known), RevocationState::Revoked) => status.lasting |= known.lasting,
                 _ => {}
             }
-            statuses.put(key, status);
+            statuses.insert(key, status);
             Ok(status)
         })
     }
@@ -405,10 +408,10 @@ impl Engine {
         write: impl FnOnce(&str) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let (policy, epoch) = (self.policy()?, self.epoch());
-        let mut watch = self.crl_watch.borrow_mut();
+        let mut watch = self.crl_expiry.borrow_mut();
         // A clock that was ahead must not hide what expires from now on.
         if watch.epoch != epoch || now < watch.seen {
-            *watch = CrlWatch {
+            *watch = CrlExpiryWatch {
                 epoch,
                 // What had expired by then is a warning of the policy.
                 seen: policy.compiled_at.min(now),
@@ -438,7 +441,7 @@ impl Engine {
             return Ok(crl.clone());
         }
         let crl = Rc::new(Crl::load(bytes, issuer, MAX_FETCHED)?);
-        self.crls.borrow_mut().put(key, crl.clone());
+        self.crls.borrow_mut().insert(key, crl.clone());
         Ok(crl)
     }
 

@@ -1,0 +1,391 @@
+//! The access phase: the decision about one request.
+
+use std::rc::Rc;
+
+use openssl::ssl::SslRef;
+
+use super::clients::CertificateOrigin;
+use super::handshake::NO_CLIENT_HELLO_PHASE;
+use super::header_certificate::{HeaderCertificate, RequestHeaders};
+use super::verdict::TrustResult;
+use super::Engine;
+use crate::cache::SlotId;
+use crate::certificate::Certificate;
+use crate::connection::{CachedDecision, Connection};
+use crate::decision::{Decision, Identity, Outcome};
+use crate::metrics::{self, Event};
+use crate::openssl_ext::ssl as ext;
+use crate::openssl_ext::x509::UNSPECIFIED;
+use crate::policy::{Auth, CertificateHeader, Plan, Policy};
+use crate::Error;
+
+/// Longest Host for which a connection caches a decision: the longest DNS name (RFC 1035).
+const MAX_HOST: usize = 255;
+
+/// A request and the route plan that applies to it.
+#[derive(Clone, Copy)]
+struct Request<'r> {
+    policy: &'r Policy,
+    plan: &'r Plan,
+    plan_id: usize,
+    /// `None` on plain HTTP.
+    ssl: Option<&'r SslRef>,
+    host: &'r [u8],
+    headers: &'r RequestHeaders<'r>,
+    /// In seconds since the epoch.
+    now: i64,
+}
+
+/// Why a client is not authenticated.
+struct Failure {
+    /// `X509_V_*` number of the verdict on the certificate; `None` without a certificate.
+    verdict: Option<i32>,
+    reason: String,
+}
+
+impl Failure {
+    fn no_certificate(why: &str) -> Failure {
+        Failure {
+            verdict: None,
+            reason: format!("no certificate: {why}"),
+        }
+    }
+}
+
+impl Engine {
+    /// Access phase: authenticates the client and decides whether it may use the route of a plan
+    /// under this Host. `ssl` is `None` on plain HTTP. `now` in seconds since the epoch.
+    pub fn access(
+        &self,
+        ssl: Option<&SslRef>,
+        plan_id: usize,
+        host: &[u8],
+        now: i64,
+    ) -> Result<Decision, Error> {
+        self.access_with_headers(ssl, plan_id, host, &RequestHeaders::default(), now)
+    }
+
+    /// [`Engine::access`] of a request whose certificate may be in a header.
+    pub fn access_with_headers(
+        &self,
+        ssl: Option<&SslRef>,
+        plan_id: usize,
+        host: &[u8],
+        headers: &RequestHeaders<'_>,
+        now: i64,
+    ) -> Result<Decision, Error> {
+        let policy = self.policy()?;
+        let plan = policy
+            .plans
+            .get(plan_id)
+            .ok_or_else(|| Error::Misuse(format!("no plan {plan_id} in this policy")))?;
+        if self.must_not_serve() {
+            let reason = "a newer policy than that of this worker is in force".to_owned();
+            return Ok(Decision::refuse(Outcome::Unavailable, reason));
+        }
+        if !plan.has_plugins {
+            return Ok(Decision::pass(None, None, Identity::None));
+        }
+        let request = Request {
+            policy: &policy,
+            plan,
+            plan_id,
+            ssl,
+            host,
+            headers,
+            now,
+        };
+        let mut decision = match (&plan.auth, &plan.certificate_header) {
+            (Some(auth), Some(inbound)) => Decision {
+                from_header: true,
+                ..self.authenticate_header(&request, auth, inbound)?
+            },
+            (None, Some(inbound)) => self.unverified_from_header(&request, inbound)?,
+            _ => {
+                let mut decision = self.decide_tls(&request)?;
+                if let (None, Some(_), Some(ssl)) = (decision.client, decision.verdict, ssl) {
+                    decision.connection = Connection::of_or_new(ssl)?.number();
+                }
+                decision
+            }
+        };
+        if decision.outcome == Outcome::Pass && !plan.upstream_headers.dialects.is_empty() {
+            self.set_request_fields(plan, ssl, host, &mut decision)?;
+        }
+        Ok(decision)
+    }
+
+    /// Authenticates the certificate in a header. The decision is not cached on the connection, which
+    /// is the proxy's and carries requests of many clients.
+    fn authenticate_header(
+        &self,
+        request: &Request<'_>,
+        auth: &Auth,
+        inbound: &CertificateHeader,
+    ) -> Result<Decision, Error> {
+        if let Some(ssl) = request.ssl {
+            let connection = Connection::of_or_new(ssl)?;
+            if let Some(decision) = early_or_misdirected(request, connection, ssl) {
+                return Ok(decision);
+            }
+        }
+        let failure = match self.certificate_from_header(inbound, request.headers)? {
+            HeaderCertificate::Found(slot, certificate) => {
+                let (decision, _) = self.authenticate(request, auth, None, slot, &certificate)?;
+                return Ok(decision);
+            }
+            HeaderCertificate::Absent(why) => Failure::no_certificate(why.text()),
+            HeaderCertificate::Invalid(reason) => Failure {
+                verdict: Some(UNSPECIFIED),
+                reason,
+            },
+        };
+        Ok(refuse_or_anonymous(request, auth, failure))
+    }
+
+    /// The decision on a route without `mtls-auth` and `header-cert-auth` whose token is bound to a
+    /// certificate in a header. The certificate is the one that [`Engine::check_token`] compares with
+    /// the token, and counts as not verified, since only that comparison can verify it.
+    fn unverified_from_header(
+        &self,
+        request: &Request<'_>,
+        inbound: &CertificateHeader,
+    ) -> Result<Decision, Error> {
+        let header = self.certificate_from_header(inbound, request.headers)?;
+        if header.is_absent() {
+            return self.decide_tls(request);
+        }
+        if let Some(ssl) = request.ssl {
+            let connection = Connection::of_or_new(ssl)?;
+            connection.count(ssl);
+            if let Some(decision) = early_or_misdirected(request, connection, ssl) {
+                return Ok(decision);
+            }
+        }
+        let (client, verdict) = match header {
+            HeaderCertificate::Found(slot, certificate) => {
+                let slot = self.cache_client(slot, &certificate, CertificateOrigin::Unverified)?;
+                (Some(slot), None)
+            }
+            HeaderCertificate::Absent(_) => (None, None),
+            // Not "no certificate": the header has a value.
+            HeaderCertificate::Invalid(_) => (None, Some(UNSPECIFIED)),
+        };
+        Ok(Decision {
+            from_header: true,
+            ..Decision::pass(client, verdict, Identity::None)
+        })
+    }
+
+    /// The decision about a certificate, and the second before which it holds.
+    fn authenticate(
+        &self,
+        request: &Request<'_>,
+        auth: &Auth,
+        connection: Option<&Connection>,
+        slot: Option<SlotId>,
+        certificate: &Rc<Certificate>,
+    ) -> Result<(Decision, i64), Error> {
+        let Request {
+            policy, plan, now, ..
+        } = *request;
+        let refuse = |code, reason: &str| {
+            let failure = Failure {
+                verdict: Some(code),
+                reason: with_certificate(reason, certificate),
+            };
+            // A refusal is not cached: it may be different in the next second.
+            Ok((refuse_or_anonymous(request, auth, failure), now))
+        };
+        let (verdict, until) = match self.check_trust(connection, auth, certificate, now)? {
+            TrustResult::Trusted { verdict, until } => (verdict, until),
+            TrustResult::Untrusted(verdict) => {
+                let reason = format!("{} at depth {}", verdict.text(), verdict.depth());
+                return refuse(verdict.code(), &reason);
+            }
+            TrustResult::Pending => {
+                let decision = Decision {
+                    outcome: Outcome::Pending,
+                    ..Decision::pass(None, None, Identity::None)
+                };
+                return Ok((decision, now));
+            }
+        };
+        let Some(identity) = policy.identify(auth, certificate, verdict.cas()) else {
+            return refuse(0, "no consumer");
+        };
+        if let Some(digest) = verdict.alternate_sha256() {
+            certificate.set_alternate_sha256(digest);
+        }
+        let origin = connection.map_or(CertificateOrigin::Header, |_| CertificateOrigin::Tls);
+        let slot = self.cache_trusted_client(slot, certificate, origin, &verdict, auth, now)?;
+        let mut decision = Decision::pass(Some(slot), Some(0), identity);
+        if let Err(reason) = policy.authorize(plan, Some(certificate), identity) {
+            decision.outcome = Outcome::Forbidden;
+            decision.reason = Some(with_certificate(&reason, certificate));
+        }
+        Ok((decision, until))
+    }
+
+    /// The decision by the certificate of the connection.
+    fn decide_tls(&self, request: &Request<'_>) -> Result<Decision, Error> {
+        let Request {
+            policy, plan, now, ..
+        } = *request;
+        let Some(ssl) = request.ssl else {
+            let failure = Failure::no_certificate("the connection is not TLS");
+            return Ok(match &plan.auth {
+                Some(auth) => refuse_or_anonymous(request, auth, failure),
+                None => Decision::pass(None, None, Identity::None),
+            });
+        };
+        let connection = Connection::of_or_new(ssl)?;
+        connection.count(ssl);
+        let cached = self.cached_decision(request, connection);
+        metrics::count_look_up(cached.is_some(), Event::DecisionHit, Event::DecisionMiss);
+        if let Some(decision) = cached {
+            return Ok(decision);
+        }
+
+        if let Some(decision) = early_or_misdirected(request, connection, ssl) {
+            return Ok(decision);
+        }
+        let resumption = plan.auth.as_ref().is_none_or(|auth| auth.resumption);
+        if !resumption && ext::is_resumed(ssl) {
+            return Ok(Decision::refuse(
+                Outcome::Misdirected,
+                "misdirected request: the route takes no resumed TLS session, and this Host is \
+                 none of its snis"
+                    .to_owned(),
+            ));
+        }
+        let client = self.certificate_of(connection, ssl)?;
+        if let Some((slot, _)) = &client {
+            metrics::count_look_up(slot.is_some(), Event::ClientHit, Event::ClientMiss);
+        }
+        let (decision, until) = match (&plan.auth, client) {
+            (None, client) => {
+                let cache = |(slot, certificate)| {
+                    self.cache_client(slot, &certificate, CertificateOrigin::Tls)
+                };
+                let slot = client.map(cache).transpose()?;
+                (Decision::pass(slot, None, Identity::None), i64::MAX)
+            }
+            (Some(auth), None) => {
+                // With an anonymous consumer the request passes, and no reason is logged.
+                let why = match auth.anonymous {
+                    Some(_) => String::new(),
+                    None => self.why_without_certificate(policy, connection, ssl, now),
+                };
+                let failure = Failure::no_certificate(&why);
+                return Ok(refuse_or_anonymous(request, auth, failure));
+            }
+            (Some(auth), Some((slot, certificate))) => {
+                self.authenticate(request, auth, Some(connection), slot, &certificate)?
+            }
+        };
+        if decision.outcome == Outcome::Pass && now < until && request.host.len() <= MAX_HOST {
+            connection.cache_decision(CachedDecision {
+                epoch: self.epoch(),
+                revocations: self.revoked.borrow().count(),
+                plan: request.plan_id,
+                host: request.host.into(),
+                decision: decision.clone(),
+                from: now,
+                until,
+            });
+        }
+        Ok(decision)
+    }
+
+    /// The last decision on this connection, if everything that it depended on is unchanged.
+    fn cached_decision(&self, request: &Request<'_>, connection: &Connection) -> Option<Decision> {
+        let cached = connection.cached_decision();
+        let cached = cached.as_ref()?;
+        if cached.epoch != self.epoch()
+            || cached.plan != request.plan_id
+            || *cached.host != *request.host
+        {
+            return None;
+        }
+        if request.now < cached.from || cached.until <= request.now {
+            return None;
+        }
+        if cached.revocations != self.revoked.borrow().count() {
+            return None;
+        }
+        if let Some(slot) = cached.decision.client {
+            if !self.clients.borrow_mut().contains(slot) {
+                return None;
+            }
+        }
+        Some(cached.decision.clone())
+    }
+}
+
+/// The decision about a client that is not authenticated: the anonymous consumer, or a refusal.
+fn refuse_or_anonymous(request: &Request<'_>, auth: &Auth, failure: Failure) -> Decision {
+    let outcome = match failure.verdict {
+        Some(_) => Outcome::Refused,
+        None => Outcome::NoCertificate,
+    };
+    let Some(anonymous) = auth.anonymous else {
+        return Decision {
+            verdict: failure.verdict,
+            ..Decision::refuse(outcome, failure.reason)
+        };
+    };
+    let identity = Identity::Anonymous(anonymous);
+    match request.policy.authorize(request.plan, None, identity) {
+        Ok(()) => Decision {
+            verdict: failure.verdict,
+            ..Decision::pass(None, None, identity)
+        },
+        Err(reason) => Decision {
+            verdict: failure.verdict,
+            ..Decision::refuse(Outcome::Forbidden, format!("{reason} (anonymous)"))
+        },
+    }
+}
+
+/// Refuses early data, and a request whose Host has another certificate request than the one under
+/// which the session of its connection was made.
+fn early_or_misdirected(
+    request: &Request<'_>,
+    connection: &Connection,
+    ssl: &SslRef,
+) -> Option<Decision> {
+    if !ext::is_handshake_over(ssl) {
+        return Some(Decision::refuse(
+            Outcome::TooEarly,
+            "too early: the request came as early data".to_owned(),
+        ));
+    }
+    let expected = request
+        .policy
+        .certificate_request(Some(request.host))
+        .map(|ask| &**ask);
+    if connection.is_bound(ssl, expected) {
+        return None;
+    }
+    let why = if connection.saw_client_hello() {
+        "the connection was made under another policy than this Host's"
+    } else {
+        NO_CLIENT_HELLO_PHASE
+    };
+    Some(Decision::refuse(
+        Outcome::Misdirected,
+        format!("misdirected request: {why}"),
+    ))
+}
+
+/// Adds subject, issuer and serial number of a certificate to a reason for the error log.
+pub(super) fn with_certificate(reason: &str, certificate: &Certificate) -> String {
+    let name = |dn: Result<String, Error>| dn.unwrap_or_else(|_| "(unprintable)".to_owned());
+    format!(
+        "{reason}, subject: \"{}\", issuer: \"{}\", serial: {}",
+        name(certificate.subject_dn()),
+        name(certificate.issuer_dn()),
+        certificate.serial(),
+    )
+}

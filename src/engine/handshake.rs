@@ -1,0 +1,81 @@
+//! The two phases of a TLS handshake, and why a connection has no client certificate.
+
+use openssl::ssl::{NameType, SslRef};
+
+use super::Engine;
+use crate::connection::Connection;
+use crate::openssl_ext::ssl as ext;
+use crate::policy::Policy;
+use crate::text::quoted;
+use crate::Error;
+
+const NO_CERTIFICATE_PHASE: &str =
+    "mtls.certificate() did not run for this connection; call it in ssl_certificate_by_lua*, at \
+     http{} level and in servers that have one of their own";
+
+pub(super) const NO_CLIENT_HELLO_PHASE: &str =
+    "ssl_client_hello_by_lua* did not run for this connection; put it at http{} level and call \
+     mtls.client_hello() in it";
+
+impl Engine {
+    /// ClientHello phase: binds the session to the certificate request of `server_name`. It is the
+    /// only phase that also runs when a session is resumed.
+    pub fn client_hello(&self, ssl: &SslRef, server_name: Option<&[u8]>) -> Result<(), Error> {
+        let request = self.policy()?.certificate_request(server_name).cloned();
+        Connection::on_client_hello(ssl, request)
+    }
+
+    /// Certificate phase: requests a certificate if the server name has a certificate request.
+    /// Returns whether it did.
+    ///
+    /// # Errors
+    /// When the ClientHello phase did not run: then the session is not bound, and could be resumed
+    /// under another server name.
+    pub fn certificate(&self, ssl: &SslRef) -> Result<bool, Error> {
+        match Connection::of(ssl) {
+            Some(connection) => connection.request_certificate(ssl),
+            None => Err(Error::Misuse(NO_CLIENT_HELLO_PHASE.to_owned())),
+        }
+    }
+
+    /// Why a connection has no client certificate, for the error log: the client presented none, or
+    /// the handshake did not request one.
+    pub(super) fn why_without_certificate(
+        &self,
+        policy: &Policy,
+        connection: &Connection,
+        ssl: &SslRef,
+        now: i64,
+    ) -> String {
+        if connection.requested() {
+            return "the client presented none".to_owned();
+        }
+        let why = if !connection.saw_client_hello() {
+            NO_CLIENT_HELLO_PHASE.to_owned()
+        } else if !connection.requests_certificate() {
+            self.why_not_requested(policy, ssl.servername_raw(NameType::HOST_NAME), now)
+        } else if ext::is_resumed(ssl) {
+            return "the TLS session that the client resumed has none: the client presented none \
+                    when it was made, or was not asked for one"
+                .to_owned();
+        } else {
+            NO_CERTIFICATE_PHASE.to_owned()
+        };
+        format!("the client was not asked for one: {why}")
+    }
+
+    /// Why the server name of a connection has no certificate request.
+    fn why_not_requested(&self, policy: &Policy, server_name: Option<&[u8]>, now: i64) -> String {
+        let Some(name) = server_name else {
+            return "it sent no server name (SNI), and no route asks without one".to_owned();
+        };
+        let shown = quoted(name);
+        if policy.certificate_request(Some(name)).is_some() {
+            return format!("no route asked under its server name '{shown}' when it connected");
+        }
+        let mut budget = self.suggestions.get();
+        let suggestion = policy.suggest_server_name(name, now, &mut budget);
+        self.suggestions.set(budget);
+        format!("it sent the server name '{shown}', under which no route asks{suggestion}")
+    }
+}

@@ -1,0 +1,73 @@
+//! The verdict on a certificate: its chain, then its revocation status.
+
+use super::Engine;
+use crate::certificate::Certificate;
+use crate::connection::Connection;
+use crate::metrics::{self, Event};
+use crate::policy::Auth;
+use crate::trust::{TrustStore, Verdict};
+use crate::Error;
+
+/// Whether a route trusts a certificate.
+pub(super) enum TrustResult {
+    /// The route trusts it before `until`.
+    Trusted { verdict: Verdict, until: i64 },
+    /// The route does not trust it.
+    Untrusted(Verdict),
+    /// The revocation status must be fetched first.
+    Pending,
+}
+
+impl Engine {
+    /// Verifies the chain of a certificate, then checks its revocation status.
+    pub(super) fn check_trust(
+        &self,
+        connection: Option<&Connection>,
+        auth: &Auth,
+        certificate: &Certificate,
+        now: i64,
+    ) -> Result<TrustResult, Error> {
+        let verdict = self.verdict(connection, &auth.store, certificate, now)?;
+        if !verdict.is_success() {
+            return Ok(TrustResult::Untrusted(verdict));
+        }
+        self.check_revocation_status(auth, certificate, verdict, now)
+    }
+
+    /// Verifies the chain of a certificate, or takes the verdict from a cache. `connection` is the
+    /// one on which the certificate was presented; `None` for a certificate from a header.
+    pub(super) fn verdict(
+        &self,
+        connection: Option<&Connection>,
+        store: &TrustStore,
+        certificate: &Certificate,
+        now: i64,
+    ) -> Result<Verdict, Error> {
+        let cached = connection.and_then(|connection| connection.verdict(store.verdict_key(), now));
+        if let Some(verdict) = cached {
+            return Ok(verdict);
+        }
+        let key = (*certificate.digests(), *store.verdict_key());
+        let cached = self
+            .verdicts
+            .borrow_mut()
+            .find(&key)
+            .map(|(_, verdict)| verdict.clone());
+        let verdict = match cached {
+            Some(verdict) if verdict.holds_at(now) => {
+                metrics::count(Event::VerdictHit);
+                verdict
+            }
+            _ => {
+                metrics::count(Event::VerdictMiss);
+                let verdict = store.verify(certificate.leaf(), certificate.intermediates(), now)?;
+                self.verdicts.borrow_mut().insert(key, verdict.clone());
+                verdict
+            }
+        };
+        if let Some(connection) = connection {
+            connection.cache_verdict(*store.verdict_key(), verdict.clone());
+        }
+        Ok(verdict)
+    }
+}
