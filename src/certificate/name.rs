@@ -96,7 +96,7 @@ pub enum Unprintable {
     #[error("the value of '{0}' would be read as something else")]
     Ambiguous(String),
     /// Readers use one of several values. Holds the type of the attribute.
-    #[error("'{0}' has more than one value, of which readers take one")]
+    #[error("'{0}' has several values, of which readers use one")]
     Repeated(String),
     /// Readers that split at commas read several attributes as one. Holds the type of the second.
     #[error("'{0}' shares a relative distinguished name with another attribute")]
@@ -232,7 +232,7 @@ pub fn oneline_unescaped(name: &X509NameRef) -> Result<String, Unprintable> {
 
 /// The text of Go's `pkix.Name.String`, in UTF-8: RFC 2253 in a fixed order of types, with the
 /// values of a type joined by `+`, only the last CN and SERIALNUMBER, and a type that is not in
-/// [`GO_TYPES`] as OID and hexadecimal DER.
+/// `GO_TYPES` as OID and hexadecimal DER.
 pub fn go_pkix(name: &X509NameRef) -> Result<String, Unprintable> {
     let attributes = all_readable(name)?;
     let mut parts = Vec::new();

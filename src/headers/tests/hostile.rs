@@ -459,7 +459,7 @@ fn xfcc_never_holds_the_subject_of_another() {
     assert_eq!(left_out(&[("1.2.3.4", UTF8, b"a")]), of_value("1.2.3.4"));
     assert_eq!(
         left_out(&[("CN", UTF8, b"a"), ("CN", UTF8, b"b")]),
-        "'CN' has more than one value, of which readers take one"
+        "'CN' has several values, of which readers use one"
     );
 }
 
