@@ -15,6 +15,8 @@ pub mod cache;
 #[forbid(unsafe_code)]
 pub mod certificate;
 #[forbid(unsafe_code)]
+pub mod command;
+#[forbid(unsafe_code)]
 pub mod connection;
 #[forbid(unsafe_code)]
 pub mod decision;

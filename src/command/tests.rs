@@ -1,0 +1,211 @@
+//! The whole command: arguments in, exit status and output out.
+
+use super::*;
+
+/// Status, stdout, stderr.
+fn run_with(args: &[&str]) -> (u8, String, String) {
+    run_reading(args, &mut io::empty())
+}
+
+fn run_reading(args: &[&str], input: &mut impl Read) -> (u8, String, String) {
+    let args: Vec<OsString> = args.iter().map(OsString::from).collect();
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let status = run(&args, input, &mut out, &mut err).unwrap();
+    (
+        status,
+        String::from_utf8(out).unwrap(),
+        String::from_utf8(err).unwrap(),
+    )
+}
+
+/// Runs `check` on a file with this text. `FILE` replaces its name in the output.
+fn check_text(name: &str, text: &str) -> (u8, String, String) {
+    let id = std::process::id();
+    let path = std::env::temp_dir().join(format!("resty-mtls-check-{name}-{id}.yaml"));
+    std::fs::write(&path, text).unwrap();
+    let path_text = path.to_str().unwrap();
+    let (status, out, err) = run_with(&["check", path_text]);
+    std::fs::remove_file(&path).unwrap();
+    (
+        status,
+        out.replace(path_text, "FILE"),
+        err.replace(path_text, "FILE"),
+    )
+}
+
+#[test]
+fn check_prints_the_summary_of_a_valid_policy() {
+    let (status, out, err) = check_text(
+        "good",
+        "_format_version: '3.0'\nroutes: [{name: r, snis: [a.test], paths: [/]}]\n\
+         plugins: [{name: tls-handshake-modifier, route: r}]\n",
+    );
+    let digest = out.lines().next().unwrap();
+    assert!(
+        digest.starts_with("digest: ") && digest.len() == 8 + 64,
+        "{digest}"
+    );
+    assert_eq!(
+        (status, out.replace(digest, "DIGEST"), err),
+        (
+            0,
+            "DIGEST\n\
+             server names that ask for a client certificate: 1\n\
+             \x20 a.test: no CA names sent\n\
+             routes: 1\n\
+             warnings: 1\n\
+             FILE:2:36: warning: routes[0].paths: has no effect in resty-mtls\n"
+                .to_owned(),
+            String::new()
+        )
+    );
+}
+
+#[test]
+fn check_prints_all_errors_on_stderr() {
+    let bad = "_format_version: 3\nrouts: []\n";
+    assert_eq!(
+        check_text("bad", bad),
+        (
+            1,
+            String::new(),
+            "FILE:1:18: _format_version: the number 3, expected text, in quotes\n\
+             FILE:2:1: unknown field 'routs', did you mean 'routes'?\n"
+                .to_owned()
+        )
+    );
+    assert_eq!(
+        run_with(&["check", "/nonexistent"]),
+        (
+            1,
+            String::new(),
+            "/nonexistent: cannot be read: No such file or directory (os error 2)\n".to_owned()
+        )
+    );
+}
+
+#[test]
+fn help_and_version_go_to_stdout() {
+    for flag in ["-h", "--help"] {
+        assert_eq!(run_with(&[flag]), (0, USAGE.to_owned(), String::new()));
+    }
+    let version = format!("resty-mtls {}\n", env!("CARGO_PKG_VERSION"));
+    for flag in ["-V", "--version"] {
+        assert_eq!(run_with(&[flag]), (0, version.clone(), String::new()));
+    }
+}
+
+#[test]
+fn dialects_lists_keys_and_names() {
+    let azure = "azure\tcertificate\tX-ARR-ClientCert\n".to_owned();
+    assert_eq!(
+        run_with(&["dialects", "azure"]),
+        (0, azure.clone(), String::new())
+    );
+    let (status, all, _) = run_with(&["dialects"]);
+    assert_eq!(status, 0);
+    for line in [
+        azure.trim_end(),
+        "nginx\tssl_client_serial\t-",
+        "cloudflare\tcertSubjectDNLegacy\tCf-Cert-Subject-DN-Legacy",
+        "apache\tSSL_CLIENT_SAN_DNS_N\tSSL_CLIENT_SAN_DNS_N",
+    ] {
+        assert!(all.lines().any(|found| found == line), "{line}");
+    }
+}
+
+#[test]
+fn check_reads_standard_input() {
+    let bad = "_format_version: '3.0'\nrouts: []\n";
+    assert_eq!(
+        run_reading(&["check", "-"], &mut bad.as_bytes()),
+        (
+            1,
+            String::new(),
+            "standard input:2:1: unknown field 'routs', did you mean 'routes'?\n".to_owned()
+        )
+    );
+    let good = "_format_version: '3.0'\nupstreams: []\n";
+    let (status, out, err) = run_reading(&["check", "-"], &mut good.as_bytes());
+    assert_eq!((status, err), (0, String::new()));
+    let warning = "standard input:2:1: warning: upstreams: has no effect in resty-mtls\n";
+    assert!(out.ends_with(warning), "{out}");
+
+    let too_long = "standard input: over 32 MB, the limit for a policy\n".to_owned();
+    assert_eq!(
+        run_reading(&["check", "-"], &mut io::repeat(b' ')),
+        (1, String::new(), too_long)
+    );
+    let mut directory = std::fs::File::open("/").unwrap();
+    assert_eq!(
+        run_reading(&["check", "-"], &mut directory),
+        (
+            1,
+            String::new(),
+            "standard input: cannot be read: Is a directory (os error 21)\n".to_owned()
+        )
+    );
+}
+
+#[test]
+fn misuse_is_reported_in_one_line() {
+    for (args, message) in [
+        (&[][..], "no command, expected 'check' or 'dialects'"),
+        (
+            &["check"],
+            "check: no file, expected one, or - for standard input",
+        ),
+        (&["check", "a", "b"], "check: 2 files, expected one"),
+        (&["check", "-", "b", "c"], "check: 3 files, expected one"),
+        (
+            &["check", "--json"],
+            "check: unknown option '--json', expected a file (./--json for one of that name)",
+        ),
+        (
+            &["check", "a", "-x"],
+            "check: unknown option '-x', expected a file (./-x for one of that name)",
+        ),
+        (
+            &["chekc", "a"],
+            "unknown command 'chekc', did you mean 'check'?",
+        ),
+        (
+            &["policy.yaml"],
+            "unknown command 'policy.yaml', expected one of check, dialects",
+        ),
+        (
+            &["a\nb"],
+            "unknown command 'a\\nb', expected one of check, dialects",
+        ),
+        (
+            &["--hlep"],
+            "unknown option '--hlep', did you mean '--help'?",
+        ),
+        (&["--help", "x"], "--help: takes no argument, found 'x'"),
+        (
+            &["dialects", "ngnix"],
+            "dialects: unknown dialect 'ngnix', did you mean 'nginx'?",
+        ),
+        (
+            &["dialects", "nginx", "azure"],
+            "dialects: 2 names, expected one or none",
+        ),
+    ] {
+        assert_eq!(
+            run_with(args),
+            (
+                2,
+                String::new(),
+                format!("resty-mtls: {message}; see resty-mtls --help\n")
+            ),
+            "{args:?}"
+        );
+    }
+    let (status, out, err) = run_with(&["dialects", "klingon"]);
+    assert_eq!((status, out), (2, String::new()));
+    assert!(
+        err.contains("unknown dialect 'klingon', expected one of "),
+        "{err}"
+    );
+    assert_eq!(err.lines().count(), 1);
+}
