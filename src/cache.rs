@@ -1,4 +1,4 @@
-//! A small bounded map for what a worker remembers beyond one connection.
+//! A small bounded cache.
 
 use std::cell::Cell;
 use std::hash::Hash;
@@ -7,13 +7,13 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 thread_local! {
-    /// Of all caches of the thread, so that a place of one never fits another, nor one of a cache
-    /// that replaced it.
+    /// Shared by all caches of the thread: a slot id of one cache is never valid in another, nor in
+    /// a cache that replaced it.
     static GENERATION: Cell<u32> = const { Cell::new(0) };
 }
 
-/// A place in a [`Cache`]: an index that stays below the capacity, and a generation that tells the
-/// content of the place from what was there before.
+/// Identifies an entry of a [`Cache`]: the index of its slot, and the generation of the entry, which
+/// distinguishes it from earlier entries in the slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotId {
     /// Below the cache's capacity.
@@ -30,8 +30,8 @@ struct Entry<K, V> {
     used: bool,
 }
 
-/// Map bounded in number and in weight, with second-chance replacement. Keys are hashed with a seed
-/// of this process.
+/// A map that is bounded in number and in weight, with second-chance replacement. Keys are hashed
+/// with a random seed.
 pub struct Cache<K, V> {
     index: HashMap<K, u32, RandomState>,
     entries: Vec<Option<Entry<K, V>>>,
@@ -74,7 +74,7 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
         Some((slot, &entry.value))
     }
 
-    /// What is at `place`, unless it has been replaced.
+    /// The value of this entry, marked as used, unless it has been replaced.
     pub fn get(&mut self, slot: SlotId) -> Option<&V> {
         let entry = self.entries.get_mut(slot.index as usize)?.as_mut()?;
         if entry.generation != slot.generation {
@@ -84,20 +84,20 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
         Some(&entry.value)
     }
 
-    /// As [`Cache::get`], to change it; this is no use that would keep it from being replaced.
+    /// [`Cache::get`] for changes; does not mark the entry as used.
     pub fn get_mut(&mut self, slot: SlotId) -> Option<&mut V> {
         let entry = self.entries.get_mut(slot.index as usize)?.as_mut()?;
         (entry.generation == slot.generation).then_some(&mut entry.value)
     }
 
-    /// The key of what is at `place`.
+    /// The key of this entry.
     pub fn key(&self, slot: SlotId) -> Option<&K> {
         let entry = self.entries.get(slot.index as usize)?.as_ref()?;
         (entry.generation == slot.generation).then_some(&entry.key)
     }
 
-    /// Puts `value` under `key`, in place of an older value of that key or of entries that were not
-    /// used lately.
+    /// Stores `value` under `key`. It replaces an older value of that key, or entries that were not
+    /// used lately when the cache is full.
     pub fn insert(&mut self, key: K, value: V) -> SlotId {
         self.insert_weighted(key, value, 0)
     }
@@ -146,7 +146,7 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
     }
 
     fn evict(&mut self) {
-        // Two rounds find one: the first takes the marks away.
+        // The first round removes the marks, so the second finds an entry.
         for _ in 0..2 * self.entries.len() {
             self.hand = (self.hand + 1) % self.entries.len();
             match self.entries.get_mut(self.hand).and_then(Option::as_mut) {
@@ -157,7 +157,7 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
         }
     }
 
-    /// Makes all places handed out before invalid, and keeps what is there.
+    /// Makes all slot ids invalid that were returned before, and keeps the entries.
     pub fn invalidate_slots(&mut self) {
         for entry in self.entries.iter_mut().flatten() {
             entry.generation = next_generation();
@@ -176,7 +176,7 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
 }
 
 fn next_generation() -> u32 {
-    // Skipping 0 keeps it free to mean "no place" across the C ABI.
+    // 0 means "no entry" across the C ABI.
     let generation = GENERATION.get().checked_add(1).unwrap_or(1);
     GENERATION.set(generation);
     generation
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn get_replaced_place_is_none() {
+    fn get_replaced_entry_is_none() {
         let mut cache = Cache::new(1);
         let slot = cache.insert(1, "a");
         assert_eq!(cache.get(slot), Some(&"a"));
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn get_place_of_another_cache_is_none() {
+    fn get_slot_of_another_cache_is_none() {
         let slot = Cache::new(1).insert(1, "a");
         let mut other = Cache::new(1);
         other.insert(1, "b");
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn invalidate_slots_invalidates_slots_and_keeps_content() {
+    fn invalidate_slots_keeps_content() {
         let mut cache = Cache::new(4);
         let slot = cache.insert(1, "a");
         cache.invalidate_slots();

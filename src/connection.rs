@@ -1,4 +1,4 @@
-//! What is remembered on one TLS connection, from its ClientHello to its end.
+//! The state of one TLS connection from its ClientHello to its end, kept in `SSL` ex_data.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
@@ -21,36 +21,38 @@ thread_local! {
     static NUMBER: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Most trust stores whose verdict one connection remembers.
+/// Most trust stores whose verdicts one connection caches.
 const MAX_VERDICTS: usize = 8;
 
-/// The last access decision that let a request pass, to be given again while nothing has changed.
+/// The last decision that allowed a request, which holds for the next one while nothing it depended on
+/// has changed.
 pub struct CachedDecision {
-    /// Policy the decision was made under.
+    /// Epoch of the policy that the decision was made under.
     pub epoch: u64,
-    /// How many certificates were found revoked before it.
+    /// How many revoked certificates had been found before it.
     pub revocations: u64,
-    /// Plan it was made for.
+    /// The plan it was made for.
     pub plan: usize,
-    /// Host it was made for.
+    /// The Host it was made for.
     pub host: Box<[u8]>,
     /// The decision.
     pub decision: Decision,
-    /// When it was made, in seconds since the epoch: a clock set back makes it void.
+    /// When it was made, in seconds since the epoch: it is void if the clock is set back before that.
     pub from: i64,
-    /// First second at which it does not hold any more.
+    /// First second at which it does not hold.
     pub until: i64,
 }
 
-/// What the ClientHello phase decided; `None` for a name that asks for nothing. A connection may be
-/// the last to know a policy that is in force no more.
+/// The certificate request of the server name; `None` if the name has none. A connection may hold the
+/// last reference to a request of an old policy, which is then freed on the background thread.
 #[derive(Default)]
-struct Asked(Option<Arc<CertificateRequest>>);
+struct CurrentRequest(Option<Arc<CertificateRequest>>);
 
-impl Drop for Asked {
+impl Drop for CurrentRequest {
     fn drop(&mut self) {
-        if let Some(ask) = self.0.take().filter(|ask| Arc::strong_count(ask) == 1) {
-            background::free(ask);
+        let last = |request: &Arc<CertificateRequest>| Arc::strong_count(request) == 1;
+        if let Some(request) = self.0.take().filter(last) {
+            background::free(request);
         }
     }
 }
@@ -58,48 +60,48 @@ impl Drop for Asked {
 /// One TLS connection.
 #[derive(Default)]
 pub struct Connection {
-    asked: Asked,
-    /// Whether the ClientHello phase ran at all.
+    request: CurrentRequest,
+    /// Whether the ClientHello phase ran.
     saw_client_hello: bool,
-    /// Whether the certificate phase asked for a certificate, in this very handshake.
+    /// Whether the certificate phase requested a certificate in this handshake.
     requested: Cell<bool>,
-    lent: Cell<Option<AttachedCaNames>>,
+    attached_ca_names: Cell<Option<AttachedCaNames>>,
     chain_stored: Cell<bool>,
     counted: Cell<bool>,
-    key: OnceCell<Option<CertificateDigests>>,
+    digests: OnceCell<Option<CertificateDigests>>,
     verdicts: RefCell<Vec<([u8; 32], Verdict)>>,
     cached_decision: RefCell<Option<CachedDecision>>,
-    forwarded: Cell<u64>,
+    first_forwarded: Cell<u64>,
     number: Cell<u32>,
     server_certificate_id: OnceCell<u32>,
 }
 
 impl Connection {
-    /// Notes what the ClientHello asks for, and binds the session accordingly.
+    /// Stores the certificate request of the server name and binds the session to it.
     pub fn on_client_hello(
         ssl: &SslRef,
-        ask: Option<Arc<CertificateRequest>>,
+        request: Option<Arc<CertificateRequest>>,
     ) -> Result<(), Error> {
-        if let Some(ask) = &ask {
-            ext::set_session_id_context(ssl, ask.session_id_context())?;
+        if let Some(request) = &request {
+            ext::set_session_id_context(ssl, request.session_id_context())?;
         }
         metrics::count(Event::ClientHello);
         ex_data()?.set(
             ssl,
             Connection {
-                asked: Asked(ask),
+                request: CurrentRequest(request),
                 saw_client_hello: true,
                 ..Connection::default()
             },
         )
     }
 
-    /// What is remembered on `ssl`.
+    /// The state of `ssl`, if it has any.
     pub fn of(ssl: &SslRef) -> Option<&Connection> {
         ex_data().ok()?.get(ssl)
     }
 
-    /// What is remembered on `ssl`, from now on at the latest.
+    /// The state of `ssl`, created if it has none.
     pub fn of_or_new(ssl: &SslRef) -> Result<&Connection, Error> {
         if let Some(connection) = Connection::of(ssl) {
             return Ok(connection);
@@ -108,19 +110,21 @@ impl Connection {
         Connection::of(ssl).ok_or(Error::Panic)
     }
 
-    /// Asks for a client certificate if the ClientHello phase decided so; tells whether it did.
+    /// Requests a client certificate if the server name has a certificate request. Returns whether it
+    /// did.
     pub fn request_certificate(&self, ssl: &SslRef) -> Result<bool, Error> {
-        let Some(ask) = &self.asked.0 else {
+        let Some(request) = &self.request.0 else {
             return Ok(false);
         };
         ext::request_certificate::<Connection>(ssl);
         self.requested.set(true);
-        self.lent.set(Some(ask.ca_names().attach(ssl)?));
+        self.attached_ca_names
+            .set(Some(request.ca_names().attach(ssl)?));
         metrics::count(Event::CertificateRequest);
         Ok(true)
     }
 
-    /// Counts the connection, the first time.
+    /// Counts the connection when called for the first time.
     pub fn count(&self, ssl: &SslRef) {
         if !self.counted.replace(true) {
             metrics::count_look_up(
@@ -136,42 +140,41 @@ impl Connection {
         self.saw_client_hello
     }
 
-    /// Whether the server name of the ClientHello asks for a certificate.
+    /// Whether the server name of the ClientHello has a certificate request.
     pub fn requests_certificate(&self) -> bool {
-        self.asked.0.is_some()
+        self.request.0.is_some()
     }
 
-    /// Whether a certificate was asked for in this very handshake. Where a session is resumed, none
-    /// ever is.
+    /// Whether this handshake requested a certificate. One that resumes a session never does.
     pub fn requested(&self) -> bool {
         self.requested.get()
     }
 
-    /// Whether the session was made under `expected`, the ask of the name that a request wants.
+    /// Whether the session was made under `expected`, the certificate request of the Host of a request.
     pub fn is_bound(&self, ssl: &SslRef, expected: Option<&CertificateRequest>) -> bool {
         match expected {
-            Some(ask) => ask.matches_session(ext::session_id_context(ssl)),
-            None => self.asked.0.is_none(),
+            Some(request) => request.matches_session(ext::session_id_context(ssl)),
+            None => self.request.0.is_none(),
         }
     }
 
     /// Digests of leaf and chain; `None` when the client presented no certificate.
-    pub fn key(&self, ssl: &SslRef) -> Result<Option<CertificateDigests>, Error> {
-        if let Some(key) = self.key.get() {
-            return Ok(*key);
+    pub fn digests(&self, ssl: &SslRef) -> Result<Option<CertificateDigests>, Error> {
+        if let Some(digests) = self.digests.get() {
+            return Ok(*digests);
         }
         let over = ext::is_handshake_over(ssl);
         if over {
             self.detach_ca_names(ssl);
         }
-        let key = match ssl.peer_certificate() {
+        let digests = match ssl.peer_certificate() {
             None => None,
             Some(leaf) => {
-                let carried = ext::session_data(ssl);
-                let chain = if encoded_chain::is_encoded_chain(carried) {
-                    encoded_chain::digest(carried)
+                let stored = ext::session_data(ssl);
+                let chain = if encoded_chain::is_encoded_chain(stored) {
+                    encoded_chain::digest(stored)
                 } else {
-                    encoded_chain::digest(&encoded_chain::encode(sent(ssl))?)
+                    encoded_chain::digest(&encoded_chain::encode(sent_intermediates(ssl))?)
                 };
                 Some(CertificateDigests {
                     leaf: sha256(&leaf)?,
@@ -180,36 +183,36 @@ impl Connection {
             }
         };
         if !over {
-            // The certificate may still be to come.
-            return Ok(key);
+            // The certificate may not have arrived yet.
+            return Ok(digests);
         }
-        Ok(*self.key.get_or_init(|| key))
+        Ok(*self.digests.get_or_init(|| digests))
     }
 
-    /// The certificate behind [`Connection::key`], read from the connection or its session. `known`
-    /// is the chain that the key speaks of, if that is at hand.
+    /// The certificate with these digests, read from the connection or its session. `chain` is its
+    /// chain, if the caller has that already.
     pub fn certificate(
         &self,
         ssl: &SslRef,
-        key: CertificateDigests,
-        known: Option<Rc<Stack<X509>>>,
+        digests: CertificateDigests,
+        chain: Option<Rc<Stack<X509>>>,
     ) -> Result<Certificate, Error> {
         let leaf = ssl.peer_certificate().ok_or(Error::NotFound)?;
-        let intermediates = match known {
-            Some(known) => known,
+        let intermediates = match chain {
+            Some(chain) => chain,
             None => Rc::new(intermediates(ssl)?),
         };
-        Ok(Certificate::with_digests(leaf, intermediates, key))
+        Ok(Certificate::with_digests(leaf, intermediates, digests))
     }
 
-    /// Verdict of the store with this digest, while it holds.
+    /// The cached verdict of the trust store with this digest, while it holds.
     pub fn verdict(&self, store: &[u8; 32], now: i64) -> Option<Verdict> {
         let verdicts = self.verdicts.borrow();
         let (_, verdict) = verdicts.iter().find(|(digest, _)| digest == store)?;
         verdict.holds_at(now).then(|| verdict.clone())
     }
 
-    /// Remembers a verdict.
+    /// Caches a verdict.
     pub fn cache_verdict(&self, store: [u8; 32], verdict: Verdict) {
         let mut verdicts = self.verdicts.borrow_mut();
         verdicts.retain(|(digest, _)| *digest != store);
@@ -219,23 +222,23 @@ impl Connection {
         verdicts.push((store, verdict));
     }
 
-    /// The last decision.
+    /// The cached decision.
     pub fn cached_decision(&self) -> std::cell::Ref<'_, Option<CachedDecision>> {
         self.cached_decision.borrow()
     }
 
-    /// Remembers a decision.
+    /// Caches a decision.
     pub fn cache_decision(&self, cached: CachedDecision) {
         *self.cached_decision.borrow_mut() = Some(cached);
     }
 
-    /// Whether the request with this number, from 1 on the connection, is the first of those for
-    /// which this was asked. The same request may ask again.
+    /// Whether the request with this number, counted from 1 on the connection, is the first for which
+    /// this function is called. Further calls for the same request return the same.
     pub fn is_first(&self, request: u64) -> bool {
-        if self.forwarded.get() == 0 {
-            self.forwarded.set(request);
+        if self.first_forwarded.get() == 0 {
+            self.first_forwarded.set(request);
         }
-        self.forwarded.get() == request
+        self.first_forwarded.get() == request
     }
 
     /// A number that no other connection of the thread has; never 0.
@@ -248,22 +251,23 @@ impl Connection {
         self.number.get()
     }
 
-    /// What tells apart the names in this server's own certificate, worked out once.
-    pub fn server_certificate_id(&self, of: impl FnOnce() -> u32) -> u32 {
-        *self.server_certificate_id.get_or_init(of)
+    /// Identifies the names in this server's own certificate; computed once.
+    pub fn server_certificate_id(&self, compute: impl FnOnce() -> u32) -> u32 {
+        *self.server_certificate_id.get_or_init(compute)
     }
 
     fn detach_ca_names(&self, ssl: &SslRef) {
-        if let (Some(ask), Some(lent)) = (&self.asked.0, self.lent.take()) {
-            ask.ca_names().detach(ssl, lent);
+        if let (Some(request), Some(names)) = (&self.request.0, self.attached_ca_names.take()) {
+            request.ca_names().detach(ssl, names);
         }
     }
 
-    /// Puts the chain into the session, or makes the session one that is never resumed: a client
-    /// must not be accepted on the first connection and refused on the second because its chain
-    /// is gone.
+    /// Stores the chain in the session. If that fails, the session is made one that is never resumed:
+    /// a resumed session without the chain would be refused where the first connection was accepted.
     fn store_chain_in_session(&self, ssl: &SslRef, chain: &StackRef<X509>) {
-        let Some(ask) = &self.asked.0 else { return };
+        let Some(request) = &self.request.0 else {
+            return;
+        };
         let stored = encoded_chain::encode(chain.iter().skip(1)).and_then(|bytes| {
             if bytes.len() > encoded_chain::MAX_ENCODED_LEN {
                 return Err(Error::CertificateTooLarge(
@@ -274,14 +278,14 @@ impl Connection {
             ext::set_session_data(ssl, &bytes)
         });
         if stored.is_err() {
-            // Should this fail as well, a resumed session verifies with what the store has.
-            let _ = ext::rebind_session(ssl, ask.unresumable_context());
+            // If this fails as well, a resumed session is verified with the intermediates of the store.
+            let _ = ext::rebind_session(ssl, request.unresumable_context());
         }
     }
 }
 
 impl HandshakeCallbacks for Connection {
-    /// The result of that attempt is ignored, so none of its work is wanted.
+    /// The result of the verification in the handshake is ignored, so it does the least work.
     const VERIFY_DEPTH: u32 = 0;
 
     fn on_client_chain(ssl: &SslRef, chain: &StackRef<X509>) {
@@ -290,8 +294,8 @@ impl HandshakeCallbacks for Connection {
                 metrics::count(Event::CertificatePresented);
                 connection.detach_ca_names(ssl);
                 connection.store_chain_in_session(ssl, chain);
-                // OpenSSL makes two, and parses the client certificate anew for each, which costs
-                // more than verifying its chain. One lasts to the next connection.
+                // OpenSSL sends two tickets and parses the client certificate again for each, which
+                // costs more than verifying its chain. One suffices for the next connection.
                 ext::limit_tickets(ssl);
             }
         }
@@ -299,30 +303,30 @@ impl HandshakeCallbacks for Connection {
 
     fn may_resume(ssl: &SslRef) -> bool {
         Connection::of(ssl)
-            .and_then(|connection| connection.asked.0.as_ref())
-            .is_some_and(|ask| ask.resumption())
+            .and_then(|connection| connection.request.0.as_ref())
+            .is_some_and(|request| request.resumption())
     }
 }
 
-/// What the client sent beside its leaf, in this handshake or in that of the session.
+/// The intermediates that the client sent, in this handshake or in that of the session.
 fn intermediates(ssl: &SslRef) -> Result<Stack<X509>, Error> {
-    let carried = ext::session_data(ssl);
-    if ssl.peer_cert_chain().is_none() && encoded_chain::is_encoded_chain(carried) {
-        return encoded_chain::decode(carried);
+    let stored = ext::session_data(ssl);
+    if ssl.peer_cert_chain().is_none() && encoded_chain::is_encoded_chain(stored) {
+        return encoded_chain::decode(stored);
     }
     let mut stack = Stack::new()?;
-    for certificate in sent(ssl) {
+    for certificate in sent_intermediates(ssl) {
         stack.push(certificate.to_owned())?;
     }
     Ok(stack)
 }
 
-/// What the client sent beside its leaf in this very handshake.
-fn sent(ssl: &SslRef) -> impl Iterator<Item = &openssl::x509::X509Ref> {
+/// The intermediates that the client sent in this handshake.
+fn sent_intermediates(ssl: &SslRef) -> impl Iterator<Item = &openssl::x509::X509Ref> {
     ssl.peer_cert_chain().into_iter().flatten()
 }
 
-/// The index is reserved once a process: nginx keeps this library mapped across reloads.
+/// The ex_data index, reserved once per process: nginx keeps this library mapped across reloads.
 fn ex_data() -> Result<&'static ExData<Connection>, Error> {
     static EX_DATA: OnceLock<Result<ExData<Connection>, Error>> = OnceLock::new();
     EX_DATA

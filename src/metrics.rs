@@ -1,37 +1,37 @@
-//! What happened on this thread, in numbers. The caller takes them away now and then and adds them
-//! to those of the other workers.
+//! Counters of the events on this thread. The caller takes them from time to time and adds them to
+//! those of the other workers.
 
 use std::cell::Cell;
 
-/// What is counted here, because only the engine sees it.
+/// An event that only the engine sees; Lua counts the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Event {
     /// A ClientHello: the start of a handshake, also of one that resumes a session.
     ClientHello = 0,
-    /// A full handshake in which a client certificate was asked for.
+    /// A full handshake that requested a client certificate.
     CertificateRequest = 1,
-    /// A full handshake in which the client sent one, whatever it is worth.
+    /// A full handshake in which the client presented a certificate, valid or not.
     CertificatePresented = 2,
-    /// A connection of a full handshake on which a request was decided about.
+    /// A connection of a full handshake with at least one access decision.
     FullConnection = 3,
-    /// The same, of a handshake that resumed a session.
+    /// A connection of a resumed session with at least one access decision.
     ResumedConnection = 4,
-    /// The last decision on the connection still held.
+    /// The decision cached on the connection was used.
     DecisionHit = 5,
-    /// It did not, or there was none.
+    /// No decision cached on the connection could be used.
     DecisionMiss = 6,
-    /// The worker had read this client certificate before.
+    /// The client was in the client cache.
     ClientHit = 7,
-    /// It had not.
+    /// The client was not in the client cache.
     ClientMiss = 8,
-    /// The connection did not know the verdict on its chain, the worker did.
+    /// The verdict was not cached on the connection, but in the verdict cache.
     VerdictHit = 9,
-    /// Nor did the worker: the chain was verified.
+    /// The verdict was in no cache: the chain was verified.
     VerdictMiss = 10,
-    /// The revocation status was known.
+    /// The revocation status was cached.
     StatusHit = 11,
-    /// It was not.
+    /// The revocation status was not cached.
     StatusMiss = 12,
 }
 
@@ -44,7 +44,7 @@ thread_local! {
 
 /// Counts an event.
 pub fn count(event: Event) {
-    // A connection may end after the thread's own memory is gone.
+    // A connection may end after the thread-local counters were destroyed.
     let _ = COUNTS.try_with(|counts| {
         if let Some(count) = counts.get(event as usize) {
             count.set(count.get().wrapping_add(1));
@@ -52,7 +52,7 @@ pub fn count(event: Event) {
     });
 }
 
-/// Counts one of two events.
+/// Counts `hit` or `miss`.
 pub fn count_look_up(found: bool, hit: Event, miss: Event) {
     count(if found { hit } else { miss });
 }
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn count_last_event_has_a_place() {
+    fn count_last_event_has_a_counter() {
         assert_eq!(Event::StatusMiss as usize + 1, EVENTS);
     }
 }

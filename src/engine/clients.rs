@@ -1,11 +1,11 @@
-//! The clients that a worker remembers.
+//! The client cache of a worker.
 //!
-//! A parsed certificate is a tree of some hundred pieces of memory. Those of clients that were not
-//! here lately would lie about cold, cost more to free than to parse, and fragment the heap: of
-//! them the bytes of the leaf are kept. Who comes on a new connection brings a parsed one along.
+//! A parsed certificate is a tree of some hundred allocations. For clients that were not seen lately
+//! these would be out of the CPU caches, cost more to free than to parse, and fragment the heap, so
+//! only the bytes of the leaf are kept. A new connection has the certificate parsed already.
 //!
-//! Anybody can put made-up certificates into the header of a proxy that checks none. Those have a few
-//! slots of their own until somebody vouches for them.
+//! Where a proxy does not verify certificates, anybody can have any certificate put into its header.
+//! Unverified certificates have a few slots of their own, so that they evict no client.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -22,15 +22,15 @@ use crate::policy::Auth;
 use crate::trust::{sent_certificates_in, Verdict};
 use crate::Error;
 
-/// Clients that are remembered.
+/// Most clients in the cache.
 const MAX_CLIENTS: usize = 512;
-/// Certificates that are remembered before anybody verified them.
+/// Most certificates in the cache that are not verified.
 const MAX_UNVERIFIED: usize = 32;
-/// Bytes that OpenSSL takes for a byte of DER at worst: short names become structures of their own.
+/// Bytes that OpenSSL allocates for a byte of DER at worst, with many short names.
 const DECODED: usize = 40;
-/// Clients whose parsed certificate is at hand.
+/// Most clients whose parsed certificate is kept.
 const MAX_RECENT: usize = 32;
-/// Chains that clients share.
+/// Most chains in the cache, which clients share.
 const MAX_CHAINS: usize = 64;
 
 struct Client {
@@ -39,38 +39,38 @@ struct Client {
     parsed: Option<Rc<Certificate>>,
 }
 
-/// A client that is remembered.
-pub(super) struct Found {
+/// A client that was found in the cache.
+pub(super) struct CachedClient {
     pub(super) slot: SlotId,
-    /// Its certificate, if that is at hand.
+    /// Its parsed certificate, if that is kept.
     pub(super) parsed: Option<Rc<Certificate>>,
-    /// What it sent beside its leaf.
+    /// The intermediates that it sent.
     pub(super) chain: Rc<Stack<X509>>,
 }
 
-/// What a client sent beside its leaf.
+/// The intermediates that a client sent.
 struct Chain {
     certificates: Rc<Stack<X509>>,
     der_len: usize,
 }
 
-/// Where a certificate came from.
+/// Where a certificate is from, which decides how it is cached.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum CertificateOrigin {
-    /// The connection, which has it parsed.
+    /// The TLS connection, which keeps it parsed.
     Tls,
-    /// A header, which would have to be parsed for each request.
+    /// A header, and it is verified: it stays parsed, because each request has only the header.
     Header,
-    /// A header, and nobody has verified it yet.
+    /// A header, and it is not verified.
     Unverified,
 }
 
-/// Clients by the content of their certificates.
+/// The cached clients by the digests of their certificates.
 pub(super) struct Clients {
     clients: Cache<CertificateDigests, Client>,
-    /// Their slots are handed out behind those of `clients`. All are parsed.
+    /// The indexes of their slots follow those of `clients`. All are parsed.
     unverified: Cache<CertificateDigests, Client>,
-    /// Those that came over TLS and whose certificate is parsed, the oldest first.
+    /// The TLS clients whose certificate is kept parsed, the oldest first.
     recent: VecDeque<SlotId>,
     chains: Cache<[u8; 32], Chain>,
 }
@@ -86,7 +86,7 @@ impl Default for Clients {
     }
 }
 
-/// The slot in `unverified` that was handed out as `slot`, if that is none in `clients`.
+/// The slot in `unverified` of an outer slot; `None` for a slot in `clients`.
 fn inner(slot: SlotId) -> Option<SlotId> {
     let index = slot.index.checked_sub(MAX_CLIENTS as u32)?;
     Some(SlotId { index, ..slot })
@@ -100,8 +100,8 @@ fn outer(slot: SlotId) -> SlotId {
 }
 
 impl Clients {
-    /// A client that is remembered.
-    pub(super) fn find(&mut self, key: &CertificateDigests) -> Option<Found> {
+    /// Looks a client up.
+    pub(super) fn find(&mut self, key: &CertificateDigests) -> Option<CachedClient> {
         let (slot, client) = match self.clients.find(key) {
             Some(found) => found,
             None => {
@@ -109,14 +109,14 @@ impl Clients {
                 (outer(slot), client)
             }
         };
-        Some(Found {
+        Some(CachedClient {
             slot,
             parsed: client.parsed.clone(),
             chain: client.chain.clone(),
         })
     }
 
-    /// Whether a slot still is what it was.
+    /// Whether the entry of this slot id has not been replaced.
     pub(super) fn contains(&mut self, slot: SlotId) -> bool {
         match inner(slot) {
             Some(inner) => self.unverified.get(inner).is_some(),
@@ -124,12 +124,12 @@ impl Clients {
         }
     }
 
-    /// Whether this is the slot of a certificate that nobody had verified when it was remembered.
+    /// Whether this is the slot of a certificate that was not verified when it was cached.
     pub(super) fn is_unverified(slot: SlotId) -> bool {
         inner(slot).is_some()
     }
 
-    /// The certificate at a slot.
+    /// The certificate in a slot.
     pub(super) fn get(&mut self, slot: SlotId) -> Option<Rc<Certificate>> {
         if let Some(inner) = inner(slot) {
             return self.unverified.get(inner)?.parsed.clone();
@@ -145,13 +145,13 @@ impl Clients {
         Some(certificate)
     }
 
-    /// The chain with this digest, if clients with it are remembered.
+    /// The chain with this digest, if a client in the cache has it.
     pub(super) fn chain(&mut self, digest: &[u8; 32]) -> Option<Rc<Stack<X509>>> {
         let (_, chain) = self.chains.find(digest)?;
         Some(chain.certificates.clone())
     }
 
-    /// Has the certificate of a known client, parsed anew, at hand.
+    /// Keeps the parsed certificate of a cached client.
     pub(super) fn keep_parsed(&mut self, slot: SlotId, certificate: &Rc<Certificate>) {
         if let Some(client) = self.clients.get_mut(slot) {
             client.parsed = Some(certificate.clone());
@@ -159,7 +159,7 @@ impl Clients {
         }
     }
 
-    /// Remembers a client.
+    /// Caches a client.
     pub(super) fn insert(
         &mut self,
         certificate: &Rc<Certificate>,
@@ -171,7 +171,7 @@ impl Clients {
             let weight = certificate.der_len().saturating_mul(DECODED);
             let client = Client {
                 leaf,
-                // Not among the chains that clients share: they would go for it.
+                // Not in the cache of chains, where it would evict those of clients.
                 chain: certificate.shared_intermediates(),
                 parsed: Some(certificate.clone()),
             };
@@ -205,7 +205,7 @@ impl Clients {
         Ok(slot)
     }
 
-    /// Makes all slots handed out before invalid, and keeps what is there.
+    /// Makes all slot ids invalid that were returned before, and keeps the entries.
     pub(super) fn invalidate_slots(&mut self) {
         for slot in self.recent.drain(..) {
             if let Some(client) = self.clients.get_mut(slot) {
@@ -230,35 +230,35 @@ impl Clients {
     }
 }
 
-/// A certificate as presented, with its slot if it is remembered already.
+/// A presented certificate, with its slot if it is in the client cache.
 pub(super) type SlotAndCertificate = (Option<SlotId>, Rc<Certificate>);
 
 impl Engine {
-    /// The certificate presented on a connection, whatever it is worth.
+    /// The certificate presented on a connection, not verified.
     pub fn tls_client(&self, ssl: &SslRef) -> Result<Option<Rc<Certificate>>, Error> {
         let client = self.certificate_of(Connection::of_or_new(ssl)?, ssl)?;
         Ok(client.map(|(_, certificate)| certificate))
     }
 
-    /// The same, with its slot if it is remembered already.
+    /// [`Engine::tls_client`] with its slot, if it is in the client cache.
     pub(super) fn certificate_of(
         &self,
         connection: &Connection,
         ssl: &SslRef,
     ) -> Result<Option<SlotAndCertificate>, Error> {
-        let Some(key) = connection.key(ssl)? else {
+        let Some(digests) = connection.digests(ssl)? else {
             return Ok(None);
         };
         let mut clients = self.clients.borrow_mut();
-        let Some(found) = clients.find(&key) else {
-            let chain = clients.chain(&key.chain);
-            let certificate = Rc::new(connection.certificate(ssl, key, chain)?);
+        let Some(found) = clients.find(&digests) else {
+            let chain = clients.chain(&digests.chain);
+            let certificate = Rc::new(connection.certificate(ssl, digests, chain)?);
             return Ok(Some((None, certificate)));
         };
         let certificate = match found.parsed {
             Some(certificate) => certificate,
             None => {
-                let certificate = connection.certificate(ssl, key, Some(found.chain))?;
+                let certificate = connection.certificate(ssl, digests, Some(found.chain))?;
                 let certificate = Rc::new(certificate);
                 clients.keep_parsed(found.slot, &certificate);
                 certificate
@@ -267,8 +267,8 @@ impl Engine {
         Ok(Some((Some(found.slot), certificate)))
     }
 
-    /// Remembers a client. Not among those that are trusted before its chain is verified, where the
-    /// route verifies it: anybody can make certificates that nobody trusts.
+    /// Caches a client. Where the route verifies chains, only a client whose chain is verified is cached
+    /// beside the trusted ones: anybody can make certificates that are not trusted.
     pub(super) fn cache_client(
         &self,
         slot: Option<SlotId>,
@@ -285,8 +285,8 @@ impl Engine {
         }
     }
 
-    /// Remembers a client whose chain is verified, with what of the certificates it sent stands in
-    /// that chain: what else it sends beside its own must not make another client of it.
+    /// Caches a client whose chain is verified, with those of the intermediates it sent that are in
+    /// that chain: certificates that are not used must not make another client of it.
     pub(super) fn cache_trusted_client(
         &self,
         slot: Option<SlotId>,
@@ -301,7 +301,7 @@ impl Engine {
         };
         let mut clients = self.clients.borrow_mut();
         if origin == CertificateOrigin::Header && slot.is_none() {
-            // Or the header would be parsed again for the next request.
+            // Otherwise the header would be parsed again for the next request.
             clients.insert(certificate, CertificateOrigin::Unverified)?;
         }
         let key = CertificateDigests {
@@ -324,12 +324,12 @@ impl Engine {
         }
     }
 
-    /// The certificate at a slot that [`Engine::access`] gave.
+    /// The certificate of the client in a slot, see [`crate::decision::Decision::client`].
     pub fn certificate_at(&self, slot: SlotId) -> Option<Rc<Certificate>> {
         self.clients.borrow_mut().get(slot)
     }
 
-    /// The certificate of the client at a slot, by the numbers of an answer.
+    /// [`Engine::certificate_at`] by the numbers of a slot id.
     pub fn cached_client(&self, index: u32, generation: u32) -> Option<Rc<Certificate>> {
         self.certificate_at(SlotId { index, generation })
     }
@@ -340,7 +340,10 @@ mod tests {
     use super::*;
     use crate::testing;
 
-    fn some(count: usize, origin: CertificateOrigin) -> (Clients, Vec<(SlotId, Rc<Certificate>)>) {
+    fn clients(
+        count: usize,
+        origin: CertificateOrigin,
+    ) -> (Clients, Vec<(SlotId, Rc<Certificate>)>) {
         let ca = testing::issue("CA", None, true, 60, &[]);
         let mut clients = Clients::default();
         let put = (0..count)
@@ -356,7 +359,7 @@ mod tests {
 
     #[test]
     fn insert_more_than_recent_keeps_bytes_from_which_get_reads_the_same_certificate() {
-        let (mut clients, put) = some(MAX_RECENT + 2, CertificateOrigin::Tls);
+        let (mut clients, put) = clients(MAX_RECENT + 2, CertificateOrigin::Tls);
         let (slot, certificate) = &put[1];
         assert!(clients
             .find(certificate.digests())
@@ -374,7 +377,7 @@ mod tests {
 
     #[test]
     fn insert_clients_with_the_same_chain_share_it() {
-        let (mut clients, put) = some(2, CertificateOrigin::Tls);
+        let (mut clients, put) = self::clients(2, CertificateOrigin::Tls);
         let [a, b] = [0, 1].map(|i| clients.find(put[i].1.digests()).unwrap().chain);
         assert!(Rc::ptr_eq(&a, &b));
         let known = clients.chain(&put[0].1.digests().chain).unwrap();
@@ -384,7 +387,7 @@ mod tests {
 
     #[test]
     fn insert_from_a_header_stays_parsed() {
-        let (mut clients, put) = some(MAX_RECENT + 2, CertificateOrigin::Header);
+        let (mut clients, put) = clients(MAX_RECENT + 2, CertificateOrigin::Header);
         let parsed =
             |clients: &mut Clients, i: usize| clients.find(put[i].1.digests()).unwrap().parsed;
         assert!((0..put.len()).all(|i| parsed(&mut clients, i).is_some()));
@@ -392,7 +395,7 @@ mod tests {
 
     #[test]
     fn insert_unverified_evicts_no_client_and_shares_no_slot_with_one() {
-        let (mut clients, put) = some(1, CertificateOrigin::Header);
+        let (mut clients, put) = self::clients(1, CertificateOrigin::Header);
         let ca = testing::issue("stranger", None, true, 60, &[]);
         let mut slots = Vec::new();
         for i in 0..MAX_CLIENTS + MAX_CHAINS {
@@ -441,19 +444,19 @@ mod tests {
 
     #[test]
     fn find_prefers_the_slot_of_a_verified_client() {
-        let (mut clients, put) = some(1, CertificateOrigin::Unverified);
+        let (mut clients, put) = self::clients(1, CertificateOrigin::Unverified);
         let (slot, certificate) = &put[0];
         let verified = clients
             .insert(certificate, CertificateOrigin::Header)
             .unwrap();
         assert_eq!(clients.find(certificate.digests()).unwrap().slot, verified);
-        // A request that has it already can still read it.
+        // A request that holds the slot id can still read the certificate.
         assert!(clients.contains(*slot) && !Clients::is_unverified(verified));
     }
 
     #[test]
     fn invalidate_slots_drops_parsed_certificates() {
-        let (mut clients, put) = some(3, CertificateOrigin::Tls);
+        let (mut clients, put) = self::clients(3, CertificateOrigin::Tls);
         clients.invalidate_slots();
         for (slot, certificate) in &put {
             assert!(!clients.contains(*slot));

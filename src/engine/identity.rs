@@ -1,4 +1,4 @@
-//! Who a trusted client is on a route, and whether that suffices.
+//! Maps a trusted certificate to an identity, and authorizes the identity for a route.
 
 use crate::certificate::Certificate;
 use crate::decision::Identity;
@@ -7,8 +7,8 @@ use crate::identity::{subject_names, Acl, Consumer};
 use crate::policy::{Auth, GroupBy, Plan, Policy};
 
 impl Policy {
-    /// Maps a trusted certificate; `cas` are the identities of the CAs above it. `None`: it maps
-    /// to nobody.
+    /// The identity of a trusted certificate; `cas` are the ids of the CAs in its chain. `None` when it
+    /// maps to no consumer.
     pub(super) fn identify(
         &self,
         auth: &Auth,
@@ -28,8 +28,10 @@ impl Policy {
         }
     }
 
+    /// Checks `acl` and `client-cert-acl`.
+    ///
     /// # Errors
-    /// Which rule keeps the client from the route, for the log.
+    /// Which rule denies the route to the client, for the log.
     pub(super) fn authorize(
         &self,
         plan: &Plan,
@@ -55,7 +57,7 @@ impl Policy {
         Ok(())
     }
 
-    /// Refuses a client whose certificate says, read in another way, that it is in a denied group.
+    /// Refuses a client whose names, in another reading of the certificate, belong to a denied group.
     fn check_ambiguous_names(
         &self,
         plan: &Plan,
@@ -153,7 +155,7 @@ impl Policy {
             .unwrap_or_default()
     }
 
-    /// The header lines that tell the upstream who the client is.
+    /// The header lines with the identity of the client, for the upstream.
     pub fn identity_lines(
         &self,
         plan: &Plan,
@@ -162,7 +164,7 @@ impl Policy {
     ) -> Vec<(&'static str, String)> {
         let mut lines = Vec::new();
         let mut line = |name, value: Option<&str>| {
-            // A name that cannot stand in a header does not stand there half.
+            // A value that no header can carry is left out, not cut.
             if let Some(value) = value.filter(|value| kong::is_header_value(value)) {
                 lines.push((name, value.to_owned()));
             }
@@ -192,8 +194,8 @@ impl Policy {
                 _ => kong::AUTHENTICATED_GROUPS,
             };
             if !groups.is_empty() {
-                // A comma inside a CN, which the client may have chosen, must not make two groups
-                // of it. A DN is one group alone, and escapes its own commas.
+                // A client may have chosen its CN, so a comma inside one is escaped: it must not
+                // read as two groups. A DN is the only group and has its own escapes.
                 let dn = plan.auth.as_ref().and_then(|auth| auth.group_by) == Some(GroupBy::Dn)
                     && identity == Identity::Holder;
                 let groups: Vec<String> = groups
@@ -240,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn identify_finds_the_ca_of_a_credential_whichever_certificate_of_it_comes() {
+    fn identify_finds_the_ca_of_a_credential_by_any_of_its_certificates() {
         let root = testing::issue("Root", None, true, 60, &[]);
         let partner = testing::issue("Partner", Some(&root), true, 60, &[]);
         let leaf = testing::issue("admin", Some(&partner), false, 60, &[]);
@@ -285,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn permit_of_a_sha256_is_for_these_bytes_and_its_denial_for_both_encodings() {
+    fn authorize_allow_of_a_sha256_matches_these_bytes_and_deny_both_encodings() {
         let root = testing::issue("Root", None, true, 60, &[]);
         let leaf = testing::issue("leaf", Some(&root), false, 60, &[]);
         let other = testing::issue("other", Some(&root), false, 60, &[]);

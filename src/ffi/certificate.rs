@@ -77,7 +77,7 @@ pub unsafe extern "C" fn rmtls_certificate_from_ssl(
             let ssl = connection(ssl).ok_or(Error::NotFound)?;
             give(out, || {
                 let remembered = Connection::of_or_new(ssl)?;
-                let key = remembered.key(ssl)?.ok_or(Error::NotFound)?;
+                let key = remembered.digests(ssl)?.ok_or(Error::NotFound)?;
                 Ok(rmtls_certificate(Rc::new(
                     remembered.certificate(ssl, key, None)?,
                 )))
