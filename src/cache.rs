@@ -12,8 +12,8 @@ thread_local! {
     static GENERATION: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Identifies an entry of a [`Cache`]: the index of its slot, and the generation of the entry, which
-/// distinguishes it from earlier entries in the slot.
+/// Identifies an entry of a [`Cache`]: the index of its slot, and the generation of the entry,
+/// which distinguishes it from earlier entries in the slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotId {
     /// Below the cache's capacity.

@@ -24,8 +24,8 @@ thread_local! {
 /// Most trust stores whose verdicts one connection caches.
 const MAX_VERDICTS: usize = 8;
 
-/// The last decision that allowed a request, which holds for the next one while nothing it depended on
-/// has changed.
+/// The last decision that allowed a request, which holds for the next one while nothing it depended
+/// on has changed.
 pub struct CachedDecision {
     /// Epoch of the policy that the decision was made under.
     pub epoch: u64,
@@ -37,14 +37,15 @@ pub struct CachedDecision {
     pub host: Box<[u8]>,
     /// The decision.
     pub decision: Decision,
-    /// When it was made, in seconds since the epoch: it is void if the clock is set back before that.
+    /// When it was made, in seconds since the epoch: it is void if the clock is set back before
+    /// that.
     pub from: i64,
     /// First second at which it does not hold.
     pub until: i64,
 }
 
-/// The certificate request of the server name; `None` if the name has none. A connection may hold the
-/// last reference to a request of an old policy, which is then freed on the background thread.
+/// The certificate request of the server name; `None` if the name has none. A connection may hold
+/// the last reference to a request of an old policy, which is then freed on the background thread.
 #[derive(Default)]
 struct CurrentRequest(Option<Arc<CertificateRequest>>);
 
@@ -110,8 +111,8 @@ impl Connection {
         Connection::of(ssl).ok_or(Error::Panic)
     }
 
-    /// Requests a client certificate if the server name has a certificate request. Returns whether it
-    /// did.
+    /// Requests a client certificate if the server name has a certificate request. Returns whether
+    /// it did.
     pub fn request_certificate(&self, ssl: &SslRef) -> Result<bool, Error> {
         let Some(request) = &self.request.0 else {
             return Ok(false);
@@ -150,7 +151,8 @@ impl Connection {
         self.requested.get()
     }
 
-    /// Whether the session was made under `expected`, the certificate request of the Host of a request.
+    /// Whether the session was made under `expected`, the certificate request of the Host of a
+    /// request.
     pub fn is_bound(&self, ssl: &SslRef, expected: Option<&CertificateRequest>) -> bool {
         match expected {
             Some(request) => request.matches_session(ext::session_id_context(ssl)),
@@ -232,8 +234,8 @@ impl Connection {
         *self.cached_decision.borrow_mut() = Some(cached);
     }
 
-    /// Whether the request with this number, counted from 1 on the connection, is the first for which
-    /// this function is called. Further calls for the same request return the same.
+    /// Whether the request with this number, counted from 1 on the connection, is the first for
+    /// which this function is called. Further calls for the same request return the same.
     pub fn is_first(&self, request: u64) -> bool {
         if self.first_forwarded.get() == 0 {
             self.first_forwarded.set(request);
@@ -262,8 +264,9 @@ impl Connection {
         }
     }
 
-    /// Stores the chain in the session. If that fails, the session is made one that is never resumed:
-    /// a resumed session without the chain would be refused where the first connection was accepted.
+    /// Stores the chain in the session. If that fails, the session is made one that is never
+    /// resumed: a resumed session without the chain would be refused where the first connection was
+    /// accepted.
     fn store_chain_in_session(&self, ssl: &SslRef, chain: &StackRef<X509>) {
         let Some(request) = &self.request.0 else {
             return;
@@ -278,7 +281,8 @@ impl Connection {
             ext::set_session_data(ssl, &bytes)
         });
         if stored.is_err() {
-            // If this fails as well, a resumed session is verified with the intermediates of the store.
+            // If this fails as well, a resumed session is verified with the intermediates of the
+            // store.
             let _ = ext::rebind_session(ssl, request.unresumable_context());
         }
     }

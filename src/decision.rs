@@ -1,5 +1,5 @@
-//! The decision about one request as plain data: what the engine decides, a connection keeps and the
-//! C ABI hands out.
+//! The decision about one request as plain data: what the engine decides, a connection keeps and
+//! the C ABI hands out.
 
 use crate::cache::SlotId;
 

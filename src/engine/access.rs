@@ -115,8 +115,8 @@ impl Engine {
         Ok(decision)
     }
 
-    /// Authenticates the certificate in a header. The decision is not cached on the connection, which
-    /// is the proxy's and carries requests of many clients.
+    /// Authenticates the certificate in a header. The decision is not cached on the connection,
+    /// which is the proxy's and carries requests of many clients.
     fn authenticate_header(
         &self,
         request: &Request<'_>,
@@ -144,8 +144,8 @@ impl Engine {
     }
 
     /// The decision on a route without `mtls-auth` and `header-cert-auth` whose token is bound to a
-    /// certificate in a header. The certificate is the one that [`Engine::check_token`] compares with
-    /// the token, and counts as not verified, since only that comparison can verify it.
+    /// certificate in a header. The certificate is the one that [`Engine::check_token`] compares
+    /// with the token, and counts as not verified, since only that comparison can verify it.
     fn unverified_from_header(
         &self,
         request: &Request<'_>,

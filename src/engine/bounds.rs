@@ -1,5 +1,5 @@
-//! Bounds of the caches of a worker, in estimated bytes. The shares add up to one bound; within each
-//! share the least recently used entry is evicted first.
+//! Bounds of the caches of a worker, in estimated bytes. The shares add up to one bound; within
+//! each share the least recently used entry is evicted first.
 
 /// The sum of the shares.
 pub const MAX_KEPT: usize = 96 << 20;

@@ -1,11 +1,12 @@
 //! The client cache of a worker.
 //!
-//! A parsed certificate is a tree of some hundred allocations. For clients that were not seen lately
-//! these would be out of the CPU caches, cost more to free than to parse, and fragment the heap, so
-//! only the bytes of the leaf are kept. A new connection has the certificate parsed already.
+//! A parsed certificate is a tree of some hundred allocations. For clients that were not seen
+//! lately these would be out of the CPU caches, cost more to free than to parse, and fragment the
+//! heap, so only the bytes of the leaf are kept. A new connection has the certificate parsed
+//! already.
 //!
-//! Where a proxy does not verify certificates, anybody can have any certificate put into its header.
-//! Unverified certificates have a few slots of their own, so that they evict no client.
+//! Where a proxy does not verify certificates, anybody can have any certificate put into its
+//! header. Unverified certificates have a few slots of their own, so that they evict no client.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -267,8 +268,8 @@ impl Engine {
         Ok(Some((Some(found.slot), certificate)))
     }
 
-    /// Caches a client. Where the route verifies chains, only a client whose chain is verified is cached
-    /// beside the trusted ones: anybody can make certificates that are not trusted.
+    /// Caches a client. Where the route verifies chains, only a client whose chain is verified is
+    /// cached beside the trusted ones: anybody can make certificates that are not trusted.
     pub(super) fn cache_client(
         &self,
         slot: Option<SlotId>,

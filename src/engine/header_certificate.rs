@@ -54,8 +54,8 @@ impl Absent {
 }
 
 impl HeaderCertificate {
-    /// Whether the headers are no evidence about the client, so that a route may use the certificate
-    /// of the connection instead.
+    /// Whether the headers are no evidence about the client, so that a route may use the
+    /// certificate of the connection instead.
     pub(super) fn is_absent(&self) -> bool {
         match self {
             HeaderCertificate::Absent(why) => *why != Absent::NoCertificate,

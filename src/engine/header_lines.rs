@@ -1,4 +1,4 @@
-//! The header lines that tell the upstream about a client.
+//! The header lines about a client for the upstream.
 
 use std::rc::Rc;
 
@@ -21,23 +21,23 @@ use crate::policy::Plan;
 use crate::trust::Verdict;
 use crate::Error;
 
-/// When a line is set.
+/// When a header line is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub enum LineKind {
     /// On every request of the client.
     Always = 0,
-    /// On requests that [`Decision::forwarding`].
+    /// On requests with [`Decision::forwarding`].
     Forwarding = 1,
-    /// With what [`Engine::xfcc`] makes of it and of the header that came.
+    /// With the value that [`Engine::xfcc`] makes of it and of the inbound header.
     Xfcc = 2,
-    /// Never: longer than its limit.
+    /// Never: the value is longer than its limit.
     TooLarge = 3,
-    /// Never: readers would read something else.
+    /// Never: a reader could read another value.
     Ambiguous = 4,
-    /// Never: not what a header may hold.
+    /// Never: the value is not allowed in a header.
     NotText = 5,
-    /// Never: the certificate cannot be read that far.
+    /// Never: this part of the certificate cannot be parsed.
     Unreadable = 6,
 }
 
@@ -57,18 +57,18 @@ impl From<&LeftOutReason> for LineKind {
 pub struct HeaderLine {
     /// When it is set.
     pub kind: LineKind,
-    /// Header name.
+    /// The header name.
     pub name: Box<str>,
-    /// Its value, or why it has none.
+    /// The value, or why there is none.
     pub value: String,
 }
 
-/// What a request of a client carries.
+/// The header lines for requests of a client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeaderLines {
     /// The lines, in the order they are set.
     pub lines: Vec<HeaderLine>,
-    /// First second at which they must be made again; 0 when they hold for one request only.
+    /// First second at which they must be rendered again; 0 when they are for one request only.
     pub until: i64,
 }
 
@@ -80,7 +80,7 @@ impl HeaderLines {
         }
     }
 
-    /// The lines of one dialect, for those who have no policy.
+    /// The lines of one dialect, without a policy.
     pub fn of(
         dialect: Dialect,
         certificate: &Certificate,
@@ -114,7 +114,7 @@ impl HeaderLines {
     fn add(&mut self, kind: LineKind, lines: RenderedHeaders) {
         self.until = self.until.min(lines.changes_at.unwrap_or(i64::MAX));
         for (name, value) in lines.lines {
-            // "Too large" stands where what came would be forwarded, not with it.
+            // The "too large" header replaces the inbound value, so it is not combined with it.
             let marker = kind == LineKind::Xfcc && name.ends_with(TOO_LARGE_SUFFIX);
             let kind = if marker { LineKind::Always } else { kind };
             self.push(kind, &name, value);
@@ -125,7 +125,21 @@ impl HeaderLines {
     }
 }
 
-/// What the facts of a client are taken from.
+/// The certificate whose values [`Engine::header_value`] and [`Engine::cloudflare`] render.
+pub struct ClientCertificate<'r> {
+    /// The connection of the request, if it is TLS.
+    pub ssl: Option<&'r SslRef>,
+    /// `None` stands for the certificate of the connection.
+    pub certificate: Option<Rc<Certificate>>,
+    /// The plan that the result belongs to.
+    pub plan_id: usize,
+    /// The result of verification.
+    pub verify_result: VerifyResult,
+    /// In seconds since the epoch.
+    pub now: i64,
+}
+
+/// A client certificate with what its header lines depend on.
 struct CertificateContext {
     certificate: Option<Rc<Certificate>>,
     verdict: VerifyResult,
@@ -139,14 +153,20 @@ impl CertificateContext {
             let issuer = self.chain.as_ref()?.issuer();
             let certificate = self.certificate.as_deref()?;
             let Some(issuer) = issuer else {
-                // Trusted as it is; its issuer is context only if it is its own.
+                // The certificate itself is the trust anchor. Its issuer is known only if it is
+                // self-signed.
                 let leaf = certificate.leaf();
                 return (leaf.issued(leaf) == X509VerifyResult::OK).then_some(leaf);
             };
-            let is_it = |candidate: &&X509Ref| sha256(candidate).is_ok_and(|it| it == *issuer);
+            let matches =
+                |candidate: &&X509Ref| sha256(candidate).is_ok_and(|digest| digest == *issuer);
             let store = &plan.auth.as_ref()?.store;
-            let own = || Some(&**store.find(issuer)?.x509());
-            certificate.intermediates().iter().find(is_it).or_else(own)
+            let from_store = || Some(&**store.find(issuer)?.x509());
+            certificate
+                .intermediates()
+                .iter()
+                .find(matches)
+                .or_else(from_store)
         };
         ClientInfo {
             certificate: self.certificate.as_deref(),
@@ -158,11 +178,11 @@ impl CertificateContext {
     }
 }
 
-/// The chain is good, but the route takes the client for nobody.
+/// The chain is trusted, but the certificate maps to no consumer.
 pub const NO_CONSUMER: VerifyResult = VerifyResult::Failed(UNSPECIFIED, "no consumer");
 
-/// What a slot and a verdict of an [`Decision`] amount to.
-fn verified(slot: Option<SlotId>, verdict: Option<i32>) -> VerifyResult {
+/// The verify result by slot and verdict of a [`Decision`].
+fn verify_result(slot: Option<SlotId>, verdict: Option<i32>) -> VerifyResult {
     match (slot, verdict) {
         (None, None) => VerifyResult::NoCertificate,
         (Some(_), None) => VerifyResult::NotVerified,
@@ -180,7 +200,7 @@ fn presented() -> DialectOptions {
 }
 
 impl Engine {
-    /// What of the lines depends on this very request.
+    /// Sets the fields of a decision that depend on the single request.
     pub(super) fn set_request_fields(
         &self,
         plan: &Plan,
@@ -190,11 +210,12 @@ impl Engine {
     ) -> Result<(), Error> {
         if let Some(selection) = plan.upstream_headers.forwarding() {
             let options = &selection.options;
-            let to = options.includes_certificate(verified(decision.client, decision.verdict))
+            let applies = options
+                .includes_certificate(verify_result(decision.client, decision.verdict))
                 && options.forwarding.forwards(host);
             decision.forwarding = match ssl {
-                _ if !to => CertificateForwarding::No,
-                // Requests of many clients share the connection of a proxy: none is the first.
+                _ if !applies => CertificateForwarding::No,
+                // The connection of a proxy carries requests of many clients, so each is forwarded.
                 _ if decision.from_header => CertificateForwarding::Yes,
                 Some(_) if options.forwarding.on == ForwardOn::EveryRequest => {
                     CertificateForwarding::Yes
@@ -208,16 +229,15 @@ impl Engine {
         };
         if plan.upstream_headers.xfcc().is_some() {
             decision.server_certificate =
-                Connection::of_or_new(ssl)?.server_certificate_id(|| own_digest(ssl));
+                Connection::of_or_new(ssl)?.server_certificate_id(|| server_uris_digest(ssl));
         }
         Ok(())
     }
 
-    /// The lines of a request after this answer of [`Engine::access`] for the same plan; nothing
-    /// of it but the fields is read.
+    /// The header lines of a request by its decision from [`Engine::access`] for the same plan.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when the client is not remembered any more.
+    /// [`Error::NotFound`] when the client is not in the client cache any more.
     pub fn lines(
         &self,
         ssl: Option<&SslRef>,
@@ -227,19 +247,19 @@ impl Engine {
     ) -> Result<HeaderLines, Error> {
         let policy = self.policy()?;
         let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
-        let told = &plan.upstream_headers;
+        let headers = &plan.upstream_headers;
         let context = self.certificate_context(ssl, plan, decision, now)?;
         let mut lines = HeaderLines::new();
         let facts = context.facts(plan, now);
-        // What a certificate says counts for nothing once somebody else stands in.
-        let taken =
+        // The certificate does not describe the anonymous consumer.
+        let authenticated =
             decision.client.is_some() && !matches!(decision.identity, Identity::Anonymous(_));
-        if taken {
-            for selection in &told.kong {
+        if authenticated {
+            for selection in &headers.kong {
                 lines.add(LineKind::Always, selection.render(&facts));
             }
         }
-        for selection in &told.dialects {
+        for selection in &headers.dialects {
             let kind = match selection.dialect {
                 Dialect::CloudflareForwarding => LineKind::Forwarding,
                 Dialect::Xfcc if selection.options.xfcc.mode.forwards() => LineKind::Xfcc,
@@ -247,88 +267,76 @@ impl Engine {
             };
             lines.add(kind, selection.render(&facts));
         }
-        let taken = facts.certificate.filter(|_| taken);
-        for (name, value) in policy.identity_lines(plan, taken, decision.identity) {
+        let certificate = facts.certificate.filter(|_| authenticated);
+        for (name, value) in policy.identity_lines(plan, certificate, decision.identity) {
             lines.push(LineKind::Always, name, value);
         }
         if decision.client.is_none() && facts.certificate.is_some() {
-            // Strangers are not remembered, so there is nothing to remember the lines by.
+            // Unverified clients are not cached, so their lines cannot be cached either.
             lines.until = 0;
         }
         Ok(lines)
     }
 
-    /// One value of a dialect for `client`, or without one for the client of a connection, as a header of that dialect carries
-    /// it of any certificate presented. `verdict` and `plan_id` are those of an [`Decision`].
+    /// One value of a dialect, as a header of that dialect has it for any presented certificate.
     ///
     /// # Errors
     /// [`Error::NotFound`] for an unknown key, or when the client presented no certificate.
-    #[allow(clippy::too_many_arguments)]
     pub fn header_value(
         &self,
-        ssl: Option<&SslRef>,
-        client: Option<Rc<Certificate>>,
-        plan_id: usize,
-        verdict: VerifyResult,
+        subject: ClientCertificate<'_>,
         dialect: Dialect,
         key: &str,
-        now: i64,
     ) -> Result<Option<String>, Error> {
-        self.with_client(ssl, client, plan_id, verdict, now, |facts| {
-            dialect.value(key, facts, &presented())
-        })
+        self.with_client(subject, |facts| dialect.value(key, facts, &presented()))
     }
 
-    /// The 21 properties of `tlsClientAuth` for `client`, or without one for the client of a
-    /// connection.
+    /// The 21 properties of Cloudflare's `tlsClientAuth`.
     ///
     /// # Errors
     /// [`Error::NotFound`] when the client presented no certificate.
     pub fn cloudflare(
         &self,
-        ssl: Option<&SslRef>,
-        client: Option<Rc<Certificate>>,
-        plan_id: usize,
-        verdict: VerifyResult,
-        now: i64,
+        subject: ClientCertificate<'_>,
     ) -> Result<Vec<(&'static str, Property)>, Error> {
-        self.with_client(ssl, client, plan_id, verdict, now, |facts| {
-            Ok(cloudflare::tls_client_auth(facts))
-        })
+        self.with_client(subject, |facts| Ok(cloudflare::tls_client_auth(facts)))
     }
 
     fn with_client<T>(
         &self,
-        ssl: Option<&SslRef>,
-        client: Option<Rc<Certificate>>,
-        plan_id: usize,
-        verdict: VerifyResult,
-        now: i64,
+        subject: ClientCertificate<'_>,
         read: impl FnOnce(&ClientInfo) -> Result<T, Error>,
     ) -> Result<T, Error> {
+        let ClientCertificate {
+            ssl,
+            certificate,
+            plan_id,
+            verify_result,
+            now,
+        } = subject;
         let policy = self.policy()?;
         let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
-        let certificate = match (client, ssl) {
-            (Some(client), _) => client,
+        let certificate = match (certificate, ssl) {
+            (Some(certificate), _) => certificate,
             (None, Some(ssl)) => self.tls_client(ssl)?.ok_or(Error::NotFound)?,
             (None, None) => return Err(Error::NotFound),
         };
         let context = CertificateContext {
-            verdict,
-            chain: self.chain(ssl, plan, &certificate, verdict, now)?,
+            verdict: verify_result,
+            chain: self.chain(ssl, plan, &certificate, verify_result, now)?,
             certificate: Some(certificate),
             server_uris: ssl.map(server_uris).unwrap_or_default(),
         };
         read(&context.facts(plan, now))
     }
 
-    /// The header to send upstream for `xfcc` on a route that forwards what came, or why there must
-    /// be none; `came` are inbound headers, in order. See [`xfcc::forward`].
+    /// The upstream header of `xfcc` on a route that forwards the inbound one, or why there must be
+    /// none; `inbound` are the request headers in order. See [`xfcc::forward`].
     pub fn xfcc(
         &self,
         plan_id: usize,
         decision: &Decision,
-        came: &[(&[u8], &[u8])],
+        inbound: &[(&[u8], &[u8])],
         own: Option<&str>,
     ) -> Result<Option<HeaderLine>, Error> {
         let policy = self.policy()?;
@@ -339,15 +347,15 @@ impl Engine {
         let Some(name) = selection.header_names().next() else {
             return Ok(None);
         };
-        let admitted = selection
+        let verified = selection
             .options
-            .includes_certificate(verified(decision.client, decision.verdict));
-        let came: Vec<&[u8]> = came
+            .includes_certificate(verify_result(decision.client, decision.verdict));
+        let inbound: Vec<&[u8]> = inbound
             .iter()
             .filter(|(header, _)| header.eq_ignore_ascii_case(name.as_bytes()))
             .map(|(_, value)| *value)
             .collect();
-        let (kind, value) = match xfcc::forward(&selection.options, admitted, &came, own) {
+        let (kind, value) = match xfcc::forward(&selection.options, verified, &inbound, own) {
             Ok(None) => return Ok(None),
             Ok(Some(value)) => (LineKind::Always, value),
             Err(why) => (LineKind::from(&why), why.to_string()),
@@ -366,18 +374,19 @@ impl Engine {
         decision: &Decision,
         now: i64,
     ) -> Result<CertificateContext, Error> {
-        let verdict = verified(decision.client, decision.verdict);
+        let verdict = verify_result(decision.client, decision.verdict);
         let mut dialects = plan.upstream_headers.dialects.iter();
-        let is_told = dialects.any(|selection| selection.options.includes_certificate(verdict));
+        let is_rendered = dialects.any(|selection| selection.options.includes_certificate(verdict));
         let certificate = match (decision.client, decision.verdict, ssl) {
             (Some(slot), ..) => Some(self.certificate_at(slot).ok_or(Error::NotFound)?),
-            // On a route with a header, that of the connection is the proxy's.
-            (None, Some(_), Some(ssl)) if is_told && plan.certificate_header.is_none() => {
+            // On a route with a certificate header, the certificate of the connection is the
+            // proxy's.
+            (None, Some(_), Some(ssl)) if is_rendered && plan.certificate_header.is_none() => {
                 self.tls_client(ssl)?
             }
             _ => None,
         };
-        // The only dialect that tells of the issuer's certificate.
+        // Only this dialect has values of the issuer's certificate.
         let chain = match (&certificate, plan.upstream_headers.of(Dialect::Cloudflare)) {
             (Some(certificate), Some(_)) => self.chain(ssl, plan, certificate, verdict, now)?,
             _ => None,
@@ -394,7 +403,7 @@ impl Engine {
         })
     }
 
-    /// The verdict on a client that was found trusted, for what it says of its chain.
+    /// The verdict on a trusted client, which has its chain.
     fn chain(
         &self,
         ssl: Option<&SslRef>,
@@ -416,7 +425,7 @@ impl Engine {
     }
 }
 
-/// URI names of the certificate that this server shows on the connection.
+/// The URI names of the certificate that this server presents on the connection.
 fn server_uris(ssl: &SslRef) -> Vec<Vec<u8>> {
     let names = ssl.certificate().map(san::of).unwrap_or_default();
     names
@@ -428,7 +437,7 @@ fn server_uris(ssl: &SslRef) -> Vec<Vec<u8>> {
         .collect()
 }
 
-fn own_digest(ssl: &SslRef) -> u32 {
+fn server_uris_digest(ssl: &SslRef) -> u32 {
     let uris = server_uris(ssl);
     if uris.is_empty() {
         return 0;

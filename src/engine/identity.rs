@@ -7,8 +7,8 @@ use crate::identity::{subject_names, Acl, Consumer};
 use crate::policy::{Auth, GroupBy, Plan, Policy};
 
 impl Policy {
-    /// The identity of a trusted certificate; `cas` are the ids of the CAs in its chain. `None` when it
-    /// maps to no consumer.
+    /// The identity of a trusted certificate; `cas` are the ids of the CAs in its chain. `None`
+    /// when it maps to no consumer.
     pub(super) fn identify(
         &self,
         auth: &Auth,
@@ -57,7 +57,8 @@ impl Policy {
         Ok(())
     }
 
-    /// Refuses a client whose names, in another reading of the certificate, belong to a denied group.
+    /// Refuses a client whose names, in another reading of the certificate, belong to a denied
+    /// group.
     fn check_ambiguous_names(
         &self,
         plan: &Plan,

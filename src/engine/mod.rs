@@ -35,14 +35,14 @@ use revoked::RevokedCertificates;
 use token::{CachedToken, InactiveToken, IssuerDocuments};
 
 pub use header_certificate::RequestHeaders;
-pub use header_lines::{HeaderLine, HeaderLines, LineKind, NO_CONSUMER};
+pub use header_lines::{ClientCertificate, HeaderLine, HeaderLines, LineKind, NO_CONSUMER};
 pub use node::Node;
 pub use reload::{PolicySource, Reload, ReloadProgress};
 pub use revocation::{CachedStatus, PlanRef, RevocationSource, RevocationState};
 pub use token::{TokenDecision, TokenOutcome, TokenRequest};
 
-/// Most entries of the verdict cache, the status cache and the revoked certificates: 640, 128 and 128
-/// bytes each.
+/// Most entries of the verdict cache, the status cache and the revoked certificates: 640, 128 and
+/// 128 bytes each.
 const MAX_VERDICTS: usize = 8192;
 /// Most fetched CRLs in the cache, up to 10 MB each.
 const MAX_CRLS: usize = 16;
@@ -119,7 +119,8 @@ impl Default for Engine {
 
 impl Engine {
     /// Puts a policy in force. Tokens and the slots of clients do not outlive the old one;
-    /// certificates do not depend on a policy, and verdicts are cached by the content of their store.
+    /// certificates do not depend on a policy, and verdicts are cached by the content of their
+    /// store.
     ///
     /// Returns the old policy, which the caller frees where it does not delay requests.
     fn install(&self, policy: Policy) -> Option<Policy> {
@@ -128,7 +129,8 @@ impl Engine {
         // under another engine does not hold for this one.
         self.epoch.set(EPOCH.get() + 1);
         EPOCH.set(self.epoch.get());
-        // The cache holds results of signature checks and introspection, which depend on the policy.
+        // The cache holds results of signature checks and introspection, which depend on the
+        // policy.
         *self.tokens.borrow_mut() = Cache::with_weight(MAX_TOKENS, bounds::TOKENS);
         self.clients.borrow_mut().invalidate_slots();
         let inherited = self.process.replace(process::id()) != process::id();

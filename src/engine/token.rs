@@ -1,8 +1,8 @@
-//! Access tokens: whether a request brings one that its route takes, and one that is bound to the
-//! certificate of the client. What the issuer says comes in as bytes, as with revocation.
+//! Access tokens: whether a request has a token that its route accepts, and that is bound to the
+//! certificate of the client. The documents and answers of the issuer are passed in as bytes.
 //!
-//! Remembered is only that somebody cached_token for a token: with which keys, or when asked by whom.
-//! Everything else is checked on every request, and nothing is remembered on the connection.
+//! Only the result of a signature check or an introspection is cached. Everything else is checked
+//! on every request, and nothing is cached on the connection.
 
 use std::rc::Rc;
 
@@ -24,16 +24,16 @@ use crate::token::{
 };
 use crate::Error;
 
-/// Bytes that a claim takes for a byte of JSON, by estimate.
+/// Estimated bytes in memory for a byte of JSON claims.
 const DECODED: usize = 12;
-/// Bytes that every remembered token takes beside its claims.
+/// Estimated bytes of a cached token besides its claims.
 const BASE: usize = 400;
 
-/// Seconds for which the issuer is not asked again about a token that it did not vouch for: nobody
-/// should have it asked as often as he likes.
+/// Seconds for which an inactive token is not introspected again, so that a client cannot cause an
+/// introspection with every request.
 const INACTIVE: u32 = 5;
 
-/// What an issuer says of itself.
+/// The published documents of an issuer.
 pub(super) struct IssuerDocuments {
     discovery: Discovery,
     keys: Option<Rc<Jwks>>,
@@ -48,55 +48,57 @@ pub(super) struct InactiveToken {
     until: i64,
 }
 
-/// A token that somebody vouches for.
+/// A token with a valid signature, or an active one by introspection.
 pub(super) struct CachedToken {
     claims: Claims,
-    /// Of its signature; `None` when the issuer was asked.
+    /// The algorithm of its signature; `None` for an introspected token.
     algorithm: Option<Algorithm>,
-    /// When the issuer was asked, in seconds since the epoch: a clock set back makes it void.
+    /// When it was introspected, in seconds since the epoch: the entry is void if the clock is set
+    /// back before that.
     from: i64,
-    /// First second at which the issuer must be asked again.
+    /// First second at which it must be introspected again.
     until: i64,
 }
 
-/// What was decided about the token of a request.
+/// The outcome for the token of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub enum TokenOutcome {
-    /// The request may go on.
+    /// The request is allowed.
     Pass = 0,
-    /// 401: no token came.
+    /// 401: the request has no token.
     NoToken = 1,
-    /// 401: the token is not good.
+    /// 401: the token is not valid.
     Refused = 2,
-    /// 403: it is good and allows too little.
+    /// 403: the token is valid but does not authorize the request.
     Forbidden = 3,
-    /// Not decided yet: hand the documents of the issuer to [`Engine::set_issuer_documents`], newer ones than
-    /// before if there were any.
+    /// Not decided yet: the documents of the issuer are missing or too old; pass newer ones to
+    /// [`Engine::set_issuer_documents`].
     NeedsKeys = 4,
-    /// Not decided yet: ask the issuer, and hand its answer to [`Engine::set_introspection`].
+    /// Not decided yet: introspect the token and pass the response to
+    /// [`Engine::set_introspection`].
     NeedsIntrospection = 5,
-    /// Not decided yet: ask whether the certificate is revoked, as for [`super::Decision::Pending`],
-    /// on the plan of `certificate_plan`.
+    /// Not decided yet: the revocation status of the certificate must be fetched for the plan of
+    /// `certificate_plan`, as for [`crate::decision::Outcome::Pending`].
     Pending = 6,
 }
 
-/// A decision with what led to it.
+/// An outcome with what led to it.
 #[derive(Clone, Debug)]
 pub struct TokenDecision {
-    /// The decision.
+    /// The outcome.
     pub outcome: TokenOutcome,
-    /// Where the claims of a token that passed are remembered.
+    /// The slot of an accepted token in the token cache.
     pub token: Option<SlotId>,
-    /// What the token is known by: SHA-256 of the token and of who is asked about it.
+    /// The key of the token: SHA-256 of the token and of the source of its validation.
     pub id: [u8; 32],
-    /// Why not, for the error log only.
+    /// Why the request is refused, for the error log only.
     pub reason: Option<String>,
-    /// Why not, for the client.
+    /// Why the request is refused, for the client (`error_description`).
     pub description: Option<&'static str>,
 }
 
-/// A request with what it may show a token's right with.
+/// A request with its token and the evidence that the token is bound to its client.
 #[derive(Clone, Copy)]
 pub struct TokenRequest<'r> {
     /// All values of its `Authorization` headers.
@@ -105,7 +107,7 @@ pub struct TokenRequest<'r> {
     pub headers: RequestHeaders<'r>,
     /// The connection, if it is TLS.
     pub ssl: Option<&'r SslRef>,
-    /// Whether the issuer's documents are as new as can be: then an unknown key stays unknown.
+    /// Whether the documents of the issuer were just fetched: then an unknown key is refused.
     pub latest: bool,
 }
 
@@ -133,7 +135,7 @@ impl TokenDecision {
     }
 }
 
-/// Who vouches for the token of a request, or what is missing to know that.
+/// A valid token from the cache or by its signature, a refusal, or what is missing to decide.
 enum TokenLookup {
     Found(SlotId, Rc<CachedToken>),
     Refused(TokenError),
@@ -148,7 +150,7 @@ enum BindingCheck {
     Pending,
 }
 
-/// The token of a request; `Ok(None)` when it brings none.
+/// The token of a request; `Ok(None)` when there is none.
 fn token<'r>(authorization: &[&'r [u8]]) -> Result<Option<&'r str>, TokenError> {
     let line = match authorization {
         [] => return Ok(None),
@@ -182,8 +184,8 @@ fn token<'r>(authorization: &[&'r [u8]]) -> Result<Option<&'r str>, TokenError> 
 }
 
 impl Engine {
-    /// Access phase, after [`Engine::access`] let the request pass: whether its token is good for
-    /// the route of `plan_id`.
+    /// Access phase, after [`Engine::access`] allowed the request: checks its token for the route
+    /// of `plan_id`.
     pub fn check_token(
         &self,
         plan_id: usize,
@@ -261,7 +263,7 @@ impl Engine {
             .find(&bearer.issuer_key)
             .map(|(_, provider)| provider.clone());
         if !by_signature {
-            let id = introspected_id(bearer, token);
+            let id = introspection_cache_key(bearer, token);
             return match self
                 .find_token(&id)
                 .filter(|(_, known)| known.from <= now && now < known.until)
@@ -307,13 +309,13 @@ impl Engine {
                 TokenLookup::Found(self.cache_token(id, cached_token.clone()), cached_token)
             }
             Err(TokenError::UnknownKey(why)) if !latest => {
-                // A token that would be refused with any key is no reason to fetch.
-                let worth = jws.claims().and_then(|claims| {
+                // A token that is refused whatever its key must not cause a fetch.
+                let acceptable = jws.claims().and_then(|claims| {
                     let expected = expected_issuers(bearer, Some(&provider.discovery));
                     check_issuer(&claims, &expected)?;
                     claims.check_times(bearer.expected_claims.leeway, now)
                 });
-                match worth {
+                match acceptable {
                     Ok(()) => TokenLookup::Needs(TokenOutcome::NeedsKeys, id),
                     Err(_) => TokenLookup::Refused(TokenError::UnknownKey(why)),
                 }
@@ -347,18 +349,19 @@ impl Engine {
         bearer: &TokenAuth,
         cached_token: &CachedToken,
     ) -> Result<(), TokenError> {
-        // `iss` is optional in an introspection response (RFC 7662), which is from the issuer anyway.
+        // `iss` is optional in an introspection response (RFC 7662), which is from the issuer
+        // anyway.
         if cached_token.algorithm.is_none() && cached_token.claims.get("iss").is_none() {
             return Ok(());
         }
-        let mut providers = self.issuers.borrow_mut();
-        let provider = providers.find(&bearer.issuer_key).map(|(_, found)| found);
+        let mut issuers = self.issuers.borrow_mut();
+        let provider = issuers.find(&bearer.issuer_key).map(|(_, found)| found);
         let expected = expected_issuers(bearer, provider.map(|provider| &provider.discovery));
         check_issuer(&cached_token.claims, &expected)
     }
 
-    /// Checks the binding of a token to the certificate of the request, as far as the route requires
-    /// one.
+    /// Checks the binding of a token to the certificate of the request, as far as the route
+    /// requires one.
     fn check_binding(
         &self,
         policy: &Policy,
@@ -414,8 +417,8 @@ impl Engine {
         let auth = plan
             .certificate_plan
             .and_then(|plan| policy.plans.get(plan)?.auth.as_ref());
-        // The parsed certificate is cached only now, when the token is bound to it and the route, if
-        // it verifies certificates, trusts it.
+        // The parsed certificate is cached only now, when the token is bound to it and the route,
+        // if it verifies certificates, trusts it.
         let origin = connection.map_or(CertificateOrigin::Header, |_| CertificateOrigin::Tls);
         let Some(auth) = auth else {
             self.cache_client(slot, &certificate, origin)?;
@@ -439,11 +442,11 @@ impl Engine {
         )
     }
 
-    /// Takes the documents of the issuer of a plan: its discovery document, and its keys where
+    /// Stores the documents of the issuer of a plan: its discovery document, and its keys where
     /// they are needed.
     ///
     /// # Errors
-    /// Why they are not taken; then those before stay.
+    /// Why they are rejected; then the previous ones stay.
     pub fn set_issuer_documents(
         &self,
         plan_id: usize,
@@ -461,18 +464,18 @@ impl Engine {
             .transpose()
             .map_err(|why| wrong("keys", why))?
             .map(Rc::new);
-        let mut providers = self.issuers.borrow_mut();
-        // Another route of the same issuer may need the keys that this one does not.
-        let known = providers.find(&bearer.issuer_key);
-        let keys = keys.or_else(|| known.and_then(|(_, known)| known.keys.clone()));
-        providers.insert(
+        let mut issuers = self.issuers.borrow_mut();
+        // Another route with the same issuer may need keys where this one does not.
+        let previous = issuers.find(&bearer.issuer_key);
+        let keys = keys.or_else(|| previous.and_then(|(_, previous)| previous.keys.clone()));
+        issuers.insert(
             bearer.issuer_key,
             Rc::new(IssuerDocuments { discovery, keys }),
         );
         Ok(())
     }
 
-    /// Where the issuer of a plan is asked about tokens, if that is known.
+    /// The introspection endpoint of a plan, if it is configured or discovered.
     pub fn introspection_endpoint(&self, plan_id: usize) -> Result<Option<String>, Error> {
         let policy = self.policy()?;
         let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
@@ -480,20 +483,20 @@ impl Engine {
         if let Some(endpoint) = &bearer.introspection_endpoint {
             return Ok(Some(endpoint.to_string()));
         }
-        let mut providers = self.issuers.borrow_mut();
-        let provider = providers.find(&bearer.issuer_key);
+        let mut issuers = self.issuers.borrow_mut();
+        let provider = issuers.find(&bearer.issuer_key);
         Ok(provider.and_then(|(_, provider)| provider.discovery.introspection_endpoint.clone()))
     }
 
-    /// A JWT by which this gateway shows the issuer of a plan who it is (`private_key_jwt`).
+    /// A JWT that authenticates this gateway to the issuer of a plan (`private_key_jwt`).
     pub fn client_assertion(&self, plan_id: usize, now: i64) -> Result<String, Error> {
         let policy = self.policy()?;
         let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
         let bearer = plan.token_auth.as_ref().ok_or(Error::NotFound)?;
         let client = bearer.client.as_ref().ok_or(Error::NotFound)?;
         let key = client.key.as_ref().ok_or(Error::NotFound)?;
-        let mut providers = self.issuers.borrow_mut();
-        let provider = providers.find(&bearer.issuer_key);
+        let mut issuers = self.issuers.borrow_mut();
+        let provider = issuers.find(&bearer.issuer_key);
         let issuer = match provider {
             Some((_, provider)) => &*provider.discovery.issuer,
             None => &*bearer.issuer,
@@ -501,15 +504,15 @@ impl Engine {
         key.assertion(&client.id, issuer, now)
     }
 
-    /// Takes what the issuer answered about a token.
+    /// Stores the introspection response for a token. `Some` is the refusal of an inactive token.
     ///
     /// # Errors
-    /// When it is no answer. `Some`: it does not vouch for the token.
+    /// When the response is not valid.
     pub fn set_introspection(
         &self,
         plan_id: usize,
         authorization: &[&[u8]],
-        decision: &[u8],
+        response: &[u8],
         now: i64,
     ) -> Result<Option<TokenDecision>, Error> {
         let policy = self.policy()?;
@@ -519,15 +522,15 @@ impl Engine {
             Ok(token) => token.ok_or(Error::NotFound)?,
             Err(refusal) => return Ok(Some(TokenDecision::refuse(&refusal))),
         };
-        match parse_introspection_response(decision) {
+        match parse_introspection_response(response) {
             Err(refusal @ TokenError::Inactive) => {
                 let until = now.saturating_add(bearer.cache_ttl.clamp(1, INACTIVE).into());
-                let id = introspected_id(bearer, token);
+                let id = introspection_cache_key(bearer, token);
                 let inactive = InactiveToken { from: now, until };
                 self.inactive_tokens.borrow_mut().insert(id, inactive);
                 Ok(Some(TokenDecision::refuse(&refusal)))
             }
-            // The issuer's fault, not the token's.
+            // An error of the issuer, not of the token.
             Err(refusal) => Err(Error::Misuse(refusal.to_string())),
             Ok(claims) => {
                 let limit = now.saturating_add(bearer.cache_ttl.into());
@@ -536,19 +539,19 @@ impl Engine {
                     claims,
                     algorithm: None,
                     from: now,
-                    // It holds for the request that asked.
+                    // The result holds for the request that is waiting for it.
                     until: until.max(now.saturating_add(1)),
                 });
-                self.cache_token(introspected_id(bearer, token), cached_token);
+                self.cache_token(introspection_cache_key(bearer, token), cached_token);
                 Ok(None)
             }
         }
     }
 
-    /// The header lines for the claims of a token that passed on this plan.
+    /// The header lines for the claims of a token that this plan accepted.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when the token is not remembered any more.
+    /// [`Error::NotFound`] when the token is not in the cache any more.
     pub fn claim_headers(&self, plan_id: usize, token: SlotId) -> Result<HeaderLines, Error> {
         let policy = self.policy()?;
         let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
@@ -575,8 +578,9 @@ impl Engine {
     }
 }
 
-/// What an introspected token is known by. Another client of the issuer may be told otherwise.
-fn introspected_id(bearer: &TokenAuth, token: &str) -> [u8; 32] {
+/// The key of an introspected token. The issuer may answer another client of its differently, so
+/// the credentials are part of it.
+fn introspection_cache_key(bearer: &TokenAuth, token: &str) -> [u8; 32] {
     let mut hasher = Sha256::new();
     hasher.update(b"introspection");
     hasher.update(&bearer.introspection_key);
@@ -613,7 +617,7 @@ mod tests {
     use crate::engine::PolicySource;
 
     #[test]
-    fn introspected_answers_are_void_once_the_clock_is_set_back() {
+    fn introspection_results_are_void_once_the_clock_is_set_back() {
         let text = "{_format_version: '3.0', routes: [{name: a, plugins: [{name: openid-connect, \
             config: {issuer: 'https://idp.example', auth_methods: [introspection], \
             client_id: [gw], client_secret: [s], cache_ttl: 60, \

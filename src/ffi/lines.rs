@@ -8,7 +8,7 @@ use super::{
     bytes, connection, give, guard, guard_with, handle, output, put, rmtls_buf, take, text,
 };
 use crate::connection::Connection;
-use crate::engine::{HeaderLine, HeaderLines, LineKind, NO_CONSUMER};
+use crate::engine::{ClientCertificate, HeaderLine, HeaderLines, LineKind, NO_CONSUMER};
 use crate::headers::cloudflare::Property;
 use crate::headers::{Dialect, VerifyResult};
 use crate::Error;
@@ -169,8 +169,13 @@ pub unsafe extern "C" fn rmtls_engine_cloudflare(
             let client = client.as_ref().map(|client| client.0.clone());
             let verdict = verified(verdict)?;
             give(out, || {
-                let properties =
-                    engine.cloudflare(connection(ssl), client, plan as usize, verdict, now)?;
+                let properties = engine.cloudflare(ClientCertificate {
+                    ssl: connection(ssl),
+                    certificate: client,
+                    plan_id: plan as usize,
+                    verify_result: verdict,
+                    now,
+                })?;
                 let line = |(name, property): (&str, Property)| {
                     let (kind, value) = match property {
                         Property::Text(text) => (RMTLS_LINE_ALWAYS, text),
@@ -274,7 +279,17 @@ pub unsafe extern "C" fn rmtls_engine_header_value(
             let client = client.as_ref().map(|client| client.0.clone());
             let (ssl, plan) = (connection(ssl), plan as usize);
             let verdict = verified(verdict)?;
-            let value = engine.header_value(ssl, client, plan, verdict, dialect, key, now)?;
+            let value = engine.header_value(
+                ClientCertificate {
+                    ssl,
+                    certificate: client,
+                    plan_id: plan,
+                    verify_result: verdict,
+                    now,
+                },
+                dialect,
+                key,
+            )?;
             put(out, value.unwrap_or_default().as_bytes())
         })
     }

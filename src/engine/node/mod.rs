@@ -1,9 +1,9 @@
 //! What the workers of one nginx have in common: which policy is in force, and its documents.
 //!
-//! A worker that nginx starts later is a copy of the master, and so has the policy that the master read.
-//! If another one has been in force since, its documents are here, whatever the files hold by now. The
-//! memory is shared with all processes forked later and lives until the last of them ends; with a state
-//! directory the documents outlive that too.
+//! A worker that nginx starts later is a copy of the master, and so has the policy that the master
+//! read. If another one has been in force since, its documents are here, whatever the files hold by
+//! now. The memory is shared with all processes forked later and lives until the last of them ends;
+//! with a state directory the documents outlive that too.
 
 use std::collections::HashMap;
 use std::ffi::CStr;
@@ -22,8 +22,8 @@ use crate::text::hex;
 
 /// Most bytes of documents that are kept.
 const MAX_KEPT: usize = 256 << 20;
-/// Versions of the documents: the one in force, one or two that are being written, and that of a master
-/// whose workers have not started.
+/// Versions of the documents: the one in force, one or two that are being written, and that of a
+/// master whose workers have not started.
 const VERSIONS: usize = 4;
 /// Workers whose state is shown.
 pub const MAX_WORKERS: usize = 128;
@@ -163,9 +163,9 @@ impl Node {
         })
     }
 
-    /// That of the process that started this one: of the old binary of an nginx that is upgraded (USR2), whose
-    /// workers may serve beside those of the new one, and take over again. `None` when that process has none,
-    /// one of another layout, or does not let this one have it.
+    /// That of the process that started this one: of the old binary of an nginx that is upgraded
+    /// (USR2), whose workers may serve beside those of the new one, and take over again. `None`
+    /// when that process has none, one of another layout, or does not let this one have it.
     pub fn of_parent() -> Option<Node> {
         Node::of_process(std::os::unix::process::parent_id())
     }
@@ -228,13 +228,14 @@ impl Node {
         self.word(NEXT_ORDER).fetch_add(1, Ordering::AcqRel) + 1
     }
 
-    /// The epoch of the policy in force; 0 before the first. It rises with each policy that is put in
-    /// force.
+    /// The epoch of the policy in force; 0 before the first. It rises with each policy that is put
+    /// in force.
     pub fn epoch(&self) -> u64 {
         self.get(EPOCH)
     }
 
-    /// Epoch, order and digest of the policy in force, unless another one is put in force meanwhile.
+    /// Epoch, order and digest of the policy in force, unless another one is put in force
+    /// meanwhile.
     pub fn in_force(&self) -> Option<(u64, u64, [u8; 32])> {
         let epoch = self.epoch();
         let found = (epoch, self.get(ORDER), self.get_digest(DIGEST));
@@ -246,8 +247,8 @@ impl Node {
         self.get(SINCE)
     }
 
-    /// Keeps documents that may be put in force later. `false` when they are too large, or there is no
-    /// memory for them.
+    /// Keeps documents that may be put in force later. `false` when they are too large, or there is
+    /// no memory for them.
     pub fn keep(&self, order: u64, documents: &Documents) -> bool {
         self.keep_encoded(order, &documents.encode())
     }
@@ -283,16 +284,17 @@ impl Node {
         true
     }
 
-    /// Puts what was read at `order` in force, with the documents that were kept at that order. One that
-    /// was read before the one in force is not; the same documents keep their epoch unless `renew`.
+    /// Puts what was read at `order` in force, with the documents that were kept at that order. One
+    /// that was read before the one in force is not; the same documents keep their epoch unless
+    /// `renew`.
     pub fn publish(&self, order: u64, digest: &[u8; 32], renew: bool, now: u64) -> Published {
         let lock = self.lock();
         self.publish_locked(order, digest, renew, now, &lock)
     }
 
-    /// [`Node::keep`] and [`Node::publish`] in one go: as many workers as compile at the same moment, none
-    /// takes the slot of documents that another one is about to put in force. Also whether the documents in
-    /// force are kept.
+    /// [`Node::keep`] and [`Node::publish`] in one go: as many workers as compile at the same
+    /// moment, none takes the slot of documents that another one is about to put in force. Also
+    /// whether the documents in force are kept.
     pub fn put_in_force(
         &self,
         order: u64,
@@ -437,8 +439,8 @@ impl Node {
         })
     }
 
-    /// Keeps writers apart. A process that died with the lock loses it; so does one that has held it for
-    /// seconds, whose version then fails its digest.
+    /// Keeps writers apart. A process that died with the lock loses it; so does one that has held
+    /// it for seconds, whose version then fails its digest.
     fn lock(&self) -> Lock<'_> {
         let this = u64::from(process::id());
         let since = Instant::now();
@@ -512,8 +514,8 @@ pub fn digest_of(documents: &Documents) -> [u8; 32] {
     sha256(&documents.encode())
 }
 
-/// Where the documents of a policy outlive a restart: a file in the state directory, by the name of the
-/// policy.
+/// Where the documents of a policy outlive a restart: a file in the state directory, by the name of
+/// the policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateFile {
     directory: PathBuf,
@@ -544,8 +546,8 @@ impl StateFile {
         })
     }
 
-    /// Writes the documents, mode 0600, by renaming a complete file. Where that fails, the ones before are
-    /// removed: those were in force earlier, and no start may go back to them.
+    /// Writes the documents, mode 0600, by renaming a complete file. Where that fails, the ones
+    /// before are removed: those were in force earlier, and no start may go back to them.
     ///
     /// # Errors
     /// As the system calls.
@@ -565,8 +567,8 @@ impl StateFile {
         }
     }
 
-    /// Writes the documents in force on `node`. Another worker may put newer ones in force meanwhile, and
-    /// have written those before this one gets to it.
+    /// Writes the documents in force on `node`. Another worker may put newer ones in force
+    /// meanwhile, and have written those before this one gets to it.
     ///
     /// # Errors
     /// As [`StateFile::write`].

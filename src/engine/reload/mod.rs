@@ -23,8 +23,8 @@ use crate::Error;
 
 /// A change of the watched files counts once it is so old.
 const SETTLE: Duration = Duration::from_millis(500);
-/// How long a worker may serve a policy that is not the one in force any more, beyond the interval of its
-/// watch, while it compiles that.
+/// How long a worker may serve a policy that is not the one in force any more, beyond the interval
+/// of its watch, while it compiles that.
 const CATCH_UP: Duration = Duration::from_secs(10);
 /// A watch that has not looked for this long beyond its interval is dead.
 const OVERDUE: Duration = Duration::from_secs(10);
@@ -432,7 +432,8 @@ impl Drop for Reload {
 pub enum ReloadProgress {
     /// Not compiled yet.
     Building,
-    /// In force, with what changed in words for the log, and in a second line what went wrong besides.
+    /// In force, with what changed in words for the log, and in a second line what went wrong
+    /// besides.
     InForce(String),
     /// The files hold what is in force already.
     Same,
@@ -747,7 +748,8 @@ impl Engine {
         *self.node.borrow_mut() = Some(node);
     }
 
-    /// Has the documents in force written to `directory`, for the next start. `source` names the policy.
+    /// Has the documents in force written to `directory`, for the next start. `source` names the
+    /// policy.
     ///
     /// # Errors
     /// When the directory cannot be used.
@@ -757,8 +759,8 @@ impl Engine {
         Ok(())
     }
 
-    /// The epoch of the policy that this worker serves: the node's number of it, or without a node, how many
-    /// there have been here.
+    /// The epoch of the policy that this worker serves: the node's number of it, or without a node,
+    /// how many there have been here.
     pub fn node_epoch(&self) -> u64 {
         match self.node.borrow().is_some() {
             true => self.version.get().epoch,
@@ -771,8 +773,8 @@ impl Engine {
         self.reload_state.borrow().since
     }
 
-    /// First work of a worker: puts the policy that the master read in force on the node, unless a newer one
-    /// is.
+    /// First work of a worker: puts the policy that the master read in force on the node, unless a
+    /// newer one is.
     fn enter(&self) {
         let node = self.node.borrow().clone();
         let Some(node) = node else {
@@ -797,8 +799,8 @@ impl Engine {
         self.behind_since.set(Some(None));
     }
 
-    /// Whether another policy is in force on this node than the one that this worker has. The same one, put
-    /// in force anew, is caught up with here.
+    /// Whether another policy is in force on this node than the one that this worker has. The same
+    /// one, put in force anew, is caught up with here.
     pub fn is_behind(&self) -> bool {
         let node = self.node.borrow();
         let Some(node) = node.as_ref() else {

@@ -1,5 +1,5 @@
-//! Whether a trusted certificate still counts. What the network says comes in as bytes: the engine
-//! names the sources, the caller fetches, the engine judges.
+//! The revocation status of a trusted certificate. The engine names the sources, the caller fetches
+//! them, and the engine evaluates the bytes.
 
 use std::rc::Rc;
 
@@ -18,16 +18,16 @@ use crate::Error;
 
 /// `X509_V_ERR_CERT_REVOKED`.
 const REVOKED: i32 = 23;
-/// `X509_V_ERR_UNABLE_TO_GET_CRL`: no status could be had.
+/// `X509_V_ERR_UNABLE_TO_GET_CRL`: no source gave a status.
 const NO_STATUS: i32 = 3;
-/// Seconds after which the policy's own CRLs are looked at again when they gave no answer.
+/// Seconds after which the local CRLs are evaluated again when they gave no status.
 const LOCAL_RETRY: i64 = 60;
 
-/// What is known of the status of a certificate.
+/// The revocation status of a certificate without its times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub enum RevocationState {
-    /// Its sources gave no answer.
+    /// No source gave an answer.
     Unknown = 0,
     /// Not revoked.
     Good = 1,
@@ -36,7 +36,7 @@ pub enum RevocationState {
 }
 
 impl RevocationState {
-    /// The state with this number.
+    /// The status with this number.
     pub fn from_number(number: i32) -> Option<RevocationState> {
         [
             RevocationState::Unknown,
@@ -48,26 +48,26 @@ impl RevocationState {
     }
 }
 
-/// A state that holds before `until`, in seconds since the epoch.
+/// A status that holds before `until`, in seconds since the epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CachedStatus {
-    /// The state.
+    /// The status.
     pub state: RevocationState,
-    /// `X509_V_*` number of a refusal for it.
+    /// `X509_V_*` number with which it refuses.
     pub code: i32,
-    /// Depth of the certificate that a refusal is about; 0 is the leaf.
+    /// Depth of the certificate that is revoked or has no status; 0 is the leaf.
     pub depth: u32,
-    /// When it was found out: a clock that is set back before that makes it void.
+    /// When it was evaluated: it is void if the clock is set back before that.
     from: i64,
-    /// First second at which it must be asked for again.
+    /// First second at which it must be fetched again.
     pub until: i64,
-    /// Whether only a newer answer ends it, not the lack of one: a signed revocation without
-    /// `certificateHold`.
+    /// Whether it stays until a newer answer, also when no source answers: a signed revocation for
+    /// another reason than `certificateHold`.
     lasting: bool,
 }
 
-/// A plan of the policy that was in force at an epoch. Fetching takes time, and a plan number means
-/// something else after a reload.
+/// A plan of the policy that was in force at an epoch. A reload during a fetch gives plan numbers
+/// another meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlanRef {
     /// Number of the plan.
@@ -76,7 +76,7 @@ pub struct PlanRef {
     pub epoch: u64,
 }
 
-/// Where a status may be had.
+/// A source of revocation statuses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RevocationSource {
     /// An OCSP responder, with the request as DER.
@@ -93,18 +93,18 @@ pub enum RevocationSource {
     },
 }
 
-/// Which expired CRLs were reported.
+/// Which local CRLs have expired since they were reported last.
 #[derive(Default)]
 pub(super) struct CrlExpiryWatch {
     epoch: u64,
-    /// Those that expired by then were.
-    seen: i64,
-    /// Not reported yet.
+    /// The CRLs that expired by this second are reported.
+    reported_until: i64,
+    /// Warnings that are not reported yet.
     texts: Vec<String>,
 }
 
 impl CachedStatus {
-    /// A state that is found out at `now`.
+    /// A status that is evaluated at `now`.
     fn new(state: RevocationState, now: i64, until: i64) -> CachedStatus {
         let code = match state {
             RevocationState::Unknown => NO_STATUS,
@@ -126,9 +126,10 @@ impl CachedStatus {
     }
 }
 
-/// What a status is remembered under. The verified chain, not what the client sent: a client must
-/// not get rid of an answer by sending one more certificate, or its own in another encoding.
-fn status_id(chain: &ChainIds, revocation: &RevocationSettings) -> [u8; 32] {
+/// The key of a cached status. It depends on the verified chain, not on the certificates that the
+/// client sent: a client must not evade a status by sending one more certificate, or its own in
+/// another encoding.
+fn status_key(chain: &ChainIds, revocation: &RevocationSettings) -> [u8; 32] {
     let mut hasher = Sha256::new();
     hasher.update(chain.status_key(revocation.crls.is_some()));
     hasher.update(&revocation.key);
@@ -136,16 +137,16 @@ fn status_id(chain: &ChainIds, revocation: &RevocationSettings) -> [u8; 32] {
     hasher.finish()
 }
 
-/// The same for a verified chain, leaf first.
-fn chain_id(chain: &[X509], revocation: &RevocationSettings) -> Result<[u8; 32], Error> {
+/// [`status_key`] of a verified chain, leaf first.
+fn chain_status_key(chain: &[X509], revocation: &RevocationSettings) -> Result<[u8; 32], Error> {
     match chain {
         [] => Err(Error::NotFound),
-        chain => Ok(status_id(&chain_ids(chain)?, revocation)),
+        chain => Ok(status_key(&chain_ids(chain)?, revocation)),
     }
 }
 
-/// The status by the policy's own CRLs alone; `None` when they leave it open and the certificate
-/// names sources.
+/// The status by the local CRLs of the policy; `None` when they give none and the certificate names
+/// sources.
 fn status_from_local_crls(
     auth: &Auth,
     certificate: &Certificate,
@@ -165,17 +166,16 @@ fn status_from_local_crls(
         };
         match outcome.code {
             0 if !path.chain().is_empty() => return Ok(Some(status(RevocationState::Good))),
-            // A CA that is revoked must not answer for its clients, though a CRL may lack for these.
+            // A revoked CA must not answer for its certificates, even if their CRL is missing.
             REVOKED => return Ok(Some(status(RevocationState::Revoked))),
-            // Its sources may have an answer before a CRL comes into force.
+            // Its sources may have an answer before a local CRL comes into force.
             _ => unknown = status(RevocationState::Unknown),
         }
         unknown.until = until.min(now.saturating_add(LOCAL_RETRY));
     }
-    let sourceless =
-        revocation_urls::ocsp(leaf).is_empty() && revocation_urls::crl(leaf).is_empty();
-    let settled = sourceless || path.chain().len() < 2;
-    Ok(settled.then_some(unknown))
+    let no_source = revocation_urls::ocsp(leaf).is_empty() && revocation_urls::crl(leaf).is_empty();
+    let is_final = no_source || path.chain().len() < 2;
+    Ok(is_final.then_some(unknown))
 }
 
 impl Engine {
@@ -208,7 +208,7 @@ impl Engine {
             metrics::count(Event::StatusHit);
             return Ok(TrustResult::Untrusted(Verdict::refused(REVOKED, 0, now)));
         }
-        let key = status_id(ids, revocation);
+        let key = status_key(ids, revocation);
         let known = self
             .statuses
             .borrow_mut()
@@ -268,10 +268,10 @@ impl Engine {
         })
     }
 
-    /// Judges what a source answered. `Ok` is a definite status, which is remembered.
+    /// Evaluates the response of a source. A definite status is cached and returned.
     ///
     /// # Errors
-    /// Why the bytes are no answer, for the log.
+    /// Why the bytes give no status, for the log.
     pub fn check_revocation_response(
         &self,
         certificate: &Certificate,
@@ -309,9 +309,10 @@ impl Engine {
         self.cache_status(certificate, at, status, now)
     }
 
-    /// Remembers a status that is known from elsewhere, for at most the time the plan allows. A
-    /// certificate that is known as revoked stays so to the end of that time, whatever `state` is:
-    /// an answer that arrives late may be older. Gives what is remembered.
+    /// Caches a status that another worker evaluated, or that no source answered, for at most the
+    /// time that the plan allows. A revoked certificate stays revoked to the end of that time,
+    /// whatever `state` is: an answer that arrives late may be older. Returns the status that is
+    /// cached.
     pub fn set_revocation_status(
         &self,
         certificate: &Certificate,
@@ -331,12 +332,12 @@ impl Engine {
         now: i64,
     ) -> Result<CachedStatus, Error> {
         self.with_chain(certificate, at, now, |auth, chain| {
-            let key = chain_id(chain, &auth.revocation)?;
+            let key = chain_status_key(chain, &auth.revocation)?;
             let limit = now.saturating_add(auth.revocation.ttl);
-            // A local CRL that comes into or goes out of force may revoke what a source calls good.
+            // A local CRL that takes effect or expires may change the status.
             let crls = auth.revocation.crls.as_ref();
             let limit = limit.min(crls.map_or(i64::MAX, |crls| crls.next_change(now)));
-            // An answer within the clock skew after nextUpdate holds for this once.
+            // An answer within the tolerated clock skew after nextUpdate holds for one second.
             status.until = status.until.min(limit).max(now.saturating_add(1));
             if let [leaf, issuer, ..] = chain {
                 let (leaf, issuer) = (
@@ -353,7 +354,7 @@ impl Engine {
             let mut statuses = self.statuses.borrow_mut();
             let known = statuses.find(&key).map(|(_, status)| *status);
             match (known, status.state) {
-                // Another request got an answer meanwhile.
+                // Another request got an answer in the meantime.
                 (Some(known), RevocationState::Unknown)
                     if known.state != RevocationState::Unknown && known.holds_at(now) =>
                 {
@@ -374,7 +375,7 @@ impl Engine {
         })
     }
 
-    /// Name under which all workers share the status of this client on this plan.
+    /// The key under which all workers share the status of this certificate on this plan.
     pub fn revocation_status_key(
         &self,
         certificate: &Certificate,
@@ -382,11 +383,11 @@ impl Engine {
         now: i64,
     ) -> Result<String, Error> {
         self.with_chain(certificate, at, now, |auth, chain| {
-            Ok(hex(&chain_id(chain, &auth.revocation)?))
+            Ok(hex(&chain_status_key(chain, &auth.revocation)?))
         })
     }
 
-    /// Local CRL number `index` of the policy in force; `None` after the last.
+    /// Reads local CRL number `index` of the policy in force; `None` after the last.
     pub fn with_local_crl<T>(
         &self,
         index: usize,
@@ -397,11 +398,12 @@ impl Engine {
         Ok(lists.nth(index).map(read))
     }
 
-    /// Passes on a warning of a local CRL that expired since the policy was compiled, of each once.
+    /// Writes a warning about a local CRL that expired since the policy was compiled, one warning
+    /// per call and CRL.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there is no other; those of `write`, after which the warning is
-    /// passed on again.
+    /// [`Error::NotFound`] when there is no other; an error of `write`, after which the next call
+    /// writes the same warning.
     pub fn expired_crl(
         &self,
         now: i64,
@@ -409,31 +411,31 @@ impl Engine {
     ) -> Result<(), Error> {
         let (policy, epoch) = (self.policy()?, self.epoch());
         let mut watch = self.crl_expiry.borrow_mut();
-        // A clock that was ahead must not hide what expires from now on.
-        if watch.epoch != epoch || now < watch.seen {
+        // After a clock that was ahead, CRLs that expire from now on must be reported.
+        if watch.epoch != epoch || now < watch.reported_until {
             *watch = CrlExpiryWatch {
                 epoch,
-                // What had expired by then is a warning of the policy.
-                seen: policy.compiled_at.min(now),
+                // The warnings of the policy have the CRLs that had expired by then.
+                reported_until: policy.compiled_at.min(now),
                 texts: Vec::new(),
             };
         }
-        let seen = watch.seen;
-        if now > seen {
+        let since = watch.reported_until;
+        if now > since {
             let sets = policy.crls.iter();
             watch
                 .texts
-                .extend(sets.flat_map(|set| set.expired_since(seen, now)));
+                .extend(sets.flat_map(|set| set.expired_since(since, now)));
             watch.texts.sort();
             watch.texts.dedup();
-            watch.seen = now;
+            watch.reported_until = now;
         }
         write(watch.texts.last().ok_or(Error::NotFound)?)?;
         watch.texts.pop();
         Ok(())
     }
 
-    /// A CRL, parsed and verified once per worker for the same bytes and issuer.
+    /// A fetched CRL. The same bytes and issuer are parsed and verified once per worker.
     fn crl(&self, bytes: &[u8], issuer: &X509) -> Result<Rc<Crl>, String> {
         let issuer_digest = certificate::sha256(issuer).map_err(|error| error.to_string())?;
         let key = sha256(&[sha256(bytes), issuer_digest].concat());

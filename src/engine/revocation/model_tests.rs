@@ -1,5 +1,5 @@
-//! The status of a certificate while fetches, reloads, shortages and the clock go on in random order,
-//! against a model.
+//! Compares the revocation status with a model, while fetches, reloads, local shortages and changes
+//! of the clock happen in random order.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -30,7 +30,7 @@ struct Options {
     strict: bool,
     ssl_verify: bool,
     ttl: i64,
-    /// Routes before this one: the number of its plan.
+    /// Number of routes before this one, which is the number of its plan.
     others: usize,
 }
 
@@ -44,13 +44,13 @@ impl Options {
         }
     }
 
-    /// What a status is shared by.
+    /// What the key of a cached status depends on.
     fn key(self) -> (bool, i64) {
         (self.ssl_verify, self.ttl)
     }
 
     fn policy(self, ca: &str) -> String {
-        // Each with a plan of its own.
+        // Each route has a plan of its own.
         let others: String = (0..self.others)
             .map(|n| {
                 format!(
@@ -73,10 +73,10 @@ impl Options {
     }
 }
 
-/// What the engine must hold, by the rules alone.
+/// The status that the engine must have by the rules alone.
 #[derive(Default)]
 struct Model {
-    /// End of what the CA said of the certificate as revoked.
+    /// Until when the certificate is revoked.
     revoked: i64,
     statuses: HashMap<(bool, i64), (RevocationState, i64)>,
 }
@@ -106,7 +106,7 @@ impl Model {
         let known = self.statuses.get(&options.key());
         let definite =
             |known: &(RevocationState, i64)| known.0 != RevocationState::Unknown && now < known.1;
-        // Only a newer answer ends a revocation, not the lack of one.
+        // A newer answer ends a revocation; a missing answer does not.
         if let (RevocationState::Unknown, Some((RevocationState::Revoked, _))) = (state, known) {
             self.statuses
                 .insert(options.key(), (RevocationState::Revoked, until));
@@ -119,7 +119,7 @@ impl Model {
 struct World {
     leaf: String,
     ca: String,
-    /// Bytes of a source, by what they say.
+    /// The responses of the sources, by status.
     good: Vec<u8>,
     revoked: [Vec<u8>; 2],
     start: i64,
@@ -172,7 +172,7 @@ impl World {
             .unverified_certificate(None, at.plan, &came, false)
             .unwrap()
             .unwrap();
-        // Fetches on their way: where they were begun, and the name of the status there.
+        // Fetches in progress: the plan for which they started, and the key of the status there.
         let mut fetches: Vec<(PlanRef, String)> = Vec::new();
         let mut seen: HashMap<&'static str, usize> = HashMap::new();
         for step in 0..steps {
@@ -226,7 +226,7 @@ impl World {
         seen
     }
 
-    /// One fetch comes to its end, as revocation.lua takes it.
+    /// Ends one fetch as revocation.lua does.
     #[allow(clippy::too_many_arguments)]
     fn end(
         &self,
@@ -244,14 +244,14 @@ impl World {
         }
         let kind = random.below(6);
         if kind == 5 {
-            // A shortage of this machine: nothing is remembered.
+            // A local shortage: nothing is cached.
             return "shortage";
         }
         let failed = |engine: &Engine| {
             engine.set_revocation_status(certificate, begun, RevocationState::Unknown, now + 5, now)
         };
         if !same {
-            // Whatever comes, the engine takes nothing that was asked under another policy.
+            // The engine rejects every response that was fetched for another policy.
             let source = engine.revocation_source(certificate, begun, 0, now);
             assert_eq!(source.unwrap_err(), Error::NotFound);
             for state in [
@@ -306,7 +306,7 @@ fn a_certificate_that_was_found_revoked_does_not_pass_whatever_else_happens_in_a
             *seen.entry(what).or_default() += count;
         }
     }
-    // The model meets everything that it is about.
+    // The random runs covered every case of the model.
     for what in [
         "reload", "clock", "fetch", "access", "shortage", "void", "revoked", "good", "failure",
         "passed", "refused", "pending",
@@ -361,7 +361,7 @@ fn a_certificate_revoked_under_one_policy_is_refused_under_the_next_without_aski
     options.ssl_verify = true;
     let at = load(options);
     assert_eq!(decide(at, now + 59), Outcome::Refused);
-    // An older list that arrives late, and a failure.
+    // An older CRL that arrives late, then a failure.
     let source = engine
         .revocation_source(&certificate, at, 1, now)
         .unwrap()

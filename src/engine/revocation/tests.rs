@@ -35,7 +35,7 @@ fn certificate(ca: &TestCa) -> Certificate {
 }
 
 #[test]
-fn settle_only_a_newer_answer_ends_a_revocation() {
+fn set_revocation_status_only_a_newer_answer_ends_a_revocation() {
     let source = RevocationSource::Crl {
         url: "http://a.example/".to_owned(),
     };
@@ -57,27 +57,27 @@ fn settle_only_a_newer_answer_ends_a_revocation() {
             (status.state, status.until),
             (RevocationState::Revoked, now + 60)
         );
-        // As the caller settles what the source said, and later that no source answers.
-        let settle = |state, now| {
+        // The caller stores the status of the source, and later that no source answers.
+        let set_status = |state, now| {
             engine
                 .set_revocation_status(&client, at, state, now + 5, now)
                 .unwrap()
         };
-        settle(RevocationState::Revoked, now);
-        let later = settle(RevocationState::Unknown, now + 100);
+        set_status(RevocationState::Revoked, now);
+        let later = set_status(RevocationState::Unknown, now + 100);
         assert_eq!(later.state == RevocationState::Revoked, lasting, "{reason}");
         assert_eq!(later.until, now + 105);
         let status = engine.check_revocation_response(&client, at, &source, &good, now + 200);
         assert_eq!(status.unwrap().state, RevocationState::Good);
         assert_eq!(
-            settle(RevocationState::Unknown, now + 300).state,
+            set_status(RevocationState::Unknown, now + 300).state,
             RevocationState::Unknown
         );
     }
 }
 
 #[test]
-fn settle_status_of_a_time_to_come_is_void_but_for_a_revocation() {
+fn set_revocation_status_from_the_future_is_void_unless_revoked() {
     let source = RevocationSource::Crl {
         url: "http://a.example/".to_owned(),
     };
@@ -85,7 +85,7 @@ fn settle_status_of_a_time_to_come_is_void_but_for_a_revocation() {
     let (engine, at) = engine(&ca, &[], 1_000_000);
     let client = certificate(&ca);
     let now = now() + 1;
-    let settle = |state, now| {
+    let set_status = |state, now| {
         engine
             .set_revocation_status(&client, at, state, now + 5, now)
             .unwrap()
@@ -93,20 +93,20 @@ fn settle_status_of_a_time_to_come_is_void_but_for_a_revocation() {
     let ahead =
         engine.set_revocation_status(&client, at, RevocationState::Good, i64::MAX, now + ahead_by);
     assert_eq!(ahead.unwrap().state, RevocationState::Good);
-    // The clock is right again: an answer of a later hour does not stand against a failure of today.
+    // The clock is right again: a good status of a later hour does not override a failure of today.
     assert_eq!(
-        settle(RevocationState::Unknown, now).state,
+        set_status(RevocationState::Unknown, now).state,
         RevocationState::Unknown
     );
     assert_eq!(
-        settle(RevocationState::Good, now).state,
+        set_status(RevocationState::Good, now).state,
         RevocationState::Good
     );
     assert_eq!(
-        settle(RevocationState::Unknown, now + 1).state,
+        set_status(RevocationState::Unknown, now + 1).state,
         RevocationState::Good
     );
-    // What the CA signed as revoked stays so until it says otherwise.
+    // A signed revocation stays until the CA signs another status.
     ca.add_to_database(
         &client.leaf().to_owned(),
         'R',
@@ -117,13 +117,13 @@ fn settle_status_of_a_time_to_come_is_void_but_for_a_revocation() {
         engine.check_revocation_response(&client, at, &source, &bytes, now + 2 + ahead_by / 2);
     assert_eq!(ahead.unwrap().state, RevocationState::Revoked);
     assert_eq!(
-        settle(RevocationState::Unknown, now + 3).state,
+        set_status(RevocationState::Unknown, now + 3).state,
         RevocationState::Revoked
     );
 }
 
 #[test]
-fn settle_good_ends_when_a_local_crl_changes() {
+fn set_revocation_status_good_ends_when_a_local_crl_changes() {
     let ca = TestCa::new();
     let crl = ca.crl("", &[]);
     let file = format!("{}.crl", ca.file());
@@ -143,7 +143,7 @@ fn settle_good_ends_when_a_local_crl_changes() {
 }
 
 #[test]
-fn expired_crl_is_passed_on_once() {
+fn expired_crl_is_reported_once() {
     let ca = TestCa::new();
     let file = format!("{}.crl", ca.file());
     std::fs::write(&file, ca.crl("", &[])).unwrap();
