@@ -111,4 +111,20 @@ sub circle {
 is(circle($_), "", "$_ is in no circle of imports") for sort keys %requires;
 ok(!(grep { $_ eq "resty.mtls" } map { @$_ } values %requires), "no module imports the public API");
 
+
+# The packages
+
+my ($packages) = slurp("$root/ARCHITECTURE.md") =~ /^## The packages\n(.*?)(?=^## |\z)/ms;
+my (%used, %unused);
+
+for my $row ($packages =~ /^\| ([a-z].*)/mg) {
+    my ($names, $purpose) = $row =~ /(.*?)(?: \(tests\))? \| (.*)/;
+    ($purpose =~ /^not used/ ? $unused{$_} : $used{$_})++ for split /, /, $names;
+}
+delete $used{crate};
+
+my ($dependencies) = slurp("$root/Cargo.toml") =~ /^(\[dependencies\].*?)^\[\[/ms;
+is(join(" ", sort keys %used), join(" ", sort $dependencies =~ /^([\w-]+) = /mg), "the table has every crate of Cargo.toml");
+ok(scalar keys %unused, "it says which are not used");
+
 done_testing();
