@@ -1,18 +1,11 @@
-//! `header-cert-auth` and `openid-connect`.
+//! `openid-connect`: its fields and warnings.
 
 use super::*;
 use crate::inbound::{AllowedPeers, Format};
 use crate::token::Algorithm;
 
-fn lines(text: &str) -> Vec<String> {
-    errors(text)
-        .iter()
-        .map(|line| line.strip_prefix("p:").unwrap_or(line).to_owned())
-        .collect()
-}
-
-/// The founding document's example: "Add this section to your kong.yaml".
-const FOUNDING: &str = "plugins:
+/// An example from Kong's documents, unchanged.
+const EXAMPLE: &str = "plugins:
   - name: openid-connect
     config:
       issuer: ${{ env \"DECK_ISSUER\" }}
@@ -33,7 +26,7 @@ const FOUNDING: &str = "plugins:
 ";
 
 #[test]
-fn founding_example_loads_unchanged() {
+fn openid_connect_example_of_kongs_documents_loads() {
     for (name, value) in [
         (
             "DECK_ISSUER",
@@ -45,7 +38,7 @@ fn founding_example_loads_unchanged() {
     ] {
         std::env::set_var(name, value);
     }
-    let policy = policy(&with_cas(FOUNDING));
+    let policy = policy(&with_cas(EXAMPLE));
     assert_eq!(
         warnings(&policy),
         [
@@ -82,7 +75,7 @@ fn founding_example_loads_unchanged() {
     assert!(policy.reserved_headers.contains(b"X_Client_Cert"));
     assert_eq!(policy.inbound_headers, ["x-client-cert".into()]);
     // Nobody is asked in the handshake, and the plan behind is no route's.
-    assert_eq!(asked(&policy, "-"), None);
+    assert_eq!(ca_names_len(&policy, "-"), None);
     assert_eq!(policy.plan(Some("")), None);
     assert!(policy
         .summary()
@@ -90,23 +83,19 @@ fn founding_example_loads_unchanged() {
         .ends_with("routes: 0\nrequests without a route require an access token\n"));
 
     std::env::set_var("DECK_CLIENT_SECRET", "another-secret");
-    assert_ne!(self::policy(&with_cas(FOUNDING)).digest, policy.digest);
+    assert_ne!(self::policy(&with_cas(EXAMPLE)).digest, policy.digest);
 }
 
-fn oidc(extra: &str) -> String {
-    with_cas(&format!(
-        "plugins: [{{name: openid-connect, config: {{issuer: 'https://idp.test', auth_methods: \
-         [bearer]{extra}}}}}]"
-    ))
-}
-
-fn bearer(extra: &str) -> std::sync::Arc<TokenAuth> {
-    policy(&oidc(extra)).plans[0].token_auth.clone().unwrap()
+fn token_auth(extra: &str) -> Arc<TokenAuth> {
+    policy(&openid_connect(extra)).plans[0]
+        .token_auth
+        .clone()
+        .unwrap()
 }
 
 #[test]
 fn openid_connect_fields() {
-    let read = bearer(
+    let read = token_auth(
         ", audience_required: ['https://api'], scopes_required: [a b, c], leeway: 5, \
          upstream_headers_claims: [sub, email], upstream_headers_names: [X-Sub, X-Mail], \
          hide_credentials: true, proof_of_possession_mtls: optional, algorithms: [ES256], \
@@ -129,24 +118,24 @@ fn openid_connect_fields() {
     assert_eq!(read.algorithms, [Algorithm::ES256]);
     assert_eq!((read.cache_ttl, read.timeout), (0, 500));
     assert!(read.hide_credentials);
-    let policy = policy(&oidc(
+    let policy = policy(&openid_connect(
         ", upstream_headers_claims: [sub], upstream_headers_names: [X-Sub]",
     ));
     assert!(policy.reserved_headers.contains(b"x_sub"));
     // Kong's own defaults, as a dump has them.
-    let read = bearer(
+    let read = token_auth(
         ", proof_of_possession_mtls: off, proof_of_possession_dpop: off, verify_claims: true, \
          ignore_signature: [], anonymous: null, enable_hs_signatures: false, \
          upstream_access_token_header: 'authorization:bearer', client_id: [12345]",
     );
     assert_eq!(read.proof_of_possession, ProofOfPossession::Off);
     assert_eq!(&*read.client.as_ref().unwrap().id, "12345");
-    let read = bearer(", client_auth: [client_secret_post], client_id: a, client_secret: b");
+    let read = token_auth(", client_auth: [client_secret_post], client_id: a, client_secret: b");
     assert_eq!(read.client.as_ref().unwrap().auth, ClientAuthMethod::Post);
 }
 
 #[test]
-fn openid_connect_what_cannot_be_done_is_refused() {
+fn openid_connect_bad_values_are_refused() {
     let path = "plugins[0].config";
     for (extra, error) in [
         (
@@ -220,7 +209,7 @@ fn openid_connect_what_cannot_be_done_is_refused() {
             "client_secret: expected a list of one text".to_owned(),
         ),
     ] {
-        let errors = lines(&oidc(extra));
+        let errors = errors_without_name(&openid_connect(extra));
         let message = errors[0].split_once(' ').unwrap().1;
         let message = message.strip_prefix(path).unwrap();
         let message = message.trim_start_matches([':', '.', ' ']);
@@ -273,151 +262,8 @@ fn openid_connect_what_cannot_be_done_is_refused() {
         let text = with_cas(&format!(
             "plugins:\n- {{name: openid-connect, config: {config}}}"
         ));
-        assert_eq!(lines(&text)[0], error);
+        assert_eq!(errors_without_name(&text)[0], error);
     }
-}
-
-fn header(extra: &str) -> String {
-    with_cas(&format!(
-        "plugins:\n- {{name: header-cert-auth, config: {{ca_certificates: [{ID_A}], \
-         certificate_header_name: X-Client-Cert, certificate_header_format: url_encoded{extra}}}}}"
-    ))
-}
-
-#[test]
-fn header_cert_auth_fields() {
-    let plan = |extra: &str| policy(&header(extra)).plans.remove(0);
-    for (name, format) in Format::ALL {
-        let text = header("").replace("url_encoded", name);
-        let plan = policy(&text).plans.remove(0);
-        let inbound = plan.certificate_header.as_ref().unwrap();
-        assert_eq!(inbound.format, format);
-        let chain = matches!(format, Format::Rfc9440 | Format::Auto);
-        assert_eq!(
-            inbound.chain.as_deref(),
-            chain.then_some("X-Client-Cert-Chain")
-        );
-    }
-    assert_eq!(
-        plan("").certificate_header.as_ref().unwrap().source,
-        AllowedPeers::Trusted
-    );
-    let open = plan(", secure_source: false, skip_consumer_lookup: true");
-    assert_eq!(
-        open.certificate_header.as_ref().unwrap().source,
-        AllowedPeers::Anyone
-    );
-    assert!(open.auth.as_ref().unwrap().lookup.is_none());
-    assert!(
-        plan("")
-            .auth
-            .as_ref()
-            .unwrap()
-            .lookup
-            .as_ref()
-            .unwrap()
-            .header
-    );
-    // Nobody is asked in the handshake.
-    let policy = policy(&header(""));
-    assert_eq!(asked(&policy, "-"), None);
-    assert_eq!(warnings(&policy), [""; 0]);
-    assert!(policy.reserved_headers.contains(b"x-client_cert"));
-    for (extra, error) in [
-        (", send_ca_dn: true", "unknown field 'send_ca_dn'"),
-        (
-            ", san_dirname_matcher: [CN]",
-            "unknown field 'san_dirname_matcher'",
-        ),
-        (
-            ", certificate_header_name: Cookie",
-            "certificate_header_name: the header 'Cookie' carries credentials, expected another \
-             name",
-        ),
-        (
-            ", certificate_header_name: Host",
-            "certificate_header_name: the header 'Host' frames the message",
-        ),
-    ] {
-        let field = extra.split([' ', ':']).nth(1).unwrap();
-        let text = match field {
-            "certificate_header_name" => {
-                header("").replace("certificate_header_name: X-Client-Cert", &extra[2..])
-            }
-            _ => header(extra),
-        };
-        let errors = lines(&text);
-        assert!(errors[0].contains(error), "{errors:?}");
-    }
-    let text = header("").replace(", certificate_header_format: url_encoded", "");
-    assert_eq!(
-        lines(&text),
-        ["6:36: plugins[0].config: the required field 'certificate_header_format' is missing"]
-    );
-    let text = header("").replace("url_encoded", "pem");
-    assert!(lines(&text)[0].contains(
-        "'pem', expected 'base64_encoded', 'url_encoded', 'rfc9440', 'xfcc', 'traefik', \
-         'aws_alb' or 'auto'"
-    ));
-}
-
-#[test]
-fn header_cert_auth_beside_mtls_auth_is_refused() {
-    let text = with_cas(&format!(
-        "routes: [{{name: r, snis: [a.test], plugins: [{{name: header-cert-auth, config: \
-         {{ca_certificates: [{ID_A}], certificate_header_name: a, certificate_header_format: \
-         auto}}}}]}}]\n\
-         plugins: [{{name: mtls-auth, config: {{ca_certificates: [{ID_A}]}}}}]"
-    ));
-    assert_eq!(
-        lines(&text),
-        ["5:46: routes[0].plugins[0]: applies to routes[0] together with mtls-auth, expected one \
-          source of the certificate on a route"]
-    );
-}
-
-#[test]
-fn header_cert_auth_credentials_are_for_headers_only() {
-    let text = with_cas(&format!(
-        "routes: [{{name: tls, plugins: [{{name: mtls-auth, config: {{ca_certificates: [{ID_A}]\
-         }}}}]}}, {{name: hdr, plugins: [{{name: header-cert-auth, config: {{ca_certificates: \
-         [{ID_A}], certificate_header_name: a, certificate_header_format: auto}}}}]}}]\n\
-         consumers:\n\
-         - {{username: ann, header_cert_auth_credentials: [{{subject_name: leaf}}]}}\n\
-         - {{username: bob, mtls_auth_credentials: [{{subject_name: leaf}}]}}\n\
-         - {{username: cy, mtls_auth_credentials: [{{subject_name: other}}]}}\n"
-    ));
-    let policy = policy(&text);
-    let certificate = |cn: &str| {
-        let leaf = crate::testing::issue(cn, None, false, 60, &[]);
-        let pem = leaf.x509.to_pem().unwrap();
-        crate::certificate::Certificate::from_pem(&pem).unwrap()
-    };
-    let who = |route: &str, cn: &str| {
-        let auth = plan(&policy, route).auth.as_ref().unwrap();
-        let lookup = auth.lookup.as_ref().unwrap();
-        let names = crate::identity::subject_names(&certificate(cn), &lookup.dirname);
-        let found = policy
-            .consumers
-            .find(&names.names, &[], lookup.by, lookup.header);
-        found.and_then(|who| policy.consumers.get(who.consumer)?.username.clone())
-    };
-    assert_eq!(who("tls", "leaf").as_deref(), Some("bob"));
-    assert_eq!(who("hdr", "leaf").as_deref(), Some("ann"));
-    assert_eq!(who("hdr", "other").as_deref(), Some("cy"));
-}
-
-#[test]
-fn acl_beside_header_cert_auth_is_fine_and_beside_tokens_is_not() {
-    let acl = ", {name: acl, config: {allow: [a]}}]";
-    let text = header("").replace(
-        "plugins:\n- {name: header-cert-auth",
-        "plugins: [{name: header-cert-auth",
-    );
-    let text = text.replace("url_encoded}}", &format!("url_encoded}}}}{acl}"));
-    assert!(policy(&text).plans[0].acl.is_some());
-    let text = oidc("").replace("[bearer]}}]", &format!("[bearer]}}}}{acl}"));
-    assert!(lines(&text)[0].contains("so nobody would be judged there"));
 }
 
 #[test]
@@ -429,7 +275,7 @@ fn openid_connect_header_that_another_plugin_sets_is_refused() {
          - {name: tls-handshake-modifier}\n",
     );
     assert_eq!(
-        lines(&text),
+        errors_without_name(&text),
         [
             "6:3: plugins[0].config.upstream_headers_names: the header 'X_Client_Cert' is set by \
           tls-metadata-headers on the same route, expected another name"
@@ -438,7 +284,7 @@ fn openid_connect_header_that_another_plugin_sets_is_refused() {
 }
 
 #[test]
-fn openid_connect_without_anybody_who_asks_is_warned_about() {
+fn openid_connect_without_a_certificate_request_is_warned_about() {
     let text = |more: &str| {
         with_cas(&format!(
             "routes: [{{name: r, snis: [a.test], plugins: [{{name: openid-connect, config: \
@@ -453,7 +299,7 @@ fn openid_connect_without_anybody_who_asks_is_warned_about() {
 }
 
 /// Paths of the warnings about a policy, each with the beginning of its message.
-fn warned(policy: &Policy) -> Vec<String> {
+fn warned_fields(policy: &Policy) -> Vec<String> {
     let short = |line: String| {
         let text = line
             .split_once("plugins[0].config")
@@ -466,12 +312,12 @@ fn warned(policy: &Policy) -> Vec<String> {
 }
 
 #[test]
-fn openid_connect_tokens_that_may_be_others_or_forged_are_warned_about() {
+fn openid_connect_insecure_settings_are_warned_about() {
     let good = ", audience_required: [a]";
-    assert_eq!(warned(&policy(&oidc(good))), [""; 0]);
-    assert_eq!(warned(&policy(&oidc(""))), [":"]);
+    assert_eq!(warned_fields(&policy(&openid_connect(good))), [""; 0]);
+    assert_eq!(warned_fields(&policy(&openid_connect(""))), [":"]);
     assert_eq!(
-        warnings(&policy(&oidc(
+        warnings(&policy(&openid_connect(
             ", audience_required: [a], ssl_verify: false"
         ))),
         [
@@ -495,71 +341,21 @@ fn openid_connect_tokens_that_may_be_others_or_forged_are_warned_about() {
         ("LocalHost:80", false),
         ("idp.localhost", false),
     ] {
-        let text = oidc(good).replace("https://idp.test", &format!("http://{host}"));
+        let text = openid_connect(good).replace("https://idp.test", &format!("http://{host}"));
         let expected = &[".issuer:"][..usize::from(warns)];
-        assert_eq!(warned(&policy(&text)), expected, "{host}");
+        assert_eq!(warned_fields(&policy(&text)), expected, "{host}");
         let endpoint = format!(
             "{good}, auth_methods: [introspection], client_id: a, client_secret: b, \
              introspection_endpoint: 'http://{host}'"
         );
-        let text = oidc(&endpoint).replace("auth_methods: [bearer], ", "");
+        let text = openid_connect(&endpoint).replace("auth_methods: [bearer], ", "");
         let expected = &[".introspection_endpoint:"][..usize::from(warns)];
-        assert_eq!(warned(&policy(&text)), expected, "{host}");
+        assert_eq!(warned_fields(&policy(&text)), expected, "{host}");
     }
 }
 
 #[test]
-fn headers_that_anybody_may_send_or_nobody_are_warned_about() {
-    let unheard = |policy: &Policy| {
-        policy
-            .untrusted_source_warning
-            .as_ref()
-            .map(ToString::to_string)
-    };
-    let of_token = |extra: &str| {
-        oidc(&format!(
-            ", audience_required: [a], proof_of_possession_mtls_from_header: \
-             {{certificate_header_name: X-Client-Cert, ca_certificates: [{ID_A}]}}{extra}"
-        ))
-    };
-    let strict = ", proof_of_possession_mtls: strict";
-    for (text, place) in [
-        (header(""), "p:6:3: warning: plugins[0].config"),
-        (
-            of_token(strict),
-            "p:5:11: warning: plugins[0].config.proof_of_possession_mtls_from_header",
-        ),
-    ] {
-        let policy = policy(&text);
-        assert_eq!(warnings(&policy), [""; 0]);
-        assert_eq!(
-            unheard(&policy),
-            Some(format!(
-                "{place}.certificate_header_name: the header is accepted only from 'trusted_ips' \
-                 of mtls.init, and that list is empty: every certificate in it is ignored; \
-                 expected the addresses of the proxies that send it"
-            ))
-        );
-        let text = text.replace("_name: X-Client-Cert", "_name: X-C, secure_source: false");
-        let open = self::policy(&text);
-        assert_eq!(
-            warnings(&open),
-            [format!(
-                "{place}.secure_source: is false: whoever reaches this gateway may present any \
-                 certificate, without its key; expected true, and the proxies in 'trusted_ips' of \
-                 mtls.init"
-            )]
-        );
-        assert_eq!(unheard(&open), None);
-    }
-    // It reads no header at all.
-    let off = policy(&of_token(""));
-    assert_eq!((unheard(&off), warnings(&off).len()), (None, 1));
-    assert_eq!(unheard(&policy(&oidc(""))), None);
-}
-
-#[test]
-fn the_header_of_a_token_is_that_of_the_request_unless_certificates_are_judged() {
+fn certificate_header_of_openid_connect_applies_unless_certificates_are_verified() {
     let inbound = |policy: &Policy| {
         let plan = &policy.plans[policy.plan(Some("r")).unwrap()];
         plan.certificate_header
@@ -607,7 +403,7 @@ fn the_header_of_a_token_is_that_of_the_request_unless_certificates_are_judged()
 }
 
 #[test]
-fn introspection_is_shared_only_between_routes_that_ask_the_same_as_the_same() {
+fn introspection_key_is_equal_only_for_equal_issuer_endpoint_client_and_ttl() {
     let digest = |more: &str| {
         let config = format!("issuer: 'https://idp.test', auth_methods: [introspection]{more}");
         let plugin = format!("{{name: openid-connect, config: {{{config}}}}}");
