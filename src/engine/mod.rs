@@ -19,8 +19,10 @@ use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
 use std::process;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
+
+use parking_lot::Mutex;
 
 use crate::cache::Cache;
 use crate::certificate::CertificateDigests;
@@ -196,6 +198,5 @@ impl Drop for Engine {
 fn leave_to_parent(policy: Policy) {
     static LEFT: Mutex<Vec<ManuallyDrop<Policy>>> = Mutex::new(Vec::new());
     // A static, or LeakSanitizer would report a leak. This happens once in the life of an engine.
-    let mut left = LEFT.lock().unwrap_or_else(PoisonError::into_inner);
-    left.push(ManuallyDrop::new(policy));
+    LEFT.lock().push(ManuallyDrop::new(policy));
 }

@@ -1,6 +1,8 @@
 //! What the workers of one nginx share: which policy is in force.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::engine::rmtls_engine;
 use super::{file_name, guard, guard_with, handle, output, rmtls_buf};
@@ -49,7 +51,7 @@ pub unsafe extern "C" fn rmtls_engine_join_node(
     unsafe {
         guard_with(err, || {
             let engine = handle(engine)?.engine();
-            let mut node = NODE.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut node = NODE.lock();
             let node = match &*node {
                 Some(node) => node.clone(),
                 None => {

@@ -5,11 +5,12 @@
 //! CertificateRequest was sent, and attached to the next connection.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use openssl::ssl::SslRef;
 use openssl::stack::Stack;
 use openssl::x509::X509Name;
+use parking_lot::Mutex;
 
 use crate::openssl_ext::ssl::{self as ext, AttachedCaNames};
 use crate::trust::CaCertificate;
@@ -87,7 +88,7 @@ impl CaNames {
 
     /// Attaches a list to the connection, which sends it in its CertificateRequest.
     pub fn attach(&self, ssl: &SslRef) -> Result<AttachedCaNames, Error> {
-        let idle = self.idle_lists().lists.pop();
+        let idle = self.idle.lock().lists.pop();
         let list = match idle {
             Some(list) => list,
             None => {
@@ -105,7 +106,7 @@ impl CaNames {
     /// [`CaNames::attach`].
     pub fn detach(&self, ssl: &SslRef, attached: AttachedCaNames) {
         if let Some(list) = ext::detach_ca_names(ssl, attached) {
-            let mut idle = self.idle_lists();
+            let mut idle = self.idle.lock();
             if idle.lists.len() < MAX_IDLE && !idle.retired {
                 idle.lists.push(list);
             }
@@ -114,20 +115,16 @@ impl CaNames {
 
     /// Number of idle lists.
     pub fn idle_count(&self) -> usize {
-        self.idle_lists().lists.len()
+        self.idle.lock().lists.len()
     }
 
     /// Frees the idle lists, which may take long, and keeps no more of them. Called when no new
     /// connection uses the policy any more.
     pub fn retire(&self) {
-        let mut idle = self.idle_lists();
+        let mut idle = self.idle.lock();
         idle.retired = true;
         let lists = std::mem::take(&mut idle.lists);
         drop(idle);
         drop(lists);
-    }
-
-    fn idle_lists(&self) -> MutexGuard<'_, IdleLists> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -6,8 +6,10 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
+
+use parking_lot::{Condvar, Mutex};
 
 use super::node::{digest_of, key_of, Documents, Node, Published, StateFile, WorkerState};
 use super::Engine;
@@ -159,13 +161,9 @@ struct SlotState {
 }
 
 impl ResultSlot {
-    fn state(&self) -> MutexGuard<'_, SlotState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Whether anybody still wants it.
     fn fill(&self, outcome: CompileResult) -> bool {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if !state.abandoned {
             state.outcome = Some(outcome);
             self.filled.notify_all();
@@ -175,12 +173,9 @@ impl ResultSlot {
 
     fn take(&self, wait: Duration) -> Option<CompileResult> {
         let empty = |state: &mut SlotState| state.outcome.is_none();
-        let waited = self.filled.wait_timeout_while(self.state(), wait, empty);
-        waited
-            .unwrap_or_else(PoisonError::into_inner)
-            .0
-            .outcome
-            .take()
+        let mut state = self.state.lock();
+        self.filled.wait_while_for(&mut state, empty, wait);
+        state.outcome.take()
     }
 }
 
@@ -215,7 +210,7 @@ thread_local! {
 
 /// Runs on the background thread.
 fn compile(job: &CompileJob) {
-    if job.slot.state().abandoned {
+    if job.slot.state.lock().abandoned {
         return;
     }
     if job.number < job.compiled.load(Ordering::Acquire) {
@@ -414,7 +409,7 @@ pub struct Reload {
 
 impl Drop for Reload {
     fn drop(&mut self) {
-        let mut state = self.slot.state();
+        let mut state = self.slot.state.lock();
         state.abandoned = true;
         let outcome = state.outcome.take();
         drop(state);

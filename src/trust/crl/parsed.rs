@@ -2,7 +2,9 @@
 
 use std::cmp::Ordering;
 use std::ffi::c_int;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine;
@@ -291,10 +293,7 @@ impl ParsedCrl {
 
     /// Checks the CRL with the certificate of a possible issuer. The result is cached.
     pub(super) fn check_signature(&self, issuer: &X509Ref) -> SignatureCheck {
-        let mut signatures = self
-            .signatures
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut signatures = self.signatures.lock();
         if let Some((_, check)) = signatures.iter().find(|(known, _)| &**known == issuer) {
             return *check;
         }
