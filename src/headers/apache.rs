@@ -2,13 +2,13 @@
 //!
 //! Source: Apache `mod_ssl.xml`, `ssl_engine_vars.c`, set as by
 //! `RequestHeader set SSL_CLIENT_S_DN "%{SSL_CLIENT_S_DN}s"`. Names keep UTF-8. Line feeds of PEM
-//! are spaces, the last one gone. A serial stays on one line, where Apache puts a space after 35
-//! octets. The names in parts (`SSL_CLIENT_S_DN_CN`, ...) are not written.
+//! become spaces, the last one is removed. A serial stays on one line, where Apache puts a space
+//! after 35 octets. The names in parts (`SSL_CLIENT_S_DN_CN`, ...) are not written.
 //! Readers: Keycloak (`apache`), Tomcat's SSLValve under other names, applications behind Apache.
 //! nginx as the next hop drops names with `_` unless `underscores_in_headers on`.
-//! No certificate: `SSL_CLIENT_VERIFY: NONE`, nothing else, while Apache sends `(null)`. Not
-//! verified: `FAILED:<reason>`, and `GENEROUS` where the route verifies none; the other headers
-//! only with `when: presented`.
+//! No certificate: `SSL_CLIENT_VERIFY: NONE`, no other header, while Apache sends `(null)`. Not
+//! verified: `FAILED:<reason>`, and `GENEROUS` where the route does not verify certificates; the
+//! other headers only with `when: presented`.
 
 use openssl::nid::Nid;
 use openssl::x509::X509Ref;

@@ -1,12 +1,12 @@
 //! AWS Application Load Balancer: `X-Amzn-Mtls-Clientcert*`.
 //!
-//! Source: AWS docs, "Mutual authentication with TLS in Application Load Balancer". They disagree
-//! on whether `+`, `=` and `/` are percent-encoded in the PEM; all of them are here, which a reader
-//! that first turns `+` into `%2B` reads alike.
+//! Source: AWS docs, "Mutual authentication with TLS in Application Load Balancer". The
+//! docs are inconsistent about whether `+`, `=` and `/` are percent-encoded in the PEM. Here all of
+//! them are; a reader that first replaces `+` by `%2B` decodes this correctly too.
 //! Readers: Keycloak (`aws-alb`), applications behind the load balancer.
-//! No certificate: no header. MtlsMode `verify` tells a verified certificate only, unless
-//! `when: presented`; mode `passthrough` tells any, with what came beside it, and only in
-//! `X-Amzn-Mtls-Clientcert`. There is no header for the verdict.
+//! No certificate: no header. MtlsMode `verify` describes only a verified certificate, unless
+//! `when: presented`; mode `passthrough` forwards any certificate, with those sent with it, and
+//! only in `X-Amzn-Mtls-Clientcert`. There is no header for the verification result.
 
 use super::common::{chain_pem_escaped, issuer_dn, pem_escaped, serial_hex, subject_dn, validity};
 use super::header::Header;

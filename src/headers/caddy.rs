@@ -2,14 +2,14 @@
 //!
 //! Source: Caddy `modules/caddyhttp/replacer.go`; Go `crypto/x509/pkix` for the names. Caddy has
 //! no default header names; these are its shorthands `{tls_client_*}`. Names are in Go's order and
-//! UTF-8, as Go writes them, and lose what Go loses: all but the last CN and serialNumber. Types
-//! that Go has no name for are an OID and hexadecimal DER, as in Caddy built with Go up to 1.26
-//! (2.11.7 is); Go 1.27 writes their values as text. A name with a control
-//! character, with which Caddy fails the whole request, is left out.
+//! UTF-8, as Go writes them, and without what Go drops: all but the last CN and serialNumber.
+//! Attribute types without a name in Go are an OID and hexadecimal DER, as in Caddy built with Go
+//! up to 1.26 (such as 2.11.7); Go 1.27 writes their values as text. A name with a control
+//! character, for which Caddy fails the whole request, is left out.
 //! Readers: applications behind Caddy.
-//! No certificate, or one that is not told because it is not verified: no header, while Caddy sends
-//! the placeholder's own text or the digest of nothing. It has no verdict: with `when: presented`
-//! nothing tells a verified certificate from another.
+//! No certificate, or one that is not verified, unless `when: presented`: no header, while Caddy
+//! sends the placeholder's own text or the digest of an empty string. There is no header for the
+//! verification result: with `when: presented` a reader cannot see whether it was verified.
 
 use super::common::{der_base64, serial_decimal, sha256};
 use super::header::{Header, RenderResult};

@@ -2,15 +2,16 @@
 //! `request.cf.tlsClientAuth` that its values come from.
 //!
 //! Source: Cloudflare docs, "Managed Transforms" and "Client certificate variables"; workerd
-//! `types/defines/cf.d.ts`. Values are those of the properties: `1` and `0`, and the verdict in
-//! words. How the transform writes its Booleans, and how Cloudflare escapes a DN, is documented
-//! nowhere: both DN forms without "Legacy" are OpenSSL's RFC 2253 here, ASCII only.
+//! `types/defines/cf.d.ts`. Values are those of the properties: `1` and `0`, and the
+//! verification result in words. Cloudflare documents neither how the transform writes its Booleans
+//! nor how a DN is escaped. Here both DN forms without "Legacy" are OpenSSL's RFC 2253 in ASCII.
 //! Readers: origins behind Cloudflare.
-//! No certificate: `Cf-Cert-Presented: 0`, `Cf-Cert-Verified: NONE`, `Cf-Cert-Revoked: 0`, nothing
-//! else. Not verified: `FAILED:<reason>` in OpenSSL 1.x spelling, as Cloudflare's; bare `FAILED`
-//! where the route verifies none; the other headers only with `when: presented`, while Cloudflare
-//! sets them always. A revoked certificate is not "verified" here, as it is in Cloudflare's rules
-//! language: a reader that forgets to look at `Cf-Cert-Revoked` must not accept it.
+//! No certificate: `Cf-Cert-Presented: 0`, `Cf-Cert-Verified: NONE`, `Cf-Cert-Revoked: 0`, no other
+//! header. Not verified: `FAILED:<reason>` in OpenSSL 1.x spelling, as Cloudflare writes it;
+//! `FAILED` alone where the route does not verify certificates; the other headers only with
+//! `when: presented`, while Cloudflare always sets them. Cloudflare's rules language counts a
+//! revoked certificate as verified. This dialect does not, so that a reader which ignores
+//! `Cf-Cert-Revoked` does not accept it.
 
 use super::common::{
     flag, issuer_dn, key_id, not_after, not_before, rfc9440_chain, rfc9440_leaf, serial_hex, sha1,
@@ -70,14 +71,14 @@ pub const HEADERS: &[Header] = &[
 /// A property of `tlsClientAuth`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Property {
-    /// A string, empty where there is nothing to say.
+    /// A string, empty if the certificate has no such value.
     Text(String),
-    /// One of the two that are Boolean.
+    /// One of the two Boolean properties.
     Flag(bool),
 }
 
-/// The 21 properties by name. As Cloudflare's, they are filled whatever the verdict; a value that
-/// could not be a header either is empty.
+/// The 21 properties by name. As at Cloudflare, they describe the certificate even if verification
+/// failed. A value that must not stand in a header is empty.
 pub fn tls_client_auth(client: &ClientInfo) -> Vec<(&'static str, Property)> {
     let options = DialectOptions {
         when: Some(ForwardWhen::Presented),
@@ -100,7 +101,7 @@ pub fn tls_client_auth(client: &ClientInfo) -> Vec<(&'static str, Property)> {
         .collect()
 }
 
-/// The verdict as Cloudflare spells it.
+/// The verification result as Cloudflare spells it.
 pub(super) fn verified(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
     Ok(Some(match client.verify_result {
         VerifyResult::NotVerified => "FAILED".to_owned(),

@@ -1,12 +1,12 @@
-//! Cloudflare's `client_certificate_forwarding`: the certificate itself, for the hostnames that ask
-//! for it.
+//! Cloudflare's `client_certificate_forwarding`: the certificate itself, for the hostnames that are
+//! configured for it.
 //!
 //! Source: Cloudflare docs, "Forward a client certificate", and the API call there. The encoding of
-//! the digest is documented nowhere: lower-case hexadecimal here.
+//! the digest is not documented; here it is lower-case hexadecimal.
 //! Readers: client-certificate-auth (its preset `cloudflare`), origins behind Cloudflare.
-//! No certificate, or one that is not told because it is not verified: neither header. As
-//! documented by default only the first request of a connection carries them: readers must cope
-//! with later requests that do not.
+//! No certificate, or one that is not verified, unless `when: presented`: neither header. By
+//! default, as documented, only the first request of a connection carries them; readers must accept
+//! later requests without them.
 
 use std::collections::BTreeMap;
 
@@ -24,20 +24,20 @@ pub const HEADERS: &[Header] = &[
 /// Which requests carry the certificate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ForwardOn {
-    /// The first of a connection. A request counts from when it reaches the access phase, so of the
-    /// streams of an HTTP/2 connection exactly one is the first.
+    /// The first request of a connection. A request is counted when it reaches the access phase, so
+    /// exactly one of the streams of an HTTP/2 connection is the first.
     #[default]
     FirstRequest,
-    /// All.
+    /// All requests.
     EveryRequest,
 }
 
-/// `settings` and `on`.
+/// The options `settings` and `on`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ForwardingOptions {
-    /// Which requests.
+    /// Which requests carry the certificate.
     pub on: ForwardOn,
-    /// Which hosts; without it every host.
+    /// For which hosts; without it for every host.
     pub settings: Option<HostSettings>,
 }
 
@@ -57,10 +57,10 @@ pub struct HostSettings(BTreeMap<Box<str>, bool>);
 
 impl HostSettings {
     /// Adds one element: its `hostname` and `client_certificate_forwarding`. Its `china_network`
-    /// concerns Cloudflare's own network only.
+    /// concerns Cloudflare's own network only and is not used.
     ///
     /// # Errors
-    /// When `hostname` is none, is a wildcard, or is there already.
+    /// When `hostname` is not a host name, is a wildcard, or has a setting already.
     pub fn add(&mut self, hostname: &str, forwarding: bool) -> Result<(), Error> {
         let Pattern::Exact(name) = Pattern::parse(hostname.as_bytes())? else {
             return Err(Error::ServerName(format!(
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn forwards_as_the_settings_say() {
+    fn forwards_depends_on_the_settings() {
         let mut settings = HostSettings::default();
         settings.add("On.example.com", true).unwrap();
         settings.add("off.example.com", false).unwrap();
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn forwards_without_settings_is_every_host_and_with_empty_ones_none() {
+    fn forwards_every_host_without_settings_and_none_with_empty_settings() {
         let mut options = ForwardingOptions::default();
         assert!(options.forwards(b"a.example"));
         options.settings = Some(HostSettings::default());
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn add_twice_or_wildcard_is_an_error() {
+    fn add_duplicate_or_wildcard_hostname_is_an_error() {
         let mut settings = HostSettings::default();
         settings.add("a.example", true).unwrap();
         assert_eq!(

@@ -1,10 +1,10 @@
 //! The nine `X-CERT-*` headers of Cloudflare's sample Worker.
 //!
-//! Source: Cloudflare docs, "Mutual TLS client headers" (Access). The sample lets a client's own
-//! header of the same name stand beside the trusted one; here it is removed.
+//! Source: Cloudflare docs, "Mutual TLS client headers" (Access). The sample keeps a client's own
+//! header of the same name next to the trusted one; here it is removed.
 //! Readers: origins behind such a Worker.
-//! No certificate: `X-CERT-VERIFY: NONE`, nothing else; the sample then sets nothing. Not verified:
-//! as [`super::cloudflare`].
+//! No certificate: `X-CERT-VERIFY: NONE`, no other header; the sample then sets no header. Not
+//! verified: as [`super::cloudflare`].
 
 use super::cloudflare::verified;
 use super::common::{issuer_dn, not_after, not_before, serial_hex, sha1, subject_dn};

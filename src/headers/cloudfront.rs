@@ -4,8 +4,8 @@
 //! hexadecimal with colons, as in their example.
 //! Readers: origins behind CloudFront; in passthrough mode those of [`super::rfc9440`].
 //! No certificate: `CloudFront-Viewer-Cert-Present: 0` in mode `verify`, else no header. There is
-//! no header for the verdict: a certificate that is not told because it is not verified is not
-//! `Present` either.
+//! no header for the verification result. `Present` is `0` as well for a certificate that the other
+//! headers do not describe because it is not verified.
 
 use super::common::{
     flag, issuer_dn, pem_escaped, rfc9440_chain, rfc9440_leaf, sha256, subject_dn, validity,

@@ -1,4 +1,4 @@
-//! Values that several dialects write alike.
+//! Header values that several dialects share.
 
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine;
@@ -80,8 +80,8 @@ pub(super) fn pem_escaped(client: &ClientInfo, _: &DialectOptions) -> RenderResu
     client.read(|certificate| Ok::<_, Error>(escape(&certificate.pem()?)))
 }
 
-/// Leaf and what came with it, leaf first, as one percent-encoded text; the leaf alone where the
-/// chain is not wanted.
+/// The leaf and the certificates sent with it, leaf first, as one percent-encoded PEM text; the
+/// leaf alone with `chain: false`.
 pub(super) fn chain_pem_escaped(client: &ClientInfo, options: &DialectOptions) -> RenderResult {
     if !options.chain {
         return pem_escaped(client, options);
@@ -99,7 +99,7 @@ pub(super) fn not_after(client: &ClientInfo, _: &DialectOptions) -> RenderResult
     client.read(|certificate| certificate.not_after().map(time::openssl))
 }
 
-/// Whole days until the certificate expires, `0` on the last day and ever after.
+/// Whole days until the certificate expires, `0` on the last day and after it.
 pub(super) fn days_left(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
     let days = |until: i64| {
         (until.saturating_sub(client.now) / 86_400)
@@ -137,17 +137,17 @@ fn byte_sequence(bytes: &[u8]) -> String {
     format!(":{}:", base64(bytes))
 }
 
-/// What the client sent beside the leaf, if it is to be told.
+/// The certificates that the client sent with the leaf; none with `chain: false`.
 pub(super) fn sent_beside<'a>(
     certificate: &'a Certificate,
     options: &DialectOptions,
 ) -> impl Iterator<Item = &'a X509Ref> {
-    let told = options.chain.then(|| certificate.intermediates());
-    told.into_iter().flatten()
+    let sent = options.chain.then(|| certificate.intermediates());
+    sent.into_iter().flatten()
 }
 
-/// The subject alternative names, all or none: an extension that cannot be read may hold a name
-/// that matters.
+/// The subject alternative names, all or none: an extension that cannot be read may hold a name on
+/// which a reader decides.
 pub(super) fn san(certificate: &X509Ref) -> Result<Vec<San>, LeftOutReason> {
     let unreadable = |what: &str| LeftOutReason::Unreadable(what.to_owned());
     if san::is_unreadable(certificate) {
@@ -163,7 +163,7 @@ pub(super) fn san(certificate: &X509Ref) -> Result<Vec<San>, LeftOutReason> {
     Ok(names)
 }
 
-/// A name of the subject alternative names as text.
+/// A subject alternative name as printable ASCII.
 pub(super) fn ascii(name: &[u8]) -> Result<&str, LeftOutReason> {
     match std::str::from_utf8(name) {
         Ok(text) if text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) => Ok(text),
@@ -173,7 +173,7 @@ pub(super) fn ascii(name: &[u8]) -> Result<&str, LeftOutReason> {
     }
 }
 
-/// subjectKeyIdentifier in upper-case hexadecimal, empty when there is none.
+/// The subjectKeyIdentifier in upper-case hexadecimal, empty without the extension.
 pub(super) fn key_id(certificate: &X509Ref) -> String {
     let id = certificate.subject_key_id();
     id.map(|id| hex(id.as_slice()).to_ascii_uppercase())
@@ -188,7 +188,7 @@ pub(super) fn validity_epochs(certificate: &X509Ref) -> Result<(i64, i64), LeftO
     ))
 }
 
-/// Leaf first, then what came with it, if it is to be told.
+/// The leaf, then the certificates sent with it unless `chain: false`.
 pub(super) fn all<'a>(
     certificate: &'a Certificate,
     options: &DialectOptions,

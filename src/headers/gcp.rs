@@ -3,13 +3,14 @@
 //!
 //! Source: Google Cloud docs, "Custom headers in backend services". Sizes are limited as there, and
 //! each value over its limit adds `<variable>_exceeded_size_limit` to `client_cert_error` instead
-//! of a `-Too-Large` header. The base of the serial number is documented nowhere: upper-case
-//! hexadecimal here. Leaf and chain are told only of a verified certificate, whatever `when` says.
+//! of a `-Too-Large` header. The base of the serial number is not documented; here it is
+//! upper-case hexadecimal. Leaf and chain are written only for a verified certificate, even with
+//! `when: presented`.
 //! Readers: applications behind the load balancer; Vault since 1.19 for leaf and chain.
 //! No certificate: `client_cert_present` and `client_cert_chain_verified` are `false`,
 //! `client_cert_error` is `client_cert_not_provided`. Not verified: the error is
 //! `client_cert_validation_failed`, or `client_cert_validation_not_performed` where the route
-//! verifies none. Google sends empty headers for the others, this none.
+//! does not verify certificates. Google sends the other headers empty; here they are not sent.
 
 use super::common::{ascii, base64, rfc9440_chain, rfc9440_leaf, san, serial_hex};
 use super::header::{Header, RenderResult};
@@ -80,7 +81,7 @@ pub const HEADERS: &[Header] = &[
         .requires("client_cert_leaf"),
 ];
 
-/// Room for [`MAX_DER`] encoded, in many certificates.
+/// Enough for [`MAX_DER`] bytes in many certificates, encoded.
 const MAX_ENCODED: usize = 2 * MAX_DER;
 
 fn boolean(value: bool) -> RenderResult {

@@ -1,15 +1,17 @@
 //! HAProxy's `X-SSL-*`, as its documentation sets them from `ssl_c_*` sample fetches.
 //!
 //! Source: HAProxy `doc/configuration.txt`, `src/ssl_utils.c`. Names are in HAProxy's own format
-//! without any escaping, in UTF-8. HAProxy writes the bytes of other string types as they are,
-//! control characters as `%0D`, and nothing for a `/` inside a value; a name where that could be
-//! read as another, or with a value that holds a key such as `CN=`, is left out. So is a date outside 1950 to 2049, which would be another one.
-//! `ssl_c_san` tells of DNS, email, URI and IP names, others are skipped.
+//! without any escaping, in UTF-8. HAProxy writes the bytes of other string types unchanged,
+//! control characters as `%0D`, and does not escape a `/` inside a value. A name that could be read
+//! as another name, or with a value that contains a key such as `CN=`, is left out. So is a date
+//! outside 1950 to 2049, which two digits of a year cannot express.
+//! `ssl_c_san` has DNS, email, URI and IP names; other types are skipped.
 //! Readers: Keycloak (`haproxy`), applications behind HAProxy.
 //! No certificate: no header, while HAProxy sends empty ones, and `0`, which means success, in
-//! `X-SSL-Client-Verify`. Not verified: OpenSSL's number of the reason there, `1` where the route
-//! verifies none; the other headers only with `when: presented`.
-//! `X-SSL` and `X-SSL-Session_ID` tell of the connection, not of the certificate.
+//! `X-SSL-Client-Verify`. Not verified: OpenSSL's error number there, `1` where the route does not
+//! verify certificates; the other headers only with `when: presented`.
+//! `X-SSL` and `X-SSL-Session_ID` describe the connection, not the certificate, and are not
+//! written.
 
 use super::common::{ascii, base64, der_base64, san, sent_beside, serial_hex};
 use super::header::{Header, RenderResult};
@@ -44,7 +46,7 @@ fn issuer_dn(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
     client.read(|certificate| name::oneline_unescaped(certificate.leaf().issuer_name()))
 }
 
-/// The first, as HAProxy's.
+/// The first CN, as in HAProxy.
 fn subject_cn(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
     client.read(|certificate| {
         let attributes = name::all_readable(certificate.leaf().subject_name())?;
@@ -72,7 +74,7 @@ fn sha1(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
     client.read(|certificate| Ok::<_, Error>(certificate.fingerprint_sha1()?.to_ascii_uppercase()))
 }
 
-/// What OpenSSL writes before a name, and a reader looks for.
+/// What OpenSSL prints before a name, and readers search for.
 const SAN_KINDS: &[&str] = &[
     "DNS",
     "URI",

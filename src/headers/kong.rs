@@ -3,9 +3,9 @@
 //! Source: Kong's plugin reference 3.15 (`client_cert_header_name` and its siblings). Kong does
 //! not document DN, serial and fingerprint formats; these are nginx's, which Kong runs on.
 //! Readers: applications behind Kong or nginx; everything that reads `$ssl_client_escaped_cert`.
-//! No certificate: no header. Kong does not verify, and tells whatever was presented, as
-//! `tls-metadata-headers` does here; the dialect does so with `when: presented`. There is no header
-//! for the verdict.
+//! No certificate: no header. Kong describes any certificate presented without verifying it,
+//! and so does `tls-metadata-headers` here; the dialect does so with `when: presented`. There is no
+//! header for the verification result.
 
 pub use super::common::escape;
 use super::common::{chain_pem_escaped, issuer_dn, pem_escaped, serial_hex, sha1, subject_dn};
@@ -46,7 +46,7 @@ pub const CONSUMER_GROUPS: &str = "X-Consumer-Groups";
 /// Set by `acl`: groups that the certificate itself gives.
 pub const AUTHENTICATED_GROUPS: &str = "X-Authenticated-Groups";
 
-/// What says who the consumer is.
+/// The headers that identify the consumer.
 pub const IDENTITY_HEADERS: [&str; 7] = [
     CONSUMER_ID,
     CONSUMER_CUSTOM_ID,
@@ -57,8 +57,8 @@ pub const IDENTITY_HEADERS: [&str; 7] = [
     AUTHENTICATED_GROUPS,
 ];
 
-/// Whether text may be sent as the value of a header as it is: visible, UTF-8 beyond ASCII
-/// included, and without the outer spaces that a reader of headers takes away.
+/// Whether text may be sent unchanged as a header value: not empty, without control characters, and
+/// without outer spaces, which readers of headers trim. Characters beyond ASCII are permitted.
 pub fn is_header_value(text: &str) -> bool {
     !text.is_empty() && text.trim() == text && !text.chars().any(char::is_control)
 }
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn is_header_value_takes_visible_text_only() {
+    fn is_header_value_accepts_visible_text_only() {
         for text in ["a", "ann lee", "Ü", "a@b,c"] {
             assert!(is_header_value(text), "{text:?}");
         }

@@ -1,9 +1,9 @@
-//! Why a header is not there although there is something to say.
+//! Why a header is left out although the certificate has a value for it.
 
 use crate::certificate::name::Unprintable;
 use crate::Error;
 
-/// A value that is left out, never shortened or mended.
+/// The reason why a header is left out. Its value is never shortened or repaired.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LeftOutReason {
     /// Longer than the limit.
@@ -11,31 +11,31 @@ pub enum LeftOutReason {
     TooLarge {
         /// Length of the value.
         bytes: usize,
-        /// What it may have.
+        /// Longest permitted value.
         limit: usize,
     },
-    /// More headers of one kind than there are names for.
+    /// More values than a numbered header has names.
     #[error("{count} values are over the limit of {limit}")]
     TooMany {
-        /// How many there are.
+        /// Number of values.
         count: usize,
-        /// How many there may be.
+        /// Most values.
         limit: usize,
     },
-    /// Readers of the dialect would read something else.
+    /// Readers of the dialect would parse it as something else.
     #[error("{0}")]
     Ambiguous(String),
-    /// Bytes that no reader of the dialect gets as they are: control characters, spaces at the
+    /// Bytes that do not reach readers of the dialect unchanged: control characters, spaces at the
     /// ends, 8-bit characters where the dialect is ASCII.
     #[error("{0}")]
     NotText(&'static str),
-    /// The certificate cannot be read that far.
+    /// This part of the certificate cannot be read.
     #[error("{0}")]
     Unreadable(String),
 }
 
 impl LeftOutReason {
-    /// One word, for counting.
+    /// The label `reason` of the metric `headers_left_out_total`.
     pub fn kind(&self) -> &'static str {
         match self {
             LeftOutReason::TooLarge { .. } | LeftOutReason::TooMany { .. } => "too_large",
@@ -45,7 +45,7 @@ impl LeftOutReason {
         }
     }
 
-    /// Whether only its size stands against the value.
+    /// Whether the value is left out only because of its size.
     pub fn is_too_large(&self) -> bool {
         matches!(
             self,

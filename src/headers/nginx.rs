@@ -1,13 +1,13 @@
-//! nginx's `$ssl_client_*` variables, and the four headers ingress-nginx makes of them.
+//! nginx's `$ssl_client_*` variables, and the four headers that ingress-nginx sets from them.
 //!
-//! Source: nginx `src/event/ngx_event_openssl.c`; ingress-nginx `nginx.tmpl`. The variables beyond
-//! the four are set under a name of the operator's. Values equal nginx's, but a serial of more than
-//! 35 octets stays on one line, where nginx breaks the header, and a `_legacy` name that could be
-//! read as another is left out.
+//! Source: nginx `src/event/ngx_event_openssl.c`; ingress-nginx `nginx.tmpl`. The other variables
+//! are set if the operator names a header for them. Values equal nginx's, except that a serial of
+//! more than 35 octets stays on one line, where nginx breaks the header, and that a `_legacy` name
+//! that could be read as another name is left out.
 //! Readers: applications behind ingress-nginx, Keycloak (`nginx`), Tomcat's SSLValve, Vault
 //! (`URL,DER`), NanoMDM.
-//! No certificate: `ssl-client-verify: NONE`, nothing else. Not verified: `FAILED:<reason>`, and
-//! `FAILED:not verified` where the route verifies none, which nginx cannot say.
+//! No certificate: `ssl-client-verify: NONE`, no other header. Not verified: `FAILED:<reason>`, and
+//! `FAILED:not verified`, which nginx does not have, where the route does not verify certificates.
 
 use super::common::{
     days_left, issuer_dn, not_after, not_before, pem_escaped, serial_hex, sha1, subject_dn, verdict,

@@ -1,54 +1,56 @@
-//! Which inbound header names must go: every spelling of every name this policy sets.
+//! Reserved headers: request headers that only the gateway may set. Inbound copies are removed in
+//! every spelling that an upstream could take for the same name.
 
 use std::collections::HashSet;
 
 use foldhash::fast::RandomState;
 
-/// Longest header name compared; longer ones cannot be ours.
+/// Names of this length or more are not reserved, except by a prefix.
 const MAX_NAME: usize = 128;
 
-/// The names that only the gateway may set, folded.
+/// The reserved header names of a policy, folded.
 ///
-/// CGI, FastCGI, WSGI and their kin turn a header name into a variable name by replacing what is
-/// not a letter or digit, so `X_Client.Cert` reaches an application as `X-Client-Cert` does. Names
-/// that are equal after that replacement and after folding case are one name here.
+/// CGI, FastCGI, WSGI and similar interfaces replace every character of a header name that is not a
+/// letter or digit, so an application cannot distinguish `X_Client.Cert` from `X-Client-Cert`.
+/// Names that are equal after this replacement and in lower case count as the same name.
 #[derive(Clone, Debug, Default)]
 pub struct ReservedHeaders {
     names: HashSet<Box<[u8]>, RandomState>,
-    /// Bit n: some name is n bytes long.
+    /// Bit n is set if a name of n bytes is reserved.
     lengths: u128,
-    /// What further names begin with.
+    /// Prefixes of further reserved names.
     prefixes: Vec<Box<[u8]>>,
-    /// Bit n: some prefix begins with letter n of the alphabet; bit 26: with no letter.
+    /// Bit n is set if a prefix begins with letter n of the alphabet, bit 26 if one begins with
+    /// another character.
     initials: u32,
 }
 
 impl ReservedHeaders {
-    /// Folds `names`, and `prefixes` of names. Names of over 127 bytes
-    /// are not allowed in a policy and are ignored.
+    /// Reserves `names`, and all names that begin with one of `prefixes`. A policy has no names of
+    /// over 127 bytes; such names are ignored.
     pub fn new<'a>(
         names: impl Iterator<Item = &'a str>,
         prefixes: impl Iterator<Item = &'a str>,
     ) -> ReservedHeaders {
-        let mut owned = ReservedHeaders::default();
+        let mut reserved = ReservedHeaders::default();
         for prefix in prefixes {
             let mut buffer = [0; MAX_NAME];
             if let Some(folded) = fold(prefix.as_bytes(), &mut buffer) {
-                owned.initials |= initial(folded);
-                owned.prefixes.push(folded.into());
+                reserved.initials |= initial(folded);
+                reserved.prefixes.push(folded.into());
             }
         }
         for name in names {
             let mut buffer = [0; MAX_NAME];
             if let Some(folded) = fold(name.as_bytes(), &mut buffer) {
-                owned.lengths |= 1 << folded.len();
-                owned.names.insert(folded.into());
+                reserved.lengths |= 1 << folded.len();
+                reserved.names.insert(folded.into());
             }
         }
-        owned
+        reserved
     }
 
-    /// Whether an inbound header of this name must be removed.
+    /// Whether a header of this name is reserved.
     pub fn contains(&self, name: &[u8]) -> bool {
         let by_prefix = self.initials & initial(name) != 0;
         let by_name = name.len() < MAX_NAME && self.lengths & (1 << name.len()) != 0;
@@ -66,25 +68,26 @@ impl ReservedHeaders {
         })
     }
 
-    /// Whether an inbound header must be removed: for its name, or because it is a `Connection`
-    /// that declares one of the names to end at the next hop (RFC 9110 section 7.6.1), so that an
-    /// upstream would drop what the gateway sets.
+    /// Whether an inbound header must be removed: because its name is reserved, or because it is a
+    /// `Connection` header with a reserved name as an option (RFC 9110 section 7.6.1), which would
+    /// make an upstream drop the header of the gateway.
     pub fn must_remove(&self, name: &[u8], value: &[u8]) -> bool {
         self.contains(name)
             || (name.eq_ignore_ascii_case(b"connection")
                 && value
-                    // Readers trim more than HTTP's white space: what is no part of a token ends it.
-                    .split(|byte| !is_token(*byte))
+                    // Readers trim more than HTTP's white space, so every byte that no token may
+                    // contain ends an option.
+                    .split(|byte| !is_token_byte(*byte))
                     .any(|option| self.contains(option)))
     }
 
-    /// Whether no name is owned.
+    /// Whether no name is reserved.
     pub fn is_empty(&self) -> bool {
         self.names.is_empty() && self.prefixes.is_empty()
     }
 }
 
-/// The bit of the letter that a name begins with.
+/// The bit of the first character of a name, as in `initials`.
 fn initial(name: &[u8]) -> u32 {
     match name.first() {
         Some(byte) if byte.is_ascii_alphabetic() => 1 << (byte.to_ascii_lowercase() - b'a'),
@@ -93,8 +96,8 @@ fn initial(name: &[u8]) -> u32 {
     }
 }
 
-/// tchar of RFC 9110 section 5.6.2.
-fn is_token(byte: u8) -> bool {
+/// `tchar` of RFC 9110 section 5.6.2.
+fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
@@ -117,7 +120,7 @@ fn fold<'a>(name: &[u8], buffer: &'a mut [u8; MAX_NAME]) -> Option<&'a [u8]> {
 mod tests {
     use super::*;
 
-    fn owned() -> ReservedHeaders {
+    fn reserved() -> ReservedHeaders {
         ReservedHeaders::new(
             ["X-Client-Cert", "X-Client-Cert-Subject-DN"].into_iter(),
             ["SSL_CLIENT_", "Cf-Cert-"].into_iter(),
@@ -125,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn contains_every_spelling() {
+    fn contains_every_spelling_of_a_reserved_name() {
         for name in [
             "X-Client-Cert",
             "x-client-cert",
@@ -137,7 +140,7 @@ mod tests {
             "Ssl.Client_",
             "CF_CERT_x",
         ] {
-            assert!(owned().contains(name.as_bytes()), "{name}");
+            assert!(reserved().contains(name.as_bytes()), "{name}");
         }
     }
 
@@ -153,22 +156,22 @@ mod tests {
             "Cf-Certificate",
             "c",
         ] {
-            assert!(!owned().contains(name.as_bytes()), "{name}");
+            assert!(!reserved().contains(name.as_bytes()), "{name}");
         }
-        assert!(!owned().contains(&[b'x'; 4096]));
-        assert!(!owned().contains(&[b's'; 4096]));
+        assert!(!reserved().contains(&[b'x'; 4096]));
+        assert!(!reserved().contains(&[b's'; 4096]));
     }
 
     #[test]
     fn contains_long_names_by_prefix() {
         let name = format!("ssl-client-{}", "x".repeat(4096));
-        assert!(owned().contains(name.as_bytes()));
+        assert!(reserved().contains(name.as_bytes()));
         let name = format!("x-client-cert{}", "-".repeat(4096));
-        assert!(!owned().contains(name.as_bytes()));
+        assert!(!reserved().contains(name.as_bytes()));
     }
 
     #[test]
-    fn is_forged_finds_options_of_connection() {
+    fn must_remove_finds_options_of_connection() {
         for value in [
             "X-Client-Cert",
             "close, x_client_cert",
@@ -177,20 +180,20 @@ mod tests {
             "close;X-Client-Cert\u{a0}",
         ] {
             assert!(
-                owned().must_remove(b"Connection", value.as_bytes()),
+                reserved().must_remove(b"Connection", value.as_bytes()),
                 "{value}"
             );
             assert!(
-                !owned().must_remove(b"X-Other", value.as_bytes()),
+                !reserved().must_remove(b"X-Other", value.as_bytes()),
                 "{value}"
             );
         }
         for value in ["", "close", "keep-alive, Upgrade", "X-Client-Certs"] {
             assert!(
-                !owned().must_remove(b"connection", value.as_bytes()),
+                !reserved().must_remove(b"connection", value.as_bytes()),
                 "{value}"
             );
         }
-        assert!(owned().must_remove(b"X-Client-Cert", b""));
+        assert!(reserved().must_remove(b"X-Client-Cert", b""));
     }
 }

@@ -1,12 +1,12 @@
 //! RFC 9440: `Client-Cert` and `Client-Cert-Chain`.
 //!
 //! Source: RFC 9440 sections 2.2 and 2.3; RFC 8941 section 3.3.5 for the encoding. The RFC sets no
-//! limit of size; the defaults are those of Cloudflare's fields of the same content (10 KiB and
+//! size limit; the defaults are those of Cloudflare's fields of the same content (10 KiB and
 //! 16 KiB).
 //! Readers: Keycloak, Vault since 1.19, OpenBao, NanoMDM, nuts-node.
-//! No certificate, or one that is not told because it is not verified: neither header. With
-//! `when: presented` nothing tells a verified certificate from another.
-//! The chain never comes without the leaf, and is as the client sent it, without the leaf.
+//! No certificate, or one that is not verified, unless `when: presented`: neither header. With
+//! `when: presented` a reader cannot see whether the certificate was verified.
+//! The chain is never written without the leaf. It is what the client sent, without the leaf.
 
 use super::common::{rfc9440_chain, rfc9440_leaf};
 use super::header::Header;

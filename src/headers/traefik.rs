@@ -1,17 +1,17 @@
 //! Traefik's PassTLSClientCert: `X-Forwarded-Tls-Client-Cert` and `...-Info`.
 //!
-//! Source: Traefik `pass_tls_client_cert.go`. `Info` has every field Traefik can write. Traefik
-//! escapes nothing inside the quotes of `Info`: a certificate with a name that some reader could
-//! take for another has no `Info` here. That is a name with a quote, a backslash, a semicolon or a
-//! comma, with a space at an end, or with a key (`CN=`, `SAN=`) inside. Nor is there one where a
-//! certificate beside the leaf, which the client chose, has a field that the leaf has not: it would
-//! be found in its stead.
+//! Source: Traefik `pass_tls_client_cert.go`. `Info` has every field that Traefik can write.
+//! Traefik escapes nothing inside the quotes of `Info`, so `Info` is left out if a reader could
+//! take a name for another one: a name with a quote, a backslash, a semicolon or a comma, with a
+//! space at an end, or with a key (`CN=`, `SAN=`) inside. It is also left out if a certificate sent
+//! with the leaf, which the client chooses, has a field that the leaf does not have: a reader that
+//! searches for this field would find the wrong one.
 //! Readers: Vault (`BASE64`), applications behind Traefik. Not Keycloak's provider `traefik`, which
 //! percent-decodes the base64 of `X-Forwarded-Tls-Client-Cert`, where `+` becomes a space, and so
-//! cannot read Traefik's own values since 2.9.4 either: give it the dialect `nginx`.
-//! No certificate, or one that is not told because it is not verified: neither header. With
-//! `when: presented` nothing tells a verified certificate from another. As with Traefik both cover
-//! all certificates the client sent, unless `chain: false`.
+//! cannot read Traefik's own values since 2.9.4 either; use the dialect `nginx` for it.
+//! No certificate, or one that is not verified, unless `when: presented`: neither header. With
+//! `when: presented` a reader cannot see whether the certificate was verified. As in Traefik, both
+//! headers cover all certificates that the client sent, unless `chain: false`.
 
 use openssl::x509::X509Ref;
 use percent_encoding::{percent_encode, AsciiSet, NON_ALPHANUMERIC};
@@ -21,7 +21,7 @@ use super::header::{Header, RenderResult};
 use super::{ClientInfo, DialectOptions, LeftOutReason};
 use crate::certificate::{name, serial, San};
 
-/// What Go's `url.QueryEscape` escapes, which makes a space a `+` besides.
+/// What Go's `url.QueryEscape` percent-encodes. It also writes a space as `+`.
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')

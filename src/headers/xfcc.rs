@@ -1,18 +1,18 @@
 //! Envoy's `x-forwarded-client-cert` (XFCC).
 //!
 //! Source: Envoy docs, "HTTP header manipulation", `mutateXfccRequestHeader` for the order.
-//! Readers disagree about quotes and backslashes: Istio's (Go, xfccparser) hands a quoted value on
-//! as it is, Envoy's own (`%XFCC_VALUE()%`) removes the backslash before `"` and `\`, the crate
-//! xfcc-parser before any character, and Keycloak splits at `;` and `=` wherever they stand. So an
-//! element holds no escape and no delimiter inside a value. `Subject` has the bytes of Envoy's where
-//! the name needs no escape; `URI` and `DNS` are bare, quoted where they hold a `=`. A key with a
-//! value that cannot be written so (`O=DigiCert\, Inc.`, letters beyond ASCII, two CNs, a `;` in a
-//! URI) is left out, all its values, and the others stay. An element with an alternative name that
-//! is not printable ASCII, or that is too large, is left out whole.
-//! Readers: Istio and other meshes, Envoy, Keycloak (`envoy`: wants `Chain` in one element and no
-//! key twice, so `detail: [chain]`), OpenBao.
-//! No certificate, or one that is not told because it is not verified: no header, except in mode
-//! `ALWAYS_FORWARD_ONLY`. With `when: presented` nothing tells a verified certificate from another.
+//! Readers differ in how they treat quotes and backslashes: Istio's (Go, xfccparser) returns a
+//! quoted value unchanged, Envoy's own (`%XFCC_VALUE()%`) removes the backslash before `"` and `\`,
+//! the crate xfcc-parser before any character, and Keycloak splits at every `;` and `=`. So an
+//! element has no escape and no delimiter inside a value. `Subject` equals Envoy's where the name
+//! needs no escape; `URI` and `DNS` are bare, or quoted if they contain a `=`. A key with a value
+//! that cannot be written like this (`O=DigiCert\, Inc.`, letters beyond ASCII, two CNs, a `;` in a
+//! URI) is left out with all its values; the other keys remain. The whole element is left out if an
+//! alternative name is not printable ASCII, or if the element is too large.
+//! Readers: Istio and other meshes, Envoy, Keycloak (`envoy`: needs `Chain` in one element and no
+//! duplicate key, so `detail: [chain]`), OpenBao.
+//! No certificate, or one that is not verified, unless `when: presented`: no header, except in mode
+//! `ALWAYS_FORWARD_ONLY`. With `when: presented` a reader cannot see whether it was verified.
 
 use super::common::{ascii, escape, san};
 use super::header::{Header, RenderResult};
@@ -23,27 +23,27 @@ use crate::certificate::{name, Certificate, San};
 pub const HEADERS: &[Header] =
     &[Header::new("xfcc", NAME, element).with_left_out_parts(left_out_keys)];
 
-/// Default name of the header; the modes that forward read it under this name too.
+/// Default name of the header, and of the inbound header in the modes that forward it.
 pub const NAME: &str = "x-forwarded-client-cert";
 
 /// Envoy's `forward_client_cert_details`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum XfccMode {
-    /// Neither forward nor set.
+    /// Removes the header.
     Sanitize,
-    /// Forward what came, if the client has a certificate.
+    /// Forwards the inbound header if the client has a certificate.
     ForwardOnly,
-    /// Append an element to what came, if the client has a certificate.
+    /// Appends an element to the inbound header if the client has a certificate.
     AppendForward,
-    /// Set an element, if the client has a certificate. The default here; Envoy's is `SANITIZE`,
-    /// which needs no plugin.
+    /// Replaces the header by an element if the client has a certificate. This is the default here;
+    /// Envoy's is `SANITIZE`, which needs no plugin.
     SanitizeSet,
-    /// Forward what came, from anyone.
+    /// Forwards the inbound header of every client.
     AlwaysForwardOnly,
 }
 
 impl XfccMode {
-    /// All with Envoy's names.
+    /// All modes with Envoy's names.
     pub const ALL: [(&'static str, XfccMode); 5] = [
         ("SANITIZE", XfccMode::Sanitize),
         ("FORWARD_ONLY", XfccMode::ForwardOnly),
@@ -52,25 +52,25 @@ impl XfccMode {
         ("ALWAYS_FORWARD_ONLY", XfccMode::AlwaysForwardOnly),
     ];
 
-    /// The mode of Envoy's name.
+    /// The mode with this name of Envoy's.
     pub fn from_name(name: &str) -> Option<XfccMode> {
         XfccMode::ALL
             .into_iter()
             .find_map(|(known, mode)| (known == name).then_some(mode))
     }
 
-    /// Whether what came is of any use: without it the header can be removed unread.
+    /// Whether the mode uses the inbound header. Otherwise it is removed without being read.
     pub fn forwards(self) -> bool {
         !matches!(self, XfccMode::Sanitize | XfccMode::SanitizeSet)
     }
 }
 
-/// Envoy's `set_current_client_cert_details`; `By` and `Hash` are always there.
+/// Envoy's `set_current_client_cert_details`; `By` and `Hash` are always written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct XfccDetails {
     /// `Cert`: the leaf.
     pub cert: bool,
-    /// `Chain`: leaf and what came with it.
+    /// `Chain`: the leaf and the certificates sent with it.
     pub chain: bool,
     /// `Subject`.
     pub subject: bool,
@@ -80,12 +80,12 @@ pub struct XfccDetails {
     pub dns: bool,
 }
 
-/// `mode` and `detail`.
+/// The options `mode` and `detail`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct XfccOptions {
     /// What happens to the header.
     pub mode: XfccMode,
-    /// What an element says.
+    /// The keys of an element.
     pub detail: XfccDetails,
 }
 
@@ -101,7 +101,7 @@ impl XfccDetails {
 }
 
 impl Default for XfccOptions {
-    /// Istio's details, but not `Cert`.
+    /// Istio's details without `Cert`.
     fn default() -> XfccOptions {
         XfccOptions {
             mode: XfccMode::SanitizeSet,
@@ -116,20 +116,20 @@ impl Default for XfccOptions {
     }
 }
 
-/// The value to send upstream: `came` are the values of all header lines of the inbound request
-/// that are named as the header is, `own` is what [`super::DialectConfig::lines`] set, `admitted` is
-/// [`super::DialectOptions::admits`].
+/// The value to send upstream. `inbound` are the values of all request headers with the name of
+/// this header, `element` is the value from [`super::DialectConfig::render`], `included` is the
+/// result of [`super::DialectOptions::includes_certificate`].
 ///
 /// # Errors
-/// When what came cannot be forwarded, or not with an element behind it.
+/// When the inbound value cannot be forwarded, or an element cannot be appended to it safely.
 pub fn forward(
     options: &super::DialectOptions,
-    admitted: bool,
-    came: &[&[u8]],
-    own: Option<&str>,
+    included: bool,
+    inbound: &[&[u8]],
+    element: Option<&str>,
 ) -> Result<Option<String>, LeftOutReason> {
-    let came = || {
-        let values: Result<Vec<_>, _> = came
+    let inbound = || {
+        let values: Result<Vec<_>, _> = inbound
             .iter()
             .map(|value| match std::str::from_utf8(value) {
                 Ok(text) if !text.chars().any(|c| c != '\t' && c.is_control()) => Ok(text),
@@ -138,19 +138,21 @@ pub fn forward(
             .collect();
         Ok::<_, LeftOutReason>(Some(values?.join(",")).filter(|value| !value.is_empty()))
     };
-    let value = match (options.xfcc.mode, own) {
-        (XfccMode::AlwaysForwardOnly, _) => came()?,
-        (XfccMode::ForwardOnly, _) if admitted => came()?,
-        (XfccMode::SanitizeSet, Some(own)) if admitted => Some(own.to_owned()),
-        (XfccMode::AppendForward, Some(own)) if admitted => match came()? {
-            None => Some(own.to_owned()),
-            Some(came) if is_well_formed(came.as_bytes()) => Some(format!("{came},{own}")),
+    let value = match (options.xfcc.mode, element) {
+        (XfccMode::AlwaysForwardOnly, _) => inbound()?,
+        (XfccMode::ForwardOnly, _) if included => inbound()?,
+        (XfccMode::SanitizeSet, Some(element)) if included => Some(element.to_owned()),
+        (XfccMode::AppendForward, Some(element)) if included => match inbound()? {
+            None => Some(element.to_owned()),
+            Some(inbound) if is_well_formed(inbound.as_bytes()) => {
+                Some(format!("{inbound},{element}"))
+            }
             Some(_) => {
                 let why = "the value that came would swallow or change what is appended";
                 return Err(LeftOutReason::Ambiguous(why.to_owned()));
             }
         },
-        // Without an element of its own, readers would take the last one that came for ours.
+        // Nothing is appended to: readers would take the last inbound element for this client's.
         _ => None,
     };
     let limit = options.max_bytes.unwrap_or(MAX_VALUE);
@@ -176,7 +178,7 @@ fn element(client: &ClientInfo, options: &super::DialectOptions) -> RenderResult
         }))
 }
 
-/// The keys that [`element`] goes without, and why.
+/// The keys that [`element`] is written without, and the reasons.
 fn left_out_keys(
     client: &ClientInfo,
     options: &super::DialectOptions,
@@ -262,8 +264,8 @@ fn list(
     (!pairs.is_empty()).then(|| Ok(pairs.join(";")))
 }
 
-/// Bare as Envoy writes it, quoted where a parser of the documented grammar would take a `=` for the
-/// end of the value; `None` when the value ends somewhere for some reader, or holds a key.
+/// A pair, bare as in Envoy, or quoted where a parser of the documented grammar would end the value
+/// at a `=`. `None` if some reader would end the value early or find a key inside it.
 fn pair(key: &str, value: &str) -> Option<String> {
     const KEYS: &[&str] = &[
         "By", "Hash", "Cert", "Chain", "Subject", "Issuer", "URI", "DNS",
@@ -278,13 +280,14 @@ fn pair(key: &str, value: &str) -> Option<String> {
     })
 }
 
-/// Of a value without `"` and `\`.
+/// A quoted pair, for a value without `"` and `\`.
 fn quoted(key: &str, value: &str) -> String {
     format!("{key}=\"{value}\"")
 }
 
-/// Whether every reader finds the same elements here and none can reach beyond the end: pairs of a
-/// key and a value, quoted, or bare without a quote or an escape.
+/// Whether every reader finds the same elements in this value, and none of them can extend into
+/// text appended to it: all pairs are a key and a value that is quoted, or bare without a quote or
+/// an escape.
 fn is_well_formed(value: &[u8]) -> bool {
     let mut rest = value.trim_ascii();
     loop {
@@ -315,8 +318,9 @@ fn is_well_formed(value: &[u8]) -> bool {
     }
 }
 
-/// `None` also where readers disagree: behind two backslashes or more a quote closes for those that
-/// remove a layer of them, and does not for those that look at the last one only.
+/// The index of the quote that closes a value. `None` also where readers differ: after two or more
+/// backslashes a quote closes the value for readers that unescape them in pairs, and does not for
+/// readers that check only the last one.
 fn closing_quote(inside: &[u8]) -> Option<usize> {
     let mut backslashes = 0;
     for (place, &byte) in inside.iter().enumerate() {
@@ -350,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn from_name_knows_envoys_names() {
+    fn from_name_accepts_the_names_of_envoy() {
         assert_eq!(
             XfccMode::from_name("APPEND_FORWARD"),
             Some(XfccMode::AppendForward)
@@ -364,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn forward_as_envoys_table() {
+    fn forward_follows_the_table_of_envoy() {
         let forward = |mode, mtls| {
             forward(
                 &options(mode),
@@ -392,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn forward_nothing_came_is_the_own_element_alone() {
+    fn forward_without_an_inbound_header_is_the_element_alone() {
         for came in [&[][..], &[&b""[..]]] {
             let value = forward(&options(XfccMode::AppendForward), true, came, OWN);
             assert_eq!(value, Ok(OWN.map(str::to_owned)));
@@ -402,19 +406,19 @@ mod tests {
     }
 
     #[test]
-    fn forward_without_an_own_element_appends_nothing() {
-        // The element that came last would pass for this client's.
+    fn forward_without_an_element_appends_nothing() {
+        // A reader would take the last inbound element for this client's.
         let value = forward(&options(XfccMode::AppendForward), true, &[b"Hash=ff"], None);
         assert_eq!(value, Ok(None));
     }
 
     #[test]
-    fn forward_appends_to_no_text_that_reaches_beyond_its_end() {
+    fn forward_does_not_append_to_an_unterminated_value() {
         for came in [
             &b"Subject=\"a"[..],
             b"Subject=\"a\\\"",
             b"Subject=\"a\"x",
-            // Closed for one reader, open for another.
+            // The value ends here for one reader and not for another.
             b"Subject=\"a\\\\\"",
             b"Subject=\"a\\\\\\\"\"",
             b"Subject=a\"b",
@@ -449,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn forward_is_text_within_the_limit() {
+    fn forward_refuses_values_that_are_not_text_or_too_long() {
         let value = forward(
             &options(XfccMode::AlwaysForwardOnly),
             true,
@@ -463,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn pair_is_what_every_reader_takes_for_one_value() {
+    fn pair_is_one_value_for_every_reader() {
         for (value, expected) in [
             ("spiffe://a/b", Some("URI=spiffe://a/b")),
             ("", Some("URI=")),
@@ -473,7 +477,7 @@ mod tests {
             ("a\\", None),
             ("a\"", None),
             ("a b", None),
-            // Found by readers that search for a key.
+            // Readers that search for a key would find one.
             ("https://a/?dns=admin", None),
             ("https://a/?Subject =CN", None),
         ] {

@@ -1,16 +1,16 @@
-//! Who may send a certificate in a header.
+//! Which peers may send a certificate in a header.
 
 /// Kong's `secure_source`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AllowedPeers {
-    /// Peers that `trusted_ips` names (`secure_source: true`).
+    /// Peers whose address is in `trusted_ips` (`secure_source: true`).
     Trusted,
-    /// Anybody: only where nobody but the proxy can reach the gateway (`secure_source: false`).
+    /// Every peer (`secure_source: false`): only safe where only the proxy can reach the gateway.
     Anyone,
 }
 
 impl AllowedPeers {
-    /// Whether the header of a peer counts. The peer is the one of the TCP connection: an address
+    /// Whether the header of a peer is used. The peer is that of the TCP connection: an address
     /// that was itself read from a header proves nothing.
     pub fn admits(self, peer_is_trusted: bool) -> bool {
         match self {
@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn admits_only_trusted_peers_of_a_secure_source() {
+    fn admits_with_secure_source_only_trusted_peers() {
         assert!(AllowedPeers::Trusted.admits(true));
         assert!(!AllowedPeers::Trusted.admits(false));
         assert!(AllowedPeers::Anyone.admits(true) && AllowedPeers::Anyone.admits(false));

@@ -1,5 +1,5 @@
 //! `aws_alb`: `X-Amzn-Mtls-Clientcert` (passthrough mode) or `X-Amzn-Mtls-Clientcert-Leaf` (verify
-//! mode). Only percent-escapes are decoded, so it does not matter which characters stand as they are.
+//! mode). Only percent-escapes are decoded, so characters that are not encoded do no harm.
 
 use super::{url_encoded, Ders};
 use crate::Error;

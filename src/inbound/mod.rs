@@ -1,6 +1,6 @@
-//! Header line -> certificate: what a proxy that terminated TLS says of its client. One file per
-//! format. Nothing here says that the client holds the key; the header is worth as much as the
-//! peer that sent it, see [`AllowedPeers`].
+//! Decoding of header certificates: client certificates that a proxy which terminates TLS puts into
+//! request headers. One file per format. Decoding does not prove that the client has the private
+//! key; the header is as trustworthy as the peer that sent it, see [`AllowedPeers`].
 
 mod allowed_peers;
 mod aws_alb;
@@ -23,15 +23,14 @@ use crate::Error;
 
 pub use allowed_peers::AllowedPeers;
 
-/// Longest header, in bytes, all lines of a chain together.
+/// Longest header in bytes, including all lines of the chain header.
 pub const MAX_BYTES: usize = 64 * 1024;
 
-/// Most certificates in one request, leaf included.
+/// Most certificates in one request, including the leaf.
 pub const MAX_CERTIFICATES: usize = 16;
 
-/// What stands in a header without a certificate: HAProxy leaves the value empty, Apache writes
-/// `(null)`.
-const NOTHING: [&[u8]; 2] = [b"", b"(null)"];
+/// Header values for "no certificate": HAProxy leaves the value empty, Apache writes `(null)`.
+const NO_CERTIFICATE: [&[u8]; 2] = [b"", b"(null)"];
 
 /// How a header carries a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,13 +39,13 @@ pub enum Format {
     Base64Encoded,
     /// PEM, percent-encoded, leaf first (Kong `url_encoded`; nginx `$ssl_client_escaped_cert`).
     UrlEncoded,
-    /// A byte sequence; the chain in a second header (RFC 9440 section 2).
+    /// A Byte Sequence; the chain is in a second header (RFC 9440 section 2).
     Rfc9440,
     /// One element of Envoy's `x-forwarded-client-cert` with `Hash` and `Cert` or `Chain`.
     Xfcc,
     /// Base64 of the DERs, leaf first, joined by `,` (Traefik 2.9.4 and newer).
     Traefik,
-    /// AWS ALB: percent-encoded PEM in which `+`, `=` and `/` stand as they are.
+    /// AWS ALB: percent-encoded PEM in which `+`, `=` and `/` are not encoded.
     AwsAlb,
     /// [`Format::Rfc9440`] if the value begins with `:`, else [`Format::UrlEncoded`] (NanoMDM).
     Auto,
@@ -79,26 +78,28 @@ impl Format {
             .unwrap_or_default()
     }
 
-    /// Whether the chain has a header of its own, named as the certificate's with `-Chain` behind.
+    /// Whether the chain is in a second header, whose name is that of the first with the suffix
+    /// `-Chain`.
     pub fn has_chain_header(self) -> bool {
         matches!(self, Format::Rfc9440 | Format::Auto)
     }
 }
 
-/// The DERs of a header, leaf first.
+/// The DER encodings of the certificates of a header, leaf first.
 type Ders = Vec<Vec<u8>>;
 
-/// The certificate of a request, read but not parsed: the key is what it is known by.
+/// The certificates of a header, leaf first, as DER that is not parsed yet. Caches compare
+/// [`DerChain::key`], so that known certificates are not parsed again.
 #[derive(Debug)]
 pub struct DerChain {
     ders: Ders,
 }
 
-/// Decodes the lines of one request's certificate header and of its chain header, if the format
-/// has one. `None`: the proxy says that there is no certificate.
+/// Decodes the lines of a request's certificate header and of its chain header, if the format has
+/// one. `None` if the header states that there is no certificate.
 ///
 /// # Errors
-/// Why the header is refused, for the log: repeated, too long, or not exactly what the format says.
+/// Why the header is refused, for the log: it is repeated, too long, or not exactly in the format.
 pub fn decode(format: Format, lines: &[&[u8]], chain: &[&[u8]]) -> Result<Option<DerChain>, Error> {
     let bytes: usize = lines.iter().chain(chain).map(|line| line.len()).sum();
     if bytes > MAX_BYTES {
@@ -108,8 +109,8 @@ pub fn decode(format: Format, lines: &[&[u8]], chain: &[&[u8]]) -> Result<Option
     }
     let value = match lines {
         [] => None,
-        [line] => Some(line.trim_ascii()).filter(|value| !NOTHING.contains(value)),
-        // Which of them the proxy wrote is anybody's guess.
+        [line] => Some(line.trim_ascii()).filter(|value| !NO_CERTIFICATE.contains(value)),
+        // Nothing shows which of them the proxy wrote.
         lines => {
             return Err(refused(format!(
                 "{} header lines, expected one",
@@ -120,7 +121,7 @@ pub fn decode(format: Format, lines: &[&[u8]], chain: &[&[u8]]) -> Result<Option
     let chain: Vec<&[u8]> = chain
         .iter()
         .map(|line| line.trim_ascii())
-        .filter(|line| !NOTHING.contains(line))
+        .filter(|line| !NO_CERTIFICATE.contains(line))
         .collect();
     let Some(value) = value else {
         if !chain.is_empty() {
@@ -157,13 +158,13 @@ pub fn decode(format: Format, lines: &[&[u8]], chain: &[&[u8]]) -> Result<Option
         )));
     }
     for der in &ders {
-        whole(der)?;
+        check_length(der)?;
     }
     Ok(Some(DerChain { ders }))
 }
 
 impl DerChain {
-    /// What tells this certificate with its chain from any other.
+    /// The digests of the leaf and of the chain.
     pub fn key(&self) -> Result<CertificateDigests, Error> {
         let (leaf, chain) = self.ders.split_first().ok_or(Error::NoCertificate)?;
         Ok(CertificateDigests {
@@ -175,7 +176,7 @@ impl DerChain {
     /// Parses the certificates.
     ///
     /// # Errors
-    /// When one of them is no X.509 certificate.
+    /// When one of them is not an X.509 certificate.
     pub fn certificate(&self) -> Result<Certificate, Error> {
         let (leaf, chain) = self.ders.split_first().ok_or(Error::NoCertificate)?;
         let mut intermediates = Stack::new()?;
@@ -190,7 +191,8 @@ impl DerChain {
     }
 }
 
-/// A certificate that has one spelling only, so that its digest is that of the bytes.
+/// Parses a certificate and checks that it is in DER, so that the digest of the bytes is the digest
+/// of the certificate.
 fn parse(der: &[u8]) -> Result<X509, Error> {
     let certificate = from_der(der)?;
     if certificate.to_der()? != der {
@@ -203,7 +205,7 @@ fn refused(why: String) -> Error {
     Error::CertificateHeader(why)
 }
 
-/// Standard base64; its padding may be missing (RFC 8941 section 4.2.7), nothing else.
+/// Decodes standard base64. Only the padding may be missing (RFC 8941 section 4.2.7).
 fn base64(text: &[u8]) -> Result<Vec<u8>, Error> {
     use ::base64::alphabet::STANDARD;
     use ::base64::engine::{DecodePaddingMode, Engine as _, GeneralPurpose, GeneralPurposeConfig};
@@ -217,8 +219,8 @@ fn base64(text: &[u8]) -> Result<Vec<u8>, Error> {
         .map_err(|error| refused(format!("not base64: {error}")))
 }
 
-/// Checks that the bytes are one DER element to the last: OpenSSL would stop at its end.
-fn whole(der: &[u8]) -> Result<(), Error> {
+/// Checks that the bytes are exactly one DER element: OpenSSL ignores bytes after its end.
+fn check_length(der: &[u8]) -> Result<(), Error> {
     let content = match der {
         // SEQUENCE in the short form, or with one to three octets of length.
         [0x30, len @ 0..=0x7f, content @ ..] => (content.len() == usize::from(*len)).then_some(()),

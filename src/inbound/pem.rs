@@ -1,5 +1,5 @@
-//! PEM blocks of certificates and nothing else. OpenSSL's reader skips what stands around them and
-//! takes headers inside, where two readers could see different certificates.
+//! PEM blocks of certificates and nothing else. OpenSSL's reader skips text around the blocks and
+//! accepts headers inside them, so that two readers could see different certificates.
 
 use super::{base64, refused, Ders, MAX_CERTIFICATES};
 use crate::Error;
@@ -22,7 +22,7 @@ pub(super) fn decode(text: &[u8]) -> Result<Ders, Error> {
             .position(|window| window == END)
             .ok_or_else(|| refused("a PEM block without its end".to_owned()))?;
         let (body, after) = body.split_at(end);
-        // Line breaks; Apache makes spaces of them.
+        // Line breaks, which Apache replaces by spaces.
         let body: Vec<u8> = body
             .iter()
             .copied()

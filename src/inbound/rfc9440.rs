@@ -1,5 +1,5 @@
-//! `rfc9440`: `Client-Cert` is one byte sequence, `Client-Cert-Chain` a list of them that may lie on
-//! several lines. Parameters have no meaning there and are refused.
+//! `rfc9440`: `Client-Cert` is one Byte Sequence, `Client-Cert-Chain` a List of them that may
+//! extend over several lines. RFC 9440 defines no parameters, and they are refused.
 
 use super::{base64, refused, Ders, MAX_CERTIFICATES};
 use crate::Error;
@@ -11,7 +11,7 @@ pub(super) fn decode(value: &[u8], chain: &[&[u8]]) -> Result<Ders, Error> {
             if ders.len() == MAX_CERTIFICATES {
                 return Err(refused(format!("over {MAX_CERTIFICATES} certificates")));
             }
-            // OWS is spaces and tabs, and nginx lets nothing else of white space through.
+            // Optional white space is spaces and tabs; nginx rejects other white space.
             ders.push(sequence(member.trim_ascii())?);
         }
     }

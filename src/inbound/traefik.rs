@@ -1,5 +1,5 @@
 //! `traefik`: `X-Forwarded-Tls-Client-Cert`, the base64 of each certificate the client sent, joined
-//! by `,`. Before 2.9.4 Traefik escaped it, which is refused.
+//! by `,`. Traefik before 2.9.4 percent-encoded it, which is refused.
 
 use super::{base64, refused, Ders, MAX_CERTIFICATES};
 use crate::Error;

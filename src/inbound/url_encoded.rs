@@ -6,7 +6,7 @@ use super::{pem, Ders};
 use crate::Error;
 
 pub(super) fn decode(value: &[u8]) -> Result<Ders, Error> {
-    // What is no escape stays as it is, and a `%` is nothing that PEM has.
+    // An invalid escape is kept, and PEM does not contain `%`, so decoding then fails.
     let text: Vec<u8> = percent_decode(value).collect();
     pem::decode(&text)
 }

@@ -1,9 +1,10 @@
 //! `xfcc`: Envoy's `x-forwarded-client-cert`.
 //!
-//! Envoy writes URI and DNS names bare, whatever is in them, so a client whose CA gave it the URI
-//! `urn:x;Cert="..."` or `urn:x,Hash=...` can write pairs and elements. Hence exactly one element
-//! is taken (`SANITIZE_SET`), every key once but the names, and what `Hash` says must be the digest
-//! of what `Cert` and `Chain` say: Envoy writes `Hash` first, from the connection.
+//! Envoy writes URI and DNS names without quotes, whatever they contain, so a client with the URI
+//! `urn:x;Cert="..."` or `urn:x,Hash=...` in its certificate can forge pairs and elements.
+//! Therefore exactly one element is accepted (`SANITIZE_SET`), only the name keys may repeat, and
+//! `Hash` must be the digest of the certificate in `Cert` and `Chain`: Envoy writes `Hash` first,
+//! from the connection.
 
 use percent_encoding::percent_decode;
 
@@ -92,7 +93,7 @@ fn read(value: &[u8]) -> Result<Element, Error> {
     Err(refused(format!("over {MAX_PAIRS} pairs")))
 }
 
-/// A value in quotes, and what stands behind it.
+/// A value in quotes, and the text after it.
 fn quoted(inside: &[u8]) -> Result<(Vec<u8>, &[u8]), Error> {
     let mut value = Vec::new();
     let mut bytes = inside.iter().enumerate();
@@ -106,6 +107,7 @@ fn quoted(inside: &[u8]) -> Result<(Vec<u8>, &[u8]), Error> {
     Err(refused("a quote that does not end".to_owned()))
 }
 
+/// A value without quotes, and the text after it.
 fn bare(text: &[u8]) -> Result<(Vec<u8>, &[u8]), Error> {
     let end = text
         .iter()

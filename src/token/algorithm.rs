@@ -1,4 +1,4 @@
-//! JWS algorithms (RFC 7518 section 3, RFC 8037), and the keys that each takes.
+//! JWS algorithms (RFC 7518 section 3, RFC 8037), and the key types that each accepts.
 
 use openssl::bn::BigNum;
 use openssl::ecdsa::EcdsaSig;
@@ -8,7 +8,7 @@ use openssl::pkey::{HasPublic, PKeyRef, Private};
 use openssl::rsa::Padding;
 use openssl::sign::{RsaPssSaltlen, Signer, Verifier};
 
-/// What a key is.
+/// The type of a key, with its curve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyType {
     /// RSA of 2048 bits or more.
@@ -25,7 +25,7 @@ pub enum KeyType {
     Ed448,
 }
 
-/// An algorithm that is accepted. None of them is symmetric: whoever has a public key must not be
+/// An accepted algorithm. None of them is symmetric, because a holder of the public key must not be
 /// able to sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Algorithm {
@@ -52,7 +52,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// All of them.
+    /// All algorithms.
     pub const ALL: [Algorithm; 10] = [
         Algorithm::RS256,
         Algorithm::RS384,
@@ -66,7 +66,7 @@ impl Algorithm {
         Algorithm::EdDSA,
     ];
 
-    /// Its name in a header.
+    /// Its name in a JOSE header.
     pub fn name(self) -> &'static str {
         match self {
             Algorithm::RS256 => "RS256",
@@ -82,26 +82,26 @@ impl Algorithm {
         }
     }
 
-    /// The algorithm of this name, case and all.
+    /// The algorithm with exactly this name.
     pub fn from_name(name: &str) -> Option<Algorithm> {
         Algorithm::ALL
             .into_iter()
             .find(|algorithm| algorithm.name() == name)
     }
 
-    /// Whether it goes with a key of this kind.
-    pub fn takes(self, kind: KeyType) -> bool {
+    /// Whether it can be used with a key of this type.
+    pub fn accepts(self, key_type: KeyType) -> bool {
         match self {
             Algorithm::RS256
             | Algorithm::RS384
             | Algorithm::RS512
             | Algorithm::PS256
             | Algorithm::PS384
-            | Algorithm::PS512 => kind == KeyType::Rsa,
-            Algorithm::ES256 => kind == KeyType::P256,
-            Algorithm::ES384 => kind == KeyType::P384,
-            Algorithm::ES512 => kind == KeyType::P521,
-            Algorithm::EdDSA => matches!(kind, KeyType::Ed25519 | KeyType::Ed448),
+            | Algorithm::PS512 => key_type == KeyType::Rsa,
+            Algorithm::ES256 => key_type == KeyType::P256,
+            Algorithm::ES384 => key_type == KeyType::P384,
+            Algorithm::ES512 => key_type == KeyType::P521,
+            Algorithm::EdDSA => matches!(key_type, KeyType::Ed25519 | KeyType::Ed448),
         }
     }
 
@@ -133,9 +133,9 @@ impl Algorithm {
         }
     }
 
-    /// Whether `signature` is that of `signed` under a key of the right kind. One of another
-    /// length never is: OpenSSL reads an RSASSA-PSS signature as a number, so that it accepts one
-    /// without its leading zeros, and one token would have several texts.
+    /// Whether `signature` is a signature of `signed` under `key`, which has an accepted type. A
+    /// signature of another length is wrong: OpenSSL reads an RSASSA-PSS signature as a number and
+    /// accepts one without its leading zeros, so that a token would have several encodings.
     pub(super) fn verify<T: HasPublic>(
         self,
         key: &PKeyRef<T>,
@@ -146,7 +146,7 @@ impl Algorithm {
             return false;
         }
         let verified = self.try_verify(key, signed, signature);
-        // A wrong signature leaves its reason in OpenSSL's queue, where nginx would find it.
+        // A wrong signature leaves an error in OpenSSL's queue, which nginx would log.
         ErrorStack::get();
         verified.unwrap_or(false)
     }
@@ -183,7 +183,7 @@ impl Algorithm {
         verifier.verify_oneshot(&der, signed)
     }
 
-    /// Signs with a key of the right kind.
+    /// Signs with a key of an accepted type.
     pub(super) fn sign(self, key: &PKeyRef<Private>, signed: &[u8]) -> Result<Vec<u8>, ErrorStack> {
         let Some(digest) = self.digest() else {
             return Signer::new_without_digest(key)?.sign_oneshot_to_vec(signed);

@@ -1,4 +1,4 @@
-//! Claims of a token (RFC 7519 section 4, RFC 9068), and what a route wants of them.
+//! Claims of a token (RFC 7519 section 4, RFC 9068), and what a route requires of them.
 
 use serde_json::{Map, Value};
 
@@ -6,13 +6,13 @@ use super::confirmation::{self, CertificateThumbprint};
 use super::{json, TokenError, MAX_TOKEN};
 use crate::text::quoted;
 
-/// Alternatives, each of one or more words that must all be there (Kong's `scopes_required`:
-/// `["a b", "c"]` is a and b, or c).
+/// Alternatives of required values; of one alternative all values must be present (Kong's
+/// `scopes_required`: `["a b", "c"]` means a and b, or c).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RequiredValues(Vec<Vec<Box<str>>>);
 
 impl RequiredValues {
-    /// Reads one alternative from each text, its words parted by white space.
+    /// Reads one alternative from each text; white space separates its values.
     pub fn new<'t>(alternatives: impl Iterator<Item = &'t str>) -> RequiredValues {
         RequiredValues(
             alternatives
@@ -21,7 +21,7 @@ impl RequiredValues {
         )
     }
 
-    /// Whether nothing is wanted.
+    /// Whether no value is required.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -40,26 +40,26 @@ impl RequiredValues {
     }
 }
 
-/// What a route wants of the claims.
+/// What a route requires of the claims.
 #[derive(Clone, Debug)]
 pub struct ClaimRequirements {
-    /// Where the audience stands: names from the outermost object inwards.
+    /// Path of the audience claim: names from the outermost object inwards.
     pub audience_claim: Vec<Box<str>>,
-    /// The audiences.
+    /// Required audiences.
     pub audience: RequiredValues,
-    /// Where the scopes stand.
+    /// Path of the scopes claim.
     pub scopes_claim: Vec<Box<str>>,
-    /// The scopes.
+    /// Required scopes.
     pub scopes: RequiredValues,
-    /// Where the groups stand.
+    /// Path of the groups claim.
     pub groups_claim: Vec<Box<str>>,
-    /// The groups.
+    /// Required groups.
     pub groups: RequiredValues,
-    /// Where the roles stand.
+    /// Path of the roles claim.
     pub roles_claim: Vec<Box<str>>,
-    /// The roles.
+    /// Required roles.
     pub roles: RequiredValues,
-    /// Top-level claims that must not be there.
+    /// Top-level claims that must be absent.
     pub forbidden: Vec<Box<str>>,
     /// Seconds by which the clocks may differ.
     pub leeway: i64,
@@ -82,9 +82,9 @@ impl Default for ClaimRequirements {
     }
 }
 
-/// What `token_type` (RFC 7662 section 2.2, RFC 6749 section 7.1) and `token_use` say of an access
-/// token that whoever bears it may use: not DPoP, whose key nobody asks for here.
-const ACCESS: &[&str] = &[
+/// Values of `token_type` (RFC 7662 section 2.2, RFC 6749 section 7.1) and `token_use` for a bearer
+/// access token. DPoP is not among them, because its proof is not checked.
+const ACCESS_TOKEN_TYPES: &[&str] = &[
     "bearer",
     "access",
     "access_token",
@@ -94,8 +94,8 @@ const ACCESS: &[&str] = &[
     "urn:ietf:params:oauth:token-type:jwt",
 ];
 
-/// What the claim `typ`, which no standard has, says of other tokens of the same issuer.
-const NO_ACCESS: &[&str] = &[
+/// Values of the claim `typ`, which no standard defines, for other tokens of the same issuer.
+const OTHER_TOKEN_TYPES: &[&str] = &[
     "refresh",
     "refresh_token",
     "offline",
@@ -109,13 +109,13 @@ const NO_ACCESS: &[&str] = &[
 ];
 
 /// The member of `events` of a logout token (OpenID Connect Back-Channel Logout 1.0 section 2.4).
-const LOGOUT: &str = "http://schemas.openid.net/event/backchannel-logout";
+const LOGOUT_EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
 
-/// Seconds by which `iat` may lie in the future with any leeway: the clock of an issuer is rarely
-/// exact, and a token is used right after it was issued.
-const SKEW: f64 = 60.0;
+/// Seconds by which `iat` may be in the future, in addition to the leeway: the clock of an issuer
+/// is rarely exact, and a token is used right after it was issued.
+const IAT_SKEW: f64 = 60.0;
 
-/// The claims of a token that somebody vouches for.
+/// The claims of a token.
 #[derive(Clone, Debug)]
 pub struct Claims {
     values: Map<String, Value>,
@@ -157,8 +157,8 @@ impl Claims {
     /// The certificate that the token is bound to (RFC 8705 section 3.1).
     ///
     /// # Errors
-    /// When it says so in a way that cannot be read, or is bound to something else: it must not
-    /// count as unbound.
+    /// When `cnf` cannot be read, or binds the token to something else. Such a token does not count
+    /// as unbound.
     pub fn certificate_thumbprint(&self) -> Result<Option<&CertificateThumbprint>, TokenError> {
         match &self.thumbprint {
             Ok(thumbprint) => Ok(thumbprint.as_ref()),
@@ -171,7 +171,7 @@ impl Claims {
         self.exp.map(|exp| exp.floor() as i64)
     }
 
-    /// Checks `iss`: it must be there.
+    /// Checks `iss`, which must be present.
     pub fn check_issuer(&self, issuer: &str) -> Result<(), TokenError> {
         match self.values.get("iss") {
             Some(Value::String(found)) if found == issuer => Ok(()),
@@ -180,8 +180,8 @@ impl Claims {
         }
     }
 
-    /// Checks that nothing in it says it is another token than an access token. Issuers sign them
-    /// with the same keys, and know them at the same introspection endpoint.
+    /// Checks that no claim marks it as another token than an access token. Issuers sign all tokens
+    /// with the same keys, and accept them at the same introspection endpoint.
     pub fn check_token_type(&self) -> Result<(), TokenError> {
         let is_in = |names: &[&str], value: &str| {
             let mut names = names.iter();
@@ -190,29 +190,29 @@ impl Claims {
         for name in ["token_type", "token_use"] {
             match self.values.get(name) {
                 None | Some(Value::Null) => {}
-                Some(Value::String(text)) if is_in(ACCESS, text) => {}
-                Some(value) => return Err(TokenError::NotAccessToken(name, shown(value))),
+                Some(Value::String(text)) if is_in(ACCESS_TOKEN_TYPES, text) => {}
+                Some(value) => return Err(TokenError::NotAccessToken(name, for_log(value))),
             }
         }
         let events = self.values.get("events");
-        if events.is_some_and(|events| events.get(LOGOUT).is_some()) {
+        if events.is_some_and(|events| events.get(LOGOUT_EVENT).is_some()) {
             return Err(TokenError::NotAccessToken("events", "a logout".to_owned()));
         }
         match self.values.get("typ") {
-            Some(value @ Value::String(text)) if is_in(NO_ACCESS, text) => {
-                Err(TokenError::NotAccessToken("typ", shown(value)))
+            Some(value @ Value::String(text)) if is_in(OTHER_TOKEN_TYPES, text) => {
+                Err(TokenError::NotAccessToken("typ", for_log(value)))
             }
             _ => Ok(()),
         }
     }
 
-    /// Checks `exp` (which must be there), `nbf` and `iat` at `now`.
+    /// Checks `exp`, which must be present, `nbf` and `iat` at `now`.
     pub fn check_times(&self, leeway: i64, now: i64) -> Result<(), TokenError> {
         self.time("exp")?.ok_or(TokenError::InvalidClaim("exp"))?;
         self.check_present_times(leeway, now)
     }
 
-    /// Checks `exp`, `nbf` and `iat` as far as they are there.
+    /// Checks those of `exp`, `nbf` and `iat` that are present.
     pub fn check_present_times(&self, leeway: i64, now: i64) -> Result<(), TokenError> {
         let (now, leeway) = (now as f64, leeway as f64);
         if let Some(exp) = self.time("exp")?.filter(|exp| now >= exp + leeway) {
@@ -221,7 +221,10 @@ impl Claims {
         if let Some(nbf) = self.time("nbf")?.filter(|nbf| now < nbf - leeway) {
             return Err(TokenError::NotYetValid(nbf as i64));
         }
-        match self.time("iat")?.filter(|iat| now < iat - leeway - SKEW) {
+        match self
+            .time("iat")?
+            .filter(|iat| now < iat - leeway - IAT_SKEW)
+        {
             Some(iat) => Err(TokenError::IssuedInFuture(iat as i64)),
             None => Ok(()),
         }
@@ -237,46 +240,46 @@ impl Claims {
         }
     }
 
-    /// Checks audience, scopes, groups, roles, and that nothing forbidden is there.
-    pub fn check_requirements(&self, expected: &ClaimRequirements) -> Result<(), TokenError> {
-        let forbidden = expected.forbidden.iter();
+    /// Checks audience, scopes, groups, roles, and that no forbidden claim is present.
+    pub fn check_requirements(&self, required: &ClaimRequirements) -> Result<(), TokenError> {
+        let forbidden = required.forbidden.iter();
         if let Some(name) = forbidden.into_iter().find(|name| self.get(name).is_some()) {
             return Err(TokenError::Unacceptable(format!(
                 "it has the forbidden claim '{name}'"
             )));
         }
-        if !expected.audience.is_empty() {
-            // An audience is one name, whatever is in it.
-            let found: Vec<&str> = match self.at(&expected.audience_claim) {
+        if !required.audience.is_empty() {
+            // A text is one audience, even with spaces in it.
+            let found: Vec<&str> = match self.value_at(&required.audience_claim) {
                 Some(Value::String(name)) => vec![name],
                 Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
                 _ => return Err(TokenError::WrongAudience),
             };
-            if !expected.audience.is_met_by(&found) {
+            if !required.audience.is_met_by(&found) {
                 return Err(TokenError::WrongAudience);
             }
         }
-        for (claim, wanted, what) in [
-            (&expected.scopes_claim, &expected.scopes, "scope"),
-            (&expected.groups_claim, &expected.groups, "group"),
-            (&expected.roles_claim, &expected.roles, "role"),
+        for (claim, values, name) in [
+            (&required.scopes_claim, &required.scopes, "scope"),
+            (&required.groups_claim, &required.groups, "group"),
+            (&required.roles_claim, &required.roles, "role"),
         ] {
-            if wanted.is_empty() {
+            if values.is_empty() {
                 continue;
             }
-            let found: Vec<&str> = match self.at(claim) {
+            let found: Vec<&str> = match self.value_at(claim) {
                 Some(Value::String(names)) => names.split_whitespace().collect(),
                 Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
-                _ => return Err(TokenError::Insufficient(what)),
+                _ => return Err(TokenError::Insufficient(name)),
             };
-            if !wanted.is_met_by(&found) {
-                return Err(TokenError::Insufficient(what));
+            if !values.is_met_by(&found) {
+                return Err(TokenError::Insufficient(name));
             }
         }
         Ok(())
     }
 
-    fn at(&self, path: &[Box<str>]) -> Option<&Value> {
+    fn value_at(&self, path: &[Box<str>]) -> Option<&Value> {
         let (first, inner) = path.split_first()?;
         let mut value = self.values.get(&**first)?;
         for name in inner {
@@ -285,11 +288,11 @@ impl Claims {
         Some(value)
     }
 
-    /// A top-level claim as the value of a header: text as it is, anything else as JSON. `None` when
-    /// there is no such claim.
+    /// A top-level claim as a header value: text unchanged, every other type as JSON. `None` when
+    /// the claim is absent.
     ///
     /// # Errors
-    /// When it cannot be a header: not printable ASCII, or over `max` bytes.
+    /// When it cannot be a header value: not printable ASCII, or over `max` bytes.
     pub fn header_value(&self, name: &str, max: usize) -> Result<Option<String>, &'static str> {
         let text = match self.values.get(name) {
             None | Some(Value::Null) => return Ok(None),
@@ -307,7 +310,7 @@ impl Claims {
 }
 
 /// A value for the log.
-fn shown(value: &Value) -> String {
+fn for_log(value: &Value) -> String {
     match value {
         Value::String(text) => format!("'{}'", quoted(text.as_bytes())),
         _ => "no text".to_owned(),

@@ -1,5 +1,5 @@
-//! `private_key_jwt`: how this gateway shows an issuer who it is without a shared secret (RFC 7523
-//! section 2.2, OpenID Connect Core 1.0 section 9).
+//! `private_key_jwt`: client authentication of this gateway at an issuer without a shared secret
+//! (RFC 7523 section 2.2, OpenID Connect Core 1.0 section 9).
 
 use std::fmt;
 
@@ -15,10 +15,10 @@ use serde_json::json;
 use super::{base64url, Algorithm, KeyType};
 use crate::Error;
 
-/// Seconds for which an assertion is good.
+/// Seconds for which an assertion is valid.
 const LIFETIME: i64 = 60;
 
-/// A key that signs, from a private JWK.
+/// A private key for client assertions, read from a JWK.
 #[derive(Clone)]
 pub struct SigningKey {
     kid: Option<Box<str>>,
@@ -28,7 +28,7 @@ pub struct SigningKey {
 
 impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Digests of policies are taken from this: what differs must look different.
+        // The digest of a policy is computed from this text, so different keys must differ in it.
         let public = self.key.public_key_to_der().unwrap_or_default();
         let digest = crate::text::hex(&sha256(&public));
         write!(f, "{:?} {:?} {digest}", self.kid, self.algorithm)
@@ -36,10 +36,10 @@ impl fmt::Debug for SigningKey {
 }
 
 impl SigningKey {
-    /// Reads a JWK, member by member: `member` gives the text of one.
+    /// Reads a JWK; `member` returns the text of one of its members.
     ///
     /// # Errors
-    /// What is wrong with it, without a word of the key.
+    /// What is wrong with it, without any part of the key.
     pub fn from_jwk<'t>(member: impl Fn(&str) -> Option<&'t str>) -> Result<SigningKey, String> {
         let bytes = |name: &str| {
             member(name)
@@ -47,7 +47,7 @@ impl SigningKey {
                 .ok_or_else(|| format!("'{name}' is missing or no base64url"))
         };
         let curve = member("crv");
-        let (kind, fallback, key) = match (member("kty"), curve) {
+        let (key_type, fallback, key) = match (member("kty"), curve) {
             (Some("RSA"), _) => {
                 let numbers: Vec<Vec<u8>> = ["n", "e", "d", "p", "q", "dp", "dq", "qi"]
                     .into_iter()
@@ -57,14 +57,18 @@ impl SigningKey {
                 (KeyType::Rsa, Algorithm::RS256, key)
             }
             (Some("EC"), Some(curve)) => {
-                let (kind, algorithm, nid) = match curve {
+                let (key_type, algorithm, nid) = match curve {
                     "P-256" => (KeyType::P256, Algorithm::ES256, Nid::X9_62_PRIME256V1),
                     "P-384" => (KeyType::P384, Algorithm::ES384, Nid::SECP384R1),
                     "P-521" => (KeyType::P521, Algorithm::ES512, Nid::SECP521R1),
                     _ => return Err("a curve that is not P-256, P-384 or P-521".to_owned()),
                 };
                 let key = ec(nid, &bytes("x")?, &bytes("y")?, &bytes("d")?);
-                (kind, algorithm, key.map_err(|_| "not a key of its curve")?)
+                (
+                    key_type,
+                    algorithm,
+                    key.map_err(|_| "not a key of its curve")?,
+                )
             }
             (Some("OKP"), Some("Ed25519")) => {
                 let key = PKey::private_key_from_raw_bytes(&bytes("d")?, Id::ED25519);
@@ -77,7 +81,7 @@ impl SigningKey {
         let algorithm = match member("alg") {
             None => fallback,
             Some(name) => Algorithm::from_name(name)
-                .filter(|algorithm| algorithm.takes(kind))
+                .filter(|algorithm| algorithm.accepts(key_type))
                 .ok_or("an algorithm that does not go with it")?,
         };
         Ok(SigningKey {
@@ -87,7 +91,7 @@ impl SigningKey {
         })
     }
 
-    /// A JWT by which `client` shows `audience` who it is.
+    /// A JWT that authenticates `client` to `audience`.
     pub fn assertion(&self, client: &str, audience: &str, now: i64) -> Result<String, Error> {
         use base64::Engine as _;
 

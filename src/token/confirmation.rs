@@ -1,4 +1,5 @@
-//! Which certificate a token is bound to: `cnf.x5t#S256` (RFC 8705 section 3.1).
+//! The confirmation claim `cnf` (RFC 7800), with the certificate to which a token is bound:
+//! `x5t#S256` (RFC 8705 section 3.1).
 
 use openssl::memcmp;
 use serde_json::{Map, Value};
@@ -11,18 +12,18 @@ use crate::text::quoted;
 pub struct CertificateThumbprint([u8; 32]);
 
 impl CertificateThumbprint {
-    /// Reads base64url without padding of 32 bytes.
+    /// Reads 32 bytes of base64url without padding.
     pub fn from_base64url(text: &str) -> Option<CertificateThumbprint> {
         Some(CertificateThumbprint(base64url(text)?.try_into().ok()?))
     }
 
-    /// Whether this is the certificate with that SHA-256; takes the same time for all.
+    /// Whether it is the thumbprint of the certificate with this SHA-256, in constant time.
     pub fn matches(&self, sha256: &[u8; 32]) -> bool {
         memcmp::eq(&self.0, sha256)
     }
 }
 
-/// `x5t#S256` of a certificate with that SHA-256.
+/// `x5t#S256` of the certificate with this SHA-256.
 pub fn thumbprint(sha256: &[u8; 32]) -> String {
     use base64::Engine as _;
 
@@ -33,15 +34,15 @@ pub(super) fn from_claims(
     claims: &Map<String, Value>,
 ) -> Result<Option<CertificateThumbprint>, TokenError> {
     match claims.get("cnf") {
-        // The null of an optional member is its absence; an empty object is not: it says that the
-        // token is bound, and not to what (RFC 7800 section 3.1).
+        // `null` counts as absent. An empty object does not: the token is bound, and to nothing
+        // that is known (RFC 7800 section 3.1).
         None | Some(Value::Null) => Ok(None),
-        // A DPoP key (RFC 9449 section 6.1) is wanted besides whatever else is.
+        // A DPoP key (RFC 9449 section 6.1) must be proven in addition to every other member.
         Some(Value::Object(cnf)) if cnf.contains_key("jkt") => {
             Err(TokenError::UnsupportedConfirmation("jkt".to_owned()))
         }
-        // RFC 7800 section 3.1 lets unknown members be ignored beside a known one. Alone, they are
-        // what must be proven: not bound to a certificate is not unbound.
+        // RFC 7800 section 3.1 permits unknown members to be ignored next to a known one. Alone,
+        // they must be proven, so such a token does not count as unbound.
         Some(Value::Object(cnf)) => match cnf.get("x5t#S256") {
             None => match cnf.keys().next() {
                 None => Err(TokenError::MalformedConfirmation),

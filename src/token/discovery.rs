@@ -1,28 +1,28 @@
-//! What an issuer says of itself: OpenID Connect Discovery 1.0 section 4, RFC 8414.
+//! The discovery document of an issuer: OpenID Connect Discovery 1.0 section 4, RFC 8414.
 
 use serde_json::{Map, Value};
 
 use super::{json, MAX_DOCUMENT};
 use crate::text::quoted;
 
-/// What is put behind the issuer to get its document.
+/// Suffix of the issuer that yields the URL of its discovery document.
 pub const WELL_KNOWN: &str = "/.well-known/openid-configuration";
 
 /// Longest URL.
 const MAX_URL: usize = 2048;
 
-/// The parts of a discovery document that are of use.
+/// The members of a discovery document that are used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Discovery {
-    /// The issuer, as it stands in its tokens.
+    /// The issuer, as in the `iss` of its tokens.
     pub issuer: String,
-    /// Where its keys are.
+    /// URL of its JWK Set.
     pub jwks_uri: Option<String>,
-    /// Where it tells of tokens (RFC 7662).
+    /// URL of its introspection endpoint (RFC 7662).
     pub introspection_endpoint: Option<String>,
 }
 
-/// The issuer of a URL that may be that of its discovery document.
+/// The issuer, from its URL or from the URL of its discovery document.
 pub fn issuer_url(url: &str) -> &str {
     url.strip_suffix(WELL_KNOWN).unwrap_or(url)
 }
@@ -31,12 +31,12 @@ impl Discovery {
     /// Reads the document of an issuer, named by its URL with or without the well-known suffix.
     ///
     /// # Errors
-    /// When it is that of another issuer, or sends an issuer at https to http.
+    /// When it is the document of another issuer, or has an http URL for an https issuer.
     pub fn parse(bytes: &[u8], issuer: &str) -> Result<Discovery, String> {
         let document = json::object(bytes, MAX_DOCUMENT)?;
         let found = text(&document, "issuer")?.ok_or("no 'issuer' in it")?;
         let expected = issuer_url(issuer);
-        // An operator may write the slash at the end or not.
+        // The final slash may be missing in either.
         if found.trim_end_matches('/') != expected.trim_end_matches('/') {
             return Err(format!(
                 "is that of the issuer '{}', expected '{}'",

@@ -1,74 +1,75 @@
-//! Why a token is refused: in detail for the log, in one sentence for the client.
+//! Why a token is refused: `Display` for the log, [`TokenError::description`] for the client.
 
 /// Why a token is refused. `Display` is for the log only.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// Not a token of this kind at all.
+    /// Not a JWT or an introspection response.
     #[error("token malformed: {0}")]
     Malformed(String),
-    /// Signed in a way that is not accepted.
+    /// Signed in a way that is not accepted, or with a forbidden claim.
     #[error("token not acceptable: {0}")]
     Unacceptable(String),
-    /// Signed by a key that the issuer does not have (any more).
+    /// Signed with a key that is not in the JWK Set of the issuer.
     #[error("token signed by an unknown key: {0}")]
     UnknownKey(String),
-    /// Made for something else than access: what says so, and what that says.
+    /// Not an access token: the claim that shows it, and its value.
     #[error("token is no access token: its '{0}' is {1}")]
     NotAccessToken(&'static str, String),
-    /// The signature does not fit.
+    /// The signature does not match.
     #[error("token signature is wrong")]
     WrongSignature,
-    /// The introspection endpoint does not vouch for it.
+    /// The introspection response has `active: false`.
     #[error("token is not active")]
     Inactive,
-    /// A claim that must be there is not, or not of its type.
+    /// A required claim is missing, or a claim has the wrong type.
     #[error("token without a usable claim '{0}'")]
     InvalidClaim(&'static str),
-    /// From somebody else.
+    /// `iss` is another issuer.
     #[error("token of another issuer")]
     WrongIssuer,
-    /// For somebody else.
+    /// The audience is another one.
     #[error("token for another audience")]
     WrongAudience,
     /// `exp` has passed.
     #[error("token expired at {0}")]
     Expired(i64),
-    /// `nbf` is to come.
+    /// `nbf` is in the future.
     #[error("token not valid before {0}")]
     NotYetValid(i64),
-    /// `iat` is to come.
+    /// `iat` is in the future.
     #[error("token issued in the future, at {0}")]
     IssuedInFuture(i64),
-    /// Does not allow enough.
+    /// Lacks a required scope, group or role.
     #[error("token lacks a required {0}")]
     Insufficient(&'static str),
-    /// Not bound to a certificate, and must be.
+    /// Not bound to a certificate on a route that requires it.
     #[error("token without cnf.x5t#S256")]
     NotBound,
-    /// `cnf` or its `x5t#S256` is not what RFC 8705 says.
+    /// `cnf` or its `x5t#S256` is not as in RFC 8705.
     #[error("token with a malformed cnf.x5t#S256")]
     MalformedConfirmation,
-    /// Bound in a way that is not checked here: the member of `cnf`.
+    /// Bound by a member of `cnf` that is not supported.
     #[error("token bound by cnf.{0}, which is not checked here")]
     UnsupportedConfirmation(String),
-    /// Bound to a certificate, but none came.
+    /// Bound to a certificate, and the request has none.
     #[error("token is bound to a certificate, and none was presented: {0}")]
     NoCertificate(String),
     /// Bound to another certificate.
     #[error("token is bound to another certificate")]
     CertificateMismatch,
-    /// The certificate that came is not trusted.
+    /// The certificate of the request is not trusted.
     #[error("certificate not trusted: {0}")]
     UntrustedCertificate(String),
 }
 
 impl TokenError {
-    /// Whether the token itself is good, but allows too little (RFC 6750 section 3.1: 403).
+    /// Whether the token is valid but not sufficient (RFC 6750 section 3.1: `insufficient_scope`,
+    /// 403).
     pub fn is_forbidden(&self) -> bool {
         matches!(self, TokenError::Insufficient(_))
     }
 
-    /// `error_description` for the client: a fixed text that tells nothing of the certificate.
+    /// `error_description` for the client: a fixed text that reveals nothing about the certificate.
     pub fn description(&self) -> &'static str {
         match self {
             TokenError::Malformed(_) => "The access token is malformed",

@@ -1,14 +1,14 @@
-//! What an introspection endpoint answers (RFC 7662 section 2.2).
+//! Introspection responses (RFC 7662 section 2.2).
 
 use serde_json::Value;
 
 use super::{json, Claims, TokenError, MAX_DOCUMENT};
 
-/// Reads an answer. The claims of an active token, `cnf` among them as in a JWT (RFC 8705
+/// Reads the response for an active token. Its claims include `cnf`, as in a JWT (RFC 8705
 /// section 3.2).
 ///
 /// # Errors
-/// [`TokenError::Inactive`], or that the answer is none.
+/// [`TokenError::Inactive`], or [`TokenError::Malformed`] for another document.
 pub fn parse_introspection_response(bytes: &[u8]) -> Result<Claims, TokenError> {
     let answer = json::object(bytes, MAX_DOCUMENT)
         .map_err(|why| TokenError::Malformed(format!("introspection answer: {why}")))?;

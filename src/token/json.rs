@@ -1,5 +1,5 @@
-//! JSON as others write it: one object, bounded in size and depth, every name in it once. Of a name
-//! that stands twice, this reader and the issuer's might take different values.
+//! A JSON object from another party: limited in size and depth, without duplicate names. Of a
+//! duplicate name, two readers could use different values.
 
 use std::fmt;
 
@@ -23,7 +23,7 @@ pub(super) fn object(bytes: &[u8], max: usize) -> Result<Map<String, Value>, Str
         depth: 0,
         values: &mut values,
     };
-    // serde_json's texts name places, never the content.
+    // The error texts of serde_json contain positions, not the content.
     let value = seed
         .deserialize(&mut reader)
         .map_err(|error| error.to_string())?;
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn object_with_limits() {
+    fn object_is_read_within_limits() {
         let read = |text: &str| object(text.as_bytes(), 100_000);
         assert_eq!(
             Value::Object(read(r#"{"a":[1,-2,2.5,true,null,"x"],"b":{"c":{}}}"#).unwrap()),

@@ -14,15 +14,15 @@ use super::{base64url, json, Algorithm, KeyType, MAX_DOCUMENT};
 /// Most keys of a set, usable or not.
 pub const MAX_KEYS: usize = 100;
 
-/// Bits of an RSA modulus: fewer are weak, more take long.
+/// Bits of an RSA modulus: shorter keys are weak, longer keys are slow.
 const RSA_BITS: std::ops::RangeInclusive<i32> = 2048..=8192;
 
 /// A key that verifies signatures.
 pub(super) struct Key {
     kid: Option<Box<str>>,
-    /// The only algorithm that its owner uses it with.
+    /// The member `alg`: the only algorithm for which it is used.
     algorithm: Option<Algorithm>,
-    kind: KeyType,
+    key_type: KeyType,
     pub(super) public: PKey<Public>,
 }
 
@@ -34,11 +34,11 @@ pub struct Jwks {
 }
 
 impl Jwks {
-    /// Reads a set. Keys that are none of ours (symmetric, for encryption, of unknown types, too
-    /// short) are left out.
+    /// Reads a set. Keys that cannot verify tokens (symmetric, for encryption, of unknown types,
+    /// too short) are left out.
     ///
     /// # Errors
-    /// When it is no set of at most 100 keys with one at least that is of use.
+    /// When it is not a set of at most 100 keys of which at least one is usable.
     pub fn parse(bytes: &[u8]) -> Result<Jwks, String> {
         let document = json::object(bytes, MAX_DOCUMENT)?;
         let Some(Value::Array(list)) = document.get("keys") else {
@@ -71,27 +71,27 @@ impl Jwks {
         })
     }
 
-    /// SHA-256 of the document: what was verified with these keys stands and falls with it.
+    /// SHA-256 of the document. A cached verification is valid only with the same keys.
     pub fn digest(&self) -> &[u8; 32] {
         &self.digest
     }
 
-    /// Which keys were left out and why.
+    /// The keys that were left out, and the reasons.
     pub fn left_out(&self) -> &[String] {
         &self.left_out
     }
 
-    /// Number of keys of use.
+    /// Number of usable keys.
     pub fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// Whether there is none. There always is one.
+    /// Whether there is no usable key, which [`Jwks::parse`] refuses.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
-    /// The keys that may have made a signature.
+    /// The keys that may have made a signature with this `kid` and algorithm.
     pub(super) fn candidates<'k>(
         &'k self,
         kid: Option<&'k str>,
@@ -99,7 +99,7 @@ impl Jwks {
     ) -> impl Iterator<Item = &'k Key> {
         self.keys.iter().filter(move |key| {
             (kid.is_none() || key.kid.as_deref() == kid)
-                && algorithm.takes(key.kind)
+                && algorithm.accepts(key.key_type)
                 && key.algorithm.is_none_or(|only| only == algorithm)
         })
     }
@@ -125,10 +125,10 @@ fn read(jwk: &Map<String, Value>) -> Result<Key, String> {
         Some(_) => return Err("'key_ops' without 'verify'".to_owned()),
     }
     let curve = text("crv")?;
-    let (kind, public) = match (text("kty")?, curve) {
+    let (key_type, public) = match (text("kty")?, curve) {
         (Some("RSA"), _) => (KeyType::Rsa, rsa(&bytes("n")?, &bytes("e")?)?),
         (Some("EC"), Some(curve)) => {
-            let (kind, nid, size) = match curve {
+            let (key_type, nid, size) = match curve {
                 "P-256" => (KeyType::P256, Nid::X9_62_PRIME256V1, 32),
                 "P-384" => (KeyType::P384, Nid::SECP384R1, 48),
                 "P-521" => (KeyType::P521, Nid::SECP521R1, 66),
@@ -139,19 +139,19 @@ fn read(jwk: &Map<String, Value>) -> Result<Key, String> {
                 return Err(format!("'x' and 'y' must have {size} bytes each"));
             }
             (
-                kind,
+                key_type,
                 ec(nid, &x, &y).map_err(|_| "not a point of its curve")?,
             )
         }
         (Some("OKP"), Some(curve)) => {
-            let (kind, id) = match curve {
+            let (key_type, id) = match curve {
                 "Ed25519" => (KeyType::Ed25519, Id::ED25519),
                 "Ed448" => (KeyType::Ed448, Id::ED448),
                 _ => return Err(format!("curve '{}' is not supported", short(curve))),
             };
             let public = PKey::public_key_from_raw_bytes(&bytes("x")?, id)
                 .map_err(|_| "'x' is not a key of its curve")?;
-            (kind, public)
+            (key_type, public)
         }
         (Some("oct"), _) => return Err("symmetric".to_owned()),
         (kty, _) => {
@@ -164,20 +164,20 @@ fn read(jwk: &Map<String, Value>) -> Result<Key, String> {
     let algorithm = text("alg")?
         .map(|name| {
             Algorithm::from_name(name)
-                .filter(|algorithm| algorithm.takes(kind))
+                .filter(|algorithm| algorithm.accepts(key_type))
                 .ok_or_else(|| format!("algorithm '{}' does not go with it", short(name)))
         })
         .transpose()?;
     Ok(Key {
         kid: text("kid")?.map(Into::into),
         algorithm,
-        kind,
+        key_type,
         public,
     })
 }
 
 fn rsa(n: &[u8], e: &[u8]) -> Result<PKey<Public>, String> {
-    // Also keeps OpenSSL from work on numbers that nobody uses.
+    // OpenSSL would take long on larger numbers.
     if n.len() > 2 * 1024 || e.len() > 8 {
         return Err("an RSA key that is too long".to_owned());
     }
@@ -194,7 +194,7 @@ fn rsa(n: &[u8], e: &[u8]) -> Result<PKey<Public>, String> {
         ));
     }
     let odd = |number: &BigNumRef| number.is_bit_set(0);
-    // With the exponent 1 every message is its own signature.
+    // With the exponent 1 every padded message is its own signature.
     if !odd(&e) || e.num_bits() < 2 || !odd(&n) {
         return Err("an RSA key with an impossible modulus or exponent".to_owned());
     }

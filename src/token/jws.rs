@@ -5,13 +5,13 @@ use serde_json::{Map, Value};
 use super::{base64url, json, Algorithm, Claims, Jwks, TokenError, MAX_TOKEN};
 use crate::text::quoted;
 
-/// Longest header, decoded.
+/// Longest decoded header, in bytes.
 const MAX_HEADER: usize = 4096;
 
-/// Most keys that one signature is tried with: each costs up to half a millisecond.
+/// Most keys that are tried for one signature; each attempt takes up to half a millisecond.
 const MAX_TRIES: usize = 4;
 
-/// Whether the token has the shape of a JWT; an opaque token has not.
+/// Whether a token looks like a JWT rather than an opaque token.
 pub fn is_jwt(token: &str) -> bool {
     let dots = token.bytes().filter(|byte| *byte == b'.').count();
     (dots == 2 || dots == 4) && token.starts_with("ey")
@@ -30,7 +30,7 @@ impl<'t> Jws<'t> {
     /// Reads a token.
     ///
     /// # Errors
-    /// When it is none, or asks for something that is never accepted.
+    /// When it is not a JWT, or its header has something that is never accepted.
     pub fn parse(token: &'t str) -> Result<Jws<'t>, TokenError> {
         if token.len() > MAX_TOKEN {
             return Err(malformed(format!(
@@ -41,10 +41,10 @@ impl<'t> Jws<'t> {
         if token.bytes().filter(|byte| *byte == b'.').count() == 4 {
             return Err(unacceptable("encrypted (JWE)"));
         }
-        let (signed, signature) = token.rsplit_once('.').ok_or_else(no_jwt)?;
-        let (header, payload) = signed.split_once('.').ok_or_else(no_jwt)?;
+        let (signed, signature) = token.rsplit_once('.').ok_or_else(not_a_jwt)?;
+        let (header, payload) = signed.split_once('.').ok_or_else(not_a_jwt)?;
         if payload.contains('.') {
-            return Err(no_jwt());
+            return Err(not_a_jwt());
         }
         let part = |text: &str, name: &str| {
             base64url(text).ok_or_else(|| malformed(format!("the {name} is no base64url")))
@@ -61,15 +61,15 @@ impl<'t> Jws<'t> {
         })
     }
 
-    /// How it is signed.
+    /// The algorithm of its signature.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// Verifies the signature with a key of the set, and gives the claims.
+    /// Verifies the signature with a key of the set, and returns the claims.
     ///
     /// # Errors
-    /// [`TokenError::UnknownKey`] when there is no such key, which newer keys of the issuer may mend.
+    /// [`TokenError::UnknownKey`] when there is no such key; a newer JWK Set may have it.
     pub fn verify(&self, keys: &Jwks, accepted: &[Algorithm]) -> Result<Claims, TokenError> {
         if !accepted.contains(&self.algorithm) {
             return Err(unacceptable(&format!(
@@ -104,7 +104,7 @@ impl<'t> Jws<'t> {
         }))
     }
 
-    /// The claims, which nobody vouches for before [`Jws::verify`].
+    /// The claims, not verified. See [`Jws::verify`].
     pub fn claims(&self) -> Result<Claims, TokenError> {
         let payload = base64url(self.payload)
             .ok_or_else(|| malformed("the payload is no base64url".to_owned()))?;
@@ -119,7 +119,7 @@ fn read_header(header: &Map<String, Value>) -> Result<(Algorithm, Option<String>
         Some(_) => Err(malformed(format!("header: '{name}' is no string"))),
     };
     if header.contains_key("crit") {
-        // None is understood, and an empty or malformed list is an error as well.
+        // No critical parameter is supported, and an empty or malformed list is an error too.
         return Err(unacceptable("critical header parameters ('crit')"));
     }
     if header.contains_key("b64") || header.contains_key("zip") || header.contains_key("enc") {
@@ -135,7 +135,7 @@ fn read_header(header: &Map<String, Value>) -> Result<(Algorithm, Option<String>
     if text("cty")?.is_some_and(|cty| media(cty) == "jwt") {
         return Err(unacceptable("nested (cty JWT)"));
     }
-    // What is typed as something else is no access token (RFC 8725 section 3.11).
+    // A token with another type is not an access token (RFC 8725 section 3.11).
     if let Some(typ) = text("typ")? {
         if !matches!(&*media(typ), "jwt" | "at+jwt" | "jose") {
             return Err(unacceptable(&format!(
@@ -156,7 +156,7 @@ fn malformed(why: String) -> TokenError {
     TokenError::Malformed(why)
 }
 
-fn no_jwt() -> TokenError {
+fn not_a_jwt() -> TokenError {
     malformed("not a JWT, expected three parts of base64url".to_owned())
 }
 

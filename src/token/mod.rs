@@ -1,9 +1,9 @@
-//! Access tokens: JWTs and the keys that sign them, what an introspection endpoint answers, and
-//! whether a token is bound to a client certificate (RFC 8705). All of it on bytes that others
-//! wrote, with limits.
+//! Access tokens: JWTs and the keys that verify them, introspection responses, and the binding of a
+//! token to a client certificate (RFC 8705). All functions work on bytes from other parties, within
+//! limits.
 //!
-//! What is refused: unsigned tokens and those with a symmetric signature, encrypted and nested
-//! ones, keys that are named or carried in the token itself, any critical header parameter.
+//! Refused are unsigned tokens and those with a symmetric signature, encrypted and nested tokens,
+//! and every critical header parameter. Keys that a token names or carries itself are ignored.
 
 mod algorithm;
 mod claims;
@@ -28,10 +28,10 @@ pub use introspection::parse_introspection_response;
 pub use jwks::Jwks;
 pub use jws::{is_jwt, Jws};
 
-/// Longest token, in bytes. nginx takes no header line over 8 KB unless told otherwise.
+/// Longest token, in bytes. By default nginx accepts no header line over 8 KB.
 pub const MAX_TOKEN: usize = 32 * 1024;
 
-/// Longest JSON document that is fetched: discovery document, keys, introspection answer.
+/// Longest JSON document that is fetched: discovery document, keys, introspection response.
 pub const MAX_DOCUMENT: usize = 256 * 1024;
 
 /// Base64url without padding (RFC 7515 section 2).

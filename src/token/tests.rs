@@ -171,11 +171,13 @@ fn verify_every_algorithm_with_its_own_keys_only() {
     let claims = json!({"sub": "a"});
     let mut verified = 0;
     for algorithm in Algorithm::ALL {
-        for (pair, kind) in &pairs {
-            if !algorithm.takes(*kind) {
+        for (pair, key_type) in &pairs {
+            if !algorithm.accepts(*key_type) {
                 // The same key under another algorithm's name.
                 let header = json!({"alg": algorithm.name(), "kid": pair.jwk["kid"]});
-                let signer = Algorithm::ALL.into_iter().find(|other| other.takes(*kind));
+                let signer = Algorithm::ALL
+                    .into_iter()
+                    .find(|other| other.accepts(*key_type));
                 let forged = token_with(header, &claims, pair, signer.unwrap());
                 assert!(matches!(
                     verify(&forged, &keys),
