@@ -497,7 +497,7 @@ local function await_token(engine, route, dict, ssl, plan, outcome)
             return plan, outcome
         end
 
-        local refused, claims = token_issuer.check(engine, route, plan, ssl, dict)
+        local claims, refused = token_issuer.check(engine, route, plan, ssl, dict)
         if refused then
             -- check() has yielded: `decision` may be of another request, and another policy in force.
             plan = current_plan(engine, route)
@@ -506,7 +506,7 @@ local function await_token(engine, route, dict, ssl, plan, outcome)
         end
 
         local before = C.rmtls_engine_epoch(engine.handle)
-        if refused == nil then
+        if claims then
             -- check() has yielded, and other requests have used `decision` meanwhile.
             outcome = decide(engine, plan, ssl)
             if outcome ~= PENDING then
@@ -521,7 +521,7 @@ local function await_token(engine, route, dict, ssl, plan, outcome)
             return plan, outcome, nil, refusal
         end
 
-        if C.rmtls_engine_epoch(engine.handle) == before and refused == nil then
+        if C.rmtls_engine_epoch(engine.handle) == before and claims then
             return plan, outcome, claims
         end
     end

@@ -554,9 +554,9 @@ local function claim_lines(engine, plan)
 end
 
 
--- Validates the token of this request. nil and the header lines of its claims when it is valid; a refusal
--- { status, body, challenge, decision, reason }; or false when another policy came into force meanwhile and
--- the whole request must be decided again. Yields.
+-- Validates the token of this request. Returns the header lines of its claims when it is valid; nil and a
+-- refusal { status, body, challenge, decision, reason }; or nil when another policy came into force meanwhile
+-- and the whole request must be decided again. Yields.
 function _M.check(engine, route, plan, ssl, dict)
     local options = options_of(engine, plan)
     local request = request_headers.of_request()
@@ -566,28 +566,28 @@ function _M.check(engine, route, plan, ssl, dict)
     if not check_documents(engine, plan, options, dict) then
         local ok, err, kind = load_documents(engine, plan, options, dict, epoch)
         if not ok and kind ~= shared_cache.SUPERSEDED then
-            return unavailable(err, kind)
+            return nil, unavailable(err, kind)
         end
     end
 
     for _ = 1, MAX_VALIDATIONS do
         if C.rmtls_engine_epoch(engine.handle) ~= epoch then
-            return false
+            return nil
         end
 
         local decision = validate(engine, plan, request, ssl, latest)
         if decision == PASS then
-            return nil, claim_lines(engine, plan)
+            return claim_lines(engine, plan)
         end
 
         if decision == NO_TOKEN or decision == REFUSED or decision == FORBIDDEN then
-            return refusal(options, decision)
+            return nil, refusal(options, decision)
         end
 
         if decision == NEEDS_KEYS then
             local ok, err, more = load_documents(engine, plan, options, dict, epoch)
             if not ok and more ~= shared_cache.SUPERSEDED then
-                return unavailable(err, more)
+                return nil, unavailable(err, more)
             end
 
             latest = ok and more or 1
@@ -596,11 +596,11 @@ function _M.check(engine, route, plan, ssl, dict)
             local token = request.authorization.values[1]:match("^%S+%s+(%S+)%s*$")
             local found, err, kind = introspect(engine, plan, options, dict, token)
             if C.rmtls_engine_epoch(engine.handle) ~= epoch then
-                return false
+                return nil
             end
 
             if not found then
-                return unavailable(err, kind)
+                return nil, unavailable(err, kind)
             end
 
             description.len = 0
@@ -609,11 +609,11 @@ function _M.check(engine, route, plan, ssl, dict)
                                                        request.authorization.count, found, #found,
                                                        ngx_time(), result, description, reason)
             if status ~= OK then
-                return unavailable(select(2, library.failure("introspection", status, reason)))
+                return nil, unavailable(select(2, library.failure("introspection", status, reason)))
             end
 
             if result.decision ~= PASS then
-                return refusal(options, result.decision)
+                return nil, refusal(options, result.decision)
             end
 
         else
@@ -629,17 +629,17 @@ function _M.check(engine, route, plan, ssl, dict)
                        and options_of(engine, current).certificate_plan or nil
             end
 
-            local settled, lacking = revocation.resolve(engine, certificate_plan, dict, find_plan, function(out)
+            local resolved, lacking = revocation.resolve(engine, certificate_plan, dict, find_plan, function(out)
                 return C.rmtls_engine_presented(engine.handle, ssl, certificate_plan, request.received.array,
                                                 request.received.count, request.trusted, 1, out)
             end)
-            if not settled and lacking then
-                return unavailable(lacking, shortage.KIND)
+            if not resolved and lacking then
+                return nil, unavailable(lacking, shortage.KIND)
             end
         end
     end
 
-    return unavailable("the token is still not validated")
+    return nil, unavailable("the token is still not validated")
 end
 
 
