@@ -249,7 +249,7 @@ pub unsafe extern "C" fn rmtls_engine_watch_look(
         if !current().is_some_and(|current| Rc::ptr_eq(&current, engine)) {
             return Err(Error::NotFound);
         }
-        *look = engine.look(token)? as i32;
+        *look = engine.check_watch(token)? as i32;
         Ok(())
     })
 }

@@ -1,9 +1,9 @@
-//! What the workers of one nginx have in common: which policy is in force, and its documents.
+//! What the processes of one nginx share: which policy is in force, and its documents.
 //!
-//! A worker that nginx starts later is a copy of the master, and so has the policy that the master
-//! read. If another one has been in force since, its documents are here, whatever the files hold by
-//! now. The memory is shared with all processes forked later and lives until the last of them ends;
-//! with a state directory the documents outlive that too.
+//! A worker that nginx starts later is a copy of the master and has the policy that the master
+//! read. If another policy has come into force since then, the worker compiles the documents kept
+//! here, whatever the files contain by now. The memory is shared with all processes forked later
+//! and is freed when the last of them ends; a state directory keeps the documents beyond that.
 
 use std::collections::HashMap;
 use std::ffi::CStr;
@@ -25,11 +25,11 @@ const MAX_KEPT: usize = 256 << 20;
 /// Versions of the documents: the one in force, one or two that are being written, and that of a
 /// master whose workers have not started.
 const VERSIONS: usize = 4;
-/// Workers whose state is shown.
+/// Most workers whose state is reported.
 pub const MAX_WORKERS: usize = 128;
-/// Compilations that run at the same time and are noticed when their worker dies.
+/// Most compilations that are tracked at the same time, to notice when their worker dies.
 const MAX_ATTEMPTS: usize = 64;
-/// A document is not tried again once so many workers died while they compiled it.
+/// A document is not compiled again once this many workers died while they compiled it.
 const MAX_DEATHS: u64 = 2;
 /// Longest wait for another process that writes documents.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
@@ -57,13 +57,13 @@ const WORKER: usize = ATTEMPT + MAX_ATTEMPTS * ATTEMPT_WORDS;
 const WORKER_WORDS: usize = 4;
 const WORDS: usize = WORKER + MAX_WORKERS * WORKER_WORDS;
 
-/// Before the documents in a file of the state directory; then their SHA-256.
+/// A file of the state directory is this, the SHA-256 of the documents, and the documents.
 const MAGIC: &[u8; 16] = b"resty-mtls doc 1";
 
 /// The bytes that a policy was compiled from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Documents {
-    /// The name of a policy that is no file, as it stands in messages.
+    /// The label of a policy that is not from a file, used in messages.
     pub label: Option<String>,
     /// The document first, then the files that it names.
     pub files: Vec<(PathBuf, Vec<u8>)>,
@@ -109,37 +109,38 @@ impl Documents {
     }
 }
 
-/// How a worker stands to the policy in force.
+/// The policy that a worker serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WorkerState {
-    /// Process.
+    /// Process id.
     pub process: u32,
     /// The epoch of the policy that it serves.
     pub epoch: u64,
-    /// Since when, in seconds since 1970.
+    /// When the worker put it in force, in seconds since 1970.
     pub since: u64,
     /// Whether its last reload failed.
     pub failed: bool,
 }
 
-/// A version of the policy that has been put in force, or that another worker has put in force.
+/// The result of putting a policy in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Published {
     /// It is in force, with this epoch.
     InForce(u64),
-    /// One that was read later is in force already.
+    /// A policy that was read later is in force already.
     Superseded,
 }
 
-/// What the processes of one nginx share.
+/// The shared state of the processes of one nginx.
 pub struct Node {
     shared: SharedWords,
-    /// Holds the words.
+    /// The memory behind `shared`, kept open for [`Node::of_parent`] of a new binary.
     _words: File,
     versions: Vec<File>,
 }
 
-/// Names of the files in memory. The number is that of the layout above: raise it with any change.
+/// Names of the memory files. The number is the version of the layout above: raise it with any
+/// change.
 const WORDS_NAME: &CStr = c"resty-mtls node 1";
 const VERSION_NAMES: [&CStr; VERSIONS] = [
     c"resty-mtls policy 0",
@@ -149,7 +150,7 @@ const VERSION_NAMES: [&CStr; VERSIONS] = [
 ];
 
 impl Node {
-    /// Makes it, before workers are forked.
+    /// Creates the shared memory, before workers are forked.
     ///
     /// # Errors
     /// Without memory or descriptors.
@@ -163,9 +164,9 @@ impl Node {
         })
     }
 
-    /// That of the process that started this one: of the old binary of an nginx that is upgraded
-    /// (USR2), whose workers may serve beside those of the new one, and take over again. `None`
-    /// when that process has none, one of another layout, or does not let this one have it.
+    /// The node of the parent process. During a binary upgrade (USR2) that is the old nginx, whose
+    /// workers may serve beside those of the new one, and take over again. `None` when the parent
+    /// has no node, one of another layout, or when this process may not open it.
     pub fn of_parent() -> Option<Node> {
         Node::of_process(std::os::unix::process::parent_id())
     }
@@ -223,19 +224,19 @@ impl Node {
         }
     }
 
-    /// A number for what is read from now on, higher than all before.
+    /// The next number in the order of reading: higher than all before.
     pub fn next_order(&self) -> u64 {
         self.word(NEXT_ORDER).fetch_add(1, Ordering::AcqRel) + 1
     }
 
-    /// The epoch of the policy in force; 0 before the first. It rises with each policy that is put
-    /// in force.
+    /// The epoch of the policy in force; 0 before the first. It increases with each policy that is
+    /// put in force.
     pub fn epoch(&self) -> u64 {
         self.get(EPOCH)
     }
 
-    /// Epoch, order and digest of the policy in force, unless another one is put in force
-    /// meanwhile.
+    /// Epoch, order and digest of the policy in force; `None` while another one is being put in
+    /// force.
     pub fn in_force(&self) -> Option<(u64, u64, [u8; 32])> {
         let epoch = self.epoch();
         let found = (epoch, self.get(ORDER), self.get_digest(DIGEST));
@@ -247,8 +248,8 @@ impl Node {
         self.get(SINCE)
     }
 
-    /// Keeps documents that may be put in force later. `false` when they are too large, or there is
-    /// no memory for them.
+    /// Keeps documents that may be put in force later. Returns `false` when they are too large or
+    /// memory is short.
     pub fn keep(&self, order: u64, documents: &Documents) -> bool {
         self.keep_encoded(order, &documents.encode())
     }
@@ -284,16 +285,16 @@ impl Node {
         true
     }
 
-    /// Puts what was read at `order` in force, with the documents that were kept at that order. One
-    /// that was read before the one in force is not; the same documents keep their epoch unless
-    /// `renew`.
+    /// Puts the policy that was read at `order` in force, with the documents that were kept for
+    /// that order, unless it was read before the one in force. The same documents keep their epoch
+    /// unless `renew` is set.
     pub fn publish(&self, order: u64, digest: &[u8; 32], renew: bool, now: u64) -> Published {
         let lock = self.lock();
         self.publish_locked(order, digest, renew, now, &lock)
     }
 
-    /// [`Node::keep`] and [`Node::publish`] in one go: as many workers as compile at the same
-    /// moment, none takes the slot of documents that another one is about to put in force. Also
+    /// [`Node::keep`] and [`Node::publish`] under one lock: of many workers that compile at the
+    /// same time, none overwrites documents that another one is about to put in force. Also returns
     /// whether the documents in force are kept.
     pub fn put_in_force(
         &self,
@@ -324,7 +325,8 @@ impl Node {
     ) -> Published {
         let in_force = self.get(ORDER);
         let epoch = self.epoch();
-        // A process that died here left it half written: whatever comes next is written whole.
+        // A process that died here left the words partly written: then all of them are written
+        // again.
         let whole = self.get(CHANGING) == 0;
         let same = whole && epoch != 0 && self.get_digest(DIGEST) == *digest;
         let kept = (0..self.versions.len())
@@ -332,7 +334,7 @@ impl Node {
         let active = kept.map_or(0, |version| version as u64 + 1);
         if whole && order == in_force || same && !renew {
             self.set(ORDER, order.max(in_force));
-            // The worker that put them in force could not keep them.
+            // The worker that put the documents in force could not keep them.
             if same && self.get(ACTIVE) == 0 {
                 self.set(ACTIVE, active);
             }
@@ -341,7 +343,7 @@ impl Node {
         if order < in_force {
             return Published::Superseded;
         }
-        // The same content in another version serves as well.
+        // A version with the same content is as good.
         if !(same && active == 0) {
             self.set(ACTIVE, active);
         }
@@ -356,7 +358,8 @@ impl Node {
 
     /// The documents in force with their epoch and order; `None` when they are not kept.
     pub fn documents(&self) -> Option<(Documents, u64, u64)> {
-        // A writer takes the oldest version that is not in force, so one look nearly always does.
+        // A writer overwrites the oldest version that is not in force, so the first attempt nearly
+        // always succeeds.
         for _ in 0..3 {
             let (epoch, order, active) = (self.epoch(), self.get(ORDER), self.get(ACTIVE));
             let version = usize::try_from(active.checked_sub(1)?).ok()?;
@@ -372,10 +375,10 @@ impl Node {
         None
     }
 
-    /// Marks that this process compiles what `key` stands for, until the guard is dropped.
+    /// Marks that this process compiles the document with this key, until the guard is dropped.
     ///
     /// # Errors
-    /// How many workers died while they compiled the same.
+    /// How many workers died while they compiled the same document.
     pub fn attempt(&self, key: u64) -> Result<Attempt<'_>, u64> {
         let words = |index: usize| ATTEMPT + index * ATTEMPT_WORDS;
         for index in (0..MAX_ATTEMPTS).map(words) {
@@ -413,7 +416,7 @@ impl Node {
         })
     }
 
-    /// Says which policy a worker serves. `worker` is its number in nginx.
+    /// Reports which policy a worker serves. `worker` is its number in nginx.
     pub fn report(&self, worker: usize, state: WorkerState) {
         if worker < MAX_WORKERS {
             let at = WORKER + worker * WORKER_WORDS;
@@ -424,7 +427,7 @@ impl Node {
         }
     }
 
-    /// What the worker of this number reported, if it did and lives.
+    /// The report of the worker with this number, if it has reported and is alive.
     pub fn worker(&self, worker: usize) -> Option<WorkerState> {
         let at = WORKER + worker * WORKER_WORDS;
         let process = self.get(at);
@@ -439,8 +442,8 @@ impl Node {
         })
     }
 
-    /// Keeps writers apart. A process that died with the lock loses it; so does one that has held
-    /// it for seconds, whose version then fails its digest.
+    /// Excludes other writers. The lock is taken from a process that died with it, and from one
+    /// that has held it for seconds, whose version then does not match its digest.
     fn lock(&self) -> Lock<'_> {
         let this = u64::from(process::id());
         let since = Instant::now();
@@ -478,7 +481,7 @@ impl Drop for Lock<'_> {
     }
 }
 
-/// Marks a compilation that is under way. Should the process die meanwhile, the next one sees it.
+/// Marks a compilation in progress. If the process dies meanwhile, the next one sees the mark.
 pub struct Attempt<'n> {
     node: &'n Node,
     index: Option<usize>,
@@ -504,18 +507,17 @@ fn first_word(bytes: &[u8]) -> u64 {
     u64::from_be_bytes(word)
 }
 
-/// What stands for some bytes where a digest would be too long.
-pub fn key_of(bytes: &[u8]) -> u64 {
+/// A short digest of bytes.
+pub fn short_digest(bytes: &[u8]) -> u64 {
     first_word(&sha256(bytes))
 }
 
-/// SHA-256 of documents, which is what tells them apart.
-pub fn digest_of(documents: &Documents) -> [u8; 32] {
+/// SHA-256 of documents, which identifies them.
+pub fn documents_digest(documents: &Documents) -> [u8; 32] {
     sha256(&documents.encode())
 }
 
-/// Where the documents of a policy outlive a restart: a file in the state directory, by the name of
-/// the policy.
+/// The file in the state directory that keeps the documents of a policy over a restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateFile {
     directory: PathBuf,
@@ -523,7 +525,7 @@ pub struct StateFile {
 }
 
 impl StateFile {
-    /// For the policy that is read from `source`, a path or a label.
+    /// The file for the policy that is read from `source`, a path or a label.
     ///
     /// # Errors
     /// When the directory cannot be used: it must exist, and no other user may write to it.
@@ -546,18 +548,18 @@ impl StateFile {
         })
     }
 
-    /// Writes the documents, mode 0600, by renaming a complete file. Where that fails, the ones
-    /// before are removed: those were in force earlier, and no start may go back to them.
+    /// Writes the documents, mode 0600, by renaming a complete file. If that fails, the previous
+    /// documents are removed: they are older than those in force, and no start may go back to them.
     ///
     /// # Errors
-    /// As the system calls.
+    /// Those of the system calls.
     pub fn write(&self, documents: &Documents) -> io::Result<()> {
         let bytes = documents.encode();
         let Err(error) = self.write_new(&bytes) else {
             return Ok(());
         };
         match fs::remove_file(&self.file) {
-            // The space may be what was missing.
+            // The removal may have made the space that was missing.
             Ok(()) => self.write_new(&bytes),
             Err(removal) if removal.kind() == io::ErrorKind::NotFound => Err(error),
             Err(removal) => Err(io::Error::new(
@@ -567,8 +569,8 @@ impl StateFile {
         }
     }
 
-    /// Writes the documents in force on `node`. Another worker may put newer ones in force
-    /// meanwhile, and have written those before this one gets to it.
+    /// Writes the documents in force on `node`, again if another worker puts newer ones in force
+    /// meanwhile: it may have written those before this one wrote older ones.
     ///
     /// # Errors
     /// As [`StateFile::write`].
@@ -610,7 +612,7 @@ impl StateFile {
     /// Reads the documents.
     ///
     /// # Errors
-    /// When there are none, or they are not what was written.
+    /// When there are none, or they are damaged.
     pub fn read(&self) -> io::Result<Documents> {
         let invalid = |why| io::Error::new(io::ErrorKind::InvalidData, why);
         let mut bytes = Vec::new();

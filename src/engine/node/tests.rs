@@ -10,11 +10,11 @@ fn documents(content: &str) -> Documents {
 fn put(node: &Node, order: u64, content: &str) -> Published {
     let documents = documents(content);
     assert!(node.keep(order, &documents));
-    node.publish(order, &digest_of(&documents), false, 1)
+    node.publish(order, &documents_digest(&documents), false, 1)
 }
 
 #[test]
-fn put_in_force_keeps_the_documents_however_many_workers_do_it_at_once() {
+fn put_in_force_by_many_workers_at_once_keeps_the_documents() {
     let node = Node::new().unwrap();
     for round in 0..20 {
         let documents = documents(&format!("policy {round}"));
@@ -38,14 +38,14 @@ fn put_in_force_keeps_the_documents_however_many_workers_do_it_at_once() {
 }
 
 #[test]
-fn decode_gives_what_was_encoded_and_refuses_what_is_cut() {
+fn decode_reads_what_encode_wrote_and_refuses_truncated_bytes() {
     let documents = Documents {
         label: Some("policy table".to_owned()),
         files: vec![("/a".into(), b"one".to_vec()), ("/b".into(), Vec::new())],
     };
     let bytes = documents.encode();
     assert_eq!(Documents::decode(&bytes), Some(documents));
-    // Between two files a cut reads as fewer files; the digest beside the bytes tells.
+    // A cut between two files decodes as fewer files; readers compare the digest as well.
     let whole = [bytes.len(), 8 + 12 + 8 + 2 + 8 + 3, 8 + 12];
     for len in 0..bytes.len() {
         assert_eq!(
@@ -69,11 +69,11 @@ fn publish_keeps_the_newest_and_its_documents() {
     assert_eq!(node.documents(), Some((documents("two"), 1, two)));
     // The same content, read later, is the same policy.
     assert_eq!(put(&node, three, "two"), Published::InForce(1));
-    let digest = digest_of(&documents("two"));
+    let digest = documents_digest(&documents("two"));
     assert_eq!(node.in_force(), Some((1, three, digest)));
     assert_eq!(put(&node, two, "two"), Published::InForce(1));
     assert_eq!(node.in_force(), Some((1, three, digest)));
-    // Unless it is put in force anew.
+    // With `renew`, it is put in force again.
     let four = node.next_order();
     assert_eq!(node.publish(four, &digest, true, 9), Published::InForce(2));
     assert_eq!(node.since(), 9);
@@ -81,13 +81,13 @@ fn publish_keeps_the_newest_and_its_documents() {
 }
 
 #[test]
-fn publish_without_kept_documents_gives_none_rather_than_older_ones() {
+fn publish_without_kept_documents_leaves_none_rather_than_older_ones() {
     let node = Node::new().unwrap();
     let order = node.next_order();
     put(&node, order, "one");
     let next = node.next_order();
     assert_eq!(
-        node.publish(next, &digest_of(&documents("two")), false, 1),
+        node.publish(next, &documents_digest(&documents("two")), false, 1),
         Published::InForce(2)
     );
     assert_eq!(node.documents(), None);
@@ -96,7 +96,7 @@ fn publish_without_kept_documents_gives_none_rather_than_older_ones() {
 }
 
 #[test]
-fn keep_leaves_the_version_in_force_and_the_last_ones_alone() {
+fn keep_overwrites_neither_the_version_in_force_nor_the_last_ones() {
     let node = Node::new().unwrap();
     let order = node.next_order();
     put(&node, order, "in force");
@@ -109,17 +109,22 @@ fn keep_leaves_the_version_in_force_and_the_last_ones_alone() {
         .collect();
     assert_eq!(node.documents().unwrap().0, documents("in force"));
     let (last, content) = (staged.len() - 2, format!("staged {}", staged.len() - 2));
-    node.publish(staged[last], &digest_of(&documents(&content)), false, 1);
+    node.publish(
+        staged[last],
+        &documents_digest(&documents(&content)),
+        false,
+        1,
+    );
     assert_eq!(node.documents().unwrap().0, documents(&content));
 }
 
 #[test]
-fn publish_after_a_writer_that_died_writes_all_anew() {
+fn publish_after_a_writer_died_writes_everything_again() {
     let node = Node::new().unwrap();
     let order = node.next_order();
     put(&node, order, "one");
     node.set(CHANGING, 1);
-    node.set_digest(DIGEST, &digest_of(&documents("two")));
+    node.set_digest(DIGEST, &documents_digest(&documents("two")));
     assert_eq!(node.in_force(), None);
     let next = node.next_order();
     assert_eq!(put(&node, next, "two"), Published::InForce(2));
@@ -139,7 +144,7 @@ fn lock_of_a_process_that_died_is_taken() {
 }
 
 #[test]
-fn attempt_is_refused_after_two_workers_died_of_the_same() {
+fn attempt_is_refused_after_two_workers_died_compiling_the_same_document() {
     let node = Node::new().unwrap();
     let dies = |key: u64| {
         std::mem::forget(node.attempt(key).unwrap());
@@ -156,7 +161,7 @@ fn attempt_is_refused_after_two_workers_died_of_the_same() {
     assert_eq!(node.attempt(7).err(), Some(2));
     assert!(node.attempt(8).is_ok());
     assert_eq!(node.attempt(7).err(), Some(2));
-    // Another document forgets it.
+    // Only the last document that killed a worker is counted.
     dies(8);
     assert!(node.attempt(7).is_ok());
 }
@@ -183,7 +188,7 @@ fn worker_that_ended_is_not_shown() {
 }
 
 #[test]
-fn state_file_holds_no_older_policy_than_the_one_that_could_not_be_written() {
+fn state_file_does_not_keep_an_older_policy_when_a_write_fails() {
     let directory = std::env::temp_dir().join(format!("resty-mtls-state-full-{}", process::id()));
     fs::create_dir_all(&directory).unwrap();
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)).unwrap();
@@ -207,7 +212,7 @@ fn state_file_holds_no_older_policy_than_the_one_that_could_not_be_written() {
 }
 
 #[test]
-fn state_file_reads_what_was_written_and_nothing_else() {
+fn state_file_reads_what_was_written_and_refuses_damaged_files() {
     let directory = std::env::temp_dir().join(format!("resty-mtls-state-{}", process::id()));
     let _ = fs::remove_dir_all(&directory);
     assert!(StateFile::new(&directory, b"p").is_err());

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::node::{digest_of, key_of, Documents, Node, Published, StateFile, WorkerState};
+use super::node::{
+    documents_digest, short_digest, Documents, Node, Published, StateFile, WorkerState,
+};
 use super::Engine;
 use crate::background;
 use crate::openssl_ext::thread;
@@ -23,26 +25,26 @@ use crate::text::{hex, quoted};
 use crate::trust::crl;
 use crate::Error;
 
-/// A change of the watched files counts once it is so old.
-const SETTLE: Duration = Duration::from_millis(500);
-/// How long a worker may serve a policy that is not the one in force any more, beyond the interval
-/// of its watch, while it compiles that.
+/// A change of the watched files takes effect when it is this old.
+const SETTLE_TIME: Duration = Duration::from_millis(500);
+/// How long a worker may serve an older policy, beyond the interval of its watch, while it compiles
+/// the one in force.
 const CATCH_UP: Duration = Duration::from_secs(10);
-/// A watch that has not looked for this long beyond its interval is dead.
+/// A watch is dead when it has not checked the files for this long beyond its interval.
 const OVERDUE: Duration = Duration::from_secs(10);
-/// A policy of fewer bytes than that leaves too little behind to lock a heap for.
-const LARGE: usize = 1 << 20;
+/// Memory is given back to the system after a policy of more bytes than this.
+const LARGE_POLICY: usize = 1 << 20;
 
-/// Where a policy comes from.
+/// The source of a policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PolicySource {
     /// A file.
     File(PathBuf),
-    /// Text of a caller.
+    /// A document that the caller passes as text.
     Text {
         /// YAML or JSON.
         text: Arc<[u8]>,
-        /// Stands for a file name in messages.
+        /// Used in place of a file name in messages.
         label: String,
     },
 }
@@ -53,24 +55,27 @@ impl PolicySource {
             PolicySource::File(path) => Policy::from_file_with(path, files),
             PolicySource::Text { text, label } => Policy::from_yaml_with(text, label, files),
         };
-        policy.map_err(refusal)
+        policy.map_err(policy_error)
     }
 
-    /// Stands for a document that is large enough to end a worker, as long as it stays as it is.
+    /// A key for the present content of a document that is large enough for its compilation to end
+    /// a worker; `None` for a small one.
     fn attempt_key(&self) -> Option<u64> {
         match self {
             PolicySource::File(path) => {
                 use std::os::unix::fs::MetadataExt;
                 let found = std::fs::metadata(path).ok()?;
                 let state = (found.len(), found.ino(), found.mtime(), found.mtime_nsec());
-                (found.len() > LARGE as u64)
-                    .then(|| key_of(format!("{} {state:?}", path.display()).as_bytes()))
+                (found.len() > LARGE_POLICY as u64)
+                    .then(|| short_digest(format!("{} {state:?}", path.display()).as_bytes()))
             }
-            PolicySource::Text { text, .. } => (text.len() > LARGE).then(|| key_of(text)),
+            PolicySource::Text { text, .. } => {
+                (text.len() > LARGE_POLICY).then(|| short_digest(text))
+            }
         }
     }
 
-    /// What the policy was compiled from.
+    /// The documents that the policy was compiled from.
     fn documents(&self, files: &mut Files) -> Documents {
         let mut contents = files.take_contents();
         let label = match self {
@@ -91,7 +96,7 @@ impl PolicySource {
             PolicySource::File(_) => 0,
             PolicySource::Text { text, .. } => text.len(),
         };
-        text.saturating_add(files.bytes_read()) > LARGE
+        text.saturating_add(files.bytes_read()) > LARGE_POLICY
     }
 
     fn label(&self) -> String {
@@ -108,46 +113,46 @@ fn quoted_path(path: &Path) -> String {
     text.escape_debug().to_string()
 }
 
-/// What was compiled, until it is taken out of the box.
+/// A compiled policy.
 struct Compiled {
     policy: Option<Policy>,
     files: Option<Files>,
-    /// Where it comes from, if not from where the order said.
-    origin: Option<PolicySource>,
-    /// Its slot among all that was read on this node.
+    /// Its source, if that is not the source of the job.
+    source: Option<PolicySource>,
+    /// Its version among all policies that were read on this node.
     version: PolicyVersion,
-    /// What else the log should say.
+    /// What else to log.
     note: Option<String>,
 }
 
-/// Which of the policies of this node a worker has.
+/// Identifies a policy among those of this node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct PolicyVersion {
-    /// When it was read, see [`Node::next_order`]; 0 without a node.
+    /// Its position in the order of reading, see [`Node::next_order`]; 0 without a node.
     order: u64,
-    /// When it was put in force, see [`Node::epoch`]; 0 when that has not happened yet.
+    /// Its position in the order of coming into force, see [`Node::epoch`]; 0 before that.
     pub(super) epoch: u64,
     /// SHA-256 of its documents.
     digest: [u8; 32],
 }
 
-/// One line an error.
-fn refusal(diagnostics: Vec<Diagnostic>) -> Error {
+/// One line per error.
+fn policy_error(diagnostics: Vec<Diagnostic>) -> Error {
     let lines: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
     Error::Policy(lines.join("\n"))
 }
 
-/// What became of an order.
+/// The result of a job.
 enum CompileResult {
     Compiled(Box<Compiled>),
     Same(Files),
-    /// A later one is compiled.
+    /// A later policy was compiled.
     Superseded,
     Unsettled,
     Failed(Error, Files),
 }
 
-/// Where the thread leaves the outcome for whoever ordered.
+/// Passes the result of a job from the background thread to the worker.
 #[derive(Default)]
 struct ResultSlot {
     state: Mutex<SlotState>,
@@ -161,7 +166,7 @@ struct SlotState {
 }
 
 impl ResultSlot {
-    /// Whether anybody still wants it.
+    /// Returns whether the reload was not dropped.
     fn fill(&self, outcome: CompileResult) -> bool {
         let mut state = self.state.lock();
         if !state.abandoned {
@@ -179,13 +184,13 @@ impl ResultSlot {
     }
 }
 
-/// A policy to compile.
+/// A policy to compile on the background thread.
 struct CompileJob {
-    origin: PolicySource,
-    source: CompileInput,
+    source: PolicySource,
+    input: CompileInput,
     node: Option<Arc<Node>>,
     state_file: Option<Arc<StateFile>>,
-    /// What the policy in force demands of requests, which this one must not lose.
+    /// What the policy in force requires of requests; the new one must not require less.
     protection: Option<Arc<Protection>>,
     slot: Arc<ResultSlot>,
     number: u64,
@@ -193,11 +198,11 @@ struct CompileJob {
     compiled: Arc<AtomicU64>,
 }
 
-/// What to read.
+/// What a job reads.
 enum CompileInput {
-    /// The origin, whatever it holds.
+    /// The source, changed or not.
     Source,
-    /// The origin, if it holds something else than these files did.
+    /// The source, if its content differs from these files.
     IfChanged(Arc<Files>),
     /// The documents in force on this node.
     Node,
@@ -218,9 +223,9 @@ fn compile(job: &CompileJob) {
         return;
     }
     let lost = |_| CompileResult::Failed(Error::Panic, Files::default());
-    let outcome = catch_unwind(AssertUnwindSafe(|| outcome(job))).unwrap_or_else(lost);
-    let good = matches!(outcome, CompileResult::Compiled(_));
-    if job.slot.fill(outcome) && good {
+    let result = catch_unwind(AssertUnwindSafe(|| run(job))).unwrap_or_else(lost);
+    let good = matches!(result, CompileResult::Compiled(_));
+    if job.slot.fill(result) && good {
         job.compiled.fetch_max(job.number, Ordering::AcqRel);
     }
 }
@@ -235,9 +240,9 @@ fn release_memory_when_idle() {
     });
 }
 
-fn outcome(job: &CompileJob) -> CompileResult {
+fn run(job: &CompileJob) -> CompileResult {
     let node = job.node.as_deref();
-    let (origin, mut files, mut version) = match &job.source {
+    let (source, mut files, mut version) = match &job.input {
         CompileInput::Node => {
             let Some((documents, epoch, order)) = node.and_then(Node::documents) else {
                 let error =
@@ -247,46 +252,47 @@ fn outcome(job: &CompileJob) -> CompileResult {
             let version = PolicyVersion {
                 order,
                 epoch,
-                digest: digest_of(&documents),
+                digest: documents_digest(&documents),
             };
-            let (origin, files) = replayed(documents);
-            (origin, files, version)
+            let (source, files) = from_documents(documents);
+            (source, files, version)
         }
-        source => {
-            // Before the bytes: what another worker reads later is newer.
+        input => {
+            // The order is taken before the bytes are read: what another worker reads later is
+            // newer.
             let version = PolicyVersion {
                 order: node.map_or(0, Node::next_order),
                 ..PolicyVersion::default()
             };
-            if let CompileInput::IfChanged(files) = source {
+            if let CompileInput::IfChanged(files) = input {
                 if let Some(files) = files.reread_if_unchanged(crl::MAX_FILE) {
                     return CompileResult::Same(files);
                 }
             }
-            (job.origin.clone(), Files::for_reload(), version)
+            (job.source.clone(), Files::for_reload(), version)
         }
     };
-    let attempt = match (node, origin.attempt_key()) {
+    let attempt = match (node, source.attempt_key()) {
         (Some(node), Some(key)) => match node.attempt(key) {
             Ok(attempt) => Some(attempt),
             Err(deaths) => {
                 let error = format!(
                     "{}: not compiled, since {deaths} workers died while they did; it is tried again \
                      when it changes",
-                    origin.label()
+                    source.label()
                 );
                 return CompileResult::Failed(Error::Policy(error), Files::default());
             }
         },
         _ => None,
     };
-    let policy = origin.compile(&mut files);
+    let policy = source.compile(&mut files);
     drop(attempt);
-    if origin.is_large(&files) {
+    if source.is_large(&files) {
         COMPILED_LARGE.set(true);
     }
-    // Somebody writes at this moment, and half a policy may look like a good one.
-    if matches!(job.source, CompileInput::IfChanged(_)) && !files.stamps_unchanged() {
+    // The files are being written, and a part of a policy may be a valid policy.
+    if matches!(job.input, CompileInput::IfChanged(_)) && !files.stamps_unchanged() {
         return CompileResult::Unsettled;
     }
     let policy = match policy {
@@ -294,15 +300,15 @@ fn outcome(job: &CompileJob) -> CompileResult {
         Err(error) => return CompileResult::Failed(error, files),
     };
     let mut note = None;
-    if !matches!(job.source, CompileInput::Node) {
-        let documents = origin.documents(&mut files);
-        if let Some(why) = refused(job, &documents, &policy) {
-            let error = format!("{}: {why}", origin.label());
+    if !matches!(job.input, CompileInput::Node) {
+        let documents = source.documents(&mut files);
+        if let Some(why) = replacement_refusal(job, &documents, &policy) {
+            let error = format!("{}: {why}", source.label());
             return CompileResult::Failed(Error::Policy(error), files);
         }
-        version.digest = digest_of(&documents);
+        version.digest = documents_digest(&documents);
         if let Some(node) = node {
-            let renew = matches!(job.source, CompileInput::Source);
+            let renew = matches!(job.input, CompileInput::Source);
             let (published, kept) = node.put_in_force(version.order, &documents, renew, now());
             match published {
                 Published::InForce(epoch) => version.epoch = epoch,
@@ -322,7 +328,7 @@ fn outcome(job: &CompileJob) -> CompileResult {
         }
     }
     CompileResult::Compiled(Box::new(Compiled {
-        origin: matches!(job.source, CompileInput::Node).then_some(origin),
+        source: matches!(job.input, CompileInput::Node).then_some(source),
         policy: Some(policy),
         files: Some(files),
         version,
@@ -330,10 +336,10 @@ fn outcome(job: &CompileJob) -> CompileResult {
     }))
 }
 
-/// Where documents came from, and the files as they were.
-fn replayed(documents: Documents) -> (PolicySource, Files) {
+/// The source of documents, and their files with the content they had.
+fn from_documents(documents: Documents) -> (PolicySource, Files) {
     let Documents { label, mut files } = documents;
-    let origin = match label {
+    let source = match label {
         Some(label) => {
             let text = match files.is_empty() {
                 true => Vec::new(),
@@ -351,11 +357,11 @@ fn replayed(documents: Documents) -> (PolicySource, Files) {
                 .unwrap_or_default(),
         ),
     };
-    (origin, Files::from_contents(files))
+    (source, Files::from_contents(files))
 }
 
-/// Why a policy that is good by itself must not replace the one in force.
-fn refused(job: &CompileJob, documents: &Documents, policy: &Policy) -> Option<String> {
+/// Why a valid policy must not replace the one in force.
+fn replacement_refusal(job: &CompileJob, documents: &Documents, policy: &Policy) -> Option<String> {
     let protection = job.protection.as_ref()?;
     let before = job.node.as_ref().and_then(|node| node.documents());
     let before = before
@@ -398,12 +404,12 @@ fn retire(policy: Policy) {
     background::run(move || policy.retire());
 }
 
-/// A policy that is being compiled. Dropping it calls the reload off.
+/// A policy that is being compiled. Dropping it cancels the reload.
 pub struct Reload {
     slot: Arc<ResultSlot>,
-    origin: PolicySource,
+    source: PolicySource,
     number: u64,
-    /// What was in force when it was ordered.
+    /// The number of the policy in force when the reload was started.
     since: u64,
 }
 
@@ -422,42 +428,42 @@ impl Drop for Reload {
     }
 }
 
-/// How far a reload is.
+/// The progress of a reload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReloadProgress {
     /// Not compiled yet.
     Building,
-    /// In force, with what changed in words for the log, and in a second line what went wrong
+    /// In force. The text describes the change for the log, with a second line for a problem
     /// besides.
     InForce(String),
-    /// The files hold what is in force already.
+    /// The files have the same content as the policy in force.
     Same,
-    /// A reload that was ordered later is in force already, or compiled.
+    /// A reload that was started later is in force or compiled already.
     Superseded,
     /// The files were changed while they were read.
     Unsettled,
 }
 
-/// What an engine knows of the files of its policy.
+/// The state of the reloads of an engine and of the watch on its files.
 #[derive(Default)]
 pub(super) struct ReloadState {
     /// The highest number of a reload that compiled on the background thread.
     compiled: Arc<AtomicU64>,
     every: Duration,
-    /// Where the policy in force comes from, with the files as they were.
-    source: Option<(PolicySource, Arc<Files>)>,
-    /// What differs from the last attempt, good or bad.
+    /// The source of the policy in force, with its files as they were read.
+    current: Option<(PolicySource, Arc<Files>)>,
+    /// Detects changes since the last attempt, successful or not.
     watch: FileWatch,
-    /// Of the one who looks.
+    /// The token of the current watcher.
     token: u32,
-    looked: Option<(u32, Instant)>,
+    last_check: Option<(u32, Instant)>,
     orders: u64,
     installed: u64,
-    /// When that was, in seconds since 1970.
+    /// When that policy was put in force, in seconds since 1970.
     since: u64,
     last_error: Option<String>,
-    /// The order that `last_error` is of.
-    judged: u64,
+    /// The number of the reload that `last_error` is from.
+    last_result: u64,
 }
 
 impl ReloadState {
@@ -467,13 +473,13 @@ impl ReloadState {
     }
 
     fn record_result(&mut self, number: u64, error: Option<String>) {
-        if number >= self.judged {
-            self.judged = number;
+        if number >= self.last_result {
+            self.last_result = number;
             self.last_error = error;
         }
     }
 
-    /// Between two looks; without a watch on files there is still the node's policy.
+    /// Time between two checks; without a watch on files, the policy of the node is still checked.
     fn interval(&self) -> Duration {
         match self.every.is_zero() {
             true => Duration::from_secs(1),
@@ -481,56 +487,56 @@ impl ReloadState {
         }
     }
 
-    fn is_of(&self, origin: &PolicySource) -> bool {
-        self.source
+    fn is_of(&self, source: &PolicySource) -> bool {
+        self.current
             .as_ref()
-            .is_some_and(|(known, _)| known == origin)
+            .is_some_and(|(known, _)| known == source)
     }
 
-    fn from(&mut self, origin: &PolicySource, files: Arc<Files>) {
-        // Text is only needed again for the sake of files it names.
-        let source = match (origin, files.is_empty()) {
+    fn set_current(&mut self, source: &PolicySource, files: Arc<Files>) {
+        // A text is read again only when files that it names change.
+        let current = match (source, files.is_empty()) {
             (PolicySource::Text { .. }, true) => None,
-            _ => Some((origin.clone(), files.clone())),
+            _ => Some((source.clone(), files.clone())),
         };
-        background::free(std::mem::replace(&mut self.source, source));
+        background::free(std::mem::replace(&mut self.current, current));
         background::free(self.watch.set_baseline(files));
     }
 }
 
 impl Engine {
-    /// Compiles a policy here and now, and puts it in force.
+    /// Compiles a policy and puts it in force, without the background thread.
     ///
     /// # Errors
-    /// Everything that is wrong with it; then the policy before stays in force.
-    pub fn load(&self, origin: PolicySource) -> Result<(), Error> {
-        self.load_from(origin, Files::keeping_contents(), None)
+    /// All errors of the policy; then the previous one stays in force.
+    pub fn load(&self, source: PolicySource) -> Result<(), Error> {
+        self.load_from(source, Files::keeping_contents(), None)
     }
 
-    /// The same with the documents that the state directory holds: those that were in force last.
+    /// [`Engine::load`] with the documents in the state directory, which were in force last.
     ///
     /// # Errors
-    /// Without a state directory, when it holds none, and as [`Engine::load`].
+    /// Without a state directory or documents in it, and as [`Engine::load`].
     pub fn load_last_good(&self) -> Result<(), Error> {
         let state_file = self.state_file.borrow().clone().ok_or(Error::NotFound)?;
         let documents = state_file.read().map_err(|error| {
             Error::Policy(format!("'{}': {error}", state_file.path().display()))
         })?;
-        let (origin, files) = replayed(documents.clone());
-        self.load_from(origin, files, Some(documents))
+        let (source, files) = from_documents(documents.clone());
+        self.load_from(source, files, Some(documents))
     }
 
     fn load_from(
         &self,
-        origin: PolicySource,
+        source: PolicySource,
         mut files: Files,
         documents: Option<Documents>,
     ) -> Result<(), Error> {
         let number = self.reload_state.borrow_mut().next();
         let node = self.node.borrow().clone();
         let order = node.as_ref().map_or(0, |node| node.next_order());
-        let policy = origin.compile(&mut files);
-        let large = origin.is_large(&files);
+        let policy = source.compile(&mut files);
+        let large = source.is_large(&files);
         let outcome = match policy {
             Ok(policy) => {
                 let mut version = PolicyVersion {
@@ -538,33 +544,34 @@ impl Engine {
                     ..PolicyVersion::default()
                 };
                 if let Some(node) = node {
-                    let documents = documents.unwrap_or_else(|| origin.documents(&mut files));
-                    version.digest = digest_of(&documents);
+                    let documents = documents.unwrap_or_else(|| source.documents(&mut files));
+                    version.digest = documents_digest(&documents);
                     node.keep(order, &documents);
                 }
                 CompileResult::Compiled(Box::new(Compiled {
                     policy: Some(policy),
                     files: Some(files),
-                    origin: None,
+                    source: None,
                     version,
                     note: None,
                 }))
             }
             Err(error) => CompileResult::Failed(error, files),
         };
-        let progress = self.settle_reload(outcome, &origin, number, 0);
+        let progress = self.finish_reload(outcome, &source, number, 0);
         if large {
-            // Before a fork, lest every worker starts with what compiling took.
+            // This runs before a fork: otherwise every worker would start with the memory that
+            // compiling took.
             thread::release_memory();
         }
         progress.map(drop)
     }
 
-    /// What keeps an account from reading the files of the policy, one line each: workers, which
-    /// read them again when they change, are not who read them at the start.
+    /// Which files of the policy an account cannot read and why, one line each. The master reads
+    /// them at the start, possibly as root, and the workers when they change.
     pub fn unreadable_by(&self, user: &str, account: &Account) -> Vec<String> {
         let reload_state = self.reload_state.borrow();
-        let files = reload_state.source.as_ref().map(|(_, files)| files);
+        let files = reload_state.current.as_ref().map(|(_, files)| files);
         let found = files.map_or(Vec::new(), |files| files.unreadable_by(account));
         let shown = |path: &Path| quoted_path(path);
         let user = quoted(user.as_bytes());
@@ -585,49 +592,49 @@ impl Engine {
             .collect()
     }
 
-    /// Has a policy compiled beside the worker; [`Engine::poll`] puts it in force.
+    /// Starts to compile a policy on the background thread; [`Engine::poll`] puts it in force.
     ///
     /// # Errors
-    /// When there cannot be a thread.
-    pub fn reload(&self, origin: PolicySource) -> Result<Reload, Error> {
-        self.order(origin, CompileInput::Source)
+    /// When the thread cannot be started.
+    pub fn reload(&self, source: PolicySource) -> Result<Reload, Error> {
+        self.start_reload(source, CompileInput::Source)
     }
 
-    /// Has the policy in force compiled anew if its files hold something else by now.
+    /// Starts to compile the policy in force again if the content of its files has changed.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when it is from no file.
+    /// [`Error::NotFound`] when it is not from a file.
     pub fn reload_changed(&self) -> Result<Reload, Error> {
-        let source = self.reload_state.borrow().source.clone();
-        let (origin, files) = source.ok_or(Error::NotFound)?;
-        self.order(origin, CompileInput::IfChanged(files))
+        let current = self.reload_state.borrow().current.clone();
+        let (source, files) = current.ok_or(Error::NotFound)?;
+        self.start_reload(source, CompileInput::IfChanged(files))
     }
 
-    /// Has the documents compiled that are in force on this node.
+    /// Starts to compile the documents that are in force on this node.
     ///
     /// # Errors
     /// As [`Engine::reload`].
     pub fn reload_from_node(&self) -> Result<Reload, Error> {
-        let origin = PolicySource::Text {
+        let source = PolicySource::Text {
             text: Arc::from([]),
             label: "policy in force on this node".to_owned(),
         };
-        self.order(origin, CompileInput::Node)
+        self.start_reload(source, CompileInput::Node)
     }
 
-    fn order(&self, origin: PolicySource, source: CompileInput) -> Result<Reload, Error> {
+    fn start_reload(&self, source: PolicySource, input: CompileInput) -> Result<Reload, Error> {
         let protection = self.policy().ok().map(|policy| policy.protection.clone());
         let mut reload_state = self.reload_state.borrow_mut();
         let reload = Reload {
             slot: Arc::default(),
-            origin: origin.clone(),
+            source: source.clone(),
             number: reload_state.next(),
             since: reload_state.installed,
         };
         let slot = reload.slot.clone();
         let job = CompileJob {
-            origin,
             source,
+            input,
             node: self.node.borrow().clone(),
             state_file: self.state_file.borrow().clone(),
             protection,
@@ -640,28 +647,28 @@ impl Engine {
         Ok(reload)
     }
 
-    /// Puts the policy in force once it is compiled. Waits for it at most this long, and the worker
-    /// with it.
+    /// Puts the policy in force if it is compiled. Waits for that at most this long, which blocks
+    /// the worker.
     ///
     /// # Errors
-    /// Everything that is wrong with it; then the policy before stays in force.
+    /// All errors of the policy; then the previous one stays in force.
     pub fn poll(&self, reload: &Reload, wait: Duration) -> Result<ReloadProgress, Error> {
         match reload.slot.take(wait) {
             None => Ok(ReloadProgress::Building),
             Some(outcome) => {
                 let progress =
-                    self.settle_reload(outcome, &reload.origin, reload.number, reload.since);
-                // Not before the event loop has taken what was compiled.
+                    self.finish_reload(outcome, &reload.source, reload.number, reload.since);
+                // Only now, after the event loop has taken the compiled policy.
                 release_memory_when_idle();
                 progress
             }
         }
     }
 
-    fn settle_reload(
+    fn finish_reload(
         &self,
         outcome: CompileResult,
-        origin: &PolicySource,
+        source: &PolicySource,
         number: u64,
         since: u64,
     ) -> Result<ReloadProgress, Error> {
@@ -670,7 +677,7 @@ impl Engine {
             CompileResult::Unsettled => Ok(ReloadProgress::Unsettled),
             CompileResult::Superseded => Ok(ReloadProgress::Superseded),
             CompileResult::Same(files) => {
-                // They hold what was in force when this was ordered.
+                // The files have the content that was in force when the reload was started.
                 if reload_state.installed != since {
                     background::free(files);
                     return Ok(ReloadProgress::Unsettled);
@@ -680,9 +687,9 @@ impl Engine {
                 Ok(ReloadProgress::Same)
             }
             CompileResult::Failed(error, files) => {
-                // The same bad files are not tried again, unless another moment may find them good.
+                // The same bad files are not tried again, unless the error may be transient.
                 if number > reload_state.installed
-                    && reload_state.is_of(origin)
+                    && reload_state.is_of(source)
                     && !files.is_transient()
                 {
                     background::free(reload_state.watch.set_baseline(files.into()));
@@ -694,7 +701,7 @@ impl Engine {
             }
             CompileResult::Compiled(mut compiled) => {
                 let (policy, files) = (compiled.policy.take(), compiled.files.take());
-                let (from, note) = (compiled.origin.take(), compiled.note.take());
+                let (from, note) = (compiled.source.take(), compiled.note.take());
                 let version = compiled.version;
                 background::free(compiled);
                 let (Some(policy), Some(files)) = (policy, files) else {
@@ -705,13 +712,13 @@ impl Engine {
                     background::free(files);
                     return Ok(ReloadProgress::Superseded);
                 }
-                let origin = from.as_ref().unwrap_or(origin);
+                let source = from.as_ref().unwrap_or(source);
                 reload_state.installed = number;
                 reload_state.since = now();
                 reload_state.record_result(number, None);
-                reload_state.from(origin, files.into());
+                reload_state.set_current(source, files.into());
                 drop(reload_state);
-                let mut what = self.swap(policy, origin, version);
+                let mut what = self.replace_policy(policy, source, version);
                 if let Some(note) = note {
                     what = format!("{what}\n{note}");
                 }
@@ -720,8 +727,13 @@ impl Engine {
         }
     }
 
-    /// Puts a policy in force; what that changes, for the log.
-    fn swap(&self, policy: Policy, origin: &PolicySource, version: PolicyVersion) -> String {
+    /// Puts a policy in force and describes the change for the log.
+    fn replace_policy(
+        &self,
+        policy: Policy,
+        source: &PolicySource,
+        version: PolicyVersion,
+    ) -> String {
         let was = self.policy().ok().map(|policy| policy.digest);
         let (before, digest) = (self.node_epoch(), policy.digest);
         self.version.set(version);
@@ -734,16 +746,16 @@ impl Engine {
             self.node_epoch(),
             was.map_or("none".to_owned(), |was| hex(&was)),
             hex(&digest),
-            origin.label(),
+            source.label(),
         )
     }
 
-    /// Makes this engine one of those that share `node`. Call it before the policy is loaded.
+    /// Makes this engine share `node` with others. Call it before the policy is loaded.
     pub fn join(&self, node: Arc<Node>) {
         *self.node.borrow_mut() = Some(node);
     }
 
-    /// Has the documents in force written to `directory`, for the next start. `source` names the
+    /// Keeps the documents in force in `directory` for the next start. `source` identifies the
     /// policy.
     ///
     /// # Errors
@@ -754,8 +766,8 @@ impl Engine {
         Ok(())
     }
 
-    /// The epoch of the policy that this worker serves: the node's number of it, or without a node,
-    /// how many there have been here.
+    /// The epoch of the policy that this worker serves: that of the node, or without a node the one
+    /// of this engine.
     pub fn node_epoch(&self) -> u64 {
         match self.node.borrow().is_some() {
             true => self.version.get().epoch,
@@ -763,14 +775,14 @@ impl Engine {
         }
     }
 
-    /// Since when this worker has served its policy, in seconds since 1970.
+    /// When this worker put its policy in force, in seconds since 1970.
     pub fn in_force_since(&self) -> u64 {
         self.reload_state.borrow().since
     }
 
-    /// First work of a worker: puts the policy that the master read in force on the node, unless a
-    /// newer one is.
-    fn enter(&self) {
+    /// Runs once at the start of a worker: puts the policy that it inherited from the master in
+    /// force on the node, unless a newer one is.
+    fn publish_inherited_policy(&self) {
         let node = self.node.borrow().clone();
         let Some(node) = node else {
             return;
@@ -790,12 +802,13 @@ impl Engine {
             }
             return;
         }
-        // What this worker has was replaced before it started: it must not serve that even once.
+        // The inherited policy was replaced before this worker started: it must not serve even one
+        // request.
         self.behind_since.set(Some(None));
     }
 
-    /// Whether another policy is in force on this node than the one that this worker has. The same
-    /// one, put in force anew, is caught up with here.
+    /// Whether the policy in force on this node differs from that of this worker. If the same
+    /// policy was put in force again, the worker takes over its epoch here.
     pub fn is_behind(&self) -> bool {
         let node = self.node.borrow();
         let Some(node) = node.as_ref() else {
@@ -820,7 +833,7 @@ impl Engine {
         }
     }
 
-    /// The same, once that has been so for longer than a worker needs to catch up.
+    /// Whether this worker has been behind for longer than it needs to catch up.
     pub(super) fn must_not_serve(&self) -> bool {
         if !self.is_behind() {
             return false;
@@ -838,7 +851,7 @@ impl Engine {
         }
     }
 
-    /// Says that this worker cannot get the policy in force: from now on it answers 503.
+    /// Notes that this worker cannot obtain the policy in force: from now on it answers 503.
     pub fn set_unavailable(&self) {
         if self.is_behind() {
             self.behind_since.set(Some(None));
@@ -861,12 +874,12 @@ impl Engine {
         }
     }
 
-    /// What a worker reported.
+    /// The state that a worker reported.
     pub fn worker_state(&self, worker: usize) -> Option<WorkerState> {
         self.node.borrow().as_ref()?.worker(worker)
     }
 
-    /// The epoch in force on this node and since when, in seconds since 1970.
+    /// The epoch in force on this node, and when it was put in force, in seconds since 1970.
     pub fn node_state(&self) -> Option<(u64, u64)> {
         let node = self.node.borrow();
         let node = node.as_ref()?;
@@ -878,56 +891,56 @@ impl Engine {
         self.reload_state.borrow().last_error.clone()
     }
 
-    /// Has the files of the policy watched at this interval; zero: not at all.
+    /// Sets the interval of the watch on the files of the policy; zero: no watch.
     pub fn set_watch(&self, every: Duration) {
         self.reload_state.borrow_mut().every = every;
     }
 
-    /// The interval at which to look at the files; zero: not at all.
+    /// The interval of the watch on files; zero: no watch.
     pub fn watch_interval(&self) -> Duration {
         self.reload_state.borrow().every
     }
 
-    /// Makes the caller the one who looks, in this process: `None` when another one does already.
+    /// Makes the caller the watcher of this process; `None` when there is a live one already.
     pub fn start_watch(&self) -> Option<u32> {
         let mut reload_state = self.reload_state.borrow_mut();
         let overdue = reload_state
             .interval()
             .saturating_mul(3)
             .saturating_add(OVERDUE);
-        let alive = reload_state.looked.is_some_and(|(process, looked)| {
-            process == process::id() && looked.elapsed() < overdue
+        let alive = reload_state.last_check.is_some_and(|(process, checked)| {
+            process == process::id() && checked.elapsed() < overdue
         });
         if alive {
             return None;
         }
         let started = reload_state
-            .looked
+            .last_check
             .replace((process::id(), Instant::now()))
             .is_some_and(|(process, _)| process == process::id());
         reload_state.token = reload_state.token.wrapping_add(1);
         let token = reload_state.token;
         drop(reload_state);
         if !started {
-            self.enter();
+            self.publish_inherited_policy();
         }
         Some(token)
     }
 
-    /// Whether the files of the policy have changed. [`Engine::reload_changed`] goes on from there.
+    /// Whether the files of the policy have changed; then call [`Engine::reload_changed`].
     ///
     /// # Errors
-    /// [`Error::NotFound`] when somebody else looks by now.
-    pub fn look(&self, token: u32) -> Result<FileChange, Error> {
+    /// [`Error::NotFound`] when another watcher has replaced this one.
+    pub fn check_watch(&self, token: u32) -> Result<FileChange, Error> {
         let mut reload_state = self.reload_state.borrow_mut();
         if token != reload_state.token {
             return Err(Error::NotFound);
         }
-        reload_state.looked = Some((process::id(), Instant::now()));
+        reload_state.last_check = Some((process::id(), Instant::now()));
         if reload_state.every.is_zero() {
             return Ok(FileChange::None);
         }
-        let settle = SETTLE.min(reload_state.every);
+        let settle = SETTLE_TIME.min(reload_state.every);
         Ok(reload_state.watch.check(settle))
     }
 }

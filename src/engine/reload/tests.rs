@@ -8,7 +8,7 @@ const GOOD: &str = "_format_version: '3.0'\nroutes: [{name: a}]\n";
 const BETTER: &str = "_format_version: '3.0'\nroutes: [{name: a}, {name: b}]\n";
 const BAD: &str = "_format_version: '3.0'\nrutes: []\n";
 
-/// A policy file with an engine that has loaded it, and looks.
+/// A policy file with an engine that has loaded it and watches it.
 struct Worker {
     path: PathBuf,
     engine: Engine,
@@ -41,7 +41,7 @@ impl Worker {
     }
 
     fn look(&self) -> FileChange {
-        self.engine.look(self.token).unwrap()
+        self.engine.check_watch(self.token).unwrap()
     }
 
     fn routes(&self) -> usize {
@@ -123,7 +123,7 @@ fn reload_bad_policy_changes_nothing_and_is_tried_once() {
 }
 
 #[test]
-fn reload_ordered_earlier_never_replaces_a_later_one() {
+fn reload_started_earlier_never_replaces_a_later_one() {
     let worker = Worker::new("order", GOOD);
     let first = worker.engine.reload(text(GOOD)).unwrap();
     let second = worker.engine.reload(text(BETTER)).unwrap();
@@ -133,7 +133,7 @@ fn reload_ordered_earlier_never_replaces_a_later_one() {
         Ok(ReloadProgress::Superseded)
     );
     assert_eq!(worker.routes(), 2);
-    // A policy that is from no file is not watched.
+    // A policy that is not from a file is not watched.
     assert_eq!(worker.look(), FileChange::None);
     assert_eq!(worker.engine.reload_changed().err(), Some(Error::NotFound));
 }
@@ -142,18 +142,18 @@ fn reload_ordered_earlier_never_replaces_a_later_one() {
 fn reload_many_at_once_compile_the_last_good_one() {
     let worker = Worker::new("many", GOOD);
     let (hold, held) = mpsc::channel::<()>();
-    struct Held(Receiver<()>);
-    impl Drop for Held {
+    struct BlockedUntil(Receiver<()>);
+    impl Drop for BlockedUntil {
         fn drop(&mut self) {
             let _ = self.0.recv();
         }
     }
     drop(worker.engine.reload(text(GOOD)).unwrap());
-    background::free(Held(held));
+    background::free(BlockedUntil(held));
     let reload = |what| worker.engine.reload(text(what)).unwrap();
     let (first, second, third) = (reload(GOOD), reload(BETTER), reload(BAD));
     drop(reload(GOOD));
-    // Of another engine.
+    // A reload of another engine.
     let other = Engine::default();
     let theirs = other.reload(text(GOOD)).unwrap();
     hold.send(()).unwrap();
@@ -169,7 +169,7 @@ fn reload_many_at_once_compile_the_last_good_one() {
 }
 
 #[test]
-fn reload_same_or_failed_says_nothing_of_another_policy() {
+fn reload_same_or_failed_does_not_affect_a_policy_loaded_meanwhile() {
     let worker = Worker::new("another", GOOD);
     fs::write(&worker.path, GOOD).unwrap();
     let same = worker.engine.reload_changed().unwrap();
@@ -192,7 +192,7 @@ fn reload_same_or_failed_says_nothing_of_another_policy() {
 }
 
 #[test]
-fn reload_dropped_is_called_off() {
+fn reload_dropped_is_cancelled() {
     let worker = Worker::new("drop", GOOD);
     drop(worker.engine.reload(text(BETTER)).unwrap());
     let after = worker.engine.reload(text(GOOD)).unwrap();
@@ -201,7 +201,7 @@ fn reload_dropped_is_called_off() {
 }
 
 #[test]
-fn look_files_that_a_policy_names_are_watched_too() {
+fn check_watch_sees_changes_of_files_that_a_policy_names() {
     let dir = std::env::temp_dir().join(format!("resty-mtls-crl-{}", process::id()));
     fs::create_dir_all(&dir).unwrap();
     let crl = dir.join("no.crl");
@@ -215,7 +215,7 @@ fn look_files_that_a_policy_names_are_watched_too() {
     let reload = worker.engine.reload_changed().unwrap();
     let error = worker.engine.poll(&reload, LONG).unwrap_err().to_string();
     assert!(error.contains("no.crl': cannot be read"), "{error}");
-    // Only the CRL comes into being.
+    // Only the CRL is created.
     assert_eq!(worker.look(), FileChange::None);
     fs::write(&crl, "no CRL").unwrap();
     assert_ne!(worker.look(), FileChange::None);
@@ -223,17 +223,20 @@ fn look_files_that_a_policy_names_are_watched_too() {
 }
 
 #[test]
-fn start_watch_one_looks_and_a_newer_one_replaces_it() {
+fn start_watch_admits_one_watcher_and_a_newer_one_replaces_a_dead_one() {
     let worker = Worker::new("token", GOOD);
     assert_eq!(worker.engine.start_watch(), None);
-    worker.engine.reload_state.borrow_mut().looked = None;
+    worker.engine.reload_state.borrow_mut().last_check = None;
     let token = worker.engine.start_watch().unwrap();
-    assert_eq!(worker.engine.look(worker.token), Err(Error::NotFound));
-    assert_eq!(worker.engine.look(token), Ok(FileChange::None));
+    assert_eq!(
+        worker.engine.check_watch(worker.token),
+        Err(Error::NotFound)
+    );
+    assert_eq!(worker.engine.check_watch(token), Ok(FileChange::None));
     worker.engine.set_watch(Duration::ZERO);
     fs::write(&worker.path, BETTER).unwrap();
     std::thread::sleep(Duration::from_millis(5));
-    assert_eq!(worker.engine.look(token), Ok(FileChange::None));
+    assert_eq!(worker.engine.check_watch(token), Ok(FileChange::None));
 }
 
 #[test]
@@ -272,8 +275,8 @@ fn with_node(engine: &Engine, node: &Arc<Node>) {
     engine.join(node.clone());
 }
 
-/// An engine of a worker: joined, loaded as in the master, and at its first work.
-fn entered(node: &Arc<Node>, text: &str) -> Engine {
+/// An engine of a worker: it joined the node, inherited a loaded policy, and has started its watch.
+fn started(node: &Arc<Node>, text: &str) -> Engine {
     let engine = Engine::default();
     with_node(&engine, node);
     engine.load(self::text(text)).unwrap();
@@ -288,8 +291,8 @@ fn text_routes(engine: &Engine) -> usize {
 #[test]
 fn engine_that_is_behind_catches_up_from_the_node() {
     let node = Arc::new(Node::new().unwrap());
-    let first = entered(&node, GOOD);
-    let second = entered(&node, GOOD);
+    let first = started(&node, GOOD);
+    let second = started(&node, GOOD);
     assert_eq!((first.node_epoch(), second.node_epoch()), (1, 1));
     let reload = first.reload(text(BETTER)).unwrap();
     in_force(first.poll(&reload, LONG));
@@ -299,7 +302,7 @@ fn engine_that_is_behind_catches_up_from_the_node() {
     in_force(second.poll(&reload, LONG));
     assert_eq!((text_routes(&second), second.node_epoch()), (2, 2));
     assert!(!second.is_behind());
-    // The same content anew is nothing to compile.
+    // The same content, put in force again, needs no compilation.
     let reload = first.reload(text(BETTER)).unwrap();
     in_force(first.poll(&reload, LONG));
     assert_eq!(first.node_epoch(), 3);
@@ -308,12 +311,12 @@ fn engine_that_is_behind_catches_up_from_the_node() {
 }
 
 #[test]
-fn engine_of_a_respawned_worker_decides_nothing_before_it_has_caught_up() {
+fn engine_of_a_respawned_worker_is_unavailable_until_it_has_caught_up() {
     let node = Arc::new(Node::new().unwrap());
     let master = Engine::default();
     with_node(&master, &node);
     master.load(text(GOOD)).unwrap();
-    let running = entered(&node, BETTER);
+    let running = started(&node, BETTER);
     assert_eq!(running.node_epoch(), 1);
     // As after a fork.
     master.start_watch().unwrap();
@@ -328,9 +331,9 @@ fn engine_of_a_respawned_worker_decides_nothing_before_it_has_caught_up() {
 }
 
 #[test]
-fn engine_that_cannot_catch_up_is_left_behind() {
+fn engine_that_cannot_catch_up_must_not_serve() {
     let node = Arc::new(Node::new().unwrap());
-    let worker = entered(&node, GOOD);
+    let worker = started(&node, GOOD);
     let order = node.next_order();
     node.publish(order, &[1; 32], false, 1);
     assert!(worker.is_behind() && !worker.must_not_serve());
@@ -347,7 +350,7 @@ fn engine_that_cannot_catch_up_is_left_behind() {
     assert!(!worker.is_behind() && !worker.must_not_serve());
 }
 
-/// Policies as people write them: routes before plugins, nested, JSON, consumers and lists last.
+/// Policies in various layouts: routes before plugins, nested, JSON, consumers and lists last.
 fn real_policies() -> Vec<(&'static str, String)> {
     let pem = |indent: &str| {
         let ca = crate::testing::issue("CA", None, true, 60, &[]);
@@ -400,7 +403,7 @@ fn real_policies() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Where a document is cut: at each line, and at many bytes within.
+/// Lengths to which a document is cut: each line end, and many bytes between.
 fn cuts(document: &str) -> Vec<usize> {
     let lines = document.match_indices('\n').map(|(at, _)| at + 1);
     let step = (document.len() / 1000).max(1);
@@ -412,7 +415,7 @@ fn cuts(document: &str) -> Vec<usize> {
 }
 
 #[test]
-fn reload_of_a_document_that_is_cut_anywhere_opens_nothing() {
+fn reload_of_a_truncated_document_never_removes_protection() {
     let mut accepted = 0;
     for (name, document) in real_policies() {
         let node = Arc::new(Node::new().unwrap());
@@ -452,21 +455,21 @@ fn reload_of_a_document_that_is_cut_anywhere_opens_nothing() {
                     );
                 }
             }
-            // Back to the whole: a reload by HUP.
+            // A reload by HUP puts the whole document in force again.
             fs::write(&path, &document).unwrap();
             engine.load(PolicySource::File(path.clone())).unwrap();
-            engine.enter();
+            engine.publish_inherited_policy();
         }
         fs::remove_file(&path).unwrap();
     }
-    // Routes at the end may go.
+    // A document without the routes at its end is accepted.
     assert!(accepted > 0);
 }
 
 #[test]
 fn reload_without_the_end_marker_is_refused() {
     let node = Arc::new(Node::new().unwrap());
-    let engine = entered(&node, &format!("{BETTER}...\n"));
+    let engine = started(&node, &format!("{BETTER}...\n"));
     let reload = engine.reload(text(BETTER)).unwrap();
     let error = engine.poll(&reload, LONG).unwrap_err().to_string();
     assert_eq!(
