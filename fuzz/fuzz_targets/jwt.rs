@@ -1,5 +1,5 @@
-//! A JWT; for an even first byte the rest is a header and a payload, parted by a zero byte, that the
-//! issuer signs.
+//! A JWT; for an even first byte the rest is a header and a payload, separated by a zero byte, which
+//! the issuer signs.
 
 #![no_main]
 
@@ -26,7 +26,7 @@ fuzz_target!(|data: &[u8]| {
             let token = issuer.sign(header, payload.unwrap_or_default());
             let _ = read(&token, keys);
         }
-        // Nobody but the issuer makes a token.
+        // Only the issuer can sign a token.
         _ => {
             if let Ok(token) = std::str::from_utf8(data) {
                 assert!(read(token, keys).is_err());

@@ -1,9 +1,9 @@
-//! What the target of every dialect does: a certificate from its input, the headers of the dialect
-//! for it, and what readers make of them, which must be what is in the certificate.
+//! The code of every dialect target: it renders the headers of the dialect for a certificate from the
+//! input, and checks that readers find in them what is in the certificate.
 //!
 //! An even first byte: the rest is a certificate in DER. An odd one: the rest is chunks of a field,
-//! a type, a length and as many bytes, of which a certificate is put together, because few changes
-//! of DER leave DER.
+//! a type, a length and as many bytes, from which a certificate is built, because few mutations of
+//! DER are valid DER.
 
 use openssl::bn::BigNum;
 use openssl::nid::Nid;
@@ -21,7 +21,7 @@ mod readers;
 use crate::{der, Pki, NOW};
 
 const BIT_STRING: u8 = 0x03;
-/// CN, C, O, OU, L, ST, street, serialNumber, emailAddress, DC, UID, one nobody knows.
+/// CN, C, O, OU, L, ST, street, serialNumber, emailAddress, DC, UID, an unknown type.
 const ATTRIBUTES: [&[u8]; 12] = [
     b"\x55\x04\x03",
     b"\x55\x04\x06",
@@ -104,7 +104,7 @@ pub fn check(dialect: Dialect, data: &[u8]) {
     });
 }
 
-/// A certificate of these chunks. Its signature is not looked at.
+/// A certificate from these chunks. Its signature is not verified.
 fn certificate(pki: &Pki, mut data: &[u8]) -> Vec<u8> {
     let (mut subject, mut issuer) = (Vec::new(), Vec::new());
     let mut names = Vec::new();

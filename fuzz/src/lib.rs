@@ -1,6 +1,6 @@
-//! What several targets need: a CA with a key that is the same in every run, so that inputs keep
-//! their meaning, and the signing of what a target was given, so that the code behind the check of
-//! a signature is reached.
+//! Code that several targets share: a CA whose key is the same in every run, so that inputs keep
+//! their meaning, and signatures over the input, so that the code after the check of a signature is
+//! reached.
 
 pub mod dialects;
 
@@ -25,7 +25,7 @@ pub const NOW: i64 = 1_800_000_000;
 /// ecdsa-with-SHA256
 const ALGORITHM: &[u8] = b"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02";
 
-/// A CA and a certificate of its.
+/// A CA and a certificate that it issued.
 pub struct Pki {
     pub ca: X509,
     pub leaf: X509,
@@ -60,7 +60,7 @@ impl Pki {
     }
 }
 
-/// Somebody who signs JWTs with ES256.
+/// An issuer that signs JWTs with ES256.
 pub struct Issuer {
     key: PKey<Private>,
 }
@@ -85,7 +85,7 @@ impl Issuer {
             .into_bytes()
     }
 
-    /// A JWT of this header and payload, as ES256 whatever the header says.
+    /// A JWT of this header and payload, signed with ES256 even if the header has another algorithm.
     pub fn sign(&self, header: &[u8], payload: &[u8]) -> String {
         let signed = format!("{}.{}", base64url(header), base64url(payload));
         let mut signer = Signer::new(MessageDigest::sha256(), &self.key).unwrap();
@@ -101,7 +101,7 @@ fn base64url(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// Reads lines of a certificate header, parted by line feeds; behind a zero byte those of its chain.
+/// Reads lines of a certificate header, separated by line feeds; after a zero byte those of its chain.
 pub fn read_header(format: Format, data: &[u8]) {
     let mut parts = data.splitn(2, |byte| *byte == 0);
     let lines = |part: Option<&'_ [u8]>| -> Vec<Vec<u8>> {

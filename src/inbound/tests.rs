@@ -236,7 +236,7 @@ fn decode_too_much_is_refused() {
 }
 
 #[test]
-fn decode_plus_is_data() {
+fn decode_plus_is_not_a_space() {
     let certificate = sample();
     // A form would write the space of the armour so.
     let form = certificate.escaped.replace("%20", "+");

@@ -251,7 +251,7 @@ fn verify_rfc_examples() {
 }
 
 #[test]
-fn parse_what_is_never_accepted() {
+fn parse_refuses_what_is_never_accepted() {
     let pair = rsa(2048, "k");
     let keys = jwks(&[&pair.jwk]);
     let claims = json!({"sub": "a"});
@@ -388,7 +388,7 @@ fn parse_malformed_tokens() {
 }
 
 #[test]
-fn verify_keys_in_the_token_are_not_looked_at() {
+fn verify_ignores_keys_in_the_token() {
     let (ours, theirs) = (p256("k"), p256("k"));
     let keys = jwks(&[&ours.jwk]);
     let header = json!({
@@ -719,7 +719,7 @@ fn check_audience_and_scopes() {
 }
 
 #[test]
-fn binding_is_32_bytes_of_base64url() {
+fn certificate_thumbprint_is_32_bytes_of_base64url() {
     let digest = [7; 32];
     let bound = |cnf: Value| claims(json!({ "cnf": cnf }));
     let matches = |cnf: Value| {
@@ -812,7 +812,7 @@ fn thumbprint_of_rfc8705_appendix_a() {
 }
 
 #[test]
-fn introspect_active_answers_only() {
+fn parse_introspection_response_accepts_active_tokens_only() {
     let read = |text: &str| parse_introspection_response(text.as_bytes());
     let good = thumbprint(&[7; 32]);
     let answer = json!({"active": true, "scope": "a", "cnf": {"x5t#S256": good}}).to_string();
@@ -844,7 +844,7 @@ fn introspect_active_answers_only() {
 }
 
 #[test]
-fn check_kind_access_tokens_only() {
+fn check_token_type_accepts_access_tokens_only() {
     let check = |claims: Value| {
         let claims = Claims::parse(claims.to_string().as_bytes()).unwrap();
         claims
@@ -902,7 +902,7 @@ fn check_kind_access_tokens_only() {
 }
 
 #[test]
-fn discovery_of_the_right_issuer_only() {
+fn discovery_accepts_the_right_issuer_only() {
     let issuer = "https://idp.example/realms/a";
     let document = |changes: Value| {
         let mut document = json!({
@@ -971,7 +971,7 @@ fn claims_as_headers() {
 }
 
 #[test]
-fn descriptions_tell_nothing_of_the_certificate() {
+fn description_reveals_nothing_about_the_certificate() {
     let one = TokenError::NotBound.description();
     for refusal in [
         TokenError::MalformedConfirmation,

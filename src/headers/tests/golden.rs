@@ -88,7 +88,7 @@ fn rendered(dialect: Dialect, awkward: &Awkward) -> String {
         ("verified", &good, usual.clone()),
         ("verified, chain: false", &good, leaf_only),
         ("verified, max_bytes: 100", &good, small),
-        ("no certificate", &NOBODY, usual.clone()),
+        ("no certificate", &NO_CERTIFICATE, usual.clone()),
         ("not verified", &unverified, usual.clone()),
         ("not verified, when: presented", &unverified, presented()),
         ("failed", &failed, usual.clone()),
@@ -104,7 +104,11 @@ fn rendered(dialect: Dialect, awkward: &Awkward) -> String {
             &unverified,
             passthrough.clone(),
         ));
-        cases.push(("no certificate, mode: passthrough", &NOBODY, passthrough));
+        cases.push((
+            "no certificate, mode: passthrough",
+            &NO_CERTIFICATE,
+            passthrough,
+        ));
     }
     if dialect == Dialect::Xfcc {
         let detail = xfcc::XfccDetails {

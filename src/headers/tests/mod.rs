@@ -197,7 +197,7 @@ fn awkward() -> Awkward {
     }
 }
 
-const NOBODY: ClientInfo<'static> = ClientInfo {
+const NO_CERTIFICATE: ClientInfo<'static> = ClientInfo {
     certificate: None,
     verify_result: VerifyResult::NoCertificate,
     issuer: None,
@@ -209,12 +209,12 @@ fn client(certificate: &Certificate) -> ClientInfo<'_> {
     ClientInfo {
         certificate: Some(certificate),
         verify_result: VerifyResult::Success,
-        ..NOBODY
+        ..NO_CERTIFICATE
     }
 }
 
 #[test]
-fn names_are_those_of_the_mode_and_owned_are_those_of_both() {
+fn possible_names_depend_on_the_mode_and_reserved_names_do_not() {
     let options = |mode| DialectOptions {
         mode,
         ..DialectOptions::default()
@@ -246,7 +246,7 @@ fn presented() -> DialectOptions {
     }
 }
 
-/// Every dialect, all of it.
+/// Every dialect with all of its keys, in each mode.
 fn dialect_options() -> impl Iterator<Item = (Dialect, DialectOptions)> {
     let detail = xfcc::XfccDetails {
         cert: true,
@@ -293,7 +293,7 @@ fn openssl_text(arguments: &[&str], input: &[u8]) -> String {
 }
 
 #[test]
-fn from_name_knows_every_dialect_by_its_name() {
+fn from_name_finds_every_dialect() {
     for dialect in Dialect::ALL {
         assert_eq!(Dialect::from_name(dialect.name()), Some(dialect));
     }
@@ -301,7 +301,7 @@ fn from_name_knows_every_dialect_by_its_name() {
 }
 
 #[test]
-fn headers_have_distinct_keys_and_names_and_known_neighbours() {
+fn headers_have_distinct_keys_and_names_and_known_requirements() {
     for dialect in Dialect::ALL {
         let headers = dialect.headers();
         let mut keys: Vec<_> = headers.iter().map(|header| header.key).collect();
@@ -322,9 +322,9 @@ fn headers_have_distinct_keys_and_names_and_known_neighbours() {
         assert_eq!(names.len(), count, "{dialect:?}");
 
         for header in headers {
-            let neighbour = header.requires.unwrap_or(header.key);
+            let required = header.requires.unwrap_or(header.key);
             assert!(
-                headers.iter().any(|header| header.key == neighbour),
+                headers.iter().any(|header| header.key == required),
                 "{}",
                 header.key
             );
@@ -333,7 +333,7 @@ fn headers_have_distinct_keys_and_names_and_known_neighbours() {
 }
 
 #[test]
-fn rename_moves_the_value_and_keeps_the_old_name_owned() {
+fn rename_moves_the_value_and_keeps_the_old_name_reserved() {
     let awkward = awkward();
     let mut config = DialectConfig::new(Dialect::Rfc9440, DialectOptions::default());
     config.rename("client-cert", Some("X-Leaf")).unwrap();
@@ -358,7 +358,7 @@ fn rename_moves_the_value_and_keeps_the_old_name_owned() {
 }
 
 #[test]
-fn rename_leaf_off_takes_the_chain_along() {
+fn rename_leaf_to_none_removes_the_chain_too() {
     let awkward = awkward();
     let mut config = DialectConfig::new(Dialect::Rfc9440, DialectOptions::default());
     config.rename("client_cert", None).unwrap();
@@ -447,7 +447,7 @@ fn tls_client_auth_has_cloudflares_21_properties() {
             .unwrap()
             .1
     };
-    for (name, value) in tls_client_auth(&NOBODY) {
+    for (name, value) in tls_client_auth(&NO_CERTIFICATE) {
         let expected = match name {
             "certPresented" | "certRevoked" => text("0"),
             "certVerified" => text("NONE"),
@@ -471,7 +471,7 @@ fn tls_client_auth_has_cloudflares_21_properties() {
         of(&failed, "certSerial"),
         text("9ABCDEF00112233445566778899AABBCCDDEEF")
     );
-    // An issuer that nobody vouches for is not told.
+    // The issuer is not described if verification failed.
     assert_eq!(of(&failed, "certIssuerSKI"), text(""));
     let good = ClientInfo {
         issuer: Some(&awkward.issuer),
