@@ -102,11 +102,11 @@ routes:
 
     fn ask(&self, ssl: *mut c_void) {
         // SAFETY: every pointer is live.
-        checked(|err| unsafe { rmtls_engine_ask(self.0, ssl, err) });
+        checked(|err| unsafe { rmtls_engine_request_certificate(self.0, ssl, err) });
     }
 
     fn access(&self, ssl: *mut c_void, plan: u32) -> i32 {
-        let mut answer = rmtls_answer::default();
+        let mut answer = rmtls_decision::default();
         // SAFETY: every pointer is live or NULL.
         let status = unsafe {
             rmtls_engine_access(
@@ -120,7 +120,7 @@ routes:
                 ptr::null_mut(),
             )
         };
-        assert_eq!((status, answer.decision), (RMTLS_OK, RMTLS_PASS));
+        assert_eq!((status, answer.decision), (RMTLS_OK, RMTLS_DECISION_PASS));
         answer.verdict
     }
 }
@@ -224,7 +224,7 @@ fn forged(criterion: &mut Criterion) {
         "X-Request-Id",
         "Traceparent",
     ]
-    .map(|name| rmtls_header {
+    .map(|name| rmtls_request_header {
         name_len: name.len() as i32,
         name: name.as_ptr(),
         value_len: 0,
@@ -236,7 +236,7 @@ fn forged(criterion: &mut Criterion) {
         b.iter(|| {
             // SAFETY: every pointer is to a live local.
             let status = unsafe {
-                rmtls_engine_forged(
+                rmtls_engine_reserved_headers(
                     engine.0,
                     headers.as_ptr(),
                     headers.len(),

@@ -40,60 +40,60 @@
 #define RMTLS_HOST -5
 
 // The request may go on.
-#define RMTLS_BEARER_PASS 0
+#define RMTLS_TOKEN_PASS 0
 
 // 401: no token came.
-#define RMTLS_BEARER_NO_TOKEN 1
+#define RMTLS_TOKEN_NO_TOKEN 1
 
 // 401 with `error="invalid_token"`: the token is not good.
-#define RMTLS_BEARER_REFUSED 2
+#define RMTLS_TOKEN_REFUSED 2
 
 // 403 with `error="insufficient_scope"`: the token allows too little.
-#define RMTLS_BEARER_FORBIDDEN 3
+#define RMTLS_TOKEN_FORBIDDEN 3
 
-// Not decided yet: hand the documents of the issuer to `rmtls_engine_provide`, then decide again.
-#define RMTLS_BEARER_NEEDS_KEYS 4
+// Not decided yet: hand the documents of the issuer to `rmtls_engine_set_issuer_documents`, then decide again.
+#define RMTLS_TOKEN_NEEDS_KEYS 4
 
-// Not decided yet: ask the issuer, hand its answer to `rmtls_engine_introspected`, then decide
+// Not decided yet: ask the issuer, hand its answer to `rmtls_engine_set_introspection`, then decide
 // again.
-#define RMTLS_BEARER_NEEDS_INTROSPECTION 5
+#define RMTLS_TOKEN_NEEDS_INTROSPECTION 5
 
 // Not decided yet: settle the revocation status of the certificate on the plan that
-// `rmtls_bearer_options.certificate_plan` names, then decide again.
-#define RMTLS_BEARER_PENDING 6
+// `rmtls_token_options.certificate_plan` names, then decide again.
+#define RMTLS_TOKEN_PENDING 6
 
 // The issuer.
-#define RMTLS_BEARER_ISSUER 1
+#define RMTLS_TOKEN_TEXT_ISSUER 1
 
 // Where tokens are introspected, if that is known.
-#define RMTLS_BEARER_INTROSPECTION_ENDPOINT 2
+#define RMTLS_TOKEN_TEXT_INTROSPECTION_ENDPOINT 2
 
 // This gateway's `client_id`.
-#define RMTLS_BEARER_CLIENT_ID 3
+#define RMTLS_TOKEN_TEXT_CLIENT_ID 3
 
 // Its `client_secret`.
-#define RMTLS_BEARER_CLIENT_SECRET 4
+#define RMTLS_TOKEN_TEXT_CLIENT_SECRET 4
 
 // What a client without a good token is told.
-#define RMTLS_BEARER_UNAUTHORIZED 5
+#define RMTLS_TOKEN_TEXT_UNAUTHORIZED 5
 
 // What a client is told whose token allows too little.
-#define RMTLS_BEARER_FORBIDDEN_TEXT 6
+#define RMTLS_TOKEN_TEXT_FORBIDDEN 6
 
 // Where tokens are introspected, if the policy itself says so.
-#define RMTLS_BEARER_OWN_ENDPOINT 7
+#define RMTLS_TOKEN_TEXT_CONFIGURED_ENDPOINT 7
 
 // The client sends its id alone.
-#define RMTLS_CLIENT_NONE 0
+#define RMTLS_CLIENT_AUTH_NONE 0
 
 // `client_secret_basic`.
-#define RMTLS_CLIENT_BASIC 1
+#define RMTLS_CLIENT_AUTH_BASIC 1
 
 // `client_secret_post`.
-#define RMTLS_CLIENT_POST 2
+#define RMTLS_CLIENT_AUTH_POST 2
 
 // `private_key_jwt`: `rmtls_engine_client_assertion`.
-#define RMTLS_CLIENT_PRIVATE_KEY 3
+#define RMTLS_CLIENT_AUTH_PRIVATE_KEY 3
 
 // Subject as RFC 2253 text.
 #define RMTLS_FIELD_SUBJECT_DN 1
@@ -120,29 +120,29 @@
 #define RMTLS_FIELD_X5T_S256 8
 
 // The request may go on.
-#define RMTLS_PASS 0
+#define RMTLS_DECISION_PASS 0
 
 // 401: the route wants a certificate and none came.
-#define RMTLS_NO_CERTIFICATE 1
+#define RMTLS_DECISION_NO_CERTIFICATE 1
 
 // 401: the certificate is not trusted.
-#define RMTLS_REFUSED 2
+#define RMTLS_DECISION_REFUSED 2
 
 // 421: the connection was made under another policy than this Host's.
-#define RMTLS_MISDIRECTED 3
+#define RMTLS_DECISION_MISDIRECTED 3
 
 // 403: the client is known, and may not use the route.
-#define RMTLS_FORBIDDEN 4
+#define RMTLS_DECISION_FORBIDDEN 4
 
-// Not decided yet: ask the sources of `rmtls_engine_source` whether the certificate is revoked,
-// hand what they answer to `rmtls_engine_judge`, then call `rmtls_engine_access` again.
-#define RMTLS_PENDING 5
+// Not decided yet: ask the sources of `rmtls_engine_revocation_source` whether the certificate is revoked,
+// hand what they answer to `rmtls_engine_revocation_response`, then call `rmtls_engine_access` again.
+#define RMTLS_DECISION_PENDING 5
 
 // 425: the request came as TLS early data, which whoever recorded it can send once more.
-#define RMTLS_TOO_EARLY 6
+#define RMTLS_DECISION_TOO_EARLY 6
 
 // 503: this worker does not have what a decision needs.
-#define RMTLS_UNAVAILABLE 7
+#define RMTLS_DECISION_UNAVAILABLE 7
 
 // Nobody in particular.
 #define RMTLS_IDENTITY_NONE 0
@@ -166,19 +166,19 @@
 #define RMTLS_FORWARDS_FIRST 2
 
 // An OCSP responder: POST the request to the URL.
-#define RMTLS_SOURCE_OCSP 1
+#define RMTLS_REVOCATION_SOURCE_OCSP 1
 
 // A CRL distribution point: GET the URL.
-#define RMTLS_SOURCE_CRL 2
+#define RMTLS_REVOCATION_SOURCE_CRL 2
 
 // No source gave an answer.
-#define RMTLS_STATE_UNKNOWN 0
+#define RMTLS_REVOCATION_STATUS_UNKNOWN 0
 
 // Not revoked.
-#define RMTLS_STATE_GOOD 1
+#define RMTLS_REVOCATION_STATUS_GOOD 1
 
 // Revoked.
-#define RMTLS_STATE_REVOKED 2
+#define RMTLS_REVOCATION_STATUS_REVOKED 2
 
 // Bytes that Lua may keep for clients, connections and tokens by plan, in each VM.
 #define RMTLS_MAX_LUA_BYTES 25165824
@@ -193,28 +193,28 @@
 #define RMTLS_CONSUMER_CUSTOM_ID 3
 
 // Set on every request of the client.
-#define RMTLS_LINE_ALWAYS 0
+#define RMTLS_HEADER_LINE_ALWAYS 0
 
-// Set on requests whose `rmtls_answer.forwards` is 1.
-#define RMTLS_LINE_FORWARDING 1
+// Set on requests whose `rmtls_decision.forwards` is 1.
+#define RMTLS_HEADER_LINE_FORWARDING 1
 
 // Set as `rmtls_engine_xfcc` says.
-#define RMTLS_LINE_XFCC 2
+#define RMTLS_HEADER_LINE_XFCC 2
 
 // Never set: longer than its limit. The value says why, here and below.
-#define RMTLS_LINE_TOO_LARGE 3
+#define RMTLS_HEADER_LINE_TOO_LARGE 3
 
 // Never set: readers would read something else.
-#define RMTLS_LINE_AMBIGUOUS 4
+#define RMTLS_HEADER_LINE_AMBIGUOUS 4
 
 // Never set: not what a header may hold.
-#define RMTLS_LINE_NOT_TEXT 5
+#define RMTLS_HEADER_LINE_NOT_TEXT 5
 
 // Never set: the certificate cannot be read that far.
-#define RMTLS_LINE_UNREADABLE 6
+#define RMTLS_HEADER_LINE_UNREADABLE 6
 
 // A property of `rmtls_engine_cloudflare` that is true (`1`) or false (`0`).
-#define RMTLS_LINE_FLAG 7
+#define RMTLS_HEADER_LINE_FLAG 7
 
 // Responses of the route carry `Vary: Client-Cert`.
 #define RMTLS_TRAIT_VARY 1
@@ -225,13 +225,13 @@
 // The route forwards an XFCC header that came: ask `rmtls_engine_xfcc` on every request.
 #define RMTLS_TRAIT_XFCC 4
 
-// The route reads the certificate from a header: `rmtls_engine_access_header`.
-#define RMTLS_TRAIT_INBOUND 8
+// The route reads the certificate from a header: `rmtls_engine_access_with_headers`.
+#define RMTLS_TRAIT_HEADER_CERTIFICATE 8
 
-// The route wants an access token: `rmtls_engine_bearer`.
-#define RMTLS_TRAIT_BEARER 16
+// The route wants an access token: `rmtls_engine_check_token`.
+#define RMTLS_TRAIT_TOKEN 16
 
-// With `RMTLS_TRAIT_INBOUND`: where no header brings a certificate, that of the connection counts.
+// With `RMTLS_TRAIT_HEADER_CERTIFICATE`: where no header brings a certificate, that of the connection counts.
 #define RMTLS_TRAIT_OR_TLS 32
 
 // For a verdict: nothing was verified.
@@ -298,13 +298,13 @@
 #define RMTLS_RELOAD_UNSETTLED 4
 
 // The files are as they were.
-#define RMTLS_LOOK_SAME 0
+#define RMTLS_WATCH_SAME 0
 
 // They have just changed, and may be changing still: look again.
-#define RMTLS_LOOK_UNSETTLED 1
+#define RMTLS_WATCH_UNSETTLED 1
 
 // They have changed.
-#define RMTLS_LOOK_CHANGED 2
+#define RMTLS_WATCH_CHANGED 2
 
 // A certificate; immutable.
 typedef struct rmtls_certificate rmtls_certificate;
@@ -313,7 +313,7 @@ typedef struct rmtls_certificate rmtls_certificate;
 typedef struct rmtls_engine rmtls_engine;
 
 // Header lines, in the order they are set.
-typedef struct rmtls_lines rmtls_lines;
+typedef struct rmtls_header_lines rmtls_header_lines;
 
 // A policy that is being compiled in a thread of the worker.
 typedef struct rmtls_reload rmtls_reload;
@@ -336,7 +336,7 @@ typedef struct rmtls_buf {
 } rmtls_buf;
 
 // One inbound header, laid out as `ngx_http_lua_ffi_table_elt_t`.
-typedef struct rmtls_header {
+typedef struct rmtls_request_header {
   // Bytes of the name.
   int32_t name_len;
   // The name.
@@ -345,11 +345,11 @@ typedef struct rmtls_header {
   int32_t value_len;
   // The value.
   const uint8_t *value;
-} rmtls_header;
+} rmtls_request_header;
 
 // What `rmtls_engine_access` decided.
-typedef struct rmtls_answer {
-  // `RMTLS_PASS` and its siblings.
+typedef struct rmtls_decision {
+  // `RMTLS_DECISION_PASS` and its siblings.
   int32_t decision;
   // Place of a client that passed; below a small bound, so it can index a table.
   uint32_t client;
@@ -363,19 +363,19 @@ typedef struct rmtls_answer {
   uint32_t consumer;
   // Position of the credential that named the consumer, or `UINT32_MAX`.
   uint32_t credential;
-  // Whether this very request carries the lines of `RMTLS_LINE_FORWARDING`: `RMTLS_FORWARDS_*`.
+  // Whether this very request carries the lines of `RMTLS_HEADER_LINE_FORWARDING`: `RMTLS_FORWARDS_*`.
   int32_t forwards;
   // Number of the connection when the client's certificate is not trusted, else 0.
   uint32_t connection;
   // Lines made for another number here are not to be used again.
-  uint32_t own;
+  uint32_t server_certificate;
   // 1 when the certificate, or what stands in its place, is from a header, else 0.
   int32_t from_header;
-} rmtls_answer;
+} rmtls_decision;
 
-// What `rmtls_engine_bearer` decided.
-typedef struct rmtls_bearer_answer {
-  // `RMTLS_BEARER_*`.
+// What `rmtls_engine_check_token` decided.
+typedef struct rmtls_token_decision {
+  // `RMTLS_TOKEN_*`.
   int32_t decision;
   // Place of the claims of a token that passed; below a small bound, so it can index a table.
   uint32_t token;
@@ -383,13 +383,13 @@ typedef struct rmtls_bearer_answer {
   uint32_t generation;
   // What the token is known by while its issuer is asked.
   uint8_t id[32];
-} rmtls_bearer_answer;
+} rmtls_token_decision;
 
 // How the tokens of a plan are looked at.
-typedef struct rmtls_bearer_options {
+typedef struct rmtls_token_options {
   // Whether the keys of the issuer are needed: 0 or 1.
   int32_t needs_keys;
-  // `RMTLS_CLIENT_*`.
+  // `RMTLS_CLIENT_AUTH_*`.
   int32_t client_auth;
   // Whether the upstream does not get the token: 0 or 1.
   int32_t hide_credentials;
@@ -406,11 +406,11 @@ typedef struct rmtls_bearer_options {
   // Plan that judges the certificate of a token, or `UINT32_MAX`.
   uint32_t certificate_plan;
   // Whether certificates matter: 0 or 1.
-  int32_t possession;
-} rmtls_bearer_options;
+  int32_t proof_of_possession;
+} rmtls_token_options;
 
 // State of an engine.
-typedef struct rmtls_status {
+typedef struct rmtls_policy_status {
   // The epoch of the policy that this worker serves: the number of it among all that have been in force
   // on this node.
   uint64_t epoch;
@@ -421,12 +421,12 @@ typedef struct rmtls_status {
   // Server names that ask for a certificate, wildcards and `*` included.
   uint64_t server_names;
   // Different asks among them.
-  uint64_t asks;
+  uint64_t certificate_requests;
   // Warnings of the policy.
   uint64_t warnings;
   // SHA-256 of the compiled policy.
   uint8_t digest[32];
-} rmtls_status;
+} rmtls_policy_status;
 
 // How the sources of a plan are to be fetched.
 typedef struct rmtls_fetch_options {
@@ -443,8 +443,8 @@ typedef struct rmtls_fetch_options {
 } rmtls_fetch_options;
 
 // One of them. The bytes are those of the lines, and live as long.
-typedef struct rmtls_line {
-  // `RMTLS_LINE_*`.
+typedef struct rmtls_header_line {
+  // `RMTLS_HEADER_LINE_*`.
   int32_t kind;
   // The name.
   const uint8_t *name;
@@ -454,10 +454,10 @@ typedef struct rmtls_line {
   const uint8_t *value;
   // Bytes of the value.
   size_t value_len;
-} rmtls_line;
+} rmtls_header_line;
 
 // How a worker stands to the policy in force on its node.
-typedef struct rmtls_worker {
+typedef struct rmtls_worker_state {
   // The epoch of the policy that it serves.
   uint64_t epoch;
   // Since when, in seconds since 1970.
@@ -466,15 +466,15 @@ typedef struct rmtls_worker {
   uint32_t process;
   // 1 when its last reload failed, else 0.
   int32_t failed;
-} rmtls_worker;
+} rmtls_worker_state;
 
 // Which policy is in force on a node.
-typedef struct rmtls_node {
+typedef struct rmtls_node_state {
   // Number of it among all that have been in force; 0 before the first.
   uint64_t epoch;
   // Since when, in seconds since 1970.
   uint64_t since;
-} rmtls_node;
+} rmtls_node_state;
 
 #ifdef __cplusplus
 extern "C" {
@@ -490,23 +490,23 @@ int32_t rmtls_abi_version(void);
 // `err` is NULL or valid, with `err->data` writable for `err->cap` bytes.
 int32_t rmtls_host_check(struct rmtls_buf *err);
 
-// As `rmtls_engine_access`, for a plan with `RMTLS_TRAIT_INBOUND`: `came` are the headers that the
+// As `rmtls_engine_access`, for a plan with `RMTLS_TRAIT_HEADER_CERTIFICATE`: `came` are the headers that the
 // route may read, `trusted` is 1 when `trusted_ips` names the peer of the TCP connection.
 //
 // # Safety
 // As `rmtls_engine_access`; `came` is readable for `came_len` elements whose names and values are
 // readable.
-int32_t rmtls_engine_access_header(const struct rmtls_engine *engine,
-                                   void *ssl,
-                                   uint32_t plan,
-                                   const uint8_t *host,
-                                   size_t host_len,
-                                   const struct rmtls_header *came,
-                                   size_t came_len,
-                                   int32_t trusted,
-                                   int64_t now,
-                                   struct rmtls_answer *out,
-                                   struct rmtls_buf *reason);
+int32_t rmtls_engine_access_with_headers(const struct rmtls_engine *engine,
+                                         void *ssl,
+                                         uint32_t plan,
+                                         const uint8_t *host,
+                                         size_t host_len,
+                                         const struct rmtls_request_header *came,
+                                         size_t came_len,
+                                         int32_t trusted,
+                                         int64_t now,
+                                         struct rmtls_decision *out,
+                                         struct rmtls_buf *reason);
 
 // Gives the certificate that a request presents on a plan, whatever it is worth: from the header
 // that the plan reads, else the one of the connection; with `or_tls` 1 that one also when the
@@ -515,18 +515,18 @@ int32_t rmtls_engine_access_header(const struct rmtls_engine *engine,
 // # Safety
 // `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `came` is readable
 // for `came_len` elements whose names and values are readable; `out` is NULL or valid for writing.
-int32_t rmtls_engine_presented(const struct rmtls_engine *engine,
-                               void *ssl,
-                               uint32_t plan,
-                               const struct rmtls_header *came,
-                               size_t came_len,
-                               int32_t trusted,
-                               int32_t or_tls,
-                               struct rmtls_certificate **out);
+int32_t rmtls_engine_unverified_certificate(const struct rmtls_engine *engine,
+                                            void *ssl,
+                                            uint32_t plan,
+                                            const struct rmtls_request_header *came,
+                                            size_t came_len,
+                                            int32_t trusted,
+                                            int32_t or_tls,
+                                            struct rmtls_certificate **out);
 
-// Access phase, on a plan with `RMTLS_TRAIT_BEARER` after `rmtls_engine_access` let the request
+// Access phase, on a plan with `RMTLS_TRAIT_TOKEN` after `rmtls_engine_access` let the request
 // pass: decides about its token. `authorization` are its `Authorization` headers, all of them;
-// `came` and `trusted` as for `rmtls_engine_access_header`; `latest` is 1 when the documents of the
+// `came` and `trusted` as for `rmtls_engine_access_with_headers`; `latest` is 1 when the documents of the
 // issuer were just fetched. On a refusal `reason` says why for the error log only, `description`
 // for the client.
 //
@@ -534,71 +534,71 @@ int32_t rmtls_engine_presented(const struct rmtls_engine *engine,
 // `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `authorization` and
 // `came` are readable for their lengths, with names and values; `out` is NULL or valid for writing;
 // `description` and `reason` are NULL or valid, with their data.
-int32_t rmtls_engine_bearer(const struct rmtls_engine *engine,
-                            void *ssl,
-                            uint32_t plan,
-                            const struct rmtls_header *authorization,
-                            size_t authorization_len,
-                            const struct rmtls_header *came,
-                            size_t came_len,
-                            int32_t trusted,
-                            int32_t latest,
-                            int64_t now,
-                            struct rmtls_bearer_answer *out,
-                            struct rmtls_buf *description,
-                            struct rmtls_buf *reason);
+int32_t rmtls_engine_check_token(const struct rmtls_engine *engine,
+                                 void *ssl,
+                                 uint32_t plan,
+                                 const struct rmtls_request_header *authorization,
+                                 size_t authorization_len,
+                                 const struct rmtls_request_header *came,
+                                 size_t came_len,
+                                 int32_t trusted,
+                                 int32_t latest,
+                                 int64_t now,
+                                 struct rmtls_token_decision *out,
+                                 struct rmtls_buf *description,
+                                 struct rmtls_buf *reason);
 
 // Takes the documents of the issuer of a plan: its discovery document, and its JWK Set, or NULL
-// where `rmtls_bearer_options.needs_keys` is 0. When they are not taken, `err` says why, and those
+// where `rmtls_token_options.needs_keys` is 0. When they are not taken, `err` says why, and those
 // before stay.
 //
 // # Safety
 // `engine` is NULL or live; `discovery` and `keys` are readable for their lengths, or `keys` is
 // NULL; `err` is NULL or valid, with its data.
-int32_t rmtls_engine_provide(const struct rmtls_engine *engine,
-                             uint32_t plan,
-                             const uint8_t *discovery,
-                             size_t discovery_len,
-                             const uint8_t *keys,
-                             size_t keys_len,
-                             struct rmtls_buf *err);
+int32_t rmtls_engine_set_issuer_documents(const struct rmtls_engine *engine,
+                                          uint32_t plan,
+                                          const uint8_t *discovery,
+                                          size_t discovery_len,
+                                          const uint8_t *keys,
+                                          size_t keys_len,
+                                          struct rmtls_buf *err);
 
 // Takes what the issuer answered about the token of a request. `RMTLS_OK` with
-// `RMTLS_BEARER_PASS`: decide again; with any other decision it is final, as from
-// `rmtls_engine_bearer`. `RMTLS_INVALID` when it is no answer; then `reason` says why.
+// `RMTLS_TOKEN_PASS`: decide again; with any other decision it is final, as from
+// `rmtls_engine_check_token`. `RMTLS_INVALID` when it is no answer; then `reason` says why.
 //
 // # Safety
 // `engine` is NULL or live; `authorization` is readable for its length, with names and values;
 // `data` is readable for `data_len` bytes; `out` is NULL or valid for writing; `description` and
 // `reason` are NULL or valid, with their data.
-int32_t rmtls_engine_introspected(const struct rmtls_engine *engine,
-                                  uint32_t plan,
-                                  const struct rmtls_header *authorization,
-                                  size_t authorization_len,
-                                  const uint8_t *data,
-                                  size_t data_len,
-                                  int64_t now,
-                                  struct rmtls_bearer_answer *out,
-                                  struct rmtls_buf *description,
-                                  struct rmtls_buf *reason);
+int32_t rmtls_engine_set_introspection(const struct rmtls_engine *engine,
+                                       uint32_t plan,
+                                       const struct rmtls_request_header *authorization,
+                                       size_t authorization_len,
+                                       const uint8_t *data,
+                                       size_t data_len,
+                                       int64_t now,
+                                       struct rmtls_token_decision *out,
+                                       struct rmtls_buf *description,
+                                       struct rmtls_buf *reason);
 
 // Tells how the tokens of a plan are looked at; `RMTLS_NOT_FOUND` if they are not.
 //
 // # Safety
 // `engine` is NULL or live; `out` is NULL or valid for writing.
-int32_t rmtls_engine_bearer_options(const struct rmtls_engine *engine,
-                                    uint32_t plan,
-                                    struct rmtls_bearer_options *out);
+int32_t rmtls_engine_token_options(const struct rmtls_engine *engine,
+                                   uint32_t plan,
+                                   struct rmtls_token_options *out);
 
-// Writes one of the texts `RMTLS_BEARER_ISSUER` to `RMTLS_BEARER_OWN_ENDPOINT` of a plan;
+// Writes one of the texts `RMTLS_TOKEN_TEXT_ISSUER` to `RMTLS_TOKEN_TEXT_CONFIGURED_ENDPOINT` of a plan;
 // `RMTLS_NOT_FOUND` if there is none.
 //
 // # Safety
 // `engine` is NULL or live; `out` is NULL or valid, with its data.
-int32_t rmtls_engine_bearer_text(const struct rmtls_engine *engine,
-                                 uint32_t plan,
-                                 uint32_t field,
-                                 struct rmtls_buf *out);
+int32_t rmtls_engine_token_text(const struct rmtls_engine *engine,
+                                uint32_t plan,
+                                uint32_t field,
+                                struct rmtls_buf *out);
 
 // Writes a JWT by which this gateway shows the issuer of a plan who it is, good for a minute;
 // `RMTLS_NOT_FOUND` without a key.
@@ -615,11 +615,11 @@ int32_t rmtls_engine_client_assertion(const struct rmtls_engine *engine,
 //
 // # Safety
 // `engine` is NULL or live; `out` is NULL or valid for writing.
-int32_t rmtls_engine_claim_lines(const struct rmtls_engine *engine,
-                                 uint32_t plan,
-                                 uint32_t token,
-                                 uint32_t generation,
-                                 struct rmtls_lines **out);
+int32_t rmtls_engine_claim_headers(const struct rmtls_engine *engine,
+                                   uint32_t plan,
+                                   uint32_t token,
+                                   uint32_t generation,
+                                   struct rmtls_header_lines **out);
 
 // Reads the discovery document of an issuer: writes where its keys and its introspection are, empty
 // where the document does not say. `RMTLS_INVALID` for that of another issuer and for URLs that
@@ -673,9 +673,9 @@ int32_t rmtls_token_check(const uint8_t *token,
 // names and values; `out` is NULL or valid for writing; `err` is NULL or valid, with its data.
 int32_t rmtls_certificate_from_header(const uint8_t *format,
                                       size_t format_len,
-                                      const struct rmtls_header *lines,
+                                      const struct rmtls_request_header *lines,
                                       size_t lines_len,
-                                      const struct rmtls_header *chain,
+                                      const struct rmtls_request_header *chain,
                                       size_t chain_len,
                                       struct rmtls_certificate **out,
                                       struct rmtls_buf *err);
@@ -810,13 +810,15 @@ int32_t rmtls_engine_warning(const struct rmtls_engine *engine,
 // # Safety
 // `engine` is NULL or live; `out` is NULL or valid, with `out->data` writable for `out->cap`
 // bytes.
-int32_t rmtls_engine_unheard(const struct rmtls_engine *engine, struct rmtls_buf *out);
+int32_t rmtls_engine_untrusted_source_warning(const struct rmtls_engine *engine,
+                                              struct rmtls_buf *out);
 
 // Tells the state of the engine.
 //
 // # Safety
 // `engine` is NULL or live; `out` is NULL or valid for writing.
-int32_t rmtls_engine_status(const struct rmtls_engine *engine, struct rmtls_status *out);
+int32_t rmtls_engine_policy_status(const struct rmtls_engine *engine,
+                                   struct rmtls_policy_status *out);
 
 // Finds the plan of a route; `name` NULL is the plan of requests without a route of their own
 // (global plugins only). Plan numbers hold until the next load.
@@ -836,11 +838,11 @@ int32_t rmtls_engine_plan(const struct rmtls_engine *engine,
 // # Safety
 // `engine` is NULL or live; `name` is readable for `name_len` bytes; `out` is NULL or valid, with its
 // data.
-int32_t rmtls_engine_no_route(const struct rmtls_engine *engine,
-                              const uint8_t *name,
-                              size_t name_len,
-                              int64_t now,
-                              struct rmtls_buf *out);
+int32_t rmtls_engine_unknown_route(const struct rmtls_engine *engine,
+                                   const uint8_t *name,
+                                   size_t name_len,
+                                   int64_t now,
+                                   struct rmtls_buf *out);
 
 // Writes the name of the route number `index`, or its id, and nothing for a route to whose requests
 // no more applies than to those without a route; `RMTLS_NOT_FOUND` after the last.
@@ -856,13 +858,13 @@ int32_t rmtls_engine_route(const struct rmtls_engine *engine, size_t index, stru
 // # Safety
 // `engine` is NULL or live; `user` is readable for `user_len` bytes; `group` is NULL or readable for
 // `group_len` bytes; `out` is NULL or valid, with its data. No other thread looks up users or groups.
-int32_t rmtls_engine_unreadable(const struct rmtls_engine *engine,
-                                const uint8_t *user,
-                                size_t user_len,
-                                const uint8_t *group,
-                                size_t group_len,
-                                size_t index,
-                                struct rmtls_buf *out);
+int32_t rmtls_engine_unreadable_file(const struct rmtls_engine *engine,
+                                     const uint8_t *user,
+                                     size_t user_len,
+                                     const uint8_t *group,
+                                     size_t group_len,
+                                     size_t index,
+                                     struct rmtls_buf *out);
 
 // ClientHello phase: binds the session of `ssl` to what the raw server name asks for. `name`
 // NULL: the client sent none.
@@ -882,7 +884,9 @@ int32_t rmtls_engine_client_hello(const struct rmtls_engine *engine,
 // # Safety
 // `engine` is NULL or live; `ssl` is NULL or a live `SSL` inside its certificate callback; `err`
 // is NULL or valid, with its data.
-int32_t rmtls_engine_ask(const struct rmtls_engine *engine, void *ssl, struct rmtls_buf *err);
+int32_t rmtls_engine_request_certificate(const struct rmtls_engine *engine,
+                                         void *ssl,
+                                         struct rmtls_buf *err);
 
 // Access phase: decides about a request. `ssl` NULL is plain HTTP; `host` is the request's Host
 // without port; `now` is in seconds since the epoch. On a refusal `reason` says why, cut to fit,
@@ -898,7 +902,7 @@ int32_t rmtls_engine_access(const struct rmtls_engine *engine,
                             const uint8_t *host,
                             size_t host_len,
                             int64_t now,
-                            struct rmtls_answer *out,
+                            struct rmtls_decision *out,
                             struct rmtls_buf *reason);
 
 // Finds the inbound headers that only the gateway may set, and a `Connection` that would make an
@@ -909,12 +913,12 @@ int32_t rmtls_engine_access(const struct rmtls_engine *engine,
 // `engine` is NULL or live; `headers` is readable for `headers_len` elements whose names and
 // values are readable; `found` is writable for `found_cap` elements; `found_len` is NULL or valid for
 // writing.
-int32_t rmtls_engine_forged(const struct rmtls_engine *engine,
-                            const struct rmtls_header *headers,
-                            size_t headers_len,
-                            uint32_t *found,
-                            size_t found_cap,
-                            size_t *found_len);
+int32_t rmtls_engine_reserved_headers(const struct rmtls_engine *engine,
+                                      const struct rmtls_request_header *headers,
+                                      size_t headers_len,
+                                      uint32_t *found,
+                                      size_t found_cap,
+                                      size_t *found_len);
 
 // Writes group number `index` of the client after this answer; `RMTLS_NOT_FOUND` after the last.
 //
@@ -922,7 +926,7 @@ int32_t rmtls_engine_forged(const struct rmtls_engine *engine,
 // `engine` is NULL or live; `answer` is NULL or valid; `out` is NULL or valid, with its data.
 int32_t rmtls_engine_group(const struct rmtls_engine *engine,
                            uint32_t plan,
-                           const struct rmtls_answer *answer,
+                           const struct rmtls_decision *answer,
                            size_t index,
                            struct rmtls_buf *out);
 
@@ -932,7 +936,7 @@ int32_t rmtls_engine_group(const struct rmtls_engine *engine,
 // # Safety
 // `engine` is NULL or live; `answer` is NULL or valid; `out` is NULL or valid for writing.
 int32_t rmtls_engine_not_after(const struct rmtls_engine *engine,
-                               const struct rmtls_answer *answer,
+                               const struct rmtls_decision *answer,
                                int64_t *out);
 
 // Writes one of the `RMTLS_CONSUMER_*` of the consumer at a position; `RMTLS_NOT_FOUND` if it has
@@ -965,7 +969,7 @@ int32_t rmtls_engine_fetch_options(const struct rmtls_engine *engine,
 uint32_t rmtls_engine_epoch(const struct rmtls_engine *engine);
 
 // Writes source number `index` for the status of the client with this certificate: its kind
-// (`RMTLS_SOURCE_*`), its URL and, for OCSP, the DER of the request. `RMTLS_NOT_FOUND` after the
+// (`RMTLS_REVOCATION_SOURCE_*`), its URL and, for OCSP, the DER of the request. `RMTLS_NOT_FOUND` after the
 // last.
 //
 // `plan` was looked up at `epoch` (`rmtls_engine_epoch`); `RMTLS_NOT_FOUND` when another policy
@@ -974,18 +978,18 @@ uint32_t rmtls_engine_epoch(const struct rmtls_engine *engine);
 // # Safety
 // `engine` is NULL or live; `client` is NULL or live; `kind` is NULL or
 // valid for writing; `url` and `request` are NULL or valid, with their data.
-int32_t rmtls_engine_source(const struct rmtls_engine *engine,
-                            const struct rmtls_certificate *client,
-                            uint32_t plan,
-                            uint32_t epoch,
-                            size_t index,
-                            int64_t now,
-                            int32_t *kind,
-                            struct rmtls_buf *url,
-                            struct rmtls_buf *request);
+int32_t rmtls_engine_revocation_source(const struct rmtls_engine *engine,
+                                       const struct rmtls_certificate *client,
+                                       uint32_t plan,
+                                       uint32_t epoch,
+                                       size_t index,
+                                       int64_t now,
+                                       int32_t *kind,
+                                       struct rmtls_buf *url,
+                                       struct rmtls_buf *request);
 
 // Judges what source number `index` answered. With `RMTLS_OK` the status is definite and
-// remembered: `state` becomes `RMTLS_STATE_GOOD` or `RMTLS_STATE_REVOKED`, `until` the first
+// remembered: `state` becomes `RMTLS_REVOCATION_STATUS_GOOD` or `RMTLS_REVOCATION_STATUS_REVOKED`, `until` the first
 // second at which it must be asked for again. Otherwise `err` says why it is no answer.
 //
 // `plan` was looked up at `epoch` (`rmtls_engine_epoch`); `RMTLS_NOT_FOUND` when another policy
@@ -995,20 +999,20 @@ int32_t rmtls_engine_source(const struct rmtls_engine *engine,
 // `engine` is NULL or live; `client` is NULL or live; `bytes` is readable
 // for `bytes_len` bytes; `state` and `until` are NULL or valid for writing; `err` is NULL or
 // valid, with its data.
-int32_t rmtls_engine_judge(const struct rmtls_engine *engine,
-                           const struct rmtls_certificate *client,
-                           uint32_t plan,
-                           uint32_t epoch,
-                           size_t index,
-                           const uint8_t *data,
-                           size_t data_len,
-                           int64_t now,
-                           int32_t *state,
-                           int64_t *until,
-                           struct rmtls_buf *err);
+int32_t rmtls_engine_revocation_response(const struct rmtls_engine *engine,
+                                         const struct rmtls_certificate *client,
+                                         uint32_t plan,
+                                         uint32_t epoch,
+                                         size_t index,
+                                         const uint8_t *data,
+                                         size_t data_len,
+                                         int64_t now,
+                                         int32_t *state,
+                                         int64_t *until,
+                                         struct rmtls_buf *err);
 
 // Remembers a status for the client with this certificate that another worker learnt, or that no source gave an
-// answer. `state` is one of `RMTLS_STATE_*`, `until` the first second at which it must be asked
+// answer. `state` is one of `RMTLS_REVOCATION_STATUS_*`, `until` the first second at which it must be asked
 // for again.
 //
 // `plan` was looked up at `epoch` (`rmtls_engine_epoch`); `RMTLS_NOT_FOUND` when another policy
@@ -1016,13 +1020,13 @@ int32_t rmtls_engine_judge(const struct rmtls_engine *engine,
 //
 // # Safety
 // `engine` is NULL or live; `client` is NULL or live.
-int32_t rmtls_engine_settle(const struct rmtls_engine *engine,
-                            const struct rmtls_certificate *client,
-                            uint32_t plan,
-                            uint32_t epoch,
-                            int32_t state,
-                            int64_t until,
-                            int64_t now);
+int32_t rmtls_engine_set_revocation_status(const struct rmtls_engine *engine,
+                                           const struct rmtls_certificate *client,
+                                           uint32_t plan,
+                                           uint32_t epoch,
+                                           int32_t state,
+                                           int64_t until,
+                                           int64_t now);
 
 // Writes file and issuer of local CRL number `index` of the policy in force, and its nextUpdate in
 // seconds since the epoch, `INT64_MAX` without one; `RMTLS_NOT_FOUND` after the last.
@@ -1030,11 +1034,11 @@ int32_t rmtls_engine_settle(const struct rmtls_engine *engine,
 // # Safety
 // `engine` is NULL or live; `file`, `issuer` and `next_update` are NULL or valid, the former with
 // their data.
-int32_t rmtls_engine_crl(const struct rmtls_engine *engine,
-                         size_t index,
-                         struct rmtls_buf *file,
-                         struct rmtls_buf *issuer,
-                         int64_t *next_update);
+int32_t rmtls_engine_local_crl(const struct rmtls_engine *engine,
+                               size_t index,
+                               struct rmtls_buf *file,
+                               struct rmtls_buf *issuer,
+                               int64_t *next_update);
 
 // Writes a warning of a local CRL that has expired since the policy in force was compiled, of each
 // once; `RMTLS_NOT_FOUND` when there is no other. `now`: seconds since the epoch.
@@ -1053,12 +1057,12 @@ int32_t rmtls_engine_expired_crl(const struct rmtls_engine *engine,
 // # Safety
 // `engine` is NULL or live; `client` is NULL or live; `out` is NULL or
 // valid, with its data.
-int32_t rmtls_engine_status_key(const struct rmtls_engine *engine,
-                                const struct rmtls_certificate *client,
-                                uint32_t plan,
-                                uint32_t epoch,
-                                int64_t now,
-                                struct rmtls_buf *out);
+int32_t rmtls_engine_revocation_status_key(const struct rmtls_engine *engine,
+                                           const struct rmtls_certificate *client,
+                                           uint32_t plan,
+                                           uint32_t epoch,
+                                           int64_t now,
+                                           struct rmtls_buf *out);
 
 // Gives the certificate the client presented on `ssl`, whatever it is worth; `RMTLS_NOT_FOUND` if
 // it presented none.
@@ -1066,19 +1070,19 @@ int32_t rmtls_engine_status_key(const struct rmtls_engine *engine,
 // # Safety
 // `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `out` is NULL or
 // valid for writing.
-int32_t rmtls_engine_client(const struct rmtls_engine *engine,
-                            void *ssl,
-                            struct rmtls_certificate **out);
+int32_t rmtls_engine_tls_client(const struct rmtls_engine *engine,
+                                void *ssl,
+                                struct rmtls_certificate **out);
 
 // Gives the certificate of a client that passed, with what it sent of its verified chain, by
 // `client` and `generation` of the answer; `RMTLS_NOT_FOUND` if it is not remembered any more.
 //
 // # Safety
 // `engine` is NULL or live; `out` is NULL or valid for writing.
-int32_t rmtls_engine_client_at(const struct rmtls_engine *engine,
-                               uint32_t client,
-                               uint32_t generation,
-                               struct rmtls_certificate **out);
+int32_t rmtls_engine_cached_client(const struct rmtls_engine *engine,
+                                   uint32_t client,
+                                   uint32_t generation,
+                                   struct rmtls_certificate **out);
 
 // Gives the lines that `plan` sets after this answer of `rmtls_engine_access`; `RMTLS_NOT_FOUND`
 // for a client that is not remembered any more. `now` is in seconds since the epoch.
@@ -1086,12 +1090,12 @@ int32_t rmtls_engine_client_at(const struct rmtls_engine *engine,
 // # Safety
 // `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake, the one of the
 // answer; `answer` is NULL or valid; `out` is NULL or valid for writing.
-int32_t rmtls_engine_lines(const struct rmtls_engine *engine,
-                           void *ssl,
-                           uint32_t plan,
-                           const struct rmtls_answer *answer,
-                           int64_t now,
-                           struct rmtls_lines **out);
+int32_t rmtls_engine_header_lines(const struct rmtls_engine *engine,
+                                  void *ssl,
+                                  uint32_t plan,
+                                  const struct rmtls_decision *answer,
+                                  int64_t now,
+                                  struct rmtls_header_lines **out);
 
 // Gives the lines of a dialect for a certificate. `verdict` is `X509_V_OK` (0), an `X509_V_ERR_*`
 // number, or one of `RMTLS_VERDICT_*`; the certificate is told either way.
@@ -1100,16 +1104,16 @@ int32_t rmtls_engine_lines(const struct rmtls_engine *engine,
 // # Safety
 // `certificate` is NULL or live; `dialect` is readable for `dialect_len` bytes; `out` is NULL or
 // valid for writing; `err` is NULL or valid, with its data.
-int32_t rmtls_certificate_lines(const struct rmtls_certificate *certificate,
-                                const uint8_t *dialect,
-                                size_t dialect_len,
-                                int32_t verdict,
-                                int64_t now,
-                                struct rmtls_lines **out,
-                                struct rmtls_buf *err);
+int32_t rmtls_certificate_header_lines(const struct rmtls_certificate *certificate,
+                                       const uint8_t *dialect,
+                                       size_t dialect_len,
+                                       int32_t verdict,
+                                       int64_t now,
+                                       struct rmtls_header_lines **out,
+                                       struct rmtls_buf *err);
 
 // Gives the 21 properties of Cloudflare's `tlsClientAuth` for `client`, or with NULL for the client
-// of `ssl`, names and values; `RMTLS_NOT_FOUND` if it presented no certificate. `verdict` as `rmtls_answer` has it for
+// of `ssl`, names and values; `RMTLS_NOT_FOUND` if it presented no certificate. `verdict` as `rmtls_decision` has it for
 // this plan, or `RMTLS_VERDICT_NO_CONSUMER`.
 //
 // # Safety
@@ -1121,30 +1125,32 @@ int32_t rmtls_engine_cloudflare(const struct rmtls_engine *engine,
                                 uint32_t plan,
                                 int32_t verdict,
                                 int64_t now,
-                                struct rmtls_lines **out);
+                                struct rmtls_header_lines **out);
 
 // Shows line number `index`; `RMTLS_NOT_FOUND` after the last.
 //
 // # Safety
 // `lines` is NULL or live; `out` is NULL or valid for writing, and what it shows is not read after
 // `lines` is freed.
-int32_t rmtls_lines_get(const struct rmtls_lines *lines, size_t index, struct rmtls_line *out);
+int32_t rmtls_header_lines_get(const struct rmtls_header_lines *lines,
+                               size_t index,
+                               struct rmtls_header_line *out);
 
 // Tells the first second at which the lines must be made again; 0 when they hold for one request
 // only.
 //
 // # Safety
 // `lines` is NULL or live; `until` is NULL or valid for writing.
-int32_t rmtls_lines_until(const struct rmtls_lines *lines, int64_t *until);
+int32_t rmtls_header_lines_until(const struct rmtls_header_lines *lines, int64_t *until);
 
 // Frees lines.
 //
 // # Safety
 // `lines` is NULL or came from a function above and is not used again.
-void rmtls_lines_free(struct rmtls_lines *lines);
+void rmtls_header_lines_free(struct rmtls_header_lines *lines);
 
 // Writes the value of a dialect that has this key, for `client`, or with NULL for the client of
-// `ssl`, whatever the certificate is worth; empty when there is nothing to say. `verdict` as `rmtls_answer` has it for
+// `ssl`, whatever the certificate is worth; empty when there is nothing to say. `verdict` as `rmtls_decision` has it for
 // this plan, or `RMTLS_VERDICT_NO_CONSUMER`. `RMTLS_NOT_FOUND` for an unknown key or without a certificate, `RMTLS_INVALID` for an
 // unknown dialect, `RMTLS_LEFT_OUT` for a value that no header may carry; then `err` says why.
 //
@@ -1173,8 +1179,8 @@ int32_t rmtls_connection_is_first(void *ssl, uint64_t request);
 
 // Writes name and value of the XFCC header for a request on a route with `RMTLS_TRAIT_XFCC`:
 // `came` are headers that came, those of other names do not matter, `own` is the value of the
-// `RMTLS_LINE_XFCC` line, or NULL when there is none. `RMTLS_NOT_FOUND` when the header is not to
-// be set. `kind` becomes `RMTLS_LINE_ALWAYS`, or one of those that say why it must not be set.
+// `RMTLS_HEADER_LINE_XFCC` line, or NULL when there is none. `RMTLS_NOT_FOUND` when the header is not to
+// be set. `kind` becomes `RMTLS_HEADER_LINE_ALWAYS`, or one of those that say why it must not be set.
 //
 // # Safety
 // `engine` is NULL or live; `answer` is NULL or valid; `came` is readable for `came_len` elements
@@ -1182,8 +1188,8 @@ int32_t rmtls_connection_is_first(void *ssl, uint64_t request);
 // valid for writing; `name` and `value` are NULL or valid, with their data.
 int32_t rmtls_engine_xfcc(const struct rmtls_engine *engine,
                           uint32_t plan,
-                          const struct rmtls_answer *answer,
-                          const struct rmtls_header *came,
+                          const struct rmtls_decision *answer,
+                          const struct rmtls_request_header *came,
                           size_t came_len,
                           const uint8_t *own,
                           size_t own_len,
@@ -1202,16 +1208,16 @@ int32_t rmtls_engine_traits(const struct rmtls_engine *engine, uint32_t plan, ui
 //
 // # Safety
 // `engine` is NULL or live; `out` is NULL or valid, with its data.
-int32_t rmtls_engine_read_name(const struct rmtls_engine *engine,
-                               size_t index,
-                               struct rmtls_buf *out);
+int32_t rmtls_engine_read_header_name(const struct rmtls_engine *engine,
+                                      size_t index,
+                                      struct rmtls_buf *out);
 
 // Writes how often each `RMTLS_EVENT_*` happened on this thread since the last call, at its number
 // in `out`.
 //
 // # Safety
 // `out` is NULL or writable for `RMTLS_EVENTS` elements.
-int32_t rmtls_metrics_take(uint64_t *out);
+int32_t rmtls_metrics_read_and_reset(uint64_t *out);
 
 // Makes the engine one of those that share the node of this process, before its policy is loaded and
 // before workers are forked. An nginx that another one started, to be upgraded (USR2), shares that one's.
@@ -1250,31 +1256,31 @@ int32_t rmtls_engine_load_last_good(const struct rmtls_engine *engine,
 int32_t rmtls_engine_is_behind(const struct rmtls_engine *engine);
 
 // Says that this worker cannot get the policy in force: until it has it, `rmtls_engine_access` decides
-// `RMTLS_UNAVAILABLE`.
+// `RMTLS_DECISION_UNAVAILABLE`.
 //
 // # Safety
 // `engine` is NULL or live.
-int32_t rmtls_engine_cannot_follow(const struct rmtls_engine *engine);
+int32_t rmtls_engine_set_unavailable(const struct rmtls_engine *engine);
 
 // Reports to the node which policy the worker of this number serves.
 //
 // # Safety
 // `engine` is NULL or live.
-int32_t rmtls_engine_report(const struct rmtls_engine *engine, uint32_t worker);
+int32_t rmtls_engine_report_worker(const struct rmtls_engine *engine, uint32_t worker);
 
 // Gives what a worker reported; `RMTLS_NOT_FOUND` when it did not, or has ended.
 //
 // # Safety
 // `engine` is NULL or live; `out` is NULL or valid for writing.
-int32_t rmtls_engine_worker(const struct rmtls_engine *engine,
-                            uint32_t worker,
-                            struct rmtls_worker *out);
+int32_t rmtls_engine_worker_state(const struct rmtls_engine *engine,
+                                  uint32_t worker,
+                                  struct rmtls_worker_state *out);
 
 // Gives the policy in force on the node; `RMTLS_NOT_FOUND` for an engine that shares none.
 //
 // # Safety
 // `engine` is NULL or live; `out` is NULL or valid for writing.
-int32_t rmtls_engine_node(const struct rmtls_engine *engine, struct rmtls_node *out);
+int32_t rmtls_engine_node_state(const struct rmtls_engine *engine, struct rmtls_node_state *out);
 
 // Starts to compile a policy document (YAML or JSON text) in a thread of this process, which never
 // takes a signal. `label` stands where a file name would in the errors. Call it after the last
@@ -1360,12 +1366,12 @@ int32_t rmtls_engine_watch_start(const struct rmtls_engine *engine,
                                  uint32_t *every_ms,
                                  uint32_t *token);
 
-// Looks at the files of the policy: `look` becomes one of `RMTLS_LOOK_*`. `RMTLS_NOT_FOUND` when
+// Looks at the files of the policy: `look` becomes one of `RMTLS_WATCH_*`. `RMTLS_NOT_FOUND` when
 // the caller need not look any more: somebody else does, or another engine is the current one.
 //
 // # Safety
 // `engine` is NULL or live; `look` is NULL or valid for writing.
-int32_t rmtls_engine_watch_look(const struct rmtls_engine *engine, uint32_t token, int32_t *look);
+int32_t rmtls_engine_watch_check(const struct rmtls_engine *engine, uint32_t token, int32_t *look);
 
 // Makes an empty map, open for `rmtls_sni_map_add`.
 //
@@ -1433,7 +1439,7 @@ int32_t rmtls_sni_map_client_hello(const struct rmtls_sni_map *map,
 // # Safety
 // `ssl` is NULL or a live `SSL` inside its certificate callback; `err` is NULL or valid, with its
 // data.
-int32_t rmtls_sni_map_ask(void *ssl, struct rmtls_buf *err);
+int32_t rmtls_sni_map_request_certificate(void *ssl, struct rmtls_buf *err);
 
 // Whether the session of `ssl` was made under what `name` (the request's Host) asks for: `bound`
 // becomes 1 or 0. A request with 0 is to be answered with 421.
@@ -1441,11 +1447,11 @@ int32_t rmtls_sni_map_ask(void *ssl, struct rmtls_buf *err);
 // # Safety
 // `map` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `name` is NULL or
 // readable for `name_len` bytes; `bound` is NULL or valid for writing.
-int32_t rmtls_sni_map_bound(const struct rmtls_sni_map *map,
-                            void *ssl,
-                            const uint8_t *name,
-                            size_t name_len,
-                            int32_t *bound);
+int32_t rmtls_sni_map_check_binding(const struct rmtls_sni_map *map,
+                                    void *ssl,
+                                    const uint8_t *name,
+                                    size_t name_len,
+                                    int32_t *bound);
 
 // Builds a store from a PEM bundle of CA certificates. `allow_partial_chain` 0 or 1;
 // `verify_depth` is the most intermediates allowed, `auth_level` OpenSSL's security level; -1

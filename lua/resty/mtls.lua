@@ -216,7 +216,7 @@ end
 function _M.certificate()
     local current = engine.current_for_handshake()
     errbuf.len = 0
-    local status = C.rmtls_engine_ask(current.handle, connection.ssl(), errbuf)
+    local status = C.rmtls_engine_request_certificate(current.handle, connection.ssl(), errbuf)
     if status ~= OK and status ~= NOT_FOUND then
         ngx_log(ERR, "[mtls] ", select(2, library.failure("certificate", status, errbuf)))
         metrics.count("handshake_errors_total", "certificate")

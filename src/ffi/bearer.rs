@@ -4,8 +4,8 @@ use std::ffi::c_void;
 use std::rc::Rc;
 
 use super::certificate::rmtls_certificate;
-use super::engine::{rmtls_answer, rmtls_engine, rmtls_header};
-use super::lines::rmtls_lines;
+use super::engine::{rmtls_decision, rmtls_engine, rmtls_request_header};
+use super::lines::rmtls_header_lines;
 use super::{
     bytes, connection, give, guard, guard_with, handle, output, put, put_truncated, rmtls_buf, text,
 };
@@ -18,51 +18,51 @@ use crate::token::{Claims, Discovery, Jwks, Jws, TokenError};
 use crate::Error;
 
 /// The request may go on.
-pub const RMTLS_BEARER_PASS: i32 = 0;
+pub const RMTLS_TOKEN_PASS: i32 = 0;
 /// 401: no token came.
-pub const RMTLS_BEARER_NO_TOKEN: i32 = 1;
+pub const RMTLS_TOKEN_NO_TOKEN: i32 = 1;
 /// 401 with `error="invalid_token"`: the token is not good.
-pub const RMTLS_BEARER_REFUSED: i32 = 2;
+pub const RMTLS_TOKEN_REFUSED: i32 = 2;
 /// 403 with `error="insufficient_scope"`: the token allows too little.
-pub const RMTLS_BEARER_FORBIDDEN: i32 = 3;
-/// Not decided yet: hand the documents of the issuer to `rmtls_engine_provide`, then decide again.
-pub const RMTLS_BEARER_NEEDS_KEYS: i32 = 4;
-/// Not decided yet: ask the issuer, hand its answer to `rmtls_engine_introspected`, then decide
+pub const RMTLS_TOKEN_FORBIDDEN: i32 = 3;
+/// Not decided yet: hand the documents of the issuer to `rmtls_engine_set_issuer_documents`, then decide again.
+pub const RMTLS_TOKEN_NEEDS_KEYS: i32 = 4;
+/// Not decided yet: ask the issuer, hand its answer to `rmtls_engine_set_introspection`, then decide
 /// again.
-pub const RMTLS_BEARER_NEEDS_INTROSPECTION: i32 = 5;
+pub const RMTLS_TOKEN_NEEDS_INTROSPECTION: i32 = 5;
 /// Not decided yet: settle the revocation status of the certificate on the plan that
-/// `rmtls_bearer_options.certificate_plan` names, then decide again.
-pub const RMTLS_BEARER_PENDING: i32 = 6;
+/// `rmtls_token_options.certificate_plan` names, then decide again.
+pub const RMTLS_TOKEN_PENDING: i32 = 6;
 
 /// The issuer.
-pub const RMTLS_BEARER_ISSUER: u32 = 1;
+pub const RMTLS_TOKEN_TEXT_ISSUER: u32 = 1;
 /// Where tokens are introspected, if that is known.
-pub const RMTLS_BEARER_INTROSPECTION_ENDPOINT: u32 = 2;
+pub const RMTLS_TOKEN_TEXT_INTROSPECTION_ENDPOINT: u32 = 2;
 /// This gateway's `client_id`.
-pub const RMTLS_BEARER_CLIENT_ID: u32 = 3;
+pub const RMTLS_TOKEN_TEXT_CLIENT_ID: u32 = 3;
 /// Its `client_secret`.
-pub const RMTLS_BEARER_CLIENT_SECRET: u32 = 4;
+pub const RMTLS_TOKEN_TEXT_CLIENT_SECRET: u32 = 4;
 /// What a client without a good token is told.
-pub const RMTLS_BEARER_UNAUTHORIZED: u32 = 5;
+pub const RMTLS_TOKEN_TEXT_UNAUTHORIZED: u32 = 5;
 /// What a client is told whose token allows too little.
-pub const RMTLS_BEARER_FORBIDDEN_TEXT: u32 = 6;
+pub const RMTLS_TOKEN_TEXT_FORBIDDEN: u32 = 6;
 /// Where tokens are introspected, if the policy itself says so.
-pub const RMTLS_BEARER_OWN_ENDPOINT: u32 = 7;
+pub const RMTLS_TOKEN_TEXT_CONFIGURED_ENDPOINT: u32 = 7;
 
 /// The client sends its id alone.
-pub const RMTLS_CLIENT_NONE: i32 = 0;
+pub const RMTLS_CLIENT_AUTH_NONE: i32 = 0;
 /// `client_secret_basic`.
-pub const RMTLS_CLIENT_BASIC: i32 = 1;
+pub const RMTLS_CLIENT_AUTH_BASIC: i32 = 1;
 /// `client_secret_post`.
-pub const RMTLS_CLIENT_POST: i32 = 2;
+pub const RMTLS_CLIENT_AUTH_POST: i32 = 2;
 /// `private_key_jwt`: `rmtls_engine_client_assertion`.
-pub const RMTLS_CLIENT_PRIVATE_KEY: i32 = 3;
+pub const RMTLS_CLIENT_AUTH_PRIVATE_KEY: i32 = 3;
 
-/// What `rmtls_engine_bearer` decided.
+/// What `rmtls_engine_check_token` decided.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
-pub struct rmtls_bearer_answer {
-    /// `RMTLS_BEARER_*`.
+pub struct rmtls_token_decision {
+    /// `RMTLS_TOKEN_*`.
     pub decision: i32,
     /// Place of the claims of a token that passed; below a small bound, so it can index a table.
     pub token: u32,
@@ -72,17 +72,17 @@ pub struct rmtls_bearer_answer {
     pub id: [u8; 32],
 }
 
-impl rmtls_bearer_answer {
-    fn new(answer: &TokenDecision) -> rmtls_bearer_answer {
-        rmtls_bearer_answer {
+impl rmtls_token_decision {
+    fn new(answer: &TokenDecision) -> rmtls_token_decision {
+        rmtls_token_decision {
             decision: match answer.outcome {
-                TokenOutcome::Pass => RMTLS_BEARER_PASS,
-                TokenOutcome::NoToken => RMTLS_BEARER_NO_TOKEN,
-                TokenOutcome::Refused => RMTLS_BEARER_REFUSED,
-                TokenOutcome::Forbidden => RMTLS_BEARER_FORBIDDEN,
-                TokenOutcome::NeedsKeys => RMTLS_BEARER_NEEDS_KEYS,
-                TokenOutcome::NeedsIntrospection => RMTLS_BEARER_NEEDS_INTROSPECTION,
-                TokenOutcome::Pending => RMTLS_BEARER_PENDING,
+                TokenOutcome::Pass => RMTLS_TOKEN_PASS,
+                TokenOutcome::NoToken => RMTLS_TOKEN_NO_TOKEN,
+                TokenOutcome::Refused => RMTLS_TOKEN_REFUSED,
+                TokenOutcome::Forbidden => RMTLS_TOKEN_FORBIDDEN,
+                TokenOutcome::NeedsKeys => RMTLS_TOKEN_NEEDS_KEYS,
+                TokenOutcome::NeedsIntrospection => RMTLS_TOKEN_NEEDS_INTROSPECTION,
+                TokenOutcome::Pending => RMTLS_TOKEN_PENDING,
             },
             token: answer.token.map_or(0, |place| place.index),
             generation: answer.token.map_or(0, |place| place.generation),
@@ -94,10 +94,10 @@ impl rmtls_bearer_answer {
 /// How the tokens of a plan are looked at.
 #[repr(C)]
 #[derive(Default)]
-pub struct rmtls_bearer_options {
+pub struct rmtls_token_options {
     /// Whether the keys of the issuer are needed: 0 or 1.
     pub needs_keys: i32,
-    /// `RMTLS_CLIENT_*`.
+    /// `RMTLS_CLIENT_AUTH_*`.
     pub client_auth: i32,
     /// Whether the upstream does not get the token: 0 or 1.
     pub hide_credentials: i32,
@@ -114,7 +114,7 @@ pub struct rmtls_bearer_options {
     /// Plan that judges the certificate of a token, or `UINT32_MAX`.
     pub certificate_plan: u32,
     /// Whether certificates matter: 0 or 1.
-    pub possession: i32,
+    pub proof_of_possession: i32,
 }
 
 /// Name and value.
@@ -124,7 +124,10 @@ type Header<'a> = (&'a [u8], &'a [u8]);
 ///
 /// # Safety
 /// `headers` is readable for `len` elements whose names and values are readable.
-unsafe fn headers<'a>(headers: *const rmtls_header, len: usize) -> Result<Vec<Header<'a>>, Error> {
+unsafe fn headers<'a>(
+    headers: *const rmtls_request_header,
+    len: usize,
+) -> Result<Vec<Header<'a>>, Error> {
     if len == 0 {
         return Ok(Vec::new());
     }
@@ -146,24 +149,24 @@ unsafe fn headers<'a>(headers: *const rmtls_header, len: usize) -> Result<Vec<He
     }
 }
 
-/// As `rmtls_engine_access`, for a plan with `RMTLS_TRAIT_INBOUND`: `came` are the headers that the
+/// As `rmtls_engine_access`, for a plan with `RMTLS_TRAIT_HEADER_CERTIFICATE`: `came` are the headers that the
 /// route may read, `trusted` is 1 when `trusted_ips` names the peer of the TCP connection.
 ///
 /// # Safety
 /// As `rmtls_engine_access`; `came` is readable for `came_len` elements whose names and values are
 /// readable.
 #[no_mangle]
-pub unsafe extern "C" fn rmtls_engine_access_header(
+pub unsafe extern "C" fn rmtls_engine_access_with_headers(
     engine: *const rmtls_engine,
     ssl: *mut c_void,
     plan: u32,
     host: *const u8,
     host_len: usize,
-    came: *const rmtls_header,
+    came: *const rmtls_request_header,
     came_len: usize,
     trusted: i32,
     now: i64,
-    out: *mut rmtls_answer,
+    out: *mut rmtls_decision,
     reason: *mut rmtls_buf,
 ) -> i32 {
     // SAFETY: the caller's promises, passed on unchanged.
@@ -178,7 +181,7 @@ pub unsafe extern "C" fn rmtls_engine_access_header(
             };
             let answer =
                 engine.access_with_headers(connection(ssl), plan as usize, host, &came, now)?;
-            *out = rmtls_answer::new(&answer);
+            *out = rmtls_decision::new(&answer);
             if let Some(text) = answer.reason {
                 put_truncated(reason, &text);
             }
@@ -195,11 +198,11 @@ pub unsafe extern "C" fn rmtls_engine_access_header(
 /// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `came` is readable
 /// for `came_len` elements whose names and values are readable; `out` is NULL or valid for writing.
 #[no_mangle]
-pub unsafe extern "C" fn rmtls_engine_presented(
+pub unsafe extern "C" fn rmtls_engine_unverified_certificate(
     engine: *const rmtls_engine,
     ssl: *mut c_void,
     plan: u32,
-    came: *const rmtls_header,
+    came: *const rmtls_request_header,
     came_len: usize,
     trusted: i32,
     or_tls: i32,
@@ -227,9 +230,9 @@ pub unsafe extern "C" fn rmtls_engine_presented(
     })
 }
 
-/// Access phase, on a plan with `RMTLS_TRAIT_BEARER` after `rmtls_engine_access` let the request
+/// Access phase, on a plan with `RMTLS_TRAIT_TOKEN` after `rmtls_engine_access` let the request
 /// pass: decides about its token. `authorization` are its `Authorization` headers, all of them;
-/// `came` and `trusted` as for `rmtls_engine_access_header`; `latest` is 1 when the documents of the
+/// `came` and `trusted` as for `rmtls_engine_access_with_headers`; `latest` is 1 when the documents of the
 /// issuer were just fetched. On a refusal `reason` says why for the error log only, `description`
 /// for the client.
 ///
@@ -238,18 +241,18 @@ pub unsafe extern "C" fn rmtls_engine_presented(
 /// `came` are readable for their lengths, with names and values; `out` is NULL or valid for writing;
 /// `description` and `reason` are NULL or valid, with their data.
 #[no_mangle]
-pub unsafe extern "C" fn rmtls_engine_bearer(
+pub unsafe extern "C" fn rmtls_engine_check_token(
     engine: *const rmtls_engine,
     ssl: *mut c_void,
     plan: u32,
-    authorization: *const rmtls_header,
+    authorization: *const rmtls_request_header,
     authorization_len: usize,
-    came: *const rmtls_header,
+    came: *const rmtls_request_header,
     came_len: usize,
     trusted: i32,
     latest: i32,
     now: i64,
-    out: *mut rmtls_bearer_answer,
+    out: *mut rmtls_token_decision,
     description: *mut rmtls_buf,
     reason: *mut rmtls_buf,
 ) -> i32 {
@@ -280,11 +283,11 @@ pub unsafe extern "C" fn rmtls_engine_bearer(
 /// `description` and `reason` are NULL or valid, with their data.
 unsafe fn tell(
     answer: &TokenDecision,
-    out: &mut rmtls_bearer_answer,
+    out: &mut rmtls_token_decision,
     description: *mut rmtls_buf,
     reason: *mut rmtls_buf,
 ) {
-    *out = rmtls_bearer_answer::new(answer);
+    *out = rmtls_token_decision::new(answer);
     // SAFETY: the caller's promises.
     unsafe {
         put_truncated(description, answer.description.unwrap_or_default());
@@ -293,14 +296,14 @@ unsafe fn tell(
 }
 
 /// Takes the documents of the issuer of a plan: its discovery document, and its JWK Set, or NULL
-/// where `rmtls_bearer_options.needs_keys` is 0. When they are not taken, `err` says why, and those
+/// where `rmtls_token_options.needs_keys` is 0. When they are not taken, `err` says why, and those
 /// before stay.
 ///
 /// # Safety
 /// `engine` is NULL or live; `discovery` and `keys` are readable for their lengths, or `keys` is
 /// NULL; `err` is NULL or valid, with its data.
 #[no_mangle]
-pub unsafe extern "C" fn rmtls_engine_provide(
+pub unsafe extern "C" fn rmtls_engine_set_issuer_documents(
     engine: *const rmtls_engine,
     plan: u32,
     discovery: *const u8,
@@ -324,23 +327,23 @@ pub unsafe extern "C" fn rmtls_engine_provide(
 }
 
 /// Takes what the issuer answered about the token of a request. `RMTLS_OK` with
-/// `RMTLS_BEARER_PASS`: decide again; with any other decision it is final, as from
-/// `rmtls_engine_bearer`. `RMTLS_INVALID` when it is no answer; then `reason` says why.
+/// `RMTLS_TOKEN_PASS`: decide again; with any other decision it is final, as from
+/// `rmtls_engine_check_token`. `RMTLS_INVALID` when it is no answer; then `reason` says why.
 ///
 /// # Safety
 /// `engine` is NULL or live; `authorization` is readable for its length, with names and values;
 /// `data` is readable for `data_len` bytes; `out` is NULL or valid for writing; `description` and
 /// `reason` are NULL or valid, with their data.
 #[no_mangle]
-pub unsafe extern "C" fn rmtls_engine_introspected(
+pub unsafe extern "C" fn rmtls_engine_set_introspection(
     engine: *const rmtls_engine,
     plan: u32,
-    authorization: *const rmtls_header,
+    authorization: *const rmtls_request_header,
     authorization_len: usize,
     data: *const u8,
     data_len: usize,
     now: i64,
-    out: *mut rmtls_bearer_answer,
+    out: *mut rmtls_token_decision,
     description: *mut rmtls_buf,
     reason: *mut rmtls_buf,
 ) -> i32 {
@@ -351,7 +354,7 @@ pub unsafe extern "C" fn rmtls_engine_introspected(
             let authorization = headers(authorization, authorization_len)?;
             let authorization: Vec<&[u8]> = authorization.iter().map(|(_, value)| *value).collect();
             let data = bytes(data, data_len)?;
-            *out = rmtls_bearer_answer::default();
+            *out = rmtls_token_decision::default();
             if let Some(answer) =
                 engine.set_introspection(plan as usize, &authorization, data, now)?
             {
@@ -378,16 +381,16 @@ fn with_bearer<T>(
 /// # Safety
 /// `engine` is NULL or live; `out` is NULL or valid for writing.
 #[no_mangle]
-pub unsafe extern "C" fn rmtls_engine_bearer_options(
+pub unsafe extern "C" fn rmtls_engine_token_options(
     engine: *const rmtls_engine,
     plan: u32,
-    out: *mut rmtls_bearer_options,
+    out: *mut rmtls_token_options,
 ) -> i32 {
     guard(|| {
         // SAFETY: the caller's promises, passed on unchanged.
         let (engine, out) = unsafe { (handle(engine)?, output(out)?) };
         *out = with_bearer(engine, plan, |bearer, certificate_plan| {
-            Ok(rmtls_bearer_options {
+            Ok(rmtls_token_options {
                 needs_keys: bearer.methods.bearer.into(),
                 client_auth: bearer
                     .client
@@ -400,20 +403,20 @@ pub unsafe extern "C" fn rmtls_engine_bearer_options(
                 rediscovery_lifetime: bearer.rediscovery_lifetime,
                 cache_ttl: bearer.cache_ttl,
                 certificate_plan: certificate_plan.map_or(u32::MAX, |plan| plan as u32),
-                possession: (bearer.proof_of_possession != ProofOfPossession::Off).into(),
+                proof_of_possession: (bearer.proof_of_possession != ProofOfPossession::Off).into(),
             })
         })?;
         Ok(())
     })
 }
 
-/// Writes one of the texts `RMTLS_BEARER_ISSUER` to `RMTLS_BEARER_OWN_ENDPOINT` of a plan;
+/// Writes one of the texts `RMTLS_TOKEN_TEXT_ISSUER` to `RMTLS_TOKEN_TEXT_CONFIGURED_ENDPOINT` of a plan;
 /// `RMTLS_NOT_FOUND` if there is none.
 ///
 /// # Safety
 /// `engine` is NULL or live; `out` is NULL or valid, with its data.
 #[no_mangle]
-pub unsafe extern "C" fn rmtls_engine_bearer_text(
+pub unsafe extern "C" fn rmtls_engine_token_text(
     engine: *const rmtls_engine,
     plan: u32,
     field: u32,
@@ -423,18 +426,20 @@ pub unsafe extern "C" fn rmtls_engine_bearer_text(
         // SAFETY: the caller's promises, passed on unchanged.
         let engine = unsafe { handle(engine) }?;
         let text = match field {
-            RMTLS_BEARER_INTROSPECTION_ENDPOINT => {
+            RMTLS_TOKEN_TEXT_INTROSPECTION_ENDPOINT => {
                 engine.0.introspection_endpoint(plan as usize)?
             }
             _ => with_bearer(engine, plan, |bearer, _| {
                 let client = bearer.client.as_ref();
                 Ok(match field {
-                    RMTLS_BEARER_ISSUER => Some(bearer.issuer.to_string()),
-                    RMTLS_BEARER_CLIENT_ID => client.map(|client| client.id.to_string()),
-                    RMTLS_BEARER_CLIENT_SECRET => client.map(|client| client.secret.0.to_string()),
-                    RMTLS_BEARER_UNAUTHORIZED => Some(bearer.unauthorized.to_string()),
-                    RMTLS_BEARER_FORBIDDEN_TEXT => Some(bearer.forbidden.to_string()),
-                    RMTLS_BEARER_OWN_ENDPOINT => bearer
+                    RMTLS_TOKEN_TEXT_ISSUER => Some(bearer.issuer.to_string()),
+                    RMTLS_TOKEN_TEXT_CLIENT_ID => client.map(|client| client.id.to_string()),
+                    RMTLS_TOKEN_TEXT_CLIENT_SECRET => {
+                        client.map(|client| client.secret.0.to_string())
+                    }
+                    RMTLS_TOKEN_TEXT_UNAUTHORIZED => Some(bearer.unauthorized.to_string()),
+                    RMTLS_TOKEN_TEXT_FORBIDDEN => Some(bearer.forbidden.to_string()),
+                    RMTLS_TOKEN_TEXT_CONFIGURED_ENDPOINT => bearer
                         .introspection_endpoint
                         .as_ref()
                         .map(ToString::to_string),
@@ -477,12 +482,12 @@ pub unsafe extern "C" fn rmtls_engine_client_assertion(
 /// # Safety
 /// `engine` is NULL or live; `out` is NULL or valid for writing.
 #[no_mangle]
-pub unsafe extern "C" fn rmtls_engine_claim_lines(
+pub unsafe extern "C" fn rmtls_engine_claim_headers(
     engine: *const rmtls_engine,
     plan: u32,
     token: u32,
     generation: u32,
-    out: *mut *mut rmtls_lines,
+    out: *mut *mut rmtls_header_lines,
 ) -> i32 {
     guard(|| {
         // SAFETY: the caller's promises, passed on unchanged.
@@ -494,7 +499,7 @@ pub unsafe extern "C" fn rmtls_engine_claim_lines(
             };
             give(out, || {
                 let lines = engine.claim_headers(plan as usize, place)?;
-                Ok(rmtls_lines::new(lines))
+                Ok(rmtls_header_lines::new(lines))
             })
         }
     })
@@ -628,9 +633,9 @@ fn check(
 pub unsafe extern "C" fn rmtls_certificate_from_header(
     format: *const u8,
     format_len: usize,
-    lines: *const rmtls_header,
+    lines: *const rmtls_request_header,
     lines_len: usize,
-    chain: *const rmtls_header,
+    chain: *const rmtls_request_header,
     chain_len: usize,
     out: *mut *mut rmtls_certificate,
     err: *mut rmtls_buf,

@@ -35,23 +35,23 @@ pub(super) fn current() -> Option<Rc<Engine>> {
 }
 
 /// The request may go on.
-pub const RMTLS_PASS: i32 = 0;
+pub const RMTLS_DECISION_PASS: i32 = 0;
 /// 401: the route wants a certificate and none came.
-pub const RMTLS_NO_CERTIFICATE: i32 = 1;
+pub const RMTLS_DECISION_NO_CERTIFICATE: i32 = 1;
 /// 401: the certificate is not trusted.
-pub const RMTLS_REFUSED: i32 = 2;
+pub const RMTLS_DECISION_REFUSED: i32 = 2;
 /// 421: the connection was made under another policy than this Host's.
-pub const RMTLS_MISDIRECTED: i32 = 3;
+pub const RMTLS_DECISION_MISDIRECTED: i32 = 3;
 
 /// 403: the client is known, and may not use the route.
-pub const RMTLS_FORBIDDEN: i32 = 4;
-/// Not decided yet: ask the sources of `rmtls_engine_source` whether the certificate is revoked,
-/// hand what they answer to `rmtls_engine_judge`, then call `rmtls_engine_access` again.
-pub const RMTLS_PENDING: i32 = 5;
+pub const RMTLS_DECISION_FORBIDDEN: i32 = 4;
+/// Not decided yet: ask the sources of `rmtls_engine_revocation_source` whether the certificate is revoked,
+/// hand what they answer to `rmtls_engine_revocation_response`, then call `rmtls_engine_access` again.
+pub const RMTLS_DECISION_PENDING: i32 = 5;
 /// 425: the request came as TLS early data, which whoever recorded it can send once more.
-pub const RMTLS_TOO_EARLY: i32 = 6;
+pub const RMTLS_DECISION_TOO_EARLY: i32 = 6;
 /// 503: this worker does not have what a decision needs.
-pub const RMTLS_UNAVAILABLE: i32 = 7;
+pub const RMTLS_DECISION_UNAVAILABLE: i32 = 7;
 
 /// Nobody in particular.
 pub const RMTLS_IDENTITY_NONE: i32 = 0;
@@ -70,16 +70,16 @@ pub const RMTLS_FORWARDS_YES: i32 = 1;
 pub const RMTLS_FORWARDS_FIRST: i32 = 2;
 
 /// An OCSP responder: POST the request to the URL.
-pub const RMTLS_SOURCE_OCSP: i32 = 1;
+pub const RMTLS_REVOCATION_SOURCE_OCSP: i32 = 1;
 /// A CRL distribution point: GET the URL.
-pub const RMTLS_SOURCE_CRL: i32 = 2;
+pub const RMTLS_REVOCATION_SOURCE_CRL: i32 = 2;
 
 /// No source gave an answer.
-pub const RMTLS_STATE_UNKNOWN: i32 = 0;
+pub const RMTLS_REVOCATION_STATUS_UNKNOWN: i32 = 0;
 /// Not revoked.
-pub const RMTLS_STATE_GOOD: i32 = 1;
+pub const RMTLS_REVOCATION_STATUS_GOOD: i32 = 1;
 /// Revoked.
-pub const RMTLS_STATE_REVOKED: i32 = 2;
+pub const RMTLS_REVOCATION_STATUS_REVOKED: i32 = 2;
 
 /// Bytes that Lua may keep for clients, connections and tokens by plan, in each VM.
 pub const RMTLS_MAX_LUA_BYTES: i32 = 25165824;
@@ -88,8 +88,8 @@ const _: () = assert!(RMTLS_MAX_LUA_BYTES as usize == bounds::LUA);
 /// What `rmtls_engine_access` decided.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
-pub struct rmtls_answer {
-    /// `RMTLS_PASS` and its siblings.
+pub struct rmtls_decision {
+    /// `RMTLS_DECISION_PASS` and its siblings.
     pub decision: i32,
     /// Place of a client that passed; below a small bound, so it can index a table.
     pub client: u32,
@@ -103,19 +103,19 @@ pub struct rmtls_answer {
     pub consumer: u32,
     /// Position of the credential that named the consumer, or `UINT32_MAX`.
     pub credential: u32,
-    /// Whether this very request carries the lines of `RMTLS_LINE_FORWARDING`: `RMTLS_FORWARDS_*`.
+    /// Whether this very request carries the lines of `RMTLS_HEADER_LINE_FORWARDING`: `RMTLS_FORWARDS_*`.
     pub forwards: i32,
     /// Number of the connection when the client's certificate is not trusted, else 0.
     pub connection: u32,
     /// Lines made for another number here are not to be used again.
-    pub own: u32,
+    pub server_certificate: u32,
     /// 1 when the certificate, or what stands in its place, is from a header, else 0.
     pub from_header: i32,
 }
 
-impl rmtls_answer {
-    pub(super) fn new(decision: &Decision) -> rmtls_answer {
-        rmtls_answer {
+impl rmtls_decision {
+    pub(super) fn new(decision: &Decision) -> rmtls_decision {
+        rmtls_decision {
             decision: decision.outcome as i32,
             client: decision.client.map_or(0, |place| place.index),
             generation: decision.client.map_or(0, |place| place.generation),
@@ -130,7 +130,7 @@ impl rmtls_answer {
             credential: decision.identity.credential().unwrap_or(u32::MAX),
             forwards: decision.forwarding as i32,
             connection: decision.connection,
-            own: decision.server_certificate,
+            server_certificate: decision.server_certificate,
             from_header: decision.from_header.into(),
         }
     }
@@ -145,7 +145,7 @@ impl rmtls_answer {
             // What the lines do not depend on.
             forwarding: CertificateForwarding::No,
             connection: self.connection,
-            server_certificate: self.own,
+            server_certificate: self.server_certificate,
             from_header: self.from_header == 1,
             reason: None,
         }
@@ -189,7 +189,7 @@ pub struct rmtls_fetch_options {
 /// State of an engine.
 #[repr(C)]
 #[derive(Default)]
-pub struct rmtls_status {
+pub struct rmtls_policy_status {
     /// The epoch of the policy that this worker serves: the number of it among all that have been in force
     /// on this node.
     pub epoch: u64,
@@ -200,7 +200,7 @@ pub struct rmtls_status {
     /// Server names that ask for a certificate, wildcards and `*` included.
     pub server_names: u64,
     /// Different asks among them.
-    pub asks: u64,
+    pub certificate_requests: u64,
     /// Warnings of the policy.
     pub warnings: u64,
     /// SHA-256 of the compiled policy.
@@ -209,7 +209,7 @@ pub struct rmtls_status {
 
 /// One inbound header, laid out as `ngx_http_lua_ffi_table_elt_t`.
 #[repr(C)]
-pub struct rmtls_header {
+pub struct rmtls_request_header {
     /// Bytes of the name.
     pub name_len: i32,
     /// The name.
@@ -365,7 +365,7 @@ pub unsafe extern "C" fn rmtls_engine_warning(
 /// `engine` is NULL or live; `out` is NULL or valid, with `out->data` writable for `out->cap`
 /// bytes.
 #[no_mangle]
-pub unsafe extern "C" fn rmtls_engine_unheard(
+pub unsafe extern "C" fn rmtls_engine_untrusted_source_warning(
     engine: *const rmtls_engine,
     out: *mut rmtls_buf,
 ) -> i32 {
@@ -387,20 +387,20 @@ pub unsafe extern "C" fn rmtls_engine_unheard(
 /// # Safety
 /// `engine` is NULL or live; `out` is NULL or valid for writing.
 #[no_mangle]
-pub unsafe extern "C" fn rmtls_engine_status(
+pub unsafe extern "C" fn rmtls_engine_policy_status(
     engine: *const rmtls_engine,
-    out: *mut rmtls_status,
+    out: *mut rmtls_policy_status,
 ) -> i32 {
     guard(|| {
         // SAFETY: the caller's promises, passed on unchanged.
         let (engine, out) = unsafe { (handle(engine)?, output(out)?) };
         let policy = engine.0.policy()?;
-        *out = rmtls_status {
+        *out = rmtls_policy_status {
             epoch: engine.0.node_epoch(),
             since: engine.0.in_force_since(),
             routes: policy.routes.len() as u64,
             server_names: policy.sni_map.len() as u64,
-            asks: policy.certificate_requests.len() as u64,
+            certificate_requests: policy.certificate_requests.len() as u64,
             warnings: policy.warnings.len() as u64,
             digest: policy.digest,
         };
@@ -442,7 +442,7 @@ pub unsafe extern "C" fn rmtls_engine_plan(
 /// `engine` is NULL or live; `name` is readable for `name_len` bytes; `out` is NULL or valid, with its
 /// data.
 #[no_mangle]
-pub unsafe extern "C" fn rmtls_engine_no_route(
+pub unsafe extern "C" fn rmtls_engine_unknown_route(
     engine: *const rmtls_engine,
     name: *const u8,
     name_len: usize,
@@ -498,7 +498,7 @@ pub unsafe extern "C" fn rmtls_engine_route(
 /// `engine` is NULL or live; `user` is readable for `user_len` bytes; `group` is NULL or readable for
 /// `group_len` bytes; `out` is NULL or valid, with its data. No other thread looks up users or groups.
 #[no_mangle]
-pub unsafe extern "C" fn rmtls_engine_unreadable(
+pub unsafe extern "C" fn rmtls_engine_unreadable_file(
     engine: *const rmtls_engine,
     user: *const u8,
     user_len: usize,
@@ -558,7 +558,7 @@ pub unsafe extern "C" fn rmtls_engine_client_hello(
 /// `engine` is NULL or live; `ssl` is NULL or a live `SSL` inside its certificate callback; `err`
 /// is NULL or valid, with its data.
 #[no_mangle]
-pub unsafe extern "C" fn rmtls_engine_ask(
+pub unsafe extern "C" fn rmtls_engine_request_certificate(
     engine: *const rmtls_engine,
     ssl: *mut c_void,
     err: *mut rmtls_buf,
@@ -592,7 +592,7 @@ pub unsafe extern "C" fn rmtls_engine_access(
     host: *const u8,
     host_len: usize,
     now: i64,
-    out: *mut rmtls_answer,
+    out: *mut rmtls_decision,
     reason: *mut rmtls_buf,
 ) -> i32 {
     // SAFETY: the caller's promises, passed on unchanged.
@@ -601,7 +601,7 @@ pub unsafe extern "C" fn rmtls_engine_access(
             let (engine, out) = (handle(engine)?, output(out)?);
             let host = bytes(host, host_len)?;
             let answer = engine.0.access(connection(ssl), plan as usize, host, now)?;
-            *out = rmtls_answer::new(&answer);
+            *out = rmtls_decision::new(&answer);
             if let Some(text) = answer.reason {
                 put_truncated(reason, &text);
             }
@@ -619,9 +619,9 @@ pub unsafe extern "C" fn rmtls_engine_access(
 /// values are readable; `found` is writable for `found_cap` elements; `found_len` is NULL or valid for
 /// writing.
 #[no_mangle]
-pub unsafe extern "C" fn rmtls_engine_forged(
+pub unsafe extern "C" fn rmtls_engine_reserved_headers(
     engine: *const rmtls_engine,
-    headers: *const rmtls_header,
+    headers: *const rmtls_request_header,
     headers_len: usize,
     found: *mut u32,
     found_cap: usize,
@@ -665,7 +665,7 @@ pub unsafe extern "C" fn rmtls_engine_forged(
 pub unsafe extern "C" fn rmtls_engine_group(
     engine: *const rmtls_engine,
     plan: u32,
-    answer: *const rmtls_answer,
+    answer: *const rmtls_decision,
     index: usize,
     out: *mut rmtls_buf,
 ) -> i32 {
@@ -693,7 +693,7 @@ pub unsafe extern "C" fn rmtls_engine_group(
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_engine_not_after(
     engine: *const rmtls_engine,
-    answer: *const rmtls_answer,
+    answer: *const rmtls_decision,
     out: *mut i64,
 ) -> i32 {
     guard(|| {
@@ -803,7 +803,7 @@ fn at(plan: u32, epoch: u32) -> PlanRef {
 }
 
 /// Writes source number `index` for the status of the client with this certificate: its kind
-/// (`RMTLS_SOURCE_*`), its URL and, for OCSP, the DER of the request. `RMTLS_NOT_FOUND` after the
+/// (`RMTLS_REVOCATION_SOURCE_*`), its URL and, for OCSP, the DER of the request. `RMTLS_NOT_FOUND` after the
 /// last.
 ///
 /// `plan` was looked up at `epoch` (`rmtls_engine_epoch`); `RMTLS_NOT_FOUND` when another policy
@@ -813,7 +813,7 @@ fn at(plan: u32, epoch: u32) -> PlanRef {
 /// `engine` is NULL or live; `client` is NULL or live; `kind` is NULL or
 /// valid for writing; `url` and `request` are NULL or valid, with their data.
 #[no_mangle]
-pub unsafe extern "C" fn rmtls_engine_source(
+pub unsafe extern "C" fn rmtls_engine_revocation_source(
     engine: *const rmtls_engine,
     client: *const rmtls_certificate,
     plan: u32,
@@ -837,12 +837,12 @@ pub unsafe extern "C" fn rmtls_engine_source(
                     url: to,
                     request: body,
                 } => {
-                    *kind = RMTLS_SOURCE_OCSP;
+                    *kind = RMTLS_REVOCATION_SOURCE_OCSP;
                     put(url, to.as_bytes())?;
                     put(request, &body)
                 }
                 RevocationSource::Crl { url: to } => {
-                    *kind = RMTLS_SOURCE_CRL;
+                    *kind = RMTLS_REVOCATION_SOURCE_CRL;
                     put(url, to.as_bytes())?;
                     put(request, &[])
                 }
@@ -852,7 +852,7 @@ pub unsafe extern "C" fn rmtls_engine_source(
 }
 
 /// Judges what source number `index` answered. With `RMTLS_OK` the status is definite and
-/// remembered: `state` becomes `RMTLS_STATE_GOOD` or `RMTLS_STATE_REVOKED`, `until` the first
+/// remembered: `state` becomes `RMTLS_REVOCATION_STATUS_GOOD` or `RMTLS_REVOCATION_STATUS_REVOKED`, `until` the first
 /// second at which it must be asked for again. Otherwise `err` says why it is no answer.
 ///
 /// `plan` was looked up at `epoch` (`rmtls_engine_epoch`); `RMTLS_NOT_FOUND` when another policy
@@ -863,7 +863,7 @@ pub unsafe extern "C" fn rmtls_engine_source(
 /// for `bytes_len` bytes; `state` and `until` are NULL or valid for writing; `err` is NULL or
 /// valid, with its data.
 #[no_mangle]
-pub unsafe extern "C" fn rmtls_engine_judge(
+pub unsafe extern "C" fn rmtls_engine_revocation_response(
     engine: *const rmtls_engine,
     client: *const rmtls_certificate,
     plan: u32,
@@ -895,7 +895,7 @@ pub unsafe extern "C" fn rmtls_engine_judge(
 }
 
 /// Remembers a status for the client with this certificate that another worker learnt, or that no source gave an
-/// answer. `state` is one of `RMTLS_STATE_*`, `until` the first second at which it must be asked
+/// answer. `state` is one of `RMTLS_REVOCATION_STATUS_*`, `until` the first second at which it must be asked
 /// for again.
 ///
 /// `plan` was looked up at `epoch` (`rmtls_engine_epoch`); `RMTLS_NOT_FOUND` when another policy
@@ -904,7 +904,7 @@ pub unsafe extern "C" fn rmtls_engine_judge(
 /// # Safety
 /// `engine` is NULL or live; `client` is NULL or live.
 #[no_mangle]
-pub unsafe extern "C" fn rmtls_engine_settle(
+pub unsafe extern "C" fn rmtls_engine_set_revocation_status(
     engine: *const rmtls_engine,
     client: *const rmtls_certificate,
     plan: u32,
@@ -930,7 +930,7 @@ pub unsafe extern "C" fn rmtls_engine_settle(
 /// `engine` is NULL or live; `file`, `issuer` and `next_update` are NULL or valid, the former with
 /// their data.
 #[no_mangle]
-pub unsafe extern "C" fn rmtls_engine_crl(
+pub unsafe extern "C" fn rmtls_engine_local_crl(
     engine: *const rmtls_engine,
     index: usize,
     file: *mut rmtls_buf,
@@ -982,7 +982,7 @@ pub unsafe extern "C" fn rmtls_engine_expired_crl(
 /// `engine` is NULL or live; `client` is NULL or live; `out` is NULL or
 /// valid, with its data.
 #[no_mangle]
-pub unsafe extern "C" fn rmtls_engine_status_key(
+pub unsafe extern "C" fn rmtls_engine_revocation_status_key(
     engine: *const rmtls_engine,
     client: *const rmtls_certificate,
     plan: u32,
@@ -1012,7 +1012,7 @@ pub unsafe extern "C" fn rmtls_engine_status_key(
 /// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `out` is NULL or
 /// valid for writing.
 #[no_mangle]
-pub unsafe extern "C" fn rmtls_engine_client(
+pub unsafe extern "C" fn rmtls_engine_tls_client(
     engine: *const rmtls_engine,
     ssl: *mut c_void,
     out: *mut *mut rmtls_certificate,
@@ -1036,7 +1036,7 @@ pub unsafe extern "C" fn rmtls_engine_client(
 /// # Safety
 /// `engine` is NULL or live; `out` is NULL or valid for writing.
 #[no_mangle]
-pub unsafe extern "C" fn rmtls_engine_client_at(
+pub unsafe extern "C" fn rmtls_engine_cached_client(
     engine: *const rmtls_engine,
     client: u32,
     generation: u32,

@@ -1,9 +1,9 @@
-//! `rmtls_lines`: the header lines for one client.
+//! `rmtls_header_lines`: the header lines for one client.
 
 use std::ffi::c_void;
 
 use super::certificate::rmtls_certificate;
-use super::engine::{rmtls_answer, rmtls_engine, rmtls_header};
+use super::engine::{rmtls_decision, rmtls_engine, rmtls_request_header};
 use super::{
     bytes, connection, give, guard, guard_with, handle, output, put, rmtls_buf, take, text,
 };
@@ -14,21 +14,21 @@ use crate::headers::{Dialect, VerifyResult};
 use crate::Error;
 
 /// Set on every request of the client.
-pub const RMTLS_LINE_ALWAYS: i32 = 0;
-/// Set on requests whose `rmtls_answer.forwards` is 1.
-pub const RMTLS_LINE_FORWARDING: i32 = 1;
+pub const RMTLS_HEADER_LINE_ALWAYS: i32 = 0;
+/// Set on requests whose `rmtls_decision.forwards` is 1.
+pub const RMTLS_HEADER_LINE_FORWARDING: i32 = 1;
 /// Set as `rmtls_engine_xfcc` says.
-pub const RMTLS_LINE_XFCC: i32 = 2;
+pub const RMTLS_HEADER_LINE_XFCC: i32 = 2;
 /// Never set: longer than its limit. The value says why, here and below.
-pub const RMTLS_LINE_TOO_LARGE: i32 = 3;
+pub const RMTLS_HEADER_LINE_TOO_LARGE: i32 = 3;
 /// Never set: readers would read something else.
-pub const RMTLS_LINE_AMBIGUOUS: i32 = 4;
+pub const RMTLS_HEADER_LINE_AMBIGUOUS: i32 = 4;
 /// Never set: not what a header may hold.
-pub const RMTLS_LINE_NOT_TEXT: i32 = 5;
+pub const RMTLS_HEADER_LINE_NOT_TEXT: i32 = 5;
 /// Never set: the certificate cannot be read that far.
-pub const RMTLS_LINE_UNREADABLE: i32 = 6;
+pub const RMTLS_HEADER_LINE_UNREADABLE: i32 = 6;
 /// A property of `rmtls_engine_cloudflare` that is true (`1`) or false (`0`).
-pub const RMTLS_LINE_FLAG: i32 = 7;
+pub const RMTLS_HEADER_LINE_FLAG: i32 = 7;
 
 /// Responses of the route carry `Vary: Client-Cert`.
 pub const RMTLS_TRAIT_VARY: u32 = 1;
@@ -36,11 +36,11 @@ pub const RMTLS_TRAIT_VARY: u32 = 1;
 pub const RMTLS_TRAIT_PRIVATE: u32 = 2;
 /// The route forwards an XFCC header that came: ask `rmtls_engine_xfcc` on every request.
 pub const RMTLS_TRAIT_XFCC: u32 = 4;
-/// The route reads the certificate from a header: `rmtls_engine_access_header`.
-pub const RMTLS_TRAIT_INBOUND: u32 = 8;
-/// The route wants an access token: `rmtls_engine_bearer`.
-pub const RMTLS_TRAIT_BEARER: u32 = 16;
-/// With `RMTLS_TRAIT_INBOUND`: where no header brings a certificate, that of the connection counts.
+/// The route reads the certificate from a header: `rmtls_engine_access_with_headers`.
+pub const RMTLS_TRAIT_HEADER_CERTIFICATE: u32 = 8;
+/// The route wants an access token: `rmtls_engine_check_token`.
+pub const RMTLS_TRAIT_TOKEN: u32 = 16;
+/// With `RMTLS_TRAIT_HEADER_CERTIFICATE`: where no header brings a certificate, that of the connection counts.
 pub const RMTLS_TRAIT_OR_TLS: u32 = 32;
 
 /// For a verdict: nothing was verified.
@@ -49,15 +49,15 @@ pub const RMTLS_VERDICT_NOT_VERIFIED: i32 = -1;
 pub const RMTLS_VERDICT_NO_CONSUMER: i32 = -2;
 
 /// Header lines, in the order they are set.
-pub struct rmtls_lines {
+pub struct rmtls_header_lines {
     lines: Vec<(i32, HeaderLine)>,
     until: i64,
 }
 
 /// One of them. The bytes are those of the lines, and live as long.
 #[repr(C)]
-pub struct rmtls_line {
-    /// `RMTLS_LINE_*`.
+pub struct rmtls_header_line {
+    /// `RMTLS_HEADER_LINE_*`.
     pub kind: i32,
     /// The name.
     pub name: *const u8,
@@ -69,9 +69,9 @@ pub struct rmtls_line {
     pub value_len: usize,
 }
 
-impl rmtls_lines {
-    pub(super) fn new(lines: HeaderLines) -> rmtls_lines {
-        rmtls_lines {
+impl rmtls_header_lines {
+    pub(super) fn new(lines: HeaderLines) -> rmtls_header_lines {
+        rmtls_header_lines {
             lines: lines
                 .lines
                 .into_iter()
@@ -89,13 +89,13 @@ impl rmtls_lines {
 /// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake, the one of the
 /// answer; `answer` is NULL or valid; `out` is NULL or valid for writing.
 #[no_mangle]
-pub unsafe extern "C" fn rmtls_engine_lines(
+pub unsafe extern "C" fn rmtls_engine_header_lines(
     engine: *const rmtls_engine,
     ssl: *mut c_void,
     plan: u32,
-    answer: *const rmtls_answer,
+    answer: *const rmtls_decision,
     now: i64,
-    out: *mut *mut rmtls_lines,
+    out: *mut *mut rmtls_header_lines,
 ) -> i32 {
     guard(|| {
         // SAFETY: the caller's promises, passed on unchanged.
@@ -104,7 +104,7 @@ pub unsafe extern "C" fn rmtls_engine_lines(
             let answer = handle(answer)?.read();
             give(out, || {
                 let lines = engine.lines(connection(ssl), plan as usize, &answer, now)?;
-                Ok(rmtls_lines::new(lines))
+                Ok(rmtls_header_lines::new(lines))
             })
         }
     })
@@ -118,13 +118,13 @@ pub unsafe extern "C" fn rmtls_engine_lines(
 /// `certificate` is NULL or live; `dialect` is readable for `dialect_len` bytes; `out` is NULL or
 /// valid for writing; `err` is NULL or valid, with its data.
 #[no_mangle]
-pub unsafe extern "C" fn rmtls_certificate_lines(
+pub unsafe extern "C" fn rmtls_certificate_header_lines(
     certificate: *const rmtls_certificate,
     dialect: *const u8,
     dialect_len: usize,
     verdict: i32,
     now: i64,
-    out: *mut *mut rmtls_lines,
+    out: *mut *mut rmtls_header_lines,
     err: *mut rmtls_buf,
 ) -> i32 {
     // SAFETY: the caller's promises, passed on unchanged.
@@ -134,7 +134,7 @@ pub unsafe extern "C" fn rmtls_certificate_lines(
             let dialect = named(text(dialect, dialect_len)?)?;
             let verdict = verified(verdict)?;
             give(out, || {
-                Ok(rmtls_lines::new(HeaderLines::of(
+                Ok(rmtls_header_lines::new(HeaderLines::of(
                     dialect,
                     certificate,
                     verdict,
@@ -146,7 +146,7 @@ pub unsafe extern "C" fn rmtls_certificate_lines(
 }
 
 /// Gives the 21 properties of Cloudflare's `tlsClientAuth` for `client`, or with NULL for the client
-/// of `ssl`, names and values; `RMTLS_NOT_FOUND` if it presented no certificate. `verdict` as `rmtls_answer` has it for
+/// of `ssl`, names and values; `RMTLS_NOT_FOUND` if it presented no certificate. `verdict` as `rmtls_decision` has it for
 /// this plan, or `RMTLS_VERDICT_NO_CONSUMER`.
 ///
 /// # Safety
@@ -160,7 +160,7 @@ pub unsafe extern "C" fn rmtls_engine_cloudflare(
     plan: u32,
     verdict: i32,
     now: i64,
-    out: *mut *mut rmtls_lines,
+    out: *mut *mut rmtls_header_lines,
 ) -> i32 {
     guard(|| {
         // SAFETY: the caller's promises, passed on unchanged.
@@ -178,8 +178,8 @@ pub unsafe extern "C" fn rmtls_engine_cloudflare(
                 })?;
                 let line = |(name, property): (&str, Property)| {
                     let (kind, value) = match property {
-                        Property::Text(text) => (RMTLS_LINE_ALWAYS, text),
-                        Property::Flag(set) => (RMTLS_LINE_FLAG, u8::from(set).to_string()),
+                        Property::Text(text) => (RMTLS_HEADER_LINE_ALWAYS, text),
+                        Property::Flag(set) => (RMTLS_HEADER_LINE_FLAG, u8::from(set).to_string()),
                     };
                     let line = HeaderLine {
                         kind: LineKind::Always,
@@ -188,7 +188,7 @@ pub unsafe extern "C" fn rmtls_engine_cloudflare(
                     };
                     (kind, line)
                 };
-                Ok(rmtls_lines {
+                Ok(rmtls_header_lines {
                     lines: properties.into_iter().map(line).collect(),
                     until: i64::MAX,
                 })
@@ -203,16 +203,16 @@ pub unsafe extern "C" fn rmtls_engine_cloudflare(
 /// `lines` is NULL or live; `out` is NULL or valid for writing, and what it shows is not read after
 /// `lines` is freed.
 #[no_mangle]
-pub unsafe extern "C" fn rmtls_lines_get(
-    lines: *const rmtls_lines,
+pub unsafe extern "C" fn rmtls_header_lines_get(
+    lines: *const rmtls_header_lines,
     index: usize,
-    out: *mut rmtls_line,
+    out: *mut rmtls_header_line,
 ) -> i32 {
     guard(|| {
         // SAFETY: the caller's promises, passed on unchanged.
         let (lines, out) = unsafe { (handle(lines)?, output(out)?) };
         let (kind, line) = lines.lines.get(index).ok_or(Error::NotFound)?;
-        *out = rmtls_line {
+        *out = rmtls_header_line {
             kind: *kind,
             name: line.name.as_ptr(),
             name_len: line.name.len(),
@@ -229,7 +229,10 @@ pub unsafe extern "C" fn rmtls_lines_get(
 /// # Safety
 /// `lines` is NULL or live; `until` is NULL or valid for writing.
 #[no_mangle]
-pub unsafe extern "C" fn rmtls_lines_until(lines: *const rmtls_lines, until: *mut i64) -> i32 {
+pub unsafe extern "C" fn rmtls_header_lines_until(
+    lines: *const rmtls_header_lines,
+    until: *mut i64,
+) -> i32 {
     guard(|| {
         // SAFETY: the caller's promises, passed on unchanged.
         unsafe { *output(until)? = handle(lines)?.until };
@@ -242,13 +245,13 @@ pub unsafe extern "C" fn rmtls_lines_until(lines: *const rmtls_lines, until: *mu
 /// # Safety
 /// `lines` is NULL or came from a function above and is not used again.
 #[no_mangle]
-pub unsafe extern "C" fn rmtls_lines_free(lines: *mut rmtls_lines) {
+pub unsafe extern "C" fn rmtls_header_lines_free(lines: *mut rmtls_header_lines) {
     // SAFETY: the caller's promise, passed on unchanged.
     unsafe { take(lines) }
 }
 
 /// Writes the value of a dialect that has this key, for `client`, or with NULL for the client of
-/// `ssl`, whatever the certificate is worth; empty when there is nothing to say. `verdict` as `rmtls_answer` has it for
+/// `ssl`, whatever the certificate is worth; empty when there is nothing to say. `verdict` as `rmtls_decision` has it for
 /// this plan, or `RMTLS_VERDICT_NO_CONSUMER`. `RMTLS_NOT_FOUND` for an unknown key or without a certificate, `RMTLS_INVALID` for an
 /// unknown dialect, `RMTLS_LEFT_OUT` for a value that no header may carry; then `err` says why.
 ///
@@ -314,8 +317,8 @@ pub unsafe extern "C" fn rmtls_connection_is_first(ssl: *mut c_void, request: u6
 
 /// Writes name and value of the XFCC header for a request on a route with `RMTLS_TRAIT_XFCC`:
 /// `came` are headers that came, those of other names do not matter, `own` is the value of the
-/// `RMTLS_LINE_XFCC` line, or NULL when there is none. `RMTLS_NOT_FOUND` when the header is not to
-/// be set. `kind` becomes `RMTLS_LINE_ALWAYS`, or one of those that say why it must not be set.
+/// `RMTLS_HEADER_LINE_XFCC` line, or NULL when there is none. `RMTLS_NOT_FOUND` when the header is not to
+/// be set. `kind` becomes `RMTLS_HEADER_LINE_ALWAYS`, or one of those that say why it must not be set.
 ///
 /// # Safety
 /// `engine` is NULL or live; `answer` is NULL or valid; `came` is readable for `came_len` elements
@@ -325,8 +328,8 @@ pub unsafe extern "C" fn rmtls_connection_is_first(ssl: *mut c_void, request: u6
 pub unsafe extern "C" fn rmtls_engine_xfcc(
     engine: *const rmtls_engine,
     plan: u32,
-    answer: *const rmtls_answer,
-    came: *const rmtls_header,
+    answer: *const rmtls_decision,
+    came: *const rmtls_request_header,
     came_len: usize,
     own: *const u8,
     own_len: usize,
@@ -385,8 +388,11 @@ pub unsafe extern "C" fn rmtls_engine_traits(
                 (told.vary, RMTLS_TRAIT_VARY),
                 (told.private, RMTLS_TRAIT_PRIVATE),
                 (told.xfcc_forwarded().is_some(), RMTLS_TRAIT_XFCC),
-                (plan.certificate_header.is_some(), RMTLS_TRAIT_INBOUND),
-                (plan.token_auth.is_some(), RMTLS_TRAIT_BEARER),
+                (
+                    plan.certificate_header.is_some(),
+                    RMTLS_TRAIT_HEADER_CERTIFICATE,
+                ),
+                (plan.token_auth.is_some(), RMTLS_TRAIT_TOKEN),
                 (
                     plan.certificate_header.is_some() && plan.auth.is_none(),
                     RMTLS_TRAIT_OR_TLS,
@@ -406,7 +412,7 @@ pub unsafe extern "C" fn rmtls_engine_traits(
 /// # Safety
 /// `engine` is NULL or live; `out` is NULL or valid, with its data.
 #[no_mangle]
-pub unsafe extern "C" fn rmtls_engine_read_name(
+pub unsafe extern "C" fn rmtls_engine_read_header_name(
     engine: *const rmtls_engine,
     index: usize,
     out: *mut rmtls_buf,

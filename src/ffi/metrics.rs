@@ -41,7 +41,7 @@ const _: () = assert!(RMTLS_EVENTS == metrics::EVENTS);
 /// # Safety
 /// `out` is NULL or writable for `RMTLS_EVENTS` elements.
 #[no_mangle]
-pub unsafe extern "C" fn rmtls_metrics_take(out: *mut u64) -> i32 {
+pub unsafe extern "C" fn rmtls_metrics_read_and_reset(out: *mut u64) -> i32 {
     guard(|| {
         if out.is_null() {
             return Err(Error::NullArgument);

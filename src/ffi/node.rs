@@ -15,7 +15,7 @@ static NODE: Mutex<Option<Arc<Node>>> = Mutex::new(None);
 /// How a worker stands to the policy in force on its node.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
-pub struct rmtls_worker {
+pub struct rmtls_worker_state {
     /// The epoch of the policy that it serves.
     pub epoch: u64,
     /// Since when, in seconds since 1970.
@@ -29,7 +29,7 @@ pub struct rmtls_worker {
 /// Which policy is in force on a node.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
-pub struct rmtls_node {
+pub struct rmtls_node_state {
     /// Number of it among all that have been in force; 0 before the first.
     pub epoch: u64,
     /// Since when, in seconds since 1970.
@@ -125,12 +125,12 @@ pub unsafe extern "C" fn rmtls_engine_is_behind(engine: *const rmtls_engine) -> 
 }
 
 /// Says that this worker cannot get the policy in force: until it has it, `rmtls_engine_access` decides
-/// `RMTLS_UNAVAILABLE`.
+/// `RMTLS_DECISION_UNAVAILABLE`.
 ///
 /// # Safety
 /// `engine` is NULL or live.
 #[no_mangle]
-pub unsafe extern "C" fn rmtls_engine_cannot_follow(engine: *const rmtls_engine) -> i32 {
+pub unsafe extern "C" fn rmtls_engine_set_unavailable(engine: *const rmtls_engine) -> i32 {
     guard(|| {
         // SAFETY: the caller's promise, passed on unchanged.
         unsafe { handle(engine) }?.engine().set_unavailable();
@@ -143,7 +143,10 @@ pub unsafe extern "C" fn rmtls_engine_cannot_follow(engine: *const rmtls_engine)
 /// # Safety
 /// `engine` is NULL or live.
 #[no_mangle]
-pub unsafe extern "C" fn rmtls_engine_report(engine: *const rmtls_engine, worker: u32) -> i32 {
+pub unsafe extern "C" fn rmtls_engine_report_worker(
+    engine: *const rmtls_engine,
+    worker: u32,
+) -> i32 {
     guard(|| {
         // SAFETY: the caller's promise, passed on unchanged.
         unsafe { handle(engine) }?.engine().report(worker as usize);
@@ -156,10 +159,10 @@ pub unsafe extern "C" fn rmtls_engine_report(engine: *const rmtls_engine, worker
 /// # Safety
 /// `engine` is NULL or live; `out` is NULL or valid for writing.
 #[no_mangle]
-pub unsafe extern "C" fn rmtls_engine_worker(
+pub unsafe extern "C" fn rmtls_engine_worker_state(
     engine: *const rmtls_engine,
     worker: u32,
-    out: *mut rmtls_worker,
+    out: *mut rmtls_worker_state,
 ) -> i32 {
     guard(|| {
         // SAFETY: the caller's promises, passed on unchanged.
@@ -167,7 +170,7 @@ pub unsafe extern "C" fn rmtls_engine_worker(
         let state = engine
             .worker_state(worker as usize)
             .ok_or(Error::NotFound)?;
-        *out = rmtls_worker {
+        *out = rmtls_worker_state {
             epoch: state.epoch,
             since: state.since,
             process: state.process,
@@ -182,15 +185,15 @@ pub unsafe extern "C" fn rmtls_engine_worker(
 /// # Safety
 /// `engine` is NULL or live; `out` is NULL or valid for writing.
 #[no_mangle]
-pub unsafe extern "C" fn rmtls_engine_node(
+pub unsafe extern "C" fn rmtls_engine_node_state(
     engine: *const rmtls_engine,
-    out: *mut rmtls_node,
+    out: *mut rmtls_node_state,
 ) -> i32 {
     guard(|| {
         // SAFETY: the caller's promises, passed on unchanged.
         let (engine, out) = unsafe { (handle(engine)?.engine(), output(out)?) };
         let (epoch, since) = engine.node_state().ok_or(Error::NotFound)?;
-        *out = rmtls_node { epoch, since };
+        *out = rmtls_node_state { epoch, since };
         Ok(())
     })
 }

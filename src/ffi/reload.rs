@@ -28,11 +28,11 @@ pub const RMTLS_RELOAD_SUPERSEDED: i32 = 3;
 pub const RMTLS_RELOAD_UNSETTLED: i32 = 4;
 
 /// The files are as they were.
-pub const RMTLS_LOOK_SAME: i32 = 0;
+pub const RMTLS_WATCH_SAME: i32 = 0;
 /// They have just changed, and may be changing still: look again.
-pub const RMTLS_LOOK_UNSETTLED: i32 = 1;
+pub const RMTLS_WATCH_UNSETTLED: i32 = 1;
 /// They have changed.
-pub const RMTLS_LOOK_CHANGED: i32 = 2;
+pub const RMTLS_WATCH_CHANGED: i32 = 2;
 
 /// # Safety
 /// `engine` is NULL or live; `out` is NULL or valid for writing; `err` is NULL or valid, with its
@@ -232,13 +232,13 @@ pub unsafe extern "C" fn rmtls_engine_watch_start(
     })
 }
 
-/// Looks at the files of the policy: `look` becomes one of `RMTLS_LOOK_*`. `RMTLS_NOT_FOUND` when
+/// Looks at the files of the policy: `look` becomes one of `RMTLS_WATCH_*`. `RMTLS_NOT_FOUND` when
 /// the caller need not look any more: somebody else does, or another engine is the current one.
 ///
 /// # Safety
 /// `engine` is NULL or live; `look` is NULL or valid for writing.
 #[no_mangle]
-pub unsafe extern "C" fn rmtls_engine_watch_look(
+pub unsafe extern "C" fn rmtls_engine_watch_check(
     engine: *const rmtls_engine,
     token: u32,
     look: *mut i32,

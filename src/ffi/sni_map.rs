@@ -211,7 +211,10 @@ pub unsafe extern "C" fn rmtls_sni_map_client_hello(
 /// `ssl` is NULL or a live `SSL` inside its certificate callback; `err` is NULL or valid, with its
 /// data.
 #[no_mangle]
-pub unsafe extern "C" fn rmtls_sni_map_ask(ssl: *mut c_void, err: *mut rmtls_buf) -> i32 {
+pub unsafe extern "C" fn rmtls_sni_map_request_certificate(
+    ssl: *mut c_void,
+    err: *mut rmtls_buf,
+) -> i32 {
     // SAFETY: the caller's promises, passed on unchanged.
     unsafe {
         guard_with(err, || {
@@ -234,7 +237,7 @@ pub unsafe extern "C" fn rmtls_sni_map_ask(ssl: *mut c_void, err: *mut rmtls_buf
 /// `map` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `name` is NULL or
 /// readable for `name_len` bytes; `bound` is NULL or valid for writing.
 #[no_mangle]
-pub unsafe extern "C" fn rmtls_sni_map_bound(
+pub unsafe extern "C" fn rmtls_sni_map_check_binding(
     map: *const rmtls_sni_map,
     ssl: *mut c_void,
     name: *const u8,

@@ -166,13 +166,13 @@ fn exports_null_is_answered() {
             rmtls_engine_load(null!(), null!(), 0, null!(), 0, null!()),
             rmtls_engine_load_file(null!(), null!(), 0, null!()),
             rmtls_engine_warning(null!(), 0, null!()),
-            rmtls_engine_status(null!(), null!()),
+            rmtls_engine_policy_status(null!(), null!()),
             rmtls_engine_plan(null!(), null!(), 0, null!()),
             rmtls_engine_client_hello(null!(), null!(), null!(), 0, null!()),
-            rmtls_engine_ask(null!(), null!(), null!()),
+            rmtls_engine_request_certificate(null!(), null!(), null!()),
             rmtls_engine_access(null!(), null!(), 0, null!(), 0, 0, null!(), null!()),
-            rmtls_engine_forged(null!(), null!(), 0, null!(), 0, null!()),
-            rmtls_engine_lines(null!(), null!(), 0, null!(), 0, null!()),
+            rmtls_engine_reserved_headers(null!(), null!(), 0, null!(), 0, null!()),
+            rmtls_engine_header_lines(null!(), null!(), 0, null!(), 0, null!()),
             rmtls_engine_cloudflare(null!(), null!(), null!(), 0, 0, 0, null!()),
             rmtls_engine_header_value(
                 null!(),
@@ -201,7 +201,7 @@ fn exports_null_is_answered() {
                 null!(),
             ),
             rmtls_connection_is_first(null!(), 1),
-            rmtls_engine_access_header(
+            rmtls_engine_access_with_headers(
                 null!(),
                 null!(),
                 0,
@@ -214,8 +214,8 @@ fn exports_null_is_answered() {
                 null!(),
                 null!(),
             ),
-            rmtls_engine_presented(null!(), null!(), 0, null!(), 0, 0, 0, null!()),
-            rmtls_engine_bearer(
+            rmtls_engine_unverified_certificate(null!(), null!(), 0, null!(), 0, 0, 0, null!()),
+            rmtls_engine_check_token(
                 null!(),
                 null!(),
                 0,
@@ -230,8 +230,8 @@ fn exports_null_is_answered() {
                 null!(),
                 null!(),
             ),
-            rmtls_engine_provide(null!(), 0, null!(), 0, null!(), 0, null!()),
-            rmtls_engine_introspected(
+            rmtls_engine_set_issuer_documents(null!(), 0, null!(), 0, null!(), 0, null!()),
+            rmtls_engine_set_introspection(
                 null!(),
                 0,
                 null!(),
@@ -243,22 +243,22 @@ fn exports_null_is_answered() {
                 null!(),
                 null!(),
             ),
-            rmtls_engine_bearer_options(null!(), 0, null!()),
-            rmtls_engine_bearer_text(null!(), 0, 1, null!()),
-            rmtls_engine_claim_lines(null!(), 0, 0, 0, null!()),
+            rmtls_engine_token_options(null!(), 0, null!()),
+            rmtls_engine_token_text(null!(), 0, 1, null!()),
+            rmtls_engine_claim_headers(null!(), 0, 0, 0, null!()),
             rmtls_discovery_read(null!(), 0, null!(), 0, null!(), null!(), null!()),
             rmtls_certificate_from_header(null!(), 0, null!(), 0, null!(), 0, null!(), null!()),
             rmtls_engine_client_assertion(null!(), 0, 0, null!()),
             rmtls_jwks_check(null!(), 0, null!(), null!()),
             rmtls_engine_traits(null!(), 0, null!()),
-            rmtls_engine_read_name(null!(), 0, null!()),
-            rmtls_lines_get(null!(), 0, null!()),
-            rmtls_lines_until(null!(), null!()),
+            rmtls_engine_read_header_name(null!(), 0, null!()),
+            rmtls_header_lines_get(null!(), 0, null!()),
+            rmtls_header_lines_until(null!(), null!()),
             rmtls_engine_group(null!(), 0, null!(), 0, null!()),
             rmtls_engine_consumer(null!(), 0, 1, null!()),
             rmtls_engine_fetch_options(null!(), 0, null!(), null!(), null!()),
-            rmtls_engine_source(null!(), null!(), 0, 0, 0, 0, null!(), null!(), null!()),
-            rmtls_engine_judge(
+            rmtls_engine_revocation_source(null!(), null!(), 0, 0, 0, 0, null!(), null!(), null!()),
+            rmtls_engine_revocation_response(
                 null!(),
                 null!(),
                 0,
@@ -271,15 +271,15 @@ fn exports_null_is_answered() {
                 null!(),
                 null!(),
             ),
-            rmtls_engine_settle(null!(), null!(), 0, 0, 0, 0, 0),
-            rmtls_engine_status_key(null!(), null!(), 0, 0, 0, null!()),
-            rmtls_engine_client(null!(), null!(), null!()),
+            rmtls_engine_set_revocation_status(null!(), null!(), 0, 0, 0, 0, 0),
+            rmtls_engine_revocation_status_key(null!(), null!(), 0, 0, 0, null!()),
+            rmtls_engine_tls_client(null!(), null!(), null!()),
             rmtls_certificate_from_pem(null!(), 1, ptr::null_mut(), null!()),
             rmtls_certificate_get(null!(), 1, null!()),
             rmtls_certificate_validity(null!(), null!(), null!()),
             rmtls_certificate_subject(null!(), 0, null!(), null!()),
             rmtls_certificate_san(null!(), 0, null!(), null!()),
-            rmtls_certificate_lines(null!(), null!(), 0, 0, 0, null!(), null!()),
+            rmtls_certificate_header_lines(null!(), null!(), 0, 0, 0, null!(), null!()),
             rmtls_trust_store_new(null!(), 1, 0, -1, -1, ptr::null_mut(), null!()),
             rmtls_verdict_text(0, null!()),
             rmtls_trust_store_verify(null!(), null!(), 0, null!(), null!()),
@@ -288,8 +288,8 @@ fn exports_null_is_answered() {
             rmtls_sni_map_build(null!()),
             rmtls_sni_map_get(null!(), null!(), 0, null!()),
             rmtls_sni_map_client_hello(null!(), null!(), null!(), 0, null!()),
-            rmtls_sni_map_ask(null!(), null!()),
-            rmtls_sni_map_bound(null!(), null!(), null!(), 0, null!()),
+            rmtls_sni_map_request_certificate(null!(), null!()),
+            rmtls_sni_map_check_binding(null!(), null!(), null!(), 0, null!()),
         ];
         for (index, code) in refusals.into_iter().enumerate() {
             assert!(
@@ -302,7 +302,7 @@ fn exports_null_is_answered() {
             RMTLS_NOT_FOUND
         );
         rmtls_engine_free(null!());
-        rmtls_lines_free(null!());
+        rmtls_header_lines_free(null!());
         rmtls_certificate_free(null!());
         rmtls_trust_store_free(null!());
         rmtls_sni_map_free(null!());

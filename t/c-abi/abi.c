@@ -132,28 +132,29 @@ judge(const rmtls_trust_store *store, const rmtls_certificate *presented, const 
 static void
 print_lines(const rmtls_certificate *presented)
 {
-    size_t        i;
-    int32_t       status;
-    int64_t       until;
-    rmtls_line    line;
-    rmtls_lines  *lines;
+    size_t               i;
+    int32_t              status;
+    int64_t              until;
+    rmtls_header_line    line;
+    rmtls_header_lines  *lines;
 
-    need(rmtls_certificate_lines(presented, (const uint8_t *) "kong", 4, RMTLS_VERDICT_NOT_VERIFIED, 0, &lines, &text),
-         "rmtls_certificate_lines");
-    need(rmtls_lines_until(lines, &until), "rmtls_lines_until");
+    need(rmtls_certificate_header_lines(presented, (const uint8_t *) "kong", 4, RMTLS_VERDICT_NOT_VERIFIED, 0,
+                                        &lines, &text),
+         "rmtls_certificate_header_lines");
+    need(rmtls_header_lines_until(lines, &until), "rmtls_header_lines_until");
 
     for (i = 0; /* void */ ; i++) {
-        status = rmtls_lines_get(lines, i, &line);
+        status = rmtls_header_lines_get(lines, i, &line);
         if (status == RMTLS_NOT_FOUND) {
             break;
         }
 
-        need(status, "rmtls_lines_get");
+        need(status, "rmtls_header_lines_get");
         printf("%.*s: %.*s\n", (int) line.name_len, (const char *) line.name, (int) line.value_len,
                (const char *) line.value);
     }
 
-    rmtls_lines_free(lines);
+    rmtls_header_lines_free(lines);
 }
 
 

@@ -172,7 +172,7 @@ local function header_lines(name, values)
         error(name .. " must be a string or a table of strings", 3)
     end
 
-    local array = ffi.new("rmtls_header[?]", #values)
+    local array = ffi.new("rmtls_request_header[?]", #values)
     for i = 1, #values do
         if type(values[i]) ~= "string" then
             error(name .. " must be a string or a table of strings", 3)
@@ -243,7 +243,8 @@ function _M:headers(dialect, store)
 
     local message = library.buffer(1024)
     local found, left_out, status = upstream_headers.of_certificate(
-        C.rmtls_certificate_lines(self.handle, dialect, #dialect, verdict, ngx.time(), upstream_headers.out, message))
+        C.rmtls_certificate_header_lines(self.handle, dialect, #dialect, verdict, ngx.time(), upstream_headers.out,
+                                         message))
     if status == CONST.INVALID then
         error(library.text(message), 2)
     end

@@ -117,7 +117,7 @@ end
 -- Requests a certificate if the server name has a certificate request: true, false, or nil and an error.
 function _M.certificate()
     local ok, err, status = library.try("sni_map.certificate", function(message)
-        return C.rmtls_sni_map_ask(connection.ssl(), message)
+        return C.rmtls_sni_map_request_certificate(connection.ssl(), message)
     end)
     if status == NOT_FOUND then
         return false
@@ -130,8 +130,8 @@ end
 -- Whether the session of this request was made under the certificate request of a name (the request's Host).
 -- If it was not, the request must be answered with 421.
 function _M:is_bound(name)
-    local status = C.rmtls_sni_map_bound(self.handle, connection.ssl(), name, name and #name or 0,
-                                         bound)
+    local status = C.rmtls_sni_map_check_binding(self.handle, connection.ssl(), name, name and #name or 0,
+                                                 bound)
 
     return status == OK and bound[0] == 1
 end

@@ -20,20 +20,20 @@ local CONST = require "resty.mtls.internal.cdef"
 local C = library.C
 local OK = CONST.OK
 local NOT_FOUND = CONST.NOT_FOUND
-local PASS = CONST.PASS
-local PENDING = CONST.PENDING
+local PASS = CONST.DECISION_PASS
+local PENDING = CONST.DECISION_PENDING
 local ANONYMOUS = CONST.IDENTITY_ANONYMOUS
 local CONSUMER = CONST.IDENTITY_CONSUMER
 local NOT_VERIFIED = CONST.VERDICT_NOT_VERIFIED
 local TRAIT_VARY = CONST.TRAIT_VARY
 local TRAIT_PRIVATE = CONST.TRAIT_PRIVATE
 local TRAIT_XFCC = CONST.TRAIT_XFCC
-local TRAIT_INBOUND = CONST.TRAIT_INBOUND
-local TRAIT_BEARER = CONST.TRAIT_BEARER
+local TRAIT_HEADER_CERTIFICATE = CONST.TRAIT_HEADER_CERTIFICATE
+local TRAIT_TOKEN = CONST.TRAIT_TOKEN
 local FORWARDS_YES = CONST.FORWARDS_YES
 local FORWARDS_FIRST = CONST.FORWARDS_FIRST
-local TRAIT_INBOUND_OR_BEARER = bit.bor(TRAIT_INBOUND, TRAIT_BEARER)
-local TOO_EARLY = CONST.TOO_EARLY
+local TRAIT_HEADER_CERTIFICATE_OR_TOKEN = bit.bor(TRAIT_HEADER_CERTIFICATE, TRAIT_TOKEN)
+local TOO_EARLY = CONST.DECISION_TOO_EARLY
 local TOO_SMALL = CONST.TOO_SMALL
 local X509_V_OK = library.X509_V_OK
 local band = bit.band
@@ -57,20 +57,20 @@ local NO_ROUTE = "no route '': $mtls_route is not set in this location, expected
 -- The values of $mtls_decision.
 local OUTCOMES = {
     [PASS] = "pass",
-    [CONST.NO_CERTIFICATE] = "no_certificate",
-    [CONST.REFUSED] = "refused",
-    [CONST.MISDIRECTED] = "misdirected",
-    [CONST.FORBIDDEN] = "forbidden",
+    [CONST.DECISION_NO_CERTIFICATE] = "no_certificate",
+    [CONST.DECISION_REFUSED] = "refused",
+    [CONST.DECISION_MISDIRECTED] = "misdirected",
+    [CONST.DECISION_FORBIDDEN] = "forbidden",
     [TOO_EARLY] = "too_early",
-    [CONST.UNAVAILABLE] = "unavailable",
+    [CONST.DECISION_UNAVAILABLE] = "unavailable",
 }
 local REFUSALS = {
-    [CONST.NO_CERTIFICATE] = { 401, '{"message":"No required TLS certificate was sent"}' },
-    [CONST.REFUSED] = { 401, '{"message":"TLS certificate failed verification"}' },
-    [CONST.MISDIRECTED] = { 421, '{"message":"Misdirected Request"}' },
-    [CONST.FORBIDDEN] = { 403, '{"message":"You cannot consume this service"}' },
+    [CONST.DECISION_NO_CERTIFICATE] = { 401, '{"message":"No required TLS certificate was sent"}' },
+    [CONST.DECISION_REFUSED] = { 401, '{"message":"TLS certificate failed verification"}' },
+    [CONST.DECISION_MISDIRECTED] = { 421, '{"message":"Misdirected Request"}' },
+    [CONST.DECISION_FORBIDDEN] = { 403, '{"message":"You cannot consume this service"}' },
     [TOO_EARLY] = { 425, '{"message":"Too Early"}' },
-    [CONST.UNAVAILABLE] = { 503, '{"message":"Service Unavailable"}' },
+    [CONST.DECISION_UNAVAILABLE] = { 503, '{"message":"Service Unavailable"}' },
 }
 
 
@@ -79,7 +79,7 @@ local REFUSALS = {
 local MAX_DECISIONS = 5
 
 
-local decision = ffi.new("rmtls_answer")
+local decision = ffi.new("rmtls_decision")
 local reason = library.buffer(4096)
 local now = 0
 
@@ -110,7 +110,7 @@ end
 
 local function read_lines(engine, plan, ssl)
     local lines, status = upstream_headers.of_request(
-        C.rmtls_engine_lines(engine.handle, ssl, plan, decision, now, upstream_headers.out), count_left_out)
+        C.rmtls_engine_header_lines(engine.handle, ssl, plan, decision, now, upstream_headers.out), count_left_out)
     if not lines then
         error(select(2, library.failure("header lines", status)))
     end
@@ -199,7 +199,7 @@ end
 local function decide(engine, plan, ssl, traits)
     traits = traits or engine:traits_of(plan)
     -- RFC 8470, section 5.1: any value of Early-Data means 1.
-    if band(traits, TRAIT_INBOUND_OR_BEARER) ~= 0 and ngx_var.http_early_data then
+    if band(traits, TRAIT_HEADER_CERTIFICATE_OR_TOKEN) ~= 0 and ngx_var.http_early_data then
         return too_early()
     end
 
@@ -207,10 +207,10 @@ local function decide(engine, plan, ssl, traits)
     now = ngx_time()
     reason.len = 0
     local status
-    if band(traits, TRAIT_INBOUND) ~= 0 then
+    if band(traits, TRAIT_HEADER_CERTIFICATE) ~= 0 then
         local request = request_headers.of_request()
-        status = C.rmtls_engine_access_header(engine.handle, ssl, plan, host, #host, request.received.array,
-                                              request.received.count, request.trusted, now, decision, reason)
+        status = C.rmtls_engine_access_with_headers(engine.handle, ssl, plan, host, #host, request.received.array,
+                                                    request.received.count, request.trusted, now, decision, reason)
     else
         status = C.rmtls_engine_access(engine.handle, ssl, plan, host, #host, now, decision, reason)
     end
@@ -247,7 +247,7 @@ local function new_record(engine, key, number, plan)
         verdict = decision.verdict,
         consumer = decision.consumer,
         credential = decision.credential,
-        server_certificate = decision.own,
+        server_certificate = decision.server_certificate,
         from_header = decision.from_header,
         -- When the lines were made. They are not used when the clock was set back since, as lines may
         -- contain a number of days.
@@ -276,8 +276,9 @@ local function add_lines(engine, record, plan, ssl)
     if not record.is_client and record.number ~= 0 then
         local key = plan * OWNERS + NO_CLIENT + decision.verdict
         shared = decision_cache.get(key)
-        if not shared or shared.server_certificate ~= decision.own or shared.identity ~= decision.identity
-            or shared.consumer ~= decision.consumer or shared.from_header ~= decision.from_header
+        if not shared or shared.server_certificate ~= decision.server_certificate
+            or shared.identity ~= decision.identity or shared.consumer ~= decision.consumer
+            or shared.from_header ~= decision.from_header
         then
             shared = new_record(engine, key, 0, plan)
         end
@@ -356,7 +357,7 @@ local function publish_decision(engine, plan, ssl, route)
     -- With another chain, the same certificate may map to another consumer.
     if not record or record.number ~= number or record.verdict ~= decision.verdict
         or record.identity ~= decision.identity or record.consumer ~= decision.consumer
-        or record.credential ~= decision.credential or record.server_certificate ~= decision.own
+        or record.credential ~= decision.credential or record.server_certificate ~= decision.server_certificate
         or record.from_header ~= decision.from_header
     then
         record = new_record(engine, key, number, plan)
@@ -402,11 +403,11 @@ local function forward_xfcc(engine, plan, lines)
     end
 
     local name, value = library.text(xfcc_name), library.text(xfcc_value)
-    if xfcc_kind[0] == CONST.LINE_ALWAYS then
+    if xfcc_kind[0] == CONST.HEADER_LINE_ALWAYS then
         set_header(name, value)
     else
         upstream_headers.left_out(xfcc_kind[0], name, value, count_left_out)
-        if xfcc_kind[0] == CONST.LINE_TOO_LARGE then
+        if xfcc_kind[0] == CONST.HEADER_LINE_TOO_LARGE then
             set_header(name .. "-Too-Large", "1")
         end
     end
@@ -465,14 +466,14 @@ local function await_revocation(engine, route, dict, ssl, plan, outcome)
 
         local decided_plan = plan
         local _, shortage = revocation.resolve(engine, plan, dict, find_plan, function(out)
-            if band(engine:traits_of(decided_plan), TRAIT_INBOUND) == 0 then
-                return C.rmtls_engine_client(engine.handle, ssl, out)
+            if band(engine:traits_of(decided_plan), TRAIT_HEADER_CERTIFICATE) == 0 then
+                return C.rmtls_engine_tls_client(engine.handle, ssl, out)
             end
 
             local request = request_headers.of_request()
 
-            return C.rmtls_engine_presented(engine.handle, ssl, decided_plan, request.received.array,
-                                            request.received.count, request.trusted, 0, out)
+            return C.rmtls_engine_unverified_certificate(engine.handle, ssl, decided_plan, request.received.array,
+                                                         request.received.count, request.trusted, 0, out)
         end)
         plan = current_plan(engine, route)
         outcome = decide(engine, plan, ssl)
@@ -493,7 +494,7 @@ end
 -- certificate, which may be decided again here, the header lines of the claims, and the refusal, if any.
 local function await_token(engine, route, dict, ssl, plan, outcome)
     for _ = 1, MAX_DECISIONS do
-        if outcome ~= PASS or band(engine:traits_of(plan), TRAIT_BEARER) == 0 then
+        if outcome ~= PASS or band(engine:traits_of(plan), TRAIT_TOKEN) == 0 then
             return plan, outcome
         end
 
@@ -548,7 +549,7 @@ local function await_external(engine, route, dict, ssl, plan, outcome)
     local removed_under = C.rmtls_engine_epoch(engine.handle)
     local claims, refused
     plan, outcome, refused = await_revocation(engine, route, dict, ssl, plan, outcome)
-    if not refused and band(engine:traits_of(plan), TRAIT_BEARER) ~= 0 then
+    if not refused and band(engine:traits_of(plan), TRAIT_TOKEN) ~= 0 then
         plan, outcome, claims, refused = await_token(engine, route, dict, ssl, plan, outcome)
     end
 
@@ -574,7 +575,7 @@ function _M.run(engine, route, dict)
     local traits = engine:traits_of(plan)
     local outcome = decide(engine, plan, ssl, traits)
     local claims, refused
-    if outcome == PENDING or band(traits, TRAIT_BEARER) ~= 0 then
+    if outcome == PENDING or band(traits, TRAIT_TOKEN) ~= 0 then
         plan, outcome, claims, refused = await_external(engine, route, dict, ssl, plan, outcome)
         traits = engine:traits_of(plan)
     end

@@ -5,7 +5,7 @@ typedef struct rmtls_certificate rmtls_certificate;
 
 typedef struct rmtls_engine rmtls_engine;
 
-typedef struct rmtls_lines rmtls_lines;
+typedef struct rmtls_header_lines rmtls_header_lines;
 
 typedef struct rmtls_reload rmtls_reload;
 
@@ -19,14 +19,14 @@ typedef struct rmtls_buf {
   size_t len;
 } rmtls_buf;
 
-typedef struct rmtls_header {
+typedef struct rmtls_request_header {
   int32_t name_len;
   const uint8_t *name;
   int32_t value_len;
   const uint8_t *value;
-} rmtls_header;
+} rmtls_request_header;
 
-typedef struct rmtls_answer {
+typedef struct rmtls_decision {
   int32_t decision;
   uint32_t client;
   uint32_t generation;
@@ -36,18 +36,18 @@ typedef struct rmtls_answer {
   uint32_t credential;
   int32_t forwards;
   uint32_t connection;
-  uint32_t own;
+  uint32_t server_certificate;
   int32_t from_header;
-} rmtls_answer;
+} rmtls_decision;
 
-typedef struct rmtls_bearer_answer {
+typedef struct rmtls_token_decision {
   int32_t decision;
   uint32_t token;
   uint32_t generation;
   uint8_t id[32];
-} rmtls_bearer_answer;
+} rmtls_token_decision;
 
-typedef struct rmtls_bearer_options {
+typedef struct rmtls_token_options {
   int32_t needs_keys;
   int32_t client_auth;
   int32_t hide_credentials;
@@ -57,18 +57,18 @@ typedef struct rmtls_bearer_options {
   uint32_t rediscovery_lifetime;
   uint32_t cache_ttl;
   uint32_t certificate_plan;
-  int32_t possession;
-} rmtls_bearer_options;
+  int32_t proof_of_possession;
+} rmtls_token_options;
 
-typedef struct rmtls_status {
+typedef struct rmtls_policy_status {
   uint64_t epoch;
   uint64_t since;
   uint64_t routes;
   uint64_t server_names;
-  uint64_t asks;
+  uint64_t certificate_requests;
   uint64_t warnings;
   uint8_t digest[32];
-} rmtls_status;
+} rmtls_policy_status;
 
 typedef struct rmtls_fetch_options {
   uint32_t http_timeout;
@@ -78,103 +78,103 @@ typedef struct rmtls_fetch_options {
   uint32_t https_proxy_port;
 } rmtls_fetch_options;
 
-typedef struct rmtls_line {
+typedef struct rmtls_header_line {
   int32_t kind;
   const uint8_t *name;
   size_t name_len;
   const uint8_t *value;
   size_t value_len;
-} rmtls_line;
+} rmtls_header_line;
 
-typedef struct rmtls_worker {
+typedef struct rmtls_worker_state {
   uint64_t epoch;
   uint64_t since;
   uint32_t process;
   int32_t failed;
-} rmtls_worker;
+} rmtls_worker_state;
 
-typedef struct rmtls_node {
+typedef struct rmtls_node_state {
   uint64_t epoch;
   uint64_t since;
-} rmtls_node;
+} rmtls_node_state;
 
 int32_t rmtls_abi_version(void);
 
 int32_t rmtls_host_check(struct rmtls_buf *err);
 
-int32_t rmtls_engine_access_header(const struct rmtls_engine *engine,
-                                   void *ssl,
-                                   uint32_t plan,
-                                   const uint8_t *host,
-                                   size_t host_len,
-                                   const struct rmtls_header *came,
-                                   size_t came_len,
-                                   int32_t trusted,
-                                   int64_t now,
-                                   struct rmtls_answer *out,
-                                   struct rmtls_buf *reason);
+int32_t rmtls_engine_access_with_headers(const struct rmtls_engine *engine,
+                                         void *ssl,
+                                         uint32_t plan,
+                                         const uint8_t *host,
+                                         size_t host_len,
+                                         const struct rmtls_request_header *came,
+                                         size_t came_len,
+                                         int32_t trusted,
+                                         int64_t now,
+                                         struct rmtls_decision *out,
+                                         struct rmtls_buf *reason);
 
-int32_t rmtls_engine_presented(const struct rmtls_engine *engine,
-                               void *ssl,
-                               uint32_t plan,
-                               const struct rmtls_header *came,
-                               size_t came_len,
-                               int32_t trusted,
-                               int32_t or_tls,
-                               struct rmtls_certificate **out);
+int32_t rmtls_engine_unverified_certificate(const struct rmtls_engine *engine,
+                                            void *ssl,
+                                            uint32_t plan,
+                                            const struct rmtls_request_header *came,
+                                            size_t came_len,
+                                            int32_t trusted,
+                                            int32_t or_tls,
+                                            struct rmtls_certificate **out);
 
-int32_t rmtls_engine_bearer(const struct rmtls_engine *engine,
-                            void *ssl,
-                            uint32_t plan,
-                            const struct rmtls_header *authorization,
-                            size_t authorization_len,
-                            const struct rmtls_header *came,
-                            size_t came_len,
-                            int32_t trusted,
-                            int32_t latest,
-                            int64_t now,
-                            struct rmtls_bearer_answer *out,
-                            struct rmtls_buf *description,
-                            struct rmtls_buf *reason);
-
-int32_t rmtls_engine_provide(const struct rmtls_engine *engine,
-                             uint32_t plan,
-                             const uint8_t *discovery,
-                             size_t discovery_len,
-                             const uint8_t *keys,
-                             size_t keys_len,
-                             struct rmtls_buf *err);
-
-int32_t rmtls_engine_introspected(const struct rmtls_engine *engine,
-                                  uint32_t plan,
-                                  const struct rmtls_header *authorization,
-                                  size_t authorization_len,
-                                  const uint8_t *data,
-                                  size_t data_len,
-                                  int64_t now,
-                                  struct rmtls_bearer_answer *out,
-                                  struct rmtls_buf *description,
-                                  struct rmtls_buf *reason);
-
-int32_t rmtls_engine_bearer_options(const struct rmtls_engine *engine,
-                                    uint32_t plan,
-                                    struct rmtls_bearer_options *out);
-
-int32_t rmtls_engine_bearer_text(const struct rmtls_engine *engine,
+int32_t rmtls_engine_check_token(const struct rmtls_engine *engine,
+                                 void *ssl,
                                  uint32_t plan,
-                                 uint32_t field,
-                                 struct rmtls_buf *out);
+                                 const struct rmtls_request_header *authorization,
+                                 size_t authorization_len,
+                                 const struct rmtls_request_header *came,
+                                 size_t came_len,
+                                 int32_t trusted,
+                                 int32_t latest,
+                                 int64_t now,
+                                 struct rmtls_token_decision *out,
+                                 struct rmtls_buf *description,
+                                 struct rmtls_buf *reason);
+
+int32_t rmtls_engine_set_issuer_documents(const struct rmtls_engine *engine,
+                                          uint32_t plan,
+                                          const uint8_t *discovery,
+                                          size_t discovery_len,
+                                          const uint8_t *keys,
+                                          size_t keys_len,
+                                          struct rmtls_buf *err);
+
+int32_t rmtls_engine_set_introspection(const struct rmtls_engine *engine,
+                                       uint32_t plan,
+                                       const struct rmtls_request_header *authorization,
+                                       size_t authorization_len,
+                                       const uint8_t *data,
+                                       size_t data_len,
+                                       int64_t now,
+                                       struct rmtls_token_decision *out,
+                                       struct rmtls_buf *description,
+                                       struct rmtls_buf *reason);
+
+int32_t rmtls_engine_token_options(const struct rmtls_engine *engine,
+                                   uint32_t plan,
+                                   struct rmtls_token_options *out);
+
+int32_t rmtls_engine_token_text(const struct rmtls_engine *engine,
+                                uint32_t plan,
+                                uint32_t field,
+                                struct rmtls_buf *out);
 
 int32_t rmtls_engine_client_assertion(const struct rmtls_engine *engine,
                                       uint32_t plan,
                                       int64_t now,
                                       struct rmtls_buf *out);
 
-int32_t rmtls_engine_claim_lines(const struct rmtls_engine *engine,
-                                 uint32_t plan,
-                                 uint32_t token,
-                                 uint32_t generation,
-                                 struct rmtls_lines **out);
+int32_t rmtls_engine_claim_headers(const struct rmtls_engine *engine,
+                                   uint32_t plan,
+                                   uint32_t token,
+                                   uint32_t generation,
+                                   struct rmtls_header_lines **out);
 
 int32_t rmtls_discovery_read(const uint8_t *document,
                              size_t document_len,
@@ -198,9 +198,9 @@ int32_t rmtls_token_check(const uint8_t *token,
 
 int32_t rmtls_certificate_from_header(const uint8_t *format,
                                       size_t format_len,
-                                      const struct rmtls_header *lines,
+                                      const struct rmtls_request_header *lines,
                                       size_t lines_len,
-                                      const struct rmtls_header *chain,
+                                      const struct rmtls_request_header *chain,
                                       size_t chain_len,
                                       struct rmtls_certificate **out,
                                       struct rmtls_buf *err);
@@ -258,30 +258,32 @@ int32_t rmtls_engine_warning(const struct rmtls_engine *engine,
                              size_t index,
                              struct rmtls_buf *out);
 
-int32_t rmtls_engine_unheard(const struct rmtls_engine *engine, struct rmtls_buf *out);
+int32_t rmtls_engine_untrusted_source_warning(const struct rmtls_engine *engine,
+                                              struct rmtls_buf *out);
 
-int32_t rmtls_engine_status(const struct rmtls_engine *engine, struct rmtls_status *out);
+int32_t rmtls_engine_policy_status(const struct rmtls_engine *engine,
+                                   struct rmtls_policy_status *out);
 
 int32_t rmtls_engine_plan(const struct rmtls_engine *engine,
                           const uint8_t *name,
                           size_t name_len,
                           uint32_t *out);
 
-int32_t rmtls_engine_no_route(const struct rmtls_engine *engine,
-                              const uint8_t *name,
-                              size_t name_len,
-                              int64_t now,
-                              struct rmtls_buf *out);
+int32_t rmtls_engine_unknown_route(const struct rmtls_engine *engine,
+                                   const uint8_t *name,
+                                   size_t name_len,
+                                   int64_t now,
+                                   struct rmtls_buf *out);
 
 int32_t rmtls_engine_route(const struct rmtls_engine *engine, size_t index, struct rmtls_buf *out);
 
-int32_t rmtls_engine_unreadable(const struct rmtls_engine *engine,
-                                const uint8_t *user,
-                                size_t user_len,
-                                const uint8_t *group,
-                                size_t group_len,
-                                size_t index,
-                                struct rmtls_buf *out);
+int32_t rmtls_engine_unreadable_file(const struct rmtls_engine *engine,
+                                     const uint8_t *user,
+                                     size_t user_len,
+                                     const uint8_t *group,
+                                     size_t group_len,
+                                     size_t index,
+                                     struct rmtls_buf *out);
 
 int32_t rmtls_engine_client_hello(const struct rmtls_engine *engine,
                                   void *ssl,
@@ -289,7 +291,9 @@ int32_t rmtls_engine_client_hello(const struct rmtls_engine *engine,
                                   size_t name_len,
                                   struct rmtls_buf *err);
 
-int32_t rmtls_engine_ask(const struct rmtls_engine *engine, void *ssl, struct rmtls_buf *err);
+int32_t rmtls_engine_request_certificate(const struct rmtls_engine *engine,
+                                         void *ssl,
+                                         struct rmtls_buf *err);
 
 int32_t rmtls_engine_access(const struct rmtls_engine *engine,
                             void *ssl,
@@ -297,24 +301,24 @@ int32_t rmtls_engine_access(const struct rmtls_engine *engine,
                             const uint8_t *host,
                             size_t host_len,
                             int64_t now,
-                            struct rmtls_answer *out,
+                            struct rmtls_decision *out,
                             struct rmtls_buf *reason);
 
-int32_t rmtls_engine_forged(const struct rmtls_engine *engine,
-                            const struct rmtls_header *headers,
-                            size_t headers_len,
-                            uint32_t *found,
-                            size_t found_cap,
-                            size_t *found_len);
+int32_t rmtls_engine_reserved_headers(const struct rmtls_engine *engine,
+                                      const struct rmtls_request_header *headers,
+                                      size_t headers_len,
+                                      uint32_t *found,
+                                      size_t found_cap,
+                                      size_t *found_len);
 
 int32_t rmtls_engine_group(const struct rmtls_engine *engine,
                            uint32_t plan,
-                           const struct rmtls_answer *answer,
+                           const struct rmtls_decision *answer,
                            size_t index,
                            struct rmtls_buf *out);
 
 int32_t rmtls_engine_not_after(const struct rmtls_engine *engine,
-                               const struct rmtls_answer *answer,
+                               const struct rmtls_decision *answer,
                                int64_t *out);
 
 int32_t rmtls_engine_consumer(const struct rmtls_engine *engine,
@@ -330,76 +334,76 @@ int32_t rmtls_engine_fetch_options(const struct rmtls_engine *engine,
 
 uint32_t rmtls_engine_epoch(const struct rmtls_engine *engine);
 
-int32_t rmtls_engine_source(const struct rmtls_engine *engine,
-                            const struct rmtls_certificate *client,
-                            uint32_t plan,
-                            uint32_t epoch,
-                            size_t index,
-                            int64_t now,
-                            int32_t *kind,
-                            struct rmtls_buf *url,
-                            struct rmtls_buf *request);
+int32_t rmtls_engine_revocation_source(const struct rmtls_engine *engine,
+                                       const struct rmtls_certificate *client,
+                                       uint32_t plan,
+                                       uint32_t epoch,
+                                       size_t index,
+                                       int64_t now,
+                                       int32_t *kind,
+                                       struct rmtls_buf *url,
+                                       struct rmtls_buf *request);
 
-int32_t rmtls_engine_judge(const struct rmtls_engine *engine,
-                           const struct rmtls_certificate *client,
-                           uint32_t plan,
-                           uint32_t epoch,
-                           size_t index,
-                           const uint8_t *data,
-                           size_t data_len,
-                           int64_t now,
-                           int32_t *state,
-                           int64_t *until,
-                           struct rmtls_buf *err);
+int32_t rmtls_engine_revocation_response(const struct rmtls_engine *engine,
+                                         const struct rmtls_certificate *client,
+                                         uint32_t plan,
+                                         uint32_t epoch,
+                                         size_t index,
+                                         const uint8_t *data,
+                                         size_t data_len,
+                                         int64_t now,
+                                         int32_t *state,
+                                         int64_t *until,
+                                         struct rmtls_buf *err);
 
-int32_t rmtls_engine_settle(const struct rmtls_engine *engine,
-                            const struct rmtls_certificate *client,
-                            uint32_t plan,
-                            uint32_t epoch,
-                            int32_t state,
-                            int64_t until,
-                            int64_t now);
+int32_t rmtls_engine_set_revocation_status(const struct rmtls_engine *engine,
+                                           const struct rmtls_certificate *client,
+                                           uint32_t plan,
+                                           uint32_t epoch,
+                                           int32_t state,
+                                           int64_t until,
+                                           int64_t now);
 
-int32_t rmtls_engine_crl(const struct rmtls_engine *engine,
-                         size_t index,
-                         struct rmtls_buf *file,
-                         struct rmtls_buf *issuer,
-                         int64_t *next_update);
+int32_t rmtls_engine_local_crl(const struct rmtls_engine *engine,
+                               size_t index,
+                               struct rmtls_buf *file,
+                               struct rmtls_buf *issuer,
+                               int64_t *next_update);
 
 int32_t rmtls_engine_expired_crl(const struct rmtls_engine *engine,
                                  int64_t now,
                                  struct rmtls_buf *out);
 
-int32_t rmtls_engine_status_key(const struct rmtls_engine *engine,
-                                const struct rmtls_certificate *client,
-                                uint32_t plan,
-                                uint32_t epoch,
-                                int64_t now,
-                                struct rmtls_buf *out);
+int32_t rmtls_engine_revocation_status_key(const struct rmtls_engine *engine,
+                                           const struct rmtls_certificate *client,
+                                           uint32_t plan,
+                                           uint32_t epoch,
+                                           int64_t now,
+                                           struct rmtls_buf *out);
 
-int32_t rmtls_engine_client(const struct rmtls_engine *engine,
-                            void *ssl,
-                            struct rmtls_certificate **out);
+int32_t rmtls_engine_tls_client(const struct rmtls_engine *engine,
+                                void *ssl,
+                                struct rmtls_certificate **out);
 
-int32_t rmtls_engine_client_at(const struct rmtls_engine *engine,
-                               uint32_t client,
-                               uint32_t generation,
-                               struct rmtls_certificate **out);
+int32_t rmtls_engine_cached_client(const struct rmtls_engine *engine,
+                                   uint32_t client,
+                                   uint32_t generation,
+                                   struct rmtls_certificate **out);
 
-int32_t rmtls_engine_lines(const struct rmtls_engine *engine,
-                           void *ssl,
-                           uint32_t plan,
-                           const struct rmtls_answer *answer,
-                           int64_t now,
-                           struct rmtls_lines **out);
+int32_t rmtls_engine_header_lines(const struct rmtls_engine *engine,
+                                  void *ssl,
+                                  uint32_t plan,
+                                  const struct rmtls_decision *answer,
+                                  int64_t now,
+                                  struct rmtls_header_lines **out);
 
-int32_t rmtls_certificate_lines(const struct rmtls_certificate *certificate,
-                                const uint8_t *dialect,
-                                size_t dialect_len,
-                                int32_t verdict,
-                                int64_t now,
-                                struct rmtls_lines **out,
-                                struct rmtls_buf *err);
+int32_t rmtls_certificate_header_lines(const struct rmtls_certificate *certificate,
+                                       const uint8_t *dialect,
+                                       size_t dialect_len,
+                                       int32_t verdict,
+                                       int64_t now,
+                                       struct rmtls_header_lines **out,
+                                       struct rmtls_buf *err);
 
 int32_t rmtls_engine_cloudflare(const struct rmtls_engine *engine,
                                 void *ssl,
@@ -407,13 +411,15 @@ int32_t rmtls_engine_cloudflare(const struct rmtls_engine *engine,
                                 uint32_t plan,
                                 int32_t verdict,
                                 int64_t now,
-                                struct rmtls_lines **out);
+                                struct rmtls_header_lines **out);
 
-int32_t rmtls_lines_get(const struct rmtls_lines *lines, size_t index, struct rmtls_line *out);
+int32_t rmtls_header_lines_get(const struct rmtls_header_lines *lines,
+                               size_t index,
+                               struct rmtls_header_line *out);
 
-int32_t rmtls_lines_until(const struct rmtls_lines *lines, int64_t *until);
+int32_t rmtls_header_lines_until(const struct rmtls_header_lines *lines, int64_t *until);
 
-void rmtls_lines_free(struct rmtls_lines *lines);
+void rmtls_header_lines_free(struct rmtls_header_lines *lines);
 
 int32_t rmtls_engine_header_value(const struct rmtls_engine *engine,
                                   void *ssl,
@@ -432,8 +438,8 @@ int32_t rmtls_connection_is_first(void *ssl, uint64_t request);
 
 int32_t rmtls_engine_xfcc(const struct rmtls_engine *engine,
                           uint32_t plan,
-                          const struct rmtls_answer *answer,
-                          const struct rmtls_header *came,
+                          const struct rmtls_decision *answer,
+                          const struct rmtls_request_header *came,
                           size_t came_len,
                           const uint8_t *own,
                           size_t own_len,
@@ -443,11 +449,11 @@ int32_t rmtls_engine_xfcc(const struct rmtls_engine *engine,
 
 int32_t rmtls_engine_traits(const struct rmtls_engine *engine, uint32_t plan, uint32_t *out);
 
-int32_t rmtls_engine_read_name(const struct rmtls_engine *engine,
-                               size_t index,
-                               struct rmtls_buf *out);
+int32_t rmtls_engine_read_header_name(const struct rmtls_engine *engine,
+                                      size_t index,
+                                      struct rmtls_buf *out);
 
-int32_t rmtls_metrics_take(uint64_t *out);
+int32_t rmtls_metrics_read_and_reset(uint64_t *out);
 
 int32_t rmtls_engine_join_node(const struct rmtls_engine *engine,
                                struct rmtls_buf *err);
@@ -464,15 +470,15 @@ int32_t rmtls_engine_load_last_good(const struct rmtls_engine *engine,
 
 int32_t rmtls_engine_is_behind(const struct rmtls_engine *engine);
 
-int32_t rmtls_engine_cannot_follow(const struct rmtls_engine *engine);
+int32_t rmtls_engine_set_unavailable(const struct rmtls_engine *engine);
 
-int32_t rmtls_engine_report(const struct rmtls_engine *engine, uint32_t worker);
+int32_t rmtls_engine_report_worker(const struct rmtls_engine *engine, uint32_t worker);
 
-int32_t rmtls_engine_worker(const struct rmtls_engine *engine,
-                            uint32_t worker,
-                            struct rmtls_worker *out);
+int32_t rmtls_engine_worker_state(const struct rmtls_engine *engine,
+                                  uint32_t worker,
+                                  struct rmtls_worker_state *out);
 
-int32_t rmtls_engine_node(const struct rmtls_engine *engine, struct rmtls_node *out);
+int32_t rmtls_engine_node_state(const struct rmtls_engine *engine, struct rmtls_node_state *out);
 
 int32_t rmtls_reload_new(const struct rmtls_engine *engine,
                          const uint8_t *document,
@@ -512,7 +518,7 @@ int32_t rmtls_engine_watch_start(const struct rmtls_engine *engine,
                                  uint32_t *every_ms,
                                  uint32_t *token);
 
-int32_t rmtls_engine_watch_look(const struct rmtls_engine *engine, uint32_t token, int32_t *look);
+int32_t rmtls_engine_watch_check(const struct rmtls_engine *engine, uint32_t token, int32_t *look);
 
 int32_t rmtls_sni_map_new(struct rmtls_sni_map **out);
 
@@ -541,13 +547,13 @@ int32_t rmtls_sni_map_client_hello(const struct rmtls_sni_map *map,
                                    size_t name_len,
                                    struct rmtls_buf *err);
 
-int32_t rmtls_sni_map_ask(void *ssl, struct rmtls_buf *err);
+int32_t rmtls_sni_map_request_certificate(void *ssl, struct rmtls_buf *err);
 
-int32_t rmtls_sni_map_bound(const struct rmtls_sni_map *map,
-                            void *ssl,
-                            const uint8_t *name,
-                            size_t name_len,
-                            int32_t *bound);
+int32_t rmtls_sni_map_check_binding(const struct rmtls_sni_map *map,
+                                    void *ssl,
+                                    const uint8_t *name,
+                                    size_t name_len,
+                                    int32_t *bound);
 
 int32_t rmtls_trust_store_new(const uint8_t *pem,
                               size_t pem_len,
@@ -579,24 +585,24 @@ return {
     PANIC = -3,
     OPENSSL = -4,
     HOST = -5,
-    BEARER_PASS = 0,
-    BEARER_NO_TOKEN = 1,
-    BEARER_REFUSED = 2,
-    BEARER_FORBIDDEN = 3,
-    BEARER_NEEDS_KEYS = 4,
-    BEARER_NEEDS_INTROSPECTION = 5,
-    BEARER_PENDING = 6,
-    BEARER_ISSUER = 1,
-    BEARER_INTROSPECTION_ENDPOINT = 2,
-    BEARER_CLIENT_ID = 3,
-    BEARER_CLIENT_SECRET = 4,
-    BEARER_UNAUTHORIZED = 5,
-    BEARER_FORBIDDEN_TEXT = 6,
-    BEARER_OWN_ENDPOINT = 7,
-    CLIENT_NONE = 0,
-    CLIENT_BASIC = 1,
-    CLIENT_POST = 2,
-    CLIENT_PRIVATE_KEY = 3,
+    TOKEN_PASS = 0,
+    TOKEN_NO_TOKEN = 1,
+    TOKEN_REFUSED = 2,
+    TOKEN_FORBIDDEN = 3,
+    TOKEN_NEEDS_KEYS = 4,
+    TOKEN_NEEDS_INTROSPECTION = 5,
+    TOKEN_PENDING = 6,
+    TOKEN_TEXT_ISSUER = 1,
+    TOKEN_TEXT_INTROSPECTION_ENDPOINT = 2,
+    TOKEN_TEXT_CLIENT_ID = 3,
+    TOKEN_TEXT_CLIENT_SECRET = 4,
+    TOKEN_TEXT_UNAUTHORIZED = 5,
+    TOKEN_TEXT_FORBIDDEN = 6,
+    TOKEN_TEXT_CONFIGURED_ENDPOINT = 7,
+    CLIENT_AUTH_NONE = 0,
+    CLIENT_AUTH_BASIC = 1,
+    CLIENT_AUTH_POST = 2,
+    CLIENT_AUTH_PRIVATE_KEY = 3,
     FIELD_SUBJECT_DN = 1,
     FIELD_ISSUER_DN = 2,
     FIELD_SERIAL = 3,
@@ -605,14 +611,14 @@ return {
     FIELD_PEM = 6,
     FIELD_CHAIN_PEM = 7,
     FIELD_X5T_S256 = 8,
-    PASS = 0,
-    NO_CERTIFICATE = 1,
-    REFUSED = 2,
-    MISDIRECTED = 3,
-    FORBIDDEN = 4,
-    PENDING = 5,
-    TOO_EARLY = 6,
-    UNAVAILABLE = 7,
+    DECISION_PASS = 0,
+    DECISION_NO_CERTIFICATE = 1,
+    DECISION_REFUSED = 2,
+    DECISION_MISDIRECTED = 3,
+    DECISION_FORBIDDEN = 4,
+    DECISION_PENDING = 5,
+    DECISION_TOO_EARLY = 6,
+    DECISION_UNAVAILABLE = 7,
     IDENTITY_NONE = 0,
     IDENTITY_HOLDER = 1,
     IDENTITY_CONSUMER = 2,
@@ -620,28 +626,28 @@ return {
     FORWARDS_NO = 0,
     FORWARDS_YES = 1,
     FORWARDS_FIRST = 2,
-    SOURCE_OCSP = 1,
-    SOURCE_CRL = 2,
-    STATE_UNKNOWN = 0,
-    STATE_GOOD = 1,
-    STATE_REVOKED = 2,
+    REVOCATION_SOURCE_OCSP = 1,
+    REVOCATION_SOURCE_CRL = 2,
+    REVOCATION_STATUS_UNKNOWN = 0,
+    REVOCATION_STATUS_GOOD = 1,
+    REVOCATION_STATUS_REVOKED = 2,
     MAX_LUA_BYTES = 25165824,
     CONSUMER_ID = 1,
     CONSUMER_USERNAME = 2,
     CONSUMER_CUSTOM_ID = 3,
-    LINE_ALWAYS = 0,
-    LINE_FORWARDING = 1,
-    LINE_XFCC = 2,
-    LINE_TOO_LARGE = 3,
-    LINE_AMBIGUOUS = 4,
-    LINE_NOT_TEXT = 5,
-    LINE_UNREADABLE = 6,
-    LINE_FLAG = 7,
+    HEADER_LINE_ALWAYS = 0,
+    HEADER_LINE_FORWARDING = 1,
+    HEADER_LINE_XFCC = 2,
+    HEADER_LINE_TOO_LARGE = 3,
+    HEADER_LINE_AMBIGUOUS = 4,
+    HEADER_LINE_NOT_TEXT = 5,
+    HEADER_LINE_UNREADABLE = 6,
+    HEADER_LINE_FLAG = 7,
     TRAIT_VARY = 1,
     TRAIT_PRIVATE = 2,
     TRAIT_XFCC = 4,
-    TRAIT_INBOUND = 8,
-    TRAIT_BEARER = 16,
+    TRAIT_HEADER_CERTIFICATE = 8,
+    TRAIT_TOKEN = 16,
     TRAIT_OR_TLS = 32,
     VERDICT_NOT_VERIFIED = -1,
     VERDICT_NO_CONSUMER = -2,
@@ -664,7 +670,7 @@ return {
     RELOAD_SAME = 2,
     RELOAD_SUPERSEDED = 3,
     RELOAD_UNSETTLED = 4,
-    LOOK_SAME = 0,
-    LOOK_UNSETTLED = 1,
-    LOOK_CHANGED = 2,
+    WATCH_SAME = 0,
+    WATCH_UNSETTLED = 1,
+    WATCH_CHANGED = 2,
 }

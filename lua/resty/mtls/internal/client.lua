@@ -15,7 +15,7 @@ local C = library.C
 local NOT_FOUND = CONST.NOT_FOUND
 local NOT_VERIFIED = CONST.VERDICT_NOT_VERIFIED
 local NO_CONSUMER = CONST.VERDICT_NO_CONSUMER
-local TRAIT_INBOUND = CONST.TRAIT_INBOUND
+local TRAIT_HEADER_CERTIFICATE = CONST.TRAIT_HEADER_CERTIFICATE
 local TRAIT_OR_TLS = CONST.TRAIT_OR_TLS
 local X509_V_OK = library.X509_V_OK
 local band = bit.band
@@ -33,7 +33,7 @@ local _M = {}
 -- The certificate of the connection, or nil and the status.
 local function of_connection(engine, ssl)
     return certificate.wrap(function(out)
-        return C.rmtls_engine_client(engine.handle, ssl, out)
+        return C.rmtls_engine_tls_client(engine.handle, ssl, out)
     end)
 end
 
@@ -42,7 +42,7 @@ end
 -- header.
 local function presented_on(engine, plan, ssl)
     local traits = engine:traits_of(plan)
-    if band(traits, TRAIT_INBOUND) ~= 0 then
+    if band(traits, TRAIT_HEADER_CERTIFICATE) ~= 0 then
         local presented, status = request_headers.certificate(engine, plan, ssl)
         if presented or band(traits, TRAIT_OR_TLS) == 0 then
             return presented, status, true
@@ -58,7 +58,7 @@ end
 -- The certificate of a client that is in the client cache, or nil and the status.
 local function cached_certificate(engine, client, generation)
     return certificate.wrap(function(out)
-        return C.rmtls_engine_client_at(engine.handle, client, generation, out)
+        return C.rmtls_engine_cached_client(engine.handle, client, generation, out)
     end)
 end
 
@@ -184,7 +184,7 @@ local HEADER_PHASES = { rewrite = true, access = true, content = true }
 -- NO_DECISION before access(); nil where the certificate would be read from a header that cannot be
 -- trusted yet, because reserved headers were not removed.
 local function before_decision(engine)
-    if band(engine:traits_of(engine:plan()), TRAIT_INBOUND) == 0 then
+    if band(engine:traits_of(engine:plan()), TRAIT_HEADER_CERTIFICATE) == 0 then
         return NO_DECISION
     end
 
@@ -210,7 +210,7 @@ function _M.of_request(engine)
     local epoch = C.rmtls_engine_epoch(engine.handle)
     -- The plan number of a record is one of the policy that decided.
     local changed = record and record.epoch ~= epoch
-    if not ssl and (changed or band(engine:traits_of(plan), TRAIT_INBOUND) == 0) then
+    if not ssl and (changed or band(engine:traits_of(plan), TRAIT_HEADER_CERTIFICATE) == 0) then
         return nil
     end
 

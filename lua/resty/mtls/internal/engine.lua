@@ -193,7 +193,7 @@ function _M:warnings(has_trusted_peers, max)
     local warnings = {}
     if not has_trusted_peers then
         warnings[1] = library.read("engine.warnings", function(out)
-            return C.rmtls_engine_unheard(self.handle, out)
+            return C.rmtls_engine_untrusted_source_warning(self.handle, out)
         end)
     end
 
@@ -241,7 +241,7 @@ end
 -- The error for a route without a plan. now: seconds since the epoch.
 function _M:no_route(route, now)
     return library.read("engine.no_route", function(out)
-        return C.rmtls_engine_no_route(self.handle, route, #route, now, out)
+        return C.rmtls_engine_unknown_route(self.handle, route, #route, now, out)
     end)
 end
 
@@ -270,7 +270,7 @@ function _M:unreadable(user, group, max)
     local lines = {}
     for i = 0, max - 1 do
         lines[i + 1] = library.read("engine.unreadable", function(out)
-            return C.rmtls_engine_unreadable(self.handle, user, #user, group, group and #group or 0, i, out)
+            return C.rmtls_engine_unreadable_file(self.handle, user, #user, group, group and #group or 0, i, out)
         end)
         if not lines[i + 1] then
             break
@@ -282,8 +282,8 @@ end
 
 
 function _M:status()
-    local status = ffi.new("rmtls_status")
-    if C.rmtls_engine_status(self.handle, status) ~= OK then
+    local status = ffi.new("rmtls_policy_status")
+    if C.rmtls_engine_policy_status(self.handle, status) ~= OK then
         return nil
     end
 
@@ -299,7 +299,7 @@ function _M:status()
         counts = {
             routes = tonumber(status.routes),
             server_names = tonumber(status.server_names),
-            asks = tonumber(status.asks),
+            asks = tonumber(status.certificate_requests),
             warnings = tonumber(status.warnings),
         },
     }
@@ -308,15 +308,15 @@ end
 
 -- The epoch in force on the node and the one that each worker serves; nil for an engine that did not join.
 function _M:node()
-    local node = ffi.new("rmtls_node")
-    if C.rmtls_engine_node(self.handle, node) ~= OK then
+    local node = ffi.new("rmtls_node_state")
+    if C.rmtls_engine_node_state(self.handle, node) ~= OK then
         return nil
     end
 
     local workers = {}
-    local worker = ffi.new("rmtls_worker")
+    local worker = ffi.new("rmtls_worker_state")
     for number = 0, ngx.worker.count() - 1 do
-        if C.rmtls_engine_worker(self.handle, number, worker) == OK then
+        if C.rmtls_engine_worker_state(self.handle, number, worker) == OK then
             workers[#workers + 1] = {
                 worker = number,
                 pid = worker.process,

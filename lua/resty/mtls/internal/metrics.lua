@@ -121,7 +121,7 @@ for _, family in ipairs(FAMILIES) do
     family.slots = {}
 end
 
--- rmtls_metrics_take() has them in this order.
+-- rmtls_metrics_read_and_reset() has them in this order.
 local EVENTS = {
     [CONST.EVENT_CLIENT_HELLO] = { "client_hellos_total" },
     [CONST.EVENT_CERTIFICATE_REQUEST] = { "certificate_requests_total" },
@@ -407,7 +407,7 @@ local function report_crls(all)
     local now = ngx.time()
     for i = 0, MAX_CRLS - 1 do
         local file, issuer = library.read("metrics", function(a, b)
-            return C.rmtls_engine_crl(current.handle, i, a, b, next_update)
+            return C.rmtls_engine_local_crl(current.handle, i, a, b, next_update)
         end, true)
         if not file then
             return
@@ -425,7 +425,7 @@ end
 
 -- Adds the counts of this worker to those in the dictionary.
 local function flush()
-    C.rmtls_metrics_take(events)
+    C.rmtls_metrics_read_and_reset(events)
     for i = 0, CONST.EVENTS - 1 do
         if events[i] ~= 0 then
             local event = EVENTS[i]

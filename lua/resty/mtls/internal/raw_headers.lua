@@ -15,7 +15,7 @@ local elements_type = ffi.typeof("ngx_http_lua_ffi_table_elt_t[?]")
 local capacity = 64
 local elements = elements_type(capacity)
 
-if ffi.sizeof("ngx_http_lua_ffi_table_elt_t") ~= ffi.sizeof("rmtls_header") then
+if ffi.sizeof("ngx_http_lua_ffi_table_elt_t") ~= ffi.sizeof("rmtls_request_header") then
     error("resty.mtls: this lua-nginx-module lays out request headers in another way than "
           .. "0.10.23 to 0.10.30 do", 0)
 end

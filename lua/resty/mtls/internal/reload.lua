@@ -14,8 +14,8 @@ local NOT_FOUND = CONST.NOT_FOUND
 local BUILDING = CONST.RELOAD_BUILDING
 local IN_FORCE = CONST.RELOAD_IN_FORCE
 local UNSETTLED = CONST.RELOAD_UNSETTLED
-local FILES_CHANGED = CONST.LOOK_CHANGED
-local FILES_UNSETTLED = CONST.LOOK_UNSETTLED
+local FILES_CHANGED = CONST.WATCH_CHANGED
+local FILES_UNSETTLED = CONST.WATCH_UNSETTLED
 local math_huge = math.huge
 local math_min = math.min
 local ngx_log = ngx.log
@@ -131,7 +131,7 @@ end
 local function report(engine)
     local worker = ngx.worker.id()
     if worker then
-        C.rmtls_engine_report(engine.handle, worker)
+        C.rmtls_engine_report_worker(engine.handle, worker)
     end
 end
 
@@ -269,7 +269,7 @@ local function catch_up(engine)
         return
     end
 
-    C.rmtls_engine_cannot_follow(engine.handle)
+    C.rmtls_engine_set_unavailable(engine.handle)
 end
 
 
@@ -277,7 +277,7 @@ end
 local function watch_once(engine, watcher, reload)
     if reload then
         if await_reload(engine, reload) == nil then
-            C.rmtls_engine_cannot_follow(engine.handle)
+            C.rmtls_engine_set_unavailable(engine.handle)
         end
 
         reload = nil
@@ -288,7 +288,7 @@ local function watch_once(engine, watcher, reload)
 
     for _ = 1, MAX_UNSETTLED_CHECKS do
         if not reload then
-            if C.rmtls_engine_watch_look(engine.handle, watcher, files) ~= OK then
+            if C.rmtls_engine_watch_check(engine.handle, watcher, files) ~= OK then
                 return false
             end
 
@@ -391,7 +391,7 @@ local function start_watch(engine)
     if C.rmtls_engine_is_behind(engine.handle) == OK then
         reload = start(engine, { node = true })
 
-    elseif C.rmtls_engine_watch_look(engine.handle, watcher, files) == OK and files[0] == FILES_CHANGED then
+    elseif C.rmtls_engine_watch_check(engine.handle, watcher, files) == OK and files[0] == FILES_CHANGED then
         reload = start(engine)
     end
 

@@ -31,7 +31,7 @@ local RECENT_TTL = 60
 
 local _M = {}
 
-local header_type = ffi.typeof("rmtls_header[?]")
+local header_type = ffi.typeof("rmtls_request_header[?]")
 local recent = lrucache.new(MAX_RECENT)
 -- The saved headers of all live requests: nginx holds what ngx.ctx had before an internal redirect until
 -- the request ends.
@@ -214,8 +214,8 @@ function _M.certificate(engine, plan, ssl, or_tls)
     local headers = _M.of_request()
 
     return certificate.wrap(function(out)
-        return C.rmtls_engine_presented(engine.handle, ssl, plan, headers.received.array, headers.received.count,
-                                        headers.trusted, or_tls and 1 or 0, out)
+        return C.rmtls_engine_unverified_certificate(engine.handle, ssl, plan, headers.received.array,
+                                                     headers.received.count, headers.trusted, or_tls and 1 or 0, out)
     end)
 end
 

@@ -24,7 +24,7 @@ local tonumber = tonumber
 local MAX_NAMES = 64
 local found_len = ffi.new("size_t[1]")
 local indexes_type = ffi.typeof("uint32_t[?]")
-local headers_type = ffi.typeof("const rmtls_header *")
+local headers_type = ffi.typeof("const rmtls_request_header *")
 local capacity = 64
 local found = indexes_type(capacity)
 
@@ -42,7 +42,7 @@ local function load_read_names(engine)
     read_names = {}
     for i = 0, math.huge do
         local name = library.read("engine.read_names", function(out)
-            return C.rmtls_engine_read_name(engine.handle, i, out)
+            return C.rmtls_engine_read_header_name(engine.handle, i, out)
         end)
         if not name then
             break
@@ -93,8 +93,8 @@ function _M.remove(engine)
             found = indexes_type(capacity)
         end
 
-        if C.rmtls_engine_forged(engine.handle, ffi_cast(headers_type, elements), count, found,
-                                 capacity, found_len) ~= OK
+        if C.rmtls_engine_reserved_headers(engine.handle, ffi_cast(headers_type, elements), count, found,
+                                           capacity, found_len) ~= OK
         then
             error("request headers cannot be checked")
         end

@@ -17,11 +17,11 @@ local CONST = require "resty.mtls.internal.cdef"
 
 
 local C = library.C
-local SOURCE_OCSP = CONST.SOURCE_OCSP
+local SOURCE_OCSP = CONST.REVOCATION_SOURCE_OCSP
 local INVALID = CONST.INVALID
 local NOT_FOUND = CONST.NOT_FOUND
-local STATE_REVOKED = CONST.STATE_REVOKED
-local STATE_UNKNOWN = CONST.STATE_UNKNOWN
+local STATE_REVOKED = CONST.REVOCATION_STATUS_REVOKED
+local STATE_UNKNOWN = CONST.REVOCATION_STATUS_UNKNOWN
 local SHORTAGE = shared_cache.SHORTAGE
 local SUPERSEDED = shared_cache.SUPERSEDED
 local ngx_log = ngx.log
@@ -41,7 +41,7 @@ local RECHECK = 2
 -- Statuses of responders that do not support POST.
 local NO_POST = { [400] = true, [404] = true, [405] = true, [501] = true }
 -- Values of the label `answer`.
-local ANSWERS = { [CONST.STATE_GOOD] = "good", [CONST.STATE_REVOKED] = "revoked" }
+local ANSWERS = { [CONST.REVOCATION_STATUS_GOOD] = "good", [CONST.REVOCATION_STATUS_REVOKED] = "revoked" }
 -- Longest URL of a GET request to a responder (RFC 5019 section 5).
 local MAX_GET = 255
 
@@ -84,7 +84,7 @@ end
 
 local function status_key(engine, client, plan, epoch)
     return library.read("revocation", function(out)
-        return C.rmtls_engine_status_key(engine.handle, client, plan, epoch, ngx_time(), out)
+        return C.rmtls_engine_revocation_status_key(engine.handle, client, plan, epoch, ngx_time(), out)
     end)
 end
 
@@ -113,8 +113,8 @@ end
 local function source(lookup, index)
     local kind = ffi.new("int32_t[1]")
     local url, request = library.read("revocation", function(a, b)
-        return C.rmtls_engine_source(lookup.engine.handle, lookup.client, lookup.plan, lookup.epoch,
-                                     index, ngx_time(), kind, a, b)
+        return C.rmtls_engine_revocation_source(lookup.engine.handle, lookup.client, lookup.plan, lookup.epoch,
+                                                index, ngx_time(), kind, a, b)
     end, true)
 
     if not url and request then
@@ -132,8 +132,8 @@ local function verify_response(lookup, index, bytes)
     local state = ffi.new("int32_t[1]")
     local valid_until = ffi.new("int64_t[1]")
     local ok, err, status = library.try("no answer", function(message)
-        return C.rmtls_engine_judge(lookup.engine.handle, lookup.client, lookup.plan, lookup.epoch,
-                                    index, bytes, #bytes, ngx_time(), state, valid_until, message)
+        return C.rmtls_engine_revocation_response(lookup.engine.handle, lookup.client, lookup.plan, lookup.epoch,
+                                                  index, bytes, #bytes, ngx_time(), state, valid_until, message)
     end)
     if not ok then
         return nil, err, status ~= INVALID and status ~= NOT_FOUND and SHORTAGE or nil
@@ -291,7 +291,7 @@ end
 function _M.resolve(engine, plan, dict, find_plan, read_certificate)
     -- A separate handle, since the connection may be closed when a source responds.
     local presented = certificate.wrap(read_certificate or function(out)
-        return C.rmtls_engine_client(engine.handle, connection.ssl(), out)
+        return C.rmtls_engine_tls_client(engine.handle, connection.ssl(), out)
     end)
     if not presented then
         return true
@@ -342,7 +342,8 @@ function _M.resolve(engine, plan, dict, find_plan, read_certificate)
         ngx_log(ngx.NOTICE, "[mtls] revocation status unknown: ", (err:gsub("^shared_cache%.get: ", "")))
     end
 
-    C.rmtls_engine_settle(engine.handle, lookup.client, lookup.plan, lookup.epoch, state, valid_until, now)
+    C.rmtls_engine_set_revocation_status(engine.handle, lookup.client, lookup.plan, lookup.epoch, state, valid_until,
+                                         now)
 
     return true
 end

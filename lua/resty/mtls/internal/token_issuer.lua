@@ -20,12 +20,12 @@ local CONST = require "resty.mtls.internal.cdef"
 
 local C = library.C
 local OK = CONST.OK
-local PASS = CONST.BEARER_PASS
-local NO_TOKEN = CONST.BEARER_NO_TOKEN
-local REFUSED = CONST.BEARER_REFUSED
-local FORBIDDEN = CONST.BEARER_FORBIDDEN
-local NEEDS_KEYS = CONST.BEARER_NEEDS_KEYS
-local NEEDS_INTROSPECTION = CONST.BEARER_NEEDS_INTROSPECTION
+local PASS = CONST.TOKEN_PASS
+local NO_TOKEN = CONST.TOKEN_NO_TOKEN
+local REFUSED = CONST.TOKEN_REFUSED
+local FORBIDDEN = CONST.TOKEN_FORBIDDEN
+local NEEDS_KEYS = CONST.TOKEN_NEEDS_KEYS
+local NEEDS_INTROSPECTION = CONST.TOKEN_NEEDS_INTROSPECTION
 local NO_PLAN = 0xffffffff
 local JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 local band = bit.band
@@ -54,7 +54,7 @@ local INTROSPECTION_TTL = 1
 local MAX_VALIDATIONS = 6
 
 
-local result = ffi.new("rmtls_bearer_answer")
+local result = ffi.new("rmtls_token_decision")
 local number = ffi.new("uint32_t[1]")
 local description = library.buffer(256)
 local reason = library.buffer(4096)
@@ -84,18 +84,18 @@ local function options_of(engine, plan)
         return options
     end
 
-    local read = ffi.new("rmtls_bearer_options")
-    if C.rmtls_engine_bearer_options(engine.handle, plan, read) ~= OK then
+    local read = ffi.new("rmtls_token_options")
+    if C.rmtls_engine_token_options(engine.handle, plan, read) ~= OK then
         error("the plan requires no token")
     end
 
     local function text(field)
         return (library.read("bearer", function(out)
-            return C.rmtls_engine_bearer_text(engine.handle, plan, field, out)
+            return C.rmtls_engine_token_text(engine.handle, plan, field, out)
         end))
     end
 
-    local issuer = text(CONST.BEARER_ISSUER)
+    local issuer = text(CONST.TOKEN_TEXT_ISSUER)
     options = {
         issuer = issuer,
         key = http.cache_scope() .. "issuer:" .. read.needs_keys .. read.ssl_verify .. ":" .. issuer,
@@ -103,11 +103,11 @@ local function options_of(engine, plan)
         failure_scope = http.cache_scope() .. read.ssl_verify .. " " .. tonumber(read.timeout) .. " ",
         needs_keys = read.needs_keys == 1,
         client_auth = read.client_auth,
-        client_id = text(CONST.BEARER_CLIENT_ID),
-        client_secret = text(CONST.BEARER_CLIENT_SECRET),
-        configured_endpoint = text(CONST.BEARER_OWN_ENDPOINT),
-        unauthorized = text(CONST.BEARER_UNAUTHORIZED),
-        forbidden = text(CONST.BEARER_FORBIDDEN_TEXT),
+        client_id = text(CONST.TOKEN_TEXT_CLIENT_ID),
+        client_secret = text(CONST.TOKEN_TEXT_CLIENT_SECRET),
+        configured_endpoint = text(CONST.TOKEN_TEXT_CONFIGURED_ENDPOINT),
+        unauthorized = text(CONST.TOKEN_TEXT_UNAUTHORIZED),
+        forbidden = text(CONST.TOKEN_TEXT_FORBIDDEN),
         hide_credentials = read.hide_credentials == 1,
         expose_error_code = read.expose_error_code == 1,
         ssl_verify = read.ssl_verify == 1,
@@ -268,8 +268,8 @@ local function set_documents(engine, plan, options, value)
     size = tonumber(size)
     local discovery, keys = rest:sub(1, size), rest:sub(size + 1)
     local ok, err = library.try("documents of " .. options.issuer, function(message)
-        return C.rmtls_engine_provide(engine.handle, plan, discovery, #discovery,
-                                      options.needs_keys and keys or nil, #keys, message)
+        return C.rmtls_engine_set_issuer_documents(engine.handle, plan, discovery, #discovery,
+                                                   options.needs_keys and keys or nil, #keys, message)
     end)
     if not ok then
         return nil, err
@@ -401,7 +401,7 @@ end
 -- The introspection response for the token of this request, or nil, an error and its kind. Yields.
 local function introspect(engine, plan, options, dict, token)
     local endpoint = library.read("bearer", function(out)
-        return C.rmtls_engine_bearer_text(engine.handle, plan, CONST.BEARER_INTROSPECTION_ENDPOINT, out)
+        return C.rmtls_engine_token_text(engine.handle, plan, CONST.TOKEN_TEXT_INTROSPECTION_ENDPOINT, out)
     end)
     if not endpoint then
         return nil, options.issuer .. " names no introspection endpoint"
@@ -409,12 +409,12 @@ local function introspect(engine, plan, options, dict, token)
 
     local body = "token=" .. escape(token) .. "&token_type_hint=access_token"
     local lines = {}
-    if options.client_auth == CONST.CLIENT_BASIC then
+    if options.client_auth == CONST.CLIENT_AUTH_BASIC then
         lines.Authorization = "Basic " .. ngx.encode_base64(escape(options.client_id) .. ":"
                                                             .. escape(options.client_secret or ""))
     else
         body = body .. "&client_id=" .. escape(options.client_id)
-        if options.client_auth == CONST.CLIENT_PRIVATE_KEY then
+        if options.client_auth == CONST.CLIENT_AUTH_PRIVATE_KEY then
             local assertion, err = library.read("client assertion", function(out)
                 return C.rmtls_engine_client_assertion(engine.handle, plan, ngx_time(), out)
             end)
@@ -424,7 +424,7 @@ local function introspect(engine, plan, options, dict, token)
 
             body = body .. "&client_assertion_type=" .. escape(JWT_BEARER) .. "&client_assertion=" .. assertion
 
-        elseif options.client_auth == CONST.CLIENT_POST then
+        elseif options.client_auth == CONST.CLIENT_AUTH_POST then
             body = body .. "&client_secret=" .. escape(options.client_secret or "")
         end
     end
@@ -477,10 +477,10 @@ end
 local function validate(engine, plan, request, ssl, latest)
     description.len = 0
     reason.len = 0
-    local status = C.rmtls_engine_bearer(engine.handle, ssl, plan, request.authorization.array,
-                                         request.authorization.count, request.received.array,
-                                         request.received.count, request.trusted, latest, ngx_time(),
-                                         result, description, reason)
+    local status = C.rmtls_engine_check_token(engine.handle, ssl, plan, request.authorization.array,
+                                              request.authorization.count, request.received.array,
+                                              request.received.count, request.trusted, latest, ngx_time(),
+                                              result, description, reason)
     if status ~= OK then
         error(select(2, library.failure("bearer", status, reason)))
     end
@@ -543,8 +543,8 @@ local function claim_lines(engine, plan)
         record = {
             number = result.generation,
             lines = upstream_headers.of_request(
-                C.rmtls_engine_claim_lines(engine.handle, plan, result.token, result.generation,
-                                           upstream_headers.out)) or {},
+                C.rmtls_engine_claim_headers(engine.handle, plan, result.token, result.generation,
+                                             upstream_headers.out)) or {},
         }
         decision_cache.put(key, record)
         decision_cache.add(record, decision_cache.size_of(record.lines))
@@ -605,9 +605,9 @@ function _M.check(engine, route, plan, ssl, dict)
 
             description.len = 0
             reason.len = 0
-            local status = C.rmtls_engine_introspected(engine.handle, plan, request.authorization.array,
-                                                       request.authorization.count, found, #found,
-                                                       ngx_time(), result, description, reason)
+            local status = C.rmtls_engine_set_introspection(engine.handle, plan, request.authorization.array,
+                                                            request.authorization.count, found, #found,
+                                                            ngx_time(), result, description, reason)
             if status ~= OK then
                 return nil, unavailable(select(2, library.failure("introspection", status, reason)))
             end
@@ -625,13 +625,14 @@ function _M.check(engine, route, plan, ssl, dict)
             local function find_plan()
                 local current = engine:plan(route)
 
-                return current and band(engine:traits_of(current), CONST.TRAIT_BEARER) ~= 0
+                return current and band(engine:traits_of(current), CONST.TRAIT_TOKEN) ~= 0
                        and options_of(engine, current).certificate_plan or nil
             end
 
             local resolved, lacking = revocation.resolve(engine, certificate_plan, dict, find_plan, function(out)
-                return C.rmtls_engine_presented(engine.handle, ssl, certificate_plan, request.received.array,
-                                                request.received.count, request.trusted, 1, out)
+                return C.rmtls_engine_unverified_certificate(engine.handle, ssl, certificate_plan,
+                                                             request.received.array,
+                                                             request.received.count, request.trusted, 1, out)
             end)
             if not resolved and lacking then
                 return nil, unavailable(lacking, shortage.KIND)

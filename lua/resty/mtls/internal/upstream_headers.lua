@@ -8,9 +8,9 @@ local CONST = require "resty.mtls.internal.cdef"
 local C = library.C
 local OK = CONST.OK
 local NOT_FOUND = CONST.NOT_FOUND
-local LINE_ALWAYS = CONST.LINE_ALWAYS
-local LINE_FORWARDING = CONST.LINE_FORWARDING
-local LINE_XFCC = CONST.LINE_XFCC
+local LINE_ALWAYS = CONST.HEADER_LINE_ALWAYS
+local LINE_FORWARDING = CONST.HEADER_LINE_FORWARDING
+local LINE_XFCC = CONST.HEADER_LINE_XFCC
 local error = error
 local ffi_str = ffi.string
 local ngx_log = ngx.log
@@ -18,25 +18,25 @@ local pairs = pairs
 local tonumber = tonumber
 
 local WARN = ngx.WARN
--- What rmtls_lines_until returns for lines that never change, as a double.
+-- What rmtls_header_lines_until returns for lines that never change, as a double.
 local NEVER = 2 ^ 63
 
 local LEFT_OUT = {
-    [CONST.LINE_TOO_LARGE] = "too_large",
-    [CONST.LINE_AMBIGUOUS] = "ambiguous",
-    [CONST.LINE_NOT_TEXT] = "not_text",
-    [CONST.LINE_UNREADABLE] = "unreadable",
+    [CONST.HEADER_LINE_TOO_LARGE] = "too_large",
+    [CONST.HEADER_LINE_AMBIGUOUS] = "ambiguous",
+    [CONST.HEADER_LINE_NOT_TEXT] = "not_text",
+    [CONST.HEADER_LINE_UNREADABLE] = "unreadable",
 }
 
 
 -- One for all requests, since nothing yields between writing and reading them.
-local line = ffi.new("rmtls_line")
+local line = ffi.new("rmtls_header_line")
 local expiry = ffi.new("int64_t[1]")
 
 
 local _M = {
     -- The library writes here the lines that the functions below read and free.
-    out = ffi.new("rmtls_lines *[1]"),
+    out = ffi.new("rmtls_header_lines *[1]"),
 }
 
 local out = _M.out
@@ -53,13 +53,13 @@ end
 
 -- The kind, name and value of a line, or nil after the last.
 local function get(lines, index)
-    local status = C.rmtls_lines_get(lines, index, line)
+    local status = C.rmtls_header_lines_get(lines, index, line)
     if status == OK then
         return line.kind, ffi_str(line.name, line.name_len), ffi_str(line.value, line.value_len)
     end
 
     if status ~= NOT_FOUND then
-        C.rmtls_lines_free(lines)
+        C.rmtls_header_lines_free(lines)
         error(select(2, library.failure("header line " .. index, status)))
     end
 end
@@ -101,8 +101,8 @@ function _M.of_request(status, count)
         kind, name, value = get(all, index)
     end
 
-    C.rmtls_lines_until(all, expiry)
-    C.rmtls_lines_free(all)
+    C.rmtls_header_lines_until(all, expiry)
+    C.rmtls_header_lines_free(all)
     local expires = tonumber(expiry[0])
     if expires < NEVER then
         lines.expires = expires
@@ -134,7 +134,7 @@ local function by_name(status)
         kind, name, value = get(all, index)
     end
 
-    C.rmtls_lines_free(all)
+    C.rmtls_header_lines_free(all)
 
     return values, others
 end
