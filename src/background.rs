@@ -187,3 +187,50 @@ fn work(messages: &Receiver<Message>, stopping: &AtomicBool) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WAIT: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn run_without_a_thread_runs_here() {
+        let here = std::thread::current().id();
+        let (sender, receiver) = mpsc::channel();
+        run(move || sender.send(std::thread::current().id()).unwrap());
+        assert_eq!(receiver.recv_timeout(WAIT), Ok(here));
+    }
+
+    #[test]
+    fn tasks_run_before_deferred_ones_and_idle_ones_last() {
+        let (hold, held) = mpsc::channel::<()>();
+        let (sender, receiver) = mpsc::channel();
+        let send = |number: u32| {
+            let sender = sender.clone();
+            move || sender.send(number).unwrap()
+        };
+        start().unwrap();
+        run(move || {
+            let _ = held.recv();
+        });
+        when_idle(send(9));
+        when_idle(send(5));
+        defer(send(4)).unwrap();
+        defer(send(3)).unwrap();
+        run(send(1));
+        run(send(2));
+        hold.send(()).unwrap();
+        let order = [(); 5].map(|()| receiver.recv_timeout(WAIT).unwrap());
+        assert_eq!(order, [1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn run_after_a_task_that_panicked_still_runs() {
+        start().unwrap();
+        run(|| panic!("a task"));
+        let (sender, receiver) = mpsc::channel();
+        run(move || sender.send(()).unwrap());
+        assert_eq!(receiver.recv_timeout(WAIT), Ok(()));
+    }
+}

@@ -364,7 +364,7 @@ fn early_or_misdirected(
     let expected = request
         .policy
         .certificate_request(Some(request.host))
-        .map(|ask| &**ask);
+        .map(|request| &**request);
     if connection.is_bound(ssl, expected) {
         return None;
     }

@@ -6,7 +6,7 @@ pub const MAX_KEPT: usize = 96 << 20;
 
 /// The client cache.
 pub(super) const CLIENTS: usize = 23 << 20;
-/// Certificates that are remembered before anybody judged them.
+/// Certificates in the client cache that are not verified.
 pub(super) const UNVERIFIED: usize = 4 << 20;
 /// Chains that clients share.
 pub(super) const CHAINS: usize = 4 << 20;

@@ -5,7 +5,7 @@
 //! heap, so only the bytes of the leaf are kept. A new connection has the certificate parsed
 //! already.
 //!
-//! Where a proxy does not verify certificates, anybody can have any certificate put into its
+//! Where a proxy does not verify certificates, any client can have any certificate put into its
 //! header. Unverified certificates have a few slots of their own, so that they evict no client.
 
 use std::collections::VecDeque;
@@ -269,7 +269,7 @@ impl Engine {
     }
 
     /// Caches a client. Where the route verifies chains, only a client whose chain is verified is
-    /// cached beside the trusted ones: anybody can make certificates that are not trusted.
+    /// cached beside the trusted ones: untrusted certificates can be made at will.
     pub(super) fn cache_client(
         &self,
         slot: Option<SlotId>,
@@ -368,11 +368,14 @@ mod tests {
             .parsed
             .is_none());
         assert_eq!(Rc::strong_count(certificate), 1);
-        let again = clients.get(*slot).unwrap();
-        assert_eq!(again.digests(), certificate.digests());
-        assert_eq!(again.chain_pem().unwrap(), certificate.chain_pem().unwrap());
+        let reparsed = clients.get(*slot).unwrap();
+        assert_eq!(reparsed.digests(), certificate.digests());
+        assert_eq!(
+            reparsed.chain_pem().unwrap(),
+            certificate.chain_pem().unwrap()
+        );
         let found = clients.find(certificate.digests()).unwrap();
-        assert!(Rc::ptr_eq(&found.parsed.unwrap(), &again));
+        assert!(Rc::ptr_eq(&found.parsed.unwrap(), &reparsed));
         assert_eq!(clients.recent.len(), MAX_RECENT);
     }
 
@@ -381,8 +384,8 @@ mod tests {
         let (mut clients, put) = self::clients(2, CertificateOrigin::Tls);
         let [a, b] = [0, 1].map(|i| clients.find(put[i].1.digests()).unwrap().chain);
         assert!(Rc::ptr_eq(&a, &b));
-        let known = clients.chain(&put[0].1.digests().chain).unwrap();
-        assert!(Rc::ptr_eq(&a, &known));
+        let cached = clients.chain(&put[0].1.digests().chain).unwrap();
+        assert!(Rc::ptr_eq(&a, &cached));
         assert!(clients.chain(&[0; 32]).is_none());
     }
 

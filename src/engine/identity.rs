@@ -247,7 +247,7 @@ mod tests {
         let root = testing::issue("Root", None, true, 60, &[]);
         let partner = testing::issue("Partner", Some(&root), true, 60, &[]);
         let leaf = testing::issue("admin", Some(&partner), false, 60, &[]);
-        let again = testing::issue_for("Partner", Some(&root), true, 90, &[], &partner.key);
+        let reissued = testing::issue_for("Partner", Some(&root), true, 90, &[], &partner.key);
         let junk = testing::issue("Partner", Some(&root), true, 60, &[]);
         let rest = format!(
             "plugins: [{{name: mtls-auth, config: {{ca_certificates: [{ROOT}]}}}}]\n\
@@ -273,10 +273,10 @@ mod tests {
         let sent: [&[&X509]; 6] = [
             &[&partner.x509],
             &[&flipped],
-            &[&again.x509],
+            &[&reissued.x509],
             &[&junk.x509, &flipped],
             &[&flipped, &partner.x509],
-            &[&root.x509, &again.x509, &junk.x509],
+            &[&root.x509, &reissued.x509, &junk.x509],
         ];
         for leaf in [&leaf.x509, &twin_of(&leaf.x509, &partner)] {
             for (number, sent) in sent.iter().enumerate() {

@@ -35,11 +35,11 @@ impl RevokedCertificates {
     /// Stores that a certificate is revoked. An entry never ends earlier than before.
     pub(super) fn add(&mut self, certificate: [u8; 32], issuer: [u8; 32], until: i64, now: i64) {
         let pair = (certificate, issuer);
-        let known = self.until(certificate, Some(&issuer), now);
-        if known.is_none() {
+        let earlier = self.until(certificate, Some(&issuer), now);
+        if earlier.is_none() {
             self.count += 1;
         }
-        let until = known.map_or(until, |known| known.max(until));
+        let until = earlier.map_or(until, |earlier| earlier.max(until));
         self.entries.insert(pair, (now, until));
     }
 

@@ -194,7 +194,7 @@ impl Engine {
     ) -> Result<TokenDecision, Error> {
         let policy = self.policy()?;
         let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
-        let bearer = plan.token_auth.as_ref().ok_or(Error::NotFound)?;
+        let token_auth = plan.token_auth.as_ref().ok_or(Error::NotFound)?;
         let token = match token(request.authorization) {
             Ok(Some(token)) => token,
             Ok(None) => {
@@ -205,7 +205,8 @@ impl Engine {
             }
             Err(refusal) => return Ok(TokenDecision::refuse(&refusal)),
         };
-        let (slot, cached_token) = match self.look_up_token(bearer, token, request.latest, now) {
+        let (slot, cached_token) = match self.look_up_token(token_auth, token, request.latest, now)
+        {
             TokenLookup::Found(slot, cached_token) => (slot, cached_token),
             TokenLookup::Refused(refusal) => return Ok(TokenDecision::refuse(&refusal)),
             TokenLookup::Needs(outcome, id) => {
@@ -216,10 +217,10 @@ impl Engine {
             }
         };
         let checked = self
-            .check_issuer(bearer, &cached_token)
+            .check_issuer(token_auth, &cached_token)
             .and_then(|()| cached_token.claims.check_token_type())
             .and_then(|()| {
-                let (claims, leeway) = (&cached_token.claims, bearer.expected_claims.leeway);
+                let (claims, leeway) = (&cached_token.claims, token_auth.expected_claims.leeway);
                 match cached_token.algorithm {
                     Some(_) => claims.check_times(leeway, now),
                     None => claims.check_present_times(leeway, now),
@@ -228,12 +229,19 @@ impl Engine {
             .and_then(|()| {
                 cached_token
                     .claims
-                    .check_requirements(&bearer.expected_claims)
+                    .check_requirements(&token_auth.expected_claims)
             });
         if let Err(refusal) = checked {
             return Ok(TokenDecision::refuse(&refusal));
         }
-        match self.check_binding(&policy, plan, bearer, &cached_token.claims, request, now)? {
+        match self.check_binding(
+            &policy,
+            plan,
+            token_auth,
+            &cached_token.claims,
+            request,
+            now,
+        )? {
             BindingCheck::Refused(refusal) => Ok(TokenDecision::refuse(&refusal)),
             BindingCheck::Pending => Ok(TokenDecision::new(TokenOutcome::Pending)),
             BindingCheck::Fits => Ok(TokenDecision {
@@ -245,13 +253,13 @@ impl Engine {
 
     fn look_up_token(
         &self,
-        bearer: &TokenAuth,
+        token_auth: &TokenAuth,
         token: &str,
         latest: bool,
         now: i64,
     ) -> TokenLookup {
-        let by_signature = bearer.methods.bearer && is_jwt(token);
-        if !by_signature && !bearer.methods.introspection {
+        let by_signature = token_auth.methods.bearer && is_jwt(token);
+        if !by_signature && !token_auth.methods.introspection {
             return match Jws::parse(token) {
                 Err(refusal) => TokenLookup::Refused(refusal),
                 Ok(_) => TokenLookup::Refused(TokenError::Malformed("not a JWT".to_owned())),
@@ -260,17 +268,17 @@ impl Engine {
         let provider = self
             .issuers
             .borrow_mut()
-            .find(&bearer.issuer_key)
+            .find(&token_auth.issuer_key)
             .map(|(_, provider)| provider.clone());
         if !by_signature {
-            let id = introspection_cache_key(bearer, token);
+            let id = introspection_cache_key(token_auth, token);
             return match self
                 .find_token(&id)
-                .filter(|(_, known)| known.from <= now && now < known.until)
+                .filter(|(_, cached)| cached.from <= now && now < cached.until)
             {
                 Some((slot, cached_token)) => TokenLookup::Found(slot, cached_token),
                 None if self.is_inactive(&id, now) => TokenLookup::Refused(TokenError::Inactive),
-                None if bearer.introspection_endpoint.is_none() && provider.is_none() => {
+                None if token_auth.introspection_endpoint.is_none() && provider.is_none() => {
                     TokenLookup::Needs(TokenOutcome::NeedsKeys, id)
                 }
                 None => TokenLookup::Needs(TokenOutcome::NeedsIntrospection, id),
@@ -284,12 +292,12 @@ impl Engine {
         };
         let mut hasher = Sha256::new();
         hasher.update(b"signature");
-        hasher.update(&bearer.issuer_key);
+        hasher.update(&token_auth.issuer_key);
         hasher.update(keys.digest());
         hasher.update(token.as_bytes());
         let id = hasher.finish();
         if let Some((slot, cached_token)) = self.find_token(&id) {
-            let accepted = |algorithm| bearer.algorithms.contains(&algorithm);
+            let accepted = |algorithm| token_auth.algorithms.contains(&algorithm);
             if cached_token.algorithm.is_some_and(accepted) {
                 return TokenLookup::Found(slot, cached_token);
             }
@@ -298,7 +306,7 @@ impl Engine {
             Ok(jws) => jws,
             Err(refusal) => return TokenLookup::Refused(refusal),
         };
-        match jws.verify(keys, &bearer.algorithms) {
+        match jws.verify(keys, &token_auth.algorithms) {
             Ok(claims) => {
                 let cached_token = Rc::new(CachedToken {
                     claims,
@@ -311,9 +319,9 @@ impl Engine {
             Err(TokenError::UnknownKey(why)) if !latest => {
                 // A token that is refused whatever its key must not cause a fetch.
                 let acceptable = jws.claims().and_then(|claims| {
-                    let expected = expected_issuers(bearer, Some(&provider.discovery));
+                    let expected = expected_issuers(token_auth, Some(&provider.discovery));
                     check_issuer(&claims, &expected)?;
-                    claims.check_times(bearer.expected_claims.leeway, now)
+                    claims.check_times(token_auth.expected_claims.leeway, now)
                 });
                 match acceptable {
                     Ok(()) => TokenLookup::Needs(TokenOutcome::NeedsKeys, id),
@@ -346,7 +354,7 @@ impl Engine {
 
     fn check_issuer(
         &self,
-        bearer: &TokenAuth,
+        token_auth: &TokenAuth,
         cached_token: &CachedToken,
     ) -> Result<(), TokenError> {
         // `iss` is optional in an introspection response (RFC 7662), which is from the issuer
@@ -355,8 +363,8 @@ impl Engine {
             return Ok(());
         }
         let mut issuers = self.issuers.borrow_mut();
-        let provider = issuers.find(&bearer.issuer_key).map(|(_, found)| found);
-        let expected = expected_issuers(bearer, provider.map(|provider| &provider.discovery));
+        let provider = issuers.find(&token_auth.issuer_key).map(|(_, found)| found);
+        let expected = expected_issuers(token_auth, provider.map(|provider| &provider.discovery));
         check_issuer(&cached_token.claims, &expected)
     }
 
@@ -366,12 +374,15 @@ impl Engine {
         &self,
         policy: &Policy,
         plan: &Plan,
-        bearer: &TokenAuth,
+        token_auth: &TokenAuth,
         claims: &Claims,
         request: &TokenRequest<'_>,
         now: i64,
     ) -> Result<BindingCheck, Error> {
-        let thumbprint = match (claims.certificate_thumbprint(), bearer.proof_of_possession) {
+        let thumbprint = match (
+            claims.certificate_thumbprint(),
+            token_auth.proof_of_possession,
+        ) {
             // A token that is bound in a way this gateway cannot check is refused on every route.
             (Err(refusal), _) => return Ok(BindingCheck::Refused(refusal)),
             (Ok(_), ProofOfPossession::Off) | (Ok(None), ProofOfPossession::Optional) => {
@@ -382,7 +393,7 @@ impl Engine {
             }
             (Ok(Some(thumbprint)), _) => thumbprint,
         };
-        let header = match &bearer.certificate_header {
+        let header = match &token_auth.certificate_header {
             Some(inbound) => self.certificate_from_header(inbound, &request.headers)?,
             None => HeaderCertificate::Absent(Absent::NoHeader),
         };
@@ -400,7 +411,7 @@ impl Engine {
                 let connection = Connection::of_or_new(ssl)?;
                 match self.certificate_of(connection, ssl)? {
                     Some((slot, certificate)) => (slot, certificate, Some(connection)),
-                    None if bearer.certificate_header.is_none() => {
+                    None if token_auth.certificate_header.is_none() => {
                         let why = self.why_without_certificate(policy, connection, ssl, now);
                         return no_certificate(&why);
                     }
@@ -455,9 +466,9 @@ impl Engine {
     ) -> Result<(), Error> {
         let policy = self.policy()?;
         let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
-        let bearer = plan.token_auth.as_ref().ok_or(Error::NotFound)?;
+        let token_auth = plan.token_auth.as_ref().ok_or(Error::NotFound)?;
         let wrong = |what: &str, why: String| Error::Misuse(format!("{what}: {why}"));
-        let discovery = Discovery::parse(discovery, &bearer.issuer)
+        let discovery = Discovery::parse(discovery, &token_auth.issuer)
             .map_err(|why| wrong("discovery document", why))?;
         let keys = keys
             .map(Jwks::parse)
@@ -466,10 +477,10 @@ impl Engine {
             .map(Rc::new);
         let mut issuers = self.issuers.borrow_mut();
         // Another route with the same issuer may need keys where this one does not.
-        let previous = issuers.find(&bearer.issuer_key);
+        let previous = issuers.find(&token_auth.issuer_key);
         let keys = keys.or_else(|| previous.and_then(|(_, previous)| previous.keys.clone()));
         issuers.insert(
-            bearer.issuer_key,
+            token_auth.issuer_key,
             Rc::new(IssuerDocuments { discovery, keys }),
         );
         Ok(())
@@ -479,12 +490,12 @@ impl Engine {
     pub fn introspection_endpoint(&self, plan_id: usize) -> Result<Option<String>, Error> {
         let policy = self.policy()?;
         let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
-        let bearer = plan.token_auth.as_ref().ok_or(Error::NotFound)?;
-        if let Some(endpoint) = &bearer.introspection_endpoint {
+        let token_auth = plan.token_auth.as_ref().ok_or(Error::NotFound)?;
+        if let Some(endpoint) = &token_auth.introspection_endpoint {
             return Ok(Some(endpoint.to_string()));
         }
         let mut issuers = self.issuers.borrow_mut();
-        let provider = issuers.find(&bearer.issuer_key);
+        let provider = issuers.find(&token_auth.issuer_key);
         Ok(provider.and_then(|(_, provider)| provider.discovery.introspection_endpoint.clone()))
     }
 
@@ -492,14 +503,14 @@ impl Engine {
     pub fn client_assertion(&self, plan_id: usize, now: i64) -> Result<String, Error> {
         let policy = self.policy()?;
         let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
-        let bearer = plan.token_auth.as_ref().ok_or(Error::NotFound)?;
-        let client = bearer.client.as_ref().ok_or(Error::NotFound)?;
+        let token_auth = plan.token_auth.as_ref().ok_or(Error::NotFound)?;
+        let client = token_auth.client.as_ref().ok_or(Error::NotFound)?;
         let key = client.key.as_ref().ok_or(Error::NotFound)?;
         let mut issuers = self.issuers.borrow_mut();
-        let provider = issuers.find(&bearer.issuer_key);
+        let provider = issuers.find(&token_auth.issuer_key);
         let issuer = match provider {
             Some((_, provider)) => &*provider.discovery.issuer,
-            None => &*bearer.issuer,
+            None => &*token_auth.issuer,
         };
         key.assertion(&client.id, issuer, now)
     }
@@ -517,15 +528,15 @@ impl Engine {
     ) -> Result<Option<TokenDecision>, Error> {
         let policy = self.policy()?;
         let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
-        let bearer = plan.token_auth.as_ref().ok_or(Error::NotFound)?;
+        let token_auth = plan.token_auth.as_ref().ok_or(Error::NotFound)?;
         let token = match token(authorization) {
             Ok(token) => token.ok_or(Error::NotFound)?,
             Err(refusal) => return Ok(Some(TokenDecision::refuse(&refusal))),
         };
         match parse_introspection_response(response) {
             Err(refusal @ TokenError::Inactive) => {
-                let until = now.saturating_add(bearer.cache_ttl.clamp(1, INACTIVE).into());
-                let id = introspection_cache_key(bearer, token);
+                let until = now.saturating_add(token_auth.cache_ttl.clamp(1, INACTIVE).into());
+                let id = introspection_cache_key(token_auth, token);
                 let inactive = InactiveToken { from: now, until };
                 self.inactive_tokens.borrow_mut().insert(id, inactive);
                 Ok(Some(TokenDecision::refuse(&refusal)))
@@ -533,7 +544,7 @@ impl Engine {
             // An error of the issuer, not of the token.
             Err(refusal) => Err(Error::Misuse(refusal.to_string())),
             Ok(claims) => {
-                let limit = now.saturating_add(bearer.cache_ttl.into());
+                let limit = now.saturating_add(token_auth.cache_ttl.into());
                 let until = claims.expires_at().map_or(limit, |exp| exp.min(limit));
                 let cached_token = Rc::new(CachedToken {
                     claims,
@@ -542,7 +553,7 @@ impl Engine {
                     // The result holds for the request that is waiting for it.
                     until: until.max(now.saturating_add(1)),
                 });
-                self.cache_token(introspection_cache_key(bearer, token), cached_token);
+                self.cache_token(introspection_cache_key(token_auth, token), cached_token);
                 Ok(None)
             }
         }
@@ -555,14 +566,14 @@ impl Engine {
     pub fn claim_headers(&self, plan_id: usize, token: SlotId) -> Result<HeaderLines, Error> {
         let policy = self.policy()?;
         let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
-        let bearer = plan.token_auth.as_ref().ok_or(Error::NotFound)?;
+        let token_auth = plan.token_auth.as_ref().ok_or(Error::NotFound)?;
         let mut tokens = self.tokens.borrow_mut();
         let claims = &tokens.get(token).ok_or(Error::NotFound)?.claims;
         let mut lines = HeaderLines {
             lines: Vec::new(),
             until: i64::MAX,
         };
-        for (claim, header) in &bearer.claim_headers {
+        for (claim, header) in &token_auth.claim_headers {
             let (kind, value) = match claims.header_value(claim, MAX_VALUE) {
                 Ok(None) => continue,
                 Ok(Some(value)) => (LineKind::Always, value),
@@ -580,21 +591,24 @@ impl Engine {
 
 /// The key of an introspected token. The issuer may answer another client of its differently, so
 /// the credentials are part of it.
-fn introspection_cache_key(bearer: &TokenAuth, token: &str) -> [u8; 32] {
+fn introspection_cache_key(token_auth: &TokenAuth, token: &str) -> [u8; 32] {
     let mut hasher = Sha256::new();
     hasher.update(b"introspection");
-    hasher.update(&bearer.introspection_key);
+    hasher.update(&token_auth.introspection_key);
     hasher.update(token.as_bytes());
     hasher.finish()
 }
 
-fn expected_issuers<'b>(bearer: &'b TokenAuth, discovery: Option<&'b Discovery>) -> Vec<&'b str> {
-    if !bearer.issuers.is_empty() {
-        return bearer.issuers.iter().map(|issuer| &**issuer).collect();
+fn expected_issuers<'b>(
+    token_auth: &'b TokenAuth,
+    discovery: Option<&'b Discovery>,
+) -> Vec<&'b str> {
+    if !token_auth.issuers.is_empty() {
+        return token_auth.issuers.iter().map(|issuer| &**issuer).collect();
     }
     match discovery {
         Some(discovery) => vec![&discovery.issuer],
-        None => vec![&bearer.issuer],
+        None => vec![&token_auth.issuer],
     }
 }
 

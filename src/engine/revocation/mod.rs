@@ -209,14 +209,14 @@ impl Engine {
             return Ok(TrustResult::Untrusted(Verdict::refused(REVOKED, 0, now)));
         }
         let key = status_key(ids, revocation);
-        let known = self
+        let cached = self
             .statuses
             .borrow_mut()
             .find(&key)
             .map(|(_, status)| *status);
-        let known = known.filter(|status| status.holds_at(now));
-        metrics::count_look_up(known.is_some(), Event::StatusHit, Event::StatusMiss);
-        let status = match known {
+        let cached = cached.filter(|status| status.holds_at(now));
+        metrics::count_look_up(cached.is_some(), Event::StatusHit, Event::StatusMiss);
+        let status = match cached {
             Some(status) => status,
             None => match status_from_local_crls(auth, certificate, now)? {
                 Some(status) => {
@@ -352,22 +352,22 @@ impl Engine {
                 }
             }
             let mut statuses = self.statuses.borrow_mut();
-            let known = statuses.find(&key).map(|(_, status)| *status);
-            match (known, status.state) {
+            let cached = statuses.find(&key).map(|(_, status)| *status);
+            match (cached, status.state) {
                 // Another request got an answer in the meantime.
-                (Some(known), RevocationState::Unknown)
-                    if known.state != RevocationState::Unknown && known.holds_at(now) =>
+                (Some(cached), RevocationState::Unknown)
+                    if cached.state != RevocationState::Unknown && cached.holds_at(now) =>
                 {
-                    return Ok(known);
+                    return Ok(cached);
                 }
-                (Some(known), RevocationState::Unknown) if known.lasting => {
+                (Some(cached), RevocationState::Unknown) if cached.lasting => {
                     status = CachedStatus {
                         from: status.from,
                         until: status.until,
-                        ..known
+                        ..cached
                     };
                 }
-                (Some(known), RevocationState::Revoked) => status.lasting |= known.lasting,
+                (Some(cached), RevocationState::Revoked) => status.lasting |= cached.lasting,
                 _ => {}
             }
             statuses.insert(key, status);
