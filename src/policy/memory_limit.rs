@@ -1,12 +1,12 @@
-//! Whether there is memory for a policy before it is compiled: an allocation that fails ends the process.
+//! Checks before a policy is compiled that there is memory for it: a failed allocation ends the process.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What needs less is not checked.
-const ALWAYS: u64 = 4 << 20;
-/// Left for everything else in the process.
+/// A smaller need is not checked.
+const UNCHECKED: u64 = 4 << 20;
+/// Memory that is left for the rest of the process.
 const RESERVE: u64 = 16 << 20;
 
 /// Bytes that compiling a document takes at most, by estimate. Measured peaks over documents of 4 to 20 MB
@@ -26,10 +26,10 @@ pub fn of_file(len: u64) -> u64 {
     len.saturating_mul(5)
 }
 
-/// Whether `need` more bytes can be had.
+/// Checks that `need` more bytes are available.
 ///
 /// # Errors
-/// [`io::ErrorKind::OutOfMemory`] with both numbers and what limits.
+/// [`io::ErrorKind::OutOfMemory`] with both numbers and the limit.
 pub fn check(need: u64) -> io::Result<()> {
     match limits(Path::new("/")).into_iter().min() {
         Some(limit) => limit.admit(need),
@@ -37,7 +37,7 @@ pub fn check(need: u64) -> io::Result<()> {
     }
 }
 
-/// Bytes that this process may still take.
+/// The memory that a limit leaves to this process.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Limit {
     available: u64,
@@ -46,7 +46,7 @@ struct Limit {
 
 impl Limit {
     fn admit(&self, need: u64) -> io::Result<()> {
-        if need < ALWAYS || need.saturating_add(RESERVE) <= self.available {
+        if need < UNCHECKED || need.saturating_add(RESERVE) <= self.available {
             return Ok(());
         }
         let megabytes = |bytes: u64| bytes.div_ceil(1 << 20);
@@ -62,7 +62,7 @@ impl Limit {
     }
 }
 
-/// All limits that can be read below `root`.
+/// The limits of process, machine and cgroups, read below `root`.
 fn limits(root: &Path) -> Vec<Limit> {
     let mut limits = Vec::new();
     let text = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_default();
@@ -117,8 +117,8 @@ fn limits(root: &Path) -> Vec<Limit> {
             _ => continue,
         };
         let mount = root.join(mount);
-        // The limits of all groups above count as well. In a container the path may be the host's: then
-        // the group is the root of what is mounted.
+        // The limits of all parent groups apply too. In a container the path may be that of the host: then
+        // the group is the root of the mount.
         let mut group = PathBuf::from(group.trim_start_matches('/'));
         loop {
             let directory = mount.join(&group);
@@ -131,7 +131,7 @@ fn limits(root: &Path) -> Vec<Limit> {
             };
             if let (Some(max), Some(current)) = (number(max), number(current)) {
                 let stat = fs::read_to_string(directory.join("memory.stat")).unwrap_or_default();
-                // The kernel takes unused page cache back before it kills.
+                // The kernel reclaims inactive page cache before it kills a process.
                 let cache = stat
                     .lines()
                     .find_map(|line| line.strip_prefix(inactive)?.trim().parse().ok())
@@ -265,7 +265,7 @@ mod tests {
             available: 0,
             ..limit
         };
-        assert!(none.admit(ALWAYS - 1).is_ok());
+        assert!(none.admit(UNCHECKED - 1).is_ok());
         assert!(check(u64::MAX).is_err());
         assert!(check(0).is_ok());
     }

@@ -1,8 +1,7 @@
-//! What a policy demands of requests, and what the next one no longer does.
+//! The plugins that protect each route, compared between a policy and the next one.
 //!
-//! A document that is cut short by a full disk or a slow writer is often a good one, in which plugins
-//! are simply not there any more. So a reload never takes a plugin from a route that stays unless the
-//! document says that this is meant.
+//! A document that was truncated by a full disk or a slow writer is often valid, but lacks plugins. So a
+//! reload removes a protecting plugin from a route that stays only if the document disables it.
 
 use std::borrow::Cow;
 
@@ -26,7 +25,7 @@ pub(super) enum ProtectingPlugin {
     Acl = 4,
     /// `client-cert-acl`.
     Rules = 8,
-    /// `tls-handshake-modifier`, where nothing else asks for a certificate.
+    /// `tls-handshake-modifier`, which requests a certificate.
     Request = 16,
 }
 
@@ -97,11 +96,11 @@ impl ProtectingPlugins {
     }
 }
 
-/// Plugins with `enabled: false`, by the scope that they stand at.
+/// Plugins with `enabled: false`, by their scope.
 #[derive(Debug, Default)]
 pub struct DisabledPlugins {
     everywhere: ProtectingPlugins,
-    /// By hash of the route's name or id, in order. Not by plan: routes share plans.
+    /// By hash of the route's name or id, sorted. Plans are no key, since routes share them.
     routes: Vec<(u64, ProtectingPlugins)>,
 }
 
@@ -112,7 +111,7 @@ impl DisabledPlugins {
         routes: impl Iterator<Item = (Cow<'n, str>, ProtectingPlugins)>,
     ) -> DisabledPlugins {
         let mut routes: Vec<_> = routes
-            .map(|(name, plugins)| (key(&name), plugins))
+            .map(|(name, plugins)| (name_hash(&name), plugins))
             .collect();
         routes.sort_unstable_by_key(|(key, _)| *key);
         DisabledPlugins { everywhere, routes }
@@ -121,13 +120,13 @@ impl DisabledPlugins {
     fn at(&self, name: &str) -> ProtectingPlugins {
         let own = self
             .routes
-            .binary_search_by_key(&key(name), |(key, _)| *key);
+            .binary_search_by_key(&name_hash(name), |(key, _)| *key);
         let own = own.ok().and_then(|found| self.routes.get(found));
         self.everywhere.and(own.map(|(_, plugins)| *plugins))
     }
 }
 
-/// What a policy demands of the requests of each route.
+/// The protecting plugins of each route.
 #[derive(Debug, Default)]
 pub struct Protection {
     /// For each name of a route its hash, and the digest of its plan with its [`ProtectingPlugins`] in the lowest
@@ -138,26 +137,29 @@ pub struct Protection {
 }
 
 impl Protection {
-    /// `plans` are the names of routes, their plans and the digests of these.
+    /// `plans` has the name of each route with its plan and the digest of the plan.
     pub(super) fn new<'p>(
         plans: impl Iterator<Item = (&'p str, &'p Plan, [u8; 32])>,
         consumers: [u8; 32],
     ) -> Protection {
         let mut routes: Vec<_> = plans
             .map(|(name, plan, digest)| {
-                let digest = word(&digest) & !0xff;
-                (key(name), digest | u64::from(ProtectingPlugins::of(plan).0))
+                let digest = first_word(&digest) & !0xff;
+                (
+                    name_hash(name),
+                    digest | u64::from(ProtectingPlugins::of(plan).0),
+                )
             })
             .collect();
         routes.sort_unstable();
         Protection {
             routes: routes.into(),
-            consumers: word(&consumers),
+            consumers: first_word(&consumers),
         }
     }
 
     fn of(&self, name: &str) -> Option<u64> {
-        let key = key(name);
+        let key = name_hash(name);
         let found = self
             .routes
             .binary_search_by_key(&key, |(key, _)| *key)
@@ -165,19 +167,19 @@ impl Protection {
         self.routes.get(found).map(|(_, plan)| *plan)
     }
 
-    /// What stands for the plan of a route, if there is one of that name.
+    /// The digest of the plan of a route with its plugins, if there is a route of that name.
     #[cfg(test)]
     pub(crate) fn digest(&self, route: &str) -> Option<u64> {
         self.of(route)
     }
 
-    /// Why `next` must not replace the policy that this is of, or `None`. `cut` says that its document is
-    /// the beginning of the one in force.
-    pub fn refusal(&self, next: &Policy, cut: bool) -> Option<String> {
+    /// Why `next` must not replace the policy of this protection; `None` if it may. `truncated` tells
+    /// whether its document is the beginning of the one in force.
+    pub fn refusal(&self, next: &Policy, truncated: bool) -> Option<String> {
         let mut lost = Vec::new();
         let mut kinds = ProtectingPlugins::default();
-        let mut differs = cut && self.consumers != next.protection.consumers;
-        // The first name of each route suffices: all lead to the same plan.
+        let mut differs = truncated && self.consumers != next.protection.consumers;
+        // The first name of each route suffices: all its names have the same plan.
         for (name, position) in next.routes.with_plans().chain([("", 0)]) {
             let (Some(before), Some(plan)) = (self.of(name), next.plans.get(position)) else {
                 continue;
@@ -189,7 +191,7 @@ impl Protection {
                 lost.push(name);
                 kinds = kinds.and(Some(gone));
             }
-            differs |= cut && next.protection.of(name) != Some(before);
+            differs |= truncated && next.protection.of(name) != Some(before);
         }
         if !lost.is_empty() {
             lost.sort_unstable();
@@ -223,13 +225,12 @@ fn listed(routes: &[&str]) -> String {
     }
 }
 
-/// Whether the document `next` may be `before` cut short: it is its beginning, or lacks the marker of its
-/// end, a last line `...` (YAML 1.2, section 9.1.4).
+/// Whether the document `next` is a beginning of the document `before`, as after a truncation.
 pub fn is_truncation(next: &[u8], before: &[u8]) -> bool {
     next.len() < before.len() && before.starts_with(next)
 }
 
-/// Whether a document ends with the marker of a document's end.
+/// Whether a document ends with the document end marker, a last line `...` (YAML 1.2, section 9.1.4).
 pub fn has_end_marker(document: &[u8]) -> bool {
     let last = document
         .trim_ascii_end()
@@ -238,11 +239,11 @@ pub fn has_end_marker(document: &[u8]) -> bool {
     last == Some(b"...") && document.ends_with(b"\n")
 }
 
-fn key(name: &str) -> u64 {
-    word(&sha256(name.as_bytes()))
+fn name_hash(name: &str) -> u64 {
+    first_word(&sha256(name.as_bytes()))
 }
 
-fn word(digest: &[u8; 32]) -> u64 {
+fn first_word(digest: &[u8; 32]) -> u64 {
     let first = digest.first_chunk::<8>().copied();
     u64::from_be_bytes(first.unwrap_or_default())
 }

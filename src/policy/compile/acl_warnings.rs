@@ -1,5 +1,5 @@
-//! Warnings about rules on names: names that more than one CA may write into a certificate, groups
-//! that no consumer is in, subject names that no certificate has.
+//! Warnings about `acl` and `client-cert-acl`: names that several CAs may issue, and groups without
+//! consumers.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use crate::policy::{Auth, GroupBy, Map};
 use crate::text::quoted;
 use crate::trust::CaCertificate;
 
-/// CAs that are named in a warning.
+/// Most CAs that a warning names.
 const MAX_NAMED: usize = 4;
 
-/// What an `acl` is compared with, over all routes.
+/// The kinds of groups that an `acl` is compared with, over all routes.
 #[derive(Clone, Copy, Default)]
 struct Groups {
     of_consumers: bool,
@@ -38,7 +38,7 @@ pub(super) fn warn_about_acls(
     let mut groups: Vec<Groups> = vec![Groups::default(); document.plugins.len()];
     let routes = (0..document.routes.len()).map(|route| scopes.effective(route));
     for slots in std::iter::once(scopes.global).chain(routes) {
-        let (Some(source), Some(auth)) = (source(&slots), plugins.auth(&slots)) else {
+        let (Some(source), Some(auth)) = (auth_plugin(&slots), plugins.auth(&slots)) else {
             continue;
         };
         for kind in [PluginKind::Acl, PluginKind::ClientCertAcl] {
@@ -57,7 +57,9 @@ pub(super) fn warn_about_acls(
                 .entry(digest)
                 .or_insert_with(|| in_one_chain(auth.store.cas()));
             if let (false, Some(plugin)) = (one_chain, document.plugins.get(position)) {
-                if !warned.contains(&(position, digest)) && several_cas(plugin, auth, report) {
+                if !warned.contains(&(position, digest))
+                    && warn_about_several_cas(plugin, auth, report)
+                {
                     warned.insert((position, digest));
                 }
             }
@@ -67,18 +69,18 @@ pub(super) fn warn_about_acls(
         if let (PluginConfig::Acl(acl), true, false) =
             (&plugin.config, groups.of_consumers, groups.of_certificates)
         {
-            empty_groups(document, plugin, acl, report);
+            warn_about_empty_groups(document, plugin, acl, report);
         }
     }
 }
 
-/// The plugin that verifies certificates.
-fn source(slots: &Slots) -> Option<usize> {
+/// The position of the plugin that verifies certificates.
+fn auth_plugin(slots: &Slots) -> Option<usize> {
     slots[PluginKind::MtlsAuth as usize].or(slots[PluginKind::HeaderCertAuth as usize])
 }
 
-/// Warns where names decide and every one of several CAs may issue them. Answers whether it did.
-fn several_cas(plugin: &Plugin<'_>, auth: &Auth, report: &mut Report) -> bool {
+/// Warns about a rule on names that each of several CAs may issue. Returns whether it did.
+fn warn_about_several_cas(plugin: &Plugin<'_>, auth: &Auth, report: &mut Report) -> bool {
     let path = Path::Compact(&plugin.location.path);
     let path = path.field("config");
     let path = path.field("allow");
@@ -126,8 +128,8 @@ fn several_cas(plugin: &Plugin<'_>, auth: &Auth, report: &mut Report) -> bool {
     true
 }
 
-/// Whether all CAs are one, or each but one is issued by another of them, in a line. CAs with the
-/// same subject and key are one.
+/// Whether the CAs form one chain: all but one are issued by another of them, and each issues at most
+/// one. CAs with the same subject and key count as one.
 fn in_one_chain(cas: &[Arc<CaCertificate>]) -> bool {
     let mut one_each: Map<([u8; 32], [u8; 32]), &X509> = Map::default();
     for ca in cas {
@@ -141,7 +143,7 @@ fn in_one_chain(cas: &[Arc<CaCertificate>]) -> bool {
             .or_insert(x509);
     }
     let cas: Vec<&X509> = one_each.into_values().collect();
-    let mut tops = 0;
+    let mut roots = 0;
     let mut issuers: HashSet<usize> = HashSet::new();
     for (index, ca) in cas.iter().enumerate() {
         let issuer = cas.iter().enumerate().position(|(other, issuer)| {
@@ -155,35 +157,41 @@ fn in_one_chain(cas: &[Arc<CaCertificate>]) -> bool {
         match issuer {
             Some(issuer) if !issuers.insert(issuer) => return false,
             Some(_) => {}
-            None => tops += 1,
+            None => roots += 1,
         }
-        if tops > 1 {
+        if roots > 1 {
             return false;
         }
     }
     true
 }
 
-/// Warns of groups that no consumer is in.
-fn empty_groups(document: &Document<'_>, plugin: &Plugin<'_>, acl: &Acl, report: &mut Report) {
-    let mut known: HashSet<&str> = document.groups.iter().map(|group| group.name).collect();
+/// Warns about groups without consumers.
+fn warn_about_empty_groups(
+    document: &Document<'_>,
+    plugin: &Plugin<'_>,
+    acl: &Acl,
+    report: &mut Report,
+) {
+    let mut with_consumers: HashSet<&str> =
+        document.groups.iter().map(|group| group.name).collect();
     let consumers = document.consumers.iter();
     let consumer_groups: HashSet<&str> = consumers
         .flat_map(|consumer| consumer.consumer_groups.iter().copied())
         .collect();
     if acl.include_consumer_groups {
-        known.extend(&consumer_groups);
+        with_consumers.extend(&consumer_groups);
     }
     for (field, groups) in [("allow", &acl.allow), ("deny", &acl.deny)] {
         for (index, group) in groups.iter().enumerate() {
-            if known.contains(&**group) {
+            if with_consumers.contains(&**group) {
                 continue;
             }
             let meant = match consumer_groups.contains(&**group) {
                 true => ", but in the consumer group of this name, which counts with \
                          'include_consumer_groups: true'"
                     .to_owned(),
-                false => report.did_you_mean(group, known.iter().copied()),
+                false => report.did_you_mean(group, with_consumers.iter().copied()),
             };
             let path = Path::Compact(&plugin.location.path);
             let path = path.field("config");

@@ -20,7 +20,7 @@ pub(super) struct CaCertificates {
     pub list: Vec<Option<Arc<CaCertificate>>>,
     pub by_id: HashMap<Uuid, usize>,
     pub by_digest: HashMap<[u8; 32], usize>,
-    /// All of them, for what stands below the anchors of a store.
+    /// All of them, for chains from a client certificate to the anchors of a store.
     pub intermediates: Arc<Intermediates>,
     /// As text, for suggestions.
     pub ids: Vec<String>,
@@ -126,7 +126,7 @@ impl CaCertificates {
     }
 }
 
-/// Why a text is no CA certificate: what it is instead, if that is known.
+/// The error for a text that is no CA certificate. It names what the text is instead, if known.
 pub(super) fn unreadable(pem: &str, error: &Error) -> String {
     let is_text = matches!(error, Error::NoCertificate | Error::BadCertificate(_));
     let message = is_text.then(|| pem_text::diagnose(pem)).flatten();

@@ -14,7 +14,7 @@ use crate::policy::report::{Path, Report};
 use crate::policy::{Auth, ConsumerLookup, RevocationMode, RevocationSettings};
 use crate::trust::TrustStore;
 
-/// What the settings refer to, and what they share.
+/// Builds settings from what they refer to, and shares trust stores and CRLs between them.
 pub(super) struct AuthBuilder<'b, 't, 'f> {
     pub cas: &'b CaCertificates,
     pub consumers: &'b ConsumerIndex<'t>,
@@ -23,7 +23,7 @@ pub(super) struct AuthBuilder<'b, 't, 'f> {
 }
 
 impl<'t> AuthBuilder<'_, 't, '_> {
-    /// `mtls-auth`, with the positions of its CAs; `None` when the report says why not.
+    /// The settings of `mtls-auth` and the positions of its CAs; `None` if the report has an error.
     pub fn mtls_auth(
         &mut self,
         config: &MtlsAuth<'t>,
@@ -35,8 +35,8 @@ impl<'t> AuthBuilder<'_, 't, '_> {
         Some((positions, self.auth(config, location, path, store, report)))
     }
 
-    /// `header-cert-auth`, with the header that carries the certificate; `None` when the report
-    /// says why not.
+    /// The settings of `header-cert-auth` and the header that carries the certificate; `None` if the
+    /// report has an error.
     pub fn header_cert_auth(
         &mut self,
         config: &HeaderCertAuth<'t>,
@@ -93,11 +93,11 @@ impl<'t> AuthBuilder<'_, 't, '_> {
                 .check(crls, &store, location.position, &path.field("crls"), report);
         }
         let crls_digest = crls.as_ref().map_or([0; 32], |crls| crls.digest());
-        let way = format!(
+        let fetch_options = format!(
             "{} {} {:?} {:?}",
             config.ssl_verify, config.http_timeout, config.http_proxy, config.https_proxy
         );
-        let key = sha256(&[&store.digest()[..], &crls_digest, way.as_bytes()].concat());
+        let key = sha256(&[&store.digest()[..], &crls_digest, fetch_options.as_bytes()].concat());
         Auth {
             store,
             lookup: Some(lookup).filter(|_| !config.skip_consumer_lookup),

@@ -1,4 +1,4 @@
-//! What the handshake does under a server name.
+//! The certificate request of a server name.
 
 use std::sync::Arc;
 
@@ -11,11 +11,10 @@ use crate::policy::report::{Path, Report};
 use crate::trust::TrustStore;
 use crate::Error;
 
-/// What the handshake does for a set of contributions.
+/// The certificate request for a set of contributions.
 ///
-/// CA names are sent only if every plugin that can be reached under the name wants its own sent:
-/// a list without the CAs of one plugin would keep the clients of that plugin from presenting a
-/// certificate.
+/// CA names are sent only if every plugin that applies under the name has `send_ca_dn`: clients of a
+/// plugin whose CAs are not in the list would present no certificate.
 pub(super) fn certificate_request(
     document: &Document<'_>,
     cas: &CaCertificates,
@@ -32,9 +31,9 @@ pub(super) fn certificate_request(
         .iter()
         .filter_map(|member| member.store.clone())
         .collect();
-    let silent = members.iter().find(|member| member.sent.is_none());
-    let sender = members.iter().find(|member| member.sent.is_some());
-    let sent = match silent {
+    let without_ca_names = members.iter().find(|member| member.sent.is_none());
+    let with_ca_names = members.iter().find(|member| member.sent.is_some());
+    let sent = match without_ca_names {
         Some(_) => None,
         None => {
             let mut sent: Vec<usize> = members
@@ -48,43 +47,45 @@ pub(super) fn certificate_request(
             Some(cas.of(&sent))
         }
     };
-    let mut ask = CertificateRequest::new(&stores, sent.as_deref(), CA_NAMES_BUDGET)?;
+    let mut request = CertificateRequest::new(&stores, sent.as_deref(), CA_NAMES_BUDGET)?;
     if !members.iter().all(|member| member.resumption) {
-        ask = ask.without_resumption();
+        request = request.without_resumption();
     }
 
     let location = |member: &Contribution| document.plugins.get(member.plugin).map(|p| &p.location);
-    if let Some(sender) = sender.and_then(|sender| location(sender)) {
-        let path = Path::Compact(&sender.path);
+    if let Some(with_ca_names) = with_ca_names.and_then(|with_ca_names| location(with_ca_names)) {
+        let path = Path::Compact(&with_ca_names.path);
         let path = path.field("config");
         let path = path.field("send_ca_dn");
-        if let Some(silent) = silent.and_then(|silent| location(silent)) {
+        if let Some(without_ca_names) =
+            without_ca_names.and_then(|without_ca_names| location(without_ca_names))
+        {
             report.warn(
                 "server names without CA names",
-                sender.position,
+                with_ca_names.position,
                 &path,
                 || {
                     format!(
                     "no CA names are sent for the server name '{pattern}': {} asks under the same \
                      name and sends none",
-                    silent.path
+                    without_ca_names.path
                 )
                 },
             );
-        } else if ask.over_budget() {
+        } else if request.over_budget() {
             report.warn(
                 "CA-name lists over the limit",
-                sender.position,
+                with_ca_names.position,
                 &path,
                 || {
                     format!(
                     "no CA names are sent for the server name '{pattern}': {} bytes of names are \
                      over the limit of {CA_NAMES_BUDGET}",
-                    ask.ca_names_bytes()
+                    request.ca_names_bytes()
                 )
                 },
             );
         }
     }
-    Ok(ask)
+    Ok(request)
 }

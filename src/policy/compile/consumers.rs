@@ -15,11 +15,11 @@ use crate::policy::report::{Path, Position, Report};
 use crate::policy::Map;
 use crate::text::quoted;
 
-/// Consumers ready for use.
+/// The consumers, with an index for references to them.
 pub(super) struct ConsumerIndex<'t> {
     pub consumers: Consumers,
     index: ReferenceIndex<'t>,
-    /// SHA-256 of everything.
+    /// SHA-256 of consumers, credentials and groups.
     digest: [u8; 32],
 }
 
@@ -70,7 +70,7 @@ impl<'t> ConsumerIndex<'t> {
 
         let digest = digest(&consumers, &credentials);
         let mut builder = ConsumersBuilder::default();
-        // With an error before, positions and content are not worth any more.
+        // After an error, the positions of consumers may be wrong.
         if !report.has_errors() {
             for (consumer, entity) in consumers.into_iter().zip(&document.consumers) {
                 if let Err(error) = builder.consumer(consumer) {
@@ -118,7 +118,7 @@ impl<'t> ConsumerIndex<'t> {
         found.map(|position| *position as u32)
     }
 
-    /// Of consumers, credentials and groups.
+    /// SHA-256 of consumers, credentials and groups.
     pub fn digest(&self) -> &[u8; 32] {
         &self.digest
     }
@@ -141,7 +141,7 @@ fn ids(document: &Document<'_>) -> Vec<Uuid> {
 fn index<'t>(document: &'t Document<'t>, ids: &[Uuid], report: &mut Report) -> ReferenceIndex<'t> {
     let mut index = ReferenceIndex {
         noun: "consumer",
-        name: "username",
+        name_field: "username",
         by_id: Map::default(),
         by_name: Map::default(),
     };

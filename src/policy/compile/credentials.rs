@@ -15,9 +15,9 @@ use crate::trust::CaCertificate;
 /// The CA of a credential.
 #[derive(Clone, Copy)]
 struct Ca {
-    /// Its identity.
+    /// The digest of its subject and public key.
     id: [u8; 32],
-    /// SHA-256 of the certificate that names it.
+    /// SHA-256 of the certificate in the document.
     digest: [u8; 32],
 }
 
@@ -30,15 +30,15 @@ impl Ca {
     }
 }
 
-/// The first credential of a name and CA.
+/// The first credential with a subject name and CA.
 #[derive(Clone, Copy)]
-struct First<'t> {
+struct FirstCredential<'t> {
     location: &'t Location,
     consumer: usize,
     digest: Option<[u8; 32]>,
 }
 
-/// A credential, its consumer, and where it stands.
+/// A credential, the position of its consumer, and its location in the document.
 pub(super) type CredentialEntry<'t> = (Credential, u32, &'t Location);
 
 pub(super) fn credentials<'t>(
@@ -51,7 +51,8 @@ pub(super) fn credentials<'t>(
     let mut found = Vec::with_capacity(document.credentials.len());
     let mut pems: HashMap<&str, Option<Ca>> = HashMap::new();
     let mut by_id: HashMap<Uuid, &Location> = HashMap::new();
-    let mut by_content: HashMap<(bool, &str, Option<[u8; 32]>), First<'_>> = HashMap::new();
+    let mut by_content: HashMap<(bool, &str, Option<[u8; 32]>), FirstCredential<'_>> =
+        HashMap::new();
     for entity in &document.credentials {
         let location = &entity.location;
         let kind = match entity.header {
@@ -68,10 +69,10 @@ pub(super) fn credentials<'t>(
         let mut complete = true;
         for (reference, place) in &entity.ca {
             let found = match *reference {
-                CaReference::Id(id) => of_id(&id, *place, &path, cas, report),
+                CaReference::Id(id) => ca_of_id(&id, *place, &path, cas, report),
                 CaReference::Pem(pem) => *pems
                     .entry(pem)
-                    .or_insert_with(|| of_pem(pem, *place, &path, cas, report)),
+                    .or_insert_with(|| ca_of_pem(pem, *place, &path, cas, report)),
             };
             complete &= found.is_some();
             if let (Some(first), Some(found)) = (ca, found) {
@@ -108,7 +109,7 @@ pub(super) fn credentials<'t>(
             .unwrap_or_else(|| derived_id(&[kind, &owner.id, &ca_text, entity.subject_name]));
         let content = (entity.header, entity.subject_name, ca.map(|ca| ca.id));
         let digest = ca.map(|ca| ca.digest);
-        let first = *by_content.entry(content).or_insert(First {
+        let first = *by_content.entry(content).or_insert(FirstCredential {
             location,
             consumer: position,
             digest,
@@ -163,7 +164,7 @@ pub(super) fn credentials<'t>(
     found
 }
 
-fn of_id(
+fn ca_of_id(
     id: &Uuid,
     place: Position,
     path: &Path<'_>,
@@ -177,11 +178,11 @@ fn of_id(
         report.error(place, path, message);
         return None;
     };
-    // Without a certificate the entry itself was reported.
+    // An entry without a certificate is in the report.
     Some(Ca::of(cas.list.get(*position)?.as_ref()?))
 }
 
-fn of_pem(
+fn ca_of_pem(
     pem: &str,
     place: Position,
     path: &Path<'_>,
@@ -206,7 +207,7 @@ fn of_pem(
     Some(Ca::of(&ca))
 }
 
-/// Whether the text is rather a distinguished name than one name of a certificate.
+/// Whether the text looks like a distinguished name, not like one name of a certificate.
 fn looks_like_a_dn(name: &str) -> bool {
     const TYPES: [&str; 10] = [
         "CN",

@@ -10,22 +10,22 @@ use crate::text::quoted;
 use crate::trust::crl::{self, CrlSet};
 use crate::trust::TrustStore;
 
-/// Local CRLs, read once for each list of files.
+/// Local CRLs, which are read once for each list of files.
 pub(super) struct CrlSets<'p> {
     /// Directory of the policy file.
     pub directory: Option<&'p FilePath>,
     pub files: &'p mut Files,
-    pub known: Map<Vec<String>, Option<Arc<CrlSet>>>,
-    /// Those that a plugin checks.
+    pub by_files: Map<Vec<String>, Option<Arc<CrlSet>>>,
+    /// The sets that a plugin checks.
     pub used: Vec<Arc<CrlSet>>,
-    /// Pairs of CRLs and trust store that were compared.
+    /// Pairs of CRL set and trust store that were compared.
     pub compared: HashSet<(*const CrlSet, *const TrustStore)>,
     /// Seconds since the epoch.
     pub now: i64,
 }
 
 impl CrlSets<'_> {
-    /// `None` for no files, and when they were reported.
+    /// The CRLs of these files. `None` for no files, and if the report has an error about them.
     pub fn get(
         &mut self,
         files: &[(&str, Position)],
@@ -36,8 +36,8 @@ impl CrlSets<'_> {
             return None;
         }
         let key: Vec<_> = files.iter().map(|(file, _)| (*file).to_owned()).collect();
-        if let Some(known) = self.known.get(&key) {
-            return known.clone();
+        if let Some(set) = self.by_files.get(&key) {
+            return set.clone();
         }
         let path = config.field("crls");
         let mut set = CrlSet::default();
@@ -51,18 +51,18 @@ impl CrlSets<'_> {
             }
         }
         let (_, place) = files.first()?;
-        for oddity in set.limitations() {
-            report.warn("unusual CRLs", *place, &path, || oddity);
+        for limitation in set.limitations() {
+            report.warn("unusual CRLs", *place, &path, || limitation);
         }
         for warning in set.out_of_force(self.now) {
             report.warn("CRLs that are not in force", *place, &path, || warning);
         }
         let set = complete.then(|| Arc::new(set));
-        self.known.insert(key, set.clone());
+        self.by_files.insert(key, set.clone());
         set
     }
 
-    /// Warns of CRLs that no CA of the plugin signed, and notes that the CRLs are checked.
+    /// Warns about CRLs that no CA of the plugin signed, and adds the set to `used`.
     pub fn check(
         &mut self,
         set: &Arc<CrlSet>,
@@ -113,7 +113,7 @@ impl CrlSets<'_> {
     }
 }
 
-/// Whether a PEM file ends before its last block or line does. DER says by itself how long it is.
+/// Whether a PEM file ends within its last block or line. A short DER file fails to parse.
 fn is_unfinished(bytes: &[u8]) -> bool {
     let count = |mark: &[u8]| {
         bytes

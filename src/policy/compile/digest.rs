@@ -2,7 +2,7 @@
 
 use openssl::sha::Sha256;
 
-/// Adds a text with its length, so that the texts of two neighbours cannot be split differently.
+/// Adds a text with its length, so that different lists of texts have different input.
 pub(super) fn update_text(digest: &mut Sha256, text: &str) {
     update_number(digest, text.len());
     digest.update(text.as_bytes());

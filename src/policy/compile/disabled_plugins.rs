@@ -1,4 +1,4 @@
-//! Plugins that the document says are off.
+//! The plugins that the document disables (`enabled: false`).
 
 use std::borrow::Cow;
 
@@ -18,7 +18,7 @@ pub(super) fn disabled_plugins<'t>(
     let mut everywhere = ProtectingPlugins::default();
     let mut of_service: Map<usize, ProtectingPlugins> = Map::default();
     let mut of_route: Map<usize, ProtectingPlugins> = Map::default();
-    // A reference to what is not there is no error in a plugin that does nothing.
+    // In a disabled plugin, a reference to a missing entity is no error.
     let target = |link: &Option<Link<'t>>, index: &ReferenceIndex<'t>| match link {
         None => Ok(None),
         Some(link) => index.find(link).map(Some).ok_or(()),

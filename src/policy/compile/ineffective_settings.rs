@@ -1,4 +1,4 @@
-//! What is wrong or hardly meant about plugins that are each good by themselves.
+//! Warnings about settings that have no effect, or not the intended one, in combination with others.
 
 use super::plugins::{CompiledPlugin, Plugins};
 use super::scopes::{Scopes, Slots};
@@ -10,7 +10,7 @@ use crate::policy::report::{Path, Report};
 use crate::policy::token_auth::ProofOfPossession;
 use crate::text::quoted;
 
-/// Warns of what works, but hardly as meant.
+/// Warns about routes and services whose plugins, snis and hosts do not fit together.
 pub(super) fn warn_about_ineffective_settings(
     document: &Document<'_>,
     scopes: &Scopes,
@@ -21,14 +21,15 @@ pub(super) fn warn_about_ineffective_settings(
     for (position, route) in document.routes.iter().enumerate() {
         let slots = scopes.effective(position);
         let path = Path::Compact(&route.location.path);
-        let inbound = plugins.certificate_header(&slots).is_some();
-        let asks = inbound || plugins.contributed(&slots).next().is_some();
-        let mut beyond_global = slots;
-        for (slot, global) in beyond_global.iter_mut().zip(scopes.global) {
+        let from_inbound_header = plugins.certificate_header(&slots).is_some();
+        let has_certificate =
+            from_inbound_header || plugins.contributions_of(&slots).next().is_some();
+        let mut not_global = slots;
+        for (slot, global) in not_global.iter_mut().zip(scopes.global) {
             *slot = slot.filter(|_| *slot != global);
         }
-        let adds = plugins.contributed(&beyond_global).next().is_some();
-        if adds && route.snis.is_empty() {
+        let adds_request = plugins.contributions_of(&not_global).next().is_some();
+        if adds_request && route.snis.is_empty() {
             report.warn(
                 "routes that ask without snis",
                 route.location.position,
@@ -49,7 +50,7 @@ pub(super) fn warn_about_ineffective_settings(
                     .to_owned()
             });
         }
-        if let (false, Some(token_auth)) = (asks, plugins.token_auth(&slots)) {
+        if let (false, Some(token_auth)) = (has_certificate, plugins.token_auth(&slots)) {
             if token_auth.proof_of_possession != ProofOfPossession::Off
                 && token_auth.certificate_header.is_none()
             {
@@ -79,19 +80,19 @@ pub(super) fn warn_about_ineffective_settings(
                 },
             );
         }
-        uncovered_hosts(route, &slots, plugins, names, report);
-        let ready = |kind: PluginKind| plugins.ready(beyond_global[kind as usize]?);
-        let tells = match (
-            ready(PluginKind::TlsMetadataHeaders),
-            ready(PluginKind::ClientCertHeaders),
+        warn_about_uncovered_hosts(route, &slots, plugins, names, report);
+        let compiled = |kind: PluginKind| plugins.compiled(not_global[kind as usize]?);
+        let forwarding = match (
+            compiled(PluginKind::TlsMetadataHeaders),
+            compiled(PluginKind::ClientCertHeaders),
         ) {
-            (Some(CompiledPlugin::Headers(config)), _) if config.inject => {
+            (Some(CompiledPlugin::TlsMetadataHeaders(config)), _) if config.inject => {
                 Some(PluginKind::TlsMetadataHeaders)
             }
             (_, Some(CompiledPlugin::ClientCertHeaders(_))) => Some(PluginKind::ClientCertHeaders),
             _ => None,
         };
-        if let (false, Some(kind)) = (asks, tells) {
+        if let (false, Some(kind)) = (has_certificate, forwarding) {
             report.warn(
                 "routes without a plugin that asks",
                 route.location.position,
@@ -105,17 +106,17 @@ pub(super) fn warn_about_ineffective_settings(
                 },
             );
         }
-        let unverified = |selection: &&DialectConfig| {
+        let excludes_unverified = |selection: &&DialectConfig| {
             !selection
                 .options
                 .includes_certificate(VerifyResult::NotVerified)
         };
         if let (None, true, Some(CompiledPlugin::ClientCertHeaders(config))) = (
             plugins.auth(&slots),
-            asks,
-            ready(PluginKind::ClientCertHeaders),
+            has_certificate,
+            compiled(PluginKind::ClientCertHeaders),
         ) {
-            if let Some(selection) = config.selections.iter().find(unverified) {
+            if let Some(selection) = config.selections.iter().find(excludes_unverified) {
                 report.warn(
                     "routes that verify nothing",
                     route.location.position,
@@ -137,7 +138,7 @@ pub(super) fn warn_about_ineffective_settings(
             .services
             .get(service)
             .map(|service| &service.location);
-        if let (Some(location), Some(_)) = (location, plugins.contributed(slots).next()) {
+        if let (Some(location), Some(_)) = (location, plugins.contributions_of(slots).next()) {
             report.warn(
                 "services that ask without routes",
                 location.position,
@@ -146,9 +147,9 @@ pub(super) fn warn_about_ineffective_settings(
             );
         }
     }
-    let counts = |plugin: &Plugin<'_>| matches!(&plugin.config, PluginConfig::Acl(acl) if acl.include_consumer_groups);
+    let includes_consumer_groups = |plugin: &Plugin<'_>| matches!(&plugin.config, PluginConfig::Acl(acl) if acl.include_consumer_groups);
     if let Some((place, section)) = document.unread_members {
-        if document.plugins.iter().any(counts) {
+        if document.plugins.iter().any(includes_consumer_groups) {
             report.error(
                 place,
                 &Path::ROOT.field(section),
@@ -159,8 +160,8 @@ pub(super) fn warn_about_ineffective_settings(
     }
 }
 
-/// Warns of hosts of a protected route under which its clients are not asked.
-fn uncovered_hosts(
+/// Warns about hosts of a route with `mtls-auth` for which no certificate is requested.
+fn warn_about_uncovered_hosts(
     route: &Route<'_>,
     slots: &Slots,
     plugins: &Plugins<'_>,
@@ -176,7 +177,7 @@ fn uncovered_hosts(
             Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
             _ => host,
         };
-        // Kong's `example.*` is no pattern of ours: only `*` covers it.
+        // Kong's `example.*` is not a pattern of an SNI map: only `*` covers it.
         let pattern = Pattern::parse(name.as_bytes()).unwrap_or(Pattern::Any);
         let set = names.effective(&pattern, names.own(&pattern));
         if names.sets.members(set).binary_search(&auth).is_err() {

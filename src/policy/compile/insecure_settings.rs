@@ -6,7 +6,7 @@ use crate::inbound::AllowedPeers;
 use crate::policy::document::{self, Location};
 use crate::policy::report::{Path, Report};
 
-/// Warns of a header that anybody may send, or that nobody may.
+/// Warns about a certificate header that any client may send, or that no peer may send.
 pub(super) fn warn_about_source(
     config: &document::HeaderCertAuth<'_>,
     location: &Location,
@@ -16,7 +16,7 @@ pub(super) fn warn_about_source(
     match config
         .certificate_header
         .as_ref()
-        .map(|inbound| inbound.source)
+        .map(|header| header.source)
     {
         Some(AllowedPeers::Trusted) => {
             report.warn_untrusted_source(location.position, &path.field("certificate_header_name"));
@@ -35,7 +35,7 @@ pub(super) fn warn_about_source(
     }
 }
 
-/// Warns of tokens that were made for others or may be forged.
+/// Warns about tokens of any audience, and about tokens that an attacker on the network can forge.
 pub(super) fn warn_about_tokens(
     config: &document::OpenidConnect<'_>,
     location: &Location,
@@ -59,7 +59,7 @@ pub(super) fn warn_about_tokens(
         ("issuer", Some(&*config.issuer)),
         ("introspection_endpoint", endpoint),
     ] {
-        if url.is_some_and(crosses_in_the_clear) {
+        if url.is_some_and(is_remote_http) {
             report.warn(
                 "issuers over http",
                 location.position,
@@ -87,7 +87,7 @@ pub(super) fn warn_about_tokens(
 }
 
 /// Whether a URL is http and leaves this machine.
-fn crosses_in_the_clear(url: &str) -> bool {
+fn is_remote_http(url: &str) -> bool {
     let Some(rest) = url.strip_prefix("http://") else {
         return false;
     };

@@ -1,5 +1,5 @@
-//! Typed entities -> [`Policy`]: follows references, finds the plugin that applies to each route,
-//! and works out what the handshake asks for under each server name.
+//! Compiles the entities of a document to a [`Policy`]: follows references, finds the plugins that
+//! apply to each route, and builds the certificate request of each server name.
 
 mod acl_warnings;
 mod ca_certificates;
@@ -58,8 +58,8 @@ use crate::handshake::{CertificateRequest, SniMapBuilder};
 use crate::headers::ReservedHeaders;
 use crate::Error;
 
-/// Compiles a document from a file in `directory`, if it is from a file. `None` when the report
-/// holds errors, now or from before.
+/// Compiles a document. `directory` is that of its file, if it is from a file. `None` if the report
+/// has errors, of the document or of its compilation.
 pub(super) fn compile(
     document: &Document<'_>,
     directory: Option<&FilePath>,
@@ -90,7 +90,7 @@ pub(super) fn compile(
     let mut crls = CrlSets {
         directory,
         files,
-        known: Map::default(),
+        by_files: Map::default(),
         used: Vec::new(),
         compared: HashSet::new(),
         now,
@@ -103,12 +103,12 @@ pub(super) fn compile(
     };
     let plugins = Plugins::new(document, &mut auths, report);
     refuse_conflicts(document, &scopes, report);
-    let mut told = UpstreamHeadersBuilder {
+    let mut headers = UpstreamHeadersBuilder {
         document,
         plugins: &plugins,
-        known: Map::default(),
+        built: Map::default(),
     };
-    let plans = route_plans(document, &scopes, &mut told, &consumers, report);
+    let plans = route_plans(document, &scopes, &mut headers, &consumers, report);
     if report.has_errors() {
         return None;
     }
@@ -136,8 +136,8 @@ fn assemble(
     report: &mut Report,
 ) -> Result<Policy, Error> {
     let mut names = ServerNames::new(document, scopes, plugins);
-    let mut asks: Vec<Arc<CertificateRequest>> = Vec::new();
-    let mut ask_of: Map<usize, u32> = Map::default();
+    let mut requests: Vec<Arc<CertificateRequest>> = Vec::new();
+    let mut request_of_set: Map<usize, u32> = Map::default();
     let mut builder = SniMapBuilder::new();
     let mut digest = Sha256::new();
     digest.update(b"resty-mtls policy 3");
@@ -146,26 +146,27 @@ fn assemble(
     update_number(&mut digest, patterns.len());
     for (pattern, own) in patterns {
         let set = names.effective(pattern, own);
-        let ask = match ask_of.get(&set) {
-            Some(&ask) => ask,
+        let position = match request_of_set.get(&set) {
+            Some(&position) => position,
             None => {
                 let members = names.sets.members(set);
-                let made = certificate_request(document, cas, plugins, members, pattern, report)?;
-                asks.push(Arc::new(made));
-                let ask = asks.len() as u32 - 1;
-                ask_of.insert(set, ask);
-                ask
+                let request =
+                    certificate_request(document, cas, plugins, members, pattern, report)?;
+                requests.push(Arc::new(request));
+                let position = requests.len() as u32 - 1;
+                request_of_set.insert(set, position);
+                position
             }
         };
-        builder.add_pattern(pattern, ask)?;
+        builder.add_pattern(pattern, position)?;
         match pattern {
             Pattern::Exact(name) => update_text(&mut digest, name),
             pattern => update_text(&mut digest, &pattern.to_string()),
         }
-        if let Some(ask) = asks.get(ask as usize) {
-            digest.update(ask.session_id_context());
-            update_number(&mut digest, ask.ca_names_len());
-            update_number(&mut digest, ask.ca_names_bytes());
+        if let Some(request) = requests.get(position as usize) {
+            digest.update(request.session_id_context());
+            update_number(&mut digest, request.ca_names_len());
+            update_number(&mut digest, request.ca_names_bytes());
         }
     }
     warn_about_ineffective_settings(document, scopes, plugins, &mut names, report);
@@ -176,7 +177,7 @@ fn assemble(
         digests,
         mut routes,
     } = plans;
-    // A route with a name may be called by its id too.
+    // A route with a name is found by its id too.
     for route in &document.routes {
         if let (Some(name), Some(id)) = (route.key.name, route.key.id) {
             if let Some(position) = routes.find(name) {
@@ -184,23 +185,23 @@ fn assemble(
             }
         }
     }
-    let mut called: Vec<(&str, usize)> = routes.all().collect();
-    // No route has an empty name: that is the global plan.
-    called.push(("", 0));
-    called.sort_unstable();
-    update_number(&mut digest, called.len());
-    let mut protected = Vec::with_capacity(called.len());
-    for (name, position) in called {
+    let mut route_names: Vec<(&str, usize)> = routes.all().collect();
+    // The empty name, which no route has, stands for the global plan.
+    route_names.push(("", 0));
+    route_names.sort_unstable();
+    update_number(&mut digest, route_names.len());
+    let mut protection = Vec::with_capacity(route_names.len());
+    for (name, position) in route_names {
         update_text(&mut digest, name);
-        if let (Some(plan), Some(of_plan)) = (plans.get(position), digests.get(position)) {
-            digest.update(of_plan);
-            protected.push((name, &**plan, *of_plan));
+        if let (Some(plan), Some(plan_digest)) = (plans.get(position), digests.get(position)) {
+            digest.update(plan_digest);
+            protection.push((name, &**plan, *plan_digest));
         }
     }
-    let protection = Protection::new(protected.into_iter(), *consumers.digest());
+    let protection = Protection::new(protection.into_iter(), *consumers.digest());
     digest.update(consumers.digest());
-    let (owned, prefixes) = reserved_headers(document);
-    for name in owned
+    let (reserved, prefixes) = reserved_headers(document);
+    for name in reserved
         .iter()
         .map(String::as_str)
         .chain(prefixes.iter().copied())
@@ -208,11 +209,11 @@ fn assemble(
         update_text(&mut digest, name);
     }
     Ok(Policy {
-        certificate_requests: asks,
+        certificate_requests: requests,
         sni_map: builder.build(),
         consumers: consumers.consumers,
         reserved_headers: ReservedHeaders::new(
-            owned.iter().map(String::as_str),
+            reserved.iter().map(String::as_str),
             prefixes.iter().copied(),
         ),
         inbound_headers: inbound_headers(&plans),

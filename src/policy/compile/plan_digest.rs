@@ -20,14 +20,14 @@ pub(super) fn plan_digest(
     digest.finish()
 }
 
-/// All fields by name: plans with the same digest are one plan, so a field that is not here would be
-/// taken from another route.
+/// Lists all fields by name. Plans with the same digest become one plan, so a field that is missing here
+/// would be taken from the plan of another route.
 fn update_plan(digest: &mut Sha256, plan: &Plan, consumers: &ConsumerIndex<'_>) {
     let Plan {
         auth,
         certificate_header,
         token_auth,
-        // Its content is in the digest of the whole.
+        // `plan_digest` adds the content of that plan.
         certificate_plan: _,
         acl,
         rules,
@@ -78,7 +78,7 @@ fn update_auth(digest: &mut Sha256, auth: &Auth, consumers: &ConsumerIndex<'_>) 
         ssl_verify,
         http_proxy,
         https_proxy,
-        // In the key, as the store is.
+        // `key` covers them, and the store.
         crls: _,
         key,
     } = &**revocation;

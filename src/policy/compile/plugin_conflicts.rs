@@ -4,9 +4,10 @@ use super::scopes::Scopes;
 use crate::policy::document::{Document, PluginKind};
 use crate::policy::report::{Path, Report};
 
-/// Refuses plugins that judge clients where nothing says who they are.
+/// Reports `header-cert-auth` together with `mtls-auth`, and `acl` and `client-cert-acl` without either.
+/// Each plugin is reported once.
 pub(super) fn refuse_conflicts(document: &Document<'_>, scopes: &Scopes, report: &mut Report) {
-    let mut told = vec![false; document.plugins.len()];
+    let mut reported = vec![false; document.plugins.len()];
     let routes = document.routes.iter().enumerate().map(|(position, route)| {
         (
             scopes.effective(position),
@@ -20,10 +21,10 @@ pub(super) fn refuse_conflicts(document: &Document<'_>, scopes: &Scopes, report:
             slots[PluginKind::MtlsAuth as usize],
             slots[PluginKind::HeaderCertAuth as usize],
         ) {
-            let told = told
+            let reported = reported
                 .get_mut(position)
-                .map(|told| std::mem::replace(told, true));
-            if let (Some(plugin), Some(false)) = (document.plugins.get(position), told) {
+                .map(|reported| std::mem::replace(reported, true));
+            if let (Some(plugin), Some(false)) = (document.plugins.get(position), reported) {
                 let message = format!(
                     "applies to {place} together with mtls-auth, expected one source of the \
                      certificate on a route"
@@ -44,12 +45,12 @@ pub(super) fn refuse_conflicts(document: &Document<'_>, scopes: &Scopes, report:
             let Some(position) = slots[kind as usize] else {
                 continue;
             };
-            let (Some(plugin), Some(told)) =
-                (document.plugins.get(position), told.get_mut(position))
+            let (Some(plugin), Some(reported)) =
+                (document.plugins.get(position), reported.get_mut(position))
             else {
                 continue;
             };
-            if !std::mem::replace(told, true) {
+            if !std::mem::replace(reported, true) {
                 let message = format!(
                     "applies to {place} without mtls-auth, so nobody would be judged there; \
                      expected mtls-auth or header-cert-auth wherever {} applies",

@@ -1,4 +1,4 @@
-//! Plugins ready for use, shared where their content is equal.
+//! Compiled plugins, shared where their content is equal.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,51 +16,53 @@ use crate::policy::token_auth::{ProofOfPossession, TokenAuth};
 use crate::policy::{Auth, Map};
 use crate::trust::{TrustStore, VerifyOptions};
 
-/// A plugin ready for use.
+/// A compiled plugin.
 pub(super) enum CompiledPlugin<'t> {
-    Auth {
+    MtlsAuth {
         auth: Auth,
         contribution: u32,
     },
-    Ask {
+    TlsHandshakeModifier {
         contribution: u32,
     },
-    Headers(&'t document::TlsMetadataHeaders),
+    TlsMetadataHeaders(&'t document::TlsMetadataHeaders),
     ClientCertHeaders(&'t document::ClientCertHeaders),
     Acl(Arc<Acl>),
-    Rules(Arc<Rules>),
-    HeaderAuth {
+    ClientCertAcl(Arc<Rules>),
+    HeaderCertAuth {
         auth: Auth,
         header: CertificateHeader,
     },
-    TokenAuth {
+    OpenidConnect {
         settings: Arc<TokenAuth>,
-        /// What the certificate from its header is verified against.
+        /// How the certificate from its header is verified.
         certificate: Option<(Auth, CertificateHeader)>,
     },
-    /// Its errors were reported.
-    Broken,
+    /// A plugin with errors, which are in the report.
+    Invalid,
 }
 
-/// The contribution of an `mtls-auth`: CAs, options, `send_ca_dn`, `resumption`.
+/// What the contribution of an `mtls-auth` depends on: CAs, options, `send_ca_dn`, `resumption`.
 type AuthContent = (Vec<usize>, VerifyOptions, bool, bool);
 
-/// What an asking plugin brings to a server name. Plugins with equal content share one.
+/// What a plugin adds to the certificate requests of its server names. Plugins with equal content
+/// share one.
 pub(super) struct Contribution {
     pub store: Option<Arc<TrustStore>>,
-    /// Positions of the CAs whose names it wants sent; `None` when it does not want any.
+    /// Positions of the CAs whose names are sent; `None` without `send_ca_dn`.
     pub sent: Option<Vec<usize>>,
-    /// Whether it lets sessions be resumed.
+    /// Whether sessions may be resumed.
     pub resumption: bool,
     /// Position of the first plugin with this content.
     pub plugin: usize,
 }
 
+/// The plugins of the document, by position.
 pub(super) struct Plugins<'t> {
-    ready: Vec<Rc<CompiledPlugin<'t>>>,
+    compiled: Vec<Rc<CompiledPlugin<'t>>>,
     pub contributions: Vec<Contribution>,
-    /// For each the first one that is ready in the same way; itself if there is none.
-    first: Vec<usize>,
+    /// For each plugin the first one with equal content, which may be itself.
+    canonical: Vec<usize>,
 }
 
 impl<'t> Plugins<'t> {
@@ -70,24 +72,24 @@ impl<'t> Plugins<'t> {
         report: &mut Report,
     ) -> Plugins<'t> {
         let mut plugins = Plugins {
-            ready: Vec::new(),
+            compiled: Vec::new(),
             contributions: Vec::new(),
-            first: Vec::new(),
+            canonical: Vec::new(),
         };
-        let mut alike: Map<IgnoringPositions<'_, 't>, usize> = Map::default();
+        let mut by_content: Map<IgnoringPositions<'_, 't>, usize> = Map::default();
         let mut last = Slots::default();
-        let mut known: Map<Option<AuthContent>, u32> = Map::default();
+        let mut contribution_of: Map<Option<AuthContent>, u32> = Map::default();
         for (position, plugin) in document.plugins.iter().enumerate() {
-            if let Some(first) = plugins.alike(&plugin.config, &alike, &last) {
-                if let Some(ready) = plugins.ready.get(first).cloned() {
-                    plugins.ready.push(ready);
-                    plugins.first.push(first);
+            if let Some(first) = plugins.find_equal(&plugin.config, &by_content, &last) {
+                if let Some(compiled) = plugins.compiled.get(first).cloned() {
+                    plugins.compiled.push(compiled);
+                    plugins.canonical.push(first);
                     continue;
                 }
             }
-            let said = report.diagnostic_count();
+            let diagnostics_before = report.diagnostic_count();
             let mut contribute = |key, store, sent, resumption| {
-                *known.entry(key).or_insert_with(|| {
+                *contribution_of.entry(key).or_insert_with(|| {
                     plugins.contributions.push(Contribution {
                         store,
                         sent,
@@ -97,16 +99,18 @@ impl<'t> Plugins<'t> {
                     plugins.contributions.len() as u32 - 1
                 })
             };
-            let ready = match &plugin.config {
-                PluginConfig::TlsMetadataHeaders(headers) => CompiledPlugin::Headers(headers),
+            let compiled = match &plugin.config {
+                PluginConfig::TlsMetadataHeaders(headers) => {
+                    CompiledPlugin::TlsMetadataHeaders(headers)
+                }
                 PluginConfig::ClientCertHeaders(headers) => {
                     CompiledPlugin::ClientCertHeaders(headers)
                 }
                 PluginConfig::Acl(acl) => CompiledPlugin::Acl(Arc::new(acl.clone())),
                 PluginConfig::ClientCertAcl(rules) => {
-                    CompiledPlugin::Rules(Arc::new(rules.clone()))
+                    CompiledPlugin::ClientCertAcl(Arc::new(rules.clone()))
                 }
-                PluginConfig::TlsHandshakeModifier => CompiledPlugin::Ask {
+                PluginConfig::TlsHandshakeModifier => CompiledPlugin::TlsHandshakeModifier {
                     contribution: contribute(None, None, None, true),
                 },
                 PluginConfig::MtlsAuth(config) => {
@@ -118,11 +122,11 @@ impl<'t> Plugins<'t> {
                             let sent = config.send_ca_dn.then(|| positions.clone());
                             let resumption = config.resumption;
                             let key = (positions, config.options, config.send_ca_dn, resumption);
-                            let used = Some(auth.store.clone());
-                            let contribution = contribute(Some(key), used, sent, resumption);
-                            CompiledPlugin::Auth { auth, contribution }
+                            let store = Some(auth.store.clone());
+                            let contribution = contribute(Some(key), store, sent, resumption);
+                            CompiledPlugin::MtlsAuth { auth, contribution }
                         }
-                        None => CompiledPlugin::Broken,
+                        None => CompiledPlugin::Invalid,
                     }
                 }
                 PluginConfig::HeaderCertAuth(config) => {
@@ -130,8 +134,8 @@ impl<'t> Plugins<'t> {
                     let path = path.field("config");
                     warn_about_source(config, &plugin.location, &path, report);
                     match auths.header_cert_auth(config, &plugin.location, &path, report) {
-                        Some((auth, header)) => CompiledPlugin::HeaderAuth { auth, header },
-                        None => CompiledPlugin::Broken,
+                        Some((auth, header)) => CompiledPlugin::HeaderCertAuth { auth, header },
+                        None => CompiledPlugin::Invalid,
                     }
                 }
                 PluginConfig::OpenidConnect(config) => {
@@ -148,18 +152,18 @@ impl<'t> Plugins<'t> {
                     let certificate = config.from_header.as_ref().and_then(|config| {
                         auths.header_cert_auth(config, &plugin.location, &path, report)
                     });
-                    CompiledPlugin::TokenAuth {
+                    CompiledPlugin::OpenidConnect {
                         settings: Arc::new(token_auth(config)),
                         certificate,
                     }
                 }
             };
-            plugins.ready.push(Rc::new(ready));
-            plugins.first.push(position);
-            // What is said of one has to be said of the next one like it.
-            if report.diagnostic_count() == said {
+            plugins.compiled.push(Rc::new(compiled));
+            plugins.canonical.push(position);
+            // Only plugins without diagnostics are shared, since each plugin has its own diagnostics.
+            if report.diagnostic_count() == diagnostics_before {
                 if let PluginConfig::MtlsAuth(config) = &plugin.config {
-                    alike.insert(IgnoringPositions(config), position);
+                    by_content.insert(IgnoringPositions(config), position);
                 }
                 last[plugin.config.kind() as usize] = Some(position);
             }
@@ -167,42 +171,46 @@ impl<'t> Plugins<'t> {
         plugins
     }
 
-    pub fn ready(&self, plugin: usize) -> Option<&CompiledPlugin<'t>> {
-        self.ready.get(plugin).map(Rc::as_ref)
+    pub fn compiled(&self, plugin: usize) -> Option<&CompiledPlugin<'t>> {
+        self.compiled.get(plugin).map(Rc::as_ref)
     }
 
-    /// Position of an earlier plugin with the same content. For a kind that is not told apart by
-    /// a hash only the last one is compared: one plugin that was written for every route.
-    fn alike(
+    /// Position of an earlier plugin with the same content. `mtls-auth` is found by a hash. Other kinds
+    /// are compared with the last plugin only, which suffices where every route repeats one plugin.
+    fn find_equal(
         &self,
         config: &PluginConfig<'t>,
-        alike: &Map<IgnoringPositions<'_, 't>, usize>,
+        by_content: &Map<IgnoringPositions<'_, 't>, usize>,
         last: &Slots,
     ) -> Option<usize> {
         let position = last[config.kind() as usize]?;
-        let same = match (config, self.ready(position)?) {
+        let same = match (config, self.compiled(position)?) {
             (PluginConfig::MtlsAuth(config), _) => {
-                return alike.get(&IgnoringPositions(config)).copied()
+                return by_content.get(&IgnoringPositions(config)).copied()
             }
             (PluginConfig::TlsHandshakeModifier, _) => true,
             (PluginConfig::Acl(acl), CompiledPlugin::Acl(last)) => *acl == **last,
-            (PluginConfig::ClientCertAcl(rules), CompiledPlugin::Rules(last)) => *rules == **last,
+            (PluginConfig::ClientCertAcl(rules), CompiledPlugin::ClientCertAcl(last)) => {
+                *rules == **last
+            }
             _ => false,
         };
-        same.then(|| self.first.get(position).copied()).flatten()
+        same.then(|| self.canonical.get(position).copied())
+            .flatten()
     }
 
-    /// The same plugins, each by the first one like it: equal for routes that are treated alike.
-    pub fn firsts(&self, slots: &Slots) -> Slots {
-        slots.map(|slot| slot.map(|plugin| self.first.get(plugin).copied().unwrap_or(plugin)))
+    /// Replaces each plugin by the first one with equal content, so that routes with equal plugins have
+    /// equal slots.
+    pub fn canonical(&self, slots: &Slots) -> Slots {
+        slots.map(|slot| slot.map(|plugin| self.canonical.get(plugin).copied().unwrap_or(plugin)))
     }
 
-    /// By certificates of the connection, else by those of a header.
+    /// The settings of `mtls-auth`, or else of `header-cert-auth`.
     pub fn auth(&self, slots: &Slots) -> Option<&Auth> {
         let slot =
             slots[PluginKind::MtlsAuth as usize].or(slots[PluginKind::HeaderCertAuth as usize]);
-        match self.ready(slot?)? {
-            CompiledPlugin::Auth { auth, .. } | CompiledPlugin::HeaderAuth { auth, .. } => {
+        match self.compiled(slot?)? {
+            CompiledPlugin::MtlsAuth { auth, .. } | CompiledPlugin::HeaderCertAuth { auth, .. } => {
                 Some(auth)
             }
             _ => None,
@@ -213,61 +221,61 @@ impl<'t> Plugins<'t> {
         if slots[PluginKind::MtlsAuth as usize].is_some() {
             return None;
         }
-        match self.ready(slots[PluginKind::HeaderCertAuth as usize]?)? {
-            CompiledPlugin::HeaderAuth { header, .. } => Some(header),
+        match self.compiled(slots[PluginKind::HeaderCertAuth as usize]?)? {
+            CompiledPlugin::HeaderCertAuth { header, .. } => Some(header),
             _ => None,
         }
     }
 
-    /// The header that brings the certificate of a request. Where nobody judges certificates that is
-    /// the one of its token; beside `mtls-auth` it must not take the place of what that judges.
+    /// The header that carries the certificate of a request: that of `header-cert-auth`, or without
+    /// authentication by certificate that of `openid-connect`. With `mtls-auth` there is none, since that
+    /// verifies the certificate of the TLS connection.
     pub fn certificate_header(&self, slots: &Slots) -> Option<&CertificateHeader> {
         if self.auth(slots).is_some() {
             return self.header_cert_auth_header(slots);
         }
         let token_auth = self.token_auth(slots)?;
-        let read = token_auth.proof_of_possession != ProofOfPossession::Off;
-        token_auth.certificate_header.as_ref().filter(|_| read)
+        let is_read = token_auth.proof_of_possession != ProofOfPossession::Off;
+        token_auth.certificate_header.as_ref().filter(|_| is_read)
     }
 
     pub fn token_auth(&self, slots: &Slots) -> Option<&Arc<TokenAuth>> {
-        match self.ready(slots[PluginKind::OpenidConnect as usize]?)? {
-            CompiledPlugin::TokenAuth { settings, .. } => Some(settings),
+        match self.compiled(slots[PluginKind::OpenidConnect as usize]?)? {
+            CompiledPlugin::OpenidConnect { settings, .. } => Some(settings),
             _ => None,
         }
     }
 
     pub fn contribution(&self, plugin: usize) -> Option<u32> {
-        match self.ready(plugin)? {
-            CompiledPlugin::Auth { contribution, .. } | CompiledPlugin::Ask { contribution } => {
-                Some(*contribution)
-            }
-            CompiledPlugin::Headers(_)
+        match self.compiled(plugin)? {
+            CompiledPlugin::MtlsAuth { contribution, .. }
+            | CompiledPlugin::TlsHandshakeModifier { contribution } => Some(*contribution),
+            CompiledPlugin::TlsMetadataHeaders(_)
             | CompiledPlugin::ClientCertHeaders(_)
             | CompiledPlugin::Acl(_)
-            | CompiledPlugin::Rules(_)
-            | CompiledPlugin::HeaderAuth { .. }
-            | CompiledPlugin::TokenAuth { .. }
-            | CompiledPlugin::Broken => None,
+            | CompiledPlugin::ClientCertAcl(_)
+            | CompiledPlugin::HeaderCertAuth { .. }
+            | CompiledPlugin::OpenidConnect { .. }
+            | CompiledPlugin::Invalid => None,
         }
     }
 
     pub fn acl(&self, slots: &Slots) -> Option<&Arc<Acl>> {
-        match self.ready(slots[PluginKind::Acl as usize]?)? {
+        match self.compiled(slots[PluginKind::Acl as usize]?)? {
             CompiledPlugin::Acl(acl) => Some(acl),
             _ => None,
         }
     }
 
     pub fn rules(&self, slots: &Slots) -> Option<&Arc<Rules>> {
-        match self.ready(slots[PluginKind::ClientCertAcl as usize]?)? {
-            CompiledPlugin::Rules(rules) => Some(rules),
+        match self.compiled(slots[PluginKind::ClientCertAcl as usize]?)? {
+            CompiledPlugin::ClientCertAcl(rules) => Some(rules),
             _ => None,
         }
     }
 
-    /// What the plugins in `slots` bring together.
-    pub fn contributed<'a>(&'a self, slots: &'a Slots) -> impl Iterator<Item = u32> + 'a {
+    /// The contributions of the plugins in `slots`.
+    pub fn contributions_of<'a>(&'a self, slots: &'a Slots) -> impl Iterator<Item = u32> + 'a {
         slots
             .iter()
             .flatten()
@@ -276,7 +284,7 @@ impl<'t> Plugins<'t> {
 }
 
 fn token_auth(config: &document::OpenidConnect<'_>) -> TokenAuth {
-    // What was fetched without a look at the server's certificate is not for others.
+    // Documents from an unverified server are not used by plugins that verify it.
     let issuer_key =
         sha256(format!("{} {}", u8::from(config.ssl_verify), config.issuer).as_bytes());
     TokenAuth {
@@ -306,12 +314,13 @@ fn token_auth(config: &document::OpenidConnect<'_>) -> TokenAuth {
     }
 }
 
-/// [`TokenAuth::introspection_key`].
+/// The value of [`TokenAuth::introspection_key`].
 fn introspection_key(config: &document::OpenidConnect<'_>, issuer_key: &[u8; 32]) -> [u8; 32] {
     let mut hasher = Sha256::new();
     hasher.update(issuer_key);
     let endpoint = config.introspection_endpoint.as_deref().unwrap_or_default();
-    // With a digest of what it shows for itself: who has lost the secret is told nothing.
+    // The debug text has a digest of the client's secret, so that a client with another secret gets no
+    // cached response.
     let client = format!("{:?}", config.client);
     for text in [endpoint, &*client] {
         hasher.update(&(text.len() as u64).to_be_bytes());

@@ -6,11 +6,12 @@ use crate::policy::report::{Path, Report};
 use crate::policy::Map;
 use crate::text::quoted;
 
-/// Services, routes or consumers by what other entities may call them.
+/// Services, routes or consumers by id and by name.
 pub(super) struct ReferenceIndex<'t> {
+    /// What one of them is called in messages and in fields that refer to it.
     pub noun: &'static str,
-    /// What they call a name.
-    pub name: &'static str,
+    /// The field of their name.
+    pub name_field: &'static str,
     pub by_id: Map<Uuid, usize>,
     pub by_name: Map<&'t str, usize>,
 }
@@ -23,14 +24,14 @@ impl<'t> ReferenceIndex<'t> {
     ) -> ReferenceIndex<'t> {
         let mut index = ReferenceIndex {
             noun,
-            name: "name",
+            name_field: "name",
             by_id: Map::default(),
             by_name: Map::default(),
         };
         let mut spots: Vec<&Location> = Vec::new();
         for (position, (identity, location)) in entities.enumerate() {
             spots.push(location);
-            let mut twice = |field, value: &str, first| {
+            let mut report_twice = |field, value: &str, first| {
                 if first != position {
                     let value = quoted(value.as_bytes());
                     let first = spots
@@ -50,17 +51,17 @@ impl<'t> ReferenceIndex<'t> {
             if let Some(id) = identity.id {
                 let first = *index.by_id.entry(id).or_insert(position);
                 if first != position {
-                    twice("id", &uuid_text(&id), first);
+                    report_twice("id", &uuid_text(&id), first);
                 }
             }
             if let Some(name) = identity.name {
-                twice("name", name, *index.by_name.entry(name).or_insert(position));
+                report_twice("name", name, *index.by_name.entry(name).or_insert(position));
             }
         }
         index
     }
 
-    /// Position of what a link names.
+    /// The position of the entity that a link refers to; reports a link to none.
     pub fn follow(
         &self,
         link: &Link<'t>,
@@ -71,8 +72,8 @@ impl<'t> ReferenceIndex<'t> {
         if let (None, &Link::Reference { text, by, position }) = (found, link) {
             let what = match by {
                 LinkBy::Id => "id",
-                LinkBy::Name => self.name,
-                LinkBy::Either => &format!("id or {}", self.name),
+                LinkBy::Name => self.name_field,
+                LinkBy::Either => &format!("id or {}", self.name_field),
             };
             let meant = report.did_you_mean(text, self.by_name.keys().copied());
             let text = quoted(text.as_bytes());

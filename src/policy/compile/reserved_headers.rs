@@ -1,4 +1,4 @@
-//! The header names that a policy keeps for the gateway, and those it reads.
+//! The request headers that a policy reserves for the gateway, and those that it reads.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,16 +9,16 @@ use crate::policy::certificate_header::CertificateHeader;
 use crate::policy::document::{Document, PluginConfig};
 use crate::policy::Plan;
 
-/// The header names that only the gateway may set, whether it does so on a given route or not, and
-/// what further ones begin with.
+/// The names of headers that only the gateway may set, on any route, and the prefixes of further
+/// names. Disabled plugins reserve their headers too.
 pub(super) fn reserved_headers<'a>(
     document: &'a Document<'_>,
 ) -> (BTreeSet<String>, BTreeSet<&'a str>) {
     let mut set: BTreeSet<String> = BTreeSet::new();
-    let mut read: BTreeSet<String> = BTreeSet::new();
+    let mut inbound: BTreeSet<String> = BTreeSet::new();
     let mut prefixes: BTreeSet<&str> = BTreeSet::new();
     let mut dialects: Vec<Dialect> = Vec::new();
-    let mut identity = false;
+    let mut has_identity_headers = false;
     for plugin in document.plugins.iter().chain(&document.disabled) {
         let config = &plugin.config;
         match config {
@@ -26,14 +26,14 @@ pub(super) fn reserved_headers<'a>(
             | PluginConfig::HeaderCertAuth(_)
             | PluginConfig::Acl(_)
             | PluginConfig::ClientCertAcl(_) => {
-                identity = true;
+                has_identity_headers = true;
                 if let PluginConfig::HeaderCertAuth(config) = config {
-                    read.extend(taken(config.certificate_header.as_ref()));
+                    inbound.extend(header_names(config.certificate_header.as_ref()));
                 }
             }
             PluginConfig::OpenidConnect(config) => {
                 let from_header = config.from_header.as_ref();
-                read.extend(taken(
+                inbound.extend(header_names(
                     from_header.and_then(|config| config.certificate_header.as_ref()),
                 ));
                 set.extend(config.headers.iter().map(|(_, header)| header.to_string()));
@@ -51,11 +51,12 @@ pub(super) fn reserved_headers<'a>(
             PluginConfig::TlsHandshakeModifier => {}
         }
     }
-    if identity {
+    if has_identity_headers {
         set.extend(certificate_holder_headers().possible_names());
         set.extend(kong::IDENTITY_HEADERS.map(str::to_owned));
     }
-    // A header under a name of another dialect: its readers fall back to the others there.
+    // A header that is set under a name of another dialect: upstreams that read that dialect also read
+    // its other headers, so these are reserved as well.
     for dialect in Dialect::ALL {
         let names = dialect.default_reserved_headers();
         if set.iter().any(|name| names.contains(name.as_bytes())) {
@@ -72,26 +73,26 @@ pub(super) fn reserved_headers<'a>(
         );
         prefixes.extend(dialect.reserved_prefix());
     }
-    set.append(&mut read);
+    set.append(&mut inbound);
     (set, prefixes)
 }
 
-/// The headers that a proxy puts a certificate into.
-fn taken(inbound: Option<&CertificateHeader>) -> impl Iterator<Item = String> + '_ {
-    inbound
+/// The names of a certificate header.
+fn header_names(header: Option<&CertificateHeader>) -> impl Iterator<Item = String> + '_ {
+    header
         .into_iter()
-        .flat_map(|inbound| inbound.names().map(str::to_owned))
+        .flat_map(|header| header.names().map(str::to_owned))
 }
 
-/// The inbound headers that some route reads.
+/// The names of inbound headers that some route reads.
 pub(super) fn inbound_headers(plans: &[Arc<Plan>]) -> Vec<Box<str>> {
     let mut names: Vec<Box<str>> = Vec::new();
     for plan in plans {
         if let Some(selection) = plan.upstream_headers.xfcc_forwarded() {
             names.extend(selection.header_names().map(Box::from));
         }
-        let inbound = plan.certificate_header.iter();
-        names.extend(inbound.flat_map(CertificateHeader::names).map(Box::from));
+        let headers = plan.certificate_header.iter();
+        names.extend(headers.flat_map(CertificateHeader::names).map(Box::from));
     }
     names.sort_unstable();
     names.dedup();

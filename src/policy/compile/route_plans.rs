@@ -1,4 +1,4 @@
-//! What applies to the requests of each route.
+//! The plans of routes.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -13,20 +13,20 @@ use crate::policy::document::{Document, PluginKind, Route};
 use crate::policy::report::{Path, Report};
 use crate::policy::{Map, Plan, RouteNames};
 
-/// What applies to requests.
+/// The plans, and the routes that have them.
 pub(super) struct RoutePlans {
-    /// The global plan first. Each one once, however many routes have it.
+    /// The global plan is the first. A plan that several routes have is listed once.
     pub list: Vec<Arc<Plan>>,
-    /// Digest of each.
+    /// The digest of each plan.
     pub digests: Vec<[u8; 32]>,
-    /// What the routes are called.
+    /// Names and ids of routes, with the positions of their plans.
     pub routes: RouteNames,
 }
 
-/// Plans as they are made, shared between routes that are treated alike.
+/// Builds plans; routes with equal plugins share one.
 struct PlanBuilder<'m, 't> {
     headers: &'m mut UpstreamHeadersBuilder<'t>,
-    people: &'m ConsumerIndex<'t>,
+    consumers: &'m ConsumerIndex<'t>,
     list: Vec<Arc<Plan>>,
     digests: Vec<[u8; 32]>,
     by_slots: Map<Slots, usize>,
@@ -34,16 +34,16 @@ struct PlanBuilder<'m, 't> {
 }
 
 impl PlanBuilder<'_, '_> {
-    /// Position of the plan of these plugins.
+    /// The position of the plan of these plugins.
     fn get(&mut self, slots: &Slots, report: &mut Report) -> usize {
         let plugins = self.headers.plugins;
-        let slots = plugins.firsts(slots);
+        let slots = plugins.canonical(slots);
         if let Some(position) = self.by_slots.get(&slots) {
             return *position;
         }
         let token = slots[PluginKind::OpenidConnect as usize];
-        let judge = token.and_then(|token| match plugins.ready(token)? {
-            CompiledPlugin::TokenAuth {
+        let certificate_plan = token.and_then(|token| match plugins.compiled(token)? {
+            CompiledPlugin::OpenidConnect {
                 certificate: Some((auth, header)),
                 ..
             } => Some(Plan {
@@ -59,28 +59,31 @@ impl PlanBuilder<'_, '_> {
             }),
             _ => None,
         });
-        let judge = judge.map(|judge| (plan_digest(&judge, None, self.people), judge));
-        // A plan that is new stands before the one that judges for it: the global one is the first.
-        let certificate_plan = judge.as_ref().map(|(digest, _)| {
-            let known = self.by_digest.get(digest);
-            known.copied().unwrap_or(self.list.len() + 1)
+        let certificate_plan = certificate_plan.map(|plan| {
+            let digest = plan_digest(&plan, None, self.consumers);
+            (digest, plan)
+        });
+        // A new plan is added before its certificate plan, so that the global plan is the first.
+        let certificate_position = certificate_plan.as_ref().map(|(digest, _)| {
+            let existing = self.by_digest.get(digest);
+            existing.copied().unwrap_or(self.list.len() + 1)
         });
         let plan = Plan {
             auth: plugins.auth(&slots).cloned(),
             certificate_header: plugins.certificate_header(&slots).cloned(),
             token_auth: plugins.token_auth(&slots).cloned(),
-            certificate_plan,
+            certificate_plan: certificate_position,
             acl: plugins.acl(&slots).cloned(),
             rules: plugins.rules(&slots).cloned(),
             upstream_headers: self.headers.get(&slots, report),
             has_plugins: slots.iter().any(Option::is_some),
             modifies_handshake: slots[PluginKind::TlsHandshakeModifier as usize].is_some(),
         };
-        let own = judge.as_ref().map(|(_, judge)| judge);
-        let digest = plan_digest(&plan, own, self.people);
+        let verifier = certificate_plan.as_ref().map(|(_, plan)| plan);
+        let digest = plan_digest(&plan, verifier, self.consumers);
         let position = self.add(digest, plan);
-        if let Some((digest, judge)) = judge {
-            self.add(digest, judge);
+        if let Some((digest, plan)) = certificate_plan {
+            self.add(digest, plan);
         }
         self.by_slots.insert(slots, position);
         position
@@ -99,12 +102,12 @@ pub(super) fn route_plans<'t>(
     document: &Document<'t>,
     scopes: &Scopes,
     headers: &mut UpstreamHeadersBuilder<'t>,
-    people: &ConsumerIndex<'t>,
+    consumers: &ConsumerIndex<'t>,
     report: &mut Report,
 ) -> RoutePlans {
     let mut builder = PlanBuilder {
         headers,
-        people,
+        consumers,
         list: Vec::new(),
         digests: Vec::new(),
         by_slots: Map::default(),

@@ -8,16 +8,16 @@ use crate::policy::Map;
 /// For each [`PluginKind`] the position of the plugin.
 pub(super) type Slots = [Option<usize>; PluginKind::ALL.len()];
 
-/// Which plugin stands at which scope.
+/// The plugins at each scope.
 pub(super) struct Scopes {
     pub global: Slots,
     pub services: Vec<Slots>,
     routes: Vec<Slots>,
-    /// By route; such a plugin names the route's own service too.
+    /// By route, for plugins that name a route and its service.
     routes_with_service: Map<usize, Slots>,
-    /// For each route its service.
+    /// The service of each route.
     pub service_of: Vec<Option<usize>>,
-    /// For each service whether it has a route.
+    /// Whether each service has a route.
     has_routes: Vec<bool>,
 }
 
@@ -66,7 +66,7 @@ impl Scopes {
                     }
                     Some(scopes.routes_with_service.entry(route).or_default())
                 }
-                // The reference was reported.
+                // The reference is in the report.
                 (Some(None), _) | (_, Some(None)) => continue,
             };
             let kind = plugin.config.kind();
@@ -91,7 +91,7 @@ impl Scopes {
         scopes
     }
 
-    /// The services without a route, with their plugins: nginx may route to them all the same.
+    /// The services without a route, with their plugins. nginx may pass requests to them all the same.
     pub fn services_without_routes(&self) -> impl Iterator<Item = (usize, &Slots)> {
         let services = self.services.iter().enumerate();
         services

@@ -1,4 +1,4 @@
-//! Which plugins ask under which server name.
+//! The plugins that request a certificate, by server name.
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use crate::handshake::server_name::{parent, Pattern};
 use crate::policy::document::{Document, PluginKind};
 use crate::policy::Map;
 
-/// ContributionSets of contributions, each known by a number; 0 is the empty set.
+/// Sets of contributions, each with a number; 0 is the empty set.
 pub(super) struct ContributionSets {
     members: Vec<Arc<[u32]>>,
-    numbers: Map<Arc<[u32]>, usize>,
+    by_members: Map<Arc<[u32]>, usize>,
     unions: Map<(usize, usize), usize>,
 }
 
@@ -20,7 +20,7 @@ impl ContributionSets {
         let empty: Arc<[u32]> = [].into();
         ContributionSets {
             members: vec![empty.clone()],
-            numbers: Map::from_iter([(empty, 0)]),
+            by_members: Map::from_iter([(empty, 0)]),
             unions: Map::default(),
         }
     }
@@ -29,32 +29,32 @@ impl ContributionSets {
         self.members.get(set).map_or(&[], |members| members)
     }
 
-    fn of(&mut self, members: impl Iterator<Item = u32>) -> usize {
+    fn set_of(&mut self, members: impl Iterator<Item = u32>) -> usize {
         // A route has one plugin of each kind.
         let mut few = [0; PluginKind::ALL.len()];
         let mut len = 0;
-        for (place, member) in few.iter_mut().zip(members) {
-            *place = member;
+        for (slot, member) in few.iter_mut().zip(members) {
+            *slot = member;
             len += 1;
         }
         let few = few.get_mut(..len).unwrap_or_default();
         few.sort_unstable();
-        self.number(few)
+        self.intern(few)
     }
 
-    /// Of members in order, some perhaps twice.
-    fn number(&mut self, members: &[u32]) -> usize {
-        if let Some(&set) = self.numbers.get(members) {
+    /// The number of a set, whose members are sorted and may repeat.
+    fn intern(&mut self, members: &[u32]) -> usize {
+        if let Some(&set) = self.by_members.get(members) {
             return set;
         }
         let mut members = members.to_vec();
         members.dedup();
-        if let Some(&set) = self.numbers.get(&*members) {
+        if let Some(&set) = self.by_members.get(&*members) {
             return set;
         }
         let members: Arc<[u32]> = members.into();
         self.members.push(members.clone());
-        self.numbers.insert(members, self.members.len() - 1);
+        self.by_members.insert(members, self.members.len() - 1);
         self.members.len() - 1
     }
 
@@ -70,16 +70,16 @@ impl ContributionSets {
         }
         let mut members = [self.members(a), self.members(b)].concat();
         members.sort_unstable();
-        let set = self.number(&members);
+        let set = self.intern(&members);
         self.unions.insert((a, b), set);
         set
     }
 }
 
-/// Which contributions each pattern brings on its own.
+/// The contributions of the routes of each server name.
 pub(super) struct ServerNames<'t> {
     own: Map<&'t Pattern, usize>,
-    /// The wildcards among them, by what they are kept as.
+    /// The wildcards among them, by the name below `*.`.
     wildcards: Map<&'t str, usize>,
     pub sets: ContributionSets,
 }
@@ -96,11 +96,11 @@ impl<'t> ServerNames<'t> {
             sets: ContributionSets::new(),
         };
         names.own.reserve(document.routes.len());
-        let global = names.sets.of(plugins.contributed(&scopes.global));
+        let global = names.sets.set_of(plugins.contributions_of(&scopes.global));
         names.add(&Pattern::Any, global);
         for (position, route) in document.routes.iter().enumerate() {
             let slots = scopes.effective(position);
-            let set = names.sets.of(plugins.contributed(&slots));
+            let set = names.sets.set_of(plugins.contributions_of(&slots));
             if route.snis.is_empty() {
                 names.add(&Pattern::Any, set);
             }
@@ -109,7 +109,7 @@ impl<'t> ServerNames<'t> {
             }
         }
         for (_, slots) in scopes.services_without_routes() {
-            let set = names.sets.of(plugins.contributed(slots));
+            let set = names.sets.set_of(plugins.contributions_of(slots));
             names.add(&Pattern::Any, set);
         }
         for (pattern, &set) in &names.own {
@@ -127,19 +127,19 @@ impl<'t> ServerNames<'t> {
         }
     }
 
-    /// The patterns that bring something, with what they bring, in order.
+    /// The patterns that have contributions, sorted, with the sets of their own contributions.
     pub fn patterns(&self) -> Vec<(&'t Pattern, usize)> {
         let mut patterns: Vec<_> = self.own.iter().map(|(name, set)| (*name, *set)).collect();
         patterns.sort_unstable();
         patterns
     }
 
-    /// What a pattern brings on its own.
+    /// The set of a pattern's own contributions.
     pub fn own(&self, pattern: &Pattern) -> usize {
         self.own.get(pattern).copied().unwrap_or(0)
     }
 
-    /// Everything that can be effective under a name that brings `own`: that, its wildcard's and that
+    /// The set of all contributions under a name: its `own`, that of its wildcard and that
     /// of `*`.
     pub fn effective(&mut self, pattern: &Pattern, own: usize) -> usize {
         let wildcard = match pattern {

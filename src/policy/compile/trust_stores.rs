@@ -9,12 +9,12 @@ use crate::policy::report::{Path, Report};
 use crate::policy::Map;
 use crate::trust::{TrustStore, VerifyOptions};
 
-/// Trust stores, one for each content.
+/// Trust stores, one for each set of CAs and options.
 #[derive(Default)]
 pub(super) struct TrustStores(Map<(Vec<usize>, VerifyOptions), Arc<TrustStore>>);
 
 impl TrustStores {
-    /// With the positions of its CAs; `None` when it was reported why not.
+    /// The positions of a plugin's CAs and their trust store; `None` if the report has an error.
     pub fn get(
         &mut self,
         config: &MtlsAuth<'_>,

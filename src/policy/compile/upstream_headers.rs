@@ -1,4 +1,4 @@
-//! What routes tell their upstreams, shared between routes with the same plugins.
+//! The upstream headers of routes, shared between routes with the same plugins.
 
 use std::sync::Arc;
 
@@ -9,63 +9,63 @@ use crate::policy::document::{fold_header_name, Document, Plugin, PluginKind};
 use crate::policy::report::{Path, Report};
 use crate::policy::{Map, UpstreamHeaders};
 
-/// The plugins that tell something, by position, and whether `mtls-auth` or its like does.
-type ToldBy = ([Option<usize>; 3], bool);
+/// Positions of the plugins that set headers, and whether `mtls-auth` or `header-cert-auth` does.
+type HeadersKey = ([Option<usize>; 3], bool);
 
-/// What the routes tell, shared between routes with the same plugins.
+/// Builds the upstream headers of routes and reports headers that two plugins of a route set.
 pub(super) struct UpstreamHeadersBuilder<'a> {
     pub document: &'a Document<'a>,
     pub plugins: &'a Plugins<'a>,
-    pub known: Map<ToldBy, Arc<UpstreamHeaders>>,
+    pub built: Map<HeadersKey, Arc<UpstreamHeaders>>,
 }
 
 impl UpstreamHeadersBuilder<'_> {
     pub fn get(&mut self, slots: &Slots, report: &mut Report) -> Arc<UpstreamHeaders> {
-        let headers = slots[PluginKind::TlsMetadataHeaders as usize];
+        let metadata_headers = slots[PluginKind::TlsMetadataHeaders as usize];
         let cert_headers = slots[PluginKind::ClientCertHeaders as usize];
-        let skip = self
+        let skips_lookup = self
             .plugins
             .auth(slots)
             .is_some_and(|auth| auth.lookup.is_none());
         let token = slots[PluginKind::OpenidConnect as usize];
-        let key = ([headers, cert_headers, token], skip);
-        if let Some(told) = self.known.get(&key) {
-            return told.clone();
+        let key = ([metadata_headers, cert_headers, token], skips_lookup);
+        if let Some(headers) = self.built.get(&key) {
+            return headers.clone();
         }
-        let mut told = UpstreamHeaders::default();
+        let mut result = UpstreamHeaders::default();
         let mut names = Vec::new();
-        if skip {
+        if skips_lookup {
             let selection = certificate_holder_headers();
-            self.take(
+            self.add_names(
                 "mtls-auth with 'skip_consumer_lookup'",
                 &selection,
                 None,
                 &mut names,
                 report,
             );
-            told.kong.push(selection);
+            result.kong.push(selection);
         }
-        let ready = |plugin: Option<usize>| self.plugins.ready(plugin?);
-        if let Some(CompiledPlugin::Headers(config)) = ready(headers) {
+        let compiled = |plugin: Option<usize>| self.plugins.compiled(plugin?);
+        if let Some(CompiledPlugin::TlsMetadataHeaders(config)) = compiled(metadata_headers) {
             if config.inject {
                 let selection = &config.selection;
-                self.take(
+                self.add_names(
                     "tls-metadata-headers",
                     selection,
-                    headers,
+                    metadata_headers,
                     &mut names,
                     report,
                 );
-                told.kong.push(config.selection.clone());
+                result.kong.push(config.selection.clone());
             }
         }
-        if let Some(CompiledPlugin::ClientCertHeaders(config)) = ready(cert_headers) {
+        if let Some(CompiledPlugin::ClientCertHeaders(config)) = compiled(cert_headers) {
             for selection in &config.selections {
-                self.take("", selection, cert_headers, &mut names, report);
+                self.add_names("", selection, cert_headers, &mut names, report);
             }
-            told.dialects.clone_from(&config.selections);
-            told.vary = config.vary;
-            told.private = config.private;
+            result.dialects.clone_from(&config.selections);
+            result.vary = config.vary;
+            result.private = config.private;
         }
         let location = token.and_then(|token| self.document.plugins.get(token));
         if let (Some(token_auth), Some(Plugin { location, .. })) =
@@ -91,14 +91,14 @@ impl UpstreamHeadersBuilder<'_> {
                 }
             }
         }
-        let told = Arc::new(told);
-        self.known.insert(key, told.clone());
-        told
+        let result = Arc::new(result);
+        self.built.insert(key, result.clone());
+        result
     }
 
-    /// Reports when `plugin` sets a header that another plugin on the same route sets. Those of
-    /// one plugin were compared before.
-    fn take(
+    /// Adds the names of headers that a plugin sets to `names`, and reports a name that another plugin
+    /// of the route sets. The reader of the document compared the names of one plugin.
+    fn add_names(
         &self,
         name: &'static str,
         selection: &DialectConfig,
@@ -106,27 +106,31 @@ impl UpstreamHeadersBuilder<'_> {
         names: &mut Vec<(String, &'static str)>,
         report: &mut Report,
     ) {
-        let taken = selection.possible_names();
-        let clash = taken.iter().find_map(|taken| {
-            let folded = fold_header_name(taken);
+        let new_names = selection.possible_names();
+        let conflict = new_names.iter().find_map(|new_name| {
+            let folded = fold_header_name(new_name);
             let (_, other) = names
                 .iter()
                 .find(|(other, by)| *other == folded && *by != name)?;
-            Some((taken, *other))
+            Some((new_name, *other))
         });
         let location = plugin.and_then(|plugin| self.document.plugins.get(plugin));
-        if let (Some((header, other)), Some(Plugin { location, .. })) = (clash, location) {
+        if let (Some((header, other)), Some(Plugin { location, .. })) = (conflict, location) {
             let message = format!(
                 "the header '{header}' is set by {other} on the same route, expected another name"
             );
             let path = Path::Compact(&location.path);
             report.error(location.position, &path.field("config"), message);
         }
-        names.extend(taken.iter().map(|taken| (fold_header_name(taken), name)));
+        names.extend(
+            new_names
+                .iter()
+                .map(|new_name| (fold_header_name(new_name), name)),
+        );
     }
 }
 
-/// What `mtls-auth` tells with `skip_consumer_lookup`.
+/// The headers of `mtls-auth` with `skip_consumer_lookup`.
 pub(super) fn certificate_holder_headers() -> DialectConfig {
     let options = DialectOptions {
         when: Some(ForwardWhen::Presented),
@@ -134,7 +138,7 @@ pub(super) fn certificate_holder_headers() -> DialectConfig {
     };
     let mut selection = DialectConfig::without_headers(Dialect::Kong, options);
     for (key, name) in [("client_cert_dn", kong::DN), ("client_cert_san", kong::SAN)] {
-        // Both are keys of the dialect.
+        // Cannot fail: both are keys of the dialect.
         let _ = selection.rename(key, Some(name));
     }
     selection
