@@ -1,4 +1,5 @@
-//! The command `resty-mtls`: its sub-commands, one file each, with their arguments and exit statuses.
+//! The command `resty-mtls`: its sub-commands, one file each, with their arguments and exit
+//! statuses.
 
 mod check;
 mod dialects;

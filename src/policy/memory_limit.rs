@@ -1,4 +1,5 @@
-//! Checks before a policy is compiled that there is memory for it: a failed allocation ends the process.
+//! Checks before a policy is compiled that there is memory for it: a failed allocation ends the
+//! process.
 
 use std::fs;
 use std::io;
@@ -9,8 +10,8 @@ const UNCHECKED: u64 = 4 << 20;
 /// Memory that is left for the rest of the process.
 const RESERVE: u64 = 16 << 20;
 
-/// Bytes that compiling a document takes at most, by estimate. Measured peaks over documents of 4 to 20 MB
-/// (routes, consumers, rules, empty entries; YAML and JSON) are 0.55 to 0.85 of it.
+/// Bytes that compiling a document takes at most, by estimate. Measured peaks over documents of 4
+/// to 20 MB (routes, consumers, rules, empty entries; YAML and JSON) are 0.55 to 0.85 of it.
 pub fn of_document(text: &[u8]) -> u64 {
     let values = text
         .iter()
@@ -117,8 +118,8 @@ fn limits(root: &Path) -> Vec<Limit> {
             _ => continue,
         };
         let mount = root.join(mount);
-        // The limits of all parent groups apply too. In a container the path may be that of the host: then
-        // the group is the root of the mount.
+        // The limits of all parent groups apply too. In a container the path may be that of the
+        // host: then the group is the root of the mount.
         let mut group = PathBuf::from(group.trim_start_matches('/'));
         loop {
             let directory = mount.join(&group);

@@ -41,7 +41,8 @@ pub use self::token_auth::{
     AuthMethods, ClientAuthMethod, OAuthClient, ProofOfPossession, Secret, TokenAuth,
 };
 
-/// The standard map, with a hash that takes a third of the time for short texts. It is keyed as well.
+/// The standard map, with a hash that takes a third of the time for short texts. It is keyed as
+/// well.
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 /// Longest policy document, in bytes: room for 100,000 routes with a plugin each.
@@ -49,8 +50,8 @@ pub const MAX_BYTES: usize = 32 * 1024 * 1024;
 
 /// A compiled policy.
 pub struct Policy {
-    /// Route plans; the global one is the first. Routes with equal settings share a plan. Plans that
-    /// only a [`Plan::certificate_plan`] refers to follow the plan that does.
+    /// Route plans; the global one is the first. Routes with equal settings share a plan. Plans
+    /// that only a [`Plan::certificate_plan`] refers to follow the plan that does.
     pub plans: Vec<Arc<Plan>>,
     /// Names and ids of routes, with the positions of their plans.
     pub routes: RouteNames,
@@ -85,8 +86,9 @@ pub struct Policy {
 pub struct Plan {
     /// `mtls-auth` or `header-cert-auth`, if one applies.
     pub auth: Option<Auth>,
-    /// The header that carries the certificate of a request. With `header-cert-auth` it replaces the
-    /// TLS connection; without `auth` it is that of `token_auth` and precedes the TLS connection.
+    /// The header that carries the certificate of a request. With `header-cert-auth` it replaces
+    /// the TLS connection; without `auth` it is that of `token_auth` and precedes the TLS
+    /// connection.
     pub certificate_header: Option<CertificateHeader>,
     /// `openid-connect`, if it applies.
     pub token_auth: Option<Arc<TokenAuth>>,
@@ -170,7 +172,8 @@ pub struct ConsumerLookup {
     pub default: Option<u32>,
     /// Whether `header_cert_auth_credentials` are matched besides `mtls_auth_credentials`.
     pub header: bool,
-    /// The attribute types of a directoryName that are compared, as OpenSSL writes them; empty for all.
+    /// The attribute types of a directoryName that are compared, as OpenSSL writes them; empty for
+    /// all.
     pub dirname: Arc<[Box<str>]>,
 }
 
@@ -210,9 +213,9 @@ pub struct RevocationSettings {
     pub https_proxy: Option<(Box<str>, u16)>,
     /// The local CRLs of the plugin, if it has any.
     pub crls: Option<Arc<CrlSet>>,
-    /// Part of the cache key of a status: SHA-256 over the digests of trust store and CRLs, and over
-    /// the options of fetches. An answer from an unverified server is not used where servers are
-    /// verified, and a failure with one proxy or time limit does not count for another.
+    /// Part of the cache key of a status: SHA-256 over the digests of trust store and CRLs, and
+    /// over the options of fetches. An answer from an unverified server is not used where servers
+    /// are verified, and a failure with one proxy or time limit does not count for another.
     pub key: [u8; 32],
 }
 
@@ -241,8 +244,8 @@ impl Policy {
         }
     }
 
-    /// Reads YAML or JSON text. `label` stands for the file in diagnostics. Paths in the text must be
-    /// absolute.
+    /// Reads YAML or JSON text. `label` stands for the file in diagnostics. Paths in the text must
+    /// be absolute.
     ///
     /// # Errors
     /// All errors, not only the first one.

@@ -1,7 +1,8 @@
 //! The plugins that protect each route, compared between a policy and the next one.
 //!
-//! A document that was truncated by a full disk or a slow writer is often valid, but lacks plugins. So a
-//! reload removes a protecting plugin from a route that stays only if the document disables it.
+//! A document that was truncated by a full disk or a slow writer is often valid, but lacks plugins.
+//! So a reload removes a protecting plugin from a route that stays only if the document disables
+//! it.
 
 use std::borrow::Cow;
 
@@ -129,8 +130,8 @@ impl DisabledPlugins {
 /// The protecting plugins of each route.
 #[derive(Debug, Default)]
 pub struct Protection {
-    /// For each name of a route its hash, and the digest of its plan with its [`ProtectingPlugins`] in the lowest
-    /// byte; in order. 16 bytes a route.
+    /// For each name of a route its hash, and the digest of its plan with its [`ProtectingPlugins`]
+    /// in the lowest byte; in order. 16 bytes a route.
     routes: Box<[(u64, u64)]>,
     /// Digest of consumers, credentials and groups.
     consumers: u64,
@@ -173,8 +174,8 @@ impl Protection {
         self.of(route)
     }
 
-    /// Why `next` must not replace the policy of this protection; `None` if it may. `truncated` tells
-    /// whether its document is the beginning of the one in force.
+    /// Why `next` must not replace the policy of this protection; `None` if it may. `truncated`
+    /// tells whether its document is the beginning of the one in force.
     pub fn refusal(&self, next: &Policy, truncated: bool) -> Option<String> {
         let mut lost = Vec::new();
         let mut kinds = ProtectingPlugins::default();
@@ -230,7 +231,8 @@ pub fn is_truncation(next: &[u8], before: &[u8]) -> bool {
     next.len() < before.len() && before.starts_with(next)
 }
 
-/// Whether a document ends with the document end marker, a last line `...` (YAML 1.2, section 9.1.4).
+/// Whether a document ends with the document end marker, a last line `...` (YAML 1.2, section
+/// 9.1.4).
 pub fn has_end_marker(document: &[u8]) -> bool {
     let last = document
         .trim_ascii_end()

@@ -182,7 +182,7 @@ header see/url "X-Client-Cert: $(escaped client-a)"
 # Warnings appear at the start, and again with each policy.
 count_warnings() { grep -c "\[warn\].*policy.yaml:[0-9:]* warning: services\[0\].routes\[$1\].plugins\[0\].config.$2" "$ERROR_LOG"; }
 count_warnings 0 "certificate_header_name: the header is accepted only from 'trusted_ips' of mtls.init, and that list is empty: every"
-count_warnings 3 "secure_source: is false: whoever reaches this gateway may present any certificate, without its key; expected true"
+count_warnings 3 "secure_source: is false: any client of this gateway may present any certificate, without its key; expected true"
 header reload "X-Any: 1"
 count_warnings 0 certificate_header_name
 grep -c "trusted_ips' of mtls.init, and that list is empty" "$ERROR_LOG"

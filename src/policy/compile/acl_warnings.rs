@@ -128,8 +128,8 @@ fn warn_about_several_cas(plugin: &Plugin<'_>, auth: &Auth, report: &mut Report)
     true
 }
 
-/// Whether the CAs form one chain: all but one are issued by another of them, and each issues at most
-/// one. CAs with the same subject and key count as one.
+/// Whether the CAs form one chain: all but one are issued by another of them, and each issues at
+/// most one. CAs with the same subject and key count as one.
 fn in_one_chain(cas: &[Arc<CaCertificate>]) -> bool {
     let mut one_each: Map<([u8; 32], [u8; 32]), &X509> = Map::default();
     for ca in cas {

@@ -35,8 +35,8 @@ impl<'t> AuthBuilder<'_, 't, '_> {
         Some((positions, self.auth(config, location, path, store, report)))
     }
 
-    /// The settings of `header-cert-auth` and the header that carries the certificate; `None` if the
-    /// report has an error.
+    /// The settings of `header-cert-auth` and the header that carries the certificate; `None` if
+    /// the report has an error.
     pub fn header_cert_auth(
         &mut self,
         config: &HeaderCertAuth<'t>,

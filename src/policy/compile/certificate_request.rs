@@ -13,8 +13,8 @@ use crate::Error;
 
 /// The certificate request for a set of contributions.
 ///
-/// CA names are sent only if every plugin that applies under the name has `send_ca_dn`: clients of a
-/// plugin whose CAs are not in the list would present no certificate.
+/// CA names are sent only if every plugin that applies under the name has `send_ca_dn`: clients of
+/// a plugin whose CAs are not in the list would present no certificate.
 pub(super) fn certificate_request(
     document: &Document<'_>,
     cas: &CaCertificates,

@@ -1,4 +1,5 @@
-//! Warnings about settings that have no effect, or not the intended one, in combination with others.
+//! Warnings about settings that have no effect, or not the intended one, in combination with
+//! others.
 
 use super::plugins::{CompiledPlugin, Plugins};
 use super::scopes::{Scopes, Slots};
@@ -45,7 +46,7 @@ pub(super) fn warn_about_ineffective_settings(
         if forwards && from_header && slots[PluginKind::MtlsAuth as usize].is_some() {
             report.warn("certificates that are the proxy's", route.location.position, &path, || {
                 "has mtls-auth, openid-connect with a certificate from a header, and a plugin that \
-                 forwards the certificate that mtls-auth judges, which is the proxy's; expected \
+                 forwards the certificate that mtls-auth verifies, which is the proxy's; expected \
                  header-cert-auth in place of mtls-auth, to forward that of the header"
                     .to_owned()
             });

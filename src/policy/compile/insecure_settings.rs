@@ -26,7 +26,7 @@ pub(super) fn warn_about_source(
             location.position,
             &path.field("secure_source"),
             || {
-                "is false: whoever reaches this gateway may present any certificate, without its \
+                "is false: any client of this gateway may present any certificate, without its \
                  key; expected true, and the proxies in 'trusted_ips' of mtls.init"
                     .to_owned()
             },
@@ -48,7 +48,8 @@ pub(super) fn warn_about_tokens(
             location.position,
             path,
             || {
-                "has no 'audience_required': any token of the issuer passes, whomever it was made for; expected \
+                "has no 'audience_required': any token of the issuer is accepted, whatever its \
+                 audience; expected \
                  the audience that the issuer gives tokens for this API"
                     .to_owned()
             },
@@ -65,8 +66,8 @@ pub(super) fn warn_about_tokens(
                 location.position,
                 &path.field(field),
                 || {
-                    "is http: whoever is on the way can forge what it says, and with it tokens; \
-                 expected https"
+                    "is http: an attacker on the network path can forge its documents, and with \
+                     them tokens; expected https"
                         .to_owned()
                 },
             );
@@ -78,8 +79,8 @@ pub(super) fn warn_about_tokens(
             location.position,
             &path.field("ssl_verify"),
             || {
-                "is false: whoever is on the way can forge what the issuer says, and with it \
-                 tokens; expected true, and its CA in lua_ssl_trusted_certificate"
+                "is false: an attacker on the network path can forge documents of the issuer, \
+                 and with them tokens; expected true, and its CA in lua_ssl_trusted_certificate"
                     .to_owned()
             },
         );

@@ -20,8 +20,8 @@ pub(super) fn plan_digest(
     digest.finish()
 }
 
-/// Lists all fields by name. Plans with the same digest become one plan, so a field that is missing here
-/// would be taken from the plan of another route.
+/// Lists all fields by name. Plans with the same digest become one plan, so a field that is missing
+/// here would be taken from the plan of another route.
 fn update_plan(digest: &mut Sha256, plan: &Plan, consumers: &ConsumerIndex<'_>) {
     let Plan {
         auth,

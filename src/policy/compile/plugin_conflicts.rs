@@ -4,8 +4,8 @@ use super::scopes::Scopes;
 use crate::policy::document::{Document, PluginKind};
 use crate::policy::report::{Path, Report};
 
-/// Reports `header-cert-auth` together with `mtls-auth`, and `acl` and `client-cert-acl` without either.
-/// Each plugin is reported once.
+/// Reports `header-cert-auth` together with `mtls-auth`, and `acl` and `client-cert-acl` without
+/// either. Each plugin is reported once.
 pub(super) fn refuse_conflicts(document: &Document<'_>, scopes: &Scopes, report: &mut Report) {
     let mut reported = vec![false; document.plugins.len()];
     let routes = document.routes.iter().enumerate().map(|(position, route)| {
@@ -52,7 +52,8 @@ pub(super) fn refuse_conflicts(document: &Document<'_>, scopes: &Scopes, report:
             };
             if !std::mem::replace(reported, true) {
                 let message = format!(
-                    "applies to {place} without mtls-auth, so nobody would be judged there; \
+                    "applies to {place} without mtls-auth, so no client would be authenticated \
+                     there; \
                      expected mtls-auth or header-cert-auth wherever {} applies",
                     kind.name()
                 );

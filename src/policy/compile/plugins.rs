@@ -160,7 +160,8 @@ impl<'t> Plugins<'t> {
             };
             plugins.compiled.push(Rc::new(compiled));
             plugins.canonical.push(position);
-            // Only plugins without diagnostics are shared, since each plugin has its own diagnostics.
+            // Only plugins without diagnostics are shared, since each plugin has its own
+            // diagnostics.
             if report.diagnostic_count() == diagnostics_before {
                 if let PluginConfig::MtlsAuth(config) = &plugin.config {
                     by_content.insert(IgnoringPositions(config), position);
@@ -175,8 +176,9 @@ impl<'t> Plugins<'t> {
         self.compiled.get(plugin).map(Rc::as_ref)
     }
 
-    /// Position of an earlier plugin with the same content. `mtls-auth` is found by a hash. Other kinds
-    /// are compared with the last plugin only, which suffices where every route repeats one plugin.
+    /// Position of an earlier plugin with the same content. `mtls-auth` is found by a hash. Other
+    /// kinds are compared with the last plugin only, which suffices where every route repeats one
+    /// plugin.
     fn find_equal(
         &self,
         config: &PluginConfig<'t>,
@@ -199,8 +201,8 @@ impl<'t> Plugins<'t> {
             .flatten()
     }
 
-    /// Replaces each plugin by the first one with equal content, so that routes with equal plugins have
-    /// equal slots.
+    /// Replaces each plugin by the first one with equal content, so that routes with equal plugins
+    /// have equal slots.
     pub fn canonical(&self, slots: &Slots) -> Slots {
         slots.map(|slot| slot.map(|plugin| self.canonical.get(plugin).copied().unwrap_or(plugin)))
     }
@@ -228,8 +230,8 @@ impl<'t> Plugins<'t> {
     }
 
     /// The header that carries the certificate of a request: that of `header-cert-auth`, or without
-    /// authentication by certificate that of `openid-connect`. With `mtls-auth` there is none, since that
-    /// verifies the certificate of the TLS connection.
+    /// authentication by certificate that of `openid-connect`. With `mtls-auth` there is none,
+    /// since that verifies the certificate of the TLS connection.
     pub fn certificate_header(&self, slots: &Slots) -> Option<&CertificateHeader> {
         if self.auth(slots).is_some() {
             return self.header_cert_auth_header(slots);
@@ -319,8 +321,8 @@ fn introspection_key(config: &document::OpenidConnect<'_>, issuer_key: &[u8; 32]
     let mut hasher = Sha256::new();
     hasher.update(issuer_key);
     let endpoint = config.introspection_endpoint.as_deref().unwrap_or_default();
-    // The debug text has a digest of the client's secret, so that a client with another secret gets no
-    // cached response.
+    // The debug text has a digest of the client's secret, so that a client with another secret gets
+    // no cached response.
     let client = format!("{:?}", config.client);
     for text in [endpoint, &*client] {
         hasher.update(&(text.len() as u64).to_be_bytes());

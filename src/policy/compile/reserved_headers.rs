@@ -55,8 +55,8 @@ pub(super) fn reserved_headers<'a>(
         set.extend(certificate_holder_headers().possible_names());
         set.extend(kong::IDENTITY_HEADERS.map(str::to_owned));
     }
-    // A header that is set under a name of another dialect: upstreams that read that dialect also read
-    // its other headers, so these are reserved as well.
+    // A header that is set under a name of another dialect: upstreams that read that dialect also
+    // read its other headers, so these are reserved as well.
     for dialect in Dialect::ALL {
         let names = dialect.default_reserved_headers();
         if set.iter().any(|name| names.contains(name.as_bytes())) {

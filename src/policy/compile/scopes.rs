@@ -91,7 +91,8 @@ impl Scopes {
         scopes
     }
 
-    /// The services without a route, with their plugins. nginx may pass requests to them all the same.
+    /// The services without a route, with their plugins. nginx may pass requests to them all the
+    /// same.
     pub fn services_without_routes(&self) -> impl Iterator<Item = (usize, &Slots)> {
         let services = self.services.iter().enumerate();
         services

@@ -96,8 +96,8 @@ impl UpstreamHeadersBuilder<'_> {
         result
     }
 
-    /// Adds the names of headers that a plugin sets to `names`, and reports a name that another plugin
-    /// of the route sets. The reader of the document compared the names of one plugin.
+    /// Adds the names of headers that a plugin sets to `names`, and reports a name that another
+    /// plugin of the route sets. The reader of the document compared the names of one plugin.
     fn add_names(
         &self,
         name: &'static str,

@@ -5,11 +5,13 @@ use super::*;
 #[test]
 fn acl_is_read_and_applies_with_mtls_auth() {
     let text = with_cas(&format!(
-        "services: [{{name: s, routes: [{{name: r, snis: [r.test]}}, {{name: q, snis: [q.test]}}]}}]\n\
+        "services: [{{name: s, routes: [{{name: r, snis: [r.test]}}, {{name: q, snis: \
+         [q.test]}}]}}]\n\
          plugins:\n\
          - {{name: mtls-auth, service: s, config: {{ca_certificates: [{ID_A}]}}}}\n\
          - {{name: acl, service: s, config: {{allow: [ops, dev], hide_groups_header: true}}}}\n\
-         - {{name: acl, route: q, config: {{deny: [bad], allow: null, include_consumer_groups: true, \
+         - {{name: acl, route: q, config: {{deny: [bad], allow: null, include_consumer_groups: \
+         true, \
          always_use_authenticated_groups: true}}}}\n"
     ));
     let policy = policy(&text);
@@ -45,9 +47,11 @@ fn acl_bad_ones_are_refused() {
             "- {name: acl, config: {allow: [], deny: [x]}}\n\
              - {name: client-cert-acl, config: {deny: [{subject.O: x}], allow: {}}}",
             &[
-                "9:31: plugins[1].config.allow: an empty list beside 'deny' would allow all, expected \
+                "9:31: plugins[1].config.allow: an empty list beside 'deny' would allow all, \
+                 expected \
                  at least one group, or no 'allow' to mean that",
-                "10:67: plugins[2].config.allow: an empty list beside 'deny' would allow all, expected \
+                "10:67: plugins[2].config.allow: an empty list beside 'deny' would allow all, \
+                 expected \
                  at least one rule, or no 'allow' to mean that",
             ],
         ),
@@ -94,8 +98,9 @@ fn acl_without_authentication_is_refused() {
         assert_errors(
             &with_cas(&global),
             &[&format!(
-                "6:3: plugins[0]: applies to a request without a route without mtls-auth, so \
-                 nobody would be judged there; expected mtls-auth or header-cert-auth wherever {name} applies"
+                "6:3: plugins[0]: applies to a request without a route without mtls-auth, so no \
+                 client would be authenticated there; expected mtls-auth or header-cert-auth \
+                 wherever {name} applies"
             )],
         );
         let service = format!(
@@ -106,8 +111,9 @@ fn acl_without_authentication_is_refused() {
         assert_errors(
             &with_cas(&service),
             &[&format!(
-                "8:3: plugins[1]: applies to services[0].routes[1] without mtls-auth, so nobody \
-                 would be judged there; expected mtls-auth or header-cert-auth wherever {name} applies"
+                "8:3: plugins[1]: applies to services[0].routes[1] without mtls-auth, so no \
+                 client would be authenticated there; expected mtls-auth or header-cert-auth \
+                 wherever {name} applies"
             )],
         );
     }
@@ -122,7 +128,8 @@ fn acl_groups_without_consumers_are_warned_about() {
             "",
             "{allow: [Dev], deny: [dev, none]}",
             &[
-                "plugins[1].config.allow[0]: no consumer is in the group 'Dev', did you mean 'dev'?",
+                "plugins[1].config.allow[0]: no consumer is in the group 'Dev', did you mean \
+                 'dev'?",
                 "plugins[1].config.deny[1]: no consumer is in the group 'none'",
             ],
         ),
@@ -130,7 +137,8 @@ fn acl_groups_without_consumers_are_warned_about() {
             "",
             "{allow: [gold]}",
             &[
-                "plugins[1].config.allow[0]: no consumer is in the group 'gold', but in the consumer \
+                "plugins[1].config.allow[0]: no consumer is in the group 'gold', but in the \
+                 consumer \
                  group of this name, which counts with 'include_consumer_groups: true'",
             ],
         ),
@@ -138,7 +146,10 @@ fn acl_groups_without_consumers_are_warned_about() {
         // The groups are names of certificates.
         ("    skip_consumer_lookup: true\n", "{allow: [none]}", &[]),
     ] {
-        let text = with_auth(fields, &format!("- {{name: acl, config: {config}}}\n{consumers}"));
+        let text = with_auth(
+            fields,
+            &format!("- {{name: acl, config: {config}}}\n{consumers}"),
+        );
         let found = warnings_that_contain(&text, "no consumer is in");
         let found: Vec<&str> = found
             .iter()

@@ -143,7 +143,7 @@ fn acl_with_header_cert_auth_is_accepted_and_with_openid_connect_alone_is_not() 
     let text = text.replace("url_encoded}}", &format!("url_encoded}}}}{acl}"));
     assert!(policy(&text).plans[0].acl.is_some());
     let text = openid_connect("").replace("[bearer]}}]", &format!("[bearer]}}}}{acl}"));
-    assert!(errors_without_name(&text)[0].contains("so nobody would be judged there"));
+    assert!(errors_without_name(&text)[0].contains("so no client would be authenticated there"));
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn header_sources_that_are_insecure_or_empty_are_warned_about() {
         assert_eq!(
             warnings(&open),
             [format!(
-                "{place}.secure_source: is false: whoever reaches this gateway may present any \
+                "{place}.secure_source: is false: any client of this gateway may present any \
                  certificate, without its key; expected true, and the proxies in 'trusted_ips' of \
                  mtls.init"
             )]

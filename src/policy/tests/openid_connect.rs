@@ -43,10 +43,11 @@ fn openid_connect_example_of_kongs_documents_loads() {
         warnings(&policy),
         [
             "p:6:5: warning: plugins[0].config: has no 'audience_required': any token of the \
-             issuer passes, whomever it was made for; expected the audience that the issuer gives \
+             issuer is accepted, whatever its audience; expected the audience that the issuer \
+             gives \
              tokens for this API",
-            "p:6:5: warning: plugins[0].config.issuer: is http: whoever is on the way can forge \
-             what it says, and with it tokens; expected https",
+            "p:6:5: warning: plugins[0].config.issuer: is http: an attacker on the network path \
+             can forge its documents, and with them tokens; expected https",
         ]
     );
     let plan = &policy.plans[0];
@@ -321,8 +322,9 @@ fn openid_connect_insecure_settings_are_warned_about() {
             ", audience_required: [a], ssl_verify: false"
         ))),
         [
-            "p:5:11: warning: plugins[0].config.ssl_verify: is false: whoever is on the way can \
-             forge what the issuer says, and with it tokens; expected true, and its CA in \
+            "p:5:11: warning: plugins[0].config.ssl_verify: is false: an attacker on the network \
+             path can forge documents of the issuer, and with them tokens; expected true, and \
+             its CA in \
              lua_ssl_trusted_certificate"
         ]
     );
@@ -384,18 +386,18 @@ fn certificate_header_of_openid_connect_applies_unless_certificates_are_verified
         ", {{name: header-cert-auth, config: {{certificate_header_name: X-Other, \
          certificate_header_format: url_encoded, ca_certificates: [{ID_A}]}}}}"
     );
-    let judged = policy(&text("strict", &header));
-    assert_eq!(inbound(&judged).as_deref(), Some("X-Other"));
-    let judged = policy(&text(
+    let with_auth = policy(&text("strict", &header));
+    assert_eq!(inbound(&with_auth).as_deref(), Some("X-Other"));
+    let with_auth = policy(&text(
         "strict",
         &format!(", {{name: mtls-auth, config: {{ca_certificates: [{ID_A}]}}}}"),
     ));
-    assert_eq!(inbound(&judged), None);
+    assert_eq!(inbound(&with_auth), None);
     assert_eq!(
-        warnings(&judged),
+        warnings(&with_auth),
         [
             "p:5:10: warning: routes[0]: has mtls-auth, openid-connect with a certificate from a \
-             header, and a plugin that forwards the certificate that mtls-auth judges, which is \
+             header, and a plugin that forwards the certificate that mtls-auth verifies, which is \
              the proxy's; expected header-cert-auth in place of mtls-auth, to forward that of the \
              header"
         ]
