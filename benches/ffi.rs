@@ -19,7 +19,12 @@ use openssl::ssl::{
     ClientHelloResponse, SslAcceptor, SslConnector, SslFiletype, SslMethod, SslStream,
     SslVerifyMode, SslVersion,
 };
+use resty_mtls::ffi::access::*;
 use resty_mtls::ffi::engine::*;
+use resty_mtls::ffi::handshake::*;
+use resty_mtls::ffi::policy::*;
+use resty_mtls::ffi::request_header::*;
+use resty_mtls::ffi::reserved_headers::*;
 use resty_mtls::ffi::sni_map::*;
 use resty_mtls::ffi::{rmtls_buf, RMTLS_OK};
 

@@ -5,16 +5,23 @@
 //! memory of the caller.
 #![allow(non_camel_case_types)]
 
-pub mod bearer;
+pub mod access;
+mod account;
 pub mod certificate;
 pub mod engine;
-pub mod lines;
+pub mod handshake;
+pub mod header_certificate;
+pub mod header_lines;
 pub mod metrics;
 pub mod node;
+pub mod policy;
 pub mod reload;
+pub mod request_header;
+pub mod reserved_headers;
+pub mod revocation;
 pub mod sni_map;
+pub mod token;
 pub mod trust_store;
-mod user;
 
 #[cfg(test)]
 mod tests;

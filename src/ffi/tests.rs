@@ -158,7 +158,11 @@ fn exports_null_is_answered() {
     }
     // SAFETY: NULL is what these functions promise to stand.
     unsafe {
-        use super::{bearer::*, certificate::*, engine::*, lines::*, sni_map::*, trust_store::*};
+        use super::{
+            access::*, certificate::*, engine::*, handshake::*, header_certificate::*,
+            header_lines::*, policy::*, reserved_headers::*, revocation::*, sni_map::*, token::*,
+            trust_store::*,
+        };
         let refusals = [
             rmtls_engine_new(null!()),
             rmtls_engine_install(null!()),

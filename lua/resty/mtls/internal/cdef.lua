@@ -19,13 +19,6 @@ typedef struct rmtls_buf {
   size_t len;
 } rmtls_buf;
 
-typedef struct rmtls_request_header {
-  int32_t name_len;
-  const uint8_t *name;
-  int32_t value_len;
-  const uint8_t *value;
-} rmtls_request_header;
-
 typedef struct rmtls_decision {
   int32_t decision;
   uint32_t client;
@@ -40,43 +33,12 @@ typedef struct rmtls_decision {
   int32_t from_header;
 } rmtls_decision;
 
-typedef struct rmtls_token_decision {
-  int32_t decision;
-  uint32_t token;
-  uint32_t generation;
-  uint8_t id[32];
-} rmtls_token_decision;
-
-typedef struct rmtls_token_options {
-  int32_t needs_keys;
-  int32_t client_auth;
-  int32_t hide_credentials;
-  int32_t expose_error_code;
-  int32_t ssl_verify;
-  uint32_t timeout;
-  uint32_t rediscovery_lifetime;
-  uint32_t cache_ttl;
-  uint32_t certificate_plan;
-  int32_t proof_of_possession;
-} rmtls_token_options;
-
-typedef struct rmtls_policy_status {
-  uint64_t epoch;
-  uint64_t since;
-  uint64_t routes;
-  uint64_t server_names;
-  uint64_t certificate_requests;
-  uint64_t warnings;
-  uint8_t digest[32];
-} rmtls_policy_status;
-
-typedef struct rmtls_fetch_options {
-  uint32_t http_timeout;
-  int64_t ttl;
-  int32_t ssl_verify;
-  uint32_t http_proxy_port;
-  uint32_t https_proxy_port;
-} rmtls_fetch_options;
+typedef struct rmtls_request_header {
+  int32_t name_len;
+  const uint8_t *name;
+  int32_t value_len;
+  const uint8_t *value;
+} rmtls_request_header;
 
 typedef struct rmtls_header_line {
   int32_t kind;
@@ -98,9 +60,129 @@ typedef struct rmtls_node_state {
   uint64_t since;
 } rmtls_node_state;
 
+typedef struct rmtls_policy_status {
+  uint64_t epoch;
+  uint64_t since;
+  uint64_t routes;
+  uint64_t server_names;
+  uint64_t certificate_requests;
+  uint64_t warnings;
+  uint8_t digest[32];
+} rmtls_policy_status;
+
+typedef struct rmtls_fetch_options {
+  uint32_t http_timeout;
+  int64_t ttl;
+  int32_t ssl_verify;
+  uint32_t http_proxy_port;
+  uint32_t https_proxy_port;
+} rmtls_fetch_options;
+
+typedef struct rmtls_token_decision {
+  int32_t decision;
+  uint32_t token;
+  uint32_t generation;
+  uint8_t id[32];
+} rmtls_token_decision;
+
+typedef struct rmtls_token_options {
+  int32_t needs_keys;
+  int32_t client_auth;
+  int32_t hide_credentials;
+  int32_t expose_error_code;
+  int32_t ssl_verify;
+  uint32_t timeout;
+  uint32_t rediscovery_lifetime;
+  uint32_t cache_ttl;
+  uint32_t certificate_plan;
+  int32_t proof_of_possession;
+} rmtls_token_options;
+
 int32_t rmtls_abi_version(void);
 
 int32_t rmtls_host_check(struct rmtls_buf *err);
+
+int32_t rmtls_engine_access(const struct rmtls_engine *engine,
+                            void *ssl,
+                            uint32_t plan,
+                            const uint8_t *host,
+                            size_t host_len,
+                            int64_t now,
+                            struct rmtls_decision *out,
+                            struct rmtls_buf *reason);
+
+int32_t rmtls_engine_group(const struct rmtls_engine *engine,
+                           uint32_t plan,
+                           const struct rmtls_decision *answer,
+                           size_t index,
+                           struct rmtls_buf *out);
+
+int32_t rmtls_engine_not_after(const struct rmtls_engine *engine,
+                               const struct rmtls_decision *answer,
+                               int64_t *out);
+
+int32_t rmtls_engine_consumer(const struct rmtls_engine *engine,
+                              uint32_t consumer,
+                              uint32_t field,
+                              struct rmtls_buf *out);
+
+int32_t rmtls_engine_tls_client(const struct rmtls_engine *engine,
+                                void *ssl,
+                                struct rmtls_certificate **out);
+
+int32_t rmtls_engine_cached_client(const struct rmtls_engine *engine,
+                                   uint32_t client,
+                                   uint32_t generation,
+                                   struct rmtls_certificate **out);
+
+int32_t rmtls_certificate_from_pem(const uint8_t *pem,
+                                   size_t pem_len,
+                                   struct rmtls_certificate **out,
+                                   struct rmtls_buf *err);
+
+int32_t rmtls_certificate_from_ssl(void *ssl, struct rmtls_certificate **out);
+
+void rmtls_certificate_free(struct rmtls_certificate *certificate);
+
+int32_t rmtls_certificate_get(const struct rmtls_certificate *certificate,
+                              uint32_t field,
+                              struct rmtls_buf *out);
+
+int32_t rmtls_certificate_validity(const struct rmtls_certificate *certificate,
+                                   int64_t *not_before,
+                                   int64_t *not_after);
+
+int32_t rmtls_certificate_subject(const struct rmtls_certificate *certificate,
+                                  size_t index,
+                                  struct rmtls_buf *name,
+                                  struct rmtls_buf *value);
+
+int32_t rmtls_certificate_san(const struct rmtls_certificate *certificate,
+                              size_t index,
+                              struct rmtls_buf *kind,
+                              struct rmtls_buf *value);
+
+int32_t rmtls_engine_new(struct rmtls_engine **out);
+
+void rmtls_engine_free(struct rmtls_engine *engine);
+
+int32_t rmtls_engine_install(const struct rmtls_engine *engine);
+
+int32_t rmtls_engine_current(struct rmtls_engine **out);
+
+int32_t rmtls_engine_is_current(const struct rmtls_engine *engine);
+
+uint32_t rmtls_engine_epoch(const struct rmtls_engine *engine);
+
+int32_t rmtls_engine_client_hello(const struct rmtls_engine *engine,
+                                  void *ssl,
+                                  const uint8_t *name,
+                                  size_t name_len,
+                                  struct rmtls_buf *err);
+
+int32_t rmtls_engine_request_certificate(const struct rmtls_engine *engine,
+                                         void *ssl,
+                                         struct rmtls_buf *err);
 
 int32_t rmtls_engine_access_with_headers(const struct rmtls_engine *engine,
                                          void *ssl,
@@ -108,7 +190,7 @@ int32_t rmtls_engine_access_with_headers(const struct rmtls_engine *engine,
                                          const uint8_t *host,
                                          size_t host_len,
                                          const struct rmtls_request_header *came,
-                                         size_t came_len,
+                                         size_t headers_len,
                                          int32_t trusted,
                                          int64_t now,
                                          struct rmtls_decision *out,
@@ -118,10 +200,287 @@ int32_t rmtls_engine_unverified_certificate(const struct rmtls_engine *engine,
                                             void *ssl,
                                             uint32_t plan,
                                             const struct rmtls_request_header *came,
-                                            size_t came_len,
+                                            size_t headers_len,
                                             int32_t trusted,
                                             int32_t or_tls,
                                             struct rmtls_certificate **out);
+
+int32_t rmtls_certificate_from_header(const uint8_t *format,
+                                      size_t format_len,
+                                      const struct rmtls_request_header *lines,
+                                      size_t lines_len,
+                                      const struct rmtls_request_header *chain,
+                                      size_t chain_len,
+                                      struct rmtls_certificate **out,
+                                      struct rmtls_buf *err);
+
+int32_t rmtls_engine_header_lines(const struct rmtls_engine *engine,
+                                  void *ssl,
+                                  uint32_t plan,
+                                  const struct rmtls_decision *answer,
+                                  int64_t now,
+                                  struct rmtls_header_lines **out);
+
+int32_t rmtls_certificate_header_lines(const struct rmtls_certificate *certificate,
+                                       const uint8_t *dialect,
+                                       size_t dialect_len,
+                                       int32_t verdict,
+                                       int64_t now,
+                                       struct rmtls_header_lines **out,
+                                       struct rmtls_buf *err);
+
+int32_t rmtls_engine_cloudflare(const struct rmtls_engine *engine,
+                                void *ssl,
+                                const struct rmtls_certificate *client,
+                                uint32_t plan,
+                                int32_t verdict,
+                                int64_t now,
+                                struct rmtls_header_lines **out);
+
+int32_t rmtls_header_lines_get(const struct rmtls_header_lines *lines,
+                               size_t index,
+                               struct rmtls_header_line *out);
+
+int32_t rmtls_header_lines_until(const struct rmtls_header_lines *lines, int64_t *until);
+
+void rmtls_header_lines_free(struct rmtls_header_lines *lines);
+
+int32_t rmtls_engine_header_value(const struct rmtls_engine *engine,
+                                  void *ssl,
+                                  const struct rmtls_certificate *client,
+                                  uint32_t plan,
+                                  int32_t verdict,
+                                  const uint8_t *dialect,
+                                  size_t dialect_len,
+                                  const uint8_t *key,
+                                  size_t key_len,
+                                  int64_t now,
+                                  struct rmtls_buf *out,
+                                  struct rmtls_buf *err);
+
+int32_t rmtls_connection_is_first(void *ssl, uint64_t request);
+
+int32_t rmtls_engine_xfcc(const struct rmtls_engine *engine,
+                          uint32_t plan,
+                          const struct rmtls_decision *answer,
+                          const struct rmtls_request_header *came,
+                          size_t headers_len,
+                          const uint8_t *own,
+                          size_t own_len,
+                          int32_t *kind,
+                          struct rmtls_buf *name,
+                          struct rmtls_buf *value);
+
+int32_t rmtls_metrics_read_and_reset(uint64_t *out);
+
+int32_t rmtls_engine_join_node(const struct rmtls_engine *engine,
+                               struct rmtls_buf *err);
+
+int32_t rmtls_engine_set_state_directory(const struct rmtls_engine *engine,
+                                         const uint8_t *path,
+                                         size_t path_len,
+                                         const uint8_t *source,
+                                         size_t source_len,
+                                         struct rmtls_buf *err);
+
+int32_t rmtls_engine_load_last_good(const struct rmtls_engine *engine,
+                                    struct rmtls_buf *err);
+
+int32_t rmtls_engine_is_behind(const struct rmtls_engine *engine);
+
+int32_t rmtls_engine_set_unavailable(const struct rmtls_engine *engine);
+
+int32_t rmtls_engine_report_worker(const struct rmtls_engine *engine, uint32_t worker);
+
+int32_t rmtls_engine_worker_state(const struct rmtls_engine *engine,
+                                  uint32_t worker,
+                                  struct rmtls_worker_state *out);
+
+int32_t rmtls_engine_node_state(const struct rmtls_engine *engine, struct rmtls_node_state *out);
+
+int32_t rmtls_engine_load(const struct rmtls_engine *engine,
+                          const uint8_t *document,
+                          size_t document_len,
+                          const uint8_t *label,
+                          size_t label_len,
+                          struct rmtls_buf *err);
+
+int32_t rmtls_engine_load_file(const struct rmtls_engine *engine,
+                               const uint8_t *path,
+                               size_t path_len,
+                               struct rmtls_buf *err);
+
+int32_t rmtls_engine_warning(const struct rmtls_engine *engine,
+                             size_t index,
+                             struct rmtls_buf *out);
+
+int32_t rmtls_engine_untrusted_source_warning(const struct rmtls_engine *engine,
+                                              struct rmtls_buf *out);
+
+int32_t rmtls_engine_policy_status(const struct rmtls_engine *engine,
+                                   struct rmtls_policy_status *out);
+
+int32_t rmtls_engine_plan(const struct rmtls_engine *engine,
+                          const uint8_t *name,
+                          size_t name_len,
+                          uint32_t *out);
+
+int32_t rmtls_engine_traits(const struct rmtls_engine *engine, uint32_t plan, uint32_t *out);
+
+int32_t rmtls_engine_unknown_route(const struct rmtls_engine *engine,
+                                   const uint8_t *name,
+                                   size_t name_len,
+                                   int64_t now,
+                                   struct rmtls_buf *out);
+
+int32_t rmtls_engine_route(const struct rmtls_engine *engine, size_t index, struct rmtls_buf *out);
+
+int32_t rmtls_engine_unreadable_file(const struct rmtls_engine *engine,
+                                     const uint8_t *user,
+                                     size_t user_len,
+                                     const uint8_t *group,
+                                     size_t group_len,
+                                     size_t index,
+                                     struct rmtls_buf *out);
+
+int32_t rmtls_reload_new(const struct rmtls_engine *engine,
+                         const uint8_t *document,
+                         size_t document_len,
+                         const uint8_t *label,
+                         size_t label_len,
+                         struct rmtls_reload **out,
+                         struct rmtls_buf *err);
+
+int32_t rmtls_reload_new_file(const struct rmtls_engine *engine,
+                              const uint8_t *path,
+                              size_t path_len,
+                              struct rmtls_reload **out,
+                              struct rmtls_buf *err);
+
+int32_t rmtls_reload_new_changed(const struct rmtls_engine *engine,
+                                 struct rmtls_reload **out,
+                                 struct rmtls_buf *err);
+
+int32_t rmtls_reload_new_from_node(const struct rmtls_engine *engine,
+                                   struct rmtls_reload **out,
+                                   struct rmtls_buf *err);
+
+int32_t rmtls_reload_poll(const struct rmtls_reload *reload,
+                          uint32_t wait_ms,
+                          int32_t *state,
+                          struct rmtls_buf *message);
+
+void rmtls_reload_free(struct rmtls_reload *reload);
+
+int32_t rmtls_engine_last_error(const struct rmtls_engine *engine,
+                                struct rmtls_buf *out);
+
+int32_t rmtls_engine_watch(const struct rmtls_engine *engine, uint32_t every_ms);
+
+int32_t rmtls_engine_watch_start(const struct rmtls_engine *engine,
+                                 uint32_t *every_ms,
+                                 uint32_t *token);
+
+int32_t rmtls_engine_watch_check(const struct rmtls_engine *engine, uint32_t token, int32_t *look);
+
+int32_t rmtls_engine_reserved_headers(const struct rmtls_engine *engine,
+                                      const struct rmtls_request_header *headers,
+                                      size_t headers_len,
+                                      uint32_t *found,
+                                      size_t found_cap,
+                                      size_t *found_len);
+
+int32_t rmtls_engine_read_header_name(const struct rmtls_engine *engine,
+                                      size_t index,
+                                      struct rmtls_buf *out);
+
+int32_t rmtls_engine_fetch_options(const struct rmtls_engine *engine,
+                                   uint32_t plan,
+                                   struct rmtls_fetch_options *out,
+                                   struct rmtls_buf *http_proxy,
+                                   struct rmtls_buf *https_proxy);
+
+int32_t rmtls_engine_revocation_source(const struct rmtls_engine *engine,
+                                       const struct rmtls_certificate *client,
+                                       uint32_t plan,
+                                       uint32_t epoch,
+                                       size_t index,
+                                       int64_t now,
+                                       int32_t *kind,
+                                       struct rmtls_buf *url,
+                                       struct rmtls_buf *request);
+
+int32_t rmtls_engine_revocation_response(const struct rmtls_engine *engine,
+                                         const struct rmtls_certificate *client,
+                                         uint32_t plan,
+                                         uint32_t epoch,
+                                         size_t index,
+                                         const uint8_t *data,
+                                         size_t data_len,
+                                         int64_t now,
+                                         int32_t *state,
+                                         int64_t *until,
+                                         struct rmtls_buf *err);
+
+int32_t rmtls_engine_set_revocation_status(const struct rmtls_engine *engine,
+                                           const struct rmtls_certificate *client,
+                                           uint32_t plan,
+                                           uint32_t epoch,
+                                           int32_t state,
+                                           int64_t until,
+                                           int64_t now);
+
+int32_t rmtls_engine_revocation_status_key(const struct rmtls_engine *engine,
+                                           const struct rmtls_certificate *client,
+                                           uint32_t plan,
+                                           uint32_t epoch,
+                                           int64_t now,
+                                           struct rmtls_buf *out);
+
+int32_t rmtls_engine_local_crl(const struct rmtls_engine *engine,
+                               size_t index,
+                               struct rmtls_buf *file,
+                               struct rmtls_buf *issuer,
+                               int64_t *next_update);
+
+int32_t rmtls_engine_expired_crl(const struct rmtls_engine *engine,
+                                 int64_t now,
+                                 struct rmtls_buf *out);
+
+int32_t rmtls_sni_map_new(struct rmtls_sni_map **out);
+
+void rmtls_sni_map_free(struct rmtls_sni_map *map);
+
+int32_t rmtls_sni_map_add(struct rmtls_sni_map *map,
+                          const uint8_t *pattern,
+                          size_t pattern_len,
+                          uint32_t value,
+                          int32_t ask,
+                          const struct rmtls_trust_store *const *stores,
+                          size_t stores_len,
+                          int32_t send_ca_names,
+                          struct rmtls_buf *err);
+
+int32_t rmtls_sni_map_build(struct rmtls_sni_map *map);
+
+int32_t rmtls_sni_map_get(const struct rmtls_sni_map *map,
+                          const uint8_t *name,
+                          size_t name_len,
+                          uint32_t *value);
+
+int32_t rmtls_sni_map_client_hello(const struct rmtls_sni_map *map,
+                                   void *ssl,
+                                   const uint8_t *name,
+                                   size_t name_len,
+                                   struct rmtls_buf *err);
+
+int32_t rmtls_sni_map_request_certificate(void *ssl, struct rmtls_buf *err);
+
+int32_t rmtls_sni_map_check_binding(const struct rmtls_sni_map *map,
+                                    void *ssl,
+                                    const uint8_t *name,
+                                    size_t name_len,
+                                    int32_t *bound);
 
 int32_t rmtls_engine_check_token(const struct rmtls_engine *engine,
                                  void *ssl,
@@ -129,7 +488,7 @@ int32_t rmtls_engine_check_token(const struct rmtls_engine *engine,
                                  const struct rmtls_request_header *authorization,
                                  size_t authorization_len,
                                  const struct rmtls_request_header *came,
-                                 size_t came_len,
+                                 size_t headers_len,
                                  int32_t trusted,
                                  int32_t latest,
                                  int64_t now,
@@ -196,365 +555,6 @@ int32_t rmtls_token_check(const uint8_t *token,
                           int32_t strict,
                           struct rmtls_buf *err);
 
-int32_t rmtls_certificate_from_header(const uint8_t *format,
-                                      size_t format_len,
-                                      const struct rmtls_request_header *lines,
-                                      size_t lines_len,
-                                      const struct rmtls_request_header *chain,
-                                      size_t chain_len,
-                                      struct rmtls_certificate **out,
-                                      struct rmtls_buf *err);
-
-int32_t rmtls_certificate_from_pem(const uint8_t *pem,
-                                   size_t pem_len,
-                                   struct rmtls_certificate **out,
-                                   struct rmtls_buf *err);
-
-int32_t rmtls_certificate_from_ssl(void *ssl, struct rmtls_certificate **out);
-
-void rmtls_certificate_free(struct rmtls_certificate *certificate);
-
-int32_t rmtls_certificate_get(const struct rmtls_certificate *certificate,
-                              uint32_t field,
-                              struct rmtls_buf *out);
-
-int32_t rmtls_certificate_validity(const struct rmtls_certificate *certificate,
-                                   int64_t *not_before,
-                                   int64_t *not_after);
-
-int32_t rmtls_certificate_subject(const struct rmtls_certificate *certificate,
-                                  size_t index,
-                                  struct rmtls_buf *name,
-                                  struct rmtls_buf *value);
-
-int32_t rmtls_certificate_san(const struct rmtls_certificate *certificate,
-                              size_t index,
-                              struct rmtls_buf *kind,
-                              struct rmtls_buf *value);
-
-int32_t rmtls_engine_new(struct rmtls_engine **out);
-
-void rmtls_engine_free(struct rmtls_engine *engine);
-
-int32_t rmtls_engine_install(const struct rmtls_engine *engine);
-
-int32_t rmtls_engine_current(struct rmtls_engine **out);
-
-int32_t rmtls_engine_is_current(const struct rmtls_engine *engine);
-
-int32_t rmtls_engine_load(const struct rmtls_engine *engine,
-                          const uint8_t *document,
-                          size_t document_len,
-                          const uint8_t *label,
-                          size_t label_len,
-                          struct rmtls_buf *err);
-
-int32_t rmtls_engine_load_file(const struct rmtls_engine *engine,
-                               const uint8_t *path,
-                               size_t path_len,
-                               struct rmtls_buf *err);
-
-int32_t rmtls_engine_warning(const struct rmtls_engine *engine,
-                             size_t index,
-                             struct rmtls_buf *out);
-
-int32_t rmtls_engine_untrusted_source_warning(const struct rmtls_engine *engine,
-                                              struct rmtls_buf *out);
-
-int32_t rmtls_engine_policy_status(const struct rmtls_engine *engine,
-                                   struct rmtls_policy_status *out);
-
-int32_t rmtls_engine_plan(const struct rmtls_engine *engine,
-                          const uint8_t *name,
-                          size_t name_len,
-                          uint32_t *out);
-
-int32_t rmtls_engine_unknown_route(const struct rmtls_engine *engine,
-                                   const uint8_t *name,
-                                   size_t name_len,
-                                   int64_t now,
-                                   struct rmtls_buf *out);
-
-int32_t rmtls_engine_route(const struct rmtls_engine *engine, size_t index, struct rmtls_buf *out);
-
-int32_t rmtls_engine_unreadable_file(const struct rmtls_engine *engine,
-                                     const uint8_t *user,
-                                     size_t user_len,
-                                     const uint8_t *group,
-                                     size_t group_len,
-                                     size_t index,
-                                     struct rmtls_buf *out);
-
-int32_t rmtls_engine_client_hello(const struct rmtls_engine *engine,
-                                  void *ssl,
-                                  const uint8_t *name,
-                                  size_t name_len,
-                                  struct rmtls_buf *err);
-
-int32_t rmtls_engine_request_certificate(const struct rmtls_engine *engine,
-                                         void *ssl,
-                                         struct rmtls_buf *err);
-
-int32_t rmtls_engine_access(const struct rmtls_engine *engine,
-                            void *ssl,
-                            uint32_t plan,
-                            const uint8_t *host,
-                            size_t host_len,
-                            int64_t now,
-                            struct rmtls_decision *out,
-                            struct rmtls_buf *reason);
-
-int32_t rmtls_engine_reserved_headers(const struct rmtls_engine *engine,
-                                      const struct rmtls_request_header *headers,
-                                      size_t headers_len,
-                                      uint32_t *found,
-                                      size_t found_cap,
-                                      size_t *found_len);
-
-int32_t rmtls_engine_group(const struct rmtls_engine *engine,
-                           uint32_t plan,
-                           const struct rmtls_decision *answer,
-                           size_t index,
-                           struct rmtls_buf *out);
-
-int32_t rmtls_engine_not_after(const struct rmtls_engine *engine,
-                               const struct rmtls_decision *answer,
-                               int64_t *out);
-
-int32_t rmtls_engine_consumer(const struct rmtls_engine *engine,
-                              uint32_t consumer,
-                              uint32_t field,
-                              struct rmtls_buf *out);
-
-int32_t rmtls_engine_fetch_options(const struct rmtls_engine *engine,
-                                   uint32_t plan,
-                                   struct rmtls_fetch_options *out,
-                                   struct rmtls_buf *http_proxy,
-                                   struct rmtls_buf *https_proxy);
-
-uint32_t rmtls_engine_epoch(const struct rmtls_engine *engine);
-
-int32_t rmtls_engine_revocation_source(const struct rmtls_engine *engine,
-                                       const struct rmtls_certificate *client,
-                                       uint32_t plan,
-                                       uint32_t epoch,
-                                       size_t index,
-                                       int64_t now,
-                                       int32_t *kind,
-                                       struct rmtls_buf *url,
-                                       struct rmtls_buf *request);
-
-int32_t rmtls_engine_revocation_response(const struct rmtls_engine *engine,
-                                         const struct rmtls_certificate *client,
-                                         uint32_t plan,
-                                         uint32_t epoch,
-                                         size_t index,
-                                         const uint8_t *data,
-                                         size_t data_len,
-                                         int64_t now,
-                                         int32_t *state,
-                                         int64_t *until,
-                                         struct rmtls_buf *err);
-
-int32_t rmtls_engine_set_revocation_status(const struct rmtls_engine *engine,
-                                           const struct rmtls_certificate *client,
-                                           uint32_t plan,
-                                           uint32_t epoch,
-                                           int32_t state,
-                                           int64_t until,
-                                           int64_t now);
-
-int32_t rmtls_engine_local_crl(const struct rmtls_engine *engine,
-                               size_t index,
-                               struct rmtls_buf *file,
-                               struct rmtls_buf *issuer,
-                               int64_t *next_update);
-
-int32_t rmtls_engine_expired_crl(const struct rmtls_engine *engine,
-                                 int64_t now,
-                                 struct rmtls_buf *out);
-
-int32_t rmtls_engine_revocation_status_key(const struct rmtls_engine *engine,
-                                           const struct rmtls_certificate *client,
-                                           uint32_t plan,
-                                           uint32_t epoch,
-                                           int64_t now,
-                                           struct rmtls_buf *out);
-
-int32_t rmtls_engine_tls_client(const struct rmtls_engine *engine,
-                                void *ssl,
-                                struct rmtls_certificate **out);
-
-int32_t rmtls_engine_cached_client(const struct rmtls_engine *engine,
-                                   uint32_t client,
-                                   uint32_t generation,
-                                   struct rmtls_certificate **out);
-
-int32_t rmtls_engine_header_lines(const struct rmtls_engine *engine,
-                                  void *ssl,
-                                  uint32_t plan,
-                                  const struct rmtls_decision *answer,
-                                  int64_t now,
-                                  struct rmtls_header_lines **out);
-
-int32_t rmtls_certificate_header_lines(const struct rmtls_certificate *certificate,
-                                       const uint8_t *dialect,
-                                       size_t dialect_len,
-                                       int32_t verdict,
-                                       int64_t now,
-                                       struct rmtls_header_lines **out,
-                                       struct rmtls_buf *err);
-
-int32_t rmtls_engine_cloudflare(const struct rmtls_engine *engine,
-                                void *ssl,
-                                const struct rmtls_certificate *client,
-                                uint32_t plan,
-                                int32_t verdict,
-                                int64_t now,
-                                struct rmtls_header_lines **out);
-
-int32_t rmtls_header_lines_get(const struct rmtls_header_lines *lines,
-                               size_t index,
-                               struct rmtls_header_line *out);
-
-int32_t rmtls_header_lines_until(const struct rmtls_header_lines *lines, int64_t *until);
-
-void rmtls_header_lines_free(struct rmtls_header_lines *lines);
-
-int32_t rmtls_engine_header_value(const struct rmtls_engine *engine,
-                                  void *ssl,
-                                  const struct rmtls_certificate *client,
-                                  uint32_t plan,
-                                  int32_t verdict,
-                                  const uint8_t *dialect,
-                                  size_t dialect_len,
-                                  const uint8_t *key,
-                                  size_t key_len,
-                                  int64_t now,
-                                  struct rmtls_buf *out,
-                                  struct rmtls_buf *err);
-
-int32_t rmtls_connection_is_first(void *ssl, uint64_t request);
-
-int32_t rmtls_engine_xfcc(const struct rmtls_engine *engine,
-                          uint32_t plan,
-                          const struct rmtls_decision *answer,
-                          const struct rmtls_request_header *came,
-                          size_t came_len,
-                          const uint8_t *own,
-                          size_t own_len,
-                          int32_t *kind,
-                          struct rmtls_buf *name,
-                          struct rmtls_buf *value);
-
-int32_t rmtls_engine_traits(const struct rmtls_engine *engine, uint32_t plan, uint32_t *out);
-
-int32_t rmtls_engine_read_header_name(const struct rmtls_engine *engine,
-                                      size_t index,
-                                      struct rmtls_buf *out);
-
-int32_t rmtls_metrics_read_and_reset(uint64_t *out);
-
-int32_t rmtls_engine_join_node(const struct rmtls_engine *engine,
-                               struct rmtls_buf *err);
-
-int32_t rmtls_engine_set_state_directory(const struct rmtls_engine *engine,
-                                         const uint8_t *path,
-                                         size_t path_len,
-                                         const uint8_t *source,
-                                         size_t source_len,
-                                         struct rmtls_buf *err);
-
-int32_t rmtls_engine_load_last_good(const struct rmtls_engine *engine,
-                                    struct rmtls_buf *err);
-
-int32_t rmtls_engine_is_behind(const struct rmtls_engine *engine);
-
-int32_t rmtls_engine_set_unavailable(const struct rmtls_engine *engine);
-
-int32_t rmtls_engine_report_worker(const struct rmtls_engine *engine, uint32_t worker);
-
-int32_t rmtls_engine_worker_state(const struct rmtls_engine *engine,
-                                  uint32_t worker,
-                                  struct rmtls_worker_state *out);
-
-int32_t rmtls_engine_node_state(const struct rmtls_engine *engine, struct rmtls_node_state *out);
-
-int32_t rmtls_reload_new(const struct rmtls_engine *engine,
-                         const uint8_t *document,
-                         size_t document_len,
-                         const uint8_t *label,
-                         size_t label_len,
-                         struct rmtls_reload **out,
-                         struct rmtls_buf *err);
-
-int32_t rmtls_reload_new_file(const struct rmtls_engine *engine,
-                              const uint8_t *path,
-                              size_t path_len,
-                              struct rmtls_reload **out,
-                              struct rmtls_buf *err);
-
-int32_t rmtls_reload_new_changed(const struct rmtls_engine *engine,
-                                 struct rmtls_reload **out,
-                                 struct rmtls_buf *err);
-
-int32_t rmtls_reload_new_from_node(const struct rmtls_engine *engine,
-                                   struct rmtls_reload **out,
-                                   struct rmtls_buf *err);
-
-int32_t rmtls_reload_poll(const struct rmtls_reload *reload,
-                          uint32_t wait_ms,
-                          int32_t *state,
-                          struct rmtls_buf *message);
-
-void rmtls_reload_free(struct rmtls_reload *reload);
-
-int32_t rmtls_engine_last_error(const struct rmtls_engine *engine,
-                                struct rmtls_buf *out);
-
-int32_t rmtls_engine_watch(const struct rmtls_engine *engine, uint32_t every_ms);
-
-int32_t rmtls_engine_watch_start(const struct rmtls_engine *engine,
-                                 uint32_t *every_ms,
-                                 uint32_t *token);
-
-int32_t rmtls_engine_watch_check(const struct rmtls_engine *engine, uint32_t token, int32_t *look);
-
-int32_t rmtls_sni_map_new(struct rmtls_sni_map **out);
-
-void rmtls_sni_map_free(struct rmtls_sni_map *map);
-
-int32_t rmtls_sni_map_add(struct rmtls_sni_map *map,
-                          const uint8_t *pattern,
-                          size_t pattern_len,
-                          uint32_t value,
-                          int32_t ask,
-                          const struct rmtls_trust_store *const *stores,
-                          size_t stores_len,
-                          int32_t send_ca_names,
-                          struct rmtls_buf *err);
-
-int32_t rmtls_sni_map_build(struct rmtls_sni_map *map);
-
-int32_t rmtls_sni_map_get(const struct rmtls_sni_map *map,
-                          const uint8_t *name,
-                          size_t name_len,
-                          uint32_t *value);
-
-int32_t rmtls_sni_map_client_hello(const struct rmtls_sni_map *map,
-                                   void *ssl,
-                                   const uint8_t *name,
-                                   size_t name_len,
-                                   struct rmtls_buf *err);
-
-int32_t rmtls_sni_map_request_certificate(void *ssl, struct rmtls_buf *err);
-
-int32_t rmtls_sni_map_check_binding(const struct rmtls_sni_map *map,
-                                    void *ssl,
-                                    const uint8_t *name,
-                                    size_t name_len,
-                                    int32_t *bound);
-
 int32_t rmtls_trust_store_new(const uint8_t *pem,
                               size_t pem_len,
                               int32_t allow_partial_chain,
@@ -585,6 +585,76 @@ return {
     PANIC = -3,
     OPENSSL = -4,
     HOST = -5,
+    DECISION_PASS = 0,
+    DECISION_NO_CERTIFICATE = 1,
+    DECISION_REFUSED = 2,
+    DECISION_MISDIRECTED = 3,
+    DECISION_FORBIDDEN = 4,
+    DECISION_PENDING = 5,
+    DECISION_TOO_EARLY = 6,
+    DECISION_UNAVAILABLE = 7,
+    IDENTITY_NONE = 0,
+    IDENTITY_HOLDER = 1,
+    IDENTITY_CONSUMER = 2,
+    IDENTITY_ANONYMOUS = 3,
+    FORWARDS_NO = 0,
+    FORWARDS_YES = 1,
+    FORWARDS_FIRST = 2,
+    CONSUMER_ID = 1,
+    CONSUMER_USERNAME = 2,
+    CONSUMER_CUSTOM_ID = 3,
+    FIELD_SUBJECT_DN = 1,
+    FIELD_ISSUER_DN = 2,
+    FIELD_SERIAL = 3,
+    FIELD_SHA1 = 4,
+    FIELD_SHA256 = 5,
+    FIELD_PEM = 6,
+    FIELD_CHAIN_PEM = 7,
+    FIELD_X5T_S256 = 8,
+    MAX_LUA_BYTES = 25165824,
+    HEADER_LINE_ALWAYS = 0,
+    HEADER_LINE_FORWARDING = 1,
+    HEADER_LINE_XFCC = 2,
+    HEADER_LINE_TOO_LARGE = 3,
+    HEADER_LINE_AMBIGUOUS = 4,
+    HEADER_LINE_NOT_TEXT = 5,
+    HEADER_LINE_UNREADABLE = 6,
+    HEADER_LINE_FLAG = 7,
+    VERDICT_NOT_VERIFIED = -1,
+    VERDICT_NO_CONSUMER = -2,
+    EVENT_CLIENT_HELLO = 0,
+    EVENT_CERTIFICATE_REQUEST = 1,
+    EVENT_CERTIFICATE_PRESENTED = 2,
+    EVENT_FULL_CONNECTION = 3,
+    EVENT_RESUMED_CONNECTION = 4,
+    EVENT_DECISION_HIT = 5,
+    EVENT_DECISION_MISS = 6,
+    EVENT_CLIENT_HIT = 7,
+    EVENT_CLIENT_MISS = 8,
+    EVENT_VERDICT_HIT = 9,
+    EVENT_VERDICT_MISS = 10,
+    EVENT_STATUS_HIT = 11,
+    EVENT_STATUS_MISS = 12,
+    EVENTS = 13,
+    TRAIT_VARY = 1,
+    TRAIT_PRIVATE = 2,
+    TRAIT_XFCC = 4,
+    TRAIT_HEADER_CERTIFICATE = 8,
+    TRAIT_TOKEN = 16,
+    TRAIT_OR_TLS = 32,
+    RELOAD_BUILDING = 0,
+    RELOAD_IN_FORCE = 1,
+    RELOAD_SAME = 2,
+    RELOAD_SUPERSEDED = 3,
+    RELOAD_UNSETTLED = 4,
+    WATCH_SAME = 0,
+    WATCH_UNSETTLED = 1,
+    WATCH_CHANGED = 2,
+    REVOCATION_SOURCE_OCSP = 1,
+    REVOCATION_SOURCE_CRL = 2,
+    REVOCATION_STATUS_UNKNOWN = 0,
+    REVOCATION_STATUS_GOOD = 1,
+    REVOCATION_STATUS_REVOKED = 2,
     TOKEN_PASS = 0,
     TOKEN_NO_TOKEN = 1,
     TOKEN_REFUSED = 2,
@@ -603,74 +673,4 @@ return {
     CLIENT_AUTH_BASIC = 1,
     CLIENT_AUTH_POST = 2,
     CLIENT_AUTH_PRIVATE_KEY = 3,
-    FIELD_SUBJECT_DN = 1,
-    FIELD_ISSUER_DN = 2,
-    FIELD_SERIAL = 3,
-    FIELD_SHA1 = 4,
-    FIELD_SHA256 = 5,
-    FIELD_PEM = 6,
-    FIELD_CHAIN_PEM = 7,
-    FIELD_X5T_S256 = 8,
-    DECISION_PASS = 0,
-    DECISION_NO_CERTIFICATE = 1,
-    DECISION_REFUSED = 2,
-    DECISION_MISDIRECTED = 3,
-    DECISION_FORBIDDEN = 4,
-    DECISION_PENDING = 5,
-    DECISION_TOO_EARLY = 6,
-    DECISION_UNAVAILABLE = 7,
-    IDENTITY_NONE = 0,
-    IDENTITY_HOLDER = 1,
-    IDENTITY_CONSUMER = 2,
-    IDENTITY_ANONYMOUS = 3,
-    FORWARDS_NO = 0,
-    FORWARDS_YES = 1,
-    FORWARDS_FIRST = 2,
-    REVOCATION_SOURCE_OCSP = 1,
-    REVOCATION_SOURCE_CRL = 2,
-    REVOCATION_STATUS_UNKNOWN = 0,
-    REVOCATION_STATUS_GOOD = 1,
-    REVOCATION_STATUS_REVOKED = 2,
-    MAX_LUA_BYTES = 25165824,
-    CONSUMER_ID = 1,
-    CONSUMER_USERNAME = 2,
-    CONSUMER_CUSTOM_ID = 3,
-    HEADER_LINE_ALWAYS = 0,
-    HEADER_LINE_FORWARDING = 1,
-    HEADER_LINE_XFCC = 2,
-    HEADER_LINE_TOO_LARGE = 3,
-    HEADER_LINE_AMBIGUOUS = 4,
-    HEADER_LINE_NOT_TEXT = 5,
-    HEADER_LINE_UNREADABLE = 6,
-    HEADER_LINE_FLAG = 7,
-    TRAIT_VARY = 1,
-    TRAIT_PRIVATE = 2,
-    TRAIT_XFCC = 4,
-    TRAIT_HEADER_CERTIFICATE = 8,
-    TRAIT_TOKEN = 16,
-    TRAIT_OR_TLS = 32,
-    VERDICT_NOT_VERIFIED = -1,
-    VERDICT_NO_CONSUMER = -2,
-    EVENT_CLIENT_HELLO = 0,
-    EVENT_CERTIFICATE_REQUEST = 1,
-    EVENT_CERTIFICATE_PRESENTED = 2,
-    EVENT_FULL_CONNECTION = 3,
-    EVENT_RESUMED_CONNECTION = 4,
-    EVENT_DECISION_HIT = 5,
-    EVENT_DECISION_MISS = 6,
-    EVENT_CLIENT_HIT = 7,
-    EVENT_CLIENT_MISS = 8,
-    EVENT_VERDICT_HIT = 9,
-    EVENT_VERDICT_MISS = 10,
-    EVENT_STATUS_HIT = 11,
-    EVENT_STATUS_MISS = 12,
-    EVENTS = 13,
-    RELOAD_BUILDING = 0,
-    RELOAD_IN_FORCE = 1,
-    RELOAD_SAME = 2,
-    RELOAD_SUPERSEDED = 3,
-    RELOAD_UNSETTLED = 4,
-    WATCH_SAME = 0,
-    WATCH_UNSETTLED = 1,
-    WATCH_CHANGED = 2,
 }

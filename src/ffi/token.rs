@@ -1,35 +1,39 @@
-//! `rmtls_engine`, second part: certificates from headers, and access tokens.
+//! Access tokens (RFC 6750) and their certificate binding (RFC 8705).
 
 use std::ffi::c_void;
-use std::rc::Rc;
 
 use super::certificate::rmtls_certificate;
-use super::engine::{rmtls_decision, rmtls_engine, rmtls_request_header};
-use super::lines::rmtls_header_lines;
+use super::engine::rmtls_engine;
+use super::header_lines::rmtls_header_lines;
+use super::request_header::{request_headers, rmtls_request_header};
 use super::{
     bytes, connection, give, guard, guard_with, handle, output, put, put_truncated, rmtls_buf, text,
 };
 use crate::cache::SlotId;
 use crate::certificate::Certificate;
 use crate::engine::{RequestHeaders, TokenDecision, TokenOutcome, TokenRequest};
-use crate::inbound::{decode, Format};
 use crate::policy::{ProofOfPossession, TokenAuth};
 use crate::token::{Claims, Discovery, Jwks, Jws, TokenError};
 use crate::Error;
 
 /// The request may go on.
 pub const RMTLS_TOKEN_PASS: i32 = 0;
+
 /// 401: no token came.
 pub const RMTLS_TOKEN_NO_TOKEN: i32 = 1;
+
 /// 401 with `error="invalid_token"`: the token is not good.
 pub const RMTLS_TOKEN_REFUSED: i32 = 2;
+
 /// 403 with `error="insufficient_scope"`: the token allows too little.
 pub const RMTLS_TOKEN_FORBIDDEN: i32 = 3;
+
 /// Not decided yet: hand the documents of the issuer to `rmtls_engine_set_issuer_documents`, then decide again.
 pub const RMTLS_TOKEN_NEEDS_KEYS: i32 = 4;
 /// Not decided yet: ask the issuer, hand its answer to `rmtls_engine_set_introspection`, then decide
 /// again.
 pub const RMTLS_TOKEN_NEEDS_INTROSPECTION: i32 = 5;
+
 /// Not decided yet: settle the revocation status of the certificate on the plan that
 /// `rmtls_token_options.certificate_plan` names, then decide again.
 pub const RMTLS_TOKEN_PENDING: i32 = 6;
@@ -72,25 +76,6 @@ pub struct rmtls_token_decision {
     pub id: [u8; 32],
 }
 
-impl rmtls_token_decision {
-    fn new(answer: &TokenDecision) -> rmtls_token_decision {
-        rmtls_token_decision {
-            decision: match answer.outcome {
-                TokenOutcome::Pass => RMTLS_TOKEN_PASS,
-                TokenOutcome::NoToken => RMTLS_TOKEN_NO_TOKEN,
-                TokenOutcome::Refused => RMTLS_TOKEN_REFUSED,
-                TokenOutcome::Forbidden => RMTLS_TOKEN_FORBIDDEN,
-                TokenOutcome::NeedsKeys => RMTLS_TOKEN_NEEDS_KEYS,
-                TokenOutcome::NeedsIntrospection => RMTLS_TOKEN_NEEDS_INTROSPECTION,
-                TokenOutcome::Pending => RMTLS_TOKEN_PENDING,
-            },
-            token: answer.token.map_or(0, |place| place.index),
-            generation: answer.token.map_or(0, |place| place.generation),
-            id: answer.id,
-        }
-    }
-}
-
 /// How the tokens of a plan are looked at.
 #[repr(C)]
 #[derive(Default)]
@@ -117,117 +102,23 @@ pub struct rmtls_token_options {
     pub proof_of_possession: i32,
 }
 
-/// Name and value.
-type Header<'a> = (&'a [u8], &'a [u8]);
-
-/// Names and values of inbound headers.
-///
-/// # Safety
-/// `headers` is readable for `len` elements whose names and values are readable.
-unsafe fn headers<'a>(
-    headers: *const rmtls_request_header,
-    len: usize,
-) -> Result<Vec<Header<'a>>, Error> {
-    if len == 0 {
-        return Ok(Vec::new());
-    }
-    if headers.is_null() {
-        return Err(Error::NullArgument);
-    }
-    let size = |len: i32| usize::try_from(len).unwrap_or(0);
-    // SAFETY: the caller's promises.
-    unsafe {
-        std::slice::from_raw_parts(headers, len)
-            .iter()
-            .map(|header| {
-                Ok((
-                    bytes(header.name, size(header.name_len))?,
-                    bytes(header.value, size(header.value_len))?,
-                ))
-            })
-            .collect()
-    }
-}
-
-/// As `rmtls_engine_access`, for a plan with `RMTLS_TRAIT_HEADER_CERTIFICATE`: `came` are the headers that the
-/// route may read, `trusted` is 1 when `trusted_ips` names the peer of the TCP connection.
-///
-/// # Safety
-/// As `rmtls_engine_access`; `came` is readable for `came_len` elements whose names and values are
-/// readable.
-#[no_mangle]
-pub unsafe extern "C" fn rmtls_engine_access_with_headers(
-    engine: *const rmtls_engine,
-    ssl: *mut c_void,
-    plan: u32,
-    host: *const u8,
-    host_len: usize,
-    came: *const rmtls_request_header,
-    came_len: usize,
-    trusted: i32,
-    now: i64,
-    out: *mut rmtls_decision,
-    reason: *mut rmtls_buf,
-) -> i32 {
-    // SAFETY: the caller's promises, passed on unchanged.
-    unsafe {
-        guard_with(reason, || {
-            let (engine, out) = (&handle(engine)?.0, output(out)?);
-            let host = bytes(host, host_len)?;
-            let headers = headers(came, came_len)?;
-            let came = RequestHeaders {
-                headers: &headers,
-                trusted: trusted == 1,
-            };
-            let answer =
-                engine.access_with_headers(connection(ssl), plan as usize, host, &came, now)?;
-            *out = rmtls_decision::new(&answer);
-            if let Some(text) = answer.reason {
-                put_truncated(reason, &text);
-            }
-            Ok(())
-        })
-    }
-}
-
-/// Gives the certificate that a request presents on a plan, whatever it is worth: from the header
-/// that the plan reads, else the one of the connection; with `or_tls` 1 that one also when the
-/// header is not there. `RMTLS_NOT_FOUND` if there is none.
-///
-/// # Safety
-/// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `came` is readable
-/// for `came_len` elements whose names and values are readable; `out` is NULL or valid for writing.
-#[no_mangle]
-pub unsafe extern "C" fn rmtls_engine_unverified_certificate(
-    engine: *const rmtls_engine,
-    ssl: *mut c_void,
-    plan: u32,
-    came: *const rmtls_request_header,
-    came_len: usize,
-    trusted: i32,
-    or_tls: i32,
-    out: *mut *mut rmtls_certificate,
-) -> i32 {
-    guard(|| {
-        // SAFETY: the caller's promises, passed on unchanged.
-        unsafe {
-            let engine = &handle(engine)?.0;
-            let headers = headers(came, came_len)?;
-            let came = RequestHeaders {
-                headers: &headers,
-                trusted: trusted == 1,
-            };
-            give(out, || {
-                let presented = engine.unverified_certificate(
-                    connection(ssl),
-                    plan as usize,
-                    &came,
-                    or_tls == 1,
-                )?;
-                Ok(rmtls_certificate(presented.ok_or(Error::NotFound)?))
-            })
+impl rmtls_token_decision {
+    fn new(answer: &TokenDecision) -> rmtls_token_decision {
+        rmtls_token_decision {
+            decision: match answer.outcome {
+                TokenOutcome::Pass => RMTLS_TOKEN_PASS,
+                TokenOutcome::NoToken => RMTLS_TOKEN_NO_TOKEN,
+                TokenOutcome::Refused => RMTLS_TOKEN_REFUSED,
+                TokenOutcome::Forbidden => RMTLS_TOKEN_FORBIDDEN,
+                TokenOutcome::NeedsKeys => RMTLS_TOKEN_NEEDS_KEYS,
+                TokenOutcome::NeedsIntrospection => RMTLS_TOKEN_NEEDS_INTROSPECTION,
+                TokenOutcome::Pending => RMTLS_TOKEN_PENDING,
+            },
+            token: answer.token.map_or(0, |place| place.index),
+            generation: answer.token.map_or(0, |place| place.generation),
+            id: answer.id,
         }
-    })
+    }
 }
 
 /// Access phase, on a plan with `RMTLS_TRAIT_TOKEN` after `rmtls_engine_access` let the request
@@ -248,7 +139,7 @@ pub unsafe extern "C" fn rmtls_engine_check_token(
     authorization: *const rmtls_request_header,
     authorization_len: usize,
     came: *const rmtls_request_header,
-    came_len: usize,
+    headers_len: usize,
     trusted: i32,
     latest: i32,
     now: i64,
@@ -260,9 +151,9 @@ pub unsafe extern "C" fn rmtls_engine_check_token(
     unsafe {
         guard_with(reason, || {
             let (engine, out) = (&handle(engine)?.0, output(out)?);
-            let authorization = headers(authorization, authorization_len)?;
+            let authorization = request_headers(authorization, authorization_len)?;
             let authorization: Vec<&[u8]> = authorization.iter().map(|(_, value)| *value).collect();
-            let headers = headers(came, came_len)?;
+            let headers = request_headers(came, headers_len)?;
             let request = TokenRequest {
                 authorization: &authorization,
                 headers: RequestHeaders {
@@ -273,7 +164,7 @@ pub unsafe extern "C" fn rmtls_engine_check_token(
                 latest: latest == 1,
             };
             let answer = engine.check_token(plan as usize, &request, now)?;
-            tell(&answer, out, description, reason);
+            put_token_decision(&answer, out, description, reason);
             Ok(())
         })
     }
@@ -281,7 +172,7 @@ pub unsafe extern "C" fn rmtls_engine_check_token(
 
 /// # Safety
 /// `description` and `reason` are NULL or valid, with their data.
-unsafe fn tell(
+unsafe fn put_token_decision(
     answer: &TokenDecision,
     out: &mut rmtls_token_decision,
     description: *mut rmtls_buf,
@@ -351,21 +242,21 @@ pub unsafe extern "C" fn rmtls_engine_set_introspection(
     unsafe {
         guard_with(reason, || {
             let (engine, out) = (&handle(engine)?.0, output(out)?);
-            let authorization = headers(authorization, authorization_len)?;
+            let authorization = request_headers(authorization, authorization_len)?;
             let authorization: Vec<&[u8]> = authorization.iter().map(|(_, value)| *value).collect();
             let data = bytes(data, data_len)?;
             *out = rmtls_token_decision::default();
             if let Some(answer) =
                 engine.set_introspection(plan as usize, &authorization, data, now)?
             {
-                tell(&answer, out, description, reason);
+                put_token_decision(&answer, out, description, reason);
             }
             Ok(())
         })
     }
 }
 
-fn with_bearer<T>(
+fn with_token_auth<T>(
     engine: &rmtls_engine,
     plan: u32,
     read: impl FnOnce(&TokenAuth, Option<usize>) -> Result<T, Error>,
@@ -389,7 +280,7 @@ pub unsafe extern "C" fn rmtls_engine_token_options(
     guard(|| {
         // SAFETY: the caller's promises, passed on unchanged.
         let (engine, out) = unsafe { (handle(engine)?, output(out)?) };
-        *out = with_bearer(engine, plan, |bearer, certificate_plan| {
+        *out = with_token_auth(engine, plan, |bearer, certificate_plan| {
             Ok(rmtls_token_options {
                 needs_keys: bearer.methods.bearer.into(),
                 client_auth: bearer
@@ -429,7 +320,7 @@ pub unsafe extern "C" fn rmtls_engine_token_text(
             RMTLS_TOKEN_TEXT_INTROSPECTION_ENDPOINT => {
                 engine.0.introspection_endpoint(plan as usize)?
             }
-            _ => with_bearer(engine, plan, |bearer, _| {
+            _ => with_token_auth(engine, plan, |bearer, _| {
                 let client = bearer.client.as_ref();
                 Ok(match field {
                     RMTLS_TOKEN_TEXT_ISSUER => Some(bearer.issuer.to_string()),
@@ -584,13 +475,13 @@ pub unsafe extern "C" fn rmtls_token_check(
         guard_with(err, || {
             let token = bytes(token, token_len)?;
             let certificate = certificate.as_ref().map(|certificate| &*certificate.0);
-            check(token, is_jwt == 1, certificate, strict == 1)
+            check_binding(token, is_jwt == 1, certificate, strict == 1)
                 .map_err(|refusal| Error::Misuse(refusal.to_string()))
         })
     }
 }
 
-fn check(
+fn check_binding(
     token: &[u8],
     is_jwt: bool,
     certificate: Option<&Certificate>,
@@ -618,47 +509,5 @@ fn check(
                 false => Err(TokenError::CertificateMismatch),
             }
         }
-    }
-}
-
-/// Reads a certificate from the header of a proxy: `lines` are the values of the header, `chain`
-/// those of the header of its chain, if the format has one; the names are not looked at. `format`
-/// is one of `base64_encoded`, `url_encoded`, `rfc9440`, `xfcc`, `traefik`, `aws_alb`, `auto`.
-/// `RMTLS_NOT_FOUND` when the header says that there is no certificate.
-///
-/// # Safety
-/// `format` is readable for its length; `lines` and `chain` are readable for their lengths, with
-/// names and values; `out` is NULL or valid for writing; `err` is NULL or valid, with its data.
-#[no_mangle]
-pub unsafe extern "C" fn rmtls_certificate_from_header(
-    format: *const u8,
-    format_len: usize,
-    lines: *const rmtls_request_header,
-    lines_len: usize,
-    chain: *const rmtls_request_header,
-    chain_len: usize,
-    out: *mut *mut rmtls_certificate,
-    err: *mut rmtls_buf,
-) -> i32 {
-    // SAFETY: the caller's promises, passed on unchanged.
-    unsafe {
-        guard_with(err, || {
-            output(out)?;
-            let name = text(format, format_len)?;
-            let format = Format::from_name(name).ok_or_else(|| {
-                let names: Vec<_> = Format::ALL.into_iter().map(|(name, _)| name).collect();
-                Error::Misuse(format!(
-                    "unknown format '{name}', expected one of {}",
-                    names.join(", ")
-                ))
-            })?;
-            let (lines, chain) = (headers(lines, lines_len)?, headers(chain, chain_len)?);
-            let lines: Vec<&[u8]> = lines.into_iter().map(|(_, value)| value).collect();
-            let chain: Vec<&[u8]> = chain.into_iter().map(|(_, value)| value).collect();
-            give(out, || {
-                let decoded = decode(format, &lines, &chain)?.ok_or(Error::NotFound)?;
-                Ok(rmtls_certificate(Rc::new(decoded.certificate()?)))
-            })
-        })
     }
 }

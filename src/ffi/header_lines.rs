@@ -1,9 +1,11 @@
-//! `rmtls_header_lines`: the header lines for one client.
+//! `rmtls_header_lines`: the headers that the gateway sets on a request to the upstream.
 
 use std::ffi::c_void;
 
+use super::access::rmtls_decision;
 use super::certificate::rmtls_certificate;
-use super::engine::{rmtls_decision, rmtls_engine, rmtls_request_header};
+use super::engine::rmtls_engine;
+use super::request_header::rmtls_request_header;
 use super::{
     bytes, connection, give, guard, guard_with, handle, output, put, rmtls_buf, take, text,
 };
@@ -30,21 +32,9 @@ pub const RMTLS_HEADER_LINE_UNREADABLE: i32 = 6;
 /// A property of `rmtls_engine_cloudflare` that is true (`1`) or false (`0`).
 pub const RMTLS_HEADER_LINE_FLAG: i32 = 7;
 
-/// Responses of the route carry `Vary: Client-Cert`.
-pub const RMTLS_TRAIT_VARY: u32 = 1;
-/// Responses of the route carry `Cache-Control: private`.
-pub const RMTLS_TRAIT_PRIVATE: u32 = 2;
-/// The route forwards an XFCC header that came: ask `rmtls_engine_xfcc` on every request.
-pub const RMTLS_TRAIT_XFCC: u32 = 4;
-/// The route reads the certificate from a header: `rmtls_engine_access_with_headers`.
-pub const RMTLS_TRAIT_HEADER_CERTIFICATE: u32 = 8;
-/// The route wants an access token: `rmtls_engine_check_token`.
-pub const RMTLS_TRAIT_TOKEN: u32 = 16;
-/// With `RMTLS_TRAIT_HEADER_CERTIFICATE`: where no header brings a certificate, that of the connection counts.
-pub const RMTLS_TRAIT_OR_TLS: u32 = 32;
-
 /// For a verdict: nothing was verified.
 pub const RMTLS_VERDICT_NOT_VERIFIED: i32 = -1;
+
 /// For a verdict: the chain is good, but the route takes the client for nobody.
 pub const RMTLS_VERDICT_NO_CONSUMER: i32 = -2;
 
@@ -101,7 +91,7 @@ pub unsafe extern "C" fn rmtls_engine_header_lines(
         // SAFETY: the caller's promises, passed on unchanged.
         unsafe {
             let engine = &handle(engine)?.0;
-            let answer = handle(answer)?.read();
+            let answer = handle(answer)?.to_decision();
             give(out, || {
                 let lines = engine.lines(connection(ssl), plan as usize, &answer, now)?;
                 Ok(rmtls_header_lines::new(lines))
@@ -131,8 +121,8 @@ pub unsafe extern "C" fn rmtls_certificate_header_lines(
     unsafe {
         guard_with(err, || {
             let certificate = &handle(certificate)?.0;
-            let dialect = named(text(dialect, dialect_len)?)?;
-            let verdict = verified(verdict)?;
+            let dialect = parse_dialect(text(dialect, dialect_len)?)?;
+            let verdict = verify_result(verdict)?;
             give(out, || {
                 Ok(rmtls_header_lines::new(HeaderLines::of(
                     dialect,
@@ -167,7 +157,7 @@ pub unsafe extern "C" fn rmtls_engine_cloudflare(
         unsafe {
             let engine = &handle(engine)?.0;
             let client = client.as_ref().map(|client| client.0.clone());
-            let verdict = verified(verdict)?;
+            let verdict = verify_result(verdict)?;
             give(out, || {
                 let properties = engine.cloudflare(ClientCertificate {
                     ssl: connection(ssl),
@@ -277,11 +267,11 @@ pub unsafe extern "C" fn rmtls_engine_header_value(
     unsafe {
         guard_with(err, || {
             let engine = &handle(engine)?.0;
-            let dialect = named(text(dialect, dialect_len)?)?;
+            let dialect = parse_dialect(text(dialect, dialect_len)?)?;
             let key = text(key, key_len)?;
             let client = client.as_ref().map(|client| client.0.clone());
             let (ssl, plan) = (connection(ssl), plan as usize);
-            let verdict = verified(verdict)?;
+            let verdict = verify_result(verdict)?;
             let value = engine.header_value(
                 ClientCertificate {
                     ssl,
@@ -321,7 +311,7 @@ pub unsafe extern "C" fn rmtls_connection_is_first(ssl: *mut c_void, request: u6
 /// be set. `kind` becomes `RMTLS_HEADER_LINE_ALWAYS`, or one of those that say why it must not be set.
 ///
 /// # Safety
-/// `engine` is NULL or live; `answer` is NULL or valid; `came` is readable for `came_len` elements
+/// `engine` is NULL or live; `answer` is NULL or valid; `came` is readable for `headers_len` elements
 /// whose names and values are readable; `own` is NULL or readable for `own_len` bytes; `kind` is NULL or
 /// valid for writing; `name` and `value` are NULL or valid, with their data.
 #[no_mangle]
@@ -330,7 +320,7 @@ pub unsafe extern "C" fn rmtls_engine_xfcc(
     plan: u32,
     answer: *const rmtls_decision,
     came: *const rmtls_request_header,
-    came_len: usize,
+    headers_len: usize,
     own: *const u8,
     own_len: usize,
     kind: *mut i32,
@@ -341,13 +331,13 @@ pub unsafe extern "C" fn rmtls_engine_xfcc(
     unsafe {
         guard_with(value, || {
             let engine = &handle(engine)?.0;
-            let answer = handle(answer)?.read();
+            let answer = handle(answer)?.to_decision();
             let mut values = Vec::new();
-            if came_len > 0 {
+            if headers_len > 0 {
                 if came.is_null() {
                     return Err(Error::NullArgument);
                 }
-                for header in std::slice::from_raw_parts(came, came_len) {
+                for header in std::slice::from_raw_parts(came, headers_len) {
                     let len = |len: i32| usize::try_from(len).unwrap_or(0);
                     values.push((
                         bytes(header.name, len(header.name_len))?,
@@ -369,65 +359,7 @@ pub unsafe extern "C" fn rmtls_engine_xfcc(
     }
 }
 
-/// Tells what a plan needs beyond lines: `RMTLS_TRAIT_*`, added up.
-///
-/// # Safety
-/// `engine` is NULL or live; `out` is NULL or valid for writing.
-#[no_mangle]
-pub unsafe extern "C" fn rmtls_engine_traits(
-    engine: *const rmtls_engine,
-    plan: u32,
-    out: *mut u32,
-) -> i32 {
-    guard(|| {
-        // SAFETY: the caller's promises, passed on unchanged.
-        let (engine, out) = unsafe { (&handle(engine)?.0, output(out)?) };
-        *out = engine.with_plan(plan as usize, |plan| {
-            let told = &plan.upstream_headers;
-            Ok([
-                (told.vary, RMTLS_TRAIT_VARY),
-                (told.private, RMTLS_TRAIT_PRIVATE),
-                (told.xfcc_forwarded().is_some(), RMTLS_TRAIT_XFCC),
-                (
-                    plan.certificate_header.is_some(),
-                    RMTLS_TRAIT_HEADER_CERTIFICATE,
-                ),
-                (plan.token_auth.is_some(), RMTLS_TRAIT_TOKEN),
-                (
-                    plan.certificate_header.is_some() && plan.auth.is_none(),
-                    RMTLS_TRAIT_OR_TLS,
-                ),
-            ]
-            .into_iter()
-            .filter_map(|(set, bit)| set.then_some(bit))
-            .sum())
-        })?;
-        Ok(())
-    })
-}
-
-/// Writes the name of inbound header number `index` that some route reads before it is removed;
-/// `RMTLS_NOT_FOUND` after the last.
-///
-/// # Safety
-/// `engine` is NULL or live; `out` is NULL or valid, with its data.
-#[no_mangle]
-pub unsafe extern "C" fn rmtls_engine_read_header_name(
-    engine: *const rmtls_engine,
-    index: usize,
-    out: *mut rmtls_buf,
-) -> i32 {
-    guard(|| {
-        // SAFETY: the caller's promises, passed on unchanged.
-        unsafe {
-            let policy = handle(engine)?.0.policy()?;
-            let name = policy.inbound_headers.get(index).ok_or(Error::NotFound)?;
-            put(out, name.as_bytes())
-        }
-    })
-}
-
-fn verified(verdict: i32) -> Result<VerifyResult, Error> {
+fn verify_result(verdict: i32) -> Result<VerifyResult, Error> {
     match verdict {
         RMTLS_VERDICT_NOT_VERIFIED => Ok(VerifyResult::NotVerified),
         RMTLS_VERDICT_NO_CONSUMER => Ok(NO_CONSUMER),
@@ -436,7 +368,7 @@ fn verified(verdict: i32) -> Result<VerifyResult, Error> {
     }
 }
 
-fn named(dialect: &str) -> Result<Dialect, Error> {
+fn parse_dialect(dialect: &str) -> Result<Dialect, Error> {
     Dialect::from_name(dialect).ok_or_else(|| {
         let names: Vec<_> = Dialect::ALL.into_iter().map(Dialect::name).collect();
         Error::Misuse(format!(

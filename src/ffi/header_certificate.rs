@@ -1,0 +1,141 @@
+//! Certificates that a trusted proxy put into a request header.
+
+use std::ffi::c_void;
+use std::rc::Rc;
+
+use super::access::rmtls_decision;
+use super::certificate::rmtls_certificate;
+use super::engine::rmtls_engine;
+use super::request_header::{request_headers, rmtls_request_header};
+use super::{
+    bytes, connection, give, guard, guard_with, handle, output, put_truncated, rmtls_buf, text,
+};
+use crate::engine::RequestHeaders;
+use crate::inbound::{decode, Format};
+use crate::Error;
+
+/// As `rmtls_engine_access`, for a plan with `RMTLS_TRAIT_HEADER_CERTIFICATE`: `came` are the headers that the
+/// route may read, `trusted` is 1 when `trusted_ips` names the peer of the TCP connection.
+///
+/// # Safety
+/// As `rmtls_engine_access`; `came` is readable for `headers_len` elements whose names and values are
+/// readable.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_access_with_headers(
+    engine: *const rmtls_engine,
+    ssl: *mut c_void,
+    plan: u32,
+    host: *const u8,
+    host_len: usize,
+    came: *const rmtls_request_header,
+    headers_len: usize,
+    trusted: i32,
+    now: i64,
+    out: *mut rmtls_decision,
+    reason: *mut rmtls_buf,
+) -> i32 {
+    // SAFETY: the caller's promises, passed on unchanged.
+    unsafe {
+        guard_with(reason, || {
+            let (engine, out) = (&handle(engine)?.0, output(out)?);
+            let host = bytes(host, host_len)?;
+            let headers = request_headers(came, headers_len)?;
+            let came = RequestHeaders {
+                headers: &headers,
+                trusted: trusted == 1,
+            };
+            let answer =
+                engine.access_with_headers(connection(ssl), plan as usize, host, &came, now)?;
+            *out = rmtls_decision::new(&answer);
+            if let Some(text) = answer.reason {
+                put_truncated(reason, &text);
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Gives the certificate that a request presents on a plan, whatever it is worth: from the header
+/// that the plan reads, else the one of the connection; with `or_tls` 1 that one also when the
+/// header is not there. `RMTLS_NOT_FOUND` if there is none.
+///
+/// # Safety
+/// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `came` is readable
+/// for `headers_len` elements whose names and values are readable; `out` is NULL or valid for writing.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_unverified_certificate(
+    engine: *const rmtls_engine,
+    ssl: *mut c_void,
+    plan: u32,
+    came: *const rmtls_request_header,
+    headers_len: usize,
+    trusted: i32,
+    or_tls: i32,
+    out: *mut *mut rmtls_certificate,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe {
+            let engine = &handle(engine)?.0;
+            let headers = request_headers(came, headers_len)?;
+            let came = RequestHeaders {
+                headers: &headers,
+                trusted: trusted == 1,
+            };
+            give(out, || {
+                let presented = engine.unverified_certificate(
+                    connection(ssl),
+                    plan as usize,
+                    &came,
+                    or_tls == 1,
+                )?;
+                Ok(rmtls_certificate(presented.ok_or(Error::NotFound)?))
+            })
+        }
+    })
+}
+
+/// Reads a certificate from the header of a proxy: `lines` are the values of the header, `chain`
+/// those of the header of its chain, if the format has one; the names are not looked at. `format`
+/// is one of `base64_encoded`, `url_encoded`, `rfc9440`, `xfcc`, `traefik`, `aws_alb`, `auto`.
+/// `RMTLS_NOT_FOUND` when the header says that there is no certificate.
+///
+/// # Safety
+/// `format` is readable for its length; `lines` and `chain` are readable for their lengths, with
+/// names and values; `out` is NULL or valid for writing; `err` is NULL or valid, with its data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_certificate_from_header(
+    format: *const u8,
+    format_len: usize,
+    lines: *const rmtls_request_header,
+    lines_len: usize,
+    chain: *const rmtls_request_header,
+    chain_len: usize,
+    out: *mut *mut rmtls_certificate,
+    err: *mut rmtls_buf,
+) -> i32 {
+    // SAFETY: the caller's promises, passed on unchanged.
+    unsafe {
+        guard_with(err, || {
+            output(out)?;
+            let name = text(format, format_len)?;
+            let format = Format::from_name(name).ok_or_else(|| {
+                let names: Vec<_> = Format::ALL.into_iter().map(|(name, _)| name).collect();
+                Error::Misuse(format!(
+                    "unknown format '{name}', expected one of {}",
+                    names.join(", ")
+                ))
+            })?;
+            let (lines, chain) = (
+                request_headers(lines, lines_len)?,
+                request_headers(chain, chain_len)?,
+            );
+            let lines: Vec<&[u8]> = lines.into_iter().map(|(_, value)| value).collect();
+            let chain: Vec<&[u8]> = chain.into_iter().map(|(_, value)| value).collect();
+            give(out, || {
+                let decoded = decode(format, &lines, &chain)?.ok_or(Error::NotFound)?;
+                Ok(rmtls_certificate(Rc::new(decoded.certificate()?)))
+            })
+        })
+    }
+}

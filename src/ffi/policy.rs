@@ -1,0 +1,323 @@
+//! The policy of an engine: loading it, its warnings, status, routes and plans.
+
+use super::account::account;
+use super::engine::rmtls_engine;
+use super::{bytes, file_name, guard, guard_with, handle, output, put, rmtls_buf, text};
+use crate::engine::PolicySource;
+use crate::text::quoted;
+use crate::Error;
+
+/// State of an engine.
+#[repr(C)]
+#[derive(Default)]
+pub struct rmtls_policy_status {
+    /// The epoch of the policy that this worker serves: the number of it among all that have been in force
+    /// on this node.
+    pub epoch: u64,
+    /// Since when this worker has served it, in seconds since 1970.
+    pub since: u64,
+    /// Routes of the policy.
+    pub routes: u64,
+    /// Server names that ask for a certificate, wildcards and `*` included.
+    pub server_names: u64,
+    /// Different asks among them.
+    pub certificate_requests: u64,
+    /// Warnings of the policy.
+    pub warnings: u64,
+    /// SHA-256 of the compiled policy.
+    pub digest: [u8; 32],
+}
+
+/// Responses of the route carry `Vary: Client-Cert`.
+pub const RMTLS_TRAIT_VARY: u32 = 1;
+
+/// Responses of the route carry `Cache-Control: private`.
+pub const RMTLS_TRAIT_PRIVATE: u32 = 2;
+
+/// The route forwards an XFCC header that came: ask `rmtls_engine_xfcc` on every request.
+pub const RMTLS_TRAIT_XFCC: u32 = 4;
+
+/// The route reads the certificate from a header: `rmtls_engine_access_with_headers`.
+pub const RMTLS_TRAIT_HEADER_CERTIFICATE: u32 = 8;
+
+/// The route wants an access token: `rmtls_engine_check_token`.
+pub const RMTLS_TRAIT_TOKEN: u32 = 16;
+
+/// With `RMTLS_TRAIT_HEADER_CERTIFICATE`: where no header brings a certificate, that of the connection counts.
+pub const RMTLS_TRAIT_OR_TLS: u32 = 32;
+
+/// Compiles a policy document (YAML or JSON text) and puts it in force. On failure the policy
+/// before it stays in force and `err` has one line an error.
+///
+/// `label` stands where a file name would in the errors.
+///
+/// # Safety
+/// `engine` is NULL or live; `document` and `label` are readable for their lengths; `err` is NULL
+/// or valid, with `err->data` writable for `err->cap` bytes.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_load(
+    engine: *const rmtls_engine,
+    document: *const u8,
+    document_len: usize,
+    label: *const u8,
+    label_len: usize,
+    err: *mut rmtls_buf,
+) -> i32 {
+    // SAFETY: the caller's promises, passed on unchanged.
+    unsafe {
+        guard_with(err, || {
+            let engine = handle(engine)?;
+            let document = bytes(document, document_len)?;
+            let label = text(label, label_len)?;
+            engine.0.load(PolicySource::Text {
+                text: document.into(),
+                label: label.to_owned(),
+            })
+        })
+    }
+}
+
+/// As `rmtls_engine_load`, from the file at `path`.
+///
+/// # Safety
+/// As `rmtls_engine_load`, with `path` readable for `path_len` bytes.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_load_file(
+    engine: *const rmtls_engine,
+    path: *const u8,
+    path_len: usize,
+    err: *mut rmtls_buf,
+) -> i32 {
+    // SAFETY: the caller's promises, passed on unchanged.
+    unsafe {
+        guard_with(err, || {
+            let engine = handle(engine)?;
+            engine
+                .0
+                .load(PolicySource::File(file_name(path, path_len)?))
+        })
+    }
+}
+
+/// Writes warning number `index` of the policy in force; `RMTLS_NOT_FOUND` after the last.
+///
+/// # Safety
+/// `engine` is NULL or live; `out` is NULL or valid, with `out->data` writable for `out->cap`
+/// bytes.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_warning(
+    engine: *const rmtls_engine,
+    index: usize,
+    out: *mut rmtls_buf,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe {
+            let policy = handle(engine)?.0.policy()?;
+            let warning = policy.warnings.get(index).ok_or(Error::NotFound)?;
+            put(out, warning.to_string().as_bytes())
+        }
+    })
+}
+
+/// Writes what there is to warn of about the policy in force if the caller trusts no peer to send
+/// certificates in headers; `RMTLS_NOT_FOUND` if it reads none that only a trusted peer may send.
+///
+/// # Safety
+/// `engine` is NULL or live; `out` is NULL or valid, with `out->data` writable for `out->cap`
+/// bytes.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_untrusted_source_warning(
+    engine: *const rmtls_engine,
+    out: *mut rmtls_buf,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe {
+            let policy = handle(engine)?.0.policy()?;
+            let warning = policy
+                .untrusted_source_warning
+                .as_ref()
+                .ok_or(Error::NotFound)?;
+            put(out, warning.to_string().as_bytes())
+        }
+    })
+}
+
+/// Tells the state of the engine.
+///
+/// # Safety
+/// `engine` is NULL or live; `out` is NULL or valid for writing.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_policy_status(
+    engine: *const rmtls_engine,
+    out: *mut rmtls_policy_status,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        let (engine, out) = unsafe { (handle(engine)?, output(out)?) };
+        let policy = engine.0.policy()?;
+        *out = rmtls_policy_status {
+            epoch: engine.0.node_epoch(),
+            since: engine.0.in_force_since(),
+            routes: policy.routes.len() as u64,
+            server_names: policy.sni_map.len() as u64,
+            certificate_requests: policy.certificate_requests.len() as u64,
+            warnings: policy.warnings.len() as u64,
+            digest: policy.digest,
+        };
+        Ok(())
+    })
+}
+
+/// Finds the plan of a route; `name` NULL is the plan of requests without a route of their own
+/// (global plugins only). Plan numbers hold until the next load.
+///
+/// # Safety
+/// `engine` is NULL or live; `name` is NULL or readable for `name_len` bytes; `out` is NULL or
+/// valid for writing.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_plan(
+    engine: *const rmtls_engine,
+    name: *const u8,
+    name_len: usize,
+    out: *mut u32,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        let (engine, out) = unsafe { (handle(engine)?, output(out)?) };
+        let name = match name.is_null() {
+            true => None,
+            // SAFETY: as above.
+            false => Some(unsafe { text(name, name_len) }?),
+        };
+        *out = engine.0.policy()?.plan(name).ok_or(Error::NotFound)? as u32;
+        Ok(())
+    })
+}
+
+/// Tells what a plan needs beyond lines: `RMTLS_TRAIT_*`, added up.
+///
+/// # Safety
+/// `engine` is NULL or live; `out` is NULL or valid for writing.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_traits(
+    engine: *const rmtls_engine,
+    plan: u32,
+    out: *mut u32,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        let (engine, out) = unsafe { (&handle(engine)?.0, output(out)?) };
+        *out = engine.with_plan(plan as usize, |plan| {
+            let told = &plan.upstream_headers;
+            Ok([
+                (told.vary, RMTLS_TRAIT_VARY),
+                (told.private, RMTLS_TRAIT_PRIVATE),
+                (told.xfcc_forwarded().is_some(), RMTLS_TRAIT_XFCC),
+                (
+                    plan.certificate_header.is_some(),
+                    RMTLS_TRAIT_HEADER_CERTIFICATE,
+                ),
+                (plan.token_auth.is_some(), RMTLS_TRAIT_TOKEN),
+                (
+                    plan.certificate_header.is_some() && plan.auth.is_none(),
+                    RMTLS_TRAIT_OR_TLS,
+                ),
+            ]
+            .into_iter()
+            .filter_map(|(set, bit)| set.then_some(bit))
+            .sum())
+        })?;
+        Ok(())
+    })
+}
+
+/// Writes why a request of the route `name` fails when `rmtls_engine_plan` finds no such route, with
+/// the name that may have been meant. `now` in seconds since the epoch: few names are compared within
+/// a second.
+///
+/// # Safety
+/// `engine` is NULL or live; `name` is readable for `name_len` bytes; `out` is NULL or valid, with its
+/// data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_unknown_route(
+    engine: *const rmtls_engine,
+    name: *const u8,
+    name_len: usize,
+    now: i64,
+    out: *mut rmtls_buf,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe {
+            let engine = &handle(engine)?.0;
+            let name = String::from_utf8_lossy(bytes(name, name_len)?);
+            let meant = engine.suggest_route(&name, now)?;
+            let name = quoted(name.as_bytes());
+            put(
+                out,
+                format!("no route '{name}' in the policy{meant}").as_bytes(),
+            )
+        }
+    })
+}
+
+/// Writes the name of the route number `index`, or its id, and nothing for a route to whose requests
+/// no more applies than to those without a route; `RMTLS_NOT_FOUND` after the last.
+///
+/// # Safety
+/// `engine` is NULL or live; `out` is NULL or valid, with its data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_route(
+    engine: *const rmtls_engine,
+    index: usize,
+    out: *mut rmtls_buf,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe {
+            let policy = handle(engine)?.0.policy()?;
+            put(
+                out,
+                policy
+                    .route_with_own_plan(index)
+                    .ok_or(Error::NotFound)?
+                    .as_bytes(),
+            )
+        }
+    })
+}
+
+/// Writes, about file number `index` of those that the policy was read from and that workers of this
+/// user cannot read, what is in the way; `RMTLS_NOT_FOUND` after the last, and when there is no such
+/// user or group. `group` NULL is the one that is called as the user. Call it before there are threads.
+///
+/// # Safety
+/// `engine` is NULL or live; `user` is readable for `user_len` bytes; `group` is NULL or readable for
+/// `group_len` bytes; `out` is NULL or valid, with its data. No other thread looks up users or groups.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_unreadable_file(
+    engine: *const rmtls_engine,
+    user: *const u8,
+    user_len: usize,
+    group: *const u8,
+    group_len: usize,
+    index: usize,
+    out: *mut rmtls_buf,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe {
+            let engine = &handle(engine)?.0;
+            let user = text(user, user_len)?;
+            let group = match group.is_null() {
+                true => None,
+                false => Some(text(group, group_len)?),
+            };
+            let account = account(user, group).ok_or(Error::NotFound)?;
+            let lines = engine.unreadable_by(user, &account);
+            put(out, lines.get(index).ok_or(Error::NotFound)?.as_bytes())
+        }
+    })
+}
