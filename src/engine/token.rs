@@ -265,11 +265,11 @@ impl Engine {
                 Ok(_) => TokenLookup::Refused(TokenError::Malformed("not a JWT".to_owned())),
             };
         }
-        let provider = self
+        let documents = self
             .issuers
             .borrow_mut()
             .find(&token_auth.issuer_key)
-            .map(|(_, provider)| provider.clone());
+            .map(|(_, documents)| documents.clone());
         if !by_signature {
             let id = introspection_cache_key(token_auth, token);
             return match self
@@ -278,15 +278,15 @@ impl Engine {
             {
                 Some((slot, cached_token)) => TokenLookup::Found(slot, cached_token),
                 None if self.is_inactive(&id, now) => TokenLookup::Refused(TokenError::Inactive),
-                None if token_auth.introspection_endpoint.is_none() && provider.is_none() => {
+                None if token_auth.introspection_endpoint.is_none() && documents.is_none() => {
                     TokenLookup::Needs(TokenOutcome::NeedsKeys, id)
                 }
                 None => TokenLookup::Needs(TokenOutcome::NeedsIntrospection, id),
             };
         }
-        let provider = provider.as_deref();
-        let Some((provider, keys)) =
-            provider.and_then(|provider| Some((provider, provider.keys.as_ref()?)))
+        let documents = documents.as_deref();
+        let Some((documents, keys)) =
+            documents.and_then(|documents| Some((documents, documents.keys.as_ref()?)))
         else {
             return TokenLookup::Needs(TokenOutcome::NeedsKeys, [0; 32]);
         };
@@ -319,7 +319,7 @@ impl Engine {
             Err(TokenError::UnknownKey(why)) if !latest => {
                 // A token that is refused whatever its key must not cause a fetch.
                 let acceptable = jws.claims().and_then(|claims| {
-                    let expected = expected_issuers(token_auth, Some(&provider.discovery));
+                    let expected = expected_issuers(token_auth, Some(&documents.discovery));
                     check_issuer(&claims, &expected)?;
                     claims.check_times(token_auth.expected_claims.leeway, now)
                 });
@@ -363,8 +363,9 @@ impl Engine {
             return Ok(());
         }
         let mut issuers = self.issuers.borrow_mut();
-        let provider = issuers.find(&token_auth.issuer_key).map(|(_, found)| found);
-        let expected = expected_issuers(token_auth, provider.map(|provider| &provider.discovery));
+        let documents = issuers.find(&token_auth.issuer_key).map(|(_, found)| found);
+        let expected =
+            expected_issuers(token_auth, documents.map(|documents| &documents.discovery));
         check_issuer(&cached_token.claims, &expected)
     }
 
@@ -495,8 +496,8 @@ impl Engine {
             return Ok(Some(endpoint.to_string()));
         }
         let mut issuers = self.issuers.borrow_mut();
-        let provider = issuers.find(&token_auth.issuer_key);
-        Ok(provider.and_then(|(_, provider)| provider.discovery.introspection_endpoint.clone()))
+        let documents = issuers.find(&token_auth.issuer_key);
+        Ok(documents.and_then(|(_, documents)| documents.discovery.introspection_endpoint.clone()))
     }
 
     /// A JWT that authenticates this gateway to the issuer of a plan (`private_key_jwt`).
@@ -507,9 +508,9 @@ impl Engine {
         let client = token_auth.client.as_ref().ok_or(Error::NotFound)?;
         let key = client.key.as_ref().ok_or(Error::NotFound)?;
         let mut issuers = self.issuers.borrow_mut();
-        let provider = issuers.find(&token_auth.issuer_key);
-        let issuer = match provider {
-            Some((_, provider)) => &*provider.discovery.issuer,
+        let documents = issuers.find(&token_auth.issuer_key);
+        let issuer = match documents {
+            Some((_, documents)) => &*documents.discovery.issuer,
             None => &*token_auth.issuer,
         };
         key.assertion(&client.id, issuer, now)

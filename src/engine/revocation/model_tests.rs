@@ -116,6 +116,16 @@ impl Model {
     }
 }
 
+/// A fetch in progress.
+struct Fetch<'w> {
+    engine: &'w Engine,
+    certificate: &'w Certificate,
+    /// The plan for which it started.
+    started: PlanRef,
+    /// The key of the status there.
+    key: &'w str,
+}
+
 struct World {
     leaf: String,
     ca: String,
@@ -195,17 +205,15 @@ impl World {
                 }
                 4..=7 if !fetches.is_empty() => {
                     let (begun, key) = fetches.swap_remove(random.below(fetches.len()));
-                    self.end(
-                        &engine,
-                        &certificate,
-                        (begun, &key),
-                        at,
-                        now,
-                        &mut random,
-                        |state, until| {
-                            model.set_status(options, state, until, now);
-                        },
-                    )
+                    let fetch = Fetch {
+                        engine: &engine,
+                        certificate: &certificate,
+                        started: begun,
+                        key: &key,
+                    };
+                    self.end(fetch, at, now, &mut random, |state, until| {
+                        model.set_status(options, state, until, now);
+                    })
                 }
                 _ => "access",
             };
@@ -227,17 +235,20 @@ impl World {
     }
 
     /// Ends one fetch as revocation.lua does.
-    #[allow(clippy::too_many_arguments)]
     fn end(
         &self,
-        engine: &Engine,
-        certificate: &Certificate,
-        (mut begun, key): (PlanRef, &str),
+        fetch: Fetch<'_>,
         at: PlanRef,
         now: i64,
         random: &mut Random,
         mut settled: impl FnMut(RevocationState, i64),
     ) -> &'static str {
+        let Fetch {
+            engine,
+            certificate,
+            started: mut begun,
+            key,
+        } = fetch;
         let same = engine.revocation_status_key(certificate, at, now).unwrap() == key;
         if same {
             begun = at;
