@@ -70,7 +70,7 @@ fuzz_target!(|pem: &[u8]| {
         verify_result: VerifyResult::Success,
         issuer: certificate.intermediates().get(0),
         now: NOW,
-        own_uris: &[],
+        server_uris: &[],
     };
     for dialect in Dialect::ALL {
         for (name, value) in DialectConfig::new(dialect, DialectOptions::default())
