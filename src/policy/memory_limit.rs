@@ -12,7 +12,7 @@ const RESERVE: u64 = 16 << 20;
 
 /// Bytes that compiling a document takes at most, by estimate. Measured peaks over documents of 4
 /// to 20 MB (routes, consumers, rules, empty entries; YAML and JSON) are 0.55 to 0.85 of it.
-pub fn of_document(text: &[u8]) -> u64 {
+pub fn estimate_for_document(text: &[u8]) -> u64 {
     let values = text
         .iter()
         .filter(|byte| matches!(byte, b',' | b':' | b'{' | b'[' | b'\n'))
@@ -23,7 +23,7 @@ pub fn of_document(text: &[u8]) -> u64 {
 }
 
 /// Bytes that a file of lists or certificates takes at most, by estimate.
-pub fn of_file(len: u64) -> u64 {
+pub fn estimate_for_file(len: u64) -> u64 {
     len.saturating_mul(5)
 }
 

@@ -276,7 +276,7 @@ impl Policy {
             let message = format!("over {} MB, the limit for a policy", MAX_BYTES >> 20);
             return Err(refused(label, Position::default(), message));
         }
-        if let Err(error) = files.check_memory(memory_limit::of_document(text)) {
+        if let Err(error) = files.check_memory(memory_limit::estimate_for_document(text)) {
             return Err(refused(label, Position::default(), error.to_string()));
         }
         let text = match std::str::from_utf8(text) {

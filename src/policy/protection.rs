@@ -159,7 +159,7 @@ impl Protection {
         }
     }
 
-    fn of(&self, name: &str) -> Option<u64> {
+    fn find(&self, name: &str) -> Option<u64> {
         let key = name_hash(name);
         let found = self
             .routes
@@ -171,18 +171,18 @@ impl Protection {
     /// The digest of the plan of a route with its plugins, if there is a route of that name.
     #[cfg(test)]
     pub(crate) fn digest(&self, route: &str) -> Option<u64> {
-        self.of(route)
+        self.find(route)
     }
 
     /// Why `next` must not replace the policy of this protection; `None` if it may. `truncated`
-    /// tells whether its document is the beginning of the one in force.
+    /// is set if its document is the beginning of the one in force.
     pub fn refusal(&self, next: &Policy, truncated: bool) -> Option<String> {
         let mut lost = Vec::new();
         let mut kinds = ProtectingPlugins::default();
         let mut differs = truncated && self.consumers != next.protection.consumers;
         // The first name of each route suffices: all its names have the same plan.
         for (name, position) in next.routes.with_plans().chain([("", 0)]) {
-            let (Some(before), Some(plan)) = (self.of(name), next.plans.get(position)) else {
+            let (Some(before), Some(plan)) = (self.find(name), next.plans.get(position)) else {
                 continue;
             };
             let gone = ProtectingPlugins(before as u8)
@@ -192,7 +192,7 @@ impl Protection {
                 lost.push(name);
                 kinds = kinds.and(Some(gone));
             }
-            differs |= truncated && next.protection.of(name) != Some(before);
+            differs |= truncated && next.protection.find(name) != Some(before);
         }
         if !lost.is_empty() {
             lost.sort_unstable();

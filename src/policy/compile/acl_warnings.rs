@@ -55,7 +55,7 @@ pub(super) fn warn_about_acls(
             let digest = *auth.store.digest();
             let one_chain = *chains
                 .entry(digest)
-                .or_insert_with(|| in_one_chain(auth.store.cas()));
+                .or_insert_with(|| form_one_chain(auth.store.cas()));
             if let (false, Some(plugin)) = (one_chain, document.plugins.get(position)) {
                 if !warned.contains(&(position, digest))
                     && warn_about_several_cas(plugin, auth, report)
@@ -130,7 +130,7 @@ fn warn_about_several_cas(plugin: &Plugin<'_>, auth: &Auth, report: &mut Report)
 
 /// Whether the CAs form one chain: all but one are issued by another of them, and each issues at
 /// most one. CAs with the same subject and key count as one.
-fn in_one_chain(cas: &[Arc<CaCertificate>]) -> bool {
+fn form_one_chain(cas: &[Arc<CaCertificate>]) -> bool {
     let mut one_each: Map<([u8; 32], [u8; 32]), &X509> = Map::default();
     for ca in cas {
         let x509 = ca.x509();

@@ -67,7 +67,7 @@ impl CaCertificates {
             let ca = match CaCertificate::from_pem(pem.as_bytes()) {
                 Ok(ca) => Arc::new(ca),
                 Err(error) => {
-                    report.error(place, &path.field("cert"), unreadable(pem, &error));
+                    report.error(place, &path.field("cert"), unreadable_message(pem, &error));
                     continue;
                 }
             };
@@ -127,7 +127,7 @@ impl CaCertificates {
 }
 
 /// The error for a text that is no CA certificate. It names what the text is instead, if known.
-pub(super) fn unreadable(pem: &str, error: &Error) -> String {
+pub(super) fn unreadable_message(pem: &str, error: &Error) -> String {
     let is_text = matches!(error, Error::NoCertificate | Error::BadCertificate(_));
     let message = is_text.then(|| pem_text::diagnose(pem)).flatten();
     message.unwrap_or_else(|| error.to_string())

@@ -31,35 +31,33 @@ pub(super) fn certificate_request(
         .iter()
         .filter_map(|member| member.store.clone())
         .collect();
-    let without_ca_names = members.iter().find(|member| member.sent.is_none());
-    let with_ca_names = members.iter().find(|member| member.sent.is_some());
-    let sent = match without_ca_names {
+    let without_ca_names = members.iter().find(|member| member.ca_names.is_none());
+    let with_ca_names = members.iter().find(|member| member.ca_names.is_some());
+    let ca_names = match without_ca_names {
         Some(_) => None,
         None => {
-            let mut sent: Vec<usize> = members
+            let mut ca_positions: Vec<usize> = members
                 .iter()
-                .filter_map(|member| member.sent.as_ref())
+                .filter_map(|member| member.ca_names.as_ref())
                 .flatten()
                 .copied()
                 .collect();
-            sent.sort_unstable();
-            sent.dedup();
-            Some(cas.of(&sent))
+            ca_positions.sort_unstable();
+            ca_positions.dedup();
+            Some(cas.of(&ca_positions))
         }
     };
-    let mut request = CertificateRequest::new(&stores, sent.as_deref(), CA_NAMES_BUDGET)?;
+    let mut request = CertificateRequest::new(&stores, ca_names.as_deref(), CA_NAMES_BUDGET)?;
     if !members.iter().all(|member| member.resumption) {
         request = request.without_resumption();
     }
 
     let location = |member: &Contribution| document.plugins.get(member.plugin).map(|p| &p.location);
-    if let Some(with_ca_names) = with_ca_names.and_then(|with_ca_names| location(with_ca_names)) {
+    if let Some(with_ca_names) = with_ca_names.and_then(|member| location(member)) {
         let path = Path::Compact(&with_ca_names.path);
         let path = path.field("config");
         let path = path.field("send_ca_dn");
-        if let Some(without_ca_names) =
-            without_ca_names.and_then(|without_ca_names| location(without_ca_names))
-        {
+        if let Some(without_ca_names) = without_ca_names.and_then(|member| location(member)) {
             report.warn(
                 "server names without CA names",
                 with_ca_names.position,

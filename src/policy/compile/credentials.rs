@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::ca_certificates::{unreadable, CaCertificates};
+use super::ca_certificates::{unreadable_message, CaCertificates};
 use super::entity_id::{derived_id, uuid_text};
 use super::references::{report_duplicate, ReferenceIndex};
 use crate::identity::{Consumer, Credential};
@@ -192,7 +192,7 @@ fn ca_of_pem(
     let ca = match CaCertificate::from_pem(pem.as_bytes()) {
         Ok(ca) => ca,
         Err(error) => {
-            report.error(place, path, unreadable(pem, &error));
+            report.error(place, path, unreadable_message(pem, &error));
             return None;
         }
     };

@@ -100,7 +100,7 @@ impl CrlSets<'_> {
             .read(&file, crl::MAX_FILE)
             .map_err(|error| format!("cannot be read: {error}"))?;
         self.files
-            .check_memory(memory_limit::of_file(bytes.len() as u64))
+            .check_memory(memory_limit::estimate_for_file(bytes.len() as u64))
             .map_err(|error| error.to_string())?;
         if self.files.is_reload() && is_unfinished(&bytes) {
             return Err(

@@ -17,8 +17,8 @@ pub(super) fn uuid_text(id: &Uuid) -> String {
     text
 }
 
-/// The UUID, version 5, of an entity that has none: the same for the same content, whatever stands
-/// around it in the document.
+/// The UUID, version 5, of an entity without an id. It depends on the content of the entity, not on
+/// its position in the document.
 pub(super) fn derived_id(parts: &[&str]) -> Uuid {
     let mut name = NAMESPACE.to_vec();
     for part in parts {

@@ -50,7 +50,7 @@ type AuthContent = (Vec<usize>, VerifyOptions, bool, bool);
 pub(super) struct Contribution {
     pub store: Option<Arc<TrustStore>>,
     /// Positions of the CAs whose names are sent; `None` without `send_ca_dn`.
-    pub sent: Option<Vec<usize>>,
+    pub ca_names: Option<Vec<usize>>,
     /// Whether sessions may be resumed.
     pub resumption: bool,
     /// Position of the first plugin with this content.
@@ -88,11 +88,11 @@ impl<'t> Plugins<'t> {
                 }
             }
             let diagnostics_before = report.diagnostic_count();
-            let mut contribute = |key, store, sent, resumption| {
+            let mut contribute = |key, store, ca_names, resumption| {
                 *contribution_of.entry(key).or_insert_with(|| {
                     plugins.contributions.push(Contribution {
                         store,
-                        sent,
+                        ca_names,
                         resumption,
                         plugin: position,
                     });
@@ -119,11 +119,11 @@ impl<'t> Plugins<'t> {
                     let path = path.field("config");
                     match auths.mtls_auth(config, location, &path, report) {
                         Some((positions, auth)) => {
-                            let sent = config.send_ca_dn.then(|| positions.clone());
+                            let ca_names = config.send_ca_dn.then(|| positions.clone());
                             let resumption = config.resumption;
                             let key = (positions, config.options, config.send_ca_dn, resumption);
                             let store = Some(auth.store.clone());
-                            let contribution = contribute(Some(key), store, sent, resumption);
+                            let contribution = contribute(Some(key), store, ca_names, resumption);
                             CompiledPlugin::MtlsAuth { auth, contribution }
                         }
                         None => CompiledPlugin::Invalid,

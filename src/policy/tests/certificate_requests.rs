@@ -12,7 +12,8 @@ fn certificate_request_follows_the_scope_of_the_plugin() {
         "routes: [{name: r, service: s, snis: [r.test]}, {name: q, service: s, snis: [q.test]}]\n";
     let lacking = "routes: [{name: r, service: s, snis: [r.test]}, {name: q, service: s}]\n";
     let services = "services: [{name: s}]\n";
-    // Plugin, routes, then who is asked under r.test, q.test, x.test and without a name.
+    // Plugin, routes, then whether a certificate is requested under r.test, q.test, x.test and
+    // without a name.
     for (scope, routes, asks) in [
         ("", one, [Some(1); 4]),
         (", service: s", one, [Some(1), Some(1), None, None]),
@@ -71,7 +72,7 @@ fn certificate_request_unites_the_plugins_that_apply_under_a_name() {
     assert_eq!(ca_names_len(&policy, "x.example.com"), Some(1));
     assert_eq!(ca_names_len(&policy, "c.test"), Some(1));
     assert_eq!(ca_names_len(&policy, "x.a.example.com"), None);
-    // Equal contributions share one ask: {A, B}, {B}, {A}.
+    // Equal contributions share one certificate request: {A, B}, {B}, {A}.
     assert_eq!(policy.certificate_requests.len(), 3);
     let binding = |name: &str| {
         *policy
@@ -101,17 +102,17 @@ fn certificate_request_resumption_changes_the_session_id_context() {
         auth("default", ""),
     ));
     let policy = policy(&text);
-    let ask = |name: &str| policy.certificate_request(Some(name.as_bytes())).unwrap();
-    assert!(ask("a.test").resumption() && ask("c.test").resumption());
+    let request = |name: &str| policy.certificate_request(Some(name.as_bytes())).unwrap();
+    assert!(request("a.test").resumption() && request("c.test").resumption());
     assert_eq!(
-        ask("a.test").session_id_context(),
-        ask("c.test").session_id_context()
+        request("a.test").session_id_context(),
+        request("c.test").session_id_context()
     );
     // A name that reaches a route without resumption has none.
     for name in ["b.test", "d.test"] {
-        assert!(!ask(name).resumption(), "{name}");
+        assert!(!request(name).resumption(), "{name}");
         assert!(
-            !ask(name).matches_session(ask("a.test").session_id_context()),
+            !request(name).matches_session(request("a.test").session_id_context()),
             "{name}"
         );
     }

@@ -120,12 +120,12 @@ fn credentials_for_two_certificates_of_one_ca_are_one() {
         Some(ID_C)
     );
     assert!(policy.consumers.credential(1).is_none());
-    let said =
+    let expected =
         "p:8:3: warning: mtls_auth_credentials[1].subject_name: 'x' has a credential for this CA \
                 already at mtls_auth_credentials[0], whose certificate has the same subject and \
                 key: that one applies to both";
     assert!(
-        warnings(&policy).iter().any(|warning| warning == said),
+        warnings(&policy).iter().any(|warning| warning == expected),
         "{:#?}",
         warnings(&policy)
     );

@@ -119,18 +119,18 @@ fn header_cert_auth_credentials_are_for_headers_only() {
         let pem = leaf.x509.to_pem().unwrap();
         crate::certificate::Certificate::from_pem(&pem).unwrap()
     };
-    let who = |route: &str, cn: &str| {
+    let consumer_of = |route: &str, cn: &str| {
         let auth = plan(&policy, route).auth.as_ref().unwrap();
         let lookup = auth.lookup.as_ref().unwrap();
         let names = crate::identity::subject_names(&certificate(cn), &lookup.dirname);
         let found = policy
             .consumers
             .find(&names.names, &[], lookup.by, lookup.header);
-        found.and_then(|who| policy.consumers.get(who.consumer)?.username.clone())
+        found.and_then(|found| policy.consumers.get(found.consumer)?.username.clone())
     };
-    assert_eq!(who("tls", "leaf").as_deref(), Some("bob"));
-    assert_eq!(who("hdr", "leaf").as_deref(), Some("ann"));
-    assert_eq!(who("hdr", "other").as_deref(), Some("cy"));
+    assert_eq!(consumer_of("tls", "leaf").as_deref(), Some("bob"));
+    assert_eq!(consumer_of("hdr", "leaf").as_deref(), Some("ann"));
+    assert_eq!(consumer_of("hdr", "other").as_deref(), Some("cy"));
 }
 
 #[test]
