@@ -87,7 +87,7 @@ impl Engine {
         if lines.is_empty() && chain.is_empty() {
             return Ok(HeaderCertificate::Absent(Absent::NoHeader));
         }
-        if !inbound.source.admits(request.trusted) {
+        if !inbound.allowed_peers.admits(request.trusted) {
             return Ok(HeaderCertificate::Absent(Absent::UntrustedPeer));
         }
         let mut hasher = Sha256::new();

@@ -15,17 +15,21 @@ pub struct CertificateHeader {
     /// The encoding of the certificate in the header.
     pub format: Format,
     /// Which peers may send it.
-    pub source: AllowedPeers,
+    pub allowed_peers: AllowedPeers,
 }
 
 impl CertificateHeader {
-    pub(super) fn new(name: &str, format: Format, source: AllowedPeers) -> CertificateHeader {
+    pub(super) fn new(
+        name: &str,
+        format: Format,
+        allowed_peers: AllowedPeers,
+    ) -> CertificateHeader {
         let chain = format.has_chain_header();
         CertificateHeader {
             name: name.into(),
             chain: chain.then(|| format!("{name}{CHAIN_SUFFIX}").into()),
             format,
-            source,
+            allowed_peers,
         }
     }
 

@@ -16,13 +16,13 @@ pub(super) fn warn_about_source(
     match config
         .certificate_header
         .as_ref()
-        .map(|header| header.source)
+        .map(|header| header.allowed_peers)
     {
         Some(AllowedPeers::Trusted) => {
             report.warn_untrusted_source(location.position, &path.field("certificate_header_name"));
         }
         Some(AllowedPeers::Anyone) => report.warn(
-            "headers that anybody may send",
+            "headers that any client may send",
             location.position,
             &path.field("secure_source"),
             || {

@@ -25,12 +25,12 @@ fn header_cert_auth_fields() {
         );
     }
     assert_eq!(
-        plan("").certificate_header.as_ref().unwrap().source,
+        plan("").certificate_header.as_ref().unwrap().allowed_peers,
         AllowedPeers::Trusted
     );
     let open = plan(", secure_source: false, skip_consumer_lookup: true");
     assert_eq!(
-        open.certificate_header.as_ref().unwrap().source,
+        open.certificate_header.as_ref().unwrap().allowed_peers,
         AllowedPeers::Anyone
     );
     assert!(open.auth.as_ref().unwrap().lookup.is_none());

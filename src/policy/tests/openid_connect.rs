@@ -61,7 +61,7 @@ fn openid_connect_example_of_kongs_documents_loads() {
     assert!(!format!("{bearer:?}").contains("s3cret"));
     let inbound = bearer.certificate_header.as_ref().unwrap();
     assert_eq!(
-        (&*inbound.name, inbound.format, inbound.source),
+        (&*inbound.name, inbound.format, inbound.allowed_peers),
         (
             "x-client-cert",
             Format::Base64Encoded,
