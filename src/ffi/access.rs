@@ -4,6 +4,7 @@ use std::ffi::c_void;
 
 use super::certificate::rmtls_certificate;
 use super::engine::rmtls_engine;
+use super::header_lines::RMTLS_VERDICT_NOT_VERIFIED;
 use super::{
     bytes, connection, give, guard, guard_with, handle, output, put, put_truncated, rmtls_buf,
 };
@@ -11,32 +12,33 @@ use crate::cache::SlotId;
 use crate::decision::{CertificateForwarding, Decision, Identity, Outcome};
 use crate::Error;
 
-/// The request may go on.
+/// The request is allowed.
 pub const RMTLS_DECISION_PASS: i32 = 0;
 
-/// 401: the route wants a certificate and none came.
+/// 401: the route requires a certificate, and the client sent none.
 pub const RMTLS_DECISION_NO_CERTIFICATE: i32 = 1;
 
 /// 401: the certificate is not trusted.
 pub const RMTLS_DECISION_REFUSED: i32 = 2;
 
-/// 421: the connection was made under another policy than this Host's.
+/// 421: the TLS session was made with another certificate request than the one of this Host.
 pub const RMTLS_DECISION_MISDIRECTED: i32 = 3;
 
-/// 403: the client is known, and may not use the route.
+/// 403: the client is authenticated, but not authorized for the route.
 pub const RMTLS_DECISION_FORBIDDEN: i32 = 4;
 
-/// Not decided yet: ask the sources of `rmtls_engine_revocation_source` whether the certificate is revoked,
-/// hand what they answer to `rmtls_engine_revocation_response`, then call `rmtls_engine_access` again.
+/// Not decided yet: the revocation status is needed. Query the sources of
+/// `rmtls_engine_revocation_source`, pass their responses to `rmtls_engine_revocation_response`,
+/// then call `rmtls_engine_access` again.
 pub const RMTLS_DECISION_PENDING: i32 = 5;
 
-/// 425: the request came as TLS early data, which whoever recorded it can send once more.
+/// 425: the request was sent as TLS early data, which can be replayed.
 pub const RMTLS_DECISION_TOO_EARLY: i32 = 6;
 
-/// 503: this worker does not have what a decision needs.
+/// 503: this worker does not have the policy in force.
 pub const RMTLS_DECISION_UNAVAILABLE: i32 = 7;
 
-/// Nobody in particular.
+/// No identity.
 pub const RMTLS_IDENTITY_NONE: i32 = 0;
 
 /// The holder of a trusted certificate.
@@ -45,52 +47,53 @@ pub const RMTLS_IDENTITY_HOLDER: i32 = 1;
 /// A consumer.
 pub const RMTLS_IDENTITY_CONSUMER: i32 = 2;
 
-/// The consumer that stands in for clients that are not trusted.
+/// The anonymous consumer, for clients that are not authenticated.
 pub const RMTLS_IDENTITY_ANONYMOUS: i32 = 3;
 
-/// The request does not carry them.
+/// The certificate is not forwarded with this request.
 pub const RMTLS_FORWARDS_NO: i32 = 0;
 
-/// It does.
+/// The certificate is forwarded with this request.
 pub const RMTLS_FORWARDS_YES: i32 = 1;
 
-/// It does if `rmtls_connection_is_first` says so.
+/// The certificate is forwarded if `rmtls_connection_is_first` returns `RMTLS_OK`.
 pub const RMTLS_FORWARDS_FIRST: i32 = 2;
 
 /// Id of a consumer.
 pub const RMTLS_CONSUMER_ID: u32 = 1;
 
-/// Its username.
+/// Username of a consumer.
 pub const RMTLS_CONSUMER_USERNAME: u32 = 2;
 
-/// Its custom_id.
+/// `custom_id` of a consumer.
 pub const RMTLS_CONSUMER_CUSTOM_ID: u32 = 3;
 
-/// What `rmtls_engine_access` decided.
+/// Decision of `rmtls_engine_access` about a request.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub struct rmtls_decision {
-    /// `RMTLS_DECISION_PASS` and its siblings.
+    /// `RMTLS_DECISION_*`.
     pub decision: i32,
-    /// Place of a client that passed; below a small bound, so it can index a table.
+    /// Slot of an allowed client in the client cache; below a small bound, so that it can index a
+    /// table.
     pub client: u32,
-    /// Tells this content of the place from earlier ones; 0 when there is no client.
+    /// Generation of the slot: it changes when the slot is reused. 0 when there is no client.
     pub generation: u32,
-    /// `X509_V_OK` (0), an `X509_V_ERR_*` number, or -1 when nothing was verified.
+    /// `X509_V_OK` (0), an `X509_V_ERR_*` number, or `RMTLS_VERDICT_NOT_VERIFIED`.
     pub verdict: i32,
     /// `RMTLS_IDENTITY_*`.
     pub identity: i32,
-    /// Position of the consumer, for the last two of those.
+    /// Index of the consumer, for `RMTLS_IDENTITY_CONSUMER` and `RMTLS_IDENTITY_ANONYMOUS`.
     pub consumer: u32,
-    /// Position of the credential that named the consumer, or `UINT32_MAX`.
+    /// Index of the credential that matched the consumer, or `UINT32_MAX`.
     pub credential: u32,
-    /// Whether this very request carries the lines of `RMTLS_HEADER_LINE_FORWARDING`: `RMTLS_FORWARDS_*`.
+    /// Whether this request gets the `RMTLS_HEADER_LINE_FORWARDING` lines: `RMTLS_FORWARDS_*`.
     pub forwards: i32,
-    /// Number of the connection when the client's certificate is not trusted, else 0.
+    /// Number of the connection when the client certificate is not trusted, else 0.
     pub connection: u32,
-    /// Lines made for another number here are not to be used again.
+    /// Id of the server certificate. Header lines are valid for one id only.
     pub server_certificate: u32,
-    /// 1 when the certificate, or what stands in its place, is from a header, else 0.
+    /// 1 when the certificate, or its absence, was read from a header, else 0.
     pub from_header: i32,
 }
 
@@ -100,7 +103,7 @@ impl rmtls_decision {
             decision: decision.outcome as i32,
             client: decision.client.map_or(0, |place| place.index),
             generation: decision.client.map_or(0, |place| place.generation),
-            verdict: decision.verdict.unwrap_or(-1),
+            verdict: decision.verdict.unwrap_or(RMTLS_VERDICT_NOT_VERIFIED),
             identity: match decision.identity {
                 Identity::None => RMTLS_IDENTITY_NONE,
                 Identity::Holder => RMTLS_IDENTITY_HOLDER,
@@ -116,14 +119,14 @@ impl rmtls_decision {
         }
     }
 
-    /// What of the decision the lines depend on.
+    /// The part of the decision on which the header lines depend.
     pub(super) fn to_decision(&self) -> Decision {
         Decision {
             outcome: Outcome::Pass,
             client: self.client_slot(),
             verdict: (self.verdict >= 0).then_some(self.verdict),
             identity: self.identity(),
-            // What the lines do not depend on.
+            // The lines do not depend on these.
             forwarding: CertificateForwarding::No,
             connection: self.connection,
             server_certificate: self.server_certificate,
@@ -151,9 +154,9 @@ impl rmtls_decision {
     }
 }
 
-/// Access phase: decides about a request. `ssl` NULL is plain HTTP; `host` is the request's Host
-/// without port; `now` is in seconds since the epoch. On a refusal `reason` says why, cut to fit,
-/// for the error log only.
+/// Access phase: decides about a request. `ssl` is NULL for plain HTTP; `host` is the Host of the
+/// request without port; `now` is in seconds since 1970. On a refusal `reason` has the reason for
+/// the error log, truncated to fit. Do not send it to the client.
 ///
 /// # Safety
 /// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `host` is readable
@@ -175,9 +178,9 @@ pub unsafe extern "C" fn rmtls_engine_access(
         guard_with(reason, || {
             let (engine, out) = (handle(engine)?, output(out)?);
             let host = bytes(host, host_len)?;
-            let answer = engine.0.access(connection(ssl), plan as usize, host, now)?;
-            *out = rmtls_decision::new(&answer);
-            if let Some(text) = answer.reason {
+            let decision = engine.0.access(connection(ssl), plan as usize, host, now)?;
+            *out = rmtls_decision::new(&decision);
+            if let Some(text) = decision.reason {
                 put_truncated(reason, &text);
             }
             Ok(())
@@ -185,15 +188,15 @@ pub unsafe extern "C" fn rmtls_engine_access(
     }
 }
 
-/// Writes group number `index` of the client after this answer; `RMTLS_NOT_FOUND` after the last.
+/// Writes group number `index` of the client of this decision; `RMTLS_NOT_FOUND` after the last.
 ///
 /// # Safety
-/// `engine` is NULL or live; `answer` is NULL or valid; `out` is NULL or valid, with its data.
+/// `engine` is NULL or live; `decision` is NULL or valid; `out` is NULL or valid, with its data.
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_engine_group(
     engine: *const rmtls_engine,
     plan: u32,
-    answer: *const rmtls_decision,
+    decision: *const rmtls_decision,
     index: usize,
     out: *mut rmtls_buf,
 ) -> i32 {
@@ -201,41 +204,41 @@ pub unsafe extern "C" fn rmtls_engine_group(
         // SAFETY: the caller's promises, passed on unchanged.
         unsafe {
             let engine = &handle(engine)?.0;
-            let answer = handle(answer)?;
-            let certificate = answer
+            let decision = handle(decision)?;
+            let certificate = decision
                 .client_slot()
                 .and_then(|place| engine.certificate_at(place));
             let policy = engine.policy()?;
             let plan = policy.plans.get(plan as usize).ok_or(Error::NotFound)?;
-            let groups = policy.groups(plan, certificate.as_deref(), answer.identity());
+            let groups = policy.groups(plan, certificate.as_deref(), decision.identity());
             put(out, groups.get(index).ok_or(Error::NotFound)?.as_bytes())
         }
     })
 }
 
-/// Tells when the certificate of the client after this answer expires, in seconds since the epoch;
-/// `RMTLS_NOT_FOUND` for a client that is not remembered.
+/// Writes the notAfter of the client certificate of this decision, in seconds since 1970;
+/// `RMTLS_NOT_FOUND` for a client that is not cached.
 ///
 /// # Safety
-/// `engine` is NULL or live; `answer` is NULL or valid; `out` is NULL or valid for writing.
+/// `engine` is NULL or live; `decision` is NULL or valid; `out` is NULL or valid for writing.
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_engine_not_after(
     engine: *const rmtls_engine,
-    answer: *const rmtls_decision,
+    decision: *const rmtls_decision,
     out: *mut i64,
 ) -> i32 {
     guard(|| {
         // SAFETY: the caller's promises, passed on unchanged.
-        let (engine, answer, out) = unsafe { (handle(engine)?, handle(answer)?, output(out)?) };
-        let place = answer.client_slot().ok_or(Error::NotFound)?;
+        let (engine, decision, out) = unsafe { (handle(engine)?, handle(decision)?, output(out)?) };
+        let place = decision.client_slot().ok_or(Error::NotFound)?;
         let certificate = engine.0.certificate_at(place).ok_or(Error::NotFound)?;
         *out = certificate.not_after()?;
         Ok(())
     })
 }
 
-/// Writes one of the `RMTLS_CONSUMER_*` of the consumer at a position; `RMTLS_NOT_FOUND` if it has
-/// none.
+/// Writes one of the `RMTLS_CONSUMER_*` fields of consumer number `consumer`; `RMTLS_NOT_FOUND` if
+/// the field is not set.
 ///
 /// # Safety
 /// `engine` is NULL or live; `out` is NULL or valid, with its data.
@@ -262,8 +265,8 @@ pub unsafe extern "C" fn rmtls_engine_consumer(
     })
 }
 
-/// Gives the certificate the client presented on `ssl`, whatever it is worth; `RMTLS_NOT_FOUND` if
-/// it presented none.
+/// Returns the certificate that the client presented on `ssl`, even if verification failed;
+/// `RMTLS_NOT_FOUND` if it presented none.
 ///
 /// # Safety
 /// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `out` is NULL or
@@ -287,8 +290,9 @@ pub unsafe extern "C" fn rmtls_engine_tls_client(
     })
 }
 
-/// Gives the certificate of a client that passed, with what it sent of its verified chain, by
-/// `client` and `generation` of the answer; `RMTLS_NOT_FOUND` if it is not remembered any more.
+/// Returns the certificate of an allowed client, with the part of its verified chain that the
+/// client sent. `client` and `generation` are those of the decision. `RMTLS_NOT_FOUND` if the
+/// client is no longer cached.
 ///
 /// # Safety
 /// `engine` is NULL or live; `out` is NULL or valid for writing.

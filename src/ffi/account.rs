@@ -7,23 +7,24 @@ use crate::policy::Account;
 /// Most groups of a user that are read.
 const MAX_GROUPS: usize = 1024;
 
-/// The account that nginx gives its workers for `user NAME [GROUP];`: without a group, the one that is
-/// called as the user, or else the user's own. `None` when there is no such user or group.
+/// The account that nginx gives its workers for `user NAME [GROUP];`. Without a group, it is the
+/// group with the name of the user, or else the primary group. `None` when there is no such user
+/// or group.
 ///
 /// # Safety
-/// No other thread may look up users or groups at the same time: `getpwnam` and `getgrnam` answer in
-/// memory of their own.
+/// No other thread may look up users or groups at the same time: `getpwnam` and `getgrnam`
+/// return static memory.
 pub(super) unsafe fn account(user: &str, group: Option<&str>) -> Option<Account> {
     let name = CString::new(user).ok()?;
     let named = CString::new(group.unwrap_or(user)).ok()?;
-    // SAFETY: a NUL-terminated string; the answer is NULL or valid until the next call, and copied.
+    // SAFETY: a NUL-terminated string; the result is NULL or valid until the next call, and copied.
     let found = unsafe { libc::getpwnam(name.as_ptr()).as_ref() }?;
     let (uid, primary) = (found.pw_uid, found.pw_gid);
     // SAFETY: as above.
     let gid = unsafe { libc::getgrnam(named.as_ptr()).as_ref() }.map(|found| found.gr_gid);
     let gid = match group {
         Some(_) => gid?,
-        // Such as nobody, whose group is called nogroup.
+        // A user such as nobody, whose group is named nogroup.
         None => gid.unwrap_or(primary),
     };
     let mut groups = vec![0; MAX_GROUPS];

@@ -61,8 +61,8 @@ pub unsafe extern "C" fn rmtls_certificate_from_pem(
     }
 }
 
-/// Takes what the client presented on `ssl`, on a resumed connection too; `RMTLS_NOT_FOUND` if it
-/// presented nothing.
+/// Returns the certificate that the client presented on `ssl`, also on a resumed session;
+/// `RMTLS_NOT_FOUND` if it presented none.
 ///
 /// # Safety
 /// `ssl` is NULL or a live `SSL` after its handshake; `out` is NULL or valid for writing.
@@ -76,10 +76,10 @@ pub unsafe extern "C" fn rmtls_certificate_from_ssl(
         unsafe {
             let ssl = connection(ssl).ok_or(Error::NotFound)?;
             give(out, || {
-                let remembered = Connection::of_or_new(ssl)?;
-                let key = remembered.digests(ssl)?.ok_or(Error::NotFound)?;
+                let connection_data = Connection::of_or_new(ssl)?;
+                let key = connection_data.digests(ssl)?.ok_or(Error::NotFound)?;
                 Ok(rmtls_certificate(Rc::new(
-                    remembered.certificate(ssl, key, None)?,
+                    connection_data.certificate(ssl, key, None)?,
                 )))
             })
         }
@@ -96,7 +96,7 @@ pub unsafe extern "C" fn rmtls_certificate_free(certificate: *mut rmtls_certific
     unsafe { take(certificate) }
 }
 
-/// Writes one of the `RMTLS_FIELD_*`.
+/// Writes one of the `RMTLS_FIELD_*` of a certificate.
 ///
 /// # Safety
 /// `certificate` is NULL or live; `out` is NULL or valid, with its data.
@@ -127,7 +127,7 @@ pub unsafe extern "C" fn rmtls_certificate_get(
     })
 }
 
-/// Tells the validity, in seconds since the epoch, both ends included.
+/// Writes notBefore and notAfter, in seconds since 1970.
 ///
 /// # Safety
 /// `certificate` is NULL or live; `not_before` and `not_after` are NULL or valid for writing.

@@ -12,11 +12,11 @@ thread_local! {
     static CURRENT: RefCell<Option<Rc<Engine>>> = const { RefCell::new(None) };
 }
 
-/// Bytes that Lua may keep for clients, connections and tokens by plan, in each VM.
+/// Most bytes that each Lua VM may cache for clients, connections and tokens by plan.
 pub const RMTLS_MAX_LUA_BYTES: i32 = 25165824;
 const _: () = assert!(RMTLS_MAX_LUA_BYTES as usize == bounds::LUA);
 
-/// A policy at work.
+/// A policy engine: the policy in force in this worker, and its caches.
 pub struct rmtls_engine(pub(super) Rc<Engine>);
 
 impl rmtls_engine {
@@ -39,7 +39,7 @@ pub unsafe extern "C" fn rmtls_engine_new(out: *mut *mut rmtls_engine) -> i32 {
     guard(|| unsafe { give(out, || Ok(rmtls_engine(Rc::default()))) })
 }
 
-/// Frees a handle; the engine lives on while it is the current one.
+/// Frees a handle. The engine itself stays alive while it is the current one of the thread.
 ///
 /// # Safety
 /// `engine` is NULL or came from `rmtls_engine_new` or `rmtls_engine_current` and is not used
@@ -64,7 +64,7 @@ pub unsafe extern "C" fn rmtls_engine_install(engine: *const rmtls_engine) -> i3
     })
 }
 
-/// Gives a new handle of the current engine; `RMTLS_NOT_FOUND` if there is none.
+/// Returns a new handle of the current engine of the thread; `RMTLS_NOT_FOUND` if there is none.
 ///
 /// # Safety
 /// `out` is NULL or valid for writing.
@@ -76,7 +76,7 @@ pub unsafe extern "C" fn rmtls_engine_current(out: *mut *mut rmtls_engine) -> i3
     })
 }
 
-/// `RMTLS_OK` if this engine is the current one, else `RMTLS_NOT_FOUND`.
+/// Returns `RMTLS_OK` if this engine is the current one of the thread, else `RMTLS_NOT_FOUND`.
 ///
 /// # Safety
 /// `engine` is NULL or live.
@@ -93,8 +93,8 @@ pub unsafe extern "C" fn rmtls_engine_is_current(engine: *const rmtls_engine) ->
     })
 }
 
-/// Number of the policies this thread has had in force: plan numbers hold as long as it stays. 0 for
-/// NULL.
+/// Returns the number of policies that have been in force on this thread, or 0 for NULL. Plan
+/// numbers are valid until it changes.
 ///
 /// # Safety
 /// `engine` is NULL or live.

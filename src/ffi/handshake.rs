@@ -6,8 +6,8 @@ use super::engine::rmtls_engine;
 use super::{bytes, connection, guard_with, handle, rmtls_buf};
 use crate::Error;
 
-/// ClientHello phase: binds the session of `ssl` to what the raw server name asks for. `name`
-/// NULL: the client sent none.
+/// ClientHello phase: binds the TLS session of `ssl` to the certificate request of this server
+/// name. `name` is the raw SNI, or NULL when the client sent none.
 ///
 /// # Safety
 /// `engine` is NULL or live; `ssl` is NULL or a live `SSL` inside its ClientHello callback; `name`
@@ -34,8 +34,8 @@ pub unsafe extern "C" fn rmtls_engine_client_hello(
     }
 }
 
-/// Certificate phase: asks for a client certificate if the ClientHello phase decided so;
-/// `RMTLS_NOT_FOUND` if it did not.
+/// Certificate phase: requests a client certificate if the ClientHello phase decided so, else
+/// returns `RMTLS_NOT_FOUND`.
 ///
 /// # Safety
 /// `engine` is NULL or live; `ssl` is NULL or a live `SSL` inside its certificate callback; `err`

@@ -14,12 +14,13 @@ use crate::engine::RequestHeaders;
 use crate::inbound::{decode, Format};
 use crate::Error;
 
-/// As `rmtls_engine_access`, for a plan with `RMTLS_TRAIT_HEADER_CERTIFICATE`: `came` are the headers that the
-/// route may read, `trusted` is 1 when `trusted_ips` names the peer of the TCP connection.
+/// As `rmtls_engine_access`, for a plan with `RMTLS_TRAIT_HEADER_CERTIFICATE`. `headers` are the
+/// request headers that the route may read. `trusted` is 1 when the peer of the TCP connection is
+/// in `trusted_ips`.
 ///
 /// # Safety
-/// As `rmtls_engine_access`; `came` is readable for `headers_len` elements whose names and values are
-/// readable.
+/// As `rmtls_engine_access`; `headers` is readable for `headers_len` elements whose names and
+/// values are readable.
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_engine_access_with_headers(
     engine: *const rmtls_engine,
@@ -27,7 +28,7 @@ pub unsafe extern "C" fn rmtls_engine_access_with_headers(
     plan: u32,
     host: *const u8,
     host_len: usize,
-    came: *const rmtls_request_header,
+    headers: *const rmtls_request_header,
     headers_len: usize,
     trusted: i32,
     now: i64,
@@ -39,15 +40,15 @@ pub unsafe extern "C" fn rmtls_engine_access_with_headers(
         guard_with(reason, || {
             let (engine, out) = (&handle(engine)?.0, output(out)?);
             let host = bytes(host, host_len)?;
-            let headers = request_headers(came, headers_len)?;
-            let came = RequestHeaders {
+            let headers = request_headers(headers, headers_len)?;
+            let received = RequestHeaders {
                 headers: &headers,
                 trusted: trusted == 1,
             };
-            let answer =
-                engine.access_with_headers(connection(ssl), plan as usize, host, &came, now)?;
-            *out = rmtls_decision::new(&answer);
-            if let Some(text) = answer.reason {
+            let decision =
+                engine.access_with_headers(connection(ssl), plan as usize, host, &received, now)?;
+            *out = rmtls_decision::new(&decision);
+            if let Some(text) = decision.reason {
                 put_truncated(reason, &text);
             }
             Ok(())
@@ -55,19 +56,20 @@ pub unsafe extern "C" fn rmtls_engine_access_with_headers(
     }
 }
 
-/// Gives the certificate that a request presents on a plan, whatever it is worth: from the header
-/// that the plan reads, else the one of the connection; with `or_tls` 1 that one also when the
-/// header is not there. `RMTLS_NOT_FOUND` if there is none.
+/// Returns the certificate that a request presents on a plan, even if verification failed: from
+/// the header that the plan reads, else from the TLS connection. With `or_tls` 1 the connection is
+/// also used when the header is missing. `RMTLS_NOT_FOUND` if there is none.
 ///
 /// # Safety
-/// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `came` is readable
-/// for `headers_len` elements whose names and values are readable; `out` is NULL or valid for writing.
+/// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `headers` is
+/// readable for `headers_len` elements whose names and values are readable; `out` is NULL or valid
+/// for writing.
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_engine_unverified_certificate(
     engine: *const rmtls_engine,
     ssl: *mut c_void,
     plan: u32,
-    came: *const rmtls_request_header,
+    headers: *const rmtls_request_header,
     headers_len: usize,
     trusted: i32,
     or_tls: i32,
@@ -77,8 +79,8 @@ pub unsafe extern "C" fn rmtls_engine_unverified_certificate(
         // SAFETY: the caller's promises, passed on unchanged.
         unsafe {
             let engine = &handle(engine)?.0;
-            let headers = request_headers(came, headers_len)?;
-            let came = RequestHeaders {
+            let headers = request_headers(headers, headers_len)?;
+            let received = RequestHeaders {
                 headers: &headers,
                 trusted: trusted == 1,
             };
@@ -86,7 +88,7 @@ pub unsafe extern "C" fn rmtls_engine_unverified_certificate(
                 let presented = engine.unverified_certificate(
                     connection(ssl),
                     plan as usize,
-                    &came,
+                    &received,
                     or_tls == 1,
                 )?;
                 Ok(rmtls_certificate(presented.ok_or(Error::NotFound)?))
@@ -95,10 +97,10 @@ pub unsafe extern "C" fn rmtls_engine_unverified_certificate(
     })
 }
 
-/// Reads a certificate from the header of a proxy: `lines` are the values of the header, `chain`
-/// those of the header of its chain, if the format has one; the names are not looked at. `format`
-/// is one of `base64_encoded`, `url_encoded`, `rfc9440`, `xfcc`, `traefik`, `aws_alb`, `auto`.
-/// `RMTLS_NOT_FOUND` when the header says that there is no certificate.
+/// Reads a certificate from the header of a proxy. `lines` are the values of the header, `chain`
+/// those of its chain header if the format has one; the names are ignored. `format` is one of
+/// `base64_encoded`, `url_encoded`, `rfc9440`, `xfcc`, `traefik`, `aws_alb`, `auto`.
+/// `RMTLS_NOT_FOUND` when the header states that there is no certificate.
 ///
 /// # Safety
 /// `format` is readable for its length; `lines` and `chain` are readable for their lengths, with

@@ -5,7 +5,7 @@ use std::ffi::c_void;
 use super::access::rmtls_decision;
 use super::certificate::rmtls_certificate;
 use super::engine::rmtls_engine;
-use super::request_header::rmtls_request_header;
+use super::request_header::{request_headers, rmtls_request_header};
 use super::{
     bytes, connection, give, guard, guard_with, handle, output, put, rmtls_buf, take, text,
 };
@@ -17,25 +17,26 @@ use crate::Error;
 
 /// Set on every request of the client.
 pub const RMTLS_HEADER_LINE_ALWAYS: i32 = 0;
-/// Set on requests whose `rmtls_decision.forwards` is 1.
+/// Set on requests for which `rmtls_decision.forwards` is `RMTLS_FORWARDS_YES`, or
+/// `RMTLS_FORWARDS_FIRST` and first.
 pub const RMTLS_HEADER_LINE_FORWARDING: i32 = 1;
-/// Set as `rmtls_engine_xfcc` says.
+/// Set to the value of `rmtls_engine_xfcc`.
 pub const RMTLS_HEADER_LINE_XFCC: i32 = 2;
-/// Never set: longer than its limit. The value says why, here and below.
+/// Never set, because it is longer than its limit. The value has the reason, here and below.
 pub const RMTLS_HEADER_LINE_TOO_LARGE: i32 = 3;
-/// Never set: readers would read something else.
+/// Never set, because readers would parse another value.
 pub const RMTLS_HEADER_LINE_AMBIGUOUS: i32 = 4;
-/// Never set: not what a header may hold.
+/// Never set, because it has bytes that a header must not have.
 pub const RMTLS_HEADER_LINE_NOT_TEXT: i32 = 5;
-/// Never set: the certificate cannot be read that far.
+/// Never set, because the field of the certificate cannot be read.
 pub const RMTLS_HEADER_LINE_UNREADABLE: i32 = 6;
 /// A property of `rmtls_engine_cloudflare` that is true (`1`) or false (`0`).
 pub const RMTLS_HEADER_LINE_FLAG: i32 = 7;
 
-/// For a verdict: nothing was verified.
+/// Verdict on a chain that was not verified.
 pub const RMTLS_VERDICT_NOT_VERIFIED: i32 = -1;
 
-/// For a verdict: the chain is good, but the route takes the client for nobody.
+/// Verdict on a valid chain for which the route finds no consumer.
 pub const RMTLS_VERDICT_NO_CONSUMER: i32 = -2;
 
 /// Header lines, in the order they are set.
@@ -44,7 +45,7 @@ pub struct rmtls_header_lines {
     until: i64,
 }
 
-/// One of them. The bytes are those of the lines, and live as long.
+/// One header line. Its bytes live as long as the `rmtls_header_lines`.
 #[repr(C)]
 pub struct rmtls_header_line {
     /// `RMTLS_HEADER_LINE_*`.
@@ -72,18 +73,18 @@ impl rmtls_header_lines {
     }
 }
 
-/// Gives the lines that `plan` sets after this answer of `rmtls_engine_access`; `RMTLS_NOT_FOUND`
-/// for a client that is not remembered any more. `now` is in seconds since the epoch.
+/// Returns the header lines that `plan` sets after this decision of `rmtls_engine_access`;
+/// `RMTLS_NOT_FOUND` for a client that is no longer cached. `now` is in seconds since 1970.
 ///
 /// # Safety
 /// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake, the one of the
-/// answer; `answer` is NULL or valid; `out` is NULL or valid for writing.
+/// decision; `decision` is NULL or valid; `out` is NULL or valid for writing.
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_engine_header_lines(
     engine: *const rmtls_engine,
     ssl: *mut c_void,
     plan: u32,
-    answer: *const rmtls_decision,
+    decision: *const rmtls_decision,
     now: i64,
     out: *mut *mut rmtls_header_lines,
 ) -> i32 {
@@ -91,18 +92,18 @@ pub unsafe extern "C" fn rmtls_engine_header_lines(
         // SAFETY: the caller's promises, passed on unchanged.
         unsafe {
             let engine = &handle(engine)?.0;
-            let answer = handle(answer)?.to_decision();
+            let decision = handle(decision)?.to_decision();
             give(out, || {
-                let lines = engine.lines(connection(ssl), plan as usize, &answer, now)?;
+                let lines = engine.lines(connection(ssl), plan as usize, &decision, now)?;
                 Ok(rmtls_header_lines::new(lines))
             })
         }
     })
 }
 
-/// Gives the lines of a dialect for a certificate. `verdict` is `X509_V_OK` (0), an `X509_V_ERR_*`
-/// number, or one of `RMTLS_VERDICT_*`; the certificate is told either way.
-/// `RMTLS_INVALID` for an unknown dialect, with `err` naming the known ones.
+/// Returns the header lines of a dialect for a certificate. `verdict` is `X509_V_OK` (0), an
+/// `X509_V_ERR_*` number, or one of `RMTLS_VERDICT_*`; the lines describe the certificate even if
+/// verification failed. `RMTLS_INVALID` for an unknown dialect; then `err` lists the known ones.
 ///
 /// # Safety
 /// `certificate` is NULL or live; `dialect` is readable for `dialect_len` bytes; `out` is NULL or
@@ -135,9 +136,9 @@ pub unsafe extern "C" fn rmtls_certificate_header_lines(
     }
 }
 
-/// Gives the 21 properties of Cloudflare's `tlsClientAuth` for `client`, or with NULL for the client
-/// of `ssl`, names and values; `RMTLS_NOT_FOUND` if it presented no certificate. `verdict` as `rmtls_decision` has it for
-/// this plan, or `RMTLS_VERDICT_NO_CONSUMER`.
+/// Returns the 21 properties of Cloudflare's `tlsClientAuth` as names and values, for `client`, or
+/// with NULL for the client of `ssl`; `RMTLS_NOT_FOUND` if it presented no certificate. `verdict`
+/// is that of `rmtls_decision` for this plan, or `RMTLS_VERDICT_NO_CONSUMER`.
 ///
 /// # Safety
 /// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `client` is NULL or
@@ -187,7 +188,7 @@ pub unsafe extern "C" fn rmtls_engine_cloudflare(
     })
 }
 
-/// Shows line number `index`; `RMTLS_NOT_FOUND` after the last.
+/// Writes line number `index`; `RMTLS_NOT_FOUND` after the last.
 ///
 /// # Safety
 /// `lines` is NULL or live; `out` is NULL or valid for writing, and what it shows is not read after
@@ -213,8 +214,8 @@ pub unsafe extern "C" fn rmtls_header_lines_get(
     })
 }
 
-/// Tells the first second at which the lines must be made again; 0 when they hold for one request
-/// only.
+/// Writes the first second at which the lines must be made again; 0 when they are valid for one
+/// request only.
 ///
 /// # Safety
 /// `lines` is NULL or live; `until` is NULL or valid for writing.
@@ -240,14 +241,16 @@ pub unsafe extern "C" fn rmtls_header_lines_free(lines: *mut rmtls_header_lines)
     unsafe { take(lines) }
 }
 
-/// Writes the value of a dialect that has this key, for `client`, or with NULL for the client of
-/// `ssl`, whatever the certificate is worth; empty when there is nothing to say. `verdict` as `rmtls_decision` has it for
-/// this plan, or `RMTLS_VERDICT_NO_CONSUMER`. `RMTLS_NOT_FOUND` for an unknown key or without a certificate, `RMTLS_INVALID` for an
-/// unknown dialect, `RMTLS_LEFT_OUT` for a value that no header may carry; then `err` says why.
+/// Writes the value that a dialect has for this key, for `client`, or with NULL for the client of
+/// `ssl`, even if verification failed. The value is empty when the dialect sets none. `verdict` is
+/// that of `rmtls_decision` for this plan, or `RMTLS_VERDICT_NO_CONSUMER`. `RMTLS_NOT_FOUND` for
+/// an unknown key or without a certificate, `RMTLS_INVALID` for an unknown dialect,
+/// `RMTLS_LEFT_OUT` for a value that must not be put into a header; then `err` has the reason.
 ///
 /// # Safety
-/// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `client` is NULL or
-/// live; `dialect` and `key` are readable for their lengths; `out` and `err` are NULL or valid, with their data.
+/// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `client` is NULL
+/// or live; `dialect` and `key` are readable for their lengths; `out` and `err` are NULL or valid,
+/// with their data.
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_engine_header_value(
     engine: *const rmtls_engine,
@@ -288,8 +291,8 @@ pub unsafe extern "C" fn rmtls_engine_header_value(
     }
 }
 
-/// `RMTLS_OK` when the request with this number, from 1 on its connection, is the first for which
-/// this is asked; `RMTLS_NOT_FOUND` when another was.
+/// Returns `RMTLS_OK` for the first request of a connection with which this function is called,
+/// else `RMTLS_NOT_FOUND`. `request` is the number of the request on its connection, from 1.
 ///
 /// # Safety
 /// `ssl` is NULL or a live `SSL` after its handshake.
@@ -305,21 +308,22 @@ pub unsafe extern "C" fn rmtls_connection_is_first(ssl: *mut c_void, request: u6
     })
 }
 
-/// Writes name and value of the XFCC header for a request on a route with `RMTLS_TRAIT_XFCC`:
-/// `came` are headers that came, those of other names do not matter, `own` is the value of the
-/// `RMTLS_HEADER_LINE_XFCC` line, or NULL when there is none. `RMTLS_NOT_FOUND` when the header is not to
-/// be set. `kind` becomes `RMTLS_HEADER_LINE_ALWAYS`, or one of those that say why it must not be set.
+/// Writes name and value of the XFCC header for a request on a route with `RMTLS_TRAIT_XFCC`.
+/// `headers` are request headers, of which only XFCC headers are read; `own` is the value of the
+/// `RMTLS_HEADER_LINE_XFCC` line, or NULL when there is none. `RMTLS_NOT_FOUND` when the header is
+/// not to be set. `kind` becomes `RMTLS_HEADER_LINE_ALWAYS`, or the kind that has the reason why
+/// it must not be set.
 ///
 /// # Safety
-/// `engine` is NULL or live; `answer` is NULL or valid; `came` is readable for `headers_len` elements
-/// whose names and values are readable; `own` is NULL or readable for `own_len` bytes; `kind` is NULL or
-/// valid for writing; `name` and `value` are NULL or valid, with their data.
+/// `engine` is NULL or live; `decision` is NULL or valid; `headers` is readable for `headers_len`
+/// elements whose names and values are readable; `own` is NULL or readable for `own_len` bytes;
+/// `kind` is NULL or valid for writing; `name` and `value` are NULL or valid, with their data.
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_engine_xfcc(
     engine: *const rmtls_engine,
     plan: u32,
-    answer: *const rmtls_decision,
-    came: *const rmtls_request_header,
+    decision: *const rmtls_decision,
+    headers: *const rmtls_request_header,
     headers_len: usize,
     own: *const u8,
     own_len: usize,
@@ -331,26 +335,14 @@ pub unsafe extern "C" fn rmtls_engine_xfcc(
     unsafe {
         guard_with(value, || {
             let engine = &handle(engine)?.0;
-            let answer = handle(answer)?.to_decision();
-            let mut values = Vec::new();
-            if headers_len > 0 {
-                if came.is_null() {
-                    return Err(Error::NullArgument);
-                }
-                for header in std::slice::from_raw_parts(came, headers_len) {
-                    let len = |len: i32| usize::try_from(len).unwrap_or(0);
-                    values.push((
-                        bytes(header.name, len(header.name_len))?,
-                        bytes(header.value, len(header.value_len))?,
-                    ));
-                }
-            }
+            let decision = handle(decision)?.to_decision();
+            let headers = request_headers(headers, headers_len)?;
             let own = match own.is_null() {
                 true => None,
                 false => Some(text(own, own_len)?),
             };
             let line = engine
-                .xfcc(plan as usize, &answer, &values, own)?
+                .xfcc(plan as usize, &decision, &headers, own)?
                 .ok_or(Error::NotFound)?;
             *output(kind)? = line.kind as i32;
             put(name, line.name.as_bytes())?;

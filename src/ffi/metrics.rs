@@ -4,39 +4,39 @@ use super::{guard, output};
 use crate::metrics;
 use crate::Error;
 
-/// Starts of handshakes, also of those that resume a session.
+/// Handshakes started, session resumption included.
 pub const RMTLS_EVENT_CLIENT_HELLO: u32 = 0;
-/// Full handshakes in which a client certificate was asked for.
+/// Full handshakes in which a client certificate was requested.
 pub const RMTLS_EVENT_CERTIFICATE_REQUEST: u32 = 1;
-/// Full handshakes in which the client sent one, whatever it is worth.
+/// Full handshakes in which the client sent one, even if verification failed.
 pub const RMTLS_EVENT_CERTIFICATE_PRESENTED: u32 = 2;
-/// Connections of full handshakes on which a request was decided about.
+/// Connections with a full handshake and at least one decision.
 pub const RMTLS_EVENT_FULL_CONNECTION: u32 = 3;
-/// The same, of handshakes that resumed a session.
+/// Connections with a resumed session and at least one decision.
 pub const RMTLS_EVENT_RESUMED_CONNECTION: u32 = 4;
-/// The last decision on a connection still held.
+/// The last decision on a connection was used again.
 pub const RMTLS_EVENT_DECISION_HIT: u32 = 5;
-/// It did not, or there was none.
+/// No earlier decision on the connection could be used.
 pub const RMTLS_EVENT_DECISION_MISS: u32 = 6;
-/// The worker had read a client certificate before.
+/// A client certificate was in the client cache.
 pub const RMTLS_EVENT_CLIENT_HIT: u32 = 7;
-/// It had not.
+/// A client certificate was not in the client cache.
 pub const RMTLS_EVENT_CLIENT_MISS: u32 = 8;
-/// A connection did not know the verdict on its chain, the worker did.
+/// The verdict on a chain was not cached on the connection, but in the worker.
 pub const RMTLS_EVENT_VERDICT_HIT: u32 = 9;
-/// Nor did the worker: the chain was verified.
+/// The verdict on a chain was not cached: the chain was verified.
 pub const RMTLS_EVENT_VERDICT_MISS: u32 = 10;
-/// A revocation status was known.
+/// A revocation status was cached.
 pub const RMTLS_EVENT_STATUS_HIT: u32 = 11;
-/// It was not.
+/// A revocation status was not cached.
 pub const RMTLS_EVENT_STATUS_MISS: u32 = 12;
 /// Number of events.
 pub const RMTLS_EVENTS: usize = 13;
 
 const _: () = assert!(RMTLS_EVENTS == metrics::EVENTS);
 
-/// Writes how often each `RMTLS_EVENT_*` happened on this thread since the last call, at its number
-/// in `out`.
+/// Writes how often each `RMTLS_EVENT_*` occurred on this thread since the last call. The constant
+/// is the index in `out`.
 ///
 /// # Safety
 /// `out` is NULL or writable for `RMTLS_EVENTS` elements.

@@ -1,5 +1,5 @@
-//! The C ABI. Every export answers an `int32_t` status, writes its outputs through pointers, never
-//! unwinds, and leaves OpenSSL's error queue as empty as nginx expects it.
+//! The C ABI. Every export returns an `int32_t` status, writes its outputs through pointers, never
+//! unwinds, and leaves OpenSSL's error queue empty, as nginx expects it.
 //!
 //! Handles belong to one thread. Input bytes are borrowed for the call; output bytes go into
 //! memory of the caller.
@@ -39,33 +39,33 @@ use crate::error::Code;
 use crate::openssl_ext::host_openssl;
 use crate::Error;
 
-/// Version of this ABI. Any change of a signature or a struct changes it.
+/// Version of this ABI. It changes with every change of a signature or a struct.
 pub const RMTLS_ABI_VERSION: i32 = 3;
 
 /// Success.
 pub const RMTLS_OK: i32 = 0;
-/// Nothing of that name, or no more of them.
+/// There is nothing of that name, or no item with that index.
 pub const RMTLS_NOT_FOUND: i32 = 1;
-/// The buffer is too small; its `len` says how many bytes are needed. Nothing else happened.
+/// The buffer is too small. Its `len` is set to the bytes needed; nothing else was changed.
 pub const RMTLS_TOO_SMALL: i32 = 2;
-/// There is a value, but a header must not carry it; the buffer says why.
+/// There is a value, but it must not be put into a header. The error buffer has the reason.
 pub const RMTLS_LEFT_OUT: i32 = 3;
 /// A pointer that must not be NULL is NULL.
 pub const RMTLS_NULL_ARGUMENT: i32 = -1;
-/// The input is not what the function takes; the error buffer says why.
+/// The input is not valid. The error buffer has the reason.
 pub const RMTLS_INVALID: i32 = -2;
-/// A bug of this library, caught.
+/// A bug in this library caused a panic, which was caught.
 pub const RMTLS_PANIC: i32 = -3;
-/// OpenSSL refused an operation that should have worked.
+/// An OpenSSL operation failed unexpectedly.
 pub const RMTLS_OPENSSL: i32 = -4;
-/// The process runs on another OpenSSL than this library is bound to.
+/// The process runs on another OpenSSL than the one this library is linked to.
 pub const RMTLS_HOST: i32 = -5;
 
-/// Memory of the caller. `data` and `cap` are the caller's; `len` is set to the bytes written, or
-/// with `RMTLS_TOO_SMALL` to the bytes needed.
+/// A buffer of the caller. The caller sets `data` and `cap`; the function sets `len` to the bytes
+/// written, or with `RMTLS_TOO_SMALL` to the bytes needed.
 #[repr(C)]
 pub struct rmtls_buf {
-    /// Writable for `cap` bytes.
+    /// Memory that is writable for `cap` bytes.
     pub data: *mut u8,
     /// Bytes available.
     pub cap: usize,
@@ -79,8 +79,8 @@ pub extern "C" fn rmtls_abi_version() -> i32 {
     RMTLS_ABI_VERSION
 }
 
-/// Checks that the process runs on the OpenSSL this library is bound to. Call it once after
-/// loading, before anything else. With `RMTLS_HOST`, `err` says in one line what is wrong.
+/// Checks that the process runs on the OpenSSL this library is linked to. Call it once after
+/// loading, before any other function. With `RMTLS_HOST`, `err` has the reason in one line.
 ///
 /// # Safety
 /// `err` is NULL or valid, with `err->data` writable for `err->cap` bytes.
@@ -123,7 +123,7 @@ fn guard(body: impl FnOnce() -> Result<(), Error>) -> i32 {
     }
 }
 
-/// Runs the body of an export, and puts the text of its error into `err`, cut to fit.
+/// Runs the body of an export, and writes the text of its error into `err`, truncated to fit.
 ///
 /// # Safety
 /// `err` is NULL or valid for writing, with its data.
@@ -152,7 +152,7 @@ unsafe fn output<'a, T>(pointer: *mut T) -> Result<&'a mut T, Error> {
     unsafe { pointer.as_mut() }.ok_or(Error::NullArgument)
 }
 
-/// Bytes of the caller; `data` is not looked at when `len` is 0.
+/// Bytes of the caller. `data` is not read when `len` is 0.
 ///
 /// # Safety
 /// `data` is readable for `len` bytes for `'a`.
@@ -198,7 +198,7 @@ unsafe fn connection<'a>(ssl: *mut std::ffi::c_void) -> Option<&'a SslRef> {
     Some(unsafe { SslRef::from_ptr(ssl.cast()) })
 }
 
-/// Writes `value` whole, or says how much room it needs.
+/// Writes all of `value`, or sets `len` to the bytes needed.
 ///
 /// # Safety
 /// `out` is NULL or valid for writing, with its data.
@@ -232,7 +232,7 @@ unsafe fn put_parts(out: *mut rmtls_buf, parts: &[&[u8]]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Writes as much of `message` as fits, cut at a character.
+/// Writes as much of `message` as fits, truncated at a character boundary.
 ///
 /// # Safety
 /// `out` is NULL or valid for writing, with its data.

@@ -9,18 +9,18 @@ use super::{file_name, guard, guard_with, handle, output, rmtls_buf};
 use crate::engine::Node;
 use crate::Error;
 
-/// The node of this process and all that are forked from it: made once, by the master.
+/// The node of this process and of all processes forked from it. The master makes it once.
 static NODE: Mutex<Option<Arc<Node>>> = Mutex::new(None);
 
-/// How a worker stands to the policy in force on its node.
+/// Which policy a worker serves.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub struct rmtls_worker_state {
-    /// The epoch of the policy that it serves.
+    /// Epoch of the policy that it serves.
     pub epoch: u64,
-    /// Since when, in seconds since 1970.
+    /// Time since which it has served it, in seconds since 1970.
     pub since: u64,
-    /// Process.
+    /// Process id.
     pub process: u32,
     /// 1 when its last reload failed, else 0.
     pub failed: i32,
@@ -30,15 +30,15 @@ pub struct rmtls_worker_state {
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub struct rmtls_node_state {
-    /// Number of it among all that have been in force; 0 before the first.
+    /// Its number among all policies that have been in force; 0 before the first.
     pub epoch: u64,
-    /// Since when, in seconds since 1970.
+    /// Time since which it has been in force, in seconds since 1970.
     pub since: u64,
 }
 
-/// Makes the engine one of those that share the node of this process, before its policy is loaded and
-/// before workers are forked. An nginx that another one started, to be upgraded (USR2), shares that one's.
-/// Fails without memory for it; then each worker is by itself.
+/// Makes the engine share the node state of this process. Call it before the policy is loaded and
+/// before workers are forked. An nginx that was started for an upgrade (USR2) shares the node
+/// state of the old one. Without shared memory it fails, and each worker is on its own.
 ///
 /// # Safety
 /// `engine` is NULL or live; `err` is NULL or valid, with its data.
@@ -70,12 +70,13 @@ pub unsafe extern "C" fn rmtls_engine_join_node(
     }
 }
 
-/// Keeps the documents in force in the directory at `path`, for the next start. `source` names the policy
-/// there. Fails when the directory does not exist or another user may read it.
+/// Saves the documents in force in the directory at `path`, for the next start. `source`
+/// identifies the policy there. It fails when the directory does not exist or other users may read
+/// it.
 ///
 /// # Safety
-/// `engine` is NULL or live; `path` and `source` are readable for their lengths; `err` is NULL or valid,
-/// with its data.
+/// `engine` is NULL or live; `path` and `source` are readable for their lengths; `err` is NULL or
+/// valid, with its data.
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_engine_set_state_directory(
     engine: *const rmtls_engine,
@@ -95,7 +96,8 @@ pub unsafe extern "C" fn rmtls_engine_set_state_directory(
     }
 }
 
-/// Loads the documents that were in force last, from the state directory. `RMTLS_NOT_FOUND` without one.
+/// Loads the documents that were last in force from the state directory. `RMTLS_NOT_FOUND` when
+/// there are none.
 ///
 /// # Safety
 /// `engine` is NULL or live; `err` is NULL or valid, with its data.
@@ -108,7 +110,7 @@ pub unsafe extern "C" fn rmtls_engine_load_last_good(
     unsafe { guard_with(err, || handle(engine)?.engine().load_last_good()) }
 }
 
-/// `RMTLS_OK` when another policy is in force on the node than the one that this worker has, else
+/// Returns `RMTLS_OK` when the node has another policy in force than this worker, else
 /// `RMTLS_NOT_FOUND`.
 ///
 /// # Safety
@@ -124,8 +126,8 @@ pub unsafe extern "C" fn rmtls_engine_is_behind(engine: *const rmtls_engine) -> 
     })
 }
 
-/// Says that this worker cannot get the policy in force: until it has it, `rmtls_engine_access` decides
-/// `RMTLS_DECISION_UNAVAILABLE`.
+/// Marks this worker as unable to get the policy in force. Until it has it, `rmtls_engine_access`
+/// decides `RMTLS_DECISION_UNAVAILABLE`.
 ///
 /// # Safety
 /// `engine` is NULL or live.
@@ -138,7 +140,7 @@ pub unsafe extern "C" fn rmtls_engine_set_unavailable(engine: *const rmtls_engin
     })
 }
 
-/// Reports to the node which policy the worker of this number serves.
+/// Records in the node state which policy worker number `worker` serves.
 ///
 /// # Safety
 /// `engine` is NULL or live.
@@ -154,7 +156,7 @@ pub unsafe extern "C" fn rmtls_engine_report_worker(
     })
 }
 
-/// Gives what a worker reported; `RMTLS_NOT_FOUND` when it did not, or has ended.
+/// Writes the recorded state of a worker; `RMTLS_NOT_FOUND` when it recorded none or has ended.
 ///
 /// # Safety
 /// `engine` is NULL or live; `out` is NULL or valid for writing.
@@ -180,7 +182,7 @@ pub unsafe extern "C" fn rmtls_engine_worker_state(
     })
 }
 
-/// Gives the policy in force on the node; `RMTLS_NOT_FOUND` for an engine that shares none.
+/// Writes the state of the node; `RMTLS_NOT_FOUND` for an engine without a node.
 ///
 /// # Safety
 /// `engine` is NULL or live; `out` is NULL or valid for writing.

@@ -7,20 +7,19 @@ use crate::engine::PolicySource;
 use crate::text::quoted;
 use crate::Error;
 
-/// State of an engine.
+/// Status of the policy in force.
 #[repr(C)]
 #[derive(Default)]
 pub struct rmtls_policy_status {
-    /// The epoch of the policy that this worker serves: the number of it among all that have been in force
-    /// on this node.
+    /// Number of this policy among all that have been in force on the node.
     pub epoch: u64,
-    /// Since when this worker has served it, in seconds since 1970.
+    /// Time since which this worker has served it, in seconds since 1970.
     pub since: u64,
     /// Routes of the policy.
     pub routes: u64,
-    /// Server names that ask for a certificate, wildcards and `*` included.
+    /// Server names with a certificate request, wildcards and `*` included.
     pub server_names: u64,
-    /// Different asks among them.
+    /// Different certificate requests among them.
     pub certificate_requests: u64,
     /// Warnings of the policy.
     pub warnings: u64,
@@ -34,22 +33,22 @@ pub const RMTLS_TRAIT_VARY: u32 = 1;
 /// Responses of the route carry `Cache-Control: private`.
 pub const RMTLS_TRAIT_PRIVATE: u32 = 2;
 
-/// The route forwards an XFCC header that came: ask `rmtls_engine_xfcc` on every request.
+/// The route forwards an inbound XFCC header: call `rmtls_engine_xfcc` for every request.
 pub const RMTLS_TRAIT_XFCC: u32 = 4;
 
-/// The route reads the certificate from a header: `rmtls_engine_access_with_headers`.
+/// The route reads the client certificate from a header: call `rmtls_engine_access_with_headers`.
 pub const RMTLS_TRAIT_HEADER_CERTIFICATE: u32 = 8;
 
-/// The route wants an access token: `rmtls_engine_check_token`.
+/// The route requires an access token: call `rmtls_engine_check_token`.
 pub const RMTLS_TRAIT_TOKEN: u32 = 16;
 
-/// With `RMTLS_TRAIT_HEADER_CERTIFICATE`: where no header brings a certificate, that of the connection counts.
+/// With `RMTLS_TRAIT_HEADER_CERTIFICATE`: without a certificate in the header, the one of the TLS
+/// connection is used.
 pub const RMTLS_TRAIT_OR_TLS: u32 = 32;
 
-/// Compiles a policy document (YAML or JSON text) and puts it in force. On failure the policy
-/// before it stays in force and `err` has one line an error.
-///
-/// `label` stands where a file name would in the errors.
+/// Compiles a policy document (YAML or JSON text) and puts it in force. On failure the previous
+/// policy stays in force, and `err` has one line for each error. `label` is used in the errors in
+/// place of a file name.
 ///
 /// # Safety
 /// `engine` is NULL or live; `document` and `label` are readable for their lengths; `err` is NULL
@@ -120,8 +119,8 @@ pub unsafe extern "C" fn rmtls_engine_warning(
     })
 }
 
-/// Writes what there is to warn of about the policy in force if the caller trusts no peer to send
-/// certificates in headers; `RMTLS_NOT_FOUND` if it reads none that only a trusted peer may send.
+/// Writes the warning for a caller that trusts no peer to send certificates in headers, while the
+/// policy in force reads such headers; `RMTLS_NOT_FOUND` if it reads none.
 ///
 /// # Safety
 /// `engine` is NULL or live; `out` is NULL or valid, with `out->data` writable for `out->cap`
@@ -144,7 +143,7 @@ pub unsafe extern "C" fn rmtls_engine_untrusted_source_warning(
     })
 }
 
-/// Tells the state of the engine.
+/// Writes the status of the policy in force.
 ///
 /// # Safety
 /// `engine` is NULL or live; `out` is NULL or valid for writing.
@@ -170,8 +169,8 @@ pub unsafe extern "C" fn rmtls_engine_policy_status(
     })
 }
 
-/// Finds the plan of a route; `name` NULL is the plan of requests without a route of their own
-/// (global plugins only). Plan numbers hold until the next load.
+/// Finds the plan of a route. `name` NULL stands for requests without a route of their own, to
+/// which only global plugins apply. Plan numbers are valid until the next load.
 ///
 /// # Safety
 /// `engine` is NULL or live; `name` is NULL or readable for `name_len` bytes; `out` is NULL or
@@ -196,7 +195,7 @@ pub unsafe extern "C" fn rmtls_engine_plan(
     })
 }
 
-/// Tells what a plan needs beyond lines: `RMTLS_TRAIT_*`, added up.
+/// Writes the sum of the `RMTLS_TRAIT_*` of a plan.
 ///
 /// # Safety
 /// `engine` is NULL or live; `out` is NULL or valid for writing.
@@ -210,11 +209,11 @@ pub unsafe extern "C" fn rmtls_engine_traits(
         // SAFETY: the caller's promises, passed on unchanged.
         let (engine, out) = unsafe { (&handle(engine)?.0, output(out)?) };
         *out = engine.with_plan(plan as usize, |plan| {
-            let told = &plan.upstream_headers;
+            let headers = &plan.upstream_headers;
             Ok([
-                (told.vary, RMTLS_TRAIT_VARY),
-                (told.private, RMTLS_TRAIT_PRIVATE),
-                (told.xfcc_forwarded().is_some(), RMTLS_TRAIT_XFCC),
+                (headers.vary, RMTLS_TRAIT_VARY),
+                (headers.private, RMTLS_TRAIT_PRIVATE),
+                (headers.xfcc_forwarded().is_some(), RMTLS_TRAIT_XFCC),
                 (
                     plan.certificate_header.is_some(),
                     RMTLS_TRAIT_HEADER_CERTIFICATE,
@@ -233,13 +232,13 @@ pub unsafe extern "C" fn rmtls_engine_traits(
     })
 }
 
-/// Writes why a request of the route `name` fails when `rmtls_engine_plan` finds no such route, with
-/// the name that may have been meant. `now` in seconds since the epoch: few names are compared within
+/// Writes the error text for a route name that `rmtls_engine_plan` did not find, with a similar
+/// name if there is one. `now` is in seconds since 1970; it limits how many names are compared in
 /// a second.
 ///
 /// # Safety
-/// `engine` is NULL or live; `name` is readable for `name_len` bytes; `out` is NULL or valid, with its
-/// data.
+/// `engine` is NULL or live; `name` is readable for `name_len` bytes; `out` is NULL or valid, with
+/// its data.
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_engine_unknown_route(
     engine: *const rmtls_engine,
@@ -263,8 +262,8 @@ pub unsafe extern "C" fn rmtls_engine_unknown_route(
     })
 }
 
-/// Writes the name of the route number `index`, or its id, and nothing for a route to whose requests
-/// no more applies than to those without a route; `RMTLS_NOT_FOUND` after the last.
+/// Writes the name of route number `index`, or its id if it has no name. The text is empty for a
+/// route with the same plan as requests without a route. `RMTLS_NOT_FOUND` after the last.
 ///
 /// # Safety
 /// `engine` is NULL or live; `out` is NULL or valid, with its data.
@@ -289,13 +288,15 @@ pub unsafe extern "C" fn rmtls_engine_route(
     })
 }
 
-/// Writes, about file number `index` of those that the policy was read from and that workers of this
-/// user cannot read, what is in the way; `RMTLS_NOT_FOUND` after the last, and when there is no such
-/// user or group. `group` NULL is the one that is called as the user. Call it before there are threads.
+/// Checks which files of the policy the workers of a user cannot read, and writes the reason for
+/// file number `index` of those; `RMTLS_NOT_FOUND` after the last, and when there is no such user
+/// or group. `group` NULL stands for the group with the name of the user. Call it before threads
+/// are started.
 ///
 /// # Safety
-/// `engine` is NULL or live; `user` is readable for `user_len` bytes; `group` is NULL or readable for
-/// `group_len` bytes; `out` is NULL or valid, with its data. No other thread looks up users or groups.
+/// `engine` is NULL or live; `user` is readable for `user_len` bytes; `group` is NULL or readable
+/// for `group_len` bytes; `out` is NULL or valid, with its data. No other thread looks up users or
+/// groups.
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_engine_unreadable_file(
     engine: *const rmtls_engine,

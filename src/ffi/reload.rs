@@ -16,22 +16,22 @@ pub struct rmtls_reload {
     reload: Reload,
 }
 
-/// Not compiled yet.
+/// The policy is still being compiled.
 pub const RMTLS_RELOAD_BUILDING: i32 = 0;
-/// In force.
+/// The policy is in force now.
 pub const RMTLS_RELOAD_IN_FORCE: i32 = 1;
-/// Its files hold what is in force already.
+/// The files have the same content as the policy in force.
 pub const RMTLS_RELOAD_SAME: i32 = 2;
-/// A reload that was started later is in force already.
+/// A reload that was started later is already in force.
 pub const RMTLS_RELOAD_SUPERSEDED: i32 = 3;
-/// Its files were changed while they were read: look again.
+/// The files changed while they were read: check again.
 pub const RMTLS_RELOAD_UNSETTLED: i32 = 4;
 
-/// The files are as they were.
+/// The files have not changed.
 pub const RMTLS_WATCH_SAME: i32 = 0;
-/// They have just changed, and may be changing still: look again.
+/// The files have just changed and may still be changing: check again.
 pub const RMTLS_WATCH_UNSETTLED: i32 = 1;
-/// They have changed.
+/// The files have changed.
 pub const RMTLS_WATCH_CHANGED: i32 = 2;
 
 /// # Safety
@@ -55,13 +55,13 @@ unsafe fn start(
     }
 }
 
-/// Starts to compile a policy document (YAML or JSON text) in a thread of this process, which never
-/// takes a signal. `label` stands where a file name would in the errors. Call it after the last
-/// `fork`.
+/// Starts to compile a policy document (YAML or JSON text) in a thread of this process, which
+/// blocks all signals. `label` is used in the errors in place of a file name. Call it after the
+/// last `fork`.
 ///
 /// # Safety
-/// `engine` is NULL or live; `document` and `label` are readable for their lengths; `out` is NULL or
-/// valid for writing; `err` is NULL or valid, with its data.
+/// `engine` is NULL or live; `document` and `label` are readable for their lengths; `out` is NULL
+/// or valid for writing; `err` is NULL or valid, with its data.
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_reload_new(
     engine: *const rmtls_engine,
@@ -103,8 +103,8 @@ pub unsafe extern "C" fn rmtls_reload_new_file(
     }
 }
 
-/// As `rmtls_reload_new`, from where the policy in force came from, and only if its files hold
-/// something else by now. `RMTLS_NOT_FOUND` when it came from no file.
+/// As `rmtls_reload_new`, from the source of the policy in force, and only if its files have
+/// changed. `RMTLS_NOT_FOUND` when the source is not a file.
 ///
 /// # Safety
 /// As `rmtls_reload_new`.
@@ -118,7 +118,8 @@ pub unsafe extern "C" fn rmtls_reload_new_changed(
     unsafe { start(engine, out, err, Engine::reload_changed) }
 }
 
-/// As `rmtls_reload_new`, from the documents that are in force on the node, whatever the files hold.
+/// As `rmtls_reload_new`, from the documents that are in force on the node, whatever the content
+/// of the files.
 ///
 /// # Safety
 /// As `rmtls_reload_new`.
@@ -132,10 +133,10 @@ pub unsafe extern "C" fn rmtls_reload_new_from_node(
     unsafe { start(engine, out, err, Engine::reload_from_node) }
 }
 
-/// Puts the policy in force once it is compiled. Waits for it up to `wait_ms` milliseconds, with 0
-/// not at all. `state` becomes one of `RMTLS_RELOAD_*`; `message` says what changed, for the log,
-/// when it is `RMTLS_RELOAD_IN_FORCE`. On failure `message` has one line an error, cut to fit, and
-/// the policy before stays in force. Each outcome is told once.
+/// Puts the policy in force once it is compiled. Waits for it up to `wait_ms` milliseconds; 0 does
+/// not wait. `state` becomes one of `RMTLS_RELOAD_*`; with `RMTLS_RELOAD_IN_FORCE`, `message`
+/// describes the changes for the log. On failure `message` has one line for each error, truncated
+/// to fit, and the previous policy stays in force. Each outcome is returned once.
 ///
 /// # Safety
 /// `reload` is NULL or live; `state` is NULL or valid for writing; `message` is NULL or valid, with
@@ -167,7 +168,7 @@ pub unsafe extern "C" fn rmtls_reload_poll(
     }
 }
 
-/// Frees a reload; one that is under way is called off.
+/// Frees a reload, and cancels one that is in progress.
 ///
 /// # Safety
 /// `reload` is NULL or came from `rmtls_reload_new` or a sibling and is not used again.
@@ -177,8 +178,8 @@ pub unsafe extern "C" fn rmtls_reload_free(reload: *mut rmtls_reload) {
     unsafe { take(reload) }
 }
 
-/// Writes the errors of the last load or reload, one line each, cut to fit; `RMTLS_NOT_FOUND` when it
-/// went well.
+/// Writes the errors of the last load or reload, one line for each, truncated to fit;
+/// `RMTLS_NOT_FOUND` when it succeeded.
 ///
 /// # Safety
 /// `engine` is NULL or live; `out` is NULL or valid, with its data.
@@ -197,7 +198,8 @@ pub unsafe extern "C" fn rmtls_engine_last_error(
     })
 }
 
-/// Sets how often to look at the files of the policy; 0 milliseconds: never.
+/// Sets the interval at which the files of the policy are checked for changes; 0 milliseconds
+/// disables it.
 ///
 /// # Safety
 /// `engine` is NULL or live.
@@ -211,8 +213,9 @@ pub unsafe extern "C" fn rmtls_engine_watch(engine: *const rmtls_engine, every_m
     })
 }
 
-/// Makes the caller the one who looks in this process, every `every_ms` milliseconds, with `token`; 0 when
-/// only the node is to be looked at. `RMTLS_NOT_FOUND` when another one does already.
+/// Makes the caller the only watcher in this process. It checks every `every_ms` milliseconds,
+/// with `token`; with 0 it checks only the node. `RMTLS_NOT_FOUND` when there is a watcher
+/// already.
 ///
 /// # Safety
 /// `engine` is NULL or live; `every_ms` and `token` are NULL or valid for writing.
@@ -232,8 +235,9 @@ pub unsafe extern "C" fn rmtls_engine_watch_start(
     })
 }
 
-/// Looks at the files of the policy: `look` becomes one of `RMTLS_WATCH_*`. `RMTLS_NOT_FOUND` when
-/// the caller need not look any more: somebody else does, or another engine is the current one.
+/// Checks the files of the policy for changes: `look` becomes one of `RMTLS_WATCH_*`.
+/// `RMTLS_NOT_FOUND` when the caller may stop, because there is another watcher or another current
+/// engine.
 ///
 /// # Safety
 /// `engine` is NULL or live; `look` is NULL or valid for writing.

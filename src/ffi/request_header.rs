@@ -3,7 +3,7 @@
 use super::bytes;
 use crate::Error;
 
-/// One inbound header, laid out as `ngx_http_lua_ffi_table_elt_t`.
+/// A request header, laid out as `ngx_http_lua_ffi_table_elt_t`.
 #[repr(C)]
 pub struct rmtls_request_header {
     /// Bytes of the name.
@@ -19,7 +19,7 @@ pub struct rmtls_request_header {
 /// Name and value.
 pub(super) type Header<'a> = (&'a [u8], &'a [u8]);
 
-/// Names and values of inbound headers.
+/// Names and values of request headers.
 ///
 /// # Safety
 /// `headers` is readable for `len` elements whose names and values are readable.

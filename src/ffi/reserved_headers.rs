@@ -5,14 +5,14 @@ use super::request_header::rmtls_request_header;
 use super::{bytes, guard, handle, output, put, rmtls_buf};
 use crate::Error;
 
-/// Finds the inbound headers that only the gateway may set, and a `Connection` that would make an
-/// upstream drop one of them: writes their indexes to `found`, at
-/// most `found_cap`, and their number to `found_len`.
+/// Finds the request headers that only the gateway may set, and `Connection` headers that would
+/// make an upstream drop one of them. Writes at most `found_cap` of their indexes to `found`, and
+/// their number to `found_len`.
 ///
 /// # Safety
 /// `engine` is NULL or live; `headers` is readable for `headers_len` elements whose names and
-/// values are readable; `found` is writable for `found_cap` elements; `found_len` is NULL or valid for
-/// writing.
+/// values are readable; `found` is writable for `found_cap` elements; `found_len` is NULL or valid
+/// for writing.
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_engine_reserved_headers(
     engine: *const rmtls_engine,
@@ -52,7 +52,7 @@ pub unsafe extern "C" fn rmtls_engine_reserved_headers(
     })
 }
 
-/// Writes the name of inbound header number `index` that some route reads before it is removed;
+/// Writes the name of request header number `index` that a route reads before it is removed;
 /// `RMTLS_NOT_FOUND` after the last.
 ///
 /// # Safety

@@ -11,22 +11,22 @@ pub const RMTLS_REVOCATION_SOURCE_OCSP: i32 = 1;
 /// A CRL distribution point: GET the URL.
 pub const RMTLS_REVOCATION_SOURCE_CRL: i32 = 2;
 
-/// No source gave an answer.
+/// No source gave a valid response.
 pub const RMTLS_REVOCATION_STATUS_UNKNOWN: i32 = 0;
-/// Not revoked.
+/// The certificate is not revoked.
 pub const RMTLS_REVOCATION_STATUS_GOOD: i32 = 1;
-/// Revoked.
+/// The certificate is revoked.
 pub const RMTLS_REVOCATION_STATUS_REVOKED: i32 = 2;
 
-/// How the sources of a plan are to be fetched.
+/// How to fetch from the revocation sources of a plan.
 #[repr(C)]
 #[derive(Default)]
 pub struct rmtls_fetch_options {
-    /// Milliseconds for one fetch.
+    /// Timeout of one fetch in milliseconds.
     pub http_timeout: u32,
-    /// Seconds for which an answer is kept at most.
+    /// Most seconds for which a response may be cached.
     pub ttl: i64,
-    /// Whether https servers must show a trusted certificate: 0 or 1.
+    /// Whether the certificates of https servers are verified: 0 or 1.
     pub ssl_verify: i32,
     /// Port of the proxy for http URLs, or 0.
     pub http_proxy_port: u32,
@@ -34,8 +34,8 @@ pub struct rmtls_fetch_options {
     pub https_proxy_port: u32,
 }
 
-/// Tells how the sources of a plan are to be fetched; the proxies' hosts are empty when there is
-/// none.
+/// Writes how to fetch from the revocation sources of a plan. The hosts of the proxies are empty
+/// when none is configured.
 ///
 /// # Safety
 /// `engine` is NULL or live; `out` is NULL or valid for writing; `http_proxy` and `https_proxy` are
@@ -84,12 +84,10 @@ fn plan_ref(plan: u32, epoch: u32) -> PlanRef {
     }
 }
 
-/// Writes source number `index` for the status of the client with this certificate: its kind
-/// (`RMTLS_REVOCATION_SOURCE_*`), its URL and, for OCSP, the DER of the request. `RMTLS_NOT_FOUND` after the
-/// last.
-///
-/// `plan` was looked up at `epoch` (`rmtls_engine_epoch`); `RMTLS_NOT_FOUND` when another policy
-/// is in force by now.
+/// Writes revocation source number `index` of a client certificate: its kind
+/// (`RMTLS_REVOCATION_SOURCE_*`), its URL and, for OCSP, the DER of the request. `RMTLS_NOT_FOUND`
+/// after the last. `epoch` is the `rmtls_engine_epoch` for which `plan` was looked up;
+/// `RMTLS_NOT_FOUND` when another policy is in force now.
 ///
 /// # Safety
 /// `engine` is NULL or live; `client` is NULL or live; `kind` is NULL or
@@ -133,12 +131,10 @@ pub unsafe extern "C" fn rmtls_engine_revocation_source(
     })
 }
 
-/// Judges what source number `index` answered. With `RMTLS_OK` the status is definite and
-/// remembered: `state` becomes `RMTLS_REVOCATION_STATUS_GOOD` or `RMTLS_REVOCATION_STATUS_REVOKED`, `until` the first
-/// second at which it must be asked for again. Otherwise `err` says why it is no answer.
-///
-/// `plan` was looked up at `epoch` (`rmtls_engine_epoch`); `RMTLS_NOT_FOUND` when another policy
-/// is in force by now.
+/// Checks the response of revocation source number `index`. With `RMTLS_OK` the status is cached:
+/// `state` becomes `RMTLS_REVOCATION_STATUS_GOOD` or `RMTLS_REVOCATION_STATUS_REVOKED`, `until`
+/// the first second at which it must be queried again. Otherwise the response is not valid, and
+/// `err` has the reason. `epoch` as for `rmtls_engine_revocation_source`.
 ///
 /// # Safety
 /// `engine` is NULL or live; `client` is NULL or live; `bytes` is readable
@@ -181,12 +177,9 @@ pub unsafe extern "C" fn rmtls_engine_revocation_response(
     }
 }
 
-/// Remembers a status for the client with this certificate that another worker learnt, or that no source gave an
-/// answer. `state` is one of `RMTLS_REVOCATION_STATUS_*`, `until` the first second at which it must be asked
-/// for again.
-///
-/// `plan` was looked up at `epoch` (`rmtls_engine_epoch`); `RMTLS_NOT_FOUND` when another policy
-/// is in force by now.
+/// Caches a status for a client certificate that another worker received, or that no source gave a
+/// valid response. `state` is one of `RMTLS_REVOCATION_STATUS_*`, `until` the first second at
+/// which it must be queried again. `epoch` as for `rmtls_engine_revocation_source`.
 ///
 /// # Safety
 /// `engine` is NULL or live; `client` is NULL or live.
@@ -210,10 +203,8 @@ pub unsafe extern "C" fn rmtls_engine_set_revocation_status(
     })
 }
 
-/// Writes the name under which workers share the status of the client with this certificate.
-///
-/// `plan` was looked up at `epoch` (`rmtls_engine_epoch`); `RMTLS_NOT_FOUND` when another policy
-/// is in force by now.
+/// Writes the key under which workers share the status of a client certificate. `epoch` as for
+/// `rmtls_engine_revocation_source`.
 ///
 /// # Safety
 /// `engine` is NULL or live; `client` is NULL or live; `out` is NULL or
@@ -242,8 +233,9 @@ pub unsafe extern "C" fn rmtls_engine_revocation_status_key(
     })
 }
 
-/// Writes file and issuer of local CRL number `index` of the policy in force, and its nextUpdate in
-/// seconds since the epoch, `INT64_MAX` without one; `RMTLS_NOT_FOUND` after the last.
+/// Writes the file, the issuer and the nextUpdate of local CRL number `index` of the policy in
+/// force. The nextUpdate is in seconds since 1970, or `INT64_MAX` without one. `RMTLS_NOT_FOUND`
+/// after the last.
 ///
 /// # Safety
 /// `engine` is NULL or live; `file`, `issuer` and `next_update` are NULL or valid, the former with
@@ -272,8 +264,8 @@ pub unsafe extern "C" fn rmtls_engine_local_crl(
     })
 }
 
-/// Writes a warning of a local CRL that has expired since the policy in force was compiled, of each
-/// once; `RMTLS_NOT_FOUND` when there is no other. `now`: seconds since the epoch.
+/// Writes a warning about a local CRL that has expired since the policy in force was compiled,
+/// once for each CRL; `RMTLS_NOT_FOUND` when there is no other. `now` is in seconds since 1970.
 ///
 /// # Safety
 /// `engine` is NULL or live; `out` is NULL or valid, with its data.

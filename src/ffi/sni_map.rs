@@ -19,7 +19,7 @@ struct Content {
     ask: Option<Arc<CertificateRequest>>,
 }
 
-/// Server names and what their handshakes ask for; immutable once built.
+/// Server names and their certificate requests; immutable once built.
 pub struct rmtls_sni_map {
     names: Names,
     contents: Vec<Content>,
@@ -78,11 +78,10 @@ pub unsafe extern "C" fn rmtls_sni_map_free(map: *mut rmtls_sni_map) {
     unsafe { take(map) }
 }
 
-/// Adds a server name: exact, `*.example.com` (one label) or `*`. `value` is the caller's.
-///
-/// With `ask` not 0 its handshakes ask for a client certificate that one of `stores` is going to
-/// judge, and with `send_ca_names` not 0 they name the CAs of those stores. The stores may be
-/// freed afterwards.
+/// Adds a server name: exact, `*.example.com` (one label) or `*`. `value` is any number of the
+/// caller. With `ask` not 0, handshakes under this name request a client certificate, to be
+/// verified with one of `stores`; with `send_ca_names` not 0 the request names the CAs of those
+/// stores. The stores may be freed afterwards.
 ///
 /// # Safety
 /// `map` is NULL or live and not used by anybody else; `pattern` is readable for `pattern_len`
@@ -144,7 +143,7 @@ pub unsafe extern "C" fn rmtls_sni_map_add(
     }
 }
 
-/// Ends the building of a map.
+/// Completes a map. No names can be added afterwards.
 ///
 /// # Safety
 /// `map` is NULL or live and not used by anybody else.
@@ -160,8 +159,8 @@ pub unsafe extern "C" fn rmtls_sni_map_build(map: *mut rmtls_sni_map) -> i32 {
     })
 }
 
-/// Looks a raw server name up (`name` NULL: none): exact, then wildcard, then `*`.
-/// `RMTLS_NOT_FOUND` if nothing fits.
+/// Looks up a raw server name (NULL: none): exact, then wildcard, then `*`. `RMTLS_NOT_FOUND` if
+/// none matches.
 ///
 /// # Safety
 /// `map` is NULL or live; `name` is NULL or readable for `name_len` bytes; `value` is NULL or
@@ -182,7 +181,8 @@ pub unsafe extern "C" fn rmtls_sni_map_get(
     })
 }
 
-/// ClientHello phase: binds the session of `ssl` to what the raw server name asks for.
+/// ClientHello phase: binds the TLS session of `ssl` to the certificate request of the raw server
+/// name.
 ///
 /// # Safety
 /// `map` is NULL or live; `ssl` is NULL or a live `SSL` inside its ClientHello callback; `name` is
@@ -204,8 +204,8 @@ pub unsafe extern "C" fn rmtls_sni_map_client_hello(
     }
 }
 
-/// Certificate phase: asks for a client certificate if the ClientHello phase decided so;
-/// `RMTLS_NOT_FOUND` if it did not.
+/// Certificate phase: requests a client certificate if the ClientHello phase decided so, else
+/// returns `RMTLS_NOT_FOUND`.
 ///
 /// # Safety
 /// `ssl` is NULL or a live `SSL` inside its certificate callback; `err` is NULL or valid, with its
@@ -230,8 +230,8 @@ pub unsafe extern "C" fn rmtls_sni_map_request_certificate(
     }
 }
 
-/// Whether the session of `ssl` was made under what `name` (the request's Host) asks for: `bound`
-/// becomes 1 or 0. A request with 0 is to be answered with 421.
+/// Checks whether the TLS session of `ssl` was made with the certificate request of `name` (the
+/// Host of the request): `bound` becomes 1 or 0. With 0, respond with 421.
 ///
 /// # Safety
 /// `map` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `name` is NULL or

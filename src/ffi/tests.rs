@@ -1,6 +1,9 @@
-//! The boundary itself: header and cdef are current, NULLs are answered, panics are caught.
+//! The C ABI as a whole: the generated files are current and have the layout of Rust, NULL
+//! arguments are refused, panics are caught.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::mem::{offset_of, size_of};
 use std::path::{Path, PathBuf};
 use std::ptr;
 
@@ -23,7 +26,7 @@ fn header() -> String {
         header: Some(
             "// C ABI of resty-mtls. Generated from src/ffi by `make header`; do not edit.\n\
              //\n\
-             // Every function answers RMTLS_OK, a positive status that the caller must handle,\n\
+             // Every function returns RMTLS_OK, a positive status that the caller must handle,\n\
              // or a negative fault. Handles belong to one thread."
                 .to_owned(),
         ),
@@ -99,6 +102,142 @@ fn generated_cdef_is_current() {
     );
 }
 
+/// The fields of each struct of the header, by the name of the struct.
+fn structs(header: &str) -> BTreeMap<String, Vec<String>> {
+    let mut structs = BTreeMap::new();
+    let mut fields: Option<Vec<String>> = None;
+    for line in header.lines() {
+        if line.starts_with("typedef struct") && line.ends_with('{') {
+            fields = Some(Vec::new());
+        } else if let Some(name) = line.strip_prefix("} rmtls_") {
+            let fields = fields.take().expect("a struct that has begun");
+            structs.insert(format!("rmtls_{}", name.trim_end_matches(';')), fields);
+        } else if line.trim_start().starts_with("//") {
+            continue;
+        } else if let (Some(fields), Some(declaration)) = (&mut fields, line.strip_suffix(';')) {
+            let name = declaration.rsplit([' ', '*']).next().unwrap_or_default();
+            fields.push(name.split('[').next().unwrap_or_default().to_owned());
+        }
+    }
+    structs
+}
+
+#[test]
+fn generated_cdef_has_the_layout_of_rust() {
+    use super::{
+        access::rmtls_decision,
+        header_lines::rmtls_header_line,
+        node::{rmtls_node_state, rmtls_worker_state},
+        policy::rmtls_policy_status,
+        request_header::rmtls_request_header,
+        revocation::rmtls_fetch_options,
+        token::{rmtls_token_decision, rmtls_token_options},
+    };
+    /// Size of a struct, and the offset of each of its fields.
+    type Layout = (usize, BTreeMap<String, usize>);
+    let mut rust: BTreeMap<String, Layout> = BTreeMap::new();
+    macro_rules! layout {
+        ($name:ident { $($field:ident),* $(,)? }) => {
+            rust.insert(
+                stringify!($name).to_owned(),
+                (
+                    size_of::<$name>(),
+                    [$((stringify!($field).to_owned(), offset_of!($name, $field))),*].into(),
+                ),
+            );
+        };
+    }
+    layout!(rmtls_decision {
+        decision,
+        client,
+        generation,
+        verdict,
+        identity,
+        consumer,
+        credential,
+        forwards,
+        connection,
+        server_certificate,
+        from_header,
+    });
+    layout!(rmtls_header_line {
+        kind,
+        name,
+        name_len,
+        value,
+        value_len,
+    });
+    layout!(rmtls_buf { data, cap, len });
+    layout!(rmtls_worker_state {
+        epoch,
+        since,
+        process,
+        failed
+    });
+    layout!(rmtls_node_state { epoch, since });
+    layout!(rmtls_policy_status {
+        epoch,
+        since,
+        routes,
+        server_names,
+        certificate_requests,
+        warnings,
+        digest,
+    });
+    layout!(rmtls_request_header {
+        name_len,
+        name,
+        value_len,
+        value,
+    });
+    layout!(rmtls_fetch_options {
+        http_timeout,
+        ttl,
+        ssl_verify,
+        http_proxy_port,
+        https_proxy_port,
+    });
+    layout!(rmtls_token_decision {
+        decision,
+        token,
+        generation,
+        id,
+    });
+    layout!(rmtls_token_options {
+        needs_keys,
+        client_auth,
+        hide_credentials,
+        expose_error_code,
+        ssl_verify,
+        timeout,
+        rediscovery_lifetime,
+        cache_ttl,
+        certificate_plan,
+        proof_of_possession,
+    });
+    // SAFETY: the LuaJIT libraries are loaded for `ffi`; only this chunk and the cdef run.
+    let lua = unsafe { mlua::Lua::unsafe_new() };
+    let path = format!("{}/lua/?.lua", root().display());
+    let package: mlua::Table = lua.globals().get("package").unwrap();
+    package.set("path", path).unwrap();
+    let luajit: mlua::Table = lua
+        .load("require 'resty.mtls.internal.cdef'; return require 'ffi'")
+        .eval()
+        .unwrap();
+    let size_of: mlua::Function = luajit.get("sizeof").unwrap();
+    let offset_of: mlua::Function = luajit.get("offsetof").unwrap();
+    let mut c: BTreeMap<String, Layout> = BTreeMap::new();
+    for (name, fields) in structs(&header()) {
+        let offsets = fields.into_iter().map(|field| {
+            let offset = offset_of.call((name.as_str(), field.as_str())).unwrap();
+            (field, offset)
+        });
+        let offsets = offsets.collect();
+        c.insert(name.clone(), (size_of.call(name).unwrap(), offsets));
+    }
+    assert_eq!(c, rust);
+}
+
 #[test]
 fn guard_panic_becomes_status() {
     std::panic::set_hook(Box::new(|_| {}));
@@ -117,7 +256,7 @@ fn guard_leaves_no_openssl_error_behind() {
 }
 
 #[test]
-fn put_short_buffer_says_what_is_needed() {
+fn put_short_buffer_sets_the_bytes_needed() {
     for (cap, code, len) in [
         (0, RMTLS_TOO_SMALL, 5),
         (4, RMTLS_TOO_SMALL, 5),
@@ -150,13 +289,13 @@ fn put_truncated_cuts_at_a_character() {
 }
 
 #[test]
-fn exports_null_is_answered() {
+fn exports_refuse_null() {
     macro_rules! null {
         () => {
             ptr::null_mut()
         };
     }
-    // SAFETY: NULL is what these functions promise to stand.
+    // SAFETY: every one of these functions accepts NULL for every pointer.
     unsafe {
         use super::{
             access::*, certificate::*, engine::*, handshake::*, header_certificate::*,
@@ -298,7 +437,7 @@ fn exports_null_is_answered() {
         for (index, code) in refusals.into_iter().enumerate() {
             assert!(
                 code == RMTLS_NULL_ARGUMENT || code == RMTLS_NOT_FOUND,
-                "call {index} answered {code}"
+                "call {index} returned {code}"
             );
         }
         assert_eq!(

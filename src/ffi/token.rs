@@ -16,44 +16,45 @@ use crate::policy::{ProofOfPossession, TokenAuth};
 use crate::token::{Claims, Discovery, Jwks, Jws, TokenError};
 use crate::Error;
 
-/// The request may go on.
+/// The request is allowed.
 pub const RMTLS_TOKEN_PASS: i32 = 0;
 
-/// 401: no token came.
+/// 401: the request has no token.
 pub const RMTLS_TOKEN_NO_TOKEN: i32 = 1;
 
-/// 401 with `error="invalid_token"`: the token is not good.
+/// 401 with `error="invalid_token"`: the token is not valid.
 pub const RMTLS_TOKEN_REFUSED: i32 = 2;
 
-/// 403 with `error="insufficient_scope"`: the token allows too little.
+/// 403 with `error="insufficient_scope"`: the scope of the token is too small.
 pub const RMTLS_TOKEN_FORBIDDEN: i32 = 3;
 
-/// Not decided yet: hand the documents of the issuer to `rmtls_engine_set_issuer_documents`, then decide again.
+/// Not decided yet: pass the documents of the issuer to `rmtls_engine_set_issuer_documents`, then
+/// check again.
 pub const RMTLS_TOKEN_NEEDS_KEYS: i32 = 4;
-/// Not decided yet: ask the issuer, hand its answer to `rmtls_engine_set_introspection`, then decide
-/// again.
+/// Not decided yet: introspect the token, pass the response to `rmtls_engine_set_introspection`,
+/// then check again.
 pub const RMTLS_TOKEN_NEEDS_INTROSPECTION: i32 = 5;
 
-/// Not decided yet: settle the revocation status of the certificate on the plan that
-/// `rmtls_token_options.certificate_plan` names, then decide again.
+/// Not decided yet: determine the revocation status of the certificate on the plan
+/// `rmtls_token_options.certificate_plan`, then check again.
 pub const RMTLS_TOKEN_PENDING: i32 = 6;
 
-/// The issuer.
+/// The issuer identifier.
 pub const RMTLS_TOKEN_TEXT_ISSUER: u32 = 1;
-/// Where tokens are introspected, if that is known.
+/// The introspection endpoint, configured or from the discovery document.
 pub const RMTLS_TOKEN_TEXT_INTROSPECTION_ENDPOINT: u32 = 2;
-/// This gateway's `client_id`.
+/// The `client_id` of this gateway.
 pub const RMTLS_TOKEN_TEXT_CLIENT_ID: u32 = 3;
-/// Its `client_secret`.
+/// The `client_secret` of this gateway.
 pub const RMTLS_TOKEN_TEXT_CLIENT_SECRET: u32 = 4;
-/// What a client without a good token is told.
+/// The message of a 401 response.
 pub const RMTLS_TOKEN_TEXT_UNAUTHORIZED: u32 = 5;
-/// What a client is told whose token allows too little.
+/// The message of a 403 response.
 pub const RMTLS_TOKEN_TEXT_FORBIDDEN: u32 = 6;
-/// Where tokens are introspected, if the policy itself says so.
+/// The introspection endpoint that the policy configures.
 pub const RMTLS_TOKEN_TEXT_CONFIGURED_ENDPOINT: u32 = 7;
 
-/// The client sends its id alone.
+/// The gateway sends only its `client_id`.
 pub const RMTLS_CLIENT_AUTH_NONE: i32 = 0;
 /// `client_secret_basic`.
 pub const RMTLS_CLIENT_AUTH_BASIC: i32 = 1;
@@ -62,21 +63,22 @@ pub const RMTLS_CLIENT_AUTH_POST: i32 = 2;
 /// `private_key_jwt`: `rmtls_engine_client_assertion`.
 pub const RMTLS_CLIENT_AUTH_PRIVATE_KEY: i32 = 3;
 
-/// What `rmtls_engine_check_token` decided.
+/// Decision of `rmtls_engine_check_token`.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub struct rmtls_token_decision {
     /// `RMTLS_TOKEN_*`.
     pub decision: i32,
-    /// Place of the claims of a token that passed; below a small bound, so it can index a table.
+    /// Slot of the claims of an allowed token in the token cache; below a small bound, so that it
+    /// can index a table.
     pub token: u32,
-    /// Tells this content of the place from earlier ones; 0 when there is none.
+    /// Generation of the slot: it changes when the slot is reused. 0 when there is none.
     pub generation: u32,
-    /// What the token is known by while its issuer is asked.
+    /// Key of the token while it is being introspected.
     pub id: [u8; 32],
 }
 
-/// How the tokens of a plan are looked at.
+/// How the tokens of a plan are checked.
 #[repr(C)]
 #[derive(Default)]
 pub struct rmtls_token_options {
@@ -84,28 +86,28 @@ pub struct rmtls_token_options {
     pub needs_keys: i32,
     /// `RMTLS_CLIENT_AUTH_*`.
     pub client_auth: i32,
-    /// Whether the upstream does not get the token: 0 or 1.
+    /// Whether the token is removed from the upstream request: 0 or 1.
     pub hide_credentials: i32,
-    /// Whether a refusal says why: 0 or 1.
+    /// Whether a refusal has the reason in `WWW-Authenticate`: 0 or 1.
     pub expose_error_code: i32,
-    /// Whether the issuer's server must show a trusted certificate: 0 or 1.
+    /// Whether the certificate of the issuer's server is verified: 0 or 1.
     pub ssl_verify: i32,
-    /// Milliseconds for one fetch.
+    /// Timeout of one fetch in milliseconds.
     pub timeout: u32,
     /// Seconds after which the documents of the issuer may be fetched again.
     pub rediscovery_lifetime: u32,
-    /// Seconds for which the answer about a token is remembered at most.
+    /// Most seconds for which an introspection response is cached.
     pub cache_ttl: u32,
-    /// Plan that judges the certificate of a token, or `UINT32_MAX`.
+    /// Plan that authenticates the certificate of a token, or `UINT32_MAX`.
     pub certificate_plan: u32,
-    /// Whether certificates matter: 0 or 1.
+    /// Whether the certificate binding of tokens is checked (RFC 8705): 0 or 1.
     pub proof_of_possession: i32,
 }
 
 impl rmtls_token_decision {
-    fn new(answer: &TokenDecision) -> rmtls_token_decision {
+    fn new(decision: &TokenDecision) -> rmtls_token_decision {
         rmtls_token_decision {
-            decision: match answer.outcome {
+            decision: match decision.outcome {
                 TokenOutcome::Pass => RMTLS_TOKEN_PASS,
                 TokenOutcome::NoToken => RMTLS_TOKEN_NO_TOKEN,
                 TokenOutcome::Refused => RMTLS_TOKEN_REFUSED,
@@ -114,23 +116,23 @@ impl rmtls_token_decision {
                 TokenOutcome::NeedsIntrospection => RMTLS_TOKEN_NEEDS_INTROSPECTION,
                 TokenOutcome::Pending => RMTLS_TOKEN_PENDING,
             },
-            token: answer.token.map_or(0, |place| place.index),
-            generation: answer.token.map_or(0, |place| place.generation),
-            id: answer.id,
+            token: decision.token.map_or(0, |place| place.index),
+            generation: decision.token.map_or(0, |place| place.generation),
+            id: decision.id,
         }
     }
 }
 
-/// Access phase, on a plan with `RMTLS_TRAIT_TOKEN` after `rmtls_engine_access` let the request
-/// pass: decides about its token. `authorization` are its `Authorization` headers, all of them;
-/// `came` and `trusted` as for `rmtls_engine_access_with_headers`; `latest` is 1 when the documents of the
-/// issuer were just fetched. On a refusal `reason` says why for the error log only, `description`
-/// for the client.
+/// Access phase, on a plan with `RMTLS_TRAIT_TOKEN` after `rmtls_engine_access` allowed the
+/// request: decides about its token. `authorization` are all its `Authorization` headers;
+/// `headers` and `trusted` are as for `rmtls_engine_access_with_headers`; `latest` is 1 when the
+/// documents of the issuer have just been fetched. On a refusal `reason` has the reason for the
+/// error log, and `description` the text for the client.
 ///
 /// # Safety
-/// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `authorization` and
-/// `came` are readable for their lengths, with names and values; `out` is NULL or valid for writing;
-/// `description` and `reason` are NULL or valid, with their data.
+/// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `authorization`
+/// and `headers` are readable for their lengths, with names and values; `out` is NULL or valid for
+/// writing; `description` and `reason` are NULL or valid, with their data.
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_engine_check_token(
     engine: *const rmtls_engine,
@@ -138,7 +140,7 @@ pub unsafe extern "C" fn rmtls_engine_check_token(
     plan: u32,
     authorization: *const rmtls_request_header,
     authorization_len: usize,
-    came: *const rmtls_request_header,
+    headers: *const rmtls_request_header,
     headers_len: usize,
     trusted: i32,
     latest: i32,
@@ -153,7 +155,7 @@ pub unsafe extern "C" fn rmtls_engine_check_token(
             let (engine, out) = (&handle(engine)?.0, output(out)?);
             let authorization = request_headers(authorization, authorization_len)?;
             let authorization: Vec<&[u8]> = authorization.iter().map(|(_, value)| *value).collect();
-            let headers = request_headers(came, headers_len)?;
+            let headers = request_headers(headers, headers_len)?;
             let request = TokenRequest {
                 authorization: &authorization,
                 headers: RequestHeaders {
@@ -163,8 +165,8 @@ pub unsafe extern "C" fn rmtls_engine_check_token(
                 ssl: connection(ssl),
                 latest: latest == 1,
             };
-            let answer = engine.check_token(plan as usize, &request, now)?;
-            put_token_decision(&answer, out, description, reason);
+            let decision = engine.check_token(plan as usize, &request, now)?;
+            put_token_decision(&decision, out, description, reason);
             Ok(())
         })
     }
@@ -173,22 +175,22 @@ pub unsafe extern "C" fn rmtls_engine_check_token(
 /// # Safety
 /// `description` and `reason` are NULL or valid, with their data.
 unsafe fn put_token_decision(
-    answer: &TokenDecision,
+    decision: &TokenDecision,
     out: &mut rmtls_token_decision,
     description: *mut rmtls_buf,
     reason: *mut rmtls_buf,
 ) {
-    *out = rmtls_token_decision::new(answer);
+    *out = rmtls_token_decision::new(decision);
     // SAFETY: the caller's promises.
     unsafe {
-        put_truncated(description, answer.description.unwrap_or_default());
-        put_truncated(reason, answer.reason.as_deref().unwrap_or_default());
+        put_truncated(description, decision.description.unwrap_or_default());
+        put_truncated(reason, decision.reason.as_deref().unwrap_or_default());
     }
 }
 
-/// Takes the documents of the issuer of a plan: its discovery document, and its JWK Set, or NULL
-/// where `rmtls_token_options.needs_keys` is 0. When they are not taken, `err` says why, and those
-/// before stay.
+/// Sets the documents of the issuer of a plan: its discovery document, and its JWK Set, or NULL
+/// where `rmtls_token_options.needs_keys` is 0. When they are not valid, `err` has the reason, and
+/// the previous ones stay.
 ///
 /// # Safety
 /// `engine` is NULL or live; `discovery` and `keys` are readable for their lengths, or `keys` is
@@ -217,9 +219,10 @@ pub unsafe extern "C" fn rmtls_engine_set_issuer_documents(
     }
 }
 
-/// Takes what the issuer answered about the token of a request. `RMTLS_OK` with
-/// `RMTLS_TOKEN_PASS`: decide again; with any other decision it is final, as from
-/// `rmtls_engine_check_token`. `RMTLS_INVALID` when it is no answer; then `reason` says why.
+/// Sets the introspection response for the token of a request. With `RMTLS_OK` and
+/// `RMTLS_TOKEN_PASS`, check the token again; any other decision is final, as from
+/// `rmtls_engine_check_token`. With `RMTLS_INVALID` the response is not valid, and `reason` has
+/// the reason.
 ///
 /// # Safety
 /// `engine` is NULL or live; `authorization` is readable for its length, with names and values;
@@ -246,10 +249,10 @@ pub unsafe extern "C" fn rmtls_engine_set_introspection(
             let authorization: Vec<&[u8]> = authorization.iter().map(|(_, value)| *value).collect();
             let data = bytes(data, data_len)?;
             *out = rmtls_token_decision::default();
-            if let Some(answer) =
+            if let Some(decision) =
                 engine.set_introspection(plan as usize, &authorization, data, now)?
             {
-                put_token_decision(&answer, out, description, reason);
+                put_token_decision(&decision, out, description, reason);
             }
             Ok(())
         })
@@ -267,7 +270,7 @@ fn with_token_auth<T>(
     })
 }
 
-/// Tells how the tokens of a plan are looked at; `RMTLS_NOT_FOUND` if they are not.
+/// Writes how the tokens of a plan are checked; `RMTLS_NOT_FOUND` if they are not.
 ///
 /// # Safety
 /// `engine` is NULL or live; `out` is NULL or valid for writing.
@@ -301,8 +304,7 @@ pub unsafe extern "C" fn rmtls_engine_token_options(
     })
 }
 
-/// Writes one of the texts `RMTLS_TOKEN_TEXT_ISSUER` to `RMTLS_TOKEN_TEXT_CONFIGURED_ENDPOINT` of a plan;
-/// `RMTLS_NOT_FOUND` if there is none.
+/// Writes one of the `RMTLS_TOKEN_TEXT_*` of a plan; `RMTLS_NOT_FOUND` if there is none.
 ///
 /// # Safety
 /// `engine` is NULL or live; `out` is NULL or valid, with its data.
@@ -343,8 +345,8 @@ pub unsafe extern "C" fn rmtls_engine_token_text(
     })
 }
 
-/// Writes a JWT by which this gateway shows the issuer of a plan who it is, good for a minute;
-/// `RMTLS_NOT_FOUND` without a key.
+/// Writes a JWT that authenticates this gateway to the issuer of a plan (RFC 7523), valid for a
+/// minute; `RMTLS_NOT_FOUND` without a key.
 ///
 /// # Safety
 /// `engine` is NULL or live; `out` is NULL or valid, with its data.
@@ -367,8 +369,8 @@ pub unsafe extern "C" fn rmtls_engine_client_assertion(
     })
 }
 
-/// Gives the header lines for the claims of a token that passed on a plan; `RMTLS_NOT_FOUND` for a
-/// token that is not remembered any more.
+/// Returns the header lines for the claims of an allowed token; `RMTLS_NOT_FOUND` for a token that
+/// is no longer cached.
 ///
 /// # Safety
 /// `engine` is NULL or live; `out` is NULL or valid for writing.
@@ -396,9 +398,9 @@ pub unsafe extern "C" fn rmtls_engine_claim_headers(
     })
 }
 
-/// Reads the discovery document of an issuer: writes where its keys and its introspection are, empty
-/// where the document does not say. `RMTLS_INVALID` for that of another issuer and for URLs that
-/// leave https; then `err` says which.
+/// Reads the discovery document of an issuer, and writes the URLs of its keys and of its
+/// introspection endpoint, empty where the document has none. `RMTLS_INVALID` for the document of
+/// another issuer and for URLs that are not https; then `err` has the reason.
 ///
 /// # Safety
 /// `document` and `issuer` are readable for their lengths; `jwks_uri` and `introspection` are NULL
@@ -428,8 +430,8 @@ pub unsafe extern "C" fn rmtls_discovery_read(
     }
 }
 
-/// Checks a JWK Set: writes the number of keys in it that verify tokens. `RMTLS_INVALID` when there
-/// is none, or when it is not one; then `err` says why.
+/// Checks a JWK Set, and writes the number of its keys that can verify tokens. `RMTLS_INVALID`
+/// when there is none, or when it is not a JWK Set; then `err` has the reason.
 ///
 /// # Safety
 /// `document` is readable for its length; `count` is NULL or valid for writing; `err` is NULL or
@@ -452,15 +454,15 @@ pub unsafe extern "C" fn rmtls_jwks_check(
     }
 }
 
-/// Checks that a token which somebody else found good is bound to a certificate (RFC 8705 section
-/// 3): `token` is a compact JWT whose signature is not looked at, or with `is_jwt` 0 the JSON of
-/// its claims or of an introspection answer. With `strict` 0 a token that is bound to nothing
-/// passes. `certificate` NULL is no certificate. `RMTLS_INVALID` when it is not; then `err` says
-/// why, for the error log.
+/// Checks that a token, which the caller has already validated, is bound to a certificate (RFC
+/// 8705 section 3). `token` is a compact JWT, whose signature is not verified, or with `is_jwt` 0
+/// the JSON of its claims or of an introspection response. With `strict` 0 a token without a
+/// binding is accepted. `certificate` NULL is no certificate. `RMTLS_INVALID` when the token is
+/// not bound to it; then `err` has the reason for the error log.
 ///
 /// # Safety
-/// `token` is readable for `token_len` bytes; `certificate` is NULL or live; `err` is NULL or valid,
-/// with its data.
+/// `token` is readable for `token_len` bytes; `certificate` is NULL or live; `err` is NULL or
+/// valid, with its data.
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_token_check(
     token: *const u8,
@@ -495,7 +497,7 @@ fn check_binding(
         }
         false => Claims::parse(token).map_err(TokenError::Malformed)?,
     };
-    // Of an introspection answer.
+    // Of an introspection decision.
     if claims.get("active").is_some_and(|active| active != true) {
         return Err(TokenError::Inactive);
     }

@@ -22,9 +22,9 @@ fn within(name: &str, value: i32, most: u32, default: u32) -> Result<u32, Error>
     }
 }
 
-/// Builds a store from a PEM bundle of CA certificates. `allow_partial_chain` 0 or 1;
-/// `verify_depth` is the most intermediates allowed, `auth_level` OpenSSL's security level; -1
-/// for either means the default (10 and 2).
+/// Makes a store from a PEM bundle of CA certificates. `allow_partial_chain` is 0 or 1;
+/// `verify_depth` is the most intermediates allowed, `auth_level` the security level of OpenSSL;
+/// -1 for either selects the default (10 and 2).
 ///
 /// # Safety
 /// `pem` is readable for `pem_len` bytes; `out` is NULL or valid for writing; `err` is NULL or
@@ -67,9 +67,9 @@ pub unsafe extern "C" fn rmtls_trust_store_free(store: *mut rmtls_trust_store) {
     unsafe { take(store) }
 }
 
-/// Verifies a certificate as a TLS client's at `now`, in seconds since the epoch. `code` becomes
-/// `X509_V_OK` (0) or an `X509_V_ERR_*` number, `verdict` `SUCCESS` or `FAILED:<reason>`, cut to
-/// fit. `RMTLS_OK` only says that there is a verdict.
+/// Verifies a certificate as that of a TLS client at `now`, in seconds since 1970. `code` becomes
+/// `X509_V_OK` (0) or an `X509_V_ERR_*` number, `verdict` `SUCCESS` or `FAILED:<reason>`,
+/// truncated to fit. `RMTLS_OK` only means that there is a verdict.
 ///
 /// # Safety
 /// `store` and `certificate` are NULL or live; `code` is NULL or valid for writing; `verdict` is

@@ -113,12 +113,12 @@ int32_t rmtls_engine_access(const struct rmtls_engine *engine,
 
 int32_t rmtls_engine_group(const struct rmtls_engine *engine,
                            uint32_t plan,
-                           const struct rmtls_decision *answer,
+                           const struct rmtls_decision *decision,
                            size_t index,
                            struct rmtls_buf *out);
 
 int32_t rmtls_engine_not_after(const struct rmtls_engine *engine,
-                               const struct rmtls_decision *answer,
+                               const struct rmtls_decision *decision,
                                int64_t *out);
 
 int32_t rmtls_engine_consumer(const struct rmtls_engine *engine,
@@ -189,7 +189,7 @@ int32_t rmtls_engine_access_with_headers(const struct rmtls_engine *engine,
                                          uint32_t plan,
                                          const uint8_t *host,
                                          size_t host_len,
-                                         const struct rmtls_request_header *came,
+                                         const struct rmtls_request_header *headers,
                                          size_t headers_len,
                                          int32_t trusted,
                                          int64_t now,
@@ -199,7 +199,7 @@ int32_t rmtls_engine_access_with_headers(const struct rmtls_engine *engine,
 int32_t rmtls_engine_unverified_certificate(const struct rmtls_engine *engine,
                                             void *ssl,
                                             uint32_t plan,
-                                            const struct rmtls_request_header *came,
+                                            const struct rmtls_request_header *headers,
                                             size_t headers_len,
                                             int32_t trusted,
                                             int32_t or_tls,
@@ -217,7 +217,7 @@ int32_t rmtls_certificate_from_header(const uint8_t *format,
 int32_t rmtls_engine_header_lines(const struct rmtls_engine *engine,
                                   void *ssl,
                                   uint32_t plan,
-                                  const struct rmtls_decision *answer,
+                                  const struct rmtls_decision *decision,
                                   int64_t now,
                                   struct rmtls_header_lines **out);
 
@@ -262,8 +262,8 @@ int32_t rmtls_connection_is_first(void *ssl, uint64_t request);
 
 int32_t rmtls_engine_xfcc(const struct rmtls_engine *engine,
                           uint32_t plan,
-                          const struct rmtls_decision *answer,
-                          const struct rmtls_request_header *came,
+                          const struct rmtls_decision *decision,
+                          const struct rmtls_request_header *headers,
                           size_t headers_len,
                           const uint8_t *own,
                           size_t own_len,
@@ -273,8 +273,7 @@ int32_t rmtls_engine_xfcc(const struct rmtls_engine *engine,
 
 int32_t rmtls_metrics_read_and_reset(uint64_t *out);
 
-int32_t rmtls_engine_join_node(const struct rmtls_engine *engine,
-                               struct rmtls_buf *err);
+int32_t rmtls_engine_join_node(const struct rmtls_engine *engine, struct rmtls_buf *err);
 
 int32_t rmtls_engine_set_state_directory(const struct rmtls_engine *engine,
                                          const uint8_t *path,
@@ -283,8 +282,7 @@ int32_t rmtls_engine_set_state_directory(const struct rmtls_engine *engine,
                                          size_t source_len,
                                          struct rmtls_buf *err);
 
-int32_t rmtls_engine_load_last_good(const struct rmtls_engine *engine,
-                                    struct rmtls_buf *err);
+int32_t rmtls_engine_load_last_good(const struct rmtls_engine *engine, struct rmtls_buf *err);
 
 int32_t rmtls_engine_is_behind(const struct rmtls_engine *engine);
 
@@ -372,8 +370,7 @@ int32_t rmtls_reload_poll(const struct rmtls_reload *reload,
 
 void rmtls_reload_free(struct rmtls_reload *reload);
 
-int32_t rmtls_engine_last_error(const struct rmtls_engine *engine,
-                                struct rmtls_buf *out);
+int32_t rmtls_engine_last_error(const struct rmtls_engine *engine, struct rmtls_buf *out);
 
 int32_t rmtls_engine_watch(const struct rmtls_engine *engine, uint32_t every_ms);
 
@@ -487,7 +484,7 @@ int32_t rmtls_engine_check_token(const struct rmtls_engine *engine,
                                  uint32_t plan,
                                  const struct rmtls_request_header *authorization,
                                  size_t authorization_len,
-                                 const struct rmtls_request_header *came,
+                                 const struct rmtls_request_header *headers,
                                  size_t headers_len,
                                  int32_t trusted,
                                  int32_t latest,
