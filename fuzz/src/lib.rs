@@ -119,7 +119,7 @@ pub fn read_header(format: Format, data: &[u8]) {
     };
     assert_eq!(leaf.len(), 1);
     if let Ok(certificate) = decoded.certificate() {
-        assert_eq!(decoded.key().unwrap(), *certificate.digests());
+        assert_eq!(decoded.digests().unwrap(), *certificate.digests());
         let der = certificate.der().unwrap();
         assert_eq!(openssl::sha::sha256(&der), certificate.digests().leaf);
     }

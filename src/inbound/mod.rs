@@ -89,7 +89,7 @@ impl Format {
 type Ders = Vec<Vec<u8>>;
 
 /// The certificates of a header, leaf first, as DER that is not parsed yet. Caches compare
-/// [`DerChain::key`], so that known certificates are not parsed again.
+/// [`DerChain::digests`], so that known certificates are not parsed again.
 #[derive(Debug)]
 pub struct DerChain {
     ders: Ders,
@@ -165,7 +165,7 @@ pub fn decode(format: Format, lines: &[&[u8]], chain: &[&[u8]]) -> Result<Option
 
 impl DerChain {
     /// The digests of the leaf and of the chain.
-    pub fn key(&self) -> Result<CertificateDigests, Error> {
+    pub fn digests(&self) -> Result<CertificateDigests, Error> {
         let (leaf, chain) = self.ders.split_first().ok_or(Error::NoCertificate)?;
         Ok(CertificateDigests {
             leaf: openssl::sha::sha256(leaf),
@@ -186,7 +186,7 @@ impl DerChain {
         Ok(Certificate::with_digests(
             parse(leaf)?,
             Rc::new(intermediates),
-            self.key()?,
+            self.digests()?,
         ))
     }
 }

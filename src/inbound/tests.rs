@@ -415,7 +415,7 @@ mod xfcc {
             .unwrap();
         assert_eq!(*certificate.digests(), key);
         let alone = one(Format::Xfcc, &format!("hash{};{cert}", &hash[4..]));
-        assert_eq!(alone.unwrap().unwrap().key().unwrap().leaf, key.leaf);
+        assert_eq!(alone.unwrap().unwrap().digests().unwrap().leaf, key.leaf);
     }
 
     #[test]
