@@ -1,8 +1,8 @@
 package TestToken;
 
 # Runs an authorization server (t/servers/openid-provider/provider.mjs) as long as the test file runs. $PROVIDER is its
-# issuer's origin, $TOKENS that of its token endpoint. t/install-test-tools.sh installs it; without it the file is
-# skipped.
+# issuer's origin, $TOKENS that of its token endpoint. t/install-test-tools.sh installs it. The file is skipped if it is
+# not installed, or if there is no `node` to run it.
 
 use strict;
 use warnings;
@@ -24,6 +24,11 @@ my $modules = "$TestMtls::Root/target/oidc";
 
 if (!-e "$modules/node_modules/oidc-provider/package.json") {
     Test::More::plan(skip_all => "oidc-provider is not installed (t/install-test-tools.sh)");
+    exit;
+}
+
+if (system("command -v node >/dev/null 2>&1") != 0) {
+    Test::More::plan(skip_all => "node is not installed");
     exit;
 }
 
