@@ -29,7 +29,7 @@ pub struct DialectOptions {
     /// Whether headers include the certificates that the client sent with the leaf; `true` by
     /// default.
     pub chain: bool,
-    /// Longest value of each header in bytes; without it [`super::Header::limit`].
+    /// Longest value of each header in bytes; without it, the limit of the header.
     pub max_bytes: Option<usize>,
     /// `mode` of `aws-alb` and `cloudfront`.
     pub mode: MtlsMode,

@@ -167,7 +167,7 @@ impl Files {
     /// Checks that there is enough memory to compile the files.
     ///
     /// # Errors
-    /// Those of [`memory_limit::check`]. They are temporary.
+    /// When there is too little memory. The error is temporary.
     pub fn check_memory(&mut self, need: u64) -> io::Result<()> {
         let checked = memory_limit::check(need);
         self.transient |= checked.is_err();
