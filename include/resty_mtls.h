@@ -1109,13 +1109,15 @@ int32_t rmtls_engine_watch_start(const struct rmtls_engine *engine,
                                  uint32_t *every_ms,
                                  uint32_t *token);
 
-// Checks the files of the policy for changes: `look` becomes one of `RMTLS_WATCH_*`.
+// Checks the files of the policy for changes: `change` becomes one of `RMTLS_WATCH_*`.
 // `RMTLS_NOT_FOUND` when the caller may stop, because there is another watcher or another current
 // engine.
 //
 // # Safety
-// `engine` is NULL or live; `look` is NULL or valid for writing.
-int32_t rmtls_engine_watch_check(const struct rmtls_engine *engine, uint32_t token, int32_t *look);
+// `engine` is NULL or live; `change` is NULL or valid for writing.
+int32_t rmtls_engine_watch_check(const struct rmtls_engine *engine,
+                                 uint32_t token,
+                                 int32_t *change);
 
 // Finds the request headers that only the gateway may set, and `Connection` headers that would
 // make an upstream drop one of them. Writes at most `found_cap` of their indexes to `found`, and
@@ -1254,7 +1256,7 @@ int32_t rmtls_sni_map_new(struct rmtls_sni_map **out);
 void rmtls_sni_map_free(struct rmtls_sni_map *map);
 
 // Adds a server name: exact, `*.example.com` (one label) or `*`. `value` is any number of the
-// caller. With `ask` not 0, handshakes under this name request a client certificate, to be
+// caller. With `request` not 0, handshakes under this name request a client certificate, to be
 // verified with one of `stores`; with `send_ca_names` not 0 the request names the CAs of those
 // stores. The stores may be freed afterwards.
 //
@@ -1266,7 +1268,7 @@ int32_t rmtls_sni_map_add(struct rmtls_sni_map *map,
                           const uint8_t *pattern,
                           size_t pattern_len,
                           uint32_t value,
-                          int32_t ask,
+                          int32_t request,
                           const struct rmtls_trust_store *const *stores,
                           size_t stores_len,
                           int32_t send_ca_names,

@@ -6,7 +6,7 @@ use super::certificate::rmtls_certificate;
 use super::engine::rmtls_engine;
 use super::header_lines::RMTLS_VERDICT_NOT_VERIFIED;
 use super::{
-    bytes, connection, give, guard, guard_with, handle, output, put, put_truncated, rmtls_buf,
+    bytes, connection, guard, guard_with, handle, new_handle, output, put, put_truncated, rmtls_buf,
 };
 use crate::cache::SlotId;
 use crate::decision::{CertificateForwarding, Decision, Identity, Outcome};
@@ -282,7 +282,7 @@ pub unsafe extern "C" fn rmtls_engine_tls_client(
         unsafe {
             let engine = handle(engine)?;
             let ssl = connection(ssl).ok_or(Error::NotFound)?;
-            give(out, || {
+            new_handle(out, || {
                 let certificate = engine.0.tls_client(ssl)?.ok_or(Error::NotFound)?;
                 Ok(rmtls_certificate(certificate))
             })
@@ -307,7 +307,7 @@ pub unsafe extern "C" fn rmtls_engine_cached_client(
         // SAFETY: the caller's promises, passed on unchanged.
         unsafe {
             let engine = handle(engine)?;
-            give(out, || {
+            new_handle(out, || {
                 let certificate = engine.0.cached_client(client, generation);
                 Ok(rmtls_certificate(certificate.ok_or(Error::NotFound)?))
             })

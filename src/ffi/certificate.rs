@@ -3,7 +3,9 @@
 use std::ffi::c_void;
 use std::rc::Rc;
 
-use super::{bytes, connection, give, guard, guard_with, handle, output, put, rmtls_buf, take};
+use super::{
+    bytes, connection, free_handle, guard, guard_with, handle, new_handle, output, put, rmtls_buf,
+};
 use crate::certificate::Certificate;
 use crate::connection::Connection;
 use crate::Error;
@@ -54,7 +56,7 @@ pub unsafe extern "C" fn rmtls_certificate_from_pem(
     unsafe {
         guard_with(err, || {
             let pem = bytes(pem, pem_len)?;
-            give(out, || {
+            new_handle(out, || {
                 Ok(rmtls_certificate(Rc::new(Certificate::from_pem(pem)?)))
             })
         })
@@ -75,7 +77,7 @@ pub unsafe extern "C" fn rmtls_certificate_from_ssl(
         // SAFETY: the caller's promises, passed on unchanged.
         unsafe {
             let ssl = connection(ssl).ok_or(Error::NotFound)?;
-            give(out, || {
+            new_handle(out, || {
                 let connection_data = Connection::of_or_new(ssl)?;
                 let key = connection_data.digests(ssl)?.ok_or(Error::NotFound)?;
                 Ok(rmtls_certificate(Rc::new(
@@ -93,7 +95,7 @@ pub unsafe extern "C" fn rmtls_certificate_from_ssl(
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_certificate_free(certificate: *mut rmtls_certificate) {
     // SAFETY: the caller's promise, passed on unchanged.
-    unsafe { take(certificate) }
+    unsafe { free_handle(certificate) }
 }
 
 /// Writes one of the `RMTLS_FIELD_*` of a certificate.

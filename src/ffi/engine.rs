@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::{give, guard, handle, take};
+use super::{free_handle, guard, handle, new_handle};
 use crate::engine::{bounds, Engine};
 use crate::Error;
 
@@ -36,7 +36,7 @@ pub(super) fn current() -> Option<Rc<Engine>> {
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_engine_new(out: *mut *mut rmtls_engine) -> i32 {
     // SAFETY: the caller's promise, passed on unchanged.
-    guard(|| unsafe { give(out, || Ok(rmtls_engine(Rc::default()))) })
+    guard(|| unsafe { new_handle(out, || Ok(rmtls_engine(Rc::default()))) })
 }
 
 /// Frees a handle. The engine itself stays alive while it is the current one of the thread.
@@ -47,7 +47,7 @@ pub unsafe extern "C" fn rmtls_engine_new(out: *mut *mut rmtls_engine) -> i32 {
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_engine_free(engine: *mut rmtls_engine) {
     // SAFETY: the caller's promise, passed on unchanged.
-    unsafe { take(engine) }
+    unsafe { free_handle(engine) }
 }
 
 /// Makes this engine the current one of the thread.
@@ -72,7 +72,7 @@ pub unsafe extern "C" fn rmtls_engine_install(engine: *const rmtls_engine) -> i3
 pub unsafe extern "C" fn rmtls_engine_current(out: *mut *mut rmtls_engine) -> i32 {
     guard(|| {
         // SAFETY: the caller's promise, passed on unchanged.
-        unsafe { give(out, || current().map(rmtls_engine).ok_or(Error::NotFound)) }
+        unsafe { new_handle(out, || current().map(rmtls_engine).ok_or(Error::NotFound)) }
     })
 }
 

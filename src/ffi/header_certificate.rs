@@ -8,7 +8,8 @@ use super::certificate::rmtls_certificate;
 use super::engine::rmtls_engine;
 use super::request_header::{request_headers, rmtls_request_header};
 use super::{
-    bytes, connection, give, guard, guard_with, handle, output, put_truncated, rmtls_buf, text,
+    bytes, connection, guard, guard_with, handle, new_handle, output, put_truncated, rmtls_buf,
+    text,
 };
 use crate::engine::RequestHeaders;
 use crate::inbound::{decode, Format};
@@ -84,7 +85,7 @@ pub unsafe extern "C" fn rmtls_engine_unverified_certificate(
                 headers: &headers,
                 trusted: trusted == 1,
             };
-            give(out, || {
+            new_handle(out, || {
                 let presented = engine.unverified_certificate(
                     connection(ssl),
                     plan as usize,
@@ -134,7 +135,7 @@ pub unsafe extern "C" fn rmtls_certificate_from_header(
             );
             let lines: Vec<&[u8]> = lines.into_iter().map(|(_, value)| value).collect();
             let chain: Vec<&[u8]> = chain.into_iter().map(|(_, value)| value).collect();
-            give(out, || {
+            new_handle(out, || {
                 let decoded = decode(format, &lines, &chain)?.ok_or(Error::NotFound)?;
                 Ok(rmtls_certificate(Rc::new(decoded.certificate()?)))
             })

@@ -7,7 +7,7 @@ use super::certificate::rmtls_certificate;
 use super::engine::rmtls_engine;
 use super::request_header::{request_headers, rmtls_request_header};
 use super::{
-    bytes, connection, give, guard, guard_with, handle, output, put, rmtls_buf, take, text,
+    connection, free_handle, guard, guard_with, handle, new_handle, output, put, rmtls_buf, text,
 };
 use crate::connection::Connection;
 use crate::engine::{ClientCertificate, HeaderLine, HeaderLines, LineKind, NO_CONSUMER};
@@ -93,7 +93,7 @@ pub unsafe extern "C" fn rmtls_engine_header_lines(
         unsafe {
             let engine = &handle(engine)?.0;
             let decision = handle(decision)?.to_decision();
-            give(out, || {
+            new_handle(out, || {
                 let lines = engine.lines(connection(ssl), plan as usize, &decision, now)?;
                 Ok(rmtls_header_lines::new(lines))
             })
@@ -124,7 +124,7 @@ pub unsafe extern "C" fn rmtls_certificate_header_lines(
             let certificate = &handle(certificate)?.0;
             let dialect = parse_dialect(text(dialect, dialect_len)?)?;
             let verdict = verify_result(verdict)?;
-            give(out, || {
+            new_handle(out, || {
                 Ok(rmtls_header_lines::new(HeaderLines::of(
                     dialect,
                     certificate,
@@ -159,7 +159,7 @@ pub unsafe extern "C" fn rmtls_engine_cloudflare(
             let engine = &handle(engine)?.0;
             let client = client.as_ref().map(|client| client.0.clone());
             let verdict = verify_result(verdict)?;
-            give(out, || {
+            new_handle(out, || {
                 let properties = engine.cloudflare(ClientCertificate {
                     ssl: connection(ssl),
                     certificate: client,
@@ -238,7 +238,7 @@ pub unsafe extern "C" fn rmtls_header_lines_until(
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_header_lines_free(lines: *mut rmtls_header_lines) {
     // SAFETY: the caller's promise, passed on unchanged.
-    unsafe { take(lines) }
+    unsafe { free_handle(lines) }
 }
 
 /// Writes the value that a dialect has for this key, for `client`, or with NULL for the client of

@@ -249,11 +249,14 @@ unsafe fn put_truncated(out: *mut rmtls_buf, message: &str) {
     let _ = unsafe { put(out, &message.as_bytes()[..end]) };
 }
 
-/// Hands a new handle to the caller.
+/// Allocates a handle for the caller.
 ///
 /// # Safety
 /// `out` is NULL or valid for writing.
-unsafe fn give<T>(out: *mut *mut T, make: impl FnOnce() -> Result<T, Error>) -> Result<(), Error> {
+unsafe fn new_handle<T>(
+    out: *mut *mut T,
+    make: impl FnOnce() -> Result<T, Error>,
+) -> Result<(), Error> {
     // SAFETY: the caller's promise.
     let out = unsafe { output(out) }?;
     *out = std::ptr::null_mut();
@@ -261,11 +264,11 @@ unsafe fn give<T>(out: *mut *mut T, make: impl FnOnce() -> Result<T, Error>) -> 
     Ok(())
 }
 
-/// Takes a handle back.
+/// Frees a handle.
 ///
 /// # Safety
-/// `handle` is NULL or came from [`give`] and is not used again.
-unsafe fn take<T>(handle: *mut T) {
+/// `handle` is NULL or came from [`new_handle`] and is not used again.
+unsafe fn free_handle<T>(handle: *mut T) {
     if !handle.is_null() {
         guard(|| {
             // SAFETY: the caller's promise.

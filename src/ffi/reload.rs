@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::engine::{current, rmtls_engine};
 use super::{
-    bytes, file_name, give, guard, guard_with, handle, output, put_truncated, rmtls_buf, take, text,
+    bytes, file_name, free_handle, guard, guard_with, handle, new_handle, output, put_truncated,
+    rmtls_buf, text,
 };
 use crate::engine::{Engine, PolicySource, Reload, ReloadProgress};
 use crate::Error;
@@ -47,7 +48,7 @@ unsafe fn start(
     unsafe {
         guard_with(err, || {
             let engine = handle(engine)?.engine().clone();
-            give(out, || {
+            new_handle(out, || {
                 let reload = order(&engine)?;
                 Ok(rmtls_reload { engine, reload })
             })
@@ -175,7 +176,7 @@ pub unsafe extern "C" fn rmtls_reload_poll(
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_reload_free(reload: *mut rmtls_reload) {
     // SAFETY: the caller's promise, passed on unchanged.
-    unsafe { take(reload) }
+    unsafe { free_handle(reload) }
 }
 
 /// Writes the errors of the last load or reload, one line for each, truncated to fit;
@@ -235,25 +236,25 @@ pub unsafe extern "C" fn rmtls_engine_watch_start(
     })
 }
 
-/// Checks the files of the policy for changes: `look` becomes one of `RMTLS_WATCH_*`.
+/// Checks the files of the policy for changes: `change` becomes one of `RMTLS_WATCH_*`.
 /// `RMTLS_NOT_FOUND` when the caller may stop, because there is another watcher or another current
 /// engine.
 ///
 /// # Safety
-/// `engine` is NULL or live; `look` is NULL or valid for writing.
+/// `engine` is NULL or live; `change` is NULL or valid for writing.
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_engine_watch_check(
     engine: *const rmtls_engine,
     token: u32,
-    look: *mut i32,
+    change: *mut i32,
 ) -> i32 {
     guard(|| {
         // SAFETY: the caller's promises, passed on unchanged.
-        let (engine, look) = unsafe { (handle(engine)?.engine(), output(look)?) };
+        let (engine, change) = unsafe { (handle(engine)?.engine(), output(change)?) };
         if !current().is_some_and(|current| Rc::ptr_eq(&current, engine)) {
             return Err(Error::NotFound);
         }
-        *look = engine.check_watch(token)? as i32;
+        *change = engine.check_watch(token)? as i32;
         Ok(())
     })
 }

@@ -4,7 +4,9 @@ use std::ffi::c_void;
 use std::sync::Arc;
 
 use super::trust_store::rmtls_trust_store;
-use super::{bytes, connection, give, guard, guard_with, handle, output, rmtls_buf, take};
+use super::{
+    bytes, connection, free_handle, guard, guard_with, handle, new_handle, output, rmtls_buf,
+};
 use crate::connection::Connection;
 use crate::handshake::{CertificateRequest, SniMap, SniMapBuilder, CA_NAMES_BUDGET};
 use crate::Error;
@@ -16,7 +18,7 @@ enum Names {
 
 struct Content {
     value: u32,
-    ask: Option<Arc<CertificateRequest>>,
+    request: Option<Arc<CertificateRequest>>,
 }
 
 /// Server names and their certificate requests; immutable once built.
@@ -35,8 +37,13 @@ impl rmtls_sni_map {
         }
     }
 
-    fn ask(&self, name: Option<&[u8]>) -> Result<Option<Arc<CertificateRequest>>, Error> {
-        Ok(self.content(name)?.and_then(|content| content.ask.clone()))
+    fn certificate_request(
+        &self,
+        name: Option<&[u8]>,
+    ) -> Result<Option<Arc<CertificateRequest>>, Error> {
+        Ok(self
+            .content(name)?
+            .and_then(|content| content.request.clone()))
     }
 }
 
@@ -64,7 +71,7 @@ pub unsafe extern "C" fn rmtls_sni_map_new(out: *mut *mut rmtls_sni_map) -> i32 
             })
         };
         // SAFETY: the caller's promise, passed on unchanged.
-        unsafe { give(out, make) }
+        unsafe { new_handle(out, make) }
     })
 }
 
@@ -75,11 +82,11 @@ pub unsafe extern "C" fn rmtls_sni_map_new(out: *mut *mut rmtls_sni_map) -> i32 
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_sni_map_free(map: *mut rmtls_sni_map) {
     // SAFETY: the caller's promise, passed on unchanged.
-    unsafe { take(map) }
+    unsafe { free_handle(map) }
 }
 
 /// Adds a server name: exact, `*.example.com` (one label) or `*`. `value` is any number of the
-/// caller. With `ask` not 0, handshakes under this name request a client certificate, to be
+/// caller. With `request` not 0, handshakes under this name request a client certificate, to be
 /// verified with one of `stores`; with `send_ca_names` not 0 the request names the CAs of those
 /// stores. The stores may be freed afterwards.
 ///
@@ -93,7 +100,7 @@ pub unsafe extern "C" fn rmtls_sni_map_add(
     pattern: *const u8,
     pattern_len: usize,
     value: u32,
-    ask: i32,
+    request: i32,
     stores: *const *const rmtls_trust_store,
     stores_len: usize,
     send_ca_names: i32,
@@ -118,7 +125,7 @@ pub unsafe extern "C" fn rmtls_sni_map_add(
             };
             let index = u32::try_from(map.contents.len())
                 .map_err(|_| Error::Misuse("too many names".to_owned()))?;
-            let ask = match ask {
+            let request = match request {
                 0 => None,
                 _ => {
                     let cas: Vec<_> = match send_ca_names {
@@ -137,7 +144,7 @@ pub unsafe extern "C" fn rmtls_sni_map_add(
                 }
             };
             builder.add(pattern, index)?;
-            map.contents.push(Content { value, ask });
+            map.contents.push(Content { value, request });
             Ok(())
         })
     }
@@ -198,8 +205,8 @@ pub unsafe extern "C" fn rmtls_sni_map_client_hello(
     // SAFETY: the caller's promises, passed on unchanged.
     unsafe {
         guard_with(err, || {
-            let ask = handle(map)?.ask(server_name(name, name_len)?)?;
-            Connection::on_client_hello(connection(ssl).ok_or(Error::NullArgument)?, ask)
+            let request = handle(map)?.certificate_request(server_name(name, name_len)?)?;
+            Connection::on_client_hello(connection(ssl).ok_or(Error::NullArgument)?, request)
         })
     }
 }
@@ -251,9 +258,9 @@ pub unsafe extern "C" fn rmtls_sni_map_check_binding(
         *bound = 0;
         // SAFETY: as above.
         let ssl = unsafe { connection(ssl) }.ok_or(Error::NullArgument)?;
-        let ask = map.ask(name)?;
+        let request = map.certificate_request(name)?;
         *bound = Connection::of_or_new(ssl)?
-            .is_bound(ssl, ask.as_deref())
+            .is_bound(ssl, request.as_deref())
             .into();
         Ok(())
     })

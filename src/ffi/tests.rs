@@ -268,7 +268,7 @@ fn put_short_buffer_sets_the_bytes_needed() {
             cap,
             len: 99,
         };
-        // SAFETY: the buffer is as large as it says.
+        // SAFETY: the buffer has `cap` bytes.
         assert_eq!(guard(|| unsafe { put(&mut buf, b"hello") }), code);
         assert_eq!(buf.len, len);
         assert_eq!(memory[5..], [0; 3]);
@@ -283,7 +283,7 @@ fn put_truncated_cuts_at_a_character() {
         cap: 2,
         len: 0,
     };
-    // SAFETY: the buffer is as large as it says.
+    // SAFETY: the buffer has `cap` bytes.
     unsafe { put_truncated(&mut buf, "a\u{17d}b") };
     assert_eq!((&memory[..buf.len], buf.len), (&b"a"[..], 1));
 }

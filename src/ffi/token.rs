@@ -7,7 +7,8 @@ use super::engine::rmtls_engine;
 use super::header_lines::rmtls_header_lines;
 use super::request_header::{request_headers, rmtls_request_header};
 use super::{
-    bytes, connection, give, guard, guard_with, handle, output, put, put_truncated, rmtls_buf, text,
+    bytes, connection, guard, guard_with, handle, new_handle, output, put, put_truncated,
+    rmtls_buf, text,
 };
 use crate::cache::SlotId;
 use crate::certificate::Certificate;
@@ -390,7 +391,7 @@ pub unsafe extern "C" fn rmtls_engine_claim_headers(
                 index: token,
                 generation,
             };
-            give(out, || {
+            new_handle(out, || {
                 let lines = engine.claim_headers(plan as usize, place)?;
                 Ok(rmtls_header_lines::new(lines))
             })

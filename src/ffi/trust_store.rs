@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::certificate::rmtls_certificate;
 use super::{
-    bytes, give, guard, guard_with, handle, output, put_parts, put_truncated, rmtls_buf, take,
+    bytes, free_handle, guard, guard_with, handle, new_handle, output, put_parts, put_truncated,
+    rmtls_buf,
 };
 use crate::trust::{verdict_text, CaCertificate, TrustStore, VerifyOptions};
 use crate::Error;
@@ -43,7 +44,7 @@ pub unsafe extern "C" fn rmtls_trust_store_new(
     unsafe {
         guard_with(err, || {
             let pem = bytes(pem, pem_len)?;
-            give(out, || {
+            new_handle(out, || {
                 let default = VerifyOptions::default();
                 let options = VerifyOptions {
                     allow_partial_chain: allow_partial_chain != 0,
@@ -64,7 +65,7 @@ pub unsafe extern "C" fn rmtls_trust_store_new(
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_trust_store_free(store: *mut rmtls_trust_store) {
     // SAFETY: the caller's promise, passed on unchanged.
-    unsafe { take(store) }
+    unsafe { free_handle(store) }
 }
 
 /// Verifies a certificate as that of a TLS client at `now`, in seconds since 1970. `code` becomes

@@ -378,7 +378,9 @@ int32_t rmtls_engine_watch_start(const struct rmtls_engine *engine,
                                  uint32_t *every_ms,
                                  uint32_t *token);
 
-int32_t rmtls_engine_watch_check(const struct rmtls_engine *engine, uint32_t token, int32_t *look);
+int32_t rmtls_engine_watch_check(const struct rmtls_engine *engine,
+                                 uint32_t token,
+                                 int32_t *change);
 
 int32_t rmtls_engine_reserved_headers(const struct rmtls_engine *engine,
                                       const struct rmtls_request_header *headers,
@@ -452,7 +454,7 @@ int32_t rmtls_sni_map_add(struct rmtls_sni_map *map,
                           const uint8_t *pattern,
                           size_t pattern_len,
                           uint32_t value,
-                          int32_t ask,
+                          int32_t request,
                           const struct rmtls_trust_store *const *stores,
                           size_t stores_len,
                           int32_t send_ca_names,
