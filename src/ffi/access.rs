@@ -120,7 +120,7 @@ impl rmtls_decision {
     }
 
     /// The part of the decision on which the header lines depend.
-    pub(super) fn to_decision(&self) -> Decision {
+    pub(super) fn to_decision(self) -> Decision {
         Decision {
             outcome: Outcome::Pass,
             client: self.client_slot(),
