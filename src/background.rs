@@ -1,10 +1,10 @@
-//! A thread beside the event loop of a worker that runs closures: what takes long is compiled,
-//! parsed and freed there.
+//! A thread of the worker, separate from its event loop, that runs closures: large values are
+//! compiled, parsed and freed there.
 //!
-//! The thread starts when it is first needed and lives as long as the worker: a new thread for each
-//! task would leave a heap of its own behind each time. What the thread allocates is freed on the
-//! thread again, down to the last box. It locks its heap to give memory back to the system, which
-//! takes a tenth of a second for large structures, and the event loop must not wait for that lock.
+//! The thread starts when it is first needed and runs until the worker ends, because every new
+//! thread gets a heap (malloc arena) that remains after the thread. Everything that the thread
+//! allocates is also freed on the thread: returning memory to the system locks the heap for a tenth
+//! of a second with large structures, and the event loop must not wait for that lock.
 
 use std::cell::RefCell;
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -111,7 +111,7 @@ pub(crate) fn start() -> Result<(), Error> {
     started.unwrap_or(Ok(()))
 }
 
-/// Gives the message back when there is no thread to receive it.
+/// Returns the message when there is no thread to receive it.
 fn send(message: Message) -> Option<Message> {
     let sent = THREAD.try_with(|thread| {
         let thread = thread.borrow();

@@ -33,9 +33,9 @@ pub enum Identity {
     None,
     /// The holder of a trusted certificate (`skip_consumer_lookup`).
     Holder,
-    /// A consumer, with the credential that named it.
+    /// A consumer, with the credential that matched.
     Consumer(u32, Option<u32>),
-    /// The anonymous consumer, which stands in for clients that are not trusted.
+    /// The anonymous consumer, used for clients that are not trusted.
     Anonymous(u32),
 }
 
@@ -78,7 +78,7 @@ pub struct Decision {
     /// The slot of the client in the client cache, when the client presented a certificate and the
     /// route uses it.
     pub client: Option<SlotId>,
-    /// `X509_V_*` number of the verdict, when the route asked for one.
+    /// `X509_V_*` number of the verdict, when the route verifies certificates.
     pub verdict: Option<i32>,
     /// The client that the request is attributed to.
     pub identity: Identity,
@@ -87,8 +87,8 @@ pub struct Decision {
     /// Number of the connection when its client certificate is not trusted, else 0. The number is
     /// never used twice, so it can be the key of what is cached for the connection.
     pub connection: u32,
-    /// Header lines that were made under another number here show another certificate of this
-    /// server.
+    /// Number of this server's certificate on the connection. Header lines may describe it, so lines
+    /// cached with another number are not used.
     pub server_certificate: u32,
     /// Whether the certificate is from a header: then the one of the connection is the proxy's.
     pub from_header: bool,

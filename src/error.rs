@@ -15,7 +15,7 @@ pub enum Code {
     LeftOut = 3,
     /// A required pointer was NULL.
     NullArgument = -1,
-    /// The input is not what the function takes.
+    /// The function does not accept the input.
     Invalid = -2,
     /// The library panicked. The panic was caught at the C ABI.
     Panic = -3,
@@ -31,7 +31,7 @@ pub enum Error {
     /// The object does not exist.
     #[error("not found")]
     NotFound,
-    /// The caller's buffer is too small; its `len` says what is needed.
+    /// The caller's buffer is too small. Its `len` was set to the length of the result.
     #[error("buffer too small")]
     TooSmall,
     /// A required pointer is NULL.

@@ -1,7 +1,7 @@
 //! Client certificates (mTLS) for nginx with lua-nginx-module and for OpenResty.
 //!
 //! The engine behind the Lua modules `resty.mtls.*`: it decides per server name whether a TLS
-//! handshake asks for a client certificate, ties the TLS session to that decision, verifies the
+//! handshake requests a client certificate, ties the TLS session to that decision, verifies the
 //! presented chain against the trust store of the route, and renders the header lines that describe
 //! the client to the upstream. It does not depend on nginx or Lua; [`ffi`] is its C ABI.
 //!

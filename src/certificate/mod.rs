@@ -117,7 +117,7 @@ impl Certificate {
         &self.leaf
     }
 
-    /// The certificates that the client sent beside the leaf, in the order sent.
+    /// The certificates that the client sent with the leaf, in the order sent.
     pub fn intermediates(&self) -> &StackRef<X509> {
         &self.intermediates
     }

@@ -50,7 +50,7 @@ pub fn attributes(name: &X509NameRef) -> Vec<Attribute> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Encoding {
     /// The characters are unambiguous.
-    Certain,
+    Unambiguous,
     /// Non-ASCII bytes in a string type that readers decode differently (TeletexString) or that
     /// does not allow them (PrintableString). OpenSSL reads them as ISO 8859-1.
     EightBit,
@@ -74,7 +74,7 @@ pub(super) fn all_attributes(name: &X509NameRef) -> impl Iterator<Item = Attribu
             Some(_) if ext::is_one_byte_string(data) && !data.as_slice().is_ascii() => {
                 Encoding::EightBit
             }
-            Some(_) => Encoding::Certain,
+            Some(_) => Encoding::Unambiguous,
         };
         Attribute {
             name,
@@ -286,11 +286,11 @@ fn go_text(attribute: &Attribute) -> Result<&str, Unprintable> {
 fn go_escaped(value: &str) -> String {
     let mut text = String::with_capacity(value.len());
     let last = value.len().saturating_sub(1);
-    for (place, character) in value.char_indices() {
+    for (index, character) in value.char_indices() {
         let escape = match character {
             ',' | '+' | '"' | '\\' | '<' | '>' | ';' => true,
-            ' ' => place == 0 || place == last,
-            '#' => place == 0,
+            ' ' => index == 0 || index == last,
+            '#' => index == 0,
             _ => false,
         };
         if escape {

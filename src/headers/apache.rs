@@ -14,7 +14,7 @@ use openssl::nid::Nid;
 use openssl::x509::X509Ref;
 
 use super::common::{
-    ascii, days_left, der_base64, not_after, not_before, san, sent_beside, serial_hex,
+    ascii, days_left, der_base64, not_after, not_before, san, sent_intermediates, serial_hex,
 };
 use super::header::{Header, RenderResult};
 use super::{ClientInfo, DialectOptions, LeftOutReason, VerifyResult};
@@ -78,7 +78,7 @@ fn key_algorithm(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
 fn long_name(algorithm: Nid) -> Result<String, LeftOutReason> {
     match algorithm {
         Nid::UNDEF => Err(LeftOutReason::Unreadable(
-            "an algorithm OpenSSL does not know".to_owned(),
+            "an algorithm without a name in OpenSSL".to_owned(),
         )),
         algorithm => Ok(algorithm.long_name()?.to_owned()),
     }
@@ -128,7 +128,9 @@ fn chain(client: &ClientInfo, options: &DialectOptions) -> Result<Vec<String>, L
     let Some(certificate) = client.certificate else {
         return Ok(Vec::new());
     };
-    sent_beside(certificate, options).map(on_one_line).collect()
+    sent_intermediates(certificate, options)
+        .map(on_one_line)
+        .collect()
 }
 
 fn on_one_line(certificate: &X509Ref) -> Result<String, LeftOutReason> {

@@ -126,7 +126,7 @@ pub(super) fn rfc9440_leaf(client: &ClientInfo, _: &DialectOptions) -> RenderRes
 /// A List of Byte Sequences without the leaf, in the order sent.
 pub(super) fn rfc9440_chain(client: &ClientInfo, options: &DialectOptions) -> RenderResult {
     client.read(|certificate| {
-        let members: Result<Vec<_>, _> = sent_beside(certificate, options)
+        let members: Result<Vec<_>, _> = sent_intermediates(certificate, options)
             .map(|certificate| Ok::<_, Error>(byte_sequence(&certificate.to_der()?)))
             .collect();
         Ok::<_, Error>(members?.join(", "))
@@ -138,7 +138,7 @@ fn byte_sequence(bytes: &[u8]) -> String {
 }
 
 /// The certificates that the client sent with the leaf; none with `chain: false`.
-pub(super) fn sent_beside<'a>(
+pub(super) fn sent_intermediates<'a>(
     certificate: &'a Certificate,
     options: &DialectOptions,
 ) -> impl Iterator<Item = &'a X509Ref> {
@@ -193,5 +193,5 @@ pub(super) fn all<'a>(
     certificate: &'a Certificate,
     options: &DialectOptions,
 ) -> impl Iterator<Item = &'a X509Ref> {
-    std::iter::once(certificate.leaf()).chain(sent_beside(certificate, options))
+    std::iter::once(certificate.leaf()).chain(sent_intermediates(certificate, options))
 }

@@ -13,7 +13,7 @@
 //! `X-SSL` and `X-SSL-Session_ID` describe the connection, not the certificate, and are not
 //! written.
 
-use super::common::{ascii, base64, der_base64, san, sent_beside, serial_hex};
+use super::common::{ascii, base64, der_base64, san, sent_intermediates, serial_hex};
 use super::header::{Header, RenderResult};
 use super::{ClientInfo, DialectOptions, LeftOutReason};
 use crate::certificate::{name, time, San};
@@ -65,7 +65,7 @@ fn not_after(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
 }
 
 fn date(epoch: i64) -> Result<String, LeftOutReason> {
-    let why = "a year outside 1950 to 2049 cannot be told in two digits";
+    let why = "a year outside 1950 to 2049 cannot be written with two digits";
     time::utc_time(epoch).ok_or_else(|| LeftOutReason::Ambiguous(why.to_owned()))
 }
 
@@ -115,7 +115,7 @@ fn names(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
 fn chain_der(client: &ClientInfo, options: &DialectOptions) -> RenderResult {
     client.read(|certificate| {
         let mut der = Vec::new();
-        for certificate in sent_beside(certificate, options) {
+        for certificate in sent_intermediates(certificate, options) {
             der.extend(certificate.to_der()?);
         }
         Ok::<_, Error>(base64(&der))

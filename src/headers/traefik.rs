@@ -49,9 +49,9 @@ fn info(client: &ClientInfo, options: &DialectOptions) -> RenderResult {
         let certificates: Result<Vec<_>, _> = all(certificate, options).map(fields).collect();
         let certificates = certificates?;
         let has = |fields: &Fields, key| fields.iter().any(|(field, _)| *field == key);
-        if let [leaf, beside @ ..] = certificates.as_slice() {
-            if beside.iter().flatten().any(|(key, _)| !has(leaf, *key)) {
-                let why = "a certificate beside the leaf has a field that the leaf has not";
+        if let [leaf, others @ ..] = certificates.as_slice() {
+            if others.iter().flatten().any(|(key, _)| !has(leaf, *key)) {
+                let why = "a certificate sent with the leaf has a field that the leaf lacks";
                 return Err(LeftOutReason::Ambiguous(why.to_owned()));
             }
         }

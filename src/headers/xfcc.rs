@@ -6,7 +6,7 @@
 //! the crate xfcc-parser before any character, and Keycloak splits at every `;` and `=`. So an
 //! element has no escape and no delimiter inside a value. `Subject` equals Envoy's where the name
 //! needs no escape; `URI` and `DNS` are bare, or quoted if they contain a `=`. A key with a value
-//! that cannot be written like this (`O=DigiCert\, Inc.`, letters beyond ASCII, two CNs, a `;` in a
+//! that cannot be written like this (`O=DigiCert\, Inc.`, non-ASCII characters, two CNs, a `;` in a
 //! URI) is left out with all its values; the other keys remain. The whole element is left out if an
 //! alternative name is not printable ASCII, or if the element is too large.
 //! Readers: Istio and other meshes, Envoy, Keycloak (`envoy`: needs `Chain` in one element and no
@@ -52,7 +52,7 @@ impl XfccMode {
         ("ALWAYS_FORWARD_ONLY", XfccMode::AlwaysForwardOnly),
     ];
 
-    /// The mode with this name of Envoy's.
+    /// The mode that Envoy calls `name`.
     pub fn from_name(name: &str) -> Option<XfccMode> {
         XfccMode::ALL
             .into_iter()
@@ -133,7 +133,7 @@ pub fn forward(
             .iter()
             .map(|value| match std::str::from_utf8(value) {
                 Ok(text) if !text.chars().any(|c| c != '\t' && c.is_control()) => Ok(text),
-                _ => Err(LeftOutReason::NotText("the value that came is not text")),
+                _ => Err(LeftOutReason::NotText("the inbound value is not text")),
             })
             .collect();
         Ok::<_, LeftOutReason>(Some(values?.join(",")).filter(|value| !value.is_empty()))
@@ -148,11 +148,12 @@ pub fn forward(
                 Some(format!("{inbound},{element}"))
             }
             Some(_) => {
-                let why = "the value that came would swallow or change what is appended";
+                let why = "an element appended to the inbound value would be misread";
                 return Err(LeftOutReason::Ambiguous(why.to_owned()));
             }
         },
-        // Nothing is appended to: readers would take the last inbound element for this client's.
+        // Without an element nothing is forwarded: readers would read the last inbound element as
+        // the one of this client.
         _ => None,
     };
     let limit = options.max_bytes.unwrap_or(MAX_VALUE);
@@ -361,8 +362,8 @@ mod tests {
         );
         assert_eq!(XfccMode::from_name("append_forward"), None);
         for (_, mode) in XfccMode::ALL {
-            let came = forward(&options(mode), true, &[b"By=a"], OWN).unwrap();
-            let kept = came.is_some_and(|value| value.contains("By=a"));
+            let forwarded = forward(&options(mode), true, &[b"By=a"], OWN).unwrap();
+            let kept = forwarded.is_some_and(|value| value.contains("By=a"));
             assert_eq!(mode.forwards(), kept, "{mode:?}");
         }
     }
@@ -378,17 +379,17 @@ mod tests {
             )
             .unwrap()
         };
-        let came = Some("By=a;Hash=1,By=b".to_owned());
+        let forwarded = Some("By=a;Hash=1,By=b".to_owned());
         for (mode, without, with) in [
             (XfccMode::Sanitize, None, None),
-            (XfccMode::ForwardOnly, None, came.clone()),
+            (XfccMode::ForwardOnly, None, forwarded.clone()),
             (
                 XfccMode::AppendForward,
                 None,
                 Some("By=a;Hash=1,By=b,Hash=00".to_owned()),
             ),
             (XfccMode::SanitizeSet, None, Some("Hash=00".to_owned())),
-            (XfccMode::AlwaysForwardOnly, came.clone(), came),
+            (XfccMode::AlwaysForwardOnly, forwarded.clone(), forwarded),
         ] {
             assert_eq!(forward(mode, false), without, "{mode:?}");
             assert_eq!(forward(mode, true), with, "{mode:?}");
@@ -397,24 +398,24 @@ mod tests {
 
     #[test]
     fn forward_without_an_inbound_header_is_the_element_alone() {
-        for came in [&[][..], &[&b""[..]]] {
-            let value = forward(&options(XfccMode::AppendForward), true, came, OWN);
+        for inbound in [&[][..], &[&b""[..]]] {
+            let value = forward(&options(XfccMode::AppendForward), true, inbound, OWN);
             assert_eq!(value, Ok(OWN.map(str::to_owned)));
-            let value = forward(&options(XfccMode::AlwaysForwardOnly), false, came, None);
+            let value = forward(&options(XfccMode::AlwaysForwardOnly), false, inbound, None);
             assert_eq!(value, Ok(None));
         }
     }
 
     #[test]
     fn forward_without_an_element_appends_nothing() {
-        // A reader would take the last inbound element for this client's.
+        // A reader would read the last inbound element as the one of this client.
         let value = forward(&options(XfccMode::AppendForward), true, &[b"Hash=ff"], None);
         assert_eq!(value, Ok(None));
     }
 
     #[test]
     fn forward_does_not_append_to_an_unterminated_value() {
-        for came in [
+        for inbound in [
             &b"Subject=\"a"[..],
             b"Subject=\"a\\\"",
             b"Subject=\"a\"x",
@@ -431,24 +432,24 @@ mod tests {
             b"By=a,,By=b",
             b"By=a;junk,By=b",
         ] {
-            let value = forward(&options(XfccMode::AppendForward), true, &[came], OWN);
+            let value = forward(&options(XfccMode::AppendForward), true, &[inbound], OWN);
             assert_eq!(
                 value.unwrap_err().kind(),
                 "ambiguous",
                 "{}",
-                came.escape_ascii()
+                inbound.escape_ascii()
             );
         }
-        for came in [
+        for inbound in [
             &b"By=a;Subject=\"a\\\\,\\\"b\\\"\";URI=;DNS=x"[..],
             b"By=http://x/?a=b",
             b"By=a, By=b",
             b"By=a; Hash=1",
             b"Subject=\"\"",
         ] {
-            let value = forward(&options(XfccMode::AppendForward), true, &[came], OWN).unwrap();
-            let came = std::str::from_utf8(came).unwrap();
-            assert_eq!(value.unwrap(), format!("{came},Hash=00"));
+            let value = forward(&options(XfccMode::AppendForward), true, &[inbound], OWN).unwrap();
+            let inbound = std::str::from_utf8(inbound).unwrap();
+            assert_eq!(value.unwrap(), format!("{inbound},Hash=00"));
         }
     }
 

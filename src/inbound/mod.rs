@@ -145,7 +145,7 @@ pub fn decode(format: Format, lines: &[&[u8]], chain: &[&[u8]]) -> Result<Option
     };
     if format != Format::Rfc9440 && !chain.is_empty() {
         return Err(refused(
-            "a chain header beside a percent-encoded PEM".to_owned(),
+            "a chain header together with a percent-encoded PEM".to_owned(),
         ));
     }
     if ders.is_empty() {

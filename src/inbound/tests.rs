@@ -362,7 +362,7 @@ fn decode_chain_header_needs_its_certificate() {
         (vec![&b""[..]], "a chain without a certificate"),
         (
             vec![sample.escaped.as_bytes()],
-            "a chain header beside a percent-encoded PEM",
+            "a chain header together with a percent-encoded PEM",
         ),
     ] {
         assert_eq!(
@@ -431,11 +431,11 @@ mod xfcc {
             ),
             (
                 format!("{hash};URI=urn:x;{};{}", other.hash, other.cert),
-                "a key that stands twice",
+                "a repeated key",
             ),
             (
                 format!("{hash};{cert};URI=urn:x;{}", other.cert),
-                "a key that stands twice",
+                "a repeated key",
             ),
             (
                 format!("{hash};{cert};URI=urn:x;{}", other.chain),
@@ -457,7 +457,7 @@ mod xfcc {
                 format!("{hash};{cert};DNS=a\"b\""),
                 "a quote within a bare value",
             ),
-            (format!("{hash};{cert};DNS=\"a\"b"), "junk behind a value"),
+            (format!("{hash};{cert};DNS=\"a\"b"), "text after a value"),
             (
                 format!("{hash};{cert};Subject=\"CN=a"),
                 "a quote that does not end",

@@ -76,7 +76,7 @@ fn read(value: &[u8]) -> Result<Element, Error> {
             _ => return Err(refused("a pair with an unknown key".to_owned())),
         };
         if slot.replace(value).is_some() {
-            return Err(refused("a key that stands twice".to_owned()));
+            return Err(refused("a repeated key".to_owned()));
         }
         match after.split_first() {
             None => return Ok(element),
@@ -87,7 +87,7 @@ fn read(value: &[u8]) -> Result<Element, Error> {
                         .to_owned(),
                 ));
             }
-            Some(_) => return Err(refused("junk behind a value".to_owned())),
+            Some(_) => return Err(refused("text after a value".to_owned())),
         }
     }
     Err(refused(format!("over {MAX_PAIRS} pairs")))

@@ -107,7 +107,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
         while let Some(name) = entries.next_key::<String>()? {
             let value = entries.next_value_seed(self.inner())?;
             if object.insert(name, value).is_some() {
-                return Err(Error::custom("a name that stands twice in an object"));
+                return Err(Error::custom("a repeated name in an object"));
             }
         }
         Ok(Value::Object(object))
@@ -131,11 +131,11 @@ mod tests {
             ("{} x", "trailing characters at line 1 column 4"),
             (
                 r#"{"a":1,"a":1}"#,
-                "a name that stands twice in an object at line 1 column 13",
+                "a repeated name in an object at line 1 column 13",
             ),
             (
                 r#"{"b":{"a":1,"\u0061":1}}"#,
-                "a name that stands twice in an object at line 1 column 23",
+                "a repeated name in an object at line 1 column 23",
             ),
             (
                 &format!("{{\"a\":{}", "[".repeat(1000)),

@@ -81,8 +81,7 @@ impl<'t> Jws<'t> {
         for key in keys.candidates(self.kid.as_deref(), self.algorithm) {
             if tried == MAX_TRIES {
                 return Err(unacceptable(&format!(
-                    "over {MAX_TRIES} keys of the issuer fit, expected a 'kid' that tells them \
-                     apart"
+                    "over {MAX_TRIES} keys of the issuer fit, expected a 'kid' that identifies one"
                 )));
             }
             tried += 1;

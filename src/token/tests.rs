@@ -360,7 +360,7 @@ fn parse_malformed_tokens() {
                 "{}.{payload}.{signature}",
                 text(br#"{"alg":"none","alg":"ES256"}"#)
             ),
-            "header: a name that stands twice in an object at line 1 column 28",
+            "header: a repeated name in an object at line 1 column 28",
         ),
         (
             format!("{}.{payload}.{signature}", text(b"{}")),
@@ -431,8 +431,8 @@ fn verify_picks_the_key_by_kid() {
     ] {
         assert_eq!(
             refusal(&with(header, &many[5]), &keys),
-            "token not acceptable: over 4 keys of the issuer fit, expected a 'kid' that tells \
-             them apart"
+            "token not acceptable: over 4 keys of the issuer fit, expected a 'kid' that \
+             identifies one"
         );
     }
 }
@@ -832,7 +832,7 @@ fn parse_introspection_response_accepts_active_tokens_only() {
         (r#"{"active":1}"#, "no boolean 'active'"),
         (
             r#"{"active":false,"active":true}"#,
-            "a name that stands twice in an object at line 1 column 30",
+            "a repeated name in an object at line 1 column 30",
         ),
         ("<html>", "expected value at line 1 column 1"),
     ] {

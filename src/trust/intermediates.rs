@@ -1,6 +1,6 @@
 //! The CA certificates of a policy document as candidates for intermediates.
 //!
-//! A client chooses which certificates it sends beside its leaf. If the document has a certificate
+//! A client chooses which certificates it sends with its leaf. If the document has a certificate
 //! of the same CA, chains are built with that one, so that the client's copy cannot select another
 //! credential.
 

@@ -12,7 +12,7 @@ use openssl::x509::verify::{X509VerifyFlags, X509VerifyParam};
 use openssl::x509::{X509PurposeId, X509Ref, X509StoreContext, X509VerifyResult, X509};
 
 use super::ca::ec_order;
-use super::verdict::{ChainIds, Trusted};
+use super::verdict::{ChainIds, VerifiedChain};
 use super::{CaCertificate, Intermediates, Verdict};
 use crate::certificate::{self, encoded_chain, signed_content};
 use crate::openssl_ext::x509 as ext;
@@ -231,7 +231,7 @@ impl TrustStore {
         self.build(leaf, untrusted, now, |built| match built {
             Ok(chain) => Ok(Verdict::success(
                 chain,
-                self.trusted(chain, untrusted)?,
+                self.verified_chain(chain, untrusted)?,
                 now,
             )),
             Err((result, depth)) => Ok(Verdict::from_verify_result(result, depth, now)),
@@ -239,8 +239,12 @@ impl TrustStore {
     }
 
     /// The results for a chain that was just verified. `sent` holds the certificates that the
-    /// client sent beside the leaf.
-    fn trusted(&self, chain: &StackRef<X509>, sent: &StackRef<X509>) -> Result<Trusted, Error> {
+    /// client sent with the leaf.
+    fn verified_chain(
+        &self,
+        chain: &StackRef<X509>,
+        sent: &StackRef<X509>,
+    ) -> Result<VerifiedChain, Error> {
         let ids = ChainIds::new(chain, |ca, digest| match self.find(digest) {
             Some(found) => Ok(*found.id()),
             None => signed_content::ca_id(ca),
@@ -257,7 +261,7 @@ impl TrustStore {
             Some((leaf, order)) => signed_content::alternate_sha256(&leaf.to_der()?, &order),
             None => None,
         };
-        Ok(Trusted {
+        Ok(VerifiedChain {
             ids,
             alternate_sha256,
             used_intermediates: used_intermediates(chain, sent)?,
@@ -425,7 +429,7 @@ pub fn sent_certificates_in<'c>(
     Ok(used)
 }
 
-/// [`Trusted::used_intermediates`].
+/// [`VerifiedChain::used_intermediates`].
 fn used_intermediates(
     chain: &StackRef<X509>,
     sent: &StackRef<X509>,

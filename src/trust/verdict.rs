@@ -92,9 +92,9 @@ pub fn chain_ids(chain: &[X509]) -> Result<ChainIds, Error> {
     ChainIds::new(chain, |ca, _| signed_content::ca_id(ca))
 }
 
-/// Results of a successful verification.
+/// The chain that a successful verification built.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Trusted {
+pub(super) struct VerifiedChain {
     pub ids: ChainIds,
     /// SHA-256 of the alternate encoding of the leaf, see [`signed_content::alternate_sha256`].
     pub alternate_sha256: Option<[u8; 32]>,
@@ -111,11 +111,11 @@ pub struct Verdict {
     depth: u32,
     from: i64,
     until: i64,
-    trusted: Option<Rc<Trusted>>,
+    verified: Option<Rc<VerifiedChain>>,
 }
 
 impl Verdict {
-    pub(super) fn success(chain: &StackRef<X509>, trusted: Trusted, now: i64) -> Verdict {
+    pub(super) fn success(chain: &StackRef<X509>, verified: VerifiedChain, now: i64) -> Verdict {
         let (mut from, mut until) = (i64::MIN, i64::MAX);
         for certificate in chain {
             match (
@@ -136,7 +136,7 @@ impl Verdict {
             depth: 0,
             from,
             until,
-            trusted: Some(Rc::new(trusted)),
+            verified: Some(Rc::new(verified)),
         }
     }
 
@@ -152,20 +152,20 @@ impl Verdict {
             depth,
             from: now,
             until: now.saturating_add(REFUSAL_TTL),
-            trusted: None,
+            verified: None,
         }
     }
 
     /// Identities of the CAs of the verified chain, from the leaf's issuer up to the anchor; empty
     /// for a refusal.
     pub fn cas(&self) -> &[[u8; 32]] {
-        let trusted = self.trusted.as_ref();
-        trusted.map_or(&[], |trusted| &*trusted.ids.cas)
+        let verified = self.verified.as_ref();
+        verified.map_or(&[], |verified| &*verified.ids.cas)
     }
 
     /// Digests of the verified chain; `None` for a refusal.
     pub fn ids(&self) -> Option<&ChainIds> {
-        Some(&self.trusted.as_ref()?.ids)
+        Some(&self.verified.as_ref()?.ids)
     }
 
     /// SHA-256 of the DER of the leaf's issuer.
@@ -175,13 +175,13 @@ impl Verdict {
 
     /// SHA-256 of the alternate encoding of the leaf, if its signature has one.
     pub fn alternate_sha256(&self) -> Option<[u8; 32]> {
-        self.trusted.as_ref()?.alternate_sha256
+        self.verified.as_ref()?.alternate_sha256
     }
 
     /// Digest of those sent certificates that are part of the verified chain, in its order; `None`
     /// if these are all sent certificates in the order sent.
     pub fn used_intermediates(&self) -> Option<[u8; 32]> {
-        self.trusted.as_ref()?.used_intermediates
+        self.verified.as_ref()?.used_intermediates
     }
 
     /// Whether the chain is trusted.

@@ -137,7 +137,7 @@ _EOC_
 x-forwarded-client-cert-Too-Large: 1
 done
 --- error_log
-[mtls] header x-forwarded-client-cert left out: the value that came would swallow or change what is appended
+[mtls] header x-forwarded-client-cert left out: an element appended to the inbound value would be misread
 [mtls] header x-forwarded-client-cert left out:
 
 

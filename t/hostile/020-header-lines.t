@@ -108,7 +108,7 @@ serial-negative
 serial200
   X-Client-Cert-Serial-Number: N bytes are over the limit of 50
 2060
-  X-SSL-Client-NotAfter: a year outside 1950 to 2049 cannot be told in two digits
+  X-SSL-Client-NotAfter: a year outside 1950 to 2049 cannot be written with two digits
 dn8k
   Client-Cert: N bytes are over the limit of 10240
   X-Client-Cert-Subject-DN: N bytes are over the limit of 512

@@ -399,7 +399,7 @@ pub fn attributes(name: &X509NameRef) -> Vec<(Attribute, NormalForm)> {
 /// The normal form of the value of an attribute of a certificate, see [`text()`].
 pub fn attribute_value(attribute: &Attribute) -> NormalForm {
     match (attribute.encoding, std::str::from_utf8(&attribute.value)) {
-        (Encoding::Certain, Ok(value)) => text(value),
+        (Encoding::Unambiguous, Ok(value)) => text(value),
         (Encoding::EightBit, _) => Err(Irregular::new(
             "has non-ASCII bytes in a string type without a defined character set",
             "a UTF8String",

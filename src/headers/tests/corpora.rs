@@ -1,4 +1,5 @@
-//! Published values. The files are not part of this repository: without them the tests say so.
+//! Published values. The files are not part of this repository: without them the tests print
+//! that they were skipped.
 
 use std::fs;
 use std::io::Write as _;
@@ -32,8 +33,8 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
         .unwrap_or_else(|| panic!("{key} in {value}"))
 }
 
-/// The certificates of odd-names-dev.json, with what the file says about each. Without those that
-/// OpenSSL, and so nginx, does not read.
+/// The certificates of odd-names-dev.json, with what the file has about each, except those that
+/// OpenSSL, and therefore nginx, does not read.
 fn odd_names() -> Option<Vec<(Value, Certificate)>> {
     let mut corpus = corpus("odd-names-dev.json")?;
     let mut names = Vec::new();
@@ -157,7 +158,7 @@ fn header_vectors() {
         subjects += usize::from(!parts[2].is_empty());
     }
     assert!(vectors.len() > 20);
-    // Those with letters beyond ASCII, two CNs, a comma.
+    // Those with non-ASCII characters, two CNs, a comma.
     assert!(subjects * 3 > vectors.len(), "{subjects}");
 }
 

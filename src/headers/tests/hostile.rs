@@ -290,7 +290,7 @@ fn dates_beyond_two_digits_are_left_out_where_two_are_written() {
         value(Dialect::Haproxy, "ssl_c_notafter")
             .unwrap_err()
             .to_string(),
-        "ssl_c_notafter left out: a year outside 1950 to 2049 cannot be told in two digits"
+        "ssl_c_notafter left out: a year outside 1950 to 2049 cannot be written with two digits"
     );
     assert_eq!(
         value(Dialect::Haproxy, "ssl_c_notbefore")
@@ -577,7 +577,7 @@ fn traefik_info_leaves_out_fields_that_only_a_certificate_beside_the_leaf_has() 
             true => assert!(value(true).unwrap().is_some()),
             false => assert_eq!(
                 value(true).unwrap_err().to_string(),
-                "info left out: a certificate beside the leaf has a field that the leaf has not"
+                "info left out: a certificate sent with the leaf has a field that the leaf lacks"
             ),
         }
     }

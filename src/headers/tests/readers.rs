@@ -266,8 +266,8 @@ fn texts(certificate: &Certificate, wanted: fn(&San) -> bool) -> Vec<String> {
 
 /// Fails unless every family of readers finds the same pairs, and those of the certificate: one
 /// that removes a layer of backslashes (the crate xfcc-parser, which Envoy's own parser agrees with
-/// as long as there is none), one that hands quoted values on as they are (Istio's), and one that
-/// knows neither quotes nor escapes (Keycloak's). `Subject`, `URI` and `DNS` may be left out.
+/// as long as there is none), one that returns quoted values unchanged (Istio's), and one without
+/// support for quotes and escapes (Keycloak's). `Subject`, `URI` and `DNS` may be left out.
 fn xfcc(value: &str, certificate: &Certificate, what: &str) {
     let raw = xfcc_raw(value).unwrap_or_else(|| panic!("{what}"));
     let elements = xfcc_parser::element_list(value.as_bytes()).unwrap();
@@ -293,7 +293,7 @@ fn xfcc(value: &str, certificate: &Certificate, what: &str) {
         ),
     ];
     for (key, theirs) in crates {
-        // The crate takes an empty value for none.
+        // The crate treats an empty value as absent.
         let mut ours = all(key);
         ours.retain(|value| !value.is_empty());
         assert_eq!(theirs, ours, "{key} of {what}");
@@ -321,7 +321,7 @@ fn xfcc(value: &str, certificate: &Certificate, what: &str) {
         [text] => {
             let name = reversed(certificate.leaf().subject_name());
             assert_eq!(rfc2253(text), name, "{what}");
-            // Those that know no escape split alike.
+            // Readers without support for escapes split it in the same way.
             let naive: Vec<Pair> = text
                 .split(',')
                 .filter(|pair| !pair.is_empty())

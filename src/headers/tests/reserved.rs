@@ -1,5 +1,5 @@
-//! Every header name that can be set is reserved. The names are those that the code which sets them
-//! gives out, for certificates that make it give out each of its lines, not those of a list.
+//! Every header name that can be set is reserved. The names are not a list: they are taken from
+//! the code that sets them, with certificates for which it sets every line.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use crate::policy::Policy;
 
 const CA: &str = "11111111-1111-4111-8111-111111111111";
 
-/// A policy with these plugins on its one route, for consumers with everything that a header says.
+/// A policy with these plugins on its one route, for consumers with a value for every header.
 fn policy(plugins: &str) -> Policy {
     let key = key();
     let ca = Template {

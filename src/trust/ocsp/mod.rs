@@ -88,7 +88,7 @@ pub fn get_url(responder: &str, request: &[u8]) -> Option<String> {
     (url.len() <= MAX_GET).then_some(url)
 }
 
-/// The status of `certificate` at `now` by `response`.
+/// The status of `certificate` at `now` according to `response`.
 ///
 /// `request` is the request that was sent; when it and the response have nonces, these must be
 /// equal. `issuer` is the next certificate of the verified chain. `auth_level` is the OpenSSL
@@ -211,7 +211,7 @@ fn verify(
     auth_level: u32,
     now: Option<i64>,
 ) -> Result<(), ErrorStack> {
-    let store = trusting_only(issuer, auth_level, now)?;
+    let store = issuer_store(issuer, auth_level, now)?;
     let mut signers = Stack::<X509>::new()?;
     signers.push(issuer.to_owned())?;
     // NO_CHAIN: certificates of the response are not used as intermediates between issuer and
@@ -250,7 +250,7 @@ fn is_issued_by(
     auth_level: u32,
     now: Option<i64>,
 ) -> Result<bool, ErrorStack> {
-    let store = trusting_only(issuer, auth_level, now)?;
+    let store = issuer_store(issuer, auth_level, now)?;
     // Without untrusted certificates the chain has no intermediate.
     let untrusted = Stack::<X509>::new()?;
     X509StoreContext::new()?.init(&store, certificate, &untrusted, |context| {
@@ -278,7 +278,7 @@ fn id(certificate: &X509Ref, issuer: &X509Ref) -> Result<OcspCertId, ErrorStack>
 }
 
 /// A store whose only anchor is the issuer, even if that is an intermediate.
-fn trusting_only(
+fn issuer_store(
     issuer: &X509Ref,
     auth_level: u32,
     now: Option<i64>,
