@@ -13,7 +13,7 @@ pub enum Outcome {
     NoCertificate = 1,
     /// 401: the certificate is not trusted.
     Refused = 2,
-    /// 421: the connection was made under another policy than this Host's.
+    /// 421: the TLS session was made with another certificate request than this Host's.
     Misdirected = 3,
     /// 403: the client is authenticated but not authorized for this route.
     Forbidden = 4,

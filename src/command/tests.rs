@@ -50,7 +50,7 @@ fn check_prints_the_summary_of_a_valid_policy() {
         (
             0,
             "DIGEST\n\
-             server names that ask for a client certificate: 1\n\
+             server names under which a client certificate is requested: 1\n\
              \x20 a.test: no CA names sent\n\
              routes: 1\n\
              warnings: 1\n\

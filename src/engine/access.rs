@@ -369,7 +369,7 @@ fn early_or_misdirected(
         return None;
     }
     let why = if connection.saw_client_hello() {
-        "the connection was made under another policy than this Host's"
+        "the TLS session was made with another certificate request than this Host's"
     } else {
         NO_CLIENT_HELLO_PHASE
     };

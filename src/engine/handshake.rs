@@ -56,26 +56,33 @@ impl Engine {
             self.why_not_requested(policy, ssl.servername_raw(NameType::HOST_NAME), now)
         } else if ext::is_resumed(ssl) {
             return "the TLS session that the client resumed has none: the client presented none \
-                    when it was made, or was not asked for one"
+                    when it was made, or none was requested"
                 .to_owned();
         } else {
             NO_CERTIFICATE_PHASE.to_owned()
         };
-        format!("the client was not asked for one: {why}")
+        format!("none was requested: {why}")
     }
 
     /// Why the server name of a connection has no certificate request.
     fn why_not_requested(&self, policy: &Policy, server_name: Option<&[u8]>, now: i64) -> String {
         let Some(name) = server_name else {
-            return "it sent no server name (SNI), and no route asks without one".to_owned();
+            return "the client sent no server name (SNI), and without one no route requests a \
+                    certificate"
+                .to_owned();
         };
         let shown = quoted(name);
         if policy.certificate_request(Some(name)).is_some() {
-            return format!("no route asked under its server name '{shown}' when it connected");
+            return format!(
+                "no route requested one under the server name '{shown}' when the client connected"
+            );
         }
         let mut budget = self.suggestions.get();
         let suggestion = policy.suggest_server_name(name, now, &mut budget);
         self.suggestions.set(budget);
-        format!("it sent the server name '{shown}', under which no route asks{suggestion}")
+        format!(
+            "the client sent the server name '{shown}', under which no route requests \
+             one{suggestion}"
+        )
     }
 }

@@ -20,7 +20,10 @@ impl fmt::Display for Summary<'_> {
         let mut names: Vec<_> = policy.sni_map.iter().collect();
         names.sort_unstable_by(|(a, i), (b, j)| (i, a).cmp(&(j, b)));
         let count = names.len();
-        writeln!(f, "server names that ask for a client certificate: {count}")?;
+        writeln!(
+            f,
+            "server names under which a client certificate is requested: {count}"
+        )?;
         for names in names.chunk_by(|(_, a), (_, b)| a == b) {
             let request = names
                 .first()

@@ -64,7 +64,7 @@ _EOC_
 like($good->[1], qr/\Adigest: [0-9a-f]{64}\n/, "check prints the digest");
 $good->[1] =~ s/.*\n//;
 is_deeply($good, [0, <<'_EOT_', ""], "check a good policy with warnings");
-server names that ask for a client certificate: 1
+server names under which a client certificate is requested: 1
   a.test: 1 CA name sent, 59 bytes
 routes: 1
 routes that require a client certificate: payments
@@ -178,7 +178,7 @@ sub check_input {
 
 my $empty = check_input(qq{_format_version: "3.0"\n});
 is_deeply([$empty->[0], $empty->[1] =~ s/^digest: .*\n//r, $empty->[2]],
-          [0, "server names that ask for a client certificate: 0\nroutes: 0\nwarnings: 0\n", ""], "check - of a good policy");
+          [0, "server names under which a client certificate is requested: 0\nroutes: 0\nwarnings: 0\n", ""], "check - of a good policy");
 is_deeply(check_input("routs: []\n"), [1, "", <<'_EOT_'], "check - of a bad policy");
 standard input:1:1: unknown field 'routs', did you mean 'routes'?
 standard input:1:1: the required field '_format_version' is missing

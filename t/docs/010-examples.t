@@ -102,7 +102,7 @@ my $printed = `'$TestMtls::Root/target/release/resty-mtls' check '$dir/policy.ya
 
 Test::More::is($printed =~ s/^digest: [0-9a-f]{64}$/digest/mr, <<'_EOC_', "the policy with every field passes");
 digest
-server names that ask for a client certificate: 2
+server names under which a client certificate is requested: 2
   payments.example.com, *.partners.example.com: no CA names sent
 routes: 1
 routes that require a client certificate: payments
@@ -123,7 +123,7 @@ for my $case (
 
     Test::More::is($printed =~ s/^digest: [0-9a-f]{64}$/digest/mr, <<"_EOC_", "the policy for $name passes");
 digest
-server names that ask for a client certificate: 0
+server names under which a client certificate is requested: 0
 routes: 1
 ${line}warnings: 0
 _EOC_

@@ -1,4 +1,4 @@
-# The log line for a client that was not asked for a certificate has the reason.
+# The log line for a client from which no certificate was requested has the reason.
 
 use lib 't/lib';
 use TestMtls;
@@ -45,10 +45,10 @@ grep -o '\[mtls\] .*, client:' "$ERROR_LOG" | sed 's/, client://'
 401 application/json; charset=utf-8 {"message":"No required TLS certificate was sent"}
 401 application/json; charset=utf-8 {"message":"No required TLS certificate was sent"}
 status=401
-[mtls] 401 no certificate: the client was not asked for one: it sent the server name 'payments.example.com', under which no route asks, did you mean 'paymnets.example.com'?
-[mtls] 401 no certificate: the client was not asked for one: it sent the server name 'a.partners.example.com', under which no route asks, did you mean '*.partnres.example.com'?
-[mtls] 401 no certificate: the client was not asked for one: it sent the server name 'other.test', under which no route asks
-[mtls] 401 no certificate: the client was not asked for one: it sent no server name (SNI), and no route asks without one
+[mtls] 401 no certificate: none was requested: the client sent the server name 'payments.example.com', under which no route requests one, did you mean 'paymnets.example.com'?
+[mtls] 401 no certificate: none was requested: the client sent the server name 'a.partners.example.com', under which no route requests one, did you mean '*.partnres.example.com'?
+[mtls] 401 no certificate: none was requested: the client sent the server name 'other.test', under which no route requests one
+[mtls] 401 no certificate: none was requested: the client sent no server name (SNI), and without one no route requests a certificate
 --- no_error_log
 [crit]
 [alert]
@@ -68,7 +68,7 @@ grep -o '\[mtls\] .*, client:' "$ERROR_LOG" | sed 's/, client://' | sort -u
 --- client_out
 401 application/json; charset=utf-8 {"message":"No required TLS certificate was sent"}
 200 text/plain in
-[mtls] 401 no certificate: the client was not asked for one: mtls.certificate() did not run for this connection; call it in ssl_certificate_by_lua*, at http{} level and in servers that have one of their own
+[mtls] 401 no certificate: none was requested: mtls.certificate() did not run for this connection; call it in ssl_certificate_by_lua*, at http{} level and in servers that have one of their own
 --- no_error_log
 [crit]
 [alert]
@@ -87,7 +87,7 @@ code other.test/t $(as client-a)
 --- client_out
 401 application/json; charset=utf-8 {"message":"No required TLS certificate was sent"}
 --- error_log
-[mtls] 401 no certificate: the client was not asked for one: ssl_client_hello_by_lua* did not run for this connection; put it at http{} level and call mtls.client_hello() in it
+[mtls] 401 no certificate: none was requested: ssl_client_hello_by_lua* did not run for this connection; put it at http{} level and call mtls.client_hello() in it
 
 
 
@@ -113,9 +113,9 @@ HTTP/1.1 401 Unauthorized
 Reused
 HTTP/1.1 401 Unauthorized
 [mtls] 401 no certificate: the client presented none
-[mtls] 401 no certificate: the TLS session that the client resumed has none: the client presented none when it was made, or was not asked for one
+[mtls] 401 no certificate: the TLS session that the client resumed has none: the client presented none when it was made, or none was requested
 [mtls] 401 no certificate: the client presented none
-[mtls] 401 no certificate: the TLS session that the client resumed has none: the client presented none when it was made, or was not asked for one
+[mtls] 401 no certificate: the TLS session that the client resumed has none: the client presented none when it was made, or none was requested
 --- no_error_log
 [crit]
 [alert]

@@ -63,7 +63,7 @@ close $out;
 my $printed = `$check '$dir/policy.yaml' 2>&1`;
 Test::More::is($printed =~ s/^digest: [0-9a-f]{64}$/digest/mr, <<'_EOC_', "policy.example.yaml with a CA passes");
 digest
-server names that ask for a client certificate: 3
+server names under which a client certificate is requested: 3
   enrolment.example.com: no CA names sent
   payments.example.com, *.partners.example.com: 1 CA name sent, 59 bytes
 routes: 3

@@ -88,12 +88,12 @@ curl -s "http://127.0.0.1:$HTTP_PORT/status" | sort
 --- client_out
 401 application/json; charset=utf-8 {"message":"No required TLS certificate was sent"}
 nginx.conf: no location names the route 'orders' of the policy: its plugins apply to no request; expected 'set $mtls_route NAME;' or access(NAME)
-nginx.conf: no ssl_certificate_by_lua* that calls certificate(): no client is asked for a certificate, protected routes answer 401
+nginx.conf: no ssl_certificate_by_lua* that calls certificate(): no client certificate is requested, protected routes answer 401
 --- error_log eval
 [
-    qr{\[error\] .*\[mtls\] /.*/conf/nginx\.conf: no ssl_certificate_by_lua\* that calls certificate\(\): no client is asked},
+    qr{\[error\] .*\[mtls\] /.*/conf/nginx\.conf: no ssl_certificate_by_lua\* that calls certificate\(\): no client certificate is requested},
     qr{\[warn\] .*\[mtls\] /.*/conf/nginx\.conf: no location names the route 'orders' of the policy},
-    "[mtls] 401 no certificate: the client was not asked for one: mtls.certificate() did not run for this connection",
+    "[mtls] 401 no certificate: none was requested: mtls.certificate() did not run for this connection",
 ]
 --- no_error_log
 [alert]
@@ -241,11 +241,11 @@ http {
 }
 --- config eval: $::Faults
 --- response_body
-error 1.conf:11: ssl_certificate_by_lua* of a server does not call certificate(): its clients are not asked for a certificate, protected routes answer 401
+error 1.conf:11: ssl_certificate_by_lua* of a server does not call certificate(): no certificate is requested there, protected routes answer 401
 warn 1.conf:5: no route 'paymnets' in the policy, did you mean 'payments'?
 warn 1.conf:6: no route 'order' in the policy, did you mean 'orders'?
 1.conf user=none
-error 2.conf:3: ssl_certificate_by_lua* does not call certificate(): no client is asked for a certificate, protected routes answer 401
+error 2.conf:3: ssl_certificate_by_lua* does not call certificate(): no client certificate is requested, protected routes answer 401
 2.conf user=none
 
 

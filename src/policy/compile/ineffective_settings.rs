@@ -32,10 +32,10 @@ pub(super) fn warn_about_ineffective_settings(
         let adds_request = plugins.contributions_of(&not_global).next().is_some();
         if adds_request && route.snis.is_empty() {
             report.warn(
-                "routes that ask without snis",
+                "routes without snis that request a certificate",
                 route.location.position,
                 &path,
-                || "has no snis, so every TLS handshake asks for a client certificate".to_owned(),
+                || "has no snis, so every TLS handshake requests a client certificate".to_owned(),
             );
         }
         let forwards = slots[PluginKind::TlsMetadataHeaders as usize].is_some()
@@ -56,13 +56,13 @@ pub(super) fn warn_about_ineffective_settings(
                 && token_auth.certificate_header.is_none()
             {
                 report.warn(
-                    "routes without a plugin that asks",
+                    "routes without a plugin that requests a certificate",
                     route.location.position,
                     &path,
                     || {
                         "has openid-connect with proof_of_possession_mtls but neither mtls-auth \
                          nor tls-handshake-modifier nor a certificate from a header, so no client \
-                         is asked for the certificate of its token"
+                         certificate is requested to compare with the token"
                             .to_owned()
                     },
                 );
@@ -95,13 +95,13 @@ pub(super) fn warn_about_ineffective_settings(
         };
         if let (false, Some(kind)) = (has_certificate, forwarding) {
             report.warn(
-                "routes without a plugin that asks",
+                "routes without a plugin that requests a certificate",
                 route.location.position,
                 &path,
                 || {
                     format!(
-                        "has {} but neither mtls-auth nor tls-handshake-modifier, so no client is \
-                     asked for the certificate it forwards",
+                        "has {} but neither mtls-auth nor tls-handshake-modifier, so the \
+                     certificate that it forwards is not requested",
                         kind.name()
                     )
                 },
@@ -141,10 +141,10 @@ pub(super) fn warn_about_ineffective_settings(
             .map(|service| &service.location);
         if let (Some(location), Some(_)) = (location, plugins.contributions_of(slots).next()) {
             report.warn(
-                "services that ask without routes",
+                "services without routes that request a certificate",
                 location.position,
                 &Path::Compact(&location.path),
-                || "has no routes, so every TLS handshake asks for a client certificate".to_owned(),
+                || "has no routes, so every TLS handshake requests a client certificate".to_owned(),
             );
         }
     }
@@ -185,13 +185,13 @@ fn warn_about_uncovered_hosts(
             let path = Path::Compact(&route.location.path);
             let path = path.field("hosts");
             report.warn(
-                "hosts without a server name that asks",
+                "hosts without a server name that requests a certificate",
                 *place,
                 &path.item(index),
                 || {
                     format!(
-                        "no sni of the route covers the host '{}': its clients are not asked for \
-                     their certificate there, and get 421 or 401",
+                        "no sni of the route covers the host '{}': no certificate \
+                     for this route is requested under that name, and its clients get 421 or 401",
                         quoted(host.as_bytes())
                     )
                 },

@@ -44,7 +44,7 @@ fn header_cert_auth_fields() {
             .unwrap()
             .header
     );
-    // Nobody is asked in the handshake.
+    // The handshake requests no certificate.
     let policy = policy(&header_cert_auth(""));
     assert_eq!(ca_names_len(&policy, "-"), None);
     assert_eq!(warnings(&policy), [""; 0]);

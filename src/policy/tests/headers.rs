@@ -287,7 +287,7 @@ fn client_cert_headers_without_certificate_request_or_verification_are_warned_ab
         warnings(&policy(&text(""))),
         [
             "p:6:3: warning: routes[0]: has client-cert-headers but neither mtls-auth nor \
-             tls-handshake-modifier, so no client is asked for the certificate it forwards"
+             tls-handshake-modifier, so the certificate that it forwards is not requested"
         ]
     );
     assert_eq!(

@@ -17,15 +17,15 @@ fn from_yaml_ineffective_settings_are_warned_about() {
     assert_eq!(
         found,
         [
-            "p:6:3: warning: routes[0]: has no snis, so every TLS handshake asks for a client \
+            "p:6:3: warning: routes[0]: has no snis, so every TLS handshake requests a client \
              certificate",
-            "p:8:3: warning: services[0]: has no routes, so every TLS handshake asks for a client \
+            "p:8:3: warning: services[0]: has no routes, so every TLS handshake requests a client \
              certificate",
             "p:11:5: warning: services[1].routes[0]: has neither name nor id, so no location can \
              apply its plugins",
             "p:11:5: warning: services[1].routes[0]: has tls-metadata-headers but neither \
-             mtls-auth nor tls-handshake-modifier, so no client is asked for the certificate it \
-             forwards",
+             mtls-auth nor tls-handshake-modifier, so the certificate that it \
+             forwards is not requested",
         ]
     );
 }
@@ -46,7 +46,8 @@ fn from_yaml_hosts_no_sni_covers_are_warned_about() {
     let line = |column: u32, index: u32, host: &str| {
         format!(
             "p:8:{column}: warning: routes[0].hosts[{index}]: no sni of the route covers the host \
-             '{host}': its clients are not asked for their certificate there, and get 421 or 401"
+             '{host}': no certificate for this route is requested under that name, and its \
+             clients get 421 or 401"
         )
     };
     assert_eq!(

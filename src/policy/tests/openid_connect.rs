@@ -75,7 +75,7 @@ fn openid_connect_example_of_kongs_documents_loads() {
     assert_eq!(certificate.certificate_header.as_ref(), Some(inbound));
     assert!(policy.reserved_headers.contains(b"X_Client_Cert"));
     assert_eq!(policy.inbound_headers, ["x-client-cert".into()]);
-    // Nobody is asked in the handshake, and the plan behind is no route's.
+    // The handshake requests no certificate, and the plan behind is no route's.
     assert_eq!(ca_names_len(&policy, "-"), None);
     assert_eq!(policy.plan(Some("")), None);
     assert!(policy
@@ -295,7 +295,7 @@ fn openid_connect_without_a_certificate_request_is_warned_about() {
     };
     let found = warnings(&policy(&text("")));
     assert_eq!(found.len(), 1, "{found:?}");
-    assert!(found[0].contains("so no client is asked for the certificate of its token"));
+    assert!(found[0].contains("so no client certificate is requested to compare with the token"));
     assert!(warnings(&policy(&text(", {name: tls-handshake-modifier}"))).is_empty());
 }
 

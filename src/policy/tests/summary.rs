@@ -18,7 +18,7 @@ fn summary_lists_certificate_requests_and_protected_routes() {
         policy.summary().to_string(),
         format!(
             "digest: {}\n\
-             server names that ask for a client certificate: 3\n\
+             server names under which a client certificate is requested: 3\n\
              \x20 a.test, b.test: 1 CA name sent, 19 bytes\n\
              \x20 c.test: no CA names sent\n\
              routes: 3\n\

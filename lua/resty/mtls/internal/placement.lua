@@ -102,14 +102,14 @@ end
 local function certificate_faults(hook)
     local found = {}
     if hook.at_http and not hook.at_http.may_call then
-        found[1] = hook.at_http.position .. ": ssl_certificate_by_lua* does not call certificate(): no client is asked "
-                   .. "for a certificate, protected routes answer 401"
+        found[1] = hook.at_http.position .. ": ssl_certificate_by_lua* does not call certificate(): no client "
+                   .. "certificate is requested, protected routes answer 401"
     end
 
     for _, server in ipairs(hook) do
         if not server.may_call then
             found[#found + 1] = server.position .. ": ssl_certificate_by_lua* of a server does not call certificate(): "
-                                .. "its clients are not asked for a certificate, protected routes answer 401"
+                                .. "no certificate is requested there, protected routes answer 401"
         end
     end
 
@@ -272,8 +272,8 @@ function _M.faults(path, version, requests_certificates, engine)
     end
 
     if complete and requests_certificates and not certificate.at_http and not certificate[1] then
-        faults[#faults + 1] = path .. ": no ssl_certificate_by_lua* that calls certificate(): no client is asked for a "
-                              .. "certificate, protected routes answer 401"
+        faults[#faults + 1] = path .. ": no ssl_certificate_by_lua* that calls certificate(): no client certificate "
+                              .. "is requested, protected routes answer 401"
     end
 
     append(faults, requests_certificates and certificate_faults(certificate) or {}, path,
