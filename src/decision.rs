@@ -1,5 +1,5 @@
-//! The decision about one request as plain data: what the engine decides, a connection keeps and
-//! the C ABI hands out.
+//! The decision about one request as plain data: the engine makes it, the connection caches it, and
+//! the C ABI returns it.
 
 use crate::cache::SlotId;
 
@@ -22,7 +22,7 @@ pub enum Outcome {
     Pending = 5,
     /// 425: the request is TLS early data, which can be replayed.
     TooEarly = 6,
-    /// 503: this worker lacks what a decision needs.
+    /// 503: this worker does not have the policy in force.
     Unavailable = 7,
 }
 

@@ -2,7 +2,7 @@
 
 use openssl::error::ErrorStack;
 
-/// Status of the C ABI besides `0` for success. A positive one is a result that callers must
+/// Status of the C ABI other than `0` for success. A positive one is a result that callers must
 /// handle, a negative one a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]

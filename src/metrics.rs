@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 
-/// An event that only the engine sees; Lua counts the others.
+/// An event that the engine counts; Lua counts all others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Event {

@@ -109,7 +109,7 @@ fn exact_assertion(client: &ClientInfo, _: &DialectOptions) -> RenderResult {
         let serial = serial::decimal(certificate.leaf().serial_number())?;
         let issuer = certificate.issuer_dn()?;
         if issuer.contains('"') {
-            // Apache does not double it, as RFC 3641 section 3.2 would have it.
+            // Apache does not double it, although RFC 3641 section 3.2 requires that.
             return Err(LeftOutReason::Ambiguous(
                 "a quote in the name of the issuer".to_owned(),
             ));

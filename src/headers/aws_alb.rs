@@ -4,7 +4,7 @@
 //! docs are inconsistent about whether `+`, `=` and `/` are percent-encoded in the PEM. Here all of
 //! them are; a reader that first replaces `+` by `%2B` decodes this correctly too.
 //! Readers: Keycloak (`aws-alb`), applications behind the load balancer.
-//! No certificate: no header. MtlsMode `verify` describes only a verified certificate, unless
+//! No certificate: no header. Mode `verify` describes only a verified certificate, unless
 //! `when: presented`; mode `passthrough` forwards any certificate, with those sent with it, and
 //! only in `X-Amzn-Mtls-Clientcert`. There is no header for the verification result.
 

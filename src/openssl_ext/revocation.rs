@@ -178,7 +178,7 @@ pub fn certificates(response: &OcspBasicResponseRef) -> impl Iterator<Item = &X5
 
 /// The GeneralizedTime as ASN1_TIME, of which it is one of two forms.
 pub fn as_time(time: &Asn1GeneralizedTimeRef) -> &Asn1TimeRef {
-    // SAFETY: both types are ASN1_STRING, whose type field tells the two forms apart.
+    // SAFETY: both types are ASN1_STRING, whose type field distinguishes the two forms.
     unsafe { Asn1TimeRef::from_ptr(time.as_ptr().cast()) }
 }
 

@@ -46,7 +46,7 @@ impl NormalName {
     }
 
     /// A name whose exact and broad forms are equal.
-    fn only(exact: impl Into<Box<[u8]>>) -> NormalName {
+    fn with_one_form(exact: impl Into<Box<[u8]>>) -> NormalName {
         NormalName {
             exact: exact.into(),
             broad: None,
@@ -64,12 +64,12 @@ impl NormalName {
 
     /// Whether the name is equal to `other`; `None`: not certain.
     pub fn is(&self, other: &NormalName) -> Option<bool> {
-        certain(self.exact == other.exact, self.broad() == other.broad())
+        comparison(self.exact == other.exact, self.broad() == other.broad())
     }
 
     /// Whether the name begins with `prefix`; `None`: not certain.
     pub fn begins_with(&self, prefix: &NormalName) -> Option<bool> {
-        certain(
+        comparison(
             self.exact.starts_with(&prefix.exact),
             self.broad().starts_with(prefix.broad()),
         )
@@ -84,7 +84,7 @@ impl NormalName {
 }
 
 /// The result of a comparison in the exact and the broad form.
-fn certain(exact: bool, broad: bool) -> Option<bool> {
+fn comparison(exact: bool, broad: bool) -> Option<bool> {
     match (exact, broad) {
         (true, _) => Some(true),
         (false, true) => None,
@@ -141,7 +141,7 @@ pub fn dns(raw: &[u8]) -> NormalForm {
             "labels of at most 63 bytes",
         ));
     }
-    Ok(NormalName::only(name))
+    Ok(NormalName::with_one_form(name))
 }
 
 /// The labels of a host, in lower case.
@@ -214,10 +214,10 @@ pub fn email(raw: &[u8]) -> NormalForm {
 pub fn ip(octets: &[u8]) -> NormalForm {
     const MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
     match octets.len() {
-        4 => Ok(NormalName::only(octets)),
+        4 => Ok(NormalName::with_one_form(octets)),
         16 => Ok(match octets.strip_prefix(&MAPPED) {
             Some(inner) => NormalName::new(octets, inner),
-            None => NormalName::only(octets),
+            None => NormalName::with_one_form(octets),
         }),
         _ => Err(Irregular::new(
             "is not an IP address of 4 or 16 octets",
@@ -243,7 +243,7 @@ pub fn text(value: &str) -> NormalForm {
         ));
     }
     Ok(match folded(value) {
-        Cow::Borrowed(_) => NormalName::only(value.as_bytes()),
+        Cow::Borrowed(_) => NormalName::with_one_form(value.as_bytes()),
         Cow::Owned(broad) => NormalName::new(value.as_bytes(), broad.into_bytes()),
     })
 }

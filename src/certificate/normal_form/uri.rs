@@ -93,7 +93,7 @@ pub fn uri(raw: &[u8]) -> NormalForm {
 pub fn uri_prefix(raw: &[u8]) -> NormalForm {
     if let Some(scheme) = raw.strip_suffix(b"://") {
         let (scheme, _) = split_scheme(&[scheme, b":"].concat())?;
-        return Ok(NormalName::only([&scheme[..], b"://"].concat()));
+        return Ok(NormalName::with_one_form([&scheme[..], b"://"].concat()));
     }
     // A prefix with a character appended is a URI.
     let NormalName { exact, broad } = uri(&[raw, b"x"].concat())?;

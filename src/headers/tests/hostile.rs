@@ -464,7 +464,7 @@ fn xfcc_never_holds_the_subject_of_another() {
 }
 
 #[test]
-fn xfcc_holds_the_subject_of_an_ordinary_name_and_the_keys_beside_one_left_out() {
+fn xfcc_has_the_subject_of_a_plain_name_and_keeps_other_keys_when_one_is_left_out() {
     let lines = lines_of(
         Dialect::Xfcc,
         &[
@@ -543,16 +543,16 @@ fn unescaped_dialects_leave_out_a_value_that_holds_a_key() {
 }
 
 #[test]
-fn traefik_info_leaves_out_fields_that_only_a_certificate_beside_the_leaf_has() {
+fn traefik_info_with_a_field_that_the_leaf_lacks_is_left_out() {
     let key = key();
-    let beside = Template {
+    let intermediate = Template {
         subject: name(&[("CN", UTF8, b"admin")]),
         extensions: vec![san(&[(SAN_DNS, b"admin.example.com")])],
         ..Template::default()
     };
-    let beside = beside.issue(&key);
+    let intermediate = intermediate.issue(&key);
     let named = || vec![san(&[(SAN_DNS, b"ann.example.com")])];
-    for (subject, extensions, is_told) in [
+    for (subject, extensions, is_written) in [
         (name(&[("CN", UTF8, b"ann")]), named(), true),
         (name(&[]), named(), false),
         (name(&[("CN", UTF8, b"ann")]), Vec::new(), false),
@@ -563,7 +563,7 @@ fn traefik_info_leaves_out_fields_that_only_a_certificate_beside_the_leaf_has() 
             ..Template::default()
         };
         let mut sent = Stack::new().unwrap();
-        sent.push(beside.clone()).unwrap();
+        sent.push(intermediate.clone()).unwrap();
         let certificate = Certificate::new(leaf.issue(&key), sent).unwrap();
         let value = |chain| {
             let options = DialectOptions {
@@ -573,7 +573,7 @@ fn traefik_info_leaves_out_fields_that_only_a_certificate_beside_the_leaf_has() 
             Dialect::Traefik.value("info", &client(&certificate), &options)
         };
         assert!(value(false).unwrap().is_some());
-        match is_told {
+        match is_written {
             true => assert!(value(true).unwrap().is_some()),
             false => assert_eq!(
                 value(true).unwrap_err().to_string(),
@@ -585,7 +585,7 @@ fn traefik_info_leaves_out_fields_that_only_a_certificate_beside_the_leaf_has() 
 
 #[test]
 fn haproxy_names_leave_out_a_value_that_holds_a_kind() {
-    for (uri, is_told) in [
+    for (uri, is_written) in [
         ("urn:DNS:admin", false),
         ("urn:ip address:1", false),
         ("urn:a", true),
@@ -600,6 +600,6 @@ fn haproxy_names_leave_out_a_value_that_holds_a_kind() {
             &client(&certificate),
             &DialectOptions::default(),
         );
-        assert_eq!(names.is_ok(), is_told, "{uri}");
+        assert_eq!(names.is_ok(), is_written, "{uri}");
     }
 }

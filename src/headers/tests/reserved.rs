@@ -52,13 +52,13 @@ fn certificates() -> Vec<Certificate> {
     let key_id = || extension("2.5.29.14", &der(0x04, &[7; 20]));
     let mut certificates = vec![awkward().certificate];
     let uri = [(SAN_URI, uri.as_bytes())];
-    for (subject, serial, names, padding, beside) in [
+    for (subject, serial, names, padding, intermediates) in [
         ("ann", "01", few.as_slice(), 0, 20),
         ("ann", "01", many.as_slice(), 0, 1),
         (&long, &"9A".repeat(400), &uri, 0, 1),
         ("ann", "01", &few, 45 * 1024, 1),
     ] {
-        for beside in [0, beside] {
+        for intermediates in [0, intermediates] {
             let subject = || name(&[("CN", UTF8, subject.as_bytes())]);
             let leaf = Template {
                 subject: subject(),
@@ -73,7 +73,7 @@ fn certificates() -> Vec<Certificate> {
             };
             let leaf = leaf.issue(&key);
             let mut sent = Stack::new().unwrap();
-            for _ in 0..beside {
+            for _ in 0..intermediates {
                 sent.push(leaf.clone()).unwrap();
             }
             certificates.push(Certificate::new(leaf, sent).unwrap());

@@ -59,20 +59,20 @@ impl Condition {
     /// Whether the condition holds for the certificate; `None`: not certain.
     pub fn holds(&self, certificate: &Certificate) -> Option<bool> {
         match self {
-            Condition::All(all) => every(all.iter().map(|one| one.holds(certificate))),
-            Condition::Any(any) => some(any.iter().map(|one| one.holds(certificate))),
+            Condition::All(all) => all_of(all.iter().map(|one| one.holds(certificate))),
+            Condition::Any(any) => any_of(any.iter().map(|one| one.holds(certificate))),
             Condition::Not(condition) => condition.holds(certificate).map(|holds| !holds),
             Condition::Subject(kind, value) => {
-                some(compared(certificate.normal_subject(), kind, value).map(|(is, _)| is))
+                any_of(comparisons(certificate.normal_subject(), kind, value).map(|(is, _)| is))
             }
             Condition::Issuer(kind, value) => {
-                some(compared(certificate.normal_issuer(), kind, value).map(|(is, _)| is))
+                any_of(comparisons(certificate.normal_issuer(), kind, value).map(|(is, _)| is))
             }
             Condition::San(condition) => {
                 let sans = certificate.normal_san();
                 let matches = |(kind, name): &(SanKind, NormalForm)| condition.matches(*kind, name);
                 let unreadable = sans.unreadable.then_some(None);
-                some(sans.names.iter().map(matches).chain(unreadable))
+                any_of(sans.names.iter().map(matches).chain(unreadable))
             }
             Condition::Sha256(digest) => certificate.has_sha256(digest),
             Condition::SpkiSha256(digest) => certificate.has_spki_sha256(digest),
@@ -189,7 +189,7 @@ impl SanCondition {
 }
 
 /// Kleene's conjunction.
-fn every(conditions: impl Iterator<Item = Option<bool>>) -> Option<bool> {
+fn all_of(conditions: impl Iterator<Item = Option<bool>>) -> Option<bool> {
     let mut all = Some(true);
     for holds in conditions {
         match holds {
@@ -202,12 +202,12 @@ fn every(conditions: impl Iterator<Item = Option<bool>>) -> Option<bool> {
 }
 
 /// Kleene's disjunction.
-fn some(conditions: impl Iterator<Item = Option<bool>>) -> Option<bool> {
-    every(conditions.map(|holds| holds.map(|holds| !holds))).map(|none| !none)
+fn any_of(conditions: impl Iterator<Item = Option<bool>>) -> Option<bool> {
+    all_of(conditions.map(|holds| holds.map(|holds| !holds))).map(|none| !none)
 }
 
 /// Compares the attributes of a type with a value.
-fn compared<'a>(
+fn comparisons<'a>(
     attributes: &'a [(Attribute, NormalForm)],
     kind: &'a str,
     value: &'a NormalName,
@@ -228,7 +228,7 @@ fn attribute_uncertainty(
     kind: &str,
     value: &NormalName,
 ) -> Option<String> {
-    let (_, value) = compared(attributes, kind, value).find(|(is, _)| is.is_none())?;
+    let (_, value) = comparisons(attributes, kind, value).find(|(is, _)| is.is_none())?;
     Some(format!("{name}.{kind} {}", name_uncertainty(value)))
 }
 

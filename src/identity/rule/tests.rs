@@ -193,7 +193,7 @@ fn holds_irregular_name_of_another_type_is_certain() {
 }
 
 #[test]
-fn holds_matching_name_beside_an_irregular_one() {
+fn holds_with_a_matching_and_an_irregular_name() {
     let ca = ca();
     let certificate = with_sans(
         &ca,

@@ -71,8 +71,8 @@ impl<'t> DocumentReader<'t, '_> {
         } else if let Some(allow) = list("allow").filter(|allow| allow.is_empty()) {
             // An empty list would allow every client that 'deny' does not name.
             let message = format!(
-                "an empty list beside 'deny' would allow all, expected at least one {what}, or no \
-                 'allow' to mean that"
+                "an empty list together with 'deny' would allow all, expected \
+                 at least one {what}, or no 'allow' to mean that"
             );
             self.report
                 .error(allow.position, &path.field("allow"), message);

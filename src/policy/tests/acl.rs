@@ -47,12 +47,10 @@ fn acl_bad_ones_are_refused() {
             "- {name: acl, config: {allow: [], deny: [x]}}\n\
              - {name: client-cert-acl, config: {deny: [{subject.O: x}], allow: {}}}",
             &[
-                "9:31: plugins[1].config.allow: an empty list beside 'deny' would allow all, \
-                 expected \
-                 at least one group, or no 'allow' to mean that",
-                "10:67: plugins[2].config.allow: an empty list beside 'deny' would allow all, \
-                 expected \
-                 at least one rule, or no 'allow' to mean that",
+                "9:31: plugins[1].config.allow: an empty list together with 'deny' would allow all, \
+                 expected at least one group, or no 'allow' to mean that",
+                "10:67: plugins[2].config.allow: an empty list together with 'deny' would allow all, \
+                 expected at least one rule, or no 'allow' to mean that",
             ],
         ),
         (

@@ -430,7 +430,7 @@ fn client_cert_acl_bad_rules_are_refused() {
 fn rules_on_names_that_several_cas_may_issue_are_warned_about() {
     let root = testing::issue("Root", None, true, 60, &[]);
     let below = testing::issue("Below", Some(&root), true, 60, &[]);
-    let beside = testing::issue("Beside", Some(&root), true, 60, &[]);
+    let sibling = testing::issue("Sibling", Some(&root), true, 60, &[]);
     let lowest = testing::issue("Lowest", Some(&below), true, 60, &[]);
     let other = testing::issue("Other", None, true, 60, &[]);
     // The same subject and key once more
@@ -438,7 +438,7 @@ fn rules_on_names_that_several_cas_may_issue_are_warned_about() {
     let cas = [
         &root.x509,
         &below.x509,
-        &beside.x509,
+        &sibling.x509,
         &lowest.x509,
         &other.x509,
         &again,
@@ -478,10 +478,13 @@ fn rules_on_names_that_several_cas_may_issue_are_warned_about() {
         (&[3, 0, 1], None),
         (&[0, 5], None),
         (&[0, 4], Some("'CN=Root,O=Example', 'CN=Other,O=Example'")),
-        (&[1, 2], Some("'CN=Below,O=Example', 'CN=Beside,O=Example'")),
+        (
+            &[1, 2],
+            Some("'CN=Below,O=Example', 'CN=Sibling,O=Example'"),
+        ),
         (
             &[0, 1, 2],
-            Some("'CN=Root,O=Example', 'CN=Below,O=Example', 'CN=Beside,O=Example'"),
+            Some("'CN=Root,O=Example', 'CN=Below,O=Example', 'CN=Sibling,O=Example'"),
         ),
         // Not in one line without the CA between them
         (&[0, 3], Some("'CN=Root,O=Example', 'CN=Lowest,O=Example'")),

@@ -88,7 +88,7 @@ fn header_cert_auth_fields() {
 }
 
 #[test]
-fn header_cert_auth_beside_mtls_auth_is_refused() {
+fn header_cert_auth_together_with_mtls_auth_is_refused() {
     let text = with_cas(&format!(
         "routes: [{{name: r, snis: [a.test], plugins: [{{name: header-cert-auth, config: \
          {{ca_certificates: [{ID_A}], certificate_header_name: a, certificate_header_format: \

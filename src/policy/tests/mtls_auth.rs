@@ -281,7 +281,7 @@ fn digest_depends_on_every_field() {
 }
 
 #[test]
-fn crls_are_read_from_beside_the_policy_and_change_the_status_key_only() {
+fn crls_are_read_relative_to_the_policy_and_change_the_status_key_only() {
     let directory = std::env::temp_dir().join(format!("resty-mtls-crls-{}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();
     let write = |name: &str, content: &[u8]| {
