@@ -196,23 +196,23 @@
 #define RMTLS_EVENTS 13
 
 // Responses of the route carry `Vary: Client-Cert`.
-#define RMTLS_TRAIT_VARY 1
+#define RMTLS_PLAN_VARY 1
 
 // Responses of the route carry `Cache-Control: private`.
-#define RMTLS_TRAIT_PRIVATE 2
+#define RMTLS_PLAN_PRIVATE 2
 
 // The route forwards an inbound XFCC header: call `rmtls_engine_xfcc` for every request.
-#define RMTLS_TRAIT_XFCC 4
+#define RMTLS_PLAN_XFCC 4
 
 // The route reads the client certificate from a header: call `rmtls_engine_access_with_headers`.
-#define RMTLS_TRAIT_HEADER_CERTIFICATE 8
+#define RMTLS_PLAN_HEADER_CERTIFICATE 8
 
 // The route requires an access token: call `rmtls_engine_check_token`.
-#define RMTLS_TRAIT_TOKEN 16
+#define RMTLS_PLAN_TOKEN 16
 
-// With `RMTLS_TRAIT_HEADER_CERTIFICATE`: without a certificate in the header, the one of the TLS
+// With `RMTLS_PLAN_HEADER_CERTIFICATE`: without a certificate in the header, the one of the TLS
 // connection is used.
-#define RMTLS_TRAIT_OR_TLS 32
+#define RMTLS_PLAN_OR_TLS 32
 
 // The policy is still being compiled.
 #define RMTLS_RELOAD_BUILDING 0
@@ -682,7 +682,7 @@ int32_t rmtls_engine_request_certificate(const struct rmtls_engine *engine,
                                          void *ssl,
                                          struct rmtls_buf *err);
 
-// As `rmtls_engine_access`, for a plan with `RMTLS_TRAIT_HEADER_CERTIFICATE`. `headers` are the
+// As `rmtls_engine_access`, for a plan with `RMTLS_PLAN_HEADER_CERTIFICATE`. `headers` are the
 // request headers that the route may read. `trusted` is 1 when the peer of the TCP connection is
 // in `trusted_ips`.
 //
@@ -830,7 +830,7 @@ int32_t rmtls_engine_header_value(const struct rmtls_engine *engine,
 // `ssl` is NULL or a live `SSL` after its handshake.
 int32_t rmtls_connection_is_first(void *ssl, uint64_t request);
 
-// Writes name and value of the XFCC header for a request on a route with `RMTLS_TRAIT_XFCC`.
+// Writes name and value of the XFCC header for a request on a route with `RMTLS_PLAN_XFCC`.
 // `headers` are request headers, of which only XFCC headers are read; `own` is the value of the
 // `RMTLS_HEADER_LINE_XFCC` line, or NULL when there is none. `RMTLS_NOT_FOUND` when the header is
 // not to be set. `kind` becomes `RMTLS_HEADER_LINE_ALWAYS`, or the kind that has the reason why
@@ -980,11 +980,11 @@ int32_t rmtls_engine_plan(const struct rmtls_engine *engine,
                           size_t name_len,
                           uint32_t *out);
 
-// Writes the sum of the `RMTLS_TRAIT_*` of a plan.
+// Writes the sum of the `RMTLS_PLAN_*` of a plan.
 //
 // # Safety
 // `engine` is NULL or live; `out` is NULL or valid for writing.
-int32_t rmtls_engine_traits(const struct rmtls_engine *engine, uint32_t plan, uint32_t *out);
+int32_t rmtls_engine_plan_flags(const struct rmtls_engine *engine, uint32_t plan, uint32_t *out);
 
 // Writes the error text for a route name that `rmtls_engine_plan` did not find, with a similar
 // name if there is one. `now` is in seconds since 1970; it limits how many names are compared in
@@ -1323,7 +1323,7 @@ int32_t rmtls_sni_map_check_binding(const struct rmtls_sni_map *map,
                                     size_t name_len,
                                     int32_t *bound);
 
-// Access phase, on a plan with `RMTLS_TRAIT_TOKEN` after `rmtls_engine_access` allowed the
+// Access phase, on a plan with `RMTLS_PLAN_TOKEN` after `rmtls_engine_access` allowed the
 // request: decides about its token. `authorization` are all its `Authorization` headers;
 // `headers` and `trusted` are as for `rmtls_engine_access_with_headers`; `latest` is 1 when the
 // documents of the issuer have just been fetched. On a refusal `reason` has the reason for the

@@ -15,7 +15,7 @@ use crate::engine::RequestHeaders;
 use crate::inbound::{decode, Format};
 use crate::Error;
 
-/// As `rmtls_engine_access`, for a plan with `RMTLS_TRAIT_HEADER_CERTIFICATE`. `headers` are the
+/// As `rmtls_engine_access`, for a plan with `RMTLS_PLAN_HEADER_CERTIFICATE`. `headers` are the
 /// request headers that the route may read. `trusted` is 1 when the peer of the TCP connection is
 /// in `trusted_ips`.
 ///

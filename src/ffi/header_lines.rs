@@ -308,7 +308,7 @@ pub unsafe extern "C" fn rmtls_connection_is_first(ssl: *mut c_void, request: u6
     })
 }
 
-/// Writes name and value of the XFCC header for a request on a route with `RMTLS_TRAIT_XFCC`.
+/// Writes name and value of the XFCC header for a request on a route with `RMTLS_PLAN_XFCC`.
 /// `headers` are request headers, of which only XFCC headers are read; `own` is the value of the
 /// `RMTLS_HEADER_LINE_XFCC` line, or NULL when there is none. `RMTLS_NOT_FOUND` when the header is
 /// not to be set. `kind` becomes `RMTLS_HEADER_LINE_ALWAYS`, or the kind that has the reason why

@@ -28,23 +28,23 @@ pub struct rmtls_policy_status {
 }
 
 /// Responses of the route carry `Vary: Client-Cert`.
-pub const RMTLS_TRAIT_VARY: u32 = 1;
+pub const RMTLS_PLAN_VARY: u32 = 1;
 
 /// Responses of the route carry `Cache-Control: private`.
-pub const RMTLS_TRAIT_PRIVATE: u32 = 2;
+pub const RMTLS_PLAN_PRIVATE: u32 = 2;
 
 /// The route forwards an inbound XFCC header: call `rmtls_engine_xfcc` for every request.
-pub const RMTLS_TRAIT_XFCC: u32 = 4;
+pub const RMTLS_PLAN_XFCC: u32 = 4;
 
 /// The route reads the client certificate from a header: call `rmtls_engine_access_with_headers`.
-pub const RMTLS_TRAIT_HEADER_CERTIFICATE: u32 = 8;
+pub const RMTLS_PLAN_HEADER_CERTIFICATE: u32 = 8;
 
 /// The route requires an access token: call `rmtls_engine_check_token`.
-pub const RMTLS_TRAIT_TOKEN: u32 = 16;
+pub const RMTLS_PLAN_TOKEN: u32 = 16;
 
-/// With `RMTLS_TRAIT_HEADER_CERTIFICATE`: without a certificate in the header, the one of the TLS
+/// With `RMTLS_PLAN_HEADER_CERTIFICATE`: without a certificate in the header, the one of the TLS
 /// connection is used.
-pub const RMTLS_TRAIT_OR_TLS: u32 = 32;
+pub const RMTLS_PLAN_OR_TLS: u32 = 32;
 
 /// Compiles a policy document (YAML or JSON text) and puts it in force. On failure the previous
 /// policy stays in force, and `err` has one line for each error. `label` is used in the errors in
@@ -195,12 +195,12 @@ pub unsafe extern "C" fn rmtls_engine_plan(
     })
 }
 
-/// Writes the sum of the `RMTLS_TRAIT_*` of a plan.
+/// Writes the sum of the `RMTLS_PLAN_*` of a plan.
 ///
 /// # Safety
 /// `engine` is NULL or live; `out` is NULL or valid for writing.
 #[no_mangle]
-pub unsafe extern "C" fn rmtls_engine_traits(
+pub unsafe extern "C" fn rmtls_engine_plan_flags(
     engine: *const rmtls_engine,
     plan: u32,
     out: *mut u32,
@@ -211,17 +211,17 @@ pub unsafe extern "C" fn rmtls_engine_traits(
         *out = engine.with_plan(plan as usize, |plan| {
             let headers = &plan.upstream_headers;
             Ok([
-                (headers.vary, RMTLS_TRAIT_VARY),
-                (headers.private, RMTLS_TRAIT_PRIVATE),
-                (headers.xfcc_forwarded().is_some(), RMTLS_TRAIT_XFCC),
+                (headers.vary, RMTLS_PLAN_VARY),
+                (headers.private, RMTLS_PLAN_PRIVATE),
+                (headers.xfcc_forwarded().is_some(), RMTLS_PLAN_XFCC),
                 (
                     plan.certificate_header.is_some(),
-                    RMTLS_TRAIT_HEADER_CERTIFICATE,
+                    RMTLS_PLAN_HEADER_CERTIFICATE,
                 ),
-                (plan.token_auth.is_some(), RMTLS_TRAIT_TOKEN),
+                (plan.token_auth.is_some(), RMTLS_PLAN_TOKEN),
                 (
                     plan.certificate_header.is_some() && plan.auth.is_none(),
-                    RMTLS_TRAIT_OR_TLS,
+                    RMTLS_PLAN_OR_TLS,
                 ),
             ]
             .into_iter()

@@ -393,7 +393,7 @@ fn exports_refuse_null() {
             rmtls_certificate_from_header(null!(), 0, null!(), 0, null!(), 0, null!(), null!()),
             rmtls_engine_client_assertion(null!(), 0, 0, null!()),
             rmtls_jwks_check(null!(), 0, null!(), null!()),
-            rmtls_engine_traits(null!(), 0, null!()),
+            rmtls_engine_plan_flags(null!(), 0, null!()),
             rmtls_engine_read_header_name(null!(), 0, null!()),
             rmtls_header_lines_get(null!(), 0, null!()),
             rmtls_header_lines_until(null!(), null!()),

@@ -124,7 +124,7 @@ impl rmtls_token_decision {
     }
 }
 
-/// Access phase, on a plan with `RMTLS_TRAIT_TOKEN` after `rmtls_engine_access` allowed the
+/// Access phase, on a plan with `RMTLS_PLAN_TOKEN` after `rmtls_engine_access` allowed the
 /// request: decides about its token. `authorization` are all its `Authorization` headers;
 /// `headers` and `trusted` are as for `rmtls_engine_access_with_headers`; `latest` is 1 when the
 /// documents of the issuer have just been fetched. On a refusal `reason` has the reason for the

@@ -25,14 +25,14 @@ local PENDING = CONST.DECISION_PENDING
 local ANONYMOUS = CONST.IDENTITY_ANONYMOUS
 local CONSUMER = CONST.IDENTITY_CONSUMER
 local NOT_VERIFIED = CONST.VERDICT_NOT_VERIFIED
-local TRAIT_VARY = CONST.TRAIT_VARY
-local TRAIT_PRIVATE = CONST.TRAIT_PRIVATE
-local TRAIT_XFCC = CONST.TRAIT_XFCC
-local TRAIT_HEADER_CERTIFICATE = CONST.TRAIT_HEADER_CERTIFICATE
-local TRAIT_TOKEN = CONST.TRAIT_TOKEN
+local PLAN_VARY = CONST.PLAN_VARY
+local PLAN_PRIVATE = CONST.PLAN_PRIVATE
+local PLAN_XFCC = CONST.PLAN_XFCC
+local PLAN_HEADER_CERTIFICATE = CONST.PLAN_HEADER_CERTIFICATE
+local PLAN_TOKEN = CONST.PLAN_TOKEN
 local FORWARDS_YES = CONST.FORWARDS_YES
 local FORWARDS_FIRST = CONST.FORWARDS_FIRST
-local TRAIT_HEADER_CERTIFICATE_OR_TOKEN = bit.bor(TRAIT_HEADER_CERTIFICATE, TRAIT_TOKEN)
+local PLAN_HEADER_CERTIFICATE_OR_TOKEN = bit.bor(PLAN_HEADER_CERTIFICATE, PLAN_TOKEN)
 local TOO_EARLY = CONST.DECISION_TOO_EARLY
 local TOO_SMALL = CONST.TOO_SMALL
 local X509_V_OK = library.X509_V_OK
@@ -196,10 +196,10 @@ local function too_early()
 end
 
 
-local function decide(engine, plan, ssl, traits)
-    traits = traits or engine:traits_of(plan)
+local function decide(engine, plan, ssl, flags)
+    flags = flags or engine:plan_flags(plan)
     -- RFC 8470, section 5.1: any value of Early-Data means 1.
-    if band(traits, TRAIT_HEADER_CERTIFICATE_OR_TOKEN) ~= 0 and ngx_var.http_early_data then
+    if band(flags, PLAN_HEADER_CERTIFICATE_OR_TOKEN) ~= 0 and ngx_var.http_early_data then
         return too_early()
     end
 
@@ -207,7 +207,7 @@ local function decide(engine, plan, ssl, traits)
     now = ngx_time()
     reason.len = 0
     local status
-    if band(traits, TRAIT_HEADER_CERTIFICATE) ~= 0 then
+    if band(flags, PLAN_HEADER_CERTIFICATE) ~= 0 then
         local request = request_headers.of_request()
         status = C.rmtls_engine_access_with_headers(engine.handle, ssl, plan, host, #host, request.received.array,
                                                     request.received.count, request.trusted, now, decision, reason)
@@ -425,12 +425,12 @@ local function forwards_this_request(ssl)
 end
 
 
-local function add_response_headers(traits)
-    if band(traits, TRAIT_VARY) ~= 0 then
+local function add_response_headers(flags)
+    if band(flags, PLAN_VARY) ~= 0 then
         ngx.header["Vary"] = "Client-Cert"
     end
 
-    if band(traits, TRAIT_PRIVATE) ~= 0 then
+    if band(flags, PLAN_PRIVATE) ~= 0 then
         ngx.header["Cache-Control"] = "private"
     end
 end
@@ -466,7 +466,7 @@ local function await_revocation(engine, route, dict, ssl, plan, outcome)
 
         local decided_plan = plan
         local _, shortage = revocation.resolve(engine, plan, dict, find_plan, function(out)
-            if band(engine:traits_of(decided_plan), TRAIT_HEADER_CERTIFICATE) == 0 then
+            if band(engine:plan_flags(decided_plan), PLAN_HEADER_CERTIFICATE) == 0 then
                 return C.rmtls_engine_tls_client(engine.handle, ssl, out)
             end
 
@@ -494,7 +494,7 @@ end
 -- certificate, which may be decided again here, the header lines of the claims, and the refusal, if any.
 local function await_token(engine, route, dict, ssl, plan, outcome)
     for _ = 1, MAX_DECISIONS do
-        if outcome ~= PASS or band(engine:traits_of(plan), TRAIT_TOKEN) == 0 then
+        if outcome ~= PASS or band(engine:plan_flags(plan), PLAN_TOKEN) == 0 then
             return plan, outcome
         end
 
@@ -549,7 +549,7 @@ local function await_external(engine, route, dict, ssl, plan, outcome)
     local removed_under = C.rmtls_engine_epoch(engine.handle)
     local claims, refused
     plan, outcome, refused = await_revocation(engine, route, dict, ssl, plan, outcome)
-    if not refused and band(engine:traits_of(plan), TRAIT_TOKEN) ~= 0 then
+    if not refused and band(engine:plan_flags(plan), PLAN_TOKEN) ~= 0 then
         plan, outcome, claims, refused = await_token(engine, route, dict, ssl, plan, outcome)
     end
 
@@ -572,12 +572,12 @@ function _M.run(engine, route, dict)
     end
 
     local ssl = ssl_pointer()
-    local traits = engine:traits_of(plan)
-    local outcome = decide(engine, plan, ssl, traits)
+    local flags = engine:plan_flags(plan)
+    local outcome = decide(engine, plan, ssl, flags)
     local claims, refused
-    if outcome == PENDING or band(traits, TRAIT_TOKEN) ~= 0 then
+    if outcome == PENDING or band(flags, PLAN_TOKEN) ~= 0 then
         plan, outcome, claims, refused = await_external(engine, route, dict, ssl, plan, outcome)
-        traits = engine:traits_of(plan)
+        flags = engine:plan_flags(plan)
     end
 
     local record = publish_decision(engine, plan, ssl, route or "")
@@ -598,9 +598,9 @@ function _M.run(engine, route, dict)
             end
         end
 
-        if traits ~= 0 then
-            add_response_headers(traits)
-            if band(traits, TRAIT_XFCC) ~= 0 then
+        if flags ~= 0 then
+            add_response_headers(flags)
+            if band(flags, PLAN_XFCC) ~= 0 then
                 forward_xfcc(engine, plan, lines)
             end
         end

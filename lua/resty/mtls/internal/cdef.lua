@@ -323,7 +323,7 @@ int32_t rmtls_engine_plan(const struct rmtls_engine *engine,
                           size_t name_len,
                           uint32_t *out);
 
-int32_t rmtls_engine_traits(const struct rmtls_engine *engine, uint32_t plan, uint32_t *out);
+int32_t rmtls_engine_plan_flags(const struct rmtls_engine *engine, uint32_t plan, uint32_t *out);
 
 int32_t rmtls_engine_unknown_route(const struct rmtls_engine *engine,
                                    const uint8_t *name,
@@ -635,12 +635,12 @@ return {
     EVENT_STATUS_HIT = 11,
     EVENT_STATUS_MISS = 12,
     EVENTS = 13,
-    TRAIT_VARY = 1,
-    TRAIT_PRIVATE = 2,
-    TRAIT_XFCC = 4,
-    TRAIT_HEADER_CERTIFICATE = 8,
-    TRAIT_TOKEN = 16,
-    TRAIT_OR_TLS = 32,
+    PLAN_VARY = 1,
+    PLAN_PRIVATE = 2,
+    PLAN_XFCC = 4,
+    PLAN_HEADER_CERTIFICATE = 8,
+    PLAN_TOKEN = 16,
+    PLAN_OR_TLS = 32,
     RELOAD_BUILDING = 0,
     RELOAD_IN_FORCE = 1,
     RELOAD_SAME = 2,

@@ -15,8 +15,8 @@ local C = library.C
 local NOT_FOUND = CONST.NOT_FOUND
 local NOT_VERIFIED = CONST.VERDICT_NOT_VERIFIED
 local NO_CONSUMER = CONST.VERDICT_NO_CONSUMER
-local TRAIT_HEADER_CERTIFICATE = CONST.TRAIT_HEADER_CERTIFICATE
-local TRAIT_OR_TLS = CONST.TRAIT_OR_TLS
+local PLAN_HEADER_CERTIFICATE = CONST.PLAN_HEADER_CERTIFICATE
+local PLAN_OR_TLS = CONST.PLAN_OR_TLS
 local X509_V_OK = library.X509_V_OK
 local band = bit.band
 local error = error
@@ -41,10 +41,10 @@ end
 -- The certificate that the request presents on a plan, or nil and the status; third whether it is from a
 -- header.
 local function presented_on(engine, plan, ssl)
-    local traits = engine:traits_of(plan)
-    if band(traits, TRAIT_HEADER_CERTIFICATE) ~= 0 then
+    local flags = engine:plan_flags(plan)
+    if band(flags, PLAN_HEADER_CERTIFICATE) ~= 0 then
         local presented, status = request_headers.certificate(engine, plan, ssl)
-        if presented or band(traits, TRAIT_OR_TLS) == 0 then
+        if presented or band(flags, PLAN_OR_TLS) == 0 then
             return presented, status, true
         end
 
@@ -184,7 +184,7 @@ local HEADER_PHASES = { rewrite = true, access = true, content = true }
 -- NO_DECISION before access(); nil where the certificate would be read from a header that cannot be
 -- trusted yet, because reserved headers were not removed.
 local function before_decision(engine)
-    if band(engine:traits_of(engine:plan()), TRAIT_HEADER_CERTIFICATE) == 0 then
+    if band(engine:plan_flags(engine:plan()), PLAN_HEADER_CERTIFICATE) == 0 then
         return NO_DECISION
     end
 
@@ -210,7 +210,7 @@ function _M.of_request(engine)
     local epoch = C.rmtls_engine_epoch(engine.handle)
     -- The plan number of a record is one of the policy that decided.
     local changed = record and record.epoch ~= epoch
-    if not ssl and (changed or band(engine:traits_of(plan), TRAIT_HEADER_CERTIFICATE) == 0) then
+    if not ssl and (changed or band(engine:plan_flags(plan), PLAN_HEADER_CERTIFICATE) == 0) then
         return nil
     end
 

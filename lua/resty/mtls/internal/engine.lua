@@ -28,12 +28,12 @@ local function wrap(make)
         return nil, status
     end
 
-    -- plans and traits are those of the policy with this epoch.
+    -- plans and flags are those of the policy with this epoch.
     return setmetatable({
         handle = handle,
         epoch = 0,
         plans = {},
-        traits = {},
+        flags = {},
         number = ffi.new("uint32_t[1]"),
     }, mt)
 end
@@ -141,24 +141,24 @@ local function drop_previous_policy(self)
     if epoch ~= self.epoch then
         self.epoch = epoch
         self.plans = {}
-        self.traits = {}
+        self.flags = {}
     end
 end
 
 
--- The TRAIT_* bits of a plan that was just looked up.
-function _M:traits_of(plan)
-    local traits = self.traits[plan]
-    if not traits then
-        if C.rmtls_engine_traits(self.handle, plan, self.number) ~= OK then
+-- The PLAN_* bits of a plan that was just looked up.
+function _M:plan_flags(plan)
+    local flags = self.flags[plan]
+    if not flags then
+        if C.rmtls_engine_plan_flags(self.handle, plan, self.number) ~= OK then
             return 0
         end
 
-        traits = tonumber(self.number[0])
-        self.traits[plan] = traits
+        flags = tonumber(self.number[0])
+        self.flags[plan] = flags
     end
 
-    return traits
+    return flags
 end
 
 

@@ -625,7 +625,7 @@ function _M.check(engine, route, plan, ssl, dict)
             local function find_plan()
                 local current = engine:plan(route)
 
-                return current and band(engine:traits_of(current), CONST.TRAIT_TOKEN) ~= 0
+                return current and band(engine:plan_flags(current), CONST.PLAN_TOKEN) ~= 0
                        and options_of(engine, current).certificate_plan or nil
             end
 
