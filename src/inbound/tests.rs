@@ -10,14 +10,14 @@ use crate::headers::{self, ClientInfo, Dialect, DialectConfig, DialectOptions, V
 use crate::testing::{self, NOW};
 use crate::text::hex;
 
-fn corpus(file: &str) -> Option<Value> {
+fn read_test_vectors(file: &str) -> Option<Value> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../shared/corpora")
         .join(file);
     match fs::read(&path) {
         Ok(bytes) => Some(serde_json::from_slice(&bytes).unwrap()),
         Err(error) => {
-            // Not eprintln!, which the test harness swallows.
+            // The test harness captures eprintln!, so this writes to stderr itself.
             writeln!(
                 std::io::stderr(),
                 "SKIPPED: ../shared/corpora/{file}: {error}"
@@ -28,50 +28,51 @@ fn corpus(file: &str) -> Option<Value> {
     }
 }
 
-fn one(format: Format, value: &str) -> Result<Option<DerChain>, Error> {
+fn decode_line(format: Format, value: &str) -> Result<Option<DerChain>, Error> {
     decode(format, &[value.as_bytes()], &[])
 }
 
-fn error(format: Format, value: &str) -> String {
-    match one(format, value) {
+fn refusal(format: Format, value: &str) -> String {
+    match decode_line(format, value) {
         Err(error) => error.to_string(),
         Ok(Some(decoded)) => decoded.certificate().map(|_| ()).unwrap_err().to_string(),
         Ok(None) => panic!("{value:?} counts as no certificate"),
     }
 }
 
-struct Sample {
+/// A certificate in the encodings that proxies use.
+struct EncodedCertificate {
     pem: String,
     der: Vec<u8>,
     base64: String,
-    escaped: String,
+    percent_encoded_pem: String,
     chain_pem: String,
 }
 
-fn sample() -> Sample {
+fn encoded_certificate() -> EncodedCertificate {
     let pki = testing::pki();
     let text = |x509: &X509| String::from_utf8(x509.to_pem().unwrap()).unwrap();
     let pem = text(&pki.leaf_of_intermediate.x509);
     let der = pki.leaf_of_intermediate.x509.to_der().unwrap();
-    Sample {
+    EncodedCertificate {
         base64: openssl::base64::encode_block(&der),
-        escaped: escape(&pem),
+        percent_encoded_pem: percent_encode(&pem),
         chain_pem: pem.clone() + &text(&pki.intermediate.x509),
         pem,
         der,
     }
 }
 
-fn escape(text: &str) -> String {
+fn percent_encode(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
 #[test]
 fn decode_header_vectors_in_all_formats() {
-    let Some(corpus) = corpus("header-vectors.json") else {
+    let Some(document) = read_test_vectors("header-vectors.json") else {
         return;
     };
-    let vectors = corpus["vectors"].as_array().unwrap();
+    let vectors = document["vectors"].as_array().unwrap();
     assert_eq!(vectors.len(), 48);
     for vector in vectors {
         let text = |key: &str| vector[key].as_str().unwrap();
@@ -98,7 +99,7 @@ fn decode_header_vectors_in_all_formats() {
             (Format::Traefik, text("traefik_pem_body")),
             (Format::Base64Encoded, text("traefik_pem_body")),
         ] {
-            let decoded = one(format, value).unwrap().unwrap();
+            let decoded = decode_line(format, value).unwrap().unwrap();
             let certificate = decoded
                 .certificate()
                 .unwrap_or_else(|error| panic!("{} {}: {error}", vector["id"], format.name()));
@@ -117,7 +118,7 @@ fn decode_header_vectors_in_all_formats() {
 
 #[test]
 fn decode_rfc9440_appendix_a() {
-    let Some(example) = corpus("rfc9440-appendix-a.json") else {
+    let Some(example) = read_test_vectors("rfc9440-appendix-a.json") else {
         return;
     };
     let leaf = example["client_cert_header"].as_str().unwrap();
@@ -143,8 +144,8 @@ fn decode_rfc9440_appendix_a() {
 }
 
 #[test]
-fn decode_reads_what_the_dialects_write() {
-    let certificate = Certificate::from_pem(sample().chain_pem.as_bytes()).unwrap();
+fn decode_reads_the_headers_of_the_dialects() {
+    let certificate = Certificate::from_pem(encoded_certificate().chain_pem.as_bytes()).unwrap();
     let client = ClientInfo {
         certificate: Some(&certificate),
         verify_result: VerifyResult::Success,
@@ -174,7 +175,11 @@ fn decode_reads_what_the_dialects_write() {
     }
     let chain = headers::kong::escape(&certificate.chain_pem().unwrap());
     for format in [Format::UrlEncoded, Format::Auto, Format::AwsAlb] {
-        let back = one(format, &chain).unwrap().unwrap().certificate().unwrap();
+        let back = decode_line(format, &chain)
+            .unwrap()
+            .unwrap()
+            .certificate()
+            .unwrap();
         assert_eq!(back.digests(), certificate.digests());
     }
 }
@@ -184,14 +189,18 @@ fn decode_absent_empty_or_null_is_no_certificate() {
     for (_, format) in Format::ALL {
         assert!(decode(format, &[], &[]).unwrap().is_none());
         for value in ["", "  ", "(null)"] {
-            assert!(one(format, value).unwrap().is_none(), "{}", format.name());
+            assert!(
+                decode_line(format, value).unwrap().is_none(),
+                "{}",
+                format.name()
+            );
         }
     }
 }
 
 #[test]
 fn decode_repeated_header_is_refused() {
-    let value = sample().base64;
+    let value = encoded_certificate().base64;
     for (_, format) in Format::ALL {
         for other in [value.as_bytes(), b""] {
             let error = decode(format, &[value.as_bytes(), other], &[]).unwrap_err();
@@ -204,15 +213,15 @@ fn decode_repeated_header_is_refused() {
 }
 
 #[test]
-fn decode_too_much_is_refused() {
+fn decode_over_the_limits_is_refused() {
     let long = "A".repeat(1 << 20);
     for (_, format) in Format::ALL {
         assert_eq!(
-            error(format, &long),
+            refusal(format, &long),
             "certificate header refused: 1048576 bytes are over the limit of 65536"
         );
     }
-    let certificate = sample();
+    let certificate = encoded_certificate();
     let small = openssl::base64::encode_block(b"0\x00");
     for (format, value) in [
         (Format::Traefik, vec![small.clone(); 17].join(",")),
@@ -222,7 +231,7 @@ fn decode_too_much_is_refused() {
         ),
     ] {
         assert_eq!(
-            error(format, &value),
+            refusal(format, &value),
             "certificate header refused: over 16 certificates"
         );
     }
@@ -237,37 +246,49 @@ fn decode_too_much_is_refused() {
 
 #[test]
 fn decode_plus_is_not_a_space() {
-    let certificate = sample();
-    // A form would write the space of the armour so.
-    let form = certificate.escaped.replace("%20", "+");
+    let certificate = encoded_certificate();
+    // An HTML form encodes the spaces of the PEM header line as `+`.
+    let form = certificate.percent_encoded_pem.replace("%20", "+");
     assert_eq!(
-        error(Format::UrlEncoded, &form),
+        refusal(Format::UrlEncoded, &form),
         "certificate header refused: not PEM, expected '-----BEGIN CERTIFICATE-----'"
     );
-    let raw = certificate.escaped.replace("%2B", "+");
-    let decoded = one(Format::UrlEncoded, &raw).unwrap().unwrap();
+    let raw = certificate.percent_encoded_pem.replace("%2B", "+");
+    let decoded = decode_line(Format::UrlEncoded, &raw).unwrap().unwrap();
     assert_eq!(decoded.ders, [certificate.der]);
 }
 
 #[test]
-fn decode_junk_is_refused() {
-    let sample = sample();
-    let (base64, pem) = (&sample.base64, &sample.pem);
+fn decode_malformed_value_is_refused() {
+    let certificate = encoded_certificate();
+    let (base64, pem) = (&certificate.base64, &certificate.pem);
     let not_pem = "not PEM, expected '-----BEGIN CERTIFICATE-----'";
-    let der = |junk: &[u8]| openssl::base64::encode_block(&[&sample.der, junk].concat());
+    let der = |junk: &[u8]| openssl::base64::encode_block(&[&certificate.der, junk].concat());
     for (format, value, why) in [
-        (Format::UrlEncoded, escape(&format!("{pem}x")), not_pem),
-        (Format::UrlEncoded, escape(&format!("x{pem}")), not_pem),
-        (Format::UrlEncoded, escape(&format!("{pem},")), not_pem),
-        (Format::UrlEncoded, sample.base64.clone(), not_pem),
         (
             Format::UrlEncoded,
-            escape(&pem.replace("CERTIFICATE", "TRUSTED CERTIFICATE")),
+            percent_encode(&format!("{pem}x")),
             not_pem,
         ),
         (
             Format::UrlEncoded,
-            escape(&pem.replace("-----END CERTIFICATE-----", "")),
+            percent_encode(&format!("x{pem}")),
+            not_pem,
+        ),
+        (
+            Format::UrlEncoded,
+            percent_encode(&format!("{pem},")),
+            not_pem,
+        ),
+        (Format::UrlEncoded, certificate.base64.clone(), not_pem),
+        (
+            Format::UrlEncoded,
+            percent_encode(&pem.replace("CERTIFICATE", "TRUSTED CERTIFICATE")),
+            not_pem,
+        ),
+        (
+            Format::UrlEncoded,
+            percent_encode(&pem.replace("-----END CERTIFICATE-----", "")),
             "a PEM block without its end",
         ),
         (
@@ -277,7 +298,7 @@ fn decode_junk_is_refused() {
         ),
         (
             Format::Traefik,
-            der(&sample.der),
+            der(&certificate.der),
             "not exactly one DER certificate",
         ),
         (
@@ -302,7 +323,7 @@ fn decode_junk_is_refused() {
         ),
     ] {
         let expected = format!("certificate header refused: {why}");
-        assert_eq!(error(format, &value), expected, "{value}");
+        assert_eq!(refusal(format, &value), expected, "{value}");
     }
     for (format, value) in [
         (Format::Base64Encoded, format!("{base64}!")),
@@ -313,55 +334,61 @@ fn decode_junk_is_refused() {
         ),
         (Format::Traefik, format!("{base64}, {base64}")),
         (Format::Rfc9440, format!(":{base64}:, :{base64}:")),
-        (Format::UrlEncoded, escape(pem).replacen("%0A", "%zz", 2)),
-        (Format::UrlEncoded, escape(pem).replacen("%0A", "%00", 2)),
         (
             Format::UrlEncoded,
-            escape(&pem.replacen('\n', "\nProc-Type: 4,ENCRYPTED\n", 1)),
+            percent_encode(pem).replacen("%0A", "%zz", 2),
+        ),
+        (
+            Format::UrlEncoded,
+            percent_encode(pem).replacen("%0A", "%00", 2),
+        ),
+        (
+            Format::UrlEncoded,
+            percent_encode(&pem.replacen('\n', "\nProc-Type: 4,ENCRYPTED\n", 1)),
         ),
     ] {
-        let error = error(format, &value);
+        let error = refusal(format, &value);
         assert!(
             error.starts_with("certificate header refused: not base64"),
             "{value}: {error}"
         );
     }
-    assert!(error(Format::Base64Encoded, "MAA=").contains("not a readable X.509 certificate"));
+    assert!(refusal(Format::Base64Encoded, "MAA=").contains("not a readable X.509 certificate"));
 }
 
 #[test]
 fn decode_certificate_in_ber_is_refused() {
-    let mut der = sample().der;
-    // The length in three octets where two would do.
+    let mut der = encoded_certificate().der;
+    // The length is encoded in three octets, where two are enough.
     assert_eq!(der[..2], [0x30, 0x82]);
     der[1] = 0x83;
     der.insert(2, 0);
     assert_eq!(
-        error(Format::Base64Encoded, &openssl::base64::encode_block(&der)),
+        refusal(Format::Base64Encoded, &openssl::base64::encode_block(&der)),
         "certificate header refused: a certificate that is not in DER"
     );
 }
 
 #[test]
 fn decode_pem_with_spaces_for_line_breaks() {
-    let sample = sample();
-    let value = sample.pem.replace('\n', " ");
+    let certificate = encoded_certificate();
+    let value = certificate.pem.replace('\n', " ");
     for format in [Format::UrlEncoded, Format::Auto] {
-        let decoded = one(format, &value).unwrap().unwrap();
-        assert_eq!(decoded.ders, [sample.der.as_slice()]);
+        let decoded = decode_line(format, &value).unwrap().unwrap();
+        assert_eq!(decoded.ders, [certificate.der.as_slice()]);
     }
 }
 
 #[test]
 fn decode_chain_header_needs_its_certificate() {
-    let sample = sample();
-    let chain = format!(":{}:", sample.base64);
+    let certificate = encoded_certificate();
+    let chain = format!(":{}:", certificate.base64);
     let chain: [&[u8]; 1] = [chain.as_bytes()];
     for (lines, why) in [
         (vec![], "a chain without a certificate"),
         (vec![&b""[..]], "a chain without a certificate"),
         (
-            vec![sample.escaped.as_bytes()],
+            vec![certificate.percent_encoded_pem.as_bytes()],
             "a chain header together with a percent-encoded PEM",
         ),
     ] {
@@ -377,54 +404,58 @@ fn decode_chain_header_needs_its_certificate() {
 mod xfcc {
     use super::*;
 
-    struct Parts {
+    /// The values of an XFCC element for one certificate.
+    struct ElementParts {
         hash: String,
         cert: String,
         chain: String,
-        key: CertificateDigests,
+        digests: CertificateDigests,
     }
 
-    fn parts() -> Parts {
-        let sample = sample();
-        let certificate = Certificate::from_pem(sample.chain_pem.as_bytes()).unwrap();
-        Parts {
+    fn element_parts() -> ElementParts {
+        let encoded = encoded_certificate();
+        let certificate = Certificate::from_pem(encoded.chain_pem.as_bytes()).unwrap();
+        ElementParts {
             hash: format!("Hash={}", certificate.fingerprint_sha256()),
-            cert: format!("Cert=\"{}\"", sample.escaped),
-            chain: format!("Chain=\"{}\"", escape(&sample.chain_pem)),
-            key: *certificate.digests(),
+            cert: format!("Cert=\"{}\"", encoded.percent_encoded_pem),
+            chain: format!("Chain=\"{}\"", percent_encode(&encoded.chain_pem)),
+            digests: *certificate.digests(),
         }
     }
 
     #[test]
     fn decode_envoy_element() {
-        let Parts {
+        let ElementParts {
             hash,
             cert,
             chain,
-            key,
-        } = parts();
-        // Subject as Envoy writes it: only what RFC 2253 escapes.
+            digests,
+        } = element_parts();
+        // Envoy escapes in the subject only what RFC 2253 escapes.
         let value = format!(
             "By=spiffe://edge;{hash};{cert};{chain};Subject=\"CN=Smith\\, \\\"Ann\\\"\";\
              URI=spiffe://a?b=c;URI=;DNS=a.example;DNS=b.example"
         );
-        let certificate = one(Format::Xfcc, &value)
+        let certificate = decode_line(Format::Xfcc, &value)
             .unwrap()
             .unwrap()
             .certificate()
             .unwrap();
-        assert_eq!(*certificate.digests(), key);
-        let alone = one(Format::Xfcc, &format!("hash{};{cert}", &hash[4..]));
-        assert_eq!(alone.unwrap().unwrap().digests().unwrap().leaf, key.leaf);
+        assert_eq!(*certificate.digests(), digests);
+        let alone = decode_line(Format::Xfcc, &format!("hash{};{cert}", &hash[4..]));
+        assert_eq!(
+            alone.unwrap().unwrap().digests().unwrap().leaf,
+            digests.leaf
+        );
     }
 
     #[test]
     fn decode_forged_pairs_and_elements_are_refused() {
-        let ours = parts();
-        let other = parts();
+        let ours = element_parts();
+        let other = element_parts();
         let (hash, cert, chain) = (&ours.hash, &ours.cert, &ours.chain);
         for (value, why) in [
-            // A URI name of the client's certificate, as Envoy writes it.
+            // Envoy writes a URI of the client's certificate without quotes, so it can hold pairs.
             (
                 format!("{hash};URI=urn:x;{}", other.cert),
                 "'Hash' is not that of the certificate",
@@ -479,7 +510,7 @@ mod xfcc {
             ),
         ] {
             assert_eq!(
-                error(Format::Xfcc, &value),
+                refusal(Format::Xfcc, &value),
                 format!("certificate header refused: {why}"),
                 "{value}"
             );
