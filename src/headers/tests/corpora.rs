@@ -1,5 +1,5 @@
-//! Published values. The files are not part of this repository: without them the tests print
-//! that they were skipped.
+//! Published values. The files are not part of this repository; without them the tests print that
+//! they are skipped.
 
 use std::fs;
 use std::io::Write as _;
@@ -9,14 +9,14 @@ use serde_json::Value;
 
 use super::*;
 
-fn corpus(file: &str) -> Option<Value> {
+fn read_test_vectors(file: &str) -> Option<Value> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../shared/corpora")
         .join(file);
     match fs::read(&path) {
         Ok(bytes) => Some(serde_json::from_slice(&bytes).unwrap()),
         Err(error) => {
-            // Not eprintln!, which the test harness swallows.
+            // The test harness captures eprintln!, so this writes to stderr itself.
             writeln!(
                 std::io::stderr(),
                 "SKIPPED: ../shared/corpora/{file}: {error}"
@@ -33,12 +33,12 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
         .unwrap_or_else(|| panic!("{key} in {value}"))
 }
 
-/// The certificates of odd-names-dev.json, with what the file has about each, except those that
-/// OpenSSL, and therefore nginx, does not read.
+/// The certificates of odd-names-dev.json, each with its entry in the file. Those that OpenSSL, and
+/// so nginx, cannot read are not included.
 fn odd_names() -> Option<Vec<(Value, Certificate)>> {
-    let mut corpus = corpus("odd-names-dev.json")?;
+    let mut document = read_test_vectors("odd-names-dev.json")?;
     let mut names = Vec::new();
-    for case in std::mem::take(corpus["cases"].as_array_mut().unwrap()) {
+    for case in std::mem::take(document["cases"].as_array_mut().unwrap()) {
         match Certificate::from_pem(text(&case, "leaf").as_bytes()) {
             Ok(certificate) => names.push((case, certificate)),
             Err(error) => {
@@ -55,7 +55,7 @@ fn odd_names() -> Option<Vec<(Value, Certificate)>> {
 
 #[test]
 fn rfc9440_appendix_a() {
-    let Some(example) = corpus("rfc9440-appendix-a.json") else {
+    let Some(example) = read_test_vectors("rfc9440-appendix-a.json") else {
         return;
     };
     let pem: Vec<_> = example["chain_pem"]
@@ -87,7 +87,8 @@ fn rfc9440_appendix_a() {
 
 #[test]
 fn header_vectors() {
-    let (Some(vectors), Some(names)) = (corpus("header-vectors.json"), odd_names()) else {
+    let (Some(vectors), Some(names)) = (read_test_vectors("header-vectors.json"), odd_names())
+    else {
         return;
     };
     let vectors = vectors["vectors"].as_array().unwrap();
@@ -163,7 +164,7 @@ fn header_vectors() {
 }
 
 #[test]
-fn odd_names_are_as_nginx_writes_them_and_read_back() {
+fn odd_names_equal_those_of_nginx_and_are_read_back() {
     let Some(names) = odd_names() else { return };
     for (case, certificate) in &names {
         let (id, nginx) = (text(case, "id"), &case["leaf_expect"]);
@@ -190,7 +191,7 @@ fn odd_names_are_as_nginx_writes_them_and_read_back() {
             for header in dialect.headers() {
                 let values = header.values(&client, &options).unwrap_or_default();
                 if !values.is_empty() {
-                    readers::check(dialect, header.key, &values, certificate);
+                    readers::check_header(dialect, header.key, &values, certificate);
                 }
             }
         }

@@ -1,6 +1,6 @@
-//! The lines of each dialect for the awkward certificate, in one file a dialect: `{...}` stands for
-//! what depends on the key, computed by the `openssl` command; `!` begins what is left out.
-//! `RMTLS_BLESS=1 cargo test` writes the files.
+//! Compares the lines of each dialect with a golden file, for a certificate with special characters.
+//! `{...}` is a value that depends on the key, which the `openssl` command computes; `!` begins a
+//! header that is left out. `RMTLS_BLESS=1 cargo test` writes the files.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -8,10 +8,10 @@ use std::path::Path;
 
 use super::*;
 
-/// Placeholders and what they stand for, longest first.
-fn placeholders(awkward: &Awkward) -> Vec<(&'static str, String)> {
-    let leaf = awkward.certificate.leaf().to_der().unwrap();
-    let issuer = awkward.issuer.to_der().unwrap();
+/// Placeholders and their values, longest first.
+fn placeholders(issued: &IssuedCertificate) -> Vec<(&'static str, String)> {
+    let leaf = issued.certificate.leaf().to_der().unwrap();
+    let issuer = issued.issuer.to_der().unwrap();
     let base64 = |der: &[u8]| openssl_text(&["base64", "-A"], der);
     let pem = |der: &[u8]| {
         String::from_utf8(openssl(&["x509", "-inform", "DER", "-outform", "PEM"], der)).unwrap()
@@ -56,12 +56,12 @@ fn percent_encoded(text: &str) -> String {
 }
 
 /// All lines of a dialect in the cases that matter.
-fn rendered(dialect: Dialect, awkward: &Awkward) -> String {
+fn rendered(dialect: Dialect, issued: &IssuedCertificate) -> String {
     let server_uris = [b"spiffe://example.org/ns/edge/sa/gw".to_vec()];
     let good = ClientInfo {
-        issuer: Some(&awkward.issuer),
+        issuer: Some(&issued.issuer),
         server_uris: &server_uris,
-        ..client(&awkward.certificate)
+        ..client(&issued.certificate)
     };
     let failed = ClientInfo {
         verify_result: VerifyResult::Failed(18, "self-signed certificate"),
@@ -159,13 +159,13 @@ fn rendered(dialect: Dialect, awkward: &Awkward) -> String {
 
 #[test]
 fn lines_are_the_golden_ones() {
-    let awkward = awkward();
-    let placeholders = placeholders(&awkward);
+    let issued = certificate_with_special_characters();
+    let placeholders = placeholders(&issued);
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/headers/tests/golden");
     let bless = std::env::var_os("RMTLS_BLESS").is_some();
     for dialect in Dialect::ALL {
         let file = directory.join(format!("{}.txt", dialect.name()));
-        let mut text = rendered(dialect, &awkward);
+        let mut text = rendered(dialect, &issued);
         if bless {
             for (placeholder, value) in &placeholders {
                 text = text.replace(value, placeholder);

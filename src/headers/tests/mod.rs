@@ -1,8 +1,8 @@
-//! Golden files, round trips through readers, and hostile certificates, for every dialect.
+//! Golden files, round trips through readers, and malicious certificates, for every dialect.
 
 mod corpora;
 mod golden;
-mod hostile;
+mod malicious_certificates;
 mod readers;
 mod reserved;
 
@@ -37,7 +37,7 @@ const SAN_IP: u8 = 0x87;
 /// 2026-01-02 03:04:05Z and 2030-01-02 03:04:05Z.
 const NOT_BEFORE: i64 = 1_767_323_045;
 const NOT_AFTER: i64 = 1_893_553_445;
-/// 1136 whole days before the end.
+/// 1136 whole days before `NOT_AFTER`.
 const NOW: i64 = NOT_AFTER - 1136 * 86_400 - 1;
 
 /// One DER element.
@@ -52,8 +52,8 @@ fn der(tag: u8, content: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A name of single-valued RDNs: type (dotted or short), string tag, content. `None` where OpenSSL
-/// reads no such name, and so no such certificate.
+/// A name of single-valued RDNs: type (dotted or short), string tag, content. `None` if OpenSSL
+/// cannot read the name, and so cannot read a certificate with it.
 fn try_name(attributes: &[(&str, u8, &[u8])]) -> Option<X509Name> {
     let mut rdns = Vec::new();
     for (attribute, tag, value) in attributes {
@@ -86,6 +86,7 @@ fn key() -> PKey<Private> {
     PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap()
 }
 
+/// The fields of a certificate that a test sets.
 struct Template {
     subject: X509Name,
     issuer: X509Name,
@@ -127,22 +128,24 @@ impl Template {
             builder.append_extension(extension).unwrap();
         }
         builder.sign(key, MessageDigest::sha256()).unwrap();
-        // Through the parser, as from the wire.
+        // A certificate from a client goes through the parser too.
         X509::from_der(&builder.build().to_der().unwrap()).unwrap()
     }
 
-    fn alone(self, key: &PKey<Private>) -> Certificate {
+    fn issue_without_chain(self, key: &PKey<Private>) -> Certificate {
         Certificate::new(self.issue(key), Stack::new().unwrap()).unwrap()
     }
 }
 
-/// A leaf with a name, alternative names and a serial that need care, and its issuer.
-struct Awkward {
+/// A certificate and its issuer.
+struct IssuedCertificate {
     certificate: Certificate,
     issuer: X509,
 }
 
-fn awkward() -> Awkward {
+/// A certificate whose name and alternative names hold characters that dialects must escape, and
+/// whose serial has 19 bytes.
+fn certificate_with_special_characters() -> IssuedCertificate {
     let issuer_name = || {
         name(&[
             ("C", PRINTABLE, b"CZ"),
@@ -191,7 +194,7 @@ fn awkward() -> Awkward {
     let issuer = issuer.issue(&key);
     let mut sent = Stack::new().unwrap();
     sent.push(issuer.clone()).unwrap();
-    Awkward {
+    IssuedCertificate {
         certificate: Certificate::new(leaf.issue(&key), sent).unwrap(),
         issuer,
     }
@@ -271,7 +274,7 @@ fn dialect_options() -> impl Iterator<Item = (Dialect, DialectOptions)> {
     verify.chain(passthrough.map(move |dialect| (dialect, options(MtlsMode::Passthrough))))
 }
 
-/// Runs the `openssl` command: a second opinion.
+/// Runs the `openssl` command, whose output tests compare with ours.
 fn openssl(arguments: &[&str], input: &[u8]) -> Vec<u8> {
     let mut child = Command::new("openssl")
         .args(arguments)
@@ -334,10 +337,10 @@ fn headers_have_distinct_keys_and_names_and_known_requirements() {
 
 #[test]
 fn rename_moves_the_value_and_keeps_the_old_name_reserved() {
-    let awkward = awkward();
+    let issued = certificate_with_special_characters();
     let mut config = DialectConfig::new(Dialect::Rfc9440, DialectOptions::default());
     config.rename("client-cert", Some("X-Leaf")).unwrap();
-    let lines = config.render(&client(&awkward.certificate));
+    let lines = config.render(&client(&issued.certificate));
     let names: Vec<_> = lines.lines.iter().map(|(name, _)| &**name).collect();
     assert_eq!(names, ["X-Leaf", "Client-Cert-Chain"]);
     assert_eq!(
@@ -359,11 +362,11 @@ fn rename_moves_the_value_and_keeps_the_old_name_reserved() {
 
 #[test]
 fn rename_leaf_to_none_removes_the_chain_too() {
-    let awkward = awkward();
+    let issued = certificate_with_special_characters();
     let mut config = DialectConfig::new(Dialect::Rfc9440, DialectOptions::default());
     config.rename("client_cert", None).unwrap();
     assert_eq!(
-        config.render(&client(&awkward.certificate)),
+        config.render(&client(&issued.certificate)),
         RenderedHeaders::default()
     );
     assert!(config.reserved_names().contains(&"Client-Cert".to_owned()));
@@ -371,7 +374,7 @@ fn rename_leaf_to_none_removes_the_chain_too() {
 
 #[test]
 fn rename_numbered_and_unnamed_headers() {
-    let awkward = awkward();
+    let issued = certificate_with_special_characters();
     let mut apache = DialectConfig::new(Dialect::Apache, DialectOptions::default());
     for header in Dialect::Apache.headers() {
         apache.rename(header.key, None).unwrap();
@@ -379,7 +382,7 @@ fn rename_numbered_and_unnamed_headers() {
     apache
         .rename("SSL_CLIENT_CERT_CHAIN_", Some("CERT_CHAIN_"))
         .unwrap();
-    let lines = apache.render(&client(&awkward.certificate));
+    let lines = apache.render(&client(&issued.certificate));
     assert_eq!(lines.lines.len(), 1);
     assert_eq!(&*lines.lines[0].0, "CERT_CHAIN_0");
     assert_eq!(apache.possible_names().len(), MAX_NUMBERED + 1);
@@ -392,7 +395,7 @@ fn rename_numbered_and_unnamed_headers() {
     nginx
         .rename("ssl_client_v_remain", Some("X-Remain"))
         .unwrap();
-    let lines = nginx.render(&client(&awkward.certificate));
+    let lines = nginx.render(&client(&issued.certificate));
     assert_eq!(
         lines.lines.last().unwrap(),
         &("X-Remain".into(), "1136".to_owned())
@@ -400,9 +403,9 @@ fn rename_numbered_and_unnamed_headers() {
 }
 
 #[test]
-fn value_by_key_is_what_the_header_carries() {
-    let awkward = awkward();
-    let client = client(&awkward.certificate);
+fn value_by_key_is_the_value_of_the_header() {
+    let issued = certificate_with_special_characters();
+    let client = client(&issued.certificate);
     let options = DialectOptions::default();
     let value = |dialect: Dialect, key| dialect.value(key, &client, &options);
     assert_eq!(
@@ -457,11 +460,11 @@ fn tls_client_auth_has_cloudflares_21_properties() {
         assert_eq!(value, expected, "{name}");
     }
 
-    let awkward = awkward();
+    let issued = certificate_with_special_characters();
     let failed = ClientInfo {
         verify_result: VerifyResult::Failed(18, "self-signed certificate"),
-        issuer: Some(&awkward.issuer),
-        ..client(&awkward.certificate)
+        issuer: Some(&issued.issuer),
+        ..client(&issued.certificate)
     };
     assert_eq!(
         of(&failed, "certVerified"),
@@ -474,8 +477,8 @@ fn tls_client_auth_has_cloudflares_21_properties() {
     // The issuer is not described if verification failed.
     assert_eq!(of(&failed, "certIssuerSKI"), text(""));
     let good = ClientInfo {
-        issuer: Some(&awkward.issuer),
-        ..client(&awkward.certificate)
+        issuer: Some(&issued.issuer),
+        ..client(&issued.certificate)
     };
     assert_eq!(
         of(&good, "certIssuerSKI"),
@@ -491,7 +494,7 @@ fn tls_client_auth_has_cloudflares_21_properties() {
         extensions: vec![extension("1.2.3.4", &[0; 8000])],
         ..Template::default()
     };
-    let big = big.alone(&key());
+    let big = big.issue_without_chain(&key());
     assert_eq!(of(&client(&big), "certRFC9440"), text(""));
     assert_eq!(
         of(&client(&big), "certRFC9440TooLarge"),

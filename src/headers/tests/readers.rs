@@ -1,5 +1,5 @@
-//! What readers of each dialect make of a value, compared with the certificate. `fuzz/` uses this
-//! file too.
+//! Parses header values as the readers of each dialect do, and compares the result with the
+//! certificate. `fuzz/` includes this file too.
 
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine;
@@ -12,7 +12,7 @@ use crate::openssl_ext::x509::{oid, to_utf8};
 const SEQUENCE: u8 = 0x30;
 
 /// Type and value of an attribute.
-type Pair = (String, Vec<u8>);
+type Attribute = (String, Vec<u8>);
 
 /// Fails unless every line of the dialect for a client with a certificate is one line, under a name
 /// that inbound requests cannot use, and is read back.
@@ -23,10 +23,10 @@ pub fn check_dialect(dialect: Dialect, options: &DialectOptions, client: &Client
             config.rename(header.key, Some(header.key)).unwrap();
         }
     }
-    let owned = config.reserved_names();
+    let reserved = config.reserved_names();
     for (name, value) in config.render(client).lines {
         assert!(
-            owned.iter().any(|owned| **owned == *name),
+            reserved.iter().any(|reserved| **reserved == *name),
             "{dialect:?} {name}"
         );
         check_line(dialect, &name, &value);
@@ -34,7 +34,7 @@ pub fn check_dialect(dialect: Dialect, options: &DialectOptions, client: &Client
     for header in dialect.headers() {
         let values = header.values(client, options).unwrap_or_default();
         if !values.is_empty() {
-            check(dialect, header.key, &values, client.certificate.unwrap());
+            check_header(dialect, header.key, &values, client.certificate.unwrap());
         }
     }
 }
@@ -64,8 +64,8 @@ fn check_line(dialect: Dialect, name: &str, value: &str) {
     }
 }
 
-/// Fails unless a reader of this header gets out what is in the certificate.
-pub fn check(dialect: Dialect, key: &str, values: &[String], certificate: &Certificate) {
+/// Fails unless a reader of this header gets the values of the certificate.
+pub fn check_header(dialect: Dialect, key: &str, values: &[String], certificate: &Certificate) {
     let leaf = certificate.leaf();
     let der = leaf.to_der().unwrap();
     let mut chain = Vec::new();
@@ -75,19 +75,24 @@ pub fn check(dialect: Dialect, key: &str, values: &[String], certificate: &Certi
     let all: Vec<_> = std::iter::once(&der).chain(&chain).cloned().collect();
     let value = values[0].as_str();
     let (subject, issuer) = (leaf.subject_name(), leaf.issuer_name());
-    let what = format!("{dialect:?} {key}: {value}");
+    let context = format!("{dialect:?} {key}: {value}");
 
     match (dialect, key) {
         (_, "ssl_client_escaped_cert" | "leaf" | "pem" | "client_cert") if value.contains('%') => {
-            assert_eq!(pem(&percent_decoded(value)), [der], "{what}");
+            assert_eq!(ders_of_pem(&percent_decoded(value)), [der], "{context}");
         }
         (Dialect::Kong, "client_cert_chain") | (Dialect::AwsAlb, "clientcert") => {
-            assert_eq!(pem(&percent_decoded(value)), all, "{what}");
+            assert_eq!(ders_of_pem(&percent_decoded(value)), all, "{context}");
         }
-        (Dialect::Apache, "SSL_CLIENT_CERT") => assert_eq!(pem(&lines(value)), [der], "{what}"),
+        (Dialect::Apache, "SSL_CLIENT_CERT") => {
+            assert_eq!(ders_of_pem(&with_line_feeds(value)), [der], "{context}")
+        }
         (Dialect::Apache, "SSL_CLIENT_CERT_CHAIN_") => {
-            let read: Vec<_> = values.iter().flat_map(|value| pem(&lines(value))).collect();
-            assert_eq!(read, chain, "{what}");
+            let read: Vec<_> = values
+                .iter()
+                .flat_map(|value| ders_of_pem(&with_line_feeds(value)))
+                .collect();
+            assert_eq!(read, chain, "{context}");
         }
         (
             _,
@@ -96,22 +101,22 @@ pub fn check(dialect: Dialect, key: &str, values: &[String], certificate: &Certi
             | "der_base64"
             | "ssl_c_der"
             | "SSL_CLIENT_B64CERT",
-        ) => assert_eq!(STANDARD.decode(value).unwrap(), der, "{what}"),
+        ) => assert_eq!(STANDARD.decode(value).unwrap(), der, "{context}"),
         (_, "ssl_c_chain_der") => {
-            assert_eq!(STANDARD.decode(value).unwrap(), chain.concat(), "{what}");
+            assert_eq!(STANDARD.decode(value).unwrap(), chain.concat(), "{context}");
         }
         (Dialect::Traefik, "pem") => {
             let read: Vec<_> = value
                 .split(',')
                 .map(|body| STANDARD.decode(body).unwrap())
                 .collect();
-            assert_eq!(read, all, "{what}");
+            assert_eq!(read, all, "{context}");
         }
         (_, "client_cert" | "client_cert_leaf" | "certRFC9440") => {
-            assert_eq!(byte_sequence(value), der, "{what}");
+            assert_eq!(byte_sequence(value), der, "{context}");
         }
         (_, "client_cert_chain" | "certChainRFC9440") => {
-            assert_eq!(byte_sequences(value), chain, "{what}");
+            assert_eq!(byte_sequences(value), chain, "{context}");
         }
         (
             _,
@@ -122,7 +127,11 @@ pub fn check(dialect: Dialect, key: &str, values: &[String], certificate: &Certi
             | "client_cert_subject_dn"
             | "SSL_CLIENT_S_DN",
         ) if dialect != Dialect::Caddy && dialect != Dialect::Gcp => {
-            assert_eq!(rfc2253(value), reversed(subject), "{what}");
+            assert_eq!(
+                parse_rfc2253(value),
+                rfc2253_attributes(subject),
+                "{context}"
+            );
         }
         (
             _,
@@ -133,43 +142,51 @@ pub fn check(dialect: Dialect, key: &str, values: &[String], certificate: &Certi
             | "client_cert_issuer_dn"
             | "SSL_CLIENT_I_DN",
         ) if dialect != Dialect::Caddy && dialect != Dialect::Gcp => {
-            assert_eq!(rfc2253(value), reversed(issuer), "{what}");
+            assert_eq!(
+                parse_rfc2253(value),
+                rfc2253_attributes(issuer),
+                "{context}"
+            );
         }
-        (Dialect::Caddy, "subject") => go(value, subject, &what),
-        (Dialect::Caddy, "issuer") => go(value, issuer, &what),
+        (Dialect::Caddy, "subject") => check_go_name(value, subject, &context),
+        (Dialect::Caddy, "issuer") => check_go_name(value, issuer, &context),
         (Dialect::Gcp, "client_cert_subject_dn") => {
             assert_eq!(
                 STANDARD.decode(value).unwrap(),
                 subject.to_der().unwrap(),
-                "{what}"
+                "{context}"
             );
         }
         (Dialect::Gcp, "client_cert_issuer_dn") => {
             assert_eq!(
                 STANDARD.decode(value).unwrap(),
                 issuer.to_der().unwrap(),
-                "{what}"
+                "{context}"
             );
         }
         (_, "certSubjectDNLegacy" | "ssl_client_s_dn_legacy") => {
-            assert_eq!(oneline(value, true), pairs(subject), "{what}");
+            assert_eq!(parse_oneline(value, true), attributes(subject), "{context}");
         }
         (_, "certIssuerDNLegacy" | "ssl_client_i_dn_legacy") => {
-            assert_eq!(oneline(value, true), pairs(issuer), "{what}");
+            assert_eq!(parse_oneline(value, true), attributes(issuer), "{context}");
         }
         (Dialect::Haproxy, "ssl_c_s_dn") => {
-            assert_eq!(oneline(value, false), pairs(subject), "{what}");
+            assert_eq!(
+                parse_oneline(value, false),
+                attributes(subject),
+                "{context}"
+            );
         }
         (Dialect::Haproxy, "ssl_c_i_dn") => {
-            assert_eq!(oneline(value, false), pairs(issuer), "{what}");
+            assert_eq!(parse_oneline(value, false), attributes(issuer), "{context}");
         }
         (Dialect::Haproxy, "ssl_c_s_dn(cn)") => {
-            let first = pairs(subject)
+            let first = attributes(subject)
                 .into_iter()
                 .find(|(name, _)| name == "CN")
                 .unwrap()
                 .1;
-            assert_eq!(value.as_bytes(), first, "{what}");
+            assert_eq!(value.as_bytes(), first, "{context}");
         }
         (Dialect::Haproxy, "ssl_c_san") => {
             let read: Vec<_> = value
@@ -188,26 +205,28 @@ pub fn check(dialect: Dialect, key: &str, values: &[String], certificate: &Certi
                 .iter()
                 .map(|(kind, name)| (&**kind, &**name))
                 .collect();
-            assert_eq!(read, names, "{what}");
+            assert_eq!(read, names, "{context}");
         }
         (Dialect::Apache, "SSL_CLIENT_SAN_Email_") => {
             assert_eq!(
                 values,
-                texts(certificate, |name| matches!(name, San::Email(_))),
-                "{what}"
+                san_values(certificate, |name| matches!(name, San::Email(_))),
+                "{context}"
             );
         }
         (Dialect::Apache, "SSL_CLIENT_SAN_DNS_") => {
             assert_eq!(
                 values,
-                texts(certificate, |name| matches!(name, San::Dns(_))),
-                "{what}"
+                san_values(certificate, |name| matches!(name, San::Dns(_))),
+                "{context}"
             );
         }
-        (Dialect::Traefik, "info") => traefik(value, certificate, &what),
-        (Dialect::Xfcc, "xfcc") => xfcc(value, certificate, &what),
+        (Dialect::Traefik, "info") => check_traefik_info(value, certificate, &context),
+        (Dialect::Xfcc, "xfcc") => check_xfcc(value, certificate, &context),
         (Dialect::Gcp, "client_cert_spiffe_id") => {
-            assert!(texts(certificate, |name| matches!(name, San::Uri(_))).contains(&values[0]));
+            assert!(
+                san_values(certificate, |name| matches!(name, San::Uri(_))).contains(&values[0])
+            );
         }
         (Dialect::Gcp, "client_cert_dnsname_sans") => {
             let read: Vec<_> = value
@@ -222,7 +241,7 @@ pub fn check(dialect: Dialect, key: &str, values: &[String], certificate: &Certi
                     _ => None,
                 })
                 .collect();
-            assert_eq!(read, names, "{what}");
+            assert_eq!(read, names, "{context}");
         }
         (
             _,
@@ -235,17 +254,17 @@ pub fn check(dialect: Dialect, key: &str, values: &[String], certificate: &Certi
         ) => assert_eq!(
             BigNum::from_hex_str(value).unwrap(),
             serial(certificate),
-            "{what}"
+            "{context}"
         ),
         (_, "serial_number") => {
             let read = BigNum::from_hex_str(&value.replace(':', "")).unwrap();
-            assert_eq!(read, serial(certificate), "{what}");
+            assert_eq!(read, serial(certificate), "{context}");
         }
         (_, "serial") => {
             assert_eq!(
                 BigNum::from_dec_str(value).unwrap(),
                 serial(certificate),
-                "{what}"
+                "{context}"
             );
         }
         _ => {}
@@ -256,28 +275,28 @@ fn serial(certificate: &Certificate) -> BigNum {
     certificate.leaf().serial_number().to_bn().unwrap()
 }
 
-fn texts(certificate: &Certificate, wanted: fn(&San) -> bool) -> Vec<String> {
+fn san_values(certificate: &Certificate, is_wanted: fn(&San) -> bool) -> Vec<String> {
     let names = certificate.san();
-    let names = names.iter().filter(|name| wanted(name));
+    let names = names.iter().filter(|name| is_wanted(name));
     names
         .map(|name| String::from_utf8_lossy(&name.value()).into_owned())
         .collect()
 }
 
-/// Fails unless every family of readers finds the same pairs, and those of the certificate: one
-/// that removes a layer of backslashes (the crate xfcc-parser, which Envoy's own parser agrees with
-/// as long as there is none), one that returns quoted values unchanged (Istio's), and one without
-/// support for quotes and escapes (Keycloak's). `Subject`, `URI` and `DNS` may be left out.
-fn xfcc(value: &str, certificate: &Certificate, what: &str) {
-    let raw = xfcc_raw(value).unwrap_or_else(|| panic!("{what}"));
+/// Fails unless three kinds of readers find the same pairs, and these are those of the certificate:
+/// one that removes a layer of backslashes (the crate xfcc-parser; Envoy's own parser gives the same
+/// result if there are no backslashes), one that returns quoted values unchanged (Istio's), and one
+/// that handles neither quotes nor escapes (Keycloak's). `Subject`, `URI` and `DNS` may be left out.
+fn check_xfcc(value: &str, certificate: &Certificate, context: &str) {
+    let raw = xfcc_unescaped_pairs(value).unwrap_or_else(|| panic!("{context}"));
     let elements = xfcc_parser::element_list(value.as_bytes()).unwrap();
-    assert_eq!(elements.len(), 1, "{what}");
+    assert_eq!(elements.len(), 1, "{context}");
     let element = &elements[0];
     let all = |key: &str| -> Vec<&str> {
         let pairs = raw.iter().filter(|(name, _)| *name == key);
         pairs.map(|(_, value)| *value).collect()
     };
-    let crates = [
+    let parsed = [
         ("By", element.by.iter().map(|text| &**text).collect()),
         ("Hash", element.hash.iter().map(|text| &**text).collect()),
         ("Cert", element.cert.iter().map(|text| &**text).collect()),
@@ -292,20 +311,20 @@ fn xfcc(value: &str, certificate: &Certificate, what: &str) {
             element.dns.iter().map(|text| &**text).collect::<Vec<_>>(),
         ),
     ];
-    for (key, theirs) in crates {
-        // The crate treats an empty value as absent.
+    for (key, theirs) in parsed {
+        // The crate does not distinguish an empty value from an absent one.
         let mut ours = all(key);
         ours.retain(|value| !value.is_empty());
-        assert_eq!(theirs, ours, "{key} of {what}");
+        assert_eq!(theirs, ours, "{key} of {context}");
     }
     let naive: Vec<_> = value
         .split(';')
         .map(|pair| pair.split_once('=').unwrap())
         .map(|(key, value)| (key, value.trim_matches('"')))
         .collect();
-    assert_eq!(naive, raw, "{what}");
+    assert_eq!(naive, raw, "{context}");
 
-    assert_eq!(all("Hash"), [certificate.fingerprint_sha256()], "{what}");
+    assert_eq!(all("Hash"), [certificate.fingerprint_sha256()], "{context}");
     let mut sent = vec![certificate.leaf().to_der().unwrap()];
     let leaf = sent.clone();
     for certificate in certificate.intermediates() {
@@ -313,43 +332,43 @@ fn xfcc(value: &str, certificate: &Certificate, what: &str) {
     }
     for (key, expected) in [("Cert", leaf), ("Chain", sent)] {
         if let [text] = *all(key) {
-            assert_eq!(pem(&percent_decoded(text)), expected, "{what}");
+            assert_eq!(ders_of_pem(&percent_decoded(text)), expected, "{context}");
         }
     }
     match *all("Subject") {
         [] => {}
         [text] => {
-            let name = reversed(certificate.leaf().subject_name());
-            assert_eq!(rfc2253(text), name, "{what}");
-            // Readers without support for escapes split it in the same way.
-            let naive: Vec<Pair> = text
+            let name = rfc2253_attributes(certificate.leaf().subject_name());
+            assert_eq!(parse_rfc2253(text), name, "{context}");
+            // A reader that handles no escapes finds the same attributes.
+            let naive: Vec<Attribute> = text
                 .split(',')
                 .filter(|pair| !pair.is_empty())
                 .map(|pair| pair.split_once('=').unwrap())
                 .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()))
                 .collect();
-            assert_eq!(naive, name, "{what}");
+            assert_eq!(naive, name, "{context}");
         }
-        _ => panic!("{what}"),
+        _ => panic!("{context}"),
     }
     let is_uri = |name: &San| matches!(name, San::Uri(_));
     let is_dns = |name: &San| matches!(name, San::Dns(_));
     for (key, expected) in [
-        ("URI", texts(certificate, is_uri)),
-        ("DNS", texts(certificate, is_dns)),
+        ("URI", san_values(certificate, is_uri)),
+        ("DNS", san_values(certificate, is_dns)),
     ] {
         let read = all(key);
-        // Envoy's own form of no URI
+        // Envoy writes `URI=` for a certificate without a URI.
         if !(read.is_empty() || read == [""] && expected.is_empty()) {
-            assert_eq!(read, expected, "{key} of {what}");
+            assert_eq!(read, expected, "{key} of {context}");
         }
     }
 }
 
-/// A model of github.com/alecholmes/xfccparser, made from what it was seen to do: a quoted value
-/// ends at a quote without a backslash before it and is handed on as it is, a bare one has no
-/// delimiter. t/headers/readers/xfcc/xfccparser.go runs the module itself where it can be had.
-fn xfcc_raw(value: &str) -> Option<Vec<(&str, &str)>> {
+/// A model of github.com/alecholmes/xfccparser, from its observed behaviour: a quoted value ends at a
+/// quote without a backslash before it and is returned unchanged, a bare one contains no delimiter.
+/// t/headers/readers/xfcc/xfccparser.go runs the module itself if it is installed.
+fn xfcc_unescaped_pairs(value: &str) -> Option<Vec<(&str, &str)>> {
     let mut pairs = Vec::new();
     let mut rest = value;
     loop {
@@ -371,15 +390,15 @@ fn xfcc_raw(value: &str) -> Option<Vec<(&str, &str)>> {
     }
 }
 
-fn pem(text: &[u8]) -> Vec<Vec<u8>> {
+fn ders_of_pem(text: &[u8]) -> Vec<Vec<u8>> {
     let read = X509::stack_from_pem(text).unwrap();
     read.iter()
         .map(|certificate| certificate.to_der().unwrap())
         .collect()
 }
 
-/// As Tomcat's SSLValve: spaces back to line feeds, but not those of BEGIN and END.
-fn lines(value: &str) -> Vec<u8> {
+/// Replaces spaces with line feeds as Tomcat's SSLValve does, except those of BEGIN and END.
+fn with_line_feeds(value: &str) -> Vec<u8> {
     let body = value
         .strip_prefix("-----BEGIN CERTIFICATE----- ")
         .and_then(|value| value.strip_suffix(" -----END CERTIFICATE-----"))
@@ -426,16 +445,17 @@ fn bytes_of(item: sfv::Item) -> Vec<u8> {
     }
 }
 
-/// Short name or OID and UTF-8 of each attribute.
-fn pairs(name: &X509NameRef) -> Vec<Pair> {
+/// Short name or OID, and value in UTF-8, of each attribute.
+fn attributes(name: &X509NameRef) -> Vec<Attribute> {
     let value = |entry: &X509NameEntryRef| to_utf8(entry.data()).unwrap();
     name.entries()
         .map(|entry| (type_of(entry), value(entry)))
         .collect()
 }
 
-/// As RFC 2253 has them: the content as encoded where it is in hexadecimal.
-fn reversed(name: &X509NameRef) -> Vec<Pair> {
+/// The attributes in the order of RFC 2253. A value that is written in hexadecimal is its encoded
+/// content.
+fn rfc2253_attributes(name: &X509NameRef) -> Vec<Attribute> {
     let value = |entry: &X509NameEntryRef| match to_utf8(entry.data()) {
         Some(text) if entry.object().nid() != Nid::UNDEF => text,
         _ => entry.data().as_slice().to_vec(),
@@ -455,8 +475,8 @@ fn type_of(entry: &X509NameEntryRef) -> String {
     }
 }
 
-/// A reader of RFC 2253: `\` before a character or two digits, `#` before DER in hexadecimal.
-fn rfc2253(text: &str) -> Vec<Pair> {
+/// Parses a name of RFC 2253: `\` before a character or two digits, `#` before DER in hexadecimal.
+fn parse_rfc2253(text: &str) -> Vec<Attribute> {
     let mut pairs: Vec<(String, String, Vec<u8>)> = Vec::new();
     let mut rest = text.as_bytes();
     while !rest.is_empty() {
@@ -500,14 +520,14 @@ fn rfc2253(text: &str) -> Vec<Pair> {
         .map(|(name, raw, value)| match raw.strip_prefix('#') {
             // OpenSSL does not escape a value that is nothing but `#`.
             None | Some("") => (name, value),
-            Some(digits) => (name, content(digits)),
+            Some(digits) => (name, content_of_hex(digits)),
         })
         .collect()
 }
 
-/// Content of one DER element in hexadecimal; a BIT STRING without its count of unused bits, a
-/// SEQUENCE whole, as OpenSSL holds them.
-fn content(digits: &str) -> Vec<u8> {
+/// Content of one DER element in hexadecimal, as OpenSSL stores it: a BIT STRING without its count of
+/// unused bits, a SEQUENCE with its header.
+fn content_of_hex(digits: &str) -> Vec<u8> {
     let der = BigNum::from_hex_str(digits)
         .unwrap_or_else(|_| panic!("#{digits}"))
         .to_vec();
@@ -523,9 +543,9 @@ fn content(digits: &str) -> Vec<u8> {
     der[header + usize::from(der[0] == BIT_STRING)..].to_vec()
 }
 
-/// A reader of `/C=CZ/CN=Ann`: an attribute begins at a `/`, or with escapes a `+`, that is not
-/// escaped, with a type and `=`.
-fn oneline(text: &str, escaped: bool) -> Vec<Pair> {
+/// Parses `/C=CZ/CN=Ann`: an attribute begins at a `/` that is not escaped (or, with escapes, a `+`)
+/// and that a type and `=` follow.
+fn parse_oneline(text: &str, escaped: bool) -> Vec<Attribute> {
     let bytes = text.as_bytes();
     let starts: Vec<usize> = (0..bytes.len())
         .filter(|&place| {
@@ -549,7 +569,7 @@ fn oneline(text: &str, escaped: bool) -> Vec<Pair> {
         .map(|(&start, end)| {
             let (name, value) = text[start + 1..end].split_once('=').unwrap();
             let value = if escaped {
-                unescaped(value)
+                remove_escapes(value)
             } else {
                 value.as_bytes().to_vec()
             };
@@ -558,7 +578,7 @@ fn oneline(text: &str, escaped: bool) -> Vec<Pair> {
         .collect()
 }
 
-fn unescaped(value: &str) -> Vec<u8> {
+fn remove_escapes(value: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut rest = value.as_bytes();
     loop {
@@ -577,10 +597,11 @@ fn unescaped(value: &str) -> Vec<u8> {
     }
 }
 
-/// Go's text has its own order of types and loses all but the last CN and SERIALNUMBER. What it
-/// looks like in order is in the tests of `certificate::name` and t/headers/030-dialect-origins.t.
-fn go(text: &str, name: &X509NameRef, what: &str) {
-    const NAMED: [(&str, &str); 9] = [
+/// Compares a name in the text form of Go, which has its own order of types and drops all but the
+/// last CN and SERIALNUMBER. The tests of `certificate::name` and t/headers/030-dialect-origins.t
+/// check the order.
+fn check_go_name(text: &str, name: &X509NameRef, context: &str) {
+    const GO_TYPES: [(&str, &str); 9] = [
         ("CN", "CN"),
         ("serialNumber", "SERIALNUMBER"),
         ("C", "C"),
@@ -595,8 +616,8 @@ fn go(text: &str, name: &X509NameRef, what: &str) {
     for entry in name.entries() {
         let value = to_utf8(entry.data()).unwrap();
         let short = entry.object().nid().short_name().unwrap_or_default();
-        let named = NAMED.iter().find(|(openssl, _)| *openssl == short);
-        let go = match named {
+        let go_type = GO_TYPES.iter().find(|(openssl, _)| *openssl == short);
+        let go = match go_type {
             Some((_, go)) => (*go).to_owned(),
             None => oid(entry.object()),
         };
@@ -608,15 +629,15 @@ fn go(text: &str, name: &X509NameRef, what: &str) {
         }
         expected.push((go, value));
     }
-    let mut read = rfc2253(text);
+    let mut read = parse_rfc2253(text);
     read.sort();
     expected.sort();
-    assert_eq!(read, expected, "{what}");
+    assert_eq!(read, expected, "{context}");
 }
 
-/// A reader of Traefik's Info: the quotes cannot occur inside, commas in a DN begin an attribute
-/// only before a known type.
-fn traefik(value: &str, certificate: &Certificate, what: &str) {
+/// Parses Traefik's Info: a field contains no quotes, and a comma in a DN begins an attribute only
+/// before a known type.
+fn check_traefik_info(value: &str, certificate: &Certificate, context: &str) {
     let text = String::from_utf8(percent_decoded(&value.replace('+', " "))).unwrap();
     // Certificates are joined with `,`, their fields with `;`.
     let mut certificates = vec![Vec::new()];
@@ -633,45 +654,47 @@ fn traefik(value: &str, certificate: &Certificate, what: &str) {
                 certificates.push(Vec::new());
                 after
             }
-            Some(_) => panic!("{what}"),
+            Some(_) => panic!("{context}"),
         };
     }
     assert_eq!(
         certificates.len(),
         1 + certificate.intermediates().len(),
-        "{what}"
+        "{context}"
     );
     for (key, field) in &certificates[0] {
         match &**key {
             "Subject" => {
                 assert_eq!(
-                    traefik_dn(field),
-                    traefik_pairs(certificate.leaf().subject_name())
+                    parse_traefik_dn(field),
+                    traefik_attributes(certificate.leaf().subject_name())
                 );
             }
             "SerialNumber" => {
                 assert_eq!(
                     BigNum::from_dec_str(field).unwrap(),
                     serial(certificate),
-                    "{what}"
+                    "{context}"
                 );
             }
             "NB" => assert_eq!(field, &certificate.not_before().unwrap().to_string()),
             "NA" => assert_eq!(field, &certificate.not_after().unwrap().to_string()),
             "SAN" => {
                 let mut read: Vec<_> = field.split(',').map(str::to_owned).collect();
-                let mut names = texts(certificate, |name| !matches!(name, San::Directory { .. }));
+                let mut names =
+                    san_values(certificate, |name| !matches!(name, San::Directory { .. }));
                 read.sort();
                 names.sort();
-                assert_eq!(read, names, "{what}");
+                assert_eq!(read, names, "{context}");
             }
             "Issuer" => {}
-            other => panic!("{other} in {what}"),
+            other => panic!("{other} in {context}"),
         }
     }
 }
 
-const TRAEFIK: [(&str, &str); 8] = [
+/// Short names of OpenSSL and the types that Traefik writes for them.
+const TRAEFIK_TYPES: [(&str, &str); 8] = [
     ("DC", "DC"),
     ("C", "C"),
     ("ST", "ST"),
@@ -682,11 +705,11 @@ const TRAEFIK: [(&str, &str); 8] = [
     ("CN", "CN"),
 ];
 
-fn traefik_dn(text: &str) -> Vec<Pair> {
-    let mut pairs: Vec<Pair> = Vec::new();
+fn parse_traefik_dn(text: &str) -> Vec<Attribute> {
+    let mut pairs: Vec<Attribute> = Vec::new();
     for part in text.split(',') {
         match part.split_once('=') {
-            Some((name, value)) if TRAEFIK.iter().any(|(_, known)| *known == name) => {
+            Some((name, value)) if TRAEFIK_TYPES.iter().any(|(_, known)| *known == name) => {
                 pairs.push((name.to_owned(), value.into()));
             }
             _ => {
@@ -699,10 +722,10 @@ fn traefik_dn(text: &str) -> Vec<Pair> {
     pairs
 }
 
-fn traefik_pairs(name: &X509NameRef) -> Vec<Pair> {
-    let all = pairs(name);
+fn traefik_attributes(name: &X509NameRef) -> Vec<Attribute> {
+    let all = attributes(name);
     let mut expected = Vec::new();
-    for (short, traefik) in TRAEFIK {
+    for (short, traefik) in TRAEFIK_TYPES {
         let mut values: Vec<_> = all.iter().filter(|(name, _)| name == short).collect();
         if ["SN", "CN"].contains(&traefik) {
             values = values.pop().into_iter().collect();
@@ -716,16 +739,16 @@ fn traefik_pairs(name: &X509NameRef) -> Vec<Pair> {
 
 #[test]
 fn every_dialect_is_read_back() {
-    let awkward = awkward();
+    let issued = certificate_with_special_characters();
     let client = ClientInfo {
-        issuer: Some(&awkward.issuer),
-        ..client(&awkward.certificate)
+        issuer: Some(&issued.issuer),
+        ..client(&issued.certificate)
     };
     for (dialect, options) in dialect_options() {
         for header in dialect.headers() {
             match header.values(&client, &options) {
                 Ok(values) if !values.is_empty() => {
-                    check(dialect, header.key, &values, &awkward.certificate);
+                    check_header(dialect, header.key, &values, &issued.certificate);
                 }
                 Ok(_) => {}
                 Err(why) => assert_eq!(why.kind(), "ambiguous", "{dialect:?} {}", header.key),
@@ -735,7 +758,7 @@ fn every_dialect_is_read_back() {
 }
 
 #[test]
-fn traefik_info_is_what_go_writes() {
+fn traefik_info_equals_that_of_traefik() {
     let certificate = Template {
         subject: name(&[
             ("CN", UTF8, b"Smith #1/x"),
@@ -755,7 +778,7 @@ fn traefik_info_is_what_go_writes() {
         ])],
         ..Template::default()
     };
-    let certificate = certificate.alone(&key());
+    let certificate = certificate.issue_without_chain(&key());
     let value = Dialect::Traefik.value("info", &client(&certificate), &DialectOptions::default());
     assert_eq!(
         value.unwrap().unwrap(),

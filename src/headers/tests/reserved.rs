@@ -50,7 +50,7 @@ fn certificates() -> Vec<Certificate> {
     many.extend(emails.iter().map(|n| (SAN_EMAIL, n.as_bytes())));
     let uri = format!("spiffe://example.org/{long}");
     let key_id = || extension("2.5.29.14", &der(0x04, &[7; 20]));
-    let mut certificates = vec![awkward().certificate];
+    let mut certificates = vec![certificate_with_special_characters().certificate];
     let uri = [(SAN_URI, uri.as_bytes())];
     for (subject, serial, names, padding, intermediates) in [
         ("ann", "01", few.as_slice(), 0, 20),

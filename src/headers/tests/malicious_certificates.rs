@@ -1,9 +1,9 @@
-//! Certificates made to break a header line, or to pass for another.
+//! Certificates that try to break a header line, or to be read as another certificate.
 
 use super::*;
 
-/// Every rule that holds for every line of every dialect.
-fn check_all(certificate: &Certificate) {
+/// Checks every header line of every dialect for this certificate.
+fn check_all_dialects(certificate: &Certificate) {
     let client = ClientInfo {
         issuer: Some(certificate.leaf()),
         ..client(certificate)
@@ -13,7 +13,8 @@ fn check_all(certificate: &Certificate) {
     }
 }
 
-const TEXTS: &[&str] = &[
+/// Values with line breaks, delimiters and escapes of the dialects, and non-ASCII characters.
+const MALICIOUS_VALUES: &[&str] = &[
     "a\r\nX-Admin: 1",
     "a\nb",
     "a\rb",
@@ -60,10 +61,10 @@ const TEXTS: &[&str] = &[
     "-----BEGIN CERTIFICATE-----",
 ];
 
-/// The same text in each string type, where it fits, and bytes that are no text.
-fn contents() -> Vec<(u8, Vec<u8>)> {
+/// Each value in each string type that can hold it, and bytes that are not valid in any encoding.
+fn encoded_values() -> Vec<(u8, Vec<u8>)> {
     let mut contents = Vec::new();
-    for text in TEXTS {
+    for text in MALICIOUS_VALUES {
         for tag in [UTF8, PRINTABLE, IA5, TELETEX] {
             contents.push((tag, text.as_bytes().to_vec()));
         }
@@ -78,7 +79,7 @@ fn contents() -> Vec<(u8, Vec<u8>)> {
                 .collect(),
         ));
     }
-    // CJK whose octets read as ASCII.
+    // CJK characters whose octets are ASCII.
     contents.push((BMP, b"/CN=admin!".to_vec()));
     contents.push((UNIVERSAL, b"\0\0AB".to_vec()));
     for bytes in [
@@ -98,34 +99,34 @@ fn contents() -> Vec<(u8, Vec<u8>)> {
 }
 
 #[test]
-fn names_of_every_string_type_are_read_back_or_left_out() {
+fn subjects_of_every_string_type_are_read_back_or_left_out() {
     let key = key();
-    let mut read = 0;
-    for (tag, content) in contents() {
+    let mut checked = 0;
+    for (tag, content) in encoded_values() {
         let content = content.as_slice();
         let last = ("OU", UTF8, &b"last"[..]);
         for attributes in [
             &[("C", PRINTABLE, &b"CZ"[..]), ("CN", tag, content), last][..],
             &[("O", tag, content), last],
             &[("1.2.3.4.5", tag, content), last],
-            // At both ends of the printed text.
+            // The value is at both ends of the printed name.
             &[("O", tag, content), ("CN", tag, content)],
         ] {
             let (Some(subject), Some(issuer)) = (try_name(attributes), try_name(attributes)) else {
                 continue;
             };
-            read += 1;
-            check_all(
+            checked += 1;
+            check_all_dialects(
                 &Template {
                     subject,
                     issuer,
                     ..Template::default()
                 }
-                .alone(&key),
+                .issue_without_chain(&key),
             );
         }
     }
-    assert!(read > 4 * TEXTS.len() * 5, "{read}");
+    assert!(checked > 4 * MALICIOUS_VALUES.len() * 5, "{checked}");
 }
 
 #[test]
@@ -150,8 +151,8 @@ fn multi_valued_rdns_are_read_back() {
         subject,
         ..Template::default()
     }
-    .alone(&key());
-    check_all(&certificate);
+    .issue_without_chain(&key());
+    check_all_dialects(&certificate);
     let value = |dialect: Dialect, key| {
         dialect
             .value(key, &client(&certificate), &DialectOptions::default())
@@ -171,7 +172,10 @@ fn multi_valued_rdns_are_read_back() {
 #[test]
 fn alternative_names_are_read_back_or_left_out() {
     let key = key();
-    let mut contents: Vec<Vec<u8>> = TEXTS.iter().map(|text| text.as_bytes().to_vec()).collect();
+    let mut contents: Vec<Vec<u8>> = MALICIOUS_VALUES
+        .iter()
+        .map(|text| text.as_bytes().to_vec())
+        .collect();
     contents.extend([
         b"\xff".to_vec(),
         b"a\xc5".to_vec(),
@@ -184,23 +188,23 @@ fn alternative_names_are_read_back_or_left_out() {
                 (tag, content),
                 (SAN_DNS, b"last"),
             ])];
-            check_all(
+            check_all_dialects(
                 &Template {
                     extensions,
                     ..Template::default()
                 }
-                .alone(&key),
+                .issue_without_chain(&key),
             );
         }
     }
     for octets in [&[][..], &[1, 2, 3], &[0; 4], &[0; 5], &[0; 16], &[0; 17]] {
         let extensions = vec![san(&[(SAN_IP, octets)])];
-        check_all(
+        check_all_dialects(
             &Template {
                 extensions,
                 ..Template::default()
             }
-            .alone(&key),
+            .issue_without_chain(&key),
         );
     }
     for content in [&b"\x30\x82"[..], b"\x30\x03\x82\x01a\x05\0"] {
@@ -208,8 +212,8 @@ fn alternative_names_are_read_back_or_left_out() {
             extensions: vec![extension("2.5.29.17", content)],
             ..Template::default()
         }
-        .alone(&key);
-        check_all(&certificate);
+        .issue_without_chain(&key);
+        check_all_dialects(&certificate);
         let lines = DialectConfig::new(Dialect::Xfcc, DialectOptions::default())
             .render(&client(&certificate));
         assert_eq!(lines.lines, []);
@@ -221,7 +225,7 @@ fn alternative_names_are_read_back_or_left_out() {
 }
 
 #[test]
-fn serials_are_one_line() {
+fn serials_of_any_length_and_sign_are_read_back() {
     let key = key();
     for serial in [
         "0",
@@ -237,8 +241,8 @@ fn serials_are_one_line() {
             serial: serial.to_owned(),
             ..Template::default()
         }
-        .alone(&key);
-        check_all(&certificate);
+        .issue_without_chain(&key);
+        check_all_dialects(&certificate);
         let value = |dialect: Dialect, key| {
             dialect
                 .value(key, &client(&certificate), &DialectOptions::default())
@@ -259,7 +263,7 @@ fn serials_are_one_line() {
         serial: "9A".repeat(51),
         ..Template::default()
     }
-    .alone(&key);
+    .issue_without_chain(&key);
     let lines = DialectConfig::new(Dialect::Gcp, DialectOptions::default()).render(&client(&long));
     let error = lines
         .lines
@@ -270,15 +274,15 @@ fn serials_are_one_line() {
 }
 
 #[test]
-fn dates_beyond_two_digits_are_left_out_where_two_are_written() {
+fn years_outside_1950_to_2049_are_left_out_of_two_digit_dates() {
     let key = key();
     let validity = (-2_208_988_800, 253_402_300_799);
     let certificate = Template {
         validity,
         ..Template::default()
     }
-    .alone(&key);
-    check_all(&certificate);
+    .issue_without_chain(&key);
+    check_all_dialects(&certificate);
     let client = client(&certificate);
     let options = DialectOptions::default();
     let value = |dialect: Dialect, key| dialect.value(key, &client, &options);
@@ -301,7 +305,7 @@ fn dates_beyond_two_digits_are_left_out_where_two_are_written() {
 }
 
 #[test]
-fn large_certificates_are_told_whole_or_not_at_all() {
+fn large_certificates_are_forwarded_whole_or_not_at_all() {
     let key = key();
     let names: Vec<String> = (0..1000).map(|n| format!("host-{n}.example.com")).collect();
     let many: Vec<_> = names
@@ -312,8 +316,8 @@ fn large_certificates_are_told_whole_or_not_at_all() {
         extensions: vec![san(&many)],
         ..Template::default()
     }
-    .alone(&key);
-    check_all(&certificate);
+    .issue_without_chain(&key);
+    check_all_dialects(&certificate);
     let lines =
         DialectConfig::new(Dialect::Xfcc, DialectOptions::default()).render(&client(&certificate));
     assert_eq!(
@@ -339,8 +343,8 @@ fn large_certificates_are_told_whole_or_not_at_all() {
         issuer: dn(),
         ..Template::default()
     }
-    .alone(&key);
-    check_all(&certificate);
+    .issue_without_chain(&key);
+    check_all_dialects(&certificate);
     let subject = Dialect::Nginx.value(
         "ssl_client_s_dn",
         &client(&certificate),
@@ -353,8 +357,8 @@ fn large_certificates_are_told_whole_or_not_at_all() {
         extensions,
         ..Template::default()
     }
-    .alone(&key);
-    check_all(&certificate);
+    .issue_without_chain(&key);
+    check_all_dialects(&certificate);
     for (dialect, expected) in [
         (Dialect::Rfc9440, "Client-Cert-Too-Large"),
         (
@@ -397,22 +401,22 @@ fn large_certificates_are_told_whole_or_not_at_all() {
     assert_eq!(&*lines.lines[0].0, "Client-Cert");
 }
 
-/// The lines of a dialect and what it leaves out, for a certificate with this subject.
-fn lines_of(dialect: Dialect, attributes: &[(&str, u8, &[u8])]) -> RenderedHeaders {
+/// The headers of a dialect for a certificate with this subject.
+fn render_subject(dialect: Dialect, attributes: &[(&str, u8, &[u8])]) -> RenderedHeaders {
     let subject = name(attributes);
     let certificate = Template {
         subject,
         ..Template::default()
     };
-    let certificate = certificate.alone(&key());
-    check_all(&certificate);
+    let certificate = certificate.issue_without_chain(&key());
+    check_all_dialects(&certificate);
     DialectConfig::new(dialect, DialectOptions::default()).render(&client(&certificate))
 }
 
 #[test]
-fn xfcc_never_holds_the_subject_of_another() {
+fn xfcc_leaves_out_a_subject_that_can_be_read_as_another() {
     let left_out = |attributes: &[(&str, u8, &[u8])]| {
-        let lines = lines_of(Dialect::Xfcc, attributes);
+        let lines = render_subject(Dialect::Xfcc, attributes);
         let [(_, value)] = lines.lines.as_slice() else {
             panic!("{attributes:?}");
         };
@@ -431,7 +435,7 @@ fn xfcc_never_holds_the_subject_of_another() {
     };
     let of_value =
         |attribute: &str| format!("the value of '{attribute}' would be read as something else");
-    for value in TEXTS {
+    for value in MALICIOUS_VALUES {
         let special = |c: char| !(' '..='~').contains(&c) || ",+\"\\<>;=#".contains(c);
         if value.is_empty() || value.trim() != *value || value.contains(special) {
             assert_eq!(
@@ -441,13 +445,13 @@ fn xfcc_never_holds_the_subject_of_another() {
             );
         }
     }
-    // The forged identity.
+    // An attacker chooses a value that contains the name of another client.
     assert_eq!(left_out(&[("CN", UTF8, b"a,CN=admin")]), of_value("CN"));
     assert_eq!(
         left_out(&[("CN", UTF8, b"alice"), ("O", UTF8, b"x,CN=admin")]),
         of_value("O")
     );
-    // Ordinary, and yet with an escape.
+    // Ordinary names that RFC 2253 escapes.
     assert_eq!(
         left_out(&[("O", UTF8, b"DigiCert, Inc."), ("CN", UTF8, b"a")]),
         of_value("O")
@@ -465,7 +469,7 @@ fn xfcc_never_holds_the_subject_of_another() {
 
 #[test]
 fn xfcc_has_the_subject_of_a_plain_name_and_keeps_other_keys_when_one_is_left_out() {
-    let lines = lines_of(
+    let lines = render_subject(
         Dialect::Xfcc,
         &[
             ("C", PRINTABLE, b"US"),
@@ -490,7 +494,7 @@ fn xfcc_has_the_subject_of_a_plain_name_and_keeps_other_keys_when_one_is_left_ou
         ])],
         ..Template::default()
     };
-    let certificate = certificate.alone(&key());
+    let certificate = certificate.issue_without_chain(&key());
     let lines =
         DialectConfig::new(Dialect::Xfcc, DialectOptions::default()).render(&client(&certificate));
     let hash = certificate.fingerprint_sha256();
@@ -504,7 +508,7 @@ fn xfcc_has_the_subject_of_a_plain_name_and_keeps_other_keys_when_one_is_left_ou
 }
 
 #[test]
-fn unescaped_dialects_leave_out_a_value_that_holds_a_key() {
+fn dialects_without_escapes_leave_out_a_value_that_contains_a_key() {
     for value in [
         "x CN=admin",
         "x;CN=admin",
@@ -515,29 +519,29 @@ fn unescaped_dialects_leave_out_a_value_that_holds_a_key() {
         "a/CN=admin",
     ] {
         let subject = [("O", UTF8, value.as_bytes()), ("CN", UTF8, b"alice")];
-        let lines = lines_of(Dialect::Traefik, &subject);
+        let lines = render_subject(Dialect::Traefik, &subject);
         let [(name, why)] = lines.left_out.as_slice() else {
             panic!("{value}: {lines:?}");
         };
         assert_eq!(&**name, "X-Forwarded-Tls-Client-Cert-Info", "{value}");
         assert_eq!(why.kind(), "ambiguous", "{value}");
         if value.contains('=') && !value.contains("Issuer") {
-            let lines = lines_of(Dialect::Haproxy, &subject);
+            let lines = render_subject(Dialect::Haproxy, &subject);
             assert_eq!(&*lines.left_out[0].0, "X-SSL-Client-DN", "{value}");
-            let lines = lines_of(Dialect::Cloudflare, &subject);
+            let lines = render_subject(Dialect::Cloudflare, &subject);
             assert_eq!(
                 &*lines.left_out[0].0, "Cf-Cert-Subject-DN-Legacy",
                 "{value}"
             );
         }
     }
-    // A delimiter of Traefik's alone.
+    // Characters that are delimiters for Traefik only.
     for value in ["Widgets, Inc.", "a;b", " a", "a "] {
-        let lines = lines_of(Dialect::Traefik, &[("O", UTF8, value.as_bytes())]);
+        let lines = render_subject(Dialect::Traefik, &[("O", UTF8, value.as_bytes())]);
         assert_eq!(lines.left_out.len(), 1, "{value}");
     }
     for value in ["Lab=7", "a+b", "(c) 2026", "100%", "Žofie #1"] {
-        let lines = lines_of(Dialect::Traefik, &[("O", UTF8, value.as_bytes())]);
+        let lines = render_subject(Dialect::Traefik, &[("O", UTF8, value.as_bytes())]);
         assert_eq!(lines.left_out, [], "{value}");
     }
 }
@@ -551,10 +555,10 @@ fn traefik_info_with_a_field_that_the_leaf_lacks_is_left_out() {
         ..Template::default()
     };
     let intermediate = intermediate.issue(&key);
-    let named = || vec![san(&[(SAN_DNS, b"ann.example.com")])];
-    for (subject, extensions, is_written) in [
-        (name(&[("CN", UTF8, b"ann")]), named(), true),
-        (name(&[]), named(), false),
+    let names = || vec![san(&[(SAN_DNS, b"ann.example.com")])];
+    for (subject, extensions, is_forwarded) in [
+        (name(&[("CN", UTF8, b"ann")]), names(), true),
+        (name(&[]), names(), false),
         (name(&[("CN", UTF8, b"ann")]), Vec::new(), false),
     ] {
         let leaf = Template {
@@ -573,7 +577,7 @@ fn traefik_info_with_a_field_that_the_leaf_lacks_is_left_out() {
             Dialect::Traefik.value("info", &client(&certificate), &options)
         };
         assert!(value(false).unwrap().is_some());
-        match is_written {
+        match is_forwarded {
             true => assert!(value(true).unwrap().is_some()),
             false => assert_eq!(
                 value(true).unwrap_err().to_string(),
@@ -584,8 +588,8 @@ fn traefik_info_with_a_field_that_the_leaf_lacks_is_left_out() {
 }
 
 #[test]
-fn haproxy_names_leave_out_a_value_that_holds_a_kind() {
-    for (uri, is_written) in [
+fn haproxy_san_leaves_out_a_value_that_contains_a_kind_of_name() {
+    for (uri, is_forwarded) in [
         ("urn:DNS:admin", false),
         ("urn:ip address:1", false),
         ("urn:a", true),
@@ -594,12 +598,12 @@ fn haproxy_names_leave_out_a_value_that_holds_a_kind() {
             extensions: vec![san(&[(SAN_URI, uri.as_bytes())])],
             ..Template::default()
         };
-        let certificate = certificate.alone(&key());
+        let certificate = certificate.issue_without_chain(&key());
         let names = Dialect::Haproxy.value(
             "ssl_c_san",
             &client(&certificate),
             &DialectOptions::default(),
         );
-        assert_eq!(names.is_ok(), is_written, "{uri}");
+        assert_eq!(names.is_ok(), is_forwarded, "{uri}");
     }
 }
