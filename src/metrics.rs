@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn take_gives_each_count_once() {
+    fn take_returns_each_count_once() {
         take();
         count(Event::ClientHello);
         count(Event::StatusMiss);

@@ -479,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn unreadable_by_goes_by_owner_group_and_mode() {
+    fn unreadable_by_depends_on_owner_group_and_mode() {
         use std::os::unix::fs::PermissionsExt;
         let dir = Dir::new("modes");
         let inner = dir.0.join("inner");

@@ -561,7 +561,7 @@ mod tests {
     }
 
     #[test]
-    fn display_text_of_the_user_stays_on_its_line() {
+    fn display_escapes_line_feeds_in_text_of_the_user() {
         let root = Path::ROOT;
         let mut report = Report::new("a\nb\u{1b}.yaml");
         report.warn_once("x", POSITION, &root.field("k\r\n'").field("ok"), "odd");

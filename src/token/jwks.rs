@@ -193,9 +193,9 @@ fn rsa(n: &[u8], e: &[u8]) -> Result<PKey<Public>, String> {
             RSA_BITS.end()
         ));
     }
-    let odd = |number: &BigNumRef| number.is_bit_set(0);
+    let is_odd = |number: &BigNumRef| number.is_bit_set(0);
     // With the exponent 1 every padded message is its own signature.
-    if !odd(&e) || e.num_bits() < 2 || !odd(&n) {
+    if !is_odd(&e) || e.num_bits() < 2 || !is_odd(&n) {
         return Err("an RSA key with an impossible modulus or exponent".to_owned());
     }
     Rsa::from_public_components(n, e)

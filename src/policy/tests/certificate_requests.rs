@@ -14,7 +14,7 @@ fn certificate_request_follows_the_scope_of_the_plugin() {
     let services = "services: [{name: s}]\n";
     // Plugin, routes, then whether a certificate is requested under r.test, q.test, x.test and
     // without a name.
-    for (scope, routes, asks) in [
+    for (scope, routes, expected) in [
         ("", one, [Some(1); 4]),
         (", service: s", one, [Some(1), Some(1), None, None]),
         (", service: s", lacking, [Some(1); 4]),
@@ -30,7 +30,7 @@ fn certificate_request_follows_the_scope_of_the_plugin() {
         let text = with_cas(&format!("{services}{routes}plugins: [{{{auth}{scope}}}]\n"));
         let policy = policy(&text);
         let found = ["r.test", "q.test", "x.test", "-"].map(|name| ca_names_len(&policy, name));
-        assert_eq!(found, asks, "{scope} {routes}");
+        assert_eq!(found, expected, "{scope} {routes}");
     }
 }
 

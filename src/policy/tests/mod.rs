@@ -170,12 +170,13 @@ fn consumer(policy: &Policy, name: &str) -> crate::identity::Consumer {
 }
 
 fn header_names(plan: &Plan) -> Vec<&str> {
-    let told = plan
+    let upstream_headers = plan
         .upstream_headers
         .kong
         .iter()
         .chain(&plan.upstream_headers.dialects);
-    told.flat_map(|selection| selection.header_names())
+    upstream_headers
+        .flat_map(|selection| selection.header_names())
         .collect()
 }
 

@@ -42,7 +42,7 @@ fn from_yaml_unknown_plugin_is_refused() {
             )]
         );
     }
-    // It does nothing, whatever it is.
+    // A disabled plugin has no effect, even if its name is unknown.
     let disabled = with_cas("plugins:\n- {name: my-own-thing, enabled: false}\n");
     assert_eq!(warnings(&policy(&disabled)), Vec::<String>::new());
 }

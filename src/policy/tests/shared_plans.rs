@@ -155,7 +155,7 @@ fn equal_plugins_with_warnings_are_each_warned_about() {
     let warnings = warnings(&policy);
     for route in 0..2 {
         let path = format!(" routes[{route}].plugins[0].config.crls: have no effect");
-        let told = warnings.iter().filter(|warning| warning.contains(&path));
-        assert_eq!(told.count(), 1, "{warnings:#?}");
+        let warned = warnings.iter().filter(|warning| warning.contains(&path));
+        assert_eq!(warned.count(), 1, "{warnings:#?}");
     }
 }

@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn read_gives_the_tree_of_the_yaml_parser() {
+    fn read_returns_the_tree_of_the_yaml_parser() {
         let mut random = Random(0x9e37_79b9_7f4a_7c15);
         let count: usize = option_env!("JSON_DOCUMENTS").map_or(50_000, |n| n.parse().unwrap());
         let read = (0..count).filter(|_| checked(&random.document())).count();

@@ -633,7 +633,7 @@ mod tests {
     }
 
     #[test]
-    fn read_gives_positions_of_keys_and_values() {
+    fn read_returns_positions_of_keys_and_values() {
         let mut report = Report::new("p");
         let root = read("\u{feff}a: é\r\nb:\n  - {c: d}\n", &mut report).unwrap();
         let Value::Map(entries) = &root.value else {
