@@ -37,8 +37,8 @@ pub struct CachedDecision {
     pub host: Box<[u8]>,
     /// The decision.
     pub decision: Decision,
-    /// When it was made, in seconds since the epoch: it is void if the clock is set back before
-    /// that.
+    /// When it was made, in seconds since the epoch: it is not used if the clock is set back
+    /// before that.
     pub from: i64,
     /// First second at which it does not hold.
     pub until: i64,

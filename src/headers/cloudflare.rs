@@ -78,7 +78,7 @@ pub enum Property {
 }
 
 /// The 21 properties by name. As at Cloudflare, they describe the certificate even if verification
-/// failed. A value that must not stand in a header is empty.
+/// failed. A value that must not be written into a header is empty.
 pub fn tls_client_auth(client: &ClientInfo) -> Vec<(&'static str, Property)> {
     let options = DialectOptions {
         when: Some(ForwardWhen::Presented),

@@ -162,7 +162,7 @@ impl Dialect {
     ///
     /// # Errors
     /// [`Error::NotFound`] for an unknown key, [`Error::HeaderLeftOut`] for a value that must not
-    /// stand in a header.
+    /// be written into a header.
     pub fn value(
         self,
         key: &str,

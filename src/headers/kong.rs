@@ -24,7 +24,7 @@ pub const ISSUER_DN: &str = "X-Client-Cert-Issuer-DN";
 pub const SUBJECT_DN: &str = "X-Client-Cert-Subject-DN";
 /// Default of `client_cert_fingerprint_header_name`.
 pub const FINGERPRINT: &str = "X-Client-Cert-Fingerprint";
-/// Default of `client_cert_chain_header_name`, an addition of ours.
+/// Default of `client_cert_chain_header_name`, which Kong does not have.
 pub const CHAIN: &str = "X-Client-Cert-Chain";
 /// Set by `mtls-auth` with `skip_consumer_lookup`: the subject DN.
 pub const DN: &str = "X-Client-Cert-Dn";
@@ -37,13 +37,13 @@ pub const CONSUMER_ID: &str = "X-Consumer-ID";
 pub const CONSUMER_CUSTOM_ID: &str = "X-Consumer-Custom-ID";
 /// Set by `mtls-auth`: `username` of the consumer.
 pub const CONSUMER_USERNAME: &str = "X-Consumer-Username";
-/// Set by `mtls-auth`: UUID of the credential that named the consumer.
+/// Set by `mtls-auth`: UUID of the credential that matched.
 pub const CREDENTIAL_IDENTIFIER: &str = "X-Credential-Identifier";
 /// Set by `mtls-auth` to `true` when the consumer is the anonymous one.
 pub const ANONYMOUS_CONSUMER: &str = "X-Anonymous-Consumer";
 /// Set by `acl`: groups of the consumer.
 pub const CONSUMER_GROUPS: &str = "X-Consumer-Groups";
-/// Set by `acl`: groups that the certificate itself gives.
+/// Set by `acl`: groups that are read from the certificate.
 pub const AUTHENTICATED_GROUPS: &str = "X-Authenticated-Groups";
 
 /// The headers that identify the consumer.
@@ -58,7 +58,7 @@ pub const IDENTITY_HEADERS: [&str; 7] = [
 ];
 
 /// Whether text may be sent unchanged as a header value: not empty, without control characters, and
-/// without outer spaces, which readers of headers trim. Characters beyond ASCII are permitted.
+/// without outer spaces, which readers of headers trim. Non-ASCII characters are permitted.
 pub fn is_header_value(text: &str) -> bool {
     !text.is_empty() && text.trim() == text && !text.chars().any(char::is_control)
 }

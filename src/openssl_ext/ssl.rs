@@ -300,7 +300,7 @@ pub struct AttachedCaNames {
     len: usize,
 }
 
-/// Gives `names` to the connection, which sends them in its CertificateRequest
+/// Transfers `names` to the connection, which sends them in its CertificateRequest
 /// (`SSL_set_client_CA_list`). An empty list overrides the list of the vhost.
 pub fn attach_ca_names(ssl: &SslRef, names: Stack<X509Name>) -> AttachedCaNames {
     let attached = AttachedCaNames {

@@ -288,7 +288,8 @@ fn read_file(path: &Path, max: usize) -> io::Result<Vec<u8>> {
         return Err(io::Error::other("is not a regular file"));
     }
     memory_limit::check(file.metadata()?.len().min(max as u64))?;
-    // One byte more, so that the caller can tell a file that is too long from one of `max` bytes.
+    // One byte more, so that the caller can distinguish a file that is too long from one of
+    // `max` bytes.
     file.take(max as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

@@ -244,7 +244,7 @@ impl Policy {
         }
     }
 
-    /// Reads YAML or JSON text. `label` stands for the file in diagnostics. Paths in the text must
+    /// Reads YAML or JSON text. `label` is the name of the file in diagnostics. Paths in the text must
     /// be absolute.
     ///
     /// # Errors
