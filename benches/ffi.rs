@@ -1,10 +1,10 @@
-//! What nginx-lua pays per call of the C ABI, without Lua: one access decision in its three kinds,
-//! the look for forged headers, and the SNI map. Needs t/pki/out (t/pki/make).
+//! Time of calls of the C ABI, without Lua: an access decision in three cases, the check for
+//! reserved headers, and a look-up in the SNI map. Needs t/pki/out (t/pki/make).
 //!
-//! A live TLS connection stands behind the access calls: client and server of this process, as in
-//! production with a two-certificate chain.
+//! The access calls use an open TLS connection between a client and a server of this process, on
+//! which the client has sent a chain of two certificates.
 
-// criterion_group! of 0.7 writes a function without any.
+// criterion_group! of criterion 0.7 generates a function without documentation.
 #![allow(missing_docs)]
 
 use std::ffi::c_void;
@@ -28,13 +28,13 @@ use resty_mtls::ffi::reserved_headers::*;
 use resty_mtls::ffi::sni_map::*;
 use resty_mtls::ffi::{rmtls_buf, RMTLS_OK};
 
-const NAME: &str = "a.test";
+const SERVER_NAME: &str = "a.test";
 
 fn pki(file: &str) -> String {
     format!("{}/t/pki/out/{file}", env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Makes a call that explains its failures.
+/// Makes a call, and panics with its error text if it fails.
 fn checked(call: impl FnOnce(*mut rmtls_buf) -> i32) {
     let mut text = [0; 4096];
     let mut err = rmtls_buf {
@@ -64,7 +64,7 @@ ca_certificates:
   cert: "{}"
 routes:
 - name: bench
-  snis: [{NAME}]
+  snis: [{SERVER_NAME}]
   plugins:
   - name: mtls-auth
     config: {{ca_certificates: [00000000-0000-4000-8000-000000000001], skip_consumer_lookup: true}}
@@ -77,7 +77,7 @@ routes:
         // SAFETY: every pointer is to a live local.
         checked(|err| unsafe {
             assert_eq!(rmtls_engine_new(&mut engine), RMTLS_OK);
-            let (text, label) = (policy.as_bytes(), NAME.as_bytes());
+            let (text, label) = (policy.as_bytes(), SERVER_NAME.as_bytes());
             rmtls_engine_load(
                 engine,
                 text.as_ptr(),
@@ -101,32 +101,32 @@ routes:
     fn client_hello(&self, ssl: *mut c_void) {
         // SAFETY: every pointer is live.
         checked(|err| unsafe {
-            rmtls_engine_client_hello(self.0, ssl, NAME.as_ptr(), NAME.len(), err)
+            rmtls_engine_client_hello(self.0, ssl, SERVER_NAME.as_ptr(), SERVER_NAME.len(), err)
         });
     }
 
-    fn ask(&self, ssl: *mut c_void) {
+    fn request_certificate(&self, ssl: *mut c_void) {
         // SAFETY: every pointer is live.
         checked(|err| unsafe { rmtls_engine_request_certificate(self.0, ssl, err) });
     }
 
     fn access(&self, ssl: *mut c_void, plan: u32) -> i32 {
-        let mut answer = rmtls_decision::default();
+        let mut decision = rmtls_decision::default();
         // SAFETY: every pointer is live or NULL.
         let status = unsafe {
             rmtls_engine_access(
                 self.0,
                 ssl,
                 plan,
-                NAME.as_ptr(),
-                NAME.len(),
+                SERVER_NAME.as_ptr(),
+                SERVER_NAME.len(),
                 now(),
-                &mut answer,
+                &mut decision,
                 ptr::null_mut(),
             )
         };
-        assert_eq!((status, answer.decision), (RMTLS_OK, RMTLS_DECISION_PASS));
-        answer.verdict
+        assert_eq!((status, decision.decision), (RMTLS_OK, RMTLS_DECISION_PASS));
+        decision.verdict
     }
 }
 
@@ -142,7 +142,7 @@ fn now() -> i64 {
     now.expect("clock").as_secs() as i64
 }
 
-/// Both ends of a TLS 1.3 connection on which the client has presented its chain.
+/// Server and client side of a TLS 1.3 connection on which the client has sent its chain.
 fn connect(engine: &Engine) -> (SslStream<UnixStream>, SslStream<UnixStream>) {
     let (server, client) = UnixStream::pair().expect("socket pair");
     let client = thread::spawn(move || {
@@ -159,7 +159,7 @@ fn connect(engine: &Engine) -> (SslStream<UnixStream>, SslStream<UnixStream>) {
             .expect("client key");
         connector
             .build()
-            .connect(NAME, client)
+            .connect(SERVER_NAME, client)
             .expect("client handshake")
     });
 
@@ -175,7 +175,7 @@ fn connect(engine: &Engine) -> (SslStream<UnixStream>, SslStream<UnixStream>) {
     acceptor.set_client_hello_callback(move |ssl, _| {
         let engine = std::mem::ManuallyDrop::new(Engine(handle as *mut rmtls_engine));
         engine.client_hello(ssl.as_ptr().cast());
-        engine.ask(ssl.as_ptr().cast());
+        engine.request_certificate(ssl.as_ptr().cast());
         Ok(ClientHelloResponse::SUCCESS)
     });
     let server = acceptor.build().accept(server).expect("server handshake");
@@ -193,8 +193,8 @@ fn access(criterion: &mut Criterion) {
         b.iter(|| engine.access(ssl, plan))
     });
 
-    // The ClientHello phase makes the library forget what it knew of the connection, as a new one
-    // would; client and verdict are still known to the worker.
+    // The ClientHello phase discards the cached decision of the connection, as if the connection
+    // were new. The caches of the worker keep client and verdict.
     criterion.bench_function("access/new connection, known chain", |b| {
         b.iter_batched(
             || engine.client_hello(ssl),
@@ -206,7 +206,7 @@ fn access(criterion: &mut Criterion) {
     criterion.bench_function("access/first", |b| {
         b.iter_batched_ref(
             || {
-                // Nothing is known to a new engine.
+                // The caches of a new engine are empty.
                 let engine = Engine::new();
                 engine.client_hello(ssl);
                 engine
@@ -217,7 +217,7 @@ fn access(criterion: &mut Criterion) {
     });
 }
 
-fn forged(criterion: &mut Criterion) {
+fn reserved_headers(criterion: &mut Criterion) {
     let engine = Engine::new();
     let headers = [
         "Host",
@@ -237,7 +237,7 @@ fn forged(criterion: &mut Criterion) {
     });
     let mut found = [0; 8];
     let mut found_len = 0;
-    criterion.bench_function("forged/8 headers", |b| {
+    criterion.bench_function("reserved_headers/8 headers", |b| {
         b.iter(|| {
             // SAFETY: every pointer is to a live local.
             let status = unsafe {
@@ -280,5 +280,5 @@ fn sni_map(criterion: &mut Criterion) {
     unsafe { rmtls_sni_map_free(map) }
 }
 
-criterion_group!(benches, access, forged, sni_map);
+criterion_group!(benches, access, reserved_headers, sni_map);
 criterion_main!(benches);

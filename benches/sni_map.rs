@@ -1,11 +1,11 @@
-//! The SNI map at 10, 10,000 and 1,000,000 names: build, and look-up of a name that is there, of
-//! one that a wildcard covers, and of one that nothing covers.
+//! The SNI map at 10, 10,000 and 1,000,000 names: build, and look-up of an exact name, of a name
+//! that a wildcard matches, and of a name without a match.
 //!
-//! Look-ups walk through 4,096 names in a shuffled order, so that a large map answers from
-//! memory, not from the cache line of the last answer. Criterion's throughput line for `build`
-//! is names a second; bytes a name are printed once for each size.
+//! Look-ups go through 4,096 names in a shuffled order, so that entries of a large map are read
+//! from memory, not from the CPU cache. Criterion's throughput line for `build` is names a second;
+//! bytes a name are printed once for each size.
 
-// criterion_group! of 0.7 writes a function without any.
+// criterion_group! of criterion 0.7 generates a function without documentation.
 #![allow(missing_docs)]
 
 use std::hint::black_box;
@@ -39,7 +39,7 @@ fn build(patterns: &[String]) -> SniMap {
     builder.build()
 }
 
-/// `count` numbers below `below`, in an order the prefetcher cannot guess.
+/// `count` numbers below `below`, in an order that the prefetcher cannot predict.
 fn shuffled(count: usize, below: usize) -> impl Iterator<Item = usize> {
     (0..count).scan(0x9e37_79b9_7f4a_7c15_u64, move |state, _| {
         *state = state
@@ -74,7 +74,7 @@ fn bench(criterion: &mut Criterion) {
 
         let wildcards = size.div_ceil(NAMES_PER_WILDCARD);
         let hits: Vec<String> = shuffled(4096, size - wildcards).map(host).collect();
-        let covered = shuffled(4096, wildcards)
+        let wildcard_hits = shuffled(4096, wildcards)
             .map(|i| format!("any-{i}.wild-{i}.example.com"))
             .collect();
         let misses = shuffled(4096, size)
@@ -82,7 +82,7 @@ fn bench(criterion: &mut Criterion) {
             .collect();
         for (kind, names, found) in [
             ("hit", hits, true),
-            ("wildcard", covered, true),
+            ("wildcard", wildcard_hits, true),
             ("miss", misses, false),
         ] {
             for name in &names {

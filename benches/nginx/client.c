@@ -1,20 +1,20 @@
 /*
- * The load for benches/run: TLS 1.3 connections with a client certificate, one after the other or kept open. The server
- * is what is measured, so everything that can be prepared is prepared before a command that does the work.
+ * The load for benches/run: TLS 1.3 connections with a client certificate, one after the other or kept open. The time
+ * of the server is measured, so keys and certificates are made by commands of their own.
  *
  *   client port=443 sni=NAME crt=FILE key=FILE issuer_crt=FILE issuer_key=FILE
  *
- * crt= is the chain of the client that the server may have seen before; issuer_* sign the leaves of clients that it has
- * not. Commands come on standard input, one a line; each is answered with "ok" or the process ends with an error:
+ * crt= is the chain of a client that the server may have seen before; issuer_* signs the certificates of new clients.
+ * Commands are read from standard input, one a line. After each, "ok" is printed, or the process ends with an error:
  *
- *   fresh N        makes N leaves that nobody has seen, for the next N handshakes
- *   seen           goes back to crt=
+ *   fresh N        makes N new client certificates, for the next N handshakes
+ *   seen           uses crt= again
  *   open N         opens N more connections, one request each, and keeps them
  *   request N      makes N requests, one in flight on each open connection
  *   close          closes the open connections
  *   handshake N    makes N full handshakes, with one request each
  *   session        makes one full handshake, with one request
- *   resume N       makes N handshakes that resume from there, with one request each
+ *   resume N       makes N handshakes that resume that session, with one request each
  */
 #include <errno.h>
 #include <stdio.h>
@@ -49,7 +49,7 @@ typedef struct {
 } connection;
 
 static SSL_CTX *ctx;
-static SSL_SESSION *newest;
+static SSL_SESSION *last_session;
 static identity seen, issuer, *fresh;
 static long fresh_count, fresh_next;
 static connection open_connections[MAX_OPEN];
@@ -78,8 +78,8 @@ on_session(SSL *ssl, SSL_SESSION *session)
 {
     (void) ssl;
 
-    SSL_SESSION_free(newest);
-    newest = session;
+    SSL_SESSION_free(last_session);
+    last_session = session;
 
     return 1;
 }
@@ -129,7 +129,7 @@ add_extension(X509 *crt, int nid, const char *value)
 }
 
 
-/* A leaf like that of crt=, with a key and a serial of its own. */
+/* A certificate like that of crt=, with its own key and serial. */
 static identity
 make_identity(void)
 {
@@ -173,7 +173,7 @@ make_identity(void)
 
 
 static void
-forget_fresh(void)
+free_fresh(void)
 {
     while (fresh_count > 0) {
         identity *id = &fresh[--fresh_count];
@@ -192,7 +192,7 @@ forget_fresh(void)
 static void
 make_fresh(long n)
 {
-    forget_fresh();
+    free_fresh();
     fresh = calloc(n, sizeof(*fresh));
 
     if (fresh == NULL) {
@@ -229,14 +229,14 @@ connect_tls(int resume)
     SSL_set_tlsext_host_name(c.ssl, sni);
 
     if (resume) {
-        if (newest == NULL || SSL_set_session(c.ssl, newest) != 1) {
+        if (last_session == NULL || SSL_set_session(c.ssl, last_session) != 1) {
             quit("no session to resume", "");
         }
 
     } else {
         if (fresh_count > 0) {
             if (fresh_next >= fresh_count) {
-                quit("out of fresh leaves", "");
+                quit("out of fresh certificates", "");
             }
 
             id = &fresh[fresh_next++];
@@ -267,7 +267,7 @@ send_request(connection *c, int keep)
     static char text[512];
     int n;
 
-    /* As many headers as a service of today sends. */
+    /* The headers of a typical service. */
     n = snprintf(text, sizeof(text),
                  "GET /v1/payments/4711 HTTP/1.1\r\nHost: %s\r\nUser-Agent: bench/1.0\r\nAccept: application/json\r\n"
                  "Accept-Encoding: gzip\r\nAccept-Language: en\r\nX-Request-Id: 6c4e7a3b8d9f4c0e\r\n"
@@ -318,8 +318,8 @@ read_response(connection *c)
 
 
 /*
- * One request in flight on each connection, so that the worker always has work: a worker that falls asleep between
- * requests pays for waking up several times what a request costs, and not always the same.
+ * One request is in flight on each connection, so that the worker always has work. Waking up an idle worker costs
+ * several times as much as a request, and the cost varies.
  */
 static void
 requests(long n)
@@ -347,7 +347,7 @@ requests(long n)
 static void
 disconnect(connection *c)
 {
-    /* OpenSSL declares the session of a connection that ends otherwise unfit for resumption. */
+    /* Without this, OpenSSL marks the session as not resumable. */
     SSL_set_shutdown(c->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
     SSL_free(c->ssl);
     close(c->fd);
@@ -363,14 +363,14 @@ handshake(int resume)
     send_request(&c, 0);
     read_response(&c);
 
-    /* Tickets of TLS 1.3 come after the handshake; the end of the stream comes after all of them. */
+    /* The server sends the tickets of TLS 1.3 after the handshake, so this reads to the end of the stream. */
     while (SSL_read(c.ssl, rest, sizeof(rest)) > 0) { /* nothing */ }
 
     disconnect(&c);
 }
 
 
-/* In several processes, so that the worker has work while a client computes. */
+/* Uses several processes, so that the worker has work while a client computes. */
 static void
 handshakes(long n, int resume)
 {
@@ -409,7 +409,7 @@ run(const char *command, long n)
         make_fresh(n);
 
     } else if (strcmp(command, "seen") == 0) {
-        forget_fresh();
+        free_fresh();
 
     } else if (strcmp(command, "open") == 0) {
         if (n > MAX_OPEN - open_count) {

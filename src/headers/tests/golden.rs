@@ -1,6 +1,6 @@
-//! Compares the lines of each dialect with a golden file, for a certificate with special characters.
-//! `{...}` is a value that depends on the key, which the `openssl` command computes; `!` begins a
-//! header that is left out. `RMTLS_BLESS=1 cargo test` writes the files.
+//! Compares the lines of each dialect with a golden file, for a certificate with special
+//! characters. `{...}` is a value that depends on the key, which the `openssl` command computes;
+//! `!` begins a header that is left out. `RMTLS_BLESS=1 cargo test` writes the files.
 
 use std::fmt::Write as _;
 use std::fs;

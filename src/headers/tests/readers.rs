@@ -284,9 +284,10 @@ fn san_values(certificate: &Certificate, is_wanted: fn(&San) -> bool) -> Vec<Str
 }
 
 /// Fails unless three kinds of readers find the same pairs, and these are those of the certificate:
-/// one that removes a layer of backslashes (the crate xfcc-parser; Envoy's own parser gives the same
-/// result if there are no backslashes), one that returns quoted values unchanged (Istio's), and one
-/// that handles neither quotes nor escapes (Keycloak's). `Subject`, `URI` and `DNS` may be left out.
+/// one that removes a layer of backslashes (the crate xfcc-parser; Envoy's own parser gives the
+/// same result if there are no backslashes), one that returns quoted values unchanged (Istio's),
+/// and one that handles neither quotes nor escapes (Keycloak's). `Subject`, `URI` and `DNS` may be
+/// left out.
 fn check_xfcc(value: &str, certificate: &Certificate, context: &str) {
     let raw = xfcc_unescaped_pairs(value).unwrap_or_else(|| panic!("{context}"));
     let elements = xfcc_parser::element_list(value.as_bytes()).unwrap();
@@ -365,9 +366,9 @@ fn check_xfcc(value: &str, certificate: &Certificate, context: &str) {
     }
 }
 
-/// A model of github.com/alecholmes/xfccparser, from its observed behaviour: a quoted value ends at a
-/// quote without a backslash before it and is returned unchanged, a bare one contains no delimiter.
-/// t/headers/readers/xfcc/xfccparser.go runs the module itself if it is installed.
+/// A model of github.com/alecholmes/xfccparser, from its observed behaviour: a quoted value ends at
+/// a quote without a backslash before it and is returned unchanged, a bare one contains no
+/// delimiter. t/headers/readers/xfcc/xfccparser.go runs the module itself if it is installed.
 fn xfcc_unescaped_pairs(value: &str) -> Option<Vec<(&str, &str)>> {
     let mut pairs = Vec::new();
     let mut rest = value;
@@ -525,8 +526,8 @@ fn parse_rfc2253(text: &str) -> Vec<Attribute> {
         .collect()
 }
 
-/// Content of one DER element in hexadecimal, as OpenSSL stores it: a BIT STRING without its count of
-/// unused bits, a SEQUENCE with its header.
+/// Content of one DER element in hexadecimal, as OpenSSL stores it: a BIT STRING without its count
+/// of unused bits, a SEQUENCE with its header.
 fn content_of_hex(digits: &str) -> Vec<u8> {
     let der = BigNum::from_hex_str(digits)
         .unwrap_or_else(|_| panic!("#{digits}"))
@@ -543,8 +544,8 @@ fn content_of_hex(digits: &str) -> Vec<u8> {
     der[header + usize::from(der[0] == BIT_STRING)..].to_vec()
 }
 
-/// Parses `/C=CZ/CN=Ann`: an attribute begins at a `/` that is not escaped (or, with escapes, a `+`)
-/// and that a type and `=` follow.
+/// Parses `/C=CZ/CN=Ann`: an attribute begins at a `/` that is not escaped (or, with escapes, a
+/// `+`) and that a type and `=` follow.
 fn parse_oneline(text: &str, escaped: bool) -> Vec<Attribute> {
     let bytes = text.as_bytes();
     let starts: Vec<usize> = (0..bytes.len())

@@ -61,7 +61,8 @@ fn verify_every_algorithm_with_its_own_keys_only() {
     for algorithm in Algorithm::ALL {
         for (pair, key_type) in &pairs {
             if !algorithm.accepts(*key_type) {
-                // A valid signature of this key, with the name of an algorithm that it does not have.
+                // A valid signature of this key, with the name of an algorithm that it does not
+                // have.
                 let header = json!({"alg": algorithm.name(), "kid": pair.jwk["kid"]});
                 let signer = Algorithm::ALL
                     .into_iter()
