@@ -1,4 +1,4 @@
-//! Writes a first corpus: one good input or more a target.
+//! Writes the first corpus: at least one valid input for each target.
 
 use std::fs;
 use std::path::Path;
@@ -25,7 +25,10 @@ fn main() {
     let der = pki.leaf.to_der().unwrap();
     for dialect in Dialect::ALL {
         let target = format!("dialect_{}", dialect.name().replace('-', "_"));
-        write(&target, &[&[b"\x0a", &der[..]].concat(), &chunks()]);
+        write(
+            &target,
+            &[&[b"\x0a", &der[..]].concat(), &certificate_chunks()],
+        );
     }
 
     let (tbs_crl, data) = (tbs_crl(&pki), response_data(&pki));
@@ -64,7 +67,7 @@ fn main() {
     );
 }
 
-/// Kind, name, another name.
+/// Inputs of a kind, a name and another name.
 fn names() {
     write(
         "names",
@@ -143,8 +146,8 @@ fn tokens() {
     );
 }
 
-/// A certificate in the chunks that the targets of the dialects read: field, type, content.
-fn chunks() -> Vec<u8> {
+/// A certificate in the chunks of the dialect targets: field, type, length, content.
+fn certificate_chunks() -> Vec<u8> {
     let chunks: [(u8, u8, &[u8]); 12] = [
         (0, 0x12, b"CZ"),
         (0, 0x20, b"\xc5\xbdlu\xc5\xa5, Widgets + Sons"),
@@ -187,11 +190,11 @@ fn tbs_crl(pki: &Pki) -> Vec<u8> {
     )
 }
 
-/// ResponseData with the answer "good" about the leaf.
+/// ResponseData with the status "good" for the leaf.
 fn response_data(pki: &Pki) -> Vec<u8> {
     let request = ocsp::request(&pki.leaf, &pki.ca, false).unwrap();
     let [_, this, next] = TIMES.map(|time| der(0x18, &[b"20", time]));
-    // The certID stands behind four headers of two bytes.
+    // Four DER headers of two bytes precede the certID.
     let single = der(
         0x30,
         &[&request[8..], b"\x80\x00", &this, &der(0xa0, &[&next])],

@@ -1,4 +1,4 @@
-//! A certificate in PEM: every field is read, every header line rendered.
+//! Parses a certificate in PEM, reads every field and renders every header.
 
 #![no_main]
 
@@ -8,17 +8,18 @@ use resty_mtls::headers::{ClientInfo, Dialect, DialectConfig, DialectOptions, Ve
 use resty_mtls::trust::{revocation_urls, CaCertificate};
 use resty_mtls_fuzz::NOW;
 
-const ORDER: [u8; 32] = [
+/// The order of the curve P-256.
+const P256_ORDER: [u8; 32] = [
     0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6,
     0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
 ];
 
 fuzz_target!(|pem: &[u8]| {
     let _ = CaCertificate::from_pem(pem);
-    // Bytes that no OpenSSL has encoded, and the order of P-256.
+    // These functions also parse bytes that are not a certificate.
     let _ = (
         signed_content::tbs_sha256_of_der(pem),
-        signed_content::alternate_der(pem, &ORDER),
+        signed_content::alternate_der(pem, &P256_ORDER),
     );
     let Ok(certificate) = Certificate::from_pem(pem) else {
         return;
@@ -43,7 +44,7 @@ fuzz_target!(|pem: &[u8]| {
     let der = certificate.der().unwrap();
     let tbs = signed_content::tbs_sha256_of_der(&der);
     assert!(tbs.is_some());
-    if let Some(alternate) = signed_content::alternate_der(&der, &ORDER) {
+    if let Some(alternate) = signed_content::alternate_der(&der, &P256_ORDER) {
         assert_eq!(signed_content::tbs_sha256_of_der(&alternate), tbs);
     }
     let _ = signed_content::ca_id(certificate.leaf()).unwrap();

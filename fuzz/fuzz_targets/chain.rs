@@ -1,4 +1,4 @@
-//! The chain that travels with a TLS session.
+//! Decodes the certificate chain that is stored in a TLS session.
 
 #![no_main]
 

@@ -1,5 +1,5 @@
-//! A CRL as it was fetched or lies in a file; for an even first byte the rest is a TBSCertList
-//! that the CA signs.
+//! Loads a CRL as from a URL and as from a file. If the first byte is even, the rest is a
+//! TBSCertList, which the CA signs.
 
 #![no_main]
 
@@ -38,7 +38,7 @@ fuzz_target!(|data: &[u8]| {
     });
 });
 
-/// The seeds hold CRLs that the CA has signed.
+/// Whether the input itself is a CRL that the CA signed, as some seeds are.
 fn is_signed(pki: &Pki, bytes: &[u8]) -> bool {
     let key = pki.ca.public_key().unwrap();
     X509Crl::from_der(bytes)
@@ -47,11 +47,11 @@ fn is_signed(pki: &Pki, bytes: &[u8]) -> bool {
 }
 
 fn check(pki: &Pki, path: &CertificationPath, bytes: &[u8], signed: bool) {
-    let alone =
+    let single =
         Crl::load(bytes, &pki.ca, MAX_FETCHED).map(|crl| crl.status(&pki.leaf, &pki.ca, NOW));
     let mut set = CrlSet::default();
     if set.add("", bytes).is_err() {
-        assert!(alone.is_err());
+        assert!(single.is_err());
         return;
     }
     set.limitations().for_each(drop);
@@ -61,11 +61,12 @@ fn check(pki: &Pki, path: &CertificationPath, bytes: &[u8], signed: bool) {
     assert!(outcome.until > NOW);
     let revoked = outcome.code == REVOKED;
     assert!(!revoked || signed);
-    match alone {
-        // The set takes no clock skew into account, so it may refuse what the CRL alone accepts.
+    match single {
+        // The set allows no clock skew, so it can refuse a certificate that is good by the single
+        // CRL.
         Ok(RevocationStatus::Good { .. }) => assert!(!revoked || outcome.depth == 1),
         Ok(RevocationStatus::Revoked { .. }) => assert_ne!(outcome.code, 0),
-        // A CRL of partial scope may make the leaf good in the set.
+        // In the set, a CRL of partial scope can give the leaf the status good.
         Ok(RevocationStatus::Unknown(_)) => assert!(!revoked || outcome.depth == 1),
         Err(_) => {}
     }

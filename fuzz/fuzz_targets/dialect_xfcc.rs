@@ -1,4 +1,4 @@
-//! A certificate: its headers in the dialect are read back.
+//! Renders the headers of the dialect for a certificate, and parses them as its readers do.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! A discovery document.
+//! Parses a discovery document.
 
 #![no_main]
 

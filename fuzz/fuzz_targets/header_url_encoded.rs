@@ -1,9 +1,9 @@
-//! The header of a proxy in the format `url_encoded`.
+//! Decodes a certificate header in the format `url_encoded`.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use resty_mtls::inbound::Format;
-use resty_mtls_fuzz::read_header;
+use resty_mtls_fuzz::decode_header;
 
-fuzz_target!(|data: &[u8]| read_header(Format::UrlEncoded, data));
+fuzz_target!(|data: &[u8]| decode_header(Format::UrlEncoded, data));

@@ -1,4 +1,4 @@
-//! What an introspection endpoint answers.
+//! Parses the response of an introspection endpoint.
 
 #![no_main]
 

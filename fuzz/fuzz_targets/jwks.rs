@@ -1,4 +1,4 @@
-//! The keys of an issuer.
+//! Parses the JWK Set of an issuer.
 
 #![no_main]
 

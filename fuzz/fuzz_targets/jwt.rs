@@ -1,5 +1,5 @@
-//! A JWT; for an even first byte the rest is a header and a payload, separated by a zero byte, which
-//! the issuer signs.
+//! Verifies a JWT. If the first byte is even, the rest is a header and a payload, separated by a
+//! zero byte, which the issuer signs.
 
 #![no_main]
 
@@ -24,25 +24,25 @@ fuzz_target!(|data: &[u8]| {
             let mut parts = data.splitn(2, |byte| *byte == 0);
             let (header, payload) = (parts.next().unwrap_or_default(), parts.next());
             let token = issuer.sign(header, payload.unwrap_or_default());
-            let _ = read(&token, keys);
+            let _ = verify(&token, keys);
         }
         // Only the issuer can sign a token.
         _ => {
             if let Ok(token) = std::str::from_utf8(data) {
-                assert!(read(token, keys).is_err());
+                assert!(verify(token, keys).is_err());
             }
         }
     });
 });
 
-fn read(token: &str, keys: &Jwks) -> Result<(), TokenError> {
+fn verify(token: &str, keys: &Jwks) -> Result<(), TokenError> {
     let claims = Jws::parse(token)?.verify(keys, &Algorithm::ALL)?;
-    let expected = ClaimRequirements {
+    let requirements = ClaimRequirements {
         audience: RequiredValues::new(["api"].into_iter()),
         scopes: RequiredValues::new(["read write", "admin"].into_iter()),
         ..ClaimRequirements::default()
     };
-    let _ = claims.check_requirements(&expected);
+    let _ = claims.check_requirements(&requirements);
     let _ = claims.check_times(60, NOW);
     let _ = claims.expires_at();
     let _ = claims

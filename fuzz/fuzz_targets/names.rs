@@ -1,4 +1,5 @@
-//! A name of a certificate in normal form, under a rule with the same name and with another.
+//! Normalises a name of a certificate, and compares it with itself, with other spellings of it, and
+//! with another name.
 
 #![no_main]
 
@@ -45,8 +46,8 @@ fuzz_target!(|bytes: &[u8]| {
                 byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(byte)
             };
             assert!(name.as_bytes().iter().all(ldh));
-            respelled(form, &name, &name.as_bytes().to_ascii_uppercase());
-            respelled(form, &name, &[name.as_bytes(), b"."].concat());
+            assert_same_name(form, &name, &name.as_bytes().to_ascii_uppercase());
+            assert_same_name(form, &name, &[name.as_bytes(), b"."].concat());
         }
         2 => uri(raw, &name),
         _ => {}
@@ -59,8 +60,8 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-fn respelled(form: fn(&[u8]) -> NormalForm, name: &NormalName, raw: &[u8]) {
-    // A longer spelling may be over a limit, which decides against the client.
+fn assert_same_name(form: fn(&[u8]) -> NormalForm, name: &NormalName, raw: &[u8]) {
+    // A longer spelling can be over a limit; then it has no normal form.
     if let Ok(other) = form(raw) {
         assert_eq!(other.is(name), Some(true));
     }
@@ -85,7 +86,8 @@ fn uri(raw: &[u8], name: &NormalName) {
     assert!(path
         .split('/')
         .all(|segment| segment != "." && segment != ".."));
-    // Every character of the path escaped that need not be, and those of the scheme in upper case
+    // The same URI with letters and digits of the path escaped, and scheme and authority in upper
+    // case.
     let escaped: String = path
         .chars()
         .enumerate()
@@ -99,7 +101,7 @@ fn uri(raw: &[u8], name: &NormalName) {
         })
         .collect();
     let head = &text[..text.len() - path.len()];
-    respelled(
+    assert_same_name(
         normal_form::uri,
         name,
         format!("{}{escaped}", head.to_ascii_uppercase()).as_bytes(),

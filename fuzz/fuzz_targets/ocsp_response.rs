@@ -1,4 +1,5 @@
-//! An OCSP response; for an even first byte the rest is a ResponseData that the CA signs.
+//! Evaluates an OCSP response. If the first byte is even, the rest is a ResponseData, which the CA
+//! signs.
 
 #![no_main]
 
@@ -24,7 +25,7 @@ fuzz_target!(|data: &[u8]| {
             0 => {
                 evaluate(&pki.ocsp_response(data));
             }
-            // Nobody but the CA makes a definite answer.
+            // Only a response that the CA signed has a definite status.
             _ => assert!(matches!(evaluate(data), RevocationStatus::Unknown(_))),
         }
     });

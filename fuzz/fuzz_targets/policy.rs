@@ -1,4 +1,4 @@
-//! A policy document.
+//! Compiles a policy document.
 
 #![no_main]
 

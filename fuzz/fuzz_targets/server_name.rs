@@ -1,4 +1,4 @@
-//! A server name as a client sends it, and as a pattern of a policy.
+//! Normalises a server name as from a client, and parses it as a pattern of a policy.
 
 #![no_main]
 

@@ -1,9 +1,9 @@
-//! The code of every dialect target: it renders the headers of the dialect for a certificate from the
-//! input, and checks that readers find in them what is in the certificate.
+//! The code of every dialect target: it renders the headers of the dialect for a certificate from
+//! the input, and checks that readers find the values of the certificate in them.
 //!
-//! An even first byte: the rest is a certificate in DER. An odd one: the rest is chunks of a field,
-//! a type, a length and as many bytes, from which a certificate is built, because few mutations of
-//! DER are valid DER.
+//! If the first byte is even, the rest is a certificate in DER. If it is odd, the rest is chunks of
+//! a field, a type, a length and as many bytes, from which a certificate is built, because few
+//! mutations of DER are valid DER.
 
 use openssl::bn::BigNum;
 use openssl::nid::Nid;
@@ -22,7 +22,7 @@ use crate::{der, Pki, NOW};
 
 const BIT_STRING: u8 = 0x03;
 /// CN, C, O, OU, L, ST, street, serialNumber, emailAddress, DC, UID, an unknown type.
-const ATTRIBUTES: [&[u8]; 12] = [
+const ATTRIBUTE_OIDS: [&[u8]; 12] = [
     b"\x55\x04\x03",
     b"\x55\x04\x06",
     b"\x55\x04\x0a",
@@ -38,16 +38,16 @@ const ATTRIBUTES: [&[u8]; 12] = [
 ];
 /// UTF8String, PrintableString, T61String, IA5String, UniversalString, BMPString, SEQUENCE,
 /// BIT STRING.
-const STRINGS: [u8; 8] = [0x0c, 0x13, 0x14, 0x16, 0x1c, 0x1e, 0x30, 0x03];
+const STRING_TAGS: [u8; 8] = [0x0c, 0x13, 0x14, 0x16, 0x1c, 0x1e, 0x30, 0x03];
 /// otherName, rfc822Name, dNSName, x400Address, directoryName, ediPartyName, URI, iPAddress,
 /// registeredID.
-const NAMES: [u8; 9] = [0xa0, 0x81, 0x82, 0xa3, 0xa4, 0xa5, 0x86, 0x87, 0x88];
+const GENERAL_NAME_TAGS: [u8; 9] = [0xa0, 0x81, 0x82, 0xa3, 0xa4, 0xa5, 0x86, 0x87, 0x88];
 
 thread_local! {
     static PKI: Pki = Pki::default();
 }
 
-/// Renders and reads back every header of the dialect.
+/// Renders every header of the dialect, and parses it again.
 pub fn check(dialect: Dialect, data: &[u8]) {
     let Some((kind, data)) = data.split_first() else {
         return;
@@ -55,7 +55,7 @@ pub fn check(dialect: Dialect, data: &[u8]) {
     PKI.with(|pki| {
         let bytes = match kind % 2 {
             0 => data.to_vec(),
-            _ => certificate(pki, data),
+            _ => certificate_from_chunks(pki, data),
         };
         let Ok(leaf) = X509::from_der(&bytes) else {
             return;
@@ -104,8 +104,8 @@ pub fn check(dialect: Dialect, data: &[u8]) {
     });
 }
 
-/// A certificate from these chunks. Its signature is not verified.
-fn certificate(pki: &Pki, mut data: &[u8]) -> Vec<u8> {
+/// Builds a certificate from these chunks. Its signature is invalid; nothing verifies it.
+fn certificate_from_chunks(pki: &Pki, mut data: &[u8]) -> Vec<u8> {
     let (mut subject, mut issuer) = (Vec::new(), Vec::new());
     let mut names = Vec::new();
     let mut serial = vec![1];
@@ -114,9 +114,12 @@ fn certificate(pki: &Pki, mut data: &[u8]) -> Vec<u8> {
         let (content, rest) = rest.split_at(usize::from(*len).min(rest.len()));
         data = rest;
         match field % 8 {
-            0..=2 => attribute(&mut subject, *kind, content),
-            3 => attribute(&mut issuer, *kind, content),
-            4 | 5 => names.extend(der(NAMES[usize::from(*kind) % NAMES.len()], &[content])),
+            0..=2 => add_attribute(&mut subject, *kind, content),
+            3 => add_attribute(&mut issuer, *kind, content),
+            4 | 5 => names.extend(der(
+                GENERAL_NAME_TAGS[usize::from(*kind) % GENERAL_NAME_TAGS.len()],
+                &[content],
+            )),
             6 => serial = content.to_vec(),
             _ => times[usize::from(*kind) % 2] = content,
         }
@@ -147,10 +150,10 @@ fn name(rdns: &[Vec<u8>]) -> Vec<u8> {
     der(0x30, &[&sets.concat()])
 }
 
-/// Adds an attribute in an RDN of its own, or to the last one where the type is odd.
-fn attribute(rdns: &mut Vec<Vec<u8>>, kind: u8, content: &[u8]) {
-    let oid = ATTRIBUTES[usize::from(kind >> 4) % ATTRIBUTES.len()];
-    let string = STRINGS[usize::from(kind >> 1) % STRINGS.len()];
+/// Adds an attribute in a new RDN, or to the last RDN if the type is odd.
+fn add_attribute(rdns: &mut Vec<Vec<u8>>, kind: u8, content: &[u8]) {
+    let oid = ATTRIBUTE_OIDS[usize::from(kind >> 4) % ATTRIBUTE_OIDS.len()];
+    let string = STRING_TAGS[usize::from(kind >> 1) % STRING_TAGS.len()];
     let pair = der(0x30, &[&der(0x06, &[oid]), &der(string, &[content])]);
     match rdns.last_mut() {
         Some(rdn) if kind % 2 == 1 => rdn.extend(pair),

@@ -1,6 +1,5 @@
-//! Code that several targets share: a CA whose key is the same in every run, so that inputs keep
-//! their meaning, and signatures over the input, so that the code after the check of a signature is
-//! reached.
+//! Code that several targets share: a CA with the same key in every run, so that stored inputs stay
+//! valid, and signatures over the input, so that the code behind a signature check is reached.
 
 pub mod dialects;
 
@@ -19,7 +18,7 @@ use openssl::x509::{X509Builder, X509NameBuilder, X509};
 use resty_mtls::inbound::{decode, Format};
 use resty_mtls::{certificate, openssl_ext};
 
-/// 2027-01-15 08:00:00, when the certificates are valid.
+/// 2027-01-15 08:00:00. The certificates are valid at this time.
 pub const NOW: i64 = 1_800_000_000;
 
 /// ecdsa-with-SHA256
@@ -72,7 +71,7 @@ impl Default for Issuer {
 }
 
 impl Issuer {
-    /// The JWK Set.
+    /// The JWK Set with the public key.
     pub fn jwks(&self) -> Vec<u8> {
         let ec = self.key.ec_key().unwrap();
         let (mut x, mut y) = (BigNum::new().unwrap(), BigNum::new().unwrap());
@@ -85,7 +84,8 @@ impl Issuer {
             .into_bytes()
     }
 
-    /// A JWT of this header and payload, signed with ES256 even if the header has another algorithm.
+    /// A JWT of this header and payload. It is signed with ES256 even if the header has another
+    /// algorithm.
     pub fn sign(&self, header: &[u8], payload: &[u8]) -> String {
         let signed = format!("{}.{}", base64url(header), base64url(payload));
         let mut signer = Signer::new(MessageDigest::sha256(), &self.key).unwrap();
@@ -101,8 +101,9 @@ fn base64url(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// Reads lines of a certificate header, separated by line feeds; after a zero byte those of its chain.
-pub fn read_header(format: Format, data: &[u8]) {
+/// Decodes the lines of a certificate header, which line feeds separate. A zero byte begins the
+/// lines of the chain header.
+pub fn decode_header(format: Format, data: &[u8]) {
     let mut parts = data.splitn(2, |byte| *byte == 0);
     let lines = |part: Option<&'_ [u8]>| -> Vec<Vec<u8>> {
         part.map_or(Vec::new(), |part| {
