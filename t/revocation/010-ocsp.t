@@ -106,14 +106,14 @@ POST /error/error
 [mtls] 401 FAILED:unable to get certificate CRL at depth 0, subject: "CN=nowhere"
 [mtls] 401 FAILED:unable to get certificate CRL at depth 0, subject: "CN=odd"
 
-[mtls] revocation status unknown: http://HOST/unknown/good: no answer: OCSP response has the certificate status unknown
-[mtls] revocation status unknown: http://HOST/undelegated/undelegated: no answer: OCSP response is not signed by the issuer or a responder of the issuer: missing ocspsigning usage
-[mtls] revocation status unknown: http://HOST/expired/expired: no answer: OCSP response nextUpdate was SECONDS s ago
-[mtls] revocation status unknown: http://HOST/wrong-signer/wrong-signer: no answer: OCSP response is not signed by the issuer or a responder of the issuer: certificate verify error
-[mtls] revocation status unknown: http://HOST/another/another: no answer: OCSP response has no status of this certificate
+[mtls] revocation status unknown: http://HOST/unknown/good: unusable response: OCSP response has the certificate status unknown
+[mtls] revocation status unknown: http://HOST/undelegated/undelegated: unusable response: OCSP response is not signed by the issuer or a responder of the issuer: missing ocspsigning usage
+[mtls] revocation status unknown: http://HOST/expired/expired: unusable response: OCSP response nextUpdate was SECONDS s ago
+[mtls] revocation status unknown: http://HOST/wrong-signer/wrong-signer: unusable response: OCSP response is not signed by the issuer or a responder of the issuer: certificate verify error
+[mtls] revocation status unknown: http://HOST/another/another: unusable response: OCSP response has no status of this certificate
 [mtls] revocation status unknown: http://HOST/: shared_cache.get: http.request: http://HOST/: cannot connect to 127.0.0.1 port PORT: connection refused
 [mtls] revocation status unknown: http://HOST/slow/slow: shared_cache.get: http.request: http://HOST/slow/slow: timeout
-[mtls] revocation status unknown: http://HOST/garbage/garbage: no answer: OCSP response is unreadable: too long
+[mtls] revocation status unknown: http://HOST/garbage/garbage: unusable response: OCSP response is unreadable: too long
 [mtls] revocation status unknown: http://HOST/huge/huge: shared_cache.get: http.request: http://HOST/huge/huge: body is over 65536 bytes
 [mtls] revocation status unknown: http://HOST/error/error: shared_cache.get: status 500
 --- no_error_log

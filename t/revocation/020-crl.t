@@ -82,10 +82,10 @@ GET /crl-wrong-signer/crl-wrong-signer
 GET /crl-error/error
 GET /crl-garbage/garbage
 GET /crl-huge/huge
-[mtls] revocation status unknown: http://HOST/crl-expired/crl-expired: no answer: CRL of 'CN=Test CA-A,O=Example Lab,C=CZ': nextUpdate was SECONDS s ago
-[mtls] revocation status unknown: http://HOST/crl-wrong-signer/crl-wrong-signer: no answer: CRL of 'CN=Test CA-A,O=Example Lab,C=CZ': bad signature
+[mtls] revocation status unknown: http://HOST/crl-expired/crl-expired: unusable response: CRL of 'CN=Test CA-A,O=Example Lab,C=CZ': nextUpdate was SECONDS s ago
+[mtls] revocation status unknown: http://HOST/crl-wrong-signer/crl-wrong-signer: unusable response: CRL of 'CN=Test CA-A,O=Example Lab,C=CZ': bad signature
 [mtls] revocation status unknown: http://HOST/crl-error/error: shared_cache.get: status 500
-[mtls] revocation status unknown: http://HOST/crl-garbage/garbage: no answer: not a readable CRL: too long
+[mtls] revocation status unknown: http://HOST/crl-garbage/garbage: unusable response: not a readable CRL: too long
 [mtls] revocation status unknown: http://HOST/crl-huge/huge: shared_cache.get: http.request: http://HOST/crl-huge/huge: body is over 10485760 bytes
 --- no_error_log
 [crit]
@@ -93,7 +93,7 @@ GET /crl-huge/huge
 
 
 
-=== TEST 3: access() fetches the CRL only when OCSP gives no answer
+=== TEST 3: access() fetches the CRL only when OCSP gives no status
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval: $::Config
@@ -142,7 +142,7 @@ FAILED:certificate revoked at depth 0, subject: "CN=local-int-revoked"
 
 
 
-=== TEST 5: access() asks the certificate's own sources where the CRLs of the policy do not cover it
+=== TEST 5: access() queries the sources that the certificate names where the CRLs of the policy do not cover it
 --- user_files eval: $::RootOnly
 --- http_config eval: $::Http
 --- config eval: $::Config

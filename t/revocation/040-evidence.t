@@ -1,4 +1,4 @@
-# A signed CRL or OCSP answer that says "revoked" is proof, whatever else is missing, stale or unsupported.
+# A signed CRL entry or OCSP response with the status "revoked" is proof, whatever else is missing, stale or unsupported.
 
 use lib 't/lib';
 use TestMtls;
@@ -187,7 +187,7 @@ FAILED:certificate revoked at depth 0, subject: "CN=local-revoked"
 $::Client . <<'_EOC_'
 table old-revoked endless endless-revoked crl-old-revoked crl-scope crl-scope-revoked
 table crl-empty-scope crl-empty-scope-revoked crl-critical-revoked
-grep -o 'no answer: CRL of .*' "$ERROR_LOG" | sed 's/, client: .*//' | sort -u
+grep -o 'unusable response: CRL of .*' "$ERROR_LOG" | sed 's/, client: .*//' | sort -u
 _EOC_
 --- client_out
 old-revoked: 200 401 401
@@ -199,8 +199,8 @@ crl-scope-revoked: 200 401 401
 crl-empty-scope: 200 200 401
 crl-empty-scope-revoked: 200 401 401
 crl-critical-revoked: 200 401 401
-no answer: CRL of 'CN=Test CA-A,O=Example Lab,C=CZ': has an empty issuingDistributionPoint, which RFC 5280 section 5.2.5 does not allow
-no answer: CRL of 'CN=Test CA-A,O=Example Lab,C=CZ': has an issuingDistributionPoint: it is partial or indirect
+unusable response: CRL of 'CN=Test CA-A,O=Example Lab,C=CZ': has an empty issuingDistributionPoint, which RFC 5280 section 5.2.5 does not allow
+unusable response: CRL of 'CN=Test CA-A,O=Example Lab,C=CZ': has an issuingDistributionPoint: it is partial or indirect
 --- error_log
 FAILED:certificate revoked at depth 0, subject: "CN=old-revoked"
 FAILED:certificate revoked at depth 0, subject: "CN=crl-old-revoked"

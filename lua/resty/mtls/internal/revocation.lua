@@ -20,8 +20,8 @@ local C = library.C
 local SOURCE_OCSP = CONST.REVOCATION_SOURCE_OCSP
 local INVALID = CONST.INVALID
 local NOT_FOUND = CONST.NOT_FOUND
-local STATE_REVOKED = CONST.REVOCATION_STATUS_REVOKED
-local STATE_UNKNOWN = CONST.REVOCATION_STATUS_UNKNOWN
+local STATUS_REVOKED = CONST.REVOCATION_STATUS_REVOKED
+local STATUS_UNKNOWN = CONST.REVOCATION_STATUS_UNKNOWN
 local SHORTAGE = shared_cache.SHORTAGE
 local SUPERSEDED = shared_cache.SUPERSEDED
 local ngx_log = ngx.log
@@ -129,17 +129,18 @@ end
 -- The status in a response and the time until which it is valid; or nil, an error, and its kind if the
 -- source is not at fault.
 local function verify_response(lookup, index, bytes)
-    local state = ffi.new("int32_t[1]")
+    local revocation_status = ffi.new("int32_t[1]")
     local valid_until = ffi.new("int64_t[1]")
-    local ok, err, status = library.try("no answer", function(message)
+    local ok, err, status = library.try("unusable response", function(message)
         return C.rmtls_engine_revocation_response(lookup.engine.handle, lookup.client, lookup.plan, lookup.epoch,
-                                                  index, bytes, #bytes, ngx_time(), state, valid_until, message)
+                                                  index, bytes, #bytes, ngx_time(), revocation_status, valid_until,
+                                                  message)
     end)
     if not ok then
         return nil, err, status ~= INVALID and status ~= NOT_FOUND and SHORTAGE or nil
     end
 
-    return state[0], tonumber(valid_until[0])
+    return revocation_status[0], tonumber(valid_until[0])
 end
 
 
@@ -155,7 +156,7 @@ end
 
 
 -- Sends the OCSP request in the URL (RFC 6960 appendix A.1), for responders that do not support POST. nil
--- without an error when it was not sent, for want of time or because the URL would be too long.
+-- without an error when it was not sent, because no time was left or the URL would be too long.
 local function get_ocsp(opts, deadline)
     local left = math.floor((deadline - ngx_now()) * 1000)
     if left < 1 then
@@ -210,17 +211,17 @@ local function query_source(lookup, index, timeout, dict)
     local key = failure_scope .. "source:" .. kind .. ":" .. url .. ngx.md5(request)
     local cache_opts = { host = url, options = failure_scope, timeout = timeout }
     local bytes, err, err_kind = shared_cache.get(dict, key, cache_opts, function()
-        local body, why, what, status = get_body(opts)
+        local body, body_err, body_kind, status = get_body(opts)
         if status and NO_POST[status] and kind == SOURCE_OCSP then
-            local again, cause
-            body, again, cause = get_ocsp(opts, deadline)
-            if cause then
-                why, what = again, cause
+            local get_err, get_kind
+            body, get_err, get_kind = get_ocsp(opts, deadline)
+            if get_kind then
+                body_err, body_kind = get_err, get_kind
             end
         end
 
         if not body then
-            return nil, why, what
+            return nil, body_err, body_kind
         end
 
         return body, kind == SOURCE_OCSP and 0 or CRL_TTL
@@ -233,17 +234,17 @@ local function query_source(lookup, index, timeout, dict)
         return nil, "another policy came into force", SUPERSEDED
     end
 
-    local state, valid_until
-    state, valid_until, err_kind = verify_response(lookup, index, bytes)
+    local revocation_status, valid_until
+    revocation_status, valid_until, err_kind = verify_response(lookup, index, bytes)
     if not err_kind then
-        metrics.count("revocation_answers_total", label, ANSWERS[state] or "rejected")
+        metrics.count("revocation_answers_total", label, ANSWERS[revocation_status] or "rejected")
     end
 
-    if not state then
+    if not revocation_status then
         return nil, url .. ": " .. valid_until, err_kind
     end
 
-    return state, valid_until
+    return revocation_status, valid_until
 end
 
 
@@ -264,9 +265,10 @@ local function query_sources(lookup, dict)
             break
         end
 
-        local state, valid_until, kind = query_source(lookup, index, left, dict)
-        if state then
-            return state .. ":" .. valid_until, valid_until - ngx_time(), state == STATE_REVOKED
+        local revocation_status, valid_until, kind = query_source(lookup, index, left, dict)
+        if revocation_status then
+            return revocation_status .. ":" .. valid_until, valid_until - ngx_time(),
+                   revocation_status == STATUS_REVOKED
         end
 
         if kind == SUPERSEDED then
@@ -297,7 +299,7 @@ function _M.resolve(engine, plan, dict, find_plan, read_certificate)
         return true
     end
 
-    -- It refers to `presented`, which owns the handle, as long as a timer needs it.
+    -- It refers to `presented`, which owns the handle, also while a timer uses it.
     local lookup = {
         engine = engine,
         presented = presented,
@@ -327,23 +329,23 @@ function _M.resolve(engine, plan, dict, find_plan, read_certificate)
     end
 
     local now = ngx_time()
-    local state, valid_until
+    local revocation_status, valid_until
     if value then
-        state, valid_until = value:match("^(%d+):(%d+)$")
-        state, valid_until = tonumber(state), tonumber(valid_until)
+        revocation_status, valid_until = value:match("^(%d+):(%d+)$")
+        revocation_status, valid_until = tonumber(revocation_status), tonumber(valid_until)
     end
 
-    if state then
+    if revocation_status then
         -- The engine reads the status again before it expires, which starts the timer.
         local soon = math.floor(valid_until - math.min((valid_until - now) / 5, 3600))
         valid_until = soon > now + RECHECK and soon or math.min(valid_until, now + RECHECK)
     else
-        state, valid_until = STATE_UNKNOWN, now + RETRY_AFTER
+        revocation_status, valid_until = STATUS_UNKNOWN, now + RETRY_AFTER
         ngx_log(ngx.NOTICE, "[mtls] revocation status unknown: ", (err:gsub("^shared_cache%.get: ", "")))
     end
 
-    C.rmtls_engine_set_revocation_status(engine.handle, lookup.client, lookup.plan, lookup.epoch, state, valid_until,
-                                         now)
+    C.rmtls_engine_set_revocation_status(engine.handle, lookup.client, lookup.plan, lookup.epoch, revocation_status,
+                                         valid_until, now)
 
     return true
 end
