@@ -48,7 +48,7 @@ our $Routing = http("routing: nginx.conf") =~ s/Engineering/"R&D; Lab=7"/r
     =~ s/127\.0\.0\.1:8081/127.0.0.2:\$TEST_NGINX_SERVER_PORT/r
     =~ s/127\.0\.0\.1:8080/127.0.0.3:\$TEST_NGINX_SERVER_PORT/r;
 
-# Policies that read a header, with the line that says from whom.
+# Policies that read a header, and the line of nginx.conf with trusted_ips.
 our $Trusted = http("trusted: nginx.conf") =~ s/192\.0\.2\.10/127.0.0.1/r;
 our %Reads = map { $_ => ">>> policy.yaml\n" . shown("policy: $_") } qw( header-cert-auth openid-connect );
 

@@ -86,7 +86,7 @@ browse() {
         [ ! -d managed ] || { mount -t tmpfs none /etc/chromium && mkdir /etc/chromium/policies && cp -r managed /etc/chromium/policies/; }
         exec timeout 60 "$@"' sh "$@"
 }
-# seen: the statuses of each host in order, and whose connection each came over
+# seen: the statuses of each host in order, and on which connection each was received
 seen() {
     for host in n a b; do
         echo "$host: $(awk -v host=$host.shop.test '

@@ -47,7 +47,7 @@ sub bound ($$) {
 my @held;
 
 # A TCP port that is free for this process and its children. A socket is bound to it and does not listen: the kernel
-# gives the port to nobody else, neither for port 0 nor for an outgoing connection, and with SO_REUSEADDR a server can
+# gives the port to no other process, neither for port 0 nor for an outgoing connection, and with SO_REUSEADDR a server can
 # bind it and listen. The UDP port of the same number is free when the function returns.
 sub free_port () {
     for (1 .. 100) {

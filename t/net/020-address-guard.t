@@ -104,7 +104,7 @@ $::Config . <<'_EOC_';
     location /t {
         content_by_lua_block {
             local t = require "t.fetch"
-            -- Whether somebody answers there, or there is a route at all, is another question.
+            -- The result of the connect does not matter: there may be no server or no route.
             for _, host in ipairs { "10.255.255.1", "192.168.255.1", "172.31.255.1", "203.0.113.1", "100.100.100.201",
                                      "192.0.1.1", "[fd00::1]", "[fd20:ce::255]" } do
                 local _, err = require("resty.mtls.internal.net.http").request { url = "http://" .. host .. ":9/", timeout = 50 }

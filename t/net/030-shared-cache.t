@@ -120,7 +120,7 @@ xyzz
 
 
 
-=== TEST 3: get() asks a host that failed once in five seconds, one caller at a time
+=== TEST 3: get() tries a host that failed once in five seconds, one caller at a time
 --- http_config eval: $::Http
 --- config
     location /t {

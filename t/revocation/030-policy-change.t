@@ -60,7 +60,7 @@ ca_id() { sed -n 's/^- id: //p' policy.yaml | head -1; }
 wait_for() { for _ in $(seq 100); do [ "$(fetches | wc -l)" -ge "$1" ] && break; sleep 0.05; done; }
 _EOC_
 
-# A key and a token of an issuer that anybody could impersonate
+# The key and a token of an attacker who impersonates the issuer
 our $Forge = <<'_EOC_';
 mkdir -p idp
 openssl genrsa -out idp.key 2048 2>/dev/null
