@@ -207,7 +207,7 @@ function _M.client_hello()
         metrics.count("handshake_errors_total", "client_hello")
     end
 
-    metrics.touch()
+    metrics.start_timer()
 end
 
 
@@ -274,7 +274,7 @@ end
 function _M.log()
     local route = client.route()
     if route then
-        metrics.responded(route, ngx.status)
+        metrics.count_response(route, ngx.status)
     end
 end
 

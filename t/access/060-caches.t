@@ -198,7 +198,7 @@ within bounds
             math.randomseed(7)
             local keys, lost = {}, 0
             for turn = 1, 200000 do
-                local key = math.random(1000) * cache.OWNERS + math.random(500)
+                local key = math.random(1000) * cache.SLOTS_PER_PLAN + math.random(500)
                 local record = cache.get(key)
                 if not record then
                     record = { key = key }

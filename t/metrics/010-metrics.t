@@ -517,8 +517,8 @@ resty_mtls_fetch_duration_seconds_count{kind="jwks",outcome="ok"} 2
             local traces, aborts = 0, 0
             local function work(n)
                 for _ = 1, n do
-                    metrics.decided("pay", 0, 0, false)
-                    metrics.responded("pay", 200)
+                    metrics.count_decision("pay", 0, 0, false)
+                    metrics.count_response("pay", 200)
                 end
             end
 

@@ -271,17 +271,17 @@ policy_reloads_total{result="ok"} 1
             for i = 1, 300 do
                 local name = ("%03d"):format(i) .. ("x"):rep(125)
                 for _, status in ipairs { 0, 401, 403, 421 } do
-                    metrics.decided(name, status, 0, false)
+                    metrics.count_decision(name, status, 0, false)
                 end
                 for class = 100, 500, 100 do
-                    metrics.responded(name, class)
+                    metrics.count_response(name, class)
                 end
                 for bucket = 0, 9 do
-                    metrics.expires({ username = name }, 43200 * 2 ^ bucket)
+                    metrics.observe_expiry({ username = name }, 43200 * 2 ^ bucket)
                 end
             end
             for verdict = 1, 94 do
-                metrics.decided("a", 401, verdict, false)
+                metrics.count_decision("a", 401, verdict, false)
             end
             local lines = select(2, metrics.text():gsub("\n", ""))
             ngx.say(lines > 3000, " ", ngx.shared.mtls_metrics:free_space() > 0)

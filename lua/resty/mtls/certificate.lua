@@ -188,10 +188,10 @@ end
 
 -- The certificate in the header of a proxy. value is what ngx.req.get_headers() returns for the header, chain
 -- what it returns for the header of the chain (format "rfc9440"). format: "base64_encoded", "url_encoded",
--- "rfc9440", "xfcc", "traefik", "aws_alb" or "auto". nil when the header says that there is no certificate;
+-- "rfc9440", "xfcc", "traefik", "aws_alb" or "auto". nil when the value means that there is no certificate;
 -- nil and an error when it is repeated or not exactly in that format.
 --
--- This does not check who sent the header. Use it only where no one but the proxy can send it.
+-- The sender of the header is not checked. Use this only where no client but the proxy can send it.
 function _M.from_header(format, value, chain)
     if type(format) ~= "string" then
         error("format must be a string", 2)
@@ -225,7 +225,7 @@ end
 
 -- The headers of a dialect as a table name -> value; names without a value are absent. The second result has
 -- those that no header may contain, as a table name -> reason. With a store, the headers contain its verdict;
--- without one, they say that the certificate was not verified.
+-- without one, the verdict in them is that the certificate was not verified.
 function _M:headers(dialect, store)
     if type(dialect) ~= "string" then
         error("dialect must be a string", 2)

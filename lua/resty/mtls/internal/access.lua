@@ -55,7 +55,7 @@ local JSON = "application/json; charset=utf-8"
 local NO_ROUTE = "no route '': $mtls_route is not set in this location, expected 'set $mtls_route NAME;' in it, "
                  .. "with the name of a route of the policy"
 -- The values of $mtls_decision.
-local OUTCOMES = {
+local DECISION_NAMES = {
     [PASS] = "pass",
     [CONST.DECISION_NO_CERTIFICATE] = "no_certificate",
     [CONST.DECISION_REFUSED] = "refused",
@@ -89,14 +89,16 @@ local now = 0
 -- client_identity is { consumer, groups }, view is what client() returns, and context what the later
 -- phases read from ngx.ctx.
 --
--- Its key consists of the plan and an owner: the slot of the client in the client cache; for a certificate
--- that is not trusted, its connection; else the verdict, because the lines then depend on nothing else.
-local OWNERS = decision_cache.OWNERS
-local CONNECTIONS = decision_cache.CONNECTIONS
-local NO_CLIENT = decision_cache.NO_CLIENT
--- For how many connections with untrusted certificates there are records; the newest ones have them.
+-- Its key consists of the plan and a slot: that of the client in the client cache; for a certificate that is
+-- not trusted, one for its connection; else one for the verdict, because the lines then depend on nothing
+-- else. number is the generation of the client or the number of the connection: if it differs, the record is
+-- of a client or connection that had the slot before. For a verdict it is 0.
+local SLOTS_PER_PLAN = decision_cache.SLOTS_PER_PLAN
+local CONNECTION_SLOTS = decision_cache.CONNECTION_SLOTS
+local VERDICT_SLOTS = decision_cache.VERDICT_SLOTS
+-- How many connections with untrusted certificates have a record at a time; a newer connection replaces an older one.
 local MAX_CONNECTIONS = 64
--- The time of an event that never comes.
+-- A time that is never reached: the lines do not expire, or nothing is to be observed.
 local NEVER = 2 ^ 53
 
 
@@ -230,7 +232,7 @@ local not_after = ffi.new("int64_t[1]")
 local function observe_expiry(engine, record)
     record.next_expiry_check = now + metrics.EXPIRY_INTERVAL
     if C.rmtls_engine_not_after(engine.handle, decision, not_after) == OK then
-        metrics.expires(record.client_identity.consumer, tonumber(not_after[0]) - now)
+        metrics.observe_expiry(record.client_identity.consumer, tonumber(not_after[0]) - now)
     end
 end
 
@@ -274,7 +276,7 @@ local function add_lines(engine, record, plan, ssl)
     -- Lines that do not depend on the certificate are shared by all clients that are not in the client cache.
     local shared
     if not record.is_client and record.number ~= 0 then
-        local key = plan * OWNERS + NO_CLIENT + decision.verdict
+        local key = plan * SLOTS_PER_PLAN + VERDICT_SLOTS + decision.verdict
         shared = decision_cache.get(key)
         if not shared or shared.server_certificate ~= decision.server_certificate
             or shared.identity ~= decision.identity or shared.consumer ~= decision.consumer
@@ -340,16 +342,16 @@ local function publish_decision(engine, plan, ssl, route)
     end
 
     -- The plan is part of the key because requests of one HTTP/2 connection may go to different routes.
-    local key = plan * OWNERS
+    local key = plan * SLOTS_PER_PLAN
     local number = decision.generation
     if number ~= 0 then
         key = key + decision.client
     else
         number = decision.connection
         if number ~= 0 then
-            key = key + CONNECTIONS + number % MAX_CONNECTIONS
+            key = key + CONNECTION_SLOTS + number % MAX_CONNECTIONS
         else
-            key = key + NO_CLIENT + decision.verdict
+            key = key + VERDICT_SLOTS + decision.verdict
         end
     end
 
@@ -437,7 +439,7 @@ end
 
 
 -- Ends a request whose route is not in the policy. error() would add a position in this file, which does
--- not help whoever misspelled the route.
+-- not help to find the misspelled name in nginx.conf.
 local function refuse_unknown_route(engine, route)
     local why = route == "" and NO_ROUTE or engine:no_route(route, ngx_time())
     ngx_log(ngx.ERR, "[mtls] 500 ", why)
@@ -619,10 +621,10 @@ function _M.run(engine, route, dict)
     local refusal = REFUSALS[outcome]
     -- A refusal of the certificate precedes one of the token. A pending outcome has a refusal.
     refused = not refusal and refused or nil
-    variables.set(engine, route, refused and refused.decision or OUTCOMES[outcome], decision.verdict, client_of)
+    variables.set(engine, route, refused and refused.decision or DECISION_NAMES[outcome], decision.verdict, client_of)
 
-    metrics.decided(route or "", refused and refused.status or refusal and refusal[1] or 0, decision.verdict,
-                    decision.identity == ANONYMOUS)
+    metrics.count_decision(route or "", refused and refused.status or refusal and refusal[1] or 0, decision.verdict,
+                           decision.identity == ANONYMOUS)
     if refusal then
         return refuse(outcome)
     end

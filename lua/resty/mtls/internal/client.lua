@@ -239,7 +239,7 @@ function _M.of_request(engine)
     elseif record.from_header == 0 then
         presented, status = of_connection(engine, ssl)
     else
-        -- Only the policy that decided said which header to read, and it is gone.
+        -- The header was named by the policy that decided, which is no longer in force.
         return nil
     end
 

@@ -20,13 +20,13 @@ local older = {}
 local bytes = 0
 
 
--- A key is plan * OWNERS + owner. Owners are slots of the client cache, and from these numbers on: slots of
--- connections, verdicts of clients that have neither, slots of the token cache.
+-- A key is plan * SLOTS_PER_PLAN + slot. Slots are those of the client cache, and from these numbers on: connections,
+-- verdicts of clients that have neither, and slots of the token cache.
 local _M = {
-    OWNERS = 16384,
-    CONNECTIONS = 1024,
-    NO_CLIENT = 2048,
-    TOKENS = 4096,
+    SLOTS_PER_PLAN = 16384,
+    CONNECTION_SLOTS = 1024,
+    VERDICT_SLOTS = 2048,
+    TOKEN_SLOTS = 4096,
 }
 
 

@@ -52,6 +52,7 @@ local EXPIRED_LOG_INTERVAL = 3600
 -- How many label values are cached, so that those of former policies do not add up.
 local MAX_CACHED_LABELS = 10000
 
+-- Added to the class of a response (2 for 2xx), so that it differs from the statuses of decisions in route_slots.
 local CLASS = 1000
 local DAY = 86400
 -- INT64_MAX
@@ -481,8 +482,8 @@ local function start()
 end
 
 
--- Starts the timer. Called in phases in which only the library counts.
-function _M.touch()
+-- Starts the timer, unless it runs. Called in phases in which only the library counts.
+function _M.start_timer()
     if not running then
         start()
     end
@@ -568,7 +569,7 @@ end
 
 -- Counts a decision of access(): route "" for none, status 0 for an allowed request, the number of the verdict
 -- or -1, and whether an untrusted client is the anonymous consumer.
-function _M.decided(route, status, verdict, anonymous)
+function _M.count_decision(route, status, verdict, anonymous)
     local slots = route_slots[route]
     local at = slots and slots[status] or route_slot(route, status)
     pending[at] = pending[at] + 1
@@ -586,7 +587,7 @@ end
 
 
 -- Counts the response to a request that access() decided about.
-function _M.responded(route, status)
+function _M.count_response(route, status)
     local class = CLASS + floor(status / 100)
     local slots = route_slots[route]
     local at = slots and slots[class] or route_slot(route, class)
@@ -598,7 +599,7 @@ end
 
 
 -- Observes the seconds for which a trusted certificate is still valid; consumer: as in client().
-function _M.expires(consumer, left)
+function _M.observe_expiry(consumer, left)
     _M.observe("certificate_time_to_expiry_seconds", left,
                consumer and (consumer.username or consumer.custom_id or consumer.id) or "")
 end

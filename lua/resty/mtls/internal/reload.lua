@@ -65,8 +65,8 @@ local UNSETTLED_INTERVAL, MAX_UNSETTLED_CHECKS = 0.1, 10
 local _M = {}
 
 
--- The reload of a policy that had changed before this worker got its first work. Nothing is decided before
--- it is in force.
+-- The reload of a policy that had changed before the first handshake or request of this worker. Nothing is decided
+-- before it is in force.
 local pending_reload
 local pending_deadline = 0
 -- Results of reloads that several callers wait for, since the library returns a result only once.
@@ -411,7 +411,7 @@ local function start_watch(engine)
 end
 
 
--- Whether the watch has not run in time. That is not known after the clock was set back.
+-- Whether the watch has not run in time. After the clock was set back, it counts as overdue.
 local function is_overdue()
     local now = ngx_time()
 
@@ -428,7 +428,8 @@ function _M.ensure_watched(engine)
 end
 
 
--- The same, and waits for the policy if it was out of date when the worker got its first work. Yields then.
+-- The same, and waits for the policy if it was out of date at the first handshake or request of the worker.
+-- Yields then.
 function _M.await_policy(engine)
     if is_overdue() then
         start_watch(engine)

@@ -90,7 +90,7 @@ local function options_of(engine, plan)
     end
 
     local function text(field)
-        return (library.read("bearer", function(out)
+        return (library.read("token", function(out)
             return C.rmtls_engine_token_text(engine.handle, plan, field, out)
         end))
     end
@@ -331,7 +331,7 @@ end
 
 -- Gets documents for a worker that has none, or newer ones for a key that is not among them. true; or nil,
 -- an error and its kind when there are none at all, or when this machine lacks something to look for newer
--- ones. A third result of 0 beside true means that there may be newer ones still.
+-- ones. A third result of 0 beside true: they are those of another worker, and there may be newer ones.
 --
 -- Yields. Afterwards the engine gets nothing if the policy of `epoch` is not in force any more: under the
 -- new one, the plan may require that the issuer's server is verified, which was not done for these.
@@ -400,7 +400,7 @@ end
 
 -- The introspection response for the token of this request, or nil, an error and its kind. Yields.
 local function introspect(engine, plan, options, dict, token)
-    local endpoint = library.read("bearer", function(out)
+    local endpoint = library.read("token", function(out)
         return C.rmtls_engine_token_text(engine.handle, plan, CONST.TOKEN_TEXT_INTROSPECTION_ENDPOINT, out)
     end)
     if not endpoint then
@@ -482,7 +482,7 @@ local function validate(engine, plan, request, ssl, latest)
                                               request.received.count, request.trusted, latest, ngx_time(),
                                               result, description, reason)
     if status ~= OK then
-        error(select(2, library.failure("bearer", status, reason)))
+        error(select(2, library.failure("token", status, reason)))
     end
 
     return result.decision
@@ -537,7 +537,7 @@ end
 
 -- Header lines for the claims of a valid token.
 local function claim_lines(engine, plan)
-    local key = plan * decision_cache.OWNERS + decision_cache.TOKENS + result.token
+    local key = plan * decision_cache.SLOTS_PER_PLAN + decision_cache.TOKEN_SLOTS + result.token
     local record = decision_cache.get(key)
     if not record or record.number ~= result.generation then
         record = {
@@ -585,12 +585,12 @@ function _M.check(engine, route, plan, ssl, dict)
         end
 
         if decision == NEEDS_KEYS then
-            local ok, err, more = load_documents(engine, plan, options, dict, epoch)
-            if not ok and more ~= shared_cache.SUPERSEDED then
-                return nil, unavailable(err, more)
+            local ok, err, detail = load_documents(engine, plan, options, dict, epoch)
+            if not ok and detail ~= shared_cache.SUPERSEDED then
+                return nil, unavailable(err, detail)
             end
 
-            latest = ok and more or 1
+            latest = ok and detail or 1
 
         elseif decision == NEEDS_INTROSPECTION then
             local token = request.authorization.values[1]:match("^%S+%s+(%S+)%s*$")

@@ -1,7 +1,7 @@
--- Which addresses a URL that somebody else wrote may lead to: no loopback or link-local address,
--- and no metadata service of a cloud, unless fetch_allow names it. What the guard permitted is what
--- the client connects to, so that a name that resolves to another address a moment later (DNS
--- rebinding) does not get past it.
+-- Restricts the addresses to which URLs from certificates and from documents of other parties may lead:
+-- none that is loopback, link-local or a metadata service of a cloud, unless fetch_allow names it. The HTTP
+-- client connects to the addresses that filter() has returned and does not resolve the name again, because it
+-- may resolve to another address a moment later (DNS rebinding).
 
 local cidr = require "resty.mtls.internal.net.cidr"
 
@@ -33,8 +33,8 @@ local _M = {}
 local allow = assert(cidr.parse {})
 
 
--- allow: a set of addresses that are permitted although they are forbidden by default; nil: the one
--- before. Returns the set.
+-- set: addresses that are permitted although they are forbidden by default; nil keeps the previous set.
+-- Returns the set that is in use.
 function _M.init(set)
     allow = set or allow
 

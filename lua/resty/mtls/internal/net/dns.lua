@@ -42,7 +42,7 @@ local CHECK_INTERVAL = 30
 local MAX_FILE = 1024 * 1024
 -- A connection pool that stays empty: connections of other code must not be reused.
 local POOL = { pool = "resty.mtls.internal.net.dns" }
--- Why decode() has no addresses, other than an error of the nameserver.
+-- Why decode() returns no addresses, other than an error of the nameserver.
 local OTHER_QUESTION = "other"
 local TRUNCATED = "truncated"
 local NO_SUCH_NAME = "nxdomain"
@@ -243,8 +243,8 @@ function _M.decode(data, name, rtype)
         return nil, "answers with code " .. rcode
     end
 
-    local asked, at = read_name(data, 13)
-    if questions ~= 1 or asked ~= name or u16(data, at) ~= rtype or u16(data, at + 2) ~= 1 then
+    local question, at = read_name(data, 13)
+    if questions ~= 1 or question ~= name or u16(data, at) ~= rtype or u16(data, at + 2) ~= 1 then
         return nil, OTHER_QUESTION
     end
 

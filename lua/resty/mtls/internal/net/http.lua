@@ -1,7 +1,6 @@
 -- An HTTP/1.1 client that does not block the worker, for small documents: OCSP responses, CRLs,
--- discovery documents, keys. Every request has a limit of bytes and of time. A URL that somebody
--- else wrote (into a certificate, into a discovery document) is requested only at addresses that
--- address_guard.lua permits.
+-- discovery documents, keys. Every request has a limit of bytes and of time. A URL from a
+-- certificate or a discovery document is requested only at addresses that address_guard.lua permits.
 --
 --     http.init { allow = cidr.parse { "127.0.0.0/8" } }                        -- init_by_lua*
 --     local response, err = http.request { url = url, max_bytes = 10485760 }    -- access_by_lua*, timers

@@ -37,7 +37,7 @@ local MIN_POLL = 0.001
 local MAX_POLL = 0.1
 -- Seconds that a lock outlives the time of its holder.
 local LOCK_GRACE = 1
--- What the cached times of two workers may differ by, in seconds.
+-- Seconds by which the cached times of two workers may differ.
 local CLOCK_TOLERANCE = 1
 local WORKER_ENTRIES = 1000
 -- Expired values that are removed in one go.
@@ -216,7 +216,7 @@ local function record_failure(store, key, err, ttl)
 end
 
 
-local function forget_failure(store, key)
+local function clear_failure(store, key)
     store.shared:delete(key)
     store.worker:delete(key)
 end
@@ -288,7 +288,7 @@ local function take_lock(store, keys, timeout)
 end
 
 
--- The time at which the caller that holds the lock has ended, or nil when nobody holds it.
+-- The time until which the caller that holds the lock may take, or nil when no caller holds it.
 local function lock_expiry(store, keys)
     return (get_entry(store, keys.lock))
 end
@@ -321,8 +321,8 @@ local function run_locked(store, keys, lock, timeout, fetch)
             record_failure(store, keys.failed, err, FAILED_FOR)
             record_failure(store, keys.suspect, err, SUSPECT_FOR)
         elseif marked then
-            -- It is still not known whether the host answers.
-            forget_failure(store, keys.failed)
+            -- The fetch has not shown whether the host answers.
+            clear_failure(store, keys.failed)
         end
 
         lock:delete(keys.lock)
@@ -337,8 +337,8 @@ local function run_locked(store, keys, lock, timeout, fetch)
         store_value(store, keys.value, value, detail, kind, lock == shared)
     end
 
-    forget_failure(store, keys.suspect)
-    forget_failure(store, keys.failed)
+    clear_failure(store, keys.suspect)
+    clear_failure(store, keys.failed)
     lock:delete(keys.lock)
 
     return value
@@ -417,7 +417,7 @@ function _M.get(dict_name, key, opts, fetch)
     while true do
         local err = get_entry(store, keys.failed)
         local lock_ends = lock_expiry(store, keys)
-        -- While somebody holds the lock, the failed host is being tried again, so this caller waits.
+        -- While another caller holds the lock, it tries the failed host again, and this caller waits.
         if err and not lock_ends then
             return nil, "shared_cache.get: " .. too_soon(err)
         end
@@ -446,9 +446,9 @@ function _M.get(dict_name, key, opts, fetch)
 
         local now = ngx_now()
         if now >= deadline then
-            -- When the holder of the lock has used up its time, it has died (its request was
-            -- aborted, or its worker ended). That is no failure of the host. The lock expires soon,
-            -- and this caller takes it.
+            -- A holder of the lock that has exceeded its time has ended without releasing it (its
+            -- request was aborted, or its worker ended). That is no failure of the host. The lock
+            -- expires soon, and this caller takes it.
             if lock_ends and now < lock_ends then
                 return nil, "shared_cache.get: timeout while another request fetches this value"
             end
