@@ -11,12 +11,12 @@ use super::{json, Claims, TokenError, MAX_DOCUMENT};
 /// [`TokenError::Inactive`], or [`TokenError::Malformed`] for another document.
 pub fn parse_introspection_response(bytes: &[u8]) -> Result<Claims, TokenError> {
     let answer = json::object(bytes, MAX_DOCUMENT)
-        .map_err(|why| TokenError::Malformed(format!("introspection answer: {why}")))?;
+        .map_err(|why| TokenError::Malformed(format!("introspection response: {why}")))?;
     match answer.get("active") {
         Some(Value::Bool(true)) => Ok(Claims::new(answer, bytes.len())),
         Some(Value::Bool(false)) => Err(TokenError::Inactive),
         _ => Err(TokenError::Malformed(
-            "introspection answer: no boolean 'active'".to_owned(),
+            "introspection response: no boolean 'active'".to_owned(),
         )),
     }
 }

@@ -236,7 +236,7 @@ TLS handshake:
 
 
 
-=== TEST 5: access() does not use the introspection answer of one client of the issuer for another
+=== TEST 5: access() does not use the introspection response of one client of the issuer for another
 --- user_files eval: $::Nothing
 --- http_config eval: $::Http
 --- config eval: $::Issuer

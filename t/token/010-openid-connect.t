@@ -749,7 +749,7 @@ done
 503 {"message":"Service Unavailable"}
 200 in
 --- error_log
-introspection answer: no boolean 'active'
+introspection response: no boolean 'active'
 body is over 262144 bytes
 --- no_error_log
 [crit]

@@ -8,8 +8,8 @@ use super::*;
 fn parse_introspection_response_accepts_active_tokens_only() {
     let read = |text: &str| parse_introspection_response(text.as_bytes());
     let good = thumbprint(&[7; 32]);
-    let answer = json!({"active": true, "scope": "a", "cnf": {"x5t#S256": good}}).to_string();
-    let claims = read(&answer).unwrap();
+    let response = json!({"active": true, "scope": "a", "cnf": {"x5t#S256": good}}).to_string();
+    let claims = read(&response).unwrap();
     assert!(claims
         .certificate_thumbprint()
         .unwrap()
@@ -31,7 +31,7 @@ fn parse_introspection_response_accepts_active_tokens_only() {
     ] {
         assert_eq!(
             read(text).unwrap_err().to_string(),
-            format!("token malformed: introspection answer: {why}")
+            format!("token malformed: introspection response: {why}")
         );
     }
 }
