@@ -60,11 +60,11 @@ pub fn check(dialect: Dialect, data: &[u8]) {
         let Ok(leaf) = X509::from_der(&bytes) else {
             return;
         };
-        let mut sent = Stack::new().unwrap();
+        let mut intermediates = Stack::new().unwrap();
         if kind & 2 != 0 {
-            sent.push(pki.ca.clone()).unwrap();
+            intermediates.push(pki.ca.clone()).unwrap();
         }
-        let Ok(certificate) = Certificate::new(leaf, sent) else {
+        let Ok(certificate) = Certificate::new(leaf, intermediates) else {
             return;
         };
         let client = ClientInfo {

@@ -566,9 +566,9 @@ fn traefik_info_with_a_field_that_the_leaf_lacks_is_left_out() {
             extensions,
             ..Template::default()
         };
-        let mut sent = Stack::new().unwrap();
-        sent.push(intermediate.clone()).unwrap();
-        let certificate = Certificate::new(leaf.issue(&key), sent).unwrap();
+        let mut intermediates = Stack::new().unwrap();
+        intermediates.push(intermediate.clone()).unwrap();
+        let certificate = Certificate::new(leaf.issue(&key), intermediates).unwrap();
         let value = |chain| {
             let options = DialectOptions {
                 chain,

@@ -192,10 +192,10 @@ fn certificate_with_special_characters() -> IssuedCertificate {
         ..Template::default()
     };
     let issuer = issuer.issue(&key);
-    let mut sent = Stack::new().unwrap();
-    sent.push(issuer.clone()).unwrap();
+    let mut intermediates = Stack::new().unwrap();
+    intermediates.push(issuer.clone()).unwrap();
     IssuedCertificate {
-        certificate: Certificate::new(leaf.issue(&key), sent).unwrap(),
+        certificate: Certificate::new(leaf.issue(&key), intermediates).unwrap(),
         issuer,
     }
 }

@@ -69,10 +69,10 @@ pub fn check_header(dialect: Dialect, key: &str, values: &[String], certificate:
     let leaf = certificate.leaf();
     let der = leaf.to_der().unwrap();
     let mut chain = Vec::new();
-    for sent in certificate.intermediates() {
-        chain.push(sent.to_der().unwrap());
+    for intermediate in certificate.intermediates() {
+        chain.push(intermediate.to_der().unwrap());
     }
-    let all: Vec<_> = std::iter::once(&der).chain(&chain).cloned().collect();
+    let whole_chain: Vec<_> = std::iter::once(&der).chain(&chain).cloned().collect();
     let value = values[0].as_str();
     let (subject, issuer) = (leaf.subject_name(), leaf.issuer_name());
     let context = format!("{dialect:?} {key}: {value}");
@@ -82,7 +82,11 @@ pub fn check_header(dialect: Dialect, key: &str, values: &[String], certificate:
             assert_eq!(ders_of_pem(&percent_decoded(value)), [der], "{context}");
         }
         (Dialect::Kong, "client_cert_chain") | (Dialect::AwsAlb, "clientcert") => {
-            assert_eq!(ders_of_pem(&percent_decoded(value)), all, "{context}");
+            assert_eq!(
+                ders_of_pem(&percent_decoded(value)),
+                whole_chain,
+                "{context}"
+            );
         }
         (Dialect::Apache, "SSL_CLIENT_CERT") => {
             assert_eq!(ders_of_pem(&with_line_feeds(value)), [der], "{context}")
@@ -110,7 +114,7 @@ pub fn check_header(dialect: Dialect, key: &str, values: &[String], certificate:
                 .split(',')
                 .map(|body| STANDARD.decode(body).unwrap())
                 .collect();
-            assert_eq!(read, all, "{context}");
+            assert_eq!(read, whole_chain, "{context}");
         }
         (_, "client_cert" | "client_cert_leaf" | "certRFC9440") => {
             assert_eq!(byte_sequence(value), der, "{context}");
@@ -293,7 +297,7 @@ fn check_xfcc(value: &str, certificate: &Certificate, context: &str) {
     let elements = xfcc_parser::element_list(value.as_bytes()).unwrap();
     assert_eq!(elements.len(), 1, "{context}");
     let element = &elements[0];
-    let all = |key: &str| -> Vec<&str> {
+    let values_of = |key: &str| -> Vec<&str> {
         let pairs = raw.iter().filter(|(name, _)| *name == key);
         pairs.map(|(_, value)| *value).collect()
     };
@@ -314,7 +318,7 @@ fn check_xfcc(value: &str, certificate: &Certificate, context: &str) {
     ];
     for (key, theirs) in parsed {
         // The crate does not distinguish an empty value from an absent one.
-        let mut ours = all(key);
+        let mut ours = values_of(key);
         ours.retain(|value| !value.is_empty());
         assert_eq!(theirs, ours, "{key} of {context}");
     }
@@ -325,18 +329,22 @@ fn check_xfcc(value: &str, certificate: &Certificate, context: &str) {
         .collect();
     assert_eq!(naive, raw, "{context}");
 
-    assert_eq!(all("Hash"), [certificate.fingerprint_sha256()], "{context}");
-    let mut sent = vec![certificate.leaf().to_der().unwrap()];
-    let leaf = sent.clone();
+    assert_eq!(
+        values_of("Hash"),
+        [certificate.fingerprint_sha256()],
+        "{context}"
+    );
+    let mut whole_chain = vec![certificate.leaf().to_der().unwrap()];
+    let leaf = whole_chain.clone();
     for certificate in certificate.intermediates() {
-        sent.push(certificate.to_der().unwrap());
+        whole_chain.push(certificate.to_der().unwrap());
     }
-    for (key, expected) in [("Cert", leaf), ("Chain", sent)] {
-        if let [text] = *all(key) {
+    for (key, expected) in [("Cert", leaf), ("Chain", whole_chain)] {
+        if let [text] = *values_of(key) {
             assert_eq!(ders_of_pem(&percent_decoded(text)), expected, "{context}");
         }
     }
-    match *all("Subject") {
+    match *values_of("Subject") {
         [] => {}
         [text] => {
             let name = rfc2253_attributes(certificate.leaf().subject_name());
@@ -358,7 +366,7 @@ fn check_xfcc(value: &str, certificate: &Certificate, context: &str) {
         ("URI", san_values(certificate, is_uri)),
         ("DNS", san_values(certificate, is_dns)),
     ] {
-        let read = all(key);
+        let read = values_of(key);
         // Envoy writes `URI=` for a certificate without a URI.
         if !(read.is_empty() || read == [""] && expected.is_empty()) {
             assert_eq!(read, expected, "{key} of {context}");
