@@ -254,7 +254,7 @@ impl Engine {
         if !resumption && ext::is_resumed(ssl) {
             return Ok(Decision::refuse(
                 Outcome::Misdirected,
-                "misdirected request: the route takes no resumed TLS session, and this Host is \
+                "misdirected request: the route accepts no resumed TLS session, and this Host is \
                  none of its snis"
                     .to_owned(),
             ));
@@ -358,7 +358,7 @@ fn early_or_misdirected(
     if !ext::is_handshake_over(ssl) {
         return Some(Decision::refuse(
             Outcome::TooEarly,
-            "too early: the request came as early data".to_owned(),
+            "too early: the request was sent as early data".to_owned(),
         ));
     }
     let expected = request

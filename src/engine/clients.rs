@@ -269,7 +269,7 @@ impl Engine {
     }
 
     /// Caches a client. Where the route verifies chains, only a client whose chain is verified is
-    /// cached beside the trusted ones: untrusted certificates can be made at will.
+    /// cached with the trusted ones, because anybody can make untrusted certificates.
     pub(super) fn cache_client(
         &self,
         slot: Option<SlotId>,

@@ -46,8 +46,8 @@ impl Absent {
     /// For the error log.
     pub(super) fn text(self) -> &'static str {
         match self {
-            Absent::NoHeader => "no header carries one",
-            Absent::UntrustedPeer => "the header is from a peer that trusted_ips does not name",
+            Absent::NoHeader => "the request has no header with one",
+            Absent::UntrustedPeer => "the header is from a peer that is not in trusted_ips",
             Absent::NoCertificate => "the proxy sent a header without one",
         }
     }

@@ -29,7 +29,7 @@ pub enum LineKind {
     Always = 0,
     /// On requests with [`Decision::forwarding`].
     Forwarding = 1,
-    /// With the value that [`Engine::xfcc`] makes of it and of the inbound header.
+    /// With the value that [`Engine::xfcc`] computes from it and from the inbound header.
     Xfcc = 2,
     /// Never: the value is longer than its limit.
     TooLarge = 3,
@@ -87,7 +87,7 @@ impl HeaderLines {
         verdict: VerifyResult,
         now: i64,
     ) -> Self {
-        let facts = ClientInfo {
+        let client = ClientInfo {
             certificate: Some(certificate),
             verify_result: verdict,
             issuer: None,
@@ -98,7 +98,7 @@ impl HeaderLines {
         let options = presented();
         lines.add(
             LineKind::Always,
-            DialectConfig::new(dialect, options).render(&facts),
+            DialectConfig::new(dialect, options).render(&client),
         );
         lines
     }
@@ -129,7 +129,7 @@ impl HeaderLines {
 pub struct ClientCertificate<'r> {
     /// The connection of the request, if it is TLS.
     pub ssl: Option<&'r SslRef>,
-    /// `None` stands for the certificate of the connection.
+    /// `None` is the certificate of the connection.
     pub certificate: Option<Rc<Certificate>>,
     /// The plan that the result belongs to.
     pub plan_id: usize,
@@ -148,7 +148,7 @@ struct CertificateContext {
 }
 
 impl CertificateContext {
-    fn facts<'a>(&'a self, plan: &'a Plan, now: i64) -> ClientInfo<'a> {
+    fn client_info<'a>(&'a self, plan: &'a Plan, now: i64) -> ClientInfo<'a> {
         let issuer = || {
             let issuer = self.chain.as_ref()?.issuer();
             let certificate = self.certificate.as_deref()?;
@@ -250,13 +250,13 @@ impl Engine {
         let headers = &plan.upstream_headers;
         let context = self.certificate_context(ssl, plan, decision, now)?;
         let mut lines = HeaderLines::new();
-        let facts = context.facts(plan, now);
+        let client = context.client_info(plan, now);
         // The certificate does not describe the anonymous consumer.
         let authenticated =
             decision.client.is_some() && !matches!(decision.identity, Identity::Anonymous(_));
         if authenticated {
             for selection in &headers.kong {
-                lines.add(LineKind::Always, selection.render(&facts));
+                lines.add(LineKind::Always, selection.render(&client));
             }
         }
         for selection in &headers.dialects {
@@ -265,13 +265,13 @@ impl Engine {
                 Dialect::Xfcc if selection.options.xfcc.mode.forwards() => LineKind::Xfcc,
                 _ => LineKind::Always,
             };
-            lines.add(kind, selection.render(&facts));
+            lines.add(kind, selection.render(&client));
         }
-        let certificate = facts.certificate.filter(|_| authenticated);
+        let certificate = client.certificate.filter(|_| authenticated);
         for (name, value) in policy.identity_lines(plan, certificate, decision.identity) {
             lines.push(LineKind::Always, name, value);
         }
-        if decision.client.is_none() && facts.certificate.is_some() {
+        if decision.client.is_none() && client.certificate.is_some() {
             // Unverified clients are not cached, so their lines cannot be cached either.
             lines.until = 0;
         }
@@ -288,7 +288,7 @@ impl Engine {
         dialect: Dialect,
         key: &str,
     ) -> Result<Option<String>, Error> {
-        self.with_client(subject, |facts| dialect.value(key, facts, &presented()))
+        self.with_client(subject, |client| dialect.value(key, client, &presented()))
     }
 
     /// The 21 properties of Cloudflare's `tlsClientAuth`.
@@ -299,7 +299,7 @@ impl Engine {
         &self,
         subject: ClientCertificate<'_>,
     ) -> Result<Vec<(&'static str, Property)>, Error> {
-        self.with_client(subject, |facts| Ok(cloudflare::tls_client_auth(facts)))
+        self.with_client(subject, |client| Ok(cloudflare::tls_client_auth(client)))
     }
 
     fn with_client<T>(
@@ -327,7 +327,7 @@ impl Engine {
             certificate: Some(certificate),
             server_uris: ssl.map(server_uris).unwrap_or_default(),
         };
-        read(&context.facts(plan, now))
+        read(&context.client_info(plan, now))
     }
 
     /// The upstream header of `xfcc` on a route that forwards the inbound one, or why there must be

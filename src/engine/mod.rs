@@ -52,8 +52,8 @@ const MAX_CRLS: usize = 16;
 const MAX_HEADER_VALUES: usize = 2048;
 /// Most valid tokens in the cache.
 const MAX_TOKENS: usize = 8192;
-/// Most inactive tokens in the cache, 128 bytes each. Anybody can make up tokens, so these do not
-/// share a cache with the valid ones.
+/// Most inactive tokens in the cache, 128 bytes each. Anybody can send invented tokens, so these
+/// do not share a cache with the valid ones.
 const MAX_INACTIVE: usize = 8192;
 /// Most issuers whose documents are kept.
 const MAX_ISSUERS: usize = 4096;
@@ -82,7 +82,7 @@ pub struct Engine {
     node: RefCell<Option<Arc<node::Node>>>,
     state_file: RefCell<Option<Arc<node::StateFile>>>,
     version: Cell<reload::PolicyVersion>,
-    /// When this worker first saw that another policy is in force on the node; `Some(None)` when it
+    /// When this worker first found that another policy is in force on the node; `Some(None)` when it
     /// must not serve its own any more.
     behind_since: Cell<Option<Option<Instant>>>,
     /// The certificates in header values, by a digest of the values.

@@ -1,7 +1,7 @@
 //! The certificates that their CA revoked.
 //!
-//! A cached status depends on the settings of the policy. That a CA revoked a certificate does not,
-//! so revoked certificates have a cache of their own: an entry applies to every route and survives
+//! A cached status depends on the settings of the policy, but a revocation by the CA does not. So
+//! revoked certificates have a separate cache: an entry applies to every route and survives
 //! a reload, and no older or unauthenticated answer replaces it before it ends.
 
 use crate::cache::Cache;
@@ -11,8 +11,8 @@ type Pair = ([u8; 32], [u8; 32]);
 
 /// A bounded cache of revoked certificates.
 pub(super) struct RevokedCertificates {
-    /// When the revocation was seen, which makes the entry void if the clock is set back before
-    /// that, and the first second at which the status must be fetched again.
+    /// When the revocation was seen, which makes the entry invalid if the clock is set back
+    /// before that, and the first second at which the status must be fetched again.
     entries: Cache<Pair, (i64, i64)>,
     count: u64,
 }
@@ -27,7 +27,7 @@ impl RevokedCertificates {
     }
 
     /// Number of revoked certificates seen so far: a decision that was made at another count is
-    /// void.
+    /// not used.
     pub(super) fn count(&self) -> u64 {
         self.count
     }

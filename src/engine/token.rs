@@ -1,5 +1,5 @@
 //! Access tokens: whether a request has a token that its route accepts, and that is bound to the
-//! certificate of the client. The documents and answers of the issuer are passed in as bytes.
+//! certificate of the client. The documents and responses of the issuer are passed in as bytes.
 //!
 //! Only the result of a signature check or an introspection is cached. Everything else is checked
 //! on every request, and nothing is cached on the connection.
@@ -26,7 +26,7 @@ use crate::Error;
 
 /// Estimated bytes in memory for a byte of JSON claims.
 const DECODED: usize = 12;
-/// Estimated bytes of a cached token besides its claims.
+/// Estimated bytes of a cached token in addition to its claims.
 const BASE: usize = 400;
 
 /// Seconds for which an inactive token is not introspected again, so that a client cannot cause an
@@ -39,12 +39,12 @@ pub(super) struct IssuerDocuments {
     keys: Option<Rc<Jwks>>,
 }
 
-/// A token that the issuer does not call active.
+/// A token that is not active according to its issuer.
 #[derive(Clone, Copy)]
 pub(super) struct InactiveToken {
-    /// When the issuer answered: the entry is void if the clock is set back before that.
+    /// When the issuer responded: the entry is not used if the clock is set back before that.
     from: i64,
-    /// First second at which the issuer may be asked again.
+    /// First second at which the token may be introspected again.
     until: i64,
 }
 
@@ -53,8 +53,8 @@ pub(super) struct CachedToken {
     claims: Claims,
     /// The algorithm of its signature; `None` for an introspected token.
     algorithm: Option<Algorithm>,
-    /// When it was introspected, in seconds since the epoch: the entry is void if the clock is set
-    /// back before that.
+    /// When it was introspected, in seconds since the epoch: the entry is not used if the clock is
+    /// set back before that.
     from: i64,
     /// First second at which it must be introspected again.
     until: i64,
@@ -590,8 +590,8 @@ impl Engine {
     }
 }
 
-/// The key of an introspected token. The issuer may answer another client of its differently, so
-/// the credentials are part of it.
+/// The cache key of an introspected token. The issuer may respond differently to another client,
+/// so the client credentials are part of the key.
 fn introspection_cache_key(token_auth: &TokenAuth, token: &str) -> [u8; 32] {
     let mut hasher = Sha256::new();
     hasher.update(b"introspection");
@@ -632,7 +632,7 @@ mod tests {
     use crate::engine::PolicySource;
 
     #[test]
-    fn introspection_results_are_void_once_the_clock_is_set_back() {
+    fn introspection_results_are_not_used_once_the_clock_is_set_back() {
         let text = "{_format_version: '3.0', routes: [{name: a, plugins: [{name: openid-connect, \
             config: {issuer: 'https://idp.example', auth_methods: [introspection], \
             client_id: [gw], client_secret: [s], cache_ttl: 60, \

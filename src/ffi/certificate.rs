@@ -1,4 +1,4 @@
-//! `rmtls_certificate`: a client certificate with the chain sent beside it.
+//! `rmtls_certificate`: a client certificate with the chain that was sent with it.
 
 use std::ffi::c_void;
 use std::rc::Rc;
@@ -33,7 +33,7 @@ pub const RMTLS_FIELD_X5T_S256: u32 = 8;
 /// Most names that are listed one by one: a caller keeps them all.
 const MAX_LISTED: usize = 1000;
 
-fn few<T>(list: &[T]) -> Result<&[T], Error> {
+fn bounded<T>(list: &[T]) -> Result<&[T], Error> {
     if list.len() > MAX_LISTED {
         return Err(Error::Misuse(format!("over {MAX_LISTED} names")));
     }
@@ -169,7 +169,7 @@ pub unsafe extern "C" fn rmtls_certificate_subject(
     guard(|| {
         // SAFETY: the caller's promises, passed on unchanged.
         unsafe {
-            let attributes = few(handle(certificate)?.0.subject())?;
+            let attributes = bounded(handle(certificate)?.0.subject())?;
             let attribute = attributes.get(index).ok_or(Error::NotFound)?;
             put(name, attribute.name.as_bytes())?;
             put(value, &attribute.value)
@@ -193,7 +193,7 @@ pub unsafe extern "C" fn rmtls_certificate_san(
     guard(|| {
         // SAFETY: the caller's promises, passed on unchanged.
         unsafe {
-            let names = few(handle(certificate)?.0.san())?;
+            let names = bounded(handle(certificate)?.0.san())?;
             let san = names.get(index).ok_or(Error::NotFound)?;
             put(kind, san.kind().as_bytes())?;
             put(value, &san.value())

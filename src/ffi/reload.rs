@@ -1,4 +1,4 @@
-//! `rmtls_reload`: a policy that is compiled beside the worker, and the watch on policy files.
+//! `rmtls_reload`: a policy that is compiled in a thread of the worker, and the watch on policy files.
 
 use std::rc::Rc;
 use std::time::Duration;

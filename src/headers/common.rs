@@ -158,7 +158,9 @@ pub(super) fn san(certificate: &X509Ref) -> Result<Vec<San>, LeftOutReason> {
         .iter()
         .any(|name| matches!(name, San::Ip(octets) if ![4, 16].contains(&octets.len())))
     {
-        return Err(unreadable("a subject alternative name is no IP address"));
+        return Err(unreadable(
+            "a subject alternative name is not an IP address",
+        ));
     }
     Ok(names)
 }

@@ -44,7 +44,7 @@ impl SigningKey {
         let bytes = |name: &str| {
             member(name)
                 .and_then(base64url)
-                .ok_or_else(|| format!("'{name}' is missing or no base64url"))
+                .ok_or_else(|| format!("'{name}' is missing or not base64url"))
         };
         let curve = member("crv");
         let (key_type, fallback, key) = match (member("kty"), curve) {
@@ -82,7 +82,7 @@ impl SigningKey {
             None => fallback,
             Some(name) => Algorithm::from_name(name)
                 .filter(|algorithm| algorithm.accepts(key_type))
-                .ok_or("an algorithm that does not go with it")?,
+                .ok_or("an algorithm that does not fit the key type")?,
         };
         Ok(SigningKey {
             kid: member("kid").map(Into::into),

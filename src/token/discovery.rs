@@ -71,6 +71,6 @@ fn text<'d>(document: &'d Map<String, Value>, name: &str) -> Result<Option<&'d s
     match document.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(format!("'{name}' is no string")),
+        Some(_) => Err(format!("'{name}' is not a string")),
     }
 }

@@ -13,7 +13,7 @@ pub enum TokenError {
     #[error("token signed by an unknown key: {0}")]
     UnknownKey(String),
     /// Not an access token: the claim that shows it, and its value.
-    #[error("token is no access token: its '{0}' is {1}")]
+    #[error("token is not an access token: its '{0}' is {1}")]
     NotAccessToken(&'static str, String),
     /// The signature does not match.
     #[error("token signature is wrong")]
@@ -76,7 +76,7 @@ impl TokenError {
             TokenError::Unacceptable(_)
             | TokenError::UnknownKey(_)
             | TokenError::WrongSignature => "The access token is not signed as it must be",
-            TokenError::NotAccessToken(..) => "The token is no access token",
+            TokenError::NotAccessToken(..) => "The token is not an access token",
             TokenError::Inactive => "The access token is not active",
             TokenError::InvalidClaim(_) | TokenError::WrongIssuer => {
                 "The access token is not of the right issuer or lacks a claim"

@@ -62,7 +62,7 @@ impl Jwks {
         ErrorStack::get();
         if keys.is_empty() {
             let why = left_out.first().map(|why| format!(" ({why})"));
-            return Err(format!("no key of use{}", why.unwrap_or_default()));
+            return Err(format!("no usable key{}", why.unwrap_or_default()));
         }
         Ok(Jwks {
             keys,
@@ -109,12 +109,12 @@ fn read(jwk: &Map<String, Value>) -> Result<Key, String> {
     let text = |name: &str| match jwk.get(name) {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.as_str())),
-        Some(_) => Err(format!("'{name}' is no string")),
+        Some(_) => Err(format!("'{name}' is not a string")),
     };
     let bytes = |name: &str| {
         text(name)?
             .and_then(base64url)
-            .ok_or_else(|| format!("'{name}' is missing or no base64url"))
+            .ok_or_else(|| format!("'{name}' is missing or not base64url"))
     };
     if let Some(usage) = text("use")?.filter(|usage| *usage != "sig") {
         return Err(format!("for '{}', not for signatures", short(usage)));
@@ -165,7 +165,7 @@ fn read(jwk: &Map<String, Value>) -> Result<Key, String> {
         .map(|name| {
             Algorithm::from_name(name)
                 .filter(|algorithm| algorithm.accepts(key_type))
-                .ok_or_else(|| format!("algorithm '{}' does not go with it", short(name)))
+                .ok_or_else(|| format!("algorithm '{}' does not fit the key type", short(name)))
         })
         .transpose()?;
     Ok(Key {

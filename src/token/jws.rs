@@ -47,7 +47,7 @@ impl<'t> Jws<'t> {
             return Err(not_a_jwt());
         }
         let part = |text: &str, name: &str| {
-            base64url(text).ok_or_else(|| malformed(format!("the {name} is no base64url")))
+            base64url(text).ok_or_else(|| malformed(format!("the {name} is not base64url")))
         };
         let header = json::object(&part(header, "header")?, MAX_HEADER)
             .map_err(|why| malformed(format!("header: {why}")))?;
@@ -106,7 +106,7 @@ impl<'t> Jws<'t> {
     /// The claims, not verified. See [`Jws::verify`].
     pub fn claims(&self) -> Result<Claims, TokenError> {
         let payload = base64url(self.payload)
-            .ok_or_else(|| malformed("the payload is no base64url".to_owned()))?;
+            .ok_or_else(|| malformed("the payload is not base64url".to_owned()))?;
         Claims::parse(&payload).map_err(|why| malformed(format!("payload: {why}")))
     }
 }
@@ -115,7 +115,7 @@ fn read_header(header: &Map<String, Value>) -> Result<(Algorithm, Option<String>
     let text = |name: &str| match header.get(name) {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.as_str())),
-        Some(_) => Err(malformed(format!("header: '{name}' is no string"))),
+        Some(_) => Err(malformed(format!("header: '{name}' is not a string"))),
     };
     if header.contains_key("crit") {
         // No critical parameter is supported, and an empty or malformed list is an error too.

@@ -2,8 +2,8 @@
 //! token to a client certificate (RFC 8705). All functions work on bytes from other parties, within
 //! limits.
 //!
-//! Refused are unsigned tokens and those with a symmetric signature, encrypted and nested tokens,
-//! and every critical header parameter. Keys that a token names or carries itself are ignored.
+//! Unsigned tokens, tokens with a symmetric signature, encrypted and nested tokens, and tokens with
+//! a critical header parameter are refused. Keys and key URLs inside a token are ignored.
 
 mod algorithm;
 mod claims;

@@ -225,7 +225,7 @@ paymnets
 
 
 
-=== TEST 12: access() raises for a route that is no string
+=== TEST 12: access() raises for a route that is not a string
 --- policy eval: $::Policy
 --- config
     location /t {

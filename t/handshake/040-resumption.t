@@ -273,4 +273,4 @@ reused=0 status=200 body=in
 status=200,421,200
 status=200,421,200
 --- error_log
-[mtls] 421 misdirected request: the route takes no resumed TLS session, and this Host is none of its snis
+[mtls] 421 misdirected request: the route accepts no resumed TLS session, and this Host is none of its snis

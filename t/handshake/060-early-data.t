@@ -51,7 +51,7 @@ early n.test b.test,b.test b client-b
 rm -f session
 tls tls=1.3 sni=a.test path=/none sess_out=session >/dev/null
 tls tls=1.3 sni=a.test host=a.test,a.test path=/to/a sess_in=session early=1 | facts early status body
-echo "$(grep -c '\[mtls\] 425 too early: the request came as early data' "$ERROR_LOG") in the log"
+echo "$(grep -c '\[mtls\] 425 too early: the request was sent as early data' "$ERROR_LOG") in the log"
 _EOC_
 
 our $Expected = <<'_EOC_';

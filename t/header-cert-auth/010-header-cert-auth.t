@@ -105,7 +105,7 @@ code a.test/see/url $(as client-a)
 401 {"message":"No required TLS certificate was sent"}
 401 application/json; charset=utf-8 {"message":"No required TLS certificate was sent"}
 --- error_log
-[mtls] 401 no certificate: no header carries one
+[mtls] 401 no certificate: the request has no header with one
 [mtls] 401 no certificate: the proxy sent a header without one
 
 
@@ -153,7 +153,7 @@ grep -o '\[mtls\] 401 [^,]*' "$ERROR_LOG"
 
 
 
-=== TEST 4: access() ignores the header of a peer that trusted_ips does not name
+=== TEST 4: access() ignores the header of a peer that is not in trusted_ips
 --- policy eval: $::Policy
 --- config eval: $::Config
 --- http_config eval: $::UntrustedPeer
@@ -168,7 +168,7 @@ header to/plain "X-Client-Cert: $(escaped client-a)" -H "x_client_cert: a" | gre
 200 header SUCCESS CN=client-a,O=Example
 0
 --- error_log
-[mtls] 401 no certificate: the header is from a peer that trusted_ips does not name
+[mtls] 401 no certificate: the header is from a peer that is not in trusted_ips
 --- no_error_log
 and that list is empty
 
@@ -194,7 +194,7 @@ grep -c "trusted_ips' of mtls.init, and that list is empty" "$ERROR_LOG"
 2
 2
 --- error_log
-[mtls] 401 no certificate: the header is from a peer that trusted_ips does not name
+[mtls] 401 no certificate: the header is from a peer that is not in trusted_ips
 
 
 
@@ -210,7 +210,7 @@ header see/url "X-Client-Cert: $(escaped client-a)" -H "X-Real-IP: 10.1.2.3"
 --- client_out
 401 {"message":"No required TLS certificate was sent"}
 --- error_log
-[mtls] 401 no certificate: the header is from a peer that trusted_ips does not name
+[mtls] 401 no certificate: the header is from a peer that is not in trusted_ips
 
 
 
@@ -233,7 +233,7 @@ ssl-client-subject-dn: CN=client-a,O=Example
 ssl-client-issuer-dn: CN=Test CA-A,O=Example Lab,C=CZ
 401 {"message":"No required TLS certificate was sent"}
 --- error_log
-[mtls] 401 no certificate: no header carries one
+[mtls] 401 no certificate: the request has no header with one
 
 
 
@@ -322,7 +322,7 @@ header "set?cert=$(escaped client-a)" "X-Client-Cert: $(escaped client-c)"
 200 header SUCCESS CN=client-a,O=Example
 401 {"message":"TLS certificate failed verification"}
 --- error_log
-[mtls] 401 no certificate: no header carries one
+[mtls] 401 no certificate: the request has no header with one
 
 
 

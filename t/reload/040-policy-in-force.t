@@ -479,7 +479,7 @@ qr{\[mtls\] policy not loaded: .*; no last good one: state_dir: '.*\.state': doe
 [
     qr{state: .*mtls.init: state_dir must be an absolute path of a directory, got 'state'},
     qr{state: .*'.*/none': No such file or directory},
-    qr{state: .*' has mode 0755, expected 0700: whoever writes there decides who gets in},
+    qr{state: .*' has mode 0755, expected 0700: a user who can write there can replace the policy},
 ]
 
 

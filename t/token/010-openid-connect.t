@@ -342,7 +342,7 @@ request header "$a" -H "X-Client-Cert: $(escaped client-int)" $(as client-a) | c
 401
 200
 --- error_log
-[mtls] 401 token is bound to a certificate, and none was presented: the header is from a peer that trusted_ips does not name
+[mtls] 401 token is bound to a certificate, and none was presented: the header is from a peer that is not in trusted_ips
 
 
 
@@ -646,7 +646,7 @@ niltoken.check: token is bound to a certificate, and none was presented: none gi
 niltoken.check: token without cnf.x5t#S256
 true
 niltoken.check: token with a malformed cnf.x5t#S256
-niltoken.check: token malformed: the header is no base64url
+niltoken.check: token malformed: the header is not base64url
 token.check: token must be a table or a string, got number
 token.check: certificate must be a resty.mtls.certificate or nil
 token.check: mode must be 'strict' or 'optional', got lax
@@ -679,7 +679,7 @@ Bearer error="invalid_token", error_description="The access token must be bound 
 401 {"message":"Unauthorized"}
 --- error_log
 [mtls] 401 token is bound to another certificate
-[mtls] 401 token is bound to a certificate, and none was presented: no header carries one
+[mtls] 401 token is bound to a certificate, and none was presented: the request has no header with one
 [mtls] 401 no bearer token
 --- no_error_log
 [crit]
@@ -882,13 +882,13 @@ request post some-token
 request any "$(forge good)"
 request any "$(forge id)"
 --- client_out
-401 {"message":"Unauthorized"} Bearer error="invalid_token", error_description="The token is no access token"
-401 {"message":"Unauthorized"} Bearer error="invalid_token", error_description="The token is no access token"
+401 {"message":"Unauthorized"} Bearer error="invalid_token", error_description="The token is not an access token"
+401 {"message":"Unauthorized"} Bearer error="invalid_token", error_description="The token is not an access token"
 200 in
-401 {"message":"Unauthorized"} Bearer error="invalid_token", error_description="The token is no access token"
+401 {"message":"Unauthorized"} Bearer error="invalid_token", error_description="The token is not an access token"
 --- error_log
-[mtls] 401 token is no access token: its 'token_type' is 'refresh_token'
-[mtls] 401 token is no access token: its 'typ' is 'ID'
+[mtls] 401 token is not an access token: its 'token_type' is 'refresh_token'
+[mtls] 401 token is not an access token: its 'typ' is 'ID'
 --- no_error_log
 [crit]
 
@@ -954,7 +954,7 @@ grep -ao '\[mtls\] 401 [^"]*here\|\[mtls\] 401 [^"]*logout' "$ERROR_LOG" | sort 
 401 {"message":"Unauthorized"} Bearer error="invalid_token", error_description="The access token must be bound to the client certificate of the request"
       8 [mtls] 401 token bound by cnf.jkt, which is not checked here
       3 [mtls] 401 token bound by cnf.jwk, which is not checked here
-      3 [mtls] 401 token is no access token: its 'events' is a logout
+      3 [mtls] 401 token is not an access token: its 'events' is a logout
 --- no_error_log
 [crit]
 

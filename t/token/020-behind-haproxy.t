@@ -120,4 +120,4 @@ through to/token $(as client-a) -H "$(bearer "$(token client-a ES256)")"
 401 {"message":"No required TLS certificate was sent"}
 401 {"message":"Unauthorized"}
 --- error_log
-[mtls] 401 no certificate: the header is from a peer that trusted_ips does not name
+[mtls] 401 no certificate: the header is from a peer that is not in trusted_ips

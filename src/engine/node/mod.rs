@@ -30,7 +30,7 @@ pub const MAX_WORKERS: usize = 128;
 /// Most compilations that are tracked at the same time, to notice when their worker dies.
 const MAX_ATTEMPTS: usize = 64;
 /// A document is not compiled again once this many workers died while they compiled it.
-const MAX_DEATHS: u64 = 2;
+const MAX_CRASHES: u64 = 2;
 /// Longest wait for another process that writes documents.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 
@@ -42,8 +42,8 @@ const ACTIVE: usize = 3;
 const ORDER: usize = 4;
 const SINCE: usize = 5;
 const DIGEST: usize = 6;
-const DEADLY: usize = 10;
-const DEATHS: usize = 11;
+const CRASHED_KEY: usize = 10;
+const CRASHES: usize = 11;
 /// 1 while order, digest and epoch are written.
 const CHANGING: usize = 12;
 const VERSION: usize = 16;
@@ -165,7 +165,7 @@ impl Node {
     }
 
     /// The node of the parent process. During a binary upgrade (USR2) that is the old nginx, whose
-    /// workers may serve beside those of the new one, and take over again. `None` when the parent
+    /// workers may serve together with those of the new one, and take over again. `None` when the parent
     /// has no node, one of another layout, or when this process may not open it.
     pub fn of_parent() -> Option<Node> {
         Node::of_process(std::os::unix::process::parent_id())
@@ -390,16 +390,16 @@ impl Node {
                     .compare_exchange(process, 0, Ordering::AcqRel, Ordering::Relaxed)
                     .is_ok()
             {
-                let died_of = self.get(index + 1);
-                if self.word(DEADLY).swap(died_of, Ordering::AcqRel) != died_of {
-                    self.set(DEATHS, 0);
+                let crashed_key = self.get(index + 1);
+                if self.word(CRASHED_KEY).swap(crashed_key, Ordering::AcqRel) != crashed_key {
+                    self.set(CRASHES, 0);
                 }
-                self.word(DEATHS).fetch_add(1, Ordering::AcqRel);
+                self.word(CRASHES).fetch_add(1, Ordering::AcqRel);
             }
         }
-        let deaths = self.get(DEATHS);
-        if self.get(DEADLY) == key && deaths >= MAX_DEATHS {
-            return Err(deaths);
+        let crashes = self.get(CRASHES);
+        if self.get(CRASHED_KEY) == key && crashes >= MAX_CRASHES {
+            return Err(crashes);
         }
         let this = u64::from(process::id());
         let claimed = (0..MAX_ATTEMPTS).map(words).find(|index| {
@@ -481,7 +481,7 @@ impl Drop for Lock<'_> {
     }
 }
 
-/// Marks a compilation in progress. If the process dies meanwhile, the next one sees the mark.
+/// Marks a compilation in progress. If the process dies meanwhile, the next one finds the mark.
 pub struct Attempt<'n> {
     node: &'n Node,
     index: Option<usize>,
@@ -533,12 +533,12 @@ impl StateFile {
         let shown = directory.display();
         let found = fs::metadata(directory).map_err(|error| format!("'{shown}': {error}"))?;
         if !found.is_dir() {
-            return Err(format!("'{shown}' is no directory"));
+            return Err(format!("'{shown}' is not a directory"));
         }
         let mode = found.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
             return Err(format!(
-                "'{shown}' has mode {mode:04o}, expected 0700: whoever writes there decides who gets in"
+                "'{shown}' has mode {mode:04o}, expected 0700: a user who can write there can replace the policy"
             ));
         }
         let name = hex(&sha256(source)[..8]);
@@ -622,13 +622,13 @@ impl StateFile {
         let (digest, content) = bytes
             .strip_prefix(MAGIC)
             .and_then(|rest| rest.split_first_chunk::<32>())
-            .ok_or_else(|| invalid("is no state file"))?;
+            .ok_or_else(|| invalid("is not a state file"))?;
         if sha256(content) != *digest {
             return Err(invalid(
                 "does not have the digest that it had when it was written",
             ));
         }
-        Documents::decode(content).ok_or_else(|| invalid("is no state file"))
+        Documents::decode(content).ok_or_else(|| invalid("is not a state file"))
     }
 
     /// Its path.

@@ -219,7 +219,9 @@ fn state_file_reads_what_was_written_and_refuses_damaged_files() {
     fs::create_dir_all(&directory).unwrap();
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).unwrap();
     let why = StateFile::new(&directory, b"p").unwrap_err();
-    assert!(why.ends_with("has mode 0755, expected 0700: whoever writes there decides who gets in"));
+    assert!(why.ends_with(
+        "has mode 0755, expected 0700: a user who can write there can replace the policy"
+    ));
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)).unwrap();
     let file = StateFile::new(&directory, b"p").unwrap();
     assert_ne!(file, StateFile::new(&directory, b"q").unwrap());

@@ -30,9 +30,9 @@ const SETTLE_TIME: Duration = Duration::from_millis(500);
 /// How long a worker may serve an older policy, beyond the interval of its watch, while it compiles
 /// the one in force.
 const CATCH_UP: Duration = Duration::from_secs(10);
-/// A watch is dead when it has not checked the files for this long beyond its interval.
+/// A watch has stopped when it has not checked the files for this long beyond its interval.
 const OVERDUE: Duration = Duration::from_secs(10);
-/// Memory is given back to the system after a policy of more bytes than this.
+/// Free memory is returned to the system after a policy of more bytes than this.
 const LARGE_POLICY: usize = 1 << 20;
 
 /// The source of a policy.
@@ -230,8 +230,8 @@ fn compile(job: &CompileJob) {
     }
 }
 
-/// Gives memory back to the system once nothing else is left to do: what compiling a large policy
-/// took and what the old policy left.
+/// Returns free memory to the system once nothing else is left to do: that of compiling a large
+/// policy and that of the old policy.
 fn release_memory_when_idle() {
     background::when_idle(|| {
         if COMPILED_LARGE.take() {
@@ -275,9 +275,9 @@ fn run(job: &CompileJob) -> CompileResult {
     let attempt = match (node, source.attempt_key()) {
         (Some(node), Some(key)) => match node.attempt(key) {
             Ok(attempt) => Some(attempt),
-            Err(deaths) => {
+            Err(crashes) => {
                 let error = format!(
-                    "{}: not compiled, since {deaths} workers died while they did; it is tried again \
+                    "{}: not compiled, since {crashes} workers died while they did; it is tried again \
                      when it changes",
                     source.label()
                 );
@@ -433,8 +433,8 @@ impl Drop for Reload {
 pub enum ReloadProgress {
     /// Not compiled yet.
     Building,
-    /// In force. The text describes the change for the log, with a second line for a problem
-    /// besides.
+    /// In force. The text describes the change for the log, with a second line if there was
+    /// also a problem.
     InForce(String),
     /// The files have the same content as the policy in force.
     Same,
@@ -851,7 +851,7 @@ impl Engine {
         }
     }
 
-    /// Notes that this worker cannot obtain the policy in force: from now on it answers 503.
+    /// Records that this worker cannot obtain the policy in force: from now on it responds with 503.
     pub fn set_unavailable(&self) {
         if self.is_behind() {
             self.behind_since.set(Some(None));

@@ -18,7 +18,7 @@ use crate::Error;
 
 /// `X509_V_ERR_CERT_REVOKED`.
 const REVOKED: i32 = 23;
-/// `X509_V_ERR_UNABLE_TO_GET_CRL`: no source gave a status.
+/// `X509_V_ERR_UNABLE_TO_GET_CRL`: there is no status from any source.
 const NO_STATUS: i32 = 3;
 /// Seconds after which the local CRLs are evaluated again when they gave no status.
 const LOCAL_RETRY: i64 = 60;
@@ -27,7 +27,7 @@ const LOCAL_RETRY: i64 = 60;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub enum RevocationState {
-    /// No source gave an answer.
+    /// No source returned a valid response.
     Unknown = 0,
     /// Not revoked.
     Good = 1,
@@ -57,7 +57,7 @@ pub struct CachedStatus {
     pub code: i32,
     /// Depth of the certificate that is revoked or has no status; 0 is the leaf.
     pub depth: u32,
-    /// When it was evaluated: it is void if the clock is set back before that.
+    /// When it was evaluated: it is not used if the clock is set back before that.
     from: i64,
     /// First second at which it must be fetched again.
     pub until: i64,

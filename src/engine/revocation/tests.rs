@@ -77,7 +77,7 @@ fn set_revocation_status_only_a_newer_answer_ends_a_revocation() {
 }
 
 #[test]
-fn set_revocation_status_from_the_future_is_void_unless_revoked() {
+fn set_revocation_status_from_the_future_is_not_used_unless_revoked() {
     let source = RevocationSource::Crl {
         url: "http://a.example/".to_owned(),
     };

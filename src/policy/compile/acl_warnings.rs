@@ -120,7 +120,7 @@ fn warn_about_several_cas(plugin: &Plugin<'_>, auth: &Auth, report: &mut Report)
             format!(
                 "{what}, and each of several CAs that are not in one chain may issue such a \
                  certificate: {}; expected one CA and those below it in 'ca_certificates' of the \
-                 route, or 'sha256' or 'spki_sha256' beside the names",
+                 route, or 'sha256' or 'spki_sha256' in addition to the names",
                 named.join(", ")
             )
         },

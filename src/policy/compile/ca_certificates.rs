@@ -73,7 +73,7 @@ impl CaCertificates {
             };
             if pem_text::has_private_key(pem) {
                 report.warn("private keys in 'cert'", place, &path.field("cert"), || {
-                    "holds a private key beside the certificate, which must not be in a policy"
+                    "holds a private key in addition to the certificate, which must not be in a policy"
                         .to_owned()
                 });
             }
@@ -126,7 +126,8 @@ impl CaCertificates {
     }
 }
 
-/// The error for a text that is no CA certificate. It names what the text is instead, if known.
+/// The error for a text that is not a CA certificate. It has what the text is instead, if that is
+/// recognised.
 pub(super) fn unreadable_message(pem: &str, error: &Error) -> String {
     let is_text = matches!(error, Error::NoCertificate | Error::BadCertificate(_));
     let message = is_text.then(|| pem_text::diagnose(pem)).flatten();

@@ -64,8 +64,8 @@ pub(super) fn certificate_request(
                 &path,
                 || {
                     format!(
-                    "no CA names are sent for the server name '{pattern}': {} asks under the same \
-                     name and sends none",
+                    "no CA names are sent for the server name '{pattern}': {} requests a certificate \
+                     under the same name without 'send_ca_dn'",
                     without_ca_names.path
                 )
                 },

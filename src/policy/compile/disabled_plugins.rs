@@ -18,7 +18,7 @@ pub(super) fn disabled_plugins<'t>(
     let mut everywhere = ProtectingPlugins::default();
     let mut of_service: Map<usize, ProtectingPlugins> = Map::default();
     let mut of_route: Map<usize, ProtectingPlugins> = Map::default();
-    // In a disabled plugin, a reference to a missing entity is no error.
+    // In a disabled plugin, a reference to a missing entity is not an error.
     let target = |link: &Option<Link<'t>>, index: &ReferenceIndex<'t>| match link {
         None => Ok(None),
         Some(link) => index.find(link).map(Some).ok_or(()),

@@ -186,7 +186,7 @@ fn assemble(
         }
     }
     let mut route_names: Vec<(&str, usize)> = routes.all().collect();
-    // The empty name, which no route has, stands for the global plan.
+    // The empty name, which no route has, is that of the global plan.
     route_names.push(("", 0));
     route_names.sort_unstable();
     update_number(&mut digest, route_names.len());

@@ -149,7 +149,7 @@ fn from_yaml_private_key_beside_a_ca_is_warned_about() {
     );
     assert_eq!(
         warnings(&policy(&text)),
-        ["p:3:52: warning: ca_certificates[0].cert: holds a private key beside the certificate, \
+        ["p:3:52: warning: ca_certificates[0].cert: holds a private key in addition to the certificate, \
           which must not be in a policy"]
     );
 }

@@ -148,7 +148,8 @@ fn certificate_request_ca_names_are_complete_or_empty() {
         warnings(&policy),
         [
             "p:9:5: warning: routes[0].plugins[0].config.send_ca_dn: no CA names are sent for the \
-          server name 'b.test': routes[1].plugins[0] asks under the same name and sends none"
+          server name 'b.test': routes[1].plugins[0] requests a certificate under the same name \
+          without 'send_ca_dn'"
         ]
     );
 }
@@ -170,7 +171,8 @@ fn certificate_request_of_tls_handshake_modifier_accepts_any_certificate() {
     assert_eq!(
         warnings(&policy),
         ["p:8:3: warning: plugins[0].config.send_ca_dn: no CA names are sent for the server name \
-          'a.test': plugins[1] asks under the same name and sends none"]
+          'a.test': plugins[1] requests a certificate under the same name \
+          without 'send_ca_dn'"]
     );
 }
 

@@ -257,7 +257,7 @@ fn openid_connect_bad_values_are_refused() {
             "{issuer: 'https://a.test', auth_methods: [introspection], client_id: [a], \
              client_auth: [private_key_jwt], client_jwk: [{kty: EC, crv: P-256, d: AAAA}]}"
                 .to_owned(),
-            "6:153: plugins[0].config.client_jwk: 'x' is missing or no base64url",
+            "6:153: plugins[0].config.client_jwk: 'x' is missing or not base64url",
         ),
     ] {
         let text = with_cas(&format!(

@@ -210,7 +210,7 @@ fn check_token_type_accepts_access_tokens_only() {
             "'events' is a logout",
         ),
     ] {
-        let why = format!("token is no access token: its {why}");
+        let why = format!("token is not an access token: its {why}");
         assert_eq!(check(bad.clone()), Err(why), "{bad}");
     }
 }

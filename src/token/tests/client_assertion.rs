@@ -54,7 +54,7 @@ fn assertion_verifies_with_the_public_key_of_its_jwk() {
     assert_eq!(wrong(&rsa_jwk, ("q", "AQ")), "not an RSA key");
     assert_eq!(
         wrong(&ec_jwk, ("alg", "HS256")),
-        "an algorithm that does not go with it"
+        "an algorithm that does not fit the key type"
     );
     assert_eq!(
         wrong(&ec_jwk, ("kty", "oct")),

@@ -47,7 +47,7 @@ fn parse_accepts_the_expected_issuer_only() {
     }
     assert_eq!(
         read(json!({"jwks_uri": 1}), issuer).unwrap_err(),
-        "'jwks_uri' is no string"
+        "'jwks_uri' is not a string"
     );
     // http URLs are accepted if the configured issuer is an http URL.
     let plain = "http://idp.test/realms/a";

@@ -16,7 +16,7 @@ fn parse_leaves_out_unusable_keys() {
     let weak = rsa(1024, "weak");
     for (jwk, why) in [
         (with(json!({"use": "enc"})), "for 'enc', not for signatures"),
-        (with(json!({"use": 1})), "'use' is no string"),
+        (with(json!({"use": 1})), "'use' is not a string"),
         (
             with(json!({"key_ops": ["sign"]})),
             "'key_ops' without 'verify'",
@@ -27,15 +27,15 @@ fn parse_leaves_out_unusable_keys() {
         ),
         (
             with(json!({"alg": "ES256"})),
-            "algorithm 'ES256' does not go with it",
+            "algorithm 'ES256' does not fit the key type",
         ),
         (
             with(json!({"alg": "HS256"})),
-            "algorithm 'HS256' does not go with it",
+            "algorithm 'HS256' does not fit the key type",
         ),
         (
             with(json!({"alg": "RSA-OAEP"})),
-            "algorithm 'RSA-OAEP' does not go with it",
+            "algorithm 'RSA-OAEP' does not fit the key type",
         ),
         (
             with(json!({"e": "AQ"})),
@@ -61,7 +61,7 @@ fn parse_leaves_out_unusable_keys() {
             with(json!({"n": encode_base64url(&[255; 2000])})),
             "an RSA key of 16000 bits, expected 2048 to 8192",
         ),
-        (with(json!({"n": "="})), "'n' is missing or no base64url"),
+        (with(json!({"n": "="})), "'n' is missing or not base64url"),
         (weak.jwk, "an RSA key of 1024 bits, expected 2048 to 8192"),
         (json!({"kty": "oct", "k": "AAAA"}), "symmetric"),
         (json!({"kty": "DSA"}), "type 'DSA' is not supported"),
@@ -92,7 +92,7 @@ fn parse_leaves_out_unusable_keys() {
         let document = json!({"keys": [jwk]}).to_string();
         assert_eq!(
             Jwks::parse(document.as_bytes()).err().unwrap(),
-            format!("no key of use (keys[0]: {why})"),
+            format!("no usable key (keys[0]: {why})"),
             "{document:.200}"
         );
         let keys = jwks(&[&jwk, &pair.jwk]);
@@ -102,7 +102,7 @@ fn parse_leaves_out_unusable_keys() {
     assert!(openssl::error::ErrorStack::get().errors().is_empty());
     for (document, why) in [
         ("{}".to_owned(), "no list 'keys' in it"),
-        (r#"{"keys":[]}"#.to_owned(), "no key of use"),
+        (r#"{"keys":[]}"#.to_owned(), "no usable key"),
         (
             json!({"keys": vec![&pair.jwk; 101]}).to_string(),
             "101 keys are over the limit of 100",

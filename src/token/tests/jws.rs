@@ -230,15 +230,15 @@ fn parse_malformed_tokens() {
         ("a.b.c.d".to_owned(), no_jwt),
         (
             format!("{header}=.{payload}.{signature}"),
-            "the header is no base64url",
+            "the header is not base64url",
         ),
         (
             format!("{header}.{payload}.{signature}="),
-            "the signature is no base64url",
+            "the signature is not base64url",
         ),
         (
             format!("{header}.{payload}. {signature}"),
-            "the signature is no base64url",
+            "the signature is not base64url",
         ),
         (
             format!("{}.{payload}.{signature}", encode_base64url(b"[]")),
@@ -260,14 +260,14 @@ fn parse_malformed_tokens() {
                 "{}.{payload}.{signature}",
                 encode_base64url(br#"{"alg":["ES256"]}"#)
             ),
-            "header: 'alg' is no string",
+            "header: 'alg' is not a string",
         ),
         (
             format!(
                 "{}.{payload}.{signature}",
                 encode_base64url(br#"{"alg":"ES256","kid":1}"#)
             ),
-            "header: 'kid' is no string",
+            "header: 'kid' is not a string",
         ),
         (
             "a".repeat(1 << 20),
