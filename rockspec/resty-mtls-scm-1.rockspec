@@ -24,7 +24,7 @@ external_dependencies = {
    OPENSSL = { header = "openssl/ssl.h", library = "ssl" },
 }
 build = {
-   -- Not "make", which wants CFLAGS handed on: openssl-sys would be built anew with them.
+   -- Not "make", which passes CFLAGS to the build: cargo would build openssl-sys again with them.
    type = "command",
    build_command = "$(MAKE) build",
    -- LuaRocks moves the Lua modules, the library and the command to its tree, and keeps the rest in the rock's directory.
