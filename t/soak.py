@@ -274,7 +274,7 @@ class Traffic(threading.Thread):
         elif status == 200 and path == "/a" and ("CN=" + identity).encode() not in body:
             self.wrong.append("%s: the upstream received %r for %s" % (self.kind, body, identity))
         elif path == "/open" and b"nobody" not in body:
-            self.wrong.append("%s: a name that asks nobody told the upstream %r" % (self.kind, body))
+            self.wrong.append("%s: a name without a certificate request sent the upstream %r" % (self.kind, body))
         return status
 
     def random_target(self):

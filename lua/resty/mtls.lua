@@ -183,7 +183,7 @@ function _M.init(opts)
     log_warnings(current)
 
     local status = current:status()
-    local faults, warnings = placement.check(status and status.counts.asks > 0, current)
+    local faults, warnings = placement.check(status and status.counts.certificate_requests > 0, current)
     start_warnings = {}
     for level, lines in pairs { [ERR] = faults, [WARN] = warnings } do
         for _, line in ipairs(lines) do
@@ -287,7 +287,7 @@ function _M.metrics()
 end
 
 
--- { version, worker, epoch, since, digest, counts = { routes, server_names, asks, warnings }, warnings,
+-- { version, worker, epoch, since, digest, counts = { routes, server_names, certificate_requests, warnings }, warnings,
 -- start_warnings, last_error, node = { epoch, since, workers = { { worker, pid, epoch, since, failed }, ... } },
 -- metrics }
 function _M.status()

@@ -17,7 +17,7 @@ our $Http = <<'_EOC_';
         local map = assert(require("resty.mtls.sni_map").new())
         assert(map:add("a.test", { trust_stores = { store_a }, send_ca_names = true, value = 7 }))
         assert(map:add("*.w.test", { trust_stores = { store_b } }))
-        assert(map:add("open.w.test", { ask = false, value = 9 }))
+        assert(map:add("open.w.test", { request_certificate = false, value = 9 }))
         map:build()
         package.loaded["t.pieces"] = { map = map, store = store_a }
     }

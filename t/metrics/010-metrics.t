@@ -347,7 +347,7 @@ _EOC_
 Content-Type: application/json
 policy.yaml:35:3: warning: routes[3]: has tls-metadata-headers but neither mtls-auth nor tls-handshake-modifier, so the certificate that it forwards is not requested
 ['epoch', 'since', 'workers'] ['epoch', 'failed', 'pid', 'since', 'worker'] True 1 False
-{"counts": {"asks": 1, "routes": 4, "server_names": 1, "warnings": 1}, "digest": "digest", "epoch": 1, "version": "0.1.0", "worker": 0}
+{"counts": {"certificate_requests": 1, "routes": 4, "server_names": 1, "warnings": 1}, "digest": "digest", "epoch": 1, "version": "0.1.0", "worker": 0}
 ['cache_lookups_total', 'certificate_requests_total', 'certificate_time_to_expiry_seconds', 'certificates_presented_total', 'client_hellos_total', 'connections_total', 'handshake_errors_total', 'metrics_shared', 'policy_epoch', 'policy_in_force_epoch', 'policy_in_force_since_seconds', 'policy_info', 'policy_reload_failing', 'policy_reloads_total', 'requests_total', 'responses_total', 'shortages_total', 'verdicts_total']
 ['count', 'sum'] 1
 client_hellos_total 2

@@ -20,7 +20,7 @@ local error = error
 local type = type
 
 
-local OPTIONS = { value = "number", trust_stores = "table", send_ca_names = "boolean", ask = "boolean" }
+local OPTIONS = { value = "number", trust_stores = "table", send_ca_names = "boolean", request_certificate = "boolean" }
 
 
 local number = ffi.new("uint32_t[1]")
@@ -41,9 +41,9 @@ function _M.new()
 end
 
 
--- name: exact, "*.example.com" (one label) or "*". options: value (a number that get() returns, default 0), ask
--- (whether a certificate is requested, default true), trust_stores (those against which the certificate will
--- be verified), send_ca_names (default false). true, or nil and an error.
+-- name: exact, "*.example.com" (one label) or "*". options: value (a number that get() returns, default 0),
+-- request_certificate (default true), trust_stores (those against which the certificate will be verified),
+-- send_ca_names (default false). true, or nil and an error.
 function _M:add(name, options)
     if type(name) ~= "string" then
         error("name must be a string", 2)
@@ -69,7 +69,7 @@ function _M:add(name, options)
 
     local ok, err = library.try("sni_map.add", function(message)
         return C.rmtls_sni_map_add(self.handle, name, #name, options.value or 0,
-                                   options.ask == false and 0 or 1, handles, #stores,
+                                   options.request_certificate == false and 0 or 1, handles, #stores,
                                    options.send_ca_names and 1 or 0, message)
     end)
 

@@ -299,7 +299,7 @@ function _M:status()
         counts = {
             routes = tonumber(status.routes),
             server_names = tonumber(status.server_names),
-            asks = tonumber(status.certificate_requests),
+            certificate_requests = tonumber(status.certificate_requests),
             warnings = tonumber(status.warnings),
         },
     }
