@@ -168,7 +168,7 @@ fn status_from_local_crls(
             0 if !path.chain().is_empty() => return Ok(Some(status(RevocationState::Good))),
             // A revoked CA must not answer for its certificates, even if their CRL is missing.
             REVOKED => return Ok(Some(status(RevocationState::Revoked))),
-            // Its sources may have an answer before a local CRL comes into force.
+            // Its sources may have a response before a local CRL comes into force.
             _ => unknown = status(RevocationState::Unknown),
         }
         unknown.until = until.min(now.saturating_add(LOCAL_RETRY));
@@ -311,7 +311,7 @@ impl Engine {
 
     /// Caches a status that another worker evaluated, or that no source answered, for at most the
     /// time that the plan allows. A revoked certificate stays revoked to the end of that time,
-    /// whatever `state` is: an answer that arrives late may be older. Returns the status that is
+    /// whatever `state` is: a response that arrives late may be older. Returns the status that is
     /// cached.
     pub fn set_revocation_status(
         &self,
@@ -354,7 +354,7 @@ impl Engine {
             let mut statuses = self.statuses.borrow_mut();
             let cached = statuses.find(&key).map(|(_, status)| *status);
             match (cached, status.state) {
-                // Another request got an answer in the meantime.
+                // Another request received a response in the meantime.
                 (Some(cached), RevocationState::Unknown)
                     if cached.state != RevocationState::Unknown && cached.holds_at(now) =>
                 {
