@@ -631,3 +631,32 @@ refused -> http.request: http://127.0.0.1:1/x: cannot connect to 127.0.0.1 port 
 other code: 1
 other code: 2
 fetch: 1
+
+
+
+=== TEST 12: request() says whether the server answered unusably, whatever words are in the URL
+--- http_config eval: $::Http
+--- config
+    location /loop { return 302 /loop; }
+    location /post { return 302 /; }
+    location /large { return 200 "0123456789"; }
+    location /t {
+        content_by_lua_block {
+            local t = require "t.fetch"
+            local http = require "resty.mtls.internal.net.http"
+            local function say(label, opts)
+                local _, err, kind, unusable = http.request(opts)
+                ngx.say(label, ": ", t.plain(err), ", ", tostring(kind), ", ", tostring(unusable))
+            end
+
+            say("refused", { url = "http://127.0.0.1:1/redirects/body-is-over" })
+            say("loop", { url = t.base .. "/loop" })
+            say("POST", { url = t.base .. "/post", method = "POST", body = "x" })
+            say("large", { url = t.base .. "/large", max_bytes = 9 })
+        }
+    }
+--- response_body
+refused: http.request: http://127.0.0.1:1/redirects/body-is-over: cannot connect to 127.0.0.1 port 1: connection refused, nil, nil
+loop: http.request: http://127.0.0.1:PORT/loop: redirects more than 3 times, nil, true
+POST: http.request: http://127.0.0.1:PORT/post: redirects a POST, which is not followed, nil, true
+large: http.request: http://127.0.0.1:PORT/large: body is over 9 bytes, nil, true
