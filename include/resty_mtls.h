@@ -582,7 +582,7 @@ int32_t rmtls_certificate_from_ssl(void *ssl, struct rmtls_certificate **out);
 // Frees a certificate.
 //
 // # Safety
-// `certificate` is NULL or came from this library and is not used again.
+// `certificate` is NULL or from this library, and is not used again.
 void rmtls_certificate_free(struct rmtls_certificate *certificate);
 
 // Writes one of the `RMTLS_FIELD_*` of a certificate.
@@ -631,7 +631,7 @@ int32_t rmtls_engine_new(struct rmtls_engine **out);
 // Frees a handle. The engine itself stays alive while it is the current one of the thread.
 //
 // # Safety
-// `engine` is NULL or came from `rmtls_engine_new` or `rmtls_engine_current` and is not used
+// `engine` is NULL or from `rmtls_engine_new` or `rmtls_engine_current` and is not used
 // again.
 void rmtls_engine_free(struct rmtls_engine *engine);
 
@@ -797,7 +797,7 @@ int32_t rmtls_header_lines_until(const struct rmtls_header_lines *lines, int64_t
 // Frees lines.
 //
 // # Safety
-// `lines` is NULL or came from a function above and is not used again.
+// `lines` is NULL or from a function above, and is not used again.
 void rmtls_header_lines_free(struct rmtls_header_lines *lines);
 
 // Writes the value that a dialect has for this key, for `client`, or with NULL for the client of

@@ -87,8 +87,8 @@ pub struct Decision {
     /// Number of the connection when its client certificate is not trusted, else 0. The number is
     /// never used twice, so it can be the key of what is cached for the connection.
     pub connection: u32,
-    /// Number of this server's certificate on the connection. Header lines may describe it, so lines
-    /// cached with another number are not used.
+    /// Number of this server's certificate on the connection. Header lines may describe it, so
+    /// lines cached with another number are not used.
     pub server_certificate: u32,
     /// Whether the certificate is from a header: then the one of the connection is the proxy's.
     pub from_header: bool,

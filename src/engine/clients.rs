@@ -400,7 +400,7 @@ mod tests {
     #[test]
     fn insert_unverified_evicts_no_client_and_shares_no_slot_with_one() {
         let (mut clients, put) = self::clients(1, CertificateOrigin::Header);
-        let ca = testing::issue("stranger", None, true, 60, &[]);
+        let ca = testing::issue("untrusted", None, true, 60, &[]);
         let mut slots = Vec::new();
         for i in 0..MAX_CLIENTS + MAX_CHAINS {
             let sent = testing::issue(&format!("{i}"), None, true, 60, &[]);
@@ -434,9 +434,9 @@ mod tests {
         let sans: Vec<&str> = sans.iter().map(|san| &**san).collect();
         let mut held = 0;
         for i in 0..MAX_UNVERIFIED {
-            let stranger = testing::issue(&format!("{i}"), None, false, 60, &sans);
+            let client = testing::issue(&format!("{i}"), None, false, 60, &sans);
             let sent = testing::stack(&[]);
-            let certificate = Rc::new(Certificate::new(stranger.x509, sent).unwrap());
+            let certificate = Rc::new(Certificate::new(client.x509, sent).unwrap());
             clients
                 .insert(&certificate, CertificateOrigin::Unverified)
                 .unwrap();

@@ -82,8 +82,8 @@ pub struct Engine {
     node: RefCell<Option<Arc<node::Node>>>,
     state_file: RefCell<Option<Arc<node::StateFile>>>,
     version: Cell<reload::PolicyVersion>,
-    /// When this worker first found that another policy is in force on the node; `Some(None)` when it
-    /// must not serve its own any more.
+    /// When this worker first found that another policy is in force on the node; `Some(None)` when
+    /// it must not serve its own any more.
     behind_since: Cell<Option<Option<Instant>>>,
     /// The certificates in header values, by a digest of the values.
     header_certificates: RefCell<Cache<[u8; 32], CertificateDigests>>,

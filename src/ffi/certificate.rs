@@ -91,7 +91,7 @@ pub unsafe extern "C" fn rmtls_certificate_from_ssl(
 /// Frees a certificate.
 ///
 /// # Safety
-/// `certificate` is NULL or came from this library and is not used again.
+/// `certificate` is NULL or from this library, and is not used again.
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_certificate_free(certificate: *mut rmtls_certificate) {
     // SAFETY: the caller's promise, passed on unchanged.

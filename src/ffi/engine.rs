@@ -42,7 +42,7 @@ pub unsafe extern "C" fn rmtls_engine_new(out: *mut *mut rmtls_engine) -> i32 {
 /// Frees a handle. The engine itself stays alive while it is the current one of the thread.
 ///
 /// # Safety
-/// `engine` is NULL or came from `rmtls_engine_new` or `rmtls_engine_current` and is not used
+/// `engine` is NULL or from `rmtls_engine_new` or `rmtls_engine_current` and is not used
 /// again.
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_engine_free(engine: *mut rmtls_engine) {

@@ -234,7 +234,7 @@ pub unsafe extern "C" fn rmtls_header_lines_until(
 /// Frees lines.
 ///
 /// # Safety
-/// `lines` is NULL or came from a function above and is not used again.
+/// `lines` is NULL or from a function above, and is not used again.
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_header_lines_free(lines: *mut rmtls_header_lines) {
     // SAFETY: the caller's promise, passed on unchanged.

@@ -267,7 +267,7 @@ unsafe fn new_handle<T>(
 /// Frees a handle.
 ///
 /// # Safety
-/// `handle` is NULL or came from [`new_handle`] and is not used again.
+/// `handle` is NULL or from [`new_handle`], and is not used again.
 unsafe fn free_handle<T>(handle: *mut T) {
     if !handle.is_null() {
         guard(|| {

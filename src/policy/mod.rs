@@ -244,8 +244,8 @@ impl Policy {
         }
     }
 
-    /// Reads YAML or JSON text. `label` is the name of the file in diagnostics. Paths in the text must
-    /// be absolute.
+    /// Reads YAML or JSON text. `label` is the name of the file in diagnostics. Paths in the text
+    /// must be absolute.
     ///
     /// # Errors
     /// All errors, not only the first one.

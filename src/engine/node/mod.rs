@@ -165,8 +165,8 @@ impl Node {
     }
 
     /// The node of the parent process. During a binary upgrade (USR2) that is the old nginx, whose
-    /// workers may serve together with those of the new one, and take over again. `None` when the parent
-    /// has no node, one of another layout, or when this process may not open it.
+    /// workers may serve together with those of the new one, and take over again. `None` when the
+    /// parent has no node, one of another layout, or when this process may not open it.
     pub fn of_parent() -> Option<Node> {
         Node::of_process(std::os::unix::process::parent_id())
     }

@@ -851,7 +851,8 @@ impl Engine {
         }
     }
 
-    /// Records that this worker cannot obtain the policy in force: from now on it responds with 503.
+    /// Records that this worker cannot obtain the policy in force: from now on it responds with
+    /// 503.
     pub fn set_unavailable(&self) {
         if self.is_behind() {
             self.behind_since.set(Some(None));

@@ -161,7 +161,7 @@ impl World {
         let mut random = Random(seed);
         let engine = Engine::default();
         let headers: &[(&[u8], &[u8])] = &[(b"X-Client", self.leaf.as_bytes())];
-        let came = RequestHeaders {
+        let headers = RequestHeaders {
             headers,
             trusted: true,
         };
@@ -179,7 +179,7 @@ impl World {
         };
         let mut at = load(options);
         let certificate: Rc<Certificate> = engine
-            .unverified_certificate(None, at.plan, &came, false)
+            .unverified_certificate(None, at.plan, &headers, false)
             .unwrap()
             .unwrap();
         // Fetches in progress: the plan for which they started, and the key of the status there.
@@ -219,7 +219,7 @@ impl World {
             };
             *seen.entry(what).or_default() += 1;
             let decision = engine
-                .access_with_headers(None, at.plan, b"", &came, now)
+                .access_with_headers(None, at.plan, b"", &headers, now)
                 .unwrap();
             let expected = model.outcome(options, now);
             let context = || format!("seed {seed}, step {step}: after '{what}' under {options:?}");
@@ -334,7 +334,7 @@ fn a_certificate_revoked_under_one_policy_is_refused_under_the_next_without_aski
     let world = World::new();
     let engine = Engine::default();
     let headers: &[(&[u8], &[u8])] = &[(b"X-Client", world.leaf.as_bytes())];
-    let came = RequestHeaders {
+    let headers = RequestHeaders {
         headers,
         trusted: true,
     };
@@ -355,12 +355,12 @@ fn a_certificate_revoked_under_one_policy_is_refused_under_the_next_without_aski
         }
     };
     let decide = |at: PlanRef, now| {
-        let decision = engine.access_with_headers(None, at.plan, b"", &came, now);
+        let decision = engine.access_with_headers(None, at.plan, b"", &headers, now);
         decision.unwrap().outcome
     };
     let at = load(options);
     assert_eq!(decide(at, now), Outcome::Pending);
-    let certificate = engine.unverified_certificate(None, at.plan, &came, false);
+    let certificate = engine.unverified_certificate(None, at.plan, &headers, false);
     let certificate = certificate.unwrap().unwrap();
     let source = engine
         .revocation_source(&certificate, at, 0, now)

@@ -6,8 +6,8 @@ use crate::policy::report::Path;
 use crate::policy::tree::Node;
 use crate::text::quoted;
 
-/// The longest header name, in bytes: [`crate::headers::ReservedHeaders`] compares names of up to 127
-/// bytes, and a number and `-Too-Large` may be appended to the name.
+/// The longest header name, in bytes: [`crate::headers::ReservedHeaders`] compares names of up to
+/// 127 bytes, and a number and `-Too-Large` may be appended to the name.
 const MAX_HEADER_NAME: usize = 110;
 
 /// Headers that frame a message or belong to one connection (RFC 9110 section 7.6.1), folded.
