@@ -69,7 +69,7 @@ pub fn check(dialect: Dialect, data: &[u8]) {
         };
         let client = ClientInfo {
             certificate: Some(&certificate),
-            verify_result: match kind >> 2 & 3 {
+            verify_result: match (kind >> 2) & 3 {
                 0 => VerifyResult::NotVerified,
                 1 => VerifyResult::from_code(i32::from(*kind)),
                 _ => VerifyResult::Success,
