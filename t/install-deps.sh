@@ -57,7 +57,8 @@ if ! command -v dpkg-query >/dev/null; then
     # Every target would print this line; one is enough.
     [ -z "$rust" ] || echo "deps: not a Debian system, nothing installed. Needed: cargo and rustc >= $version, a C compiler," \
         "pkg-config, the OpenSSL headers of the nginx in use, nginx with lua-nginx-module and lua-resty-core (or OpenResty)," \
-        "lua-cjson, curl, the openssl command; for the tests also Test::Nginx, python3 with pip, perl; luacheck for make lint"
+        "lua-cjson, curl, the openssl command; for the tests also Test::Nginx, python3 with pip, perl, the headers of" \
+        "LuaJIT; luacheck and shellcheck for make lint"
     exit 0
 fi
 
@@ -189,8 +190,7 @@ if ! have_lint; then
 fi
 
 if ! have_luajit; then
-    # Debian 12 and Ubuntu 24.04 have two; lua-nginx-module's is the second, OpenResty's, and the packages exclude each
-    # other.
+    # Debian 12 and Ubuntu 24.04 have two packages, which conflict. Their lua-nginx-module uses luajit2, OpenResty's branch.
     for package in libluajit2-5.1-dev libluajit-5.1-dev; do
         ! candidate "$package" >/dev/null || break
     done
