@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use openssl::ssl::SslRef;
+use openssl::ssl::{NameType, SslRef};
 
 use super::clients::CertificateOrigin;
 use super::handshake::NO_CLIENT_HELLO_PHASE;
@@ -361,10 +361,14 @@ fn early_or_misdirected(
             "too early: the request was sent as early data".to_owned(),
         ));
     }
-    let expected = request
-        .policy
-        .certificate_request(Some(request.host))
-        .map(|request| &**request);
+    let policy = request.policy;
+    let of_host = policy.certificate_request(Some(request.host));
+    // A client without SNI may send any Host.
+    let without_sni = || match ssl.servername_raw(NameType::HOST_NAME) {
+        None => policy.certificate_request(None),
+        Some(_) => None,
+    };
+    let expected = of_host.or_else(without_sni).map(|request| &**request);
     if connection.is_bound(ssl, expected) {
         return None;
     }

@@ -60,9 +60,30 @@ pub enum Pattern {
     Wildcard(String),
     /// `*`: every name, and the absence of a name.
     Any,
+    /// The absence of a name alone: a client without SNI.
+    Absent,
 }
 
 impl Pattern {
+    /// Reads an entry of `snis`: a pattern, or `""` for clients without SNI.
+    ///
+    /// # Errors
+    /// As [`Pattern::parse`], and for an IP address, which no client sends as SNI.
+    pub fn parse_sni(text: &[u8]) -> Result<Pattern, Error> {
+        if text.is_empty() {
+            return Ok(Pattern::Absent);
+        }
+        let name = text.strip_suffix(b".").unwrap_or(text);
+        if is_address(name) {
+            return Err(Error::ServerName(format!(
+                "server name '{}': is an IP address, under which clients send no server name \
+                 (RFC 6066 section 3), expected a DNS name, or \"\" for clients without SNI",
+                quoted(text)
+            )));
+        }
+        Pattern::parse(text)
+    }
+
     /// Reads a pattern. It is converted to lower case, one trailing dot is removed, and U-labels
     /// are converted to A-labels.
     ///
@@ -118,8 +139,20 @@ impl fmt::Display for Pattern {
             Pattern::Exact(name) => f.write_str(name),
             Pattern::Wildcard(parent) => write!(f, "*{parent}"),
             Pattern::Any => f.write_str("*"),
+            Pattern::Absent => f.write_str("\"\""),
         }
     }
+}
+
+/// Whether a name is an IP address, with or without brackets. A client that connects to an address
+/// sends no SNI.
+pub fn is_address(name: &[u8]) -> bool {
+    // Most names have a letter that no address has, or a last label that is no number.
+    let may_be = matches!(
+        name.last(),
+        Some(b']' | b':' | b'.' | b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F')
+    );
+    may_be && std::str::from_utf8(name).is_ok_and(|name| address(name).is_some())
 }
 
 /// An IP address in the spelling of nginx's `$host`. Host may be an address, SNI may not.
@@ -221,6 +254,39 @@ mod tests {
             assert_eq!(
                 Pattern::parse(text.as_bytes()).unwrap().to_string(),
                 canonical
+            );
+        }
+    }
+
+    #[test]
+    fn parse_sni_refuses_addresses_and_takes_the_empty_text() {
+        assert_eq!(Pattern::parse_sni(b""), Ok(Pattern::Absent));
+        assert_eq!(Pattern::Absent.to_string(), "\"\"");
+        for text in [
+            "10.0.0.1",
+            "127.0.0.1.",
+            "::1",
+            "[2001:db8::1]",
+            "::ffff:192.0.2.1",
+        ] {
+            assert_eq!(
+                Pattern::parse_sni(text.as_bytes()).unwrap_err().to_string(),
+                format!(
+                    "server name '{text}': is an IP address, under which clients send no server \
+                     name (RFC 6066 section 3), expected a DNS name, or \"\" for clients without SNI"
+                )
+            );
+        }
+        for text in [
+            "10.0.0.1.example.com",
+            "1.2.3",
+            "cafe",
+            "*.10.in-addr.arpa",
+            "*",
+        ] {
+            assert_eq!(
+                Pattern::parse_sni(text.as_bytes()),
+                Pattern::parse(text.as_bytes())
             );
         }
     }

@@ -9,7 +9,7 @@ use std::hash::{BuildHasher, Hasher};
 use foldhash::fast::RandomState;
 use hashbrown::hash_table::{Entry, HashTable};
 
-use super::server_name::{normalise, parent, Pattern, MAX_LEN};
+use super::server_name::{is_address, normalise, parent, Pattern, MAX_LEN};
 use crate::Error;
 
 /// Collects patterns for a [`SniMap`].
@@ -18,6 +18,7 @@ pub struct SniMapBuilder {
     exact: NameCollector,
     wildcard: NameCollector,
     any: Option<u32>,
+    absent: Option<u32>,
     /// The hash is keyed, because clients choose the names that are looked up.
     seed: RandomState,
 }
@@ -52,10 +53,8 @@ impl SniMapBuilder {
         let added = match pattern {
             Pattern::Exact(name) => self.exact.add(&self.seed, name.as_bytes(), value),
             Pattern::Wildcard(parent) => self.wildcard.add(&self.seed, parent.as_bytes(), value),
-            Pattern::Any => self.any.replace(value).map_or(Ok(()), |before| {
-                self.any = Some(before);
-                Err(DUPLICATE)
-            }),
+            Pattern::Any => add_once(&mut self.any, value),
+            Pattern::Absent => add_once(&mut self.absent, value),
         };
         added.map_err(|why| Error::ServerName(format!("server name '{pattern}' {why}")))
     }
@@ -66,7 +65,18 @@ impl SniMapBuilder {
             exact: NameTable::new(&self.exact, &self.seed),
             wildcard: NameTable::new(&self.wildcard, &self.seed),
             any: self.any,
+            absent: self.absent,
             seed: self.seed,
+        }
+    }
+}
+
+fn add_once(slot: &mut Option<u32>, value: u32) -> Result<(), &'static str> {
+    match slot {
+        Some(_) => Err(DUPLICATE),
+        None => {
+            *slot = Some(value);
+            Ok(())
         }
     }
 }
@@ -203,19 +213,26 @@ pub struct SniMap {
     exact: NameTable,
     wildcard: NameTable,
     any: Option<u32>,
+    absent: Option<u32>,
     seed: RandomState,
 }
 
 impl SniMap {
-    /// Value of the most specific pattern that matches the bytes of a server name. Only `*` matches
-    /// an absent name and one that [`normalise`] does not accept.
+    /// Value of the most specific pattern that matches the bytes of a server name. Only the pattern
+    /// for absent names and `*` match an absent name, one that [`normalise`] does not accept, and an
+    /// IP address, under which clients send no name.
     pub fn get(&self, raw: Option<&[u8]>) -> Option<u32> {
-        raw.and_then(|raw| self.get_named(raw)).or(self.any)
+        let mut buffer = [0; MAX_LEN + 1];
+        let found = match raw.and_then(|raw| normalise(raw, &mut buffer)) {
+            Some(name) => self
+                .get_named(name)
+                .or_else(|| self.absent.filter(|_| is_address(name))),
+            None => self.absent,
+        };
+        found.or(self.any)
     }
 
-    fn get_named(&self, raw: &[u8]) -> Option<u32> {
-        let mut buffer = [0; MAX_LEN + 1];
-        let name = normalise(raw, &mut buffer)?;
+    fn get_named(&self, name: &[u8]) -> Option<u32> {
         self.exact
             .find(&self.seed, name)
             .or_else(|| self.wildcard.find(&self.seed, parent(name)?))
@@ -223,7 +240,7 @@ impl SniMap {
 
     /// Number of patterns.
     pub fn len(&self) -> usize {
-        self.exact.len() + self.wildcard.len() + usize::from(self.any.is_some())
+        self.exact.len() + self.wildcard.len() + [self.any, self.absent].iter().flatten().count()
     }
 
     /// Whether there is no pattern.
@@ -258,6 +275,7 @@ impl SniMap {
                     .map(|(name, value)| (Pattern::Wildcard(name), value)),
             )
             .chain(self.any.map(|value| (Pattern::Any, value)))
+            .chain(self.absent.map(|value| (Pattern::Absent, value)))
     }
 }
 
@@ -317,6 +335,41 @@ mod tests {
         ] {
             assert_eq!(with_any.get(raw), Some(1));
             assert_eq!(without.get(raw), None);
+        }
+    }
+
+    #[test]
+    fn get_of_the_absent_pattern_is_for_clients_without_a_name_alone() {
+        for any in [None, Some(2)] {
+            let mut builder = SniMapBuilder::new();
+            builder.add(b"a.test", 0).unwrap();
+            builder.add_pattern(&Pattern::Absent, 1).unwrap();
+            assert_eq!(
+                builder
+                    .add_pattern(&Pattern::Absent, 3)
+                    .unwrap_err()
+                    .to_string(),
+                "server name '\"\"' is added twice"
+            );
+            if let Some(any) = any {
+                builder.add(b"*", any).unwrap();
+            }
+            let map = builder.build();
+            assert_eq!(map.len(), 2 + usize::from(any.is_some()));
+            assert_eq!(map.iter().count(), map.len());
+            for raw in [
+                None,
+                Some(&b""[..]),
+                Some(b"10.0.0.1"),
+                Some(b"[::1]"),
+                Some(b"::1"),
+            ] {
+                assert_eq!(map.get(raw), Some(1), "{raw:?}");
+            }
+            assert_eq!(map.get(Some(b"a.test")), Some(0));
+            for raw in [&b"b.test"[..], b"10.0.0.1.test", b"1.2.3", b"cafe"] {
+                assert_eq!(map.get(Some(raw)), any);
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::plugins::Plugins;
 use super::scopes::Scopes;
-use crate::handshake::server_name::{parent, Pattern};
+use crate::handshake::server_name::{is_address, parent, Pattern};
 use crate::policy::document::{Document, PluginKind};
 use crate::policy::Map;
 
@@ -140,14 +140,15 @@ impl<'t> ServerNames<'t> {
     }
 
     /// The set of all contributions under a name: its `own`, that of its wildcard and that
-    /// of `*`.
+    /// of `*`. Under an IP address it is that of clients without SNI.
     pub fn effective(&mut self, pattern: &Pattern, own: usize) -> usize {
         let wildcard = match pattern {
+            Pattern::Exact(name) if is_address(name.as_bytes()) => self.own(&Pattern::Absent),
             Pattern::Exact(name) => parent(name.as_bytes())
                 .and_then(|parent| name.get(name.len() - parent.len()..))
                 .and_then(|parent| self.wildcards.get(parent).copied())
                 .unwrap_or(0),
-            Pattern::Wildcard(_) | Pattern::Any => 0,
+            Pattern::Wildcard(_) | Pattern::Any | Pattern::Absent => 0,
         };
         let any = self.own(&Pattern::Any);
         let set = self.sets.union(own, wildcard);

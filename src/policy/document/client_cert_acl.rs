@@ -343,7 +343,7 @@ fn dns(text: &str) -> Result<SanCondition, String> {
         Pattern::Wildcard(parent) => {
             normalise(parent.trim_start_matches('.')).map(SanCondition::DnsBelow)
         }
-        Pattern::Any => Err("'*', expected a name or '*.' and a name".to_owned()),
+        Pattern::Any | Pattern::Absent => Err("'*', expected a name or '*.' and a name".to_owned()),
     }
 }
 

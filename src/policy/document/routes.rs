@@ -49,7 +49,7 @@ impl<'t> DocumentReader<'t, '_> {
         let texts = self.texts(&object, path, "snis");
         let mut snis = Vec::with_capacity(texts.len());
         for (text, position, index) in texts {
-            match Pattern::parse(text.as_bytes()) {
+            match Pattern::parse_sni(text.as_bytes()) {
                 Ok(pattern) => snis.push(pattern),
                 Err(error) => {
                     let path = path.field("snis");

@@ -49,6 +49,47 @@ fn certificate_request_of_a_service_whose_routes_override_the_plugin_is_none() {
 }
 
 #[test]
+fn certificate_request_of_the_empty_sni_is_for_clients_without_one() {
+    let auth = |route: &str, ca: &str| {
+        format!(
+            "- {{name: mtls-auth, route: {route}, config: {{ca_certificates: [{ca}], \
+             send_ca_dn: true}}}}\n"
+        )
+    };
+    let text = with_cas(&format!(
+        "routes:\n\
+         - {{name: devices, snis: [\"\"], hosts: [192.0.2.7]}}\n\
+         - {{name: api, snis: [api.test]}}\n\
+         plugins:\n{}{}",
+        auth("devices", ID_A),
+        auth("api", ID_B),
+    ));
+    let found = policy(&text);
+    assert_eq!(warnings(&found), [""; 0]);
+    for (name, names) in [
+        ("-", Some(1)),
+        ("192.0.2.7", Some(1)),
+        ("[2001:db8::1]", Some(1)),
+        ("api.test", Some(1)),
+        ("other.test", None),
+    ] {
+        assert_eq!(ca_names_len(&found, name), names, "{name}");
+    }
+    let binding = |name: Option<&str>| {
+        let request = found.certificate_request(name.map(str::as_bytes)).unwrap();
+        *request.session_id_context()
+    };
+    assert_eq!(binding(None), binding(Some("192.0.2.7")));
+    assert_ne!(binding(None), binding(Some("api.test")));
+    assert_errors(
+        &text.replace("snis: [api.test]", "snis: [127.0.0.1]"),
+        &["7:22: routes[1].snis[0]: server name '127.0.0.1': is an IP address, under which clients \
+           send no server name (RFC 6066 section 3), expected a DNS name, or \"\" for clients \
+           without SNI"],
+    );
+}
+
+#[test]
 fn certificate_request_unites_the_plugins_that_apply_under_a_name() {
     let auth = |route: &str, ca: &str| {
         format!(
