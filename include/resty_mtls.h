@@ -660,6 +660,17 @@ int32_t rmtls_engine_is_current(const struct rmtls_engine *engine);
 // `engine` is NULL or live.
 uint32_t rmtls_engine_epoch(const struct rmtls_engine *engine);
 
+// Decodes `data`, which is gzip of at most `max` decoded bytes. `RMTLS_INVALID` for anything
+// else; then `err` has the reason.
+//
+// # Safety
+// `data` is readable for `data_len` bytes; `out` and `err` are NULL or valid, with their data.
+int32_t rmtls_gzip_decode(const uint8_t *data,
+                          size_t data_len,
+                          size_t max,
+                          struct rmtls_buf *out,
+                          struct rmtls_buf *err);
+
 // ClientHello phase: binds the TLS session of `ssl` to the certificate request of this server
 // name. `name` is the raw SNI, or NULL when the client sent none.
 //

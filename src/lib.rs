@@ -26,6 +26,8 @@ pub mod engine;
 pub mod error;
 pub mod ffi;
 #[forbid(unsafe_code)]
+pub mod gzip;
+#[forbid(unsafe_code)]
 pub mod handshake;
 #[forbid(unsafe_code)]
 pub mod headers;

@@ -1,6 +1,7 @@
 //! Writes the first corpus: at least one valid input for each target.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
 use openssl::x509::X509;
@@ -133,6 +134,9 @@ fn tokens() {
         ],
     );
     write("jwks", &[&issuer.jwks()]);
+    let mut gzip = flate2::write::GzEncoder::new(vec![b'\x10'], flate2::Compression::default());
+    gzip.write_all(&issuer.jwks()).unwrap();
+    write("gzip", &[&gzip.finish().unwrap()]);
     write(
         "introspection",
         &[

@@ -297,8 +297,11 @@ impl Engine {
         hasher.update(token.as_bytes());
         let id = hasher.finish();
         if let Some((slot, cached_token)) = self.find_token(&id) {
-            let accepted = |algorithm| token_auth.algorithms.contains(&algorithm);
-            if cached_token.algorithm.is_some_and(accepted) {
+            let accepted = cached_token.algorithm.is_some_and(|algorithm| {
+                let mut accepted = token_auth.algorithms.iter();
+                accepted.any(|accepted| accepted.includes(algorithm))
+            });
+            if accepted {
                 return TokenLookup::Found(slot, cached_token);
             }
         }
@@ -359,7 +362,7 @@ impl Engine {
     ) -> Result<(), TokenError> {
         // `iss` is optional in an introspection response (RFC 7662), which is from the issuer
         // anyway.
-        if cached_token.algorithm.is_none() && cached_token.claims.get("iss").is_none() {
+        if cached_token.algorithm.is_none() && !cached_token.claims.has("iss") {
             return Ok(());
         }
         let mut issuers = self.issuers.borrow_mut();

@@ -9,6 +9,7 @@ pub mod access;
 mod account;
 pub mod certificate;
 pub mod engine;
+pub mod gzip;
 pub mod handshake;
 pub mod header_certificate;
 pub mod header_lines;

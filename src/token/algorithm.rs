@@ -1,4 +1,4 @@
-//! JWS algorithms (RFC 7518 section 3, RFC 8037), and the key types that each accepts.
+//! JWS algorithms (RFC 7518 section 3, RFC 8037, RFC 9864), and the key types that each accepts.
 
 use openssl::bn::BigNum;
 use openssl::ecdsa::EcdsaSig;
@@ -47,13 +47,17 @@ pub enum Algorithm {
     ES384,
     /// ECDSA on P-521 with SHA-512.
     ES512,
-    /// Ed25519 or Ed448.
+    /// Ed25519 or Ed448, by the key (RFC 8037).
     EdDSA,
+    /// EdDSA with Ed25519 (RFC 9864).
+    Ed25519,
+    /// EdDSA with Ed448 (RFC 9864).
+    Ed448,
 }
 
 impl Algorithm {
     /// All algorithms.
-    pub const ALL: [Algorithm; 10] = [
+    pub const ALL: [Algorithm; 12] = [
         Algorithm::RS256,
         Algorithm::RS384,
         Algorithm::RS512,
@@ -64,6 +68,8 @@ impl Algorithm {
         Algorithm::ES384,
         Algorithm::ES512,
         Algorithm::EdDSA,
+        Algorithm::Ed25519,
+        Algorithm::Ed448,
     ];
 
     /// Its name in a JOSE header.
@@ -79,6 +85,8 @@ impl Algorithm {
             Algorithm::ES384 => "ES384",
             Algorithm::ES512 => "ES512",
             Algorithm::EdDSA => "EdDSA",
+            Algorithm::Ed25519 => "Ed25519",
+            Algorithm::Ed448 => "Ed448",
         }
     }
 
@@ -102,7 +110,15 @@ impl Algorithm {
             Algorithm::ES384 => key_type == KeyType::P384,
             Algorithm::ES512 => key_type == KeyType::P521,
             Algorithm::EdDSA => matches!(key_type, KeyType::Ed25519 | KeyType::Ed448),
+            Algorithm::Ed25519 => key_type == KeyType::Ed25519,
+            Algorithm::Ed448 => key_type == KeyType::Ed448,
         }
+    }
+
+    /// Whether it has several algorithms with names of their own, and this is one of them.
+    pub fn includes(self, other: Algorithm) -> bool {
+        let is_eddsa = matches!(other, Algorithm::Ed25519 | Algorithm::Ed448);
+        self == other || self == Algorithm::EdDSA && is_eddsa
     }
 
     fn digest(self) -> Option<MessageDigest> {
@@ -110,7 +126,7 @@ impl Algorithm {
             Algorithm::RS256 | Algorithm::PS256 | Algorithm::ES256 => Some(MessageDigest::sha256()),
             Algorithm::RS384 | Algorithm::PS384 | Algorithm::ES384 => Some(MessageDigest::sha384()),
             Algorithm::RS512 | Algorithm::PS512 | Algorithm::ES512 => Some(MessageDigest::sha512()),
-            Algorithm::EdDSA => None,
+            Algorithm::EdDSA | Algorithm::Ed25519 | Algorithm::Ed448 => None,
         }
     }
 

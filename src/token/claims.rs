@@ -149,6 +149,11 @@ impl Claims {
         self.bytes
     }
 
+    /// Whether a top-level claim is present and not null.
+    pub fn has(&self, name: &str) -> bool {
+        self.values.get(name).is_some_and(|value| !value.is_null())
+    }
+
     /// Whether there is no claim.
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()
@@ -232,7 +237,7 @@ impl Claims {
 
     fn time(&self, name: &'static str) -> Result<Option<f64>, TokenError> {
         match self.values.get(name) {
-            None => Ok(None),
+            None | Some(Value::Null) => Ok(None),
             Some(value) => value
                 .as_f64()
                 .map(Some)

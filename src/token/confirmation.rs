@@ -30,6 +30,11 @@ pub fn thumbprint(sha256: &[u8; 32]) -> String {
     base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(sha256)
 }
 
+/// Whether there is such a member that is not null.
+fn has(cnf: &Map<String, Value>, name: &str) -> bool {
+    cnf.get(name).is_some_and(|value| !value.is_null())
+}
+
 pub(super) fn from_claims(
     claims: &Map<String, Value>,
 ) -> Result<Option<CertificateThumbprint>, TokenError> {
@@ -38,13 +43,13 @@ pub(super) fn from_claims(
         // that is known (RFC 7800 section 3.1).
         None | Some(Value::Null) => Ok(None),
         // A DPoP key (RFC 9449 section 6.1) must be proven in addition to every other member.
-        Some(Value::Object(cnf)) if cnf.contains_key("jkt") => {
+        Some(Value::Object(cnf)) if has(cnf, "jkt") => {
             Err(TokenError::UnsupportedConfirmation("jkt".to_owned()))
         }
         // RFC 7800 section 3.1 permits unknown members to be ignored next to a known one. Alone,
         // they must be proven, so such a token does not count as unbound.
         Some(Value::Object(cnf)) => match cnf.get("x5t#S256") {
-            None => match cnf.keys().next() {
+            None | Some(Value::Null) => match cnf.keys().find(|name| has(cnf, name)) {
                 None => Err(TokenError::MalformedConfirmation),
                 Some(member) => Err(TokenError::UnsupportedConfirmation(quoted(
                     member.as_bytes(),

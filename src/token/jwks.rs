@@ -9,10 +9,13 @@ use openssl::rsa::Rsa;
 use openssl::sha;
 use serde_json::{Map, Value};
 
-use super::{base64url, json, Algorithm, KeyType, MAX_DOCUMENT};
+use super::{base64url, json, Algorithm, KeyType};
 
 /// Most keys of a set, usable or not.
-pub const MAX_KEYS: usize = 100;
+pub const MAX_KEYS: usize = 1000;
+
+/// Longest JWK Set, in bytes: issuers publish the certificates of their keys with them.
+const MAX_BYTES: usize = 1024 * 1024;
 
 /// Bits of an RSA modulus: shorter keys are weak, longer keys are slow.
 const RSA_BITS: std::ops::RangeInclusive<i32> = 2048..=8192;
@@ -38,9 +41,9 @@ impl Jwks {
     /// too short) are left out.
     ///
     /// # Errors
-    /// When it is not a set of at most 100 keys of which at least one is usable.
+    /// When it is not a set of at most 1,000 keys of which at least one is usable.
     pub fn parse(bytes: &[u8]) -> Result<Jwks, String> {
-        let document = json::object(bytes, MAX_DOCUMENT)?;
+        let document = json::object(bytes, MAX_BYTES)?;
         let Some(Value::Array(list)) = document.get("keys") else {
             return Err("no list 'keys' in it".to_owned());
         };
@@ -100,14 +103,17 @@ impl Jwks {
         self.keys.iter().filter(move |key| {
             (kid.is_none() || key.kid.as_deref() == kid)
                 && algorithm.accepts(key.key_type)
-                && key.algorithm.is_none_or(|only| only == algorithm)
+                && key
+                    .algorithm
+                    .is_none_or(|only| only.includes(algorithm) || algorithm.includes(only))
         })
     }
 }
 
 fn read(jwk: &Map<String, Value>) -> Result<Key, String> {
     let text = |name: &str| match jwk.get(name) {
-        None => Ok(None),
+        // Some issuers write null for every member that a key lacks.
+        None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.as_str())),
         Some(_) => Err(format!("'{name}' is not a string")),
     };
@@ -120,7 +126,7 @@ fn read(jwk: &Map<String, Value>) -> Result<Key, String> {
         return Err(format!("for '{}', not for signatures", short(usage)));
     }
     match jwk.get("key_ops") {
-        None => {}
+        None | Some(Value::Null) => {}
         Some(Value::Array(list)) if list.iter().any(|op| op == "verify") => {}
         Some(_) => return Err("'key_ops' without 'verify'".to_owned()),
     }
@@ -206,9 +212,8 @@ fn rsa(n: &[u8], e: &[u8]) -> Result<PKey<Public>, String> {
 fn ec(curve: Nid, x: &[u8], y: &[u8]) -> Result<PKey<Public>, ErrorStack> {
     let group = EcGroup::from_curve_name(curve)?;
     let (x, y) = (BigNum::from_slice(x)?, BigNum::from_slice(y)?);
-    let key = EcKey::from_public_key_affine_coordinates(&group, &x, &y)?;
-    key.check_key()?;
-    PKey::from_ec_key(key)
+    // This checks the key too.
+    PKey::from_ec_key(EcKey::from_public_key_affine_coordinates(&group, &x, &y)?)
 }
 
 fn short(text: &str) -> String {

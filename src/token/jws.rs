@@ -6,15 +6,20 @@ use super::{base64url, json, Algorithm, Claims, Jwks, TokenError, MAX_TOKEN};
 use crate::text::quoted;
 
 /// Longest decoded header, in bytes.
-const MAX_HEADER: usize = 4096;
+const MAX_HEADER: usize = 16 * 1024;
 
 /// Most keys that are tried for one signature; each attempt takes up to half a millisecond.
 const MAX_TRIES: usize = 4;
 
-/// Whether a token looks like a JWT rather than an opaque token.
+/// Whether a token is a JWT rather than an opaque token: one whose first part is the base64url of an
+/// object, which may begin with white space.
 pub fn is_jwt(token: &str) -> bool {
     let dots = token.bytes().filter(|byte| *byte == b'.').count();
-    (dots == 2 || dots == 4) && token.starts_with("ey")
+    if token.len() > MAX_TOKEN || (dots != 2 && dots != 4) {
+        return false;
+    }
+    let header = token.split('.').next().and_then(base64url);
+    header.is_some_and(|header| header.trim_ascii_start().first() == Some(&b'{'))
 }
 
 /// A signed token whose signature is not verified yet.
@@ -71,7 +76,10 @@ impl<'t> Jws<'t> {
     /// # Errors
     /// [`TokenError::UnknownKey`] when there is no such key; a newer JWK Set may have it.
     pub fn verify(&self, keys: &Jwks, accepted: &[Algorithm]) -> Result<Claims, TokenError> {
-        if !accepted.contains(&self.algorithm) {
+        if !accepted
+            .iter()
+            .any(|algorithm| algorithm.includes(self.algorithm))
+        {
             return Err(unacceptable(&format!(
                 "algorithm {} is not among those of the policy",
                 self.algorithm.name()
@@ -113,16 +121,27 @@ impl<'t> Jws<'t> {
 
 fn read_header(header: &Map<String, Value>) -> Result<(Algorithm, Option<String>), TokenError> {
     let text = |name: &str| match header.get(name) {
-        None => Ok(None),
+        // Some issuers write null for every parameter that a token lacks.
+        None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.as_str())),
         Some(_) => Err(malformed(format!("header: '{name}' is not a string"))),
     };
-    if header.contains_key("crit") {
+    let has = |name: &str| header.get(name).is_some_and(|value| !value.is_null());
+    if has("crit") {
         // No critical parameter is supported, and an empty or malformed list is an error too.
         return Err(unacceptable("critical header parameters ('crit')"));
     }
-    if header.contains_key("b64") || header.contains_key("zip") || header.contains_key("enc") {
-        return Err(unacceptable("a header with 'b64', 'zip' or 'enc'"));
+    // ForgeRock and Ping AM write `"zip":"NONE"`. The payload of `"b64":true` is base64url as without
+    // it (RFC 7797 section 3).
+    if has("enc")
+        || header
+            .get("b64")
+            .is_some_and(|b64| !b64.is_null() && b64 != true)
+        || text("zip")?.is_some_and(|zip| !zip.eq_ignore_ascii_case("none"))
+    {
+        return Err(unacceptable(
+            "a header with 'enc', 'zip' other than NONE, or 'b64' other than true",
+        ));
     }
     let media = |value: &str| {
         let value = value.to_ascii_lowercase();

@@ -31,7 +31,7 @@ pub use jws::{is_jwt, Jws};
 /// Longest token, in bytes. By default nginx accepts no header line over 8 KB.
 pub const MAX_TOKEN: usize = 32 * 1024;
 
-/// Longest JSON document that is fetched: discovery document, keys, introspection response.
+/// Longest discovery document or introspection response, in bytes.
 pub const MAX_DOCUMENT: usize = 256 * 1024;
 
 /// Base64url without padding (RFC 7515 section 2).

@@ -201,7 +201,7 @@ $::Raw . <<'_EOC_';
                 ok .. "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
                 ok .. "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
                 "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-                ok .. "Content-Encoding: gzip\r\n\r\nhello",
+                ok .. "Content-Encoding: br\r\n\r\nhello",
                 chunked .. "x\r\n\r\n",
                 chunked .. "-1\r\n\r\n",
                 chunked .. "5 5\r\nhello\r\n0\r\n\r\n",
@@ -244,7 +244,7 @@ _EOC_
 21 -> http.request: http://127.0.0.1:PORT/raw/21: header has both content-length and transfer-encoding
 22 -> http.request: http://127.0.0.1:PORT/raw/22: transfer-encoding 'gzip, chunked' in HTTP/1.1 is not supported, expected chunked in HTTP/1.1
 23 -> http.request: http://127.0.0.1:PORT/raw/23: transfer-encoding 'chunked' in HTTP/1.0 is not supported, expected chunked in HTTP/1.1
-24 -> http.request: http://127.0.0.1:PORT/raw/24: content-encoding 'gzip' was not requested
+24 -> http.request: http://127.0.0.1:PORT/raw/24: content-encoding 'br' was not requested
 25 -> http.request: http://127.0.0.1:PORT/raw/25: chunk size 'x' is malformed
 26 -> http.request: http://127.0.0.1:PORT/raw/26: chunk size '-1' is malformed
 27 -> http.request: http://127.0.0.1:PORT/raw/27: chunk size '5 5' is malformed
@@ -660,3 +660,50 @@ refused: http.request: http://127.0.0.1:1/redirects/body-is-over: cannot connect
 loop: http.request: http://127.0.0.1:PORT/loop: redirects more than 3 times, nil, true
 POST: http.request: http://127.0.0.1:PORT/post: redirects a POST, which is not followed, nil, true
 large: http.request: http://127.0.0.1:PORT/large: body is over 9 bytes, nil, true
+
+
+
+=== TEST 13: request() reads the content coding gzip within the same limit
+--- http_config eval: $::Http
+--- config eval
+$::Raw . <<'_EOC_';
+    location /zipped/ {
+        gzip on;
+        gzip_min_length 1;
+        gzip_types *;
+        content_by_lua_block {
+            ngx.header.content_length = nil
+            ngx.print(("x"):rep(tonumber(ngx.var.uri:sub(9))))
+        }
+    }
+    location /t {
+        content_by_lua_block {
+            local t = require "t.fetch"
+            for _, case in ipairs { { "5" }, { "65536" }, { "65537" }, { "10000000" }, { "10000000", 9999 },
+                                    { "10000000", 10000000 } } do
+                local answer, err, kind, unusable = t.get("/zipped/" .. case[1], { gzip = true, max_bytes = case[2] })
+                ngx.say(case[1], " -> ", answer and answer.headers["content-encoding"] .. " " .. #answer.body
+                                         or t.plain(err), " ", tostring(kind), " ", tostring(unusable))
+            end
+
+            t.say("not asked for", t.get("/zipped/5"))
+            local ok = "HTTP/1.1 200 OK\r\nContent-Encoding: X-Gzip\r\nContent-Length: "
+            t.answers = { plain = ok .. "5\r\n\r\nhello", empty = ok .. "0\r\n\r\n",
+                          none = "HTTP/1.1 304 Not Modified\r\nContent-Encoding: gzip\r\n\r\n" }
+            for _, name in ipairs { "plain", "empty", "none" } do
+                t.say(name, t.get("/raw/" .. name))
+            end
+        }
+    }
+_EOC_
+--- response_body
+5 -> gzip 5 nil nil
+65536 -> gzip 65536 nil nil
+65537 -> http.request: http://127.0.0.1:PORT/zipped/65537: body is over 65536 bytes when decoded nil true
+10000000 -> http.request: http://127.0.0.1:PORT/zipped/10000000: body is over 65536 bytes when decoded nil true
+10000000 -> http.request: http://127.0.0.1:PORT/zipped/10000000: body is over 9999 bytes nil true
+10000000 -> gzip 10000000 nil nil
+not asked for -> 200 5 xxxxx
+plain -> http.request: http://127.0.0.1:PORT/raw/plain: body is no gzip: unexpected end of file
+empty -> 200 0 
+none -> 304 0 

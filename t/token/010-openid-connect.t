@@ -565,8 +565,8 @@ error 503 {"message":"Service Unavailable"} free bounded
 [mtls] 503 http://169.254.169.254/latest/meta-data: 169.254.169.254 is a loopback, link-local or other special address that fetch_allow does not name
 [mtls] 503 ISSUER/jwks: 127.0.0.1 is a loopback, link-local or other special address that fetch_allow does not name
 [mtls] 503 ISSUER/realms/a/.well-known/openid-configuration: discovery document: expected value at line 1 column 1
-[mtls] 503 ISSUER/realms/a/jwks: 10000 keys are over the limit of 100
-[mtls] 503 ISSUER/realms/a/jwks: body is over 262144 bytes
+[mtls] 503 ISSUER/realms/a/jwks: 10000 keys are over the limit of 1000
+[mtls] 503 ISSUER/realms/a/jwks: body is over 1048576 bytes
 [mtls] 503 ISSUER/realms/a/jwks: timeout
 [mtls] 503 ISSUER/realms/a/jwks: status 500
 --- error_log
@@ -595,7 +595,7 @@ request any "$(forge good)"
 200 in
 200 in
 --- error_log
-10000 keys are over the limit of 100
+10000 keys are over the limit of 1000
 --- no_error_log
 [crit]
 --- timeout: 30
@@ -1059,3 +1059,50 @@ grep -ao '\[mtls\] 401 token [^,"]*' "$ERROR_LOG" | sort | uniq -c
       1 [mtls] 401 token without cnf.x5t#S256
 --- no_error_log
 [crit]
+
+
+
+=== TEST 30: a JWK Set of 1,000 keys and 1 MB, sent with gzip, and an introspection response with status 201 are used
+--- user_files eval: $::Policy
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client
+. "$CLIENT"
+control fault "what=many" >ok
+request strict "$(token client-a ES256)" $(as client-a)
+control counts; echo
+request introspection "$(token client-a opaque)" $(as client-a)
+control fault >ok
+--- client_out
+200 in
+{"discovery":1,"jwks":1}
+200 in
+--- no_error_log
+[mtls] 503
+[error]
+
+
+
+=== TEST 31: access() accepts tokens whose parameters and claims are null or have no effect, and names of RFC 9864
+--- user_files eval: $::Policy
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client
+. "$CLIENT"
+for kind in ping nulls space deflated; do
+    echo "$kind $(request both "$(forge $kind client-a)" $(as client-a) | cut -c1-6)"
+done
+echo "rfc9864 $(request strict "$(forge rfc9864 client-a key=ed)" $(as client-a) | cut -c1-6)"
+echo "another algorithm $(request rs256 "$(forge rfc9864 client-a key=ed)" $(as client-a) | cut -c1-4)"
+control counts; echo
+--- client_out
+ping 200 in
+nulls 200 in
+space 200 in
+deflated 401 {"
+rfc9864 200 in
+another algorithm 401 
+{"discovery":1,"jwks":1}
+--- error_log
+[mtls] 401 token not acceptable: a header with 'enc', 'zip' other than NONE, or 'b64' other than true
+[mtls] 401 token not acceptable: algorithm Ed25519 is not among those of the policy

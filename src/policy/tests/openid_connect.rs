@@ -171,7 +171,7 @@ fn openid_connect_bad_values_are_refused() {
         (
             ", algorithms: [HS256]",
             "algorithms[0]: 'HS256', expected one of RS256, RS384, RS512, PS256, PS384, PS512, \
-             ES256, ES384, ES512, EdDSA"
+             ES256, ES384, ES512, EdDSA, Ed25519, Ed448"
                 .to_owned(),
         ),
         (

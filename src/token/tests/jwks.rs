@@ -104,12 +104,12 @@ fn parse_leaves_out_unusable_keys() {
         ("{}".to_owned(), "no list 'keys' in it"),
         (r#"{"keys":[]}"#.to_owned(), "no usable key"),
         (
-            json!({"keys": vec![&pair.jwk; 101]}).to_string(),
-            "101 keys are over the limit of 100",
+            json!({"keys": vec![&pair.jwk; 1001]}).to_string(),
+            "1001 keys are over the limit of 1000",
         ),
         (
-            format!("{{\"keys\":[{}", "{},".repeat(100_000)),
-            "300009 bytes are over the limit of 262144",
+            format!("{{\"keys\":[{}", "{},".repeat(400_000)),
+            "1200009 bytes are over the limit of 1048576",
         ),
     ] {
         assert_eq!(Jwks::parse(document.as_bytes()).err().unwrap(), why);

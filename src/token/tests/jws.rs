@@ -102,7 +102,7 @@ fn verify_every_algorithm_with_its_own_keys_only() {
             assert!(matches!(only, Err(TokenError::Unacceptable(_))));
         }
     }
-    assert_eq!(verified, 11);
+    assert_eq!(verified, 13);
     assert!(openssl::error::ErrorStack::get().errors().is_empty());
 }
 
@@ -174,6 +174,7 @@ fn parse_refuses_unsupported_algorithms_headers_and_types() {
             "token not acceptable: algorithm 'HS256' is never accepted"
         );
     }
+    let encoded = "a header with 'enc', 'zip' other than NONE, or 'b64' other than true";
     for (extra, why) in [
         (
             json!({"crit": ["exp"], "exp": 1}),
@@ -184,8 +185,10 @@ fn parse_refuses_unsupported_algorithms_headers_and_types() {
             json!({"crit": ["b64"], "b64": false}),
             "critical header parameters ('crit')",
         ),
-        (json!({"b64": false}), "a header with 'b64', 'zip' or 'enc'"),
-        (json!({"zip": "DEF"}), "a header with 'b64', 'zip' or 'enc'"),
+        (json!({"b64": false}), encoded),
+        (json!({"b64": 1}), encoded),
+        (json!({"enc": "A128GCM"}), encoded),
+        (json!({"zip": "DEF"}), encoded),
         (json!({"cty": "JWT"}), "nested (cty JWT)"),
         (json!({"cty": "application/jwt"}), "nested (cty JWT)"),
         (
@@ -212,6 +215,102 @@ fn parse_refuses_unsupported_algorithms_headers_and_types() {
         refusal("eyJh.a.b.c.d", &keys),
         "token not acceptable: encrypted (JWE)"
     );
+}
+
+#[test]
+fn null_and_values_without_effect_are_as_if_absent() {
+    let mut pair = p256("k");
+    let nulls = json!({"use": null, "alg": null, "key_ops": null, "x5c": null});
+    let jwk = pair.jwk.as_object_mut().unwrap();
+    jwk.extend(nulls.as_object().unwrap().clone());
+    let mut nameless = pair.jwk.clone();
+    nameless["kid"] = json!(null);
+    let claims =
+        json!({"exp": NOW + 60, "nbf": null, "iat": null, "cnf": null, "token_type": null});
+    for header in [
+        json!({"typ": "JWT", "zip": "NONE", "alg": "ES256", "kid": "k"}),
+        json!({"zip": null, "enc": null, "b64": true, "alg": "ES256", "kid": "k"}),
+        json!({"b64": null, "crit": null, "cty": null, "typ": null, "kid": null, "alg": "ES256"}),
+        json!({"alg": "ES256", "x5c": ["A".repeat(2000), "A".repeat(2000), "A".repeat(8000)]}),
+    ] {
+        let token = token_with(header.clone(), &claims, &pair, Algorithm::ES256);
+        for keys in [jwks(&[&pair.jwk]), jwks(&[&nameless])] {
+            if header["kid"].is_string()
+                && keys.candidates(Some("k"), Algorithm::ES256).count() == 0
+            {
+                continue;
+            }
+            let found = verify(&token, &keys).unwrap();
+            found.check_times(0, NOW).unwrap();
+            found.check_token_type().unwrap();
+            assert_eq!(found.certificate_thumbprint(), Ok(None), "{header}");
+        }
+    }
+    let keys = jwks(&[&pair.jwk]);
+    for (name, why) in [
+        ("alg", "token malformed: header: no 'alg'"),
+        ("enc", "token acceptable"),
+    ] {
+        let mut header = json!({"alg": "ES256", "kid": "k"});
+        header[name] = json!(null);
+        let token = token_with(header, &claims, &pair, Algorithm::ES256);
+        let found = verify(&token, &keys).map(|_| "token acceptable".to_owned());
+        assert_eq!(found.unwrap_or_else(|error| error.to_string()), why);
+    }
+    let forever = token_with(
+        json!({"alg": "ES256", "kid": "k"}),
+        &json!({"exp": null}),
+        &pair,
+        Algorithm::ES256,
+    );
+    let found = verify(&forever, &keys).unwrap().check_times(0, NOW);
+    assert_eq!(found, Err(TokenError::InvalidClaim("exp")));
+}
+
+#[test]
+fn eddsa_and_the_names_of_rfc9864_are_one_algorithm_for_a_key() {
+    let pair = |alg: Value| {
+        let mut pair = okp(PKey::generate_ed25519().unwrap(), "Ed25519", "k");
+        pair.jwk["alg"] = alg;
+        pair
+    };
+    for key in [json!(null), json!("EdDSA"), json!("Ed25519")] {
+        let pair = pair(key);
+        let keys = jwks(&[&pair.jwk]);
+        for (algorithm, accepted) in [
+            (Algorithm::EdDSA, &[Algorithm::EdDSA][..]),
+            (Algorithm::Ed25519, &[Algorithm::EdDSA]),
+            (Algorithm::Ed25519, &[Algorithm::Ed25519]),
+        ] {
+            let token = token(algorithm, &pair, &json!({}));
+            assert!(Jws::parse(&token).unwrap().verify(&keys, accepted).is_ok());
+        }
+        let token = token(Algorithm::EdDSA, &pair, &json!({}));
+        let refused = Jws::parse(&token)
+            .unwrap()
+            .verify(&keys, &[Algorithm::Ed25519]);
+        assert!(matches!(refused, Err(TokenError::Unacceptable(_))));
+    }
+    let pair = pair(json!("Ed448"));
+    let document = json!({"keys": [pair.jwk]}).to_string();
+    assert!(Jwks::parse(document.as_bytes()).is_err());
+}
+
+#[test]
+fn is_jwt_is_what_decodes_as_one() {
+    let part = |text: &str| encode_base64url(text.as_bytes());
+    for (first, yes) in [
+        (part("{\"alg\":\"none\"}"), true),
+        (part(" \r\n\t{\"alg\":\"none\"}"), true),
+        ("eyJ~".to_owned(), false),
+        (part("[]"), false),
+        (part("eyJ"), false),
+        (String::new(), false),
+    ] {
+        assert_eq!(is_jwt(&format!("{first}.e30.AA")), yes, "{first}");
+        assert_eq!(is_jwt(&format!("{first}.a.b.c.d")), yes, "{first}");
+        assert!(!is_jwt(&first) && !is_jwt(&format!("{first}.a.b.c")));
+    }
 }
 
 #[test]

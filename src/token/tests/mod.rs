@@ -77,7 +77,7 @@ fn okp(key: PKey<Private>, name: &str, kid: &str) -> SigningKeyPair {
 
 fn sign(algorithm: Algorithm, key: &PKey<Private>, signed: &[u8]) -> Vec<u8> {
     let (digest, half) = match algorithm {
-        Algorithm::EdDSA => {
+        Algorithm::EdDSA | Algorithm::Ed25519 | Algorithm::Ed448 => {
             let mut signer = Signer::new_without_digest(key).unwrap();
             return signer.sign_oneshot_to_vec(signed).unwrap();
         }

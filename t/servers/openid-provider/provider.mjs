@@ -13,6 +13,7 @@ import * as crypto from 'node:crypto';
 import * as fs from 'node:fs';
 import * as http from 'node:http';
 import * as https from 'node:https';
+import * as zlib from 'node:zlib';
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 
@@ -111,6 +112,13 @@ async function forge(query) {
     audience: () => { claims.aud = 'https://other.test'; },
     audiences: () => { claims.aud = ['https://other.test', api]; },
     scope: () => { claims.scope = 'read'; },
+    ping: () => { header.zip = 'NONE'; },
+    nulls: () => {
+      Object.assign(header, { zip: null, enc: null, b64: true, crit: null, typ: null });
+      Object.assign(claims, { nbf: null, token_type: null });
+    },
+    deflated: () => { header.zip = 'DEF'; },
+    rfc9864: () => { header.alg = 'Ed25519'; },
     crit: () => { header.crit = ['exp']; header.exp = now; },
     typ: () => { header.typ = 'dpop+jwt'; },
     kid: () => { header.kid = query.get('kid') ?? 'unknown'; },
@@ -139,7 +147,7 @@ async function forge(query) {
   if (kind === 'encrypted') {
     return new jose.CompactEncrypt(Buffer.from('x')).setProtectedHeader({ alg: 'dir', enc: 'A256GCM' }).encrypt(crypto.randomBytes(32));
   }
-  const signed = `${encode(header)}.${encode(claims)}`;
+  const signed = `${encode((kind === 'space' ? '\r\n ' : '') + JSON.stringify(header))}.${encode(claims)}`;
   const secret = crypto.createPrivateKey({ key, format: 'jwk' });
   const hash = { ES256: 'sha256', RS256: 'sha256', PS256: 'sha256' }[key.alg] ?? null;
   const options = { key: secret, dsaEncoding: 'ieee-p1363' };
@@ -182,6 +190,15 @@ function answerWithFault(path, response) {
     if (fault === 'garbage') { response.end('<html>'); return true; }
   }
   if (path.endsWith('/jwks')) {
+    if (fault === 'many') {
+      // 996 other keys with certificates of 700 bytes precede the right ones
+      const { d, ...other } = published.find(({ kty }) => kty === 'EC');
+      const keys = Array.from({ length: 996 }, (_, i) => ({ ...other, kid: `other-${i}`, x5c: ['A'.repeat(700)] }));
+      const set = JSON.stringify({ keys: [...keys, ...published.map(({ d, p, q, dp, dq, qi, ...key }) => key)] });
+      response.setHeader('content-encoding', 'gzip');
+      response.end(zlib.gzipSync(set));
+      return true;
+    }
     if (fault === 'keys') return json({ keys: Array(10000).fill({}) });
     if (fault === 'endless') {
       const more = () => { if (!response.destroyed) { response.write(' '.repeat(16384)); setTimeout(more, 5); } };
@@ -209,6 +226,10 @@ async function serve(request, response) {
   if (answerWithFault(pathname, response)) return undefined;
   // oidc-provider is mounted below a path.
   request.originalUrl = request.url;
+  if (fault === 'many' && what === 'introspection') {
+    const writeHead = response.writeHead.bind(response);
+    response.writeHead = (status, ...rest) => writeHead(201, ...rest);
+  }
   request.url = request.url.replace('/realms/a', '') || '/';
   return callback(request, response);
 }

@@ -174,6 +174,12 @@ int32_t rmtls_engine_is_current(const struct rmtls_engine *engine);
 
 uint32_t rmtls_engine_epoch(const struct rmtls_engine *engine);
 
+int32_t rmtls_gzip_decode(const uint8_t *data,
+                          size_t data_len,
+                          size_t max,
+                          struct rmtls_buf *out,
+                          struct rmtls_buf *err);
+
 int32_t rmtls_engine_client_hello(const struct rmtls_engine *engine,
                                   void *ssl,
                                   const uint8_t *name,

@@ -39,7 +39,9 @@ local ngx_time = ngx.time
 local tonumber = tonumber
 
 
+-- Bytes of a discovery document or an introspection response, and of a JWK Set.
 local MAX_DOCUMENT = 262144
+local MAX_KEYS = 1048576
 -- Seconds after which documents are renewed.
 local MAX_AGE = 600
 -- Seconds for which documents are used that cannot be renewed.
@@ -132,7 +134,7 @@ end
 
 
 -- The body of a document, or nil, an error and its kind.
-local function get_document(options, deadline, target)
+local function get_document(options, deadline, target, max_bytes)
     local left = floor((deadline - ngx_now()) * 1000)
     if left < 1 then
         return nil, target .. ": timeout"
@@ -142,7 +144,8 @@ local function get_document(options, deadline, target)
         url = target,
         origin = origin_of(options, target),
         accept = "application/json",
-        max_bytes = MAX_DOCUMENT,
+        gzip = true,
+        max_bytes = max_bytes,
         ssl_verify = options.ssl_verify,
         timeout = left,
         kind = "token",
@@ -159,7 +162,7 @@ end
 local function request_documents(options)
     local deadline = ngx_now() + options.timeout / 1000
     local target = options.issuer:gsub("/$", "") .. "/.well-known/openid-configuration"
-    local discovery, err, kind = get_document(options, deadline, target)
+    local discovery, err, kind = get_document(options, deadline, target, MAX_DOCUMENT)
     if not discovery then
         return nil, err, kind
     end
@@ -179,7 +182,7 @@ local function request_documents(options)
             return nil, target .. ": discovery document: no 'jwks_uri' in it"
         end
 
-        keys, err, kind = get_document(options, deadline, jwks_uri)
+        keys, err, kind = get_document(options, deadline, jwks_uri, MAX_KEYS)
         if not keys then
             return nil, err, kind
         end
@@ -441,6 +444,7 @@ local function introspect(engine, plan, options, dict, token)
             content_type = "application/x-www-form-urlencoded",
             headers = lines,
             accept = "application/json",
+            gzip = true,
             max_bytes = MAX_DOCUMENT,
             ssl_verify = options.ssl_verify,
             timeout = options.timeout,
@@ -455,7 +459,8 @@ local function introspect(engine, plan, options, dict, token)
             return nil, why, what
         end
 
-        if found.status ~= 200 then
+        -- Some servers send 201 to every POST.
+        if found.status ~= 200 and found.status ~= 201 then
             return "status " .. found.status, 0
         end
 

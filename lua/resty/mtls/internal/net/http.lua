@@ -13,6 +13,7 @@
 local address_guard = require "resty.mtls.internal.net.address_guard"
 local cidr = require "resty.mtls.internal.net.cidr"
 local dns = require "resty.mtls.internal.net.dns"
+local library = require "resty.mtls.internal.library"
 local metrics = require "resty.mtls.internal.metrics"
 local options = require "resty.mtls.internal.options"
 local shortage = require "resty.mtls.internal.shortage"
@@ -53,6 +54,7 @@ local MAX_BURST = 131072
 -- verified.
 local POOL = { pool = "resty.mtls.internal.net.http" }
 
+local C = library.C
 local SHORTAGE = shortage.KIND
 -- The error of a cosocket at a time-out. Errors of http.request() end with it.
 local TIMED_OUT = "timeout"
@@ -63,7 +65,8 @@ local REDIRECTS = { [301] = true, [302] = true, [303] = true, [307] = true, [308
 local OPTIONS = {
     url = "string", method = "string", body = "string", content_type = "string", accept = "string",
     headers = "table", timeout = "number", max_bytes = "number", max_redirects = "number",
-    ssl_verify = "boolean", http_proxy = "table", https_proxy = "table", origin = "string", kind = "string",
+    gzip = "boolean", ssl_verify = "boolean", http_proxy = "table", https_proxy = "table", origin = "string",
+    kind = "string",
 }
 -- Where a URL is from: from a certificate or the document of another party, or from the policy.
 local CERTIFICATE, OPERATOR = "certificate", "operator"
@@ -329,18 +332,33 @@ local function read_header(conn)
 end
 
 
-local function read_body(conn, status, headers, version, max_bytes)
-    local coding = headers["content-encoding"]
-    if coding and lower(coding) ~= "identity" then
-        return nil, "content-encoding '" .. printable(coding) .. "' was not requested"
+-- The body without its content coding, or nil and an error. Servers send gzip even if it was not requested.
+local function decode(conn, body, coding, max_bytes)
+    if coding ~= "gzip" and coding ~= "x-gzip" or body == "" then
+        return body
     end
 
+    local message = library.buffer(256)
+    local decoded, err = library.read("gzip", function(out)
+        return C.rmtls_gzip_decode(body, #body, max_bytes, out, message)
+    end)
+    if not decoded then
+        conn.unusable = true
+
+        return nil, message.len > 0 and library.text(message) or err
+    end
+
+    return decoded
+end
+
+
+local function read_body(conn, status, headers, version, max_bytes)
     if status == 204 or status == 304 then
         return ""
     end
 
     local length = headers["content-length"]
-    coding = headers["transfer-encoding"]
+    local coding = headers["transfer-encoding"]
     if coding then
         if lower(coding) ~= "chunked" or version ~= "1" then
             return nil, "transfer-encoding '" .. printable(coding) .. "' in HTTP/1." .. version
@@ -389,7 +407,16 @@ local function read_response(conn, max_bytes)
         end
 
         if status >= 200 then
+            local content_coding = lower(headers["content-encoding"] or "identity")
+            if content_coding ~= "identity" and content_coding ~= "gzip" and content_coding ~= "x-gzip" then
+                return nil, "content-encoding '" .. printable(content_coding) .. "' was not requested"
+            end
+
             local body, err = read_body(conn, status, headers, version, max_bytes)
+            if body then
+                body, err = decode(conn, body, content_coding, max_bytes)
+            end
+
             if not body then
                 return nil, err
             end
@@ -550,6 +577,10 @@ local function header_lines(opts, with_headers)
         add("Accept", opts.accept)
     end
 
+    if opts.gzip then
+        add("Accept-Encoding", "gzip")
+    end
+
     if opts.body then
         add("Content-Length", #opts.body)
     end
@@ -682,7 +713,8 @@ end
 --   body, content_type, accept
 --   headers        sent to this origin only: a redirect to another origin loses them
 --   timeout        milliseconds for everything, redirects and name resolution included (default 30000)
---   max_bytes      of the body (default 65536)
+--   max_bytes      of the body (default 65536), and of what it is when decoded
+--   gzip           the server is asked to send it with the content coding gzip, if it can
 --   max_redirects  of a GET (default 3); none from https to http. A redirect of a POST is an error
 --   ssl_verify     default true. nginx does not verify certificates for IP addresses: use a host name
 --   http_proxy, https_proxy   { host, port }. The proxy resolves the names of targets, so the address guard
