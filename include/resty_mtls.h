@@ -298,6 +298,16 @@
 // The introspection endpoint that the policy configures.
 #define RMTLS_TOKEN_TEXT_CONFIGURED_ENDPOINT 7
 
+// The URL of the discovery document.
+#define RMTLS_TOKEN_TEXT_DISCOVERY_URL 8
+
+// The issuers whose discovery document is accepted, one a line: `issuer` of `rmtls_discovery_read`.
+#define RMTLS_TOKEN_TEXT_DOCUMENT_ISSUERS 9
+
+// A digest of everything that decides where the documents of the issuer are fetched and whether
+// they are accepted, in hexadecimal.
+#define RMTLS_TOKEN_TEXT_DOCUMENTS_KEY 10
+
 // The gateway sends only its `client_id`.
 #define RMTLS_CLIENT_AUTH_NONE 0
 
@@ -1432,8 +1442,9 @@ int32_t rmtls_engine_claim_headers(const struct rmtls_engine *engine,
                                    struct rmtls_header_lines **out);
 
 // Reads the discovery document of an issuer, and writes the URLs of its keys and of its
-// introspection endpoint, empty where the document has none. `RMTLS_INVALID` for the document of
-// another issuer and for URLs that are not https; then `err` has the reason.
+// introspection endpoint, empty where the document has none. `issuer` is the issuer, and on
+// further lines others that are accepted. `RMTLS_INVALID` for the document of another issuer and
+// for URLs that are not https; then `err` has the reason.
 //
 // # Safety
 // `document` and `issuer` are readable for their lengths; `jwks_uri` and `introspection` are NULL

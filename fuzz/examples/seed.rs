@@ -146,7 +146,7 @@ fn tokens() {
     );
     write(
         "discovery",
-        &[br#"{"issuer":"https://idp.example","jwks_uri":"https://idp.example/jwks","introspection_endpoint":"https://idp.example/i"}"#],
+        &[br#"{"issuer":"https://idp.example","jwks_uri":"https://idp.example/jwks","introspection_endpoint":"https://idp.example/i"}"#, br#"{"issuer":"https://login.example/{tenantid}/v2.0"}"#],
     );
 }
 

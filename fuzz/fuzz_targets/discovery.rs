@@ -6,9 +6,11 @@ use libfuzzer_sys::fuzz_target;
 use resty_mtls::token::Discovery;
 
 fuzz_target!(|data: &[u8]| {
-    match Discovery::parse(data, "https://idp.example") {
+    let allowed = ["https://login.example/tenant-1/v2.0"];
+    match Discovery::parse(data, "https://idp.example", &allowed) {
         Ok(found) => {
-            assert_eq!(found.issuer.trim_end_matches('/'), "https://idp.example");
+            let issuer = found.issuer.trim_end_matches('/');
+            assert!(issuer == "https://idp.example" || issuer == allowed[0]);
             for url in [found.jwks_uri, found.introspection_endpoint]
                 .into_iter()
                 .flatten()

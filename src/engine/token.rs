@@ -472,7 +472,7 @@ impl Engine {
         let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
         let token_auth = plan.token_auth.as_ref().ok_or(Error::NotFound)?;
         let wrong = |what: &str, why: String| Error::Misuse(format!("{what}: {why}"));
-        let discovery = Discovery::parse(discovery, &token_auth.issuer)
+        let discovery = Discovery::parse(discovery, &token_auth.issuer, &token_auth.issuers)
             .map_err(|why| wrong("discovery document", why))?;
         let keys = keys
             .map(Jwks::parse)

@@ -14,6 +14,7 @@ use crate::cache::SlotId;
 use crate::certificate::Certificate;
 use crate::engine::{RequestHeaders, TokenDecision, TokenOutcome, TokenRequest};
 use crate::policy::{ProofOfPossession, TokenAuth};
+use crate::text::hex;
 use crate::token::{Claims, Discovery, Jwks, Jws, TokenError};
 use crate::Error;
 
@@ -54,6 +55,14 @@ pub const RMTLS_TOKEN_TEXT_UNAUTHORIZED: u32 = 5;
 pub const RMTLS_TOKEN_TEXT_FORBIDDEN: u32 = 6;
 /// The introspection endpoint that the policy configures.
 pub const RMTLS_TOKEN_TEXT_CONFIGURED_ENDPOINT: u32 = 7;
+
+/// The URL of the discovery document.
+pub const RMTLS_TOKEN_TEXT_DISCOVERY_URL: u32 = 8;
+/// The issuers whose discovery document is accepted, one a line: `issuer` of `rmtls_discovery_read`.
+pub const RMTLS_TOKEN_TEXT_DOCUMENT_ISSUERS: u32 = 9;
+/// A digest of everything that decides where the documents of the issuer are fetched and whether
+/// they are accepted, in hexadecimal.
+pub const RMTLS_TOKEN_TEXT_DOCUMENTS_KEY: u32 = 10;
 
 /// The gateway sends only its `client_id`.
 pub const RMTLS_CLIENT_AUTH_NONE: i32 = 0;
@@ -260,6 +269,16 @@ pub unsafe extern "C" fn rmtls_engine_set_introspection(
     }
 }
 
+/// The issuer, and those that the policy allows besides. One with a line break cannot be that of a
+/// document.
+fn document_issuers(token_auth: &TokenAuth) -> String {
+    let issuers = token_auth.issuers.iter().map(|issuer| &**issuer);
+    std::iter::once(&*token_auth.issuer)
+        .chain(issuers.filter(|issuer| !issuer.contains(char::is_control)))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
 fn with_token_auth<T>(
     engine: &rmtls_engine,
     plan: u32,
@@ -327,6 +346,9 @@ pub unsafe extern "C" fn rmtls_engine_token_text(
                 let client = bearer.client.as_ref();
                 Ok(match field {
                     RMTLS_TOKEN_TEXT_ISSUER => Some(bearer.issuer.to_string()),
+                    RMTLS_TOKEN_TEXT_DISCOVERY_URL => Some(bearer.discovery_url.to_string()),
+                    RMTLS_TOKEN_TEXT_DOCUMENT_ISSUERS => Some(document_issuers(bearer)),
+                    RMTLS_TOKEN_TEXT_DOCUMENTS_KEY => Some(hex(&bearer.issuer_key)),
                     RMTLS_TOKEN_TEXT_CLIENT_ID => client.map(|client| client.id.to_string()),
                     RMTLS_TOKEN_TEXT_CLIENT_SECRET => {
                         client.map(|client| client.secret.0.to_string())
@@ -400,8 +422,9 @@ pub unsafe extern "C" fn rmtls_engine_claim_headers(
 }
 
 /// Reads the discovery document of an issuer, and writes the URLs of its keys and of its
-/// introspection endpoint, empty where the document has none. `RMTLS_INVALID` for the document of
-/// another issuer and for URLs that are not https; then `err` has the reason.
+/// introspection endpoint, empty where the document has none. `issuer` is the issuer, and on
+/// further lines others that are accepted. `RMTLS_INVALID` for the document of another issuer and
+/// for URLs that are not https; then `err` has the reason.
 ///
 /// # Safety
 /// `document` and `issuer` are readable for their lengths; `jwks_uri` and `introspection` are NULL
@@ -422,8 +445,10 @@ pub unsafe extern "C" fn rmtls_discovery_read(
             output(jwks_uri)?;
             output(introspection)?;
             let document = bytes(document, document_len)?;
-            let issuer = text(issuer, issuer_len)?;
-            let discovery = Discovery::parse(document, issuer).map_err(Error::Misuse)?;
+            let mut issuers = text(issuer, issuer_len)?.split('\n');
+            let issuer = issuers.next().unwrap_or_default();
+            let allowed: Vec<&str> = issuers.collect();
+            let discovery = Discovery::parse(document, issuer, &allowed).map_err(Error::Misuse)?;
             put(jwks_uri, discovery.jwks_uri.unwrap_or_default().as_bytes())?;
             let endpoint = discovery.introspection_endpoint.unwrap_or_default();
             put(introspection, endpoint.as_bytes())

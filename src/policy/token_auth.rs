@@ -71,9 +71,12 @@ pub struct OAuthClient {
 /// `openid-connect` as it applies to a route.
 #[derive(Debug)]
 pub struct TokenAuth {
-    /// The issuer, without the well-known suffix.
+    /// The issuer, without the well-known part.
     pub issuer: Box<str>,
-    /// Cache key of the issuer's documents: SHA-256 over the issuer and `ssl_verify`.
+    /// The URL of its discovery document.
+    pub discovery_url: Box<str>,
+    /// Cache key of the issuer's documents: SHA-256 over everything that decides where they are
+    /// fetched and whether they are accepted.
     pub issuer_key: [u8; 32],
     /// How tokens are validated.
     pub methods: AuthMethods,

@@ -22,7 +22,7 @@ pub use algorithm::{Algorithm, KeyType};
 pub use claims::{ClaimRequirements, Claims, RequiredValues};
 pub use client_assertion::SigningKey;
 pub use confirmation::{thumbprint, CertificateThumbprint};
-pub use discovery::{issuer_url, Discovery, WELL_KNOWN};
+pub use discovery::{discovery_url, issuer_url, Discovery, WELL_KNOWN};
 pub use error::TokenError;
 pub use introspection::parse_introspection_response;
 pub use jwks::Jwks;

@@ -51,19 +51,20 @@ END {
 }
 
 
-# For the section user_files. Each route is [ name, fields of openid-connect ].
+# For the section user_files. Each route is [ name, fields of openid-connect, issuer ].
 sub token_policy {
     my (@routes) = @_;
 
     my $text = "_format_version: \"3.0\"\n\@{ca_certificates: ca-a ca-b}\nplugins:\n- name: tls-handshake-modifier\nroutes:\n";
     for (@routes) {
-        my ($name, $fields) = @$_;
+        my ($name, $fields, $issuer) = @$_;
+        $issuer //= "$ENV{PROVIDER}/realms/a";
         my $methods = $fields =~ /auth_methods/ ? "" : "auth_methods: [bearer], ";
         $text .= <<"_EOC_";
 - name: $name
   plugins:
   - name: openid-connect
-    config: {issuer: "$ENV{PROVIDER}/realms/a", ${methods}rediscovery_lifetime: 1, timeout: 2000, $fields}
+    config: {issuer: "$issuer", ${methods}rediscovery_lifetime: 1, timeout: 2000, $fields}
 _EOC_
     }
 

@@ -56,6 +56,16 @@ show_upstream() {
 }
 _EOC_
 
+# Issuers whose discovery document is not at their own URL
+our $Elsewhere = token_policy(map { my ($name, $issuer, $fields) = @$_; [ $name => $fields // '', "$ENV{PROVIDER}$issuer" ] }
+    [ rfc8414 => '/.well-known/oauth-authorization-server/realms/a' ],
+    [ tenant => '/tenants/.well-known/openid-configuration?p=x', qq(issuers_allowed: ["$ENV{PROVIDER}/realms/a/t-1/v2.0"]) ],
+    [ common => '/tenants/.well-known/openid-configuration?p=x' ],
+    [ template => '/tenants/.well-known/openid-configuration?p=x', qq(issuers_allowed: ["$ENV{PROVIDER}/realms/a/{tenantid}/v2.0"]) ],
+    [ internal => '/internal/.well-known/openid-configuration/', qq(issuers_allowed: ["$ENV{PROVIDER}/realms/a"]) ],
+    [ strict => '/internal/.well-known/openid-configuration/' ],
+);
+
 # The example of the README, unchanged. Its CA is an entity.
 our $ReadmeExample = ">>> policy.yaml\n" . expand_policy(<<'_EOC_') . <<'_EOC_';
 _format_version: "3.0"
@@ -1106,3 +1116,36 @@ another algorithm 401
 --- error_log
 [mtls] 401 token not acceptable: a header with 'enc', 'zip' other than NONE, or 'b64' other than true
 [mtls] 401 token not acceptable: algorithm Ed25519 is not among those of the policy
+
+
+
+=== TEST 32: access() takes the document of another issuer only on routes that allow this issuer, and a URL with /.well-known/ as it is
+--- user_files eval: $::Elsewhere
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client
+. "$CLIENT"
+token=$(forge good)
+for route in rfc8414 internal strict internal; do echo "$route $(request $route "$token" | cut -c1-6)"; done
+for tenant in t-1 t-2 %7Btenantid%7D; do
+    token=$(forge tenant - tenant=$tenant)
+    for route in tenant template; do echo "$route $tenant $(request $route "$token" | cut -c1-6)"; done
+done
+echo "common $(request common "$(forge tenant - tenant=t-1)" | cut -c1-6)"
+grep -o '\[mtls\] 503 .*' "$ERROR_LOG" | sed 's/, client:.*//; s/\(shared_cache\.get\|http\.request\): //g; s,http://127.0.0.1:[0-9]*,ISSUER,g'
+--- client_out
+rfc8414 200 in
+internal 200 in
+strict 503 {"
+internal 200 in
+tenant t-1 200 in
+template t-1 401 {"
+tenant t-2 401 {"
+template t-2 401 {"
+tenant %7Btenantid%7D 401 {"
+template %7Btenantid%7D 200 in
+common 503 {"
+[mtls] 503 ISSUER/internal/.well-known/openid-configuration/: discovery document: is that of the issuer 'ISSUER/realms/a', expected 'ISSUER/internal'
+[mtls] 503 ISSUER/tenants/.well-known/openid-configuration: discovery document: is that of the issuer 'ISSUER/realms/a/{tenantid}/v2.0', expected 'ISSUER/tenants'
+--- error_log
+issuers_allowed[0]: contains '{tenantid}', which no token has: each tenant needs an entry with its id

@@ -287,12 +287,24 @@ impl<'t> Plugins<'t> {
 
 fn token_auth(config: &document::OpenidConnect<'_>) -> TokenAuth {
     // Documents from an unverified server are not used by plugins that verify it.
-    let issuer_key =
-        sha256(format!("{} {}", u8::from(config.ssl_verify), config.issuer).as_bytes());
+    // Nor are those of an issuer that only other plugins allow.
+    let issuer_key = sha256(
+        format!(
+            "{:?}",
+            (
+                config.ssl_verify,
+                &config.discovery_url,
+                &config.issuer,
+                &config.issuers
+            )
+        )
+        .as_bytes(),
+    );
     TokenAuth {
         introspection_key: introspection_key(config, &issuer_key),
         issuer_key,
         issuer: config.issuer.clone(),
+        discovery_url: config.discovery_url.clone(),
         methods: config.methods,
         algorithms: config.algorithms.clone(),
         issuers: config.issuers.clone(),

@@ -8,12 +8,16 @@ use crate::policy::token_auth::{
 };
 use crate::policy::tree::{Node, Value};
 use crate::text::quoted;
-use crate::token::{issuer_url, Algorithm, ClaimRequirements, RequiredValues, SigningKey};
+use crate::token::{
+    discovery_url, issuer_url, Algorithm, ClaimRequirements, RequiredValues, SigningKey,
+};
 
 /// The configuration of `openid-connect`.
 pub(in crate::policy) struct OpenidConnect<'t> {
-    /// The issuer, without the suffix of its discovery document.
+    /// The issuer, without the well-known part.
     pub issuer: Box<str>,
+    /// The URL of its discovery document.
+    pub discovery_url: Box<str>,
     pub methods: AuthMethods,
     pub algorithms: Vec<Algorithm>,
     /// The values in `issuers_allowed`.
@@ -47,6 +51,7 @@ impl Default for OpenidConnect<'_> {
     fn default() -> Self {
         OpenidConnect {
             issuer: "".into(),
+            discovery_url: "".into(),
             methods: AuthMethods::default(),
             algorithms: Algorithm::ALL.to_vec(),
             issuers: Vec::new(),
@@ -357,6 +362,7 @@ impl<'t> DocumentReader<'t, '_> {
             Some(node) => {
                 if let Some(issuer) = self.url(node, &path.field("issuer")) {
                     read.issuer = issuer_url(issuer).into();
+                    read.discovery_url = discovery_url(issuer).into();
                 }
             }
         }
@@ -529,10 +535,17 @@ impl<'t> DocumentReader<'t, '_> {
             .integer(object, path, "leeway", 0, MAX_LEEWAY)
             .unwrap_or(0)
             .into();
-        read.issuers = words(self, "issuers_allowed")
-            .into_iter()
-            .map(Into::into)
-            .collect();
+        for (text, position, index) in self.texts(object, path, "issuers_allowed") {
+            if text.contains("{tenantid}") {
+                let message = "contains '{tenantid}', which no token has: each tenant needs an \
+                               entry with its id";
+                let path = path.field("issuers_allowed");
+                let subject = format!("openid-connect issuers_allowed {text}");
+                self.report
+                    .warn_once(&subject, position, &path.item(index), message);
+            }
+            read.issuers.push(text.into());
+        }
     }
 
     /// Reads the fields about the introspection endpoint and the client credentials for it.

@@ -17,7 +17,10 @@ fn parse_accepts_the_expected_issuer_only() {
         document.as_object_mut().unwrap().extend(changes);
         document.to_string()
     };
-    let read = |changes: Value, from: &str| Discovery::parse(document(changes).as_bytes(), from);
+    let none: [&str; 0] = [];
+    let read = |changes: Value, from: &str| {
+        Discovery::parse(document(changes).as_bytes(), &issuer_url(from), &none)
+    };
     let well_known = format!("{issuer}{WELL_KNOWN}");
     for from in [issuer, &well_known, &format!("{issuer}/")] {
         let found = read(json!({}), from).unwrap();
@@ -53,4 +56,93 @@ fn parse_accepts_the_expected_issuer_only() {
     let plain = "http://idp.test/realms/a";
     let changes = json!({"issuer": plain, "jwks_uri": "http://idp.test/jwks"});
     assert!(read(changes, plain).is_ok());
+}
+
+#[test]
+fn urls_with_a_well_known_part_are_used_as_they_are() {
+    for (url, issuer, discovery) in [
+        (
+            "https://a.test",
+            "https://a.test",
+            Some("https://a.test/.well-known/openid-configuration"),
+        ),
+        (
+            "https://a.test/r/",
+            "https://a.test/r/",
+            Some("https://a.test/r/.well-known/openid-configuration"),
+        ),
+        (
+            "https://a.test/r/.well-known/openid-configuration",
+            "https://a.test/r",
+            None,
+        ),
+        (
+            "https://a.test/r/.well-known/openid-configuration/",
+            "https://a.test/r",
+            None,
+        ),
+        (
+            "https://a.test/r/.well-known/openid-configuration?p=B2C_1/x",
+            "https://a.test/r",
+            None,
+        ),
+        (
+            "https://a.test/r/.well-known/oauth-authorization-server",
+            "https://a.test/r",
+            None,
+        ),
+        (
+            "https://a.test/.well-known/oauth-authorization-server/r/s",
+            "https://a.test/r/s",
+            None,
+        ),
+    ] {
+        assert_eq!(issuer_url(url), issuer);
+        assert_eq!(discovery_url(url), discovery.unwrap_or(url));
+    }
+}
+
+#[test]
+fn another_issuer_is_accepted_where_the_policy_allows_it() {
+    let read = |found: &str, allowed: &[&str]| {
+        let document = json!({ "issuer": found }).to_string();
+        let expected = "https://login.test/common/v2.0";
+        Discovery::parse(document.as_bytes(), expected, allowed).map(|found| found.issuer)
+    };
+    let template = "https://login.test/{tenantid}/v2.0";
+    let tenant = "https://login.test/9188040d-6c67/v2.0";
+    for (found, allowed, issuer) in [
+        (
+            "https://login.test/common/v2.0/",
+            vec![],
+            Some("https://login.test/common/v2.0/"),
+        ),
+        (
+            "https://sso.test",
+            vec![tenant, "https://sso.test/"],
+            Some("https://sso.test"),
+        ),
+        (template, vec!["https://x.test", tenant], Some(tenant)),
+        (template, vec![], None),
+        (template, vec!["https://login.test//v2.0"], None),
+        (template, vec!["https://login.test/a/b/v2.0"], None),
+        (template, vec!["https://login.test/v2.0"], None),
+        (template, vec!["https://login.test/a/v2.0/"], None),
+        (template, vec!["https://login.test/a@evil.test/v2.0"], None),
+        // A document cannot stand for everything.
+        ("{tenantid}", vec![tenant], None),
+        ("https://sso.test.evil", vec!["https://sso.test"], None),
+        (tenant, vec![template], None),
+    ] {
+        assert_eq!(
+            read(found, &allowed).ok().as_deref(),
+            issuer,
+            "{found} {allowed:?}"
+        );
+    }
+    assert_eq!(
+        read("https://b.test", &[tenant]).unwrap_err(),
+        "is that of the issuer 'https://b.test', expected 'https://login.test/common/v2.0' or one \
+         of 'issuers_allowed'"
+    );
 }

@@ -2,7 +2,9 @@
 //
 // node provider.mjs PORT TLS_PORT PKI DIR, with node_modules/oidc-provider in the working directory.
 //
-// http://127.0.0.1:PORT serves discovery, keys and introspection (client gw, secret "s&cret"), and for the tests:
+// http://127.0.0.1:PORT serves discovery, keys and introspection (client gw, secret "s&cret"). Documents about it are
+// also at /.well-known/oauth-authorization-server/realms/a (RFC 8414), with {tenantid} in the issuer below /tenants (with
+// the query p), and below /internal. For the tests:
 //   /control/forge?kind=KIND&x5t=...   a token that the server itself would not issue
 //   /control/rotate                    replaces the keys; with ?keep=1 the old ones stay published
 //   /control/reset                     restores the first keys and ends the fault
@@ -109,6 +111,7 @@ async function forge(query) {
     forever: () => { delete claims.exp; },
     issuer: () => { claims.iss = 'https://other.test'; },
     slash: () => { claims.iss += '/'; },
+    tenant: () => { claims.iss = `${issuer}/${query.get('tenant')}/v2.0`; },
     audience: () => { claims.aud = 'https://other.test'; },
     audiences: () => { claims.aud = ['https://other.test', api]; },
     scope: () => { claims.scope = 'read'; },
@@ -221,6 +224,15 @@ function answerWithFault(path, response) {
 async function serve(request, response) {
   const { pathname, searchParams } = new URL(request.url, 'http://x');
   if (pathname.startsWith('/control/')) return control(pathname.slice(9), searchParams, response);
+  const documents = {
+    '/.well-known/oauth-authorization-server/realms/a': issuer,
+    '/tenants/.well-known/openid-configuration': `${issuer}/{tenantid}/v2.0`,
+    '/internal/.well-known/openid-configuration/': issuer,
+  };
+  if (documents[pathname]) {
+    const found = { issuer: documents[pathname], jwks_uri: `${issuer}/jwks` };
+    return response.end(JSON.stringify(request.url.startsWith('/tenants') && !searchParams.has('p') ? {} : found));
+  }
   const what = { 'openid-configuration': 'discovery', jwks: 'jwks', introspection: 'introspection' }[pathname.split('/').pop()];
   if (what) counts[what] = (counts[what] ?? 0) + 1;
   if (answerWithFault(pathname, response)) return undefined;

@@ -100,7 +100,9 @@ local function options_of(engine, plan)
     local issuer = text(CONST.TOKEN_TEXT_ISSUER)
     options = {
         issuer = issuer,
-        key = http.cache_scope() .. "issuer:" .. read.needs_keys .. read.ssl_verify .. ":" .. issuer,
+        discovery_url = text(CONST.TOKEN_TEXT_DISCOVERY_URL),
+        document_issuers = text(CONST.TOKEN_TEXT_DOCUMENT_ISSUERS),
+        key = http.cache_scope() .. "issuer:" .. read.needs_keys .. ":" .. text(CONST.TOKEN_TEXT_DOCUMENTS_KEY),
         -- Failures at the same URL are counted apart under other options.
         failure_scope = http.cache_scope() .. read.ssl_verify .. " " .. tonumber(read.timeout) .. " ",
         needs_keys = read.needs_keys == 1,
@@ -133,11 +135,17 @@ local function origin_of(options, target)
 end
 
 
+-- A URL for the log: without the query, which may contain a secret.
+local function printable(target)
+    return target:match("^[^?]*")
+end
+
+
 -- The body of a document, or nil, an error and its kind.
 local function get_document(options, deadline, target, max_bytes)
     local left = floor((deadline - ngx_now()) * 1000)
     if left < 1 then
-        return nil, target .. ": timeout"
+        return nil, printable(target) .. ": timeout"
     end
 
     local found, err, kind = http.request {
@@ -151,7 +159,7 @@ local function get_document(options, deadline, target, max_bytes)
         kind = "token",
     }
     if found and found.status ~= 200 then
-        return nil, target .. ": status " .. found.status
+        return nil, printable(target) .. ": status " .. found.status
     end
 
     return found and found.body, err, kind
@@ -161,7 +169,7 @@ end
 -- "time:length:discovery document, keys" from the issuer, or nil, an error and its kind.
 local function request_documents(options)
     local deadline = ngx_now() + options.timeout / 1000
-    local target = options.issuer:gsub("/$", "") .. "/.well-known/openid-configuration"
+    local target = options.discovery_url
     local discovery, err, kind = get_document(options, deadline, target, MAX_DOCUMENT)
     if not discovery then
         return nil, err, kind
@@ -169,17 +177,18 @@ local function request_documents(options)
 
     local message = library.buffer(1024)
     local jwks_uri, introspection = library.read("discovery", function(a, b)
-        return C.rmtls_discovery_read(discovery, #discovery, options.issuer, #options.issuer, a, b, message)
+        return C.rmtls_discovery_read(discovery, #discovery, options.document_issuers,
+                                      #options.document_issuers, a, b, message)
     end, true)
     if not jwks_uri then
-        return nil, target .. ": discovery document: "
+        return nil, printable(target) .. ": discovery document: "
                     .. (message.len > 0 and library.text(message) or introspection)
     end
 
     local keys = ""
     if options.needs_keys then
         if jwks_uri == "" then
-            return nil, target .. ": discovery document: no 'jwks_uri' in it"
+            return nil, printable(target) .. ": discovery document: no 'jwks_uri' in it"
         end
 
         keys, err, kind = get_document(options, deadline, jwks_uri, MAX_KEYS)
