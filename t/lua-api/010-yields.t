@@ -18,7 +18,7 @@ sub slurp {
 
 
 # These yield: cosockets, sleep, and a function that the caller passes.
-my $primitive = qr/sock:(?:connect|send|receive|receiveany|sslhandshake)\(|ngx[._]sleep\(|pcall\(fetch\)/;
+my $primitive = qr/sock:(?:connect|send|receive|receiveany|sslhandshake)\(|ngx[._]sleep\(|pcall\(fetch\)|semaphore:wait\(/;
 
 my (%body, %alias, %yields);
 

@@ -150,6 +150,9 @@ resty_mtls_cache_lookups_total{cache="verdict",result="miss"} 4
 # TYPE resty_mtls_crl_time_to_next_update_seconds gauge
 # HELP resty_mtls_fetch_duration_seconds Duration of fetches over the network, by outcome: ok, status (not 2xx), timeout, error, shortage (of this machine).
 # TYPE resty_mtls_fetch_duration_seconds histogram
+# HELP resty_mtls_lease_takeovers_total Fetches whose worker died or was stuck for 3 seconds, so that another took over.
+# TYPE resty_mtls_lease_takeovers_total counter
+resty_mtls_lease_takeovers_total 0
 # HELP resty_mtls_shortages_total Resources that this machine lacked for a fetch or a cached value. Requests that depend on a fetch get 503; without room in the dictionary or a timer they are served.
 # TYPE resty_mtls_shortages_total counter
 resty_mtls_shortages_total{resource="connections"} 0
@@ -348,7 +351,7 @@ Content-Type: application/json
 policy.yaml:35:3: warning: routes[3]: has tls-metadata-headers but neither mtls-auth nor tls-handshake-modifier, so the certificate that it forwards is not requested
 ['epoch', 'since', 'workers'] ['epoch', 'failed', 'pid', 'since', 'worker'] True 1 False
 {"counts": {"certificate_requests": 1, "routes": 4, "server_names": 1, "warnings": 1}, "digest": "digest", "epoch": 1, "version": "0.1.0", "worker": 0}
-['cache_lookups_total', 'certificate_requests_total', 'certificate_time_to_expiry_seconds', 'certificates_presented_total', 'client_hellos_total', 'connections_total', 'handshake_errors_total', 'metrics_shared', 'policy_epoch', 'policy_in_force_epoch', 'policy_in_force_since_seconds', 'policy_info', 'policy_reload_failing', 'policy_reloads_total', 'requests_total', 'responses_total', 'shortages_total', 'verdicts_total']
+['cache_lookups_total', 'certificate_requests_total', 'certificate_time_to_expiry_seconds', 'certificates_presented_total', 'client_hellos_total', 'connections_total', 'handshake_errors_total', 'lease_takeovers_total', 'metrics_shared', 'policy_epoch', 'policy_in_force_epoch', 'policy_in_force_since_seconds', 'policy_info', 'policy_reload_failing', 'policy_reloads_total', 'requests_total', 'responses_total', 'shortages_total', 'verdicts_total']
 ['count', 'sum'] 1
 client_hellos_total 2
 requests_total {"pay": {"401": 1, "pass": 2}}

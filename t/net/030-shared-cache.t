@@ -146,7 +146,7 @@ xyzz
         }
     }
 --- response_body
-waiters share the failure: nil shared_cache.get: a.test: timeout; nil shared_cache.get: not tried again so soon after: a.test: timeout, calls: 1
+waiters share the failure: nil shared_cache.get: a.test: timeout, calls: 1
 other keys fail fast: nil shared_cache.get: not tried again so soon after: a.test: timeout, calls: 1
 other host: fine nil, calls: 2
 still too soon: nil shared_cache.get: not tried again so soon after: a.test: timeout, calls: 2
@@ -158,7 +158,7 @@ all keys may again: open nil, calls: 14
 
 
 
-=== TEST 4: get() releases its lock when fetch() raises, and after its caller dies
+=== TEST 4: get() ends its flight when fetch() raises, and goes on with it when its caller dies
 --- http_config eval: $::Http
 --- config
     location /t {
@@ -168,18 +168,20 @@ all keys may again: open nil, calls: 14
             ngx.say("a bug is no failure of the host: ", cache.get("fetched", "a", {}, t.slow("fine", 60)))
             ngx.say(pcall(cache.get, "fetched", "table", {}, function() return {} end))
 
-            local thread = ngx.thread.spawn(cache.get, "fetched", "b", { timeout = 1000 }, t.slow("never", 60, 10))
+            local thread = ngx.thread.spawn(cache.get, "fetched", "b", {}, t.slow("of the first", 60, 0.5))
             ngx.thread.kill(thread)
-            ngx.say("less time than the holder has: ", cache.get("fetched", "b", { timeout = 500 }, t.slow("never", 60)))
-            ngx.say("more: ", cache.get("fetched", "b", { timeout = 600 }, t.slow("after all", 60)))
+            ngx.say(cache.get("fetched", "b", { timeout = 100 }, t.slow("never", 60)))
+            ngx.say(cache.get("fetched", "b", { timeout = 2000 }, t.slow("never", 60)), ", calls: ", t.calls())
+            ngx.say("leases: ", (ngx.shared.fetched:get("fetch:lease:b")))
         }
     }
 --- response_body
 falseoops
 a bug is no failure of the host: fine
 falseshared_cache.get: fetch must return a string, or nil and an error, got table
-less time than the holder has: nilshared_cache.get: timeout while another request fetches this value
-more: after all
+nilshared_cache.get: timeout while another request fetches this value
+of the first, calls: 2
+leases: nil
 --- timeout: 10
 
 
@@ -315,7 +317,7 @@ four calls: 4
 --- grep_error_log eval: qr/\[mtls\] .*?(?=, client|$)/
 --- grep_error_log_out
 [mtls] lua_shared_dict nowhere is not in nginx.conf: every worker fetches for itself
-[mtls] lua_shared_dict small takes no value of 100000 bytes (no memory): this worker keeps it for itself; make the dictionary larger
+[mtls] lua_shared_dict small takes no value of 100000 bytes (no memory): this worker keeps it for itself; make the dictionary larger, context: ngx.timer
 --- no_error_log
 [error]
 
@@ -385,3 +387,94 @@ shared_cache.get: the names of the dictionary and of the key must be strings
 shared_cache.get: expected a table of options, got string
 shared_cache.get: option 'hots' is unknown
 shared_cache.get: fetch must be a function, got nil
+
+
+
+=== TEST 10: get() takes a lease over that is not renewed, once, and waits for one that is
+--- http_config eval: $::Http
+--- config
+    location /t {
+        content_by_lua_block {
+            local t, cache = require "t.fetch", require "resty.mtls.internal.net.shared_cache"
+            local monotonic = require("resty.mtls.internal.monotonic_clock").now
+            local fetched = ngx.shared.fetched
+            local function lease(key, age)
+                fetched:set("fetch:lease:" .. key, ("%015d 0000000001 0000000001"):format(monotonic() - age))
+            end
+
+            local function took(start)
+                local seconds = (monotonic() - start) / 1000
+                return seconds < 0.5 and "at once" or seconds > 2.5 and seconds < 4 and "after 3 s" or seconds
+            end
+
+            for _, age in ipairs { 3000, -86400000, 0 } do
+                local start = monotonic()
+                lease("a" .. age, age)
+                ngx.say(t.together(5, function()
+                    return cache.get("fetched", "a" .. age, { timeout = 30000 }, t.slow("taken over", 60))
+                end), ", ", took(start), ", calls: ", t.calls())
+            end
+
+            -- A holder that is alive renews its lease.
+            local alive = true
+            ngx.thread.spawn(function()
+                while alive do
+                    lease("b", 0)
+                    ngx.sleep(0.5)
+                end
+            end)
+            ngx.say((select(2, cache.get("fetched", "b", { timeout = 4000 }, t.slow("never", 60)))), ", calls: ", t.calls())
+            alive = false
+        }
+    }
+--- response_body
+taken over nil, at once, calls: 1
+taken over nil, at once, calls: 2
+taken over nil, after 3 s, calls: 3
+shared_cache.get: timeout while another request fetches this value, calls: 3
+--- timeout: 15
+
+
+
+=== TEST 11: get() fetches for a worker that was killed, within four seconds
+--- worker_processes: 2
+--- http_config eval: $::Http
+--- config
+    location /t {
+        content_by_lua_block {
+            local t, cache = require "t.fetch", require "resty.mtls.internal.net.shared_cache"
+            local counts = ngx.shared.counts
+            local function fetch()
+                local call = counts:incr("calls", 1, 0)
+                if call == 1 then
+                    counts:set("victim", ngx.worker.pid())
+                    ngx.sleep(20)
+                end
+
+                return "call " .. call, 60
+            end
+
+            local victim = counts:get("victim")
+            if ngx.var.arg_start then
+                ngx.timer.at(0, function() cache.get("fetched", "a", { timeout = 30000 }, fetch) end)
+                ngx.sleep(0.1)
+                return ngx.say(ngx.worker.pid())
+            end
+
+            ngx.update_time()
+            local start = ngx.now()
+            local value = cache.get("fetched", "a", { timeout = 30000 }, fetch)
+            ngx.update_time()
+            ngx.say(value, " ", ngx.now() - start < 4 and "soon" or ngx.now() - start)
+        }
+    }
+--- client
+pid=$(curl -s "http://127.0.0.1:$HTTP_PORT/t?start=1")
+kill -9 "$pid"
+sleep 0.2
+curl -s "http://127.0.0.1:$HTTP_PORT/t"
+--- client_out
+call 2 soon
+--- no_error_log
+[error]
+--- timeout: 15

@@ -92,6 +92,8 @@ local FAMILIES = {
       buckets = { 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30 },
       help = "Duration of fetches over the network, by outcome: ok, status (not 2xx), timeout, error, "
              .. "shortage (of this machine)." },
+    { name = "lease_takeovers_total", type = "counter", labels = {}, zero = { {} },
+      help = "Fetches whose worker died or was stuck for 3 seconds, so that another took over." },
     { name = "shortages_total", type = "counter", labels = { "resource" },
       zero = { { "connections" }, { "descriptors" }, { "dictionary" }, { "memory" }, { "ports" }, { "timers" } },
       help = "Resources that this machine lacked for a fetch or a cached value. Requests that depend on a fetch get "

@@ -1,26 +1,37 @@
--- Values in a shared dictionary that one caller at a time fetches, for all requests of all workers
+-- Values in a shared dictionary that one flight at a time fetches, for all requests of all workers
 -- (single flight).
 --
 --     local value, err = shared_cache.get("mtls", key, { host = host }, fetch)    -- access_by_lua*, timers
 --
--- After a failure, the host is not tried again for 5 seconds, and then by one caller at a time
--- until it answers. Where the dictionary is missing or full, a worker keeps the value for itself.
+-- A flight runs in a timer, so that it does not end with the request that started it. It has a lease in the
+-- dictionary, which its worker renews every second: when the worker dies or is stuck, another takes the lease over
+-- after three seconds, whatever the time-out of the fetch is. Leases and failures have times of the monotonic clock,
+-- so a change of the time of day does not prolong them.
+--
+-- After a failure, the host is not tried again for 5 seconds, and then by one flight at a time until it answers.
+-- Where the dictionary is missing or full, a worker keeps the value for itself.
 
 local lrucache = require "resty.lrucache"
 local metrics = require "resty.mtls.internal.metrics"
+local monotonic_clock = require "resty.mtls.internal.monotonic_clock"
 local options = require "resty.mtls.internal.options"
+local semaphore = require "ngx.semaphore"
 local shortage = require "resty.mtls.internal.shortage"
 
 
 local concat = table.concat
 local error = error
 local floor = math.floor
+local get_phase = ngx.get_phase
+local max = math.max
 local min = math.min
+local monotonic = monotonic_clock.now
 local ngx_log = ngx.log
 local ngx_now = ngx.now
 local ngx_sleep = ngx.sleep
 local pcall = pcall
 local setmetatable = setmetatable
+local tonumber = tonumber
 local tostring = tostring
 local type = type
 
@@ -29,16 +40,23 @@ local WARN = ngx.WARN
 
 -- Milliseconds
 local TIMEOUT = 30000
+-- A lease that was not renewed for so long has no live holder.
+local LEASE_DEAD = 3000
+local FAILED_FOR = 5000
+local SUSPECT_FOR = 60000
 -- Seconds
-local FAILED_FOR = 5
-local SUSPECT_FOR = 60
+local RENEW = 1
+-- Seconds after which the dictionary may drop a lease, a take-over and a mark of failure. Their own times decide.
+local LEASE_TTL = 60
+local TAKE_OVER_TTL = 10
+local MARK_TTL = 120
 local MAX_REFRESH_AHEAD = 3600
 local MIN_POLL = 0.001
 local MAX_POLL = 0.1
--- Seconds that a lock outlives the time of its holder.
-local LOCK_GRACE = 1
 -- Seconds by which the cached times of two workers may differ.
 local CLOCK_TOLERANCE = 1
+-- Seconds in which a timer without delay must have started.
+local START_WAIT = 0.05
 local WORKER_ENTRIES = 1000
 -- Expired values that are removed in one go.
 local MAX_FLUSHED = 100
@@ -127,12 +145,13 @@ local function warn_once(...)
 end
 
 
--- { name, shared: the dictionary of all workers, worker: for values that do not fit into it }
+-- { name, shared: the dictionary of all workers, worker: for values that do not fit into it, flights: those that this
+-- worker runs, by key }
 local function store_of(name)
     local store = stores[name]
     if not store then
         local worker = new_worker_store()
-        store = { name = name, shared = ngx.shared[name] or worker, worker = worker }
+        store = { name = name, shared = ngx.shared[name] or worker, worker = worker, flights = {} }
         stores[name] = store
         if store.shared == worker then
             warn_once("lua_shared_dict ", name, " is not in nginx.conf: every worker fetches for itself")
@@ -208,11 +227,26 @@ local function set_if_room(store, key, value, ttl)
 end
 
 
--- Marks a host as failed. Where the dictionary is full, the mark is this worker's own.
-local function record_failure(store, key, err, ttl)
-    if not set_if_room(store, key, err, ttl) then
-        store.worker:set(key, err, ttl, floor(ngx_now()))
+-- Marks a host as failed for some milliseconds. Where the dictionary is full, the mark is this worker's own.
+local function record_failure(store, key, err, milliseconds)
+    local mark = monotonic() + milliseconds .. " " .. milliseconds .. " " .. err
+    if not set_if_room(store, key, mark, MARK_TTL) then
+        store.worker:set(key, mark, MARK_TTL, floor(ngx_now()))
     end
+end
+
+
+-- The error of a mark that is still in force, or nil.
+local function failure(store, key)
+    local mark = store.shared:get(key) or store.worker:get(key)
+    if not mark then
+        return nil
+    end
+
+    local ends, milliseconds, err = mark:match("^(%d+) (%d+) (.*)$")
+    local left = tonumber(ends) - monotonic()
+
+    return left > 0 and left <= tonumber(milliseconds) and err or nil
 end
 
 
@@ -255,12 +289,19 @@ local function store_value(store, key, value, ttl, must_keep, locked)
 end
 
 
-local function keys_of(key, opts)
-    -- A host that failed under other options (a shorter time-out, another proxy) may answer under these.
-    local host = (opts.host or key) .. (opts.options or "")
+-- The keys of the marks of a host. One that failed under other options (a shorter time-out, another proxy) may answer
+-- under these.
+local function marks_of(host)
+    return { failed = "fetch:down:" .. host, suspect = "fetch:suspect:" .. host }
+end
 
-    return { value = VALUE_PREFIX .. key, lock = "fetch:lock:" .. key,
-             failed = "fetch:down:" .. host, suspect = "fetch:suspect:" .. host }
+
+local function keys_of(key, opts)
+    local keys = marks_of((opts.host or key) .. (opts.options or ""))
+    keys.value = VALUE_PREFIX .. key
+    keys.lease = "fetch:lease:" .. key
+
+    return keys
 end
 
 
@@ -269,48 +310,136 @@ local function too_soon(err)
 end
 
 
--- Takes the lock of a key. Returns the store that holds it, or nil when another caller has it.
--- Where the dictionary is too full for a lock, the callers of one worker share one, so that the
--- fetch still happens.
-local function take_lock(store, keys, timeout)
+local leases = 0
+
+
+-- The text of a lease, always of the same length: a renewal then needs no room in the dictionary.
+local function lease_text(owner)
+    return ("%015d %s"):format(monotonic(), owner)
+end
+
+
+-- Whether the holder of a lease renews it.
+local function is_alive(text)
+    local age = monotonic() - tonumber(text:sub(1, 15))
+
+    return age < LEASE_DEAD and age > -LEASE_DEAD
+end
+
+
+-- Takes the lease of a key. Returns { store, key, owner }, or nil when another flight has it. Where the dictionary is
+-- too full for a lease, the flights of one worker share one, so that the fetch still happens.
+local function take_lease(store, keys)
+    leases = leases + 1
+    local owner = ("%010d %010d"):format(ngx.worker.pid(), leases % 1e10)
     local written = floor(ngx_now())
-    local expiry = ngx_now() + timeout
-    local locked, err = store.shared:safe_add(keys.lock, expiry, timeout + LOCK_GRACE, written)
-    if locked then
-        return store.shared
+    local place = store.shared
+    local text = lease_text(owner)
+    local taken, err = place:safe_add(keys.lease, text, LEASE_TTL, written)
+    if not taken and err ~= "exists" then
+        place = store.worker
+        taken = place:safe_add(keys.lease, text, LEASE_TTL, written)
     end
 
-    if err == "exists" or not store.worker:safe_add(keys.lock, expiry, timeout + LOCK_GRACE, written) then
-        return nil
-    end
+    if not taken then
+        local held = place:get(keys.lease)
+        if held and is_alive(held) then
+            return nil
+        end
 
-    return store.worker
-end
+        if held then
+            -- Of the workers that see this dead lease, one takes it over.
+            local _, why = place:safe_add(keys.lease .. "/" .. held, true, TAKE_OVER_TTL, written)
+            if why == "exists" then
+                return nil
+            end
 
-
--- The time until which the caller that holds the lock may take, or nil when no caller holds it.
-local function lock_expiry(store, keys)
-    return (get_entry(store, keys.lock))
-end
-
-
--- Calls fetch under the lock that the caller has taken in the store `lock`, stores what it returns,
--- and releases the lock.
-local function run_locked(store, keys, lock, timeout, fetch)
-    local shared = store.shared
-    local suspect = get_entry(store, keys.suspect)
-    local marked
-    -- A host that failed last time is tried by one caller at a time.
-    if suspect then
-        local err
-        marked, err = shared:safe_add(keys.failed, suspect, timeout, floor(ngx_now()))
-        if err == "exists" then
-            lock:delete(keys.lock)
-            return nil, too_soon(suspect)
+            metrics.count("lease_takeovers_total")
+            place:set(keys.lease, text, LEASE_TTL, written)
+        elseif not place:safe_add(keys.lease, text, LEASE_TTL, written) then
+            return nil
         end
     end
 
+    return { place = place, key = keys.lease, owner = owner }
+end
+
+
+local function holds(lease)
+    local text = lease.place:get(lease.key)
+
+    return text and text:sub(17) == lease.owner
+end
+
+
+local function release(lease)
+    if holds(lease) then
+        lease.place:delete(lease.key)
+    end
+end
+
+
+-- Runs beside a fetch, until it is killed.
+local function renew(flight)
+    while true do
+        ngx_sleep(RENEW)
+        flight.beat = monotonic()
+        local lease = flight.lease
+        if holds(lease) then
+            lease.place:set(lease.key, lease_text(lease.owner), LEASE_TTL, floor(ngx_now()))
+        end
+    end
+end
+
+
+-- Whether a flight holds the lease of a key, in any worker.
+local function is_held(store, keys)
+    local text = store.shared:get(keys.lease) or store.worker:get(keys.lease)
+
+    return text and is_alive(text)
+end
+
+
+-- Ends a flight, and wakes those that wait for it. lost: it has not fetched.
+local function finish(store, keys, flight, lost)
+    release(flight.lease)
+    flight.done, flight.lost = true, lost
+    if store.flights[keys.value] == flight then
+        store.flights[keys.value] = nil
+    end
+
+    local waiting = -flight.semaphore:count()
+    if waiting > 0 then
+        flight.semaphore:post(waiting)
+    end
+end
+
+
+-- Calls fetch under the lease of the flight, stores what it returns, and ends the flight. The result is in its fields
+-- value, err, kind and raised.
+local function run_flight(store, keys, flight, fetch)
+    if flight.started then
+        return
+    end
+
+    flight.started = true
+    local suspect = failure(store, keys.suspect)
+    local marked
+    -- A host that failed last time is tried by one flight at a time.
+    if suspect then
+        local err = failure(store, keys.failed)
+        if err then
+            flight.err = too_soon(suspect)
+            return finish(store, keys, flight)
+        end
+
+        record_failure(store, keys.failed, suspect, flight.timeout)
+        marked = true
+    end
+
+    local renewal = ngx.thread.spawn(renew, flight)
     local ok, value, detail, kind = pcall(fetch)
+    ngx.thread.kill(renewal)
     if ok and value ~= nil and type(value) ~= "string" then
         ok, value = false, "shared_cache.get: fetch must return a string, or nil and an error, got " .. type(value)
     end
@@ -325,51 +454,94 @@ local function run_locked(store, keys, lock, timeout, fetch)
             clear_failure(store, keys.failed)
         end
 
-        lock:delete(keys.lock)
-        if not ok then
-            error(value, 0)
-        end
-
-        return nil, err, kind
+        flight.err, flight.kind, flight.raised = err, kind, not ok
+        return finish(store, keys, flight)
     end
 
     if detail and detail > 0 then
-        store_value(store, keys.value, value, detail, kind, lock == shared)
+        store_value(store, keys.value, value, detail, kind, flight.lease.place == store.shared)
     end
 
     clear_failure(store, keys.suspect)
     clear_failure(store, keys.failed)
-    lock:delete(keys.lock)
+    flight.value = value
 
-    return value
+    return finish(store, keys, flight)
 end
 
 
-local function refresh_value(premature, store, keys, lock, timeout, fetch)
+local function fly(premature, store, keys, flight, fetch)
     if premature then
-        lock:delete(keys.lock)
-        return
+        return finish(store, keys, flight, true)
     end
 
-    local value, err, kind = run_locked(store, keys, lock, timeout, fetch)
-    if not value and kind ~= SUPERSEDED then
-        ngx_log(WARN, "[mtls] a fetched value could not be refreshed, the previous one stays in use: ", err)
+    return run_flight(store, keys, flight, fetch)
+end
+
+
+local function refresh_value(premature, store, keys, flight, fetch)
+    fly(premature, store, keys, flight, fetch)
+    if flight.err and flight.kind ~= SUPERSEDED then
+        ngx_log(WARN, "[mtls] a fetched value could not be refreshed, the previous one stays in use: ", flight.err)
     end
 end
 
 
--- Starts a timer that fetches a value before it expires, unless another caller holds the lock.
+-- A new flight for a key, if nobody else has its lease.
+local function new_flight(store, keys, timeout)
+    local lease = take_lease(store, keys)
+    if not lease then
+        return nil
+    end
+
+    local flight = { lease = lease, beat = monotonic(), semaphore = semaphore.new(), timeout = timeout * 1000 }
+    store.flights[keys.value] = flight
+
+    return flight
+end
+
+
+-- Starts a timer that fetches a value before it expires, unless a flight does.
 local function start_refresh(store, keys, timeout, fetch)
-    local lock = get_entry(store, keys.failed) == nil and take_lock(store, keys, timeout)
-    if not lock then
+    local flight = failure(store, keys.failed) == nil and new_flight(store, keys, timeout)
+    if not flight then
         return
     end
 
-    local ok, err = ngx.timer.at(0, refresh_value, store, keys, lock, timeout, fetch)
+    local ok, err = ngx.timer.at(0, refresh_value, store, keys, flight, fetch)
     if not ok then
-        lock:delete(keys.lock)
+        finish(store, keys, flight, true)
         shortage.report_timer("no timer to refresh a fetched value: ", err)
     end
+end
+
+
+-- Starts a flight. In a timer, it is part of the caller; without a timer, of the request: if that is aborted, the
+-- lease ends after three seconds.
+local function start_flight(store, keys, flight, fetch)
+    if get_phase() == "timer" then
+        return run_flight(store, keys, flight, fetch)
+    end
+
+    local ok, err = ngx.timer.at(0, fly, store, keys, flight, fetch)
+    if ok then
+        flight.semaphore:wait(START_WAIT)
+        -- Without a free connection, or over lua_max_running_timers, nginx drops a timer that it has accepted.
+        ok, err = flight.started or flight.done, "the timer did not run"
+    end
+
+    if not ok then
+        shortage.report_timer("no timer to fetch a value, which the request does itself: ", err)
+        run_flight(store, keys, flight, fetch)
+    end
+end
+
+
+-- Whether a host has failed in the last minute, and has not answered since.
+function _M.is_down(dict_name, host, host_options)
+    local store, marks = store_of(dict_name), marks_of(host .. (host_options or ""))
+
+    return failure(store, marks.failed) ~= nil or failure(store, marks.suspect) ~= nil
 end
 
 
@@ -379,15 +551,14 @@ end
 -- is not stored, but its host is not tried again for 5 seconds, and after that by one caller at a
 -- time until it answers.
 --
--- fetch() may return a third value. Beside a value, anything true: the value is stored even if that
--- evicts others that have not expired. Beside an error, SHORTAGE or SUPERSEDED: the host did not
--- fail and is tried again at once; get() returns this kind too. An error that fetch() raises is
--- raised again, and does not count as a failure of the host either.
+-- fetch() runs in a timer where there is one, and must not use the request. It may return a third value. Beside a
+-- value, anything true: the value is stored even if that evicts others that have not expired. Beside an error,
+-- SHORTAGE or SUPERSEDED: the host did not fail and is tried again at once; get() returns this kind too. An error that
+-- fetch() raises is raised again, and does not count as a failure of the host either.
 --   host           what failures are counted by (default: the key)
 --   options        what else they are counted by
 --   timeout        milliseconds that fetch() may take, and that others wait for it (default 30000)
---   refresh_ahead  call fetch() in a timer when less than a fifth of the lifetime, or an hour, is left; fetch()
---                  must then not use the request
+--   refresh_ahead  call fetch() in a timer when less than a fifth of the lifetime, or an hour, is left
 function _M.get(dict_name, key, opts, fetch)
     if type(dict_name) ~= "string" or type(key) ~= "string" then
         error("shared_cache.get: the names of the dictionary and of the key must be strings", 2)
@@ -412,58 +583,79 @@ function _M.get(dict_name, key, opts, fetch)
         return value
     end
 
-    local deadline = ngx_now() + timeout
+    local deadline = monotonic() + timeout * 1000
     local pause = MIN_POLL
+    -- The flight that this caller waits for.
+    local flight = store.flights[keys.value]
     while true do
-        local err = get_entry(store, keys.failed)
-        local lock_ends = lock_expiry(store, keys)
-        -- While another caller holds the lock, it tries the failed host again, and this caller waits.
-        if err and not lock_ends then
+        local held = is_held(store, keys)
+        local err = not held and failure(store, keys.failed)
+        -- While a flight tries the failed host again, this caller waits.
+        if err and not flight then
             return nil, "shared_cache.get: " .. too_soon(err)
         end
 
-        local lock = not lock_ends and take_lock(store, keys, timeout)
-        if lock then
-            -- Another caller may have stored the value since it was read above.
-            value = get_entry(store, keys.value)
-            if value ~= nil then
-                lock:delete(keys.lock)
-                return value
-            end
-
-            local kind
-            value, err, kind = run_locked(store, keys, lock, timeout, fetch)
-            if value ~= nil then
-                return value
-            end
-
-            if kind then
-                return nil, "shared_cache.get: " .. err, kind
-            end
-
-            return nil, "shared_cache.get: " .. err
+        if flight and not flight.done and flight.beat + LEASE_DEAD < monotonic() then
+            -- Its timer never ran, or its worker was stuck.
+            flight = nil
         end
 
-        local now = ngx_now()
-        if now >= deadline then
-            -- A holder of the lock that has exceeded its time has ended without releasing it (its
-            -- request was aborted, or its worker ended). That is no failure of the host. The lock
-            -- expires soon, and this caller takes it.
-            if lock_ends and now < lock_ends then
+        if not flight and not held then
+            flight = new_flight(store, keys, timeout)
+            -- Another caller may have stored the value since it was read above.
+            value = flight and get_entry(store, keys.value)
+            if value ~= nil and value ~= false then
+                flight.value = value
+                finish(store, keys, flight)
+            elseif flight then
+                start_flight(store, keys, flight, fetch)
+            end
+        end
+
+        local now = monotonic()
+        if now >= deadline and not (flight and flight.done) then
+            if held then
                 return nil, "shared_cache.get: timeout while another request fetches this value"
             end
 
-            if now >= deadline + timeout + 2 * LOCK_GRACE then
+            if now >= deadline + 2 * LEASE_DEAD then
                 return nil, "shared_cache.get: no fetch of this value ended", SHORTAGE
             end
         end
 
-        ngx_sleep(pause)
+        if not flight then
+            ngx_sleep(pause)
+        elseif not flight.done then
+            flight.semaphore:wait(max(pause, 0.05))
+        end
+
         pause = min(pause * 2, MAX_POLL)
+        if flight and flight.done then
+            if flight.raised then
+                error(flight.err, 0)
+            end
+
+            if flight.value then
+                return flight.value
+            end
+
+            if flight.err and flight.kind then
+                return nil, "shared_cache.get: " .. flight.err, flight.kind
+            end
+
+            if flight.err then
+                return nil, "shared_cache.get: " .. flight.err
+            end
+
+            flight = nil
+        end
+
         value = get_entry(store, keys.value)
         if value ~= nil then
             return value
         end
+
+        flight = flight or store.flights[keys.value]
     end
 end
 
