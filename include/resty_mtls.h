@@ -192,8 +192,17 @@
 // A revocation status was not cached.
 #define RMTLS_EVENT_STATUS_MISS 12
 
+// A certificate was denied because an operator has blocked it.
+#define RMTLS_EVENT_DENIED_BY_BLOCK 13
+
+// A certificate was denied because a deny list names it.
+#define RMTLS_EVENT_DENIED_BY_LIST 14
+
+// A certificate was denied because no allow list names it.
+#define RMTLS_EVENT_DENIED_UNLISTED 15
+
 // Number of events.
-#define RMTLS_EVENTS 13
+#define RMTLS_EVENTS 16
 
 // Responses of the route carry `Vary: Client-Cert`.
 #define RMTLS_PLAN_VARY 1
@@ -375,6 +384,14 @@ typedef struct rmtls_decision {
   // 1 when the certificate, or its absence, was read from a header, else 0.
   int32_t from_header;
 } rmtls_decision;
+
+// When a block is in force.
+typedef struct rmtls_block_times {
+  // When it was made, in seconds since 1970.
+  int64_t added;
+  // First second at which it has no effect; 0 without an end.
+  int64_t until;
+} rmtls_block_times;
 
 // A request header, laid out as `ngx_http_lua_ffi_table_elt_t`.
 typedef struct rmtls_request_header {
@@ -571,6 +588,54 @@ int32_t rmtls_engine_cached_client(const struct rmtls_engine *engine,
                                    uint32_t client,
                                    uint32_t generation,
                                    struct rmtls_certificate **out);
+
+// Blocks the certificates of a selector (`sha256 HEX`, `spki_sha256 HEX` or `serial HEX ISSUER`)
+// on all workers of this nginx, from the next request on. `added`, `until` and `now` are in seconds since
+// 1970; an `until` of 0 is no end.
+//
+// # Safety
+// `engine` is NULL or live; `selector` and `reason` are readable for their lengths; `err` is NULL
+// or valid, with its data.
+int32_t rmtls_engine_block(const struct rmtls_engine *engine,
+                           const uint8_t *selector,
+                           size_t selector_len,
+                           const uint8_t *reason,
+                           size_t reason_len,
+                           int64_t added,
+                           int64_t until,
+                           int64_t now,
+                           struct rmtls_buf *err);
+
+// Removes a block; `RMTLS_NOT_FOUND` when there is none of this selector.
+//
+// # Safety
+// `engine` is NULL or live; `selector` is readable for its length; `err` is NULL or valid, with
+// its data.
+int32_t rmtls_engine_unblock(const struct rmtls_engine *engine,
+                             const uint8_t *selector,
+                             size_t selector_len,
+                             int64_t now,
+                             struct rmtls_buf *err);
+
+// Reads the first block in force in slot `*slot` or behind it, and sets `*slot` to the one behind
+// that block. `RMTLS_NOT_FOUND` when there is none.
+//
+// # Safety
+// `engine` is NULL or live; the others are NULL or valid, with their data.
+int32_t rmtls_engine_next_block(const struct rmtls_engine *engine,
+                                int64_t now,
+                                uint32_t *slot,
+                                struct rmtls_block_times *times,
+                                struct rmtls_buf *selector,
+                                struct rmtls_buf *reason);
+
+// Writes the blocks to the state directory, if there is one.
+//
+// # Safety
+// `engine` is NULL or live; `err` is NULL or valid, with its data.
+int32_t rmtls_engine_save_blocks(const struct rmtls_engine *engine,
+                                 int64_t now,
+                                 struct rmtls_buf *err);
 
 // Reads PEM text, leaf first.
 //

@@ -31,6 +31,8 @@ pub struct CachedDecision {
     pub epoch: u64,
     /// How many revoked certificates had been found before it.
     pub revocations: u64,
+    /// The generation of the table of blocks before it.
+    pub blocks: u64,
     /// The plan it was made for.
     pub plan: usize,
     /// The Host it was made for.

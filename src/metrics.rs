@@ -33,10 +33,16 @@ pub enum Event {
     StatusHit = 11,
     /// The revocation status was not cached.
     StatusMiss = 12,
+    /// A certificate was denied because an operator has blocked it.
+    DeniedByBlock = 13,
+    /// A certificate was denied because a deny list names it.
+    DeniedByList = 14,
+    /// A certificate was denied because no allow list names it.
+    DeniedUnlisted = 15,
 }
 
 /// Number of events.
-pub const EVENTS: usize = 13;
+pub const EVENTS: usize = 16;
 
 thread_local! {
     static COUNTS: [Cell<u64>; EVENTS] = const { [const { Cell::new(0) }; EVENTS] };
@@ -85,6 +91,6 @@ mod tests {
 
     #[test]
     fn count_last_event_has_a_counter() {
-        assert_eq!(Event::StatusMiss as usize + 1, EVENTS);
+        assert_eq!(Event::DeniedUnlisted as usize + 1, EVENTS);
     }
 }

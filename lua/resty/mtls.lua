@@ -8,6 +8,7 @@
 --     mtls.log()                                              -- log_by_lua*
 
 local access = require "resty.mtls.internal.access"
+local blocks = require "resty.mtls.internal.blocks"
 local cidr = require "resty.mtls.internal.net.cidr"
 local client = require "resty.mtls.internal.client"
 local connection = require "resty.mtls.internal.connection"
@@ -267,6 +268,51 @@ function _M.reload(policy)
     end
 
     return reload.run(current, source_of(policy, "reload"))
+end
+
+
+-- The longest time of a block, in seconds: 100 years.
+local MAX_SECONDS = 100 * 366 * 86400
+
+
+local function selector_options(opts, caller)
+    if type(opts) ~= "table" then
+        error("mtls." .. caller .. ": expected a table, got " .. type(opts), 3)
+    end
+
+    return { sha256 = opts.sha256, spki_sha256 = opts.spki_sha256, serial = opts.serial, issuer_dn = opts.issuer_dn }
+end
+
+
+-- Refuses a certificate on all workers of this nginx, from the next request on, also on connections that are open.
+-- { sha256 = "..." }, { spki_sha256 = "..." } or { serial = "...", issuer_dn = "..." }; seconds: for how long, without
+-- it until unblock(); reason: text for the log. true, or nil and an error.
+function _M.block(opts)
+    local record = selector_options(opts, "block")
+    local seconds = opts.seconds
+    if seconds ~= nil then
+        if type(seconds) ~= "number" or not (seconds >= 1 and seconds <= MAX_SECONDS) then
+            return nil, "seconds: expected a number of at least 1"
+        end
+
+        record.until_ = ngx.time() + math.ceil(seconds)
+    end
+
+    record.reason = opts.reason
+
+    return blocks.add(record)
+end
+
+
+-- Ends a block. true; nil when there is none of this selector; nil and an error.
+function _M.unblock(opts)
+    return blocks.remove(selector_options(opts, "unblock"))
+end
+
+
+-- The blocks in force: { { sha256 = "...", added = 1, until_ = 2, reason = "..." }, ... }, in seconds since 1970.
+function _M.blocked()
+    return blocks.list()
 end
 
 

@@ -222,6 +222,19 @@ impl Certificate {
         digests.as_ref()?.has(sha256)
     }
 
+    /// SHA-256 of the SubjectPublicKeyInfo, and of the other encodings of the same key.
+    pub fn spki_sha256s(&self) -> impl Iterator<Item = [u8; 32]> + '_ {
+        let digests = self.spki.get_or_init(|| spki::SpkiDigests::of(&self.leaf));
+        let unreadable = match digests {
+            Some(_) => None,
+            None => spki::original_sha256(&self.leaf),
+        };
+        digests
+            .iter()
+            .flat_map(spki::SpkiDigests::all)
+            .chain(unreadable)
+    }
+
     /// keyIdentifier of the authorityKeyIdentifier extension.
     pub fn issuer_key_id(&self) -> Option<Vec<u8>> {
         Some(self.leaf.authority_key_id()?.as_slice().to_vec())

@@ -62,6 +62,11 @@ impl SpkiDigests {
         digests.ok()
     }
 
+    /// Of the encoding in the certificate, and of the other encodings of the same key.
+    pub(super) fn all(&self) -> impl Iterator<Item = [u8; 32]> + '_ {
+        std::iter::once(self.original).chain(self.others.iter().copied())
+    }
+
     /// Whether this is the digest of the encoding in the certificate; `None` if it is that of
     /// another encoding of the same key.
     pub(super) fn has(&self, digest: &[u8; 32]) -> Option<bool> {
@@ -70,6 +75,12 @@ impl SpkiDigests {
         }
         (!self.others.contains(digest)).then_some(false)
     }
+}
+
+/// SHA-256 of the SubjectPublicKeyInfo as it is in the certificate, also if OpenSSL cannot read the
+/// key.
+pub(super) fn original_sha256(certificate: &X509Ref) -> Option<[u8; 32]> {
+    Some(sha256(spki_of(&certificate.to_der().ok()?)?))
 }
 
 /// The SubjectPublicKeyInfo in the DER of a certificate; `None` if the DER cannot be read.

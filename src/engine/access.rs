@@ -7,7 +7,7 @@ use openssl::ssl::{NameType, SslRef};
 use super::clients::CertificateOrigin;
 use super::handshake::NO_CLIENT_HELLO_PHASE;
 use super::header_certificate::{HeaderCertificate, RequestHeaders};
-use super::verdict::TrustResult;
+use super::verdict::{TrustResult, DENIED};
 use super::Engine;
 use crate::cache::SlotId;
 use crate::certificate::Certificate;
@@ -203,6 +203,7 @@ impl Engine {
                 let reason = format!("{} at depth {}", verdict.text(), verdict.depth());
                 return refuse(verdict.code(), &reason);
             }
+            TrustResult::Denied(why) => return refuse(DENIED, &why),
             TrustResult::Pending => {
                 let decision = Decision {
                     outcome: Outcome::Pending,
@@ -241,7 +242,9 @@ impl Engine {
         };
         let connection = Connection::of_or_new(ssl)?;
         connection.count(ssl);
-        let cached = self.cached_decision(request, connection);
+        // Before the decision: a block that is added meanwhile is found by the next request.
+        let blocks = self.blocks_generation();
+        let cached = self.cached_decision(request, connection, blocks);
         metrics::count_look_up(cached.is_some(), Event::DecisionHit, Event::DecisionMiss);
         if let Some(decision) = cached {
             return Ok(decision);
@@ -288,6 +291,7 @@ impl Engine {
             connection.cache_decision(CachedDecision {
                 epoch: self.epoch(),
                 revocations: self.revoked.borrow().count(),
+                blocks,
                 plan: request.plan_id,
                 host: request.host.into(),
                 decision: decision.clone(),
@@ -299,7 +303,12 @@ impl Engine {
     }
 
     /// The last decision on this connection, if everything that it depended on is unchanged.
-    fn cached_decision(&self, request: &Request<'_>, connection: &Connection) -> Option<Decision> {
+    fn cached_decision(
+        &self,
+        request: &Request<'_>,
+        connection: &Connection,
+        blocks: u64,
+    ) -> Option<Decision> {
         let cached = connection.cached_decision();
         let cached = cached.as_ref()?;
         if cached.epoch != self.epoch()
@@ -311,7 +320,7 @@ impl Engine {
         if request.now < cached.from || cached.until <= request.now {
             return None;
         }
-        if cached.revocations != self.revoked.borrow().count() {
+        if cached.revocations != self.revoked.borrow().count() || cached.blocks != blocks {
             return None;
         }
         if let Some(slot) = cached.decision.client {

@@ -2,6 +2,7 @@
 //! evidence about a client.
 
 mod access;
+mod blocks;
 pub mod bounds;
 mod clients;
 mod handshake;
@@ -38,6 +39,7 @@ use token::{CachedToken, InactiveToken, IssuerDocuments};
 
 pub use header_certificate::RequestHeaders;
 pub use header_lines::{ClientCertificate, HeaderLine, HeaderLines, LineKind, NO_CONSUMER};
+pub use node::blocks::{Block, NO_END};
 pub use node::Node;
 pub use reload::{PolicySource, Reload, ReloadProgress};
 pub use revocation::{CachedStatus, PlanRef, RevocationSource, RevocationState};
@@ -72,6 +74,7 @@ pub struct Engine {
     verdicts: RefCell<Cache<(CertificateDigests, [u8; 32]), Verdict>>,
     statuses: RefCell<Cache<[u8; 32], CachedStatus>>,
     revoked: RefCell<RevokedCertificates>,
+    blocks: RefCell<blocks::BlockIndex>,
     crl_expiry: RefCell<CrlExpiryWatch>,
     /// Fetched CRLs by their bytes and issuer.
     crls: RefCell<Cache<[u8; 32], Rc<Crl>>>,
@@ -102,6 +105,7 @@ impl Default for Engine {
             verdicts: RefCell::new(Cache::new(MAX_VERDICTS)),
             statuses: RefCell::new(Cache::new(MAX_VERDICTS)),
             revoked: RefCell::new(RevokedCertificates::new(MAX_VERDICTS)),
+            blocks: RefCell::default(),
             crl_expiry: RefCell::default(),
             crls: RefCell::new(Cache::new(MAX_CRLS)),
             reload_state: RefCell::default(),

@@ -436,6 +436,10 @@ impl Engine {
         // if it verifies certificates, trusts it.
         let origin = connection.map_or(CertificateOrigin::Header, |_| CertificateOrigin::Tls);
         let Some(auth) = auth else {
+            if let Some(why) = self.find_block_of_unverified(&certificate, now)? {
+                let why = with_certificate(&why, &certificate);
+                return Ok(BindingCheck::Refused(TokenError::UntrustedCertificate(why)));
+            }
             self.cache_client(slot, &certificate, origin)?;
             return Ok(BindingCheck::Fits);
         };
@@ -452,6 +456,9 @@ impl Engine {
                         &certificate,
                     )))
                 }
+                TrustResult::Denied(why) => BindingCheck::Refused(
+                    TokenError::UntrustedCertificate(with_certificate(&why, &certificate)),
+                ),
                 TrustResult::Pending => BindingCheck::Pending,
             },
         )

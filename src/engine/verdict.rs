@@ -5,8 +5,12 @@ use crate::certificate::Certificate;
 use crate::connection::Connection;
 use crate::metrics::{self, Event};
 use crate::policy::Auth;
+use crate::trust::selector::CertificateSelectors;
 use crate::trust::{TrustStore, Verdict};
 use crate::Error;
+
+/// The verdict on a denied certificate: `X509_V_ERR_CERT_REVOKED`.
+pub(super) const DENIED: i32 = openssl_sys::X509_V_ERR_CERT_REVOKED;
 
 /// Whether a route trusts a certificate.
 pub(super) enum TrustResult {
@@ -14,6 +18,9 @@ pub(super) enum TrustResult {
     Trusted { verdict: Verdict, until: i64 },
     /// The route does not trust it.
     Untrusted(Verdict),
+    /// Its chain is valid, but the operator has denied it; the reason for the log. It counts as
+    /// revoked, see [`DENIED`].
+    Denied(String),
     /// The revocation status must be fetched first.
     Pending,
 }
@@ -30,6 +37,10 @@ impl Engine {
         let verdict = self.verdict(connection, &auth.store, certificate, now)?;
         if !verdict.is_success() {
             return Ok(TrustResult::Untrusted(verdict));
+        }
+        let selectors = CertificateSelectors::verified(certificate, verdict.alternate_sha256());
+        if let Some(why) = self.find_block(&selectors, now)? {
+            return Ok(TrustResult::Denied(why));
         }
         self.check_revocation_status(auth, certificate, verdict, now)
     }

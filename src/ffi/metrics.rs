@@ -30,8 +30,14 @@ pub const RMTLS_EVENT_VERDICT_MISS: u32 = 10;
 pub const RMTLS_EVENT_STATUS_HIT: u32 = 11;
 /// A revocation status was not cached.
 pub const RMTLS_EVENT_STATUS_MISS: u32 = 12;
+/// A certificate was denied because an operator has blocked it.
+pub const RMTLS_EVENT_DENIED_BY_BLOCK: u32 = 13;
+/// A certificate was denied because a deny list names it.
+pub const RMTLS_EVENT_DENIED_BY_LIST: u32 = 14;
+/// A certificate was denied because no allow list names it.
+pub const RMTLS_EVENT_DENIED_UNLISTED: u32 = 15;
 /// Number of events.
-pub const RMTLS_EVENTS: usize = 13;
+pub const RMTLS_EVENTS: usize = 16;
 
 const _: () = assert!(RMTLS_EVENTS == metrics::EVENTS);
 

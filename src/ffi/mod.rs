@@ -7,6 +7,7 @@
 
 pub mod access;
 mod account;
+pub mod blocks;
 pub mod certificate;
 pub mod engine;
 pub mod gzip;

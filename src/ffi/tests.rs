@@ -126,6 +126,7 @@ fn structs(header: &str) -> BTreeMap<String, Vec<String>> {
 fn generated_cdef_has_the_layout_of_rust() {
     use super::{
         access::rmtls_decision,
+        blocks::rmtls_block_times,
         header_lines::rmtls_header_line,
         node::{rmtls_node_state, rmtls_worker_state},
         policy::rmtls_policy_status,
@@ -168,6 +169,7 @@ fn generated_cdef_has_the_layout_of_rust() {
         value_len,
     });
     layout!(rmtls_buf { data, cap, len });
+    layout!(rmtls_block_times { added, until });
     layout!(rmtls_worker_state {
         epoch,
         since,
@@ -298,7 +300,7 @@ fn exports_refuse_null() {
     // SAFETY: every one of these functions accepts NULL for every pointer.
     unsafe {
         use super::{
-            access::*, certificate::*, engine::*, handshake::*, header_certificate::*,
+            access::*, blocks::*, certificate::*, engine::*, handshake::*, header_certificate::*,
             header_lines::*, policy::*, reserved_headers::*, revocation::*, sni_map::*, token::*,
             trust_store::*,
         };
@@ -344,6 +346,10 @@ fn exports_refuse_null() {
                 null!(),
             ),
             rmtls_connection_is_first(null!(), 1),
+            rmtls_engine_block(null!(), null!(), 0, null!(), 0, 0, 0, 0, null!()),
+            rmtls_engine_unblock(null!(), null!(), 0, 0, null!()),
+            rmtls_engine_next_block(null!(), 0, null!(), null!(), null!(), null!()),
+            rmtls_engine_save_blocks(null!(), 0, null!()),
             rmtls_engine_access_with_headers(
                 null!(),
                 null!(),

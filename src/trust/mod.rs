@@ -6,6 +6,7 @@ mod intermediates;
 pub mod ocsp;
 mod revocation_status;
 pub mod revocation_urls;
+pub mod selector;
 mod store;
 #[cfg(test)]
 pub(crate) mod test_ca;

@@ -28,6 +28,7 @@ my %Tests = (
     "pieces: nginx.conf" => [qw( examples.t )],
     "routing: nginx.conf" => [qw( examples.t )],
     "trusted: nginx.conf" => [qw( examples.t )],
+    "lists: block" => [qw( blocks.t )],
     "metrics: nginx.conf" => [qw( examples.t )],
     "policy: every field" => [qw( examples.t )],
     "policy: rules" => [qw( examples.t )],

@@ -8,7 +8,11 @@
 //! Other changes outside the signed part are either normalised by OpenSSL when it reads the
 //! certificate, or the verification fails. The tests show both.
 
+use std::sync::OnceLock;
+
 use openssl::bn::{BigNum, BigNumContext};
+use openssl::ec::EcGroup;
+use openssl::nid::Nid;
 use openssl::pkey::{PKeyRef, Public};
 use openssl::sha::{sha256, Sha256};
 use openssl::x509::{X509NameRef, X509Ref};
@@ -17,6 +21,17 @@ use super::der::{element, integer, DerReader, BIT_STRING, INTEGER, SEQUENCE};
 use super::digest;
 use crate::openssl_ext::x509 as ext;
 use crate::Error;
+
+/// Curves of the keys of CAs.
+const COMMON_CURVES: [Nid; 7] = [
+    Nid::X9_62_PRIME256V1,
+    Nid::SECP384R1,
+    Nid::SECP521R1,
+    Nid::SECP256K1,
+    Nid::BRAINPOOL_P256R1,
+    Nid::BRAINPOOL_P384R1,
+    Nid::BRAINPOOL_P512R1,
+];
 
 /// SHA-256 of the DER of the TBSCertificate (RFC 5280 section 4.1).
 pub fn tbs_sha256(certificate: &X509Ref) -> Result<[u8; 32], Error> {
@@ -112,6 +127,26 @@ pub fn alternate_der(der: &[u8], order: &[u8]) -> Option<Vec<u8>> {
     let pair = element(SEQUENCE, &[r, &integer(&other)]);
     let signature = element(BIT_STRING, &[&[0], &pair]);
     Some(element(SEQUENCE, &[tbs, algorithm, &signature]))
+}
+
+/// [`alternate_sha256`] for each common curve that the issuer's key may be on.
+pub fn possible_alternate_sha256s(der: &[u8]) -> impl Iterator<Item = [u8; 32]> + '_ {
+    static ORDERS: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
+    let orders = ORDERS.get_or_init(|| {
+        let order = |curve: &Nid| {
+            let mut order = BigNum::new()?;
+            EcGroup::from_curve_name(*curve)?.order(&mut order, &mut *BigNumContext::new()?)?;
+            Ok::<_, openssl::error::ErrorStack>(order.to_vec())
+        };
+        // A build of OpenSSL may lack some of them.
+        COMMON_CURVES
+            .iter()
+            .filter_map(|curve| order(curve).ok())
+            .collect()
+    });
+    orders
+        .iter()
+        .filter_map(move |order| alternate_sha256(der, order))
 }
 
 fn unexpected() -> Error {

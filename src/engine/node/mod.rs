@@ -5,20 +5,26 @@
 //! here, whatever the files contain by now. The memory is shared with all processes forked later
 //! and is freed when the last of them ends; a state directory keeps the documents beyond that.
 
+pub mod blocks;
+mod lock;
+mod state_file;
+
 use std::collections::HashMap;
 use std::ffi::CStr;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use openssl::sha::sha256;
 
+use self::blocks::Blocks;
+use self::lock::{is_alive, Lock};
 use crate::openssl_ext::shared_memory::{unnamed_file, SharedWords};
-use crate::text::hex;
+
+pub use self::state_file::StateFile;
 
 /// Most bytes of documents that are kept.
 const MAX_KEPT: usize = 256 << 20;
@@ -31,9 +37,6 @@ pub const MAX_WORKERS: usize = 128;
 const MAX_ATTEMPTS: usize = 64;
 /// A document is not compiled again once this many workers died while they compiled it.
 const MAX_CRASHES: u64 = 2;
-/// Longest wait for another process that writes documents.
-const LOCK_WAIT: Duration = Duration::from_secs(5);
-
 const LOCK: usize = 0;
 const NEXT_ORDER: usize = 1;
 const EPOCH: usize = 2;
@@ -56,9 +59,6 @@ const WORKER: usize = ATTEMPT + MAX_ATTEMPTS * ATTEMPT_WORDS;
 /// Process, epoch, since, whether the last reload failed.
 const WORKER_WORDS: usize = 4;
 const WORDS: usize = WORKER + MAX_WORKERS * WORKER_WORDS;
-
-/// A file of the state directory is this, the SHA-256 of the documents, and the documents.
-const MAGIC: &[u8; 16] = b"resty-mtls doc 1";
 
 /// The bytes that a policy was compiled from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -137,6 +137,7 @@ pub struct Node {
     /// The memory behind `shared`, kept open for [`Node::of_parent`] of a new binary.
     _words: File,
     versions: Vec<File>,
+    blocks: Blocks,
 }
 
 /// Names of the memory files. The number is the version of the layout above: raise it with any
@@ -161,6 +162,7 @@ impl Node {
             shared: SharedWords::map(&words, WORDS)?,
             _words: words,
             versions: versions.collect::<io::Result<_>>()?,
+            blocks: Blocks::new()?,
         })
     }
 
@@ -187,7 +189,13 @@ impl Node {
         if words.metadata().ok()?.len() != (WORDS * size_of::<u64>()) as u64 {
             return None;
         }
+        // A release without blocks has no memory for them.
+        let blocks = match open(blocks::NAME) {
+            Some(file) => Blocks::of_file(file),
+            None => Blocks::new(),
+        };
         Some(Node {
+            blocks: blocks.ok()?,
             shared: SharedWords::map(&words, WORDS).ok()?,
             _words: words,
             versions: VERSION_NAMES
@@ -195,6 +203,11 @@ impl Node {
                 .map(|name| open(name))
                 .collect::<Option<_>>()?,
         })
+    }
+
+    /// The blocked certificates.
+    pub fn blocks(&self) -> &Blocks {
+        &self.blocks
     }
 
     fn word(&self, index: usize) -> &AtomicU64 {
@@ -442,42 +455,9 @@ impl Node {
         })
     }
 
-    /// Excludes other writers. The lock is taken from a process that died with it, and from one
-    /// that has held it for seconds, whose version then does not match its digest.
+    /// Excludes other writers.
     fn lock(&self) -> Lock<'_> {
-        let this = u64::from(process::id());
-        let since = Instant::now();
-        loop {
-            let word = self.word(LOCK);
-            let Err(holder) = word.compare_exchange(0, this, Ordering::AcqRel, Ordering::Acquire)
-            else {
-                return Lock { node: self };
-            };
-            // Two threads of one process, as in tests, exclude each other by the wait alone.
-            let lost = holder != this && !is_alive(holder) || since.elapsed() > LOCK_WAIT;
-            if lost
-                && word
-                    .compare_exchange(holder, this, Ordering::AcqRel, Ordering::Acquire)
-                    .is_ok()
-            {
-                return Lock { node: self };
-            }
-            std::thread::sleep(Duration::from_micros(200));
-        }
-    }
-}
-
-struct Lock<'n> {
-    node: &'n Node,
-}
-
-impl Drop for Lock<'_> {
-    fn drop(&mut self) {
-        let this = u64::from(process::id());
-        let _ = self
-            .node
-            .word(LOCK)
-            .compare_exchange(this, 0, Ordering::AcqRel, Ordering::Acquire);
+        Lock::take(self.word(LOCK))
     }
 }
 
@@ -493,10 +473,6 @@ impl Drop for Attempt<'_> {
             self.node.set(index, 0);
         }
     }
-}
-
-fn is_alive(process: u64) -> bool {
-    Path::new(&format!("/proc/{process}")).exists() || !Path::new("/proc/self").exists()
 }
 
 fn first_word(bytes: &[u8]) -> u64 {
@@ -515,126 +491,6 @@ pub fn short_digest(bytes: &[u8]) -> u64 {
 /// SHA-256 of documents, which identifies them.
 pub fn documents_digest(documents: &Documents) -> [u8; 32] {
     sha256(&documents.encode())
-}
-
-/// The file in the state directory that keeps the documents of a policy over a restart.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StateFile {
-    directory: PathBuf,
-    file: PathBuf,
-}
-
-impl StateFile {
-    /// The file for the policy that is read from `source`, a path or a label.
-    ///
-    /// # Errors
-    /// When the directory cannot be used: it must exist, and no other user may write to it.
-    pub fn new(directory: &Path, source: &[u8]) -> Result<StateFile, String> {
-        let shown = directory.display();
-        let found = fs::metadata(directory).map_err(|error| format!("'{shown}': {error}"))?;
-        if !found.is_dir() {
-            return Err(format!("'{shown}' is not a directory"));
-        }
-        let mode = found.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
-            return Err(format!(
-                "'{shown}' has mode {mode:04o}, expected 0700: a user who can write there can replace the policy"
-            ));
-        }
-        let name = hex(&sha256(source)[..8]);
-        Ok(StateFile {
-            directory: directory.to_owned(),
-            file: directory.join(format!("policy-{name}.state")),
-        })
-    }
-
-    /// Writes the documents, mode 0600, by renaming a complete file. If that fails, the previous
-    /// documents are removed: they are older than those in force, and no start may go back to them.
-    ///
-    /// # Errors
-    /// Those of the system calls.
-    pub fn write(&self, documents: &Documents) -> io::Result<()> {
-        let bytes = documents.encode();
-        let Err(error) = self.write_new(&bytes) else {
-            return Ok(());
-        };
-        match fs::remove_file(&self.file) {
-            // The removal may have made the space that was missing.
-            Ok(()) => self.write_new(&bytes),
-            Err(removal) if removal.kind() == io::ErrorKind::NotFound => Err(error),
-            Err(removal) => Err(io::Error::new(
-                error.kind(),
-                format!("{error}; it holds an older policy, which cannot be removed: {removal}"),
-            )),
-        }
-    }
-
-    /// Writes the documents in force on `node`, again if another worker puts newer ones in force
-    /// meanwhile: it may have written those before this one wrote older ones.
-    ///
-    /// # Errors
-    /// As [`StateFile::write`].
-    pub fn write_in_force(&self, node: &Node) -> io::Result<()> {
-        loop {
-            let Some((documents, epoch, _)) = node.documents() else {
-                return Err(io::Error::other("the documents in force are not kept"));
-            };
-            let written = self.write(&documents);
-            if written.is_err() || node.epoch() == epoch {
-                return written;
-            }
-        }
-    }
-
-    fn write_new(&self, bytes: &[u8]) -> io::Result<()> {
-        let new = self
-            .directory
-            .join(format!(".policy-{}.new", process::id()));
-        let written = (|| {
-            let _ = fs::remove_file(&new);
-            let mut file = OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&new)?;
-            file.write_all(MAGIC)?;
-            file.write_all(&sha256(bytes))?;
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            fs::rename(&new, &self.file)
-        })();
-        if written.is_err() {
-            let _ = fs::remove_file(&new);
-        }
-        written
-    }
-
-    /// Reads the documents.
-    ///
-    /// # Errors
-    /// When there are none, or they are damaged.
-    pub fn read(&self) -> io::Result<Documents> {
-        let invalid = |why| io::Error::new(io::ErrorKind::InvalidData, why);
-        let mut bytes = Vec::new();
-        File::open(&self.file)?
-            .take((MAX_KEPT + 48) as u64 + 1)
-            .read_to_end(&mut bytes)?;
-        let (digest, content) = bytes
-            .strip_prefix(MAGIC)
-            .and_then(|rest| rest.split_first_chunk::<32>())
-            .ok_or_else(|| invalid("is not a state file"))?;
-        if sha256(content) != *digest {
-            return Err(invalid(
-                "does not have the digest that it had when it was written",
-            ));
-        }
-        Documents::decode(content).ok_or_else(|| invalid("is not a state file"))
-    }
-
-    /// Its path.
-    pub fn path(&self) -> &Path {
-        &self.file
-    }
 }
 
 #[cfg(test)]

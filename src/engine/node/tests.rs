@@ -1,3 +1,7 @@
+use std::os::unix::fs::PermissionsExt;
+use std::time::Instant;
+
+use super::lock::LOCK_WAIT;
 use super::*;
 
 fn documents(content: &str) -> Documents {

@@ -763,7 +763,13 @@ impl Engine {
     pub fn set_state_directory(&self, directory: &Path, source: &[u8]) -> Result<(), Error> {
         let file = StateFile::new(directory, source).map_err(Error::Misuse)?;
         *self.state_file.borrow_mut() = Some(Arc::new(file));
-        Ok(())
+        self.restore_blocks(now() as i64)
+    }
+
+    /// Whether this process is a worker, whose watch has started.
+    pub(super) fn is_watched(&self) -> bool {
+        let last_check = self.reload_state.borrow().last_check;
+        last_check.is_some_and(|(process, _)| process == process::id())
     }
 
     /// The epoch of the policy that this worker serves: that of the node, or without a node the one

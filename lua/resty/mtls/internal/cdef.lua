@@ -33,6 +33,11 @@ typedef struct rmtls_decision {
   int32_t from_header;
 } rmtls_decision;
 
+typedef struct rmtls_block_times {
+  int64_t added;
+  int64_t until;
+} rmtls_block_times;
+
 typedef struct rmtls_request_header {
   int32_t name_len;
   const uint8_t *name;
@@ -134,6 +139,33 @@ int32_t rmtls_engine_cached_client(const struct rmtls_engine *engine,
                                    uint32_t client,
                                    uint32_t generation,
                                    struct rmtls_certificate **out);
+
+int32_t rmtls_engine_block(const struct rmtls_engine *engine,
+                           const uint8_t *selector,
+                           size_t selector_len,
+                           const uint8_t *reason,
+                           size_t reason_len,
+                           int64_t added,
+                           int64_t until,
+                           int64_t now,
+                           struct rmtls_buf *err);
+
+int32_t rmtls_engine_unblock(const struct rmtls_engine *engine,
+                             const uint8_t *selector,
+                             size_t selector_len,
+                             int64_t now,
+                             struct rmtls_buf *err);
+
+int32_t rmtls_engine_next_block(const struct rmtls_engine *engine,
+                                int64_t now,
+                                uint32_t *slot,
+                                struct rmtls_block_times *times,
+                                struct rmtls_buf *selector,
+                                struct rmtls_buf *reason);
+
+int32_t rmtls_engine_save_blocks(const struct rmtls_engine *engine,
+                                 int64_t now,
+                                 struct rmtls_buf *err);
 
 int32_t rmtls_certificate_from_pem(const uint8_t *pem,
                                    size_t pem_len,
@@ -640,7 +672,10 @@ return {
     EVENT_VERDICT_MISS = 10,
     EVENT_STATUS_HIT = 11,
     EVENT_STATUS_MISS = 12,
-    EVENTS = 13,
+    EVENT_DENIED_BY_BLOCK = 13,
+    EVENT_DENIED_BY_LIST = 14,
+    EVENT_DENIED_UNLISTED = 15,
+    EVENTS = 16,
     PLAN_VARY = 1,
     PLAN_PRIVATE = 2,
     PLAN_XFCC = 4,

@@ -11,6 +11,7 @@
 
 local ffi = require "ffi"
 require "resty.core.shdict"
+local blocks = require "resty.mtls.internal.blocks"
 local engine = require "resty.mtls.internal.engine"
 local library = require "resty.mtls.internal.library"
 local CONST = require "resty.mtls.internal.cdef"
@@ -82,6 +83,11 @@ local FAMILIES = {
       zero = { { "decision", "hit" }, { "decision", "miss" }, { "client", "hit" }, { "client", "miss" },
                { "verdict", "hit" }, { "verdict", "miss" }, { "status", "hit" }, { "status", "miss" } },
       help = "Cache look-ups: decisions of a connection, and clients, verdicts and revocation statuses of a worker." },
+    { name = "denied_certificates_total", type = "counter", labels = { "by" },
+      zero = { { "block" }, { "deny" }, { "allow" } },
+      help = "Valid certificates that were denied: blocked, on a deny list, or not on an allow list." },
+    { name = "blocks", type = "gauge", labels = {},
+      help = "Blocks of certificates in force on this node." },
     { name = "headers_left_out_total", type = "counter", labels = { "reason" },
       help = "Upstream headers that could not be set, once for each client, route and worker." },
     { name = "revocation_answers_total", type = "counter", labels = { "source", "answer" },
@@ -139,6 +145,9 @@ local EVENTS = {
     [CONST.EVENT_VERDICT_MISS] = { "cache_lookups_total", "verdict", "miss" },
     [CONST.EVENT_STATUS_HIT] = { "cache_lookups_total", "status", "hit" },
     [CONST.EVENT_STATUS_MISS] = { "cache_lookups_total", "status", "miss" },
+    [CONST.EVENT_DENIED_BY_BLOCK] = { "denied_certificates_total", "block" },
+    [CONST.EVENT_DENIED_BY_LIST] = { "denied_certificates_total", "deny" },
+    [CONST.EVENT_DENIED_UNLISTED] = { "denied_certificates_total", "allow" },
 }
 
 
@@ -426,6 +435,14 @@ local function report_crls(all)
 end
 
 
+-- Adds the number of blocks to all.
+local function report_blocks(all)
+    if pcall(engine.current) then
+        all.blocks = #blocks.list()
+    end
+end
+
+
 -- Adds the counts of this worker to those in the dictionary.
 local function flush()
     C.rmtls_metrics_read_and_reset(events)
@@ -651,6 +668,7 @@ local function values()
     end
 
     report_crls(all)
+    report_blocks(all)
     all.metrics_shared = dict and 1 or 0
     add_policies(all)
 
