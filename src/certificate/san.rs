@@ -94,7 +94,26 @@ pub fn of(certificate: &X509Ref) -> Vec<San> {
                 text: name::rfc2253(directory).ok()?,
                 attributes: name::attributes(directory),
             }),
-            GeneralName::Other => None,
+            GeneralName::UserPrincipalName(_) | GeneralName::Other => None,
+        })
+        .collect()
+}
+
+/// The userPrincipalNames of a certificate, as encoded and in encoded order: what Active Directory
+/// writes into otherNames of the SAN extension. `None` for one that is no UTF8String. Empty when
+/// the extension cannot be read.
+pub fn user_principal_names(certificate: &X509Ref) -> Vec<Option<Vec<u8>>> {
+    if !is_one_element(certificate, Nid::SUBJECT_ALT_NAME) {
+        return Vec::new();
+    }
+    let Some(names) = certificate.subject_alt_names() else {
+        return Vec::new();
+    };
+    names
+        .iter()
+        .filter_map(|entry| match general_name(entry) {
+            GeneralName::UserPrincipalName(value) => Some(value.map(<[u8]>::to_vec)),
+            _ => None,
         })
         .collect()
 }

@@ -13,6 +13,7 @@ use crate::cache::SlotId;
 use crate::certificate::Certificate;
 use crate::connection::{CachedDecision, Connection};
 use crate::decision::{Decision, Identity, Outcome};
+use crate::identity::RuleSubject;
 use crate::metrics::{self, Event};
 use crate::openssl_ext::ssl as ext;
 use crate::openssl_ext::x509::UNSPECIFIED;
@@ -221,7 +222,11 @@ impl Engine {
         let origin = connection.map_or(CertificateOrigin::Header, |_| CertificateOrigin::Tls);
         let slot = self.cache_trusted_client(slot, certificate, origin, &verdict, auth, now)?;
         let mut decision = Decision::pass(Some(slot), Some(0), identity);
-        if let Err(reason) = policy.authorize(plan, Some(certificate), identity) {
+        let subject = RuleSubject {
+            certificate,
+            cas: verdict.cas(),
+        };
+        if let Err(reason) = policy.authorize(plan, Some(subject), identity) {
             decision.outcome = Outcome::Forbidden;
             decision.reason = Some(with_certificate(&reason, certificate));
         }

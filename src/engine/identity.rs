@@ -3,7 +3,7 @@
 use crate::certificate::Certificate;
 use crate::decision::Identity;
 use crate::headers::kong;
-use crate::identity::{subject_names, Acl, Consumer};
+use crate::identity::{subject_names, Acl, Consumer, RuleSubject};
 use crate::policy::{Auth, GroupBy, Plan, Policy};
 
 impl Policy {
@@ -18,7 +18,7 @@ impl Policy {
         let Some(lookup) = &auth.lookup else {
             return Some(Identity::Holder);
         };
-        let found = subject_names(certificate, &lookup.dirname);
+        let found = subject_names(certificate, &lookup.dirname, lookup.upn);
         let names = &found.names;
         match self.consumers.find(names, cas, lookup.by, lookup.header) {
             Some(found) => Some(Identity::Consumer(found.consumer, found.credential)),
@@ -28,16 +28,17 @@ impl Policy {
         }
     }
 
-    /// Checks `acl` and `client-cert-acl`.
+    /// Checks `acl` and `client-cert-acl` for a trusted certificate, or for an anonymous consumer.
     ///
     /// # Errors
     /// Which rule denies the route to the client, for the log.
     pub(super) fn authorize(
         &self,
         plan: &Plan,
-        certificate: Option<&Certificate>,
+        subject: Option<RuleSubject<'_>>,
         identity: Identity,
     ) -> Result<(), String> {
+        let certificate = subject.map(|subject| subject.certificate);
         if let Some(acl) = &plan.acl {
             let groups = self.groups(plan, certificate, identity);
             if !acl.allows(&groups) {
@@ -48,10 +49,10 @@ impl Policy {
             }
         }
         if let Some(rules) = &plan.rules {
-            let certificate =
-                certificate.ok_or_else(|| "client-cert-acl: no trusted certificate".to_owned())?;
+            let subject =
+                subject.ok_or_else(|| "client-cert-acl: no trusted certificate".to_owned())?;
             rules
-                .check(certificate)
+                .check(subject)
                 .map_err(|why| format!("client-cert-acl: {why}"))?;
         }
         Ok(())
@@ -82,7 +83,7 @@ impl Policy {
                 }
             }
             (Identity::Consumer(consumer, credential), Some(lookup)) => {
-                let found = subject_names(certificate, &lookup.dirname);
+                let found = subject_names(certificate, &lookup.dirname, lookup.upn);
                 let default = credential.is_none()
                     && lookup.default == Some(consumer)
                     && !self.consumers.is_named(consumer, &found.names, lookup.by);
@@ -312,7 +313,11 @@ mod tests {
                     .unwrap();
                 assert!(verdict.is_success());
                 certificate.set_alternate_sha256(verdict.alternate_sha256().unwrap());
-                let permitted = policy.authorize(plan, Some(&certificate), Identity::Holder);
+                let subject = RuleSubject {
+                    certificate: &certificate,
+                    cas: verdict.cas(),
+                };
+                let permitted = policy.authorize(plan, Some(subject), Identity::Holder);
                 permitted.is_ok()
             })
         };

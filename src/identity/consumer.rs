@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::certificate::name::Attribute;
-use crate::certificate::normal_form::{attribute_value, lookalike_key, NormalForm};
+use crate::certificate::normal_form::{attribute_value, lookalike_key, NormalForm, SanKind};
 use crate::certificate::{Certificate, San};
 use crate::Error;
 
@@ -50,21 +50,22 @@ pub struct SubjectName {
     text: String,
     /// [`lookalike_key`] of the text.
     key: String,
-    /// Whether it is a DNS name, whose comparison ignores ASCII case (RFC 4343).
-    dns: bool,
+    /// Whether its comparison ignores ASCII case: that of a DNS name (RFC 4343) or a
+    /// userPrincipalName.
+    caseless: bool,
 }
 
 impl SubjectName {
-    fn new(text: String, dns: bool) -> SubjectName {
+    fn new(text: String, caseless: bool) -> SubjectName {
         SubjectName {
             key: lookalike_key(&text),
             text,
-            dns,
+            caseless,
         }
     }
 
     fn is(&self, text: &str) -> bool {
-        *self.text == *text || (self.dns && self.text.eq_ignore_ascii_case(text))
+        *self.text == *text || (self.caseless && self.text.eq_ignore_ascii_case(text))
     }
 }
 
@@ -79,9 +80,9 @@ pub struct SubjectNames {
 
 /// The names of a certificate in the order in which they are tried: its SANs in certificate order,
 /// or its CNs if it has no SAN extension. `dirname` selects attributes of directoryNames; if it is
-/// empty, all are used. Names that are not UTF-8 or have a NUL, and attributes without normal form,
-/// are not used.
-pub fn subject_names(certificate: &Certificate, dirname: &[Box<str>]) -> SubjectNames {
+/// empty, all are used. With `upn`, userPrincipalNames follow the other SANs. Names that are not
+/// UTF-8 or have a NUL, and attributes and userPrincipalNames without normal form, are not used.
+pub fn subject_names(certificate: &Certificate, dirname: &[Box<str>], upn: bool) -> SubjectNames {
     let mut found = SubjectNames::default();
     let push = |found: &mut SubjectNames, bytes: Vec<u8>, dns: bool| match String::from_utf8(bytes)
     {
@@ -117,7 +118,15 @@ pub fn subject_names(certificate: &Certificate, dirname: &[Box<str>]) -> Subject
         }
     }
     let sans = certificate.normal_san();
-    found.irregular |= sans.unreadable || sans.names.iter().any(|(_, normal)| normal.is_err());
+    for (kind, name) in &sans.names {
+        match (kind, name) {
+            (SanKind::Upn, _) if !upn => {}
+            (SanKind::Upn, Ok(name)) => push(&mut found, name.as_bytes().to_vec(), true),
+            (_, Err(_)) => found.irregular = true,
+            _ => {}
+        }
+    }
+    found.irregular |= sans.unreadable;
     found
 }
 

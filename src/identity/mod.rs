@@ -9,4 +9,4 @@ pub use consumer::{
     subject_names, Consumer, ConsumerBy, ConsumerMatch, Consumers, ConsumersBuilder, Credential,
     SubjectName, SubjectNames,
 };
-pub use rule::{Condition, Rule, Rules, SanCondition};
+pub use rule::{CaCondition, Condition, Rule, RuleSubject, Rules, SanCondition};

@@ -28,6 +28,13 @@ const V_ASN1_BMPSTRING: c_int = 30;
 const V_ASN1_NEG_INTEGER: c_int = 0x102;
 
 extern "C" {
+    fn GENERAL_NAME_get0_otherName(
+        name: *const sys::GENERAL_NAME,
+        oid: *mut *mut sys::ASN1_OBJECT,
+        value: *mut *mut sys::ASN1_TYPE,
+    ) -> c_int;
+    fn X509_get_key_usage(x: *mut sys::X509) -> u32;
+    fn X509_get_extension_flags(x: *mut sys::X509) -> u32;
     fn X509_NAME_ENTRY_set(entry: *const sys::X509_NAME_ENTRY) -> c_int;
     fn X509_check_ca(x: *mut sys::X509) -> c_int;
     fn X509_NAME_print_ex(
@@ -51,6 +58,23 @@ extern "C" {
 pub fn is_ca(certificate: &X509Ref) -> bool {
     // SAFETY: a live certificate; the call fills its extension cache, under OpenSSL's own lock.
     unsafe { X509_check_ca(certificate.as_ptr()) == 1 }
+}
+
+/// Whether the basicConstraints of the certificate are `CA:TRUE`, or its keyUsage has keyCertSign or
+/// cRLSign, or an extension cannot be read.
+pub fn may_sign_for_others(certificate: &X509Ref) -> bool {
+    const EXFLAG_INVALID_OR_CA: u32 = sys::EXFLAG_INVALID | sys::EXFLAG_CA;
+    // SAFETY: a live certificate; the calls fill its extension cache, under OpenSSL's own lock.
+    unsafe {
+        let flags = X509_get_extension_flags(certificate.as_ptr());
+        // All bits are set without the extension.
+        let usage = match flags & sys::EXFLAG_KUSAGE {
+            0 => 0,
+            _ => X509_get_key_usage(certificate.as_ptr()),
+        };
+        flags & EXFLAG_INVALID_OR_CA != 0
+            || usage & (sys::X509v3_KU_KEY_CERT_SIGN | sys::X509v3_KU_CRL_SIGN) != 0
+    }
 }
 
 /// Whether the certificate has the extension, readable or not (`X509_get_ext_by_NID`).
@@ -213,6 +237,9 @@ pub enum GeneralName<'a> {
     Ip(&'a [u8]),
     /// directoryName.
     Directory(&'a X509NameRef),
+    /// otherName of the type userPrincipalName of Microsoft (1.3.6.1.4.1.311.20.2.3): its
+    /// UTF8String, or `None` for a value of another type.
+    UserPrincipalName(Option<&'a [u8]>),
     /// Any other type.
     Other,
 }
@@ -231,8 +258,31 @@ pub fn general_name(name: &GeneralNameRef) -> GeneralName<'_> {
             sys::GEN_EMAIL => GeneralName::Email(string()),
             sys::GEN_URI => GeneralName::Uri(string()),
             sys::GEN_IPADD => GeneralName::Ip(string()),
+            sys::GEN_OTHERNAME => user_principal_name(raw),
             _ => GeneralName::Other,
         }
+    }
+}
+
+/// Reads an otherName.
+///
+/// # Safety
+/// `name` is live for `'a`.
+unsafe fn user_principal_name<'a>(name: *const sys::GENERAL_NAME) -> GeneralName<'a> {
+    let (mut oid, mut value) = (ptr::null_mut(), ptr::null_mut());
+    // SAFETY: the caller guarantees that the name is live. It owns both outputs, and a value of the
+    // type V_ASN1_UTF8STRING is an ASN1_STRING.
+    unsafe {
+        if GENERAL_NAME_get0_otherName(name, &mut oid, &mut value) != 1
+            || oid.is_null()
+            || sys::OBJ_obj2nid(oid) != Nid::MS_UPN.as_raw()
+        {
+            return GeneralName::Other;
+        }
+        if value.is_null() || (*value).type_ != V_ASN1_UTF8STRING {
+            return GeneralName::UserPrincipalName(None);
+        }
+        GeneralName::UserPrincipalName(Some(string_bytes((*value).value.asn1_string)))
     }
 }
 

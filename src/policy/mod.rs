@@ -175,6 +175,8 @@ pub struct ConsumerLookup {
     /// The attribute types of a directoryName that are compared, as OpenSSL writes them; empty for
     /// all.
     pub dirname: Arc<[Box<str>]>,
+    /// Whether userPrincipalNames are compared.
+    pub upn: bool,
 }
 
 /// Kong's `authenticated_group_by`.

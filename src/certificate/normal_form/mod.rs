@@ -209,6 +209,24 @@ pub fn email(raw: &[u8]) -> NormalForm {
     Ok(NormalName::new(address, broad))
 }
 
+/// The normal form of a userPrincipalName, `USER@SUFFIX`: ASCII letters in lower case, as Active
+/// Directory compares them. The comparison of names that differ in another way that [`text()`]
+/// lists is not certain. `None`: it is encoded as another type than UTF8String.
+pub fn user_principal_name(raw: Option<&[u8]>) -> NormalForm {
+    const WRONG: Irregular = Irregular::new(
+        "is not a user principal name",
+        "a name such as 'ann@corp.example.com'",
+    );
+    let name = raw.and_then(|raw| std::str::from_utf8(raw).ok());
+    let (user, suffix) = name.and_then(|name| name.rsplit_once('@')).ok_or(WRONG)?;
+    if user.is_empty() || user.contains('@') {
+        return Err(WRONG);
+    }
+    let suffix = dns(suffix.as_bytes())?;
+    let suffix = String::from_utf8_lossy(suffix.as_bytes());
+    text(&format!("{}@{suffix}", user.to_ascii_lowercase()))
+}
+
 /// The normal form of an iPAddress: its 4 or 16 octets. The comparison of an IPv4-mapped address
 /// (RFC 4291 section 2.5.5.2) with the IPv4 address is not certain.
 pub fn ip(octets: &[u8]) -> NormalForm {
@@ -357,12 +375,14 @@ pub enum SanKind {
     Uri,
     /// iPAddress.
     Ip,
+    /// userPrincipalName.
+    Upn,
 }
 
 /// Subject alternative names in normal form.
 #[derive(Debug, Default)]
 pub struct NormalSans {
-    /// In certificate order, without directoryNames.
+    /// In certificate order, without directoryNames; userPrincipalNames follow the others.
     pub names: Vec<(SanKind, NormalForm)>,
     /// Whether the extension cannot be read.
     pub unreadable: bool,
@@ -379,8 +399,12 @@ impl NormalSans {
                 San::Directory { .. } => return None,
             })
         };
+        let upns = san::user_principal_names(certificate);
+        let upns = upns
+            .iter()
+            .map(|upn| (SanKind::Upn, user_principal_name(upn.as_deref())));
         NormalSans {
-            names: names.iter().filter_map(normal).collect(),
+            names: names.iter().filter_map(normal).chain(upns).collect(),
             unreadable: san::is_unreadable(certificate),
         }
     }

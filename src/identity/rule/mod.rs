@@ -27,6 +27,26 @@ pub enum SanCondition {
     Email(NormalName),
     /// An iPAddress.
     Ip(NormalName),
+    /// A userPrincipalName.
+    Upn(NormalName),
+}
+
+/// CAs of the policy, one of which must be in the verified chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaCondition {
+    /// The id of the entry of `ca_certificates` as UUID.
+    pub id: [u8; 16],
+    /// The ids of its CAs; empty before the policy is compiled.
+    pub cas: Vec<[u8; 32]>,
+}
+
+/// What conditions are about: a certificate and how it was verified.
+#[derive(Clone, Copy)]
+pub struct RuleSubject<'c> {
+    /// The certificate.
+    pub certificate: &'c Certificate,
+    /// Ids of the CAs of the verified chain, from the leaf's issuer up to the anchor.
+    pub cas: &'c [[u8; 32]],
 }
 
 /// A condition on a certificate.
@@ -53,15 +73,18 @@ pub enum Condition {
     IssuerKeyId(Box<[u8]>),
     /// A purpose of the extendedKeyUsage extension, as dotted OID.
     ExtendedKeyUsage(Box<str>),
+    /// A CA of the verified chain.
+    Ca(CaCondition),
 }
 
 impl Condition {
-    /// Whether the condition holds for the certificate; `None`: not certain.
-    pub fn holds(&self, certificate: &Certificate) -> Option<bool> {
+    /// Whether the condition holds; `None`: not certain.
+    pub fn holds(&self, subject: RuleSubject<'_>) -> Option<bool> {
+        let certificate = subject.certificate;
         match self {
-            Condition::All(all) => all_of(all.iter().map(|one| one.holds(certificate))),
-            Condition::Any(any) => any_of(any.iter().map(|one| one.holds(certificate))),
-            Condition::Not(condition) => condition.holds(certificate).map(|holds| !holds),
+            Condition::All(all) => all_of(all.iter().map(|one| one.holds(subject))),
+            Condition::Any(any) => any_of(any.iter().map(|one| one.holds(subject))),
+            Condition::Not(condition) => condition.holds(subject).map(|holds| !holds),
             Condition::Subject(kind, value) => {
                 any_of(comparisons(certificate.normal_subject(), kind, value).map(|(is, _)| is))
             }
@@ -89,17 +112,33 @@ impl Condition {
                 }
                 Some(purposes.iter().any(|purpose| **purpose == **oid))
             }
+            Condition::Ca(condition) => {
+                Some(condition.cas.iter().any(|ca| subject.cas.contains(ca)))
+            }
+        }
+    }
+
+    /// Calls `visit` for each condition on a CA.
+    pub fn each_ca(&mut self, visit: &mut dyn FnMut(&mut CaCondition)) {
+        match self {
+            Condition::All(all) | Condition::Any(all) => {
+                all.iter_mut().for_each(|one| one.each_ca(visit));
+            }
+            Condition::Not(condition) => condition.each_ca(visit),
+            Condition::Ca(condition) => visit(condition),
+            _ => {}
         }
     }
 
     /// The reason why the condition is not certain, for the log.
-    fn uncertainty(&self, certificate: &Certificate) -> Option<String> {
+    fn uncertainty(&self, subject: RuleSubject<'_>) -> Option<String> {
+        let certificate = subject.certificate;
         match self {
             Condition::All(all) | Condition::Any(all) => {
-                let uncertain = |one: &&Condition| one.holds(certificate).is_none();
-                all.iter().find(uncertain)?.uncertainty(certificate)
+                let uncertain = |one: &&Condition| one.holds(subject).is_none();
+                all.iter().find(uncertain)?.uncertainty(subject)
             }
-            Condition::Not(condition) => condition.uncertainty(certificate),
+            Condition::Not(condition) => condition.uncertainty(subject),
             Condition::Subject(kind, value) => {
                 attribute_uncertainty(certificate.normal_subject(), "subject", kind, value)
             }
@@ -143,12 +182,13 @@ impl Condition {
         }
     }
 
-    /// Whether the condition holds only for certificates or keys whose digests it has.
-    pub fn is_pinned(&self) -> bool {
+    /// Whether the condition holds only for certificates or keys whose digests it has, or for
+    /// certificates of a CA that it names.
+    pub fn is_tied(&self) -> bool {
         match self {
-            Condition::All(all) => all.iter().any(Condition::is_pinned),
-            Condition::Any(any) => any.iter().all(Condition::is_pinned),
-            Condition::Sha256(_) | Condition::SpkiSha256(_) => true,
+            Condition::All(all) => all.iter().any(Condition::is_tied),
+            Condition::Any(any) => any.iter().all(Condition::is_tied),
+            Condition::Sha256(_) | Condition::SpkiSha256(_) | Condition::Ca(_) => true,
             _ => false,
         }
     }
@@ -162,6 +202,7 @@ impl SanCondition {
             SanCondition::Uri(_) | SanCondition::UriPrefix(_) => SanKind::Uri,
             SanCondition::Email(_) => SanKind::Email,
             SanCondition::Ip(_) => SanKind::Ip,
+            SanCondition::Upn(_) => SanKind::Upn,
         };
         if kind != condition_kind {
             return Some(false);
@@ -171,7 +212,8 @@ impl SanCondition {
             SanCondition::Dns(other)
             | SanCondition::Uri(other)
             | SanCondition::Email(other)
-            | SanCondition::Ip(other) => name.is(other),
+            | SanCondition::Ip(other)
+            | SanCondition::Upn(other) => name.is(other),
             SanCondition::DnsBelow(parent) => Some(name.is_one_label_below(parent)),
             SanCondition::UriPrefix(prefix) => name.begins_with(prefix),
         }
@@ -184,6 +226,7 @@ impl SanCondition {
             SanCondition::Uri(_) | SanCondition::UriPrefix(_) => "san.uri",
             SanCondition::Email(_) => "san.email",
             SanCondition::Ip(_) => "san.ip",
+            SanCondition::Upn(_) => "san.upn",
         }
     }
 }
@@ -255,11 +298,11 @@ pub struct Rule {
 impl Rule {
     /// Text for the log after the name of the rule: the reason why the condition is not certain, or
     /// an empty text if it is.
-    fn uncertainty(&self, certificate: &Certificate) -> String {
-        match self.condition.holds(certificate) {
+    fn uncertainty(&self, subject: RuleSubject<'_>) -> String {
+        match self.condition.holds(subject) {
             None => self
                 .condition
-                .uncertainty(certificate)
+                .uncertainty(subject)
                 .map(|reason| format!(": {reason}"))
                 .unwrap_or_default(),
             Some(_) => String::new(),
@@ -281,25 +324,25 @@ impl Rules {
     ///
     /// # Errors
     /// The reason for the log, with the name of the rule.
-    pub fn check(&self, certificate: &Certificate) -> Result<(), String> {
+    pub fn check(&self, subject: RuleSubject<'_>) -> Result<(), String> {
         for rule in &self.deny {
-            match rule.condition.holds(certificate) {
+            match rule.condition.holds(subject) {
                 Some(false) => {}
                 Some(true) => return Err(format!("deny rule '{}' holds", rule.name)),
                 None => {
-                    let uncertainty = rule.uncertainty(certificate);
+                    let uncertainty = rule.uncertainty(subject);
                     return Err(format!("deny rule '{}' may hold{uncertainty}", rule.name));
                 }
             }
         }
-        let holds = |rule: &Rule| rule.condition.holds(certificate) == Some(true);
+        let holds = |rule: &Rule| rule.condition.holds(subject) == Some(true);
         if self.allow.is_empty() || self.allow.iter().any(holds) {
             return Ok(());
         }
         let rules: Vec<String> = self
             .allow
             .iter()
-            .map(|rule| format!("{}{}", rule.name, rule.uncertainty(certificate)))
+            .map(|rule| format!("{}{}", rule.name, rule.uncertainty(subject)))
             .collect();
         Err(format!("no allow rule holds ({})", rules.join(", ")))
     }

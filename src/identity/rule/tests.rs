@@ -4,6 +4,7 @@ use openssl::nid::Nid;
 use openssl::x509::{X509Extension, X509NameBuilder, X509};
 
 use super::*;
+use crate::certificate::der::element;
 use crate::certificate::normal_form;
 use crate::testing::{self, Issued, Random};
 
@@ -11,6 +12,14 @@ const DNS: u8 = 0x82;
 const EMAIL: u8 = 0x81;
 const URI: u8 = 0x86;
 const IP: u8 = 0x87;
+
+/// A certificate that was verified with no CA that a rule names.
+fn of(certificate: &Certificate) -> RuleSubject<'_> {
+    RuleSubject {
+        certificate,
+        cas: &[],
+    }
+}
 
 fn leaf() -> Certificate {
     let pki = testing::pki();
@@ -103,19 +112,23 @@ fn allowed_by(condition: &Condition, certificate: &Certificate) -> [bool; 2] {
         allow: Vec::new(),
         deny: rules(),
     };
-    [allow, deny].map(|rules| rules.check(certificate).is_ok())
+    [allow, deny].map(|rules| rules.check(of(certificate)).is_ok())
 }
 
 #[test]
 fn holds_accepts_all_names_of_an_attribute_type() {
     let leaf = leaf();
     for name in ["O", "organizationName", "2.5.4.10"] {
-        assert_eq!(subject(name, "Example").holds(&leaf), Some(true), "{name}");
+        assert_eq!(
+            subject(name, "Example").holds(of(&leaf)),
+            Some(true),
+            "{name}"
+        );
     }
-    assert_eq!(subject("o", "Example").holds(&leaf), Some(false));
-    assert_eq!(subject("CN", "Test CA").holds(&leaf), Some(false));
+    assert_eq!(subject("o", "Example").holds(of(&leaf)), Some(false));
+    assert_eq!(subject("CN", "Test CA").holds(of(&leaf)), Some(false));
     let issuer = Condition::Issuer(text("CN"), normal_form::text("Test CA").unwrap());
-    assert_eq!(issuer.holds(&leaf), Some(true));
+    assert_eq!(issuer.holds(of(&leaf)), Some(true));
 }
 
 #[test]
@@ -149,24 +162,24 @@ fn holds_lookalike_attribute_values_are_not_certain() {
         (&[], Some(false)),
     ] {
         let certificate = with_units(&ca, units);
-        assert_eq!(sales.holds(&certificate), expected, "{units:?}");
+        assert_eq!(sales.holds(of(&certificate)), expected, "{units:?}");
         // A condition on another attribute type does not hold.
-        assert_eq!(subject("O", "x").holds(&certificate), Some(false));
+        assert_eq!(subject("O", "x").holds(of(&certificate)), Some(false));
     }
 }
 
 #[test]
 fn holds_dns_exact_and_one_label_below() {
     let leaf = leaf();
-    assert_eq!(dns("ann.example.com").holds(&leaf), Some(true));
-    assert_eq!(dns("*.example.com").holds(&leaf), Some(true));
+    assert_eq!(dns("ann.example.com").holds(of(&leaf)), Some(true));
+    assert_eq!(dns("*.example.com").holds(of(&leaf)), Some(true));
     // A wildcard is not the name of a host.
-    assert_eq!(dns("example.com").holds(&leaf), None);
-    assert_eq!(dns("*.wild.example").holds(&leaf), None);
+    assert_eq!(dns("example.com").holds(of(&leaf)), None);
+    assert_eq!(dns("*.wild.example").holds(of(&leaf)), None);
     let ca = ca();
     let one = with_sans(&ca, &[(DNS, b"ann.example.com")]);
-    assert_eq!(dns("example.com").holds(&one), Some(false));
-    assert_eq!(dns("*.com").holds(&one), Some(false));
+    assert_eq!(dns("example.com").holds(of(&one)), Some(false));
+    assert_eq!(dns("*.com").holds(of(&one)), Some(false));
 }
 
 #[test]
@@ -184,7 +197,7 @@ fn holds_irregular_name_of_another_type_is_certain() {
         for (j, condition) in conditions.iter().enumerate() {
             let expected = (i != j).then_some(false);
             assert_eq!(
-                condition.holds(&certificate),
+                condition.holds(of(&certificate)),
                 expected,
                 "{san:?} {condition:?}"
             );
@@ -238,7 +251,7 @@ fn holds_names_that_cannot_be_read_are_not_certain() {
             deny: vec![rule("r", dns("a.b"))],
         };
         assert_eq!(
-            rules.check(&certificate),
+            rules.check(of(&certificate)),
             Err("deny rule 'r' may hold: the subject alternative names cannot be read".to_owned())
         );
     }
@@ -317,7 +330,7 @@ fn check_error_has_the_reason_for_uncertainty() {
         deny: Vec::new(),
     };
     assert_eq!(
-        rules.check(&certificate),
+        rules.check(of(&certificate)),
         Err(
             "no allow rule holds (mail: san.email 'ANN@example.com' may be read as the name of \
              the rule, host)"
@@ -329,7 +342,7 @@ fn check_error_has_the_reason_for_uncertainty() {
         deny: vec![rule("workloads", doubts)],
     };
     assert_eq!(
-        rules.check(&certificate),
+        rules.check(of(&certificate)),
         Err("deny rule 'workloads' may hold: san.uri has a '?' or '#'".to_owned())
     );
     let certificate = with_units(&ca, &[("sales", Asn1Type::UTF8STRING)]);
@@ -338,7 +351,7 @@ fn check_error_has_the_reason_for_uncertainty() {
         deny: vec![rule("sales", subject("OU", "Sales"))],
     };
     assert_eq!(
-        rules.check(&certificate),
+        rules.check(of(&certificate)),
         Err(
             "deny rule 'sales' may hold: subject.OU 'sales' may be read as the name of the rule"
                 .to_owned()
@@ -349,7 +362,7 @@ fn check_error_has_the_reason_for_uncertainty() {
 #[test]
 fn holds_digests_and_purposes() {
     let leaf = leaf();
-    let holds = |condition: Condition| condition.holds(&leaf);
+    let holds = |condition: Condition| condition.holds(of(&leaf));
     assert_eq!(holds(Condition::Sha256(leaf.digests().leaf)), Some(true));
     assert_eq!(holds(Condition::Sha256([0; 32])), Some(false));
     let key = leaf.leaf().public_key().unwrap();
@@ -370,20 +383,23 @@ fn check_deny_takes_precedence_and_the_error_has_the_rule() {
         allow: vec![rule("all", yes())],
         deny: vec![rule("bad", yes())],
     };
-    assert_eq!(rules.check(&leaf), Err("deny rule 'bad' holds".to_owned()));
+    assert_eq!(
+        rules.check(of(&leaf)),
+        Err("deny rule 'bad' holds".to_owned())
+    );
     let rules = Rules {
         allow: vec![rule("a", not(yes())), rule("b", not(yes()))],
         deny: Vec::new(),
     };
     assert_eq!(
-        rules.check(&leaf),
+        rules.check(of(&leaf)),
         Err("no allow rule holds (a, b)".to_owned())
     );
-    assert_eq!(Rules::default().check(&leaf), Ok(()));
+    assert_eq!(Rules::default().check(of(&leaf)), Ok(()));
 }
 
 #[test]
-fn depends_on_names_and_is_pinned() {
+fn depends_on_names_and_is_tied() {
     let pin = || Condition::Sha256([0; 32]);
     for (condition, names, pinned) in [
         (uri("spiffe://a/*"), true, false),
@@ -395,7 +411,7 @@ fn depends_on_names_and_is_pinned() {
         (Condition::IssuerKeyId([1].into()), false, false),
     ] {
         assert_eq!(
-            (condition.depends_on_names(), condition.is_pinned()),
+            (condition.depends_on_names(), condition.is_tied()),
             (names, pinned),
             "{condition:?}"
         );
@@ -625,4 +641,61 @@ fn check_allows_an_irregular_name_only_if_every_name_is_allowed() {
         allowed_count.iter().all(|count| *count > 100),
         "{allowed_count:?}"
     );
+}
+
+/// The content of an otherName with a userPrincipalName, as a string of this type.
+fn upn(tag: u8, name: &str) -> Vec<u8> {
+    const OID: &[u8] = b"\x06\x0a\x2b\x06\x01\x04\x01\x82\x37\x14\x02\x03";
+    let value = element(0xa0, &[&element(tag, &[name.as_bytes()])]);
+    [OID, &value].concat()
+}
+
+#[test]
+fn upn_matches_without_ascii_case() {
+    const OTHER_NAME: u8 = 0xa0;
+    const UTF8: u8 = 0x0c;
+    const IA5: u8 = 0x16;
+    let ca = ca();
+    let condition = Condition::San(SanCondition::Upn(
+        normal_form::user_principal_name(Some(b"Ann@corp.example.com")).unwrap(),
+    ));
+    for (tag, name, expected) in [
+        (UTF8, "ann@corp.example.com", [true, false]),
+        (UTF8, "ANN@CORP.EXAMPLE.COM", [true, false]),
+        (UTF8, "ann@corp.example.com.", [true, false]),
+        (UTF8, "bob@corp.example.com", [false, true]),
+        (UTF8, "\u{ff41}nn@corp.example.com", [false, false]),
+        (UTF8, "ann@x@corp.example.com", [false, false]),
+        (UTF8, "ann", [false, false]),
+        (IA5, "ann@corp.example.com", [false, false]),
+    ] {
+        let certificate = with_sans(&ca, &[(OTHER_NAME, &upn(tag, name))]);
+        assert_eq!(allowed_by(&condition, &certificate), expected, "{name}");
+    }
+    let mail = with_sans(&ca, &[(EMAIL, b"ann@corp.example.com")]);
+    assert_eq!(allowed_by(&condition, &mail), [false, true]);
+    let other = element(0xa0, &[&element(UTF8, &[b"ann@corp.example.com"])]);
+    let other = [b"\x06\x03\x2a\x03\x04", &other[..]].concat();
+    let other = with_sans(&ca, &[(OTHER_NAME, &other)]);
+    assert_eq!(allowed_by(&condition, &other), [false, true]);
+}
+
+#[test]
+fn ca_matches_a_ca_of_the_verified_chain() {
+    let leaf = leaf();
+    let condition = Condition::Ca(CaCondition {
+        id: [0; 16],
+        cas: vec![[1; 32], [2; 32]],
+    });
+    for (cas, expected) in [
+        (&[[2; 32], [3; 32]][..], Some(true)),
+        (&[[3; 32]], Some(false)),
+        (&[], Some(false)),
+    ] {
+        let subject = RuleSubject {
+            certificate: &leaf,
+            cas,
+        };
+        assert_eq!(condition.holds(subject), expected);
+    }
 }

@@ -87,7 +87,7 @@ fn warn_about_several_cas(plugin: &Plugin<'_>, auth: &Auth, report: &mut Report)
     let (index, what) = match &plugin.config {
         PluginConfig::ClientCertAcl(rules) => {
             let by_names = |rule: &crate::identity::Rule| {
-                rule.condition.depends_on_names() && !rule.condition.is_pinned()
+                rule.condition.depends_on_names() && !rule.condition.is_tied()
             };
             match rules.allow.iter().position(by_names) {
                 Some(index) => (index, "the rule allows by names of the certificate"),
@@ -120,7 +120,7 @@ fn warn_about_several_cas(plugin: &Plugin<'_>, auth: &Auth, report: &mut Report)
             format!(
                 "{what}, and each of several CAs that are not in one chain may issue such a \
                  certificate: {}; expected one CA and those below it in 'ca_certificates' of the \
-                 route, or 'sha256' or 'spki_sha256' in addition to the names",
+                 route, or 'ca', 'sha256' or 'spki_sha256' in addition to the names",
                 named.join(", ")
             )
         },

@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use openssl::asn1::Asn1Time;
 
 use super::entity_id::uuid_text;
+use crate::identity::Rules;
 use crate::policy::document::{Document, Uuid};
 use crate::policy::pem_text;
 use crate::policy::report::{Path, Report};
@@ -113,9 +114,35 @@ impl CaCertificates {
                 *entry = Some(ca);
             }
         }
+        cas.check_rules(document, report);
         let all = cas.list.iter().flatten().cloned();
         cas.intermediates = Arc::new(Intermediates::new(all.collect()));
         cas
+    }
+
+    /// Reports the ids in rules that no entry has.
+    fn check_rules(&self, document: &Document<'_>, report: &mut Report) {
+        for (id, position, path) in &document.rule_cas {
+            if !self.by_id.contains_key(id) {
+                let id = uuid_text(id);
+                let meant = report.did_you_mean(&id, self.ids.iter().map(String::as_str));
+                let message = format!("no entry of 'ca_certificates' has the id '{id}'{meant}");
+                report.error(*position, &Path::Compact(path), message);
+            }
+        }
+    }
+
+    /// The rules, with the CAs that they name by id.
+    pub fn resolve_rules(&self, rules: &Rules) -> Rules {
+        let mut rules = rules.clone();
+        for rule in rules.allow.iter_mut().chain(&mut rules.deny) {
+            rule.condition.each_ca(&mut |condition| {
+                let position = self.by_id.get(&condition.id).copied();
+                let cas = self.of(position.as_slice());
+                condition.cas = cas.iter().map(|ca| *ca.id()).collect();
+            });
+        }
+        rules
     }
 
     pub fn of(&self, positions: &[usize]) -> Vec<Arc<CaCertificate>> {

@@ -79,6 +79,7 @@ impl<'t> AuthBuilder<'_, 't, '_> {
             default,
             header: false,
             dirname: config.dirname.clone().into(),
+            upn: config.upn,
         };
         let crls = self.crls.get(&config.crls, path, report);
         if config.revocation == RevocationMode::Skip && !config.crls.is_empty() {

@@ -68,8 +68,9 @@ fn update_auth(digest: &mut Sha256, auth: &Auth, consumers: &ConsumerIndex<'_>) 
             default,
             header,
             dirname,
+            upn,
         } = lookup;
-        (by, id(*default), header, dirname)
+        (by, id(*default), header, dirname, upn)
     });
     let RevocationSettings {
         mode,

@@ -108,7 +108,7 @@ impl<'t> Plugins<'t> {
                 }
                 PluginConfig::Acl(acl) => CompiledPlugin::Acl(Arc::new(acl.clone())),
                 PluginConfig::ClientCertAcl(rules) => {
-                    CompiledPlugin::ClientCertAcl(Arc::new(rules.clone()))
+                    CompiledPlugin::ClientCertAcl(Arc::new(auths.cas.resolve_rules(rules)))
                 }
                 PluginConfig::TlsHandshakeModifier => CompiledPlugin::TlsHandshakeModifier {
                     contribution: contribute(None, None, None, true),

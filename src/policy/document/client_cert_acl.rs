@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use super::fields::{Object, Schema};
+use super::fields::{uuid, Object, Schema};
 use super::DocumentReader;
 use crate::certificate::normal_form;
 use crate::handshake::server_name::Pattern;
 use crate::headers::kong;
-use crate::identity::{Condition, Rule, Rules, SanCondition};
-use crate::policy::report::{Path, Position};
+use crate::identity::{CaCondition, Condition, Rule, Rules, SanCondition};
+use crate::policy::report::{CompactPath, Path, Position};
 use crate::policy::tree::{Node, Value};
 use crate::text::quoted;
 
@@ -39,6 +39,8 @@ const KEYS: &[&str] = &[
     "san.uri",
     "san.email",
     "san.ip",
+    "san.upn",
+    "ca",
     "sha256",
     "spki_sha256",
     "issuer_key_id",
@@ -59,6 +61,8 @@ enum ValueKey {
     SanUri,
     SanEmail,
     SanIp,
+    SanUpn,
+    Ca,
     Sha256,
     SpkiSha256,
     IssuerKeyId,
@@ -70,6 +74,8 @@ const VALUE_KEYS: &[(&str, ValueKey)] = &[
     ("san.uri", ValueKey::SanUri),
     ("san.email", ValueKey::SanEmail),
     ("san.ip", ValueKey::SanIp),
+    ("san.upn", ValueKey::SanUpn),
+    ("ca", ValueKey::Ca),
     ("sha256", ValueKey::Sha256),
     ("spki_sha256", ValueKey::SpkiSha256),
     ("issuer_key_id", ValueKey::IssuerKeyId),
@@ -276,6 +282,23 @@ impl<'t> DocumentReader<'t, '_> {
             }
             .map(|address| Condition::San(SanCondition::Ip(address)))
             .map_err(|_| format!("'{shown}' is not an IP address")),
+            ValueKey::SanUpn => normal_form::user_principal_name(Some(text.as_bytes()))
+                .map(|name| Condition::San(SanCondition::Upn(name)))
+                .map_err(|why| format!("'{shown}' {why}")),
+            ValueKey::Ca => match uuid(text) {
+                Some(id) => {
+                    self.document
+                        .rule_cas
+                        .push((id, node.position, CompactPath::of(path)));
+                    Ok(Condition::Ca(CaCondition {
+                        id,
+                        cas: Vec::new(),
+                    }))
+                }
+                None => Err(format!(
+                    "'{shown}' is not a UUID, expected the id of an entry of 'ca_certificates'"
+                )),
+            },
             ValueKey::Sha256 => sha256(text).map(Condition::Sha256),
             ValueKey::SpkiSha256 => sha256(text).map(Condition::SpkiSha256),
             ValueKey::IssuerKeyId => hex_bytes(text)

@@ -40,6 +40,7 @@ const HEADER_CERT_AUTH: Schema = Schema {
         "authenticated_group_by",
         "anonymous",
         "default_consumer",
+        "upn_as_subject_name",
         "crls",
     ],
     ignored: &[],

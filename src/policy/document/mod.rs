@@ -91,6 +91,8 @@ pub(super) struct Document<'t> {
     pub consumers: Vec<Consumer<'t>>,
     pub credentials: Vec<Credential<'t>>,
     pub groups: Vec<AclGroup<'t>>,
+    /// The ids of CAs in the rules of `client-cert-acl`, with their positions.
+    pub rule_cas: Vec<(Uuid, Position, CompactPath)>,
     /// The position and name of a list of members of consumer groups that is not read.
     pub unread_members: Option<(Position, &'static str)>,
 }

@@ -33,6 +33,8 @@ pub(in crate::policy) struct MtlsAuth<'t> {
     pub group_by: Option<GroupBy>,
     /// The attribute types in `san_dirname_matcher`, as OpenSSL writes them.
     pub dirname: Vec<Box<str>>,
+    /// Whether a userPrincipalName counts as a subject name.
+    pub upn: bool,
     pub revocation: RevocationMode,
     /// In seconds.
     pub cert_cache_ttl: u32,
@@ -61,6 +63,7 @@ impl Default for MtlsAuth<'_> {
             default_consumer: None,
             group_by: Some(GroupBy::Cn),
             dirname: Vec::new(),
+            upn: false,
             revocation: RevocationMode::IgnoreCaError,
             cert_cache_ttl: 60_000,
             http_timeout: 30_000,
@@ -95,6 +98,7 @@ impl PartialEq for IgnoringPositions<'_, '_> {
             default_consumer,
             group_by,
             dirname,
+            upn,
             revocation,
             cert_cache_ttl,
             http_timeout,
@@ -114,6 +118,7 @@ impl PartialEq for IgnoringPositions<'_, '_> {
             && named(*default_consumer) == named(other.default_consumer)
             && *group_by == other.group_by
             && *dirname == other.dirname
+            && *upn == other.upn
             && *revocation == other.revocation
             && *cert_cache_ttl == other.cert_cache_ttl
             && *http_timeout == other.http_timeout
@@ -168,6 +173,7 @@ const MTLS_AUTH: Schema = Schema {
         "consumer_by",
         "authenticated_group_by",
         "san_dirname_matcher",
+        "upn_as_subject_name",
         "anonymous",
         "default_consumer",
         "crls",
@@ -260,6 +266,9 @@ impl<'t> DocumentReader<'t, '_> {
                 .dirname
                 .extend(self.attribute_type(text, position, &path.item(index)));
         }
+        config.upn = self
+            .boolean(object, path, "upn_as_subject_name")
+            .unwrap_or(false);
         // `cache_ttl` is that of Kong's cache of consumers and credentials. Here all of them are in
         // memory, so its value is checked only.
         self.integer(object, path, "cache_ttl", 0, MAX_TIME);

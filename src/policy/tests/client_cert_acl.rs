@@ -117,6 +117,12 @@ fn client_cert_acl_every_condition_compiles() {
             )),
         ),
         (
+            "{san.upn: Ann@corp.example.com}".to_owned(),
+            san(SanCondition::Upn(
+                normal_form::user_principal_name(Some(b"ann@CORP.example.com")).unwrap(),
+            )),
+        ),
+        (
             format!("{{sha256: {digest}}}"),
             Condition::Sha256([0xab; 32]),
         ),
@@ -148,6 +154,23 @@ fn client_cert_acl_every_condition_compiles() {
     ] {
         assert_eq!(condition(&rule), expected, "{rule}");
     }
+}
+
+#[test]
+fn client_cert_acl_ca_is_the_ca_with_this_id() {
+    let text = with_auth(
+        "",
+        &format!("- {{name: client-cert-acl, config: {{deny: [{{not: {{ca: {ID_A}}}}}]}}}}\n"),
+    );
+    let policy = policy(&text);
+    let rules = policy.plans[0].rules.clone().unwrap();
+    let Condition::Not(condition) = &rules.deny[0].condition else {
+        panic!("{rules:?}");
+    };
+    let Condition::Ca(condition) = &**condition else {
+        panic!("{rules:?}");
+    };
+    assert_eq!(condition.cas, [*auth(&policy).store.cas()[0].id()]);
 }
 
 #[test]
@@ -255,15 +278,39 @@ fn client_cert_acl_bad_rules_are_refused() {
             1,
             ".fingerprint",
             "unknown condition 'fingerprint', expected one of subject.*, issuer.*, san.dns, \
-             san.uri, san.email, san.ip, sha256, spki_sha256, issuer_key_id, eku, all, any, not"
+             san.uri, san.email, san.ip, san.upn, ca, sha256, spki_sha256, issuer_key_id, eku, all, \
+             any, not"
                 .to_owned(),
+        ),
+        (
+            "{san.upn: ann}",
+            10,
+            "['san.upn']",
+            "'ann' is not a user principal name, expected a name such as 'ann@corp.example.com'"
+                .to_owned(),
+        ),
+        (
+            "{ca: Root}",
+            5,
+            ".ca",
+            "'Root' is not a UUID, expected the id of an entry of 'ca_certificates'".to_owned(),
+        ),
+        (
+            "{ca: [22222222-2222-4222-8222-222222222223]}",
+            6,
+            ".ca[0]",
+            format!(
+                "no entry of 'ca_certificates' has the id '22222222-2222-4222-8222-222222222223', \
+                 did you mean '{ID_B}'?"
+            ),
         ),
         (
             "{any: [{name: x}]}",
             8,
             ".any[0].name",
             "unknown condition 'name', expected one of subject.*, issuer.*, san.dns, san.uri, \
-             san.email, san.ip, sha256, spki_sha256, issuer_key_id, eku, all, any, not"
+             san.email, san.ip, san.upn, ca, sha256, spki_sha256, issuer_key_id, eku, all, any, \
+             not"
                 .to_owned(),
         ),
         (
@@ -502,6 +549,14 @@ fn rules_on_names_that_several_cas_may_issue_are_warned_about() {
         ),
         (
             format!("client-cert-acl, config: {{allow: [{{sha256: {pin}, subject.OU: x}}]}}"),
+            "",
+            Vec::new(),
+        ),
+        (
+            format!(
+                "client-cert-acl, config: {{allow: [{{ca: {}, subject.OU: x}}]}}",
+                id(4)
+            ),
             "",
             Vec::new(),
         ),

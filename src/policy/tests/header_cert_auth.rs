@@ -122,7 +122,7 @@ fn header_cert_auth_credentials_are_for_headers_only() {
     let consumer_of = |route: &str, cn: &str| {
         let auth = plan(&policy, route).auth.as_ref().unwrap();
         let lookup = auth.lookup.as_ref().unwrap();
-        let names = crate::identity::subject_names(&certificate(cn), &lookup.dirname);
+        let names = crate::identity::subject_names(&certificate(cn), &lookup.dirname, false);
         let found = policy
             .consumers
             .find(&names.names, &[], lookup.by, lookup.header);
