@@ -637,6 +637,29 @@ int32_t rmtls_engine_save_blocks(const struct rmtls_engine *engine,
                                  int64_t now,
                                  struct rmtls_buf *err);
 
+// Writes the id, the subject and the notAfter of CA certificate number `index` of the policy in
+// force; the id is empty for an entry without one. The notAfter is in seconds since 1970.
+// `RMTLS_NOT_FOUND` after the last.
+//
+// # Safety
+// `engine` is NULL or live; `id`, `subject` and `not_after` are NULL or valid, the former with
+// their data.
+int32_t rmtls_engine_ca_certificate(const struct rmtls_engine *engine,
+                                    size_t index,
+                                    struct rmtls_buf *id,
+                                    struct rmtls_buf *subject,
+                                    int64_t *not_after);
+
+// Writes a warning about a CA certificate that has expired since the policy in force was compiled,
+// or will within 30 days, once for each change; `RMTLS_NOT_FOUND` when there is no other. `now` is
+// in seconds since 1970.
+//
+// # Safety
+// `engine` is NULL or live; `out` is NULL or valid, with its data.
+int32_t rmtls_engine_ending_ca(const struct rmtls_engine *engine,
+                               int64_t now,
+                               struct rmtls_buf *out);
+
 // Reads PEM text, leaf first.
 //
 // # Safety

@@ -18,6 +18,11 @@ fn main() {
     let ca = pki.ca.to_pem().unwrap();
     let leaf = pki.leaf.to_pem().unwrap();
     write("certificate", &[&ca, &[leaf.clone(), ca.clone()].concat()]);
+    let text = [b"# CA\r\n", &ca[..], b"second\n", &leaf[..]].concat();
+    write(
+        "certificate_bundle",
+        &[&text, &pki.ca.to_der().unwrap(), &pkcs7(&pki)],
+    );
     write(
         "chain",
         &[&encoded_chain::encode([&*pki.leaf, &*pki.ca].into_iter()).unwrap()],
@@ -66,6 +71,19 @@ fn main() {
             "b\u{fc}ro.example".as_bytes(),
         ],
     );
+}
+
+/// A PKCS #7 bundle of both certificates.
+fn pkcs7(pki: &Pki) -> Vec<u8> {
+    let oid = |last: u8| der(6, &[&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, last]]);
+    let certificates = [pki.ca.to_der().unwrap(), pki.leaf.to_der().unwrap()].concat();
+    let signed = [
+        &[2, 1, 1, 0x31, 0][..],
+        &der(0x30, &[&oid(1)]),
+        &der(0xa0, &[&certificates]),
+        &[0x31, 0],
+    ];
+    der(0x30, &[&oid(2), &der(0xa0, &[&der(0x30, &signed)])])
 }
 
 /// Inputs of a kind, a name and another name.

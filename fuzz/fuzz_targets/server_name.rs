@@ -15,6 +15,9 @@ fuzz_target!(|raw: &[u8]| {
             .all(|byte| *byte != 0 && !byte.is_ascii_uppercase()));
         assert!(parent(name).is_none_or(|parent| parent.starts_with(b".")));
     }
+    if let Ok(pattern) = Pattern::parse_sni(raw) {
+        assert!(raw.is_empty() || Pattern::parse(raw).as_ref() == Ok(&pattern));
+    }
     let Ok(pattern) = Pattern::parse(raw) else {
         return;
     };
@@ -27,6 +30,7 @@ fuzz_target!(|raw: &[u8]| {
         Pattern::Exact(name) => name.clone(),
         Pattern::Wildcard(parent) => format!("x{parent}"),
         Pattern::Any => "anything.example".to_owned(),
+        Pattern::Absent => unreachable!("only parse_sni returns it"),
     };
     assert_eq!(map.get(Some(name.as_bytes())), Some(7));
 });

@@ -1,5 +1,6 @@
 //! A client certificate with the chain that the client sent, and the values that are read from it.
 
+pub mod bundle;
 pub(crate) mod der;
 pub mod encoded_chain;
 pub mod name;

@@ -4,6 +4,7 @@
 mod access;
 mod blocks;
 pub mod bounds;
+mod ca_expiry;
 mod clients;
 mod handshake;
 mod header_certificate;
@@ -32,6 +33,7 @@ use crate::trust::crl::Crl;
 use crate::trust::Verdict;
 use crate::Error;
 
+use ca_expiry::CaExpiryWatch;
 use clients::Clients;
 use revocation::CrlExpiryWatch;
 use revoked::RevokedCertificates;
@@ -75,6 +77,7 @@ pub struct Engine {
     statuses: RefCell<Cache<[u8; 32], CachedStatus>>,
     revoked: RefCell<RevokedCertificates>,
     blocks: RefCell<blocks::BlockIndex>,
+    ca_expiry: RefCell<CaExpiryWatch>,
     crl_expiry: RefCell<CrlExpiryWatch>,
     /// Fetched CRLs by their bytes and issuer.
     crls: RefCell<Cache<[u8; 32], Rc<Crl>>>,
@@ -106,6 +109,7 @@ impl Default for Engine {
             statuses: RefCell::new(Cache::new(MAX_VERDICTS)),
             revoked: RefCell::new(RevokedCertificates::new(MAX_VERDICTS)),
             blocks: RefCell::default(),
+            ca_expiry: RefCell::default(),
             crl_expiry: RefCell::default(),
             crls: RefCell::new(Cache::new(MAX_CRLS)),
             reload_state: RefCell::default(),

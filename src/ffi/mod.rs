@@ -8,6 +8,7 @@
 pub mod access;
 mod account;
 pub mod blocks;
+pub mod ca_certificates;
 pub mod certificate;
 pub mod engine;
 pub mod gzip;

@@ -1,8 +1,10 @@
 //! The files that a policy was read from, and the watch for changes of them.
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +17,17 @@ use super::memory_limit;
 /// The largest number of files that a [`FileWatch`] checks, including the document. A check takes a
 /// few microseconds for each file, and requests of the worker wait meanwhile.
 pub const MAX_WATCHED: usize = 1000;
+
+/// Most entries of a directory that are listed.
+pub const MAX_LISTED: usize = 1000;
+
+/// The beginning of a listing among the contents of files.
+const LISTING: &[u8] = b"resty-mtls directory\0";
+
+/// Whether the content of a file is a listing of [`Files::list`].
+pub(super) fn is_listing(content: &[u8]) -> bool {
+    content.starts_with(LISTING)
+}
 
 /// What `stat` returns for a file, to detect a change without reading it. Symbolic links are
 /// followed. The time of change is included because, unlike the time of modification, it cannot be
@@ -61,6 +74,8 @@ struct FileRecord {
     stamp: Option<Stamp>,
     /// The SHA-256 digest of the content; `None` when it could not be read.
     digest: Option<[u8; 32]>,
+    /// Whether it is a directory, whose content is the list of its names.
+    is_directory: bool,
 }
 
 /// Where [`Files`] take contents from, and whether they keep them.
@@ -127,13 +142,38 @@ impl Files {
     /// Those of [`OpenOptions::open`] and [`Read::read`], and when it is not a regular file, or
     /// there is too little memory. The file is recorded all the same.
     pub fn read(&mut self, path: &Path, max: usize) -> io::Result<Vec<u8>> {
+        self.read_with(path, false, |path| read_file(path, max))
+    }
+
+    /// The names of the entries of a directory, sorted, without those that begin with a dot.
+    ///
+    /// # Errors
+    /// Those of [`fs::read_dir`], and when it has more than [`MAX_LISTED`] such entries. The
+    /// directory is recorded all the same.
+    pub fn list(&mut self, path: &Path) -> io::Result<Vec<OsString>> {
+        let listing = self.read_with(path, true, list_directory)?;
+        let names = listing.strip_prefix(LISTING);
+        let names = names.ok_or_else(|| io::Error::other("is not a directory"))?;
+        let names = names.split(|byte| *byte == 0);
+        let names = names.filter(|name| !name.is_empty());
+        Ok(names
+            .map(|name| OsStr::from_bytes(name).to_owned())
+            .collect())
+    }
+
+    fn read_with(
+        &mut self,
+        path: &Path,
+        is_directory: bool,
+        from_disk: impl FnOnce(&Path) -> io::Result<Vec<u8>>,
+    ) -> io::Result<Vec<u8>> {
         // `stat` is called before the file is read, so that a change in between is detected later.
         let (stamp, bytes) = match &mut self.contents {
             Contents::Given(contents) => {
                 let bytes = contents.get(path).cloned();
                 (None, bytes.ok_or_else(|| io::ErrorKind::NotFound.into()))
             }
-            Contents::Disk | Contents::Kept(_) => (Stamp::of(path), read_file(path, max)),
+            Contents::Disk | Contents::Kept(_) => (Stamp::of(path), from_disk(path)),
         };
         match &bytes {
             Ok(bytes) => self.bytes_read = self.bytes_read.saturating_add(bytes.len()),
@@ -144,6 +184,7 @@ impl Files {
                 path: path.to_owned(),
                 stamp,
                 digest: bytes.as_ref().ok().map(|bytes| sha256(bytes)),
+                is_directory,
             });
             if let (Contents::Kept(contents), Ok(bytes)) = (&mut self.contents, &bytes) {
                 contents.push((path.to_owned(), bytes.clone()));
@@ -198,10 +239,11 @@ impl Files {
         let mut again = Files::default();
         for record in &self.list {
             // Each content is freed before the next file is read, since files may be large.
-            let digest = again
-                .read(&record.path, max)
-                .ok()
-                .map(|bytes| sha256(&bytes));
+            let bytes = match record.is_directory {
+                true => again.read_with(&record.path, true, list_directory),
+                false => again.read(&record.path, max),
+            };
+            let digest = bytes.ok().map(|bytes| sha256(&bytes));
             if digest.is_none() || digest != record.digest {
                 return None;
             }
@@ -292,6 +334,29 @@ fn read_file(path: &Path, max: usize) -> io::Result<Vec<u8>> {
     // `max` bytes.
     file.take(max as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// The names of a directory as [`Files::list`] returns them, behind [`LISTING`], each with a NUL.
+fn list_directory(path: &Path) -> io::Result<Vec<u8>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(path)? {
+        let name = entry?.file_name();
+        if name.as_bytes().starts_with(b".") {
+            continue;
+        }
+        if names.len() == MAX_LISTED {
+            let message = format!("has over {MAX_LISTED} entries");
+            return Err(io::Error::other(message));
+        }
+        names.push(name);
+    }
+    names.sort_unstable();
+    let mut listing = LISTING.to_vec();
+    for name in names {
+        listing.extend_from_slice(name.as_bytes());
+        listing.push(0);
+    }
+    Ok(listing)
 }
 
 /// The result of a check of watched files.

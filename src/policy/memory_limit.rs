@@ -22,9 +22,15 @@ pub fn estimate_for_document(text: &[u8]) -> u64 {
         .saturating_add((values as u64).saturating_mul(180))
 }
 
+/// Bytes of memory for each byte of a file of CRLs.
+pub const CRL_WEIGHT: u64 = 5;
+/// Bytes of memory for each byte of a file of certificates: OpenSSL keeps their fields and keys
+/// decoded.
+pub const CERTIFICATE_WEIGHT: u64 = 12;
+
 /// Bytes that a file of lists or certificates takes at most, by estimate.
-pub fn estimate_for_file(len: u64) -> u64 {
-    len.saturating_mul(5)
+pub fn estimate_for_file(len: u64, weight: u64) -> u64 {
+    len.saturating_mul(weight)
 }
 
 /// Checks that `need` more bytes are available.

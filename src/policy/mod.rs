@@ -27,11 +27,13 @@ use crate::handshake::{CertificateRequest, SniMap};
 use crate::headers::{Dialect, DialectConfig, ReservedHeaders};
 use crate::identity::{Acl, ConsumerBy, Consumers, Rules};
 use crate::trust::crl::CrlSet;
-use crate::trust::TrustStore;
+use crate::trust::{CaCertificate, TrustStore};
 
 pub use self::certificate_header::CertificateHeader;
 pub use self::files::{Account, FileChange, FileWatch, Files};
-pub use self::protection::{has_end_marker, is_truncation, DisabledPlugins, Protection};
+pub use self::protection::{
+    has_end_marker, is_file_truncation, is_truncation, DisabledPlugins, Protection,
+};
 pub(crate) use self::report::FileName;
 pub use self::report::{closest_name, Diagnostic, Severity};
 pub use self::route_names::RouteNames;
@@ -78,8 +80,19 @@ pub struct Policy {
     pub untrusted_source_warning: Option<Diagnostic>,
     /// The local CRLs that a plugin checks.
     pub crls: Vec<Arc<CrlSet>>,
+    /// The certificates of `ca_certificates`, in order.
+    pub cas: Vec<PolicyCa>,
     /// When it was compiled, in seconds since the epoch.
     pub compiled_at: i64,
+}
+
+/// A certificate of `ca_certificates`.
+#[derive(Clone)]
+pub struct PolicyCa {
+    /// The id of its entry.
+    pub id: Option<Box<str>>,
+    /// The certificate.
+    pub ca: Arc<CaCertificate>,
 }
 
 /// What applies to the requests of a route.

@@ -8,7 +8,9 @@ use std::borrow::Cow;
 
 use openssl::sha::sha256;
 
+use super::files::is_listing;
 use super::{Plan, Policy};
+use crate::certificate::bundle;
 use crate::text::quoted;
 
 /// Most routes that a message names.
@@ -229,6 +231,13 @@ fn listed(routes: &[&str]) -> String {
 /// Whether the document `next` is a beginning of the document `before`, as after a truncation.
 pub fn is_truncation(next: &[u8], before: &[u8]) -> bool {
     next.len() < before.len() && before.starts_with(next)
+}
+
+/// [`is_truncation`] of a file that the policy names. A directory with less files and a bundle with
+/// less certificates are meant: CAs are removed like that, and a bundle that was cut within a
+/// certificate is not valid.
+pub fn is_file_truncation(next: &[u8], before: &[u8]) -> bool {
+    is_truncation(next, before) && !is_listing(next) && bundle::read(next).is_err()
 }
 
 /// Whether a document ends with the document end marker, a last line `...` (YAML 1.2, section

@@ -2,14 +2,37 @@
 
 use std::sync::Arc;
 
+use openssl::asn1::Asn1Time;
 use openssl::x509::{X509Ref, X509};
 
 use crate::certificate::{self, name, signed_content};
 use crate::openssl_ext::x509 as ext;
+use crate::text::quoted;
 use crate::Error;
 
 /// Longest PEM text of one CA entity, in bytes.
 const MAX_PEM: usize = 1 << 20;
+
+const DAY: i64 = 86_400;
+/// Seconds before its end from which on a CA is warned about.
+const ENDS_SOON: i64 = 30 * DAY;
+
+/// Whether a CA certificate is valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CaValidity {
+    /// For 30 days or longer.
+    Valid,
+    /// Not yet.
+    NotYet,
+    /// For less than 30 days.
+    EndsSoon,
+    /// Not any more.
+    Expired,
+}
+
+fn date(epoch: i64) -> String {
+    Asn1Time::from_unix(epoch).map_or_else(|_| epoch.to_string(), |time| time.to_string())
+}
 
 /// A CA certificate: an entity of `ca_certificates` in a policy.
 #[derive(Debug)]
@@ -94,6 +117,50 @@ impl CaCertificate {
     /// End of validity, seconds since the epoch.
     pub fn not_after(&self) -> i64 {
         self.not_after
+    }
+
+    /// Whether a chain with it may be valid at `now`, in seconds since the epoch.
+    pub fn is_valid(&self, now: i64) -> bool {
+        self.not_before <= now && now < self.not_after
+    }
+
+    /// Whether and how long it is valid at `now`.
+    pub fn validity(&self, now: i64) -> CaValidity {
+        match self.not_after.saturating_sub(now) {
+            _ if now < self.not_before => CaValidity::NotYet,
+            // For OpenSSL a certificate is expired at notAfter itself.
+            ..=0 => CaValidity::Expired,
+            1..ENDS_SOON => CaValidity::EndsSoon,
+            _ => CaValidity::Valid,
+        }
+    }
+
+    /// A warning if it is not valid at `now`, or not much longer.
+    pub fn validity_message(&self, now: i64) -> Option<String> {
+        let subject = self.subject();
+        let subject = quoted(subject.as_bytes());
+        Some(match self.validity(now) {
+            CaValidity::Valid => return None,
+            CaValidity::NotYet => {
+                let when = date(self.not_before);
+                format!("the CA '{subject}' is not valid before {when}: it verifies no client")
+            }
+            CaValidity::EndsSoon => {
+                let when = date(self.not_after);
+                let days = self.not_after.saturating_sub(now) / DAY;
+                format!("the CA '{subject}' ends on {when}, in {days} days")
+            }
+            CaValidity::Expired => {
+                let when = date(self.not_after);
+                format!("the CA '{subject}' expired on {when}: it verifies no client")
+            }
+        })
+    }
+
+    /// Whether [`CaCertificate::validity`] became worse after `since` and until `now`.
+    pub fn ends_between(&self, since: i64, now: i64) -> bool {
+        let times = [self.not_after, self.not_after.saturating_sub(ENDS_SOON - 1)];
+        times.iter().any(|time| since < *time && *time <= now)
     }
 
     pub(crate) fn x509(&self) -> &X509 {

@@ -12,7 +12,7 @@ mod store;
 pub(crate) mod test_ca;
 mod verdict;
 
-pub use ca::CaCertificate;
+pub use ca::{CaCertificate, CaValidity};
 pub use intermediates::Intermediates;
 pub use revocation_status::RevocationStatus;
 pub use store::{sent_certificates_in, CertificationPath, TrustStore, VerifyOptions};

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use foreign_types::ForeignTypeRef;
 use openssl::hash::{hash, MessageDigest};
 use openssl::stack::{Stack, StackRef};
-use openssl::x509::store::{X509Store, X509StoreBuilder};
+use openssl::x509::store::{X509Store, X509StoreBuilder, X509StoreRef};
 use openssl::x509::verify::{X509VerifyFlags, X509VerifyParam};
 use openssl::x509::{X509PurposeId, X509Ref, X509StoreContext, X509VerifyResult, X509};
+use parking_lot::Mutex;
 
 use super::ca::ec_order;
 use super::verdict::{ChainIds, VerifiedChain};
@@ -49,14 +50,27 @@ impl Default for VerifyOptions {
 
 /// Trusted CAs and verify options, immutable once built.
 pub struct TrustStore {
+    /// All CAs.
     store: X509Store,
+    /// The CAs that are valid at a time, if others are not.
+    valid: Mutex<Option<ValidCas>>,
+    /// From when until when all CAs are valid.
+    all_valid: (i64, i64),
+    options: VerifyOptions,
     cas: Arc<[Arc<CaCertificate>]>,
     /// Indices in `cas` by SHA-256 of the DER.
     by_digest: HashMap<[u8; 32], usize>,
     intermediates: Arc<Intermediates>,
-    auth_level: u32,
     digest: [u8; 32],
     verdict_key: [u8; 32],
+}
+
+/// The CAs that are valid from `from` until `until`. OpenSSL prefers a CA of the store to the one
+/// that a client sends, so that one that is not valid would hide its renewed twin.
+struct ValidCas {
+    from: i64,
+    until: i64,
+    store: Arc<X509Store>,
 }
 
 /// A verified chain, and the issuers of its anchor.
@@ -155,19 +169,7 @@ impl TrustStore {
         options: VerifyOptions,
         intermediates: &Arc<Intermediates>,
     ) -> Result<TrustStore, Error> {
-        let mut param = X509VerifyParam::new()?;
-        param.set_purpose(X509PurposeId::SSL_CLIENT)?;
-        param.set_depth(options.depth.min(100) as i32);
-        param.set_auth_level(options.auth_level.min(5) as i32);
-        if options.allow_partial_chain {
-            param.set_flags(X509VerifyFlags::PARTIAL_CHAIN)?;
-        }
-        let mut builder = X509StoreBuilder::new()?;
-        builder.set_param(&param)?;
-
-        for ca in cas {
-            builder.add_cert(ca.x509().clone())?;
-        }
+        let store = x509_store(cas.iter(), options)?;
         let mut content = FORMAT.to_vec();
         content.push(options.allow_partial_chain.into());
         content.extend_from_slice(&options.depth.to_be_bytes());
@@ -178,11 +180,18 @@ impl TrustStore {
         append_digests(&mut content, intermediates.cas());
         let position = |(index, ca): (usize, &Arc<CaCertificate>)| (*ca.digest(), index);
         Ok(TrustStore {
-            store: builder.build(),
+            store,
+            valid: Mutex::default(),
+            all_valid: cas.iter().fold((i64::MIN, i64::MAX), |(from, until), ca| {
+                (from.max(ca.not_before()), until.min(ca.not_after()))
+            }),
+            options: VerifyOptions {
+                auth_level: options.auth_level.min(5),
+                ..options
+            },
             cas: cas.into(),
             by_digest: cas.iter().enumerate().map(position).collect(),
             intermediates: intermediates.clone(),
-            auth_level: options.auth_level.min(5),
             digest,
             verdict_key: certificate::sha256_array(&hash(MessageDigest::sha256(), &content)?)?,
         })
@@ -215,7 +224,40 @@ impl TrustStore {
 
     /// OpenSSL security level that keys and signatures must meet.
     pub fn auth_level(&self) -> u32 {
-        self.auth_level
+        self.options.auth_level
+    }
+
+    /// The CAs that are valid at `now`; `None` if all are.
+    fn valid_at(&self, now: i64) -> Result<Option<Arc<X509Store>>, Error> {
+        let (from, until) = self.all_valid;
+        if from <= now && now < until {
+            return Ok(None);
+        }
+        let mut valid = self.valid.lock();
+        if let Some(valid) = &*valid {
+            if valid.from <= now && now < valid.until {
+                return Ok(Some(valid.store.clone()));
+            }
+        }
+        let times = self
+            .cas
+            .iter()
+            .flat_map(|ca| [ca.not_before(), ca.not_after()]);
+        let (mut from, mut until) = (i64::MIN, i64::MAX);
+        for time in times {
+            match time <= now {
+                true => from = from.max(time),
+                false => until = until.min(time),
+            }
+        }
+        let cas = self.cas.iter().filter(|ca| ca.is_valid(now));
+        let store = Arc::new(x509_store(cas, self.options)?);
+        *valid = Some(ValidCas {
+            from,
+            until,
+            store: store.clone(),
+        });
+        Ok(Some(store))
     }
 
     /// Verifies `leaf` as a TLS client certificate at `now`, in seconds since the epoch, with the
@@ -275,9 +317,11 @@ impl TrustStore {
         &self,
         leaf: &X509Ref,
         sent: &StackRef<X509>,
+        now: i64,
     ) -> Result<Option<Stack<X509>>, Error> {
-        let is_anchor = |ca: &CaCertificate| self.by_digest.contains_key(ca.digest());
-        let preferred = self.intermediates.candidates(leaf, sent, is_anchor);
+        let is_excluded =
+            |ca: &CaCertificate| self.by_digest.contains_key(ca.digest()) || !ca.is_valid(now);
+        let preferred = self.intermediates.candidates(leaf, sent, is_excluded);
         let mut replaces = false;
         for certificate in sent {
             let subject = certificate.subject_name_hash();
@@ -350,7 +394,8 @@ impl TrustStore {
     }
 
     /// Builds and verifies a chain with the preferred intermediates or, if that fails, with the
-    /// sent certificates only.
+    /// sent certificates only. CAs that are not valid at `now` are left out of both; only if that
+    /// fails are they considered, so that the error names them.
     fn build<T>(
         &self,
         leaf: &X509Ref,
@@ -359,42 +404,69 @@ impl TrustStore {
         read: impl FnOnce(Built<'_>) -> T,
     ) -> Result<T, Error> {
         let mut read = Some(read);
-        if let Some(stack) = self.with_preferred_intermediates(leaf, untrusted)? {
-            let result = self.run(leaf, &stack, now, |built| match built {
-                Ok(chain) => read.take().map(|read| read(Ok(chain))),
-                Err(_) => None,
-            })?;
-            if let Some(result) = result {
+        let mut read_chain = |built: Built<'_>| match built {
+            Ok(chain) => read.take().map(|read| read(Ok(chain))),
+            Err(_) => None,
+        };
+        let valid = self.valid_at(now)?;
+        let store = valid.as_deref().unwrap_or(&self.store);
+        if let Some(stack) = self.with_preferred_intermediates(leaf, untrusted, now)? {
+            if let Some(result) = run(store, leaf, &stack, now, &mut read_chain)? {
+                return Ok(result);
+            }
+        }
+        if valid.is_some() {
+            if let Some(result) = run(store, leaf, untrusted, now, &mut read_chain)? {
                 return Ok(result);
             }
         }
         let read = read.ok_or(Error::Panic)?;
-        self.run(leaf, untrusted, now, read)
+        run(&self.store, leaf, untrusted, now, read)
     }
+}
 
-    /// Builds and verifies a chain with `untrusted` and passes the result to `read`.
-    fn run<T>(
-        &self,
-        leaf: &X509Ref,
-        untrusted: &StackRef<X509>,
-        now: i64,
-        read: impl FnOnce(Built<'_>) -> T,
-    ) -> Result<T, Error> {
-        let mut context = X509StoreContext::new()?;
-        let result = context.init(&self.store, leaf, untrusted, |context| {
-            ext::set_verify_time(context, now);
-            let trusted = context.verify_cert()?;
-            let result = context.error();
-            let refusal = (result, context.error_depth());
-            Ok(read(match context.chain() {
-                Some(chain) if trusted && result == X509VerifyResult::OK => Ok(chain),
-                _ => Err(refusal),
-            }))
-        });
-        // A refused chain leaves errors in OpenSSL's queue, which nginx would report.
-        openssl::error::ErrorStack::get();
-        Ok(result?)
+/// Builds and verifies a chain with `untrusted` and passes the result to `read`.
+fn run<T>(
+    store: &X509StoreRef,
+    leaf: &X509Ref,
+    untrusted: &StackRef<X509>,
+    now: i64,
+    read: impl FnOnce(Built<'_>) -> T,
+) -> Result<T, Error> {
+    let mut context = X509StoreContext::new()?;
+    let result = context.init(store, leaf, untrusted, |context| {
+        ext::set_verify_time(context, now);
+        let trusted = context.verify_cert()?;
+        let result = context.error();
+        let refusal = (result, context.error_depth());
+        Ok(read(match context.chain() {
+            Some(chain) if trusted && result == X509VerifyResult::OK => Ok(chain),
+            _ => Err(refusal),
+        }))
+    });
+    // A refused chain leaves errors in OpenSSL's queue, which nginx would report.
+    openssl::error::ErrorStack::get();
+    Ok(result?)
+}
+
+/// A store of OpenSSL with these CAs.
+fn x509_store<'c>(
+    cas: impl Iterator<Item = &'c Arc<CaCertificate>>,
+    options: VerifyOptions,
+) -> Result<X509Store, Error> {
+    let mut param = X509VerifyParam::new()?;
+    param.set_purpose(X509PurposeId::SSL_CLIENT)?;
+    param.set_depth(options.depth.min(100) as i32);
+    param.set_auth_level(options.auth_level.min(5) as i32);
+    if options.allow_partial_chain {
+        param.set_flags(X509VerifyFlags::PARTIAL_CHAIN)?;
     }
+    let mut builder = X509StoreBuilder::new()?;
+    builder.set_param(&param)?;
+    for ca in cas {
+        builder.add_cert(ca.x509().clone())?;
+    }
+    Ok(builder.build())
 }
 
 /// A verified chain, leaf first, or the error and its depth.
@@ -539,6 +611,78 @@ mod tests {
         }
     }
 
+    /// A second certificate of an intermediate, with other times, and the root that issued both.
+    fn twins(times: [(i64, i64); 2]) -> (testing::Pki, [X509; 2]) {
+        let pki = testing::pki();
+        let twins = times.map(|(from, until)| {
+            testing::reissue(&pki.intermediate, &pki.ca, NOW + from, NOW + until)
+        });
+        (pki, twins)
+    }
+
+    fn ca(x509: &X509) -> Arc<CaCertificate> {
+        Arc::new(CaCertificate::from_x509(x509.clone()).unwrap())
+    }
+
+    #[test]
+    fn verify_expired_ca_does_not_hide_the_renewed_one_of_the_client() {
+        for (times, now) in [
+            ([(-100, -50), (-60, 100)], 0),
+            // It expires while the policy is in force.
+            ([(-100, 50), (-60, 200)], 51),
+            ([(-100, 50), (-60, 200)], 50),
+            // The one of the policy is not valid yet.
+            ([(50, 200), (-60, 100)], 0),
+        ] {
+            let (pki, [old, new]) = twins(times);
+            let options = VerifyOptions::default();
+            let root = pki.ca_certificate();
+            let all = Arc::new(Intermediates::new(vec![root.clone(), ca(&old)]));
+            let leaf = &pki.leaf_of_intermediate.x509;
+            // The expired one is a CA of the plugin, or another one of the document.
+            for cas in [&[root.clone(), ca(&old)][..], &[root]] {
+                let store = TrustStore::with_intermediates(cas, options, &all).unwrap();
+                let verdict = store.verify(leaf, &stack(&[&new]), NOW + now).unwrap();
+                assert_eq!(verdict.text(), "SUCCESS", "{times:?}");
+                let chain = store.chain(leaf, &stack(&[&new]), NOW + now).unwrap();
+                assert_eq!(chain[1], new);
+                // With the expired one alone, the text is that of OpenSSL.
+                let verdict = store.verify(leaf, &stack(&[&old]), NOW + now).unwrap();
+                let text = match times[0].0 < now {
+                    true => "FAILED:certificate has expired",
+                    false => "FAILED:certificate is not yet valid",
+                };
+                assert_eq!((verdict.text().as_str(), verdict.depth()), (text, 1));
+            }
+        }
+    }
+
+    #[test]
+    fn verify_takes_a_ca_from_its_beginning_until_its_end_whatever_the_clock_did() {
+        let (pki, [old, new]) = twins([(-100, 50), (40, 100)]);
+        let options = VerifyOptions {
+            allow_partial_chain: true,
+            ..Default::default()
+        };
+        let store = TrustStore::new(&[ca(&old), ca(&new)], options).unwrap();
+        let leaf = &pki.leaf_of_intermediate.x509;
+        let used = |now: i64| store.chain(leaf, &stack(&[]), NOW + now).unwrap().pop();
+        for (now, expected) in [
+            (-101, None),
+            (-100, Some(&old)),
+            (0, Some(&old)),
+            (49, Some(&old)),
+            (50, Some(&new)),
+            (99, Some(&new)),
+            (100, None),
+            (0, Some(&old)),
+            (60, Some(&new)),
+        ] {
+            assert_eq!(used(now).as_ref(), expected, "{now}");
+        }
+        assert!(used(45).is_some());
+    }
+
     #[test]
     fn digest_ignores_the_order_and_repetition_of_cas() {
         let (a, b) = (
@@ -561,13 +705,9 @@ mod tests {
         X509::from_der(&alternate).unwrap()
     }
 
-    fn ca(issued: &testing::Issued) -> Arc<CaCertificate> {
-        Arc::new(CaCertificate::from_x509(issued.x509.clone()).unwrap())
-    }
-
     /// A store that trusts `anchors` and prefers the intermediates `others`.
     fn store_of(anchors: &[&testing::Issued], others: &[&testing::Issued]) -> TrustStore {
-        let cas = |issued: &[&testing::Issued]| issued.iter().map(|one| ca(one)).collect();
+        let cas = |issued: &[&testing::Issued]| issued.iter().map(|one| ca(&one.x509)).collect();
         let anchors: Vec<_> = cas(anchors);
         let intermediates = Arc::new(Intermediates::new(cas(others)));
         TrustStore::with_intermediates(&anchors, VerifyOptions::default(), &intermediates).unwrap()
@@ -577,7 +717,7 @@ mod tests {
     fn verify_prefers_the_intermediate_of_the_document() {
         let pki = testing::pki();
         let alternate = alternate_of(&pki.intermediate.x509, &pki.ca);
-        let own = ca(&pki.intermediate);
+        let own = ca(&pki.intermediate.x509);
         for (others, issuer) in [
             (vec![], certificate::sha256(&alternate).unwrap()),
             (vec![&pki.ca, &pki.intermediate], *own.digest()),
@@ -589,7 +729,7 @@ mod tests {
                 .unwrap();
             assert!(verdict.is_success());
             // The CA is the same for both encodings.
-            assert_eq!(verdict.cas(), [*own.id(), *ca(&pki.ca).id()]);
+            assert_eq!(verdict.cas(), [*own.id(), *ca(&pki.ca.x509).id()]);
             assert_eq!(verdict.issuer(), Some(&issuer));
             assert_eq!(
                 verdict.alternate_sha256(),

@@ -90,7 +90,7 @@ $::Client . <<'_EOC_'
     tls sni=a.test path=/none as=client-a
     : | openssl s_client -connect "127.0.0.1:$PORT" -servername a.test -cert "$PKI/client-a.crt" -key "$PKI/client-a.key"
 } > did 2>&1
-metrics | sed 's/digest="[0-9a-f]\{64\}"/digest="DIGEST"/; s/\(\(expiry_seconds_sum\|since_seconds\){.*}\) [0-9]\{8,10\}$/\1 SECONDS/'
+metrics | sed 's/digest="[0-9a-f]\{64\}"/digest="DIGEST"/; s/\(\(expiry_seconds\(_sum\)\?\|since_seconds\){.*}\) [0-9]\{8,10\}$/\1 SECONDS/'
 _EOC_
 --- client_out
 # HELP resty_mtls_client_hellos_total TLS handshakes that client_hello() ran for, resumptions included.
@@ -148,6 +148,9 @@ resty_mtls_cache_lookups_total{cache="verdict",result="miss"} 4
 # TYPE resty_mtls_revocation_answers_total counter
 # HELP resty_mtls_crl_time_to_next_update_seconds Time until nextUpdate of a CRL file of the policy; negative after it.
 # TYPE resty_mtls_crl_time_to_next_update_seconds gauge
+# HELP resty_mtls_ca_time_to_expiry_seconds Time until the end of a CA certificate of the policy; negative after it.
+# TYPE resty_mtls_ca_time_to_expiry_seconds gauge
+resty_mtls_ca_time_to_expiry_seconds{id="db866236-d766-4318-8142-d16cbfe5dbd5",subject="CN=Test CA-A,O=Example Lab,C=CZ"} SECONDS
 # HELP resty_mtls_fetch_duration_seconds Duration of fetches over the network, by outcome: ok, status (not 2xx), timeout, error, shortage (of this machine).
 # TYPE resty_mtls_fetch_duration_seconds histogram
 # HELP resty_mtls_lease_takeovers_total Fetches whose worker died or was stuck for 3 seconds, so that another took over.
@@ -351,7 +354,7 @@ Content-Type: application/json
 policy.yaml:35:3: warning: routes[3]: has tls-metadata-headers but neither mtls-auth nor tls-handshake-modifier, so the certificate that it forwards is not requested
 ['epoch', 'since', 'workers'] ['epoch', 'failed', 'pid', 'since', 'worker'] True 1 False
 {"counts": {"certificate_requests": 1, "routes": 4, "server_names": 1, "warnings": 1}, "digest": "digest", "epoch": 1, "version": "0.1.0", "worker": 0}
-['cache_lookups_total', 'certificate_requests_total', 'certificate_time_to_expiry_seconds', 'certificates_presented_total', 'client_hellos_total', 'connections_total', 'handshake_errors_total', 'lease_takeovers_total', 'metrics_shared', 'policy_epoch', 'policy_in_force_epoch', 'policy_in_force_since_seconds', 'policy_info', 'policy_reload_failing', 'policy_reloads_total', 'requests_total', 'responses_total', 'shortages_total', 'verdicts_total']
+['ca_time_to_expiry_seconds', 'cache_lookups_total', 'certificate_requests_total', 'certificate_time_to_expiry_seconds', 'certificates_presented_total', 'client_hellos_total', 'connections_total', 'handshake_errors_total', 'lease_takeovers_total', 'metrics_shared', 'policy_epoch', 'policy_in_force_epoch', 'policy_in_force_since_seconds', 'policy_info', 'policy_reload_failing', 'policy_reloads_total', 'requests_total', 'responses_total', 'shortages_total', 'verdicts_total']
 ['count', 'sum'] 1
 client_hellos_total 2
 requests_total {"pay": {"401": 1, "pass": 2}}

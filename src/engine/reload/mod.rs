@@ -18,8 +18,8 @@ use super::Engine;
 use crate::background;
 use crate::openssl_ext::thread;
 use crate::policy::{
-    has_end_marker, is_truncation, Account, Diagnostic, FileChange, FileName, FileWatch, Files,
-    Policy, Protection,
+    has_end_marker, is_file_truncation, is_truncation, Account, Diagnostic, FileChange, FileName,
+    FileWatch, Files, Policy, Protection,
 };
 use crate::text::{hex, quoted};
 use crate::trust::crl;
@@ -372,7 +372,7 @@ fn replacement_refusal(job: &CompileJob, documents: &Documents, policy: &Policy)
     let same = |path: &Path| before.iter().find(|(known, _)| known == path);
     for (path, content) in files {
         let before = same(path).map(|(_, before)| before.as_slice());
-        if before.is_some_and(|before| is_truncation(content, before)) {
+        if before.is_some_and(|before| is_file_truncation(content, before)) {
             return Some(format!(
                 "refused, since '{}' is the beginning of what is in force, as if it were cut; where that \
                  is meant, reload by HUP",

@@ -8,7 +8,7 @@ use crate::handshake::server_name::Pattern;
 use crate::handshake::{CertificateRequest, CA_NAMES_BUDGET};
 use crate::policy::document::Document;
 use crate::policy::report::{Path, Report};
-use crate::trust::TrustStore;
+use crate::trust::{CaValidity, TrustStore};
 use crate::Error;
 
 /// The certificate request for a set of contributions.
@@ -44,7 +44,10 @@ pub(super) fn certificate_request(
                 .collect();
             ca_positions.sort_unstable();
             ca_positions.dedup();
-            Some(cas.of(&ca_positions))
+            let mut named = cas.of(&ca_positions);
+            // No client of such a CA is accepted. The session binding has no names.
+            named.retain(|ca| ca.validity(cas.now) != CaValidity::Expired);
+            Some(named)
         }
     };
     let mut request = CertificateRequest::new(&stores, ca_names.as_deref(), CA_NAMES_BUDGET)?;

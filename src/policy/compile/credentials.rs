@@ -19,6 +19,8 @@ struct Ca {
     id: [u8; 32],
     /// SHA-256 of the certificate in the document.
     digest: [u8; 32],
+    /// Whether `digest` is `id` instead, for an entry with files: they may change.
+    from_files: bool,
 }
 
 impl Ca {
@@ -26,7 +28,13 @@ impl Ca {
         Ca {
             id: *ca.id(),
             digest: *ca.digest(),
+            from_files: false,
         }
+    }
+
+    fn is_other_than(&self, other: &Ca) -> bool {
+        let by_digest = !self.from_files && !other.from_files;
+        self.id != other.id || by_digest && self.digest != other.digest
     }
 }
 
@@ -76,7 +84,7 @@ pub(super) fn credentials<'t>(
             };
             complete &= found.is_some();
             if let (Some(first), Some(found)) = (ca, found) {
-                if first.digest != found.digest {
+                if first.is_other_than(&found) {
                     let message = "'id' and 'cert' name two CAs, expected one";
                     report.error(*place, &path, message);
                 }
@@ -179,7 +187,25 @@ fn ca_of_id(
         return None;
     };
     // An entry without a certificate is in the report.
-    Some(Ca::of(cas.list.get(*position)?.as_ref()?))
+    let entry = cas.list.get(*position)?;
+    let first = Ca::of(entry.first()?);
+    if entry.iter().any(|ca| *ca.id() != first.id) {
+        let id = uuid_text(id);
+        let message = format!(
+            "the entry '{id}' of 'ca_certificates' has several CAs, expected one, of which it may \
+             have several certificates"
+        );
+        report.error(place, path, message);
+        return None;
+    }
+    Some(match cas.is_inline(*position) {
+        true => first,
+        false => Ca {
+            digest: first.id,
+            from_files: true,
+            ..first
+        },
+    })
 }
 
 fn ca_of_pem(

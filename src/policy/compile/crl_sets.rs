@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::path::Path as FilePath;
 use std::sync::Arc;
 
+use super::policy_files;
 use crate::policy::report::{Path, Position, Report};
 use crate::policy::{memory_limit, Files, Map};
 use crate::text::quoted;
@@ -83,25 +84,8 @@ impl CrlSets<'_> {
     }
 
     fn read(&mut self, file: &str) -> Result<Vec<u8>, String> {
-        let file = FilePath::new(file);
-        let file = match self.directory {
-            Some(directory) => directory.join(file),
-            None if file.is_absolute() => file.to_owned(),
-            None => {
-                return Err(
-                    "a relative path in a policy that is not a file, expected an absolute \
-                            path"
-                        .to_owned(),
-                )
-            }
-        };
-        let bytes = self
-            .files
-            .read(&file, crl::MAX_FILE)
-            .map_err(|error| format!("cannot be read: {error}"))?;
-        self.files
-            .check_memory(memory_limit::estimate_for_file(bytes.len() as u64))
-            .map_err(|error| error.to_string())?;
+        let path = policy_files::resolve(self.directory, file)?;
+        let bytes = policy_files::read(self.files, &path, crl::MAX_FILE, memory_limit::CRL_WEIGHT)?;
         if self.files.is_reload() && is_unfinished(&bytes) {
             return Err(
                 "is still being written: its last PEM block is not closed, or its last line is not \

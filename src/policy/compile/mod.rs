@@ -4,6 +4,7 @@
 mod acl_warnings;
 mod ca_certificates;
 mod certificate_auth;
+mod certificate_files;
 mod certificate_request;
 mod consumers;
 mod credentials;
@@ -16,6 +17,7 @@ mod insecure_settings;
 mod plan_digest;
 mod plugin_conflicts;
 mod plugins;
+mod policy_files;
 mod references;
 mod reserved_headers;
 mod route_plans;
@@ -32,7 +34,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use openssl::sha::Sha256;
 
 use self::acl_warnings::warn_about_acls;
-use self::ca_certificates::CaCertificates;
+use self::ca_certificates::{CaCertificates, CaReader};
 use self::certificate_auth::AuthBuilder;
 use self::certificate_request::certificate_request;
 use self::consumers::ConsumerIndex;
@@ -68,7 +70,12 @@ pub(super) fn compile(
 ) -> Option<Policy> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.map_or(0, |now| now.as_secs() as i64);
-    let cas = CaCertificates::new(document, report);
+    let reader = CaReader {
+        directory,
+        files: &mut *files,
+        now,
+    };
+    let cas = CaCertificates::new(document, reader, report);
     let services = ReferenceIndex::new(
         "service",
         document
@@ -112,9 +119,11 @@ pub(super) fn compile(
     if report.has_errors() {
         return None;
     }
+    let mut for_policy = cas.for_policy.clone();
     match assemble(document, &cas, &scopes, &plugins, consumers, plans, report) {
         Ok(policy) => Some(Policy {
             crls: crls.used,
+            cas: std::mem::take(&mut for_policy),
             compiled_at: now,
             disabled: disabled_plugins(document, &scopes, &services, &routes),
             ..policy
@@ -225,6 +234,7 @@ fn assemble(
         disabled: DisabledPlugins::default(),
         untrusted_source_warning: None,
         crls: Vec::new(),
+        cas: Vec::new(),
         compiled_at: 0,
     })
 }

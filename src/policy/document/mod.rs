@@ -26,7 +26,7 @@ use self::fields::Schema;
 use super::report::{CompactPath, Path, Position, Report};
 use super::tree::Node;
 
-pub(super) use ca_certificates::Ca;
+pub(super) use ca_certificates::{Ca, CaSource};
 pub(super) use client_cert_headers::ClientCertHeaders;
 pub(super) use consumers::{AclGroup, CaReference, Consumer, Credential};
 pub(super) use fields::uuid;

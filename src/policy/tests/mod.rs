@@ -11,6 +11,7 @@ use openssl::x509::{X509Builder, X509NameBuilder};
 
 mod acl;
 mod ca_certificates;
+mod ca_files;
 mod certificate_requests;
 mod client_cert_acl;
 mod consumers;
@@ -72,7 +73,7 @@ fn pem(cn: &str, ca: bool, from: i64, until: i64) -> String {
 }
 
 fn ca_pem(cn: &str) -> String {
-    pem(cn, true, -1, 30)
+    pem(cn, true, -1, 300)
 }
 
 /// An entry of `ca_certificates` in flow style, so that it takes one line of the document.

@@ -167,6 +167,16 @@ int32_t rmtls_engine_save_blocks(const struct rmtls_engine *engine,
                                  int64_t now,
                                  struct rmtls_buf *err);
 
+int32_t rmtls_engine_ca_certificate(const struct rmtls_engine *engine,
+                                    size_t index,
+                                    struct rmtls_buf *id,
+                                    struct rmtls_buf *subject,
+                                    int64_t *not_after);
+
+int32_t rmtls_engine_ending_ca(const struct rmtls_engine *engine,
+                               int64_t now,
+                               struct rmtls_buf *out);
+
 int32_t rmtls_certificate_from_pem(const uint8_t *pem,
                                    size_t pem_len,
                                    struct rmtls_certificate **out,

@@ -46,9 +46,10 @@ local GAUGE_TTL = 10
 local LIMITS = { route = 200, consumer = 100 }
 local LIMIT = 100
 local MAX_LABEL = 128
--- How many CRLs have metrics.
+-- How many CRLs, and how many CA certificates, have metrics.
 local MAX_CRLS = 1000
--- Seconds after which an expired CRL is logged again, by one of the workers.
+local MAX_CAS = 1000
+-- Seconds after which an expired CRL or CA is logged again, by one of the workers.
 local EXPIRED_LOG_INTERVAL = 3600
 -- How many label values are cached, so that those of former policies do not add up.
 local MAX_CACHED_LABELS = 10000
@@ -94,6 +95,8 @@ local FAMILIES = {
       help = "Revocation statuses from OCSP responders and CRLs; rejected: the response cannot be used." },
     { name = "crl_time_to_next_update_seconds", type = "gauge", labels = { "file", "issuer" },
       help = "Time until nextUpdate of a CRL file of the policy; negative after it." },
+    { name = "ca_time_to_expiry_seconds", type = "gauge", labels = { "id", "subject" },
+      help = "Time until the end of a CA certificate of the policy; negative after it." },
     { name = "fetch_duration_seconds", type = "histogram", labels = { "kind", "outcome" },
       buckets = { 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30 },
       help = "Duration of fetches over the network, by outcome: ok, status (not 2xx), timeout, error, "
@@ -380,16 +383,11 @@ local function report()
 end
 
 
--- Logs once each CRL of the policy that expires while it is in force.
-local function log_expired_crls()
-    local found, current = pcall(engine.current)
-    if not found then
-        return
-    end
-
+-- Logs each text that read(handle, now, out) of the library writes, once in all workers.
+local function log_expired(current, kind, read)
     while true do
         local text = library.read("metrics", function(out)
-            return C.rmtls_engine_expired_crl(current.handle, ngx.time(), out)
+            return read(current.handle, ngx.time(), out)
         end)
         if not text then
             return
@@ -398,12 +396,46 @@ local function log_expired_crls()
         -- Without room in the dictionary every worker logs it.
         local added, err
         if dict then
-            added, err = dict:safe_add(INTERNAL .. "crl" .. SEPARATOR .. text, true, EXPIRED_LOG_INTERVAL)
+            added, err = dict:safe_add(INTERNAL .. kind .. SEPARATOR .. text, true, EXPIRED_LOG_INTERVAL)
         end
 
         if added or err ~= "exists" then
             ngx_log(WARN, "[mtls] ", text)
         end
+    end
+end
+
+
+-- Logs once each CRL and CA of the policy that expires while it is in force.
+local function log_expired_documents()
+    local found, current = pcall(engine.current)
+    if found then
+        log_expired(current, "crl", C.rmtls_engine_expired_crl)
+        log_expired(current, "ca", C.rmtls_engine_ending_ca)
+    end
+end
+
+
+-- Adds the CA certificates of the policy of this worker to all.
+local function report_cas(all)
+    local found, current = pcall(engine.current)
+    if not found then
+        return
+    end
+
+    local not_after = ffi.new("int64_t[1]")
+    local now = ngx.time()
+    for i = 0, MAX_CAS - 1 do
+        local id, subject = library.read("metrics", function(a, b)
+            return C.rmtls_engine_ca_certificate(current.handle, i, a, b, not_after)
+        end, true)
+        if not id then
+            return
+        end
+
+        local key = concat({ "ca_time_to_expiry_seconds", id, (subject:gsub("%c", "?")) }, SEPARATOR)
+        -- Of several certificates of a CA, the last one to expire counts.
+        all[key] = math.max(all[key] or -math.huge, tonumber(not_after[0]) - now)
     end
 end
 
@@ -480,7 +512,7 @@ local function tick(premature)
         running = false
     else
         report()
-        log_expired_crls()
+        log_expired_documents()
     end
 
     flush()
@@ -669,6 +701,7 @@ local function values()
 
     report_crls(all)
     report_blocks(all)
+    report_cas(all)
     all.metrics_shared = dict and 1 or 0
     add_policies(all)
 
