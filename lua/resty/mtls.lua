@@ -17,6 +17,7 @@ local http = require "resty.mtls.internal.net.http"
 local request_headers = require "resty.mtls.internal.request_headers"
 local library = require "resty.mtls.internal.library"
 local metrics = require "resty.mtls.internal.metrics"
+local operator_api = require "resty.mtls.internal.operator_api"
 local placement = require "resty.mtls.internal.placement"
 local reload = require "resty.mtls.internal.reload"
 local reserved_headers = require "resty.mtls.internal.reserved_headers"
@@ -313,6 +314,12 @@ end
 -- The blocks in force: { { sha256 = "...", added = 1, until_ = 2, reason = "..." }, ... }, in seconds since 1970.
 function _M.blocked()
     return blocks.list()
+end
+
+
+-- content_by_lua*: the HTTP API of the blocks, for this machine only.
+function _M.serve_blocks()
+    return operator_api.blocks(_M.block, _M.unblock)
 end
 
 

@@ -17,8 +17,8 @@ sub slurp {
 }
 
 
-# These yield: cosockets, sleep, and a function that the caller passes.
-my $primitive = qr/sock:(?:connect|send|receive|receiveany|sslhandshake)\(|ngx[._]sleep\(|pcall\(fetch\)|semaphore:wait\(/;
+# These yield: cosockets, sleep, a body that is read, and a function that the caller passes.
+my $primitive = qr/sock:(?:connect|send|receive|receiveany|sslhandshake)\(|ngx[._]sleep\(|ngx\.req\.read_body\(|pcall\(fetch\)|semaphore:wait\(/;
 
 my (%body, %alias, %yields);
 
