@@ -262,6 +262,10 @@
 // The certificate is revoked.
 #define RMTLS_REVOCATION_STATUS_REVOKED 2
 
+// A large CRL is being parsed on another thread: call `rmtls_engine_revocation_response` again
+// with the same bytes some milliseconds later.
+#define RMTLS_REVOCATION_STATUS_PARSING 3
+
 // The request is allowed.
 #define RMTLS_TOKEN_PASS 0
 
@@ -1284,8 +1288,8 @@ int32_t rmtls_engine_revocation_source(const struct rmtls_engine *engine,
 
 // Checks the response of revocation source number `index`. With `RMTLS_OK` the status is cached:
 // `state` becomes `RMTLS_REVOCATION_STATUS_GOOD` or `RMTLS_REVOCATION_STATUS_REVOKED`, `until`
-// the first second at which it must be queried again. Otherwise the response is not valid, and
-// `err` has the reason. `epoch` as for `rmtls_engine_revocation_source`.
+// the first second at which it must be queried again; or `RMTLS_REVOCATION_STATUS_PARSING`, and
+// nothing is cached yet. Otherwise the response is not valid, and `err` has the reason. `epoch` as for `rmtls_engine_revocation_source`.
 //
 // # Safety
 // `engine` is NULL or live; `client` is NULL or live; `bytes` is readable

@@ -29,13 +29,12 @@ use parking_lot::Mutex;
 use crate::cache::Cache;
 use crate::certificate::CertificateDigests;
 use crate::policy::{Plan, Policy, SuggestionBudget};
-use crate::trust::crl::Crl;
 use crate::trust::Verdict;
 use crate::Error;
 
 use ca_expiry::CaExpiryWatch;
 use clients::Clients;
-use revocation::CrlExpiryWatch;
+use revocation::{CrlExpiryWatch, FetchedCrls};
 use revoked::RevokedCertificates;
 use token::{CachedToken, InactiveToken, IssuerDocuments};
 
@@ -44,14 +43,12 @@ pub use header_lines::{ClientCertificate, HeaderLine, HeaderLines, LineKind, NO_
 pub use node::blocks::{Block, NO_END};
 pub use node::Node;
 pub use reload::{PolicySource, Reload, ReloadProgress};
-pub use revocation::{CachedStatus, PlanRef, RevocationSource, RevocationState};
+pub use revocation::{CachedStatus, PlanRef, RevocationSource, RevocationState, SourceResult};
 pub use token::{TokenDecision, TokenOutcome, TokenRequest};
 
 /// Most entries of the verdict cache, the status cache and the revoked certificates: 640, 128 and
 /// 128 bytes each.
 const MAX_VERDICTS: usize = 8192;
-/// Most fetched CRLs in the cache, up to 10 MB each.
-const MAX_CRLS: usize = 16;
 /// Most header values in the cache of decoded header certificates, 192 bytes each.
 const MAX_HEADER_VALUES: usize = 2048;
 /// Most valid tokens in the cache.
@@ -79,8 +76,7 @@ pub struct Engine {
     blocks: RefCell<blocks::BlockIndex>,
     ca_expiry: RefCell<CaExpiryWatch>,
     crl_expiry: RefCell<CrlExpiryWatch>,
-    /// Fetched CRLs by their bytes and issuer.
-    crls: RefCell<Cache<[u8; 32], Rc<Crl>>>,
+    fetched_crls: RefCell<FetchedCrls>,
     reload_state: RefCell<reload::ReloadState>,
     /// The process in which the policy was compiled.
     process: Cell<u32>,
@@ -111,7 +107,7 @@ impl Default for Engine {
             blocks: RefCell::default(),
             ca_expiry: RefCell::default(),
             crl_expiry: RefCell::default(),
-            crls: RefCell::new(Cache::new(MAX_CRLS)),
+            fetched_crls: RefCell::default(),
             reload_state: RefCell::default(),
             process: Cell::default(),
             node: RefCell::default(),

@@ -3,7 +3,7 @@
 use super::certificate::rmtls_certificate;
 use super::engine::rmtls_engine;
 use super::{bytes, guard, guard_with, handle, output, put, rmtls_buf};
-use crate::engine::{PlanRef, RevocationSource, RevocationState};
+use crate::engine::{PlanRef, RevocationSource, RevocationState, SourceResult};
 use crate::Error;
 
 /// An OCSP responder: POST the request to the URL.
@@ -17,6 +17,9 @@ pub const RMTLS_REVOCATION_STATUS_UNKNOWN: i32 = 0;
 pub const RMTLS_REVOCATION_STATUS_GOOD: i32 = 1;
 /// The certificate is revoked.
 pub const RMTLS_REVOCATION_STATUS_REVOKED: i32 = 2;
+/// A large CRL is being parsed on another thread: call `rmtls_engine_revocation_response` again
+/// with the same bytes some milliseconds later.
+pub const RMTLS_REVOCATION_STATUS_PARSING: i32 = 3;
 
 /// How to fetch from the revocation sources of a plan.
 #[repr(C)]
@@ -133,8 +136,8 @@ pub unsafe extern "C" fn rmtls_engine_revocation_source(
 
 /// Checks the response of revocation source number `index`. With `RMTLS_OK` the status is cached:
 /// `state` becomes `RMTLS_REVOCATION_STATUS_GOOD` or `RMTLS_REVOCATION_STATUS_REVOKED`, `until`
-/// the first second at which it must be queried again. Otherwise the response is not valid, and
-/// `err` has the reason. `epoch` as for `rmtls_engine_revocation_source`.
+/// the first second at which it must be queried again; or `RMTLS_REVOCATION_STATUS_PARSING`, and
+/// nothing is cached yet. Otherwise the response is not valid, and `err` has the reason. `epoch` as for `rmtls_engine_revocation_source`.
 ///
 /// # Safety
 /// `engine` is NULL or live; `client` is NULL or live; `bytes` is readable
@@ -163,15 +166,17 @@ pub unsafe extern "C" fn rmtls_engine_revocation_response(
             let source = engine
                 .revocation_source(client, plan_ref(plan, epoch), index, now)?
                 .ok_or(Error::NotFound)?;
-            let status = engine.check_revocation_response(
+            let result = engine.check_revocation_response(
                 client,
                 plan_ref(plan, epoch),
                 &source,
                 data,
                 now,
             )?;
-            *state = status.state as i32;
-            *until = status.until;
+            (*state, *until) = match result {
+                SourceResult::Status(status) => (status.state as i32, status.until),
+                SourceResult::Parsing => (RMTLS_REVOCATION_STATUS_PARSING, 0),
+            };
             Ok(())
         })
     }

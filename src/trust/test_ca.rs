@@ -125,6 +125,17 @@ impl TestCa {
         fs::write(self.path("index.txt"), index).unwrap();
     }
 
+    /// Adds revoked certificates with these serial numbers, in hexadecimal, to the CA's database.
+    pub fn add_serials_to_database(&self, serials: impl Iterator<Item = String>) {
+        let mut index = fs::read_to_string(self.path("index.txt")).unwrap();
+        index.extend(
+            serials.map(|serial| {
+                format!("R\t491231235959Z\t260101000000Z\t{serial}\tunknown\t/CN=x\n")
+            }),
+        );
+        fs::write(self.path("index.txt"), index).unwrap();
+    }
+
     /// Path of the CA's own files, like [`IssuedFiles::file`].
     pub fn file(&self) -> String {
         self.path("ca").to_str().unwrap().to_owned()

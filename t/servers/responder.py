@@ -8,6 +8,7 @@ DIR/ready. A URL is /CASE/BEHAVIOUR, and DIR/requests has a line for each reques
 another `openssl ocsp` is the server at OCSP_PORT. No process listens at CLOSED_PORT.
 """
 import base64
+import functools
 import http.server
 import importlib.machinery
 import importlib.util
@@ -72,6 +73,9 @@ CASES = {
     "crl-garbage": ([], ["garbage"]),
     "crl-huge": ([], ["huge"]),
     "crl-second-revoked": ([], ["error", "crl"]),
+    "crl-large": ([], ["crl-large"]),
+    "crl-large-revoked": ([], ["crl-large"]),
+    "crl-large-forged-revoked": ([], ["crl-large-forged"]),
     "fallback": (["error"], ["crl"]),
     "fallback-revoked": (["error"], ["crl"]),
     "fallback-unknown-revoked": (["good"], ["crl"]),
@@ -149,6 +153,13 @@ def crl(issuer="ca-a", signer=None, age=0 * pki.DAY, extensions=(), entries=None
                               pki.time(pki.NOW - pki.DAY - age), pki.time(pki.NOW + pki.DAY - age),
                               *([pki.seq(*revoked)] if revoked else []),
                               pki.tlv(0xA0, pki.seq(number, *extensions))), signer or issuer)
+
+
+@functools.cache
+def large_crl(signer):
+    """So large that it is parsed beside the event loop."""
+    entries = [(pki.serials[case], []) for case in CRL_REVOKED]
+    return crl(signer=signer, entries=entries + [(2 ** 120 + number, []) for number in range(8000)])
 
 
 def make_crls():
@@ -254,6 +265,8 @@ ANSWERS = {
     "crl-empty-scope": lambda case, request: crl(extensions=[EMPTY_SCOPE]),
     "crl-critical": lambda case, request: crl(extensions=[CRITICAL]),
     "crl-wrong-signer": lambda case, request: crl(signer="ca-b"),
+    "crl-large": lambda case, request: large_crl("ca-a"),
+    "crl-large-forged": lambda case, request: large_crl("ca-b"),
 }
 noting = threading.Lock()
 

@@ -1,20 +1,23 @@
 //! The revocation status of a trusted certificate. The engine names the sources, the caller fetches
 //! them, and the engine evaluates the bytes.
 
-use std::rc::Rc;
+mod fetched_crls;
 
-use openssl::sha::{sha256, Sha256};
+use openssl::sha::Sha256;
 use openssl::x509::X509;
 
 use super::verdict::TrustResult;
 use super::Engine;
-use crate::certificate::{self, signed_content, Certificate};
+use crate::certificate::{signed_content, Certificate};
 use crate::metrics::{self, Event};
 use crate::policy::{Auth, RevocationMode, RevocationSettings};
 use crate::text::hex;
-use crate::trust::crl::{Crl, CrlExpiry, MAX_FETCHED};
+use crate::trust::crl::{CrlExpiry, MAX_FETCHED};
 use crate::trust::{chain_ids, ocsp, revocation_urls, ChainIds, RevocationStatus, Verdict};
 use crate::Error;
+
+use fetched_crls::Fetched;
+pub(super) use fetched_crls::FetchedCrls;
 
 /// `X509_V_ERR_CERT_REVOKED`.
 const REVOKED: i32 = 23;
@@ -64,6 +67,15 @@ pub struct CachedStatus {
     /// Whether it stays until a newer answer, also when no source answers: a signed revocation for
     /// another reason than `certificateHold`.
     lasting: bool,
+}
+
+/// The result of evaluating the bytes of a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceResult {
+    /// A definite status, which is cached.
+    Status(CachedStatus),
+    /// A large CRL is being parsed. The caller must call again with the same bytes.
+    Parsing,
 }
 
 /// A plan of the policy that was in force at an epoch. A reload during a fetch gives plan numbers
@@ -268,7 +280,8 @@ impl Engine {
         })
     }
 
-    /// Evaluates the response of a source. A definite status is cached and returned.
+    /// Evaluates the response of a source. A definite status is cached and returned. A large CRL is
+    /// parsed on another thread first.
     ///
     /// # Errors
     /// Why the bytes give no status, for the log.
@@ -279,23 +292,35 @@ impl Engine {
         source: &RevocationSource,
         bytes: &[u8],
         now: i64,
-    ) -> Result<CachedStatus, Error> {
+    ) -> Result<SourceResult, Error> {
         let answer = self.with_chain(certificate, at, now, |auth, chain| {
             let (Some(leaf), Some(issuer)) = (chain.first(), chain.get(1)) else {
-                return Ok(RevocationStatus::Unknown(
+                return Ok(Some(RevocationStatus::Unknown(
                     "the chain has no issuer".to_owned(),
-                ));
+                )));
             };
             Ok(match source {
-                RevocationSource::Ocsp { request, .. } => {
-                    ocsp::evaluate(bytes, request, leaf, issuer, auth.store.auth_level(), now)
+                RevocationSource::Ocsp { request, .. } => Some(ocsp::evaluate(
+                    bytes,
+                    request,
+                    leaf,
+                    issuer,
+                    auth.store.auth_level(),
+                    now,
+                )),
+                RevocationSource::Crl { .. } => {
+                    let mut crls = self.fetched_crls.borrow_mut();
+                    match crls.get(bytes, issuer, MAX_FETCHED) {
+                        Ok(Fetched::Ready(crl)) => Some(crl.status(leaf, issuer, now)),
+                        Ok(Fetched::Parsing) => None,
+                        Err(why) => Some(RevocationStatus::Unknown(why)),
+                    }
                 }
-                RevocationSource::Crl { .. } => match self.crl(bytes, issuer) {
-                    Ok(crl) => crl.status(leaf, issuer, now),
-                    Err(why) => RevocationStatus::Unknown(why),
-                },
             })
         })?;
+        let Some(answer) = answer else {
+            return Ok(SourceResult::Parsing);
+        };
         let status = match answer {
             RevocationStatus::Good { until } => {
                 CachedStatus::new(RevocationState::Good, now, until)
@@ -307,6 +332,7 @@ impl Engine {
             RevocationStatus::Unknown(why) => return Err(Error::Misuse(why)),
         };
         self.cache_status(certificate, at, status, now)
+            .map(SourceResult::Status)
     }
 
     /// Caches a status that another worker evaluated, or that no source answered, for at most the
@@ -433,18 +459,6 @@ impl Engine {
         write(watch.texts.last().ok_or(Error::NotFound)?)?;
         watch.texts.pop();
         Ok(())
-    }
-
-    /// A fetched CRL. The same bytes and issuer are parsed and verified once per worker.
-    fn crl(&self, bytes: &[u8], issuer: &X509) -> Result<Rc<Crl>, String> {
-        let issuer_digest = certificate::sha256(issuer).map_err(|error| error.to_string())?;
-        let key = sha256(&[sha256(bytes), issuer_digest].concat());
-        if let Some((_, crl)) = self.crls.borrow_mut().find(&key) {
-            return Ok(crl.clone());
-        }
-        let crl = Rc::new(Crl::load(bytes, issuer, MAX_FETCHED)?);
-        self.crls.borrow_mut().insert(key, crl.clone());
-        Ok(crl)
     }
 
     fn with_chain<T>(

@@ -286,7 +286,8 @@ impl World {
             .unwrap()
             .unwrap();
         match engine.check_revocation_response(certificate, begun, &source, bytes, now) {
-            Ok(status) => {
+            Ok(result) => {
+                let status = result.status();
                 assert!(status.until > now);
                 if kind < 2 {
                     assert_eq!(status.state, RevocationState::Revoked);
@@ -368,7 +369,7 @@ fn a_certificate_revoked_under_one_policy_is_refused_under_the_next_without_aski
         .unwrap();
     let judged =
         engine.check_revocation_response(&certificate, at, &source, &world.revoked[0], now);
-    assert_eq!(judged.unwrap().until, now + 60);
+    assert_eq!(judged.unwrap().status().until, now + 60);
     options.ssl_verify = true;
     let at = load(options);
     assert_eq!(decide(at, now + 59), Outcome::Refused);
@@ -378,7 +379,7 @@ fn a_certificate_revoked_under_one_policy_is_refused_under_the_next_without_aski
         .unwrap()
         .unwrap();
     let judged = engine.check_revocation_response(&certificate, at, &source, &world.good, now + 59);
-    assert_eq!(judged.unwrap().state, RevocationState::Revoked);
+    assert_eq!(judged.unwrap().status().state, RevocationState::Revoked);
     let settled = engine.set_revocation_status(
         &certificate,
         at,

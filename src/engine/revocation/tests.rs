@@ -29,6 +29,15 @@ fn engine(ca: &TestCa, crls: &[&str], ttl: i64) -> (Engine, PlanRef) {
     (engine, PlanRef { plan, epoch })
 }
 
+impl SourceResult {
+    pub(super) fn status(self) -> CachedStatus {
+        match self {
+            SourceResult::Status(status) => status,
+            SourceResult::Parsing => panic!("a small CRL is parsed at once"),
+        }
+    }
+}
+
 fn certificate(ca: &TestCa) -> Certificate {
     let leaf = ca.issue("leaf", "extendedKeyUsage=clientAuth");
     Certificate::new(leaf.x509, stack(&[])).unwrap()
@@ -52,7 +61,8 @@ fn set_revocation_status_only_a_newer_answer_ends_a_revocation() {
         let (now, bytes) = (now() + 1, ca.crl("", &[]));
         let status = engine
             .check_revocation_response(&client, at, &source, &bytes, now)
-            .unwrap();
+            .unwrap()
+            .status();
         assert_eq!(
             (status.state, status.until),
             (RevocationState::Revoked, now + 60)
@@ -68,7 +78,7 @@ fn set_revocation_status_only_a_newer_answer_ends_a_revocation() {
         assert_eq!(later.state == RevocationState::Revoked, lasting, "{reason}");
         assert_eq!(later.until, now + 105);
         let status = engine.check_revocation_response(&client, at, &source, &good, now + 200);
-        assert_eq!(status.unwrap().state, RevocationState::Good);
+        assert_eq!(status.unwrap().status().state, RevocationState::Good);
         assert_eq!(
             set_status(RevocationState::Unknown, now + 300).state,
             RevocationState::Unknown
@@ -115,7 +125,7 @@ fn set_revocation_status_from_the_future_is_not_used_unless_revoked() {
     let bytes = ca.crl("", &[]);
     let ahead =
         engine.check_revocation_response(&client, at, &source, &bytes, now + 2 + ahead_by / 2);
-    assert_eq!(ahead.unwrap().state, RevocationState::Revoked);
+    assert_eq!(ahead.unwrap().status().state, RevocationState::Revoked);
     assert_eq!(
         set_status(RevocationState::Unknown, now + 3).state,
         RevocationState::Revoked

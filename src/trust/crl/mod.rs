@@ -33,6 +33,7 @@ use openssl::sha::sha256;
 use openssl::x509::{X509NameRef, X509Ref, X509};
 use openssl_sys as sys;
 
+pub(crate) use self::parsed::{is_der, over_the_limit};
 use self::parsed::{
     is_same_name, name_text, read, EntryStatus, ParsedCrl, SignatureCheck, SignatureResult, HOLD,
 };
@@ -136,6 +137,11 @@ impl Crl {
     /// nextUpdate, in seconds since the epoch.
     pub fn next_update(&self) -> Option<i64> {
         self.parsed.next_update
+    }
+
+    /// Bytes of memory that it needs, approximately.
+    pub fn memory(&self) -> usize {
+        self.parsed.memory
     }
 }
 

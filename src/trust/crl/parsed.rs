@@ -28,6 +28,9 @@ use crate::trust::revocation_status::{self, reason_name};
 /// few are in use at a time.
 const MAX_ISSUERS: usize = 8;
 
+/// Bytes of memory for each byte of DER: OpenSSL allocates several objects for an entry.
+const MEMORY_FACTOR: usize = 10;
+
 pub(super) const BEGIN: &str = "-----BEGIN X509 CRL-----";
 pub(super) const END: &str = "-----END X509 CRL-----";
 
@@ -143,6 +146,8 @@ pub(super) struct ParsedCrl {
     has_misplaced_issuers: bool,
     /// The reason why the CRL is not complete; `None` if it is.
     pub(super) limitation: Option<String>,
+    /// Bytes of memory that it needs, approximately.
+    pub(super) memory: usize,
     /// Results of [`ParsedCrl::check_signature`].
     signatures: Mutex<Vec<(X509, SignatureCheck)>>,
 }
@@ -178,6 +183,7 @@ impl ParsedCrl {
             has_repeated_serials: false,
             has_misplaced_issuers: false,
             limitation: None,
+            memory: der.len().saturating_mul(MEMORY_FACTOR),
             x509_crl,
             signatures: Mutex::default(),
         };
@@ -385,13 +391,9 @@ impl ParsedCrl {
 /// Reads one CRL in DER or any number of CRLs in PEM from at most `max` bytes.
 pub(super) fn read(bytes: &[u8], max: usize) -> Result<Vec<ParsedCrl>, String> {
     if bytes.len() > max {
-        return Err(format!(
-            "CRL of {} bytes is over the limit of {max}",
-            bytes.len()
-        ));
+        return Err(over_the_limit(bytes.len(), max));
     }
-    // Every CRL is so long that its length has the long form, which text does not begin with.
-    if matches!(bytes, [0x30, length, ..] if *length >= 0x80) {
+    if is_der(bytes) {
         return Ok(vec![ParsedCrl::from_der(bytes)?]);
     }
     let pem = String::from_utf8_lossy(bytes);
@@ -414,6 +416,16 @@ pub(super) fn read(bytes: &[u8], max: usize) -> Result<Vec<ParsedCrl>, String> {
         ));
     }
     Ok(crls)
+}
+
+/// Whether the bytes begin as a CRL in DER does. Every CRL is so long that its length has the long
+/// form, which text does not begin with.
+pub(crate) fn is_der(bytes: &[u8]) -> bool {
+    matches!(bytes, [0x30, length, ..] if *length >= 0x80)
+}
+
+pub(crate) fn over_the_limit(len: usize, max: usize) -> String {
+    format!("CRL of {len} bytes is over the limit of {max}")
 }
 
 pub(super) fn is_same_name(one: &X509NameRef, other: &X509NameRef) -> bool {

@@ -22,6 +22,7 @@ local INVALID = CONST.INVALID
 local NOT_FOUND = CONST.NOT_FOUND
 local STATUS_REVOKED = CONST.REVOCATION_STATUS_REVOKED
 local STATUS_UNKNOWN = CONST.REVOCATION_STATUS_UNKNOWN
+local STATUS_PARSING = CONST.REVOCATION_STATUS_PARSING
 local SHORTAGE = shared_cache.SHORTAGE
 local SUPERSEDED = shared_cache.SUPERSEDED
 local ngx_log = ngx.log
@@ -38,6 +39,8 @@ local MAX_CRL = 10 * 1024 * 1024
 local CRL_TTL = 60
 -- Seconds after which a status that is about to expire is read again.
 local RECHECK = 2
+-- Seconds between two questions whether a large CRL has been parsed.
+local PARSING_POLL = 0.01
 -- Statuses of responders that do not support POST.
 local NO_POST = { [400] = true, [404] = true, [405] = true, [501] = true }
 -- Values of the label `answer`.
@@ -230,12 +233,22 @@ local function query_source(lookup, index, timeout, dict)
         return nil, url .. ": " .. err, err_kind
     end
 
-    if not is_current(lookup) then
-        return nil, "another policy came into force", SUPERSEDED
-    end
-
     local revocation_status, valid_until
-    revocation_status, valid_until, err_kind = verify_response(lookup, index, bytes)
+    repeat
+        if revocation_status then
+            ngx.sleep(PARSING_POLL)
+        end
+
+        if not is_current(lookup) then
+            return nil, "another policy came into force", SUPERSEDED
+        end
+
+        revocation_status, valid_until, err_kind = verify_response(lookup, index, bytes)
+        if revocation_status == STATUS_PARSING and ngx_now() >= deadline then
+            return nil, url .. ": the CRL is still being parsed", SHORTAGE
+        end
+    until revocation_status ~= STATUS_PARSING
+
     if not err_kind then
         metrics.count("revocation_answers_total", label, ANSWERS[revocation_status] or "rejected")
     end
