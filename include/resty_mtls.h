@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 // Version of this ABI. It changes with every change of a signature or a struct.
-#define RMTLS_ABI_VERSION 3
+#define RMTLS_ABI_VERSION 4
 
 // Success.
 #define RMTLS_OK 0
@@ -38,6 +38,9 @@
 
 // The process runs on another OpenSSL than the one this library is linked to.
 #define RMTLS_HOST -5
+
+// A name in the arguments is none of those that exist. The error buffer has the names.
+#define RMTLS_UNKNOWN_NAME -6
 
 // The request is allowed.
 #define RMTLS_DECISION_PASS 0
@@ -121,6 +124,15 @@
 
 // Most bytes that each Lua VM may cache for clients, connections and tokens by plan.
 #define RMTLS_MAX_LUA_BYTES 25165824
+
+// There must be one element only.
+#define RMTLS_XFCC_ELEMENT_ONLY 0
+
+// The last element, from the nearest proxy.
+#define RMTLS_XFCC_ELEMENT_LAST 1
+
+// The first element, from the outermost proxy.
+#define RMTLS_XFCC_ELEMENT_FIRST 2
 
 // Set on every request of the client.
 #define RMTLS_HEADER_LINE_ALWAYS 0
@@ -833,14 +845,17 @@ int32_t rmtls_engine_unverified_certificate(const struct rmtls_engine *engine,
 
 // Reads a certificate from the header of a proxy. `lines` are the values of the header, `chain`
 // those of its chain header if the format has one; the names are ignored. `format` is one of
-// `base64_encoded`, `url_encoded`, `rfc9440`, `xfcc`, `traefik`, `aws_alb`, `auto`.
-// `RMTLS_NOT_FOUND` when the header states that there is no certificate.
+// `base64_encoded`, `url_encoded`, `rfc9440`, `xfcc`, `traefik`, `aws_alb`, `auto`, and
+// `RMTLS_UNKNOWN_NAME` is returned for any other. `xfcc_element` is one of
+// `RMTLS_XFCC_ELEMENT_*`, for the format `xfcc`. `RMTLS_NOT_FOUND` when the header states that
+// there is no certificate.
 //
 // # Safety
 // `format` is readable for its length; `lines` and `chain` are readable for their lengths, with
 // names and values; `out` is NULL or valid for writing; `err` is NULL or valid, with its data.
 int32_t rmtls_certificate_from_header(const uint8_t *format,
                                       size_t format_len,
+                                      int32_t xfcc_element,
                                       const struct rmtls_request_header *lines,
                                       size_t lines_len,
                                       const struct rmtls_request_header *chain,

@@ -23,6 +23,8 @@ pub enum Code {
     OpenSsl = -4,
     /// The process uses another OpenSSL than the one that this library is linked to.
     Host = -5,
+    /// A name in the arguments is none of those that exist.
+    UnknownName = -6,
 }
 
 /// Everything that can go wrong in the engine.
@@ -75,6 +77,10 @@ pub enum Error {
     /// The caller broke a rule of the API. Holds the message.
     #[error("{0}")]
     Misuse(String),
+    /// A name in the arguments, such as that of a format, is none of those that exist. Holds the
+    /// message.
+    #[error("{0}")]
+    UnknownName(String),
     /// OpenSSL reported an error. Holds its reason.
     #[error("OpenSSL: {0}")]
     OpenSsl(String),
@@ -103,6 +109,7 @@ impl Error {
             | Error::ServerName(_)
             | Error::Policy(_)
             | Error::Misuse(_) => Code::Invalid,
+            Error::UnknownName(_) => Code::UnknownName,
             Error::OpenSsl(_) => Code::OpenSsl,
             Error::Host(_) => Code::Host,
             Error::Panic => Code::Panic,

@@ -15,7 +15,7 @@ use openssl::pkey::{PKey, Private};
 use openssl::sign::Signer;
 use openssl::x509::extension::BasicConstraints;
 use openssl::x509::{X509Builder, X509NameBuilder, X509};
-use resty_mtls::inbound::{decode, Format};
+use resty_mtls::inbound::{decode, Format, XfccElement};
 use resty_mtls::{certificate, openssl_ext};
 
 /// 2027-01-15 08:00:00. The certificates are valid at this time.
@@ -104,6 +104,12 @@ fn base64url(bytes: &[u8]) -> String {
 /// Decodes the lines of a certificate header, which line feeds separate. A zero byte begins the
 /// lines of the chain header.
 pub fn decode_header(format: Format, data: &[u8]) {
+    for element in [XfccElement::Only, XfccElement::Last, XfccElement::First] {
+        decode_element(format, element, data);
+    }
+}
+
+fn decode_element(format: Format, element: XfccElement, data: &[u8]) {
     let mut parts = data.splitn(2, |byte| *byte == 0);
     let lines = |part: Option<&'_ [u8]>| -> Vec<Vec<u8>> {
         part.map_or(Vec::new(), |part| {
@@ -115,7 +121,7 @@ pub fn decode_header(format: Format, data: &[u8]) {
     let (leaf, chain) = (lines(parts.next()), lines(parts.next()));
     let leaf: Vec<&[u8]> = leaf.iter().map(Vec::as_slice).collect();
     let chain: Vec<&[u8]> = chain.iter().map(Vec::as_slice).collect();
-    let Ok(Some(decoded)) = decode(format, &leaf, &chain) else {
+    let Ok(Some(decoded)) = decode(format, element, &leaf, &chain) else {
         return;
     };
     assert_eq!(leaf.len(), 1);

@@ -40,15 +40,25 @@ local _M = {
 }
 
 
-local function cidrs(name, value)
+local function check_cidrs(name, value, allow_unix)
     if type(value) ~= "table" then
-        error("mtls.init: " .. name .. " must be a table of CIDRs, got " .. type(value), 3)
+        error("mtls.init: " .. name .. " must be a table of CIDRs, got " .. type(value), 4)
     end
 
-    local set, err = cidr.parse(value)
+    local set, err = cidr.parse(value, allow_unix)
     if not set then
-        error("mtls.init: " .. name .. err, 3)
+        error("mtls.init: " .. name .. err, 4)
     end
+end
+
+
+local function cidrs(name, value)
+    check_cidrs(name, value)
+end
+
+
+local function peers(name, value)
+    check_cidrs(name, value, true)
 end
 
 
@@ -59,7 +69,7 @@ local OPTIONS = {
         end
     end,
 
-    trusted_ips = cidrs,
+    trusted_ips = peers,
     fetch_allow = cidrs,
 
     watch = function(name, value)
@@ -180,7 +190,7 @@ function _M.init(opts)
     current:watch(opts.watch == nil and WATCH_INTERVAL or opts.watch)
     options = opts
     http.init { allow = cidr.parse(opts.fetch_allow or {}) }
-    request_headers.init { trusted = cidr.parse(opts.trusted_ips or {}) }
+    request_headers.init { trusted = cidr.parse(opts.trusted_ips or {}, true) }
     metrics.init(opts.shared_dict)
     log_warnings(current)
 

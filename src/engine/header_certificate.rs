@@ -92,6 +92,7 @@ impl Engine {
         }
         let mut hasher = Sha256::new();
         hasher.update(inbound.format.name().as_bytes());
+        hasher.update(&[inbound.xfcc_element as u8]);
         for lines in [&lines, &chain] {
             hasher.update(&(lines.len() as u64).to_be_bytes());
             for line in lines {
@@ -112,7 +113,7 @@ impl Engine {
         }) {
             return Ok(HeaderCertificate::Found(Some(slot), certificate));
         }
-        let certificate = match decode(inbound.format, &lines, &chain) {
+        let certificate = match decode(inbound.format, inbound.xfcc_element, &lines, &chain) {
             Ok(None) => return Ok(HeaderCertificate::Absent(Absent::NoCertificate)),
             Ok(Some(decoded)) => decoded.certificate(),
             Err(error) => Err(error),

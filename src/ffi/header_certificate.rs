@@ -12,8 +12,15 @@ use super::{
     text,
 };
 use crate::engine::RequestHeaders;
-use crate::inbound::{decode, Format};
+use crate::inbound::{decode, Format, XfccElement};
 use crate::Error;
+
+/// There must be one element only.
+pub const RMTLS_XFCC_ELEMENT_ONLY: i32 = 0;
+/// The last element, from the nearest proxy.
+pub const RMTLS_XFCC_ELEMENT_LAST: i32 = 1;
+/// The first element, from the outermost proxy.
+pub const RMTLS_XFCC_ELEMENT_FIRST: i32 = 2;
 
 /// As `rmtls_engine_access`, for a plan with `RMTLS_PLAN_HEADER_CERTIFICATE`. `headers` are the
 /// request headers that the route may read. `trusted` is 1 when the peer of the TCP connection is
@@ -100,8 +107,10 @@ pub unsafe extern "C" fn rmtls_engine_unverified_certificate(
 
 /// Reads a certificate from the header of a proxy. `lines` are the values of the header, `chain`
 /// those of its chain header if the format has one; the names are ignored. `format` is one of
-/// `base64_encoded`, `url_encoded`, `rfc9440`, `xfcc`, `traefik`, `aws_alb`, `auto`.
-/// `RMTLS_NOT_FOUND` when the header states that there is no certificate.
+/// `base64_encoded`, `url_encoded`, `rfc9440`, `xfcc`, `traefik`, `aws_alb`, `auto`, and
+/// `RMTLS_UNKNOWN_NAME` is returned for any other. `xfcc_element` is one of
+/// `RMTLS_XFCC_ELEMENT_*`, for the format `xfcc`. `RMTLS_NOT_FOUND` when the header states that
+/// there is no certificate.
 ///
 /// # Safety
 /// `format` is readable for its length; `lines` and `chain` are readable for their lengths, with
@@ -110,6 +119,7 @@ pub unsafe extern "C" fn rmtls_engine_unverified_certificate(
 pub unsafe extern "C" fn rmtls_certificate_from_header(
     format: *const u8,
     format_len: usize,
+    xfcc_element: i32,
     lines: *const rmtls_request_header,
     lines_len: usize,
     chain: *const rmtls_request_header,
@@ -124,11 +134,20 @@ pub unsafe extern "C" fn rmtls_certificate_from_header(
             let name = text(format, format_len)?;
             let format = Format::from_name(name).ok_or_else(|| {
                 let names: Vec<_> = Format::ALL.into_iter().map(|(name, _)| name).collect();
-                Error::Misuse(format!(
+                Error::UnknownName(format!(
                     "unknown format '{name}', expected one of {}",
                     names.join(", ")
                 ))
             })?;
+            let element = match xfcc_element {
+                RMTLS_XFCC_ELEMENT_ONLY => XfccElement::Only,
+                RMTLS_XFCC_ELEMENT_LAST => XfccElement::Last,
+                RMTLS_XFCC_ELEMENT_FIRST => XfccElement::First,
+                _ => {
+                    let why = "xfcc_element: expected one of RMTLS_XFCC_ELEMENT_*";
+                    return Err(Error::UnknownName(why.to_owned()));
+                }
+            };
             let (lines, chain) = (
                 request_headers(lines, lines_len)?,
                 request_headers(chain, chain_len)?,
@@ -136,7 +155,7 @@ pub unsafe extern "C" fn rmtls_certificate_from_header(
             let lines: Vec<&[u8]> = lines.into_iter().map(|(_, value)| value).collect();
             let chain: Vec<&[u8]> = chain.into_iter().map(|(_, value)| value).collect();
             new_handle(out, || {
-                let decoded = decode(format, &lines, &chain)?.ok_or(Error::NotFound)?;
+                let decoded = decode(format, element, &lines, &chain)?.ok_or(Error::NotFound)?;
                 Ok(rmtls_certificate(Rc::new(decoded.certificate()?)))
             })
         })

@@ -43,7 +43,7 @@ use crate::openssl_ext::host_openssl;
 use crate::Error;
 
 /// Version of this ABI. It changes with every change of a signature or a struct.
-pub const RMTLS_ABI_VERSION: i32 = 3;
+pub const RMTLS_ABI_VERSION: i32 = 4;
 
 /// Success.
 pub const RMTLS_OK: i32 = 0;
@@ -63,6 +63,8 @@ pub const RMTLS_PANIC: i32 = -3;
 pub const RMTLS_OPENSSL: i32 = -4;
 /// The process runs on another OpenSSL than the one this library is linked to.
 pub const RMTLS_HOST: i32 = -5;
+/// A name in the arguments is none of those that exist. The error buffer has the names.
+pub const RMTLS_UNKNOWN_NAME: i32 = -6;
 
 /// A buffer of the caller. The caller sets `data` and `cap`; the function sets `len` to the bytes
 /// written, or with `RMTLS_TOO_SMALL` to the bytes needed.
@@ -103,6 +105,7 @@ fn status(code: Code) -> i32 {
         Code::Panic => RMTLS_PANIC,
         Code::OpenSsl => RMTLS_OPENSSL,
         Code::Host => RMTLS_HOST,
+        Code::UnknownName => RMTLS_UNKNOWN_NAME,
     }
 }
 

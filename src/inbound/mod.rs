@@ -22,6 +22,7 @@ use crate::certificate::{from_der, Certificate, CertificateDigests};
 use crate::Error;
 
 pub use allowed_peers::AllowedPeers;
+pub use xfcc::Element as XfccElement;
 
 /// Longest header in bytes, including all lines of the chain header.
 pub const MAX_BYTES: usize = 64 * 1024;
@@ -41,7 +42,8 @@ pub enum Format {
     UrlEncoded,
     /// A Byte Sequence; the chain is in a second header (RFC 9440 section 2).
     Rfc9440,
-    /// One element of Envoy's `x-forwarded-client-cert` with `Hash` and `Cert` or `Chain`.
+    /// One element of Envoy's `x-forwarded-client-cert` with `Hash` and `Cert` or `Chain`. Which of
+    /// several, [`XfccElement`] says.
     Xfcc,
     /// Base64 of the DERs, leaf first, joined by `,` (Traefik 2.9.4 and newer).
     Traefik,
@@ -96,11 +98,17 @@ pub struct DerChain {
 }
 
 /// Decodes the lines of a request's certificate header and of its chain header, if the format has
-/// one. `None` if the header states that there is no certificate.
+/// one. `element` is for the format `xfcc`. `None` if the header states that there is no
+/// certificate.
 ///
 /// # Errors
 /// Why the header is refused, for the log: it is repeated, too long, or not exactly in the format.
-pub fn decode(format: Format, lines: &[&[u8]], chain: &[&[u8]]) -> Result<Option<DerChain>, Error> {
+pub fn decode(
+    format: Format,
+    element: XfccElement,
+    lines: &[&[u8]],
+    chain: &[&[u8]],
+) -> Result<Option<DerChain>, Error> {
     let bytes: usize = lines.iter().chain(chain).map(|line| line.len()).sum();
     if bytes > MAX_BYTES {
         return Err(refused(format!(
@@ -121,8 +129,10 @@ pub fn decode(format: Format, lines: &[&[u8]], chain: &[&[u8]]) -> Result<Option
     let chain: Vec<&[u8]> = chain
         .iter()
         .map(|line| line.trim_ascii())
-        .filter(|line| !NO_CERTIFICATE.contains(line))
+        .filter(|line| !NO_CERTIFICATE.contains(line) && *line != rfc9440::EMPTY)
         .collect();
+    // HAProxy writes a byte sequence around the empty value of a connection without a certificate.
+    let value = value.filter(|value| !format.has_chain_header() || *value != rfc9440::EMPTY);
     let Some(value) = value else {
         if !chain.is_empty() {
             return Err(refused("a chain without a certificate".to_owned()));
@@ -138,7 +148,7 @@ pub fn decode(format: Format, lines: &[&[u8]], chain: &[&[u8]]) -> Result<Option
         Format::Base64Encoded => base64_encoded::decode(value)?,
         Format::UrlEncoded => url_encoded::decode(value)?,
         Format::Rfc9440 => rfc9440::decode(value, &chain)?,
-        Format::Xfcc => xfcc::decode(value)?,
+        Format::Xfcc => xfcc::decode(value, element)?,
         Format::Traefik => traefik::decode(value)?,
         Format::AwsAlb => aws_alb::decode(value)?,
         Format::Auto => return Err(Error::Panic),
@@ -219,20 +229,39 @@ fn base64(text: &[u8]) -> Result<Vec<u8>, Error> {
         .map_err(|error| refused(format!("not base64: {error}")))
 }
 
+/// Bytes of the DER SEQUENCE at the beginning of `der`, with its header.
+fn sequence_len(der: &[u8]) -> Option<usize> {
+    // The short form, or one to three octets of length.
+    let (header, content) = match der {
+        [0x30, len @ 0..=0x7f, ..] => (2, usize::from(*len)),
+        [0x30, 0x81, a, ..] => (3, usize::from(*a)),
+        [0x30, 0x82, a, b, ..] => (4, usize::from(u16::from_be_bytes([*a, *b]))),
+        [0x30, 0x83, a, b, c, ..] => (5, u32::from_be_bytes([0, *a, *b, *c]) as usize),
+        _ => return None,
+    };
+    Some(header + content)
+}
+
 /// Checks that the bytes are exactly one DER element: OpenSSL ignores bytes after its end.
 fn check_length(der: &[u8]) -> Result<(), Error> {
-    let content = match der {
-        // SEQUENCE in the short form, or with one to three octets of length.
-        [0x30, len @ 0..=0x7f, content @ ..] => (content.len() == usize::from(*len)).then_some(()),
-        [0x30, 0x81, a, content @ ..] => (content.len() == usize::from(*a)).then_some(()),
-        [0x30, 0x82, a, b, content @ ..] => {
-            (content.len() == usize::from(u16::from_be_bytes([*a, *b]))).then_some(())
+    match sequence_len(der) == Some(der.len()) {
+        true => Ok(()),
+        false => Err(refused("not exactly one DER certificate".to_owned())),
+    }
+}
+
+/// The DER elements of which `ders` consists.
+fn split(mut ders: &[u8]) -> Result<Ders, Error> {
+    let mut found = Ders::new();
+    while !ders.is_empty() {
+        if found.len() == MAX_CERTIFICATES {
+            return Err(refused(format!("over {MAX_CERTIFICATES} certificates")));
         }
-        [0x30, 0x83, a, b, c, content @ ..] => {
-            let len = u32::from_be_bytes([0, *a, *b, *c]) as usize;
-            (content.len() == len).then_some(())
-        }
-        _ => None,
-    };
-    content.ok_or_else(|| refused("not exactly one DER certificate".to_owned()))
+        let (der, rest) = sequence_len(ders)
+            .and_then(|len| ders.split_at_checked(len))
+            .ok_or_else(|| refused("not DER certificates one after the other".to_owned()))?;
+        found.push(der.to_vec());
+        ders = rest;
+    }
+    Ok(found)
 }

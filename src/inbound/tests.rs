@@ -29,7 +29,7 @@ fn read_test_vectors(file: &str) -> Option<Value> {
 }
 
 fn decode_line(format: Format, value: &str) -> Result<Option<DerChain>, Error> {
-    decode(format, &[value.as_bytes()], &[])
+    decode(format, XfccElement::Only, &[value.as_bytes()], &[])
 }
 
 fn refusal(format: Format, value: &str) -> String {
@@ -133,11 +133,16 @@ fn decode_rfc9440_appendix_a() {
     let whole: Vec<&[u8]> = vec![chain.as_bytes()];
     let lines: Vec<&[u8]> = chain.split(", ").map(str::as_bytes).collect();
     for chain in [whole, lines] {
-        let certificate = decode(Format::Rfc9440, &[leaf.as_bytes()], &chain)
-            .unwrap()
-            .unwrap()
-            .certificate()
-            .unwrap();
+        let certificate = decode(
+            Format::Rfc9440,
+            XfccElement::Only,
+            &[leaf.as_bytes()],
+            &chain,
+        )
+        .unwrap()
+        .unwrap()
+        .certificate()
+        .unwrap();
         assert_eq!(certificate.digests(), expected.digests());
         assert_eq!(certificate.chain_pem().unwrap(), pems.as_bytes());
     }
@@ -169,7 +174,7 @@ fn decode_reads_the_headers_of_the_dialects() {
                 .map(|(_, value)| value.as_bytes())
         };
         let chain: Vec<&[u8]> = line("Client-Cert-Chain").into_iter().collect();
-        let decoded = decode(format, &[line(name).unwrap()], &chain);
+        let decoded = decode(format, XfccElement::Only, &[line(name).unwrap()], &chain);
         let back = decoded.unwrap().unwrap().certificate().unwrap();
         assert_eq!(back.digests(), certificate.digests(), "{}", format.name());
     }
@@ -187,7 +192,9 @@ fn decode_reads_the_headers_of_the_dialects() {
 #[test]
 fn decode_absent_empty_or_null_is_no_certificate() {
     for (_, format) in Format::ALL {
-        assert!(decode(format, &[], &[]).unwrap().is_none());
+        assert!(decode(format, XfccElement::Only, &[], &[])
+            .unwrap()
+            .is_none());
         for value in ["", "  ", "(null)"] {
             assert!(
                 decode_line(format, value).unwrap().is_none(),
@@ -203,7 +210,8 @@ fn decode_repeated_header_is_refused() {
     let value = encoded_certificate().base64;
     for (_, format) in Format::ALL {
         for other in [value.as_bytes(), b""] {
-            let error = decode(format, &[value.as_bytes(), other], &[]).unwrap_err();
+            let error =
+                decode(format, XfccElement::Only, &[value.as_bytes(), other], &[]).unwrap_err();
             assert_eq!(
                 error.to_string(),
                 "certificate header refused: 2 header lines, expected one"
@@ -237,7 +245,12 @@ fn decode_over_the_limits_is_refused() {
     }
     let chain = vec![format!(":{small}:"); 16].join(",");
     let leaf = format!(":{}:", certificate.base64);
-    let refused = decode(Format::Rfc9440, &[leaf.as_bytes()], &[chain.as_bytes()]);
+    let refused = decode(
+        Format::Rfc9440,
+        XfccElement::Only,
+        &[leaf.as_bytes()],
+        &[chain.as_bytes()],
+    );
     assert_eq!(
         refused.unwrap_err().to_string(),
         "certificate header refused: over 16 certificates"
@@ -313,11 +326,6 @@ fn decode_malformed_value_is_refused() {
         ),
         (
             Format::Rfc9440,
-            "::".to_owned(),
-            "not a byte sequence, expected ':base64:'",
-        ),
-        (
-            Format::Rfc9440,
             ":".to_owned(),
             "not a byte sequence, expected ':base64:'",
         ),
@@ -332,7 +340,7 @@ fn decode_malformed_value_is_refused() {
             Format::Base64Encoded,
             base64.replace(['+', '/'], "-")[..41].to_owned() + "-_",
         ),
-        (Format::Traefik, format!("{base64}, {base64}")),
+        (Format::Traefik, format!("{base64} {base64}")),
         (Format::Rfc9440, format!(":{base64}:, :{base64}:")),
         (
             Format::UrlEncoded,
@@ -380,6 +388,62 @@ fn decode_pem_with_spaces_for_line_breaks() {
 }
 
 #[test]
+fn decode_chain_of_haproxy_and_lists_with_blanks() {
+    let encoded = encoded_certificate();
+    let chain = Certificate::from_pem(encoded.chain_pem.as_bytes()).unwrap();
+    let intermediate = chain.intermediates()[0].to_der().unwrap();
+    let sequence = |ders: &[&[u8]]| format!(":{}:", openssl::base64::encode_block(&ders.concat()));
+    let leaf = sequence(&[&encoded.der]);
+    let read = |leaf: &str, chain: &[&str]| {
+        let chain: Vec<&[u8]> = chain.iter().map(|line| line.as_bytes()).collect();
+        decode(
+            Format::Rfc9440,
+            XfccElement::Only,
+            &[leaf.as_bytes()],
+            &chain,
+        )
+    };
+    let one = sequence(&[&intermediate]);
+    let digests = |chain: &[&str]| read(&leaf, chain).unwrap().unwrap().digests().unwrap();
+    for lines in [
+        vec![&*one],
+        vec!["::", &one],
+        vec![&format!("::, {one} ,::")],
+    ] {
+        assert_eq!(digests(&lines), *chain.digests(), "{lines:?}");
+    }
+    // One member with all certificates is the same as a list.
+    let blob = sequence(&[&intermediate, &encoded.der]);
+    let list = format!("{one}, {leaf}");
+    assert_eq!(digests(&[&blob]), digests(&[&list]));
+    assert_eq!(digests(&["::"]), digests(&[]));
+    assert!(read("::", &["::"]).unwrap().is_none());
+    assert!(read("::", &[]).unwrap().is_none());
+    let truncated = sequence(&[&intermediate, &encoded.der[1..]]);
+    let many = sequence(&[&*intermediate; 17]);
+    for (leaf, chain, why) in [
+        ("::", &*one, "a chain without a certificate"),
+        (
+            &leaf,
+            &truncated,
+            "not DER certificates one after the other",
+        ),
+        (&leaf, &many, "over 16 certificates"),
+        (&blob, "", "not exactly one DER certificate"),
+    ] {
+        let error = read(leaf, &[chain]).unwrap_err().to_string();
+        assert_eq!(error, format!("certificate header refused: {why}"));
+    }
+    let line = format!(
+        "{}, {}",
+        encoded.base64,
+        openssl::base64::encode_block(&intermediate)
+    );
+    let found = decode_line(Format::Traefik, &line).unwrap().unwrap();
+    assert_eq!(found.digests().unwrap(), *chain.digests());
+}
+
+#[test]
 fn decode_chain_header_needs_its_certificate() {
     let certificate = encoded_certificate();
     let chain = format!(":{}:", certificate.base64);
@@ -393,7 +457,7 @@ fn decode_chain_header_needs_its_certificate() {
         ),
     ] {
         assert_eq!(
-            decode(Format::Auto, &lines, &chain)
+            decode(Format::Auto, XfccElement::Only, &lines, &chain)
                 .unwrap_err()
                 .to_string(),
             format!("certificate header refused: {why}")
@@ -447,6 +511,89 @@ mod xfcc {
             alone.unwrap().unwrap().digests().unwrap().leaf,
             digests.leaf
         );
+    }
+
+    #[test]
+    fn decode_one_of_several_elements() {
+        let ElementParts { hash, cert, .. } = element_parts();
+        let pki = testing::pki();
+        let other = Certificate::new(pki.leaf.x509.clone(), Stack::new().unwrap()).unwrap();
+        let pem = String::from_utf8(pki.leaf.x509.to_pem().unwrap()).unwrap();
+        let first = format!(
+            "By=x;Hash={};Cert=\"{}\"",
+            other.fingerprint_sha256(),
+            percent_encode(&pem)
+        );
+        let last = format!("By=spiffe://edge;{hash};{cert};URI=spiffe://a");
+        let bare = "By=spiffe://mesh;Hash=00;Subject=\"CN=a, b\";URI=spiffe://b";
+        let leaf_of = |element, value: &str| {
+            decode(Format::Xfcc, element, &[value.as_bytes()], &[])
+                .map(|found| hex(&found.unwrap().digests().unwrap().leaf))
+        };
+        let ours = hash.strip_prefix("Hash=").unwrap().to_owned();
+        for separator in [",", ", "] {
+            let value = [&first, bare, &last].join(separator);
+            assert!(leaf_of(XfccElement::Only, &value).is_err());
+            assert_eq!(leaf_of(XfccElement::Last, &value).unwrap(), ours);
+            let found = leaf_of(XfccElement::First, &value).unwrap();
+            assert_eq!(found, other.fingerprint_sha256());
+        }
+        for element in [XfccElement::Last, XfccElement::First] {
+            assert_eq!(leaf_of(element, &last).unwrap(), ours);
+        }
+        // Clients may send text before the last element, in which it must not hide.
+        for (value, why) in [
+            (format!("{first};Subject=\",{last}"), "text after a value"),
+            (format!("dns=\",{last}"), "text after a value"),
+            (format!("junk,{last}"), "a pair with an unknown key"),
+            (format!("{last},"), "a pair without '='"),
+            (
+                format!("{},{last}", first.replace("Hash=", "Hash=0")),
+                "'Hash' is not that of the certificate",
+            ),
+            (
+                format!("{last},{bare}"),
+                "neither 'Cert' nor 'Chain' in it, expected \
+                set_current_client_cert_details with one of them",
+            ),
+        ] {
+            let refused = leaf_of(XfccElement::Last, &value).unwrap_err().to_string();
+            assert_eq!(
+                refused,
+                format!("certificate header refused: {why}"),
+                "{value}"
+            );
+        }
+    }
+
+    #[test]
+    fn decode_last_element_that_a_name_forges_is_refused() {
+        let ElementParts { hash, cert, .. } = element_parts();
+        // A client whose certificate has this URI would else present the certificate of another.
+        let uri = format!("urn:x,{hash};{cert}");
+        let pki = testing::pki();
+        let subject = pki.leaf.x509.subject_name();
+        let names = testing::san_extension(&[(0x86, b"urn:a"), (0x86, uri.as_bytes())]);
+        let forger = testing::issue_with_subject(&pki.ca, subject, Some(&names));
+        let certificate = Certificate::new(forger.clone(), Stack::new().unwrap()).unwrap();
+        let pem = String::from_utf8(forger.to_pem().unwrap()).unwrap();
+        let value = format!(
+            "By=x;Hash={};Cert=\"{}\";URI={uri}",
+            certificate.fingerprint_sha256(),
+            percent_encode(&pem)
+        );
+        let read = |element| decode(Format::Xfcc, element, &[value.as_bytes()], &[]);
+        assert_eq!(
+            read(XfccElement::Last).unwrap_err().to_string(),
+            "certificate header refused: an element before the last has a certificate with a comma in a \
+             name, or with names that cannot be read"
+        );
+        let first = read(XfccElement::First)
+            .unwrap()
+            .unwrap()
+            .digests()
+            .unwrap();
+        assert_eq!(first, *certificate.digests());
     }
 
     #[test]

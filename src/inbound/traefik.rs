@@ -9,7 +9,9 @@ pub(super) fn decode(value: &[u8]) -> Result<Ders, Error> {
     let ders = parts
         .by_ref()
         .take(MAX_CERTIFICATES)
-        .map(base64)
+        // A list may have blanks after its commas (RFC 9110 section 5.6.1), as where a proxy joins
+        // several header lines.
+        .map(|part| base64(part.trim_ascii()))
         .collect::<Result<Ders, Error>>()?;
     match parts.next() {
         None => Ok(ders),

@@ -1,6 +1,6 @@
 //! A request header in which a proxy sends the client certificate.
 
-use crate::inbound::{AllowedPeers, Format};
+use crate::inbound::{AllowedPeers, Format, XfccElement};
 
 /// The name of the chain's header ends with this (RFC 9440: `Client-Cert` and `Client-Cert-Chain`).
 const CHAIN_SUFFIX: &str = "-Chain";
@@ -14,6 +14,8 @@ pub struct CertificateHeader {
     pub chain: Option<Box<str>>,
     /// The encoding of the certificate in the header.
     pub format: Format,
+    /// Which element is read in the format `xfcc`.
+    pub xfcc_element: XfccElement,
     /// Which peers may send it.
     pub allowed_peers: AllowedPeers,
 }
@@ -22,6 +24,7 @@ impl CertificateHeader {
     pub(super) fn new(
         name: &str,
         format: Format,
+        xfcc_element: XfccElement,
         allowed_peers: AllowedPeers,
     ) -> CertificateHeader {
         let chain = format.has_chain_header();
@@ -29,6 +32,7 @@ impl CertificateHeader {
             name: name.into(),
             chain: chain.then(|| format!("{name}{CHAIN_SUFFIX}").into()),
             format,
+            xfcc_element,
             allowed_peers,
         }
     }

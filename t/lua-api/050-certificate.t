@@ -194,6 +194,13 @@ CN=client-a,O=Example nil
             ngx.say(certificate.from_header("auto", nil), certificate.from_header("auto", ""), certificate.from_header("auto", {}))
             ngx.say(certificate.from_header("url_encoded", base64))
             ngx.say((select(2, pcall(certificate.from_header, "pem", pem))))
+            local hash = "Hash=" .. expected.fingerprint_sha256
+            local element = hash .. ";Cert=\"" .. ngx.escape_uri(pem) .. "\""
+            ngx.say(certificate.from_header("xfcc", hash .. "," .. element))
+            ngx.say(certificate.from_header("xfcc", hash .. "," .. element, nil, { xfcc_element = "last" }).subject_dn)
+            ngx.say(certificate.from_header("xfcc", element .. "," .. hash, nil, { xfcc_element = "first" }).subject_dn)
+            ngx.say((select(2, pcall(certificate.from_header, "xfcc", element, nil, { xfcc_element = "both" }))))
+            ngx.say((select(2, pcall(certificate.from_header, "xfcc", element, nil, { element = "last" }))))
             ngx.say((select(2, pcall(certificate.from_header, "auto", 7))))
         }
     }
@@ -209,6 +216,11 @@ true
 nilnilnil
 nilcertificate.from_header: certificate header refused: not PEM, expected '-----BEGIN CERTIFICATE-----'
 certificate.from_header: unknown format 'pem', expected one of base64_encoded, url_encoded, rfc9440, xfcc, traefik, aws_alb, auto
+nilcertificate.from_header: certificate header refused: several elements, expected one (forward_client_cert_details SANITIZE_SET)
+CN=client-a,O=Example
+CN=client-a,O=Example
+certificate.from_header: xfcc_element must be only, last or first
+certificate.from_header: option 'element' is unknown
 value must be a string or a table of strings
 
 

@@ -9,6 +9,7 @@ local ffi = require "ffi"
 local upstream_headers = require "resty.mtls.internal.upstream_headers"
 local library = require "resty.mtls.internal.library"
 local connection = require "resty.mtls.internal.connection"
+local options = require "resty.mtls.internal.options"
 local CONST = require "resty.mtls.internal.cdef"
 
 
@@ -28,6 +29,14 @@ local TEXT_FIELDS = {
     pem = CONST.FIELD_PEM,
     chain_pem = CONST.FIELD_CHAIN_PEM,
     x5t_s256 = CONST.FIELD_X5T_S256,
+}
+
+
+local FROM_HEADER_OPTIONS = { xfcc_element = "string" }
+local XFCC_ELEMENTS = {
+    only = CONST.XFCC_ELEMENT_ONLY,
+    last = CONST.XFCC_ELEMENT_LAST,
+    first = CONST.XFCC_ELEMENT_FIRST,
 }
 
 
@@ -191,18 +200,30 @@ end
 -- "rfc9440", "xfcc", "traefik", "aws_alb" or "auto". nil when the value means that there is no certificate;
 -- nil and an error when it is repeated or not exactly in that format.
 --
+-- opts.xfcc_element: which element of several is read in the format "xfcc": "only" (the default), "last" or
+-- "first".
+--
 -- The sender of the header is not checked. Use this only where no client but the proxy can send it.
-function _M.from_header(format, value, chain)
+function _M.from_header(format, value, chain, opts)
     if type(format) ~= "string" then
         error("format must be a string", 2)
+    end
+
+    if opts ~= nil then
+        options.check("certificate.from_header", opts, FROM_HEADER_OPTIONS, 3)
+    end
+
+    local element = XFCC_ELEMENTS[opts and opts.xfcc_element or "only"]
+    if not element then
+        error("certificate.from_header: xfcc_element must be only, last or first", 2)
     end
 
     local lines, lines_len, values = header_lines("value", value or {})
     local chain_lines, chain_lines_len, chain_values = header_lines("chain", chain or {})
     local message = library.buffer(1024)
     local certificate, status = wrap(function(out)
-        return C.rmtls_certificate_from_header(format, #format, lines, lines_len, chain_lines, chain_lines_len, out,
-                                               message)
+        return C.rmtls_certificate_from_header(format, #format, element, lines, lines_len, chain_lines,
+                                               chain_lines_len, out, message)
     end)
     -- Keeps the strings alive to which the arrays have bare pointers.
     assert(values and chain_values)
@@ -214,9 +235,8 @@ function _M.from_header(format, value, chain)
         return nil
     end
 
-    local text = message.len > 0 and library.text(message) or ""
-    if text:find("^unknown format") then
-        error("certificate.from_header: " .. text, 2)
+    if status == CONST.UNKNOWN_NAME then
+        error("certificate.from_header: " .. library.text(message), 2)
     end
 
     return library.failure("certificate.from_header", status, message)

@@ -3,7 +3,7 @@
 
 use super::fields::{Object, Schema};
 use super::{DocumentReader, MtlsAuth};
-use crate::inbound::{AllowedPeers, Format};
+use crate::inbound::{AllowedPeers, Format, XfccElement};
 use crate::policy::report::Path;
 use crate::policy::tree::Node;
 use crate::policy::CertificateHeader;
@@ -21,6 +21,7 @@ const HEADER_CERT_AUTH: Schema = Schema {
     supported: &[
         "certificate_header_name",
         "certificate_header_format",
+        "xfcc_element",
         "secure_source",
         "ca_certificates",
         "allow_partial_chain",
@@ -52,6 +53,7 @@ const FROM_HEADER: Schema = Schema {
     supported: &[
         "certificate_header_name",
         "certificate_header_format",
+        "xfcc_element",
         "secure_source",
         "ca_certificates",
         "allow_partial_chain",
@@ -144,6 +146,21 @@ impl<'t> DocumentReader<'t, '_> {
             None => Some(Format::UrlEncoded),
             Some(_) => self.one_of(object, path, "certificate_header_format", &formats),
         };
+        let elements = [
+            ("only", XfccElement::Only),
+            ("last", XfccElement::Last),
+            ("first", XfccElement::First),
+        ];
+        let element = self
+            .one_of(object, path, "xfcc_element", &elements)
+            .unwrap_or_default();
+        if let Some(node) = object.get("xfcc_element") {
+            if format.is_some_and(|format| format != Format::Xfcc) {
+                let message = "has no effect, expected 'certificate_header_format: xfcc' with it";
+                self.report
+                    .error(node.position, &path.field("xfcc_element"), message);
+            }
+        }
         let source = match self.boolean(object, path, "secure_source") {
             Some(false) => AllowedPeers::Anyone,
             _ => AllowedPeers::Trusted,
@@ -154,6 +171,6 @@ impl<'t> DocumentReader<'t, '_> {
             return None;
         };
         let name = self.reserved_header_name(node, &path.field(field))?;
-        Some(CertificateHeader::new(name, format?, source))
+        Some(CertificateHeader::new(name, format?, element, source))
     }
 }

@@ -255,6 +255,7 @@ int32_t rmtls_engine_unverified_certificate(const struct rmtls_engine *engine,
 
 int32_t rmtls_certificate_from_header(const uint8_t *format,
                                       size_t format_len,
+                                      int32_t xfcc_element,
                                       const struct rmtls_request_header *lines,
                                       size_t lines_len,
                                       const struct rmtls_request_header *chain,
@@ -622,7 +623,7 @@ int32_t rmtls_verdict_text(int32_t code, struct rmtls_buf *out);
 ]]
 
 return {
-    ABI_VERSION = 3,
+    ABI_VERSION = 4,
     OK = 0,
     NOT_FOUND = 1,
     TOO_SMALL = 2,
@@ -632,6 +633,7 @@ return {
     PANIC = -3,
     OPENSSL = -4,
     HOST = -5,
+    UNKNOWN_NAME = -6,
     DECISION_PASS = 0,
     DECISION_NO_CERTIFICATE = 1,
     DECISION_REFUSED = 2,
@@ -659,6 +661,9 @@ return {
     FIELD_CHAIN_PEM = 7,
     FIELD_X5T_S256 = 8,
     MAX_LUA_BYTES = 25165824,
+    XFCC_ELEMENT_ONLY = 0,
+    XFCC_ELEMENT_LAST = 1,
+    XFCC_ELEMENT_FIRST = 2,
     HEADER_LINE_ALWAYS = 0,
     HEADER_LINE_FORWARDING = 1,
     HEADER_LINE_XFCC = 2,

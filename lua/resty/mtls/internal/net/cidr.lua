@@ -10,11 +10,13 @@ local ffi = require "ffi"
 local C = ffi.C
 local band = bit.band
 local bor = bit.bor
+local byte = string.byte
 local error = error
 local ffi_str = ffi.string
 local find = string.find
 local lshift = bit.lshift
 local rshift = bit.rshift
+local sub = string.sub
 local tonumber = tonumber
 local type = type
 
@@ -24,6 +26,8 @@ local AF_INET = 2
 local AF_INET6 = 10
 -- "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255"
 local MAX_TEXT = 45
+local UNIX = "unix:"
+local U, COLON = byte("u:", 1, 2)
 local EXPECTED = "expected an IPv4 or IPv6 address, with or without a prefix length, such as 10.0.0.0/8"
 
 
@@ -151,9 +155,9 @@ local function add(set, text)
 end
 
 
--- list: networks and addresses. A set, or nil and an error that begins with the index in the list:
--- "[2] '10.0.0.0/33': expected ...".
-function _M.parse(list)
+-- list: networks and addresses; with allow_unix also "unix:", the peers of Unix sockets. A set, or nil and an
+-- error that begins with the index in the list: "[2] '10.0.0.0/33': expected ...".
+function _M.parse(list, allow_unix)
     if type(list) ~= "table" then
         error("list must be a table", 2)
     end
@@ -164,8 +168,18 @@ function _M.parse(list)
             return nil, "[" .. i .. "] must be a string, got " .. type(text)
         end
 
-        local ok, err = add(set, text)
+        local ok, err = true
+        if allow_unix and text == UNIX then
+            set.unix = true
+        else
+            ok, err = add(set, text)
+        end
+
         if not ok then
+            if allow_unix and err == EXPECTED then
+                err = err .. ", or unix:"
+            end
+
             return nil, "[" .. i .. "] '" .. text:gsub("[^\32-\126]", "?"):sub(1, 60) .. "': " .. err
         end
     end
@@ -175,15 +189,21 @@ end
 
 
 function _M:is_empty()
-    return #self.v4 == 0 and #self.v6 == 0
+    return #self.v4 == 0 and #self.v6 == 0 and not self.unix
 end
 
 
--- Whether the address `ip` (text) is in the set; false if it is not an address, such as "unix:". Allocates
--- nothing. Compares one network after the other, which suits lists of tens.
+-- Whether the address `ip` (text) is in the set; false if it is not an address. The peer of a Unix socket is
+-- "unix:", with its path if it has one. Allocates nothing. Compares one network after the other, which suits
+-- lists of tens.
 function _M:match(ip)
     if type(ip) ~= "string" then
         return false
+    end
+
+    -- No address begins like this.
+    if byte(ip, 1) == U and byte(ip, 5) == COLON then
+        return self.unix == true and sub(ip, 1, #UNIX) == UNIX
     end
 
     local family, a, b, c, d = read(ip)
