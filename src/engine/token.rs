@@ -588,7 +588,10 @@ impl Engine {
             let (kind, value) = match claims.header_value(claim, MAX_VALUE) {
                 Ok(None) => continue,
                 Ok(Some(value)) => (LineKind::Always, value),
-                Err(why) => (LineKind::NotText, format!("the claim '{claim}' is {why}")),
+                Err(why) => {
+                    let claim = claim.join(".");
+                    (LineKind::NotText, format!("the claim '{claim}' is {why}"))
+                }
             };
             lines.lines.push(HeaderLine {
                 kind,

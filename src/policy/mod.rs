@@ -40,7 +40,8 @@ pub use self::route_names::RouteNames;
 pub use self::suggest::SuggestionBudget;
 pub use self::summary::Summary;
 pub use self::token_auth::{
-    AuthMethods, ClientAuthMethod, OAuthClient, ProofOfPossession, Secret, TokenAuth,
+    AuthMethods, ClientAuthMethod, ClientCertificate, DpopSettings, OAuthClient, ProofOfPossession,
+    Secret, TokenAuth, TokenConsumer,
 };
 
 /// The standard map, with a hash that takes a third of the time for short texts. It is keyed as

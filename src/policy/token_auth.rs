@@ -6,6 +6,7 @@ use std::fmt;
 use openssl::sha::sha256;
 
 use super::certificate_header::CertificateHeader;
+use crate::identity::ConsumerBy;
 use crate::text::hex;
 use crate::token::{Algorithm, ClaimRequirements, SigningKey};
 
@@ -18,15 +19,36 @@ pub struct AuthMethods {
     pub introspection: bool,
 }
 
-/// Kong's `proof_of_possession_mtls`.
+/// Kong's `proof_of_possession_mtls` and `proof_of_possession_dpop`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProofOfPossession {
-    /// Bindings of tokens to certificates are not checked.
+    /// Bindings of tokens are not checked.
     Off,
-    /// A token that is bound to a certificate is accepted with that certificate only.
+    /// A token that is bound is accepted with proof of possession only.
     Optional,
-    /// Every token must be bound to the certificate of the request.
+    /// Every token must be bound, and the client prove its possession.
     Strict,
+}
+
+/// Kong's settings of DPoP (RFC 9449).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DpopSettings {
+    /// `proof_of_possession_dpop`.
+    pub mode: ProofOfPossession,
+    /// Whether a proof must have a nonce of this gateway (`dpop_use_nonce`).
+    pub use_nonce: bool,
+    /// Seconds for which a proof is accepted (`dpop_proof_lifetime`).
+    pub proof_lifetime: u32,
+}
+
+impl Default for DpopSettings {
+    fn default() -> DpopSettings {
+        DpopSettings {
+            mode: ProofOfPossession::Off,
+            use_nonce: false,
+            proof_lifetime: 300,
+        }
+    }
 }
 
 /// How this gateway authenticates to the issuer (`client_auth`).
@@ -41,6 +63,9 @@ pub enum ClientAuthMethod {
     Post = 2,
     /// `private_key_jwt`.
     PrivateKey = 3,
+    /// `tls_client_auth` and `self_signed_tls_client_auth` (RFC 8705 section 2): it sends the
+    /// `client_id`, over a TLS connection with its certificate.
+    Tls = 4,
 }
 
 /// A text that is kept out of logs.
@@ -66,6 +91,34 @@ pub struct OAuthClient {
     pub auth: ClientAuthMethod,
     /// `client_jwk`, for `private_key_jwt`.
     pub key: Option<SigningKey>,
+    /// The certificate of `tls_client_auth_cert_id`, for `tls_client_auth`.
+    pub certificate: Option<ClientCertificate>,
+}
+
+/// The certificate with which this gateway authenticates on a TLS connection to the issuer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The certificate and its intermediates, in PEM.
+    pub chain: Box<str>,
+    /// The private key, in PEM.
+    pub key: Secret,
+    /// Whether the certificate of the issuer's server is verified on these connections
+    /// (`tls_client_auth_ssl_verify`).
+    pub ssl_verify: bool,
+}
+
+/// The mapping of a token to a consumer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenConsumer {
+    /// Paths of claims, from the outermost object inwards. The first one whose value maps to a
+    /// consumer counts.
+    pub claims: Vec<Vec<Box<str>>>,
+    /// The names of consumers that values are compared with.
+    pub by: ConsumerBy,
+    /// Whether the case of a username is ignored.
+    pub ignore_case: bool,
+    /// Whether a token without a consumer is accepted.
+    pub optional: bool,
 }
 
 /// `openid-connect` as it applies to a route.
@@ -82,23 +135,35 @@ pub struct TokenAuth {
     pub methods: AuthMethods,
     /// The signature algorithms that are accepted.
     pub algorithms: Vec<Algorithm>,
+    /// The URL of the keys. With it the discovery document is not needed for keys.
+    pub jwks_endpoint: Option<Box<str>>,
+    /// URLs of further keys.
+    pub extra_jwks_uris: Vec<Box<str>>,
+    /// The header with the token, instead of `Authorization`.
+    pub token_header: Option<Box<str>>,
     /// Values of `iss` that are accepted instead of the issuer's own.
     pub issuers: Vec<Box<str>>,
     /// What the claims are compared with.
     pub expected_claims: ClaimRequirements,
     /// Whether tokens must be bound to the client certificate.
     pub proof_of_possession: ProofOfPossession,
+    /// Whether tokens must be bound to a key by DPoP (RFC 9449).
+    pub dpop: DpopSettings,
     /// The header whose certificate takes precedence over that of the TLS connection.
     pub certificate_header: Option<CertificateHeader>,
     /// The URL for introspection, instead of the one in the issuer's discovery document.
     pub introspection_endpoint: Option<Box<str>>,
+    /// The URL for introspection with `tls_client_auth` (RFC 8705 section 5).
+    pub mtls_introspection_endpoint: Option<Box<str>>,
     /// The client that calls the introspection endpoint.
     pub client: Option<OAuthClient>,
     /// Cache key of introspection responses: SHA-256 over issuer, endpoint, client and `cache_ttl`.
     /// Routes that differ in one of them share no response.
     pub introspection_key: [u8; 32],
-    /// Claims that are sent to the upstream, each with the name of its header.
-    pub claim_headers: Vec<(Box<str>, Box<str>)>,
+    /// The mapping to a consumer, if there is one.
+    pub consumer: Option<TokenConsumer>,
+    /// Paths of claims that are sent to the upstream, each with the name of its header.
+    pub claim_headers: Vec<(Vec<Box<str>>, Box<str>)>,
     /// Whether the token is removed from the request to the upstream.
     pub hide_credentials: bool,
     /// Whether `WWW-Authenticate` of a refusal has an error code.

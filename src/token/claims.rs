@@ -293,13 +293,17 @@ impl Claims {
         Some(value)
     }
 
-    /// A top-level claim as a header value: text unchanged, every other type as JSON. `None` when
+    /// The claim at a path as a header value: text unchanged, every other type as JSON. `None` when
     /// the claim is absent.
     ///
     /// # Errors
     /// When it cannot be a header value: not printable ASCII, or over `max` bytes.
-    pub fn header_value(&self, name: &str, max: usize) -> Result<Option<String>, &'static str> {
-        let text = match self.values.get(name) {
+    pub fn header_value(
+        &self,
+        path: &[Box<str>],
+        max: usize,
+    ) -> Result<Option<String>, &'static str> {
+        let text = match self.value_at(path) {
             None | Some(Value::Null) => return Ok(None),
             Some(Value::String(text)) => text.clone(),
             Some(value) => value.to_string(),

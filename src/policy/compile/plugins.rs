@@ -295,7 +295,9 @@ fn token_auth(config: &document::OpenidConnect<'_>) -> TokenAuth {
                 config.ssl_verify,
                 &config.discovery_url,
                 &config.issuer,
-                &config.issuers
+                &config.issuers,
+                &config.jwks_endpoint,
+                &config.extra_jwks_uris
             )
         )
         .as_bytes(),
@@ -307,15 +309,21 @@ fn token_auth(config: &document::OpenidConnect<'_>) -> TokenAuth {
         discovery_url: config.discovery_url.clone(),
         methods: config.methods,
         algorithms: config.algorithms.clone(),
+        jwks_endpoint: config.jwks_endpoint.clone(),
+        extra_jwks_uris: config.extra_jwks_uris.clone(),
+        token_header: config.token_header.clone(),
         issuers: config.issuers.clone(),
         expected_claims: config.expected.clone(),
         proof_of_possession: config.proof_of_possession,
+        dpop: config.dpop,
         certificate_header: config
             .from_header
             .as_ref()
             .and_then(|config| config.certificate_header.clone()),
         introspection_endpoint: config.introspection_endpoint.clone(),
+        mtls_introspection_endpoint: config.mtls_introspection_endpoint.clone(),
         client: config.client.clone(),
+        consumer: config.consumer.clone(),
         claim_headers: config.headers.clone(),
         hide_credentials: config.hide_credentials,
         expose_error_code: config.expose_error_code,
@@ -336,7 +344,8 @@ fn introspection_key(config: &document::OpenidConnect<'_>, issuer_key: &[u8; 32]
     // The debug text has a digest of the client's secret, so that a client with another secret gets
     // no cached response.
     let client = format!("{:?}", config.client);
-    for text in [endpoint, &*client] {
+    let mtls_endpoint = config.mtls_introspection_endpoint.as_deref();
+    for text in [endpoint, mtls_endpoint.unwrap_or_default(), &*client] {
         hasher.update(&(text.len() as u64).to_be_bytes());
         hasher.update(text.as_bytes());
     }

@@ -117,7 +117,13 @@ impl<'t> DocumentReader<'t, '_> {
     }
 
     /// Reports a field that is not supported, unless it is null or empty.
-    fn unsupported(&mut self, name: &str, position: Position, value: &Node<'_>, path: &Path<'_>) {
+    pub(super) fn unsupported(
+        &mut self,
+        name: &str,
+        position: Position,
+        value: &Node<'_>,
+        path: &Path<'_>,
+    ) {
         if !value.is_null() && !value.is_empty() {
             let message = "is not supported by this version, expected null or nothing";
             self.report.error(position, &path.field(name), message);

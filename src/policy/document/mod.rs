@@ -22,9 +22,9 @@ mod services;
 mod tls_handshake_modifier;
 mod tls_metadata_headers;
 
-use self::fields::Schema;
+use self::fields::{Object, Schema};
 use super::report::{CompactPath, Path, Position, Report};
-use super::tree::Node;
+use super::tree::{Node, Value};
 
 pub(super) use ca_certificates::{Ca, CaSource};
 pub(super) use client_cert_headers::ClientCertHeaders;
@@ -160,6 +160,7 @@ pub(super) fn read<'t>(root: &'t Node<'t>, report: &mut Report) -> Document<'t> 
         report,
         document: Document::default(),
         declared_plugins: Vec::new(),
+        certificates: Vec::new(),
     };
     reader.policy(root);
     reader.document
@@ -170,6 +171,8 @@ struct DocumentReader<'t, 'r> {
     document: Document<'t>,
     /// The names of custom plugins that the document declares.
     declared_plugins: Vec<&'t str>,
+    /// The entries of `certificates`, to which plugins refer by id.
+    certificates: Vec<(Uuid, &'t Node<'t>)>,
 }
 
 impl<'t> DocumentReader<'t, '_> {
@@ -194,6 +197,13 @@ impl<'t> DocumentReader<'t, '_> {
         }
         self.unread_members(&object);
         self.declared_plugins(&object);
+        if let Some(Value::List(items)) = object.get("certificates").map(|node| &node.value) {
+            for node in items.iter() {
+                let id = Object { node }.get("id").and_then(Node::as_text);
+                self.certificates
+                    .extend(id.and_then(uuid).map(|id| (id, node)));
+            }
+        }
         for (section, entity) in [
             (
                 "ca_certificates",

@@ -235,22 +235,7 @@ impl<'t> DocumentReader<'t, '_> {
         config.anonymous = consumer("anonymous");
         config.default_consumer = consumer("default_consumer");
         if object.field("consumer_by").is_some() {
-            config.consumer_by = ConsumerBy {
-                username: false,
-                custom_id: false,
-            };
-            for (text, position, index) in self.texts(object, path, "consumer_by") {
-                match text {
-                    "username" => config.consumer_by.username = true,
-                    "custom_id" => config.consumer_by.custom_id = true,
-                    _ => {
-                        let text = quoted(text.as_bytes());
-                        let message = format!("'{text}', expected 'username' or 'custom_id'");
-                        let path = path.field("consumer_by");
-                        self.report.error(position, &path.item(index), message);
-                    }
-                }
-            }
+            config.consumer_by = self.consumer_by(object, path);
         }
         let group_by = [("CN", GroupBy::Cn), ("DN", GroupBy::Dn)];
         match object.field("authenticated_group_by") {
@@ -272,6 +257,27 @@ impl<'t> DocumentReader<'t, '_> {
         // `cache_ttl` is that of Kong's cache of consumers and credentials. Here all of them are in
         // memory, so its value is checked only.
         self.integer(object, path, "cache_ttl", 0, MAX_TIME);
+    }
+
+    /// Reads `consumer_by`.
+    pub(super) fn consumer_by(&mut self, object: &Object<'t>, path: &Path<'_>) -> ConsumerBy {
+        let mut by = ConsumerBy {
+            username: false,
+            custom_id: false,
+        };
+        for (text, position, index) in self.texts(object, path, "consumer_by") {
+            match text {
+                "username" => by.username = true,
+                "custom_id" => by.custom_id = true,
+                _ => {
+                    let text = quoted(text.as_bytes());
+                    let message = format!("'{text}', expected 'username' or 'custom_id'");
+                    let path = path.field("consumer_by");
+                    self.report.error(position, &path.item(index), message);
+                }
+            }
+        }
+        by
     }
 
     /// Reads the fields about revocation.

@@ -111,8 +111,8 @@ fn openid_connect_fields() {
     assert_eq!(
         read.claim_headers,
         [
-            ("sub".into(), "X-Sub".into()),
-            ("email".into(), "X-Mail".into())
+            (vec!["sub".into()], "X-Sub".into()),
+            (vec!["email".into()], "X-Mail".into())
         ]
     );
     assert_eq!(read.proof_of_possession, ProofOfPossession::Optional);
@@ -133,6 +133,64 @@ fn openid_connect_fields() {
     assert_eq!(&*read.client.as_ref().unwrap().id, "12345");
     let read = token_auth(", client_auth: [client_secret_post], client_id: a, client_secret: b");
     assert_eq!(read.client.as_ref().unwrap().auth, ClientAuthMethod::Post);
+}
+
+#[test]
+fn openid_connect_upstream_headers_are_pairs_of_claim_and_header() {
+    let read = token_auth(
+        ", upstream_headers: [{claim: sub, header: X-Sub}, \
+         {claim: [realm_access, roles], header: X-Roles}], \
+         upstream_headers_claims: [email], upstream_headers_names: [X-Mail]",
+    );
+    assert_eq!(
+        read.claim_headers,
+        [
+            (vec!["email".into()], "X-Mail".into()),
+            (vec!["sub".into()], "X-Sub".into()),
+            (
+                vec!["realm_access".into(), "roles".into()],
+                "X-Roles".into()
+            ),
+        ]
+    );
+    let path = "plugins[0].config.upstream_headers";
+    for (extra, error) in [
+        (
+            "[{claim: sub}]",
+            "[0]: the required field 'header' is missing",
+        ),
+        (
+            "[{claim: [], header: X-A}]",
+            "[0].claim: a list, expected the name of a claim, or a list of names",
+        ),
+        (
+            "[{claim: a, header: X-A}, {claim: b, header: x_a}]",
+            "[1].header: the header 'x_a' is given twice (case is ignored, and '-' and '_' are \
+             equal), expected another name",
+        ),
+    ] {
+        let errors = errors(&openid_connect(&format!(", upstream_headers: {extra}")));
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert!(errors[0].ends_with(&format!("{path}{error}")), "{errors:?}");
+    }
+}
+
+#[test]
+fn openid_connect_fields_that_are_not_enforced_are_refused() {
+    for (field, value) in [
+        ("consumer_claims", "[sub]"),
+        ("consumer_claim", "[a, b]"),
+        ("jwks_endpoint", "'https://idp.example/keys'"),
+        ("extra_jwks_uris", "['https://idp.example/keys']"),
+        ("bearer_token_header_name", "X-Token"),
+    ] {
+        let errors = errors(&openid_connect(&format!(", {field}: {value}")));
+        let expected = "is not supported by this version, expected null or nothing";
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert!(errors[0].ends_with(expected), "{errors:?}");
+        token_auth(&format!(", {field}: null"));
+    }
+    token_auth(", dpop_use_nonce: true, dpop_proof_lifetime: 60, consumer_optional: true");
 }
 
 #[test]
@@ -176,7 +234,7 @@ fn openid_connect_bad_values_are_refused() {
         ),
         (
             ", proof_of_possession_dpop: strict",
-            "proof_of_possession_dpop: 'strict', expected 'off'".to_owned(),
+            "proof_of_possession_dpop: is not supported by this version, expected 'off'".to_owned(),
         ),
         (
             ", scopes_required: ['']",
@@ -248,10 +306,17 @@ fn openid_connect_bad_values_are_refused() {
         ),
         (
             "{issuer: 'https://a.test', auth_methods: [introspection], client_id: [a], \
-             client_auth: [tls_client_auth], client_secret: [b]}"
+             client_auth: [client_secret_jwt], client_secret: [b]}"
                 .to_owned(),
-            "6:122: plugins[0].config.client_auth[0]: 'tls_client_auth' is not supported, expected \
-             'client_secret_basic', 'client_secret_post', 'private_key_jwt' or 'none'",
+            "6:122: plugins[0].config.client_auth[0]: 'client_secret_jwt' is not supported, \
+             expected 'client_secret_basic', 'client_secret_post', 'private_key_jwt', \
+             'tls_client_auth', 'self_signed_tls_client_auth' or 'none'",
+        ),
+        (
+            "{issuer: 'https://a.test', auth_methods: [introspection], client_id: [a], \
+             client_auth: [tls_client_auth]}"
+                .to_owned(),
+            "6:34: plugins[0].config: the required field 'tls_client_auth_cert_id' is missing",
         ),
         (
             "{issuer: 'https://a.test', auth_methods: [introspection], client_id: [a], \
