@@ -213,8 +213,23 @@
 // A certificate was denied because no allow list names it.
 #define RMTLS_EVENT_DENIED_UNLISTED 15
 
+// A chain was verified whose leaf has clientAuth in its extendedKeyUsage, and no serverAuth.
+#define RMTLS_EVENT_TRUSTED_FOR_CLIENTS 16
+
+// The same with serverAuth, and no clientAuth.
+#define RMTLS_EVENT_TRUSTED_FOR_SERVERS 17
+
+// The same with both.
+#define RMTLS_EVENT_TRUSTED_FOR_BOTH 18
+
+// The same with neither.
+#define RMTLS_EVENT_TRUSTED_FOR_OTHER 19
+
+// The same without an extendedKeyUsage.
+#define RMTLS_EVENT_TRUSTED_FOR_ANY 20
+
 // Number of events.
-#define RMTLS_EVENTS 16
+#define RMTLS_EVENTS 21
 
 // Responses of the route carry `Vary: Client-Cert`.
 #define RMTLS_PLAN_VARY 1

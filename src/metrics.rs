@@ -39,10 +39,20 @@ pub enum Event {
     DeniedByList = 14,
     /// A certificate was denied because no allow list names it.
     DeniedUnlisted = 15,
+    /// A chain was verified whose leaf has clientAuth in its extendedKeyUsage, and no serverAuth.
+    TrustedForClients = 16,
+    /// The same with serverAuth, and no clientAuth.
+    TrustedForServers = 17,
+    /// The same with both.
+    TrustedForBoth = 18,
+    /// The same with neither.
+    TrustedForOther = 19,
+    /// The same without an extendedKeyUsage.
+    TrustedForAny = 20,
 }
 
 /// Number of events.
-pub const EVENTS: usize = 16;
+pub const EVENTS: usize = 21;
 
 thread_local! {
     static COUNTS: [Cell<u64>; EVENTS] = const { [const { Cell::new(0) }; EVENTS] };
@@ -91,6 +101,6 @@ mod tests {
 
     #[test]
     fn count_last_event_has_a_counter() {
-        assert_eq!(Event::DeniedUnlisted as usize + 1, EVENTS);
+        assert_eq!(Event::TrustedForAny as usize + 1, EVENTS);
     }
 }

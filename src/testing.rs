@@ -9,7 +9,9 @@ use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
 use openssl::stack::Stack;
-use openssl::x509::extension::{BasicConstraints, ExtendedKeyUsage, SubjectAlternativeName};
+use openssl::x509::extension::{
+    BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAlternativeName,
+};
 use openssl::x509::{X509Builder, X509Extension, X509NameBuilder, X509NameRef, X509};
 
 use crate::certificate::der::element;
@@ -185,6 +187,60 @@ pub fn reissue(ca: &Issued, issuer: &Issued, from: i64, until: i64) -> X509 {
         .unwrap();
     builder.sign(&issuer.key, MessageDigest::sha256()).unwrap();
     builder.build()
+}
+
+/// The usages of a certificate, as OpenSSL's configuration has them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage<'u> {
+    pub extended: Option<&'u str>,
+    pub key: Option<&'u str>,
+}
+
+/// Issues a certificate with these usages and no others.
+pub fn issue_with_usage(cn: &str, issuer: &Issued, ca: bool, usage: Usage<'_>) -> Issued {
+    let key = key();
+    let mut name = X509NameBuilder::new().unwrap();
+    name.append_entry_by_text("CN", cn).unwrap();
+    let mut builder = X509Builder::new().unwrap();
+    builder.set_version(2).unwrap();
+    builder.set_subject_name(&name.build()).unwrap();
+    builder.set_issuer_name(issuer.x509.subject_name()).unwrap();
+    let time = |seconds| Asn1Time::from_unix(seconds).unwrap();
+    builder.set_not_before(&time(NOW - DAY)).unwrap();
+    builder.set_not_after(&time(NOW + DAY)).unwrap();
+    builder.set_pubkey(&key).unwrap();
+    if ca {
+        builder
+            .append_extension(BasicConstraints::new().critical().ca().build().unwrap())
+            .unwrap();
+    }
+    if let Some(purposes) = usage.extended {
+        let mut extension = ExtendedKeyUsage::new();
+        for purpose in purposes.split(',') {
+            extension.other(purpose);
+        }
+        builder
+            .append_extension(extension.build().unwrap())
+            .unwrap();
+    }
+    if let Some(key) = usage.key {
+        let mut extension = KeyUsage::new();
+        match key {
+            "digitalSignature" => extension.digital_signature(),
+            "keyAgreement" => extension.key_agreement(),
+            "keyEncipherment" => extension.key_encipherment(),
+            "keyCertSign" => extension.key_cert_sign(),
+            other => panic!("{other}"),
+        };
+        builder
+            .append_extension(extension.build().unwrap())
+            .unwrap();
+    }
+    builder.sign(&issuer.key, MessageDigest::sha256()).unwrap();
+    Issued {
+        x509: builder.build(),
+        key,
+    }
 }
 
 /// A stack of copies.

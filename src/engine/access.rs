@@ -18,6 +18,7 @@ use crate::metrics::{self, Event};
 use crate::openssl_ext::ssl as ext;
 use crate::openssl_ext::x509::UNSPECIFIED;
 use crate::policy::{Auth, CertificateHeader, Plan, Policy};
+use crate::trust::INVALID_PURPOSE;
 use crate::Error;
 
 /// Longest Host for which a connection caches a decision: the longest DNS name (RFC 1035).
@@ -201,7 +202,12 @@ impl Engine {
         let (verdict, until) = match self.check_trust(connection, auth, certificate, now)? {
             TrustResult::Trusted { verdict, until } => (verdict, until),
             TrustResult::Untrusted(verdict) => {
-                let reason = format!("{} at depth {}", verdict.text(), verdict.depth());
+                let mut reason = format!("{} at depth {}", verdict.text(), verdict.depth());
+                if verdict.code() == INVALID_PURPOSE {
+                    let eku = auth.store.client_auth_eku();
+                    reason += ": ";
+                    reason += eku.missing(certificate.leaf(), verdict.depth());
+                }
                 return refuse(verdict.code(), &reason);
             }
             TrustResult::Denied(why) => return refuse(DENIED, &why),

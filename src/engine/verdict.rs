@@ -6,7 +6,7 @@ use crate::connection::Connection;
 use crate::metrics::{self, Event};
 use crate::policy::Auth;
 use crate::trust::selector::CertificateSelectors;
-use crate::trust::{TrustStore, Verdict};
+use crate::trust::{ExtendedKeyUsage, TrustStore, Verdict};
 use crate::Error;
 
 /// The verdict on a denied certificate: `X509_V_ERR_CERT_REVOKED`.
@@ -72,6 +72,9 @@ impl Engine {
             _ => {
                 metrics::count(Event::VerdictMiss);
                 let verdict = store.verify(certificate.leaf(), certificate.intermediates(), now)?;
+                if verdict.is_success() {
+                    metrics::count(ExtendedKeyUsage::of(certificate.leaf()).event());
+                }
                 self.verdicts.borrow_mut().insert(key, verdict.clone());
                 verdict
             }

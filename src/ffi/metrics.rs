@@ -36,8 +36,18 @@ pub const RMTLS_EVENT_DENIED_BY_BLOCK: u32 = 13;
 pub const RMTLS_EVENT_DENIED_BY_LIST: u32 = 14;
 /// A certificate was denied because no allow list names it.
 pub const RMTLS_EVENT_DENIED_UNLISTED: u32 = 15;
+/// A chain was verified whose leaf has clientAuth in its extendedKeyUsage, and no serverAuth.
+pub const RMTLS_EVENT_TRUSTED_FOR_CLIENTS: u32 = 16;
+/// The same with serverAuth, and no clientAuth.
+pub const RMTLS_EVENT_TRUSTED_FOR_SERVERS: u32 = 17;
+/// The same with both.
+pub const RMTLS_EVENT_TRUSTED_FOR_BOTH: u32 = 18;
+/// The same with neither.
+pub const RMTLS_EVENT_TRUSTED_FOR_OTHER: u32 = 19;
+/// The same without an extendedKeyUsage.
+pub const RMTLS_EVENT_TRUSTED_FOR_ANY: u32 = 20;
 /// Number of events.
-pub const RMTLS_EVENTS: usize = 16;
+pub const RMTLS_EVENTS: usize = 21;
 
 const _: () = assert!(RMTLS_EVENTS == metrics::EVENTS);
 

@@ -7,7 +7,7 @@ use super::{
     bytes, free_handle, guard, guard_with, handle, new_handle, output, put_parts, put_truncated,
     rmtls_buf,
 };
-use crate::trust::{verdict_text, CaCertificate, TrustStore, VerifyOptions};
+use crate::trust::{verdict_text, CaCertificate, ClientAuthEku, TrustStore, VerifyOptions};
 use crate::Error;
 
 /// A trust store; immutable.
@@ -47,6 +47,7 @@ pub unsafe extern "C" fn rmtls_trust_store_new(
             new_handle(out, || {
                 let default = VerifyOptions::default();
                 let options = VerifyOptions {
+                    client_auth_eku: ClientAuthEku::Required,
                     allow_partial_chain: allow_partial_chain != 0,
                     depth: within("verify_depth", verify_depth, 100, default.depth)?,
                     auth_level: within("auth_level", auth_level, 5, default.auth_level)?,

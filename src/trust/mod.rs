@@ -1,6 +1,7 @@
 //! CA certificates, trust stores, the verdict on a presented chain, and revocation by CRL and OCSP.
 
 mod ca;
+mod client_auth_eku;
 pub mod crl;
 mod intermediates;
 pub mod ocsp;
@@ -13,6 +14,7 @@ pub(crate) mod test_ca;
 mod verdict;
 
 pub use ca::{CaCertificate, CaValidity};
+pub use client_auth_eku::{ClientAuthEku, ExtendedKeyUsage, INVALID_PURPOSE};
 pub use intermediates::Intermediates;
 pub use revocation_status::RevocationStatus;
 pub use store::{sent_certificates_in, CertificationPath, TrustStore, VerifyOptions};

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use super::ca::ec_order;
 use super::verdict::{ChainIds, VerifiedChain};
-use super::{CaCertificate, Intermediates, Verdict};
+use super::{CaCertificate, ClientAuthEku, Intermediates, Verdict, INVALID_PURPOSE};
 use crate::certificate::{self, encoded_chain, signed_content};
 use crate::openssl_ext::x509 as ext;
 use crate::Error;
@@ -36,6 +36,8 @@ pub struct VerifyOptions {
     /// OpenSSL security level for keys and signatures, 0..=5
     /// (`X509_VERIFY_PARAM_set_auth_level`).
     pub auth_level: u32,
+    /// Which extendedKeyUsage is accepted.
+    pub client_auth_eku: ClientAuthEku,
 }
 
 impl Default for VerifyOptions {
@@ -44,6 +46,7 @@ impl Default for VerifyOptions {
             allow_partial_chain: false,
             depth: 10,
             auth_level: 2,
+            client_auth_eku: ClientAuthEku::Required,
         }
     }
 }
@@ -174,6 +177,12 @@ impl TrustStore {
         content.push(options.allow_partial_chain.into());
         content.extend_from_slice(&options.depth.to_be_bytes());
         content.extend_from_slice(&options.auth_level.to_be_bytes());
+        match options.client_auth_eku {
+            // As before there was a choice, so that sessions stay valid.
+            ClientAuthEku::Required => {}
+            ClientAuthEku::AllowServerAuth => content.push(1),
+            ClientAuthEku::Any => content.push(2),
+        }
         append_digests(&mut content, cas);
         let digest = certificate::sha256_array(&hash(MessageDigest::sha256(), &content)?)?;
         let mut content = digest.to_vec();
@@ -220,6 +229,11 @@ impl TrustStore {
     /// The CAs in the given order.
     pub fn cas(&self) -> &[Arc<CaCertificate>] {
         &self.cas
+    }
+
+    /// Which extendedKeyUsage is accepted.
+    pub fn client_auth_eku(&self) -> ClientAuthEku {
+        self.options.client_auth_eku
     }
 
     /// OpenSSL security level that keys and signatures must meet.
@@ -276,7 +290,7 @@ impl TrustStore {
                 self.verified_chain(chain, untrusted)?,
                 now,
             )),
-            Err((result, depth)) => Ok(Verdict::from_verify_result(result, depth, now)),
+            Err((code, depth)) => Ok(Verdict::refused(code, depth, now)),
         })?
     }
 
@@ -410,24 +424,26 @@ impl TrustStore {
         };
         let valid = self.valid_at(now)?;
         let store = valid.as_deref().unwrap_or(&self.store);
+        let eku = self.options.client_auth_eku;
         if let Some(stack) = self.with_preferred_intermediates(leaf, untrusted, now)? {
-            if let Some(result) = run(store, leaf, &stack, now, &mut read_chain)? {
+            if let Some(result) = run(store, eku, leaf, &stack, now, &mut read_chain)? {
                 return Ok(result);
             }
         }
         if valid.is_some() {
-            if let Some(result) = run(store, leaf, untrusted, now, &mut read_chain)? {
+            if let Some(result) = run(store, eku, leaf, untrusted, now, &mut read_chain)? {
                 return Ok(result);
             }
         }
         let read = read.ok_or(Error::Panic)?;
-        run(&self.store, leaf, untrusted, now, read)
+        run(&self.store, eku, leaf, untrusted, now, read)
     }
 }
 
 /// Builds and verifies a chain with `untrusted` and passes the result to `read`.
 fn run<T>(
     store: &X509StoreRef,
+    eku: ClientAuthEku,
     leaf: &X509Ref,
     untrusted: &StackRef<X509>,
     now: i64,
@@ -438,9 +454,14 @@ fn run<T>(
         ext::set_verify_time(context, now);
         let trusted = context.verify_cert()?;
         let result = context.error();
-        let refusal = (result, context.error_depth());
+        let refusal = (result.as_raw(), context.error_depth());
         Ok(read(match context.chain() {
-            Some(chain) if trusted && result == X509VerifyResult::OK => Ok(chain),
+            Some(chain) if trusted && result == X509VerifyResult::OK => {
+                match eku.first_violation(chain) {
+                    None => Ok(chain),
+                    Some(depth) => Err((INVALID_PURPOSE, depth)),
+                }
+            }
             _ => Err(refusal),
         }))
     });
@@ -455,7 +476,9 @@ fn x509_store<'c>(
     options: VerifyOptions,
 ) -> Result<X509Store, Error> {
     let mut param = X509VerifyParam::new()?;
-    param.set_purpose(X509PurposeId::SSL_CLIENT)?;
+    if options.client_auth_eku == ClientAuthEku::Required {
+        param.set_purpose(X509PurposeId::SSL_CLIENT)?;
+    }
     param.set_depth(options.depth.min(100) as i32);
     param.set_auth_level(options.auth_level.min(5) as i32);
     if options.allow_partial_chain {
@@ -469,8 +492,8 @@ fn x509_store<'c>(
     Ok(builder.build())
 }
 
-/// A verified chain, leaf first, or the error and its depth.
-type Built<'c> = Result<&'c StackRef<X509>, (X509VerifyResult, u32)>;
+/// A verified chain, leaf first, or the `X509_V_ERR_*` code and its depth.
+type Built<'c> = Result<&'c StackRef<X509>, (i32, u32)>;
 
 /// Appends the digests of CAs, sorted and without duplicates.
 fn append_digests(content: &mut Vec<u8>, cas: &[Arc<CaCertificate>]) {

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use openssl::sha::Sha256;
 use openssl::stack::StackRef;
-use openssl::x509::{X509Ref, X509VerifyResult, X509};
+use openssl::x509::{X509Ref, X509};
 
 use crate::certificate::{self, signed_content};
 use crate::openssl_ext::x509::{verify_error_string, UNSPECIFIED};
@@ -138,10 +138,6 @@ impl Verdict {
             until,
             verified: Some(Rc::new(verified)),
         }
-    }
-
-    pub(super) fn from_verify_result(result: X509VerifyResult, depth: u32, now: i64) -> Verdict {
-        Verdict::refused(result.as_raw(), depth, now)
     }
 
     /// A refusal with an `X509_V_ERR_*` code.

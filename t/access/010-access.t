@@ -74,7 +74,7 @@ deep 401 application/json; charset=utf-8 {"message":"TLS certificate failed veri
 [mtls] 401 FAILED:certificate signature failure at depth 0, subject: "CN=client-a", issuer: "CN=Test CA-A,O=Example Lab,C=CZ"
 [mtls] 401 FAILED:certificate has expired at depth 0, subject: "CN=client-a", issuer: "CN=Test CA-A,O=Example Lab,C=CZ"
 [mtls] 401 FAILED:certificate is not yet valid at depth 0, subject: "CN=client-a", issuer: "CN=Test CA-A,O=Example Lab,C=CZ"
-[mtls] 401 FAILED:unsuitable certificate purpose at depth 0, subject: "CN=client-a", issuer: "CN=Test CA-A,O=Example Lab,C=CZ"
+[mtls] 401 FAILED:unsuitable certificate purpose at depth 0: its extendedKeyUsage has serverAuth and no clientAuth, subject: "CN=client-a", issuer: "CN=Test CA-A,O=Example Lab,C=CZ"
 [mtls] 401 FAILED:certificate chain too long at depth 11, subject: "CN=client-deep", issuer: "CN=Deep 18"
 --- no_error_log
 [crit]

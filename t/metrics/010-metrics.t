@@ -142,6 +142,13 @@ resty_mtls_cache_lookups_total{cache="status",result="hit"} 0
 resty_mtls_cache_lookups_total{cache="status",result="miss"} 0
 resty_mtls_cache_lookups_total{cache="verdict",result="hit"} 2
 resty_mtls_cache_lookups_total{cache="verdict",result="miss"} 4
+# HELP resty_mtls_trusted_certificates_total Verified chains, by the purposes of TLS in the extendedKeyUsage of the client certificate.
+# TYPE resty_mtls_trusted_certificates_total counter
+resty_mtls_trusted_certificates_total{eku="both"} 0
+resty_mtls_trusted_certificates_total{eku="client"} 2
+resty_mtls_trusted_certificates_total{eku="none"} 0
+resty_mtls_trusted_certificates_total{eku="other"} 0
+resty_mtls_trusted_certificates_total{eku="server"} 0
 # HELP resty_mtls_headers_left_out_total Upstream headers that could not be set, once for each client, route and worker.
 # TYPE resty_mtls_headers_left_out_total counter
 # HELP resty_mtls_revocation_answers_total Revocation statuses from OCSP responders and CRLs; rejected: the response cannot be used.
@@ -354,7 +361,7 @@ Content-Type: application/json
 policy.yaml:35:3: warning: routes[3]: has tls-metadata-headers but neither mtls-auth nor tls-handshake-modifier, so the certificate that it forwards is not requested
 ['epoch', 'since', 'workers'] ['epoch', 'failed', 'pid', 'since', 'worker'] True 1 False
 {"counts": {"certificate_requests": 1, "routes": 4, "server_names": 1, "warnings": 1}, "digest": "digest", "epoch": 1, "version": "0.1.0", "worker": 0}
-['ca_time_to_expiry_seconds', 'cache_lookups_total', 'certificate_requests_total', 'certificate_time_to_expiry_seconds', 'certificates_presented_total', 'client_hellos_total', 'connections_total', 'handshake_errors_total', 'lease_takeovers_total', 'metrics_shared', 'policy_epoch', 'policy_in_force_epoch', 'policy_in_force_since_seconds', 'policy_info', 'policy_reload_failing', 'policy_reloads_total', 'requests_total', 'responses_total', 'shortages_total', 'verdicts_total']
+['ca_time_to_expiry_seconds', 'cache_lookups_total', 'certificate_requests_total', 'certificate_time_to_expiry_seconds', 'certificates_presented_total', 'client_hellos_total', 'connections_total', 'handshake_errors_total', 'lease_takeovers_total', 'metrics_shared', 'policy_epoch', 'policy_in_force_epoch', 'policy_in_force_since_seconds', 'policy_info', 'policy_reload_failing', 'policy_reloads_total', 'requests_total', 'responses_total', 'shortages_total', 'trusted_certificates_total', 'verdicts_total']
 ['count', 'sum'] 1
 client_hellos_total 2
 requests_total {"pay": {"401": 1, "pass": 2}}

@@ -6,6 +6,7 @@ mod ca_certificates;
 mod certificate_auth;
 mod certificate_files;
 mod certificate_request;
+mod client_auth_eku;
 mod consumers;
 mod credentials;
 mod crl_sets;
@@ -37,6 +38,7 @@ use self::acl_warnings::warn_about_acls;
 use self::ca_certificates::{CaCertificates, CaReader};
 use self::certificate_auth::AuthBuilder;
 use self::certificate_request::certificate_request;
+use self::client_auth_eku::refuse_unlimited_eku;
 use self::consumers::ConsumerIndex;
 use self::crl_sets::CrlSets;
 use self::digest::{update_number, update_text};
@@ -110,6 +112,7 @@ pub(super) fn compile(
     };
     let plugins = Plugins::new(document, &mut auths, report);
     refuse_conflicts(document, &scopes, report);
+    refuse_unlimited_eku(document, &scopes, report);
     let mut headers = UpstreamHeadersBuilder {
         document,
         plugins: &plugins,

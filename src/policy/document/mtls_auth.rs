@@ -11,7 +11,7 @@ use crate::policy::report::{Path, Position};
 use crate::policy::tree::Node;
 use crate::policy::{GroupBy, RevocationMode};
 use crate::text::quoted;
-use crate::trust::VerifyOptions;
+use crate::trust::{ClientAuthEku, VerifyOptions};
 
 /// The id or username of a consumer.
 pub(in crate::policy) type ConsumerName<'t> = (&'t str, Position);
@@ -151,6 +151,13 @@ impl Hash for IgnoringPositions<'_, '_> {
     }
 }
 
+/// The values of `client_auth_eku`.
+const CLIENT_AUTH_EKU: &[(&str, ClientAuthEku)] = &[
+    ("required", ClientAuthEku::Required),
+    ("allow_server_auth", ClientAuthEku::AllowServerAuth),
+    ("any", ClientAuthEku::Any),
+];
+
 const MTLS_AUTH: Schema = Schema {
     name: "mtls-auth",
     supported: &[
@@ -160,6 +167,7 @@ const MTLS_AUTH: Schema = Schema {
         "skip_consumer_lookup",
         "verify_depth",
         "auth_level",
+        "client_auth_eku",
         "resumption",
         "revocation_check_mode",
         "http_timeout",
@@ -218,6 +226,9 @@ impl<'t> DocumentReader<'t, '_> {
             auth_level: self
                 .integer(object, path, "auth_level", 0, 5)
                 .unwrap_or(default.auth_level),
+            client_auth_eku: self
+                .one_of(object, path, "client_auth_eku", CLIENT_AUTH_EKU)
+                .unwrap_or(default.client_auth_eku),
         };
     }
 

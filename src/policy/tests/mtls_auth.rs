@@ -1,6 +1,7 @@
 //! `mtls-auth`: its fields, its CRLs, and their part in the digest.
 
 use super::*;
+use crate::trust::ClientAuthEku;
 
 #[test]
 fn mtls_auth_defaults_are_kongs() {
@@ -321,5 +322,102 @@ fn crls_are_read_relative_to_the_policy_and_change_the_status_key_only() {
             "{label}:6:3: warning: plugins[0].config.crls: have no effect with the \
              revocation_check_mode 'SKIP'"
         )]
+    );
+}
+
+#[test]
+fn client_auth_eku_is_part_of_the_trust_store() {
+    let text = with_auth("    client_auth_eku: required\n", "");
+    let policies = ["null", "required", "allow_server_auth", "any"]
+        .map(|value| policy(&text.replace("eku: required", &format!("eku: {value}"))));
+    let ekus = policies
+        .each_ref()
+        .map(|policy| auth(policy).store.client_auth_eku());
+    assert_eq!(
+        ekus,
+        [
+            ClientAuthEku::Required,
+            ClientAuthEku::Required,
+            ClientAuthEku::AllowServerAuth,
+            ClientAuthEku::Any
+        ]
+    );
+    let [none, required, server, any] = policies.each_ref().map(|policy| {
+        let request = policy.certificate_request(None).unwrap();
+        (
+            policy.plans.len(),
+            *auth(policy).store.verdict_key(),
+            *request.session_id_context(),
+        )
+    });
+    assert_eq!(none, required);
+    assert!(required.1 != server.1 && server.1 != any.1 && required.1 != any.1);
+    assert!(required.2 != server.2 && server.2 != any.2);
+}
+
+#[test]
+fn client_auth_eku_without_a_limit_of_clients_is_refused() {
+    let error = |value: &str, place: &str| {
+        format!(
+            ".config.client_auth_eku: '{value}' lets in every holder of a certificate of the CAs \
+             at {place}, of public CAs everybody with a DNS name; expected consumers (without \
+             skip_consumer_lookup and default_consumer), or acl or client-cert-acl with 'allow'"
+        )
+    };
+    let found = |value: &str, fields: &str, rest: &str| {
+        let fields = format!("    client_auth_eku: {value}\n{fields}");
+        match Policy::from_yaml(with_auth(&fields, rest).as_bytes(), "p") {
+            Ok(_) => Vec::new(),
+            Err(errors) => errors
+                .iter()
+                .map(|error| {
+                    format!(
+                        ".{}: {}",
+                        error.path.split_once('.').unwrap().1,
+                        error.message
+                    )
+                })
+                .collect(),
+        }
+    };
+    let skip = "    skip_consumer_lookup: true\n";
+    let everywhere = "a request without a route";
+    for value in ["allow_server_auth", "any"] {
+        assert_eq!(found(value, skip, ""), [error(value, everywhere)]);
+        let default = "    default_consumer: ann\n";
+        assert_eq!(found(value, default, ""), [error(value, everywhere)]);
+    }
+    assert_eq!(found("required", skip, ""), [""; 0]);
+    // One plugin of each kind that limits clients, and the same without a limit.
+    let rules = |list: &str| {
+        format!("- name: client-cert-acl\n  config: {{{list}: [{{subject.CN: ann}}]}}\n")
+    };
+    let acl = |list: &str| format!("- {{name: acl, config: {{{list}: [ann]}}}}\n");
+    for (rest, limited) in [
+        (rules("allow"), true),
+        (rules("deny"), false),
+        (acl("allow"), true),
+        (acl("deny"), false),
+    ] {
+        let found = found("any", skip, &rest);
+        assert_eq!(found.is_empty(), limited, "{rest}: {found:?}");
+    }
+    // A limit on one route does not limit another.
+    let routes = "routes:\n- name: a\n  plugins:\n  - name: client-cert-acl\n    \
+                  config: {allow: [{subject.CN: ann}]}\n- name: b\n";
+    let auth = format!(
+        "- name: mtls-auth\n  config: {{ca_certificates: [{ID_A}], skip_consumer_lookup: true, \
+         client_auth_eku: any}}\n"
+    );
+    let on = |scope: &str| {
+        let auth = auth.replacen("mtls-auth\n", &format!("mtls-auth\n  {scope}\n"), 1);
+        with_cas(&format!("{routes}plugins:\n{auth}"))
+    };
+    policy(&on("route: a"));
+    let errors = errors(&on("route: b"));
+    let expected = error("any", "routes[1]");
+    assert!(
+        errors.iter().any(|error| error.contains(&expected)),
+        "{errors:?}"
     );
 }

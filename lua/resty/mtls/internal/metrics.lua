@@ -89,6 +89,9 @@ local FAMILIES = {
       help = "Valid certificates that were denied: blocked, on a deny list, or not on an allow list." },
     { name = "blocks", type = "gauge", labels = {},
       help = "Blocks of certificates in force on this node." },
+    { name = "trusted_certificates_total", type = "counter", labels = { "eku" },
+      zero = { { "client" }, { "server" }, { "both" }, { "none" }, { "other" } },
+      help = "Verified chains, by the purposes of TLS in the extendedKeyUsage of the client certificate." },
     { name = "headers_left_out_total", type = "counter", labels = { "reason" },
       help = "Upstream headers that could not be set, once for each client, route and worker." },
     { name = "revocation_answers_total", type = "counter", labels = { "source", "answer" },
@@ -151,6 +154,11 @@ local EVENTS = {
     [CONST.EVENT_DENIED_BY_BLOCK] = { "denied_certificates_total", "block" },
     [CONST.EVENT_DENIED_BY_LIST] = { "denied_certificates_total", "deny" },
     [CONST.EVENT_DENIED_UNLISTED] = { "denied_certificates_total", "allow" },
+    [CONST.EVENT_TRUSTED_FOR_CLIENTS] = { "trusted_certificates_total", "client" },
+    [CONST.EVENT_TRUSTED_FOR_SERVERS] = { "trusted_certificates_total", "server" },
+    [CONST.EVENT_TRUSTED_FOR_BOTH] = { "trusted_certificates_total", "both" },
+    [CONST.EVENT_TRUSTED_FOR_OTHER] = { "trusted_certificates_total", "other" },
+    [CONST.EVENT_TRUSTED_FOR_ANY] = { "trusted_certificates_total", "none" },
 }
 
 

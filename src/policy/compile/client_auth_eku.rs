@@ -1,0 +1,81 @@
+//! Refuses routes that would let in every holder of a certificate of a public CA.
+
+use super::scopes::{Scopes, Slots};
+use crate::policy::document::{Document, MtlsAuth, PluginConfig, PluginKind};
+use crate::policy::report::{Path, Report};
+use crate::trust::ClientAuthEku;
+
+/// Reports plugins with another `client_auth_eku` than `required` on a route where nothing but the
+/// chain is required of a certificate. A certificate with serverAuth only shows that its holder has
+/// a DNS name. Each plugin is reported once.
+pub(super) fn refuse_unlimited_eku(document: &Document<'_>, scopes: &Scopes, report: &mut Report) {
+    let mut reported = vec![false; document.plugins.len()];
+    let routes = document.routes.iter().enumerate().map(|(position, route)| {
+        (
+            scopes.effective(position),
+            Path::Compact(&route.location.path),
+        )
+    });
+    let services = scopes
+        .services_without_routes()
+        .filter_map(|(service, slots)| {
+            let service = document.services.get(service)?;
+            Some((*slots, Path::Compact(&service.location.path)))
+        });
+    let global = std::iter::once((scopes.global, Path::Text("a request without a route")));
+    for (slots, place) in global.chain(routes).chain(services) {
+        for kind in [PluginKind::MtlsAuth, PluginKind::HeaderCertAuth] {
+            let Some(position) = slots[kind as usize] else {
+                continue;
+            };
+            let (Some(plugin), Some(reported)) =
+                (document.plugins.get(position), reported.get_mut(position))
+            else {
+                continue;
+            };
+            let config = match &plugin.config {
+                PluginConfig::MtlsAuth(config) => config,
+                PluginConfig::HeaderCertAuth(config) => &config.auth,
+                _ => continue,
+            };
+            let value = match config.options.client_auth_eku {
+                ClientAuthEku::Required => continue,
+                ClientAuthEku::AllowServerAuth => "allow_server_auth",
+                ClientAuthEku::Any => "any",
+            };
+            if *reported || limits_clients(config) || allows_some(document, &slots) {
+                continue;
+            }
+            *reported = true;
+            let path = Path::Compact(&plugin.location.path);
+            let path = path.field("config");
+            let message = format!(
+                "'{value}' lets in every holder of a certificate of the CAs at {place}, of public \
+                 CAs everybody with a DNS name; expected consumers (without skip_consumer_lookup \
+                 and default_consumer), or acl or client-cert-acl with 'allow'"
+            );
+            report.error(
+                plugin.location.position,
+                &path.field("client_auth_eku"),
+                message,
+            );
+        }
+    }
+}
+
+/// Whether only certificates that map to a consumer are accepted, or no CA is trusted.
+fn limits_clients(config: &MtlsAuth<'_>) -> bool {
+    let maps = !config.skip_consumer_lookup && config.default_consumer.is_none();
+    maps || config.cas.is_empty()
+}
+
+/// Whether another plugin accepts some certificates only. One that denies some accepts the others.
+fn allows_some(document: &Document<'_>, slots: &Slots) -> bool {
+    let plugins = slots.iter().flatten();
+    let mut plugins = plugins.filter_map(|plugin| document.plugins.get(*plugin));
+    plugins.any(|plugin| match &plugin.config {
+        PluginConfig::Acl(acl) => !acl.allow.is_empty(),
+        PluginConfig::ClientCertAcl(rules) => !rules.allow.is_empty(),
+        _ => false,
+    })
+}
