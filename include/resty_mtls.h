@@ -822,6 +822,26 @@ int32_t rmtls_engine_request_certificate(const struct rmtls_engine *engine,
                                          void *ssl,
                                          struct rmtls_buf *err);
 
+// Whether the policy in force has another certificate request for the server name of `ssl` than
+// the one under which the client connected: `outdated` becomes 1 or 0. With 1, a new handshake may
+// change a refusal, so the connection should end with it.
+//
+// # Safety
+// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `outdated` is NULL
+// or valid for writing.
+int32_t rmtls_engine_is_outdated(const struct rmtls_engine *engine, void *ssl, int32_t *outdated);
+
+// From now on `rmtls_connection_is_open` tells whether the connection of `ssl` is open: `number`
+// becomes its number. `RMTLS_NOT_FOUND` when it was called for this connection before.
+//
+// # Safety
+// `ssl` is NULL or a live `SSL`; `number` is NULL or valid for writing.
+int32_t rmtls_connection_watch(void *ssl, uint32_t *number);
+
+// `RMTLS_OK` if the connection with this number of `rmtls_connection_watch` is open, else
+// `RMTLS_NOT_FOUND`. To be called in the same thread.
+int32_t rmtls_connection_is_open(uint32_t number);
+
 // As `rmtls_engine_access`, for a plan with `RMTLS_PLAN_HEADER_CERTIFICATE`. `headers` are the
 // request headers that the route may read. `trusted` is 1 when the peer of the TCP connection is
 // in `trusted_ips`.

@@ -1,6 +1,7 @@
 //! The state of one TLS connection from its ClientHello to its end, kept in `SSL` ex_data.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
@@ -11,7 +12,7 @@ use openssl::x509::X509;
 use crate::background;
 use crate::certificate::{encoded_chain, sha256, Certificate, CertificateDigests};
 use crate::decision::Decision;
-use crate::handshake::CertificateRequest;
+use crate::handshake::{server_name, CertificateRequest};
 use crate::metrics::{self, Event};
 use crate::openssl_ext::ssl::{self as ext, AttachedCaNames, ExData, HandshakeCallbacks};
 use crate::trust::Verdict;
@@ -19,6 +20,7 @@ use crate::Error;
 
 thread_local! {
     static NUMBER: Cell<u32> = const { Cell::new(0) };
+    static WATCHED: RefCell<HashSet<u32>> = RefCell::default();
 }
 
 /// Most trust stores whose verdicts one connection caches.
@@ -60,10 +62,25 @@ impl Drop for CurrentRequest {
     }
 }
 
+/// The number of a connection that is in [`WATCHED`] until it is freed; 0 if it is not.
+#[derive(Default)]
+struct Watch(Cell<u32>);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if self.0.get() != 0 {
+            // Without the set, the thread is ending.
+            let _ = WATCHED.try_with(|watched| watched.borrow_mut().remove(&self.0.get()));
+        }
+    }
+}
+
 /// One TLS connection.
 #[derive(Default)]
 pub struct Connection {
     request: CurrentRequest,
+    /// The server name of the ClientHello, in normal form.
+    server_name: Option<Box<[u8]>>,
     /// Whether the ClientHello phase ran.
     saw_client_hello: bool,
     /// Whether the certificate phase requested a certificate in this handshake.
@@ -76,13 +93,15 @@ pub struct Connection {
     cached_decision: RefCell<Option<CachedDecision>>,
     first_forwarded: Cell<u64>,
     number: Cell<u32>,
+    watch: Watch,
     server_certificate_id: OnceCell<u32>,
 }
 
 impl Connection {
-    /// Stores the certificate request of the server name and binds the session to it.
+    /// Stores the server name and its certificate request, and binds the session to the request.
     pub fn on_client_hello(
         ssl: &SslRef,
+        server_name: Option<&[u8]>,
         request: Option<Arc<CertificateRequest>>,
     ) -> Result<(), Error> {
         if let Some(request) = &request {
@@ -93,6 +112,8 @@ impl Connection {
             ssl,
             Connection {
                 request: CurrentRequest(request),
+                server_name: server_name
+                    .and_then(|name| server_name::normalise(name, &mut [0; 256]).map(Box::from)),
                 saw_client_hello: true,
                 ..Connection::default()
             },
@@ -160,6 +181,36 @@ impl Connection {
             Some(request) => request.matches_session(ext::session_id_context(ssl)),
             None => self.request.0.is_none(),
         }
+    }
+
+    /// Whether the session was made under the certificate request that the server name had at the
+    /// ClientHello. OpenSSL resumes no other session.
+    pub fn is_bound_to_own_request(&self, ssl: &SslRef) -> bool {
+        let request = self.request.0.as_deref();
+        request.is_some_and(|own| own.matches_session(ext::session_id_context(ssl)))
+    }
+
+    /// The server name of the ClientHello, in normal form. After a HelloRetryRequest it is that of
+    /// the first ClientHello, by which the certificate request was chosen.
+    pub fn server_name(&self) -> Option<&[u8]> {
+        self.server_name.as_deref()
+    }
+
+    /// Whether `host` is the server name of the ClientHello.
+    pub fn is_own_name(&self, host: &[u8]) -> bool {
+        let host = server_name::normalise(host, &mut [0; 256]).map(Box::from);
+        host.is_some() && host == self.server_name
+    }
+
+    /// Whether a new handshake under the server name of this connection would be another one:
+    /// `current` is the certificate request that the name has now.
+    pub fn is_outdated(&self, current: Option<&CertificateRequest>) -> bool {
+        self.saw_client_hello
+            && match (self.request.0.as_deref(), current) {
+                (None, None) => false,
+                (Some(own), Some(current)) => !own.requests_the_same(current),
+                _ => true,
+            }
     }
 
     /// Digests of leaf and chain; `None` when the client presented no certificate.
@@ -255,6 +306,18 @@ impl Connection {
         self.number.get()
     }
 
+    /// From now on [`is_open`] tells whether this connection is open. Returns its number when called
+    /// for the first time.
+    pub fn watch(&self) -> Option<u32> {
+        if self.watch.0.get() != 0 {
+            return None;
+        }
+        let number = self.number();
+        self.watch.0.set(number);
+        WATCHED.with_borrow_mut(|watched| watched.insert(number));
+        Some(number)
+    }
+
     /// Identifies the names in this server's own certificate; computed once.
     pub fn server_certificate_id(&self, compute: impl FnOnce() -> u32) -> u32 {
         *self.server_certificate_id.get_or_init(compute)
@@ -288,6 +351,12 @@ impl Connection {
             let _ = ext::rebind_session(ssl, request.unresumable_context());
         }
     }
+}
+
+/// Whether the connection for which [`Connection::watch`] returned this number is open, that is not
+/// freed yet.
+pub fn is_open(number: u32) -> bool {
+    WATCHED.with_borrow(|watched| watched.contains(&number))
 }
 
 impl HandshakeCallbacks for Connection {
@@ -339,4 +408,92 @@ fn ex_data() -> Result<&'static ExData<Connection>, Error> {
         .get_or_init(ExData::new)
         .as_ref()
         .map_err(Error::clone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use openssl::ssl::{Ssl, SslContext, SslMethod};
+
+    use crate::handshake::CA_NAMES_BUDGET;
+    use crate::testing;
+    use crate::trust::{CaCertificate, TrustStore, VerifyOptions};
+
+    fn connection(name: Option<&[u8]>, request: Option<Arc<CertificateRequest>>) -> Ssl {
+        let context = SslContext::builder(SslMethod::tls()).unwrap().build();
+        let ssl = Ssl::new(&context).unwrap();
+        Connection::on_client_hello(&ssl, name, request).unwrap();
+        ssl
+    }
+
+    /// A request without stores, with or without a CA name.
+    fn request(with_ca_name: bool) -> CertificateRequest {
+        let ca: Arc<CaCertificate> = testing::pki().ca_certificate();
+        let names = with_ca_name.then(|| vec![ca]);
+        CertificateRequest::new(&[], names.as_deref(), CA_NAMES_BUDGET).unwrap()
+    }
+
+    #[test]
+    fn is_own_name_compares_normal_forms() {
+        let ssl = connection(Some(b"API.Example.com."), None);
+        let connection = Connection::of(&ssl).unwrap();
+        assert!(connection.is_own_name(b"api.example.com"));
+        assert!(connection.is_own_name(b"Api.example.COM."));
+        for other in [
+            &b"example.com"[..],
+            b"api.example.com..",
+            b"api.example.com\0",
+            b"",
+        ] {
+            assert!(!connection.is_own_name(other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn is_own_name_without_a_server_name_is_false() {
+        for name in [None, Some(&b""[..]), Some(&b"a\0b"[..])] {
+            let ssl = connection(name, None);
+            let connection = Connection::of(&ssl).unwrap();
+            for host in [&b""[..], b".", b"a\0b", b"127.0.0.1"] {
+                assert!(!connection.is_own_name(host), "{name:?} {host:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn is_outdated_compares_what_is_requested_and_ca_names() {
+        let ca = testing::pki().ca_certificate();
+        let store = TrustStore::new(std::slice::from_ref(&ca), VerifyOptions::default()).unwrap();
+        let other = CertificateRequest::new(&[Arc::new(store)], None, CA_NAMES_BUDGET).unwrap();
+        let ssl = connection(Some(b"a"), Some(Arc::new(request(true))));
+        let asked = Connection::of(&ssl).unwrap();
+        assert!(!asked.is_outdated(Some(&request(true))));
+        assert!(asked.is_outdated(Some(&request(false))), "CA names");
+        assert!(asked.is_outdated(Some(&request(true).without_resumption())));
+        assert!(asked.is_outdated(Some(&other)), "trust stores");
+        assert!(asked.is_outdated(None));
+
+        let ssl = connection(Some(b"a"), None);
+        let not_asked = Connection::of(&ssl).unwrap();
+        assert!(!not_asked.is_outdated(None));
+        assert!(not_asked.is_outdated(Some(&request(true))));
+        assert!(
+            !Connection::default().is_outdated(Some(&request(true))),
+            "without the ClientHello phase a new handshake changes nothing"
+        );
+    }
+
+    #[test]
+    fn is_open_until_the_connection_is_freed() {
+        let ssl = connection(None, None);
+        let other = connection(None, None);
+        let number = Connection::of(&ssl).unwrap().watch().unwrap();
+        assert_eq!(Connection::of(&ssl).unwrap().watch(), None, "once");
+        assert_ne!(Connection::of(&other).unwrap().watch(), Some(number));
+        assert!(is_open(number));
+        drop(ssl);
+        assert!(!is_open(number));
+        assert!(!is_open(0));
+    }
 }

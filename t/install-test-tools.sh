@@ -31,6 +31,8 @@ pip_install() {
 
 pip_install cryptography_vectors cryptography_vectors "$python" 126 "t/revocation/060-pkits.t will be skipped"
 pip_install prometheus_client prometheus_client "$python" 1 "parts of t/metrics/010-metrics.t will be skipped"
+pip_install h2 h2==4.4.1 "$python" 1 "parts of t/handshake/100-rotation.t will be skipped"
+pip_install requests requests "$python" 2 "parts of t/handshake/110-pooled-clients.t will be skipped"
 pip_install http_sf http-sf==1.5.0 "$python" 1 "parts of t/headers/040-dialect-readers.t will be skipped"
 pip_install cryptography cryptography target/readers/python 15 "parts of t/headers/040-dialect-readers.t will be skipped"
 
@@ -75,6 +77,13 @@ if [ -n "$go" ] && [ -z "$(find target/readers/xfcc/model -newer t/headers/reade
             "$go" get github.com/alecholmes/xfccparser && "$go" build -tags xfccparser -o ../xfccparser .
         }
     ) || missing "the model of xfccparser" "parts of t/headers/040-dialect-readers.t will be skipped"
+fi
+
+if [ -n "$go" ] && ! [ target/readers/pooled/pooled -nt t/clients/pooled/pooled.go ]; then
+    mkdir -p target/readers/pooled
+    GOPATH=$PWD/target/readers/gopath GOCACHE=$PWD/target/readers/gocache GOTOOLCHAIN=local GO111MODULE=off \
+        t/step -l "$log" "go builds a pooled client" "$go" build -o target/readers/pooled/pooled t/clients/pooled/pooled.go ||
+        missing "a pooled client in Go" "parts of t/handshake/110-pooled-clients.t will be skipped"
 fi
 
 npm_install target/oidc t/servers/openid-provider oidc-provider 16 "t/token/010-openid-connect.t and t/token/020-behind-haproxy.t will be skipped"

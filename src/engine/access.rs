@@ -370,6 +370,10 @@ fn refuse_or_anonymous(request: &Request<'_>, auth: &Auth, failure: Failure) -> 
 
 /// Refuses early data, and a request whose Host has another certificate request than the one under
 /// which the session of its connection was made.
+///
+/// A connection whose own server name is the Host was made under this very name, so only a change
+/// of the policy makes a difference. Its certificate is verified by the policy in force. It is
+/// refused only if that policy wants what its handshake did not do.
 fn early_or_misdirected(
     request: &Request<'_>,
     connection: &Connection,
@@ -392,10 +396,20 @@ fn early_or_misdirected(
     if connection.is_bound(ssl, expected) {
         return None;
     }
-    let why = if connection.saw_client_hello() {
+    let why = if !connection.saw_client_hello() {
+        NO_CLIENT_HELLO_PHASE
+    } else if !connection.is_own_name(request.host) {
         "the TLS session was made with another certificate request than this Host's"
     } else {
-        NO_CLIENT_HELLO_PHASE
+        match expected {
+            Some(_) if !connection.is_bound_to_own_request(ssl) => {
+                "no certificate was requested under this Host when the client connected"
+            }
+            Some(expected) if !expected.resumption() && ext::is_resumed(ssl) => {
+                "the TLS session was resumed, which this Host no longer accepts"
+            }
+            _ => return None,
+        }
     };
     Some(Decision::refuse(
         Outcome::Misdirected,

@@ -22,7 +22,7 @@ impl Engine {
     /// only phase that also runs when a session is resumed.
     pub fn client_hello(&self, ssl: &SslRef, server_name: Option<&[u8]>) -> Result<(), Error> {
         let request = self.policy()?.certificate_request(server_name).cloned();
-        Connection::on_client_hello(ssl, request)
+        Connection::on_client_hello(ssl, server_name, request)
     }
 
     /// Certificate phase: requests a certificate if the server name has a certificate request.
@@ -36,6 +36,16 @@ impl Engine {
             Some(connection) => connection.request_certificate(ssl),
             None => Err(Error::Misuse(NO_CLIENT_HELLO_PHASE.to_owned())),
         }
+    }
+
+    /// Whether a new handshake of the client may change a refusal: the server name of this connection
+    /// had another certificate request when the client connected than it has in the policy in force.
+    pub fn is_outdated(&self, ssl: &SslRef) -> Result<bool, Error> {
+        let policy = self.policy()?;
+        Ok(Connection::of(ssl).is_some_and(|connection| {
+            let current = policy.certificate_request(connection.server_name());
+            connection.is_outdated(current.map(|request| &**request))
+        }))
     }
 
     /// Why a connection has no client certificate, for the error log: the client presented none, or

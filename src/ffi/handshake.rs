@@ -3,7 +3,8 @@
 use std::ffi::c_void;
 
 use super::engine::rmtls_engine;
-use super::{bytes, connection, guard_with, handle, rmtls_buf};
+use super::{bytes, connection, guard, guard_with, handle, output, rmtls_buf};
+use crate::connection::{self as connections, Connection};
 use crate::Error;
 
 /// ClientHello phase: binds the TLS session of `ssl` to the certificate request of this server
@@ -57,4 +58,54 @@ pub unsafe extern "C" fn rmtls_engine_request_certificate(
             }
         })
     }
+}
+
+/// Whether the policy in force has another certificate request for the server name of `ssl` than
+/// the one under which the client connected: `outdated` becomes 1 or 0. With 1, a new handshake may
+/// change a refusal, so the connection should end with it.
+///
+/// # Safety
+/// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `outdated` is NULL
+/// or valid for writing.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_is_outdated(
+    engine: *const rmtls_engine,
+    ssl: *mut c_void,
+    outdated: *mut i32,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        let (engine, outdated) = unsafe { (handle(engine)?, output(outdated)?) };
+        *outdated = 0;
+        // SAFETY: as above.
+        let ssl = unsafe { connection(ssl) }.ok_or(Error::NullArgument)?;
+        *outdated = engine.0.is_outdated(ssl)?.into();
+        Ok(())
+    })
+}
+
+/// From now on `rmtls_connection_is_open` tells whether the connection of `ssl` is open: `number`
+/// becomes its number. `RMTLS_NOT_FOUND` when it was called for this connection before.
+///
+/// # Safety
+/// `ssl` is NULL or a live `SSL`; `number` is NULL or valid for writing.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_connection_watch(ssl: *mut c_void, number: *mut u32) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        let (ssl, number) = unsafe { (connection(ssl), output(number)?) };
+        let watched = Connection::of_or_new(ssl.ok_or(Error::NullArgument)?)?.watch();
+        *number = watched.ok_or(Error::NotFound)?;
+        Ok(())
+    })
+}
+
+/// `RMTLS_OK` if the connection with this number of `rmtls_connection_watch` is open, else
+/// `RMTLS_NOT_FOUND`. To be called in the same thread.
+#[no_mangle]
+pub extern "C" fn rmtls_connection_is_open(number: u32) -> i32 {
+    guard(|| match connections::is_open(number) {
+        true => Ok(()),
+        false => Err(Error::NotFound),
+    })
 }

@@ -205,8 +205,9 @@ pub unsafe extern "C" fn rmtls_sni_map_client_hello(
     // SAFETY: the caller's promises, passed on unchanged.
     unsafe {
         guard_with(err, || {
-            let request = handle(map)?.certificate_request(server_name(name, name_len)?)?;
-            Connection::on_client_hello(connection(ssl).ok_or(Error::NullArgument)?, request)
+            let name = server_name(name, name_len)?;
+            let request = handle(map)?.certificate_request(name)?;
+            Connection::on_client_hello(connection(ssl).ok_or(Error::NullArgument)?, name, request)
         })
     }
 }

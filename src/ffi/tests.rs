@@ -315,6 +315,8 @@ fn exports_refuse_null() {
             rmtls_engine_plan(null!(), null!(), 0, null!()),
             rmtls_engine_client_hello(null!(), null!(), null!(), 0, null!()),
             rmtls_engine_request_certificate(null!(), null!(), null!()),
+            rmtls_engine_is_outdated(null!(), null!(), null!()),
+            rmtls_connection_watch(null!(), null!()),
             rmtls_engine_access(null!(), null!(), 0, null!(), 0, 0, null!(), null!()),
             rmtls_engine_reserved_headers(null!(), null!(), 0, null!(), 0, null!()),
             rmtls_engine_header_lines(null!(), null!(), 0, null!(), 0, null!()),

@@ -66,6 +66,13 @@ impl CaNames {
         })
     }
 
+    /// Whether `other` is the same list on the wire, up to spellings that OpenSSL holds for equal.
+    pub fn sends_the_same(&self, other: &CaNames) -> bool {
+        let equal =
+            |(a, b): (&X509Name, &X509Name)| a.try_cmp(b).is_ok_and(std::cmp::Ordering::is_eq);
+        self.names.len() == other.names.len() && self.names.iter().zip(&other.names).all(equal)
+    }
+
     /// Number of names that are sent.
     pub fn len(&self) -> usize {
         self.names.len()

@@ -67,6 +67,12 @@ impl CertificateRequest {
         self.binding.matches(context)
     }
 
+    /// Whether a handshake under `other` is the same: what is requested, which CA names are sent,
+    /// and what its session is bound to.
+    pub fn requests_the_same(&self, other: &CertificateRequest) -> bool {
+        self.binding == other.binding && self.ca_names.sends_the_same(&other.ca_names)
+    }
+
     /// Number of CA names sent.
     pub fn ca_names_len(&self) -> usize {
         self.ca_names.len()

@@ -102,8 +102,9 @@ async def main(port, sni, host, path="/", crt=None, key=None, sess_in=None, sess
         os._exit(0)
 
 
-try:
-    asyncio.run(main(**dict(option.split("=", 1) for option in sys.argv[1:])))
-except (ConnectionError, TimeoutError, asyncio.TimeoutError) as error:
-    print(f"error={error!r}")
-    sys.exit(1)
+if __name__ == "__main__":
+    try:
+        asyncio.run(main(**dict(option.split("=", 1) for option in sys.argv[1:])))
+    except (ConnectionError, TimeoutError, asyncio.TimeoutError) as error:
+        print(f"error={error!r}")
+        sys.exit(1)

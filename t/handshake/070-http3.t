@@ -2,6 +2,7 @@
 
 use lib 't/lib';
 use TestMtls;
+use TestRotation;
 
 my $nginx = $ENV{TEST_NGINX_BINARY} // "nginx";
 
@@ -107,6 +108,9 @@ reused=0 certreq=1 status=401
 reused=1 certreq=0 status=200
 _EOC_
 
+# Each stream of a QUIC connection takes one.
+worker_connections(512);
+
 run_blocks();
 
 __DATA__
@@ -173,6 +177,19 @@ h3 sni=a.test host=a.test,a.test as=client-a sess_in=session early=1 | facts reu
 _EOC_
 --- client_out_like
 \Areused=1 early=(?:accepted status=425,200|refused status=200,200) body=SUCCESS CN=client-a,O=Example chain 1\n\z
+--- no_error_log
+[crit]
+[alert]
+
+
+
+=== TEST 5: a change of the policy over HTTP/3: as over HTTP/1.1, and connections end by CONNECTION_CLOSE
+--- quic
+--- policy eval: $::RotationPolicy
+--- http_config eval: $::Cache
+--- config eval: $::RotationConfig
+--- client eval: TestRotation::rotation("h3")
+--- client_out eval: $::RotationExpected
 --- no_error_log
 [crit]
 [alert]

@@ -239,7 +239,7 @@ now | sed 's/epoch.*/epoch/'
 code a.test/t $(as client-b)
 _EOC_
 --- client_out
-421 application/json; charset=utf-8 {"message":"Misdirected Request"}
+401 application/json; charset=utf-8 {"message":"TLS certificate failed verification"}
 policy reloaded: epoch
 200 text/plain SUCCESS
 --- no_error_log
@@ -353,7 +353,7 @@ _EOC_
 20 SUCCESS
 routes=2 last_error=nil
 SUCCESS
-421 application/json; charset=utf-8 {"message":"Misdirected Request"}
+200 text/plain SUCCESS
 200 text/plain SUCCESS
 --- no_error_log
 [crit]
@@ -442,7 +442,7 @@ now | sed 's/epoch.*/epoch/'
 code a.test/t $(as client-b)
 _EOC_
 --- client_out
-421 application/json; charset=utf-8 {"message":"Misdirected Request"}
+401 application/json; charset=utf-8 {"message":"TLS certificate failed verification"}
 policy reloaded: epoch
 200 text/plain SUCCESS
 --- error_log

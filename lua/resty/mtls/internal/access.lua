@@ -8,6 +8,7 @@ local decision_cache = require "resty.mtls.internal.decision_cache"
 local client_of = require("resty.mtls.internal.client").of_request
 local upstream_headers = require "resty.mtls.internal.upstream_headers"
 local connection = require "resty.mtls.internal.connection"
+local graceful_close = require "resty.mtls.internal.graceful_close"
 local request_headers = require "resty.mtls.internal.request_headers"
 local metrics = require "resty.mtls.internal.metrics"
 local token_issuer = require "resty.mtls.internal.token_issuer"
@@ -121,17 +122,39 @@ local function read_lines(engine, plan, ssl)
 end
 
 
-local function refuse(outcome)
-    local status, body = REFUSALS[outcome][1], REFUSALS[outcome][2]
+local is_outdated = ffi.new("int32_t[1]")
 
-    ngx_log(ngx.ERR, "[mtls] ", status, " ", library.text(reason))
+
+-- Sends a refusal. If the certificate request of the connection's server name has changed since the client
+-- connected, a new handshake may change a 401 or 421, and the connection ends with it.
+local function send_refusal(engine, ssl, status, body, challenge)
+    local send_headers
+    if (status == 401 or status == 421) and ssl ~= nil
+        and C.rmtls_engine_is_outdated(engine.handle, ssl, is_outdated) == OK and is_outdated[0] == 1
+    then
+        send_headers = graceful_close.begin()
+    end
 
     ngx.status = status
     ngx.header["Content-Type"] = JSON
     ngx.header["Content-Length"] = #body
+    ngx.header["WWW-Authenticate"] = challenge
+    if send_headers then
+        send_headers()
+    end
+
     ngx.print(body)
 
     return ngx.exit(status)
+end
+
+
+local function refuse(engine, ssl, outcome)
+    local status, body = REFUSALS[outcome][1], REFUSALS[outcome][2]
+
+    ngx_log(ngx.ERR, "[mtls] ", status, " ", library.text(reason))
+
+    return send_refusal(engine, ssl, status, body)
 end
 
 
@@ -533,15 +556,10 @@ local function await_token(engine, route, dict, ssl, plan, outcome)
 end
 
 
-local function refuse_token(refused)
+local function refuse_token(engine, ssl, refused)
     ngx_log(ngx.ERR, "[mtls] ", refused.status, " ", refused.reason)
-    ngx.status = refused.status
-    ngx.header["Content-Type"] = JSON
-    ngx.header["Content-Length"] = #refused.body
-    ngx.header["WWW-Authenticate"] = refused.challenge
-    ngx.print(refused.body)
 
-    return ngx.exit(refused.status)
+    return send_refusal(engine, ssl, refused.status, refused.body, refused.challenge)
 end
 
 
@@ -626,11 +644,11 @@ function _M.run(engine, route, dict)
     metrics.count_decision(route or "", refused and refused.status or refusal and refusal[1] or 0, decision.verdict,
                            decision.identity == ANONYMOUS)
     if refusal then
-        return refuse(outcome)
+        return refuse(engine, ssl, outcome)
     end
 
     if refused then
-        return refuse_token(refused)
+        return refuse_token(engine, ssl, refused)
     end
 
     if outcome ~= PASS then

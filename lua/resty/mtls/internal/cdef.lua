@@ -232,6 +232,12 @@ int32_t rmtls_engine_request_certificate(const struct rmtls_engine *engine,
                                          void *ssl,
                                          struct rmtls_buf *err);
 
+int32_t rmtls_engine_is_outdated(const struct rmtls_engine *engine, void *ssl, int32_t *outdated);
+
+int32_t rmtls_connection_watch(void *ssl, uint32_t *number);
+
+int32_t rmtls_connection_is_open(uint32_t number);
+
 int32_t rmtls_engine_access_with_headers(const struct rmtls_engine *engine,
                                          void *ssl,
                                          uint32_t plan,
