@@ -10,7 +10,11 @@ TLS 1.2 and 1.3, with trusted, untrusted and no certificates, and with a Host th
 is warm-up: afterwards no worker's private memory may grow by more than 1 MB, nor may the master's, nor may a new
 generation of workers be larger than those before.
 
-self-test: runs 20 seconds with each of four faults built in, and each must be detected.
+All the time the CA of one server name is rotated under pooled clients (HTTP/1.1, and HTTP/2 with the Python package h2):
+another CA is added, new connections present a certificate of it, and the old one is removed. Nobody may get 421 or 5xx,
+and 401 only with a certificate of a removed CA, once: the pooled client must be back on a new connection then.
+
+self-test: runs 20 seconds with each of five faults built in, and each must be detected.
 """
 import collections
 import os
@@ -37,7 +41,7 @@ POLICY = """_format_version: "3.0"
 ca_certificates:
 - {{id: 11111111-1111-4111-8111-111111111111, cert: {ca_a}}}
 - {{id: 22222222-2222-4222-8222-222222222222, cert: {ca_b}}}
-routes:
+{rotating_cas}routes:
 - name: a
   snis: [a.test]
   plugins:
@@ -47,6 +51,10 @@ routes:
   snis: [b.test]
   plugins:
   - {{name: mtls-auth, config: {{ca_certificates: [22222222-2222-4222-8222-222222222222], skip_consumer_lookup: true}}}}
+- name: rotating
+  snis: [r.test]
+  plugins:
+  - {{name: mtls-auth, config: {{ca_certificates: [{rotating}], skip_consumer_lookup: true, send_ca_dn: true}}}}
 - name: changing
   snis: [c.test, x{number}.test]
   plugins:
@@ -87,11 +95,12 @@ http {{
         location / {{ content_by_lua_block {{ ngx.say(ngx.var.http_x_client_cert_subject_dn or "nobody") }} }}
     }}
     server {{
-        listen 127.0.0.1:{port} ssl;
+        listen 127.0.0.1:{port} ssl http2;
         proxy_http_version 1.1;
         location /a {{ access_by_lua_block {{ {fault} require("resty.mtls").access("a") }} proxy_pass http://unix:{dir}/upstream.sock:; }}
         location /b {{ access_by_lua_block {{ require("resty.mtls").access("b") }} proxy_pass http://unix:{dir}/upstream.sock:; }}
         location /c {{ access_by_lua_block {{ require("resty.mtls").access("changing") }} proxy_pass http://unix:{dir}/upstream.sock:; }}
+        location /r {{ access_by_lua_block {{ require("resty.mtls").access("rotating") }} content_by_lua_block {{ ngx.header["Content-Length"] = 2; ngx.print("in") }} }}
         location /open {{ proxy_set_header X-Client-Cert-Subject-DN ""; proxy_pass http://unix:{dir}/upstream.sock:; }}
     }}
 }}
@@ -109,6 +118,8 @@ FAULTS = (
     ("a worker that dies",
      "if math.random(500) == 1 then require('ffi').cdef 'int kill(int, int);' require('ffi').C.kill(ngx.worker.pid(), 11) end",
      "exited on signal 11"),
+    ("a client that stays on a connection of a removed CA",
+     "require('resty.mtls.internal.graceful_close').begin = function() return ngx.send_headers end", "refused again"),
 )
 
 
@@ -123,12 +134,55 @@ def free_port():
         return s.getsockname()[1]
 
 
+class Rotation:
+    """The CAs of r.test: which are trusted, and of which one new connections present a certificate."""
+
+    # Seconds in which all workers of a gateway have a policy in force.
+    SETTLE = 3.5
+
+    def __init__(self, directory):
+        self.directory, self.names = directory, ["rotating-%d" % i for i in range(5)]
+        for name in self.names:
+            files = {"ca": os.path.join(directory, name + ".ca"), "leaf": os.path.join(directory, name)}
+            key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30"]
+            for command in (
+                ["req", "-x509", *key, "-subj", "/CN=" + name, "-keyout", files["ca"] + ".key", "-out", files["ca"] + ".crt"],
+                ["req", *key, "-subj", "/CN=client of " + name, "-keyout", files["leaf"] + ".key", "-out", files["leaf"] + ".csr"],
+                ["x509", "-req", "-in", files["leaf"] + ".csr", "-CA", files["ca"] + ".crt", "-CAkey", files["ca"] + ".key",
+                 "-CAcreateserial", "-days", "30", "-out", files["leaf"] + ".crt"],
+            ):
+                subprocess.run(["openssl", *command], check=True, stderr=subprocess.DEVNULL)
+        self.steps, self.trusted, self.current, self.history = 0, [self.names[0]], self.names[0], []
+
+    def step(self):
+        """Adds a CA, has new connections use it, or removes the one before."""
+        what = self.steps % 3
+        self.steps += 1
+        if what == 0:
+            self.trusted = [self.current, self.names[(self.names.index(self.current) + 1) % len(self.names)]]
+        elif what == 1:
+            self.current = self.trusted[1]
+        else:
+            self.trusted = [self.current]
+
+    def written(self):
+        self.history.append((time.monotonic(), frozenset(self.trusted)))
+
+    def statuses(self, ca, began):
+        """The statuses that a request which began then may get with a certificate of this CA."""
+        history = list(self.history)
+        settled = max(i for i, (at, _) in enumerate(history) if at <= began - self.SETTLE or i == 0)
+        trusted = {ca in cas for _, cas in history[settled:]}
+        return {200 if each else 401 for each in trusted}
+
+
 class Gateway:
     def __init__(self, workdir, name, tickets, http="", fault=""):
         self.name, self.dir, self.port = name, os.path.join(workdir, name), free_port()
         os.makedirs(self.dir)
         os.chmod(self.dir, 0o755)
         self.policies = 0
+        self.rotation = Rotation(self.dir)
         self.write_policy()
         with open(os.path.join(self.dir, "nginx.conf"), "w") as conf:
             conf.write(CONF.format(
@@ -148,12 +202,17 @@ class Gateway:
         self.policies += 1
         one, two = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
         quoted = {ca: '"%s"' % read(os.path.join(PKI, ca + ".crt")).replace("\n", "\\n") for ca in ("ca-a", "ca-b")}
-        text = POLICY.format(ca_a=quoted["ca-a"], ca_b=quoted["ca-b"], number=self.policies % 7,
+        rotation = {name: "%08d-0000-4000-8000-000000000000" % i for i, name in enumerate(self.rotation.names)}
+        cas = "".join('- {id: %s, cert: "%s"}\n' % (id, read(os.path.join(self.dir, name + ".ca.crt")).replace("\n", "\\n"))
+                      for name, id in rotation.items())
+        text = POLICY.format(ca_a=quoted["ca-a"], ca_b=quoted["ca-b"], number=self.policies % 7, rotating_cas=cas,
+                             rotating=", ".join(rotation[name] for name in self.rotation.trusted),
                              changing=(one, one + ", " + two, two)[self.policies % 3])
         path = os.path.join(self.dir, "policy.yaml")
         with open(path + ".new", "w") as out:
             out.write(text)
         os.rename(path + ".new", path)
+        self.rotation.written()
 
     def workers(self):
         try:
@@ -322,6 +381,81 @@ class Traffic(threading.Thread):
             tls.close()
 
 
+class Pool(threading.Thread):
+    """A pooled client of r.test, which makes a new connection only when it must."""
+
+    SIZE = 3
+
+    def __init__(self, gateway, until, http2):
+        super().__init__(daemon=True)
+        self.gateway, self.until, self.http2 = gateway, until, http2
+        self.kind = "pool of HTTP/2" if http2 else "pool of HTTP/1.1"
+        self.wrong, self.count = [], collections.Counter()
+
+    def run(self):
+        pool = [None] * self.SIZE
+        retries = turn = 0
+        while time.monotonic() < self.until and len(self.wrong) < 20:
+            turn += 1
+            place = turn % self.SIZE
+            fresh = pool[place] is None
+            try:
+                if fresh:
+                    pool[place] = self.connect()
+                again, pool[place] = self.request(*pool[place], fresh)
+                # A request that came too late for its connection is sent again on another one.
+                retries = retries + 1 if again else 0
+            except Exception as error:
+                retries = 99
+                self.wrong.append("%s: %s: %s" % (self.kind, type(error).__name__, error))
+            if retries > 3:
+                self.wrong.append("%s: no response after %d tries" % (self.kind, retries))
+                retries, pool[place] = 0, None
+            time.sleep(0.01)
+
+    def connect(self):
+        ca = self.gateway.rotation.current
+        files = [os.path.join(self.gateway.dir, ca + suffix) for suffix in (".crt", ".key")]
+        self.count[self.kind + ", connections"] += 1
+        if self.http2:
+            return self.http2.Connection(self.http2.tls_context(*files), self.gateway.port, "r.test"), ca, []
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.load_cert_chain(*files)
+        tcp = socket.create_connection(("127.0.0.1", self.gateway.port), 20)
+        return context.wrap_socket(tcp, server_hostname="r.test"), ca, []
+
+    def request(self, connection, ca, refusals, fresh):
+        """Whether the request is to be sent again, and the connection for the next one, or None."""
+        began = time.monotonic()
+        try:
+            if self.http2:
+                stream = connection.request("r.test", "/r")
+                while not connection.responses[stream].ended:
+                    if connection.closed or connection.last_stream is not None and stream > connection.last_stream:
+                        return True, None
+                    connection.receive()
+                status, ends = connection.responses.pop(stream).status, connection.last_stream is not None
+            else:
+                head, _ = exchange(connection, "r.test", "/r")
+                status, ends = int(head.split()[1]), b"connection: close" in head.lower()
+        except (ConnectionError, ssl.SSLError):
+            if fresh and self.gateway.name != "hup":
+                raise
+            return True, None
+        self.count["%s %d" % (self.kind, status)] += 1
+        wanted = self.gateway.rotation.statuses(ca, began)
+        if status not in wanted:
+            self.wrong.append("%s: status %d, expected %s" % (self.kind, status, " or ".join(map(str, sorted(wanted)))))
+        if status == 401:
+            if refusals:
+                self.wrong.append("%s: refused again on the same connection" % self.kind)
+            refusals.append(status)
+        if ends and self.http2:
+            connection.tls.close()
+        return False, None if ends else (connection, ca, refusals)
+
+
 def soak(seconds, fault=""):
     """Returns the list of all failures."""
     workdir = tempfile.mkdtemp(prefix="resty-mtls-soak.")
@@ -350,6 +484,13 @@ def watch(gateways, seconds):
     start = time.monotonic()
     warm, until = start + seconds / 4, start + seconds
     threads = [Traffic(gateway, until, kind) for gateway in gateways for kind in ("full", "resumed", "kept")]
+    sys.path[:0] = [os.path.join(ROOT, "t", "clients"), os.path.join(ROOT, "target", "python")]
+    try:
+        import http2
+    except ImportError:
+        http2 = None
+        print("  no pool of HTTP/2: the Python package h2 is not installed (t/install-test-tools.sh)")
+    threads += [Pool(gateway, until, version) for gateway in gateways for version in {None, http2}]
     for thread in threads:
         thread.start()
 
@@ -358,6 +499,10 @@ def watch(gateways, seconds):
     while any(thread.is_alive() for thread in threads):
         time.sleep(1)
         tick += 1
+        if tick % 4 == 0:
+            in_place.rotation.step()
+        if tick % 10 == 0:
+            hup.rotation.step()
         if tick % 2 == 0:
             in_place.write_policy()
         if tick % 5 == 0 and time.monotonic() < until - 2:
@@ -392,6 +537,7 @@ def watch(gateways, seconds):
 
     total = sum((thread.count for thread in threads), collections.Counter())
     print("  " + ", ".join("%s: %d" % item for item in sorted(total.items())))
+    print("  rotations of a CA: %d in place, %d by HUP" % (in_place.rotation.steps // 3, hup.rotation.steps // 3))
     print("  HUPs: %d, policies in place: %d" % (hups, in_place.policies))
     if not total["resumed, really"]:
         wrong.append("no session was resumed")
