@@ -39,6 +39,10 @@ cd "$TestMtls::Pki"
 _EOC_
 $made == 0 or bail_out("no certificate for browsers");
 
+# The same with a second name that starts to request a certificate
+our $Before = policy("ca-a", route("a", "a.shop.test", plugin("mtls-auth") . "\n    enabled: false"));
+our $Requested = expand_policy(policy("ca-a", route("a", "a.shop.test", mtls_auth("ca-a", "skip_consumer_lookup: true"))));
+
 our $Http = "    log_format seen '\$host \$status \$connection \$server_protocol';\n";
 
 our $Config = <<"_EOC_" . <<'_EOC_';
@@ -55,13 +59,25 @@ _EOC_
             end
         }
     }
+    location /rotation {
+        default_type text/html;
+        content_by_lua_block {
+            ngx.say([[<!doctype html><title>page</title><p id=p><script>(async () => {
+                for (const path of ['/t', '/t', '/change', '/t', '/t', '/t'])
+                    document.getElementById('p').append((await fetch(path)).status + ' ');
+            })()</script>]])
+        }
+    }
+    location /change {
+        content_by_lua_block { assert(require("resty.mtls").reload("$TEST_NGINX_HTML_DIR/requested.yaml")) }
+    }
     location /t {
         access_log $TEST_NGINX_HTML_DIR/seen.log seen;
         default_type text/javascript;
         access_by_lua_block { require("resty.mtls").access(ngx.var.host:sub(1, 1)) }
         content_by_lua_block {
-            ngx.say("document.getElementById('p').append('", ngx.var.host, ":", require("resty.mtls").client().subject.CN[1],
-                    " ')")
+            local client = require("resty.mtls").client()
+            ngx.say("document.getElementById('p').append('", ngx.var.host, ":", client and client.subject.CN[1] or "-", " ')")
         }
     }
 _EOC_
@@ -161,6 +177,39 @@ browse firefox-esr --headless --no-remote --profile "$TMP/profile" --screenshot 
 seen
 _EOC_
 --- client_out_like eval: $::Seen
+--- no_error_log
+[crit]
+[alert]
+
+
+
+=== TEST 3: a name that starts to request a certificate: Chromium is on a new connection with one after its 421
+--- skip_eval: 4: !$::Chromium
+--- tls_options: http2
+--- policy eval: $::Before
+--- user_files eval: ">>> requested.yaml\n$::Requested"
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client eval
+$::Client . <<'_EOC_';
+store "$HOME/.pki/nssdb"
+mkdir managed
+echo '{"AutoSelectCertificateForUrls": ["{\"pattern\":\"https://[*.]shop.test\",\"filter\":{}}"]}' >managed/test.json
+browse chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking \
+    --disable-component-update --disable-sync --disable-dev-shm-usage --user-data-dir="$TMP/chromium" \
+    --virtual-time-budget=20000 --dump-dom "https://a.shop.test:$PORT/rotation" >dom 2>log || tail -n 20 log
+grep -o '<p id="p">[0-9 ]*' dom
+# Statuses, and which of the connections they were on
+awk '!($3 in number) { number[$3] = ++count } { print number[$3] ":" $2, $4 }' seen.log
+_EOC_
+--- client_out
+<p id="p">200 200 200 200 200 200 
+1:200 HTTP/2.0
+1:200 HTTP/2.0
+1:421 HTTP/2.0
+2:200 HTTP/2.0
+2:200 HTTP/2.0
+2:200 HTTP/2.0
 --- no_error_log
 [crit]
 [alert]
