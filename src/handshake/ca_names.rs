@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use openssl::ssl::SslRef;
 use openssl::stack::Stack;
-use openssl::x509::X509Name;
+use openssl::x509::{X509Name, X509NameRef};
 use parking_lot::Mutex;
 
 use crate::openssl_ext::ssl::{self as ext, AttachedCaNames};
@@ -41,11 +41,19 @@ impl CaNames {
     /// The subjects of `cas` in order, without duplicates. A list that is longer than `budget`
     /// bytes is not sent.
     pub fn new(cas: &[Arc<CaCertificate>], budget: usize) -> Result<CaNames, Error> {
+        let subjects = cas.iter().map(|ca| ca.x509().subject_name());
+        CaNames::of_names(subjects, budget)
+    }
+
+    /// These names in order, without duplicates.
+    pub fn of_names<'n>(
+        all: impl Iterator<Item = &'n X509NameRef>,
+        budget: usize,
+    ) -> Result<CaNames, Error> {
         let mut seen = HashSet::new();
         let mut names = Vec::new();
         let mut bytes = 0usize;
-        for ca in cas {
-            let subject = ca.x509().subject_name();
+        for subject in all {
             let der = subject.to_der()?;
             // Two octets of length precede each name (RFC 8446 section 4.2.4).
             let len = der.len() + 2;

@@ -36,11 +36,17 @@ impl CertificateRequest {
         ca_names: Option<&[Arc<CaCertificate>]>,
         budget: usize,
     ) -> Result<CertificateRequest, Error> {
-        Ok(CertificateRequest {
+        let ca_names = CaNames::new(ca_names.unwrap_or_default(), budget)?;
+        Ok(CertificateRequest::with_ca_names(stores, ca_names))
+    }
+
+    /// The same with a list of names.
+    pub fn with_ca_names(stores: &[Arc<TrustStore>], ca_names: CaNames) -> CertificateRequest {
+        CertificateRequest {
             binding: SessionBinding::new(stores),
-            ca_names: CaNames::new(ca_names.unwrap_or_default(), budget)?,
+            ca_names,
             resumption: true,
-        })
+        }
     }
 
     /// The same request, with sessions that are never resumed.

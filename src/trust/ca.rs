@@ -1,5 +1,6 @@
 //! CA certificates of a policy.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use openssl::asn1::Asn1Time;
@@ -166,6 +167,16 @@ impl CaCertificate {
     pub(crate) fn x509(&self) -> &X509 {
         &self.x509
     }
+}
+
+/// Whether `ca` has the issuer name of the certificate, and its key made the signature.
+pub(super) fn is_issuer(ca: &X509Ref, certificate: &X509Ref) -> bool {
+    let same = ca.subject_name().try_cmp(certificate.issuer_name());
+    let key = ca.public_key();
+    same.is_ok_and(Ordering::is_eq)
+        && key
+            .and_then(|key| certificate.verify(&key))
+            .unwrap_or(false)
 }
 
 /// Order of the curve of the certificate's key, if that is an EC key.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use openssl::stack::StackRef;
 use openssl::x509::{X509Ref, X509};
 
+use super::ca::is_issuer;
 use super::CaCertificate;
 
 /// Most issuer names that are looked up for a leaf.
@@ -37,6 +38,18 @@ impl Intermediates {
     /// The certificates, in the order of the document.
     pub fn cas(&self) -> &[Arc<CaCertificate>] {
         &self.cas
+    }
+
+    /// Whether one of them signed the certificate.
+    pub fn has_issuer(&self, certificate: &X509Ref) -> bool {
+        let found = self.by_subject.get(&certificate.issuer_name_hash());
+        let mut cas = found
+            .into_iter()
+            .flatten()
+            .filter_map(|ca| self.cas.get(*ca));
+        let found = cas.any(|ca| is_issuer(ca.x509(), certificate));
+        openssl::error::ErrorStack::get();
+        found
     }
 
     /// The candidates for a chain of `leaf` with the certificates that the client sent, by the

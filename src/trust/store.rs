@@ -12,9 +12,12 @@ use openssl::x509::verify::{X509VerifyFlags, X509VerifyParam};
 use openssl::x509::{X509PurposeId, X509Ref, X509StoreContext, X509VerifyResult, X509};
 use parking_lot::Mutex;
 
-use super::ca::ec_order;
+use super::ca::{ec_order, is_issuer};
 use super::verdict::{ChainIds, VerifiedChain};
-use super::{CaCertificate, ClientAuthEku, Intermediates, Verdict, INVALID_PURPOSE};
+use super::{
+    pinned, CaCertificate, ClientAuthEku, Intermediates, PinnedCertificates, Verdict,
+    INVALID_PURPOSE,
+};
 use crate::certificate::{self, encoded_chain, signed_content};
 use crate::openssl_ext::x509 as ext;
 use crate::Error;
@@ -64,6 +67,8 @@ pub struct TrustStore {
     /// Indices in `cas` by SHA-256 of the DER.
     by_digest: HashMap<[u8; 32], usize>,
     intermediates: Arc<Intermediates>,
+    /// Certificates that are trusted by themselves, and a store of them.
+    pinned: Option<(Arc<PinnedCertificates>, X509Store)>,
     digest: [u8; 32],
     verdict_key: [u8; 32],
 }
@@ -140,16 +145,6 @@ impl CertificationPath {
     }
 }
 
-/// Whether `ca` has the issuer name of the certificate, and its key made the signature.
-fn is_issuer(ca: &X509Ref, certificate: &X509Ref) -> bool {
-    let same = ca.subject_name().try_cmp(certificate.issuer_name());
-    let key = ca.public_key();
-    same.is_ok_and(Ordering::is_eq)
-        && key
-            .and_then(|key| certificate.verify(&key))
-            .unwrap_or(false)
-}
-
 /// Whether two certificates have the same subject and key.
 fn is_same_ca(one: &X509Ref, other: &X509Ref) -> bool {
     let same = one.subject_name().try_cmp(other.subject_name());
@@ -172,6 +167,16 @@ impl TrustStore {
         options: VerifyOptions,
         intermediates: &Arc<Intermediates>,
     ) -> Result<TrustStore, Error> {
+        TrustStore::with_pinned(cas, options, intermediates, None)
+    }
+
+    /// The same with certificates of clients that are trusted by themselves.
+    pub fn with_pinned(
+        cas: &[Arc<CaCertificate>],
+        options: VerifyOptions,
+        intermediates: &Arc<Intermediates>,
+        pinned: Option<&Arc<PinnedCertificates>>,
+    ) -> Result<TrustStore, Error> {
         let store = x509_store(cas.iter(), options)?;
         let mut content = FORMAT.to_vec();
         content.push(options.allow_partial_chain.into());
@@ -184,6 +189,10 @@ impl TrustStore {
             ClientAuthEku::Any => content.push(2),
         }
         append_digests(&mut content, cas);
+        if let Some(pinned) = pinned {
+            content.extend_from_slice(b"pinned");
+            content.extend_from_slice(pinned.digests().as_flattened());
+        }
         let digest = certificate::sha256_array(&hash(MessageDigest::sha256(), &content)?)?;
         let mut content = digest.to_vec();
         append_digests(&mut content, intermediates.cas());
@@ -201,6 +210,13 @@ impl TrustStore {
             cas: cas.into(),
             by_digest: cas.iter().enumerate().map(position).collect(),
             intermediates: intermediates.clone(),
+            pinned: match pinned {
+                Some(pinned) => Some((
+                    pinned.clone(),
+                    pinned.x509_store(options.auth_level.min(5))?,
+                )),
+                None => None,
+            },
             digest,
             verdict_key: certificate::sha256_array(&hash(MessageDigest::sha256(), &content)?)?,
         })
@@ -229,6 +245,13 @@ impl TrustStore {
     /// The CAs in the given order.
     pub fn cas(&self) -> &[Arc<CaCertificate>] {
         &self.cas
+    }
+
+    /// The certificates that are trusted by themselves.
+    pub fn pinned(&self) -> &[X509] {
+        self.pinned
+            .as_ref()
+            .map_or(&[], |(pinned, _)| pinned.list())
     }
 
     /// Which extendedKeyUsage is accepted.
@@ -285,11 +308,10 @@ impl TrustStore {
         now: i64,
     ) -> Result<Verdict, Error> {
         self.build(leaf, untrusted, now, |built| match built {
-            Ok(chain) => Ok(Verdict::success(
-                chain,
-                self.verified_chain(chain, untrusted)?,
-                now,
-            )),
+            Ok((chain, pinned)) => {
+                let verified = self.verified_chain(chain, untrusted, pinned)?;
+                Ok(Verdict::success(chain, verified, now))
+            }
             Err((code, depth)) => Ok(Verdict::refused(code, depth, now)),
         })?
     }
@@ -300,6 +322,7 @@ impl TrustStore {
         &self,
         chain: &StackRef<X509>,
         sent: &StackRef<X509>,
+        pinned: bool,
     ) -> Result<VerifiedChain, Error> {
         let ids = ChainIds::new(chain, |ca, digest| match self.find(digest) {
             Some(found) => Ok(*found.id()),
@@ -321,6 +344,7 @@ impl TrustStore {
             ids,
             alternate_sha256,
             used_intermediates: used_intermediates(chain, sent)?,
+            pinned,
         })
     }
 
@@ -365,7 +389,7 @@ impl TrustStore {
         now: i64,
     ) -> Result<Vec<X509>, Error> {
         self.build(leaf, untrusted, now, |built| match built {
-            Ok(chain) => chain.iter().map(X509Ref::to_owned).collect(),
+            Ok((chain, _)) => chain.iter().map(X509Ref::to_owned).collect(),
             Err(_) => Vec::new(),
         })
     }
@@ -409,7 +433,8 @@ impl TrustStore {
 
     /// Builds and verifies a chain with the preferred intermediates or, if that fails, with the
     /// sent certificates only. CAs that are not valid at `now` are left out of both; only if that
-    /// fails are they considered, so that the error names them.
+    /// fails are they considered, so that the error names them. A pinned certificate is trusted by
+    /// itself only where no CA verifies it, since a CA may also have revoked it.
     fn build<T>(
         &self,
         leaf: &X509Ref,
@@ -419,7 +444,7 @@ impl TrustStore {
     ) -> Result<T, Error> {
         let mut read = Some(read);
         let mut read_chain = |built: Built<'_>| match built {
-            Ok(chain) => read.take().map(|read| read(Ok(chain))),
+            Ok(built) => read.take().map(|read| read(Ok(built))),
             Err(_) => None,
         };
         let valid = self.valid_at(now)?;
@@ -433,6 +458,26 @@ impl TrustStore {
         if valid.is_some() {
             if let Some(result) = run(store, eku, leaf, untrusted, now, &mut read_chain)? {
                 return Ok(result);
+            }
+        }
+        if let Some((pinned, store)) = &self.pinned {
+            if pinned.contains(leaf)? {
+                let built = run(&self.store, eku, leaf, untrusted, now, &mut read_chain)?;
+                if let Some(result) = built {
+                    return Ok(result);
+                }
+                let read = read.ok_or(Error::Panic)?;
+                let none = Stack::new()?;
+                // The purpose of a pinned certificate is not checked.
+                let eku = ClientAuthEku::Required;
+                let refusal = run(store, eku, leaf, &none, now, |built| built.err())?;
+                return Ok(match refusal {
+                    Some(refusal) => read(Err(refusal)),
+                    None => {
+                        let cas = self.intermediates.cas();
+                        read(Ok((&*pinned::chain(leaf, cas, now)?, true)))
+                    }
+                });
             }
         }
         let read = read.ok_or(Error::Panic)?;
@@ -458,7 +503,7 @@ fn run<T>(
         Ok(read(match context.chain() {
             Some(chain) if trusted && result == X509VerifyResult::OK => {
                 match eku.first_violation(chain) {
-                    None => Ok(chain),
+                    None => Ok((chain, false)),
                     Some(depth) => Err((INVALID_PURPOSE, depth)),
                 }
             }
@@ -492,8 +537,9 @@ fn x509_store<'c>(
     Ok(builder.build())
 }
 
-/// A verified chain, leaf first, or the `X509_V_ERR_*` code and its depth.
-type Built<'c> = Result<&'c StackRef<X509>, (i32, u32)>;
+/// A verified chain, leaf first, and whether its leaf is a pinned certificate; or the `X509_V_ERR_*`
+/// code and its depth.
+type Built<'c> = Result<(&'c StackRef<X509>, bool), (i32, u32)>;
 
 /// Appends the digests of CAs, sorted and without duplicates.
 fn append_digests(content: &mut Vec<u8>, cas: &[Arc<CaCertificate>]) {

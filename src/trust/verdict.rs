@@ -101,6 +101,8 @@ pub(super) struct VerifiedChain {
     /// Digest of those sent certificates that are part of the chain, in its order; `None` if these
     /// are all sent certificates in the order sent.
     pub used_intermediates: Option<[u8; 32]>,
+    /// Whether the leaf is trusted by itself.
+    pub pinned: bool,
 }
 
 /// Verdict of one trust store on one chain. It is valid for `from <= now < until`.
@@ -157,6 +159,13 @@ impl Verdict {
     pub fn cas(&self) -> &[[u8; 32]] {
         let verified = self.verified.as_ref();
         verified.map_or(&[], |verified| &*verified.ids.cas)
+    }
+
+    /// Whether the leaf is trusted by itself, as a pinned certificate.
+    pub fn is_pinned(&self) -> bool {
+        self.verified
+            .as_ref()
+            .is_some_and(|verified| verified.pinned)
     }
 
     /// Digests of the verified chain; `None` for a refusal.

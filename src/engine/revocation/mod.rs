@@ -4,7 +4,7 @@
 mod fetched_crls;
 
 use openssl::sha::Sha256;
-use openssl::x509::X509;
+use openssl::x509::{X509Ref, X509};
 
 use super::verdict::TrustResult;
 use super::Engine;
@@ -185,9 +185,13 @@ fn status_from_local_crls(
         }
         unknown.until = until.min(now.saturating_add(LOCAL_RETRY));
     }
-    let no_source = revocation_urls::ocsp(leaf).is_empty() && revocation_urls::crl(leaf).is_empty();
-    let is_final = no_source || path.chain().len() < 2;
+    let is_final = !has_source(leaf) || path.chain().len() < 2;
     Ok(is_final.then_some(unknown))
+}
+
+/// Whether a certificate names an OCSP responder or a CRL.
+fn has_source(leaf: &X509Ref) -> bool {
+    !revocation_urls::ocsp(leaf).is_empty() || !revocation_urls::crl(leaf).is_empty()
 }
 
 impl Engine {
@@ -242,7 +246,10 @@ impl Engine {
             RevocationState::Revoked => {
                 TrustResult::Untrusted(Verdict::refused(status.code, status.depth, now))
             }
-            RevocationState::Unknown if strict => {
+            // The status of a pinned certificate that names no source cannot be asked.
+            RevocationState::Unknown
+                if strict && !(verdict.is_pinned() && !has_source(certificate.leaf())) =>
+            {
                 TrustResult::Untrusted(Verdict::refused(status.code, status.depth, now))
             }
             RevocationState::Unknown | RevocationState::Good => TrustResult::Trusted {

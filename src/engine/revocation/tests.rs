@@ -178,3 +178,85 @@ fn expired_crl_is_reported_once() {
     assert_eq!(engine.expired_crl(tomorrow, full), Err(Error::TooSmall));
     assert_eq!(engine.expired_crl(tomorrow, |_| Ok(())), Ok(()));
 }
+
+#[test]
+fn check_trust_asks_the_status_of_a_pinned_certificate_only_if_it_names_sources() {
+    let dir = std::env::temp_dir().join(format!("resty-mtls-pinned-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let (pins, crl) = (dir.join("pins.pem"), dir.join("list.crl"));
+    let ca = TestCa::new();
+    let plain = certificate(&ca);
+    let sourced = ca.issue(
+        "sourced",
+        "extendedKeyUsage=clientAuth\nauthorityInfoAccess=OCSP;URI:http://a.example/",
+    );
+    let sourced = Certificate::new(sourced.x509, stack(&[])).unwrap();
+    let text = [plain.pem().unwrap(), sourced.pem().unwrap()].concat();
+    std::fs::write(&pins, text).unwrap();
+    ca.add_to_database(&plain.leaf().to_owned(), 'R', "260102030405Z,keyCompromise");
+    std::fs::write(&crl, ca.crl("", &[])).unwrap();
+    let engine = |known: bool, crls: &[&str]| {
+        let cert = String::from_utf8(ca.x509.to_pem().unwrap()).unwrap();
+        let cas = match known {
+            true => vec![json!({"id": ID, "cert": cert})],
+            false => Vec::new(),
+        };
+        let config = json!({
+            "pinned_certificates": [pins.to_str()], "skip_consumer_lookup": true,
+            "revocation_check_mode": "STRICT", "crls": crls,
+        });
+        let policy = json!({
+            "_format_version": "3.0", "ca_certificates": cas,
+            "routes": [{"name": "a", "plugins": [{"name": "mtls-auth", "config": config}]}],
+        });
+        let engine = Engine::default();
+        let origin = PolicySource::Text {
+            text: policy.to_string().into_bytes().into(),
+            label: "text".to_owned(),
+        };
+        engine.load(origin).unwrap();
+        engine
+    };
+    let now = now() + 1;
+    let outcome = |engine: &Engine, certificate: &Certificate| {
+        let policy = engine.policy().unwrap();
+        let plan = &policy.plans[policy.routes.find("a").unwrap()];
+        let auth = plan.auth.as_ref().unwrap();
+        match engine.check_trust(None, auth, certificate, now).unwrap() {
+            TrustResult::Trusted { verdict, .. } => (true, verdict.code()),
+            TrustResult::Untrusted(verdict) => (false, verdict.code()),
+            TrustResult::Pending => (false, -1),
+            TrustResult::Denied(why) => panic!("{why}"),
+        }
+    };
+    // Without sources there is nothing to ask, whether its issuer is known or not.
+    for known in [true, false] {
+        assert_eq!(outcome(&engine(known, &[]), &plain), (true, 0));
+    }
+    // Where nobody can ask the sources, STRICT refuses.
+    assert_eq!(outcome(&engine(false, &[]), &sourced), (false, NO_STATUS));
+    // A local CRL of the issuer counts all the same.
+    let with_crl = engine(true, &[crl.to_str().unwrap()]);
+    assert_eq!(outcome(&with_crl, &plain), (false, REVOKED));
+
+    for (state, expected) in [
+        (RevocationState::Good, (true, 0)),
+        (RevocationState::Revoked, (false, REVOKED)),
+        (RevocationState::Unknown, (false, NO_STATUS)),
+    ] {
+        let engine = engine(true, &[]);
+        assert_eq!(outcome(&engine, &sourced), (false, -1));
+        let plan = engine.policy().unwrap().routes.find("a").unwrap();
+        let at = PlanRef {
+            plan,
+            epoch: engine.epoch(),
+        };
+        let source = engine.revocation_source(&sourced, at, 0, now).unwrap();
+        assert!(matches!(source, Some(RevocationSource::Ocsp { .. })));
+        engine
+            .set_revocation_status(&sourced, at, state, now + 60, now)
+            .unwrap();
+        assert_eq!(outcome(&engine, &sourced), expected);
+    }
+    std::fs::remove_dir_all(&dir).unwrap();
+}

@@ -31,7 +31,9 @@ impl<'t> AuthBuilder<'_, 't, '_> {
         path: &Path<'_>,
         report: &mut Report,
     ) -> Option<(Vec<usize>, Auth)> {
-        let (positions, store) = self.stores.get(config, location, path, self.cas, report)?;
+        let (positions, store) = self
+            .stores
+            .get(config, location, path, self.cas, self.crls, report)?;
         Some((positions, self.auth(config, location, path, store, report)))
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::ca_certificates::CaCertificates;
 use super::plugins::{Contribution, Plugins};
 use crate::handshake::server_name::Pattern;
-use crate::handshake::{CertificateRequest, CA_NAMES_BUDGET};
+use crate::handshake::{CaNames, CertificateRequest, CA_NAMES_BUDGET};
 use crate::policy::document::Document;
 use crate::policy::report::{Path, Report};
 use crate::trust::{CaValidity, TrustStore};
@@ -50,7 +50,14 @@ pub(super) fn certificate_request(
             Some(named)
         }
     };
-    let mut request = CertificateRequest::new(&stores, ca_names.as_deref(), CA_NAMES_BUDGET)?;
+    let subjects = ca_names.iter().flatten().map(|ca| ca.x509().subject_name());
+    // A client that chooses its certificate by the names compares them with the issuer.
+    let pinned = stores.iter().filter(|_| ca_names.is_some());
+    let pinned = pinned
+        .flat_map(|store| store.pinned())
+        .map(|pinned| pinned.issuer_name());
+    let names = CaNames::of_names(subjects.chain(pinned), CA_NAMES_BUDGET)?;
+    let mut request = CertificateRequest::with_ca_names(&stores, names);
     if !members.iter().all(|member| member.resumption) {
         request = request.without_resumption();
     }

@@ -42,8 +42,8 @@ pub(super) enum CompiledPlugin<'t> {
     Invalid,
 }
 
-/// What the contribution of an `mtls-auth` depends on: CAs, options, `send_ca_dn`, `resumption`.
-type AuthContent = (Vec<usize>, VerifyOptions, bool, bool);
+/// What the contribution of an `mtls-auth` depends on: CAs, files of pinned certificates, options, `send_ca_dn`, `resumption`.
+type AuthContent = (Vec<usize>, Vec<String>, VerifyOptions, bool, bool);
 
 /// What a plugin adds to the certificate requests of its server names. Plugins with equal content
 /// share one.
@@ -121,7 +121,14 @@ impl<'t> Plugins<'t> {
                         Some((positions, auth)) => {
                             let ca_names = config.send_ca_dn.then(|| positions.clone());
                             let resumption = config.resumption;
-                            let key = (positions, config.options, config.send_ca_dn, resumption);
+                            let pinned = config.pinned.iter().map(|(file, _)| (*file).to_owned());
+                            let key = (
+                                positions,
+                                pinned.collect(),
+                                config.options,
+                                config.send_ca_dn,
+                                resumption,
+                            );
                             let store = Some(auth.store.clone());
                             let contribution = contribute(Some(key), store, ca_names, resumption);
                             CompiledPlugin::MtlsAuth { auth, contribution }

@@ -24,6 +24,7 @@ const HEADER_CERT_AUTH: Schema = Schema {
         "xfcc_element",
         "secure_source",
         "ca_certificates",
+        "pinned_certificates",
         "allow_partial_chain",
         "skip_consumer_lookup",
         "verify_depth",

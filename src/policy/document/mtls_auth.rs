@@ -22,6 +22,8 @@ pub(in crate::policy) type Proxy = (Box<str>, u16);
 /// The configuration of `mtls-auth`. `header-cert-auth` has many of its fields.
 pub(in crate::policy) struct MtlsAuth<'t> {
     pub cas: Vec<(Uuid, Position)>,
+    /// The paths of files of pinned certificates.
+    pub pinned: Vec<(&'t str, Position)>,
     pub options: VerifyOptions,
     pub send_ca_dn: bool,
     /// Whether TLS sessions of its clients may be resumed.
@@ -51,6 +53,7 @@ impl Default for MtlsAuth<'_> {
     fn default() -> Self {
         MtlsAuth {
             cas: Vec::new(),
+            pinned: Vec::new(),
             options: VerifyOptions::default(),
             send_ca_dn: false,
             resumption: true,
@@ -89,6 +92,7 @@ impl PartialEq for IgnoringPositions<'_, '_> {
         // All fields are named, so that the compiler reports one that is not compared.
         let MtlsAuth {
             cas,
+            pinned,
             options,
             send_ca_dn,
             resumption,
@@ -109,6 +113,7 @@ impl PartialEq for IgnoringPositions<'_, '_> {
         } = self.0;
         let other = other.0;
         listed(cas, &other.cas)
+            && listed(pinned, &other.pinned)
             && *options == other.options
             && *send_ca_dn == other.send_ca_dn
             && *resumption == other.resumption
@@ -162,6 +167,7 @@ const MTLS_AUTH: Schema = Schema {
     name: "mtls-auth",
     supported: &[
         "ca_certificates",
+        "pinned_certificates",
         "send_ca_dn",
         "allow_partial_chain",
         "skip_consumer_lookup",
@@ -391,8 +397,22 @@ impl<'t> DocumentReader<'t, '_> {
         path: &Path<'_>,
         config: &mut MtlsAuth<'t>,
     ) {
+        for (text, position, index) in self.texts(object, path, "pinned_certificates") {
+            if text.is_empty() {
+                let path = path.field("pinned_certificates");
+                let message = "'', expected the path of a file of certificates";
+                self.report.error(position, &path.item(index), message);
+            } else {
+                config.pinned.push((text, position));
+            }
+        }
+        let has_pinned = object
+            .get("pinned_certificates")
+            .is_some_and(|list| !list.is_empty());
         let Some(list) = object.get("ca_certificates") else {
-            self.missing(object.node, path, "ca_certificates");
+            if !has_pinned {
+                self.missing(object.node, path, "ca_certificates");
+            }
             return;
         };
         let field = path.field("ca_certificates");
@@ -410,7 +430,7 @@ impl<'t> DocumentReader<'t, '_> {
                 }
             }
         }
-        if list.is_empty() {
+        if list.is_empty() && !has_pinned {
             let message = "an empty list, expected the id of at least one entry of \
                            'ca_certificates'";
             self.report.error(list.position, &field, message);

@@ -306,3 +306,67 @@ fn ca_file_of_a_credential_must_have_one_ca() {
         "{errors:?}"
     );
 }
+
+#[test]
+fn pinned_certificates_are_read_from_files_and_need_no_ca() {
+    let dir = Dir::new("pinned");
+    let partner = pem("partner", false, -1, 30);
+    dir.write("partners.pem", &format!("# Partners\n{partner}"));
+    dir.write("old.pem", &pem("old", false, -3, -2));
+    dir.write("bad.pem", "x");
+    let compile = |fields: &str| {
+        let text = format!(
+            "_format_version: '3.0'\nroutes:\n- name: a\n  snis: [a.test]\n  plugins:\n  - name: \
+             mtls-auth\n    config: {{skip_consumer_lookup: true, {fields}}}\n"
+        );
+        dir.write("policy.yaml", &text);
+        Policy::from_file(&dir.0.join("policy.yaml")).map_err(|errors| dir.shown(&errors))
+    };
+    let of = |fields: &str| compile(fields).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let policy = of("pinned_certificates: [partners.pem], send_ca_dn: true");
+    let auth = plan(&policy, "a").auth.as_ref().unwrap();
+    assert_eq!((auth.store.pinned().len(), auth.store.cas().len()), (1, 0));
+    // The name of its issuer is sent.
+    assert_eq!(ca_names_len(&policy, "a.test"), Some(1));
+    assert_eq!(warnings(&policy), [""; 0]);
+    let empty = of("ca_certificates: [], pinned_certificates: [partners.pem], send_ca_dn: true");
+    assert_eq!(empty.digest, policy.digest);
+    let two = of("pinned_certificates: [partners.pem, old.pem], send_ca_dn: true");
+    assert_ne!(two.digest, policy.digest);
+    let context = |policy: &Policy| {
+        *policy
+            .certificate_request(Some(b"a.test"))
+            .unwrap()
+            .session_id_context()
+    };
+    assert_ne!(context(&two), context(&policy));
+    let found = dir.shown(&two.warnings);
+    assert_eq!(found.len(), 1);
+    assert!(
+        found[0].contains(".pinned_certificates[1]: 'old.pem', line 1: 'CN=old' expired on "),
+        "{found:?}"
+    );
+    for (fields, expected) in [
+        (
+            "pinned_certificates: []",
+            "config: the required field 'ca_certificates' is missing",
+        ),
+        (
+            "pinned_certificates: [bad.pem]",
+            "config.pinned_certificates[0]: 'bad.pem': 'x' is neither PEM nor DER, expected \
+             '-----BEGIN CERTIFICATE-----'",
+        ),
+        (
+            "pinned_certificates: ['']",
+            "config.pinned_certificates[0]: '', expected the path of a file of certificates",
+        ),
+    ] {
+        let errors = compile(fields).err().unwrap();
+        assert!(
+            errors.len() == 1 && errors[0].ends_with(expected),
+            "{errors:?}"
+        );
+    }
+    // No CA, so no holder of a DNS name is let in.
+    of("pinned_certificates: [partners.pem], client_auth_eku: any");
+}
