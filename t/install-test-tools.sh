@@ -86,5 +86,15 @@ if [ -n "$go" ] && ! [ target/readers/pooled/pooled -nt t/clients/pooled/pooled.
         missing "a pooled client in Go" "parts of t/handshake/110-pooled-clients.t will be skipped"
 fi
 
+# Debian's lua-nginx-redis is one Lua file. It depends on nginx-extras, so it is unpacked and not installed. OpenResty has
+# the same library as resty.redis.
+redis=target/redis
+if [ ! -e "$redis/usr/share/lua/5.1/nginx/redis.lua" ] && have apt-get; then
+    mkdir -p "$redis"
+    t/step -l "$log" "apt downloads lua-nginx-redis" sh -c '
+        cd "$1" && rm -f ./*.deb && apt-get -q -o APT::Sandbox::User=root download lua-nginx-redis && dpkg-deb -x ./*.deb . && rm ./*.deb
+    ' sh "$redis" || missing lua-nginx-redis "t/fleet will be skipped where nginx is not OpenResty"
+fi
+
 npm_install target/oidc t/servers/openid-provider oidc-provider 16 "t/token/010-openid-connect.t and t/token/020-behind-haproxy.t will be skipped"
 exit 0

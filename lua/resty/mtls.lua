@@ -13,6 +13,7 @@ local cidr = require "resty.mtls.internal.net.cidr"
 local client = require "resty.mtls.internal.client"
 local connection = require "resty.mtls.internal.connection"
 local engine = require "resty.mtls.internal.engine"
+local fleet = require "resty.mtls.internal.fleet"
 local http = require "resty.mtls.internal.net.http"
 local request_headers = require "resty.mtls.internal.request_headers"
 local library = require "resty.mtls.internal.library"
@@ -62,7 +63,76 @@ local function peers(name, value)
 end
 
 
+local function is_text(value)
+    return type(value) == "string" and value ~= "" and not value:find("%c")
+end
+
+
+local function is_boolean(value)
+    return type(value) == "boolean"
+end
+
+
+-- Of the option redis: what a field must be, and its test.
+local REDIS_FIELDS = {
+    host = { "a name or an address", is_text },
+    port = { "a port", function(value)
+        return type(value) == "number" and value >= 1 and value <= 65535 and value % 1 == 0
+    end },
+    unix = { "an absolute path", function(value)
+        return is_text(value) and value:sub(1, 1) == "/"
+    end },
+    username = { "text on one line", is_text },
+    password = { "text on one line", is_text },
+    ssl = { "a boolean", is_boolean },
+    ssl_verify = { "a boolean", is_boolean },
+    database = { "a number of at least 0", function(value)
+        return type(value) == "number" and value >= 0 and value % 1 == 0
+    end },
+    prefix = { "text of at most 128 bytes on one line", function(value)
+        return is_text(value) and #value <= 128
+    end },
+    required = { "a boolean", is_boolean },
+    unblock_key = { "text of at least 32 bytes", function(value)
+        return type(value) == "string" and #value >= 32
+    end },
+}
+
+
 local OPTIONS = {
+    redis = function(name, value)
+        if type(value) ~= "table" then
+            error("mtls.init: " .. name .. " must be a table of options, got " .. type(value), 3)
+        end
+
+        for field, given in pairs(value) do
+            local known = REDIS_FIELDS[field]
+            if not known then
+                local fields = {}
+                for known_field in pairs(REDIS_FIELDS) do
+                    fields[#fields + 1] = known_field
+                end
+
+                table.sort(fields)
+                error("mtls.init: " .. name .. ": unknown option '" .. tostring(field) .. "', expected one of "
+                      .. table.concat(fields, ", "), 3)
+            end
+
+            -- The value may be a secret.
+            if not known[2](given) then
+                error("mtls.init: " .. name .. ": " .. field .. " must be " .. known[1], 3)
+            end
+        end
+
+        if (value.host == nil) == (value.unix == nil) then
+            error("mtls.init: " .. name .. " must have host or unix, and not both", 3)
+        end
+
+        if value.username and not value.password then
+            error("mtls.init: " .. name .. ": username needs a password", 3)
+        end
+    end,
+
     policy = function(name, value)
         if type(value) ~= "string" and type(value) ~= "table" then
             error("mtls.init: " .. name .. " must be a path or a table, got " .. type(value), 3)
@@ -192,6 +262,7 @@ function _M.init(opts)
     http.init { allow = cidr.parse(opts.fetch_allow or {}) }
     request_headers.init { trusted = cidr.parse(opts.trusted_ips or {}, true) }
     metrics.init(opts.shared_dict)
+    fleet.init(opts.redis, opts.shared_dict or "mtls", opts.state_dir)
     log_warnings(current)
 
     local status = current:status()
@@ -206,10 +277,17 @@ function _M.init(opts)
 end
 
 
+-- init_worker_by_lua*: with the option redis, makes a node that has no requests follow its fleet too.
+function _M.init_worker()
+    fleet.ensure_running()
+end
+
+
 -- ssl_client_hello_by_lua*, at http{} level: runs on resumption too. Never fails the handshake.
 function _M.client_hello()
     local current = engine.current_for_handshake()
     reload.ensure_watched(current)
+    fleet.ensure_running()
     local name = connection.server_name()
     errbuf.len = 0
     local status = C.rmtls_engine_client_hello(current.handle, connection.ssl(), name,
@@ -246,6 +324,10 @@ function _M.access(route)
 
     local current = engine.current()
     reload.await_policy(current)
+    fleet.await_first_sync()
+    if fleet.is_unavailable() then
+        return access.refuse_unavailable(current, route, "there was no sync with Redis yet (redis.required)")
+    end
 
     return access.run(current, route, options and options.shared_dict or "mtls")
 end
@@ -352,7 +434,7 @@ end
 
 -- { version, worker, epoch, since, digest, counts = { routes, server_names, certificate_requests, warnings }, warnings,
 -- start_warnings, last_error, node = { epoch, since, workers = { { worker, pid, epoch, since, failed }, ... } },
--- metrics }
+-- fleet = { connected, last_sync, error, blocks }, metrics }
 function _M.status()
     local current = engine.current()
     reload.ensure_watched(current)
@@ -364,6 +446,7 @@ function _M.status()
     status.warnings = current:warnings(request_headers.has_trusted_peers(), MAX_WARNINGS)
     status.start_warnings = start_warnings[1] and start_warnings
     status.node = current:node()
+    status.fleet = fleet.status()
     status.metrics = metrics.table()
 
     return status

@@ -11,6 +11,7 @@ pub mod blocks;
 pub mod ca_certificates;
 pub mod certificate;
 pub mod engine;
+pub mod fleet;
 pub mod gzip;
 pub mod handshake;
 pub mod header_certificate;

@@ -300,9 +300,9 @@ fn exports_refuse_null() {
     // SAFETY: every one of these functions accepts NULL for every pointer.
     unsafe {
         use super::{
-            access::*, blocks::*, certificate::*, engine::*, handshake::*, header_certificate::*,
-            header_lines::*, policy::*, reserved_headers::*, revocation::*, sni_map::*, token::*,
-            trust_store::*,
+            access::*, blocks::*, certificate::*, engine::*, fleet::*, handshake::*,
+            header_certificate::*, header_lines::*, policy::*, reserved_headers::*, revocation::*,
+            sni_map::*, token::*, trust_store::*,
         };
         let refusals = [
             rmtls_engine_new(null!()),
@@ -348,6 +348,8 @@ fn exports_refuse_null() {
                 null!(),
             ),
             rmtls_connection_is_first(null!(), 1),
+            rmtls_selector_normal_form(null!(), 0, null!(), null!()),
+            rmtls_hmac_sha256(null!(), 0, null!(), 0, null!(), null!()),
             rmtls_engine_block(null!(), null!(), 0, null!(), 0, 0, 0, 0, null!()),
             rmtls_engine_unblock(null!(), null!(), 0, 0, null!()),
             rmtls_engine_next_block(null!(), 0, null!(), null!(), null!(), null!()),

@@ -29,6 +29,7 @@ my %Tests = (
     "routing: nginx.conf" => [qw( examples.t )],
     "trusted: nginx.conf" => [qw( examples.t )],
     "lists: block" => [qw( blocks.t )],
+    "fleet: nginx.conf" => [qw( servers.t )],
     "metrics: nginx.conf" => [qw( examples.t )],
     "proxies: haproxy.cfg" => [qw( front-proxies.t )],
     "proxies: PROXY protocol" => [qw( front-proxies.t )],

@@ -65,6 +65,8 @@ local DECISION_NAMES = {
     [TOO_EARLY] = "too_early",
     [CONST.DECISION_UNAVAILABLE] = "unavailable",
 }
+-- Of a request that was not decided
+local NO_VERDICT = -1
 local REFUSALS = {
     [CONST.DECISION_NO_CERTIFICATE] = { 401, '{"message":"No required TLS certificate was sent"}' },
     [CONST.DECISION_REFUSED] = { 401, '{"message":"TLS certificate failed verification"}' },
@@ -149,10 +151,10 @@ local function send_refusal(engine, ssl, status, body, challenge)
 end
 
 
-local function refuse(engine, ssl, outcome)
+local function refuse(engine, ssl, outcome, why)
     local status, body = REFUSALS[outcome][1], REFUSALS[outcome][2]
 
-    ngx_log(ngx.ERR, "[mtls] ", status, " ", library.text(reason))
+    ngx_log(ngx.ERR, "[mtls] ", status, " ", why or library.text(reason))
 
     return send_refusal(engine, ssl, status, body)
 end
@@ -579,6 +581,16 @@ local function await_external(engine, route, dict, ssl, plan, outcome)
     end
 
     return plan, outcome, claims, refused
+end
+
+
+-- Ends a request about which nothing can be decided yet.
+function _M.refuse_unavailable(engine, route, why)
+    local outcome = CONST.DECISION_UNAVAILABLE
+    reserved_headers.remove(engine)
+    metrics.count_decision(route or "", REFUSALS[outcome][1], NO_VERDICT, false)
+
+    return refuse(engine, nil, outcome, why)
 end
 
 

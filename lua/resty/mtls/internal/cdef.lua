@@ -216,6 +216,18 @@ int32_t rmtls_engine_is_current(const struct rmtls_engine *engine);
 
 uint32_t rmtls_engine_epoch(const struct rmtls_engine *engine);
 
+int32_t rmtls_selector_normal_form(const uint8_t *selector,
+                                   size_t selector_len,
+                                   struct rmtls_buf *out,
+                                   struct rmtls_buf *err);
+
+int32_t rmtls_hmac_sha256(const uint8_t *key,
+                          size_t key_len,
+                          const uint8_t *data,
+                          size_t data_len,
+                          struct rmtls_buf *out,
+                          struct rmtls_buf *err);
+
 int32_t rmtls_gzip_decode(const uint8_t *data,
                           size_t data_len,
                           size_t max,

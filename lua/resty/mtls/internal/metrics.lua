@@ -125,6 +125,12 @@ local FAMILIES = {
       help = "1: the last reload of the worker failed, and an earlier policy is in force; 0: it succeeded." },
     { name = "policy_info", type = "gauge", labels = { "worker", "digest" },
       help = "The policy in force in the worker." },
+    { name = "fleet_connected", type = "gauge", labels = {},
+      help = "1: this node follows the Redis server of its fleet; 0: it cannot, and what it knows stays in force." },
+    { name = "fleet_last_sync_age_seconds", type = "gauge", labels = {},
+      help = "Time since this node last compared its blocks with those in Redis; once a minute." },
+    { name = "fleet_errors_total", type = "counter", labels = { "reason" },
+      help = "Failures of the fleet: connect, timeout, tls, auth, full, reply, shortage, value, limit, error." },
     { name = "metrics_shared", type = "gauge", labels = {},
       help = "1: these are sums over all workers; 0: they are those of one worker." },
 }
@@ -185,6 +191,8 @@ local events = ffi.new("uint64_t[?]", CONST.EVENTS)
 local event_slots = {}
 local reported
 local warned = {}
+-- What other modules add when the metrics are read.
+local readers = {}
 
 
 local _M = {
@@ -475,6 +483,12 @@ local function report_crls(all)
 end
 
 
+-- Calls callback(all), which adds gauges, whenever the metrics are read.
+function _M.on_read(callback)
+    readers[#readers + 1] = callback
+end
+
+
 -- Adds the number of blocks to all.
 local function report_blocks(all)
     if pcall(engine.current) then
@@ -709,6 +723,10 @@ local function values()
 
     report_crls(all)
     report_blocks(all)
+    for _, reader in ipairs(readers) do
+        reader(all)
+    end
+
     report_cas(all)
     all.metrics_shared = dict and 1 or 0
     add_policies(all)
