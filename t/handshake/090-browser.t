@@ -40,8 +40,9 @@ _EOC_
 $made == 0 or bail_out("no certificate for browsers");
 
 # The same with a second name that starts to request a certificate
-our $Before = policy("ca-a", route("a", "a.shop.test", plugin("mtls-auth") . "\n    enabled: false"));
-our $Requested = expand_policy(policy("ca-a", route("a", "a.shop.test", mtls_auth("ca-a", "skip_consumer_lookup: true"))));
+my $auth = mtls_auth("ca-a", "send_ca_dn: true, skip_consumer_lookup: true");
+our $Before = policy("ca-a", route("a", "a.shop.test", $auth =~ s/\n/\n    enabled: false\n/r));
+our $Requested = expand_policy(policy("ca-a", route("a", "a.shop.test", $auth)));
 
 our $Http = "    log_format seen '\$host \$status \$connection \$server_protocol';\n";
 
@@ -62,7 +63,7 @@ _EOC_
     location /rotation {
         default_type text/html;
         content_by_lua_block {
-            ngx.say([[<!doctype html><title>page</title><p id=p><script>(async () => {
+            ngx.say([[<!doctype html><title>page</title><p id=p></p><script>(async () => {
                 for (const path of ['/t', '/t', '/change', '/t', '/t', '/t'])
                     document.getElementById('p').append((await fetch(path)).status + ' ');
             })()</script>]])
