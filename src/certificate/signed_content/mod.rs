@@ -10,6 +10,8 @@
 
 use std::sync::OnceLock;
 
+use std::cell::RefCell;
+
 use openssl::bn::{BigNum, BigNumContext};
 use openssl::ec::EcGroup;
 use openssl::nid::Nid;
@@ -19,6 +21,7 @@ use openssl::x509::{X509NameRef, X509Ref};
 
 use super::der::{element, integer, DerReader, BIT_STRING, INTEGER, SEQUENCE};
 use super::digest;
+use crate::cache::Cache;
 use crate::openssl_ext::x509 as ext;
 use crate::Error;
 
@@ -32,6 +35,15 @@ const COMMON_CURVES: [Nid; 7] = [
     Nid::BRAINPOOL_P384R1,
     Nid::BRAINPOOL_P512R1,
 ];
+
+/// Most identities of CAs that a thread keeps. Clients send the certificates of few CAs, and
+/// encoding the key of one again takes longer than the verification of a signature.
+const MAX_CA_IDS: usize = 256;
+
+thread_local! {
+    /// By digest of the DER of the certificate, on which alone the identity depends.
+    static CA_IDS: RefCell<Cache<[u8; 32], [u8; 32]>> = RefCell::new(Cache::new(MAX_CA_IDS));
+}
 
 /// SHA-256 of the DER of the TBSCertificate (RFC 5280 section 4.1).
 pub fn tbs_sha256(certificate: &X509Ref) -> Result<[u8; 32], Error> {
@@ -47,6 +59,17 @@ pub fn tbs_sha256_of_der(der: &[u8]) -> Option<[u8; 32]> {
 /// The identity of a CA: SHA-256 over its subject, normalised as in OpenSSL's comparison of names,
 /// and its public key. A renewed certificate of the CA has the same identity.
 pub fn ca_id(certificate: &X509Ref) -> Result<[u8; 32], Error> {
+    let der = certificate.to_der()?;
+    let key = sha256(&der);
+    if let Some(id) = CA_IDS.with_borrow_mut(|ids| ids.find(&key).map(|(_, id)| *id)) {
+        return Ok(id);
+    }
+    let id = ca_id_of(certificate, &der)?;
+    CA_IDS.with_borrow_mut(|ids| ids.insert(key, id));
+    Ok(id)
+}
+
+fn ca_id_of(certificate: &X509Ref, der: &[u8]) -> Result<[u8; 32], Error> {
     let mut hasher = Sha256::new();
     hasher.update(b"resty-mtls CA 1");
     update_name(&mut hasher, certificate.subject_name());
@@ -56,7 +79,7 @@ pub fn ca_id(certificate: &X509Ref) -> Result<[u8; 32], Error> {
         // certificate is used.
         Err(_) => {
             openssl::error::ErrorStack::get();
-            hasher.update(&certificate.to_der()?);
+            hasher.update(der);
         }
     }
     Ok(hasher.finish())
