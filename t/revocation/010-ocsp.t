@@ -316,6 +316,6 @@ cat first; echo
 _EOC_
 --- client_out
 true
-421
+401
 --- error_log
-[mtls] 421 misdirected request
+[mtls] 401 FAILED:unable to get local issuer certificate at depth 0
