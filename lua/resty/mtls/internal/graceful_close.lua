@@ -66,7 +66,8 @@ local http_v3_shutdown = symbol("rmtls_nginx_http_v3_shutdown")
 
 
 -- Sends the response header with "Connection: close" over HTTP/1.x, and has nginx close the connection after the
--- response. nginx does so in a worker that exits, and decides it while it writes the header.
+-- response. nginx does so in a worker that exits, and decides it while it writes the header. Header filters of
+-- this one response take the worker for one that exits.
 local function send_closing_headers()
     local exiting = C.rmtls_nginx_exiting
     C.rmtls_nginx_exiting = 1
