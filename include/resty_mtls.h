@@ -620,6 +620,32 @@ int32_t rmtls_engine_cached_client(const struct rmtls_engine *engine,
                                    uint32_t generation,
                                    struct rmtls_certificate **out);
 
+// Writes the subject of the trust anchor of a certificate that a plan trusts, as RFC 2253 text, and
+// the id of its entry of `ca_certificates`, empty for a CA of a bundle. `RMTLS_NOT_FOUND` if the
+// plan does not trust it. `now` is in seconds since 1970.
+//
+// # Safety
+// `engine` is NULL or live; `certificate` is NULL or live; `subject` and `id` are NULL or valid,
+// with their data.
+int32_t rmtls_engine_anchor(const struct rmtls_engine *engine,
+                            const struct rmtls_certificate *certificate,
+                            uint32_t plan,
+                            int64_t now,
+                            struct rmtls_buf *subject,
+                            struct rmtls_buf *id);
+
+// Writes the SPIFFE ID of a certificate that a plan trusts, and the name of the trust domain that
+// verified it. `RMTLS_NOT_FOUND` if none did.
+//
+// # Safety
+// `engine` is NULL or live; `certificate` is NULL or live; `id` and `trust_domain` are NULL or
+// valid, with their data.
+int32_t rmtls_engine_spiffe_id(const struct rmtls_engine *engine,
+                               const struct rmtls_certificate *certificate,
+                               uint32_t plan,
+                               struct rmtls_buf *id,
+                               struct rmtls_buf *trust_domain);
+
 // Blocks the certificates of a selector (`sha256 HEX`, `spki_sha256 HEX` or `serial HEX ISSUER`)
 // on all workers of this nginx, from the next request on. `added`, `until` and `now` are in seconds since
 // 1970; an `until` of 0 is no end.

@@ -62,6 +62,11 @@ fn main() {
     headers(&pki);
     names();
     tokens();
+    let x5c = openssl::base64::encode_block(&pki.ca.to_der().unwrap());
+    let bundle = format!(
+        r#"{{"keys":[{{"use":"x509-svid","kty":"EC","x5c":["{x5c}"]}}],"spiffe_sequence":1}}"#
+    );
+    write("spiffe_bundle", &[bundle.as_bytes()]);
     write(
         "server_name",
         &[

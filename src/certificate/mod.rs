@@ -8,6 +8,7 @@ pub mod normal_form;
 pub mod san;
 pub mod serial;
 pub mod signed_content;
+pub mod spiffe;
 mod spki;
 pub mod time;
 
@@ -57,6 +58,7 @@ pub struct Certificate {
     normal_issuer: OnceCell<NormalAttributes>,
     alternate_sha256: OnceCell<[u8; 32]>,
     spki: OnceCell<Option<spki::SpkiDigests>>,
+    svid: OnceCell<spiffe::Svid>,
 }
 
 /// Attributes of a name with their values in normal form.
@@ -93,6 +95,7 @@ impl Certificate {
             normal_issuer: OnceCell::new(),
             alternate_sha256: OnceCell::new(),
             spki: OnceCell::new(),
+            svid: OnceCell::new(),
         }
     }
 
@@ -234,6 +237,11 @@ impl Certificate {
             .iter()
             .flat_map(spki::SpkiDigests::all)
             .chain(unreadable)
+    }
+
+    /// The SPIFFE ID, if the certificate has one.
+    pub fn svid(&self) -> &spiffe::Svid {
+        self.svid.get_or_init(|| spiffe::Svid::of(self))
     }
 
     /// keyIdentifier of the authorityKeyIdentifier extension.

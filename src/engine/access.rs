@@ -199,7 +199,11 @@ impl Engine {
             // A refusal is not cached: it may be different in the next second.
             Ok((refuse_or_anonymous(request, auth, failure), now))
         };
-        let (verdict, until) = match self.check_trust(connection, auth, certificate, now)? {
+        let store = match auth.store_of(certificate) {
+            Ok(store) => store,
+            Err(reason) => return refuse(UNSPECIFIED, &reason),
+        };
+        let (verdict, until) = match self.check_trust(connection, auth, store, certificate, now)? {
             TrustResult::Trusted { verdict, until } => (verdict, until),
             TrustResult::Untrusted(verdict) => {
                 let mut reason = format!("{} at depth {}", verdict.text(), verdict.depth());
@@ -226,11 +230,12 @@ impl Engine {
             certificate.set_alternate_sha256(digest);
         }
         let origin = connection.map_or(CertificateOrigin::Header, |_| CertificateOrigin::Tls);
-        let slot = self.cache_trusted_client(slot, certificate, origin, &verdict, auth, now)?;
+        let slot = self.cache_trusted_client(slot, certificate, origin, &verdict, store, now)?;
         let mut decision = Decision::pass(Some(slot), Some(0), identity);
         let subject = RuleSubject {
             certificate,
             cas: verdict.cas(),
+            spiffe_id: auth.spiffe_id(certificate),
         };
         if let Err(reason) = policy.authorize(plan, Some(subject), identity) {
             decision.outcome = Outcome::Forbidden;

@@ -19,8 +19,7 @@ use super::{bounds, Engine};
 use crate::cache::{Cache, SlotId};
 use crate::certificate::{from_der, Certificate, CertificateDigests};
 use crate::connection::Connection;
-use crate::policy::Auth;
-use crate::trust::{sent_certificates_in, Verdict};
+use crate::trust::{sent_certificates_in, TrustStore, Verdict};
 use crate::Error;
 
 /// Most clients in the cache.
@@ -294,7 +293,7 @@ impl Engine {
         certificate: &Rc<Certificate>,
         origin: CertificateOrigin,
         verdict: &Verdict,
-        auth: &Auth,
+        store: &TrustStore,
         now: i64,
     ) -> Result<SlotId, Error> {
         let Some(chain) = verdict.used_intermediates() else {
@@ -313,7 +312,7 @@ impl Engine {
             Some(found) if !Clients::is_unverified(found.slot) => Ok(found.slot),
             _ => {
                 let sent = certificate.intermediates();
-                let chain = auth.store.chain(certificate.leaf(), sent, now)?;
+                let chain = store.chain(certificate.leaf(), sent, now)?;
                 let mut used = Stack::new()?;
                 for ca in sent_certificates_in(chain.iter().map(|ca| &**ca), sent)? {
                     used.push(ca.to_owned())?;

@@ -160,8 +160,11 @@ impl CertificateContext {
             };
             let matches =
                 |candidate: &&X509Ref| sha256(candidate).is_ok_and(|digest| digest == *issuer);
-            let store = &plan.auth.as_ref()?.store;
-            let from_store = || Some(&**store.find(issuer)?.x509());
+            let auth = plan.auth.as_ref()?;
+            let from_store = || {
+                let found = auth.stores().find_map(|store| store.find(issuer));
+                Some(&**found?.x509())
+            };
             certificate
                 .intermediates()
                 .iter()
@@ -420,7 +423,10 @@ impl Engine {
             None if plan.certificate_header.is_some() => None,
             None => return Ok(None),
         };
-        let verdict = self.verdict(connection, &auth.store, certificate, now)?;
+        let Ok(store) = auth.store_of(certificate) else {
+            return Ok(None);
+        };
+        let verdict = self.verdict(connection, store, certificate, now)?;
         Ok(Some(verdict).filter(Verdict::is_success))
     }
 }

@@ -316,6 +316,7 @@ mod tests {
                 let subject = RuleSubject {
                     certificate: &certificate,
                     cas: verdict.cas(),
+                    spiffe_id: None,
                 };
                 let permitted = policy.authorize(plan, Some(subject), Identity::Holder);
                 permitted.is_ok()

@@ -2,6 +2,7 @@
 //! evidence about a client.
 
 mod access;
+mod anchor;
 mod blocks;
 pub mod bounds;
 mod ca_expiry;
@@ -38,6 +39,7 @@ use revocation::{CrlExpiryWatch, FetchedCrls};
 use revoked::RevokedCertificates;
 use token::{CachedToken, InactiveToken, IssuerDocuments};
 
+pub use anchor::{Anchor, VerifiedSpiffeId};
 pub use header_certificate::RequestHeaders;
 pub use header_lines::{ClientCertificate, HeaderLine, HeaderLines, LineKind, NO_CONSUMER};
 pub use node::blocks::{Block, NO_END};

@@ -443,10 +443,17 @@ impl Engine {
             self.cache_client(slot, &certificate, origin)?;
             return Ok(BindingCheck::Fits);
         };
+        let store = match auth.store_of(&certificate) {
+            Ok(store) => store,
+            Err(why) => {
+                let why = with_certificate(&why, &certificate);
+                return Ok(BindingCheck::Refused(TokenError::UntrustedCertificate(why)));
+            }
+        };
         Ok(
-            match self.check_trust(connection, auth, &certificate, now)? {
+            match self.check_trust(connection, auth, store, &certificate, now)? {
                 TrustResult::Trusted { verdict, .. } => {
-                    self.cache_trusted_client(slot, &certificate, origin, &verdict, auth, now)?;
+                    self.cache_trusted_client(slot, &certificate, origin, &verdict, store, now)?;
                     BindingCheck::Fits
                 }
                 TrustResult::Untrusted(verdict) => {

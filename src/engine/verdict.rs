@@ -26,15 +26,17 @@ pub(super) enum TrustResult {
 }
 
 impl Engine {
-    /// Verifies the chain of a certificate, then checks its revocation status.
+    /// Verifies the chain of a certificate with [`Auth::store_of`] it, then checks its revocation
+    /// status.
     pub(super) fn check_trust(
         &self,
         connection: Option<&Connection>,
         auth: &Auth,
+        store: &TrustStore,
         certificate: &Certificate,
         now: i64,
     ) -> Result<TrustResult, Error> {
-        let verdict = self.verdict(connection, &auth.store, certificate, now)?;
+        let verdict = self.verdict(connection, store, certificate, now)?;
         if !verdict.is_success() {
             return Ok(TrustResult::Untrusted(verdict));
         }

@@ -314,3 +314,57 @@ pub unsafe extern "C" fn rmtls_engine_cached_client(
         }
     })
 }
+
+/// Writes the subject of the trust anchor of a certificate that a plan trusts, as RFC 2253 text, and
+/// the id of its entry of `ca_certificates`, empty for a CA of a bundle. `RMTLS_NOT_FOUND` if the
+/// plan does not trust it. `now` is in seconds since 1970.
+///
+/// # Safety
+/// `engine` is NULL or live; `certificate` is NULL or live; `subject` and `id` are NULL or valid,
+/// with their data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_anchor(
+    engine: *const rmtls_engine,
+    certificate: *const rmtls_certificate,
+    plan: u32,
+    now: i64,
+    subject: *mut rmtls_buf,
+    id: *mut rmtls_buf,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe {
+            let (engine, certificate) = (&handle(engine)?.0, &handle(certificate)?.0);
+            let anchor = engine.anchor(certificate, plan as usize, now)?;
+            let anchor = anchor.ok_or(Error::NotFound)?;
+            put(subject, anchor.subject.as_bytes())?;
+            put(id, anchor.id.unwrap_or_default().as_bytes())
+        }
+    })
+}
+
+/// Writes the SPIFFE ID of a certificate that a plan trusts, and the name of the trust domain that
+/// verified it. `RMTLS_NOT_FOUND` if none did.
+///
+/// # Safety
+/// `engine` is NULL or live; `certificate` is NULL or live; `id` and `trust_domain` are NULL or
+/// valid, with their data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_spiffe_id(
+    engine: *const rmtls_engine,
+    certificate: *const rmtls_certificate,
+    plan: u32,
+    id: *mut rmtls_buf,
+    trust_domain: *mut rmtls_buf,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe {
+            let (engine, certificate) = (&handle(engine)?.0, &handle(certificate)?.0);
+            let found = engine.spiffe_id(certificate, plan as usize)?;
+            let found = found.ok_or(Error::NotFound)?;
+            put(id, found.id.as_bytes())?;
+            put(trust_domain, found.trust_domain.as_bytes())
+        }
+    })
+}

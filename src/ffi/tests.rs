@@ -318,6 +318,8 @@ fn exports_refuse_null() {
             rmtls_engine_is_outdated(null!(), null!(), null!()),
             rmtls_connection_watch(null!(), null!()),
             rmtls_engine_access(null!(), null!(), 0, null!(), 0, 0, null!(), null!()),
+            rmtls_engine_anchor(null!(), null!(), 0, 0, null!(), null!()),
+            rmtls_engine_spiffe_id(null!(), null!(), 0, null!(), null!()),
             rmtls_engine_reserved_headers(null!(), null!(), 0, null!(), 0, null!()),
             rmtls_engine_header_lines(null!(), null!(), 0, null!(), 0, null!()),
             rmtls_engine_cloudflare(null!(), null!(), null!(), 0, 0, 0, null!()),

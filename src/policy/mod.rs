@@ -23,6 +23,8 @@ use std::path::Path as FilePath;
 use std::sync::Arc;
 
 use self::report::{Path, Position, Report};
+use crate::certificate::spiffe::{SpiffeId, Svid};
+use crate::certificate::Certificate;
 use crate::handshake::{CertificateRequest, SniMap};
 use crate::headers::{Dialect, DialectConfig, ReservedHeaders};
 use crate::identity::{Acl, ConsumerBy, Consumers, Rules};
@@ -163,8 +165,13 @@ impl UpstreamHeaders {
 /// `mtls-auth` or `header-cert-auth` as it applies to a route.
 #[derive(Clone)]
 pub struct Auth {
-    /// The trust store that verifies client chains.
+    /// The trust store that verifies the chains of clients that are no SPIFFE workloads.
     pub store: Arc<TrustStore>,
+    /// The trust domains whose SVIDs are accepted. With any of them, a certificate with a SPIFFE ID
+    /// is verified by the CAs of its own trust domain only, unless it is pinned.
+    pub trust_domains: Arc<[TrustDomain]>,
+    /// Whether certificates without SPIFFE ID are accepted.
+    pub has_cas: bool,
     /// How a certificate is mapped to a consumer; `None` with `skip_consumer_lookup`.
     pub lookup: Option<ConsumerLookup>,
     /// Index of the consumer of clients that are not trusted.
@@ -175,6 +182,69 @@ pub struct Auth {
     pub revocation: Arc<RevocationSettings>,
     /// Whether clients may resume TLS sessions.
     pub resumption: bool,
+}
+
+/// A SPIFFE trust domain.
+pub struct TrustDomain {
+    /// Its name.
+    pub name: Box<str>,
+    /// The trust store of its CAs.
+    pub store: Arc<TrustStore>,
+}
+
+impl Auth {
+    /// The trust store that verifies a certificate.
+    ///
+    /// # Errors
+    /// Why there is none, for the log.
+    pub fn store_of(&self, certificate: &Certificate) -> Result<&Arc<TrustStore>, String> {
+        if self.trust_domains.is_empty() {
+            return Ok(&self.store);
+        }
+        if self.store.pins(&certificate.digests().leaf) {
+            return Ok(&self.store);
+        }
+        match certificate.svid() {
+            Svid::None if self.has_cas => Ok(&self.store),
+            Svid::None => Err("not an X.509-SVID: it has no SPIFFE ID".to_owned()),
+            Svid::Invalid(why) => Err(format!("not an X.509-SVID: {why}")),
+            Svid::Workload(id) => {
+                let domain = self.domain(id.trust_domain());
+                domain.map(|domain| &domain.store).ok_or_else(|| {
+                    format!(
+                        "the trust domain '{}' is none of the route's",
+                        id.trust_domain()
+                    )
+                })
+            }
+        }
+    }
+
+    /// The SPIFFE ID of a certificate that [`Auth::store_of`] has verified, if it is an SVID of a
+    /// trust domain of the route.
+    pub fn spiffe_id<'c>(&self, certificate: &'c Certificate) -> Option<&'c SpiffeId> {
+        match certificate.svid() {
+            Svid::Workload(id)
+                if self.domain(id.trust_domain()).is_some()
+                    && !self.store.pins(&certificate.digests().leaf) =>
+            {
+                Some(id)
+            }
+            _ => None,
+        }
+    }
+
+    fn domain(&self, name: &str) -> Option<&TrustDomain> {
+        self.trust_domains
+            .iter()
+            .find(|domain| *domain.name == *name)
+    }
+
+    /// All trust stores.
+    pub fn stores(&self) -> impl Iterator<Item = &Arc<TrustStore>> {
+        let domains = self.trust_domains.iter().map(|domain| &domain.store);
+        std::iter::once(&self.store).chain(domains)
+    }
 }
 
 /// How a certificate is mapped to a consumer when no credential matches.

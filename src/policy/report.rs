@@ -170,8 +170,9 @@ impl fmt::Display for Path<'_> {
 }
 
 /// The lists of a document that hold entities.
-const SECTIONS: [&str; 8] = [
+const SECTIONS: [&str; 9] = [
     "ca_certificates",
+    "trust_domains",
     "services",
     "routes",
     "plugins",

@@ -9,6 +9,7 @@ mod pinned;
 mod revocation_status;
 pub mod revocation_urls;
 pub mod selector;
+pub mod spiffe_bundle;
 mod store;
 #[cfg(test)]
 pub(crate) mod test_ca;

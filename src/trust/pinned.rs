@@ -46,6 +46,11 @@ impl PinnedCertificates {
         Ok(self.digests.contains(&certificate::sha256(certificate)?))
     }
 
+    /// Whether the one with this SHA-256 is one of them.
+    pub fn has_sha256(&self, sha256: &[u8; 32]) -> bool {
+        self.digests.contains(sha256)
+    }
+
     /// SHA-256 of each, sorted.
     pub(super) fn digests(&self) -> Vec<[u8; 32]> {
         let mut digests: Vec<_> = self.digests.iter().copied().collect();

@@ -254,6 +254,13 @@ impl TrustStore {
             .map_or(&[], |(pinned, _)| pinned.list())
     }
 
+    /// Whether the certificate with this SHA-256 is one of them.
+    pub fn pins(&self, sha256: &[u8; 32]) -> bool {
+        self.pinned
+            .as_ref()
+            .is_some_and(|(pinned, _)| pinned.has_sha256(sha256))
+    }
+
     /// Which extendedKeyUsage is accepted.
     pub fn client_auth_eku(&self) -> ClientAuthEku {
         self.options.client_auth_eku

@@ -141,6 +141,23 @@ $printed = `'$TestMtls::Root/target/release/resty-mtls' check '$dir/policy.yaml'
 like($printed, qr/^routes that require a client certificate: payments\nwarnings: 0\n\z/m, "the rules pass");
 
 
+my $der = TestMtls::pki_file("ca-a.crt") =~ s/^-----.*\n//mgr =~ s/\n//gr;
+
+for my $file ([ "policy.yaml", qq(_format_version: "3.0"\nroutes: [{name: payments, snis: [payments.example.com]}]\n)
+                . shown("policy: trust domains") ],
+              [ "a.example.json", qq({"keys": [{"use": "x509-svid", "kty": "EC", "x5c": ["$der"]}]}\n) ],
+              [ "b.example.pem", TestMtls::pki_file("ca-b.crt") ])
+{
+    open my $out, '>', "$dir/$file->[0]" or die "$dir/$file->[0]: $!";
+    print $out $file->[1];
+    close $out;
+}
+
+$printed = `'$TestMtls::Root/target/release/resty-mtls' check '$dir/policy.yaml' 2>&1`;
+
+like($printed, qr/^routes that require a client certificate: payments\nwarnings: 0\n\z/m, "the trust domains pass");
+
+
 # policy.example.yaml, as it is and with the routes that are comments
 
 my $example = do {

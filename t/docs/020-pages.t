@@ -35,6 +35,7 @@ my %Tests = (
     "proxies: PROXY protocol" => [qw( front-proxies.t )],
     "policy: every field" => [qw( examples.t )],
     "policy: rules" => [qw( examples.t )],
+    "policy: trust domains" => [qw( examples.t )],
     "policy: header-cert-auth" => [qw( examples.t )],
     "policy: openid-connect" => [qw( examples.t )],
 );

@@ -171,7 +171,8 @@ fn status_from_local_crls(
         // The path, which costs as much as the verification, would decide nothing.
         return Ok(Some(unknown));
     }
-    let path = auth.store.path(leaf, intermediates, now)?;
+    let store = auth.store_of(certificate).map_err(|_| Error::NotFound)?;
+    let path = store.path(leaf, intermediates, now)?;
     if let Some(crls) = &auth.revocation.crls {
         let outcome = crls.check(&path, now);
         let until = outcome.until.clamp(now.saturating_add(1), limit);
@@ -485,9 +486,8 @@ impl Engine {
         let policy = self.policy()?;
         let plan = policy.plans.get(at.plan).ok_or(Error::NotFound)?;
         let auth = plan.auth.as_ref().ok_or(Error::NotFound)?;
-        let chain = auth
-            .store
-            .chain(certificate.leaf(), certificate.intermediates(), now)?;
+        let store = auth.store_of(certificate).map_err(|_| Error::NotFound)?;
+        let chain = store.chain(certificate.leaf(), certificate.intermediates(), now)?;
         read(auth, &chain)
     }
 }

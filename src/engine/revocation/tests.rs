@@ -222,7 +222,10 @@ fn check_trust_asks_the_status_of_a_pinned_certificate_only_if_it_names_sources(
         let policy = engine.policy().unwrap();
         let plan = &policy.plans[policy.routes.find("a").unwrap()];
         let auth = plan.auth.as_ref().unwrap();
-        match engine.check_trust(None, auth, certificate, now).unwrap() {
+        match engine
+            .check_trust(None, auth, &auth.store, certificate, now)
+            .unwrap()
+        {
             TrustResult::Trusted { verdict, .. } => (true, verdict.code()),
             TrustResult::Untrusted(verdict) => (false, verdict.code()),
             TrustResult::Pending => (false, -1),

@@ -8,6 +8,7 @@
 
 use crate::certificate::name::Attribute;
 use crate::certificate::normal_form::{NormalForm, NormalName, SanKind};
+use crate::certificate::spiffe::{SpiffeId, SpiffeIdPattern};
 use crate::certificate::Certificate;
 use crate::text::quoted;
 
@@ -47,6 +48,8 @@ pub struct RuleSubject<'c> {
     pub certificate: &'c Certificate,
     /// Ids of the CAs of the verified chain, from the leaf's issuer up to the anchor.
     pub cas: &'c [[u8; 32]],
+    /// The SPIFFE ID, if its trust domain's CAs verified it.
+    pub spiffe_id: Option<&'c SpiffeId>,
 }
 
 /// A condition on a certificate.
@@ -75,6 +78,10 @@ pub enum Condition {
     ExtendedKeyUsage(Box<str>),
     /// A CA of the verified chain.
     Ca(CaCondition),
+    /// The SPIFFE ID of a verified SVID.
+    SpiffeId(SpiffeIdPattern),
+    /// The trust domain of a verified SVID.
+    TrustDomain(Box<str>),
 }
 
 impl Condition {
@@ -114,6 +121,13 @@ impl Condition {
             }
             Condition::Ca(condition) => {
                 Some(condition.cas.iter().any(|ca| subject.cas.contains(ca)))
+            }
+            Condition::SpiffeId(pattern) => {
+                Some(subject.spiffe_id.is_some_and(|id| pattern.matches(id)))
+            }
+            Condition::TrustDomain(name) => {
+                let domain = subject.spiffe_id.map(SpiffeId::trust_domain);
+                Some(domain == Some(&**name))
             }
         }
     }
@@ -182,13 +196,29 @@ impl Condition {
         }
     }
 
+    /// Whether a part of the condition is about the SPIFFE ID that a trust domain verified.
+    pub fn needs_trust_domain(&self) -> bool {
+        match self {
+            Condition::All(all) | Condition::Any(all) => {
+                all.iter().any(Condition::needs_trust_domain)
+            }
+            Condition::Not(condition) => condition.needs_trust_domain(),
+            Condition::SpiffeId(_) | Condition::TrustDomain(_) => true,
+            _ => false,
+        }
+    }
+
     /// Whether the condition holds only for certificates or keys whose digests it has, or for
     /// certificates of a CA that it names.
     pub fn is_tied(&self) -> bool {
         match self {
             Condition::All(all) => all.iter().any(Condition::is_tied),
             Condition::Any(any) => any.iter().all(Condition::is_tied),
-            Condition::Sha256(_) | Condition::SpkiSha256(_) | Condition::Ca(_) => true,
+            Condition::Sha256(_)
+            | Condition::SpkiSha256(_)
+            | Condition::Ca(_)
+            | Condition::SpiffeId(_)
+            | Condition::TrustDomain(_) => true,
             _ => false,
         }
     }

@@ -18,6 +18,7 @@ fn of(certificate: &Certificate) -> RuleSubject<'_> {
     RuleSubject {
         certificate,
         cas: &[],
+        spiffe_id: None,
     }
 }
 
@@ -695,6 +696,7 @@ fn ca_matches_a_ca_of_the_verified_chain() {
         let subject = RuleSubject {
             certificate: &leaf,
             cas,
+            spiffe_id: None,
         };
         assert_eq!(condition.holds(subject), expected);
     }

@@ -52,10 +52,15 @@ pub(super) fn warn_about_acls(
                 groups.of_consumers |= auth.lookup.is_some();
                 groups.of_certificates |= auth.lookup.is_none() && auth.group_by.is_some();
             }
-            let digest = *auth.store.digest();
+            if auth.trust_domains.is_empty() {
+                if let Some(plugin) = document.plugins.get(position) {
+                    refuse_rules_without_trust_domain(plugin, report);
+                }
+            }
+            let digest = auth.revocation.key;
             let one_chain = *chains
                 .entry(digest)
-                .or_insert_with(|| form_one_chain(auth.store.cas()));
+                .or_insert_with(|| form_one_chain(&all_cas(auth)));
             if let (false, Some(plugin)) = (one_chain, document.plugins.get(position)) {
                 if !warned.contains(&(position, digest))
                     && warn_about_several_cas(plugin, auth, report)
@@ -108,7 +113,7 @@ fn warn_about_several_cas(plugin: &Plugin<'_>, auth: &Auth, report: &mut Report)
         plugin.location.position,
         &path.item(index),
         || {
-            let cas = auth.store.cas();
+            let cas = all_cas(auth);
             let mut named: Vec<String> = cas
                 .iter()
                 .take(MAX_NAMED)
@@ -126,6 +131,36 @@ fn warn_about_several_cas(plugin: &Plugin<'_>, auth: &Auth, report: &mut Report)
         },
     );
     true
+}
+
+/// Reports rules on SPIFFE IDs where no trust domain verifies them: they would never hold, also
+/// under `deny`.
+fn refuse_rules_without_trust_domain(plugin: &Plugin<'_>, report: &mut Report) {
+    let PluginConfig::ClientCertAcl(rules) = &plugin.config else {
+        return;
+    };
+    let path = Path::Compact(&plugin.location.path);
+    let path = path.field("config");
+    for (field, list) in [("allow", &rules.allow), ("deny", &rules.deny)] {
+        let path = path.field(field);
+        for (index, rule) in list.iter().enumerate() {
+            if rule.condition.needs_trust_domain() {
+                report.error(
+                    plugin.location.position,
+                    &path.item(index),
+                    "'trust_domain' and 'spiffe_id' never hold on a route of the plugin, expected \
+                     'trust_domains' in the 'mtls-auth' or 'header-cert-auth' of each of its routes",
+                );
+            }
+        }
+    }
+}
+
+/// The CAs of all trust stores of a route.
+fn all_cas(auth: &Auth) -> Vec<Arc<CaCertificate>> {
+    auth.stores()
+        .flat_map(|store| store.cas().iter().cloned())
+        .collect()
 }
 
 /// Whether the CAs form one chain: all but one are issued by another of them, and each issues at

@@ -7,16 +7,18 @@ use openssl::sha::sha256;
 use super::ca_certificates::CaCertificates;
 use super::consumers::ConsumerIndex;
 use super::crl_sets::CrlSets;
+use super::trust_domains::TrustDomains;
 use super::trust_stores::TrustStores;
 use crate::policy::certificate_header::CertificateHeader;
 use crate::policy::document::{ConsumerName, HeaderCertAuth, Location, MtlsAuth};
 use crate::policy::report::{Path, Report};
-use crate::policy::{Auth, ConsumerLookup, RevocationMode, RevocationSettings};
+use crate::policy::{Auth, ConsumerLookup, RevocationMode, RevocationSettings, TrustDomain};
 use crate::trust::TrustStore;
 
 /// Builds settings from what they refer to, and shares trust stores and CRLs between them.
 pub(super) struct AuthBuilder<'b, 't, 'f> {
     pub cas: &'b CaCertificates,
+    pub trust_domains: &'b TrustDomains<'t>,
     pub consumers: &'b ConsumerIndex<'t>,
     pub crls: &'b mut CrlSets<'f>,
     pub stores: TrustStores,
@@ -34,7 +36,17 @@ impl<'t> AuthBuilder<'_, 't, '_> {
         let (positions, store) = self
             .stores
             .get(config, location, path, self.cas, self.crls, report)?;
-        Some((positions, self.auth(config, location, path, store, report)))
+        let domains = &config.trust_domains;
+        let domains = self.trust_domains.positions(domains, path, report);
+        let intermediates = &self.cas.intermediates;
+        let domains =
+            self.stores
+                .trust_domains(&domains, self.trust_domains, config.options, intermediates);
+        let domains = domains
+            .map_err(|error| report.error(location.position, path, error.to_string()))
+            .ok()?;
+        let auth = self.auth(config, location, path, (store, domains), report);
+        Some((positions, auth))
     }
 
     /// The settings of `header-cert-auth` and the header that carries the certificate; `None` if
@@ -58,7 +70,7 @@ impl<'t> AuthBuilder<'_, 't, '_> {
         config: &MtlsAuth<'t>,
         location: &Location,
         path: &Path<'_>,
-        store: Arc<TrustStore>,
+        (store, trust_domains): (Arc<TrustStore>, Arc<[TrustDomain]>),
         report: &mut Report,
     ) -> Auth {
         let mut consumer = |field, name: Option<ConsumerName<'t>>| {
@@ -92,17 +104,30 @@ impl<'t> AuthBuilder<'_, 't, '_> {
                 || "have no effect with the revocation_check_mode 'SKIP'".to_owned(),
             );
         } else if let Some(crls) = &crls {
-            self.crls
-                .check(crls, &store, location.position, &path.field("crls"), report);
+            let domains = trust_domains.iter().map(|domain| &domain.store);
+            let stores: Vec<_> = std::iter::once(&store).chain(domains).collect();
+            self.crls.check(
+                crls,
+                &stores,
+                location.position,
+                &path.field("crls"),
+                report,
+            );
         }
         let crls_digest = crls.as_ref().map_or([0; 32], |crls| crls.digest());
         let fetch_options = format!(
             "{} {} {:?} {:?}",
             config.ssl_verify, config.http_timeout, config.http_proxy, config.https_proxy
         );
-        let key = sha256(&[&store.digest()[..], &crls_digest, fetch_options.as_bytes()].concat());
+        let mut key = [&store.digest()[..], &crls_digest, fetch_options.as_bytes()].concat();
+        for domain in trust_domains.iter() {
+            key.extend_from_slice(domain.store.digest());
+        }
+        let key = sha256(&key);
         Auth {
             store,
+            trust_domains,
+            has_cas: !config.cas.is_empty(),
             lookup: Some(lookup).filter(|_| !config.skip_consumer_lookup),
             anonymous,
             group_by: config.group_by,

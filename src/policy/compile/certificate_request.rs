@@ -29,7 +29,7 @@ pub(super) fn certificate_request(
         .collect();
     let stores: Vec<Arc<TrustStore>> = members
         .iter()
-        .filter_map(|member| member.store.clone())
+        .flat_map(|member| member.stores.iter().cloned())
         .collect();
     let without_ca_names = members.iter().find(|member| member.ca_names.is_none());
     let with_ca_names = members.iter().find(|member| member.ca_names.is_some());
@@ -45,6 +45,14 @@ pub(super) fn certificate_request(
             ca_positions.sort_unstable();
             ca_positions.dedup();
             let mut named = cas.of(&ca_positions);
+            let domains = members
+                .iter()
+                .flat_map(|member| member.stores.iter().skip(1));
+            for ca in domains.flat_map(|store| store.cas()) {
+                if !named.iter().any(|other| other.digest() == ca.digest()) {
+                    named.push(ca.clone());
+                }
+            }
             // No client of such a CA is accepted. The session binding has no names.
             named.retain(|ca| ca.validity(cas.now) != CaValidity::Expired);
             Some(named)

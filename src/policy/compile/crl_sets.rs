@@ -19,8 +19,8 @@ pub(super) struct CrlSets<'p> {
     pub by_files: Map<Vec<String>, Option<Arc<CrlSet>>>,
     /// The sets that a plugin checks.
     pub used: Vec<Arc<CrlSet>>,
-    /// Pairs of CRL set and trust store that were compared.
-    pub compared: HashSet<(*const CrlSet, *const TrustStore)>,
+    /// CRL sets and the trust stores that each was compared with.
+    pub compared: HashSet<(*const CrlSet, Vec<*const TrustStore>)>,
     /// Seconds since the epoch.
     pub now: i64,
 }
@@ -67,18 +67,24 @@ impl CrlSets<'_> {
     pub fn check(
         &mut self,
         set: &Arc<CrlSet>,
-        store: &Arc<TrustStore>,
+        stores: &[&Arc<TrustStore>],
         place: Position,
         path: &Path<'_>,
         report: &mut Report,
     ) {
-        if !self.compared.insert((Arc::as_ptr(set), Arc::as_ptr(store))) {
+        let pointers: Vec<_> = stores.iter().map(|store| Arc::as_ptr(store)).collect();
+        if !self.compared.insert((Arc::as_ptr(set), pointers)) {
             return;
         }
         if !self.used.iter().any(|used| Arc::ptr_eq(used, set)) {
             self.used.push(set.clone());
         }
-        for warning in set.not_signed_by(store.cas()) {
+        let cas: Vec<_> = stores
+            .iter()
+            .flat_map(|store| store.cas())
+            .cloned()
+            .collect();
+        for warning in set.not_signed_by(&cas) {
             report.warn("CRLs that no CA signed", place, path, || warning);
         }
     }

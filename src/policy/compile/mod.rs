@@ -24,6 +24,7 @@ mod reserved_headers;
 mod route_plans;
 mod scopes;
 mod server_names;
+mod trust_domains;
 mod trust_stores;
 mod upstream_headers;
 
@@ -52,6 +53,7 @@ use self::reserved_headers::{inbound_headers, reserved_headers};
 use self::route_plans::{route_plans, RoutePlans};
 use self::scopes::Scopes;
 use self::server_names::ServerNames;
+use self::trust_domains::TrustDomains;
 use self::trust_stores::TrustStores;
 use self::upstream_headers::UpstreamHeadersBuilder;
 use super::document::Document;
@@ -78,6 +80,7 @@ pub(super) fn compile(
         now,
     };
     let cas = CaCertificates::new(document, reader, report);
+    let trust_domains = TrustDomains::new(document, &cas, directory, files, report);
     let services = ReferenceIndex::new(
         "service",
         document
@@ -106,6 +109,7 @@ pub(super) fn compile(
     };
     let mut auths = AuthBuilder {
         cas: &cas,
+        trust_domains: &trust_domains,
         consumers: &consumers,
         crls: &mut crls,
         stores: TrustStores::default(),

@@ -3,7 +3,7 @@
 use openssl::sha::Sha256;
 
 use super::consumers::ConsumerIndex;
-use super::digest::update_text;
+use super::digest::{update_number, update_text};
 use crate::policy::{Auth, ConsumerLookup, Plan, RevocationSettings};
 
 /// The digest of `plan` and of its [`Plan::certificate_plan`].
@@ -51,6 +51,8 @@ fn update_plan(digest: &mut Sha256, plan: &Plan, consumers: &ConsumerIndex<'_>) 
 fn update_auth(digest: &mut Sha256, auth: &Auth, consumers: &ConsumerIndex<'_>) {
     let Auth {
         store,
+        trust_domains,
+        has_cas,
         lookup,
         anonymous,
         group_by,
@@ -58,6 +60,12 @@ fn update_auth(digest: &mut Sha256, auth: &Auth, consumers: &ConsumerIndex<'_>) 
         resumption,
     } = auth;
     digest.update(store.verdict_key());
+    digest.update(&[(*has_cas).into()]);
+    update_number(digest, trust_domains.len());
+    for domain in trust_domains.iter() {
+        update_text(digest, &domain.name);
+        digest.update(domain.store.verdict_key());
+    }
     let id = |consumer: Option<u32>| {
         let consumer = consumers.consumers.get(consumer?)?;
         Some(consumer.id.clone())

@@ -42,14 +42,23 @@ pub(super) enum CompiledPlugin<'t> {
     Invalid,
 }
 
-/// What the contribution of an `mtls-auth` depends on: CAs, files of pinned certificates, options, `send_ca_dn`, `resumption`.
-type AuthContent = (Vec<usize>, Vec<String>, VerifyOptions, bool, bool);
+/// What the contribution of an `mtls-auth` depends on: CAs, files of pinned certificates, trust
+/// stores of the trust domains, options, `send_ca_dn`, `resumption`.
+type AuthContent = (
+    Vec<usize>,
+    Vec<String>,
+    Vec<[u8; 32]>,
+    VerifyOptions,
+    bool,
+    bool,
+);
 
 /// What a plugin adds to the certificate requests of its server names. Plugins with equal content
 /// share one.
 pub(super) struct Contribution {
-    pub store: Option<Arc<TrustStore>>,
-    /// Positions of the CAs whose names are sent; `None` without `send_ca_dn`.
+    pub stores: Vec<Arc<TrustStore>>,
+    /// Positions of the CAs whose names are sent; `None` without `send_ca_dn`. Those of `stores`
+    /// beyond the first one, which are of trust domains, are sent too.
     pub ca_names: Option<Vec<usize>>,
     /// Whether sessions may be resumed.
     pub resumption: bool,
@@ -88,10 +97,10 @@ impl<'t> Plugins<'t> {
                 }
             }
             let diagnostics_before = report.diagnostic_count();
-            let mut contribute = |key, store, ca_names, resumption| {
+            let mut contribute = |key, stores, ca_names, resumption| {
                 *contribution_of.entry(key).or_insert_with(|| {
                     plugins.contributions.push(Contribution {
-                        store,
+                        stores,
                         ca_names,
                         resumption,
                         plugin: position,
@@ -111,7 +120,7 @@ impl<'t> Plugins<'t> {
                     CompiledPlugin::ClientCertAcl(Arc::new(auths.cas.resolve_rules(rules)))
                 }
                 PluginConfig::TlsHandshakeModifier => CompiledPlugin::TlsHandshakeModifier {
-                    contribution: contribute(None, None, None, true),
+                    contribution: contribute(None, Vec::new(), None, true),
                 },
                 PluginConfig::MtlsAuth(config) => {
                     let location = &plugin.location;
@@ -122,15 +131,18 @@ impl<'t> Plugins<'t> {
                             let ca_names = config.send_ca_dn.then(|| positions.clone());
                             let resumption = config.resumption;
                             let pinned = config.pinned.iter().map(|(file, _)| (*file).to_owned());
+                            let domains = auth.trust_domains.iter();
+                            let domains = domains.map(|domain| *domain.store.digest());
                             let key = (
                                 positions,
                                 pinned.collect(),
+                                domains.collect(),
                                 config.options,
                                 config.send_ca_dn,
                                 resumption,
                             );
-                            let store = Some(auth.store.clone());
-                            let contribution = contribute(Some(key), store, ca_names, resumption);
+                            let stores = auth.stores().cloned().collect();
+                            let contribution = contribute(Some(key), stores, ca_names, resumption);
                             CompiledPlugin::MtlsAuth { auth, contribution }
                         }
                         None => CompiledPlugin::Invalid,

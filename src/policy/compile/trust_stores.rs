@@ -8,12 +8,13 @@ use super::ca_certificates::CaCertificates;
 use super::certificate_files::{self, FileCertificate};
 use super::crl_sets::CrlSets;
 use super::entity_id::uuid_text;
+use super::trust_domains::TrustDomains;
 use crate::certificate::{self, name};
-use crate::policy::document::{Location, MtlsAuth};
-use crate::policy::report::{Path, Report};
-use crate::policy::Map;
+use crate::policy::document::{Location, MtlsAuth, Uuid};
+use crate::policy::report::{Path, Position, Report};
+use crate::policy::{Map, TrustDomain};
 use crate::text::quoted;
-use crate::trust::{revocation_urls, PinnedCertificates, TrustStore, VerifyOptions};
+use crate::trust::{revocation_urls, Intermediates, PinnedCertificates, TrustStore, VerifyOptions};
 use crate::Error;
 
 /// What a trust store depends on: CAs, files of pinned certificates, options.
@@ -24,6 +25,7 @@ type StoreContent = (Vec<usize>, Vec<String>, VerifyOptions);
 pub(super) struct TrustStores {
     stores: Map<StoreContent, Arc<TrustStore>>,
     pinned: Map<Vec<String>, Option<Arc<PinnedCertificates>>>,
+    by_trust_domain: Map<(usize, VerifyOptions), Arc<TrustStore>>,
 }
 
 impl TrustStores {
@@ -39,7 +41,7 @@ impl TrustStores {
     ) -> Option<(Vec<usize>, Arc<TrustStore>)> {
         let files = config.pinned.iter().map(|(file, _)| (*file).to_owned());
         let key = (
-            positions(config, path, cas, report),
+            positions(&config.cas, path, cas, report),
             files.collect(),
             config.options,
         );
@@ -68,6 +70,38 @@ impl TrustStores {
                 None
             }
         }
+    }
+
+    /// The trust domains at these positions. All CAs of a bundle are anchors, self-signed or not
+    /// (X.509-SVID section 5).
+    pub fn trust_domains(
+        &mut self,
+        positions: &[usize],
+        domains: &TrustDomains<'_>,
+        options: VerifyOptions,
+        intermediates: &Arc<Intermediates>,
+    ) -> Result<Arc<[TrustDomain]>, Error> {
+        let options = VerifyOptions {
+            allow_partial_chain: true,
+            ..options
+        };
+        let mut list = Vec::with_capacity(positions.len());
+        for position in positions {
+            let Some((name, cas)) = domains.get(*position) else {
+                continue;
+            };
+            let store = match self.by_trust_domain.get(&(*position, options)) {
+                Some(store) => store.clone(),
+                None => Arc::new(TrustStore::with_intermediates(cas, options, intermediates)?),
+            };
+            self.by_trust_domain
+                .insert((*position, options), store.clone());
+            list.push(TrustDomain {
+                name: name.into(),
+                store,
+            });
+        }
+        Ok(list.into())
     }
 }
 
@@ -145,15 +179,15 @@ fn pinned_warning(x509: &X509, cas: &CaCertificates) -> Result<Option<String>, E
     Ok(None)
 }
 
-/// Positions of the CAs that a plugin names, each once, in order.
-fn positions(
-    config: &MtlsAuth,
+/// Positions of the CAs with these ids, each once, in order.
+pub(super) fn positions(
+    ids: &[(Uuid, Position)],
     path: &Path<'_>,
     cas: &CaCertificates,
     report: &mut Report,
 ) -> Vec<usize> {
-    let mut positions = Vec::with_capacity(config.cas.len());
-    for (index, (id, place)) in config.cas.iter().enumerate() {
+    let mut positions = Vec::with_capacity(ids.len());
+    for (index, (id, place)) in ids.iter().enumerate() {
         match cas.by_id.get(id) {
             Some(&position) => positions.push(position),
             None => {

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use super::fields::{uuid, Object, Schema};
 use super::DocumentReader;
 use crate::certificate::normal_form;
+use crate::certificate::spiffe::SpiffeIdPattern;
 use crate::handshake::server_name::Pattern;
 use crate::headers::kong;
 use crate::identity::{CaCondition, Condition, Rule, Rules, SanCondition};
@@ -41,6 +42,8 @@ const KEYS: &[&str] = &[
     "san.ip",
     "san.upn",
     "ca",
+    "trust_domain",
+    "spiffe_id",
     "sha256",
     "spki_sha256",
     "issuer_key_id",
@@ -63,6 +66,8 @@ enum ValueKey {
     SanIp,
     SanUpn,
     Ca,
+    TrustDomain,
+    SpiffeId,
     Sha256,
     SpkiSha256,
     IssuerKeyId,
@@ -76,6 +81,8 @@ const VALUE_KEYS: &[(&str, ValueKey)] = &[
     ("san.ip", ValueKey::SanIp),
     ("san.upn", ValueKey::SanUpn),
     ("ca", ValueKey::Ca),
+    ("trust_domain", ValueKey::TrustDomain),
+    ("spiffe_id", ValueKey::SpiffeId),
     ("sha256", ValueKey::Sha256),
     ("spki_sha256", ValueKey::SpkiSha256),
     ("issuer_key_id", ValueKey::IssuerKeyId),
@@ -260,6 +267,13 @@ impl<'t> DocumentReader<'t, '_> {
             .map(Condition::Any)
     }
 
+    /// Keeps the name of a trust domain in a rule, which must be an entry of `trust_domains`.
+    fn rule_trust_domain(&mut self, name: &str, position: Position, path: &Path<'_>) {
+        self.document
+            .rule_trust_domains
+            .push((name.into(), position, CompactPath::of(path)));
+    }
+
     /// Reads one value of a condition.
     fn value(&mut self, key: &ValueKey, node: &'t Node<'t>, path: &Path<'_>) -> Option<Condition> {
         let text = self.text(node, path)?;
@@ -298,6 +312,17 @@ impl<'t> DocumentReader<'t, '_> {
                 None => Err(format!(
                     "'{shown}' is not a UUID, expected the id of an entry of 'ca_certificates'"
                 )),
+            },
+            ValueKey::TrustDomain => {
+                self.rule_trust_domain(text, node.position, path);
+                Ok(Condition::TrustDomain(text.into()))
+            }
+            ValueKey::SpiffeId => match SpiffeIdPattern::parse(text) {
+                Ok(pattern) => {
+                    self.rule_trust_domain(pattern.trust_domain(), node.position, path);
+                    Ok(Condition::SpiffeId(pattern))
+                }
+                Err(why) => Err(format!("'{shown}' {why}")),
             },
             ValueKey::Sha256 => sha256(text).map(Condition::Sha256),
             ValueKey::SpkiSha256 => sha256(text).map(Condition::SpkiSha256),

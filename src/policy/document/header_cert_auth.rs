@@ -25,6 +25,7 @@ const HEADER_CERT_AUTH: Schema = Schema {
         "secure_source",
         "ca_certificates",
         "pinned_certificates",
+        "trust_domains",
         "allow_partial_chain",
         "skip_consumer_lookup",
         "verify_depth",

@@ -21,6 +21,7 @@ mod routes;
 mod services;
 mod tls_handshake_modifier;
 mod tls_metadata_headers;
+mod trust_domains;
 
 use self::fields::{Object, Schema};
 use super::report::{CompactPath, Path, Position, Report};
@@ -38,6 +39,7 @@ pub(super) use plugins::{Plugin, PluginConfig, PluginKind};
 pub(super) use routes::Route;
 pub(super) use services::Service;
 pub(super) use tls_metadata_headers::TlsMetadataHeaders;
+pub(super) use trust_domains::TrustDomain;
 
 /// A UUID as bytes, since the case of its text does not matter.
 pub(super) type Uuid = [u8; 16];
@@ -82,6 +84,7 @@ pub(super) enum LinkBy {
 #[derive(Default)]
 pub(super) struct Document<'t> {
     pub cas: Vec<Ca<'t>>,
+    pub trust_domains: Vec<TrustDomain<'t>>,
     pub services: Vec<Service<'t>>,
     pub routes: Vec<Route<'t>>,
     pub plugins: Vec<Plugin<'t>>,
@@ -93,6 +96,8 @@ pub(super) struct Document<'t> {
     pub groups: Vec<AclGroup<'t>>,
     /// The ids of CAs in the rules of `client-cert-acl`, with their positions.
     pub rule_cas: Vec<(Uuid, Position, CompactPath)>,
+    /// The names of trust domains in these rules.
+    pub rule_trust_domains: Vec<(Box<str>, Position, CompactPath)>,
     /// The position and name of a list of members of consumer groups that is not read.
     pub unread_members: Option<(Position, &'static str)>,
 }
@@ -105,6 +110,7 @@ const POLICY: Schema = Schema {
         "_workspace",
         "_konnect",
         "ca_certificates",
+        "trust_domains",
         "services",
         "routes",
         "plugins",
@@ -209,6 +215,7 @@ impl<'t> DocumentReader<'t, '_> {
                 "ca_certificates",
                 DocumentReader::ca as fn(&mut Self, &'t Node<'t>, &Path<'_>),
             ),
+            ("trust_domains", DocumentReader::trust_domain),
             ("services", DocumentReader::service),
             ("routes", |reader, node, path| {
                 reader.route(node, path, None)

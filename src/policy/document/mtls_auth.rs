@@ -4,7 +4,7 @@ use std::hash::{Hash, Hasher};
 
 use openssl::asn1::Asn1Object;
 
-use super::fields::{uuid, Object, Schema, MAX_TIME};
+use super::fields::{Object, Schema, MAX_TIME};
 use super::{DocumentReader, Uuid};
 use crate::identity::ConsumerBy;
 use crate::policy::report::{Path, Position};
@@ -24,6 +24,8 @@ pub(in crate::policy) struct MtlsAuth<'t> {
     pub cas: Vec<(Uuid, Position)>,
     /// The paths of files of pinned certificates.
     pub pinned: Vec<(&'t str, Position)>,
+    /// The names of the trust domains whose SVIDs are accepted.
+    pub trust_domains: Vec<(&'t str, Position)>,
     pub options: VerifyOptions,
     pub send_ca_dn: bool,
     /// Whether TLS sessions of its clients may be resumed.
@@ -54,6 +56,7 @@ impl Default for MtlsAuth<'_> {
         MtlsAuth {
             cas: Vec::new(),
             pinned: Vec::new(),
+            trust_domains: Vec::new(),
             options: VerifyOptions::default(),
             send_ca_dn: false,
             resumption: true,
@@ -93,6 +96,7 @@ impl PartialEq for IgnoringPositions<'_, '_> {
         let MtlsAuth {
             cas,
             pinned,
+            trust_domains,
             options,
             send_ca_dn,
             resumption,
@@ -114,6 +118,7 @@ impl PartialEq for IgnoringPositions<'_, '_> {
         let other = other.0;
         listed(cas, &other.cas)
             && listed(pinned, &other.pinned)
+            && listed(trust_domains, &other.trust_domains)
             && *options == other.options
             && *send_ca_dn == other.send_ca_dn
             && *resumption == other.resumption
@@ -168,6 +173,7 @@ const MTLS_AUTH: Schema = Schema {
     supported: &[
         "ca_certificates",
         "pinned_certificates",
+        "trust_domains",
         "send_ca_dn",
         "allow_partial_chain",
         "skip_consumer_lookup",
@@ -406,34 +412,24 @@ impl<'t> DocumentReader<'t, '_> {
                 config.pinned.push((text, position));
             }
         }
-        let has_pinned = object
-            .get("pinned_certificates")
-            .is_some_and(|list| !list.is_empty());
-        let Some(list) = object.get("ca_certificates") else {
-            if !has_pinned {
+        for (text, position, index) in self.texts(object, path, "trust_domains") {
+            match text {
+                "" => {
+                    let path = path.field("trust_domains");
+                    let message = "'', expected the name of an entry of 'trust_domains'";
+                    self.report.error(position, &path.item(index), message);
+                }
+                name => config.trust_domains.push((name, position)),
+            }
+        }
+        let given = |field| object.get(field).is_some_and(|list| !list.is_empty());
+        let others = given("pinned_certificates") || given("trust_domains");
+        if object.get("ca_certificates").is_none() {
+            if !others {
                 self.missing(object.node, path, "ca_certificates");
             }
             return;
-        };
-        let field = path.field("ca_certificates");
-        let texts = self.texts(object, path, "ca_certificates");
-        config.cas.reserve_exact(texts.len());
-        for (text, position, index) in texts {
-            match uuid(text) {
-                Some(id) => config.cas.push((id, position)),
-                None => {
-                    let message = format!(
-                        "'{}' is not a UUID, expected the id of an entry of 'ca_certificates'",
-                        quoted(text.as_bytes())
-                    );
-                    self.report.error(position, &field.item(index), message);
-                }
-            }
         }
-        if list.is_empty() && !has_pinned {
-            let message = "an empty list, expected the id of at least one entry of \
-                           'ca_certificates'";
-            self.report.error(list.position, &field, message);
-        }
+        config.cas = self.ca_ids(object, path, others);
     }
 }

@@ -278,8 +278,8 @@ fn client_cert_acl_bad_rules_are_refused() {
             1,
             ".fingerprint",
             "unknown condition 'fingerprint', expected one of subject.*, issuer.*, san.dns, \
-             san.uri, san.email, san.ip, san.upn, ca, sha256, spki_sha256, issuer_key_id, eku, all, \
-             any, not"
+             san.uri, san.email, san.ip, san.upn, ca, trust_domain, spiffe_id, sha256, \
+             spki_sha256, issuer_key_id, eku, all, any, not"
                 .to_owned(),
         ),
         (
@@ -309,8 +309,8 @@ fn client_cert_acl_bad_rules_are_refused() {
             8,
             ".any[0].name",
             "unknown condition 'name', expected one of subject.*, issuer.*, san.dns, san.uri, \
-             san.email, san.ip, san.upn, ca, sha256, spki_sha256, issuer_key_id, eku, all, any, \
-             not"
+             san.email, san.ip, san.upn, ca, trust_domain, spiffe_id, sha256, spki_sha256, \
+             issuer_key_id, eku, all, any, not"
                 .to_owned(),
         ),
         (

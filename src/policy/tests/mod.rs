@@ -25,6 +25,7 @@ mod openid_connect;
 mod plugin_names;
 mod shared_plans;
 mod summary;
+mod trust_domains;
 
 use super::*;
 use crate::Error;

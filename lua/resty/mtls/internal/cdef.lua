@@ -140,6 +140,19 @@ int32_t rmtls_engine_cached_client(const struct rmtls_engine *engine,
                                    uint32_t generation,
                                    struct rmtls_certificate **out);
 
+int32_t rmtls_engine_anchor(const struct rmtls_engine *engine,
+                            const struct rmtls_certificate *certificate,
+                            uint32_t plan,
+                            int64_t now,
+                            struct rmtls_buf *subject,
+                            struct rmtls_buf *id);
+
+int32_t rmtls_engine_spiffe_id(const struct rmtls_engine *engine,
+                               const struct rmtls_certificate *certificate,
+                               uint32_t plan,
+                               struct rmtls_buf *id,
+                               struct rmtls_buf *trust_domain);
+
 int32_t rmtls_engine_block(const struct rmtls_engine *engine,
                            const uint8_t *selector,
                            size_t selector_len,

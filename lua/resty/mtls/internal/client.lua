@@ -137,6 +137,22 @@ function client_methods:cloudflare()
 end
 
 
+-- The SPIFFE ID and trust domain of a trusted certificate, and its trust anchor { subject_dn, id }; nil for what
+-- it has not. id is that of the entry of ca_certificates.
+local function anchor_of(engine, plan, presented)
+    local spiffe_id, trust_domain = library.read("spiffe_id", function(id, domain)
+        return C.rmtls_engine_spiffe_id(engine.handle, presented.handle, plan, id, domain)
+    end, true)
+    local subject_dn, id = library.read("anchor", function(subject, entry)
+        return C.rmtls_engine_anchor(engine.handle, presented.handle, plan, ngx_time(), subject, entry)
+    end, true)
+
+    local anchor = subject_dn and { subject_dn = subject_dn, id = id ~= "" and id or nil }
+
+    return spiffe_id, spiffe_id and trust_domain, anchor
+end
+
+
 local function new_client(engine, epoch, plan, presented, from_header, verdict, record)
     local identity = record and record.is_client and verdict == X509_V_OK and record.client_identity
     local verified = "FAILED:not verified"
@@ -146,6 +162,12 @@ local function new_client(engine, epoch, plan, presented, from_header, verdict, 
         verified = library.read("verdict", function(out)
             return C.rmtls_verdict_text(verdict, out)
         end)
+    end
+
+    local spiffe_id, trust_domain, anchor
+    -- After a reload, the number of the plan has another meaning.
+    if verdict == X509_V_OK and epoch == C.rmtls_engine_epoch(engine.handle) then
+        spiffe_id, trust_domain, anchor = anchor_of(engine, plan, presented)
     end
 
     return setmetatable({
@@ -165,6 +187,9 @@ local function new_client(engine, epoch, plan, presented, from_header, verdict, 
         san = presented.san,
         pem = presented.pem,
         chain_pem = presented.chain_pem,
+        spiffe_id = spiffe_id,
+        trust_domain = trust_domain or nil,
+        anchor = anchor or nil,
         source = from_header and "header" or "tls",
         -- A certificate from a header is not that of the connection.
         _presented = from_header and presented or nil,

@@ -1,0 +1,118 @@
+//! The list `trust_domains`.
+
+use super::fields::{uuid, Schema};
+use super::{location, DocumentReader, Location, Uuid};
+use crate::certificate::spiffe::check_trust_domain;
+use crate::policy::report::{Path, Position};
+use crate::policy::tree::Node;
+use crate::text::quoted;
+
+/// An entry of `trust_domains`.
+pub(in crate::policy) struct TrustDomain<'t> {
+    pub location: Location,
+    pub name: &'t str,
+    /// The ids of its CAs.
+    pub cas: Vec<(Uuid, Position)>,
+    /// The path of a file with its bundle.
+    pub bundle: Option<(&'t str, Position)>,
+}
+
+const TRUST_DOMAIN: Schema = Schema {
+    name: "trust_domains",
+    supported: &["name", "ca_certificates", "bundle"],
+    ignored: &[],
+    unsupported: &[],
+};
+
+impl<'t> DocumentReader<'t, '_> {
+    /// Reads an entry of `trust_domains`.
+    pub(super) fn trust_domain(&mut self, node: &'t Node<'t>, path: &Path<'_>) {
+        let Some(object) = self.object(node, path, &TRUST_DOMAIN) else {
+            return;
+        };
+        let cas = self.ca_ids(&object, path, false);
+        let bundle = object.get("bundle").and_then(|node| {
+            let path = path.field("bundle");
+            let text = self.text(node, &path)?;
+            if text.is_empty() {
+                self.report
+                    .error(node.position, &path, "'', expected the path of a file");
+                return None;
+            }
+            Some((text, node.position))
+        });
+        let given = ["ca_certificates", "bundle"].map(|field| object.get(field).is_some());
+        if given == [false, false] || given == [true, true] {
+            let message = "expected either 'ca_certificates' or 'bundle'";
+            self.report.error(node.position, path, message);
+        }
+        let Some(name) = object.get("name") else {
+            self.missing(node, path, "name");
+            return;
+        };
+        let name_path = path.field("name");
+        let Some(text) = self.text(name, &name_path) else {
+            return;
+        };
+        if let Err(why) = check_trust_domain(text) {
+            let message = format!(
+                "'{}' is not the name of a trust domain: it {}",
+                quoted(text.as_bytes()),
+                why.replacen("has a trust domain with", "has", 1)
+                    .replacen("has a trust domain", "is", 1)
+                    .replacen("has an empty trust domain", "is empty", 1)
+            );
+            self.report.error(name.position, &name_path, message);
+            return;
+        }
+        if self
+            .document
+            .trust_domains
+            .iter()
+            .any(|other| other.name == text)
+        {
+            let message = format!("'{text}' is given twice, expected it once");
+            self.report.error(name.position, &name_path, message);
+            return;
+        }
+        self.document.trust_domains.push(TrustDomain {
+            location: location(node, path),
+            name: text,
+            cas,
+            bundle,
+        });
+    }
+
+    /// Reads a list of ids of entries of `ca_certificates`.
+    pub(super) fn ca_ids(
+        &mut self,
+        object: &super::fields::Object<'t>,
+        path: &Path<'_>,
+        may_be_empty: bool,
+    ) -> Vec<(Uuid, Position)> {
+        let Some(list) = object.get("ca_certificates") else {
+            return Vec::new();
+        };
+        let field = path.field("ca_certificates");
+        let texts = self.texts(object, path, "ca_certificates");
+        let mut ids = Vec::with_capacity(texts.len());
+        for (text, position, index) in texts {
+            match uuid(text) {
+                Some(id) => ids.push((id, position)),
+                None => {
+                    let message = format!(
+                        "'{}' is not a UUID, expected the id of an entry of 'ca_certificates'",
+                        quoted(text.as_bytes())
+                    );
+                    self.report.error(position, &field.item(index), message);
+                }
+            }
+        }
+        if list.is_empty() && !may_be_empty {
+            let message = "an empty list, expected the id of at least one entry of \
+                           'ca_certificates'";
+            self.report.error(list.position, &field, message);
+        }
+        ids
+    }
+}
