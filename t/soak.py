@@ -6,9 +6,9 @@ soak.py [self-test]     SOAK_SECONDS, 600 by default, bounds the traffic
 
 Two gateways of two workers each run on loopback. The workers of one call mtls.reload() every two seconds and live to the
 end; the other gets a HUP every five seconds. Clients make full and resumed handshakes and keep-alive connections in
-TLS 1.2 and 1.3, with trusted, untrusted and no certificates, and with a Host that is not the SNI. A quarter of the time
-is warm-up: afterwards no worker's private memory may grow by more than 1 MB, nor may the master's, nor may a new
-generation of workers be larger than those before.
+TLS 1.2 and 1.3, with trusted, untrusted and no certificates, and with a Host that is not the SNI. A quarter of the
+time is warm-up, and of two minutes or more the first one: afterwards no worker's private memory may grow by more than
+1 MB, nor may the master's, nor may a new generation of workers be larger than those before.
 
 All the time the CA of one server name is rotated under pooled clients (HTTP/1.1, and HTTP/2 with the Python package h2):
 another CA is added, new connections present a certificate of it, and the old one is removed. Nobody may get 421 or 5xx,
@@ -482,7 +482,7 @@ def soak(seconds, fault=""):
 
 def watch(gateways, seconds):
     start = time.monotonic()
-    warm, until = start + seconds / 4, start + seconds
+    warm, until = start + max(seconds / 4, 60 if seconds >= 120 else 0), start + seconds
     threads = [Traffic(gateway, until, kind) for gateway in gateways for kind in ("full", "resumed", "kept")]
     sys.path[:0] = [os.path.join(ROOT, "t", "clients"), os.path.join(ROOT, "target", "python")]
     try:
