@@ -17,17 +17,15 @@
 --   changes    stream of both, by which nodes learn of them at once
 --   answer:... a signed response
 
-local ffi = require "ffi"
 local blocks = require "resty.mtls.internal.blocks"
+local fleet_entry = require "resty.mtls.internal.fleet_entry"
 local lease = require "resty.mtls.internal.net.lease"
-local library = require "resty.mtls.internal.library"
 local metrics = require "resty.mtls.internal.metrics"
 local monotonic_clock = require "resty.mtls.internal.monotonic_clock"
 local redis = require "resty.mtls.internal.net.redis"
 local shortage = require "resty.mtls.internal.shortage"
 
 
-local C = library.C
 local abs = math.abs
 local concat = table.concat
 local ipairs = ipairs
@@ -49,15 +47,8 @@ local NOTICE = ngx.NOTICE
 local WARN = ngx.WARN
 
 
-ffi.cdef [[
-unsigned int umask(unsigned int mask);
-]]
-
-
 -- Of blocks and of unblocks
 local MAX_ENTRIES = 4096
--- Bytes: a selector of 1,400, a reason of 500, and the rest
-local MAX_ENTRY = 2400
 -- Elements of the stream, of which Redis keeps a few more.
 local MAX_CHANGES = 8192
 -- Milliseconds that Redis waits for a change before it answers; a change of this node is written at most so much later.
@@ -65,6 +56,10 @@ local BLOCK = 200
 -- Milliseconds
 local TIMEOUT = 1000
 local ANSWER_TIMEOUT = 250
+-- Changes of the table of blocks without a pause
+local AT_ONCE = 5
+-- Normal forms without a pause
+local FORMS_AT_ONCE = 200
 -- Commands in one round trip, fields in one reply
 local BATCH = 50
 local SCAN_COUNT = 100
@@ -90,7 +85,6 @@ local LEASE = "fleet"
 local ENTRY, IDS, LIFTED, IGNORED = "fleet:entry:", "fleet:ids:", "fleet:lifted:", "fleet:ignored:"
 local OUTBOX, STATE, KEY = "fleet:outbox", "fleet:state", "fleet:key"
 local SYNCED, ATTEMPTED = "fleet:synced", "fleet:attempted"
-local KEY_FILE = "/fleet.key"
 
 
 local _M = {}
@@ -109,93 +103,6 @@ local failures = 0
 -- What the worker that holds the lease knows; nil in the others. entries: { [id] = entry }, forms: { [normal form of
 -- a selector] = { [id] = true } }, dirty: { [form] = true, or "lifted" }, unblocks: those to write, { [id] = text }.
 local known
-
-
-local function hmac(secret, data)
-    return assert(library.read("fleet", function(out)
-        return C.rmtls_hmac_sha256(secret, #secret, data, #data, out, nil)
-    end))
-end
-
-
-local function id_of(value)
-    return hmac("resty-mtls block", value)
-end
-
-
-local function commitment_of(secret)
-    return hmac("resty-mtls unblock", secret)
-end
-
-
--- The selector in normal form, or nil.
-local function form_of(selector)
-    return (library.read("fleet", function(out)
-        return C.rmtls_selector_normal_form(selector, #selector, out, nil)
-    end))
-end
-
-
-local function selector_of(record)
-    if record.serial then
-        return "serial " .. record.serial .. " " .. record.issuer_dn
-    end
-
-    return record.sha256 and "sha256 " .. record.sha256 or "spki_sha256 " .. record.spki_sha256
-end
-
-
-local function record_of(selector)
-    local kind, rest = selector:match("^(%S+) (.*)$")
-    if kind ~= "serial" then
-        return { [kind] = rest }
-    end
-
-    local serial, issuer = rest:match("^(%S+) (.*)$")
-
-    return { serial = serial, issuer_dn = issuer }
-end
-
-
--- What an entry says, without the digest of its secret.
-local function content_of(entry)
-    return concat({ "1", entry.added, entry.ends, entry.nonce, entry.node, entry.selector, entry.reason }, "\t")
-end
-
-
-local function value_of(entry)
-    return entry.commitment .. "\t" .. content_of(entry)
-end
-
-
--- The secret by which this node ends the block of an entry; nil when another key made it.
-local function secret_of(entry)
-    local secret = hmac(key, content_of(entry))
-
-    return commitment_of(secret) == entry.commitment and secret or nil
-end
-
-
--- Reads an entry. Times are those of the clock of Redis; ends is 0 without an end. nil when it is malformed.
-local function parse(value)
-    if type(value) ~= "string" or #value > MAX_ENTRY then
-        return nil
-    end
-
-    local commitment, added, ends, nonce, node, selector, reason =
-        value:match("^(%x+)\t1\t(%d+)\t(%d+)\t(%x+)\t([%w.-]*)\t([^%c]+)\t([^%c]*)$")
-    if not commitment or #commitment ~= 64 or #nonce ~= 32 or #added > 12 or #ends > 12 or #node > 64 then
-        return nil
-    end
-
-    local form = form_of(selector)
-    if not form then
-        return nil
-    end
-
-    return { value = value, form = form, commitment = commitment, added = tonumber(added), ends = tonumber(ends),
-             nonce = nonce, node = node, selector = selector, reason = reason }
-end
 
 
 local logged = {}
@@ -297,8 +204,8 @@ local function learn(id, value)
         return
     end
 
-    local entry = parse(value)
-    if not entry or id_of(value) ~= id then
+    local entry = fleet_entry.parse(value)
+    if not entry or fleet_entry.id_of(value) ~= id then
         count_error("value")
         log_once(ERR, "value", "Redis has a value that is not a block, it has no effect: key ", prefix,
                  "blocks, field ", (tostring(id):sub(1, 64):gsub("%W", "?")))
@@ -330,8 +237,8 @@ end
 -- Takes an unblock of another node: the secret of an entry, when it was unblocked, and the entry.
 local function learn_unblock(text, field)
     local secret, at, value = tostring(text):match("^(%x+) (%d+) (.*)$")
-    local entry = secret and #secret == 64 and #at <= 12 and parse(value)
-    if not entry or commitment_of(secret) ~= entry.commitment then
+    local entry = secret and #secret == 64 and #at <= 12 and fleet_entry.parse(value)
+    if not entry or fleet_entry.commitment_of(secret) ~= entry.commitment then
         count_error("value")
         log_once(ERR, "unblock", "Redis has an unblock without the secret of its block, it has no effect")
 
@@ -342,7 +249,7 @@ local function learn_unblock(text, field)
         known.old_unblocks[#known.old_unblocks + 1] = field
     end
 
-    local id = id_of(value)
+    local id = fleet_entry.id_of(value)
     known.lifted[entry.selector .. "\t" .. entry.added] = true
     if dict:get(LIFTED .. id) and not known.entries[id] then
         return
@@ -363,11 +270,11 @@ local function create(form, selector, added, ends, reason)
     local entry = {
         form = form, selector = form:find("^serial") and selector or form, reason = reason or "", node = node_name,
         added = added + known.offset, ends = ends and ends ~= 0 and ends + known.offset or 0,
-        nonce = hmac(key, concat({ ngx.now(), ngx.worker.pid(), known.created, monotonic() }, " ")):sub(1, 32),
+        nonce = fleet_entry.hmac(key, concat({ ngx.now(), ngx.worker.pid(), known.created, monotonic() }, " "))
+                :sub(1, 32),
     }
-    entry.commitment = commitment_of(hmac(key, content_of(entry)))
-    entry.value = value_of(entry)
-    insert(id_of(entry.value), entry)
+    fleet_entry.seal(entry, key)
+    insert(fleet_entry.id_of(entry.value), entry)
 end
 
 
@@ -382,7 +289,7 @@ local function lift(form)
 
     for _, id in ipairs(ids) do
         local entry = known.entries[id]
-        local secret = secret_of(entry)
+        local secret = fleet_entry.secret_of(entry, key)
         if secret then
             local text = secret .. " " .. ngx_time() + known.offset .. " " .. entry.value
             store(LIFTED .. id, text, UNBLOCK_TTL)
@@ -402,7 +309,7 @@ end
 
 -- Called in the worker that has changed a block. The worker that follows Redis takes it from the dictionary.
 local function on_change(record, added)
-    local selector = selector_of(record):gsub("%c", " ")
+    local selector = fleet_entry.selector_of(record):gsub("%c", " ")
     local reason = (record.reason or ""):gsub("%c", " ")
     local item = concat({ added and "+" or "-", record.added or 0, record.until_ or 0, selector, reason }, "\t")
     local ok, err = dict:rpush(OUTBOX, item)
@@ -424,7 +331,7 @@ local function read_outbox()
         end
 
         local sign, added, ends, selector, reason = item:match("^([+-])\t(%d+)\t(%d+)\t([^\t]+)\t(.*)$")
-        local form = selector and form_of(selector)
+        local form = selector and fleet_entry.form_of(selector)
         if form and sign == "+" then
             lift(form)
             create(form, selector, tonumber(added), tonumber(ends), reason)
@@ -433,7 +340,7 @@ local function read_outbox()
         elseif form then
             local others = lift(form)
             -- If it was applied again since.
-            blocks.apply_remote(record_of(selector), false)
+            blocks.apply_remote(fleet_entry.record_of(selector), false)
             if others[1] then
                 ngx_log(WARN, "[mtls] fleet: unblocked on this node only: ", selector, " is blocked by ",
                         concat(others, ", "), "; unblock it there too, or give all nodes the same unblock_key")
@@ -446,8 +353,12 @@ end
 -- { [normal form] = record } of the blocks in force on this node
 local function blocks_by_form()
     local found = {}
-    for _, record in ipairs(blocks.list()) do
-        local form = form_of(selector_of(record))
+    for i, record in ipairs(blocks.list()) do
+        if i % FORMS_AT_ONCE == 0 then
+            ngx_sleep(0.001)
+        end
+
+        local form = fleet_entry.form_of(fleet_entry.selector_of(record))
         if form then
             found[form] = record
         end
@@ -490,7 +401,7 @@ local function apply()
         if entry then
             local ends = entry.ends ~= 0 and entry.ends - known.offset or nil
             if how == "lifted" or not record or record.until_ and (not ends or record.until_ < ends) then
-                local block = record_of(entry.selector)
+                local block = fleet_entry.record_of(entry.selector)
                 block.reason = entry.reason ~= "" and entry.reason or nil
                 block.added, block.until_ = entry.added - known.offset, ends
                 ok, err = blocks.apply_remote(block, true)
@@ -509,8 +420,9 @@ local function apply()
         end
 
         -- Each change looks through the whole table: other work of the worker must not wait for all of them.
-        if count >= BATCH then
+        if count >= AT_ONCE then
             count = 0
+            held:renew()
             ngx_sleep(0.001)
         end
     end
@@ -521,7 +433,7 @@ end
 local function share_others()
     for form, record in pairs(blocks_by_form()) do
         if not known.forms[form] then
-            local selector = selector_of(record)
+            local selector = fleet_entry.selector_of(record)
             if known.lifted[selector .. "\t" .. record.added + known.offset] then
                 log_once(WARN, "restored", "unblocked on other nodes while this one was off, and still in force here: ",
                          selector, "; unblock it here too")
@@ -540,7 +452,7 @@ local function load()
     for form in pairs(blocks_by_form()) do
         for id in (dict:get(IDS .. form) or ""):gmatch("%x+") do
             local value = dict:get(ENTRY .. id)
-            local entry = value and parse(value)
+            local entry = value and fleet_entry.parse(value)
             if entry and not known.entries[id] then
                 entry.ignored = dict:get(IGNORED .. id)
                 insert(id, entry, true)
@@ -685,7 +597,7 @@ end
 
 -- Compares everything with Redis. true, or nil, an error and its kind.
 local function sync(conn)
-    local random = hmac(key, ngx.now() .. " " .. ngx.worker.pid() .. " " .. monotonic())
+    local random = fleet_entry.hmac(key, ngx.now() .. " " .. ngx.worker.pid() .. " " .. monotonic())
     local replies, err, reason = conn:run({
         { "set", prefix .. "instance", random, "NX" },
         { "get", prefix .. "instance" },
@@ -760,7 +672,7 @@ local function read_changes(reply)
 
         if type(fields) == "table" and type(fields[2]) == "string" then
             if fields[1] == "block" then
-                learn(#fields[2] <= MAX_ENTRY and id_of(fields[2]) or "", fields[2])
+                learn(fleet_entry.id_of(fields[2]), fields[2])
             elseif fields[1] == "unblock" then
                 learn_unblock(fields[2])
             end
@@ -1008,7 +920,7 @@ end
 
 -- Timers. A signed response that another node has fetched, which may be anything: verify it. nil when there is none.
 function _M.get_answer(name)
-    local bytes = run_once({ "get", prefix .. "answer:" .. hmac("resty-mtls answer", name) })
+    local bytes = run_once({ "get", prefix .. "answer:" .. fleet_entry.hmac("resty-mtls answer", name) })
 
     return type(bytes) == "string" and bytes or nil
 end
@@ -1017,56 +929,9 @@ end
 -- Timers. Shares a response that was verified, for some seconds.
 function _M.put_answer(name, bytes, ttl)
     if #bytes <= MAX_ANSWER and ttl >= 1 then
-        run_once({ "set", prefix .. "answer:" .. hmac("resty-mtls answer", name), bytes, "EX",
+        run_once({ "set", prefix .. "answer:" .. fleet_entry.hmac("resty-mtls answer", name), bytes, "EX",
                    math.min(math.floor(ttl), UNBLOCK_TTL) })
     end
-end
-
-
-local function read_file(path, size)
-    local file = io.open(path, "rb")
-    if not file then
-        return nil
-    end
-
-    local text = file:read(size)
-    file:close()
-
-    return text
-end
-
-
--- The key from which the secrets of blocks are derived: given, or one of this node alone, which a reload keeps, and
--- with state_dir a restart.
-local function node_key(state_dir)
-    local file = state_dir and state_dir .. KEY_FILE
-    local found = dict:get(KEY) or file and read_file(file, 64)
-    if found and #found == 64 then
-        store(KEY, found)
-
-        return found
-    end
-
-    local random = read_file("/dev/urandom", 32)
-    if not random or #random ~= 32 then
-        error("mtls.init: redis: no random numbers from /dev/urandom", 0)
-    end
-
-    found = hmac("resty-mtls fleet", random)
-    store(KEY, found)
-    if file then
-        -- Readable by the owner only
-        local mask = ffi.C.umask(63)
-        local out = io.open(file .. ".new", "wb")
-        local ok = out and out:write(found) and out:close() and os.rename(file .. ".new", file)
-        ffi.C.umask(mask)
-        if not ok then
-            ngx_log(WARN, "[mtls] fleet: ", file, " cannot be written: after a restart, blocks of this node can be ",
-                    "unblocked on this node only")
-        end
-    end
-
-    return found
 end
 
 
@@ -1094,8 +959,12 @@ function _M.init(given, shared_dict, state_dir)
 
     opts.port = opts.port or 6379
     prefix = opts.prefix or "resty-mtls:"
-    node_name = (read_file("/proc/sys/kernel/hostname", 64) or ""):gsub("[^%w.-]", "")
-    key = opts.unblock_key or node_key(state_dir)
+    node_name = (fleet_entry.read_file("/proc/sys/kernel/hostname", 64) or ""):gsub("[^%w.-]", "")
+    key = opts.unblock_key or fleet_entry.node_key(dict:get(KEY), state_dir)
+    if not opts.unblock_key then
+        store(KEY, key)
+    end
+
     init_pid = ngx.worker.pid()
     blocks.on_change(on_change)
     metrics.on_read(report)

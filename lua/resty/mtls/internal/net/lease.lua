@@ -9,27 +9,25 @@
 -- expiry of dictionary entries: that is by the wall clock, so a clock that is set would end leases or keep them.
 
 local ffi = require "ffi"
+local monotonic_clock = require "resty.mtls.internal.monotonic_clock"
 
 
 local C = ffi.C
 local find = string.find
-local floor = math.floor
 local ngx = ngx
+local now = monotonic_clock.now
 local setmetatable = setmetatable
 local tonumber = tonumber
 
 
 ffi.cdef [[
-struct rmtls_lease_timespec { long tv_sec; long tv_nsec; };
-int clock_gettime(int clock, struct rmtls_lease_timespec *now);
 int kill(int pid, int signal);
 ]]
 
 
-local CLOCK_MONOTONIC = ffi.os == "Linux" and 1 or ffi.os == "OSX" and 6 or 4
 local ESRCH = 3
--- Seconds
-local ALIVE_FOR = 3
+-- Milliseconds
+local ALIVE_FOR = 3000
 -- Seconds after which an entry disappears by itself, by the wall clock; for names that are never used again.
 local ENTRY_TTL = 86400
 -- Seconds for which the takeover of a dead lease is recorded. Two workers that saw the same dead lease compete by it.
@@ -44,29 +42,19 @@ local _M = {
 }
 local mt = { __index = _M }
 
-local timespec = ffi.new("struct rmtls_lease_timespec")
 local taken = 0
-
-
--- Seconds of the monotonic clock.
-local function now()
-    C.clock_gettime(CLOCK_MONOTONIC, timespec)
-
-    return tonumber(timespec.tv_sec) + tonumber(timespec.tv_nsec) / 1e9
-end
-_M.now = now
 
 
 -- The owner ("PID:NONCE") and the time of the last renewal, of the entry's value "PID:NONCE:MILLISECONDS".
 local function parse(value)
     local _, _, owner, pid, stamp = find(value, "^((%d+):[%d.]+):(%d+)$")
 
-    return owner, tonumber(pid), stamp and tonumber(stamp) / 1000
+    return owner, tonumber(pid), tonumber(stamp)
 end
 
 
 local function value_of(owner)
-    return owner .. ":" .. floor(now() * 1000)
+    return owner .. ":" .. now()
 end
 
 
@@ -103,7 +91,7 @@ function _M.take(dict, name)
     local key = PREFIX .. name
     taken = taken + 1
     -- The time, because another process may get the same id later.
-    local owner = ngx.worker.pid() .. ":" .. taken .. "." .. floor(now() * 1e6)
+    local owner = ngx.worker.pid() .. ":" .. taken .. "." .. now()
     local lease = setmetatable({ dict = dict, key = key, owner = owner }, mt)
     local added, err = dict:safe_add(key, value_of(owner), ENTRY_TTL)
     if added then
