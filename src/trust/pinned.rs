@@ -208,10 +208,11 @@ mod tests {
         let both =
             TrustStore::with_pinned(std::slice::from_ref(&ca), options, &all, Some(&pins)).unwrap();
         assert!(!verify(&both, &pki.leaf.x509, NOW).is_pinned());
-        let cas_only = TrustStore::with_intermediates(&[ca.clone()], options, &all).unwrap();
+        let cas_only =
+            TrustStore::with_intermediates(std::slice::from_ref(&ca), options, &all).unwrap();
         assert_ne!(both.digest(), cas_only.digest());
         // With the issuer elsewhere in the document, the chain has it for the status.
-        let pinned = store(&[ca.clone()], &[&pki.leaf.x509]);
+        let pinned = store(std::slice::from_ref(&ca), &[&pki.leaf.x509]);
         let verdict = verify(&pinned, &pki.leaf.x509, NOW);
         assert!(verdict.is_pinned());
         assert_eq!(verdict.cas(), [*ca.id()]);

@@ -142,6 +142,14 @@ resty_mtls_cache_lookups_total{cache="status",result="hit"} 0
 resty_mtls_cache_lookups_total{cache="status",result="miss"} 0
 resty_mtls_cache_lookups_total{cache="verdict",result="hit"} 2
 resty_mtls_cache_lookups_total{cache="verdict",result="miss"} 4
+# HELP resty_mtls_denied_certificates_total Valid certificates that were denied: blocked, on a deny list, or not on an allow list.
+# TYPE resty_mtls_denied_certificates_total counter
+resty_mtls_denied_certificates_total{by="allow"} 0
+resty_mtls_denied_certificates_total{by="block"} 0
+resty_mtls_denied_certificates_total{by="deny"} 0
+# HELP resty_mtls_blocks Blocks of certificates in force on this node.
+# TYPE resty_mtls_blocks gauge
+resty_mtls_blocks 0
 # HELP resty_mtls_trusted_certificates_total Verified chains, by the purposes of TLS in the extendedKeyUsage of the client certificate.
 # TYPE resty_mtls_trusted_certificates_total counter
 resty_mtls_trusted_certificates_total{eku="both"} 0
@@ -204,6 +212,12 @@ resty_mtls_policy_reload_failing{worker="0"} 0
 # HELP resty_mtls_policy_info The policy in force in the worker.
 # TYPE resty_mtls_policy_info gauge
 resty_mtls_policy_info{worker="0",digest="DIGEST"} 1
+# HELP resty_mtls_fleet_connected 1: this node follows the Redis server of its fleet; 0: it cannot, and what it knows stays in force.
+# TYPE resty_mtls_fleet_connected gauge
+# HELP resty_mtls_fleet_last_sync_age_seconds Time since this node last compared its blocks with those in Redis; once a minute.
+# TYPE resty_mtls_fleet_last_sync_age_seconds gauge
+# HELP resty_mtls_fleet_errors_total Failures of the fleet: connect, timeout, tls, auth, full, reply, shortage, value, limit, error.
+# TYPE resty_mtls_fleet_errors_total counter
 # HELP resty_mtls_metrics_shared 1: these are sums over all workers; 0: they are those of one worker.
 # TYPE resty_mtls_metrics_shared gauge
 resty_mtls_metrics_shared 1
@@ -361,7 +375,7 @@ Content-Type: application/json
 policy.yaml:35:3: warning: routes[3]: has tls-metadata-headers but neither mtls-auth nor tls-handshake-modifier, so the certificate that it forwards is not requested
 ['epoch', 'since', 'workers'] ['epoch', 'failed', 'pid', 'since', 'worker'] True 1 False
 {"counts": {"certificate_requests": 1, "routes": 4, "server_names": 1, "warnings": 1}, "digest": "digest", "epoch": 1, "version": "0.1.0", "worker": 0}
-['ca_time_to_expiry_seconds', 'cache_lookups_total', 'certificate_requests_total', 'certificate_time_to_expiry_seconds', 'certificates_presented_total', 'client_hellos_total', 'connections_total', 'handshake_errors_total', 'lease_takeovers_total', 'metrics_shared', 'policy_epoch', 'policy_in_force_epoch', 'policy_in_force_since_seconds', 'policy_info', 'policy_reload_failing', 'policy_reloads_total', 'requests_total', 'responses_total', 'shortages_total', 'trusted_certificates_total', 'verdicts_total']
+['blocks', 'ca_time_to_expiry_seconds', 'cache_lookups_total', 'certificate_requests_total', 'certificate_time_to_expiry_seconds', 'certificates_presented_total', 'client_hellos_total', 'connections_total', 'denied_certificates_total', 'handshake_errors_total', 'lease_takeovers_total', 'metrics_shared', 'policy_epoch', 'policy_in_force_epoch', 'policy_in_force_since_seconds', 'policy_info', 'policy_reload_failing', 'policy_reloads_total', 'requests_total', 'responses_total', 'shortages_total', 'trusted_certificates_total', 'verdicts_total']
 ['count', 'sum'] 1
 client_hellos_total 2
 requests_total {"pay": {"401": 1, "pass": 2}}

@@ -253,7 +253,7 @@ impl Engine {
             }
             // The status of a pinned certificate that names no source cannot be asked.
             RevocationState::Unknown
-                if strict && !(verdict.is_pinned() && !has_source(certificate.leaf())) =>
+                if strict && (!verdict.is_pinned() || has_source(certificate.leaf())) =>
             {
                 TrustResult::Untrusted(Verdict::refused(status.code, status.depth, now))
             }

@@ -63,10 +63,11 @@ pub(super) fn refuse_unlimited_eku(document: &Document<'_>, scopes: &Scopes, rep
     }
 }
 
-/// Whether only certificates that map to a consumer are accepted, or no CA is trusted.
+/// Whether only certificates that map to a consumer are accepted, or no CA is trusted but pinned
+/// certificates alone.
 fn limits_clients(config: &MtlsAuth<'_>) -> bool {
     let maps = !config.skip_consumer_lookup && config.default_consumer.is_none();
-    maps || config.cas.is_empty()
+    maps || config.cas.is_empty() && config.trust_domains.is_empty()
 }
 
 /// Whether another plugin accepts some certificates only. One that denies some accepts the others.

@@ -180,3 +180,15 @@ fn trust_domains_of_plugins_and_rules_must_exist() {
         assert!(found, "{fields} {rule}: {errors:?}");
     }
 }
+
+#[test]
+fn client_auth_eku_without_a_limit_of_clients_is_refused_for_trust_domains_too() {
+    let fields = ", trust_domains: [a.example], client_auth_eku: any";
+    let found = errors(&with_domains(fields, ""));
+    assert!(
+        found.len() == 1 && found[0].contains("'any' lets in every holder of a certificate"),
+        "{found:?}"
+    );
+    let rules = "- {name: client-cert-acl, config: {allow: [{subject.CN: ann}]}}\n";
+    policy(&with_domains(fields, rules));
+}
