@@ -151,6 +151,7 @@ fn main() {
             .collect();
         let check = |authorization: &str| {
             let request = TokenRequest {
+                dpop: None,
                 authorization: &[authorization.as_bytes()],
                 headers: RequestHeaders {
                     headers: &headers,

@@ -360,6 +360,24 @@
 // `private_key_jwt`: `rmtls_engine_client_assertion`.
 #define RMTLS_CLIENT_AUTH_PRIVATE_KEY 3
 
+// The error code of a refusal is that of `RMTLS_TOKEN_*`.
+#define RMTLS_CHALLENGE_TOKEN 0
+
+// `invalid_dpop_proof` (RFC 9449 section 7.1).
+#define RMTLS_CHALLENGE_DPOP_PROOF 1
+
+// `use_dpop_nonce`, with a nonce of `rmtls_engine_dpop_nonce` (RFC 9449 section 9).
+#define RMTLS_CHALLENGE_DPOP_NONCE 2
+
+// DPoP proofs are not checked.
+#define RMTLS_DPOP_OFF 0
+
+// The proof of a token that is bound to a key is checked.
+#define RMTLS_DPOP_OPTIONAL 1
+
+// Every token must be bound to a key.
+#define RMTLS_DPOP_STRICT 2
+
 // A certificate; immutable.
 typedef struct rmtls_certificate rmtls_certificate;
 
@@ -502,6 +520,24 @@ typedef struct rmtls_fetch_options {
   uint32_t https_proxy_port;
 } rmtls_fetch_options;
 
+// What the DPoP proof of a request is compared with.
+typedef struct rmtls_dpop_request {
+  // All `DPoP` headers of the request.
+  const struct rmtls_request_header *proofs;
+  // Their number.
+  size_t proofs_len;
+  // The method.
+  const uint8_t *method;
+  // Bytes of the method.
+  size_t method_len;
+  // The URI as the client knows it.
+  const uint8_t *uri;
+  // Bytes of the URI.
+  size_t uri_len;
+  // 32 bytes: the key of nonces on this node.
+  const uint8_t *nonce_key;
+} rmtls_dpop_request;
+
 // Decision of `rmtls_engine_check_token`.
 typedef struct rmtls_token_decision {
   // `RMTLS_TOKEN_*`.
@@ -513,6 +549,13 @@ typedef struct rmtls_token_decision {
   uint32_t generation;
   // Key of the token while it is being introspected.
   uint8_t id[32];
+  // `RMTLS_CHALLENGE_*` of a refusal.
+  int32_t challenge;
+  // Digest of the DPoP proof of an allowed request. Refuse the request if the proof was used
+  // before.
+  uint8_t proof_id[32];
+  // Until when its use must be remembered, in seconds since the epoch; 0 without a proof.
+  int64_t proof_expires;
 } rmtls_token_decision;
 
 // How the tokens of a plan are checked.
@@ -537,6 +580,8 @@ typedef struct rmtls_token_options {
   uint32_t certificate_plan;
   // Whether the certificate binding of tokens is checked (RFC 8705): 0 or 1.
   int32_t proof_of_possession;
+  // `RMTLS_DPOP_*`.
+  int32_t dpop;
 } rmtls_token_options;
 
 #ifdef __cplusplus
@@ -1534,20 +1579,22 @@ int32_t rmtls_sni_map_check_binding(const struct rmtls_sni_map *map,
                                     int32_t *bound);
 
 // Access phase, on a plan with `RMTLS_PLAN_TOKEN` after `rmtls_engine_access` allowed the
-// request: decides about its token. `authorization` are all its `Authorization` headers;
+// request: decides about its token. `authorization` are all its `Authorization` headers; `dpop` is
+// NULL where `rmtls_token_options.dpop` is `RMTLS_DPOP_OFF`;
 // `headers` and `trusted` are as for `rmtls_engine_access_with_headers`; `latest` is 1 when the
 // documents of the issuer have just been fetched. On a refusal `reason` has the reason for the
 // error log, and `description` the text for the client.
 //
 // # Safety
 // `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `authorization`
-// and `headers` are readable for their lengths, with names and values; `out` is NULL or valid for
-// writing; `description` and `reason` are NULL or valid, with their data.
+// and `headers` are readable for their lengths, with names and values; `dpop` is NULL or valid,
+// with all that it points to; `out` is NULL or valid for writing; `description` and `reason` are NULL or valid, with their data.
 int32_t rmtls_engine_check_token(const struct rmtls_engine *engine,
                                  void *ssl,
                                  uint32_t plan,
                                  const struct rmtls_request_header *authorization,
                                  size_t authorization_len,
+                                 const struct rmtls_dpop_request *dpop,
                                  const struct rmtls_request_header *headers,
                                  size_t headers_len,
                                  int32_t trusted,
@@ -1607,6 +1654,23 @@ int32_t rmtls_engine_token_options(const struct rmtls_engine *engine,
 int32_t rmtls_engine_token_text(const struct rmtls_engine *engine,
                                 uint32_t plan,
                                 uint32_t field,
+                                struct rmtls_buf *out);
+
+// Writes 32 random bytes: a key of nonces, which the workers of a node share.
+//
+// # Safety
+// `key` is NULL or writable for 32 bytes.
+int32_t rmtls_dpop_new_nonce_key(uint8_t *key);
+
+// Writes a nonce for the DPoP proofs of a plan.
+//
+// # Safety
+// `engine` is NULL or live; `nonce_key` is NULL or readable for 32 bytes; `out` is NULL or valid,
+// with its data.
+int32_t rmtls_engine_dpop_nonce(const struct rmtls_engine *engine,
+                                uint32_t plan,
+                                const uint8_t *nonce_key,
+                                int64_t now,
                                 struct rmtls_buf *out);
 
 // Writes a JWT that authenticates this gateway to the issuer of a plan (RFC 7523), valid for a

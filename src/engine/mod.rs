@@ -16,6 +16,7 @@ pub(crate) mod reload;
 mod revocation;
 mod revoked;
 mod token;
+mod token_credentials;
 mod verdict;
 
 use std::cell::{Cell, RefCell};
@@ -47,6 +48,7 @@ pub use node::Node;
 pub use reload::{PolicySource, Reload, ReloadProgress};
 pub use revocation::{CachedStatus, PlanRef, RevocationSource, RevocationState, SourceResult};
 pub use token::{TokenDecision, TokenOutcome, TokenRequest};
+pub use token_credentials::{Challenge, DpopRequest};
 
 /// Most entries of the verdict cache, the status cache and the revoked certificates: 640, 128 and
 /// 128 bytes each.

@@ -12,6 +12,7 @@ use openssl::ssl::SslRef;
 use super::access::with_certificate;
 use super::clients::CertificateOrigin;
 use super::header_certificate::{Absent, HeaderCertificate, RequestHeaders};
+use super::token_credentials::{check_dpop, nonce_key, token, Challenge, DpopRequest};
 use super::verdict::TrustResult;
 use super::{Engine, HeaderLine, HeaderLines, LineKind};
 use crate::cache::SlotId;
@@ -19,8 +20,8 @@ use crate::connection::Connection;
 use crate::headers::MAX_VALUE;
 use crate::policy::{Plan, Policy, ProofOfPossession, TokenAuth};
 use crate::token::{
-    is_jwt, parse_introspection_response, Algorithm, Claims, Discovery, Jwks, Jws, TokenError,
-    MAX_TOKEN,
+    is_jwt, nonce, parse_introspection_response, Algorithm, CertificateThumbprint, Claims,
+    Discovery, Jwks, Jws, Proof, TokenError,
 };
 use crate::Error;
 
@@ -96,6 +97,11 @@ pub struct TokenDecision {
     pub reason: Option<String>,
     /// Why the request is refused, for the client (`error_description`).
     pub description: Option<&'static str>,
+    /// The error code of the refusal.
+    pub challenge: Challenge,
+    /// The DPoP proof of an allowed request, which counts once: the caller must refuse the request
+    /// if it was used before.
+    pub proof: Option<Proof>,
 }
 
 /// A request with its token and the evidence that the token is bound to its client.
@@ -103,6 +109,8 @@ pub struct TokenDecision {
 pub struct TokenRequest<'r> {
     /// All values of its `Authorization` headers.
     pub authorization: &'r [&'r [u8]],
+    /// Its DPoP proof, where the route checks one.
+    pub dpop: Option<DpopRequest<'r>>,
     /// The headers that may carry a certificate.
     pub headers: RequestHeaders<'r>,
     /// The connection, if it is TLS.
@@ -119,6 +127,8 @@ impl TokenDecision {
             id: [0; 32],
             reason: None,
             description: None,
+            challenge: Challenge::Token,
+            proof: None,
         }
     }
 
@@ -130,6 +140,11 @@ impl TokenDecision {
         TokenDecision {
             reason: Some(refusal.to_string()),
             description: Some(refusal.description()),
+            challenge: match refusal {
+                TokenError::DpopProof(_) => Challenge::DpopProof,
+                TokenError::DpopNonce(_) => Challenge::DpopNonce,
+                _ => Challenge::Token,
+            },
             ..TokenDecision::new(outcome)
         }
     }
@@ -150,39 +165,6 @@ enum BindingCheck {
     Pending,
 }
 
-/// The token of a request; `Ok(None)` when there is none.
-fn token<'r>(authorization: &[&'r [u8]]) -> Result<Option<&'r str>, TokenError> {
-    let line = match authorization {
-        [] => return Ok(None),
-        [line] => *line,
-        lines => {
-            let why = format!("{} Authorization headers, expected one", lines.len());
-            return Err(TokenError::Malformed(why));
-        }
-    };
-    let Some((scheme, rest)) = line.split_at_checked(6) else {
-        return Ok(None);
-    };
-    if !scheme.eq_ignore_ascii_case(b"Bearer") || !matches!(rest.first(), None | Some(b' ')) {
-        return Ok(None);
-    }
-    let token = rest.trim_ascii();
-    if token.len() > MAX_TOKEN {
-        return Err(TokenError::Malformed(format!(
-            "{} bytes are over the limit of {MAX_TOKEN}",
-            token.len()
-        )));
-    }
-    // token68 of RFC 9110 section 11.2, which is also that of RFC 6750 section 2.1.
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
-    match std::str::from_utf8(token) {
-        Ok(text) if !text.is_empty() && token.iter().all(plain) => Ok(Some(text)),
-        _ => Err(TokenError::Malformed(
-            "not a token of letters, digits and -._~+/".to_owned(),
-        )),
-    }
-}
-
 impl Engine {
     /// Access phase, after [`Engine::access`] allowed the request: checks its token for the route
     /// of `plan_id`.
@@ -195,8 +177,8 @@ impl Engine {
         let policy = self.policy()?;
         let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
         let token_auth = plan.token_auth.as_ref().ok_or(Error::NotFound)?;
-        let token = match token(request.authorization) {
-            Ok(Some(token)) => token,
+        let (scheme, token) = match token(token_auth, request.authorization) {
+            Ok(Some(found)) => found,
             Ok(None) => {
                 return Ok(TokenDecision {
                     reason: Some("no bearer token".to_owned()),
@@ -218,7 +200,15 @@ impl Engine {
         };
         let checked = self
             .check_issuer(token_auth, &cached_token)
-            .and_then(|()| cached_token.claims.check_token_type())
+            .and_then(|()| {
+                let is_bound = |claims: &Claims| {
+                    let confirmation = claims.confirmation();
+                    confirmation.is_ok_and(|confirmation| confirmation.key.is_some())
+                };
+                let claims = &cached_token.claims;
+                let dpop = token_auth.dpop.mode != ProofOfPossession::Off && is_bound(claims);
+                claims.check_token_type(dpop)
+            })
             .and_then(|()| {
                 let (claims, leeway) = (&cached_token.claims, token_auth.expected_claims.leeway);
                 match cached_token.algorithm {
@@ -231,21 +221,27 @@ impl Engine {
                     .claims
                     .check_requirements(&token_auth.expected_claims)
             });
-        if let Err(refusal) = checked {
-            return Ok(TokenDecision::refuse(&refusal));
-        }
-        match self.check_binding(
-            &policy,
-            plan,
-            token_auth,
-            &cached_token.claims,
-            request,
-            now,
-        )? {
+        let bound = checked.and_then(|()| {
+            let claims = &cached_token.claims;
+            check_dpop(
+                token_auth,
+                claims,
+                scheme,
+                token,
+                request.dpop.as_ref(),
+                now,
+            )
+        });
+        let (thumbprint, proof) = match bound {
+            Ok(bound) => bound,
+            Err(refusal) => return Ok(TokenDecision::refuse(&refusal)),
+        };
+        match self.check_binding(&policy, plan, token_auth, thumbprint, request, now)? {
             BindingCheck::Refused(refusal) => Ok(TokenDecision::refuse(&refusal)),
             BindingCheck::Pending => Ok(TokenDecision::new(TokenOutcome::Pending)),
             BindingCheck::Fits => Ok(TokenDecision {
                 token: Some(slot),
+                proof,
                 ..TokenDecision::new(TokenOutcome::Pass)
             }),
         }
@@ -379,23 +375,18 @@ impl Engine {
         policy: &Policy,
         plan: &Plan,
         token_auth: &TokenAuth,
-        claims: &Claims,
+        thumbprint: Option<&CertificateThumbprint>,
         request: &TokenRequest<'_>,
         now: i64,
     ) -> Result<BindingCheck, Error> {
-        let thumbprint = match (
-            claims.certificate_thumbprint(),
-            token_auth.proof_of_possession,
-        ) {
-            // A token that is bound in a way this gateway cannot check is refused on every route.
-            (Err(refusal), _) => return Ok(BindingCheck::Refused(refusal)),
-            (Ok(_), ProofOfPossession::Off) | (Ok(None), ProofOfPossession::Optional) => {
+        let thumbprint = match (thumbprint, token_auth.proof_of_possession) {
+            (_, ProofOfPossession::Off) | (None, ProofOfPossession::Optional) => {
                 return Ok(BindingCheck::Fits)
             }
-            (Ok(None), ProofOfPossession::Strict) => {
+            (None, ProofOfPossession::Strict) => {
                 return Ok(BindingCheck::Refused(TokenError::NotBound))
             }
-            (Ok(Some(thumbprint)), _) => thumbprint,
+            (Some(thumbprint), _) => thumbprint,
         };
         let header = match &token_auth.certificate_header {
             Some(inbound) => self.certificate_from_header(inbound, &request.headers)?,
@@ -517,6 +508,19 @@ impl Engine {
         Ok(documents.and_then(|(_, documents)| documents.discovery.introspection_endpoint.clone()))
     }
 
+    /// A nonce for DPoP proofs on a plan. Gateways with the same client secret accept each other's.
+    pub fn dpop_nonce(
+        &self,
+        plan_id: usize,
+        node_key: &[u8; 32],
+        now: i64,
+    ) -> Result<String, Error> {
+        let policy = self.policy()?;
+        let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
+        let token_auth = plan.token_auth.as_ref().ok_or(Error::NotFound)?;
+        nonce(&nonce_key(token_auth, node_key), now)
+    }
+
     /// A JWT that authenticates this gateway to the issuer of a plan (`private_key_jwt`).
     pub fn client_assertion(&self, plan_id: usize, now: i64) -> Result<String, Error> {
         let policy = self.policy()?;
@@ -547,8 +551,8 @@ impl Engine {
         let policy = self.policy()?;
         let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
         let token_auth = plan.token_auth.as_ref().ok_or(Error::NotFound)?;
-        let token = match token(authorization) {
-            Ok(token) => token.ok_or(Error::NotFound)?,
+        let token = match token(token_auth, authorization) {
+            Ok(token) => token.ok_or(Error::NotFound)?.1,
             Err(refusal) => return Ok(Some(TokenDecision::refuse(&refusal))),
         };
         match parse_introspection_response(response) {
@@ -667,6 +671,7 @@ mod tests {
             let request = TokenRequest {
                 authorization,
                 headers: RequestHeaders::default(),
+                dpop: None,
                 ssl: None,
                 latest: false,
             };

@@ -132,7 +132,7 @@ fn generated_cdef_has_the_layout_of_rust() {
         policy::rmtls_policy_status,
         request_header::rmtls_request_header,
         revocation::rmtls_fetch_options,
-        token::{rmtls_token_decision, rmtls_token_options},
+        token::{rmtls_dpop_request, rmtls_token_decision, rmtls_token_options},
     };
     /// Size of a struct, and the offset of each of its fields.
     type Layout = (usize, BTreeMap<String, usize>);
@@ -204,6 +204,18 @@ fn generated_cdef_has_the_layout_of_rust() {
         token,
         generation,
         id,
+        challenge,
+        proof_id,
+        proof_expires,
+    });
+    layout!(rmtls_dpop_request {
+        proofs,
+        proofs_len,
+        method,
+        method_len,
+        uri,
+        uri_len,
+        nonce_key,
     });
     layout!(rmtls_token_options {
         needs_keys,
@@ -216,6 +228,7 @@ fn generated_cdef_has_the_layout_of_rust() {
         cache_ttl,
         certificate_plan,
         proof_of_possession,
+        dpop,
     });
     // SAFETY: the LuaJIT libraries are loaded for `ffi`; only this chunk and the cdef run.
     let lua = unsafe { mlua::Lua::unsafe_new() };
@@ -377,6 +390,7 @@ fn exports_refuse_null() {
                 null!(),
                 0,
                 null!(),
+                null!(),
                 0,
                 0,
                 0,
@@ -403,6 +417,8 @@ fn exports_refuse_null() {
             rmtls_engine_claim_headers(null!(), 0, 0, 0, null!()),
             rmtls_discovery_read(null!(), 0, null!(), 0, null!(), null!(), null!()),
             rmtls_certificate_from_header(null!(), 0, 0, null!(), 0, null!(), 0, null!(), null!()),
+            rmtls_dpop_new_nonce_key(null!()),
+            rmtls_engine_dpop_nonce(null!(), 0, null!(), 0, null!()),
             gzip::rmtls_gzip_decode(null!(), 0, 0, null!(), null!()),
             rmtls_engine_client_assertion(null!(), 0, 0, null!()),
             rmtls_jwks_check(null!(), 0, null!(), null!()),

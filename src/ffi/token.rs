@@ -12,7 +12,7 @@ use super::{
 };
 use crate::cache::SlotId;
 use crate::certificate::Certificate;
-use crate::engine::{RequestHeaders, TokenDecision, TokenOutcome, TokenRequest};
+use crate::engine::{DpopRequest, RequestHeaders, TokenDecision, TokenOutcome, TokenRequest};
 use crate::policy::{ProofOfPossession, TokenAuth};
 use crate::text::hex;
 use crate::token::{Claims, Discovery, Jwks, Jws, TokenError};
@@ -73,6 +73,39 @@ pub const RMTLS_CLIENT_AUTH_POST: i32 = 2;
 /// `private_key_jwt`: `rmtls_engine_client_assertion`.
 pub const RMTLS_CLIENT_AUTH_PRIVATE_KEY: i32 = 3;
 
+/// The error code of a refusal is that of `RMTLS_TOKEN_*`.
+pub const RMTLS_CHALLENGE_TOKEN: i32 = 0;
+/// `invalid_dpop_proof` (RFC 9449 section 7.1).
+pub const RMTLS_CHALLENGE_DPOP_PROOF: i32 = 1;
+/// `use_dpop_nonce`, with a nonce of `rmtls_engine_dpop_nonce` (RFC 9449 section 9).
+pub const RMTLS_CHALLENGE_DPOP_NONCE: i32 = 2;
+
+/// DPoP proofs are not checked.
+pub const RMTLS_DPOP_OFF: i32 = 0;
+/// The proof of a token that is bound to a key is checked.
+pub const RMTLS_DPOP_OPTIONAL: i32 = 1;
+/// Every token must be bound to a key.
+pub const RMTLS_DPOP_STRICT: i32 = 2;
+
+/// What the DPoP proof of a request is compared with.
+#[repr(C)]
+pub struct rmtls_dpop_request {
+    /// All `DPoP` headers of the request.
+    pub proofs: *const rmtls_request_header,
+    /// Their number.
+    pub proofs_len: usize,
+    /// The method.
+    pub method: *const u8,
+    /// Bytes of the method.
+    pub method_len: usize,
+    /// The URI as the client knows it.
+    pub uri: *const u8,
+    /// Bytes of the URI.
+    pub uri_len: usize,
+    /// 32 bytes: the key of nonces on this node.
+    pub nonce_key: *const u8,
+}
+
 /// Decision of `rmtls_engine_check_token`.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
@@ -86,6 +119,13 @@ pub struct rmtls_token_decision {
     pub generation: u32,
     /// Key of the token while it is being introspected.
     pub id: [u8; 32],
+    /// `RMTLS_CHALLENGE_*` of a refusal.
+    pub challenge: i32,
+    /// Digest of the DPoP proof of an allowed request. Refuse the request if the proof was used
+    /// before.
+    pub proof_id: [u8; 32],
+    /// Until when its use must be remembered, in seconds since the epoch; 0 without a proof.
+    pub proof_expires: i64,
 }
 
 /// How the tokens of a plan are checked.
@@ -112,6 +152,8 @@ pub struct rmtls_token_options {
     pub certificate_plan: u32,
     /// Whether the certificate binding of tokens is checked (RFC 8705): 0 or 1.
     pub proof_of_possession: i32,
+    /// `RMTLS_DPOP_*`.
+    pub dpop: i32,
 }
 
 impl rmtls_token_decision {
@@ -129,20 +171,24 @@ impl rmtls_token_decision {
             token: decision.token.map_or(0, |place| place.index),
             generation: decision.token.map_or(0, |place| place.generation),
             id: decision.id,
+            challenge: decision.challenge as i32,
+            proof_id: decision.proof.map_or([0; 32], |proof| proof.id),
+            proof_expires: decision.proof.map_or(0, |proof| proof.expires),
         }
     }
 }
 
 /// Access phase, on a plan with `RMTLS_PLAN_TOKEN` after `rmtls_engine_access` allowed the
-/// request: decides about its token. `authorization` are all its `Authorization` headers;
+/// request: decides about its token. `authorization` are all its `Authorization` headers; `dpop` is
+/// NULL where `rmtls_token_options.dpop` is `RMTLS_DPOP_OFF`;
 /// `headers` and `trusted` are as for `rmtls_engine_access_with_headers`; `latest` is 1 when the
 /// documents of the issuer have just been fetched. On a refusal `reason` has the reason for the
 /// error log, and `description` the text for the client.
 ///
 /// # Safety
 /// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `authorization`
-/// and `headers` are readable for their lengths, with names and values; `out` is NULL or valid for
-/// writing; `description` and `reason` are NULL or valid, with their data.
+/// and `headers` are readable for their lengths, with names and values; `dpop` is NULL or valid,
+/// with all that it points to; `out` is NULL or valid for writing; `description` and `reason` are NULL or valid, with their data.
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_engine_check_token(
     engine: *const rmtls_engine,
@@ -150,6 +196,7 @@ pub unsafe extern "C" fn rmtls_engine_check_token(
     plan: u32,
     authorization: *const rmtls_request_header,
     authorization_len: usize,
+    dpop: *const rmtls_dpop_request,
     headers: *const rmtls_request_header,
     headers_len: usize,
     trusted: i32,
@@ -166,8 +213,26 @@ pub unsafe extern "C" fn rmtls_engine_check_token(
             let authorization = request_headers(authorization, authorization_len)?;
             let authorization: Vec<&[u8]> = authorization.iter().map(|(_, value)| *value).collect();
             let headers = request_headers(headers, headers_len)?;
+            let mut proofs = Vec::new();
+            let dpop = match dpop.as_ref() {
+                None => None,
+                Some(dpop) => {
+                    proofs.extend(
+                        request_headers(dpop.proofs, dpop.proofs_len)?
+                            .iter()
+                            .map(|(_, value)| *value),
+                    );
+                    Some(DpopRequest {
+                        proofs: &proofs,
+                        method: bytes(dpop.method, dpop.method_len)?,
+                        uri: bytes(dpop.uri, dpop.uri_len)?,
+                        nonce_key: handle(dpop.nonce_key.cast::<[u8; 32]>())?,
+                    })
+                }
+            };
             let request = TokenRequest {
                 authorization: &authorization,
+                dpop,
                 headers: RequestHeaders {
                     headers: &headers,
                     trusted: trusted == 1,
@@ -318,6 +383,11 @@ pub unsafe extern "C" fn rmtls_engine_token_options(
                 cache_ttl: bearer.cache_ttl,
                 certificate_plan: certificate_plan.map_or(u32::MAX, |plan| plan as u32),
                 proof_of_possession: (bearer.proof_of_possession != ProofOfPossession::Off).into(),
+                dpop: match bearer.dpop.mode {
+                    ProofOfPossession::Off => RMTLS_DPOP_OFF,
+                    ProofOfPossession::Optional => RMTLS_DPOP_OPTIONAL,
+                    ProofOfPossession::Strict => RMTLS_DPOP_STRICT,
+                },
             })
         })?;
         Ok(())
@@ -365,6 +435,44 @@ pub unsafe extern "C" fn rmtls_engine_token_text(
         };
         // SAFETY: as above.
         unsafe { put(out, text.ok_or(Error::NotFound)?.as_bytes()) }
+    })
+}
+
+/// Writes 32 random bytes: a key of nonces, which the workers of a node share.
+///
+/// # Safety
+/// `key` is NULL or writable for 32 bytes.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_dpop_new_nonce_key(key: *mut u8) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        let key = unsafe { output(key.cast::<[u8; 32]>()) }?;
+        openssl::rand::rand_bytes(key)?;
+        Ok(())
+    })
+}
+
+/// Writes a nonce for the DPoP proofs of a plan.
+///
+/// # Safety
+/// `engine` is NULL or live; `nonce_key` is NULL or readable for 32 bytes; `out` is NULL or valid,
+/// with its data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_dpop_nonce(
+    engine: *const rmtls_engine,
+    plan: u32,
+    nonce_key: *const u8,
+    now: i64,
+    out: *mut rmtls_buf,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe {
+            let engine = handle(engine)?;
+            let key = handle(nonce_key.cast::<[u8; 32]>())?;
+            let nonce = engine.0.dpop_nonce(plan as usize, key, now)?;
+            put(out, nonce.as_bytes())
+        }
     })
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::confirmation::{self, CertificateThumbprint};
+use super::confirmation::{self, CertificateThumbprint, Confirmation};
 use super::{json, TokenError, MAX_TOKEN};
 use crate::text::quoted;
 
@@ -83,7 +83,7 @@ impl Default for ClaimRequirements {
 }
 
 /// Values of `token_type` (RFC 7662 section 2.2, RFC 6749 section 7.1) and `token_use` for a bearer
-/// access token. DPoP is not among them, because its proof is not checked.
+/// access token.
 const ACCESS_TOKEN_TYPES: &[&str] = &[
     "bearer",
     "access",
@@ -108,6 +108,10 @@ const OTHER_TOKEN_TYPES: &[&str] = &[
     "dpop",
 ];
 
+/// The value of `token_type` (RFC 9449 section 5) and of Keycloak's claim `typ` for an access token
+/// that is bound to a key.
+const DPOP: &str = "dpop";
+
 /// The member of `events` of a logout token (OpenID Connect Back-Channel Logout 1.0 section 2.4).
 const LOGOUT_EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
 
@@ -119,7 +123,7 @@ const IAT_SKEW: f64 = 60.0;
 #[derive(Clone, Debug)]
 pub struct Claims {
     values: Map<String, Value>,
-    thumbprint: Result<Option<CertificateThumbprint>, TokenError>,
+    confirmation: Result<Confirmation, TokenError>,
     exp: Option<f64>,
     bytes: usize,
 }
@@ -132,7 +136,7 @@ impl Claims {
 
     pub(super) fn new(values: Map<String, Value>, bytes: usize) -> Claims {
         Claims {
-            thumbprint: confirmation::from_claims(&values),
+            confirmation: confirmation::from_claims(&values),
             exp: values.get("exp").and_then(Value::as_f64),
             values,
             bytes,
@@ -159,15 +163,25 @@ impl Claims {
         self.values.is_empty()
     }
 
-    /// The certificate that the token is bound to (RFC 8705 section 3.1).
+    /// What the token is bound to.
     ///
     /// # Errors
     /// When `cnf` cannot be read, or binds the token to something else. Such a token does not count
     /// as unbound.
+    pub fn confirmation(&self) -> Result<&Confirmation, TokenError> {
+        self.confirmation.as_ref().map_err(Clone::clone)
+    }
+
+    /// The certificate that the token is bound to, where DPoP proofs are not checked.
+    ///
+    /// # Errors
+    /// As [`Claims::confirmation`], and when the token is bound to a key.
     pub fn certificate_thumbprint(&self) -> Result<Option<&CertificateThumbprint>, TokenError> {
-        match &self.thumbprint {
-            Ok(thumbprint) => Ok(thumbprint.as_ref()),
-            Err(refusal) => Err(refusal.clone()),
+        match self.confirmation()? {
+            Confirmation { key: Some(_), .. } => {
+                Err(TokenError::UnsupportedConfirmation("jkt".to_owned()))
+            }
+            confirmation => Ok(confirmation.certificate.as_ref()),
         }
     }
 
@@ -186,8 +200,10 @@ impl Claims {
     }
 
     /// Checks that no claim marks it as another token than an access token. Issuers sign all tokens
-    /// with the same keys, and accept them at the same introspection endpoint.
-    pub fn check_token_type(&self) -> Result<(), TokenError> {
+    /// with the same keys, and accept them at the same introspection endpoint. With `dpop` an
+    /// access token may be marked as bound to a key, which the caller checks.
+    pub fn check_token_type(&self, dpop: bool) -> Result<(), TokenError> {
+        let is_dpop = |text: &str| dpop && text.eq_ignore_ascii_case(DPOP);
         let is_in = |names: &[&str], value: &str| {
             let mut names = names.iter();
             names.any(|name| name.eq_ignore_ascii_case(value))
@@ -195,7 +211,7 @@ impl Claims {
         for name in ["token_type", "token_use"] {
             match self.values.get(name) {
                 None | Some(Value::Null) => {}
-                Some(Value::String(text)) if is_in(ACCESS_TOKEN_TYPES, text) => {}
+                Some(Value::String(text)) if is_in(ACCESS_TOKEN_TYPES, text) || is_dpop(text) => {}
                 Some(value) => return Err(TokenError::NotAccessToken(name, for_log(value))),
             }
         }
@@ -204,7 +220,9 @@ impl Claims {
             return Err(TokenError::NotAccessToken("events", "a logout".to_owned()));
         }
         match self.values.get("typ") {
-            Some(value @ Value::String(text)) if is_in(OTHER_TOKEN_TYPES, text) => {
+            Some(value @ Value::String(text))
+                if is_in(OTHER_TOKEN_TYPES, text) && !is_dpop(text) =>
+            {
                 Err(TokenError::NotAccessToken("typ", for_log(value)))
             }
             _ => Ok(()),

@@ -1,10 +1,10 @@
-//! The confirmation claim `cnf` (RFC 7800), with the certificate to which a token is bound:
-//! `x5t#S256` (RFC 8705 section 3.1).
+//! The confirmation claim `cnf` (RFC 7800): the certificate to which a token is bound, `x5t#S256`
+//! (RFC 8705 section 3.1), and the key, `jkt` (RFC 9449 section 6.1).
 
 use openssl::memcmp;
 use serde_json::{Map, Value};
 
-use super::{base64url, TokenError};
+use super::{base64url, KeyThumbprint, TokenError};
 use crate::text::quoted;
 
 /// SHA-256 of the DER of the certificate that may use a token.
@@ -35,31 +35,43 @@ fn has(cnf: &Map<String, Value>, name: &str) -> bool {
     cnf.get(name).is_some_and(|value| !value.is_null())
 }
 
-pub(super) fn from_claims(
-    claims: &Map<String, Value>,
-) -> Result<Option<CertificateThumbprint>, TokenError> {
-    match claims.get("cnf") {
+/// What a token is bound to. Each of them must be proven.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Confirmation {
+    /// The certificate of the client.
+    pub certificate: Option<CertificateThumbprint>,
+    /// The key of the DPoP proof.
+    pub key: Option<KeyThumbprint>,
+}
+
+pub(super) fn from_claims(claims: &Map<String, Value>) -> Result<Confirmation, TokenError> {
+    let cnf = match claims.get("cnf") {
         // `null` counts as absent. An empty object does not: the token is bound, and to nothing
         // that is known (RFC 7800 section 3.1).
+        None | Some(Value::Null) => return Ok(Confirmation::default()),
+        Some(Value::Object(cnf)) => cnf,
+        Some(_) => return Err(TokenError::MalformedConfirmation),
+    };
+    let text = |name: &str, malformed: TokenError| match cnf.get(name) {
         None | Some(Value::Null) => Ok(None),
-        // A DPoP key (RFC 9449 section 6.1) must be proven in addition to every other member.
-        Some(Value::Object(cnf)) if has(cnf, "jkt") => {
-            Err(TokenError::UnsupportedConfirmation("jkt".to_owned()))
-        }
-        // RFC 7800 section 3.1 permits unknown members to be ignored next to a known one. Alone,
-        // they must be proven, so such a token does not count as unbound.
-        Some(Value::Object(cnf)) => match cnf.get("x5t#S256") {
-            None | Some(Value::Null) => match cnf.keys().find(|name| has(cnf, name)) {
-                None => Err(TokenError::MalformedConfirmation),
-                Some(member) => Err(TokenError::UnsupportedConfirmation(quoted(
-                    member.as_bytes(),
-                ))),
-            },
-            Some(Value::String(text)) => CertificateThumbprint::from_base64url(text)
-                .map(Some)
-                .ok_or(TokenError::MalformedConfirmation),
-            Some(_) => Err(TokenError::MalformedConfirmation),
-        },
-        Some(_) => Err(TokenError::MalformedConfirmation),
+        Some(Value::String(text)) => Ok(Some(text.as_str())),
+        Some(_) => Err(malformed),
+    };
+    let certificate = text("x5t#S256", TokenError::MalformedConfirmation)?
+        .map(|text| {
+            CertificateThumbprint::from_base64url(text).ok_or(TokenError::MalformedConfirmation)
+        })
+        .transpose()?;
+    let key = text("jkt", TokenError::MalformedKeyConfirmation)?
+        .map(|text| KeyThumbprint::from_base64url(text).ok_or(TokenError::MalformedKeyConfirmation))
+        .transpose()?;
+    // RFC 7800 section 3.1 permits unknown members to be ignored next to a known one. Alone, they
+    // must be proven, so such a token does not count as unbound.
+    if certificate.is_none() && key.is_none() {
+        return Err(match cnf.keys().find(|name| has(cnf, name)) {
+            None => TokenError::MalformedConfirmation,
+            Some(member) => TokenError::UnsupportedConfirmation(quoted(member.as_bytes())),
+        });
     }
+    Ok(Confirmation { certificate, key })
 }

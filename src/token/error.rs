@@ -48,6 +48,21 @@ pub enum TokenError {
     /// `cnf` or its `x5t#S256` is not as in RFC 8705.
     #[error("token with a malformed cnf.x5t#S256")]
     MalformedConfirmation,
+    /// `cnf.jkt` is not as in RFC 9449.
+    #[error("token with a malformed cnf.jkt")]
+    MalformedKeyConfirmation,
+    /// Not bound to a key on a route that requires it, or with the scheme DPoP.
+    #[error("token without cnf.jkt")]
+    NotKeyBound,
+    /// Bound to a key, and sent with the scheme Bearer (RFC 9449 section 7.2).
+    #[error("token is bound to a key by cnf.jkt, and was sent as Bearer, expected DPoP")]
+    DpopTokenAsBearer,
+    /// The DPoP proof is missing or not valid.
+    #[error("DPoP proof refused: {0}")]
+    DpopProof(String),
+    /// The DPoP proof needs a new nonce.
+    #[error("DPoP proof needs a new nonce: {0}")]
+    DpopNonce(String),
     /// Bound by a member of `cnf` that is not supported.
     #[error("token bound by cnf.{0}, which is not checked here")]
     UnsupportedConfirmation(String),
@@ -87,6 +102,13 @@ impl TokenError {
                 "The access token is not valid yet"
             }
             TokenError::Insufficient(_) => "The access token lacks a required scope, group or role",
+            TokenError::MalformedKeyConfirmation
+            | TokenError::NotKeyBound
+            | TokenError::DpopTokenAsBearer => {
+                "The access token must be bound to a key and sent with the scheme DPoP"
+            }
+            TokenError::DpopProof(_) => "The DPoP proof is missing or not valid",
+            TokenError::DpopNonce(_) => "The DPoP proof needs a nonce of this server",
             TokenError::NotBound
             | TokenError::MalformedConfirmation
             | TokenError::UnsupportedConfirmation(_)

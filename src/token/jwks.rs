@@ -100,17 +100,23 @@ impl Jwks {
         kid: Option<&'k str>,
         algorithm: Algorithm,
     ) -> impl Iterator<Item = &'k Key> {
-        self.keys.iter().filter(move |key| {
-            (kid.is_none() || key.kid.as_deref() == kid)
-                && algorithm.accepts(key.key_type)
-                && key
-                    .algorithm
-                    .is_none_or(|only| only.includes(algorithm) || algorithm.includes(only))
-        })
+        self.keys
+            .iter()
+            .filter(move |key| (kid.is_none() || key.kid.as_deref() == kid) && key.fits(algorithm))
     }
 }
 
-fn read(jwk: &Map<String, Value>) -> Result<Key, String> {
+impl Key {
+    /// Whether it can verify signatures of this algorithm.
+    pub(super) fn fits(&self, algorithm: Algorithm) -> bool {
+        algorithm.accepts(self.key_type)
+            && self
+                .algorithm
+                .is_none_or(|only| only.includes(algorithm) || algorithm.includes(only))
+    }
+}
+
+pub(super) fn read(jwk: &Map<String, Value>) -> Result<Key, String> {
     let text = |name: &str| match jwk.get(name) {
         // Some issuers write null for every member that a key lacks.
         None | Some(Value::Null) => Ok(None),

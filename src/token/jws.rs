@@ -119,6 +119,15 @@ impl<'t> Jws<'t> {
     }
 }
 
+/// A media type without its optional prefix (RFC 7515 section 4.1.9), in lower case.
+pub(super) fn media_type(value: &str) -> String {
+    let value = value.to_ascii_lowercase();
+    value
+        .strip_prefix("application/")
+        .map(str::to_owned)
+        .unwrap_or(value)
+}
+
 fn read_header(header: &Map<String, Value>) -> Result<(Algorithm, Option<String>), TokenError> {
     let text = |name: &str| match header.get(name) {
         // Some issuers write null for every parameter that a token lacks.
@@ -143,19 +152,12 @@ fn read_header(header: &Map<String, Value>) -> Result<(Algorithm, Option<String>
             "a header with 'enc', 'zip' other than NONE, or 'b64' other than true",
         ));
     }
-    let media = |value: &str| {
-        let value = value.to_ascii_lowercase();
-        value
-            .strip_prefix("application/")
-            .map(str::to_owned)
-            .unwrap_or(value)
-    };
-    if text("cty")?.is_some_and(|cty| media(cty) == "jwt") {
+    if text("cty")?.is_some_and(|cty| media_type(cty) == "jwt") {
         return Err(unacceptable("nested (cty JWT)"));
     }
     // A token with another type is not an access token (RFC 8725 section 3.11).
     if let Some(typ) = text("typ")? {
-        if !matches!(&*media(typ), "jwt" | "at+jwt" | "jose") {
+        if !matches!(&*media_type(typ), "jwt" | "at+jwt" | "jose") {
             return Err(unacceptable(&format!(
                 "of type '{}', expected at+jwt or JWT",
                 quoted(typ.as_bytes())

@@ -233,8 +233,8 @@ fn openid_connect_bad_values_are_refused() {
                 .to_owned(),
         ),
         (
-            ", proof_of_possession_dpop: strict",
-            "proof_of_possession_dpop: is not supported by this version, expected 'off'".to_owned(),
+            ", proof_of_possession_dpop: always",
+            "proof_of_possession_dpop: 'always', expected 'off', 'strict' or 'optional'".to_owned(),
         ),
         (
             ", scopes_required: ['']",

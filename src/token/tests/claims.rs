@@ -162,7 +162,7 @@ fn check_token_type_accepts_access_tokens_only() {
     let check = |claims: Value| {
         let claims = Claims::parse(claims.to_string().as_bytes()).unwrap();
         claims
-            .check_token_type()
+            .check_token_type(false)
             .map_err(|refusal| refusal.to_string())
     };
     for good in [

@@ -242,7 +242,7 @@ fn null_and_values_without_effect_are_as_if_absent() {
             }
             let found = verify(&token, &keys).unwrap();
             found.check_times(0, NOW).unwrap();
-            found.check_token_type().unwrap();
+            found.check_token_type(false).unwrap();
             assert_eq!(found.certificate_thumbprint(), Ok(None), "{header}");
         }
     }

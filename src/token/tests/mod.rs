@@ -4,12 +4,11 @@ mod claims;
 mod client_assertion;
 mod confirmation;
 mod discovery;
+mod dpop;
 mod introspection;
 mod jwks;
 mod jws;
 
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use base64::Engine as _;
 use openssl::bn::{BigNum, BigNumContext};
 use openssl::ec::{EcGroup, EcKey};
 use openssl::ecdsa::EcdsaSig;
@@ -28,10 +27,6 @@ const NOW: i64 = 1_800_000_000;
 struct SigningKeyPair {
     key: PKey<Private>,
     jwk: Value,
-}
-
-fn encode_base64url(bytes: &[u8]) -> String {
-    URL_SAFE_NO_PAD.encode(bytes)
 }
 
 fn rsa(bits: u32, kid: &str) -> SigningKeyPair {

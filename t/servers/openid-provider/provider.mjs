@@ -6,6 +6,7 @@
 // also at /.well-known/oauth-authorization-server/realms/a (RFC 8414), with {tenantid} in the issuer below /tenants (with
 // the query p), and below /internal. For the tests:
 //   /control/forge?kind=KIND&x5t=...   a token that the server itself would not issue
+//   /control/prove?htu=URI&token=...   a DPoP proof; also key, alg, jti, htm, later (seconds), typ, nonce, private
 //   /control/rotate                    replaces the keys; with ?keep=1 the old ones stay published
 //   /control/reset                     restores the first keys and ends the fault
 //   /control/fault?what=WHAT           answers wrongly from now on: issuer, http, linklocal, endless, keys, garbage, down
@@ -60,6 +61,8 @@ function start(keys) {
         token_endpoint_auth_method: 'client_secret_post', tls_client_certificate_bound_access_tokens: true, scope: 'read write' },
       { client_id: 'loose', client_secret: 'app', grant_types: ['client_credentials'], redirect_uris: [], response_types: [],
         token_endpoint_auth_method: 'client_secret_post', scope: 'read write' },
+      { client_id: 'dpop', client_secret: 'app', grant_types: ['client_credentials'], redirect_uris: [], response_types: [],
+        token_endpoint_auth_method: 'client_secret_post', dpop_bound_access_tokens: true, scope: 'read write' },
       { client_id: 'gw', client_secret: 's&cret', grant_types: [], redirect_uris: [], response_types: [],
         token_endpoint_auth_method: 'client_secret_basic' },
       { client_id: 'gwk', grant_types: [], redirect_uris: [], response_types: [], jwks: { keys: [gatewayPublic] },
@@ -68,13 +71,14 @@ function start(keys) {
         token_endpoint_auth_method: 'client_secret_post' },
     ],
     scopes: ['read', 'write'],
-    enabledJWA: { requestObjectSigningAlgValues: ['RS256'] },
+    enabledJWA: { requestObjectSigningAlgValues: ['RS256'], dPoPSigningAlgValues: ['ES256', 'RS256', 'PS256', 'EdDSA'] },
     ttl: { ClientCredentials: 600 },
     features: {
       devInteractions: { enabled: false },
       clientCredentials: { enabled: true },
       introspection: { enabled: true, allowedPolicy: () => true },
       revocation: { enabled: true },
+      dPoP: { enabled: true },
       mTLS: {
         enabled: true,
         certificateBoundAccessTokens: true,
@@ -158,8 +162,24 @@ async function forge(query) {
   return `${signed}.${crypto.sign(hash, Buffer.from(signed), options).toString('base64url')}`;
 }
 
+// A DPoP proof (RFC 9449) with the key NAME; an empty token means one for the token endpoint.
+const dpopKeys = {};
+async function prove(query) {
+  const name = query.get('key') ?? 'a';
+  const alg = query.get('alg') ?? 'ES256';
+  dpopKeys[name] ??= await jose.generateKeyPair(alg, { extractable: true, modulusLength: 2048 });
+  const { publicKey, privateKey } = dpopKeys[name];
+  const jwk = await jose.exportJWK(query.has('private') ? privateKey : publicKey);
+  const claims = { jti: query.get('jti') ?? crypto.randomUUID(), htm: query.get('htm') ?? 'GET', htu: query.get('htu') };
+  claims.iat = Math.floor(Date.now() / 1000) + Number(query.get('later') ?? 0);
+  if (query.get('token')) claims.ath = crypto.createHash('sha256').update(query.get('token')).digest('base64url');
+  if (query.get('nonce')) claims.nonce = query.get('nonce');
+  return new jose.SignJWT(claims).setProtectedHeader({ typ: query.get('typ') ?? 'dpop+jwt', alg, jwk }).sign(privateKey);
+}
+
 async function control(name, query, response) {
   let body = 'ok';
+  if (name === 'prove') body = await prove(query);
   if (name === 'forge') body = await forge(query);
   if (name === 'rotate') {
     const fresh = [await pair('ES256', `ec-${Date.now()}`), await pair('RS256', `rsa-${Date.now()}`)];

@@ -560,6 +560,7 @@ end
 
 local function refuse_token(engine, ssl, refused)
     ngx_log(ngx.ERR, "[mtls] ", refused.status, " ", refused.reason)
+    ngx.header["DPoP-Nonce"] = refused.nonce
 
     return send_refusal(engine, ssl, refused.status, refused.body, refused.challenge)
 end
@@ -645,6 +646,7 @@ function _M.run(engine, route, dict)
 
         if token_issuer.options_of(engine, plan).hide_credentials then
             clear_header("Authorization")
+            clear_header("DPoP")
         end
     end
 

@@ -83,11 +83,24 @@ typedef struct rmtls_fetch_options {
   uint32_t https_proxy_port;
 } rmtls_fetch_options;
 
+typedef struct rmtls_dpop_request {
+  const struct rmtls_request_header *proofs;
+  size_t proofs_len;
+  const uint8_t *method;
+  size_t method_len;
+  const uint8_t *uri;
+  size_t uri_len;
+  const uint8_t *nonce_key;
+} rmtls_dpop_request;
+
 typedef struct rmtls_token_decision {
   int32_t decision;
   uint32_t token;
   uint32_t generation;
   uint8_t id[32];
+  int32_t challenge;
+  uint8_t proof_id[32];
+  int64_t proof_expires;
 } rmtls_token_decision;
 
 typedef struct rmtls_token_options {
@@ -101,6 +114,7 @@ typedef struct rmtls_token_options {
   uint32_t cache_ttl;
   uint32_t certificate_plan;
   int32_t proof_of_possession;
+  int32_t dpop;
 } rmtls_token_options;
 
 int32_t rmtls_abi_version(void);
@@ -566,6 +580,7 @@ int32_t rmtls_engine_check_token(const struct rmtls_engine *engine,
                                  uint32_t plan,
                                  const struct rmtls_request_header *authorization,
                                  size_t authorization_len,
+                                 const struct rmtls_dpop_request *dpop,
                                  const struct rmtls_request_header *headers,
                                  size_t headers_len,
                                  int32_t trusted,
@@ -601,6 +616,14 @@ int32_t rmtls_engine_token_options(const struct rmtls_engine *engine,
 int32_t rmtls_engine_token_text(const struct rmtls_engine *engine,
                                 uint32_t plan,
                                 uint32_t field,
+                                struct rmtls_buf *out);
+
+int32_t rmtls_dpop_new_nonce_key(uint8_t *key);
+
+int32_t rmtls_engine_dpop_nonce(const struct rmtls_engine *engine,
+                                uint32_t plan,
+                                const uint8_t *nonce_key,
+                                int64_t now,
                                 struct rmtls_buf *out);
 
 int32_t rmtls_engine_client_assertion(const struct rmtls_engine *engine,
@@ -768,4 +791,10 @@ return {
     CLIENT_AUTH_BASIC = 1,
     CLIENT_AUTH_POST = 2,
     CLIENT_AUTH_PRIVATE_KEY = 3,
+    CHALLENGE_TOKEN = 0,
+    CHALLENGE_DPOP_PROOF = 1,
+    CHALLENGE_DPOP_NONCE = 2,
+    DPOP_OFF = 0,
+    DPOP_OPTIONAL = 1,
+    DPOP_STRICT = 2,
 }

@@ -73,21 +73,22 @@ local function is_trusted()
 end
 
 
--- The values of all Authorization headers of the request. nginx's variable has one of them, and the
--- upstream may read another.
-local function authorization()
+-- The values of all Authorization and DPoP headers of the request. nginx's variable has one of them, and
+-- the upstream may read another.
+local function credentials()
     local elements, count = raw_headers(get_request())
-    local values = {}
+    local tokens, proofs = {}, {}
     for i = 0, count - 1 do
         local key = elements[i].key
         -- The length is compared first, since few names have it.
-        if key.len == 13 and ffi_str(key.data, 13):lower() == "authorization" then
+        local values = key.len == 13 and tokens or key.len == 4 and proofs
+        if values and ffi_str(key.data, key.len):lower() == (values == tokens and "authorization" or "dpop") then
             local value = elements[i].value
             values[#values + 1] = ffi_str(value.data, value.len)
         end
     end
 
-    return values
+    return tokens, proofs
 end
 
 
@@ -184,7 +185,17 @@ function _M.received_pairs()
 end
 
 
--- { received, authorization, trusted } of this request, also after an internal redirect.
+local function labelled(label, values)
+    local labels = {}
+    for i = 1, #values do
+        labels[i] = label
+    end
+
+    return array_of(labels, values)
+end
+
+
+-- { received, authorization, proofs, trusted } of this request, also after an internal redirect.
 function _M.of_request()
     local received = saved_headers(true)
     received.sealed = true
@@ -192,15 +203,11 @@ function _M.of_request()
         return received.request
     end
 
-    local tokens = authorization()
-    local labels = {}
-    for i = 1, #tokens do
-        labels[i] = "authorization"
-    end
-
+    local tokens, proofs = credentials()
     received.request = {
         received = array_of(_M.received_pairs()),
-        authorization = array_of(labels, tokens),
+        authorization = labelled("authorization", tokens),
+        proofs = labelled("dpop", proofs),
         trusted = is_trusted(),
     }
 

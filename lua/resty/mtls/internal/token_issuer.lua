@@ -11,6 +11,7 @@ local shared_cache = require "resty.mtls.internal.net.shared_cache"
 local upstream_headers = require "resty.mtls.internal.upstream_headers"
 local request_headers = require "resty.mtls.internal.request_headers"
 local library = require "resty.mtls.internal.library"
+local dpop = require "resty.mtls.internal.dpop"
 local decision_cache = require "resty.mtls.internal.decision_cache"
 local revocation = require "resty.mtls.internal.revocation"
 local shortage = require "resty.mtls.internal.shortage"
@@ -27,6 +28,9 @@ local FORBIDDEN = CONST.TOKEN_FORBIDDEN
 local NEEDS_KEYS = CONST.TOKEN_NEEDS_KEYS
 local NEEDS_INTROSPECTION = CONST.TOKEN_NEEDS_INTROSPECTION
 local NO_PLAN = 0xffffffff
+local DPOP_OFF = CONST.DPOP_OFF
+local DPOP_STRICT = CONST.DPOP_STRICT
+local USE_DPOP_NONCE = "use_dpop_nonce"
 local JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 local band = bit.band
 local error = error
@@ -118,6 +122,7 @@ local function options_of(engine, plan)
         timeout = tonumber(read.timeout),
         rediscovery_lifetime = tonumber(read.rediscovery_lifetime),
         certificate_plan = tonumber(read.certificate_plan),
+        dpop = read.dpop,
     }
     options_by_plan[plan] = options
 
@@ -488,13 +493,14 @@ end
 
 
 -- Has the engine validate the token; description and reason are set for a refusal.
-local function validate(engine, plan, request, ssl, latest)
+local function validate(engine, plan, options, request, ssl, latest, dict)
     description.len = 0
     reason.len = 0
+    local proof = options.dpop ~= DPOP_OFF and dpop.request(request, dict) or nil
     local status = C.rmtls_engine_check_token(engine.handle, ssl, plan, request.authorization.array,
-                                              request.authorization.count, request.received.array,
-                                              request.received.count, request.trusted, latest, ngx_time(),
-                                              result, description, reason)
+                                              request.authorization.count, proof,
+                                              request.received.array, request.received.count, request.trusted,
+                                              latest, ngx_time(), result, description, reason)
     if status ~= OK then
         error(select(2, library.failure("token", status, reason)))
     end
@@ -512,12 +518,33 @@ local function json(text)
 end
 
 
-local function challenge(options, code)
-    if not code or not options.expose_error_code then
-        return "Bearer"
+local function with_error(scheme, code, text)
+    if not code then
+        return scheme
     end
 
-    return 'Bearer error="' .. code .. '", error_description="' .. library.text(description) .. '"'
+    return scheme .. ' error="' .. code .. '", error_description="' .. text .. '"'
+end
+
+
+-- The value of WWW-Authenticate. It is one line, since nginx before 1.23 has only one such header. The error is
+-- that of the scheme that the client used.
+local function challenge(options, request, code, text)
+    text = text or library.text(description)
+    code = (options.expose_error_code or code == USE_DPOP_NONCE) and code
+    if options.dpop == DPOP_OFF then
+        return with_error("Bearer", code, text)
+    end
+
+    local authorization = request.authorization.values[1] or ""
+    local by_key = options.dpop == DPOP_STRICT or authorization:sub(1, 5):lower() == "dpop "
+    local of_dpop = with_error("DPoP", by_key and code, text)
+                    .. (by_key and code and ", " or " ") .. 'algs="' .. dpop.ALGORITHMS .. '"'
+    if options.dpop == DPOP_STRICT then
+        return of_dpop
+    end
+
+    return with_error("Bearer", not by_key and code, text) .. ", " .. of_dpop
 end
 
 
@@ -534,18 +561,25 @@ end
 _M.unavailable = unavailable
 
 
-local function refusal(options, decision)
+local CHALLENGES = {
+    [CONST.CHALLENGE_DPOP_PROOF] = "invalid_dpop_proof",
+    [CONST.CHALLENGE_DPOP_NONCE] = USE_DPOP_NONCE,
+}
+
+
+local function refusal(engine, plan, options, request, decision, dict)
     local why = library.text(reason)
     if decision == FORBIDDEN then
         return { status = 403, body = json(options.forbidden), decision = "token_forbidden",
-                 challenge = challenge(options, "insufficient_scope"), reason = why }
+                 challenge = challenge(options, request, "insufficient_scope"), reason = why }
     end
 
     local none = decision == NO_TOKEN
 
     return { status = 401, body = json(options.unauthorized), reason = why,
              decision = none and "no_token" or "token_refused",
-             challenge = challenge(options, not none and "invalid_token") }
+             challenge = challenge(options, request, not none and (CHALLENGES[result.challenge] or "invalid_token")),
+             nonce = result.challenge == CONST.CHALLENGE_DPOP_NONCE and dpop.nonce(engine, plan, dict) or nil }
 end
 
 
@@ -589,13 +623,26 @@ function _M.check(engine, route, plan, ssl, dict)
             return nil
         end
 
-        local decision = validate(engine, plan, request, ssl, latest)
+        local decision = validate(engine, plan, options, request, ssl, latest, dict)
         if decision == PASS then
-            return claim_lines(engine, plan)
+            local used, lacking = dpop.is_used(request, result, dict)
+            if lacking then
+                return nil, unavailable(lacking, shortage.KIND)
+            end
+
+            if not used then
+                return claim_lines(engine, plan)
+            end
+
+            local refused = refusal(engine, plan, options, request, REFUSED, dict)
+            refused.reason = "DPoP proof refused: it was used before"
+            refused.challenge = challenge(options, request, "invalid_dpop_proof", "The DPoP proof was used before")
+
+            return nil, refused
         end
 
         if decision == NO_TOKEN or decision == REFUSED or decision == FORBIDDEN then
-            return nil, refusal(options, decision)
+            return nil, refusal(engine, plan, options, request, decision, dict)
         end
 
         if decision == NEEDS_KEYS then
@@ -627,7 +674,7 @@ function _M.check(engine, route, plan, ssl, dict)
             end
 
             if result.decision ~= PASS then
-                return nil, refusal(options, result.decision)
+                return nil, refusal(engine, plan, options, request, result.decision, dict)
             end
 
         else

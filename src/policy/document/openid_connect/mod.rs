@@ -385,15 +385,6 @@ impl<'t> DocumentReader<'t, '_> {
             let path = path.field("client_auth");
             self.report.error(object.node.position, &path, message);
         }
-        if read.dpop.mode != ProofOfPossession::Off {
-            let position = object
-                .get("proof_of_possession_dpop")
-                .map(|node| node.position);
-            let path = path.field("proof_of_possession_dpop");
-            let message = "is not supported by this version, expected 'off'";
-            self.report
-                .error(position.unwrap_or_default(), &path, message);
-        }
     }
 
     /// Reads the fields about the proof of possession.
