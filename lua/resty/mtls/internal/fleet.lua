@@ -18,6 +18,7 @@
 --   answer:... a signed response
 
 local blocks = require "resty.mtls.internal.blocks"
+local fleet_blocks = require "resty.mtls.internal.fleet_blocks"
 local fleet_entry = require "resty.mtls.internal.fleet_entry"
 local lease = require "resty.mtls.internal.net.lease"
 local metrics = require "resty.mtls.internal.metrics"
@@ -27,10 +28,8 @@ local shortage = require "resty.mtls.internal.shortage"
 
 
 local abs = math.abs
-local concat = table.concat
 local ipairs = ipairs
 local monotonic = monotonic_clock.now
-local next = next
 local ngx = ngx
 local ngx_log = ngx.log
 local ngx_sleep = ngx.sleep
@@ -47,8 +46,6 @@ local NOTICE = ngx.NOTICE
 local WARN = ngx.WARN
 
 
--- Of blocks and of unblocks
-local MAX_ENTRIES = 4096
 -- Elements of the stream, of which Redis keeps a few more.
 local MAX_CHANGES = 8192
 -- Milliseconds that Redis waits for a change before it answers; a change of this node is written at most so much later.
@@ -56,10 +53,6 @@ local BLOCK = 200
 -- Milliseconds
 local TIMEOUT = 1000
 local ANSWER_TIMEOUT = 250
--- Changes of the table of blocks without a pause
-local AT_ONCE = 5
--- Normal forms without a pause
-local FORMS_AT_ONCE = 200
 -- Commands in one round trip, fields in one reply
 local BATCH = 50
 local SCAN_COUNT = 100
@@ -72,24 +65,21 @@ local SYNC_INTERVAL = 60
 local RETRY = 0.5
 -- Most seconds until the next attempt to connect to a Unix socket, since nginx logs each that is refused.
 local UNIX_RETRY = 5
-local LOG_INTERVAL = 60
 local RENEW = 1000
--- Seconds for which it is remembered that a block was unblocked, for nodes that were off meanwhile.
-local UNBLOCK_TTL = 30 * 86400
+local MAX_ANSWER_TTL = 30 * 86400
 -- Seconds by which clocks may differ without a correction.
 local CLOCK_TOLERANCE = 2
 -- Seconds that the first requests of a node wait for its first sync.
 local FIRST_WAIT = 0.2
 
 local LEASE = "fleet"
-local ENTRY, IDS, LIFTED, IGNORED = "fleet:entry:", "fleet:ids:", "fleet:lifted:", "fleet:ignored:"
-local OUTBOX, STATE, KEY = "fleet:outbox", "fleet:state", "fleet:key"
+local STATE, KEY = "fleet:state", "fleet:key"
 local SYNCED, ATTEMPTED = "fleet:synced", "fleet:attempted"
 
 
 local _M = {}
 
-local opts, dict, key, prefix, node_name
+local opts, dict, key, prefix
 -- What init() ran in: a Lua VM that was not forked from it has no timers.
 local init_pid
 local running = false
@@ -100,32 +90,8 @@ local is_synced = false
 -- Attempts to sync that failed, since the last that did not.
 local failures = 0
 
--- What the worker that holds the lease knows; nil in the others. entries: { [id] = entry }, forms: { [normal form of
--- a selector] = { [id] = true } }, dirty: { [form] = true, or "lifted" }, unblocks: those to write, { [id] = text }.
+-- What the worker that holds the lease knows (fleet_blocks.lua); nil in the others.
 local known
-
-
-local logged = {}
-
-
--- Logs a line at most once a minute for each kind of error and node.
-local function log_once(level, kind, ...)
-    local added, err = dict:safe_add("fleet:logged:" .. kind, true, LOG_INTERVAL)
-    local now = ngx_time()
-    if err and err ~= "exists" then
-        added = not logged[kind] or now - logged[kind] >= LOG_INTERVAL or now < logged[kind]
-        logged[kind] = now
-    end
-
-    if added then
-        ngx_log(level, "[mtls] fleet: ", ...)
-    end
-end
-
-
-local function count_error(reason)
-    metrics.count("fleet_errors_total", reason)
-end
 
 
 local function set_state(connected, err)
@@ -133,332 +99,10 @@ local function set_state(connected, err)
 end
 
 
--- Stores for the next worker that follows. Without room in the dictionary it reads everything from Redis.
-local function store(name, value, ttl)
-    local ok, err = dict:safe_set(name, value, ttl or 0)
-    if not ok then
-        metrics.count("shortages_total", "dictionary")
-        log_once(WARN, "dictionary", "lua_shared_dict takes no more entries (", err, "): make it larger")
-    end
-end
-
-
-local function store_ids(form)
-    local ids = {}
-    for id in pairs(known.forms[form] or {}) do
-        ids[#ids + 1] = id
-    end
-
-    if ids[1] then
-        store(IDS .. form, concat(ids, " "))
-    else
-        dict:delete(IDS .. form)
-    end
-end
-
-
-local function insert(id, entry, stored)
-    known.entries[id] = entry
-    known.count = known.count + 1
-    known.forms[entry.form] = known.forms[entry.form] or {}
-    known.forms[entry.form][id] = true
-    if not stored then
-        store(ENTRY .. id, entry.value)
-        store_ids(entry.form)
-    end
-end
-
-
-local function forget(id)
-    local entry = known.entries[id]
-    known.entries[id] = nil
-    known.count = known.count - 1
-    local ids = known.forms[entry.form]
-    ids[id] = nil
-    if not next(ids) then
-        known.forms[entry.form] = nil
-    end
-
-    dict:delete(ENTRY .. id)
-    store_ids(entry.form)
-end
-
-
-local function has_ended(entry)
-    return entry.ends ~= 0 and entry.ends <= ngx_time() + known.offset
-end
-
-
--- Takes a block of another node.
-local function learn(id, value)
-    if known.entries[id] then
-        known.entries[id].seen = known.scan
-
-        return
-    end
-
-    local unblock = dict:get(LIFTED .. id)
-    if unblock then
-        known.unblocks[id] = unblock
-
-        return
-    end
-
-    local entry = fleet_entry.parse(value)
-    if not entry or fleet_entry.id_of(value) ~= id then
-        count_error("value")
-        log_once(ERR, "value", "Redis has a value that is not a block, it has no effect: key ", prefix,
-                 "blocks, field ", (tostring(id):sub(1, 64):gsub("%W", "?")))
-
-        return
-    end
-
-    if has_ended(entry) then
-        known.ended[#known.ended + 1] = id
-
-        return
-    end
-
-    if known.count >= MAX_ENTRIES then
-        count_error("limit")
-        log_once(ERR, "limit", "over ", MAX_ENTRIES, " blocks, one of another node is not in force here: ",
-                 entry.selector)
-
-        return
-    end
-
-    entry.pushed, entry.seen = true, known.scan
-    entry.ignored = dict:get(IGNORED .. id)
-    insert(id, entry)
-    known.dirty[entry.form] = known.dirty[entry.form] or true
-end
-
-
--- Takes an unblock of another node: the secret of an entry, when it was unblocked, and the entry.
-local function learn_unblock(text, field)
-    local secret, at, value = tostring(text):match("^(%x+) (%d+) (.*)$")
-    local entry = secret and #secret == 64 and #at <= 12 and fleet_entry.parse(value)
-    if not entry or fleet_entry.commitment_of(secret) ~= entry.commitment then
-        count_error("value")
-        log_once(ERR, "unblock", "Redis has an unblock without the secret of its block, it has no effect")
-
-        return
-    end
-
-    if field and (has_ended(entry) or tonumber(at) < ngx_time() + known.offset - UNBLOCK_TTL) then
-        known.old_unblocks[#known.old_unblocks + 1] = field
-    end
-
-    local id = fleet_entry.id_of(value)
-    known.lifted[entry.selector .. "\t" .. entry.added] = true
-    if dict:get(LIFTED .. id) and not known.entries[id] then
-        return
-    end
-
-    store(LIFTED .. id, text, UNBLOCK_TTL)
-    known.unblocks[id] = nil
-    if known.entries[id] then
-        forget(id)
-        known.dirty[entry.form] = "lifted"
-    end
-end
-
-
--- Makes the entry of a block of this node.
-local function create(form, selector, added, ends, reason)
-    known.created = known.created + 1
-    local entry = {
-        form = form, selector = form:find("^serial") and selector or form, reason = reason or "", node = node_name,
-        added = added + known.offset, ends = ends and ends ~= 0 and ends + known.offset or 0,
-        nonce = fleet_entry.hmac(key, concat({ ngx.now(), ngx.worker.pid(), known.created, monotonic() }, " "))
-                :sub(1, 32),
-    }
-    fleet_entry.seal(entry, key)
-    insert(fleet_entry.id_of(entry.value), entry)
-end
-
-
--- Ends the blocks of a selector: on all nodes those that this node can, on this node the others. The nodes that made
--- these.
-local function lift(form)
-    local others = {}
-    local ids = {}
-    for id in pairs(known.forms[form] or {}) do
-        ids[#ids + 1] = id
-    end
-
-    for _, id in ipairs(ids) do
-        local entry = known.entries[id]
-        local secret = fleet_entry.secret_of(entry, key)
-        if secret then
-            local text = secret .. " " .. ngx_time() + known.offset .. " " .. entry.value
-            store(LIFTED .. id, text, UNBLOCK_TTL)
-            known.unblocks[id] = text
-            forget(id)
-
-        elseif not entry.ignored then
-            entry.ignored = true
-            store(IGNORED .. id, true, entry.ends ~= 0 and entry.ends - ngx_time() - known.offset + 60 or UNBLOCK_TTL)
-            others[#others + 1] = entry.node
-        end
-    end
-
-    return others
-end
-
-
--- Called in the worker that has changed a block. The worker that follows Redis takes it from the dictionary.
-local function on_change(record, added)
-    local selector = fleet_entry.selector_of(record):gsub("%c", " ")
-    local reason = (record.reason or ""):gsub("%c", " ")
-    local item = concat({ added and "+" or "-", record.added or 0, record.until_ or 0, selector, reason }, "\t")
-    local ok, err = dict:rpush(OUTBOX, item)
-    if not ok then
-        metrics.count("shortages_total", "dictionary")
-        ngx_log(ERR, "[mtls] fleet: a change is in force on this node only: ", err, ": ", selector)
-    end
-
-    _M.ensure_running()
-end
-
-
--- Takes the changes of this node.
-local function read_outbox()
-    for _ = 1, MAX_ENTRIES do
-        local item = dict:lpop(OUTBOX)
-        if not item then
-            return
-        end
-
-        local sign, added, ends, selector, reason = item:match("^([+-])\t(%d+)\t(%d+)\t([^\t]+)\t(.*)$")
-        local form = selector and fleet_entry.form_of(selector)
-        if form and sign == "+" then
-            lift(form)
-            create(form, selector, tonumber(added), tonumber(ends), reason)
-            known.dirty[form] = known.dirty[form] or true
-
-        elseif form then
-            local others = lift(form)
-            -- If it was applied again since.
-            blocks.apply_remote(fleet_entry.record_of(selector), false)
-            if others[1] then
-                ngx_log(WARN, "[mtls] fleet: unblocked on this node only: ", selector, " is blocked by ",
-                        concat(others, ", "), "; unblock it there too, or give all nodes the same unblock_key")
-            end
-        end
-    end
-end
-
-
--- { [normal form] = record } of the blocks in force on this node
-local function blocks_by_form()
-    local found = {}
-    for i, record in ipairs(blocks.list()) do
-        if i % FORMS_AT_ONCE == 0 then
-            ngx_sleep(0.001)
-        end
-
-        local form = fleet_entry.form_of(fleet_entry.selector_of(record))
-        if form then
-            found[form] = record
-        end
-    end
-
-    return found
-end
-
-
--- The entry of a selector that ends last, of those in force.
-local function last_to_end(form)
-    local last
-    for id in pairs(known.forms[form] or {}) do
-        local entry = known.entries[id]
-        if not entry.ignored and not has_ended(entry)
-            and (not last or entry.ends == 0 or last.ends ~= 0 and entry.ends > last.ends)
-        then
-            last = entry
-        end
-    end
-
-    return last
-end
-
-
--- Puts what has changed in force on this node. A block of this node is never shortened by another node's, but by an
--- unblock that was verified.
-local function apply()
-    if not next(known.dirty) then
-        return
-    end
-
-    local dirty = known.dirty
-    known.dirty = {}
-    local current = blocks_by_form()
-    local count = 0
-    for form, how in pairs(dirty) do
-        local record, entry = current[form], last_to_end(form)
-        local ok, err = true, nil
-        if entry then
-            local ends = entry.ends ~= 0 and entry.ends - known.offset or nil
-            if how == "lifted" or not record or record.until_ and (not ends or record.until_ < ends) then
-                local block = fleet_entry.record_of(entry.selector)
-                block.reason = entry.reason ~= "" and entry.reason or nil
-                block.added, block.until_ = entry.added - known.offset, ends
-                ok, err = blocks.apply_remote(block, true)
-                count = count + 1
-            end
-
-        elseif how == "lifted" and record then
-            ok, err = blocks.apply_remote(record, false)
-            count = count + 1
-        end
-
-        if not ok then
-            count_error("limit")
-            log_once(ERR, "apply", "a block of another node is not in force here: ",
-                     entry and entry.selector or form, ": ", err)
-        end
-
-        -- Each change looks through the whole table: other work of the worker must not wait for all of them.
-        if count >= AT_ONCE then
-            count = 0
-            held:renew()
-            ngx_sleep(0.001)
-        end
-    end
-end
-
-
--- Blocks that are in force on this node, and in Redis not: of before it was used, or of before a restart.
-local function share_others()
-    for form, record in pairs(blocks_by_form()) do
-        if not known.forms[form] then
-            local selector = fleet_entry.selector_of(record)
-            if known.lifted[selector .. "\t" .. record.added + known.offset] then
-                log_once(WARN, "restored", "unblocked on other nodes while this one was off, and still in force here: ",
-                         selector, "; unblock it here too")
-            else
-                create(form, selector, record.added, record.until_, record.reason)
-            end
-        end
-    end
-end
-
-
--- What the next worker starts with: the entries of the blocks in force, which are in the dictionary.
-local function load()
-    known = { entries = {}, forms = {}, count = 0, dirty = {}, unblocks = {}, lifted = {}, ended = {},
-              old_unblocks = {}, offset = 0, created = 0, scan = 0, synced_at = 0 }
-    for form in pairs(blocks_by_form()) do
-        for id in (dict:get(IDS .. form) or ""):gmatch("%x+") do
-            local value = dict:get(ENTRY .. id)
-            local entry = value and fleet_entry.parse(value)
-            if entry and not known.entries[id] then
-                entry.ignored = dict:get(IGNORED .. id)
-                insert(id, entry, true)
-            end
-        end
-    end
+-- Lets other work of the worker run, and keeps the lease.
+local function pause()
+    held:renew()
+    ngx_sleep(0.001)
 end
 
 
@@ -557,13 +201,14 @@ local function scan(conn, name, each)
             return true
         end
 
-        if fields > 2 * MAX_ENTRIES then
+        if fields > 2 * fleet_blocks.MAX_ENTRIES then
             break
         end
     end
 
-    count_error("limit")
-    log_once(ERR, "fields", "over ", 2 * MAX_ENTRIES, " fields in ", prefix, name, ", the others have no effect")
+    fleet_blocks.count_error("limit")
+    fleet_blocks.log_once(ERR, "fields", "over ", 2 * fleet_blocks.MAX_ENTRIES, " fields in ", prefix, name,
+                          ", the others have no effect")
 
     return true
 end
@@ -572,9 +217,9 @@ end
 local function remove_ended(conn)
     local commands = {}
     for id, entry in pairs(known.entries) do
-        if has_ended(entry) then
+        if fleet_blocks.has_ended(entry) then
             known.ended[#known.ended + 1] = id
-            forget(id)
+            fleet_blocks.forget(id)
         end
     end
 
@@ -622,14 +267,14 @@ local function sync(conn)
         known.offset = 0
     end
 
-    read_outbox()
+    fleet_blocks.read_outbox()
     known.lifted = {}
     local ok
     ok, err, reason = scan(conn, "unblocks", function(field, text)
-        learn_unblock(text, field)
+        fleet_blocks.learn_unblock(text, field)
     end)
     if ok then
-        ok, err, reason = scan(conn, "blocks", learn)
+        ok, err, reason = scan(conn, "blocks", fleet_blocks.learn)
     end
 
     if not ok then
@@ -640,8 +285,9 @@ local function sync(conn)
         entry.pushed = entry.seen == known.scan
     end
 
-    apply()
-    share_others()
+    fleet_blocks.find_missing()
+    fleet_blocks.apply(pause)
+    fleet_blocks.share_others()
     ok, err, reason = push(conn)
     if ok then
         ok, err, reason = remove_ended(conn)
@@ -672,9 +318,9 @@ local function read_changes(reply)
 
         if type(fields) == "table" and type(fields[2]) == "string" then
             if fields[1] == "block" then
-                learn(fleet_entry.id_of(fields[2]), fields[2])
+                fleet_blocks.learn(fleet_entry.id_of(fields[2]), fields[2])
             elseif fields[1] == "unblock" then
-                learn_unblock(fields[2])
+                fleet_blocks.learn_unblock(fields[2])
             end
         end
     end
@@ -698,8 +344,8 @@ local function follow(conn)
             renew_at = monotonic() + RENEW
         end
 
-        read_outbox()
-        apply()
+        fleet_blocks.read_outbox()
+        fleet_blocks.apply(pause)
         local ok, err, reason = push(conn)
         if not ok then
             return nil, err, reason
@@ -721,7 +367,7 @@ local function follow(conn)
         end
 
         read_changes(replies[2])
-        apply()
+        fleet_blocks.apply(pause)
     end
 
     return true
@@ -739,8 +385,8 @@ local function run()
     ok, err, reason = sync(conn)
     if ok then
         is_synced, failures = true, 0
-        store(SYNCED, true)
-        store(ATTEMPTED, true)
+        fleet_blocks.store(SYNCED, true)
+        fleet_blocks.store(ATTEMPTED, true)
         local failing = known.failing
         known.failing = nil
         if failing then
@@ -793,7 +439,7 @@ tick = function(premature)
         known = nil
         if not held then
             if err then
-                log_once(ERR, "lease", "no lease in lua_shared_dict: ", err)
+                fleet_blocks.log_once(ERR, "lease", "no lease in lua_shared_dict: ", err)
             end
 
             return start_timer(RETRY)
@@ -802,7 +448,7 @@ tick = function(premature)
 
     local ok, result, why, reason = pcall(function()
         if not known then
-            load()
+            known = fleet_blocks.load()
         end
 
         return run()
@@ -816,16 +462,16 @@ tick = function(premature)
     if not result then
         failures = failures + 1
         delay = opts.unix and math.min(RETRY * 2 ^ (failures - 1), UNIX_RETRY) or RETRY
-        count_error(reason)
+        fleet_blocks.count_error(reason)
         if known then
             known.failing = true
             -- What is blocked meanwhile is written after the next sync.
-            pcall(read_outbox)
+            pcall(fleet_blocks.read_outbox)
         end
 
         set_state(false, why)
-        store(ATTEMPTED, true)
-        log_once(ERR, reason, "Redis: ", why, "; the blocks that are known stay in force")
+        fleet_blocks.store(ATTEMPTED, true)
+        fleet_blocks.log_once(ERR, reason, "Redis: ", why, "; the blocks that are known stay in force")
     end
 
     if ngx.worker.exiting() then
@@ -906,8 +552,8 @@ local function run_once(command)
     local replies, err, reason = conn:run({ command }, ANSWER_TIMEOUT, MAX_ANSWER + 1024)
     if not replies then
         conn:close()
-        count_error(reason)
-        log_once(WARN, "answer", "Redis: ", err)
+        fleet_blocks.count_error(reason)
+        fleet_blocks.log_once(WARN, "answer", "Redis: ", err)
 
         return nil
     end
@@ -930,7 +576,7 @@ end
 function _M.put_answer(name, bytes, ttl)
     if #bytes <= MAX_ANSWER and ttl >= 1 then
         run_once({ "set", prefix .. "answer:" .. fleet_entry.hmac("resty-mtls answer", name), bytes, "EX",
-                   math.min(math.floor(ttl), UNBLOCK_TTL) })
+                   math.min(math.floor(ttl), MAX_ANSWER_TTL) })
     end
 end
 
@@ -959,14 +605,18 @@ function _M.init(given, shared_dict, state_dir)
 
     opts.port = opts.port or 6379
     prefix = opts.prefix or "resty-mtls:"
-    node_name = (fleet_entry.read_file("/proc/sys/kernel/hostname", 64) or ""):gsub("[^%w.-]", "")
+    local node_name = (fleet_entry.read_file("/proc/sys/kernel/hostname", 64) or ""):gsub("[^%w.-]", "")
     key = opts.unblock_key or fleet_entry.node_key(dict:get(KEY), state_dir)
     if not opts.unblock_key then
-        store(KEY, key)
+        dict:safe_set(KEY, key)
     end
 
     init_pid = ngx.worker.pid()
-    blocks.on_change(on_change)
+    fleet_blocks.init { dict = dict, key = key, prefix = prefix, node_name = node_name }
+    blocks.on_change(function(record, added)
+        fleet_blocks.on_change(record, added)
+        _M.ensure_running()
+    end)
     metrics.on_read(report)
 end
 
