@@ -56,7 +56,7 @@ cli hlen resty-mtls:blocks
 cli del resty-mtls:instance >/dev/null
 for _ in $(seq 200); do a t $(as client-b) -o /dev/null -w '%{http_code} %{time_total}\n'; done >times
 wait_until has a blocks=4096
-awk '{ seen[$1]++ } $2 > 0.1 { slow++ } END { for (code in seen) print code, seen[code]; print slow > 10 ? slow " slow" : "at most 10 slow" }' times
+awk '{ seen[$1]++ } $2 > 0.1 { slow++ } END { for (code in seen) print code, seen[code]; print (slow > 10 ? slow " slow" : "at most 10 slow") }' times
 code_a client-a
 block_a client-b
 code_a client-b
