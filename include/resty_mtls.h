@@ -165,6 +165,12 @@
 // Verdict on a valid chain for which the route finds no consumer.
 #define RMTLS_VERDICT_NO_CONSUMER -2
 
+// A list was replaced by the content of its file.
+#define RMTLS_LIST_IN_FORCE 0
+
+// The file of a list cannot be read, and the list stays in force.
+#define RMTLS_LIST_FAILED 1
+
 // Handshakes started, session resumption included.
 #define RMTLS_EVENT_CLIENT_HELLO 0
 
@@ -1105,6 +1111,41 @@ int32_t rmtls_engine_xfcc(const struct rmtls_engine *engine,
                           int32_t *kind,
                           struct rmtls_buf *name,
                           struct rmtls_buf *value);
+
+// Starts to read the lists whose files have changed, on a thread beside the worker. Call it from
+// time to time, and `rmtls_engine_list_event` afterwards.
+//
+// # Safety
+// `engine` is NULL or live; `err` is NULL or valid, with its data.
+int32_t rmtls_engine_watch_lists(const struct rmtls_engine *engine, struct rmtls_buf *err);
+
+// Returns `RMTLS_OK` while a list is being read without which this worker refuses requests, else
+// `RMTLS_NOT_FOUND`.
+//
+// # Safety
+// `engine` is NULL or live.
+int32_t rmtls_engine_is_awaiting_lists(const struct rmtls_engine *engine);
+
+// Writes what happened to a list (`RMTLS_LIST_*`) and its text for the log. `RMTLS_NOT_FOUND` when
+// nothing has happened since.
+//
+// # Safety
+// `engine` is NULL or live; `kind` is NULL or valid for writing; `text` is NULL or valid, with its
+// data.
+int32_t rmtls_engine_list_event(const struct rmtls_engine *engine,
+                                int32_t *kind,
+                                struct rmtls_buf *text);
+
+// Writes the name of list number `index`, its number of entries, and whether its file cannot be
+// read (1) or can (0). `RMTLS_NOT_FOUND` behind the last list.
+//
+// # Safety
+// `engine` is NULL or live; the others are NULL or valid, with their data.
+int32_t rmtls_engine_list_state(const struct rmtls_engine *engine,
+                                uint32_t index,
+                                struct rmtls_buf *name,
+                                uint64_t *entries,
+                                int32_t *failing);
 
 // Writes how often each `RMTLS_EVENT_*` occurred on this thread since the last call. The constant
 // is the index in `out`.

@@ -33,8 +33,8 @@ pub struct CachedDecision {
     pub epoch: u64,
     /// How many revoked certificates had been found before it.
     pub revocations: u64,
-    /// The generation of the table of blocks before it.
-    pub blocks: u64,
+    /// The generations of the blocks and of the lists before it.
+    pub denials: (u64, u64),
     /// The plan it was made for.
     pub plan: usize,
     /// The Host it was made for.

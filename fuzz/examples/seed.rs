@@ -46,6 +46,15 @@ fn main() {
             &[b"\x01", &signed[..]].concat(),
         ],
     );
+    write(
+        "list",
+        &[
+            b"# revoked\n\nsha256 6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b \
+              until=2027-01-01T00:00:00Z\nserial 0A:0b CN=CA, O=\"Example, Inc\"\n",
+            b"spki_sha256 6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b\r\n\
+              serial 02 CN=a\\C3\\A9+1.2.3=#0c0161 until=2106-01-01T00:00:00Z\n",
+        ],
+    );
     let error = b"\x01\x30\x03\x0a\x01\x03";
     write("ocsp_response", &[&[b"\0", &data[..]].concat(), error]);
 

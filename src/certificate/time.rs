@@ -86,6 +86,26 @@ pub fn utc_time(epoch: i64) -> Option<String> {
     })
 }
 
+/// Seconds since the epoch of `2026-01-02T03:04:05Z`; `None` for any other form.
+pub fn parse_rfc3339(text: &str) -> Option<i64> {
+    let number = |range: std::ops::Range<usize>| -> Option<i64> { text.get(range)?.parse().ok() };
+    let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+    // Days from 1970-01-01 in the proleptic Gregorian calendar, whose years begin in March here.
+    let (year, month) = match month > 2 {
+        true => (year, month - 3),
+        false => (year - 1, month + 9),
+    };
+    let days = 365 * year + year.div_euclid(4) - year.div_euclid(100)
+        + year.div_euclid(400)
+        + (153 * month + 2) / 5
+        + day
+        - 1
+        - 719_468;
+    let seconds = days * 86_400 + number(11..13)? * 3_600 + number(14..16)? * 60 + number(17..19)?;
+    // Other separators and days that a month does not have are no such time.
+    (rfc3339(seconds, "Z") == text).then_some(seconds)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,5 +137,32 @@ mod tests {
         assert_eq!(utc_time(2_524_608_000), None);
         assert_eq!(utc_time(-631_152_000).unwrap(), "500101000000Z");
         assert_eq!(utc_time(-631_152_001), None);
+    }
+
+    #[test]
+    fn parse_rfc3339_reads_what_rfc3339_writes() {
+        for seconds in [
+            0,
+            951_782_400,
+            1_767_323_045,
+            4_294_967_294,
+            -1,
+            -62_135_596_800,
+        ] {
+            assert_eq!(parse_rfc3339(&rfc3339(seconds, "Z")), Some(seconds));
+        }
+        for text in [
+            "",
+            "2026-01-02",
+            "2026-02-29T00:00:00Z",
+            "2026-13-01T00:00:00Z",
+            "2026-01-02T24:00:00Z",
+            "2026-01-02 03:04:05Z",
+            "2026-01-02T03:04:05",
+            "2026-01-02T03:04:05+00:00",
+            "+026-01-02T03:04:05Z",
+        ] {
+            assert_eq!(parse_rfc3339(text), None, "{text}");
+        }
     }
 }

@@ -17,7 +17,7 @@ use crate::identity::RuleSubject;
 use crate::metrics::{self, Event};
 use crate::openssl_ext::ssl as ext;
 use crate::openssl_ext::x509::UNSPECIFIED;
-use crate::policy::{Auth, CertificateHeader, Plan, Policy};
+use crate::policy::{lists_generation, Auth, CertificateHeader, Plan, Policy};
 use crate::trust::INVALID_PURPOSE;
 use crate::Error;
 
@@ -203,7 +203,14 @@ impl Engine {
             Ok(store) => store,
             Err(reason) => return refuse(UNSPECIFIED, &reason),
         };
-        let (verdict, until) = match self.check_trust(connection, auth, store, certificate, now)? {
+        let (verdict, until) = match self.check_trust(
+            connection,
+            auth,
+            store,
+            plan.lists.as_deref(),
+            certificate,
+            now,
+        )? {
             TrustResult::Trusted { verdict, until } => (verdict, until),
             TrustResult::Untrusted(verdict) => {
                 let mut reason = format!("{} at depth {}", verdict.text(), verdict.depth());
@@ -215,6 +222,9 @@ impl Engine {
                 return refuse(verdict.code(), &reason);
             }
             TrustResult::Denied(why) => return refuse(DENIED, &why),
+            TrustResult::Unavailable(why) => {
+                return Ok((Decision::refuse(Outcome::Unavailable, why), now));
+            }
             TrustResult::Pending => {
                 let decision = Decision {
                     outcome: Outcome::Pending,
@@ -258,9 +268,9 @@ impl Engine {
         };
         let connection = Connection::of_or_new(ssl)?;
         connection.count(ssl);
-        // Before the decision: a block that is added meanwhile is found by the next request.
-        let blocks = self.blocks_generation();
-        let cached = self.cached_decision(request, connection, blocks);
+        // Before the decision: a block or list that comes into force meanwhile is found by the next request.
+        let denials = (self.blocks_generation(), lists_generation());
+        let cached = self.cached_decision(request, connection, denials);
         metrics::count_look_up(cached.is_some(), Event::DecisionHit, Event::DecisionMiss);
         if let Some(decision) = cached {
             return Ok(decision);
@@ -307,7 +317,7 @@ impl Engine {
             connection.cache_decision(CachedDecision {
                 epoch: self.epoch(),
                 revocations: self.revoked.borrow().count(),
-                blocks,
+                denials,
                 plan: request.plan_id,
                 host: request.host.into(),
                 decision: decision.clone(),
@@ -323,7 +333,7 @@ impl Engine {
         &self,
         request: &Request<'_>,
         connection: &Connection,
-        blocks: u64,
+        denials: (u64, u64),
     ) -> Option<Decision> {
         let cached = connection.cached_decision();
         let cached = cached.as_ref()?;
@@ -336,7 +346,7 @@ impl Engine {
         if request.now < cached.from || cached.until <= request.now {
             return None;
         }
-        if cached.revocations != self.revoked.borrow().count() || cached.blocks != blocks {
+        if cached.revocations != self.revoked.borrow().count() || cached.denials != denials {
             return None;
         }
         if let Some(slot) = cached.decision.client {

@@ -11,6 +11,7 @@ mod handshake;
 mod header_certificate;
 mod header_lines;
 mod identity;
+mod lists;
 pub(crate) mod node;
 pub(crate) mod reload;
 mod revocation;

@@ -442,7 +442,7 @@ impl Engine {
             }
         };
         Ok(
-            match self.check_trust(connection, auth, store, &certificate, now)? {
+            match self.check_trust(connection, auth, store, None, &certificate, now)? {
                 TrustResult::Trusted { verdict, .. } => {
                     self.cache_trusted_client(slot, &certificate, origin, &verdict, store, now)?;
                     BindingCheck::Fits
@@ -454,7 +454,7 @@ impl Engine {
                         &certificate,
                     )))
                 }
-                TrustResult::Denied(why) => BindingCheck::Refused(
+                TrustResult::Denied(why) | TrustResult::Unavailable(why) => BindingCheck::Refused(
                     TokenError::UntrustedCertificate(with_certificate(&why, &certificate)),
                 ),
                 TrustResult::Pending => BindingCheck::Pending,

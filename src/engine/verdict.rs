@@ -1,10 +1,11 @@
 //! The verdict on a certificate: its chain, then its revocation status.
 
+use super::lists::{check_lists, ListResult};
 use super::Engine;
 use crate::certificate::Certificate;
 use crate::connection::Connection;
 use crate::metrics::{self, Event};
-use crate::policy::Auth;
+use crate::policy::{Auth, Lists};
 use crate::trust::selector::CertificateSelectors;
 use crate::trust::{ExtendedKeyUsage, TrustStore, Verdict};
 use crate::Error;
@@ -21,18 +22,21 @@ pub(super) enum TrustResult {
     /// Its chain is valid, but the operator has denied it; the reason for the log. It counts as
     /// revoked, see [`DENIED`].
     Denied(String),
+    /// This worker cannot decide; the reason for the log.
+    Unavailable(String),
     /// The revocation status must be fetched first.
     Pending,
 }
 
 impl Engine {
-    /// Verifies the chain of a certificate with [`Auth::store_of`] it, then checks its revocation
-    /// status.
+    /// Verifies the chain of a certificate with [`Auth::store_of`] it, then the blocks and `lists`,
+    /// then its revocation status.
     pub(super) fn check_trust(
         &self,
         connection: Option<&Connection>,
         auth: &Auth,
         store: &TrustStore,
+        lists: Option<&Lists>,
         certificate: &Certificate,
         now: i64,
     ) -> Result<TrustResult, Error> {
@@ -44,7 +48,23 @@ impl Engine {
         if let Some(why) = self.find_block(&selectors, now)? {
             return Ok(TrustResult::Denied(why));
         }
-        self.check_revocation_status(auth, certificate, verdict, now)
+        let mut listed_until = i64::MAX;
+        if let Some(lists) = lists {
+            match check_lists(lists, certificate, &selectors, now)? {
+                ListResult::Passed { until } => listed_until = until,
+                ListResult::Denied(why) => return Ok(TrustResult::Denied(why)),
+                ListResult::Unavailable(why) => return Ok(TrustResult::Unavailable(why)),
+            }
+        }
+        Ok(
+            match self.check_revocation_status(auth, certificate, verdict, now)? {
+                TrustResult::Trusted { verdict, until } => TrustResult::Trusted {
+                    verdict,
+                    until: until.min(listed_until),
+                },
+                other => other,
+            },
+        )
     }
 
     /// Verifies the chain of a certificate, or takes the verdict from a cache. `connection` is the

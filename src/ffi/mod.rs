@@ -16,6 +16,7 @@ pub mod gzip;
 pub mod handshake;
 pub mod header_certificate;
 pub mod header_lines;
+pub mod lists;
 pub mod metrics;
 pub mod node;
 pub mod policy;

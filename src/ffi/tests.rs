@@ -314,8 +314,8 @@ fn exports_refuse_null() {
     unsafe {
         use super::{
             access::*, blocks::*, certificate::*, engine::*, fleet::*, handshake::*,
-            header_certificate::*, header_lines::*, policy::*, reserved_headers::*, revocation::*,
-            sni_map::*, token::*, trust_store::*,
+            header_certificate::*, header_lines::*, lists::*, policy::*, reserved_headers::*,
+            revocation::*, sni_map::*, token::*, trust_store::*,
         };
         let refusals = [
             rmtls_engine_new(null!()),
@@ -369,6 +369,10 @@ fn exports_refuse_null() {
             rmtls_engine_unblock(null!(), null!(), 0, 0, null!()),
             rmtls_engine_next_block(null!(), 0, null!(), null!(), null!(), null!()),
             rmtls_engine_save_blocks(null!(), 0, null!()),
+            rmtls_engine_watch_lists(null!(), null!()),
+            rmtls_engine_is_awaiting_lists(null!()),
+            rmtls_engine_list_event(null!(), null!(), null!()),
+            rmtls_engine_list_state(null!(), 0, null!(), null!(), null!()),
             rmtls_engine_access_with_headers(
                 null!(),
                 null!(),

@@ -33,7 +33,7 @@ pub(super) fn is_listing(content: &[u8]) -> bool {
 /// followed. The time of change is included because, unlike the time of modification, it cannot be
 /// set back, as `cp -p` does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
+pub(super) struct Stamp {
     device: u64,
     inode: u64,
     size: u64,
@@ -43,7 +43,7 @@ struct Stamp {
 
 impl Stamp {
     /// `None` when `stat` fails, whatever the reason.
-    fn of(path: &Path) -> Option<Stamp> {
+    pub(super) fn of(path: &Path) -> Option<Stamp> {
         let found = fs::metadata(path).ok()?;
         Some(Stamp {
             device: found.dev(),
@@ -55,7 +55,7 @@ impl Stamp {
     }
 
     /// Whether the time of change is at least so long ago.
-    fn is_older(&self, than: Duration) -> bool {
+    pub(super) fn is_older(&self, than: Duration) -> bool {
         let (Ok(seconds), Ok(nanos)) = (self.changed.0.try_into(), self.changed.1.try_into())
         else {
             return false;
@@ -205,6 +205,11 @@ impl Files {
         self.reload
     }
 
+    /// Whether the contents are from an earlier time, see [`Files::from_contents`].
+    pub fn is_from_contents(&self) -> bool {
+        matches!(self.contents, Contents::Given(_))
+    }
+
     /// Checks that there is enough memory to compile the files.
     ///
     /// # Errors
@@ -271,7 +276,7 @@ pub struct Account {
 impl Account {
     /// Returns the file, or the directory on its path, that the account has no permission for.
     /// `None` when there is none, or it cannot be determined. Access control lists are not checked.
-    fn obstacle(&self, path: &Path) -> Option<PathBuf> {
+    pub fn obstacle(&self, path: &Path) -> Option<PathBuf> {
         const READ: u32 = 0o4;
         const SEARCH: u32 = 0o1;
         let path = std::path::absolute(path).ok()?;

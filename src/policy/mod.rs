@@ -6,6 +6,7 @@ mod compile;
 mod document;
 mod env;
 mod files;
+mod list_files;
 mod memory_limit;
 mod pem_text;
 mod protection;
@@ -33,6 +34,7 @@ use crate::trust::{CaCertificate, TrustStore};
 
 pub use self::certificate_header::CertificateHeader;
 pub use self::files::{Account, FileChange, FileWatch, Files};
+pub use self::list_files::{generation as lists_generation, ListEvent, ListFile, Lists};
 pub use self::protection::{
     has_end_marker, is_file_truncation, is_truncation, DisabledPlugins, Protection,
 };
@@ -85,6 +87,8 @@ pub struct Policy {
     pub crls: Vec<Arc<CrlSet>>,
     /// The certificates of `ca_certificates`, in order.
     pub cas: Vec<PolicyCa>,
+    /// The lists that a plugin checks.
+    pub lists: Vec<Arc<ListFile>>,
     /// When it was compiled, in seconds since the epoch.
     pub compiled_at: i64,
 }
@@ -114,6 +118,8 @@ pub struct Plan {
     pub acl: Option<Arc<Acl>>,
     /// `client-cert-acl`, if it applies.
     pub rules: Option<Arc<Rules>>,
+    /// `client-cert-lists`, if it applies.
+    pub lists: Option<Arc<Lists>>,
     /// The headers that describe the certificate to the upstream.
     pub upstream_headers: Arc<UpstreamHeaders>,
     /// Whether any plugin applies.
@@ -414,6 +420,7 @@ impl Policy {
             || own.token_auth.is_some()
             || own.acl.is_some()
             || own.rules.is_some()
+            || own.lists.is_some()
             || !own.upstream_headers.kong.is_empty()
             || !own.upstream_headers.dialects.is_empty();
         Some(match has_effect && !Arc::ptr_eq(global, own) {

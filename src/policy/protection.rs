@@ -30,15 +30,18 @@ pub(super) enum ProtectingPlugin {
     Rules = 8,
     /// `tls-handshake-modifier`, which requests a certificate.
     Request = 16,
+    /// `client-cert-lists`.
+    Lists = 32,
 }
 
 impl ProtectingPlugin {
-    const ALL: [ProtectingPlugin; 5] = [
+    const ALL: [ProtectingPlugin; 6] = [
         ProtectingPlugin::Certificate,
         ProtectingPlugin::Token,
         ProtectingPlugin::Acl,
         ProtectingPlugin::Rules,
         ProtectingPlugin::Request,
+        ProtectingPlugin::Lists,
     ];
 
     fn name(self) -> &'static str {
@@ -48,6 +51,7 @@ impl ProtectingPlugin {
             ProtectingPlugin::Acl => "acl",
             ProtectingPlugin::Rules => "client-cert-acl",
             ProtectingPlugin::Request => "tls-handshake-modifier",
+            ProtectingPlugin::Lists => "client-cert-lists",
         }
     }
 }
@@ -65,6 +69,7 @@ impl ProtectingPlugins {
             (ProtectingPlugin::Acl, plan.acl.is_some()),
             (ProtectingPlugin::Rules, plan.rules.is_some()),
             (ProtectingPlugin::Request, plan.modifies_handshake),
+            (ProtectingPlugin::Lists, plan.lists.is_some()),
         ] {
             if applies {
                 plugins.add(plugin);

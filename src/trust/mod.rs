@@ -4,6 +4,7 @@ mod ca;
 mod client_auth_eku;
 pub mod crl;
 mod intermediates;
+pub mod lists;
 pub mod ocsp;
 mod pinned;
 mod revocation_status;

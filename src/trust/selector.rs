@@ -143,7 +143,18 @@ impl IssuerCache {
 pub struct CertificateSelectors<'c> {
     certificate: &'c Certificate,
     alternate_sha256: Option<[u8; 32]>,
-    is_verified: bool,
+    encodings: Encodings,
+}
+
+/// Which encodings of a certificate and of its key count.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Encodings {
+    /// That of the certificate.
+    Presented,
+    /// Those that verify.
+    Verifying,
+    /// Those that may verify.
+    Possible,
 }
 
 impl<'c> CertificateSelectors<'c> {
@@ -156,7 +167,16 @@ impl<'c> CertificateSelectors<'c> {
         CertificateSelectors {
             certificate,
             alternate_sha256,
-            is_verified: true,
+            encodings: Encodings::Verifying,
+        }
+    }
+
+    /// Of a certificate in the encoding in which it is presented, for what a selector allows.
+    pub fn presented(certificate: &'c Certificate) -> CertificateSelectors<'c> {
+        CertificateSelectors {
+            certificate,
+            alternate_sha256: None,
+            encodings: Encodings::Presented,
         }
     }
 
@@ -166,7 +186,7 @@ impl<'c> CertificateSelectors<'c> {
         CertificateSelectors {
             certificate,
             alternate_sha256: None,
-            is_verified: false,
+            encodings: Encodings::Possible,
         }
     }
 
@@ -183,7 +203,7 @@ impl<'c> CertificateSelectors<'c> {
                 match (found, self.alternate_sha256) {
                     (Some(found), _) => Some(found),
                     (None, Some(alternate)) => find(alternate),
-                    (None, None) if self.is_verified => None,
+                    (None, None) if self.encodings != Encodings::Possible => None,
                     (None, None) => {
                         let der = self.certificate.der()?;
                         let mut possible = signed_content::possible_alternate_sha256s(&der);
@@ -191,7 +211,13 @@ impl<'c> CertificateSelectors<'c> {
                     }
                 }
             }
-            SelectorKind::SpkiSha256 => self.certificate.spki_sha256s().find_map(find),
+            SelectorKind::SpkiSha256 => {
+                let all = match self.encodings {
+                    Encodings::Presented => 1,
+                    Encodings::Verifying | Encodings::Possible => usize::MAX,
+                };
+                self.certificate.spki_sha256s().take(all).find_map(find)
+            }
             SelectorKind::Serial => certificate_serial_key(self.certificate).and_then(find),
         })
     }

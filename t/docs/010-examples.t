@@ -98,6 +98,12 @@ open my $out, '>', "$dir/policy.yaml" or die "$dir/policy.yaml: $!";
 print $out shown("policy: every field");
 close $out;
 
+# The lists that it and the policy for lists name.
+for my $list (qw( revoked devices )) {
+    open my $file, '>', "$dir/$list.list" or die "$dir/$list.list: $!";
+    print $file shown("lists: file");
+}
+
 my $printed = `'$TestMtls::Root/target/release/resty-mtls' check '$dir/policy.yaml' 2>&1`;
 
 Test::More::is($printed =~ s/^digest: [0-9a-f]{64}$/digest/mr, <<'_EOC_', "the policy with every field passes");
@@ -156,6 +162,15 @@ for my $file ([ "policy.yaml", qq(_format_version: "3.0"\nroutes: [{name: paymen
 $printed = `'$TestMtls::Root/target/release/resty-mtls' check '$dir/policy.yaml' 2>&1`;
 
 like($printed, qr/^routes that require a client certificate: payments\nwarnings: 0\n\z/m, "the trust domains pass");
+# The lists, in the policy of the synopsis
+
+open $out, '>', "$dir/policy.yaml" or die "$dir/policy.yaml: $!";
+print $out shown("synopsis: policy.yaml"), shown("policy: lists");
+close $out;
+
+$printed = `'$TestMtls::Root/target/release/resty-mtls' check '$dir/policy.yaml' 2>&1`;
+
+like($printed, qr/^routes that require a client certificate: payments\nwarnings: 0\n\z/m, "the lists pass");
 
 
 # policy.example.yaml, as it is and with the routes that are comments

@@ -572,7 +572,10 @@ impl Engine {
     pub fn unreadable_by(&self, user: &str, account: &Account) -> Vec<String> {
         let reload_state = self.reload_state.borrow();
         let files = reload_state.current.as_ref().map(|(_, files)| files);
-        let found = files.map_or(Vec::new(), |files| files.unreadable_by(account));
+        let mut found = files.map_or(Vec::new(), |files| files.unreadable_by(account));
+        let policy = self.policy().ok();
+        let lists = policy.iter().flat_map(|policy| &policy.lists);
+        found.extend(lists.filter_map(|file| Some((file.path(), account.obstacle(file.path())?))));
         let shown = |path: &Path| quoted_path(path);
         let user = quoted(user.as_bytes());
         found

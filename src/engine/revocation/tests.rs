@@ -223,13 +223,13 @@ fn check_trust_asks_the_status_of_a_pinned_certificate_only_if_it_names_sources(
         let plan = &policy.plans[policy.routes.find("a").unwrap()];
         let auth = plan.auth.as_ref().unwrap();
         match engine
-            .check_trust(None, auth, &auth.store, certificate, now)
+            .check_trust(None, auth, &auth.store, None, certificate, now)
             .unwrap()
         {
             TrustResult::Trusted { verdict, .. } => (true, verdict.code()),
             TrustResult::Untrusted(verdict) => (false, verdict.code()),
             TrustResult::Pending => (false, -1),
-            TrustResult::Denied(why) => panic!("{why}"),
+            TrustResult::Denied(why) | TrustResult::Unavailable(why) => panic!("{why}"),
         }
     };
     // Without sources there is nothing to ask, whether its issuer is known or not.

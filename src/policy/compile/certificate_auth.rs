@@ -7,6 +7,7 @@ use openssl::sha::sha256;
 use super::ca_certificates::CaCertificates;
 use super::consumers::ConsumerIndex;
 use super::crl_sets::CrlSets;
+use super::list_files::ListReader;
 use super::trust_domains::TrustDomains;
 use super::trust_stores::TrustStores;
 use crate::policy::certificate_header::CertificateHeader;
@@ -21,6 +22,7 @@ pub(super) struct AuthBuilder<'b, 't, 'f> {
     pub trust_domains: &'b TrustDomains<'t>,
     pub consumers: &'b ConsumerIndex<'t>,
     pub crls: &'b mut CrlSets<'f>,
+    pub lists: &'b mut ListReader<'f>,
     pub stores: TrustStores,
 }
 

@@ -29,6 +29,7 @@ pub(super) fn disabled_plugins<'t>(
             PluginKind::OpenidConnect => ProtectingPlugin::Token,
             PluginKind::Acl => ProtectingPlugin::Acl,
             PluginKind::ClientCertAcl => ProtectingPlugin::Rules,
+            PluginKind::ClientCertLists => ProtectingPlugin::Lists,
             PluginKind::TlsHandshakeModifier => ProtectingPlugin::Request,
             PluginKind::TlsMetadataHeaders | PluginKind::ClientCertHeaders => continue,
         };

@@ -15,6 +15,7 @@ mod disabled_plugins;
 mod entity_id;
 mod ineffective_settings;
 mod insecure_settings;
+mod list_files;
 mod plan_digest;
 mod plugin_conflicts;
 mod plugins;
@@ -46,6 +47,7 @@ use self::digest::{update_number, update_text};
 use self::disabled_plugins::disabled_plugins;
 use self::entity_id::uuid_text;
 use self::ineffective_settings::warn_about_ineffective_settings;
+use self::list_files::ListReader;
 use self::plugin_conflicts::refuse_conflicts;
 use self::plugins::Plugins;
 use self::references::ReferenceIndex;
@@ -99,6 +101,8 @@ pub(super) fn compile(
     );
     let scopes = Scopes::new(document, &services, &routes, report);
     let consumers = ConsumerIndex::new(document, &cas, report);
+    // A start must not begin with an older list than the file has.
+    let keep = files.is_reload() || files.is_from_contents();
     let mut crls = CrlSets {
         directory,
         files,
@@ -107,7 +111,14 @@ pub(super) fn compile(
         compared: HashSet::new(),
         now,
     };
+    let mut lists = ListReader {
+        directory,
+        keep,
+        used: Vec::new(),
+        now,
+    };
     let mut auths = AuthBuilder {
+        lists: &mut lists,
         cas: &cas,
         trust_domains: &trust_domains,
         consumers: &consumers,
@@ -130,6 +141,7 @@ pub(super) fn compile(
     match assemble(document, &cas, &scopes, &plugins, consumers, plans, report) {
         Ok(policy) => Some(Policy {
             crls: crls.used,
+            lists: lists.used,
             cas: std::mem::take(&mut for_policy),
             compiled_at: now,
             disabled: disabled_plugins(document, &scopes, &services, &routes),
@@ -241,6 +253,7 @@ fn assemble(
         disabled: DisabledPlugins::default(),
         untrusted_source_warning: None,
         crls: Vec::new(),
+        lists: Vec::new(),
         cas: Vec::new(),
         compiled_at: 0,
     })

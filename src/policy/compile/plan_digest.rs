@@ -31,6 +31,7 @@ fn update_plan(digest: &mut Sha256, plan: &Plan, consumers: &ConsumerIndex<'_>) 
         certificate_plan: _,
         acl,
         rules,
+        lists,
         upstream_headers,
         has_plugins,
         modifies_handshake,
@@ -43,7 +44,7 @@ fn update_plan(digest: &mut Sha256, plan: &Plan, consumers: &ConsumerIndex<'_>) 
     if let Some(auth) = auth {
         update_auth(digest, auth, consumers);
     }
-    update_text(digest, &format!("{acl:?} {rules:?}"));
+    update_text(digest, &format!("{acl:?} {rules:?} {lists:?}"));
     update_text(digest, &format!("{upstream_headers:?}"));
     update_text(digest, &format!("{certificate_header:?} {token_auth:?}"));
 }

@@ -4,8 +4,8 @@ use super::scopes::Scopes;
 use crate::policy::document::{Document, PluginKind};
 use crate::policy::report::{Path, Report};
 
-/// Reports `header-cert-auth` together with `mtls-auth`, and `acl` and `client-cert-acl` without
-/// either. Each plugin is reported once.
+/// Reports `header-cert-auth` together with `mtls-auth`, and `acl`, `client-cert-acl` and
+/// `client-cert-lists` without either. Each plugin is reported once.
 pub(super) fn refuse_conflicts(document: &Document<'_>, scopes: &Scopes, report: &mut Report) {
     let mut reported = vec![false; document.plugins.len()];
     let routes = document.routes.iter().enumerate().map(|(position, route)| {
@@ -41,7 +41,11 @@ pub(super) fn refuse_conflicts(document: &Document<'_>, scopes: &Scopes, report:
         {
             continue;
         }
-        for kind in [PluginKind::Acl, PluginKind::ClientCertAcl] {
+        for kind in [
+            PluginKind::Acl,
+            PluginKind::ClientCertAcl,
+            PluginKind::ClientCertLists,
+        ] {
             let Some(position) = slots[kind as usize] else {
                 continue;
             };

@@ -13,7 +13,7 @@ use crate::policy::certificate_header::CertificateHeader;
 use crate::policy::document::{self, Document, IgnoringPositions, PluginConfig, PluginKind};
 use crate::policy::report::{Path, Report};
 use crate::policy::token_auth::{ProofOfPossession, TokenAuth};
-use crate::policy::{Auth, Map};
+use crate::policy::{Auth, Lists, Map};
 use crate::trust::{TrustStore, VerifyOptions};
 
 /// A compiled plugin.
@@ -29,6 +29,7 @@ pub(super) enum CompiledPlugin<'t> {
     ClientCertHeaders(&'t document::ClientCertHeaders),
     Acl(Arc<Acl>),
     ClientCertAcl(Arc<Rules>),
+    ClientCertLists(Arc<Lists>),
     HeaderCertAuth {
         auth: Auth,
         header: CertificateHeader,
@@ -118,6 +119,12 @@ impl<'t> Plugins<'t> {
                 PluginConfig::Acl(acl) => CompiledPlugin::Acl(Arc::new(acl.clone())),
                 PluginConfig::ClientCertAcl(rules) => {
                     CompiledPlugin::ClientCertAcl(Arc::new(auths.cas.resolve_rules(rules)))
+                }
+                PluginConfig::ClientCertLists(config) => {
+                    match auths.lists.lists(config, &plugin.location, report) {
+                        Some(lists) => CompiledPlugin::ClientCertLists(lists),
+                        None => CompiledPlugin::Invalid,
+                    }
                 }
                 PluginConfig::TlsHandshakeModifier => CompiledPlugin::TlsHandshakeModifier {
                     contribution: contribute(None, Vec::new(), None, true),
@@ -275,6 +282,7 @@ impl<'t> Plugins<'t> {
             | CompiledPlugin::ClientCertHeaders(_)
             | CompiledPlugin::Acl(_)
             | CompiledPlugin::ClientCertAcl(_)
+            | CompiledPlugin::ClientCertLists(_)
             | CompiledPlugin::HeaderCertAuth { .. }
             | CompiledPlugin::OpenidConnect { .. }
             | CompiledPlugin::Invalid => None,
@@ -291,6 +299,13 @@ impl<'t> Plugins<'t> {
     pub fn rules(&self, slots: &Slots) -> Option<&Arc<Rules>> {
         match self.compiled(slots[PluginKind::ClientCertAcl as usize]?)? {
             CompiledPlugin::ClientCertAcl(rules) => Some(rules),
+            _ => None,
+        }
+    }
+
+    pub fn lists(&self, slots: &Slots) -> Option<&Arc<Lists>> {
+        match self.compiled(slots[PluginKind::ClientCertLists as usize]?)? {
+            CompiledPlugin::ClientCertLists(lists) => Some(lists),
             _ => None,
         }
     }

@@ -25,7 +25,8 @@ pub(super) fn reserved_headers<'a>(
             PluginConfig::MtlsAuth(_)
             | PluginConfig::HeaderCertAuth(_)
             | PluginConfig::Acl(_)
-            | PluginConfig::ClientCertAcl(_) => {
+            | PluginConfig::ClientCertAcl(_)
+            | PluginConfig::ClientCertLists(_) => {
                 has_identity_headers = true;
                 if let PluginConfig::HeaderCertAuth(config) = config {
                     inbound.extend(header_names(config.certificate_header.as_ref()));

@@ -9,6 +9,7 @@ mod acl;
 mod ca_certificates;
 mod client_cert_acl;
 mod client_cert_headers;
+mod client_cert_lists;
 mod consumers;
 mod fields;
 mod header_cert_auth;
@@ -29,6 +30,7 @@ use super::tree::{Node, Value};
 
 pub(super) use ca_certificates::{Ca, CaSource};
 pub(super) use client_cert_headers::ClientCertHeaders;
+pub(super) use client_cert_lists::ClientCertLists;
 pub(super) use consumers::{AclGroup, CaReference, Consumer, Credential};
 pub(super) use fields::uuid;
 pub(super) use header_cert_auth::HeaderCertAuth;

@@ -2,7 +2,9 @@
 
 use super::fields::{Object, Schema};
 use super::{location, DocumentReader, Link, Location};
-use super::{ClientCertHeaders, HeaderCertAuth, MtlsAuth, OpenidConnect, TlsMetadataHeaders};
+use super::{
+    ClientCertHeaders, ClientCertLists, HeaderCertAuth, MtlsAuth, OpenidConnect, TlsMetadataHeaders,
+};
 use crate::identity::{Acl, Rules};
 use crate::policy::report::Path;
 use crate::policy::tree::{Node, Value};
@@ -23,6 +25,7 @@ pub(in crate::policy) enum PluginConfig<'t> {
     ClientCertHeaders(ClientCertHeaders),
     Acl(Acl),
     ClientCertAcl(Rules),
+    ClientCertLists(ClientCertLists<'t>),
     HeaderCertAuth(Box<HeaderCertAuth<'t>>),
     OpenidConnect(Box<OpenidConnect<'t>>),
 }
@@ -36,18 +39,20 @@ pub(in crate::policy) enum PluginKind {
     ClientCertHeaders,
     Acl,
     ClientCertAcl,
+    ClientCertLists,
     HeaderCertAuth,
     OpenidConnect,
 }
 
 impl PluginKind {
-    pub const ALL: [PluginKind; 8] = [
+    pub const ALL: [PluginKind; 9] = [
         PluginKind::MtlsAuth,
         PluginKind::TlsHandshakeModifier,
         PluginKind::TlsMetadataHeaders,
         PluginKind::ClientCertHeaders,
         PluginKind::Acl,
         PluginKind::ClientCertAcl,
+        PluginKind::ClientCertLists,
         PluginKind::HeaderCertAuth,
         PluginKind::OpenidConnect,
     ];
@@ -60,6 +65,7 @@ impl PluginKind {
             PluginKind::ClientCertHeaders => "client-cert-headers",
             PluginKind::Acl => "acl",
             PluginKind::ClientCertAcl => "client-cert-acl",
+            PluginKind::ClientCertLists => "client-cert-lists",
             PluginKind::HeaderCertAuth => "header-cert-auth",
             PluginKind::OpenidConnect => "openid-connect",
         }
@@ -75,6 +81,7 @@ impl PluginConfig<'_> {
             PluginConfig::ClientCertHeaders(_) => PluginKind::ClientCertHeaders,
             PluginConfig::Acl(_) => PluginKind::Acl,
             PluginConfig::ClientCertAcl(_) => PluginKind::ClientCertAcl,
+            PluginConfig::ClientCertLists(_) => PluginKind::ClientCertLists,
             PluginConfig::HeaderCertAuth(_) => PluginKind::HeaderCertAuth,
             PluginConfig::OpenidConnect(_) => PluginKind::OpenidConnect,
         }
@@ -170,6 +177,9 @@ impl<'t> DocumentReader<'t, '_> {
             PluginKind::Acl => PluginConfig::Acl(self.acl(node, config, &config_path)),
             PluginKind::ClientCertAcl => {
                 PluginConfig::ClientCertAcl(self.client_cert_acl(node, config, &config_path))
+            }
+            PluginKind::ClientCertLists => {
+                PluginConfig::ClientCertLists(self.client_cert_lists(node, config, &config_path))
             }
             PluginKind::HeaderCertAuth => PluginConfig::HeaderCertAuth(Box::new(
                 self.header_cert_auth(node, config, &config_path),

@@ -14,6 +14,7 @@ mod ca_certificates;
 mod ca_files;
 mod certificate_requests;
 mod client_cert_acl;
+mod client_cert_lists;
 mod consumers;
 mod documents;
 mod errors;

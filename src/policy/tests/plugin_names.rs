@@ -36,8 +36,8 @@ fn from_yaml_unknown_plugin_is_refused() {
             [format!(
                 "p:6:9: plugins[0].name: unknown plugin '{}', expected one of mtls-auth, \
                  tls-handshake-modifier, tls-metadata-headers, client-cert-headers, acl, \
-                 client-cert-acl, header-cert-auth, openid-connect or another plugin of Kong's; \
-                 declare your own plugins in 'custom_plugins'",
+                 client-cert-acl, client-cert-lists, header-cert-auth, openid-connect or another \
+                 plugin of Kong's; declare your own plugins in 'custom_plugins'",
                 name.trim_matches('\'')
             )]
         );

@@ -365,6 +365,20 @@ int32_t rmtls_engine_xfcc(const struct rmtls_engine *engine,
                           struct rmtls_buf *name,
                           struct rmtls_buf *value);
 
+int32_t rmtls_engine_watch_lists(const struct rmtls_engine *engine, struct rmtls_buf *err);
+
+int32_t rmtls_engine_is_awaiting_lists(const struct rmtls_engine *engine);
+
+int32_t rmtls_engine_list_event(const struct rmtls_engine *engine,
+                                int32_t *kind,
+                                struct rmtls_buf *text);
+
+int32_t rmtls_engine_list_state(const struct rmtls_engine *engine,
+                                uint32_t index,
+                                struct rmtls_buf *name,
+                                uint64_t *entries,
+                                int32_t *failing);
+
 int32_t rmtls_metrics_read_and_reset(uint64_t *out);
 
 int32_t rmtls_engine_join_node(const struct rmtls_engine *engine, struct rmtls_buf *err);
@@ -728,6 +742,8 @@ return {
     HEADER_LINE_FLAG = 7,
     VERDICT_NOT_VERIFIED = -1,
     VERDICT_NO_CONSUMER = -2,
+    LIST_IN_FORCE = 0,
+    LIST_FAILED = 1,
     EVENT_CLIENT_HELLO = 0,
     EVENT_CERTIFICATE_REQUEST = 1,
     EVENT_CERTIFICATE_PRESENTED = 2,

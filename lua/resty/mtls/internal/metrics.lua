@@ -92,6 +92,10 @@ local FAMILIES = {
     { name = "trusted_certificates_total", type = "counter", labels = { "eku" },
       zero = { { "client" }, { "server" }, { "both" }, { "none" }, { "other" } },
       help = "Verified chains, by the purposes of TLS in the extendedKeyUsage of the client certificate." },
+    { name = "list_entries", type = "gauge", labels = { "file" },
+      help = "Entries of each list of client-cert-lists in force in the worker that answers." },
+    { name = "list_reload_failing", type = "gauge", labels = { "file" },
+      help = "1: the file of the list cannot be read, and an earlier list is in force; 0: it is in force." },
     { name = "headers_left_out_total", type = "counter", labels = { "reason" },
       help = "Upstream headers that could not be set, once for each client, route and worker." },
     { name = "revocation_answers_total", type = "counter", labels = { "source", "answer" },
@@ -497,6 +501,29 @@ local function report_blocks(all)
 end
 
 
+-- Adds the lists of the policy of this worker to all.
+local function report_lists(all)
+    local found, current = pcall(engine.current)
+    if not found then
+        return
+    end
+
+    local entries, failing = ffi.new("uint64_t[1]"), ffi.new("int32_t[1]")
+    for i = 0, math.huge do
+        local file = library.read("metrics", function(out)
+            return C.rmtls_engine_list_state(current.handle, i, out, entries, failing)
+        end)
+        if not file then
+            return
+        end
+
+        local suffix = SEPARATOR .. file:gsub("%c", "?")
+        all["list_entries" .. suffix] = tonumber(entries[0])
+        all["list_reload_failing" .. suffix] = failing[0]
+    end
+end
+
+
 -- Adds the counts of this worker to those in the dictionary.
 local function flush()
     C.rmtls_metrics_read_and_reset(events)
@@ -727,6 +754,7 @@ local function values()
         reader(all)
     end
 
+    report_lists(all)
     report_cas(all)
     all.metrics_shared = dict and 1 or 0
     add_policies(all)

@@ -339,6 +339,42 @@ local function log_lasting_failure(engine)
 end
 
 
+local list_event = ffi.new("int32_t[1]")
+-- Since when the first requests of this worker wait for a list whose file has changed since nginx started.
+local lists_deadline
+
+
+-- Logs what happened to the lists of certificates since the last call.
+local function log_list_events(engine)
+    while true do
+        local text = library.read("lists", function(out)
+            return C.rmtls_engine_list_event(engine.handle, list_event, out)
+        end)
+        if not text then
+            return
+        end
+
+        if list_event[0] == CONST.LIST_IN_FORCE then
+            ngx_log(NOTICE, "[mtls] list in force: ", text)
+        else
+            ngx_log(ERR, "[mtls] list not reloaded, the previous one stays in force: ", text)
+        end
+    end
+end
+
+
+-- Starts to read the lists whose files have changed.
+local function watch_lists(engine)
+    log_list_events(engine)
+    local ok, err = library.try("lists", function(errbuf)
+        return C.rmtls_engine_watch_lists(engine.handle, errbuf)
+    end)
+    if not ok then
+        ngx_log(ERR, "[mtls] watch: ", err)
+    end
+end
+
+
 local function watch(premature, engine, watcher, interval, reload)
     if premature then
         pending_reload = nil
@@ -358,6 +394,7 @@ local function watch(premature, engine, watcher, interval, reload)
     watched_at = ngx_time()
     watch_deadline = watched_at + 3 * interval + 10
     log_lasting_failure(engine)
+    watch_lists(engine)
     report(engine)
 
     -- Not ngx.timer.every, which cannot be stopped. If this fails, the next handshake starts the watch again.
@@ -393,6 +430,11 @@ local function start_watch(engine)
 
     elseif C.rmtls_engine_watch_check(engine.handle, watcher, files) == OK and files[0] == FILES_CHANGED then
         reload = start(engine)
+    end
+
+    watch_lists(engine)
+    if C.rmtls_engine_is_awaiting_lists(engine.handle) == OK then
+        lists_deadline = ngx_now() + FIRST_DEADLINE
     end
 
     if reload and poll(engine, reload, FIRST_WAIT) ~= BUILDING then
@@ -433,6 +475,15 @@ end
 function _M.await_policy(engine)
     if is_overdue() then
         start_watch(engine)
+    end
+
+    while lists_deadline do
+        if C.rmtls_engine_is_awaiting_lists(engine.handle) ~= OK or ngx_now() > lists_deadline then
+            lists_deadline = nil
+
+        else
+            ngx_sleep(POLL)
+        end
     end
 
     while pending_reload do

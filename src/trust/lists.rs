@@ -1,0 +1,348 @@
+//! Lists of client certificates (`client-cert-lists`): a file with one selector a line, in memory as
+//! sorted arrays.
+
+use std::io::{self, BufRead, Read};
+
+use super::selector::{CertificateSelectors, IssuerCache, Selector, SelectorKind, MAX_SELECTOR};
+use crate::certificate::time::parse_rfc3339;
+use crate::text::quoted;
+use crate::Error;
+
+/// Most entries of a list, of 40 bytes each.
+pub const MAX_ENTRIES: usize = 2_000_000;
+/// Longest line, in bytes.
+const MAX_LINE: usize = MAX_SELECTOR + 100;
+/// Longest file, in bytes.
+pub const MAX_FILE: u64 = 512 << 20;
+/// The end of an entry that has none.
+const NO_END: u32 = u32::MAX;
+
+/// An error in a line.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ListError {
+    /// The line with this number cannot be read.
+    #[error("line {0}: {1}")]
+    Line(u32, String),
+    /// The file cannot be read.
+    #[error("cannot be read: {0}")]
+    File(String),
+    /// There are too many entries or bytes.
+    #[error("{0}")]
+    TooLarge(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Entry {
+    key: [u8; 32],
+    /// In seconds since 1970, up to 2106.
+    until: u32,
+    line: u32,
+}
+
+/// The entry of a list that has a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Number of its line, from 1.
+    pub line: u32,
+    /// First second at which it has no effect; `i64::MAX` without an end.
+    pub until: i64,
+}
+
+/// A list.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct List {
+    /// The entries of each [`SelectorKind`], sorted by key; of equal keys the last one to end is
+    /// first.
+    tables: [Vec<Entry>; SelectorKind::ALL.len()],
+    bytes: u64,
+}
+
+impl List {
+    /// Reads a list: `sha256 HEX`, `spki_sha256 HEX` or `serial HEX ISSUER` a line, which
+    /// `until=2027-01-01T00:00:00Z` may follow. Empty lines and those that begin with `#` are
+    /// skipped. `len` is the expected length in bytes.
+    ///
+    /// # Errors
+    /// For the first line that cannot be read. A last line without a line end cannot: the file may
+    /// have been cut there.
+    pub fn read(reader: &mut dyn BufRead, len: u64) -> Result<List, ListError> {
+        let mut list = List::default();
+        let mut issuers = IssuerCache::default();
+        let mut line = Vec::with_capacity(256);
+        let mut number: u32 = 0;
+        let mut entries = 0;
+        loop {
+            line.clear();
+            number = number.saturating_add(1);
+            let mut limited = Read::take(&mut *reader, MAX_LINE as u64 + 1);
+            let read = limited
+                .read_until(b'\n', &mut line)
+                .map_err(|error: io::Error| ListError::File(error.to_string()))?;
+            if read == 0 {
+                break;
+            }
+            list.bytes += read as u64;
+            if list.bytes > MAX_FILE {
+                let why = format!("over {} MB, the limit for a list", MAX_FILE >> 20);
+                return Err(ListError::TooLarge(why));
+            }
+            let at_line = |why: String| ListError::Line(number, why);
+            let Some(content) = line.strip_suffix(b"\n") else {
+                return Err(at_line(match line.len() > MAX_LINE {
+                    true => format!("over {MAX_LINE} bytes"),
+                    false => "no line end, as if the file were cut".to_owned(),
+                }));
+            };
+            let content = content.trim_ascii();
+            if content.is_empty() || content.starts_with(b"#") {
+                continue;
+            }
+            let text = std::str::from_utf8(content)
+                .map_err(|_| at_line(format!("'{}' is not UTF-8", quoted(content))))?;
+            let (selector, until) = parse_line(text, &mut issuers).map_err(at_line)?;
+            entries += 1;
+            if entries > MAX_ENTRIES {
+                let why = format!("over {MAX_ENTRIES} entries, the limit for a list");
+                return Err(ListError::TooLarge(why));
+            }
+            let Some(table) = list.tables.get_mut(selector.kind as usize - 1) else {
+                continue;
+            };
+            if table.is_empty() {
+                // A line of a digest has over 64 bytes.
+                table.reserve_exact((len / 64).min(MAX_ENTRIES as u64) as usize + 1);
+            }
+            table.push(Entry {
+                key: selector.key,
+                until,
+                line: number,
+            });
+        }
+        for table in &mut list.tables {
+            table.sort_unstable_by(|one, other| {
+                one.key.cmp(&other.key).then(other.until.cmp(&one.until))
+            });
+            table.shrink_to_fit();
+        }
+        Ok(list)
+    }
+
+    /// The entry of a certificate that is in force at `now`.
+    pub fn find(
+        &self,
+        selectors: &CertificateSelectors<'_>,
+        now: i64,
+    ) -> Result<Option<Found>, Error> {
+        for (kind, table) in SelectorKind::ALL.into_iter().zip(&self.tables) {
+            if table.is_empty() {
+                continue;
+            }
+            let found = selectors.find(kind, |selector| find_in(table, selector, now))?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The entry of a selector that is in force at `now`.
+    pub fn find_selector(&self, selector: &Selector, now: i64) -> Option<Found> {
+        find_in(self.tables.get(selector.kind as usize - 1)?, selector, now)
+    }
+
+    /// Number of entries.
+    pub fn len(&self) -> usize {
+        self.tables.iter().map(Vec::len).sum()
+    }
+
+    /// Whether there are no entries.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether the file has no bytes at all.
+    pub fn is_of_empty_file(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// How many entries have ended at `now`, and the line of the first of them.
+    pub fn ended(&self, now: i64) -> Option<(usize, u32)> {
+        let ended = self.tables.iter().flatten();
+        let ended = ended
+            .filter(|entry| end(entry) <= now)
+            .map(|entry| entry.line);
+        let (count, first) = ended.fold((0, u32::MAX), |(count, first), line| {
+            (count + 1, first.min(line))
+        });
+        (count > 0).then_some((count, first))
+    }
+
+    /// Bytes of memory for the entries.
+    pub fn memory(&self) -> usize {
+        let bytes = |table: &Vec<Entry>| table.capacity() * size_of::<Entry>();
+        self.tables.iter().map(bytes).sum()
+    }
+}
+
+fn end(entry: &Entry) -> i64 {
+    match entry.until {
+        NO_END => i64::MAX,
+        until => until.into(),
+    }
+}
+
+fn find_in(table: &[Entry], selector: &Selector, now: i64) -> Option<Found> {
+    let at = table.partition_point(|entry| entry.key < selector.key);
+    let entry = table.get(at).filter(|entry| entry.key == selector.key)?;
+    (now < end(entry)).then_some(Found {
+        line: entry.line,
+        until: end(entry),
+    })
+}
+
+fn parse_line(text: &str, issuers: &mut IssuerCache) -> Result<(Selector, u32), String> {
+    let (selector, until) = match text.rsplit_once([' ', '\t']) {
+        Some((selector, last)) => match last.strip_prefix("until=") {
+            Some(until) => (selector, Some(until)),
+            None => (text, None),
+        },
+        None => (text, None),
+    };
+    let until = match until {
+        None => NO_END,
+        Some(until) => parse_rfc3339(until)
+            .and_then(|seconds| u32::try_from(seconds).ok())
+            .filter(|seconds| *seconds != NO_END)
+            .ok_or_else(|| {
+                format!(
+                    "until='{}', expected a time before 2106 such as 2027-01-01T00:00:00Z",
+                    quoted(until.as_bytes())
+                )
+            })?,
+    };
+    Ok((Selector::parse_with(selector, issuers)?, until))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::certificate::Certificate;
+    use crate::testing;
+    use crate::text::hex;
+
+    fn read(text: &str) -> Result<List, ListError> {
+        List::read(&mut text.as_bytes(), text.len() as u64)
+    }
+
+    fn certificate() -> Certificate {
+        let pki = testing::pki();
+        Certificate::new(pki.leaf.x509, testing::stack(&[])).unwrap()
+    }
+
+    fn digest(number: usize) -> String {
+        hex(&openssl::sha::sha256(&number.to_be_bytes()))
+    }
+
+    #[test]
+    fn find_returns_the_line_of_each_kind_of_entry() {
+        let certificate = certificate();
+        let others: String = (0..100)
+            .map(|n| format!("sha256 {}\n", digest(n)))
+            .collect();
+        let spki = certificate.spki_sha256s().next().unwrap();
+        for entry in [
+            format!("sha256 {}", certificate.fingerprint_sha256()),
+            format!("spki_sha256 {}", hex(&spki)),
+            format!(
+                "serial {} {}",
+                certificate.serial(),
+                certificate.issuer_dn().unwrap()
+            ),
+        ] {
+            let list = read(&format!("# comment\n\n{others}  {entry}\t\r\n{others}")).unwrap();
+            assert_eq!(list.len(), 201);
+            let selectors = CertificateSelectors::verified(&certificate, None);
+            let found = list.find(&selectors, 0).unwrap();
+            assert_eq!(
+                found,
+                Some(Found {
+                    line: 103,
+                    until: i64::MAX
+                }),
+                "{entry}"
+            );
+        }
+        let list = read(&others).unwrap();
+        let selectors = CertificateSelectors::verified(&certificate, None);
+        assert_eq!(list.find(&selectors, 0).unwrap(), None);
+    }
+
+    #[test]
+    fn find_skips_entries_that_have_ended() {
+        let certificate = certificate();
+        let digest = certificate.fingerprint_sha256();
+        let list = read(&format!(
+            "sha256 {digest} until=2001-09-09T01:46:40Z\nsha256 {digest} until=2001-09-09T01:46:41Z\n"
+        ))
+        .unwrap();
+        let selectors = CertificateSelectors::verified(&certificate, None);
+        let found = |now| list.find(&selectors, now).unwrap();
+        let last = Found {
+            line: 2,
+            until: 1_000_000_001,
+        };
+        assert_eq!(found(1_000_000_000), Some(last));
+        assert_eq!(found(1_000_000_001), None);
+        assert_eq!(list.ended(1_000_000_000), Some((1, 1)));
+        assert_eq!(list.ended(0), None);
+    }
+
+    #[test]
+    fn read_names_the_line_that_cannot_be_read() {
+        let good = format!("sha256 {}\n", digest(1));
+        let kinds = "expected 'sha256 HEX', 'spki_sha256 HEX' or 'serial HEX ISSUER'";
+        let until = "expected a time before 2106 such as 2027-01-01T00:00:00Z";
+        for (bad, why) in [
+            ("md5 00\n".to_owned(), format!("line 2: 'md5', {kinds}")),
+            (
+                "sha256 00 # lost\n".to_owned(),
+                "line 2: '00 # lost' is not a SHA-256 digest, expected 64 hexadecimal digits, with \
+                 or without colons"
+                    .to_owned(),
+            ),
+            (
+                format!("{} until=tomorrow\n", good.trim()),
+                format!("line 2: until='tomorrow', {until}"),
+            ),
+            (
+                format!("{} until=2106-02-08T00:00:00Z\n", good.trim()),
+                format!("line 2: until='2106-02-08T00:00:00Z', {until}"),
+            ),
+            (
+                good.trim().to_owned(),
+                "line 2: no line end, as if the file were cut".to_owned(),
+            ),
+            (
+                "x".repeat(MAX_LINE + 1),
+                format!("line 2: over {MAX_LINE} bytes"),
+            ),
+        ] {
+            let error = read(&format!("{good}{bad}")).unwrap_err();
+            assert_eq!(error.to_string(), why);
+        }
+        let bytes = [good.as_bytes(), b"\xff\n"].concat();
+        let error = List::read(&mut &*bytes, 0).unwrap_err();
+        assert_eq!(error.to_string(), "line 2: '\u{fffd}' is not UTF-8");
+        assert!(read("").unwrap().is_of_empty_file());
+        assert!(read("# nobody\n").unwrap().is_empty());
+    }
+
+    #[test]
+    fn memory_is_40_bytes_an_entry() {
+        let text: String = (0..1000)
+            .map(|n| format!("sha256 {}\n", digest(n)))
+            .collect();
+        let list = read(&text).unwrap();
+        assert_eq!((list.len(), list.memory()), (1000, 40_000));
+    }
+}
