@@ -49,7 +49,7 @@ fn verify(token: &str, keys: &Jwks) -> Result<(), TokenError> {
         .certificate_thumbprint()
         .map(|thumbprint| thumbprint.is_some_and(|thumbprint| thumbprint.matches(&[7; 32])));
     for name in ["sub", "aud", "scope", "cnf"] {
-        if let Ok(Some(text)) = claims.header_value(name, 100) {
+        if let Ok(Some(text)) = claims.header_value(&[name.into()], 100) {
             assert!(text.len() <= 100 && text.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
         }
     }

@@ -52,7 +52,7 @@ pub(super) fn refuse_unlimited_eku(document: &Document<'_>, scopes: &Scopes, rep
             let message = format!(
                 "'{value}' lets in every holder of a certificate of the CAs at {place}, of public \
                  CAs everybody with a DNS name; expected consumers (without skip_consumer_lookup \
-                 and default_consumer), or acl or client-cert-acl with 'allow'"
+                 and default_consumer), or acl, client-cert-acl or client-cert-lists with 'allow'"
             );
             report.error(
                 plugin.location.position,
@@ -77,6 +77,7 @@ fn allows_some(document: &Document<'_>, slots: &Slots) -> bool {
     plugins.any(|plugin| match &plugin.config {
         PluginConfig::Acl(acl) => !acl.allow.is_empty(),
         PluginConfig::ClientCertAcl(rules) => !rules.allow.is_empty(),
+        PluginConfig::ClientCertLists(lists) => !lists.allow.is_empty(),
         _ => false,
     })
 }

@@ -361,7 +361,8 @@ fn client_auth_eku_without_a_limit_of_clients_is_refused() {
         format!(
             ".config.client_auth_eku: '{value}' lets in every holder of a certificate of the CAs \
              at {place}, of public CAs everybody with a DNS name; expected consumers (without \
-             skip_consumer_lookup and default_consumer), or acl or client-cert-acl with 'allow'"
+             skip_consumer_lookup and default_consumer), or acl, client-cert-acl or client-cert-lists \
+             with 'allow'"
         )
     };
     let found = |value: &str, fields: &str, rest: &str| {
