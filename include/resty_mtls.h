@@ -299,6 +299,10 @@
 // with the same bytes some milliseconds later.
 #define RMTLS_REVOCATION_STATUS_PARSING 3
 
+// The sources have not responded yet, and requests that an unknown status lets in do not wait
+// any longer; the others do.
+#define RMTLS_REVOCATION_STATUS_PENDING 4
+
 // The request is allowed.
 #define RMTLS_TOKEN_PASS 0
 
@@ -514,8 +518,12 @@ typedef struct rmtls_policy_status {
 
 // How to fetch from the revocation sources of a plan.
 typedef struct rmtls_fetch_options {
-  // Timeout of one fetch in milliseconds.
+  // Milliseconds for the fetches from all sources together.
   uint32_t http_timeout;
+  // Milliseconds for which a request waits for a first status where an unknown one lets it in.
+  uint32_t status_wait;
+  // Whether an unknown status refuses the request: 0 or 1.
+  int32_t strict;
   // Most seconds for which a response may be cached.
   int64_t ttl;
   // Whether the certificates of https servers are verified: 0 or 1.
@@ -525,6 +533,22 @@ typedef struct rmtls_fetch_options {
   // Port of the proxy for https URLs, or 0.
   uint32_t https_proxy_port;
 } rmtls_fetch_options;
+
+// A revocation status, and the answer of a source that it is from.
+typedef struct rmtls_revocation_answer {
+  // `RMTLS_REVOCATION_STATUS_GOOD`, `RMTLS_REVOCATION_STATUS_REVOKED` or
+  // `RMTLS_REVOCATION_STATUS_PARSING`.
+  int32_t state;
+  // Whether the reason of a revocation is certificateHold: 0 or 1.
+  int32_t hold;
+  // The first second at which the source must be asked again.
+  int64_t until;
+  // thisUpdate of the answer, in seconds since 1970; negative if the status is not that of this
+  // answer, because a newer one revokes the certificate.
+  int64_t this_update;
+  // nextUpdate of the answer, or INT64_MAX.
+  int64_t next_update;
+} rmtls_revocation_answer;
 
 // What the DPoP proof of a request is compared with.
 typedef struct rmtls_dpop_request {
@@ -1469,15 +1493,14 @@ int32_t rmtls_engine_revocation_source(const struct rmtls_engine *engine,
                                        struct rmtls_buf *url,
                                        struct rmtls_buf *request);
 
-// Checks the response of revocation source number `index`. With `RMTLS_OK` the status is cached:
-// `state` becomes `RMTLS_REVOCATION_STATUS_GOOD` or `RMTLS_REVOCATION_STATUS_REVOKED`, `until`
-// the first second at which it must be queried again; or `RMTLS_REVOCATION_STATUS_PARSING`, and
-// nothing is cached yet. Otherwise the response is not valid, and `err` has the reason. `epoch` as for `rmtls_engine_revocation_source`.
+// Checks the response of revocation source number `index`, which was fetched at `fetched`. With
+// `RMTLS_OK` the status is cached and written to `answer`; or `answer->state` becomes
+// `RMTLS_REVOCATION_STATUS_PARSING`, and nothing is cached yet. Otherwise the response is not
+// valid, and `err` has the reason. `epoch` as for `rmtls_engine_revocation_source`.
 //
 // # Safety
-// `engine` is NULL or live; `client` is NULL or live; `bytes` is readable
-// for `bytes_len` bytes; `state` and `until` are NULL or valid for writing; `err` is NULL or
-// valid, with its data.
+// `engine` is NULL or live; `client` is NULL or live; `data` is readable for `data_len` bytes;
+// `answer` is NULL or valid for writing; `err` is NULL or valid, with its data.
 int32_t rmtls_engine_revocation_response(const struct rmtls_engine *engine,
                                          const struct rmtls_certificate *client,
                                          uint32_t plan,
@@ -1485,10 +1508,58 @@ int32_t rmtls_engine_revocation_response(const struct rmtls_engine *engine,
                                          size_t index,
                                          const uint8_t *data,
                                          size_t data_len,
+                                         int64_t fetched,
                                          int64_t now,
-                                         int32_t *state,
-                                         int64_t *until,
+                                         struct rmtls_revocation_answer *answer,
                                          struct rmtls_buf *err);
+
+// Writes the OCSP request `request` with a nonce, for a responder that answers no other.
+//
+// # Safety
+// `request` is readable for `request_len` bytes; `out` is NULL or valid, with its data.
+int32_t rmtls_ocsp_with_nonce(const uint8_t *request, size_t request_len, struct rmtls_buf *out);
+
+// Writes a new handle of a certificate whose status should be fetched again while the one that is
+// known serves, its plan and the epoch; `RMTLS_NOT_FOUND` when there is no other.
+//
+// # Safety
+// `engine` is NULL or live; `out` is NULL or valid for writing, and `*out` is then freed with
+// `rmtls_certificate_free`; `plan` and `epoch` are NULL or valid for writing.
+int32_t rmtls_engine_take_refresh(const struct rmtls_engine *engine,
+                                  struct rmtls_certificate **out,
+                                  uint32_t *plan,
+                                  uint32_t *epoch);
+
+// Keeps a signed answer in the state directory under a key of hexadecimal digits. `evidence` is 1
+// if it may prove a revocation: then it is removed after all others. `RMTLS_NOT_FOUND` without a
+// state directory.
+//
+// # Safety
+// `engine` is NULL or live; `key` and `data` are readable for their lengths; `err` is NULL or valid,
+// with its data.
+int32_t rmtls_engine_write_answer(const struct rmtls_engine *engine,
+                                  const uint8_t *key,
+                                  size_t key_len,
+                                  const uint8_t *data,
+                                  size_t data_len,
+                                  int32_t evidence,
+                                  struct rmtls_buf *err);
+
+// Reads an answer that `rmtls_engine_write_answer` has kept; `RMTLS_NOT_FOUND` if there is none.
+//
+// # Safety
+// `engine` is NULL or live; `key` is readable for `key_len` bytes; `out` is NULL or valid, with its
+// data.
+int32_t rmtls_engine_read_answer(const struct rmtls_engine *engine,
+                                 const uint8_t *key,
+                                 size_t key_len,
+                                 struct rmtls_buf *out);
+
+// Forgets the revocation statuses of this worker, except that certificates are revoked.
+//
+// # Safety
+// `engine` is NULL or live.
+int32_t rmtls_engine_forget_statuses(const struct rmtls_engine *engine);
 
 // Caches a status for a client certificate that another worker received, or that no source gave a
 // valid response. `state` is one of `RMTLS_REVOCATION_STATUS_*`, `until` the first second at
@@ -1644,6 +1715,12 @@ int32_t rmtls_engine_check_token(const struct rmtls_engine *engine,
                                  struct rmtls_token_decision *out,
                                  struct rmtls_buf *description,
                                  struct rmtls_buf *reason);
+
+// Forgets the documents of all issuers, and which tokens are valid or inactive, in this worker.
+//
+// # Safety
+// `engine` is NULL or live.
+int32_t rmtls_engine_forget_tokens(const struct rmtls_engine *engine);
 
 // Sets the documents of the issuer of a plan: its discovery document, and its JWK Set, or NULL
 // where `rmtls_token_options.needs_keys` is 0. When they are not valid, `err` has the reason, and

@@ -164,6 +164,13 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
         }
     }
 
+    /// Removes all entries.
+    pub fn clear(&mut self) {
+        for index in 0..self.entries.len() {
+            self.remove(index as u32);
+        }
+    }
+
     /// Number of entries.
     pub fn len(&self) -> usize {
         self.index.len()
@@ -245,6 +252,21 @@ mod tests {
         assert_eq!(cache.get(slot), None);
         let (slot, _) = cache.find(&1).unwrap();
         assert_eq!(cache.get(slot), Some(&"a"));
+    }
+
+    #[test]
+    fn clear_leaves_an_empty_cache_that_works() {
+        let mut cache = Cache::with_weight(2, 10);
+        let slot = cache.insert_weighted(1, "a", 5);
+        cache.insert_weighted(2, "b", 5);
+        cache.clear();
+        assert_eq!((cache.len(), cache.weight), (0, 0));
+        assert_eq!(cache.get(slot), None);
+        for key in 3..10 {
+            cache.insert_weighted(key, "c", 5);
+            assert_eq!(cache.find(&key).unwrap().1, &"c");
+            assert!(cache.len() <= 2);
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ local metrics = require "resty.mtls.internal.metrics"
 local operator_api = require "resty.mtls.internal.operator_api"
 local placement = require "resty.mtls.internal.placement"
 local reload = require "resty.mtls.internal.reload"
+local revocation = require "resty.mtls.internal.revocation"
 local reserved_headers = require "resty.mtls.internal.reserved_headers"
 local CONST = require "resty.mtls.internal.cdef"
 
@@ -263,6 +264,7 @@ function _M.init(opts)
     request_headers.init { trusted = cidr.parse(opts.trusted_ips or {}, true) }
     metrics.init(opts.shared_dict)
     fleet.init(opts.redis, opts.shared_dict or "mtls", opts.state_dir)
+    revocation.init()
     log_warnings(current)
 
     local status = current:status()
@@ -448,6 +450,7 @@ function _M.status()
     status.node = current:node()
     status.fleet = fleet.status()
     status.metrics = metrics.table()
+    status.revocation_sources = revocation.sources()
 
     return status
 end

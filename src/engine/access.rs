@@ -205,7 +205,7 @@ impl Engine {
         };
         let (verdict, until) = match self.check_trust(
             connection,
-            auth,
+            (auth, request.plan_id),
             store,
             plan.lists.as_deref(),
             certificate,
@@ -316,7 +316,7 @@ impl Engine {
         if decision.outcome == Outcome::Pass && now < until && request.host.len() <= MAX_HOST {
             connection.cache_decision(CachedDecision {
                 epoch: self.epoch(),
-                revocations: self.revoked.borrow().count(),
+                revocations: self.evidence.borrow().changes(),
                 denials,
                 plan: request.plan_id,
                 host: request.host.into(),
@@ -346,7 +346,7 @@ impl Engine {
         if request.now < cached.from || cached.until <= request.now {
             return None;
         }
-        if cached.revocations != self.revoked.borrow().count() || cached.denials != denials {
+        if cached.revocations != self.evidence.borrow().changes() || cached.denials != denials {
             return None;
         }
         if let Some(slot) = cached.decision.client {

@@ -15,12 +15,12 @@ mod lists;
 pub(crate) mod node;
 pub(crate) mod reload;
 mod revocation;
-mod revoked;
 mod token;
 mod token_credentials;
 mod verdict;
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
 use std::process;
 use std::rc::Rc;
@@ -30,15 +30,14 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use crate::cache::Cache;
-use crate::certificate::CertificateDigests;
+use crate::certificate::{Certificate, CertificateDigests};
 use crate::policy::{Plan, Policy, SuggestionBudget};
 use crate::trust::Verdict;
 use crate::Error;
 
 use ca_expiry::CaExpiryWatch;
 use clients::Clients;
-use revocation::{CrlExpiryWatch, FetchedCrls};
-use revoked::RevokedCertificates;
+use revocation::{CrlExpiryWatch, Evidence, FetchedCrls};
 use token::{CachedToken, InactiveToken, IssuerDocuments};
 
 pub use anchor::{Anchor, VerifiedSpiffeId};
@@ -51,8 +50,8 @@ pub use revocation::{CachedStatus, PlanRef, RevocationSource, RevocationState, S
 pub use token::{TokenDecision, TokenOutcome, TokenRequest};
 pub use token_credentials::{Challenge, DpopRequest};
 
-/// Most entries of the verdict cache, the status cache and the revoked certificates: 640, 128 and
-/// 128 bytes each.
+/// Most entries of the verdict cache, the status cache and the evidence of revocations: 640, 144
+/// and 160 bytes each.
 const MAX_VERDICTS: usize = 8192;
 /// Most header values in the cache of decoded header certificates, 192 bytes each.
 const MAX_HEADER_VALUES: usize = 2048;
@@ -77,7 +76,9 @@ pub struct Engine {
     /// Verdicts by certificate and trust store.
     verdicts: RefCell<Cache<(CertificateDigests, [u8; 32]), Verdict>>,
     statuses: RefCell<Cache<[u8; 32], CachedStatus>>,
-    revoked: RefCell<RevokedCertificates>,
+    evidence: RefCell<Evidence>,
+    /// Certificates whose status should be fetched again.
+    refreshes: RefCell<VecDeque<(Rc<Certificate>, PlanRef)>>,
     blocks: RefCell<blocks::BlockIndex>,
     ca_expiry: RefCell<CaExpiryWatch>,
     crl_expiry: RefCell<CrlExpiryWatch>,
@@ -108,7 +109,8 @@ impl Default for Engine {
             clients: RefCell::default(),
             verdicts: RefCell::new(Cache::new(MAX_VERDICTS)),
             statuses: RefCell::new(Cache::new(MAX_VERDICTS)),
-            revoked: RefCell::new(RevokedCertificates::new(MAX_VERDICTS)),
+            evidence: RefCell::new(Evidence::new(MAX_VERDICTS)),
+            refreshes: RefCell::default(),
             blocks: RefCell::default(),
             ca_expiry: RefCell::default(),
             crl_expiry: RefCell::default(),

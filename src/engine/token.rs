@@ -422,11 +422,11 @@ impl Engine {
         }
         let auth = plan
             .certificate_plan
-            .and_then(|plan| policy.plans.get(plan)?.auth.as_ref());
+            .and_then(|plan| Some((plan, policy.plans.get(plan)?.auth.as_ref()?)));
         // The parsed certificate is cached only now, when the token is bound to it and the route,
         // if it verifies certificates, trusts it.
         let origin = connection.map_or(CertificateOrigin::Header, |_| CertificateOrigin::Tls);
-        let Some(auth) = auth else {
+        let Some((plan_id, auth)) = auth else {
             if let Some(why) = self.find_block_of_unverified(&certificate, now)? {
                 let why = with_certificate(&why, &certificate);
                 return Ok(BindingCheck::Refused(TokenError::UntrustedCertificate(why)));
@@ -442,7 +442,7 @@ impl Engine {
             }
         };
         Ok(
-            match self.check_trust(connection, auth, store, None, &certificate, now)? {
+            match self.check_trust(connection, (auth, plan_id), store, None, &certificate, now)? {
                 TrustResult::Trusted { verdict, .. } => {
                     self.cache_trusted_client(slot, &certificate, origin, &verdict, store, now)?;
                     BindingCheck::Fits
@@ -460,6 +460,13 @@ impl Engine {
                 TrustResult::Pending => BindingCheck::Pending,
             },
         )
+    }
+
+    /// Forgets the documents of all issuers, and which tokens are valid or inactive.
+    pub fn forget_tokens(&self) {
+        self.issuers.borrow_mut().clear();
+        self.tokens.borrow_mut().clear();
+        self.inactive_tokens.borrow_mut().clear();
     }
 
     /// Stores the documents of the issuer of a plan: its discovery document, and its keys where

@@ -1,5 +1,7 @@
 //! The verdict on a certificate: its chain, then its revocation status.
 
+use std::rc::Rc;
+
 use super::lists::{check_lists, ListResult};
 use super::Engine;
 use crate::certificate::Certificate;
@@ -30,14 +32,14 @@ pub(super) enum TrustResult {
 
 impl Engine {
     /// Verifies the chain of a certificate with [`Auth::store_of`] it, then the blocks and `lists`,
-    /// then its revocation status.
+    /// then its revocation status. The plan that `auth` is of has a number.
     pub(super) fn check_trust(
         &self,
         connection: Option<&Connection>,
-        auth: &Auth,
+        (auth, plan_id): (&Auth, usize),
         store: &TrustStore,
         lists: Option<&Lists>,
-        certificate: &Certificate,
+        certificate: &Rc<Certificate>,
         now: i64,
     ) -> Result<TrustResult, Error> {
         let verdict = self.verdict(connection, store, certificate, now)?;
@@ -57,7 +59,7 @@ impl Engine {
             }
         }
         Ok(
-            match self.check_revocation_status(auth, certificate, verdict, now)? {
+            match self.check_revocation_status(auth, plan_id, certificate, verdict, now)? {
                 TrustResult::Trusted { verdict, until } => TrustResult::Trusted {
                     verdict,
                     until: until.min(listed_until),

@@ -2,8 +2,10 @@
 
 use super::certificate::rmtls_certificate;
 use super::engine::rmtls_engine;
-use super::{bytes, guard, guard_with, handle, output, put, rmtls_buf};
+use super::{bytes, guard, guard_with, handle, new_handle, output, put, rmtls_buf, text};
 use crate::engine::{PlanRef, RevocationSource, RevocationState, SourceResult};
+use crate::policy::RevocationMode;
+use crate::trust::ocsp;
 use crate::Error;
 
 /// An OCSP responder: POST the request to the URL.
@@ -21,12 +23,20 @@ pub const RMTLS_REVOCATION_STATUS_REVOKED: i32 = 2;
 /// with the same bytes some milliseconds later.
 pub const RMTLS_REVOCATION_STATUS_PARSING: i32 = 3;
 
+/// The sources have not responded yet, and requests that an unknown status lets in do not wait
+/// any longer; the others do.
+pub const RMTLS_REVOCATION_STATUS_PENDING: i32 = 4;
+
 /// How to fetch from the revocation sources of a plan.
 #[repr(C)]
 #[derive(Default)]
 pub struct rmtls_fetch_options {
-    /// Timeout of one fetch in milliseconds.
+    /// Milliseconds for the fetches from all sources together.
     pub http_timeout: u32,
+    /// Milliseconds for which a request waits for a first status where an unknown one lets it in.
+    pub status_wait: u32,
+    /// Whether an unknown status refuses the request: 0 or 1.
+    pub strict: i32,
     /// Most seconds for which a response may be cached.
     pub ttl: i64,
     /// Whether the certificates of https servers are verified: 0 or 1.
@@ -68,6 +78,8 @@ pub unsafe extern "C" fn rmtls_engine_fetch_options(
                 };
                 *out = rmtls_fetch_options {
                     http_timeout: revocation.http_timeout,
+                    status_wait: revocation.status_wait,
+                    strict: (revocation.mode == RevocationMode::Strict).into(),
                     ttl: revocation.ttl,
                     ssl_verify: revocation.ssl_verify.into(),
                     http_proxy_port: port(&revocation.http_proxy),
@@ -78,6 +90,24 @@ pub unsafe extern "C" fn rmtls_engine_fetch_options(
             })
         }
     })
+}
+
+/// A revocation status, and the answer of a source that it is from.
+#[repr(C)]
+#[derive(Default)]
+pub struct rmtls_revocation_answer {
+    /// `RMTLS_REVOCATION_STATUS_GOOD`, `RMTLS_REVOCATION_STATUS_REVOKED` or
+    /// `RMTLS_REVOCATION_STATUS_PARSING`.
+    pub state: i32,
+    /// Whether the reason of a revocation is certificateHold: 0 or 1.
+    pub hold: i32,
+    /// The first second at which the source must be asked again.
+    pub until: i64,
+    /// thisUpdate of the answer, in seconds since 1970; negative if the status is not that of this
+    /// answer, because a newer one revokes the certificate.
+    pub this_update: i64,
+    /// nextUpdate of the answer, or INT64_MAX.
+    pub next_update: i64,
 }
 
 fn plan_ref(plan: u32, epoch: u32) -> PlanRef {
@@ -134,15 +164,14 @@ pub unsafe extern "C" fn rmtls_engine_revocation_source(
     })
 }
 
-/// Checks the response of revocation source number `index`. With `RMTLS_OK` the status is cached:
-/// `state` becomes `RMTLS_REVOCATION_STATUS_GOOD` or `RMTLS_REVOCATION_STATUS_REVOKED`, `until`
-/// the first second at which it must be queried again; or `RMTLS_REVOCATION_STATUS_PARSING`, and
-/// nothing is cached yet. Otherwise the response is not valid, and `err` has the reason. `epoch` as for `rmtls_engine_revocation_source`.
+/// Checks the response of revocation source number `index`, which was fetched at `fetched`. With
+/// `RMTLS_OK` the status is cached and written to `answer`; or `answer->state` becomes
+/// `RMTLS_REVOCATION_STATUS_PARSING`, and nothing is cached yet. Otherwise the response is not
+/// valid, and `err` has the reason. `epoch` as for `rmtls_engine_revocation_source`.
 ///
 /// # Safety
-/// `engine` is NULL or live; `client` is NULL or live; `bytes` is readable
-/// for `bytes_len` bytes; `state` and `until` are NULL or valid for writing; `err` is NULL or
-/// valid, with its data.
+/// `engine` is NULL or live; `client` is NULL or live; `data` is readable for `data_len` bytes;
+/// `answer` is NULL or valid for writing; `err` is NULL or valid, with its data.
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_engine_revocation_response(
     engine: *const rmtls_engine,
@@ -152,15 +181,15 @@ pub unsafe extern "C" fn rmtls_engine_revocation_response(
     index: usize,
     data: *const u8,
     data_len: usize,
+    fetched: i64,
     now: i64,
-    state: *mut i32,
-    until: *mut i64,
+    answer: *mut rmtls_revocation_answer,
     err: *mut rmtls_buf,
 ) -> i32 {
     // SAFETY: the caller's promises, passed on unchanged.
     unsafe {
         guard_with(err, || {
-            let (engine, state, until) = (&handle(engine)?.0, output(state)?, output(until)?);
+            let (engine, answer) = (&handle(engine)?.0, output(answer)?);
             let client = &handle(client)?.0;
             let data = bytes(data, data_len)?;
             let source = engine
@@ -171,15 +200,132 @@ pub unsafe extern "C" fn rmtls_engine_revocation_response(
                 plan_ref(plan, epoch),
                 &source,
                 data,
+                fetched,
                 now,
             )?;
-            (*state, *until) = match result {
-                SourceResult::Status(status) => (status.state as i32, status.until),
-                SourceResult::Parsing => (RMTLS_REVOCATION_STATUS_PARSING, 0),
+            *answer = match result {
+                SourceResult::Status(status) => rmtls_revocation_answer {
+                    state: status.state as i32,
+                    hold: status.hold.into(),
+                    until: status.until,
+                    this_update: status.this_update,
+                    next_update: status.next_update,
+                },
+                SourceResult::Parsing => rmtls_revocation_answer {
+                    state: RMTLS_REVOCATION_STATUS_PARSING,
+                    ..rmtls_revocation_answer::default()
+                },
             };
             Ok(())
         })
     }
+}
+
+/// Writes the OCSP request `request` with a nonce, for a responder that answers no other.
+///
+/// # Safety
+/// `request` is readable for `request_len` bytes; `out` is NULL or valid, with its data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_ocsp_with_nonce(
+    request: *const u8,
+    request_len: usize,
+    out: *mut rmtls_buf,
+) -> i32 {
+    // SAFETY: the caller's promises, passed on unchanged.
+    guard(|| unsafe { put(out, &ocsp::with_nonce(bytes(request, request_len)?)?) })
+}
+
+/// Writes a new handle of a certificate whose status should be fetched again while the one that is
+/// known serves, its plan and the epoch; `RMTLS_NOT_FOUND` when there is no other.
+///
+/// # Safety
+/// `engine` is NULL or live; `out` is NULL or valid for writing, and `*out` is then freed with
+/// `rmtls_certificate_free`; `plan` and `epoch` are NULL or valid for writing.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_take_refresh(
+    engine: *const rmtls_engine,
+    out: *mut *mut rmtls_certificate,
+    plan: *mut u32,
+    epoch: *mut u32,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe {
+            let engine = &handle(engine)?.0;
+            let (plan, epoch) = (output(plan)?, output(epoch)?);
+            new_handle(out, || {
+                let (certificate, at) = engine.take_refresh().ok_or(Error::NotFound)?;
+                *plan = u32::try_from(at.plan).unwrap_or(u32::MAX);
+                *epoch = u32::try_from(at.epoch).unwrap_or(u32::MAX);
+                Ok(rmtls_certificate(certificate))
+            })
+        }
+    })
+}
+
+/// Keeps a signed answer in the state directory under a key of hexadecimal digits. `evidence` is 1
+/// if it may prove a revocation: then it is removed after all others. `RMTLS_NOT_FOUND` without a
+/// state directory.
+///
+/// # Safety
+/// `engine` is NULL or live; `key` and `data` are readable for their lengths; `err` is NULL or valid,
+/// with its data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_write_answer(
+    engine: *const rmtls_engine,
+    key: *const u8,
+    key_len: usize,
+    data: *const u8,
+    data_len: usize,
+    evidence: i32,
+    err: *mut rmtls_buf,
+) -> i32 {
+    // SAFETY: the caller's promises, passed on unchanged.
+    unsafe {
+        guard_with(err, || {
+            let engine = &handle(engine)?.0;
+            let (key, data) = (text(key, key_len)?, bytes(data, data_len)?);
+            let written = engine.with_answer_files(|files| files.write(key, data, evidence == 1));
+            written.ok_or(Error::NotFound)?
+        })
+    }
+}
+
+/// Reads an answer that `rmtls_engine_write_answer` has kept; `RMTLS_NOT_FOUND` if there is none.
+///
+/// # Safety
+/// `engine` is NULL or live; `key` is readable for `key_len` bytes; `out` is NULL or valid, with its
+/// data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_read_answer(
+    engine: *const rmtls_engine,
+    key: *const u8,
+    key_len: usize,
+    out: *mut rmtls_buf,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe {
+            let engine = &handle(engine)?.0;
+            let key = text(key, key_len)?;
+            let read = engine.with_answer_files(|files| files.read(key));
+            let answer = read.and_then(Result::ok).ok_or(Error::NotFound)?;
+            put(out, &answer)
+        }
+    })
+}
+
+/// Forgets the revocation statuses of this worker, except that certificates are revoked.
+///
+/// # Safety
+/// `engine` is NULL or live.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_forget_statuses(engine: *const rmtls_engine) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe { handle(engine) }?.0.forget_statuses();
+        Ok(())
+    })
 }
 
 /// Caches a status for a client certificate that another worker received, or that no source gave a

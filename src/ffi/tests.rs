@@ -131,7 +131,7 @@ fn generated_cdef_has_the_layout_of_rust() {
         node::{rmtls_node_state, rmtls_worker_state},
         policy::rmtls_policy_status,
         request_header::rmtls_request_header,
-        revocation::rmtls_fetch_options,
+        revocation::{rmtls_fetch_options, rmtls_revocation_answer},
         token::{rmtls_dpop_request, rmtls_token_decision, rmtls_token_options},
     };
     /// Size of a struct, and the offset of each of its fields.
@@ -192,8 +192,17 @@ fn generated_cdef_has_the_layout_of_rust() {
         value_len,
         value,
     });
+    layout!(rmtls_revocation_answer {
+        state,
+        hold,
+        until,
+        this_update,
+        next_update,
+    });
     layout!(rmtls_fetch_options {
         http_timeout,
+        status_wait,
+        strict,
         ttl,
         ssl_verify,
         http_proxy_port,
@@ -443,10 +452,16 @@ fn exports_refuse_null() {
                 null!(),
                 0,
                 0,
-                null!(),
+                0,
                 null!(),
                 null!(),
             ),
+            rmtls_ocsp_with_nonce(null!(), 1, null!()),
+            rmtls_engine_take_refresh(null!(), ptr::null_mut(), ptr::null_mut(), ptr::null_mut()),
+            rmtls_engine_forget_statuses(null!()),
+            rmtls_engine_forget_tokens(null!()),
+            rmtls_engine_write_answer(null!(), null!(), 1, null!(), 1, 0, null!()),
+            rmtls_engine_read_answer(null!(), null!(), 1, null!()),
             rmtls_engine_set_revocation_status(null!(), null!(), 0, 0, 0, 0, 0),
             rmtls_engine_revocation_status_key(null!(), null!(), 0, 0, 0, null!()),
             rmtls_engine_tls_client(null!(), null!(), null!()),

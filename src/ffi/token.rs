@@ -263,6 +263,19 @@ unsafe fn put_token_decision(
     }
 }
 
+/// Forgets the documents of all issuers, and which tokens are valid or inactive, in this worker.
+///
+/// # Safety
+/// `engine` is NULL or live.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_forget_tokens(engine: *const rmtls_engine) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe { handle(engine) }?.0.forget_tokens();
+        Ok(())
+    })
+}
+
 /// Sets the documents of the issuer of a plan: its discovery document, and its JWK Set, or NULL
 /// where `rmtls_token_options.needs_keys` is 0. When they are not valid, `err` has the reason, and
 /// the previous ones stay.

@@ -297,6 +297,12 @@ pub struct RevocationSettings {
     pub ttl: i64,
     /// Time limit of one fetch, in milliseconds.
     pub http_timeout: u32,
+    /// How long a request waits for a first answer with [`RevocationMode::IgnoreCaError`], in
+    /// milliseconds.
+    pub status_wait: u32,
+    /// Greatest age in seconds of an OCSP response without nextUpdate that makes a certificate
+    /// good.
+    pub ocsp_max_age: i64,
     /// Whether the server certificate of an https source is verified.
     pub ssl_verify: bool,
     /// Host and port of the proxy for http URLs.

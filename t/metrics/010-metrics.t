@@ -161,6 +161,8 @@ resty_mtls_trusted_certificates_total{eku="server"} 0
 # TYPE resty_mtls_headers_left_out_total counter
 # HELP resty_mtls_revocation_answers_total Revocation statuses from OCSP responders and CRLs; rejected: the response cannot be used.
 # TYPE resty_mtls_revocation_answers_total counter
+# HELP resty_mtls_revocation_waits_total Requests that needed a revocation status that was not known: answered, unknown (the sources have none), late (not within status_wait), down (not waited for, the sources are down), shortage.
+# TYPE resty_mtls_revocation_waits_total counter
 # HELP resty_mtls_crl_time_to_next_update_seconds Time until nextUpdate of a CRL file of the policy; negative after it.
 # TYPE resty_mtls_crl_time_to_next_update_seconds gauge
 # HELP resty_mtls_ca_time_to_expiry_seconds Time until the end of a CA certificate of the policy; negative after it.

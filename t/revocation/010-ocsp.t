@@ -40,8 +40,10 @@ POST /good/good
 POST /revoked/good
 POST /delegated/delegated
 POST /second/error
+GET /second/error
 POST /second/good
 POST /second-revoked/error
+GET /second-revoked/error
 POST /second-revoked/good
 POST /get/get-only
 GET /get/get-only
@@ -68,7 +70,7 @@ fetches
 echo
 grep -o '\[mtls\] 401 .*, subject: "[^"]*"' "$ERROR_LOG"
 echo
-grep -o '\[mtls\] revocation status unknown: .*' "$ERROR_LOG" | sed 's/, client: .*//; s/127.0.0.1:[0-9]*/HOST/g; s/port [0-9]*/port PORT/; s/was [0-9]* s/was SECONDS s/; s/\(verify error\):* .*/\1/'
+grep -o '\[mtls\] revocation status unknown: .*' "$ERROR_LOG" | sed 's/, c[a-z]*: .*//; s/127.0.0.1:[0-9]*/HOST/g; s/port [0-9]*/port PORT/; s/was [0-9]* s/was SECONDS s/; s/\(verify error\):* .*/\1/'
 _EOC_
 --- client_out
 unknown: 200 200 401
@@ -91,7 +93,9 @@ POST /another/another
 POST /slow/slow
 POST /garbage/garbage
 POST /huge/huge
+GET /huge/huge
 POST /error/error
+GET /error/error
 
 [mtls] 401 FAILED:unable to get certificate CRL at depth 0, subject: "CN=unknown"
 [mtls] 401 FAILED:unable to get certificate CRL at depth 0, subject: "CN=undelegated"
@@ -206,9 +210,12 @@ _EOC_
 401
 401
 POST /error/error
+GET /error/error
 401
 POST /error/error
+GET /error/error
 POST /error/error
+GET /error/error
 --- error_log
 FAILED:unable to get certificate CRL at depth 0
 --- no_error_log

@@ -69,7 +69,7 @@ FAILED:certificate revoked at depth 0, subject: "CN=pem-revoked"
 $::Client . <<'_EOC_'
 table crl-expired crl-wrong-signer crl-error crl-garbage crl-huge
 fetches
-grep -o '\[mtls\] revocation status unknown: .*' "$ERROR_LOG" | sed 's/, client: .*//; s/127.0.0.1:[0-9]*/HOST/g; s/was [0-9]* s/was SECONDS s/'
+grep -o '\[mtls\] revocation status unknown: .*' "$ERROR_LOG" | sed 's/, c[a-z]*: .*//; s/127.0.0.1:[0-9]*/HOST/g; s/was [0-9]* s/was SECONDS s/'
 _EOC_
 --- client_out
 crl-expired: 200 200 401
@@ -108,8 +108,10 @@ fallback-revoked: 200 401 401
 fallback-unknown-revoked: 200 401 401
 preferred: 200 200 200
 POST /fallback/error
+GET /fallback/error
 GET /fallback/crl
 POST /fallback-revoked/error
+GET /fallback-revoked/error
 GET /fallback-revoked/crl
 POST /fallback-unknown-revoked/good
 GET /fallback-unknown-revoked/crl

@@ -296,8 +296,8 @@ fill 200 full
 401 401 200 200 401 200
 1 1
 --- error_log
-[mtls] lua_shared_dict mtls takes no value
-[mtls] no timer to refresh a fetched value: too many pending timers
+[mtls] lua_shared_dict mtls takes no answer
+[mtls] no timer to refresh revocation statuses: too many pending timers
 --- no_error_log
 revocation status unknown
 --- timeout: 30

@@ -63,6 +63,19 @@ CASES = {
     "odd": (["ftp://127.0.0.1/", "http://user@127.0.0.1:%d/odd/good" % PORT, "http://127.0.0.1:%d/%s" % (PORT, "a" * 40000)],
             ["file:///etc/passwd"]),
     "shared": (["good"], []),
+    "nonce": (["nonce"], []),
+    "nonce-revoked": (["nonce"], []),
+    "forbidden-revoked": (["post-403"], []),
+    "redirect-revoked": (["post-redirect"], []),
+    "broken-revoked": (["post-broken"], []),
+    "silent-revoked": (["silent", "good"], []),
+    "turn": (["turn"], []),
+    "turn-back-revoked": (["turn"], []),
+    "turn-first": (["turn"], []),
+    "turn-first-revoked": (["turn"], []),
+    "turn-strict": (["turn"], []),
+    "etag": ([], ["crl-etag"]),
+    "etag-revoked": ([], ["crl-etag"]),
     "crl": ([], ["crl"]),
     "crl-revoked": ([], ["crl"]),
     "pem": ([], ["crl-pem"]),
@@ -280,7 +293,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def answer(self, request):
         with noting, open(os.path.join(DIR, "requests"), "a") as requests:
-            print(self.command, self.path, self.headers["Content-Type"] or "-", file=requests)
+            print(self.command, self.path, self.headers["Content-Type"] or "-", self.headers["If-None-Match"] or "-",
+                  file=requests)
         case, behaviour, *asked = self.path[1:].split("/")
         if asked:
             request = base64.b64decode(urllib.parse.unquote(asked[0]), validate=True)
@@ -292,6 +306,55 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         if behaviour == "slow":
             time.sleep(3)
+        if behaviour == "silent":
+            time.sleep(20)
+            return
+        if behaviour == "turn":
+            # The tests decide how it fails, by a file.
+            try:
+                with open(os.path.join(DIR, "fault")) as fault:
+                    fault = fault.read().strip()
+            except OSError:
+                fault = ""
+            if fault == "silent":
+                time.sleep(20)
+                return
+            if fault:
+                self.send_error(503)
+                return
+        if behaviour == "post-403" and not asked:
+            self.send_error(403)
+            return
+        if behaviour == "post-broken" and not asked:
+            return
+        if behaviour == "post-redirect":
+            self.send_response(302)
+            self.send_header("Location", self.path.replace("post-redirect", "good"))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        # id-pkix-ocsp-nonce
+        if behaviour == "nonce" and b"\x2b\x06\x01\x05\x05\x07\x30\x01\x02" not in request:
+            body = b"\x30\x03\x0a\x01\x06"
+            self.send_response(200)
+            self.send_header("Content-Type", "application/ocsp-response")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+            return
+        if behaviour == "crl-etag":
+            if self.headers["If-None-Match"] == '"v1"':
+                self.send_response(304)
+                self.send_header("ETag", '"v1"')
+                self.end_headers()
+                return
+            body = crl()
+            self.send_response(200)
+            self.send_header("ETag", '"v1"')
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+            return
         if behaviour == "huge":
             self.send_response(200)
             self.end_headers()

@@ -5,6 +5,7 @@
 //! here, whatever the files contain by now. The memory is shared with all processes forked later
 //! and is freed when the last of them ends; a state directory keeps the documents beyond that.
 
+mod answer_files;
 pub mod blocks;
 mod lock;
 mod state_file;
@@ -24,6 +25,7 @@ use self::blocks::Blocks;
 use self::lock::{is_alive, Lock};
 use crate::openssl_ext::shared_memory::{unnamed_file, SharedWords};
 
+pub use self::answer_files::AnswerFiles;
 pub use self::state_file::StateFile;
 
 /// Most bytes of documents that are kept.

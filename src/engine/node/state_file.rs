@@ -8,6 +8,7 @@ use std::process;
 
 use openssl::sha::sha256;
 
+use super::answer_files::AnswerFiles;
 use super::blocks::BlocksFile;
 use super::{Documents, Node, MAX_KEPT};
 use crate::text::hex;
@@ -164,6 +165,11 @@ impl StateFile {
             file: self.directory.join(name),
             directory: self.directory.clone(),
         }
+    }
+
+    /// The files beside it that keep signed answers.
+    pub fn answers(&self) -> AnswerFiles<'_> {
+        AnswerFiles::new(&self.directory)
     }
 
     /// Its path.

@@ -1,11 +1,15 @@
 //! The revocation status of a trusted certificate. The engine names the sources, the caller fetches
 //! them, and the engine evaluates the bytes.
 
+mod evidence;
 mod fetched_crls;
+
+use std::rc::Rc;
 
 use openssl::sha::Sha256;
 use openssl::x509::{X509Ref, X509};
 
+use super::node::AnswerFiles;
 use super::verdict::TrustResult;
 use super::Engine;
 use crate::certificate::{signed_content, Certificate};
@@ -16,6 +20,8 @@ use crate::trust::crl::{CrlExpiry, MAX_FETCHED};
 use crate::trust::{chain_ids, ocsp, revocation_urls, ChainIds, RevocationStatus, Verdict};
 use crate::Error;
 
+pub(super) use evidence::Evidence;
+use evidence::RevokingAnswer;
 use fetched_crls::Fetched;
 pub(super) use fetched_crls::FetchedCrls;
 
@@ -25,6 +31,12 @@ const REVOKED: i32 = 23;
 const NO_STATUS: i32 = 3;
 /// Seconds after which the local CRLs are evaluated again when they gave no status.
 const LOCAL_RETRY: i64 = 60;
+/// Most seconds before the end of a status at which it is fetched again.
+const MAX_REFRESH_AHEAD: i64 = 3600;
+/// Seconds after which a status that was not fetched again is requested once more.
+const REFRESH_RETRY: i64 = 5;
+/// Most statuses that wait for being fetched again.
+const MAX_REFRESHES: usize = 256;
 
 /// The revocation status of a certificate without its times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +48,9 @@ pub enum RevocationState {
     Good = 1,
     /// Revoked.
     Revoked = 2,
+    /// The sources have not responded yet. A request waits no longer where an unknown status lets
+    /// it in.
+    Pending = 4,
 }
 
 impl RevocationState {
@@ -45,6 +60,7 @@ impl RevocationState {
             RevocationState::Unknown,
             RevocationState::Good,
             RevocationState::Revoked,
+            RevocationState::Pending,
         ]
         .into_iter()
         .find(|state| *state as i32 == number)
@@ -60,13 +76,19 @@ pub struct CachedStatus {
     pub code: i32,
     /// Depth of the certificate that is revoked or has no status; 0 is the leaf.
     pub depth: u32,
-    /// When it was evaluated: it is not used if the clock is set back before that.
+    /// When it was evaluated, or the answer fetched: it is not used if the clock is set back before
+    /// that.
     from: i64,
     /// First second at which it must be fetched again.
     pub until: i64,
-    /// Whether it stays until a newer answer, also when no source answers: a signed revocation for
-    /// another reason than `certificateHold`.
-    lasting: bool,
+    /// First second at which it should be fetched again, while it still holds.
+    refresh_at: i64,
+    /// nextUpdate of the answer, `i64::MAX` without one.
+    pub next_update: i64,
+    /// thisUpdate of the answer.
+    pub this_update: i64,
+    /// Whether it is a revocation for the reason certificateHold.
+    pub hold: bool,
 }
 
 /// The result of evaluating the bytes of a source.
@@ -119,7 +141,7 @@ impl CachedStatus {
     /// A status that is evaluated at `now`.
     fn new(state: RevocationState, now: i64, until: i64) -> CachedStatus {
         let code = match state {
-            RevocationState::Unknown => NO_STATUS,
+            RevocationState::Unknown | RevocationState::Pending => NO_STATUS,
             RevocationState::Good => 0,
             RevocationState::Revoked => REVOKED,
         };
@@ -129,8 +151,18 @@ impl CachedStatus {
             depth: 0,
             from: now,
             until,
-            lasting: false,
+            refresh_at: i64::MAX,
+            next_update: until,
+            this_update: now,
+            hold: false,
         }
+    }
+
+    /// Makes it end at `until`, and be fetched again some time before.
+    fn end_at(&mut self, until: i64) {
+        self.until = until;
+        let ahead = (until.saturating_sub(self.from) / 5).min(MAX_REFRESH_AHEAD);
+        self.refresh_at = until.saturating_sub(ahead);
     }
 
     fn holds_at(&self, now: i64) -> bool {
@@ -200,10 +232,13 @@ fn has_source(leaf: &X509Ref) -> bool {
 }
 
 impl Engine {
+    /// The revocation status of a certificate whose chain is verified. `plan_id` is the plan that
+    /// `auth` is of, for a status that should be fetched again.
     pub(super) fn check_revocation_status(
         &self,
         auth: &Auth,
-        certificate: &Certificate,
+        plan_id: usize,
+        certificate: &Rc<Certificate>,
         verdict: Verdict,
         now: i64,
     ) -> Result<TrustResult, Error> {
@@ -220,13 +255,17 @@ impl Engine {
         };
         let ids = verdict.ids().ok_or(Error::NotFound)?;
         let issuer = verdict.cas().first();
-        if self
-            .revoked
-            .borrow_mut()
-            .until(*ids.leaf(), issuer, now)
-            .is_some()
-        {
+        let known = self.evidence.borrow_mut().find(*ids.leaf(), issuer, now);
+        if let (Some(known), Some(issuer)) = (known, issuer) {
             metrics::count(Event::StatusHit);
+            if known.is_refresh_due
+                && self
+                    .evidence
+                    .borrow_mut()
+                    .take_request(*ids.leaf(), issuer, now)
+            {
+                self.request_refresh(certificate, plan_id);
+            }
             return Ok(TrustResult::Untrusted(Verdict::refused(REVOKED, 0, now)));
         }
         let key = status_key(ids, revocation);
@@ -234,11 +273,24 @@ impl Engine {
             .statuses
             .borrow_mut()
             .find(&key)
-            .map(|(_, status)| *status);
-        let cached = cached.filter(|status| status.holds_at(now));
+            .map(|(slot, status)| (slot, *status));
+        let cached = cached.filter(|(_, status)| status.holds_at(now));
         metrics::count_look_up(cached.is_some(), Event::StatusHit, Event::StatusMiss);
+        let mut end = i64::MAX;
         let status = match cached {
-            Some(status) => status,
+            Some((slot, status)) => {
+                if status.refresh_at <= now {
+                    // It is requested again when it is read again.
+                    end = now.saturating_add(REFRESH_RETRY);
+                    if let Some(kept) = self.statuses.borrow_mut().get_mut(slot) {
+                        kept.refresh_at = end;
+                    }
+                    self.request_refresh(certificate, plan_id);
+                } else {
+                    end = status.refresh_at;
+                }
+                status
+            }
             None => match status_from_local_crls(auth, certificate, now)? {
                 Some(status) => {
                     self.statuses.borrow_mut().insert(key, status);
@@ -257,11 +309,54 @@ impl Engine {
             {
                 TrustResult::Untrusted(Verdict::refused(status.code, status.depth, now))
             }
-            RevocationState::Unknown | RevocationState::Good => TrustResult::Trusted {
-                until: verdict.until().min(status.until),
-                verdict,
-            },
+            RevocationState::Pending if strict => TrustResult::Pending,
+            RevocationState::Unknown | RevocationState::Pending | RevocationState::Good => {
+                TrustResult::Trusted {
+                    until: verdict.until().min(status.until).min(end),
+                    verdict,
+                }
+            }
         })
+    }
+
+    fn request_refresh(&self, certificate: &Rc<Certificate>, plan: usize) {
+        let mut refreshes = self.refreshes.borrow_mut();
+        // A status that finds no room is requested again some seconds later.
+        if refreshes.len() < MAX_REFRESHES {
+            let at = PlanRef {
+                plan,
+                epoch: self.epoch(),
+            };
+            refreshes.push_back((certificate.clone(), at));
+        }
+    }
+
+    /// A certificate whose status should be fetched again, while the one that is known serves.
+    pub fn take_refresh(&self) -> Option<(Rc<Certificate>, PlanRef)> {
+        let mut refreshes = self.refreshes.borrow_mut();
+        loop {
+            let (certificate, at) = refreshes.pop_front()?;
+            if at.epoch == self.epoch() {
+                return Some((certificate, at));
+            }
+        }
+    }
+
+    /// Keeps a signed answer in the state directory, or reads it; `None` without one.
+    pub fn with_answer_files<T>(
+        &self,
+        use_files: impl FnOnce(&AnswerFiles<'_>) -> std::io::Result<T>,
+    ) -> Option<Result<T, Error>> {
+        let file = self.state_file.borrow().clone()?;
+        let result = use_files(&file.answers());
+        Some(result.map_err(|error| Error::Misuse(error.to_string())))
+    }
+
+    /// Forgets all statuses but the evidence of revocations.
+    pub fn forget_statuses(&self) {
+        self.statuses.borrow_mut().clear();
+        self.refreshes.borrow_mut().clear();
+        self.evidence.borrow_mut().invalidate_decisions();
     }
 
     /// RevocationSource number `index` for the status of a client on a plan, OCSP before
@@ -292,8 +387,8 @@ impl Engine {
         })
     }
 
-    /// Evaluates the response of a source. A definite status is cached and returned. A large CRL is
-    /// parsed on another thread first.
+    /// Evaluates the response of a source, which was fetched at `fetched`. A definite status is
+    /// cached and returned. A large CRL is parsed on another thread first.
     ///
     /// # Errors
     /// Why the bytes give no status, for the log.
@@ -303,54 +398,57 @@ impl Engine {
         at: PlanRef,
         source: &RevocationSource,
         bytes: &[u8],
+        fetched: i64,
         now: i64,
     ) -> Result<SourceResult, Error> {
         let answer = self.with_chain(certificate, at, now, |auth, chain| {
             let (Some(leaf), Some(issuer)) = (chain.first(), chain.get(1)) else {
-                return Ok(Some(RevocationStatus::Unknown(
-                    "the chain has no issuer".to_owned(),
-                )));
+                let why = "the chain has no issuer".to_owned();
+                return Ok(Some((RevocationStatus::Unknown(why), i64::MIN)));
             };
             Ok(match source {
-                RevocationSource::Ocsp { request, .. } => Some(ocsp::evaluate(
-                    bytes,
-                    request,
-                    leaf,
-                    issuer,
-                    auth.store.auth_level(),
-                    now,
-                )),
+                RevocationSource::Ocsp { request, .. } => {
+                    let (level, max_age) = (auth.store.auth_level(), auth.revocation.ocsp_max_age);
+                    let dated =
+                        ocsp::evaluate_dated(bytes, request, leaf, issuer, level, max_age, now);
+                    Some((dated.status, dated.this_update))
+                }
                 RevocationSource::Crl { .. } => {
                     let mut crls = self.fetched_crls.borrow_mut();
                     match crls.get(bytes, issuer, MAX_FETCHED) {
-                        Ok(Fetched::Ready(crl)) => Some(crl.status(leaf, issuer, now)),
+                        Ok(Fetched::Ready(crl)) => {
+                            Some((crl.status(leaf, issuer, now), crl.this_update()))
+                        }
                         Ok(Fetched::Parsing) => None,
-                        Err(why) => Some(RevocationStatus::Unknown(why)),
+                        Err(why) => Some((RevocationStatus::Unknown(why), i64::MIN)),
                     }
                 }
             })
         })?;
-        let Some(answer) = answer else {
+        let Some((answer, this_update)) = answer else {
             return Ok(SourceResult::Parsing);
         };
         let status = match answer {
             RevocationStatus::Good { until } => {
-                CachedStatus::new(RevocationState::Good, now, until)
+                CachedStatus::new(RevocationState::Good, fetched.min(now), until)
             }
             RevocationStatus::Revoked { until, reason, .. } => CachedStatus {
-                lasting: reason != "certificateHold",
-                ..CachedStatus::new(RevocationState::Revoked, now, until)
+                hold: reason == "certificateHold",
+                ..CachedStatus::new(RevocationState::Revoked, fetched.min(now), until)
             },
             RevocationStatus::Unknown(why) => return Err(Error::Misuse(why)),
+        };
+        let status = CachedStatus {
+            this_update,
+            ..status
         };
         self.cache_status(certificate, at, status, now)
             .map(SourceResult::Status)
     }
 
-    /// Caches a status that another worker evaluated, or that no source answered, for at most the
-    /// time that the plan allows. A revoked certificate stays revoked to the end of that time,
-    /// whatever `state` is: a response that arrives late may be older. Returns the status that is
-    /// cached.
+    /// Caches a status for at most the time that the plan allows: that no source answered. Neither
+    /// the evidence of a revocation nor a status that still holds is replaced by "unknown".
+    /// Returns the status that counts.
     pub fn set_revocation_status(
         &self,
         certificate: &Certificate,
@@ -371,42 +469,69 @@ impl Engine {
     ) -> Result<CachedStatus, Error> {
         self.with_chain(certificate, at, now, |auth, chain| {
             let key = chain_status_key(chain, &auth.revocation)?;
-            let limit = now.saturating_add(auth.revocation.ttl);
+            let ttl = auth.revocation.ttl;
             // A local CRL that takes effect or expires may change the status.
             let crls = auth.revocation.crls.as_ref();
-            let limit = limit.min(crls.map_or(i64::MAX, |crls| crls.next_change(now)));
+            let change = crls.map_or(i64::MAX, |crls| crls.next_change(now));
+            let limit = status.from.saturating_add(ttl).min(change);
             // An answer within the tolerated clock skew after nextUpdate holds for one second.
-            status.until = status.until.min(limit).max(now.saturating_add(1));
+            status.end_at(status.until.min(limit).max(now.saturating_add(1)));
             if let [leaf, issuer, ..] = chain {
                 let (leaf, issuer) = (
                     signed_content::tbs_sha256(leaf)?,
                     signed_content::ca_id(issuer)?,
                 );
-                let mut revoked = self.revoked.borrow_mut();
-                if status.state == RevocationState::Revoked {
-                    revoked.add(leaf, issuer, status.until, now);
-                } else if let Some(until) = revoked.until(leaf, Some(&issuer), now) {
-                    return Ok(CachedStatus::new(RevocationState::Revoked, now, until));
+                let mut evidence = self.evidence.borrow_mut();
+                match status.state {
+                    RevocationState::Revoked => {
+                        let answer = RevokingAnswer {
+                            this_update: status.this_update,
+                            until: status.until,
+                            end: if status.hold {
+                                status.next_update
+                            } else {
+                                i64::MAX
+                            },
+                        };
+                        if evidence.add_revoked(leaf, issuer, answer, now) {
+                            // It is not among the statuses, as it is the same under every policy.
+                            return Ok(status);
+                        }
+                        return Err(Error::Misuse(
+                            "revokes the certificate, and is older than another answer, by which \
+                             it is good"
+                                .to_owned(),
+                        ));
+                    }
+                    RevocationState::Good => {
+                        evidence.add_good(leaf, issuer, status.this_update, now);
+                    }
+                    RevocationState::Unknown | RevocationState::Pending => {}
+                }
+                if let Some(known) = evidence.find(leaf, Some(&issuer), now) {
+                    // Not the status of this answer: it must not replace the one that revokes.
+                    return Ok(CachedStatus {
+                        this_update: i64::MIN,
+                        ..CachedStatus::new(RevocationState::Revoked, now, known.until)
+                    });
                 }
             }
+            if status.state == RevocationState::Good && limit <= now && status.from < now {
+                // Fetched too long ago: the caller decides whether to use it nevertheless.
+                status.until = limit;
+                return Ok(status);
+            }
             let mut statuses = self.statuses.borrow_mut();
-            let cached = statuses.find(&key).map(|(_, status)| *status);
-            match (cached, status.state) {
-                // Another request received a response in the meantime.
-                (Some(cached), RevocationState::Unknown)
-                    if cached.state != RevocationState::Unknown && cached.holds_at(now) =>
-                {
-                    return Ok(cached);
+            if status.state != RevocationState::Good {
+                // Another request may have received a response in the meantime.
+                let cached = statuses.find(&key).map(|(_, status)| *status);
+                if let Some(cached) = cached.filter(|cached| cached.holds_at(now)) {
+                    if cached.state == RevocationState::Good {
+                        return Ok(cached);
+                    }
                 }
-                (Some(cached), RevocationState::Unknown) if cached.lasting => {
-                    status = CachedStatus {
-                        from: status.from,
-                        until: status.until,
-                        ..cached
-                    };
-                }
-                (Some(cached), RevocationState::Revoked) => status.lasting |= cached.lasting,
-                _ => {}
+                // The sources are asked again by the caller, not ahead.
+                status.refresh_at = i64::MAX;
             }
             statuses.insert(key, status);
             Ok(status)

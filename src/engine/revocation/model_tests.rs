@@ -1,5 +1,5 @@
 //! Compares the revocation status with a model, while fetches, reloads, local shortages and changes
-//! of the clock happen in random order.
+//! of the clock, forward and back, happen in random order.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -73,45 +73,85 @@ impl Options {
     }
 }
 
+/// A status with the time of its answer and its end.
+#[derive(Clone, Copy)]
+struct Kept {
+    state: RevocationState,
+    from: i64,
+    until: i64,
+}
+
 /// The status that the engine must have by the rules alone.
 #[derive(Default)]
 struct Model {
-    /// Until when the certificate is revoked.
-    revoked: i64,
-    statuses: HashMap<(bool, i64), (RevocationState, i64)>,
+    /// thisUpdate of the newest answer since the first that revokes, and whether it revokes.
+    evidence: Option<(i64, bool)>,
+    statuses: HashMap<(bool, i64), Kept>,
 }
 
 impl Model {
+    fn is_revoked(&self) -> bool {
+        self.evidence.is_some_and(|(_, revokes)| revokes)
+    }
+
     fn outcome(&self, options: Options, now: i64) -> Outcome {
-        if now < self.revoked {
+        if self.is_revoked() {
             return Outcome::Refused;
         }
         match self.statuses.get(&options.key()) {
-            Some((state, until)) if now < *until => match state {
+            Some(kept) if kept.from <= now && now < kept.until => match kept.state {
                 RevocationState::Good => Outcome::Pass,
                 RevocationState::Revoked => Outcome::Refused,
                 RevocationState::Unknown if options.strict => Outcome::Refused,
                 RevocationState::Unknown => Outcome::Pass,
+                RevocationState::Pending => Outcome::Pending,
             },
             _ => Outcome::Pending,
         }
     }
 
-    fn set_status(&mut self, options: Options, state: RevocationState, until: i64, now: i64) {
-        if state == RevocationState::Revoked {
-            self.revoked = self.revoked.max(until);
-        } else if now < self.revoked {
-            return;
+    /// An answer with a signature; returns whether it counts.
+    fn answer(&mut self, options: Options, answer: CachedStatus, now: i64) -> bool {
+        let dated = answer.this_update.min(now);
+        match (answer.state, self.evidence) {
+            (RevocationState::Revoked, Some((newest, false))) if dated < newest => false,
+            (RevocationState::Revoked, known) => {
+                let newest = match known {
+                    Some((newest, true)) => newest.max(dated),
+                    _ => dated,
+                };
+                self.evidence = Some((newest, true));
+                true
+            }
+            (_, Some((newest, true))) if dated <= newest => false,
+            (_, known) => {
+                if let Some((_, true)) = known {
+                    self.evidence = Some((dated, false));
+                }
+                let until = (now + options.ttl).min(answer.next_update).max(now + 1);
+                let kept = Kept {
+                    state: RevocationState::Good,
+                    from: now,
+                    until,
+                };
+                self.statuses.insert(options.key(), kept);
+                true
+            }
         }
+    }
+
+    fn no_answer(&mut self, options: Options, until: i64, now: i64) {
         let known = self.statuses.get(&options.key());
-        let definite =
-            |known: &(RevocationState, i64)| known.0 != RevocationState::Unknown && now < known.1;
-        // A newer answer ends a revocation; a missing answer does not.
-        if let (RevocationState::Unknown, Some((RevocationState::Revoked, _))) = (state, known) {
-            self.statuses
-                .insert(options.key(), (RevocationState::Revoked, until));
-        } else if state != RevocationState::Unknown || !known.is_some_and(definite) {
-            self.statuses.insert(options.key(), (state, until));
+        let holds = |known: &Kept| {
+            known.state != RevocationState::Unknown && known.from <= now && now < known.until
+        };
+        if !self.is_revoked() && !known.is_some_and(holds) {
+            let kept = Kept {
+                state: RevocationState::Unknown,
+                from: now,
+                until,
+            };
+            self.statuses.insert(options.key(), kept);
         }
     }
 }
@@ -129,10 +169,18 @@ struct Fetch<'w> {
 struct World {
     leaf: String,
     ca: String,
-    /// The responses of the sources, by status.
-    good: Vec<u8>,
-    revoked: [Vec<u8>; 2],
+    /// Answers of the sources: the number of the source and the bytes. Two are "revoked", the
+    /// others are an older and a newer CRL that does not list the certificate.
+    answers: [(usize, Vec<u8>); 4],
     start: i64,
+}
+
+/// A time in the format of `openssl ca`.
+fn generalized_time(seconds: i64) -> String {
+    let time = crate::certificate::time::rfc3339(seconds, "Z");
+    time.chars()
+        .filter(|c| c.is_ascii_alphanumeric() && *c != 'T')
+        .collect()
 }
 
 impl World {
@@ -144,16 +192,21 @@ impl World {
              authorityInfoAccess = OCSP;URI:http://ocsp.example.com/\n\
              crlDistributionPoints = URI:http://ca.example.com/ca.crl\n",
         );
-        let good = ca.crl("", &[]);
+        let start = test_ca::now() + 1000;
+        let crl = |dated: i64| {
+            let times = [generalized_time(dated), generalized_time(start + 5000)];
+            let options = ["-crl_lastupdate", &times[0], "-crl_nextupdate", &times[1]];
+            ca.crl("", &options)
+        };
+        let (old, new) = (crl(start - 7200), crl(start + 40));
         ca.add_to_database(&leaf.x509, 'R', "200101000000Z");
         let request = crate::trust::ocsp::request(&leaf.x509, &ca.x509, false).unwrap();
         let decision = ca.ocsp(&request, &ca.file(), &["-nmin", "600"]);
         World {
             leaf: base64::encode_block(&leaf.x509.to_der().unwrap()),
             ca: String::from_utf8(ca.x509.to_pem().unwrap()).unwrap(),
-            good,
-            revoked: [decision, ca.crl("", &[])],
-            start: test_ca::now(),
+            answers: [(0, decision), (1, crl(start - 3600)), (1, old), (1, new)],
+            start,
         }
     }
 
@@ -193,7 +246,7 @@ impl World {
                     "reload"
                 }
                 1 => {
-                    now += [1, 7, 25][random.below(3)];
+                    now += [1, 7, 25, -10][random.below(4)];
                     "clock"
                 }
                 2 | 3 => {
@@ -211,9 +264,7 @@ impl World {
                         started: begun,
                         key: &key,
                     };
-                    self.end(fetch, at, now, &mut random, |state, until| {
-                        model.set_status(options, state, until, now);
-                    })
+                    self.end(fetch, at, options, now, &mut random, &mut model)
                 }
                 _ => "access",
             };
@@ -239,9 +290,10 @@ impl World {
         &self,
         fetch: Fetch<'_>,
         at: PlanRef,
+        options: Options,
         now: i64,
         random: &mut Random,
-        mut settled: impl FnMut(RevocationState, i64),
+        model: &mut Model,
     ) -> &'static str {
         let Fetch {
             engine,
@@ -275,34 +327,48 @@ impl World {
             }
             return "void";
         }
-        let (index, bytes): (usize, &[u8]) = match kind {
-            0 => (0, &self.revoked[0]),
-            1 => (1, &self.revoked[1]),
-            2 | 3 => (1, &self.good),
-            _ => (0, b"garbage"),
-        };
+        let garbage = (0, b"garbage".to_vec());
+        let (index, bytes) = self.answers.get(kind).unwrap_or(&garbage);
         let source: RevocationSource = engine
-            .revocation_source(certificate, begun, index, now)
+            .revocation_source(certificate, begun, *index, now)
             .unwrap()
             .unwrap();
-        match engine.check_revocation_response(certificate, begun, &source, bytes, now) {
+        let none = |model: &mut Model| {
+            failed(engine).unwrap();
+            model.no_answer(options, now + 5, now);
+            "failure"
+        };
+        match engine.check_revocation_response(certificate, begun, &source, bytes, now, now) {
             Ok(result) => {
                 let status = result.status();
-                assert!(status.until > now);
-                if kind < 2 {
-                    assert_eq!(status.state, RevocationState::Revoked);
-                    settled(RevocationState::Revoked, status.until);
-                    return "revoked";
+                assert!(status.until > now || status.state == RevocationState::Revoked);
+                let answer = CachedStatus {
+                    this_update: status.this_update,
+                    ..status
+                };
+                match (kind, status.state) {
+                    (0 | 1, RevocationState::Revoked) => {
+                        assert!(model.answer(options, answer, now));
+                        "revoked"
+                    }
+                    (2 | 3, RevocationState::Good) => {
+                        assert!(model.answer(options, answer, now));
+                        "good"
+                    }
+                    // An answer that is not newer than the evidence of the revocation.
+                    (2 | 3, RevocationState::Revoked) => {
+                        assert!(model.is_revoked());
+                        "older"
+                    }
+                    other => panic!("{other:?}"),
                 }
-                if status.state == RevocationState::Good {
-                    settled(RevocationState::Good, status.until);
-                }
-                "good"
             }
-            Err(Error::Misuse(_)) => {
-                failed(engine).unwrap();
-                settled(RevocationState::Unknown, now + 5);
-                "failure"
+            Err(Error::Misuse(why)) => {
+                if kind < 2 {
+                    assert!(why.contains("older than another answer"), "{why}");
+                    assert!(!model.is_revoked());
+                }
+                none(model)
             }
             Err(error) => panic!("{error}"),
         }
@@ -320,11 +386,11 @@ fn a_certificate_that_was_found_revoked_does_not_pass_whatever_else_happens_in_a
     }
     // The random runs covered every case of the model.
     for what in [
-        "reload", "clock", "fetch", "access", "shortage", "void", "revoked", "good", "failure",
-        "passed", "refused", "pending",
+        "reload", "clock", "fetch", "access", "shortage", "void", "revoked", "good", "older",
+        "failure", "passed", "refused", "pending",
     ] {
         assert!(
-            seen.get(what).is_some_and(|count| *count > 200),
+            seen.get(what).is_some_and(|count| *count > 100),
             "{what}: {seen:?}"
         );
     }
@@ -367,9 +433,13 @@ fn a_certificate_revoked_under_one_policy_is_refused_under_the_next_without_aski
         .revocation_source(&certificate, at, 0, now)
         .unwrap()
         .unwrap();
-    let judged =
-        engine.check_revocation_response(&certificate, at, &source, &world.revoked[0], now);
-    assert_eq!(judged.unwrap().status().until, now + 60);
+    let answer = |source: &RevocationSource, at, number: usize, now| {
+        let bytes = &world.answers[number].1;
+        let result = engine.check_revocation_response(&certificate, at, source, bytes, now, now);
+        result.map(SourceResult::status)
+    };
+    let judged = answer(&source, at, 0, now);
+    assert_eq!(judged.unwrap().until, now + 60);
     options.ssl_verify = true;
     let at = load(options);
     assert_eq!(decide(at, now + 59), Outcome::Refused);
@@ -378,8 +448,8 @@ fn a_certificate_revoked_under_one_policy_is_refused_under_the_next_without_aski
         .revocation_source(&certificate, at, 1, now)
         .unwrap()
         .unwrap();
-    let judged = engine.check_revocation_response(&certificate, at, &source, &world.good, now + 59);
-    assert_eq!(judged.unwrap().status().state, RevocationState::Revoked);
+    let judged = answer(&source, at, 2, now + 59);
+    assert_eq!(judged.unwrap().state, RevocationState::Revoked);
     let settled = engine.set_revocation_status(
         &certificate,
         at,
@@ -389,5 +459,15 @@ fn a_certificate_revoked_under_one_policy_is_refused_under_the_next_without_aski
     );
     assert_eq!(settled.unwrap().state, RevocationState::Revoked);
     assert_eq!(decide(at, now + 59), Outcome::Refused);
-    assert_eq!(decide(at, now + 60), Outcome::Pending);
+    // The answer has ended: a newer one is requested, every five seconds, and until it is there
+    // the certificate stays revoked.
+    assert!(engine.take_refresh().is_none());
+    for (later, requested) in [(60, true), (64, false), (65, true), (50_000, true)] {
+        let decided = decide(at, now + later);
+        assert_eq!(decided, Outcome::Refused);
+        assert_eq!(engine.take_refresh().is_some(), requested, "{later}");
+    }
+    let judged = answer(&source, at, 3, now + 70);
+    assert_eq!(judged.unwrap().state, RevocationState::Good);
+    assert_eq!(decide(at, now + 70), Outcome::Pass);
 }

@@ -44,7 +44,7 @@ fn certificate(ca: &TestCa) -> Certificate {
 }
 
 #[test]
-fn set_revocation_status_only_a_newer_answer_ends_a_revocation() {
+fn set_revocation_status_does_not_end_a_revocation_but_a_hold() {
     let source = RevocationSource::Crl {
         url: "http://a.example/".to_owned(),
     };
@@ -52,38 +52,57 @@ fn set_revocation_status_only_a_newer_answer_ends_a_revocation() {
         let ca = TestCa::new();
         let (engine, at) = engine(&ca, &[], 60);
         let client = certificate(&ca);
-        let good = ca.crl("", &[]);
         ca.add_to_database(
             &client.leaf().to_owned(),
             'R',
             &format!("260102030405Z,{reason}"),
         );
-        let (now, bytes) = (now() + 1, ca.crl("", &[]));
+        let (now, bytes) = (now() + 1, ca.crl("", &["-crlsec", "3600"]));
         let status = engine
-            .check_revocation_response(&client, at, &source, &bytes, now)
+            .check_revocation_response(&client, at, &source, &bytes, now, now)
             .unwrap()
             .status();
         assert_eq!(
             (status.state, status.until),
             (RevocationState::Revoked, now + 60)
         );
-        // The caller stores the status of the source, and later that no source answers.
-        let set_status = |state, now| {
-            engine
-                .set_revocation_status(&client, at, state, now + 5, now)
-                .unwrap()
+        let unknown = |now| {
+            let state = RevocationState::Unknown;
+            let status = engine.set_revocation_status(&client, at, state, now + 5, now);
+            status.unwrap().state
         };
-        set_status(RevocationState::Revoked, now);
-        let later = set_status(RevocationState::Unknown, now + 100);
-        assert_eq!(later.state == RevocationState::Revoked, lasting, "{reason}");
-        assert_eq!(later.until, now + 105);
-        let status = engine.check_revocation_response(&client, at, &source, &good, now + 200);
-        assert_eq!(status.unwrap().status().state, RevocationState::Good);
-        assert_eq!(
-            set_status(RevocationState::Unknown, now + 300).state,
-            RevocationState::Unknown
-        );
+        // A hold counts until its nextUpdate, longer than cert_cache_ttl.
+        assert_eq!(unknown(now + 100), RevocationState::Revoked);
+        assert_eq!(unknown(now + 3000), RevocationState::Revoked);
+        let hour_later = unknown(now + 3700);
+        assert_eq!(hour_later == RevocationState::Revoked, lasting, "{reason}");
     }
+}
+
+#[test]
+fn check_revocation_response_is_cached_from_the_time_of_the_fetch() {
+    let source = RevocationSource::Crl {
+        url: "http://a.example/".to_owned(),
+    };
+    let ca = TestCa::new();
+    let (engine, at) = engine(&ca, &[], 60);
+    let client = certificate(&ca);
+    let (bytes, now) = (ca.crl("", &[]), now() + 1);
+    let check = |fetched| {
+        let status =
+            engine.check_revocation_response(&client, at, &source, &bytes, fetched, now + 50);
+        status.unwrap().status().until
+    };
+    assert_eq!(check(now), now + 60);
+    assert_eq!(check(now + 50), now + 110);
+    // Fetched while the clock was ahead.
+    assert_eq!(check(now + 1000), now + 110);
+    // Fetched longer ago than cert_cache_ttl: it does not count by itself.
+    engine.forget_statuses();
+    assert_eq!(check(now - 1000), now - 940);
+    let unknown = RevocationState::Unknown;
+    let status = engine.set_revocation_status(&client, at, unknown, now + 60, now + 51);
+    assert_eq!(status.unwrap().state, unknown);
 }
 
 #[test]
@@ -124,7 +143,7 @@ fn set_revocation_status_from_the_future_is_not_used_unless_revoked() {
     );
     let bytes = ca.crl("", &[]);
     let ahead =
-        engine.check_revocation_response(&client, at, &source, &bytes, now + 2 + ahead_by / 2);
+        engine.check_revocation_response(&client, at, &source, &bytes, now, now + 2 + ahead_by / 2);
     assert_eq!(ahead.unwrap().status().state, RevocationState::Revoked);
     assert_eq!(
         set_status(RevocationState::Unknown, now + 3).state,
@@ -185,12 +204,12 @@ fn check_trust_asks_the_status_of_a_pinned_certificate_only_if_it_names_sources(
     std::fs::create_dir_all(&dir).unwrap();
     let (pins, crl) = (dir.join("pins.pem"), dir.join("list.crl"));
     let ca = TestCa::new();
-    let plain = certificate(&ca);
+    let plain = Rc::new(certificate(&ca));
     let sourced = ca.issue(
         "sourced",
         "extendedKeyUsage=clientAuth\nauthorityInfoAccess=OCSP;URI:http://a.example/",
     );
-    let sourced = Certificate::new(sourced.x509, stack(&[])).unwrap();
+    let sourced = Rc::new(Certificate::new(sourced.x509, stack(&[])).unwrap());
     let text = [plain.pem().unwrap(), sourced.pem().unwrap()].concat();
     std::fs::write(&pins, text).unwrap();
     ca.add_to_database(&plain.leaf().to_owned(), 'R', "260102030405Z,keyCompromise");
@@ -218,12 +237,13 @@ fn check_trust_asks_the_status_of_a_pinned_certificate_only_if_it_names_sources(
         engine
     };
     let now = now() + 1;
-    let outcome = |engine: &Engine, certificate: &Certificate| {
+    let outcome = |engine: &Engine, certificate: &Rc<Certificate>| {
         let policy = engine.policy().unwrap();
-        let plan = &policy.plans[policy.routes.find("a").unwrap()];
+        let plan_id = policy.routes.find("a").unwrap();
+        let plan = &policy.plans[plan_id];
         let auth = plan.auth.as_ref().unwrap();
         match engine
-            .check_trust(None, auth, &auth.store, None, certificate, now)
+            .check_trust(None, (auth, plan_id), &auth.store, None, certificate, now)
             .unwrap()
         {
             TrustResult::Trusted { verdict, .. } => (true, verdict.code()),

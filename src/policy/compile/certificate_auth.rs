@@ -118,8 +118,12 @@ impl<'t> AuthBuilder<'_, 't, '_> {
         }
         let crls_digest = crls.as_ref().map_or([0; 32], |crls| crls.digest());
         let fetch_options = format!(
-            "{} {} {:?} {:?}",
-            config.ssl_verify, config.http_timeout, config.http_proxy, config.https_proxy
+            "{} {} {:?} {:?} {}",
+            config.ssl_verify,
+            config.http_timeout,
+            config.http_proxy,
+            config.https_proxy,
+            config.ocsp_max_age
         );
         let mut key = [&store.digest()[..], &crls_digest, fetch_options.as_bytes()].concat();
         for domain in trust_domains.iter() {
@@ -137,6 +141,8 @@ impl<'t> AuthBuilder<'_, 't, '_> {
                 mode: config.revocation,
                 ttl: config.cert_cache_ttl.into(),
                 http_timeout: config.http_timeout,
+                status_wait: config.status_wait.unwrap_or(config.http_timeout),
+                ocsp_max_age: config.ocsp_max_age.into(),
                 ssl_verify: config.ssl_verify,
                 http_proxy: config.http_proxy.clone(),
                 https_proxy: config.https_proxy.clone(),

@@ -44,6 +44,10 @@ pub(in crate::policy) struct MtlsAuth<'t> {
     pub cert_cache_ttl: u32,
     /// In milliseconds.
     pub http_timeout: u32,
+    /// In milliseconds; `None` for `http_timeout`.
+    pub status_wait: Option<u32>,
+    /// In seconds.
+    pub ocsp_max_age: u32,
     pub ssl_verify: bool,
     pub http_proxy: Option<Proxy>,
     pub https_proxy: Option<Proxy>,
@@ -73,6 +77,8 @@ impl Default for MtlsAuth<'_> {
             revocation: RevocationMode::IgnoreCaError,
             cert_cache_ttl: 60_000,
             http_timeout: 30_000,
+            status_wait: None,
+            ocsp_max_age: 86_400,
             ssl_verify: true,
             http_proxy: None,
             https_proxy: None,
@@ -110,6 +116,8 @@ impl PartialEq for IgnoringPositions<'_, '_> {
             revocation,
             cert_cache_ttl,
             http_timeout,
+            status_wait,
+            ocsp_max_age,
             ssl_verify,
             http_proxy,
             https_proxy,
@@ -132,6 +140,8 @@ impl PartialEq for IgnoringPositions<'_, '_> {
             && *revocation == other.revocation
             && *cert_cache_ttl == other.cert_cache_ttl
             && *http_timeout == other.http_timeout
+            && *status_wait == other.status_wait
+            && *ocsp_max_age == other.ocsp_max_age
             && *ssl_verify == other.ssl_verify
             && *http_proxy == other.http_proxy
             && *https_proxy == other.https_proxy
@@ -183,6 +193,8 @@ const MTLS_AUTH: Schema = Schema {
         "resumption",
         "revocation_check_mode",
         "http_timeout",
+        "status_wait",
+        "ocsp_max_age",
         "cert_cache_ttl",
         "cache_ttl",
         "http_proxy_host",
@@ -325,6 +337,8 @@ impl<'t> DocumentReader<'t, '_> {
         };
         number("http_timeout", &mut config.http_timeout);
         number("cert_cache_ttl", &mut config.cert_cache_ttl);
+        number("ocsp_max_age", &mut config.ocsp_max_age);
+        config.status_wait = self.integer(object, path, "status_wait", 0, MAX_TIME);
         if let Some(ssl_verify) = self.boolean(object, path, "ssl_verify") {
             config.ssl_verify = ssl_verify;
         }

@@ -134,6 +134,11 @@ impl Crl {
         Ok(RevocationStatus::Good { until: next_update })
     }
 
+    /// thisUpdate, in seconds since the epoch.
+    pub fn this_update(&self) -> i64 {
+        self.parsed.this_update
+    }
+
     /// nextUpdate, in seconds since the epoch.
     pub fn next_update(&self) -> Option<i64> {
         self.parsed.next_update

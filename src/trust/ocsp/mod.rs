@@ -40,9 +40,12 @@ pub const MAX_RESPONSE: usize = 64 * 1024;
 /// Longest URL of a GET request, in bytes. A longer request is sent with POST (RFC 5019 section 5).
 pub const MAX_GET: usize = 255;
 
-/// Seconds for which a response without nextUpdate is valid. Such a responder has newer information
-/// at any time (RFC 6960 section 4.2.2.1), so an old response may be a replay.
-const MAX_AGE: i64 = 3600;
+/// Seconds for which a response without nextUpdate is cached: such a responder has newer information
+/// at any time (RFC 6960 section 4.2.2.1).
+const CACHE_WITHOUT_END: i64 = 3600;
+
+/// Default of `ocsp_max_age`.
+pub const MAX_AGE: i64 = 86_400;
 
 /// certificateHold (RFC 5280 section 5.3.1).
 const HOLD: i32 = 6;
@@ -74,6 +77,16 @@ pub fn request(certificate: &X509Ref, issuer: &X509Ref, nonce: bool) -> Result<V
     Ok(request.to_der()?)
 }
 
+/// The DER of the same request with a nonce, for a responder that answers no other (RFC 9654).
+///
+/// # Errors
+/// When `request` is not an OCSPRequest.
+pub fn with_nonce(request: &[u8]) -> Result<Vec<u8>, Error> {
+    let mut request = OcspRequest::from_der(request)?;
+    ext::add_nonce(&mut request)?;
+    Ok(request.to_der()?)
+}
+
 /// The URL for sending the request to `responder` with GET; `None` when POST must be used.
 pub fn get_url(responder: &str, request: &[u8]) -> Option<String> {
     if responder.contains('?') {
@@ -88,11 +101,16 @@ pub fn get_url(responder: &str, request: &[u8]) -> Option<String> {
     (url.len() <= MAX_GET).then_some(url)
 }
 
-/// The status of `certificate` at `now` according to `response`.
-///
-/// `request` is the request that was sent; when it and the response have nonces, these must be
-/// equal. `issuer` is the next certificate of the verified chain. `auth_level` is the OpenSSL
-/// security level that the certificate of a delegated responder must meet.
+/// A status, with the thisUpdate of the answer that it is from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatedStatus {
+    /// The status.
+    pub status: RevocationStatus,
+    /// thisUpdate in seconds since the epoch; 0 where it is unreadable.
+    pub this_update: i64,
+}
+
+/// [`evaluate_dated`] with the default of `max_age`.
 pub fn evaluate(
     response: &[u8],
     request: &[u8],
@@ -101,10 +119,48 @@ pub fn evaluate(
     auth_level: u32,
     now: i64,
 ) -> RevocationStatus {
-    let status = status(response, request, certificate, issuer, auth_level, now);
+    let dated = evaluate_dated(
+        response,
+        request,
+        certificate,
+        issuer,
+        auth_level,
+        MAX_AGE,
+        now,
+    );
+    dated.status
+}
+
+/// The status of `certificate` at `now` according to `response`.
+///
+/// `request` is the request that was sent; when it and the response have nonces, these must be
+/// equal. `issuer` is the next certificate of the verified chain. `auth_level` is the OpenSSL
+/// security level that the certificate of a delegated responder must meet. `max_age` is the greatest
+/// age in seconds of thisUpdate in a response without nextUpdate that makes a certificate good.
+pub fn evaluate_dated(
+    response: &[u8],
+    request: &[u8],
+    certificate: &X509Ref,
+    issuer: &X509Ref,
+    auth_level: u32,
+    max_age: i64,
+    now: i64,
+) -> DatedStatus {
+    let status = status(
+        response,
+        request,
+        certificate,
+        issuer,
+        auth_level,
+        max_age,
+        now,
+    );
     // Errors must not remain in OpenSSL's queue, because nginx would report them.
     ErrorStack::get();
-    status.unwrap_or_else(|why| RevocationStatus::Unknown(format!("OCSP response {why}")))
+    status.unwrap_or_else(|why| DatedStatus {
+        status: RevocationStatus::Unknown(format!("OCSP response {why}")),
+        this_update: 0,
+    })
 }
 
 fn status(
@@ -113,8 +169,9 @@ fn status(
     certificate: &X509Ref,
     issuer: &X509Ref,
     auth_level: u32,
+    max_age: i64,
     now: i64,
-) -> Result<RevocationStatus, String> {
+) -> Result<DatedStatus, String> {
     if response.len() > MAX_RESPONSE {
         return Err(format!(
             "of {} bytes is over the limit of {MAX_RESPONSE}",
@@ -147,11 +204,12 @@ fn status(
         if single.status != OcspCertStatus::REVOKED {
             continue;
         }
-        let (until, in_force) = match times(single) {
+        let (this_update, until, in_force) = match times(single, max_age) {
             Ok((this_update, until)) => {
-                (until, in_force(this_update, until, now, CLOCK_SKEW).is_ok())
+                let in_force = in_force(this_update, until, now, CLOCK_SKEW).is_ok();
+                (this_update, until, in_force)
             }
-            Err(_) => (now, false),
+            Err(_) => (0, now, false),
         };
         let accepted = match single.reason {
             HOLD => {
@@ -165,11 +223,19 @@ fn status(
             }
         };
         if accepted {
-            return Ok(RevocationStatus::Revoked {
+            let until = match single.next_update {
+                Some(_) => until,
+                None => until.min(now.saturating_add(CACHE_WITHOUT_END)),
+            };
+            let status = RevocationStatus::Revoked {
                 until: revoked_until(until, now),
                 // An unreadable date does not invalidate the revocation.
                 since: single.revoked_at.and_then(|since| time(since).ok()),
                 reason: reason_name(single.reason.into()),
+            };
+            return Ok(DatedStatus {
+                status,
+                this_update,
             });
         }
     }
@@ -195,10 +261,23 @@ fn status(
             ))
         }
     };
-    let (this_update, until) = times(single)?;
+    let (this_update, until) = times(single, max_age)?;
+    if single.next_update.is_none() && until <= now.saturating_sub(CLOCK_SKEW) {
+        return Err(format!(
+            "has no nextUpdate, and a thisUpdate of {} s ago, over the ocsp_max_age of {max_age} s",
+            now.saturating_sub(this_update)
+        ));
+    }
     in_force(this_update, until, now, CLOCK_SKEW)?;
+    let until = match single.next_update {
+        Some(_) => until,
+        None => until.min(now.saturating_add(CACHE_WITHOUT_END)),
+    };
     match single.status {
-        OcspCertStatus::GOOD => Ok(RevocationStatus::Good { until }),
+        OcspCertStatus::GOOD => Ok(DatedStatus {
+            status: RevocationStatus::Good { until },
+            this_update,
+        }),
         _ => Err("has the certificate status unknown".to_owned()),
     }
 }
@@ -259,12 +338,12 @@ fn is_issued_by(
 }
 
 /// thisUpdate, and the second at which the single response ends.
-fn times(single: &ext::SingleResponse<'_>) -> Result<(i64, i64), String> {
+fn times(single: &ext::SingleResponse<'_>, max_age: i64) -> Result<(i64, i64), String> {
     let this_update = single.this_update.ok_or_else(|| NO_TIME.to_owned());
     let this_update = time(this_update?)?;
     let until = match single.next_update {
         Some(next_update) => time(next_update)?,
-        None => this_update.saturating_add(MAX_AGE),
+        None => this_update.saturating_add(max_age),
     };
     Ok((this_update, until))
 }

@@ -470,18 +470,34 @@ fn evaluate_tolerates_a_clock_skew_of_five_minutes() {
 }
 
 #[test]
-fn evaluate_without_next_update_is_valid_for_an_hour() {
+fn evaluate_without_next_update_is_valid_up_to_ocsp_max_age_and_cached_for_an_hour() {
     let made = ResponseBuilder::new();
     let at = |this| made.evaluate(&[&made.single(this, None, b"")], b"");
+    for this in ["20270115080000Z", "20270115065500Z", "20270114090000Z"] {
+        assert_eq!(at(this), RevocationStatus::Good { until: NOW + 3600 });
+    }
     assert_eq!(
-        at("20270115080000Z"),
-        RevocationStatus::Good { until: NOW + 3600 }
+        at("20270114083000Z"),
+        RevocationStatus::Good { until: NOW + 1800 }
     );
     assert_eq!(
-        at("20270115065501Z"),
+        at("20270114075501Z"),
         RevocationStatus::Good { until: NOW - 299 }
     );
-    assert_eq!(at("20270115065500Z"), unknown("nextUpdate was 300 s ago"));
+    let too_old = "has no nextUpdate, and a thisUpdate of 86700 s ago, over the ocsp_max_age of \
+                   86400 s";
+    assert_eq!(at("20270114075500Z"), unknown(too_old));
+}
+
+#[test]
+fn with_nonce_adds_a_nonce_to_a_request() {
+    let made = ResponseBuilder::new();
+    let with = with_nonce(&made.request).unwrap();
+    let id_pkix_ocsp_nonce = b"\x06\x09\x2b\x06\x01\x05\x05\x07\x30\x01\x02";
+    let has = |bytes: &[u8]| bytes.windows(11).any(|part| part == id_pkix_ocsp_nonce);
+    assert!(has(&with) && !has(&made.request));
+    assert!(with_nonce(b"garbage").is_err());
+    assert!(ErrorStack::get().errors().is_empty());
 }
 
 #[test]

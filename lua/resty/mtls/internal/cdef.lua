@@ -77,11 +77,21 @@ typedef struct rmtls_policy_status {
 
 typedef struct rmtls_fetch_options {
   uint32_t http_timeout;
+  uint32_t status_wait;
+  int32_t strict;
   int64_t ttl;
   int32_t ssl_verify;
   uint32_t http_proxy_port;
   uint32_t https_proxy_port;
 } rmtls_fetch_options;
+
+typedef struct rmtls_revocation_answer {
+  int32_t state;
+  int32_t hold;
+  int64_t until;
+  int64_t this_update;
+  int64_t next_update;
+} rmtls_revocation_answer;
 
 typedef struct rmtls_dpop_request {
   const struct rmtls_request_header *proofs;
@@ -524,10 +534,32 @@ int32_t rmtls_engine_revocation_response(const struct rmtls_engine *engine,
                                          size_t index,
                                          const uint8_t *data,
                                          size_t data_len,
+                                         int64_t fetched,
                                          int64_t now,
-                                         int32_t *state,
-                                         int64_t *until,
+                                         struct rmtls_revocation_answer *answer,
                                          struct rmtls_buf *err);
+
+int32_t rmtls_ocsp_with_nonce(const uint8_t *request, size_t request_len, struct rmtls_buf *out);
+
+int32_t rmtls_engine_take_refresh(const struct rmtls_engine *engine,
+                                  struct rmtls_certificate **out,
+                                  uint32_t *plan,
+                                  uint32_t *epoch);
+
+int32_t rmtls_engine_write_answer(const struct rmtls_engine *engine,
+                                  const uint8_t *key,
+                                  size_t key_len,
+                                  const uint8_t *data,
+                                  size_t data_len,
+                                  int32_t evidence,
+                                  struct rmtls_buf *err);
+
+int32_t rmtls_engine_read_answer(const struct rmtls_engine *engine,
+                                 const uint8_t *key,
+                                 size_t key_len,
+                                 struct rmtls_buf *out);
+
+int32_t rmtls_engine_forget_statuses(const struct rmtls_engine *engine);
 
 int32_t rmtls_engine_set_revocation_status(const struct rmtls_engine *engine,
                                            const struct rmtls_certificate *client,
@@ -603,6 +635,8 @@ int32_t rmtls_engine_check_token(const struct rmtls_engine *engine,
                                  struct rmtls_token_decision *out,
                                  struct rmtls_buf *description,
                                  struct rmtls_buf *reason);
+
+int32_t rmtls_engine_forget_tokens(const struct rmtls_engine *engine);
 
 int32_t rmtls_engine_set_issuer_documents(const struct rmtls_engine *engine,
                                           uint32_t plan,
@@ -786,6 +820,7 @@ return {
     REVOCATION_STATUS_GOOD = 1,
     REVOCATION_STATUS_REVOKED = 2,
     REVOCATION_STATUS_PARSING = 3,
+    REVOCATION_STATUS_PENDING = 4,
     TOKEN_PASS = 0,
     TOKEN_NO_TOKEN = 1,
     TOKEN_REFUSED = 2,

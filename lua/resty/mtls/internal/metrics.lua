@@ -100,6 +100,9 @@ local FAMILIES = {
       help = "Upstream headers that could not be set, once for each client, route and worker." },
     { name = "revocation_answers_total", type = "counter", labels = { "source", "answer" },
       help = "Revocation statuses from OCSP responders and CRLs; rejected: the response cannot be used." },
+    { name = "revocation_waits_total", type = "counter", labels = { "outcome" },
+      help = "Requests that needed a revocation status that was not known: answered, unknown (the sources have none), "
+             .. "late (not within status_wait), down (not waited for, the sources are down), shortage." },
     { name = "crl_time_to_next_update_seconds", type = "gauge", labels = { "file", "issuer" },
       help = "Time until nextUpdate of a CRL file of the policy; negative after it." },
     { name = "ca_time_to_expiry_seconds", type = "gauge", labels = { "id", "subject" },

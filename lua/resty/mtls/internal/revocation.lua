@@ -1,18 +1,28 @@
--- Revocation status of client certificates: fetches OCSP responses and CRLs from the sources that the
--- engine lists, has the engine verify them, and shares the statuses between workers.
+-- Revocation status of client certificates. The engine lists the sources of a certificate (OCSP responders and CRLs)
+-- and verifies their answers; this module fetches them.
 --
--- Fetching yields, and another policy may come into force meanwhile. The key of a status is a digest of
--- everything that it depends on: certificates, store, CRLs, ssl_verify, proxies, time-outs. If the new
--- policy has the same key, the response is verified under it. Otherwise the fetch is superseded: no source
--- has failed, and nothing is stored. ARCHITECTURE.md lists all yields.
+-- A driver gets the status of one certificate, in a timer: it asks the sources one after the other, the next when the
+-- one before has failed or has not answered for some seconds. Requests only wait for the driver. There is one for each
+-- status and worker, and what it fetches is shared between workers (shared_cache.lua, answers.lua).
+--
+-- Another policy may come into force meanwhile. The key of a status is a digest of everything that it depends on:
+-- certificates, store, CRLs, ssl_verify, proxies, time-outs. If the new policy has the same key, an answer is verified
+-- under it. Otherwise the driver is superseded: no source has failed, and no status is set. ARCHITECTURE.md lists all
+-- yields.
 
 local ffi = require "ffi"
+local answers = require "resty.mtls.internal.answers"
 local certificate = require "resty.mtls.certificate"
 local connection = require "resty.mtls.internal.connection"
+local engine_of_worker = require "resty.mtls.internal.engine"
 local http = require "resty.mtls.internal.net.http"
 local library = require "resty.mtls.internal.library"
+local lrucache = require "resty.lrucache"
 local metrics = require "resty.mtls.internal.metrics"
+local monotonic_clock = require "resty.mtls.internal.monotonic_clock"
+local semaphore = require "ngx.semaphore"
 local shared_cache = require "resty.mtls.internal.net.shared_cache"
+local shortage = require "resty.mtls.internal.shortage"
 local CONST = require "resty.mtls.internal.cdef"
 
 
@@ -20,36 +30,93 @@ local C = library.C
 local SOURCE_OCSP = CONST.REVOCATION_SOURCE_OCSP
 local INVALID = CONST.INVALID
 local NOT_FOUND = CONST.NOT_FOUND
+local STATUS_GOOD = CONST.REVOCATION_STATUS_GOOD
 local STATUS_REVOKED = CONST.REVOCATION_STATUS_REVOKED
 local STATUS_UNKNOWN = CONST.REVOCATION_STATUS_UNKNOWN
 local STATUS_PARSING = CONST.REVOCATION_STATUS_PARSING
+local STATUS_PENDING = CONST.REVOCATION_STATUS_PENDING
 local SHORTAGE = shared_cache.SHORTAGE
 local SUPERSEDED = shared_cache.SUPERSEDED
+local concat = table.concat
+local floor = math.floor
+local max = math.max
+local min = math.min
+local monotonic = monotonic_clock.now
 local ngx_log = ngx.log
-local ngx_now = ngx.now
+local ngx_sleep = ngx.sleep
 local ngx_time = ngx.time
+local pairs = pairs
+local pcall = pcall
 local tonumber = tonumber
 local tostring = tostring
 
--- Seconds after a failure in which no source is tried again.
+-- Seconds after a failure in which no source is tried again, and milliseconds.
 local RETRY_AFTER = 5
+local RETRY_MS = 5000
+-- Milliseconds for which sources are known to be down after a failure, and an unknown status is fetched again by
+-- itself after the last request that needed it.
+local DOWN_FOR = 60000
+-- Most milliseconds until the next source is asked, and the part of the time-out.
+local NEXT_SOURCE_AFTER = 3000
+local NEXT_SOURCE_PART = 4
 local MAX_OCSP = 65536
 local MAX_CRL = 10 * 1024 * 1024
--- Seconds for which a CRL is shared: it contains many certificates, which are often checked together.
-local CRL_TTL = 60
--- Seconds after which a status that is about to expire is read again.
-local RECHECK = 2
 -- Seconds between two questions whether a large CRL has been parsed.
 local PARSING_POLL = 0.01
--- Statuses of responders that do not support POST.
-local NO_POST = { [400] = true, [404] = true, [405] = true, [501] = true }
+-- Seconds by which the cached times of two workers may differ.
+local CLOCK_TOLERANCE = 1
+-- Seconds for which a request that has waited long enough is let in without a status, with those after it.
+local WAITED_FOR = 2
+-- An answer that another worker fetched within these seconds, and a fifth of cert_cache_ttl, is not fetched again.
+local FRESH = 5
+-- Seconds for which an answer is kept that came after its policy was replaced, and is not verified.
+local UNVERIFIED_FOR = 30
+local MAX_REFRESH_AHEAD = 3600
+-- Milliseconds after which a driver that shows no sign of life is dead: its request was aborted, or nginx had no
+-- connection for its timer.
+local DRIVER_DEAD = 3000
+-- Seconds in which a timer without delay must have started.
+local START_WAIT = 0.05
+-- Drivers in timers at a time: lua_max_running_timers is 256 by default.
+local MAX_DRIVERS = 100
+local MAX_PROBES = 1000
+local MAX_STATUSES = 8192
+local MAX_SOURCES = 200
+local KEEPER_INTERVAL = 1
 -- Values of the label `answer`.
-local ANSWERS = { [CONST.REVOCATION_STATUS_GOOD] = "good", [CONST.REVOCATION_STATUS_REVOKED] = "revoked" }
+local ANSWERS = { [STATUS_GOOD] = "good", [STATUS_REVOKED] = "revoked" }
 -- Longest URL of a GET request to a responder (RFC 5019 section 5).
 local MAX_GET = 255
+-- Milliseconds that must be left for it.
+local MIN_GET = 20
+-- The start of an OCSPResponse that is an error, and the errors after which a request with a nonce is tried:
+-- malformedRequest, internalError, sigRequired, unauthorized.
+local OCSP_ERROR = "\48\3\10\1"
+local WANTS_NONCE = { [1] = true, [2] = true, [5] = true, [6] = true }
 
 
 local _M = {}
+
+-- Drivers at work, by the key of the status.
+local drivers = {}
+local running = 0
+-- Statuses that are unknown and fetched again in the background: { lookup, due, wanted }, by key.
+local probes, probe_count = {}, 0
+-- When the last driver of a status ended without an answer, and the reason, by key.
+local failures = lrucache.new(MAX_STATUSES)
+-- What is known of sources in this worker, by URL, for status().
+local sources_seen, sources_count = {}, 0
+-- Whether init_by_lua* ran in this Lua VM, and when the keeper ran last.
+local is_worker_vm
+local keeper_beat = 0
+local generations = {}
+
+
+-- init_by_lua*. In a VM that was not forked (lua_code_cache off) no keeper is started, because it would keep the VM of
+-- a request alive.
+function _M.init()
+    is_worker_vm = true
+end
 
 
 local function fetch_options(engine, plan)
@@ -69,6 +136,10 @@ local function fetch_options(engine, plan)
         ssl_verify = options.ssl_verify == 1,
         http_proxy = proxy(http_proxy, options.http_proxy_port),
         https_proxy = proxy(https_proxy, options.https_proxy_port),
+    }, {
+        strict = options.strict == 1,
+        wait = options.strict == 1 and options.http_timeout or options.status_wait,
+        ttl = tonumber(options.ttl),
     }
 end
 
@@ -80,8 +151,8 @@ local function failure_scope_of(options)
         return proxy and proxy.host .. ":" .. proxy.port or ""
     end
 
-    return http.cache_scope() .. table.concat({ options.timeout, tostring(options.ssl_verify),
-                                                join(options.http_proxy), join(options.https_proxy), "" }, " ")
+    return http.cache_scope() .. concat({ options.timeout, tostring(options.ssl_verify),
+                                          join(options.http_proxy), join(options.https_proxy), "" }, " ")
 end
 
 
@@ -112,194 +183,650 @@ local function is_current(lookup)
 end
 
 
--- URL, OCSP request and kind of a source; nil after the last.
-local function source(lookup, index)
-    local kind = ffi.new("int32_t[1]")
-    local url, request = library.read("revocation", function(a, b)
-        return C.rmtls_engine_revocation_source(lookup.engine.handle, lookup.client, lookup.plan, lookup.epoch,
-                                                index, ngx_time(), kind, a, b)
-    end, true)
-
-    if not url and request then
-        -- A failure must not be taken for the end of the list.
-        error(request)
+-- The sources of a certificate in the order of the engine: { index, kind, label, url, request, key }.
+local function sources_of(lookup)
+    if lookup.sources then
+        return lookup.sources
     end
 
-    return url, request, kind[0]
+    local sources = {}
+    local kind = ffi.new("int32_t[1]")
+    for index = 0, math.huge do
+        local url, request = library.read("revocation", function(a, b)
+            return C.rmtls_engine_revocation_source(lookup.engine.handle, lookup.client, lookup.plan, lookup.epoch,
+                                                    index, ngx_time(), kind, a, b)
+        end, true)
+        if not url and request then
+            -- A failure must not be taken for the end of the list.
+            error(request)
+        end
+
+        if not url then
+            break
+        end
+
+        local key = answers.key(http.cache_scope(), kind[0], url, request, lookup.options.ssl_verify)
+        sources[index + 1] = {
+            index = index,
+            kind = kind[0],
+            label = kind[0] == SOURCE_OCSP and "ocsp" or "crl",
+            url = url,
+            request = request,
+            key = key,
+            unverified_key = ngx.md5(key .. " unverified"),
+        }
+    end
+
+    lookup.sources = sources
+
+    return sources
 end
 
 
--- The status in a response and the time until which it is valid; or nil, an error, and its kind if the
--- source is not at fault.
-local function verify_response(lookup, index, bytes)
-    local revocation_status = ffi.new("int32_t[1]")
-    local valid_until = ffi.new("int64_t[1]")
+local answer = ffi.new("rmtls_revocation_answer")
+
+
+-- Has the engine verify the bytes of a source and cache the status. Returns the state, and the answer without its
+-- bytes; or nil, an error, and its kind if the source is not at fault. The caller has just called is_current().
+local function verify(lookup, source, bytes, fetched)
     local ok, err, status = library.try("unusable response", function(message)
         return C.rmtls_engine_revocation_response(lookup.engine.handle, lookup.client, lookup.plan, lookup.epoch,
-                                                  index, bytes, #bytes, ngx_time(), revocation_status, valid_until,
-                                                  message)
+                                                  source.index, bytes, #bytes, fetched, ngx_time(), answer, message)
     end)
     if not ok then
         return nil, err, status ~= INVALID and status ~= NOT_FOUND and SHORTAGE or nil
     end
 
-    return revocation_status[0], tonumber(valid_until[0])
+    return answer.state, {
+        kind = source.kind,
+        state = answer.state,
+        hold = answer.hold == 1,
+        fetched = fetched,
+        ["until"] = tonumber(answer["until"]),
+        this_update = tonumber(answer.this_update),
+        next_update = tonumber(answer.next_update),
+    }
 end
 
 
--- The body; or nil, an error, its kind, and the HTTP status if it is not 200.
-local function get_body(opts)
-    local response, err, kind = http.request(opts)
-    if response and response.status ~= 200 then
-        return nil, "status " .. response.status, nil, response.status
-    end
+-- The same for bytes that may be a large CRL, which is parsed meanwhile. Yields.
+local function verify_parsed(lookup, source, bytes, fetched, deadline)
+    while true do
+        if not is_current(lookup) then
+            return nil, "another policy came into force", SUPERSEDED
+        end
 
-    return response and response.body, err, kind
+        local state, found, kind = verify(lookup, source, bytes, fetched)
+        if state ~= STATUS_PARSING then
+            return state, found, kind
+        end
+
+        if monotonic() >= deadline then
+            return nil, "the CRL is still being parsed", SHORTAGE
+        end
+
+        ngx_sleep(PARSING_POLL)
+    end
 end
 
 
--- Sends the OCSP request in the URL (RFC 6960 appendix A.1), for responders that do not support POST. nil
--- without an error when it was not sent, because no time was left or the URL would be too long.
-local function get_ocsp(opts, deadline)
-    local left = math.floor((deadline - ngx_now()) * 1000)
-    if left < 1 then
-        return nil
-    end
+-- Gives the engine the answers that are kept. Returns the status if they have one, and true if it should be fetched
+-- again. anyway: an answer in force also counts when it was fetched longer ago than cert_cache_ttl.
+local function use_kept(lookup, anyway)
+    local now = ngx_time()
+    for _, source in ipairs(sources_of(lookup)) do
+        local kept = answers.get(lookup.dict, source.key)
+        if kept then
+            local fetched = kept.fetched
+            local ends = min(fetched + lookup.settings.ttl, kept.next_update)
+            if anyway and ends <= now then
+                fetched = now - max(lookup.settings.ttl - RETRY_AFTER, 0)
+            end
 
-    local url = opts.url:gsub("/$", "") .. "/" .. ngx.escape_uri(ngx.encode_base64(opts.body))
-    if #url > MAX_GET then
-        return nil
-    end
+            local state, found = verify(lookup, source, kept.bytes, fetched)
+            if state == STATUS_REVOKED then
+                return state, now >= ends
+            end
 
-    local get_opts = {}
-    for name, value in pairs(opts) do
-        get_opts[name] = value
-    end
-
-    get_opts.url = url
-    get_opts.timeout = left
-    get_opts.method = nil
-    get_opts.body = nil
-    get_opts.content_type = nil
-
-    return get_body(get_opts)
-end
-
-
--- The status from one source and the time until which it is valid; or nil, an error, and its kind if it is
--- no failure of the source.
-local function query_source(lookup, index, timeout, dict)
-    local url, request, kind = source(lookup, index)
-    local label = kind == SOURCE_OCSP and "ocsp" or "crl"
-    local opts = { url = url, origin = http.CERTIFICATE, kind = label }
-    for name, value in pairs(lookup.options) do
-        opts[name] = value
-    end
-
-    opts.timeout = timeout
-    if kind == SOURCE_OCSP then
-        opts.method = "POST"
-        opts.body = request
-        opts.content_type = "application/ocsp-request"
-        opts.accept = "application/ocsp-response"
-        opts.max_bytes = MAX_OCSP
-    else
-        opts.max_bytes = MAX_CRL
-    end
-
-    -- The lock keeps workers from fetching the same from a source at the same time. An OCSP response is not
-    -- stored: its status is.
-    local failure_scope = lookup.failure_scope
-    local deadline = ngx_now() + timeout / 1000
-    local key = failure_scope .. "source:" .. kind .. ":" .. url .. ngx.md5(request)
-    local cache_opts = { host = url, options = failure_scope, timeout = timeout }
-    local bytes, err, err_kind = shared_cache.get(dict, key, cache_opts, function()
-        local body, body_err, body_kind, status = get_body(opts)
-        if status and NO_POST[status] and kind == SOURCE_OCSP then
-            local get_err, get_kind
-            body, get_err, get_kind = get_ocsp(opts, deadline)
-            if get_kind then
-                body_err, body_kind = get_err, get_kind
+            if state == STATUS_GOOD and found["until"] > now then
+                return state, now >= floor(ends - min((ends - fetched) / 5, MAX_REFRESH_AHEAD))
             end
         end
-
-        if not body then
-            return nil, body_err, body_kind
-        end
-
-        return body, kind == SOURCE_OCSP and 0 or CRL_TTL
-    end)
-    if not bytes then
-        return nil, url .. ": " .. err, err_kind
     end
-
-    local revocation_status, valid_until
-    repeat
-        if revocation_status then
-            ngx.sleep(PARSING_POLL)
-        end
-
-        if not is_current(lookup) then
-            return nil, "another policy came into force", SUPERSEDED
-        end
-
-        revocation_status, valid_until, err_kind = verify_response(lookup, index, bytes)
-        if revocation_status == STATUS_PARSING and ngx_now() >= deadline then
-            return nil, url .. ": the CRL is still being parsed", SHORTAGE
-        end
-    until revocation_status ~= STATUS_PARSING
-
-    if not err_kind then
-        metrics.count("revocation_answers_total", label, ANSWERS[revocation_status] or "rejected")
-    end
-
-    if not revocation_status then
-        return nil, url .. ": " .. valid_until, err_kind
-    end
-
-    return revocation_status, valid_until
 end
 
 
--- Queries one source after the other, for options.timeout milliseconds altogether. "status:valid_until",
--- the seconds for which it is valid, and true if it must be kept in the dictionary at the cost of other
--- values; or nil, an error, and its kind if this machine could not reach a source.
-local function query_sources(lookup, dict)
-    local deadline = ngx_now() + lookup.options.timeout / 1000
-    local reasons = {}
-    local err_kind
-    for index = 0, math.huge do
-        if not is_current(lookup) then
-            return nil, "another policy came into force", SUPERSEDED
+local function record_source(url, label, err)
+    local seen = sources_seen[url]
+    if not seen then
+        if sources_count == MAX_SOURCES then
+            return
         end
 
-        local left = math.floor((deadline - ngx_now()) * 1000)
-        if left < 1 or not source(lookup, index) then
+        sources_count = sources_count + 1
+        seen = { url = url, kind = label }
+        sources_seen[url] = seen
+    end
+
+    if err then
+        seen.error, seen.failed_at = err, ngx_time()
+    else
+        seen.error, seen.answered_at = nil, ngx_time()
+    end
+end
+
+
+local function with(opts, changes)
+    local copy = {}
+    for name, value in pairs(opts) do
+        copy[name] = value
+    end
+
+    for name, value in pairs(changes) do
+        copy[name] = value ~= "" and value or nil
+    end
+
+    return copy
+end
+
+
+-- The response of a server, if its status is 200 (or 304 where that is allowed); or nil, an error, its kind, and true
+-- if the server has responded.
+local function get_response(opts, deadline, not_modified)
+    local left = floor(deadline - monotonic())
+    if left < 1 then
+        return nil, "timeout"
+    end
+
+    local response, err, kind, unusable = http.request(with(opts, { timeout = left }))
+    if response and response.status ~= 200 and not (not_modified and response.status == 304) then
+        return nil, "status " .. response.status, nil, true
+    end
+
+    return response, err, kind, unusable
+end
+
+
+-- Sends the OCSP request in the URL (RFC 6960 appendix A.1). nil without an error when it was not sent, because no time
+-- was left or the URL would be too long.
+local function get_ocsp(opts, deadline)
+    local url = opts.url:gsub("/$", "") .. "/" .. ngx.escape_uri(ngx.encode_base64(opts.body))
+    if #url > MAX_GET or deadline - monotonic() < MIN_GET then
+        return nil
+    end
+
+    return get_response(with(opts, { url = url, method = "", body = "", content_type = "" }), deadline)
+end
+
+
+local function is_nonce_wanted(body)
+    return #body == 5 and body:sub(1, 4) == OCSP_ERROR and WANTS_NONCE[body:byte(5)]
+end
+
+
+-- The OCSP response of a responder: by POST; if that fails, by GET; if the response is an error, by POST with a nonce.
+-- nil, an error and its kind if there is none.
+local function fetch_ocsp(opts, deadline)
+    local response, err, kind = get_response(opts, deadline)
+    if not response and not kind then
+        local get_err, get_kind
+        response, get_err, get_kind = get_ocsp(opts, deadline)
+        if get_kind then
+            err, kind = get_err, get_kind
+        end
+    end
+
+    if response and is_nonce_wanted(response.body) then
+        local with_nonce = library.read("revocation", function(out)
+            return C.rmtls_ocsp_with_nonce(opts.body, #opts.body, out)
+        end)
+        response = with_nonce and get_response(with(opts, { body = with_nonce }), deadline) or response
+    end
+
+    return response, err, kind
+end
+
+
+-- Fetches from a source: the bytes, or nil, an error and its kind. What the engine could verify is kept, and
+-- source.result has the status, or the error and its kind.
+local function fetch(lookup, source, deadline)
+    local dict = lookup.dict
+    local kept = answers.get(dict, source.key)
+    if kept and kept.fetched > ngx_time() - min(FRESH, lookup.settings.ttl / 5) then
+        return kept.bytes
+    end
+
+    local opts = with(lookup.options, { url = source.url, origin = http.CERTIFICATE, kind = source.label,
+                                        gzip = true })
+    local response, err, kind
+    local superseded = answers.get(dict, source.unverified_key)
+    local bytes = superseded and superseded.fetched > ngx_time() - UNVERIFIED_FOR and superseded.bytes
+                  or answers.from_fleet(source.key)
+    local is_new = not bytes
+    if not bytes and source.kind == SOURCE_OCSP then
+        response, err, kind = fetch_ocsp(with(opts, {
+            method = "POST",
+            body = source.request,
+            content_type = "application/ocsp-request",
+            accept = "application/ocsp-response",
+            max_bytes = MAX_OCSP,
+        }), deadline)
+    elseif not bytes then
+        local headers = {}
+        if kept then
+            headers["If-None-Match"] = kept.etag
+            headers["If-Modified-Since"] = kept.last_modified
+        end
+
+        response, err, kind = get_response(with(opts, { max_bytes = MAX_CRL, headers = headers }), deadline, kept)
+    end
+
+    if not bytes and not response then
+        return nil, err, kind
+    end
+
+    local not_modified = response and response.status == 304
+    bytes = bytes or not_modified and kept.bytes or response.body
+    local state, found, found_kind = verify_parsed(lookup, source, bytes, ngx_time(), deadline)
+    source.result = { state, found, found_kind }
+    if found_kind ~= SUPERSEDED and found_kind ~= SHORTAGE then
+        metrics.count("revocation_answers_total", source.label, ANSWERS[state] or "rejected")
+    end
+
+    if found_kind == SUPERSEDED then
+        -- The next policy has it verified instead of fetching it again.
+        answers.put(dict, source.unverified_key, {
+            bytes = bytes, kind = SOURCE_OCSP, state = STATUS_UNKNOWN, hold = false, fetched = ngx_time(),
+            this_update = 0, next_update = ngx_time() + UNVERIFIED_FOR,
+        })
+    end
+
+    if state and found.this_update >= 0 then
+        found.bytes = bytes
+        found.etag = not_modified and kept.etag or response and response.headers.etag
+        found.last_modified = not_modified and kept.last_modified or response and response.headers["last-modified"]
+        answers.put(dict, source.key, found)
+        if is_new then
+            answers.to_fleet(source.key, found)
+        end
+    end
+
+    return bytes
+end
+
+
+-- Gets the status from one source: the state; or nil, an error, and its kind if the source is not at fault.
+local function ask(lookup, source, deadline)
+    source.result = nil
+    local opts = { host = source.url, options = lookup.failure_scope, timeout = max(floor(deadline - monotonic()), 1) }
+    local key = lookup.failure_scope .. "source:" .. source.key
+    local bytes, err, kind = shared_cache.get(lookup.dict, key, opts, function()
+        return fetch(lookup, source, deadline)
+    end)
+    if not bytes then
+        if not kind then
+            record_source(source.url, source.label, err)
+        end
+
+        return nil, source.url .. ": " .. err, kind
+    end
+
+    local result = source.result
+    if not result then
+        result = { verify_parsed(lookup, source, bytes, ngx_time(), deadline) }
+    end
+
+    local state, why, why_kind = result[1], result[2], result[3]
+    if state then
+        record_source(source.url, source.label)
+
+        return state
+    end
+
+    if not why_kind then
+        record_source(source.url, source.label, why)
+    end
+
+    return nil, source.url .. ": " .. why, why_kind
+end
+
+
+-- Ends the wait for a driver.
+local function finish(driver)
+    driver.done = true
+    if drivers[driver.key] == driver then
+        drivers[driver.key] = nil
+    end
+
+    local waiting = -driver.semaphore:count()
+    if waiting > 0 then
+        driver.semaphore:post(waiting)
+    end
+end
+
+
+local function forget_probe(key)
+    if probes[key] then
+        probes[key] = nil
+        probe_count = probe_count - 1
+    end
+end
+
+
+-- Fetches the status again in the background, as long as requests need it.
+local function add_probe(lookup, wanted)
+    if not probes[lookup.key] then
+        if probe_count == MAX_PROBES then
+            return
+        end
+
+        probe_count = probe_count + 1
+    end
+
+    probes[lookup.key] = { lookup = lookup, due = monotonic() + RETRY_MS, wanted = wanted }
+end
+
+
+-- Sets the status in the engine for some seconds.
+local function set_status(lookup, state, seconds)
+    local now = ngx_time()
+    C.rmtls_engine_set_revocation_status(lookup.engine.handle, lookup.client, lookup.plan, lookup.epoch, state,
+                                         now + seconds, now)
+end
+
+
+-- No source has a definite answer.
+local function settle_unknown(driver, reasons)
+    local lookup = driver.lookup
+    if use_kept(lookup, true) then
+        -- An answer in force, although it should have been fetched again.
+        add_probe(lookup, driver.wanted)
+        return
+    end
+
+    local why = concat(reasons, "; ")
+    if not failures:get(lookup.key) then
+        ngx_log(ngx.NOTICE, "[mtls] revocation status unknown: ", why)
+    end
+
+    failures:set(lookup.key, { at = monotonic(), why = why }, (DOWN_FOR + lookup.options.timeout) / 1000)
+    set_status(lookup, STATUS_UNKNOWN, RETRY_AFTER + CLOCK_TOLERANCE)
+    add_probe(lookup, driver.wanted)
+end
+
+
+-- Asks the sources in overlap, until one has a definite answer. The others may still answer afterwards: a revocation
+-- counts whenever it is found.
+local function ask_sources(driver)
+    local lookup = driver.lookup
+    local sources = sources_of(lookup)
+    local timeout = lookup.options.timeout
+    local start = monotonic()
+    local deadline = start + timeout
+    local pause = min(NEXT_SOURCE_AFTER, timeout / NEXT_SOURCE_PART)
+    local wake = semaphore.new()
+    local reasons = {}
+    local asked, ended, next_at = 0, 0, start
+    local shortage_of
+
+    local function ask_one(source)
+        local ok, state, err, kind = pcall(ask, lookup, source, deadline)
+        if not ok then
+            state, err = nil, source.url .. ": " .. tostring(state)
+            ngx_log(ngx.ERR, "[mtls] revocation: ", err)
+        end
+
+        ended = ended + 1
+        if state then
+            driver.state = driver.state == STATUS_REVOKED and driver.state or state
+        elseif kind == SUPERSEDED then
+            driver.superseded = true
+        else
+            reasons[source.index + 1] = err
+            shortage_of = shortage_of or kind and err
+        end
+
+        wake:post(1)
+    end
+
+    while not driver.state and not driver.superseded do
+        local now = monotonic()
+        driver.beat = now
+        if asked < #sources and now < deadline and (now >= next_at or ended == asked) then
+            asked = asked + 1
+            next_at = now + pause
+            ngx.thread.spawn(ask_one, sources[asked])
+        elseif ended == #sources or now >= deadline then
+            break
+        else
+            wake:wait(max(0.001, min(asked < #sources and next_at - now or pause, deadline - now, 1000) / 1000))
+        end
+    end
+
+    for i, source in ipairs(sources) do
+        reasons[i] = reasons[i] or source.url .. (i > asked and ": not asked, no time was left" or ": timeout")
+    end
+
+    return reasons, shortage_of
+end
+
+
+-- Gets the status of one certificate, and sets it in the engine. Runs in a timer.
+local function drive(premature, driver)
+    if driver.started then
+        return
+    end
+
+    driver.started = true
+    if premature then
+        driver.lost = true
+        return finish(driver)
+    end
+
+    running = running + 1
+    local ok, err = pcall(function()
+        local lookup = driver.lookup
+        if not is_current(lookup) then
+            driver.superseded = true
+            return
+        end
+
+        -- Another worker may have it by now.
+        local state, is_due = use_kept(lookup, false)
+        if state and not is_due then
+            driver.state = state
+            return
+        end
+
+        local reasons, shortage_of = ask_sources(driver)
+        if driver.state then
+            failures:delete(lookup.key)
+            forget_probe(lookup.key)
+        elseif not is_current(lookup) then
+            driver.superseded = true
+        elseif shortage_of then
+            driver.shortage = shortage_of
+        elseif not driver.superseded then
+            settle_unknown(driver, reasons)
+        end
+    end)
+    running = running - 1
+    if not ok then
+        driver.superseded = true
+        ngx_log(ngx.ERR, "[mtls] revocation: ", err)
+    end
+
+    finish(driver)
+end
+
+
+-- The driver of a status, if it is alive.
+local function driver_of(key)
+    local driver = drivers[key]
+    if driver and driver.beat + DRIVER_DEAD < monotonic() then
+        drivers[key] = nil
+        return nil
+    end
+
+    return driver
+end
+
+
+-- Starts a driver: in a timer; or nil and an error when there is none to be had.
+local function start_driver(lookup, wanted)
+    local now = monotonic()
+    local driver = { key = lookup.key, lookup = lookup, begun = now, beat = now, wanted = wanted,
+                     semaphore = semaphore.new() }
+    drivers[lookup.key] = driver
+    if running >= MAX_DRIVERS then
+        return driver, "too many statuses are fetched at a time"
+    end
+
+    local ok, err = ngx.timer.at(0, drive, driver)
+
+    return driver, not ok and err or nil
+end
+
+
+-- As long as there are statuses, every second: starts the drivers of those that are about to end or are unknown, and
+-- forgets those of before a flush.
+local function keep(premature, dict)
+    if premature then
+        return
+    end
+
+    keeper_beat = monotonic()
+    local ok, err = pcall(_M.keep_once, dict)
+    if not ok then
+        ngx_log(ngx.ERR, "[mtls] revocation: ", err)
+    end
+
+    ok, err = ngx.timer.at(KEEPER_INTERVAL, keep, dict)
+    if not ok then
+        keeper_beat = 0
+        shortage.report_timer("no timer to refresh revocation statuses: ", err)
+    end
+end
+
+
+-- What the keeper does every second.
+function _M.keep_once(dict)
+    local engine = engine_of_worker.current()
+    local generation = answers.generation(dict)
+    if (generations[dict] or generation) ~= generation then
+        C.rmtls_engine_forget_statuses(engine.handle)
+    end
+
+    generations[dict] = generation
+    local plan, epoch = ffi.new("uint32_t[1]"), ffi.new("uint32_t[1]")
+    while true do
+        local refreshed = certificate.wrap(function(out)
+            return C.rmtls_engine_take_refresh(engine.handle, out, plan, epoch)
+        end)
+        if not refreshed then
             break
         end
 
-        local revocation_status, valid_until, kind = query_source(lookup, index, left, dict)
-        if revocation_status then
-            return revocation_status .. ":" .. valid_until, valid_until - ngx_time(),
-                   revocation_status == STATUS_REVOKED
+        local at, of = tonumber(plan[0]), tonumber(epoch[0])
+        local lookup = _M.new_lookup(engine, at, of, dict, function() end, refreshed)
+        if lookup and not driver_of(lookup.key) and running < MAX_DRIVERS then
+            start_driver(lookup, monotonic())
         end
-
-        if kind == SUPERSEDED then
-            return nil, valid_until, kind
-        end
-
-        err_kind = err_kind or kind
-        reasons[#reasons + 1] = valid_until
     end
 
-    return nil, reasons[1] and table.concat(reasons, "; ") or "no source answered in time", err_kind
+    local now = monotonic()
+    for key, probe in pairs(probes) do
+        if now - probe.wanted > DOWN_FOR then
+            forget_probe(key)
+        elseif now >= probe.due and not driver_of(key) and running < MAX_DRIVERS then
+            probe.due = now + RETRY_MS
+            start_driver(probe.lookup, probe.wanted)
+        end
+    end
+end
+
+
+local function ensure_keeper(dict)
+    local now = monotonic()
+    if not is_worker_vm or now - keeper_beat < 5000 then
+        return
+    end
+
+    keeper_beat = now
+    local ok, err = ngx.timer.at(0, keep, dict)
+    if not ok then
+        keeper_beat = 0
+        shortage.report_timer("no timer to refresh revocation statuses: ", err)
+    end
+end
+
+
+-- What is needed to get a status: the certificate `presented`, the plan in the policy in force, find_plan() for the
+-- next policy. nil where no status is needed.
+function _M.new_lookup(engine, plan, epoch, dict, find_plan, presented)
+    local lookup = {
+        engine = engine,
+        -- It owns the handle, also while a timer uses it.
+        presented = presented,
+        client = presented.handle,
+        plan = plan,
+        epoch = epoch,
+        dict = dict,
+        find_plan = find_plan,
+    }
+    lookup.key = status_key(engine, lookup.client, plan, epoch)
+    if not lookup.key then
+        return nil
+    end
+
+    lookup.options, lookup.settings = fetch_options(engine, plan)
+    lookup.failure_scope = failure_scope_of(lookup.options)
+
+    return lookup
+end
+
+
+-- Whether no source can be expected to answer: each of them, or the last attempt for this status, has failed within
+-- the last minute.
+local function are_down(lookup)
+    if failures:get(lookup.key) then
+        return true
+    end
+
+    for _, source in ipairs(sources_of(lookup)) do
+        if not shared_cache.is_down(lookup.dict, source.url, lookup.failure_scope) then
+            return false
+        end
+    end
+
+    return true
+end
+
+
+-- Waits for a driver, for some milliseconds since it began.
+local function wait_for(driver, milliseconds)
+    if not driver.started and not driver.done then
+        driver.semaphore:wait(min(START_WAIT, milliseconds / 1000))
+        if not driver.started then
+            return
+        end
+    end
+
+    while not driver.done do
+        local now = monotonic()
+        local left = driver.begun + milliseconds - now
+        if left <= 0 or driver.beat + DRIVER_DEAD < now then
+            return
+        end
+
+        driver.semaphore:wait(min(left, 1000) / 1000)
+    end
 end
 
 
 -- Gets the revocation status of the client's certificate, or of the one that read_certificate(out) returns,
--- and gives it to the engine, which then decides without waiting. Yields. A status that is about to expire
--- is fetched again in a timer, while it is still used. find_plan() returns the plan in the policy in force,
--- or nil.
+-- and gives it to the engine, which then decides without waiting. Yields. find_plan() returns the plan in the policy in
+-- force, or nil.
 --
 -- Returns true; nil when another policy came into force and the request must be decided again; or nil and
 -- an error when this machine lacks something: the engine then has no status, and the request must not pass.
@@ -312,55 +839,116 @@ function _M.resolve(engine, plan, dict, find_plan, read_certificate)
         return true
     end
 
-    -- It refers to `presented`, which owns the handle, also while a timer uses it.
-    local lookup = {
-        engine = engine,
-        presented = presented,
-        client = presented.handle,
-        plan = plan,
-        epoch = C.rmtls_engine_epoch(engine.handle),
-        find_plan = find_plan,
-        options = fetch_options(engine, plan),
-    }
-    local key = status_key(engine, lookup.client, plan, lookup.epoch)
-    if not key then
+    local lookup = _M.new_lookup(engine, plan, C.rmtls_engine_epoch(engine.handle), dict, find_plan, presented)
+    if not lookup then
         return true
     end
 
-    lookup.key = key
-    lookup.failure_scope = failure_scope_of(lookup.options)
-    local cache_opts = { timeout = lookup.options.timeout, refresh_ahead = true }
-    local value, err, kind = shared_cache.get(dict, http.cache_scope() .. "status:" .. key, cache_opts, function()
-        return query_sources(lookup, dict)
-    end)
-    if not is_current(lookup) or kind == SUPERSEDED then
+    ensure_keeper(dict)
+    local state, is_due = use_kept(lookup, false)
+    local now = monotonic()
+    local driver = driver_of(lookup.key)
+    if state then
+        if is_due and not driver and running < MAX_DRIVERS then
+            start_driver(lookup, now)
+        end
+
+        return true
+    end
+
+    local down = are_down(lookup)
+    local failed = failures:get(lookup.key)
+    local probe = probes[lookup.key]
+    if probe then
+        probe.wanted = now
+    end
+
+    local err
+    if not driver and not (failed and now - failed.at < RETRY_MS) then
+        driver, err = start_driver(lookup, now)
+    end
+
+    if driver then
+        driver.wanted = now
+        if err and not down then
+            shortage.report_timer("no timer to fetch a revocation status, which the request does itself: ", err)
+            drive(false, driver)
+        elseif not down then
+            wait_for(driver, lookup.settings.wait)
+        end
+
+        if not driver.started and not driver.done and not down and monotonic() - driver.begun >= START_WAIT * 1000 then
+            -- nginx had no connection for the timer, or too many timers run.
+            shortage.report_timer("no timer to fetch a revocation status, which the request does itself: ",
+                                  "the timer did not run")
+            drive(false, driver)
+        end
+    end
+
+    if not is_current(lookup) or driver and driver.done and (driver.superseded or driver.lost) then
         return nil
     end
 
-    if kind then
-        return nil, (err:gsub("^shared_cache%.get: ", ""))
+    if driver and driver.done then
+        metrics.count("revocation_waits_total", driver.state and "answered" or driver.shortage and "shortage"
+                                                or "unknown")
+        if driver.shortage and not driver.state then
+            return nil, driver.shortage
+        end
+
+        if driver.state then
+            -- The driver may have been of another policy with the same key.
+            use_kept(lookup, false)
+        end
+
+        return true
     end
 
-    local now = ngx_time()
-    local revocation_status, valid_until
-    if value then
-        revocation_status, valid_until = value:match("^(%d+):(%d+)$")
-        revocation_status, valid_until = tonumber(revocation_status), tonumber(valid_until)
+    metrics.count("revocation_waits_total", down and "down" or "late")
+    if use_kept(lookup, true) then
+        -- An answer in force, although it should have been fetched again.
+        return true
     end
 
-    if revocation_status then
-        -- The engine reads the status again before it expires, which starts the timer.
-        local soon = math.floor(valid_until - math.min((valid_until - now) / 5, 3600))
-        valid_until = soon > now + RECHECK and soon or math.min(valid_until, now + RECHECK)
+    if lookup.settings.strict then
+        set_status(lookup, STATUS_UNKNOWN, 1)
     else
-        revocation_status, valid_until = STATUS_UNKNOWN, now + RETRY_AFTER
-        ngx_log(ngx.NOTICE, "[mtls] revocation status unknown: ", (err:gsub("^shared_cache%.get: ", "")))
+        set_status(lookup, STATUS_PENDING, down and 1 or WAITED_FOR)
     end
-
-    C.rmtls_engine_set_revocation_status(engine.handle, lookup.client, lookup.plan, lookup.epoch, revocation_status,
-                                         valid_until, now)
 
     return true
+end
+
+
+-- Forgets the statuses that are known, on all workers within a second, but not that certificates are revoked.
+function _M.flush(dict)
+    dict = dict or "mtls"
+    answers.flush(dict)
+    C.rmtls_engine_forget_statuses(engine_of_worker.current().handle)
+    generations[dict] = answers.generation(dict)
+    failures = lrucache.new(MAX_STATUSES)
+end
+
+
+-- What this worker knows of the sources: { { url, kind, state, error, answered_at, failed_at }, ... }.
+function _M.sources()
+    local list = {}
+    for _, seen in pairs(sources_seen) do
+        list[#list + 1] = {
+            url = seen.url,
+            kind = seen.kind,
+            state = seen.error and "down" or "up",
+            error = seen.error,
+            answered_at = seen.answered_at,
+            failed_at = seen.failed_at,
+        }
+    end
+
+    table.sort(list, function(a, b)
+        return a.url < b.url
+    end)
+
+    return list
 end
 
 

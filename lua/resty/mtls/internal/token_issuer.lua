@@ -6,6 +6,7 @@
 -- are renewed at once, but at most once in rediscovery_lifetime seconds.
 
 local ffi = require "ffi"
+local engine_of_worker = require "resty.mtls.internal.engine"
 local http = require "resty.mtls.internal.net.http"
 local shared_cache = require "resty.mtls.internal.net.shared_cache"
 local upstream_headers = require "resty.mtls.internal.upstream_headers"
@@ -45,6 +46,7 @@ local tonumber = tonumber
 
 -- Bytes of a discovery document or an introspection response, and of a JWK Set.
 local MAX_DOCUMENT = 262144
+local GENERATION = "token_issuer:generation"
 local MAX_KEYS = 1048576
 -- Seconds after which documents are renewed.
 local MAX_AGE = 600
@@ -73,6 +75,9 @@ local worker_documents = {}
 -- Options by plan, of the policy with these plans.
 local plans
 local options_by_plan
+-- A number that flush() changes, as a part of keys, and when it was read.
+local generation = ""
+local generation_read_at = 0
 
 
 local _M = {}
@@ -106,7 +111,8 @@ local function options_of(engine, plan)
         issuer = issuer,
         discovery_url = text(CONST.TOKEN_TEXT_DISCOVERY_URL),
         document_issuers = text(CONST.TOKEN_TEXT_DOCUMENT_ISSUERS),
-        key = http.cache_scope() .. "issuer:" .. read.needs_keys .. ":" .. text(CONST.TOKEN_TEXT_DOCUMENTS_KEY),
+        key = http.cache_scope() .. generation .. "issuer:" .. read.needs_keys .. ":"
+              .. text(CONST.TOKEN_TEXT_DOCUMENTS_KEY),
         -- Failures at the same URL are counted apart under other options.
         failure_scope = http.cache_scope() .. read.ssl_verify .. " " .. tonumber(read.timeout) .. " ",
         needs_keys = read.needs_keys == 1,
@@ -447,7 +453,7 @@ local function introspect(engine, plan, options, dict, token)
     end
 
     -- The id is a digest of the token and of all options on which the response depends.
-    local key = http.cache_scope() .. "introspection:" .. hex(result.id, 32)
+    local key = http.cache_scope() .. generation .. "introspection:" .. hex(result.id, 32)
     local opts = { host = endpoint, options = options.failure_scope, timeout = options.timeout }
     local value, err, kind = shared_cache.get(dict, key, opts, function()
         local found, why, what, unusable = http.request {
@@ -602,10 +608,30 @@ local function claim_lines(engine, plan)
 end
 
 
+-- Once a second: forgets what was fetched before a flush.
+local function forget_flushed(engine, dict)
+    local now = ngx_time()
+    if generation_read_at == now then
+        return
+    end
+
+    generation_read_at = now
+    local shared = ngx.shared[dict]
+    local flushes = shared and shared:get(GENERATION)
+    local found = flushes and flushes .. ":" or ""
+    if found ~= generation then
+        generation = found
+        documents_in_use, worker_documents, plans = {}, {}, nil
+        C.rmtls_engine_forget_tokens(engine.handle)
+    end
+end
+
+
 -- Validates the token of this request. Returns the header lines of its claims when it is valid; nil and a
 -- refusal { status, body, challenge, decision, reason }; or nil when another policy came into force meanwhile
 -- and the whole request must be decided again. Yields.
 function _M.check(engine, route, plan, ssl, dict)
+    forget_flushed(engine, dict)
     local options = options_of(engine, plan)
     local request = request_headers.of_request()
     local epoch = C.rmtls_engine_epoch(engine.handle)
@@ -702,6 +728,19 @@ function _M.check(engine, route, plan, ssl, dict)
     end
 
     return nil, unavailable("the token is still not validated")
+end
+
+
+-- Forgets documents of issuers and introspection responses, on all workers within a second.
+function _M.flush(dict)
+    dict = dict or "mtls"
+    local shared = ngx.shared[dict]
+    if shared then
+        shared:incr(GENERATION, 1, 0)
+    end
+
+    generation_read_at = 0
+    forget_flushed(engine_of_worker.current(), dict)
 end
 
 

@@ -1,0 +1,344 @@
+# Revocation statuses while responders fail, are silent or change their minds, and after restarts.
+
+use lib 't/lib';
+use TestMtls;
+use TestRevocation;
+
+our @Modes = ([ignore => 'revocation_check_mode: IGNORE_CA_ERROR'], [strict => 'revocation_check_mode: STRICT']);
+our $Policy = revocation_policy(@Modes);
+our $Patient = $Policy =~ s/http_timeout: 800/http_timeout: 8000/gr;
+our $Short = $Policy =~ s/http_timeout: 800/http_timeout: 800, cert_cache_ttl: 1/gr;
+our $Waiting = $Policy =~ s/http_timeout: 800/http_timeout: 10000, status_wait: 100/gr;
+
+our $Http = init_http('fetch_allow = { "127.0.0.0/8" }');
+
+# State outlives the test blocks. The workers of a master that is root run as nobody.
+our $State = "$Dir/state";
+mkdir $State, 0700 or bail_out("$State: $!");
+if ($> == 0) {
+    chown((getpwnam("nobody"))[2, 3], $State) or bail_out("$State: $!");
+    chmod 0711, $Dir;
+}
+our $StateHttp = init_http("fetch_allow = { \"127.0.0.0/8\" }, state_dir = \"$State\"");
+
+our $Config = $TestRevocation::Config . <<'_EOC_';
+    location /flush {
+        content_by_lua_block {
+            require("resty.mtls.internal.revocation").flush("mtls")
+            ngx.say("flushed")
+        }
+    }
+    location /sources {
+        content_by_lua_block {
+            for _, source in ipairs(require("resty.mtls").status().revocation_sources) do
+                ngx.say(source.kind, " ", (source.url:gsub("127.0.0.1:%d+", "HOST")), " ", source.state, " ", source.error or "-")
+            end
+        }
+    }
+_EOC_
+
+# fault [error|silent]: how the responders of the cases turn* fail; nothing: they do not
+# database CASE V|R: changes what the CA says about a certificate
+# timed COMMAND...: its output, and "slow" if it took more than two seconds
+our $Tools = $Client . <<'_EOC_';
+master=$(cat "$PID_FILE")
+fault() { if [ -n "${1:-}" ]; then echo "$1" > "$REV/fault"; else rm -f "$REV/fault"; fi; }
+database() {
+    local revoked=
+    [ "$2" = R ] && revoked=200101000000Z
+    awk -F'\t' -v OFS='\t' -v name="/CN=$1" -v state="$2" -v revoked="$revoked" \
+        '$6 == name { $1 = state; $3 = revoked } 1' "$REV/ca-a.index" > "$REV/index.new"
+    mv "$REV/index.new" "$REV/ca-a.index"
+}
+timed() {
+    local start=$(date +%s%N)
+    printf '%s' "$("$@")"
+    [ $(( ($(date +%s%N) - start) / 1000000 )) -lt "${LIMIT:-2000}" ] && echo || echo ' slow'
+}
+fault
+_EOC_
+
+run_blocks();
+
+__DATA__
+
+=== TEST 1: access() gets the status from responders that refuse POST, redirect it, close it, or want a nonce
+--- user_files eval: $::Policy
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client eval
+$::Tools . <<'_EOC_'
+for case in nonce nonce-revoked forbidden-revoked redirect-revoked broken-revoked; do
+    echo "$case: $(request ignore "$case") $(request strict "$case")"
+done
+fetches
+_EOC_
+--- client_out
+nonce: 200 200
+nonce-revoked: 401 401
+forbidden-revoked: 401 401
+redirect-revoked: 401 401
+broken-revoked: 401 401
+POST /nonce/nonce
+POST /nonce/nonce
+POST /nonce-revoked/nonce
+POST /nonce-revoked/nonce
+POST /forbidden-revoked/post-403
+GET /forbidden-revoked/post-403
+POST /redirect-revoked/post-redirect
+GET /redirect-revoked/post-redirect
+GET /redirect-revoked/good
+POST /broken-revoked/post-broken
+GET /broken-revoked/post-broken
+--- no_error_log
+[crit]
+
+
+
+=== TEST 2: access() asks the next source when the first is silent, and takes the first answer
+--- user_files eval: $::Patient
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client eval
+$::Tools . <<'_EOC_'
+LIMIT=3500 timed request ignore silent-revoked
+timed request strict silent-revoked
+fetches
+_EOC_
+--- client_out
+401
+401
+POST /silent-revoked/silent
+POST /silent-revoked/good
+--- no_error_log
+[crit]
+
+
+
+=== TEST 3: access() waits once for a silent responder, then answers at once, and needs no request to find it back
+--- user_files eval: $::Policy
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client eval
+$::Tools . <<'_EOC_'
+fault silent
+timed request ignore turn-first
+for _ in 1 2 3; do LIMIT=400 timed request ignore turn-first-revoked; done | sort | uniq -c | sed 's/^ *//'
+for _ in 1 2 3; do LIMIT=400 timed request strict turn-strict; done | sort | uniq -c | sed 's/^ *//'
+curl -s "http://127.0.0.1:$HTTP_PORT/sources" | cut -d' ' -f1-3
+fault
+sleep 6.5
+echo "$(request ignore turn-first) $(request ignore turn-first-revoked) $(request strict turn-strict)"
+curl -s "http://127.0.0.1:$HTTP_PORT/sources" | cut -d' ' -f1-3
+_EOC_
+--- client_out
+200
+2 200
+1 200 slow
+2 401
+1 401 slow
+ocsp http://HOST/turn-first-revoked/turn down
+ocsp http://HOST/turn-first/turn down
+ocsp http://HOST/turn-strict/turn down
+200 401 200
+ocsp http://HOST/turn-first-revoked/turn up
+ocsp http://HOST/turn-first/turn up
+ocsp http://HOST/turn-strict/turn up
+--- timeout: 30
+--- no_error_log
+[crit]
+
+
+
+=== TEST 4: access() keeps a revocation when its answer ends while the responder fails, until a newer answer
+--- user_files eval: $::Short
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- worker_processes: 2
+--- client eval
+$::Tools . <<'_EOC_'
+database turn-back-revoked R
+request ignore turn-back-revoked; echo
+for _ in $(seq 12); do
+    fault $([ $((RANDOM % 3)) = 0 ] || echo error)
+    request ignore turn-back-revoked
+    echo
+    sleep 0.25
+done | sort | uniq -c | sed 's/^ *//'
+fault
+database turn-back-revoked V
+for _ in $(seq 60); do
+    request ignore turn-back-revoked > code
+    [ "$(cat code)" = 200 ] && break
+    sleep 0.25
+done
+cat code; echo
+database turn-back-revoked R
+_EOC_
+--- client_out
+401
+12 401
+200
+--- timeout: 40
+--- no_error_log
+[crit]
+
+
+
+=== TEST 5: access() uses an answer until its nextUpdate when the responder fails after cert_cache_ttl
+--- user_files eval: $::Short
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client eval
+$::Tools . <<'_EOC_'
+request strict turn; echo
+fault error
+sleep 2.5
+for _ in 1 2 3; do timed request strict turn; sleep 0.5; done
+fault
+_EOC_
+--- client_out
+200
+200
+200
+200
+--- no_error_log
+revocation status unknown
+
+
+
+=== TEST 6: access() waits for a first status no longer than status_wait with IGNORE_CA_ERROR, and has it later
+--- user_files eval: $::Waiting
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client eval
+$::Tools . <<'_EOC_'
+timed request ignore slow-revoked
+LIMIT=5000 timed request strict slow-revoked
+request ignore slow-revoked; echo
+fetches
+_EOC_
+--- client_out
+200
+401
+401
+POST /slow-revoked/slow
+--- timeout: 20
+--- no_error_log
+[crit]
+
+
+
+=== TEST 7: access() has the status when the worker that fetches it is killed, and after HUP
+--- user_files eval: $::Patient
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- worker_processes: 2
+--- client eval
+$::Tools . <<'_EOC_'
+request ignore slow-revoked > first &
+for _ in $(seq 50); do [ "$(fetches | wc -l)" = 1 ] && break; sleep 0.1; done
+kill -9 $(pgrep -P "$master")
+wait
+for _ in $(seq 50); do [ "$(pgrep -P "$master" | wc -l)" = 2 ] && break; sleep 0.1; done
+LIMIT=7500 timed request ignore slow-revoked
+request strict slow > second &
+for _ in $(seq 50); do [ "$(fetches | grep -c /slow/)" = 1 ] && break; sleep 0.1; done
+kill -HUP "$master"
+LIMIT=7500 timed request strict slow
+wait
+cat second; echo
+_EOC_
+--- client_out
+401
+200
+200
+--- error_log
+exited on signal 9
+--- no_error_log
+[crit]
+--- timeout: 40
+
+
+
+=== TEST 8: flush() forgets statuses on all workers, but not that certificates are revoked
+--- user_files eval: $::Policy
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client eval
+$::Tools . <<'_EOC_'
+database turn V
+echo "$(request ignore turn) $(request ignore revoked)"
+database turn R
+echo "$(request ignore turn) $(request ignore revoked)"
+curl -s "http://127.0.0.1:$HTTP_PORT/flush"
+fetches > before
+echo "$(request ignore turn) $(request ignore revoked)"
+fetches | diff before - | grep '^>'
+database turn V
+_EOC_
+--- client_out
+200 401
+200 401
+flushed
+401 401
+> POST /turn/turn
+--- no_error_log
+[crit]
+
+
+
+=== TEST 9: access() renews a CRL that has not changed without fetching it
+--- user_files eval: $::Short
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client eval
+$::Tools . <<'_EOC_'
+echo "$(request strict etag) $(request strict etag-revoked)"
+sleep 2.5
+echo "$(request strict etag) $(request strict etag-revoked)"
+sed 's/ - / /' "$REV/requests" | grep '/etag/'
+_EOC_
+--- client_out
+200 401
+200 401
+GET /etag/crl-etag -
+GET /etag/crl-etag "v1"
+--- no_error_log
+[crit]
+
+
+
+=== TEST 10: access() writes the answer that revokes a certificate to state_dir
+--- user_files eval: $::Policy
+--- http_config eval: $::StateHttp
+--- config eval: $::Config
+--- client eval
+$::Tools . <<'_EOC_'
+database turn-first-revoked R
+request ignore turn-first-revoked; echo
+stat -c '%a' "$REV"/state/evidence-*
+_EOC_
+--- client_out
+401
+600
+--- no_error_log
+[crit]
+
+
+
+=== TEST 11: access() refuses it after a restart while the responder fails
+--- user_files eval: $::Policy
+--- http_config eval: $::StateHttp
+--- config eval: $::Config
+--- client eval
+$::Tools . <<'_EOC_'
+fault error
+request ignore turn-first-revoked; echo
+fetches
+fault
+_EOC_
+--- client_out
+401
+--- no_error_log
+[crit]
