@@ -157,6 +157,10 @@ resty_mtls_trusted_certificates_total{eku="client"} 2
 resty_mtls_trusted_certificates_total{eku="none"} 0
 resty_mtls_trusted_certificates_total{eku="other"} 0
 resty_mtls_trusted_certificates_total{eku="server"} 0
+# HELP resty_mtls_list_entries Entries of each list of client-cert-lists in force in the worker that answers.
+# TYPE resty_mtls_list_entries gauge
+# HELP resty_mtls_list_reload_failing 1: the file of the list cannot be read, and an earlier list is in force; 0: it is in force.
+# TYPE resty_mtls_list_reload_failing gauge
 # HELP resty_mtls_headers_left_out_total Upstream headers that could not be set, once for each client, route and worker.
 # TYPE resty_mtls_headers_left_out_total counter
 # HELP resty_mtls_revocation_answers_total Revocation statuses from OCSP responders and CRLs; rejected: the response cannot be used.
