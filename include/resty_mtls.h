@@ -256,6 +256,9 @@
 // connection is used.
 #define RMTLS_PLAN_OR_TLS 32
 
+// CORS preflights of the route are not authenticated.
+#define RMTLS_PLAN_PASSES_PREFLIGHT 64
+
 // The policy is still being compiled.
 #define RMTLS_RELOAD_BUILDING 0
 

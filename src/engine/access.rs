@@ -88,6 +88,10 @@ impl Engine {
         if !plan.has_plugins {
             return Ok(Decision::pass(None, None, Identity::None));
         }
+        if plan.auth.is_none() && plan.acl.is_some() {
+            let reason = "acl: no plugin authenticates the clients of this route".to_owned();
+            return Ok(Decision::refuse(Outcome::NoCertificate, reason));
+        }
         let request = Request {
             policy: &policy,
             plan,

@@ -46,6 +46,9 @@ pub const RMTLS_PLAN_TOKEN: u32 = 16;
 /// connection is used.
 pub const RMTLS_PLAN_OR_TLS: u32 = 32;
 
+/// CORS preflights of the route are not authenticated.
+pub const RMTLS_PLAN_PASSES_PREFLIGHT: u32 = 64;
+
 /// Compiles a policy document (YAML or JSON text) and puts it in force. On failure the previous
 /// policy stays in force, and `err` has one line for each error. `label` is used in the errors in
 /// place of a file name.
@@ -219,6 +222,7 @@ pub unsafe extern "C" fn rmtls_engine_plan_flags(
                     RMTLS_PLAN_HEADER_CERTIFICATE,
                 ),
                 (plan.token_auth.is_some(), RMTLS_PLAN_TOKEN),
+                (plan.passes_preflight, RMTLS_PLAN_PASSES_PREFLIGHT),
                 (
                     plan.certificate_header.is_some() && plan.auth.is_none(),
                     RMTLS_PLAN_OR_TLS,

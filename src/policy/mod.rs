@@ -18,6 +18,7 @@ mod summary;
 mod tests;
 mod token_auth;
 mod tree;
+mod vault;
 
 use std::collections::HashMap;
 use std::path::Path as FilePath;
@@ -124,6 +125,8 @@ pub struct Plan {
     pub upstream_headers: Arc<UpstreamHeaders>,
     /// Whether any plugin applies.
     pub has_plugins: bool,
+    /// Whether CORS preflights are not authenticated (`run_on_preflight: false`).
+    pub passes_preflight: bool,
     /// Whether `tls-handshake-modifier` applies.
     pub modifies_handshake: bool,
 }
@@ -386,13 +389,14 @@ impl Policy {
             }
         };
         let mut report = Report::new(label);
+        let vault_values = vault::VaultValues::default();
         let text = env::expand(text, &mut report);
         let policy = text
             .filter(|_| !report.has_errors())
             .as_deref()
             .and_then(|text| {
                 let root = tree::read(text, &mut report)?;
-                let document = document::read(&root, &mut report);
+                let document = document::read(&root, &vault_values, &mut report);
                 compile::compile(&document, directory, files, &mut report)
             });
         let untrusted_source_warning = report.take_untrusted_source_warning();

@@ -130,7 +130,7 @@ _EOC_
 policy.yaml:4:11: plugins[0].config: the required field 'certificate_header_format' is missing
 policy.yaml:4:11: plugins[0].config: the required field 'certificate_header_name' is missing
 policy.yaml:4:11: plugins[0].config: the required field 'ca_certificates' is missing
-policy.yaml:6:62: plugins[1].config.auth_methods[0]: the method 'authorization_code' is not supported, expected 'bearer' or 'introspection'
+policy.yaml:6:61: plugins[1].config.auth_methods: the method 'authorization_code' is not supported, expected 'bearer', 'introspection' or both
 _EOT_
     ["a variable that is not set", <<'_EOC_', <<'_EOT_'],
 _format_version: "3.0"

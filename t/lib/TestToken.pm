@@ -60,6 +60,7 @@ sub token_policy {
         my ($name, $fields, $issuer) = @$_;
         $issuer //= "$ENV{PROVIDER}/realms/a";
         my $methods = $fields =~ /auth_methods/ ? "" : "auth_methods: [bearer], ";
+        $methods .= "hide_credentials: false, " if $fields !~ /hide_credentials/;
         $text .= <<"_EOC_";
 - name: $name
   plugins:

@@ -35,10 +35,12 @@ fn update_plan(digest: &mut Sha256, plan: &Plan, consumers: &ConsumerIndex<'_>) 
         upstream_headers,
         has_plugins,
         modifies_handshake,
+        passes_preflight,
     } = plan;
     digest.update(&[
         (*has_plugins).into(),
         (*modifies_handshake).into(),
+        (*passes_preflight).into(),
         auth.is_some().into(),
     ]);
     if let Some(auth) = auth {

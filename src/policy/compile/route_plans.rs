@@ -9,7 +9,7 @@ use super::plan_digest::plan_digest;
 use super::plugins::CompiledPlugin;
 use super::scopes::{Scopes, Slots};
 use super::upstream_headers::UpstreamHeadersBuilder;
-use crate::policy::document::{Document, PluginKind, Route};
+use crate::policy::document::{Document, PluginConfig, PluginKind, Route};
 use crate::policy::report::{Path, Report};
 use crate::policy::{Map, Plan, RouteNames};
 
@@ -57,6 +57,7 @@ impl PlanBuilder<'_, '_> {
                 upstream_headers: Arc::default(),
                 has_plugins: true,
                 modifies_handshake: false,
+                passes_preflight: false,
             }),
             _ => None,
         });
@@ -80,6 +81,7 @@ impl PlanBuilder<'_, '_> {
             upstream_headers: self.headers.get(&slots, report),
             has_plugins: slots.iter().any(Option::is_some),
             modifies_handshake: slots[PluginKind::TlsHandshakeModifier as usize].is_some(),
+            passes_preflight: self.passes_preflight(&slots),
         };
         let verifier = certificate_plan.as_ref().map(|(_, plan)| plan);
         let digest = plan_digest(&plan, verifier, self.consumers);
@@ -89,6 +91,32 @@ impl PlanBuilder<'_, '_> {
         }
         self.by_slots.insert(slots, position);
         position
+    }
+
+    /// Whether all plugins that authenticate have `run_on_preflight: false`, of which there is one.
+    fn passes_preflight(&self, slots: &Slots) -> bool {
+        let mut found = false;
+        for kind in [
+            PluginKind::MtlsAuth,
+            PluginKind::HeaderCertAuth,
+            PluginKind::OpenidConnect,
+        ] {
+            let plugin = slots[kind as usize];
+            let Some(plugin) = plugin.and_then(|plugin| self.headers.document.plugins.get(plugin))
+            else {
+                continue;
+            };
+            let runs = match &plugin.config {
+                PluginConfig::MtlsAuth(config) => config.run_on_preflight,
+                PluginConfig::OpenidConnect(config) => config.run_on_preflight,
+                _ => true,
+            };
+            if runs {
+                return false;
+            }
+            found = true;
+        }
+        found
     }
 
     fn add(&mut self, digest: [u8; 32], plan: Plan) -> usize {

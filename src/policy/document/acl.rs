@@ -6,7 +6,7 @@ use crate::identity::Acl;
 use crate::policy::report::Path;
 use crate::policy::tree::Node;
 
-const ACL: Schema = Schema {
+pub(super) const ACL: Schema = Schema {
     name: "acl",
     supported: &[
         "allow",

@@ -1,8 +1,10 @@
 //! Reads the fields of any mapping: checks their names, and the types of their values.
 
+use super::kong_fields::is_off;
 use super::{DocumentReader, EntityKey, Link, LinkBy, Uuid};
 use crate::policy::report::{Path, Position};
 use crate::policy::tree::{Node, Value};
+use crate::policy::vault::Vaults;
 use crate::text::quoted;
 
 /// The fields that a mapping of one kind may have.
@@ -13,8 +15,27 @@ pub(super) struct Schema {
     pub(super) supported: &'static [&'static str],
     /// Fields of Kong's that have no effect here: a warning, once for each name.
     pub(super) ignored: &'static [&'static str],
-    /// Fields of Kong's that this version does not support: an error unless null or empty.
+    /// Fields of Kong's that this version does not support: an error unless null, empty, or off.
     pub(super) unsupported: &'static [&'static str],
+}
+
+impl Schema {
+    /// Whether it is that of an entity, in which Kong or decK may nest other entities.
+    fn may_contain_entities(&self) -> bool {
+        matches!(
+            self.name,
+            "policy"
+                | "ca_certificates"
+                | "services"
+                | "routes"
+                | "consumers"
+                | "plugins"
+                | "mtls_auth_credentials"
+                | "header_cert_auth_credentials"
+                | "acls"
+                | "groups"
+        )
+    }
 }
 
 /// Metadata of Kong and decK that any entity may have and that has no effect.
@@ -26,6 +47,64 @@ const METADATA: &[&str] = &[
     "_comment",
     "_ignore",
     "_info",
+];
+
+/// The entities of Kong's and decK's files that have no effect here, wherever they are.
+pub(super) const KONG_ENTITIES: &[&str] = &[
+    "_plugin_configs",
+    "admins",
+    "application_instances",
+    "applications",
+    "asymmetric_keys",
+    "basicauth_credentials",
+    "certificates",
+    "cloned_plugins",
+    "consumer_group_consumers",
+    "consumer_group_plugins",
+    "consumer_groups",
+    "custom_entities",
+    "custom_plugins",
+    "degraphql_routes",
+    "developers",
+    "event_hooks",
+    "files",
+    "filter_chains",
+    "graphql_ratelimiting_advanced_cost_decoration",
+    "graphql_ratelimiting_cost_decorations",
+    "hmacauth_credentials",
+    "jwt_secrets",
+    "jwt_signer_jwks",
+    "key_sets",
+    "keyauth_credentials",
+    "keyauth_enc_credentials",
+    "keyring_keys",
+    "keyring_meta",
+    "keys",
+    "licenses",
+    "oauth2_authorization_codes",
+    "oauth2_credentials",
+    "oauth2_tokens",
+    "parameters",
+    "partials",
+    "plugin_schemas",
+    "plugins_partials",
+    "ratelimiting_metrics",
+    "rbac_role_endpoints",
+    "rbac_role_entities",
+    "rbac_roles",
+    "rbac_user_groups",
+    "rbac_user_roles",
+    "rbac_users",
+    "service_packages",
+    "session_metadatas",
+    "snis",
+    "targets",
+    "upstreams",
+    "vaults",
+    "vault_auth_vaults",
+    "workspace_entities",
+    "workspace_entity_counters",
+    "workspaces",
 ];
 
 const REFERENCE: Schema = Schema {
@@ -87,14 +166,23 @@ impl<'t> DocumentReader<'t, '_> {
                 continue;
             }
             if schema.ignored.contains(&name) {
-                if !value.is_null() {
+                if !is_off(schema.name, name, value) {
                     let subject = format!("{} {name}", schema.name);
                     let message = "has no effect in resty-mtls";
                     self.report
                         .warn_once(&subject, key.position, &path.field(name), message);
                 }
             } else if schema.unsupported.contains(&name) {
-                self.unsupported(name, key.position, value, path);
+                if !is_off(schema.name, name, value) {
+                    self.unsupported(name, key.position, value, path);
+                }
+            } else if schema.may_contain_entities() && KONG_ENTITIES.contains(&name) {
+                if !value.is_null() && !value.is_empty() {
+                    let subject = format!("entity {name}");
+                    let message = "has no effect in resty-mtls";
+                    self.report
+                        .warn_once(&subject, key.position, &path.field(name), message);
+                }
             } else {
                 let known = [
                     schema.supported,
@@ -245,8 +333,12 @@ impl<'t> DocumentReader<'t, '_> {
         })
     }
 
-    /// Reads a text. A plain number or boolean is an error.
-    pub(super) fn text<'c>(&mut self, node: &'c Node<'c>, path: &Path<'_>) -> Option<&'c str> {
+    /// Reads a text. A plain number or boolean is an error. A reference to a vault is replaced by
+    /// its value.
+    pub(super) fn text<'c>(&mut self, node: &'c Node<'c>, path: &Path<'_>) -> Option<&'c str>
+    where
+        't: 'c,
+    {
         let Value::Scalar { text, .. } = &node.value else {
             self.expected(node, path, "text");
             return None;
@@ -259,7 +351,33 @@ impl<'t> DocumentReader<'t, '_> {
             self.expected(node, path, "text, in quotes");
             return None;
         }
-        Some(text)
+        self.vault_value(text, node.position, path)
+    }
+
+    /// Returns the value of a text that is a reference to a vault, and any other text as it is.
+    /// `None` for a reference without a value, which is reported.
+    pub(super) fn vault_value<'c>(
+        &mut self,
+        text: &'c str,
+        position: Position,
+        path: &Path<'_>,
+    ) -> Option<&'c str>
+    where
+        't: 'c,
+    {
+        if !Vaults::is_reference(text) {
+            return Some(text);
+        }
+        match self.vaults.resolve(text) {
+            Ok(found) => {
+                self.report.conceal(&found.variable, found.value);
+                Some(found.value)
+            }
+            Err(why) => {
+                self.report.error(position, path, why);
+                None
+            }
+        }
     }
 
     /// Reads a list of texts, each with its position and its index in the list. An absent field is
@@ -269,7 +387,10 @@ impl<'t> DocumentReader<'t, '_> {
         object: &Object<'c>,
         path: &Path<'_>,
         field: &str,
-    ) -> Vec<(&'c str, Position, usize)> {
+    ) -> Vec<(&'c str, Position, usize)>
+    where
+        't: 'c,
+    {
         let Some(node) = object.get(field) else {
             return Vec::new();
         };

@@ -16,7 +16,7 @@ pub(in crate::policy) struct HeaderCertAuth<'t> {
     pub certificate_header: Option<CertificateHeader>,
 }
 
-const HEADER_CERT_AUTH: Schema = Schema {
+pub(super) const HEADER_CERT_AUTH: Schema = Schema {
     name: "header-cert-auth",
     supported: &[
         "certificate_header_name",
@@ -179,6 +179,13 @@ impl<'t> DocumentReader<'t, '_> {
             return None;
         };
         let name = self.reserved_header_name(node, &path.field(field))?;
+        if name.contains('_') {
+            let message = "contains '_': without 'underscores_in_headers on' nginx drops such a \
+                           header, and no certificate arrives; expected '-'";
+            let subject = format!("inbound header {name}");
+            self.report
+                .warn_once(&subject, node.position, &path.field(field), message);
+        }
         Some(CertificateHeader::new(name, format?, element, source))
     }
 }

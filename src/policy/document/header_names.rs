@@ -45,7 +45,10 @@ impl<'t> DocumentReader<'t, '_> {
         &mut self,
         node: &'c Node<'c>,
         path: &Path<'_>,
-    ) -> Option<&'c str> {
+    ) -> Option<&'c str>
+    where
+        't: 'c,
+    {
         let name = self.header_name(node, path)?;
         if !CLIENT_HEADERS.contains(&&*fold_header_name(name)) {
             return Some(name);
@@ -56,11 +59,10 @@ impl<'t> DocumentReader<'t, '_> {
     }
 
     /// Reads the name of a header that a plugin may set.
-    pub(super) fn header_name<'c>(
-        &mut self,
-        node: &'c Node<'c>,
-        path: &Path<'_>,
-    ) -> Option<&'c str> {
+    pub(super) fn header_name<'c>(&mut self, node: &'c Node<'c>, path: &Path<'_>) -> Option<&'c str>
+    where
+        't: 'c,
+    {
         let name = self.text(node, path)?;
         let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
         let shown = quoted(name.as_bytes());

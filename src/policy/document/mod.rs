@@ -14,6 +14,7 @@ mod consumers;
 mod fields;
 mod header_cert_auth;
 mod header_names;
+mod kong_fields;
 mod mtls_auth;
 mod openid_connect;
 mod plugin_names;
@@ -24,9 +25,10 @@ mod tls_handshake_modifier;
 mod tls_metadata_headers;
 mod trust_domains;
 
-use self::fields::{Object, Schema};
+use self::fields::{Object, Schema, KONG_ENTITIES};
 use super::report::{CompactPath, Path, Position, Report};
 use super::tree::{Node, Value};
+use super::vault::{VaultValues, Vaults};
 
 pub(super) use ca_certificates::{Ca, CaSource};
 pub(super) use client_cert_headers::ClientCertHeaders;
@@ -120,55 +122,27 @@ const POLICY: Schema = Schema {
         "mtls_auth_credentials",
         "header_cert_auth_credentials",
         "acls",
-    ],
-    ignored: &[
-        "_plugin_configs",
-        "basicauth_credentials",
-        "certificates",
-        "cloned_plugins",
-        "consumer_group_consumers",
-        "consumer_group_plugins",
-        "consumer_groups",
-        "custom_entities",
-        "custom_plugins",
-        "degraphql_routes",
-        "files",
-        "filter_chains",
-        "graphql_ratelimiting_advanced_cost_decoration",
-        "hmacauth_credentials",
-        "jwt_secrets",
-        "key_sets",
-        "keyauth_credentials",
-        "keys",
-        "licenses",
-        "oauth2_authorization_codes",
-        "oauth2_credentials",
-        "oauth2_tokens",
-        "parameters",
-        "partials",
-        "rbac_role_endpoints",
-        "rbac_role_entities",
-        "rbac_roles",
-        "rbac_users",
-        "service_packages",
-        "snis",
-        "targets",
-        "upstreams",
         "vaults",
-        "workspaces",
     ],
+    ignored: KONG_ENTITIES,
     unsupported: &[],
 };
 
 const FORMAT_VERSIONS: &[&str] = &["1.1", "2.1", "3.0"];
 
 /// Reads a whole policy. Errors are added to `report`.
-pub(super) fn read<'t>(root: &'t Node<'t>, report: &mut Report) -> Document<'t> {
+pub(super) fn read<'t>(
+    root: &'t Node<'t>,
+    vault_values: &'t VaultValues,
+    report: &mut Report,
+) -> Document<'t> {
     let mut reader = DocumentReader {
         report,
         document: Document::default(),
         declared_plugins: Vec::new(),
         certificates: Vec::new(),
+        format_version: None,
+        vaults: Vaults::new(vault_values),
     };
     reader.policy(root);
     reader.document
@@ -181,6 +155,9 @@ struct DocumentReader<'t, 'r> {
     declared_plugins: Vec<&'t str>,
     /// The entries of `certificates`, to which plugins refer by id.
     certificates: Vec<(Uuid, &'t Node<'t>)>,
+    /// `_format_version`. Defaults depend on it.
+    format_version: Option<&'t str>,
+    vaults: Vaults<'t>,
 }
 
 impl<'t> DocumentReader<'t, '_> {
@@ -194,6 +171,7 @@ impl<'t> DocumentReader<'t, '_> {
             Some(node) => {
                 let path = path.field("_format_version");
                 let version = self.text(node, &path);
+                self.format_version = version;
                 if version.is_some_and(|version| !FORMAT_VERSIONS.contains(&version)) {
                     let message = format!(
                         "{} is not a known version, expected \"1.1\", \"2.1\" or \"3.0\"",
@@ -205,6 +183,9 @@ impl<'t> DocumentReader<'t, '_> {
         }
         self.unread_members(&object);
         self.declared_plugins(&object);
+        if let Some(vaults) = object.get("vaults") {
+            self.vaults.add(vaults);
+        }
         if let Some(Value::List(items)) = object.get("certificates").map(|node| &node.value) {
             for node in items.iter() {
                 let id = Object { node }.get("id").and_then(Node::as_text);

@@ -49,6 +49,8 @@ pub(in crate::policy) struct MtlsAuth<'t> {
     /// In seconds.
     pub ocsp_max_age: u32,
     pub ssl_verify: bool,
+    /// Whether CORS preflights are authenticated.
+    pub run_on_preflight: bool,
     pub http_proxy: Option<Proxy>,
     pub https_proxy: Option<Proxy>,
     /// The paths of local CRL files.
@@ -80,6 +82,7 @@ impl Default for MtlsAuth<'_> {
             status_wait: None,
             ocsp_max_age: 86_400,
             ssl_verify: true,
+            run_on_preflight: true,
             http_proxy: None,
             https_proxy: None,
             crls: Vec::new(),
@@ -119,6 +122,7 @@ impl PartialEq for IgnoringPositions<'_, '_> {
             status_wait,
             ocsp_max_age,
             ssl_verify,
+            run_on_preflight,
             http_proxy,
             https_proxy,
             crls,
@@ -143,6 +147,7 @@ impl PartialEq for IgnoringPositions<'_, '_> {
             && *status_wait == other.status_wait
             && *ocsp_max_age == other.ocsp_max_age
             && *ssl_verify == other.ssl_verify
+            && *run_on_preflight == other.run_on_preflight
             && *http_proxy == other.http_proxy
             && *https_proxy == other.https_proxy
             && listed(crls, &other.crls)
@@ -178,7 +183,7 @@ const CLIENT_AUTH_EKU: &[(&str, ClientAuthEku)] = &[
     ("any", ClientAuthEku::Any),
 ];
 
-const MTLS_AUTH: Schema = Schema {
+pub(super) const MTLS_AUTH: Schema = Schema {
     name: "mtls-auth",
     supported: &[
         "ca_certificates",
@@ -208,6 +213,7 @@ const MTLS_AUTH: Schema = Schema {
         "upn_as_subject_name",
         "anonymous",
         "default_consumer",
+        "run_on_preflight",
         "crls",
     ],
     ignored: &[],
@@ -222,6 +228,9 @@ impl<'t> DocumentReader<'t, '_> {
         };
         self.ca_references(&object, path, &mut config);
         config.send_ca_dn = self.boolean(&object, path, "send_ca_dn").unwrap_or(false);
+        config.run_on_preflight = self
+            .boolean(&object, path, "run_on_preflight")
+            .unwrap_or(true);
         config.resumption = self.boolean(&object, path, "resumption").unwrap_or(true);
         config.skip_consumer_lookup = self
             .boolean(&object, path, "skip_consumer_lookup")

@@ -6,7 +6,7 @@ use super::{
     ClientCertHeaders, ClientCertLists, HeaderCertAuth, MtlsAuth, OpenidConnect, TlsMetadataHeaders,
 };
 use crate::identity::{Acl, Rules};
-use crate::policy::report::Path;
+use crate::policy::report::{Path, Report};
 use crate::policy::tree::{Node, Value};
 
 /// An entry of `plugins`, for a plugin that is supported.
@@ -105,6 +105,7 @@ const PLUGIN: Schema = Schema {
         "condition",
         "consumer",
         "consumer_group",
+        "expressions",
         "partials",
     ],
 };
@@ -132,21 +133,35 @@ impl<'t> DocumentReader<'t, '_> {
         let Some(name_text) = self.text(name, &path.field("name")) else {
             return;
         };
-        let enabled = self.boolean(&object, path, "enabled") != Some(false);
-        if !enabled
-            && PluginKind::ALL
-                .into_iter()
-                .all(|kind| kind.name() != name_text)
-        {
+        if self.boolean(&object, path, "enabled") != Some(false) {
+            let read = self.plugin_of(name_text, &object, path, service, route);
+            self.document.plugins.extend(read);
             return;
         }
-        let Some(kind) = self.plugin_kind(name_text, name.position, &path.field("name")) else {
-            return;
-        };
+        // What is wrong with it has no effect, so nothing is reported. It is read for the names of
+        // its headers only.
+        let report = std::mem::replace(self.report, Report::new(""));
+        let read = self.plugin_of(name_text, &object, path, service, route);
+        *self.report = report;
+        self.document.disabled.extend(read);
+    }
+
+    /// Reads a plugin. `None` if it is none that is supported, which is reported.
+    fn plugin_of(
+        &mut self,
+        name_text: &str,
+        object: &Object<'t>,
+        path: &Path<'_>,
+        service: Option<usize>,
+        route: Option<usize>,
+    ) -> Option<Plugin<'t>> {
+        let node = object.node;
+        let name = object.get("name")?;
+        let kind = self.plugin_kind(name_text, name.position, &path.field("name"))?;
         self.object(node, path, &PLUGIN);
-        self.id(&object, path);
-        let service = self.link(&object, path, "service", service);
-        let route = self.link(&object, path, "route", route);
+        self.id(object, path);
+        let service = self.link(object, path, "service", service);
+        let route = self.link(object, path, "route", route);
         let config_path = path.field("config");
         let config = object.get("config");
         let config = match kind {
@@ -188,15 +203,11 @@ impl<'t> DocumentReader<'t, '_> {
                 self.openid_connect(node, config, &config_path),
             )),
         };
-        let plugin = Plugin {
+        Some(Plugin {
             location: location(node, path),
             service,
             route,
             config,
-        };
-        match enabled {
-            true => self.document.plugins.push(plugin),
-            false => self.document.disabled.push(plugin),
-        }
+        })
     }
 }

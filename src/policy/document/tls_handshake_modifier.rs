@@ -5,7 +5,7 @@ use super::DocumentReader;
 use crate::policy::report::Path;
 use crate::policy::tree::Node;
 
-const TLS_HANDSHAKE_MODIFIER: Schema = Schema {
+pub(super) const TLS_HANDSHAKE_MODIFIER: Schema = Schema {
     name: "tls-handshake-modifier",
     supported: &["tls_client_certificate"],
     ignored: &[],

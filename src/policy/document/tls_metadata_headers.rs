@@ -13,7 +13,7 @@ pub(in crate::policy) struct TlsMetadataHeaders {
     pub selection: DialectConfig,
 }
 
-const TLS_METADATA_HEADERS: Schema = Schema {
+pub(super) const TLS_METADATA_HEADERS: Schema = Schema {
     name: "tls-metadata-headers",
     supported: &[
         "inject_client_cert_details",

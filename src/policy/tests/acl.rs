@@ -87,10 +87,7 @@ fn acl_bad_ones_are_refused() {
 
 #[test]
 fn acl_without_authentication_is_refused() {
-    for kind in [
-        "acl, config: {allow: [a]}",
-        "client-cert-acl, config: {allow: [{subject.O: x}]}",
-    ] {
+    for kind in ["client-cert-acl, config: {allow: [{subject.O: x}]}"] {
         let name = kind.split_once(',').unwrap().0;
         let global = format!("plugins:\n- {{name: {kind}}}\n");
         assert_errors(
@@ -115,6 +112,21 @@ fn acl_without_authentication_is_refused() {
             )],
         );
     }
+}
+
+#[test]
+fn acl_of_another_authentication_is_warned_about() {
+    let text = with_cas(&format!(
+        "services: [{{name: s, routes: [{{name: r}}, {{name: q}}]}}]\nplugins:\n\
+         - {{name: mtls-auth, route: r, config: {{ca_certificates: [{ID_A}], \
+         skip_consumer_lookup: true}}}}\n\
+         - {{name: key-auth, route: q}}\n- {{name: acl, route: q, config: {{allow: [a]}}}}\n"
+    ));
+    let found = warnings(&policy(&text));
+    let expected = "p:9:3: warning: plugins[2]: applies to services[0].routes[1], where no plugin \
+                    of resty-mtls authenticates clients: the authentication of other plugins of \
+                    Kong's has no effect here, so every request there is refused with 401";
+    assert!(found.iter().any(|line| line == expected), "{found:#?}");
 }
 
 #[test]

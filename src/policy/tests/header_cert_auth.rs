@@ -142,7 +142,7 @@ fn acl_with_header_cert_auth_is_accepted_and_with_openid_connect_alone_is_not() 
     );
     let text = text.replace("url_encoded}}", &format!("url_encoded}}}}{acl}"));
     assert!(policy(&text).plans[0].acl.is_some());
-    let text = openid_connect("").replace("[bearer]}}]", &format!("[bearer]}}}}{acl}"));
+    let text = openid_connect("").replace("false}}]", &format!("false}}}}{acl}"));
     assert!(errors_without_name(&text)[0].contains("so no client would be authenticated there"));
 }
 

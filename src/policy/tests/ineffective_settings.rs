@@ -81,3 +81,20 @@ fn routes_with_snis_and_without_plugins_are_warned_about() {
         ""
     );
 }
+
+#[test]
+fn header_with_an_underscore_is_warned_about() {
+    let text = with_cas(&format!(
+        "plugins:\n- name: header-cert-auth\n  config: {{certificate_header_name: x_cert, \
+         skip_consumer_lookup: true, certificate_header_format: rfc9440, \
+         ca_certificates: [{ID_A}]}}\n"
+    ));
+    assert_eq!(
+        warnings(&policy(&text)),
+        [
+            "p:7:37: warning: plugins[0].config.certificate_header_name: contains '_': without \
+             'underscores_in_headers on' nginx drops such a header, and no certificate arrives; \
+             expected '-'",
+        ]
+    );
+}

@@ -21,12 +21,14 @@ mod errors;
 mod header_cert_auth;
 mod headers;
 mod ineffective_settings;
+mod kong_documents;
 mod mtls_auth;
 mod openid_connect;
 mod plugin_names;
 mod shared_plans;
 mod summary;
 mod trust_domains;
+mod vaults;
 
 use super::*;
 use crate::Error;
@@ -35,7 +37,7 @@ use crate::Error;
 const fn is_send_and_sync<T: Send + Sync>() {}
 const _: () = is_send_and_sync::<Policy>();
 
-const ID_A: &str = "11111111-1111-4111-8111-111111111111";
+pub(super) const ID_A: &str = "11111111-1111-4111-8111-111111111111";
 const ID_B: &str = "22222222-2222-4222-8222-222222222222";
 
 const EXPECTED_PEM: &str =
@@ -74,7 +76,7 @@ fn pem(cn: &str, ca: bool, from: i64, until: i64) -> String {
     String::from_utf8(builder.build().to_pem().unwrap()).unwrap()
 }
 
-fn ca_pem(cn: &str) -> String {
+pub(super) fn ca_pem(cn: &str) -> String {
     pem(cn, true, -1, 300)
 }
 
@@ -106,9 +108,13 @@ fn with_auth(fields: &str, rest: &str) -> String {
 
 /// One global `openid-connect` that validates JWTs, with further fields.
 fn openid_connect(extra: &str) -> String {
+    let hide = match extra.contains("hide_credentials") {
+        true => "",
+        false => ", hide_credentials: false",
+    };
     with_cas(&format!(
         "plugins: [{{name: openid-connect, config: {{issuer: 'https://idp.test', auth_methods: \
-         [bearer]{extra}}}}}]"
+         [bearer]{extra}{hide}}}}}]"
     ))
 }
 

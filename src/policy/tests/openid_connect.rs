@@ -48,6 +48,9 @@ fn openid_connect_example_of_kongs_documents_loads() {
              tokens for this API",
             "p:6:5: warning: plugins[0].config.issuer: is http: an attacker on the network path \
              can forge its documents, and with them tokens; expected https",
+            "p:8:7: warning: plugins[0].config.hide_credentials: is not given: the token is \
+             removed from the request to the upstream, as by Kong since 3.14; expected true or \
+             false",
         ]
     );
     let plan = &policy.plans[0];
@@ -133,6 +136,40 @@ fn openid_connect_fields() {
     assert_eq!(&*read.client.as_ref().unwrap().id, "12345");
     let read = token_auth(", client_auth: [client_secret_post], client_id: a, client_secret: b");
     assert_eq!(read.client.as_ref().unwrap().auth, ClientAuthMethod::Post);
+}
+
+#[test]
+fn openid_connect_without_auth_methods_or_hide_credentials_has_kongs_defaults() {
+    let read = |version: &str, fields: &str| {
+        let text = format!(
+            "{{_format_version: '{version}', plugins: [{{name: openid-connect, config: {{issuer: \
+             'https://idp.test', audience_required: [a]{fields}}}}}]}}"
+        );
+        let policy = policy(&text);
+        let token_auth = policy.plans[0].token_auth.clone().unwrap();
+        (
+            token_auth.methods,
+            token_auth.hide_credentials,
+            warnings(&policy),
+        )
+    };
+    let (methods, hidden, warned) = read("3.0", "");
+    assert!(methods.bearer && !methods.introspection && hidden);
+    assert_eq!(
+        warned,
+        [
+            "p:1:67: warning: plugins[0].config.auth_methods: clients that authenticate with \
+             authorization_code, client_credentials, kong_oauth2, password, refresh_token, \
+             session, userinfo, introspection, without 'client_id', are refused with 401: only \
+             'bearer' and 'introspection' have an effect in resty-mtls",
+            "p:1:67: warning: plugins[0].config.hide_credentials: is not given: the token is \
+             removed from the request to the upstream, as by Kong since 3.14; expected true or \
+             false",
+        ]
+    );
+    let (methods, hidden, warned) = read("2.1", ", client_id: [a], client_secret: [b]");
+    assert!(methods.bearer && methods.introspection && !hidden);
+    assert_eq!(warned.len(), 1, "{warned:?}");
 }
 
 #[test]
@@ -285,14 +322,14 @@ fn openid_connect_bad_values_are_refused() {
              'https://idp.example.com/realms/a'",
         ),
         (
-            "{issuer: 'https://a.test', auth_methods: [bearer, password]}".to_owned(),
-            "6:84: plugins[0].config.auth_methods[1]: the method 'password' is not supported, \
-             expected 'bearer' or 'introspection'",
+            "{issuer: 'https://a.test', auth_methods: [password, session]}".to_owned(),
+            "6:75: plugins[0].config.auth_methods: the method 'password', 'session' is not \
+             supported, expected 'bearer', 'introspection' or both",
         ),
         (
-            "{issuer: 'https://a.test'}".to_owned(),
-            "6:34: plugins[0].config.auth_methods: missing or empty, expected a list of 'bearer', \
-             'introspection' or both (Kong's default has methods that are not supported)",
+            "{issuer: 'https://a.test', auth_methods: []}".to_owned(),
+            "6:75: plugins[0].config.auth_methods: a list, expected 'bearer', 'introspection' or \
+             both",
         ),
         (
             "{issuer: 'https://a.test', auth_methods: [introspection], client_id: [a]}".to_owned(),
@@ -355,6 +392,7 @@ fn openid_connect_without_a_certificate_request_is_warned_about() {
         with_cas(&format!(
             "routes: [{{name: r, snis: [a.test], plugins: [{{name: openid-connect, config: \
              {{issuer: 'https://a.test', auth_methods: [bearer], audience_required: [a], \
+             hide_credentials: false, \
              proof_of_possession_mtls: strict}}}}{more}]}}]"
         ))
     };
@@ -433,6 +471,7 @@ fn certificate_header_of_openid_connect_applies_unless_certificates_are_verified
         with_cas(&format!(
             "routes: [{{name: r, snis: [a.test], plugins: [{{name: openid-connect, config: \
              {{issuer: 'https://a.test', auth_methods: [bearer], audience_required: [a], \
+             hide_credentials: false, \
              proof_of_possession_mtls: {mode}, proof_of_possession_mtls_from_header: \
              {{certificate_header_name: X-Proxied, ca_certificates: [{ID_A}]}}}}}}, \
              {{name: tls-metadata-headers, config: {{inject_client_cert_details: true}}}}{more}]}}]"

@@ -113,7 +113,8 @@ fn from_yaml_fields_that_only_kong_has_are_warned_about_once() {
     let text = "_format_version: \"3.0\"\n\
                 _transform: true\n\
                 _comment: hello\n\
-                upstreams: []\n\
+                upstreams: [{name: u}]\n\
+                targets: []\n\
                 services:\n\
                 - {name: s, url: 'http://a', tags: [x], created_at: 1}\n\
                 - {name: t, url: 'http://b', retries: null}\n\
@@ -129,12 +130,12 @@ fn from_yaml_fields_that_only_kong_has_are_warned_about_once() {
         warnings(&policy(text)),
         [
             format!("p:4:1: warning: upstreams: {nothing}"),
-            format!("p:6:13: warning: services[0].url: {nothing}"),
-            format!("p:9:13: warning: routes[0].protocols: {nothing}"),
-            format!("p:9:33: warning: routes[0].paths: {nothing}"),
-            format!("p:11:10: warning: plugins[0].name: the plugin 'key-auth' {nothing}"),
-            format!("p:13:10: warning: plugins[2].name: the plugin 'rate-limiting' {nothing}"),
-            format!("p:14:34: warning: plugins[3].protocols: {nothing}"),
+            format!("p:7:13: warning: services[0].url: {nothing}"),
+            format!("p:10:13: warning: routes[0].protocols: {nothing}"),
+            format!("p:10:33: warning: routes[0].paths: {nothing}"),
+            format!("p:12:10: warning: plugins[0].name: the plugin 'key-auth' {nothing}"),
+            format!("p:14:10: warning: plugins[2].name: the plugin 'rate-limiting' {nothing}"),
+            format!("p:15:34: warning: plugins[3].protocols: {nothing}"),
         ]
     );
 }

@@ -31,6 +31,7 @@ local PLAN_PRIVATE = CONST.PLAN_PRIVATE
 local PLAN_XFCC = CONST.PLAN_XFCC
 local PLAN_HEADER_CERTIFICATE = CONST.PLAN_HEADER_CERTIFICATE
 local PLAN_TOKEN = CONST.PLAN_TOKEN
+local PLAN_PASSES_PREFLIGHT = CONST.PLAN_PASSES_PREFLIGHT
 local FORWARDS_YES = CONST.FORWARDS_YES
 local FORWARDS_FIRST = CONST.FORWARDS_FIRST
 local PLAN_HEADER_CERTIFICATE_OR_TOKEN = bit.bor(PLAN_HEADER_CERTIFICATE, PLAN_TOKEN)
@@ -595,6 +596,33 @@ function _M.refuse_unavailable(engine, route, why)
 end
 
 
+-- Outcomes that run_on_preflight: false does not change: they are no result of the authentication.
+local NOT_OF_AUTHENTICATION = {
+    [CONST.DECISION_MISDIRECTED] = true,
+    [TOO_EARLY] = true,
+    [CONST.DECISION_UNAVAILABLE] = true,
+}
+
+
+-- Whether the request is a CORS preflight (Fetch, section 3.2.2).
+local function is_preflight()
+    return ngx.req.get_method() == "OPTIONS" and ngx_var.http_origin ~= nil
+           and ngx_var.http_access_control_request_method ~= nil
+end
+
+
+-- Passes a preflight without an identity: no header is set, and client() has nothing.
+local function pass_preflight(engine, route)
+    if reserved_headers.are_read(engine) then
+        request_headers.seal(true)
+    end
+
+    ngx.ctx.resty_mtls = nil
+    variables.set(engine, route, DECISION_NAMES[PASS], NOT_VERIFIED, client_of)
+    metrics.count_decision(route or "", 0, NOT_VERIFIED, false)
+end
+
+
 -- Decides about the request, and ends it when it is refused. The path of most requests has no closures and
 -- no loops that LuaJIT does not compile.
 function _M.run(engine, route, dict)
@@ -607,6 +635,10 @@ function _M.run(engine, route, dict)
     local ssl = ssl_pointer()
     local flags = engine:plan_flags(plan)
     local outcome = decide(engine, plan, ssl, flags)
+    if band(flags, PLAN_PASSES_PREFLIGHT) ~= 0 and not NOT_OF_AUTHENTICATION[outcome] and is_preflight() then
+        return pass_preflight(engine, route)
+    end
+
     local claims, refused
     if outcome == PENDING or band(flags, PLAN_TOKEN) ~= 0 then
         plan, outcome, claims, refused = await_external(engine, route, dict, ssl, plan, outcome)

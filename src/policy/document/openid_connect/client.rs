@@ -124,8 +124,11 @@ impl<'t> DocumentReader<'t, '_> {
             ),
             Some(node) => {
                 let entry = Object { node };
-                let pem = |field| entry.get(field).and_then(Node::as_text).unwrap_or_default();
-                let (chain, key) = (pem("cert"), pem("key"));
+                let mut pem = |field| {
+                    let text = entry.get(field).and_then(Node::as_text).unwrap_or_default();
+                    self.vault_value(text, node.position, &path)
+                };
+                let (chain, key) = (pem("cert")?, pem("key")?);
                 match matching_pair(chain, key) {
                     Ok(()) => {
                         return Some(ClientCertificate {
@@ -156,9 +159,20 @@ impl<'t> DocumentReader<'t, '_> {
         };
         let path = path.field("client_jwk");
         let jwk = self.object(first, &path, &CLIENT_JWK)?;
-        let member = |name: &str| match &jwk.get(name)?.value {
-            Value::Scalar { text, .. } => Some(&**text),
-            _ => None,
+        let mut members: Vec<(&str, &str)> = Vec::new();
+        for name in CLIENT_JWK.supported {
+            if let Some(member) = jwk.get(name) {
+                let text = member.as_text();
+                let path = path.field(name);
+                let text = text.and_then(|text| self.vault_value(text, member.position, &path));
+                members.extend(text.map(|text| (*name, text)));
+            }
+        }
+        let member = |name: &str| {
+            let mut members = members.iter();
+            members
+                .find(|(other, _)| *other == name)
+                .map(|(_, text)| *text)
         };
         match SigningKey::from_jwk(member) {
             Ok(key) => Some(key),
@@ -184,7 +198,9 @@ impl<'t> DocumentReader<'t, '_> {
         };
         match first.map(|node| &node.value) {
             // An id or secret may look like a number.
-            Some(Value::Scalar { text, .. }) if !text.is_empty() => Some(text),
+            Some(Value::Scalar { text, .. }) if !text.is_empty() => {
+                self.vault_value(text, node.position, &path)
+            }
             _ => {
                 let message = "expected a list of one text";
                 self.report.error(node.position, &path, message);

@@ -70,9 +70,27 @@ impl<'t> DocumentReader<'t, '_> {
                 }
             });
         }
-        read.hide_credentials = self
-            .boolean(object, path, "hide_credentials")
-            .unwrap_or(read.hide_credentials);
+        let field = "hide_credentials";
+        read.hide_credentials = match self.boolean(object, path, field) {
+            Some(hidden) => hidden,
+            // Kong 3.14 changed the default, and a document does not say which 3.x it is for. A
+            // token that is sent to an upstream by mistake cannot be taken back.
+            None => {
+                let hidden = self.format_version == Some("3.0");
+                if hidden {
+                    let message = "is not given: the token is removed from the request to the \
+                                   upstream, as by Kong since 3.14; expected true or false";
+                    let subject = "openid-connect hide_credentials";
+                    self.report.warn_once(
+                        subject,
+                        object.node.position,
+                        &path.field(field),
+                        message,
+                    );
+                }
+                hidden
+            }
+        };
         read.expose_error_code = self
             .boolean(object, path, "expose_error_code")
             .unwrap_or(read.expose_error_code);

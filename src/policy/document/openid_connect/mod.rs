@@ -4,7 +4,8 @@ mod client;
 mod headers;
 mod schema;
 
-use self::schema::{NOT_ENFORCED, OPENID_CONNECT};
+use self::schema::NOT_ENFORCED;
+pub(super) use self::schema::OPENID_CONNECT;
 use super::fields::{Object, MAX_TIME};
 use super::{DocumentReader, HeaderCertAuth};
 use crate::identity::ConsumerBy;
@@ -56,6 +57,7 @@ pub(in crate::policy) struct OpenidConnect<'t> {
     /// In seconds. With 0, introspection responses are not cached.
     pub cache_ttl: u32,
     pub ssl_verify: bool,
+    pub run_on_preflight: bool,
 }
 
 impl Default for OpenidConnect<'_> {
@@ -86,12 +88,23 @@ impl Default for OpenidConnect<'_> {
             rediscovery_lifetime: 30,
             cache_ttl: 60,
             ssl_verify: true,
+            run_on_preflight: true,
         }
     }
 }
 
-/// The supported values of `auth_methods`.
-const AUTH_METHODS: &[&str] = &["bearer", "introspection"];
+/// Kong's values of `auth_methods`, all of which are its default.
+const KONG_AUTH_METHODS: &[&str] = &[
+    "authorization_code",
+    "bearer",
+    "client_credentials",
+    "introspection",
+    "kong_oauth2",
+    "password",
+    "refresh_token",
+    "session",
+    "userinfo",
+];
 
 /// The longest leeway, in seconds.
 const MAX_LEEWAY: u32 = 3600;
@@ -141,6 +154,9 @@ impl<'t> DocumentReader<'t, '_> {
         if self.boolean(&object, path, "cache_introspection") == Some(false) {
             read.cache_ttl = 0;
         }
+        read.run_on_preflight = self
+            .boolean(&object, path, "run_on_preflight")
+            .unwrap_or(true);
         read.ssl_verify = self
             .boolean(&object, path, "ssl_verify")
             .unwrap_or(read.ssl_verify);
@@ -195,28 +211,55 @@ impl<'t> DocumentReader<'t, '_> {
     ) {
         let field = path.field("auth_methods");
         let listed = object.get("auth_methods");
-        if listed.is_none_or(Node::is_empty) {
-            let position = listed.map_or(config.position, |node| node.position);
-            let message = "missing or empty, expected a list of 'bearer', 'introspection' or both \
-                           (Kong's default has methods that are not supported)";
-            self.report.error(position, &field, message);
+        if let Some(node) = listed.filter(|node| node.is_empty()) {
+            self.expected(node, &field, "'bearer', 'introspection' or both");
         }
-        for (text, position, index) in self.texts(object, path, "auth_methods") {
+        let mut others: Vec<&str> = Vec::new();
+        let texts = self.texts(object, path, "auth_methods");
+        for &(text, position, index) in &texts {
             match text {
                 "bearer" => read.methods.bearer = true,
                 "introspection" => read.methods.introspection = true,
+                _ if KONG_AUTH_METHODS.contains(&text) => others.push(text),
                 _ => {
                     let text = quoted(text.as_bytes());
-                    let message = format!(
-                        "the method '{text}' is not supported, expected {}",
-                        AUTH_METHODS
-                            .iter()
-                            .map(|name| format!("'{name}'"))
-                            .collect::<Vec<_>>()
-                            .join(" or ")
-                    );
+                    let message =
+                        format!("'{text}', expected one of {}", KONG_AUTH_METHODS.join(", "));
                     self.report.error(position, &field.item(index), message);
                 }
+            }
+        }
+        let is_default = listed.is_none() || others.len() + 2 == KONG_AUTH_METHODS.len();
+        if listed.is_none() {
+            read.methods = AuthMethods {
+                bearer: true,
+                introspection: true,
+            };
+            let ours = |name: &&&str| !matches!(**name, "bearer" | "introspection");
+            others = KONG_AUTH_METHODS.iter().filter(ours).copied().collect();
+        }
+        // Kong's default has introspection in it also where no client is configured that could
+        // call it.
+        if is_default && object.get("client_id").is_none_or(Node::is_empty) {
+            read.methods.introspection = false;
+            others.push("introspection, without 'client_id',");
+        }
+        let position = listed.map_or(config.position, |node| node.position);
+        if !others.is_empty() {
+            let names = others.join(", ");
+            if read.methods.bearer || read.methods.introspection {
+                let message = format!(
+                    "clients that authenticate with {names} are refused with 401: only 'bearer' \
+                     and 'introspection' have an effect in resty-mtls"
+                );
+                let subject = format!("openid-connect auth_methods {names}");
+                self.report.warn_once(&subject, position, &field, &message);
+            } else {
+                let message = format!(
+                    "the method '{}' is not supported, expected 'bearer', 'introspection' or both",
+                    others.join("', '")
+                );
+                self.report.error(position, &field, message);
             }
         }
         if object.get("algorithms").is_some() {
