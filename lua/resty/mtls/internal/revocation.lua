@@ -930,7 +930,8 @@ function _M.flush(dict)
 end
 
 
--- What this worker knows of the sources: { { url, kind, state, error, answered_at, failed_at }, ... }.
+-- What this worker knows of the sources: { { url, kind, state, error, answered_at, failed_at }, ... }; nil if it has
+-- asked none.
 function _M.sources()
     local list = {}
     for _, seen in pairs(sources_seen) do
@@ -948,7 +949,7 @@ function _M.sources()
         return a.url < b.url
     end)
 
-    return list
+    return list[1] and list
 end
 
 
