@@ -772,6 +772,29 @@ int32_t rmtls_engine_save_blocks(const struct rmtls_engine *engine,
                                  int64_t now,
                                  struct rmtls_buf *err);
 
+// Writes the URL of bundle number `index` of the policy in force. `RMTLS_NOT_FOUND` after the last.
+//
+// # Safety
+// `engine` is NULL or live; `url` is NULL or valid, with its data.
+int32_t rmtls_engine_bundle_url(const struct rmtls_engine *engine,
+                                size_t index,
+                                struct rmtls_buf *url);
+
+// Checks a fetched bundle and keeps it in the state directory, where the policy reads it. With
+// `RMTLS_OK`, `refresh` becomes the seconds after which it is to be fetched again.
+// `RMTLS_NOT_FOUND` if the policy in force has no such URL. Otherwise `err` has the reason.
+//
+// # Safety
+// `engine` is NULL or live; `url` and `data` are readable for `url_len` and `data_len` bytes;
+// `refresh` is NULL or valid for writing; `err` is NULL or valid, with its data.
+int32_t rmtls_engine_store_bundle(const struct rmtls_engine *engine,
+                                  const uint8_t *url,
+                                  size_t url_len,
+                                  const uint8_t *data,
+                                  size_t data_len,
+                                  uint32_t *refresh,
+                                  struct rmtls_buf *err);
+
 // Writes the id, the subject and the notAfter of CA certificate number `index` of the policy in
 // force; the id is empty for an entry without one. The notAfter is in seconds since 1970.
 // `RMTLS_NOT_FOUND` after the last.

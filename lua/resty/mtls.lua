@@ -9,6 +9,7 @@
 
 local access = require "resty.mtls.internal.access"
 local blocks = require "resty.mtls.internal.blocks"
+local bundles = require "resty.mtls.internal.bundles"
 local cidr = require "resty.mtls.internal.net.cidr"
 local client = require "resty.mtls.internal.client"
 local connection = require "resty.mtls.internal.connection"
@@ -263,6 +264,7 @@ function _M.init(opts)
     http.init { allow = cidr.parse(opts.fetch_allow or {}) }
     request_headers.init { trusted = cidr.parse(opts.trusted_ips or {}, true) }
     metrics.init(opts.shared_dict)
+    bundles.init(opts.shared_dict or "mtls")
     fleet.init(opts.redis, opts.shared_dict or "mtls", opts.state_dir)
     revocation.init()
     log_warnings(current)
@@ -279,9 +281,11 @@ function _M.init(opts)
 end
 
 
--- init_worker_by_lua*: with the option redis, makes a node that has no requests follow its fleet too.
+-- init_worker_by_lua*: with the option redis, makes a node that has no requests follow its fleet too; and fetches
+-- bundles of trust domains before the first request.
 function _M.init_worker()
     fleet.ensure_running()
+    bundles.ensure_running(engine.current())
 end
 
 
@@ -290,6 +294,7 @@ function _M.client_hello()
     local current = engine.current_for_handshake()
     reload.ensure_watched(current)
     fleet.ensure_running()
+    bundles.ensure_running(current)
     local name = connection.server_name()
     errbuf.len = 0
     local status = C.rmtls_engine_client_hello(current.handle, connection.ssl(), name,
@@ -326,6 +331,7 @@ function _M.access(route)
 
     local current = engine.current()
     reload.await_policy(current)
+    bundles.ensure_running(current)
     fleet.await_first_sync()
     if fleet.is_unavailable() then
         return access.refuse_unavailable(current, route, "there was no sync with Redis yet (redis.required)")

@@ -5,6 +5,7 @@ mod access;
 mod anchor;
 mod blocks;
 pub mod bounds;
+mod bundles;
 mod ca_expiry;
 mod clients;
 mod handshake;

@@ -8,6 +8,7 @@
 pub mod access;
 mod account;
 pub mod blocks;
+pub mod bundles;
 pub mod ca_certificates;
 pub mod certificate;
 pub mod engine;

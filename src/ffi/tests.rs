@@ -322,7 +322,7 @@ fn exports_refuse_null() {
     // SAFETY: every one of these functions accepts NULL for every pointer.
     unsafe {
         use super::{
-            access::*, blocks::*, certificate::*, engine::*, fleet::*, handshake::*,
+            access::*, blocks::*, bundles::*, certificate::*, engine::*, fleet::*, handshake::*,
             header_certificate::*, header_lines::*, lists::*, policy::*, reserved_headers::*,
             revocation::*, sni_map::*, token::*, trust_store::*,
         };
@@ -340,6 +340,8 @@ fn exports_refuse_null() {
             rmtls_engine_is_outdated(null!(), null!(), null!()),
             rmtls_connection_watch(null!(), null!()),
             rmtls_engine_access(null!(), null!(), 0, null!(), 0, 0, null!(), null!()),
+            rmtls_engine_bundle_url(null!(), 0, null!()),
+            rmtls_engine_store_bundle(null!(), null!(), 0, null!(), 0, null!(), null!()),
             rmtls_engine_anchor(null!(), null!(), 0, 0, null!(), null!()),
             rmtls_engine_spiffe_id(null!(), null!(), 0, null!(), null!()),
             rmtls_engine_reserved_headers(null!(), null!(), 0, null!(), 0, null!()),

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use openssl::sha::sha256;
 
 use super::memory_limit;
+use crate::text::hex;
 
 /// The largest number of files that a [`FileWatch`] checks, including the document. A check takes a
 /// few microseconds for each file, and requests of the worker wait meanwhile.
@@ -27,6 +28,13 @@ const LISTING: &[u8] = b"resty-mtls directory\0";
 /// Whether the content of a file is a listing of [`Files::list`].
 pub(super) fn is_listing(content: &[u8]) -> bool {
     content.starts_with(LISTING)
+}
+
+/// The file in the state directory for the bundle that is fetched from a URL.
+pub fn bundle_file(directory: &Path, url: &str) -> PathBuf {
+    let digest = hex(&sha256(url.as_bytes()));
+    let name = digest.get(..16).unwrap_or_default();
+    directory.join(format!("bundle-{name}.json"))
 }
 
 /// What `stat` returns for a file, to detect a change without reading it. Symbolic links are
@@ -90,6 +98,17 @@ enum Contents {
     Given(HashMap<PathBuf, Vec<u8>>),
 }
 
+/// The directory with what is kept over a restart, among it fetched bundles of trust domains.
+#[derive(Clone, Debug, Default)]
+enum StateDirectory {
+    /// Not known: the policy is only checked.
+    #[default]
+    Unknown,
+    /// There is none.
+    None,
+    Path(PathBuf),
+}
+
 /// The files that a policy was read from, the document first.
 #[derive(Debug, Default)]
 pub struct Files {
@@ -101,6 +120,7 @@ pub struct Files {
     transient: bool,
     /// See [`Files::is_reload`].
     reload: bool,
+    state_directory: StateDirectory,
 }
 
 impl Files {
@@ -125,6 +145,32 @@ impl Files {
         Files {
             contents: Contents::Given(contents.into_iter().collect()),
             ..Files::default()
+        }
+    }
+
+    /// The same files, with the directory in which fetched bundles are kept.
+    pub fn with_state_directory(self, directory: Option<&Path>) -> Files {
+        Files {
+            state_directory: match directory {
+                Some(directory) => StateDirectory::Path(directory.to_owned()),
+                None => StateDirectory::None,
+            },
+            ..self
+        }
+    }
+
+    /// The path at which the bundle that was fetched from a URL is kept; `None` where the policy is
+    /// only checked.
+    ///
+    /// # Errors
+    /// Without a state directory.
+    pub(super) fn bundle_path(&self, url: &str) -> Result<Option<PathBuf>, &'static str> {
+        match &self.state_directory {
+            StateDirectory::Unknown => Ok(None),
+            StateDirectory::None => {
+                Err("needs a directory for what is fetched, expected the option 'state_dir' of mtls.init")
+            }
+            StateDirectory::Path(directory) => Ok(Some(bundle_file(directory, url))),
         }
     }
 

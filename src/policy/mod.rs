@@ -34,7 +34,7 @@ use crate::trust::crl::CrlSet;
 use crate::trust::{CaCertificate, TrustStore};
 
 pub use self::certificate_header::CertificateHeader;
-pub use self::files::{Account, FileChange, FileWatch, Files};
+pub use self::files::{bundle_file, Account, FileChange, FileWatch, Files};
 pub use self::list_files::{generation as lists_generation, ListEvent, ListFile, Lists};
 pub use self::protection::{
     has_end_marker, is_file_truncation, is_truncation, DisabledPlugins, Protection,
@@ -90,6 +90,8 @@ pub struct Policy {
     pub cas: Vec<PolicyCa>,
     /// The lists that a plugin checks.
     pub lists: Vec<Arc<ListFile>>,
+    /// URLs of bundles of trust domains, each once.
+    pub bundle_urls: Vec<Box<str>>,
     /// When it was compiled, in seconds since the epoch.
     pub compiled_at: i64,
 }

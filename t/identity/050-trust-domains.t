@@ -246,3 +246,70 @@ policy not reloaded: policy.yaml:4:29: trust_domains[1].bundle: 'b.json': keys[0
 svid-a-of-b both: spiffe://a.example/ns/payments/sa/api of a.example by CN=Test CA-B,O=Example Lab,C=CZ nil
 --- no_error_log
 [alert]
+
+
+
+=== TEST 6: a bundle is fetched from a URL, refreshed by its hint, kept in state_dir, and serves while the URL fails
+--- http_config
+    lua_ssl_trusted_certificate $TEST_NGINX_PKI/server-ca.crt;
+    lua_shared_dict mtls 1m;
+    init_by_lua_block {
+        require("resty.mtls").init {
+            policy = "$TEST_NGINX_HTML_DIR/policy.yaml",
+            state_dir = os.execute("mkdir -p -m 0700 $TEST_NGINX_HTML_DIR/state") and "$TEST_NGINX_HTML_DIR/state",
+            fetch_allow = { "127.0.0.0/8" },
+        }
+    }
+    init_worker_by_lua_block { require("resty.mtls").init_worker() }
+--- policy eval
+<<"_EOC_"
+_format_version: "3.0"
+trust_domains: [{name: b.example, bundle_url: "https://localhost:$ENV{TEST_NGINX_TLS_PORT}/bundle"}]
+routes:
+- name: both
+  snis: [a.test]
+  plugins: [{name: mtls-auth, config: {trust_domains: [b.example], revocation_check_mode: SKIP, skip_consumer_lookup: true}}]
+_EOC_
+--- config eval
+$::Config . '    location = /bundle { alias $TEST_NGINX_HTML_DIR/bundle.json; }'
+--- worker_processes: 2
+--- client eval
+$::Client . <<'_EOC_'
+become() { wait_until is "$1" "$2"; try "$1" both; }
+is() { try "$1" both | grep -q "$2"; }
+bundle() {
+    echo "{\"spiffe_sequence\": $1, \"spiffe_refresh_hint\": 1, \"keys\": [{\"use\": \"x509-svid\", \"kty\": \"EC\","
+    echo "\"x5c\": [\"$(openssl x509 -in "$PKI/$2.crt" -outform DER | base64 -w 0)\"]}]}"
+}
+logged() { grep -o "bundle not updated.*" "$ERROR_LOG" | sed "s/:$PORT/:PORT/; s/, context.*//" | sort -u; }
+wait_until_logged() { wait_until grep -q "bundle not updated.*$1" "$ERROR_LOG"; logged | grep "$1"; }
+chown "$(ps -o user= -p "$(pgrep -P "$(cat "$PID_FILE")" | head -n 1)")" state
+try svid-b both
+bundle 5 ca-b > new && mv new bundle.json
+become svid-b " by "
+stat -c '%a %n' state/bundle-* | sed 's/-[0-9a-f]*.json/-HASH.json/'
+bundle 6 ca-c > new && mv new bundle.json
+become svid-b 401
+bundle 7 ca-b > new && mv new bundle.json
+become svid-b " by "
+# An older one, none, and no server
+bundle 4 ca-c > new && mv new bundle.json
+wait_until_logged "lower"
+rm bundle.json
+wait_until_logged "status"
+try svid-b both
+kill -HUP "$(cat "$PID_FILE")"
+become svid-b " by "
+_EOC_
+--- client_out
+svid-b both: 401
+svid-b both: spiffe://b.example/ns/payments/sa/api of b.example by CN=Test CA-B,O=Example Lab,C=CZ nil
+600 state/bundle-HASH.json
+svid-b both: 401
+svid-b both: spiffe://b.example/ns/payments/sa/api of b.example by CN=Test CA-B,O=Example Lab,C=CZ nil
+bundle not updated, the last one serves: https://localhost:PORT/bundle: its spiffe_sequence 4 is lower than 7, that of the bundle in use
+bundle not updated, the last one serves: https://localhost:PORT/bundle: status 404
+svid-b both: spiffe://b.example/ns/payments/sa/api of b.example by CN=Test CA-B,O=Example Lab,C=CZ nil
+svid-b both: spiffe://b.example/ns/payments/sa/api of b.example by CN=Test CA-B,O=Example Lab,C=CZ nil
+--- no_error_log
+[alert]

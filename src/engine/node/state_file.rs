@@ -172,6 +172,19 @@ impl StateFile {
         AnswerFiles::new(&self.directory)
     }
 
+    /// The state directory.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Replaces another file of the state directory, mode 0600, by renaming a complete one.
+    ///
+    /// # Errors
+    /// Those of the system calls.
+    pub fn replace(&self, file: &Path, bytes: &[u8]) -> io::Result<()> {
+        replace_file(&self.directory, file, &[bytes], false)
+    }
+
     /// Its path.
     pub fn path(&self) -> &Path {
         &self.file

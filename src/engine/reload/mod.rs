@@ -272,6 +272,8 @@ fn run(job: &CompileJob) -> CompileResult {
             (job.source.clone(), Files::for_reload(), version)
         }
     };
+    let directory = job.state_file.as_ref().map(|file| file.directory());
+    files = files.with_state_directory(directory);
     let attempt = match (node, source.attempt_key()) {
         (Some(node), Some(key)) => match node.attempt(key) {
             Ok(attempt) => Some(attempt),
@@ -535,6 +537,8 @@ impl Engine {
         let number = self.reload_state.borrow_mut().next();
         let node = self.node.borrow().clone();
         let order = node.as_ref().map_or(0, |node| node.next_order());
+        let state_file = self.state_file.borrow().clone();
+        files = files.with_state_directory(state_file.as_ref().map(|file| file.directory()));
         let policy = source.compile(&mut files);
         let large = source.is_large(&files);
         let outcome = match policy {

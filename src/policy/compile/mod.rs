@@ -55,7 +55,7 @@ use self::reserved_headers::{inbound_headers, reserved_headers};
 use self::route_plans::{route_plans, RoutePlans};
 use self::scopes::Scopes;
 use self::server_names::ServerNames;
-use self::trust_domains::TrustDomains;
+use self::trust_domains::{bundle_urls, TrustDomains};
 use self::trust_stores::TrustStores;
 use self::upstream_headers::UpstreamHeadersBuilder;
 use super::document::Document;
@@ -143,6 +143,7 @@ pub(super) fn compile(
             crls: crls.used,
             lists: lists.used,
             cas: std::mem::take(&mut for_policy),
+            bundle_urls: bundle_urls(document),
             compiled_at: now,
             disabled: disabled_plugins(document, &scopes, &services, &routes),
             ..policy
@@ -255,6 +256,7 @@ fn assemble(
         crls: Vec::new(),
         lists: Vec::new(),
         cas: Vec::new(),
+        bundle_urls: Vec::new(),
         compiled_at: 0,
     })
 }

@@ -15,11 +15,13 @@ pub(in crate::policy) struct TrustDomain<'t> {
     pub cas: Vec<(Uuid, Position)>,
     /// The path of a file with its bundle.
     pub bundle: Option<(&'t str, Position)>,
+    /// The URL of its bundle.
+    pub bundle_url: Option<(&'t str, Position)>,
 }
 
 const TRUST_DOMAIN: Schema = Schema {
     name: "trust_domains",
-    supported: &["name", "ca_certificates", "bundle"],
+    supported: &["name", "ca_certificates", "bundle", "bundle_url"],
     ignored: &[],
     unsupported: &[],
 };
@@ -41,9 +43,23 @@ impl<'t> DocumentReader<'t, '_> {
             }
             Some((text, node.position))
         });
-        let given = ["ca_certificates", "bundle"].map(|field| object.get(field).is_some());
-        if given == [false, false] || given == [true, true] {
-            let message = "expected either 'ca_certificates' or 'bundle'";
+        let bundle_url = object.get("bundle_url").and_then(|node| {
+            let path = path.field("bundle_url");
+            let text = self.text(node, &path)?;
+            if !is_https_url(text) {
+                let message = format!(
+                    "'{}', expected an https URL without user information and fragment",
+                    quoted(text.as_bytes())
+                );
+                self.report.error(node.position, &path, message);
+                return None;
+            }
+            Some((text, node.position))
+        });
+        let fields = ["ca_certificates", "bundle", "bundle_url"];
+        let given = fields.iter().filter(|field| object.get(field).is_some());
+        if given.count() != 1 {
+            let message = "expected one of 'ca_certificates', 'bundle' and 'bundle_url'";
             self.report.error(node.position, path, message);
         }
         let Some(name) = object.get("name") else {
@@ -80,6 +96,7 @@ impl<'t> DocumentReader<'t, '_> {
             name: text,
             cas,
             bundle,
+            bundle_url,
         });
     }
 
@@ -115,4 +132,17 @@ impl<'t> DocumentReader<'t, '_> {
         }
         ids
     }
+}
+
+/// Whether the text is an https URL with a host, at most 2048 bytes long.
+fn is_https_url(text: &str) -> bool {
+    let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
+    let rest = text.strip_prefix("https://").unwrap_or_default();
+    let host = rest.split(['/', '?']).next().unwrap_or_default();
+    text.len() <= 2048
+        && visible
+        && !host.is_empty()
+        && !host.starts_with(':')
+        && !host.contains('@')
+        && !text.contains(['#', '\\', '"', '<', '>'])
 }

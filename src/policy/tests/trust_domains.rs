@@ -75,12 +75,12 @@ fn trust_domains_bad_entries_are_refused() {
         ),
         (
             "{name: a}".to_owned(),
-            &["trust_domains[0]: expected either 'ca_certificates' or 'bundle'"],
+            &["trust_domains[0]: expected one of 'ca_certificates', 'bundle' and 'bundle_url'"],
         ),
         (
             format!("{{name: a, ca_certificates: [{ID_A}], bundle: /nowhere}}"),
             &[
-                "trust_domains[0]: expected either 'ca_certificates' or 'bundle'",
+                "trust_domains[0]: expected one of 'ca_certificates', 'bundle' and 'bundle_url'",
                 "trust_domains[0].bundle: '/nowhere': cannot be read",
             ],
         ),
@@ -108,6 +108,13 @@ fn trust_domains_bad_entries_are_refused() {
                 "{{name: a, ca_certificates: [{ID_A}]}}, {{name: a, ca_certificates: [{ID_A}]}}"
             ),
             &["trust_domains[1].name: 'a' is given twice, expected it once"],
+        ),
+        (
+            "{name: a, bundle_url: 'http://a.example/bundle'}".to_owned(),
+            &[
+                "trust_domains[0].bundle_url: 'http://a.example/bundle', expected an https URL \
+                 without user information and fragment",
+            ],
         ),
         (
             "{name: a, bundle: ''}".to_owned(),
@@ -191,4 +198,37 @@ fn client_auth_eku_without_a_limit_of_clients_is_refused_for_trust_domains_too()
     );
     let rules = "- {name: client-cert-acl, config: {allow: [{subject.CN: ann}]}}\n";
     policy(&with_domains(fields, rules));
+}
+
+#[test]
+fn trust_domains_bundle_url_is_not_read_where_the_policy_is_only_checked() {
+    let url = "https://a.example:8443/bundle?x=1";
+    let text = format!("trust_domains: [{{name: a, bundle_url: '{url}'}}]\n");
+    assert_eq!(warnings(&policy(&with_cas(&text))), [""; 0]);
+    for url in [
+        "https://",
+        "https://u@a/",
+        "https://a/#b",
+        "https://a/ b",
+        "HTTPS://a/",
+    ] {
+        let text = format!("trust_domains: [{{name: a, bundle_url: '{url}'}}]\n");
+        assert_eq!(errors(&with_cas(&text)).len(), 1, "{url}");
+    }
+}
+
+#[test]
+fn trust_domains_bundle_url_needs_a_state_directory() {
+    let text = with_cas("trust_domains: [{name: a, bundle_url: 'https://a.example/'}]\n");
+    let mut files = Files::default().with_state_directory(None);
+    let errors = Policy::from_yaml_with(text.as_bytes(), "p", &mut files)
+        .err()
+        .unwrap();
+    let found = errors.iter().any(|error| {
+        error.to_string().ends_with(
+            "trust_domains[0].bundle_url: needs a directory for what is fetched, expected the \
+             option 'state_dir' of mtls.init",
+        )
+    });
+    assert!(found, "{errors:?}");
 }

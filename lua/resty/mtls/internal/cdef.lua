@@ -204,6 +204,18 @@ int32_t rmtls_engine_save_blocks(const struct rmtls_engine *engine,
                                  int64_t now,
                                  struct rmtls_buf *err);
 
+int32_t rmtls_engine_bundle_url(const struct rmtls_engine *engine,
+                                size_t index,
+                                struct rmtls_buf *url);
+
+int32_t rmtls_engine_store_bundle(const struct rmtls_engine *engine,
+                                  const uint8_t *url,
+                                  size_t url_len,
+                                  const uint8_t *data,
+                                  size_t data_len,
+                                  uint32_t *refresh,
+                                  struct rmtls_buf *err);
+
 int32_t rmtls_engine_ca_certificate(const struct rmtls_engine *engine,
                                     size_t index,
                                     struct rmtls_buf *id,

@@ -1,0 +1,177 @@
+-- Fetches the bundles of trust domains that the policy names by URL, in a timer of each worker; one worker of the
+-- node at a time fetches each. The library checks a bundle and keeps it in state_dir, where the watch of the policy
+-- finds it. While a URL does not answer, the last bundle serves.
+
+local ffi = require "ffi"
+local http = require "resty.mtls.internal.net.http"
+local lease = require "resty.mtls.internal.net.lease"
+local library = require "resty.mtls.internal.library"
+local monotonic_clock = require "resty.mtls.internal.monotonic_clock"
+local CONST = require "resty.mtls.internal.cdef"
+
+
+local C = library.C
+local NOT_FOUND = CONST.NOT_FOUND
+local max = math.max
+local min = math.min
+local ngx_log = ngx.log
+local tonumber = tonumber
+
+local WARN = ngx.WARN
+
+-- Seconds between two looks at what is due.
+local INTERVAL = 1
+-- Seconds until a URL that failed is tried again, at most.
+local RETRY = 30
+-- Fewest and most seconds between two fetches of a bundle.
+local MIN_REFRESH, MAX_REFRESH = 2, 86400
+-- Milliseconds
+local TIMEOUT = 10000
+local MAX_BYTES = 4194304
+-- Most URLs of a policy.
+local MAX_URLS = 1000
+
+
+local _M = {}
+
+local dict_name
+local running = false
+local urls, urls_epoch = {}, nil
+-- When a bundle is to be fetched next, by URL and the monotonic clock, where there is no dictionary.
+local own_due = {}
+-- The last error of each URL.
+local reported = {}
+local refresh = ffi.new("uint32_t[1]")
+
+
+-- init_by_lua*
+function _M.init(shared_dict)
+    dict_name = shared_dict
+end
+
+
+local function list_urls(current)
+    urls, urls_epoch = {}, C.rmtls_engine_epoch(current.handle)
+    for index = 0, MAX_URLS - 1 do
+        urls[index + 1] = library.read("bundles", function(url)
+            return C.rmtls_engine_bundle_url(current.handle, index, url)
+        end)
+        if not urls[index + 1] then
+            return
+        end
+    end
+end
+
+
+-- Seconds of the monotonic clock.
+local function monotonic_now()
+    return monotonic_clock.now() / 1000
+end
+
+
+local function due_at(dict, url)
+    return dict and dict:get("bundle:due:" .. url) or not dict and own_due[url] or 0
+end
+
+
+local function set_due(dict, url, seconds)
+    local at = monotonic_now() + seconds
+    if dict then
+        dict:safe_set("bundle:due:" .. url, at, MAX_REFRESH + RETRY)
+    else
+        own_due[url] = at
+    end
+end
+
+
+-- The seconds until the next fetch; or nil and an error. nil alone: another policy came into force.
+local function fetch(current, url)
+    local response, err = http.request {
+        url = url, origin = http.OPERATOR, kind = "bundle", timeout = TIMEOUT, max_bytes = MAX_BYTES,
+    }
+    if not response then
+        return nil, err
+    end
+
+    if response.status ~= 200 then
+        return nil, "status " .. response.status
+    end
+
+    local ok, why, status = library.try("bundle", function(message)
+        return C.rmtls_engine_store_bundle(current.handle, url, #url, response.body, #response.body, refresh, message)
+    end)
+    if not ok then
+        return nil, status ~= NOT_FOUND and why:gsub("^bundle: ", "") or nil
+    end
+
+    return min(max(tonumber(refresh[0]), MIN_REFRESH), MAX_REFRESH)
+end
+
+
+local function update(current, dict, url)
+    local held
+    if dict then
+        held = lease.take(dict, "bundle:" .. url)
+        if not held then
+            return
+        end
+    end
+
+    -- Another worker may have fetched it since.
+    if due_at(dict, url) <= monotonic_now() then
+        -- So long nobody else tries, whatever becomes of this worker.
+        set_due(dict, url, RETRY)
+        local seconds, err = fetch(current, url)
+        if seconds then
+            set_due(dict, url, seconds)
+        elseif err and reported[url] ~= err then
+            ngx_log(WARN, "[mtls] bundle not updated, the last one serves: ", url, ": ", err)
+        end
+
+        reported[url] = err
+    end
+
+    if held then
+        held:release()
+    end
+end
+
+
+local function update_all(current)
+    if urls_epoch ~= C.rmtls_engine_epoch(current.handle) then
+        list_urls(current)
+    end
+
+    local dict = ngx.shared[dict_name]
+    for _, url in ipairs(urls) do
+        if due_at(dict, url) <= monotonic_now() then
+            update(current, dict, url)
+        end
+    end
+end
+
+
+local function run(premature, current)
+    if premature then
+        return
+    end
+
+    local ok, err = pcall(update_all, current)
+    if not ok then
+        ngx_log(ngx.ERR, "[mtls] bundle: ", err)
+    end
+
+    -- If this fails, the next handshake or request starts the timer again.
+    running = ngx.timer.at(INTERVAL, run, current)
+end
+
+
+-- Every phase calls it, since nginx does not run Lua at the start of a worker without a directive of its own.
+function _M.ensure_running(current)
+    if not running and ngx.worker.id() then
+        running = ngx.timer.at(0, run, current)
+    end
+end
+
+
+return _M
