@@ -24,6 +24,7 @@ local placement = require "resty.mtls.internal.placement"
 local reload = require "resty.mtls.internal.reload"
 local revocation = require "resty.mtls.internal.revocation"
 local reserved_headers = require "resty.mtls.internal.reserved_headers"
+local token_issuer = require "resty.mtls.internal.token_issuer"
 local CONST = require "resty.mtls.internal.cdef"
 
 
@@ -35,6 +36,7 @@ local ngx_log = ngx.log
 local type = type
 
 local ERR = ngx.ERR
+local NOTICE = ngx.NOTICE
 local WARN = ngx.WARN
 
 
@@ -420,6 +422,22 @@ end
 -- content_by_lua*: the HTTP API of the blocks, for this machine only.
 function _M.serve_blocks()
     return operator_api.blocks(_M.block, _M.unblock)
+end
+
+
+-- Forgets what was fetched: revocation statuses, introspection responses and documents of issuers. In this worker at
+-- once, in the others of this nginx within a second. Not that certificates are revoked.
+function _M.flush()
+    local dict = options and options.shared_dict or "mtls"
+    revocation.flush(dict)
+    token_issuer.flush(dict)
+    ngx_log(NOTICE, "[mtls] flushed")
+end
+
+
+-- content_by_lua*: flush() over HTTP, for this machine only.
+function _M.serve_flush()
+    return operator_api.flush(_M.flush)
 end
 
 

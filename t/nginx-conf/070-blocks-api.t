@@ -1,4 +1,4 @@
-# /mtls/blocks of mtls-status.conf, included unchanged.
+# /mtls/blocks and /mtls/flush of mtls-status.conf, included unchanged.
 
 use lib 't/lib';
 use TestMtls;
@@ -182,9 +182,41 @@ client intended to send too large body
 --- client
 for address in 127.0.0.1 127.0.0.2; do
     curl -s --interface "$address" -o /dev/null -w "$address %{http_code}\n" "http://127.0.0.1:$STATUS_PORT/mtls/blocks"
+    curl -s --interface "$address" -o /dev/null -w "$address %{http_code}\n" -X POST "http://127.0.0.1:$STATUS_PORT/mtls/flush"
 done
 --- client_out
 127.0.0.1 200
+127.0.0.1 204
+127.0.0.2 403
 127.0.0.2 403
 --- error_log
 access forbidden by rule
+
+
+
+=== TEST 4: POST /mtls/flush calls flush(), and nothing else does
+--- user_files eval: $::Policy
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client
+flush() { curl -s "http://127.0.0.1:$STATUS_PORT/mtls/flush" -w '%{http_code} ' "$@"; grep -c '\[mtls\] flushed' "$ERROR_LOG"; }
+flush
+flush -X POST -H 'Origin: http://127.0.0.1'
+flush -X POST -H 'Sec-Fetch-Site: cross-site'
+flush -X POST
+flush -d body
+curl -s "http://127.0.0.1:$STATUS_PORT/mtls/flush" -D - -o /dev/null | tr -d '\r' | grep -i '^allow'
+--- client_out
+{"message":"GET, expected one of POST"}
+405 0
+{"message":"a request of a browser"}
+403 0
+{"message":"a request of a browser"}
+403 0
+204 1
+204 2
+Allow: POST
+--- no_error_log
+[error]
+[crit]
+[alert]

@@ -24,7 +24,7 @@ our $StateHttp = init_http("fetch_allow = { \"127.0.0.0/8\" }, state_dir = \"$St
 our $Config = $TestRevocation::Config . <<'_EOC_';
     location /flush {
         content_by_lua_block {
-            require("resty.mtls.internal.revocation").flush("mtls")
+            require("resty.mtls").flush()
             ngx.say("flushed")
         }
     }
@@ -262,27 +262,61 @@ exited on signal 9
 
 
 === TEST 8: flush() forgets statuses on all workers, but not that certificates are revoked
+--- worker_processes: 2
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config eval: $::Config
 --- client eval
 $::Tools . <<'_EOC_'
 database turn V
-echo "$(request ignore turn) $(request ignore revoked)"
-database turn R
-echo "$(request ignore turn) $(request ignore revoked)"
-curl -s "http://127.0.0.1:$HTTP_PORT/flush"
-fetches > before
-echo "$(request ignore turn) $(request ignore revoked)"
-fetches | diff before - | grep '^>'
+cat > workers.py <<'PYTHON'
+import http.client, os, socket, ssl, subprocess, sys, time
+port = int(os.environ["PORT"])
+class Connection(http.client.HTTPSConnection):
+    def connect(self):
+        assert not hasattr(self, "used"), "the connection was closed"
+        self.used = True
+        self.sock = self._context.wrap_socket(socket.create_connection((self.host, self.port)), server_hostname="a.test")
+def connect(name):
+    context = ssl._create_unverified_context()
+    context.load_cert_chain(os.environ["REV"] + "/" + name + ".crt", os.environ["REV"] + "/" + name + ".key")
+    return Connection("127.0.0.1", port, context=context, timeout=20)
+def ask(connection):
+    connection.request("GET", "/worker/ignore", headers={"Host": "a.test"})
+    answer = connection.getresponse()
+    return answer.status, answer.read().decode().strip()
+# A connection to each of the two workers
+by_worker = {}
+for _ in range(400):
+    connection = connect("turn")
+    status, worker = ask(connection)
+    assert status == 200, status
+    by_worker.setdefault(worker, connection)
+    if len(by_worker) == 2:
+        break
+def statuses():
+    return [ask(connection)[0] for connection in by_worker.values()], ask(connect("revoked"))[0]
+print(*statuses())
+subprocess.run([sys.argv[1]], check=True)
+print(*statuses())
+http.client.HTTPConnection("127.0.0.1", int(os.environ["HTTP_PORT"])).request("GET", "/flush")
+time.sleep(2.2)
+open("before", "w").write(str(len(open(os.environ["REV"] + "/requests").readlines())))
+print(*statuses())
+PYTHON
+{ echo '#!/bin/bash'; declare -f database; echo 'database turn R'; } > revoke
+chmod +x revoke
+python3 workers.py ./revoke
+fetches | tail -n "+$(($(cat before) + 1))"
 database turn V
 _EOC_
 --- client_out
-200 401
-200 401
-flushed
-401 401
-> POST /turn/turn
+[200, 200] 401
+[200, 200] 401
+[401, 401] 401
+POST /turn/turn
+--- error_log
+[mtls] flushed
 --- no_error_log
 [crit]
 

@@ -1149,3 +1149,30 @@ common 503 {"
 [mtls] 503 ISSUER/tenants/.well-known/openid-configuration: discovery document: is that of the issuer 'ISSUER/realms/a/{tenantid}/v2.0', expected 'ISSUER/tenants'
 --- error_log
 issuers_allowed[0]: contains '{tenantid}', which no token has: each tenant needs an entry with its id
+
+
+
+=== TEST 33: flush() makes access() introspect again, and fetch the issuer's documents again
+--- user_files eval: $::Policy
+--- http_config eval: $::Http
+--- config eval
+$::Config . <<'_EOC_'
+    location = /flush { content_by_lua_block { require("resty.mtls").flush() } }
+_EOC_
+--- client
+. "$CLIENT"
+token=$(token - opaque loose)
+for _ in 1 2; do request post "$token"; done
+control counts; echo
+get a.test/flush
+for _ in 1 2; do request post "$token"; done
+control counts; echo
+--- client_out
+200 in
+200 in
+{"discovery":1,"introspection":1}
+200 in
+200 in
+{"discovery":1,"introspection":1}
+--- no_error_log
+[crit]
