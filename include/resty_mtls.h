@@ -361,6 +361,9 @@
 // they are accepted, in hexadecimal.
 #define RMTLS_TOKEN_TEXT_DOCUMENTS_KEY 10
 
+// The header with the token (`bearer_token_header_name`); none where it is `Authorization`.
+#define RMTLS_TOKEN_TEXT_TOKEN_HEADER 11
+
 // The gateway sends only its `client_id`.
 #define RMTLS_CLIENT_AUTH_NONE 0
 
@@ -1717,8 +1720,8 @@ int32_t rmtls_sni_map_check_binding(const struct rmtls_sni_map *map,
                                     int32_t *bound);
 
 // Access phase, on a plan with `RMTLS_PLAN_TOKEN` after `rmtls_engine_access` allowed the
-// request: decides about its token. `authorization` are all its `Authorization` headers; `dpop` is
-// NULL where `rmtls_token_options.dpop` is `RMTLS_DPOP_OFF`;
+// request: decides about its token. `authorization` are all its `Authorization` headers, or those
+// with the name `RMTLS_TOKEN_TEXT_TOKEN_HEADER` where the plan has one; `dpop` is NULL where `rmtls_token_options.dpop` is `RMTLS_DPOP_OFF`;
 // `headers` and `trusted` are as for `rmtls_engine_access_with_headers`; `latest` is 1 when the
 // documents of the issuer have just been fetched. On a refusal `reason` has the reason for the
 // error log, and `description` the text for the client.

@@ -107,7 +107,7 @@ pub struct TokenDecision {
 /// A request with its token and the evidence that the token is bound to its client.
 #[derive(Clone, Copy)]
 pub struct TokenRequest<'r> {
-    /// All values of its `Authorization` headers.
+    /// All values of its `Authorization` headers, or of the header that the route reads instead.
     pub authorization: &'r [&'r [u8]],
     /// Its DPoP proof, where the route checks one.
     pub dpop: Option<DpopRequest<'r>>,

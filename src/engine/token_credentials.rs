@@ -40,22 +40,26 @@ pub(super) enum Scheme {
     Dpop,
 }
 
-/// The token of a request; `Ok(None)` when there is none. With the scheme DPoP it counts where
-/// proofs are checked only.
+/// The token of a request, from all values of the header that the route reads; `Ok(None)` when
+/// there is none. With the scheme DPoP it counts where proofs are checked only. In a header other
+/// than `Authorization` the scheme may be missing, which is Bearer then.
 pub(super) fn token<'r>(
     token_auth: &TokenAuth,
     authorization: &[&'r [u8]],
 ) -> Result<Option<(Scheme, &'r str)>, TokenError> {
+    let header = token_auth.token_header.as_deref();
     let line = match authorization {
         [] => return Ok(None),
         [line] => *line,
         lines => {
-            let why = format!("{} Authorization headers, expected one", lines.len());
+            let header = header.unwrap_or("Authorization");
+            let why = format!("{} {header} headers, expected one", lines.len());
             return Err(TokenError::Malformed(why));
         }
     };
     let (scheme, rest) = match line.iter().position(|byte| *byte == b' ') {
         Some(end) => line.split_at(end),
+        None if header.is_some() && !is_scheme(line) => (&b"Bearer"[..], line),
         None => (line, &b""[..]),
     };
     let is_dpop = token_auth.dpop.mode != ProofOfPossession::Off;
@@ -79,6 +83,11 @@ pub(super) fn token<'r>(
             "not a token of letters, digits and -._~+/".to_owned(),
         )),
     }
+}
+
+/// Whether this is a scheme without a token.
+fn is_scheme(text: &[u8]) -> bool {
+    text.eq_ignore_ascii_case(b"Bearer") || text.eq_ignore_ascii_case(b"DPoP")
 }
 
 /// The key of nonces: a client that is challenged by one gateway of a fleet may be served by

@@ -63,6 +63,8 @@ pub const RMTLS_TOKEN_TEXT_DOCUMENT_ISSUERS: u32 = 9;
 /// A digest of everything that decides where the documents of the issuer are fetched and whether
 /// they are accepted, in hexadecimal.
 pub const RMTLS_TOKEN_TEXT_DOCUMENTS_KEY: u32 = 10;
+/// The header with the token (`bearer_token_header_name`); none where it is `Authorization`.
+pub const RMTLS_TOKEN_TEXT_TOKEN_HEADER: u32 = 11;
 
 /// The gateway sends only its `client_id`.
 pub const RMTLS_CLIENT_AUTH_NONE: i32 = 0;
@@ -179,8 +181,8 @@ impl rmtls_token_decision {
 }
 
 /// Access phase, on a plan with `RMTLS_PLAN_TOKEN` after `rmtls_engine_access` allowed the
-/// request: decides about its token. `authorization` are all its `Authorization` headers; `dpop` is
-/// NULL where `rmtls_token_options.dpop` is `RMTLS_DPOP_OFF`;
+/// request: decides about its token. `authorization` are all its `Authorization` headers, or those
+/// with the name `RMTLS_TOKEN_TEXT_TOKEN_HEADER` where the plan has one; `dpop` is NULL where `rmtls_token_options.dpop` is `RMTLS_DPOP_OFF`;
 /// `headers` and `trusted` are as for `rmtls_engine_access_with_headers`; `latest` is 1 when the
 /// documents of the issuer have just been fetched. On a refusal `reason` has the reason for the
 /// error log, and `description` the text for the client.
@@ -432,6 +434,7 @@ pub unsafe extern "C" fn rmtls_engine_token_text(
                     RMTLS_TOKEN_TEXT_DISCOVERY_URL => Some(bearer.discovery_url.to_string()),
                     RMTLS_TOKEN_TEXT_DOCUMENT_ISSUERS => Some(document_issuers(bearer)),
                     RMTLS_TOKEN_TEXT_DOCUMENTS_KEY => Some(hex(&bearer.issuer_key)),
+                    RMTLS_TOKEN_TEXT_TOKEN_HEADER => bearer.token_header.as_deref().map(Into::into),
                     RMTLS_TOKEN_TEXT_CLIENT_ID => client.map(|client| client.id.to_string()),
                     RMTLS_TOKEN_TEXT_CLIENT_SECRET => {
                         client.map(|client| client.secret.0.to_string())

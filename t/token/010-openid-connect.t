@@ -23,6 +23,8 @@ our $Policy = token_policy(
         . do { open my $jwk, '<', "$TestToken::Dir/gateway.jwk" or die; scalar <$jwk> } . ']' ],
     [ claims => 'upstream_headers_claims: [sub, roles, odd, none], upstream_headers_names: [X-Sub, X-Roles, X-Odd, X-None]' ],
     [ hide => 'hide_credentials: true' ],
+    [ moved => 'bearer_token_header_name: X-Token, auth_methods: [bearer, introspection], client_id: [gw], client_secret: ["s&cret"], proof_of_possession_mtls: optional' ],
+    [ hidden => 'bearer_token_header_name: X-Token, hide_credentials: true' ],
     [ quiet => 'expose_error_code: false, unauthorized_error_message: "Go \"away\""' ],
 );
 
@@ -1176,3 +1178,48 @@ control counts; echo
 {"discovery":1,"introspection":1}
 --- no_error_log
 [crit]
+
+
+
+=== TEST 34: access() reads the token from bearer_token_header_name alone, with or without a scheme, and forwards it in Authorization
+--- user_files eval: $::Policy
+--- http_config eval: $::Http . "underscores_in_headers on;"
+--- config eval: $::Config
+--- client
+. "$CLIENT"
+upstream() { get "a.test/up/$1" "${@:2}" | sed -n 's/\r$//; s/^\(authorization\|x[-_]token\): /\1: /Ip' | sed "s/$good/GOOD/g; s/$bad/BAD/g" | LC_ALL=C sort -f | paste -sd '|'; }
+good=$(forge good) bad=$(forge hmac) bound=$(forge good client-a)
+request moved "$good"
+request moved "" -H "X-Token: $good"
+request moved "" -H "X-Token: Bearer $good"
+request moved "$good" -H "X-Token: $bad" | cut -c1-3
+request moved "" -H "X-Token: Bearer" | cut -c1-3
+request moved "" -H "X-Token: Basic $good" | cut -c1-3
+request moved "" -H "X-Token: $good" -H "X-Token: $good" | cut -c1-3
+request moved "" -H "X-Token: $good" -H "x_token: $bad" | cut -c1-3
+request moved "" -H "x_token: $good"
+request moved "" -H "X-Token: $bound" | cut -c1-3
+request moved "" -H "X-Token: $bound" $(as client-a)
+request any "" -H "X-Token: $good" | cut -c1-3
+request moved "" -H "X-Token: $(token - opaque loose)"
+upstream moved -H "X-Token: $good" -H "Authorization: Bearer $bad"
+echo "[$(upstream hidden -H "x_token: $good" -H "Authorization: Bearer $bad")]"
+--- client_out
+401 {"message":"Unauthorized"} Bearer
+200 in
+200 in
+401
+401
+401
+401
+401
+200 in
+401
+200 in
+401
+200 in
+Authorization: Bearer GOOD|X-Token: GOOD
+[]
+--- error_log
+[mtls] 401 token malformed: 2 X-Token headers, expected one
+[mtls] 401 no bearer token

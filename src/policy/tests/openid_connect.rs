@@ -213,13 +213,44 @@ fn openid_connect_upstream_headers_are_pairs_of_claim_and_header() {
 }
 
 #[test]
+fn openid_connect_token_header() {
+    let header = |name| {
+        token_auth(&format!(", bearer_token_header_name: {name}"))
+            .token_header
+            .clone()
+    };
+    assert_eq!(header("X-Token").as_deref(), Some("X-Token"));
+    for default in ["null", "AUTHORIZATION"] {
+        assert_eq!(header(default), None);
+    }
+    let used = "has another use on this route, expected one for the token alone";
+    for (extra, why) in [
+        ("dpop", format!("'dpop' {used}")),
+        (
+            "x_sub, upstream_headers: [{claim: sub, header: X-Sub}]",
+            format!("'x_sub' {used}"),
+        ),
+        (
+            "X-Cert, proof_of_possession_mtls: strict, proof_of_possession_mtls_from_header: \
+             {certificate_header_name: x-cert, ca_certificates: [CA]}",
+            format!("'X-Cert' {used}"),
+        ),
+    ] {
+        let extra = extra.replace("CA", ID_A);
+        let text = openid_connect(&format!(", bearer_token_header_name: {extra}"));
+        let errors = errors(&text);
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert!(errors[0].ends_with(&why), "{errors:?}");
+    }
+}
+
+#[test]
 fn openid_connect_fields_that_are_not_enforced_are_refused() {
     for (field, value) in [
         ("consumer_claims", "[sub]"),
         ("consumer_claim", "[a, b]"),
         ("jwks_endpoint", "'https://idp.example/keys'"),
         ("extra_jwks_uris", "['https://idp.example/keys']"),
-        ("bearer_token_header_name", "X-Token"),
     ] {
         let errors = errors(&openid_connect(&format!(", {field}: {value}")));
         let expected = "is not supported by this version, expected null or nothing";

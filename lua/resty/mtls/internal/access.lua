@@ -39,7 +39,6 @@ local TOO_EARLY = CONST.DECISION_TOO_EARLY
 local TOO_SMALL = CONST.TOO_SMALL
 local X509_V_OK = library.X509_V_OK
 local band = bit.band
-local clear_header = ngx.req.clear_header
 local error = error
 local ffi_copy = ffi.copy
 local ffi_fill = ffi.fill
@@ -676,10 +675,7 @@ function _M.run(engine, route, dict)
             set_header(claims[i], claims[i + 1])
         end
 
-        if token_issuer.options_of(engine, plan).hide_credentials then
-            clear_header("Authorization")
-            clear_header("DPoP")
-        end
+        token_issuer.set_credentials(engine, plan)
     end
 
     local refusal = REFUSALS[outcome]

@@ -195,23 +195,57 @@ local function labelled(label, values)
 end
 
 
--- { received, authorization, proofs, trusted } of this request, also after an internal redirect.
-function _M.of_request()
-    local received = saved_headers(true)
-    received.sealed = true
-    if received.request then
-        return received.request
+-- The values of all headers of the request with this name, where '-' and '_' are equal: the upstream may read
+-- either. Also their names, as they were sent.
+local function token_headers(name)
+    local elements, count = raw_headers(get_request())
+    local folded = name:lower():gsub("_", "-")
+    local names, values = {}, {}
+    for i = 0, count - 1 do
+        local key = elements[i].key
+        if key.len == #folded then
+            local sent = ffi_str(key.data, key.len)
+            if sent:lower():gsub("_", "-") == folded then
+                local value = elements[i].value
+                names[#names + 1] = sent
+                values[#values + 1] = ffi_str(value.data, value.len)
+            end
+        end
     end
 
-    local tokens, proofs = credentials()
-    received.request = {
-        received = array_of(_M.received_pairs()),
-        authorization = labelled("authorization", tokens),
-        proofs = labelled("dpop", proofs),
-        trusted = is_trusted(),
-    }
+    local found = labelled("authorization", values)
+    found.sent_names = names
 
-    return received.request
+    return found
+end
+
+
+-- { received, authorization, proofs, trusted } of this request, also after an internal redirect. authorization
+-- has the values of its Authorization headers, or of those with the name `token_header`.
+function _M.of_request(token_header)
+    local received = saved_headers(true)
+    received.sealed = true
+    local request = received.request
+    if not request then
+        local tokens, proofs = credentials()
+        request = {
+            received = array_of(_M.received_pairs()),
+            tokens = { [""] = labelled("authorization", tokens) },
+            proofs = labelled("dpop", proofs),
+            trusted = is_trusted(),
+        }
+        received.request = request
+    end
+
+    -- An internal redirect may lead to a route that reads another header.
+    local name = token_header or ""
+    if not request.tokens[name] then
+        request.tokens[name] = token_headers(name)
+    end
+
+    request.authorization = request.tokens[name]
+
+    return request
 end
 
 

@@ -34,6 +34,7 @@ local DPOP_STRICT = CONST.DPOP_STRICT
 local USE_DPOP_NONCE = "use_dpop_nonce"
 local JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 local band = bit.band
+local clear_header = ngx.req.clear_header
 local error = error
 local floor = math.floor
 local min = math.min
@@ -41,6 +42,7 @@ local ngx = ngx
 local ngx_log = ngx.log
 local ngx_now = ngx.now
 local ngx_time = ngx.time
+local set_header = ngx.req.set_header
 local tonumber = tonumber
 
 
@@ -120,6 +122,7 @@ local function options_of(engine, plan)
         client_id = text(CONST.TOKEN_TEXT_CLIENT_ID),
         client_secret = text(CONST.TOKEN_TEXT_CLIENT_SECRET),
         configured_endpoint = text(CONST.TOKEN_TEXT_CONFIGURED_ENDPOINT),
+        token_header = text(CONST.TOKEN_TEXT_TOKEN_HEADER),
         unauthorized = text(CONST.TOKEN_TEXT_UNAUTHORIZED),
         forbidden = text(CONST.TOKEN_TEXT_FORBIDDEN),
         hide_credentials = read.hide_credentials == 1,
@@ -406,6 +409,19 @@ local function load_documents(engine, plan, options, dict, epoch)
 end
 
 
+-- The scheme and the token of a request whose token is well-formed. In a header other than Authorization the
+-- scheme may be missing.
+local function scheme_and_token(request)
+    local value = request.authorization.values[1]
+    local scheme, token = value:match("^(%S+)%s+(%S+)%s*$")
+    if not scheme then
+        return "Bearer", value:match("^%s*(%S+)")
+    end
+
+    return scheme, token
+end
+
+
 local function escape(text)
     return ngx.escape_uri(text)
 end
@@ -633,7 +649,7 @@ end
 function _M.check(engine, route, plan, ssl, dict)
     forget_flushed(engine, dict)
     local options = options_of(engine, plan)
-    local request = request_headers.of_request()
+    local request = request_headers.of_request(options.token_header)
     local epoch = C.rmtls_engine_epoch(engine.handle)
     local latest = 0
 
@@ -680,7 +696,7 @@ function _M.check(engine, route, plan, ssl, dict)
             latest = ok and detail or 1
 
         elseif decision == NEEDS_INTROSPECTION then
-            local token = request.authorization.values[1]:match("^%S+%s+(%S+)%s*$")
+            local _, token = scheme_and_token(request)
             local found, err, kind = introspect(engine, plan, options, dict, token)
             if C.rmtls_engine_epoch(engine.handle) ~= epoch then
                 return nil
@@ -728,6 +744,34 @@ function _M.check(engine, route, plan, ssl, dict)
     end
 
     return nil, unavailable("the token is still not validated")
+end
+
+
+-- Changes the headers with the credentials of a request whose token is valid. The upstream gets the token in
+-- Authorization, wherever it was sent: another token there would not be validated.
+function _M.set_credentials(engine, plan)
+    local options = options_of(engine, plan)
+    if options.hide_credentials then
+        clear_header("Authorization")
+        clear_header("DPoP")
+    end
+
+    if not options.token_header then
+        return
+    end
+
+    local request = request_headers.of_request(options.token_header)
+    if not options.hide_credentials then
+        local scheme, token = scheme_and_token(request)
+        set_header("Authorization", scheme .. " " .. token)
+
+        return
+    end
+
+    local names = request.authorization.sent_names
+    for i = 1, #names do
+        clear_header(names[i])
+    end
 end
 
 

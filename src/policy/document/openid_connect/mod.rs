@@ -7,7 +7,7 @@ mod schema;
 use self::schema::NOT_ENFORCED;
 pub(super) use self::schema::OPENID_CONNECT;
 use super::fields::{Object, MAX_TIME};
-use super::{DocumentReader, HeaderCertAuth};
+use super::{fold_header_name, DocumentReader, HeaderCertAuth};
 use crate::identity::ConsumerBy;
 use crate::policy::report::Path;
 use crate::policy::token_auth::{
@@ -360,7 +360,30 @@ impl<'t> DocumentReader<'t, '_> {
         if let Some(node) = object.get(field) {
             let name = self.header_name(node, &path.field(field));
             let other = |name: &&str| !name.eq_ignore_ascii_case("authorization");
-            read.token_header = name.filter(other).map(Into::into);
+            let Some(name) = name.filter(other) else {
+                return;
+            };
+            let folded = fold_header_name(name);
+            // Headers of these names are removed before the token is read, or have another use.
+            let certificate = read
+                .from_header
+                .as_ref()
+                .and_then(|config| config.certificate_header.as_ref())
+                .is_some_and(|header| header.names().any(|name| fold_header_name(name) == folded));
+            let claim = read
+                .headers
+                .iter()
+                .any(|(_, header)| fold_header_name(header) == folded);
+            if folded == "dpop" || certificate || claim {
+                let message = format!(
+                    "the header '{}' has another use on this route, expected one for the token \
+                     alone",
+                    quoted(name.as_bytes())
+                );
+                self.report
+                    .error(node.position, &path.field(field), message);
+            }
+            read.token_header = Some(name.into());
         }
     }
 

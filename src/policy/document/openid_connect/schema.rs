@@ -284,7 +284,6 @@ pub(in crate::policy::document) const OPENID_CONNECT: Schema = Schema {
 
 /// Fields that are read, and refused as long as the engine does not enforce them.
 pub(super) const NOT_ENFORCED: &[&str] = &[
-    "bearer_token_header_name",
     "consumer_claim",
     "consumer_claims",
     "extra_jwks_uris",
