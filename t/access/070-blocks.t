@@ -6,7 +6,9 @@ use File::Temp qw( tempdir );
 
 my $nginx = $ENV{TEST_NGINX_BINARY} // "nginx";
 
-our $Http3 = !system("$nginx -V 2>&1 | grep -q with-http_v3_module") && !system("python3 -c 'import aioquic' 2>/dev/null");
+our $NoHttp3 = system("$nginx -V 2>&1 | grep -q with-http_v3_module") ? "this nginx does not speak HTTP/3"
+    : system("python3 -c 'import aioquic' 2>/dev/null") ? "python3-aioquic is not installed"
+    : "";
 
 # nginx's workers write here.
 my $state = tempdir("resty-mtls-blocks-XXXXX", TMPDIR => 1, CLEANUP => 1);
@@ -135,26 +137,20 @@ anonymous
 
 
 
-=== TEST 2: block() refuses the next request on the same HTTP/1.1, HTTP/2 and HTTP/3 connection and on a resumed one
+=== TEST 2: block() refuses the next request on the same HTTP/1.1 or HTTP/2 connection and on a resumed one
 --- user_files eval: $::Files
 --- http_config eval: $::Http
 --- tls_options: http2
 --- config eval: $::Config
---- quic eval: $::Http3 ? "on" : undef
 --- client eval
-($::Http3 ? "" : "http3() { echo 'HTTP/3 200,401'; }\n") . $::Client . <<'_EOC_'
-declare -F http3 >/dev/null || http3() {
-    echo "HTTP/3 $(TLS_CLIENT=$TEST_NGINX_ROOT/t/clients/http3.py tls path=/self sni=a.test host=a.test,a.test as=client-a | facts status)" | sed 's/status=//'
-}
-three() {
+$::Client . <<'_EOC_'
+twice() {
     curl -sk "$1" --max-time 20 --connect-to "::127.0.0.1:$PORT" $(as client-a) -w ' %{http_code} %{http_version} %{num_connects}\n' \
         -o /dev/null https://a.test/t -o /dev/null https://a.test/self -o /dev/null https://a.test/t -o /dev/null https://a.test/t
     do_ unblock "sha256=$(sha256 client-a)"
 }
-three --http1.1
-three --http2
-http3
-do_ unblock "sha256=$(sha256 client-a)" >/dev/null
+twice --http1.1
+twice --http2
 tls path=/t sni=a.test as=client-a sess_out=session | facts status
 do_ block "sha256=$(sha256 client-a)"
 tls path=/t sni=a.test as=client-a sess_in=session | facts reused status
@@ -170,7 +166,6 @@ true
  401 2 0
  401 2 0
 true
-HTTP/3 200,401
 status=200
 true
 reused=1 status=401
@@ -400,3 +395,19 @@ true
 --- error_log
 [mtls] blocks: '
 No such file or directory (os error 2); they are in force, but will not outlive a restart
+
+
+
+=== TEST 10: block() refuses the next request on the same HTTP/3 connection
+--- user_files eval: $::Files
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- quic eval: $::NoHttp3 ? undef : "on"
+--- client eval
+$::NoHttp3 ? "true" : <<'_EOC_'
+echo "HTTP/3 $(TLS_CLIENT=$TEST_NGINX_ROOT/t/clients/http3.py tls path=/self sni=a.test host=a.test,a.test as=client-a | facts status)"
+_EOC_
+--- client_cases eval: $::NoHttp3 ? "HTTP/3 # SKIP $::NoHttp3" : "HTTP/3 status=200,401"
+--- no_error_log
+[crit]
+[alert]

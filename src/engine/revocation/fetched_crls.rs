@@ -37,10 +37,13 @@ impl Drop for Kept {
     }
 }
 
+/// What [`Crl::load`] returns.
+type Loaded = Result<Arc<Crl>, String>;
+
 struct Parsing {
     key: Key,
-    /// What [`Crl::load`] returned, once the thread has ended.
-    result: Arc<Mutex<Option<Result<Arc<Crl>, String>>>>,
+    /// Set when the thread has ended.
+    result: Arc<Mutex<Option<Loaded>>>,
 }
 
 /// A CRL in [`FetchedCrls`].

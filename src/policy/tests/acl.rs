@@ -87,31 +87,30 @@ fn acl_bad_ones_are_refused() {
 
 #[test]
 fn acl_without_authentication_is_refused() {
-    for kind in ["client-cert-acl, config: {allow: [{subject.O: x}]}"] {
-        let name = kind.split_once(',').unwrap().0;
-        let global = format!("plugins:\n- {{name: {kind}}}\n");
-        assert_errors(
-            &with_cas(&global),
-            &[&format!(
-                "6:3: plugins[0]: applies to a request without a route without mtls-auth, so no \
-                 client would be authenticated there; expected mtls-auth or header-cert-auth \
-                 wherever {name} applies"
-            )],
-        );
-        let service = format!(
-            "services: [{{name: s, routes: [{{name: r}}, {{name: q}}]}}]\nplugins:\n\
-             - {{name: mtls-auth, route: r, config: {{ca_certificates: [{ID_A}]}}}}\n\
-             - {{name: {kind}, service: s}}\n"
-        );
-        assert_errors(
-            &with_cas(&service),
-            &[&format!(
-                "8:3: plugins[1]: applies to services[0].routes[1] without mtls-auth, so no \
-                 client would be authenticated there; expected mtls-auth or header-cert-auth \
-                 wherever {name} applies"
-            )],
-        );
-    }
+    let kind = "client-cert-acl, config: {allow: [{subject.O: x}]}";
+    let name = kind.split_once(',').unwrap().0;
+    let global = format!("plugins:\n- {{name: {kind}}}\n");
+    assert_errors(
+        &with_cas(&global),
+        &[&format!(
+            "6:3: plugins[0]: applies to a request without a route without mtls-auth, so no \
+             client would be authenticated there; expected mtls-auth or header-cert-auth \
+             wherever {name} applies"
+        )],
+    );
+    let service = format!(
+        "services: [{{name: s, routes: [{{name: r}}, {{name: q}}]}}]\nplugins:\n\
+         - {{name: mtls-auth, route: r, config: {{ca_certificates: [{ID_A}]}}}}\n\
+         - {{name: {kind}, service: s}}\n"
+    );
+    assert_errors(
+        &with_cas(&service),
+        &[&format!(
+            "8:3: plugins[1]: applies to services[0].routes[1] without mtls-auth, so no \
+             client would be authenticated there; expected mtls-auth or header-cert-auth \
+             wherever {name} applies"
+        )],
+    );
 }
 
 #[test]
