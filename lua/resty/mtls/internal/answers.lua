@@ -32,7 +32,7 @@ local STATUS_REVOKED = CONST.REVOCATION_STATUS_REVOKED
 
 
 local PREFIX = "answer:"
-local GENERATION = "answers:generation"
+local GENERATION, FLUSHED = "answers:generation", "answers:flushed"
 -- Most seconds for which an answer "good" is kept, and bytes that one worker keeps for itself.
 local MAX_TTL = 30 * 86400
 local MAX_WORKER_BYTES = 64 * 1024 * 1024
@@ -77,6 +77,14 @@ end
 -- A number that flush() changes.
 function _M.generation(dict_name)
     return generation_of(ngx.shared[dict_name])
+end
+
+
+-- When flush() was called last, in seconds since 1970.
+function _M.flushed_at(dict_name)
+    local dict = ngx.shared[dict_name]
+
+    return dict and dict:get(FLUSHED) or 0
 end
 
 
@@ -286,6 +294,11 @@ function _M.put(dict_name, key, answer)
 end
 
 
+function _M.has_fleet()
+    return fleet ~= nil
+end
+
+
 -- Bytes that another node has fetched, or nil. Yields.
 function _M.from_fleet(key)
     if fleet then
@@ -309,6 +322,7 @@ function _M.flush(dict_name)
     local dict = ngx.shared[dict_name]
     if dict then
         dict:incr(GENERATION, 1, 0)
+        dict:set(FLUSHED, ngx_time())
     else
         kept, order, kept_bytes = {}, {}, 0
     end

@@ -17,6 +17,7 @@
 --   changes    stream of both, by which nodes learn of them at once
 --   answer:... a signed response
 
+local answers = require "resty.mtls.internal.answers"
 local blocks = require "resty.mtls.internal.blocks"
 local fleet_blocks = require "resty.mtls.internal.fleet_blocks"
 local fleet_entry = require "resty.mtls.internal.fleet_entry"
@@ -544,16 +545,23 @@ end
 
 local function run_once(command)
     local status = _M.status()
-    local conn = status and status.connected and redis.connect(opts)
-    if not conn then
+    if not status or not status.connected then
         return nil
     end
 
-    local replies, err, reason = conn:run({ command }, ANSWER_TIMEOUT, MAX_ANSWER + 1024)
+    local conn, err, reason = redis.connect(opts, ANSWER_TIMEOUT)
+    local replies
+    if conn then
+        replies, err, reason = conn:run({ command }, ANSWER_TIMEOUT, MAX_ANSWER + 1024)
+    end
+
     if not replies then
-        conn:close()
+        if conn then
+            conn:close()
+        end
+
         fleet_blocks.count_error(reason)
-        fleet_blocks.log_once(WARN, "answer", "Redis: ", err)
+        fleet_blocks.log_once(WARN, "answer", "Redis: ", err, "; no answers of responders are shared")
 
         return nil
     end
@@ -584,6 +592,7 @@ end
 -- init_by_lua*. Raises when the fleet cannot be used. given: the option redis of mtls.init.
 function _M.init(given, shared_dict, state_dir)
     opts = nil
+    answers.set_fleet(nil)
     if not given then
         return
     end
@@ -612,6 +621,7 @@ function _M.init(given, shared_dict, state_dir)
     end
 
     init_pid = ngx.worker.pid()
+    answers.set_fleet { get = _M.get_answer, put = _M.put_answer }
     fleet_blocks.init { dict = dict, key = key, prefix = prefix, node_name = node_name }
     blocks.on_change(function(record, added)
         fleet_blocks.on_change(record, added)

@@ -1,6 +1,9 @@
 -- Revocation status of client certificates. The engine lists the sources of a certificate (OCSP responders and CRLs)
 -- and verifies their answers; this module fetches them.
 --
+-- What other nodes of a fleet have fetched counts where no source answers, and at once if it revokes. Nothing in Redis
+-- shortens the time of a source, is used where a source has answered, or replaces a newer answer.
+--
 -- A driver gets the status of one certificate, in a timer: it asks the sources one after the other, the next when the
 -- one before has failed or has not answered for some seconds. Requests only wait for the driver. There is one for each
 -- status and worker, and what it fetches is shared between workers (shared_cache.lua, answers.lua).
@@ -71,6 +74,15 @@ local WAITED_FOR = 2
 local FRESH = 5
 -- Seconds for which an answer is kept that came after its policy was replaced, and is not verified.
 local UNVERIFIED_FOR = 30
+-- Milliseconds at the end of the time-out, a part of it at most, in which an answer "good" of another node counts
+-- although a source may still answer.
+local FLEET_TIME = 1000
+local FLEET_PART = 4
+-- Milliseconds for a look-up in Redis, and for which a first request waits for one while the sources are down.
+local FLEET_TIMEOUT = 1000
+local FLEET_WAIT = 300
+-- Answers in Redis that a worker remembers for RETRY_AFTER: a CRL is needed for many certificates.
+local FLEET_ENTRIES = 16
 local MAX_REFRESH_AHEAD = 3600
 -- Milliseconds after which a driver that shows no sign of life is dead: its request was aborted, or nginx had no
 -- connection for its timer.
@@ -104,6 +116,9 @@ local running = 0
 local probes, probe_count = {}, 0
 -- When the last driver of a status ended without an answer, and the reason, by key.
 local failures = lrucache.new(MAX_STATUSES)
+-- What Redis has, by the key of the source: bytes, or "" for nothing.
+local of_fleet = lrucache.new(FLEET_ENTRIES)
+local rejected_at
 -- What is known of sources in this worker, by URL, for status().
 local sources_seen, sources_count = {}, 0
 -- Whether init_by_lua* ran in this Lua VM, and when the keeper ran last.
@@ -401,8 +416,6 @@ local function fetch(lookup, source, deadline)
     local response, err, kind
     local superseded = answers.get(dict, source.unverified_key)
     local bytes = superseded and superseded.fetched > ngx_time() - UNVERIFIED_FOR and superseded.bytes
-                  or answers.from_fleet(source.key)
-    local is_new = not bytes
     if not bytes and source.kind == SOURCE_OCSP then
         response, err, kind = fetch_ocsp(with(opts, {
             method = "POST",
@@ -446,8 +459,9 @@ local function fetch(lookup, source, deadline)
         found.etag = not_modified and kept.etag or response and response.headers.etag
         found.last_modified = not_modified and kept.last_modified or response and response.headers["last-modified"]
         answers.put(dict, source.key, found)
-        if is_new then
-            answers.to_fleet(source.key, found)
+        if response then
+            -- Nobody waits for Redis.
+            ngx.thread.spawn(answers.to_fleet, source.key, found)
         end
     end
 
@@ -488,6 +502,74 @@ local function ask(lookup, source, deadline)
     end
 
     return nil, source.url .. ": " .. why, why_kind
+end
+
+
+-- What Redis has for a source: bytes, or "". Yields.
+local function read_fleet(lookup, source)
+    local key = source.key
+    local bytes = of_fleet:get(key)
+    if bytes then
+        return bytes
+    end
+
+    bytes = shared_cache.get(lookup.dict, "fleet:" .. key, { timeout = FLEET_TIMEOUT }, function()
+        return answers.from_fleet(key) or ""
+    end) or ""
+    of_fleet:set(key, bytes, RETRY_AFTER)
+
+    return bytes
+end
+
+
+-- The answers of other nodes that this node has verified, and that are newer than its own: { source, found }. Returns
+-- also whether one of them revokes the certificate. Yields.
+local function verify_fleet(lookup, deadline)
+    local list = {}
+    for _, source in ipairs(sources_of(lookup)) do
+        local bytes = read_fleet(lookup, source)
+        local state, found, kind
+        if bytes ~= "" and #bytes <= (source.kind == SOURCE_OCSP and MAX_OCSP or MAX_CRL) then
+            -- 0 for when it was fetched: so "good" is not cached.
+            state, found, kind = verify_parsed(lookup, source, bytes, 0, deadline)
+        end
+
+        local kept = state and answers.get(lookup.dict, source.key)
+        local is_newer = state and found.this_update >= 0
+                         and (not kept or kept.this_update < found.this_update
+                              or kept.this_update == found.this_update and state == STATUS_REVOKED)
+        if is_newer then
+            -- As if it was fetched in 1970, since the source should be asked again. The seconds tell answers apart.
+            found.bytes, found.fetched = bytes, found.this_update % 86400
+            if state == STATUS_REVOKED then
+                answers.put(lookup.dict, source.key, found)
+
+                return list, true
+            end
+
+            if found.this_update >= answers.flushed_at(lookup.dict) then
+                list[#list + 1] = { source = source, found = found }
+            end
+        elseif found and not state and not kind and not (rejected_at and monotonic() - rejected_at < DOWN_FOR) then
+            rejected_at = monotonic()
+            ngx_log(ngx.WARN, "[mtls] fleet: the answer of ", source.url, " in Redis is not used: ", found)
+        end
+    end
+
+    return list, false
+end
+
+
+-- Keeps the answers of other nodes. They count for some seconds, in which the source is asked again.
+local function use_fleet(lookup, list)
+    for _, entry in ipairs(list) do
+        local kept = answers.get(lookup.dict, entry.source.key)
+        if not kept or kept.this_update < entry.found.this_update then
+            answers.put(lookup.dict, entry.source.key, entry.found)
+        end
+    end
+
+    return use_kept(lookup, true)
 end
 
 
@@ -568,6 +650,24 @@ local function ask_sources(driver)
     local reasons = {}
     local asked, ended, next_at = 0, 0, start
     local shortage_of
+    local fleet = answers.has_fleet() and sources[1] and {
+        ask_at = start + min(pause, lookup.settings.wait / 2),
+        counts_at = deadline - min(FLEET_TIME, timeout / FLEET_PART),
+    }
+
+    local function ask_fleet()
+        local ok, list, is_revoked = pcall(verify_fleet, lookup, deadline)
+        if not ok then
+            ngx_log(ngx.ERR, "[mtls] revocation: ", list)
+        end
+
+        fleet.list, fleet.done = ok and list or {}, true
+        if ok and is_revoked then
+            driver.state = STATUS_REVOKED
+        end
+
+        wake:post(1)
+    end
 
     local function ask_one(source)
         local ok, state, err, kind = pcall(ask, lookup, source, deadline)
@@ -579,6 +679,7 @@ local function ask_sources(driver)
         ended = ended + 1
         if state then
             driver.state = driver.state == STATUS_REVOKED and driver.state or state
+            driver.is_of_fleet = false
         elseif kind == SUPERSEDED then
             driver.superseded = true
         else
@@ -592,14 +693,30 @@ local function ask_sources(driver)
     while not driver.state and not driver.superseded do
         local now = monotonic()
         driver.beat = now
-        if asked < #sources and now < deadline and (now >= next_at or ended == asked) then
+        local wake_at = min(asked < #sources and next_at or now + pause, deadline, now + 1000)
+        if fleet then
+            wake_at = min(wake_at, not fleet.asked and fleet.ask_at
+                                   or not fleet.used and fleet.counts_at > now and fleet.counts_at or wake_at)
+        end
+
+        if fleet and not fleet.asked and now < deadline and (now >= fleet.ask_at or ended == #sources) then
+            fleet.asked = true
+            ngx.thread.spawn(ask_fleet)
+        elseif fleet and fleet.done and not fleet.used and (now >= fleet.counts_at or ended == #sources) then
+            fleet.used = true
+            -- Where this machine lacks something, "good" is not taken from others.
+            if fleet.list[1] and not shortage_of and is_current(lookup) then
+                driver.state = use_fleet(lookup, fleet.list)
+                driver.is_of_fleet = driver.state == STATUS_GOOD
+            end
+        elseif asked < #sources and now < deadline and (now >= next_at or ended == asked) then
             asked = asked + 1
             next_at = now + pause
             ngx.thread.spawn(ask_one, sources[asked])
-        elseif ended == #sources or now >= deadline then
+        elseif ended == #sources and not (fleet and not fleet.done) or now >= deadline then
             break
         else
-            wake:wait(max(0.001, min(asked < #sources and next_at - now or pause, deadline - now, 1000) / 1000))
+            wake:wait(max(0.001, (wake_at - now) / 1000))
         end
     end
 
@@ -639,7 +756,9 @@ local function drive(premature, driver)
         end
 
         local reasons, shortage_of = ask_sources(driver)
-        if driver.state then
+        if driver.state and driver.is_of_fleet then
+            add_probe(lookup, driver.wanted)
+        elseif driver.state then
             failures:delete(lookup.key)
             forget_probe(lookup.key)
         elseif not is_current(lookup) then
@@ -875,6 +994,8 @@ function _M.resolve(engine, plan, dict, find_plan, read_certificate)
             drive(false, driver)
         elseif not down then
             wait_for(driver, lookup.settings.wait)
+        elseif not err and answers.has_fleet() and not failed then
+            wait_for(driver, min(FLEET_WAIT, lookup.settings.wait))
         end
 
         if not driver.started and not driver.done and not down and monotonic() - driver.begun >= START_WAIT * 1000 then
@@ -898,7 +1019,7 @@ function _M.resolve(engine, plan, dict, find_plan, read_certificate)
 
         if driver.state then
             -- The driver may have been of another policy with the same key.
-            use_kept(lookup, false)
+            use_kept(lookup, driver.is_of_fleet)
         end
 
         return true
@@ -927,6 +1048,7 @@ function _M.flush(dict)
     C.rmtls_engine_forget_statuses(engine_of_worker.current().handle)
     generations[dict] = answers.generation(dict)
     failures = lrucache.new(MAX_STATUSES)
+    of_fleet = lrucache.new(FLEET_ENTRIES)
 end
 
 

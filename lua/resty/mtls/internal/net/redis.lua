@@ -370,12 +370,14 @@ end
 
 -- A connection that is authenticated and has its database selected; or nil, an error and its kind.
 --   host, port or unix; username, password; ssl, ssl_verify; database
-function _M.connect(opts)
+-- timeout: milliseconds, for the connection and again for AUTH.
+function _M.connect(opts, timeout)
     if not library then
         error("redis.connect: call load() in init_by_lua*", 2)
     end
 
-    local deadline = ngx_now() + CONNECT_TIMEOUT / 1000
+    timeout = timeout or CONNECT_TIMEOUT
+    local deadline = ngx_now() + timeout / 1000
     local sock, err, reason = open(opts, deadline)
     if not sock then
         return nil, err, reason
@@ -419,7 +421,7 @@ function _M.connect(opts)
 
     if commands[1] then
         local ok
-        ok, err, reason = conn:run(commands, CONNECT_TIMEOUT)
+        ok, err, reason = conn:run(commands, timeout)
         if not ok then
             conn:close()
 
