@@ -139,7 +139,14 @@ local OPTIONS = {
 
     policy = function(name, value)
         if type(value) ~= "string" and type(value) ~= "table" then
-            error("mtls.init: " .. name .. " must be a path or a table, got " .. type(value), 3)
+            error("mtls.init: " .. name .. " must be a path, a list of paths or a table, got " .. type(value), 3)
+        end
+
+        for index, path in ipairs(type(value) == "table" and value or {}) do
+            if type(path) ~= "string" or path == "" then
+                error("mtls.init: " .. name .. "[" .. index .. "] must be a path, got "
+                      .. (path == "" and "''" or type(path)), 3)
+            end
         end
     end,
 
@@ -181,6 +188,11 @@ local errbuf = library.buffer(1024)
 local function source_of(policy, caller)
     if type(policy) == "string" then
         return { path = policy }
+    end
+
+    -- A list of files, as the library takes it.
+    if policy[1] ~= nil then
+        return { path = table.concat(policy, "\0") }
     end
 
     local found, cjson = pcall(require, "cjson.safe")
@@ -367,7 +379,7 @@ function _M.reload(policy)
     end
 
     if type(policy) ~= "string" and type(policy) ~= "table" then
-        error("mtls.reload: policy must be a path or a table, got " .. type(policy), 2)
+        error("mtls.reload: policy must be a path, a list of paths or a table, got " .. type(policy), 2)
     end
 
     return reload.run(current, source_of(policy, "reload"))

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 use super::{escaped, is_option, misuse, INVALID_POLICY, OK};
-use crate::policy::{Diagnostic, Policy, MAX_BYTES};
+use crate::policy::{join_list, Diagnostic, Policy, MAX_BYTES};
 
 /// The label of standard input in diagnostics.
 const STDIN: &str = "standard input";
@@ -20,6 +20,10 @@ pub(super) fn run(
         [] => misuse(err, "check: no file, expected one, or - for standard input"),
         [file] if file == "-" => print(read_input(input), out, err),
         [file] if !is_option(file) => print(Policy::from_file(Path::new(file)), out, err),
+        files if !files.iter().any(|file| is_option(file)) => {
+            let list = join_list(files.iter().map(Path::new));
+            print(Policy::from_file(&list), out, err)
+        }
         args => {
             let option = args.iter().find(|arg| *arg != "-" && is_option(arg));
             let message = match option {
@@ -30,7 +34,7 @@ pub(super) fn run(
                          that name)"
                     )
                 }
-                None => format!("check: {} files, expected one", args.len()),
+                None => "check: '-' beside files, expected it alone".to_owned(),
             };
             misuse(err, &message)
         }

@@ -12,13 +12,13 @@ use std::io::{self, Read, Write};
 use crate::policy::closest_name;
 
 const USAGE: &str = "\
-Usage: resty-mtls check FILE
+Usage: resty-mtls check FILE...
        resty-mtls dialects [NAME]
 
-Checks the policy in FILE (YAML or JSON) as nginx would read it at start, or lists what the header
-dialects of client-cert-headers write.
+Checks the policy in FILE (YAML or JSON; a directory; several) as nginx would read it at start, or
+lists what the header dialects of client-cert-headers write.
 
-  check FILE       exit 0 and a summary with all warnings, or exit 1 and all errors; - is standard
+  check FILE...    exit 0 and a summary with all warnings, or exit 1 and all errors; - is standard
                    input
   dialects [NAME]  the headers of all dialects or one: dialect, key, default header name
   -h, --help       show this help

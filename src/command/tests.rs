@@ -125,7 +125,7 @@ fn check_reads_standard_input() {
             "standard input:2:1: unknown field 'routs', did you mean 'routes'?\n".to_owned()
         )
     );
-    let good = "_format_version: '3.0'\nupstreams: []\n";
+    let good = "_format_version: '3.0'\nupstreams: [{name: u}]\n";
     let (status, out, err) = run_reading(&["check", "-"], &mut good.as_bytes());
     assert_eq!((status, err), (0, String::new()));
     let warning = "standard input:2:1: warning: upstreams: has no effect in resty-mtls\n";
@@ -155,8 +155,10 @@ fn misuse_is_reported_in_one_line() {
             &["check"],
             "check: no file, expected one, or - for standard input",
         ),
-        (&["check", "a", "b"], "check: 2 files, expected one"),
-        (&["check", "-", "b", "c"], "check: 3 files, expected one"),
+        (
+            &["check", "-", "b", "c"],
+            "check: '-' beside files, expected it alone",
+        ),
         (
             &["check", "--json"],
             "check: unknown option '--json', expected a file (./--json for one of that name)",

@@ -59,7 +59,8 @@ fn expand_with<'t>(
                 Err(message) => {
                     let column = line.len() - rest.len() + before.len();
                     let column = line.get(..column).map_or(0, |text| text.chars().count());
-                    report.error(position_from_zero(number, column), &Path::ROOT, message);
+                    let position = position_from_zero(number, column, report);
+                    report.error(position, &Path::ROOT, message);
                 }
             }
             rest = after;
@@ -70,7 +71,8 @@ fn expand_with<'t>(
                 "over {} MB with the values of the environment, the limit for a policy",
                 MAX_BYTES >> 20
             );
-            report.error(position_from_zero(number, 0), &Path::ROOT, message);
+            let position = position_from_zero(number, 0, report);
+            report.error(position, &Path::ROOT, message);
             return None;
         }
     }
@@ -86,10 +88,10 @@ fn expanded_line(number: usize, report: &Report) -> u32 {
 }
 
 /// Converts a line and a column that are counted from 0.
-fn position_from_zero(line: usize, column: usize) -> Position {
+fn position_from_zero(line: usize, column: usize, report: &Report) -> Position {
     let number = |n: usize| u32::try_from(n.saturating_add(1)).unwrap_or(u32::MAX);
     Position {
-        line: number(line),
+        line: number(line).saturating_add(report.line_base()),
         column: number(column),
     }
 }

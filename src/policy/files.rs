@@ -30,6 +30,27 @@ pub(super) fn is_listing(content: &[u8]) -> bool {
     content.starts_with(LISTING)
 }
 
+/// The path that stands for a list of paths. No file has such a path, since it has a NUL.
+pub fn join_list<'p>(paths: impl IntoIterator<Item = &'p Path>) -> PathBuf {
+    let paths: Vec<_> = paths
+        .into_iter()
+        .map(|path| path.as_os_str().as_bytes())
+        .collect();
+    PathBuf::from(OsStr::from_bytes(&paths.join(&0)))
+}
+
+/// The paths of a list; `None` for the path of one file.
+pub fn split_list(path: &Path) -> Option<Vec<PathBuf>> {
+    let bytes = path.as_os_str().as_bytes();
+    let is_list = bytes.contains(&0);
+    let paths = bytes.split(|byte| *byte == 0);
+    is_list.then(|| {
+        paths
+            .map(|path| PathBuf::from(OsStr::from_bytes(path)))
+            .collect()
+    })
+}
+
 /// The file in the state directory for the bundle that is fetched from a URL.
 pub fn bundle_file(directory: &Path, url: &str) -> PathBuf {
     let digest = hex(&sha256(url.as_bytes()));
@@ -205,6 +226,31 @@ impl Files {
         Ok(names
             .map(|name| OsStr::from_bytes(name).to_owned())
             .collect())
+    }
+
+    /// Records a list of paths as the first file, so that it can be read again from the contents.
+    pub fn add_list(&mut self, list: &Path) {
+        if self.paths.insert(list.to_owned()) {
+            self.list.push(FileRecord {
+                path: list.to_owned(),
+                stamp: None,
+                digest: None,
+                is_directory: false,
+            });
+            if let Contents::Kept(contents) = &mut self.contents {
+                contents.push((list.to_owned(), Vec::new()));
+            }
+        }
+    }
+
+    /// Whether a path is that of a directory.
+    pub fn is_directory(&self, path: &Path) -> bool {
+        match &self.contents {
+            Contents::Given(contents) => contents
+                .get(path)
+                .is_some_and(|content| content.starts_with(LISTING)),
+            Contents::Disk | Contents::Kept(_) => path.is_dir(),
+        }
     }
 
     fn read_with(

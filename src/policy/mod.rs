@@ -20,8 +20,9 @@ mod token_auth;
 mod tree;
 mod vault;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
-use std::path::Path as FilePath;
+use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
 use self::report::{Path, Position, Report};
@@ -34,7 +35,7 @@ use crate::trust::crl::CrlSet;
 use crate::trust::{CaCertificate, TrustStore};
 
 pub use self::certificate_header::CertificateHeader;
-pub use self::files::{bundle_file, Account, FileChange, FileWatch, Files};
+pub use self::files::{bundle_file, join_list, split_list, Account, FileChange, FileWatch, Files};
 pub use self::list_files::{generation as lists_generation, ListEvent, ListFile, Lists};
 pub use self::protection::{
     has_end_marker, is_file_truncation, is_truncation, DisabledPlugins, Protection,
@@ -55,6 +56,9 @@ type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 /// Longest policy document, in bytes: room for 100,000 routes with a plugin each.
 pub const MAX_BYTES: usize = 32 * 1024 * 1024;
+
+/// Extensions of the files of a directory that are read.
+const EXTENSIONS: &[&str] = &["yaml", "yml", "json"];
 
 /// A compiled policy.
 pub struct Policy {
@@ -323,7 +327,8 @@ pub struct RevocationSettings {
 }
 
 impl Policy {
-    /// Reads a YAML or JSON file.
+    /// Reads a YAML or JSON file, or the files of a directory or of a list ([`join_list`]) as one
+    /// policy.
     ///
     /// # Errors
     /// All errors, not only the first one.
@@ -337,14 +342,64 @@ impl Policy {
     /// # Errors
     /// As [`Policy::from_file`].
     pub fn from_file_with(path: &FilePath, files: &mut Files) -> Result<Policy, Vec<Diagnostic>> {
-        let label = path.to_string_lossy();
-        match files.read(path, MAX_BYTES) {
-            Ok(text) => Policy::read(&text, &label, Some(path.parent().unwrap_or(path)), files),
-            Err(error) => {
-                let message = format!("cannot be read: {error}");
-                Err(refused(&label, Position::default(), message))
+        if let Some(paths) = files::split_list(path) {
+            files.add_list(path);
+            return Policy::from_paths(&paths, files);
+        }
+        Policy::from_paths(&[path.to_owned()], files)
+    }
+
+    /// Reads the files, and the files of the directories, as one policy.
+    fn from_paths(paths: &[PathBuf], files: &mut Files) -> Result<Policy, Vec<Diagnostic>> {
+        let mut sources = Vec::new();
+        for path in paths {
+            let label = path.to_string_lossy();
+            let refused = |message| Err(refused(&label, Position::default(), message));
+            if !files.is_directory(path) {
+                sources.push((path.clone(), path.parent().unwrap_or(path).to_owned()));
+                continue;
+            }
+            let names = match files.list(path) {
+                Ok(names) => names,
+                Err(error) => return refused(format!("cannot be read: {error}")),
+            };
+            let before = sources.len();
+            for name in names {
+                let file = path.join(name);
+                let extension = file.extension().and_then(|extension| extension.to_str());
+                if extension.is_some_and(|extension| EXTENSIONS.contains(&extension)) {
+                    sources.push((file, path.clone()));
+                }
+            }
+            if sources.len() == before {
+                return refused(
+                    "has no file of a policy, expected .yaml, .yml or .json".to_owned(),
+                );
             }
         }
+        let mut documents: Vec<(Vec<u8>, String)> = Vec::new();
+        let mut bytes = 0;
+        for (file, _) in &sources {
+            let label = file.to_string_lossy().into_owned();
+            match files.read(file, MAX_BYTES - bytes) {
+                Ok(text) => {
+                    bytes += text.len();
+                    documents.push((text, label));
+                }
+                Err(error) => {
+                    let message = format!("cannot be read: {error}");
+                    return Err(refused(&label, Position::default(), message));
+                }
+            }
+            if bytes > MAX_BYTES {
+                break;
+            }
+        }
+        // Relative paths need a directory of their own, which files of several directories have not.
+        let directory = sources.first().map(|(_, directory)| directory);
+        let directory =
+            directory.filter(|first| sources.iter().all(|(_, directory)| directory == *first));
+        Policy::read(&documents, directory.map(PathBuf::as_path), files)
     }
 
     /// Reads YAML or JSON text. `label` is the name of the file in diagnostics. Paths in the text
@@ -366,41 +421,59 @@ impl Policy {
         label: &str,
         files: &mut Files,
     ) -> Result<Policy, Vec<Diagnostic>> {
-        Policy::read(text, label, None, files)
+        Policy::read(&[(text, label.to_owned())], None, files)
     }
 
+    /// `documents` are the texts of the files, each with its name in diagnostics.
     fn read(
-        text: &[u8],
-        label: &str,
+        documents: &[(impl AsRef<[u8]>, String)],
         directory: Option<&FilePath>,
         files: &mut Files,
     ) -> Result<Policy, Vec<Diagnostic>> {
-        if text.len() > MAX_BYTES {
+        let label = documents.first().map_or("", |(_, label)| label);
+        let bytes = documents.iter().map(|(text, _)| text.as_ref().len());
+        if bytes.sum::<usize>() > MAX_BYTES {
             let message = format!("over {} MB, the limit for a policy", MAX_BYTES >> 20);
             return Err(refused(label, Position::default(), message));
         }
-        if let Err(error) = files.check_memory(memory_limit::estimate_for_document(text)) {
+        let need = documents
+            .iter()
+            .map(|(text, _)| memory_limit::estimate_for_document(text.as_ref()))
+            .sum();
+        if let Err(error) = files.check_memory(need) {
             return Err(refused(label, Position::default(), error.to_string()));
         }
-        let text = match std::str::from_utf8(text) {
-            Ok(text) => text,
-            Err(error) => {
-                let place = end_of(text.get(..error.valid_up_to()).unwrap_or_default());
-                let message = "not UTF-8, expected YAML or JSON".to_owned();
-                return Err(refused(label, place, message));
-            }
-        };
         let mut report = Report::new(label);
         let vault_values = vault::VaultValues::default();
-        let text = env::expand(text, &mut report);
-        let policy = text
-            .filter(|_| !report.has_errors())
-            .as_deref()
-            .and_then(|text| {
-                let root = tree::read(text, &mut report)?;
-                let document = document::read(&root, &vault_values, &mut report);
-                compile::compile(&document, directory, files, &mut report)
-            });
+        let mut texts = Vec::with_capacity(documents.len());
+        let mut bases = Vec::with_capacity(documents.len());
+        for (text, label) in documents {
+            let text = match std::str::from_utf8(text.as_ref()) {
+                Ok(text) => text,
+                Err(error) => {
+                    let valid = text.as_ref().get(..error.valid_up_to());
+                    let place = end_of(valid.unwrap_or_default());
+                    let message = "not UTF-8, expected YAML or JSON".to_owned();
+                    return Err(refused(label, place, message));
+                }
+            };
+            if let Some(before) = texts.last() {
+                let before: &Option<Cow<'_, str>> = before;
+                let lines = before.as_deref().map_or(0, |text| text.lines().count());
+                report.begin_file(label, lines);
+            }
+            bases.push(report.line_base());
+            texts.push(env::expand(text, &mut report));
+        }
+        let complete = !report.has_errors();
+        let mut roots = Vec::with_capacity(texts.len());
+        for (text, base) in texts.iter().zip(bases).filter(|_| complete) {
+            let text = text.as_deref().unwrap_or_default();
+            roots.extend(tree::read(text, base, &mut report));
+        }
+        let policy = (complete && roots.len() == documents.len())
+            .then(|| document::read(&roots, &vault_values, &mut report))
+            .and_then(|document| compile::compile(&document, directory, files, &mut report));
         let untrusted_source_warning = report.take_untrusted_source_warning();
         let warnings = report.finish()?;
         // Without an error there is a policy. The fallback reports a bug of the compiler.

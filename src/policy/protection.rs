@@ -233,16 +233,17 @@ fn listed(routes: &[&str]) -> String {
     }
 }
 
-/// Whether the document `next` is a beginning of the document `before`, as after a truncation.
+/// Whether the document `next` is a beginning of the document `before`, as after a truncation. Of a
+/// policy in a directory the first file is the directory, of which names may be missing.
 pub fn is_truncation(next: &[u8], before: &[u8]) -> bool {
-    next.len() < before.len() && before.starts_with(next)
+    next.len() < before.len() && before.starts_with(next) && !is_listing(next)
 }
 
 /// [`is_truncation`] of a file that the policy names. A directory with less files and a bundle with
 /// less certificates are meant: CAs are removed like that, and a bundle that was cut within a
 /// certificate is not valid.
 pub fn is_file_truncation(next: &[u8], before: &[u8]) -> bool {
-    is_truncation(next, before) && !is_listing(next) && bundle::read(next).is_err()
+    is_truncation(next, before) && bundle::read(next).is_err()
 }
 
 /// Whether a document ends with the document end marker, a last line `...` (YAML 1.2, section

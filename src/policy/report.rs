@@ -110,6 +110,14 @@ pub(super) struct Position {
 }
 
 impl Position {
+    /// The position in the numbering of all files, for one in a file.
+    pub fn after(self, base: u32) -> Position {
+        Position {
+            line: self.line.saturating_add(base),
+            ..self
+        }
+    }
+
     pub fn of(marker: &Marker) -> Position {
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Position {
@@ -259,9 +267,31 @@ fn conceal_value(message: &str, value: &str, name: &str) -> String {
     out + rest
 }
 
+/// One file of a policy.
+struct Source {
+    file: Arc<str>,
+    /// What is added to the numbers of its lines.
+    base: u32,
+    /// The numbers, in order, of lines of the expanded text that the file does not have.
+    inserted_lines: Vec<u32>,
+}
+
+impl Source {
+    fn new(file: &str, base: u32) -> Source {
+        Source {
+            file: file.into(),
+            base,
+            inserted_lines: Vec::new(),
+        }
+    }
+}
+
 /// The errors and warnings that are collected while a document is read and compiled.
 pub(super) struct Report {
-    file: Arc<str>,
+    /// The first file of the policy.
+    first: Source,
+    /// The other files, in the order in which they are read.
+    others: Vec<Source>,
     errors: Vec<Diagnostic>,
     more_errors: usize,
     warnings: Vec<Diagnostic>,
@@ -273,8 +303,6 @@ pub(super) struct Report {
     kinds: HashMap<&'static str, usize>,
     /// The number of names that were compared for suggestions.
     compared: usize,
-    /// The numbers, in order, of lines of the expanded text that the file does not have.
-    inserted_lines: Vec<u32>,
     /// Environment variables with their values, which are secret.
     concealed: Vec<(String, String)>,
 }
@@ -282,7 +310,8 @@ pub(super) struct Report {
 impl Report {
     pub fn new(file: &str) -> Report {
         Report {
-            file: file.into(),
+            first: Source::new(file, 0),
+            others: Vec::new(),
             errors: Vec::new(),
             more_errors: 0,
             warnings: Vec::new(),
@@ -290,20 +319,61 @@ impl Report {
             subjects: HashSet::new(),
             kinds: HashMap::new(),
             compared: 0,
-            inserted_lines: Vec::new(),
             concealed: Vec::new(),
         }
+    }
+
+    /// Begins with the next file. `lines` is the number of lines of the expanded text of the file
+    /// before. Lines are numbered through all files, so that a line tells which file it is of.
+    pub fn begin_file(&mut self, file: &str, lines: usize) {
+        let lines = u32::try_from(lines).unwrap_or(u32::MAX);
+        let base = self.line_base().saturating_add(lines).saturating_add(1);
+        self.others.push(Source::new(file, base));
+    }
+
+    fn present(&self) -> &Source {
+        self.others.last().unwrap_or(&self.first)
+    }
+
+    /// What is added to the numbers of lines of the present file.
+    pub fn line_base(&self) -> u32 {
+        self.present().base
+    }
+
+    /// The path of an entity in the document; with several files also its file and line.
+    pub fn place(&self, position: Position, path: &CompactPath) -> String {
+        if self.others.is_empty() {
+            return path.to_string();
+        }
+        let (source, line) = self.source_of(position);
+        format!("{}:{line}: {path}", FileName(&source.file))
+    }
+
+    /// The file that a position is in, and the line there.
+    fn source_of(&self, position: Position) -> (&Source, u32) {
+        let index = self
+            .others
+            .partition_point(|source| source.base < position.line);
+        let source = match index.checked_sub(1) {
+            Some(index) => self.others.get(index).unwrap_or(&self.first),
+            None => &self.first,
+        };
+        let line = position.line.saturating_sub(source.base);
+        let inserted = &source.inserted_lines;
+        let before = inserted.partition_point(|inserted| *inserted < line);
+        (source, line.saturating_sub(before as u32))
     }
 
     /// Records that line `line` of the expanded text ends inside the value of a variable, so that
     /// the file has one line less.
     pub fn add_inserted_line(&mut self, line: u32) {
-        self.inserted_lines.push(line);
+        let present = self.others.last_mut().unwrap_or(&mut self.first);
+        present.inserted_lines.push(line);
     }
 
-    /// The number of lines of the expanded text that the file does not have.
+    /// The number of lines of the expanded text that the present file does not have.
     pub fn inserted_lines(&self) -> usize {
-        self.inserted_lines.len()
+        self.present().inserted_lines.len()
     }
 
     /// Conceals the value of an environment variable in all further diagnostics.
@@ -326,13 +396,11 @@ impl Report {
                 message = conceal_value(&message, value, name);
             }
         }
-        let before = self
-            .inserted_lines
-            .partition_point(|inserted| *inserted < position.line);
+        let (source, line) = self.source_of(position);
         Diagnostic {
             severity,
-            file: self.file.clone(),
-            line: position.line.saturating_sub(before as u32),
+            file: source.file.clone(),
+            line,
             column: position.column,
             path: path.to_string(),
             message,
@@ -405,9 +473,14 @@ impl Report {
 
     /// Returns the errors if there are any, else the warnings, in the order of the text.
     pub fn finish(mut self) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
-        self.errors.sort_by_key(|error| (error.line, error.column));
-        self.warnings
-            .sort_by_key(|warning| (warning.line, warning.column));
+        let others = &self.others;
+        let order = |diagnostic: &Diagnostic| {
+            let mut others = others.iter();
+            let file = others.position(|source| source.file == diagnostic.file);
+            (file, diagnostic.line, diagnostic.column)
+        };
+        self.errors.sort_by_key(order);
+        self.warnings.sort_by_key(order);
         if self.more_errors > 0 {
             let message = format!("{} more errors", self.more_errors);
             let more = self.diagnostic(Severity::Error, Position::default(), &Path::ROOT, message);

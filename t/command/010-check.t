@@ -160,7 +160,18 @@ truncate($large, 100 << 20) or die $!;
 close $large;
 is_deeply(command("check", "large.yaml"), [1, "", "large.yaml: over 32 MB, the limit for a policy\n"], "check 100 MB");
 is_deeply(command("check", "none.yaml"), [1, "", "none.yaml: cannot be read: No such file or directory (os error 2)\n"], "check a missing file");
-is_deeply(command("check", "."), [1, "", ".: cannot be read: Is a directory (os error 21)\n"], "check a directory");
+
+mkdir "$dir/empty" or die $!;
+is_deeply(command("check", "empty"), [1, "", "empty: has no file of a policy, expected .yaml, .yml or .json\n"], "check an empty directory");
+
+mkdir "$dir/$_" or die $! for qw( one two );
+for my $file ([ "one/routes.yaml", "routes:\n- name: a\n  service: s\n" ], [ "two/services.yaml", "services:\n- name: s\n" ]) {
+    open my $out, '>', "$dir/$file->[0]" or die $!;
+    print $out "_format_version: '3.0'\n$file->[1]";
+    close $out;
+}
+is(command("check", "one", "two/services.yaml")->[0], 0, "check files and directories as one policy");
+is_deeply(command("check", "one"), [1, "", "one/routes.yaml:4:12: routes[0].service: no service has the id or name 's'\n"], "check one of them");
 
 # Standard input
 
@@ -193,7 +204,7 @@ is_deeply(command("check", "-"), [1, "", "standard input:1:1: the document is em
 for my $case (
     [[], "no command, expected 'check' or 'dialects'"],
     [["check"], "check: no file, expected one, or - for standard input"],
-    [["check", "a", "b"], "check: 2 files, expected one"],
+    [["check", "-", "b"], "check: '-' beside files, expected it alone"],
     [["check", "-x"], "check: unknown option '-x', expected a file (./-x for one of that name)"],
     [["chek", "a"], "unknown command 'chek', did you mean 'check'?"],
     [["policy.yaml"], "unknown command 'policy.yaml', expected one of check, dialects"],

@@ -70,8 +70,8 @@ round() {
     tls sni=a.test path=/t as=client-b times=100
     tls sni=a.test path=/t times=100
 } > out
-# The Lua heap and malloc's arenas stop growing within some 6,000 handshakes.
-for _ in $(seq 15); do round; done
+# The Lua heap and malloc's arenas stop growing within some 8,000 handshakes.
+for _ in $(seq 21); do round; done
 before=$(rss "$worker")
 for _ in $(seq 5); do round; done
 after=$(rss "$worker")

@@ -18,8 +18,8 @@ use super::Engine;
 use crate::background;
 use crate::openssl_ext::thread;
 use crate::policy::{
-    has_end_marker, is_file_truncation, is_truncation, Account, Diagnostic, FileChange, FileName,
-    FileWatch, Files, Policy, Protection,
+    has_end_marker, is_file_truncation, is_truncation, split_list, Account, Diagnostic, FileChange,
+    FileName, FileWatch, Files, Policy, Protection,
 };
 use crate::text::{hex, quoted};
 use crate::trust::crl;
@@ -101,7 +101,13 @@ impl PolicySource {
 
     fn label(&self) -> String {
         match self {
-            PolicySource::File(path) => FileName(&path.to_string_lossy()).to_string(),
+            PolicySource::File(path) => {
+                let paths = split_list(path).unwrap_or_else(|| vec![path.clone()]);
+                let names = paths
+                    .iter()
+                    .map(|path| FileName(&path.to_string_lossy()).to_string());
+                names.collect::<Vec<_>>().join(", ")
+            }
             PolicySource::Text { label, .. } => quoted(label.as_bytes()),
         }
     }

@@ -36,7 +36,7 @@ impl<'t> ReferenceIndex<'t> {
                     let value = quoted(value.as_bytes());
                     let first = spots
                         .get(first)
-                        .map(|first: &&Location| first.path.to_string())
+                        .map(|first: &&Location| report.place(first.position, &first.path))
                         .unwrap_or_default();
                     let message = format!(
                         "the {field} '{value}' of a {noun} is given twice, first at {first}"
@@ -115,7 +115,7 @@ pub(super) fn report_duplicate(
         format!(
         "uniqueness violation: '{entity}' entity with {field} set to '{}' already declared at {}",
         quoted(value.as_bytes()),
-        first.map(|first| first.path.to_string()).unwrap_or_default()
+        first.map(|first| report.place(first.position, &first.path)).unwrap_or_default()
     );
     report.error(
         location.position,

@@ -75,7 +75,7 @@ impl Scopes {
                 let first = document
                     .plugins
                     .get(first)
-                    .map(|plugin| plugin.location.path.to_string())
+                    .map(|plugin| report.place(plugin.location.position, &plugin.location.path))
                     .unwrap_or_default();
                 let message = format!(
                     "a second plugin '{}' at the same scope, first at {first}",

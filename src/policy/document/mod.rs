@@ -29,6 +29,7 @@ use self::fields::{Object, Schema, KONG_ENTITIES};
 use super::report::{CompactPath, Path, Position, Report};
 use super::tree::{Node, Value};
 use super::vault::{VaultValues, Vaults};
+use crate::text::quoted;
 
 pub(super) use ca_certificates::{Ca, CaSource};
 pub(super) use client_cert_headers::ClientCertHeaders;
@@ -132,7 +133,7 @@ const FORMAT_VERSIONS: &[&str] = &["1.1", "2.1", "3.0"];
 
 /// Reads a whole policy. Errors are added to `report`.
 pub(super) fn read<'t>(
-    root: &'t Node<'t>,
+    roots: &'t [Node<'t>],
     vault_values: &'t VaultValues,
     report: &mut Report,
 ) -> Document<'t> {
@@ -144,7 +145,12 @@ pub(super) fn read<'t>(
         format_version: None,
         vaults: Vaults::new(vault_values),
     };
-    reader.policy(root);
+    for root in roots {
+        reader.declare(root);
+    }
+    for root in roots {
+        reader.policy(root);
+    }
     reader.document
 }
 
@@ -171,7 +177,17 @@ impl<'t> DocumentReader<'t, '_> {
             Some(node) => {
                 let path = path.field("_format_version");
                 let version = self.text(node, &path);
-                self.format_version = version;
+                let first = *self
+                    .format_version
+                    .get_or_insert(version.unwrap_or_default());
+                if version.is_some_and(|version| version != first) {
+                    let message = format!(
+                        "{} in one file and '{}' in another, expected one version",
+                        node.describe(),
+                        quoted(first.as_bytes())
+                    );
+                    self.report.error(node.position, &path, message);
+                }
                 if version.is_some_and(|version| !FORMAT_VERSIONS.contains(&version)) {
                     let message = format!(
                         "{} is not a known version, expected \"1.1\", \"2.1\" or \"3.0\"",
@@ -182,6 +198,12 @@ impl<'t> DocumentReader<'t, '_> {
             }
         }
         self.unread_members(&object);
+        self.entities(&object);
+    }
+
+    /// Reads what other entities refer to, in whatever file it is.
+    fn declare(&mut self, node: &'t Node<'t>) {
+        let object = Object { node };
         self.declared_plugins(&object);
         if let Some(vaults) = object.get("vaults") {
             self.vaults.add(vaults);
@@ -193,6 +215,10 @@ impl<'t> DocumentReader<'t, '_> {
                     .extend(id.and_then(uuid).map(|id| (id, node)));
             }
         }
+    }
+
+    fn entities(&mut self, object: &Object<'t>) {
+        let path = Path::ROOT;
         for (section, entity) in [
             (
                 "ca_certificates",

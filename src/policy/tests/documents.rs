@@ -194,8 +194,8 @@ fn from_file_unreadable_file_is_refused() {
         "/nonexistent/policy.yaml: cannot be read: No such file or directory (os error 2)"
     );
     assert_eq!(
-        refusal("/"),
-        "/: cannot be read: Is a directory (os error 21)"
+        refusal("/proc/self/task"),
+        "/proc/self/task: has no file of a policy, expected .yaml, .yml or .json"
     );
     assert_eq!(
         refusal("/dev/zero"),

@@ -16,6 +16,7 @@ mod certificate_requests;
 mod client_cert_acl;
 mod client_cert_lists;
 mod consumers;
+mod directories;
 mod documents;
 mod errors;
 mod header_cert_auth;

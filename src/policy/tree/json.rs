@@ -14,7 +14,8 @@ use crate::policy::report::{Position, Report};
 const MAX_KEY: usize = 256;
 
 /// Returns the tree of a document, or `None` if the YAML parser has to read it.
-pub(super) fn read(text: &str) -> Option<Node<'_>> {
+/// `base` is added to the numbers of lines.
+pub(super) fn read(text: &str, base: u32) -> Option<Node<'_>> {
     if !text.starts_with('{') {
         return None;
     }
@@ -23,7 +24,7 @@ pub(super) fn read(text: &str) -> Option<Node<'_>> {
     let mut reader = JsonReader {
         text,
         at: 0,
-        line: 1,
+        line: base.saturating_add(1),
         line_start: 0,
         builder: Builder::new(&mut report),
     };
@@ -213,14 +214,14 @@ mod tests {
 
     fn yaml(text: &str) -> Option<String> {
         let mut report = Report::new("p");
-        let node = read_yaml(text, &mut report);
+        let node = read_yaml(text, 0, &mut report);
         let shown = shown(node);
         shown.filter(|_| !report.has_errors())
     }
 
     /// Returns whether the text was read here, and then checks that the YAML parser reads the same.
     fn checked(text: &str) -> bool {
-        let json = shown(read(text));
+        let json = shown(read(text, 0));
         let read = json.is_some();
         if read {
             assert_eq!(json, yaml(text), "{text}");
@@ -364,7 +365,7 @@ mod tests {
             "{\"a\": [1}",
             "{\"a\": &x 1}",
         ] {
-            assert_eq!(shown(read(text)), None, "{text}");
+            assert_eq!(shown(read(text, 0)), None, "{text}");
         }
         let key = |len: usize| format!("{{\"{}\": 1}}", "k".repeat(len));
         assert!(checked(&key(MAX_KEY)) && !checked(&key(MAX_KEY + 1)));

@@ -168,17 +168,22 @@ impl Node<'_> {
 
 /// Reads one document. Errors are added to `report`, and what could be read is returned all the
 /// same. `None` when the text is not YAML or exceeds a limit.
-pub(super) fn read<'a>(text: &'a str, report: &mut Report) -> Option<Node<'a>> {
-    json::read(text).or_else(|| read_yaml(text, report))
+/// `base` is added to the numbers of lines.
+pub(super) fn read<'a>(text: &'a str, base: u32, report: &mut Report) -> Option<Node<'a>> {
+    json::read(text, base).or_else(|| read_yaml(text, base, report))
 }
 
-fn read_yaml<'a>(text: &'a str, report: &mut Report) -> Option<Node<'a>> {
+fn read_yaml<'a>(text: &'a str, base: u32, report: &mut Report) -> Option<Node<'a>> {
     let mut options = granit_parser::Options::default();
     options.set_emit_comments(false);
     let mut builder = Builder::new(report);
+    builder.base = base;
     for event in Parser::new_from_str_with_options(text, options) {
         let read = event
-            .map_err(|error| syntax_error(&error, text))
+            .map_err(|error| {
+                let (position, message) = syntax_error(&error, text);
+                (position.after(base), message)
+            })
             .and_then(|(event, span)| builder.event(event, span));
         if let Err((position, message)) = read {
             builder.report.error(position, &Path::ROOT, message);
@@ -189,7 +194,8 @@ fn read_yaml<'a>(text: &'a str, report: &mut Report) -> Option<Node<'a>> {
         Some(node) if !node.is_null() => Some(node),
         _ => {
             let empty = "the document is empty, expected a mapping with '_format_version'";
-            report.error(Position { line: 1, column: 1 }, &Path::ROOT, empty);
+            let line = base.saturating_add(1);
+            report.error(Position { line, column: 1 }, &Path::ROOT, empty);
             None
         }
     }
@@ -259,6 +265,8 @@ struct Builder<'a, 'r> {
     entries: Vec<(Key<'a>, Node<'a>)>,
     anchors: HashMap<usize, Subtree<'a>>,
     root: Option<Node<'a>>,
+    /// What is added to the numbers of lines.
+    base: u32,
     nodes: usize,
     documents: usize,
 }
@@ -272,13 +280,14 @@ impl<'a, 'r> Builder<'a, 'r> {
             entries: Vec::new(),
             anchors: HashMap::new(),
             root: None,
+            base: 0,
             nodes: 0,
             documents: 0,
         }
     }
 
     fn event(&mut self, event: Event<'a>, span: Span) -> Result<(), Fatal> {
-        let position = Position::of(&span.start);
+        let position = Position::of(&span.start).after(self.base);
         match event {
             Event::DocumentStart(..) => {
                 self.documents += 1;
@@ -563,7 +572,7 @@ mod tests {
     /// Returns the tree in a compact notation, or the errors.
     fn read_text(text: &str) -> Result<String, Vec<String>> {
         let mut report = Report::new("p");
-        let node = read(text, &mut report);
+        let node = read(text, 0, &mut report);
         match report.finish() {
             Ok(_) => Ok(node.map_or(String::new(), |node| show(&node))),
             Err(errors) => Err(errors.iter().map(ToString::to_string).collect()),
@@ -592,7 +601,7 @@ mod tests {
     /// infinite.
     fn refusal(text: &str) -> String {
         let mut report = Report::new("p");
-        read(text, &mut report);
+        read(text, 0, &mut report);
         let errors = report.finish().unwrap_err();
         let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
         lines.join("\n")
@@ -635,7 +644,7 @@ mod tests {
     #[test]
     fn read_returns_positions_of_keys_and_values() {
         let mut report = Report::new("p");
-        let root = read("\u{feff}a: é\r\nb:\n  - {c: d}\n", &mut report).unwrap();
+        let root = read("\u{feff}a: é\r\nb:\n  - {c: d}\n", 0, &mut report).unwrap();
         let Value::Map(entries) = &root.value else {
             panic!("{root:?}");
         };

@@ -1,0 +1,145 @@
+//! A policy in several files of one directory.
+
+use super::*;
+
+struct Directory(std::path::PathBuf);
+
+impl Directory {
+    fn new(name: &str, files: &[(&str, &str)]) -> Directory {
+        let path = std::env::temp_dir().join(format!("rmtls-dir-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        for (name, text) in files {
+            std::fs::write(path.join(name), text).unwrap();
+        }
+        Directory(path)
+    }
+
+    /// The errors, without the name of the directory.
+    fn errors(&self) -> Vec<String> {
+        let errors = Policy::from_file(&self.0).err().unwrap();
+        let prefix = format!("{}/", self.0.display());
+        errors
+            .iter()
+            .map(|error| error.to_string().replace(&prefix, ""))
+            .collect()
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn from_file_directory_is_one_policy_of_all_its_files() {
+    let cas = format!(
+        "_format_version: '3.0'\nca_certificates:\n{}",
+        ca_entry(ID_A, &ca_pem("CA A"))
+    );
+    let routes = format!(
+        "{{\"_format_version\": \"3.0\", \"routes\": [{{\"name\": \"r\", \"service\": \"s\", \
+         \"plugins\": [{{\"name\": \"mtls-auth\", \"config\": {{\"skip_consumer_lookup\": true, \
+         \"ca_certificates\": [\"{ID_A}\"]}}}}]}}]}}"
+    );
+    let services = "_format_version: '3.0'\nservices:\n- name: s\n";
+    let directory = Directory::new(
+        "merge",
+        &[
+            ("b-routes.json", &routes),
+            ("c-services.yml", services),
+            ("d-cas.yaml", &cas),
+            ("notes.txt", "not a policy"),
+        ],
+    );
+    let mut files = Files::keeping_contents();
+    let policy = Policy::from_file_with(&directory.0, &mut files).unwrap();
+    let plan = policy.plan(Some("r")).unwrap();
+    assert!(policy.plans[plan].auth.is_some());
+    let name = directory.0.join("b-routes.json");
+    assert_eq!(
+        warnings(&policy),
+        [format!(
+            "{}:1:39: warning: routes[0]: has no snis, so every TLS handshake requests a client \
+             certificate",
+            name.display()
+        )]
+    );
+    // The listing and the three files are kept, and are enough to compile the policy again.
+    let contents = files.take_contents();
+    assert_eq!(contents.len(), 4);
+    let kept = Policy::from_file_with(&directory.0, &mut Files::from_contents(contents));
+    assert_eq!(kept.unwrap().digest, policy.digest);
+}
+
+#[test]
+fn from_file_directory_errors_name_file_and_line() {
+    std::env::set_var("DECK_TWO_LINES", "a:\n  b");
+    let route = "_format_version: '3.0'\nroutes:\n- name: r\n";
+    let directory = Directory::new(
+        "errors",
+        &[
+            ("a.yaml", "_format_version: '3.0'\n# ${{ env \"X\" }}\n_comment: \"x ${{ env \"DECK_TWO_LINES\" | indent 2 }}\"\nroutes:\n- name: q\n"),
+            ("b.yaml", route),
+            ("c.yaml", "\n_format_version: '2.1'\nroutes:\n- name: r\n- nam: s\n"),
+        ],
+    );
+    assert_eq!(
+        directory.errors(),
+        [
+            "c.yaml:2:18: _format_version: '2.1' in one file and '3.0' in another, expected one \
+             version",
+            "c.yaml:4:3: routes[0].name: the name 'r' of a route is given twice, first at \
+             b.yaml:3: routes[0]",
+            "c.yaml:5:3: routes[1]: unknown field 'nam', did you mean 'name'?",
+        ]
+    );
+    let directory = Directory::new("empty", &[("a.txt", "")]);
+    assert_eq!(
+        Policy::from_file(&directory.0).err().unwrap()[0].message,
+        "has no file of a policy, expected .yaml, .yml or .json"
+    );
+    let broken = Directory::new("broken", &[("a.yaml", route), ("b.yaml", "a: [\n")]);
+    assert_eq!(
+        broken.errors(),
+        ["b.yaml:1:4: not valid YAML: unclosed bracket '['"]
+    );
+}
+
+#[test]
+fn from_file_list_is_one_policy_of_files_and_directories() {
+    let cas = format!(
+        "_format_version: '3.0'\nca_certificates:\n{}",
+        ca_entry(ID_A, &ca_pem("CA A"))
+    );
+    let one = Directory::new("list-one", &[("cas.yaml", &cas)]);
+    let routes = format!(
+        "_format_version: '3.0'\nroutes:\n- name: r\n  plugins:\n  - name: mtls-auth\n    config: \
+         {{ca_certificates: [{ID_A}], skip_consumer_lookup: true{{}}}}\n"
+    );
+    let two = Directory::new("list-two", &[("routes.yaml", &routes.replace("{}", ""))]);
+    let list = join_list([&*one.0, &*two.0.join("routes.yaml")]);
+    let mut files = Files::keeping_contents();
+    let policy = Policy::from_file_with(&list, &mut files).unwrap();
+    assert!(policy.plans[policy.plan(Some("r")).unwrap()].auth.is_some());
+    let contents = files.take_contents();
+    assert_eq!(contents[0].0, list);
+    let kept = Policy::from_file_with(&list, &mut Files::from_contents(contents));
+    assert_eq!(kept.unwrap().digest, policy.digest);
+    // A relative path in files of several directories
+    let with_crl = routes.replace("{}", ", crls: [a.crl]");
+    std::fs::write(two.0.join("routes.yaml"), with_crl).unwrap();
+    let errors = Policy::from_file(&list).err().unwrap();
+    assert_eq!(
+        errors[0].message,
+        "'a.crl': a relative path in a policy that is not a file, or of several directories, \
+         expected an absolute path"
+    );
+    let missing = join_list([&*one.0, &*two.0.join("missing.yaml")]);
+    let errors = Policy::from_file(&missing).err().unwrap();
+    assert_eq!(
+        errors[0].message,
+        "cannot be read: No such file or directory (os error 2)"
+    );
+}
