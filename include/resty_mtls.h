@@ -397,6 +397,9 @@
 // A certificate; immutable.
 typedef struct rmtls_certificate rmtls_certificate;
 
+// The bytes of a CRL that is being fetched.
+typedef struct rmtls_crl_body rmtls_crl_body;
+
 // A policy engine: the policy in force in this worker, and its caches.
 typedef struct rmtls_engine rmtls_engine;
 
@@ -457,6 +460,26 @@ typedef struct rmtls_block_times {
   // First second at which it has no effect; 0 without an end.
   int64_t until;
 } rmtls_block_times;
+
+// How to fetch a CRL of the policy, and what is in use of it.
+typedef struct rmtls_crl_url {
+  // thisUpdate of the CRL in use, in seconds since 1970, or 0 without one.
+  int64_t this_update;
+  // nextUpdate of the CRL in use, or `INT64_MAX`.
+  int64_t next_update;
+  // Seconds between two fetches, or 0: by the nextUpdate.
+  uint32_t refresh;
+  // Most bytes of the CRL.
+  uint32_t max_bytes;
+  // Timeout of one fetch in milliseconds.
+  uint32_t http_timeout;
+  // Whether the certificates of https servers are verified: 0 or 1.
+  int32_t ssl_verify;
+  // Port of the proxy for http URLs, or 0.
+  uint32_t http_proxy_port;
+  // Port of the proxy for https URLs, or 0.
+  uint32_t https_proxy_port;
+} rmtls_crl_url;
 
 // A request header, laid out as `ngx_http_lua_ffi_table_elt_t`.
 typedef struct rmtls_request_header {
@@ -538,6 +561,8 @@ typedef struct rmtls_fetch_options {
   uint32_t http_proxy_port;
   // Port of the proxy for https URLs, or 0.
   uint32_t https_proxy_port;
+  // Most bytes of a CRL.
+  uint32_t max_crl_bytes;
 } rmtls_fetch_options;
 
 // A revocation status, and the answer of a source that it is from.
@@ -880,6 +905,69 @@ int32_t rmtls_certificate_san(const struct rmtls_certificate *certificate,
                               size_t index,
                               struct rmtls_buf *kind,
                               struct rmtls_buf *value);
+
+// Writes URL and key of CRL number `index` of those that the policy in force fetches, and how.
+// The key is 64 hexadecimal digits of a digest of everything that it depends on. `RMTLS_NOT_FOUND`
+// after the last.
+//
+// # Safety
+// `engine` is NULL or live; `out` is NULL or valid for writing; `url` and `key` are NULL or valid,
+// with their data.
+int32_t rmtls_engine_crl_url(const struct rmtls_engine *engine,
+                             size_t index,
+                             struct rmtls_crl_url *out,
+                             struct rmtls_buf *url,
+                             struct rmtls_buf *key);
+
+// Writes the hosts of the proxies for CRL number `index`, empty when none is configured.
+//
+// # Safety
+// `engine` is NULL or live; `http_proxy` and `https_proxy` are NULL or valid, with their data.
+int32_t rmtls_engine_crl_url_proxies(const struct rmtls_engine *engine,
+                                     size_t index,
+                                     struct rmtls_buf *http_proxy,
+                                     struct rmtls_buf *https_proxy);
+
+// Makes an empty body of at most `max` bytes.
+//
+// # Safety
+// `out` is NULL or valid for writing. Free it with `rmtls_crl_body_free`.
+int32_t rmtls_crl_body_new(size_t max, struct rmtls_crl_body **out);
+
+// Appends bytes. `RMTLS_INVALID` when the body would be over its limit.
+//
+// # Safety
+// `body` is NULL or live; `data` is readable for `data_len` bytes.
+int32_t rmtls_crl_body_append(const struct rmtls_crl_body *body,
+                              const uint8_t *data,
+                              size_t data_len);
+
+// Frees a body.
+//
+// # Safety
+// `body` is NULL or from this library, and is not used again.
+void rmtls_crl_body_free(struct rmtls_crl_body *body);
+
+// Loads CRL number `index` of the policy with this `rmtls_engine_epoch` and puts it in use on this
+// worker: from `body`, which is empty afterwards and is written to the file `path` if the CRL is
+// good and the path is not empty; without a body from the file. With neither, it asks how far the
+// load is that began before. `is_loaded` becomes 0 while it goes on, on a thread beside the event
+// loop; with `wait` it ends before the function returns. `RMTLS_OK` with a text in `err`: the CRL
+// is in use and was not written to the file. `RMTLS_NOT_FOUND`: another policy is in force, or no
+// load has begun.
+//
+// # Safety
+// `engine` is NULL or live; `body` is NULL or live; `path` is readable for `path_len` bytes;
+// `is_loaded` is NULL or valid for writing; `err` is NULL or valid, with its data.
+int32_t rmtls_engine_load_crl_url(const struct rmtls_engine *engine,
+                                  uint32_t epoch,
+                                  size_t index,
+                                  const struct rmtls_crl_body *body,
+                                  const uint8_t *path,
+                                  size_t path_len,
+                                  int32_t wait,
+                                  int32_t *is_loaded,
+                                  struct rmtls_buf *err);
 
 // Makes an engine without a policy.
 //

@@ -13,6 +13,7 @@ local bundles = require "resty.mtls.internal.bundles"
 local cidr = require "resty.mtls.internal.net.cidr"
 local client = require "resty.mtls.internal.client"
 local connection = require "resty.mtls.internal.connection"
+local crl_updates = require "resty.mtls.internal.crl_updates"
 local engine = require "resty.mtls.internal.engine"
 local fleet = require "resty.mtls.internal.fleet"
 local http = require "resty.mtls.internal.net.http"
@@ -279,6 +280,7 @@ function _M.init(opts)
     request_headers.init { trusted = cidr.parse(opts.trusted_ips or {}, true) }
     metrics.init(opts.shared_dict)
     bundles.init(opts.shared_dict or "mtls")
+    crl_updates.init(opts.shared_dict or "mtls", opts.state_dir)
     fleet.init(opts.redis, opts.shared_dict or "mtls", opts.state_dir)
     revocation.init()
     log_warnings(current)
@@ -318,6 +320,7 @@ function _M.client_hello()
         metrics.count("handshake_errors_total", "client_hello")
     end
 
+    crl_updates.start(current)
     metrics.start_timer()
 end
 
@@ -346,6 +349,7 @@ function _M.access(route)
     local current = engine.current()
     reload.await_policy(current)
     bundles.ensure_running(current)
+    crl_updates.start(current)
     fleet.await_first_sync()
     if fleet.is_unavailable() then
         return access.refuse_unavailable(current, route, "there was no sync with Redis yet (redis.required)")
@@ -476,6 +480,7 @@ end
 function _M.status()
     local current = engine.current()
     reload.ensure_watched(current)
+    crl_updates.start(current)
     local status = current:status() or {}
     status.version = _M._VERSION
     status.worker = ngx.worker.id()

@@ -31,6 +31,24 @@ pub fn octets(serial: &Asn1IntegerRef) -> &[u8] {
     ext::integer(serial).0
 }
 
+/// Content of the DER: two's complement, in the shortest form.
+pub fn content(serial: &Asn1IntegerRef) -> Vec<u8> {
+    let (magnitude, negative) = ext::integer(serial);
+    let mut content = Vec::with_capacity(magnitude.len() + 1);
+    content.push(0);
+    content.extend_from_slice(magnitude);
+    if negative {
+        let mut carry = true;
+        for octet in content.iter_mut().rev() {
+            (*octet, carry) = (!*octet).overflowing_add(u8::from(carry));
+        }
+    }
+    if matches!(content[..], [0, 0..=0x7f, ..] | [0xff, 0x80..=0xff, ..]) {
+        content.remove(0);
+    }
+    content
+}
+
 /// Whether the number is negative.
 pub fn is_negative(serial: &Asn1IntegerRef) -> bool {
     ext::integer(serial).1
@@ -71,6 +89,29 @@ mod tests {
     fn hex_200_octets_is_one_line() {
         let long = "11".repeat(200);
         assert_eq!(of(&long), long);
+    }
+
+    #[test]
+    fn content_is_that_of_the_der() {
+        for number in [
+            "0", "1", "7F", "80", "FF", "0100", "-1", "-7F", "-80", "-81", "-0100",
+        ] {
+            let bn = BigNum::from_hex_str(number).unwrap();
+            let integer = Asn1Integer::from_bn(&bn).unwrap();
+            let mut value = i64::from_str_radix(number, 16)
+                .unwrap()
+                .to_be_bytes()
+                .to_vec();
+            while value.len() > 1
+                && (value[0] == 0) == (value[1] < 0x80)
+                && [0, 0xff].contains(&value[0])
+            {
+                value.remove(0);
+            }
+            assert_eq!(content(&integer), value, "{number}");
+        }
+        let long = Asn1Integer::from_bn(&BigNum::from_hex_str(&"9A".repeat(20)).unwrap()).unwrap();
+        assert_eq!(content(&long), [&[0][..], &[0x9a; 20]].concat());
     }
 
     #[test]

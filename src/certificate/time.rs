@@ -69,6 +69,52 @@ pub fn rfc3339(epoch: i64, zone: &str) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{zone}")
 }
 
+/// A UTCTime (tag 0x17) or GeneralizedTime (0x18) of the form that RFC 5280 section 5.1.2.4
+/// requires; `None` for any other.
+pub fn from_der(tag: u8, content: &[u8]) -> Option<i64> {
+    let Some((b'Z', digits)) = content.split_last() else {
+        return None;
+    };
+    let number = |at: usize, len: usize| {
+        let digits = digits.get(at..at + len)?;
+        digits.iter().try_fold(0_i64, |number, digit| {
+            digit
+                .is_ascii_digit()
+                .then(|| number * 10 + i64::from(digit - b'0'))
+        })
+    };
+    let (year, at) = match (tag, digits.len()) {
+        // RFC 5280 section 4.1.2.5.1: years from 1950 to 2049.
+        (0x17, 12) => (number(0, 2)?, 2),
+        (0x18, 14) => (number(0, 4)?, 4),
+        _ => return None,
+    };
+    let year = match (tag, year) {
+        (0x17, 50..) => year + 1900,
+        (0x17, _) => year + 2000,
+        _ => year,
+    };
+    let part = |index: usize| number(at + 2 * index, 2);
+    let (month, day) = (part(0)?, part(1)?);
+    let (hour, minute, second) = (part(2)?, part(3)?, part(4)?);
+    if !(1..=12).contains(&month)
+        || !(1..=31).contains(&day)
+        || hour > 23
+        || minute > 59
+        || second > 59
+    {
+        return None;
+    }
+    // The algorithm `days_from_civil` of the same page.
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    let days = era * 146_097 + day_of_era - 719_468;
+    Some(days * DAY + hour * 3600 + minute * 60 + second)
+}
+
 /// `260102030405Z`, a UTCTime. `None` outside the years 1950 to 2049, which a UTCTime cannot
 /// represent (RFC 5280 section 4.1.2.5.1).
 pub fn utc_time(epoch: i64) -> Option<String> {
@@ -163,6 +209,27 @@ mod tests {
             "+026-01-02T03:04:05Z",
         ] {
             assert_eq!(parse_rfc3339(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn from_der_reads_what_utc_time_writes() {
+        for epoch in (-600_000_000..2_500_000_000).step_by(10_000_019) {
+            let text = utc_time(epoch).unwrap();
+            assert_eq!(from_der(0x17, text.as_bytes()), Some(epoch), "{text}");
+        }
+        assert_eq!(from_der(0x18, b"20270115080000Z"), Some(1_800_000_000));
+        assert_eq!(from_der(0x18, b"21060207062815Z"), Some(4_294_967_295));
+        for (tag, text) in [
+            (0x17, &b""[..]),
+            (0x17, b"2701150800Z"),
+            (0x17, b"270115080000+0000"),
+            (0x17, b"271315080000Z"),
+            (0x17, b"27011508000aZ"),
+            (0x18, b"270115080000Z"),
+            (0x04, b"270115080000Z"),
+        ] {
+            assert_eq!(from_der(tag, text), None);
         }
     }
 }

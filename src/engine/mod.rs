@@ -38,7 +38,7 @@ use crate::Error;
 
 use ca_expiry::CaExpiryWatch;
 use clients::Clients;
-use revocation::{CrlExpiryWatch, Evidence, FetchedCrls};
+use revocation::{adopt_url_crls, CrlExpiryWatch, Evidence, FetchedCrls, UrlCrlJobs};
 use token::{CachedToken, InactiveToken, IssuerDocuments};
 
 pub use anchor::{Anchor, VerifiedSpiffeId};
@@ -47,7 +47,10 @@ pub use header_lines::{ClientCertificate, HeaderLine, HeaderLines, LineKind, NO_
 pub use node::blocks::{Block, NO_END};
 pub use node::Node;
 pub use reload::{PolicySource, Reload, ReloadProgress};
-pub use revocation::{CachedStatus, PlanRef, RevocationSource, RevocationState, SourceResult};
+pub use revocation::{
+    CachedStatus, CrlBody, CrlBytes, PlanRef, RevocationSource, RevocationState, SourceResult,
+    UrlCrlState,
+};
 pub use token::{TokenDecision, TokenOutcome, TokenRequest};
 pub use token_credentials::{Challenge, DpopRequest};
 
@@ -84,6 +87,7 @@ pub struct Engine {
     ca_expiry: RefCell<CaExpiryWatch>,
     crl_expiry: RefCell<CrlExpiryWatch>,
     fetched_crls: RefCell<FetchedCrls>,
+    url_crl_jobs: RefCell<UrlCrlJobs>,
     reload_state: RefCell<reload::ReloadState>,
     /// The process in which the policy was compiled.
     process: Cell<u32>,
@@ -116,6 +120,7 @@ impl Default for Engine {
             ca_expiry: RefCell::default(),
             crl_expiry: RefCell::default(),
             fetched_crls: RefCell::default(),
+            url_crl_jobs: RefCell::default(),
             reload_state: RefCell::default(),
             process: Cell::default(),
             node: RefCell::default(),
@@ -138,6 +143,9 @@ impl Engine {
     ///
     /// Returns the old policy, which the caller frees where it does not delay requests.
     fn install(&self, policy: Policy) -> Option<Policy> {
+        if let Some(old) = &*self.policy.borrow() {
+            adopt_url_crls(&policy, old);
+        }
         let old = self.policy.replace(Some(Rc::new(policy)));
         // An epoch is never used by two engines of a thread: a decision that a connection cached
         // under another engine does not hold for this one.

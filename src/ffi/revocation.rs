@@ -45,6 +45,8 @@ pub struct rmtls_fetch_options {
     pub http_proxy_port: u32,
     /// Port of the proxy for https URLs, or 0.
     pub https_proxy_port: u32,
+    /// Most bytes of a CRL.
+    pub max_crl_bytes: u32,
 }
 
 /// Writes how to fetch from the revocation sources of a plan. The hosts of the proxies are empty
@@ -84,6 +86,7 @@ pub unsafe extern "C" fn rmtls_engine_fetch_options(
                     ssl_verify: revocation.ssl_verify.into(),
                     http_proxy_port: port(&revocation.http_proxy),
                     https_proxy_port: port(&revocation.https_proxy),
+                    max_crl_bytes: revocation.max_crl_bytes as u32,
                 };
                 put(http_proxy, host(&revocation.http_proxy).as_bytes())?;
                 put(https_proxy, host(&revocation.https_proxy).as_bytes())

@@ -127,6 +127,7 @@ fn generated_cdef_has_the_layout_of_rust() {
     use super::{
         access::rmtls_decision,
         blocks::rmtls_block_times,
+        crl_url::rmtls_crl_url,
         header_lines::rmtls_header_line,
         node::{rmtls_node_state, rmtls_worker_state},
         policy::rmtls_policy_status,
@@ -204,6 +205,17 @@ fn generated_cdef_has_the_layout_of_rust() {
         status_wait,
         strict,
         ttl,
+        ssl_verify,
+        http_proxy_port,
+        https_proxy_port,
+        max_crl_bytes,
+    });
+    layout!(rmtls_crl_url {
+        this_update,
+        next_update,
+        refresh,
+        max_bytes,
+        http_timeout,
         ssl_verify,
         http_proxy_port,
         https_proxy_port,
@@ -322,9 +334,9 @@ fn exports_refuse_null() {
     // SAFETY: every one of these functions accepts NULL for every pointer.
     unsafe {
         use super::{
-            access::*, blocks::*, bundles::*, certificate::*, engine::*, fleet::*, handshake::*,
-            header_certificate::*, header_lines::*, lists::*, policy::*, reserved_headers::*,
-            revocation::*, sni_map::*, token::*, trust_store::*,
+            access::*, blocks::*, bundles::*, certificate::*, crl_url::*, engine::*, fleet::*,
+            handshake::*, header_certificate::*, header_lines::*, lists::*, policy::*,
+            reserved_headers::*, revocation::*, sni_map::*, token::*, trust_store::*,
         };
         let refusals = [
             rmtls_engine_new(null!()),
@@ -467,6 +479,11 @@ fn exports_refuse_null() {
             rmtls_engine_set_revocation_status(null!(), null!(), 0, 0, 0, 0, 0),
             rmtls_engine_revocation_status_key(null!(), null!(), 0, 0, 0, null!()),
             rmtls_engine_tls_client(null!(), null!(), null!()),
+            rmtls_engine_crl_url(null!(), 0, null!(), null!(), null!()),
+            rmtls_engine_crl_url_proxies(null!(), 0, null!(), null!()),
+            rmtls_crl_body_new(1, null!()),
+            rmtls_crl_body_append(null!(), null!(), 0),
+            rmtls_engine_load_crl_url(null!(), 0, 0, null!(), null!(), 0, 0, null!(), null!()),
             rmtls_certificate_from_pem(null!(), 1, ptr::null_mut(), null!()),
             rmtls_certificate_get(null!(), 1, null!()),
             rmtls_certificate_validity(null!(), null!(), null!()),
@@ -497,6 +514,7 @@ fn exports_refuse_null() {
         rmtls_engine_free(null!());
         rmtls_header_lines_free(null!());
         rmtls_certificate_free(null!());
+        rmtls_crl_body_free(null!());
         rmtls_trust_store_free(null!());
         rmtls_sni_map_free(null!());
     }

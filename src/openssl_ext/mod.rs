@@ -4,6 +4,8 @@
 //! The library must use the libssl that nginx loads; [`host_openssl`] checks this. [`thread`]
 //! and [`shared_memory`] wrap calls of libc.
 
+#[cfg(test)]
+pub mod crl_check;
 pub mod host_openssl;
 pub mod revocation;
 pub mod shared_memory;

@@ -1,27 +1,21 @@
 //! OCSP and CRL calls that the openssl crate lacks.
 
 use std::cmp::Ordering;
-use std::ffi::{c_int, c_long, c_uchar, c_ulong, c_void};
+use std::ffi::{c_int, c_long, c_uchar, c_void};
 use std::ptr;
 
 use foreign_types::{ForeignType, ForeignTypeRef};
 use openssl::asn1::{Asn1GeneralizedTimeRef, Asn1ObjectRef, Asn1StringRef, Asn1TimeRef};
 use openssl::error::ErrorStack;
+use openssl::nid::Nid;
 use openssl::ocsp::{OcspBasicResponseRef, OcspCertIdRef, OcspCertStatus, OcspRequestRef};
 use openssl::pkey::{PKeyRef, Public};
 use openssl::stack::{Stack, StackRef};
-use openssl::x509::store::X509StoreBuilder;
-use openssl::x509::verify::X509VerifyFlags;
-use openssl::x509::{
-    DistPointRef, GeneralName, X509Crl, X509CrlRef, X509NameRef, X509Ref, X509RevokedRef,
-    X509StoreContext, X509StoreContextRef, X509,
-};
+use openssl::x509::{DistPointRef, GeneralName, X509Crl, X509CrlRef, X509NameRef, X509Ref, X509};
 use openssl_sys as sys;
 
-use super::x509::set_verify_time;
-
-/// `X509_V_FLAG_CRL_CHECK`.
-const CRL_CHECK: c_ulong = 0x4;
+/// `V_ASN1_SEQUENCE`.
+const SEQUENCE: c_int = 16;
 
 /// Result of `OCSP_check_nonce` when only the request has a nonce. A responder with precomputed
 /// responses sends none (RFC 6960 section 4.4.1).
@@ -71,8 +65,31 @@ extern "C" {
     ) -> c_int;
     // Since OpenSSL 3.0; X509_V_OK when there is no key identifier.
     fn X509_check_akid(issuer: *const sys::X509, key_id: *const sys::AUTHORITY_KEYID) -> c_int;
-    fn X509_STORE_CTX_set0_crls(ctx: *mut sys::X509_STORE_CTX, crls: *mut c_void);
-    fn X509_STORE_CTX_set_flags(ctx: *mut sys::X509_STORE_CTX, flags: c_ulong);
+    fn ASN1_SEQUENCE_it() -> *const c_void;
+    fn X509_CRL_get0_signature(
+        crl: *const sys::X509_CRL,
+        signature: *mut *const sys::ASN1_BIT_STRING,
+        algorithm: *mut *const sys::X509_ALGOR,
+    );
+    fn X509_CRL_get_signature_nid(crl: *const sys::X509_CRL) -> c_int;
+    fn d2i_GENERAL_NAMES(
+        names: *mut *mut sys::stack_st_GENERAL_NAME,
+        der: *mut *const c_uchar,
+        len: c_long,
+    ) -> *mut sys::stack_st_GENERAL_NAME;
+    fn GENERAL_NAME_cmp(one: *mut sys::GENERAL_NAME, other: *mut sys::GENERAL_NAME) -> c_int;
+    fn DIST_POINT_set_dpname(
+        point: *mut sys::DIST_POINT_NAME,
+        issuer: *const sys::X509_NAME,
+    ) -> c_int;
+    fn ISSUING_DIST_POINT_free(point: *mut ISSUING_DIST_POINT);
+}
+
+/// `ISSUING_DIST_POINT` of x509v3.h, of which only the first member is read.
+#[repr(C)]
+#[allow(non_camel_case_types)]
+struct ISSUING_DIST_POINT {
+    distpoint: *mut sys::DIST_POINT_NAME,
 }
 
 /// Adds a random nonce (`OCSP_request_add1_nonce`).
@@ -255,34 +272,139 @@ pub fn key_id_matches(crl: &X509CrlRef, issuer: &X509Ref) -> bool {
     }
 }
 
-/// Which kinds of extensions an entry of a CRL has.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct EntryExtensions {
-    /// Any critical extension.
-    pub critical: bool,
-    /// A critical extension other than certificateIssuer.
-    pub unsupported: bool,
-    /// certificateIssuer.
-    pub issuer: bool,
+/// Whether `key` made the signature of the CRL over `content`, the DER of its TBSCertList
+/// (`ASN1_item_verify`, as `X509_CRL_verify` calls it). `crl` itself may have no entries.
+pub fn is_crl_signed_with(crl: &X509CrlRef, content: &[u8], key: &PKeyRef<Public>) -> bool {
+    let Ok(len) = c_int::try_from(content.len()) else {
+        return false;
+    };
+    // SAFETY: algorithm and signature are parts of the CRL. The string has a copy of `content` and
+    // is freed here. For a SEQUENCE the item encodes a string as it is.
+    unsafe {
+        let (mut signature, mut algorithm) = (ptr::null(), ptr::null());
+        X509_CRL_get0_signature(crl.as_ptr(), &mut signature, &mut algorithm);
+        let string = sys::ASN1_STRING_type_new(SEQUENCE);
+        if string.is_null() {
+            return false;
+        }
+        let verified = sys::ASN1_STRING_set(string, content.as_ptr().cast(), len) == 1
+            && ASN1_item_verify(
+                ASN1_SEQUENCE_it(),
+                algorithm,
+                signature,
+                string as *const c_void,
+                key.as_ptr(),
+            ) == 1;
+        sys::ASN1_STRING_free(string);
+        verified
+    }
 }
 
-/// Which kinds of extensions the entry has.
-pub fn entry_extensions(entry: &X509RevokedRef) -> EntryExtensions {
-    let mut found = EntryExtensions::default();
-    // SAFETY: a live entry, only read; the indices are in range.
+/// The algorithm of the CRL's signature.
+pub fn crl_signature_nid(crl: &X509CrlRef) -> Nid {
+    // SAFETY: a live CRL.
+    Nid::from_raw(unsafe { X509_CRL_get_signature_nid(crl.as_ptr()) })
+}
+
+/// The GeneralNames in these bytes, which other bytes may follow.
+pub fn general_names(der: &[u8]) -> Option<Stack<GeneralName>> {
+    let mut end = der.as_ptr();
+    // SAFETY: OpenSSL reads no more than the given length; the caller owns the returned stack.
     unsafe {
-        let entry = entry.as_ptr();
-        for index in 0..sys::X509_REVOKED_get_ext_count(entry) {
-            let extension = sys::X509_REVOKED_get_ext(entry, index);
-            let critical = sys::X509_EXTENSION_get_critical(extension) != 0;
-            let object = sys::X509_EXTENSION_get_object(extension);
-            let issuer = sys::OBJ_obj2nid(object) == sys::NID_certificate_issuer;
-            found.critical |= critical;
-            found.unsupported |= critical && !issuer;
-            found.issuer |= issuer;
+        let names = d2i_GENERAL_NAMES(ptr::null_mut(), &mut end, der.len() as c_long);
+        (!names.is_null()).then(|| Stack::from_ptr(names))
+    }
+}
+
+/// Whether the extensions of the certificate say that it is a CA's (`EXFLAG_CA`), as
+/// onlyContainsUserCerts and onlyContainsCACerts mean it.
+pub fn is_ca_certificate(certificate: &X509Ref) -> bool {
+    // SAFETY: a live certificate; the call fills its extension cache, under OpenSSL's own lock.
+    let flags = unsafe { sys::X509_get_extension_flags(certificate.as_ptr()) };
+    flags & sys::EXFLAG_CA != 0
+}
+
+/// Whether the distributionPoint of the CRL's issuingDistributionPoint has a name in common with a
+/// distribution point of the certificate that is direct and for which `is_accepted` is true (RFC
+/// 5280 section 6.3.3 (b)(2)(i)).
+pub fn shares_distribution_point(
+    crl: &X509CrlRef,
+    certificate: &X509Ref,
+    is_accepted: impl Fn(&DistPointRef) -> bool,
+) -> bool {
+    let points = certificate.crl_distribution_points();
+    // SAFETY: the decoded extension is freed here; both issuer names outlive the calls. The names
+    // are members of objects that are live and owned here.
+    let shares = unsafe {
+        let issuing: *mut ISSUING_DIST_POINT = sys::X509_CRL_get_ext_d2i(
+            crl.as_ptr(),
+            sys::NID_issuing_distribution_point,
+            ptr::null_mut(),
+            ptr::null_mut(),
+        )
+        .cast();
+        if issuing.is_null() {
+            ErrorStack::get();
+            return false;
+        }
+        let name = (*issuing).distpoint;
+        let has_name =
+            !name.is_null() && DIST_POINT_set_dpname(name, crl.issuer_name().as_ptr()) == 1;
+        let shares = has_name
+            && points
+                .iter()
+                .flatten()
+                .filter(|point| is_direct(point))
+                .filter(|point| is_accepted(point))
+                .any(|point| {
+                    let other = (*point.as_ptr()).distpoint;
+                    !other.is_null()
+                        && DIST_POINT_set_dpname(other, certificate.issuer_name().as_ptr()) == 1
+                        && shares_name(name, other)
+                });
+        ISSUING_DIST_POINT_free(issuing);
+        shares
+    };
+    ErrorStack::get();
+    shares
+}
+
+/// Whether two distribution points have a name in common.
+///
+/// # Safety
+/// Both are live, and `DIST_POINT_set_dpname` was called for them.
+unsafe fn shares_name(one: *mut sys::DIST_POINT_NAME, other: *mut sys::DIST_POINT_NAME) -> bool {
+    // SAFETY: the type of each tells which member of the union it has; a name relative to the
+    // issuer (type 1) has its full name in `dpname`, or NULL.
+    unsafe {
+        let full = |point: *mut sys::DIST_POINT_NAME| -> &StackRef<GeneralName> {
+            StackRef::from_ptr((*point).name.fullname)
+        };
+        let relative = |point: *mut sys::DIST_POINT_NAME| -> Option<&X509NameRef> {
+            let name = (*point).dpname;
+            (!name.is_null()).then(|| X509NameRef::from_ptr(name))
+        };
+        let is_same =
+            |one: &X509NameRef, other: &X509NameRef| one.try_cmp(other).is_ok_and(Ordering::is_eq);
+        let has = |names: &StackRef<GeneralName>, name: Option<&X509NameRef>| {
+            name.is_some_and(|name| {
+                let mut directories = names.iter().filter_map(|other| other.directory_name());
+                directories.any(|other| is_same(other, name))
+            })
+        };
+        match ((*one).type_, (*other).type_) {
+            (1, 1) => match (relative(one), relative(other)) {
+                (Some(one), Some(other)) => is_same(one, other),
+                _ => false,
+            },
+            (1, _) => has(full(other), relative(one)),
+            (_, 1) => has(full(one), relative(other)),
+            _ => full(one).iter().any(|one| {
+                let mut others = full(other).iter();
+                others.any(|other| GENERAL_NAME_cmp(one.as_ptr(), other.as_ptr()) == 0)
+            }),
         }
     }
-    found
 }
 
 /// Whether a distribution point of the certificate names `issuer` as its cRLIssuer (RFC 5280
@@ -303,65 +425,4 @@ pub fn names_crl_issuer(certificate: &X509Ref, issuer: &X509NameRef) -> bool {
     });
     ErrorStack::get();
     named
-}
-
-/// Checks one certificate of a verified chain against `crls` (`X509_V_FLAG_CRL_CHECK`). Returns an
-/// `X509_V_*` code. `above` is the rest of the chain, up to the anchor.
-pub fn crl_status<'a>(
-    certificate: &X509Ref,
-    above: &[X509],
-    crls: impl Iterator<Item = &'a X509CrlRef>,
-    now: i64,
-) -> Result<c_int, ErrorStack> {
-    let Some((anchor, between)) = above.split_last() else {
-        return Ok(sys::X509_V_ERR_UNABLE_TO_GET_CRL_ISSUER);
-    };
-    let mut store = X509StoreBuilder::new()?;
-    store.add_cert(anchor.clone())?;
-    store.set_flags(X509VerifyFlags::PARTIAL_CHAIN)?;
-    let mut untrusted = Stack::new()?;
-    for certificate in between {
-        untrusted.push(certificate.clone())?;
-    }
-    X509StoreContext::new()?.init(&store.build(), certificate, &untrusted, |context| {
-        set_verify_time(context, now);
-        let verified = verify_with_crls(context, crls)?;
-        let code = context.error().as_raw();
-        Ok(match (verified, code) {
-            (true, code) => code,
-            (false, sys::X509_V_OK) => sys::X509_V_ERR_UNSPECIFIED,
-            (false, code) => code,
-        })
-    })
-}
-
-/// Verifies the chain and checks the revocation of its first certificate against `crls`
-/// (`X509_STORE_CTX_set0_crls`). The context does not keep the CRLs.
-fn verify_with_crls<'a>(
-    context: &mut X509StoreContextRef,
-    crls: impl Iterator<Item = &'a X509CrlRef>,
-) -> Result<bool, ErrorStack> {
-    /// A stack that does not own its members.
-    struct BorrowingStack(*mut sys::OPENSSL_STACK);
-    impl Drop for BorrowingStack {
-        fn drop(&mut self) {
-            // SAFETY: frees the stack, not its members.
-            unsafe { sys::OPENSSL_sk_free(self.0) }
-        }
-    }
-    // SAFETY: the CRLs outlive this function, and the context drops its pointer before it returns.
-    unsafe {
-        let stack = BorrowingStack(sys::OPENSSL_sk_new_null());
-        for crl in crls {
-            // Returns the number of members, or 0 or -1 on failure.
-            if sys::OPENSSL_sk_push(stack.0, crl.as_ptr() as *const c_void) <= 0 {
-                return Err(ErrorStack::get());
-            }
-        }
-        X509_STORE_CTX_set0_crls(context.as_ptr(), stack.0.cast());
-        X509_STORE_CTX_set_flags(context.as_ptr(), CRL_CHECK);
-        let verified = context.verify_cert();
-        X509_STORE_CTX_set0_crls(context.as_ptr(), ptr::null_mut());
-        verified
-    }
 }

@@ -31,7 +31,7 @@ use crate::certificate::Certificate;
 use crate::handshake::{CertificateRequest, SniMap};
 use crate::headers::{Dialect, DialectConfig, ReservedHeaders};
 use crate::identity::{Acl, ConsumerBy, Consumers, Rules};
-use crate::trust::crl::CrlSet;
+use crate::trust::crl::{CrlSet, UrlCrl};
 use crate::trust::{CaCertificate, TrustStore};
 
 pub use self::certificate_header::CertificateHeader;
@@ -90,6 +90,8 @@ pub struct Policy {
     pub untrusted_source_warning: Option<Diagnostic>,
     /// The local CRLs that a plugin checks.
     pub crls: Vec<Arc<CrlSet>>,
+    /// The CRLs that the gateway fetches for them.
+    pub crl_urls: Vec<CrlUrl>,
     /// The certificates of `ca_certificates`, in order.
     pub cas: Vec<PolicyCa>,
     /// The lists that a plugin checks.
@@ -98,6 +100,24 @@ pub struct Policy {
     pub bundle_urls: Vec<Box<str>>,
     /// When it was compiled, in seconds since the epoch.
     pub compiled_at: i64,
+}
+
+/// A CRL that the gateway fetches, and how.
+pub struct CrlUrl {
+    /// The CRL that was fetched last.
+    pub crl: Arc<UrlCrl>,
+    /// Everything that it depends on.
+    pub key: String,
+    /// Seconds between two fetches; by the nextUpdate of the CRL without it.
+    pub refresh: Option<u32>,
+    /// Time limit of one fetch, in milliseconds.
+    pub http_timeout: u32,
+    /// Whether the server certificate of an https source is verified.
+    pub ssl_verify: bool,
+    /// Host and port of the proxy for http URLs.
+    pub http_proxy: Option<(Box<str>, u16)>,
+    /// Host and port of the proxy for https URLs.
+    pub https_proxy: Option<(Box<str>, u16)>,
 }
 
 /// A certificate of `ca_certificates`.
@@ -318,7 +338,9 @@ pub struct RevocationSettings {
     pub http_proxy: Option<(Box<str>, u16)>,
     /// Host and port of the proxy for https URLs.
     pub https_proxy: Option<(Box<str>, u16)>,
-    /// The local CRLs of the plugin, if it has any.
+    /// Most bytes of a CRL that is fetched.
+    pub max_crl_bytes: usize,
+    /// The CRLs of the plugin, if it has any.
     pub crls: Option<Arc<CrlSet>>,
     /// Part of the cache key of a status: SHA-256 over the digests of trust store and CRLs, and
     /// over the options of fetches. An answer from an unverified server is not used where servers

@@ -1,13 +1,14 @@
 //! URLs of the OCSP responders and CRLs of a certificate.
 //!
 //! The issuer of the certificate chose the URLs. A URL that two parsers might read differently is
-//! ignored. A certificate whose URLs are all ignored is treated as one without URLs.
+//! ignored. A certificate whose URLs are all ignored is treated as one without URLs, and reported.
 
 use openssl::nid::Nid;
-use openssl::x509::{GeneralNameRef, X509Ref};
+use openssl::x509::{DistPointRef, GeneralNameRef, X509Ref};
 
 use crate::openssl_ext::revocation::is_direct;
 use crate::openssl_ext::x509::{general_name, GeneralName};
+use crate::text::quoted;
 
 /// Most URLs that are used of each kind.
 pub const MAX_URLS: usize = 8;
@@ -49,39 +50,102 @@ pub fn crl(certificate: &X509Ref) -> Vec<String> {
     urls
 }
 
+/// Whether the distribution point has this URL, as [`crl`] returns it.
+pub fn names(point: &DistPointRef, url: &str) -> bool {
+    let names = point.distpoint().and_then(|name| name.fullname());
+    names.into_iter().flatten().any(|name| {
+        let GeneralName::Uri(name) = general_name(name) else {
+            return false;
+        };
+        usable(name).is_some_and(|name| name == url)
+    })
+}
+
+/// The first location of a revocation status that the certificate names and that is not usable;
+/// `None` if it names none, or a usable one.
+pub fn unusable(certificate: &X509Ref) -> Option<String> {
+    if !ocsp(certificate).is_empty() || !crl(certificate).is_empty() {
+        return None;
+    }
+    let (access, points) = (
+        certificate.authority_info(),
+        certificate.crl_distribution_points(),
+    );
+    let responders = access.iter().flatten();
+    let responders = responders
+        .filter(|access| access.method().nid() == Nid::AD_OCSP)
+        .map(|access| access.location());
+    let lists = points.iter().flatten();
+    let lists = lists
+        .filter_map(|point| point.distpoint()?.fullname())
+        .flatten();
+    let mut uris = responders
+        .chain(lists)
+        .filter_map(|name| match general_name(name) {
+            GeneralName::Uri(url) => Some(quoted(url)),
+            _ => None,
+        });
+    let first = uris.next();
+    openssl::error::ErrorStack::get();
+    first
+}
+
 fn push_usable(urls: &mut Vec<String>, name: &GeneralNameRef) {
     let GeneralName::Uri(url) = general_name(name) else {
         return;
     };
     match usable(url) {
-        Some(url) if urls.len() < MAX_URLS && !urls.iter().any(|other| other == url) => {
-            urls.push(url.to_owned());
-        }
+        Some(url) if urls.len() < MAX_URLS && !urls.contains(&url) => urls.push(url),
         _ => {}
     }
 }
 
-/// The URL if it has the scheme `http` or `https`, only characters of RFC 3986, a plain host, and
-/// neither user information nor a fragment.
-fn usable(url: &[u8]) -> Option<&str> {
+/// Whether the text is a URL of this kind as it must be requested.
+pub fn is_usable(url: &str) -> bool {
+    usable(url.as_bytes()).is_some_and(|usable| usable == url)
+}
+
+/// The URL in the form in which it is requested, if it has the scheme `http` or `https`, a plain
+/// host, and no user information. As Active Directory Certificate Services writes them, URLs may
+/// have blanks around them and, in path and query, characters that must be percent-encoded, such as
+/// blanks and braces; a fragment is removed.
+fn usable(url: &[u8]) -> Option<String> {
     if url.len() > MAX_URL {
         return None;
     }
-    let url = std::str::from_utf8(url).ok()?;
-    let allowed =
-        |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/?[]@!$&'()*+,;=%".contains(&byte);
-    if !url.bytes().all(allowed) {
-        return None;
-    }
+    let url = std::str::from_utf8(url).ok()?.trim_matches(' ');
     let (scheme, rest) = url.split_once("://")?;
     if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
         return None;
     }
-    let authority = rest.split(['/', '?']).next()?;
+    let (rest, _fragment) = rest.split_once('#').unwrap_or((rest, ""));
+    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    if !has_plain_host(authority) {
+        return None;
+    }
+    let mut usable = format!("{scheme}://{authority}");
+    for byte in path.bytes() {
+        match byte {
+            b' ' | b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}' => {
+                usable.push_str(&format!("%{byte:02X}"));
+            }
+            // A backslash is a slash to some parsers.
+            b'!'..=b'~' if byte != b'\\' => usable.push(char::from(byte)),
+            _ => return None,
+        }
+    }
+    (usable.len() <= MAX_URL).then_some(usable)
+}
+
+fn has_plain_host(authority: &str) -> bool {
     let (host, port) = match authority.strip_prefix('[') {
         Some(literal) => {
-            let (address, port) = literal.split_once(']')?;
-            address.parse::<std::net::Ipv6Addr>().ok()?;
+            let Some((address, port)) = literal.split_once(']') else {
+                return false;
+            };
+            if address.parse::<std::net::Ipv6Addr>().is_err() {
+                return false;
+            }
             (address, port)
         }
         None => {
@@ -91,7 +155,7 @@ fn usable(url: &[u8]) -> Option<&str> {
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
             {
-                return None;
+                return false;
             }
             (host, port)
         }
@@ -103,7 +167,7 @@ fn usable(url: &[u8]) -> Option<&str> {
         }
         None => port.is_empty(),
     };
-    (!host.is_empty() && port_is_usable).then_some(url)
+    !host.is_empty() && port_is_usable
 }
 
 #[cfg(test)]
@@ -122,10 +186,41 @@ mod tests {
             "http://[2001:db8::7]:8080/crl",
             "http://a_b.example.com?q",
         ] {
-            assert_eq!(usable(url.as_bytes()), Some(url));
+            assert_eq!(usable(url.as_bytes()).as_deref(), Some(url));
         }
         let longest = format!("http://a.example/{}", "x".repeat(MAX_URL - 17));
-        assert_eq!(usable(longest.as_bytes()), Some(&*longest));
+        assert_eq!(usable(longest.as_bytes()).as_ref(), Some(&longest));
+    }
+
+    #[test]
+    fn usable_escapes_and_cuts_what_ad_cs_writes() {
+        for (url, expected) in [
+            (
+                "http://ca01/CertEnroll/Example Issuing CA(1).crl",
+                "http://ca01/CertEnroll/Example%20Issuing%20CA(1).crl",
+            ),
+            (
+                " http://ca.example.com/a.crl ",
+                "http://ca.example.com/a.crl",
+            ),
+            (
+                "http://ca.example.com/{A}|\"<^`>.crl?q={}",
+                "http://ca.example.com/%7BA%7D%7C%22%3C%5E%60%3E.crl?q=%7B%7D",
+            ),
+            (
+                "http://ca.example.com/a.crl#1",
+                "http://ca.example.com/a.crl",
+            ),
+            ("http://ca.example.com#@127.0.0.1/", "http://ca.example.com"),
+            (
+                "http://ca.example.com/a%20b c",
+                "http://ca.example.com/a%20b%20c",
+            ),
+        ] {
+            assert_eq!(usable(url.as_bytes()).as_deref(), Some(expected));
+        }
+        let long = format!("http://a.example/{}", " ".repeat(MAX_URL - 18) + "x");
+        assert_eq!(usable(long.as_bytes()), None);
     }
 
     #[test]
@@ -141,12 +236,15 @@ mod tests {
             "ftp://ca.example.com/",
             "ldap://ca.example.com/cn=ca?certificateRevocationList",
             "file:///etc/passwd",
-            " http://ca.example.com/",
-            "http://ca.example.com/a b",
             "http://ca.example.com/\r\nHost: x",
             "http://ca.example.com/\0",
+            "http://ca.example.com /",
+            "http ://ca.example.com/",
+            "http://{}.example.com/",
+            "\thttp://ca.example.com/",
+            "http://ca.example.com/\\a",
+            "http://#ca.example.com/",
             "http://ca.example.com/\u{e9}",
-            "http://ca.example.com/#fragment",
             "http://ca.example.com\\@127.0.0.1/",
             "http://user@ca.example.com/",
             "http://user:pass@ca.example.com/",
@@ -211,6 +309,18 @@ mod tests {
         assert_eq!(ocsp(&leaf.x509), [""; 0]);
         assert_eq!(crl(&leaf.x509), [""; 0]);
         assert!(openssl::error::ErrorStack::get().errors().is_empty());
+    }
+
+    #[test]
+    fn unusable_is_the_first_location_of_a_certificate_without_a_usable_one() {
+        let ca = TestCa::new();
+        let of = |name: &str, extensions: &str| unusable(&ca.issue(name, extensions).x509);
+        let ldap = "crlDistributionPoints = URI:ldap:///CN=CA?certificateRevocationList";
+        let shown = Some("ldap:///CN=CA?certificateRevocationList".to_owned());
+        assert_eq!(of("a", ldap), shown);
+        let http = "authorityInfoAccess = OCSP;URI:http://a.example/";
+        assert_eq!(of("b", &format!("{ldap}\n{http}\n")), None);
+        assert_eq!(of("c", ""), None);
     }
 
     #[test]

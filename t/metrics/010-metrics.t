@@ -174,6 +174,11 @@ resty_mtls_trusted_certificates_total{eku="server"} 0
 resty_mtls_ca_time_to_expiry_seconds{id="db866236-d766-4318-8142-d16cbfe5dbd5",subject="CN=Test CA-A,O=Example Lab,C=CZ"} SECONDS
 # HELP resty_mtls_fetch_duration_seconds Duration of fetches over the network, by outcome: ok, status (not 2xx), timeout, error, shortage (of this machine).
 # TYPE resty_mtls_fetch_duration_seconds histogram
+# HELP resty_mtls_crl_updates_total Fetches of the CRLs that the policy names by URL.
+# TYPE resty_mtls_crl_updates_total counter
+resty_mtls_crl_updates_total{outcome="failed"} 0
+resty_mtls_crl_updates_total{outcome="unchanged"} 0
+resty_mtls_crl_updates_total{outcome="updated"} 0
 # HELP resty_mtls_lease_takeovers_total Fetches whose worker died or was stuck for 3 seconds, so that another took over.
 # TYPE resty_mtls_lease_takeovers_total counter
 resty_mtls_lease_takeovers_total 0
@@ -381,7 +386,7 @@ Content-Type: application/json
 policy.yaml:35:3: warning: routes[3]: has tls-metadata-headers but neither mtls-auth nor tls-handshake-modifier, so the certificate that it forwards is not requested
 ['epoch', 'since', 'workers'] ['epoch', 'failed', 'pid', 'since', 'worker'] True 1 False
 {"counts": {"certificate_requests": 1, "routes": 4, "server_names": 1, "warnings": 1}, "digest": "digest", "epoch": 1, "version": "0.1.0", "worker": 0}
-['blocks', 'ca_time_to_expiry_seconds', 'cache_lookups_total', 'certificate_requests_total', 'certificate_time_to_expiry_seconds', 'certificates_presented_total', 'client_hellos_total', 'connections_total', 'denied_certificates_total', 'handshake_errors_total', 'lease_takeovers_total', 'metrics_shared', 'policy_epoch', 'policy_in_force_epoch', 'policy_in_force_since_seconds', 'policy_info', 'policy_reload_failing', 'policy_reloads_total', 'requests_total', 'responses_total', 'shortages_total', 'trusted_certificates_total', 'verdicts_total']
+['blocks', 'ca_time_to_expiry_seconds', 'cache_lookups_total', 'certificate_requests_total', 'certificate_time_to_expiry_seconds', 'certificates_presented_total', 'client_hellos_total', 'connections_total', 'crl_updates_total', 'denied_certificates_total', 'handshake_errors_total', 'lease_takeovers_total', 'metrics_shared', 'policy_epoch', 'policy_in_force_epoch', 'policy_in_force_since_seconds', 'policy_info', 'policy_reload_failing', 'policy_reloads_total', 'requests_total', 'responses_total', 'shortages_total', 'trusted_certificates_total', 'verdicts_total']
 ['count', 'sum'] 1
 client_hellos_total 2
 requests_total {"pay": {"401": 1, "pass": 2}}

@@ -85,8 +85,8 @@ GET /crl-huge/huge
 [mtls] revocation status unknown: http://HOST/crl-expired/crl-expired: unusable response: CRL of 'CN=Test CA-A,O=Example Lab,C=CZ': nextUpdate was SECONDS s ago
 [mtls] revocation status unknown: http://HOST/crl-wrong-signer/crl-wrong-signer: unusable response: CRL of 'CN=Test CA-A,O=Example Lab,C=CZ': bad signature
 [mtls] revocation status unknown: http://HOST/crl-error/error: shared_cache.get: status 500
-[mtls] revocation status unknown: http://HOST/crl-garbage/garbage: unusable response: not a readable CRL: too long
-[mtls] revocation status unknown: http://HOST/crl-huge/huge: shared_cache.get: http.request: http://HOST/crl-huge/huge: body is over 10485760 bytes
+[mtls] revocation status unknown: http://HOST/crl-garbage/garbage: unusable response: not a readable CRL: its DER is malformed or cut
+[mtls] revocation status unknown: http://HOST/crl-huge/huge: shared_cache.get: http.request: http://HOST/crl-huge/huge: body is over 16777216 bytes
 --- no_error_log
 [crit]
 [alert]

@@ -86,6 +86,13 @@ CASES = {
     "crl-garbage": ([], ["garbage"]),
     "crl-huge": ([], ["huge"]),
     "crl-second-revoked": ([], ["error", "crl"]),
+    "crl-shard": ([], ["crl-shard"]),
+    "crl-shard-revoked": ([], ["crl-shard"]),
+    "crl-other-shard": ([], ["crl-other-shard"]),
+    "crl-other-shard-revoked": ([], ["crl-other-shard"]),
+    "crl-users": ([], ["crl-users"]),
+    # As Active Directory Certificate Services writes it
+    "crl-adcs-revoked": ([], ["ldap:///CN=CA?certificateRevocationList", "crl {1}#fragment"]),
     "crl-large": ([], ["crl-large"]),
     "crl-large-revoked": ([], ["crl-large"]),
     "crl-large-forged-revoked": ([], ["crl-large-forged"]),
@@ -151,6 +158,11 @@ def make_certificates():
 # issuingDistributionPoint with onlyContainsCACerts, with onlyContainsUserCerts, and with nothing
 CA_SCOPE = pki.extension("2.5.29.28", pki.seq(b"\x82\x01\xff"), critical=True)
 USER_SCOPE = pki.extension("2.5.29.28", pki.seq(b"\x81\x01\xff"), critical=True)
+def shard_scope(case, place):
+    """issuingDistributionPoint with a URL"""
+    return pki.extension("2.5.29.28", pki.seq(pki.tlv(0xA0, pki.tlv(0xA0, uri(case, place)))), critical=True)
+
+
 EMPTY_SCOPE = pki.extension("2.5.29.28", pki.seq(), critical=False)
 CRITICAL = pki.extension("1.2.3.4", pki.seq(), critical=True)
 
@@ -278,6 +290,10 @@ ANSWERS = {
     "crl-empty-scope": lambda case, request: crl(extensions=[EMPTY_SCOPE]),
     "crl-critical": lambda case, request: crl(extensions=[CRITICAL]),
     "crl-wrong-signer": lambda case, request: crl(signer="ca-b"),
+    "crl-shard": lambda case, request: crl(extensions=[shard_scope(case, "crl-shard")]),
+    "crl-other-shard": lambda case, request: crl(extensions=[shard_scope(case, "crl-shard")]),
+    "crl-users": lambda case, request: crl(extensions=[USER_SCOPE]),
+    "crl%20%7B1%7D": lambda case, request: crl(),
     "crl-large": lambda case, request: large_crl("ca-a"),
     "crl-large-forged": lambda case, request: large_crl("ca-b"),
 }

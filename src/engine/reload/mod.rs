@@ -271,7 +271,7 @@ fn run(job: &CompileJob) -> CompileResult {
                 ..PolicyVersion::default()
             };
             if let CompileInput::IfChanged(files) = input {
-                if let Some(files) = files.reread_if_unchanged(crl::MAX_FILE) {
+                if let Some(files) = files.reread_if_unchanged(crl::LARGEST) {
                     return CompileResult::Same(files);
                 }
             }

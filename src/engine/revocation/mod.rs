@@ -3,6 +3,7 @@
 
 mod evidence;
 mod fetched_crls;
+mod url_crls;
 
 use std::rc::Rc;
 
@@ -12,11 +13,11 @@ use openssl::x509::{X509Ref, X509};
 use super::node::AnswerFiles;
 use super::verdict::TrustResult;
 use super::Engine;
-use crate::certificate::{signed_content, Certificate};
+use crate::certificate::{name, signed_content, Certificate};
 use crate::metrics::{self, Event};
 use crate::policy::{Auth, RevocationMode, RevocationSettings};
 use crate::text::hex;
-use crate::trust::crl::{CrlExpiry, MAX_FETCHED};
+use crate::trust::crl::CrlExpiry;
 use crate::trust::{chain_ids, ocsp, revocation_urls, ChainIds, RevocationStatus, Verdict};
 use crate::Error;
 
@@ -24,6 +25,8 @@ pub(super) use evidence::Evidence;
 use evidence::RevokingAnswer;
 use fetched_crls::Fetched;
 pub(super) use fetched_crls::FetchedCrls;
+pub(super) use url_crls::{adopt_url_crls, UrlCrlJobs};
+pub use url_crls::{CrlBody, CrlBytes, UrlCrlState};
 
 /// `X509_V_ERR_CERT_REVOKED`.
 const REVOKED: i32 = 23;
@@ -127,10 +130,15 @@ pub enum RevocationSource {
     },
 }
 
-/// Which local CRLs have expired since they were reported last.
+/// Most issuers that are remembered as reported for their URLs.
+const MAX_REPORTED: usize = 256;
+
+/// Which local CRLs have expired since they were reported last, and the issuers whose certificates
+/// name only URLs that cannot be used.
 #[derive(Default)]
 pub(super) struct CrlExpiryWatch {
     epoch: u64,
+    reported_issuers: Vec<[u8; 32]>,
     /// The CRLs that expired by this second are reported.
     reported_until: i64,
     /// Warnings that are not reported yet.
@@ -293,6 +301,9 @@ impl Engine {
             }
             None => match status_from_local_crls(auth, certificate, now)? {
                 Some(status) => {
+                    if status.state == RevocationState::Unknown {
+                        self.report_unusable_urls(certificate, issuer);
+                    }
                     self.statuses.borrow_mut().insert(key, status);
                     status
                 }
@@ -413,11 +424,11 @@ impl Engine {
                         ocsp::evaluate_dated(bytes, request, leaf, issuer, level, max_age, now);
                     Some((dated.status, dated.this_update))
                 }
-                RevocationSource::Crl { .. } => {
+                RevocationSource::Crl { url } => {
                     let mut crls = self.fetched_crls.borrow_mut();
-                    match crls.get(bytes, issuer, MAX_FETCHED) {
+                    match crls.get(bytes, issuer, auth.revocation.max_crl_bytes) {
                         Ok(Fetched::Ready(crl)) => {
-                            Some((crl.status(leaf, issuer, now), crl.this_update()))
+                            Some((crl.status_from(leaf, issuer, url, now), crl.this_update()))
                         }
                         Ok(Fetched::Parsing) => None,
                         Err(why) => Some((RevocationStatus::Unknown(why), i64::MIN)),
@@ -516,6 +527,19 @@ impl Engine {
                     });
                 }
             }
+            if auth.revocation.crls.is_some() && status.state != RevocationState::Revoked {
+                // A CRL of the policy that revokes may have come into use while the sources were
+                // asked.
+                let local = status_from_local_crls(auth, certificate, now)?;
+                let is_revoked = |local: &CachedStatus| local.state == RevocationState::Revoked;
+                if let Some(local) = local.filter(is_revoked) {
+                    self.statuses.borrow_mut().insert(key, local);
+                    return Ok(CachedStatus {
+                        this_update: i64::MIN,
+                        ..local
+                    });
+                }
+            }
             if status.state == RevocationState::Good && limit <= now && status.from < now {
                 // Fetched too long ago: the caller decides whether to use it nevertheless.
                 status.until = limit;
@@ -554,15 +578,15 @@ impl Engine {
     pub fn with_local_crl<T>(
         &self,
         index: usize,
-        read: impl FnOnce(CrlExpiry<'_>) -> T,
+        read: impl FnOnce(CrlExpiry) -> T,
     ) -> Result<Option<T>, Error> {
         let policy = self.policy()?;
         let mut lists = policy.crls.iter().flat_map(|set| set.expiries());
         Ok(lists.nth(index).map(read))
     }
 
-    /// Writes a warning about a local CRL that expired since the policy was compiled, one warning
-    /// per call and CRL.
+    /// Writes a warning about a local CRL that expired since the policy was compiled, or about an
+    /// issuer whose certificates name no URL that can be used; one warning per call, and once each.
     ///
     /// # Errors
     /// [`Error::NotFound`] when there is no other; an error of `write`, after which the next call
@@ -576,12 +600,9 @@ impl Engine {
         let mut watch = self.crl_expiry.borrow_mut();
         // After a clock that was ahead, CRLs that expire from now on must be reported.
         if watch.epoch != epoch || now < watch.reported_until {
-            *watch = CrlExpiryWatch {
-                epoch,
-                // The warnings of the policy have the CRLs that had expired by then.
-                reported_until: policy.compiled_at.min(now),
-                texts: Vec::new(),
-            };
+            // The warnings of the policy have the CRLs that had expired by then.
+            watch.epoch = epoch;
+            watch.reported_until = policy.compiled_at.min(now);
         }
         let since = watch.reported_until;
         if now > since {
@@ -596,6 +617,27 @@ impl Engine {
         write(watch.texts.last().ok_or(Error::NotFound)?)?;
         watch.texts.pop();
         Ok(())
+    }
+
+    /// Adds a warning, once for each issuer, if the certificate names no source that can be used.
+    fn report_unusable_urls(&self, certificate: &Certificate, issuer: Option<&[u8; 32]>) {
+        let mut watch = self.crl_expiry.borrow_mut();
+        let Some(issuer) = issuer.filter(|issuer| !watch.reported_issuers.contains(issuer)) else {
+            return;
+        };
+        let leaf = certificate.leaf();
+        let Some(url) = revocation_urls::unusable(leaf) else {
+            return;
+        };
+        if watch.reported_issuers.len() >= MAX_REPORTED {
+            watch.reported_issuers.clear();
+        }
+        watch.reported_issuers.push(*issuer);
+        let name = name::rfc2253(leaf.issuer_name()).unwrap_or_default();
+        watch.texts.push(format!(
+            "certificates of '{name}' name no source of revocation statuses that can be used, \
+             expected an http or https URL: '{url}'"
+        ));
     }
 
     fn with_chain<T>(

@@ -163,7 +163,10 @@ fn set_revocation_status_good_ends_when_a_local_crl_changes() {
     let status = engine.set_revocation_status(&client, at, RevocationState::Good, i64::MAX, now);
     let next = engine
         .with_local_crl(0, |list| {
-            assert_eq!((list.file, list.issuer), (&*file, "CN=Test CA,O=Example"));
+            assert_eq!(
+                (&*list.file, &*list.issuer),
+                (&*file, "CN=Test CA,O=Example")
+            );
             list.next_update.unwrap()
         })
         .unwrap();
@@ -282,4 +285,193 @@ fn check_trust_asks_the_status_of_a_pinned_certificate_only_if_it_names_sources(
         assert_eq!(outcome(&engine, &sourced), expected);
     }
     std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn load_url_crl_is_in_use_on_this_worker_and_in_its_file() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let ca = TestCa::new();
+    let cert = String::from_utf8(ca.x509.to_pem().unwrap()).unwrap();
+    let config = json!({
+        "ca_certificates": [ID], "skip_consumer_lookup": true, "max_crl_bytes": 100_000,
+        "crls": [{"url": "http://a.example/", "refresh": 60}],
+    });
+    let policy = json!({
+        "_format_version": "3.0",
+        "ca_certificates": [{"id": ID, "cert": cert}],
+        "routes": [{"name": "a", "plugins": [{"name": "mtls-auth", "config": config}]}],
+    });
+    let engine = Engine::default();
+    let load = || {
+        let origin = PolicySource::Text {
+            text: policy.to_string().into_bytes().into(),
+            label: "text".to_owned(),
+        };
+        engine.load(origin).unwrap();
+        engine.epoch()
+    };
+    let epoch = load();
+    let times = || {
+        let times = engine.with_crl_url(0, |crl| (crl.refresh, crl.crl.times()));
+        times.unwrap().unwrap()
+    };
+    assert_eq!(times(), (Some(60), None));
+    assert_eq!(engine.with_crl_url(1, |_| ()), Ok(None));
+    let body = |bytes: &[u8]| {
+        let mut body = CrlBody::new(100_000);
+        body.append(bytes).unwrap();
+        body
+    };
+    let file = std::path::PathBuf::from(format!("{}.url", ca.file()));
+    let fetched = |bytes: &[u8]| Some(CrlBytes::Fetched(body(bytes), Some(file.clone())));
+    let changes = engine.evidence.borrow().changes();
+    let crl = ca.crl("", &[]);
+    let loaded = Ok(UrlCrlState::Loaded(None));
+    assert_eq!(engine.load_url_crl(0, epoch, fetched(&crl), true), loaded);
+    assert!(times().1.is_some());
+    assert!(engine.evidence.borrow().changes() > changes);
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(std::fs::read(&file).unwrap(), crl);
+    let url = engine.with_local_crl(0, |crl| crl.file.to_string());
+    assert_eq!(url, Ok(Some("http://a.example/".to_owned())));
+
+    let wait = |bytes| {
+        let mut state = engine.load_url_crl(0, epoch, Some(bytes), false);
+        while state == Ok(UrlCrlState::Loading) {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            state = engine.load_url_crl(0, epoch, None, false);
+        }
+        state
+    };
+    assert_eq!(wait(CrlBytes::File(file.clone())), loaded);
+    let why = "no CRL found, expected DER or PEM blocks '-----BEGIN X509 CRL-----'";
+    assert_eq!(
+        wait(CrlBytes::Fetched(body(b"x"), None)),
+        Err(Error::Misuse(why.to_owned()))
+    );
+    assert_eq!(
+        engine.load_url_crl(0, epoch, None, false),
+        Err(Error::NotFound)
+    );
+    let unwritable = std::path::PathBuf::from("/nonexistent/a.der");
+    let text = "'/nonexistent/a.der' cannot be written: No such file or directory (os error 2)";
+    assert_eq!(
+        wait(CrlBytes::Fetched(body(&crl), Some(unwritable))),
+        Ok(UrlCrlState::Loaded(Some(text.to_owned())))
+    );
+    let over = CrlBody::new(3).append(b"four");
+    assert_eq!(over, Err(Error::Misuse("body is over 3 bytes".to_owned())));
+
+    // Another policy takes over what is in use; its epoch is another.
+    let before = times();
+    let next = load();
+    assert_eq!(times(), before);
+    assert_eq!(
+        engine.load_url_crl(0, epoch, fetched(&crl), true),
+        Err(Error::NotFound)
+    );
+    assert_eq!(engine.load_url_crl(0, next, fetched(&crl), true), loaded);
+}
+
+#[test]
+fn issuer_without_a_usable_url_is_reported_once() {
+    let ca = TestCa::new();
+    let (engine, at) = engine(&ca, &[], 60);
+    let ldap = "extendedKeyUsage=clientAuth\ncrlDistributionPoints = URI:ldap:///CN=CA";
+    let mut texts = Vec::new();
+    for name in ["one", "two"] {
+        let leaf = ca.issue(name, ldap);
+        let client = Rc::new(Certificate::new(leaf.x509, stack(&[])).unwrap());
+        let now = now();
+        let policy = engine.policy().unwrap();
+        let auth = policy.plans[at.plan].auth.as_ref().unwrap();
+        let verdict = auth
+            .store
+            .verify(client.leaf(), client.intermediates(), now)
+            .unwrap();
+        let result = engine.check_revocation_status(auth, at.plan, &client, verdict, now);
+        assert!(matches!(result, Ok(TrustResult::Untrusted(_))));
+        let report = |text: &str| {
+            texts.push(text.to_owned());
+            Ok(())
+        };
+        let _ = engine.expired_crl(now, report);
+    }
+    let expected = "certificates of 'CN=Test CA,O=Example' name no source of revocation statuses \
+                    that can be used, expected an http or https URL: 'ldap:///CN=CA'";
+    assert_eq!(texts, [expected]);
+}
+
+#[test]
+fn a_status_of_the_sources_does_not_hide_a_revocation_by_a_crl_that_was_loaded_meanwhile() {
+    let ca = TestCa::new();
+    let cert = String::from_utf8(ca.x509.to_pem().unwrap()).unwrap();
+    let config = json!({
+        "ca_certificates": [ID], "skip_consumer_lookup": true,
+        "crls": [{"url": "http://a.example/"}],
+    });
+    let policy = json!({
+        "_format_version": "3.0",
+        "ca_certificates": [{"id": ID, "cert": cert}],
+        "routes": [{"name": "a", "plugins": [{"name": "mtls-auth", "config": config}]}],
+    });
+    let engine = Engine::default();
+    let origin = PolicySource::Text {
+        text: policy.to_string().into_bytes().into(),
+        label: "text".to_owned(),
+    };
+    engine.load(origin).unwrap();
+    let plan = engine.policy().unwrap().routes.find("a").unwrap();
+    let at = PlanRef {
+        plan,
+        epoch: engine.epoch(),
+    };
+    let extensions =
+        "extendedKeyUsage=clientAuth\nauthorityInfoAccess = OCSP;URI:http://a.example/";
+    let client = Rc::new(Certificate::new(ca.issue("leaf", extensions).x509, stack(&[])).unwrap());
+    let is_trusted = |now| {
+        let policy = engine.policy().unwrap();
+        let auth = policy.plans[plan].auth.as_ref().unwrap();
+        let verdict = auth
+            .store
+            .verify(client.leaf(), client.intermediates(), now);
+        match engine.check_revocation_status(auth, plan, &client, verdict.unwrap(), now) {
+            Ok(TrustResult::Pending) => None,
+            Ok(TrustResult::Untrusted(_)) => Some(false),
+            _ => Some(true),
+        }
+    };
+    let now = now() + 1;
+    // No CRL is there yet: the sources decide.
+    assert_eq!(is_trusted(now), None);
+    let set = |state| {
+        let status = engine.set_revocation_status(&client, at, state, now + 60, now);
+        status.unwrap().state
+    };
+    assert_eq!(set(RevocationState::Good), RevocationState::Good);
+    assert_eq!(is_trusted(now), Some(true));
+    let load = |bytes: &[u8]| {
+        let mut body = CrlBody::new(100_000);
+        body.append(bytes).unwrap();
+        let bytes = Some(CrlBytes::Fetched(body, None));
+        engine.load_url_crl(0, at.epoch, bytes, true).unwrap();
+    };
+    ca.add_to_database(&client.leaf().to_owned(), 'R', "260102030405Z");
+    let changes = engine.evidence.borrow().changes();
+    load(&ca.crl("", &["-crlsec", "3600"]));
+    assert!(engine.evidence.borrow().changes() > changes);
+    assert_eq!(is_trusted(now), Some(false));
+    // A status of the sources that comes later does not count.
+    for state in [
+        RevocationState::Good,
+        RevocationState::Unknown,
+        RevocationState::Pending,
+    ] {
+        assert_eq!(set(state), RevocationState::Revoked);
+        assert_eq!(is_trusted(now), Some(false));
+        engine.forget_statuses();
+        assert_eq!(is_trusted(now), Some(false));
+    }
 }

@@ -97,7 +97,9 @@ impl<'t> AuthBuilder<'_, 't, '_> {
             dirname: config.dirname.clone().into(),
             upn: config.upn,
         };
-        let crls = self.crls.get(&config.crls, path, report);
+        let domains = trust_domains.iter().map(|domain| &domain.store);
+        let stores: Vec<_> = std::iter::once(&store).chain(domains).collect();
+        let crls = self.crls.get(config, &stores, path, report);
         if config.revocation == RevocationMode::Skip && !config.crls.is_empty() {
             report.warn(
                 "lists of CRLs that are not used",
@@ -106,8 +108,6 @@ impl<'t> AuthBuilder<'_, 't, '_> {
                 || "have no effect with the revocation_check_mode 'SKIP'".to_owned(),
             );
         } else if let Some(crls) = &crls {
-            let domains = trust_domains.iter().map(|domain| &domain.store);
-            let stores: Vec<_> = std::iter::once(&store).chain(domains).collect();
             self.crls.check(
                 crls,
                 &stores,
@@ -118,12 +118,13 @@ impl<'t> AuthBuilder<'_, 't, '_> {
         }
         let crls_digest = crls.as_ref().map_or([0; 32], |crls| crls.digest());
         let fetch_options = format!(
-            "{} {} {:?} {:?} {}",
+            "{} {} {:?} {:?} {} {}",
             config.ssl_verify,
             config.http_timeout,
             config.http_proxy,
             config.https_proxy,
-            config.ocsp_max_age
+            config.ocsp_max_age,
+            config.max_crl_bytes
         );
         let mut key = [&store.digest()[..], &crls_digest, fetch_options.as_bytes()].concat();
         for domain in trust_domains.iter() {
@@ -146,6 +147,7 @@ impl<'t> AuthBuilder<'_, 't, '_> {
                 ssl_verify: config.ssl_verify,
                 http_proxy: config.http_proxy.clone(),
                 https_proxy: config.https_proxy.clone(),
+                max_crl_bytes: config.max_crl_bytes as usize,
                 crls,
                 key,
             }),

@@ -108,6 +108,7 @@ pub(super) fn compile(
         files,
         by_files: Map::default(),
         used: Vec::new(),
+        urls: Vec::new(),
         compared: HashSet::new(),
         now,
     };
@@ -140,6 +141,7 @@ pub(super) fn compile(
     let mut for_policy = cas.for_policy.clone();
     match assemble(document, &cas, &scopes, &plugins, consumers, plans, report) {
         Ok(policy) => Some(Policy {
+            crl_urls: crls.used_urls(),
             crls: crls.used,
             lists: lists.used,
             cas: std::mem::take(&mut for_policy),
@@ -255,6 +257,7 @@ fn assemble(
         untrusted_source_warning: None,
         crls: Vec::new(),
         lists: Vec::new(),
+        crl_urls: Vec::new(),
         cas: Vec::new(),
         bundle_urls: Vec::new(),
         compiled_at: 0,

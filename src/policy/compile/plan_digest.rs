@@ -92,6 +92,7 @@ fn update_auth(digest: &mut Sha256, auth: &Auth, consumers: &ConsumerIndex<'_>) 
         ssl_verify,
         http_proxy,
         https_proxy,
+        max_crl_bytes,
         // `key` covers them, and the store.
         crls: _,
         key,
@@ -108,6 +109,7 @@ fn update_auth(digest: &mut Sha256, auth: &Auth, consumers: &ConsumerIndex<'_>) 
         ssl_verify,
         http_proxy,
         https_proxy,
+        max_crl_bytes,
         resumption,
     );
     update_text(digest, &format!("{rest:?}"));

@@ -38,7 +38,7 @@ pub(super) use consumers::{AclGroup, CaReference, Consumer, Credential};
 pub(super) use fields::uuid;
 pub(super) use header_cert_auth::HeaderCertAuth;
 pub(super) use header_names::fold_header_name;
-pub(super) use mtls_auth::{ConsumerName, IgnoringPositions, MtlsAuth};
+pub(super) use mtls_auth::{ConsumerName, CrlSource, IgnoringPositions, MtlsAuth};
 pub(super) use openid_connect::OpenidConnect;
 pub(super) use plugins::{Plugin, PluginConfig, PluginKind};
 pub(super) use routes::Route;

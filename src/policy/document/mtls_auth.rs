@@ -8,10 +8,10 @@ use super::fields::{Object, Schema, MAX_TIME};
 use super::{DocumentReader, Uuid};
 use crate::identity::ConsumerBy;
 use crate::policy::report::{Path, Position};
-use crate::policy::tree::Node;
+use crate::policy::tree::{Node, Value};
 use crate::policy::{GroupBy, RevocationMode};
 use crate::text::quoted;
-use crate::trust::{ClientAuthEku, VerifyOptions};
+use crate::trust::{revocation_urls, ClientAuthEku, VerifyOptions};
 
 /// The id or username of a consumer.
 pub(in crate::policy) type ConsumerName<'t> = (&'t str, Position);
@@ -53,9 +53,39 @@ pub(in crate::policy) struct MtlsAuth<'t> {
     pub run_on_preflight: bool,
     pub http_proxy: Option<Proxy>,
     pub https_proxy: Option<Proxy>,
-    /// The paths of local CRL files.
-    pub crls: Vec<(&'t str, Position)>,
+    pub crls: Vec<(CrlSource<'t>, Position)>,
+    /// Most bytes of a CRL.
+    pub max_crl_bytes: u32,
 }
+
+/// An entry of `crls`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::policy) enum CrlSource<'t> {
+    /// The path of a file.
+    File(&'t str),
+    /// A CRL that the gateway fetches.
+    Url {
+        url: &'t str,
+        /// Seconds between two fetches; by the nextUpdate of the CRL without it.
+        refresh: Option<u32>,
+        /// Seconds after nextUpdate for which the CRL still makes certificates good.
+        max_stale: u32,
+    },
+}
+
+/// Least seconds between two fetches of a CRL.
+const MIN_REFRESH: u32 = 1;
+
+/// Default and largest value of `max_crl_bytes`.
+const MAX_CRL_BYTES: u32 = 16 << 20;
+const LARGEST_CRL: u32 = 512 << 20;
+
+const CRL_URL: Schema = Schema {
+    name: "an entry of crls",
+    supported: &["url", "refresh", "max_stale"],
+    ignored: &[],
+    unsupported: &[],
+};
 
 impl Default for MtlsAuth<'_> {
     fn default() -> Self {
@@ -86,6 +116,7 @@ impl Default for MtlsAuth<'_> {
             http_proxy: None,
             https_proxy: None,
             crls: Vec::new(),
+            max_crl_bytes: MAX_CRL_BYTES,
         }
     }
 }
@@ -126,6 +157,7 @@ impl PartialEq for IgnoringPositions<'_, '_> {
             http_proxy,
             https_proxy,
             crls,
+            max_crl_bytes,
         } = self.0;
         let other = other.0;
         listed(cas, &other.cas)
@@ -151,6 +183,7 @@ impl PartialEq for IgnoringPositions<'_, '_> {
             && *http_proxy == other.http_proxy
             && *https_proxy == other.https_proxy
             && listed(crls, &other.crls)
+            && *max_crl_bytes == other.max_crl_bytes
     }
 }
 
@@ -215,6 +248,7 @@ pub(super) const MTLS_AUTH: Schema = Schema {
         "default_consumer",
         "run_on_preflight",
         "crls",
+        "max_crl_bytes",
     ],
     ignored: &[],
     unsupported: &[],
@@ -353,15 +387,64 @@ impl<'t> DocumentReader<'t, '_> {
         }
         config.http_proxy = self.proxy(object, path, "http_proxy_host", "http_proxy_port");
         config.https_proxy = self.proxy(object, path, "https_proxy_host", "https_proxy_port");
-        for (text, position, index) in self.texts(object, path, "crls") {
-            if text.is_empty() {
-                let path = path.field("crls");
-                let message = "'', expected the path of a file of CRLs";
-                self.report.error(position, &path.item(index), message);
-            } else {
-                config.crls.push((text, position));
+        if let Some(max) = self.integer(object, path, "max_crl_bytes", 1024, LARGEST_CRL) {
+            config.max_crl_bytes = max;
+        }
+        let Some(list) = object.get("crls") else {
+            return;
+        };
+        let path = path.field("crls");
+        for (index, item) in self
+            .list(list, &path)
+            .unwrap_or_default()
+            .iter()
+            .enumerate()
+        {
+            if let Some(source) = self.crl_source(item, &path.item(index)) {
+                config.crls.push((source, item.position));
             }
         }
+    }
+
+    /// Reads an entry of `crls`.
+    fn crl_source(&mut self, node: &'t Node<'t>, path: &Path<'_>) -> Option<CrlSource<'t>> {
+        let Value::Map(_) = &node.value else {
+            let text = self.text(node, path)?;
+            if text.is_empty() {
+                let message = "'', expected the path of a file of CRLs";
+                self.report.error(node.position, path, message);
+                return None;
+            }
+            if text.starts_with("http://") || text.starts_with("https://") {
+                let text = quoted(text.as_bytes());
+                let message = format!("'{text}' is a URL, expected it as {{url: '{text}'}}");
+                self.report.error(node.position, path, message);
+                return None;
+            }
+            return Some(CrlSource::File(text));
+        };
+        let object = self.object(node, path, &CRL_URL)?;
+        let Some(url) = object.get("url") else {
+            self.missing(node, path, "url");
+            return None;
+        };
+        let refresh = self.integer(&object, path, "refresh", MIN_REFRESH, MAX_TIME);
+        let max_stale = self.integer(&object, path, "max_stale", 0, MAX_TIME);
+        let path = path.field("url");
+        let text = self.text(url, &path)?;
+        if !revocation_urls::is_usable(text) {
+            let message = format!(
+                "'{}' is not a URL, expected for example 'https://pki.example.com/ca.crl'",
+                quoted(text.as_bytes())
+            );
+            self.report.error(url.position, &path, message);
+            return None;
+        }
+        Some(CrlSource::Url {
+            url: text,
+            refresh,
+            max_stale: max_stale.unwrap_or(0),
+        })
     }
 
     /// Reads the host and port of a proxy.

@@ -177,6 +177,39 @@ fn mtls_auth_bad_values_are_refused() {
              file or directory (os error 2)",
         ),
         (
+            "crls: [http://a.example/ca.crl]",
+            "9:12: plugins[0].config.crls[0]: 'http://a.example/ca.crl' is a URL, expected it as \
+             {url: 'http://a.example/ca.crl'}",
+        ),
+        (
+            "crls: [{refresh: 60}]",
+            "9:12: plugins[0].config.crls[0]: the required field 'url' is missing",
+        ),
+        (
+            "crls: [{url: 'ldap://a.example/'}]",
+            "9:18: plugins[0].config.crls[0].url: 'ldap://a.example/' is not a URL, expected for \
+             example 'https://pki.example.com/ca.crl'",
+        ),
+        (
+            "crls: [{url: 'http://a.example/a b'}]",
+            "9:18: plugins[0].config.crls[0].url: 'http://a.example/a b' is not a URL, expected \
+             for example 'https://pki.example.com/ca.crl'",
+        ),
+        (
+            "crls: [{url: 'http://a.example/', refresh: 0}]",
+            "9:48: plugins[0].config.crls[0].refresh: the number 0, expected an integer from 1 to 2147483647",
+        ),
+        (
+            "crls: [{url: 'http://a.example/', max_stale: -1}]",
+            "9:50: plugins[0].config.crls[0].max_stale: the number -1, expected an integer from 0 to \
+             2147483647",
+        ),
+        (
+            "max_crl_bytes: 536870913",
+            "9:20: plugins[0].config.max_crl_bytes: the number 536870913, expected an integer from 1024 to \
+             536870912",
+        ),
+        (
             "crls: [/etc/passwd]",
             "9:12: plugins[0].config.crls[0]: '/etc/passwd': no CRL found, expected DER or PEM \
              blocks '-----BEGIN X509 CRL-----'",

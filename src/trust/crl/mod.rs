@@ -13,17 +13,22 @@
 //!   critical extensions are all supported.
 //!
 //! A CRL is *complete* if it covers all certificates of its issuer: it is full and direct, covers
-//! all reasons, and has a nextUpdate and no unsupported critical extension. A fetched CRL makes a
-//! certificate good only if it is complete. Whether a local CRL that is not complete covers a
-//! certificate is decided by OpenSSL, which implements RFC 5280 section 6.3.3; see
-//! [`ext::crl_status`].
+//! all reasons, and has a nextUpdate and no unsupported critical extension. A CRL of partial scope
+//! makes a certificate good if the scope contains it (RFC 5280 section 6.3.3 (b)(2)): the
+//! issuingDistributionPoint names no distribution point, or one of the certificate, for a fetched
+//! CRL the one that it was fetched from; and all reasons are covered. Delta and indirect CRLs make
+//! none good.
 
+mod encoded;
+mod entries;
 mod parsed;
 #[cfg(test)]
 mod random_tests;
 mod scope;
+mod signature;
 #[cfg(test)]
 mod tests;
+mod url_crl;
 
 use std::ffi::c_int;
 use std::sync::Arc;
@@ -33,22 +38,26 @@ use openssl::sha::sha256;
 use openssl::x509::{X509NameRef, X509Ref, X509};
 use openssl_sys as sys;
 
+use self::entries::{EntryStatus, HOLD};
 pub(crate) use self::parsed::{is_der, over_the_limit};
-use self::parsed::{
-    is_same_name, name_text, read, EntryStatus, ParsedCrl, SignatureCheck, SignatureResult, HOLD,
-};
+use self::parsed::{is_same_name, name_text, read, ParsedCrl, SignatureCheck, SignatureResult};
 use self::scope::Scope;
+pub use self::url_crl::{LoadedCrl, UrlCrl};
 use super::revocation_status::{
     in_force, reason_name, revoked_until, RevocationStatus, CLOCK_SKEW,
 };
+use super::revocation_urls;
 use super::store::CertificationPath;
 use super::CaCertificate;
 use crate::openssl_ext::revocation as ext;
 
-/// Longest CRL that is fetched, in bytes.
-pub const MAX_FETCHED: usize = 10 * 1024 * 1024;
+/// Longest CRL in bytes that `max_crl_bytes` can allow.
+pub const LARGEST: usize = 512 << 20;
 
-/// Longest local file of CRLs, in bytes.
+/// Seconds before the end of a CRL at which a warning is due.
+const SOON: i64 = 86_400;
+
+/// Longest local file of CRLs, in bytes, if `max_crl_bytes` is not higher.
 pub const MAX_FILE: usize = 64 * 1024 * 1024;
 
 /// A CRL with an authentic signature of its issuer.
@@ -89,7 +98,19 @@ impl Crl {
     /// The status of `certificate` at `now`. `issuer` is the next certificate of the verified
     /// chain; its key is checked, since a cached CRL may be of another CA with the same name.
     pub fn status(&self, certificate: &X509Ref, issuer: &X509Ref, now: i64) -> RevocationStatus {
-        match self.try_status(certificate, issuer, now) {
+        self.status_from(certificate, issuer, "", now)
+    }
+
+    /// [`Crl::status`] of a CRL that was fetched from `url`, a distribution point of the
+    /// certificate as [`revocation_urls::crl`] returns it.
+    pub fn status_from(
+        &self,
+        certificate: &X509Ref,
+        issuer: &X509Ref,
+        url: &str,
+        now: i64,
+    ) -> RevocationStatus {
+        match self.try_status(certificate, issuer, url, now) {
             Ok(status) => status,
             Err(why) => RevocationStatus::Unknown(self.parsed.message(&why)),
         }
@@ -99,6 +120,7 @@ impl Crl {
         &self,
         certificate: &X509Ref,
         issuer: &X509Ref,
+        url: &str,
         now: i64,
     ) -> Result<RevocationStatus, String> {
         let crl = &self.parsed;
@@ -120,11 +142,13 @@ impl Crl {
         match crl.entry(certificate) {
             EntryStatus::Revoked { since, reason } => return Ok(revoked(since, reason)),
             EntryStatus::Held { since } if in_force.is_ok() => {
-                return Ok(revoked(since, reason_name(HOLD)))
+                return Ok(revoked(since, reason_name(HOLD.into())))
             }
             _ => {}
         }
-        if let Some(limitation) = &crl.limitation {
+        if crl.only_scope_is_limited {
+            crl.covers(certificate, |point| revocation_urls::names(point, url))?;
+        } else if let Some(limitation) = &crl.limitation {
             return Err(limitation.clone());
         }
         if result != SignatureResult::Good {
@@ -146,16 +170,19 @@ impl Crl {
 
     /// Bytes of memory that it needs, approximately.
     pub fn memory(&self) -> usize {
-        self.parsed.memory
+        self.parsed.memory()
     }
 }
 
 /// The local CRLs of a policy, any number of them for each issuer. A chain is good if there is a
-/// CRL in force for every certificate below the anchor, as with nginx's `ssl_crl`
-/// (`X509_V_FLAG_CRL_CHECK_ALL`).
+/// CRL in force for the leaf, and for each CA of whose issuer the set has CRLs.
 #[derive(Default)]
 pub struct CrlSet {
-    crls: Vec<ParsedCrl>,
+    crls: Vec<Arc<ParsedCrl>>,
+    /// CRLs that are fetched.
+    urls: Vec<Arc<UrlCrl>>,
+    /// Whether a CRL of `urls` has not been fetched yet. Any certificate may be listed there.
+    is_incomplete: bool,
 }
 
 /// Result of checking a path against a [`CrlSet`].
@@ -170,38 +197,61 @@ pub struct CrlVerdict {
 }
 
 /// The end of a local CRL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CrlExpiry<'a> {
-    /// The path of its file as written in the policy.
-    pub file: &'a str,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CrlExpiry {
+    /// The path of its file as written in the policy, or its URL.
+    pub file: Arc<str>,
     /// The issuer as RFC 2253 text.
-    pub issuer: &'a str,
+    pub issuer: String,
     /// nextUpdate, in seconds since the epoch.
     pub next_update: Option<i64>,
 }
 
 impl CrlSet {
     /// Adds the CRLs of a file, which has one CRL in DER or any number in PEM, and returns their
-    /// number.
+    /// number. The caller limits the length.
     ///
     /// # Errors
     /// The reason, when a CRL of the file cannot be read. No CRL is added then.
     pub fn add(&mut self, file: &str, bytes: &[u8]) -> Result<usize, String> {
-        let crls = read(bytes, MAX_FILE);
+        let crls = read(bytes, usize::MAX);
         ErrorStack::get();
         let crls = crls?;
         let count = crls.len();
         let file: Arc<str> = file.into();
         self.crls.extend(crls.into_iter().map(|mut crl| {
             crl.file = file.clone();
-            crl
+            Arc::new(crl)
         }));
         Ok(count)
     }
 
+    /// Adds a CRL that is fetched.
+    pub fn add_url(&mut self, crl: Arc<UrlCrl>) {
+        self.urls.push(crl);
+    }
+
+    /// The CRLs that are fetched.
+    pub fn urls(&self) -> &[Arc<UrlCrl>] {
+        &self.urls
+    }
+
+    /// The CRLs that are in use now, those of `urls` among them.
+    fn current(&self) -> CrlSet {
+        let mut crls = self.crls.clone();
+        let fetched: Vec<_> = self.urls.iter().map(|crl| crl.current()).collect();
+        let is_incomplete = fetched.iter().any(Option::is_none);
+        crls.extend(fetched.into_iter().flatten());
+        CrlSet {
+            crls,
+            urls: Vec::new(),
+            is_incomplete,
+        }
+    }
+
     /// A message for each CRL that is not complete.
     pub fn limitations(&self) -> impl Iterator<Item = String> + '_ {
-        let message = |crl: &ParsedCrl| {
+        let message = |crl: &Arc<ParsedCrl>| {
             crl.limitation
                 .as_deref()
                 .map(|limitation| crl.message(limitation))
@@ -215,15 +265,30 @@ impl CrlSet {
         crls.filter_map(move |crl| Some(crl.message(&crl.out_of_force(now)?)))
     }
 
-    /// The same messages for the CRLs that expired after `since` and until `now`, with their files.
-    pub fn expired_since(&self, since: i64, now: i64) -> impl Iterator<Item = String> + '_ {
-        let has_expired = move |next| since < next && next <= now;
+    /// A message for each CRL in force that expires within a day.
+    pub fn ending_soon(&self, now: i64) -> impl Iterator<Item = String> + '_ {
         let crls = self.crls.iter();
-        let crls = crls.filter(move |crl| crl.next_update.is_some_and(has_expired));
-        crls.filter_map(move |crl| {
-            let text = crl.message(&crl.out_of_force(now)?);
-            Some(format!("'{}': {text}", crl.file))
-        })
+        crls.filter_map(move |crl| Some(crl.message(&crl.ends_soon(now)?)))
+    }
+
+    /// The messages of [`CrlSet::out_of_force`] for the CRLs that expired after `since` and until
+    /// `now`, and those of [`CrlSet::ending_soon`] for the CRLs that came within a day of their
+    /// end, with their files and URLs.
+    pub fn expired_since(&self, since: i64, now: i64) -> Vec<String> {
+        let passed = |time: i64| since < time && time <= now;
+        let crls = self.current().crls;
+        let messages = crls.iter().filter_map(|crl| {
+            let end = crl.end()?;
+            let what = if passed(end) {
+                crl.out_of_force(now)
+            } else if passed(end.saturating_sub(SOON)) {
+                crl.ends_soon(now)
+            } else {
+                None
+            };
+            Some(format!("'{}': {}", crl.file, crl.message(&what?)))
+        });
+        messages.collect()
     }
 
     /// A message for each CRL with the name of a CA in `cas` that no CA of that name signed.
@@ -246,23 +311,26 @@ impl CrlSet {
         })
     }
 
-    /// The end of each CRL.
-    pub fn expiries(&self) -> impl Iterator<Item = CrlExpiry<'_>> {
-        self.crls.iter().map(|crl| CrlExpiry {
-            file: &crl.file,
-            issuer: &crl.issuer_text,
+    /// The end of each CRL that is in use.
+    pub fn expiries(&self) -> impl Iterator<Item = CrlExpiry> {
+        self.current().crls.into_iter().map(|crl| CrlExpiry {
+            file: crl.file.clone(),
+            issuer: crl.issuer_text.clone(),
             next_update: crl.next_update,
         })
     }
 
     /// Whether the set has no CRL, so that no chain is good.
     pub fn is_empty(&self) -> bool {
-        self.crls.is_empty()
+        self.crls.is_empty() && self.urls.is_empty()
     }
 
-    /// SHA-256 of the content. It does not depend on the order of the CRLs.
+    /// SHA-256 of the content, without that of CRLs that are fetched. It does not depend on the
+    /// order of the CRLs.
     pub fn digest(&self) -> [u8; 32] {
-        let mut digests: Vec<_> = self.crls.iter().map(|crl| crl.digest).collect();
+        let files = self.crls.iter().map(|crl| crl.digest);
+        let urls = self.urls.iter().map(|crl| crl.digest());
+        let mut digests: Vec<_> = files.chain(urls).collect();
         digests.sort_unstable();
         digests.dedup();
         sha256(digests.as_flattened())
@@ -271,10 +339,14 @@ impl CrlSet {
     /// Checks a verified path. A revoked certificate at any depth takes precedence over a missing
     /// CRL.
     ///
-    /// Every certificate below the anchor needs a CRL in force. The anchor and its issuers need one
-    /// if their issuer is in the path and the set has CRLs of that issuer.
+    /// The leaf needs a CRL in force. The CAs above it need one if their issuer is in the path and
+    /// the set has CRLs of that issuer, those below the anchor also while a CRL has not been fetched
+    /// yet.
     pub fn check(&self, path: &CertificationPath, now: i64) -> CrlVerdict {
-        let verdict = self.check_path(path, now);
+        let verdict = match &self.urls[..] {
+            [] => self.check_path(path, now),
+            _ => self.current().check_path(path, now),
+        };
         ErrorStack::get();
         verdict
     }
@@ -292,7 +364,8 @@ impl CrlSet {
             }
         }
         for (depth, target) in certificates().enumerate() {
-            let needed = depth < path.anchor()
+            let needed = depth == 0
+                || (self.is_incomplete && depth < path.anchor())
                 || (!target.above.is_empty() && self.by_issuer(target.issuer()).next().is_some());
             if !needed {
                 continue;
@@ -308,6 +381,7 @@ impl CrlSet {
     fn by_issuer<'a>(&'a self, name: &'a X509NameRef) -> impl Iterator<Item = &'a ParsedCrl> {
         self.crls
             .iter()
+            .map(|crl| &**crl)
             .filter(move |crl| is_same_name(crl.issuer(), name))
     }
 
@@ -417,37 +491,44 @@ impl CrlSet {
             }),
         };
         match complete {
-            Err(_) if has_partial => self.status_with_openssl(target, now),
+            Err(_) if has_partial => self.status_by_partial(target, now),
             complete => complete,
         }
     }
 
     /// The same check when a partial CRL may cover the certificate.
-    fn status_with_openssl(&self, target: &PathCertificate<'_>, now: i64) -> Result<(), c_int> {
-        let crls = self.by_issuer(target.issuer()).filter(|crl| {
-            // A CRL with a withdrawn entry, or of another CA with the same name, is not passed to
-            // OpenSSL, which would use it.
+    fn status_by_partial(&self, target: &PathCertificate<'_>, now: i64) -> Result<(), c_int> {
+        let mut code = sys::X509_V_ERR_UNABLE_TO_GET_CRL;
+        for crl in self.by_issuer(target.issuer()) {
+            // Not with a withdrawn entry, nor of another CA with the same name.
             let entry = crl.entry(target.certificate);
-            crl.has_decidable_scope()
+            let is_usable = crl.has_decidable_scope()
                 && matches!(entry, EntryStatus::Absent | EntryStatus::Removed)
                 && target
                     .signer_candidates(crl)
-                    .any(|signer| crl.check_signature(signer).result == SignatureResult::Good)
-        });
-        let crls = crls.map(|crl| &*crl.x509_crl);
-        match ext::crl_status(target.certificate, target.above, crls, now) {
-            Ok(sys::X509_V_OK) => Ok(()),
-            Ok(code) => Err(code),
-            Err(_) => Err(sys::X509_V_ERR_UNSPECIFIED),
+                    .any(|signer| crl.check_signature(signer).result == SignatureResult::Good);
+            if !is_usable {
+                continue;
+            }
+            let covers = crl.covers(target.certificate, |_| true);
+            match (covers, crl.in_force(now)) {
+                (Ok(()), Ok(())) => return Ok(()),
+                (Ok(()), Err(why)) => code = why,
+                (Err(_), _) if code == sys::X509_V_ERR_UNABLE_TO_GET_CRL => {
+                    code = sys::X509_V_ERR_DIFFERENT_CRL_SCOPE;
+                }
+                (Err(_), _) => {}
+            }
         }
+        Err(code)
     }
 
     /// First second after `now` at which a CRL of the set enters into force or expires.
     pub fn next_change(&self, now: i64) -> i64 {
-        let times = self
-            .crls
+        let crls = self.current().crls;
+        let times = crls
             .iter()
-            .flat_map(|crl| [Some(crl.this_update), crl.next_update])
+            .flat_map(|crl| [Some(crl.this_update), crl.end()])
             .flatten();
         times.filter(|time| *time > now).min().unwrap_or(i64::MAX)
     }

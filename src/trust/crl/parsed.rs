@@ -8,91 +8,30 @@ use parking_lot::Mutex;
 
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine;
-use openssl::bn::BigNum;
 use openssl::error::ErrorStack;
 use openssl::nid::Nid;
 use openssl::sha::sha256;
-use openssl::stack::Stack;
-use openssl::x509::{
-    CertificateIssuer, CrlStatus, GeneralName, ReasonCode, X509Crl, X509KeyUsage, X509NameRef,
-    X509Ref, X509RevokedRef, X509,
-};
+use openssl::x509::{DistPointRef, X509Crl, X509KeyUsage, X509NameRef, X509Ref, X509};
 use openssl_sys as sys;
 
-use super::scope::{Number, Scope};
+use super::encoded::EncodedCrl;
+use super::entries::{Entries, EntryStatus};
+use super::scope::{
+    Number, Scope, DISTRIBUTION_POINT, INDIRECT, ONLY_ATTRIBUTE_CERTS, ONLY_CA_CERTS,
+    ONLY_SOME_REASONS, ONLY_USER_CERTS,
+};
+use super::signature::Signature;
+use super::SOON;
 use crate::certificate::{name, time, unix_seconds};
 use crate::openssl_ext::revocation as ext;
-use crate::trust::revocation_status::{self, reason_name};
+use crate::trust::revocation_status;
 
 /// Most issuers whose signature check is cached for one CRL. They are keys of one name, of which
 /// few are in use at a time.
 const MAX_ISSUERS: usize = 8;
 
-/// Bytes of memory for each byte of DER: OpenSSL allocates several objects for an entry.
-const MEMORY_FACTOR: usize = 10;
-
 pub(super) const BEGIN: &str = "-----BEGIN X509 CRL-----";
 pub(super) const END: &str = "-----END X509 CRL-----";
-
-/// The status of one certificate in a CRL. The order is from good to revoked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum EntryStatus {
-    Absent,
-    Removed,
-    Held {
-        since: Option<i64>,
-    },
-    Revoked {
-        since: Option<i64>,
-        reason: &'static str,
-    },
-}
-
-/// The certificateIssuer of an entry (RFC 5280 section 5.3.3).
-enum EntryIssuer {
-    Absent,
-    /// Has at least one directoryName.
-    Named(Stack<GeneralName>),
-    Unreadable,
-}
-
-impl EntryIssuer {
-    fn of(entry: &X509RevokedRef) -> EntryIssuer {
-        match entry.extension::<CertificateIssuer>() {
-            Ok(None) => EntryIssuer::Absent,
-            Ok(Some((_, names))) if names.iter().any(|name| name.directory_name().is_some()) => {
-                EntryIssuer::Named(names)
-            }
-            Ok(Some(_)) => EntryIssuer::Unreadable,
-            Err(_) => {
-                ErrorStack::get();
-                EntryIssuer::Unreadable
-            }
-        }
-    }
-}
-
-/// certificateHold and removeFromCRL (RFC 5280 section 5.3.1).
-pub(super) const HOLD: i64 = 6;
-const REMOVE_FROM_CRL: i64 = 8;
-
-impl EntryStatus {
-    fn of(entry: &X509RevokedRef) -> EntryStatus {
-        let code = match entry.extension::<ReasonCode>() {
-            Ok(Some((_, code))) => code.get_i64().unwrap_or(0),
-            _ => 0,
-        };
-        let since = unix_seconds(entry.revocation_date()).ok();
-        match code {
-            REMOVE_FROM_CRL => EntryStatus::Removed,
-            HOLD => EntryStatus::Held { since },
-            code => EntryStatus::Revoked {
-                since,
-                reason: reason_name(code),
-            },
-        }
-    }
-}
 
 /// Result of checking a CRL with the certificate of a possible issuer, worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -126,28 +65,30 @@ pub(super) struct SignatureCheck {
 
 /// A CRL as read. Its signature is checked by [`ParsedCrl::check_signature`].
 pub(super) struct ParsedCrl {
-    pub(super) x509_crl: X509Crl,
+    /// The CRL without its entries and with a signature that does not match it.
+    skeleton: X509Crl,
+    signature: Signature,
+    entries: Entries,
     pub(super) digest: [u8; 32],
     pub(super) file: Arc<str>,
     /// The issuer as RFC 2253 text.
     pub(super) issuer_text: String,
     pub(super) this_update: i64,
     pub(super) next_update: Option<i64>,
+    /// Seconds after nextUpdate for which it is still in force.
+    pub(super) max_stale: i64,
     pub(super) number: Option<Number>,
     /// For a delta CRL its BaseCRLNumber, if that is readable.
     pub(super) delta: Option<Option<Number>>,
     pub(super) scope: Scope,
     /// Whether the CRL or an entry has an unsupported critical extension.
     pub(super) unsupported: bool,
-    /// Whether several entries have the same serial number.
-    has_repeated_serials: bool,
-    /// Whether an entry has a certificateIssuer without a directoryName, or has one in a CRL that
-    /// is not indirect.
-    has_misplaced_issuers: bool,
     /// The reason why the CRL is not complete; `None` if it is.
     pub(super) limitation: Option<String>,
-    /// Bytes of memory that it needs, approximately.
-    pub(super) memory: usize,
+    /// Whether its scope is the only reason why it is not complete.
+    pub(super) only_scope_is_limited: bool,
+    #[cfg(test)]
+    pub(super) der: Vec<u8>,
     /// Results of [`ParsedCrl::check_signature`].
     signatures: Mutex<Vec<(X509, SignatureCheck)>>,
 }
@@ -161,34 +102,41 @@ impl ParsedCrl {
             )
         };
         let time = |time| unix_seconds(time).map_err(|_| "not a readable CRL: bad time".to_owned());
-        let (x509_crl, len) = ext::crl_from_der(der).map_err(unreadable)?;
-        if len != der.len() {
-            return Err(format!("{} bytes follow the CRL", der.len() - len));
-        }
-        // The first look-up sorts the entries. It is done here, so that no request waits for it.
-        let zero = BigNum::new()
-            .and_then(|zero| zero.to_asn1_integer())
-            .map_err(unreadable)?;
-        x509_crl.get_by_serial(&zero);
+        let encoded = EncodedCrl::read(der)?;
+        let (skeleton, _) = ext::crl_from_der(&encoded.without_entries).map_err(unreadable)?;
         let mut crl = ParsedCrl {
             digest: sha256(der),
             file: "".into(),
-            issuer_text: name_text(x509_crl.issuer_name()),
-            this_update: time(x509_crl.last_update())?,
-            next_update: x509_crl.next_update().map(time).transpose()?,
+            issuer_text: name_text(skeleton.issuer_name()),
+            this_update: time(skeleton.last_update())?,
+            next_update: skeleton.next_update().map(time).transpose()?,
+            max_stale: 0,
             number: None,
             delta: None,
             scope: Scope::Full,
             unsupported: false,
-            has_repeated_serials: false,
-            has_misplaced_issuers: false,
             limitation: None,
-            memory: der.len().saturating_mul(MEMORY_FACTOR),
-            x509_crl,
+            only_scope_is_limited: false,
+            signature: Signature::of(&encoded, &skeleton),
+            entries: Entries::default(),
+            skeleton,
+            #[cfg(test)]
+            der: der.to_vec(),
             signatures: Mutex::default(),
         };
         crl.read_extensions();
-        crl.read_entries();
+        crl.entries = Entries::read(encoded.entries, crl.scope.is_indirect())?;
+        crl.unsupported |= crl.entries.unsupported;
+        crl.only_scope_is_limited = matches!(crl.scope, Scope::Partial(_))
+            && crl.delta.is_none()
+            && !crl.unsupported
+            && !crl.entries.has_limitation
+            && crl.next_update.is_some();
+        if crl.entries.has_limitation {
+            crl.limitation.get_or_insert_with(|| {
+                "has an entry with a critical extension or of another issuer".to_owned()
+            });
+        }
         if crl.next_update.is_none() {
             crl.limitation
                 .get_or_insert_with(|| "has no nextUpdate".to_owned());
@@ -197,7 +145,7 @@ impl ParsedCrl {
     }
 
     fn read_extensions(&mut self) {
-        for extension in ext::crl_extensions(&self.x509_crl) {
+        for extension in ext::crl_extensions(&self.skeleton) {
             let limitation = match extension.object.nid() {
                 Nid::DELTA_CRL => {
                     self.delta = Some(Number::of(extension.value));
@@ -240,31 +188,8 @@ impl ParsedCrl {
         }
     }
 
-    fn read_entries(&mut self) {
-        let mut has_limitation = false;
-        let mut previous: Option<&X509RevokedRef> = None;
-        for entry in self.x509_crl.get_revoked().into_iter().flatten() {
-            let extensions = ext::entry_extensions(entry);
-            has_limitation |= extensions.critical || extensions.issuer;
-            self.unsupported |= extensions.unsupported;
-            if extensions.issuer {
-                let unreadable = matches!(EntryIssuer::of(entry), EntryIssuer::Unreadable);
-                self.unsupported |= unreadable;
-                self.has_misplaced_issuers |= unreadable || !self.scope.is_indirect();
-            }
-            self.has_repeated_serials |=
-                previous.is_some_and(|previous| previous.serial_number() == entry.serial_number());
-            previous = Some(entry);
-        }
-        if has_limitation {
-            self.limitation.get_or_insert_with(|| {
-                "has an entry with a critical extension or of another issuer".to_owned()
-            });
-        }
-    }
-
     pub(super) fn issuer(&self) -> &X509NameRef {
-        self.x509_crl.issuer_name()
+        self.skeleton.issuer_name()
     }
 
     /// Whether the scope and all critical extensions are supported, so that the absence of an entry
@@ -273,9 +198,45 @@ impl ParsedCrl {
         !self.unsupported && !matches!(self.scope, Scope::Malformed(_))
     }
 
-    /// Whether OpenSSL can decide which certificates the CRL covers.
+    /// Whether [`ParsedCrl::covers`] decides which certificates the CRL makes good.
     pub(super) fn has_decidable_scope(&self) -> bool {
         self.delta.is_none() && self.is_supported()
+    }
+
+    /// Whether the scope contains the certificate with all reasons for revocation (RFC 5280 section
+    /// 6.3.3 (b)(2)). A distribution point of the certificate is used if `is_accepted` is true for
+    /// it.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(super) fn covers(
+        &self,
+        certificate: &X509Ref,
+        is_accepted: impl Fn(&DistPointRef) -> bool,
+    ) -> Result<(), &'static str> {
+        let scope = &self.scope;
+        if scope.has(INDIRECT) {
+            return Err("is indirect");
+        }
+        if scope.has(ONLY_SOME_REASONS) {
+            return Err("covers only some reasons");
+        }
+        if scope.has(ONLY_ATTRIBUTE_CERTS) {
+            return Err("covers only attribute certificates");
+        }
+        let is_ca = ext::is_ca_certificate(certificate);
+        if scope.has(ONLY_USER_CERTS) && is_ca {
+            return Err("covers only certificates of end entities");
+        }
+        if scope.has(ONLY_CA_CERTS) && !is_ca {
+            return Err("covers only certificates of CAs");
+        }
+        if scope.has(DISTRIBUTION_POINT)
+            && !ext::shares_distribution_point(&self.skeleton, certificate, is_accepted)
+        {
+            return Err("is for another distribution point");
+        }
+        Ok(())
     }
 
     /// Whether the CRL is newer than another one of the same issuer, by thisUpdate and by
@@ -306,10 +267,10 @@ impl ParsedCrl {
         let allowed = |usage: X509KeyUsage| usage.contains(X509KeyUsage::CRL_SIGN);
         let verified = issuer
             .public_key()
-            .and_then(|key| self.x509_crl.verify(&key));
+            .map(|key| self.signature.is_by(&self.skeleton, &key));
         let authentic = verified.unwrap_or(false);
         let check = SignatureCheck {
-            result: if !ext::key_id_matches(&self.x509_crl, issuer) {
+            result: if !ext::key_id_matches(&self.skeleton, issuer) {
                 SignatureResult::OtherKeyId
             } else if !authentic {
                 SignatureResult::BadSignature
@@ -334,10 +295,24 @@ impl ParsedCrl {
         if self.this_update > now {
             return Err(sys::X509_V_ERR_CRL_NOT_YET_VALID);
         }
-        match self.next_update {
-            Some(next) if next <= now => Err(sys::X509_V_ERR_CRL_HAS_EXPIRED),
+        match self.end() {
+            Some(end) if end <= now => Err(sys::X509_V_ERR_CRL_HAS_EXPIRED),
             _ => Ok(()),
         }
+    }
+
+    /// First second at which it is no longer in force.
+    pub(super) fn end(&self) -> Option<i64> {
+        Some(self.next_update?.saturating_add(self.max_stale))
+    }
+
+    /// A text if it is in force and ends within a day.
+    pub(super) fn ends_soon(&self, now: i64) -> Option<String> {
+        let end = self.end()?;
+        let is_soon = self.in_force(now).is_ok() && end <= now.saturating_add(SOON);
+        // A list that is issued every few hours is not reported each time.
+        let is_short = end.saturating_sub(self.this_update) <= 2 * SOON;
+        (is_soon && !is_short).then(|| format!("expires at {}", time::rfc3339(end, "Z")))
     }
 
     /// The reason why the CRL is not in force at `now`.
@@ -355,36 +330,15 @@ impl ParsedCrl {
 
     /// The status of a certificate whose issuer is that of the CRL or that of an entry.
     pub(super) fn entry(&self, certificate: &X509Ref) -> EntryStatus {
-        let found = match self.x509_crl.get_by_cert(&certificate.to_owned()) {
-            CrlStatus::Revoked(entry) => EntryStatus::of(entry),
-            CrlStatus::RemoveFromCrl(_) => EntryStatus::Removed,
-            CrlStatus::NotRevoked => EntryStatus::Absent,
-        };
-        if !self.has_repeated_serials && !self.has_misplaced_issuers {
-            return found;
-        }
-        // OpenSSL returns one of several entries, and ignores entries that it considers to be of
-        // another issuer. The worst entry is used.
-        let serial = certificate.serial_number();
         let issuer = certificate.issuer_name();
         let is_own = is_same_name(self.issuer(), issuer);
-        let concerns = |entry: &&X509RevokedRef| match EntryIssuer::of(entry) {
-            // The certificateIssuer of the previous entry applies in an indirect CRL only.
-            EntryIssuer::Absent => {
-                found != EntryStatus::Absent || (is_own && !self.scope.is_indirect())
-            }
-            EntryIssuer::Named(names) => names
-                .iter()
-                .filter_map(|name| name.directory_name())
-                .any(|name| is_same_name(name, issuer)),
-            EntryIssuer::Unreadable => is_own,
-        };
-        let entries = self.x509_crl.get_revoked().into_iter().flatten();
-        entries
-            .filter(|entry| entry.serial_number() == serial)
-            .filter(concerns)
-            .map(EntryStatus::of)
-            .fold(found, EntryStatus::max)
+        self.entries
+            .status(certificate.serial_number(), issuer, is_own)
+    }
+
+    /// Bytes of memory that it needs, approximately.
+    pub(super) fn memory(&self) -> usize {
+        4096 + self.entries.memory() + self.signature.memory()
     }
 }
 

@@ -207,7 +207,7 @@ fn check_random_sets_agrees_with_the_model() {
         let leaf = covered(&models, Signer::Intermediate, Extent::Users);
         let middle = covered(&models, Signer::Root, Extent::Authorities);
         let listed = models.iter().any(|model| model.signer == Signer::Root);
-        for (path, needed) in [(&below, true), (&anchored, listed)] {
+        for (path, needed) in [(&below, listed), (&anchored, listed)] {
             let verdict = set.check(path, NOW);
             let why = format!("set {number}, {verdict:?}: {models:#?}");
             let depth = revoked.iter().position(|revoked| *revoked);

@@ -4,8 +4,15 @@
 
 use std::cmp::Ordering;
 
-/// onlyContainsUserCerts, onlyContainsCACerts, onlyContainsAttributeCerts.
-const ONLY: [u8; 3] = [0x81, 0x82, 0x85];
+/// Tags of the fields.
+pub const DISTRIBUTION_POINT: u8 = 0xa0;
+pub const ONLY_USER_CERTS: u8 = 0x81;
+pub const ONLY_CA_CERTS: u8 = 0x82;
+pub const ONLY_SOME_REASONS: u8 = 0x83;
+pub const INDIRECT: u8 = 0x84;
+pub const ONLY_ATTRIBUTE_CERTS: u8 = 0x85;
+
+const ONLY: [u8; 3] = [ONLY_USER_CERTS, ONLY_CA_CERTS, ONLY_ATTRIBUTE_CERTS];
 
 /// The scope of a CRL. A newer CRL replaces an older one with an equal scope.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,12 +36,17 @@ impl Scope {
 
     /// Whether indirectCRL is set: entries may be for certificates of other issuers.
     pub fn is_indirect(&self) -> bool {
+        self.has(INDIRECT)
+    }
+
+    /// Whether the field with this tag is present, and not false.
+    pub fn has(&self, field: u8) -> bool {
         let Scope::Partial(der) = self else {
             return false;
         };
         let mut rest = element(der).map_or(&[][..], |(_, fields, _)| fields);
         while let Some((tag, content, after)) = element(rest) {
-            if tag == 0x84 {
+            if tag == field {
                 return content.iter().any(|octet| *octet != 0);
             }
             rest = after;

@@ -3,6 +3,8 @@
 require("ffi").cdef [[
 typedef struct rmtls_certificate rmtls_certificate;
 
+typedef struct rmtls_crl_body rmtls_crl_body;
+
 typedef struct rmtls_engine rmtls_engine;
 
 typedef struct rmtls_header_lines rmtls_header_lines;
@@ -37,6 +39,17 @@ typedef struct rmtls_block_times {
   int64_t added;
   int64_t until;
 } rmtls_block_times;
+
+typedef struct rmtls_crl_url {
+  int64_t this_update;
+  int64_t next_update;
+  uint32_t refresh;
+  uint32_t max_bytes;
+  uint32_t http_timeout;
+  int32_t ssl_verify;
+  uint32_t http_proxy_port;
+  uint32_t https_proxy_port;
+} rmtls_crl_url;
 
 typedef struct rmtls_request_header {
   int32_t name_len;
@@ -83,6 +96,7 @@ typedef struct rmtls_fetch_options {
   int32_t ssl_verify;
   uint32_t http_proxy_port;
   uint32_t https_proxy_port;
+  uint32_t max_crl_bytes;
 } rmtls_fetch_options;
 
 typedef struct rmtls_revocation_answer {
@@ -252,6 +266,35 @@ int32_t rmtls_certificate_san(const struct rmtls_certificate *certificate,
                               size_t index,
                               struct rmtls_buf *kind,
                               struct rmtls_buf *value);
+
+int32_t rmtls_engine_crl_url(const struct rmtls_engine *engine,
+                             size_t index,
+                             struct rmtls_crl_url *out,
+                             struct rmtls_buf *url,
+                             struct rmtls_buf *key);
+
+int32_t rmtls_engine_crl_url_proxies(const struct rmtls_engine *engine,
+                                     size_t index,
+                                     struct rmtls_buf *http_proxy,
+                                     struct rmtls_buf *https_proxy);
+
+int32_t rmtls_crl_body_new(size_t max, struct rmtls_crl_body **out);
+
+int32_t rmtls_crl_body_append(const struct rmtls_crl_body *body,
+                              const uint8_t *data,
+                              size_t data_len);
+
+void rmtls_crl_body_free(struct rmtls_crl_body *body);
+
+int32_t rmtls_engine_load_crl_url(const struct rmtls_engine *engine,
+                                  uint32_t epoch,
+                                  size_t index,
+                                  const struct rmtls_crl_body *body,
+                                  const uint8_t *path,
+                                  size_t path_len,
+                                  int32_t wait,
+                                  int32_t *is_loaded,
+                                  struct rmtls_buf *err);
 
 int32_t rmtls_engine_new(struct rmtls_engine **out);
 

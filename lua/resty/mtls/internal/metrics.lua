@@ -111,6 +111,9 @@ local FAMILIES = {
       buckets = { 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30 },
       help = "Duration of fetches over the network, by outcome: ok, status (not 2xx), timeout, error, "
              .. "shortage (of this machine)." },
+    { name = "crl_updates_total", type = "counter", labels = { "outcome" },
+      zero = { { "updated" }, { "unchanged" }, { "failed" } },
+      help = "Fetches of the CRLs that the policy names by URL." },
     { name = "lease_takeovers_total", type = "counter", labels = {}, zero = { {} },
       help = "Fetches whose worker died or was stuck for 3 seconds, so that another took over." },
     { name = "shortages_total", type = "counter", labels = { "resource" },

@@ -63,7 +63,6 @@ local DOWN_FOR = 60000
 local NEXT_SOURCE_AFTER = 3000
 local NEXT_SOURCE_PART = 4
 local MAX_OCSP = 65536
-local MAX_CRL = 10 * 1024 * 1024
 -- Seconds between two questions whether a large CRL has been parsed.
 local PARSING_POLL = 0.01
 -- Seconds by which the cached times of two workers may differ.
@@ -155,6 +154,7 @@ local function fetch_options(engine, plan)
         strict = options.strict == 1,
         wait = options.strict == 1 and options.http_timeout or options.status_wait,
         ttl = tonumber(options.ttl),
+        max_crl_bytes = options.max_crl_bytes,
     }
 end
 
@@ -431,7 +431,8 @@ local function fetch(lookup, source, deadline)
             headers["If-Modified-Since"] = kept.last_modified
         end
 
-        response, err, kind = get_response(with(opts, { max_bytes = MAX_CRL, headers = headers }), deadline, kept)
+        local max_bytes = lookup.settings.max_crl_bytes
+        response, err, kind = get_response(with(opts, { max_bytes = max_bytes, headers = headers }), deadline, kept)
     end
 
     if not bytes and not response then

@@ -65,8 +65,8 @@ local REDIRECTS = { [301] = true, [302] = true, [303] = true, [307] = true, [308
 local OPTIONS = {
     url = "string", method = "string", body = "string", content_type = "string", accept = "string",
     headers = "table", timeout = "number", max_bytes = "number", max_redirects = "number",
-    gzip = "boolean", ssl_verify = "boolean", http_proxy = "table", https_proxy = "table", origin = "string",
-    kind = "string",
+    gzip = "boolean", sink = "function", ssl_verify = "boolean", http_proxy = "table", https_proxy = "table",
+    origin = "string", kind = "string",
 }
 -- Where a URL is from: from a certificate or the document of another party, or from the policy.
 local CERTIFICATE, OPERATOR = "certificate", "operator"
@@ -188,6 +188,16 @@ local function read_until(conn, mark, limit, what)
 end
 
 
+-- Keeps a part of the body, or passes it on where the caller takes it.
+local function add_part(conn, parts, part)
+    if conn.sink then
+        conn.sink(part)
+    else
+        parts[#parts + 1] = part
+    end
+end
+
+
 -- Appends the next n bytes to parts.
 local function read_bytes(conn, n, parts)
     while n > 0 do
@@ -201,7 +211,7 @@ local function read_bytes(conn, n, parts)
         local part = sub(conn.buffer, conn.position, conn.position + n - 1)
         conn.position = conn.position + #part
         n = n - #part
-        parts[#parts + 1] = part
+        add_part(conn, parts, part)
     end
 
     return true
@@ -291,7 +301,7 @@ local function read_to_end(conn, max_bytes)
             return nil, too_large(conn, max_bytes)
         end
 
-        parts[#parts + 1] = part
+        add_part(conn, parts, part)
         local ok, err = receive_more(conn)
         if err == "closed" then
             return concat(parts)
@@ -395,7 +405,7 @@ local function read_body(conn, status, headers, version, max_bytes)
 end
 
 
-local function read_response(conn, max_bytes)
+local function read_response(conn, max_bytes, sink)
     for _ = 1, MAX_INTERIM do
         local status, headers, version = read_header(conn)
         if not status then
@@ -412,6 +422,7 @@ local function read_response(conn, max_bytes)
                 return nil, "content-encoding '" .. printable(content_coding) .. "' was not requested"
             end
 
+            conn.sink = status == 200 and content_coding == "identity" and sink or nil
             local body, err = read_body(conn, status, headers, version, max_bytes)
             if body then
                 body, err = decode(conn, body, content_coding, max_bytes)
@@ -563,7 +574,7 @@ local function exchange(conn, target, request, opts, any_address)
         return nil, err
     end
 
-    return read_response(conn, opts.max_bytes or MAX_BYTES)
+    return read_response(conn, opts.max_bytes or MAX_BYTES, opts.sink)
 end
 
 
@@ -714,6 +725,7 @@ end
 --   headers        sent to this origin only: a redirect to another origin loses them
 --   timeout        milliseconds for everything, redirects and name resolution included (default 30000)
 --   max_bytes      of the body (default 65536), and of what it is when decoded
+--   sink           sink(part) receives the body of a response with status 200 in parts, and body is "". Not with gzip
 --   gzip           the server is asked to send it with the content coding gzip, if it can
 --   max_redirects  of a GET (default 3); none from https to http. A redirect of a POST is an error
 --   ssl_verify     default true. nginx does not verify certificates for IP addresses: use a host name
