@@ -90,10 +90,11 @@ fuzz-smoke: deps ## Run every fuzz target for SECONDS_EACH=30 on the stable tool
 	@t/install-deps.sh --for "fuzz" g++
 	fuzz/smoke
 
-bench: test-deps ## Measure worker CPU, memory, the SNI map and reloads under load against their budgets
+bench: test-deps ## Measure worker CPU, memory, the SNI map, reloads and a CRL of 100 MB under load against their budgets
 	benches/run
 	benches/memory
 	benches/reload
+	benches/crl
 
 run: deps build ## Start a demo gateway on loopback and print what to try (ONCE=1: walk through it and stop)
 	ONCE=$(ONCE) nginx-conf/demo/run
