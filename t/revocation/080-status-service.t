@@ -376,3 +376,26 @@ _EOC_
 401
 --- no_error_log
 [crit]
+
+
+
+=== TEST 12: access() asks again when flush() is called during a fetch
+--- user_files eval: $::Patient
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client eval
+$::Tools . <<'_EOC_'
+echo "$(request ignore slow)" &
+sleep 1
+curl -s "http://127.0.0.1:$HTTP_PORT/flush"
+wait $!
+fetches
+_EOC_
+--- client_out
+flushed
+200
+POST /slow/slow
+POST /slow/slow
+--- no_error_log
+[crit]
+--- timeout: 20

@@ -243,11 +243,14 @@ function _M.get(dict_name, key)
 end
 
 
--- Keeps an answer that the engine has verified.
-function _M.put(dict_name, key, answer)
+-- Keeps an answer that the engine has verified, and whose fetch began in this generation.
+function _M.put(dict_name, key, answer, generation)
     local dict = ngx.shared[dict_name]
-    local generation = generation_of(dict)
     local evidence = is_evidence(answer)
+    if not evidence and generation ~= generation_of(dict) then
+        return
+    end
+
     local ttl = 0
     if not evidence then
         ttl = min(answer.next_update - ngx_time(), MAX_TTL)

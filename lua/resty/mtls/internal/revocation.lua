@@ -406,6 +406,7 @@ end
 -- source.result has the status, or the error and its kind.
 local function fetch(lookup, source, deadline)
     local dict = lookup.dict
+    local generation = answers.generation(dict)
     local kept = answers.get(dict, source.key)
     if kept and kept.fetched > ngx_time() - min(FRESH, lookup.settings.ttl / 5) then
         return kept.bytes
@@ -452,14 +453,14 @@ local function fetch(lookup, source, deadline)
         answers.put(dict, source.unverified_key, {
             bytes = bytes, kind = SOURCE_OCSP, state = STATUS_UNKNOWN, hold = false, fetched = ngx_time(),
             this_update = 0, next_update = ngx_time() + UNVERIFIED_FOR,
-        })
+        }, generation)
     end
 
     if state and found.this_update >= 0 then
         found.bytes = bytes
         found.etag = not_modified and kept.etag or response and response.headers.etag
         found.last_modified = not_modified and kept.last_modified or response and response.headers["last-modified"]
-        answers.put(dict, source.key, found)
+        answers.put(dict, source.key, found, generation)
         if response then
             -- Nobody waits for Redis.
             ngx.thread.spawn(answers.to_fleet, source.key, found)
@@ -474,7 +475,8 @@ end
 local function ask(lookup, source, deadline)
     source.result = nil
     local opts = { host = source.url, options = lookup.failure_scope, timeout = max(floor(deadline - monotonic()), 1) }
-    local key = lookup.failure_scope .. "source:" .. source.key
+    local generation = answers.generation(lookup.dict)
+    local key = lookup.failure_scope .. "source:" .. generation .. ":" .. source.key
     local bytes, err, kind = shared_cache.get(lookup.dict, key, opts, function()
         return fetch(lookup, source, deadline)
     end)
@@ -494,6 +496,12 @@ local function ask(lookup, source, deadline)
     local state, why, why_kind = result[1], result[2], result[3]
     if state then
         record_source(source.url, source.label)
+        if state ~= STATUS_REVOKED and answers.generation(lookup.dict) ~= generation then
+            -- It may be older than the flush, and the engine has it by now.
+            C.rmtls_engine_forget_statuses(lookup.engine.handle)
+
+            return nil, source.url .. ": flushed meanwhile", SUPERSEDED
+        end
 
         return state
     end
@@ -523,10 +531,11 @@ local function read_fleet(lookup, source)
 end
 
 
--- The answers of other nodes that this node has verified, and that are newer than its own: { source, found }. Returns
--- also whether one of them revokes the certificate. Yields.
+-- The answers of other nodes that this node has verified, and that are newer than its own: { source, found }, and the
+-- generation in which they were read. Returns
+-- also whether one of them revokes the certificate; the list has the generation in which it was begun. Yields.
 local function verify_fleet(lookup, deadline)
-    local list = {}
+    local list = { generation = answers.generation(lookup.dict) }
     for _, source in ipairs(sources_of(lookup)) do
         local bytes = read_fleet(lookup, source)
         local state, found, kind
@@ -543,7 +552,7 @@ local function verify_fleet(lookup, deadline)
             -- As if it was fetched in 1970, since the source should be asked again. The seconds tell answers apart.
             found.bytes, found.fetched = bytes, found.this_update % 86400
             if state == STATUS_REVOKED then
-                answers.put(lookup.dict, source.key, found)
+                answers.put(lookup.dict, source.key, found, list.generation)
 
                 return list, true
             end
@@ -566,7 +575,7 @@ local function use_fleet(lookup, list)
     for _, entry in ipairs(list) do
         local kept = answers.get(lookup.dict, entry.source.key)
         if not kept or kept.this_update < entry.found.this_update then
-            answers.put(lookup.dict, entry.source.key, entry.found)
+            answers.put(lookup.dict, entry.source.key, entry.found, list.generation)
         end
     end
 
