@@ -113,3 +113,66 @@ python3 "$TEST_NGINX_ROOT/t/clients/http2.py" "$PORT" a.test "$PKI/client-a.crt"
 --- no_error_log
 [crit]
 [alert]
+
+
+
+=== TEST 5: connections are ended by code that is not compiled, since nginx may run other Lua code meanwhile
+--- policy eval: $::Policy
+--- user_files eval: ">>> removed.yaml\n$::Removed"
+--- skip_eval: 4: $::NoH2
+--- tls_options: http2
+--- config eval
+my $trace = q{
+    location /trace {
+        content_by_lua_block {
+            jit.opt.start("hotloop=1", "hotexit=1")
+            jit.attach(function(what, _, func, pc, parent)
+                if what == "start" then
+                    local info = require("jit.util").funcinfo(func, pc)
+                    traced = (traced or "") .. tostring(info.source) .. ":" .. tostring(info.linedefined) .. " "
+                end
+            end, "trace")
+        }
+    }
+    location /traced {
+        content_by_lua_block {
+            ngx.say("traces: ", traced and #traced > 0 and "some" or "none")
+            local first, last
+            local number = 0
+            for line in io.lines(package.searchpath("resty.mtls.internal.graceful_close", package.path)) do
+                number = number + 1
+                first = first or line:find("^local function shut_down") and number
+            end
+            ngx.say("of the end of a connection: ",
+                    traced and traced:find("graceful_close.lua:" .. first .. " ", 1, true) and "some" or "none")
+        }
+    }
+};
+$::Streams . $trace
+--- client
+cat > "$TMP/many.py" <<'EOF'
+import sys
+import urllib.request
+sys.path.insert(0, sys.argv[1])
+import http2
+port, sni, crt, key, http_port = sys.argv[2:]
+def get(path):
+    return urllib.request.urlopen("http://127.0.0.1:%s%s" % (http_port, path), timeout=20).read().decode()
+get("/trace")
+connections = [http2.Connection(http2.tls_context(crt, key), port, sni) for _ in range(20)]
+print("before:", *{c.response(c.request(sni, "/t")).status for c in connections})
+get("/remove")
+print("refused:", *{c.response(c.request(sni, "/t")).status for c in connections})
+print("ended:", sum(c.last_stream is not None for c in connections))
+print(get("/traced"), end="")
+EOF
+python3 "$TMP/many.py" "$TEST_NGINX_ROOT/t/clients" "$PORT" a.test "$PKI/client-a.crt" "$PKI/client-a.key" "$HTTP_PORT"
+--- client_out
+before: 200
+refused: 401
+ended: 20
+traces: some
+of the end of a connection: none
+--- no_error_log
+[crit]
+[alert]

@@ -16,6 +16,7 @@ local C = ffi.C
 local L = library.C
 local OK = CONST.OK
 local ffi_cast = ffi.cast
+local jit = jit
 local ngx = ngx
 local ngx_var = ngx.var
 local pcall = pcall
@@ -121,6 +122,11 @@ local function shut_down(premature, ssl, watched, is_http3)
         close_idle_connections(cycle)
     end
 end
+
+
+-- nginx may end requests here, and runs their Lua code then. Compiled code must not call a C function that
+-- runs Lua code: LuaJIT would not find its stack as it left it.
+jit.off(shut_down)
 
 
 -- Begins the end of the connection of this request. Call it before the response is sent: with HTTP/2 and HTTP/3
