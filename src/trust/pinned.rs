@@ -57,21 +57,20 @@ impl PinnedCertificates {
         digests.sort_unstable();
         digests
     }
+}
 
-    /// A store of OpenSSL that trusts each of them without its issuer, for any purpose, and checks
-    /// its times and the strength of its key.
-    pub(super) fn x509_store(&self, auth_level: u32) -> Result<X509Store, Error> {
-        let mut param = X509VerifyParam::new()?;
-        param.set_depth(0);
-        param.set_auth_level(auth_level as i32);
-        param.set_flags(X509VerifyFlags::PARTIAL_CHAIN | X509VerifyFlags::IGNORE_CRITICAL)?;
-        let mut builder = X509StoreBuilder::new()?;
-        builder.set_param(&param)?;
-        for x509 in &self.list {
-            builder.add_cert(x509.clone())?;
-        }
-        Ok(builder.build())
-    }
+/// A store of OpenSSL that trusts this certificate alone, without its issuer and for any purpose, and
+/// checks its times and the strength of its key. OpenSSL prefers an issuer in the store to the end of
+/// the chain, so other pinned certificates in it, such as an expired CA, could refuse this one.
+pub(super) fn x509_store(pinned: &X509Ref, auth_level: u32) -> Result<X509Store, Error> {
+    let mut param = X509VerifyParam::new()?;
+    param.set_depth(0);
+    param.set_auth_level(auth_level as i32);
+    param.set_flags(X509VerifyFlags::PARTIAL_CHAIN | X509VerifyFlags::IGNORE_CRITICAL)?;
+    let mut builder = X509StoreBuilder::new()?;
+    builder.set_param(&param)?;
+    builder.add_cert(pinned.to_owned())?;
+    Ok(builder.build())
 }
 
 /// A chain of a pinned certificate, with the CA that issued it if that is one of `cas`: the status
@@ -176,6 +175,20 @@ mod tests {
         let below = issue("below", Some(&pki.leaf), false, 60, &[]);
         assert!(!verify(&trusting, &below.x509, NOW).is_success());
         assert!(openssl::error::ErrorStack::get().errors().is_empty());
+    }
+
+    #[test]
+    fn verify_accepts_a_pinned_certificate_beside_its_pinned_issuer() {
+        let root = issue("root", None, true, 60, &[]);
+        let ca = issue("ca", Some(&root), true, 20, &[]);
+        let leaf = issue("leaf", Some(&ca), false, 60, &[]);
+        let below = issue("below", Some(&leaf), false, 60, &[]);
+        let all = [&root.x509, &ca.x509, &leaf.x509, &below.x509];
+        let trusting = store(&[], &all);
+        for (pinned, now) in [(&leaf, NOW), (&leaf, NOW + 30), (&below, NOW)] {
+            let verdict = verify(&trusting, &pinned.x509, now);
+            assert_eq!(verdict.text(), "SUCCESS", "{:?}", pinned.x509);
+        }
     }
 
     #[test]

@@ -67,8 +67,8 @@ pub struct TrustStore {
     /// Indices in `cas` by SHA-256 of the DER.
     by_digest: HashMap<[u8; 32], usize>,
     intermediates: Arc<Intermediates>,
-    /// Certificates that are trusted by themselves, and a store of them.
-    pinned: Option<(Arc<PinnedCertificates>, X509Store)>,
+    /// Certificates that are trusted by themselves.
+    pinned: Option<Arc<PinnedCertificates>>,
     digest: [u8; 32],
     verdict_key: [u8; 32],
 }
@@ -210,13 +210,7 @@ impl TrustStore {
             cas: cas.into(),
             by_digest: cas.iter().enumerate().map(position).collect(),
             intermediates: intermediates.clone(),
-            pinned: match pinned {
-                Some(pinned) => Some((
-                    pinned.clone(),
-                    pinned.x509_store(options.auth_level.min(5))?,
-                )),
-                None => None,
-            },
+            pinned: pinned.cloned(),
             digest,
             verdict_key: certificate::sha256_array(&hash(MessageDigest::sha256(), &content)?)?,
         })
@@ -249,16 +243,14 @@ impl TrustStore {
 
     /// The certificates that are trusted by themselves.
     pub fn pinned(&self) -> &[X509] {
-        self.pinned
-            .as_ref()
-            .map_or(&[], |(pinned, _)| pinned.list())
+        self.pinned.as_ref().map_or(&[], |pinned| pinned.list())
     }
 
     /// Whether the certificate with this SHA-256 is one of them.
     pub fn pins(&self, sha256: &[u8; 32]) -> bool {
         self.pinned
             .as_ref()
-            .is_some_and(|(pinned, _)| pinned.has_sha256(sha256))
+            .is_some_and(|pinned| pinned.has_sha256(sha256))
     }
 
     /// Which extendedKeyUsage is accepted.
@@ -467,7 +459,7 @@ impl TrustStore {
                 return Ok(result);
             }
         }
-        if let Some((pinned, store)) = &self.pinned {
+        if let Some(pinned) = &self.pinned {
             if pinned.contains(leaf)? {
                 let built = run(&self.store, eku, leaf, untrusted, now, &mut read_chain)?;
                 if let Some(result) = built {
@@ -475,9 +467,10 @@ impl TrustStore {
                 }
                 let read = read.ok_or(Error::Panic)?;
                 let none = Stack::new()?;
+                let store = pinned::x509_store(leaf, self.options.auth_level)?;
                 // The purpose of a pinned certificate is not checked.
                 let eku = ClientAuthEku::Required;
-                let refusal = run(store, eku, leaf, &none, now, |built| built.err())?;
+                let refusal = run(&store, eku, leaf, &none, now, |built| built.err())?;
                 return Ok(match refusal {
                     Some(refusal) => read(Err(refusal)),
                     None => {
