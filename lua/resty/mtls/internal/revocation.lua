@@ -539,7 +539,7 @@ local function verify_fleet(lookup, deadline)
     for _, source in ipairs(sources_of(lookup)) do
         local bytes = read_fleet(lookup, source)
         local state, found, kind
-        if bytes ~= "" and #bytes <= (source.kind == SOURCE_OCSP and MAX_OCSP or MAX_CRL) then
+        if bytes ~= "" and #bytes <= (source.kind == SOURCE_OCSP and MAX_OCSP or lookup.settings.max_crl_bytes) then
             -- 0 for when it was fetched: so "good" is not cached.
             state, found, kind = verify_parsed(lookup, source, bytes, 0, deadline)
         end
