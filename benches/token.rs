@@ -144,7 +144,7 @@ fn main() {
         };
         load_policy();
         engine
-            .set_issuer_documents(0, discovery.as_bytes(), Some(issuer.jwks.as_bytes()))
+            .set_issuer_documents(0, Some(discovery.as_bytes()), &[issuer.jwks.as_bytes()])
             .unwrap();
         let tokens: Vec<_> = (0..TOKENS)
             .map(|number| authorization(&issuer, number, &x5t, now))

@@ -351,7 +351,7 @@
 // The introspection endpoint that the policy configures.
 #define RMTLS_TOKEN_TEXT_CONFIGURED_ENDPOINT 7
 
-// The URL of the discovery document.
+// The URL of the discovery document; none where the plan does not need it.
 #define RMTLS_TOKEN_TEXT_DISCOVERY_URL 8
 
 // The issuers whose discovery document is accepted, one a line: `issuer` of `rmtls_discovery_read`.
@@ -363,6 +363,12 @@
 
 // The header with the token (`bearer_token_header_name`); none where it is `Authorization`.
 #define RMTLS_TOKEN_TEXT_TOKEN_HEADER 11
+
+// The URL of the keys, where it is not that of the discovery document (`jwks_endpoint`).
+#define RMTLS_TOKEN_TEXT_JWKS_ENDPOINT 12
+
+// URLs of further keys, one a line (`extra_jwks_uris`).
+#define RMTLS_TOKEN_TEXT_EXTRA_JWKS_URIS 13
 
 // The gateway sends only its `client_id`.
 #define RMTLS_CLIENT_AUTH_NONE 0
@@ -1839,19 +1845,23 @@ int32_t rmtls_engine_check_token(const struct rmtls_engine *engine,
 // `engine` is NULL or live.
 int32_t rmtls_engine_forget_tokens(const struct rmtls_engine *engine);
 
-// Sets the documents of the issuer of a plan: its discovery document, and its JWK Set, or NULL
-// where `rmtls_token_options.needs_keys` is 0. When they are not valid, `err` has the reason, and
-// the previous ones stay.
+// Sets the documents of the issuer of a plan: its discovery document, or NULL where the plan has
+// no `RMTLS_TOKEN_TEXT_DISCOVERY_URL`, and its JWK Sets, none where
+// `rmtls_token_options.needs_keys` is 0. `keys` has the sets one after another, and `key_sizes`
+// their `key_sets` lengths. When they are not valid, `err` has the reason, and the previous ones
+// stay.
 //
 // # Safety
-// `engine` is NULL or live; `discovery` and `keys` are readable for their lengths, or `keys` is
-// NULL; `err` is NULL or valid, with its data.
+// `engine` is NULL or live; `discovery` is NULL or readable for its length; `key_sizes` is readable
+// for `key_sets` numbers and `keys` for their sum, or both are NULL; `err` is NULL or valid, with
+// its data.
 int32_t rmtls_engine_set_issuer_documents(const struct rmtls_engine *engine,
                                           uint32_t plan,
                                           const uint8_t *discovery,
                                           size_t discovery_len,
                                           const uint8_t *keys,
-                                          size_t keys_len,
+                                          const uint32_t *key_sizes,
+                                          size_t key_sets,
                                           struct rmtls_buf *err);
 
 // Sets the introspection response for the token of a request. With `RMTLS_OK` and

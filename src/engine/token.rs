@@ -4,6 +4,7 @@
 //! Only the result of a signature check or an introspection is cached. Everything else is checked
 //! on every request, and nothing is cached on the connection.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use openssl::sha::Sha256;
@@ -36,7 +37,7 @@ const INACTIVE: u32 = 5;
 
 /// The published documents of an issuer.
 pub(super) struct IssuerDocuments {
-    discovery: Discovery,
+    discovery: Option<Discovery>,
     keys: Option<Rc<Jwks>>,
 }
 
@@ -274,16 +275,21 @@ impl Engine {
             {
                 Some((slot, cached_token)) => TokenLookup::Found(slot, cached_token),
                 None if self.is_inactive(&id, now) => TokenLookup::Refused(TokenError::Inactive),
-                None if token_auth.introspection_endpoint.is_none() && documents.is_none() => {
+                None if token_auth.introspection_endpoint.is_none()
+                    && documents.is_none_or(|documents| documents.discovery.is_none()) =>
+                {
                     TokenLookup::Needs(TokenOutcome::NeedsKeys, id)
                 }
                 None => TokenLookup::Needs(TokenOutcome::NeedsIntrospection, id),
             };
         }
         let documents = documents.as_deref();
-        let Some((documents, keys)) =
-            documents.and_then(|documents| Some((documents, documents.keys.as_ref()?)))
-        else {
+        let discovery = documents.and_then(|documents| documents.discovery.as_ref());
+        // Another route with the same issuer may have set the keys alone.
+        let keys = documents
+            .filter(|_| discovery.is_some() || token_auth.jwks_endpoint.is_some())
+            .and_then(|documents| documents.keys.as_ref());
+        let Some(keys) = keys else {
             return TokenLookup::Needs(TokenOutcome::NeedsKeys, [0; 32]);
         };
         let mut hasher = Sha256::new();
@@ -318,7 +324,7 @@ impl Engine {
             Err(TokenError::UnknownKey(why)) if !latest => {
                 // A token that is refused whatever its key must not cause a fetch.
                 let acceptable = jws.claims().and_then(|claims| {
-                    let expected = expected_issuers(token_auth, Some(&documents.discovery));
+                    let expected = expected_issuers(token_auth, discovery);
                     check_issuer(&claims, &expected)?;
                     claims.check_times(token_auth.expected_claims.leeway, now)
                 });
@@ -363,8 +369,8 @@ impl Engine {
         }
         let mut issuers = self.issuers.borrow_mut();
         let documents = issuers.find(&token_auth.issuer_key).map(|(_, found)| found);
-        let expected =
-            expected_issuers(token_auth, documents.map(|documents| &documents.discovery));
+        let discovery = documents.and_then(|documents| documents.discovery.as_ref());
+        let expected = expected_issuers(token_auth, discovery);
         check_issuer(&cached_token.claims, &expected)
     }
 
@@ -469,32 +475,38 @@ impl Engine {
         self.inactive_tokens.borrow_mut().clear();
     }
 
-    /// Stores the documents of the issuer of a plan: its discovery document, and its keys where
-    /// they are needed.
+    /// Stores the documents of the issuer of a plan: its discovery document and the sets of its
+    /// keys, each where it is needed.
     ///
     /// # Errors
     /// Why they are rejected; then the previous ones stay.
     pub fn set_issuer_documents(
         &self,
         plan_id: usize,
-        discovery: &[u8],
-        keys: Option<&[u8]>,
+        discovery: Option<&[u8]>,
+        keys: &[&[u8]],
     ) -> Result<(), Error> {
         let policy = self.policy()?;
         let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
         let token_auth = plan.token_auth.as_ref().ok_or(Error::NotFound)?;
         let wrong = |what: &str, why: String| Error::Misuse(format!("{what}: {why}"));
-        let discovery = Discovery::parse(discovery, &token_auth.issuer, &token_auth.issuers)
+        if discovery.is_none() && token_auth.needs_discovery() {
+            return Err(wrong("discovery document", "there is none".to_owned()));
+        }
+        let discovery = discovery
+            .map(|bytes| Discovery::parse(bytes, &token_auth.issuer, &token_auth.issuers))
+            .transpose()
             .map_err(|why| wrong("discovery document", why))?;
-        let keys = keys
-            .map(Jwks::parse)
+        let keys = (!keys.is_empty())
+            .then(|| Jwks::parse_all(keys))
             .transpose()
             .map_err(|why| wrong("keys", why))?
             .map(Rc::new);
         let mut issuers = self.issuers.borrow_mut();
-        // Another route with the same issuer may need keys where this one does not.
-        let previous = issuers.find(&token_auth.issuer_key);
-        let keys = keys.or_else(|| previous.and_then(|(_, previous)| previous.keys.clone()));
+        // Another route with the same issuer may need what this one does not.
+        let previous = issuers.find(&token_auth.issuer_key).map(|(_, found)| found);
+        let keys = keys.or_else(|| previous.and_then(|previous| previous.keys.clone()));
+        let discovery = discovery.or_else(|| previous?.discovery.clone());
         issuers.insert(
             token_auth.issuer_key,
             Rc::new(IssuerDocuments { discovery, keys }),
@@ -512,7 +524,8 @@ impl Engine {
         }
         let mut issuers = self.issuers.borrow_mut();
         let documents = issuers.find(&token_auth.issuer_key);
-        Ok(documents.and_then(|(_, documents)| documents.discovery.introspection_endpoint.clone()))
+        let discovery = documents.and_then(|(_, documents)| documents.discovery.as_ref());
+        Ok(discovery.and_then(|discovery| discovery.introspection_endpoint.clone()))
     }
 
     /// A nonce for DPoP proofs on a plan. Gateways with the same client secret accept each other's.
@@ -537,8 +550,9 @@ impl Engine {
         let key = client.key.as_ref().ok_or(Error::NotFound)?;
         let mut issuers = self.issuers.borrow_mut();
         let documents = issuers.find(&token_auth.issuer_key);
-        let issuer = match documents {
-            Some((_, documents)) => &*documents.discovery.issuer,
+        let discovery = documents.and_then(|(_, documents)| documents.discovery.as_ref());
+        let issuer = match discovery {
+            Some(discovery) => &*discovery.issuer,
             None => &*token_auth.issuer,
         };
         key.assertion(&client.id, issuer, now)
@@ -631,20 +645,28 @@ fn introspection_cache_key(token_auth: &TokenAuth, token: &str) -> [u8; 32] {
     hasher.finish()
 }
 
+/// The values of `iss` that are accepted. Without the discovery document it is not known whether
+/// the issuer's name ends with a slash.
 fn expected_issuers<'b>(
     token_auth: &'b TokenAuth,
     discovery: Option<&'b Discovery>,
-) -> Vec<&'b str> {
+) -> Vec<Cow<'b, str>> {
     if !token_auth.issuers.is_empty() {
-        return token_auth.issuers.iter().map(|issuer| &**issuer).collect();
+        let issuers = token_auth.issuers.iter();
+        return issuers.map(|issuer| Cow::Borrowed(&**issuer)).collect();
+    }
+    // What is accepted must not depend on whether another route with this issuer needs a document.
+    if token_auth.jwks_endpoint.is_some() {
+        let bare = token_auth.issuer.trim_end_matches('/');
+        return vec![bare.into(), format!("{bare}/").into()];
     }
     match discovery {
-        Some(discovery) => vec![&discovery.issuer],
-        None => vec![&token_auth.issuer],
+        Some(discovery) => vec![discovery.issuer.as_str().into()],
+        None => vec![(*token_auth.issuer).into()],
     }
 }
 
-fn check_issuer(claims: &Claims, expected: &[&str]) -> Result<(), TokenError> {
+fn check_issuer(claims: &Claims, expected: &[Cow<'_, str>]) -> Result<(), TokenError> {
     let mut last = Err(TokenError::WrongIssuer);
     for issuer in expected {
         last = claims.check_issuer(issuer);
@@ -697,6 +719,79 @@ mod tests {
             let decisions = [999, 1000, until - 1, until].map(decide);
             assert_eq!(decisions, [asks, outcome, outcome, asks]);
             *engine.inactive_tokens.borrow_mut() = crate::cache::Cache::new(1);
+        }
+    }
+
+    fn keys_of(x: &str) -> Vec<u8> {
+        format!(r#"{{"keys":[{{"kty":"OKP","crv":"Ed25519","x":"{x}"}}]}}"#).into_bytes()
+    }
+
+    #[test]
+    fn jwks_endpoint_replaces_the_discovery_document() {
+        let text = "{_format_version: '3.0', routes: [\
+            {name: keys, plugins: [{name: openid-connect, config: {issuer: 'https://idp.example', \
+            jwks_endpoint: 'https://idp.example/k', auth_methods: [bearer]}}]}, \
+            {name: both, plugins: [{name: openid-connect, config: {issuer: 'https://idp.example', \
+            jwks_endpoint: 'https://idp.example/k', auth_methods: [bearer, introspection], \
+            client_id: [gw], client_secret: [s]}}]}, \
+            {name: found, plugins: [{name: openid-connect, config: {\
+            issuer: 'https://idp.example', auth_methods: [bearer]}}]}]}";
+        let engine = Engine::default();
+        let label = "policy".to_owned();
+        let text: Arc<[u8]> = text.as_bytes().into();
+        engine.load(PolicySource::Text { text, label }).unwrap();
+        let plan = |name| engine.policy().unwrap().plan(Some(name)).unwrap();
+        let (keys, both, found) = (plan("keys"), plan("both"), plan("found"));
+        let set = keys_of("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo");
+        let more = keys_of("O2onvM62pC1io6jQKm8Nc2UyFXcd4kOmOsBIoYtZ2ik");
+        let token = "Bearer eyJhbGciOiJFZERTQSJ9.e30.AAAA";
+        let decide = |plan, token: &str| {
+            let request = TokenRequest {
+                authorization: &[token.as_bytes()],
+                headers: RequestHeaders::default(),
+                dpop: None,
+                ssl: None,
+                latest: false,
+            };
+            engine.check_token(plan, &request, 1000).unwrap().outcome
+        };
+        let needs = TokenOutcome::NeedsKeys;
+        assert_eq!(decide(keys, token), needs);
+        for plan in [both, found] {
+            let refused = engine.set_issuer_documents(plan, None, &[&set]);
+            let why = "discovery document: there is none";
+            assert_eq!(refused.unwrap_err().to_string(), why);
+        }
+        let missing = engine.set_issuer_documents(keys, None, &[&set, b"{}"]);
+        let why = "keys: no list 'keys' in it";
+        assert_eq!(missing.unwrap_err().to_string(), why);
+        engine
+            .set_issuer_documents(keys, None, &[&set, &more])
+            .unwrap();
+        assert_eq!(decide(keys, token), TokenOutcome::Refused);
+        // The other routes still need the document, which the keys alone do not stand for.
+        assert_eq!(decide(both, "Bearer opaque"), needs);
+        assert_eq!(decide(found, token), needs);
+        let document = br#"{"issuer":"https://idp.example/",
+            "introspection_endpoint":"https://idp.example/i"}"#;
+        engine
+            .set_issuer_documents(both, Some(document), &[&set])
+            .unwrap();
+        engine.set_issuer_documents(keys, None, &[&set]).unwrap();
+        let asks = TokenOutcome::NeedsIntrospection;
+        assert_eq!(decide(both, "Bearer opaque"), asks);
+        // `iss` may end with a slash or not, since no document says which.
+        let policy = engine.policy().unwrap();
+        let auth = policy.plans[keys].token_auth.as_ref().unwrap();
+        for (iss, accepted) in [
+            ("https://idp.example", true),
+            ("https://idp.example/", true),
+            ("https://idp.example//", false),
+            ("https://idp.example.org", false),
+        ] {
+            let claims = Claims::parse(format!(r#"{{"iss":"{iss}"}}"#).as_bytes()).unwrap();
+            let checked = check_issuer(&claims, &expected_issuers(auth, None));
+            assert_eq!(checked.is_ok(), accepted, "{iss}");
         }
     }
 }

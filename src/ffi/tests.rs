@@ -426,7 +426,7 @@ fn exports_refuse_null() {
                 null!(),
                 null!(),
             ),
-            rmtls_engine_set_issuer_documents(null!(), 0, null!(), 0, null!(), 0, null!()),
+            rmtls_engine_set_issuer_documents(null!(), 0, null!(), 0, null!(), null!(), 0, null!()),
             rmtls_engine_set_introspection(
                 null!(),
                 0,

@@ -56,7 +56,7 @@ pub const RMTLS_TOKEN_TEXT_FORBIDDEN: u32 = 6;
 /// The introspection endpoint that the policy configures.
 pub const RMTLS_TOKEN_TEXT_CONFIGURED_ENDPOINT: u32 = 7;
 
-/// The URL of the discovery document.
+/// The URL of the discovery document; none where the plan does not need it.
 pub const RMTLS_TOKEN_TEXT_DISCOVERY_URL: u32 = 8;
 /// The issuers whose discovery document is accepted, one a line: `issuer` of `rmtls_discovery_read`.
 pub const RMTLS_TOKEN_TEXT_DOCUMENT_ISSUERS: u32 = 9;
@@ -65,6 +65,14 @@ pub const RMTLS_TOKEN_TEXT_DOCUMENT_ISSUERS: u32 = 9;
 pub const RMTLS_TOKEN_TEXT_DOCUMENTS_KEY: u32 = 10;
 /// The header with the token (`bearer_token_header_name`); none where it is `Authorization`.
 pub const RMTLS_TOKEN_TEXT_TOKEN_HEADER: u32 = 11;
+
+/// The URL of the keys, where it is not that of the discovery document (`jwks_endpoint`).
+pub const RMTLS_TOKEN_TEXT_JWKS_ENDPOINT: u32 = 12;
+/// URLs of further keys, one a line (`extra_jwks_uris`).
+pub const RMTLS_TOKEN_TEXT_EXTRA_JWKS_URIS: u32 = 13;
+
+/// Most JWK Sets of an issuer: above what a policy may configure.
+const MAX_KEY_SETS: usize = 64;
 
 /// The gateway sends only its `client_id`.
 pub const RMTLS_CLIENT_AUTH_NONE: i32 = 0;
@@ -278,13 +286,16 @@ pub unsafe extern "C" fn rmtls_engine_forget_tokens(engine: *const rmtls_engine)
     })
 }
 
-/// Sets the documents of the issuer of a plan: its discovery document, and its JWK Set, or NULL
-/// where `rmtls_token_options.needs_keys` is 0. When they are not valid, `err` has the reason, and
-/// the previous ones stay.
+/// Sets the documents of the issuer of a plan: its discovery document, or NULL where the plan has
+/// no `RMTLS_TOKEN_TEXT_DISCOVERY_URL`, and its JWK Sets, none where
+/// `rmtls_token_options.needs_keys` is 0. `keys` has the sets one after another, and `key_sizes`
+/// their `key_sets` lengths. When they are not valid, `err` has the reason, and the previous ones
+/// stay.
 ///
 /// # Safety
-/// `engine` is NULL or live; `discovery` and `keys` are readable for their lengths, or `keys` is
-/// NULL; `err` is NULL or valid, with its data.
+/// `engine` is NULL or live; `discovery` is NULL or readable for its length; `key_sizes` is readable
+/// for `key_sets` numbers and `keys` for their sum, or both are NULL; `err` is NULL or valid, with
+/// its data.
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_engine_set_issuer_documents(
     engine: *const rmtls_engine,
@@ -292,19 +303,35 @@ pub unsafe extern "C" fn rmtls_engine_set_issuer_documents(
     discovery: *const u8,
     discovery_len: usize,
     keys: *const u8,
-    keys_len: usize,
+    key_sizes: *const u32,
+    key_sets: usize,
     err: *mut rmtls_buf,
 ) -> i32 {
     // SAFETY: the caller's promises, passed on unchanged.
     unsafe {
         guard_with(err, || {
             let engine = &handle(engine)?.0;
-            let discovery = bytes(discovery, discovery_len)?;
-            let keys = match keys.is_null() {
+            let discovery = match discovery.is_null() {
                 true => None,
-                false => Some(bytes(keys, keys_len)?),
+                false => Some(bytes(discovery, discovery_len)?),
             };
-            engine.set_issuer_documents(plan as usize, discovery, keys)
+            let mut sets = Vec::new();
+            if key_sets > 0 {
+                if key_sizes.is_null() || key_sets > MAX_KEY_SETS {
+                    return Err(Error::Misuse(format!("{key_sets} sets of keys")));
+                }
+                let sizes = std::slice::from_raw_parts(key_sizes, key_sets);
+                let sum = sizes.iter().map(|size| *size as usize).sum();
+                let mut rest = bytes(keys, sum)?;
+                for size in sizes {
+                    let (set, others) = rest
+                        .split_at_checked(*size as usize)
+                        .ok_or_else(|| Error::Misuse("sizes of keys".to_owned()))?;
+                    sets.push(set);
+                    rest = others;
+                }
+            }
+            engine.set_issuer_documents(plan as usize, discovery, &sets)
         })
     }
 }
@@ -431,7 +458,13 @@ pub unsafe extern "C" fn rmtls_engine_token_text(
                 let client = bearer.client.as_ref();
                 Ok(match field {
                     RMTLS_TOKEN_TEXT_ISSUER => Some(bearer.issuer.to_string()),
-                    RMTLS_TOKEN_TEXT_DISCOVERY_URL => Some(bearer.discovery_url.to_string()),
+                    RMTLS_TOKEN_TEXT_DISCOVERY_URL => bearer
+                        .needs_discovery()
+                        .then(|| bearer.discovery_url.to_string()),
+                    RMTLS_TOKEN_TEXT_JWKS_ENDPOINT => {
+                        bearer.jwks_endpoint.as_deref().map(Into::into)
+                    }
+                    RMTLS_TOKEN_TEXT_EXTRA_JWKS_URIS => Some(bearer.extra_jwks_uris.join("\n")),
                     RMTLS_TOKEN_TEXT_DOCUMENT_ISSUERS => Some(document_issuers(bearer)),
                     RMTLS_TOKEN_TEXT_DOCUMENTS_KEY => Some(hex(&bearer.issuer_key)),
                     RMTLS_TOKEN_TEXT_TOKEN_HEADER => bearer.token_header.as_deref().map(Into::into),

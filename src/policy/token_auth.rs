@@ -135,7 +135,8 @@ pub struct TokenAuth {
     pub methods: AuthMethods,
     /// The signature algorithms that are accepted.
     pub algorithms: Vec<Algorithm>,
-    /// The URL of the keys. With it the discovery document is not needed for keys.
+    /// The URL of the keys. With it the discovery document is not needed for keys, see
+    /// [`TokenAuth::needs_discovery`].
     pub jwks_endpoint: Option<Box<str>>,
     /// URLs of further keys.
     pub extra_jwks_uris: Vec<Box<str>>,
@@ -180,4 +181,13 @@ pub struct TokenAuth {
     pub cache_ttl: u32,
     /// Whether the certificate of the issuer's server is verified.
     pub ssl_verify: bool,
+}
+
+impl TokenAuth {
+    /// Whether the discovery document is needed: for the URL of the keys, or for that of the
+    /// introspection endpoint.
+    pub fn needs_discovery(&self) -> bool {
+        let keys = self.methods.bearer && self.jwks_endpoint.is_none();
+        keys || (self.methods.introspection && self.introspection_endpoint.is_none())
+    }
 }

@@ -74,7 +74,38 @@ impl Jwks {
         })
     }
 
-    /// SHA-256 of the document. A cached verification is valid only with the same keys.
+    /// Reads the sets of an issuer that publishes its keys at several URLs, as one set.
+    ///
+    /// # Errors
+    /// When one of them is not acceptable to [`Jwks::parse`], or when together they have more
+    /// usable keys than a set may have.
+    pub fn parse_all(sets: &[&[u8]]) -> Result<Jwks, String> {
+        let mut all = Jwks {
+            keys: Vec::new(),
+            digest: [0; 32],
+            left_out: Vec::new(),
+        };
+        let mut hasher = sha::Sha256::new();
+        for bytes in sets {
+            let set = Jwks::parse(bytes)?;
+            hasher.update(&set.digest);
+            all.keys.extend(set.keys);
+            all.left_out.extend(set.left_out);
+            if all.keys.len() > MAX_KEYS {
+                return Err(format!(
+                    "over {MAX_KEYS} keys in {} sets, expected fewer",
+                    sets.len()
+                ));
+            }
+        }
+        if all.keys.is_empty() {
+            return Err("no set of keys".to_owned());
+        }
+        all.digest = hasher.finish();
+        Ok(all)
+    }
+
+    /// SHA-256 of the document, or of the digests of several. A cached verification is valid only with the same keys.
     pub fn digest(&self) -> &[u8; 32] {
         &self.digest
     }

@@ -56,9 +56,15 @@ pub(super) fn warn_about_tokens(
         );
     }
     let endpoint = config.introspection_endpoint.as_deref();
+    let extra = config.extra_jwks_uris.iter().map(|url| &**url);
     for (field, url) in [
         ("issuer", Some(&*config.issuer)),
         ("introspection_endpoint", endpoint),
+        ("jwks_endpoint", config.jwks_endpoint.as_deref()),
+        (
+            "extra_jwks_uris",
+            extra.into_iter().find(|url| is_remote_http(url)),
+        ),
     ] {
         if url.is_some_and(is_remote_http) {
             report.warn(

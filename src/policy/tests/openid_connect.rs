@@ -213,6 +213,48 @@ fn openid_connect_upstream_headers_are_pairs_of_claim_and_header() {
 }
 
 #[test]
+fn openid_connect_urls_of_keys() {
+    let base = token_auth("");
+    let read = token_auth(
+        ", jwks_endpoint: 'https://k.example/a', extra_jwks_uris: ['https://k.example/b', \
+         'https://k.example/c']",
+    );
+    assert_eq!(read.jwks_endpoint.as_deref(), Some("https://k.example/a"));
+    let extra = ["https://k.example/b", "https://k.example/c"];
+    assert_eq!(read.extra_jwks_uris, extra.map(Box::from));
+    assert!(base.needs_discovery() && !read.needs_discovery());
+    assert_ne!(read.issuer_key, base.issuer_key);
+    for extra in [
+        ", jwks_endpoint: null",
+        ", extra_jwks_uris: []",
+        ", extra_jwks_uris: null",
+    ] {
+        assert_eq!(token_auth(extra).issuer_key, base.issuer_key, "{extra}");
+    }
+    let many = vec!["'https://k.example'"; 11].join(", ");
+    for (extra, why) in [
+        (
+            ", jwks_endpoint: keys".to_owned(),
+            "jwks_endpoint: 'keys' is not a URL, expected for example \
+             'https://idp.example.com/realms/a'",
+        ),
+        (
+            ", extra_jwks_uris: [keys]".to_owned(),
+            "extra_jwks_uris[0]: 'keys' is not a URL, expected for example \
+             'https://idp.example.com/realms/a'",
+        ),
+        (
+            format!(", extra_jwks_uris: [{many}]"),
+            "extra_jwks_uris: 11 URLs, expected at most 10",
+        ),
+    ] {
+        let errors = errors(&openid_connect(&extra));
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert!(errors[0].ends_with(why), "{errors:?}");
+    }
+}
+
+#[test]
 fn openid_connect_token_header() {
     let header = |name| {
         token_auth(&format!(", bearer_token_header_name: {name}"))
@@ -246,12 +288,7 @@ fn openid_connect_token_header() {
 
 #[test]
 fn openid_connect_fields_that_are_not_enforced_are_refused() {
-    for (field, value) in [
-        ("consumer_claims", "[sub]"),
-        ("consumer_claim", "[a, b]"),
-        ("jwks_endpoint", "'https://idp.example/keys'"),
-        ("extra_jwks_uris", "['https://idp.example/keys']"),
-    ] {
+    for (field, value) in [("consumer_claims", "[sub]"), ("consumer_claim", "[a, b]")] {
         let errors = errors(&openid_connect(&format!(", {field}: {value}")));
         let expected = "is not supported by this version, expected null or nothing";
         assert_eq!(errors.len(), 1, "{errors:?}");

@@ -253,6 +253,8 @@ async function serve(request, response) {
     const found = { issuer: documents[pathname], jwks_uri: `${issuer}/jwks` };
     return response.end(JSON.stringify(request.url.startsWith('/tenants') && !searchParams.has('p') ? {} : found));
   }
+  // The keys of another issuer
+  if (pathname === '/other/keys') return response.end(JSON.stringify({ keys: [gatewayPublic] }));
   const what = { 'openid-configuration': 'discovery', jwks: 'jwks', introspection: 'introspection' }[pathname.split('/').pop()];
   if (what) counts[what] = (counts[what] ?? 0) + 1;
   if (answerWithFault(pathname, response)) return undefined;

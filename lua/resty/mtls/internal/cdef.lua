@@ -698,7 +698,8 @@ int32_t rmtls_engine_set_issuer_documents(const struct rmtls_engine *engine,
                                           const uint8_t *discovery,
                                           size_t discovery_len,
                                           const uint8_t *keys,
-                                          size_t keys_len,
+                                          const uint32_t *key_sizes,
+                                          size_t key_sets,
                                           struct rmtls_buf *err);
 
 int32_t rmtls_engine_set_introspection(const struct rmtls_engine *engine,
@@ -895,6 +896,8 @@ return {
     TOKEN_TEXT_DOCUMENT_ISSUERS = 9,
     TOKEN_TEXT_DOCUMENTS_KEY = 10,
     TOKEN_TEXT_TOKEN_HEADER = 11,
+    TOKEN_TEXT_JWKS_ENDPOINT = 12,
+    TOKEN_TEXT_EXTRA_JWKS_URIS = 13,
     CLIENT_AUTH_NONE = 0,
     CLIENT_AUTH_BASIC = 1,
     CLIENT_AUTH_POST = 2,

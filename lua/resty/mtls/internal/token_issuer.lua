@@ -1,5 +1,5 @@
 -- Access tokens. The engine validates them; this module fetches what it needs from the issuer: the
--- discovery document, the keys, and introspection responses.
+-- discovery document unless all URLs are configured, the keys, and introspection responses.
 --
 -- The documents of an issuer are shared between workers. They are renewed every ten minutes; if the issuer
 -- does not answer, the previous ones stay in use for a day. For a token whose key is not among them they
@@ -34,6 +34,7 @@ local DPOP_STRICT = CONST.DPOP_STRICT
 local USE_DPOP_NONCE = "use_dpop_nonce"
 local JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 local band = bit.band
+local concat = table.concat
 local clear_header = ngx.req.clear_header
 local error = error
 local floor = math.floor
@@ -109,14 +110,22 @@ local function options_of(engine, plan)
     end
 
     local issuer = text(CONST.TOKEN_TEXT_ISSUER)
+    local discovery_url = text(CONST.TOKEN_TEXT_DISCOVERY_URL)
+    local documents_key = text(CONST.TOKEN_TEXT_DOCUMENTS_KEY)
+    -- Failures at the same URL are counted apart under other options.
+    local failure_scope = http.cache_scope() .. read.ssl_verify .. " " .. tonumber(read.timeout) .. " "
     options = {
         issuer = issuer,
-        discovery_url = text(CONST.TOKEN_TEXT_DISCOVERY_URL),
+        -- nil where the document is not needed.
+        discovery_url = discovery_url,
+        jwks_endpoint = text(CONST.TOKEN_TEXT_JWKS_ENDPOINT),
+        extra_jwks_uris = text(CONST.TOKEN_TEXT_EXTRA_JWKS_URIS),
         document_issuers = text(CONST.TOKEN_TEXT_DOCUMENT_ISSUERS),
-        key = http.cache_scope() .. generation .. "issuer:" .. read.needs_keys .. ":"
-              .. text(CONST.TOKEN_TEXT_DOCUMENTS_KEY),
-        -- Failures at the same URL are counted apart under other options.
-        failure_scope = http.cache_scope() .. read.ssl_verify .. " " .. tonumber(read.timeout) .. " ",
+        key = http.cache_scope() .. generation .. "documents:" .. read.needs_keys .. (discovery_url and 1 or 0) .. ":"
+              .. documents_key,
+        failure_scope = failure_scope,
+        -- A failure of one of several URLs is not one of routes that do not need it.
+        documents_scope = failure_scope .. documents_key .. " ",
         needs_keys = read.needs_keys == 1,
         client_auth = read.client_auth,
         client_id = text(CONST.TOKEN_TEXT_CLIENT_ID),
@@ -156,7 +165,7 @@ end
 
 
 -- The body of a document, or nil, an error and its kind.
-local function get_document(options, deadline, target, max_bytes)
+local function get_document(options, deadline, target, max_bytes, origin)
     local left = floor((deadline - ngx_now()) * 1000)
     if left < 1 then
         return nil, printable(target) .. ": timeout"
@@ -164,7 +173,7 @@ local function get_document(options, deadline, target, max_bytes)
 
     local found, err, kind = http.request {
         url = target,
-        origin = origin_of(options, target),
+        origin = origin,
         accept = "application/json",
         gzip = true,
         max_bytes = max_bytes,
@@ -180,11 +189,10 @@ local function get_document(options, deadline, target, max_bytes)
 end
 
 
--- "time:length:discovery document, keys" from the issuer, or nil, an error and its kind.
-local function request_documents(options)
-    local deadline = ngx_now() + options.timeout / 1000
+-- The discovery document and the URL of the keys in it ("" for none), or nil, an error and its kind.
+local function request_discovery(options, deadline)
     local target = options.discovery_url
-    local discovery, err, kind = get_document(options, deadline, target, MAX_DOCUMENT)
+    local discovery, err, kind = get_document(options, deadline, target, MAX_DOCUMENT, origin_of(options, target))
     if not discovery then
         return nil, err, kind
     end
@@ -199,28 +207,67 @@ local function request_documents(options)
                     .. (message.len > 0 and library.text(message) or introspection)
     end
 
-    local keys = ""
+    return discovery, jwks_uri
+end
+
+
+-- A JWK Set, or nil, an error and its kind. Keys that cannot be used must not replace those in use.
+local function request_keys(options, deadline, target, origin)
+    local keys, err, kind = get_document(options, deadline, target, MAX_KEYS, origin)
+    if not keys then
+        return nil, err, kind
+    end
+
+    local ok
+    ok, err = library.try(printable(target), function(text)
+        return C.rmtls_jwks_check(keys, #keys, number, text)
+    end)
+    if not ok then
+        return nil, err
+    end
+
+    return keys
+end
+
+
+-- "time:length:lengths:discovery document, sets of keys" from the issuer, or nil, an error and its kind. It is
+-- all or nothing: with some of the sets, tokens would be refused that are valid.
+local function request_documents(options)
+    local deadline = ngx_now() + options.timeout / 1000
+    local discovery, jwks_uri = "", nil
+    if options.discovery_url then
+        local kind
+        discovery, jwks_uri, kind = request_discovery(options, deadline)
+        if not discovery then
+            return nil, jwks_uri, kind
+        end
+    end
+
+    local sets, sizes = {}, {}
     if options.needs_keys then
-        if jwks_uri == "" then
-            return nil, printable(target) .. ": discovery document: no 'jwks_uri' in it"
+        local target = options.jwks_endpoint or jwks_uri
+        if target == "" then
+            return nil, printable(options.discovery_url) .. ": discovery document: no 'jwks_uri' in it"
         end
 
-        keys, err, kind = get_document(options, deadline, jwks_uri, MAX_KEYS)
+        local origin = options.jwks_endpoint and http.OPERATOR or origin_of(options, target)
+        local keys, err, kind = request_keys(options, deadline, target, origin)
         if not keys then
             return nil, err, kind
         end
 
-        -- Keys that cannot be used must not replace those in use.
-        local ok
-        ok, err = library.try(jwks_uri, function(text)
-            return C.rmtls_jwks_check(keys, #keys, number, text)
-        end)
-        if not ok then
-            return nil, err
+        sets[1], sizes[1] = keys, #keys
+        for extra in options.extra_jwks_uris:gmatch("[^\n]+") do
+            keys, err, kind = request_keys(options, deadline, extra, http.OPERATOR)
+            if not keys then
+                return nil, err, kind
+            end
+
+            sets[#sets + 1], sizes[#sizes + 1] = keys, #keys
         end
     end
 
-    return ngx_time() .. ":" .. #discovery .. ":" .. discovery .. keys
+    return ngx_time() .. ":" .. #discovery .. ":" .. concat(sizes, ",") .. ":" .. discovery .. concat(sets)
 end
 
 
@@ -259,7 +306,7 @@ end
 -- The newest documents, which are requested unless another request just did so; or nil, an error and its
 -- kind.
 local function fetch_documents(options, dict)
-    local opts = { host = options.issuer, options = options.failure_scope, timeout = options.timeout }
+    local opts = { host = options.issuer, options = options.documents_scope, timeout = options.timeout }
     local value, err, kind = shared_cache.get(dict, options.key, opts, function()
         local documents, why, what = request_documents(options)
         if not documents then
@@ -290,12 +337,19 @@ end
 -- Gives documents to the engine, for the options of this plan in the policy in force. true, or nil and an
 -- error.
 local function set_documents(engine, plan, options, value)
-    local time, size, rest = value:match("^(%d+):(%d+):(.*)$")
+    local time, size, list, rest = value:match("^(%d+):(%d+):([%d,]*):(.*)$")
     size = tonumber(size)
     local discovery, keys = rest:sub(1, size), rest:sub(size + 1)
+    local sets, sizes = 0, {}
+    for length in list:gmatch("%d+") do
+        sets = sets + 1
+        sizes[sets] = tonumber(length)
+    end
+
+    local lengths = ffi.new("uint32_t[?]", sets, sizes)
     local ok, err = library.try("documents of " .. options.issuer, function(message)
-        return C.rmtls_engine_set_issuer_documents(engine.handle, plan, discovery, #discovery,
-                                                   options.needs_keys and keys or nil, #keys, message)
+        return C.rmtls_engine_set_issuer_documents(engine.handle, plan, options.discovery_url and discovery or nil,
+                                                   #discovery, keys, lengths, sets, message)
     end)
     if not ok then
         return nil, err
@@ -433,7 +487,7 @@ local function hex(bytes, len)
         digits[i + 1] = ("%02x"):format(bytes[i])
     end
 
-    return table.concat(digits)
+    return concat(digits)
 end
 
 

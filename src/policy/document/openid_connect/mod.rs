@@ -106,6 +106,9 @@ const KONG_AUTH_METHODS: &[&str] = &[
     "userinfo",
 ];
 
+/// Most URLs of further keys, all of which are fetched within one `timeout`.
+const MAX_EXTRA_JWKS_URIS: usize = 10;
+
 /// The longest leeway, in seconds.
 const MAX_LEEWAY: u32 = 3600;
 
@@ -355,6 +358,12 @@ impl<'t> DocumentReader<'t, '_> {
                 read.extra_jwks_uris
                     .extend(reader.url(node, path).map(Box::from));
             });
+            let count = read.extra_jwks_uris.len();
+            if count > MAX_EXTRA_JWKS_URIS {
+                let message = format!("{count} URLs, expected at most {MAX_EXTRA_JWKS_URIS}");
+                self.report
+                    .error(node.position, &path.field(field), message);
+            }
         }
         let field = "bearer_token_header_name";
         if let Some(node) = object.get(field) {

@@ -286,7 +286,5 @@ pub(in crate::policy::document) const OPENID_CONNECT: Schema = Schema {
 pub(super) const NOT_ENFORCED: &[&str] = &[
     "consumer_claim",
     "consumer_claims",
-    "extra_jwks_uris",
-    "jwks_endpoint",
     "mtls_introspection_endpoint",
 ];
