@@ -42,12 +42,18 @@ impl Engine {
             }
             let kept = spiffe_bundle::read(&kept).ok();
             let kept = kept.and_then(|kept| kept.sequence);
-            if let (Some(kept), Some(new)) = (kept, bundle.sequence) {
-                if new < kept {
+            match (kept, bundle.sequence) {
+                (Some(kept), Some(new)) if new < kept => {
                     return Err(Error::Misuse(format!(
                         "its spiffe_sequence {new} is lower than {kept}, that of the bundle in use"
                     )));
                 }
+                (Some(kept), None) => {
+                    return Err(Error::Misuse(format!(
+                        "it has no spiffe_sequence, and the bundle in use has {kept}"
+                    )));
+                }
+                _ => {}
             }
         }
         state

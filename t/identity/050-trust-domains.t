@@ -295,6 +295,8 @@ become svid-b " by "
 # An older one, none, and no server
 bundle 4 ca-c > new && mv new bundle.json
 wait_until_logged "lower"
+bundle 8 ca-c | sed 's/"spiffe_sequence": 8, //' > new && mv new bundle.json
+wait_until_logged "no spiffe_sequence"
 rm bundle.json
 wait_until_logged "status"
 try svid-b both
@@ -308,6 +310,7 @@ svid-b both: spiffe://b.example/ns/payments/sa/api of b.example by CN=Test CA-B,
 svid-b both: 401
 svid-b both: spiffe://b.example/ns/payments/sa/api of b.example by CN=Test CA-B,O=Example Lab,C=CZ nil
 bundle not updated, the last one serves: https://localhost:PORT/bundle: its spiffe_sequence 4 is lower than 7, that of the bundle in use
+bundle not updated, the last one serves: https://localhost:PORT/bundle: it has no spiffe_sequence, and the bundle in use has 7
 bundle not updated, the last one serves: https://localhost:PORT/bundle: status 404
 svid-b both: spiffe://b.example/ns/payments/sa/api of b.example by CN=Test CA-B,O=Example Lab,C=CZ nil
 svid-b both: spiffe://b.example/ns/payments/sa/api of b.example by CN=Test CA-B,O=Example Lab,C=CZ nil

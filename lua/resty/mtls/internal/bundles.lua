@@ -21,8 +21,8 @@ local WARN = ngx.WARN
 
 -- Seconds between two looks at what is due.
 local INTERVAL = 1
--- Seconds until a URL that failed is tried again, at most.
-local RETRY = 30
+-- Seconds until a URL that failed is tried again; and until another worker tries where a fetch has not ended.
+local RETRY, UNFINISHED = 3, 30
 -- Fewest and most seconds between two fetches of a bundle.
 local MIN_REFRESH, MAX_REFRESH = 2, 86400
 -- Milliseconds
@@ -77,7 +77,7 @@ end
 local function set_due(dict, url, seconds)
     local at = monotonic_now() + seconds
     if dict then
-        dict:safe_set("bundle:due:" .. url, at, MAX_REFRESH + RETRY)
+        dict:safe_set("bundle:due:" .. url, at, MAX_REFRESH + UNFINISHED)
     else
         own_due[url] = at
     end
@@ -119,12 +119,10 @@ local function update(current, dict, url)
 
     -- Another worker may have fetched it since.
     if due_at(dict, url) <= monotonic_now() then
-        -- So long nobody else tries, whatever becomes of this worker.
-        set_due(dict, url, RETRY)
+        set_due(dict, url, UNFINISHED)
         local seconds, err = fetch(current, url)
-        if seconds then
-            set_due(dict, url, seconds)
-        elseif err and reported[url] ~= err then
+        set_due(dict, url, seconds or RETRY)
+        if not seconds and err and reported[url] ~= err then
             ngx_log(WARN, "[mtls] bundle not updated, the last one serves: ", url, ": ", err)
         end
 

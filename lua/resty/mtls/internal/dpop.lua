@@ -35,10 +35,20 @@ local nonce_key = ffi.new("uint8_t[32]")
 local has_nonce_key = false
 
 
--- The dictionary of uses: NAME_dpop where there is one, so that clients that send many proofs take no room of
--- other values.
+local warned = false
+
+
+-- The dictionary of uses: NAME_dpop where there is one. In the other one, clients that send many proofs take the room
+-- of other values, and when it is full, the evidence of a revocation may evict a proof that was used.
 local function dict_of(name)
-    return ngx.shared[name .. "_dpop"] or ngx.shared[name]
+    local own = ngx.shared[name .. "_dpop"]
+    if not own and not warned then
+        warned = true
+        ngx.log(ngx.WARN, "[mtls] no lua_shared_dict ", name, "_dpop: when lua_shared_dict ", name,
+                " is full, a DPoP proof may count twice")
+    end
+
+    return own or ngx.shared[name]
 end
 
 
