@@ -1,4 +1,5 @@
-# Nothing that was cached while the clock was ahead is used after the clock is right again.
+# No value that was cached while the clock was ahead is used after the clock is right again, and marks of failures and
+# leases last neither longer nor shorter for it.
 
 use lib 't/lib';
 use TestMtls;
@@ -11,6 +12,9 @@ our $Config = <<'_EOC_';
             local offset = 0
             ngx.now = function() return real.now() + offset end
             ngx.time = function() return real.time() + offset end
+            local monotonic_clock = require "resty.mtls.internal.monotonic_clock"
+            local real_monotonic, passed = monotonic_clock.now, 0
+            monotonic_clock.now = function() return real_monotonic() + passed end
             -- The module keeps the clock functions that it found when it was loaded.
             package.loaded["resty.mtls.internal.net.shared_cache"] = nil
             shared_cache = require "resty.mtls.internal.net.shared_cache"
@@ -28,17 +32,21 @@ our $Config = <<'_EOC_';
                 ask("value", 60)
                 ask("value", 60)
             end
-            -- The mark of a failure and the lock of a caller that is gone are void too.
+            -- The mark of a failure lasts 5 seconds of the monotonic clock.
             ngx.shared.clock:flush_all()
             offset = 86400
             ask(nil)
             ask(nil)
             offset = 0
             ask("value", 60)
-            ngx.shared.clock:flush_all()
-            ngx.shared.clock:set("fetch:lock:key", real.now() + 86430, 86400, math.floor(real.now()) + 86400)
+            passed = 5001
             ask("value", 60)
-            ngx.now, ngx.time = real.now, real.time
+            -- The lease of a holder that is gone ends after 3 seconds of the monotonic clock, whatever its expiry is.
+            ngx.shared.clock:flush_all()
+            local lease = ("%015d %010d %010d"):format(monotonic_clock.now() - 3001, 1, 1)
+            ngx.shared.clock:set("fetch:lease:key", lease, 86400, math.floor(real.now()) + 86400)
+            ask("value", 60)
+            ngx.now, ngx.time, monotonic_clock.now = real.now, real.time, real_monotonic
         }
     }
 _EOC_
@@ -47,7 +55,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: shared_cache.get() ignores values and locks that were written while the clock was ahead
+=== TEST 1: shared_cache.get() ignores values that were written while the clock was ahead, and ends failures and leases in time
 --- http_config
     lua_shared_dict clock 100k;
 --- config eval: $::Config
@@ -57,6 +65,7 @@ __DATA__
 2 value nil
 2 value nil
 3 nil shared_cache.get: it failed
+3 nil shared_cache.get: not tried again so soon after: it failed
 3 nil shared_cache.get: not tried again so soon after: it failed
 4 value nil
 5 value nil
