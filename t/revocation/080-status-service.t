@@ -399,3 +399,82 @@ POST /slow/slow
 --- no_error_log
 [crit]
 --- timeout: 20
+
+
+
+=== TEST 13: access() refuses it by a large CRL that is kept, which each new worker parses, while no source answers
+--- user_files eval: $::Patient =~ s/http_timeout/cert_cache_ttl: 1, http_timeout/gr
+--- http_config eval: $::StateHttp
+--- config eval: $::Config
+--- client eval
+$::Tools . <<'_EOC_'
+# 7 MB, which the responder makes first.
+curl -s -o list "$(openssl x509 -in "$REV/turn-large-revoked.crt" -noout -ext crlDistributionPoints | sed -n 's/.*URI://p')"
+request ignore turn-large-revoked; echo
+fault error
+sleep 1.1
+for _ in 1 2 3; do
+    old=$(pgrep -P "$master")
+    kill -HUP "$master"
+    for _ in $(seq 100); do kill -0 "$old" 2> /dev/null || break; sleep 0.05; done
+    request ignore turn-large-revoked; echo
+done
+fault
+_EOC_
+--- client_out
+401
+401
+401
+401
+--- no_error_log
+[crit]
+--- timeout: 40
+
+
+
+=== TEST 14: answers.put() keeps the newest answer of a source, and any OCSP response that revokes
+--- user_files eval: $::Policy
+--- http_config eval: $::Http
+--- config
+    location /put {
+        content_by_lua_block {
+            local answers = require "resty.mtls.internal.answers"
+            local CONST = require "resty.mtls.internal.cdef"
+            local OCSP, CRL = CONST.REVOCATION_SOURCE_OCSP, CONST.REVOCATION_SOURCE_CRL
+            local GOOD, REVOKED = CONST.REVOCATION_STATUS_GOOD, CONST.REVOCATION_STATUS_REVOKED
+            local now = ngx.time()
+
+            local function put(key, kind, state, bytes, age, ends)
+                answers.put("mtls", key, { bytes = bytes, kind = kind, state = state, hold = false,
+                                           this_update = now - age, next_update = now + ends, fetched = now }, answers.generation("mtls"))
+                local kept = answers.get("mtls", key)
+                ngx.say(kept.bytes, " ", now - kept.fetched)
+            end
+
+            put("a1", CRL, REVOKED, "list 2", 100, 100)
+            put("a1", CRL, GOOD, "list 1", 200, 100)
+            put("a1", CRL, GOOD, "list 3", 50, 100)
+            put("a2", CRL, GOOD, "ahead", -1000, 2000)
+            put("a2", CRL, GOOD, "list", 100, 100)
+            put("a3", CRL, GOOD, "expired", 100, -10)
+            put("a3", CRL, GOOD, "older", 200, 100)
+            put("b1", OCSP, GOOD, "good 2", 100, 100)
+            put("b1", OCSP, GOOD, "good 1", 200, 100)
+            put("b1", OCSP, REVOKED, "revoked", 300, 100)
+        }
+    }
+--- client
+curl -s "http://127.0.0.1:$HTTP_PORT/put"
+--- client_out
+list 2 0
+list 2 0
+list 3 0
+ahead 0
+list 0
+expired 0
+expired 0
+good 2 0
+good 2 0
+revoked 0
+--- no_error_log
+[error]

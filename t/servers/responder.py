@@ -96,6 +96,7 @@ CASES = {
     "crl-large": ([], ["crl-large"]),
     "crl-large-revoked": ([], ["crl-large"]),
     "crl-large-forged-revoked": ([], ["crl-large-forged"]),
+    "turn-large-revoked": ([], ["turn-large"]),
     "fallback": (["error"], ["crl"]),
     "fallback-revoked": (["error"], ["crl"]),
     "fallback-unknown-revoked": (["good"], ["crl"]),
@@ -171,7 +172,8 @@ def crl(issuer="ca-a", signer=None, age=0 * pki.DAY, extensions=(), entries=None
     """entries: (serial number, extensions) instead of those of CRL_REVOKED."""
     if entries is None:
         entries = [(pki.serials[case], []) for case in CRL_REVOKED if issuer_of(case) == issuer]
-    revoked = [pki.seq(pki.integer(serial), pki.time(pki.NOW - 100 * pki.DAY), *([pki.seq(*more)] if more else []))
+    date = pki.time(pki.NOW - 100 * pki.DAY)
+    revoked = [pki.seq(pki.integer(serial), date, *([pki.seq(*more)] if more else []))
                for serial, more in entries]
     number = pki.extension("2.5.29.20", pki.integer(1))
     return pki.signed(pki.seq(pki.integer(1), pki.ECDSA_SHA256, pki.issued[issuer],
@@ -181,10 +183,10 @@ def crl(issuer="ca-a", signer=None, age=0 * pki.DAY, extensions=(), entries=None
 
 
 @functools.cache
-def large_crl(signer):
+def large_crl(signer, count=8000):
     """So large that it is parsed beside the event loop."""
     entries = [(pki.serials[case], []) for case in CRL_REVOKED]
-    return crl(signer=signer, entries=entries + [(2 ** 120 + number, []) for number in range(8000)])
+    return crl(signer=signer, entries=entries + [(2 ** 120 + number, []) for number in range(count)])
 
 
 def make_crls():
@@ -296,6 +298,7 @@ ANSWERS = {
     "crl%20%7B1%7D": lambda case, request: crl(),
     "crl-large": lambda case, request: large_crl("ca-a"),
     "crl-large-forged": lambda case, request: large_crl("ca-b"),
+    "turn-large": lambda case, request: large_crl("ca-a", 200000),
 }
 noting = threading.Lock()
 
@@ -325,7 +328,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if behaviour == "silent":
             time.sleep(20)
             return
-        if behaviour == "turn":
+        if behaviour in ("turn", "turn-large"):
             # The tests decide how it fails, by a file.
             try:
                 with open(os.path.join(DIR, "fault")) as fault:

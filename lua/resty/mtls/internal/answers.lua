@@ -44,6 +44,8 @@ local HEAD = "^(%d+) (%-?%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)\n()"
 local MAX_PART = 1 / 4
 -- Seconds by which the cached times of two workers may differ.
 local CLOCK_TOLERANCE = 1
+-- Seconds by which the clock of a CA may be ahead.
+local CLOCK_SKEW = 300
 local MAX_TIME = 2 ^ 53
 
 
@@ -91,6 +93,15 @@ end
 -- Whether an answer may prove a revocation.
 local function is_evidence(answer)
     return answer.kind == SOURCE_CRL or answer.state == STATUS_REVOKED and not answer.hold
+end
+
+
+-- Whether an answer must not replace the known one, which is newer: a server that lags behind, or an attacker between,
+-- may give a CRL from before a revocation. A date in the future says nothing about what is newer. An OCSP response
+-- that revokes replaces any other.
+local function is_outdated(answer, known)
+    return answer.this_update < known.this_update and known.this_update <= answer.fetched + CLOCK_SKEW
+           and (answer.kind == SOURCE_CRL or answer.state ~= STATUS_REVOKED)
 end
 
 
@@ -243,9 +254,21 @@ function _M.get(dict_name, key)
 end
 
 
--- Keeps an answer that the engine has verified, and whose fetch began in this generation.
+-- Keeps an answer that the engine has verified, and whose fetch began in this generation, unless a newer one of the
+-- source is kept.
 function _M.put(dict_name, key, answer, generation)
     local dict = ngx.shared[dict_name]
+    local known = _M.get(dict_name, key)
+    if known and is_outdated(answer, known) then
+        if known.next_update <= ngx_time() then
+            return
+        end
+
+        -- The source was asked now, and has nothing newer.
+        known.fetched = max(known.fetched, answer.fetched)
+        answer = known
+    end
+
     local evidence = is_evidence(answer)
     if not evidence and generation ~= generation_of(dict) then
         return

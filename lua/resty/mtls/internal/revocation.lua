@@ -65,6 +65,7 @@ local NEXT_SOURCE_PART = 4
 local MAX_OCSP = 65536
 -- Seconds between two questions whether a large CRL has been parsed.
 local PARSING_POLL = 0.01
+local STILL_PARSING = "the CRL is still being parsed"
 -- Seconds by which the cached times of two workers may differ.
 local CLOCK_TOLERANCE = 1
 -- Seconds for which a request that has waited long enough is let in without a status, with those after it.
@@ -277,7 +278,7 @@ local function verify_parsed(lookup, source, bytes, fetched, deadline)
         end
 
         if monotonic() >= deadline then
-            return nil, "the CRL is still being parsed", SHORTAGE
+            return nil, STILL_PARSING, SHORTAGE
         end
 
         ngx_sleep(PARSING_POLL)
@@ -285,29 +286,75 @@ local function verify_parsed(lookup, source, bytes, fetched, deadline)
 end
 
 
--- Gives the engine the answers that are kept. Returns the status if they have one, and true if it should be fetched
--- again. anyway: an answer in force also counts when it was fetched longer ago than cert_cache_ttl.
-local function use_kept(lookup, anyway)
+-- Has the engine verify one kept answer: the status, and true if it should be fetched again; nil if it gives none. With
+-- a driver, waits until a large CRL has been parsed, and yields.
+local function use_answer(lookup, source, kept, anyway, driver)
     local now = ngx_time()
-    for _, source in ipairs(sources_of(lookup)) do
-        local kept = answers.get(lookup.dict, source.key)
-        if kept then
-            local fetched = kept.fetched
-            local ends = min(fetched + lookup.settings.ttl, kept.next_update)
-            if anyway and ends <= now then
-                fetched = now - max(lookup.settings.ttl - RETRY_AFTER, 0)
-            end
+    local fetched = kept.fetched
+    local ends = min(fetched + lookup.settings.ttl, kept.next_update)
+    if anyway and ends <= now then
+        fetched = now - max(lookup.settings.ttl - RETRY_AFTER, 0)
+    end
 
-            local state, found = verify(lookup, source, kept.bytes, fetched)
-            if state == STATUS_REVOKED then
-                return state, now >= ends
-            end
+    local state, found = verify(lookup, source, kept.bytes, fetched)
+    while state == STATUS_PARSING and driver and monotonic() < driver.begun + lookup.options.timeout do
+        driver.beat = monotonic()
+        ngx_sleep(PARSING_POLL)
+        if not is_current(lookup) then
+            return nil
+        end
 
-            if state == STATUS_GOOD and found["until"] > now then
-                return state, now >= floor(ends - min((ends - fetched) / 5, MAX_REFRESH_AHEAD))
+        state, found = verify(lookup, source, kept.bytes, fetched)
+    end
+
+    if state == STATUS_GOOD then
+        if found["until"] > now then
+            return state, now >= floor(ends - min((ends - fetched) / 5, MAX_REFRESH_AHEAD))
+        end
+
+        return nil
+    end
+
+    return state, now >= ends
+end
+
+
+-- Gives the engine the answers that are kept. Returns the status if they have one, and true if it should be fetched
+-- again; otherwise nil, nil, and true if a large CRL, which may revoke the certificate, is still being parsed.
+-- anyway: an answer in force also counts when it was fetched longer ago than cert_cache_ttl, and when a CRL is still
+-- being parsed. driver: waits for the parsing, and yields.
+local function use_kept(lookup, anyway, driver)
+    local due, parsing
+    -- All of them, because one may revoke where another does not; and twice then, because the newest counts, and the
+    -- engine must know the older ones first.
+    for _ = 1, 2 do
+        due, parsing = {}, false
+        for _, source in ipairs(sources_of(lookup)) do
+            local kept = answers.get(lookup.dict, source.key)
+            if kept then
+                local state, is_due = use_answer(lookup, source, kept, anyway, driver)
+                if state == STATUS_PARSING then
+                    parsing = true
+                elseif state then
+                    due[state] = is_due and due[state] ~= false
+                end
             end
         end
+
+        if due[STATUS_REVOKED] == nil or due[STATUS_GOOD] == nil then
+            break
+        end
     end
+
+    if due[STATUS_REVOKED] ~= nil then
+        return STATUS_REVOKED, due[STATUS_REVOKED]
+    end
+
+    if due[STATUS_GOOD] ~= nil and (anyway or not parsing) then
+        return STATUS_GOOD, due[STATUS_GOOD]
+    end
+
+    return nil, nil, parsing
 end
 
 
@@ -630,9 +677,20 @@ end
 -- No source has a definite answer.
 local function settle_unknown(driver, reasons)
     local lookup = driver.lookup
-    if use_kept(lookup, true) then
+    local state, _, parsing = use_kept(lookup, true, driver)
+    if state then
         -- An answer in force, although it should have been fetched again.
         add_probe(lookup, driver.wanted)
+        return
+    end
+
+    if not is_current(lookup) then
+        driver.superseded = true
+        return
+    end
+
+    if parsing then
+        driver.shortage = STILL_PARSING
         return
     end
 
@@ -759,9 +817,14 @@ local function drive(premature, driver)
         end
 
         -- Another worker may have it by now.
-        local state, is_due = use_kept(lookup, false)
+        local state, is_due = use_kept(lookup, false, driver)
         if state and not is_due then
             driver.state = state
+            return
+        end
+
+        if not is_current(lookup) then
+            driver.superseded = true
             return
         end
 
@@ -974,7 +1037,8 @@ function _M.resolve(engine, plan, dict, find_plan, read_certificate)
     end
 
     ensure_keeper(dict)
-    local state, is_due = use_kept(lookup, false)
+    local _
+    local state, is_due, parsing = use_kept(lookup, false)
     local now = monotonic()
     local driver = driver_of(lookup.key)
     if state then
@@ -985,7 +1049,8 @@ function _M.resolve(engine, plan, dict, find_plan, read_certificate)
         return true
     end
 
-    local down = are_down(lookup)
+    -- A CRL that is being parsed needs no source.
+    local down = not parsing and are_down(lookup)
     local failed = failures:get(lookup.key)
     local probe = probes[lookup.key]
     if probe then
@@ -993,7 +1058,7 @@ function _M.resolve(engine, plan, dict, find_plan, read_certificate)
     end
 
     local err
-    if not driver and not (failed and now - failed.at < RETRY_MS) then
+    if not driver and (parsing or not (failed and now - failed.at < RETRY_MS)) then
         driver, err = start_driver(lookup, now)
     end
 
@@ -1036,9 +1101,14 @@ function _M.resolve(engine, plan, dict, find_plan, read_certificate)
     end
 
     metrics.count("revocation_waits_total", down and "down" or "late")
-    if use_kept(lookup, true) then
+    state, _, parsing = use_kept(lookup, true)
+    if state then
         -- An answer in force, although it should have been fetched again.
         return true
+    end
+
+    if parsing then
+        return nil, STILL_PARSING
     end
 
     if lookup.settings.strict then
