@@ -160,14 +160,23 @@ local function run(premature, current)
     end
 
     -- If this fails, the next handshake or request starts the timer again.
-    running = ngx.timer.at(INTERVAL, run, current)
+    running = urls[1] and ngx.timer.at(INTERVAL, run, current)
+    if urls[1] and not running then
+        urls_epoch = nil
+    end
 end
 
 
 -- Every phase calls it, since nginx does not run Lua at the start of a worker without a directive of its own.
 function _M.ensure_running(current)
-    if not running and ngx.worker.id() then
+    if running or urls_epoch == C.rmtls_engine_epoch(current.handle) or not ngx.worker.id() then
+        return
+    end
+
+    list_urls(current)
+    if urls[1] then
         running = ngx.timer.at(0, run, current)
+        urls_epoch = running and urls_epoch
     end
 end
 

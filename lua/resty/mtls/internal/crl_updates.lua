@@ -411,15 +411,19 @@ local function tick(premature)
 end
 
 
--- Starts the updates of this worker. What was fetched before is in use when it returns, so that no worker of a
--- reloaded nginx.conf serves without it.
+-- Starts the updates of this worker, if the policy names a URL. What was fetched before is in use when it returns, so
+-- that no worker of a reloaded nginx.conf serves without it.
 function _M.start(current)
-    if running or not dict_name or ngx.worker.exiting() then
+    if running or not dict_name or sources_epoch == C.rmtls_engine_epoch(current.handle) or ngx.worker.exiting() then
+        return
+    end
+
+    list_sources(current)
+    if not sources[1] then
         return
     end
 
     running = true
-    list_sources(current)
     for _, source in ipairs(sources) do
         local version = get(source, "version")
         local body, path = shared_bytes(source)
@@ -434,7 +438,7 @@ function _M.start(current)
     end
 
     if not ok then
-        running = false
+        running, sources_epoch = false, nil
         shortage.report_timer("no timer to fetch CRLs: ", err)
     end
 end
