@@ -12,6 +12,30 @@ our $Policy = $TestFleet::Policy;
 our $Config = $TestFleet::Config;
 our $Client = $TestFleet::Client;
 
+# An unblock of an entry that somebody else has made
+our $Forge = <<'_EOC_';
+    location /forge {
+        content_by_lua_block {
+            local fleet_entry = require "resty.mtls.internal.fleet_entry"
+            local args = ngx.req.get_uri_args()
+            local entry = { added = ngx.time(), ends = tonumber(args.ends), nonce = args.nonce:rep(32), node = "other",
+                            selector = "sha256 " .. args.sha256, reason = "" }
+            fleet_entry.seal(entry, "k")
+            ngx.say(fleet_entry.secret_of(entry, "k"), " ", ngx.time(), " ", entry.value)
+        }
+    }
+    # A block whose change found no room in the dictionary
+    location /unshared {
+        content_by_lua_block {
+            local dict = getmetatable(ngx.shared.mtls).__index
+            local rpush = dict.rpush
+            dict.rpush = function() return nil, "no memory" end
+            ngx.say(require("resty.mtls").block(ngx.req.get_uri_args()))
+            dict.rpush = rpush
+        }
+    }
+_EOC_
+
 run_blocks();
 
 __DATA__
@@ -266,3 +290,59 @@ true
 --- no_error_log
 [crit]
 --- timeout: 60
+
+
+
+=== TEST 6: an unblock of a forged entry does not end or shorten a block of this node that is not in Redis
+--- http_config eval: TestFleet::http("")
+--- policy eval: $::Policy
+--- config eval: $::Config . $::Forge
+--- client eval
+$::Client . <<'_EOC_';
+start_redis
+wait_a connected=true
+add() { cli xadd resty-mtls:changes '*' "$@" >/dev/null; }
+forge() { a "forge?sha256=$(sha256 "$1")&nonce=$2&ends=$3"; }
+# client-b is blocked by the forged entries only: they are taken, and end as they should.
+a "unshared?sha256=$(sha256 client-a)"
+for name in client-a client-b; do
+    unblock=$(forge "$name" a 0)
+    soon=$(forge "$name" b $(($(date +%s) + 2)))
+    add block "${soon#* * }"
+    add block "${unblock#* * }"
+    within 1000 code_a "$name" 401
+    sleep 0.3
+    a fleet
+    add unblock "$unblock"
+    sleep 2.5
+    code_a "$name"
+    add unblock "$soon"
+    sleep 0.3
+    code_a "$name"
+    a fleet
+done
+unblock_a client-a
+code_a client-a
+_EOC_
+--- client_out
+true
+401 within 1000 ms
+connected=true blocks=1 synced=true error=nil
+401
+401
+connected=true blocks=1 synced=true error=nil
+401 within 1000 ms
+connected=true blocks=2 synced=true error=nil
+200
+200
+connected=true blocks=1 synced=true error=nil
+true
+200
+--- error_log eval
+[
+    qr/\[mtls\] fleet: a change is in force on this node only: no memory: sha256/,
+    qr/\[mtls\] fleet: unblocked by another node, and still in force here, where it was made or restored: sha256 \w+; unblock it here too/,
+]
+--- no_error_log
+[crit]
+--- timeout: 30

@@ -21,6 +21,7 @@ $ENV{STATE_DIR} = $state;
 our $Policy = $TestFleet::Policy;
 our $Client = $TestFleet::Client;
 our $State = TestFleet::http("", "state_dir = '$state/a'");
+our $Keyed = TestFleet::http("unblock_key = ('k'):rep(32)", "state_dir = '$state/a'");
 our $Config = $TestFleet::Config . <<'_EOC_';
     # Blocks that another node could have made: arguments of redis-cli, one line each
     location /entries {
@@ -136,3 +137,104 @@ true
 --- no_error_log
 [crit]
 --- timeout: 60
+
+
+
+=== TEST 3: a restored block of another node is not ended by an unblock there
+--- http_config eval: $::State
+--- policy eval: $::Policy
+--- config eval: $::Config
+--- client eval
+$::Client . <<'_EOC_';
+start_redis
+start_b "s#$STATE_DIR/a#$STATE_DIR/b#"
+wait_a connected=true
+wait_b connected=true
+block_a client-a
+within 1000 code_b client-a 401
+sleep 0.3
+stop_b
+start_b "s#$STATE_DIR/a#$STATE_DIR/b#"
+wait_b connected=true
+code_b client-a
+unblock_a client-a
+within 1000 cli hlen resty-mtls:blocks 0
+sleep 0.5
+code_b client-a
+# It is not shared again.
+cli del resty-mtls:instance
+sleep 1
+code_b client-a
+code_a client-a
+grep -o 'unblocked by another node, and still in force here, where it was made or restored: sha256' "$root_b/logs/error.log"
+unblock_b client-a
+code_b client-a
+_EOC_
+--- client_out
+true
+401 within 1000 ms
+401
+true
+0 within 1000 ms
+401
+1
+401
+200
+unblocked by another node, and still in force here, where it was made or restored: sha256
+true
+200
+--- no_error_log
+[crit]
+--- timeout: 30
+
+
+
+=== TEST 4: with unblock_key, an unblock on another node ends a restored block, and none of an earlier block does
+--- http_config eval: $::Keyed
+--- policy eval: $::Policy
+--- config eval: $::Config
+--- client eval
+$::Client . <<'_EOC_';
+start_redis
+start_b "s#$STATE_DIR/a#$STATE_DIR/b#"
+wait_a connected=true
+wait_b connected=true
+block_a client-a
+within 1000 code_b client-a 401
+sleep 0.3
+stop_b
+start_b "s#$STATE_DIR/a#$STATE_DIR/b#"
+wait_b connected=true
+code_b client-a
+unblock_a client-a
+within 1000 code_b client-a 200
+# Blocked once more, restored, and the earlier block and its unblock written to Redis again
+unblock=$(cli hvals resty-mtls:unblocks)
+sleep 2.1
+block_a client-a
+within 1000 code_b client-a 401
+sleep 0.3
+stop_b
+kill -STOP "$(cat "$PID_FILE")" $(pgrep -P "$(cat "$PID_FILE")")
+cli del resty-mtls:blocks resty-mtls:unblocks >/dev/null
+start_b "s#$STATE_DIR/a#$STATE_DIR/b#"
+wait_b connected=true
+cli xadd resty-mtls:changes '*' block "${unblock#* * }" >/dev/null
+sleep 0.3
+cli xadd resty-mtls:changes '*' unblock "$unblock" >/dev/null
+sleep 0.5
+code_b client-a
+kill -CONT "$(cat "$PID_FILE")" $(pgrep -P "$(cat "$PID_FILE")")
+_EOC_
+--- client_out
+true
+401 within 1000 ms
+401
+true
+200 within 1000 ms
+true
+401 within 1000 ms
+401
+--- no_error_log
+[crit]
+--- timeout: 30

@@ -10,7 +10,9 @@ local monotonic_clock = require "resty.mtls.internal.monotonic_clock"
 
 
 local concat = table.concat
+local huge = math.huge
 local ipairs = ipairs
+local max = math.max
 local monotonic = monotonic_clock.now
 local next = next
 local ngx = ngx
@@ -37,6 +39,9 @@ local LOG_INTERVAL = 60
 local UNBLOCK_TTL = 30 * 86400
 
 local ENTRY, IDS, LIFTED, IGNORED = "fleet:entry:", "fleet:ids:", "fleet:lifted:", "fleet:ignored:"
+-- The time from which a block of this node is in force because of entries of other nodes only. A block without it was
+-- made here or restored: no unblock of an entry that has the key of another node ends it.
+local OTHERS = "fleet:others:"
 local OUTBOX = "fleet:outbox"
 
 
@@ -47,7 +52,8 @@ local _M = {
 local dict, key, prefix, node_name
 -- entries: { [digest] = entry }, forms: { [normal form of a selector] = { [digest] = true } }, dirty: { [form] = true,
 -- or "lifted" }, unblocks: those to write, { [digest] = text }, lifted: selectors and times of blocks that were
--- unblocked, offset: of the clock of Redis, in seconds.
+-- unblocked, verified: when the last block was made that was unblocked with the key of this node, { [form] = seconds },
+-- offset: of the clock of Redis, in seconds.
 local known
 local logged = {}
 
@@ -87,6 +93,8 @@ local function store(name, value, ttl)
         metrics.count("shortages_total", "dictionary")
         log_once(WARN, "dictionary", "lua_shared_dict takes no more entries (", err, "): make it larger")
     end
+
+    return ok
 end
 _M.store = store
 
@@ -98,10 +106,10 @@ local function store_ids(form)
     end
 
     if ids[1] then
-        store(IDS .. form, concat(ids, " "))
-    else
-        dict:delete(IDS .. form)
+        return store(IDS .. form, concat(ids, " "))
     end
+
+    dict:delete(IDS .. form)
 end
 
 
@@ -110,9 +118,15 @@ local function insert(id, entry, stored)
     known.count = known.count + 1
     known.forms[entry.form] = known.forms[entry.form] or {}
     known.forms[entry.form][id] = true
-    if not stored then
-        store(ENTRY .. id, entry.value)
-        store_ids(entry.form)
+    if stored then
+        return
+    end
+
+    local has_room = store(ENTRY .. id, entry.value)
+    if not store_ids(entry.form) or not has_room then
+        -- The next worker may not find this entry: an unblock of another one must not end the block there.
+        known.unstored[entry.form] = true
+        dict:delete(OTHERS .. entry.form)
     end
 end
 
@@ -210,6 +224,9 @@ function _M.learn_unblock(text, field)
     if known.entries[id] then
         forget(id)
         known.dirty[entry.form] = "lifted"
+        if fleet_entry.secret_of(entry, key) then
+            known.verified[entry.form] = max(known.verified[entry.form] or 0, entry.added)
+        end
     end
 end
 
@@ -260,6 +277,11 @@ end
 -- Called in the worker that has changed a block. The worker that follows Redis takes it from the dictionary.
 function _M.on_change(record, added)
     local selector = fleet_entry.selector_of(record):gsub("%c", " ")
+    local form = fleet_entry.form_of(selector)
+    if form then
+        dict:delete(OTHERS .. form)
+    end
+
     local reason = (record.reason or ""):gsub("%c", " ")
     local item = concat({ added and "+" or "-", record.added or 0, record.until_ or 0, selector, reason }, "\t")
     local ok, err = dict:rpush(OUTBOX, item)
@@ -332,36 +354,85 @@ local function last_to_end(form)
 end
 
 
+-- When that of a block ends which this node made or restored; math.huge without an end. An unblock with the key of this
+-- node ends it if it is of this block and not of an earlier one: added can differ by the second to which the offset of
+-- the clock is known.
+local function local_end(form, record, verified)
+    if verified and verified + 1 >= record.added + known.offset then
+        return 0
+    end
+
+    return dict:get(OTHERS .. form) or huge
+end
+
+
+-- Puts the last entry of a selector in force. true, or nil and an error; nil if nothing is to be done.
+local function apply_entry(form, record, entry, is_lifted, kept_until)
+    local ends = entry.ends ~= 0 and entry.ends - known.offset or huge
+    local present = record and (record.until_ or huge) or 0
+    if is_lifted then
+        ends = max(ends, kept_until)
+    end
+
+    if ends <= present and (not is_lifted or ends == present or kept_until == huge) then
+        return nil
+    end
+
+    -- Before the block: until then, it is one that only this node ends.
+    if not known.unstored[form] and (not record or not dict:get(OTHERS .. form) and present < ends) then
+        store(OTHERS .. form, present, entry.ends ~= 0 and max(ends - ngx_time(), 0) + 60 or 0)
+    end
+
+    local block = fleet_entry.record_of(entry.selector)
+    block.reason = entry.reason ~= "" and entry.reason or nil
+    block.added, block.until_ = entry.added - known.offset, ends ~= huge and ends or nil
+
+    return blocks.apply_remote(block, true)
+end
+
+
+-- Ends a block of which no entry is left. true, or nil and an error; nil if nothing is to be done.
+local function apply_lifted(form, record, kept_until)
+    if kept_until > ngx_time() then
+        log_once(WARN, "kept", "unblocked by another node, and still in force here, where it was made or restored: ",
+                 fleet_entry.selector_of(record), "; unblock it here too")
+
+        return nil
+    end
+
+    dict:delete(OTHERS .. form)
+
+    return blocks.apply_remote(record, false)
+end
+
+
 -- Puts what has changed in force on this node; calls pause(), which yields, now and then. A block of this node is never
--- shortened by another node's, but by an unblock that was verified.
+-- shortened by another node's, but by an unblock that was verified with the key of this node.
 function _M.apply(pause)
     if not next(known.dirty) then
         return
     end
 
-    local dirty = known.dirty
-    known.dirty = {}
+    local dirty, verified = known.dirty, known.verified
+    known.dirty, known.verified = {}, {}
     local current = blocks_by_form()
     local count = 0
     for form, how in pairs(dirty) do
         local record, entry = current[form], last_to_end(form)
-        local ok, err = true, nil
+        local is_lifted = how == "lifted"
+        local kept_until = record and local_end(form, record, verified[form]) or 0
+        local ok, err
         if entry then
-            local ends = entry.ends ~= 0 and entry.ends - known.offset or nil
-            if how == "lifted" or not record or record.until_ and (not ends or record.until_ < ends) then
-                local block = fleet_entry.record_of(entry.selector)
-                block.reason = entry.reason ~= "" and entry.reason or nil
-                block.added, block.until_ = entry.added - known.offset, ends
-                ok, err = blocks.apply_remote(block, true)
-                count = count + 1
-            end
+            ok, err = apply_entry(form, record, entry, is_lifted, kept_until)
+        elseif is_lifted and record then
+            ok, err = apply_lifted(form, record, kept_until)
+        end
 
-        elseif how == "lifted" and record then
-            ok, err = blocks.apply_remote(record, false)
+        if ok or err then
             count = count + 1
         end
 
-        if not ok then
+        if err then
             count_error("limit")
             log_once(ERR, "apply", "a block of another node is not in force here: ",
                      entry and entry.selector or form, ": ", err)
@@ -405,8 +476,8 @@ end
 
 -- What the next worker starts with: the entries of the blocks in force, which are in the dictionary.
 function _M.load()
-    known = { entries = {}, forms = {}, count = 0, dirty = {}, unblocks = {}, lifted = {}, ended = {},
-              old_unblocks = {}, offset = 0, created = 0, scan = 0, synced_at = 0 }
+    known = { entries = {}, forms = {}, count = 0, dirty = {}, unblocks = {}, lifted = {}, verified = {},
+              unstored = {}, ended = {}, old_unblocks = {}, offset = 0, created = 0, scan = 0, synced_at = 0 }
     for form in pairs(blocks_by_form()) do
         for id in (dict:get(IDS .. form) or ""):gmatch("%x+") do
             local value = dict:get(ENTRY .. id)
