@@ -109,6 +109,13 @@ blocks -d '{"serial": "01", "issuer_dn": "CN=a"}'
 blocks -H 'Content-Type: text/plain' -d '{"serial": "01", "issuer_dn": "CN=a"}'
 json -d '{"serial": "01", "issuer_dn": "CN=a"}' -H 'Origin: http://127.0.0.1'
 blocks -H 'Sec-Fetch-Site: same-origin'
+# A name that somebody lets resolve to this machine
+for host in rebind.example:$STATUS_PORT 127.0.0.1.example localhost.example 127.0.0.1:x '[::1].example' \
+    127.0.0.1 '[::1]:8080' LocalHost:8080; do
+    json -d '{}' -H "Host: $host"
+done
+# Without a Host
+json -0 -d '{}' -H Host:
 blocks -X PUT
 blocks -X PUT -D - -o /dev/null | tr -d '\r' | grep -i '^allow'
 head -c 9000 /dev/zero | tr '\0' ' ' > long
@@ -162,6 +169,24 @@ _EOC_
 {"message":"a request of a browser"}
 403
 {"message":"a request of a browser"}
+403
+{"message":"Host: expected an IP address or localhost"}
+403
+{"message":"Host: expected an IP address or localhost"}
+403
+{"message":"Host: expected an IP address or localhost"}
+403
+{"message":"Host: expected an IP address or localhost"}
+403
+{"message":"Host: expected an IP address or localhost"}
+400
+{"message":"expected sha256, spki_sha256, or serial and issuer_dn"}
+400
+{"message":"expected sha256, spki_sha256, or serial and issuer_dn"}
+400
+{"message":"expected sha256, spki_sha256, or serial and issuer_dn"}
+400
+{"message":"expected sha256, spki_sha256, or serial and issuer_dn"}
 405
 {"message":"PUT, expected one of GET, HEAD, POST, DELETE"}
 Allow: GET, HEAD, POST, DELETE

@@ -2,7 +2,8 @@
 -- out. The locations let in this machine only.
 --
 -- A web page in a browser of this machine could send requests too. Browsers mark them with Origin or Sec-Fetch-Site,
--- and ask before they send a body of type application/json to another site.
+-- and ask before they send a body of type application/json to another site. A site whose name resolves to this machine
+-- (DNS rebinding) is not another one to them, so the Host must not be such a name.
 
 local blocks = require "resty.mtls.internal.blocks"
 
@@ -53,8 +54,15 @@ local function is_admitted(methods)
     local method = ngx.req.get_method()
     for _, known in ipairs(methods) do
         if method == known then
+            local host = (ngx.var.http_host or "localhost"):lower():gsub(":%d*$", "")
             if ngx.var.http_origin or ngx.var.http_sec_fetch_site then
                 refuse(403, "a request of a browser")
+
+                return false
+            end
+
+            if host ~= "localhost" and not host:find("^%d+%.%d+%.%d+%.%d+$") and not host:find("^%[[%x:.]+%]$") then
+                refuse(403, "Host: expected an IP address or localhost")
 
                 return false
             end
