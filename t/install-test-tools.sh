@@ -79,7 +79,7 @@ if [ -n "$go" ] && [ -z "$(find target/readers/xfcc/model -newer t/headers/reade
     ) || missing "the model of xfccparser" "parts of t/headers/040-dialect-readers.t will be skipped"
 fi
 
-if [ -n "$go" ] && ! [ target/readers/pooled/pooled -nt t/clients/pooled/pooled.go ]; then
+if [ -n "$go" ] && [ -z "$(find target/readers/pooled/pooled -newer t/clients/pooled/pooled.go 2>/dev/null)" ]; then
     mkdir -p target/readers/pooled
     GOPATH=$PWD/target/readers/gopath GOCACHE=$PWD/target/readers/gocache GOTOOLCHAIN=local GO111MODULE=off \
         t/step -l "$log" "go builds a pooled client" "$go" build -o target/readers/pooled/pooled t/clients/pooled/pooled.go ||

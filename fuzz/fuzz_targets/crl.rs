@@ -47,8 +47,7 @@ fn is_signed(pki: &Pki, bytes: &[u8]) -> bool {
 }
 
 fn check(pki: &Pki, path: &CertificationPath, bytes: &[u8], signed: bool) {
-    let single =
-        Crl::load(bytes, &pki.ca, LARGEST).map(|crl| crl.status(&pki.leaf, &pki.ca, NOW));
+    let single = Crl::load(bytes, &pki.ca, LARGEST).map(|crl| crl.status(&pki.leaf, &pki.ca, NOW));
     let mut set = CrlSet::default();
     if set.add("", bytes).is_err() {
         assert!(single.is_err());

@@ -231,7 +231,7 @@ fn openid_connect_urls_of_keys() {
     ] {
         assert_eq!(token_auth(extra).issuer_key, base.issuer_key, "{extra}");
     }
-    let many = vec!["'https://k.example'"; 11].join(", ");
+    let many = ["'https://k.example'"; 11].join(", ");
     for (extra, why) in [
         (
             ", jwks_endpoint: keys".to_owned(),
