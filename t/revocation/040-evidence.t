@@ -199,8 +199,8 @@ crl-scope-revoked: 200 401 401
 crl-empty-scope: 200 200 401
 crl-empty-scope-revoked: 200 401 401
 crl-critical-revoked: 200 401 401
+unusable response: CRL of 'CN=Test CA-A,O=Example Lab,C=CZ': covers only certificates of CAs
 unusable response: CRL of 'CN=Test CA-A,O=Example Lab,C=CZ': has an empty issuingDistributionPoint, which RFC 5280 section 5.2.5 does not allow
-unusable response: CRL of 'CN=Test CA-A,O=Example Lab,C=CZ': has an issuingDistributionPoint: it is partial or indirect
 --- error_log
 FAILED:certificate revoked at depth 0, subject: "CN=old-revoked"
 FAILED:certificate revoked at depth 0, subject: "CN=crl-old-revoked"
