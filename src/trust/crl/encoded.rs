@@ -70,6 +70,9 @@ pub(super) struct EncodedCrl<'a> {
     pub(super) entries: &'a [u8],
     /// The octets of the signature.
     pub(super) signature: &'a [u8],
+    /// Whether the last octet of the signature counts only in part. OpenSSL accepts no such
+    /// signature, but reads the CRL.
+    pub(super) has_unused_bits: bool,
     /// The CertificateList without its entries. The signature does not match it.
     pub(super) without_entries: Vec<u8>,
 }
@@ -94,7 +97,7 @@ impl EncodedCrl<'_> {
         let algorithm = tagged(signed.rest, SEQUENCE)?;
         let signature = tagged(algorithm.rest, BIT_STRING)?;
         let (unused_bits, octets) = signature.content.split_first()?;
-        if *unused_bits != 0 || !signature.rest.is_empty() {
+        if !signature.rest.is_empty() {
             return None;
         }
         let mut rest = signed.content;
@@ -125,6 +128,7 @@ impl EncodedCrl<'_> {
             signed: signed.whole,
             entries,
             signature: octets,
+            has_unused_bits: *unused_bits != 0,
             without_entries: der::element(SEQUENCE, &[&head, signed.rest]),
         })
     }

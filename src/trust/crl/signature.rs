@@ -37,7 +37,7 @@ impl Signature {
     }
 
     fn prehashed(encoded: &EncodedCrl<'_>, skeleton: &X509CrlRef) -> Option<Signature> {
-        if encoded.signed.len() <= KEPT {
+        if encoded.signed.len() <= KEPT || encoded.has_unused_bits {
             return None;
         }
         // RSASSA-PSS and EdDSA have no digest here.

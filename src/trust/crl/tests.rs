@@ -349,6 +349,26 @@ fn load_large_crl_checks_the_signature_by_its_digest() {
     }
 }
 
+#[test]
+fn add_reads_a_signature_with_unused_bits_which_is_bad() {
+    let ca = ca();
+    for entries in [1, 2000_u32] {
+        let made = (0..entries).fold(TestCrl::by(&ca), |made, number| {
+            made.revoke(&(0x4000_0000 + number).to_be_bytes(), b"")
+        });
+        let mut der = made.der();
+        let signature = super::encoded::EncodedCrl::read(&der).unwrap().signature;
+        let unused_bits = der.len() - signature.len() - 1;
+        load(&der, &ca).unwrap();
+        der[unused_bits] = 1;
+        let bad = "CRL of 'CN=CA,O=Example': bad signature";
+        assert_no_crl(&der, &ca, bad);
+        assert_eq!(CrlSet::default().add("", &der), Ok(1));
+        der[unused_bits] = 8;
+        assert!(CrlSet::default().add("", &der).is_err());
+    }
+}
+
 /// A CA named CN=CA,O=Example with an EC key if `key` is RSA, and else with an RSA key.
 fn ca_of_another_kind(key: &PKey<Private>) -> Issued {
     let other = match key.id() {
