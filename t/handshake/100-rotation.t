@@ -158,9 +158,9 @@ import http2
 port, sni, crt, key, http_port = sys.argv[2:]
 def get(path):
     return urllib.request.urlopen("http://127.0.0.1:%s%s" % (http_port, path), timeout=20).read().decode()
-get("/trace")
 connections = [http2.Connection(http2.tls_context(crt, key), port, sni) for _ in range(20)]
 print("before:", *{c.response(c.request(sni, "/t")).status for c in connections})
+get("/trace")
 get("/remove")
 print("refused:", *{c.response(c.request(sni, "/t")).status for c in connections})
 print("ended:", sum(c.last_stream is not None for c in connections))

@@ -98,7 +98,7 @@ start_redis() {
 
 stop_redis() {
     [ -z "$redis" ] || kill -9 "$redis" 2>/dev/null
-    [ -z "$redis" ] || wait_until sh -c "! kill -0 $redis 2>/dev/null"
+    [ -z "$redis" ] || wait_until has_ended "$redis"
     redis=
 }
 
@@ -118,7 +118,7 @@ stop_b() {
     local pid
     pid=$(cat "$root_b/logs/nginx.pid" 2>/dev/null) || return
     kill "$pid"
-    wait_until sh -c "! kill -0 $pid 2>/dev/null"
+    wait_until has_ended "$pid"
 }
 
 finish() {

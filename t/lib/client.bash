@@ -109,6 +109,9 @@ $(get a.test/status)"
     echo "not all of $1 workers answer"
 }
 
+# has_ended PID: also as a zombie, which nothing reaps in a userland without init
+has_ended() { ! kill -0 "$1" 2> /dev/null || grep -qs "^State:.Z" "/proc/$1/status"; }
+
 # wait_until COMMAND...: waits until the command succeeds, 20 seconds at most
 wait_until() {
     for _ in $(seq 500); do "$@" && return; sleep 0.04; done

@@ -96,7 +96,7 @@ take
 for _ in 1 2 3; do
     holder=$(curl -s "http://127.0.0.1:$HTTP_PORT/pid")
     kill -9 "$holder"
-    wait_until sh -c "! kill -0 $holder 2>/dev/null"
+    wait_until has_ended "$holder"
     take
     take
 done

@@ -204,7 +204,7 @@ routes=1 epoch \+ 1 last_error=nil
         }
     }
 --- response_body
-mtls.reload: policy must be a path or a table, got number
+mtls.reload: policy must be a path, a list of paths or a table, got number
 mtls.reload: the policy table cannot be encoded: Cannot serialise function: type not supported
 
 

@@ -416,7 +416,7 @@ sleep 1.1
 for _ in 1 2 3; do
     old=$(pgrep -P "$master")
     kill -HUP "$master"
-    for _ in $(seq 100); do kill -0 "$old" 2> /dev/null || break; sleep 0.05; done
+    for _ in $(seq 100); do has_ended "$old" && break; sleep 0.05; done
     request ignore turn-large-revoked; echo
 done
 fault
