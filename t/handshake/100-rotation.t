@@ -48,6 +48,9 @@ _EOC_
 
 our $NoH2 = system("python3 -c 'import h2' 2>/dev/null") != 0;
 
+# With the LuaJIT of nginx 1.26 in Debian 13, a worker ends by a signal at the first trace after jit.attach().
+our $NoTraces = $NoH2 || `'$ENV{TEST_NGINX_BINARY}' -v 2>&1` !~ m{nginx/1\.22\.};
+
 my $download = md5_hex(CORE::join "", map { $_ x ($_ % 3 == 0 ? 17000 : 10) } 1..100);
 my $upload = md5_hex(("x" x 10000) . ("y" x 10000));
 
@@ -119,7 +122,7 @@ python3 "$TEST_NGINX_ROOT/t/clients/http2.py" "$PORT" a.test "$PKI/client-a.crt"
 === TEST 5: connections are ended by code that is not compiled, since nginx may run other Lua code meanwhile
 --- policy eval: $::Policy
 --- user_files eval: ">>> removed.yaml\n$::Removed"
---- skip_eval: 4: $::NoH2
+--- skip_eval: 4: $::NoTraces
 --- tls_options: http2
 --- config eval
 my $trace = q{
