@@ -1,4 +1,4 @@
-//! What vouches for a trusted certificate: its trust anchor, and its trust domain.
+//! What verified a trusted certificate: its trust anchor, and its trust domain.
 
 use super::Engine;
 use crate::certificate::Certificate;
