@@ -74,6 +74,13 @@ pub struct Proof {
 /// [`TokenError::DpopNonce`] when it needs a new nonce, else [`TokenError::DpopProof`].
 pub fn check_proof(text: &str, request: &ProofRequest<'_>, now: i64) -> Result<Proof, TokenError> {
     let parsed = parse(text)?;
+    // The comparison is first, because it is cheap: a client without the key must not cause the
+    // verification of a signature.
+    if !memcmp::eq(&parsed.thumbprint.0, &request.key.0) {
+        return Err(refused(
+            "its key is not the one that the token is bound to".to_owned(),
+        ));
+    }
     let claims = parsed.verified_claims()?;
     let text_of = |name: &str| match claims.get(name) {
         Some(Value::String(text)) if !text.is_empty() => Ok(text.as_str()),
@@ -97,11 +104,6 @@ pub fn check_proof(text: &str, request: &ProofRequest<'_>, now: i64) -> Result<P
     let ath = encode_base64url(&sha256(request.token.as_bytes()));
     if text_of("ath")? != ath {
         return Err(refused("'ath' is that of another token".to_owned()));
-    }
-    if !memcmp::eq(&parsed.thumbprint.0, &request.key.0) {
-        return Err(refused(
-            "its key is not the one that the token is bound to".to_owned(),
-        ));
     }
     let iat = claims
         .get("iat")

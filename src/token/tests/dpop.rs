@@ -242,6 +242,20 @@ fn proofs_that_do_not_fit_are_refused() {
             .to_string(),
         "DPoP proof refused: its key is not the one that the token is bound to"
     );
+    // The key is compared before the signature is verified.
+    let unsigned = format!("{}.AAAA", text.rsplit_once('.').unwrap().0);
+    for (key, why) in [
+        (
+            &foreign,
+            "its key is not the one that the token is bound to",
+        ),
+        (&key, "its signature is wrong"),
+    ] {
+        assert_eq!(
+            check_proof(&unsigned, &request(key), NOW).unwrap_err(),
+            TokenError::DpopProof(why.to_owned())
+        );
+    }
     for text in ["", "a.b", "a.b.c.d", "=.=.=", "e30.e30.", &"a".repeat(9000)] {
         assert!(
             check_proof(text, &request(&key), NOW).is_err(),
