@@ -208,6 +208,26 @@ impl Condition {
         }
     }
 
+    /// Whether the condition holds for some holders of certificates of a CA only. `not` and purposes
+    /// of the key, which public CAs certify for everybody, do not limit them.
+    pub fn limits_holders(&self) -> bool {
+        self.limits(false)
+    }
+
+    fn limits(&self, negated: bool) -> bool {
+        match (self, negated) {
+            (Condition::Not(condition), _) => condition.limits(!negated),
+            (Condition::All(all), false) | (Condition::Any(all), true) => {
+                all.iter().any(|one| one.limits(negated))
+            }
+            (Condition::Any(all), false) | (Condition::All(all), true) => {
+                all.iter().all(|one| one.limits(negated))
+            }
+            (Condition::ExtendedKeyUsage(_), _) => false,
+            (_, negated) => !negated,
+        }
+    }
+
     /// Whether the condition holds only for certificates or keys whose digests it has, or for
     /// certificates of a CA that it names.
     pub fn is_tied(&self) -> bool {

@@ -1,6 +1,8 @@
 //! Refuses routes that would let in every holder of a certificate of a public CA.
 
+use super::consumers::ConsumerIndex;
 use super::scopes::{Scopes, Slots};
+use crate::identity::Acl;
 use crate::policy::document::{Document, MtlsAuth, PluginConfig, PluginKind};
 use crate::policy::report::{Path, Report};
 use crate::trust::ClientAuthEku;
@@ -8,7 +10,12 @@ use crate::trust::ClientAuthEku;
 /// Reports plugins with another `client_auth_eku` than `required` on a route where nothing but the
 /// chain is required of a certificate. A certificate with serverAuth only shows that its holder has
 /// a DNS name. Each plugin is reported once.
-pub(super) fn refuse_unlimited_eku(document: &Document<'_>, scopes: &Scopes, report: &mut Report) {
+pub(super) fn refuse_unlimited_eku(
+    document: &Document<'_>,
+    scopes: &Scopes,
+    consumers: &ConsumerIndex<'_>,
+    report: &mut Report,
+) {
     let mut reported = vec![false; document.plugins.len()];
     let routes = document.routes.iter().enumerate().map(|(position, route)| {
         (
@@ -43,7 +50,10 @@ pub(super) fn refuse_unlimited_eku(document: &Document<'_>, scopes: &Scopes, rep
                 ClientAuthEku::AllowServerAuth => "allow_server_auth",
                 ClientAuthEku::Any => "any",
             };
-            if *reported || limits_clients(config) || allows_some(document, &slots) {
+            if *reported
+                || limits_clients(config)
+                || allows_some(document, &slots, config, consumers)
+            {
                 continue;
             }
             *reported = true;
@@ -70,14 +80,50 @@ fn limits_clients(config: &MtlsAuth<'_>) -> bool {
     maps || config.cas.is_empty() && config.trust_domains.is_empty()
 }
 
-/// Whether another plugin accepts some certificates only. One that denies some accepts the others.
-fn allows_some(document: &Document<'_>, slots: &Slots) -> bool {
+/// Whether another plugin accepts some certificates only. One that denies some accepts the others,
+/// and so does an `acl` with a group of the consumer of all others.
+fn allows_some(
+    document: &Document<'_>,
+    slots: &Slots,
+    config: &MtlsAuth<'_>,
+    consumers: &ConsumerIndex<'_>,
+) -> bool {
     let plugins = slots.iter().flatten();
     let mut plugins = plugins.filter_map(|plugin| document.plugins.get(*plugin));
     plugins.any(|plugin| match &plugin.config {
-        PluginConfig::Acl(acl) => !acl.allow.is_empty(),
-        PluginConfig::ClientCertAcl(rules) => !rules.allow.is_empty(),
+        PluginConfig::Acl(acl) => {
+            !acl.allow.is_empty() && !allows_default_consumer(acl, config, consumers)
+        }
+        PluginConfig::ClientCertAcl(rules) => {
+            let mut allow = rules.allow.iter();
+            !rules.allow.is_empty() && allow.all(|rule| rule.condition.limits_holders())
+        }
         PluginConfig::ClientCertLists(lists) => !lists.allow.is_empty(),
         _ => false,
     })
+}
+
+/// Whether an `acl` allows the consumer of certificates that map to no other one.
+fn allows_default_consumer(
+    acl: &Acl,
+    config: &MtlsAuth<'_>,
+    consumers: &ConsumerIndex<'_>,
+) -> bool {
+    if config.skip_consumer_lookup {
+        return false;
+    }
+    let Some((name, ..)) = config.default_consumer else {
+        return false;
+    };
+    let found = consumers.consumers.by_id_or_username(name);
+    // An unknown consumer is reported elsewhere.
+    let Some(consumer) = found.and_then(|index| consumers.consumers.get(index)) else {
+        return false;
+    };
+    let counted = match acl.include_consumer_groups {
+        true => &consumer.consumer_groups[..],
+        false => &[],
+    };
+    let mut groups = consumer.groups.iter().chain(counted);
+    groups.any(|group| acl.allow.contains(group))
 }

@@ -128,7 +128,7 @@ pub(super) fn compile(
     };
     let plugins = Plugins::new(document, &mut auths, report);
     refuse_conflicts(document, &scopes, report);
-    refuse_unlimited_eku(document, &scopes, report);
+    refuse_unlimited_eku(document, &scopes, &consumers, report);
     let mut headers = UpstreamHeadersBuilder {
         document,
         plugins: &plugins,

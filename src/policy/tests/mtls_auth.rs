@@ -436,6 +436,55 @@ fn client_auth_eku_without_a_limit_of_clients_is_refused() {
         let found = found("any", skip, &rest);
         assert_eq!(found.is_empty(), limited, "{rest}: {found:?}");
     }
+    // Rules under which everybody but some is allowed are none.
+    let everybody = "{not: {subject.CN: mallory}}";
+    for (rule, limited) in [
+        ("{not: {not: {subject.CN: ann}}}", true),
+        (
+            "{not: {any: [{not: {san.dns: a.example}}, {subject.CN: b}]}}",
+            true,
+        ),
+        ("{all: [{eku: serverAuth}, {san.dns: a.example}]}", true),
+        (everybody, false),
+        ("{eku: serverAuth}", false),
+        (
+            "{any: [{subject.CN: ann}, {not: {subject.CN: mallory}}]}",
+            false,
+        ),
+        (
+            "{not: {all: [{subject.CN: ann}, {not: {subject.CN: bob}}]}}",
+            false,
+        ),
+    ] {
+        for more in ["", ", {subject.CN: ann}"] {
+            let rest = format!("- name: client-cert-acl\n  config: {{allow: [{rule}{more}]}}\n");
+            let found = found("any", skip, &rest);
+            assert_eq!(found.is_empty(), limited, "{rest}: {found:?}");
+        }
+    }
+    // An acl that allows the consumer of all other certificates is none.
+    let default = "    default_consumer: other\n";
+    let acl = |fields: &str| format!("- {{name: acl, config: {{allow: [staff]{fields}}}}}\n");
+    let consumers = |other: &str| {
+        format!(
+            "consumers: [{{username: ann, acls: [{{group: staff}}]}}, {{username: other{other}}}]\n"
+        )
+    };
+    let in_consumer_group = ", groups: [{name: staff}]";
+    for (fields, other, limited) in [
+        ("", "", true),
+        ("", ", acls: [{group: guests}]", true),
+        ("", ", acls: [{group: staff}]", false),
+        ("", in_consumer_group, true),
+        (", include_consumer_groups: true", in_consumer_group, false),
+    ] {
+        let found = found("any", default, &(acl(fields) + &consumers(other)));
+        let found: Vec<_> = found
+            .iter()
+            .filter(|error| error.contains("lets in"))
+            .collect();
+        assert_eq!(found.is_empty(), limited, "{fields} {other}: {found:?}");
+    }
     // A limit on one route does not limit another.
     let routes = "routes:\n- name: a\n  plugins:\n  - name: client-cert-acl\n    \
                   config: {allow: [{subject.CN: ann}]}\n- name: b\n";
