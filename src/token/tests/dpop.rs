@@ -185,7 +185,7 @@ fn proofs_that_do_not_fit_are_refused() {
         (
             json!({"jwk": other.jwk}),
             none.clone(),
-            "its signature is wrong",
+            "its key is not the one that the token is bound to",
         ),
         (
             json!({"crit": ["exp"]}),
