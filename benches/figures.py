@@ -1,0 +1,63 @@
+"""Measures variants in turns, and prints both sides of each ratio with its budget."""
+import random
+import statistics
+
+ROUNDS = 3
+
+
+def title(text):
+    print("\n" + text, flush=True)
+
+
+def row(what, *cells):
+    print(("  %-44s" % what + "".join("%14s" % cell for cell in cells)).rstrip(), flush=True)
+
+
+def verdict(value, limit, text):
+    return "%s %s" % (text, "PASS" if value <= limit else "OVER")
+
+
+def rounds(makers, kinds, slices):
+    """{kind: {label: [[a figure a slice] a round]}}.
+
+    Each round starts every variant anew, because the memory layout and the traces that LuaJIT records change the result
+    by up to a microsecond. `kinds` are (kind, prepare, measure), of a gateway.
+    """
+    result = {kind: {label: [] for label in makers} for kind, _, _ in kinds}
+    for _ in range(ROUNDS):
+        gateways = {label: make() for label, make in makers.items()}
+        for kind, prepare, measure in kinds:
+            for label, gateway in gateways.items():
+                prepare(gateway)
+                result[kind][label].append([])
+            order = list(gateways)
+            for turn in range(slices):
+                # The order changes, so that no variant always runs after the same other one.
+                random.Random(turn).shuffle(order)
+                for label in order:
+                    result[kind][label][-1].append(measure(gateways[label]))
+        for gateway in gateways.values():
+            gateway.stop()
+    return result
+
+
+def median_of(function, *series):
+    """Median over the rounds of the median over the slices; only slices of the same moment are combined."""
+    return statistics.median(statistics.median(map(function, *rounds)) for rounds in zip(*series))
+
+
+def round_medians(a):
+    """The median of each round."""
+    return [statistics.median(slices) for slices in a]
+
+
+def median(a):
+    return median_of(lambda x: x, a)
+
+
+def difference(a, b):
+    return median_of(lambda x, y: x - y, a, b)
+
+
+def ratio(a, b):
+    return median_of(lambda x, y: x / y, a, b)
