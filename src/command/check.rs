@@ -1,48 +1,57 @@
 //! `resty-mtls check`: reads a policy as nginx does at start, and prints a summary or all errors.
 
-use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-use super::{escaped, is_option, misuse, INVALID_POLICY, OK};
+use serde_json::{json, Value};
+
+use super::arguments::Arguments;
+use super::output::write_json;
+use super::{Command, Streams, BAD_INPUT, JSON, OK};
 use crate::policy::{join_list, Diagnostic, Policy, MAX_BYTES};
+use crate::text::hex;
 
 /// The label of standard input in diagnostics.
 const STDIN: &str = "standard input";
 
-pub(super) fn run(
-    args: &[OsString],
-    input: &mut impl Read,
-    out: &mut impl Write,
-    err: &mut impl Write,
-) -> io::Result<u8> {
-    match args {
-        [] => misuse(err, "check: no file, expected one, or - for standard input"),
-        [file] if file == "-" => print(read_input(input), out, err),
-        [file] if !is_option(file) => print(Policy::from_file(Path::new(file)), out, err),
-        files if !files.iter().any(|file| is_option(file)) => {
-            let list = join_list(files.iter().map(Path::new));
-            print(Policy::from_file(&list), out, err)
+pub(super) const COMMAND: Command = Command {
+    name: "check",
+    operands: "FILE...",
+    summary: "check a policy as nginx would read it at start",
+    help: "\
+Reads the policy in FILE (YAML or JSON; a directory; several files) as nginx
+would at its start, with the certificates and lists that it names. - is standard
+input. Prints a summary with all warnings, or all errors, one a line: file,
+line, column, place in the document, what is wrong, what is expected.",
+    options: &[JSON],
+    statuses: &[
+        (OK, "the policy can be used"),
+        (BAD_INPUT, "it cannot be used"),
+    ],
+    run,
+};
+
+fn run(arguments: &Arguments, streams: &mut Streams) -> io::Result<u8> {
+    let policy = match arguments.operands.as_slice() {
+        [] => {
+            let message = "no file, expected one, or - for standard input";
+            return streams.misuse(COMMAND.name, message);
         }
-        args => {
-            let option = args.iter().find(|arg| *arg != "-" && is_option(arg));
-            let message = match option {
-                Some(option) => {
-                    let option = escaped(option);
-                    format!(
-                        "check: unknown option '{option}', expected a file (./{option} for one of \
-                         that name)"
-                    )
-                }
-                None => "check: '-' beside files, expected it alone".to_owned(),
-            };
-            misuse(err, &message)
+        [file] if *file == "-" => read_input(streams.input),
+        files if files.iter().any(|file| *file == "-") => {
+            return streams.misuse(COMMAND.name, "'-' beside files, expected it alone");
         }
+        [file] => Policy::from_file(Path::new(file)),
+        files => Policy::from_file(&join_list(files.iter().map(Path::new))),
+    };
+    if arguments.has(JSON.name) {
+        return print_json(&policy, streams.out);
     }
+    print(policy, streams.out, streams.err)
 }
 
 /// Reads the policy from standard input. Paths in it must be absolute, since it has no directory.
-fn read_input(input: &mut impl Read) -> Result<Policy, Vec<Diagnostic>> {
+fn read_input(input: &mut dyn Read) -> Result<Policy, Vec<Diagnostic>> {
     let mut text = Vec::new();
     // A text of `MAX_BYTES` is valid, so one byte more is read to recognise a longer one.
     match input.take(MAX_BYTES as u64 + 1).read_to_end(&mut text) {
@@ -53,8 +62,8 @@ fn read_input(input: &mut impl Read) -> Result<Policy, Vec<Diagnostic>> {
 
 fn print(
     policy: Result<Policy, Vec<Diagnostic>>,
-    out: &mut impl Write,
-    err: &mut impl Write,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
 ) -> io::Result<u8> {
     match policy {
         Ok(policy) => {
@@ -69,7 +78,40 @@ fn print(
             for error in errors {
                 writeln!(err, "{error}")?;
             }
-            Ok(INVALID_POLICY)
+            Ok(BAD_INPUT)
         }
     }
+}
+
+/// `{valid, digest, warnings, errors}`; `digest` is null for an invalid policy.
+fn print_json(policy: &Result<Policy, Vec<Diagnostic>>, out: &mut dyn Write) -> io::Result<u8> {
+    let (digest, warnings, errors) = match policy {
+        Ok(policy) => (
+            Some(hex(&policy.digest)),
+            policy.warnings.as_slice(),
+            [].as_slice(),
+        ),
+        Err(errors) => (None, [].as_slice(), errors.as_slice()),
+    };
+    let value = json!({
+        "valid": policy.is_ok(),
+        "digest": digest,
+        "warnings": warnings.iter().map(diagnostic_json).collect::<Vec<_>>(),
+        "errors": errors.iter().map(diagnostic_json).collect::<Vec<_>>(),
+    });
+    write_json(out, &value)?;
+    Ok(if policy.is_ok() { OK } else { BAD_INPUT })
+}
+
+/// `{file, line, column, path, message}`; line and column are null where a diagnostic concerns the
+/// document as a whole.
+fn diagnostic_json(diagnostic: &Diagnostic) -> Value {
+    let position = |number: u32| Some(number).filter(|number| *number > 0);
+    json!({
+        "file": *diagnostic.file,
+        "line": position(diagnostic.line),
+        "column": position(diagnostic.column),
+        "path": diagnostic.path,
+        "message": diagnostic.message,
+    })
 }

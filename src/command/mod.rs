@@ -1,8 +1,10 @@
 //! The command `resty-mtls`: its sub-commands, one file each, with their arguments and exit
 //! statuses.
 
+mod arguments;
 mod check;
 mod dialects;
+mod output;
 #[cfg(test)]
 mod tests;
 
@@ -10,32 +12,60 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
 
 use crate::policy::closest_name;
+use arguments::{Arguments, Opt};
 
-const USAGE: &str = "\
-Usage: resty-mtls check FILE...
-       resty-mtls dialects [NAME]
-
-Checks the policy in FILE (YAML or JSON; a directory; several) as nginx would read it at start, or
-lists what the header dialects of client-cert-headers write.
-
-  check FILE...    exit 0 and a summary with all warnings, or exit 1 and all errors; - is standard
-                   input
-  dialects [NAME]  the headers of all dialects or one: dialect, key, default header name
-  -h, --help       show this help
-  -V, --version    show the version
-
-Exit status: 0 the policy can be used, 1 it cannot, 2 wrong usage.
-";
-
-/// Exit status of success.
+/// Exit status of success: the policy can be used, the client is allowed, all is as expected.
 const OK: u8 = 0;
-/// Exit status if the policy has errors.
-const INVALID_POLICY: u8 = 1;
+/// Exit status if the policy or another input is bad.
+const BAD_INPUT: u8 = 1;
 /// Exit status if the arguments are wrong.
 const MISUSE: u8 = 2;
+/// Exit status if a client is refused, or something is not as expected.
+#[allow(dead_code, reason = "commands that decide use it")]
+const REFUSED: u8 = 4;
 
-const COMMANDS: [&str; 2] = ["check", "dialects"];
+/// A sub-command: how it is called, what its help says, and what runs it.
+struct Command {
+    name: &'static str,
+    /// Operands in the usage.
+    operands: &'static str,
+    /// One line for the list of commands, without a full stop.
+    summary: &'static str,
+    /// What `resty-mtls NAME --help` says: whole sentences, lines of at most 80 characters.
+    help: &'static str,
+    /// Its options, without `--help`, which each has.
+    options: &'static [Opt],
+    /// Its exit statuses, without [`MISUSE`], which each has.
+    statuses: &'static [(u8, &'static str)],
+    run: fn(&Arguments, &mut Streams) -> io::Result<u8>,
+}
+
+/// All commands, in the order of the help.
+const COMMANDS: &[Command] = &[check::COMMAND, dialects::COMMAND];
+
+/// The option of every command that prints data: one JSON value by [`output::write_json`] on
+/// standard output instead of text. Errors stay lines on standard error.
+const JSON: Opt = Opt::flag("--json", "print JSON instead of text");
+
 const OPTIONS: [&str; 4] = ["-h", "--help", "-V", "--version"];
+
+/// Standard input, output and error of the process, or what tests put there.
+struct Streams<'s> {
+    input: &'s mut dyn Read,
+    out: &'s mut dyn Write,
+    err: &'s mut dyn Write,
+}
+
+impl Streams<'_> {
+    /// Prints what is wrong with the arguments of a command.
+    fn misuse(&mut self, command: &str, message: &str) -> io::Result<u8> {
+        writeln!(
+            self.err,
+            "resty-mtls: {command}: {message}; see resty-mtls {command} --help"
+        )?;
+        Ok(MISUSE)
+    }
+}
 
 /// Runs the command with `args`, without the name of the program, and returns its exit status.
 ///
@@ -47,33 +77,125 @@ pub fn run(
     out: &mut impl Write,
     err: &mut impl Write,
 ) -> io::Result<u8> {
-    let Some((command, args)) = args.split_first() else {
-        return misuse(err, "no command, expected 'check' or 'dialects'");
+    let streams = &mut Streams { input, out, err };
+    let names: Vec<&str> = COMMANDS.iter().map(|command| command.name).collect();
+    let Some((first, rest)) = args.split_first() else {
+        let message = format!("no command, expected one of {}", names.join(", "));
+        return misuse(streams, &message);
     };
-    match (command.to_str(), args) {
+    if let Some(command) = COMMANDS.iter().find(|command| first == command.name) {
+        return run_command(command, rest, streams);
+    }
+    match (first.to_str(), rest) {
         (Some("-h" | "--help"), []) => {
-            out.write_all(USAGE.as_bytes())?;
+            streams.out.write_all(usage().as_bytes())?;
             Ok(OK)
         }
         (Some("-V" | "--version"), []) => {
-            writeln!(out, "resty-mtls {}", env!("CARGO_PKG_VERSION"))?;
+            writeln!(streams.out, "resty-mtls {}", env!("CARGO_PKG_VERSION"))?;
             Ok(OK)
         }
-        (Some("check"), args) => check::run(args, input, out, err),
-        (Some("dialects"), args) => dialects::run(args, out, err),
         (Some(option), [argument, ..]) if OPTIONS.contains(&option) => {
             let message = format!("{option}: takes no argument, found '{}'", escaped(argument));
-            misuse(err, &message)
+            misuse(streams, &message)
         }
-        _ if is_option(command) => misuse(
-            err,
-            &format!("unknown option {}", unknown(command, &OPTIONS)),
-        ),
+        _ if is_option(first) => {
+            let message = format!("unknown option {}", unknown(first, &OPTIONS));
+            misuse(streams, &message)
+        }
         _ => misuse(
-            err,
-            &format!("unknown command {}", unknown(command, &COMMANDS)),
+            streams,
+            &format!("unknown command {}", unknown(first, &names)),
         ),
     }
+}
+
+fn run_command(command: &Command, args: &[OsString], streams: &mut Streams) -> io::Result<u8> {
+    let before_operands = args.iter().take_while(|arg| *arg != "--");
+    if before_operands
+        .into_iter()
+        .any(|arg| arg == "-h" || arg == "--help")
+    {
+        streams.out.write_all(command_usage(command).as_bytes())?;
+        return Ok(OK);
+    }
+    match Arguments::parse(command, args) {
+        Ok(arguments) => (command.run)(&arguments, streams),
+        Err(message) => streams.misuse(command.name, &message),
+    }
+}
+
+/// What `resty-mtls --help` prints.
+fn usage() -> String {
+    let commands = COMMANDS.iter().map(|command| {
+        let call = format!("{} {}", command.name, command.operands);
+        (call.trim_end().to_owned(), command.summary)
+    });
+    let options = [
+        (
+            "-h, --help".to_owned(),
+            "show this help, or with a command, its help",
+        ),
+        ("-V, --version".to_owned(), "show the version"),
+    ];
+    format!(
+        "Usage: resty-mtls COMMAND [ARGUMENT]...\n\n\
+         Checks and explains what decides about client certificates in nginx.\n\n\
+         Commands:\n{}\nOptions:\n{}\n\
+         Exit status: 0 success; {BAD_INPUT} the policy or another input is bad; {MISUSE} wrong usage;\n\
+         {REFUSED} refused, or not as expected.\n",
+        table(commands),
+        table(options),
+    )
+}
+
+/// What `resty-mtls NAME --help` prints.
+fn command_usage(command: &Command) -> String {
+    let Command {
+        name,
+        operands,
+        help,
+        ..
+    } = command;
+    let help = help.trim_end();
+    let option = match command.options {
+        [] => "",
+        _ => "[OPTION]... ",
+    };
+    let options = command
+        .options
+        .iter()
+        .map(|option| match option.value {
+            "" => (option.name.to_owned(), option.help),
+            value => (format!("{} {value}", option.name), option.help),
+        })
+        .chain([("-h, --help".to_owned(), "show this help")]);
+    let statuses = command
+        .statuses
+        .iter()
+        .chain([&(MISUSE, "wrong usage")])
+        .map(|(status, meaning)| (status.to_string(), *meaning));
+    let usage = format!("Usage: resty-mtls {name} {option}{operands}");
+    format!(
+        "{}\n\n{help}\n\nOptions:\n{}\nExit status:\n{}",
+        usage.trim_end(),
+        table(options),
+        table(statuses),
+    )
+}
+
+/// Two columns. Further lines of the second column are indented as its first.
+fn table<'t>(rows: impl IntoIterator<Item = (String, &'t str)>) -> String {
+    let rows: Vec<(String, &str)> = rows.into_iter().collect();
+    let width = rows.iter().map(|(first, _)| first.len()).max().unwrap_or(0);
+    let mut out = String::new();
+    for (first, second) in rows {
+        for (i, line) in second.lines().enumerate() {
+            let first = if i == 0 { first.as_str() } else { "" };
+            out.push_str(&format!("  {first:width$}  {line}\n"));
+        }
+    }
+    out
 }
 
 fn is_option(arg: &OsStr) -> bool {
@@ -94,8 +216,8 @@ fn unknown(arg: &OsStr, known: &[&str]) -> String {
     }
 }
 
-/// Prints what is wrong with the arguments.
-fn misuse(err: &mut impl Write, message: &str) -> io::Result<u8> {
-    writeln!(err, "resty-mtls: {message}; see resty-mtls --help")?;
+/// Prints what is wrong with the arguments, where they name no command.
+fn misuse(streams: &mut Streams, message: &str) -> io::Result<u8> {
+    writeln!(streams.err, "resty-mtls: {message}; see resty-mtls --help")?;
     Ok(MISUSE)
 }

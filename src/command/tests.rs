@@ -87,7 +87,7 @@ fn check_prints_all_errors_on_stderr() {
 #[test]
 fn help_and_version_go_to_stdout() {
     for flag in ["-h", "--help"] {
-        assert_eq!(run_with(&[flag]), (0, USAGE.to_owned(), String::new()));
+        assert_eq!(run_with(&[flag]), (0, usage(), String::new()));
     }
     let version = format!("resty-mtls {}\n", env!("CARGO_PKG_VERSION"));
     for flag in ["-V", "--version"] {
@@ -148,9 +148,114 @@ fn check_reads_standard_input() {
 }
 
 #[test]
+fn json_has_the_errors_and_warnings_of_check() {
+    let text = "_format_version: '3.0'\nupstreams: [{name: u}]\n";
+    let (status, out, err) = run_reading(&["check", "--json", "-"], &mut text.as_bytes());
+    let digest = out.split('"').nth(3).unwrap_or_default();
+    assert_eq!(
+        (status, out.replace(digest, "DIGEST"), err),
+        (
+            0,
+            r#"{
+  "digest": "DIGEST",
+  "errors": [],
+  "valid": true,
+  "warnings": [
+    {
+      "column": 1,
+      "file": "standard input",
+      "line": 2,
+      "message": "has no effect in resty-mtls",
+      "path": "upstreams"
+    }
+  ]
+}
+"#
+            .to_owned(),
+            String::new()
+        )
+    );
+    assert_eq!(
+        run_with(&["check", "/nonexistent", "--json"]),
+        (
+            1,
+            r#"{
+  "digest": null,
+  "errors": [
+    {
+      "column": null,
+      "file": "/nonexistent",
+      "line": null,
+      "message": "cannot be read: No such file or directory (os error 2)",
+      "path": ""
+    }
+  ],
+  "valid": false,
+  "warnings": []
+}
+"#
+            .to_owned(),
+            String::new()
+        )
+    );
+    let azure = r#"[
+  {
+    "dialect": "azure",
+    "key": "certificate",
+    "name": "X-ARR-ClientCert",
+    "numbered": false
+  }
+]
+"#;
+    let listed = run_with(&["dialects", "azure", "--json"]);
+    assert_eq!(listed, (0, azure.to_owned(), String::new()));
+}
+
+#[test]
+fn each_command_has_a_help() {
+    for command in COMMANDS {
+        let (status, out, err) = run_with(&[command.name, "x", "--help", "--unknown"]);
+        assert_eq!((status, err), (0, String::new()));
+        let usage = format!("Usage: resty-mtls {} ", command.name);
+        assert!(out.starts_with(&usage), "{out}");
+        for option in command.options {
+            assert!(out.contains(&format!("\n  {} ", option.name)), "{out}");
+        }
+        let longest = out.lines().map(|line| line.chars().count()).max();
+        assert!(longest <= Some(80), "{out}");
+        assert_eq!(run_with(&[command.name, "-h"]).1, out);
+        // A file of this name.
+        assert_ne!(run_with(&[command.name, "--", "--help"]).0, 0);
+    }
+}
+
+#[test]
+fn check_and_dialects_describe_themselves() {
+    assert_eq!(
+        run_with(&["dialects", "--help"]).1,
+        "\
+Usage: resty-mtls dialects [OPTION]... [NAME]
+
+Lists the headers that the dialects of the plugin client-cert-headers write, or
+those of the dialect NAME. Each line has the dialect, the key of the header and
+its default name, separated by tabs; - stands for a header that has no default
+name, and a final N for a number.
+
+Options:
+  --json      print JSON instead of text
+  -h, --help  show this help
+
+Exit status:
+  0  success
+  2  wrong usage
+"
+    );
+}
+
+#[test]
 fn misuse_is_reported_in_one_line() {
     for (args, message) in [
-        (&[][..], "no command, expected 'check' or 'dialects'"),
+        (&[][..], "no command, expected one of NAMES"),
         (
             &["check"],
             "check: no file, expected one, or - for standard input",
@@ -160,12 +265,20 @@ fn misuse_is_reported_in_one_line() {
             "check: '-' beside files, expected it alone",
         ),
         (
-            &["check", "--json"],
-            "check: unknown option '--json', expected a file (./--json for one of that name)",
+            &["check", "--jsn"],
+            "check: unknown option '--jsn', did you mean '--json'? (./--jsn for a file of that name)",
+        ),
+        (
+            &["check", "--json=yes", "a"],
+            "check: --json: takes no value",
+        ),
+        (
+            &["check", "--json", "a", "--json"],
+            "check: --json: given twice",
         ),
         (
             &["check", "a", "-x"],
-            "check: unknown option '-x', expected a file (./-x for one of that name)",
+            "check: unknown option '-x', expected one of --json, --help (./-x for a file of that name)",
         ),
         (
             &["chekc", "a"],
@@ -173,11 +286,11 @@ fn misuse_is_reported_in_one_line() {
         ),
         (
             &["policy.yaml"],
-            "unknown command 'policy.yaml', expected one of check, dialects",
+            "unknown command 'policy.yaml', expected one of NAMES",
         ),
         (
             &["a\nb"],
-            "unknown command 'a\\nb', expected one of check, dialects",
+            "unknown command 'a\\nb', expected one of NAMES",
         ),
         (
             &["--hlep"],
@@ -193,12 +306,18 @@ fn misuse_is_reported_in_one_line() {
             "dialects: 2 names, expected one or none",
         ),
     ] {
+        let names: Vec<_> = COMMANDS.iter().map(|command| command.name).collect();
+        let message = message.replace("NAMES", &names.join(", "));
+        let command = match message.split_once(':') {
+            Some((name, _)) if names.contains(&name) => format!("{name} "),
+            _ => String::new(),
+        };
         assert_eq!(
             run_with(args),
             (
                 2,
                 String::new(),
-                format!("resty-mtls: {message}; see resty-mtls --help\n")
+                format!("resty-mtls: {message}; see resty-mtls {command}--help\n")
             ),
             "{args:?}"
         );

@@ -202,19 +202,20 @@ is_deeply(command("check", "-"), [1, "", "standard input:1:1: the document is em
 }
 
 for my $case (
-    [[], "no command, expected 'check' or 'dialects'"],
+    [[], "no command, expected one of check, "],
     [["check"], "check: no file, expected one, or - for standard input"],
     [["check", "-", "b"], "check: '-' beside files, expected it alone"],
-    [["check", "-x"], "check: unknown option '-x', expected a file (./-x for one of that name)"],
+    [["check", "-x"], "check: unknown option '-x', expected one of --json, --help (./-x for a file of that name)"],
     [["chek", "a"], "unknown command 'chek', did you mean 'check'?"],
-    [["policy.yaml"], "unknown command 'policy.yaml', expected one of check, dialects"],
+    [["policy.yaml"], "unknown command 'policy.yaml', expected one of check, "],
     [["--version", "x"], "--version: takes no argument, found 'x'"],
     [["dialects", "envy"], "dialects: unknown dialect 'envy', expected one of "],
 ) {
     my ($args, $message) = @$case;
     my ($status, $out, $err) = @{ command(@$args) };
     is_deeply([$status, $out, scalar(() = $err =~ /\n/g)], [2, "", 1], "misuse in one line: @$args");
-    like($err, qr/\Aresty-mtls: \Q$message\E.*; see resty-mtls --help\n\z/, "misuse says what is wrong: @$args");
+    my $help = $message =~ /\A(check|dialects):/ ? "$1 --help" : "--help";
+    like($err, qr/\Aresty-mtls: \Q$message\E.*; see resty-mtls $help\n\z/, "misuse says what is wrong: @$args");
 }
 
 done_testing();

@@ -162,7 +162,7 @@ sub check_shell {
                 ok($makefile =~ /^(?:[\w-]+ )*\Q$_\E(?: [\w-]+)*:/m, "$where: make has the target $_") for @rest;
 
             } elsif ($program eq "resty-mtls") {
-                my $usage = qr/^(?:Usage:|      ) resty-mtls \Q$rest[0]\E\b/m;
+                my $usage = qr/^  \Q$rest[0]\E(?![\w-])/m;
                 like(`'$command' --help`, $usage, "$where: resty-mtls $rest[0]");
 
             } else {

@@ -192,8 +192,9 @@ is($status, 0, "make install in the default places") or Test::More::diag($log);
 
 my $usr = "$Dest/usr/local";
 my $help = `'$usr/bin/resty-mtls' --help`;
-my @commands = do { my %seen; grep { !$seen{$_}++ } $help =~ /^(?:Usage:)? +resty-mtls ([a-z-]+)/mg };
-my @options = $help =~ /^ +(?:-\w, )?(--[a-z-]+)/mg;
+my @commands = ($help =~ /^Commands:\n(.*?)^$/ms)[0] =~ /^  ([a-z-]+)/mg;
+my @options = map { /^  (-\w), (--[a-z-]+)/ ? ($1, $2) : () } split /\n/, $help;
+my %options = map { $_ => [`'$usr/bin/resty-mtls' $_ --help` =~ /^ +(?:-\w, )?(--[a-z-]+)/mg] } @commands;
 
 is(scalar(@commands) > 1 && scalar(@options) > 1, 1, "--help has commands and options");
 
@@ -202,7 +203,8 @@ is(scalar(@commands) > 1 && scalar(@options) > 1, 1, "--help has commands and op
 
 my $man = slurp("$usr/share/man/man1/resty-mtls.1");
 like($man, qr/^\.It Cm $_\b/m, "the man page describes $_") for @commands;
-like($man, qr/^\.It .*\bFl -\Q${\ substr $_, 2 }\E\b/m, "the man page describes $_") for @options;
+my %all_options = map { $_ => 1 } grep(/^--/, @options), map { @$_ } values %options;
+like($man, qr/^\.It .*\bFl -\Q${\ substr $_, 2 }\E\b/m, "the man page describes $_") for sort keys %all_options;
 
 SKIP: {
     my $mandoc = `mandoc -T lint '$usr/share/man/man1/resty-mtls.1' 2>&1`;
@@ -238,7 +240,7 @@ for my $shell (sort keys %complete) {
     my ($file, $text) = @{ $complete{$shell} };
 
     SKIP: {
-        Test::More::skip("$shell is not installed", 4) if system("command -v $shell > /dev/null") != 0;
+        Test::More::skip("$shell is not installed", 3 + @commands) if system("command -v $shell > /dev/null") != 0;
 
         local $ENV{PATH} = "$usr/bin:$ENV{PATH}";
         local $ENV{HOME} = tempdir(CLEANUP => 1);
@@ -254,7 +256,7 @@ for my $shell (sort keys %complete) {
         is($offered->(""), join(" ", sort @commands, @options), "$shell offers commands and options");
         is($offered->("dialects", "az"), "azure", "$shell offers dialects");
         is($offered->("check", "CHANGE"), "CHANGELOG.md", "$shell offers files");
-        is($offered->("check", "--"), join(" ", sort @options), "$shell offers options behind a command");
+        is($offered->($_, "--"), join(" ", sort @{ $options{$_} }), "$shell offers the options of $_") for @commands;
     }
 }
 
