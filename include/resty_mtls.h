@@ -473,6 +473,10 @@ typedef struct rmtls_crl_url {
   int64_t this_update;
   // nextUpdate of the CRL in use, or `INT64_MAX`.
   int64_t next_update;
+  // Number of entries of the CRL in use.
+  uint64_t entries;
+  // Length of the CRL in use, in bytes.
+  uint64_t bytes;
   // Seconds between two fetches, or 0: by the nextUpdate.
   uint32_t refresh;
   // Most bytes of the CRL.
@@ -585,7 +589,23 @@ typedef struct rmtls_revocation_answer {
   int64_t this_update;
   // nextUpdate of the answer, or INT64_MAX.
   int64_t next_update;
+  // Number of entries of the CRL.
+  uint64_t crl_entries;
+  // nextUpdate of the CRL, in seconds since 1970, or `INT64_MAX`.
+  int64_t crl_next_update;
 } rmtls_revocation_answer;
+
+// The age and size of a CRL.
+typedef struct rmtls_crl_summary {
+  // thisUpdate, in seconds since 1970.
+  int64_t this_update;
+  // nextUpdate, in seconds since 1970, or `INT64_MAX`.
+  int64_t next_update;
+  // Number of entries.
+  uint64_t entries;
+  // Length in bytes.
+  uint64_t bytes;
+} rmtls_crl_summary;
 
 // What the DPoP proof of a request is compared with.
 typedef struct rmtls_dpop_request {
@@ -1283,6 +1303,16 @@ int32_t rmtls_engine_list_event(const struct rmtls_engine *engine,
                                 int32_t *kind,
                                 struct rmtls_buf *text);
 
+// Writes a warning about entries of lists that have ended, or will within a day, since the policy in
+// force was compiled or the list was read, once for each change; `RMTLS_NOT_FOUND` when there is no
+// other. `now` is in seconds since 1970.
+//
+// # Safety
+// `engine` is NULL or live; `out` is NULL or valid, with its data.
+int32_t rmtls_engine_ending_list(const struct rmtls_engine *engine,
+                                 int64_t now,
+                                 struct rmtls_buf *out);
+
 // Writes the name of list number `index`, its number of entries, and whether its file cannot be
 // read (1) or can (0). `RMTLS_NOT_FOUND` behind the last list.
 //
@@ -1711,18 +1741,17 @@ int32_t rmtls_engine_revocation_status_key(const struct rmtls_engine *engine,
                                            int64_t now,
                                            struct rmtls_buf *out);
 
-// Writes the file, the issuer and the nextUpdate of local CRL number `index` of the policy in
-// force. The nextUpdate is in seconds since 1970, or `INT64_MAX` without one. `RMTLS_NOT_FOUND`
-// after the last.
+// Writes the file or URL and the issuer of CRL number `index` of those of the policy in force that
+// are in use, and its age and size. `RMTLS_NOT_FOUND` after the last.
 //
 // # Safety
-// `engine` is NULL or live; `file`, `issuer` and `next_update` are NULL or valid, the former with
-// their data.
-int32_t rmtls_engine_local_crl(const struct rmtls_engine *engine,
-                               size_t index,
-                               struct rmtls_buf *file,
-                               struct rmtls_buf *issuer,
-                               int64_t *next_update);
+// `engine` is NULL or live; `file`, `issuer` and `out` are NULL or valid, the former with their
+// data.
+int32_t rmtls_engine_crl_in_use(const struct rmtls_engine *engine,
+                                size_t index,
+                                struct rmtls_buf *file,
+                                struct rmtls_buf *issuer,
+                                struct rmtls_crl_summary *out);
 
 // Writes a warning about a local CRL that has expired since the policy in force was compiled,
 // once for each CRL; `RMTLS_NOT_FOUND` when there is no other. `now` is in seconds since 1970.

@@ -24,6 +24,7 @@ local operator_api = require "resty.mtls.internal.operator_api"
 local placement = require "resty.mtls.internal.placement"
 local reload = require "resty.mtls.internal.reload"
 local revocation = require "resty.mtls.internal.revocation"
+local revocation_sources = require "resty.mtls.internal.revocation_sources"
 local reserved_headers = require "resty.mtls.internal.reserved_headers"
 local token_issuer = require "resty.mtls.internal.token_issuer"
 local CONST = require "resty.mtls.internal.cdef"
@@ -175,8 +176,9 @@ local OPTIONS = {
 }
 
 
--- How many warnings status() lists.
+-- How many warnings, and how many CRLs, status() lists.
 local MAX_WARNINGS = 100
+local MAX_CRLS = 1000
 -- Seconds between two checks of the policy files.
 local WATCH_INTERVAL = 1
 
@@ -283,6 +285,7 @@ function _M.init(opts)
     crl_updates.init(opts.shared_dict or "mtls", opts.state_dir)
     fleet.init(opts.redis, opts.shared_dict or "mtls", opts.state_dir)
     revocation.init()
+    revocation_sources.init(opts.shared_dict or "mtls")
     log_warnings(current)
 
     local status = current:status()
@@ -476,7 +479,7 @@ end
 
 -- { version, worker, epoch, since, digest, counts = { routes, server_names, certificate_requests, warnings }, warnings,
 -- start_warnings, last_error, node = { epoch, since, workers = { { worker, pid, epoch, since, failed }, ... } },
--- fleet = { connected, last_sync, error, blocks }, metrics }
+-- fleet = { connected, last_sync, error, blocks }, metrics, crls, revocation_sources }
 function _M.status()
     local current = engine.current()
     reload.ensure_watched(current)
@@ -491,7 +494,9 @@ function _M.status()
     status.node = current:node()
     status.fleet = fleet.status()
     status.metrics = metrics.table()
-    status.revocation_sources = revocation.sources()
+    local crls = current:crls(MAX_CRLS)
+    status.crls = crls[1] and crls
+    status.revocation_sources = revocation_sources.list(crl_updates.urls())
 
     return status
 end

@@ -14,6 +14,23 @@ use crate::Error;
 /// A change of a list takes effect when it is this old.
 const SETTLE_TIME: Duration = Duration::from_millis(500);
 
+/// Seconds of which the ends of entries are reported together, and by all workers in the same way.
+const ENDS_TOGETHER: i64 = 10;
+/// Most warnings that wait to be logged.
+const MAX_WARNINGS: usize = 1000;
+
+/// Which entries of lists have ended, or soon will, since they were reported last.
+#[derive(Default)]
+pub(super) struct ListExpiryWatch {
+    epoch: u64,
+    /// [`ListFile::replacements`] of each list of the policy.
+    replacements: Vec<u64>,
+    /// What happened by this second is reported.
+    reported_until: i64,
+    /// Warnings that are not reported yet.
+    texts: Vec<String>,
+}
+
 /// The decision of the lists of a route about a certificate whose chain is valid.
 pub(super) enum ListResult {
     /// It passes before `until`.
@@ -119,6 +136,56 @@ impl Engine {
         event.ok_or(Error::NotFound)
     }
 
+    /// Writes a warning about a list that is in force since the last call, or since the policy was
+    /// compiled: entries that have ended, or will within a day; one warning per call.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no other; an error of `write`, after which the next call
+    /// writes the same warning.
+    pub fn ending_list(
+        &self,
+        now: i64,
+        write: impl FnOnce(&str) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let (policy, epoch) = (self.policy()?, self.epoch());
+        let mut watch = self.list_expiry.borrow_mut();
+        let watch = &mut *watch;
+        // After a clock that was ahead, what happens from now on must be reported.
+        if watch.epoch != epoch || now < watch.reported_until {
+            *watch = ListExpiryWatch {
+                epoch,
+                replacements: policy
+                    .lists
+                    .iter()
+                    .map(|file| file.replacements())
+                    .collect(),
+                // The warnings of the policy have what had happened by then.
+                reported_until: policy.compiled_at.min(now),
+                texts: Vec::new(),
+            };
+        }
+        let since = watch.reported_until;
+        let until = now.saturating_sub(now.rem_euclid(ENDS_TOGETHER)).max(since);
+        for (file, known) in policy.lists.iter().zip(&mut watch.replacements) {
+            let current = file.replacements();
+            let list = file.last_list();
+            let name = quoted(file.name().as_bytes());
+            let texts: Vec<_> = match *known == current {
+                true if until == since => continue,
+                true => list.warnings_since(since, until).collect(),
+                false => list.warnings(until).collect(),
+            };
+            *known = current;
+            let texts = texts.iter().map(|text| format!("'{name}': {text}"));
+            watch.texts.extend(texts);
+        }
+        watch.texts.truncate(MAX_WARNINGS);
+        watch.reported_until = until;
+        write(watch.texts.last().ok_or(Error::NotFound)?)?;
+        watch.texts.pop();
+        Ok(())
+    }
+
     /// Name of the list number `index`, its number of entries, and whether its file cannot be read.
     ///
     /// # Errors
@@ -131,5 +198,63 @@ impl Engine {
             file.last_list().len(),
             file.error().is_some(),
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::PolicySource;
+
+    #[test]
+    fn ending_list_reports_entries_that_end_and_lists_that_were_replaced() {
+        let name = format!("resty-mtls-ending-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let shown = path.display();
+        // 2096, since the policy is compiled now.
+        let end = 4_000_000_000;
+        let ending =
+            |line| format!("'{shown}': 1 entries end within a day, the first in line {line}");
+        let ended =
+            format!("'{shown}': 1 entries have ended and have no effect, the first in line 1");
+        let entry = format!("sha256 {:064x} until=2096-10-02T07:06:40Z\n", 1);
+        std::fs::write(&path, &entry).unwrap();
+        let text = format!(
+            "{{_format_version: '3.0', ca_certificates: [{{id: {id}, cert: {pem:?}}}], routes: [{{name: a, \
+             plugins: [{{name: mtls-auth, config: {{ca_certificates: [{id}]}}}}, \
+             {{name: client-cert-lists, config: {{deny: ['{shown}']}}}}]}}]}}",
+            id = "11111111-1111-4111-8111-111111111111",
+            pem = String::from_utf8(crate::testing::pki().ca.x509.to_pem().unwrap()).unwrap(),
+        );
+        let engine = Engine::default();
+        let source = PolicySource::Text {
+            text: text.into_bytes().into(),
+            label: "p".to_owned(),
+        };
+        engine.load(source).unwrap();
+        let warnings = |now| {
+            let mut texts = Vec::new();
+            let mut write = |text: &str| {
+                texts.push(text.to_owned());
+                Ok(())
+            };
+            while engine.ending_list(now, &mut write).is_ok() {}
+            texts
+        };
+        assert_eq!(warnings(end - 86_401), [""; 0]);
+        assert_eq!(warnings(end - 86_400), [ending(1)]);
+        assert_eq!(warnings(end - 86_390), [""; 0]);
+        std::fs::write(&path, format!("# comment\n{entry}")).unwrap();
+        engine.policy().unwrap().lists[0].refresh().unwrap();
+        assert_eq!(warnings(end - 86_389), [ending(2)]);
+        std::fs::write(&path, entry).unwrap();
+        engine.policy().unwrap().lists[0].refresh().unwrap();
+        assert_eq!(warnings(end - 1), [ending(1)]);
+        // A write that fails is repeated.
+        let failed = engine.ending_list(end, |_| Err(Error::Panic));
+        assert_eq!(failed, Err(Error::Panic));
+        assert_eq!(warnings(end + 9), [ended]);
+        assert_eq!(warnings(end + 10), [""; 0]);
+        std::fs::remove_file(path).unwrap();
     }
 }

@@ -38,6 +38,7 @@ use crate::Error;
 
 use ca_expiry::CaExpiryWatch;
 use clients::Clients;
+use lists::ListExpiryWatch;
 use revocation::{adopt_url_crls, CrlExpiryWatch, Evidence, FetchedCrls, UrlCrlJobs};
 use token::{CachedToken, InactiveToken, IssuerDocuments};
 
@@ -85,6 +86,7 @@ pub struct Engine {
     refreshes: RefCell<VecDeque<(Rc<Certificate>, PlanRef)>>,
     blocks: RefCell<blocks::BlockIndex>,
     ca_expiry: RefCell<CaExpiryWatch>,
+    list_expiry: RefCell<ListExpiryWatch>,
     crl_expiry: RefCell<CrlExpiryWatch>,
     fetched_crls: RefCell<FetchedCrls>,
     url_crl_jobs: RefCell<UrlCrlJobs>,
@@ -118,6 +120,7 @@ impl Default for Engine {
             refreshes: RefCell::default(),
             blocks: RefCell::default(),
             ca_expiry: RefCell::default(),
+            list_expiry: RefCell::default(),
             crl_expiry: RefCell::default(),
             fetched_crls: RefCell::default(),
             url_crl_jobs: RefCell::default(),

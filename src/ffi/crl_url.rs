@@ -19,6 +19,10 @@ pub struct rmtls_crl_url {
     pub this_update: i64,
     /// nextUpdate of the CRL in use, or `INT64_MAX`.
     pub next_update: i64,
+    /// Number of entries of the CRL in use.
+    pub entries: u64,
+    /// Length of the CRL in use, in bytes.
+    pub bytes: u64,
     /// Seconds between two fetches, or 0: by the nextUpdate.
     pub refresh: u32,
     /// Most bytes of the CRL.
@@ -60,9 +64,12 @@ pub unsafe extern "C" fn rmtls_engine_crl_url(
                     proxy.as_ref().map_or(0, |(_, port)| u32::from(*port))
                 };
                 let times = crl.crl.times();
+                let (entries, bytes) = crl.crl.size().unwrap_or_default();
                 *out = rmtls_crl_url {
                     this_update: times.map_or(0, |(this_update, _)| this_update),
                     next_update: times.and_then(|(_, next)| next).unwrap_or(i64::MAX),
+                    entries: entries as u64,
+                    bytes: bytes as u64,
                     refresh: crl.refresh.unwrap_or(0),
                     max_bytes: crl.crl.max_bytes() as u32,
                     http_timeout: crl.http_timeout,

@@ -66,6 +66,27 @@ pub unsafe extern "C" fn rmtls_engine_list_event(
     })
 }
 
+/// Writes a warning about entries of lists that have ended, or will within a day, since the policy in
+/// force was compiled or the list was read, once for each change; `RMTLS_NOT_FOUND` when there is no
+/// other. `now` is in seconds since 1970.
+///
+/// # Safety
+/// `engine` is NULL or live; `out` is NULL or valid, with its data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_ending_list(
+    engine: *const rmtls_engine,
+    now: i64,
+    out: *mut rmtls_buf,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe {
+            let engine = handle(engine)?.engine();
+            engine.ending_list(now, |text| put(out, text.as_bytes()))
+        }
+    })
+}
+
 /// Writes the name of list number `index`, its number of entries, and whether its file cannot be
 /// read (1) or can (0). `RMTLS_NOT_FOUND` behind the last list.
 ///

@@ -111,6 +111,10 @@ pub struct rmtls_revocation_answer {
     pub this_update: i64,
     /// nextUpdate of the answer, or INT64_MAX.
     pub next_update: i64,
+    /// Number of entries of the CRL.
+    pub crl_entries: u64,
+    /// nextUpdate of the CRL, in seconds since 1970, or `INT64_MAX`.
+    pub crl_next_update: i64,
 }
 
 fn plan_ref(plan: u32, epoch: u32) -> PlanRef {
@@ -207,12 +211,14 @@ pub unsafe extern "C" fn rmtls_engine_revocation_response(
                 now,
             )?;
             *answer = match result {
-                SourceResult::Status(status) => rmtls_revocation_answer {
+                SourceResult::Status(status, crl) => rmtls_revocation_answer {
                     state: status.state as i32,
                     hold: status.hold.into(),
                     until: status.until,
                     this_update: status.this_update,
                     next_update: status.next_update,
+                    crl_entries: crl.map_or(0, |crl| crl.entries as u64),
+                    crl_next_update: crl.and_then(|crl| crl.next_update).unwrap_or(i64::MAX),
                 },
                 SourceResult::Parsing => rmtls_revocation_answer {
                     state: RMTLS_REVOCATION_STATUS_PARSING,
@@ -387,33 +393,47 @@ pub unsafe extern "C" fn rmtls_engine_revocation_status_key(
     })
 }
 
-/// Writes the file, the issuer and the nextUpdate of local CRL number `index` of the policy in
-/// force. The nextUpdate is in seconds since 1970, or `INT64_MAX` without one. `RMTLS_NOT_FOUND`
-/// after the last.
+/// The age and size of a CRL.
+#[repr(C)]
+#[derive(Default)]
+pub struct rmtls_crl_summary {
+    /// thisUpdate, in seconds since 1970.
+    pub this_update: i64,
+    /// nextUpdate, in seconds since 1970, or `INT64_MAX`.
+    pub next_update: i64,
+    /// Number of entries.
+    pub entries: u64,
+    /// Length in bytes.
+    pub bytes: u64,
+}
+
+/// Writes the file or URL and the issuer of CRL number `index` of those of the policy in force that
+/// are in use, and its age and size. `RMTLS_NOT_FOUND` after the last.
 ///
 /// # Safety
-/// `engine` is NULL or live; `file`, `issuer` and `next_update` are NULL or valid, the former with
-/// their data.
+/// `engine` is NULL or live; `file`, `issuer` and `out` are NULL or valid, the former with their
+/// data.
 #[no_mangle]
-pub unsafe extern "C" fn rmtls_engine_local_crl(
+pub unsafe extern "C" fn rmtls_engine_crl_in_use(
     engine: *const rmtls_engine,
     index: usize,
     file: *mut rmtls_buf,
     issuer: *mut rmtls_buf,
-    next_update: *mut i64,
+    out: *mut rmtls_crl_summary,
 ) -> i32 {
     guard(|| {
         // SAFETY: the caller's promises, passed on unchanged.
         unsafe {
-            let next = output(next_update)?;
-            let engine = &handle(engine)?.0;
-            let written = engine.with_local_crl(index, |list| {
-                put(file, list.file.as_bytes())?;
-                put(issuer, list.issuer.as_bytes())?;
-                *next = list.next_update.unwrap_or(i64::MAX);
-                Ok(())
-            })?;
-            written.unwrap_or(Err(Error::NotFound))
+            let (engine, out) = (&handle(engine)?.0, output(out)?);
+            let crl = engine.crl_in_use(index)?.ok_or(Error::NotFound)?;
+            *out = rmtls_crl_summary {
+                this_update: crl.this_update,
+                next_update: crl.next_update.unwrap_or(i64::MAX),
+                entries: crl.entries as u64,
+                bytes: crl.bytes as u64,
+            };
+            put(file, crl.file.as_bytes())?;
+            put(issuer, crl.issuer.as_bytes())
         }
     })
 }

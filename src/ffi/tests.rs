@@ -132,7 +132,7 @@ fn generated_cdef_has_the_layout_of_rust() {
         node::{rmtls_node_state, rmtls_worker_state},
         policy::rmtls_policy_status,
         request_header::rmtls_request_header,
-        revocation::{rmtls_fetch_options, rmtls_revocation_answer},
+        revocation::{rmtls_crl_summary, rmtls_fetch_options, rmtls_revocation_answer},
         token::{rmtls_dpop_request, rmtls_token_decision, rmtls_token_options},
     };
     /// Size of a struct, and the offset of each of its fields.
@@ -199,6 +199,14 @@ fn generated_cdef_has_the_layout_of_rust() {
         until,
         this_update,
         next_update,
+        crl_entries,
+        crl_next_update,
+    });
+    layout!(rmtls_crl_summary {
+        this_update,
+        next_update,
+        entries,
+        bytes,
     });
     layout!(rmtls_fetch_options {
         http_timeout,
@@ -213,6 +221,8 @@ fn generated_cdef_has_the_layout_of_rust() {
     layout!(rmtls_crl_url {
         this_update,
         next_update,
+        entries,
+        bytes,
         refresh,
         max_bytes,
         http_timeout,
@@ -396,6 +406,7 @@ fn exports_refuse_null() {
             rmtls_engine_is_awaiting_lists(null!()),
             rmtls_engine_list_event(null!(), null!(), null!()),
             rmtls_engine_list_state(null!(), 0, null!(), null!(), null!()),
+            rmtls_engine_ending_list(null!(), 0, null!()),
             rmtls_engine_access_with_headers(
                 null!(),
                 null!(),
@@ -478,6 +489,7 @@ fn exports_refuse_null() {
             rmtls_engine_read_answer(null!(), null!(), 1, null!()),
             rmtls_engine_set_revocation_status(null!(), null!(), 0, 0, 0, 0, 0),
             rmtls_engine_revocation_status_key(null!(), null!(), 0, 0, 0, null!()),
+            rmtls_engine_crl_in_use(null!(), 0, null!(), null!(), null!()),
             rmtls_engine_tls_client(null!(), null!(), null!()),
             rmtls_engine_crl_url(null!(), 0, null!(), null!(), null!()),
             rmtls_engine_crl_url_proxies(null!(), 0, null!(), null!()),

@@ -54,6 +54,8 @@ struct State {
     failed: Option<Option<Stamp>>,
     /// The process that has read the list, or has found that the file is the one that was read.
     process: u32,
+    /// How often the list was replaced.
+    replacements: u64,
     /// The process that is reading the file.
     reader: Option<u32>,
     error: Option<String>,
@@ -114,6 +116,7 @@ impl ListFile {
                 stamp,
                 failed: None,
                 process: process::id(),
+                replacements: 0,
                 reader: None,
                 error: None,
                 event: None,
@@ -146,6 +149,11 @@ impl ListFile {
     /// The list in force, whoever has read it.
     pub fn last_list(&self) -> Arc<List> {
         self.state.lock().list.clone()
+    }
+
+    /// How often the list in force has replaced another one.
+    pub fn replacements(&self) -> u64 {
+        self.state.lock().replacements
     }
 
     /// Why the file cannot be read as it is now.
@@ -238,6 +246,7 @@ impl ListFile {
                 state.failed = None;
                 state.error = None;
                 state.process = process::id();
+                state.replacements += 1;
                 let old = std::mem::replace(&mut state.list, Arc::new(list));
                 GENERATION.fetch_add(1, Ordering::AcqRel);
                 Ok(old)

@@ -14,6 +14,8 @@ pub const MAX_ENTRIES: usize = 2_000_000;
 const MAX_LINE: usize = MAX_SELECTOR + 100;
 /// Longest file, in bytes.
 pub const MAX_FILE: u64 = 512 << 20;
+/// Seconds before the end of an entry at which a warning is due.
+const SOON: i64 = 86_400;
 /// The end of an entry that has none.
 const NO_END: u32 = u32::MAX;
 
@@ -39,6 +41,16 @@ struct Entry {
     line: u32,
 }
 
+/// The entries that end at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct End {
+    /// In seconds since 1970.
+    until: u32,
+    count: u32,
+    /// Number of the first line.
+    line: u32,
+}
+
 /// The entry of a list that has a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found {
@@ -54,6 +66,8 @@ pub struct List {
     /// The entries of each [`SelectorKind`], sorted by key; of equal keys the last one to end is
     /// first.
     tables: [Vec<Entry>; SelectorKind::ALL.len()],
+    /// The ends of the entries that have one, sorted.
+    ends: Vec<End>,
     bytes: u64,
 }
 
@@ -124,6 +138,7 @@ impl List {
             });
             table.shrink_to_fit();
         }
+        list.ends = ends(&list.tables);
         Ok(list)
     }
 
@@ -165,23 +180,75 @@ impl List {
         self.bytes == 0
     }
 
-    /// How many entries have ended at `now`, and the line of the first of them.
-    pub fn ended(&self, now: i64) -> Option<(usize, u32)> {
-        let ended = self.tables.iter().flatten();
-        let ended = ended
-            .filter(|entry| end(entry) <= now)
-            .map(|entry| entry.line);
-        let (count, first) = ended.fold((0, u32::MAX), |(count, first), line| {
-            (count + 1, first.min(line))
-        });
-        (count > 0).then_some((count, first))
+    /// A message about the entries that have ended at `now`, and one about those that end within a
+    /// day.
+    pub fn warnings(&self, now: i64) -> impl Iterator<Item = String> {
+        let ended = ended_message(self.ends_between(i64::MIN, now));
+        let soon = now.saturating_add(SOON);
+        ended
+            .into_iter()
+            .chain(ending_message(self.ends_between(now, soon)))
+    }
+
+    /// The messages of [`List::warnings`] about the entries that have ended, or are within a day of
+    /// their end, at `now` and were not at `since`.
+    pub fn warnings_since(&self, since: i64, now: i64) -> impl Iterator<Item = String> {
+        let ended = ended_message(self.ends_between(since, now));
+        let (from, to) = (since.saturating_add(SOON), now.saturating_add(SOON));
+        ended
+            .into_iter()
+            .chain(ending_message(self.ends_between(from.max(now), to)))
+    }
+
+    /// The number of the entries that end after `since` and until `now`, and the first of their
+    /// lines.
+    fn ends_between(&self, since: i64, now: i64) -> (u64, u32) {
+        let after = |time: i64| {
+            self.ends
+                .partition_point(|end| i64::from(end.until) <= time)
+        };
+        let ends = self.ends.get(after(since)..after(now)).unwrap_or_default();
+        ends.iter().fold((0, u32::MAX), |(count, line), end| {
+            (count + u64::from(end.count), line.min(end.line))
+        })
     }
 
     /// Bytes of memory for the entries.
     pub fn memory(&self) -> usize {
         let bytes = |table: &Vec<Entry>| table.capacity() * size_of::<Entry>();
-        self.tables.iter().map(bytes).sum()
+        let ends = self.ends.capacity() * size_of::<End>();
+        self.tables.iter().map(bytes).sum::<usize>() + ends
     }
+}
+
+fn ended_message((count, line): (u64, u32)) -> Option<String> {
+    let text = format!("{count} entries have ended and have no effect, the first in line {line}");
+    (count > 0).then_some(text)
+}
+
+fn ending_message((count, line): (u64, u32)) -> Option<String> {
+    let text = format!("{count} entries end within a day, the first in line {line}");
+    (count > 0).then_some(text)
+}
+
+fn ends(tables: &[Vec<Entry>]) -> Vec<End> {
+    let entries = tables.iter().flatten();
+    let mut ends: Vec<End> = entries
+        .filter(|entry| entry.until != NO_END)
+        .map(|entry| End {
+            until: entry.until,
+            count: 1,
+            line: entry.line,
+        })
+        .collect();
+    ends.sort_unstable_by_key(|end| (end.until, end.line));
+    ends.dedup_by(|next, end| {
+        let is_same = next.until == end.until;
+        end.count += u32::from(is_same);
+        is_same
+    });
+    ends.shrink_to_fit();
+    ends
 }
 
 fn end(entry: &Entry) -> i64 {
@@ -293,8 +360,40 @@ mod tests {
         };
         assert_eq!(found(1_000_000_000), Some(last));
         assert_eq!(found(1_000_000_001), None);
-        assert_eq!(list.ended(1_000_000_000), Some((1, 1)));
-        assert_eq!(list.ended(0), None);
+    }
+
+    #[test]
+    fn warnings_count_the_entries_that_have_ended_or_end_within_a_day() {
+        let line = |number, until| format!("sha256 {} until={until}\n", digest(number));
+        let list = read(&format!(
+            "{}{}{}sha256 {}\n",
+            line(1, "2001-09-10T01:46:40Z"),
+            line(2, "2001-09-09T01:46:40Z"),
+            line(3, "2001-09-09T01:46:40Z"),
+            digest(4),
+        ))
+        .unwrap();
+        assert_eq!(list.ends.len(), 2);
+        let end = 1_000_000_000;
+        let warnings = |now| list.warnings(now).collect::<Vec<_>>();
+        let since = |since, now| list.warnings_since(since, now).collect::<Vec<_>>();
+        let ended = |count, line| {
+            format!("{count} entries have ended and have no effect, the first in line {line}")
+        };
+        let ending =
+            |count, line| format!("{count} entries end within a day, the first in line {line}");
+        assert_eq!(warnings(end - SOON - 1), [""; 0]);
+        assert_eq!(warnings(end - SOON), [ending(2, 2)]);
+        assert_eq!(warnings(end - 1), [ending(2, 2)]);
+        assert_eq!(warnings(end), [ended(2, 2), ending(1, 1)]);
+        assert_eq!(warnings(end + SOON), [ended(3, 1)]);
+        assert_eq!(since(0, end - SOON - 1), [""; 0]);
+        assert_eq!(since(end - SOON - 1, end - SOON), [ending(2, 2)]);
+        assert_eq!(since(end - SOON, end - 1), [""; 0]);
+        assert_eq!(since(end - 1, end), [ended(2, 2), ending(1, 1)]);
+        assert_eq!(since(end, end + SOON), [ended(1, 1)]);
+        // What has ended meanwhile is not reported as ending too.
+        assert_eq!(since(0, end + SOON), [ended(3, 1)]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use lib 't/lib';
 use TestMtls;
+use POSIX qw( strftime );
 
 sub pki_command ($) { my $text = `cd '$TestMtls::Pki' && $_[0]`; chomp $text; $text }
 sub sha256_of ($) { pki_command("openssl x509 -in $_[0].crt -outform DER | sha256sum | cut -d' ' -f1") }
@@ -12,6 +13,7 @@ our $Spki = pki_command("openssl x509 -in client-a.crt -noout -pubkey | openssl 
 our $Serial = pki_command("openssl x509 -in client-a.crt -noout -serial | cut -d= -f2") . " "
     . pki_command("openssl x509 -in client-a.crt -noout -issuer -nameopt RFC2253 | cut -d= -f2-");
 our $Zeros = "0" x 64;
+our $Soon = strftime("%Y-%m-%dT%H:%M:%SZ", gmtime(time + 3600));
 
 sub with_lists ($;$) {
     my ($config, $more) = @_;
@@ -55,7 +57,7 @@ __DATA__
 === TEST 1: a deny list refuses by each kind of entry, and by file and line in the log
 --- user_files eval
 main::files(main::with_lists("deny: [other.list, revoked.list]"), ">>> other.list\n# nobody\n"
-    . ">>> revoked.list\n# lost keys\n\nsha256 $::Zeros\nserial $::Serial\nsha256 $::Int until=2000-01-01T00:00:00Z\n")
+    . ">>> revoked.list\n# lost keys\n\nsha256 $::Zeros\nserial $::Serial\nsha256 $::Int until=2000-01-01T00:00:00Z\nsha256 $::Zeros until=$::Soon\n")
 --- http_config eval: $::Http
 --- config eval: $::Config
 --- client eval
@@ -75,12 +77,13 @@ resty_mtls_denied_certificates_total{by="allow"} 0
 resty_mtls_denied_certificates_total{by="block"} 0
 resty_mtls_denied_certificates_total{by="deny"} 2
 resty_mtls_list_entries{file="other.list"} 0
-resty_mtls_list_entries{file="revoked.list"} 3
+resty_mtls_list_entries{file="revoked.list"} 4
 resty_mtls_list_reload_failing{file="other.list"} 0
 resty_mtls_list_reload_failing{file="revoked.list"} 0
 --- error_log
 [mtls] 401 client-cert-lists: denied by 'revoked.list', line 4, subject: "CN=client-a
 warning: routes[0].plugins[1].config.deny[1]: 'revoked.list': 1 entries have ended and have no effect, the first in line 5
+warning: routes[0].plugins[1].config.deny[1]: 'revoked.list': 1 entries end within a day, the first in line 6
 --- no_error_log
 [crit]
 
@@ -96,11 +99,12 @@ status client-a
 status client-int
 echo "# nobody" > revoked.list
 wait_until is_status client-a 200
-echo "sha256 $(printf '0%.0s' $(seq 64))" > devices.list
+printf 'sha256 %064d\nsha256 %064d until=2001-01-01T00:00:00Z\n' 0 1 > devices.list
 wait_until is_status client-int 401
 status client-a
 metrics | grep allow
 wait_until logged "list in force: 'devices.list'"
+wait_until logged "'devices.list': 1 entries have ended and have no effect, the first in line 2"
 _EOC_
 --- client_out
 401
@@ -110,7 +114,8 @@ resty_mtls_denied_certificates_total{by="allow"} 2
 --- error_log
 [mtls] 401 client-cert-lists: denied by 'revoked.list', line 1, subject: "CN=client-a
 [mtls] 401 client-cert-lists: not on 'devices.list', subject: "CN=client-int
-[mtls] list in force: 'devices.list': 1 entries
+[mtls] list in force: 'devices.list': 2 entries
+[mtls] 'devices.list': 1 entries have ended and have no effect, the first in line 2
 
 
 

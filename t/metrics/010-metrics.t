@@ -167,8 +167,24 @@ resty_mtls_trusted_certificates_total{eku="server"} 0
 # TYPE resty_mtls_revocation_answers_total counter
 # HELP resty_mtls_revocation_waits_total Requests that needed a revocation status that was not known: answered, unknown (the sources have none), late (not within status_wait), down (not waited for, the sources are down), shortage.
 # TYPE resty_mtls_revocation_waits_total counter
-# HELP resty_mtls_crl_time_to_next_update_seconds Time until nextUpdate of a CRL file of the policy; negative after it.
+# HELP resty_mtls_crl_time_to_next_update_seconds Time until nextUpdate of a CRL of the policy; negative after it.
 # TYPE resty_mtls_crl_time_to_next_update_seconds gauge
+# HELP resty_mtls_crl_entries Entries of a CRL of the policy.
+# TYPE resty_mtls_crl_entries gauge
+# HELP resty_mtls_crl_bytes Length of a CRL of the policy.
+# TYPE resty_mtls_crl_bytes gauge
+# HELP resty_mtls_crl_host_time_to_next_update_seconds Time until nextUpdate of the CRLs that were fetched from a host, the first to end; negative after it.
+# TYPE resty_mtls_crl_host_time_to_next_update_seconds gauge
+# HELP resty_mtls_crl_host_entries Entries of the CRLs that were fetched from a host.
+# TYPE resty_mtls_crl_host_entries gauge
+# HELP resty_mtls_crl_host_bytes Length of the CRLs that were fetched from a host.
+# TYPE resty_mtls_crl_host_bytes gauge
+# HELP resty_mtls_revocation_source_failing 1: the last answer of a source of revocation statuses on a host failed or was not usable; 0: none did.
+# TYPE resty_mtls_revocation_source_failing gauge
+# HELP resty_mtls_revocation_sources_down Sources of revocation statuses that are known to be down: the last answer, within a minute, failed.
+# TYPE resty_mtls_revocation_sources_down gauge
+resty_mtls_revocation_sources_down{kind="crl"} 0
+resty_mtls_revocation_sources_down{kind="ocsp"} 0
 # HELP resty_mtls_ca_time_to_expiry_seconds Time until the end of a CA certificate of the policy; negative after it.
 # TYPE resty_mtls_ca_time_to_expiry_seconds gauge
 resty_mtls_ca_time_to_expiry_seconds{id="db866236-d766-4318-8142-d16cbfe5dbd5",subject="CN=Test CA-A,O=Example Lab,C=CZ"} SECONDS
@@ -386,7 +402,7 @@ Content-Type: application/json
 policy.yaml:35:3: warning: routes[3]: has tls-metadata-headers but neither mtls-auth nor tls-handshake-modifier, so the certificate that it forwards is not requested
 ['epoch', 'since', 'workers'] ['epoch', 'failed', 'pid', 'since', 'worker'] True 1 False
 {"counts": {"certificate_requests": 1, "routes": 4, "server_names": 1, "warnings": 1}, "digest": "digest", "epoch": 1, "version": "0.1.0", "worker": 0}
-['blocks', 'ca_time_to_expiry_seconds', 'cache_lookups_total', 'certificate_requests_total', 'certificate_time_to_expiry_seconds', 'certificates_presented_total', 'client_hellos_total', 'connections_total', 'crl_updates_total', 'denied_certificates_total', 'handshake_errors_total', 'lease_takeovers_total', 'metrics_shared', 'policy_epoch', 'policy_in_force_epoch', 'policy_in_force_since_seconds', 'policy_info', 'policy_reload_failing', 'policy_reloads_total', 'requests_total', 'responses_total', 'shortages_total', 'trusted_certificates_total', 'verdicts_total']
+['blocks', 'ca_time_to_expiry_seconds', 'cache_lookups_total', 'certificate_requests_total', 'certificate_time_to_expiry_seconds', 'certificates_presented_total', 'client_hellos_total', 'connections_total', 'crl_updates_total', 'denied_certificates_total', 'handshake_errors_total', 'lease_takeovers_total', 'metrics_shared', 'policy_epoch', 'policy_in_force_epoch', 'policy_in_force_since_seconds', 'policy_info', 'policy_reload_failing', 'policy_reloads_total', 'requests_total', 'responses_total', 'revocation_sources_down', 'shortages_total', 'trusted_certificates_total', 'verdicts_total']
 ['count', 'sum'] 1
 client_hellos_total 2
 requests_total {"pay": {"401": 1, "pass": 2}}

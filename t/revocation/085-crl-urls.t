@@ -17,6 +17,25 @@ our $Config = $TestRevocation::Config . <<"_EOC_";
         alias $Dir/url.crl;
         access_log $Dir/fetches;
     }
+    location /seen {
+        content_by_lua_block {
+            local mtls = require "resty.mtls"
+            local status = mtls.status()
+            for _, source in ipairs(status.revocation_sources) do
+                ngx.say(source.kind, " ", source.url, " ", source.state, " ", source.error or "-")
+            end
+
+            for _, crl in ipairs(status.crls or {}) do
+                ngx.say(crl.file, " ", crl.issuer, " ", crl.entries > 0, " ", crl.bytes > 100, " ", crl.next_update > ngx.time())
+            end
+
+            for line in mtls.metrics():gmatch("[^\\n]+") do
+                if line:find("^resty_mtls_crl_[^u]") or line:find("^resty_mtls_revocation_source") then
+                    ngx.say((line:gsub(" %d%d+\$", " MANY"):gsub("{.*issuer=", "{issuer=")))
+                end
+            end
+        }
+    }
 _EOC_
 
 # url FILE: the URL has this file of \$REV from now on. status: the statuses of local and local-revoked on the routes.
@@ -26,6 +45,7 @@ url() { if [ "$1" ]; then cp "$REV/$1" "$REV/url.new" && mv "$REV/url.new" "$REV
 status() {
     echo "$(request ignore local) $(request ignore local-revoked) $(request strict local) $(request strict local-revoked)"
 }
+seen() { curl -s "http://127.0.0.1:$HTTP_PORT/seen" | sed "s,http://,,; s/127.0.0.1:$HTTP_PORT/HOST/"; }
 until_status() {
     local n
     for n in $(seq 100); do
@@ -48,8 +68,10 @@ __DATA__
 $::Client . <<'_EOC_'
 url ""
 status
+seen | head -n 1
 url ca-a.crl
 until_status "200 401 200 401"
+seen
 url expired.crl
 sleep 2.5
 status
@@ -65,7 +87,19 @@ grep -c ' 304 ' "$REV/fetches" | sed 's/^[1-9].*/fetched only if modified/'
 _EOC_
 --- client_out
 200 200 401 401
+crl HOST/url.crl down status 404
 200 401 200 401
+crl HOST/url.crl up -
+HOST/url.crl CN=Test CA-A,O=Example Lab,C=CZ true true true
+resty_mtls_crl_time_to_next_update_seconds{issuer="CN=Test CA-A,O=Example Lab,C=CZ"} MANY
+resty_mtls_crl_entries{issuer="CN=Test CA-A,O=Example Lab,C=CZ"} MANY
+resty_mtls_crl_bytes{issuer="CN=Test CA-A,O=Example Lab,C=CZ"} MANY
+resty_mtls_crl_host_time_to_next_update_seconds{host="HOST"} MANY
+resty_mtls_crl_host_entries{host="HOST"} MANY
+resty_mtls_crl_host_bytes{host="HOST"} MANY
+resty_mtls_revocation_source_failing{kind="crl",host="HOST"} 0
+resty_mtls_revocation_sources_down{kind="crl"} 0
+resty_mtls_revocation_sources_down{kind="ocsp"} 0
 200 401 200 401
 200 401 200 401
 200 401 200 401

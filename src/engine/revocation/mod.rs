@@ -17,7 +17,7 @@ use crate::certificate::{name, signed_content, Certificate};
 use crate::metrics::{self, Event};
 use crate::policy::{Auth, RevocationMode, RevocationSettings};
 use crate::text::hex;
-use crate::trust::crl::CrlExpiry;
+use crate::trust::crl::CrlSummary;
 use crate::trust::{chain_ids, ocsp, revocation_urls, ChainIds, RevocationStatus, Verdict};
 use crate::Error;
 
@@ -94,11 +94,20 @@ pub struct CachedStatus {
     pub hold: bool,
 }
 
+/// The age and size of a CRL that was fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AnsweringCrl {
+    /// nextUpdate, in seconds since the epoch.
+    pub next_update: Option<i64>,
+    /// Number of entries.
+    pub entries: usize,
+}
+
 /// The result of evaluating the bytes of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceResult {
-    /// A definite status, which is cached.
-    Status(CachedStatus),
+    /// A definite status, which is cached, and the CRL that it is from.
+    Status(CachedStatus, Option<AnsweringCrl>),
     /// A large CRL is being parsed. The caller must call again with the same bytes.
     Parsing,
 }
@@ -415,28 +424,33 @@ impl Engine {
         let answer = self.with_chain(certificate, at, now, |auth, chain| {
             let (Some(leaf), Some(issuer)) = (chain.first(), chain.get(1)) else {
                 let why = "the chain has no issuer".to_owned();
-                return Ok(Some((RevocationStatus::Unknown(why), i64::MIN)));
+                return Ok(Some((RevocationStatus::Unknown(why), i64::MIN, None)));
             };
             Ok(match source {
                 RevocationSource::Ocsp { request, .. } => {
                     let (level, max_age) = (auth.store.auth_level(), auth.revocation.ocsp_max_age);
                     let dated =
                         ocsp::evaluate_dated(bytes, request, leaf, issuer, level, max_age, now);
-                    Some((dated.status, dated.this_update))
+                    Some((dated.status, dated.this_update, None))
                 }
                 RevocationSource::Crl { url } => {
                     let mut crls = self.fetched_crls.borrow_mut();
                     match crls.get(bytes, issuer, auth.revocation.max_crl_bytes) {
                         Ok(Fetched::Ready(crl)) => {
-                            Some((crl.status_from(leaf, issuer, url, now), crl.this_update()))
+                            let status = crl.status_from(leaf, issuer, url, now);
+                            let answering = AnsweringCrl {
+                                next_update: crl.next_update(),
+                                entries: crl.entry_count(),
+                            };
+                            Some((status, crl.this_update(), Some(answering)))
                         }
                         Ok(Fetched::Parsing) => None,
-                        Err(why) => Some((RevocationStatus::Unknown(why), i64::MIN)),
+                        Err(why) => Some((RevocationStatus::Unknown(why), i64::MIN, None)),
                     }
                 }
             })
         })?;
-        let Some((answer, this_update)) = answer else {
+        let Some((answer, this_update, crl)) = answer else {
             return Ok(SourceResult::Parsing);
         };
         let status = match answer {
@@ -454,7 +468,7 @@ impl Engine {
             ..status
         };
         self.cache_status(certificate, at, status, now)
-            .map(SourceResult::Status)
+            .map(|status| SourceResult::Status(status, crl))
     }
 
     /// Caches a status for at most the time that the plan allows: that no source answered. Neither
@@ -574,15 +588,15 @@ impl Engine {
         })
     }
 
-    /// Reads local CRL number `index` of the policy in force; `None` after the last.
-    pub fn with_local_crl<T>(
-        &self,
-        index: usize,
-        read: impl FnOnce(CrlExpiry) -> T,
-    ) -> Result<Option<T>, Error> {
-        let policy = self.policy()?;
-        let mut lists = policy.crls.iter().flat_map(|set| set.expiries());
-        Ok(lists.nth(index).map(read))
+    /// CRL number `index` of those of the policy in force that are in use; `None` after the last.
+    pub fn crl_in_use(&self, mut index: usize) -> Result<Option<CrlSummary>, Error> {
+        for set in &self.policy()?.crls {
+            if let Some(crl) = set.summary(index) {
+                return Ok(Some(crl));
+            }
+            index = index.saturating_sub(set.count_in_use());
+        }
+        Ok(None)
     }
 
     /// Writes a warning about a local CRL that expired since the policy was compiled, or about an

@@ -32,7 +32,7 @@ fn engine(ca: &TestCa, crls: &[&str], ttl: i64) -> (Engine, PlanRef) {
 impl SourceResult {
     pub(super) fn status(self) -> CachedStatus {
         match self {
-            SourceResult::Status(status) => status,
+            SourceResult::Status(status, _) => status,
             SourceResult::Parsing => panic!("a small CRL is parsed at once"),
         }
     }
@@ -161,17 +161,13 @@ fn set_revocation_status_good_ends_when_a_local_crl_changes() {
     let client = certificate(&ca);
     let now = now() + 1;
     let status = engine.set_revocation_status(&client, at, RevocationState::Good, i64::MAX, now);
-    let next = engine
-        .with_local_crl(0, |list| {
-            assert_eq!(
-                (&*list.file, &*list.issuer),
-                (&*file, "CN=Test CA,O=Example")
-            );
-            list.next_update.unwrap()
-        })
-        .unwrap();
-    assert_eq!(status.unwrap().until, next.unwrap());
-    assert_eq!(engine.with_local_crl(1, |_| ()), Ok(None));
+    let list = engine.crl_in_use(0).unwrap().unwrap();
+    assert_eq!(
+        (&*list.file, &*list.issuer),
+        (&*file, "CN=Test CA,O=Example")
+    );
+    assert_eq!(status.unwrap().until, list.next_update.unwrap());
+    assert_eq!(engine.crl_in_use(1), Ok(None));
 }
 
 #[test]
@@ -334,8 +330,11 @@ fn load_url_crl_is_in_use_on_this_worker_and_in_its_file() {
     let mode = std::fs::metadata(&file).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     assert_eq!(std::fs::read(&file).unwrap(), crl);
-    let url = engine.with_local_crl(0, |crl| crl.file.to_string());
-    assert_eq!(url, Ok(Some("http://a.example/".to_owned())));
+    let in_use = engine.crl_in_use(0).unwrap().unwrap();
+    assert_eq!(&*in_use.file, "http://a.example/");
+    // That of the DER in its PEM.
+    assert!((100..crl.len()).contains(&in_use.bytes));
+    assert_eq!(engine.crl_in_use(1), Ok(None));
 
     let wait = |bytes| {
         let mut state = engine.load_url_crl(0, epoch, Some(bytes), false);

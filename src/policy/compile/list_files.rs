@@ -83,12 +83,9 @@ impl ListReader<'_> {
             return;
         }
         self.used.push(file.clone());
-        if let Some((count, line)) = file.last_list().ended(self.now) {
-            report.warn("entries of lists that have ended", position, path, || {
-                format!(
-                    "'{}': {count} entries have ended and have no effect, the first in line {line}",
-                    quoted(file.name().as_bytes())
-                )
+        for warning in file.last_list().warnings(self.now) {
+            report.warn("entries of lists that end", position, path, || {
+                format!("'{}': {warning}", quoted(file.name().as_bytes()))
             });
         }
     }

@@ -168,6 +168,11 @@ impl Crl {
         self.parsed.next_update
     }
 
+    /// Number of entries.
+    pub fn entry_count(&self) -> usize {
+        self.parsed.entry_count()
+    }
+
     /// Bytes of memory that it needs, approximately.
     pub fn memory(&self) -> usize {
         self.parsed.memory()
@@ -196,15 +201,21 @@ pub struct CrlVerdict {
     pub until: i64,
 }
 
-/// The end of a local CRL.
+/// The age and size of a CRL in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CrlExpiry {
+pub struct CrlSummary {
     /// The path of its file as written in the policy, or its URL.
     pub file: Arc<str>,
     /// The issuer as RFC 2253 text.
     pub issuer: String,
+    /// thisUpdate, in seconds since the epoch.
+    pub this_update: i64,
     /// nextUpdate, in seconds since the epoch.
     pub next_update: Option<i64>,
+    /// Number of entries.
+    pub entries: usize,
+    /// Length in bytes.
+    pub bytes: usize,
 }
 
 impl CrlSet {
@@ -311,12 +322,26 @@ impl CrlSet {
         })
     }
 
-    /// The end of each CRL that is in use.
-    pub fn expiries(&self) -> impl Iterator<Item = CrlExpiry> {
-        self.current().crls.into_iter().map(|crl| CrlExpiry {
+    /// Number of CRLs that are in use.
+    pub fn count_in_use(&self) -> usize {
+        let fetched = self.urls.iter().filter(|crl| crl.is_in_use());
+        self.crls.len() + fetched.count()
+    }
+
+    /// CRL number `index` of those that are in use.
+    pub fn summary(&self, index: usize) -> Option<CrlSummary> {
+        let fetched = || {
+            let mut fetched = self.urls.iter().filter_map(|crl| crl.current());
+            fetched.nth(index.checked_sub(self.crls.len())?)
+        };
+        let crl = self.crls.get(index).cloned().or_else(fetched)?;
+        Some(CrlSummary {
             file: crl.file.clone(),
             issuer: crl.issuer_text.clone(),
+            this_update: crl.this_update,
             next_update: crl.next_update,
+            entries: crl.entry_count(),
+            bytes: crl.len,
         })
     }
 

@@ -70,6 +70,8 @@ pub(super) struct ParsedCrl {
     signature: Signature,
     entries: Entries,
     pub(super) digest: [u8; 32],
+    /// Length in bytes.
+    pub(super) len: usize,
     pub(super) file: Arc<str>,
     /// The issuer as RFC 2253 text.
     pub(super) issuer_text: String,
@@ -106,6 +108,7 @@ impl ParsedCrl {
         let (skeleton, _) = ext::crl_from_der(&encoded.without_entries).map_err(unreadable)?;
         let mut crl = ParsedCrl {
             digest: sha256(der),
+            len: der.len(),
             file: "".into(),
             issuer_text: name_text(skeleton.issuer_name()),
             this_update: time(skeleton.last_update())?,
@@ -334,6 +337,11 @@ impl ParsedCrl {
         let is_own = is_same_name(self.issuer(), issuer);
         self.entries
             .status(certificate.serial_number(), issuer, is_own)
+    }
+
+    /// Number of entries.
+    pub(super) fn entry_count(&self) -> usize {
+        self.entries.count
     }
 
     /// Bytes of memory that it needs, approximately.

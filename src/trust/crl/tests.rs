@@ -1603,13 +1603,17 @@ fn out_of_force_and_expired_since_name_the_crl_and_its_end() {
     assert_eq!(ended(NOW - 1, NOW), [format!("'a.crl': {expired}")]);
     assert!(ended(NOW, NOW + DAY - 1).is_empty());
     assert!(ended(NOW - 2, NOW - 1).is_empty());
-    let lists: Vec<_> = set.expiries().collect();
-    let first = CrlExpiry {
+    let first = CrlSummary {
         file: "a.crl".into(),
         issuer: "CN=CA,O=Example".to_owned(),
+        this_update: set.crls[0].this_update,
         next_update: Some(NOW),
+        entries: set.crls[0].entry_count(),
+        bytes: set.crls[0].der.len(),
     };
-    assert_eq!((lists.len(), &lists[0]), (3, &first));
+    assert_eq!((set.count_in_use(), set.summary(0)), (3, Some(first)));
+    assert_eq!(&*set.summary(2).unwrap().file, "c.crl");
+    assert_eq!(set.summary(3), None);
 }
 
 #[test]
@@ -1644,7 +1648,10 @@ fn url_crl_is_replaced_by_a_newer_one_of_its_issuer_only() {
     set.add_url(crl.clone());
     let path = path(&[&leaf.x509, &one.x509], NOW);
     assert_eq!(set.check(&path, NOW).code, 3);
-    assert_eq!(crl.times(), None);
+    assert_eq!(
+        (crl.times(), crl.size(), crl.is_in_use()),
+        (None, None, false)
+    );
 
     let good = TestCrl::by(&one).der();
     assert!(crl.replace(crl.load(&good).unwrap()).is_none());

@@ -130,6 +130,16 @@ impl UrlCrl {
         self.current.lock().clone()
     }
 
+    /// Whether there is a CRL in use.
+    pub fn is_in_use(&self) -> bool {
+        self.current.lock().is_some()
+    }
+
+    /// Number of entries and length in bytes of the CRL in use.
+    pub fn size(&self) -> Option<(usize, usize)> {
+        self.current().map(|crl| (crl.entry_count(), crl.len))
+    }
+
     /// thisUpdate and nextUpdate of the CRL in use, in seconds since the epoch.
     pub fn times(&self) -> Option<(i64, Option<i64>)> {
         self.current().map(|crl| (crl.this_update, crl.next_update))

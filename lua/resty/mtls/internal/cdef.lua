@@ -43,6 +43,8 @@ typedef struct rmtls_block_times {
 typedef struct rmtls_crl_url {
   int64_t this_update;
   int64_t next_update;
+  uint64_t entries;
+  uint64_t bytes;
   uint32_t refresh;
   uint32_t max_bytes;
   uint32_t http_timeout;
@@ -105,7 +107,16 @@ typedef struct rmtls_revocation_answer {
   int64_t until;
   int64_t this_update;
   int64_t next_update;
+  uint64_t crl_entries;
+  int64_t crl_next_update;
 } rmtls_revocation_answer;
+
+typedef struct rmtls_crl_summary {
+  int64_t this_update;
+  int64_t next_update;
+  uint64_t entries;
+  uint64_t bytes;
+} rmtls_crl_summary;
 
 typedef struct rmtls_dpop_request {
   const struct rmtls_request_header *proofs;
@@ -438,6 +449,10 @@ int32_t rmtls_engine_list_event(const struct rmtls_engine *engine,
                                 int32_t *kind,
                                 struct rmtls_buf *text);
 
+int32_t rmtls_engine_ending_list(const struct rmtls_engine *engine,
+                                 int64_t now,
+                                 struct rmtls_buf *out);
+
 int32_t rmtls_engine_list_state(const struct rmtls_engine *engine,
                                 uint32_t index,
                                 struct rmtls_buf *name,
@@ -631,11 +646,11 @@ int32_t rmtls_engine_revocation_status_key(const struct rmtls_engine *engine,
                                            int64_t now,
                                            struct rmtls_buf *out);
 
-int32_t rmtls_engine_local_crl(const struct rmtls_engine *engine,
-                               size_t index,
-                               struct rmtls_buf *file,
-                               struct rmtls_buf *issuer,
-                               int64_t *next_update);
+int32_t rmtls_engine_crl_in_use(const struct rmtls_engine *engine,
+                                size_t index,
+                                struct rmtls_buf *file,
+                                struct rmtls_buf *issuer,
+                                struct rmtls_crl_summary *out);
 
 int32_t rmtls_engine_expired_crl(const struct rmtls_engine *engine,
                                  int64_t now,

@@ -8,6 +8,7 @@ local engine = require "resty.mtls.internal.engine"
 local http = require "resty.mtls.internal.net.http"
 local library = require "resty.mtls.internal.library"
 local metrics = require "resty.mtls.internal.metrics"
+local revocation_sources = require "resty.mtls.internal.revocation_sources"
 local shortage = require "resty.mtls.internal.shortage"
 local CONST = require "resty.mtls.internal.cdef"
 
@@ -321,11 +322,20 @@ local function run_fetch(premature, current, source)
     local again
     if updated == nil then
         report(source, tostring(err))
+        revocation_sources.record(source.url, "crl", err)
         again = now + min(RETRY, source.refresh > 0 and source.refresh or RETRY)
         metrics.count("crl_updates_total", "failed")
     else
         report(source, nil)
         again = next_fetch(current, source, now)
+        if read(current, source.index) == source.url then
+            revocation_sources.record(source.url, "crl", nil, {
+                next_update = tonumber(values.next_update),
+                entries = tonumber(values.entries),
+                bytes = tonumber(values.bytes),
+            })
+        end
+
         metrics.count("crl_updates_total", updated and "updated" or "unchanged")
         if updated then
             ngx_log(NOTICE, "[mtls] CRL updated: ", source.url)
@@ -408,6 +418,17 @@ local function tick(premature)
     if not ok then
         ngx_log(ngx.ERR, "[mtls] CRLs not updated: ", err)
     end
+end
+
+
+-- The URLs of the CRLs of the policy.
+function _M.urls()
+    local urls = {}
+    for i, source in ipairs(sources) do
+        urls[i] = source.url
+    end
+
+    return urls
 end
 
 

@@ -11,6 +11,8 @@ local NOT_FOUND = CONST.NOT_FOUND
 local error = error
 local tonumber = tonumber
 
+-- INT64_MAX
+local NO_TIME = 0x7fffffffffffffffLL
 -- For the errors of a policy, one line each.
 local POLICY_ERRORS_SIZE = 65536
 
@@ -214,6 +216,39 @@ function _M:warnings(has_trusted_peers, max)
 
         warnings[#warnings + 1] = warning
     end
+end
+
+
+-- The CRLs of the policy that are in use, at most max: { { file, issuer, this_update, next_update, entries, bytes },
+-- ... }; file may be a URL, and next_update is nil where the CRL has none.
+function _M:crls(max)
+    local crls, known = {}, {}
+    local summary = ffi.new("rmtls_crl_summary")
+    for i = 0, max - 1 do
+        local file, issuer = library.read("engine.crls", function(a, b)
+            return C.rmtls_engine_crl_in_use(self.handle, i, a, b, summary)
+        end, true)
+        if not file then
+            break
+        end
+
+        local crl = {
+            file = file,
+            issuer = issuer,
+            this_update = tonumber(summary.this_update),
+            next_update = summary.next_update ~= NO_TIME and tonumber(summary.next_update) or nil,
+            entries = tonumber(summary.entries),
+            bytes = tonumber(summary.bytes),
+        }
+        -- Plugins with different settings have a CRL each of the same URL.
+        local identity = table.concat({ file, issuer, crl.this_update, crl.entries, crl.bytes }, "\n")
+        if not known[identity] then
+            known[identity] = true
+            crls[#crls + 1] = crl
+        end
+    end
+
+    return crls
 end
 
 

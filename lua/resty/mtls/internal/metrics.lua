@@ -46,9 +46,10 @@ local GAUGE_TTL = 10
 local LIMITS = { route = 200, consumer = 100 }
 local LIMIT = 100
 local MAX_LABEL = 128
--- How many CRLs, and how many CA certificates, have metrics.
+-- How many CRLs, CA certificates and lists have metrics.
 local MAX_CRLS = 1000
 local MAX_CAS = 1000
+local MAX_LISTS = 1000
 -- Seconds after which an expired CRL or CA is logged again, by one of the workers.
 local EXPIRED_LOG_INTERVAL = 3600
 -- How many label values are cached, so that those of former policies do not add up.
@@ -57,8 +58,6 @@ local MAX_CACHED_LABELS = 10000
 -- Added to the class of a response (2 for 2xx), so that it differs from the statuses of decisions in route_slots.
 local CLASS = 1000
 local DAY = 86400
--- INT64_MAX
-local NO_TIME = 0x7fffffffffffffffLL
 
 
 -- labels: in the order of the keys. zero: label values that are present from the start.
@@ -104,7 +103,21 @@ local FAMILIES = {
       help = "Requests that needed a revocation status that was not known: answered, unknown (the sources have none), "
              .. "late (not within status_wait), down (not waited for, the sources are down), shortage." },
     { name = "crl_time_to_next_update_seconds", type = "gauge", labels = { "file", "issuer" },
-      help = "Time until nextUpdate of a CRL file of the policy; negative after it." },
+      help = "Time until nextUpdate of a CRL of the policy; negative after it." },
+    { name = "crl_entries", type = "gauge", labels = { "file", "issuer" },
+      help = "Entries of a CRL of the policy." },
+    { name = "crl_bytes", type = "gauge", labels = { "file", "issuer" },
+      help = "Length of a CRL of the policy." },
+    { name = "crl_host_time_to_next_update_seconds", type = "gauge", labels = { "host" },
+      help = "Time until nextUpdate of the CRLs that were fetched from a host, the first to end; negative after it." },
+    { name = "crl_host_entries", type = "gauge", labels = { "host" },
+      help = "Entries of the CRLs that were fetched from a host." },
+    { name = "crl_host_bytes", type = "gauge", labels = { "host" },
+      help = "Length of the CRLs that were fetched from a host." },
+    { name = "revocation_source_failing", type = "gauge", labels = { "kind", "host" },
+      help = "1: the last answer of a source of revocation statuses on a host failed or was not usable; 0: none did." },
+    { name = "revocation_sources_down", type = "gauge", labels = { "kind" }, zero = { { "ocsp" }, { "crl" } },
+      help = "Sources of revocation statuses that are known to be down: the last answer, within a minute, failed." },
     { name = "ca_time_to_expiry_seconds", type = "gauge", labels = { "id", "subject" },
       help = "Time until the end of a CA certificate of the policy; negative after it." },
     { name = "fetch_duration_seconds", type = "histogram", labels = { "kind", "outcome" },
@@ -432,12 +445,13 @@ local function log_expired(current, kind, read)
 end
 
 
--- Logs once each CRL and CA of the policy that expires while it is in force.
+-- Logs once each CRL, CA and entry of a list that expires while the policy is in force.
 local function log_expired_documents()
     local found, current = pcall(engine.current)
     if found then
         log_expired(current, "crl", C.rmtls_engine_expired_crl)
         log_expired(current, "ca", C.rmtls_engine_ending_ca)
+        log_expired(current, "list", C.rmtls_engine_ending_list)
     end
 end
 
@@ -473,22 +487,18 @@ local function report_crls(all)
         return
     end
 
-    local next_update = ffi.new("int64_t[1]")
     local now = ngx.time()
-    for i = 0, MAX_CRLS - 1 do
-        local file, issuer = library.read("metrics", function(a, b)
-            return C.rmtls_engine_local_crl(current.handle, i, a, b, next_update)
-        end, true)
-        if not file then
-            return
+    for _, crl in ipairs(current:crls(MAX_CRLS)) do
+        local suffix = concat({ "", (crl.file:gsub("%c", "?")), (crl.issuer:gsub("%c", "?")) }, SEPARATOR)
+        local time, entries, bytes = "crl_time_to_next_update_seconds" .. suffix, "crl_entries" .. suffix,
+                                     "crl_bytes" .. suffix
+        if crl.next_update then
+            -- Of several CRLs of an issuer in a file, the last one to expire counts.
+            all[time] = math.max(all[time] or -math.huge, crl.next_update - now)
         end
 
-        if next_update[0] ~= NO_TIME then
-            local key = concat({ "crl_time_to_next_update_seconds", (file:gsub("%c", "?")), (issuer:gsub("%c", "?")) },
-                               SEPARATOR)
-            -- Of several CRLs in a file, the last one to expire counts.
-            all[key] = math.max(all[key] or -math.huge, tonumber(next_update[0]) - now)
-        end
+        all[entries] = (all[entries] or 0) + crl.entries
+        all[bytes] = (all[bytes] or 0) + crl.bytes
     end
 end
 
@@ -515,7 +525,7 @@ local function report_lists(all)
     end
 
     local entries, failing = ffi.new("uint64_t[1]"), ffi.new("int32_t[1]")
-    for i = 0, math.huge do
+    for i = 0, MAX_LISTS - 1 do
         local file = library.read("metrics", function(out)
             return C.rmtls_engine_list_state(current.handle, i, out, entries, failing)
         end)

@@ -26,6 +26,7 @@ local monotonic_clock = require "resty.mtls.internal.monotonic_clock"
 local semaphore = require "ngx.semaphore"
 local shared_cache = require "resty.mtls.internal.net.shared_cache"
 local shortage = require "resty.mtls.internal.shortage"
+local sources_seen = require "resty.mtls.internal.revocation_sources"
 local CONST = require "resty.mtls.internal.cdef"
 
 
@@ -93,7 +94,6 @@ local START_WAIT = 0.05
 local MAX_DRIVERS = 100
 local MAX_PROBES = 1000
 local MAX_STATUSES = 8192
-local MAX_SOURCES = 200
 local KEEPER_INTERVAL = 1
 -- Values of the label `answer`.
 local ANSWERS = { [STATUS_GOOD] = "good", [STATUS_REVOKED] = "revoked" }
@@ -119,8 +119,6 @@ local failures = lrucache.new(MAX_STATUSES)
 -- What Redis has, by the key of the source: bytes, or "" for nothing.
 local of_fleet = lrucache.new(FLEET_ENTRIES)
 local rejected_at
--- What is known of sources in this worker, by URL, for status().
-local sources_seen, sources_count = {}, 0
 -- Whether init_by_lua* ran in this Lua VM, and when the keeper ran last.
 local is_worker_vm
 local keeper_beat = 0
@@ -261,6 +259,8 @@ local function verify(lookup, source, bytes, fetched)
         ["until"] = tonumber(answer["until"]),
         this_update = tonumber(answer.this_update),
         next_update = tonumber(answer.next_update),
+        crl_entries = tonumber(answer.crl_entries),
+        crl_next_update = tonumber(answer.crl_next_update),
     }
 end
 
@@ -355,26 +355,6 @@ local function use_kept(lookup, anyway, driver)
     end
 
     return nil, nil, parsing
-end
-
-
-local function record_source(url, label, err)
-    local seen = sources_seen[url]
-    if not seen then
-        if sources_count == MAX_SOURCES then
-            return
-        end
-
-        sources_count = sources_count + 1
-        seen = { url = url, kind = label }
-        sources_seen[url] = seen
-    end
-
-    if err then
-        seen.error, seen.failed_at = err, ngx_time()
-    else
-        seen.error, seen.answered_at = nil, ngx_time()
-    end
 end
 
 
@@ -529,7 +509,7 @@ local function ask(lookup, source, deadline)
     end)
     if not bytes then
         if not kind then
-            record_source(source.url, source.label, err)
+            sources_seen.record(source.url, source.label, err)
         end
 
         return nil, source.url .. ": " .. err, kind
@@ -542,7 +522,11 @@ local function ask(lookup, source, deadline)
 
     local state, why, why_kind = result[1], result[2], result[3]
     if state then
-        record_source(source.url, source.label)
+        -- Without a source that gives it, the status is that of another answer.
+        local is_crl = source.kind ~= SOURCE_OCSP and why and why.this_update >= 0
+        sources_seen.record(source.url, source.label, nil, is_crl and {
+            next_update = why.crl_next_update, entries = why.crl_entries, bytes = #bytes,
+        } or nil)
         if state ~= STATUS_REVOKED and answers.generation(lookup.dict) ~= generation then
             -- It may be older than the flush, and the engine has it by now.
             C.rmtls_engine_forget_statuses(lookup.engine.handle)
@@ -554,7 +538,7 @@ local function ask(lookup, source, deadline)
     end
 
     if not why_kind then
-        record_source(source.url, source.label, why)
+        sources_seen.record(source.url, source.label, why)
     end
 
     return nil, source.url .. ": " .. why, why_kind
@@ -1129,29 +1113,6 @@ function _M.flush(dict)
     generations[dict] = answers.generation(dict)
     failures = lrucache.new(MAX_STATUSES)
     of_fleet = lrucache.new(FLEET_ENTRIES)
-end
-
-
--- What this worker knows of the sources: { { url, kind, state, error, answered_at, failed_at }, ... }; nil if it has
--- asked none.
-function _M.sources()
-    local list = {}
-    for _, seen in pairs(sources_seen) do
-        list[#list + 1] = {
-            url = seen.url,
-            kind = seen.kind,
-            state = seen.error and "down" or "up",
-            error = seen.error,
-            answered_at = seen.answered_at,
-            failed_at = seen.failed_at,
-        }
-    end
-
-    table.sort(list, function(a, b)
-        return a.url < b.url
-    end)
-
-    return list[1] and list
 end
 
 
