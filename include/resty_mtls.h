@@ -1077,6 +1077,14 @@ int32_t rmtls_engine_client_hello(const struct rmtls_engine *engine,
                                   size_t name_len,
                                   struct rmtls_buf *err);
 
+// From now on, TLS 1.3 sessions with a client certificate are kept in the session cache of the
+// server instead of tickets, where it has a shared one and they fit into it; with `yes` = 0 they
+// are not.
+//
+// # Safety
+// `engine` is NULL or live.
+int32_t rmtls_engine_use_session_cache(const struct rmtls_engine *engine, int32_t yes);
+
 // Certificate phase: requests a client certificate if the ClientHello phase decided so, else
 // returns `RMTLS_NOT_FOUND`.
 //

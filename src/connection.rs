@@ -14,6 +14,7 @@ use crate::certificate::{encoded_chain, sha256, Certificate, CertificateDigests}
 use crate::decision::Decision;
 use crate::handshake::{server_name, CertificateRequest};
 use crate::metrics::{self, Event};
+use crate::openssl_ext::session_cache;
 use crate::openssl_ext::ssl::{self as ext, AttachedCaNames, ExData, HandshakeCallbacks};
 use crate::trust::Verdict;
 use crate::Error;
@@ -83,6 +84,8 @@ pub struct Connection {
     server_name: Option<Box<[u8]>>,
     /// Whether the ClientHello phase ran.
     saw_client_hello: bool,
+    /// Whether the session of this handshake is to be kept in the server's session cache.
+    cache_session: bool,
     /// Whether the certificate phase requested a certificate in this handshake.
     requested: Cell<bool>,
     attached_ca_names: Cell<Option<AttachedCaNames>>,
@@ -99,13 +102,20 @@ pub struct Connection {
 
 impl Connection {
     /// Stores the server name and its certificate request, and binds the session to the request.
+    /// `use_session_cache`: where the server has a session cache, the session is kept there.
     pub fn on_client_hello(
         ssl: &SslRef,
         server_name: Option<&[u8]>,
         request: Option<Arc<CertificateRequest>>,
+        use_session_cache: bool,
     ) -> Result<(), Error> {
+        let mut cache_session = false;
         if let Some(request) = &request {
             ext::set_session_id_context(ssl, request.session_id_context())?;
+            cache_session = use_session_cache && session_cache::has_session_cache(ssl);
+            if cache_session && session_cache::offers_session_id(ssl) {
+                session_cache::keep_session_cache(ssl);
+            }
         }
         metrics::count(Event::ClientHello);
         ex_data()?.set(
@@ -115,6 +125,7 @@ impl Connection {
                 server_name: server_name
                     .and_then(|name| server_name::normalise(name, &mut [0; 256]).map(Box::from)),
                 saw_client_hello: true,
+                cache_session,
                 ..Connection::default()
             },
         )
@@ -329,6 +340,14 @@ impl Connection {
         }
     }
 
+    /// Keeps the session in the server's cache if it fits, else in a ticket.
+    fn choose_session_cache(&self, ssl: &SslRef, chain: &StackRef<X509>) {
+        let leaf = chain.iter().next().and_then(|leaf| leaf.to_der().ok());
+        if leaf.is_some_and(|leaf| session_cache::fits_session_cache(ssl, leaf.len())) {
+            session_cache::use_session_cache(ssl);
+        }
+    }
+
     /// Stores the chain in the session. If that fails, the session is made one that is never
     /// resumed: a resumed session without the chain would be refused where the first connection was
     /// accepted.
@@ -372,6 +391,9 @@ impl HandshakeCallbacks for Connection {
                 // OpenSSL sends two tickets and parses the client certificate again for each, which
                 // costs more than verifying its chain. One suffices for the next connection.
                 ext::limit_tickets(ssl);
+                if connection.cache_session {
+                    connection.choose_session_cache(ssl, chain);
+                }
             }
         }
     }
@@ -423,7 +445,7 @@ mod tests {
     fn connection(name: Option<&[u8]>, request: Option<Arc<CertificateRequest>>) -> Ssl {
         let context = SslContext::builder(SslMethod::tls()).unwrap().build();
         let ssl = Ssl::new(&context).unwrap();
-        Connection::on_client_hello(&ssl, name, request).unwrap();
+        Connection::on_client_hello(&ssl, name, request, false).unwrap();
         ssl
     }
 

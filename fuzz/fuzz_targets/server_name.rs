@@ -1,12 +1,15 @@
-//! Normalises a server name as from a client, and parses it as a pattern of a policy.
+//! Normalises a server name as from a client, and parses it as a pattern of a policy; reads the same
+//! bytes as a pre_shared_key extension.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use resty_mtls::handshake::server_name::{normalise, parent, Buffer, Pattern, MAX_LEN};
 use resty_mtls::handshake::SniMapBuilder;
+use resty_mtls::openssl_ext::session_cache::first_identity_len;
 
 fuzz_target!(|raw: &[u8]| {
+    assert_eq!(first_identity_len(raw).is_some(), raw.len() >= 4);
     let mut buffer: Buffer = [0; MAX_LEN + 1];
     if let Some(name) = normalise(raw, &mut buffer) {
         assert!(!name.is_empty() && name.len() <= MAX_LEN);

@@ -161,6 +161,13 @@ local OPTIONS = {
         end
     end,
 
+    session_tickets = function(name, value)
+        if type(value) ~= "boolean" and value ~= "auto" then
+            error("mtls.init: " .. name .. " must be a boolean or 'auto', got "
+                  .. (type(value) == "string" and "'" .. value .. "'" or type(value)), 3)
+        end
+    end,
+
     state_dir = function(name, value)
         if type(value) ~= "string" or value:sub(1, 1) ~= "/" then
             error("mtls.init: " .. name .. " must be an absolute path of a directory, got "
@@ -289,7 +296,13 @@ function _M.init(opts)
     log_warnings(current)
 
     local status = current:status()
-    local faults, warnings = placement.check(status and status.counts.certificate_requests > 0, current)
+    local faults, warnings, shares_sessions = placement.check(status and status.counts.certificate_requests > 0, current)
+    local tickets = opts.session_tickets
+    if tickets == nil or tickets == "auto" then
+        tickets = shares_sessions
+    end
+
+    C.rmtls_engine_use_session_cache(current.handle, tickets and 0 or 1)
     start_warnings = {}
     for level, lines in pairs { [ERR] = faults, [WARN] = warnings } do
         for _, line in ipairs(lines) do

@@ -22,7 +22,13 @@ impl Engine {
     /// only phase that also runs when a session is resumed.
     pub fn client_hello(&self, ssl: &SslRef, server_name: Option<&[u8]>) -> Result<(), Error> {
         let request = self.policy()?.certificate_request(server_name).cloned();
-        Connection::on_client_hello(ssl, server_name, request)
+        Connection::on_client_hello(ssl, server_name, request, self.session_cache.get())
+    }
+
+    /// Whether TLS 1.3 sessions with a client certificate are kept in the server's session cache,
+    /// where it has one and they fit into it, instead of tickets.
+    pub fn use_session_cache(&self, yes: bool) {
+        self.session_cache.set(yes);
     }
 
     /// Certificate phase: requests a certificate if the server name has a certificate request.

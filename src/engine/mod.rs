@@ -106,6 +106,7 @@ pub struct Engine {
     inactive_tokens: RefCell<Cache<[u8; 32], InactiveToken>>,
     issuers: RefCell<Cache<[u8; 32], Rc<IssuerDocuments>>>,
     suggestions: Cell<SuggestionBudget>,
+    session_cache: Cell<bool>,
 }
 
 impl Default for Engine {
@@ -135,6 +136,7 @@ impl Default for Engine {
             inactive_tokens: RefCell::new(Cache::new(MAX_INACTIVE)),
             issuers: RefCell::new(Cache::new(MAX_ISSUERS)),
             suggestions: Cell::default(),
+            session_cache: Cell::default(),
         }
     }
 }

@@ -35,6 +35,24 @@ pub unsafe extern "C" fn rmtls_engine_client_hello(
     }
 }
 
+/// From now on, TLS 1.3 sessions with a client certificate are kept in the session cache of the
+/// server instead of tickets, where it has a shared one and they fit into it; with `yes` = 0 they
+/// are not.
+///
+/// # Safety
+/// `engine` is NULL or live.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_use_session_cache(
+    engine: *const rmtls_engine,
+    yes: i32,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promise, passed on unchanged.
+        unsafe { handle(engine) }?.0.use_session_cache(yes != 0);
+        Ok(())
+    })
+}
+
 /// Certificate phase: requests a client certificate if the ClientHello phase decided so, else
 /// returns `RMTLS_NOT_FOUND`.
 ///

@@ -207,7 +207,8 @@ pub unsafe extern "C" fn rmtls_sni_map_client_hello(
         guard_with(err, || {
             let name = server_name(name, name_len)?;
             let request = handle(map)?.certificate_request(name)?;
-            Connection::on_client_hello(connection(ssl).ok_or(Error::NullArgument)?, name, request)
+            let ssl = connection(ssl).ok_or(Error::NullArgument)?;
+            Connection::on_client_hello(ssl, name, request, false)
         })
     }
 }

@@ -8,6 +8,7 @@
 pub mod crl_check;
 pub mod host_openssl;
 pub mod revocation;
+pub mod session_cache;
 pub mod shared_memory;
 pub mod ssl;
 pub mod thread;

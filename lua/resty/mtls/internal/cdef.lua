@@ -343,6 +343,8 @@ int32_t rmtls_engine_client_hello(const struct rmtls_engine *engine,
                                   size_t name_len,
                                   struct rmtls_buf *err);
 
+int32_t rmtls_engine_use_session_cache(const struct rmtls_engine *engine, int32_t yes);
+
 int32_t rmtls_engine_request_certificate(const struct rmtls_engine *engine,
                                          void *ssl,
                                          struct rmtls_buf *err);

@@ -6,6 +6,8 @@
 --   no location names a route of the policy    its plugins apply to no request, which nothing else reports
 --   the workers' user cannot read the files of the policy    every reload without HUP fails
 --
+-- Also finds whether TLS sessions are shared with other nodes.
+--
 -- nginx accepts ssl_client_hello_by_lua* in any server block, but it works for all server names only at http{}
 -- level: nginx before 1.29.2 runs the one of the listener's default server for every name; newer ones run the
 -- one of the server that the name selects, and fail the handshake if that has none.
@@ -42,7 +44,8 @@ local _M = {}
 
 -- Whether a directive is one that faults() reads.
 local function is_relevant(name, blocks)
-    return name == "set" or name == "user" or blocks[#blocks] == "map" or find(name, "_by_lua")
+    return name == "set" or name == "user" or blocks[#blocks] == "map" or name == "ssl_session_ticket_key"
+           or find(name, "_by_lua")
 end
 
 
@@ -229,11 +232,13 @@ local function unnamed_routes(routes, engine, path)
 end
 
 
--- Returns a list of faults and a list of warnings, one line each, and the arguments of the directive "user".
+-- Returns a list of faults and a list of warnings, one line each, the arguments of the directive "user", and whether
+-- other nodes may resume the TLS sessions of this one; true if the configuration could not be read whole.
 -- version: ngx.config.nginx_version; requests_certificates: whether any server name has a certificate request;
 -- engine: its policy is compared with nginx.conf; nil to check ssl_client_hello_by_lua* alone.
 function _M.faults(path, version, requests_certificates, engine)
     local faults, user, map = {}, nil, nil
+    local shares_sessions = false
     local hello, certificate, routes = {}, {}, { named = {}, read = {}, set = {}, unknown = false }
     local complete = nginx_conf.read(path, is_relevant, function(words, blocks, position, code)
         local name = words[1]
@@ -242,6 +247,9 @@ function _M.faults(path, version, requests_certificates, engine)
 
         elseif blocks[1] ~= "http" then
             return
+
+        elseif name == "ssl_session_ticket_key" or find(name, "^ssl_session_fetch_by_lua") then
+            shares_sessions = true
 
         elseif find(name, "^ssl_client_hello_by_lua") then
             record_hook(hello, name, blocks, position, code, "client_hello")
@@ -268,7 +276,7 @@ function _M.faults(path, version, requests_certificates, engine)
 
     append(faults, hello_faults(hello, version), path, "ssl_client_hello_by_lua* at %d more wrong places")
     if not engine then
-        return faults, {}, user
+        return faults, {}, user, shares_sessions or not complete
     end
 
     if complete and requests_certificates and not certificate.at_http and not certificate[1] then
@@ -283,7 +291,7 @@ function _M.faults(path, version, requests_certificates, engine)
     append(warnings, unknown_routes(routes, engine), path, "%d more names of unknown routes")
     append(warnings, complete and unnamed_routes(routes, engine, path) or {}, path, "")
 
-    return faults, warnings, user
+    return faults, warnings, user, shares_sessions or not complete
 end
 
 
@@ -301,25 +309,26 @@ local function unreadable(engine, user)
 end
 
 
--- The faults and warnings of the running nginx. Called in init_by_lua*.
+-- The faults and warnings of the running nginx, and whether other nodes may resume its TLS sessions. Called in
+-- init_by_lua*.
 function _M.check(requests_certificates, engine)
     local path = nginx_conf.main_file()
     if not path then
-        return {}, {}
+        return {}, {}, true
     end
 
-    local ok, faults, warnings, user = pcall(_M.faults, path, ngx.config.nginx_version, requests_certificates, engine)
+    local ok, faults, warnings, user, shares_sessions = pcall(_M.faults, path, ngx.config.nginx_version, requests_certificates, engine)
     -- Workers need not inherit the plans of all routes, which were looked up here.
     engine.plans = {}
     if not ok then
-        return {}, {}
+        return {}, {}, true
     end
 
     for _, fault in ipairs(unreadable(engine, user)) do
         faults[#faults + 1] = fault
     end
 
-    return faults, warnings
+    return faults, warnings, shares_sessions
 end
 
 
