@@ -296,7 +296,8 @@ function _M.init(opts)
     log_warnings(current)
 
     local status = current:status()
-    local faults, warnings, shares_sessions = placement.check(status and status.counts.certificate_requests > 0, current)
+    local requests_certificates = status and status.counts.certificate_requests > 0
+    local faults, warnings, shares_sessions = placement.check(requests_certificates, current)
     local tickets = opts.session_tickets
     if tickets == nil or tickets == "auto" then
         tickets = shares_sessions

@@ -317,7 +317,8 @@ function _M.check(requests_certificates, engine)
         return {}, {}, true
     end
 
-    local ok, faults, warnings, user, shares_sessions = pcall(_M.faults, path, ngx.config.nginx_version, requests_certificates, engine)
+    local version = ngx.config.nginx_version
+    local ok, faults, warnings, user, shares_sessions = pcall(_M.faults, path, version, requests_certificates, engine)
     -- Workers need not inherit the plans of all routes, which were looked up here.
     engine.plans = {}
     if not ok then
