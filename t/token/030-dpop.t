@@ -130,7 +130,7 @@ other token 401
 [mtls] 401 DPoP proof refused: 'jwk' has the private member 'd'
 [mtls] 401 DPoP proof refused: the request has none
 [mtls] 401 DPoP proof refused: 2 DPoP headers
-[mtls] 401 DPoP proof refused: 'ath' is that of another token
+[mtls] 401 DPoP proof refused: its key is not the one that the token is bound to
 --- no_error_log
 [crit]
 
