@@ -391,6 +391,9 @@
 // `use_dpop_nonce`, with a nonce of `rmtls_engine_dpop_nonce` (RFC 9449 section 9).
 #define RMTLS_CHALLENGE_DPOP_NONCE 2
 
+// None.
+#define RMTLS_CHALLENGE_NONE 3
+
 // DPoP proofs are not checked.
 #define RMTLS_DPOP_OFF 0
 
@@ -643,6 +646,11 @@ typedef struct rmtls_token_decision {
   uint8_t proof_id[32];
   // Until when its use must be remembered, in seconds since the epoch; 0 without a proof.
   int64_t proof_expires;
+  // `RMTLS_IDENTITY_CONSUMER` or `RMTLS_IDENTITY_ANONYMOUS` of an allowed request, if the token
+  // or its absence decides about it, else `RMTLS_IDENTITY_NONE`. For `rmtls_engine_apply_token`.
+  int32_t identity;
+  // Index of the consumer.
+  uint32_t consumer;
 } rmtls_token_decision;
 
 // How the tokens of a plan are checked.
@@ -669,6 +677,8 @@ typedef struct rmtls_token_options {
   int32_t proof_of_possession;
   // `RMTLS_DPOP_*`.
   int32_t dpop;
+  // Whether requests without a valid token are those of an anonymous consumer: 0 or 1.
+  int32_t anonymous;
 } rmtls_token_options;
 
 #ifdef __cplusplus
@@ -1954,6 +1964,21 @@ int32_t rmtls_engine_dpop_nonce(const struct rmtls_engine *engine,
                                 const uint8_t *nonce_key,
                                 int64_t now,
                                 struct rmtls_buf *out);
+
+// Access phase, after `rmtls_engine_check_token` allowed the request: applies the identity in its
+// decision to `decision`, which `rmtls_engine_access` has just allowed for the same plan, and
+// checks `acl` where the token decides about the consumer. On a refusal `decision` has
+// `RMTLS_DECISION_FORBIDDEN`, and `reason` the reason for the error log.
+//
+// # Safety
+// `engine` is NULL or live; `decision` is NULL or valid for reading and writing; `reason` is NULL
+// or valid, with its data.
+int32_t rmtls_engine_apply_token(const struct rmtls_engine *engine,
+                                 uint32_t plan,
+                                 int32_t identity,
+                                 uint32_t consumer,
+                                 struct rmtls_decision *decision,
+                                 struct rmtls_buf *reason);
 
 // Writes a JWT that authenticates this gateway to the issuer of a plan (RFC 7523), valid for a
 // minute; `RMTLS_NOT_FOUND` without a key.

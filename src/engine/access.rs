@@ -88,7 +88,7 @@ impl Engine {
         if !plan.has_plugins {
             return Ok(Decision::pass(None, None, Identity::None));
         }
-        if plan.auth.is_none() && plan.acl.is_some() {
+        if plan.auth.is_none() && plan.acl.is_some() && !plan.checks_acl_with_token() {
             let reason = "acl: no plugin authenticates the clients of this route".to_owned();
             return Ok(Decision::refuse(Outcome::NoCertificate, reason));
         }

@@ -28,7 +28,8 @@ impl Policy {
         }
     }
 
-    /// Checks `acl` and `client-cert-acl` for a trusted certificate, or for an anonymous consumer.
+    /// Checks `client-cert-acl`, and `acl` unless the token decides about the consumer, for a trusted
+    /// certificate or for an anonymous consumer.
     ///
     /// # Errors
     /// Which rule denies the route to the client, for the log.
@@ -38,15 +39,8 @@ impl Policy {
         subject: Option<RuleSubject<'_>>,
         identity: Identity,
     ) -> Result<(), String> {
-        let certificate = subject.map(|subject| subject.certificate);
-        if let Some(acl) = &plan.acl {
-            let groups = self.groups(plan, certificate, identity);
-            if !acl.allows(&groups) {
-                return Err(format!("acl: groups ({})", groups.join(", ")));
-            }
-            if let Some(certificate) = certificate {
-                self.check_ambiguous_names(plan, acl, certificate, identity)?;
-            }
+        if !plan.checks_acl_with_token() {
+            self.check_acl(plan, subject.map(|subject| subject.certificate), identity)?;
         }
         if let Some(rules) = &plan.rules {
             let subject =
@@ -56,6 +50,29 @@ impl Policy {
                 .map_err(|why| format!("client-cert-acl: {why}"))?;
         }
         Ok(())
+    }
+
+    /// Checks `acl`. `certificate` is given if it decided about the identity.
+    ///
+    /// # Errors
+    /// As [`Policy::authorize`].
+    pub(super) fn check_acl(
+        &self,
+        plan: &Plan,
+        certificate: Option<&Certificate>,
+        identity: Identity,
+    ) -> Result<(), String> {
+        let Some(acl) = &plan.acl else {
+            return Ok(());
+        };
+        let groups = self.groups(plan, certificate, identity);
+        if !acl.allows(&groups) {
+            return Err(format!("acl: groups ({})", groups.join(", ")));
+        }
+        match certificate {
+            Some(certificate) => self.check_ambiguous_names(plan, acl, certificate, identity),
+            None => Ok(()),
+        }
     }
 
     /// Refuses a client whose names, in another reading of the certificate, belong to a denied

@@ -18,6 +18,7 @@ pub(crate) mod reload;
 mod revocation;
 mod token;
 mod token_credentials;
+mod token_identity;
 mod verdict;
 
 use std::cell::{Cell, RefCell};

@@ -14,10 +14,12 @@ use super::access::with_certificate;
 use super::clients::CertificateOrigin;
 use super::header_certificate::{Absent, HeaderCertificate, RequestHeaders};
 use super::token_credentials::{check_dpop, nonce_key, token, Challenge, DpopRequest};
+use super::token_identity::token_identity;
 use super::verdict::TrustResult;
 use super::{Engine, HeaderLine, HeaderLines, LineKind};
 use crate::cache::SlotId;
 use crate::connection::Connection;
+use crate::decision::Identity;
 use crate::headers::MAX_VALUE;
 use crate::policy::{Plan, Policy, ProofOfPossession, TokenAuth};
 use crate::token::{
@@ -103,6 +105,9 @@ pub struct TokenDecision {
     /// The DPoP proof of an allowed request, which counts once: the caller must refuse the request
     /// if it was used before.
     pub proof: Option<Proof>,
+    /// The consumer of an allowed request, if the token or its absence decides about it: pass it to
+    /// [`Engine::apply_token`].
+    pub identity: Identity,
 }
 
 /// A request with its token and the evidence that the token is bound to its client.
@@ -130,6 +135,7 @@ impl TokenDecision {
             description: None,
             challenge: Challenge::Token,
             proof: None,
+            identity: Identity::None,
         }
     }
 
@@ -144,6 +150,7 @@ impl TokenDecision {
             challenge: match refusal {
                 TokenError::DpopProof(_) => Challenge::DpopProof,
                 TokenError::DpopNonce(_) => Challenge::DpopNonce,
+                TokenError::NoConsumer(_) => Challenge::None,
                 _ => Challenge::Token,
             },
             ..TokenDecision::new(outcome)
@@ -169,6 +176,9 @@ enum BindingCheck {
 impl Engine {
     /// Access phase, after [`Engine::access`] allowed the request: checks its token for the route
     /// of `plan_id`.
+    ///
+    /// Where the policy has an anonymous consumer, a request without a valid token is allowed as
+    /// that one. A valid token that is not sufficient is refused.
     pub fn check_token(
         &self,
         plan_id: usize,
@@ -178,6 +188,30 @@ impl Engine {
         let policy = self.policy()?;
         let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
         let token_auth = plan.token_auth.as_ref().ok_or(Error::NotFound)?;
+        let decision = self.validate_token(&policy, plan, token_auth, request, now)?;
+        let anonymous = match (decision.outcome, &token_auth.anonymous) {
+            (TokenOutcome::NoToken | TokenOutcome::Refused, Some(id)) => {
+                policy.consumers.by_id_or_username(id)
+            }
+            _ => None,
+        };
+        Ok(match anonymous {
+            Some(consumer) => TokenDecision {
+                identity: Identity::Anonymous(consumer),
+                ..TokenDecision::new(TokenOutcome::Pass)
+            },
+            None => decision,
+        })
+    }
+
+    fn validate_token(
+        &self,
+        policy: &Policy,
+        plan: &Plan,
+        token_auth: &TokenAuth,
+        request: &TokenRequest<'_>,
+        now: i64,
+    ) -> Result<TokenDecision, Error> {
         let (scheme, token) = match token(token_auth, request.authorization) {
             Ok(Some(found)) => found,
             Ok(None) => {
@@ -237,14 +271,20 @@ impl Engine {
             Ok(bound) => bound,
             Err(refusal) => return Ok(TokenDecision::refuse(&refusal)),
         };
-        match self.check_binding(&policy, plan, token_auth, thumbprint, request, now)? {
+        match self.check_binding(policy, plan, token_auth, thumbprint, request, now)? {
             BindingCheck::Refused(refusal) => Ok(TokenDecision::refuse(&refusal)),
             BindingCheck::Pending => Ok(TokenDecision::new(TokenOutcome::Pending)),
-            BindingCheck::Fits => Ok(TokenDecision {
-                token: Some(slot),
-                proof,
-                ..TokenDecision::new(TokenOutcome::Pass)
-            }),
+            BindingCheck::Fits => Ok(
+                match token_identity(policy, token_auth, &cached_token.claims) {
+                    Err(refusal) => TokenDecision::refuse(&refusal),
+                    Ok(identity) => TokenDecision {
+                        token: Some(slot),
+                        proof,
+                        identity,
+                        ..TokenDecision::new(TokenOutcome::Pass)
+                    },
+                },
+            ),
         }
     }
 

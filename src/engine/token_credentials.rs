@@ -18,6 +18,8 @@ pub enum Challenge {
     DpopProof = 1,
     /// `use_dpop_nonce`.
     DpopNonce = 2,
+    /// None: no scope would help.
+    None = 3,
 }
 
 /// What a DPoP proof is compared with.

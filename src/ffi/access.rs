@@ -104,12 +104,7 @@ impl rmtls_decision {
             client: decision.client.map_or(0, |place| place.index),
             generation: decision.client.map_or(0, |place| place.generation),
             verdict: decision.verdict.unwrap_or(RMTLS_VERDICT_NOT_VERIFIED),
-            identity: match decision.identity {
-                Identity::None => RMTLS_IDENTITY_NONE,
-                Identity::Holder => RMTLS_IDENTITY_HOLDER,
-                Identity::Consumer(..) => RMTLS_IDENTITY_CONSUMER,
-                Identity::Anonymous(_) => RMTLS_IDENTITY_ANONYMOUS,
-            },
+            identity: identity_kind(decision.identity),
             consumer: decision.identity.consumer().unwrap_or(0),
             credential: decision.identity.credential().unwrap_or(u32::MAX),
             forwards: decision.forwarding as i32,
@@ -144,13 +139,28 @@ impl rmtls_decision {
     }
 
     pub(super) fn identity(&self) -> Identity {
-        let credential = (self.credential != u32::MAX).then_some(self.credential);
-        match self.identity {
-            RMTLS_IDENTITY_HOLDER => Identity::Holder,
-            RMTLS_IDENTITY_CONSUMER => Identity::Consumer(self.consumer, credential),
-            RMTLS_IDENTITY_ANONYMOUS => Identity::Anonymous(self.consumer),
-            _ => Identity::None,
-        }
+        identity(self.identity, self.consumer, self.credential)
+    }
+}
+
+/// The identity that these numbers stand for.
+pub(super) fn identity(kind: i32, consumer: u32, credential: u32) -> Identity {
+    let credential = (credential != u32::MAX).then_some(credential);
+    match kind {
+        RMTLS_IDENTITY_HOLDER => Identity::Holder,
+        RMTLS_IDENTITY_CONSUMER => Identity::Consumer(consumer, credential),
+        RMTLS_IDENTITY_ANONYMOUS => Identity::Anonymous(consumer),
+        _ => Identity::None,
+    }
+}
+
+/// The `RMTLS_IDENTITY_*` of an identity.
+pub(super) fn identity_kind(identity: Identity) -> i32 {
+    match identity {
+        Identity::None => RMTLS_IDENTITY_NONE,
+        Identity::Holder => RMTLS_IDENTITY_HOLDER,
+        Identity::Consumer(..) => RMTLS_IDENTITY_CONSUMER,
+        Identity::Anonymous(_) => RMTLS_IDENTITY_ANONYMOUS,
     }
 }
 

@@ -238,6 +238,8 @@ fn generated_cdef_has_the_layout_of_rust() {
         challenge,
         proof_id,
         proof_expires,
+        identity,
+        consumer,
     });
     layout!(rmtls_dpop_request {
         proofs,
@@ -260,6 +262,7 @@ fn generated_cdef_has_the_layout_of_rust() {
         certificate_plan,
         proof_of_possession,
         dpop,
+        anonymous,
     });
     // SAFETY: the LuaJIT libraries are loaded for `ffi`; only this chunk and the cdef run.
     let lua = unsafe { mlua::Lua::unsafe_new() };

@@ -2,6 +2,7 @@
 
 use std::ffi::c_void;
 
+use super::access::{identity as identity_of, identity_kind, rmtls_decision, RMTLS_DECISION_PASS};
 use super::certificate::rmtls_certificate;
 use super::engine::rmtls_engine;
 use super::header_lines::rmtls_header_lines;
@@ -89,6 +90,8 @@ pub const RMTLS_CHALLENGE_TOKEN: i32 = 0;
 pub const RMTLS_CHALLENGE_DPOP_PROOF: i32 = 1;
 /// `use_dpop_nonce`, with a nonce of `rmtls_engine_dpop_nonce` (RFC 9449 section 9).
 pub const RMTLS_CHALLENGE_DPOP_NONCE: i32 = 2;
+/// None.
+pub const RMTLS_CHALLENGE_NONE: i32 = 3;
 
 /// DPoP proofs are not checked.
 pub const RMTLS_DPOP_OFF: i32 = 0;
@@ -136,6 +139,11 @@ pub struct rmtls_token_decision {
     pub proof_id: [u8; 32],
     /// Until when its use must be remembered, in seconds since the epoch; 0 without a proof.
     pub proof_expires: i64,
+    /// `RMTLS_IDENTITY_CONSUMER` or `RMTLS_IDENTITY_ANONYMOUS` of an allowed request, if the token
+    /// or its absence decides about it, else `RMTLS_IDENTITY_NONE`. For `rmtls_engine_apply_token`.
+    pub identity: i32,
+    /// Index of the consumer.
+    pub consumer: u32,
 }
 
 /// How the tokens of a plan are checked.
@@ -164,6 +172,8 @@ pub struct rmtls_token_options {
     pub proof_of_possession: i32,
     /// `RMTLS_DPOP_*`.
     pub dpop: i32,
+    /// Whether requests without a valid token are those of an anonymous consumer: 0 or 1.
+    pub anonymous: i32,
 }
 
 impl rmtls_token_decision {
@@ -184,6 +194,8 @@ impl rmtls_token_decision {
             challenge: decision.challenge as i32,
             proof_id: decision.proof.map_or([0; 32], |proof| proof.id),
             proof_expires: decision.proof.map_or(0, |proof| proof.expires),
+            identity: identity_kind(decision.identity),
+            consumer: decision.identity.consumer().unwrap_or(0),
         }
     }
 }
@@ -430,6 +442,7 @@ pub unsafe extern "C" fn rmtls_engine_token_options(
                     ProofOfPossession::Optional => RMTLS_DPOP_OPTIONAL,
                     ProofOfPossession::Strict => RMTLS_DPOP_STRICT,
                 },
+                anonymous: bearer.anonymous.is_some().into(),
             })
         })?;
         Ok(())
@@ -523,6 +536,45 @@ pub unsafe extern "C" fn rmtls_engine_dpop_nonce(
             put(out, nonce.as_bytes())
         }
     })
+}
+
+/// Access phase, after `rmtls_engine_check_token` allowed the request: applies the identity in its
+/// decision to `decision`, which `rmtls_engine_access` has just allowed for the same plan, and
+/// checks `acl` where the token decides about the consumer. On a refusal `decision` has
+/// `RMTLS_DECISION_FORBIDDEN`, and `reason` the reason for the error log.
+///
+/// # Safety
+/// `engine` is NULL or live; `decision` is NULL or valid for reading and writing; `reason` is NULL
+/// or valid, with its data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_apply_token(
+    engine: *const rmtls_engine,
+    plan: u32,
+    identity: i32,
+    consumer: u32,
+    decision: *mut rmtls_decision,
+    reason: *mut rmtls_buf,
+) -> i32 {
+    // SAFETY: the caller's promises, passed on unchanged.
+    unsafe {
+        guard_with(reason, || {
+            let (engine, decision) = (&handle(engine)?.0, output(decision)?);
+            if decision.decision != RMTLS_DECISION_PASS {
+                return Err(Error::Misuse("the decision is a refusal".to_owned()));
+            }
+            let mut applied = decision.to_decision();
+            let identity = identity_of(identity, consumer, u32::MAX);
+            engine.apply_token(plan as usize, &mut applied, identity)?;
+            decision.decision = applied.outcome as i32;
+            decision.identity = identity_kind(applied.identity);
+            decision.consumer = applied.identity.consumer().unwrap_or(0);
+            decision.credential = applied.identity.credential().unwrap_or(u32::MAX);
+            if let Some(text) = applied.reason {
+                put_truncated(reason, &text);
+            }
+            Ok(())
+        })
+    }
 }
 
 /// Writes a JWT that authenticates this gateway to the issuer of a plan (RFC 7523), valid for a

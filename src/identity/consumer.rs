@@ -44,6 +44,17 @@ pub struct ConsumerBy {
     pub custom_id: bool,
 }
 
+/// A field by which the consumer of a token is found (Kong `consumer_by` of `openid-connect`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConsumerField {
+    /// By `id`.
+    Id,
+    /// By `username`.
+    Username,
+    /// By `custom_id`.
+    CustomId,
+}
+
 /// A name of a certificate by which consumers are looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubjectName {
@@ -318,6 +329,26 @@ impl Consumers {
                         })
                 })
             })
+    }
+
+    /// The consumer whose field has this value, the first one of `by`. With `ignore_case` the case
+    /// of ASCII letters in a username does not matter, unless two usernames differ in it alone.
+    pub fn find_by_value(
+        &self,
+        value: &str,
+        by: &[ConsumerField],
+        ignore_case: bool,
+    ) -> Option<u32> {
+        by.iter().find_map(|field| match field {
+            ConsumerField::Id => self.by_id.get(value.to_ascii_lowercase().as_str()).copied(),
+            ConsumerField::Username => {
+                let name = SubjectName::new(value.to_owned(), ignore_case);
+                self.find_by_name(&self.by_username, &name, |c| c.username.as_deref())
+            }
+            ConsumerField::CustomId => {
+                self.find_by_exact_name(&self.by_custom_id, value, |c| c.custom_id.as_deref())
+            }
+        })
     }
 
     /// The consumers with a name that a reader may consider equal to one of `names`. A name that

@@ -6,7 +6,7 @@ mod rule;
 
 pub use acl::Acl;
 pub use consumer::{
-    subject_names, Consumer, ConsumerBy, ConsumerMatch, Consumers, ConsumersBuilder, Credential,
-    SubjectName, SubjectNames,
+    subject_names, Consumer, ConsumerBy, ConsumerField, ConsumerMatch, Consumers, ConsumersBuilder,
+    Credential, SubjectName, SubjectNames,
 };
 pub use rule::{CaCondition, Condition, Rule, RuleSubject, Rules, SanCondition};

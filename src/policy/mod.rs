@@ -171,6 +171,14 @@ pub struct UpstreamHeaders {
     pub private: bool,
 }
 
+impl Plan {
+    /// Whether `acl` is checked with the token, because the token decides about the consumer.
+    pub fn checks_acl_with_token(&self) -> bool {
+        let token_auth = self.token_auth.as_ref();
+        token_auth.is_some_and(|token_auth| token_auth.decides_identity())
+    }
+}
+
 impl UpstreamHeaders {
     /// The selection of `cloudflare-forwarding`. Its values depend on the host, and on whether the
     /// request is the first one of its connection.

@@ -6,7 +6,7 @@ use std::fmt;
 use openssl::sha::sha256;
 
 use super::certificate_header::CertificateHeader;
-use crate::identity::ConsumerBy;
+use crate::identity::ConsumerField;
 use crate::text::hex;
 use crate::token::{Algorithm, ClaimRequirements, SigningKey};
 
@@ -113,8 +113,8 @@ pub struct TokenConsumer {
     /// Paths of claims, from the outermost object inwards. The first one whose value maps to a
     /// consumer counts.
     pub claims: Vec<Vec<Box<str>>>,
-    /// The names of consumers that values are compared with.
-    pub by: ConsumerBy,
+    /// The fields of consumers that values are compared with, in this order.
+    pub by: Vec<ConsumerField>,
     /// Whether the case of a username is ignored.
     pub ignore_case: bool,
     /// Whether a token without a consumer is accepted.
@@ -163,6 +163,8 @@ pub struct TokenAuth {
     pub introspection_key: [u8; 32],
     /// The mapping to a consumer, if there is one.
     pub consumer: Option<TokenConsumer>,
+    /// Id of the consumer of requests without a valid token, which are refused without it.
+    pub anonymous: Option<Box<str>>,
     /// Paths of claims that are sent to the upstream, each with the name of its header.
     pub claim_headers: Vec<(Vec<Box<str>>, Box<str>)>,
     /// Whether the token is removed from the request to the upstream.
@@ -184,6 +186,11 @@ pub struct TokenAuth {
 }
 
 impl TokenAuth {
+    /// Whether the token has a part in the identity of the client. Then `acl` is checked after it.
+    pub fn decides_identity(&self) -> bool {
+        self.consumer.is_some() || self.anonymous.is_some()
+    }
+
     /// Whether the discovery document is needed: for the URL of the keys, or for that of the
     /// introspection endpoint.
     pub fn needs_discovery(&self) -> bool {

@@ -1,5 +1,7 @@
 //! Claims of a token (RFC 7519 section 4, RFC 9068), and what a route requires of them.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use super::confirmation::{self, CertificateThumbprint, Confirmation};
@@ -309,6 +311,18 @@ impl Claims {
             value = value.get(&**name)?;
         }
         Some(value)
+    }
+
+    /// The claim at a path as a name: a text that is not empty, or an integer. `None` for anything
+    /// else.
+    pub fn name_at(&self, path: &[Box<str>]) -> Option<Cow<'_, str>> {
+        match self.value_at(path)? {
+            Value::String(text) if !text.is_empty() => Some(text.as_str().into()),
+            Value::Number(number) if number.is_i64() || number.is_u64() => {
+                Some(number.to_string().into())
+            }
+            _ => None,
+        }
     }
 
     /// The claim at a path as a header value: text unchanged, every other type as JSON. `None` when

@@ -42,6 +42,9 @@ pub enum TokenError {
     /// Lacks a required scope, group or role.
     #[error("token lacks a required {0}")]
     Insufficient(&'static str),
+    /// Maps to no consumer on a route that requires one.
+    #[error("token of no consumer: {0}")]
+    NoConsumer(String),
     /// Not bound to a certificate on a route that requires it.
     #[error("token without cnf.x5t#S256")]
     NotBound,
@@ -81,7 +84,10 @@ impl TokenError {
     /// Whether the token is valid but not sufficient (RFC 6750 section 3.1: `insufficient_scope`,
     /// 403).
     pub fn is_forbidden(&self) -> bool {
-        matches!(self, TokenError::Insufficient(_))
+        matches!(
+            self,
+            TokenError::Insufficient(_) | TokenError::NoConsumer(_)
+        )
     }
 
     /// `error_description` for the client: a fixed text that reveals nothing about the certificate.
@@ -102,6 +108,7 @@ impl TokenError {
                 "The access token is not valid yet"
             }
             TokenError::Insufficient(_) => "The access token lacks a required scope, group or role",
+            TokenError::NoConsumer(_) => "The access token is of no consumer of this service",
             TokenError::MalformedKeyConfirmation
             | TokenError::NotKeyBound
             | TokenError::DpopTokenAsBearer => {

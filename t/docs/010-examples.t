@@ -118,6 +118,7 @@ _EOC_
 for my $case (
     ["header-cert-auth", "routes that require a client certificate in a header: payments\n"],
     ["openid-connect", "routes that require an access token: payments\n"],
+    ["openid-connect consumers", "routes that require an access token: reports\n"],
 ) {
     my ($name, $line) = @$case;
 

@@ -40,6 +40,7 @@ my %Tests = (
     "policy: trust domains" => [qw( examples.t )],
     "policy: header-cert-auth" => [qw( examples.t )],
     "policy: openid-connect" => [qw( examples.t )],
+    "policy: openid-connect consumers" => [qw( examples.t )],
 );
 
 sub slurp {

@@ -38,6 +38,13 @@ pub(super) fn warn_about_acls(
     let mut groups: Vec<Groups> = vec![Groups::default(); document.plugins.len()];
     let routes = (0..document.routes.len()).map(|route| scopes.effective(route));
     for slots in std::iter::once(scopes.global).chain(routes) {
+        let by_token = plugins
+            .token_auth(&slots)
+            .is_some_and(|token| token.consumer.is_some());
+        let acl = slots[PluginKind::Acl as usize].filter(|_| by_token);
+        if let Some(groups) = acl.and_then(|acl| groups.get_mut(acl)) {
+            groups.of_consumers = true;
+        }
         let (Some(source), Some(auth)) = (auth_plugin(&slots), plugins.auth(&slots)) else {
             continue;
         };

@@ -1,7 +1,7 @@
 //! Plugins that cannot apply to the same route, or not without another one.
 
-use super::scopes::Scopes;
-use crate::policy::document::{Document, PluginKind};
+use super::scopes::{Scopes, Slots};
+use crate::policy::document::{Document, Plugin, PluginConfig, PluginKind};
 use crate::policy::report::{Path, Report};
 
 /// Reports `header-cert-auth` together with `mtls-auth`, and `acl`, `client-cert-acl` and
@@ -10,6 +10,7 @@ use crate::policy::report::{Path, Report};
 pub(super) fn refuse_conflicts(document: &Document<'_>, scopes: &Scopes, report: &mut Report) {
     let mut reported = vec![false; document.plugins.len()];
     let mut warned = reported.clone();
+    let mut groups = reported.clone();
     let routes = document.routes.iter().enumerate().map(|(position, route)| {
         (
             scopes.effective(position),
@@ -38,6 +39,7 @@ pub(super) fn refuse_conflicts(document: &Document<'_>, scopes: &Scopes, report:
                 );
             }
         }
+        refuse_groups_of_tokens(document, &slots, report, &mut groups);
         if slots[PluginKind::MtlsAuth as usize].is_some()
             || slots[PluginKind::HeaderCertAuth as usize].is_some()
         {
@@ -51,8 +53,12 @@ pub(super) fn refuse_conflicts(document: &Document<'_>, scopes: &Scopes, report:
             let Some(position) = slots[kind as usize] else {
                 continue;
             };
-            let by_others =
-                kind == PluginKind::Acl && slots[PluginKind::OpenidConnect as usize].is_none();
+            let token = slots[PluginKind::OpenidConnect as usize];
+            let token = token.and_then(|plugin| document.plugins.get(plugin));
+            if kind == PluginKind::Acl && token.is_some_and(maps_to_consumers) {
+                continue;
+            }
+            let by_others = kind == PluginKind::Acl && token.is_none();
             let reported = match by_others {
                 true => warned.get_mut(position),
                 false => reported.get_mut(position),
@@ -90,5 +96,44 @@ pub(super) fn refuse_conflicts(document: &Document<'_>, scopes: &Scopes, report:
                 );
             }
         }
+    }
+}
+
+/// Whether it is an `openid-connect` that maps tokens to consumers.
+fn maps_to_consumers(plugin: &Plugin<'_>) -> bool {
+    matches!(&plugin.config, PluginConfig::OpenidConnect(config) if config.consumer.is_some())
+}
+
+/// Reports `authenticated_groups_claim` beside an `acl`, which does not see those groups here.
+fn refuse_groups_of_tokens(
+    document: &Document<'_>,
+    slots: &Slots,
+    report: &mut Report,
+    reported: &mut [bool],
+) {
+    let (Some(_), Some(position)) = (
+        slots[PluginKind::Acl as usize],
+        slots[PluginKind::OpenidConnect as usize],
+    ) else {
+        return;
+    };
+    let (Some(plugin), Some(reported)) =
+        (document.plugins.get(position), reported.get_mut(position))
+    else {
+        return;
+    };
+    let PluginConfig::OpenidConnect(config) = &plugin.config else {
+        return;
+    };
+    if let (Some(place), false) = (config.authenticated_groups, *reported) {
+        *reported = true;
+        let path = Path::Compact(&plugin.location.path);
+        let path = path.field("config");
+        report.error(
+            place,
+            &path.field("authenticated_groups_claim"),
+            "is not supported beside 'acl', expected groups of consumers and 'consumer_claims', or \
+             'groups_required'",
+        );
     }
 }

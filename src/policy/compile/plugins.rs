@@ -6,11 +6,14 @@ use std::sync::Arc;
 use openssl::sha::{sha256, Sha256};
 
 use super::certificate_auth::AuthBuilder;
+use super::consumers::ConsumerIndex;
 use super::insecure_settings::{warn_about_source, warn_about_tokens};
 use super::scopes::Slots;
 use crate::identity::{Acl, Rules};
 use crate::policy::certificate_header::CertificateHeader;
-use crate::policy::document::{self, Document, IgnoringPositions, PluginConfig, PluginKind};
+use crate::policy::document::{
+    self, Document, IgnoringPositions, Location, PluginConfig, PluginKind,
+};
 use crate::policy::report::{Path, Report};
 use crate::policy::token_auth::{ProofOfPossession, TokenAuth};
 use crate::policy::{Auth, Lists, Map};
@@ -178,8 +181,10 @@ impl<'t> Plugins<'t> {
                     let certificate = config.from_header.as_ref().and_then(|config| {
                         auths.header_cert_auth(config, &plugin.location, &path, report)
                     });
+                    let location = &plugin.location;
+                    let anonymous = anonymous_consumer(config, auths.consumers, location, report);
                     CompiledPlugin::OpenidConnect {
-                        settings: Arc::new(token_auth(config)),
+                        settings: Arc::new(token_auth(config, anonymous)),
                         certificate,
                     }
                 }
@@ -319,7 +324,38 @@ impl<'t> Plugins<'t> {
     }
 }
 
-fn token_auth(config: &document::OpenidConnect<'_>) -> TokenAuth {
+/// The id of the consumer `anonymous`.
+fn anonymous_consumer(
+    config: &document::OpenidConnect<'_>,
+    consumers: &ConsumerIndex<'_>,
+    location: &Location,
+    report: &mut Report,
+) -> Option<Box<str>> {
+    let path = Path::Compact(&location.path);
+    let path = path.field("config");
+    if config
+        .consumer
+        .as_ref()
+        .is_some_and(|found| !found.optional)
+        && consumers.is_empty()
+    {
+        report.warn_once(
+            "openid-connect without consumers",
+            location.position,
+            &path,
+            "no consumer: every token is refused; expected an entry of 'consumers', or \
+             'consumer_optional: true' to let tokens without consumer pass",
+        );
+    }
+    let (name, place) = config.anonymous?;
+    let found = consumers.find(name, place, &path.field("anonymous"), report)?;
+    consumers
+        .consumers
+        .get(found)
+        .map(|consumer| consumer.id.clone())
+}
+
+fn token_auth(config: &document::OpenidConnect<'_>, anonymous: Option<Box<str>>) -> TokenAuth {
     // Documents from an unverified server are not used by plugins that verify it.
     // Nor are those of an issuer that only other plugins allow.
     let issuer_key = sha256(
@@ -358,6 +394,7 @@ fn token_auth(config: &document::OpenidConnect<'_>) -> TokenAuth {
         mtls_introspection_endpoint: config.mtls_introspection_endpoint.clone(),
         client: config.client.clone(),
         consumer: config.consumer.clone(),
+        anonymous,
         claim_headers: config.headers.clone(),
         hide_credentials: config.hide_credentials,
         expose_error_code: config.expose_error_code,

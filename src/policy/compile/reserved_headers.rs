@@ -33,6 +33,7 @@ pub(super) fn reserved_headers<'a>(
                 }
             }
             PluginConfig::OpenidConnect(config) => {
+                has_identity_headers |= config.consumer.is_some() || config.anonymous.is_some();
                 let from_header = config.from_header.as_ref();
                 inbound.extend(header_names(
                     from_header.and_then(|config| config.certificate_header.as_ref()),

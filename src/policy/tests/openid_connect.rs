@@ -1,6 +1,7 @@
 //! `openid-connect`: its fields and warnings.
 
 use super::*;
+use crate::identity::ConsumerField;
 use crate::inbound::{AllowedPeers, Format};
 use crate::token::Algorithm;
 
@@ -287,15 +288,105 @@ fn openid_connect_token_header() {
 }
 
 #[test]
-fn openid_connect_fields_that_are_not_enforced_are_refused() {
-    for (field, value) in [("consumer_claims", "[sub]"), ("consumer_claim", "[a, b]")] {
-        let errors = errors(&openid_connect(&format!(", {field}: {value}")));
-        let expected = "is not supported by this version, expected null or nothing";
-        assert_eq!(errors.len(), 1, "{errors:?}");
-        assert!(errors[0].ends_with(expected), "{errors:?}");
-        token_auth(&format!(", {field}: null"));
+fn openid_connect_consumer_fields_are_read_as_kong_has_them() {
+    let consumer = |extra: &str| token_auth(extra).consumer.clone();
+    for extra in [
+        "",
+        ", consumer_claim: null, consumer_claims: [], consumer_by: [id]",
+        ", consumer_optional: true, by_username_ignore_case: true",
+    ] {
+        assert_eq!(consumer(extra), None, "{extra}");
     }
-    token_auth(", dpop_use_nonce: true, dpop_proof_lifetime: 60, consumer_optional: true");
+    let default = TokenConsumer {
+        claims: vec![vec!["sub".into()]],
+        by: vec![ConsumerField::Username, ConsumerField::CustomId],
+        ignore_case: false,
+        optional: false,
+    };
+    assert_eq!(consumer(", consumer_claim: [sub]").as_ref(), Some(&default));
+    let nested = consumer(", consumer_claim: [a, b], consumer_by: [custom_id, id]").unwrap();
+    assert_eq!(nested.claims, [["a".into(), "b".into()]]);
+    assert_eq!(nested.by, [ConsumerField::CustomId, ConsumerField::Id]);
+    let several = consumer(", consumer_claims: [a, [b, c]], consumer_optional: true").unwrap();
+    assert_eq!(
+        several.claims,
+        [vec!["a".into()], vec!["b".into(), "c".into()]]
+    );
+    assert!(several.optional);
+    let anonymous = |name: &str| {
+        let text = openid_connect(&format!(", anonymous: {name}"));
+        let text = text.replace(
+            "{username: ann",
+            "{username: ann, id: 10000000-0000-4000-8000-000000000001",
+        );
+        policy(&text).plans[0]
+            .token_auth
+            .as_ref()
+            .unwrap()
+            .anonymous
+            .clone()
+    };
+    let id = "10000000-0000-4000-8000-000000000001";
+    for name in ["ann", id] {
+        assert_eq!(anonymous(name).as_deref(), Some(id));
+    }
+    let kong = "consumer_claims: [sub], anonymous: ann";
+    let both = with_cas(&format!(
+        "consumers: [{{username: ann}}]\nplugins:\n- name: acl\n  config: {{allow: [a]}}\n\
+         - name: openid-connect\n  config: {{issuer: 'https://idp.test', auth_methods: [bearer], \
+         {kong}}}\n"
+    ));
+    assert!(policy(&both).plans[0].checks_acl_with_token());
+    for text in [
+        &both,
+        &both.replace("- name: acl\n  config: {allow: [a]}\n", ""),
+    ] {
+        let reserved = &policy(text).reserved_headers;
+        assert!(
+            reserved.contains(b"x-consumer-username") && reserved.contains(b"X-Consumer-Groups")
+        );
+    }
+    for (from, to, error) in [
+        (
+            "consumer_claims: [sub]",
+            "authenticated_groups_claim: [groups], consumer_claims: [sub]",
+            "plugins[1].config.authenticated_groups_claim: is not supported beside 'acl', expected \
+             groups of consumers and 'consumer_claims', or 'groups_required'",
+        ),
+        (
+            "consumer_claims: [sub], ",
+            "",
+            "plugins[0]: applies to a request without a route without mtls-auth, so no client would \
+             be authenticated there; expected mtls-auth or header-cert-auth wherever acl applies",
+        ),
+    ] {
+        let errors = errors(&both.replace(from, to));
+        assert!(errors.len() == 1 && errors[0].ends_with(error), "{errors:?}");
+    }
+}
+
+#[test]
+fn openid_connect_with_consumers_by_claim_warns_without_consumers() {
+    let warnings = |extra: &str| -> Vec<String> {
+        let text = openid_connect(&format!(", audience_required: [a]{extra}"));
+        let policy = policy(&text.replace("consumers: [{username: ann}]", ""));
+        policy
+            .warnings
+            .iter()
+            .map(|warning| warning.message.clone())
+            .collect()
+    };
+    assert_eq!(
+        warnings(", consumer_claims: [sub]"),
+        [
+            "no consumer: every token is refused; expected an entry of 'consumers', or \
+          'consumer_optional: true' to let tokens without consumer pass"
+        ]
+    );
+    assert_eq!(
+        warnings(", consumer_claims: [sub], consumer_optional: true"),
+        [""; 0]
+    );
 }
 
 #[test]
@@ -320,11 +411,19 @@ fn openid_connect_bad_values_are_refused() {
         ),
         (
             ", anonymous: bob",
-            "anonymous: is not supported by this version, expected null or nothing".to_owned(),
+            "anonymous: no consumer has the id or username 'bob'".to_owned(),
         ),
         (
-            ", consumer_claim: [sub]",
-            "consumer_claim: is not supported by this version, expected null or nothing".to_owned(),
+            ", consumer_claim: [sub], consumer_by: [email]",
+            "consumer_by[0]: 'email', expected 'id', 'username' or 'custom_id'".to_owned(),
+        ),
+        (
+            ", consumer_claims: [sub], consumer_by: []",
+            "consumer_by: a list, expected 'id', 'username' or 'custom_id'".to_owned(),
+        ),
+        (
+            ", consumer_claim: [sub], consumer_claims: [sub]",
+            "consumer_claim: beside 'consumer_claims', expected one of them".to_owned(),
         ),
         (
             ", ignore_signature: [introspection]",

@@ -140,6 +140,7 @@ async function forge(query) {
     'by-key': () => { claims.cnf = { jwk: { kty: 'EC' } }; },
     logout: () => { claims.events = { 'http://schemas.openid.net/event/backchannel-logout': {} }; },
     id: () => { claims.typ = 'ID'; },
+    claims: () => { Object.assign(claims, JSON.parse(query.get('claims'))); },
     headers: () => { claims.sub = 'ann'; claims.roles = ['a', 'b']; claims.odd = 'a\r\nX-Evil: b'; },
   }[kind];
   change?.();

@@ -12,6 +12,7 @@ local graceful_close = require "resty.mtls.internal.graceful_close"
 local request_headers = require "resty.mtls.internal.request_headers"
 local metrics = require "resty.mtls.internal.metrics"
 local token_issuer = require "resty.mtls.internal.token_issuer"
+local token_identity = require "resty.mtls.internal.token_identity"
 local revocation = require "resty.mtls.internal.revocation"
 local reserved_headers = require "resty.mtls.internal.reserved_headers"
 local variables = require "resty.mtls.internal.variables"
@@ -88,17 +89,19 @@ local now = 0
 
 
 -- A decision record, as decision_cache keeps it: { fields of the decision that it was made for, epoch,
--- plan, number, is_client, lines, client_identity, view, context }. lines are the header lines,
+-- plan, number, is_client, has_token_consumer, lines, client_identity, view, context }. lines are the header lines,
 -- client_identity is { consumer, groups }, view is what client() returns, and context what the later
 -- phases read from ngx.ctx.
 --
 -- Its key consists of the plan and a slot: that of the client in the client cache; for a certificate that is
 -- not trusted, one for its connection; else one for the verdict, because the lines then depend on nothing
--- else. number is the generation of the client or the number of the connection: if it differs, the record is
--- of a client or connection that had the slot before. For a verdict it is 0.
+-- else. Where the token of the request has a consumer, it is the slot of the token. number is the generation of
+-- the client or of the token, or the number of the connection: if it differs, the record is of what had the slot
+-- before. For a verdict it is 0.
 local SLOTS_PER_PLAN = decision_cache.SLOTS_PER_PLAN
 local CONNECTION_SLOTS = decision_cache.CONNECTION_SLOTS
 local VERDICT_SLOTS = decision_cache.VERDICT_SLOTS
+local TOKEN_CONSUMER_SLOTS = decision_cache.TOKEN_CONSUMER_SLOTS
 -- How many connections with untrusted certificates have a record at a time; a newer connection replaces an older one.
 local MAX_CONNECTIONS = 64
 -- A time that is never reached: the lines do not expire, or nothing is to be observed.
@@ -263,13 +266,16 @@ end
 
 
 -- A new record for the last decision.
-local function new_record(engine, key, number, plan)
+local function new_record(engine, key, number, plan, has_token_consumer)
     local record = {
         number = number,
         epoch = engine.epoch,
         plan = plan,
         is_client = decision.generation ~= 0,
         client = decision.client,
+        generation = decision.generation,
+        connection = decision.connection,
+        has_token_consumer = has_token_consumer,
         identity = decision.identity,
         verdict = decision.verdict,
         consumer = decision.consumer,
@@ -287,7 +293,7 @@ local function new_record(engine, key, number, plan)
         context = false,
     }
     decision_cache.put(key, record)
-    if record.is_client then
+    if record.is_client or has_token_consumer then
         record.client_identity = identity_of(engine, plan)
         decision_cache.add(record, 400 + decision_cache.size_of(record.client_identity.groups))
     end
@@ -300,14 +306,14 @@ end
 local function add_lines(engine, record, plan, ssl)
     -- Lines that do not depend on the certificate are shared by all clients that are not in the client cache.
     local shared
-    if not record.is_client and record.number ~= 0 then
+    if not record.is_client and record.connection ~= 0 and not record.has_token_consumer then
         local key = plan * SLOTS_PER_PLAN + VERDICT_SLOTS + decision.verdict
         shared = decision_cache.get(key)
         if not shared or shared.server_certificate ~= decision.server_certificate
             or shared.identity ~= decision.identity or shared.consumer ~= decision.consumer
             or shared.from_header ~= decision.from_header
         then
-            shared = new_record(engine, key, 0, plan)
+            shared = new_record(engine, key, 0, plan, false)
         end
 
         if shared.lines and now < shared.expires and now >= shared.created then
@@ -324,7 +330,7 @@ local function add_lines(engine, record, plan, ssl)
     record.created = now
     local expires = lines.expires or NEVER
     record.expires = expires
-    if expires == 0 and record.number ~= 0 then
+    if expires == 0 and record.connection ~= 0 then
         -- Lines that describe this certificate. The record belongs to its connection.
         record.expires = NEVER
     end
@@ -359,8 +365,8 @@ local plans
 
 
 -- Publishes the last decision to the later phases and returns its record, with header lines if the
--- request is allowed.
-local function publish_decision(engine, plan, ssl, route)
+-- request is allowed. token: the claims of a token with a consumer, or nil.
+local function publish_decision(engine, plan, ssl, route, token)
     if plans ~= engine.plans then
         plans = engine.plans
         decision_cache.clear()
@@ -369,7 +375,10 @@ local function publish_decision(engine, plan, ssl, route)
     -- The plan is part of the key because requests of one HTTP/2 connection may go to different routes.
     local key = plan * SLOTS_PER_PLAN
     local number = decision.generation
-    if number ~= 0 then
+    if token then
+        key = key + TOKEN_CONSUMER_SLOTS + token.slot
+        number = token.number
+    elseif number ~= 0 then
         key = key + decision.client
     else
         number = decision.connection
@@ -385,9 +394,10 @@ local function publish_decision(engine, plan, ssl, route)
     if not record or record.number ~= number or record.verdict ~= decision.verdict
         or record.identity ~= decision.identity or record.consumer ~= decision.consumer
         or record.credential ~= decision.credential or record.server_certificate ~= decision.server_certificate
-        or record.from_header ~= decision.from_header
+        or record.from_header ~= decision.from_header or record.client ~= decision.client
+        or record.generation ~= decision.generation or record.connection ~= decision.connection
     then
-        record = new_record(engine, key, number, plan)
+        record = new_record(engine, key, number, plan, token ~= nil)
     end
 
     local context = record.context
@@ -642,9 +652,13 @@ function _M.run(engine, route, dict)
     if outcome == PENDING or band(flags, PLAN_TOKEN) ~= 0 then
         plan, outcome, claims, refused = await_external(engine, route, dict, ssl, plan, outcome)
         flags = engine:plan_flags(plan)
+        if outcome == PASS and not refused and band(flags, PLAN_TOKEN) ~= 0 then
+            outcome = token_identity.apply(engine, plan, claims, decision, reason)
+        end
     end
 
-    local record = publish_decision(engine, plan, ssl, route or "")
+    local token = token_identity.with_consumer(claims)
+    local record = publish_decision(engine, plan, ssl, route or "", token)
     if decision.decision == PASS and not refused then
         local lines = record.lines
         if reserved_headers.are_read(engine) then
@@ -670,12 +684,12 @@ function _M.run(engine, route, dict)
         end
     end
 
-    if claims and not refused then
+    if claims and not refused and outcome == PASS then
         for i = 1, #claims, 2 do
             set_header(claims[i], claims[i + 1])
         end
 
-        token_issuer.set_credentials(engine, plan)
+        token_issuer.set_credentials(engine, plan, claims)
     end
 
     local refusal = REFUSALS[outcome]

@@ -136,6 +136,8 @@ typedef struct rmtls_token_decision {
   int32_t challenge;
   uint8_t proof_id[32];
   int64_t proof_expires;
+  int32_t identity;
+  uint32_t consumer;
 } rmtls_token_decision;
 
 typedef struct rmtls_token_options {
@@ -150,6 +152,7 @@ typedef struct rmtls_token_options {
   uint32_t certificate_plan;
   int32_t proof_of_possession;
   int32_t dpop;
+  int32_t anonymous;
 } rmtls_token_options;
 
 int32_t rmtls_abi_version(void);
@@ -747,6 +750,13 @@ int32_t rmtls_engine_dpop_nonce(const struct rmtls_engine *engine,
                                 int64_t now,
                                 struct rmtls_buf *out);
 
+int32_t rmtls_engine_apply_token(const struct rmtls_engine *engine,
+                                 uint32_t plan,
+                                 int32_t identity,
+                                 uint32_t consumer,
+                                 struct rmtls_decision *decision,
+                                 struct rmtls_buf *reason);
+
 int32_t rmtls_engine_client_assertion(const struct rmtls_engine *engine,
                                       uint32_t plan,
                                       int64_t now,
@@ -922,6 +932,7 @@ return {
     CHALLENGE_TOKEN = 0,
     CHALLENGE_DPOP_PROOF = 1,
     CHALLENGE_DPOP_NONCE = 2,
+    CHALLENGE_NONE = 3,
     DPOP_OFF = 0,
     DPOP_OPTIONAL = 1,
     DPOP_STRICT = 2,

@@ -88,6 +88,10 @@ function client_methods:header_value(dialect, key)
         error("header_value: dialect and key must be strings", 2)
     end
 
+    if self._without_certificate then
+        return nil, "header_value: the request has no certificate"
+    end
+
     local this = self._engine
     if self._epoch ~= C.rmtls_engine_epoch(this.handle) then
         return nil, "header_value: " .. POLICY_CHANGED
@@ -121,6 +125,10 @@ end
 
 -- The 21 properties of Cloudflare's tlsClientAuth.
 function client_methods:cloudflare()
+    if self._without_certificate then
+        return nil, "cloudflare: the request has no certificate"
+    end
+
     if self._epoch ~= C.rmtls_engine_epoch(self._engine.handle) then
         return nil, "cloudflare: " .. POLICY_CHANGED
     end
@@ -154,7 +162,8 @@ end
 
 
 local function new_client(engine, epoch, plan, presented, from_header, verdict, record)
-    local identity = record and record.is_client and verdict == X509_V_OK and record.client_identity
+    local identity = record and (record.has_token_consumer or record.is_client and verdict == X509_V_OK)
+                     and record.client_identity
     local verified = "FAILED:not verified"
     if verdict == NO_CONSUMER then
         verified = "FAILED:no consumer"
@@ -194,10 +203,30 @@ local function new_client(engine, epoch, plan, presented, from_header, verdict, 
         -- A certificate from a header is not that of the connection.
         _presented = from_header and presented or nil,
         _client = record and record.client,
-        _generation = record and record.is_client and record.number,
+        _generation = record and record.is_client and record.generation,
         consumer = identity and identity.consumer,
         groups = identity and identity.groups or {},
     }, client_mt)
+end
+
+
+-- The client of a request without a certificate, whose token has a consumer; nil if it has none.
+local function without_certificate(engine, record)
+    if not record or not record.has_token_consumer then
+        return nil
+    end
+
+    if not record.view then
+        record.view = setmetatable({
+            _engine = engine,
+            _without_certificate = true,
+            verified = "NONE",
+            consumer = record.client_identity.consumer,
+            groups = record.client_identity.groups,
+        }, client_mt)
+    end
+
+    return record.view
 end
 
 
@@ -236,7 +265,7 @@ function _M.of_request(engine)
     -- The plan number of a record is one of the policy that decided.
     local changed = record and record.epoch ~= epoch
     if not ssl and (changed or band(engine:plan_flags(plan), PLAN_HEADER_CERTIFICATE) == 0) then
-        return nil
+        return without_certificate(engine, record)
     end
 
     local verdict = record and record.verdict or NOT_VERIFIED
@@ -254,7 +283,7 @@ function _M.of_request(engine)
     local presented, status, from_header
     if not changed then
         if is_own_record and record.is_client then
-            presented = cached_certificate(engine, record.client, record.number)
+            presented = cached_certificate(engine, record.client, record.generation)
             from_header = record.from_header == 1
         end
 
@@ -270,7 +299,7 @@ function _M.of_request(engine)
 
     if not presented then
         if status == NOT_FOUND then
-            return nil
+            return without_certificate(engine, record)
         end
 
         return library.failure("client", status)

@@ -21,12 +21,14 @@ local bytes = 0
 
 
 -- A key is plan * SLOTS_PER_PLAN + slot. Slots are those of the client cache, and from these numbers on: connections,
--- verdicts of clients that have neither, and slots of the token cache.
+-- verdicts of clients that have neither, and twice slots of the token cache, for the lines of their claims and for
+-- the requests of their consumers.
 local _M = {
-    SLOTS_PER_PLAN = 16384,
+    SLOTS_PER_PLAN = 32768,
     CONNECTION_SLOTS = 1024,
     VERDICT_SLOTS = 2048,
     TOKEN_SLOTS = 4096,
+    TOKEN_CONSUMER_SLOTS = 12288,
 }
 
 

@@ -13,6 +13,7 @@ local upstream_headers = require "resty.mtls.internal.upstream_headers"
 local request_headers = require "resty.mtls.internal.request_headers"
 local library = require "resty.mtls.internal.library"
 local dpop = require "resty.mtls.internal.dpop"
+local token_identity = require "resty.mtls.internal.token_identity"
 local decision_cache = require "resty.mtls.internal.decision_cache"
 local revocation = require "resty.mtls.internal.revocation"
 local shortage = require "resty.mtls.internal.shortage"
@@ -141,6 +142,9 @@ local function options_of(engine, plan)
         rediscovery_lifetime = tonumber(read.rediscovery_lifetime),
         certificate_plan = tonumber(read.certificate_plan),
         dpop = read.dpop,
+        anonymous = read.anonymous == 1,
+        -- The claims of requests of the anonymous consumer.
+        anonymous_claims = false,
     }
     options_by_plan[plan] = options
 
@@ -646,8 +650,10 @@ local CHALLENGES = {
 local function refusal(engine, plan, options, request, decision, dict)
     local why = library.text(reason)
     if decision == FORBIDDEN then
+        local code = result.challenge ~= CONST.CHALLENGE_NONE and "insufficient_scope" or nil
+
         return { status = 403, body = json(options.forbidden), decision = "token_forbidden",
-                 challenge = challenge(options, request, "insufficient_scope"), reason = why }
+                 challenge = challenge(options, request, code), reason = why }
     end
 
     local none = decision == NO_TOKEN
@@ -659,16 +665,24 @@ local function refusal(engine, plan, options, request, decision, dict)
 end
 
 
--- Header lines for the claims of a valid token.
-local function claim_lines(engine, plan)
+-- Header lines for the claims of a valid token, with the identity that it gives.
+local function claim_lines(engine, plan, options)
+    if result.generation == 0 then
+        options.anonymous_claims = options.anonymous_claims or token_identity.anonymous(result)
+
+        return options.anonymous_claims
+    end
+
     local key = plan * decision_cache.SLOTS_PER_PLAN + decision_cache.TOKEN_SLOTS + result.token
     local record = decision_cache.get(key)
-    if not record or record.number ~= result.generation then
+    -- With another policy, plan and consumer have other meanings.
+    if not record or record.number ~= result.generation or record.epoch ~= engine.epoch then
+        local lines = upstream_headers.of_request(
+            C.rmtls_engine_claim_headers(engine.handle, plan, result.token, result.generation, upstream_headers.out))
         record = {
             number = result.generation,
-            lines = upstream_headers.of_request(
-                C.rmtls_engine_claim_headers(engine.handle, plan, result.token, result.generation,
-                                             upstream_headers.out)) or {},
+            epoch = engine.epoch,
+            lines = token_identity.claims(lines or {}, result),
         }
         decision_cache.put(key, record)
         decision_cache.add(record, decision_cache.size_of(record.lines))
@@ -727,7 +741,7 @@ function _M.check(engine, route, plan, ssl, dict)
             end
 
             if not used then
-                return claim_lines(engine, plan)
+                return claim_lines(engine, plan, options)
             end
 
             local refused = refusal(engine, plan, options, request, REFUSED, dict)
@@ -769,7 +783,8 @@ function _M.check(engine, route, plan, ssl, dict)
                 return nil, unavailable(select(2, library.failure("introspection", status, reason)))
             end
 
-            if result.decision ~= PASS then
+            -- With an anonymous consumer, the next validation finds that the token is refused.
+            if result.decision ~= PASS and not options.anonymous then
                 return nil, refusal(engine, plan, options, request, result.decision, dict)
             end
 
@@ -801,11 +816,13 @@ function _M.check(engine, route, plan, ssl, dict)
 end
 
 
--- Changes the headers with the credentials of a request whose token is valid. The upstream gets the token in
--- Authorization, wherever it was sent: another token there would not be validated.
-function _M.set_credentials(engine, plan)
+-- Changes the headers with the credentials of a request that passes with these claims. The upstream gets the token
+-- in Authorization, wherever it was sent: another token there would not be validated. It gets none of a request of
+-- the anonymous consumer.
+function _M.set_credentials(engine, plan, claims)
     local options = options_of(engine, plan)
-    if options.hide_credentials then
+    local hide = options.hide_credentials or token_identity.is_anonymous(claims)
+    if hide then
         clear_header("Authorization")
         clear_header("DPoP")
     end
@@ -815,7 +832,7 @@ function _M.set_credentials(engine, plan)
     end
 
     local request = request_headers.of_request(options.token_header)
-    if not options.hide_credentials then
+    if not hide then
         local scheme, token = scheme_and_token(request)
         set_header("Authorization", scheme .. " " .. token)
 

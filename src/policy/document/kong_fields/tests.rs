@@ -190,7 +190,6 @@ fn a_field_that_is_not_off_is_warned_about_or_refused_by_name() {
             json!({"subject_token_issuers": [{"issuer": "x"}]}),
         ),
         ("ignore_signature", json!(["password"])),
-        ("anonymous", json!("a")),
     ] {
         let path = format!("routes[0].plugins[0].config.{name}: is not supported by this version");
         let errors = set_to(name, value).unwrap_err();

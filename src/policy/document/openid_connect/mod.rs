@@ -1,15 +1,15 @@
 //! The plugin `openid-connect`.
 
 mod client;
+mod consumer;
 mod headers;
 mod schema;
 
 use self::schema::NOT_ENFORCED;
 pub(super) use self::schema::OPENID_CONNECT;
 use super::fields::{Object, MAX_TIME};
-use super::{fold_header_name, DocumentReader, HeaderCertAuth};
-use crate::identity::ConsumerBy;
-use crate::policy::report::Path;
+use super::{fold_header_name, ConsumerName, DocumentReader, HeaderCertAuth};
+use crate::policy::report::{Path, Position};
 use crate::policy::token_auth::{
     AuthMethods, ClientAuthMethod, DpopSettings, OAuthClient, ProofOfPossession, TokenConsumer,
 };
@@ -39,6 +39,9 @@ pub(in crate::policy) struct OpenidConnect<'t> {
     /// `bearer_token_header_name`.
     pub token_header: Option<Box<str>>,
     pub consumer: Option<TokenConsumer>,
+    pub anonymous: Option<ConsumerName<'t>>,
+    /// The position of `authenticated_groups_claim`.
+    pub authenticated_groups: Option<Position>,
     pub introspection_endpoint: Option<Box<str>>,
     pub mtls_introspection_endpoint: Option<Box<str>>,
     pub client: Option<OAuthClient>,
@@ -76,6 +79,8 @@ impl Default for OpenidConnect<'_> {
             extra_jwks_uris: Vec::new(),
             token_header: None,
             consumer: None,
+            anonymous: None,
+            authenticated_groups: None,
             introspection_endpoint: None,
             mtls_introspection_endpoint: None,
             client: None,
@@ -393,52 +398,6 @@ impl<'t> DocumentReader<'t, '_> {
                     .error(node.position, &path.field(field), message);
             }
             read.token_header = Some(name.into());
-        }
-    }
-
-    /// Reads the fields about the consumer of a token. `consumer_claim` of Kong before 3.14 is one
-    /// path; `consumer_claims` is a list of names or paths, and the first one that maps to a
-    /// consumer counts.
-    fn token_consumer(
-        &mut self,
-        object: &Object<'t>,
-        path: &Path<'_>,
-        read: &mut OpenidConnect<'t>,
-    ) {
-        let mut claims: Vec<Vec<Box<str>>> = Vec::new();
-        let is_given = |node: &&Node<'_>| !node.is_empty();
-        let field = "consumer_claims";
-        if let Some(node) = object.get(field) {
-            self.each(node, &path.field(field), |reader, node, path| {
-                claims.extend(reader.claim_path(node, path));
-            });
-        }
-        let field = "consumer_claim";
-        if let Some(node) = object.get(field).filter(is_given) {
-            if claims.is_empty() {
-                claims.extend(self.claim_path(node, &path.field(field)));
-            } else {
-                let message = "beside 'consumer_claims', expected one of them";
-                self.report
-                    .error(node.position, &path.field(field), message);
-            }
-        }
-        let mut by = ConsumerBy {
-            username: true,
-            custom_id: true,
-        };
-        if object.get("consumer_by").is_some() {
-            by = self.consumer_by(object, path);
-        }
-        let mut flag = |field| self.boolean(object, path, field).unwrap_or(false);
-        let (ignore_case, optional) = (flag("by_username_ignore_case"), flag("consumer_optional"));
-        if !claims.is_empty() {
-            read.consumer = Some(TokenConsumer {
-                claims,
-                by,
-                ignore_case,
-                optional,
-            });
         }
     }
 

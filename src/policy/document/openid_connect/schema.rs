@@ -56,6 +56,7 @@ pub(in crate::policy::document) const OPENID_CONNECT: Schema = Schema {
         "consumer_claim",
         "consumer_claims",
         "consumer_optional",
+        "anonymous",
         "dpop_proof_lifetime",
         "dpop_use_nonce",
         "tls_client_auth_cert_id",
@@ -248,7 +249,6 @@ pub(in crate::policy::document) const OPENID_CONNECT: Schema = Schema {
         "verify_parameters",
     ],
     unsupported: &[
-        "anonymous",
         "consumer_groups_claim",
         "consumer_groups_optional",
         "forbidden_redirect_uri",
@@ -283,8 +283,4 @@ pub(in crate::policy::document) const OPENID_CONNECT: Schema = Schema {
 };
 
 /// Fields that are read, and refused as long as the engine does not enforce them.
-pub(super) const NOT_ENFORCED: &[&str] = &[
-    "consumer_claim",
-    "consumer_claims",
-    "mtls_introspection_endpoint",
-];
+pub(super) const NOT_ENFORCED: &[&str] = &["mtls_introspection_endpoint"];
