@@ -9,4 +9,4 @@ pub use consumer::{
     subject_names, Consumer, ConsumerBy, ConsumerField, ConsumerMatch, Consumers, ConsumersBuilder,
     Credential, SubjectName, SubjectNames,
 };
-pub use rule::{CaCondition, Condition, Rule, RuleSubject, Rules, SanCondition};
+pub use rule::{CaCondition, Condition, DecidingRule, Rule, RuleSubject, Rules, SanCondition};

@@ -142,6 +142,8 @@ pub struct Files {
     /// See [`Files::is_reload`].
     reload: bool,
     state_directory: StateDirectory,
+    /// See [`Files::with_outline`].
+    outline: bool,
 }
 
 impl Files {
@@ -151,6 +153,19 @@ impl Files {
             contents: Contents::Kept(Vec::new()),
             ..Files::default()
         }
+    }
+
+    /// Files of a policy that is read with its [`super::Outline`], which a gateway does not need.
+    pub fn with_outline() -> Files {
+        Files {
+            outline: true,
+            ..Files::default()
+        }
+    }
+
+    /// Whether the policy is read with its outline.
+    pub(super) fn wants_outline(&self) -> bool {
+        self.outline
     }
 
     /// Files of a reload, that keep their contents. See [`Files::is_reload`].

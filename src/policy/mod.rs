@@ -8,6 +8,7 @@ mod env;
 mod files;
 mod list_files;
 mod memory_limit;
+mod outline;
 mod pem_text;
 mod protection;
 mod report;
@@ -37,6 +38,7 @@ use crate::trust::{CaCertificate, TrustStore};
 pub use self::certificate_header::CertificateHeader;
 pub use self::files::{bundle_file, join_list, split_list, Account, FileChange, FileWatch, Files};
 pub use self::list_files::{generation as lists_generation, ListEvent, ListFile, Lists};
+pub use self::outline::{Outline, PluginOutline, RouteOutline, SourceLine};
 pub use self::protection::{
     has_end_marker, is_file_truncation, is_truncation, DisabledPlugins, Protection,
 };
@@ -100,6 +102,8 @@ pub struct Policy {
     pub bundle_urls: Vec<Box<str>>,
     /// When it was compiled, in seconds since the epoch.
     pub compiled_at: i64,
+    /// What is where in the document, if that was asked for.
+    pub outline: Option<Outline>,
 }
 
 /// A CRL that the gateway fetches, and how.

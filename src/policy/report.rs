@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use granit_parser::Marker;
 
+use super::outline::SourceLine;
 use crate::text::quoted;
 
 /// The largest number of errors, and of warnings, that are kept. Further ones are only counted.
@@ -347,6 +348,15 @@ impl Report {
         }
         let (source, line) = self.source_of(position);
         format!("{}:{line}: {path}", FileName(&source.file))
+    }
+
+    /// The file and line of a position.
+    pub fn source_line(&self, position: Position) -> SourceLine {
+        let (source, line) = self.source_of(position);
+        SourceLine {
+            file: source.file.clone(),
+            line,
+        }
     }
 
     /// The file that a position is in, and the line there.

@@ -369,25 +369,46 @@ pub struct Rules {
     pub deny: Vec<Rule>,
 }
 
+/// The rule that decides about a certificate, with its index in its list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DecidingRule<'r> {
+    /// The first allow rule that holds, if no deny rule holds or may hold.
+    Allow(usize, &'r Rule),
+    /// The first deny rule that holds or may hold.
+    Deny(usize, &'r Rule),
+}
+
 impl Rules {
+    /// The rule that decides; `None` if no rule holds.
+    pub fn deciding(&self, subject: RuleSubject<'_>) -> Option<DecidingRule<'_>> {
+        let holds = |rule: &Rule| rule.condition.holds(subject);
+        let mut deny = self.deny.iter().enumerate();
+        if let Some((index, rule)) = deny.find(|(_, rule)| holds(rule) != Some(false)) {
+            return Some(DecidingRule::Deny(index, rule));
+        }
+        let mut allow = self.allow.iter().enumerate();
+        let (index, rule) = allow.find(|(_, rule)| holds(rule) == Some(true))?;
+        Some(DecidingRule::Allow(index, rule))
+    }
+
     /// Checks that the rules allow the certificate.
     ///
     /// # Errors
     /// The reason for the log, with the name of the rule.
     pub fn check(&self, subject: RuleSubject<'_>) -> Result<(), String> {
-        for rule in &self.deny {
-            match rule.condition.holds(subject) {
-                Some(false) => {}
-                Some(true) => return Err(format!("deny rule '{}' holds", rule.name)),
-                None => {
-                    let uncertainty = rule.uncertainty(subject);
-                    return Err(format!("deny rule '{}' may hold{uncertainty}", rule.name));
-                }
+        match self.deciding(subject) {
+            Some(DecidingRule::Deny(_, rule)) => {
+                return Err(match rule.condition.holds(subject) {
+                    Some(_) => format!("deny rule '{}' holds", rule.name),
+                    None => {
+                        let uncertainty = rule.uncertainty(subject);
+                        format!("deny rule '{}' may hold{uncertainty}", rule.name)
+                    }
+                });
             }
-        }
-        let holds = |rule: &Rule| rule.condition.holds(subject) == Some(true);
-        if self.allow.is_empty() || self.allow.iter().any(holds) {
-            return Ok(());
+            Some(DecidingRule::Allow(..)) => return Ok(()),
+            None if self.allow.is_empty() => return Ok(()),
+            None => {}
         }
         let rules: Vec<String> = self
             .allow

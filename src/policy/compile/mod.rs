@@ -16,6 +16,7 @@ mod entity_id;
 mod ineffective_settings;
 mod insecure_settings;
 mod list_files;
+mod outline;
 mod plan_digest;
 mod plugin_conflicts;
 mod plugins;
@@ -48,6 +49,7 @@ use self::disabled_plugins::disabled_plugins;
 use self::entity_id::uuid_text;
 use self::ineffective_settings::warn_about_ineffective_settings;
 use self::list_files::ListReader;
+use self::outline::outline;
 use self::plugin_conflicts::refuse_conflicts;
 use self::plugins::Plugins;
 use self::references::ReferenceIndex;
@@ -139,6 +141,10 @@ pub(super) fn compile(
         return None;
     }
     let mut for_policy = cas.for_policy.clone();
+    let outline = crls
+        .files
+        .wants_outline()
+        .then(|| outline(document, &scopes, &plugins, report));
     match assemble(document, &cas, &scopes, &plugins, consumers, plans, report) {
         Ok(policy) => Some(Policy {
             crl_urls: crls.used_urls(),
@@ -148,6 +154,7 @@ pub(super) fn compile(
             bundle_urls: bundle_urls(document),
             compiled_at: now,
             disabled: disabled_plugins(document, &scopes, &services, &routes),
+            outline,
             ..policy
         }),
         Err(error) => {
@@ -261,5 +268,6 @@ fn assemble(
         cas: Vec::new(),
         bundle_urls: Vec::new(),
         compiled_at: 0,
+        outline: None,
     })
 }

@@ -294,6 +294,11 @@ impl<'t> Plugins<'t> {
         }
     }
 
+    /// Whether a plugin requests a certificate in handshakes.
+    pub fn requests_certificate(&self, plugin: usize) -> bool {
+        self.contribution(plugin).is_some()
+    }
+
     pub fn acl(&self, slots: &Slots) -> Option<&Arc<Acl>> {
         match self.compiled(slots[PluginKind::Acl as usize]?)? {
             CompiledPlugin::Acl(acl) => Some(acl),

@@ -112,7 +112,9 @@ impl<'t> DocumentReader<'t, '_> {
         else {
             return rules;
         };
-        for (field, list) in [("allow", &mut rules.allow), ("deny", &mut rules.deny)] {
+        let mut positions = [Vec::new(), Vec::new()];
+        let lists = [("allow", &mut rules.allow), ("deny", &mut rules.deny)];
+        for ((field, list), positions) in lists.into_iter().zip(&mut positions) {
             let path = path.field(field);
             let items = match object.get(field) {
                 Some(node) => self.list(node, &path).unwrap_or_default(),
@@ -127,9 +129,11 @@ impl<'t> DocumentReader<'t, '_> {
                         name: name.into(),
                         condition,
                     });
+                    positions.push(node.position);
                 }
             }
         }
+        self.rule_positions = positions;
         rules
     }
 

@@ -144,6 +144,7 @@ pub(super) fn read<'t>(
         certificates: Vec::new(),
         format_version: None,
         vaults: Vaults::new(vault_values),
+        rule_positions: Default::default(),
     };
     for root in roots {
         reader.declare(root);
@@ -164,6 +165,8 @@ struct DocumentReader<'t, 'r> {
     /// `_format_version`. Defaults depend on it.
     format_version: Option<&'t str>,
     vaults: Vaults<'t>,
+    /// See [`Plugin::rules`]; those of the plugin that is being read.
+    rule_positions: [Vec<Position>; 2],
 }
 
 impl<'t> DocumentReader<'t, '_> {

@@ -6,7 +6,7 @@ use super::{
     ClientCertHeaders, ClientCertLists, HeaderCertAuth, MtlsAuth, OpenidConnect, TlsMetadataHeaders,
 };
 use crate::identity::{Acl, Rules};
-use crate::policy::report::{Path, Report};
+use crate::policy::report::{Path, Position, Report};
 use crate::policy::tree::{Node, Value};
 
 /// An entry of `plugins`, for a plugin that is supported.
@@ -15,6 +15,8 @@ pub(in crate::policy) struct Plugin<'t> {
     pub service: Option<Link<'t>>,
     pub route: Option<Link<'t>>,
     pub config: PluginConfig<'t>,
+    /// The positions of the rules of `client-cert-acl`: those of `allow`, then those of `deny`.
+    pub rules: [Vec<Position>; 2],
 }
 
 /// The configuration of a plugin.
@@ -208,6 +210,7 @@ impl<'t> DocumentReader<'t, '_> {
             service,
             route,
             config,
+            rules: std::mem::take(&mut self.rule_positions),
         })
     }
 }
