@@ -2,7 +2,7 @@
 
 use openssl::bn::BigNumRef;
 
-pub(super) const SEQUENCE: u8 = 0x30;
+pub(crate) const SEQUENCE: u8 = 0x30;
 pub(super) const INTEGER: u8 = 0x02;
 pub(super) const BIT_STRING: u8 = 0x03;
 
@@ -34,11 +34,11 @@ pub(crate) fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
 }
 
 /// Reads DER elements one after the other. Lengths must be definite, of at most four octets.
-pub(super) struct DerReader<'a>(pub(super) &'a [u8]);
+pub(crate) struct DerReader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> DerReader<'a> {
     /// The next element with this tag: all of it, and its content.
-    pub(super) fn next(&mut self, tag: u8) -> Option<(&'a [u8], &'a [u8])> {
+    pub(crate) fn next(&mut self, tag: u8) -> Option<(&'a [u8], &'a [u8])> {
         let (found, rest) = self.0.split_first()?;
         let (first, rest) = rest.split_first()?;
         let (len, rest) = match first {
@@ -59,7 +59,7 @@ impl<'a> DerReader<'a> {
     }
 
     /// A reader of the content of the next element, which must have this tag.
-    pub(super) fn inside(mut self, tag: u8) -> Option<DerReader<'a>> {
+    pub(crate) fn inside(mut self, tag: u8) -> Option<DerReader<'a>> {
         Some(DerReader(self.next(tag)?.1))
     }
 }

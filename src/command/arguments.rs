@@ -84,13 +84,11 @@ impl<'a> Arguments<'a> {
         self.options.iter().any(|(found, _)| *found == name)
     }
 
-    #[allow(dead_code, reason = "the next commands use it")]
     /// The value of the option.
     pub fn value(&self, name: &str) -> Option<&'a OsStr> {
         self.values(name).next()
     }
 
-    #[allow(dead_code, reason = "the next commands use it")]
     /// All values of an option that may be repeated, in the order given.
     pub fn values<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'a OsStr> + 's {
         let of_name = move |(found, _): &&(&str, &'a OsStr)| *found == name;

@@ -4,7 +4,9 @@
 mod arguments;
 mod check;
 mod dialects;
+mod explain;
 mod output;
+mod request;
 #[cfg(test)]
 mod tests;
 
@@ -21,7 +23,6 @@ const BAD_INPUT: u8 = 1;
 /// Exit status if the arguments are wrong.
 const MISUSE: u8 = 2;
 /// Exit status if a client is refused, or something is not as expected.
-#[allow(dead_code, reason = "commands that decide use it")]
 const REFUSED: u8 = 4;
 
 /// A sub-command: how it is called, what its help says, and what runs it.
@@ -41,7 +42,7 @@ struct Command {
 }
 
 /// All commands, in the order of the help.
-const COMMANDS: &[Command] = &[check::COMMAND, dialects::COMMAND];
+const COMMANDS: &[Command] = &[check::COMMAND, dialects::COMMAND, explain::COMMAND];
 
 /// The option of every command that prints data: one JSON value by [`output::write_json`] on
 /// standard output instead of text. Errors stay lines on standard error.

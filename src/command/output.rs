@@ -23,7 +23,6 @@ pub(super) fn write_json(out: &mut dyn Write, value: &Value) -> io::Result<()> {
     out.write_all(safe.as_bytes())
 }
 
-#[allow(dead_code, reason = "the next commands use it")]
 /// Foreign text for a line of output: control characters, line separators, characters without a
 /// glyph and those that change the direction of writing become `\u{...}`, bytes that are not UTF-8
 /// `\xHH`, and a backslash `\\`, so that the output is unambiguous.

@@ -8,6 +8,7 @@ pub mod bounds;
 mod bundles;
 mod ca_expiry;
 mod clients;
+mod explain;
 mod handshake;
 mod header_certificate;
 mod header_lines;
@@ -44,6 +45,7 @@ use revocation::{adopt_url_crls, CrlExpiryWatch, Evidence, FetchedCrls, UrlCrlJo
 use token::{CachedToken, InactiveToken, IssuerDocuments};
 
 pub use anchor::{Anchor, VerifiedSpiffeId};
+pub use explain::{DecidedBy, Explanation, Probe, PublishedDocuments, Step};
 pub use header_certificate::RequestHeaders;
 pub use header_lines::{ClientCertificate, HeaderLine, HeaderLines, LineKind, NO_CONSUMER};
 pub use node::blocks::{Block, NO_END};

@@ -81,6 +81,12 @@ impl CaNames {
         self.names.len() == other.names.len() && self.names.iter().zip(&other.names).all(equal)
     }
 
+    /// Whether this name is sent.
+    pub fn has(&self, name: &X509NameRef) -> bool {
+        let mut names = self.names.iter();
+        names.any(|sent| sent.try_cmp(name).is_ok_and(std::cmp::Ordering::is_eq))
+    }
+
     /// Number of names that are sent.
     pub fn len(&self) -> usize {
         self.names.len()

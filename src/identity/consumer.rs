@@ -75,6 +75,11 @@ impl SubjectName {
         }
     }
 
+    /// The name.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     fn is(&self, text: &str) -> bool {
         *self.text == *text || (self.caseless && self.text.eq_ignore_ascii_case(text))
     }

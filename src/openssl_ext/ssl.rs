@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 
 use foreign_types::{ForeignType, ForeignTypeRef};
 use openssl::error::ErrorStack;
-use openssl::ssl::SslRef;
+use openssl::ssl::{SslRef, SslSessionRef};
 use openssl::stack::{Stack, StackRef};
 use openssl::x509::store::{X509Store, X509StoreBuilder};
 use openssl::x509::{X509Name, X509};
@@ -152,6 +152,12 @@ pub fn set_session_data(ssl: &SslRef, data: &[u8]) -> Result<(), Error> {
             data.len(),
         ))
     }
+}
+
+/// Replaces the session of a connection whose handshake is over (`SSL_set_session`).
+pub fn replace_session(ssl: &SslRef, session: &SslSessionRef) -> Result<(), Error> {
+    // SAFETY: a live connection, which takes a reference of its own to the live session.
+    check_success(unsafe { sys::SSL_set_session(ssl.as_ptr(), session.as_ptr()) })
 }
 
 /// The data that [`set_session_data`] stored in the session; empty when there is none.

@@ -253,6 +253,11 @@ impl TrustStore {
             .is_some_and(|pinned| pinned.has_sha256(sha256))
     }
 
+    /// The options of the verification.
+    pub fn options(&self) -> VerifyOptions {
+        self.options
+    }
+
     /// Which extendedKeyUsage is accepted.
     pub fn client_auth_eku(&self) -> ClientAuthEku {
         self.options.client_auth_eku

@@ -41,6 +41,8 @@ my %Tests = (
     "policy: header-cert-auth" => [qw( examples.t )],
     "policy: openid-connect" => [qw( examples.t )],
     "policy: openid-connect consumers" => [qw( examples.t )],
+    "explain: policy.yaml" => [qw( explain.t )],
+    "explain: result" => [qw( explain.t )],
 );
 
 sub slurp {

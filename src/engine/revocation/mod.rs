@@ -208,7 +208,7 @@ fn chain_status_key(chain: &[X509], revocation: &RevocationSettings) -> Result<[
 
 /// The status by the local CRLs of the policy; `None` when they give none and the certificate names
 /// sources.
-fn status_from_local_crls(
+pub(super) fn status_from_local_crls(
     auth: &Auth,
     certificate: &Certificate,
     now: i64,

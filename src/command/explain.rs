@@ -1,0 +1,271 @@
+//! `resty-mtls explain`: what would happen to a request, step by step, and why.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use super::arguments::{Arguments, Opt};
+use super::output::{printable, write_json};
+use super::request::{
+    explanation_json, load_engine, now, parse_header, parse_time, read_certificate, read_document,
+    server_name_of, text,
+};
+use super::{Command, Streams, BAD_INPUT, JSON, OK, REFUSED};
+use crate::certificate::Certificate;
+use crate::engine::{Engine, Explanation, Probe, PublishedDocuments};
+
+const ROUTE: &str = "--route";
+const SNI: &str = "--sni";
+const HOST: &str = "--host";
+const CERT: &str = "--cert";
+const HEADER: &str = "--header";
+const JWKS: &str = "--jwks";
+const DISCOVERY: &str = "--discovery";
+const TIME: &str = "--time";
+
+/// Characters of a line of text.
+const WIDTH: usize = 100;
+
+pub(super) const COMMAND: Command = Command {
+    name: "explain",
+    operands: "POLICY",
+    summary: "explain whether a client would be let in, and what would repair it",
+    help: "\
+Decides about one request as the gateway would, by the same functions, on a TLS
+connection in memory, and prints each step: whether a certificate is requested
+and by which plugin, which path was built or where it failed, revocation,
+consumer, groups, rules, and the headers for the upstream. A step that refuses
+has a remedy.
+
+Nothing is fetched: revocation is decided by the local CRLs and lists of POLICY,
+and a step names the sources that the gateway would ask. What is blocked at
+runtime, and the certificate of the server (By= of XFCC), are not known here.",
+    options: &[
+        Opt::with_value(
+            ROUTE,
+            "NAME",
+            "the route; without it the global plugins decide",
+        ),
+        Opt::with_value(
+            SNI,
+            "NAME",
+            "the server name of the handshake; by default --host,\nor the first of the route's snis",
+        ),
+        Opt::with_value(
+            HOST,
+            "NAME",
+            "the Host of the request; by default the server name",
+        ),
+        Opt::with_value(
+            CERT,
+            "FILE",
+            "the certificate of the client, and behind it the\nintermediates that it sends: PEM, PKCS #7 or DER",
+        ),
+        Opt {
+            name: HEADER,
+            value: "'NAME: VALUE'",
+            repeated: true,
+            help: "a header of the request, as from a peer in\ntrusted_ips; may be given several times",
+        },
+        Opt::with_value(JWKS, "FILE", "the keys of the issuer of its token"),
+        Opt::with_value(DISCOVERY, "FILE", "the discovery document of that issuer"),
+        Opt::with_value(
+            TIME,
+            "TIME",
+            "2027-01-31T08:00:00Z, 2027-01-31 or seconds since\n1970; by default now",
+        ),
+        JSON,
+    ],
+    statuses: &[
+        (OK, "the request is let in"),
+        (BAD_INPUT, "the policy or another file cannot be used"),
+        (REFUSED, "it is refused"),
+    ],
+    run,
+};
+
+fn run(arguments: &Arguments, streams: &mut Streams) -> io::Result<u8> {
+    let [policy] = arguments.operands.as_slice() else {
+        let count = arguments.operands.len();
+        let message = format!("{count} files, expected one policy");
+        return streams.misuse(COMMAND.name, &message);
+    };
+    let request = match Request::new(arguments) {
+        Ok(request) => request,
+        Err(message) => return streams.misuse(COMMAND.name, &message),
+    };
+    let engine = match load_engine(Path::new(policy)) {
+        Ok(engine) => engine,
+        Err(errors) => {
+            for error in errors {
+                writeln!(streams.err, "{error}")?;
+            }
+            return Ok(BAD_INPUT);
+        }
+    };
+    let explanation = request
+        .read_files(arguments)
+        .and_then(|files| request.explain(&engine, &files));
+    let explanation = match explanation {
+        Ok(explanation) => explanation,
+        Err(message) => {
+            writeln!(
+                streams.err,
+                "resty-mtls: explain: {}",
+                printable(message.as_bytes())
+            )?;
+            return Ok(BAD_INPUT);
+        }
+    };
+    match arguments.has(JSON.name) {
+        true => write_json(streams.out, &explanation_json(&explanation))?,
+        false => print(&explanation, streams)?,
+    }
+    Ok(match explanation.allowed {
+        true => OK,
+        false => REFUSED,
+    })
+}
+
+/// The options.
+struct Request<'a> {
+    route: Option<&'a str>,
+    server_name: Option<&'a str>,
+    host: Option<&'a str>,
+    headers: Vec<(String, String)>,
+    time: i64,
+}
+
+/// The files that the options name.
+struct RequestFiles {
+    certificate: Option<Certificate>,
+    keys: Option<Vec<u8>>,
+    discovery: Option<Vec<u8>>,
+}
+
+impl<'a> Request<'a> {
+    fn new(arguments: &'a Arguments) -> Result<Request<'a>, String> {
+        let value = |name| text(name, arguments.value(name));
+        let mut headers = Vec::new();
+        for line in arguments.values(HEADER) {
+            let line = text(HEADER, Some(line))?.unwrap_or_default();
+            headers.push(parse_header(line).map_err(|why| format!("{HEADER}: {why}"))?);
+        }
+        let time = match value(TIME)? {
+            None => now(),
+            Some(time) => parse_time(time).map_err(|why| format!("{TIME}: {why}"))?,
+        };
+        Ok(Request {
+            route: value(ROUTE)?,
+            server_name: value(SNI)?,
+            host: value(HOST)?,
+            headers,
+            time,
+        })
+    }
+
+    fn read_files(&self, arguments: &Arguments) -> Result<RequestFiles, String> {
+        let path = |name| arguments.value(name).map(Path::new);
+        Ok(RequestFiles {
+            certificate: path(CERT).map(read_certificate).transpose()?,
+            keys: path(JWKS).map(read_document).transpose()?,
+            discovery: path(DISCOVERY).map(read_document).transpose()?,
+        })
+    }
+
+    fn explain(&self, engine: &Engine, files: &RequestFiles) -> Result<Explanation, String> {
+        let headers = self.headers.iter();
+        let headers: Vec<(&[u8], &[u8])> = headers
+            .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
+            .collect();
+        let keys: Vec<&[u8]> = files.keys.as_deref().into_iter().collect();
+        let has_documents = files.keys.is_some() || files.discovery.is_some();
+        let of_route = server_name_of(engine, self.route);
+        let server_name = self.server_name.or(self.host).or(of_route.as_deref());
+        let host = self.host.or(server_name).unwrap_or_default();
+        let probe = Probe {
+            route: self.route,
+            server_name: server_name.map(str::as_bytes),
+            host: host.as_bytes(),
+            certificate: files.certificate.as_ref(),
+            headers: &headers,
+            issuer: has_documents.then_some(PublishedDocuments {
+                discovery: files.discovery.as_deref(),
+                keys: &keys,
+            }),
+            now: self.time,
+        };
+        engine.explain(&probe).map_err(|error| error.to_string())
+    }
+}
+
+fn print(explanation: &Explanation, streams: &mut Streams) -> io::Result<()> {
+    for step in &explanation.steps {
+        let mark = match step.ok {
+            Some(true) => "ok    ",
+            Some(false) => "FAIL  ",
+            None => "?     ",
+        };
+        let text = format!("{}: {}", step.step, step.detail);
+        print_wrapped(streams.out, mark, &text)?;
+        if let Some(remedy) = &step.remedy {
+            print_wrapped(streams.out, "      ", &format!("remedy: {remedy}"))?;
+        }
+    }
+    let Explanation {
+        status,
+        decision,
+        verdict,
+        ..
+    } = explanation;
+    let outcome = match explanation.allowed {
+        true => "let in",
+        false => "refused",
+    };
+    let text = format!("status {status}, decision {decision}, verdict {verdict}");
+    print_wrapped(streams.out, "", &format!("{outcome}: {text}"))?;
+    if let Some(reason) = &explanation.reason {
+        print_wrapped(streams.out, "", &format!("reason: {reason}"))?;
+    }
+    if let Some(consumer) = &explanation.consumer {
+        print_wrapped(streams.out, "", &format!("consumer: {consumer}"))?;
+    }
+    if !explanation.groups.is_empty() {
+        let groups = explanation.groups.join(", ");
+        print_wrapped(streams.out, "", &format!("groups: {groups}"))?;
+    }
+    if let Some(rule) = &explanation.rule {
+        let name = rule.rule.as_ref().map(|name| format!(" rule '{name}'"));
+        let at = rule.at.as_ref().map(|at| format!(" at {at}"));
+        let text = [name, at].into_iter().flatten().collect::<String>();
+        print_wrapped(
+            streams.out,
+            "",
+            &format!("decided by: {}{text}", rule.plugin),
+        )?;
+    }
+    for (name, value) in &explanation.headers {
+        // One line each, to be compared with what an upstream receives.
+        let (name, value) = (printable(name.as_bytes()), printable(value.as_bytes()));
+        writeln!(streams.out, "{name}: {value}")?;
+    }
+    Ok(())
+}
+
+/// Prints text in lines of at most [`WIDTH`] characters, further ones indented.
+fn print_wrapped(out: &mut dyn Write, first: &str, text: &str) -> io::Result<()> {
+    let mut line = first.to_owned();
+    let mut is_empty = true;
+    for word in printable(text.as_bytes()).split(' ') {
+        if !is_empty && line.chars().count() + 1 + word.chars().count() > WIDTH {
+            writeln!(out, "{line}")?;
+            line = "      ".to_owned();
+            is_empty = true;
+        }
+        if !is_empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+        is_empty = false;
+    }
+    writeln!(out, "{line}")
+}

@@ -1,0 +1,421 @@
+//! Why a client would be let in or refused: the decision of the engine about a request that nobody
+//! has sent, and the steps to it. The decision is that of [`Engine::access_with_headers`] and
+//! [`Engine::check_token`] for a TLS connection in memory; the steps read what these have cached.
+//!
+//! Nothing is fetched. Where the decision depends on a status or a document that the gateway would
+//! fetch, it is decided as if no source answered, and the step says so.
+
+mod chain;
+mod connection;
+mod steps;
+#[cfg(test)]
+mod tests;
+
+use std::rc::Rc;
+
+use self::connection::ServerSide;
+use super::revocation::{PlanRef, RevocationState};
+use super::{Engine, LineKind, RequestHeaders, TokenOutcome, TokenRequest, NO_CONSUMER};
+use crate::certificate::Certificate;
+use crate::decision::{CertificateForwarding, Decision, Identity, Outcome};
+use crate::headers::{VerifyResult, TOO_LARGE_SUFFIX};
+use crate::policy::{Outline, Policy, SourceLine};
+use crate::Error;
+
+/// A request that is explained.
+#[derive(Clone, Copy, Default)]
+pub struct Probe<'p> {
+    /// The name or id of the route; `None` for the global plugins only.
+    pub route: Option<&'p str>,
+    /// The server name of the ClientHello; `None` for a client without SNI.
+    pub server_name: Option<&'p [u8]>,
+    /// The Host of the request.
+    pub host: &'p [u8],
+    /// The certificate that the client has; it is presented only if the handshake requests one.
+    pub certificate: Option<&'p Certificate>,
+    /// The headers of the request, from a peer in `trusted_ips`.
+    pub headers: &'p [(&'p [u8], &'p [u8])],
+    /// The documents of the token's issuer.
+    pub issuer: Option<PublishedDocuments<'p>>,
+    /// In seconds since the epoch.
+    pub now: i64,
+}
+
+/// What the issuer of a token publishes.
+#[derive(Clone, Copy)]
+pub struct PublishedDocuments<'p> {
+    /// Its discovery document.
+    pub discovery: Option<&'p [u8]>,
+    /// Its sets of keys.
+    pub keys: &'p [&'p [u8]],
+}
+
+/// One step of a decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// What is decided.
+    pub step: &'static str,
+    /// Whether the client passes; `None` if it depends on what is not known here.
+    pub ok: Option<bool>,
+    /// What was found.
+    pub detail: String,
+    /// What would make it pass.
+    pub remedy: Option<String>,
+}
+
+impl Step {
+    fn passed(step: &'static str, detail: impl Into<String>) -> Step {
+        Step {
+            step,
+            ok: Some(true),
+            detail: detail.into(),
+            remedy: None,
+        }
+    }
+
+    fn failed(step: &'static str, detail: impl Into<String>, remedy: Option<String>) -> Step {
+        Step {
+            step,
+            ok: Some(false),
+            detail: detail.into(),
+            remedy,
+        }
+    }
+
+    fn unknown(step: &'static str, detail: impl Into<String>) -> Step {
+        Step {
+            ok: None,
+            ..Step::passed(step, detail)
+        }
+    }
+}
+
+/// The rule, list of groups or plugin that decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DecidedBy {
+    /// Name of the plugin.
+    pub plugin: &'static str,
+    /// Name of the rule of `client-cert-acl`.
+    pub rule: Option<Box<str>>,
+    /// Where it is.
+    pub at: Option<SourceLine>,
+}
+
+/// The decision about a [`Probe`].
+#[derive(Clone, Debug)]
+pub struct Explanation {
+    /// Whether the request is let in.
+    pub allowed: bool,
+    /// Status of the response; 200 for one that is let in.
+    pub status: u16,
+    /// `pass`, or the refusal, as `$mtls_decision`.
+    pub decision: &'static str,
+    /// `NONE`, `SUCCESS` or `FAILED:<reason>`, as `$mtls_verify`.
+    pub verdict: String,
+    /// The reason of a refusal, as in the error log.
+    pub reason: Option<String>,
+    /// The steps, in order.
+    pub steps: Vec<Step>,
+    /// Username, else custom_id, else id of the consumer, as `$mtls_consumer`.
+    pub consumer: Option<String>,
+    /// Whether the request is attributed to the anonymous consumer.
+    pub anonymous: bool,
+    /// The groups of the client.
+    pub groups: Vec<Box<str>>,
+    /// What decided.
+    pub rule: Option<DecidedBy>,
+    /// The headers that the upstream receives, of the first request of a connection.
+    pub headers: Vec<(Box<str>, String)>,
+}
+
+/// What the steps are read from.
+struct Explained<'e> {
+    engine: &'e Engine,
+    probe: &'e Probe<'e>,
+    policy: Rc<Policy>,
+    outline: Outline,
+    plan_id: usize,
+    server: ServerSide,
+    /// The certificate that the decision is about.
+    certificate: Option<Rc<Certificate>>,
+    decision: Decision,
+}
+
+/// Status and `$mtls_decision` of an outcome.
+fn status_of(outcome: Outcome) -> (u16, &'static str) {
+    match outcome {
+        Outcome::Pass => (200, "pass"),
+        Outcome::NoCertificate => (401, "no_certificate"),
+        Outcome::Refused => (401, "refused"),
+        Outcome::Misdirected => (421, "misdirected"),
+        Outcome::Forbidden => (403, "forbidden"),
+        Outcome::TooEarly => (425, "too_early"),
+        Outcome::Pending | Outcome::Unavailable => (503, "unavailable"),
+    }
+}
+
+impl Engine {
+    /// An engine with a policy in force, for a command.
+    pub fn of_policy(policy: Policy) -> Engine {
+        let engine = Engine::default();
+        engine.install(policy);
+        engine
+    }
+
+    /// Decides about a request that nobody has sent, and explains the decision.
+    ///
+    /// # Errors
+    /// For a route that is not in the policy, a server name that no client can send, issuer
+    /// documents that are not valid, and a certificate with which no handshake is possible.
+    pub fn explain(&self, probe: &Probe<'_>) -> Result<Explanation, Error> {
+        let policy = self.policy()?;
+        let plan_id = policy.plan(probe.route).ok_or_else(|| {
+            let route = probe.route.unwrap_or_default();
+            let suggestion = self.suggest_route(route, probe.now).unwrap_or_default();
+            let route = crate::text::quoted(route.as_bytes());
+            Error::Misuse(format!("no route '{route}' in the policy{suggestion}"))
+        })?;
+        if let Some(certificate) = probe.certificate {
+            // The server reads the key for the client's signature of the handshake.
+            certificate.leaf().public_key().map_err(|_| {
+                let message = "the key of the certificate cannot be read: its handshake fails";
+                Error::BadCertificate(message.to_owned())
+            })?;
+        }
+        let server = connection::connect(self, probe.server_name, probe.certificate)?;
+        let headers = RequestHeaders {
+            headers: probe.headers,
+            trusted: true,
+        };
+        let decide = || self.decide_without_sources(&server, plan_id, probe, &headers);
+        let decision = decide()?;
+        let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
+        let or_tls = plan.auth.is_none();
+        let certificate =
+            self.unverified_certificate(Some(server.ssl()), plan_id, &headers, or_tls)?;
+        let explained = Explained {
+            engine: self,
+            probe,
+            outline: policy.outline.clone().unwrap_or_default(),
+            policy: policy.clone(),
+            plan_id,
+            server,
+            certificate,
+            decision,
+        };
+        explained.explain(&headers)
+    }
+
+    /// The decision; where it needs a revocation status, as if no source of it answered.
+    fn decide_without_sources(
+        &self,
+        server: &ServerSide,
+        plan_id: usize,
+        probe: &Probe<'_>,
+        headers: &RequestHeaders<'_>,
+    ) -> Result<Decision, Error> {
+        let ssl = Some(server.ssl());
+        let decide = || self.access_with_headers(ssl, plan_id, probe.host, headers, probe.now);
+        let decision = decide()?;
+        if decision.outcome != Outcome::Pending {
+            return Ok(decision);
+        }
+        let certificate = self.unverified_certificate(ssl, plan_id, headers, false)?;
+        self.set_unknown(certificate.as_deref(), plan_id, probe.now)?;
+        decide()
+    }
+
+    /// Records that no source has a status of a certificate.
+    fn set_unknown(
+        &self,
+        certificate: Option<&Certificate>,
+        plan_id: usize,
+        now: i64,
+    ) -> Result<(), Error> {
+        let at = PlanRef {
+            plan: plan_id,
+            epoch: self.epoch(),
+        };
+        let certificate = certificate.ok_or(Error::NotFound)?;
+        let until = now.saturating_add(1);
+        self.set_revocation_status(certificate, at, RevocationState::Unknown, until, now)?;
+        Ok(())
+    }
+}
+
+impl Explained<'_> {
+    fn explain(self, headers: &RequestHeaders<'_>) -> Result<Explanation, Error> {
+        let plan = self.policy.plans.get(self.plan_id).ok_or(Error::NotFound)?;
+        let mut steps = self.steps(plan, headers)?;
+        let (mut status, mut decision) = status_of(self.decision.outcome);
+        let mut reason = self.decision.reason.clone();
+        let mut headers_out = Vec::new();
+        if self.decision.outcome == Outcome::Pass {
+            headers_out = self.header_lines()?;
+            if plan.token_auth.is_some() {
+                let token = self.check_token(headers)?;
+                steps.push(token.step);
+                status = token.status;
+                decision = token.decision;
+                reason = token.reason;
+                headers_out.extend(token.headers);
+            }
+        }
+        let allowed = status == 200;
+        let client = self.decision.client;
+        let certificate = client.and_then(|slot| self.engine.certificate_at(slot));
+        let identity = self.decision.identity;
+        let is_consumer = matches!(identity, Identity::Consumer(..));
+        let consumer = identity.consumer().filter(|_| is_consumer);
+        let consumer = consumer.and_then(|index| self.policy.consumers.get(index));
+        Ok(Explanation {
+            allowed,
+            status,
+            decision,
+            verdict: self.verdict_text(),
+            reason,
+            consumer: consumer.map(|consumer| {
+                let name = consumer.username.as_ref().or(consumer.custom_id.as_ref());
+                name.unwrap_or(&consumer.id).to_string()
+            }),
+            anonymous: matches!(identity, Identity::Anonymous(_)),
+            groups: match client {
+                Some(_) => self.policy.groups(plan, certificate.as_deref(), identity),
+                None => Vec::new(),
+            },
+            rule: self.decided_by(plan)?,
+            steps,
+            headers: match allowed {
+                true => headers_out,
+                false => Vec::new(),
+            },
+        })
+    }
+
+    /// As `$mtls_verify`: of the certificate that the request presents.
+    fn verdict_text(&self) -> String {
+        let Decision {
+            client, verdict, ..
+        } = self.decision;
+        let result = match (self.certificate.is_some(), client, verdict) {
+            (true, None, Some(0)) => NO_CONSUMER,
+            (true, _, None) => VerifyResult::NotVerified,
+            (true, _, Some(code)) => VerifyResult::from_code(code),
+            // A header with something that is not a certificate.
+            (false, _, Some(code)) if code != 0 => VerifyResult::from_code(code),
+            (false, ..) => VerifyResult::NoCertificate,
+        };
+        result.text()
+    }
+
+    /// The headers for the upstream.
+    fn header_lines(&self) -> Result<Vec<(Box<str>, String)>, Error> {
+        let (ssl, decision) = (Some(self.server.ssl()), &self.decision);
+        let lines = self
+            .engine
+            .lines(ssl, self.plan_id, decision, self.probe.now)?;
+        let forwards = decision.forwarding != CertificateForwarding::No;
+        let mut headers = Vec::new();
+        let mut own_xfcc = None;
+        for line in lines.lines {
+            match line.kind {
+                LineKind::Always => headers.push((line.name, line.value)),
+                LineKind::Forwarding if forwards => headers.push((line.name, line.value)),
+                LineKind::Xfcc => own_xfcc = Some(line.value),
+                LineKind::Forwarding
+                | LineKind::TooLarge
+                | LineKind::Ambiguous
+                | LineKind::NotText
+                | LineKind::Unreadable => {}
+            }
+        }
+        let inbound = self.probe.headers;
+        let xfcc = self
+            .engine
+            .xfcc(self.plan_id, decision, inbound, own_xfcc.as_deref())?;
+        match xfcc {
+            Some(line) if line.kind == LineKind::Always => headers.push((line.name, line.value)),
+            Some(line) if line.kind == LineKind::TooLarge => {
+                let name = format!("{}{TOO_LARGE_SUFFIX}", line.name);
+                headers.push((name.into(), "1".to_owned()));
+            }
+            _ => {}
+        }
+        Ok(headers)
+    }
+
+    /// The token of the request; its certificate was accepted.
+    fn check_token(&self, headers: &RequestHeaders<'_>) -> Result<TokenStep, Error> {
+        let (engine, plan_id, now) = (self.engine, self.plan_id, self.probe.now);
+        if let Some(PublishedDocuments { discovery, keys }) = self.probe.issuer {
+            engine.set_issuer_documents(plan_id, discovery, keys)?;
+        }
+        let plan = self.policy.plans.get(plan_id).ok_or(Error::NotFound)?;
+        let token_auth = plan.token_auth.as_ref().ok_or(Error::NotFound)?;
+        let token_header = token_auth.token_header.as_deref();
+        let token_header = token_header.unwrap_or("authorization").as_bytes();
+        let authorization: Vec<&[u8]> = self
+            .probe
+            .headers
+            .iter()
+            .filter(|(name, _)| name.eq_ignore_ascii_case(token_header))
+            .map(|(_, value)| *value)
+            .collect();
+        let request = TokenRequest {
+            authorization: &authorization,
+            dpop: None,
+            headers: *headers,
+            ssl: Some(self.server.ssl()),
+            latest: self.probe.issuer.is_some(),
+        };
+        let mut checked = engine.check_token(plan_id, &request, now)?;
+        if checked.outcome == TokenOutcome::Pending {
+            let plan = plan.certificate_plan.ok_or(Error::NotFound)?;
+            engine.set_unknown(self.certificate.as_deref(), plan, now)?;
+            checked = engine.check_token(plan_id, &request, now)?;
+        }
+        let reason = checked.reason.clone();
+        let (status, decision) = match checked.outcome {
+            TokenOutcome::Pass => (200, "pass"),
+            TokenOutcome::NoToken => (401, "no_token"),
+            TokenOutcome::Refused => (401, "token_refused"),
+            TokenOutcome::Forbidden => (403, "token_forbidden"),
+            TokenOutcome::NeedsKeys | TokenOutcome::NeedsIntrospection => {
+                (503, "issuer_unavailable")
+            }
+            TokenOutcome::Pending => (503, "unavailable"),
+        };
+        let step = match checked.outcome {
+            TokenOutcome::Pass => Step::passed("token", "valid, and bound as the route requires"),
+            TokenOutcome::NeedsKeys => {
+                Step::unknown("token", "needs the keys of its issuer, which are not given")
+            }
+            TokenOutcome::NeedsIntrospection => {
+                Step::unknown("token", "would be introspected by its issuer")
+            }
+            _ => Step::failed("token", reason.clone().unwrap_or_default(), None),
+        };
+        let claims = match checked.token.filter(|_| status == 200) {
+            Some(token) => engine.claim_headers(plan_id, token)?.lines,
+            None => Vec::new(),
+        };
+        let claims = claims.into_iter();
+        let claims = claims.filter(|line| line.kind == LineKind::Always);
+        Ok(TokenStep {
+            step,
+            status,
+            decision,
+            reason,
+            headers: claims.map(|line| (line.name, line.value)).collect(),
+        })
+    }
+}
+
+/// The outcome for a token.
+struct TokenStep {
+    step: Step,
+    status: u16,
+    decision: &'static str,
+    reason: Option<String>,
+    headers: Vec<(Box<str>, String)>,
+}

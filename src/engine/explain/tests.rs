@@ -1,0 +1,397 @@
+use openssl::nid::Nid;
+use openssl::x509::X509;
+
+use super::*;
+use crate::policy::Files;
+use crate::testing::{self, issue, stack, Issued, Usage, NOW};
+
+const ROOT: &str = "11111111-1111-4111-8111-111111111111";
+const OTHER: &str = "22222222-2222-4222-8222-222222222222";
+
+fn pem(certificate: &X509) -> String {
+    String::from_utf8(certificate.to_pem().unwrap()).unwrap()
+}
+
+/// An engine with these CAs and the rest of a policy, in which the first line is line 2.
+fn engine(rest: &str, cas: &[(&str, &X509)]) -> Engine {
+    let entry = |(id, ca): &(&str, &X509)| format!("- {{id: {id}, cert: {:?}}}\n", pem(ca));
+    let cas: String = cas.iter().map(entry).collect();
+    let text = format!("_format_version: '3.0'\n{rest}ca_certificates:\n{cas}");
+    let policy = Policy::from_yaml_with(text.as_bytes(), "p.yaml", &mut Files::with_outline());
+    Engine::of_policy(policy.unwrap_or_else(|errors| panic!("{errors:#?}")))
+}
+
+fn route(config: &str) -> String {
+    format!(
+        "routes:\n- name: r\n  snis: [a.test]\n  plugins:\n  - name: mtls-auth\n    config:\n      \
+         {{ca_certificates: [{ROOT}], skip_consumer_lookup: true{config}}}\n"
+    )
+}
+
+fn certificate(leaf: &X509, sent: &[&X509]) -> Certificate {
+    Certificate::new(leaf.clone(), stack(sent)).unwrap()
+}
+
+fn explain(engine: &Engine, certificate: Option<&Certificate>) -> Explanation {
+    let probe = Probe {
+        route: Some("r"),
+        server_name: Some(b"a.test"),
+        host: b"a.test",
+        certificate,
+        now: NOW,
+        ..Probe::default()
+    };
+    engine.explain(&probe).unwrap()
+}
+
+/// The step that refuses: detail and remedy.
+fn failure(explanation: &Explanation) -> (&str, &str) {
+    let failed = explanation.steps.iter().find(|step| step.ok == Some(false));
+    let failed = failed.unwrap_or_else(|| panic!("{:#?}", explanation.steps));
+    (&failed.detail, failed.remedy.as_deref().unwrap_or_default())
+}
+
+/// An intermediate and a leaf below it.
+fn below(root: &Issued) -> (Issued, Issued) {
+    let intermediate = issue("Sub", Some(root), true, 60, &[]);
+    let leaf = issue("leaf", Some(&intermediate), false, 60, &[]);
+    (intermediate, leaf)
+}
+
+#[test]
+fn explain_a_client_that_passes() {
+    let root = issue("Root", None, true, 60, &[]);
+    let (intermediate, leaf) = below(&root);
+    let engine = engine(&route(", send_ca_dn: true"), &[(ROOT, &root.x509)]);
+    let client = certificate(&leaf.x509, &[&intermediate.x509]);
+    let explanation = explain(&engine, Some(&client));
+    let steps: Vec<_> = explanation
+        .steps
+        .iter()
+        .map(|step| (step.step, step.ok, step.detail.as_str()))
+        .collect();
+    let until = crate::certificate::time::rfc3339(NOW + 60, "Z");
+    assert_eq!(
+        steps,
+        [
+            (
+                "certificate request",
+                Some(true),
+                "a certificate is requested under the server name 'a.test' by mtls-auth at \
+                 p.yaml:6 (route 'r'); 1 CA name is sent, 37 bytes"
+            ),
+            (
+                "session binding",
+                Some(true),
+                "the Host 'a.test' is the server name of the handshake"
+            ),
+            (
+                "certificate",
+                Some(true),
+                "the client presents 'CN=leaf,O=Example' with 1 more certificate"
+            ),
+            (
+                "chain",
+                Some(true),
+                &*format!(
+                    "'CN=leaf,O=Example' <- 'CN=Sub,O=Example' (sent by the client) <- \
+                     'CN=Root,O=Example' (ca_certificates {ROOT} at p.yaml:10); valid until {until}"
+                )
+            ),
+            (
+                "revocation",
+                Some(true),
+                "no status is known, which counts as good"
+            ),
+            (
+                "consumer",
+                Some(true),
+                "not looked up (skip_consumer_lookup)"
+            ),
+        ]
+    );
+    let plugin = DecidedBy {
+        plugin: "mtls-auth",
+        rule: None,
+        at: Some(SourceLine {
+            file: "p.yaml".into(),
+            line: 6,
+        }),
+    };
+    assert_eq!(
+        (explanation.allowed, explanation.status, explanation.rule),
+        (true, 200, Some(plugin))
+    );
+    assert_eq!(explanation.verdict, "SUCCESS");
+    let headers: Vec<_> = explanation
+        .headers
+        .iter()
+        .map(|(name, _)| &**name)
+        .collect();
+    assert_eq!(headers, ["X-Client-Cert-Dn"]);
+}
+
+#[test]
+fn explain_what_would_repair_a_chain() {
+    let root = issue("Root", None, true, 60, &[]);
+    let other = issue("Other", None, true, 60, &[]);
+    let (intermediate, leaf) = below(&root);
+    let of_other = issue("leaf", Some(&other), false, 60, &[]);
+    let expired = testing::reissue(&intermediate, &root, NOW - 200, NOW - 100);
+    let server = Usage {
+        extended: Some("serverAuth"),
+        key: None,
+    };
+    let server = testing::issue_with_usage("server", &root, false, server);
+    let late = issue("late", Some(&root), false, -5, &[]);
+    let fresh = issue("fresh", Some(&root), false, 60, &[]);
+    let unsigned = issued_by_impostor();
+    let plugin = "mtls-auth at p.yaml:6";
+    for (cas, config, leaf, sent, detail, remedy) in [
+        (
+            &[(ROOT, &root.x509)][..],
+            "",
+            &leaf.x509,
+            &[][..],
+            "FAILED:unable to get local issuer certificate at depth 0: the certificate of \
+             'CN=Sub,O=Example', which issued 'CN=leaf,O=Example', is neither sent by the client \
+             nor in the policy"
+                .to_owned(),
+            format!(
+                "if 'CN=Sub,O=Example' is an intermediate, the client must send its certificate; \
+                 if it is a root, add that to ca_certificates and its id to the {plugin}"
+            ),
+        ),
+        (
+            &[(ROOT, &root.x509), (OTHER, &intermediate.x509)],
+            "",
+            &leaf.x509,
+            &[],
+            "FAILED:unable to get local issuer certificate at depth 0: the client did not send the \
+             intermediate 'CN=Sub,O=Example'"
+                .to_owned(),
+            format!(
+                "append the certificate of 'CN=Sub,O=Example' to the client's certificate file, so \
+                 that it is sent (it is ca_certificates {OTHER} at p.yaml:11, but only to compare: \
+                 what a client leaves out is not added)"
+            ),
+        ),
+        (
+            &[(ROOT, &root.x509), (OTHER, &other.x509)],
+            "",
+            &of_other.x509,
+            &[],
+            "FAILED:unable to get local issuer certificate at depth 0: its CA 'CN=Other,O=Example' \
+             is none that this route trusts"
+                .to_owned(),
+            format!(
+                "add 'CN=Other,O=Example' (ca_certificates {OTHER} at p.yaml:11) to the CAs of the \
+                 {plugin}, if all its clients are to be let in"
+            ),
+        ),
+        (
+            &[(ROOT, &root.x509)],
+            "",
+            &of_other.x509,
+            &[&other.x509],
+            "FAILED:self-signed certificate in certificate chain at depth 1: the path ends at \
+             'CN=Other,O=Example', a CA that is not in the policy"
+                .to_owned(),
+            format!(
+                "add the certificate of 'CN=Other,O=Example' to ca_certificates and its id to the \
+                 {plugin}, if all its clients are to be let in"
+            ),
+        ),
+        (
+            &[(ROOT, &root.x509)],
+            "",
+            &leaf.x509,
+            &[&expired],
+            format!(
+                "FAILED:certificate has expired at depth 1: 'CN=Sub,O=Example' expired at {}, less \
+                 than a day ago",
+                crate::certificate::time::rfc3339(NOW - 100, "Z")
+            ),
+            "the client must send the renewed certificate of 'CN=Sub,O=Example', if there is one, \
+             else its CA must issue a new chain"
+                .to_owned(),
+        ),
+        (
+            &[(ROOT, &root.x509)],
+            "",
+            &late.x509,
+            &[],
+            format!(
+                "FAILED:certificate has expired at depth 0: 'CN=late,O=Example' expired at {}, less \
+                 than a day ago",
+                crate::certificate::time::rfc3339(NOW - 5, "Z")
+            ),
+            "the client needs a new certificate".to_owned(),
+        ),
+        (
+            &[(ROOT, &root.x509)],
+            "",
+            &server.x509,
+            &[],
+            "FAILED:unsuitable certificate purpose at depth 0: 'CN=server': its extendedKeyUsage \
+             has serverAuth and no clientAuth"
+                .to_owned(),
+            format!(
+                "issue the certificate anew with the extendedKeyUsage clientAuth, or set \
+                 'client_auth_eku: allow_server_auth' in the {plugin}"
+            ),
+        ),
+        (
+            &[(ROOT, &intermediate.x509)],
+            "",
+            &leaf.x509,
+            &[],
+            "FAILED:unable to get issuer certificate at depth 1: 'CN=Sub,O=Example' is trusted, but \
+             is not self-signed"
+                .to_owned(),
+            format!(
+                "set 'allow_partial_chain: true' in the {plugin}, or add the root \
+                 'CN=Root,O=Example' to its ca_certificates"
+            ),
+        ),
+        (
+            &[(ROOT, &root.x509)],
+            ", verify_depth: 0",
+            &leaf.x509,
+            &[&intermediate.x509],
+            "FAILED:certificate chain too long at depth 1: more than 0 intermediates".to_owned(),
+            format!("set 'verify_depth: 1' in the {plugin}"),
+        ),
+        (
+            &[(ROOT, &root.x509)],
+            ", auth_level: 4",
+            &fresh.x509,
+            &[],
+            "FAILED:EE certificate key too weak at depth 0: 'CN=fresh,O=Example' does not meet \
+             auth_level 4"
+                .to_owned(),
+            format!(
+                "issue it anew with a stronger key and signature, or lower 'auth_level' to 3 in the \
+                 {plugin}, which weakens it for all clients"
+            ),
+        ),
+        (
+            &[(ROOT, &root.x509)],
+            "",
+            &unsigned,
+            &[],
+            "FAILED:certificate signature failure at depth 0: the signature of 'CN=mine' is not \
+             that of 'CN=Root,O=Example'"
+                .to_owned(),
+            "compare with the certificate of 'CN=Root,O=Example' that issued it: the CA may have a \
+             new key"
+                .to_owned(),
+        ),
+    ] {
+        let engine = engine(&route(config), cas);
+        let sent: Vec<&X509> = sent.iter().map(|sent| &**sent).collect();
+        let explanation = explain(&engine, Some(&certificate(leaf, &sent)));
+        assert_eq!(failure(&explanation), (&*detail, &*remedy));
+        assert_eq!(
+            (explanation.status, explanation.decision),
+            (401, "refused")
+        );
+    }
+}
+
+/// A certificate that a CA with the name of the root has signed with another key.
+fn issued_by_impostor() -> X509 {
+    let impostor = issue("Root", None, true, 60, &[]);
+    let mut name = openssl::x509::X509NameBuilder::new().unwrap();
+    name.append_entry_by_nid(Nid::COMMONNAME, "mine").unwrap();
+    testing::issue_with_subject(&impostor, &name.build(), None)
+}
+
+#[test]
+fn explain_names_the_rule_that_decides() {
+    let root = issue("Root", None, true, 60, &[]);
+    let rules =
+        "  - name: client-cert-acl\n    config:\n      allow:\n      - name: ours\n        \
+                 subject.O: Example\n      deny:\n      - subject.CN: bad\n      - subject.CN: \
+                 worse\n";
+    let engine = engine(&(route("") + rules), &[(ROOT, &root.x509)]);
+    for (cn, status, rule, line) in [
+        ("good", 200, "ours", 12),
+        ("bad", 403, "deny[0]", 15),
+        ("worse", 403, "deny[1]", 16),
+    ] {
+        let leaf = issue(cn, Some(&root), false, 60, &[]);
+        let explanation = explain(&engine, Some(&certificate(&leaf.x509, &[])));
+        let decided = explanation.rule.clone().unwrap();
+        let at = decided.at.map(|at| at.line);
+        assert_eq!(
+            (explanation.status, decided.rule.as_deref(), at),
+            (status, Some(rule), Some(line)),
+            "{cn}"
+        );
+    }
+}
+
+#[test]
+fn explain_without_a_certificate_and_under_other_names() {
+    let root = issue("Root", None, true, 60, &[]);
+    let leaf = issue("leaf", Some(&root), false, 60, &[]);
+    let client = certificate(&leaf.x509, &[]);
+    let engine = engine(&route(""), &[(ROOT, &root.x509)]);
+    let explanation = explain(&engine, None);
+    assert_eq!(
+        failure(&explanation),
+        (
+            "the client presents none",
+            "the client needs a certificate of a CA that the route trusts"
+        )
+    );
+    let probe = |server_name, host| Probe {
+        route: Some("r"),
+        server_name,
+        host,
+        certificate: Some(&client),
+        now: NOW,
+        ..Probe::default()
+    };
+    for (server_name, host, status) in [
+        (Some(&b"A.Test."[..]), &b"a.test"[..], 200),
+        (Some(b"a.test"), b"b.test", 421),
+        (Some(b"b.test"), b"a.test", 421),
+        (Some(b"b.test"), b"b.test", 401),
+        (None, b"a.test", 421),
+        (None, b"", 401),
+    ] {
+        let explanation = engine.explain(&probe(server_name, host)).unwrap();
+        assert_eq!(explanation.status, status, "{server_name:?} {host:?}");
+        let failed = explanation.steps.iter().any(|step| step.ok == Some(false));
+        assert_eq!(failed, status != 200, "{:#?}", explanation.steps);
+    }
+    let unknown = Probe {
+        route: Some("s"),
+        ..Probe::default()
+    };
+    assert_eq!(
+        engine.explain(&unknown).unwrap_err().to_string(),
+        "no route 's' in the policy, did you mean 'r'?"
+    );
+    let long = vec![b'a'; 256];
+    let error = engine.explain(&probe(Some(&long), b"a")).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "expected a server name of 1 to 255 bytes"
+    );
+}
+
+#[test]
+fn explain_a_revoked_client_and_sources_that_are_not_asked() {
+    let root = issue("Root", None, true, 60, &[]);
+    let leaf = issue("leaf", Some(&root), false, 60, &[]);
+    let client = certificate(&leaf.x509, &[]);
+    for (mode, status) in [("IGNORE_CA_ERROR", 200), ("STRICT", 401), ("SKIP", 200)] {
+        let config = format!(", revocation_check_mode: {mode}");
+        let engine = engine(&route(&config), &[(ROOT, &root.x509)]);
+        let explanation = explain(&engine, Some(&client));
+        assert_eq!(explanation.status, status, "{mode}");
+    }
+}

@@ -1,0 +1,95 @@
+# resty-mtls explain: the steps, what would repair the one that refuses, and the place of the rule that decided. That the
+# decision is that of the gateway is checked in 030-simulate.t.
+
+use lib 't/lib';
+use TestMtls;
+use Cwd qw( getcwd );
+use File::Copy qw( copy );
+use File::Temp qw( tempdir );
+use JSON::PP;
+use Test::More;
+
+my $dir = tempdir(CLEANUP => 1);
+my $command = "$TestMtls::Root/target/release/resty-mtls";
+my $docs = do { local (@ARGV, $/) = "$TestMtls::Root/docs/command.md"; <> };
+my %files = (
+    "ca.pem" => "ca-a.crt", "sub.pem" => "ca-a-int.crt", "client.pem" => "client-int.crt",
+    "chain.pem" => "client-int.chain", "ann.pem" => "client-a.crt", "carol.pem" => "client-carol.crt",
+);
+copy("$TestMtls::Pki/$files{$_}", "$dir/$_") or die "$_: $!" for keys %files;
+copy(make_crl("explain", "ca-a", "client-carol"), "$dir/ca.crl") or die $!;
+
+
+sub shown {
+    my ($marker) = @_;
+    my ($block) = $docs =~ /<!-- \Q$marker\E -->\n```\w*\n(.*?)^```/ms or die "docs/command.md: $marker";
+
+    return $block;
+}
+
+
+# Exit status, standard output, standard error
+sub run_explain {
+    my $line = join " ", map { "'$_'" } $command, "explain", @_;
+    my $out = `cd '$dir' && $line 2>stderr`;
+    my $status = $? >> 8;
+
+    return ($status, $out, do { local (@ARGV, $/) = "$dir/stderr"; <> // "" });
+}
+
+
+open my $policy, '>', "$dir/policy.yaml" or die $!;
+print $policy shown("explain: policy.yaml");
+close $policy;
+
+is(join("", (run_explain("policy.yaml", "--route", "payments", "--cert", "client.pem"))[1, 2]),
+   shown("explain: result"), "the example of the page");
+
+my ($status, $out, $err) = run_explain("policy.yaml", "--route", "payments", "--cert", "chain.pem", "--json");
+my $json = decode_json($out);
+is($status, 0, "with the intermediate the client is let in");
+is($err, "", "without a message");
+is_deeply([@$json{qw( status decision verdict reason consumer groups anonymous )}, $json->{allowed} ? 1 : 0],
+          [200, "pass", "SUCCESS", undef, undef, ["client-int"], JSON::PP::false, 1], "the fields of --json");
+is_deeply($json->{rule}, { plugin => "client-cert-acl", name => "ours", file => "policy.yaml", line => 14 },
+          "the rule that decided, with its place");
+is_deeply([map { "$_->{step} $_->{ok}" } @{ $json->{steps} }],
+          ["certificate request 1", "session binding 1", "certificate 1", "chain 1", "revocation 1", "consumer 1",
+           "client-cert-acl 1"], "the steps");
+is_deeply($json->{headers}, [["X-Client-Cert-Dn", "CN=client-int,O=Example"]], "the headers");
+
+($status, $out) = run_explain("policy.yaml", "--route", "payments", "--cert", "carol.pem");
+is($status, 4, "a revoked client is refused");
+like($out, qr/^FAIL  revocation: revoked by a local CRL: 'CN=carol,O=Example' at depth 0\n      remedy: the client needs a new certificate\n/m,
+     "which is said, with the remedy");
+
+($status, $out) = run_explain("policy.yaml", "--route", "payments", "--cert", "ann.pem");
+is($status, 4, "a client that a rule refuses");
+like($out, qr/^FAIL  client-cert-acl: client-cert-acl: deny rule 'not-ann' holds\n/m, "which is said");
+like($out, qr/^decided by: client-cert-acl rule 'not-ann' at policy\.yaml:16$/m, "with its place");
+
+($status, $out) = run_explain("policy.yaml", "--route", "payments", "--cert", "client.pem", "--time", "2001-01-01");
+like($out, qr/^FAIL  chain: FAILED:/m, "another time");
+is($status, 4, "is used");
+
+# The proxy in front passes the certificate on.
+(my $pem = TestMtls::pki_file("client-int.chain")) =~ s/([^A-Za-z0-9])/sprintf "%%%02X", ord $1/ge;
+($status, $out) = run_explain("policy.yaml", "--route", "waf", "--host", "waf.test", "--header", "X-Client-Cert: $pem");
+is($status, 0, "a certificate in a header") or diag($out);
+like($out, qr/^ok    certificate: 'CN=client-int,O=Example' in the header 'X-Client-Cert', which counts from peers\n/m,
+     "is read");
+
+for my $case (
+    [["policy.yaml", "--route", "paymens"], 1, "resty-mtls: explain: no route 'paymens' in the policy, did you mean 'payments'?\n"],
+    [["policy.yaml", "--cert", "none.pem"], 1, "resty-mtls: explain: none.pem: cannot be read: No such file or directory (os error 2)\n"],
+    [["policy.yaml", "--cert", "policy.yaml"], 1, "resty-mtls: explain: policy.yaml: '_format_version: \"3.0\"' is neither PEM nor DER, expected '-----BEGIN CERTIFICATE-----'\n"],
+    [["none.yaml"], 1, "none.yaml: cannot be read: No such file or directory (os error 2)\n"],
+    [[], 2, "resty-mtls: explain: 0 files, expected one policy; see resty-mtls explain --help\n"],
+    [["policy.yaml", "--header", "X"], 2, "resty-mtls: explain: --header: expected 'Name: value'; see resty-mtls explain --help\n"],
+    [["policy.yaml", "--time", "tomorrow"], 2, "resty-mtls: explain: --time: expected a time such as 2027-01-31T08:00:00Z, 2027-01-31, or seconds since 1970; see resty-mtls explain --help\n"],
+) {
+    my ($args, $expected, $message) = @$case;
+    is_deeply([run_explain(@$args)], [$expected, "", $message], "explain @$args");
+}
+
+done_testing();
