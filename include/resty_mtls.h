@@ -370,6 +370,12 @@
 // URLs of further keys, one a line (`extra_jwks_uris`).
 #define RMTLS_TOKEN_TEXT_EXTRA_JWKS_URIS 13
 
+// The certificate of `tls_client_auth` with its intermediates, in PEM.
+#define RMTLS_TOKEN_TEXT_CLIENT_CERTIFICATE 14
+
+// Its private key, in PEM. Keep it out of logs and of memory that is shared or stored.
+#define RMTLS_TOKEN_TEXT_CLIENT_KEY 15
+
 // The gateway sends only its `client_id`.
 #define RMTLS_CLIENT_AUTH_NONE 0
 
@@ -381,6 +387,9 @@
 
 // `private_key_jwt`: `rmtls_engine_client_assertion`.
 #define RMTLS_CLIENT_AUTH_PRIVATE_KEY 3
+
+// `tls_client_auth`: `RMTLS_TOKEN_TEXT_CLIENT_CERTIFICATE` and `RMTLS_TOKEN_TEXT_CLIENT_KEY`.
+#define RMTLS_CLIENT_AUTH_TLS 4
 
 // The error code of a refusal is that of `RMTLS_TOKEN_*`.
 #define RMTLS_CHALLENGE_TOKEN 0
@@ -677,6 +686,9 @@ typedef struct rmtls_token_options {
   int32_t proof_of_possession;
   // `RMTLS_DPOP_*`.
   int32_t dpop;
+  // Whether the certificate of the introspection endpoint's server is verified: 0 or 1. Only
+  // `tls_client_auth` has a setting of its own.
+  int32_t introspection_ssl_verify;
   // Whether requests without a valid token are those of an anonymous consumer: 0 or 1.
   int32_t anonymous;
 } rmtls_token_options;
@@ -1947,6 +1959,13 @@ int32_t rmtls_engine_token_text(const struct rmtls_engine *engine,
                                 uint32_t plan,
                                 uint32_t field,
                                 struct rmtls_buf *out);
+
+// `RMTLS_OK` if a plan of the policy in force needs `RMTLS_CLIENT_AUTH_TLS`, else
+// `RMTLS_NOT_FOUND`.
+//
+// # Safety
+// `engine` is NULL or live.
+int32_t rmtls_engine_needs_client_certificates(const struct rmtls_engine *engine);
 
 // Writes 32 random bytes: a key of nonces, which the workers of a node share.
 //

@@ -26,6 +26,7 @@ local reload = require "resty.mtls.internal.reload"
 local revocation = require "resty.mtls.internal.revocation"
 local revocation_sources = require "resty.mtls.internal.revocation_sources"
 local reserved_headers = require "resty.mtls.internal.reserved_headers"
+local token_client_certificate = require "resty.mtls.internal.token_client_certificate"
 local token_issuer = require "resty.mtls.internal.token_issuer"
 local CONST = require "resty.mtls.internal.cdef"
 
@@ -280,6 +281,11 @@ function _M.init(opts)
 
     if not ok then
         error("[mtls] " .. reload.first_line(err), 0)
+    end
+
+    local unsupported = token_client_certificate.unsupported(current)
+    if unsupported then
+        error("[mtls] " .. unsupported, 0)
     end
 
     current:install()

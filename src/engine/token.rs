@@ -315,7 +315,7 @@ impl Engine {
             {
                 Some((slot, cached_token)) => TokenLookup::Found(slot, cached_token),
                 None if self.is_inactive(&id, now) => TokenLookup::Refused(TokenError::Inactive),
-                None if token_auth.introspection_endpoint.is_none()
+                None if token_auth.configured_introspection_endpoint().is_none()
                     && documents.is_none_or(|documents| documents.discovery.is_none()) =>
                 {
                     TokenLookup::Needs(TokenOutcome::NeedsKeys, id)
@@ -559,13 +559,18 @@ impl Engine {
         let policy = self.policy()?;
         let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
         let token_auth = plan.token_auth.as_ref().ok_or(Error::NotFound)?;
-        if let Some(endpoint) = &token_auth.introspection_endpoint {
-            return Ok(Some(endpoint.to_string()));
+        if let Some(endpoint) = token_auth.configured_introspection_endpoint() {
+            return Ok(Some(endpoint.to_owned()));
         }
         let mut issuers = self.issuers.borrow_mut();
         let documents = issuers.find(&token_auth.issuer_key);
         let discovery = documents.and_then(|(_, documents)| documents.discovery.as_ref());
-        Ok(discovery.and_then(|discovery| discovery.introspection_endpoint.clone()))
+        let by_certificate = token_auth.client_certificate().is_some();
+        Ok(discovery.and_then(|discovery| {
+            let alias = discovery.mtls_introspection_endpoint.clone();
+            let alias = alias.filter(|_| by_certificate);
+            alias.or_else(|| discovery.introspection_endpoint.clone())
+        }))
     }
 
     /// A nonce for DPoP proofs on a plan. Gateways with the same client secret accept each other's.

@@ -262,6 +262,7 @@ fn generated_cdef_has_the_layout_of_rust() {
         certificate_plan,
         proof_of_possession,
         dpop,
+        introspection_ssl_verify,
         anonymous,
     });
     // SAFETY: the LuaJIT libraries are loaded for `ffi`; only this chunk and the cdef run.

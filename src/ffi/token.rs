@@ -72,6 +72,11 @@ pub const RMTLS_TOKEN_TEXT_JWKS_ENDPOINT: u32 = 12;
 /// URLs of further keys, one a line (`extra_jwks_uris`).
 pub const RMTLS_TOKEN_TEXT_EXTRA_JWKS_URIS: u32 = 13;
 
+/// The certificate of `tls_client_auth` with its intermediates, in PEM.
+pub const RMTLS_TOKEN_TEXT_CLIENT_CERTIFICATE: u32 = 14;
+/// Its private key, in PEM. Keep it out of logs and of memory that is shared or stored.
+pub const RMTLS_TOKEN_TEXT_CLIENT_KEY: u32 = 15;
+
 /// Most JWK Sets of an issuer: above what a policy may configure.
 const MAX_KEY_SETS: usize = 64;
 
@@ -83,6 +88,8 @@ pub const RMTLS_CLIENT_AUTH_BASIC: i32 = 1;
 pub const RMTLS_CLIENT_AUTH_POST: i32 = 2;
 /// `private_key_jwt`: `rmtls_engine_client_assertion`.
 pub const RMTLS_CLIENT_AUTH_PRIVATE_KEY: i32 = 3;
+/// `tls_client_auth`: `RMTLS_TOKEN_TEXT_CLIENT_CERTIFICATE` and `RMTLS_TOKEN_TEXT_CLIENT_KEY`.
+pub const RMTLS_CLIENT_AUTH_TLS: i32 = 4;
 
 /// The error code of a refusal is that of `RMTLS_TOKEN_*`.
 pub const RMTLS_CHALLENGE_TOKEN: i32 = 0;
@@ -172,6 +179,9 @@ pub struct rmtls_token_options {
     pub proof_of_possession: i32,
     /// `RMTLS_DPOP_*`.
     pub dpop: i32,
+    /// Whether the certificate of the introspection endpoint's server is verified: 0 or 1. Only
+    /// `tls_client_auth` has a setting of its own.
+    pub introspection_ssl_verify: i32,
     /// Whether requests without a valid token are those of an anonymous consumer: 0 or 1.
     pub anonymous: i32,
 }
@@ -442,6 +452,10 @@ pub unsafe extern "C" fn rmtls_engine_token_options(
                     ProofOfPossession::Optional => RMTLS_DPOP_OPTIONAL,
                     ProofOfPossession::Strict => RMTLS_DPOP_STRICT,
                 },
+                introspection_ssl_verify: bearer
+                    .client_certificate()
+                    .map_or(bearer.ssl_verify, |certificate| certificate.ssl_verify)
+                    .into(),
                 anonymous: bearer.anonymous.is_some().into(),
             })
         })?;
@@ -487,16 +501,45 @@ pub unsafe extern "C" fn rmtls_engine_token_text(
                     }
                     RMTLS_TOKEN_TEXT_UNAUTHORIZED => Some(bearer.unauthorized.to_string()),
                     RMTLS_TOKEN_TEXT_FORBIDDEN => Some(bearer.forbidden.to_string()),
-                    RMTLS_TOKEN_TEXT_CONFIGURED_ENDPOINT => bearer
-                        .introspection_endpoint
-                        .as_ref()
-                        .map(ToString::to_string),
+                    RMTLS_TOKEN_TEXT_CONFIGURED_ENDPOINT => {
+                        bearer.configured_introspection_endpoint().map(Into::into)
+                    }
+                    RMTLS_TOKEN_TEXT_CLIENT_CERTIFICATE => bearer
+                        .client_certificate()
+                        .map(|certificate| certificate.chain.to_string()),
+                    RMTLS_TOKEN_TEXT_CLIENT_KEY => bearer
+                        .client_certificate()
+                        .map(|certificate| certificate.key.0.to_string()),
                     _ => None,
                 })
             })?,
         };
         // SAFETY: as above.
         unsafe { put(out, text.ok_or(Error::NotFound)?.as_bytes()) }
+    })
+}
+
+/// `RMTLS_OK` if a plan of the policy in force needs `RMTLS_CLIENT_AUTH_TLS`, else
+/// `RMTLS_NOT_FOUND`.
+///
+/// # Safety
+/// `engine` is NULL or live.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_needs_client_certificates(
+    engine: *const rmtls_engine,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        let engine = unsafe { handle(engine) }?;
+        let policy = engine.0.policy()?;
+        let mut tokens = policy
+            .plans
+            .iter()
+            .filter_map(|plan| plan.token_auth.as_ref());
+        match tokens.any(|token_auth| token_auth.client_certificate().is_some()) {
+            true => Ok(()),
+            false => Err(Error::NotFound),
+        }
     })
 }
 

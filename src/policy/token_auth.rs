@@ -191,10 +191,26 @@ impl TokenAuth {
         self.consumer.is_some() || self.anonymous.is_some()
     }
 
+    /// The certificate with which this gateway authenticates to the introspection endpoint.
+    pub fn client_certificate(&self) -> Option<&ClientCertificate> {
+        let client = self.client.as_ref().filter(|_| self.methods.introspection);
+        client
+            .filter(|client| client.auth == ClientAuthMethod::Tls)
+            .and_then(|client| client.certificate.as_ref())
+    }
+
+    /// The introspection endpoint that the policy configures. With a client certificate
+    /// `mtls_introspection_endpoint` has precedence.
+    pub fn configured_introspection_endpoint(&self) -> Option<&str> {
+        let alias = self.mtls_introspection_endpoint.as_deref();
+        let alias = alias.filter(|_| self.client_certificate().is_some());
+        alias.or(self.introspection_endpoint.as_deref())
+    }
+
     /// Whether the discovery document is needed: for the URL of the keys, or for that of the
     /// introspection endpoint.
     pub fn needs_discovery(&self) -> bool {
         let keys = self.methods.bearer && self.jwks_endpoint.is_none();
-        keys || (self.methods.introspection && self.introspection_endpoint.is_none())
+        keys || (self.methods.introspection && self.configured_introspection_endpoint().is_none())
     }
 }

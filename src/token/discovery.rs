@@ -20,6 +20,9 @@ pub struct Discovery {
     pub jwks_uri: Option<String>,
     /// URL of its introspection endpoint (RFC 7662).
     pub introspection_endpoint: Option<String>,
+    /// URL of that endpoint for clients that authenticate by certificate (RFC 8705 section 5). One
+    /// that cannot be used counts as absent.
+    pub mtls_introspection_endpoint: Option<String>,
 }
 
 /// What makes a URL that of a discovery document: it is then used as it is.
@@ -103,8 +106,8 @@ impl Discovery {
             ));
         };
         let https = expected.starts_with("https://");
-        let endpoint = |name: &str| -> Result<Option<String>, String> {
-            let Some(url) = text(&document, name)? else {
+        let endpoint = |document: &Map<String, Value>, name: &str| {
+            let Some(url) = text(document, name)? else {
                 return Ok(None);
             };
             let plain = url.starts_with("http://") && !https;
@@ -119,8 +122,12 @@ impl Discovery {
         };
         Ok(Discovery {
             issuer: issuer.to_owned(),
-            jwks_uri: endpoint("jwks_uri")?,
-            introspection_endpoint: endpoint("introspection_endpoint")?,
+            jwks_uri: endpoint(&document, "jwks_uri")?,
+            introspection_endpoint: endpoint(&document, "introspection_endpoint")?,
+            mtls_introspection_endpoint: document
+                .get("mtls_endpoint_aliases")
+                .and_then(Value::as_object)
+                .and_then(|aliases| endpoint(aliases, "introspection_endpoint").ok()?),
         })
     }
 }

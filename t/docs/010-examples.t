@@ -115,10 +115,20 @@ routes that require a client certificate: payments
 warnings: 0
 _EOC_
 
+# The certificate in the vault of the policy with tls_client_auth.
+for ([GATEWAY_CERT => "client-a.crt"], [GATEWAY_KEY => "client-a.key"]) {
+    my ($variable, $file) = @$_;
+
+    open my $in, '<', "$TestMtls::Pki/$file" or die "$file: $!";
+    local $/;
+    $ENV{$variable} = <$in>;
+}
+
 for my $case (
     ["header-cert-auth", "routes that require a client certificate in a header: payments\n"],
     ["openid-connect", "routes that require an access token: payments\n"],
     ["openid-connect consumers", "routes that require an access token: reports\n"],
+    ["openid-connect tls_client_auth", "routes that require an access token: payments\n"],
 ) {
     my ($name, $line) = @$case;
 

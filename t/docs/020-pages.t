@@ -43,6 +43,7 @@ my %Tests = (
     "policy: openid-connect consumers" => [qw( examples.t )],
     "explain: policy.yaml" => [qw( explain.t )],
     "explain: result" => [qw( explain.t )],
+    "policy: openid-connect tls_client_auth" => [qw( examples.t )],
 );
 
 sub slurp {

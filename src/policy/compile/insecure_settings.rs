@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use crate::inbound::AllowedPeers;
 use crate::policy::document::{self, Location};
 use crate::policy::report::{Path, Report};
+use crate::policy::token_auth::ClientAuthMethod;
 
 /// Warns about a certificate header that any client may send, or that no peer may send.
 pub(super) fn warn_about_source(
@@ -78,6 +79,25 @@ pub(super) fn warn_about_tokens(
                 },
             );
         }
+    }
+    let by_certificate = config
+        .client
+        .as_ref()
+        .filter(|_| config.methods.introspection);
+    let by_certificate = by_certificate
+        .filter(|client| client.auth == ClientAuthMethod::Tls)
+        .and_then(|client| client.certificate.as_ref());
+    if by_certificate.is_some_and(|certificate| !certificate.ssl_verify) {
+        report.warn(
+            "introspection endpoints that are not verified",
+            location.position,
+            &path.field("tls_client_auth_ssl_verify"),
+            || {
+                "is false: an attacker on the network path can forge introspection responses; \
+                 expected true, and the CA of the endpoint in lua_ssl_trusted_certificate"
+                    .to_owned()
+            },
+        );
     }
     if !config.ssl_verify {
         report.warn(

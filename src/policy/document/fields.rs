@@ -49,6 +49,9 @@ const METADATA: &[&str] = &[
     "_info",
 ];
 
+/// The entities to which `tls_client_auth_cert_id` refers.
+pub(super) const CERTIFICATES: &str = "certificates";
+
 /// The entities of Kong's and decK's files that have no effect here, wherever they are.
 pub(super) const KONG_ENTITIES: &[&str] = &[
     "_plugin_configs",
@@ -165,7 +168,11 @@ impl<'t> DocumentReader<'t, '_> {
             if schema.supported.contains(&name) || METADATA.contains(&name) {
                 continue;
             }
-            if schema.ignored.contains(&name) {
+            if name == CERTIFICATES && schema.name == "policy" && !is_off(schema.name, name, value)
+            {
+                // Plugins may refer to its entries.
+                self.certificates_key.get_or_insert(key.position);
+            } else if schema.ignored.contains(&name) {
                 if !is_off(schema.name, name, value) {
                     let subject = format!("{} {name}", schema.name);
                     let message = "has no effect in resty-mtls";

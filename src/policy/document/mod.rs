@@ -25,7 +25,7 @@ mod tls_handshake_modifier;
 mod tls_metadata_headers;
 mod trust_domains;
 
-use self::fields::{Object, Schema, KONG_ENTITIES};
+use self::fields::{Object, Schema, CERTIFICATES, KONG_ENTITIES};
 use super::report::{CompactPath, Path, Position, Report};
 use super::tree::{Node, Value};
 use super::vault::{VaultValues, Vaults};
@@ -142,6 +142,8 @@ pub(super) fn read<'t>(
         document: Document::default(),
         declared_plugins: Vec::new(),
         certificates: Vec::new(),
+        certificates_key: None,
+        uses_certificates: false,
         format_version: None,
         vaults: Vaults::new(vault_values),
         rule_positions: Default::default(),
@@ -152,6 +154,7 @@ pub(super) fn read<'t>(
     for root in roots {
         reader.policy(root);
     }
+    reader.warn_about_certificates();
     reader.document
 }
 
@@ -162,6 +165,10 @@ struct DocumentReader<'t, 'r> {
     declared_plugins: Vec<&'t str>,
     /// The entries of `certificates`, to which plugins refer by id.
     certificates: Vec<(Uuid, &'t Node<'t>)>,
+    /// The position of the first `certificates`.
+    certificates_key: Option<Position>,
+    /// Whether a plugin refers to an entry of `certificates`.
+    uses_certificates: bool,
     /// `_format_version`. Defaults depend on it.
     format_version: Option<&'t str>,
     vaults: Vaults<'t>,
@@ -217,6 +224,19 @@ impl<'t> DocumentReader<'t, '_> {
                 self.certificates
                     .extend(id.and_then(uuid).map(|id| (id, node)));
             }
+        }
+    }
+
+    /// Warns about `certificates` that no plugin uses, as about any other entity without effect.
+    fn warn_about_certificates(&mut self) {
+        if let (Some(position), false) = (self.certificates_key, self.uses_certificates) {
+            let path = Path::ROOT;
+            self.report.warn_once(
+                "policy certificates",
+                position,
+                &path.field(CERTIFICATES),
+                "has no effect in resty-mtls",
+            );
         }
     }
 

@@ -3,6 +3,7 @@
 use super::*;
 use crate::identity::ConsumerField;
 use crate::inbound::{AllowedPeers, Format};
+use crate::testing;
 use crate::token::Algorithm;
 
 /// An example from Kong's documents, unchanged.
@@ -704,5 +705,88 @@ fn introspection_key_is_equal_only_for_equal_issuer_endpoint_client_and_ttl() {
     .map(digest);
     for (place, one) in different.iter().enumerate() {
         assert!(!different[..place].contains(one), "{place}");
+    }
+}
+
+/// A policy with a certificate, and `openid-connect` with introspection and further fields.
+fn with_certificate(extra: &str) -> String {
+    let ca = testing::issue("CA", None, true, 60, &[]);
+    let cert = String::from_utf8(ca.x509.to_pem().unwrap()).unwrap();
+    let key = String::from_utf8(ca.key.private_key_to_pem_pkcs8().unwrap()).unwrap();
+    format!(
+        "_format_version: \"3.0\"\ncertificates:\n- {{id: {ID_C}, cert: {cert:?}, key: {key:?}}}\n\
+         plugins: [{{name: openid-connect, config: {{issuer: 'https://idp.test', auth_methods: \
+         [introspection], audience_required: [a], hide_credentials: true, client_id: [gw], \
+         client_secret: [s]{extra}}}}}]\n"
+    )
+}
+
+#[test]
+fn openid_connect_sends_a_certificate_to_the_endpoint_for_it() {
+    let tls = format!(", client_auth: [tls_client_auth], tls_client_auth_cert_id: {ID_C}");
+    let endpoint = ", introspection_endpoint: 'https://idp.test/i'";
+    let alias = ", mtls_introspection_endpoint: 'https://mtls.idp.test/i'";
+    for (extra, configured, certificate) in [
+        (tls.clone(), None, true),
+        (format!("{tls}{endpoint}"), Some("https://idp.test/i"), true),
+        (
+            format!("{tls}{endpoint}{alias}"),
+            Some("https://mtls.idp.test/i"),
+            true,
+        ),
+        (
+            format!("{endpoint}{alias}"),
+            Some("https://idp.test/i"),
+            false,
+        ),
+        (alias.to_owned(), None, false),
+    ] {
+        let policy = policy(&with_certificate(&extra));
+        let token_auth = policy.plans[0].token_auth.as_ref().unwrap();
+        assert_eq!(
+            token_auth.configured_introspection_endpoint(),
+            configured,
+            "{extra}"
+        );
+        assert_eq!(token_auth.needs_discovery(), configured.is_none());
+        assert_eq!(token_auth.client_certificate().is_some(), certificate);
+        // The entry is warned about where no plugin uses it.
+        let warnings: Vec<String> = policy.warnings.iter().map(ToString::to_string).collect();
+        match certificate {
+            true => assert_eq!(warnings, [""; 0]),
+            false => assert_eq!(
+                warnings,
+                ["p:2:1: warning: certificates: has no effect in resty-mtls"]
+            ),
+        }
+    }
+    let introspection_key = |extra: &str| {
+        let policy = policy(&with_certificate(extra));
+        policy.plans[0]
+            .token_auth
+            .as_ref()
+            .unwrap()
+            .introspection_key
+    };
+    // Another certificate is another client.
+    assert_ne!(introspection_key(&tls), introspection_key(&tls));
+    let unverified = policy(&with_certificate(&format!(
+        "{tls}, tls_client_auth_ssl_verify: false"
+    )));
+    assert!(unverified.warnings[0]
+        .path
+        .ends_with(".tls_client_auth_ssl_verify"));
+    for field in ["introspection_endpoint", "mtls_introspection_endpoint"] {
+        let errors = errors(&with_certificate(&format!(
+            "{tls}, {field}: 'http://idp.test/i'"
+        )));
+        let expected = format!(
+            "plugins[0].config.{field}: is http, expected https: the client authenticates with its \
+             certificate on a TLS connection"
+        );
+        assert!(
+            errors.len() == 1 && errors[0].ends_with(&expected),
+            "{errors:?}"
+        );
     }
 }

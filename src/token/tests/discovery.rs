@@ -52,6 +52,28 @@ fn parse_accepts_the_expected_issuer_only() {
         read(json!({"jwks_uri": 1}), issuer).unwrap_err(),
         "'jwks_uri' is not a string"
     );
+    // An alias for clients with a certificate does not spoil the document for the others.
+    for (aliases, expected) in [
+        (
+            json!({"introspection_endpoint": "https://m.example/i"}),
+            Some("https://m.example/i"),
+        ),
+        (
+            json!({"introspection_endpoint": "http://m.example/i"}),
+            None,
+        ),
+        (json!({"introspection_endpoint": 1}), None),
+        (json!({}), None),
+        (json!(null), None),
+        (json!([]), None),
+    ] {
+        let found = read(json!({ "mtls_endpoint_aliases": aliases }), issuer).unwrap();
+        assert_eq!(
+            found.mtls_introspection_endpoint.as_deref(),
+            expected,
+            "{aliases}"
+        );
+    }
     // http URLs are accepted if the configured issuer is an http URL.
     let plain = "http://idp.test/realms/a";
     let changes = json!({"issuer": plain, "jwks_uri": "http://idp.test/jwks"});

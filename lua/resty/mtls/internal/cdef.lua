@@ -152,6 +152,7 @@ typedef struct rmtls_token_options {
   uint32_t certificate_plan;
   int32_t proof_of_possession;
   int32_t dpop;
+  int32_t introspection_ssl_verify;
   int32_t anonymous;
 } rmtls_token_options;
 
@@ -742,6 +743,8 @@ int32_t rmtls_engine_token_text(const struct rmtls_engine *engine,
                                 uint32_t field,
                                 struct rmtls_buf *out);
 
+int32_t rmtls_engine_needs_client_certificates(const struct rmtls_engine *engine);
+
 int32_t rmtls_dpop_new_nonce_key(uint8_t *key);
 
 int32_t rmtls_engine_dpop_nonce(const struct rmtls_engine *engine,
@@ -925,10 +928,13 @@ return {
     TOKEN_TEXT_TOKEN_HEADER = 11,
     TOKEN_TEXT_JWKS_ENDPOINT = 12,
     TOKEN_TEXT_EXTRA_JWKS_URIS = 13,
+    TOKEN_TEXT_CLIENT_CERTIFICATE = 14,
+    TOKEN_TEXT_CLIENT_KEY = 15,
     CLIENT_AUTH_NONE = 0,
     CLIENT_AUTH_BASIC = 1,
     CLIENT_AUTH_POST = 2,
     CLIENT_AUTH_PRIVATE_KEY = 3,
+    CLIENT_AUTH_TLS = 4,
     CHALLENGE_TOKEN = 0,
     CHALLENGE_DPOP_PROOF = 1,
     CHALLENGE_DPOP_NONCE = 2,

@@ -5,6 +5,7 @@ local ffi = require "ffi"
 local request_headers = require "resty.mtls.internal.request_headers"
 local library = require "resty.mtls.internal.library"
 local metrics = require "resty.mtls.internal.metrics"
+local token_client_certificate = require "resty.mtls.internal.token_client_certificate"
 local CONST = require "resty.mtls.internal.cdef"
 
 
@@ -200,6 +201,11 @@ local function poll(engine, reload, wait)
         ngx_log(NOTICE, "[mtls] policy reloaded: ", what)
         if fault ~= "" then
             ngx_log(ERR, "[mtls] policy in force: ", fault)
+        end
+
+        local unsupported = token_client_certificate.unsupported(engine)
+        if unsupported then
+            ngx_log(ERR, "[mtls] policy in force: ", unsupported)
         end
 
         metrics.count("policy_reloads_total", "ok")

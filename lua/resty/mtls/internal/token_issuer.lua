@@ -13,6 +13,7 @@ local upstream_headers = require "resty.mtls.internal.upstream_headers"
 local request_headers = require "resty.mtls.internal.request_headers"
 local library = require "resty.mtls.internal.library"
 local dpop = require "resty.mtls.internal.dpop"
+local token_client_certificate = require "resty.mtls.internal.token_client_certificate"
 local token_identity = require "resty.mtls.internal.token_identity"
 local decision_cache = require "resty.mtls.internal.decision_cache"
 local revocation = require "resty.mtls.internal.revocation"
@@ -46,6 +47,7 @@ local ngx_now = ngx.now
 local ngx_time = ngx.time
 local set_header = ngx.req.set_header
 local tonumber = tonumber
+local tostring = tostring
 
 
 -- Bytes of a discovery document or an introspection response, and of a JWK Set.
@@ -138,6 +140,9 @@ local function options_of(engine, plan)
         hide_credentials = read.hide_credentials == 1,
         expose_error_code = read.expose_error_code == 1,
         ssl_verify = read.ssl_verify == 1,
+        introspection_ssl_verify = read.introspection_ssl_verify == 1,
+        -- Of tls_client_auth, read when it is first needed.
+        client_certificate = false,
         timeout = tonumber(read.timeout),
         rediscovery_lifetime = tonumber(read.rediscovery_lifetime),
         certificate_plan = tonumber(read.certificate_plan),
@@ -526,9 +531,31 @@ local function introspect(engine, plan, options, dict, token)
         end
     end
 
+    local failure_scope = options.failure_scope
+    local certificate
+    if options.client_auth == CONST.CLIENT_AUTH_TLS then
+        if endpoint:sub(1, 8) ~= "https://" then
+            return nil, printable(endpoint) .. ": expected https for tls_client_auth"
+        end
+
+        certificate = options.client_certificate
+        if not certificate then
+            local err
+            certificate, err = token_client_certificate.read(engine, plan)
+            if not certificate then
+                return nil, err
+            end
+
+            options.client_certificate = certificate
+        end
+
+        -- A server that refuses this certificate may accept another one.
+        failure_scope = failure_scope .. tostring(options.introspection_ssl_verify) .. " " .. certificate.digest .. " "
+    end
+
     -- The id is a digest of the token and of all options on which the response depends.
     local key = http.cache_scope() .. generation .. "introspection:" .. hex(result.id, 32)
-    local opts = { host = endpoint, options = options.failure_scope, timeout = options.timeout }
+    local opts = { host = endpoint, options = failure_scope, timeout = options.timeout }
     local value, err, kind = shared_cache.get(dict, key, opts, function()
         local found, why, what, unusable = http.request {
             url = endpoint,
@@ -540,7 +567,8 @@ local function introspect(engine, plan, options, dict, token)
             accept = "application/json",
             gzip = true,
             max_bytes = MAX_DOCUMENT,
-            ssl_verify = options.ssl_verify,
+            ssl_verify = options.introspection_ssl_verify,
+            client_certificate = certificate,
             timeout = options.timeout,
             kind = "token",
         }

@@ -90,6 +90,20 @@ impl<'t> DocumentReader<'t, '_> {
                 }
             }
         }
+        if read.methods.introspection && client_auth == ClientAuthMethod::Tls {
+            for field in ["mtls_introspection_endpoint", "introspection_endpoint"] {
+                let Some(node) = object.get(field) else {
+                    continue;
+                };
+                if node.as_text().is_some_and(|url| url.starts_with("http://")) {
+                    let message = "is http, expected https: the client authenticates with its \
+                                   certificate on a TLS connection";
+                    self.report
+                        .error(node.position, &path.field(field), message);
+                }
+                break;
+            }
+        }
         read.client = id.map(|id| OAuthClient {
             id: id.into(),
             secret: Secret(secret.unwrap_or_default().into()),
@@ -117,6 +131,7 @@ impl<'t> DocumentReader<'t, '_> {
                 .find(|(other, _)| *other == id)
                 .map(|(_, node)| *node)
         });
+        self.uses_certificates |= entry.is_some();
         let message = match entry {
             None => format!(
                 "'{}', expected the id of an entry of 'certificates'",

@@ -5,13 +5,12 @@ mod consumer;
 mod headers;
 mod schema;
 
-use self::schema::NOT_ENFORCED;
 pub(super) use self::schema::OPENID_CONNECT;
 use super::fields::{Object, MAX_TIME};
 use super::{fold_header_name, ConsumerName, DocumentReader, HeaderCertAuth};
 use crate::policy::report::{Path, Position};
 use crate::policy::token_auth::{
-    AuthMethods, ClientAuthMethod, DpopSettings, OAuthClient, ProofOfPossession, TokenConsumer,
+    AuthMethods, DpopSettings, OAuthClient, ProofOfPossession, TokenConsumer,
 };
 use crate::policy::tree::Node;
 use crate::text::quoted;
@@ -149,7 +148,6 @@ impl<'t> DocumentReader<'t, '_> {
         self.upstream_headers(&object, path, &mut read);
         self.issuer_keys(&object, path, &mut read);
         self.token_consumer(&object, path, &mut read);
-        self.refuse_not_enforced(&object, path, &read);
 
         let mut number = |field, min, to: &mut u32| {
             *to = self
@@ -398,26 +396,6 @@ impl<'t> DocumentReader<'t, '_> {
                     .error(node.position, &path.field(field), message);
             }
             read.token_header = Some(name.into());
-        }
-    }
-
-    /// Refuses fields that are read but not enforced.
-    fn refuse_not_enforced(
-        &mut self,
-        object: &Object<'t>,
-        path: &Path<'_>,
-        read: &OpenidConnect<'t>,
-    ) {
-        for name in NOT_ENFORCED {
-            if let Some(node) = object.get(name) {
-                self.unsupported(name, node.position, node, path);
-            }
-        }
-        let tls = |client: &OAuthClient| client.auth == ClientAuthMethod::Tls;
-        if read.methods.introspection && read.client.as_ref().is_some_and(tls) {
-            let message = "'tls_client_auth' is not supported by this version";
-            let path = path.field("client_auth");
-            self.report.error(object.node.position, &path, message);
         }
     }
 

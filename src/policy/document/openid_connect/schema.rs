@@ -281,6 +281,3 @@ pub(in crate::policy::document) const OPENID_CONNECT: Schema = Schema {
         "upstream_user_info_jwt_header",
     ],
 };
-
-/// Fields that are read, and refused as long as the engine does not enforce them.
-pub(super) const NOT_ENFORCED: &[&str] = &["mtls_introspection_endpoint"];

@@ -66,7 +66,7 @@ local OPTIONS = {
     url = "string", method = "string", body = "string", content_type = "string", accept = "string",
     headers = "table", timeout = "number", max_bytes = "number", max_redirects = "number",
     gzip = "boolean", sink = "function", ssl_verify = "boolean", http_proxy = "table", https_proxy = "table",
-    origin = "string", kind = "string",
+    origin = "string", kind = "string", client_certificate = "table",
 }
 -- Where a URL is from: from a certificate or the document of another party, or from the policy.
 local CERTIFICATE, OPERATOR = "certificate", "operator"
@@ -513,8 +513,18 @@ local function tunnel(conn, target)
 end
 
 
--- Sends one request to one server. The response, or nil and an error.
-local function exchange(conn, target, request, opts, any_address)
+-- Has a TLS handshake send a client certificate, where the server requests one. true, or nil and an error.
+local function present(sock, certificate)
+    if not sock.setclientcert then
+        return nil, "this lua-nginx-module cannot send a client certificate, expected 0.10.22 or newer"
+    end
+
+    return sock:setclientcert(certificate.chain, certificate.key)
+end
+
+
+-- Sends one request to one server. same: whether its origin is that of the request. The response, or nil and an error.
+local function exchange(conn, target, request, opts, any_address, same)
     local proxy = opts[target.scheme .. "_proxy"]
     local host, port = target.host, target.port
     local addresses, ok, err
@@ -555,6 +565,10 @@ local function exchange(conn, target, request, opts, any_address)
 
     if target.scheme == "https" then
         ok, err = set_timeout(conn)
+        if ok and opts.client_certificate and same then
+            ok, err = present(conn.sock, opts.client_certificate)
+        end
+
         if ok then
             ok, err = conn.sock:sslhandshake(false, target.host, opts.ssl_verify ~= false)
         end
@@ -677,7 +691,7 @@ local function follow_redirects(opts)
         local conn = { deadline = deadline, buffer = "", position = 1, burst = 0 }
         local request = { method = opts.method or "GET", body = opts.body, head = header_lines(opts, same) }
         local response
-        response, err = exchange(conn, target, request, opts, same and opts.origin == OPERATOR)
+        response, err = exchange(conn, target, request, opts, same and opts.origin == OPERATOR, same)
         if conn.sock then
             conn.sock:close()
         end
@@ -733,6 +747,7 @@ end
 --                  checks only targets that are literal addresses
 --   origin         where the URL is from: CERTIFICATE (default), whose addresses the address guard checks, or
 --                  OPERATOR: this URL and all of its origin may have any address
+--   client_certificate   { chain, key } of ngx.ssl, for this origin only
 --   kind           label of the duration in the metrics (default "other")
 function _M.request(opts)
     check_request(opts)
