@@ -20,6 +20,7 @@ use crate::certificate::Certificate;
 use crate::decision::{CertificateForwarding, Decision, Identity, Outcome};
 use crate::headers::{VerifyResult, TOO_LARGE_SUFFIX};
 use crate::policy::{Outline, Policy, SourceLine};
+use crate::text::quoted;
 use crate::Error;
 
 /// A request that is explained.
@@ -244,27 +245,40 @@ impl Engine {
 }
 
 impl Explained<'_> {
-    fn explain(self, headers: &RequestHeaders<'_>) -> Result<Explanation, Error> {
-        let plan = self.policy.plans.get(self.plan_id).ok_or(Error::NotFound)?;
+    fn explain(mut self, headers: &RequestHeaders<'_>) -> Result<Explanation, Error> {
+        let policy = self.policy.clone();
+        let plan = policy.plans.get(self.plan_id).ok_or(Error::NotFound)?;
         let mut steps = self.steps(plan, headers)?;
         let (mut status, mut decision) = status_of(self.decision.outcome);
         let mut reason = self.decision.reason.clone();
         let mut headers_out = Vec::new();
         if self.decision.outcome == Outcome::Pass {
-            headers_out = self.header_lines()?;
+            let mut claims = Vec::new();
             if plan.token_auth.is_some() {
                 let token = self.check_token(headers)?;
                 steps.push(token.step);
                 status = token.status;
                 decision = token.decision;
                 reason = token.reason;
-                headers_out.extend(token.headers);
+                claims = token.headers;
+                if status == 200 {
+                    let engine = self.engine;
+                    engine.apply_token(self.plan_id, &mut self.decision, token.identity)?;
+                    if plan.checks_acl_with_token() {
+                        steps.extend(self.acl(plan));
+                    }
+                    (status, decision) = status_of(self.decision.outcome);
+                    reason = self.decision.reason.clone();
+                }
             }
+            headers_out = self.header_lines()?;
+            headers_out.extend(claims);
         }
         let allowed = status == 200;
         let client = self.decision.client;
         let certificate = client.and_then(|slot| self.engine.certificate_at(slot));
         let identity = self.decision.identity;
+        let has_groups = client.is_some() || plan.checks_acl_with_token();
         let is_consumer = matches!(identity, Identity::Consumer(..));
         let consumer = identity.consumer().filter(|_| is_consumer);
         let consumer = consumer.and_then(|index| self.policy.consumers.get(index));
@@ -279,9 +293,9 @@ impl Explained<'_> {
                 name.unwrap_or(&consumer.id).to_string()
             }),
             anonymous: matches!(identity, Identity::Anonymous(_)),
-            groups: match client {
-                Some(_) => self.policy.groups(plan, certificate.as_deref(), identity),
-                None => Vec::new(),
+            groups: match has_groups {
+                true => policy.groups(plan, certificate.as_deref(), identity),
+                false => Vec::new(),
             },
             rule: self.decided_by(plan)?,
             steps,
@@ -386,7 +400,26 @@ impl Explained<'_> {
             TokenOutcome::Pending => (503, "unavailable"),
         };
         let step = match checked.outcome {
-            TokenOutcome::Pass => Step::passed("token", "valid, and bound as the route requires"),
+            TokenOutcome::Pass => {
+                let name = checked.identity.consumer();
+                let name = name.and_then(|index| self.policy.consumers.get(index));
+                let name = name.map(|consumer| {
+                    let name = consumer.username.as_ref().or(consumer.custom_id.as_ref());
+                    quoted(name.unwrap_or(&consumer.id).as_bytes())
+                });
+                Step::passed(
+                    "token",
+                    match (checked.identity, name) {
+                        (Identity::Anonymous(_), Some(name)) => {
+                            format!("none that is valid: the anonymous consumer '{name}'")
+                        }
+                        (_, Some(name)) => format!(
+                            "valid, and bound as the route requires, of the consumer '{name}'"
+                        ),
+                        _ => "valid, and bound as the route requires".to_owned(),
+                    },
+                )
+            }
             TokenOutcome::NeedsKeys => {
                 Step::unknown("token", "needs the keys of its issuer, which are not given")
             }
@@ -406,6 +439,7 @@ impl Explained<'_> {
             status,
             decision,
             reason,
+            identity: checked.identity,
             headers: claims.map(|line| (line.name, line.value)).collect(),
         })
     }
@@ -417,5 +451,6 @@ struct TokenStep {
     status: u16,
     decision: &'static str,
     reason: Option<String>,
+    identity: Identity,
     headers: Vec<(Box<str>, String)>,
 }

@@ -62,7 +62,7 @@ impl Explained<'_> {
             ));
             return Ok(steps);
         }
-        if plan.auth.is_none() && plan.acl.is_some() {
+        if plan.auth.is_none() && plan.acl.is_some() && !plan.checks_acl_with_token() {
             let detail = self.decision.reason.clone().unwrap_or_default();
             let remedy = "give the route an mtls-auth or header-cert-auth".to_owned();
             steps.push(Step::failed("route", detail, Some(remedy)));
@@ -498,39 +498,11 @@ impl Explained<'_> {
         let mut steps = Vec::new();
         let refusal = self.policy.authorize(plan, subject, identity).err();
         let certificate = subject.map(|subject| subject.certificate);
-        if let Some(acl) = &plan.acl {
-            let groups = self.policy.groups(plan, certificate, identity);
-            let quoted_groups = |groups: &[Box<str>]| {
-                listed(
-                    groups
-                        .iter()
-                        .map(|group| format!("'{}'", quoted(group.as_bytes()))),
-                )
-            };
-            let plugin = self.plugin_text(&["acl"]);
-            let of_client = match groups.is_empty() {
-                true => "the client has no group".to_owned(),
-                false => format!("groups of the client: {}", quoted_groups(&groups)),
-            };
-            match refusal.as_ref().filter(|why| why.starts_with("acl:")) {
-                None => steps.push(Step::passed("acl", format!("{of_client}; {plugin}"))),
-                Some(why) => {
-                    let remedy = match acl.denies(&groups) || acl.allow.is_empty() {
-                        true => {
-                            format!("'deny' of the {plugin} names {}", quoted_groups(&acl.deny))
-                        }
-                        false => format!(
-                            "put the client into one of the groups that the {plugin} allows: {}",
-                            quoted_groups(&acl.allow)
-                        ),
-                    };
-                    steps.push(Step::failed(
-                        "acl",
-                        format!("{of_client}: {why}"),
-                        Some(remedy),
-                    ));
-                    return steps;
-                }
+        if !plan.checks_acl_with_token() {
+            let why = refusal.as_ref().filter(|why| why.starts_with("acl:"));
+            steps.extend(self.acl_step(plan, certificate, identity, why));
+            if why.is_some() {
+                return steps;
             }
         }
         if plan.rules.is_some() {
@@ -558,6 +530,53 @@ impl Explained<'_> {
             });
         }
         steps
+    }
+
+    /// The step of `acl` that follows the token.
+    pub(super) fn acl(&self, plan: &Plan) -> Option<Step> {
+        let slot = self.decision.client;
+        let certificate = slot.and_then(|slot| self.engine.certificate_at(slot));
+        let why = self.decision.reason.as_ref();
+        self.acl_step(plan, certificate.as_deref(), self.decision.identity, why)
+    }
+
+    /// The step of `acl`, with the reason of its refusal.
+    fn acl_step(
+        &self,
+        plan: &Plan,
+        certificate: Option<&Certificate>,
+        identity: Identity,
+        refusal: Option<&String>,
+    ) -> Option<Step> {
+        let acl = plan.acl.as_ref()?;
+        let groups = self.policy.groups(plan, certificate, identity);
+        let quoted_groups = |groups: &[Box<str>]| {
+            listed(
+                groups
+                    .iter()
+                    .map(|group| format!("'{}'", quoted(group.as_bytes()))),
+            )
+        };
+        let plugin = self.plugin_text(&["acl"]);
+        let of_client = match groups.is_empty() {
+            true => "the client has no group".to_owned(),
+            false => format!("groups of the client: {}", quoted_groups(&groups)),
+        };
+        let Some(why) = refusal else {
+            return Some(Step::passed("acl", format!("{of_client}; {plugin}")));
+        };
+        let remedy = match acl.denies(&groups) || acl.allow.is_empty() {
+            true => format!("'deny' of the {plugin} names {}", quoted_groups(&acl.deny)),
+            false => format!(
+                "put the client into one of the groups that the {plugin} allows: {}",
+                quoted_groups(&acl.allow)
+            ),
+        };
+        Some(Step::failed(
+            "acl",
+            format!("{of_client}: {why}"),
+            Some(remedy),
+        ))
     }
 
     /// The rule of `client-cert-acl` that decides about a certificate.

@@ -395,3 +395,48 @@ fn explain_a_revoked_client_and_sources_that_are_not_asked() {
         assert_eq!(explanation.status, status, "{mode}");
     }
 }
+
+#[test]
+fn explain_an_acl_that_follows_the_token() {
+    let policy = |group: &str| {
+        format!(
+            "routes:\n- name: r\n  plugins:\n  - name: openid-connect\n    config: {{issuer: \
+             'https://idp.test', auth_methods: [bearer], audience_required: [a], \
+             hide_credentials: true, consumer_claims: [sub], anonymous: guest}}\n  - name: acl\n    \
+             config: {{allow: [{group}]}}\nconsumers: [{{username: guest, acls: [{{group: \
+             guests}}]}}]\n"
+        )
+    };
+    let root = issue("Root", None, true, 60, &[]);
+    let explanation = |group: &str| {
+        let engine = engine(&policy(group), &[(ROOT, &root.x509)]);
+        explain(&engine, None)
+    };
+    let allowed = explanation("guests");
+    let steps = allowed.steps.iter().rev().take(2);
+    let steps: Vec<_> = steps.map(|step| (step.step, &*step.detail)).collect();
+    assert_eq!(
+        steps,
+        [
+            ("acl", "groups of the client: 'guests'; acl at p.yaml:7"),
+            (
+                "token",
+                "none that is valid: the anonymous consumer 'guest'"
+            ),
+        ]
+    );
+    assert!(allowed.allowed && allowed.anonymous && allowed.reason.is_none());
+    assert!(allowed
+        .headers
+        .contains(&("X-Anonymous-Consumer".into(), "true".to_owned())));
+    let refused = explanation("staff");
+    assert_eq!((refused.status, refused.decision), (403, "forbidden"));
+    assert_eq!(
+        failure(&refused),
+        (
+            "groups of the client: 'guests': acl: groups (guests) (anonymous)",
+            "put the client into one of the groups that the acl at p.yaml:7 allows: 'staff'"
+        )
+    );
+    assert!(refused.headers.is_empty());
+}
