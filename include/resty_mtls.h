@@ -412,6 +412,9 @@
 // Every token must be bound to a key.
 #define RMTLS_DPOP_STRICT 2
 
+// An answer that was read from the state directory.
+typedef struct rmtls_answer rmtls_answer;
+
 // A certificate; immutable.
 typedef struct rmtls_certificate rmtls_certificate;
 
@@ -1713,30 +1716,58 @@ int32_t rmtls_engine_take_refresh(const struct rmtls_engine *engine,
                                   uint32_t *plan,
                                   uint32_t *epoch);
 
-// Keeps a signed answer in the state directory under a key of hexadecimal digits. `evidence` is 1
-// if it may prove a revocation: then it is removed after all others. `RMTLS_NOT_FOUND` without a
-// state directory.
+// Keeps a signed answer, which begins with `head`, in the state directory under a key of hexadecimal
+// digits, of which the first 16 identify its CA. `evidence` is 1 if it may prove a revocation: then
+// it is removed after all others. A large answer is written later, on a thread beside the event loop;
+// `rmtls_engine_answer_write_error` has an error about that. `RMTLS_NOT_FOUND` without a state
+// directory.
 //
 // # Safety
-// `engine` is NULL or live; `key` and `data` are readable for their lengths; `err` is NULL or valid,
-// with its data.
+// `engine` is NULL or live; `key`, `head` and `data` are readable for their lengths; `err` is NULL or
+// valid, with its data.
 int32_t rmtls_engine_write_answer(const struct rmtls_engine *engine,
                                   const uint8_t *key,
                                   size_t key_len,
+                                  const uint8_t *head,
+                                  size_t head_len,
                                   const uint8_t *data,
                                   size_t data_len,
                                   int32_t evidence,
                                   struct rmtls_buf *err);
 
-// Reads an answer that `rmtls_engine_write_answer` has kept; `RMTLS_NOT_FOUND` if there is none.
+// Writes why a large answer could not be written to the state directory, once for each time;
+// `RMTLS_NOT_FOUND` when there is no error.
 //
 // # Safety
-// `engine` is NULL or live; `key` is readable for `key_len` bytes; `out` is NULL or valid, with its
-// data.
+// `engine` is NULL or live; `out` is NULL or valid, with its data.
+int32_t rmtls_engine_answer_write_error(const struct rmtls_engine *engine, struct rmtls_buf *out);
+
+// Reads an answer that `rmtls_engine_write_answer` has kept; `RMTLS_NOT_FOUND` if there is none. With
+// `RMTLS_OK`, `*out` is the answer, or NULL while a large one is being read on a thread beside the
+// event loop: then call it again some milliseconds later.
+//
+// # Safety
+// `engine` is NULL or live; `key` is readable for `key_len` bytes; `out` is NULL or valid for writing,
+// and `*out` is then freed with `rmtls_answer_free`.
 int32_t rmtls_engine_read_answer(const struct rmtls_engine *engine,
                                  const uint8_t *key,
                                  size_t key_len,
-                                 struct rmtls_buf *out);
+                                 struct rmtls_answer **out);
+
+// Sets `data` to the bytes of an answer, which are valid until it is freed, and `data_len` to their
+// number.
+//
+// # Safety
+// `answer` is NULL or live; `data` and `data_len` are NULL or valid for writing.
+int32_t rmtls_answer_bytes(const struct rmtls_answer *answer,
+                           const uint8_t **data,
+                           size_t *data_len);
+
+// Frees an answer.
+//
+// # Safety
+// `answer` is NULL or from this library, and is not used again.
+void rmtls_answer_free(struct rmtls_answer *answer);
 
 // Forgets the revocation statuses of this worker, except that certificates are revoked.
 //
@@ -1757,6 +1788,18 @@ int32_t rmtls_engine_set_revocation_status(const struct rmtls_engine *engine,
                                            int32_t state,
                                            int64_t until,
                                            int64_t now);
+
+// Writes 64 hexadecimal digits that identify the CA of a client certificate. `epoch` as for
+// `rmtls_engine_revocation_source`.
+//
+// # Safety
+// `engine` is NULL or live; `client` is NULL or live; `out` is NULL or valid, with its data.
+int32_t rmtls_engine_revocation_issuer(const struct rmtls_engine *engine,
+                                       const struct rmtls_certificate *client,
+                                       uint32_t plan,
+                                       uint32_t epoch,
+                                       int64_t now,
+                                       struct rmtls_buf *out);
 
 // Writes the key under which workers share the status of a client certificate. `epoch` as for
 // `rmtls_engine_revocation_source`.

@@ -41,7 +41,7 @@ use crate::Error;
 use ca_expiry::CaExpiryWatch;
 use clients::Clients;
 use lists::ListExpiryWatch;
-use revocation::{adopt_url_crls, CrlExpiryWatch, Evidence, FetchedCrls, UrlCrlJobs};
+use revocation::{adopt_url_crls, AnswerJobs, CrlExpiryWatch, Evidence, FetchedCrls, UrlCrlJobs};
 use token::{CachedToken, InactiveToken, IssuerDocuments};
 
 pub use anchor::{Anchor, VerifiedSpiffeId};
@@ -52,8 +52,8 @@ pub use node::blocks::{Block, NO_END};
 pub use node::Node;
 pub use reload::{PolicySource, Reload, ReloadProgress};
 pub use revocation::{
-    CachedStatus, CrlBody, CrlBytes, PlanRef, RevocationSource, RevocationState, SourceResult,
-    UrlCrlState,
+    AnswerRead, CachedStatus, CrlBody, CrlBytes, PlanRef, RevocationSource, RevocationState,
+    SourceResult, UrlCrlState,
 };
 pub use token::{TokenDecision, TokenOutcome, TokenRequest};
 pub use token_credentials::{Challenge, DpopRequest};
@@ -93,6 +93,7 @@ pub struct Engine {
     crl_expiry: RefCell<CrlExpiryWatch>,
     fetched_crls: RefCell<FetchedCrls>,
     url_crl_jobs: RefCell<UrlCrlJobs>,
+    answer_jobs: RefCell<AnswerJobs>,
     reload_state: RefCell<reload::ReloadState>,
     /// The process in which the policy was compiled.
     process: Cell<u32>,
@@ -128,6 +129,7 @@ impl Default for Engine {
             crl_expiry: RefCell::default(),
             fetched_crls: RefCell::default(),
             url_crl_jobs: RefCell::default(),
+            answer_jobs: RefCell::default(),
             reload_state: RefCell::default(),
             process: Cell::default(),
             node: RefCell::default(),

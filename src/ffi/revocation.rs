@@ -2,8 +2,10 @@
 
 use super::certificate::rmtls_certificate;
 use super::engine::rmtls_engine;
-use super::{bytes, guard, guard_with, handle, new_handle, output, put, rmtls_buf, text};
-use crate::engine::{PlanRef, RevocationSource, RevocationState, SourceResult};
+use super::{
+    bytes, free_handle, guard, guard_with, handle, new_handle, output, put, rmtls_buf, text,
+};
+use crate::engine::{AnswerRead, PlanRef, RevocationSource, RevocationState, SourceResult};
 use crate::policy::RevocationMode;
 use crate::trust::ocsp;
 use crate::Error;
@@ -272,18 +274,22 @@ pub unsafe extern "C" fn rmtls_engine_take_refresh(
     })
 }
 
-/// Keeps a signed answer in the state directory under a key of hexadecimal digits. `evidence` is 1
-/// if it may prove a revocation: then it is removed after all others. `RMTLS_NOT_FOUND` without a
-/// state directory.
+/// Keeps a signed answer, which begins with `head`, in the state directory under a key of hexadecimal
+/// digits, of which the first 16 identify its CA. `evidence` is 1 if it may prove a revocation: then
+/// it is removed after all others. A large answer is written later, on a thread beside the event loop;
+/// `rmtls_engine_answer_write_error` has an error about that. `RMTLS_NOT_FOUND` without a state
+/// directory.
 ///
 /// # Safety
-/// `engine` is NULL or live; `key` and `data` are readable for their lengths; `err` is NULL or valid,
-/// with its data.
+/// `engine` is NULL or live; `key`, `head` and `data` are readable for their lengths; `err` is NULL or
+/// valid, with its data.
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_engine_write_answer(
     engine: *const rmtls_engine,
     key: *const u8,
     key_len: usize,
+    head: *const u8,
+    head_len: usize,
     data: *const u8,
     data_len: usize,
     evidence: i32,
@@ -293,35 +299,93 @@ pub unsafe extern "C" fn rmtls_engine_write_answer(
     unsafe {
         guard_with(err, || {
             let engine = &handle(engine)?.0;
-            let (key, data) = (text(key, key_len)?, bytes(data, data_len)?);
-            let written = engine.with_answer_files(|files| files.write(key, data, evidence == 1));
-            written.ok_or(Error::NotFound)?
+            let (head, data) = (bytes(head, head_len)?, bytes(data, data_len)?);
+            engine.write_answer(text(key, key_len)?, head, data, evidence == 1)
         })
     }
 }
 
-/// Reads an answer that `rmtls_engine_write_answer` has kept; `RMTLS_NOT_FOUND` if there is none.
+/// Writes why a large answer could not be written to the state directory, once for each time;
+/// `RMTLS_NOT_FOUND` when there is no error.
 ///
 /// # Safety
-/// `engine` is NULL or live; `key` is readable for `key_len` bytes; `out` is NULL or valid, with its
-/// data.
+/// `engine` is NULL or live; `out` is NULL or valid, with its data.
 #[no_mangle]
-pub unsafe extern "C" fn rmtls_engine_read_answer(
+pub unsafe extern "C" fn rmtls_engine_answer_write_error(
     engine: *const rmtls_engine,
-    key: *const u8,
-    key_len: usize,
     out: *mut rmtls_buf,
 ) -> i32 {
     guard(|| {
         // SAFETY: the caller's promises, passed on unchanged.
         unsafe {
-            let engine = &handle(engine)?.0;
-            let key = text(key, key_len)?;
-            let read = engine.with_answer_files(|files| files.read(key));
-            let answer = read.and_then(Result::ok).ok_or(Error::NotFound)?;
-            put(out, &answer)
+            let error = handle(engine)?.0.answer_write_error();
+            put(out, error.ok_or(Error::NotFound)?.as_bytes())
         }
     })
+}
+
+/// An answer that was read from the state directory.
+pub struct rmtls_answer(Vec<u8>);
+
+/// Reads an answer that `rmtls_engine_write_answer` has kept; `RMTLS_NOT_FOUND` if there is none. With
+/// `RMTLS_OK`, `*out` is the answer, or NULL while a large one is being read on a thread beside the
+/// event loop: then call it again some milliseconds later.
+///
+/// # Safety
+/// `engine` is NULL or live; `key` is readable for `key_len` bytes; `out` is NULL or valid for writing,
+/// and `*out` is then freed with `rmtls_answer_free`.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_read_answer(
+    engine: *const rmtls_engine,
+    key: *const u8,
+    key_len: usize,
+    out: *mut *mut rmtls_answer,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe {
+            let (engine, out) = (&handle(engine)?.0, output(out)?);
+            *out = std::ptr::null_mut();
+            match engine
+                .read_answer(text(key, key_len)?)
+                .ok_or(Error::NotFound)?
+            {
+                AnswerRead::Ready(answer) => new_handle(out, || Ok(rmtls_answer(answer))),
+                AnswerRead::Reading => Ok(()),
+            }
+        }
+    })
+}
+
+/// Sets `data` to the bytes of an answer, which are valid until it is freed, and `data_len` to their
+/// number.
+///
+/// # Safety
+/// `answer` is NULL or live; `data` and `data_len` are NULL or valid for writing.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_answer_bytes(
+    answer: *const rmtls_answer,
+    data: *mut *const u8,
+    data_len: *mut usize,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe {
+            let answer = &handle(answer)?.0;
+            (*output(data)?, *output(data_len)?) = (answer.as_ptr(), answer.len());
+            Ok(())
+        }
+    })
+}
+
+/// Frees an answer.
+///
+/// # Safety
+/// `answer` is NULL or from this library, and is not used again.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_answer_free(answer: *mut rmtls_answer) {
+    // SAFETY: the caller's promise, passed on unchanged.
+    unsafe { free_handle(answer) }
 }
 
 /// Forgets the revocation statuses of this worker, except that certificates are revoked.
@@ -360,6 +424,30 @@ pub unsafe extern "C" fn rmtls_engine_set_revocation_status(
             .ok_or_else(|| Error::Misuse(format!("no revocation state {state}")))?;
         engine.set_revocation_status(client, plan_ref(plan, epoch), state, until, now)?;
         Ok(())
+    })
+}
+
+/// Writes 64 hexadecimal digits that identify the CA of a client certificate. `epoch` as for
+/// `rmtls_engine_revocation_source`.
+///
+/// # Safety
+/// `engine` is NULL or live; `client` is NULL or live; `out` is NULL or valid, with its data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_revocation_issuer(
+    engine: *const rmtls_engine,
+    client: *const rmtls_certificate,
+    plan: u32,
+    epoch: u32,
+    now: i64,
+    out: *mut rmtls_buf,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe {
+            let (engine, client) = (&handle(engine)?.0, &handle(client)?.0);
+            let issuer = engine.revocation_issuer(client, plan_ref(plan, epoch), now)?;
+            put(out, issuer.as_bytes())
+        }
     })
 }
 

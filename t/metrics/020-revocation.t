@@ -76,3 +76,25 @@ ocsp slow down timeout failed_at
 --- no_error_log
 [crit]
 [alert]
+
+
+
+=== TEST 2: a source that failed is down for other certificates of the CA, but not for those of another CA
+--- user_files eval: $::Policy
+--- http_config eval: $::Http
+--- config eval
+$::Config . "    include \$TEST_NGINX_ROOT/nginx-conf/mtls-status.conf;\n";
+--- client eval
+$::Client . <<'_EOC_'
+for case in down down-again down-int; do
+    get a.test/to/ignore --cert "$REV/$case.crt" --key "$REV/$case.key" -o /dev/null
+    curl -s "http://127.0.0.1:$HTTP_PORT/mtls/metrics" | grep '^resty_mtls_revocation_waits_total' | tr '\n' ' '
+    echo
+done
+_EOC_
+--- client_out eval
+my $waits = "resty_mtls_revocation_waits_total{outcome=";
+qq($waits"unknown"} 1 \n) . qq($waits"down"} 1 ${waits}"unknown"} 1 \n) . qq($waits"down"} 1 ${waits}"unknown"} 2 \n)
+--- no_error_log
+[crit]
+[alert]

@@ -434,7 +434,7 @@ _EOC_
 
 === TEST 14: answers.put() keeps the newest answer of a source, and any OCSP response that revokes
 --- user_files eval: $::Policy
---- http_config eval: $::Http
+--- http_config eval: $::StateHttp
 --- config
     location /put {
         content_by_lua_block {
@@ -461,10 +461,14 @@ _EOC_
             put("b1", OCSP, GOOD, "good 2", 100, 100)
             put("b1", OCSP, GOOD, "good 1", 200, 100)
             put("b1", OCSP, REVOKED, "revoked", 300, 100)
+            -- A restart must not find the revocation that a newer answer has withdrawn.
+            put("c1", OCSP, REVOKED, "revoked", 100, 100)
+            put("c1", OCSP, GOOD, "good again", 50, 100)
         }
     }
 --- client
 curl -s "http://127.0.0.1:$HTTP_PORT/put"
+ls "$REV/state" | grep -E -- '-(a1|b1|c1)'
 --- client_out
 list 2 0
 list 2 0
@@ -476,5 +480,10 @@ expired 0
 good 2 0
 good 2 0
 revoked 0
+revoked 0
+good again 0
+answer-c1.state
+evidence-a1.state
+evidence-b1.state
 --- no_error_log
 [error]

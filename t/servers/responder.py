@@ -43,6 +43,8 @@ CASES = {
     "wrong-signer": (["wrong-signer"], []),
     "another": (["another"], []),
     "down": (["http://127.0.0.1:%d/" % CLOSED_PORT], []),
+    "down-again": (["http://127.0.0.1:%d/" % CLOSED_PORT], []),
+    "down-int": (["http://127.0.0.1:%d/" % CLOSED_PORT], []),
     "slow": (["slow"], []),
     "slow-revoked": (["slow"], []),
     "abort-close-revoked": (["slow"], []),
@@ -119,7 +121,7 @@ CASES = {
 OCSP_REVOKED = [case for case in CASES if case.endswith("revoked") and "fallback" not in case]
 OCSP_UNKNOWN = ["unknown", "fallback-unknown-revoked"]
 CRL_REVOKED = [case for case in CASES if case.endswith("revoked") and case != "local-online-revoked"] + ["preferred"]
-BY_INTERMEDIATE = ["leaf-only", "leaf-only-revoked", "local-int", "local-int-revoked"]
+BY_INTERMEDIATE = ["down-int", "leaf-only", "leaf-only-revoked", "local-int", "local-int-revoked"]
 
 
 def issuer_of(case):

@@ -25,7 +25,6 @@ use self::blocks::Blocks;
 use self::lock::{is_alive, Lock};
 use crate::openssl_ext::shared_memory::{unnamed_file, SharedWords};
 
-pub use self::answer_files::AnswerFiles;
 pub use self::state_file::StateFile;
 
 /// Most bytes of documents that are kept.

@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use openssl::sha::sha256;
 
@@ -15,6 +16,9 @@ use crate::text::hex;
 
 /// A file with documents is this, the SHA-256 of the documents, and the documents.
 const MAGIC: &[u8; 16] = b"resty-mtls doc 1";
+
+/// Number of files that this process has replaced.
+static REPLACEMENTS: AtomicU64 = AtomicU64::new(0);
 
 fn invalid(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
@@ -30,7 +34,9 @@ pub(super) fn replace_file(
 ) -> io::Result<()> {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let kind = name.split('-').next().unwrap_or_default();
-    let new = directory.join(format!(".{kind}-{}.new", process::id()));
+    // Threads of one process may write at the same time.
+    let number = REPLACEMENTS.fetch_add(1, Ordering::Relaxed);
+    let new = directory.join(format!(".{kind}-{}-{number}.new", process::id()));
     let written = (|| {
         let _ = fs::remove_file(&new);
         let mut opened = OpenOptions::new()

@@ -1,6 +1,7 @@
 //! The revocation status of a trusted certificate. The engine names the sources, the caller fetches
 //! them, and the engine evaluates the bytes.
 
+mod answer_jobs;
 mod evidence;
 mod fetched_crls;
 mod url_crls;
@@ -10,7 +11,6 @@ use std::rc::Rc;
 use openssl::sha::Sha256;
 use openssl::x509::{X509Ref, X509};
 
-use super::node::AnswerFiles;
 use super::verdict::TrustResult;
 use super::Engine;
 use crate::certificate::{name, signed_content, Certificate};
@@ -21,6 +21,8 @@ use crate::trust::crl::CrlSummary;
 use crate::trust::{chain_ids, ocsp, revocation_urls, ChainIds, RevocationStatus, Verdict};
 use crate::Error;
 
+pub(super) use answer_jobs::AnswerJobs;
+pub use answer_jobs::AnswerRead;
 pub(super) use evidence::Evidence;
 use evidence::RevokingAnswer;
 use fetched_crls::Fetched;
@@ -362,16 +364,6 @@ impl Engine {
         }
     }
 
-    /// Keeps a signed answer in the state directory, or reads it; `None` without one.
-    pub fn with_answer_files<T>(
-        &self,
-        use_files: impl FnOnce(&AnswerFiles<'_>) -> std::io::Result<T>,
-    ) -> Option<Result<T, Error>> {
-        let file = self.state_file.borrow().clone()?;
-        let result = use_files(&file.answers());
-        Some(result.map_err(|error| Error::Misuse(error.to_string())))
-    }
-
     /// Forgets all statuses but the evidence of revocations.
     pub fn forget_statuses(&self) {
         self.statuses.borrow_mut().clear();
@@ -573,6 +565,19 @@ impl Engine {
             }
             statuses.insert(key, status);
             Ok(status)
+        })
+    }
+
+    /// Identifies the CA that a certificate with a verified chain is of: 64 hexadecimal digits.
+    pub fn revocation_issuer(
+        &self,
+        certificate: &Certificate,
+        at: PlanRef,
+        now: i64,
+    ) -> Result<String, Error> {
+        self.with_chain(certificate, at, now, |_, chain| {
+            let issuer = chain.get(1).or(chain.first()).ok_or(Error::NotFound)?;
+            Ok(hex(&signed_content::ca_id(issuer)?))
         })
     }
 

@@ -5,21 +5,25 @@
 -- An answer "good" is kept until its nextUpdate. An answer that may prove a revocation (a CRL, and an OCSP response
 -- "revoked") is kept until a newer one replaces it.
 
+local ffi = require "ffi"
 local engine = require "resty.mtls.internal.engine"
 local library = require "resty.mtls.internal.library"
 local metrics = require "resty.mtls.internal.metrics"
+local monotonic_clock = require "resty.mtls.internal.monotonic_clock"
 local CONST = require "resty.mtls.internal.cdef"
 
 
 local C = library.C
 local OK = CONST.OK
-local TOO_SMALL = CONST.TOO_SMALL
+local NOT_FOUND = CONST.NOT_FOUND
 local concat = table.concat
 local ipairs = ipairs
 local max = math.max
 local md5 = ngx.md5
 local min = math.min
+local monotonic = monotonic_clock.now
 local ngx_log = ngx.log
+local ngx_sleep = ngx.sleep
 local ngx_time = ngx.time
 local pairs = pairs
 local pcall = pcall
@@ -38,6 +42,8 @@ local MAX_TTL = 30 * 86400
 local MAX_WORKER_BYTES = 64 * 1024 * 1024
 -- Answers in files over this size are also kept by each worker that has read them.
 local MAX_FILE_AT_ONCE = 65536
+-- Longest head of a kept answer, with validators of at most 8 KB each.
+local MAX_HEAD = 32768
 -- The first line of a kept answer: times, state, hold, generation, and the lengths of the validators.
 local HEAD = "^(%d+) (%-?%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)\n()"
 -- Largest value of the dictionary, as a part of its size.
@@ -47,6 +53,12 @@ local CLOCK_TOLERANCE = 1
 -- Seconds by which the clock of a CA may be ahead.
 local CLOCK_SKEW = 300
 local MAX_TIME = 2 ^ 53
+-- Seconds between two questions whether an answer has been read from its file, and milliseconds until it counts as
+-- none.
+local READING_POLL = 0.005
+local READING_TIMEOUT = 10000
+-- Digits at the beginning of a key that identify the CA: the files of one CA do not push out those of others.
+local CA_DIGITS = 16
 
 
 local _M = {}
@@ -64,10 +76,10 @@ function _M.set_fleet(functions)
 end
 
 
--- The key of an answer. It does not depend on the policy, except that an answer of a server that was not verified is
--- not used where it must be.
-function _M.key(scope, kind, url, request, ssl_verify)
-    return md5(concat({ scope, kind, tostring(ssl_verify), url, request }, "\n"))
+-- The key of an answer about certificates of a CA (hexadecimal digits). It does not depend on the policy, except that
+-- an answer of a server that was not verified is not used where it must be.
+function _M.key(issuer, scope, kind, url, request, ssl_verify)
+    return issuer:sub(1, CA_DIGITS) .. md5(concat({ issuer, scope, kind, tostring(ssl_verify), url, request }, "\n"))
 end
 
 
@@ -105,18 +117,19 @@ local function is_outdated(answer, known)
 end
 
 
-local function encode(answer, generation)
+-- What stands before the bytes of a kept answer.
+local function head_of(answer, generation)
     local etag, modified = answer.etag or "", answer.last_modified or ""
 
     return ("%d %.0f %.0f %d %d %d %d %d %d\n"):format(answer.fetched, max(answer.this_update, -1),
                                                      min(answer.next_update, MAX_TIME), answer.kind, answer.state,
                                                      answer.hold and 1 or 0, generation, #etag, #modified)
-           .. etag .. modified .. answer.bytes
+           .. etag .. modified
 end
 
 
--- An answer and its generation.
-local function decode(text)
+-- An answer and its generation, from its head. `tail` returns what is behind a number of bytes.
+local function decode(text, tail)
     local fetched, this_update, next_update, kind, state, hold, of, etag, modified, start = text:match(HEAD)
     if not fetched then
         return nil
@@ -132,7 +145,7 @@ local function decode(text)
         hold = hold == "1",
         etag = etag > 0 and text:sub(start, start + etag - 1) or nil,
         last_modified = modified > 0 and text:sub(start + etag, start + etag + modified - 1) or nil,
-        bytes = text:sub(start + etag + modified),
+        bytes = tail(start + etag + modified - 1),
     }
 
     return answer, tonumber(of)
@@ -168,29 +181,57 @@ local message = library.buffer(1024)
 local reported
 
 
--- Writes an answer to state_dir. Returns whether it is there.
-local function write_file(key, text, evidence)
-    message.len = 0
-    local status = C.rmtls_engine_write_answer(engine.current().handle, key, #key, text, #text, evidence and 1 or 0,
-                                               message)
-    if status ~= OK and status ~= CONST.NOT_FOUND and reported ~= ngx_time() then
+local function report_unwritten(text)
+    if reported ~= ngx_time() then
         reported = ngx_time()
-        ngx_log(ngx.WARN, "[mtls] ", select(2, library.failure("state_dir: an answer is not kept", status, message)))
+        ngx_log(ngx.WARN, "[mtls] state_dir: an answer is not kept: ", text)
+    end
+end
+
+
+-- Writes an answer to state_dir: a large one later. Returns whether it is there, or will be.
+local function write_file(key, head, bytes, evidence)
+    local handle = engine.current().handle
+    message.len = 0
+    local status = C.rmtls_engine_write_answer(handle, key, #key, head, #head, bytes, #bytes, evidence and 1 or 0,
+                                               message)
+    if status ~= OK and status ~= NOT_FOUND then
+        report_unwritten(message.len > 0 and library.text(message) or "error " .. status)
+    end
+
+    message.len = 0
+    if C.rmtls_engine_answer_write_error(handle, message) == OK then
+        report_unwritten(library.text(message))
     end
 
     return status == OK
 end
 
 
+local read_out = ffi.new("rmtls_answer*[1]")
+local read_data, read_len = ffi.new("const uint8_t*[1]"), ffi.new("size_t[1]")
+
+
+-- An answer from state_dir and its generation; nil if there is none, and nil, nil, true while it is being read.
 local function read_file(key)
-    local out = library.buffer(65536)
-    local status = C.rmtls_engine_read_answer(engine.current().handle, key, #key, out)
-    if status == TOO_SMALL then
-        out = library.buffer(tonumber(out.len))
-        status = C.rmtls_engine_read_answer(engine.current().handle, key, #key, out)
+    if C.rmtls_engine_read_answer(engine.current().handle, key, #key, read_out) ~= OK then
+        return nil
     end
 
-    return status == OK and library.text(out) or nil
+    local file = read_out[0]
+    if file == nil then
+        return nil, nil, true
+    end
+
+    C.rmtls_answer_bytes(file, read_data, read_len)
+    local data, len = read_data[0], tonumber(read_len[0])
+    -- The bytes become a Lua string once: they may be large.
+    local ok, answer, of = pcall(decode, ffi.string(data, min(len, MAX_HEAD)), function(start)
+        return ffi.string(data + start, max(len - start, 0))
+    end)
+    C.rmtls_answer_free(file)
+
+    return ok and answer or nil, ok and of or nil
 end
 
 
@@ -225,7 +266,7 @@ end
 
 
 -- The kept answer: { bytes, kind, state, hold, fetched, this_update, next_update, etag, last_modified }; nil if there
--- is none.
+-- is none, and nil, true while it is being read from its file.
 function _M.get(dict_name, key)
     local dict = ngx.shared[dict_name]
     local generation = generation_of(dict)
@@ -237,16 +278,20 @@ function _M.get(dict_name, key)
         return current(of_worker.answer, of_worker.generation, generation)
     end
 
-    if not text or filed then
-        text = read_file(key)
+    local answer, of, reading
+    if text and not filed then
+        answer, of = decode(text, function(start)
+            return text:sub(start + 1)
+        end)
+    else
+        answer, of, reading = read_file(key)
     end
 
-    if not text then
-        return nil
+    if reading then
+        return nil, true
     end
 
-    local answer, of = decode(text)
-    if answer and #answer.bytes > MAX_FILE_AT_ONCE then
+    if answer and (filed or not text) and #answer.bytes > MAX_FILE_AT_ONCE then
         keep_in_worker(key, answer, of)
     end
 
@@ -254,11 +299,26 @@ function _M.get(dict_name, key)
 end
 
 
+-- get() that waits while an answer is being read. Yields.
+function _M.get_read(dict_name, key)
+    local deadline = monotonic() + READING_TIMEOUT
+    local answer, reading = _M.get(dict_name, key)
+    while reading and monotonic() < deadline do
+        ngx_sleep(READING_POLL)
+        answer, reading = _M.get(dict_name, key)
+    end
+
+    return answer
+end
+
+
 -- Keeps an answer that the engine has verified, and whose fetch began in this generation, unless a newer one of the
--- source is kept.
+-- source is kept. Yields.
 function _M.put(dict_name, key, answer, generation)
     local dict = ngx.shared[dict_name]
-    local known = _M.get(dict_name, key)
+    local known = _M.get_read(dict_name, key)
+    -- A file may have it, which must not prove the revocation again after a restart.
+    local was_evidence = known and is_evidence(known)
     if known and is_outdated(answer, known) then
         if known.next_update <= ngx_time() then
             return
@@ -282,10 +342,11 @@ function _M.put(dict_name, key, answer, generation)
         end
     end
 
-    local text = encode(answer, generation)
+    local head, bytes = head_of(answer, generation), answer.bytes
     drop(key)
     local stored
-    if dict and #text < dict:capacity() * MAX_PART then
+    if dict and #head + #bytes < dict:capacity() * MAX_PART then
+        local text = head .. bytes
         stored = dict:safe_set(PREFIX .. key, text, ttl)
         if not stored and dict:flush_expired(100) > 0 then
             stored = dict:safe_set(PREFIX .. key, text, ttl)
@@ -296,7 +357,7 @@ function _M.put(dict_name, key, answer, generation)
     end
 
     -- The proof that a certificate is revoked outlives a restart too.
-    local filed = (not stored or evidence) and write_file(key, text, evidence)
+    local filed = (not stored or evidence or was_evidence) and write_file(key, head, bytes, evidence)
     if dict and not stored then
         if filed then
             dict:set(PREFIX .. key, "@" .. answer.fetched, ttl)
@@ -310,7 +371,7 @@ function _M.put(dict_name, key, answer, generation)
             metrics.count("shortages_total", "dictionary")
             if not warned then
                 warned = true
-                ngx_log(ngx.WARN, "[mtls] lua_shared_dict ", dict_name, " takes no answer of ", #text,
+                ngx_log(ngx.WARN, "[mtls] lua_shared_dict ", dict_name, " takes no answer of ", #bytes,
                         " bytes: this worker keeps it for itself; make the dictionary larger, or set state_dir")
             end
         end

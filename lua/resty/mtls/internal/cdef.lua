@@ -1,6 +1,8 @@
 -- Declarations of libresty_mtls. Generated from src/ffi by `make header`; do not edit.
 
 require("ffi").cdef [[
+typedef struct rmtls_answer rmtls_answer;
+
 typedef struct rmtls_certificate rmtls_certificate;
 
 typedef struct rmtls_crl_body rmtls_crl_body;
@@ -625,15 +627,25 @@ int32_t rmtls_engine_take_refresh(const struct rmtls_engine *engine,
 int32_t rmtls_engine_write_answer(const struct rmtls_engine *engine,
                                   const uint8_t *key,
                                   size_t key_len,
+                                  const uint8_t *head,
+                                  size_t head_len,
                                   const uint8_t *data,
                                   size_t data_len,
                                   int32_t evidence,
                                   struct rmtls_buf *err);
 
+int32_t rmtls_engine_answer_write_error(const struct rmtls_engine *engine, struct rmtls_buf *out);
+
 int32_t rmtls_engine_read_answer(const struct rmtls_engine *engine,
                                  const uint8_t *key,
                                  size_t key_len,
-                                 struct rmtls_buf *out);
+                                 struct rmtls_answer **out);
+
+int32_t rmtls_answer_bytes(const struct rmtls_answer *answer,
+                           const uint8_t **data,
+                           size_t *data_len);
+
+void rmtls_answer_free(struct rmtls_answer *answer);
 
 int32_t rmtls_engine_forget_statuses(const struct rmtls_engine *engine);
 
@@ -644,6 +656,13 @@ int32_t rmtls_engine_set_revocation_status(const struct rmtls_engine *engine,
                                            int32_t state,
                                            int64_t until,
                                            int64_t now);
+
+int32_t rmtls_engine_revocation_issuer(const struct rmtls_engine *engine,
+                                       const struct rmtls_certificate *client,
+                                       uint32_t plan,
+                                       uint32_t epoch,
+                                       int64_t now,
+                                       struct rmtls_buf *out);
 
 int32_t rmtls_engine_revocation_status_key(const struct rmtls_engine *engine,
                                            const struct rmtls_certificate *client,

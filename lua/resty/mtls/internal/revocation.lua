@@ -219,7 +219,7 @@ local function sources_of(lookup)
             break
         end
 
-        local key = answers.key(http.cache_scope(), kind[0], url, request, lookup.options.ssl_verify)
+        local key = answers.key(lookup.issuer, http.cache_scope(), kind[0], url, request, lookup.options.ssl_verify)
         sources[index + 1] = {
             index = index,
             kind = kind[0],
@@ -320,7 +320,7 @@ end
 
 
 -- Gives the engine the answers that are kept. Returns the status if they have one, and true if it should be fetched
--- again; otherwise nil, nil, and true if a large CRL, which may revoke the certificate, is still being parsed.
+-- again; otherwise nil, nil, and true if a large CRL, which may revoke the certificate, is still being read or parsed.
 -- anyway: an answer in force also counts when it was fetched longer ago than cert_cache_ttl, and when a CRL is still
 -- being parsed. driver: waits for the parsing, and yields.
 local function use_kept(lookup, anyway, driver)
@@ -330,7 +330,18 @@ local function use_kept(lookup, anyway, driver)
     for _ = 1, 2 do
         due, parsing = {}, false
         for _, source in ipairs(sources_of(lookup)) do
-            local kept = answers.get(lookup.dict, source.key)
+            local kept, reading = answers.get(lookup.dict, source.key)
+            while reading and driver and monotonic() < driver.begun + lookup.options.timeout do
+                driver.beat = monotonic()
+                ngx_sleep(PARSING_POLL)
+                if not is_current(lookup) then
+                    return nil
+                end
+
+                kept, reading = answers.get(lookup.dict, source.key)
+            end
+
+            parsing = parsing or reading
             if kept then
                 local state, is_due = use_answer(lookup, source, kept, anyway, driver)
                 if state == STATUS_PARSING then
@@ -434,7 +445,7 @@ end
 local function fetch(lookup, source, deadline)
     local dict = lookup.dict
     local generation = answers.generation(dict)
-    local kept = answers.get(dict, source.key)
+    local kept = answers.get_read(dict, source.key)
     if kept and kept.fetched > ngx_time() - min(FRESH, lookup.settings.ttl / 5) then
         return kept.bytes
     end
@@ -442,7 +453,7 @@ local function fetch(lookup, source, deadline)
     local opts = with(lookup.options, { url = source.url, origin = http.CERTIFICATE, kind = source.label,
                                         gzip = true })
     local response, err, kind
-    local superseded = answers.get(dict, source.unverified_key)
+    local superseded = answers.get_read(dict, source.unverified_key)
     local bytes = superseded and superseded.fetched > ngx_time() - UNVERIFIED_FOR and superseded.bytes
     if not bytes and source.kind == SOURCE_OCSP then
         response, err, kind = fetch_ocsp(with(opts, {
@@ -575,7 +586,7 @@ local function verify_fleet(lookup, deadline)
             state, found, kind = verify_parsed(lookup, source, bytes, 0, deadline)
         end
 
-        local kept = state and answers.get(lookup.dict, source.key)
+        local kept = state and answers.get_read(lookup.dict, source.key)
         local is_newer = state and found.this_update >= 0
                          and (not kept or kept.this_update < found.this_update
                               or kept.this_update == found.this_update and state == STATUS_REVOKED)
@@ -604,10 +615,14 @@ end
 -- Keeps the answers of other nodes. They count for some seconds, in which the source is asked again.
 local function use_fleet(lookup, list)
     for _, entry in ipairs(list) do
-        local kept = answers.get(lookup.dict, entry.source.key)
+        local kept = answers.get_read(lookup.dict, entry.source.key)
         if not kept or kept.this_update < entry.found.this_update then
             answers.put(lookup.dict, entry.source.key, entry.found, list.generation)
         end
+    end
+
+    if not is_current(lookup) then
+        return nil
     end
 
     return use_kept(lookup, true)
@@ -956,7 +971,16 @@ function _M.new_lookup(engine, plan, epoch, dict, find_plan, presented)
     end
 
     lookup.options, lookup.settings = fetch_options(engine, plan)
-    lookup.failure_scope = failure_scope_of(lookup.options)
+    lookup.issuer = library.read("revocation", function(out)
+        return C.rmtls_engine_revocation_issuer(engine.handle, lookup.client, plan, epoch, ngx_time(), out)
+    end)
+    if not lookup.issuer then
+        return nil
+    end
+
+    -- What a server answers about certificates of one CA says nothing about those of another: a client of that one must
+    -- not mark a source as down for them.
+    lookup.failure_scope = failure_scope_of(lookup.options) .. lookup.issuer .. " "
 
     return lookup
 end
