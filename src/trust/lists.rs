@@ -41,6 +41,79 @@ struct Entry {
     line: u32,
 }
 
+/// The entries of one [`SelectorKind`].
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Table {
+    /// Sorted by key; of equal keys the last one to end is first.
+    entries: Vec<Entry>,
+    /// Number `n` is the index of the first entry whose key begins with the bits of `n` or higher
+    /// ones. A look-up reads one of these and a few neighbouring entries, where a search in all of
+    /// them would read memory in twenty places.
+    starts: Vec<u32>,
+}
+
+/// Entries for each element of [`Table::starts`] on average, if the keys are digests.
+const ENTRIES_A_START: usize = 16;
+
+impl Table {
+    fn sort(&mut self) {
+        let entries = &mut self.entries;
+        entries.sort_unstable_by(|one, other| {
+            one.key.cmp(&other.key).then(other.until.cmp(&one.until))
+        });
+        entries.shrink_to_fit();
+        let bits = (entries.len() / ENTRIES_A_START).checked_ilog2();
+        let Some(bits) = bits.filter(|bits| *bits > 0) else {
+            return;
+        };
+        let mut next = 0;
+        self.starts = (0..1_u32 << bits)
+            .map(|prefix| {
+                let rest = entries.get(next..).unwrap_or_default();
+                next += rest
+                    .iter()
+                    .take_while(|entry| key_prefix(&entry.key, bits) < prefix)
+                    .count();
+                next as u32
+            })
+            .collect();
+    }
+
+    /// The entries among which the first one with this key is, if there is one.
+    fn candidates(&self, key: &[u8; 32]) -> &[Entry] {
+        let Some(bits) = self.starts.len().checked_ilog2() else {
+            return &self.entries;
+        };
+        let prefix = key_prefix(key, bits) as usize;
+        let start = |number: usize| self.starts.get(number).map(|start| *start as usize);
+        let (from, to) = (start(prefix), start(prefix + 1));
+        let to = to.unwrap_or(self.entries.len());
+        self.entries.get(from.unwrap_or(0)..to).unwrap_or_default()
+    }
+
+    fn find(&self, selector: &Selector, now: i64) -> Option<Found> {
+        let entries = self.candidates(&selector.key);
+        let at = entries.partition_point(|entry| entry.key < selector.key);
+        let entry = entries.get(at).filter(|entry| entry.key == selector.key)?;
+        (now < end(entry)).then_some(Found {
+            line: entry.line,
+            until: end(entry),
+        })
+    }
+
+    fn memory(&self) -> usize {
+        self.entries.capacity() * size_of::<Entry>() + self.starts.capacity() * size_of::<u32>()
+    }
+}
+
+/// The first bits of a key, of 1 to 31.
+fn key_prefix(key: &[u8; 32], bits: u32) -> u32 {
+    let first = key
+        .first_chunk::<4>()
+        .map_or(0, |first| u32::from_be_bytes(*first));
+    first >> (32 - bits)
+}
+
 /// The entries that end at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct End {
@@ -63,9 +136,7 @@ pub struct Found {
 /// A list.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct List {
-    /// The entries of each [`SelectorKind`], sorted by key; of equal keys the last one to end is
-    /// first.
-    tables: [Vec<Entry>; SelectorKind::ALL.len()],
+    tables: [Table; SelectorKind::ALL.len()],
     /// The ends of the entries that have one, sorted.
     ends: Vec<End>,
     bytes: u64,
@@ -122,21 +193,19 @@ impl List {
             let Some(table) = list.tables.get_mut(selector.kind as usize - 1) else {
                 continue;
             };
-            if table.is_empty() {
+            let entries_of_kind = &mut table.entries;
+            if entries_of_kind.is_empty() {
                 // A line of a digest has over 64 bytes.
-                table.reserve_exact((len / 64).min(MAX_ENTRIES as u64) as usize + 1);
+                entries_of_kind.reserve_exact((len / 64).min(MAX_ENTRIES as u64) as usize + 1);
             }
-            table.push(Entry {
+            entries_of_kind.push(Entry {
                 key: selector.key,
                 until,
                 line: number,
             });
         }
         for table in &mut list.tables {
-            table.sort_unstable_by(|one, other| {
-                one.key.cmp(&other.key).then(other.until.cmp(&one.until))
-            });
-            table.shrink_to_fit();
+            table.sort();
         }
         list.ends = ends(&list.tables);
         Ok(list)
@@ -149,10 +218,10 @@ impl List {
         now: i64,
     ) -> Result<Option<Found>, Error> {
         for (kind, table) in SelectorKind::ALL.into_iter().zip(&self.tables) {
-            if table.is_empty() {
+            if table.entries.is_empty() {
                 continue;
             }
-            let found = selectors.find(kind, |selector| find_in(table, selector, now))?;
+            let found = selectors.find(kind, |selector| table.find(selector, now))?;
             if found.is_some() {
                 return Ok(found);
             }
@@ -162,12 +231,14 @@ impl List {
 
     /// The entry of a selector that is in force at `now`.
     pub fn find_selector(&self, selector: &Selector, now: i64) -> Option<Found> {
-        find_in(self.tables.get(selector.kind as usize - 1)?, selector, now)
+        self.tables
+            .get(selector.kind as usize - 1)?
+            .find(selector, now)
     }
 
     /// Number of entries.
     pub fn len(&self) -> usize {
-        self.tables.iter().map(Vec::len).sum()
+        self.tables.iter().map(|table| table.entries.len()).sum()
     }
 
     /// Whether there are no entries.
@@ -215,9 +286,8 @@ impl List {
 
     /// Bytes of memory for the entries.
     pub fn memory(&self) -> usize {
-        let bytes = |table: &Vec<Entry>| table.capacity() * size_of::<Entry>();
         let ends = self.ends.capacity() * size_of::<End>();
-        self.tables.iter().map(bytes).sum::<usize>() + ends
+        self.tables.iter().map(Table::memory).sum::<usize>() + ends
     }
 }
 
@@ -231,8 +301,8 @@ fn ending_message((count, line): (u64, u32)) -> Option<String> {
     (count > 0).then_some(text)
 }
 
-fn ends(tables: &[Vec<Entry>]) -> Vec<End> {
-    let entries = tables.iter().flatten();
+fn ends(tables: &[Table]) -> Vec<End> {
+    let entries = tables.iter().flat_map(|table| &table.entries);
     let mut ends: Vec<End> = entries
         .filter(|entry| entry.until != NO_END)
         .map(|entry| End {
@@ -256,15 +326,6 @@ fn end(entry: &Entry) -> i64 {
         NO_END => i64::MAX,
         until => until.into(),
     }
-}
-
-fn find_in(table: &[Entry], selector: &Selector, now: i64) -> Option<Found> {
-    let at = table.partition_point(|entry| entry.key < selector.key);
-    let entry = table.get(at).filter(|entry| entry.key == selector.key)?;
-    (now < end(entry)).then_some(Found {
-        line: entry.line,
-        until: end(entry),
-    })
 }
 
 fn parse_line(text: &str, issuers: &mut IssuerCache) -> Result<(Selector, u32), String> {
@@ -363,6 +424,28 @@ mod tests {
     }
 
     #[test]
+    fn find_selector_finds_every_entry_and_no_other_whatever_the_keys_begin_with() {
+        let digests: Vec<String> = (0..1000).map(digest).collect();
+        let same = |prefix: &str| -> Vec<String> {
+            (0..1000).map(|n| format!("{prefix}{n:060x}")).collect()
+        };
+        let mixed = [&digests[..500], &same("ffff"), &same("0000")].concat();
+        for keys in [digests, same("0000"), same("ffff"), same("80ab"), mixed] {
+            let text: String = keys.iter().map(|key| format!("sha256 {key}\n")).collect();
+            let list = read(&text).unwrap();
+            assert!(!list.tables[0].starts.is_empty());
+            for (number, key) in keys.iter().enumerate() {
+                let selector = Selector::parse(&format!("sha256 {key}")).unwrap();
+                let line = list.find_selector(&selector, 0).map(|found| found.line);
+                assert_eq!(line, Some(number as u32 + 1), "{key}");
+                let mut other = selector;
+                other.key[20] ^= 0x80;
+                assert_eq!(list.find_selector(&other, 0), None, "{key}");
+            }
+        }
+    }
+
+    #[test]
     fn warnings_count_the_entries_that_have_ended_or_end_within_a_day() {
         let line = |number, until| format!("sha256 {} until={until}\n", digest(number));
         let list = read(&format!(
@@ -442,6 +525,7 @@ mod tests {
             .map(|n| format!("sha256 {}\n", digest(n)))
             .collect();
         let list = read(&text).unwrap();
-        assert_eq!((list.len(), list.memory()), (1000, 40_000));
+        // And 32 starts of the index.
+        assert_eq!((list.len(), list.memory()), (1000, 40_128));
     }
 }
