@@ -24,6 +24,10 @@ fn main() {
         &[&text, &pki.ca.to_der().unwrap(), &pkcs7(&pki)],
     );
     write(
+        "inspect",
+        &[&text, &pki.leaf.to_der().unwrap(), &pkcs7(&pki)],
+    );
+    write(
         "chain",
         &[&encoded_chain::encode([&*pki.leaf, &*pki.ca].into_iter()).unwrap()],
     );

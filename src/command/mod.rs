@@ -5,6 +5,8 @@ mod arguments;
 mod check;
 mod dialects;
 mod explain;
+mod input;
+mod inspect;
 mod output;
 mod request;
 #[cfg(test)]
@@ -42,7 +44,13 @@ struct Command {
 }
 
 /// All commands, in the order of the help.
-const COMMANDS: &[Command] = &[check::COMMAND, dialects::COMMAND, explain::COMMAND];
+#[rustfmt::skip]
+const COMMANDS: &[Command] = &[
+    check::COMMAND,
+    inspect::COMMAND,
+    explain::COMMAND,
+    dialects::COMMAND,
+];
 
 /// The option of every command that prints data: one JSON value by [`output::write_json`] on
 /// standard output instead of text. Errors stay lines on standard error.

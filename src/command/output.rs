@@ -24,18 +24,16 @@ pub(super) fn write_json(out: &mut dyn Write, value: &Value) -> io::Result<()> {
 }
 
 /// Foreign text for a line of output: control characters, line separators, characters without a
-/// glyph and those that change the direction of writing become `\u{...}`, bytes that are not UTF-8
-/// `\xHH`, and a backslash `\\`, so that the output is unambiguous.
+/// glyph and those that change the direction of writing become `\u{...}`, and bytes that are not
+/// UTF-8 `\xHH`. Backslashes stay, as names have escapes of their own: `--json` is unambiguous.
 pub(super) fn printable(text: &[u8]) -> String {
     let mut out = String::with_capacity(text.len());
     for chunk in text.utf8_chunks() {
         for c in chunk.valid().chars() {
-            match c {
-                '\\' => out.push_str("\\\\"),
-                c if is_harmless(c) => out.push(c),
-                c => {
-                    let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
-                }
+            if is_harmless(c) {
+                out.push(c);
+            } else {
+                let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
             }
         }
         for byte in chunk.invalid() {
@@ -66,7 +64,7 @@ mod tests {
                 "\u{202e}\u{2028}\u{200b}\u{feff}".as_bytes(),
                 "\\u{202e}\\u{2028}\\u{200b}\\u{feff}",
             ),
-            (b"\\u{1b}", "\\\\u{1b}"),
+            (b"CN=a\\,b", "CN=a\\,b"),
             (b"\xff\xc3", "\\xff\\xc3"),
         ] {
             assert_eq!(printable(text), expected);

@@ -3,11 +3,11 @@
 use super::*;
 
 /// Status, stdout, stderr.
-fn run_with(args: &[&str]) -> (u8, String, String) {
+pub(super) fn run_with(args: &[&str]) -> (u8, String, String) {
     run_reading(args, &mut io::empty())
 }
 
-fn run_reading(args: &[&str], input: &mut impl Read) -> (u8, String, String) {
+pub(super) fn run_reading(args: &[&str], input: &mut impl Read) -> (u8, String, String) {
     let args: Vec<OsString> = args.iter().map(OsString::from).collect();
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let status = run(&args, input, &mut out, &mut err).unwrap();

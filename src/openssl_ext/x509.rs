@@ -37,6 +37,13 @@ extern "C" {
     fn X509_get_extension_flags(x: *mut sys::X509) -> u32;
     fn X509_NAME_ENTRY_set(entry: *const sys::X509_NAME_ENTRY) -> c_int;
     fn X509_check_ca(x: *mut sys::X509) -> c_int;
+    fn X509_get_signature_info(
+        x: *mut sys::X509,
+        digest: *mut c_int,
+        key: *mut c_int,
+        security_bits: *mut c_int,
+        flags: *mut u32,
+    ) -> c_int;
     fn X509_NAME_print_ex(
         out: *mut sys::BIO,
         name: *const sys::X509_NAME,
@@ -75,6 +82,37 @@ pub fn may_sign_for_others(certificate: &X509Ref) -> bool {
         flags & EXFLAG_INVALID_OR_CA != 0
             || usage & (sys::X509v3_KU_KEY_CERT_SIGN | sys::X509v3_KU_CRL_SIGN) != 0
     }
+}
+
+/// Whether an extension cannot be read, or is there twice (`EXFLAG_INVALID`). OpenSSL verifies no
+/// chain with such a certificate.
+pub fn has_invalid_extension(certificate: &X509Ref) -> bool {
+    // SAFETY: a live certificate; the call fills its extension cache, under OpenSSL's own lock.
+    unsafe { X509_get_extension_flags(certificate.as_ptr()) & sys::EXFLAG_INVALID != 0 }
+}
+
+/// Whether a critical extension is unknown to OpenSSL, which then verifies no chain with the
+/// certificate (`EXFLAG_CRITICAL`).
+pub fn has_unknown_critical_extension(certificate: &X509Ref) -> bool {
+    // SAFETY: as above.
+    unsafe { X509_get_extension_flags(certificate.as_ptr()) & sys::EXFLAG_CRITICAL != 0 }
+}
+
+/// The security of the signature in bits, by which `auth_level` refuses it; `None` for an unknown
+/// algorithm (`X509_get_signature_info`).
+pub fn signature_security_bits(certificate: &X509Ref) -> Option<u32> {
+    let mut bits = -1;
+    // SAFETY: a live certificate; NULL is allowed for outputs that are not wanted.
+    let known = unsafe {
+        X509_get_signature_info(
+            certificate.as_ptr(),
+            ptr::null_mut(),
+            ptr::null_mut(),
+            &mut bits,
+            ptr::null_mut(),
+        )
+    };
+    (known == 1).then(|| u32::try_from(bits).unwrap_or(0))
 }
 
 /// Whether the certificate has the extension, readable or not (`X509_get_ext_by_NID`).

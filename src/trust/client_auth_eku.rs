@@ -47,6 +47,19 @@ impl ClientAuthEku {
         found.map(|(depth, _)| depth as u32)
     }
 
+    /// Why a leaf is refused whatever its chain; `None` if it is not.
+    pub fn refusal(self, leaf: &X509Ref) -> Option<&'static str> {
+        let usage = ExtendedKeyUsage::of(leaf);
+        let is_accepted = match self {
+            ClientAuthEku::Required => {
+                !matches!(usage, ExtendedKeyUsage::Server | ExtendedKeyUsage::Other)
+            }
+            ClientAuthEku::AllowServerAuth => usage != ExtendedKeyUsage::Other,
+            ClientAuthEku::Any => true,
+        };
+        (!is_accepted || !may_sign(leaf)).then(|| self.missing(leaf, 0))
+    }
+
     /// What a leaf lacks that is refused with `INVALID_PURPOSE` at this depth, for the error log.
     pub fn missing(self, leaf: &X509Ref, depth: u32) -> &'static str {
         if depth > 0 {

@@ -1,0 +1,77 @@
+//! Files and standard input of the commands, with limits, and times in arguments.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::escaped;
+use crate::certificate::time;
+
+/// The label of standard input in messages.
+pub(super) const STDIN: &str = "standard input";
+
+/// The name of an operand in messages. `-` is standard input.
+pub(super) fn label(file: &OsStr) -> String {
+    match file {
+        file if file == "-" => STDIN.to_owned(),
+        file => escaped(file),
+    }
+}
+
+/// Reads a file, or standard input for `-`, of at most `max` bytes.
+///
+/// # Errors
+/// What is wrong, with the name of the file, as one line.
+pub(super) fn read(file: &OsStr, stdin: &mut dyn Read, max: usize) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    let result = match file {
+        file if file == "-" => read_limited(stdin, max, &mut bytes),
+        file => File::open(file).and_then(|file| read_limited(file, max, &mut bytes)),
+    };
+    match result {
+        Err(error) => Err(format!("{}: cannot be read: {error}", label(file))),
+        Ok(()) if bytes.len() > max => {
+            let limit = match max >> 20 {
+                0 => format!("{} KB", max >> 10),
+                megabytes => format!("{megabytes} MB"),
+            };
+            Err(format!(
+                "{}: over {limit}, the limit for this file",
+                label(file)
+            ))
+        }
+        Ok(()) => Ok(bytes),
+    }
+}
+
+/// One byte more than `max` is read, to recognise a longer file.
+fn read_limited(input: impl Read, max: usize, bytes: &mut Vec<u8>) -> io::Result<()> {
+    input.take(max as u64 + 1).read_to_end(bytes)?;
+    Ok(())
+}
+
+/// Seconds since the epoch.
+pub(super) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs().try_into().unwrap_or(i64::MAX))
+}
+
+/// The value of `--time`: RFC 3339 in UTC, or seconds since the epoch; now without the option.
+///
+/// # Errors
+/// What is wrong, after `--time: `.
+pub(super) fn time_or_now(value: Option<&OsStr>) -> Result<i64, String> {
+    let Some(value) = value else {
+        return Ok(now());
+    };
+    let text = value.to_str().unwrap_or_default();
+    let seconds = time::parse_rfc3339(text).or_else(|| text.parse().ok());
+    seconds.ok_or_else(|| {
+        format!(
+            "--time: '{}' is no time, expected for example 2027-01-15T08:00:00Z, or seconds since \
+             the epoch",
+            escaped(value)
+        )
+    })
+}

@@ -1,0 +1,165 @@
+//! What `inspect` reads: certificates in PEM, DER, PKCS #7 or PKCS #12.
+
+use std::borrow::Cow;
+
+use openssl::error::ErrorStack;
+use openssl::pkcs12::Pkcs12;
+use openssl::x509::X509;
+
+use crate::certificate::{self, bundle};
+
+/// Longest file, in bytes.
+pub(super) const MAX_FILE: usize = bundle::MAX_FILE;
+/// Most certificates of one file, which are described one by one.
+pub(super) const MAX_CERTIFICATES: usize = 1000;
+
+/// The reason of `PKCS12_parse` for a wrong password (pkcs12err.h).
+const MAC_VERIFY_FAILURE: &str = "mac verify failure";
+
+/// A certificate of a file.
+pub(super) struct Entry {
+    /// The line of its block, from 1; 0 in a file that is not PEM.
+    pub line: usize,
+    pub x509: X509,
+}
+
+/// Why a PKCS #12 file was not read.
+pub(super) enum Pkcs12Error {
+    /// The password is wrong, or one is needed.
+    Password,
+    /// What is wrong, after the name of the file.
+    Other(String),
+}
+
+/// Whether these bytes are a PKCS #12 file: a SEQUENCE that begins with the version 3 (RFC 7292
+/// section 4), which no certificate and no PKCS #7 structure does.
+pub(super) fn is_pkcs12(bytes: &[u8]) -> bool {
+    let content = match bytes {
+        // The indefinite length of BER, which other programs write.
+        [0x30, 0x80, content @ ..] => content,
+        [0x30, length @ 0..=0x7f, content @ ..] if *length > 2 => content,
+        [0x30, length @ 0x81..=0x84, rest @ ..] => {
+            rest.get(usize::from(length & 0x7f)..).unwrap_or_default()
+        }
+        _ => return false,
+    };
+    content.starts_with(&[2, 1, 3])
+}
+
+/// Reads a file that is no PKCS #12 file. Private keys beside the certificates are ignored.
+///
+/// Where the policy's reader of files refuses it and OpenSSL reads it all the same, such as with
+/// bytes behind a certificate, the second value is what the former says.
+///
+/// # Errors
+/// What is wrong, after the name of the file.
+pub(super) fn read(bytes: &[u8]) -> Result<(Vec<Entry>, Option<String>), String> {
+    let bytes = without_private_keys(bytes);
+    let (entries, refusal) = match bundle::read(&bytes) {
+        Ok(entries) => {
+            let entries = entries.into_iter();
+            let entry = |entry: bundle::Entry| Entry {
+                line: entry.line,
+                x509: entry.x509,
+            };
+            (entries.map(entry).collect::<Vec<_>>(), None)
+        }
+        Err(error) => match read_leniently(&bytes) {
+            Some(certificates) => {
+                let certificates = certificates.into_iter();
+                let entry = |x509| Entry { line: 0, x509 };
+                (certificates.map(entry).collect(), Some(error))
+            }
+            None => return Err(error),
+        },
+    };
+    limited(entries.len())?;
+    Ok((entries, refusal))
+}
+
+/// What OpenSSL reads.
+fn read_leniently(bytes: &[u8]) -> Option<Vec<X509>> {
+    let certificates = match bytes.first() {
+        Some(0x30) => certificate::from_der(bytes).map(|x509| vec![x509]),
+        _ => certificate::from_pem(bytes, MAX_FILE),
+    };
+    ErrorStack::get();
+    certificates.ok().filter(|found| !found.is_empty())
+}
+
+/// Reads a PKCS #12 file: the certificate of its key first.
+pub(super) fn read_pkcs12(bytes: &[u8], password: &str) -> Result<Vec<Entry>, Pkcs12Error> {
+    let result = parse_pkcs12(bytes, password);
+    ErrorStack::get();
+    result
+}
+
+fn parse_pkcs12(bytes: &[u8], password: &str) -> Result<Vec<Entry>, Pkcs12Error> {
+    let structure = Pkcs12::from_der(bytes)
+        .map_err(|_| Pkcs12Error::Other("not a readable PKCS #12 file".to_owned()))?;
+    let parsed = structure.parse2(password).map_err(|stack| {
+        let reasons: Vec<&str> = stack.errors().iter().filter_map(|e| e.reason()).collect();
+        if reasons.contains(&MAC_VERIFY_FAILURE) {
+            return Pkcs12Error::Password;
+        }
+        let unsupported = reasons.iter().any(|reason| reason.contains("unsupported"));
+        Pkcs12Error::Other(match (unsupported, reasons.first()) {
+            (true, _) => "encrypted by an algorithm that OpenSSL 3 has in its provider 'legacy' \
+                          alone, expected the certificates in PEM, as \
+                          'openssl pkcs12 -legacy -nokeys -in FILE' prints them"
+                .to_owned(),
+            (false, Some(reason)) => format!("the PKCS #12 file cannot be read: {reason}"),
+            (false, None) => "the PKCS #12 file cannot be read".to_owned(),
+        })
+    })?;
+    let others = parsed.ca.into_iter().flatten();
+    let entries: Vec<Entry> = parsed
+        .cert
+        .into_iter()
+        .chain(others)
+        .map(|x509| Entry { line: 0, x509 })
+        .collect();
+    limited(entries.len()).map_err(Pkcs12Error::Other)?;
+    match entries.is_empty() {
+        true => Err(Pkcs12Error::Other(
+            "the PKCS #12 file has no certificate".to_owned(),
+        )),
+        false => Ok(entries),
+    }
+}
+
+fn limited(count: usize) -> Result<(), String> {
+    match count {
+        0..=MAX_CERTIFICATES => Ok(()),
+        _ => Err(format!(
+            "has {count} certificates, expected at most {MAX_CERTIFICATES}; 'resty-mtls ca' lists \
+             bundles"
+        )),
+    }
+}
+
+/// The text with empty lines in place of private keys and parameters of keys, so that the numbers
+/// of lines stay.
+fn without_private_keys(bytes: &[u8]) -> Cow<'_, [u8]> {
+    let is_key = |line: &[u8]| {
+        let line = line.trim_ascii_end();
+        line.starts_with(b"-----BEGIN ")
+            && (line.ends_with(b" PRIVATE KEY-----")
+                || line == b"-----BEGIN PRIVATE KEY-----"
+                || line.ends_with(b" PARAMETERS-----"))
+    };
+    if !bytes.split(|byte| *byte == b'\n').any(is_key) {
+        return Cow::Borrowed(bytes);
+    }
+    let mut kept = Vec::with_capacity(bytes.len());
+    let mut inside = false;
+    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+        inside = inside || is_key(line);
+        match inside {
+            true => kept.push(b'\n'),
+            false => kept.extend_from_slice(line),
+        }
+        inside = inside && !line.starts_with(b"-----END ");
+    }
+    Cow::Owned(kept)
+}
