@@ -204,7 +204,7 @@ is(scalar(@commands) > 1 && scalar(@options) > 1, 1, "--help has commands and op
 my $man = slurp("$usr/share/man/man1/resty-mtls.1");
 like($man, qr/^\.It Cm $_\b/m, "the man page describes $_") for @commands;
 my %all_options = map { $_ => 1 } grep(/^--/, @options), map { @$_ } values %options;
-like($man, qr/^\.It .*\bFl -\Q${\ substr $_, 2 }\E\b/m, "the man page describes $_") for sort keys %all_options;
+like($man, qr/^\..*\bFl -\Q${\ substr $_, 2 }\E\b/m, "the man page describes $_") for sort keys %all_options;
 
 SKIP: {
     my $mandoc = `mandoc -T lint '$usr/share/man/man1/resty-mtls.1' 2>&1`;
