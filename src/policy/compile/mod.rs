@@ -53,7 +53,7 @@ use self::outline::outline;
 use self::plugin_conflicts::refuse_conflicts;
 use self::plugins::Plugins;
 use self::references::ReferenceIndex;
-use self::reserved_headers::{inbound_headers, reserved_headers};
+use self::reserved_headers::{inbound_headers, refuse_reserved_token_headers, reserved_headers};
 use self::route_plans::{route_plans, RoutePlans};
 use self::scopes::Scopes;
 use self::server_names::ServerNames;
@@ -246,14 +246,16 @@ fn assemble(
     {
         update_text(&mut digest, name);
     }
+    let reserved = ReservedHeaders::new(
+        reserved.iter().map(String::as_str),
+        prefixes.iter().copied(),
+    );
+    refuse_reserved_token_headers(document, &reserved, report);
     Ok(Policy {
         certificate_requests: requests,
         sni_map: builder.build(),
         consumers: consumers.consumers,
-        reserved_headers: ReservedHeaders::new(
-            reserved.iter().map(String::as_str),
-            prefixes.iter().copied(),
-        ),
+        reserved_headers: reserved,
         inbound_headers: inbound_headers(&plans),
         plans,
         routes,

@@ -4,22 +4,71 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::upstream_headers::certificate_holder_headers;
-use crate::headers::{kong, Dialect, DialectConfig, DialectOptions};
+use crate::headers::{kong, Dialect, DialectConfig, DialectOptions, ReservedHeaders};
 use crate::policy::certificate_header::CertificateHeader;
-use crate::policy::document::{Document, PluginConfig};
+use crate::policy::document::{Document, Plugin, PluginConfig};
+use crate::policy::report::{Path, Report};
 use crate::policy::Plan;
+use crate::text::quoted;
 
 /// The names of headers that only the gateway may set, on any route, and the prefixes of further
 /// names. Disabled plugins reserve their headers too.
 pub(super) fn reserved_headers<'a>(
     document: &'a Document<'_>,
 ) -> (BTreeSet<String>, BTreeSet<&'a str>) {
+    reserved_by(document.plugins.iter().chain(&document.disabled))
+}
+
+/// Reports headers for tokens that a plugin, also of another route, reserves: they are removed from
+/// every request, so no request would have a token.
+pub(super) fn refuse_reserved_token_headers(
+    document: &Document<'_>,
+    reserved: &ReservedHeaders,
+    report: &mut Report,
+) {
+    for plugin in &document.plugins {
+        let PluginConfig::OpenidConnect(config) = &plugin.config else {
+            continue;
+        };
+        let header = config.token_header.as_deref();
+        let Some(header) = header.filter(|header| reserved.contains(header.as_bytes())) else {
+            continue;
+        };
+        let mut others = document.plugins.iter().chain(&document.disabled);
+        let other = others.find(|other| {
+            let (names, prefixes) = reserved_by(std::iter::once(*other));
+            let names = names.iter().map(String::as_str);
+            ReservedHeaders::new(names, prefixes.into_iter()).contains(header.as_bytes())
+        });
+        let by = other.map(|other| {
+            let place = report.place(other.location.position, &other.location.path);
+            format!(" by {} at {place}", other.config.kind().name())
+        });
+        let message = format!(
+            "the header '{}' is reserved{}: it is removed from every request, and the token with \
+             it; expected a header for the token alone",
+            quoted(header.as_bytes()),
+            by.unwrap_or_default()
+        );
+        let path = Path::Compact(&plugin.location.path);
+        let path = path.field("config");
+        report.error(
+            plugin.location.position,
+            &path.field("bearer_token_header_name"),
+            message,
+        );
+    }
+}
+
+fn reserved_by<'a, 't: 'a>(
+    plugins: impl Iterator<Item = &'a Plugin<'t>>,
+) -> (BTreeSet<String>, BTreeSet<&'a str>) {
     let mut set: BTreeSet<String> = BTreeSet::new();
     let mut inbound: BTreeSet<String> = BTreeSet::new();
     let mut prefixes: BTreeSet<&str> = BTreeSet::new();
     let mut dialects: Vec<Dialect> = Vec::new();
     let mut has_identity_headers = false;
-    for plugin in document.plugins.iter().chain(&document.disabled) {
+    for plugin in plugins {
         let config = &plugin.config;
         match config {
             PluginConfig::MtlsAuth(_)

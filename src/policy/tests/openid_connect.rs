@@ -289,6 +289,39 @@ fn openid_connect_token_header() {
 }
 
 #[test]
+fn openid_connect_token_headers_that_another_plugin_reserves_are_refused() {
+    let with = |header: &str, other: &str| {
+        with_cas(&format!(
+            "routes:\n- name: a\n  plugins:\n  - name: openid-connect\n    config: {{issuer: \
+             'https://idp.test', auth_methods: [bearer], hide_credentials: false, \
+             bearer_token_header_name: {header}}}\n- name: b\n  plugins:\n{other}"
+        ))
+    };
+    let xfcc = "  - {name: client-cert-headers, config: {dialects: [xfcc]}}\n";
+    let auth = "  - {name: mtls-auth, config: {ca_certificates: [CA]}}\n".replace("CA", ID_A);
+    let claims = "  - {name: openid-connect, config: {issuer: 'https://idp.test', auth_methods: \
+                  [bearer], hide_credentials: false, upstream_headers_claims: [sub], \
+                  upstream_headers_names: [X-Sub]}}\n";
+    for (header, other, by) in [
+        ("x_forwarded_client_cert", xfcc, "client-cert-headers"),
+        ("X-Client-Cert-Dn", &auth, "mtls-auth"),
+        ("X-Sub", claims, "openid-connect"),
+    ] {
+        let errors = errors(&with(header, other));
+        let expected = format!(
+            "routes[0].plugins[0].config.bearer_token_header_name: the header '{header}' is \
+             reserved by {by} at routes[1].plugins[0]: it is removed from every request, and the \
+             token with it; expected a header for the token alone"
+        );
+        assert!(
+            errors.len() == 1 && errors[0].ends_with(&expected),
+            "{errors:?}"
+        );
+        policy(&with("X-Token", other));
+    }
+}
+
+#[test]
 fn openid_connect_consumer_fields_are_read_as_kong_has_them() {
     let consumer = |extra: &str| token_auth(extra).consumer.clone();
     for extra in [

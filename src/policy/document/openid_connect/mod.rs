@@ -394,6 +394,7 @@ impl<'t> DocumentReader<'t, '_> {
                 );
                 self.report
                     .error(node.position, &path.field(field), message);
+                return;
             }
             read.token_header = Some(name.into());
         }
