@@ -72,6 +72,26 @@ fn main() {
          plugins:\n- name: tls-metadata-headers\n  config: {{ inject_client_cert_details: true }}\n"
     );
     write("policy", &[policy.as_bytes()]);
+    write(
+        "cases",
+        &[
+            b"cases:\n- name: a\n  route: r\n  sni: ''\n  cert: a.pem\n  header: {X-A: b}\n  time: \
+              2027-01-31\n  expect: {status: 401, consumer: null, groups: [g], headers: {X-B: c}}\n",
+        ],
+    );
+    write(
+        "audit_line",
+        &[
+            br#"{"tls.client.hash.sha256":"6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b","mtls.decision":"pass"}"#,
+            br#"{"mtls":{"decision":"refused","route":"r"},"url.domain":"a.test"}"#,
+        ],
+    );
+    let of_pki = [
+        &(der.len() as u16).to_be_bytes()[..],
+        &der[..],
+        &pki.ca.to_der().unwrap(),
+    ];
+    write("explain", &[&of_pki.concat()]);
     headers(&pki);
     names();
     tokens();

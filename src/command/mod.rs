@@ -2,13 +2,17 @@
 //! statuses.
 
 mod arguments;
+pub mod audit;
 mod check;
 mod dialects;
 mod explain;
 mod input;
 mod inspect;
 mod output;
+mod progress;
+mod replay;
 mod request;
+mod simulate;
 #[cfg(test)]
 mod tests;
 
@@ -44,11 +48,12 @@ struct Command {
 }
 
 /// All commands, in the order of the help.
-#[rustfmt::skip]
 const COMMANDS: &[Command] = &[
     check::COMMAND,
     inspect::COMMAND,
     explain::COMMAND,
+    simulate::COMMAND,
+    replay::COMMAND,
     dialects::COMMAND,
 ];
 

@@ -39,7 +39,7 @@ pub(super) fn server_name_of(engine: &Engine, route: Option<&str>) -> Option<Str
 }
 
 /// Reads a file of at most `max` bytes.
-fn read_file(path: &Path, max: usize) -> Result<Vec<u8>, String> {
+pub(super) fn read_file(path: &Path, max: usize) -> Result<Vec<u8>, String> {
     let shown = path.display();
     let mut bytes = Vec::new();
     let read = |bytes: &mut Vec<u8>| -> io::Result<()> {

@@ -1,6 +1,7 @@
 //! A policy: the certificate requests of server names and the plans of routes. It is read from
 //! Kong's declarative format and does not change once it is compiled.
 
+pub mod cases;
 mod certificate_header;
 mod compile;
 mod document;

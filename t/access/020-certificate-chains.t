@@ -1,5 +1,6 @@
 # Chains of published test suites, sent in real handshakes. The verdict must be that of stock nginx (ssl_verify_client
 # optional_no_ca). The reason may differ: nginx continues after an error and reports the last, the module the first.
+# resty-mtls simulate must give the status and the very reason of the module.
 
 use lib 't/lib';
 use TestMtls;
@@ -80,6 +81,7 @@ sub load_suite {
         $expected .= "$case->{id} " . ($native->{verify} =~ /^(\w+)/)[0] . "\n";
     }
 
+    $expected .= "simulate agrees\n";
     $Policy{$suite} = "_format_version: '3.0'\nca_certificates:\n"
                       . join("", map { "- id: $cas{$_}\n  cert: " . TestMtls::block_scalar("    ", $_) } sort keys %cas)
                       . "routes:\n$routes";
@@ -102,6 +104,11 @@ while IFS='|' read -r name id reasons; do
     seen=$(wc -c < "$ERROR_LOG")
     answer=$(tls tls=1.3 sni=$name.test crt=$name.crt key=$name.key path=/t | facts status body)
     log=$(tail -c +$((seen + 1)) "$ERROR_LOG" | grep -F '[mtls]')
+    status=${answer#status=} verdict=SUCCESS
+    [ "${status%% *}" = 200 ] || verdict=$(grep -oE 'FAILED:.* at depth' <<< "$log")
+    [[ $answer == *'TLS certificate was sent'* ]] && verdict=NONE
+    printf '\055 {name: %s, route: %s, cert: %s.crt, expect: {status: %s, verdict: "%s"}}\n' \
+        "$name" "$name" "$name" "${status%% *}" "${verdict% at depth}" >>cases.yaml
     case $answer in
         "status=200 body=ok") echo "$id SUCCESS" ;;
         'status=401 body={"message":"No required TLS certificate was sent"}') echo "$id NONE" ;;
@@ -115,6 +122,9 @@ while IFS='|' read -r name id reasons; do
         *) echo "$id unexpected: $answer" ;;
     esac
 done < cases
+(echo "cases:"; cat cases.yaml) >all.yaml
+"$TEST_NGINX_ROOT/target/release/resty-mtls" simulate policy.yaml all.yaml >tap 2>&1
+echo "simulate $([ $? = 0 ] && echo agrees || grep -vE '^ok' tap)"
 _EOC_
 
 run_blocks();

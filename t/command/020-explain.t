@@ -1,5 +1,5 @@
-# resty-mtls explain: the steps, what would repair the one that refuses, and the place of the rule that decided. That the
-# decision is that of the gateway is checked in 030-simulate.t.
+# resty-mtls explain: the steps, what would repair the one that refuses, and the place of the rule that decided; and what
+# simulate prints. That the decisions are those of the gateway is checked in 030-simulate.t.
 
 use lib 't/lib';
 use TestMtls;
@@ -91,5 +91,90 @@ for my $case (
     my ($args, $expected, $message) = @$case;
     is_deeply([run_explain(@$args)], [$expected, "", $message], "explain @$args");
 }
+
+
+# simulate: the example beside the policy, and what it prints for a case that is not as expected
+
+sub run_simulate {
+    my $line = join " ", map { "'$_'" } $command, "simulate", @_;
+    my $out = `cd '$dir' && $line 2>stderr`;
+    my $status = $? >> 8;
+
+    return ($status, $out, do { local (@ARGV, $/) = "$dir/stderr"; <> // "" });
+}
+
+
+sub write_file {
+    my ($name, $text) = @_;
+
+    open my $out, '>', "$dir/$name" or die "$name: $!";
+    print $out $text;
+    close $out;
+}
+
+
+sub conf {
+    my ($name) = @_;
+
+    local (@ARGV, $/) = "$TestMtls::Root/nginx-conf/$name";
+    return scalar <>;
+}
+
+
+my $ca = TestMtls::pki_file("ca-a.crt") =~ s/^/    /mgr;
+write_file("policy.example.yaml", conf("policy.example.yaml") =~ s/^ +-----BEGIN.*?END CERTIFICATE-----\n/$ca/msr);
+write_file("cases.example.yaml", conf("cases.example.yaml"));
+copy("$TestMtls::Pki/client-a.crt", "$dir/client.pem") or die $!;
+is_deeply([run_simulate("policy.example.yaml", "cases.example.yaml")], [0, <<'_EOC_', ""], "the example of cases");
+TAP version 13
+1..5
+ok 1 - a client of the CA is let in
+ok 2 - a client without a certificate is refused
+ok 3 - a connection under another name is not enough
+ok 4 - an expired certificate is refused
+ok 5 - the website forwards no certificate
+_EOC_
+
+write_file("wrong.yaml", <<'_EOC_');
+cases:
+- name: "ann <is #1>"
+  route: payments
+  cert: ann.pem
+  expect: {status: 200, consumer: ann, groups: [], headers: {X-Client-Cert-Dn: x}}
+_EOC_
+is_deeply([run_simulate("policy.yaml", "wrong.yaml", "--junit", "junit.xml")], [4, <<'_EOC_', ""], "a case that is not as expected");
+TAP version 13
+1..1
+not ok 1 - ann <is \#1>
+# at wrong.yaml:2
+# status: expected 200, found 403
+# consumer: expected 'ann', found none
+# groups: expected [], found ["client-a"]
+# header X-Client-Cert-Dn: expected 'x', found none
+# reason: client-cert-acl: deny rule 'not-ann' holds, subject: "CN=client-a,O=Example", issuer: "CN=Test CA-A,O=Example Lab,C=CZ", serial: 1007
+# client-cert-acl: client-cert-acl: deny rule 'not-ann' holds
+# remedy: compare the certificate with the rules: rule 'not-ann' at policy.yaml:16
+_EOC_
+like(do { local (@ARGV, $/) = "$dir/junit.xml"; <> }, qr{^<\?xml version="1.0" encoding="UTF-8"\?>
+<testsuite name="resty-mtls simulate" tests="1" failures="1" errors="0">
+  <testcase classname="payments" name="ann &lt;is #1&gt;" file="wrong.yaml" line="2">
+    <failure message="status: expected 200, found 403; [^"]*">
+at wrong.yaml:2
+.*
+    </failure>
+  </testcase>
+</testsuite>
+\z}s, "as JUnit XML");
+($status, $out) = run_simulate("policy.yaml", "wrong.yaml", "--json");
+$json = decode_json($out);
+is($json->{cases}[0]{result}{decision}, "forbidden", "as JSON");
+is_deeply([@$json{qw( ok )}, $json->{cases}[0]{line}], [JSON::PP::false, 2], "with its line");
+
+write_file("bad.yaml", "cases:\n- {rout: payments, expect: {status: 200}}\n- {cert: none.pem, expect: {status: 200}}\n");
+is_deeply([run_simulate("policy.yaml", "bad.yaml")],
+          [1, "", "bad.yaml:2:4: cases[0]: unknown key 'rout', did you mean 'route'?\n"], "an unknown key");
+write_file("bad.yaml", "cases:\n- {route: payments, expect: {status: 200}}\n- {cert: none.pem, expect: {status: 200}}\n");
+is_deeply([run_simulate("policy.yaml", "bad.yaml")],
+          [1, "", "bad.yaml:3: none.pem: cannot be read: No such file or directory (os error 2)\n"], "a missing file");
 
 done_testing();

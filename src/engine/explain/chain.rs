@@ -241,8 +241,14 @@ impl PathInput<'_> {
                 };
                 let new = "issue the certificate anew with the extendedKeyUsage clientAuth";
                 let or = match (self.with_options(server), self.with_options(any)) {
-                    (true, _) => ", or set 'client_auth_eku: allow_server_auth'",
-                    (_, true) => ", or set 'client_auth_eku: any'",
+                    (true, _) => {
+                        ", or, with consumers or rules that limit its clients, set \
+                                  'client_auth_eku: allow_server_auth'"
+                    }
+                    (_, true) => {
+                        ", or, with consumers or rules that limit its clients, set \
+                                  'client_auth_eku: any'"
+                    }
                     _ => "",
                 };
                 let new = match of_leaf {

@@ -13,6 +13,8 @@ mod tests;
 
 use std::rc::Rc;
 
+use openssl::pkey::Id;
+
 use self::connection::ServerSide;
 use super::revocation::{PlanRef, RevocationState};
 use super::{Engine, LineKind, RequestHeaders, TokenOutcome, TokenRequest, NO_CONSUMER};
@@ -142,6 +144,19 @@ struct Explained<'e> {
     decision: Decision,
 }
 
+/// Whether a TLS client can use the key of a certificate. TLS 1.3 has no signatures by DSA (RFC 8446,
+/// section 4.2.3), so that such a client presents no certificate.
+///
+/// # Errors
+/// When the server cannot read the key, so that the handshake fails.
+fn can_sign(certificate: &Certificate) -> Result<bool, Error> {
+    let key = certificate.leaf().public_key().map_err(|_| {
+        let message = "the key of the certificate cannot be read: its handshake fails";
+        Error::BadCertificate(message.to_owned())
+    })?;
+    Ok(![Id::DSA, Id::DH, Id::X25519, Id::X448].contains(&key.id()))
+}
+
 /// Status and `$mtls_decision` of an outcome.
 fn status_of(outcome: Outcome) -> (u16, &'static str) {
     match outcome {
@@ -176,14 +191,11 @@ impl Engine {
             let route = crate::text::quoted(route.as_bytes());
             Error::Misuse(format!("no route '{route}' in the policy{suggestion}"))
         })?;
-        if let Some(certificate) = probe.certificate {
-            // The server reads the key for the client's signature of the handshake.
-            certificate.leaf().public_key().map_err(|_| {
-                let message = "the key of the certificate cannot be read: its handshake fails";
-                Error::BadCertificate(message.to_owned())
-            })?;
-        }
-        let server = connection::connect(self, probe.server_name, probe.certificate)?;
+        let presented = match probe.certificate {
+            Some(certificate) if can_sign(certificate)? => Some(certificate),
+            _ => None,
+        };
+        let server = connection::connect(self, probe.server_name, presented)?;
         let headers = RequestHeaders {
             headers: probe.headers,
             trusted: true,
@@ -271,8 +283,10 @@ impl Explained<'_> {
                     reason = self.decision.reason.clone();
                 }
             }
-            headers_out = self.header_lines()?;
-            headers_out.extend(claims);
+            if status == 200 {
+                headers_out = self.header_lines()?;
+                headers_out.extend(claims);
+            }
         }
         let allowed = status == 200;
         let client = self.decision.client;
@@ -299,10 +313,7 @@ impl Explained<'_> {
             },
             rule: self.decided_by(plan)?,
             steps,
-            headers: match allowed {
-                true => headers_out,
-                false => Vec::new(),
-            },
+            headers: headers_out,
         })
     }
 

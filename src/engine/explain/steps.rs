@@ -225,6 +225,10 @@ impl Explained<'_> {
         let connection = Connection::of(self.server.ssl());
         let requested = connection.is_some_and(Connection::requested);
         let why = match requested {
+            true if self.probe.certificate.is_some() => {
+                "the client presents none, because keys of this type do not sign in TLS 1.3"
+                    .to_owned()
+            }
             true => "the client presents none".to_owned(),
             false if self.probe.certificate.is_some() => {
                 "the client presents none, because none is requested".to_owned()

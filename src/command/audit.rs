@@ -1,0 +1,155 @@
+//! A line of an audit log: the formats `mtls_audit` and `mtls_audit_ecs` of `mtls-audit.conf`, also
+//! as a log shipper may have nested the fields of the latter.
+
+use serde_json::Value;
+
+/// Longest line that is read, in bytes.
+pub const MAX_LINE: usize = 256 * 1024;
+
+/// Longest value that is read, in bytes.
+const MAX_VALUE: usize = 16 * 1024;
+
+/// What a line says about a request. Values that are empty in the log are `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct AuditEntry {
+    /// SHA-256 of the client's certificate, 64 lower-case hexadecimal digits.
+    pub sha256: Option<String>,
+    /// The server name of the handshake.
+    pub server_name: Option<String>,
+    /// The Host of the request.
+    pub host: Option<String>,
+    /// The route.
+    pub route: Option<String>,
+    /// `$mtls_decision`.
+    pub decision: String,
+    /// `$mtls_consumer`.
+    pub consumer: Option<String>,
+    /// Subject of the certificate, for people.
+    pub subject: Option<String>,
+    /// notAfter of the certificate, as `2027-01-31T08:00:00Z`.
+    pub not_after: Option<String>,
+    /// Address of the client.
+    pub address: Option<String>,
+    /// Time of the request.
+    pub time: Option<String>,
+}
+
+impl AuditEntry {
+    /// Reads a line. `Ok(None)` for a request about which the module did not decide.
+    ///
+    /// # Errors
+    /// Why the line cannot be read.
+    pub fn parse(line: &[u8]) -> Result<Option<AuditEntry>, String> {
+        if line.len() > MAX_LINE {
+            return Err(format!("over {MAX_LINE} bytes"));
+        }
+        // nginx escapes what JSON demands, but passes bytes on that are not UTF-8.
+        let text = String::from_utf8_lossy(line);
+        let value: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+        if !value.is_object() {
+            return Err("not a JSON object".to_owned());
+        }
+        let text = |names: [&str; 2]| {
+            let found = names.iter().find_map(|name| field(&value, name));
+            let text = found.and_then(Value::as_str);
+            text.filter(|text| !text.is_empty() && text.len() <= MAX_VALUE)
+                .map(str::to_owned)
+        };
+        let Some(decision) = text(["mtls.decision", "decision"]) else {
+            return Ok(None);
+        };
+        let sha256 = text(["tls.client.hash.sha256", "fingerprint_sha256"]);
+        let sha256 = match sha256.map(|digest| digest.to_ascii_lowercase()) {
+            Some(digest)
+                if digest.len() != 64 || !digest.bytes().all(|byte| byte.is_ascii_hexdigit()) =>
+            {
+                return Err(
+                    "the SHA-256 of the certificate is not 64 hexadecimal digits".to_owned(),
+                );
+            }
+            digest => digest,
+        };
+        Ok(Some(AuditEntry {
+            sha256,
+            server_name: text(["tls.client.server_name", "server_name"]),
+            host: text(["url.domain", "host"]),
+            route: text(["mtls.route", "route"]),
+            decision,
+            consumer: text(["user.name", "consumer"]),
+            subject: text(["tls.client.subject", "subject_dn"]),
+            not_after: text(["tls.client.not_after", "not_after"]),
+            address: text(["client.address", "remote_addr"]),
+            time: text(["@timestamp", "time"]),
+        }))
+    }
+}
+
+/// A field by its dotted name, be it one key or nested objects.
+fn field<'v>(value: &'v Value, name: &str) -> Option<&'v Value> {
+    if let Some(found) = value.get(name) {
+        return Some(found);
+    }
+    let mut at = value;
+    for part in name.split('.') {
+        at = at.get(part)?;
+    }
+    Some(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parse_reads_both_formats_and_nested_fields() {
+        let sha256 = "ab".repeat(32);
+        let upper = sha256.to_uppercase();
+        let expected = AuditEntry {
+            sha256: Some(sha256.clone()),
+            server_name: Some("a.test".to_owned()),
+            route: Some("r".to_owned()),
+            decision: "pass".to_owned(),
+            ..AuditEntry::default()
+        };
+        for line in [
+            format!(
+                "{{\"fingerprint_sha256\":\"{sha256}\",\"server_name\":\"a.test\",\"route\":\"r\",\
+                 \"decision\":\"pass\",\"consumer\":\"\"}}"
+            ),
+            format!(
+                "{{\"tls.client.hash.sha256\":\"{upper}\",\"tls.client.server_name\":\"a.test\",\
+                 \"mtls.route\":\"r\",\"mtls.decision\":\"pass\"}}"
+            ),
+            format!(
+                "{{\"tls\":{{\"client\":{{\"hash\":{{\"sha256\":\"{sha256}\"}},\"server_name\":\
+                 \"a.test\"}}}},\"mtls\":{{\"route\":\"r\",\"decision\":\"pass\"}}}}"
+            ),
+        ] {
+            assert_eq!(
+                AuditEntry::parse(line.as_bytes()).unwrap(),
+                Some(expected.clone()),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn parse_refuses_what_is_no_entry() {
+        for (line, error) in [
+            (&b"x"[..], "expected value at line 1 column 1"),
+            (b"[]", "not a JSON object"),
+            (
+                b"{\"decision\":\"pass\",\"fingerprint_sha256\":\"../../etc/passwd\"}",
+                "the SHA-256 of the certificate is not 64 hexadecimal digits",
+            ),
+        ] {
+            assert_eq!(AuditEntry::parse(line), Err(error.to_owned()));
+        }
+        assert_eq!(AuditEntry::parse(b"{\"route\":\"\xff\"}"), Ok(None));
+        let long = vec![b' '; MAX_LINE + 1];
+        assert_eq!(
+            AuditEntry::parse(&long),
+            Err("over 262144 bytes".to_owned())
+        );
+    }
+}

@@ -1,0 +1,233 @@
+//! `resty-mtls replay`: which clients of an audit log another policy would refuse, or map to
+//! another consumer.
+
+mod judge;
+mod output;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use super::arguments::{Arguments, Opt};
+use super::audit::{AuditEntry, MAX_LINE};
+use super::output::printable;
+use super::progress::Progress;
+use super::request::{load_engine, now, parse_time, text};
+use super::{Command, Streams, BAD_INPUT, JSON, OK, REFUSED};
+use judge::{Judge, Judgement};
+
+const CERTS: &str = "--certs";
+const TIME: &str = "--time";
+
+/// Most clients, each with its route, names and decision, that are kept.
+const MAX_CLIENTS: usize = 100_000;
+
+/// Most lines that cannot be read which are reported one by one.
+const MAX_REPORTED: usize = 10;
+
+pub(super) const COMMAND: Command = Command {
+    name: "replay",
+    operands: "POLICY LOG",
+    summary: "compare the clients of an audit log with what a policy would decide",
+    help: "\
+Reads an audit log in one of the formats of mtls-audit.conf, - for standard
+input, and decides about each of its clients by POLICY as explain does: who
+would be refused, let in, or mapped to another consumer, and why.
+
+Without its certificate a client is judged only where the log suffices, and
+counted as not judged otherwise; so is one on a route that checks tokens.",
+    options: &[
+        Opt::with_value(
+            CERTS,
+            "DIR",
+            "the certificates of the clients, with their\nintermediates, as SHA256.pem",
+        ),
+        Opt::with_value(
+            TIME,
+            "TIME",
+            "when the requests would be made; by default now",
+        ),
+        JSON,
+    ],
+    statuses: &[
+        (OK, "nobody would be refused or mapped otherwise"),
+        (BAD_INPUT, "the policy or the log cannot be used"),
+        (REFUSED, "somebody would be"),
+    ],
+    run,
+};
+
+/// Requests of the log that are equal for a policy.
+struct Seen {
+    requests: u64,
+    /// Address and time of the last one.
+    address: Option<String>,
+    time: Option<String>,
+}
+
+/// The clients of a log.
+#[derive(Default)]
+struct Log {
+    /// In the order of their first requests.
+    clients: Vec<(AuditEntry, Seen)>,
+    indexes: HashMap<AuditEntry, usize>,
+    requests: u64,
+    /// Requests about which the module did not decide.
+    undecided: u64,
+    /// Lines that cannot be read.
+    unreadable: u64,
+    /// Requests of clients beyond [`MAX_CLIENTS`].
+    left_out: u64,
+}
+
+fn run(arguments: &Arguments, streams: &mut Streams) -> io::Result<u8> {
+    let [policy, log] = arguments.operands.as_slice() else {
+        let count = arguments.operands.len();
+        let message = format!("{count} files, expected a policy and an audit log");
+        return streams.misuse(COMMAND.name, &message);
+    };
+    let time = text(TIME, arguments.value(TIME)).and_then(|time| match time {
+        None => Ok(now()),
+        Some(time) => parse_time(time).map_err(|why| format!("{TIME}: {why}")),
+    });
+    let time = match time {
+        Ok(time) => time,
+        Err(message) => return streams.misuse(COMMAND.name, &message),
+    };
+    let engine = match load_engine(Path::new(policy)) {
+        Ok(engine) => engine,
+        Err(errors) => {
+            for error in errors {
+                writeln!(streams.err, "{error}")?;
+            }
+            return Ok(BAD_INPUT);
+        }
+    };
+    let mut progress = Progress::new(COMMAND.name);
+    let name = match *log == "-" {
+        true => "standard input".into(),
+        false => log.to_string_lossy(),
+    };
+    let read = match *log == "-" {
+        true => {
+            let mut input = BufReader::new(&mut *streams.input);
+            Log::read(&mut input, &name, &mut progress, streams.err)
+        }
+        false => match File::open(log) {
+            Ok(file) => Log::read(&mut BufReader::new(file), &name, &mut progress, streams.err),
+            Err(error) => Err(error),
+        },
+    };
+    let log = match read {
+        Ok(log) => log,
+        Err(error) => {
+            let name = printable(name.as_bytes());
+            writeln!(
+                streams.err,
+                "resty-mtls: replay: {name}: cannot be read: {error}"
+            )?;
+            return Ok(BAD_INPUT);
+        }
+    };
+    let certificates = arguments.value(CERTS).map(PathBuf::from);
+    let judge = Judge::new(&engine, certificates, time);
+    let mut judged = Vec::with_capacity(log.clients.len());
+    for (index, (entry, seen)) in log.clients.iter().enumerate() {
+        judged.push((entry, seen, judge.judge(entry)));
+        progress.report(streams.err, index + 1, log.clients.len(), "clients")?;
+    }
+    match arguments.has(JSON.name) {
+        true => output::write_json(streams.out, &log, &judged)?,
+        false => output::write_text(streams.out, &log, &judged)?,
+    }
+    let is_changed =
+        |judgement: &Judgement| matches!(judgement, Judgement::Refused(_) | Judgement::Mapped(_));
+    Ok(
+        match judged.iter().any(|(.., judgement)| is_changed(judgement)) {
+            true => REFUSED,
+            false => OK,
+        },
+    )
+}
+
+impl Log {
+    fn read(
+        input: &mut dyn BufRead,
+        name: &str,
+        progress: &mut Progress,
+        err: &mut dyn io::Write,
+    ) -> io::Result<Log> {
+        let mut log = Log::default();
+        let mut line = Vec::new();
+        for number in 1usize.. {
+            line.clear();
+            let limit = MAX_LINE as u64 + 1;
+            if Read::take(&mut *input, limit).read_until(b'\n', &mut line)? == 0 {
+                break;
+            }
+            if line.len() > MAX_LINE && !line.ends_with(b"\n") {
+                skip_line(input)?;
+            }
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            log.requests += 1;
+            match AuditEntry::parse(line.trim_ascii()) {
+                Ok(Some(entry)) => log.add(entry),
+                Ok(None) => log.undecided += 1,
+                Err(why) => {
+                    log.unreadable += 1;
+                    if log.unreadable <= MAX_REPORTED as u64 {
+                        let name = printable(name.as_bytes());
+                        let why = printable(why.as_bytes());
+                        writeln!(err, "{name}:{number}: not read: {why}")?;
+                    }
+                }
+            }
+            progress.report_count(err, number, "lines")?;
+        }
+        Ok(log)
+    }
+
+    fn add(&mut self, mut entry: AuditEntry) {
+        let (address, time) = (entry.address.take(), entry.time.take());
+        let known = self.indexes.get(&entry).copied();
+        if let Some((_, seen)) = known.and_then(|index| self.clients.get_mut(index)) {
+            seen.requests += 1;
+            (seen.address, seen.time) = (address, time);
+            return;
+        }
+        if self.clients.len() >= MAX_CLIENTS {
+            self.left_out += 1;
+            return;
+        }
+        self.indexes.insert(entry.clone(), self.clients.len());
+        let seen = Seen {
+            requests: 1,
+            address,
+            time,
+        };
+        self.clients.push((entry, seen));
+    }
+}
+
+/// Skips the rest of a line that is too long.
+fn skip_line(input: &mut dyn BufRead) -> io::Result<()> {
+    loop {
+        let buffer = input.fill_buf()?;
+        if buffer.is_empty() {
+            return Ok(());
+        }
+        match buffer.iter().position(|byte| *byte == b'\n') {
+            Some(end) => {
+                input.consume(end + 1);
+                return Ok(());
+            }
+            None => {
+                let len = buffer.len();
+                input.consume(len);
+            }
+        }
+    }
+}
