@@ -430,11 +430,22 @@ impl Policy {
                 break;
             }
         }
-        // Relative paths need a directory of their own, which files of several directories have not.
-        let directory = sources.first().map(|(_, directory)| directory);
-        let directory =
-            directory.filter(|first| sources.iter().all(|(_, directory)| directory == *first));
-        Policy::read(&documents, directory.map(PathBuf::as_path), files)
+        let directories: Vec<PathBuf> = sources.into_iter().map(|(_, path)| path).collect();
+        let first = directories.first().cloned();
+        let is_one = directories
+            .windows(2)
+            .all(|pair| matches!(pair, [a, b] if a == b));
+        match first.filter(|_| is_one) {
+            Some(directory) => {
+                let paths = document::FilePaths::default();
+                Policy::read(&documents, Some(&directory), &paths, files)
+            }
+            None => {
+                // The paths are already those from the directories of the files.
+                let paths = document::FilePaths::of_several(directories);
+                Policy::read(&documents, Some(FilePath::new("")), &paths, files)
+            }
+        }
     }
 
     /// Reads YAML or JSON text. `label` is the name of the file in diagnostics. Paths in the text
@@ -456,13 +467,15 @@ impl Policy {
         label: &str,
         files: &mut Files,
     ) -> Result<Policy, Vec<Diagnostic>> {
-        Policy::read(&[(text, label.to_owned())], None, files)
+        let paths = document::FilePaths::default();
+        Policy::read(&[(text, label.to_owned())], None, &paths, files)
     }
 
     /// `documents` are the texts of the files, each with its name in diagnostics.
     fn read(
         documents: &[(impl AsRef<[u8]>, String)],
         directory: Option<&FilePath>,
+        paths: &document::FilePaths,
         files: &mut Files,
     ) -> Result<Policy, Vec<Diagnostic>> {
         let label = documents.first().map_or("", |(_, label)| label);
@@ -507,7 +520,7 @@ impl Policy {
             roots.extend(tree::read(text, base, &mut report));
         }
         let policy = (complete && roots.len() == documents.len())
-            .then(|| document::read(&roots, &vault_values, &mut report))
+            .then(|| document::read(&roots, &vault_values, paths, &mut report))
             .and_then(|document| compile::compile(&document, directory, files, &mut report));
         let untrusted_source_warning = report.take_untrusted_source_warning();
         let warnings = report.finish()?;

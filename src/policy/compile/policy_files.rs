@@ -11,9 +11,7 @@ pub(super) fn resolve(directory: Option<&FilePath>, file: &str) -> Result<PathBu
         Some(directory) => Ok(directory.join(file)),
         None if file.is_absolute() => Ok(file.to_owned()),
         None => Err(
-            "a relative path in a policy that is not a file, or of several directories, expected an \
-             absolute path"
-                .to_owned(),
+            "a relative path in a policy that is not a file, expected an absolute path".to_owned(),
         ),
     }
 }

@@ -40,7 +40,13 @@ impl<'t> DocumentReader<'t, '_> {
         let id = self.id(&object, path);
         let mut text = |field| {
             let node = object.get(field)?;
-            Some((self.text(node, &path.field(field))?, node.position))
+            let path = path.field(field);
+            let text = self.text(node, &path)?;
+            let text = match field {
+                "file" | "directory" => self.file_path(text, node.position, &path),
+                _ => text,
+            };
+            Some((text, node.position))
         };
         let digest = text("cert_digest");
         let sources = [

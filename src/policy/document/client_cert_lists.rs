@@ -45,6 +45,7 @@ impl<'t> DocumentReader<'t, '_> {
                     let message = format!("over {MAX_FILES} files");
                     self.report.error(position, &path.item(index), message);
                 }
+                let text = self.file_path(text, position, &path.item(index));
                 files.push((text, position));
             }
         }

@@ -12,6 +12,7 @@ mod client_cert_headers;
 mod client_cert_lists;
 mod consumers;
 mod fields;
+mod file_paths;
 mod header_cert_auth;
 mod header_names;
 mod kong_fields;
@@ -36,6 +37,7 @@ pub(super) use client_cert_headers::ClientCertHeaders;
 pub(super) use client_cert_lists::ClientCertLists;
 pub(super) use consumers::{AclGroup, CaReference, Consumer, Credential};
 pub(super) use fields::uuid;
+pub(super) use file_paths::FilePaths;
 pub(super) use header_cert_auth::HeaderCertAuth;
 pub(super) use header_names::fold_header_name;
 pub(super) use mtls_auth::{ConsumerName, CrlSource, IgnoringPositions, MtlsAuth};
@@ -135,6 +137,7 @@ const FORMAT_VERSIONS: &[&str] = &["1.1", "2.1", "3.0"];
 pub(super) fn read<'t>(
     roots: &'t [Node<'t>],
     vault_values: &'t VaultValues,
+    file_paths: &'t FilePaths,
     report: &mut Report,
 ) -> Document<'t> {
     let mut reader = DocumentReader {
@@ -144,6 +147,8 @@ pub(super) fn read<'t>(
         certificates: Vec::new(),
         certificates_key: None,
         uses_certificates: false,
+        file_paths,
+        present_file: 0,
         format_version: None,
         vaults: Vaults::new(vault_values),
         rule_positions: Default::default(),
@@ -151,7 +156,8 @@ pub(super) fn read<'t>(
     for root in roots {
         reader.declare(root);
     }
-    for root in roots {
+    for (file, root) in roots.iter().enumerate() {
+        reader.present_file = file;
         reader.policy(root);
     }
     reader.warn_about_certificates();
@@ -169,6 +175,9 @@ struct DocumentReader<'t, 'r> {
     certificates_key: Option<Position>,
     /// Whether a plugin refers to an entry of `certificates`.
     uses_certificates: bool,
+    file_paths: &'t FilePaths,
+    /// The number of the file that is read.
+    present_file: usize,
     /// `_format_version`. Defaults depend on it.
     format_version: Option<&'t str>,
     vaults: Vaults<'t>,

@@ -421,6 +421,7 @@ impl<'t> DocumentReader<'t, '_> {
                 self.report.error(node.position, path, message);
                 return None;
             }
+            let text = self.file_path(text, node.position, path);
             return Some(CrlSource::File(text));
         };
         let object = self.object(node, path, &CRL_URL)?;
@@ -510,8 +511,9 @@ impl<'t> DocumentReader<'t, '_> {
         config: &mut MtlsAuth<'t>,
     ) {
         for (text, position, index) in self.texts(object, path, "pinned_certificates") {
+            let path = path.field("pinned_certificates");
+            let text = self.file_path(text, position, &path.item(index));
             if text.is_empty() {
-                let path = path.field("pinned_certificates");
                 let message = "'', expected the path of a file of certificates";
                 self.report.error(position, &path.item(index), message);
             } else {

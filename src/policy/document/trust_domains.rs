@@ -41,7 +41,7 @@ impl<'t> DocumentReader<'t, '_> {
                     .error(node.position, &path, "'', expected the path of a file");
                 return None;
             }
-            Some((text, node.position))
+            Some((self.file_path(text, node.position, &path), node.position))
         });
         let bundle_url = object.get("bundle_url").and_then(|node| {
             let path = path.field("bundle_url");

@@ -127,19 +127,62 @@ fn from_file_list_is_one_policy_of_files_and_directories() {
     assert_eq!(contents[0].0, list);
     let kept = Policy::from_file_with(&list, &mut Files::from_contents(contents));
     assert_eq!(kept.unwrap().digest, policy.digest);
-    // A relative path in files of several directories
-    let with_crl = routes.replace("{}", ", crls: [a.crl]");
-    std::fs::write(two.0.join("routes.yaml"), with_crl).unwrap();
-    let errors = Policy::from_file(&list).err().unwrap();
-    assert_eq!(
-        errors[0].message,
-        "'a.crl': a relative path in a policy that is not a file, or of several directories, \
-         expected an absolute path"
-    );
     let missing = join_list([&*one.0, &*two.0.join("missing.yaml")]);
     let errors = Policy::from_file(&missing).err().unwrap();
     assert_eq!(
         errors[0].message,
         "cannot be read: No such file or directory (os error 2)"
     );
+}
+
+#[test]
+fn from_file_list_takes_paths_relative_to_the_file_in_which_they_are() {
+    let cas = |id: &str| {
+        format!("_format_version: '3.0'\nca_certificates:\n- {{id: {id}, file: ca.pem}}\n")
+    };
+    // Equal plugins with files of the same name
+    let route = |name: &str| {
+        format!(
+            "routes:\n- name: {name}\n  plugins:\n  - name: mtls-auth\n    config: \
+             {{ca_certificates: [{ID_A}], skip_consumer_lookup: true, pinned_certificates: \
+             [pinned.pem]}}\n  - {{name: client-cert-lists, config: {{deny: [a.list]}}}}\n"
+        )
+    };
+    let directory = |name: &str, id: &str, cn: &str, serial: &str| {
+        Directory::new(
+            &format!("relative-{name}"),
+            &[
+                ("policy.yaml", &(cas(id) + &route(name))),
+                ("ca.pem", &ca_pem(cn)),
+                ("pinned.pem", &pem(name, false, -1, 60)),
+                ("a.list", &format!("sha256 {}\n", serial.repeat(32))),
+            ],
+        )
+    };
+    let one = directory("one", ID_A, "CA A", "01");
+    let two = directory("two", ID_B, "CA B", "02");
+    let list = join_list([&*one.0.join("policy.yaml"), &*two.0]);
+    let mut files = Files::keeping_contents();
+    let policy = Policy::from_file_with(&list, &mut files).unwrap();
+    let of = |route: &str| policy.plans[policy.plan(Some(route)).unwrap()].clone();
+    let [one_plan, two_plan] = ["one", "two"].map(of);
+    let digest = |plan: &Plan| *plan.auth.as_ref().unwrap().store.digest();
+    assert_ne!(digest(&one_plan), digest(&two_plan));
+    assert_eq!(policy.lists.len(), 2);
+    assert_eq!(policy.cas.len(), 2);
+    let read = files.take_contents();
+    for directory in [&one, &two] {
+        for name in ["ca.pem", "pinned.pem"] {
+            let path = directory.0.join(name);
+            assert!(read.iter().any(|(read, _)| *read == path), "{path:?}");
+        }
+    }
+    // The error names the file in which the path is.
+    let errors = {
+        std::fs::remove_file(two.0.join("a.list")).unwrap();
+        Policy::from_file(&list).err().unwrap()
+    };
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(errors[0].file.ends_with("policy.yaml"), "{errors:?}");
+    assert!(errors[0].message.contains("a.list"), "{errors:?}");
 }

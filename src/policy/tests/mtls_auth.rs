@@ -169,7 +169,7 @@ fn mtls_auth_bad_values_are_refused() {
         (
             "crls: [crl.pem]",
             "9:12: plugins[0].config.crls[0]: 'crl.pem': a relative path in a policy that is not \
-             a file, or of several directories, expected an absolute path",
+             a file, expected an absolute path",
         ),
         (
             "crls: [/nonexistent/crl.pem]",

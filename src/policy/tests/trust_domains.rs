@@ -124,7 +124,7 @@ fn trust_domains_bad_entries_are_refused() {
             "{name: a, bundle: x/b.json}".to_owned(),
             &[
                 "trust_domains[0].bundle: 'x/b.json': a relative path in a policy that is not a \
-                 file, or of several directories, expected an absolute path",
+                 file, expected an absolute path",
             ],
         ),
     ] {
