@@ -66,7 +66,8 @@ GET /get-revoked/get-only
 --- client eval
 $::Client . <<'_EOC_'
 table unknown undelegated expired wrong-signer another down slow garbage huge error nowhere odd
-fetches
+# Each once: a source that fails is probed every 5 seconds.
+fetches | awk '!seen[$0]++'
 echo
 grep -o '\[mtls\] 401 .*, subject: "[^"]*"' "$ERROR_LOG"
 echo

@@ -1,5 +1,5 @@
 # Aborted requests, reloads, HUP, killed workers and failing responders in random order. The clock is moved in
-# src/engine/revocation/model_tests.rs.
+# src/engine/revocation/model_tests.rs, and in t/revocation/095-clock.t.
 
 use lib 't/lib';
 use TestMtls;
