@@ -238,7 +238,13 @@ impl Engine {
             }
         };
         let Some(identity) = policy.identify(auth, certificate, verdict.cas()) else {
-            return refuse(0, "no consumer");
+            return match auth.spiffe_id(certificate) {
+                Some(id) => refuse(
+                    0,
+                    &format!("no consumer for the SPIFFE ID '{}'", id.as_str()),
+                ),
+                None => refuse(0, "no consumer"),
+            };
         };
         if let Some(digest) = verdict.alternate_sha256() {
             certificate.set_alternate_sha256(digest);

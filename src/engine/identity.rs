@@ -18,9 +18,28 @@ impl Policy {
         let Some(lookup) = &auth.lookup else {
             return Some(Identity::Holder);
         };
-        let found = subject_names(certificate, &lookup.dirname, lookup.upn);
-        let names = &found.names;
-        match self.consumers.find(names, cas, lookup.by, lookup.header) {
+        let names = subject_names(certificate, &lookup.dirname, lookup.upn).names;
+        let consumers = &self.consumers;
+        let untied = |names: &[_]| consumers.find_untied(names, lookup.by, lookup.header);
+        let found = consumers.find_tied(&names, cas, lookup.header);
+        let found = match auth.spiffe_id(certificate) {
+            None => found.or_else(|| untied(&names)),
+            Some(id) => {
+                // The CAs of a trust domain are trusted for its SPIFFE IDs. They may write any other
+                // name into a certificate, also that of a consumer who is no workload of theirs.
+                let id_alone: Vec<_> = names
+                    .iter()
+                    .filter(|name| name.text() == id.as_str())
+                    .cloned()
+                    .collect();
+                let found = found.or_else(|| untied(&id_alone));
+                if found.is_none() && untied(&names).is_some() {
+                    return None;
+                }
+                found
+            }
+        };
+        match found {
             Some(found) => Some(Identity::Consumer(found.consumer, found.credential)),
             None => lookup
                 .default
@@ -233,7 +252,7 @@ impl Policy {
 
 #[cfg(test)]
 mod tests {
-    use openssl::x509::X509;
+    use openssl::x509::{X509NameBuilder, X509};
 
     use super::*;
     use crate::certificate::signed_content;
@@ -303,6 +322,60 @@ mod tests {
         }
         let direct = testing::issue("admin", Some(&root), false, 60, &[]);
         assert_eq!(&*of(&direct.x509, &[&flipped]), "house-admin");
+    }
+
+    #[test]
+    fn identify_maps_svids_by_their_spiffe_id_unless_a_credential_has_the_ca() {
+        let root = testing::issue("Root", None, true, 60, &[]);
+        let rest = |config: &str| {
+            format!(
+                "trust_domains: [{{name: a.example, ca_certificates: [{ROOT}]}}]\n\
+                 plugins: [{{name: mtls-auth, config: {{trust_domains: [a.example]{config}}}}}]\n\
+                 consumers: [{{username: 'spiffe://a.example/by-name'}}, {{username: workload}}, \
+                 {{username: admin}}, {{username: tied}}, {{username: other}}]\n\
+                 mtls_auth_credentials:\n\
+                 - {{subject_name: 'spiffe://a.example/ns/x', consumer: workload}}\n\
+                 - {{subject_name: root.example, consumer: admin}}\n\
+                 - {{subject_name: tied.example, consumer: tied, ca_certificate: {ROOT}}}\n"
+            )
+        };
+        let strict = policy(&[(ROOT, &root.x509)], &rest(""));
+        let with_default = policy(&[(ROOT, &root.x509)], &rest(", default_consumer: other"));
+        let subject = X509NameBuilder::new().unwrap().build();
+        let of = |policy: &Policy, id: &str, dns: &str| {
+            let san = testing::san_extension(&[(0x86, id.as_bytes()), (0x82, dns.as_bytes())]);
+            let leaf = testing::issue_with_subject(&root, &subject, Some(&san));
+            let certificate = Certificate::new(leaf, stack(&[])).unwrap();
+            let auth = policy.plans[0].auth.as_ref().unwrap();
+            let store = auth.store_of(&certificate).unwrap();
+            let verdict = store.verify(certificate.leaf(), certificate.intermediates(), NOW);
+            let identity = policy.identify(auth, &certificate, verdict.unwrap().cas())?;
+            let consumer = policy.consumers.get(identity.consumer().unwrap()).unwrap();
+            consumer.username.clone()
+        };
+        for (id, dns, strictly, by_default) in [
+            ("ns/x", "plain.example", Some("workload"), Some("workload")),
+            ("ns/x", "root.example", Some("workload"), Some("workload")),
+            (
+                "by-name",
+                "admin",
+                Some("spiffe://a.example/by-name"),
+                Some("spiffe://a.example/by-name"),
+            ),
+            ("ns/y", "tied.example", Some("tied"), Some("tied")),
+            // The names of consumers that are not this workload: not those, and not the default.
+            ("ns/y", "root.example", None, None),
+            ("ns/y", "admin", None, None),
+            ("ns/y", "plain.example", None, Some("other")),
+        ] {
+            let id = format!("spiffe://a.example/{id}");
+            assert_eq!(of(&strict, &id, dns).as_deref(), strictly, "{id} {dns}");
+            assert_eq!(
+                of(&with_default, &id, dns).as_deref(),
+                by_default,
+                "{id} {dns}"
+            );
+        }
     }
 
     #[test]

@@ -305,19 +305,35 @@ impl Consumers {
         by: ConsumerBy,
         header: bool,
     ) -> Option<ConsumerMatch> {
-        let with_ca = |name| {
+        self.find_tied(names, chain, header)
+            .or_else(|| self.find_untied(names, by, header))
+    }
+
+    /// The part of [`Consumers::find`] that searches credentials with a CA.
+    pub fn find_tied(
+        &self,
+        names: &[SubjectName],
+        chain: &[[u8; 32]],
+        header: bool,
+    ) -> Option<ConsumerMatch> {
+        names.iter().find_map(|name| {
             chain
                 .iter()
                 .find_map(|ca| self.credential_of(name, Some(ca), header))
-        };
+        })
+    }
+
+    /// The part of [`Consumers::find`] that searches credentials without CA, usernames and
+    /// custom_ids.
+    pub fn find_untied(
+        &self,
+        names: &[SubjectName],
+        by: ConsumerBy,
+        header: bool,
+    ) -> Option<ConsumerMatch> {
         names
             .iter()
-            .find_map(with_ca)
-            .or_else(|| {
-                names
-                    .iter()
-                    .find_map(|name| self.credential_of(name, None, header))
-            })
+            .find_map(|name| self.credential_of(name, None, header))
             .or_else(|| {
                 names.iter().find_map(|name| {
                     let username =

@@ -12,7 +12,7 @@ use crate::certificate::Certificate;
 use crate::connection::Connection;
 use crate::decision::{Identity, Outcome};
 use crate::handshake::CertificateRequest;
-use crate::identity::{subject_names, DecidingRule, RuleSubject};
+use crate::identity::{subject_names, DecidingRule, RuleSubject, SubjectName};
 use crate::policy::{Auth, Plan, PluginOutline, RevocationMode};
 use crate::text::quoted;
 use crate::trust::selector::CertificateSelectors;
@@ -465,9 +465,13 @@ impl Explained<'_> {
         let found = lookup
             .map(|lookup| subject_names(certificate, &lookup.dirname, lookup.upn))
             .unwrap_or_default();
+        // Of an SVID only the SPIFFE ID counts.
+        let id = auth.spiffe_id(certificate).map(|id| id.as_str());
+        let counts = |name: &&SubjectName| id.is_none_or(|id| name.text() == id);
         let names: Vec<_> = found
             .names
             .iter()
+            .filter(counts)
             .map(|name| format!("'{}'", quoted(name.text().as_bytes())))
             .collect();
         let first = names.first().cloned();
