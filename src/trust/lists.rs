@@ -348,7 +348,27 @@ fn parse_line(text: &str, issuers: &mut IssuerCache) -> Result<(Selector, u32), 
                 )
             })?,
     };
-    Ok((Selector::parse_with(selector, issuers)?, until))
+    let selector = Selector::parse_with(selector, issuers)?;
+    if has_comment(text) {
+        // Otherwise the comment would be a part of the issuer's name, and the entry that of no
+        // certificate.
+        return Err(
+            "a comment behind an entry, expected it in a line of its own; a '#' in the name of an \
+             issuer is written '\\#'"
+                .to_owned(),
+        );
+    }
+    Ok((selector, until))
+}
+
+/// Whether there is a `#` behind a blank, outside quotation marks.
+fn has_comment(text: &str) -> bool {
+    let (mut quoted, mut last) = (false, b'\0');
+    text.bytes().any(|byte| {
+        quoted ^= byte == b'"' && last != b'\\';
+        let before = std::mem::replace(&mut last, byte);
+        byte == b'#' && !quoted && matches!(before, b' ' | b'\t')
+    })
 }
 
 #[cfg(test)]
@@ -443,6 +463,34 @@ mod tests {
                 assert_eq!(list.find_selector(&other, 0), None, "{key}");
             }
         }
+    }
+
+    #[test]
+    fn read_refuses_a_comment_behind_an_issuer_whose_name_it_would_change() {
+        let line = |issuer: &str| read(&format!("serial 0a1b {issuer}\n"));
+        for issuer in [
+            "CN=CA,O=Example # lost laptop",
+            "CN=CA #lost",
+            "CN=CA\t# lost",
+            "CN=\"CA\" # lost",
+            "CN=CA until=2096-10-02T07:06:40Z # lost",
+        ] {
+            assert_eq!(
+                line(issuer).unwrap_err().to_string(),
+                "line 1: a comment behind an entry, expected it in a line of its own; a '#' in the \
+                 name of an issuer is written '\\#'",
+                "{issuer}"
+            );
+        }
+        let serial = |issuer: &str| Selector::parse(&format!("serial 0a1b {issuer}")).unwrap();
+        for issuer in ["CN=CA \\#1", "CN=\"CA #1\"", "CN=CA\\ \\#1"] {
+            let list = line(issuer).unwrap();
+            assert!(
+                list.find_selector(&serial("CN=CA #1"), 0).is_some(),
+                "{issuer}"
+            );
+        }
+        assert!(line("CN=CA#1").is_ok());
     }
 
     #[test]
