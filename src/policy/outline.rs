@@ -1,6 +1,7 @@
 //! Where the document has what: its routes with their server names and plugins, and its CA
 //! certificates. Only the command asks for it, see [`super::Files::with_outline`].
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -53,18 +54,39 @@ pub struct RouteOutline {
 #[derive(Clone, Debug, Default)]
 pub struct Outline {
     /// The routes, in order.
-    pub routes: Vec<RouteOutline>,
+    routes: Vec<RouteOutline>,
+    /// Their indexes by name and id.
+    indexes: HashMap<Box<str>, usize>,
     /// The global plugins.
-    pub global: Vec<PluginOutline>,
-    /// Ids and places of the entries of `ca_certificates`.
-    pub cas: Vec<(Box<str>, SourceLine)>,
+    global: Vec<PluginOutline>,
+    /// Places of the entries of `ca_certificates` by id.
+    cas: HashMap<Box<str>, SourceLine>,
 }
 
 impl Outline {
+    /// With these routes, global plugins, and ids of CA certificates.
+    pub(super) fn new(
+        routes: Vec<RouteOutline>,
+        global: Vec<PluginOutline>,
+        cas: impl Iterator<Item = (Box<str>, SourceLine)>,
+    ) -> Outline {
+        let mut indexes = HashMap::new();
+        for (index, route) in routes.iter().enumerate() {
+            for name in &route.names {
+                indexes.insert(name.clone(), index);
+            }
+        }
+        Outline {
+            routes,
+            indexes,
+            global,
+            cas: cas.collect(),
+        }
+    }
+
     /// The route with this name or id.
     pub fn route(&self, name: &str) -> Option<&RouteOutline> {
-        let has_name = |route: &&RouteOutline| route.names.iter().any(|found| **found == *name);
-        self.routes.iter().find(has_name)
+        self.routes.get(*self.indexes.get(name)?)
     }
 
     /// The plugins that apply to a route; without a name, the global ones.
@@ -77,8 +99,7 @@ impl Outline {
 
     /// Where the entry of `ca_certificates` with this id is.
     pub fn ca(&self, id: &str) -> Option<&SourceLine> {
-        let found = self.cas.iter().find(|(found, _)| **found == *id)?;
-        Some(&found.1)
+        self.cas.get(id)
     }
 
     /// The plugins that request a certificate under a server name, each with the route that it
@@ -108,10 +129,9 @@ impl Outline {
                 .iter()
                 .map(move |plugin| (Some(route), plugin))
         });
-        let mut found: Vec<(Option<&RouteOutline>, &PluginOutline)> = Vec::new();
+        let (mut found, mut places) = (Vec::new(), HashSet::new());
         for (route, plugin) in of_routes.chain(global) {
-            let is_new = found.iter().all(|(_, other)| other.at != plugin.at);
-            if plugin.requests_certificate && is_new {
+            if plugin.requests_certificate && places.insert((&plugin.at.file, plugin.at.line)) {
                 found.push((route, plugin));
             }
         }

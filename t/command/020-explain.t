@@ -1,5 +1,5 @@
-# resty-mtls explain: the steps, what would repair the one that refuses, and the place of the rule that decided; and what
-# simulate prints. That the decisions are those of the gateway is checked in 030-simulate.t.
+# resty-mtls explain: the steps, what would repair the one that refuses, and the place of the rule that decided; and
+# what simulate prints. That the decisions are those of the gateway is checked in 030-simulate.t.
 
 use lib 't/lib';
 use TestMtls;
@@ -79,18 +79,22 @@ is($status, 0, "a certificate in a header") or diag($out);
 like($out, qr/^ok    certificate: 'CN=client-int,O=Example' in the header 'X-Client-Cert', which counts from peers\n/m,
      "is read");
 
+my $misuse = "; see resty-mtls explain --help\n";
+my $no_file = "cannot be read: No such file or directory (os error 2)\n";
 for my $case (
-    [["policy.yaml", "--route", "paymens"], 1, "resty-mtls: explain: no route 'paymens' in the policy, did you mean 'payments'?\n"],
-    [["policy.yaml", "--cert", "none.pem"], 1, "resty-mtls: explain: none.pem: cannot be read: No such file or directory (os error 2)\n"],
-    [["policy.yaml", "--cert", "policy.yaml"], 1, "resty-mtls: explain: policy.yaml: '_format_version: \"3.0\"' is neither PEM nor DER, expected '-----BEGIN CERTIFICATE-----'\n"],
-    [["none.yaml"], 1, "none.yaml: cannot be read: No such file or directory (os error 2)\n"],
-    [[], 2, "resty-mtls: explain: 0 files, expected one policy; see resty-mtls explain --help\n"],
-    [["policy.yaml", "--header", "X"], 2, "resty-mtls: explain: --header: expected 'Name: value'; see resty-mtls explain --help\n"],
-    [["policy.yaml", "--time", "tomorrow"], 2, "resty-mtls: explain: --time: expected a time such as 2027-01-31T08:00:00Z, 2027-01-31, or seconds since 1970; see resty-mtls explain --help\n"],
+    [["policy.yaml", "--route", "paymens"], 1, "no route 'paymens' in the policy, did you mean 'payments'?\n"],
+    [["policy.yaml", "--cert", "none.pem"], 1, "none.pem: $no_file"],
+    [["policy.yaml", "--cert", "policy.yaml"], 1,
+     "policy.yaml: '_format_version: \"3.0\"' is neither PEM nor DER, expected '-----BEGIN CERTIFICATE-----'\n"],
+    [[], 2, "0 files, expected one policy$misuse"],
+    [["policy.yaml", "--header", "X"], 2, "--header: expected 'Name: value'$misuse"],
+    [["policy.yaml", "--time", "tomorrow"], 2,
+     "--time: expected a time such as 2027-01-31T08:00:00Z, 2027-01-31, or seconds since 1970$misuse"],
 ) {
     my ($args, $expected, $message) = @$case;
-    is_deeply([run_explain(@$args)], [$expected, "", $message], "explain @$args");
+    is_deeply([run_explain(@$args)], [$expected, "", "resty-mtls: explain: $message"], "explain @$args");
 }
+is_deeply([run_explain("none.yaml")], [1, "", "none.yaml: $no_file"], "explain without a policy");
 
 
 # simulate: the example beside the policy, and what it prints for a case that is not as expected

@@ -8,24 +8,27 @@ make_crl("simulate", "ca-a", "client-carol");
 
 our $Crl = ">>> ca.crl\n" . TestMtls::pki_file("simulate.crl");
 
+my $details = plugin("tls-metadata-headers", "inject_client_cert_details: true");
 my $nginx = plugin("client-cert-headers", "dialects: [{name: nginx, when: presented}, {name: xfcc}]");
 
 our $Policy = policy("ca-a ca-b ca-a-int",
     route("open", "open.test"),
-    route("plain", 'a.test "*.wild.test"', mtls_auth("ca-a"), plugin("tls-metadata-headers", "inject_client_cert_details: true")),
+    route("plain", 'a.test "*.wild.test"', mtls_auth("ca-a"), $details),
     route("other", "b.test", mtls_auth("ca-b", "skip_consumer_lookup: true, send_ca_dn: true"), $nginx),
     route("nosni", '""', mtls_auth("ca-a")),
     route("consumers", "c.test", mtls_auth("ca-a", "consumer_by: [username, custom_id]"), plugin("acl", "allow: [staff]")),
     route("anonymous", "d.test", mtls_auth("ca-a", "anonymous: nobody"), $nginx),
     route("default", "e.test", mtls_auth("ca-a ca-b", "default_consumer: nobody")),
-    route("rules", "f.test", mtls_auth("ca-a ca-b"), plugin("client-cert-acl",
-          "allow: [{name: ours, subject.O: Example}], deny: [{name: int, subject.CN: client-int}, {name: ca, ca: \@ca-b}]")),
-    route("revoked", "g.test", plugin("mtls-auth", "ca_certificates: [\@ca-a], skip_consumer_lookup: true, crls: [ca.crl]")),
-    route("strict", "h.test", mtls_auth("ca-a", "skip_consumer_lookup: true, revocation_check_mode: STRICT, crls: [ca.crl]")),
+    route("rules", "f.test", mtls_auth("ca-a ca-b"),
+          plugin("client-cert-acl", "allow: [{name: ours, subject.O: Example}], "
+                                    . "deny: [{name: int, subject.CN: client-int}, {name: ca, ca: \@ca-b}]")),
+    route("revoked", "g.test", mtls_auth("ca-a", "skip_consumer_lookup: true, crls: [ca.crl]")),
+    route("strict", "h.test",
+          mtls_auth("ca-a", "skip_consumer_lookup: true, revocation_check_mode: STRICT, crls: [ca.crl]")),
     route("partial", "i.test", mtls_auth("ca-a-int", "skip_consumer_lookup: true, allow_partial_chain: true")),
     route("eku", "j.test", mtls_auth("ca-a", "client_auth_eku: allow_server_auth")),
     route("fresh", "k.test", mtls_auth("ca-a", "skip_consumer_lookup: true, resumption: false")),
-    route("handshake", "l.test", plugin("tls-handshake-modifier"), plugin("tls-metadata-headers", "inject_client_cert_details: true")),
+    route("handshake", "l.test", plugin("tls-handshake-modifier"), $details),
     route("waf", "w.test", header_cert_auth(), $nginx),
     "consumers:\n- {username: client-a, acls: [{group: staff}, {group: all}]}\n- {username: nobody}\n"
     . "- {username: ann, custom_id: client-two}\n- {username: carol}\n- {username: client-server-eku}\n"
@@ -39,9 +42,10 @@ our $Cases = join "", map { "$_\n" } (
            "handshake l.test" }
         qw( - client-a client-b client-int client-carol client-expired client-server-eku client-self client-multi )),
     "plain x.wild.test - client-a", "plain x.y.wild.test - client-a", "plain A.Test. a.test client-a",
-    "plain b.test a.test client-a", "plain a.test b.test client-a", "plain - a.test client-a", "nosni - a.test client-a",
-    "nosni - 127.0.0.1 client-a", "partial i.test - client-int", "partial i.test - client-a", "plain unknown.test - client-a",
-    "plain a.test - client-no-eku", "plain a.test - client-future", "plain a.test - client-deep", "plain a.test - client-san",
+    "plain b.test a.test client-a", "plain a.test b.test client-a", "plain - a.test client-a",
+    "nosni - a.test client-a", "nosni - 127.0.0.1 client-a", "partial i.test - client-int",
+    "partial i.test - client-a", "plain unknown.test - client-a", "plain a.test - client-no-eku",
+    "plain a.test - client-future", "plain a.test - client-deep", "plain a.test - client-san",
     "plain a.test - client-comma", "other b.test - client-strings", "other b.test - client-sales-b",
     "waf w.test - client-a", "waf w.test - client-b", "waf w.test - -", "waf w.test - client-int", "waf w.test - junk",
 );
@@ -65,12 +69,14 @@ while (<STDIN>) {
     my %case = (
         name => "$route under $sni for $host by $client", route => $route, host => $host, sni => $sni eq "-" ? "" : $sni,
         expect => {
-            status => 0 + $status, verdict => $of{Verify}, consumer => $of{Consumer} eq "" ? undef : $of{Consumer},
+            status => 0 + $status, verdict => $of{Verify},
+            consumer => $of{Consumer} eq "" ? undef : $of{Consumer},
             groups => [split /, /, $of{Groups}], headers => { map { $_ => $upstream{lc $_} } @names },
         },
     );
     if ($route eq "waf") {
-        $case{header} = { "X-Client-Cert" => do { open my $in, '<', "header.$number"; <$in> =~ s{^\S+ ?}{}r =~ s{\s+\z}{}r } }
+        open my $header, '<', "header.$number";
+        $case{header} = { "X-Client-Cert" => <$header> =~ s{^\S+ ?}{}r =~ s{\s+\z}{}r }
             if $client ne "-";
     } elsif ($client ne "-") {
         $case{cert} = -e "$ENV{PKI}/$client.chain" ? "$ENV{PKI}/$client.chain" : "$ENV{PKI}/$client.crt";
@@ -87,7 +93,7 @@ use JSON::PP;
 sub json { local (@ARGV, $/) = shift; decode_json(scalar <>) }
 my %known = map { lc $_ => 1 } map { keys %{ $_->{expect}{headers} } } @{ json("cases.json")->{cases} };
 my %found = map { $_->[0] => 1 } map { @{ $_->{result}{headers} } } @{ json("result.json")->{cases} };
-print join(" ", "headers:", sort keys %found), "\n";
+print scalar(keys %found), " headers\n";
 print "not compared: $_\n" for grep { !$known{lc $_} } sort keys %found;
 _EOC_
 
@@ -160,7 +166,7 @@ exit 0
 2 421
 125 cases
 <testsuite name="resty-mtls simulate" tests="125" failures="0" errors="0">
-headers: X-Anonymous-Consumer X-Client-Cert X-Client-Cert-Chain X-Client-Cert-Dn X-Client-Cert-Fingerprint X-Client-Cert-Issuer-DN X-Client-Cert-San X-Client-Cert-Serial X-Client-Cert-Subject-DN X-Consumer-Groups X-Consumer-ID X-Consumer-Username ssl-client-cert ssl-client-issuer-dn ssl-client-subject-dn ssl-client-verify x-forwarded-client-cert
+17 headers
 not ok 1
 # status: expected 401, found 200
 --- no_error_log

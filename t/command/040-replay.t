@@ -1,4 +1,5 @@
-# resty-mtls replay: whom of the clients of an audit log, which nginx wrote, another policy would refuse or map otherwise.
+# resty-mtls replay: whom of the clients of an audit log, which nginx wrote, another policy would refuse or map
+# otherwise.
 
 use lib 't/lib';
 use TestMtls;
@@ -66,7 +67,8 @@ done
 for _ in 1 2 3 4 5; do [ "$(wc -l <ecs.log)" -ge 11 ] && break; sleep 0.1; done
 
 replay new.yaml ecs.log --certs certs
-replay new.yaml audit.log --certs certs >other; replay new.yaml ecs.log --certs certs | diff - other && echo "both formats alike"
+replay new.yaml audit.log --certs certs >other
+replay new.yaml ecs.log --certs certs | diff - other && echo "both formats alike"
 replay policy.yaml ecs.log --certs certs | sed -n '1,4p;$p'
 echo "without certificates:"
 (cat audit.log; echo '{"decision":'; echo '[]') | replay new.yaml - 2>&1 | grep -v '^    '

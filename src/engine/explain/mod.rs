@@ -5,6 +5,7 @@
 //! Nothing is fetched. Where the decision depends on a status or a document that the gateway would
 //! fetch, it is decided as if no source answered, and the step says so.
 
+mod authorization;
 mod chain;
 mod connection;
 mod steps;
@@ -12,6 +13,7 @@ mod steps;
 mod tests;
 
 use std::rc::Rc;
+use std::sync::LazyLock;
 
 use openssl::pkey::Id;
 
@@ -131,12 +133,13 @@ pub struct Explanation {
     pub headers: Vec<(Box<str>, String)>,
 }
 
+static NO_OUTLINE: LazyLock<Outline> = LazyLock::new(Outline::default);
+
 /// What the steps are read from.
 struct Explained<'e> {
     engine: &'e Engine,
     probe: &'e Probe<'e>,
     policy: Rc<Policy>,
-    outline: Outline,
     plan_id: usize,
     server: ServerSide,
     /// The certificate that the decision is about.
@@ -209,7 +212,6 @@ impl Engine {
         let explained = Explained {
             engine: self,
             probe,
-            outline: policy.outline.clone().unwrap_or_default(),
             policy: policy.clone(),
             plan_id,
             server,
@@ -257,6 +259,11 @@ impl Engine {
 }
 
 impl Explained<'_> {
+    /// What is where in the document; nothing if the policy was read without its outline.
+    fn outline(&self) -> &Outline {
+        self.policy.outline.as_ref().unwrap_or(&NO_OUTLINE)
+    }
+
     fn explain(mut self, headers: &RequestHeaders<'_>) -> Result<Explanation, Error> {
         let policy = self.policy.clone();
         let plan = policy.plans.get(self.plan_id).ok_or(Error::NotFound)?;

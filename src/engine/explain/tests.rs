@@ -237,7 +237,8 @@ fn explain_what_would_repair_a_chain() {
              has serverAuth and no clientAuth"
                 .to_owned(),
             format!(
-                "issue the certificate anew with the extendedKeyUsage clientAuth, or, with consumers or rules that limit its clients, set \
+                "issue the certificate anew with the extendedKeyUsage clientAuth, or, with consumers \
+                 or rules that limit its clients, set \
                  'client_auth_eku: allow_server_auth' in the {plugin}"
             ),
         ),

@@ -44,9 +44,5 @@ pub(super) fn outline(
         let id = uuid_text(&ca.id?).into();
         Some((id, report.source_line(ca.location.position)))
     });
-    Outline {
-        routes: routes.collect(),
-        global: of_slots(&scopes.global),
-        cas: cas.collect(),
-    }
+    Outline::new(routes.collect(), of_slots(&scopes.global), cas)
 }
