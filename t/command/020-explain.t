@@ -7,6 +7,7 @@ use Cwd qw( getcwd );
 use File::Copy qw( copy );
 use File::Temp qw( tempdir );
 use JSON::PP;
+use MIME::Base64 qw( encode_base64url );
 use Test::More;
 
 my $dir = tempdir(CLEANUP => 1);
@@ -173,6 +174,56 @@ at wrong.yaml:2
 $json = decode_json($out);
 is($json->{cases}[0]{result}{decision}, "forbidden", "as JSON");
 is_deeply([@$json{qw( ok )}, $json->{cases}[0]{line}], [JSON::PP::false, 2], "with its line");
+
+
+# Tokens that are bound to the certificate, with the keys of their issuer in a file
+
+sub base64url { MIME::Base64::encode_base64url(shift) }
+
+sub token {
+    my ($claims) = @_;
+
+    my $signed = join ".", map { base64url(JSON::PP->new->canonical->encode($_)) } { alg => "RS256", kid => "k" }, $claims;
+    write_file("signed", $signed);
+    my $signature = `cd '$dir' && openssl dgst -sha256 -sign issuer.key signed`;
+
+    return "$signed." . base64url($signature);
+}
+
+
+system("openssl genrsa -out '$dir/issuer.key' 2048 2>/dev/null") == 0 or die;
+my ($modulus) = `openssl rsa -in '$dir/issuer.key' -noout -modulus` =~ /=(\w+)/;
+write_file("keys.json", encode_json({ keys => [{ kty => "RSA", kid => "k", e => "AQAB", n => base64url(pack "H*", $modulus) }] }));
+write_file("token-policy.yaml", <<'_EOC_');
+_format_version: "3.0"
+routes:
+- name: tokens
+  snis: [tokens.example.com]
+  plugins:
+  - name: tls-handshake-modifier
+  - name: openid-connect
+    config:
+      issuer: https://idp.example.com
+      jwks_endpoint: https://idp.example.com/keys
+      auth_methods: [bearer]
+      audience_required: [api]
+      proof_of_possession_mtls: strict
+_EOC_
+my $digest = base64url(pack "H*", (`openssl x509 -in '$dir/ann.pem' -noout -fingerprint -sha256` =~ /=(\S+)/)[0] =~ s/://gr);
+my %claims = (iss => "https://idp.example.com", aud => "api", exp => 1_800_000_100, cnf => { "x5t#S256" => $digest });
+my @cases = map { { route => "tokens", time => "1800000000", jwks => "keys.json", cert => "ann.pem", %$_ } } (
+    { name => "bound", token => token(\%claims), expect => { status => 200 } },
+    { name => "another certificate", token => token(\%claims), cert => "carol.pem", expect => { status => 401 } },
+    { name => "no certificate", token => token(\%claims), cert => undef, expect => { status => 401 } },
+    { name => "expired", token => token(\%claims), time => "1800000200", expect => { status => 401 } },
+    { name => "not bound", token => token({ %claims, cnf => {} }), expect => { status => 401 } },
+    { name => "no token", expect => { status => 401 } },
+    { name => "without keys", token => token(\%claims), jwks => undef, expect => { status => 503 } },
+);
+# What a case gives does not count for the next.
+write_file("tokens.json", encode_json({ cases => \@cases }));
+is_deeply([(run_simulate("token-policy.yaml", "tokens.json"))[0, 1]], [0, "TAP version 13\n1..7\n"
+          . join "", map { "ok $_ - $cases[$_ - 1]{name}\n" } 1 .. 7], "tokens");
 
 write_file("bad.yaml", "cases:\n- {rout: payments, expect: {status: 200}}\n- {cert: none.pem, expect: {status: 200}}\n");
 is_deeply([run_simulate("policy.yaml", "bad.yaml")],

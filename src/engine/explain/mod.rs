@@ -198,6 +198,8 @@ impl Engine {
             Some(certificate) if can_sign(certificate)? => Some(certificate),
             _ => None,
         };
+        // What was given for another request does not count for this one.
+        self.forget_tokens();
         let server = connection::connect(self, probe.server_name, presented)?;
         let headers = RequestHeaders {
             headers: probe.headers,
