@@ -165,6 +165,9 @@
 // Verdict on a valid chain for which the route finds no consumer.
 #define RMTLS_VERDICT_NO_CONSUMER -2
 
+// Most entries that `rmtls_engine_list_routes` and `rmtls_engine_list_server_names` list.
+#define RMTLS_MAX_LISTED 1000
+
 // A list was replaced by the content of its file.
 #define RMTLS_LIST_IN_FORCE 0
 
@@ -1311,6 +1314,32 @@ int32_t rmtls_engine_xfcc(const struct rmtls_engine *engine,
                           int32_t *kind,
                           struct rmtls_buf *name,
                           struct rmtls_buf *value);
+
+// Writes routes of the policy in force, with their plugins, as a JSON object: `total`, `matching`,
+// `from`, `items` (`name`, or the id; `plugins`) and `without_route`. `from` of those whose names
+// contain the text `filter` are left out, and at most `limit` are listed.
+//
+// # Safety
+// `engine` is NULL or live; `filter` is readable for `filter_len` bytes; `out` is NULL or valid,
+// with its data.
+int32_t rmtls_engine_list_routes(const struct rmtls_engine *engine,
+                                 size_t from,
+                                 size_t limit,
+                                 const uint8_t *filter,
+                                 size_t filter_len,
+                                 struct rmtls_buf *out);
+
+// As `rmtls_engine_list_routes`, with the server names under which a client certificate is
+// requested. `items` have `name`, `ca_names`, `ca_names_bytes`, `ca_names_sent` and `resumption`.
+//
+// # Safety
+// As `rmtls_engine_list_routes`.
+int32_t rmtls_engine_list_server_names(const struct rmtls_engine *engine,
+                                       size_t from,
+                                       size_t limit,
+                                       const uint8_t *filter,
+                                       size_t filter_len,
+                                       struct rmtls_buf *out);
 
 // Starts to read the lists whose files have changed, on a thread beside the worker. Call it from
 // time to time, and `rmtls_engine_list_event` afterwards.

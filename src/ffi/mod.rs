@@ -18,6 +18,7 @@ pub mod gzip;
 pub mod handshake;
 pub mod header_certificate;
 pub mod header_lines;
+pub mod listing;
 pub mod lists;
 pub mod metrics;
 pub mod node;

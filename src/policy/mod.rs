@@ -8,6 +8,7 @@ mod document;
 mod env;
 mod files;
 mod list_files;
+mod listing;
 mod memory_limit;
 mod outline;
 mod pem_text;
@@ -37,8 +38,10 @@ use crate::trust::crl::{CrlSet, UrlCrl};
 use crate::trust::{CaCertificate, TrustStore};
 
 pub use self::certificate_header::CertificateHeader;
+pub use self::document::PluginKinds;
 pub use self::files::{bundle_file, join_list, split_list, Account, FileChange, FileWatch, Files};
 pub use self::list_files::{generation as lists_generation, ListEvent, ListFile, Lists};
+pub use self::listing::{Page, MAX_LISTED};
 pub use self::outline::{Outline, PluginOutline, RouteOutline, SourceLine};
 pub use self::protection::{
     has_end_marker, is_file_truncation, is_truncation, DisabledPlugins, Protection,
@@ -156,6 +159,8 @@ pub struct Plan {
     pub upstream_headers: Arc<UpstreamHeaders>,
     /// Whether any plugin applies.
     pub has_plugins: bool,
+    /// Which plugins apply, for the operator. Nothing is decided by it.
+    pub plugins: PluginKinds,
     /// Whether CORS preflights are not authenticated (`run_on_preflight: false`).
     pub passes_preflight: bool,
     /// Whether `tls-handshake-modifier` applies.

@@ -34,6 +34,7 @@ fn update_plan(digest: &mut Sha256, plan: &Plan, consumers: &ConsumerIndex<'_>) 
         lists,
         upstream_headers,
         has_plugins,
+        plugins,
         modifies_handshake,
         passes_preflight,
     } = plan;
@@ -43,6 +44,7 @@ fn update_plan(digest: &mut Sha256, plan: &Plan, consumers: &ConsumerIndex<'_>) 
         (*passes_preflight).into(),
         auth.is_some().into(),
     ]);
+    digest.update(&plugins.bits().to_be_bytes());
     if let Some(auth) = auth {
         update_auth(digest, auth, consumers);
     }

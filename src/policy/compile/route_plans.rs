@@ -9,7 +9,7 @@ use super::plan_digest::plan_digest;
 use super::plugins::CompiledPlugin;
 use super::scopes::{Scopes, Slots};
 use super::upstream_headers::UpstreamHeadersBuilder;
-use crate::policy::document::{Document, PluginConfig, PluginKind, Route};
+use crate::policy::document::{Document, PluginConfig, PluginKind, PluginKinds, Route};
 use crate::policy::report::{Path, Report};
 use crate::policy::{Map, Plan, RouteNames};
 
@@ -56,6 +56,7 @@ impl PlanBuilder<'_, '_> {
                 lists: None,
                 upstream_headers: Arc::default(),
                 has_plugins: true,
+                plugins: PluginKinds::default(),
                 modifies_handshake: false,
                 passes_preflight: false,
             }),
@@ -80,6 +81,7 @@ impl PlanBuilder<'_, '_> {
             lists: plugins.lists(&slots).cloned(),
             upstream_headers: self.headers.get(&slots, report),
             has_plugins: slots.iter().any(Option::is_some),
+            plugins: PluginKinds::of(|kind| slots[kind as usize].is_some()),
             modifies_handshake: slots[PluginKind::TlsHandshakeModifier as usize].is_some(),
             passes_preflight: self.passes_preflight(&slots),
         };

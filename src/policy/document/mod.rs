@@ -42,6 +42,7 @@ pub(super) use header_cert_auth::HeaderCertAuth;
 pub(super) use header_names::fold_header_name;
 pub(super) use mtls_auth::{ConsumerName, CrlSource, IgnoringPositions, MtlsAuth};
 pub(super) use openid_connect::OpenidConnect;
+pub use plugins::PluginKinds;
 pub(super) use plugins::{Plugin, PluginConfig, PluginKind};
 pub(super) use routes::Route;
 pub(super) use services::Service;

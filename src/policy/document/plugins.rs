@@ -74,6 +74,33 @@ impl PluginKind {
     }
 }
 
+/// A set of plugins, as [`PluginKind::ALL`] numbers them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PluginKinds(u16);
+
+const _: () = assert!(PluginKind::ALL.len() <= u16::BITS as usize);
+
+impl PluginKinds {
+    /// The set of those for which `applies` is true.
+    pub(in crate::policy) fn of(applies: impl Fn(PluginKind) -> bool) -> PluginKinds {
+        let kinds = PluginKind::ALL.into_iter().filter(|kind| applies(*kind));
+        PluginKinds(kinds.fold(0, |set, kind| set | 1 << kind as u16))
+    }
+
+    /// The names of the plugins.
+    pub(in crate::policy) fn names(self) -> impl Iterator<Item = &'static str> {
+        let kinds = PluginKind::ALL.into_iter();
+        kinds
+            .filter(move |kind| self.0 & 1 << *kind as u16 != 0)
+            .map(PluginKind::name)
+    }
+
+    /// The set as a number.
+    pub(in crate::policy) fn bits(self) -> u16 {
+        self.0
+    }
+}
+
 impl PluginConfig<'_> {
     pub fn kind(&self) -> PluginKind {
         match self {

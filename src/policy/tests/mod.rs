@@ -23,6 +23,7 @@ mod header_cert_auth;
 mod headers;
 mod ineffective_settings;
 mod kong_documents;
+mod listing;
 mod mtls_auth;
 mod openid_connect;
 mod plugin_names;

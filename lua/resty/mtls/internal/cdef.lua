@@ -449,6 +449,20 @@ int32_t rmtls_engine_xfcc(const struct rmtls_engine *engine,
                           struct rmtls_buf *name,
                           struct rmtls_buf *value);
 
+int32_t rmtls_engine_list_routes(const struct rmtls_engine *engine,
+                                 size_t from,
+                                 size_t limit,
+                                 const uint8_t *filter,
+                                 size_t filter_len,
+                                 struct rmtls_buf *out);
+
+int32_t rmtls_engine_list_server_names(const struct rmtls_engine *engine,
+                                       size_t from,
+                                       size_t limit,
+                                       const uint8_t *filter,
+                                       size_t filter_len,
+                                       struct rmtls_buf *out);
+
 int32_t rmtls_engine_watch_lists(const struct rmtls_engine *engine, struct rmtls_buf *err);
 
 int32_t rmtls_engine_is_awaiting_lists(const struct rmtls_engine *engine);
@@ -881,6 +895,7 @@ return {
     HEADER_LINE_FLAG = 7,
     VERDICT_NOT_VERIFIED = -1,
     VERDICT_NO_CONSUMER = -2,
+    MAX_LISTED = 1000,
     LIST_IN_FORCE = 0,
     LIST_FAILED = 1,
     EVENT_CLIENT_HELLO = 0,
