@@ -61,9 +61,9 @@ PLATFORMS ?= 12 13 sid noble
 test-platforms: test-deps build ## Run all tests in Debian 12, 13, sid and Ubuntu 24.04 (PLATFORMS="12 13", T="t/c-abi/010-library.t" choose)
 	t/platforms "$(TEST_PACKAGES)" $(PLATFORMS)
 
-test-browser: test-deps build ## Install Chromium and Firefox and show that they return on a new connection after a 421
+test-browser: test-deps build ## Install Chromium and Firefox, try their connections after a 421, and the page of mtls-status.conf
 	@t/install-deps.sh --for "try browsers" chromium firefox-esr
-	TEST_BROWSER=1 prove -v t/handshake/090-browser.t
+	TEST_BROWSER=1 prove -v t/handshake/090-browser.t t/nginx-conf/090-page-browser.t
 
 test-asan: test-deps ## Run t/*/*.t with the library and nginx under AddressSanitizer (T="t/c-abi/010-library.t" chooses)
 	cargo fetch --locked

@@ -480,6 +480,18 @@ function _M.serve_flush()
 end
 
 
+-- content_by_lua*: a page for the operator in HTML, for this machine only.
+function _M.serve_page()
+    return operator_api.page()
+end
+
+
+-- content_by_lua*: routes and server names of the policy as JSON, for this machine only.
+function _M.serve_policy()
+    return operator_api.policy()
+end
+
+
 -- log_by_lua*: counts the responses to requests that access() decided about.
 function _M.log()
     local route = client.route()
@@ -499,7 +511,8 @@ end
 
 -- { version, worker, epoch, since, digest, counts = { routes, server_names, certificate_requests, warnings }, warnings,
 -- start_warnings, last_error, node = { epoch, since, workers = { { worker, pid, epoch, since, failed }, ... } },
--- fleet = { connected, last_sync, error, blocks }, metrics, crls, revocation_sources }
+-- fleet = { connected, last_sync, error, blocks }, metrics, certificates = { { consumer, not_after }, ... }, crls,
+-- revocation_sources }
 function _M.status()
     local current = engine.current()
     reload.ensure_watched(current)
@@ -514,6 +527,7 @@ function _M.status()
     status.node = current:node()
     status.fleet = fleet.status()
     status.metrics = metrics.table()
+    status.certificates = metrics.ends()
     local crls = current:crls(MAX_CRLS)
     status.crls = crls[1] and crls
     status.revocation_sources = revocation_sources.list(crl_updates.urls())

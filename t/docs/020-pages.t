@@ -154,7 +154,7 @@ is(join(", ", grep { !$run{$_} } sort keys %Tests), "", "every example that a te
 # Commands: make has the targets, resty-mtls the subcommands, and the other programs are known.
 sub check_shell {
     my ($where, $content) = @_;
-    my %known = map { $_ => 1 } qw( apt cargo cd curl git kill luarocks nginx prove systemctl );
+    my %known = map { $_ => 1 } qw( apt cargo cd curl git kill luarocks nginx prove ssh systemctl );
     my $makefile = slurp("$root/Makefile");
 
     for my $line (map { s/ +#.*//r } grep { !/^#/ } split /\n/, $content =~ s/\\\n//gr) {

@@ -79,8 +79,8 @@ is(join(" ", grep { !m{^/opt/(lua|mtls)/} } keys %$mode), "", "nothing outside P
 is(`'$Dest/opt/mtls/bin/resty-mtls' --version`, "resty-mtls $Version\n", "the command runs");
 
 my @sources;
-find({ no_chdir => 1, wanted => sub { push @sources, s{^\Q$TestMtls::Root\E/lua/}{}r if /\.lua\z/ } }, "$TestMtls::Root/lua");
-is(join(" ", sort map { m{^/opt/lua/(.*)} } keys %$mode), join(" ", sort @sources), "every Lua module, and nothing else with them");
+find({ no_chdir => 1, wanted => sub { push @sources, s{^\Q$TestMtls::Root\E/lua/}{}r if m{\.lua\z|/mtls/page/.} } }, "$TestMtls::Root/lua");
+is(join(" ", sort map { m{^/opt/lua/(.*)} } keys %$mode), join(" ", sort @sources), "every Lua module, the page, and nothing else with them");
 
 # The list of installed files is exact.
 my $list = "/opt/mtls/share/resty-mtls/installed";

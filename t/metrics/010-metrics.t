@@ -388,6 +388,7 @@ print(*(re.sub("^.*/html/", "", warning) for warning in status.pop("warnings")))
 node = status.pop("node")
 worker = node["workers"][0]
 print(sorted(node), sorted(worker), abs(worker["since"] - status.pop("since")) < 60, worker["epoch"], worker["failed"])
+print([(row["consumer"], row["not_after"] > node["since"]) for row in status.pop("certificates")])
 status["digest"] = re.fullmatch("[0-9a-f]{64}", status["digest"]) and "digest"
 print(json.dumps(status, sort_keys=True))
 print(sorted(metrics))
@@ -401,6 +402,7 @@ _EOC_
 Content-Type: application/json
 policy.yaml:35:3: warning: routes[3]: has tls-metadata-headers but neither mtls-auth nor tls-handshake-modifier, so the certificate that it forwards is not requested
 ['epoch', 'since', 'workers'] ['epoch', 'failed', 'pid', 'since', 'worker'] True 1 False
+[('client-a', True)]
 {"counts": {"certificate_requests": 1, "routes": 4, "server_names": 1, "warnings": 1}, "digest": "digest", "epoch": 1, "version": "0.1.0", "worker": 0}
 ['blocks', 'ca_time_to_expiry_seconds', 'cache_lookups_total', 'certificate_requests_total', 'certificate_time_to_expiry_seconds', 'certificates_presented_total', 'client_hellos_total', 'connections_total', 'crl_updates_total', 'denied_certificates_total', 'handshake_errors_total', 'lease_takeovers_total', 'metrics_shared', 'policy_epoch', 'policy_in_force_epoch', 'policy_in_force_since_seconds', 'policy_info', 'policy_reload_failing', 'policy_reloads_total', 'requests_total', 'responses_total', 'revocation_sources_down', 'shortages_total', 'trusted_certificates_total', 'verdicts_total']
 ['count', 'sum'] 1

@@ -108,7 +108,7 @@ json -X DELETE -d '{"sha256": "xy", "seconds": 1}'
 blocks -d '{"serial": "01", "issuer_dn": "CN=a"}'
 blocks -H 'Content-Type: text/plain' -d '{"serial": "01", "issuer_dn": "CN=a"}'
 json -d '{"serial": "01", "issuer_dn": "CN=a"}' -H 'Origin: http://127.0.0.1'
-blocks -H 'Sec-Fetch-Site: same-origin'
+blocks -H 'Sec-Fetch-Site: same-site'
 # A name that somebody lets resolve to this machine
 for host in rebind.example:$STATUS_PORT 127.0.0.1.example localhost.example 127.0.0.1:x '[::1].example' \
     127.0.0.1 '[::1]:8080' LocalHost:8080; do
@@ -166,9 +166,9 @@ _EOC_
 400
 {"message":"Content-Type: expected application\/json"}
 403
-{"message":"a request of a browser"}
+{"message":"a request of another site"}
 403
-{"message":"a request of a browser"}
+{"message":"a request of another site"}
 403
 {"message":"Host: expected an IP address or localhost"}
 403
@@ -234,9 +234,9 @@ curl -s "http://127.0.0.1:$STATUS_PORT/mtls/flush" -D - -o /dev/null | tr -d '\r
 --- client_out
 {"message":"GET, expected one of POST"}
 405 0
-{"message":"a request of a browser"}
+{"message":"a request of another site"}
 403 0
-{"message":"a request of a browser"}
+{"message":"a request of another site"}
 403 0
 204 1
 204 2

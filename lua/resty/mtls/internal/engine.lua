@@ -316,6 +316,26 @@ function _M:unreadable(user, group, max)
 end
 
 
+local function list(self, read, from, limit, filter)
+    return library.read("engine.list", function(out)
+        return read(self.handle, from, limit, filter, #filter, out)
+    end)
+end
+
+
+-- The routes of the policy with their plugins as JSON, at most limit after the first `from` of those whose names
+-- contain the text filter.
+function _M:list_routes(from, limit, filter)
+    return list(self, C.rmtls_engine_list_routes, from, limit, filter)
+end
+
+
+-- The same of server names under which a client certificate is requested.
+function _M:list_server_names(from, limit, filter)
+    return list(self, C.rmtls_engine_list_server_names, from, limit, filter)
+end
+
+
 function _M:status()
     local status = ffi.new("rmtls_policy_status")
     if C.rmtls_engine_policy_status(self.handle, status) ~= OK then

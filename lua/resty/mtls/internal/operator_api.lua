@@ -1,16 +1,22 @@
--- The HTTP API of mtls-status.conf for the operator: blocks of certificates, and a flush of what is cached. JSON in and
--- out. The locations let in this machine only.
+-- The HTTP API of mtls-status.conf for the operator: the page, parts of the policy, blocks of certificates, and a flush
+-- of what is cached. JSON in and out, but for the page. The locations let in this machine only.
 --
 -- A web page in a browser of this machine could send requests too. Browsers mark them with Origin or Sec-Fetch-Site,
--- and ask before they send a body of type application/json to another site. A site whose name resolves to this machine
--- (DNS rebinding) is not another one to them, so the Host must not be such a name.
+-- and ask before they send a body of type application/json to another site, so what is marked must come from this
+-- server itself. A site whose name resolves to this machine (DNS rebinding) is not another one to them, so the Host
+-- must not be such a name.
 
 local blocks = require "resty.mtls.internal.blocks"
+local engine = require "resty.mtls.internal.engine"
+local operator_page = require "resty.mtls.internal.operator_page"
+local CONST = require "resty.mtls.internal.cdef"
 
 
 local ipairs = ipairs
 local ngx = ngx
 local pairs = pairs
+local tonumber = tonumber
+local tostring = tostring
 local type = type
 
 -- The fields of a body, with their types.
@@ -23,6 +29,11 @@ local FIELDS = {
     reason = "string",
 }
 
+-- Of /mtls/policy: the method of the engine for each list.
+local LISTS = { routes = "list_routes", server_names = "list_server_names" }
+local DEFAULT_LIMIT = 100
+local MAX_FILTER = 255
+
 
 local _M = {}
 
@@ -32,15 +43,20 @@ local function json()
 end
 
 
-local function answer(status, document)
+local function send(status, body)
     ngx.status = status
     ngx.header["Content-Type"] = "application/json"
     ngx.header["Cache-Control"] = "no-store"
-    local body = document and json().encode(document) .. "\n" or ""
+    ngx.header["X-Content-Type-Options"] = "nosniff"
     ngx.header["Content-Length"] = status ~= 204 and #body or nil
     ngx.print(body)
 
     return ngx.exit(ngx.HTTP_OK)
+end
+
+
+local function answer(status, document)
+    return send(status, document and json().encode(document) .. "\n" or "")
 end
 
 
@@ -49,19 +65,37 @@ local function refuse(status, message)
 end
 
 
--- Whether the method is one of these, and the request is not one of a browser. Otherwise it is answered.
-local function is_admitted(methods)
+-- Whether a request comes from no page of another site. by_user: whether one that the user entered may pass too.
+local function is_of_this_site(by_user)
+    local host, origin, site = ngx.var.http_host or "", ngx.var.http_origin, ngx.var.http_sec_fetch_site
+    if site and site ~= "same-origin" and not (by_user and site == "none") then
+        return false
+    end
+
+    return not origin or origin:lower() == (ngx.var.scheme .. "://" .. host):lower()
+end
+
+
+local function is_own_host()
+    local host = (ngx.var.http_host or "localhost"):lower():gsub(":%d*$", "")
+
+    return host == "localhost" or host:find("^%d+%.%d+%.%d+%.%d+$") or host:find("^%[[%x:.]+%]$")
+end
+
+
+-- Whether the method is one of these, and the request is none of another site: "own", "user" as above, "any" of a page
+-- that has no data. Otherwise it is answered.
+local function is_admitted(methods, sites)
     local method = ngx.req.get_method()
     for _, known in ipairs(methods) do
         if method == known then
-            local host = (ngx.var.http_host or "localhost"):lower():gsub(":%d*$", "")
-            if ngx.var.http_origin or ngx.var.http_sec_fetch_site then
-                refuse(403, "a request of a browser")
+            if sites ~= "any" and not is_of_this_site(sites == "user") then
+                refuse(403, "a request of another site")
 
                 return false
             end
 
-            if host ~= "localhost" and not host:find("^%d+%.%d+%.%d+%.%d+$") and not host:find("^%[[%x:.]+%]$") then
+            if not is_own_host() then
                 refuse(403, "Host: expected an IP address or localhost")
 
                 return false
@@ -127,7 +161,7 @@ end
 
 -- content_by_lua*: GET lists the blocks, POST adds one with block(), DELETE removes one with unblock().
 function _M.blocks(block, unblock)
-    if not is_admitted { "GET", "HEAD", "POST", "DELETE" } then
+    if not is_admitted({ "GET", "HEAD", "POST", "DELETE" }, "own") then
         return
     end
 
@@ -140,9 +174,7 @@ function _M.blocks(block, unblock)
 
         -- Not every lua-cjson can encode an empty table as a list.
         if not list[1] then
-            ngx.header["Content-Type"] = "application/json"
-
-            return ngx.say('{"blocks":[]}')
+            return send(200, '{"blocks":[]}\n')
         end
 
         return answer(200, { blocks = list })
@@ -183,13 +215,115 @@ end
 
 -- content_by_lua*: POST calls flush().
 function _M.flush(flush)
-    if not is_admitted { "POST" } then
+    if not is_admitted({ "POST" }, "own") then
         return
     end
 
     flush()
 
     return answer(204)
+end
+
+
+-- content_by_lua*: the page.
+function _M.page()
+    if not is_admitted({ "GET", "HEAD" }, "any") then
+        return
+    end
+
+    local page, headers = operator_page.get()
+    if not page then
+        ngx.log(ngx.ERR, "[mtls] ", headers)
+
+        return refuse(500, "the page cannot be read, see the error log")
+    end
+
+    for name, value in pairs(headers) do
+        ngx.header[name] = value
+    end
+
+    ngx.header["Content-Length"] = #page
+
+    return ngx.print(page)
+end
+
+
+local function integer(text, min, max)
+    local number = #text <= 9 and text:find("^%d+$") and tonumber(text)
+
+    return number and number >= min and number <= max and number
+end
+
+
+-- The parameters of /mtls/policy: what reads a value, and what is expected.
+local PARAMETERS = {
+    from = { function(text)
+        return integer(text, 0, 999999999)
+    end, "a number of at most 9 digits" },
+    limit = { function(text)
+        return integer(text, 1, CONST.MAX_LISTED)
+    end, "a number from 1 to " .. CONST.MAX_LISTED },
+    filter = { function(text)
+        return #text <= MAX_FILTER and text
+    end, "text of at most " .. MAX_FILTER .. " bytes" },
+    list = { function(text)
+        return LISTS[text] and text
+    end, "routes or server_names" },
+}
+
+
+-- The parameters of the request; nil and an error.
+local function read_parameters()
+    local parameters = { from = 0, limit = DEFAULT_LIMIT, filter = "" }
+    for name, value in pairs(ngx.req.get_uri_args(10)) do
+        local parameter = PARAMETERS[name]
+        if not parameter then
+            return nil, "unknown parameter '" .. tostring(name):gsub("%c", "?"):sub(1, 64)
+                        .. "', expected list, from, limit or filter"
+        end
+
+        local read = type(value) == "string" and parameter[1](value)
+        if not read then
+            return nil, name .. ": expected " .. parameter[2]
+        end
+
+        parameters[name] = read
+    end
+
+    return parameters
+end
+
+
+-- content_by_lua*: routes and server names of the policy in force, a page of them.
+function _M.policy()
+    if not is_admitted({ "GET", "HEAD" }, "user") then
+        return
+    end
+
+    local parameters, err = read_parameters()
+    if not parameters then
+        return refuse(400, err)
+    end
+
+    local current = engine.current()
+    local status = current:status()
+    if not status then
+        return refuse(503, "no policy is in force in this worker")
+    end
+
+    local parts = { ('"epoch":%d,"digest":"%s"'):format(status.epoch, status.digest) }
+    for list, read in pairs(LISTS) do
+        if not parameters.list or parameters.list == list then
+            local text = current[read](current, parameters.from, parameters.limit, parameters.filter)
+            if not text then
+                return refuse(400, "filter: expected text in UTF-8")
+            end
+
+            parts[#parts + 1] = '"' .. list .. '":' .. text
+        end
+    end
+
+    return send(200, "{" .. table.concat(parts, ",") .. "}\n")
 end
 
 
