@@ -400,6 +400,22 @@ fn openid_connect_consumer_fields_are_read_as_kong_has_them() {
 }
 
 #[test]
+fn openid_connect_warns_about_tokens_outside_of_headers() {
+    let text = openid_connect(", audience_required: [a], bearer_token_param_type: [header, query]");
+    let policy = policy(&text);
+    let warnings: Vec<_> = policy
+        .warnings
+        .iter()
+        .map(|warning| &*warning.message)
+        .collect();
+    assert_eq!(
+        warnings,
+        ["tokens are read from the header only, not from 'query'"]
+    );
+    token_auth(", bearer_token_param_type: [header]");
+}
+
+#[test]
 fn openid_connect_with_consumers_by_claim_warns_without_consumers() {
     let warnings = |extra: &str| -> Vec<String> {
         let text = openid_connect(&format!(", audience_required: [a]{extra}"));

@@ -98,7 +98,8 @@ fn set(config: &mut Map<String, Value>, name: &str, value: &Value) {
     }
 }
 
-fn load(plugin: &str, config: Map<String, Value>, pem: &str) -> Result<Vec<String>, Vec<String>> {
+/// The policy of a route with one plugin, or the errors.
+fn compile(plugin: &str, config: Map<String, Value>, pem: &str) -> Result<Policy, Vec<String>> {
     let mut plugins = vec![
         json!({"name": plugin, "config": config,         "condition": null, "partials": null, "expressions": null, "consumer": null,
         "instance_name": null, "tags": null, "enabled": true, "ordering": null}),
@@ -108,13 +109,16 @@ fn load(plugin: &str, config: Map<String, Value>, pem: &str) -> Result<Vec<Strin
     }
     let policy = json!({"_format_version": "3.0", "ca_certificates": [{"id": ID_A, "cert": pem}],
         "routes": [{"name": "r", "snis": ["r.example"], "plugins": plugins}]});
-    let lines = |diagnostics: &[crate::policy::Diagnostic]| {
-        diagnostics.iter().map(ToString::to_string).collect()
-    };
-    match Policy::from_yaml(policy.to_string().as_bytes(), "p") {
-        Ok(policy) => Ok(lines(&policy.warnings)),
-        Err(errors) => Err(lines(&errors)),
-    }
+    Policy::from_yaml(policy.to_string().as_bytes(), "p").map_err(|errors| lines(&errors))
+}
+
+fn lines(diagnostics: &[crate::policy::Diagnostic]) -> Vec<String> {
+    diagnostics.iter().map(ToString::to_string).collect()
+}
+
+/// The warnings of [`compile`].
+fn load(plugin: &str, config: Map<String, Value>, pem: &str) -> Result<Vec<String>, Vec<String>> {
+    compile(plugin, config, pem).map(|policy| lines(&policy.warnings))
 }
 
 #[test]
@@ -284,4 +288,114 @@ fn every_field_is_treated_in_one_way_and_the_page_says_in_which() {
             assert!(pair[0].name < pair[1].name, "{plugin}: {}", pair[1].name);
         }
     }
+}
+
+/// Fields that differ in more than their default, each with the tests that show how.
+const OTHER_MEANINGS: &[(&str, &str, &str)] = &[
+    ("acl", "allow", "src/policy/tests/acl.rs"),
+    ("acl", "deny", "t/identity/030-name-spellings.t"),
+    (
+        "header-cert-auth",
+        "cert_cache_ttl",
+        "src/engine/revocation/tests.rs",
+    ),
+    (
+        "header-cert-auth",
+        "http_timeout",
+        "t/revocation/080-status-service.t",
+    ),
+    (
+        "header-cert-auth",
+        "revocation_check_mode",
+        "t/revocation/050-local-shortage.t",
+    ),
+    (
+        "header-cert-auth",
+        "ssl_verify",
+        "src/policy/tests/mtls_auth.rs",
+    ),
+    (
+        "mtls-auth",
+        "cert_cache_ttl",
+        "src/engine/revocation/tests.rs",
+    ),
+    (
+        "mtls-auth",
+        "http_timeout",
+        "t/revocation/080-status-service.t",
+    ),
+    (
+        "mtls-auth",
+        "revocation_check_mode",
+        "t/revocation/050-local-shortage.t",
+    ),
+    (
+        "mtls-auth",
+        "send_ca_dn",
+        "t/handshake/010-certificate-request.t",
+    ),
+    ("mtls-auth", "ssl_verify", "src/policy/tests/mtls_auth.rs"),
+    ("openid-connect", "anonymous", "t/token/050-consumers.t"),
+    (
+        "openid-connect",
+        "auth_methods",
+        "src/policy/tests/openid_connect.rs",
+    ),
+    (
+        "openid-connect",
+        "bearer_token_param_type",
+        "src/policy/tests/openid_connect.rs",
+    ),
+];
+
+/// With the defaults that differ, which are measured, these are all differences on the page.
+#[test]
+fn a_difference_on_the_page_is_one_of_defaults_or_has_a_test() {
+    let pem = ca_pem("CA");
+    let mut found = BTreeSet::new();
+    for (_, schema) in schemas() {
+        for plugin in PLUGINS {
+            let digest = |config| compile(plugin, config, &pem).map(|policy| policy.digest);
+            let ours = digest(required(plugin)).unwrap();
+            let rows = rows(plugin);
+            let fields = &schema["plugins"][plugin];
+            let fields = fields.get("config").unwrap_or(fields).as_object().unwrap();
+            for (name, field) in fields.iter().filter(|(name, _)| !name.contains('.')) {
+                // Another list would be another plugin, and its default is read in any order.
+                if required(plugin).contains_key(name) || name == "consumer_by" {
+                    continue;
+                }
+                let versions = schema["versions"].as_array().unwrap().iter();
+                let versions = versions.filter_map(|version| version.as_str());
+                let defaults = versions.filter_map(|version| default_in(field, version));
+                let differs = |default: &Value| {
+                    let mut config = required(plugin);
+                    config.insert(name.clone(), default.clone());
+                    !default.is_null() && digest(config).is_ok_and(|digest| digest != ours)
+                };
+                if !defaults.into_iter().any(|default| differs(&default)) {
+                    continue;
+                }
+                let here = rows.iter().find(|(names, _)| names.contains(name));
+                let here = here.map(|(_, here)| here.as_str());
+                assert_eq!(here, Some("differs"), "{plugin}: {name}");
+                found.insert(format!("{plugin} {name}"));
+            }
+        }
+    }
+    assert_eq!(found.len(), 3, "{found:?}");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (plugin, field, test) in OTHER_MEANINGS {
+        let text = fs::read_to_string(root.join(test)).unwrap();
+        assert!(text.contains(field), "{test} has no '{field}'");
+        found.insert(format!("{plugin} {field}"));
+    }
+    let on_page = PLUGINS.iter().flat_map(|plugin| {
+        let rows = rows(plugin)
+            .into_iter()
+            .filter(|(_, here)| here == "differs");
+        let names = rows.flat_map(|(names, _)| names);
+        names.map(move |name| format!("{plugin} {name}"))
+    });
+    assert_eq!(on_page.collect::<BTreeSet<_>>(), found);
 }
