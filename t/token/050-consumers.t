@@ -53,6 +53,9 @@ _EOC_
 ));
 
 our $Routes = $Config . <<'_EOC_';
+    location = /reload {
+        content_by_lua_block { ngx.say(require("resty.mtls").reload("$TEST_NGINX_HTML_DIR/policy.yaml")) }
+    }
     location ~ ^/see/(?<route>[\w-]+) {
         access_by_lua_block { require("resty.mtls").access(ngx.var.route) }
         add_header X-Used "$mtls_verify$mtls_consumer$mtls_groups$mtls_decision$mtls_subject_cn";
@@ -260,5 +263,28 @@ X-Consumer-ID: 10000000-0000-4000-8000-000000000004|X-Consumer-Username: machine
 Authorization: Bearer|X-Consumer-ID: 10000000-0000-4000-8000-000000000004|X-Consumer-Username: machine|X-Credential-Identifier: 20000000-0000-4000-8000-000000000001
 --- error_log
 [mtls] 403 acl: groups (guests) (anonymous),
+--- no_error_log
+[crit]
+
+
+
+=== TEST 5: after a reload, a token that is in the cache has the headers and consumer of the policy in force
+--- user_files eval: $::Policy
+--- http_config eval: $::Http =~ s/trusted_ips/watch = false, trusted_ips/r
+--- config eval: $::Routes
+--- client
+. "$CLIENT"
+upstream plain "$ann"
+policy=$TEST_NGINX_HTML_DIR/policy.yaml
+# Every consumer has another number, and the claim another header.
+sed -i 's/^- {username: bob, .*/- {username: first, id: 10000000-0000-4000-8000-000000000009}\n&/; /^- {username: ann/{h;d}; /^plugins:/{H;x;s/^\(.*\)\n/\1\n/}
+        s/consumer_claims: \[sub\]}}/consumer_claims: [sub], upstream_headers_claims: [sub], upstream_headers_names: [X-Sub]}}/' "$policy"
+get a.test/reload
+upstream plain "$ann"; see plain "$ann"
+--- client_out
+Authorization: Bearer|X-Consumer-Custom-ID: c-ann|X-Consumer-ID: 10000000-0000-4000-8000-000000000001|X-Consumer-Username: ann
+true
+Authorization: Bearer|X-Consumer-Custom-ID: c-ann|X-Consumer-ID: 10000000-0000-4000-8000-000000000001|X-Consumer-Username: ann|X-Sub: ann
+NONE - ann c-ann staff+x,y | NONE ann staff, x\,y pass 
 --- no_error_log
 [crit]
