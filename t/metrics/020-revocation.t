@@ -32,7 +32,7 @@ sed -n 's/^resty_mtls_fetch_duration_seconds_bucket{kind="ocsp",outcome="timeout
 responder=$(openssl x509 -in "$REV/good.crt" -noout -ocsp_uri | cut -d/ -f3)
 closed=$(openssl x509 -in "$REV/down.crt" -noout -ocsp_uri | cut -d/ -f3)
 sed "s/$responder/RESPONDER/; s/$closed/CLOSED/" text | grep -E '^resty_mtls_(revocation_source|crl_host)' |
-    sed -E '/seconds/s/ [0-9]{5,}$/ DAYS/; /_(bytes|entries)/s/ [1-9][0-9]+$/ MANY/'
+    sed -E '/seconds/s/ [0-9]{5,}$/ DAYS/; /_(bytes|entries)/s/ [1-9][0-9]+$/ MANY/' | LC_ALL=C sort
 curl -s "http://127.0.0.1:$HTTP_PORT/mtls/status" | python3 -c '
 import json, sys, time
 for source in json.load(sys.stdin)["revocation_sources"]:
@@ -40,7 +40,7 @@ for source in json.load(sys.stdin)["revocation_sources"]:
     print(source["kind"], path or "(closed)", source["state"], source.get("error", "-").split(":")[-1].strip(),
           *(name for name in ("answered_at", "failed_at") if abs(source.get(name, 0) - time.time()) < 60),
           *(["a CRL in force"] if source.get("entries") and source["next_update"] > time.time() else []))
-'
+' | LC_ALL=C sort
 _EOC_
 --- client_out
 resty_mtls_cache_lookups_total{cache="status",result="hit"} 16
@@ -57,17 +57,17 @@ resty_mtls_fetch_duration_seconds_count{kind="ocsp",outcome="status"} 2
 resty_mtls_fetch_duration_seconds_count{kind="ocsp",outcome="timeout"} 1
 le=0.5: 0
 le=2.5: 1
-resty_mtls_crl_host_time_to_next_update_seconds{host="RESPONDER"} DAYS
-resty_mtls_crl_host_entries{host="RESPONDER"} MANY
 resty_mtls_crl_host_bytes{host="RESPONDER"} MANY
+resty_mtls_crl_host_entries{host="RESPONDER"} MANY
+resty_mtls_crl_host_time_to_next_update_seconds{host="RESPONDER"} DAYS
 resty_mtls_revocation_source_failing{kind="crl",host="RESPONDER"} 0
 resty_mtls_revocation_source_failing{kind="ocsp",host="CLOSED"} 1
 resty_mtls_revocation_source_failing{kind="ocsp",host="RESPONDER"} 1
 resty_mtls_revocation_sources_down{kind="crl"} 0
 resty_mtls_revocation_sources_down{kind="ocsp"} 4
-ocsp (closed) down connection refused failed_at
-crl crl-revoked up - answered_at a CRL in force
 crl crl up - answered_at a CRL in force
+crl crl-revoked up - answered_at a CRL in force
+ocsp (closed) down connection refused failed_at
 ocsp error down status 500 failed_at
 ocsp garbage down too long failed_at
 ocsp good up - answered_at
