@@ -31,7 +31,7 @@ endif
 export PYTHONPATH := $(CURDIR)/target/python
 
 .DEFAULT_GOAL := build
-.PHONY: deps test-deps toolchain build built test test-rust test-nginx test-platforms test-browser test-asan test-valgrind \
+.PHONY: deps test-deps toolchain build built test test-rust test-nginx test-platforms test-browser test-alerts test-asan test-valgrind \
 	soak faults lint fuzz-smoke bench run install header clean help
 
 deps: ## Install what is missing to build and to run the demo (Debian and Ubuntu, as root)
@@ -64,6 +64,10 @@ test-platforms: test-deps build ## Run all tests in Debian 12, 13, sid and Ubunt
 test-browser: test-deps build ## Install Chromium and Firefox, try their connections after a 421, and the page of mtls-status.conf
 	@t/install-deps.sh --for "try browsers" chromium firefox-esr
 	TEST_BROWSER=1 prove -v t/handshake/090-browser.t t/nginx-conf/090-page-browser.t
+
+test-alerts: test-deps build ## Install promtool (apt's prometheus) and try the alert rules and the dashboard's queries
+	@t/install-deps.sh --for "try the alert rules" prometheus
+	t/in-netns prove -v t/metrics/040-alerts.t
 
 test-asan: test-deps ## Run t/*/*.t with the library and nginx under AddressSanitizer (T="t/c-abi/010-library.t" chooses)
 	cargo fetch --locked

@@ -68,6 +68,7 @@ is($mode->{$_}, "644", $_)
     for "/opt/lua/resty/mtls.lua", "/opt/lua/resty/mtls/internal/cdef.lua", "/opt/mtls/include/resty_mtls.h",
         "/opt/mtls/share/resty-mtls/nginx-conf/mtls-http.conf",
         "/opt/mtls/share/resty-mtls/nginx-conf/policy.example.yaml",
+        "/opt/mtls/share/resty-mtls/nginx-conf/grafana-dashboard.json",
         "/opt/mtls/share/doc/resty-mtls/LICENSE", "/opt/mtls/share/doc/resty-mtls/README.md",
         "/opt/mtls/share/doc/resty-mtls/CHANGELOG.md", "/opt/mtls/share/doc/resty-mtls/docs/install.md",
         "/opt/mtls/share/man/man1/resty-mtls.1",
