@@ -35,6 +35,23 @@ pub struct AuditEntry {
 }
 
 impl AuditEntry {
+    /// Length of all values in bytes.
+    pub fn byte_len(&self) -> usize {
+        let values = [
+            &self.sha256,
+            &self.server_name,
+            &self.host,
+            &self.route,
+            &self.consumer,
+            &self.subject,
+            &self.not_after,
+            &self.address,
+            &self.time,
+        ];
+        let len = |value: &&Option<String>| value.as_ref().map_or(0, String::len);
+        self.decision.len() + values.iter().map(len).sum::<usize>()
+    }
+
     /// Reads a line. `Ok(None)` for a request about which the module did not decide.
     ///
     /// # Errors

@@ -23,6 +23,9 @@ const TIME: &str = "--time";
 /// Most clients, each with its route, names and decision, that are kept.
 const MAX_CLIENTS: usize = 100_000;
 
+/// Most bytes of what the log says of them.
+const MAX_BYTES: usize = 64 << 20;
+
 /// Most lines that cannot be read which are reported one by one.
 const MAX_REPORTED: usize = 10;
 
@@ -72,12 +75,13 @@ struct Log {
     /// In the order of their first requests.
     clients: Vec<(AuditEntry, Seen)>,
     indexes: HashMap<AuditEntry, usize>,
+    bytes: usize,
     requests: u64,
     /// Requests about which the module did not decide.
     undecided: u64,
     /// Lines that cannot be read.
     unreadable: u64,
-    /// Requests of clients beyond [`MAX_CLIENTS`].
+    /// Requests of clients beyond [`MAX_CLIENTS`] or [`MAX_BYTES`].
     left_out: u64,
 }
 
@@ -198,7 +202,8 @@ impl Log {
             (seen.address, seen.time) = (address, time);
             return;
         }
-        if self.clients.len() >= MAX_CLIENTS {
+        self.bytes = self.bytes.saturating_add(entry.byte_len());
+        if self.clients.len() >= MAX_CLIENTS || self.bytes > MAX_BYTES {
             self.left_out += 1;
             return;
         }
