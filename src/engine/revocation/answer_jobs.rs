@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -17,9 +18,12 @@ const AT_ONCE: usize = 128 * 1024;
 const MAX_WAITING: usize = 512 << 20;
 /// Most answers that are read at a time. Further ones wait with the caller.
 const MAX_READS: usize = 4;
+/// How long a worker that ends waits for the answer that is being written.
+const STOP_WAIT: Duration = Duration::from_secs(5);
 
 #[derive(Clone)]
 struct Answer {
+    file: Arc<StateFile>,
     content: Arc<[Vec<u8>; 2]>,
     is_evidence: bool,
 }
@@ -68,9 +72,26 @@ pub enum AnswerRead {
     Reading,
 }
 
-fn write(file: &StateFile, key: &str, answer: &Answer) -> Result<(), Error> {
+impl Drop for AnswerJobs {
+    /// Writes the evidence that waits, because a worker that ends runs no deferred task: the next
+    /// one must find what is revoked.
+    fn drop(&mut self) {
+        let since = Instant::now();
+        // An older answer of the same key must not be written last.
+        while self.writes.lock().current.is_some() && since.elapsed() < STOP_WAIT {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let waiting = std::mem::take(&mut self.writes.lock().waiting);
+        for (key, answer) in waiting.iter().filter(|(_, answer)| answer.is_evidence) {
+            let _ = write(key, answer);
+        }
+    }
+}
+
+fn write(key: &str, answer: &Answer) -> Result<(), Error> {
     let [head, bytes] = &*answer.content;
-    file.answers()
+    let files = answer.file.answers();
+    files
         .write(key, &[head, bytes], answer.is_evidence)
         .map_err(|error| Error::Misuse(error.to_string()))
 }
@@ -94,12 +115,13 @@ impl Engine {
         let mut writes = jobs.writes.lock();
         let is_small = bytes.len() <= AT_ONCE && writes.find(key).is_none();
         let answer = Answer {
+            file,
             content: Arc::new([head.to_vec(), bytes.to_vec()]),
             is_evidence,
         };
         if is_small || background::start().is_err() {
             drop(writes);
-            return write(&file, key, &answer);
+            return write(key, &answer);
         }
         let waiting: usize = writes.waiting.values().map(Answer::len).sum();
         if waiting.saturating_add(answer.len()) > MAX_WAITING {
@@ -119,7 +141,7 @@ impl Engine {
             }) else {
                 return;
             };
-            let result = write(&file, &key, &answer);
+            let result = write(&key, &answer);
             let mut writes = writes.lock();
             writes.current = None;
             if let Err(error) = result {
@@ -181,7 +203,7 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-    use std::time::{Duration, Instant};
+    use std::sync::mpsc;
 
     use super::*;
 
@@ -248,5 +270,28 @@ mod tests {
         assert!(engine.answer_write_error().is_some());
         assert_eq!(engine.answer_write_error(), None);
         assert_eq!(engine.read_answer("ab"), None);
+    }
+
+    #[test]
+    fn drop_writes_the_evidence_that_waits() {
+        let directory = std::env::temp_dir().join(format!("answer-drop-{}", std::process::id()));
+        let engine = engine(&directory);
+        let large = vec![7; 3 * AT_ONCE];
+        engine.write_answer("ab", b"", &large, true).unwrap();
+        wait_until_written(&engine);
+        let (hold, held) = mpsc::channel::<()>();
+        background::run(move || {
+            let _ = held.recv();
+        });
+        let newer = vec![8; 3 * AT_ONCE];
+        engine.write_answer("ab", b"head", &newer, true).unwrap();
+        engine.write_answer("cd", b"", &newer, false).unwrap();
+        drop(engine);
+        let file = StateFile::new(&directory, b"p").unwrap();
+        let read = |key| file.answers().read(key).ok();
+        assert_eq!(read("ab"), Some([b"head", &*newer].concat()));
+        assert_eq!(read("cd"), None);
+        hold.send(()).unwrap();
+        std::fs::remove_dir_all(&directory).unwrap();
     }
 }
