@@ -6,6 +6,14 @@ use TestToken;
 
 our $Http = init_http('trusted_ips = { "127.0.0.2" }') . "    include $TestMtls::Root/nginx-conf/mtls-variables.conf;\n";
 
+# The same with a clock that jumps by a day and more.
+our $Shifted = $Http =~ s/init_by_lua_block \{/$&
+        local time, now = ngx.time, ngx.now
+        offset = 0
+        ngx.time = function() return time() + offset end
+        ngx.now = function() return now() + offset end
+        /r;
+
 # Each route is [ name, fields of openid-connect, other plugins ].
 sub routes {
     return CORE::join "", map {
@@ -55,6 +63,12 @@ _EOC_
 our $Routes = $Config . <<'_EOC_';
     location = /reload {
         content_by_lua_block { ngx.say(require("resty.mtls").reload("$TEST_NGINX_HTML_DIR/policy.yaml")) }
+    }
+    location = /a-day-later {
+        content_by_lua_block {
+            offset = 90000
+            ngx.say("later")
+        }
     }
     location ~ ^/see/(?<route>[\w-]+) {
         access_by_lua_block { require("resty.mtls").access(ngx.var.route) }
@@ -286,5 +300,31 @@ Authorization: Bearer|X-Consumer-Custom-ID: c-ann|X-Consumer-ID: 10000000-0000-4
 true
 Authorization: Bearer|X-Consumer-Custom-ID: c-ann|X-Consumer-ID: 10000000-0000-4000-8000-000000000001|X-Consumer-Username: ann|X-Sub: ann
 NONE - ann c-ann staff+x,y | NONE ann staff, x\,y pass 
+--- no_error_log
+[crit]
+
+
+
+=== TEST 6: a request without a token passes as the anonymous consumer also while the issuer's documents are too old
+--- user_files eval: $::Policy
+--- http_config eval: $::Shifted
+--- config eval: $::Routes
+--- client
+. "$CLIENT"
+request plain "$ann"; request anonymous "" | cut -c1-6
+control "fault" what=down >fault
+sleep 1.1; get a.test/a-day-later
+request plain ""; request plain "$ann" | cut -c1-3
+upstream anonymous ""; upstream tokenless "" $(as client-a)
+--- client_out
+200 in
+200 in
+later
+401 {"message":"Unauthorized"} Bearer
+503
+X-Anonymous-Consumer: true|X-Consumer-ID: 10000000-0000-4000-8000-000000000005|X-Consumer-Username: guest
+X-Consumer-ID: 10000000-0000-4000-8000-000000000004|X-Consumer-Username: machine|X-Credential-Identifier: 20000000-0000-4000-8000-000000000001
+--- error_log
+[mtls] 503
 --- no_error_log
 [crit]

@@ -749,7 +749,8 @@ function _M.check(engine, route, plan, ssl, dict)
     local epoch = C.rmtls_engine_epoch(engine.handle)
     local latest = 0
 
-    if not check_documents(engine, plan, options, dict) then
+    -- Without a token, no documents are needed.
+    if request.authorization.count > 0 and not check_documents(engine, plan, options, dict) then
         local ok, err, kind = load_documents(engine, plan, options, dict, epoch)
         if not ok and kind ~= shared_cache.SUPERSEDED then
             return nil, unavailable(err, kind)
