@@ -23,6 +23,21 @@ fn main() {
         "certificate_bundle",
         &[&text, &pki.ca.to_der().unwrap(), &pkcs7(&pki)],
     );
+    let manifests = format!(
+        "kind: Secret\nmetadata: {{name: ca, namespace: a}}\nstringData:\n  ca.crt: |\n{}---\n\
+         kind: Ingress\nmetadata:\n  name: i\n  namespace: a\n  annotations:\n    \
+         nginx.ingress.kubernetes.io/auth-tls-secret: a/ca\n    \
+         nginx.ingress.kubernetes.io/auth-tls-match-cn: CN=(x|y)\n    \
+         nginx.ingress.kubernetes.io/auth-tls-verify-client: optional\nspec:\n  rules:\n  \
+         - host: a.test\n    http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: \
+         {{name: w, port: {{number: 80}}}}}}}}]}}\n",
+        String::from_utf8(pki.ca.to_pem().unwrap())
+            .unwrap()
+            .lines()
+            .map(|line| format!("    {line}\n"))
+            .collect::<String>()
+    );
+    write("import_ingress", &[manifests.as_bytes()]);
     write(
         "inspect",
         &[&text, &pki.leaf.to_der().unwrap(), &pkcs7(&pki)],

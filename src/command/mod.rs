@@ -3,9 +3,11 @@
 
 mod arguments;
 pub mod audit;
+mod ca;
 mod check;
 mod dialects;
 mod explain;
+mod import_ingress;
 mod input;
 mod inspect;
 mod output;
@@ -54,6 +56,8 @@ const COMMANDS: &[Command] = &[
     explain::COMMAND,
     simulate::COMMAND,
     replay::COMMAND,
+    ca::COMMAND,
+    import_ingress::COMMAND,
     dialects::COMMAND,
 ];
 

@@ -212,6 +212,75 @@ fn json_has_the_errors_and_warnings_of_check() {
 }
 
 #[test]
+fn ca_prints_each_ca_once() {
+    use super::inspect::tests::{CA, ODD};
+
+    let id = "28d28e20-e521-5a82-a0b2-29ac271efdd3";
+    let (status, out, err) = run_reading(&["ca", "-"], &mut [CA, ODD, CA].concat().as_bytes());
+    assert_eq!(
+        (status, &*err),
+        (
+            0,
+            "standard input:11: warning: left out: certificate 'CN=ann\\1B[31m,O=Example,C=CZ' is \
+             not a CA: expected the basic constraint CA:TRUE, and keyCertSign if it has a key \
+             usage\n"
+        )
+    );
+    let pem: String = CA.lines().map(|line| format!("    {line}\n")).collect();
+    assert_eq!(
+        out,
+        format!(
+            "_format_version: \"3.0\"\nca_certificates:\n# CN=Test CA,O=Example, until \
+             2036-11-27T12:33:36Z\n- id: {id}\n  cert: |\n{pem}"
+        )
+    );
+    assert_eq!(run_reading(&["check", "-"], &mut out.as_bytes()).0, 0);
+
+    let (status, json, _) = run_reading(&["ca", "--json", "-"], &mut CA.as_bytes());
+    let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(status, 0);
+    assert_eq!(
+        value["ca_certificates"],
+        serde_json::json!([{ "id": id, "cert": CA }])
+    );
+    assert_eq!(run_reading(&["check", "-"], &mut json.as_bytes()).0, 0);
+}
+
+#[test]
+fn ca_gives_a_renewed_ca_an_id_of_its_own() {
+    let ca = crate::testing::issue("a", None, true, 86_400 * 400, &[]);
+    let renewed = crate::testing::renew(&ca);
+    let pem = |x509: &openssl::x509::X509| String::from_utf8(x509.to_pem().unwrap()).unwrap();
+    let ids = |text: String| -> Vec<String> {
+        let (_, out, _) = run_reading(&["ca", "-"], &mut text.as_bytes());
+        let ids = out.lines().filter_map(|line| line.strip_prefix("- id: "));
+        ids.map(str::to_owned).collect()
+    };
+    let (first, second) = (pem(&ca.x509), pem(&renewed));
+    let both = ids([&*first, &*second].concat());
+    assert_eq!(both.len(), 2);
+    assert_ne!(both[0], both[1]);
+    // The first one has the id of the CA.
+    assert_eq!(ids(first), both[..1]);
+    assert_eq!(ids(second), both[..1]);
+}
+
+#[test]
+fn ca_needs_a_ca() {
+    use super::inspect::tests::ODD;
+
+    let (status, out, err) = run_reading(&["ca", "-"], &mut ODD.as_bytes());
+    assert_eq!((status, &*out, err.lines().count()), (1, "", 2));
+    let message = "resty-mtls: ca: no CA in these files, expected certificates with CA:TRUE\n";
+    assert!(err.ends_with(message), "{err}");
+    let (status, out, err) = run_reading(&["ca", "-"], &mut &b"x"[..]);
+    let message = "standard input: 'x' is neither PEM nor DER, expected '-----BEGIN \
+                   CERTIFICATE-----'\n";
+    assert_eq!((status, &*out, &*err), (1, "", message));
+    assert_eq!(run_with(&["ca"]).0, 2);
+}
+
+#[test]
 fn each_command_has_a_help() {
     for command in COMMANDS {
         let (status, out, err) = run_with(&[command.name, "x", "--help", "--unknown"]);

@@ -12,6 +12,7 @@ mod listing;
 mod memory_limit;
 mod outline;
 mod pem_text;
+pub(crate) mod plain_yaml;
 mod protection;
 mod report;
 mod route_names;

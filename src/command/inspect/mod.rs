@@ -4,7 +4,7 @@ mod description;
 mod input;
 mod oddities;
 #[cfg(test)]
-mod tests;
+pub(in crate::command) mod tests;
 
 use std::ffi::OsStr;
 use std::io;

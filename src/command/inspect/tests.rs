@@ -17,7 +17,7 @@ use crate::testing;
 
 /// A client certificate of [`CA`] with an escape sequence in its subject and a serial number of 22
 /// octets.
-const ODD: &str = "\
+pub(in crate::command) const ODD: &str = "\
 -----BEGIN CERTIFICATE-----
 MIICCjCCAbygAwIBAgIWASNFZ4mrze8BI0VniavN7wEjRWeJqzAFBgMrZXAwJDEQ
 MA4GA1UECgwHRXhhbXBsZTEQMA4GA1UEAwwHVGVzdCBDQTAeFw0yNjExMzAxMjMz
@@ -33,7 +33,7 @@ binJt9uNAPEIdUFFlE9+dtbg/Vt5fGAYUF46gL6I8f3zzZx3o3L6PUZed0weBA==
 -----END CERTIFICATE-----
 ";
 
-const CA: &str = "\
+pub(in crate::command) const CA: &str = "\
 -----BEGIN CERTIFICATE-----
 MIIBVzCCAQmgAwIBAgIBATAFBgMrZXAwJDEQMA4GA1UECgwHRXhhbXBsZTEQMA4G
 A1UEAwwHVGVzdCBDQTAeFw0yNjExMzAxMjMzMzZaFw0zNjExMjcxMjMzMzZaMCQx
