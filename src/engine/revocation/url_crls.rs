@@ -79,10 +79,35 @@ pub enum UrlCrlState {
 
 type LoadResult = Result<(LoadedCrl, Option<String>), String>;
 
-/// CRLs that the thread loads, by the key of their settings.
+/// Most parts of a body that are freed at a time.
+const FREED_AT_ONCE: usize = 4;
+
+/// Parts of bodies that are not needed any more. The event loop has allocated them, and frees a few
+/// at a time: if the thread freed them all, it would lock the heap of the event loop while it returns
+/// 100 MB to the system.
+type UsedParts = Arc<Mutex<Vec<Vec<u8>>>>;
+
+struct Job {
+    /// The key of the settings of the CRL.
+    key: String,
+    result: Arc<Mutex<Option<LoadResult>>>,
+}
+
+/// CRLs that the thread loads.
 #[derive(Default)]
 pub(in crate::engine) struct UrlCrlJobs {
-    jobs: Vec<(String, Arc<Mutex<Option<LoadResult>>>)>,
+    jobs: Vec<Job>,
+    used: UsedParts,
+}
+
+impl UrlCrlJobs {
+    fn free_some(&self) {
+        let mut used = self.used.lock();
+        let keep = used.len().saturating_sub(FREED_AT_ONCE);
+        let freed = used.split_off(keep);
+        drop(used);
+        drop(freed);
+    }
 }
 
 impl Engine {
@@ -114,33 +139,40 @@ impl Engine {
         }
         let policy = self.policy()?;
         let CrlUrl { crl, key, .. } = policy.crl_urls.get(index).ok_or(Error::NotFound)?;
+        self.url_crl_jobs.borrow().free_some();
         if let Some(bytes) = bytes {
-            let (crl, output) = (crl.clone(), Arc::new(Mutex::new(None)));
             if wait {
-                return self.use_url_crl(&crl.clone(), load(&crl, bytes));
+                return self.use_url_crl(crl, load(crl, bytes, &UsedParts::default()));
             }
+            let (crl, output) = (crl.clone(), Arc::new(Mutex::new(None)));
             let mut jobs = self.url_crl_jobs.borrow_mut();
-            jobs.jobs.retain(|(other, _)| other != key);
-            jobs.jobs.push((key.clone(), output.clone()));
+            jobs.jobs.retain(|job| job.key != *key);
+            jobs.jobs.push(Job {
+                key: key.clone(),
+                result: output.clone(),
+            });
+            let used = jobs.used.clone();
             drop(jobs);
             let job = move || {
-                let result = load(&crl, bytes);
+                let result = load(&crl, bytes, &used);
                 *output.lock() = Some(result);
             };
             background::defer(job)?;
             return Ok(UrlCrlState::Loading);
         }
         let mut jobs = self.url_crl_jobs.borrow_mut();
-        let position = jobs.jobs.iter().position(|(other, _)| other == key);
+        let position = jobs.jobs.iter().position(|job| job.key == *key);
         let position = position.ok_or(Error::NotFound)?;
         let result = jobs
             .jobs
             .get(position)
-            .and_then(|(_, result)| result.lock().take());
+            .and_then(|job| job.result.lock().take());
         let Some(result) = result else {
             return Ok(UrlCrlState::Loading);
         };
         jobs.jobs.swap_remove(position);
+        // Nobody asks any more. Most have been freed while the CRL was parsed.
+        jobs.used.lock().clear();
         drop(jobs);
         self.use_url_crl(crl, result)
     }
@@ -169,11 +201,11 @@ pub(in crate::engine) fn adopt_url_crls(new: &Policy, old: &Policy) {
     }
 }
 
-fn load(crl: &UrlCrl, bytes: CrlBytes) -> LoadResult {
+fn load(crl: &UrlCrl, bytes: CrlBytes, used: &UsedParts) -> LoadResult {
     match bytes {
         CrlBytes::Fetched(body, file) => {
             let bytes = body.parts.concat();
-            drop(body);
+            used.lock().extend(body.parts);
             let loaded = crl.load(&bytes)?;
             let written = file.map(|file| write(&file, &bytes).map_err(|error| (file, error)));
             let unsaved = written
