@@ -1375,16 +1375,18 @@ int32_t rmtls_engine_ending_list(const struct rmtls_engine *engine,
                                  int64_t now,
                                  struct rmtls_buf *out);
 
-// Writes the name of list number `index`, its number of entries, and whether its file cannot be
-// read (1) or can (0). `RMTLS_NOT_FOUND` behind the last list.
+// Writes the name of list number `index`, why its file cannot be read as it is now, or no text if it
+// can, its number of entries, and when the file was modified that it was read from, in seconds since
+// 1970, or 0 if that is not known. `RMTLS_NOT_FOUND` behind the last list.
 //
 // # Safety
 // `engine` is NULL or live; the others are NULL or valid, with their data.
 int32_t rmtls_engine_list_state(const struct rmtls_engine *engine,
                                 uint32_t index,
                                 struct rmtls_buf *name,
+                                struct rmtls_buf *error,
                                 uint64_t *entries,
-                                int32_t *failing);
+                                int64_t *modified);
 
 // Writes how often each `RMTLS_EVENT_*` occurred on this thread since the last call. The constant
 // is the index in `out`.

@@ -184,9 +184,10 @@ local OPTIONS = {
 }
 
 
--- How many warnings, and how many CRLs, status() lists.
+-- How many warnings, CRLs and lists status() lists.
 local MAX_WARNINGS = 100
 local MAX_CRLS = 1000
+local MAX_LISTS = 1000
 -- Seconds between two checks of the policy files.
 local WATCH_INTERVAL = 1
 
@@ -512,7 +513,7 @@ end
 -- { version, worker, epoch, since, digest, counts = { routes, server_names, certificate_requests, warnings }, warnings,
 -- start_warnings, last_error, node = { epoch, since, workers = { { worker, pid, epoch, since, failed }, ... } },
 -- fleet = { connected, last_sync, error, blocks }, metrics, certificates = { { consumer, not_after }, ... }, crls,
--- revocation_sources }
+-- lists, revocation_sources }
 function _M.status()
     local current = engine.current()
     reload.ensure_watched(current)
@@ -528,6 +529,8 @@ function _M.status()
     status.fleet = fleet.status()
     status.metrics = metrics.table()
     status.certificates = metrics.ends()
+    local lists = current:lists(MAX_LISTS)
+    status.lists = lists[1] and lists
     local crls = current:crls(MAX_CRLS)
     status.crls = crls[1] and crls
     status.revocation_sources = revocation_sources.list(crl_updates.urls())

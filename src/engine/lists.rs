@@ -94,6 +94,18 @@ pub(super) fn check_lists(
     )))
 }
 
+/// A list of the policy in force, for the operator.
+pub struct ListState {
+    /// As the policy names it.
+    pub name: String,
+    /// Its number of entries.
+    pub entries: usize,
+    /// When its file was modified, in seconds since the epoch, as it was when it was read.
+    pub modified: Option<i64>,
+    /// Why the file cannot be read as it is now.
+    pub error: Option<String>,
+}
+
 impl Engine {
     /// Starts to read the lists whose files have changed on the background thread, where they also
     /// come into force.
@@ -186,18 +198,19 @@ impl Engine {
         Ok(())
     }
 
-    /// Name of the list number `index`, its number of entries, and whether its file cannot be read.
+    /// The list number `index` of the policy in force.
     ///
     /// # Errors
     /// [`Error::NotFound`] behind the last one.
-    pub fn list_state(&self, index: usize) -> Result<(String, usize, bool), Error> {
+    pub fn list_state(&self, index: usize) -> Result<ListState, Error> {
         let policy = self.policy()?;
         let file = policy.lists.get(index).ok_or(Error::NotFound)?;
-        Ok((
-            file.name().to_owned(),
-            file.last_list().len(),
-            file.error().is_some(),
-        ))
+        Ok(ListState {
+            name: file.name().to_owned(),
+            entries: file.last_list().len(),
+            modified: file.modified(),
+            error: file.error(),
+        })
     }
 }
 

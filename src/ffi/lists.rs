@@ -87,8 +87,9 @@ pub unsafe extern "C" fn rmtls_engine_ending_list(
     })
 }
 
-/// Writes the name of list number `index`, its number of entries, and whether its file cannot be
-/// read (1) or can (0). `RMTLS_NOT_FOUND` behind the last list.
+/// Writes the name of list number `index`, why its file cannot be read as it is now, or no text if it
+/// can, its number of entries, and when the file was modified that it was read from, in seconds since
+/// 1970, or 0 if that is not known. `RMTLS_NOT_FOUND` behind the last list.
 ///
 /// # Safety
 /// `engine` is NULL or live; the others are NULL or valid, with their data.
@@ -97,18 +98,20 @@ pub unsafe extern "C" fn rmtls_engine_list_state(
     engine: *const rmtls_engine,
     index: u32,
     name: *mut rmtls_buf,
+    error: *mut rmtls_buf,
     entries: *mut u64,
-    failing: *mut i32,
+    modified: *mut i64,
 ) -> i32 {
     guard(|| {
         // SAFETY: the caller's promises, passed on unchanged.
         unsafe {
             let engine = handle(engine)?.engine();
-            let (entries, failing) = (output(entries)?, output(failing)?);
-            let (found, count, fails) = engine.list_state(index as usize)?;
-            *entries = count as u64;
-            *failing = fails.into();
-            put(name, found.as_bytes())
+            let (entries, modified) = (output(entries)?, output(modified)?);
+            let list = engine.list_state(index as usize)?;
+            *entries = list.entries as u64;
+            *modified = list.modified.unwrap_or(0);
+            put(error, list.error.unwrap_or_default().as_bytes())?;
+            put(name, list.name.as_bytes())
         }
     })
 }

@@ -411,7 +411,7 @@ fn exports_refuse_null() {
             rmtls_engine_list_event(null!(), null!(), null!()),
             listing::rmtls_engine_list_routes(null!(), 0, 0, null!(), 0, null!()),
             listing::rmtls_engine_list_server_names(null!(), 0, 0, null!(), 0, null!()),
-            rmtls_engine_list_state(null!(), 0, null!(), null!(), null!()),
+            rmtls_engine_list_state(null!(), 0, null!(), null!(), null!(), null!()),
             rmtls_engine_ending_list(null!(), 0, null!()),
             rmtls_engine_access_with_headers(
                 null!(),

@@ -83,6 +83,11 @@ impl Stamp {
         })
     }
 
+    /// Time of modification, in seconds since the epoch.
+    pub(super) fn modified(&self) -> i64 {
+        self.modified.0
+    }
+
     /// Whether the time of change is at least so long ago.
     pub(super) fn is_older(&self, than: Duration) -> bool {
         let (Ok(seconds), Ok(nanos)) = (self.changed.0.try_into(), self.changed.1.try_into())

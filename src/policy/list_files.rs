@@ -156,6 +156,11 @@ impl ListFile {
         self.state.lock().replacements
     }
 
+    /// When the file was modified from which the list in force was read, in seconds since the epoch.
+    pub fn modified(&self) -> Option<i64> {
+        self.state.lock().stamp.map(|stamp| stamp.modified())
+    }
+
     /// Why the file cannot be read as it is now.
     pub fn error(&self) -> Option<String> {
         self.state.lock().error.clone()

@@ -50,8 +50,8 @@ is(-e "$rock/$_" ? 1 : 0, 1, "the rock has $_")
     "doc/docs/install.md";
 
 my @lua;
-find({ no_chdir => 1, wanted => sub { push @lua, s{^\Q$TestMtls::Root\E/lua/}{}r if /\.lua\z/ } }, "$TestMtls::Root/lua");
-is(join(" ", grep { !-e "$Tree/share/lua/5.1/$_" } @lua), "", "every Lua module is in the tree");
+find({ no_chdir => 1, wanted => sub { push @lua, s{^\Q$TestMtls::Root\E/lua/}{}r if m{\.lua\z|/mtls/page/.} } }, "$TestMtls::Root/lua");
+is(join(" ", grep { !-e "$Tree/share/lua/5.1/$_" } @lua), "", "every Lua module, and the page, is in the tree");
 
 run_blocks();
 

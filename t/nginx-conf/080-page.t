@@ -26,6 +26,17 @@ plugins:
 - {name: client-cert-headers, config: {dialects: [rfc9440]}}
 _EOC_
 
+our $Listed = ">>> policy.yaml\n" . expand_policy(<<'_EOC_') . ">>> deny.list\nserial 01 CN=x\n";
+_format_version: "3.0"
+@{ca_certificates: ca-a}
+routes:
+- name: payments
+  snis: [a.test]
+  plugins:
+  - {name: mtls-auth, config: {ca_certificates: [@ca-a], skip_consumer_lookup: true}}
+  - {name: client-cert-lists, config: {deny: [deny.list]}}
+_EOC_
+
 our $ManyRoutes = ">>> policy.yaml\n" . qq(_format_version: "3.0"\nroutes:\n)
     . join("", map { sprintf "- {name: r%04d, snis: [n%04d.test]}\n", $_, $_ } 0 .. 1999)
     . "plugins: [{name: tls-handshake-modifier}]\n";
@@ -308,5 +319,35 @@ server_names: 2000 2000
 short
 --- no_error_log
 [error]
+[crit]
+[alert]
+
+
+
+=== TEST 6: lists of status() has the lists in force, and why a file cannot be read
+--- user_files eval: $::Listed
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client eval
+$::Client . <<'_EOC_'
+lists() {
+    ask status | python3 -c '
+import json, os, sys
+for row in json.loads(sys.stdin.readline())["lists"]:
+    print(row["file"], row["entries"], row["modified"] == int(os.environ["MODIFIED"]), row.get("error"))'
+}
+export MODIFIED=$(stat -c %Y deny.list)
+lists
+printf 'serial 0z CN=x\n' >deny.list
+for _ in $(seq 100); do
+    ask status | grep -q '"error"' && break
+    sleep 0.1
+done
+lists
+_EOC_
+--- client_out
+deny.list 1 True None
+deny.list 1 True 'deny.list': line 1: '0z' is not a serial number, expected at most 64 bytes in hexadecimal, with or without colons
+--- no_error_log
 [crit]
 [alert]

@@ -121,7 +121,7 @@ check BROWSER <<'_JS_'
   print("names", await cells("names-list"));
   print("routes", await cells("routes-list"));
   print(await text("without-route"));
-  print("lists", (await cells("lists")).map((row) => [row[0].replace(/.*\//, ""), row[1], row[2]]));
+  print("lists", (await cells("lists")).map((row) => [row[0].replace(/.*\//, ""), row[1], /ago/.test(row[2]), row[3]]));
   print("ends", (await cells("client-ends")).map((row) => [row[0], row[1].replace(/[0-9-]+ [0-9:]+ UTC.*/, "TIME")]));
   print("blocks", (await cells("block-list")).map((row) => [row[0], row[1], row[3]]));
   print("decisions before the first sample", await cells("by-route"));
@@ -196,7 +196,7 @@ warnings ["plugins[1].name: the plugin 'ai-<b>proxy</b>' has no effect in resty-
 names [["*.b.test","1 sent, 59 bytes","allowed"],["a.test","1 sent, 59 bytes","allowed"]]
 routes [["payments","mtls-auth, client-cert-headers, client-cert-lists"],["<script>window.hacked=1</script>","client-cert-headers"]]
 Requests without a route: client-cert-headers.
-lists [["deny.list","1","in force"]]
+lists [["deny.list","1",true,"in force"]]
 ends [["<img src=x onerror=window.hacked=1>","soon: TIME"],["client-a","TIME"]]
 blocks [["serial 0a, issuer_dn CN=</script><script>window.hacked=1</script>","<b onmouseover=window.hacked=1>lost</b>","it is unblocked"]]
 decisions before the first sample [["payments","2","1","0","0","0","0"]]

@@ -478,8 +478,9 @@ int32_t rmtls_engine_ending_list(const struct rmtls_engine *engine,
 int32_t rmtls_engine_list_state(const struct rmtls_engine *engine,
                                 uint32_t index,
                                 struct rmtls_buf *name,
+                                struct rmtls_buf *error,
                                 uint64_t *entries,
-                                int32_t *failing);
+                                int64_t *modified);
 
 int32_t rmtls_metrics_read_and_reset(uint64_t *out);
 

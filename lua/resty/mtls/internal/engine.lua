@@ -252,6 +252,31 @@ function _M:crls(max)
 end
 
 
+-- The lists of client-cert-lists in force, at most max: { { file, entries, modified, error }, ... }. modified: when the
+-- file was, in seconds since 1970, nil if that is not known; error: why the file cannot be read as it is now.
+function _M:lists(max)
+    local lists = {}
+    local entries, modified = ffi.new("uint64_t[1]"), ffi.new("int64_t[1]")
+    for i = 0, max - 1 do
+        local file, err = library.read("engine.lists", function(a, b)
+            return C.rmtls_engine_list_state(self.handle, i, a, b, entries, modified)
+        end, true)
+        if not file then
+            break
+        end
+
+        lists[i + 1] = {
+            file = file,
+            entries = tonumber(entries[0]),
+            modified = modified[0] > 0 and tonumber(modified[0]) or nil,
+            error = err ~= "" and err or nil,
+        }
+    end
+
+    return lists
+end
+
+
 -- The number of the plan of a route, or, for nil, of requests without a route.
 function _M:plan(route)
     drop_previous_policy(self)

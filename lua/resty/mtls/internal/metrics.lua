@@ -530,18 +530,10 @@ local function report_lists(all)
         return
     end
 
-    local entries, failing = ffi.new("uint64_t[1]"), ffi.new("int32_t[1]")
-    for i = 0, MAX_LISTS - 1 do
-        local file = library.read("metrics", function(out)
-            return C.rmtls_engine_list_state(current.handle, i, out, entries, failing)
-        end)
-        if not file then
-            return
-        end
-
-        local suffix = SEPARATOR .. file:gsub("%c", "?")
-        all["list_entries" .. suffix] = tonumber(entries[0])
-        all["list_reload_failing" .. suffix] = failing[0]
+    for _, list in ipairs(current:lists(MAX_LISTS)) do
+        local suffix = SEPARATOR .. list.file:gsub("%c", "?")
+        all["list_entries" .. suffix] = list.entries
+        all["list_reload_failing" .. suffix] = list.error and 1 or 0
     end
 end
 

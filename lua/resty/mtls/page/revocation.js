@@ -18,14 +18,15 @@ function endsOf(status) {
 }
 
 function revocationOf(status) {
-  const failing = status.metrics.list_reload_failing || {};
+  const lists = Object.values(status.lists || {});
+  lists.sort((a, b) => Boolean(b.error) - Boolean(a.error) || (a.file < b.file ? -1 : 1));
   put("lists", table("Lists of certificates", [
-    ["File", ([file]) => visible(file), "foreign code"],
-    ["Entries", ([, number]) => count.format(number), "number"],
-    ["State", ([file]) => failing[file] ? word("bad", "the file cannot be read, an earlier list is in force")
-      : word("good", "in force")],
-  ], entries(status.metrics.list_entries).sort((a, b) => (failing[b[0]] || 0) - (failing[a[0]] || 0)
-    || (a[0] < b[0] ? -1 : 1)), "The policy has no lists."));
+    ["File", (row) => visible(row.file), "foreign code"],
+    ["Entries", (row) => count.format(row.entries), "number"],
+    ["Modified", (row) => row.modified ? time(row.modified) : "unknown"],
+    ["State", (row) => row.error
+      ? element("span", {}, word("bad", "an earlier list is in force: "), foreign(row.error)) : word("good", "in force")],
+  ], lists, "The policy has no lists."));
   put("crls", table("CRLs of the policy", [
     ["File or URL", (row) => visible(row.file), "foreign code"],
     ["Issuer", (row) => visible(row.issuer), "foreign"],
