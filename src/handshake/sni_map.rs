@@ -198,6 +198,11 @@ impl NameTable {
             .filter_map(|record| std::str::from_utf8(record.text).ok())
     }
 
+    fn entries(&self) -> impl Iterator<Item = (&str, u32)> {
+        Record::between(&self.arena, 0, self.arena.len())
+            .filter_map(|record| Some((std::str::from_utf8(record.text).ok()?, record.value)))
+    }
+
     fn iter(&self) -> impl Iterator<Item = (String, u32)> + '_ {
         Record::between(&self.arena, 0, self.arena.len()).map(|record| {
             (
@@ -262,6 +267,20 @@ impl SniMap {
     /// The wildcard patterns without their star, such as `.example.com`, in no particular order.
     pub fn wildcard(&self) -> impl Iterator<Item = &str> {
         self.wildcard.texts()
+    }
+
+    /// All patterns as text in two parts, such as `*` and `.example.com`, with their values, in no
+    /// particular order. Unlike [`SniMap::iter`] it allocates nothing.
+    pub fn texts(&self) -> impl Iterator<Item = (&'static str, &str, u32)> {
+        let special = |text: &'static str, value: Option<u32>| {
+            value.into_iter().map(move |value| (text, "", value))
+        };
+        let wildcard = self.wildcard.entries();
+        let exact = self.exact.entries();
+        special("\"\"", self.absent)
+            .chain(special("*", self.any))
+            .chain(wildcard.map(|(parent, value)| ("*", parent, value)))
+            .chain(exact.map(|(name, value)| ("", name, value)))
     }
 
     /// All patterns with their values, in no particular order.

@@ -1,6 +1,8 @@
 //! Parts of a policy as JSON for the operator's page: server names with a certificate request, and
 //! routes with their plugins. A policy may have 100,000 of each, so they are listed in pages.
 
+use std::cmp::Ordering;
+
 use serde_json::{json, Value};
 
 use super::Policy;
@@ -38,6 +40,12 @@ impl Page<'_> {
     }
 }
 
+/// Wildcards before names, each in order. The first part of a name is empty.
+fn by_name(a: &(&str, &str, u32), b: &(&str, &str, u32)) -> Ordering {
+    let (is_name, other_is_name) = (a.0.is_empty(), b.0.is_empty());
+    (is_name, a.0, a.1).cmp(&(other_is_name, b.0, b.1))
+}
+
 impl Policy {
     /// The routes in the order of the document, as `{total, matching, from, items: [{name,
     /// plugins}], without_route}`. `name` is the id of a route without a name; `plugins` are the
@@ -69,24 +77,29 @@ impl Policy {
     /// The server names under which a certificate is requested, in order, as `{total, matching,
     /// from, items: [{name, ca_names, ca_names_bytes, ca_names_sent, resumption}]}`.
     pub fn list_server_names(&self, page: Page<'_>) -> String {
-        let names = self.sni_map.iter();
-        let names = names.map(|(pattern, request)| (pattern.to_string(), request));
-        let mut names: Vec<_> = names.filter(|(name, _)| page.matches(name)).collect();
+        let names = self.sni_map.texts().filter(|(star, name, _)| {
+            // Only wildcards have two parts.
+            match star.is_empty() || page.filter.is_empty() {
+                true => page.matches(name),
+                false => page.matches(&format!("{star}{name}")),
+            }
+        });
+        let mut names: Vec<_> = names.collect();
         let matching = names.len();
         // The map has no order. Only the page is sorted.
         if page.from > 0 && page.from < matching {
-            names.select_nth_unstable(page.from);
+            names.select_nth_unstable_by(page.from, by_name);
         }
         let mut names = names.split_off(page.from.min(matching));
         if page.limit() < names.len() {
-            names.select_nth_unstable(page.limit());
+            names.select_nth_unstable_by(page.limit(), by_name);
             names.truncate(page.limit());
         }
-        names.sort_unstable();
-        let items = names.iter().filter_map(|(name, request)| {
+        names.sort_unstable_by(by_name);
+        let items = names.iter().filter_map(|(star, name, request)| {
             let request = self.certificate_requests.get(*request as usize)?;
             Some(json!({
-                "name": name,
+                "name": format!("{star}{name}"),
                 "ca_names": request.ca_names_len(),
                 "ca_names_bytes": request.ca_names_bytes(),
                 "ca_names_sent": request.ca_names_len() > 0 && !request.over_budget(),

@@ -8,6 +8,7 @@ local CONST = require "resty.mtls.internal.cdef"
 local C = library.C
 local OK = CONST.OK
 local NOT_FOUND = CONST.NOT_FOUND
+local TOO_SMALL = CONST.TOO_SMALL
 local error = error
 local tonumber = tonumber
 
@@ -342,9 +343,15 @@ end
 
 
 local function list(self, read, from, limit, filter)
-    return library.read("engine.list", function(out)
-        return read(self.handle, from, limit, filter, #filter, out)
-    end)
+    -- Large enough for most names: with too small a buffer everything is searched and sorted twice.
+    local out = library.buffer(1024 + 192 * limit)
+    local status = read(self.handle, from, limit, filter, #filter, out)
+    if status == TOO_SMALL then
+        out = library.buffer(tonumber(out.len))
+        status = read(self.handle, from, limit, filter, #filter, out)
+    end
+
+    return status == OK and library.text(out) or nil
 end
 
 
