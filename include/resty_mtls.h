@@ -122,9 +122,6 @@
 // SHA-256 of the DER as in `cnf.x5t#S256` of a token: base64url without padding.
 #define RMTLS_FIELD_X5T_S256 8
 
-// Most bytes that each Lua VM may cache for clients, connections and tokens by plan.
-#define RMTLS_MAX_LUA_BYTES 25165824
-
 // There must be one element only.
 #define RMTLS_XFCC_ELEMENT_ONLY 0
 
@@ -450,6 +447,24 @@ typedef struct rmtls_buf {
   size_t len;
 } rmtls_buf;
 
+// Header lines, in the order in which they are set: the name of line number `i`, from 0, ends at
+// `ends[2 * i]` in `bytes`, and its value at `ends[2 * i + 1]`; each begins where the one before
+// it ends.
+typedef struct rmtls_lines {
+  // The names and values.
+  const uint8_t *bytes;
+  // Where they end.
+  const uint32_t *ends;
+  // Lines that are set on every request of the client.
+  uint32_t always;
+  // Lines after those that are set according to `rmtls_decision.forwards`.
+  uint32_t forwarding;
+  // Lines after those that are never set; their values are the reasons.
+  uint32_t left_out;
+  // `RMTLS_HEADER_LINE_*` of each of those.
+  const int32_t *left_out_kinds;
+} rmtls_lines;
+
 // Decision of `rmtls_engine_access` about a request.
 typedef struct rmtls_decision {
   // `RMTLS_DECISION_*`.
@@ -475,6 +490,25 @@ typedef struct rmtls_decision {
   uint32_t server_certificate;
   // 1 when the certificate, or its absence, was read from a header, else 0.
   int32_t from_header;
+  // Number of what is kept for this client on this plan; below a small bound, so that the caller
+  // can keep something of its own in an array.
+  uint32_t record;
+  // Changes when the number is used for another client, another plan or another identity, and
+  // with every policy. 0 when there is no record.
+  uint32_t record_generation;
+  // 1 when the header lines were made for this request, else 0.
+  int32_t lines_are_new;
+  // 1 when `not_after` is set: once in an hour for each client and plan.
+  int32_t reports_expiry;
+  // notAfter of the client certificate, in seconds since 1970.
+  int64_t not_after;
+  // `rmtls_engine_changes` before the decision.
+  uint64_t changes;
+  // The header lines of an allowed request; on a plan with `RMTLS_PLAN_TOKEN` none before
+  // `rmtls_engine_apply_token`. They live until the next call of
+  // `rmtls_engine_access`, `rmtls_engine_access_with_headers`, `rmtls_engine_apply_token`,
+  // `rmtls_engine_claim_headers`, `rmtls_engine_keep_with_record`, or of a function that puts a policy in force.
+  struct rmtls_lines lines;
 } rmtls_decision;
 
 // When a block is in force.
@@ -740,14 +774,29 @@ int32_t rmtls_engine_group(const struct rmtls_engine *engine,
                            size_t index,
                            struct rmtls_buf *out);
 
-// Writes the notAfter of the client certificate of this decision, in seconds since 1970;
-// `RMTLS_NOT_FOUND` for a client that is not cached.
+// Writes a number that another policy, a block, a list or a revocation changes, and that never has
+// the same value again: while it stays, a decision about a request holds.
 //
 // # Safety
-// `engine` is NULL or live; `decision` is NULL or valid; `out` is NULL or valid for writing.
-int32_t rmtls_engine_not_after(const struct rmtls_engine *engine,
-                               const struct rmtls_decision *decision,
-                               int64_t *out);
+// `engine` is NULL or live; `out` is NULL or valid for writing.
+int32_t rmtls_engine_changes(const struct rmtls_engine *engine, uint64_t *out);
+
+// Counts `bytes` that the caller keeps in its array under `rmtls_decision.record`. They have a
+// bound together with what is kept here, and the caller must drop them when
+// `rmtls_engine_dropped_record` returns that number.
+//
+// # Safety
+// `engine` is NULL or live.
+int32_t rmtls_engine_keep_with_record(const struct rmtls_engine *engine,
+                                      uint32_t record,
+                                      uint32_t record_generation,
+                                      size_t bytes);
+
+// Writes the number of a record that was dropped, each once; `RMTLS_NOT_FOUND` after the last.
+//
+// # Safety
+// `engine` is NULL or live; `out` is NULL or valid for writing.
+int32_t rmtls_engine_dropped_record(const struct rmtls_engine *engine, uint32_t *out);
 
 // Writes one of the `RMTLS_CONSUMER_*` fields of consumer number `consumer`; `RMTLS_NOT_FOUND` if
 // the field is not set.
@@ -1199,19 +1248,6 @@ int32_t rmtls_certificate_from_header(const uint8_t *format,
                                       struct rmtls_certificate **out,
                                       struct rmtls_buf *err);
 
-// Returns the header lines that `plan` sets after this decision of `rmtls_engine_access`;
-// `RMTLS_NOT_FOUND` for a client that is no longer cached. `now` is in seconds since 1970.
-//
-// # Safety
-// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake, the one of the
-// decision; `decision` is NULL or valid; `out` is NULL or valid for writing.
-int32_t rmtls_engine_header_lines(const struct rmtls_engine *engine,
-                                  void *ssl,
-                                  uint32_t plan,
-                                  const struct rmtls_decision *decision,
-                                  int64_t now,
-                                  struct rmtls_header_lines **out);
-
 // Returns the header lines of a dialect for a certificate. `verdict` is `X509_V_OK` (0), an
 // `X509_V_ERR_*` number, or one of `RMTLS_VERDICT_*`; the lines describe the certificate even if
 // verification failed. `RMTLS_INVALID` for an unknown dialect; then `err` lists the known ones.
@@ -1295,22 +1331,18 @@ int32_t rmtls_engine_header_value(const struct rmtls_engine *engine,
 int32_t rmtls_connection_is_first(void *ssl, uint64_t request);
 
 // Writes name and value of the XFCC header for a request on a route with `RMTLS_PLAN_XFCC`.
-// `headers` are request headers, of which only XFCC headers are read; `own` is the value of the
-// `RMTLS_HEADER_LINE_XFCC` line, or NULL when there is none. `RMTLS_NOT_FOUND` when the header is
-// not to be set. `kind` becomes `RMTLS_HEADER_LINE_ALWAYS`, or the kind that has the reason why
+// `headers` are request headers, of which only XFCC headers are read. Call it before the lines of
+// the decision end to live. `RMTLS_NOT_FOUND` when the header is not to be set. `kind` becomes `RMTLS_HEADER_LINE_ALWAYS`, or the kind that has the reason why
 // it must not be set.
 //
 // # Safety
 // `engine` is NULL or live; `decision` is NULL or valid; `headers` is readable for `headers_len`
-// elements whose names and values are readable; `own` is NULL or readable for `own_len` bytes;
-// `kind` is NULL or valid for writing; `name` and `value` are NULL or valid, with their data.
+// elements whose names and values are readable; `kind` is NULL or valid for writing; `name` and `value` are NULL or valid, with their data.
 int32_t rmtls_engine_xfcc(const struct rmtls_engine *engine,
                           uint32_t plan,
                           const struct rmtls_decision *decision,
                           const struct rmtls_request_header *headers,
                           size_t headers_len,
-                          const uint8_t *own,
-                          size_t own_len,
                           int32_t *kind,
                           struct rmtls_buf *name,
                           struct rmtls_buf *value);
@@ -2060,16 +2092,18 @@ int32_t rmtls_engine_dpop_nonce(const struct rmtls_engine *engine,
 
 // Access phase, after `rmtls_engine_check_token` allowed the request: applies the identity in its
 // decision to `decision`, which `rmtls_engine_access` has just allowed for the same plan, and
-// checks `acl` where the token decides about the consumer. On a refusal `decision` has
-// `RMTLS_DECISION_FORBIDDEN`, and `reason` the reason for the error log.
+// checks `acl` where the token decides about the consumer. An allowed `decision` gets its header
+// lines. On a refusal it has `RMTLS_DECISION_FORBIDDEN`, and `reason` the reason for the error log.
 //
 // # Safety
-// `engine` is NULL or live; `decision` is NULL or valid for reading and writing; `reason` is NULL
+// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `decision` is NULL or valid for reading and writing; `reason` is NULL
 // or valid, with its data.
 int32_t rmtls_engine_apply_token(const struct rmtls_engine *engine,
+                                 void *ssl,
                                  uint32_t plan,
                                  int32_t identity,
                                  uint32_t consumer,
+                                 int64_t now,
                                  struct rmtls_decision *decision,
                                  struct rmtls_buf *reason);
 
@@ -2083,16 +2117,18 @@ int32_t rmtls_engine_client_assertion(const struct rmtls_engine *engine,
                                       int64_t now,
                                       struct rmtls_buf *out);
 
-// Returns the header lines for the claims of an allowed token; `RMTLS_NOT_FOUND` for a token that
-// is no longer cached.
+// Writes the header lines for the claims of an allowed token, which live as long as those of
+// `rmtls_decision`, and whether they were made by this call (1) or are kept (0). `RMTLS_NOT_FOUND`
+// for a token that is no longer cached.
 //
 // # Safety
-// `engine` is NULL or live; `out` is NULL or valid for writing.
+// `engine` is NULL or live; `out` and `are_new` are NULL or valid for writing.
 int32_t rmtls_engine_claim_headers(const struct rmtls_engine *engine,
                                    uint32_t plan,
                                    uint32_t token,
                                    uint32_t generation,
-                                   struct rmtls_header_lines **out);
+                                   struct rmtls_lines *out,
+                                   int32_t *are_new);
 
 // Reads the discovery document of an issuer, and writes the URLs of its keys and of its
 // introspection endpoint, empty where the document has none. `issuer` is the issuer, and on

@@ -137,6 +137,31 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
         SlotId { index, generation }
     }
 
+    /// Adds to the weight of an entry, and evicts others where the cache becomes too heavy.
+    pub fn add_weight(&mut self, slot: SlotId, more: usize) {
+        let mut is_counted = false;
+        loop {
+            let found = self.entries.get_mut(slot.index as usize);
+            let Some(Some(entry)) = found else {
+                return;
+            };
+            if entry.generation != slot.generation {
+                return;
+            }
+            // The other entries are evicted first.
+            entry.used = true;
+            if !is_counted {
+                is_counted = true;
+                entry.weight = entry.weight.saturating_add(more);
+                self.weight = self.weight.saturating_add(more);
+            }
+            if self.weight <= self.max_weight || self.index.len() <= 1 {
+                return;
+            }
+            self.evict();
+        }
+    }
+
     fn remove(&mut self, index: u32) {
         if let Some(entry) = self.entries.get_mut(index as usize).and_then(Option::take) {
             self.index.remove(&entry.key);
@@ -225,6 +250,23 @@ mod tests {
         for key in 0..100 {
             assert!(cache.insert_weighted(key, (), key % 7).index < 3);
         }
+    }
+
+    #[test]
+    fn add_weight_evicts_others_and_keeps_within_the_weight() {
+        let mut cache = Cache::with_weight(8, 10);
+        let slots: Vec<SlotId> = (0..5)
+            .map(|key| cache.insert_weighted(key, key, 2))
+            .collect();
+        cache.add_weight(slots[3], 5);
+        assert_eq!(cache.get(slots[3]), Some(&3));
+        assert_eq!((cache.len(), cache.weight), (2, 9));
+        // One entry alone may weigh more, and one that was replaced weighs nothing.
+        cache.add_weight(slots[3], 50);
+        assert_eq!((cache.len(), cache.weight), (1, 57));
+        cache.insert_weighted(9, 9, 1);
+        cache.add_weight(slots[3], 50);
+        assert_eq!((cache.len(), cache.weight), (1, 1));
     }
 
     #[test]

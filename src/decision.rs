@@ -27,7 +27,7 @@ pub enum Outcome {
 }
 
 /// The client that a request is attributed to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Identity {
     /// None: the route has no `mtls-auth`, or the client is refused.
     None,

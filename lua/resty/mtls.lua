@@ -4,7 +4,7 @@
 --     mtls.init { policy = "/etc/nginx/mtls/policy.yaml" }    -- init_by_lua*
 --     mtls.client_hello()                                     -- ssl_client_hello_by_lua*, http{} level
 --     mtls.certificate()                                      -- ssl_certificate_by_lua*
---     mtls.access("payments")                                 -- access_by_lua*
+--     mtls.access("payments")                                 -- rewrite_by_lua* or access_by_lua*
 --     mtls.log()                                              -- log_by_lua*
 
 local access = require "resty.mtls.internal.access"
@@ -362,12 +362,11 @@ function _M.certificate()
 end
 
 
--- access_by_lua*: route is the name of a route of the policy; without it only global plugins apply. Ends the
--- request itself on a refusal: 401 or 403; 421 on a connection whose certificate request was that of another
--- name; 503 when the issuer of access tokens does not answer.
-function _M.access(route)
+-- Checks the argument of a function that decides, and waits for what every decision needs. Returns the engine, and why
+-- nothing can be decided yet, if so.
+local function prepare(caller, route)
     if route ~= nil and type(route) ~= "string" then
-        error("mtls.access: route must be a string, got " .. type(route), 2)
+        error("mtls." .. caller .. ": route must be a string, got " .. type(route), 3)
     end
 
     local current = engine.current()
@@ -375,11 +374,18 @@ function _M.access(route)
     bundles.ensure_running(current)
     crl_updates.start(current)
     fleet.await_first_sync()
-    if fleet.is_unavailable() then
-        return access.refuse_unavailable(current, route, "there was no sync with Redis yet (redis.required)")
-    end
 
-    return access.run(current, route, options and options.shared_dict or "mtls")
+    return current, fleet.is_unavailable() and "there was no sync with Redis yet (redis.required)" or nil
+end
+
+
+-- rewrite_by_lua* or access_by_lua*: route is the name of a route of the policy; without it only global plugins apply.
+-- Ends the request itself on a refusal: 401 or 403; 421 on a connection whose certificate request was that of another
+-- name; 503 when the issuer of access tokens does not answer. A second call for the same route does nothing.
+function _M.access(route)
+    local current, why = prepare("access", route)
+
+    return access.run(current, route, options and options.shared_dict or "mtls", why)
 end
 
 

@@ -12,14 +12,19 @@ pub(super) const UNVERIFIED: usize = 4 << 20;
 pub(super) const CHAINS: usize = 4 << 20;
 /// Valid tokens.
 pub(super) const TOKENS: usize = 32 << 20;
-/// What Lua caches for clients, connections and tokens by plan: header lines and the results of
-/// client(). The garbage collector may need as much again before it frees dropped entries.
-pub const LUA: usize = 24 << 20;
+/// What is kept for clients by plan: header lines, and what the caller keeps in Lua. Its garbage
+/// collector may need as much again before it frees dropped entries.
+pub(super) const CLIENT_RECORDS: usize = 15 << 20;
+/// The same for connections whose client is not trusted.
+pub(super) const CONNECTION_RECORDS: usize = 3 << 20;
+/// Header lines for the claims of tokens by plan.
+pub(super) const TOKEN_RECORDS: usize = 6 << 20;
 /// Small entries that are bounded in number: verdicts, statuses, evidence of revocations, digests of
 /// header values and of inactive tokens.
 const SMALL: usize = 10 << 20;
 
-const _: () = assert!(CLIENTS + UNVERIFIED + CHAINS + TOKENS + LUA + SMALL == MAX_KEPT);
+const RECORDS: usize = CLIENT_RECORDS + CONNECTION_RECORDS + TOKEN_RECORDS;
+const _: () = assert!(CLIENTS + UNVERIFIED + CHAINS + TOKENS + RECORDS + SMALL == MAX_KEPT);
 const _: () = assert!(
     super::MAX_VERDICTS * 640
         + super::MAX_VERDICTS * (144 + 160)

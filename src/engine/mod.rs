@@ -15,6 +15,7 @@ mod header_lines;
 mod identity;
 mod lists;
 pub(crate) mod node;
+mod records;
 pub(crate) mod reload;
 mod revocation;
 mod token;
@@ -41,6 +42,7 @@ use crate::Error;
 use ca_expiry::CaExpiryWatch;
 use clients::Clients;
 use lists::ListExpiryWatch;
+use records::Records;
 use revocation::{adopt_url_crls, AnswerJobs, CrlExpiryWatch, Evidence, FetchedCrls, UrlCrlJobs};
 use token::{CachedToken, InactiveToken, IssuerDocuments};
 
@@ -50,6 +52,7 @@ pub use header_certificate::RequestHeaders;
 pub use header_lines::{ClientCertificate, HeaderLine, HeaderLines, LineKind, NO_CONSUMER};
 pub use node::blocks::{Block, NO_END};
 pub use node::Node;
+pub use records::{KeptLines, PackedLines};
 pub use reload::{PolicySource, Reload, ReloadProgress};
 pub use revocation::{
     AnswerRead, CachedStatus, CrlBody, CrlBytes, PlanRef, RevocationSource, RevocationState,
@@ -109,6 +112,7 @@ pub struct Engine {
     tokens: RefCell<Cache<[u8; 32], Rc<CachedToken>>>,
     inactive_tokens: RefCell<Cache<[u8; 32], InactiveToken>>,
     issuers: RefCell<Cache<[u8; 32], Rc<IssuerDocuments>>>,
+    records: RefCell<Records>,
     suggestions: Cell<SuggestionBudget>,
     session_cache: Cell<bool>,
 }
@@ -140,6 +144,7 @@ impl Default for Engine {
             tokens: RefCell::new(Cache::with_weight(MAX_TOKENS, bounds::TOKENS)),
             inactive_tokens: RefCell::new(Cache::new(MAX_INACTIVE)),
             issuers: RefCell::new(Cache::new(MAX_ISSUERS)),
+            records: RefCell::default(),
             suggestions: Cell::default(),
             session_cache: Cell::default(),
         }
@@ -165,6 +170,8 @@ impl Engine {
         // policy.
         *self.tokens.borrow_mut() = Cache::with_weight(MAX_TOKENS, bounds::TOKENS);
         self.clients.borrow_mut().invalidate_slots();
+        // Plan numbers have other meanings in another policy.
+        self.records.borrow_mut().clear();
         let inherited = self.process.replace(process::id()) != process::id();
         let old = Rc::into_inner(old?)?;
         if inherited {

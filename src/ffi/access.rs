@@ -2,6 +2,8 @@
 
 use std::ffi::c_void;
 
+use openssl::ssl::SslRef;
+
 use super::certificate::rmtls_certificate;
 use super::engine::rmtls_engine;
 use super::header_lines::RMTLS_VERDICT_NOT_VERIFIED;
@@ -10,6 +12,7 @@ use super::{
 };
 use crate::cache::SlotId;
 use crate::decision::{CertificateForwarding, Decision, Identity, Outcome};
+use crate::engine::{Engine, KeptLines, PackedLines, RequestHeaders};
 use crate::Error;
 
 /// The request is allowed.
@@ -68,6 +71,52 @@ pub const RMTLS_CONSUMER_USERNAME: u32 = 2;
 /// `custom_id` of a consumer.
 pub const RMTLS_CONSUMER_CUSTOM_ID: u32 = 3;
 
+/// Header lines, in the order in which they are set: the name of line number `i`, from 0, ends at
+/// `ends[2 * i]` in `bytes`, and its value at `ends[2 * i + 1]`; each begins where the one before
+/// it ends.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct rmtls_lines {
+    /// The names and values.
+    pub bytes: *const u8,
+    /// Where they end.
+    pub ends: *const u32,
+    /// Lines that are set on every request of the client.
+    pub always: u32,
+    /// Lines after those that are set according to `rmtls_decision.forwards`.
+    pub forwarding: u32,
+    /// Lines after those that are never set; their values are the reasons.
+    pub left_out: u32,
+    /// `RMTLS_HEADER_LINE_*` of each of those.
+    pub left_out_kinds: *const i32,
+}
+
+impl Default for rmtls_lines {
+    fn default() -> rmtls_lines {
+        rmtls_lines {
+            bytes: std::ptr::null(),
+            ends: std::ptr::null(),
+            always: 0,
+            forwarding: 0,
+            left_out: 0,
+            left_out_kinds: std::ptr::null(),
+        }
+    }
+}
+
+impl rmtls_lines {
+    pub(super) fn new(lines: &PackedLines) -> rmtls_lines {
+        rmtls_lines {
+            bytes: lines.bytes.as_ptr(),
+            ends: lines.ends.as_ptr(),
+            always: lines.always,
+            forwarding: lines.forwarding,
+            left_out: lines.left_out.len() as u32,
+            left_out_kinds: lines.left_out.as_ptr(),
+        }
+    }
+}
+
 /// Decision of `rmtls_engine_access` about a request.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
@@ -95,10 +144,55 @@ pub struct rmtls_decision {
     pub server_certificate: u32,
     /// 1 when the certificate, or its absence, was read from a header, else 0.
     pub from_header: i32,
+    /// Number of what is kept for this client on this plan; below a small bound, so that the caller
+    /// can keep something of its own in an array.
+    pub record: u32,
+    /// Changes when the number is used for another client, another plan or another identity, and
+    /// with every policy. 0 when there is no record.
+    pub record_generation: u32,
+    /// 1 when the header lines were made for this request, else 0.
+    pub lines_are_new: i32,
+    /// 1 when `not_after` is set: once in an hour for each client and plan.
+    pub reports_expiry: i32,
+    /// notAfter of the client certificate, in seconds since 1970.
+    pub not_after: i64,
+    /// `rmtls_engine_changes` before the decision.
+    pub changes: u64,
+    /// The header lines of an allowed request; on a plan with `RMTLS_PLAN_TOKEN` none before
+    /// `rmtls_engine_apply_token`. They live until the next call of
+    /// `rmtls_engine_access`, `rmtls_engine_access_with_headers`, `rmtls_engine_apply_token`,
+    /// `rmtls_engine_claim_headers`, `rmtls_engine_keep_with_record`, or of a function that puts a policy in force.
+    pub lines: rmtls_lines,
 }
 
 impl rmtls_decision {
-    pub(super) fn new(decision: &Decision) -> rmtls_decision {
+    /// Decides about a request, and writes the reason of a refusal.
+    ///
+    /// # Safety
+    /// `reason` is NULL or valid, with its data.
+    pub(super) unsafe fn decide(
+        engine: &Engine,
+        ssl: Option<&SslRef>,
+        plan: u32,
+        host: &[u8],
+        headers: &RequestHeaders<'_>,
+        now: i64,
+        reason: *mut rmtls_buf,
+    ) -> Result<rmtls_decision, Error> {
+        let (plan, changes) = (plan as usize, engine.changes());
+        let decision = engine.access_with_headers(ssl, plan, host, headers, now)?;
+        // The token may change the identity.
+        let with_lines = engine.with_plan(plan, |plan| Ok(plan.token_auth.is_none()))?;
+        let kept = engine.kept_lines(ssl, plan, &decision, with_lines, now)?;
+        if let Some(text) = &decision.reason {
+            // SAFETY: the caller's promise, passed on unchanged.
+            unsafe { put_truncated(reason, text) };
+        }
+        Ok(rmtls_decision::new(&decision, &kept, changes))
+    }
+
+    pub(super) fn new(decision: &Decision, kept: &KeptLines, changes: u64) -> rmtls_decision {
+        let lines = kept.lines.as_deref();
         rmtls_decision {
             decision: decision.outcome as i32,
             client: decision.client.map_or(0, |place| place.index),
@@ -111,6 +205,13 @@ impl rmtls_decision {
             connection: decision.connection,
             server_certificate: decision.server_certificate,
             from_header: decision.from_header.into(),
+            record: kept.record.map_or(0, |slot| slot.index),
+            record_generation: kept.record.map_or(0, |slot| slot.generation),
+            lines_are_new: kept.are_new.into(),
+            reports_expiry: kept.report_expiry.is_some().into(),
+            not_after: kept.report_expiry.unwrap_or(0),
+            changes,
+            lines: lines.map(rmtls_lines::new).unwrap_or_default(),
         }
     }
 
@@ -128,6 +229,14 @@ impl rmtls_decision {
             from_header: self.from_header == 1,
             reason: None,
         }
+    }
+
+    pub(super) fn record(&self) -> Option<SlotId> {
+        let record = SlotId {
+            index: self.record,
+            generation: self.record_generation,
+        };
+        (self.record_generation != 0).then_some(record)
     }
 
     pub(super) fn client_slot(&self) -> Option<SlotId> {
@@ -188,11 +297,8 @@ pub unsafe extern "C" fn rmtls_engine_access(
         guard_with(reason, || {
             let (engine, out) = (handle(engine)?, output(out)?);
             let host = bytes(host, host_len)?;
-            let decision = engine.0.access(connection(ssl), plan as usize, host, now)?;
-            *out = rmtls_decision::new(&decision);
-            if let Some(text) = decision.reason {
-                put_truncated(reason, &text);
-            }
+            let (ssl, headers) = (connection(ssl), RequestHeaders::default());
+            *out = rmtls_decision::decide(&engine.0, ssl, plan, host, &headers, now, reason)?;
             Ok(())
         })
     }
@@ -226,23 +332,57 @@ pub unsafe extern "C" fn rmtls_engine_group(
     })
 }
 
-/// Writes the notAfter of the client certificate of this decision, in seconds since 1970;
-/// `RMTLS_NOT_FOUND` for a client that is not cached.
+/// Writes a number that another policy, a block, a list or a revocation changes, and that never has
+/// the same value again: while it stays, a decision about a request holds.
 ///
 /// # Safety
-/// `engine` is NULL or live; `decision` is NULL or valid; `out` is NULL or valid for writing.
+/// `engine` is NULL or live; `out` is NULL or valid for writing.
 #[no_mangle]
-pub unsafe extern "C" fn rmtls_engine_not_after(
+pub unsafe extern "C" fn rmtls_engine_changes(engine: *const rmtls_engine, out: *mut u64) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe { *output(out)? = handle(engine)?.0.changes() };
+        Ok(())
+    })
+}
+
+/// Counts `bytes` that the caller keeps in its array under `rmtls_decision.record`. They have a
+/// bound together with what is kept here, and the caller must drop them when
+/// `rmtls_engine_dropped_record` returns that number.
+///
+/// # Safety
+/// `engine` is NULL or live.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_keep_with_record(
     engine: *const rmtls_engine,
-    decision: *const rmtls_decision,
-    out: *mut i64,
+    record: u32,
+    record_generation: u32,
+    bytes: usize,
+) -> i32 {
+    guard(|| {
+        let record = SlotId {
+            index: record,
+            generation: record_generation,
+        };
+        // SAFETY: the caller's promise, passed on unchanged.
+        unsafe { handle(engine)?.0.keep_with_record(record, bytes) };
+        Ok(())
+    })
+}
+
+/// Writes the number of a record that was dropped, each once; `RMTLS_NOT_FOUND` after the last.
+///
+/// # Safety
+/// `engine` is NULL or live; `out` is NULL or valid for writing.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_dropped_record(
+    engine: *const rmtls_engine,
+    out: *mut u32,
 ) -> i32 {
     guard(|| {
         // SAFETY: the caller's promises, passed on unchanged.
-        let (engine, decision, out) = unsafe { (handle(engine)?, handle(decision)?, output(out)?) };
-        let place = decision.client_slot().ok_or(Error::NotFound)?;
-        let certificate = engine.0.certificate_at(place).ok_or(Error::NotFound)?;
-        *out = certificate.not_after()?;
+        let (engine, out) = unsafe { (handle(engine)?, output(out)?) };
+        *out = engine.0.dropped_record().ok_or(Error::NotFound)?;
         Ok(())
     })
 }

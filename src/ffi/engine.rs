@@ -4,17 +4,13 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::{free_handle, guard, handle, new_handle};
-use crate::engine::{bounds, Engine};
+use crate::engine::Engine;
 use crate::Error;
 
 thread_local! {
     /// The engine in force on this thread, for Lua VMs that did not make it (lua_code_cache off).
     static CURRENT: RefCell<Option<Rc<Engine>>> = const { RefCell::new(None) };
 }
-
-/// Most bytes that each Lua VM may cache for clients, connections and tokens by plan.
-pub const RMTLS_MAX_LUA_BYTES: i32 = 25165824;
-const _: () = assert!(RMTLS_MAX_LUA_BYTES as usize == bounds::LUA);
 
 /// A policy engine: the policy in force in this worker, and its caches.
 pub struct rmtls_engine(pub(super) Rc<Engine>);

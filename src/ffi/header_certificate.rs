@@ -7,10 +7,7 @@ use super::access::rmtls_decision;
 use super::certificate::rmtls_certificate;
 use super::engine::rmtls_engine;
 use super::request_header::{request_headers, rmtls_request_header};
-use super::{
-    bytes, connection, guard, guard_with, handle, new_handle, output, put_truncated, rmtls_buf,
-    text,
-};
+use super::{bytes, connection, guard, guard_with, handle, new_handle, output, rmtls_buf, text};
 use crate::engine::RequestHeaders;
 use crate::inbound::{decode, Format, XfccElement};
 use crate::Error;
@@ -53,12 +50,8 @@ pub unsafe extern "C" fn rmtls_engine_access_with_headers(
                 headers: &headers,
                 trusted: trusted == 1,
             };
-            let decision =
-                engine.access_with_headers(connection(ssl), plan as usize, host, &received, now)?;
-            *out = rmtls_decision::new(&decision);
-            if let Some(text) = decision.reason {
-                put_truncated(reason, &text);
-            }
+            let ssl = connection(ssl);
+            *out = rmtls_decision::decide(engine, ssl, plan, host, &received, now, reason)?;
             Ok(())
         })
     }

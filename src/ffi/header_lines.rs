@@ -73,34 +73,6 @@ impl rmtls_header_lines {
     }
 }
 
-/// Returns the header lines that `plan` sets after this decision of `rmtls_engine_access`;
-/// `RMTLS_NOT_FOUND` for a client that is no longer cached. `now` is in seconds since 1970.
-///
-/// # Safety
-/// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake, the one of the
-/// decision; `decision` is NULL or valid; `out` is NULL or valid for writing.
-#[no_mangle]
-pub unsafe extern "C" fn rmtls_engine_header_lines(
-    engine: *const rmtls_engine,
-    ssl: *mut c_void,
-    plan: u32,
-    decision: *const rmtls_decision,
-    now: i64,
-    out: *mut *mut rmtls_header_lines,
-) -> i32 {
-    guard(|| {
-        // SAFETY: the caller's promises, passed on unchanged.
-        unsafe {
-            let engine = &handle(engine)?.0;
-            let decision = handle(decision)?.to_decision();
-            new_handle(out, || {
-                let lines = engine.lines(connection(ssl), plan as usize, &decision, now)?;
-                Ok(rmtls_header_lines::new(lines))
-            })
-        }
-    })
-}
-
 /// Returns the header lines of a dialect for a certificate. `verdict` is `X509_V_OK` (0), an
 /// `X509_V_ERR_*` number, or one of `RMTLS_VERDICT_*`; the lines describe the certificate even if
 /// verification failed. `RMTLS_INVALID` for an unknown dialect; then `err` lists the known ones.
@@ -309,15 +281,13 @@ pub unsafe extern "C" fn rmtls_connection_is_first(ssl: *mut c_void, request: u6
 }
 
 /// Writes name and value of the XFCC header for a request on a route with `RMTLS_PLAN_XFCC`.
-/// `headers` are request headers, of which only XFCC headers are read; `own` is the value of the
-/// `RMTLS_HEADER_LINE_XFCC` line, or NULL when there is none. `RMTLS_NOT_FOUND` when the header is
-/// not to be set. `kind` becomes `RMTLS_HEADER_LINE_ALWAYS`, or the kind that has the reason why
+/// `headers` are request headers, of which only XFCC headers are read. Call it before the lines of
+/// the decision end to live. `RMTLS_NOT_FOUND` when the header is not to be set. `kind` becomes `RMTLS_HEADER_LINE_ALWAYS`, or the kind that has the reason why
 /// it must not be set.
 ///
 /// # Safety
 /// `engine` is NULL or live; `decision` is NULL or valid; `headers` is readable for `headers_len`
-/// elements whose names and values are readable; `own` is NULL or readable for `own_len` bytes;
-/// `kind` is NULL or valid for writing; `name` and `value` are NULL or valid, with their data.
+/// elements whose names and values are readable; `kind` is NULL or valid for writing; `name` and `value` are NULL or valid, with their data.
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_engine_xfcc(
     engine: *const rmtls_engine,
@@ -325,8 +295,6 @@ pub unsafe extern "C" fn rmtls_engine_xfcc(
     decision: *const rmtls_decision,
     headers: *const rmtls_request_header,
     headers_len: usize,
-    own: *const u8,
-    own_len: usize,
     kind: *mut i32,
     name: *mut rmtls_buf,
     value: *mut rmtls_buf,
@@ -335,14 +303,14 @@ pub unsafe extern "C" fn rmtls_engine_xfcc(
     unsafe {
         guard_with(value, || {
             let engine = &handle(engine)?.0;
-            let decision = handle(decision)?.to_decision();
+            let decision = handle(decision)?;
             let headers = request_headers(headers, headers_len)?;
-            let own = match own.is_null() {
-                true => None,
-                false => Some(text(own, own_len)?),
-            };
+            let lines = decision
+                .record()
+                .and_then(|record| engine.record_lines(record));
+            let own = lines.as_deref().and_then(|lines| lines.xfcc.as_deref());
             let line = engine
-                .xfcc(plan as usize, &decision, &headers, own)?
+                .xfcc(plan as usize, &decision.to_decision(), &headers, own)?
                 .ok_or(Error::NotFound)?;
             *output(kind)? = line.kind as i32;
             put(name, line.name.as_bytes())?;

@@ -125,7 +125,7 @@ fn structs(header: &str) -> BTreeMap<String, Vec<String>> {
 #[test]
 fn generated_cdef_has_the_layout_of_rust() {
     use super::{
-        access::rmtls_decision,
+        access::{rmtls_decision, rmtls_lines},
         blocks::rmtls_block_times,
         crl_url::rmtls_crl_url,
         header_lines::rmtls_header_line,
@@ -161,6 +161,21 @@ fn generated_cdef_has_the_layout_of_rust() {
         connection,
         server_certificate,
         from_header,
+        record,
+        record_generation,
+        lines_are_new,
+        reports_expiry,
+        not_after,
+        changes,
+        lines,
+    });
+    layout!(rmtls_lines {
+        bytes,
+        ends,
+        always,
+        forwarding,
+        left_out,
+        left_out_kinds,
     });
     layout!(rmtls_header_line {
         kind,
@@ -371,7 +386,9 @@ fn exports_refuse_null() {
             rmtls_engine_anchor(null!(), null!(), 0, 0, null!(), null!()),
             rmtls_engine_spiffe_id(null!(), null!(), 0, null!(), null!()),
             rmtls_engine_reserved_headers(null!(), null!(), 0, null!(), 0, null!()),
-            rmtls_engine_header_lines(null!(), null!(), 0, null!(), 0, null!()),
+            rmtls_engine_changes(null!(), null!()),
+            rmtls_engine_keep_with_record(null!(), 0, 0, 0),
+            rmtls_engine_dropped_record(null!(), null!()),
             rmtls_engine_cloudflare(null!(), null!(), null!(), 0, 0, 0, null!()),
             rmtls_engine_header_value(
                 null!(),
@@ -387,18 +404,7 @@ fn exports_refuse_null() {
                 null!(),
                 null!(),
             ),
-            rmtls_engine_xfcc(
-                null!(),
-                0,
-                null!(),
-                null!(),
-                0,
-                null!(),
-                0,
-                null!(),
-                null!(),
-                null!(),
-            ),
+            rmtls_engine_xfcc(null!(), 0, null!(), null!(), 0, null!(), null!(), null!()),
             rmtls_connection_is_first(null!(), 1),
             rmtls_selector_normal_form(null!(), 0, null!(), null!()),
             rmtls_hmac_sha256(null!(), 0, null!(), 0, null!(), null!()),
@@ -458,7 +464,7 @@ fn exports_refuse_null() {
             ),
             rmtls_engine_token_options(null!(), 0, null!()),
             rmtls_engine_token_text(null!(), 0, 1, null!()),
-            rmtls_engine_claim_headers(null!(), 0, 0, 0, null!()),
+            rmtls_engine_claim_headers(null!(), 0, 0, 0, null!(), null!()),
             rmtls_discovery_read(null!(), 0, null!(), 0, null!(), null!(), null!()),
             rmtls_certificate_from_header(null!(), 0, 0, null!(), 0, null!(), 0, null!(), null!()),
             rmtls_dpop_new_nonce_key(null!()),

@@ -2,14 +2,14 @@
 
 use std::ffi::c_void;
 
-use super::access::{identity as identity_of, identity_kind, rmtls_decision, RMTLS_DECISION_PASS};
+use super::access::{
+    identity as identity_of, identity_kind, rmtls_decision, rmtls_lines, RMTLS_DECISION_PASS,
+};
 use super::certificate::rmtls_certificate;
 use super::engine::rmtls_engine;
-use super::header_lines::rmtls_header_lines;
 use super::request_header::{request_headers, rmtls_request_header};
 use super::{
-    bytes, connection, guard, guard_with, handle, new_handle, output, put, put_truncated,
-    rmtls_buf, text,
+    bytes, connection, guard, guard_with, handle, output, put, put_truncated, rmtls_buf, text,
 };
 use crate::cache::SlotId;
 use crate::certificate::Certificate;
@@ -583,18 +583,20 @@ pub unsafe extern "C" fn rmtls_engine_dpop_nonce(
 
 /// Access phase, after `rmtls_engine_check_token` allowed the request: applies the identity in its
 /// decision to `decision`, which `rmtls_engine_access` has just allowed for the same plan, and
-/// checks `acl` where the token decides about the consumer. On a refusal `decision` has
-/// `RMTLS_DECISION_FORBIDDEN`, and `reason` the reason for the error log.
+/// checks `acl` where the token decides about the consumer. An allowed `decision` gets its header
+/// lines. On a refusal it has `RMTLS_DECISION_FORBIDDEN`, and `reason` the reason for the error log.
 ///
 /// # Safety
-/// `engine` is NULL or live; `decision` is NULL or valid for reading and writing; `reason` is NULL
+/// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `decision` is NULL or valid for reading and writing; `reason` is NULL
 /// or valid, with its data.
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_engine_apply_token(
     engine: *const rmtls_engine,
+    ssl: *mut c_void,
     plan: u32,
     identity: i32,
     consumer: u32,
+    now: i64,
     decision: *mut rmtls_decision,
     reason: *mut rmtls_buf,
 ) -> i32 {
@@ -608,10 +610,10 @@ pub unsafe extern "C" fn rmtls_engine_apply_token(
             let mut applied = decision.to_decision();
             let identity = identity_of(identity, consumer, u32::MAX);
             engine.apply_token(plan as usize, &mut applied, identity)?;
-            decision.decision = applied.outcome as i32;
-            decision.identity = identity_kind(applied.identity);
-            decision.consumer = applied.identity.consumer().unwrap_or(0);
-            decision.credential = applied.identity.credential().unwrap_or(u32::MAX);
+            let kept = engine.kept_lines(connection(ssl), plan as usize, &applied, true, now)?;
+            let forwards = decision.forwards;
+            *decision = rmtls_decision::new(&applied, &kept, decision.changes);
+            decision.forwards = forwards;
             if let Some(text) = applied.reason {
                 put_truncated(reason, &text);
             }
@@ -644,32 +646,33 @@ pub unsafe extern "C" fn rmtls_engine_client_assertion(
     })
 }
 
-/// Returns the header lines for the claims of an allowed token; `RMTLS_NOT_FOUND` for a token that
-/// is no longer cached.
+/// Writes the header lines for the claims of an allowed token, which live as long as those of
+/// `rmtls_decision`, and whether they were made by this call (1) or are kept (0). `RMTLS_NOT_FOUND`
+/// for a token that is no longer cached.
 ///
 /// # Safety
-/// `engine` is NULL or live; `out` is NULL or valid for writing.
+/// `engine` is NULL or live; `out` and `are_new` are NULL or valid for writing.
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_engine_claim_headers(
     engine: *const rmtls_engine,
     plan: u32,
     token: u32,
     generation: u32,
-    out: *mut *mut rmtls_header_lines,
+    out: *mut rmtls_lines,
+    are_new: *mut i32,
 ) -> i32 {
     guard(|| {
         // SAFETY: the caller's promises, passed on unchanged.
-        unsafe {
-            let engine = &handle(engine)?.0;
-            let place = SlotId {
-                index: token,
-                generation,
-            };
-            new_handle(out, || {
-                let lines = engine.claim_headers(plan as usize, place)?;
-                Ok(rmtls_header_lines::new(lines))
-            })
-        }
+        let (engine, out, are_new) =
+            unsafe { (&handle(engine)?.0, output(out)?, output(are_new)?) };
+        let place = SlotId {
+            index: token,
+            generation,
+        };
+        let (lines, made) = engine.kept_claims(plan as usize, place)?;
+        *out = rmtls_lines::new(&lines);
+        *are_new = made.into();
+        Ok(())
     })
 }
 

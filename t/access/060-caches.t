@@ -87,6 +87,7 @@ flat
                 for _ = 1, n do
                     access("a")
                     -- A new request has none of those.
+                    ngx.ctx.resty_mtls = nil
                     clear_header("X-Client-Cert-Dn")
                 end
             end
@@ -187,51 +188,52 @@ within bounds
 
 
 
-=== TEST 5: decision_cache keeps within its bound and keeps what is used, for any order of uses
---- http_config
-    init_by_lua_block { require("resty.mtls.internal.library") }
+=== TEST 5: access() of a cached client makes no more garbage than ngx.ctx, nor does a second one for the same route
+--- policy eval: $::Policy
 --- config
-    location /t {
+    keepalive_requests 10000;
+    location /nothing { access_by_lua_block { return } content_by_lua_block { ngx.exit(204) } }
+    location /ctx { access_by_lua_block { ngx.ctx.resty_mtls = true } content_by_lua_block { ngx.exit(204) } }
+    location /access { access_by_lua_block { require("resty.mtls").access("a") } content_by_lua_block { ngx.exit(204) } }
+    location /twice {
+        rewrite_by_lua_block { require("resty.mtls").access("a") }
+        access_by_lua_block { require("resty.mtls").access("a") }
+        content_by_lua_block { ngx.exit(204) }
+    }
+    location /gc {
         content_by_lua_block {
-            local cache = require "resty.mtls.internal.decision_cache"
-            local MAX = require("resty.mtls.internal.cdef").MAX_LUA_BYTES
-            math.randomseed(7)
-            local keys, lost = {}, 0
-            for turn = 1, 200000 do
-                local key = math.random(1000) * cache.SLOTS_PER_PLAN + math.random(500)
-                local record = cache.get(key)
-                if not record then
-                    record = { key = key }
-                    cache.put(key, record)
-                end
-
-                keys[key] = true
-                if math.random(4) == 1 then
-                    cache.add(record, math.random(20000))
-                end
-
-                -- A record that is in constant use stays.
-                if turn == 1 then
-                    cache.put(0, { key = 0 })
-                elseif not cache.get(0) then
-                    lost = lost + 1
-                end
-            end
-
-            local bytes, wrong = 0, 0
-            for key in pairs(keys) do
-                local record = cache.peek(key)
-                if record then
-                    bytes = bytes + record.bytes
-                    wrong = wrong + (record.key == key and 0 or 1)
-                end
-            end
-
-            ngx.say(lost, " ", wrong, " ", bytes > MAX / 4 and bytes <= MAX and "within bounds" or bytes)
-            cache.clear()
-            ngx.say(tostring(cache.get(0)))
+            local before = collectgarbage("count")
+            collectgarbage()
+            collectgarbage("stop")
+            ngx.say(before * 1024, " ", collectgarbage("count") * 1024)
         }
     }
---- response_body
-0 0 within bounds
-nil
+--- client
+python3 - <<'END'
+import http.client, os, socket, ssl
+pki = os.environ["PKI"]
+context = ssl.create_default_context(cafile=pki + "/server-ca.crt")
+context.check_hostname = False
+context.load_cert_chain(pki + "/client-a.crt", pki + "/client-a.key")
+client = http.client.HTTPConnection("a.test")
+client.sock = context.wrap_socket(socket.create_connection(("127.0.0.1", int(os.environ["PORT"]))), server_hostname="a.test")
+def get(path):
+    client.request("GET", path)
+    return client.getresponse().read()
+def garbage(path, n=1000):
+    for _ in range(300):
+        get(path)
+    before = float(get("/gc").split()[1])
+    for _ in range(n):
+        get(path)
+    return (float(get("/gc").split()[0]) - before) / n
+nothing, ctx, access, twice = [garbage(path) for path in ("/nothing", "/ctx", "/access", "/twice")]
+# Code that is not compiled yet makes some garbage.
+print("access:", "as ngx.ctx" if access - ctx < 16 else "%.1f bytes more" % (access - ctx))
+print("twice:", "and the URI" if twice - ctx < 64 else "%.1f bytes more" % (twice - ctx))
+print("ngx.ctx:", "garbage" if ctx > nothing + 100 else "%.1f after %.1f" % (ctx, nothing))
+END
+--- client_out
+access: as ngx.ctx
+twice: and the URI
+ngx.ctx: garbage

@@ -6,7 +6,7 @@
 -- A field that cannot be read from the certificate is nil, and so is a list of over 1,000 names.
 
 local ffi = require "ffi"
-local upstream_headers = require "resty.mtls.internal.upstream_headers"
+local line_reader = require "resty.mtls.internal.header_lines"
 local library = require "resty.mtls.internal.library"
 local connection = require "resty.mtls.internal.connection"
 local options = require "resty.mtls.internal.options"
@@ -262,8 +262,8 @@ function _M:headers(dialect, store)
     end
 
     local message = library.buffer(1024)
-    local found, left_out, status = upstream_headers.of_certificate(
-        C.rmtls_certificate_header_lines(self.handle, dialect, #dialect, verdict, ngx.time(), upstream_headers.out,
+    local found, left_out, status = line_reader.of_certificate(
+        C.rmtls_certificate_header_lines(self.handle, dialect, #dialect, verdict, ngx.time(), line_reader.out,
                                          message))
     if status == CONST.INVALID then
         error(library.text(message), 2)

@@ -23,6 +23,15 @@ typedef struct rmtls_buf {
   size_t len;
 } rmtls_buf;
 
+typedef struct rmtls_lines {
+  const uint8_t *bytes;
+  const uint32_t *ends;
+  uint32_t always;
+  uint32_t forwarding;
+  uint32_t left_out;
+  const int32_t *left_out_kinds;
+} rmtls_lines;
+
 typedef struct rmtls_decision {
   int32_t decision;
   uint32_t client;
@@ -35,6 +44,13 @@ typedef struct rmtls_decision {
   uint32_t connection;
   uint32_t server_certificate;
   int32_t from_header;
+  uint32_t record;
+  uint32_t record_generation;
+  int32_t lines_are_new;
+  int32_t reports_expiry;
+  int64_t not_after;
+  uint64_t changes;
+  struct rmtls_lines lines;
 } rmtls_decision;
 
 typedef struct rmtls_block_times {
@@ -177,9 +193,14 @@ int32_t rmtls_engine_group(const struct rmtls_engine *engine,
                            size_t index,
                            struct rmtls_buf *out);
 
-int32_t rmtls_engine_not_after(const struct rmtls_engine *engine,
-                               const struct rmtls_decision *decision,
-                               int64_t *out);
+int32_t rmtls_engine_changes(const struct rmtls_engine *engine, uint64_t *out);
+
+int32_t rmtls_engine_keep_with_record(const struct rmtls_engine *engine,
+                                      uint32_t record,
+                                      uint32_t record_generation,
+                                      size_t bytes);
+
+int32_t rmtls_engine_dropped_record(const struct rmtls_engine *engine, uint32_t *out);
 
 int32_t rmtls_engine_consumer(const struct rmtls_engine *engine,
                               uint32_t consumer,
@@ -392,13 +413,6 @@ int32_t rmtls_certificate_from_header(const uint8_t *format,
                                       struct rmtls_certificate **out,
                                       struct rmtls_buf *err);
 
-int32_t rmtls_engine_header_lines(const struct rmtls_engine *engine,
-                                  void *ssl,
-                                  uint32_t plan,
-                                  const struct rmtls_decision *decision,
-                                  int64_t now,
-                                  struct rmtls_header_lines **out);
-
 int32_t rmtls_certificate_header_lines(const struct rmtls_certificate *certificate,
                                        const uint8_t *dialect,
                                        size_t dialect_len,
@@ -443,8 +457,6 @@ int32_t rmtls_engine_xfcc(const struct rmtls_engine *engine,
                           const struct rmtls_decision *decision,
                           const struct rmtls_request_header *headers,
                           size_t headers_len,
-                          const uint8_t *own,
-                          size_t own_len,
                           int32_t *kind,
                           struct rmtls_buf *name,
                           struct rmtls_buf *value);
@@ -788,9 +800,11 @@ int32_t rmtls_engine_dpop_nonce(const struct rmtls_engine *engine,
                                 struct rmtls_buf *out);
 
 int32_t rmtls_engine_apply_token(const struct rmtls_engine *engine,
+                                 void *ssl,
                                  uint32_t plan,
                                  int32_t identity,
                                  uint32_t consumer,
+                                 int64_t now,
                                  struct rmtls_decision *decision,
                                  struct rmtls_buf *reason);
 
@@ -803,7 +817,8 @@ int32_t rmtls_engine_claim_headers(const struct rmtls_engine *engine,
                                    uint32_t plan,
                                    uint32_t token,
                                    uint32_t generation,
-                                   struct rmtls_header_lines **out);
+                                   struct rmtls_lines *out,
+                                   int32_t *are_new);
 
 int32_t rmtls_discovery_read(const uint8_t *document,
                              size_t document_len,
@@ -882,7 +897,6 @@ return {
     FIELD_PEM = 6,
     FIELD_CHAIN_PEM = 7,
     FIELD_X5T_S256 = 8,
-    MAX_LUA_BYTES = 25165824,
     XFCC_ELEMENT_ONLY = 0,
     XFCC_ELEMENT_LAST = 1,
     XFCC_ELEMENT_FIRST = 2,

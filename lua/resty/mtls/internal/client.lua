@@ -2,10 +2,10 @@
 
 local bit = require "bit"
 local library = require "resty.mtls.internal.library"
-local decision_cache = require "resty.mtls.internal.decision_cache"
 local certificate = require "resty.mtls.certificate"
 local connection = require "resty.mtls.internal.connection"
-local upstream_headers = require "resty.mtls.internal.upstream_headers"
+local header_lines = require "resty.mtls.internal.header_lines"
+local records = require "resty.mtls.internal.records"
 local request_headers = require "resty.mtls.internal.request_headers"
 local reserved_headers = require "resty.mtls.internal.reserved_headers"
 local CONST = require "resty.mtls.internal.cdef"
@@ -15,6 +15,7 @@ local C = library.C
 local NOT_FOUND = CONST.NOT_FOUND
 local NOT_VERIFIED = CONST.VERDICT_NOT_VERIFIED
 local NO_CONSUMER = CONST.VERDICT_NO_CONSUMER
+local CONSUMER = CONST.IDENTITY_CONSUMER
 local PLAN_HEADER_CERTIFICATE = CONST.PLAN_HEADER_CERTIFICATE
 local PLAN_OR_TLS = CONST.PLAN_OR_TLS
 local X509_V_OK = library.X509_V_OK
@@ -134,9 +135,9 @@ function client_methods:cloudflare()
     end
 
     local presented = certificate_of(self)
-    local properties, status = upstream_headers.properties(
+    local properties, status = header_lines.properties(
         C.rmtls_engine_cloudflare(self._engine.handle, ssl_pointer(), presented and presented.handle,
-                                  self._plan, self._verdict, ngx_time(), upstream_headers.out))
+                                  self._plan, self._verdict, ngx_time(), header_lines.out))
     if not properties then
         return library.failure("cloudflare", status)
     end
@@ -162,8 +163,8 @@ end
 
 
 local function new_client(engine, epoch, plan, presented, from_header, verdict, record)
-    local identity = record and (record.has_token_consumer or record.is_client and verdict == X509_V_OK)
-                     and record.client_identity
+    local identity = record and (record.decision.identity == CONSUMER or record.is_client and verdict == X509_V_OK)
+                     and record.identity
     local verified = "FAILED:not verified"
     if verdict == NO_CONSUMER then
         verified = "FAILED:no consumer"
@@ -202,8 +203,8 @@ local function new_client(engine, epoch, plan, presented, from_header, verdict, 
         source = from_header and "header" or "tls",
         -- A certificate from a header is not that of the connection.
         _presented = from_header and presented or nil,
-        _client = record and record.client,
-        _generation = record and record.is_client and record.generation,
+        _client = record and record.decision.client,
+        _generation = record and record.is_client and record.decision.generation,
         consumer = identity and identity.consumer,
         groups = identity and identity.groups or {},
     }, client_mt)
@@ -212,21 +213,17 @@ end
 
 -- The client of a request without a certificate, whose token has a consumer; nil if it has none.
 local function without_certificate(engine, record)
-    if not record or not record.has_token_consumer then
+    if not record or not record.identity or record.decision.identity ~= CONSUMER then
         return nil
     end
 
-    if not record.view then
-        record.view = setmetatable({
-            _engine = engine,
-            _without_certificate = true,
-            verified = "NONE",
-            consumer = record.client_identity.consumer,
-            groups = record.client_identity.groups,
-        }, client_mt)
-    end
-
-    return record.view
+    return setmetatable({
+        _engine = engine,
+        _without_certificate = true,
+        verified = "NONE",
+        consumer = record.identity.consumer,
+        groups = record.identity.groups,
+    }, client_mt)
 end
 
 
@@ -268,29 +265,28 @@ function _M.of_request(engine)
         return without_certificate(engine, record)
     end
 
-    local verdict = record and record.verdict or NOT_VERIFIED
+    local decision = record and record.decision
+    local verdict = decision and decision.verdict or NOT_VERIFIED
     -- A client with a consumer is always in the client cache.
     if verdict == X509_V_OK and not record.is_client then
         verdict = NO_CONSUMER
     end
 
-    -- The record is of this client, or of the connection of an untrusted one; it is not shared with others.
-    local is_own_record = record and record.number ~= 0
-    if is_own_record and record.view then
+    if record and record.view then
         return record.view
     end
 
     local presented, status, from_header
     if not changed then
-        if is_own_record and record.is_client then
-            presented = cached_certificate(engine, record.client, record.generation)
-            from_header = record.from_header == 1
+        if record and record.is_client then
+            presented = cached_certificate(engine, decision.client, decision.generation)
+            from_header = decision.from_header == 1
         end
 
         if not presented then
             presented, status, from_header = presented_on(engine, plan, ssl)
         end
-    elseif record.from_header == 0 then
+    elseif decision.from_header == 0 then
         presented, status = of_connection(engine, ssl)
     else
         -- The header was named by the policy that decided, which is no longer in force.
@@ -307,23 +303,24 @@ function _M.of_request(engine)
 
     local client = new_client(engine, record and record.epoch or epoch, plan, presented, from_header, verdict,
                         record)
-    if is_own_record then
+    if record and record.is_own then
         record.view = client
         -- Its texts and, with variables, their escaped forms; a client from a header also holds the
         -- certificate itself.
         local pem = #(client.pem or "") + #(client.chain_pem or "")
-        decision_cache.add(record, 4000 + pem * (from_header and 35 or 5))
+        records.keep(engine, record, 4000 + pem * (from_header and 35 or 5))
     end
 
     return client
 end
 
 
--- The route for which access() decided about this request, "" for none; nil before that.
+-- The route for which access() decided about this request, "" for none; nil before that, and for a preflight that was
+-- not authenticated.
 function _M.route()
     local context = ngx.ctx.resty_mtls
 
-    return context and context.route
+    return context and not context.is_preflight and context.route or nil
 end
 
 

@@ -129,13 +129,13 @@ end
 jit.off(shut_down)
 
 
--- Begins the end of the connection of this request. Call it before the response is sent: with HTTP/2 and HTTP/3
--- it yields, so that GOAWAY precedes the response and the next request of the client is not one more for
--- this connection. Returns the function that sends the response header.
-function _M.begin()
+-- Has nginx send GOAWAY, and close the connection after its last stream. Yields, so that GOAWAY precedes the response
+-- and the next request of the client is not one more for this connection. Returns false with HTTP/1.x, where a header
+-- of the response ends the connection.
+function _M.begin_multiplexed()
     local protocol = ngx_var.server_protocol
     if protocol ~= "HTTP/2.0" and protocol ~= "HTTP/3.0" then
-        return has_exiting and send_closing_headers or send_headers
+        return false
     end
 
     local is_http3 = protocol == "HTTP/3.0"
@@ -144,6 +144,17 @@ function _M.begin()
         and L.rmtls_connection_watch(ssl, number) == OK and timer_at(0, shut_down, ssl, number[0], is_http3)
     then
         ngx.sleep(DELAY)
+    end
+
+    return true
+end
+
+
+-- Begins the end of the connection of this request. Call it before the response is sent. Returns the function that
+-- sends the response header.
+function _M.begin()
+    if not _M.begin_multiplexed() and has_exiting then
+        return send_closing_headers
     end
 
     return send_headers

@@ -170,6 +170,20 @@ function _M.seal(create)
 end
 
 
+-- Marks the request as refused, for what runs after the internal redirect to its error page.
+function _M.mark_refused()
+    saved_headers(true).refused = true
+end
+
+
+-- Whether the request was refused before an internal redirect.
+function _M.was_refused()
+    local received = saved_headers()
+
+    return received ~= nil and received.refused == true
+end
+
+
 -- Names and values of the saved headers, in the order of each name.
 function _M.received_pairs()
     local names, values = {}, {}

@@ -1,6 +1,6 @@
--- The consumer that a token, or its absence, gives to a request. token_issuer.check() returns it with the header
--- lines of the claims: an array of names and values with { identity, consumer, slot, number }, where slot and number
--- are those of the token in the token cache.
+-- The consumer that a token, or its absence, gives to a request. It is kept with the request, in its field token: {
+-- identity, consumer, slot, generation }, where slot and generation are those of the token in the token cache, and
+-- generation is 0 for a request without a valid token, which is that of the anonymous consumer.
 
 local library = require "resty.mtls.internal.library"
 local CONST = require "resty.mtls.internal.cdef"
@@ -8,52 +8,48 @@ local CONST = require "resty.mtls.internal.cdef"
 
 local C = library.C
 local OK = CONST.OK
-local ANONYMOUS = CONST.IDENTITY_ANONYMOUS
-local CONSUMER = CONST.IDENTITY_CONSUMER
 local error = error
+local ngx_time = ngx.time
 local select = select
 
 
 local _M = {}
 
 
--- The claims of a token whose decision is given.
-function _M.claims(lines, result)
-    lines.identity = result.identity
-    lines.consumer = result.consumer
-    lines.slot = result.token
-    lines.number = result.generation
+-- Keeps the decision about the token with its request, because other requests use `result` before it is applied.
+-- Returns true.
+function _M.accept(request, result)
+    local token = request.token
+    if not token then
+        token = {}
+        request.token = token
+    end
 
-    return lines
-end
+    token.identity = result.identity
+    token.consumer = result.consumer
+    token.slot = result.token
+    token.generation = result.generation
 
-
--- The claims of a request without a valid token, which is that of the anonymous consumer.
-function _M.anonymous(result)
-    return { identity = ANONYMOUS, consumer = result.consumer }
+    return true
 end
 
 
 -- Whether a request passed as that of the anonymous consumer.
-function _M.is_anonymous(claims)
-    return claims.identity == ANONYMOUS
-end
-
-
--- The claims, if their token has a consumer, else nil.
-function _M.with_consumer(claims)
-    return claims and claims.identity == CONSUMER and claims or nil
+function _M.is_anonymous(request)
+    return request.token.generation == 0
 end
 
 
 -- Applies the identity of the token to a decision that lets the request in, and has the acl checked. Returns the
 -- outcome; reason is set for a refusal. Where no token was checked, the request must not pass.
-function _M.apply(engine, plan, claims, decision, reason)
-    if not claims then
+function _M.apply(engine, plan, ssl, request, decision, reason)
+    local token = request.token
+    if not token then
         error("no token was checked")
     end
 
-    local status = C.rmtls_engine_apply_token(engine.handle, plan, claims.identity, claims.consumer, decision, reason)
+    local status = C.rmtls_engine_apply_token(engine.handle, ssl, plan, token.identity, token.consumer, ngx_time(),
+                                              decision, reason)
     if status ~= OK then
         error(select(2, library.failure("token identity", status, reason)))
     end

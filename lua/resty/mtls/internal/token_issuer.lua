@@ -15,7 +15,6 @@ local library = require "resty.mtls.internal.library"
 local dpop = require "resty.mtls.internal.dpop"
 local token_client_certificate = require "resty.mtls.internal.token_client_certificate"
 local token_identity = require "resty.mtls.internal.token_identity"
-local decision_cache = require "resty.mtls.internal.decision_cache"
 local revocation = require "resty.mtls.internal.revocation"
 local shortage = require "resty.mtls.internal.shortage"
 local url = require "resty.mtls.internal.net.url"
@@ -70,6 +69,8 @@ local MAX_VALIDATIONS = 6
 
 local result = ffi.new("rmtls_token_decision")
 local number = ffi.new("uint32_t[1]")
+local claims = ffi.new("rmtls_lines")
+local claims_are_new = ffi.new("int32_t[1]")
 local description = library.buffer(256)
 local reason = library.buffer(4096)
 
@@ -148,8 +149,6 @@ local function options_of(engine, plan)
         certificate_plan = tonumber(read.certificate_plan),
         dpop = read.dpop,
         anonymous = read.anonymous == 1,
-        -- The claims of requests of the anonymous consumer.
-        anonymous_claims = false,
     }
     options_by_plan[plan] = options
 
@@ -656,15 +655,11 @@ local function challenge(options, request, code, text)
 end
 
 
-local UNAVAILABLE = {
-    status = 503, body = json("Service Unavailable"), decision = "issuer_unavailable",
-}
-
-
 -- A refusal with status 503. kind: the kind of the error, if it is not a failure of the issuer.
 local function unavailable(err, kind)
-    return { status = UNAVAILABLE.status, body = UNAVAILABLE.body, reason = err,
-             decision = kind and "unavailable" or UNAVAILABLE.decision }
+    local word = kind and "unavailable" or "issuer_unavailable"
+
+    return { status = 503, body = json("Service Unavailable"), decision = word, reason = word, log = err }
 end
 _M.unavailable = unavailable
 
@@ -680,43 +675,46 @@ local function refusal(engine, plan, options, request, decision, dict)
     if decision == FORBIDDEN then
         local code = result.challenge ~= CONST.CHALLENGE_NONE and "insufficient_scope" or nil
 
-        return { status = 403, body = json(options.forbidden), decision = "token_forbidden",
-                 challenge = challenge(options, request, code), reason = why }
+        return { status = 403, body = json(options.forbidden), decision = "token_forbidden", reason = "token_forbidden",
+                 challenge = challenge(options, request, code), log = why }
     end
 
     local none = decision == NO_TOKEN
+    local word = none and "no_token" or "token_refused"
 
-    return { status = 401, body = json(options.unauthorized), reason = why,
-             decision = none and "no_token" or "token_refused",
+    return { status = 401, body = json(options.unauthorized), decision = word, reason = word, log = why,
              challenge = challenge(options, request, not none and (CHALLENGES[result.challenge] or "invalid_token")),
              nonce = result.challenge == CONST.CHALLENGE_DPOP_NONCE and dpop.nonce(engine, plan, dict) or nil }
 end
 
 
--- Header lines for the claims of a valid token, with the identity that it gives.
-local function claim_lines(engine, plan, options)
-    if result.generation == 0 then
-        options.anonymous_claims = options.anonymous_claims or token_identity.anonymous(result)
+-- Applies the token that check() accepted to the decision about the certificate, and returns the outcome.
+function _M.apply(engine, plan, ssl, decision, why)
+    return token_identity.apply(engine, plan, ssl, request_headers.of_request(options_of(engine, plan).token_header),
+                                decision, why)
+end
 
-        return options.anonymous_claims
+
+-- The header lines for the claims of the token, an rmtls_lines that is valid until the next decision; nil for a request
+-- of the anonymous consumer.
+function _M.claims(engine, plan)
+    local request = request_headers.of_request(options_of(engine, plan).token_header)
+    if token_identity.is_anonymous(request) then
+        return nil
     end
 
-    local key = plan * decision_cache.SLOTS_PER_PLAN + decision_cache.TOKEN_SLOTS + result.token
-    local record = decision_cache.get(key)
-    -- With another policy, plan and consumer have other meanings.
-    if not record or record.number ~= result.generation or record.epoch ~= engine.epoch then
-        local lines = upstream_headers.of_request(
-            C.rmtls_engine_claim_headers(engine.handle, plan, result.token, result.generation, upstream_headers.out))
-        record = {
-            number = result.generation,
-            epoch = engine.epoch,
-            lines = token_identity.claims(lines or {}, result),
-        }
-        decision_cache.put(key, record)
-        decision_cache.add(record, decision_cache.size_of(record.lines))
+    local token = request.token
+    local status = C.rmtls_engine_claim_headers(engine.handle, plan, token.slot, token.generation, claims,
+                                                claims_are_new)
+    if status ~= OK then
+        error(select(2, library.failure("claims", status)))
     end
 
-    return record.lines
+    if claims_are_new[0] == 1 then
+        upstream_headers.log_left_out(claims)
+    end
+
+    return claims
 end
 
 
@@ -739,8 +737,8 @@ local function forget_flushed(engine, dict)
 end
 
 
--- Validates the token of this request. Returns the header lines of its claims when it is valid; nil and a
--- refusal { status, body, challenge, decision, reason }; or nil when another policy came into force meanwhile
+-- Validates the token of this request. Returns true when it is valid; nil and a refusal (resty.mtls.internal.refusal);
+-- or nil when another policy came into force meanwhile
 -- and the whole request must be decided again. Yields.
 function _M.check(engine, route, plan, ssl, dict)
     forget_flushed(engine, dict)
@@ -770,11 +768,11 @@ function _M.check(engine, route, plan, ssl, dict)
             end
 
             if not used then
-                return claim_lines(engine, plan, options)
+                return token_identity.accept(request, result)
             end
 
             local refused = refusal(engine, plan, options, request, REFUSED, dict)
-            refused.reason = "DPoP proof refused: it was used before"
+            refused.log = "DPoP proof refused: it was used before"
             refused.challenge = challenge(options, request, "invalid_dpop_proof", "The DPoP proof was used before")
 
             return nil, refused
@@ -845,12 +843,13 @@ function _M.check(engine, route, plan, ssl, dict)
 end
 
 
--- Changes the headers with the credentials of a request that passes with these claims. The upstream gets the token
--- in Authorization, wherever it was sent: another token there would not be validated. It gets none of a request of
--- the anonymous consumer.
-function _M.set_credentials(engine, plan, claims)
+-- Changes the headers with the credentials of a request that passes. The upstream gets the token in Authorization,
+-- wherever it was sent: another token there would not be validated. It gets none of a request of the anonymous
+-- consumer.
+function _M.set_credentials(engine, plan)
     local options = options_of(engine, plan)
-    local hide = options.hide_credentials or token_identity.is_anonymous(claims)
+    local request = request_headers.of_request(options.token_header)
+    local hide = options.hide_credentials or token_identity.is_anonymous(request)
     if hide then
         clear_header("Authorization")
         clear_header("DPoP")
@@ -860,7 +859,6 @@ function _M.set_credentials(engine, plan, claims)
         return
     end
 
-    local request = request_headers.of_request(options.token_header)
     if not hide then
         local scheme, token = scheme_and_token(request)
         set_header("Authorization", scheme .. " " .. token)

@@ -1,25 +1,21 @@
--- Upstream headers: reads the header lines that the library makes.
+-- Sets the upstream headers on the request, from the memory of the library, which keeps them for each client and route.
 
 local ffi = require "ffi"
-local library = require "resty.mtls.internal.library"
+local base = require "resty.core.base"
+-- Declares the function of lua-nginx-module that this file calls.
+require "resty.core.request"
+local metrics = require "resty.mtls.internal.metrics"
 local CONST = require "resty.mtls.internal.cdef"
 
 
-local C = library.C
-local OK = CONST.OK
-local NOT_FOUND = CONST.NOT_FOUND
-local LINE_ALWAYS = CONST.HEADER_LINE_ALWAYS
-local LINE_FORWARDING = CONST.HEADER_LINE_FORWARDING
-local LINE_XFCC = CONST.HEADER_LINE_XFCC
+local N = ffi.C
+local DECLINED = base.FFI_DECLINED
 local error = error
 local ffi_str = ffi.string
+local get_request = base.get_request
 local ngx_log = ngx.log
-local pairs = pairs
-local tonumber = tonumber
 
 local WARN = ngx.WARN
--- What rmtls_header_lines_until returns for lines that never change, as a double.
-local NEVER = 2 ^ 63
 
 local LEFT_OUT = {
     [CONST.HEADER_LINE_TOO_LARGE] = "too_large",
@@ -29,136 +25,68 @@ local LEFT_OUT = {
 }
 
 
--- One for all requests, since nothing yields between writing and reading them.
-local line = ffi.new("rmtls_header_line")
-local expiry = ffi.new("int64_t[1]")
+local message = ffi.new("char *[1]")
 
 
-local _M = {
-    -- The library writes here the lines that the functions below read and free.
-    out = ffi.new("rmtls_header_lines *[1]"),
-}
-
-local out = _M.out
+local _M = {}
 
 
--- Logs that a header is left out; count(reason), if given, is called.
-function _M.left_out(kind, name, why, count)
+-- Logs that a header is left out, and counts it.
+function _M.left_out(kind, name, why)
     ngx_log(WARN, "[mtls] header ", name, " left out: ", why)
-    if count then
-        count(LEFT_OUT[kind])
-    end
+    metrics.count("headers_left_out_total", LEFT_OUT[kind])
 end
 
 
--- The kind, name and value of a line, or nil after the last.
-local function get(lines, index)
-    local status = C.rmtls_header_lines_get(lines, index, line)
-    if status == OK then
-        return line.kind, ffi_str(line.name, line.name_len), ffi_str(line.value, line.value_len)
-    end
-
-    if status ~= NOT_FOUND then
-        C.rmtls_header_lines_free(lines)
-        error(select(2, library.failure("header line " .. index, status)))
-    end
+-- How many lines of an rmtls_lines are set on this request.
+local function count_of(lines, forwards)
+    return forwards and lines.always + lines.forwarding or lines.always
 end
 
 
--- The lines of a request: { name, value, name, value, ..., forwarding = { name, value, ... } or nil,
--- xfcc = value or nil, expires = second or nil }, or nil and the status. Logs headers that are left out;
--- count(reason), if given, is called for each.
---
--- It runs at the first request of each client, so it creates neither a closure nor a finalizer.
-function _M.of_request(status, count)
-    if status ~= OK then
-        return nil, status
-    end
-
-    local all = out[0]
-    local lines = {}
-    local index = 0
-    local kind, name, value = get(all, 0)
-    while kind do
-        if kind == LINE_ALWAYS then
-            lines[#lines + 1] = name
-            lines[#lines + 1] = value
-
-        elseif kind == LINE_FORWARDING then
-            local forwarding = lines.forwarding or {}
-            forwarding[#forwarding + 1] = name
-            forwarding[#forwarding + 1] = value
-            lines.forwarding = forwarding
-
-        elseif kind == LINE_XFCC then
-            lines.xfcc = value
-
-        else
-            _M.left_out(kind, name, value, count)
+-- Sets the lines of an rmtls_lines on the request, with `forwards` those that forward the certificate too. From
+-- memory of the library, because making Lua strings of them costs a new client ten times what setting them costs.
+function _M.set(lines, forwards)
+    local request = get_request()
+    local bytes, ends = lines.bytes, lines.ends
+    local from = 0
+    for i = 0, 2 * count_of(lines, forwards) - 1, 2 do
+        local name_end, value_end = ends[i], ends[i + 1]
+        local status = N.ngx_http_lua_ffi_req_set_header(request, bytes + from, name_end - from, bytes + name_end,
+                                                         value_end - name_end, nil, 0, 1, message)
+        if status ~= 0 and status ~= DECLINED then
+            error("request headers cannot be set")
         end
 
-        index = index + 1
-        kind, name, value = get(all, index)
+        from = value_end
     end
-
-    C.rmtls_header_lines_until(all, expiry)
-    C.rmtls_header_lines_free(all)
-    local expires = tonumber(expiry[0])
-    if expires < NEVER then
-        lines.expires = expires
-    end
-
-    return lines
 end
 
 
--- Values by name and, if there are any, those of lines of other kinds by name; or nil, nil and the status.
-local function by_name(status)
-    if status ~= OK then
-        return nil, nil, status
+-- Appends { name, value } for each of these lines to a list.
+function _M.append(list, lines, forwards)
+    local bytes, ends = lines.bytes, lines.ends
+    local from = 0
+    for i = 0, 2 * count_of(lines, forwards) - 1, 2 do
+        list[#list + 1] = {
+            ffi_str(bytes + from, ends[i] - from),
+            ffi_str(bytes + ends[i], ends[i + 1] - ends[i]),
+        }
+        from = ends[i + 1]
     end
-
-    local all = out[0]
-    local values, others = {}, nil
-    local index = 0
-    local kind, name, value = get(all, 0)
-    while kind do
-        if kind == LINE_ALWAYS then
-            values[name] = value
-        else
-            others = others or {}
-            others[name] = value
-        end
-
-        index = index + 1
-        kind, name, value = get(all, index)
-    end
-
-    C.rmtls_header_lines_free(all)
-
-    return values, others
 end
 
 
--- The headers of a dialect: name -> value, and those left out: name -> reason, or nil. nil, nil and
--- the status on failure.
-function _M.of_certificate(status)
-    return by_name(status)
-end
-
-
--- Properties by name, or nil and the status.
-function _M.properties(status)
-    local properties, flags, err = by_name(status)
-    if not properties then
-        return nil, err
+-- Logs the lines of an rmtls_lines that must not be set.
+function _M.log_left_out(lines)
+    local bytes, ends = lines.bytes, lines.ends
+    local first = 2 * (lines.always + lines.forwarding)
+    for i = 0, lines.left_out - 1 do
+        local at = first + 2 * i
+        local from = at > 0 and ends[at - 1] or 0
+        _M.left_out(lines.left_out_kinds[i], ffi_str(bytes + from, ends[at] - from),
+                    ffi_str(bytes + ends[at], ends[at + 1] - ends[at]))
     end
-
-    for name, value in pairs(flags or {}) do
-        properties[name] = value == "1"
-    end
-
-    return properties
 end
 
 

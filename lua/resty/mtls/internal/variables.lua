@@ -9,6 +9,7 @@ local X509_V_OK = library.X509_V_OK
 local concat = table.concat
 local gsub = string.gsub
 local date = os.date
+local ngx = ngx
 local ngx_var = ngx.var
 local pcall = pcall
 local type = type
@@ -99,6 +100,8 @@ end
 local used
 local uses_route
 local uses_decision
+local uses_reason
+local uses_any
 
 
 local function assign(name, value)
@@ -117,6 +120,8 @@ local function find_used()
 
     uses_route = pcall(assign, "mtls_route_name", "")
     uses_decision = pcall(assign, "mtls_decision", "")
+    uses_reason = pcall(assign, "mtls_reason", "")
+    uses_any = #used > 0 or uses_route or uses_decision or uses_reason
 end
 
 
@@ -124,9 +129,15 @@ local _M = {}
 
 
 -- Sets the variables of this request. client_of(engine) returns its client or nil.
-function _M.set(engine, route, decision, verdict, client_of)
+--
+-- A subrequest shares the variables of its main request, which they describe.
+function _M.set(engine, route, decision, reason, verdict, client_of)
     if not used then
         find_used()
+    end
+
+    if not uses_any or ngx.is_subrequest then
+        return
     end
 
     if uses_route then
@@ -135,6 +146,10 @@ function _M.set(engine, route, decision, verdict, client_of)
 
     if uses_decision then
         ngx_var.mtls_decision = decision
+    end
+
+    if uses_reason then
+        ngx_var.mtls_reason = reason
     end
 
     if #used == 0 then
