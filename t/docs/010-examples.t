@@ -65,6 +65,16 @@ our $Redirects = "include $TestMtls::Root/nginx-conf/mtls-server.conf;\n"
 our $RedirectPolicy = ">>> policy.yaml\n" . shown("synopsis: policy.yaml") =~ s/name: payments/name: app/r
     =~ s/payments\.example\.com/a.test/r;
 
+our $Rewrite = "include $TestMtls::Root/nginx-conf/mtls-server.conf;\n"
+    . shown("rewrite: nginx.conf") =~ s{include }{include $TestMtls::Root/nginx-conf/}r =~ s/burst=50;/nodelay;/r
+    =~ s{http://app}{\$TEST_NGINX_UPSTREAM}r =~ s{http://quota}{http://127.0.0.2:\$TEST_NGINX_SERVER_PORT}r;
+our ($Zone) = shown("rewrite: nginx.conf") =~ /^# In http\{\}: (.*)/m;
+our $Quota = <<'_EOC_';
+    server {
+        listen 127.0.0.2:$TEST_NGINX_SERVER_PORT;
+        location / { if ($http_x_client = "") { return 403; } return 204; }
+    }
+_EOC_
 our $Upstreams = <<'_EOC_';
     server {
         listen 127.0.0.2:$TEST_NGINX_SERVER_PORT;
@@ -357,3 +367,22 @@ get a.test/app/ $(as client-a) -H 'X-Client-Cert-Dn: CN=forged' | grep -oE '^X-C
 X-Client-Cert-Dn: CN=client-a,O=Example
 --- error_log
 [mtls] 401 no certificate: the client presented none
+
+
+
+=== TEST 9: limit_req and auth_request know the client in the rewrite phase
+--- user_files eval: $::RedirectPolicy
+--- http_config eval: "    include $TestMtls::Root/nginx-conf/mtls-http.conf;\n    include $TestMtls::Root/nginx-conf/mtls-variables.conf;\n    " . $::Zone =~ s/100r/1r/r . "\n" . $::Quota
+--- config eval: $::Rewrite
+--- client
+for _ in 1 2; do get a.test/app/ $(as client-a) -o body -w '%{http_code}\n'; done
+get a.test/app/ $(as client-two) | grep -oE '^X-Client-Cert-Dn: .*[a-z]'
+code a.test/app/
+--- client_out
+200
+503
+X-Client-Cert-Dn: CN=client-two,OU=Sales,O=Example
+401 application/json; charset=utf-8 {"message":"No required TLS certificate was sent"}
+--- error_log
+limiting requests
+

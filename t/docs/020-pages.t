@@ -25,6 +25,7 @@ my %Tests = (
     "short: nginx.conf" => [qw( examples.t )],
     "short: policy.yaml" => [qw( examples.t )],
     "redirects: nginx.conf" => [qw( examples.t )],
+    "rewrite: nginx.conf" => [qw( examples.t )],
     "pieces: nginx.conf" => [qw( examples.t )],
     "routing: nginx.conf" => [qw( examples.t )],
     "trusted: nginx.conf" => [qw( examples.t )],

@@ -1,0 +1,181 @@
+# access() in the rewrite phase: what nginx evaluates before the access phase can use the decision, which is made and
+# counted once, and serves no other location.
+
+use lib 't/lib';
+use TestMtls;
+
+our $Policy = policy("ca-a",
+    route("a", "a.test", mtls_auth("ca-a"), plugin("tls-metadata-headers", "inject_client_cert_details: true")),
+    route("open", "a.test", plugin("tls-handshake-modifier"), plugin("tls-metadata-headers", "inject_client_cert_details: true")));
+
+# A global plugin that the route "open" replaces.
+our $Global = policy("ca-a",
+    route("closed", "a.test"),
+    route("open", "a.test", mtls_auth("ca-a", "anonymous: guest, skip_consumer_lookup: true")))
+    . "consumers: [{username: guest}]\nplugins:\n- " . mtls_auth("ca-a") =~ s/^    /  /mgr . "\n";
+
+our $Backend = free_port();
+
+our $Http = <<"_EOC_";
+    include $TestMtls::Root/nginx-conf/mtls-variables.conf;
+    limit_req_zone \$mtls_fingerprint_sha256 zone=clients:1m rate=1r/m;
+    map \$mtls_subject_cn \$tier { default low; client-a high; }
+    log_format sub '\$uri \$http_x_cn';
+_EOC_
+
+our $Config = <<"_EOC_";
+    include $TestMtls::Root/nginx-conf/mtls-server.conf;
+    limit_req_status 429;
+    location /limited {
+        set \$mtls_route a;
+        include $TestMtls::Root/nginx-conf/mtls-location-rewrite.conf;
+        limit_req zone=clients;
+        content_by_lua_block { ngx.say("in") }
+    }
+    location /map {
+        set \$mtls_route a;
+        include $TestMtls::Root/nginx-conf/mtls-location-rewrite.conf;
+        proxy_set_header X-Tier \$tier;
+        proxy_pass \$TEST_NGINX_UPSTREAM;
+    }
+    location /auth {
+        set \$mtls_route a;
+        include $TestMtls::Root/nginx-conf/mtls-location-rewrite.conf;
+        auth_request /check;
+        mirror /mirrored;
+        proxy_pass \$TEST_NGINX_UPSTREAM;
+    }
+    location = /check {
+        internal;
+        proxy_pass_request_body off;
+        proxy_set_header Content-Length "";
+        proxy_set_header X-Cn \$mtls_subject_cn;
+        proxy_pass http://127.0.0.1:$Backend/only-client-a;
+    }
+    location = /mirrored {
+        internal;
+        proxy_set_header X-Cn \$mtls_subject_cn;
+        proxy_pass http://127.0.0.1:$Backend/copy;
+    }
+    location /count { content_by_lua_block { ngx.print(require("resty.mtls").metrics()) } }
+    # mtls-server.conf's own access() comes after it.
+    location /server {
+        rewrite_by_lua_block { require("resty.mtls").access("a") }
+        proxy_pass \$TEST_NGINX_UPSTREAM;
+    }
+    location /block {
+        rewrite_by_lua_block {
+            local mtls = require "resty.mtls"
+            mtls.access("a")
+            assert(mtls.block { sha256 = mtls.client().fingerprint_sha256 })
+        }
+        content_by_lua_block { ngx.say("in") }
+    }
+    location /unblock { content_by_lua_block { for _, block in ipairs(require("resty.mtls").blocked()) do assert(require("resty.mtls").unblock(block)) end ngx.say("unblocked") } }
+    location /move {
+        rewrite_by_lua_block { require("resty.mtls").access("open"); ngx.req.set_uri("/moved", true) }
+        content_by_lua_block { ngx.say("not moved") }
+    }
+    location /exec {
+        rewrite_by_lua_block { require("resty.mtls").access("open"); ngx.exec("/moved") }
+        content_by_lua_block { ngx.say("not moved") }
+    }
+    location /moved { proxy_pass \$TEST_NGINX_UPSTREAM; }
+    location /other {
+        rewrite_by_lua_block { require("resty.mtls").access("open") }
+        access_by_lua_block { require("resty.mtls").access("a") }
+        content_by_lua_block { ngx.say("in") }
+    }
+_EOC_
+
+our $Backends = <<"_EOC_";
+    server {
+        listen 127.0.0.1:$Backend;
+        location /only-client-a { if (\$http_x_cn != client-a) { return 403; } return 204; }
+        location /copy { access_log \$TEST_NGINX_HTML_DIR/copies.log sub; return 204; }
+    }
+_EOC_
+
+run_blocks();
+
+__DATA__
+
+=== TEST 1: limit_req, map, auth_request and mirror use the decision, and the upstream gets its headers
+--- policy eval: $::Policy
+--- http_config eval: $::Http . $::Backends
+--- config eval: $::Config
+--- client
+status() { get "$@" -o /dev/null -w '%{http_code}\n'; }
+status a.test/limited $(as client-a)
+status a.test/limited $(as client-a)
+status a.test/limited $(as client-two)
+status a.test/limited $(as client-b)
+get a.test/map $(as client-a) -H 'X-Client-Cert-Serial: forged' | tr -d '\r' | grep -E '^X-(Tier|Client-Cert-Subject-DN|Client-Cert-Serial: forged)'
+get a.test/map $(as client-two) | tr -d '\r' | grep '^X-Tier'
+get a.test/auth $(as client-a) | tr -d '\r' | grep -c '^X-Client-Cert'
+status a.test/auth $(as client-two)
+status a.test/auth
+sleep 0.2
+cat copies.log
+get a.test/count | grep '^resty_mtls_requests_total'
+--- client_out
+200
+429
+200
+401
+X-Tier: high
+X-Client-Cert-Subject-DN: CN=client-a,O=Example
+X-Tier: low
+7
+403
+401
+/copy client-a
+resty_mtls_requests_total{route="",decision="pass"} 1
+resty_mtls_requests_total{route="a",decision="401"} 2
+resty_mtls_requests_total{route="a",decision="pass"} 7
+--- error_log
+[mtls] 401
+
+
+
+=== TEST 2: a call without a name after one in rewrite keeps its route; a block in between is found
+--- policy eval: $::Policy
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client
+get a.test/server $(as client-a) | tr -d '\r' | grep -c '^X-Client-Cert'
+code a.test/block $(as client-a)
+code a.test/server $(as client-a)
+get n.test/unblock
+get a.test/server $(as client-a) | tr -d '\r' | grep -c '^X-Client-Cert'
+get a.test/count | grep '^resty_mtls_requests_total'
+--- client_out
+7
+401 application/json; charset=utf-8 {"message":"TLS certificate failed verification"}
+401 application/json; charset=utf-8 {"message":"TLS certificate failed verification"}
+unblocked
+7
+resty_mtls_requests_total{route="",decision="pass"} 2
+resty_mtls_requests_total{route="a",decision="401"} 2
+resty_mtls_requests_total{route="a",decision="pass"} 3
+--- error_log
+[mtls] 401 blocked by sha256
+
+
+
+=== TEST 3: the decision for one route serves no other location and no other route
+--- policy eval: $::Global
+--- http_config eval: $::Http
+--- config eval: $::Config =~ s/access\("a"\)/access("closed")/gr
+--- client
+for path in move exec other; do code a.test/$path; done
+code a.test/other $(as client-a)
+get a.test/move $(as client-a) -o /dev/null -w '%{http_code}\n'
+--- client_out
+401 application/json; charset=utf-8 {"message":"No required TLS certificate was sent"}
+401 application/json; charset=utf-8 {"message":"No required TLS certificate was sent"}
+401 application/json; charset=utf-8 {"message":"No required TLS certificate was sent"}
+200 text/plain in
+200
+--- error_log
+[mtls] 401 no certificate
