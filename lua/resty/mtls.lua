@@ -22,6 +22,7 @@ local library = require "resty.mtls.internal.library"
 local metrics = require "resty.mtls.internal.metrics"
 local operator_api = require "resty.mtls.internal.operator_api"
 local placement = require "resty.mtls.internal.placement"
+local refusal = require "resty.mtls.internal.refusal"
 local reload = require "resty.mtls.internal.reload"
 local revocation = require "resty.mtls.internal.revocation"
 local revocation_sources = require "resty.mtls.internal.revocation_sources"
@@ -176,6 +177,13 @@ local OPTIONS = {
         end
     end,
 
+    refusals = function(name, value)
+        if value ~= "json" and value ~= "nginx" then
+            error("mtls.init: " .. name .. " must be 'json' or 'nginx', got "
+                  .. (type(value) == "string" and "'" .. value .. "'" or type(value)), 3)
+        end
+    end,
+
     shared_dict = function(name, value)
         if type(value) ~= "string" then
             error("mtls.init: " .. name .. " must be a string, got " .. type(value), 3)
@@ -294,6 +302,7 @@ function _M.init(opts)
     options = opts
     http.init { allow = cidr.parse(opts.fetch_allow or {}) }
     request_headers.init { trusted = cidr.parse(opts.trusted_ips or {}, true) }
+    refusal.init(opts.refusals)
     metrics.init(opts.shared_dict)
     bundles.init(opts.shared_dict or "mtls")
     crl_updates.init(opts.shared_dict or "mtls", opts.state_dir)

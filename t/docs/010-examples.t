@@ -75,6 +75,9 @@ our $Quota = <<'_EOC_';
         location / { if ($http_x_client = "") { return 403; } return 204; }
     }
 _EOC_
+our $ErrorPages = "include $TestMtls::Root/nginx-conf/mtls-server.conf;\n" . shown("error-pages: nginx.conf")
+    . "location /app/ { set \$mtls_route app; include $TestMtls::Root/nginx-conf/mtls-location.conf; }\n";
+
 our $Upstreams = <<'_EOC_';
     server {
         listen 127.0.0.2:$TEST_NGINX_SERVER_PORT;
@@ -386,3 +389,17 @@ X-Client-Cert-Dn: CN=client-two,OU=Sales,O=Example
 --- error_log
 limiting requests
 
+
+
+=== TEST 10: a refusal by nginx leads to the login with its reason
+--- user_files eval: $::RedirectPolicy
+--- http_config eval: "    include $TestMtls::Root/nginx-conf/mtls-variables.conf;\n" . TestMtls::init_http('refusals = "nginx"')
+--- config eval: $::ErrorPages
+--- client
+get a.test/app/ -o /dev/null -w '%{http_code} %{redirect_url}\n'
+get a.test/app/ $(as client-expired) -o /dev/null -w '%{http_code} %{redirect_url}\n'
+--- client_out
+302 https://login.example.com/?why=no_certificate
+302 https://login.example.com/?why=expired
+--- error_log
+[mtls] 401 no certificate

@@ -26,6 +26,7 @@ my %Tests = (
     "short: policy.yaml" => [qw( examples.t )],
     "redirects: nginx.conf" => [qw( examples.t )],
     "rewrite: nginx.conf" => [qw( examples.t )],
+    "error-pages: nginx.conf" => [qw( examples.t )],
     "pieces: nginx.conf" => [qw( examples.t )],
     "routing: nginx.conf" => [qw( examples.t )],
     "trusted: nginx.conf" => [qw( examples.t )],
