@@ -398,6 +398,16 @@ function _M.access(route)
 end
 
 
+-- rewrite_by_lua* or access_by_lua*: decides as access() does, but ends nothing and sets no upstream header. Returns
+-- { allowed, status, body, headers, decision, reason, verdict, consumer }; headers is a list of { name, value }: those
+-- for the upstream when the request is allowed, else those of the response.
+function _M.decide(route)
+    local current, why = prepare("decide", route)
+
+    return access.decide(current, route, options and options.shared_dict or "mtls", why)
+end
+
+
 -- rewrite_by_lua*: removes reserved headers, as access() does, but before "satisfy", subrequests of
 -- auth_request and whatever else nginx runs before or instead of the access phase.
 function _M.strip()

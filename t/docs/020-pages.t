@@ -27,6 +27,7 @@ my %Tests = (
     "redirects: nginx.conf" => [qw( examples.t )],
     "rewrite: nginx.conf" => [qw( examples.t )],
     "error-pages: nginx.conf" => [qw( examples.t )],
+    "decide: lua" => [qw( decide.t )],
     "pieces: nginx.conf" => [qw( examples.t )],
     "routing: nginx.conf" => [qw( examples.t )],
     "trusted: nginx.conf" => [qw( examples.t )],
