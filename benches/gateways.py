@@ -57,6 +57,20 @@ def pki(name):
     return os.path.join(PKI, name)
 
 
+def build(benches):
+    """Builds the module, the client and these benchmarks of cargo, and makes the PKI."""
+    os.makedirs(os.path.dirname(CLIENT), exist_ok=True)
+    for command in (
+        [os.path.join(ROOT, "t", "pki", "make")],
+        ["cargo", "build", "--quiet", "--release", "--locked"],
+        *(["cargo", "bench", "--quiet", "--locked", "--no-run", "--bench", bench] for bench in benches),
+        [os.environ.get("CC", "cc"), "-D_GNU_SOURCE", "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-o", CLIENT,
+         os.path.join(HERE, "nginx", "client.c"), "-lssl", "-lcrypto"],
+    ):
+        if subprocess.run(command, cwd=ROOT).returncode != 0:
+            fail("'%s' failed" % " ".join(command))
+
+
 # Processes
 
 children = []

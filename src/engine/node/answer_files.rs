@@ -144,7 +144,7 @@ impl<'d> AnswerFiles<'d> {
             return Ok(());
         }
         // The oldest one is the last.
-        entries.sort_by(|one, other| other.modified.cmp(&one.modified));
+        entries.sort_by_key(|entry| std::cmp::Reverse(entry.modified));
         let mut usages: HashMap<Option<String>, (Usage, Vec<Entry>)> = HashMap::new();
         for entry in entries {
             let (usage, of_ca) = usages.entry(entry.ca.clone()).or_default();
