@@ -110,7 +110,7 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
         while self.index.len() >= self.capacity
             || (self.weight.saturating_add(weight) > self.max_weight && !self.index.is_empty())
         {
-            self.evict();
+            self.evict(None);
         }
         let generation = next_generation();
         let entry = Some(Entry {
@@ -137,28 +137,21 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
         SlotId { index, generation }
     }
 
-    /// Adds to the weight of an entry, and evicts others where the cache becomes too heavy.
+    /// Adds to the weight of an entry, and evicts others, never this one, where the cache becomes too
+    /// heavy.
     pub fn add_weight(&mut self, slot: SlotId, more: usize) {
-        let mut is_counted = false;
-        loop {
-            let found = self.entries.get_mut(slot.index as usize);
-            let Some(Some(entry)) = found else {
-                return;
-            };
-            if entry.generation != slot.generation {
-                return;
-            }
-            // The other entries are evicted first.
-            entry.used = true;
-            if !is_counted {
-                is_counted = true;
-                entry.weight = entry.weight.saturating_add(more);
-                self.weight = self.weight.saturating_add(more);
-            }
-            if self.weight <= self.max_weight || self.index.len() <= 1 {
-                return;
-            }
-            self.evict();
+        let found = self.entries.get_mut(slot.index as usize);
+        let Some(entry) = found.and_then(Option::as_mut) else {
+            return;
+        };
+        if entry.generation != slot.generation {
+            return;
+        }
+        entry.weight = entry.weight.saturating_add(more);
+        entry.used = true;
+        self.weight = self.weight.saturating_add(more);
+        while self.weight > self.max_weight && self.index.len() > 1 {
+            self.evict(Some(slot.index));
         }
     }
 
@@ -170,10 +163,13 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
         }
     }
 
-    fn evict(&mut self) {
+    fn evict(&mut self, kept: Option<u32>) {
         // The first round removes the marks, so the second finds an entry.
         for _ in 0..2 * self.entries.len() {
             self.hand = (self.hand + 1) % self.entries.len();
+            if kept == Some(self.hand as u32) {
+                continue;
+            }
             match self.entries.get_mut(self.hand).and_then(Option::as_mut) {
                 Some(entry) if entry.used => entry.used = false,
                 Some(_) => return self.remove(self.hand as u32),
@@ -267,6 +263,20 @@ mod tests {
         cache.insert_weighted(9, 9, 1);
         cache.add_weight(slots[3], 50);
         assert_eq!((cache.len(), cache.weight), (1, 1));
+    }
+
+    #[test]
+    fn add_weight_keeps_the_entry_wherever_the_hand_is() {
+        let mut cache = Cache::with_weight(100, 10);
+        let mut random = 1_u64;
+        for key in 0..1000_u32 {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            let slot = cache.insert_weighted(key, key, 1);
+            cache.add_weight(slot, (random >> 40) as usize % 5);
+            assert_eq!(cache.get(slot), Some(&key));
+        }
     }
 
     #[test]
