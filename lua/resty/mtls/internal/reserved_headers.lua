@@ -3,6 +3,7 @@
 local ffi = require "ffi"
 local base = require "resty.core.base"
 local library = require "resty.mtls.internal.library"
+local own_headers = require "resty.mtls.internal.own_headers"
 local request_headers = require "resty.mtls.internal.request_headers"
 local raw_headers = require "resty.mtls.internal.raw_headers"
 local CONST = require "resty.mtls.internal.cdef"
@@ -130,6 +131,7 @@ function _M.remove(engine)
             return ngx.exit(400)
         end
 
+        own_headers.ensure()
         for i = 1, #names do
             clear_header(names[i])
         end

@@ -1,0 +1,153 @@
+-- Gives a subrequest request headers of its own. nginx has a subrequest share the memory of the list with its main
+-- request, so that a header that is set or removed in one may change, add or lose headers of the other, or leave a list
+-- of wrong length. Only ngx.location.capture copies the list.
+--
+-- lua-nginx-module has no function for it, so the list is found in nginx's memory. Where that does not look as
+-- expected, the subrequest is refused before anything is changed.
+
+local ffi = require "ffi"
+local base = require "resty.core.base"
+local raw_headers = require "resty.mtls.internal.raw_headers"
+
+
+local C = ffi.C
+local ffi_cast = ffi.cast
+local ffi_copy = ffi.copy
+local get_request = base.get_request
+local ngx = ngx
+local ngx_log = ngx.log
+local tonumber = tonumber
+
+
+-- A name of our own, because other Lua modules may declare nginx's with other types.
+ffi.cdef [[
+void *rmtls_nginx_palloc(void *pool, size_t size) __asm__("ngx_palloc");
+]]
+
+
+-- Words of ngx_http_request_t in which the list may begin: headers_in follows some 13 pointers.
+local FIRST, LAST = 8, 40
+-- Words after the list in which headers_in has pointers to single headers.
+local POINTERS = 60
+local WORD = ffi.sizeof("uintptr_t")
+-- Sizes of ngx_table_elt_t before nginx 1.23 and since, and where the latter has the pointer to the next of its name.
+local ELEMENT_SIZES = { [6 * WORD] = true, [7 * WORD] = true }
+local NEXT = 6
+-- More headers than any request has.
+local MAX_HEADERS = 2 ^ 20
+
+
+local words = ffi.typeof("uintptr_t *")
+local has_palloc = pcall(function() return C.rmtls_nginx_palloc end)
+
+
+local _M = {}
+
+
+-- Whether ngx_list_t { last, part { elts, nelts, next }, size, nalloc, pool } begins at this word, and its first
+-- element { hash, key { len, data }, ... } is the first header.
+local function is_list(request, at, first_name)
+    local elements, pool = request[at + 1], request[at + 6]
+    if not ELEMENT_SIZES[tonumber(request[at + 4])] or request[at + 2] < 1 or request[at + 2] > MAX_HEADERS
+        or request[at + 5] > MAX_HEADERS or elements < 4096 or elements % WORD ~= 0
+    then
+        return false
+    end
+
+    -- The pool is that of the request, which precedes the headers.
+    for i = 0, at - 1 do
+        if request[i] == pool then
+            return pool ~= 0 and ffi_cast(words, elements)[2] == first_name
+        end
+    end
+
+    return false
+end
+
+
+-- The address in the copy of a header at this address, or nil.
+local function moved(parts, address, size)
+    for i = 1, #parts do
+        local part = parts[i]
+        local offset = address - part.from
+        if address >= part.from and offset < part.bytes and offset % size == 0 then
+            return part.to + offset
+        end
+    end
+end
+
+
+local function copy_list(request, at)
+    local size, pool = request[at + 4], request[at + 6]
+    local parts, bytes = {}, 0
+    local part = request + at + 1
+    while part ~= nil do
+        local length = tonumber(part[1] * size)
+        parts[#parts + 1] = { from = part[0], bytes = length }
+        bytes = bytes + length
+        part = ffi_cast(words, part[2])
+    end
+
+    local copy = C.rmtls_nginx_palloc(ffi_cast("void *", pool), bytes)
+    if copy == nil then
+        return false
+    end
+
+    local to = ffi_cast("uintptr_t", copy)
+    for i = 1, #parts do
+        parts[i].to = to
+        ffi_copy(ffi_cast("char *", to), ffi_cast("char *", parts[i].from), parts[i].bytes)
+        to = to + parts[i].bytes
+    end
+
+    local count = bytes / tonumber(size)
+    request[at] = ffi_cast("uintptr_t", request + at + 1)
+    request[at + 1] = ffi_cast("uintptr_t", copy)
+    request[at + 2] = count
+    request[at + 3] = 0
+    -- The list is full: a new header begins another part.
+    request[at + 5] = count
+    for i = at + 7, at + 6 + POINTERS do
+        request[i] = moved(parts, request[i], size) or request[i]
+    end
+
+    if size == 7 * WORD then
+        local elements = ffi_cast(words, copy)
+        for i = NEXT, 7 * count - 1, 7 do
+            elements[i] = moved(parts, elements[i], size) or elements[i]
+        end
+    end
+
+    return true
+end
+
+
+-- Call it before request headers are set or removed. Ends a subrequest whose headers cannot be copied.
+function _M.ensure()
+    if not ngx.is_subrequest then
+        return
+    end
+
+    local request = get_request()
+    local elements, count = raw_headers(request)
+    local address = ffi_cast(words, request)
+    if has_palloc and count > 0 then
+        local first_name = ffi_cast("uintptr_t", elements[0].key.data)
+        for at = FIRST, LAST do
+            if is_list(address, at, first_name) then
+                if copy_list(address, at) then
+                    return
+                end
+
+                break
+            end
+        end
+    end
+
+    ngx_log(ngx.ERR, "[mtls] 500 the request headers of a subrequest cannot be copied")
+
+    return ngx.exit(500)
+end
+
+
+return _M

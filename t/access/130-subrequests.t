@@ -1,0 +1,74 @@
+# Subrequests share the list of request headers with their main request in nginx. What is removed or set for one must
+# not change the other, however many headers the client sends and however nginx has split the list.
+
+use lib 't/lib';
+use TestMtls;
+
+our $Policy = policy("ca-a ca-b",
+    route("a", "a.test", mtls_auth("ca-a"), plugin("tls-metadata-headers", "inject_client_cert_details: true")),
+    route("b", "a.test", mtls_auth("ca-b", "anonymous: guest, skip_consumer_lookup: true")))
+    . "consumers: [{username: guest}]\n";
+
+our $Http = "    include $TestMtls::Root/nginx-conf/mtls-variables.conf;\n    log_format sub '\$http_x_consumer_username|\$http_x_client_cert_serial|\$http_authorization';\n";
+
+our $Backend = free_port();
+our $Backends = <<"_EOC_";
+    server {
+        listen 127.0.0.1:$Backend;
+        location / { access_log \$TEST_NGINX_HTML_DIR/subs.log sub; return 204; }
+    }
+_EOC_
+
+our $Config = <<"_EOC_";
+    include $TestMtls::Root/nginx-conf/mtls-server.conf;
+    location /stripped {
+        set \$mtls_route a;
+        include $TestMtls::Root/nginx-conf/mtls-location-rewrite.conf;
+        auth_request /check;
+        proxy_pass \$TEST_NGINX_UPSTREAM;
+    }
+    location = /check { internal; proxy_pass http://127.0.0.1:$Backend; }
+    location /decided {
+        set \$mtls_route a;
+        include $TestMtls::Root/nginx-conf/mtls-location-rewrite.conf;
+        auth_request /b;
+        proxy_pass \$TEST_NGINX_UPSTREAM;
+    }
+    # It sets the variable of its main request, too.
+    location = /b {
+        set \$mtls_route b;
+        include $TestMtls::Root/nginx-conf/mtls-location-rewrite.conf;
+        proxy_pass http://127.0.0.1:$Backend;
+    }
+_EOC_
+
+run_blocks();
+
+__DATA__
+
+=== TEST 1: the upstream gets the headers of the route, and the subrequest those of its own
+--- policy eval: $::Policy
+--- http_config eval: $::Http . $::Backends
+--- config eval: $::Config
+--- client
+fillers=()
+for i in {1..40}; do fillers+=(-H "X-Filler-$i: $i"); done
+forged=(-H 'X-Client-Cert-Serial: forged' -H 'X-Consumer-Username: forged')
+for path in stripped decided; do
+    for forge in 0 1; do
+        for n in {0..40..4} 17 18 19; do
+            get a.test/$path $(as client-a) -H 'Authorization: x' "${forged[@]:0:$((4*forge))}" "${fillers[@]:0:$((2*n))}" >got
+            echo "$path $(grep -c '^X-Client-Cert' got) $(grep -cE 'X-Consumer|forged' got) $(($(grep -c '^X-Filler' got) - n)) $(grep -c '^Authorization: x' got)"
+        done
+    done
+done | sort | uniq -c
+get a.test/decided -o /dev/null -w '%{http_code}\n'
+LC_ALL=C sort subs.log | uniq -c
+--- client_out
+     28 decided 7 0 0 1
+     28 stripped 7 0 0 1
+401
+     28 -|-|x
+     28 guest|-|x
+--- error_log
+[mtls] 401
