@@ -3,7 +3,9 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use super::address_guard::{parse_network, AddressGuard};
 use super::arguments::{Arguments, Opt};
+use super::fetch::fetch;
 use super::output::{printable, write_json};
 use super::request::{
     explanation_json, load_engine, now, parse_header, parse_time, read_certificate, read_document,
@@ -11,7 +13,9 @@ use super::request::{
 };
 use super::{Command, Streams, BAD_INPUT, JSON, OK, REFUSED};
 use crate::certificate::Certificate;
-use crate::engine::{Engine, Explanation, Probe, PublishedDocuments};
+use crate::engine::{
+    Engine, Explanation, FetchSettings, Probe, PublishedDocuments, RevocationSource,
+};
 
 const ROUTE: &str = "--route";
 const SNI: &str = "--sni";
@@ -21,6 +25,8 @@ const HEADER: &str = "--header";
 const JWKS: &str = "--jwks";
 const DISCOVERY: &str = "--discovery";
 const TIME: &str = "--time";
+const ONLINE: &str = "--online";
+const FETCH_ALLOW: &str = "--fetch-allow";
 
 /// Characters of a line of text.
 const WIDTH: usize = 100;
@@ -36,9 +42,11 @@ and by which plugin, which path was built or where it failed, revocation,
 consumer, groups, rules, and the headers for the upstream. A step that refuses
 has a remedy.
 
-Nothing is fetched: revocation is decided by the local CRLs and lists of POLICY,
-and a step names the sources that the gateway would ask. What is blocked at
-runtime, and the certificate of the server (By= of XFCC), are not known here.",
+Revocation is decided by the local CRLs and lists of POLICY, and a step names
+the sources that the gateway would ask. With --online they are asked from here,
+over http only and without a proxy, and a step of each has its answer. Nothing
+else is fetched. What is blocked at runtime, and the certificate of the server
+(By= of XFCC), are not known here.",
     options: &[
         Opt::with_value(
             ROUTE,
@@ -73,6 +81,16 @@ runtime, and the certificate of the server (By= of XFCC), are not known here.",
             "TIME",
             "2027-01-31T08:00:00Z, 2027-01-31 or seconds since\n1970; by default now",
         ),
+        Opt::flag(
+            ONLINE,
+            "ask the OCSP responders and fetch the CRLs that the\ngateway would; not with --time",
+        ),
+        Opt {
+            name: FETCH_ALLOW,
+            value: "CIDR",
+            repeated: true,
+            help: "loopback, link-local and other special addresses\nto which URLs of the certificate may lead, as\nfetch_allow of mtls.init; may be given several times",
+        },
         JSON,
     ],
     statuses: &[
@@ -133,6 +151,8 @@ struct Request<'a> {
     host: Option<&'a str>,
     headers: Vec<(String, String)>,
     time: i64,
+    /// Which sources are asked; none without `--online`.
+    online: Option<AddressGuard>,
 }
 
 /// The files that the options name.
@@ -154,12 +174,31 @@ impl<'a> Request<'a> {
             None => now(),
             Some(time) => parse_time(time).map_err(|why| format!("{TIME}: {why}"))?,
         };
+        let mut guard = AddressGuard::default();
+        for network in arguments.values(FETCH_ALLOW) {
+            let network = text(FETCH_ALLOW, Some(network))?.unwrap_or_default();
+            let network = parse_network(network).map_err(|why| {
+                format!("{FETCH_ALLOW}: {why}: '{}'", printable(network.as_bytes()))
+            })?;
+            guard.allow.push(network);
+        }
+        let is_online = arguments.has(ONLINE);
+        if is_online && arguments.has(TIME) {
+            // They sign what holds now.
+            return Err(format!(
+                "{TIME}: not with {ONLINE}, whose answers are of now"
+            ));
+        }
+        if arguments.has(FETCH_ALLOW) && !is_online {
+            return Err(format!("{FETCH_ALLOW}: only with {ONLINE}"));
+        }
         Ok(Request {
             route: value(ROUTE)?,
             server_name: value(SNI)?,
             host: value(HOST)?,
             headers,
             time,
+            online: is_online.then_some(guard),
         })
     }
 
@@ -182,6 +221,11 @@ impl<'a> Request<'a> {
         let of_route = server_name_of(engine, self.route);
         let server_name = self.server_name.or(self.host).or(of_route.as_deref());
         let host = self.host.or(server_name).unwrap_or_default();
+        let fetch_by_http = self.online.as_ref().map(|guard| {
+            move |source: &RevocationSource, settings: &FetchSettings| {
+                fetch(guard, source, settings)
+            }
+        });
         let probe = Probe {
             route: self.route,
             server_name: server_name.map(str::as_bytes),
@@ -193,6 +237,7 @@ impl<'a> Request<'a> {
                 keys: &keys,
             }),
             now: self.time,
+            fetch: fetch_by_http.as_ref().map(|fetch| fetch as _),
         };
         engine.explain(&probe).map_err(|error| error.to_string())
     }

@@ -1,12 +1,14 @@
 //! The command `resty-mtls`: its sub-commands, one file each, with their arguments and exit
 //! statuses.
 
+mod address_guard;
 mod arguments;
 pub mod audit;
 mod ca;
 mod check;
 mod dialects;
 mod explain;
+mod fetch;
 mod import_ingress;
 mod input;
 mod inspect;

@@ -47,7 +47,9 @@ use revocation::{adopt_url_crls, AnswerJobs, CrlExpiryWatch, Evidence, FetchedCr
 use token::{CachedToken, InactiveToken, IssuerDocuments};
 
 pub use anchor::{Anchor, VerifiedSpiffeId};
-pub use explain::{DecidedBy, Explanation, Probe, PublishedDocuments, Step};
+pub use explain::{
+    DecidedBy, Explanation, FetchSettings, FetchSource, Probe, PublishedDocuments, Step,
+};
 pub use header_certificate::RequestHeaders;
 pub use header_lines::{ClientCertificate, HeaderLine, HeaderLines, LineKind, NO_CONSUMER};
 pub use node::blocks::{Block, NO_END};

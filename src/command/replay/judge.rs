@@ -143,6 +143,7 @@ impl<'e> Judge<'e> {
             headers: &headers,
             issuer: None,
             now: self.now,
+            fetch: None,
         };
         self.engine
             .explain(&probe)

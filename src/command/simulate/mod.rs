@@ -235,6 +235,7 @@ impl<'d> Inputs<'d> {
                 keys: &keys,
             }),
             now: time,
+            fetch: None,
         };
         engine.explain(&probe).map_err(|error| error.to_string())
     }

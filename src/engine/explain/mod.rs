@@ -2,12 +2,14 @@
 //! has sent, and the steps to it. The decision is that of [`Engine::access_with_headers`] and
 //! [`Engine::check_token`] for a TLS connection in memory; the steps read what these have cached.
 //!
-//! Nothing is fetched. Where the decision depends on a status or a document that the gateway would
-//! fetch, it is decided as if no source answered, and the step says so.
+//! Without [`Probe::fetch`] nothing is fetched. Where the decision depends on a status or a document
+//! that the gateway would fetch, it is decided as if no source answered, and the step says so.
 
 mod authorization;
 mod chain;
 mod connection;
+mod revocation;
+mod sources;
 mod steps;
 #[cfg(test)]
 mod tests;
@@ -18,6 +20,8 @@ use std::sync::LazyLock;
 use openssl::pkey::Id;
 
 use self::connection::ServerSide;
+use self::sources::Asked;
+pub use self::sources::{FetchSettings, FetchSource};
 use super::revocation::{PlanRef, RevocationState};
 use super::{Engine, LineKind, RequestHeaders, TokenOutcome, TokenRequest, NO_CONSUMER};
 use crate::certificate::Certificate;
@@ -44,6 +48,8 @@ pub struct Probe<'p> {
     pub issuer: Option<PublishedDocuments<'p>>,
     /// In seconds since the epoch.
     pub now: i64,
+    /// Fetches from the sources of a revocation status. Without it they are not asked.
+    pub fetch: Option<&'p FetchSource<'p>>,
 }
 
 /// What the issuer of a token publishes.
@@ -145,6 +151,10 @@ struct Explained<'e> {
     /// The certificate that the decision is about.
     certificate: Option<Rc<Certificate>>,
     decision: Decision,
+    /// The CRLs of the policy that were fetched.
+    crls: Vec<Step>,
+    /// What the sources of its certificate answered, if they were asked.
+    asked: Option<Asked>,
 }
 
 /// Whether a TLS client can use the key of a certificate. TLS 1.3 has no signatures by DSA (RFC 8446,
@@ -200,14 +210,17 @@ impl Engine {
         };
         // What was given for another request does not count for this one.
         self.forget_tokens();
+        let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
+        let crls = match probe.fetch {
+            Some(fetch) => self.fetch_url_crls(&policy, plan, fetch)?,
+            None => Vec::new(),
+        };
         let server = connection::connect(self, probe.server_name, presented)?;
         let headers = RequestHeaders {
             headers: probe.headers,
             trusted: true,
         };
-        let decide = || self.decide_without_sources(&server, plan_id, probe, &headers);
-        let decision = decide()?;
-        let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
+        let (decision, asked) = self.decide_by_sources(&server, plan_id, probe, &headers)?;
         let or_tls = plan.auth.is_none();
         let certificate =
             self.unverified_certificate(Some(server.ssl()), plan_id, &headers, or_tls)?;
@@ -219,44 +232,53 @@ impl Engine {
             server,
             certificate,
             decision,
+            crls,
+            asked,
         };
         explained.explain(&headers)
     }
 
-    /// The decision; where it needs a revocation status, as if no source of it answered.
-    fn decide_without_sources(
+    /// The decision; where it needs a revocation status, by what its sources answer, or as if none
+    /// answered.
+    fn decide_by_sources(
         &self,
         server: &ServerSide,
         plan_id: usize,
         probe: &Probe<'_>,
         headers: &RequestHeaders<'_>,
-    ) -> Result<Decision, Error> {
+    ) -> Result<(Decision, Option<Asked>), Error> {
         let ssl = Some(server.ssl());
         let decide = || self.access_with_headers(ssl, plan_id, probe.host, headers, probe.now);
         let decision = decide()?;
         if decision.outcome != Outcome::Pending {
-            return Ok(decision);
+            return Ok((decision, None));
         }
         let certificate = self.unverified_certificate(ssl, plan_id, headers, false)?;
-        self.set_unknown(certificate.as_deref(), plan_id, probe.now)?;
-        decide()
+        let asked = self.settle_status(certificate.as_deref(), plan_id, probe)?;
+        Ok((decide()?, asked))
     }
 
-    /// Records that no source has a status of a certificate.
-    fn set_unknown(
+    /// Has the sources of a status asked, and records that none has one if so it is.
+    fn settle_status(
         &self,
         certificate: Option<&Certificate>,
         plan_id: usize,
-        now: i64,
-    ) -> Result<(), Error> {
+        probe: &Probe<'_>,
+    ) -> Result<Option<Asked>, Error> {
+        let now = probe.now;
         let at = PlanRef {
             plan: plan_id,
             epoch: self.epoch(),
         };
         let certificate = certificate.ok_or(Error::NotFound)?;
-        let until = now.saturating_add(1);
-        self.set_revocation_status(certificate, at, RevocationState::Unknown, until, now)?;
-        Ok(())
+        let ask = |fetch| self.ask_sources(certificate, plan_id, fetch, now);
+        let asked = probe.fetch.map(ask).transpose()?;
+        let has_status = |asked: &Asked| asked.state != RevocationState::Unknown;
+        if !asked.as_ref().is_some_and(has_status) {
+            let until = now.saturating_add(1);
+            self.set_revocation_status(certificate, at, RevocationState::Unknown, until, now)?;
+        }
+        Ok(asked)
     }
 }
 
@@ -277,6 +299,7 @@ impl Explained<'_> {
             let mut claims = Vec::new();
             if plan.token_auth.is_some() {
                 let token = self.check_token(headers)?;
+                steps.extend(token.sources);
                 steps.push(token.step);
                 status = token.status;
                 decision = token.decision;
@@ -402,10 +425,13 @@ impl Explained<'_> {
             ssl: Some(self.server.ssl()),
             latest: self.probe.issuer.is_some(),
         };
+        let mut sources = Vec::new();
         let mut checked = engine.check_token(plan_id, &request, now)?;
         if checked.outcome == TokenOutcome::Pending {
             let plan = plan.certificate_plan.ok_or(Error::NotFound)?;
-            engine.set_unknown(self.certificate.as_deref(), plan, now)?;
+            let asked = engine.settle_status(self.certificate.as_deref(), plan, self.probe)?;
+            sources.extend(self.crls.iter().cloned());
+            sources.extend(asked.into_iter().flat_map(|asked| asked.steps));
             checked = engine.check_token(plan_id, &request, now)?;
         }
         let reason = checked.reason.clone();
@@ -455,6 +481,7 @@ impl Explained<'_> {
         let claims = claims.into_iter();
         let claims = claims.filter(|line| line.kind == LineKind::Always);
         Ok(TokenStep {
+            sources,
             step,
             status,
             decision,
@@ -467,6 +494,8 @@ impl Explained<'_> {
 
 /// The outcome for a token.
 struct TokenStep {
+    /// The sources of the status of its certificate.
+    sources: Vec<Step>,
     step: Step,
     status: u16,
     decision: &'static str,

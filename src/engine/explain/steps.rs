@@ -4,10 +4,8 @@ use std::rc::Rc;
 
 use super::super::header_certificate::HeaderCertificate;
 use super::super::lists::{check_lists, ListResult};
-use super::super::revocation::{status_from_local_crls, RevocationSource};
-use super::super::verdict::TrustResult;
 use super::chain::{subject, PathInput};
-use super::{Explained, PlanRef, RequestHeaders, RevocationState, Step};
+use super::{Explained, RequestHeaders, Step};
 use crate::certificate::Certificate;
 use crate::connection::Connection;
 use crate::decision::{Identity, Outcome};
@@ -16,7 +14,6 @@ use crate::identity::{subject_names, RuleSubject, SubjectName};
 use crate::policy::{Auth, Plan, PluginOutline, RevocationMode};
 use crate::text::quoted;
 use crate::trust::selector::CertificateSelectors;
-use crate::trust::Verdict;
 use crate::Error;
 
 /// Most plugins, groups, names or sources that a step lists.
@@ -309,6 +306,12 @@ impl Explained<'_> {
         }
         let revocation = self.revocation(auth, certificate, &verdict)?;
         let is_refused = revocation.ok == Some(false);
+        if auth.revocation.mode != RevocationMode::Skip {
+            steps.extend(self.crls.iter().cloned());
+        }
+        if let Some(asked) = &self.asked {
+            steps.extend(asked.steps.iter().cloned());
+        }
         steps.push(revocation);
         if is_refused {
             return Ok(());
@@ -328,99 +331,6 @@ impl Explained<'_> {
         };
         steps.extend(self.authorization(plan, Some(subject), identity));
         Ok(())
-    }
-
-    fn revocation(
-        &self,
-        auth: &Auth,
-        certificate: &Rc<Certificate>,
-        verdict: &Verdict,
-    ) -> Result<Step, Error> {
-        const STEP: &str = "revocation";
-        let now = self.probe.now;
-        let mode = auth.revocation.mode;
-        if mode == RevocationMode::Skip {
-            return Ok(Step::passed(
-                STEP,
-                "not checked (revocation_check_mode: SKIP)",
-            ));
-        }
-        let trust = self.engine.check_revocation_status(
-            auth,
-            self.plan_id,
-            certificate,
-            verdict.clone(),
-            now,
-        )?;
-        let local = status_from_local_crls(auth, certificate, now)?;
-        let local = local.map(|status| (status.state, status.depth));
-        let mut step = match (&trust, local) {
-            (_, Some((RevocationState::Good, _))) => {
-                Step::passed(STEP, "good by the local CRLs of the policy")
-            }
-            (TrustResult::Untrusted(_), Some((RevocationState::Revoked, depth))) => {
-                let path = auth.store_of(certificate).map_err(|_| Error::NotFound)?;
-                let path = path.chain(certificate.leaf(), certificate.intermediates(), now)?;
-                let who = path.get(depth as usize).map(|revoked| subject(revoked));
-                let detail = format!(
-                    "revoked by a local CRL: {} at depth {depth}",
-                    who.unwrap_or_default()
-                );
-                let remedy = "the client needs a new certificate".to_owned();
-                Step::failed(STEP, detail, Some(remedy))
-            }
-            (TrustResult::Untrusted(_), _) => {
-                let detail = "no status is known, and revocation_check_mode is STRICT";
-                let remedy = "a CRL of the issuer in 'crls', or a source that answers, is needed";
-                Step::failed(STEP, detail, Some(remedy.to_owned()))
-            }
-            _ => Step::passed(STEP, "no status is known, which counts as good"),
-        };
-        let sources = match local {
-            None => self.sources(certificate)?,
-            Some(_) => Vec::new(),
-        };
-        if !sources.is_empty() {
-            let without = match step.ok {
-                Some(false) => "refused (STRICT) unless one of them answers",
-                _ => "let in unless one of them answers that it is revoked",
-            };
-            step = Step::unknown(
-                STEP,
-                format!("{without}; they were not asked: {}", listed(sources)),
-            );
-        }
-        let urls = auth.revocation.crls.iter().flat_map(|crls| crls.urls());
-        let urls: Vec<_> = urls.map(|crl| quoted(crl.url().as_bytes())).collect();
-        if !urls.is_empty() {
-            step.detail += &format!(
-                "; CRLs that the gateway fetches are not here: {}",
-                listed(urls)
-            );
-        }
-        Ok(step)
-    }
-
-    /// The sources of the status that a certificate names.
-    fn sources(&self, certificate: &Certificate) -> Result<Vec<String>, Error> {
-        let at = PlanRef {
-            plan: self.plan_id,
-            epoch: self.engine.epoch(),
-        };
-        let mut sources = Vec::new();
-        for index in 0.. {
-            let source = self
-                .engine
-                .revocation_source(certificate, at, index, self.probe.now)?;
-            sources.push(match source {
-                Some(RevocationSource::Ocsp { url, .. }) => {
-                    format!("OCSP {}", quoted(url.as_bytes()))
-                }
-                Some(RevocationSource::Crl { url }) => format!("CRL {}", quoted(url.as_bytes())),
-                None => break,
-            });
-        }
-        Ok(sources)
     }
 
     fn anonymous(&self, consumer: u32) -> Step {

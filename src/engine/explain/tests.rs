@@ -2,8 +2,10 @@ use openssl::nid::Nid;
 use openssl::x509::X509;
 
 use super::*;
+use crate::engine::RevocationSource;
 use crate::policy::Files;
 use crate::testing::{self, issue, stack, Issued, Usage, NOW};
+use crate::trust::test_ca::{now, TestCa};
 
 const ROOT: &str = "11111111-1111-4111-8111-111111111111";
 const OTHER: &str = "22222222-2222-4222-8222-222222222222";
@@ -394,6 +396,87 @@ fn explain_a_revoked_client_and_sources_that_are_not_asked() {
         let engine = engine(&route(&config), &[(ROOT, &root.x509)]);
         let explanation = explain(&engine, Some(&client));
         assert_eq!(explanation.status, status, "{mode}");
+    }
+}
+
+#[test]
+fn explain_by_what_the_sources_answer() {
+    let ca = TestCa::new();
+    let urls = "extendedKeyUsage=clientAuth\n\
+                crlDistributionPoints=URI:http://crl.test/1,URI:http://crl.test/2";
+    let client = certificate(&ca.issue("leaf", urls).x509, &[]);
+    let good = ca.crl("", &[]);
+    ca.add_to_database(&client.leaf().to_owned(), 'R', "260102030405Z");
+    let revoked = ca.crl("", &[]);
+    let now = now() + 1;
+    for (mode, bytes, ok, status, last) in [
+        (
+            "STRICT",
+            &good,
+            Some(true),
+            200,
+            "good by CRL 'http://crl.test/2'",
+        ),
+        (
+            "STRICT",
+            &revoked,
+            Some(false),
+            401,
+            "revoked by CRL 'http://crl.test/2'",
+        ),
+        (
+            "IGNORE_CA_ERROR",
+            &revoked,
+            Some(false),
+            401,
+            "revoked by CRL 'http://crl.test/2'",
+        ),
+        (
+            "STRICT",
+            &b"no CRL".to_vec(),
+            None,
+            401,
+            "no source has a status, and revocation_check_mode is STRICT",
+        ),
+        (
+            "IGNORE_CA_ERROR",
+            &b"no CRL".to_vec(),
+            None,
+            200,
+            "no source has a status, which counts as good",
+        ),
+    ] {
+        let config = format!(", revocation_check_mode: {mode}, http_timeout: 700");
+        let engine = engine(&route(&config), &[(ROOT, &ca.x509)]);
+        let fetch = |source: &RevocationSource, settings: &FetchSettings| {
+            assert_eq!((settings.http_timeout, settings.of_policy), (700, false));
+            match source {
+                RevocationSource::Crl { url } if url.ends_with('1') => Err("down".to_owned()),
+                _ => Ok(bytes.clone()),
+            }
+        };
+        let probe = Probe {
+            route: Some("r"),
+            server_name: Some(b"a.test"),
+            host: b"a.test",
+            certificate: Some(&client),
+            now,
+            fetch: Some(&fetch),
+            ..Probe::default()
+        };
+        let explanation = engine.explain(&probe).unwrap();
+        assert_eq!(explanation.status, status, "{mode} {last}");
+        let steps = explanation.steps.iter();
+        let steps: Vec<_> = steps
+            .filter(|step| step.step.starts_with("revocation"))
+            .map(|step| (step.ok, &*step.detail))
+            .collect();
+        let [down, answer, found] = steps[..] else {
+            panic!("{steps:#?}");
+        };
+        assert_eq!(down, (None, "CRL 'http://crl.test/1': no status: down"));
+        assert_eq!(answer.0, ok);
+        assert_eq!(found, (Some(status == 200), last));
     }
 }
 

@@ -1,0 +1,143 @@
+//! The step of the revocation status.
+
+use std::rc::Rc;
+
+use super::super::revocation::{status_from_local_crls, RevocationSource};
+use super::super::verdict::TrustResult;
+use super::chain::subject;
+use super::sources::Asked;
+use super::steps::listed;
+use super::{Explained, PlanRef, RevocationState, Step};
+use crate::certificate::Certificate;
+use crate::policy::{Auth, RevocationMode};
+use crate::text::quoted;
+use crate::trust::Verdict;
+use crate::Error;
+
+const STEP: &str = "revocation";
+
+impl Explained<'_> {
+    /// The status by local CRLs or by the sources, and what it means for the client.
+    pub(super) fn revocation(
+        &self,
+        auth: &Auth,
+        certificate: &Rc<Certificate>,
+        verdict: &Verdict,
+    ) -> Result<Step, Error> {
+        let now = self.probe.now;
+        let mode = auth.revocation.mode;
+        if mode == RevocationMode::Skip {
+            return Ok(Step::passed(
+                STEP,
+                "not checked (revocation_check_mode: SKIP)",
+            ));
+        }
+        let trust = self.engine.check_revocation_status(
+            auth,
+            self.plan_id,
+            certificate,
+            verdict.clone(),
+            now,
+        )?;
+        let local = status_from_local_crls(auth, certificate, now)?;
+        let local = local.map(|status| (status.state, status.depth));
+        let mut step = match (&trust, local) {
+            (_, Some((RevocationState::Good, _))) => {
+                Step::passed(STEP, "good by the local CRLs of the policy")
+            }
+            (TrustResult::Untrusted(_), Some((RevocationState::Revoked, depth))) => {
+                let path = auth.store_of(certificate).map_err(|_| Error::NotFound)?;
+                let path = path.chain(certificate.leaf(), certificate.intermediates(), now)?;
+                let who = path.get(depth as usize).map(|revoked| subject(revoked));
+                let detail = format!(
+                    "revoked by a local CRL: {} at depth {depth}",
+                    who.unwrap_or_default()
+                );
+                let remedy = "the client needs a new certificate".to_owned();
+                Step::failed(STEP, detail, Some(remedy))
+            }
+            (TrustResult::Untrusted(_), _) => {
+                let detail = "no status is known, and revocation_check_mode is STRICT";
+                let remedy = "a CRL of the issuer in 'crls', or a source that answers, is needed";
+                Step::failed(STEP, detail, Some(remedy.to_owned()))
+            }
+            _ => Step::passed(STEP, "no status is known, which counts as good"),
+        };
+        if let (Some(asked), None) = (&self.asked, local) {
+            return Ok(status_by_sources(asked, &trust));
+        }
+        let sources = match local {
+            None => self.sources(certificate)?,
+            Some(_) => Vec::new(),
+        };
+        if !sources.is_empty() {
+            let without = match step.ok {
+                Some(false) => "refused (STRICT) unless one of them answers",
+                _ => "let in unless one of them answers that it is revoked",
+            };
+            step = Step::unknown(
+                STEP,
+                format!("{without}; they were not asked: {}", listed(sources)),
+            );
+        }
+        let urls = auth.revocation.crls.iter().flat_map(|crls| crls.urls());
+        let urls: Vec<_> = urls.map(|crl| quoted(crl.url().as_bytes())).collect();
+        if !urls.is_empty() && self.probe.fetch.is_none() {
+            step.detail += &format!(
+                "; CRLs that the gateway fetches are not here: {}",
+                listed(urls)
+            );
+        }
+        Ok(step)
+    }
+
+    /// The sources of the status that a certificate names.
+    fn sources(&self, certificate: &Certificate) -> Result<Vec<String>, Error> {
+        let at = PlanRef {
+            plan: self.plan_id,
+            epoch: self.engine.epoch(),
+        };
+        let mut sources = Vec::new();
+        for index in 0.. {
+            let source = self
+                .engine
+                .revocation_source(certificate, at, index, self.probe.now)?;
+            sources.push(match source {
+                Some(RevocationSource::Ocsp { url, .. }) => {
+                    format!("OCSP {}", quoted(url.as_bytes()))
+                }
+                Some(RevocationSource::Crl { url }) => format!("CRL {}", quoted(url.as_bytes())),
+                None => break,
+            });
+        }
+        Ok(sources)
+    }
+}
+
+/// The step of a revocation status for which the sources were asked.
+fn status_by_sources(asked: &Asked, trust: &TrustResult) -> Step {
+    let by = &asked.by;
+    let mut step = match (asked.state, trust) {
+        (RevocationState::Good, TrustResult::Trusted { .. }) => {
+            Step::passed(STEP, format!("good by {by}"))
+        }
+        (RevocationState::Revoked, TrustResult::Untrusted(_)) => {
+            let remedy = "the client needs a new certificate".to_owned();
+            Step::failed(STEP, format!("revoked by {by}"), Some(remedy))
+        }
+        (_, TrustResult::Untrusted(_)) => {
+            let detail = "no source has a status, and revocation_check_mode is STRICT";
+            let remedy = "a CRL of the issuer in 'crls', or a source that answers, is needed";
+            Step::failed(STEP, detail, Some(remedy.to_owned()))
+        }
+        (_, TrustResult::Trusted { .. }) => {
+            Step::passed(STEP, "no source has a status, which counts as good")
+        }
+        _ => Step::unknown(STEP, "the status is not known"),
+    };
+    if !asked.not_asked.is_empty() {
+        let sources = listed(asked.not_asked.iter().cloned());
+        step.detail += &format!("; not asked, because that one answered: {sources}");
+    }
+    step
+}
