@@ -34,6 +34,17 @@ our $Config = <<"_EOC_";
         auth_request /b;
         proxy_pass \$TEST_NGINX_UPSTREAM;
     }
+    location /access-phase {
+        set \$mtls_route a;
+        include $TestMtls::Root/nginx-conf/mtls-location.conf;
+        auth_request /b-in-access;
+        proxy_pass \$TEST_NGINX_UPSTREAM;
+    }
+    location = /b-in-access {
+        set \$mtls_route b;
+        include $TestMtls::Root/nginx-conf/mtls-location.conf;
+        proxy_pass http://127.0.0.1:$Backend;
+    }
     # It sets the variable of its main request, too.
     location = /b {
         set \$mtls_route b;
@@ -64,11 +75,17 @@ for path in stripped decided; do
 done | sort | uniq -c
 get a.test/decided -o /dev/null -w '%{http_code}\n'
 LC_ALL=C sort subs.log | uniq -c
+# mtls-location.conf: enforced is the route of the main request.
+get a.test/access-phase -o /dev/null -w '%{http_code}\n'
+get a.test/access-phase $(as client-a) >got; grep -c '^X-Client-Cert' got; grep -c X-Consumer got
 --- client_out
      28 decided 7 0 0 1
      28 stripped 7 0 0 1
 401
      28 -|-|x
      28 guest|-|x
+401
+7
+0
 --- error_log
 [mtls] 401

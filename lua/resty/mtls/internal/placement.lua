@@ -162,7 +162,8 @@ local function record_code(routes, name, code, position)
     routes.unknown = routes.unknown or may_decide and loads_code(code)
     for argument in gmatch(code, "%f[%w_]access%s*%(%s*([^)]-)%s*%)") do
         local _, route = match(argument, "^(['\"])([^'\"]*)%1$")
-        local variable = match(argument, "^ngx%.var%.([%w_]+)")
+        -- The drop-in files read the variable in the rewrite phase and keep it there.
+        local variable = match(argument, "^ngx%.var%.([%w_]+)") or match(argument, "^ngx%.ctx%.(mtls_route)%f[^%w_]")
         if route and route ~= "" and find(code, "mtls", 1, true) then
             routes[#routes + 1] = { name = route, position = position }
 
