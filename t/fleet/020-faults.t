@@ -14,10 +14,10 @@ our $Client = $TestFleet::Client . <<'_EOC_';
 # The lines of the log about an error, with their number
 errors() { grep -o '\[mtls\] fleet: .*' "$ERROR_LOG" | sed 's/, context: .*//' | sort | uniq -c | sed 's/^ *//'; }
 metric() { a metrics | grep "^resty_mtls_$1" | sed 's/resty_mtls_//'; }
-# The slowest of 20 requests is under 100 ms, or how long it took
+# All but two of 20 requests take less than 100 ms, or how long the third slowest took: a loaded machine delays one
 fast() {
-    for _ in $(seq 20); do a t $(as client-b) -o /dev/null -w '%{http_code} %{time_total}\n'; done | sort -n |
-        awk '$1 != 200 || $2 > 0.1 { slow = $0 } END { print slow ? "slow: " slow : "fast" }'
+    for _ in $(seq 20); do a t $(as client-b) -o /dev/null -w '%{http_code} %{time_total}\n'; done | sort -n -k 2 |
+        awk '$1 != 200 || NR <= 18 && $2 > 0.1 { slow = $0 } END { print slow ? "slow: " slow : "fast" }'
 }
 _EOC_
 
