@@ -490,6 +490,11 @@ typedef struct rmtls_decision {
   uint32_t server_certificate;
   // 1 when the certificate, or its absence, was read from a header, else 0.
   int32_t from_header;
+  // `RMTLS_DECISION_*` of the refusal if a plugin with `enforce: report` would refuse this
+  // allowed request, else `RMTLS_DECISION_PASS`. `reason` then has its reason.
+  int32_t would_refuse;
+  // As `verdict`, of that refusal.
+  int32_t would_refuse_verdict;
   // Number of what is kept for this client on this plan; below a small bound, so that the caller
   // can keep something of its own in an array.
   uint32_t record;
@@ -2106,6 +2111,20 @@ int32_t rmtls_engine_apply_token(const struct rmtls_engine *engine,
                                  int64_t now,
                                  struct rmtls_decision *decision,
                                  struct rmtls_buf *reason);
+
+// Access phase, after `rmtls_engine_check_token` refused a request that `rmtls_engine_access` has
+// just allowed for the same plan: lets it pass without its token where `openid-connect` has
+// `enforce: report`, else returns `RMTLS_NOT_FOUND`, and the refusal stays. As
+// `rmtls_engine_apply_token`, it checks `acl` and makes the header lines.
+//
+// # Safety
+// As `rmtls_engine_apply_token`.
+int32_t rmtls_engine_pass_without_token(const struct rmtls_engine *engine,
+                                        void *ssl,
+                                        uint32_t plan,
+                                        int64_t now,
+                                        struct rmtls_decision *decision,
+                                        struct rmtls_buf *reason);
 
 // Writes a JWT that authenticates this gateway to the issuer of a plan (RFC 7523), valid for a
 // minute; `RMTLS_NOT_FOUND` without a key.

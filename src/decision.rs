@@ -70,6 +70,15 @@ pub enum CertificateForwarding {
     First = 2,
 }
 
+/// The refusal of a request that passes because the plugin it comes from has `enforce: report`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WouldRefuse {
+    /// What the outcome would be.
+    pub outcome: Outcome,
+    /// `X509_V_*` number of the verdict that the refusal is about, if it is about one.
+    pub verdict: Option<i32>,
+}
+
 /// An outcome with what led to it.
 #[derive(Clone, Debug)]
 pub struct Decision {
@@ -92,7 +101,9 @@ pub struct Decision {
     pub server_certificate: u32,
     /// Whether the certificate is from a header: then the one of the connection is the proxy's.
     pub from_header: bool,
-    /// Why the request is refused, for the error log only.
+    /// Set for a request that passes although a plugin with `enforce: report` would refuse it.
+    pub would_refuse: Option<WouldRefuse>,
+    /// Why the request is or would be refused, for the error log only.
     pub reason: Option<String>,
 }
 
@@ -112,8 +123,38 @@ impl Decision {
             connection: 0,
             server_certificate: 0,
             from_header: false,
+            would_refuse: None,
             reason: None,
         }
+    }
+
+    /// A request that passes without an identity in place of this refusal.
+    pub(crate) fn pass_unauthenticated(self) -> Decision {
+        let would_refuse = WouldRefuse {
+            outcome: self.outcome,
+            verdict: self.verdict,
+        };
+        Decision {
+            would_refuse: Some(would_refuse),
+            reason: self.reason,
+            ..Decision::pass(None, self.verdict, Identity::None)
+        }
+    }
+
+    /// Records that a plugin with `enforce: report` would refuse the request, unless an earlier
+    /// check would.
+    pub(crate) fn report(&mut self, outcome: Outcome, verdict: Option<i32>, reason: String) {
+        if self.would_refuse.is_none() {
+            self.would_refuse = Some(WouldRefuse { outcome, verdict });
+            self.reason = Some(reason);
+        }
+    }
+
+    /// Refuses a request that was allowed so far.
+    pub(crate) fn forbid(&mut self, reason: String) {
+        self.outcome = Outcome::Forbidden;
+        self.would_refuse = None;
+        self.reason = Some(reason);
     }
 
     /// A refused request.

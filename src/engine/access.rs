@@ -7,6 +7,7 @@ use openssl::ssl::{NameType, SslRef};
 use super::clients::CertificateOrigin;
 use super::handshake::NO_CLIENT_HELLO_PHASE;
 use super::header_certificate::{HeaderCertificate, RequestHeaders};
+use super::lists::{check_lists, ListResult};
 use super::verdict::{TrustResult, DENIED};
 use super::Engine;
 use crate::cache::SlotId;
@@ -18,8 +19,11 @@ use crate::metrics::{self, Event};
 use crate::openssl_ext::ssl as ext;
 use crate::openssl_ext::x509::UNSPECIFIED;
 use crate::policy::{lists_generation, Auth, CertificateHeader, Plan, Policy};
+use crate::trust::selector::CertificateSelectors;
 use crate::trust::INVALID_PURPOSE;
 use crate::Error;
+
+const NO_AUTHENTICATION: &str = "acl: no plugin authenticates the clients of this route";
 
 /// Longest Host for which a connection caches a decision: the longest DNS name (RFC 1035).
 const MAX_HOST: usize = 255;
@@ -42,6 +46,9 @@ struct Request<'r> {
 struct Failure {
     /// `X509_V_*` number of the verdict on the certificate; `None` without a certificate.
     verdict: Option<i32>,
+    /// Whether a block or a list denies the certificate, so that `enforce: report` of the plugin
+    /// that authenticates does not let the request pass.
+    is_denied: bool,
     reason: String,
 }
 
@@ -49,6 +56,7 @@ impl Failure {
     fn no_certificate(why: &str) -> Failure {
         Failure {
             verdict: None,
+            is_denied: false,
             reason: format!("no certificate: {why}"),
         }
     }
@@ -88,8 +96,10 @@ impl Engine {
         if !plan.has_plugins {
             return Ok(Decision::pass(None, None, Identity::None));
         }
-        if plan.auth.is_none() && plan.acl.is_some() && !plan.checks_acl_with_token() {
-            let reason = "acl: no plugin authenticates the clients of this route".to_owned();
+        let lacks_authentication =
+            plan.auth.is_none() && plan.acl.is_some() && !plan.checks_acl_with_token();
+        if lacks_authentication && plan.enforces_acl() {
+            let reason = NO_AUTHENTICATION.to_owned();
             return Ok(Decision::refuse(Outcome::NoCertificate, reason));
         }
         let request = Request {
@@ -115,6 +125,9 @@ impl Engine {
                 decision
             }
         };
+        if lacks_authentication && decision.outcome == Outcome::Pass {
+            decision.report(Outcome::NoCertificate, None, NO_AUTHENTICATION.to_owned());
+        }
         if decision.outcome == Outcome::Pass && !plan.upstream_headers.dialects.is_empty() {
             self.set_request_fields(plan, ssl, host, &mut decision)?;
         }
@@ -143,6 +156,7 @@ impl Engine {
             HeaderCertificate::Absent(why) => Failure::no_certificate(why.text()),
             HeaderCertificate::Invalid(reason) => Failure {
                 verdict: Some(UNSPECIFIED),
+                is_denied: false,
                 reason,
             },
         };
@@ -195,23 +209,29 @@ impl Engine {
         let Request {
             policy, plan, now, ..
         } = *request;
-        let refuse = |code, reason: &str| {
+        let refuse_as = |code, is_denied, reason: &str| {
             let failure = Failure {
                 verdict: Some(code),
+                is_denied,
                 reason: with_certificate(reason, certificate),
             };
             // A refusal is not cached: it may be different in the next second.
             Ok((refuse_or_anonymous(request, auth, failure), now))
         };
+        let refuse = |code, reason: &str| refuse_as(code, false, reason);
+        // Lists with `enforce: report` are checked last, so that the client keeps its identity.
+        let lists = plan.lists.as_deref();
+        let enforced_lists = lists.filter(|_| !plan.report_only.lists);
+        let reported_lists = lists.filter(|_| plan.report_only.lists);
         let store = match auth.store_of(certificate) {
             Ok(store) => store,
             Err(reason) => return refuse(UNSPECIFIED, &reason),
         };
-        let (verdict, until) = match self.check_trust(
+        let (verdict, mut until) = match self.check_trust(
             connection,
             (auth, request.plan_id),
             store,
-            plan.lists.as_deref(),
+            enforced_lists,
             certificate,
             now,
         )? {
@@ -225,7 +245,7 @@ impl Engine {
                 }
                 return refuse(verdict.code(), &reason);
             }
-            TrustResult::Denied(why) => return refuse(DENIED, &why),
+            TrustResult::Denied(why) => return refuse_as(DENIED, true, &why),
             TrustResult::Unavailable(why) => {
                 return Ok((Decision::refuse(Outcome::Unavailable, why), now));
             }
@@ -249,6 +269,17 @@ impl Engine {
         if let Some(digest) = verdict.alternate_sha256() {
             certificate.set_alternate_sha256(digest);
         }
+        let mut denied = None;
+        if let Some(lists) = reported_lists {
+            let selectors = CertificateSelectors::verified(certificate, verdict.alternate_sha256());
+            match check_lists(lists, certificate, &selectors, now)? {
+                ListResult::Passed { until: listed } => until = until.min(listed),
+                ListResult::Denied(why) => denied = Some(why),
+                ListResult::Unavailable(why) => {
+                    return Ok((Decision::refuse(Outcome::Unavailable, why), now));
+                }
+            }
+        }
         let origin = connection.map_or(CertificateOrigin::Header, |_| CertificateOrigin::Tls);
         let slot = self.cache_trusted_client(slot, certificate, origin, &verdict, store, now)?;
         let mut decision = Decision::pass(Some(slot), Some(0), identity);
@@ -257,9 +288,15 @@ impl Engine {
             cas: verdict.cas(),
             spiffe_id: auth.spiffe_id(certificate),
         };
-        if let Err(reason) = policy.authorize(plan, Some(subject), identity) {
-            decision.outcome = Outcome::Forbidden;
-            decision.reason = Some(with_certificate(&reason, certificate));
+        if let Some(why) = denied {
+            let reason = with_certificate(&why, certificate);
+            decision.report(Outcome::Refused, Some(DENIED), reason);
+        }
+        let reason = |why: String| with_certificate(&why, certificate);
+        match policy.authorize(plan, Some(subject), identity) {
+            Ok(None) => {}
+            Ok(Some(why)) => decision.report(Outcome::Forbidden, Some(0), reason(why)),
+            Err(why) => decision.forbid(reason(why)),
         }
         Ok((decision, until))
     }
@@ -291,11 +328,9 @@ impl Engine {
         }
         let resumption = plan.auth.as_ref().is_none_or(|auth| auth.resumption);
         if !resumption && ext::is_resumed(ssl) {
-            return Ok(Decision::refuse(
-                Outcome::Misdirected,
-                "misdirected request: the route accepts no resumed TLS session, and this Host is \
-                 none of its snis"
-                    .to_owned(),
+            return Ok(refuse_misdirected(
+                plan,
+                "the route accepts no resumed TLS session, and this Host is none of its snis",
             ));
         }
         let client = self.certificate_of(connection, ssl)?;
@@ -323,7 +358,8 @@ impl Engine {
                 self.authenticate(request, auth, Some(connection), slot, &certificate)?
             }
         };
-        if decision.outcome == Outcome::Pass && now < until && request.host.len() <= MAX_HOST {
+        let is_pass = decision.outcome == Outcome::Pass && decision.would_refuse.is_none();
+        if is_pass && now < until && request.host.len() <= MAX_HOST {
             connection.cache_decision(CachedDecision {
                 epoch: self.epoch(),
                 revocations: self.evidence.borrow().changes(),
@@ -375,17 +411,25 @@ fn refuse_or_anonymous(request: &Request<'_>, auth: &Auth, failure: Failure) -> 
         None => Outcome::NoCertificate,
     };
     let Some(anonymous) = auth.anonymous else {
-        return Decision {
+        let refusal = Decision {
             verdict: failure.verdict,
             ..Decision::refuse(outcome, failure.reason)
+        };
+        return match request.plan.passes_unauthenticated() && !failure.is_denied {
+            true => refusal.pass_unauthenticated(),
+            false => refusal,
         };
     };
     let identity = Identity::Anonymous(anonymous);
     match request.policy.authorize(request.plan, None, identity) {
-        Ok(()) => Decision {
-            verdict: failure.verdict,
-            ..Decision::pass(None, None, identity)
-        },
+        Ok(reported) => {
+            let mut decision = Decision::pass(None, failure.verdict, identity);
+            if let Some(why) = reported {
+                let reason = format!("{why} (anonymous)");
+                decision.report(Outcome::Forbidden, failure.verdict, reason);
+            }
+            decision
+        }
         Err(reason) => Decision {
             verdict: failure.verdict,
             ..Decision::refuse(Outcome::Forbidden, format!("{reason} (anonymous)"))
@@ -436,10 +480,15 @@ fn early_or_misdirected(
             _ => return None,
         }
     };
-    Some(Decision::refuse(
-        Outcome::Misdirected,
-        format!("misdirected request: {why}"),
-    ))
+    Some(refuse_misdirected(request.plan, why))
+}
+
+fn refuse_misdirected(plan: &Plan, why: &str) -> Decision {
+    let refusal = Decision::refuse(Outcome::Misdirected, format!("misdirected request: {why}"));
+    match plan.passes_misdirected() {
+        true => refusal.pass_unauthenticated(),
+        false => refusal,
+    }
 }
 
 /// Adds subject, issuer and serial number of a certificate to a reason for the error log.

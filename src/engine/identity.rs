@@ -48,27 +48,37 @@ impl Policy {
     }
 
     /// Checks `client-cert-acl`, and `acl` unless the token decides about the consumer, for a trusted
-    /// certificate or for an anonymous consumer.
+    /// certificate or for an anonymous consumer. Returns which rule would deny the route to the
+    /// client, for the log, if its plugin has `enforce: report`.
     ///
     /// # Errors
-    /// Which rule denies the route to the client, for the log.
+    /// Which rule denies it.
     pub(super) fn authorize(
         &self,
         plan: &Plan,
         subject: Option<RuleSubject<'_>>,
         identity: Identity,
-    ) -> Result<(), String> {
+    ) -> Result<Option<String>, String> {
+        let mut reported = None;
         if !plan.checks_acl_with_token() {
-            self.check_acl(plan, subject.map(|subject| subject.certificate), identity)?;
+            match self.check_acl(plan, subject.map(|subject| subject.certificate), identity) {
+                Err(why) if plan.report_only.acl => reported = Some(why),
+                checked => checked?,
+            }
         }
         if let Some(rules) = &plan.rules {
-            let subject =
-                subject.ok_or_else(|| "client-cert-acl: no trusted certificate".to_owned())?;
-            rules
-                .check(subject)
-                .map_err(|why| format!("client-cert-acl: {why}"))?;
+            let checked = match subject {
+                Some(subject) => rules
+                    .check(subject)
+                    .map_err(|why| format!("client-cert-acl: {why}")),
+                None => Err("client-cert-acl: no trusted certificate".to_owned()),
+            };
+            match checked {
+                Err(why) if plan.report_only.rules => reported = reported.or(Some(why)),
+                checked => checked?,
+            }
         }
-        Ok(())
+        Ok(reported)
     }
 
     /// Checks `acl`. `certificate` is given if it decided about the identity.

@@ -75,18 +75,55 @@ impl Engine {
         let by_certificate = is_authenticated && !replaced;
         let certificate = decision.client.filter(|_| by_certificate);
         let certificate = certificate.and_then(|slot| self.certificate_at(slot));
-        let checked = match certificate.is_none() && by_certificate {
-            true => Err("acl: the certificate is no longer known".to_owned()),
-            false => policy.check_acl(plan, certificate.as_deref(), decision.identity),
+        // A client that another plugin lets pass unauthenticated has no groups, and would escape
+        // the `deny` of an `acl` that refuses.
+        let escapes = decision.identity == Identity::None && decision.would_refuse.is_some();
+        let checked = if certificate.is_none() && by_certificate {
+            Err("acl: the certificate is no longer known".to_owned())
+        } else if escapes && plan.enforces_acl() {
+            Err("acl: the client is not authenticated".to_owned())
+        } else {
+            policy.check_acl(plan, certificate.as_deref(), decision.identity)
         };
         if let Err(reason) = checked {
-            decision.outcome = Outcome::Forbidden;
-            decision.reason = Some(match identity {
+            let reason = match identity {
                 Identity::Consumer(..) => format!("{reason} of the token's consumer"),
                 Identity::Anonymous(_) if replaced => format!("{reason} (anonymous)"),
                 _ => reason,
-            });
+            };
+            match plan.report_only.acl {
+                true => decision.report(Outcome::Forbidden, decision.verdict, reason),
+                false => decision.forbid(reason),
+            }
         }
         Ok(())
+    }
+
+    /// Access phase, after [`Engine::check_token`] refused the token of a request that
+    /// [`Engine::access`] allowed: whether the request passes without the token, because
+    /// `openid-connect` has `enforce: report`. It keeps the identity that the certificate gives it,
+    /// for which `acl` is checked.
+    pub fn pass_without_token(
+        &self,
+        plan_id: usize,
+        decision: &mut Decision,
+    ) -> Result<bool, Error> {
+        let policy = self.policy()?;
+        let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
+        let is_needed = plan.enforces_acl() && decision.identity == Identity::None;
+        if !plan.report_only.token || is_needed {
+            return Ok(false);
+        }
+        if plan.auth.is_none() {
+            // Only the token could verify the certificate.
+            decision.client = None;
+        }
+        let reported = decision.would_refuse;
+        self.apply_token(plan_id, decision, Identity::None)?;
+        if decision.outcome == Outcome::Pass {
+            // The refusal of the token precedes that of `acl`.
+            decision.would_refuse = reported;
+        }
+        Ok(true)
     }
 }

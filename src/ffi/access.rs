@@ -11,7 +11,7 @@ use super::{
     bytes, connection, guard, guard_with, handle, new_handle, output, put, put_truncated, rmtls_buf,
 };
 use crate::cache::SlotId;
-use crate::decision::{CertificateForwarding, Decision, Identity, Outcome};
+use crate::decision::{CertificateForwarding, Decision, Identity, Outcome, WouldRefuse};
 use crate::engine::{Engine, KeptLines, PackedLines, RequestHeaders};
 use crate::Error;
 
@@ -144,6 +144,11 @@ pub struct rmtls_decision {
     pub server_certificate: u32,
     /// 1 when the certificate, or its absence, was read from a header, else 0.
     pub from_header: i32,
+    /// `RMTLS_DECISION_*` of the refusal if a plugin with `enforce: report` would refuse this
+    /// allowed request, else `RMTLS_DECISION_PASS`. `reason` then has its reason.
+    pub would_refuse: i32,
+    /// As `verdict`, of that refusal.
+    pub would_refuse_verdict: i32,
     /// Number of what is kept for this client on this plan; below a small bound, so that the caller
     /// can keep something of its own in an array.
     pub record: u32,
@@ -193,6 +198,7 @@ impl rmtls_decision {
 
     pub(super) fn new(decision: &Decision, kept: &KeptLines, changes: u64) -> rmtls_decision {
         let lines = kept.lines.as_deref();
+        let would_refuse = decision.would_refuse;
         rmtls_decision {
             decision: decision.outcome as i32,
             client: decision.client.map_or(0, |place| place.index),
@@ -205,6 +211,10 @@ impl rmtls_decision {
             connection: decision.connection,
             server_certificate: decision.server_certificate,
             from_header: decision.from_header.into(),
+            would_refuse: would_refuse.map_or(RMTLS_DECISION_PASS, |found| found.outcome as i32),
+            would_refuse_verdict: would_refuse
+                .and_then(|found| found.verdict)
+                .unwrap_or(RMTLS_VERDICT_NOT_VERIFIED),
             record: kept.record.map_or(0, |slot| slot.index),
             record_generation: kept.record.map_or(0, |slot| slot.generation),
             lines_are_new: kept.are_new.into(),
@@ -215,7 +225,7 @@ impl rmtls_decision {
         }
     }
 
-    /// The part of the decision on which the header lines depend.
+    /// The part of the decision on which the header lines and the check of `acl` depend.
     pub(super) fn to_decision(self) -> Decision {
         Decision {
             outcome: Outcome::Pass,
@@ -227,8 +237,24 @@ impl rmtls_decision {
             connection: self.connection,
             server_certificate: self.server_certificate,
             from_header: self.from_header == 1,
+            would_refuse: self.would_refuse(),
             reason: None,
         }
+    }
+
+    fn would_refuse(&self) -> Option<WouldRefuse> {
+        let outcome = match self.would_refuse {
+            RMTLS_DECISION_PASS => return None,
+            RMTLS_DECISION_NO_CERTIFICATE => Outcome::NoCertificate,
+            RMTLS_DECISION_REFUSED => Outcome::Refused,
+            RMTLS_DECISION_MISDIRECTED => Outcome::Misdirected,
+            _ => Outcome::Forbidden,
+        };
+        let verdict = self.would_refuse_verdict;
+        Some(WouldRefuse {
+            outcome,
+            verdict: (verdict >= 0).then_some(verdict),
+        })
     }
 
     pub(super) fn record(&self) -> Option<SlotId> {

@@ -161,6 +161,8 @@ fn generated_cdef_has_the_layout_of_rust() {
         connection,
         server_certificate,
         from_header,
+        would_refuse,
+        would_refuse_verdict,
         record,
         record_generation,
         lines_are_new,

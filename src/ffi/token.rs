@@ -4,6 +4,7 @@ use std::ffi::c_void;
 
 use super::access::{
     identity as identity_of, identity_kind, rmtls_decision, rmtls_lines, RMTLS_DECISION_PASS,
+    RMTLS_FORWARDS_NO,
 };
 use super::certificate::rmtls_certificate;
 use super::engine::rmtls_engine;
@@ -13,7 +14,10 @@ use super::{
 };
 use crate::cache::SlotId;
 use crate::certificate::Certificate;
-use crate::engine::{DpopRequest, RequestHeaders, TokenDecision, TokenOutcome, TokenRequest};
+use crate::decision::Decision;
+use crate::engine::{
+    DpopRequest, Engine, RequestHeaders, TokenDecision, TokenOutcome, TokenRequest,
+};
 use crate::policy::{ProofOfPossession, TokenAuth};
 use crate::text::hex;
 use crate::token::{Claims, Discovery, Jwks, Jws, TokenError};
@@ -604,22 +608,82 @@ pub unsafe extern "C" fn rmtls_engine_apply_token(
     unsafe {
         guard_with(reason, || {
             let (engine, decision) = (&handle(engine)?.0, output(decision)?);
-            if decision.decision != RMTLS_DECISION_PASS {
-                return Err(Error::Misuse("the decision is a refusal".to_owned()));
-            }
-            let mut applied = decision.to_decision();
-            let identity = identity_of(identity, consumer, u32::MAX);
-            engine.apply_token(plan as usize, &mut applied, identity)?;
-            let kept = engine.kept_lines(connection(ssl), plan as usize, &applied, true, now)?;
-            let forwards = decision.forwards;
-            *decision = rmtls_decision::new(&applied, &kept, decision.changes);
-            decision.forwards = forwards;
-            if let Some(text) = applied.reason {
-                put_truncated(reason, &text);
-            }
-            Ok(())
+            apply(engine, ssl, plan, now, decision, reason, |applied| {
+                let identity = identity_of(identity, consumer, u32::MAX);
+                engine.apply_token(plan as usize, applied, identity)
+            })
         })
     }
+}
+
+/// Access phase, after `rmtls_engine_check_token` refused a request that `rmtls_engine_access` has
+/// just allowed for the same plan: lets it pass without its token where `openid-connect` has
+/// `enforce: report`, else returns `RMTLS_NOT_FOUND`, and the refusal stays. As
+/// `rmtls_engine_apply_token`, it checks `acl` and makes the header lines.
+///
+/// # Safety
+/// As `rmtls_engine_apply_token`.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_pass_without_token(
+    engine: *const rmtls_engine,
+    ssl: *mut c_void,
+    plan: u32,
+    now: i64,
+    decision: *mut rmtls_decision,
+    reason: *mut rmtls_buf,
+) -> i32 {
+    // SAFETY: the caller's promises, passed on unchanged.
+    unsafe {
+        guard_with(reason, || {
+            let (engine, decision) = (&handle(engine)?.0, output(decision)?);
+            apply(
+                engine,
+                ssl,
+                plan,
+                now,
+                decision,
+                reason,
+                |applied| match engine.pass_without_token(plan as usize, applied)? {
+                    true => Ok(()),
+                    false => Err(Error::NotFound),
+                },
+            )
+        })
+    }
+}
+
+/// Changes an allowed decision, and makes its header lines.
+///
+/// # Safety
+/// As `rmtls_engine_apply_token`.
+unsafe fn apply(
+    engine: &Engine,
+    ssl: *mut c_void,
+    plan: u32,
+    now: i64,
+    decision: &mut rmtls_decision,
+    reason: *mut rmtls_buf,
+    change: impl FnOnce(&mut Decision) -> Result<(), Error>,
+) -> Result<(), Error> {
+    if decision.decision != RMTLS_DECISION_PASS {
+        return Err(Error::Misuse("the decision is a refusal".to_owned()));
+    }
+    let mut applied = decision.to_decision();
+    change(&mut applied)?;
+    // SAFETY: the caller's promises, passed on unchanged.
+    let ssl = unsafe { connection(ssl) };
+    let kept = engine.kept_lines(ssl, plan as usize, &applied, true, now)?;
+    let forwards = match applied.client == decision.client_slot() {
+        true => decision.forwards,
+        false => RMTLS_FORWARDS_NO,
+    };
+    *decision = rmtls_decision::new(&applied, &kept, decision.changes);
+    decision.forwards = forwards;
+    if let Some(text) = applied.reason {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe { put_truncated(reason, &text) };
+    }
+    Ok(())
 }
 
 /// Writes a JWT that authenticates this gateway to the issuer of a plan (RFC 7523), valid for a

@@ -15,6 +15,7 @@ mod pem_text;
 pub(crate) mod plain_yaml;
 mod protection;
 mod report;
+mod report_only;
 mod route_names;
 mod suggest;
 mod summary;
@@ -49,6 +50,7 @@ pub use self::protection::{
 };
 pub(crate) use self::report::FileName;
 pub use self::report::{closest_name, Diagnostic, Severity};
+pub use self::report_only::ReportOnly;
 pub use self::route_names::RouteNames;
 pub use self::suggest::SuggestionBudget;
 pub use self::summary::Summary;
@@ -162,6 +164,8 @@ pub struct Plan {
     pub has_plugins: bool,
     /// Which plugins apply, for the operator. Nothing is decided by it.
     pub plugins: PluginKinds,
+    /// Which plugins do not refuse.
+    pub report_only: ReportOnly,
     /// Whether CORS preflights are not authenticated (`run_on_preflight: false`).
     pub passes_preflight: bool,
     /// Whether `tls-handshake-modifier` applies.

@@ -197,6 +197,18 @@ $printed = `'$TestMtls::Root/target/release/resty-mtls' check '$dir/policy.yaml'
 like($printed, qr/^routes that require a client certificate: payments\nwarnings: 0\n\z/m, "the lists pass");
 
 
+# The plugins that report, with the CA of the synopsis
+
+open $out, '>', "$dir/policy.yaml" or die "$dir/policy.yaml: $!";
+print $out shown("synopsis: policy.yaml") =~ s/^routes:.*//msr, shown("policy: report");
+close $out;
+
+$printed = `'$TestMtls::Root/target/release/resty-mtls' check '$dir/policy.yaml' 2>&1`;
+
+like($printed, qr/enforce: is report: requests that $_ would refuse pass;/, "the check warns that $_ reports")
+    for qw( mtls-auth acl );
+
+
 # policy.example.yaml, as it is and with the routes that are comments
 
 my $example = do {

@@ -39,6 +39,7 @@ my %Tests = (
     "proxies: haproxy.cfg" => [qw( front-proxies.t )],
     "proxies: PROXY protocol" => [qw( front-proxies.t )],
     "policy: every field" => [qw( examples.t )],
+    "policy: report" => [qw( examples.t )],
     "policy: rules" => [qw( examples.t )],
     "policy: trust domains" => [qw( examples.t )],
     "policy: header-cert-auth" => [qw( examples.t )],

@@ -119,6 +119,8 @@ resty_mtls_requests_total{route="pay",decision="421"} 1
 resty_mtls_requests_total{route="pay",decision="pass"} 5
 resty_mtls_requests_total{route="staff",decision="403"} 1
 resty_mtls_requests_total{route="upstream",decision="pass"} 1
+# HELP resty_mtls_would_refuse_total Requests that passed although a plugin with 'enforce: report' would refuse them, by its status.
+# TYPE resty_mtls_would_refuse_total counter
 # HELP resty_mtls_verdicts_total Verdicts on the client certificates of requests, on routes that verify them; NONE: no certificate.
 # TYPE resty_mtls_verdicts_total counter
 resty_mtls_verdicts_total{verdict="FAILED:certificate has expired"} 1

@@ -89,7 +89,12 @@ impl<'e> Judge<'e> {
         let is_of_token = plan.token_auth.is_some()
             && matches!(
                 explanation.decision,
-                "pass" | "no_token" | "token_refused" | "token_forbidden" | "issuer_unavailable"
+                "pass"
+                    | "would_refuse"
+                    | "no_token"
+                    | "token_refused"
+                    | "token_forbidden"
+                    | "issuer_unavailable"
             );
         match is_of_token {
             true => Err("the route checks a token, which no log has".to_owned()),
@@ -169,6 +174,7 @@ impl<'e> Judge<'e> {
         }
         let end = entry.not_after.as_deref().and_then(time::parse_rfc3339);
         let verifies = plan.auth.as_ref().filter(|auth| auth.anonymous.is_none());
+        let verifies = verifies.filter(|_| !plan.passes_unauthenticated());
         if let (Some(end), Some(_)) = (end.filter(|end| *end <= self.now), verifies) {
             let end = time::rfc3339(end, "Z");
             return Ok(Change {
@@ -208,7 +214,8 @@ fn change(explanation: Explanation) -> Change {
 }
 
 fn compare(entry: &AuditEntry, change: Change) -> Judgement {
-    match (entry.decision == "pass", change.status == 200) {
+    let passed = matches!(&*entry.decision, "pass" | "would_refuse");
+    match (passed, change.status == 200) {
         (true, false) => Judgement::Refused(change),
         (false, true) => Judgement::LetIn(change),
         (true, true) if entry.consumer != change.consumer => Judgement::Mapped(change),

@@ -18,7 +18,11 @@ impl Explained<'_> {
         identity: Identity,
     ) -> Vec<Step> {
         let mut steps = Vec::new();
-        let refusal = self.policy.authorize(plan, subject, identity).err();
+        // A rule with `enforce: report` fails here too; the decision says that the request passes.
+        let refusal = match self.policy.authorize(plan, subject, identity) {
+            Ok(reported) => reported,
+            Err(why) => Some(why),
+        };
         let certificate = subject.map(|subject| subject.certificate);
         if !plan.checks_acl_with_token() {
             let why = refusal.as_ref().filter(|why| why.starts_with("acl:"));
@@ -59,6 +63,7 @@ impl Explained<'_> {
         let slot = self.decision.client;
         let certificate = slot.and_then(|slot| self.engine.certificate_at(slot));
         let why = self.decision.reason.as_ref();
+        let why = why.filter(|why| why.starts_with("acl:"));
         self.acl_step(plan, certificate.as_deref(), self.decision.identity, why)
     }
 
@@ -134,7 +139,8 @@ impl Explained<'_> {
             let rest = reason.strip_prefix(plugin);
             rest.is_some_and(|rest| rest.starts_with(':'))
         };
-        match self.decision.outcome {
+        let reported = self.decision.would_refuse.map(|found| found.outcome);
+        match reported.unwrap_or(self.decision.outcome) {
             Outcome::Forbidden if is_by("acl") => return Ok(of_plugin("acl")),
             Outcome::Refused if is_by("client-cert-lists") => {
                 return Ok(of_plugin("client-cert-lists"));

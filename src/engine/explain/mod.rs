@@ -119,11 +119,11 @@ pub struct Explanation {
     pub allowed: bool,
     /// Status of the response; 200 for one that is let in.
     pub status: u16,
-    /// `pass`, or the refusal, as `$mtls_decision`.
+    /// `pass`, `would_refuse`, or the refusal, as `$mtls_decision`.
     pub decision: &'static str,
     /// `NONE`, `SUCCESS` or `FAILED:<reason>`, as `$mtls_verify`.
     pub verdict: String,
-    /// The reason of a refusal, as in the error log.
+    /// The reason of a refusal, also of one that is only reported, as in the error log.
     pub reason: Option<String>,
     /// The steps, in order.
     pub steps: Vec<Step>,
@@ -294,26 +294,52 @@ impl Explained<'_> {
         let mut steps = self.steps(plan, headers)?;
         let (mut status, mut decision) = status_of(self.decision.outcome);
         let mut reason = self.decision.reason.clone();
+        let mut reported = None;
         let mut headers_out = Vec::new();
         if self.decision.outcome == Outcome::Pass {
             let mut claims = Vec::new();
-            if plan.token_auth.is_some() {
+            let (engine, plan_id) = (self.engine, self.plan_id);
+            if self.would_be(Outcome::Misdirected) {
+                if plan.token_auth.is_some() {
+                    engine.pass_without_token(plan_id, &mut self.decision)?;
+                }
+            } else if plan.token_auth.is_some() {
                 let token = self.check_token(headers)?;
                 steps.extend(token.sources);
                 steps.push(token.step);
-                status = token.status;
-                decision = token.decision;
-                reason = token.reason;
-                claims = token.headers;
+                (status, decision) = (token.status, token.decision);
                 if status == 200 {
-                    let engine = self.engine;
-                    engine.apply_token(self.plan_id, &mut self.decision, token.identity)?;
+                    engine.apply_token(plan_id, &mut self.decision, token.identity)?;
+                    claims = token.headers;
+                }
+                let applied = status == 200
+                    || status < 500 && engine.pass_without_token(plan_id, &mut self.decision)?;
+                if applied {
                     if plan.checks_acl_with_token() {
                         steps.extend(self.acl(plan));
                     }
+                    reported = token
+                        .reason
+                        .filter(|_| status != 200)
+                        .map(|why| (status, why));
                     (status, decision) = status_of(self.decision.outcome);
                     reason = self.decision.reason.clone();
+                } else {
+                    reason = token.reason;
                 }
+            }
+            if let Some(found) = self.decision.would_refuse {
+                let why = self.decision.reason.clone().unwrap_or_default();
+                reported = Some((status_of(found.outcome).0, why));
+            }
+            if let Some((refusal, why)) = reported.filter(|_| status == 200) {
+                decision = "would_refuse";
+                let detail = format!(
+                    "the request passes, although it would be refused with {refusal}: a plugin of \
+                     the route has 'enforce: report'"
+                );
+                steps.push(Step::passed("report", detail));
+                reason = Some(why);
             }
             if status == 200 {
                 headers_out = self.header_lines()?;
@@ -347,6 +373,12 @@ impl Explained<'_> {
             steps,
             headers: headers_out,
         })
+    }
+
+    /// Whether the request is, or without `enforce: report` would be, refused with this outcome.
+    fn would_be(&self, outcome: Outcome) -> bool {
+        let reported = self.decision.would_refuse.map(|found| found.outcome);
+        reported.unwrap_or(self.decision.outcome) == outcome
     }
 
     /// As `$mtls_verify`: of the certificate that the request presents.

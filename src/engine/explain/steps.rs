@@ -66,7 +66,7 @@ impl Explained<'_> {
             return Ok(steps);
         }
         steps.push(self.binding(plan));
-        if self.decision.outcome == Outcome::Misdirected {
+        if self.would_be(Outcome::Misdirected) {
             return Ok(steps);
         }
         steps.push(self.presented(plan, headers)?);
@@ -148,7 +148,7 @@ impl Explained<'_> {
     fn binding(&self, plan: &Plan) -> Step {
         const STEP: &str = "session binding";
         let host = quoted(self.probe.host);
-        if self.decision.outcome == Outcome::Misdirected {
+        if self.would_be(Outcome::Misdirected) {
             let remedy = "connect under the server name that the request names as its Host: a \
                           client does so by itself after a 421";
             return Step::failed(

@@ -61,6 +61,37 @@ fn below(root: &Issued) -> (Issued, Issued) {
 }
 
 #[test]
+fn explain_a_client_that_only_a_plugin_in_report_mode_refuses() {
+    let root = issue("Root", None, true, 60, &[]);
+    let engine = engine(&route(", enforce: report"), &[(ROOT, &root.x509)]);
+    let stranger = issue("stranger", None, false, 60, &[]);
+    let client = certificate(&stranger.x509, &[]);
+    for (client, verdict) in [
+        (None, "NONE"),
+        (Some(&client), "FAILED:self-signed certificate"),
+    ] {
+        let explanation = explain(&engine, client);
+        assert!(explanation.allowed);
+        assert_eq!(explanation.status, 200);
+        assert_eq!(explanation.decision, "would_refuse");
+        assert_eq!(explanation.verdict, verdict);
+        assert!(explanation.reason.is_some());
+        assert_eq!(explanation.rule.clone().unwrap().plugin, "mtls-auth");
+        assert!(explanation.headers.is_empty());
+        let last = explanation.steps.last().unwrap();
+        assert_eq!(
+            (last.step, &*last.detail),
+            (
+                "report",
+                "the request passes, although it would be refused with 401: a plugin of the route \
+                 has 'enforce: report'"
+            )
+        );
+        assert!(explanation.steps.iter().any(|step| step.ok == Some(false)));
+    }
+}
+
+#[test]
 fn explain_a_client_that_passes() {
     let root = issue("Root", None, true, 60, &[]);
     let (intermediate, leaf) = below(&root);

@@ -1,11 +1,30 @@
-//! Warnings about insecure settings: headers that any client may send, tokens that may be forged.
+//! Warnings about insecure settings: headers that any client may send, tokens that may be forged,
+//! plugins that do not refuse.
 
 use std::net::IpAddr;
 
 use crate::inbound::AllowedPeers;
-use crate::policy::document::{self, Location};
+use crate::policy::document::{self, Location, Plugin};
 use crate::policy::report::{Path, Report};
 use crate::policy::token_auth::ClientAuthMethod;
+
+/// Warns about a plugin that refuses nothing.
+pub(super) fn warn_about_report(plugin: &Plugin<'_>, report: &mut Report) {
+    let path = Path::Compact(&plugin.location.path);
+    let path = path.field("config");
+    report.warn(
+        "plugins that do not refuse",
+        plugin.location.position,
+        &path.field("enforce"),
+        || {
+            format!(
+                "is report: requests that {} would refuse pass; expected enforce, once no client \
+                 of yours would be refused",
+                plugin.config.kind().name()
+            )
+        },
+    );
+}
 
 /// Warns about a certificate header that any client may send, or that no peer may send.
 pub(super) fn warn_about_source(

@@ -35,6 +35,7 @@ fn update_plan(digest: &mut Sha256, plan: &Plan, consumers: &ConsumerIndex<'_>) 
         upstream_headers,
         has_plugins,
         plugins,
+        report_only,
         modifies_handshake,
         passes_preflight,
     } = plan;
@@ -49,7 +50,7 @@ fn update_plan(digest: &mut Sha256, plan: &Plan, consumers: &ConsumerIndex<'_>) 
         update_auth(digest, auth, consumers);
     }
     update_text(digest, &format!("{acl:?} {rules:?} {lists:?}"));
-    update_text(digest, &format!("{upstream_headers:?}"));
+    update_text(digest, &format!("{upstream_headers:?} {report_only:?}"));
     update_text(digest, &format!("{certificate_header:?} {token_auth:?}"));
 }
 

@@ -7,12 +7,12 @@ use openssl::sha::{sha256, Sha256};
 
 use super::certificate_auth::AuthBuilder;
 use super::consumers::ConsumerIndex;
-use super::insecure_settings::{warn_about_source, warn_about_tokens};
+use super::insecure_settings::{warn_about_report, warn_about_source, warn_about_tokens};
 use super::scopes::Slots;
 use crate::identity::{Acl, Rules};
 use crate::policy::certificate_header::CertificateHeader;
 use crate::policy::document::{
-    self, Document, IgnoringPositions, Location, PluginConfig, PluginKind,
+    self, Document, Enforcement, IgnoringPositions, Location, PluginConfig, PluginKind,
 };
 use crate::policy::report::{Path, Report};
 use crate::policy::token_auth::{ProofOfPossession, TokenAuth};
@@ -93,7 +93,11 @@ impl<'t> Plugins<'t> {
         let mut last = Slots::default();
         let mut contribution_of: Map<Option<AuthContent>, u32> = Map::default();
         for (position, plugin) in document.plugins.iter().enumerate() {
-            if let Some(first) = plugins.find_equal(&plugin.config, &by_content, &last) {
+            let enforced = plugin.enforcement == Enforcement::Enforce;
+            let equal = plugins.find_equal(&plugin.config, &by_content, &last);
+            // A plugin that refuses is not replaced by one that does not, nor the other way round:
+            // those with `enforce: report` have a diagnostic, and are not shared.
+            if let Some(first) = equal.filter(|_| enforced) {
                 if let Some(compiled) = plugins.compiled.get(first).cloned() {
                     plugins.compiled.push(compiled);
                     plugins.canonical.push(first);
@@ -101,6 +105,9 @@ impl<'t> Plugins<'t> {
                 }
             }
             let diagnostics_before = report.diagnostic_count();
+            if !enforced {
+                warn_about_report(plugin, report);
+            }
             let mut contribute = |key, stores, ca_names, resumption| {
                 *contribution_of.entry(key).or_insert_with(|| {
                     plugins.contributions.push(Contribution {
@@ -193,7 +200,7 @@ impl<'t> Plugins<'t> {
             plugins.canonical.push(position);
             // Only plugins without diagnostics are shared, since each plugin has its own
             // diagnostics.
-            if report.diagnostic_count() == diagnostics_before {
+            if enforced && report.diagnostic_count() == diagnostics_before {
                 if let PluginConfig::MtlsAuth(config) = &plugin.config {
                     by_content.insert(IgnoringPositions(config), position);
                 }

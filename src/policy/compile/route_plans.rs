@@ -9,9 +9,11 @@ use super::plan_digest::plan_digest;
 use super::plugins::CompiledPlugin;
 use super::scopes::{Scopes, Slots};
 use super::upstream_headers::UpstreamHeadersBuilder;
-use crate::policy::document::{Document, PluginConfig, PluginKind, PluginKinds, Route};
+use crate::policy::document::{
+    Document, Enforcement, PluginConfig, PluginKind, PluginKinds, Route,
+};
 use crate::policy::report::{Path, Report};
-use crate::policy::{Map, Plan, RouteNames};
+use crate::policy::{Map, Plan, ReportOnly, RouteNames};
 
 /// The plans, and the routes that have them.
 pub(super) struct RoutePlans {
@@ -57,6 +59,7 @@ impl PlanBuilder<'_, '_> {
                 upstream_headers: Arc::default(),
                 has_plugins: true,
                 plugins: PluginKinds::default(),
+                report_only: ReportOnly::default(),
                 modifies_handshake: false,
                 passes_preflight: false,
             }),
@@ -82,6 +85,7 @@ impl PlanBuilder<'_, '_> {
             upstream_headers: self.headers.get(&slots, report),
             has_plugins: slots.iter().any(Option::is_some),
             plugins: PluginKinds::of(|kind| slots[kind as usize].is_some()),
+            report_only: ReportOnly::of(|kind| self.reports(slots[kind as usize])),
             modifies_handshake: slots[PluginKind::TlsHandshakeModifier as usize].is_some(),
             passes_preflight: self.passes_preflight(&slots),
         };
@@ -93,6 +97,12 @@ impl PlanBuilder<'_, '_> {
         }
         self.by_slots.insert(slots, position);
         position
+    }
+
+    /// Whether the plugin in a slot has `enforce: report`.
+    fn reports(&self, slot: Option<usize>) -> bool {
+        let plugin = slot.and_then(|plugin| self.headers.document.plugins.get(plugin));
+        plugin.is_some_and(|plugin| plugin.enforcement == Enforcement::Report)
     }
 
     /// Whether all plugins that authenticate have `run_on_preflight: false`, of which there is one.

@@ -14,6 +14,7 @@ pub(super) const ACL: Schema = Schema {
         "hide_groups_header",
         "include_consumer_groups",
         "always_use_authenticated_groups",
+        "enforce",
     ],
     ignored: &[],
     unsupported: &[],

@@ -22,7 +22,7 @@ const MAX_KEY_ID: usize = 64;
 
 const CLIENT_CERT_ACL: Schema = Schema {
     name: "client-cert-acl",
-    supported: &["allow", "deny"],
+    supported: &["allow", "deny", "enforce"],
     ignored: &[],
     unsupported: &[],
 };

@@ -10,7 +10,7 @@ const MAX_FILES: usize = 64;
 
 const CLIENT_CERT_LISTS: Schema = Schema {
     name: "client-cert-lists",
-    supported: &["allow", "deny"],
+    supported: &["allow", "deny", "enforce"],
     ignored: &[],
     unsupported: &[],
 };

@@ -19,6 +19,7 @@ pub(in crate::policy) struct HeaderCertAuth<'t> {
 pub(super) const HEADER_CERT_AUTH: Schema = Schema {
     name: "header-cert-auth",
     supported: &[
+        "enforce",
         "certificate_header_name",
         "certificate_header_format",
         "xfcc_element",

@@ -43,7 +43,7 @@ pub(super) use header_names::fold_header_name;
 pub(super) use mtls_auth::{ConsumerName, CrlSource, IgnoringPositions, MtlsAuth};
 pub(super) use openid_connect::OpenidConnect;
 pub use plugins::PluginKinds;
-pub(super) use plugins::{Plugin, PluginConfig, PluginKind};
+pub(super) use plugins::{Enforcement, Plugin, PluginConfig, PluginKind};
 pub(super) use routes::Route;
 pub(super) use services::Service;
 pub(super) use tls_metadata_headers::TlsMetadataHeaders;

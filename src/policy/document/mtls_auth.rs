@@ -219,6 +219,7 @@ const CLIENT_AUTH_EKU: &[(&str, ClientAuthEku)] = &[
 pub(super) const MTLS_AUTH: Schema = Schema {
     name: "mtls-auth",
     supported: &[
+        "enforce",
         "ca_certificates",
         "pinned_certificates",
         "trust_domains",

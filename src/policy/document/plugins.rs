@@ -15,8 +15,18 @@ pub(in crate::policy) struct Plugin<'t> {
     pub service: Option<Link<'t>>,
     pub route: Option<Link<'t>>,
     pub config: PluginConfig<'t>,
+    pub enforcement: Enforcement,
     /// The positions of the rules of `client-cert-acl`: those of `allow`, then those of `deny`.
     pub rules: [Vec<Position>; 2],
+}
+
+/// Whether the refusals of a plugin apply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::policy) enum Enforcement {
+    #[default]
+    Enforce,
+    /// The request passes, and the refusal is logged and counted.
+    Report,
 }
 
 /// The configuration of a plugin.
@@ -175,6 +185,35 @@ impl<'t> DocumentReader<'t, '_> {
         self.document.disabled.extend(read);
     }
 
+    /// Reads `enforce` of a plugin that can refuse.
+    fn enforcement(
+        &mut self,
+        kind: PluginKind,
+        config: &Node<'_>,
+        path: &Path<'_>,
+    ) -> Option<Enforcement> {
+        let Value::Map(_) = &config.value else {
+            return None;
+        };
+        let words = [
+            ("enforce", Enforcement::Enforce),
+            ("report", Enforcement::Report),
+        ];
+        match kind {
+            PluginKind::TlsHandshakeModifier
+            | PluginKind::TlsMetadataHeaders
+            | PluginKind::ClientCertHeaders => None,
+            PluginKind::MtlsAuth
+            | PluginKind::Acl
+            | PluginKind::ClientCertAcl
+            | PluginKind::ClientCertLists
+            | PluginKind::HeaderCertAuth
+            | PluginKind::OpenidConnect => {
+                self.one_of(&Object { node: config }, path, "enforce", &words)
+            }
+        }
+    }
+
     /// Reads a plugin. `None` if it is none that is supported, which is reported.
     fn plugin_of(
         &mut self,
@@ -193,6 +232,7 @@ impl<'t> DocumentReader<'t, '_> {
         let route = self.link(object, path, "route", route);
         let config_path = path.field("config");
         let config = object.get("config");
+        let enforcement = config.and_then(|config| self.enforcement(kind, config, &config_path));
         let config = match kind {
             PluginKind::MtlsAuth => PluginConfig::MtlsAuth(Box::new(match config {
                 Some(config) => self.mtls_auth(config, &config_path),
@@ -237,6 +277,7 @@ impl<'t> DocumentReader<'t, '_> {
             service,
             route,
             config,
+            enforcement: enforcement.unwrap_or_default(),
             rules: std::mem::take(&mut self.rule_positions),
         })
     }

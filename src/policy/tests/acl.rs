@@ -58,7 +58,8 @@ fn acl_bad_ones_are_refused() {
             &[
                 "9:31: plugins[1].config.allow: 'ops', expected a list",
                 "9:36: plugins[1].config: unknown field 'whitelist', expected one of allow, deny, \
-                 hide_groups_header, include_consumer_groups, always_use_authenticated_groups",
+                 hide_groups_header, include_consumer_groups, always_use_authenticated_groups, \
+                 enforce",
                 "9:59: plugins[1].config.deny[0]: '', expected the name of a group",
                 "9:63: plugins[1].config.deny[1]: the number 7, expected text, in quotes",
             ],

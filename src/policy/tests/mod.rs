@@ -27,6 +27,7 @@ mod listing;
 mod mtls_auth;
 mod openid_connect;
 mod plugin_names;
+mod report_only;
 mod shared_plans;
 mod summary;
 mod trust_domains;

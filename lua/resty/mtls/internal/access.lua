@@ -232,19 +232,27 @@ end
 
 -- Counts a decision and sets the variables. Those of a refused request keep their values in its error page, which may
 -- be behind an internal redirect to a location that decides, too.
-local function report(engine, route, decision, refusal)
+local function report(engine, route, decision, refusal, reported)
     if is_internal() and request_headers.was_refused() then
         return
     end
 
-    variables.set(engine, route, refusal and refusal.decision or "pass", refusal and refusal.reason or "",
-                  decision.verdict, client_of)
+    if reported then
+        refusals.log_reported(reported)
+        metrics.count_would_refuse(route or "", reported.status)
+        variables.set(engine, route, "would_refuse", reported.reason, decision.verdict, client_of)
+    else
+        variables.set(engine, route, refusal and refusal.decision or "pass", refusal and refusal.reason or "",
+                      decision.verdict, client_of)
+    end
+
     metrics.count_decision(route or "", refusal and refusal.status or 0, decision.verdict,
-                           decision.identity == ANONYMOUS)
+                           decision.identity == ANONYMOUS or reported ~= nil and reported.status ~= 421)
 end
 
 
--- Decides about the request and sets the upstream headers, or appends them to a list. Returns the refusal, if any.
+-- Decides about the request and sets the upstream headers, or appends them to a list. Returns the refusal, if any, and
+-- the one of a plugin with `enforce: report`, with which the request passes.
 local function decide(engine, route, dict, ctx, decision, list)
     local is_new = not list or not is_decided(engine, ctx, route)
     reserved_headers.remove(engine)
@@ -256,9 +264,9 @@ local function decide(engine, route, dict, ctx, decision, list)
         return pass_preflight(engine, ctx, route)
     end
 
-    local refusal
+    local refusal, reported
     if outcome == PENDING or band(flags, PLAN_TOKEN) ~= 0 then
-        plan, outcome, refusal = decisions.await(engine, route, dict, ssl, plan, decision)
+        plan, outcome, refusal, reported = decisions.await(engine, route, dict, ssl, plan, decision)
     end
 
     -- A refusal of the certificate precedes one of the token.
@@ -268,16 +276,23 @@ local function decide(engine, route, dict, ctx, decision, list)
         error("no outcome")
     end
 
-    if not refusal then
+    if refusal then
+        reported = nil
+    else
+        -- The refusal of the certificate comes first here, too.
+        if decision.would_refuse ~= PASS then
+            reported = refusals.new(decision.would_refuse, decision.would_refuse_verdict, decisions.reason())
+        end
+
         emit(engine, plan, ssl, decision, list)
     end
 
     publish(engine, ctx, route, plan, decision, not refusal)
     if is_new then
-        report(engine, route, decision, refusal)
+        report(engine, route, decision, refusal, reported)
     end
 
-    return refusal
+    return refusal, reported
 end
 
 
@@ -337,13 +352,13 @@ end
 function _M.decide(engine, route, dict, why)
     local headers = {}
     local result = { allowed = false, decision = "pass" }
-    local refusal
+    local refusal, reported
     if why then
         refusal = unavailable(engine, route, why)
     else
         local ctx = ngx.ctx
         local decision = decisions.take()
-        refusal = decide(engine, route_of(ctx, route), dict, ctx, decision, headers)
+        refusal, reported = decide(engine, route_of(ctx, route), dict, ctx, decision, headers)
         local record = ctx.resty_mtls and ctx.resty_mtls.record
         result.verdict = verdict_text(decision.verdict, record)
         result.consumer = record and record.identity and record.identity.consumer or nil
@@ -355,6 +370,8 @@ function _M.decide(engine, route, dict, why)
         result.status, result.body = refusal.status, refusal.body
         result.decision, result.reason = refusal.decision, refusal.reason
         headers = refusals.response_headers(engine, refusal)
+    elseif reported then
+        result.decision, result.reason = "would_refuse", reported.reason
     end
 
     result.allowed = refusal == nil

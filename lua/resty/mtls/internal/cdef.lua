@@ -44,6 +44,8 @@ typedef struct rmtls_decision {
   uint32_t connection;
   uint32_t server_certificate;
   int32_t from_header;
+  int32_t would_refuse;
+  int32_t would_refuse_verdict;
   uint32_t record;
   uint32_t record_generation;
   int32_t lines_are_new;
@@ -807,6 +809,13 @@ int32_t rmtls_engine_apply_token(const struct rmtls_engine *engine,
                                  int64_t now,
                                  struct rmtls_decision *decision,
                                  struct rmtls_buf *reason);
+
+int32_t rmtls_engine_pass_without_token(const struct rmtls_engine *engine,
+                                        void *ssl,
+                                        uint32_t plan,
+                                        int64_t now,
+                                        struct rmtls_decision *decision,
+                                        struct rmtls_buf *reason);
 
 int32_t rmtls_engine_client_assertion(const struct rmtls_engine *engine,
                                       uint32_t plan,

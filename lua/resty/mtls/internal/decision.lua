@@ -18,6 +18,7 @@ local C = library.C
 local OK = CONST.OK
 local PASS = CONST.DECISION_PASS
 local PENDING = CONST.DECISION_PENDING
+local MISDIRECTED = CONST.DECISION_MISDIRECTED
 local TOO_EARLY = CONST.DECISION_TOO_EARLY
 local NOT_VERIFIED = CONST.VERDICT_NOT_VERIFIED
 local PLAN_HEADER_CERTIFICATE = CONST.PLAN_HEADER_CERTIFICATE
@@ -154,9 +155,17 @@ local function await_revocation(engine, route, dict, ssl, plan)
 end
 
 
+-- Whether the token of a request is to be checked. The connection of a misdirected request that passes by `enforce:
+-- report` has no certificate that a token may be bound to.
+local function needs_token(engine, plan, outcome, decision)
+    return outcome == PASS and decision.would_refuse ~= MISDIRECTED
+           and band(engine:plan_flags(plan), PLAN_TOKEN) ~= 0
+end
+
+
 -- Waits until a pending request can be decided, and checks its token. Decides anew after each wait, under the policy
--- in force then. Returns the plan, the outcome for the certificate, and the refusal of the token or of a request that
--- cannot be decided. Yields.
+-- in force then. Returns the plan, the outcome for the certificate, the refusal of the token or of a request that
+-- cannot be decided, and the refusal of the token that is only reported. Yields.
 function _M.await(engine, route, dict, ssl, plan, decision)
     local removed_under = C.rmtls_engine_epoch(engine.handle)
     local epoch = removed_under
@@ -180,7 +189,7 @@ function _M.await(engine, route, dict, ssl, plan, decision)
                 is_final = true
             end
 
-        elseif outcome == PASS and band(engine:plan_flags(plan), PLAN_TOKEN) ~= 0 then
+        elseif needs_token(engine, plan, outcome, decision) then
             local is_valid
             is_valid, refusal = token_issuer.check(engine, route, plan, ssl, dict)
             plan = _M.plan(engine, route)
@@ -202,11 +211,28 @@ function _M.await(engine, route, dict, ssl, plan, decision)
         reserved_headers.remove(engine)
     end
 
-    if outcome == PASS and not refusal and band(engine:plan_flags(plan), PLAN_TOKEN) ~= 0 then
-        outcome = token_issuer.apply(engine, plan, ssl, decision, reason)
+    if outcome ~= PASS or band(engine:plan_flags(plan), PLAN_TOKEN) == 0 then
+        return plan, outcome, refusal
     end
 
-    return plan, outcome, refusal
+    if not refusal and decision.would_refuse ~= MISDIRECTED then
+        return plan, token_issuer.apply(engine, plan, ssl, decision, reason)
+    end
+
+    if refusal and refusal.status >= 500 then
+        return plan, outcome, refusal
+    end
+
+    local passed = token_issuer.pass_without(engine, plan, ssl, decision, reason)
+    if not passed and not refusal then
+        error("a misdirected request without a refusal")
+    end
+
+    if not passed then
+        return plan, outcome, refusal
+    end
+
+    return plan, passed, nil, refusal
 end
 
 

@@ -61,6 +61,8 @@ local ENDS_TTL = 7200
 
 -- Added to the class of a response (2 for 2xx), so that it differs from the statuses of decisions in route_slots.
 local CLASS = 1000
+-- Added to the status of a refusal that is only reported, in the same way.
+local WOULD_REFUSE = 2000
 local DAY = 86400
 
 
@@ -79,6 +81,8 @@ local FAMILIES = {
       help = "TLS connections on which access() decided about at least one request, by kind of handshake." },
     { name = "requests_total", type = "counter", labels = { "route", "decision" },
       help = "Requests that access() decided about: pass, or the status of the refusal." },
+    { name = "would_refuse_total", type = "counter", labels = { "route", "status" },
+      help = "Requests that passed although a plugin with 'enforce: report' would refuse them, by its status." },
     { name = "verdicts_total", type = "counter", labels = { "verdict" }, zero = { { "NONE" }, { "SUCCESS" } },
       help = "Verdicts on the client certificates of requests, on routes that verify them; NONE: no certificate." },
     { name = "responses_total", type = "counter", labels = { "route", "class" },
@@ -213,7 +217,7 @@ local cached_labels_count = 0
 local worker_values = {}
 -- [key]: { not_after, until_ }, without a dictionary.
 local worker_ends = {}
--- [route][status of a decision, or CLASS + class of a response]: index in pending.
+-- [route][status of a decision, CLASS + class of a response, or WOULD_REFUSE + status]: index in pending.
 local route_slots = {}
 local verdict_slots = {}
 local events = ffi.new("uint64_t[?]", CONST.EVENTS)
@@ -655,7 +659,9 @@ local function route_slot(route, what)
     end
 
     local at
-    if what >= CLASS then
+    if what >= WOULD_REFUSE then
+        at = slot(FAMILY.would_refuse_total, route, what - WOULD_REFUSE)
+    elseif what >= CLASS then
         at = slot(FAMILY.responses_total, route, (what - CLASS) .. "xx")
     else
         at = slot(FAMILY.requests_total, route, what == 0 and "pass" or what)
@@ -694,6 +700,18 @@ function _M.count_decision(route, status, verdict, anonymous)
         pending[at] = pending[at] + 1
     end
 
+    if not running then
+        start()
+    end
+end
+
+
+-- Counts a request that passes although a plugin would refuse it with this status.
+function _M.count_would_refuse(route, status)
+    local what = WOULD_REFUSE + status
+    local slots = route_slots[route]
+    local at = slots and slots[what] or route_slot(route, what)
+    pending[at] = pending[at] + 1
     if not running then
         start()
     end

@@ -15,6 +15,8 @@ local ngx = ngx
 local ngx_log = ngx.log
 local ssl_pointer = connection.ssl
 
+local WARN = ngx.WARN
+
 
 local JSON = "application/json; charset=utf-8"
 local REFUSED = CONST.DECISION_REFUSED
@@ -83,6 +85,12 @@ end
 -- Logs a refusal.
 function _M.log(refusal)
     ngx_log(ngx.ERR, "[mtls] ", refusal.status, " ", refusal.log)
+end
+
+
+-- Logs a refusal of a plugin with `enforce: report`: the request passes.
+function _M.log_reported(refusal)
+    ngx_log(WARN, "[mtls] would refuse: ", refusal.status, " ", refusal.log)
 end
 
 

@@ -8,6 +8,8 @@ local CONST = require "resty.mtls.internal.cdef"
 
 local C = library.C
 local OK = CONST.OK
+local NOT_FOUND = CONST.NOT_FOUND
+local NO_IDENTITY = CONST.IDENTITY_NONE
 local error = error
 local ngx_time = ngx.time
 local select = select
@@ -34,8 +36,23 @@ function _M.accept(request, result)
 end
 
 
--- Whether a request passed as that of the anonymous consumer.
-function _M.is_anonymous(request)
+-- Keeps with a request that it has no valid token.
+function _M.reject(request)
+    local token = request.token
+    if not token then
+        token = {}
+        request.token = token
+    end
+
+    token.identity = NO_IDENTITY
+    token.consumer = 0
+    token.slot = 0
+    token.generation = 0
+end
+
+
+-- Whether a request passed without a valid token.
+function _M.is_without(request)
     return request.token.generation == 0
 end
 
@@ -50,6 +67,23 @@ function _M.apply(engine, plan, ssl, request, decision, reason)
 
     local status = C.rmtls_engine_apply_token(engine.handle, ssl, plan, token.identity, token.consumer, ngx_time(),
                                               decision, reason)
+    if status ~= OK then
+        error(select(2, library.failure("token identity", status, reason)))
+    end
+
+    return decision.decision
+end
+
+
+-- The same for a request without a valid token, where openid-connect has `enforce: report`. Returns nil where the
+-- request must be refused.
+function _M.pass_without(engine, plan, ssl, request, decision, reason)
+    _M.reject(request)
+    local status = C.rmtls_engine_pass_without_token(engine.handle, ssl, plan, ngx_time(), decision, reason)
+    if status == NOT_FOUND then
+        return nil
+    end
+
     if status ~= OK then
         error(select(2, library.failure("token identity", status, reason)))
     end

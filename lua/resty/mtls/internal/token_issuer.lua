@@ -695,11 +695,20 @@ function _M.apply(engine, plan, ssl, decision, why)
 end
 
 
+-- Lets a request pass whose token check() did not accept, where openid-connect has `enforce: report`. Returns the
+-- outcome, or nil where the request must be refused.
+function _M.pass_without(engine, plan, ssl, decision, why)
+    local request = request_headers.of_request(options_of(engine, plan).token_header)
+
+    return token_identity.pass_without(engine, plan, ssl, request, decision, why)
+end
+
+
 -- The header lines for the claims of the token, an rmtls_lines that is valid until the next decision; nil for a request
--- of the anonymous consumer.
+-- without a valid token.
 function _M.claims(engine, plan)
     local request = request_headers.of_request(options_of(engine, plan).token_header)
-    if token_identity.is_anonymous(request) then
+    if token_identity.is_without(request) then
         return nil
     end
 
@@ -844,12 +853,11 @@ end
 
 
 -- Changes the headers with the credentials of a request that passes. The upstream gets the token in Authorization,
--- wherever it was sent: another token there would not be validated. It gets none of a request of the anonymous
--- consumer.
+-- wherever it was sent: another token there would not be validated. It gets none of a request without a valid token.
 function _M.set_credentials(engine, plan)
     local options = options_of(engine, plan)
     local request = request_headers.of_request(options.token_header)
-    local hide = options.hide_credentials or token_identity.is_anonymous(request)
+    local hide = options.hide_credentials or token_identity.is_without(request)
     if hide then
         clear_header("Authorization")
         clear_header("DPoP")

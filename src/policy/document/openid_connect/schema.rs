@@ -7,6 +7,7 @@ use crate::policy::document::fields::Schema;
 pub(in crate::policy::document) const OPENID_CONNECT: Schema = Schema {
     name: "openid-connect",
     supported: &[
+        "enforce",
         "issuer",
         "client_id",
         "client_secret",
