@@ -264,6 +264,8 @@ done
 up token-report $(as client-a) -H "Authorization: Bearer $good"
 up token-report $(as client-a) -H "Authorization: Bearer junk"
 up auth-token-report $(as client-a) -H "Authorization: Bearer junk"
+# With the certificate that the token is bound to, which is no evidence under this Host
+echo "misdirected: $(get m.test/up/token-report -H 'Host: a.test' $(as client-a) -H "Authorization: Bearer $good" | grep -ciE '^(authorization|ssl-client-cert)')"
 for route in token token-report both-report auth-report-token; do
     echo "$route: $(get n.test/see/$route -H 'Host: a.test' -w '%{http_code}' $(as client-a) -H "Authorization: Bearer $good" | paste -sd ' ')"
 done
@@ -297,6 +299,7 @@ both-report: would_refuse untrusted FAILED:unable to get local issuer certificat
 token-report: Authorization: Bearer eyJhbGciOiJFUzI1Ni|ssl-client-cert: -----BEGIN%20CERTIFICAT|ssl-client-verify: FAILED:not verified
 token-report: ssl-client-verify: NONE
 auth-token-report: X-Consumer-Username: ann|ssl-client-cert: -----BEGIN%20CERTIFICAT|ssl-client-verify: SUCCESS
+misdirected: 0
 token: {"message":"Misdirected Request"}421
 token-report: would_refuse misdirected none - 0 200
 both-report: would_refuse misdirected none - 0 200
