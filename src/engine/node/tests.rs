@@ -204,12 +204,19 @@ fn state_file_does_not_keep_an_older_policy_when_a_write_fails() {
     };
     put("one").unwrap();
     assert_eq!(file.read().unwrap(), documents("one"));
-    // Where the new file would be written.
-    let obstacle = directory.join(format!(".policy-{}.new", process::id()));
-    fs::create_dir(&obstacle).unwrap();
+    // Where the new file would be written: the number counts all writes of the process.
+    let obstacles = (0..2000).map(|number| {
+        let name = format!(".policy-{}-{number}.new", process::id());
+        directory.join(name)
+    });
+    for obstacle in obstacles.clone() {
+        fs::create_dir(obstacle).unwrap();
+    }
     assert_eq!(put("two").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
     assert_eq!(file.read().unwrap_err().kind(), io::ErrorKind::NotFound);
-    fs::remove_dir(&obstacle).unwrap();
+    for obstacle in obstacles {
+        fs::remove_dir(obstacle).unwrap();
+    }
     put("three").unwrap();
     assert_eq!(file.read().unwrap(), documents("three"));
     fs::remove_dir_all(&directory).unwrap();
