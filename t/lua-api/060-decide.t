@@ -75,6 +75,14 @@ our $Config = <<'_EOC_';
             show(ngx.ctx.second)
         }
     }
+    location /look {
+        access_by_lua_block {
+            require("resty.mtls").decide("a")
+            require("resty.mtls").access("a")
+            require("resty.mtls").access("a")
+        }
+        proxy_pass $TEST_NGINX_UPSTREAM;
+    }
     location /count { content_by_lua_block { ngx.print(require("resty.mtls").metrics()) } }
     location /wrong { content_by_lua_block { local ok, err = pcall(require("resty.mtls").decide, 7) ngx.say(err) } }
 _EOC_
@@ -127,3 +135,17 @@ resty_mtls_requests_total{route="a",decision="401"} 4
 resty_mtls_requests_total{route="a",decision="pass"} 1
 --- error_log
 [mtls] 401
+
+
+
+=== TEST 3: access() after decide() sets the upstream headers, and counts nothing more
+--- policy eval: $::Policy
+--- http_config eval: $::Http . $::Host
+--- config eval: $::Config
+--- client
+get a.test/look $(as client-a) | tr -d '\r' | grep -oE '^(X-Consumer-Username: .*|Client-Cert: :)' | sort
+get a.test/count | grep '^resty_mtls_requests_total' | grep -v 'route=""'
+--- client_out
+Client-Cert: :
+X-Consumer-Username: client-a
+resty_mtls_requests_total{route="a",decision="pass"} 1
