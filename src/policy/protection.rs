@@ -61,17 +61,27 @@ impl ProtectingPlugin {
 pub(super) struct ProtectingPlugins(u8);
 
 impl ProtectingPlugins {
+    /// Those that refuse requests: none with `enforce: report`.
     fn of(plan: &Plan) -> ProtectingPlugins {
+        let report = plan.report_only;
         let mut plugins = ProtectingPlugins::default();
-        for (plugin, applies) in [
-            (ProtectingPlugin::Certificate, plan.auth.is_some()),
-            (ProtectingPlugin::Token, plan.token_auth.is_some()),
-            (ProtectingPlugin::Acl, plan.acl.is_some()),
-            (ProtectingPlugin::Rules, plan.rules.is_some()),
-            (ProtectingPlugin::Request, plan.modifies_handshake),
-            (ProtectingPlugin::Lists, plan.lists.is_some()),
+        for (plugin, applies, reports) in [
+            (
+                ProtectingPlugin::Certificate,
+                plan.auth.is_some(),
+                report.authentication,
+            ),
+            (
+                ProtectingPlugin::Token,
+                plan.token_auth.is_some(),
+                report.token,
+            ),
+            (ProtectingPlugin::Acl, plan.acl.is_some(), report.acl),
+            (ProtectingPlugin::Rules, plan.rules.is_some(), report.rules),
+            (ProtectingPlugin::Request, plan.modifies_handshake, false),
+            (ProtectingPlugin::Lists, plan.lists.is_some(), report.lists),
         ] {
-            if applies {
+            if applies && !reports {
                 plugins.add(plugin);
             }
         }
@@ -90,6 +100,10 @@ impl ProtectingPlugins {
         self.0 == 0
     }
 
+    fn in_common(self, other: ProtectingPlugins) -> ProtectingPlugins {
+        ProtectingPlugins(self.0 & other.0)
+    }
+
     fn without(self, other: ProtectingPlugins) -> ProtectingPlugins {
         ProtectingPlugins(self.0 & !other.0)
     }
@@ -104,10 +118,12 @@ impl ProtectingPlugins {
     }
 }
 
-/// Plugins with `enabled: false`, by their scope.
+/// Plugins with `enabled: false` or `enforce: report`, by their scope.
 #[derive(Debug, Default)]
 pub struct DisabledPlugins {
     everywhere: ProtectingPlugins,
+    /// Global ones with `enforce: report`.
+    reported: ProtectingPlugins,
     /// By hash of the route's name or id, sorted. Plans are no key, since routes share them.
     routes: Vec<(u64, ProtectingPlugins)>,
 }
@@ -116,13 +132,18 @@ impl DisabledPlugins {
     /// `routes` are names and ids of routes.
     pub(super) fn new<'n>(
         everywhere: ProtectingPlugins,
+        reported: ProtectingPlugins,
         routes: impl Iterator<Item = (Cow<'n, str>, ProtectingPlugins)>,
     ) -> DisabledPlugins {
         let mut routes: Vec<_> = routes
             .map(|(name, plugins)| (name_hash(&name), plugins))
             .collect();
         routes.sort_unstable_by_key(|(key, _)| *key);
-        DisabledPlugins { everywhere, routes }
+        DisabledPlugins {
+            everywhere,
+            reported,
+            routes,
+        }
     }
 
     fn at(&self, name: &str) -> ProtectingPlugins {
@@ -187,6 +208,10 @@ impl Protection {
         let mut lost = Vec::new();
         let mut kinds = ProtectingPlugins::default();
         let mut differs = truncated && self.consumers != next.protection.consumers;
+        // A route whose own plugin is gone must not fall back to a global one that only reports, and did
+        // so before.
+        let enforced_globally = ProtectingPlugins(self.find("").unwrap_or_default() as u8);
+        let reported = next.disabled.reported.in_common(enforced_globally);
         // The first name of each route suffices: all its names have the same plan.
         for (name, position) in next.routes.with_plans().chain([("", 0)]) {
             let (Some(before), Some(plan)) = (self.find(name), next.plans.get(position)) else {
@@ -194,7 +219,8 @@ impl Protection {
             };
             let gone = ProtectingPlugins(before as u8)
                 .without(ProtectingPlugins::of(plan))
-                .without(next.disabled.at(name));
+                .without(next.disabled.at(name))
+                .without(reported);
             if !gone.is_empty() {
                 lost.push(name);
                 kinds = kinds.and(Some(gone));

@@ -1,11 +1,11 @@
-//! The plugins that the document disables (`enabled: false`).
+//! The plugins that the document disables (`enabled: false`), or that refuse nothing (`enforce: report`).
 
 use std::borrow::Cow;
 
 use super::entity_id::uuid_text;
 use super::references::ReferenceIndex;
 use super::scopes::Scopes;
-use crate::policy::document::{Document, Link, PluginKind};
+use crate::policy::document::{Document, Enforcement, Link, PluginKind};
 use crate::policy::protection::{DisabledPlugins, ProtectingPlugin, ProtectingPlugins};
 use crate::policy::Map;
 
@@ -16,6 +16,7 @@ pub(super) fn disabled_plugins<'t>(
     routes: &ReferenceIndex<'t>,
 ) -> DisabledPlugins {
     let mut everywhere = ProtectingPlugins::default();
+    let mut reported = ProtectingPlugins::default();
     let mut of_service: Map<usize, ProtectingPlugins> = Map::default();
     let mut of_route: Map<usize, ProtectingPlugins> = Map::default();
     // In a disabled plugin, a reference to a missing entity is not an error.
@@ -23,7 +24,10 @@ pub(super) fn disabled_plugins<'t>(
         None => Ok(None),
         Some(link) => index.find(link).map(Some).ok_or(()),
     };
-    for plugin in &document.disabled {
+    let disabled = document.disabled.iter().map(|plugin| (plugin, false));
+    let reports = document.plugins.iter().map(|plugin| (plugin, true));
+    let reports = reports.filter(|(plugin, _)| plugin.enforcement == Enforcement::Report);
+    for (plugin, reports) in disabled.chain(reports) {
         let kind = match plugin.config.kind() {
             PluginKind::MtlsAuth | PluginKind::HeaderCertAuth => ProtectingPlugin::Certificate,
             PluginKind::OpenidConnect => ProtectingPlugin::Token,
@@ -39,6 +43,7 @@ pub(super) fn disabled_plugins<'t>(
         ) {
             (Ok(Some(route)), _) => of_route.entry(route).or_default().add(kind),
             (Ok(None), Ok(Some(service))) => of_service.entry(service).or_default().add(kind),
+            (Ok(None), Ok(None)) if reports => reported.add(kind),
             (Ok(None), Ok(None)) => everywhere.add(kind),
             (Err(()), _) | (_, Err(())) => {}
         }
@@ -64,5 +69,5 @@ pub(super) fn disabled_plugins<'t>(
                 .filter(move |_| !plugins.is_empty())
                 .map(move |name| (name, plugins))
         });
-    DisabledPlugins::new(everywhere, routes)
+    DisabledPlugins::new(everywhere, reported, routes)
 }

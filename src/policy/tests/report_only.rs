@@ -174,3 +174,33 @@ fn enforce_of_another_value_or_plugin_is_refused() {
         "{found:?}"
     );
 }
+
+#[test]
+fn refusal_of_a_route_that_falls_back_to_a_global_report() {
+    let plugin = |scope: &str, more: &str| {
+        format!(
+            "- {{name: mtls-auth, {scope}config: {{ca_certificates: [{ID_A}], \
+             skip_consumer_lookup: true{more}}}}}\n"
+        )
+    };
+    let policy = |plugins: &[String]| {
+        let plugins = plugins.concat();
+        policy(&with_cas(&format!(
+            "plugins:\n{plugins}routes:\n- {{name: a, snis: [a.test]}}\n"
+        )))
+    };
+    let report = ", enforce: report";
+    let before = policy(&[plugin("", report), plugin("route: a, ", "")]);
+    let fallen = policy(&[plugin("", report)]);
+    let why = before.protection.refusal(&fallen, false).unwrap();
+    assert!(
+        why.starts_with("refused, since route 'a' would lose mtls-auth or header-cert-auth"),
+        "{why}"
+    );
+    // The plugin itself may report, also a global one that enforced.
+    let meant = policy(&[plugin("", report), plugin("route: a, ", report)]);
+    assert_eq!(before.protection.refusal(&meant, false), None);
+    let global = policy(&[plugin("", "")]);
+    assert_eq!(global.protection.refusal(&fallen, false), None);
+    assert_eq!(fallen.protection.refusal(&before, false), None);
+}
