@@ -10,6 +10,7 @@ our $Policy = token_policy(
     [ optional => 'proof_of_possession_dpop: optional' ],
     [ none => '' ],
     [ nonce => 'proof_of_possession_dpop: strict, dpop_use_nonce: true, expose_error_code: false' ],
+    [ report => 'proof_of_possession_dpop: strict, dpop_use_nonce: true, enforce: report' ],
     [ short => 'proof_of_possession_dpop: strict, dpop_proof_lifetime: 30' ],
     [ both => 'proof_of_possession_dpop: strict, proof_of_possession_mtls: strict' ],
     [ introspection => 'auth_methods: [introspection], client_id: [gw], client_secret: ["s&cret"], proof_of_possession_dpop: strict' ],
@@ -183,6 +184,12 @@ done
 with_proof nonce "$token" "$proof"
 prove a "$token" https://a.test/to/nonce "nonce=${nonce}AA"
 with_proof nonce "$token" "$proof" | cut -c1-35
+# Where the plugin reports only, the response has a nonce too.
+prove a "$token" https://a.test/to/report
+with_proof report "$token" "$proof"
+prove a "$token" https://a.test/to/report "nonce=$(sed -n 's/^DPoP-Nonce: \(.*\)\r$/\1/Ip' head)"
+with_proof report "$token" "$proof"
+grep -ci DPoP-Nonce head
 --- client_out
 401 DPoP error="use_dpop_nonce", error_description="The DPoP proof needs a nonce of this server", ALGS
 200
@@ -193,6 +200,9 @@ with_proof nonce "$token" "$proof" | cut -c1-35
 200
 401 DPoP ALGS
 401 DPoP error="use_dpop_nonce", er
+200
+200
+0
 --- no_error_log
 [crit]
 

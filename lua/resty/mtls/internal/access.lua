@@ -290,6 +290,11 @@ local function decide(engine, route, dict, ctx, decision, list)
     if refusal then
         reported = nil
     else
+        -- RFC 9449, section 8.2: a nonce may come with any response. Without it no proof would ever have one.
+        if reported and reported.nonce and not list then
+            ngx.header["DPoP-Nonce"] = reported.nonce
+        end
+
         -- The refusal of the certificate comes first here, too.
         if decision.would_refuse ~= PASS then
             reported = refusals.new(decision.would_refuse, decision.would_refuse_verdict, decisions.reason())
