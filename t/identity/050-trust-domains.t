@@ -291,6 +291,9 @@ stat -c '%a %n' state/bundle-* | sed 's/-[0-9a-f]*.json/-HASH.json/'
 bundle 6 ca-c > new && mv new bundle.json
 become svid-b 401
 bundle 7 ca-b > new && mv new bundle.json
+wait_until grep -q '"spiffe_sequence": *7' state/bundle-*
+# A worker that has not read bundle 6 yet would let the client in by bundle 5; each looks for changes once a second.
+sleep 2
 become svid-b " by "
 # An older one, none, and no server
 bundle 4 ca-c > new && mv new bundle.json
