@@ -23,6 +23,20 @@ const KNOWN: [&str; 6] = [
     MATCH_CN,
 ];
 
+/// Other annotations that restrict access, beside those that [`restricts_access`] finds by their form.
+const RESTRICTING: [&str; 4] = [
+    "whitelist-source-range",
+    "allowlist-source-range",
+    "denylist-source-range",
+    "satisfy",
+];
+/// Annotations that restrict access unless they are `false`.
+const RESTRICTING_SWITCHES: [&str; 3] = [
+    "enable-modsecurity",
+    "enable-owasp-core-rules",
+    "enable-global-auth",
+];
+
 /// ingress-nginx's own default.
 const DEFAULT_DEPTH: u32 = 1;
 /// Largest `verify_depth` of a policy.
@@ -100,13 +114,14 @@ impl Import {
             }
         }
         // A server has the settings of the Ingress that has them, for the paths of all others too.
+        for ingress in &manifests.ingresses {
+            if !ingress.annotations.contains_key(SECRET) {
+                import.settings_of_paths(ingress);
+            }
+        }
         let left_out = &import.left_out;
         import.hosts.retain(|host, _| !left_out.contains(host));
         for ingress in &manifests.ingresses {
-            let has_host = |rule: &Rule| import.hosts.contains_key(&rule.host.text);
-            if !ingress.annotations.contains_key(SECRET) && ingress.rules.iter().any(has_host) {
-                import.other_annotations(ingress);
-            }
             import.paths(ingress);
         }
         import
@@ -118,8 +133,10 @@ impl Import {
 
     /// Reads the annotations of an Ingress and adds its hosts.
     fn settings(&mut self, manifests: &Manifests, ingress: &Ingress, secret: &Located) {
-        self.other_annotations(ingress);
-        let auth = self.client_auth(manifests, ingress, secret);
+        let auth = match self.other_annotations(ingress) {
+            true => None,
+            false => self.client_auth(manifests, ingress, secret),
+        };
         for rule in &ingress.rules {
             let host = &rule.host;
             if host.text.is_empty() {
@@ -135,9 +152,7 @@ impl Import {
                 continue;
             }
             let Some(auth) = &auth else {
-                let message = format!("the host '{}' is left out", host.shown());
-                self.note(host, &message);
-                self.left_out.insert(host.text.clone());
+                self.leave_out(host);
                 continue;
             };
             match self.hosts.get(&host.text) {
@@ -169,14 +184,46 @@ impl Import {
         }
     }
 
-    /// Reports the annotations about other things, which may restrict access as well.
-    fn other_annotations(&mut self, ingress: &Ingress) {
-        for (name, value) in &ingress.annotations {
-            if !KNOWN.contains(&name.as_str()) {
-                let name = printable(name.as_bytes());
-                self.note(value, &format!("'{name}' is not carried over"));
+    fn leave_out(&mut self, host: &Located) {
+        let message = format!("the host '{}' is left out", host.shown());
+        self.note(host, &message);
+        self.left_out.insert(host.text.clone());
+    }
+
+    /// Reads the annotations of an Ingress that adds paths to hosts of other ones.
+    fn settings_of_paths(&mut self, ingress: &Ingress) {
+        let is_kept = |host: &Located, import: &Import| {
+            import.hosts.contains_key(&host.text) && !import.left_out.contains(&host.text)
+        };
+        let mut hosts = ingress.rules.iter().map(|rule| &rule.host);
+        if !hosts.any(|host| is_kept(host, self)) || !self.other_annotations(ingress) {
+            return;
+        }
+        for Rule { host, .. } in &ingress.rules {
+            if is_kept(host, self) {
+                self.leave_out(host);
             }
         }
+    }
+
+    /// Reports the annotations about other things, and returns whether one of them restricts access.
+    fn other_annotations(&mut self, ingress: &Ingress) -> bool {
+        let mut restricts = false;
+        for (name, value) in &ingress.annotations {
+            if KNOWN.contains(&name.as_str()) {
+                continue;
+            }
+            let shown = printable(name.as_bytes());
+            let message = match restricts_access(name, value.text.trim()) {
+                true => {
+                    restricts = true;
+                    format!("'{shown}' restricts access, and is not carried over")
+                }
+                false => format!("'{shown}' is not carried over"),
+            };
+            self.note(value, &message);
+        }
+        restricts
     }
 
     /// `None` if a setting cannot be carried over.
@@ -417,6 +464,14 @@ impl Import {
         }
         Ok(())
     }
+}
+
+/// Whether clients that ingress-nginx refuses for this annotation could be let in without it.
+fn restricts_access(name: &str, value: &str) -> bool {
+    name.starts_with("auth-")
+        || name.ends_with("-snippet")
+        || RESTRICTING.contains(&name)
+        || RESTRICTING_SWITCHES.contains(&name) && value != "false"
 }
 
 /// The names of `CN=NAME` or `CN=(NAME|NAME)`, also with `^` and `$`; `None` for another regular

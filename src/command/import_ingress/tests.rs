@@ -216,17 +216,112 @@ fn what_is_not_carried_over_is_reported_with_its_line() {
         ("auth-tls-error-page", "https://a.test/error"),
         ("auth-tls-verify-client", "yes"),
         ("auth-tls-verify-depth", "many"),
-        ("whitelist-source-range", "10.0.0.0/8"),
+        ("limit-rps", "10"),
     ]);
     assert_eq!((status, policy), (4, route() + HEADERS));
     let lines = [
-        ":15: 'whitelist-source-range' is not carried over",
+        ":15: 'limit-rps' is not carried over",
         ":13: 'yes' is no value of 'auth-tls-verify-client': taken for 'on', as ingress-nginx does",
         ":14: 'many' is not a number from 1 to 100: 1 is used",
         ":12: the error page is not carried over: refused clients get 401",
     ];
     let lines = lines.map(|line| format!("standard input{line}\n"));
     assert_eq!(err, lines.concat());
+}
+
+#[test]
+fn a_host_with_another_restriction_is_left_out() {
+    for (name, value) in [
+        ("allowlist-source-range", "10.0.0.0/8"),
+        ("auth-realm", "shop"),
+        ("auth-secret", "shop/users"),
+        ("auth-secret-type", "auth-file"),
+        ("auth-signin", "https://sso.test"),
+        ("auth-snippet", "deny all;"),
+        ("auth-tls-later", "strict"),
+        ("auth-type", "basic"),
+        ("auth-url", "https://auth.test"),
+        ("configuration-snippet", "deny all;"),
+        ("denylist-source-range", "10.0.0.0/8"),
+        ("enable-global-auth", "true"),
+        ("enable-modsecurity", "true"),
+        ("enable-owasp-core-rules", "true"),
+        ("modsecurity-snippet", "SecRuleEngine On"),
+        ("satisfy", "any"),
+        ("server-snippet", "deny all;"),
+        ("whitelist-source-range", "10.0.0.0/8"),
+    ] {
+        let restricted = ingress("a.test", &[(name, value)]);
+        let (status, out, err) = import(&(secret() + &ingress("b.test", &[]) + &restricted));
+        let expected = format!(
+            "standard input:27: '{name}' restricts access, and is not carried over\n\
+             standard input:30: the host 'a.test' is left out\n"
+        );
+        assert_eq!((status, err), (4, expected));
+        let refusal = "    server_name a.test;\n    return 503;\n}\n";
+        assert!(out.ends_with(refusal), "{out}");
+        let policy = out.split("\n---\n").next().unwrap();
+        assert!(
+            !policy.contains("a.test") && policy.contains("b.test"),
+            "{out}"
+        );
+    }
+    for (name, value) in [
+        ("enable-global-auth", "false"),
+        ("enable-modsecurity", "false"),
+        ("limit-connections", "5"),
+        ("limit-whitelist", "10.0.0.0/8"),
+        ("proxy-body-size", "8m"),
+    ] {
+        let (status, policy, _, err) = import_one(&[(name, value)]);
+        assert_eq!((status, policy), (4, route() + HEADERS));
+        assert_eq!(
+            err,
+            format!("standard input:12: '{name}' is not carried over\n")
+        );
+    }
+    let (status, out, err) = import(&(secret() + &ingress("a.test", &[("auth-url", "x")])));
+    assert_eq!((status, &*out), (1, ""));
+    assert!(
+        err.ends_with("import-ingress: no host with 'auth-tls-secret' to import\n"),
+        "{err}"
+    );
+}
+
+#[test]
+fn a_restriction_of_one_ingress_leaves_its_host_out_for_all() {
+    let secret_line = "    nginx.ingress.kubernetes.io/auth-tls-secret: shop/ca\n";
+    let restricted = ingress(
+        "a.test",
+        &[("auth-url", "https://auth.test"), ("satisfy", "any")],
+    )
+    .replace(secret_line, "")
+    .replace("path: /", "path: /b");
+    for text in [
+        secret() + &restricted + &ingress("a.test", &[]) + &ingress("b.test", &[]),
+        secret() + &ingress("a.test", &[]) + &restricted + &ingress("b.test", &[]),
+    ] {
+        let (status, out, err) = import(&text);
+        let line = |found: &str| 1 + text.lines().position(|line| line.contains(found)).unwrap();
+        let (url, satisfy) = (line("auth-url"), line("satisfy"));
+        let host = satisfy + 3;
+        let expected = format!(
+            "standard input:{url}: 'auth-url' restricts access, and is not carried over\n\
+             standard input:{satisfy}: 'satisfy' restricts access, and is not carried over\n\
+             standard input:{host}: the host 'a.test' is left out\n"
+        );
+        assert_eq!((status, err), (4, expected));
+        let refusal = "    server_name a.test;\n    return 503;\n}\n";
+        assert!(
+            out.ends_with(refusal) && !out.contains("location = /b"),
+            "{out}"
+        );
+    }
+    // Without client certificates, a host is none to import.
+    let other = restricted.replace("a.test", "c.test");
+    let (status, out, err) = import(&(secret() + &other + &ingress("b.test", &[])));
+    assert_eq!((status, err), (0, String::new()));
+    assert!(!out.contains("c.test"), "{out}");
 }
 
 #[test]
