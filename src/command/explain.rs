@@ -8,8 +8,8 @@ use super::arguments::{Arguments, Opt};
 use super::fetch::fetch;
 use super::output::{printable, write_json};
 use super::request::{
-    explanation_json, load_engine, now, parse_header, parse_time, read_certificate, read_document,
-    server_name_of, text,
+    explanation_json, host_variable, load_engine, now, parse_header, parse_time, read_certificate,
+    read_document, server_name_of, text,
 };
 use super::{Command, Streams, BAD_INPUT, JSON, OK, REFUSED};
 use crate::certificate::Certificate;
@@ -148,7 +148,7 @@ fn run(arguments: &Arguments, streams: &mut Streams) -> io::Result<u8> {
 struct Request<'a> {
     route: Option<&'a str>,
     server_name: Option<&'a str>,
-    host: Option<&'a str>,
+    host: Option<String>,
     headers: Vec<(String, String)>,
     time: i64,
     /// Which sources are asked; none without `--online`.
@@ -195,7 +195,7 @@ impl<'a> Request<'a> {
         Ok(Request {
             route: value(ROUTE)?,
             server_name: value(SNI)?,
-            host: value(HOST)?,
+            host: value(HOST)?.map(host_variable),
             headers,
             time,
             online: is_online.then_some(guard),
@@ -219,8 +219,9 @@ impl<'a> Request<'a> {
         let keys: Vec<&[u8]> = files.keys.as_deref().into_iter().collect();
         let has_documents = files.keys.is_some() || files.discovery.is_some();
         let of_route = server_name_of(engine, self.route);
-        let server_name = self.server_name.or(self.host).or(of_route.as_deref());
-        let host = self.host.or(server_name).unwrap_or_default();
+        let host = self.host.as_deref();
+        let server_name = self.server_name.or(host).or(of_route.as_deref());
+        let host = host.or(server_name).unwrap_or_default();
         let fetch_by_http = self.online.as_ref().map(|guard| {
             move |source: &RevocationSource, settings: &FetchSettings| {
                 fetch(guard, source, settings)
@@ -313,4 +314,65 @@ fn print_wrapped(out: &mut dyn Write, first: &str, text: &str) -> io::Result<()>
         is_empty = false;
     }
     writeln!(out, "{line}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::run_with;
+    use crate::testing::{issue, NOW};
+
+    /// Runs `explain` on a policy with a CA, of which it gives a client a certificate.
+    fn explain(name: &str, rest: &str, args: &[&str]) -> (u8, String, String) {
+        let id = std::process::id();
+        let path = std::env::temp_dir().join(format!("resty-mtls-explain-{name}-{id}"));
+        std::fs::create_dir_all(&path).unwrap();
+        let root = issue("Root", None, true, 60, &[]);
+        let client = issue("client", Some(&root), false, 60, &[]);
+        let ca = String::from_utf8(root.x509.to_pem().unwrap()).unwrap();
+        let text = format!(
+            "_format_version: '3.0'\nca_certificates:\n- {{id: {CA}, cert: {ca:?}}}\n{rest}"
+        );
+        let (policy, cert) = (path.join("p.yaml"), path.join("client.pem"));
+        std::fs::write(&policy, text).unwrap();
+        std::fs::write(&cert, client.x509.to_pem().unwrap()).unwrap();
+        let (policy, cert) = (policy.to_str().unwrap(), cert.to_str().unwrap());
+        let time = NOW.to_string();
+        let fixed = ["explain", policy, "--cert", cert, "--time", &time];
+        let (status, out, err) = run_with(&[&fixed, args].concat());
+        std::fs::remove_dir_all(&path).unwrap();
+        (status, out, err.replace(policy, "POLICY"))
+    }
+
+    const CA: &str = "11111111-1111-4111-8111-111111111111";
+
+    fn plugin() -> String {
+        format!(
+            "{{name: mtls-auth, config: {{ca_certificates: [{CA}], skip_consumer_lookup: true}}}}"
+        )
+    }
+
+    fn route() -> String {
+        let plugin = plugin();
+        format!("routes: [{{name: api, snis: [api.test], plugins: [{plugin}]}}, {{name: open}}]\n")
+    }
+
+    #[test]
+    fn explain_takes_a_host_without_its_port() {
+        for host in ["api.test", "api.test:443", "API.test.:8443"] {
+            let args = ["--route", "api", "--host", host];
+            let (status, out, err) = explain("host", &route(), &args);
+            assert_eq!((status, &*err), (0, ""), "{out}");
+            assert!(
+                out.contains("the Host 'api.test' is the server name"),
+                "{out}"
+            );
+        }
+        let args = ["--route", "api", "--host", "other.test:443"];
+        let (status, out, _) = explain("other", &route(), &args);
+        assert_eq!(status, 4, "{out}");
+        assert!(
+            out.contains("remedy: add 'other.test' to the snis of a route"),
+            "{out}"
+        );
+    }
 }

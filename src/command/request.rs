@@ -38,6 +38,16 @@ pub(super) fn server_name_of(engine: &Engine, route: Option<&str>) -> Option<Str
     })
 }
 
+/// A Host as nginx's `$host` has it: without port and final dot, in lower case
+/// (`ngx_http_validate_host`).
+pub(super) fn host_variable(host: &str) -> String {
+    let name = match host.strip_prefix('[').and_then(|rest| rest.find(']')) {
+        Some(end) => host.get(..end + 2).unwrap_or(host),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
+}
+
 /// Reads a file of at most `max` bytes.
 pub(super) fn read_file(path: &Path, max: usize) -> Result<Vec<u8>, String> {
     let shown = path.display();
@@ -155,4 +165,28 @@ pub(super) fn explanation_json(explanation: &Explanation) -> Value {
         "rule": rule,
         "headers": headers.map(|(name, value)| json!([name, value])).collect::<Vec<_>>(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_variable_is_that_of_nginx() {
+        for (host, expected) in [
+            ("api.example.com", "api.example.com"),
+            ("api.example.com:443", "api.example.com"),
+            ("API.Example.COM.:8443", "api.example.com"),
+            ("api.example.com:", "api.example.com"),
+            ("192.0.2.1:443", "192.0.2.1"),
+            ("[2001:DB8::1]:443", "[2001:db8::1]"),
+            ("[2001:db8::1]", "[2001:db8::1]"),
+            ("[", "["),
+            (":443", ""),
+            ("", ""),
+            ("\u{fc}.test:1", "\u{fc}.test"),
+        ] {
+            assert_eq!(host_variable(host), expected, "{host}");
+        }
+    }
 }

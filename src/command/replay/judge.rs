@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use percent_encoding::{utf8_percent_encode, NON_ALPHANUMERIC};
 
 use super::super::audit::AuditEntry;
-use super::super::request::read_certificate;
+use super::super::request::{host_variable, read_certificate};
 use crate::certificate::{time, Certificate};
 use crate::engine::{Engine, Explanation, Probe};
 use crate::policy::Plan;
@@ -140,10 +140,11 @@ impl<'e> Judge<'e> {
             .iter()
             .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
             .collect();
+        let host = host_variable(entry.host.as_deref().unwrap_or_default());
         let probe = Probe {
             route: entry.route.as_deref(),
             server_name: entry.server_name.as_deref().map(str::as_bytes),
-            host: entry.host.as_deref().unwrap_or_default().as_bytes(),
+            host: host.as_bytes(),
             certificate: certificate.filter(|_| headers.is_empty()),
             headers: &headers,
             issuer: None,

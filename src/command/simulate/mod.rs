@@ -14,8 +14,8 @@ use super::arguments::{Arguments, Opt};
 use super::output::{printable, write_json};
 use super::progress::Progress;
 use super::request::{
-    explanation_json, load_engine, now, parse_header, parse_time, read_certificate, read_document,
-    read_file, server_name_of,
+    explanation_json, host_variable, load_engine, now, parse_header, parse_time, read_certificate,
+    read_document, read_file, server_name_of,
 };
 use super::{Command, Streams, BAD_INPUT, JSON, OK, REFUSED};
 use crate::certificate::Certificate;
@@ -216,12 +216,13 @@ impl<'d> Inputs<'d> {
             .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
             .collect();
         let of_route = server_name_of(engine, route);
+        let host = case.host.as_deref().map(host_variable);
         let server_name = match case.sni.as_deref() {
             Some("") => None,
             Some(name) => Some(name),
-            None => case.host.as_deref().or(of_route.as_deref()),
+            None => host.as_deref().or(of_route.as_deref()),
         };
-        let host = case.host.as_deref().or(server_name).unwrap_or_default();
+        let host = host.as_deref().or(server_name).unwrap_or_default();
         let keys: Vec<&[u8]> = keys.iter().map(|keys| keys.as_slice()).collect();
         let has_documents = !keys.is_empty() || discovery.is_some();
         let probe = Probe {
