@@ -51,7 +51,7 @@ else is fetched. What is blocked at runtime, and the certificate of the server
         Opt::with_value(
             ROUTE,
             "NAME",
-            "the route; without it the global plugins decide",
+            "the route; without it only the global plugins decide",
         ),
         Opt::with_value(
             SNI,
@@ -120,6 +120,9 @@ fn run(arguments: &Arguments, streams: &mut Streams) -> io::Result<u8> {
             return Ok(BAD_INPUT);
         }
     };
+    if let Some(message) = request.lacks_route(&engine) {
+        return streams.misuse(COMMAND.name, &message);
+    }
     let explanation = request
         .read_files(arguments)
         .and_then(|files| request.explain(&engine, &files));
@@ -200,6 +203,18 @@ impl<'a> Request<'a> {
             time,
             online: is_online.then_some(guard),
         })
+    }
+
+    /// What is wrong if no route is given, and no plugin would decide.
+    fn lacks_route(&self, engine: &Engine) -> Option<String> {
+        let policy = engine.policy().ok().filter(|_| self.route.is_none())?;
+        let plan = policy.plan(None).and_then(|plan| policy.plans.get(plan));
+        if plan.is_some_and(|plan| plan.has_plugins) {
+            return None;
+        }
+        let routes = policy.listed_routes()?;
+        let message = format!("no {ROUTE}, and the policy has no global plugin, expected {routes}");
+        Some(printable(message.as_bytes()))
     }
 
     fn read_files(&self, arguments: &Arguments) -> Result<RequestFiles, String> {
@@ -374,5 +389,26 @@ mod tests {
             out.contains("remedy: add 'other.test' to the snis of a route"),
             "{out}"
         );
+    }
+
+    #[test]
+    fn explain_needs_a_route_unless_global_plugins_decide() {
+        let message = "resty-mtls: explain: no --route, and the policy has no global plugin, \
+                       expected 'api', 'open'; see resty-mtls explain --help\n";
+        let found = explain("none", &route(), &["--host", "api.test"]);
+        assert_eq!(found, (2, String::new(), message.to_owned()));
+        let found = explain("nope", &route(), &["--route", "nope"]);
+        let message = "resty-mtls: explain: no route 'nope' in the policy, expected 'api', \
+                       'open'\n";
+        assert_eq!(found, (1, String::new(), message.to_owned()));
+
+        let line = "ok    route: none is given: only the global plugins are judged\n";
+        let global = format!("plugins: [{}]\nroutes: [{{name: api}}]\n", plugin());
+        let (status, out, err) = explain("global", &global, &["--host", "api.test"]);
+        assert_eq!((status, &*err), (0, ""), "{out}");
+        assert!(out.contains(line), "{out}");
+        let (status, out, err) = explain("empty", "", &["--host", "api.test"]);
+        assert_eq!((status, &*err), (0, ""), "{out}");
+        assert!(out.contains(line), "{out}");
     }
 }

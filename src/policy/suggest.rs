@@ -10,6 +10,9 @@ use crate::text::quoted;
 /// large, because names share their domain.
 const MAX_TYPOS: usize = 3;
 
+/// Most routes that a message lists.
+const MAX_LISTED: usize = 10;
+
 /// The largest number of names that are compared within a second. Clients choose the names, and
 /// each comparison takes up to a microsecond. In a larger policy, the names after these are not
 /// suggested.
@@ -77,6 +80,20 @@ impl Policy {
         let routes = self.routes.routes();
         closest_within(name, routes, typos, PER_SECOND, &mut budget.compared)
             .map_or(String::new(), |found| suggestion(found.as_bytes()))
+    }
+
+    /// The routes, as far as a message lists them: `'a', 'b' and 3 more`; `None` without any.
+    pub fn listed_routes(&self) -> Option<String> {
+        let mut routes = self.routes.routes();
+        let shown = routes.by_ref().take(MAX_LISTED);
+        let shown: Vec<_> = shown
+            .map(|route| format!("'{}'", quoted(route.as_bytes())))
+            .collect();
+        match (shown.is_empty(), routes.count()) {
+            (true, _) => None,
+            (false, 0) => Some(shown.join(", ")),
+            (false, more) => Some(format!("{} and {more} more", shown.join(", "))),
+        }
     }
 }
 
@@ -165,6 +182,29 @@ mod tests {
             ", did you mean 'payments'?"
         );
         assert_eq!(policy.suggest_server_name(misspelt, 8, budget), expected);
+    }
+
+    #[test]
+    fn listed_routes_are_at_most_ten() {
+        let of = |count: usize| {
+            let names: Vec<_> = (0..count).map(|i| format!("{{name: r{i}}}")).collect();
+            let text = format!("_format_version: '3.0'\nroutes: [{}]\n", names.join(", "));
+            Policy::from_yaml(text.as_bytes(), "p").unwrap()
+        };
+        for (count, expected) in [
+            (0, None),
+            (1, Some("'r0'")),
+            (
+                10,
+                Some("'r0', 'r1', 'r2', 'r3', 'r4', 'r5', 'r6', 'r7', 'r8', 'r9'"),
+            ),
+            (
+                12,
+                Some("'r0', 'r1', 'r2', 'r3', 'r4', 'r5', 'r6', 'r7', 'r8', 'r9' and 2 more"),
+            ),
+        ] {
+            assert_eq!(of(count).listed_routes().as_deref(), expected, "{count}");
+        }
     }
 
     #[test]

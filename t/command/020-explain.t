@@ -84,8 +84,8 @@ my $misuse = "; see resty-mtls explain --help\n";
 my $no_file = "cannot be read: No such file or directory (os error 2)\n";
 for my $case (
     [["policy.yaml", "--route", "paymens"], 1, "no route 'paymens' in the policy, did you mean 'payments'?\n"],
-    [["policy.yaml", "--cert", "none.pem"], 1, "none.pem: $no_file"],
-    [["policy.yaml", "--cert", "policy.yaml"], 1,
+    [["policy.yaml", "--route", "payments", "--cert", "none.pem"], 1, "none.pem: $no_file"],
+    [["policy.yaml", "--route", "payments", "--cert", "policy.yaml"], 1,
      "policy.yaml: '_format_version: \"3.0\"' is neither PEM nor DER, expected '-----BEGIN CERTIFICATE-----'\n"],
     [[], 2, "0 files, expected one policy$misuse"],
     [["policy.yaml", "--header", "X"], 2, "--header: expected 'Name: value'$misuse"],

@@ -200,7 +200,11 @@ impl Engine {
         let policy = self.policy()?;
         let plan_id = policy.plan(probe.route).ok_or_else(|| {
             let route = probe.route.unwrap_or_default();
-            let suggestion = self.suggest_route(route, probe.now).unwrap_or_default();
+            let mut suggestion = self.suggest_route(route, probe.now).unwrap_or_default();
+            if suggestion.is_empty() {
+                let routes = policy.listed_routes();
+                suggestion = routes.map_or(String::new(), |routes| format!(", expected {routes}"));
+            }
             let route = crate::text::quoted(route.as_bytes());
             Error::Misuse(format!("no route '{route}' in the policy{suggestion}"))
         })?;

@@ -52,6 +52,10 @@ impl Explained<'_> {
         headers: &RequestHeaders<'_>,
     ) -> Result<Vec<Step>, Error> {
         let mut steps = vec![self.certificate_request()];
+        if self.probe.route.is_none() {
+            let detail = "none is given: only the global plugins are judged";
+            steps.push(Step::passed("route", detail));
+        }
         if !plan.has_plugins {
             steps.push(Step::passed(
                 "route",

@@ -409,6 +409,14 @@ fn explain_without_a_certificate_and_under_other_names() {
         engine.explain(&unknown).unwrap_err().to_string(),
         "no route 's' in the policy, did you mean 'r'?"
     );
+    let unknown = Probe {
+        route: Some("payments"),
+        ..Probe::default()
+    };
+    assert_eq!(
+        engine.explain(&unknown).unwrap_err().to_string(),
+        "no route 'payments' in the policy, expected 'r'"
+    );
     let long = vec![b'a'; 256];
     let error = engine.explain(&probe(Some(&long), b"a")).unwrap_err();
     assert_eq!(
