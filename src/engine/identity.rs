@@ -81,6 +81,37 @@ impl Policy {
         Ok(reported)
     }
 
+    /// Whether a plan refuses every client without a certificate.
+    pub(crate) fn requires_certificate(&self, plan: &Plan) -> bool {
+        let Some(auth) = &plan.auth else {
+            return false;
+        };
+        match auth.anonymous {
+            Some(consumer) => {
+                let identity = Identity::Anonymous(consumer);
+                self.authorize(plan, None, identity).is_err()
+            }
+            None => !plan.passes_unauthenticated(),
+        }
+    }
+
+    /// Whether a plan refuses every request without a token.
+    pub(crate) fn requires_token(&self, plan: &Plan) -> bool {
+        let Some(token_auth) = &plan.token_auth else {
+            return false;
+        };
+        // A certificate may give the client a consumer or groups, for which `acl` is checked.
+        let needs_identity = plan.enforces_acl() && plan.auth.is_none();
+        let anonymous = token_auth.anonymous.as_deref();
+        match anonymous.and_then(|id| self.consumers.by_id_or_username(id)) {
+            Some(consumer) => {
+                let identity = Identity::Anonymous(consumer);
+                needs_identity && self.check_acl(plan, None, identity).is_err()
+            }
+            None => !plan.report_only.token || needs_identity,
+        }
+    }
+
     /// Checks `acl`. `certificate` is given if it decided about the identity.
     ///
     /// # Errors

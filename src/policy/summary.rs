@@ -2,11 +2,14 @@
 
 use std::fmt;
 
-use super::Policy;
+use super::{Plan, Policy};
 use crate::text::{hex, quoted};
 
 /// Most server names, and most routes, that a summary lists on a line.
 const MAX_LISTED: usize = 20;
+
+/// A list of routes: what it is called, and whether a route with this plan is on it.
+type RouteList<'l> = (&'l str, &'l dyn Fn(&Plan) -> bool);
 
 /// The text of a policy: server names with their CA-name lists, and protected routes. It has no
 /// warnings.
@@ -44,38 +47,53 @@ impl fmt::Display for Summary<'_> {
             routes.filter_map(|(name, plan)| Some((name, policy.plans.get(plan)?)))
         };
         writeln!(f, "routes: {}", routes().count())?;
-        let protected =
-            routes().filter(|(_, plan)| plan.auth.is_some() && plan.certificate_header.is_none());
-        let protected = listed(protected.map(|(name, _)| quoted(name.as_bytes())));
-        if !protected.is_empty() {
-            writeln!(f, "routes that require a client certificate: {protected}")?;
-        }
-        for (what, protected) in [
+        let lists: [RouteList<'_>; 5] = [
+            ("routes that require a client certificate", &|plan| {
+                plan.certificate_header.is_none() && policy.requires_certificate(plan)
+            }),
             (
                 "routes that require a client certificate in a header",
-                routes()
-                    .filter(|(_, plan)| plan.auth.is_some() && plan.certificate_header.is_some())
-                    .map(|(name, _)| quoted(name.as_bytes()))
-                    .collect::<Vec<_>>(),
+                &|plan| plan.certificate_header.is_some() && policy.requires_certificate(plan),
             ),
             (
-                "routes that require an access token",
-                routes()
-                    .filter(|(_, plan)| plan.token_auth.is_some())
-                    .map(|(name, _)| quoted(name.as_bytes()))
-                    .collect(),
+                "routes that let in clients without a client certificate",
+                &|plan| plan.auth.is_some() && !policy.requires_certificate(plan),
             ),
-        ] {
-            if !protected.is_empty() {
-                writeln!(f, "{what}: {}", listed(protected.into_iter()))?;
+            ("routes that require an access token", &|plan| {
+                policy.requires_token(plan)
+            }),
+            (
+                "routes that let in clients without an access token",
+                &|plan| plan.token_auth.is_some() && !policy.requires_token(plan),
+            ),
+        ];
+        for (what, is_listed) in lists {
+            let found = routes().filter(|(_, plan)| is_listed(plan));
+            let found = listed(found.map(|(name, _)| quoted(name.as_bytes())));
+            if !found.is_empty() {
+                writeln!(f, "{what}: {found}")?;
             }
         }
-        let global = policy.plans.first();
-        if global.is_some_and(|plan| plan.token_auth.is_some()) {
-            writeln!(f, "requests without a route require an access token")?;
-        }
-        if global.is_some_and(|plan| plan.auth.is_some()) {
-            writeln!(f, "requests without a route require a client certificate")?;
+        let Some(global) = policy.plans.first() else {
+            return Ok(());
+        };
+        for (applies, is_required, what) in [
+            (
+                global.token_auth.is_some(),
+                policy.requires_token(global),
+                "an access token",
+            ),
+            (
+                global.auth.is_some(),
+                policy.requires_certificate(global),
+                "a client certificate",
+            ),
+        ] {
+            match (applies, is_required) {
+                (false, _) => {}
+                (true, true) => writeln!(f, "requests without a route require {what}")?,
+                (true, false) => writeln!(f, "requests without a route are let in without {what}")?,
+            }
         }
         Ok(())
     }

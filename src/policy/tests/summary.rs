@@ -29,6 +29,80 @@ fn summary_lists_certificate_requests_and_protected_routes() {
 }
 
 #[test]
+fn summary_lists_routes_that_require_nothing_apart() {
+    let of = |rest: &str| {
+        let summary = policy(&with_cas(rest)).summary().to_string();
+        let at = summary.find("routes: ").unwrap();
+        let (_, lists) = summary[at..].split_once('\n').unwrap();
+        lists.to_owned()
+    };
+    let auth =
+        |more: &str| format!("{{name: mtls-auth, config: {{ca_certificates: [{ID_A}]{more}}}}}");
+    let token = |more: &str| {
+        format!("{{name: openid-connect, config: {{issuer: 'https://a.test', auth_methods: [bearer]{more}}}}}")
+    };
+    let consumers = "consumers: [{username: nobody, acls: [{group: guests}]}]\n";
+    let claims = ", anonymous: nobody, consumer_claims: [[sub]]";
+    let (anonymous, report) = (", anonymous: nobody", ", enforce: report");
+    let acl = |config: &str| format!("{{name: acl, config: {{{config}}}}}");
+    let rules = "{name: client-cert-acl, config: {allow: [{name: a, subject.O: x}]}}";
+    let (needs, lets_in) = (
+        "routes that require a client certificate: r\n",
+        "routes that let in clients without a client certificate: r\n",
+    );
+    for (plugins, expected) in [
+        (auth(""), needs),
+        (auth(anonymous), lets_in),
+        (auth(report), lets_in),
+        (
+            format!("{}, {}", auth(anonymous), acl("allow: [staff]")),
+            needs,
+        ),
+        (
+            format!("{}, {}", auth(anonymous), acl("allow: [guests]")),
+            lets_in,
+        ),
+        (
+            format!(
+                "{}, {}",
+                auth(anonymous),
+                acl("allow: [staff], enforce: report")
+            ),
+            lets_in,
+        ),
+        (format!("{}, {rules}", auth(anonymous)), needs),
+        (format!("{}, {rules}", auth(report)), needs),
+        (format!("{}, {}", auth(report), acl("deny: [x]")), needs),
+        (token(""), "routes that require an access token: r\n"),
+        (
+            token(report),
+            "routes that let in clients without an access token: r\n",
+        ),
+        (
+            token(anonymous),
+            "routes that let in clients without an access token: r\n",
+        ),
+        (
+            format!("{}, {}", token(claims), acl("allow: [staff]")),
+            "routes that require an access token: r\n",
+        ),
+    ] {
+        let text =
+            format!("routes: [{{name: r, snis: [a.test], plugins: [{plugins}]}}]\n{consumers}");
+        assert_eq!(of(&text), expected, "{plugins}");
+    }
+    let global = |config: &str| of(&format!("plugins: [{}]\n{consumers}", auth(config)));
+    assert_eq!(
+        global(""),
+        "requests without a route require a client certificate\n"
+    );
+    assert_eq!(
+        global(anonymous),
+        "requests without a route are let in without a client certificate\n"
+    );
+}
+
+#[test]
 fn summary_long_lists_are_cut() {
     let names: Vec<_> = (10..35).map(|i| format!("h{i}.test")).collect();
     let text = format!(
