@@ -9,6 +9,22 @@ pub const MAX_LINE: usize = 256 * 1024;
 /// Longest value that is read, in bytes.
 const MAX_VALUE: usize = 16 * 1024;
 
+/// The values of `$mtls_decision`.
+const DECISIONS: [&str; 12] = [
+    "pass",
+    "would_refuse",
+    "no_certificate",
+    "refused",
+    "misdirected",
+    "forbidden",
+    "too_early",
+    "no_token",
+    "token_refused",
+    "token_forbidden",
+    "issuer_unavailable",
+    "unavailable",
+];
+
 /// What a line says about a request. Values that are empty in the log are `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct AuditEntry {
@@ -66,16 +82,30 @@ impl AuditEntry {
         if !value.is_object() {
             return Err("not a JSON object".to_owned());
         }
-        let text = |names: [&str; 2]| {
-            let found = names.iter().find_map(|name| field(&value, name));
-            let text = found.and_then(Value::as_str);
-            text.filter(|text| !text.is_empty() && text.len() <= MAX_VALUE)
-                .map(str::to_owned)
+        // Another type, or a value that is too long, must not count as absent where it decides.
+        let deciding = |names: [&str; 2]| -> Result<Option<String>, String> {
+            let found = names
+                .iter()
+                .find_map(|name| Some((name, field(&value, name)?)));
+            match found {
+                None | Some((_, Value::Null)) => Ok(None),
+                Some((name, Value::String(text))) if text.len() > MAX_VALUE => {
+                    Err(format!("'{name}' has over {MAX_VALUE} bytes"))
+                }
+                Some((_, Value::String(text))) => {
+                    Ok(Some(text.clone()).filter(|text| !text.is_empty()))
+                }
+                Some((name, _)) => Err(format!("'{name}' is not text")),
+            }
         };
-        let Some(decision) = text(["mtls.decision", "decision"]) else {
+        let shown = |names| deciding(names).unwrap_or_default();
+        let Some(decision) = deciding(["mtls.decision", "decision"])? else {
             return Ok(None);
         };
-        let sha256 = text(["tls.client.hash.sha256", "fingerprint_sha256"]);
+        if !DECISIONS.contains(&decision.as_str()) {
+            return Err(format!("'{decision}' is no value of $mtls_decision"));
+        }
+        let sha256 = deciding(["tls.client.hash.sha256", "fingerprint_sha256"])?;
         let sha256 = match sha256.map(|digest| digest.to_ascii_lowercase()) {
             Some(digest)
                 if digest.len() != 64 || !digest.bytes().all(|byte| byte.is_ascii_hexdigit()) =>
@@ -88,15 +118,15 @@ impl AuditEntry {
         };
         Ok(Some(AuditEntry {
             sha256,
-            server_name: text(["tls.client.server_name", "server_name"]),
-            host: text(["url.domain", "host"]),
-            route: text(["mtls.route", "route"]),
+            server_name: deciding(["tls.client.server_name", "server_name"])?,
+            host: deciding(["url.domain", "host"])?,
+            route: deciding(["mtls.route", "route"])?,
             decision,
-            consumer: text(["user.name", "consumer"]),
-            subject: text(["tls.client.subject", "subject_dn"]),
-            not_after: text(["tls.client.not_after", "not_after"]),
-            address: text(["client.address", "remote_addr"]),
-            time: text(["@timestamp", "time"]),
+            consumer: deciding(["user.name", "consumer"])?,
+            subject: shown(["tls.client.subject", "subject_dn"]),
+            not_after: deciding(["tls.client.not_after", "not_after"])?,
+            address: shown(["client.address", "remote_addr"]),
+            time: shown(["@timestamp", "time"]),
         }))
     }
 }
@@ -159,10 +189,37 @@ mod tests {
                 b"{\"decision\":\"pass\",\"fingerprint_sha256\":\"../../etc/passwd\"}",
                 "the SHA-256 of the certificate is not 64 hexadecimal digits",
             ),
+            (
+                b"{\"decision\":\"pass\",\"route\":7}",
+                "'route' is not text",
+            ),
+            (
+                b"{\"mtls\":{\"decision\":\"pass\",\"route\":[\"r\"]}}",
+                "'mtls.route' is not text",
+            ),
+            (b"{\"decision\":\"pass\",\"host\":{}}", "'host' is not text"),
+            (b"{\"decision\":true}", "'decision' is not text"),
+            (
+                b"{\"decision\":\"granted\",\"route\":\"r\"}",
+                "'granted' is no value of $mtls_decision",
+            ),
         ] {
             assert_eq!(AuditEntry::parse(line), Err(error.to_owned()));
         }
         assert_eq!(AuditEntry::parse(b"{\"route\":\"\xff\"}"), Ok(None));
+        let route = "r".repeat(MAX_VALUE + 1);
+        let line = format!("{{\"decision\":\"pass\",\"route\":\"{route}\"}}");
+        assert_eq!(
+            AuditEntry::parse(line.as_bytes()),
+            Err("'route' has over 16384 bytes".to_owned())
+        );
+        // What is only shown may be of any type.
+        let line = b"{\"decision\":\"pass\",\"route\":null,\"time\":7,\"remote_addr\":[]}";
+        let entry = AuditEntry {
+            decision: "pass".to_owned(),
+            ..AuditEntry::default()
+        };
+        assert_eq!(AuditEntry::parse(line), Ok(Some(entry)));
         let long = vec![b' '; MAX_LINE + 1];
         assert_eq!(
             AuditEntry::parse(&long),

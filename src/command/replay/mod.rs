@@ -3,9 +3,11 @@
 
 mod judge;
 mod output;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -55,7 +57,7 @@ counted as not judged otherwise; so is one on a route that checks tokens.",
     ],
     statuses: &[
         (OK, "nobody would be refused or mapped otherwise"),
-        (BAD_INPUT, "the policy or the log cannot be used"),
+        (BAD_INPUT, "the policy, the log or DIR cannot be used"),
         (REFUSED, "somebody would be"),
     ],
     run,
@@ -99,6 +101,10 @@ fn run(arguments: &Arguments, streams: &mut Streams) -> io::Result<u8> {
         Ok(time) => time,
         Err(message) => return streams.misuse(COMMAND.name, &message),
     };
+    let certificates = arguments.value(CERTS).map(PathBuf::from);
+    if let Some(why) = certificates.as_deref().and_then(why_no_directory) {
+        return bad_input(streams, &format!("{CERTS}: {why}"));
+    }
     let engine = match load_engine(Path::new(policy)) {
         Ok(engine) => engine,
         Err(errors) => {
@@ -126,15 +132,16 @@ fn run(arguments: &Arguments, streams: &mut Streams) -> io::Result<u8> {
     let log = match read {
         Ok(log) => log,
         Err(error) => {
-            let name = printable(name.as_bytes());
-            writeln!(
-                streams.err,
-                "resty-mtls: replay: {name}: cannot be read: {error}"
-            )?;
-            return Ok(BAD_INPUT);
+            return bad_input(streams, &format!("{name}: cannot be read: {error}"));
         }
     };
-    let certificates = arguments.value(CERTS).map(PathBuf::from);
+    if log.unreadable > 0 && log.unreadable == log.requests {
+        let expected = "expected those of the format mtls_audit or mtls_audit_ecs";
+        return bad_input(
+            streams,
+            &format!("{name}: none of its lines can be read, {expected}"),
+        );
+    }
     let judge = Judge::new(&engine, certificates, time);
     let mut judged = Vec::with_capacity(log.clients.len());
     for (index, (entry, seen)) in log.clients.iter().enumerate() {
@@ -153,6 +160,22 @@ fn run(arguments: &Arguments, streams: &mut Streams) -> io::Result<u8> {
             false => OK,
         },
     )
+}
+
+fn bad_input(streams: &mut Streams, message: &str) -> io::Result<u8> {
+    let message = printable(message.as_bytes());
+    writeln!(streams.err, "resty-mtls: {}: {message}", COMMAND.name)?;
+    Ok(BAD_INPUT)
+}
+
+/// Why a path is no directory.
+fn why_no_directory(path: &Path) -> Option<String> {
+    let shown = path.display();
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => None,
+        Ok(_) => Some(format!("{shown}: not a directory")),
+        Err(error) => Some(format!("{shown}: cannot be read: {error}")),
+    }
 }
 
 impl Log {
