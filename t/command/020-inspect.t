@@ -147,7 +147,7 @@ standard input: this PKCS #12 file has a password and there is no terminal, expe
 _EOT_
 
 SKIP: {
-    skip("there is no script(1)", 2) if system("command -v script > /dev/null") != 0;
+    skip("there is no script(1), or no terminal for it", 2) if system("script -qec true /dev/null < /dev/null > /dev/null 2>&1") != 0;
 
     # The terminal echoes what is written to it, unless the command switches that off.
     my $typed = sub {
