@@ -36,11 +36,23 @@ impl Plan {
         self.acl.is_some() && !self.report_only.acl
     }
 
-    /// Whether a plugin refuses that needs a client which is authenticated by its certificate.
+    /// Names of the plugins that refuse and need a client which is authenticated by its certificate.
+    pub fn enforcing_authorization(&self) -> impl Iterator<Item = &'static str> {
+        let acl = self.enforces_acl() && !self.checks_acl_with_token();
+        let rules = self.rules.is_some() && !self.report_only.rules;
+        let lists = self.lists.is_some() && !self.report_only.lists;
+        [
+            (acl, PluginKind::Acl),
+            (rules, PluginKind::ClientCertAcl),
+            (lists, PluginKind::ClientCertLists),
+        ]
+        .into_iter()
+        .filter(|(enforces, _)| *enforces)
+        .map(|(_, kind)| kind.name())
+    }
+
     fn enforces_authorization(&self) -> bool {
-        self.enforces_acl() && !self.checks_acl_with_token()
-            || self.rules.is_some() && !self.report_only.rules
-            || self.lists.is_some() && !self.report_only.lists
+        self.enforcing_authorization().next().is_some()
     }
 
     /// Whether a request passes whose client is not authenticated by its certificate.

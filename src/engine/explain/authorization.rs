@@ -58,6 +58,36 @@ impl Explained<'_> {
         steps
     }
 
+    /// The step of a refusal that passes nowhere, although the plugin it is of has
+    /// `enforce: report`: another plugin needs an authenticated client.
+    pub(super) fn ineffective_report(&self, plan: &Plan) -> Option<Step> {
+        let auth = plan.auth.as_ref()?;
+        let is_of_auth = match self.decision.outcome {
+            Outcome::NoCertificate | Outcome::Misdirected => true,
+            Outcome::Refused => {
+                let reason = self.decision.reason.as_deref();
+                !reason.is_some_and(|reason| reason.starts_with("client-cert-lists:"))
+            }
+            _ => false,
+        };
+        if !is_of_auth || !plan.report_only.authentication || auth.anonymous.is_some() {
+            return None;
+        }
+        let enforcing = plan.enforcing_authorization();
+        let enforcing: Vec<_> = enforcing.map(|name| self.plugin_text(&[name])).collect();
+        if enforcing.is_empty() {
+            return None;
+        }
+        let detail = format!(
+            "'enforce: report' of the {} does not let the request pass, since a plugin beside it \
+             enforces and needs an authenticated client: {}",
+            self.plugin_text(&["mtls-auth", "header-cert-auth"]),
+            enforcing.join(", ")
+        );
+        let remedy = "set 'enforce: report' there too, if such requests are to pass";
+        Some(Step::failed("report", detail, Some(remedy.to_owned())))
+    }
+
     /// The step of `acl` that follows the token.
     pub(super) fn acl(&self, plan: &Plan) -> Option<Step> {
         let slot = self.decision.client;

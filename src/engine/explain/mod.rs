@@ -350,6 +350,7 @@ impl Explained<'_> {
                 headers_out.extend(claims);
             }
         }
+        steps.extend(self.ineffective_report(plan));
         let allowed = status == 200;
         let client = self.decision.client;
         let certificate = client.and_then(|slot| self.engine.certificate_at(slot));

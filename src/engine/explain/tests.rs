@@ -92,6 +92,33 @@ fn explain_a_client_that_only_a_plugin_in_report_mode_refuses() {
 }
 
 #[test]
+fn explain_a_report_that_a_plugin_beside_it_overrules() {
+    let root = issue("Root", None, true, 60, &[]);
+    let text = route(", enforce: report") + "  - {name: acl, config: {allow: [staff]}}\n";
+    let engine = engine(&text, &[(ROOT, &root.x509)]);
+    let explanation = explain(&engine, None);
+    assert_eq!(
+        (explanation.status, explanation.decision),
+        (401, "no_certificate")
+    );
+    let last = explanation.steps.last().unwrap();
+    assert_eq!(
+        (last.step, last.ok, &*last.detail, last.remedy.as_deref()),
+        (
+            "report",
+            Some(false),
+            "'enforce: report' of the mtls-auth at p.yaml:6 does not let the request pass, since a \
+             plugin beside it enforces and needs an authenticated client: acl at p.yaml:9",
+            Some("set 'enforce: report' there too, if such requests are to pass")
+        )
+    );
+    let leaf = issue("leaf", Some(&root), false, 60, &[]);
+    let explanation = explain(&engine, Some(&certificate(&leaf.x509, &[])));
+    assert_eq!(explanation.status, 403);
+    assert!(explanation.steps.iter().all(|step| step.step != "report"));
+}
+
+#[test]
 fn explain_a_client_that_passes() {
     let root = issue("Root", None, true, 60, &[]);
     let (intermediate, leaf) = below(&root);

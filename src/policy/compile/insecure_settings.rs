@@ -1,27 +1,78 @@
 //! Warnings about insecure settings: headers that any client may send, tokens that may be forged,
 //! plugins that do not refuse.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use super::scopes::Slots;
 use crate::inbound::AllowedPeers;
-use crate::policy::document::{self, Location, Plugin};
+use crate::policy::document::{self, Document, Enforcement, Location, Plugin, PluginKind};
 use crate::policy::report::{Path, Report};
 use crate::policy::token_auth::ClientAuthMethod;
+use crate::policy::{Map, Plan};
 
-/// Warns about a plugin that refuses nothing.
-pub(super) fn warn_about_report(plugin: &Plugin<'_>, report: &mut Report) {
+/// What applies beside a plugin that authenticates and has `enforce: report`.
+#[derive(Default)]
+struct Beside {
+    /// Whether its refusals pass on a route.
+    passes: bool,
+    /// The plugins for which they do not, on other routes.
+    enforcing: BTreeSet<&'static str>,
+}
+
+/// Warns about plugins that do not refuse. `plans` are all plans with their plugins.
+pub(super) fn warn_about_reports<'p>(
+    document: &Document<'_>,
+    plans: impl Iterator<Item = (&'p Slots, &'p Plan)>,
+    report: &mut Report,
+) {
+    let mut beside: Map<usize, Beside> = Map::default();
+    for (slots, plan) in plans.filter(|(_, plan)| plan.report_only.authentication) {
+        for kind in [PluginKind::MtlsAuth, PluginKind::HeaderCertAuth] {
+            if let Some(plugin) = slots[kind as usize] {
+                let found = beside.entry(plugin).or_default();
+                found.passes |= plan.passes_unauthenticated();
+                found.enforcing.extend(plan.enforcing_authorization());
+            }
+        }
+    }
+    for (position, plugin) in document.plugins.iter().enumerate() {
+        if plugin.enforcement == Enforcement::Report {
+            let beside = beside.remove(&position).unwrap_or_default();
+            warn_about_report(plugin, &beside, report);
+        }
+    }
+}
+
+fn warn_about_report(plugin: &Plugin<'_>, beside: &Beside, report: &mut Report) {
     let path = Path::Compact(&plugin.location.path);
     let path = path.field("config");
+    let kind = plugin.config.kind().name();
+    let enforcing = || {
+        let names: Vec<_> = beside.enforcing.iter().copied().collect();
+        names.join(", ")
+    };
     report.warn(
         "plugins that do not refuse",
         plugin.location.position,
         &path.field("enforce"),
-        || {
-            format!(
-                "is report: requests that {} would refuse pass; expected enforce, once no client \
-                 of yours would be refused",
-                plugin.config.kind().name()
-            )
+        || match (beside.passes, beside.enforcing.is_empty()) {
+            (_, true) => format!(
+                "is report: requests that {kind} would refuse pass; expected enforce, once no \
+                 client of yours would be refused"
+            ),
+            (true, false) => format!(
+                "is report: requests that {kind} would refuse pass, except where a plugin beside \
+                 it enforces and needs an authenticated client: {}; expected enforce, once no \
+                 client of yours would be refused",
+                enforcing()
+            ),
+            (false, false) => format!(
+                "is report, but requests that {kind} would refuse are still refused, since a \
+                 plugin beside it enforces and needs an authenticated client: {}; expected report \
+                 there too, or enforce here",
+                enforcing()
+            ),
         },
     );
 }

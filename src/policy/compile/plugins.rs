@@ -7,7 +7,7 @@ use openssl::sha::{sha256, Sha256};
 
 use super::certificate_auth::AuthBuilder;
 use super::consumers::ConsumerIndex;
-use super::insecure_settings::{warn_about_report, warn_about_source, warn_about_tokens};
+use super::insecure_settings::{warn_about_source, warn_about_tokens};
 use super::scopes::Slots;
 use crate::identity::{Acl, Rules};
 use crate::policy::certificate_header::CertificateHeader;
@@ -105,9 +105,6 @@ impl<'t> Plugins<'t> {
                 }
             }
             let diagnostics_before = report.diagnostic_count();
-            if !enforced {
-                warn_about_report(plugin, report);
-            }
             let mut contribute = |key, stores, ca_names, resumption| {
                 *contribution_of.entry(key).or_insert_with(|| {
                     plugins.contributions.push(Contribution {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::consumers::ConsumerIndex;
 use super::entity_id::uuid_text;
+use super::insecure_settings::warn_about_reports;
 use super::plan_digest::plan_digest;
 use super::plugins::CompiledPlugin;
 use super::scopes::{Scopes, Slots};
@@ -180,6 +181,9 @@ pub(super) fn route_plans<'t>(
             }
         }
     }
+    let plans = builder.by_slots.iter();
+    let plans = plans.filter_map(|(slots, plan)| Some((slots, &**builder.list.get(*plan)?)));
+    warn_about_reports(document, plans, report);
     RoutePlans {
         list: builder.list,
         digests: builder.digests,

@@ -100,6 +100,62 @@ fn report_of_a_plugin_is_that_of_its_routes_alone_and_is_warned_about() {
 }
 
 #[test]
+fn report_beside_a_plugin_that_enforces_is_warned_about() {
+    let auth = format!(
+        "{{name: mtls-auth, config: {{ca_certificates: [{ID_A}], skip_consumer_lookup: true, \
+         enforce: report}}}}"
+    );
+    let found = |rest: &str| {
+        let found = warnings(&policy(&with_cas(rest))).into_iter();
+        let found = found.filter(|line| line.contains("enforce: is report"));
+        let message = |line: String| line.split_once("config.enforce: ").unwrap().1.to_owned();
+        found.map(message).collect::<Vec<_>>()
+    };
+    let of_auth = |plugins: &str| {
+        let text = format!("routes: [{{name: r, snis: [a.test], plugins: [{auth}{plugins}]}}]\n");
+        found(&text).remove(0)
+    };
+    let passes = "is report: requests that mtls-auth would refuse pass; expected enforce, once no \
+                  client of yours would be refused";
+    let refused = |by: &str| {
+        format!(
+            "is report, but requests that mtls-auth would refuse are still refused, since a \
+             plugin beside it enforces and needs an authenticated client: {by}; expected report \
+             there too, or enforce here"
+        )
+    };
+    let acl = ", {name: acl, config: {deny: [x]}}";
+    let rules = ", {name: client-cert-acl, config: {deny: [{subject.O: x}]}}";
+    let token = ", {name: openid-connect, config: {issuer: 'https://a.test', auth_methods: \
+                 [bearer], audience_required: [x], consumer_claims: [[sub]]}}";
+    for (plugins, expected) in [
+        (String::new(), passes.to_owned()),
+        (
+            acl.replace("[x]", "[x], enforce: report"),
+            passes.to_owned(),
+        ),
+        (acl.to_owned(), refused("acl")),
+        (rules.to_owned(), refused("client-cert-acl")),
+        (format!("{acl}{rules}"), refused("acl, client-cert-acl")),
+        // The token decides about the consumer, for which acl is checked.
+        (format!("{acl}{token}"), passes.to_owned()),
+    ] {
+        assert_eq!(of_auth(&plugins), expected, "{plugins}");
+    }
+    let global = format!(
+        "routes:\n- {{name: r, snis: [a.test]}}\n- {{name: s, snis: [b.test], plugins: [{}]}}\n\
+         plugins: [{auth}]\n",
+        &acl[2..]
+    );
+    assert_eq!(
+        found(&global),
+        ["is report: requests that mtls-auth would refuse pass, except where a plugin beside it \
+          enforces and needs an authenticated client: acl; expected enforce, once no client of \
+          yours would be refused"]
+    );
+}
+
+#[test]
 fn report_lets_nothing_pass_that_another_plugin_needs_authenticated() {
     let of = |plugins: &str| {
         let text = format!("routes: [{{name: r, snis: [a.test], plugins: [{plugins}]}}]\n");
