@@ -16,6 +16,10 @@ pub(super) const MAX_CERTIFICATES: usize = 1000;
 /// The reason of `PKCS12_parse` for a wrong password (pkcs12err.h).
 const MAC_VERIFY_FAILURE: &str = "mac verify failure";
 
+/// The error for a file in which no block is left without the keys.
+const ONLY_A_KEY: &str = "holds a private key and no certificate, expected \
+                          '-----BEGIN CERTIFICATE-----'";
+
 /// A certificate of a file.
 pub(super) struct Entry {
     /// The line of its block, from 1; 0 in a file that is not PEM.
@@ -70,11 +74,22 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Vec<Entry>, Option<String>), String>
                 let entry = |x509| Entry { line: 0, x509 };
                 (certificates.map(entry).collect(), Some(error))
             }
-            None => return Err(error),
+            None => {
+                let is_key = matches!(bytes, Cow::Owned(_)) && !has_block(&bytes);
+                return Err(match is_key {
+                    true => ONLY_A_KEY.to_owned(),
+                    false => error,
+                });
+            }
         },
     };
     limited(entries.len())?;
     Ok((entries, refusal))
+}
+
+fn has_block(bytes: &[u8]) -> bool {
+    let begin = b"-----BEGIN ";
+    bytes.windows(begin.len()).any(|part| part == begin)
 }
 
 /// What OpenSSL reads.

@@ -280,6 +280,20 @@ fn what_is_no_certificate_is_an_error_of_one_line() {
             b"\n-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
             "line 2: not a certificate in DER, or bytes behind it",
         ),
+        (
+            b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+            "holds a private key and no certificate, expected '-----BEGIN CERTIFICATE-----'",
+        ),
+        (
+            b"Bag Attributes\n-----BEGIN RSA PRIVATE KEY-----\nAAAA\n-----END RSA PRIVATE \
+              KEY-----\n",
+            "holds a private key and no certificate, expected '-----BEGIN CERTIFICATE-----'",
+        ),
+        (
+            b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n\
+              -----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+            "line 4: not a certificate in DER, or bytes behind it",
+        ),
     ] {
         let message = format!("standard input: {message}\n");
         assert_eq!(inspect(input, &[]), (1, String::new(), message));
