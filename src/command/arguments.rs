@@ -71,6 +71,12 @@ impl<'a> Arguments<'a> {
                     .next()
                     .ok_or_else(|| format!("{}: no value, expected {what}", option.name))?,
             };
+            if value.is_empty() && !option.value.is_empty() {
+                return Err(format!(
+                    "{}: no value, expected {}",
+                    option.name, option.value
+                ));
+            }
             if !option.repeated && parsed.has(option.name) {
                 return Err(format!("{}: given twice", option.name));
             }

@@ -342,6 +342,18 @@ fn misuse_is_reported_in_one_line() {
             "check: --json: takes no value",
         ),
         (
+            &["import-ingress", "--out=", "a"],
+            "import-ingress: --out: no value, expected DIR",
+        ),
+        (
+            &["import-ingress", "--out", "", "a"],
+            "import-ingress: --out: no value, expected DIR",
+        ),
+        (
+            &["explain", "p", "--host="],
+            "explain: --host: no value, expected NAME",
+        ),
+        (
             &["check", "--json", "a", "--json"],
             "check: --json: given twice",
         ),
