@@ -39,7 +39,7 @@ pub(super) fn subject(certificate: &X509Ref) -> String {
     quoted_name(name::rfc2253(certificate.subject_name()))
 }
 
-fn issuer(certificate: &X509Ref) -> String {
+pub(super) fn issuer(certificate: &X509Ref) -> String {
     quoted_name(name::rfc2253(certificate.issuer_name()))
 }
 
@@ -51,7 +51,7 @@ fn quoted_name(name: Result<String, Error>) -> String {
 }
 
 /// `2026-01-02T03:04:05Z (12 days ago)`.
-fn date(at: i64, now: i64) -> String {
+pub(super) fn date(at: i64, now: i64) -> String {
     let days = now.abs_diff(at) / 86_400;
     let text = time::rfc3339(at, "Z");
     match (days, at <= now) {

@@ -2,9 +2,11 @@
 
 use std::rc::Rc;
 
+use openssl_sys as sys;
+
 use super::super::revocation::{status_from_local_crls, RevocationSource};
 use super::super::verdict::TrustResult;
-use super::chain::subject;
+use super::chain::{date, issuer, subject};
 use super::sources::Asked;
 use super::steps::listed;
 use super::{Explained, PlanRef, RevocationState, Step};
@@ -15,6 +17,8 @@ use crate::trust::Verdict;
 use crate::Error;
 
 const STEP: &str = "revocation";
+
+const NO_STATUS_REMEDY: &str = "a CRL of the issuer in 'crls', or a source that answers, is needed";
 
 impl Explained<'_> {
     /// The status by local CRLs or by the sources, and what it means for the client.
@@ -58,13 +62,16 @@ impl Explained<'_> {
             }
             (TrustResult::Untrusted(_), _) => {
                 let detail = "no status is known, and revocation_check_mode is STRICT";
-                let remedy = "a CRL of the issuer in 'crls', or a source that answers, is needed";
-                Step::failed(STEP, detail, Some(remedy.to_owned()))
+                Step::failed(STEP, detail, Some(NO_STATUS_REMEDY.to_owned()))
             }
             _ => Step::passed(STEP, "no status is known, which counts as good"),
         };
         if let (Some(asked), None) = (&self.asked, local) {
-            return Ok(status_by_sources(asked, &trust));
+            let mut step = status_by_sources(asked, &trust);
+            if asked.state == RevocationState::Unknown {
+                self.add_expired_crls(auth, certificate, &mut step)?;
+            }
+            return Ok(step);
         }
         let sources = match local {
             None => self.sources(certificate)?,
@@ -80,6 +87,9 @@ impl Explained<'_> {
                 format!("{without}; they were not asked: {}", listed(sources)),
             );
         }
+        if matches!(local, None | Some((RevocationState::Unknown, _))) {
+            self.add_expired_crls(auth, certificate, &mut step)?;
+        }
         let urls = auth.revocation.crls.iter().flat_map(|crls| crls.urls());
         let urls: Vec<_> = urls.map(|crl| quoted(crl.url().as_bytes())).collect();
         if !urls.is_empty() && self.probe.fetch.is_none() {
@@ -89,6 +99,45 @@ impl Explained<'_> {
             );
         }
         Ok(step)
+    }
+
+    /// Adds to a step without status that the CRLs which would give it have expired.
+    fn add_expired_crls(
+        &self,
+        auth: &Auth,
+        certificate: &Certificate,
+        step: &mut Step,
+    ) -> Result<(), Error> {
+        let now = self.probe.now;
+        let Some(crls) = &auth.revocation.crls else {
+            return Ok(());
+        };
+        let (leaf, sent) = (certificate.leaf(), certificate.intermediates());
+        let store = auth.store_of(certificate).map_err(|_| Error::NotFound)?;
+        let checked = crls.check(&store.path(leaf, sent, now)?, now);
+        if checked.code != sys::X509_V_ERR_CRL_HAS_EXPIRED {
+            return Ok(());
+        }
+        let chain = store.chain(leaf, sent, now)?;
+        let Some(without_status) = chain.get(checked.depth as usize) else {
+            return Ok(());
+        };
+        let expired = crls.expired_of(without_status.issuer_name(), now);
+        let files = expired
+            .iter()
+            .map(|(file, end)| format!("'{}' ({})", quoted(file.as_bytes()), date(*end, now)));
+        let issuer = issuer(without_status);
+        step.detail += &format!("; the CRL of {issuer} has expired: {}", listed(files));
+        if step.remedy.as_deref() == Some(NO_STATUS_REMEDY) {
+            let files = expired.iter();
+            let files = files.map(|(file, _)| format!("'{}'", quoted(file.as_bytes())));
+            step.remedy = Some(format!(
+                "{} must have a CRL of {issuer} that is in force, or a source that answers is \
+                 needed",
+                listed(files)
+            ));
+        }
+        Ok(())
     }
 
     /// The sources of the status that a certificate names.
@@ -127,8 +176,7 @@ fn status_by_sources(asked: &Asked, trust: &TrustResult) -> Step {
         }
         (_, TrustResult::Untrusted(_)) => {
             let detail = "no source has a status, and revocation_check_mode is STRICT";
-            let remedy = "a CRL of the issuer in 'crls', or a source that answers, is needed";
-            Step::failed(STEP, detail, Some(remedy.to_owned()))
+            Step::failed(STEP, detail, Some(NO_STATUS_REMEDY.to_owned()))
         }
         (_, TrustResult::Trusted { .. }) => {
             Step::passed(STEP, "no source has a status, which counts as good")

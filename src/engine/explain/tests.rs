@@ -466,6 +466,62 @@ fn explain_a_revoked_client_and_sources_that_are_not_asked() {
 }
 
 #[test]
+fn explain_an_expired_crl() {
+    let ca = TestCa::new();
+    let client = certificate(&ca.issue("leaf", "extendedKeyUsage=clientAuth").x509, &[]);
+    let name = format!("resty-mtls-explain-{}.crl", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    std::fs::write(&path, ca.crl("", &["-crlhours", "1"])).unwrap();
+    let file = path.to_str().unwrap();
+    let step = |mode: &str, after: i64| {
+        let config = format!(", crls: ['{file}'], revocation_check_mode: {mode}");
+        let engine = engine(&route(&config), &[(ROOT, &ca.x509)]);
+        let probe = Probe {
+            route: Some("r"),
+            server_name: Some(b"a.test"),
+            host: b"a.test",
+            certificate: Some(&client),
+            now: now() + after,
+            ..Probe::default()
+        };
+        let explanation = engine.explain(&probe).unwrap();
+        let mut steps = explanation.steps.into_iter();
+        steps.find(|step| step.step == "revocation").unwrap()
+    };
+    let good = step("STRICT", 60);
+    assert_eq!(
+        (good.ok, &*good.detail),
+        (Some(true), "good by the local CRLs of the policy")
+    );
+    let issuer = chain::issuer(client.leaf());
+    for (mode, ok, before, remedy) in [
+        (
+            "STRICT",
+            false,
+            "no status is known, and revocation_check_mode is STRICT",
+            Some(format!(
+                "'{file}' must have a CRL of {issuer} that is in force, or a source that answers \
+                 is needed"
+            )),
+        ),
+        (
+            "IGNORE_CA_ERROR",
+            true,
+            "no status is known, which counts as good",
+            None,
+        ),
+    ] {
+        let step = step(mode, 7_200);
+        let before = format!("{before}; the CRL of {issuer} has expired: '{file}' (");
+        let date = step.detail.strip_prefix(&before);
+        let date = date.unwrap_or_else(|| panic!("{}", step.detail));
+        assert!(date.ends_with("Z, less than a day ago)"), "{date}");
+        assert_eq!((step.ok, step.remedy), (Some(ok), remedy));
+    }
+    std::fs::remove_file(&path).unwrap();
+}
+
+#[test]
 fn explain_by_what_the_sources_answer() {
     let ca = TestCa::new();
     let urls = "extendedKeyUsage=clientAuth\n\

@@ -302,6 +302,21 @@ impl CrlSet {
         messages.collect()
     }
 
+    /// File or URL and nextUpdate, in seconds since the epoch, of each CRL of this issuer that is in
+    /// use and has expired at `now`.
+    pub fn expired_of(&self, issuer: &X509NameRef, now: i64) -> Vec<(Arc<str>, i64)> {
+        let current = self.current();
+        let expired = |crl: &Arc<ParsedCrl>| {
+            let next_update = crl.next_update?;
+            let is_expired = crl.end().is_some_and(|end| end <= now);
+            is_expired.then(|| (crl.file.clone(), next_update))
+        };
+        let crls = current.crls.iter();
+        crls.filter(|crl| is_same_name(crl.issuer(), issuer))
+            .filter_map(expired)
+            .collect()
+    }
+
     /// A message for each CRL with the name of a CA in `cas` that no CA of that name signed.
     pub fn not_signed_by<'a>(
         &'a self,
