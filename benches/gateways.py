@@ -109,6 +109,8 @@ class Server:
     # Nanoseconds in 3 ms that do not count as work.
     IDLE = 0
     RESUMES = True
+    # Of get(): with 1.0 no body has chunks.
+    HTTP = "1.0"
 
     def __init__(self, workdir, name):
         self.name = name
@@ -153,7 +155,8 @@ class Server:
         context.load_cert_chain(pki("client-int.chain"), pki("client-int.key"))
         with socket.create_connection(("127.0.0.1", self.port), 10) as tcp:
             with context.wrap_socket(tcp, server_hostname=SERVER_NAME) as tls:
-                tls.sendall(("GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n" % (path, SERVER_NAME)).encode())
+                request = "GET %s HTTP/%s\r\nHost: %s\r\nConnection: close\r\n\r\n" % (path, self.HTTP, SERVER_NAME)
+                tls.sendall(request.encode())
                 answer = b""
                 while chunk := tls.recv(65536):
                     answer += chunk

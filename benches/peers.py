@@ -46,6 +46,8 @@ def version(name):
 
 
 class Peer(Server):
+    # Envoy refuses 1.0. The upstream's responses have a Content-Length.
+    HTTP = "1.1"
     # Timers of the main thread.
     IDLE = 50_000
 
