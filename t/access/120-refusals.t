@@ -2,6 +2,7 @@
 
 use lib 't/lib';
 use TestMtls;
+use TestRotation;
 
 our $Policy = policy("ca-a",
     route("a", "a.test", mtls_auth("ca-a")),
@@ -19,30 +20,93 @@ our $Config = <<"_EOC_";
     location ~ ^/plain/(?<route>\\w+)\$ {
         set \$mtls_route \$route;
         include $TestMtls::Root/nginx-conf/mtls-location.conf;
-        content_by_lua_block { ngx.say("in") }
+        content_by_lua_block { ngx.header["Content-Length"] = 3; ngx.say("in") }
     }
     location ~ ^/page/(?<route>\\w+)\$ {
         set \$mtls_route \$route;
         include $TestMtls::Root/nginx-conf/mtls-location.conf;
         error_page 401 403 421 503 /refused;
-        content_by_lua_block { ngx.say("in") }
+        content_by_lua_block { ngx.header["Content-Length"] = 3; ngx.say("in") }
     }
     location ~ ^/rewrite/(?<route>\\w+)\$ {
         set \$mtls_route \$route;
         include $TestMtls::Root/nginx-conf/mtls-location-rewrite.conf;
         error_page 401 403 421 503 \@refused;
-        content_by_lua_block { ngx.say("in") }
+        content_by_lua_block { ngx.header["Content-Length"] = 3; ngx.say("in") }
     }
     location ~ ^/login/(?<route>\\w+)\$ {
         set \$mtls_route \$route;
         include $TestMtls::Root/nginx-conf/mtls-location.conf;
         error_page 401 =302 https://login.example/?reason=\$mtls_reason;
-        content_by_lua_block { ngx.say("in") }
+        content_by_lua_block { ngx.header["Content-Length"] = 3; ngx.say("in") }
     }
     location = /refused { internal; return 200 "page \$mtls_decision \$mtls_reason \$mtls_verify \$mtls_route_name\\n"; }
     # With the access() of mtls-server.conf, which lets it through.
-    location \@refused { content_by_lua_block { ngx.say("page ", ngx.var.mtls_decision, " ", ngx.var.mtls_reason, " ", ngx.var.mtls_verify, " ", ngx.var.mtls_route_name) } }
+    location \@refused { content_by_lua_block { local page = table.concat({ "page", ngx.var.mtls_decision, ngx.var.mtls_reason, ngx.var.mtls_verify, ngx.var.mtls_route_name }, " ") ngx.header["Content-Length"] = #page ngx.print(page) } }
+    location ~ ^/upstream/(?<route>\\w+)\$ {
+        set \$mtls_route \$route;
+        include $TestMtls::Root/nginx-conf/mtls-location.conf;
+        error_page 401 /from-upstream;
+        content_by_lua_block { ngx.header["Content-Length"] = 3; ngx.say("in") }
+    }
+    location = /from-upstream { proxy_pass \$TEST_NGINX_UPSTREAM; }
+    location /decide {
+        access_by_lua_block {
+            local result = require("resty.mtls").decide("a")
+            if not result.allowed then
+                ngx.status = result.status
+                for _, header in ipairs(result.headers) do ngx.header[header[1]] = header[2] end
+                ngx.header["Content-Length"] = #result.body
+                ngx.print(result.body)
+                return ngx.exit(result.status)
+            end
+        }
+        content_by_lua_block { ngx.header["Content-Length"] = 3; ngx.say("in") }
+    }
+    location /policy { content_by_lua_block { assert(require("resty.mtls").reload("\$TEST_NGINX_HTML_DIR/" .. ngx.var.arg_name)) ngx.say("ok") } }
     location /count { content_by_lua_block { ngx.print(require("resty.mtls").metrics()) } }
+_EOC_
+
+our $Ending = ">>> policy.yaml\n" . expand_policy($Policy)
+    . ">>> removed.yaml\n" . expand_policy($Policy =~ s/\[\@ca-a\]/[\@ca-b]/gr =~ s/ca_certificates: ca-a/ca_certificates: ca-a ca-b/r);
+
+our $NoH2 = system("python3 -c 'import h2' 2>/dev/null") != 0;
+our $NoH3 = system("'$ENV{TEST_NGINX_BINARY}' -V 2>&1 | grep -q with-http_v3_module && python3 -c 'import aioquic' 2>/dev/null") != 0;
+
+# ending PROTOCOL: for --- client, prints for each path the status before and after the CA of the client is removed, each
+# with whether the connection ends
+sub ending ($) {
+    my ($protocol) = @_;
+
+    return <<"_EOC_" . <<'_EOC_';
+protocol=$protocol
+_EOC_
+cat >ending.py <<'END'
+import sys, urllib.request
+clients, http_port = sys.argv.pop(), sys.argv[3]
+sys.path.insert(0, clients)
+import rotation
+def load(name):
+    urllib.request.urlopen("http://127.0.0.1:%s/policy?name=%s" % (http_port, name), timeout=20).read()
+for path in "/plain/a", "/page/a", "/rewrite/a", "/login/a", "/upstream/a", "/decide":
+    load("policy.yaml")
+    connection = rotation.CONNECTION("a", "client-a")
+    before = connection.get("a", path)
+    load("removed.yaml")
+    print(path, *before, *connection.get("a", path), flush=True)
+    connection.close()
+END
+timeout 60 python3 ending.py $protocol "$PORT" "$HTTP_PORT" "$PKI" - "$TEST_NGINX_ROOT/t/clients"
+_EOC_
+}
+
+our $EndingExpected = <<'_EOC_';
+/plain/a 200 False 401 True
+/page/a 200 False 401 True
+/rewrite/a 200 False 401 True
+/login/a 200 False 302 True
+/upstream/a 200 False 401 True
+/decide 200 False 401 True
 _EOC_
 
 run_blocks();
@@ -130,53 +194,37 @@ mtls.init: refusals must be 'json' or 'nginx', got 'xml'
 
 
 
-=== TEST 4: a refusal that a new handshake may change ends the connection, also by decide()
---- user_files eval: ">>> policy.yaml\n" . TestMtls::expand_policy($::Policy) . ">>> removed.yaml\n" . TestMtls::expand_policy($::Policy =~ s/\[\@ca-a\]/[\@ca-b]/gr =~ s/^ca_certificates: ca-a/ca_certificates: ca-a ca-b/mr =~ s/\@\{ca_certificates: ca-a\}/\@{ca_certificates: ca-a ca-b}/r)
+=== TEST 4: a refusal that a new handshake may change closes an HTTP/1.1 connection, with one Connection header
+--- user_files eval: $::Ending
 --- http_config eval: $::Http . TestMtls::init_http('refusals = "nginx", watch = false')
---- config eval
-$::Config . <<'_EOC_';
-    location /decide {
-        access_by_lua_block {
-            local result = require("resty.mtls").decide("a")
-            if not result.allowed then
-                ngx.status = result.status
-                for _, header in ipairs(result.headers) do ngx.header[header[1]] = header[2] end
-                ngx.print(result.body)
-                return ngx.exit(result.status)
-            end
-        }
-        content_by_lua_block { ngx.say("in") }
-    }
-    location /policy { content_by_lua_block { assert(require("resty.mtls").reload("$TEST_NGINX_HTML_DIR/" .. ngx.var.arg_name)) ngx.say("ok") } }
-_EOC_
---- client
-cat >persistent.py <<'END'
-import http.client, os, socket, ssl, sys
-pki = os.environ["PKI"]
-context = ssl.create_default_context(cafile=pki + "/server-ca.crt")
-# The default of Python 3.13 refuses CAs without an AKI.
-context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-context.check_hostname = False
-context.load_cert_chain(pki + "/client-a.crt", pki + "/client-a.key")
-client = http.client.HTTPConnection("a.test")
-client.sock = context.wrap_socket(socket.create_connection(("127.0.0.1", int(os.environ["PORT"]))), server_hostname="a.test")
-def get(path):
-    client.request("GET", path)
-    response = client.getresponse()
-    response.read()
-    # nginx adds its own header, and close counts (RFC 9112, section 9.3).
-    options = [value for name, value in response.getheaders() if name.lower() == "connection"]
-    return "%s %s" % (response.status, "close" if "close" in options else options[0])
-print(get(sys.argv[1]), get("/policy?name=removed.yaml"), get(sys.argv[1]))
-END
-for path in /plain/a /decide; do
-    python3 persistent.py $path
-    get n.test/policy?name=policy.yaml
-done
---- client_out
-200 keep-alive 200 keep-alive 401 close
-ok
-200 keep-alive 200 keep-alive 401 close
-ok
+--- config eval: $::Config
+--- client eval: main::ending("http/1.1")
+--- client_out eval: $::EndingExpected
+--- error_log
+[mtls] 401
+
+
+
+=== TEST 5: a refusal that a new handshake may change ends an HTTP/2 connection by GOAWAY
+--- skip_eval: 4: $::NoH2
+--- tls_options: http2
+--- user_files eval: $::Ending
+--- http_config eval: $::Http . TestMtls::init_http('refusals = "nginx", watch = false')
+--- config eval: $::Config
+--- client eval: main::ending("h2")
+--- client_out eval: $::EndingExpected
+--- error_log
+[mtls] 401
+
+
+
+=== TEST 6: a refusal that a new handshake may change ends an HTTP/3 connection
+--- skip_eval: 4: $::NoH3
+--- quic
+--- user_files eval: $::Ending
+--- http_config eval: $::Http . TestMtls::init_http('refusals = "nginx", watch = false')
+--- config eval: $::Config
+--- client eval: main::ending("h3")
+--- client_out eval: $::EndingExpected
 --- error_log
 [mtls] 401

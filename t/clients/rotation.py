@@ -94,9 +94,9 @@ class Http1:
         self.tls = context.wrap_socket(tcp, server_hostname=name + ".test", session=session)
         self.reused = self.tls.session_reused
 
-    def get(self, host):
+    def get(self, host, path="/t"):
         """Status, and whether the connection ends."""
-        self.tls.sendall(b"GET /t HTTP/1.1\r\nHost: %s.test\r\n\r\n" % host.encode())
+        self.tls.sendall(b"GET %s HTTP/1.1\r\nHost: %s.test\r\n\r\n" % (path.encode(), host.encode()))
         data = b""
         while b"\r\n\r\n" not in data:
             data += self.receive()
@@ -132,8 +132,8 @@ class Http2(Http1):
         self.tls = self.connection.tls
         self.reused = self.tls.session_reused
 
-    def get(self, host):
-        response = self.connection.response(self.connection.request(host + ".test", "/t"))
+    def get(self, host, path="/t"):
+        response = self.connection.response(self.connection.request(host + ".test", path))
         ends = self.connection.last_stream is not None
         while ends and not self.connection.closed:
             self.connection.receive()
@@ -169,11 +169,11 @@ class Http3:
                                session_ticket_handler=self.tickets.append)
         self.client = await self.manager.__aenter__()
 
-    def get(self, host):
-        return self.run(self.answer(host))
+    def get(self, host, path="/t"):
+        return self.run(self.answer(host, path))
 
-    async def answer(self, host):
-        status, _ = await asyncio.wait_for(self.client.request(host + ".test", "/t"), 10)
+    async def answer(self, host, path):
+        status, _ = await asyncio.wait_for(self.client.request(host + ".test", path), 10)
         if status == "200":
             return 200, False
         # CONNECTION_CLOSE follows the response. aioquic reports it late.
@@ -271,4 +271,5 @@ def main():
     os._exit(0)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,12 +1,16 @@
 -- Ends the connection of a refused request, so that the client makes a new handshake for its next one. Clients
 -- that know no 421, and clients whose certificate is to be requested anew, would stay on the connection.
 --
--- lua-nginx-module has no function for it, and neither a "Connection: close" header nor keepalive_timeout in the
--- location ends an HTTP/2 connection. So nginx's own functions for the end of a worker are called for this
--- one connection: GOAWAY is sent, open streams continue, and the connection is closed after the last one.
+-- lua-nginx-module has no function for it. A "Connection: close" header of the response is sent beside nginx's own
+-- "Connection: keep-alive", and ends no connection of HTTP/1.x; neither does keepalive_timeout in the location end one
+-- of HTTP/2. So nginx's own functions are called: over HTTP/1.x the one that decides whether a connection is kept, and
+-- over HTTP/2 and HTTP/3 those for the end of a worker, for this one connection: GOAWAY is sent, open streams
+-- continue, and the connection is closed after the last one.
+--
 -- Where a function or variable is missing, or nginx's memory does not look as expected, the connection stays open.
 
 local ffi = require "ffi"
+local base = require "resty.core.base"
 local library = require "resty.mtls.internal.library"
 local connection = require "resty.mtls.internal.connection"
 local CONST = require "resty.mtls.internal.cdef"
@@ -16,20 +20,21 @@ local C = ffi.C
 local L = library.C
 local OK = CONST.OK
 local ffi_cast = ffi.cast
+local get_request = base.get_request
 local jit = jit
 local ngx = ngx
 local ngx_var = ngx.var
 local pcall = pcall
-local send_headers = ngx.send_headers
 local ssl_pointer = connection.ssl
 local timer_at = ngx.timer.at
 
 
 -- Names of our own, because other Lua modules may declare nginx's with other types.
 ffi.cdef [[
-extern uintptr_t rmtls_nginx_exiting __asm__("ngx_exiting");
+extern uintptr_t rmtls_nginx_current_msec __asm__("ngx_current_msec");
 extern void *rmtls_nginx_cycle __asm__("ngx_cycle");
 extern int rmtls_nginx_ssl_connection_index __asm__("ngx_ssl_connection_index");
+void rmtls_nginx_http_update_location_config(void *r) __asm__("ngx_http_update_location_config");
 void rmtls_nginx_close_idle_connections(void *cycle) __asm__("ngx_close_idle_connections");
 void rmtls_nginx_http_v3_shutdown(void *c) __asm__("ngx_http_v3_shutdown");
 void *rmtls_openssl_get_ex_data(const void *ssl, int index) __asm__("SSL_get_ex_data");
@@ -42,6 +47,8 @@ local CYCLE_WORDS = 80
 local MAX_CONNECTIONS = 2 ^ 24
 -- Seconds that a response waits for the GOAWAY, which a timer of 0 seconds sends.
 local DELAY = 0.001
+-- Milliseconds, one more than the longest keepalive_time.
+local AGE = 0x8000000000000000ULL
 
 
 local words = ffi.typeof("uintptr_t *")
@@ -59,24 +66,27 @@ local function symbol(name)
 end
 
 
-local has_exiting = symbol("rmtls_nginx_exiting") ~= nil
+local has_clock = symbol("rmtls_nginx_current_msec") ~= nil
 local has_cycle = symbol("rmtls_nginx_cycle") ~= nil
 local has_connection = symbol("rmtls_nginx_ssl_connection_index") ~= nil and symbol("rmtls_openssl_get_ex_data") ~= nil
+local update_location_config = symbol("rmtls_nginx_http_update_location_config")
 local close_idle_connections = symbol("rmtls_nginx_close_idle_connections")
 local http_v3_shutdown = symbol("rmtls_nginx_http_v3_shutdown")
 
 
--- Sends the response header with "Connection: close" over HTTP/1.x, and has nginx close the connection after the
--- response. nginx does so in a worker that exits, and decides it while it writes the header. Header filters of
--- this one response take the worker for one that exits.
-local function send_closing_headers()
-    local exiting = C.rmtls_nginx_exiting
-    C.rmtls_nginx_exiting = 1
-    local sent, err = pcall(send_headers)
-    C.rmtls_nginx_exiting = exiting
-    if not sent then
-        error(err, 0)
+-- Has nginx send "Connection: close" with the response of this request over HTTP/1.x and close the connection after it,
+-- also where the response is that of an error_page. nginx decides in each location whether the connection is kept,
+-- among others by its age (keepalive_time, since 1.19.10), and never keeps one that an earlier location did not. Here
+-- it decides again for the present location, as if the connection were older than any keepalive_time.
+local function close_after_response()
+    if not has_clock or not update_location_config then
+        return
     end
+
+    local now = C.rmtls_nginx_current_msec
+    C.rmtls_nginx_current_msec = now + AGE
+    update_location_config(get_request())
+    C.rmtls_nginx_current_msec = now
 end
 
 
@@ -129,13 +139,12 @@ end
 jit.off(shut_down)
 
 
--- Has nginx send GOAWAY, and close the connection after its last stream. Yields, so that GOAWAY precedes the response
--- and the next request of the client is not one more for this connection. Returns false with HTTP/1.x, where a header
--- of the response ends the connection.
-function _M.begin_multiplexed()
+-- Begins the end of the connection of this request. Call it before the response is sent. Yields with HTTP/2 and
+-- HTTP/3, so that GOAWAY precedes the response and the next request of the client is not one more for this connection.
+function _M.begin()
     local protocol = ngx_var.server_protocol
     if protocol ~= "HTTP/2.0" and protocol ~= "HTTP/3.0" then
-        return false
+        return close_after_response()
     end
 
     local is_http3 = protocol == "HTTP/3.0"
@@ -145,19 +154,6 @@ function _M.begin_multiplexed()
     then
         ngx.sleep(DELAY)
     end
-
-    return true
-end
-
-
--- Begins the end of the connection of this request. Call it before the response is sent. Returns the function that
--- sends the response header.
-function _M.begin()
-    if not _M.begin_multiplexed() and has_exiting then
-        return send_closing_headers
-    end
-
-    return send_headers
 end
 
 

@@ -106,8 +106,8 @@ function _M.response_headers(engine, refusal)
         list[#list + 1] = { "DPoP-Nonce", refusal.nonce }
     end
 
-    if ends_connection(engine, refusal) and not graceful_close.begin_multiplexed() then
-        list[#list + 1] = { "Connection", "close" }
+    if ends_connection(engine, refusal) then
+        graceful_close.begin()
     end
 
     return list
@@ -118,24 +118,19 @@ end
 function _M.send(engine, refusal)
     ngx.header["WWW-Authenticate"] = refusal.challenge
     ngx.header["DPoP-Nonce"] = refusal.nonce
-    local ends = ends_connection(engine, refusal)
+    if ends_connection(engine, refusal) then
+        graceful_close.begin()
+    end
+
     if by_nginx then
         request_headers.mark_refused()
-        if ends and not graceful_close.begin_multiplexed() then
-            ngx.header["Connection"] = "close"
-        end
 
         return ngx.exit(refusal.status)
     end
 
-    local send_headers = ends and graceful_close.begin()
     ngx.status = refusal.status
     ngx.header["Content-Type"] = JSON
     ngx.header["Content-Length"] = #refusal.body
-    if send_headers then
-        send_headers()
-    end
-
     ngx.print(refusal.body)
 
     return ngx.exit(refusal.status)
