@@ -83,6 +83,11 @@ our $Config = <<'_EOC_';
         }
         proxy_pass $TEST_NGINX_UPSTREAM;
     }
+    location /then-access {
+        rewrite_by_lua_block { require("resty.mtls").decide("a") }
+        access_by_lua_block { require("resty.mtls").access("a") }
+        content_by_lua_block { ngx.say("in") }
+    }
     location /count { content_by_lua_block { ngx.print(require("resty.mtls").metrics()) } }
     location /wrong { content_by_lua_block { local ok, err = pcall(require("resty.mtls").decide, 7) ngx.say(err) } }
 _EOC_
@@ -123,6 +128,7 @@ mtls.decide: route must be a string, got number
 get a.test/dump $(as client-a)
 get a.test/dump $(as client-b)
 get a.test/dump
+get a.test/then-access -o /dev/null -w '%{http_code}\n'
 get a.test/count | grep '^resty_mtls_requests_total' | grep -v 'route=""'
 --- client_out
 true nil pass nil SUCCESS client-a Client-Cert,x-forwarded-client-cert,X-Consumer-ID,X-Consumer-Username
@@ -131,7 +137,8 @@ false 401 refused untrusted FAILED:unable to get local issuer certificate - Cont
 false 401 refused untrusted FAILED:unable to get local issuer certificate - Content-Type
 false 401 no_certificate no_certificate nil - Content-Type
 false 401 no_certificate no_certificate nil - Content-Type
-resty_mtls_requests_total{route="a",decision="401"} 4
+401
+resty_mtls_requests_total{route="a",decision="401"} 3
 resty_mtls_requests_total{route="a",decision="pass"} 1
 --- error_log
 [mtls] 401

@@ -95,6 +95,21 @@ local function is_decided(engine, ctx, route)
 end
 
 
+-- Whether an earlier call has refused this request for the route with the same status, which is then counted already.
+-- Remembers this refusal for a later call.
+local function is_refused_again(ctx, route, refusal)
+    local before = ctx.resty_mtls_refused
+    local status = refusal.status
+    if before and before.route == route and before.status == status then
+        return true
+    end
+
+    ctx.resty_mtls_refused = { route = route, status = status }
+
+    return false
+end
+
+
 -- Publishes a decision to the later phases of the request. The URI tells them whether they run in the same location.
 local function publish(engine, ctx, route, plan, decision, is_allowed)
     local changed = tonumber(decision.changes)
@@ -243,7 +258,7 @@ end
 
 -- Counts a decision and sets the variables. Those of a refused request keep their values in its error page, which may
 -- be behind an internal redirect to a location that decides, too.
-local function report(engine, route, decision, refusal, reported)
+local function report(engine, ctx, route, decision, refusal, reported)
     if is_internal() and request_headers.was_refused() then
         return
     end
@@ -255,6 +270,10 @@ local function report(engine, route, decision, refusal, reported)
     else
         variables.set(engine, route, refusal and refusal.decision or "pass", refusal and refusal.reason or "",
                       decision.verdict, client_of)
+    end
+
+    if refusal and is_refused_again(ctx, route, refusal) then
+        return
     end
 
     metrics.count_decision(route or "", refusal and refusal.status or 0, decision.verdict,
@@ -305,7 +324,7 @@ local function decide(engine, route, dict, ctx, decision, list)
 
     publish(engine, ctx, route, plan, decision, not refusal)
     if is_new then
-        report(engine, route, decision, refusal, reported)
+        report(engine, ctx, route, decision, refusal, reported)
     end
 
     return refusal, reported
@@ -313,11 +332,13 @@ end
 
 
 -- The refusal of a request about which nothing can be decided yet.
-local function unavailable(engine, route, why)
+local function unavailable(engine, ctx, route, why)
     reserved_headers.remove(engine)
     local refusal = refusals.new(UNAVAILABLE, NO_VERDICT, why)
     variables.set(engine, route, refusal.decision, refusal.reason, NO_VERDICT, client_of)
-    metrics.count_decision(route or "", refusal.status, NO_VERDICT, false)
+    if not is_refused_again(ctx, route, refusal) then
+        metrics.count_decision(route or "", refusal.status, NO_VERDICT, false)
+    end
 
     return refusal
 end
@@ -335,7 +356,7 @@ function _M.run(engine, route, dict, why)
 
     local refusal
     if why then
-        refusal = unavailable(engine, route, why)
+        refusal = unavailable(engine, ctx, route, why)
     else
         local decision = decisions.take()
         refusal = decide(engine, route, dict, ctx, decision)
@@ -373,11 +394,11 @@ end
 function _M.decide(engine, route, dict, why)
     local headers = {}
     local result = { allowed = false, decision = "pass" }
+    local ctx = ngx.ctx
     local refusal, reported
     if why then
-        refusal = unavailable(engine, route, why)
+        refusal = unavailable(engine, ctx, route, why)
     else
-        local ctx = ngx.ctx
         local decision = decisions.take()
         refusal, reported = decide(engine, route_of(ctx, route), dict, ctx, decision, headers)
         ctx.resty_mtls_listed = true
