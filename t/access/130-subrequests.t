@@ -45,6 +45,17 @@ our $Config = <<"_EOC_";
         include $TestMtls::Root/nginx-conf/mtls-location.conf;
         proxy_pass http://127.0.0.1:$Backend;
     }
+    location /main-in-access {
+        set \$mtls_route a;
+        include $TestMtls::Root/nginx-conf/mtls-location.conf;
+        auth_request /b;
+        proxy_pass \$TEST_NGINX_UPSTREAM;
+    }
+    location /open {
+        auth_request /b;
+        mirror /b;
+        proxy_pass \$TEST_NGINX_UPSTREAM;
+    }
     # It sets the variable of its main request, too.
     location = /b {
         set \$mtls_route b;
@@ -89,3 +100,43 @@ get a.test/access-phase $(as client-a) >got; grep -c '^X-Client-Cert' got; grep 
 0
 --- error_log
 [mtls] 401
+
+
+
+=== TEST 2: a request of HTTP/1.0 without headers, or with none but reserved ones, has subrequests as others do
+--- policy eval: $::Policy
+--- http_config eval: $::Http . $::Backends
+--- config eval: $::Config
+--- client
+cat >raw.py <<'END'
+import os, socket, ssl, sys
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+context.check_hostname = False
+context.verify_mode = ssl.CERT_NONE
+context.load_cert_chain(os.environ["PKI"] + "/client-a.crt", os.environ["PKI"] + "/client-a.key")
+forged = ("X-Client-Cert-Serial: forged\r\n", "X-Consumer-Username: forged\r\n", "X-Client-Cert: forged\r\n")
+for path in "stripped", "decided", "access-phase", "main-in-access", "open":
+    for count in range(4):
+        with socket.create_connection(("127.0.0.1", int(os.environ["PORT"])), 20) as tcp:
+            with context.wrap_socket(tcp, server_hostname="a.test") as tls:
+                tls.sendall(("GET https://a.test/%s HTTP/1.0\r\n%s\r\n" % (path, "".join(forged[:count]))).encode())
+                got = b""
+                while data := tls.recv(65536):
+                    got += data
+        names = [line.split(b":")[0].decode() for line in got.partition(b"\r\n\r\n")[2].splitlines()[1:] if line]
+        print(path, got[9:12].decode(), sum(name.startswith("X-Client-Cert") for name in names), got.count(b"forged"),
+              got.count(b"X-Consumer"))
+END
+python3 raw.py | uniq -c
+lines() { [ "$(wc -l <subs.log)" = "$1" ]; }
+# One for each main request, and another one for the mirror of open.
+wait_until lines 24
+LC_ALL=C sort subs.log | uniq -c
+--- client_out
+      4 stripped 200 7 0 0
+      4 decided 200 7 0 0
+      4 access-phase 200 7 0 0
+      4 main-in-access 200 7 0 0
+      4 open 200 0 0 0
+      8 -|-|-
+     16 guest|-|-

@@ -35,6 +35,8 @@ local ELEMENT_SIZES = { [6 * WORD] = true, [7 * WORD] = true }
 local NEXT = 6
 -- More headers than any request has.
 local MAX_HEADERS = 2 ^ 20
+-- Headers for which nginx has room in a new list.
+local ROOM = 20
 
 
 local words = ffi.typeof("uintptr_t *")
@@ -44,24 +46,51 @@ local has_palloc = pcall(function() return C.rmtls_nginx_palloc end)
 local _M = {}
 
 
--- Whether ngx_list_t { last, part { elts, nelts, next }, size, nalloc, pool } begins at this word, and its first
--- element { hash, key { len, data }, ... } is the first header.
-local function is_list(request, at, first_name)
-    local elements, pool = request[at + 1], request[at + 6]
-    if not ELEMENT_SIZES[tonumber(request[at + 4])] or request[at + 2] < 1 or request[at + 2] > MAX_HEADERS
-        or request[at + 5] > MAX_HEADERS or elements < 4096 or elements % WORD ~= 0
+local function is_address(word)
+    return word >= 4096 and word % WORD == 0
+end
+
+
+-- Whether ngx_list_t { last, part { elts, nelts, next }, size, nalloc, pool } with headers in the memory pool of the
+-- request may begin at this word.
+local function may_be_list(request, at)
+    local pool = request[at + 6]
+    if not ELEMENT_SIZES[tonumber(request[at + 4])] or request[at + 2] > MAX_HEADERS
+        or request[at + 5] > MAX_HEADERS or not is_address(request[at + 1]) or pool == 0
     then
         return false
     end
 
-    -- The pool is that of the request, which precedes the headers.
+    -- The pool precedes the headers.
     for i = 0, at - 1 do
         if request[i] == pool then
-            return pool ~= 0 and ffi_cast(words, elements)[2] == first_name
+            return true
         end
     end
 
     return false
+end
+
+
+-- Whether the list of request headers begins at this word: its first element { hash, key { len, data }, ... } is the
+-- first header.
+local function is_list(request, at, first_name)
+    return may_be_list(request, at) and request[at + 2] >= 1
+           and ffi_cast(words, request[at + 1])[2] == first_name
+end
+
+
+-- Whether a list without elements begins at this word. `last` is the part in the list itself or, because nginx has
+-- copied the words of the list, the part in the main request, which begins with the same signature and connection.
+local function is_empty_list(request, at)
+    local last = request[at]
+    if not may_be_list(request, at) or request[at + 2] ~= 0 or request[at + 3] ~= 0 or not is_address(last) then
+        return false
+    end
+
+    local owner = ffi_cast(words, last) - at - 1
+
+    return owner[0] == request[0] and owner[1] == request[1]
 end
 
 
@@ -122,6 +151,44 @@ local function copy_list(request, at)
 end
 
 
+-- Gives a list without elements memory of its own for new ones.
+local function renew_empty_list(request, at)
+    local elements = C.rmtls_nginx_palloc(ffi_cast("void *", request[at + 6]), ROOM * request[at + 4])
+    if elements == nil then
+        return false
+    end
+
+    request[at] = ffi_cast("uintptr_t", request + at + 1)
+    request[at + 1] = ffi_cast("uintptr_t", elements)
+    request[at + 5] = ROOM
+
+    return true
+end
+
+
+-- The word at which the list of request headers begins, or nil. A request of HTTP/1.0 may have none, and all may have
+-- been removed; another empty list must not be taken for theirs.
+local function find_list(request, elements, count)
+    local first_name = count > 0 and ffi_cast("uintptr_t", elements[0].key.data)
+    local found
+    for at = FIRST, LAST do
+        if first_name and is_list(request, at, first_name) then
+            return at
+        end
+
+        if not first_name and is_empty_list(request, at) then
+            if found then
+                return nil
+            end
+
+            found = at
+        end
+    end
+
+    return found
+end
+
+
 -- Call it before request headers are set or removed. Ends a subrequest whose headers cannot be copied.
 function _M.ensure()
     if not ngx.is_subrequest then
@@ -131,17 +198,9 @@ function _M.ensure()
     local request = get_request()
     local elements, count = raw_headers(request)
     local address = ffi_cast(words, request)
-    if has_palloc and count > 0 then
-        local first_name = ffi_cast("uintptr_t", elements[0].key.data)
-        for at = FIRST, LAST do
-            if is_list(address, at, first_name) then
-                if copy_list(address, at) then
-                    return
-                end
-
-                break
-            end
-        end
+    local at = has_palloc and find_list(address, elements, count)
+    if at and (count > 0 and copy_list or renew_empty_list)(address, at) then
+        return
     end
 
     ngx_log(ngx.ERR, "[mtls] 500 the request headers of a subrequest cannot be copied")
