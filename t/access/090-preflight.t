@@ -10,10 +10,11 @@ our $Policy = policy("ca-a",
     route("closed", "b.test", mtls_auth("ca-a", "skip_consumer_lookup: true")),
     route("both", "c.test", mtls_auth("ca-a", "run_on_preflight: false, skip_consumer_lookup: true"),
         plugin("openid-connect", 'issuer: "http://127.0.0.1:1/x", auth_methods: [bearer], audience_required: [a], hide_credentials: false')),
+    route("report", "a.test", mtls_auth("ca-a", "run_on_preflight: false, skip_consumer_lookup: true, enforce: report")),
     route("acl", "", plugin("key-auth", ""), plugin("acl", "allow: [ops]")));
 
 our $Config = <<'_EOC_';
-    location ~ ^/(?:open|closed|both|acl)$ {
+    location ~ ^/(?:open|closed|both|report|acl)$ {
         set_by_lua_block $route { return ngx.var.uri:sub(2) }
         access_by_lua_block { require("resty.mtls").access(ngx.var.route) }
         content_by_lua_block {
@@ -108,3 +109,42 @@ code a.test/acl $(as client-a)
 --- no_error_log
 [crit]
 [alert]
+
+
+
+=== TEST 6: with enforce: report a misdirected preflight passes, and is reported once as any other request
+--- policy eval: $::Policy
+--- http_config eval: "    include $TestMtls::Root/nginx-conf/mtls-variables.conf;"
+--- config
+    add_header X-Decision "$mtls_decision $mtls_reason";
+    location = /report {
+        access_by_lua_block {
+            local mtls = require("resty.mtls")
+            mtls.access("report")
+            mtls.access("report")
+        }
+        content_by_lua_block { ngx.say(ngx.var.mtls_decision, " ", ngx.var.mtls_reason) }
+    }
+    location = /decide {
+        content_by_lua_block {
+            local result = require("resty.mtls").decide("report")
+            ngx.say(result.allowed, " ", result.decision, " ", result.reason, " ", result.verdict, " ", #result.headers)
+        }
+    }
+    location = /metrics { content_by_lua_block { ngx.print(require("resty.mtls").metrics()) } }
+--- client
+preflight=(-X OPTIONS -H 'Origin: https://app.test' -H 'Access-Control-Request-Method: PUT')
+for host in a.test other.test; do
+    get $host/report -H 'Host: a.test' "${preflight[@]}"
+    get $host/decide -H 'Host: a.test' "${preflight[@]}" $(as client-a)
+done
+get a.test/metrics | grep -E '^resty_mtls_(would_refuse|requests)_total'
+--- client_out
+pass 
+true pass nil nil 0
+would_refuse misdirected
+true would_refuse misdirected nil 0
+resty_mtls_requests_total{route="report",decision="pass"} 4
+resty_mtls_would_refuse_total{route="report",status="421"} 2
+--- error_log
+[mtls] would refuse: 421 misdirected request: the TLS session was made with another certificate request than this Host's

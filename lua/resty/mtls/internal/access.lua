@@ -27,6 +27,7 @@ local NOT_FOUND = CONST.NOT_FOUND
 local PASS = CONST.DECISION_PASS
 local PENDING = CONST.DECISION_PENDING
 local UNAVAILABLE = CONST.DECISION_UNAVAILABLE
+local MISDIRECTED = CONST.DECISION_MISDIRECTED
 local ANONYMOUS = CONST.IDENTITY_ANONYMOUS
 local NOT_VERIFIED = CONST.VERDICT_NOT_VERIFIED
 local PLAN_VARY = CONST.PLAN_VARY
@@ -53,7 +54,7 @@ local NO_VERDICT = -1
 local NO_CONSUMER = CONST.VERDICT_NO_CONSUMER
 -- Outcomes that run_on_preflight: false does not change: they are no result of the authentication.
 local NOT_OF_AUTHENTICATION = {
-    [CONST.DECISION_MISDIRECTED] = true,
+    [MISDIRECTED] = true,
     [CONST.DECISION_TOO_EARLY] = true,
     [UNAVAILABLE] = true,
 }
@@ -236,8 +237,9 @@ local function is_preflight()
 end
 
 
--- Passes a preflight without an identity: no header is set, and client() has nothing.
-local function pass_preflight(engine, ctx, route)
+-- Passes a preflight without an identity: no header is set, and client() has nothing. reported: the refusal with which
+-- it passes, that of a misdirected request.
+local function pass_preflight(engine, ctx, route, reported)
     if reserved_headers.are_read(engine) then
         request_headers.seal(true)
     end
@@ -248,11 +250,19 @@ local function pass_preflight(engine, ctx, route)
         ctx.resty_mtls_uri = ngx_var.uri
     end
 
-    variables.set(engine, route, "pass", "", NOT_VERIFIED, client_of)
+    variables.set(engine, route, reported and "would_refuse" or "pass", reported and reported.reason or "",
+                  NOT_VERIFIED, client_of)
     -- A second call decides anew, but counts nothing.
     if not before or not before.is_preflight or before.route ~= (route or "") then
+        if reported then
+            refusals.log_reported(reported)
+            metrics.count_would_refuse(route or "", reported.status)
+        end
+
         metrics.count_decision(route or "", 0, NOT_VERIFIED, false)
     end
+
+    return nil, reported
 end
 
 
@@ -291,7 +301,15 @@ local function decide(engine, route, dict, ctx, decision, list)
     local flags = engine:plan_flags(plan)
     local outcome = decisions.decide_once(engine, plan, ssl, flags, decision)
     if band(flags, PLAN_PASSES_PREFLIGHT) ~= 0 and not NOT_OF_AUTHENTICATION[outcome] and is_preflight() then
-        return pass_preflight(engine, ctx, route)
+        local reported
+        if decision.would_refuse == MISDIRECTED then
+            reported = refusals.new(MISDIRECTED, NOT_VERIFIED, decisions.reason())
+        end
+
+        -- For the result of _M.decide(): a preflight has no verdict.
+        decision.verdict = NOT_VERIFIED
+
+        return pass_preflight(engine, ctx, route, reported)
     end
 
     local refusal, reported
