@@ -518,6 +518,18 @@ function _M.serve_policy()
 end
 
 
+-- content_by_lua*: status() as JSON, for this machine only.
+function _M.serve_status()
+    return operator_api.status(_M.status)
+end
+
+
+-- content_by_lua*: metrics(), for Prometheus.
+function _M.serve_metrics()
+    return operator_api.metrics(_M.metrics)
+end
+
+
 -- log_by_lua*: counts the responses to requests that access() decided about.
 function _M.log()
     local route = client.route()

@@ -34,7 +34,7 @@ sub http ($) {
     $http =~ s{/etc/nginx/mtls/}{\$TEST_NGINX_HTML_DIR/}g;
     $http =~ s{listen +443 ssl}{listen 127.0.0.1:\$TEST_NGINX_TLS_PORT ssl}g;
     $http =~ s{http://127\.0\.0\.1:8080}{\$TEST_NGINX_UPSTREAM}g;
-    $http =~ s{listen 127\.0\.0\.1:9145}{listen 127.0.0.2:\$TEST_NGINX_SERVER_PORT}g;
+    $http =~ s{listen (?:127\.0\.0\.1:)?9145}{listen 127.0.0.2:\$TEST_NGINX_SERVER_PORT}g;
 
     return $http;
 }
@@ -53,6 +53,7 @@ our $Trusted = http("trusted: nginx.conf") =~ s/192\.0\.2\.10/127.0.0.1/r;
 our %Reads = map { $_ => ">>> policy.yaml\n" . shown("policy: $_") } qw( header-cert-auth openid-connect );
 
 our $Metrics = http("metrics: nginx.conf");
+our $Scrape = http("scrape: nginx.conf") =~ s/10\.0\.0\.9/127.0.0.1/r;
 
 our $Short = http("short: nginx.conf");
 our $ShortPolicy = ">>> policy.yaml\n" . shown("short: policy.yaml");
@@ -415,3 +416,22 @@ get a.test/app/ $(as client-expired) -o /dev/null -w '%{http_code} %{redirect_ur
 302 https://login.example.com/?why=expired
 --- error_log
 [mtls] 401 no certificate
+
+
+
+=== TEST 11: Prometheus scrapes by the name of the server, and a site with another name reads nothing
+--- user_files eval: $::Policy
+--- http_config eval: "# DOCUMENT\n$::Synopsis$::Scrape"
+--- config
+    location /t { return 200 ok; }
+--- client
+for host in gateway.internal:9145 127.0.0.2 rebind.example gateway.internal.rebind.example; do
+    curl -s -H "Host: $host" "http://127.0.0.2:$HTTP_PORT/metrics" -w '%{http_code} %{content_type}\n' | grep -v '^#\|^resty_'
+done
+--- client_out
+200 text/plain; version=0.0.4; charset=utf-8
+200 text/plain; version=0.0.4; charset=utf-8
+{"message":"Host: expected an IP address, localhost or the server_name"}
+403 application/json
+{"message":"Host: expected an IP address, localhost or the server_name"}
+403 application/json

@@ -36,6 +36,7 @@ my %Tests = (
     "lists: block" => [qw( blocks.t )],
     "fleet: nginx.conf" => [qw( servers.t )],
     "metrics: nginx.conf" => [qw( examples.t )],
+    "scrape: nginx.conf" => [qw( examples.t )],
     "proxies: haproxy.cfg" => [qw( front-proxies.t )],
     "proxies: PROXY protocol" => [qw( front-proxies.t )],
     "policy: every field" => [qw( examples.t )],

@@ -118,8 +118,8 @@ access forbidden by rule
     include $TEST_NGINX_ROOT/nginx-conf/mtls-server.conf;
     include $TEST_NGINX_ROOT/nginx-conf/mtls-status.conf;
 --- client
-tls sni=a.test path=/mtls/metrics | facts status
-tls sni=a.test path=/mtls/metrics as=client-a | facts status
+tls sni=a.test host=127.0.0.1 path=/mtls/metrics | facts status
+tls sni=a.test host=127.0.0.1 path=/mtls/metrics as=client-a | facts status
 curl -s -o /dev/null -w '%{http_code}\n' "http://127.0.0.1:$STATUS_PORT/mtls/metrics"
 --- client_out
 status=401
@@ -190,3 +190,66 @@ policy.yaml:LINE: warning: plugins[0].name: the plugin 'ai-number-1' has no effe
 [crit]
 [alert]
 --- timeout: 60
+
+
+
+=== TEST 6: only pages of this server in a browser read status and metrics, whatever their name resolves to
+--- user_files eval: $::Policy
+--- http_config eval
+$::Http . <<'_EOC_'
+    server {
+        listen 127.0.0.3:$TEST_NGINX_STATUS_PORT;
+        server_name Gateway.Internal other.internal;
+        include $TEST_NGINX_ROOT/nginx-conf/mtls-status.conf;
+    }
+_EOC_
+--- config eval: $::Config
+--- client
+# ask ADDRESS [curl options]: the status of /mtls/status and of /mtls/metrics
+ask() {
+    local address=$1 path
+    shift
+    for path in status metrics; do
+        curl -s --interface 127.0.0.1 "http://$address:$STATUS_PORT/mtls/$path" -o body -w '%{http_code}\n' "$@"
+    done | paste -sd ' '
+}
+echo "scrapers: $(ask 127.0.0.1) $(ask 127.0.0.1 -0 -H 'Host:') $(ask 127.0.0.1 -H 'Host: LOCALHOST:1') $(ask 127.0.0.1 -H 'Host: [::1]:1') $(ask 127.0.0.1 -I)"
+for host in rebind.example gateway.internal localhost.rebind.example 127.0.0.1.rebind.example _; do
+    echo "$host: $(ask 127.0.0.1 -H "Host: $host:$STATUS_PORT")"
+done
+# The first name of a server is its own.
+for host in gateway.internal GATEWAY.INTERNAL:1 other.internal rebind.example; do
+    echo "named, $host: $(ask 127.0.0.3 -H "Host: $host")"
+done
+echo "page of another site: $(ask 127.0.0.1 -H 'Sec-Fetch-Site: cross-site') $(ask 127.0.0.1 -H 'Origin: http://evil.example')"
+echo "own page and user: $(ask 127.0.0.1 -H 'Sec-Fetch-Site: same-origin') $(ask 127.0.0.1 -H 'Sec-Fetch-Site: none')"
+echo "POST: $(ask 127.0.0.1 -d x)"
+for path in status metrics; do
+    curl -s "http://127.0.0.1:$STATUS_PORT/mtls/$path" -H 'Host: rebind.example'
+    curl -si "http://127.0.0.1:$STATUS_PORT/mtls/$path" | tr -d '\r' | grep -iE '^(cache-control|x-content|cross-origin)'
+done
+--- client_out
+scrapers: 200 200 200 200 200 200 200 200 200 200
+rebind.example: 403 403
+gateway.internal: 403 403
+localhost.rebind.example: 403 403
+127.0.0.1.rebind.example: 403 403
+_: 403 403
+named, gateway.internal: 200 200
+named, GATEWAY.INTERNAL:1: 200 200
+named, other.internal: 403 403
+named, rebind.example: 403 403
+page of another site: 403 200 403 200
+own page and user: 200 200 200 200
+POST: 405 405
+{"message":"Host: expected an IP address, localhost or the server_name"}
+Cache-Control: no-store
+X-Content-Type-Options: nosniff
+{"message":"Host: expected an IP address, localhost or the server_name"}
+Cache-Control: no-store
+X-Content-Type-Options: nosniff
+Cross-Origin-Resource-Policy: same-origin
+--- no_error_log
+[error]
+[crit]
+[alert]

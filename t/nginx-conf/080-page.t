@@ -131,7 +131,7 @@ HTML from text: []
 {"message":"POST, expected one of GET, HEAD"}
 405
 200
-{"message":"Host: expected an IP address or localhost"}
+{"message":"Host: expected an IP address, localhost or the server_name"}
 403
 403
 403
@@ -215,7 +215,7 @@ _EOC_
 403
 {"message":"a request of another site"}
 403
-{"message":"Host: expected an IP address or localhost"}
+{"message":"Host: expected an IP address, localhost or the server_name"}
 403
 --- no_error_log
 [error]

@@ -1,10 +1,12 @@
--- The HTTP API of mtls-status.conf for the operator: the page, parts of the policy, blocks of certificates, and a flush
--- of what is cached. JSON in and out, but for the page. The locations let in this machine only.
+-- The HTTP API of mtls-status.conf for the operator: the page, status and metrics, parts of the policy, blocks of
+-- certificates, and a flush of what is cached. JSON in and out, but for the page and the metrics. The locations let in
+-- this machine only.
 --
 -- A web page in a browser of this machine could send requests too. Browsers mark them with Origin or Sec-Fetch-Site,
 -- and ask before they send a body of type application/json to another site, so what is marked must come from this
--- server itself. A site whose name resolves to this machine (DNS rebinding) is not another one to them, so the Host
--- must not be such a name.
+-- server itself. A site whose name resolves to this machine (DNS rebinding) is not another one to them, and over plain
+-- HTTP they do not mark its requests at all. So the Host must be no name but localhost and the server_name, which the
+-- operator has chosen.
 
 local blocks = require "resty.mtls.internal.blocks"
 local engine = require "resty.mtls.internal.engine"
@@ -12,6 +14,7 @@ local operator_page = require "resty.mtls.internal.operator_page"
 local CONST = require "resty.mtls.internal.cdef"
 
 
+local error = error
 local ipairs = ipairs
 local ngx = ngx
 local pairs = pairs
@@ -76,15 +79,21 @@ local function is_of_this_site(by_user)
 end
 
 
+-- Whether the Host is an IP address, localhost or the first server_name. Any other name may be that of a site which
+-- resolves to this machine.
 local function is_own_host()
     local host = (ngx.var.http_host or "localhost"):lower():gsub(":%d*$", "")
+    if host == "localhost" or host:find("^%d+%.%d+%.%d+%.%d+$") or host:find("^%[[%x:.]+%]$") then
+        return true
+    end
 
-    return host == "localhost" or host:find("^%d+%.%d+%.%d+%.%d+$") or host:find("^%[[%x:.]+%]$")
+    -- Without a server_name this is "".
+    return host ~= "" and host == ngx.var.server_name:lower()
 end
 
 
--- Whether the method is one of these, and the request is none of another site: "own", "user" as above, "any" of a page
--- that has no data. Otherwise it is answered.
+-- Whether the method is one of these, and the request is none of another site: "own", "user" as above, "any" where a
+-- link of another site may lead to. Otherwise it is answered.
 local function is_admitted(methods, sites)
     local method = ngx.req.get_method()
     for _, known in ipairs(methods) do
@@ -96,7 +105,7 @@ local function is_admitted(methods, sites)
             end
 
             if not is_own_host() then
-                refuse(403, "Host: expected an IP address or localhost")
+                refuse(403, "Host: expected an IP address, localhost or the server_name")
 
                 return false
             end
@@ -245,6 +254,43 @@ function _M.page()
     ngx.header["Content-Length"] = #page
 
     return ngx.print(page)
+end
+
+
+-- content_by_lua*: what status() returns.
+function _M.status(status)
+    if not is_admitted({ "GET", "HEAD" }, "user") then
+        return
+    end
+
+    local document = status()
+    local text, err = json().encode(document)
+    if not text then
+        error("status: " .. err)
+    end
+
+    -- Not every lua-cjson can encode an empty table as a list. Inside a text, quotes have a backslash.
+    if not document.warnings[1] then
+        text = text:gsub('"warnings":{}', '"warnings":[]')
+    end
+
+    return send(200, text .. "\n")
+end
+
+
+-- content_by_lua*: the text that metrics() returns. A page of another site cannot read it, and a link may lead to it,
+-- such as that on Prometheus's page of targets.
+function _M.metrics(metrics)
+    if not is_admitted({ "GET", "HEAD" }, "any") then
+        return
+    end
+
+    ngx.header["Content-Type"] = "text/plain; version=0.0.4; charset=utf-8"
+    ngx.header["Cache-Control"] = "no-store"
+    ngx.header["X-Content-Type-Options"] = "nosniff"
+    ngx.header["Cross-Origin-Resource-Policy"] = "same-origin"
+
+    return ngx.print(metrics())
 end
 
 
