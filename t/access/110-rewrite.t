@@ -14,6 +14,10 @@ our $Global = policy("ca-a",
     route("open", "a.test", mtls_auth("ca-a", "anonymous: guest, skip_consumer_lookup: true")))
     . "consumers: [{username: guest}]\nplugins:\n- " . mtls_auth("ca-a") =~ s/^    /  /mgr . "\n";
 
+# Policies that replace $Policy while a request is between its rewrite and its access phase.
+our $Replacements = ">>> policy.yaml\n" . expand_policy($Policy) . ">>> ca-removed.yaml\n" . expand_policy($Policy =~ s/\[\@ca-a\]/[\@ca-b]/r =~ s/ca_certificates: ca-a/ca_certificates: ca-a ca-b/r)
+    . ">>> more-reserved.yaml\n" . expand_policy($Policy =~ s/inject_client_cert_details: true/inject_client_cert_details: true, client_serial_header_name: X-Own/r);
+
 our $Backend = free_port();
 
 our $Http = <<"_EOC_";
@@ -72,6 +76,18 @@ our $Config = <<"_EOC_";
         content_by_lua_block { ngx.say("in") }
     }
     location /unblock { content_by_lua_block { for _, block in ipairs(require("resty.mtls").blocked()) do assert(require("resty.mtls").unblock(block)) end ngx.say("unblocked") } }
+    location /replace {
+        set \$mtls_route a;
+        include $TestMtls::Root/nginx-conf/mtls-location-rewrite.conf;
+        auth_request /reload;
+        proxy_pass \$TEST_NGINX_UPSTREAM;
+    }
+    location = /reload {
+        content_by_lua_block {
+            assert(require("resty.mtls").reload("\$TEST_NGINX_HTML_DIR/" .. ngx.var.http_x_policy))
+            ngx.exit(204)
+        }
+    }
     location /move {
         rewrite_by_lua_block { require("resty.mtls").access("open"); ngx.req.set_uri("/moved", true) }
         content_by_lua_block { ngx.say("not moved") }
@@ -179,3 +195,32 @@ get a.test/move $(as client-a) -o /dev/null -w '%{http_code}\n'
 200
 --- error_log
 [mtls] 401 no certificate
+
+
+
+=== TEST 4: a policy that comes into force between rewrite and access decides anew, and removes what it reserves
+--- user_files eval: $::Replacements
+--- http_config eval: $::Http . TestMtls::init_http('watch = false')
+--- config eval: $::Config
+--- client
+replace() { get a.test/replace $(as client-a) -H "X-Policy: $1.yaml" -H 'X-Own: forged' -w '%{http_code}\n' | tr -d '\r' | grep -E '^(X-Own|X-Client-Cert-(Serial|Subject-DN)|[2-5]|\{)' | sed "s/$serial/SERIAL/" | sort; }
+serial=$(openssl x509 -in "$PKI/client-a.crt" -noout -serial | cut -d= -f2)
+cp policy.yaml same.yaml
+replace same
+replace more-reserved
+replace ca-removed
+# The last one has passed in its rewrite phase.
+get a.test/count | grep '^resty_mtls_requests_total{route="a"'
+--- client_out
+200
+X-Client-Cert-Serial: SERIAL
+X-Client-Cert-Subject-DN: CN=client-a,O=Example
+X-Own: forged
+200
+X-Client-Cert-Subject-DN: CN=client-a,O=Example
+X-Own: SERIAL
+{"message":"TLS certificate failed verification"}401
+resty_mtls_requests_total{route="a",decision="401"} 1
+resty_mtls_requests_total{route="a",decision="pass"} 3
+--- error_log
+[mtls] 401

@@ -266,34 +266,43 @@ local function pass_preflight(engine, ctx, route, reported)
 end
 
 
--- Counts a decision and sets the variables. Those of a refused request keep their values in its error page, which may
--- be behind an internal redirect to a location that decides, too.
-local function report(engine, ctx, route, decision, refusal, reported)
+-- Sets the variables and counts a decision, unless an earlier one for this route with the same outcome is counted. The
+-- variables of a refused request keep their values in its error page, which may be behind an internal redirect to a
+-- location that decides, too.
+local function report(engine, ctx, route, decision, refusal, reported, was_allowed)
     if is_internal() and request_headers.was_refused() then
         return
     end
 
+    local is_counted = was_allowed
+    if refusal then
+        is_counted = is_refused_again(ctx, route, refusal)
+    end
+
     if reported then
         refusals.log_reported(reported)
-        metrics.count_would_refuse(route or "", reported.status)
+        if not is_counted then
+            metrics.count_would_refuse(route or "", reported.status)
+        end
+
         variables.set(engine, route, "would_refuse", reported.reason, decision.verdict, client_of)
     else
         variables.set(engine, route, refusal and refusal.decision or "pass", refusal and refusal.reason or "",
                       decision.verdict, client_of)
     end
 
-    if refusal and is_refused_again(ctx, route, refusal) then
-        return
+    if not is_counted then
+        metrics.count_decision(route or "", refusal and refusal.status or 0, decision.verdict,
+                               decision.identity == ANONYMOUS or reported ~= nil and reported.status ~= 421)
     end
-
-    metrics.count_decision(route or "", refusal and refusal.status or 0, decision.verdict,
-                           decision.identity == ANONYMOUS or reported ~= nil and reported.status ~= 421)
 end
 
 
 -- Decides about the request and sets the upstream headers, or appends them to a list. Returns the refusal, if any, and
 -- the one of a plugin with `enforce: report`, with which the request passes.
 local function decide(engine, route, dict, ctx, decision, list)
+    local before = ctx.resty_mtls
+    local was_allowed = before and before.is_allowed and before.route == (route or "")
     local is_new = not (list or ctx.resty_mtls_listed) or not is_decided(engine, ctx, route)
     reserved_headers.remove(engine)
     local plan = decisions.plan(engine, route)
@@ -342,7 +351,7 @@ local function decide(engine, route, dict, ctx, decision, list)
 
     publish(engine, ctx, route, plan, decision, not refusal)
     if is_new then
-        report(engine, ctx, route, decision, refusal, reported)
+        report(engine, ctx, route, decision, refusal, reported, was_allowed)
     end
 
     return refusal, reported
