@@ -88,6 +88,15 @@ our $Config = <<"_EOC_";
             ngx.exit(204)
         }
     }
+    location /wait {
+        rewrite_by_lua_block {
+            require("resty.mtls").access("a")
+            assert(io.open("\$TEST_NGINX_HTML_DIR/waits", "w")):close()
+            repeat ngx.sleep(0.02) until ngx.worker.exiting() and io.open("\$TEST_NGINX_HTML_DIR/continue")
+        }
+        access_by_lua_block { require("resty.mtls").access("a") }
+        proxy_pass \$TEST_NGINX_UPSTREAM;
+    }
     location /move {
         rewrite_by_lua_block { require("resty.mtls").access("open"); ngx.req.set_uri("/moved", true) }
         content_by_lua_block { ngx.say("not moved") }
@@ -222,5 +231,27 @@ X-Own: SERIAL
 {"message":"TLS certificate failed verification"}401
 resty_mtls_requests_total{route="a",decision="401"} 1
 resty_mtls_requests_total{route="a",decision="pass"} 3
+--- error_log
+[mtls] 401
+
+
+
+=== TEST 5: a request that waits between rewrite and access in a worker that exits is decided by the policy of its successors
+--- user_files eval: $::Replacements
+--- http_config eval: $::Http . TestMtls::init_http('watch = false')
+--- config eval: $::Config
+--- client
+code a.test/wait $(as client-a) >answer &
+wait_until test -e waits
+cp ca-removed.yaml policy.yaml
+kill -HUP "$(cat "$PID_FILE")"
+# The policy is in force once a new worker has decided by it.
+refused() { [ "$(get a.test/server $(as client-a) -o /dev/null -w '%{http_code}')" = 401 ]; }
+wait_until refused
+touch continue
+wait
+cat answer
+--- client_out
+401 application/json; charset=utf-8 {"message":"TLS certificate failed verification"}
 --- error_log
 [mtls] 401

@@ -17,6 +17,7 @@ local IN_FORCE = CONST.RELOAD_IN_FORCE
 local UNSETTLED = CONST.RELOAD_UNSETTLED
 local FILES_CHANGED = CONST.WATCH_CHANGED
 local FILES_UNSETTLED = CONST.WATCH_UNSETTLED
+local is_exiting = ngx.worker.exiting
 local math_huge = math.huge
 local math_min = math.min
 local ngx_log = ngx.log
@@ -131,7 +132,8 @@ end
 -- Publishes to the other workers which policy this one serves.
 local function report(engine)
     local worker = ngx.worker.id()
-    if worker then
+    -- The number of a worker that exits is that of its successor.
+    if worker and not is_exiting() then
         C.rmtls_engine_report_worker(engine.handle, worker)
     end
 end
@@ -322,7 +324,7 @@ local function watch_once(engine, watcher, reload)
 
         reload = nil
         ngx_sleep(UNSETTLED_INTERVAL)
-        if ngx.worker.exiting() then
+        if is_exiting() then
             return false
         end
     end
@@ -476,10 +478,16 @@ function _M.ensure_watched(engine)
 end
 
 
--- The same, and waits for the policy if it was out of date at the first handshake or request of the worker.
--- Yields then.
+-- The same, and waits for the policy if it was out of date at the first handshake or request of the worker, or is in
+-- one that exits. Yields then.
 function _M.await_policy(engine)
-    if is_overdue() then
+    if is_exiting() then
+        -- Timers, and so the watch, do not run any more, but requests that were accepted before do.
+        if C.rmtls_engine_is_behind(engine.handle) == OK then
+            catch_up(engine)
+        end
+
+    elseif is_overdue() then
         start_watch(engine)
     end
 
