@@ -64,7 +64,7 @@ python3 - <<'_PY_'
 import json, os, re
 root = os.environ["ROOT"]
 rules = open(f"{root}/nginx-conf/prometheus-rules.yaml").read().split("  - alert: ")[1:]
-tests = open(f"{root}/t/metrics/alerts.yaml").read()
+tests = "".join(open(f"{root}/t/metrics/{file}").read() for file in ("alerts.yaml", "alerts-of-days.yaml"))
 for rule in rules:
     name = rule.split("\n")[0]
     page, anchor = re.search(r"^      runbook: (docs/[\w-]+\.md)#([\w-]+)$", rule, re.M).groups()
@@ -108,7 +108,7 @@ not on the dashboard: ['resty_mtls_metrics_shared', 'resty_mtls_policy_in_force_
 --- config
 --- client
 promtool check rules "$ROOT/nginx-conf/prometheus-rules.yaml" >out 2>&1 && grep -c SUCCESS out || cat out
-promtool test rules "$ROOT/t/metrics/alerts.yaml" >out 2>&1 && grep -c SUCCESS out || cat out
+promtool test rules "$ROOT/t/metrics/alerts.yaml" "$ROOT/t/metrics/alerts-of-days.yaml" >out 2>&1 && grep -c SUCCESS out || cat out
 # The queries of the dashboard, as rules, with a value for each variable
 python3 - <<'_PY_'
 import json, os
@@ -124,6 +124,6 @@ _PY_
 promtool check rules queries.yaml >out 2>&1 && grep -c SUCCESS out || cat out
 --- client_out
 1
-1
+2
 True []
 1
