@@ -89,6 +89,9 @@ for panel in panels:
         print("no query:", panel["title"])
 print("foreign data source:", [panel["title"] for panel in panels if panel["type"] != "row"
                                and panel["datasource"]["uid"] != "${datasource}"])
+# Grafana's schema requires showLegend and calcs.
+legends = [panel["options"]["legend"] for panel in panels if panel["type"] == "timeseries"]
+print("legends:", all(legend["showLegend"] is True and legend["calcs"] == [] for legend in legends))
 # Every alert's metric is on the dashboard.
 text = json.dumps(panels)
 alerted = set(re.findall(r"resty_mtls_\w+", "".join(rules)))
@@ -98,6 +101,7 @@ _PY_
 alerts: True
 ids: True
 foreign data source: []
+legends: True
 not on the dashboard: ['resty_mtls_metrics_shared', 'resty_mtls_policy_in_force_epoch']
 
 
