@@ -140,7 +140,7 @@ get a.test/map $(as client-two) | tr -d '\r' | grep '^X-Tier'
 get a.test/auth $(as client-a) | tr -d '\r' | grep -c '^X-Client-Cert'
 status a.test/auth $(as client-two)
 status a.test/auth
-sleep 0.2
+wait_until test -s copies.log
 cat copies.log
 get a.test/count | grep '^resty_mtls_requests_total'
 --- client_out
