@@ -47,6 +47,8 @@ local CYCLE_WORDS = 80
 local MAX_CONNECTIONS = 2 ^ 24
 -- Seconds that a response waits for the GOAWAY, which a timer of 0 seconds sends.
 local DELAY = 0.001
+-- Seconds between the attempts to close the connection of a subrequest, which succeed when it is idle.
+local IDLE_DELAYS = { 0.05, 0.5, 5, 50 }
 -- Milliseconds, one more than the longest keepalive_time.
 local AGE = 0x8000000000000000ULL
 
@@ -139,19 +141,38 @@ end
 jit.off(shut_down)
 
 
+-- Closes the connection of a subrequest over HTTP/1.x once no request is on it. Whether nginx keeps the connection
+-- after a response is a property of the main request, which Lua does not find from its subrequest.
+local function close_if_idle(premature, ssl, watched, attempt)
+    shut_down(premature, ssl, watched, false)
+    local delay = IDLE_DELAYS[attempt]
+    if not premature and delay and L.rmtls_connection_is_open(watched) == OK then
+        timer_at(delay, close_if_idle, ssl, watched, attempt + 1)
+    end
+end
+
+
 -- Begins the end of the connection of this request. Call it before the response is sent. Yields with HTTP/2 and
 -- HTTP/3, so that GOAWAY precedes the response and the next request of the client is not one more for this connection.
 function _M.begin()
     local protocol = ngx_var.server_protocol
-    if protocol ~= "HTTP/2.0" and protocol ~= "HTTP/3.0" then
+    local is_multiplexed = protocol == "HTTP/2.0" or protocol == "HTTP/3.0"
+    if not is_multiplexed and not ngx.is_subrequest then
         return close_after_response()
     end
 
     local is_http3 = protocol == "HTTP/3.0"
     local ssl = ssl_pointer()
-    if ssl ~= nil and has_connection and (is_http3 and http_v3_shutdown or has_cycle and close_idle_connections)
-        and L.rmtls_connection_watch(ssl, number) == OK and timer_at(0, shut_down, ssl, number[0], is_http3)
+    if ssl == nil or not has_connection or not (is_http3 and http_v3_shutdown or has_cycle and close_idle_connections)
+        or L.rmtls_connection_watch(ssl, number) ~= OK
     then
+        return
+    end
+
+    if not is_multiplexed then
+        timer_at(0, close_if_idle, ssl, number[0], 1)
+
+    elseif timer_at(0, shut_down, ssl, number[0], is_http3) then
         ngx.sleep(DELAY)
     end
 end
