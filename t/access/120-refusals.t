@@ -86,7 +86,7 @@ sub ending ($) {
 protocol=$protocol
 _EOC_
 cat >ending.py <<'END'
-import sys, urllib.request
+import os, sys, urllib.request
 clients, http_port = sys.argv.pop(), sys.argv[3]
 sys.path.insert(0, clients)
 import rotation
@@ -98,11 +98,13 @@ for path in "/plain/a", "/page/a", "/rewrite/a", "/login/a", "/upstream/a", "/de
     before = connection.get("a", path)
     load("removed.yaml")
     status, ends = connection.get("a", path)
-    if path == "/subrequest" and sys.argv[1] == "http/1.1":
+    if path == "/subrequest" and rotation.PROTOCOL == "http/1.1":
         # nginx closes the connection when it is idle; the response says nothing of it.
         ends = connection.tls.recv(1) == b""
     print(path, *before, status, ends, flush=True)
     connection.close()
+# As in rotation.py: aioquic has a thread.
+os._exit(0)
 END
 timeout 60 python3 ending.py $protocol "$PORT" "$HTTP_PORT" "$PKI" - "$TEST_NGINX_ROOT/t/clients"
 _EOC_
