@@ -170,15 +170,15 @@ _EOC_
 403
 {"message":"a request of another site"}
 403
-{"message":"Host: expected an IP address or localhost"}
+{"message":"Host: expected an IP address, localhost or the server_name"}
 403
-{"message":"Host: expected an IP address or localhost"}
+{"message":"Host: expected an IP address, localhost or the server_name"}
 403
-{"message":"Host: expected an IP address or localhost"}
+{"message":"Host: expected an IP address, localhost or the server_name"}
 403
-{"message":"Host: expected an IP address or localhost"}
+{"message":"Host: expected an IP address, localhost or the server_name"}
 403
-{"message":"Host: expected an IP address or localhost"}
+{"message":"Host: expected an IP address, localhost or the server_name"}
 400
 {"message":"expected sha256, spki_sha256, or serial and issuer_dn"}
 400
