@@ -106,6 +106,11 @@ impl SpiffeIdPattern {
         }
     }
 
+    /// Whether all SPIFFE IDs of the trust domain match.
+    pub fn is_whole_domain(&self) -> bool {
+        self.is_prefix && self.text.len() == SCHEME.len() + self.trust_domain.len() + 1
+    }
+
     /// The name of the trust domain of all SPIFFE IDs that match.
     pub fn trust_domain(&self) -> &str {
         &self.trust_domain
@@ -265,6 +270,7 @@ mod tests {
             let pattern = SpiffeIdPattern::parse(pattern).unwrap();
             assert_eq!(pattern.matches(&id(text)), expected, "{pattern:?} {text}");
             assert_eq!(pattern.trust_domain(), "a");
+            assert_eq!(pattern.is_whole_domain(), pattern.text.len() == 11);
         }
         for (text, why) in [
             ("spiffe://*", "would also match longer names"),

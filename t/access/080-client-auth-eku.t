@@ -74,3 +74,23 @@ trusted_certificates_total{eku="server"} 2
 qr/plugins\[0\]\.config\.client_auth_eku: 'any' lets in every holder of a certificate of the CAs at routes\[0\], of public CAs everybody with a DNS name; expected consumers/
 --- no_error_log
 [alert]
+
+
+
+=== TEST 3: a rule that holds for all certificates of a CA does not limit them
+--- http_config eval: TestMtls::init_http("")
+--- user_files eval
+">>> policy.yaml\n" . TestMtls::expand_policy(TestMtls::policy("ca-a ca-b",
+    TestMtls::route("a", "a.test", TestMtls::mtls_auth("ca-a", "client_auth_eku: any, skip_consumer_lookup: true"),
+        TestMtls::plugin("client-cert-acl", 'allow: [{ca: @ca-a}, {issuer.CN: CA-A}]')),
+    TestMtls::route("b", "b.test", TestMtls::mtls_auth("ca-a ca-b", "client_auth_eku: any, skip_consumer_lookup: true"),
+        TestMtls::plugin("client-cert-acl", 'allow: [{ca: @ca-b}]'))))
+--- config
+--- must_die
+--- error_log eval
+[
+    qr/plugins\[0\]\.config\.client_auth_eku: 'any' lets in every holder of a certificate of the CAs at routes\[0\], of public CAs everybody with a DNS name; expected consumers \(without skip_consumer_lookup and default_consumer\), or acl, client-cert-acl or client-cert-lists with 'allow' and without enforce: report, in client-cert-acl by subject, san, spiffe_id or digest/,
+    "(and 1 more: run resty-mtls check)",
+]
+--- no_error_log
+[alert]

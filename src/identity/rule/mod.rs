@@ -208,8 +208,9 @@ impl Condition {
         }
     }
 
-    /// Whether the condition holds for some holders of certificates of a CA only. `not` and purposes
-    /// of the key, which public CAs certify for everybody, do not limit them.
+    /// Whether the condition holds for some holders of certificates of a CA only. `not` does not
+    /// limit them, nor does what all certificates of a CA or trust domain have in common: its name,
+    /// its key, itself, and purposes of the key, which public CAs certify for everybody.
     pub fn limits_holders(&self) -> bool {
         self.limits(false)
     }
@@ -223,8 +224,22 @@ impl Condition {
             (Condition::Any(all), false) | (Condition::All(all), true) => {
                 all.iter().all(|one| one.limits(negated))
             }
-            (Condition::ExtendedKeyUsage(_), _) => false,
-            (_, negated) => !negated,
+            (
+                Condition::Issuer(..)
+                | Condition::IssuerKeyId(_)
+                | Condition::Ca(_)
+                | Condition::TrustDomain(_)
+                | Condition::ExtendedKeyUsage(_),
+                _,
+            ) => false,
+            (Condition::SpiffeId(pattern), negated) => !negated && !pattern.is_whole_domain(),
+            (
+                Condition::Subject(..)
+                | Condition::San(_)
+                | Condition::Sha256(_)
+                | Condition::SpkiSha256(_),
+                negated,
+            ) => !negated,
         }
     }
 

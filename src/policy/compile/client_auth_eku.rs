@@ -3,7 +3,7 @@
 use super::consumers::ConsumerIndex;
 use super::scopes::{Scopes, Slots};
 use crate::identity::Acl;
-use crate::policy::document::{Document, MtlsAuth, PluginConfig, PluginKind};
+use crate::policy::document::{Document, Enforcement, MtlsAuth, PluginConfig, PluginKind};
 use crate::policy::report::{Path, Report};
 use crate::trust::ClientAuthEku;
 
@@ -52,7 +52,7 @@ pub(super) fn refuse_unlimited_eku(
             };
             if *reported
                 || limits_clients(config)
-                || allows_some(document, &slots, config, consumers)
+                || allows_some(document, &slots, plugin.enforcement, config, consumers)
             {
                 continue;
             }
@@ -62,7 +62,9 @@ pub(super) fn refuse_unlimited_eku(
             let message = format!(
                 "'{value}' lets in every holder of a certificate of the CAs at {place}, of public \
                  CAs everybody with a DNS name; expected consumers (without skip_consumer_lookup \
-                 and default_consumer), or acl, client-cert-acl or client-cert-lists with 'allow'"
+                 and default_consumer), or acl, client-cert-acl or client-cert-lists with 'allow' \
+                 and without enforce: report, in client-cert-acl by subject, san, spiffe_id or \
+                 digest"
             );
             report.error(
                 plugin.location.position,
@@ -81,15 +83,20 @@ fn limits_clients(config: &MtlsAuth<'_>) -> bool {
 }
 
 /// Whether another plugin accepts some certificates only. One that denies some accepts the others,
-/// and so does an `acl` with a group of the consumer of all others.
+/// and so does an `acl` with a group of the consumer of all others. One with `enforce: report`
+/// accepts all, which matters only if the authentication enforces.
 fn allows_some(
     document: &Document<'_>,
     slots: &Slots,
+    authentication: Enforcement,
     config: &MtlsAuth<'_>,
     consumers: &ConsumerIndex<'_>,
 ) -> bool {
     let plugins = slots.iter().flatten();
-    let mut plugins = plugins.filter_map(|plugin| document.plugins.get(*plugin));
+    let plugins = plugins.filter_map(|plugin| document.plugins.get(*plugin));
+    let mut plugins = plugins.filter(|plugin| {
+        authentication == Enforcement::Report || plugin.enforcement == Enforcement::Enforce
+    });
     plugins.any(|plugin| match &plugin.config {
         PluginConfig::Acl(acl) => {
             !acl.allow.is_empty() && !allows_default_consumer(acl, config, consumers)

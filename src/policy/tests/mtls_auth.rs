@@ -395,7 +395,8 @@ fn client_auth_eku_without_a_limit_of_clients_is_refused() {
             ".config.client_auth_eku: '{value}' lets in every holder of a certificate of the CAs \
              at {place}, of public CAs everybody with a DNS name; expected consumers (without \
              skip_consumer_lookup and default_consumer), or acl, client-cert-acl or client-cert-lists \
-             with 'allow'"
+             with 'allow' and without enforce: report, in client-cert-acl by subject, san, spiffe_id \
+             or digest"
         )
     };
     let found = |value: &str, fields: &str, rest: &str| {
@@ -438,6 +439,8 @@ fn client_auth_eku_without_a_limit_of_clients_is_refused() {
     }
     // Rules under which everybody but some is allowed are none.
     let everybody = "{not: {subject.CN: mallory}}";
+    let of_ca = format!("{{ca: {ID_A}}}");
+    let digest = format!("{{sha256: '{}'}}", "00".repeat(32));
     for (rule, limited) in [
         ("{not: {not: {subject.CN: ann}}}", true),
         (
@@ -447,6 +450,15 @@ fn client_auth_eku_without_a_limit_of_clients_is_refused() {
         ("{all: [{eku: serverAuth}, {san.dns: a.example}]}", true),
         (everybody, false),
         ("{eku: serverAuth}", false),
+        // What all certificates of a CA have in common, public ones among them.
+        (&of_ca, false),
+        ("{issuer.CN: CA}", false),
+        ("{issuer_key_id: '01:02'}", false),
+        ("{all: [{issuer.CN: CA}, {eku: serverAuth}]}", false),
+        ("{all: [{issuer.CN: CA}, {subject.CN: ann}]}", true),
+        ("{any: [{issuer.CN: CA}, {subject.CN: ann}]}", false),
+        ("{not: {not: {issuer.CN: CA}}}", false),
+        (&digest, true),
         (
             "{any: [{subject.CN: ann}, {not: {subject.CN: mallory}}]}",
             false,
@@ -460,6 +472,23 @@ fn client_auth_eku_without_a_limit_of_clients_is_refused() {
             let rest = format!("- name: client-cert-acl\n  config: {{allow: [{rule}{more}]}}\n");
             let found = found("any", skip, &rest);
             assert_eq!(found.is_empty(), limited, "{rest}: {found:?}");
+        }
+    }
+    // Rules that refuse nothing are none, where the authentication refuses.
+    for (auth, rules, limited) in [
+        ("", ", enforce: report", false),
+        ("", ", enforce: enforce", true),
+        ("    enforce: report\n", ", enforce: report", true),
+        ("    enforce: report\n", "", true),
+    ] {
+        let fields = format!("{skip}{auth}");
+        for plugin in [
+            "client-cert-acl, config: {allow: [{subject.CN: ann}]",
+            "acl, config: {allow: [ann]",
+        ] {
+            let rest = format!("- {{name: {plugin}{rules}}}}}\n");
+            let found = found("any", &fields, &rest);
+            assert_eq!(found.is_empty(), limited, "{auth}{rest}: {found:?}");
         }
     }
     // An acl that allows the consumer of all other certificates is none.

@@ -196,8 +196,20 @@ fn client_auth_eku_without_a_limit_of_clients_is_refused_for_trust_domains_too()
         found.len() == 1 && found[0].contains("'any' lets in every holder of a certificate"),
         "{found:?}"
     );
-    let rules = "- {name: client-cert-acl, config: {allow: [{subject.CN: ann}]}}\n";
-    policy(&with_domains(fields, rules));
+    for (rule, limited) in [
+        ("subject.CN: ann", true),
+        ("spiffe_id: 'spiffe://a.example/ns/*'", true),
+        ("spiffe_id: 'spiffe://a.example/x'", true),
+        ("spiffe_id: 'spiffe://a.example/*'", false),
+        ("trust_domain: a.example", false),
+        ("not: {not: {trust_domain: a.example}}", false),
+        ("not: {spiffe_id: 'spiffe://a.example/x'}", false),
+    ] {
+        let rules = format!("- {{name: client-cert-acl, config: {{allow: [{{{rule}}}]}}}}\n");
+        let text = with_domains(fields, &rules);
+        let found = Policy::from_yaml(text.as_bytes(), "p").err();
+        assert_eq!(found.is_none(), limited, "{rule}: {found:?}");
+    }
 }
 
 #[test]
