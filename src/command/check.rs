@@ -8,7 +8,7 @@ use serde_json::{json, Value};
 use super::arguments::Arguments;
 use super::output::write_json;
 use super::{Command, Streams, BAD_INPUT, JSON, OK};
-use crate::policy::{join_list, Diagnostic, Policy, MAX_BYTES};
+use crate::policy::{join_list, Diagnostic, Files, Policy, MAX_BYTES};
 use crate::text::hex;
 
 /// The label of standard input in diagnostics.
@@ -41,8 +41,8 @@ fn run(arguments: &Arguments, streams: &mut Streams) -> io::Result<u8> {
         files if files.iter().any(|file| *file == "-") => {
             return streams.misuse(COMMAND.name, "'-' beside files, expected it alone");
         }
-        [file] => Policy::from_file(Path::new(file)),
-        files => Policy::from_file(&join_list(files.iter().map(Path::new))),
+        [file] => read_file(Path::new(file)),
+        files => read_file(&join_list(files.iter().map(Path::new))),
     };
     if arguments.has(JSON.name) {
         return print_json(&policy, streams.out);
@@ -50,12 +50,16 @@ fn run(arguments: &Arguments, streams: &mut Streams) -> io::Result<u8> {
     print(policy, streams.out, streams.err)
 }
 
+fn read_file(path: &Path) -> Result<Policy, Vec<Diagnostic>> {
+    Policy::from_file_with(path, &mut Files::with_more_warnings())
+}
+
 /// Reads the policy from standard input. Paths in it must be absolute, since it has no directory.
 fn read_input(input: &mut dyn Read) -> Result<Policy, Vec<Diagnostic>> {
     let mut text = Vec::new();
     // A text of `MAX_BYTES` is valid, so one byte more is read to recognise a longer one.
     match input.take(MAX_BYTES as u64 + 1).read_to_end(&mut text) {
-        Ok(_) => Policy::from_yaml(&text, STDIN),
+        Ok(_) => Policy::from_yaml_with(&text, STDIN, &mut Files::with_more_warnings()),
         Err(error) => Err(vec![Diagnostic::unreadable(STDIN, &error)]),
     }
 }

@@ -62,6 +62,29 @@ fn check_prints_the_summary_of_a_valid_policy() {
 }
 
 #[test]
+fn check_lists_more_warnings_of_a_kind_than_a_gateway_keeps() {
+    let routes = (0..12).map(|i| format!("- {{name: r{i}, snis: [r{i}.test]}}\n"));
+    let text = format!(
+        "_format_version: '3.0'\nroutes:\n{}",
+        routes.collect::<String>()
+    );
+    let (_, of_file, _) = check_text("many", &text);
+    let (_, of_input, _) = run_reading(&["check", "-"], &mut text.as_bytes());
+    for out in [of_file, of_input] {
+        let warnings = out.lines().filter(|line| line.contains(": warning: "));
+        assert_eq!(warnings.count(), 12, "{out}");
+        assert!(out.contains("warnings: 12\n"), "{out}");
+    }
+    let kept = crate::policy::Policy::from_yaml(text.as_bytes(), "p").unwrap();
+    let kept: Vec<_> = kept.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        kept[10..],
+        ["p: warning: 2 more routes with snis and without plugins; \
+          resty-mtls check lists up to 1,000"]
+    );
+}
+
+#[test]
 fn check_prints_all_errors_on_stderr() {
     let bad = "_format_version: 3\nrouts: []\n";
     assert_eq!(

@@ -149,6 +149,8 @@ pub struct Files {
     state_directory: StateDirectory,
     /// See [`Files::with_outline`].
     outline: bool,
+    /// See [`Files::with_more_warnings`].
+    more_warnings: bool,
 }
 
 impl Files {
@@ -171,6 +173,19 @@ impl Files {
     /// Whether the policy is read with its outline.
     pub(super) fn wants_outline(&self) -> bool {
         self.outline
+    }
+
+    /// Files of a policy whose warnings are all printed, up to 1,000 of a kind.
+    pub fn with_more_warnings() -> Files {
+        Files {
+            more_warnings: true,
+            ..Files::default()
+        }
+    }
+
+    /// Whether more warnings are kept than a gateway logs.
+    pub(super) fn wants_more_warnings(&self) -> bool {
+        self.more_warnings
     }
 
     /// Files of a reload, that keep their contents. See [`Files::is_reload`].

@@ -502,6 +502,9 @@ impl Policy {
             return Err(refused(label, Position::default(), error.to_string()));
         }
         let mut report = Report::new(label);
+        if files.wants_more_warnings() {
+            report.keep_more_warnings();
+        }
         let vault_values = vault::VaultValues::default();
         let mut texts = Vec::with_capacity(documents.len());
         let mut bases = Vec::with_capacity(documents.len());

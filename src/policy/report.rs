@@ -13,7 +13,8 @@ use crate::text::quoted;
 /// The largest number of errors, and of warnings, that are kept. Further ones are only counted.
 const MAX_KEPT: usize = 1000;
 
-/// The largest number of warnings of one kind. Further ones are only counted.
+/// The largest number of warnings of one kind in a gateway, which logs them at each reload. Further
+/// ones are only counted. `resty-mtls check` has [`MAX_KEPT`].
 const MAX_PER_KIND: usize = 10;
 
 /// The largest number of names that are compared for the suggestions in one document. A document
@@ -302,6 +303,7 @@ pub(super) struct Report {
     subjects: HashSet<String>,
     /// The number of warnings of each kind of [`Report::warn`].
     kinds: HashMap<&'static str, usize>,
+    max_per_kind: usize,
     /// The number of names that were compared for suggestions.
     compared: usize,
     /// Environment variables with their values, which are secret.
@@ -319,9 +321,15 @@ impl Report {
             untrusted_source_warning: None,
             subjects: HashSet::new(),
             kinds: HashMap::new(),
+            max_per_kind: MAX_PER_KIND,
             compared: 0,
             concealed: Vec::new(),
         }
+    }
+
+    /// Keeps as many warnings of one kind as of all kinds.
+    pub fn keep_more_warnings(&mut self) {
+        self.max_per_kind = MAX_KEPT;
     }
 
     /// Begins with the next file. `lines` is the number of lines of the expanded text of the file
@@ -438,7 +446,7 @@ impl Report {
     ) {
         let count = self.kinds.entry(kind).or_insert(0);
         *count += 1;
-        if *count <= MAX_PER_KIND {
+        if *count <= self.max_per_kind {
             let warning = self.diagnostic(Severity::Warning, position, path, message());
             self.warnings.push(warning);
         }
@@ -501,9 +509,14 @@ impl Report {
         }
         let mut kinds: Vec<_> = self.kinds.iter().collect();
         kinds.sort_unstable();
-        let more = kinds.into_iter().filter(|(_, &count)| count > MAX_PER_KIND);
+        let limit = self.max_per_kind;
+        let elsewhere = match limit < MAX_KEPT {
+            true => "; resty-mtls check lists up to 1,000",
+            false => "",
+        };
+        let more = kinds.into_iter().filter(|(_, &count)| count > limit);
         let more: Vec<_> = more
-            .map(|(kind, count)| format!("{} more {kind}", count - MAX_PER_KIND))
+            .map(|(kind, count)| format!("{} more {kind}{elsewhere}", count - limit))
             .map(|text| self.diagnostic(Severity::Warning, Position::default(), &Path::ROOT, text))
             .collect();
         self.warnings.extend(more);
@@ -685,8 +698,23 @@ mod tests {
             [
                 "p:3:7: warning: route 9",
                 "p:3:7: warning: once",
-                "p: warning: 2 more odd routes"
+                "p: warning: 2 more odd routes; resty-mtls check lists up to 1,000"
             ]
+        );
+    }
+
+    #[test]
+    fn finish_a_thousand_warnings_of_a_kind_are_kept_where_they_are_wanted() {
+        let mut report = Report::new("p");
+        report.keep_more_warnings();
+        for i in 0..1003 {
+            report.warn("odd routes", POSITION, &Path::ROOT, || format!("route {i}"));
+        }
+        let lines = lines(&report.finish().unwrap());
+        assert_eq!(lines.len(), 1001);
+        assert_eq!(
+            lines[999..],
+            ["p:3:7: warning: route 999", "p: warning: 3 more odd routes"]
         );
     }
 
