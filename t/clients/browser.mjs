@@ -28,6 +28,13 @@ function start(command, args, environment, pattern) {
   });
 }
 
+// Waits until a browser that closes has ended: while it writes into its profile, the directory cannot be removed.
+async function end(child) {
+  const exit = new Promise((resolve) => child.once("exit", resolve));
+  if (child.exitCode === null && child.signalCode === null) await Promise.race([exit, sleep(LIMIT / 6)]);
+  child.kill("SIGKILL");
+}
+
 // JSON messages with ids over a WebSocket.
 async function connect(address, onEvent) {
   const socket = new WebSocket(address);
@@ -162,7 +169,7 @@ class Chromium extends Page {
   async close() {
     this.child.removeAllListeners("exit");
     await this.connection.send("Browser.close", {}).catch(() => {});
-    this.child.kill("SIGKILL");
+    await end(this.child);
   }
 }
 
@@ -243,7 +250,7 @@ class Firefox extends Page {
   async close() {
     this.child.removeAllListeners("exit");
     await this.send("browser.close", {}).catch(() => {});
-    this.child.kill("SIGKILL");
+    await end(this.child);
   }
 }
 

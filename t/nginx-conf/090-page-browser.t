@@ -24,7 +24,11 @@ $ENV{STATUS_PORT} = $ENV{TEST_NGINX_STATUS_PORT};
 $ENV{DRIVER} = "$TestMtls::Root/t/clients/browser.mjs";
 $ENV{SHOTS} = "$TestMtls::Root/target/page";
 
-our $Policy = ">>> policy.yaml\n" . expand_policy(<<'_EOC_') . ">>> deny.list\nserial 01 CN=x\n";
+# More routes with a warning than a gateway keeps
+our $Reporting = "  - {name: mtls-auth, config: {ca_certificates: [\@ca-a], send_ca_dn: true, revocation_check_mode: SKIP, enforce: report}}\n";
+$Reporting = join "", map { "- name: $_\n  snis: [r.test]\n  plugins:\n$Reporting" } "rollout", map { "report-$_" } 10 .. 20;
+
+our $Policy = ">>> policy.yaml\n" . expand_policy(<<'_EOC_' =~ s/^REPORTING\n/$Reporting/mr) . ">>> deny.list\nserial 01 CN=x\n";
 _format_version: "3.0"
 @{ca_certificates: ca-a}
 consumers:
@@ -38,6 +42,7 @@ routes:
   - {name: client-cert-lists, config: {deny: [deny.list]}}
 - name: "<script>window.hacked=1</script>"
   snis: [c.test]
+REPORTING
 plugins:
 - {name: client-cert-headers, config: {dialects: [rfc9440]}}
 - {name: "ai-<b>proxy</b>"}
@@ -61,6 +66,11 @@ our $Config = <<'_EOC_';
     include $TEST_NGINX_ROOT/nginx-conf/mtls-server.conf;
     location /payments {
         set $mtls_route payments;
+        include $TEST_NGINX_ROOT/nginx-conf/mtls-location.conf;
+        proxy_pass $TEST_NGINX_UPSTREAM;
+    }
+    location /rollout {
+        set $mtls_route rollout;
         include $TEST_NGINX_ROOT/nginx-conf/mtls-location.conf;
         proxy_pass $TEST_NGINX_UPSTREAM;
     }
@@ -112,14 +122,19 @@ payments() { get a.test/payments "$@" -o /dev/null; }
 payments $(as client-a)
 payments --cert hostile.crt --key hostile.key
 payments
+rollout() { get r.test/rollout "$@" -o /dev/null; }
+rollout $(as client-a)
+for _ in 1 2 3; do rollout; done
 curl -s "http://127.0.0.1:$STATUS_PORT/mtls/blocks" -H 'Content-Type: application/json' \
     -d '{"serial": "0a", "issuer_dn": "CN=</script><script>window.hacked=1</script>", "reason": "<b onmouseover=window.hacked=1>lost</b>"}'
 check BROWSER <<'_JS_'
   print("title", await page.evaluate("document.title"));
   print("workers", (await cells("workers")).map((row) => [row[0], row[3], row[5].length]));
-  print("warnings", await page.evaluate("[...document.querySelectorAll('#warning-lists li')].map((item) => item.textContent.replace(/^.*: warning: /, ''))"));
+  const warnings = await page.evaluate("[...document.querySelectorAll('#warning-lists > div:first-child li')].map((item) => item.textContent.replace(/^.*: warning: /, ''))");
+  print("warnings", warnings.length, warnings.filter((text) => /requests that mtls-auth would refuse pass/.test(text)).length, warnings.at(-1));
+  print("more warnings", await page.evaluate("[...document.querySelectorAll('#warning-lists h3, #warning-lists > div > p')].map((item) => item.textContent)"));
   print("names", await cells("names-list"));
-  print("routes", await cells("routes-list"));
+  print("routes", (await cells("routes-list")).slice(0, 3));
   print(await text("without-route"));
   print("lists", (await cells("lists")).map((row) => [row[0].replace(/.*\//, ""), row[1], /ago/.test(row[2]), row[3]]));
   print("ends", (await cells("client-ends")).map((row) => [row[0], row[1].replace(/[0-9-]+ [0-9:]+ UTC.*/, "TIME")]));
@@ -131,6 +146,7 @@ check BROWSER <<'_JS_'
   await page.evaluate("document.getElementById('interval').value = '1', document.getElementById('interval').dispatchEvent(new Event('change'))");
   await page.evaluate("void (window.old = document.querySelector('#workers table'))");
   run("curl", "-sk", "--connect-to", `::127.0.0.1:${process.env.PORT}`, "https://a.test/payments", "-o", "/dev/null");
+  for (const _ of [1, 2]) run("curl", "-sk", "--connect-to", `::127.0.0.1:${process.env.PORT}`, "https://r.test/rollout", "-o", "/dev/null");
   run("curl", "-s", `${url}blocks`, "-H", "Content-Type: application/json", "-d", JSON.stringify({ sha256: "00".repeat(32) }));
   await page.until("document.querySelectorAll('#plot rect').length > 0");
   await page.until("/Changed since: blocks/.test(document.getElementById('state').textContent)");
@@ -192,17 +208,18 @@ our $FullOut = <<'_EOC_';
 {"blocked":true}
 title Client certificates
 workers [["0","in force",64]]
-warnings ["plugins[1].name: the plugin 'ai-<b>proxy</b>' has no effect in resty-mtls"]
-names [["*.b.test","1 sent, 59 bytes","allowed"],["a.test","1 sent, 59 bytes","allowed"]]
-routes [["payments","mtls-auth, client-cert-headers, client-cert-lists"],["<script>window.hacked=1</script>","client-cert-headers"]]
+warnings 11 10 plugins[1].name: the plugin 'ai-<b>proxy</b>' has no effect in resty-mtls
+more warnings ["About the policy (11 of 13)","2 more plugins that do not refuse; resty-mtls check lists up to 1,000","About nginx.conf, at the start (1)"]
+names [["*.b.test","1 sent, 59 bytes","allowed"],["a.test","1 sent, 59 bytes","allowed"],["r.test","1 sent, 59 bytes","allowed"]]
+routes [["payments","mtls-auth, client-cert-headers, client-cert-lists"],["<script>window.hacked=1</script>","client-cert-headers"],["rollout","mtls-auth, client-cert-headers"]]
 Requests without a route: client-cert-headers.
 lists [["deny.list","1",true,"in force"]]
 ends [["<img src=x onerror=window.hacked=1>","soon: TIME"],["client-a","TIME"]]
 blocks [["serial 0a, issuer_dn CN=</script><script>window.hacked=1</script>","<b onmouseover=window.hacked=1>lost</b>","it is unblocked"]]
-decisions before the first sample [["payments","2","1","0","0","0","0"]]
-plot ["s401"] Decisions in the last T: 401, no or no trusted certificate 1
+decisions before the first sample [["rollout","1","3","0","0","0","0","0"],["payments","2","0","1","0","0","0","0"]]
+plot ["would_refuse","s401"] Decisions in the last T: let in by enforce: report 2, 401, no or no trusted certificate 1
 table kept true 1
-after refresh 2 [["payments","0","1","0","0","0","0"]] false
+after refresh 2 [["rollout","0","2","0","0","0","0","0"],["payments","0","0","1","0","0","0","0"]] false
 Blocked: sha256 abababababababababababababababababababababababababababababababab 3
 Not blocked: 'xy' is not a SHA-256 digest, expected 64 hexadecimal digits, with or without colons
 dialog true unblock-no sha256 abababababababababababababababababababababababababababababababab
@@ -218,7 +235,7 @@ _EOC_
 
 our $Names = <<'_EOC_';
 controls without an accessible name []
-image Decisions in the last T: 401, no or no trusted certificate 1
+image Decisions in the last T: let in by enforce: report 2, 401, no or no trusted certificate 1
 _EOC_
 
 our $EmptyScript = <<'_EOC_';
@@ -260,7 +277,7 @@ check BROWSER <<'_JS_'
   await page.key("Enter");
   await page.until("/match/.test(document.querySelector('#names-list .pager [role=status]').textContent)");
   print((await cells("names-list")).length, await range("names-list"));
-  print(await page.evaluate("document.querySelectorAll('#warning-lists li').length"), await page.evaluate("document.querySelector('#warning-lists li:last-child').textContent"));
+  print(await page.evaluate("document.querySelectorAll('#warning-lists li').length"), await page.evaluate("document.querySelector('#warning-lists > div > p').textContent"));
   print("rows", await page.evaluate("document.querySelectorAll('tr').length < 300"));
   print("wider than the window", await page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"));
   await page.screenshot(`${shots}/${browser}-huge.png`);
@@ -271,7 +288,7 @@ our $HugeOut = <<'_EOC_';
 50 1 to 50 of 10,000 50 1 to 50 of 10,001
 route-00050 51 to 100 of 10,000
 10 1 to 10 of 10 that match, 10,001 in all
-101 30 more warnings: resty-mtls check lists them
+100 30 more warnings: resty-mtls check lists them
 rows true
 wider than the window false
 errors []

@@ -1,5 +1,17 @@
 // Decisions: the differences of two samples of the counters
 
+// A decision as the name of a class.
+const classOf = (decision) => /^\d/.test(decision) ? `s${decision}` : decision;
+
+// Requests that pass by enforce: report are among those that pass, and counted by route and status once more.
+function splitPassed(decisions) {
+  const reported = decisions.get("would_refuse");
+  if (reported) decisions.set("pass", Math.max(0, (decisions.get("pass") || 0) - reported));
+  return decisions;
+}
+
+const sumOf = (object) => entries(object).reduce((sum, [, value]) => sum + value, 0);
+
 let samples = [];
 let previous = null;
 
@@ -7,6 +19,9 @@ function countersOf(status) {
   const flat = new Map();
   for (const [route, decisions] of entries(status.metrics.requests_total)) {
     for (const [decision, value] of entries(decisions)) flat.set(JSON.stringify([route, decision]), value);
+  }
+  for (const [route, statuses] of entries(status.metrics.would_refuse_total)) {
+    flat.set(JSON.stringify([route, "would_refuse"]), sumOf(statuses));
   }
   for (const [verdict, value] of entries(status.metrics.verdicts_total)) flat.set(JSON.stringify([verdict]), value);
   return { at: performance.now() / 1000, flat, worker: status.metrics.metrics_shared === 1 ? -1 : status.worker };
@@ -29,6 +44,7 @@ function addSample(status) {
         sample.routes.set(name, of.set(decision, difference));
       }
     }
+    sample.routes.forEach(splitPassed);
     samples = [...samples, sample].slice(-BARS);
   }
   // Without shared counters each answer may be another worker's: compared is with the same one.
@@ -75,7 +91,7 @@ function plot() {
       top -= height;
       const rect = document.createElementNS("http://www.w3.org/2000/svg", "rect");
       const shape = { x: (BARS - bars.length + index) * width + 1, y: top, width: width - 2, height };
-      for (const [key, value] of Object.entries({ ...shape, class: decision === "pass" ? "pass" : `s${decision}` })) {
+      for (const [key, value] of Object.entries({ ...shape, class: classOf(decision) })) {
         rect.setAttribute(key, value);
       }
       svg.append(rect);
@@ -90,7 +106,7 @@ function plot() {
   }
   const period = samples.length ? samples[samples.length - 1].to - samples[0].from : 0;
   put("legend", ...DECISIONS.map((decision) => element("li", {},
-    element("span", { class: `swatch ${decision === "pass" ? "pass" : `s${decision}`}` }),
+    element("span", { class: `swatch ${classOf(decision)}` }),
     `${MEANING[decision]}: ${count.format(total.get(decision) || 0)}`)));
   byId("plot-max").textContent = samples.length ? `highest bar: ${max.toFixed(1)} requests/s` : "";
   byId("plot-from").textContent = samples.length ? `${span(period)} ago` : "";
@@ -117,7 +133,10 @@ function decisionTables(status) {
     }
   } else {
     for (const [name, decisions] of entries(status.metrics.requests_total)) {
-      routes.set(name, new Map(entries(decisions)));
+      const of = new Map(entries(decisions));
+      const reported = sumOf(entries(status.metrics.would_refuse_total).find(([route]) => route === name)?.[1]);
+      if (reported) of.set("would_refuse", reported);
+      routes.set(name, splitPassed(of));
     }
     for (const [reason, value] of entries(status.metrics.verdicts_total)) if (value) reasons.set(reason, value);
   }

@@ -48,10 +48,20 @@ function policyOf(status) {
   }
 }
 
+// Of many warnings of a kind the node keeps the first few, and a line with the number of the others.
+const MORE = /^(?:.*: warning: )?(\d+) more [^']*$/;
+
 function warningsOf(status) {
-  const list = (heading, lines) => element("div", {}, element("h3", {}, `${heading} (${count.format(lines.length)})`),
-    element("div", { class: "scroll low", tabindex: "0", role: "region", "aria-label": heading },
-      element("ul", { class: "lines" }, ...lines.map((line) => element("li", { class: "foreign" }, visible(line))))));
+  const list = (heading, all) => {
+    const lines = all.filter((line) => !MORE.test(line));
+    const more = all.filter((line) => MORE.test(line));
+    const total = more.reduce((sum, line) => sum + Number(MORE.exec(line)[1]), lines.length);
+    const number = more.length ? `${count.format(lines.length)} of ${count.format(total)}` : count.format(total);
+    return element("div", {}, element("h3", {}, `${heading} (${number})`),
+      element("div", { class: "scroll low", tabindex: "0", role: "region", "aria-label": heading },
+        element("ul", { class: "lines" }, ...lines.map((line) => element("li", { class: "foreign" }, visible(line))))),
+      ...more.map((line) => element("p", { class: "warn foreign" }, visible(line.replace(/^.*: warning: /, "")))));
+  };
   const warnings = Object.values(status.warnings || {});
   const start = Object.values(status.start_warnings || {});
   const lists = [];

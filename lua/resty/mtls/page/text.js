@@ -2,9 +2,10 @@
 // subjects are written by strangers: they are inserted as text, never as HTML, and invisible characters are shown.
 "use strict";
 
-const DECISIONS = ["pass", "401", "403", "421", "425", "503"];
+const DECISIONS = ["pass", "would_refuse", "401", "403", "421", "425", "503"];
 const MEANING = {
-  pass: "let in", 401: "401, no or no trusted certificate", 403: "403, not permitted",
+  pass: "let in", would_refuse: "let in by enforce: report",
+  401: "401, no or no trusted certificate", 403: "403, not permitted",
   421: "421, connection of another name", 425: "425, early data", 503: "503, not available",
 };
 // Bars of the plot, rows of a table before "Show more", and rows of a page of routes or names.
