@@ -234,8 +234,23 @@
 // The same without an extendedKeyUsage.
 #define RMTLS_EVENT_TRUSTED_FOR_ANY 20
 
+// A certificate was written to the certificate spool.
+#define RMTLS_EVENT_SPOOL_WRITTEN 21
+
+// A certificate was in the certificate spool already.
+#define RMTLS_EVENT_SPOOL_PRESENT 22
+
+// A certificate was not written, because the certificate spool has reached its bounds.
+#define RMTLS_EVENT_SPOOL_FULL 23
+
+// A certificate was not written, because too many waited to be written or it is too large.
+#define RMTLS_EVENT_SPOOL_DROPPED 24
+
+// A certificate could not be written to the certificate spool.
+#define RMTLS_EVENT_SPOOL_FAILED 25
+
 // Number of events.
-#define RMTLS_EVENTS 21
+#define RMTLS_EVENTS 26
 
 // Responses of the route carry `Vary: Client-Cert`.
 #define RMTLS_PLAN_VARY 1
@@ -1013,6 +1028,38 @@ int32_t rmtls_certificate_san(const struct rmtls_certificate *certificate,
                               size_t index,
                               struct rmtls_buf *kind,
                               struct rmtls_buf *value);
+
+// Writes certificates whose chain a worker has verified for the first time, with what the client sent
+// with them, to the directory at `path` as `SHA256.pem`: at most `max_certificates` files that have
+// at most `max_bytes` bytes together. Call it before workers are forked. It fails when the directory
+// does not exist or other users may use it.
+//
+// # Safety
+// `engine` is NULL or live; `path` is readable for `path_len` bytes; `err` is NULL or valid, with its
+// data.
+int32_t rmtls_engine_set_certificate_spool(const struct rmtls_engine *engine,
+                                           const uint8_t *path,
+                                           size_t path_len,
+                                           uint64_t max_certificates,
+                                           uint64_t max_bytes,
+                                           struct rmtls_buf *err);
+
+// Writes the number of certificates in that directory, and their bytes together, as this worker found
+// them when it last wrote one; `RMTLS_NOT_FOUND` without a directory.
+//
+// # Safety
+// `engine` is NULL or live; `certificates` and `bytes` are NULL or valid for writing.
+int32_t rmtls_engine_certificate_spool_usage(const struct rmtls_engine *engine,
+                                             uint64_t *certificates,
+                                             uint64_t *bytes);
+
+// Counts what has happened to certificates as `RMTLS_EVENT_SPOOL_*`, and writes a warning about that
+// directory, once for each reason; `RMTLS_NOT_FOUND` when there is no other.
+//
+// # Safety
+// `engine` is NULL or live; `out` is NULL or valid, with its data.
+int32_t rmtls_engine_certificate_spool_warning(const struct rmtls_engine *engine,
+                                               struct rmtls_buf *out);
 
 // Writes URL and key of CRL number `index` of those that the policy in force fetches, and how.
 // The key is 64 hexadecimal digits of a digest of everything that it depends on. `RMTLS_NOT_FOUND`

@@ -49,10 +49,20 @@ pub enum Event {
     TrustedForOther = 19,
     /// The same without an extendedKeyUsage.
     TrustedForAny = 20,
+    /// A certificate was written to the certificate spool.
+    SpoolWritten = 21,
+    /// A certificate was in the certificate spool already.
+    SpoolPresent = 22,
+    /// A certificate was not written, because the certificate spool has reached its bounds.
+    SpoolFull = 23,
+    /// A certificate was not written, because too many waited to be written or it is too large.
+    SpoolDropped = 24,
+    /// A certificate could not be written to the certificate spool.
+    SpoolFailed = 25,
 }
 
 /// Number of events.
-pub const EVENTS: usize = 21;
+pub const EVENTS: usize = 26;
 
 thread_local! {
     static COUNTS: [Cell<u64>; EVENTS] = const { [const { Cell::new(0) }; EVENTS] };
@@ -60,10 +70,15 @@ thread_local! {
 
 /// Counts an event.
 pub fn count(event: Event) {
+    add(event, 1);
+}
+
+/// Counts an event that occurred so many times.
+pub fn add(event: Event, times: u64) {
     // A connection may end after the thread-local counters were destroyed.
     let _ = COUNTS.try_with(|counts| {
         if let Some(count) = counts.get(event as usize) {
-            count.set(count.get().wrapping_add(1));
+            count.set(count.get().wrapping_add(times));
         }
     });
 }
@@ -101,6 +116,6 @@ mod tests {
 
     #[test]
     fn count_last_event_has_a_counter() {
-        assert_eq!(Event::TrustedForAny as usize + 1, EVENTS);
+        assert_eq!(Event::SpoolFailed as usize + 1, EVENTS);
     }
 }

@@ -107,31 +107,57 @@ local REDIS_FIELDS = {
 }
 
 
+local function is_absolute_path(value)
+    return type(value) == "string" and value:sub(1, 1) == "/"
+end
+
+
+local function is_whole(value, max)
+    return type(value) == "number" and value >= 1 and value <= max and value % 1 == 0
+end
+
+
+-- Of the option certificate_spool: what a field must be, and its test.
+local SPOOL_FIELDS = {
+    directory = { "an absolute path of a directory", is_absolute_path },
+    max_certificates = { "a whole number from 1 to 1000000", function(value)
+        return is_whole(value, 1000000)
+    end },
+    max_bytes = { "a whole number from 1 to 1099511627776", function(value)
+        return is_whole(value, 2 ^ 40)
+    end },
+}
+
+
+local function check_fields(name, value, known_fields)
+    for field, given in pairs(value) do
+        local known = known_fields[field]
+        if not known then
+            local fields = {}
+            for known_field in pairs(known_fields) do
+                fields[#fields + 1] = known_field
+            end
+
+            table.sort(fields)
+            error("mtls.init: " .. name .. ": unknown option '" .. tostring(field) .. "', expected one of "
+                  .. table.concat(fields, ", "), 4)
+        end
+
+        -- The value may be a secret.
+        if not known[2](given) then
+            error("mtls.init: " .. name .. ": " .. field .. " must be " .. known[1], 4)
+        end
+    end
+end
+
+
 local OPTIONS = {
     redis = function(name, value)
         if type(value) ~= "table" then
             error("mtls.init: " .. name .. " must be a table of options, got " .. type(value), 3)
         end
 
-        for field, given in pairs(value) do
-            local known = REDIS_FIELDS[field]
-            if not known then
-                local fields = {}
-                for known_field in pairs(REDIS_FIELDS) do
-                    fields[#fields + 1] = known_field
-                end
-
-                table.sort(fields)
-                error("mtls.init: " .. name .. ": unknown option '" .. tostring(field) .. "', expected one of "
-                      .. table.concat(fields, ", "), 3)
-            end
-
-            -- The value may be a secret.
-            if not known[2](given) then
-                error("mtls.init: " .. name .. ": " .. field .. " must be " .. known[1], 3)
-            end
-        end
-
+        check_fields(name, value, REDIS_FIELDS)
         if (value.host == nil) == (value.unix == nil) then
             error("mtls.init: " .. name .. " must have host or unix, and not both", 3)
         end
@@ -170,8 +196,21 @@ local OPTIONS = {
         end
     end,
 
+    certificate_spool = function(name, value)
+        if type(value) == "table" then
+            check_fields(name, value, SPOOL_FIELDS)
+            if not value.directory then
+                error("mtls.init: " .. name .. " must have directory", 3)
+            end
+
+        elseif not is_absolute_path(value) then
+            error("mtls.init: " .. name .. " must be an absolute path of a directory or a table of options, got "
+                  .. (type(value) == "string" and "'" .. value .. "'" or type(value)), 3)
+        end
+    end,
+
     state_dir = function(name, value)
-        if type(value) ~= "string" or value:sub(1, 1) ~= "/" then
+        if not is_absolute_path(value) then
             error("mtls.init: " .. name .. " must be an absolute path of a directory, got "
                   .. (type(value) == "string" and "'" .. value .. "'" or type(value)), 3)
         end
@@ -196,6 +235,9 @@ local OPTIONS = {
 local MAX_WARNINGS = 100
 local MAX_CRLS = 1000
 local MAX_LISTS = 1000
+-- The bounds of certificate_spool by default.
+local MAX_SPOOL_CERTIFICATES = 10000
+local MAX_SPOOL_BYTES = 64 * 1024 * 1024
 -- Seconds between two checks of the policy files.
 local WATCH_INTERVAL = 1
 
@@ -275,6 +317,16 @@ function _M.init(opts)
     local source = source_of(opts.policy, "init")
     if opts.state_dir then
         ok, err = current:set_state_directory(opts.state_dir, source.path or source.label)
+        if not ok then
+            error("[mtls] " .. err, 0)
+        end
+    end
+
+    if opts.certificate_spool then
+        local spool = opts.certificate_spool
+        spool = type(spool) == "table" and spool or { directory = spool }
+        ok, err = current:set_certificate_spool(spool.directory, spool.max_certificates or MAX_SPOOL_CERTIFICATES,
+                                                spool.max_bytes or MAX_SPOOL_BYTES)
         if not ok then
             error("[mtls] " .. err, 0)
         end
@@ -549,8 +601,8 @@ end
 
 -- { version, worker, epoch, since, digest, counts = { routes, server_names, certificate_requests, warnings }, warnings,
 -- start_warnings, last_error, node = { epoch, since, workers = { { worker, pid, epoch, since, failed }, ... } },
--- fleet = { connected, last_sync, error, blocks }, metrics, certificates = { { consumer, not_after }, ... }, crls,
--- lists, revocation_sources }
+-- fleet = { connected, last_sync, error, blocks }, metrics, certificates = { { consumer, not_after }, ... },
+-- certificate_spool = { certificates, bytes }, crls, lists, revocation_sources }
 function _M.status()
     local current = engine.current()
     reload.ensure_watched(current)
@@ -566,6 +618,7 @@ function _M.status()
     status.fleet = fleet.status()
     status.metrics = metrics.table()
     status.certificates = metrics.ends()
+    status.certificate_spool = current:certificate_spool()
     local lists = current:lists(MAX_LISTS)
     status.lists = lists[1] and lists
     local crls = current:crls(MAX_CRLS)

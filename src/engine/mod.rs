@@ -7,6 +7,7 @@ mod blocks;
 pub mod bounds;
 mod bundles;
 mod ca_expiry;
+mod certificate_spool;
 mod clients;
 mod explain;
 mod handshake;
@@ -40,6 +41,7 @@ use crate::trust::Verdict;
 use crate::Error;
 
 use ca_expiry::CaExpiryWatch;
+use certificate_spool::CertificateSpool;
 use clients::Clients;
 use lists::ListExpiryWatch;
 use records::Records;
@@ -47,6 +49,7 @@ use revocation::{adopt_url_crls, AnswerJobs, CrlExpiryWatch, Evidence, FetchedCr
 use token::{CachedToken, InactiveToken, IssuerDocuments};
 
 pub use anchor::{Anchor, VerifiedSpiffeId};
+pub use certificate_spool::SpoolUsage;
 pub use explain::{
     DecidedBy, Explanation, FetchSettings, FetchSource, Probe, PublishedDocuments, Step,
 };
@@ -94,6 +97,8 @@ pub struct Engine {
     refreshes: RefCell<VecDeque<(Rc<Certificate>, PlanRef)>>,
     blocks: RefCell<blocks::BlockIndex>,
     ca_expiry: RefCell<CaExpiryWatch>,
+    /// Where first-seen certificates are written; `None` without that option.
+    certificate_spool: RefCell<Option<Arc<CertificateSpool>>>,
     list_expiry: RefCell<ListExpiryWatch>,
     crl_expiry: RefCell<CrlExpiryWatch>,
     fetched_crls: RefCell<FetchedCrls>,
@@ -131,6 +136,7 @@ impl Default for Engine {
             refreshes: RefCell::default(),
             blocks: RefCell::default(),
             ca_expiry: RefCell::default(),
+            certificate_spool: RefCell::default(),
             list_expiry: RefCell::default(),
             crl_expiry: RefCell::default(),
             fetched_crls: RefCell::default(),

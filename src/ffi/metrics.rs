@@ -46,8 +46,18 @@ pub const RMTLS_EVENT_TRUSTED_FOR_BOTH: u32 = 18;
 pub const RMTLS_EVENT_TRUSTED_FOR_OTHER: u32 = 19;
 /// The same without an extendedKeyUsage.
 pub const RMTLS_EVENT_TRUSTED_FOR_ANY: u32 = 20;
+/// A certificate was written to the certificate spool.
+pub const RMTLS_EVENT_SPOOL_WRITTEN: u32 = 21;
+/// A certificate was in the certificate spool already.
+pub const RMTLS_EVENT_SPOOL_PRESENT: u32 = 22;
+/// A certificate was not written, because the certificate spool has reached its bounds.
+pub const RMTLS_EVENT_SPOOL_FULL: u32 = 23;
+/// A certificate was not written, because too many waited to be written or it is too large.
+pub const RMTLS_EVENT_SPOOL_DROPPED: u32 = 24;
+/// A certificate could not be written to the certificate spool.
+pub const RMTLS_EVENT_SPOOL_FAILED: u32 = 25;
 /// Number of events.
-pub const RMTLS_EVENTS: usize = 21;
+pub const RMTLS_EVENTS: usize = 26;
 
 const _: () = assert!(RMTLS_EVENTS == metrics::EVENTS);
 

@@ -11,6 +11,7 @@ pub mod blocks;
 pub mod bundles;
 pub mod ca_certificates;
 pub mod certificate;
+pub mod certificate_spool;
 pub mod crl_url;
 pub mod engine;
 pub mod fleet;

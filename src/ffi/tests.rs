@@ -365,9 +365,9 @@ fn exports_refuse_null() {
     // SAFETY: every one of these functions accepts NULL for every pointer.
     unsafe {
         use super::{
-            access::*, blocks::*, bundles::*, certificate::*, crl_url::*, engine::*, fleet::*,
-            handshake::*, header_certificate::*, header_lines::*, lists::*, policy::*,
-            reserved_headers::*, revocation::*, sni_map::*, token::*, trust_store::*,
+            access::*, blocks::*, bundles::*, certificate::*, certificate_spool::*, crl_url::*,
+            engine::*, fleet::*, handshake::*, header_certificate::*, header_lines::*, lists::*,
+            policy::*, reserved_headers::*, revocation::*, sni_map::*, token::*, trust_store::*,
         };
         let refusals = [
             rmtls_engine_new(null!()),
@@ -501,6 +501,9 @@ fn exports_refuse_null() {
             rmtls_engine_forget_tokens(null!()),
             rmtls_engine_write_answer(null!(), null!(), 1, null!(), 1, null!(), 1, 0, null!()),
             rmtls_engine_answer_write_error(null!(), null!()),
+            rmtls_engine_set_certificate_spool(null!(), null!(), 1, 1, 1, null!()),
+            rmtls_engine_certificate_spool_usage(null!(), null!(), null!()),
+            rmtls_engine_certificate_spool_warning(null!(), null!()),
             rmtls_answer_bytes(null!(), null!(), null!()),
             rmtls_engine_revocation_issuer(null!(), null!(), 0, 0, 0, null!()),
             rmtls_engine_read_answer(null!(), null!(), 1, null!()),

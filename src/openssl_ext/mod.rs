@@ -1,11 +1,12 @@
 //! The OpenSSL calls that the openssl crate lacks, as small safe wrappers.
 //!
 //! Every function declared here exists since OpenSSL 1.1.1 unless its declaration says otherwise.
-//! The library must use the libssl that nginx loads; [`host_openssl`] checks this. [`thread`]
-//! and [`shared_memory`] wrap calls of libc.
+//! The library must use the libssl that nginx loads; [`host_openssl`] checks this. [`thread`],
+//! [`shared_memory`] and [`file_lock`] wrap calls of libc.
 
 #[cfg(test)]
 pub mod crl_check;
+pub mod file_lock;
 pub mod host_openssl;
 pub mod revocation;
 pub mod session_cache;

@@ -46,6 +46,7 @@ my %Tests = (
     "policy: header-cert-auth" => [qw( examples.t )],
     "policy: openid-connect" => [qw( examples.t )],
     "policy: openid-connect consumers" => [qw( examples.t )],
+    "spool: lua" => [qw( certificate-spool.t )],
     "explain: policy.yaml" => [qw( explain.t )],
     "explain: result" => [qw( explain.t )],
     "policy: openid-connect tls_client_auth" => [qw( examples.t )],

@@ -159,6 +159,8 @@ resty_mtls_trusted_certificates_total{eku="client"} 2
 resty_mtls_trusted_certificates_total{eku="none"} 0
 resty_mtls_trusted_certificates_total{eku="other"} 0
 resty_mtls_trusted_certificates_total{eku="server"} 0
+# HELP resty_mtls_certificate_spool_total First-seen certificates for certificate_spool of mtls.init: written, present (there already), full (over a bound), dropped (queue full), failed.
+# TYPE resty_mtls_certificate_spool_total counter
 # HELP resty_mtls_list_entries Entries of each list of client-cert-lists in force in the worker that answers.
 # TYPE resty_mtls_list_entries gauge
 # HELP resty_mtls_list_reload_failing 1: the file of the list cannot be read, and an earlier list is in force; 0: it is in force.

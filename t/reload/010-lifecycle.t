@@ -120,7 +120,7 @@ none.yaml: cannot be read: No such file or directory
 --- suppress_stderr
 --- must_die
 --- error_log
-mtls.init: unknown option 'polcy', expected one of fetch_allow, policy, redis, refusals, session_tickets, shared_dict, state_dir, trusted_ips, watch
+mtls.init: unknown option 'polcy', expected one of certificate_spool, fetch_allow, policy, redis, refusals, session_tickets, shared_dict, state_dir, trusted_ips, watch
 
 
 

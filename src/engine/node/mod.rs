@@ -26,6 +26,7 @@ use self::lock::{is_alive, Lock};
 use crate::openssl_ext::shared_memory::{unnamed_file, SharedWords};
 
 pub use self::state_file::StateFile;
+pub(in crate::engine) use self::state_file::{check_directory, replace_file};
 
 /// Most bytes of documents that are kept.
 const MAX_KEPT: usize = 256 << 20;

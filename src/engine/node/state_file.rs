@@ -26,7 +26,7 @@ fn invalid(why: &str) -> io::Error {
 
 /// Replaces a file by one with these parts, mode 0600, by renaming a complete file. With `sync` it is
 /// flushed to the disk first.
-pub(super) fn replace_file(
+pub(in crate::engine) fn replace_file(
     directory: &Path,
     file: &Path,
     parts: &[&[u8]],
@@ -76,6 +76,26 @@ pub(super) fn read_file(file: &Path, magic: &[u8; 16], max: usize) -> io::Result
     Ok(content.to_vec())
 }
 
+/// Checks that a directory exists and that no other user may use it. `why_private` says in an error
+/// what another user could do.
+pub(in crate::engine) fn check_directory(
+    directory: &Path,
+    why_private: &str,
+) -> Result<(), String> {
+    let shown = directory.display();
+    let found = fs::metadata(directory).map_err(|error| format!("'{shown}': {error}"))?;
+    if !found.is_dir() {
+        return Err(format!("'{shown}' is not a directory"));
+    }
+    let mode = found.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(format!(
+            "'{shown}' has mode {mode:04o}, expected 0700: {why_private}"
+        ));
+    }
+    Ok(())
+}
+
 /// The file in the state directory that keeps the documents of a policy over a restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateFile {
@@ -89,17 +109,10 @@ impl StateFile {
     /// # Errors
     /// When the directory cannot be used: it must exist, and no other user may write to it.
     pub fn new(directory: &Path, source: &[u8]) -> Result<StateFile, String> {
-        let shown = directory.display();
-        let found = fs::metadata(directory).map_err(|error| format!("'{shown}': {error}"))?;
-        if !found.is_dir() {
-            return Err(format!("'{shown}' is not a directory"));
-        }
-        let mode = found.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
-            return Err(format!(
-                "'{shown}' has mode {mode:04o}, expected 0700: a user who can write there can replace the policy"
-            ));
-        }
+        check_directory(
+            directory,
+            "a user who can write there can replace the policy",
+        )?;
         let name = hex(&sha256(source)[..8]);
         Ok(StateFile {
             directory: directory.to_owned(),

@@ -307,6 +307,20 @@ int32_t rmtls_certificate_san(const struct rmtls_certificate *certificate,
                               struct rmtls_buf *kind,
                               struct rmtls_buf *value);
 
+int32_t rmtls_engine_set_certificate_spool(const struct rmtls_engine *engine,
+                                           const uint8_t *path,
+                                           size_t path_len,
+                                           uint64_t max_certificates,
+                                           uint64_t max_bytes,
+                                           struct rmtls_buf *err);
+
+int32_t rmtls_engine_certificate_spool_usage(const struct rmtls_engine *engine,
+                                             uint64_t *certificates,
+                                             uint64_t *bytes);
+
+int32_t rmtls_engine_certificate_spool_warning(const struct rmtls_engine *engine,
+                                               struct rmtls_buf *out);
+
 int32_t rmtls_engine_crl_url(const struct rmtls_engine *engine,
                              size_t index,
                              struct rmtls_crl_url *out,
@@ -943,7 +957,12 @@ return {
     EVENT_TRUSTED_FOR_BOTH = 18,
     EVENT_TRUSTED_FOR_OTHER = 19,
     EVENT_TRUSTED_FOR_ANY = 20,
-    EVENTS = 21,
+    EVENT_SPOOL_WRITTEN = 21,
+    EVENT_SPOOL_PRESENT = 22,
+    EVENT_SPOOL_FULL = 23,
+    EVENT_SPOOL_DROPPED = 24,
+    EVENT_SPOOL_FAILED = 25,
+    EVENTS = 26,
     PLAN_VARY = 1,
     PLAN_PRIVATE = 2,
     PLAN_XFCC = 4,

@@ -76,6 +76,24 @@ function _M:load_last_good()
 end
 
 
+-- Writes certificates of clients to a directory, when they are verified for the first time.
+function _M:set_certificate_spool(directory, max_certificates, max_bytes)
+    return library.try("certificate_spool", function(message)
+        return C.rmtls_engine_set_certificate_spool(self.handle, directory, #directory, max_certificates, max_bytes,
+                                                    message)
+    end)
+end
+
+
+-- { certificates, bytes } in that directory, when this worker last wrote there; nil without one.
+function _M:certificate_spool()
+    local certificates, bytes = ffi.new("uint64_t[1]"), ffi.new("uint64_t[1]")
+    if C.rmtls_engine_certificate_spool_usage(self.handle, certificates, bytes) == OK then
+        return { certificates = tonumber(certificates[0]), bytes = tonumber(bytes[0]) }
+    end
+end
+
+
 -- Makes this the engine that current() returns in this VM and, through the library, in VMs in which
 -- init_by_lua* never ran (lua_code_cache off).
 function _M:install()

@@ -50,8 +50,8 @@ local MAX_LABEL = 128
 local MAX_CRLS = 1000
 local MAX_CAS = 1000
 local MAX_LISTS = 1000
--- Seconds after which an expired CRL or CA is logged again, by one of the workers.
-local EXPIRED_LOG_INTERVAL = 3600
+-- Seconds after which a warning of the library is logged again, by one of the workers.
+local WARNING_INTERVAL = 3600
 -- How many label values are cached, so that those of former policies do not add up.
 local MAX_CACHED_LABELS = 10000
 
@@ -99,6 +99,9 @@ local FAMILIES = {
     { name = "trusted_certificates_total", type = "counter", labels = { "eku" },
       zero = { { "client" }, { "server" }, { "both" }, { "none" }, { "other" } },
       help = "Verified chains, by the purposes of TLS in the extendedKeyUsage of the client certificate." },
+    { name = "certificate_spool_total", type = "counter", labels = { "outcome" },
+      help = "First-seen certificates for certificate_spool of mtls.init: written, present (there already), full (over "
+             .. "a bound), dropped (queue full), failed." },
     { name = "list_entries", type = "gauge", labels = { "file" },
       help = "Entries of each list of client-cert-lists in force in the worker that answers." },
     { name = "list_reload_failing", type = "gauge", labels = { "file" },
@@ -196,6 +199,11 @@ local EVENTS = {
     [CONST.EVENT_TRUSTED_FOR_BOTH] = { "trusted_certificates_total", "both" },
     [CONST.EVENT_TRUSTED_FOR_OTHER] = { "trusted_certificates_total", "other" },
     [CONST.EVENT_TRUSTED_FOR_ANY] = { "trusted_certificates_total", "none" },
+    [CONST.EVENT_SPOOL_WRITTEN] = { "certificate_spool_total", "written" },
+    [CONST.EVENT_SPOOL_PRESENT] = { "certificate_spool_total", "present" },
+    [CONST.EVENT_SPOOL_FULL] = { "certificate_spool_total", "full" },
+    [CONST.EVENT_SPOOL_DROPPED] = { "certificate_spool_total", "dropped" },
+    [CONST.EVENT_SPOOL_FAILED] = { "certificate_spool_total", "failed" },
 }
 
 
@@ -433,7 +441,7 @@ end
 
 
 -- Logs each text that read(handle, now, out) of the library writes, once in all workers.
-local function log_expired(current, kind, read)
+local function log_warnings(current, kind, read)
     while true do
         local text = library.read("metrics", function(out)
             return read(current.handle, ngx.time(), out)
@@ -445,7 +453,7 @@ local function log_expired(current, kind, read)
         -- Without room in the dictionary every worker logs it.
         local added, err
         if dict then
-            added, err = dict:safe_add(INTERNAL .. kind .. SEPARATOR .. text, true, EXPIRED_LOG_INTERVAL)
+            added, err = dict:safe_add(INTERNAL .. kind .. SEPARATOR .. text, true, WARNING_INTERVAL)
         end
 
         if added or err ~= "exists" then
@@ -455,13 +463,20 @@ local function log_expired(current, kind, read)
 end
 
 
--- Logs once each CRL, CA and entry of a list that expires while the policy is in force.
-local function log_expired_documents()
+local function spool_warning(handle, _, out)
+    return C.rmtls_engine_certificate_spool_warning(handle, out)
+end
+
+
+-- Logs once each CRL, CA and entry of a list that expires while the policy is in force, and why certificates are not
+-- written to the spool.
+local function log_all_warnings()
     local found, current = pcall(engine.current)
     if found then
-        log_expired(current, "crl", C.rmtls_engine_expired_crl)
-        log_expired(current, "ca", C.rmtls_engine_ending_ca)
-        log_expired(current, "list", C.rmtls_engine_ending_list)
+        log_warnings(current, "crl", C.rmtls_engine_expired_crl)
+        log_warnings(current, "ca", C.rmtls_engine_ending_ca)
+        log_warnings(current, "list", C.rmtls_engine_ending_list)
+        log_warnings(current, "spool", spool_warning)
     end
 end
 
@@ -579,7 +594,7 @@ local function tick(premature)
         running = false
     else
         report()
-        log_expired_documents()
+        log_all_warnings()
     end
 
     flush()
