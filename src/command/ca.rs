@@ -8,8 +8,9 @@ use serde_json::{json, Value};
 use sha1::{Digest, Sha1};
 
 use super::arguments::Arguments;
-use super::input::{label, now, read};
+use super::input::{label, now, read_with_progress};
 use super::output::{printable, write_json};
+use super::progress::Progress;
 use super::{Command, Streams, BAD_INPUT, JSON, OK};
 use crate::certificate::{bundle, time};
 use crate::text::hex;
@@ -172,6 +173,7 @@ fn run(arguments: &Arguments, streams: &mut Streams) -> io::Result<u8> {
         let message = "no file, expected one or more, or - for standard input";
         return streams.misuse(COMMAND.name, message);
     }
+    let mut progress = Progress::new(COMMAND.name);
     let mut cas = CaEntries::default();
     let mut warnings = Vec::new();
     for file in &arguments.operands {
@@ -180,8 +182,12 @@ fn run(arguments: &Arguments, streams: &mut Streams) -> io::Result<u8> {
             0 => name.clone(),
             line => format!("{name}:{line}"),
         };
-        let added = read(file, streams.input, bundle::MAX_FILE).and_then(|bytes| {
-            let added = cas.add(&bytes, place, &mut |warning| warnings.push(warning));
+        let bytes = read_with_progress(file, streams, bundle::MAX_FILE, &mut progress);
+        let added = bytes.and_then(|bytes| {
+            let what = format!("reading the certificates of {name}");
+            let added = progress.during(streams.err, &what, || {
+                cas.add(&bytes, place, &mut |warning| warnings.push(warning))
+            });
             added.map_err(|error| format!("{name}: {error}"))
         });
         for warning in warnings.drain(..) {

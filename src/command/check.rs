@@ -7,6 +7,8 @@ use serde_json::{json, Value};
 
 use super::arguments::Arguments;
 use super::output::write_json;
+use super::progress::Progress;
+use super::request::READING;
 use super::{Command, Streams, BAD_INPUT, JSON, OK};
 use crate::policy::{join_list, Diagnostic, Files, Policy, MAX_BYTES};
 use crate::text::hex;
@@ -32,17 +34,22 @@ line, column, place in the document, what is wrong, what is expected.",
 };
 
 fn run(arguments: &Arguments, streams: &mut Streams) -> io::Result<u8> {
+    let mut progress = Progress::new(COMMAND.name);
     let policy = match arguments.operands.as_slice() {
         [] => {
             let message = "no file, expected one, or - for standard input";
             return streams.misuse(COMMAND.name, message);
         }
-        [file] if *file == "-" => read_input(streams.input),
+        [file] if *file == "-" => read_input(streams, &mut progress),
         files if files.iter().any(|file| *file == "-") => {
             return streams.misuse(COMMAND.name, "'-' beside files, expected it alone");
         }
-        [file] => read_file(Path::new(file)),
-        files => read_file(&join_list(files.iter().map(Path::new))),
+        [file] => read_files(Path::new(file), streams, &mut progress),
+        files => read_files(
+            &join_list(files.iter().map(Path::new)),
+            streams,
+            &mut progress,
+        ),
     };
     if arguments.has(JSON.name) {
         return print_json(&policy, streams.out);
@@ -50,16 +57,28 @@ fn run(arguments: &Arguments, streams: &mut Streams) -> io::Result<u8> {
     print(policy, streams.out, streams.err)
 }
 
-fn read_file(path: &Path) -> Result<Policy, Vec<Diagnostic>> {
-    Policy::from_file_with(path, &mut Files::with_more_warnings())
+fn read_files(
+    path: &Path,
+    streams: &mut Streams,
+    progress: &mut Progress,
+) -> Result<Policy, Vec<Diagnostic>> {
+    progress.during(streams.err, READING, || {
+        Policy::from_file_with(path, &mut Files::with_more_warnings())
+    })
 }
 
 /// Reads the policy from standard input. Paths in it must be absolute, since it has no directory.
-fn read_input(input: &mut dyn Read) -> Result<Policy, Vec<Diagnostic>> {
+fn read_input(streams: &mut Streams, progress: &mut Progress) -> Result<Policy, Vec<Diagnostic>> {
     let mut text = Vec::new();
     // A text of `MAX_BYTES` is valid, so one byte more is read to recognise a longer one.
-    match input.take(MAX_BYTES as u64 + 1).read_to_end(&mut text) {
-        Ok(_) => Policy::from_yaml_with(&text, STDIN, &mut Files::with_more_warnings()),
+    let input = streams
+        .input
+        .take(MAX_BYTES as u64 + 1)
+        .read_to_end(&mut text);
+    match input {
+        Ok(_) => progress.during(streams.err, READING, || {
+            Policy::from_yaml_with(&text, STDIN, &mut Files::with_more_warnings())
+        }),
         Err(error) => Err(vec![Diagnostic::unreadable(STDIN, &error)]),
     }
 }

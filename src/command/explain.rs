@@ -1,5 +1,6 @@
 //! `resty-mtls explain`: what would happen to a request, step by step, and why.
 
+use std::cell::RefCell;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -7,6 +8,7 @@ use super::address_guard::{parse_network, AddressGuard};
 use super::arguments::{Arguments, Opt};
 use super::fetch::fetch;
 use super::output::{printable, write_json};
+use super::progress::Progress;
 use super::request::{
     explanation_json, host_variable, load_engine, now, parse_header, parse_time, read_certificate,
     read_document, server_name_of, text,
@@ -111,7 +113,8 @@ fn run(arguments: &Arguments, streams: &mut Streams) -> io::Result<u8> {
         Ok(request) => request,
         Err(message) => return streams.misuse(COMMAND.name, &message),
     };
-    let engine = match load_engine(Path::new(policy)) {
+    let mut progress = Progress::new(COMMAND.name);
+    let engine = match load_engine(Path::new(policy), streams, &mut progress) {
         Ok(engine) => engine,
         Err(errors) => {
             for error in errors {
@@ -125,7 +128,7 @@ fn run(arguments: &Arguments, streams: &mut Streams) -> io::Result<u8> {
     }
     let explanation = request
         .read_files(arguments)
-        .and_then(|files| request.explain(&engine, &files));
+        .and_then(|files| request.explain(&engine, &files, streams.err, progress));
     let explanation = match explanation {
         Ok(explanation) => explanation,
         Err(message) => {
@@ -226,7 +229,13 @@ impl<'a> Request<'a> {
         })
     }
 
-    fn explain(&self, engine: &Engine, files: &RequestFiles) -> Result<Explanation, String> {
+    fn explain(
+        &self,
+        engine: &Engine,
+        files: &RequestFiles,
+        err: &mut (dyn Write + Send),
+        progress: Progress,
+    ) -> Result<Explanation, String> {
         let headers = self.headers.iter();
         let headers: Vec<(&[u8], &[u8])> = headers
             .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
@@ -237,9 +246,13 @@ impl<'a> Request<'a> {
         let host = self.host.as_deref();
         let server_name = self.server_name.or(host).or(of_route.as_deref());
         let host = host.or(server_name).unwrap_or_default();
+        let progress = &RefCell::new((progress, err));
         let fetch_by_http = self.online.as_ref().map(|guard| {
             move |source: &RevocationSource, settings: &FetchSettings| {
-                fetch(guard, source, settings)
+                let (progress, err) = &mut *progress.borrow_mut();
+                let (RevocationSource::Ocsp { url, .. } | RevocationSource::Crl { url }) = source;
+                let what = format!("waiting for {}", printable(url.as_bytes()));
+                progress.during(*err, &what, || fetch(guard, source, settings))
             }
         });
         let probe = Probe {

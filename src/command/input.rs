@@ -2,10 +2,11 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, IsTerminal, Read};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::escaped;
+use super::progress::Progress;
+use super::{escaped, Streams};
 use crate::certificate::time;
 
 /// The label of standard input in messages.
@@ -17,6 +18,25 @@ pub(super) fn label(file: &OsStr) -> String {
         file if file == "-" => STDIN.to_owned(),
         file => escaped(file),
     }
+}
+
+/// Reads a file, or standard input for `-`, of at most `max` bytes, and reports that it takes long,
+/// unless it is typed.
+///
+/// # Errors
+/// As [`read`].
+pub(super) fn read_with_progress(
+    file: &OsStr,
+    streams: &mut Streams,
+    max: usize,
+    progress: &mut Progress,
+) -> Result<Vec<u8>, String> {
+    let Streams { input, err, .. } = streams;
+    if file == "-" && io::stdin().is_terminal() {
+        return read(file, *input, max);
+    }
+    let what = format!("reading {}", label(file));
+    progress.during(*err, &what, || read(file, *input, max))
 }
 
 /// Reads a file, or standard input for `-`, of at most `max` bytes.

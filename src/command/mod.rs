@@ -73,7 +73,8 @@ const OPTIONS: [&str; 4] = ["-h", "--help", "-V", "--version"];
 struct Streams<'s> {
     input: &'s mut dyn Read,
     out: &'s mut dyn Write,
-    err: &'s mut dyn Write,
+    /// Reports of progress are written by another thread.
+    err: &'s mut (dyn Write + Send),
 }
 
 impl Streams<'_> {
@@ -95,7 +96,7 @@ pub fn run(
     args: &[OsString],
     input: &mut impl Read,
     out: &mut impl Write,
-    err: &mut impl Write,
+    err: &mut (impl Write + Send),
 ) -> io::Result<u8> {
     let streams = &mut Streams { input, out, err };
     let names: Vec<&str> = COMMANDS.iter().map(|command| command.name).collect();

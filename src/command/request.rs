@@ -10,6 +10,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use openssl::stack::Stack;
 use serde_json::{json, Value};
 
+use super::progress::Progress;
+use super::Streams;
 use crate::certificate::{bundle, time, Certificate};
 use crate::engine::{Engine, Explanation};
 use crate::handshake::server_name::Pattern;
@@ -21,10 +23,19 @@ const MAX_HEADER: usize = 64 * 1024;
 /// Longest file of a token or of keys.
 const MAX_DOCUMENT: usize = 1 << 20;
 
+/// What is reported while a policy is read.
+pub(super) const READING: &str = "reading the policy";
+
 /// An engine with the policy in these files in force.
-pub(super) fn load_engine(path: &Path) -> Result<Engine, Vec<Diagnostic>> {
-    let policy = Policy::from_file_with(path, &mut Files::with_outline())?;
-    Ok(Engine::of_policy(policy))
+pub(super) fn load_engine(
+    path: &Path,
+    streams: &mut Streams,
+    progress: &mut Progress,
+) -> Result<Engine, Vec<Diagnostic>> {
+    progress.during(streams.err, READING, || {
+        let policy = Policy::from_file_with(path, &mut Files::with_outline())?;
+        Ok(Engine::of_policy(policy))
+    })
 }
 
 /// A server name under which a route is reached: the first of its `snis`.

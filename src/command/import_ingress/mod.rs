@@ -15,7 +15,8 @@ use std::path::Path;
 use self::convert::Import;
 use self::manifests::Manifests;
 use super::arguments::{Arguments, Opt};
-use super::input::{label, read};
+use super::input::{label, read_with_progress};
+use super::progress::Progress;
 use super::{escaped, Command, Streams, BAD_INPUT, OK, REFUSED};
 
 /// Longest file, in bytes.
@@ -69,10 +70,11 @@ fn run(arguments: &Arguments, streams: &mut Streams) -> io::Result<u8> {
             return streams.misuse(COMMAND.name, &message);
         }
     }
+    let mut progress = Progress::new(COMMAND.name);
     let mut manifests = Manifests::default();
     let mut is_good = true;
     for file in files {
-        if let Err(errors) = add(&mut manifests, file, streams) {
+        if let Err(errors) = add(&mut manifests, file, streams, &mut progress) {
             is_good = false;
             for error in errors {
                 writeln!(streams.err, "{error}")?;
@@ -82,7 +84,9 @@ fn run(arguments: &Arguments, streams: &mut Streams) -> io::Result<u8> {
     if !is_good {
         return Ok(BAD_INPUT);
     }
-    let import = Import::of(&manifests);
+    let import = progress.during(streams.err, "converting the Ingresses", || {
+        Import::of(&manifests)
+    });
     for note in &import.notes {
         writeln!(streams.err, "{note}")?;
     }
@@ -107,11 +111,20 @@ fn run(arguments: &Arguments, streams: &mut Streams) -> io::Result<u8> {
     Ok(if import.notes.is_empty() { OK } else { REFUSED })
 }
 
-fn add(manifests: &mut Manifests, file: &OsStr, streams: &mut Streams) -> Result<(), Vec<String>> {
+fn add(
+    manifests: &mut Manifests,
+    file: &OsStr,
+    streams: &mut Streams,
+    progress: &mut Progress,
+) -> Result<(), Vec<String>> {
     let name = label(file);
-    let bytes = read(file, streams.input, MAX_FILE).map_err(|error| vec![error])?;
+    let bytes = read_with_progress(file, streams, MAX_FILE, progress);
+    let bytes = bytes.map_err(|error| vec![error])?;
     let text = String::from_utf8(bytes).map_err(|_| vec![format!("{name}: not UTF-8")])?;
-    manifests.add(&name, text.trim_start_matches('\u{feff}'))
+    let what = format!("reading the resources of {name}");
+    progress.during(streams.err, &what, || {
+        manifests.add(&name, text.trim_start_matches('\u{feff}'))
+    })
 }
 
 /// Writes the files, of which none may be there.

@@ -18,8 +18,9 @@ use self::description::Description;
 use self::input::{Entry, Pkcs12Error};
 use super::arguments::{Arguments, Opt};
 use super::dialects::parse_dialect;
-use super::input::{label, read, time_or_now};
+use super::input::{label, read, read_with_progress, time_or_now};
 use super::output::{printable, write_json};
+use super::progress::Progress;
 use super::{Command, Streams, BAD_INPUT, JSON, OK};
 use crate::certificate::Certificate;
 use crate::headers::{ClientInfo, Dialect, DialectOptions, ForwardWhen, VerifyResult};
@@ -88,7 +89,9 @@ fn run(arguments: &Arguments, streams: &mut Streams) -> io::Result<u8> {
         Ok(options) => options,
         Err(message) => return streams.misuse(COMMAND.name, &message),
     };
-    let result = read_entries(file, arguments.value(PASSWORD_FILE), streams);
+    let mut progress = Progress::new(COMMAND.name);
+    let password_file = arguments.value(PASSWORD_FILE);
+    let result = read_entries(file, password_file, streams, &mut progress);
     let result = result.and_then(|(entries, refusal)| {
         let chain = chain_of(&entries).map_err(|error| in_file(file, &error.to_string()))?;
         Ok((chain, refusal))
@@ -103,8 +106,13 @@ fn run(arguments: &Arguments, streams: &mut Streams) -> io::Result<u8> {
     let refusal = refusal.map(|why| format!("no file of a policy may be like this: {why}"));
     let odd: Vec<String> = refusal.into_iter().chain(chain_oddities(&chain)).collect();
     match arguments.has(JSON.name) {
-        true => write_json(streams.out, &chain_json(&chain, odd, dialect, now))?,
-        false => print(&chain, odd, dialect, now, streams)?,
+        true => {
+            let value = progress.during(streams.err, "describing the certificates", || {
+                chain_json(&chain, odd, dialect, now)
+            });
+            write_json(streams.out, &value)?;
+        }
+        false => print(&chain, odd, dialect, now, streams, &mut progress)?,
     }
     Ok(OK)
 }
@@ -121,15 +129,19 @@ fn read_entries(
     file: &OsStr,
     password_file: Option<&OsStr>,
     streams: &mut Streams,
+    progress: &mut Progress,
 ) -> Result<(Vec<Entry>, Option<String>), String> {
-    let bytes = read(file, streams.input, input::MAX_FILE)?;
+    let bytes = read_with_progress(file, streams, input::MAX_FILE, progress)?;
+    let what = format!("reading the certificates of {}", label(file));
     if !input::is_pkcs12(&bytes) {
         return match password_file {
             Some(_) => Err(in_file(
                 file,
                 "not a PKCS #12 file, expected one with --password-file",
             )),
-            None => input::read(&bytes).map_err(|error| in_file(file, &error)),
+            None => progress
+                .during(streams.err, &what, || input::read(&bytes))
+                .map_err(|error| in_file(file, &error)),
         };
     }
     let wrong = "the password of this PKCS #12 file is wrong";
@@ -137,7 +149,11 @@ fn read_entries(
         Some(password_file) => read_password(password_file, streams)?,
         None => String::new(),
     };
-    let password = match (input::read_pkcs12(&bytes, &password), password_file) {
+    // The file chooses how long the derivation of its key takes.
+    let mut read_pkcs12 = |password: &str| {
+        progress.during(streams.err, &what, || input::read_pkcs12(&bytes, password))
+    };
+    let password = match (read_pkcs12(&password), password_file) {
         (Ok(entries), _) => return Ok((entries, None)),
         (Err(Pkcs12Error::Other(error)), _) => return Err(in_file(file, &error)),
         (Err(Pkcs12Error::Password), Some(_)) => return Err(in_file(file, wrong)),
@@ -149,7 +165,7 @@ fn read_entries(
             })?
         }
     };
-    match input::read_pkcs12(&bytes, &password) {
+    match read_pkcs12(&password) {
         Ok(entries) => Ok((entries, None)),
         Err(Pkcs12Error::Password) => Err(in_file(file, wrong)),
         Err(Pkcs12Error::Other(error)) => Err(in_file(file, &error)),
@@ -251,8 +267,9 @@ fn print(
     dialect: Option<Dialect>,
     now: i64,
     streams: &mut Streams,
+    progress: &mut Progress,
 ) -> io::Result<()> {
-    let out = &mut streams.out;
+    let Streams { out, err, .. } = streams;
     let count = chain.len();
     for (index, (line, certificate)) in chain.iter().enumerate() {
         if count > 1 {
@@ -272,6 +289,7 @@ fn print(
                 printable(&value)
             )?;
         }
+        progress.report(*err, index + 1, count, "certificates");
     }
     for oddity in oddities {
         let oddity = printable(oddity.as_bytes());

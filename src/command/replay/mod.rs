@@ -105,7 +105,8 @@ fn run(arguments: &Arguments, streams: &mut Streams) -> io::Result<u8> {
     if let Some(why) = certificates.as_deref().and_then(why_no_directory) {
         return bad_input(streams, &format!("{CERTS}: {why}"));
     }
-    let engine = match load_engine(Path::new(policy)) {
+    let mut progress = Progress::new(COMMAND.name);
+    let engine = match load_engine(Path::new(policy), streams, &mut progress) {
         Ok(engine) => engine,
         Err(errors) => {
             for error in errors {
@@ -114,7 +115,6 @@ fn run(arguments: &Arguments, streams: &mut Streams) -> io::Result<u8> {
             return Ok(BAD_INPUT);
         }
     };
-    let mut progress = Progress::new(COMMAND.name);
     let name = match *log == "-" {
         true => "standard input".into(),
         false => log.to_string_lossy(),
@@ -146,7 +146,7 @@ fn run(arguments: &Arguments, streams: &mut Streams) -> io::Result<u8> {
     let mut judged = Vec::with_capacity(log.clients.len());
     for (index, (entry, seen)) in log.clients.iter().enumerate() {
         judged.push((entry, seen, judge.judge(entry)));
-        progress.report(streams.err, index + 1, log.clients.len(), "clients")?;
+        progress.report(streams.err, index + 1, log.clients.len(), "clients");
     }
     match arguments.has(JSON.name) {
         true => output::write_json(streams.out, &log, &judged)?,
@@ -212,7 +212,7 @@ impl Log {
                     }
                 }
             }
-            progress.report_count(err, number, "lines")?;
+            progress.report_count(err, number, "lines");
         }
         Ok(log)
     }

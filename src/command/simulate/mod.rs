@@ -69,7 +69,9 @@ fn run(arguments: &Arguments, streams: &mut Streams) -> io::Result<u8> {
         Ok(text) => cases::read(&text, &cases_path.to_string_lossy()),
         Err(message) => return bad_input(streams, &message),
     };
-    let (cases, engine) = match (cases, load_engine(Path::new(policy))) {
+    let mut progress = Progress::new(COMMAND.name);
+    let engine = load_engine(Path::new(policy), streams, &mut progress);
+    let (cases, engine) = match (cases, engine) {
         (Ok(cases), Ok(engine)) => (cases, engine),
         (cases, engine) => {
             for error in [cases.err(), engine.err()].into_iter().flatten().flatten() {
@@ -80,7 +82,6 @@ fn run(arguments: &Arguments, streams: &mut Streams) -> io::Result<u8> {
     };
     let directory = cases_path.parent().unwrap_or(Path::new(""));
     let mut inputs = Inputs::new(directory);
-    let mut progress = Progress::new(COMMAND.name);
     let mut outcomes = Vec::with_capacity(cases.len());
     let mut bad = 0usize;
     for (index, case) in cases.iter().enumerate() {
@@ -100,7 +101,7 @@ fn run(arguments: &Arguments, streams: &mut Streams) -> io::Result<u8> {
                 )?;
             }
         }
-        progress.report(streams.err, index + 1, cases.len(), "cases")?;
+        progress.report(streams.err, index + 1, cases.len(), "cases");
     }
     if bad > 0 {
         return Ok(BAD_INPUT);
