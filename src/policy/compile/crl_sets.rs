@@ -157,6 +157,9 @@ impl CrlSets<'_> {
         for warning in set.not_signed_by(&cas) {
             report.warn("CRLs that no CA signed", place, path, || warning);
         }
+        if let Some(warning) = set.of_other_cas(&cas) {
+            report.warn("CRLs of other CAs", place, path, || warning);
+        }
     }
 
     fn read(&mut self, file: &str, max: usize) -> Result<Vec<u8>, String> {

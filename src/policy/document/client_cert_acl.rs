@@ -349,6 +349,19 @@ impl<'t> DocumentReader<'t, '_> {
                     )
                 }),
         };
+        let is_literal = matches!(
+            key,
+            ValueKey::Subject(_) | ValueKey::Issuer(_) | ValueKey::SanEmail | ValueKey::SanUpn
+        );
+        let looks_like_pattern = text.starts_with(['~', '^']) || text.contains('*');
+        if is_literal && looks_like_pattern && condition.is_ok() {
+            self.report
+                .warn("values that look like patterns", node.position, path, || {
+                    format!(
+                        "'{shown}' is compared as it is: '*', '~' and '^' match only themselves here"
+                    )
+                });
+        }
         if let Ok(Condition::San(SanCondition::Uri(uri) | SanCondition::UriPrefix(uri))) =
             &condition
         {

@@ -395,6 +395,22 @@ impl<'t> DocumentReader<'t, '_> {
             return;
         };
         let path = path.field("crls");
+        let shown = match &list.value {
+            Value::Scalar { text, .. } if !list.is_null() => Some(crl_entry(text)),
+            Value::Map(entries) => entries.iter().find_map(|(key, value)| match &*key.text {
+                "file" => Some(crl_entry(value.as_text()?)),
+                "url" => Some(format!(
+                    "{{url: '{}'}}",
+                    quoted(value.as_text()?.as_bytes())
+                )),
+                _ => None,
+            }),
+            _ => None,
+        };
+        if let Some(entry) = shown {
+            self.expected(list, &path, &format!("a list, here [{entry}]"));
+            return;
+        }
         for (index, item) in self
             .list(list, &path)
             .unwrap_or_default()
@@ -425,6 +441,15 @@ impl<'t> DocumentReader<'t, '_> {
             let text = self.file_path(text, node.position, path);
             return Some(CrlSource::File(text));
         };
+        if let Value::Map(entries) = &node.value {
+            let mut entries = entries.iter();
+            let file = entries.find(|(key, _)| &*key.text == "file");
+            if let Some(text) = file.and_then(|(_, value)| value.as_text()) {
+                let message = format!("a file is an entry by itself, expected {}", crl_entry(text));
+                self.report.error(node.position, path, message);
+                return None;
+            }
+        }
         let object = self.object(node, path, &CRL_URL)?;
         let Some(url) = object.get("url") else {
             self.missing(node, path, "url");
@@ -540,5 +565,14 @@ impl<'t> DocumentReader<'t, '_> {
             return;
         }
         config.cas = self.ca_ids(object, path, others);
+    }
+}
+
+/// How a file, or a URL, is written as an entry of `crls`.
+fn crl_entry(text: &str) -> String {
+    let shown = quoted(text.as_bytes());
+    match text.starts_with("http://") || text.starts_with("https://") {
+        true => format!("{{url: '{shown}'}}"),
+        false => format!("'{shown}'"),
     }
 }

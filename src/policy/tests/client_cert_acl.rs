@@ -196,6 +196,34 @@ fn client_cert_acl_uris_not_in_normal_form_are_warned_about() {
 }
 
 #[test]
+fn client_cert_acl_values_that_look_like_patterns_are_warned_about() {
+    let warned = |condition: &str| {
+        let rules = format!("- {{name: client-cert-acl, config: {{deny: [{{{condition}}}]}}}}\n");
+        warnings_that_contain(&with_auth("", &rules), "compared as it is")
+    };
+    for (key, value) in [
+        ("subject.CN", "client-*"),
+        ("subject.OU", "~^ops"),
+        ("issuer.O", "^Example$"),
+        ("san.email", "*@example.com"),
+    ] {
+        let column = 46 + key.len();
+        let expected = format!(
+            "p:9:{column}: warning: plugins[1].config.deny[0]['{key}']: '{value}' is compared as it \
+             is: '*', '~' and '^' match only themselves here"
+        );
+        assert_eq!(warned(&format!("{key}: {value:?}")), [expected]);
+    }
+    for condition in [
+        "subject.CN: a^b~c",
+        "san.dns: '*.example.com'",
+        "san.uri: 'spiffe://example.org/*'",
+    ] {
+        assert_eq!(warned(condition), [""; 0], "{condition}");
+    }
+}
+
+#[test]
 fn client_cert_acl_rules_have_names() {
     let rules =
         rules("allow: [{name: staff, subject.O: a}, {subject.O: b}], deny: [{eku: codeSigning}]");

@@ -182,6 +182,28 @@ fn mtls_auth_bad_values_are_refused() {
              {url: 'http://a.example/ca.crl'}",
         ),
         (
+            "crls: {file: a.crl}",
+            "9:11: plugins[0].config.crls: a mapping, expected a list, here ['a.crl']",
+        ),
+        (
+            "crls: {url: 'http://a.example/'}",
+            "9:11: plugins[0].config.crls: a mapping, expected a list, here \
+             [{url: 'http://a.example/'}]",
+        ),
+        (
+            "crls: a.crl",
+            "9:11: plugins[0].config.crls: 'a.crl', expected a list, here ['a.crl']",
+        ),
+        (
+            "crls: http://a.example/",
+            "9:11: plugins[0].config.crls: 'http://a.example/', expected a list, here \
+             [{url: 'http://a.example/'}]",
+        ),
+        (
+            "crls: [{file: a.crl}]",
+            "9:12: plugins[0].config.crls[0]: a file is an entry by itself, expected 'a.crl'",
+        ),
+        (
             "crls: [{refresh: 60}]",
             "9:12: plugins[0].config.crls[0]: the required field 'url' is missing",
         ),
@@ -348,7 +370,14 @@ fn crls_are_read_relative_to_the_policy_and_change_the_status_key_only() {
         none.certificate_requests[0].session_id_context()
     );
     assert_ne!(one.digest, none.digest);
-    assert_eq!(warnings(&one), [""; 0]);
+    assert_eq!(
+        warnings(&one),
+        [format!(
+            "{label}:6:3: warning: plugins[0].config.crls: CRL of 'CN=Test CA,O=Example': none of \
+             the CRLs is of a CA of the plugin, so they count only for intermediates that clients \
+             send"
+        )]
+    );
     assert_eq!(
         warnings(&unused),
         [format!(

@@ -337,6 +337,23 @@ impl CrlSet {
         })
     }
 
+    /// A message if the files have CRLs and none of them has the name of a CA in `cas`: those of
+    /// intermediates, which clients send, or files for other CAs.
+    pub fn of_other_cas(&self, cas: &[Arc<CaCertificate>]) -> Option<String> {
+        let is_of_ca = |crl: &Arc<ParsedCrl>| {
+            let mut names = cas.iter().map(|ca| ca.x509().subject_name());
+            names.any(|name| is_same_name(crl.issuer(), name))
+        };
+        let first = self.crls.first()?;
+        let is_known = self.crls.iter().any(is_of_ca);
+        (!is_known && self.urls.is_empty()).then(|| {
+            first.message(
+                "none of the CRLs is of a CA of the plugin, so they count only for intermediates \
+                 that clients send",
+            )
+        })
+    }
+
     /// Number of CRLs that are in use.
     pub fn count_in_use(&self) -> usize {
         let fetched = self.urls.iter().filter(|crl| crl.is_in_use());

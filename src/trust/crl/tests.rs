@@ -1633,6 +1633,30 @@ fn not_signed_by_names_crls_of_another_ca_with_the_same_name() {
 }
 
 #[test]
+fn of_other_cas_is_about_sets_without_any_crl_of_a_ca() {
+    let (one, other) = (ca(), issue("Other CA", None, true, DAY, &[]));
+    let trusted = |ca: &Issued| Arc::new(CaCertificate::from_x509(ca.x509.clone()).unwrap());
+    let unrelated = issue("Unrelated", None, true, DAY, &[]);
+    let by = |ca: &Issued| TestCrl::by(ca).der();
+    let found = |crls: &[&Vec<u8>]| {
+        let crls: Vec<&[u8]> = crls.iter().map(|crl| crl.as_slice()).collect();
+        set(&crls).of_other_cas(&[trusted(&one), trusted(&other)])
+    };
+    let (good, wrong) = (by(&one), by(&unrelated));
+    assert_eq!(found(&[&good]), None);
+    assert_eq!(found(&[&wrong, &good]), None);
+    let why =
+        "CRL of 'CN=Unrelated,O=Example': none of the CRLs is of a CA of the plugin, so they \
+               count only for intermediates that clients send";
+    assert_eq!(found(&[&wrong]).as_deref(), Some(why));
+    let mut set = set(&[&wrong]);
+    assert!(set.of_other_cas(&[]).is_some());
+    let url = UrlCrl::new("http://a.example/", 60, LARGEST, &[trusted(&one)]);
+    set.add_url(Arc::new(url));
+    assert_eq!(set.of_other_cas(&[]), None);
+}
+
+#[test]
 fn url_crl_is_replaced_by_a_newer_one_of_its_issuer_only() {
     let (one, other) = (ca(), issue("Other CA", None, true, DAY, &[]));
     let trusted = |ca: &Issued| Arc::new(CaCertificate::from_x509(ca.x509.clone()).unwrap());
