@@ -62,6 +62,9 @@ _EOC_
     ["noca.test", "verify-client" => "optional_no_ca"],
     ["cn.test", "match-cn" => "CN=(client-a|client-x)"],
     ["regex.test", "match-cn" => "CN=client-.*"],
+    ["page.test", "error-page" => "http://127.0.0.1:$Port/landing?from=page&x=%20", "match-cn" => "CN=client-a"],
+    ["path.test", "error-page" => "/api/error"],
+    ["lax.test", "error-page" => "http://127.0.0.1:$Port/lax", "verify-client" => "optional"],
 );
 open my $out, '>', "$Dir/ingress.yaml" or die $!;
 print $out $manifests;
@@ -112,6 +115,7 @@ echo "off.test: $(status off.test/api)"
 echo "shallow.test: $(status shallow.test/api $(as client-deep))"
 echo "other paths: $(status on.test/apis $(as client-a)) $(status on.test/apis)"
 echo "regex.test: $(status regex.test/api)"
+echo "page.test without the option: $(status page.test/api)"
 _EOC_
 --- client_out
 on.test nobody: 401 
@@ -134,6 +138,7 @@ off.test: 200
 shallow.test: 401
 other paths: 404 404
 regex.test: 503
+page.test without the option: 401
 4 the same
 ingress.yaml:71: clients are not authenticated, as with ingress-nginx: 'off'
 ingress.yaml:90: clients without a certificate are let in, as with ingress-nginx: 'optional'; the upstream must check ssl-client-verify
@@ -141,6 +146,51 @@ ingress.yaml:109: clients are let in whatever their certificate, as with ingress
 ingress.yaml:128: the common name must now be equal to one of these, where ingress-nginx searches them anywhere in the subject
 ingress.yaml:147: 'CN=client-.*' is not carried over, expected 'CN=NAME' or 'CN=(NAME|NAME)': write a rule of client-cert-acl
 ingress.yaml:152: the host 'regex.test' is left out
+ingress.yaml:167: the common name must now be equal to one of these, where ingress-nginx searches them anywhere in the subject
+ingress.yaml:166: the error page needs the option refusals = "nginx" of mtls.init, see the head of servers.conf; without it, refused clients get 401
+ingress.yaml:186: the error page needs the option refusals = "nginx" of mtls.init, see the head of servers.conf; without it, refused clients get 401
+ingress.yaml:206: clients without a certificate are let in, as with ingress-nginx: 'optional'; the upstream must check ssl-client-verify
+ingress.yaml:205: the error page needs the option refusals = "nginx" of mtls.init, see the head of servers.conf; without it, refused clients get 401
+--- no_error_log
+[crit]
+[alert]
+
+
+
+=== TEST 2: refused clients are redirected to the error page, or get the path that it is
+--- user_files eval: ">>> policy.yaml\n$::Policy"
+--- http_config eval: $::Http . TestMtls::init_http('refusals = "nginx"')
+--- config
+    location /t { return 204; }
+--- client
+answer() { get "$@" -w ' %{http_code} %{redirect_url}\n' | tr -d '\r' | sed -n 's/^\([A-Z]* [^ ]*\) HTTP.*/\1/p; s/^\(ssl-client.*\)/\1/Ip; $p' |
+    sed "s/127\.0\.0\.1:[0-9]*/HOST/; s/^ *//; s/ *$//" | grep -v '^<\|^$' | paste -sd ' '; }
+for host in page.test path.test lax.test; do
+    for client in nobody client-a client-b client-carol; do
+        cert=
+        [ $client = nobody ] || cert=$(as $client)
+        echo "$host $client: $(answer $host/api/x $cert -H 'ssl-client-verify: SUCCESS')"
+    done
+done
+curl -s "$(get page.test/api -o /dev/null -w '%{redirect_url}')" | head -1 | tr -d '\r'
+echo "POST: $(answer path.test/api/x -d a=b)"
+echo "the location of the page: $(answer path.test/.mtls-error-page $(as client-a)) $(answer path.test/.mtls-error-page)"
+--- client_out
+page.test nobody: 302 http://HOST/landing?from=page&x=%20
+page.test client-a: GET /api/x ssl-client-verify: SUCCESS ssl-client-subject-dn: CN=client-a,O=Example ssl-client-issuer-dn: CN=Test CA-A,O=Example Lab,C=CZ 200
+page.test client-b: 302 http://HOST/landing?from=page&x=%20
+page.test client-carol: 403
+path.test nobody: GET /api/error 200
+path.test client-a: GET /api/x ssl-client-verify: SUCCESS ssl-client-subject-dn: CN=client-a,O=Example ssl-client-issuer-dn: CN=Test CA-A,O=Example Lab,C=CZ 200
+path.test client-b: GET /api/error 200
+path.test client-carol: GET /api/x ssl-client-verify: SUCCESS ssl-client-subject-dn: CN=carol,O=Example ssl-client-issuer-dn: CN=Test CA-A,O=Example Lab,C=CZ 200
+lax.test nobody: GET /api/x ssl-client-verify: NONE 200
+lax.test client-a: GET /api/x ssl-client-verify: SUCCESS ssl-client-subject-dn: CN=client-a,O=Example ssl-client-issuer-dn: CN=Test CA-A,O=Example Lab,C=CZ 200
+lax.test client-b: 302 http://HOST/lax
+lax.test client-carol: GET /api/x ssl-client-verify: SUCCESS ssl-client-subject-dn: CN=carol,O=Example ssl-client-issuer-dn: CN=Test CA-A,O=Example Lab,C=CZ 200
+GET /landing?from=page&x=%20 HTTP/1.1
+POST: GET /api/error 200
+the location of the page: 404 404
 --- no_error_log
 [crit]
 [alert]

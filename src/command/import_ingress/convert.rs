@@ -41,6 +41,8 @@ const RESTRICTING_SWITCHES: [&str; 3] = [
 const DEFAULT_DEPTH: u32 = 1;
 /// Largest `verify_depth` of a policy.
 const MAX_DEPTH: u32 = 100;
+/// Longest error page, in bytes.
+const MAX_ERROR_PAGE: usize = 2000;
 /// Most common names of one annotation.
 const MAX_NAMES: usize = 1000;
 
@@ -51,6 +53,46 @@ pub(super) enum VerifyClient {
     Off,
     Optional,
     OptionalNoCa,
+}
+
+/// `auth-tls-error-page`, in characters that mean nothing to nginx.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ErrorPage {
+    /// A URL of http or https.
+    Redirect(String),
+    /// A path of the host, which is served to refused clients.
+    Path(String),
+}
+
+impl ErrorPage {
+    /// `None` for anything else.
+    fn parse(text: &str) -> Option<ErrorPage> {
+        let is_url = |byte: u8| is_plain(byte) || b"?!&()*,=%[]".contains(&byte);
+        let scheme = text.split_once("://").map(|(scheme, host)| {
+            let known = ["http", "https"].iter();
+            let is_known = known
+                .into_iter()
+                .any(|name| scheme.eq_ignore_ascii_case(name));
+            is_known && host.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[')
+        });
+        match scheme {
+            _ if text.len() > MAX_ERROR_PAGE || !text.bytes().all(is_url) => None,
+            Some(true) => Some(ErrorPage::Redirect(text.to_owned())),
+            None if is_path(text) && !text.starts_with("//") => {
+                Some(ErrorPage::Path(text.to_owned()))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Whether a byte of a path means nothing to nginx.
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"/-_.~@:+".contains(&byte)
+}
+
+fn is_path(text: &str) -> bool {
+    text.starts_with('/') && text.bytes().all(is_plain)
 }
 
 /// The settings of an Ingress about client certificates, which apply to all of its hosts.
@@ -65,6 +107,8 @@ pub(super) struct ClientAuth {
     pub cas: Vec<usize>,
     /// The name of the file of CRLs in [`Import::crls`].
     pub crls: Option<String>,
+    /// What clients without an accepted certificate get.
+    pub error_page: Option<ErrorPage>,
 }
 
 /// A server.
@@ -76,6 +120,8 @@ pub(super) struct Host {
     pub locations: BTreeMap<String, String>,
     /// The Secret of its server certificate.
     pub server_certificate: Option<String>,
+    /// The upstream of an error page that is a path.
+    pub error_upstream: Option<String>,
 }
 
 /// The result of an import.
@@ -124,7 +170,26 @@ impl Import {
         for ingress in &manifests.ingresses {
             import.paths(ingress);
         }
+        import.error_pages();
         import
+    }
+
+    /// Finds the upstream of each error page that is a path.
+    fn error_pages(&mut self) {
+        for host in self.hosts.values_mut() {
+            let Some(ErrorPage::Path(path)) = &host.auth.error_page else {
+                continue;
+            };
+            host.error_upstream = upstream_of(&host.locations, path).map(str::to_owned);
+            if host.error_upstream.is_none() {
+                let place = &host.secret.place;
+                self.notes.push(format!(
+                    "{place}: the error page '{path}' is not carried over, since no path of the host \
+                     serves it: refused clients get 401"
+                ));
+                host.auth.error_page = None;
+            }
+        }
     }
 
     fn note(&mut self, at: &Located, message: &str) {
@@ -177,6 +242,7 @@ impl Import {
                             secret: secret.clone(),
                             locations: BTreeMap::new(),
                             server_certificate: None,
+                            error_upstream: None,
                         },
                     );
                 }
@@ -309,10 +375,23 @@ impl Import {
                 DEFAULT_DEPTH
             }
         };
-        if let Some(value) = annotation(ERROR_PAGE) {
-            let message = "the error page is not carried over: refused clients get 401";
-            self.note(value, message);
-        }
+        let error_page = annotation(ERROR_PAGE).and_then(|value| {
+            let page = ErrorPage::parse(value.text.trim());
+            let message = match page {
+                Some(_) => {
+                    "the error page needs the option refusals = \"nginx\" of mtls.init, see the head \
+                     of servers.conf; without it, refused clients get 401"
+                        .to_owned()
+                }
+                None => format!(
+                    "the error page '{}' is not carried over, expected a URL of http or https, or \
+                     a path: refused clients get 401",
+                    value.shown()
+                ),
+            };
+            self.note(value, &message);
+            page
+        });
         let passes = annotation(PASS_CERTIFICATE).map(|value| value.text.trim() == "true");
         let (cas, crls) = self.secret(manifests, ingress, secret)?;
         Some(ClientAuth {
@@ -322,6 +401,7 @@ impl Import {
             common_names,
             cas,
             crls,
+            error_page,
         })
     }
 
@@ -435,8 +515,7 @@ impl Import {
     ) -> Result<(), &'static str> {
         let (service, port) = path.service.as_ref().ok_or("its backend is no Service")?;
         let text = path.path.text.as_str();
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.~@:+".contains(&byte);
-        if !text.starts_with('/') || !text.bytes().all(is_plain) {
+        if !is_path(text) {
             return Err("it has characters other than letters, digits and /-_.~@:+");
         }
         let upstream = format!("{}.{service}.{port}", ingress.namespace);
@@ -464,6 +543,17 @@ impl Import {
         }
         Ok(())
     }
+}
+
+/// The upstream of the location that serves a path: the one for it alone, or the longest prefix.
+fn upstream_of<'l>(locations: &'l BTreeMap<String, String>, path: &str) -> Option<&'l str> {
+    if let Some(upstream) = locations.get(&format!("= {path}")) {
+        return Some(upstream);
+    }
+    let prefixes = locations.iter();
+    let prefixes = prefixes.filter(|(location, _)| path.starts_with(location.as_str()));
+    let longest = prefixes.max_by_key(|(location, _)| location.len());
+    longest.map(|(_, upstream)| upstream.as_str())
 }
 
 /// Whether clients that ingress-nginx refuses for this annotation could be let in without it.

@@ -33,7 +33,7 @@ pub(super) const COMMAND: Command = Command {
     help: "\
 Reads Ingresses and Secrets of Kubernetes from FILE (YAML or JSON, as kubectl
 prints them; - is standard input) and turns ingress-nginx's annotations
-auth-tls-secret, -verify-client, -verify-depth, -match-cn and
+auth-tls-secret, -verify-client, -verify-depth, -match-cn, -error-page and
 -pass-certificate-to-upstream into a policy and server blocks for nginx: a route
 and a server for each host that has them. Both are printed with a line '---'
 between them.

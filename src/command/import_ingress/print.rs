@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::convert::{Host, Import, VerifyClient};
+use super::convert::{ErrorPage, Host, Import, VerifyClient};
+
+/// The location of an error page, which only nginx itself redirects to.
+const ERROR_LOCATION: &str = "/.mtls-error-page";
 
 /// The consumer of clients whose certificate is not trusted.
 const ANONYMOUS: &str = "anonymous";
@@ -81,6 +84,14 @@ pub(super) fn servers(import: &Import) -> String {
                     # Context: http{}, after mtls-http.conf, which loads the policy. Servers without \
                     a certificate of\n# their own have that of http{}.\n"
         .to_owned();
+    let mut hosts = import.hosts.values();
+    if hosts.any(|host| host.auth.error_page.is_some()) {
+        text.push_str(
+            "#\n# Error pages need an option of mtls.init in mtls-http.conf, without which \
+             refused clients get 401:\n#\n#     require(\"resty.mtls\").init { policy = ..., refusals = \
+             \"nginx\" }\n",
+        );
+    }
     for (name, (service, port)) in &import.upstreams {
         // A named port is known to the Service alone.
         let number = port.parse::<u16>().unwrap_or(80);
@@ -125,6 +136,11 @@ fn server(text: &mut String, name: &str, host: &Host) {
          ssl_early_data off;\n    \
          rewrite_by_lua_block { require(\"resty.mtls\").strip() }\n",
     );
+    let untrusted = match &host.auth.error_page {
+        // nginx's status for the same, which clients see as 400.
+        Some(_) => 495,
+        None => 400,
+    };
     let _ = match host.auth.verify {
         VerifyClient::Optional => write!(
             text,
@@ -133,13 +149,14 @@ fn server(text: &mut String, name: &str, host: &Host) {
              -- Without a certificate a client is let in, with one that is not trusted it is not.\n\
              \x20       local client = mtls.client()\n        \
              if client and client.verified ~= \"SUCCESS\" then\n            \
-             return ngx.exit(400)\n        end\n    }}\n"
+             return ngx.exit({untrusted})\n        end\n    }}\n"
         ),
         _ => writeln!(
             text,
             "    access_by_lua_block {{ require(\"resty.mtls\").access(\"{name}\") }}"
         ),
     };
+    error_page(text, host);
     text.push_str(
         "\n    proxy_http_version 1.1;\n    proxy_set_header Host $host;\n    \
          proxy_set_header X-Real-IP $remote_addr;\n    \
@@ -157,4 +174,32 @@ fn server(text: &mut String, name: &str, host: &Host) {
         text.push_str("\n    location / {\n        return 404;\n    }\n");
     }
     text.push_str("}\n");
+}
+
+/// What clients without an accepted certificate get in place of 401: in ingress-nginx the statuses
+/// 495 and 496. A 403 of `auth-tls-match-cn` and a 421 have no error page there either.
+fn error_page(text: &mut String, host: &Host) {
+    let Some(page) = &host.auth.error_page else {
+        return;
+    };
+    let statuses = match host.auth.verify {
+        VerifyClient::Optional => "401 495",
+        _ => "401",
+    };
+    let _ = match (page, &host.error_upstream) {
+        (ErrorPage::Redirect(url), _) => write!(
+            text,
+            "\n    # auth-tls-error-page: refused clients are redirected, but for 403 and 421.\n    \
+             error_page {statuses} {url};\n"
+        ),
+        (ErrorPage::Path(path), Some(upstream)) => write!(
+            text,
+            "\n    # auth-tls-error-page: refused clients get this path, without headers about \
+             certificates, but for 403 and\n    # 421.\n    error_page {statuses} = {ERROR_LOCATION};\n\
+             \n    location = {ERROR_LOCATION} {{\n        internal;\n        access_by_lua_block {{ \
+             return }}\n        rewrite ^ {path} break;\n        proxy_pass http://{upstream};\n    \
+             }}\n"
+        ),
+        (ErrorPage::Path(_), None) => Ok(()),
+    };
 }

@@ -213,7 +213,7 @@ fn match_cn_is_a_rule_or_leaves_the_host_out() {
 #[test]
 fn what_is_not_carried_over_is_reported_with_its_line() {
     let (status, policy, _, err) = import_one(&[
-        ("auth-tls-error-page", "https://a.test/error"),
+        ("auth-tls-error-page", "https://a.test/$error"),
         ("auth-tls-verify-client", "yes"),
         ("auth-tls-verify-depth", "many"),
         ("limit-rps", "10"),
@@ -223,10 +223,82 @@ fn what_is_not_carried_over_is_reported_with_its_line() {
         ":15: 'limit-rps' is not carried over",
         ":13: 'yes' is no value of 'auth-tls-verify-client': taken for 'on', as ingress-nginx does",
         ":14: 'many' is not a number from 1 to 100: 1 is used",
-        ":12: the error page is not carried over: refused clients get 401",
+        ":12: the error page 'https://a.test/$error' is not carried over, expected a URL of http or https, \
+         or a path: refused clients get 401",
     ];
     let lines = lines.map(|line| format!("standard input{line}\n"));
     assert_eq!(err, lines.concat());
+}
+
+#[test]
+fn error_pages_cannot_write_configuration() {
+    let needs = "standard input:12: the error page needs the option refusals = \"nginx\" of \
+                 mtls.init, see the head of servers.conf; without it, refused clients get 401\n";
+    for (page, directive) in [
+        ("https://sso.test/why?a=%20b&c=(d)", None),
+        ("HTTP://[2001:db8::1]:8080/", None),
+        ("/error.html", Some("= /.mtls-error-page")),
+    ] {
+        let (status, policy, servers, err) = import_one(&[("auth-tls-error-page", page)]);
+        assert_eq!((status, policy, &*err), (4, route() + HEADERS, needs));
+        let directive = format!("    error_page 401 {};\n", directive.unwrap_or(page));
+        assert!(servers.contains(&directive), "{servers}");
+        assert!(servers.contains("refusals = \"nginx\""), "{servers}");
+        let location = format!(
+            "internal;\n        access_by_lua_block {{ return }}\n        rewrite ^ {page} break;\n        \
+             proxy_pass http://shop.web.80;\n"
+        );
+        assert_eq!(servers.contains(&location), page.starts_with('/'));
+    }
+    for page in [
+        "https://sso.test/$host",
+        "https://sso.test/a b",
+        "https://sso.test/;return",
+        "https://sso.test/\"",
+        "https://sso.test/\\n",
+        "https://sso.test/{",
+        "https://sso.test/#a",
+        "https://$host/",
+        "https://",
+        "https:///a",
+        "ftp://sso.test/",
+        "javascript:alert(1)",
+        "//sso.test/",
+        "/a?b",
+        "/a b",
+        "/$host",
+        "@named",
+        "error.html",
+        &format!("/{}", "a".repeat(2000)),
+    ] {
+        let quoted = page.replace('\'', "''");
+        let (status, policy, servers, err) = import_one(&[("auth-tls-error-page", &quoted)]);
+        assert_eq!((status, policy), (4, route() + HEADERS));
+        assert!(
+            err.contains("' is not carried over, expected a URL"),
+            "{page}: {err}"
+        );
+        assert!(!servers.contains("error_page"), "{servers}");
+    }
+
+    let (_, _, servers, _) = import_one(&[
+        ("auth-tls-error-page", "https://sso.test/"),
+        ("auth-tls-verify-client", "optional"),
+    ]);
+    assert!(
+        servers.contains("error_page 401 495 https://sso.test/;"),
+        "{servers}"
+    );
+    assert!(servers.contains("return ngx.exit(495)"), "{servers}");
+
+    let text = secret()
+        + &ingress("a.test", &[("auth-tls-error-page", "/error")])
+            .replace("path: /\n", "path: /b\n");
+    let (status, out, err) = import(&text);
+    assert_eq!(status, 4);
+    assert!(!out.contains("error_page"), "{out}");
+    let lost = "the error page '/error' is not carried over, since no path of the host serves it";
+    assert!(err.contains(lost), "{err}");
 }
 
 #[test]
