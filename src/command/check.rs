@@ -1,30 +1,30 @@
 //! `resty-mtls check`: reads a policy as nginx does at start, and prints a summary or all errors.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 use serde_json::{json, Value};
 
 use super::arguments::Arguments;
+use super::input::STDIN;
 use super::output::write_json;
 use super::progress::Progress;
-use super::request::READING;
+use super::request::{read_policy, READING};
 use super::{Command, Streams, BAD_INPUT, JSON, OK};
-use crate::policy::{join_list, Diagnostic, Files, Policy, MAX_BYTES};
+use crate::policy::{join_list, Diagnostic, Files, Policy};
 use crate::text::hex;
-
-/// The label of standard input in diagnostics.
-const STDIN: &str = "standard input";
 
 pub(super) const COMMAND: Command = Command {
     name: "check",
     operands: "FILE...",
     summary: "check a policy as nginx would read it at start",
-    help: "\
+    help: help_with_policy!(
+        "\
 Reads the policy in FILE (YAML or JSON; a directory; several files) as nginx
 would at its start, with the certificates and lists that it names. - is standard
 input. Prints a summary with all warnings, or all errors, one a line: file,
-line, column, place in the document, what is wrong, what is expected.",
+line, column, place in the document, what is wrong, what is expected."
+    ),
     options: &[JSON],
     statuses: &[
         (OK, "the policy can be used"),
@@ -40,7 +40,11 @@ fn run(arguments: &Arguments, streams: &mut Streams) -> io::Result<u8> {
             let message = "no file, expected one, or - for standard input";
             return streams.misuse(COMMAND.name, message);
         }
-        [file] if *file == "-" => read_input(streams, &mut progress),
+        [file] if *file == "-" => read_policy(streams.input).and_then(|text| {
+            progress.during(streams.err, READING, || {
+                Policy::from_yaml_with(&text, STDIN, &mut Files::with_more_warnings())
+            })
+        }),
         files if files.iter().any(|file| *file == "-") => {
             return streams.misuse(COMMAND.name, "'-' beside files, expected it alone");
         }
@@ -65,22 +69,6 @@ fn read_files(
     progress.during(streams.err, READING, || {
         Policy::from_file_with(path, &mut Files::with_more_warnings())
     })
-}
-
-/// Reads the policy from standard input. Paths in it must be absolute, since it has no directory.
-fn read_input(streams: &mut Streams, progress: &mut Progress) -> Result<Policy, Vec<Diagnostic>> {
-    let mut text = Vec::new();
-    // A text of `MAX_BYTES` is valid, so one byte more is read to recognise a longer one.
-    let input = streams
-        .input
-        .take(MAX_BYTES as u64 + 1)
-        .read_to_end(&mut text);
-    match input {
-        Ok(_) => progress.during(streams.err, READING, || {
-            Policy::from_yaml_with(&text, STDIN, &mut Files::with_more_warnings())
-        }),
-        Err(error) => Err(vec![Diagnostic::unreadable(STDIN, &error)]),
-    }
 }
 
 fn print(

@@ -6,11 +6,13 @@ use std::path::Path;
 
 use super::address_guard::{parse_network, AddressGuard};
 use super::arguments::{Arguments, Opt};
+use super::certificate_file::{in_file, read_entries, PASSWORD};
 use super::fetch::fetch;
+use super::input::time_or_now;
 use super::output::{printable, write_json};
 use super::progress::Progress;
 use super::request::{
-    explanation_json, host_variable, load_engine, now, parse_header, parse_time, read_certificate,
+    certificate_of, explanation_json, host_variable, lacks_route, load_engine, parse_header,
     read_document, server_name_of, text,
 };
 use super::{Command, Streams, BAD_INPUT, JSON, OK, REFUSED};
@@ -37,7 +39,7 @@ pub(super) const COMMAND: Command = Command {
     name: "explain",
     operands: "POLICY",
     summary: "explain whether a client would be let in, and what would repair it",
-    help: "\
+    help: help_with_policy!("\
 Decides about one request as the gateway would, by the same functions, on a TLS
 connection in memory, and prints each step: whether a certificate is requested
 and by which plugin, which path was built or where it failed, revocation,
@@ -48,7 +50,7 @@ Revocation is decided by the local CRLs and lists of POLICY, and a step names
 the sources that the gateway would ask. With --online they are asked from here,
 over http only and without a proxy, and a step of each has its answer. Nothing
 else is fetched. What is blocked at runtime, and the certificate of the server
-(By= of XFCC), are not known here.",
+(By= of XFCC), are not known here."),
     options: &[
         Opt::with_value(
             ROUTE,
@@ -68,8 +70,9 @@ else is fetched. What is blocked at runtime, and the certificate of the server
         Opt::with_value(
             CERT,
             "FILE",
-            "the certificate of the client, and behind it the\nintermediates that it sends: PEM, PKCS #7 or DER",
+            "the certificate of the client, and behind it the\nintermediates that it sends: PEM, PKCS #7, PKCS #12\nor DER",
         ),
+        PASSWORD,
         Opt {
             name: HEADER,
             value: "'NAME: VALUE'",
@@ -109,12 +112,16 @@ fn run(arguments: &Arguments, streams: &mut Streams) -> io::Result<u8> {
         let message = format!("{count} files, expected one policy");
         return streams.misuse(COMMAND.name, &message);
     };
+    if *policy == "-" && arguments.value(CERT).is_some_and(|cert| cert == "-") {
+        let message = "'-' twice, expected at most one file in standard input";
+        return streams.misuse(COMMAND.name, message);
+    }
     let request = match Request::new(arguments) {
         Ok(request) => request,
         Err(message) => return streams.misuse(COMMAND.name, &message),
     };
     let mut progress = Progress::new(COMMAND.name);
-    let engine = match load_engine(Path::new(policy), streams, &mut progress) {
+    let engine = match load_engine(policy, streams, &mut progress) {
         Ok(engine) => engine,
         Err(errors) => {
             for error in errors {
@@ -123,11 +130,11 @@ fn run(arguments: &Arguments, streams: &mut Streams) -> io::Result<u8> {
             return Ok(BAD_INPUT);
         }
     };
-    if let Some(message) = request.lacks_route(&engine) {
+    if let Some(message) = lacks_route(&engine, ROUTE).filter(|_| request.route.is_none()) {
         return streams.misuse(COMMAND.name, &message);
     }
     let explanation = request
-        .read_files(arguments)
+        .read_files(arguments, streams, &mut progress)
         .and_then(|files| request.explain(&engine, &files, streams.err, progress));
     let explanation = match explanation {
         Ok(explanation) => explanation,
@@ -176,10 +183,7 @@ impl<'a> Request<'a> {
             let line = text(HEADER, Some(line))?.unwrap_or_default();
             headers.push(parse_header(line).map_err(|why| format!("{HEADER}: {why}"))?);
         }
-        let time = match value(TIME)? {
-            None => now(),
-            Some(time) => parse_time(time).map_err(|why| format!("{TIME}: {why}"))?,
-        };
+        let time = time_or_now(TIME, arguments.value(TIME))?;
         let mut guard = AddressGuard::default();
         for network in arguments.values(FETCH_ALLOW) {
             let network = text(FETCH_ALLOW, Some(network))?.unwrap_or_default();
@@ -195,6 +199,9 @@ impl<'a> Request<'a> {
                 "{TIME}: not with {ONLINE}, whose answers are of now"
             ));
         }
+        if arguments.has(PASSWORD.name) && !arguments.has(CERT) {
+            return Err(format!("{}: only with {CERT}", PASSWORD.name));
+        }
         if arguments.has(FETCH_ALLOW) && !is_online {
             return Err(format!("{FETCH_ALLOW}: only with {ONLINE}"));
         }
@@ -208,22 +215,20 @@ impl<'a> Request<'a> {
         })
     }
 
-    /// What is wrong if no route is given, and no plugin would decide.
-    fn lacks_route(&self, engine: &Engine) -> Option<String> {
-        let policy = engine.policy().ok().filter(|_| self.route.is_none())?;
-        let plan = policy.plan(None).and_then(|plan| policy.plans.get(plan));
-        if plan.is_some_and(|plan| plan.has_plugins) {
-            return None;
-        }
-        let routes = policy.listed_routes()?;
-        let message = format!("no {ROUTE}, and the policy has no global plugin, expected {routes}");
-        Some(printable(message.as_bytes()))
-    }
-
-    fn read_files(&self, arguments: &Arguments) -> Result<RequestFiles, String> {
+    fn read_files(
+        &self,
+        arguments: &Arguments,
+        streams: &mut Streams,
+        progress: &mut Progress,
+    ) -> Result<RequestFiles, String> {
         let path = |name| arguments.value(name).map(Path::new);
+        let password_file = arguments.value(PASSWORD.name);
+        let certificate = arguments.value(CERT).map(|file| {
+            let (entries, _) = read_entries(file, password_file, streams, progress)?;
+            certificate_of(entries).map_err(|why| in_file(file, &why))
+        });
         Ok(RequestFiles {
-            certificate: path(CERT).map(read_certificate).transpose()?,
+            certificate: certificate.transpose()?,
             keys: path(JWKS).map(read_document).transpose()?,
             discovery: path(DISCOVERY).map(read_document).transpose()?,
         })

@@ -77,21 +77,32 @@ pub(super) fn now() -> i64 {
     since.map_or(0, |since| since.as_secs().try_into().unwrap_or(i64::MAX))
 }
 
-/// The value of `--time`: RFC 3339 in UTC, or seconds since the epoch; now without the option.
+/// Reads a time: `2027-01-31T08:00:00Z`, `2027-01-31` for its begin in UTC, or seconds since 1970.
 ///
 /// # Errors
-/// What is wrong, after `--time: `.
-pub(super) fn time_or_now(value: Option<&OsStr>) -> Result<i64, String> {
+/// What is expected.
+pub(super) fn parse_time(text: &str) -> Result<i64, &'static str> {
+    const EXPECTED: &str = "expected a time such as 2027-01-31T08:00:00Z, 2027-01-31, or seconds \
+                            since 1970";
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number && text.len() <= 12 {
+        return text.parse().map_err(|_| EXPECTED);
+    }
+    let time = match text.len() {
+        10 => time::parse_rfc3339(&format!("{text}T00:00:00Z")),
+        _ => time::parse_rfc3339(text),
+    };
+    time.ok_or(EXPECTED)
+}
+
+/// The value of the option `name`, a time as [`parse_time`] reads it; now without the option.
+///
+/// # Errors
+/// What is wrong, with the name of the option.
+pub(super) fn time_or_now(name: &str, value: Option<&OsStr>) -> Result<i64, String> {
     let Some(value) = value else {
         return Ok(now());
     };
-    let text = value.to_str().unwrap_or_default();
-    let seconds = time::parse_rfc3339(text).or_else(|| text.parse().ok());
-    seconds.ok_or_else(|| {
-        format!(
-            "--time: '{}' is no time, expected for example 2027-01-15T08:00:00Z, or seconds since \
-             the epoch",
-            escaped(value)
-        )
-    })
+    let time = parse_time(value.to_str().unwrap_or_default());
+    time.map_err(|why| format!("{name}: '{}', {why}", escaped(value)))
 }

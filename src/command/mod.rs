@@ -1,14 +1,30 @@
 //! The command `resty-mtls`: its sub-commands, one file each, with their arguments and exit
 //! statuses.
 
+/// The help of a command that reads a policy: what is said of the command, and where to begin.
+macro_rules! help_with_policy {
+    ($help:literal) => {
+        concat!(
+            $help,
+            "\n\n\
+An example of a policy is policy.example.yaml in share/resty-mtls/nginx-conf
+below the prefix of the installation, /usr or /usr/local. Plugins: mtls-auth,
+header-cert-auth, acl, client-cert-acl, client-cert-lists, openid-connect,
+tls-handshake-modifier, tls-metadata-headers, client-cert-headers."
+        )
+    };
+}
+
 mod address_guard;
 mod arguments;
 pub mod audit;
 mod ca;
+mod certificate_file;
 mod check;
 mod dialects;
 mod explain;
 mod fetch;
+mod help;
 mod import_ingress;
 mod input;
 mod inspect;
@@ -61,6 +77,7 @@ const COMMANDS: &[Command] = &[
     ca::COMMAND,
     import_ingress::COMMAND,
     dialects::COMMAND,
+    help::COMMAND,
 ];
 
 /// The option of every command that prints data: one JSON value by [`output::write_json`] on

@@ -5,17 +5,19 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use openssl::stack::Stack;
 use serde_json::{json, Value};
 
+use super::certificate_file::{self, Entry, Pkcs12Error};
+use super::input::STDIN;
+use super::output::printable;
 use super::progress::Progress;
 use super::Streams;
-use crate::certificate::{bundle, time, Certificate};
+use crate::certificate::Certificate;
 use crate::engine::{Engine, Explanation};
 use crate::handshake::server_name::Pattern;
-use crate::policy::{Diagnostic, Files, Policy};
+use crate::policy::{Diagnostic, Files, Policy, MAX_BYTES};
 
 /// Longest name and value of a header, together.
 const MAX_HEADER: usize = 64 * 1024;
@@ -26,16 +28,47 @@ const MAX_DOCUMENT: usize = 1 << 20;
 /// What is reported while a policy is read.
 pub(super) const READING: &str = "reading the policy";
 
-/// An engine with the policy in these files in force.
+/// An engine with the policy in this file or directory, or in standard input for `-`, in force.
 pub(super) fn load_engine(
-    path: &Path,
+    file: &OsStr,
     streams: &mut Streams,
     progress: &mut Progress,
 ) -> Result<Engine, Vec<Diagnostic>> {
+    let input = match file == "-" {
+        true => Some(read_policy(streams.input)?),
+        false => None,
+    };
     progress.during(streams.err, READING, || {
-        let policy = Policy::from_file_with(path, &mut Files::with_outline())?;
+        let files = &mut Files::with_outline();
+        let policy = match input {
+            Some(text) => Policy::from_yaml_with(&text, STDIN, files)?,
+            None => Policy::from_file_with(Path::new(file), files)?,
+        };
         Ok(Engine::of_policy(policy))
     })
+}
+
+/// Reads the text of a policy from standard input. Paths in it must be absolute, since it has no
+/// directory.
+pub(super) fn read_policy(input: &mut dyn Read) -> Result<Vec<u8>, Vec<Diagnostic>> {
+    let mut text = Vec::new();
+    // A text of `MAX_BYTES` is valid, so one byte more is read to recognise a longer one.
+    match input.take(MAX_BYTES as u64 + 1).read_to_end(&mut text) {
+        Ok(_) => Ok(text),
+        Err(error) => Err(vec![Diagnostic::unreadable(STDIN, &error)]),
+    }
+}
+
+/// What is wrong with a request without a route, which `option` would name, if no plugin would decide.
+pub(super) fn lacks_route(engine: &Engine, option: &str) -> Option<String> {
+    let policy = engine.policy().ok()?;
+    let plan = policy.plan(None).and_then(|plan| policy.plans.get(plan));
+    if plan.is_some_and(|plan| plan.has_plugins) {
+        return None;
+    }
+    let routes = policy.listed_routes()?;
+    let message = format!("no {option}, and the policy has no global plugin, expected {routes}");
+    Some(printable(message.as_bytes()))
 }
 
 /// A server name under which a route is reached: the first of its `snis`.
@@ -74,15 +107,27 @@ pub(super) fn read_file(path: &Path, max: usize) -> Result<Vec<u8>, String> {
     }
 }
 
-/// Reads a certificate, followed by the intermediates that the client sends: PEM, PKCS #7 or DER.
+/// Reads a certificate, followed by the intermediates that the client sends: PEM, PKCS #7, DER or
+/// PKCS #12 without a password.
 pub(super) fn read_certificate(path: &Path) -> Result<Certificate, String> {
-    let bytes = read_file(path, bundle::MAX_FILE)?;
-    let shown = path.display();
-    let entries = bundle::read(&bytes).map_err(|why| format!("{shown}: {why}"))?;
-    certificate_of(entries).map_err(|why| format!("{shown}: {why}"))
+    let bytes = read_file(path, certificate_file::MAX_FILE)?;
+    let entries = match certificate_file::is_pkcs12(&bytes) {
+        false => certificate_file::read(&bytes).map(|(entries, _)| entries),
+        true => certificate_file::read_pkcs12(&bytes, "").map_err(|error| match error {
+            Pkcs12Error::Other(why) => why,
+            Pkcs12Error::Password => {
+                "a PKCS #12 file with a password, expected the certificates in PEM, as 'openssl \
+                 pkcs12 -nokeys -in FILE' prints them"
+                    .to_owned()
+            }
+        }),
+    };
+    let certificate = entries.and_then(certificate_of);
+    certificate.map_err(|why| format!("{}: {why}", path.display()))
 }
 
-fn certificate_of(entries: Vec<bundle::Entry>) -> Result<Certificate, String> {
+/// The certificate of a client with the intermediates that it sends.
+pub(super) fn certificate_of(entries: Vec<Entry>) -> Result<Certificate, String> {
     let mut entries = entries.into_iter().map(|entry| entry.x509);
     let leaf = entries.next().ok_or("has no certificate")?;
     let mut sent = Stack::new().map_err(|error| error.to_string())?;
@@ -114,27 +159,6 @@ pub(super) fn parse_header(line: &str) -> Result<(String, String), &'static str>
         return Err(EXPECTED);
     }
     Ok((name.to_owned(), value.to_owned()))
-}
-
-/// Reads a time: `2027-01-31T08:00:00Z`, `2027-01-31` for its begin in UTC, or seconds since 1970.
-pub(super) fn parse_time(text: &str) -> Result<i64, &'static str> {
-    const EXPECTED: &str = "expected a time such as 2027-01-31T08:00:00Z, 2027-01-31, or seconds \
-                            since 1970";
-    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    if is_number && text.len() <= 12 {
-        return text.parse().map_err(|_| EXPECTED);
-    }
-    let time = match text.len() {
-        10 => time::parse_rfc3339(&format!("{text}T00:00:00Z")),
-        _ => time::parse_rfc3339(text),
-    };
-    time.ok_or(EXPECTED)
-}
-
-/// Seconds since 1970.
-pub(super) fn now() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, |now| now.as_secs() as i64)
 }
 
 /// The text of an argument.

@@ -322,6 +322,32 @@ fn each_command_has_a_help() {
 }
 
 #[test]
+fn help_is_that_of_the_option() {
+    assert_eq!(run_with(&["help"]), (0, usage(), String::new()));
+    for command in COMMANDS {
+        let found = run_with(&["help", command.name]);
+        assert_eq!(found, run_with(&[command.name, "--help"]));
+    }
+}
+
+#[test]
+fn help_of_commands_with_a_policy_names_all_plugins() {
+    for command in ["check", "explain", "simulate", "replay"] {
+        let (_, help, _) = run_with(&["help", command]);
+        let (_, names) = help.split_once(" Plugins: ").unwrap();
+        let (names, _) = names.split_once('.').unwrap();
+        let names: Vec<&str> = names.split([',', '\n']).map(str::trim).collect();
+        let names: Vec<&str> = names.into_iter().filter(|name| !name.is_empty()).collect();
+        assert_eq!(names.len(), 9);
+        for name in names {
+            let text = format!("_format_version: '3.0'\nplugins: [{{name: {name}}}]\n");
+            let (_, out, err) = run_reading(&["check", "-"], &mut text.as_bytes());
+            assert!(!(out + &err).contains("has no effect"), "{name}");
+        }
+    }
+}
+
+#[test]
 fn check_and_dialects_describe_themselves() {
     assert_eq!(
         run_with(&["dialects", "--help"]).1,
@@ -408,6 +434,26 @@ fn misuse_is_reported_in_one_line() {
         (
             &["dialects", "nginx", "azure"],
             "dialects: 2 names, expected one or none",
+        ),
+        (
+            &["help", "chekc"],
+            "help: unknown command 'chekc', did you mean 'check'?",
+        ),
+        (
+            &["help", "check", "ca"],
+            "help: 2 commands, expected one or none",
+        ),
+        (
+            &["explain", "-", "--cert", "-"],
+            "explain: '-' twice, expected at most one file in standard input",
+        ),
+        (
+            &["explain", "p", "--password-file", "f"],
+            "explain: --password-file: only with --cert",
+        ),
+        (
+            &["replay", "-", "-"],
+            "replay: '-' twice, expected at most one file in standard input",
         ),
     ] {
         let names: Vec<_> = COMMANDS.iter().map(|command| command.name).collect();

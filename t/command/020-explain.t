@@ -90,7 +90,7 @@ for my $case (
     [[], 2, "0 files, expected one policy$misuse"],
     [["policy.yaml", "--header", "X"], 2, "--header: expected 'Name: value'$misuse"],
     [["policy.yaml", "--time", "tomorrow"], 2,
-     "--time: expected a time such as 2027-01-31T08:00:00Z, 2027-01-31, or seconds since 1970$misuse"],
+     "--time: 'tomorrow', expected a time such as 2027-01-31T08:00:00Z, 2027-01-31, or seconds since 1970$misuse"],
 ) {
     my ($args, $expected, $message) = @$case;
     is_deeply([run_explain(@$args)], [$expected, "", "resty-mtls: explain: $message"], "explain @$args");
@@ -230,8 +230,39 @@ is_deeply([(run_simulate("token-policy.yaml", "tokens.json"))[0, 1]], [0, "TAP v
 write_file("bad.yaml", "cases:\n- {rout: payments, expect: {status: 200}}\n- {cert: none.pem, expect: {status: 200}}\n");
 is_deeply([run_simulate("policy.yaml", "bad.yaml")],
           [1, "", "bad.yaml:2:4: cases[0]: unknown key 'rout', did you mean 'route'?\n"], "an unknown key");
-write_file("bad.yaml", "cases:\n- {route: payments, expect: {status: 200}}\n- {cert: none.pem, expect: {status: 200}}\n");
+write_file("bad.yaml", "cases:\n- {route: payments, expect: {status: 200}}\n- {route: payments, cert: none.pem, expect: {status: 200}}\n");
 is_deeply([run_simulate("policy.yaml", "bad.yaml")],
           [1, "", "bad.yaml:3: none.pem: cannot be read: No such file or directory (os error 2)\n"], "a missing file");
+
+# Without a route only the global plugins judge.
+write_file("bad.yaml", "cases:\n- {name: x, expect: {status: 200}}\n");
+is_deeply([run_simulate("policy.yaml", "bad.yaml")],
+          [1, "", "bad.yaml:2: no 'route', and the policy has no global plugin, expected 'payments', 'waf'\n"],
+          "a case without a route for a policy without global plugins");
+write_file("global.yaml", "_format_version: '3.0'\nroutes: [{name: api}]\nplugins: [{name: tls-handshake-modifier}]\n");
+is_deeply([run_simulate("global.yaml", "bad.yaml")], [0, <<'_EOC_', ""], "a case without a route for a policy with one");
+TAP version 13
+1..1
+ok 1 - x
+# route: none is given: only the global plugins are judged
+_EOC_
+
+# A PKCS #12 file, and a policy in standard input
+my $export = "openssl pkcs12 -export -in '$TestMtls::Pki/client-a.crt' -inkey '$TestMtls::Pki/client-a.key'";
+system("$export -out '$dir/empty.p12' -passout pass: && $export -out '$dir/client.p12' -passout pass:secret") == 0 or die;
+write_file("password", "secret\n");
+my @payments = ("--route", "payments", "--cert");
+my $expected = [run_explain("policy.yaml", @payments, "$TestMtls::Pki/client-a.crt")];
+is_deeply([run_explain("policy.yaml", @payments, "empty.p12")], $expected, "a PKCS #12 file without a password");
+is_deeply([run_explain("policy.yaml", @payments, "client.p12", "--password-file", "password")], $expected, "a PKCS #12 file with its password");
+is_deeply([run_explain("policy.yaml", @payments, "client.pem", "--password-file", "password")],
+          [1, "", "resty-mtls: explain: client.pem: not a PKCS #12 file, expected one with --password-file\n"], "a password for another file");
+write_file("p12.yaml", "cases:\n- {name: x, route: payments, cert: client.p12, expect: {status: 401}}\n");
+is_deeply([run_simulate("policy.yaml", "p12.yaml")],
+          [1, "", "p12.yaml:2: client.p12: a PKCS #12 file with a password, expected the certificates in PEM, as "
+                  . "'openssl pkcs12 -nokeys -in FILE' prints them\n"], "simulate reads no PKCS #12 file with a password");
+write_file("input.yaml", "_format_version: '3.0'\nroutes: [{name: open}]\n");
+is(`cd '$dir' && '$command' explain - --route open < input.yaml | tail -1`, "let in: status 200, decision pass, verdict NONE\n",
+   "a policy in standard input");
 
 done_testing();

@@ -241,7 +241,7 @@ for my $shell (sort keys %complete) {
     my ($file, $text) = @{ $complete{$shell} };
 
     SKIP: {
-        Test::More::skip("$shell is not installed", 3 + @commands) if system("command -v $shell > /dev/null") != 0;
+        Test::More::skip("$shell is not installed", 4 + @commands) if system("command -v $shell > /dev/null") != 0;
 
         local $ENV{PATH} = "$usr/bin:$ENV{PATH}";
         local $ENV{HOME} = tempdir(CLEANUP => 1);
@@ -256,6 +256,7 @@ for my $shell (sort keys %complete) {
 
         is($offered->(""), join(" ", sort @commands, @options), "$shell offers commands and options");
         is($offered->("dialects", "az"), "azure", "$shell offers dialects");
+        is($offered->("help", "ch"), "check", "$shell offers commands for help");
         is($offered->("check", "CHANGE"), "CHANGELOG.md", "$shell offers files");
         is($offered->($_, "--"), join(" ", sort @{ $options{$_} }), "$shell offers the options of $_") for @commands;
     }

@@ -1,12 +1,10 @@
 //! `resty-mtls inspect`: describes a certificate, or a chain, as the gateway reads it.
 
 mod description;
-mod input;
 mod oddities;
 #[cfg(test)]
 pub(in crate::command) mod tests;
 
-use std::ffi::OsStr;
 use std::io;
 
 use openssl::error::ErrorStack;
@@ -15,10 +13,10 @@ use openssl::x509::{X509Ref, X509VerifyResult};
 use serde_json::{json, Value};
 
 use self::description::Description;
-use self::input::{Entry, Pkcs12Error};
 use super::arguments::{Arguments, Opt};
+use super::certificate_file::{in_file, read_entries, Entry, PASSWORD};
 use super::dialects::parse_dialect;
-use super::input::{label, read, read_with_progress, time_or_now};
+use super::input::time_or_now;
 use super::output::{printable, write_json};
 use super::progress::Progress;
 use super::{Command, Streams, BAD_INPUT, JSON, OK};
@@ -26,11 +24,7 @@ use crate::certificate::Certificate;
 use crate::headers::{ClientInfo, Dialect, DialectOptions, ForwardWhen, VerifyResult};
 use crate::Error;
 
-/// Longest password file, in bytes.
-const MAX_PASSWORD: usize = 4096;
-
 const DIALECT: &str = "--dialect";
-const PASSWORD_FILE: &str = "--password-file";
 const TIME: &str = "--time";
 
 pub(super) const COMMAND: Command = Command {
@@ -51,17 +45,12 @@ does that for a policy. Private keys in the file are ignored.",
             "print the headers of this dialect too, as for a client\n\
              that the route has verified; 'dialects' lists them",
         ),
-        Opt::with_value(
-            PASSWORD_FILE,
-            "FILE",
-            "the first line of FILE is the password of a PKCS #12\n\
-             file; without it, it is read from the terminal",
-        ),
+        PASSWORD,
         Opt::with_value(
             TIME,
             "TIME",
-            "compare dates with this time instead of now: RFC 3339 in\n\
-             UTC, or seconds since the epoch",
+            "compare dates with this time instead of now:\n\
+             2027-01-31T08:00:00Z, 2027-01-31 or seconds since 1970",
         ),
         JSON,
     ],
@@ -84,13 +73,13 @@ fn run(arguments: &Arguments, streams: &mut Streams) -> io::Result<u8> {
     let options = arguments.value(DIALECT).map(parse_dialect).transpose();
     let options = options
         .map_err(|error| format!("{DIALECT}: {error}"))
-        .and_then(|dialect| Ok((dialect, time_or_now(arguments.value(TIME))?)));
+        .and_then(|dialect| Ok((dialect, time_or_now(TIME, arguments.value(TIME))?)));
     let (dialect, now) = match options {
         Ok(options) => options,
         Err(message) => return streams.misuse(COMMAND.name, &message),
     };
     let mut progress = Progress::new(COMMAND.name);
-    let password_file = arguments.value(PASSWORD_FILE);
+    let password_file = arguments.value(PASSWORD.name);
     let result = read_entries(file, password_file, streams, &mut progress);
     let result = result.and_then(|(entries, refusal)| {
         let chain = chain_of(&entries).map_err(|error| in_file(file, &error.to_string()))?;
@@ -115,73 +104,6 @@ fn run(arguments: &Arguments, streams: &mut Streams) -> io::Result<u8> {
         false => print(&chain, odd, dialect, now, streams, &mut progress)?,
     }
     Ok(OK)
-}
-
-fn in_file(file: &OsStr, message: &str) -> String {
-    format!("{}: {message}", label(file))
-}
-
-/// Reads the certificates of a file, and why the policy would not read it.
-///
-/// # Errors
-/// What is wrong, as one line.
-fn read_entries(
-    file: &OsStr,
-    password_file: Option<&OsStr>,
-    streams: &mut Streams,
-    progress: &mut Progress,
-) -> Result<(Vec<Entry>, Option<String>), String> {
-    let bytes = read_with_progress(file, streams, input::MAX_FILE, progress)?;
-    let what = format!("reading the certificates of {}", label(file));
-    if !input::is_pkcs12(&bytes) {
-        return match password_file {
-            Some(_) => Err(in_file(
-                file,
-                "not a PKCS #12 file, expected one with --password-file",
-            )),
-            None => progress
-                .during(streams.err, &what, || input::read(&bytes))
-                .map_err(|error| in_file(file, &error)),
-        };
-    }
-    let wrong = "the password of this PKCS #12 file is wrong";
-    let password = match password_file {
-        Some(password_file) => read_password(password_file, streams)?,
-        None => String::new(),
-    };
-    // The file chooses how long the derivation of its key takes.
-    let mut read_pkcs12 = |password: &str| {
-        progress.during(streams.err, &what, || input::read_pkcs12(&bytes, password))
-    };
-    let password = match (read_pkcs12(&password), password_file) {
-        (Ok(entries), _) => return Ok((entries, None)),
-        (Err(Pkcs12Error::Other(error)), _) => return Err(in_file(file, &error)),
-        (Err(Pkcs12Error::Password), Some(_)) => return Err(in_file(file, wrong)),
-        (Err(Pkcs12Error::Password), None) => {
-            rpassword::prompt_password(format!("Password of {}: ", label(file))).map_err(|_| {
-                let message = "this PKCS #12 file has a password and there is no terminal, \
-                               expected --password-file FILE";
-                in_file(file, message)
-            })?
-        }
-    };
-    match read_pkcs12(&password) {
-        Ok(entries) => Ok((entries, None)),
-        Err(Pkcs12Error::Password) => Err(in_file(file, wrong)),
-        Err(Pkcs12Error::Other(error)) => Err(in_file(file, &error)),
-    }
-}
-
-/// The first line of a file.
-fn read_password(file: &OsStr, streams: &mut Streams) -> Result<String, String> {
-    let bytes = read(file, streams.input, MAX_PASSWORD)?;
-    let line = bytes
-        .split(|byte| *byte == b'\n')
-        .next()
-        .unwrap_or_default();
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let text = String::from_utf8(line.to_vec());
-    text.map_err(|_| in_file(file, "the password is not UTF-8"))
 }
 
 /// Each certificate with its line. The first one has the others as its chain.

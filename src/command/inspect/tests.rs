@@ -322,8 +322,8 @@ fn misuse_is_reported() {
         ),
         (
             &["inspect", "a", "--time=tomorrow"],
-            "--time: 'tomorrow' is no time, expected for example 2027-01-15T08:00:00Z, or \
-             seconds since the epoch",
+            "--time: 'tomorrow', expected a time such as 2027-01-31T08:00:00Z, 2027-01-31, or \
+             seconds since 1970",
         ),
         (
             &["inspect", "a", "--time"],

@@ -13,9 +13,10 @@ use std::path::{Path, PathBuf};
 
 use super::arguments::{Arguments, Opt};
 use super::audit::{AuditEntry, MAX_LINE};
+use super::input::time_or_now;
 use super::output::printable;
 use super::progress::Progress;
-use super::request::{load_engine, now, parse_time, text};
+use super::request::load_engine;
 use super::{Command, Streams, BAD_INPUT, JSON, OK, REFUSED};
 use judge::{Judge, Judgement};
 
@@ -35,13 +36,16 @@ pub(super) const COMMAND: Command = Command {
     name: "replay",
     operands: "POLICY LOG",
     summary: "compare the clients of an audit log with what a policy would decide",
-    help: "\
+    help: help_with_policy!("\
 Reads an audit log in one of the formats of mtls-audit.conf, - for standard
 input, and decides about each of its clients by POLICY as explain does: who
 would be refused, let in, or mapped to another consumer, and why.
 
 Without its certificate a client is judged only where the log suffices, and
-counted as not judged otherwise; so is one on a route that checks tokens.",
+counted as not judged otherwise; so is one on a route that checks tokens.
+
+A line of the log has at least the decision, and the SHA-256 of the certificate:
+  {\"route\":\"api\",\"decision\":\"pass\",\"fingerprint_sha256\":\"64 digits\"}"),
     options: &[
         Opt::with_value(
             CERTS,
@@ -51,7 +55,7 @@ counted as not judged otherwise; so is one on a route that checks tokens.",
         Opt::with_value(
             TIME,
             "TIME",
-            "when the requests would be made; by default now",
+            "when the requests would be made:\n2027-01-31T08:00:00Z, 2027-01-31 or seconds since\n1970; by default now",
         ),
         JSON,
     ],
@@ -93,20 +97,20 @@ fn run(arguments: &Arguments, streams: &mut Streams) -> io::Result<u8> {
         let message = format!("{count} files, expected a policy and an audit log");
         return streams.misuse(COMMAND.name, &message);
     };
-    let time = text(TIME, arguments.value(TIME)).and_then(|time| match time {
-        None => Ok(now()),
-        Some(time) => parse_time(time).map_err(|why| format!("{TIME}: {why}")),
-    });
-    let time = match time {
+    let time = match time_or_now(TIME, arguments.value(TIME)) {
         Ok(time) => time,
         Err(message) => return streams.misuse(COMMAND.name, &message),
     };
+    if *policy == "-" && *log == "-" {
+        let message = "'-' twice, expected at most one file in standard input";
+        return streams.misuse(COMMAND.name, message);
+    }
     let certificates = arguments.value(CERTS).map(PathBuf::from);
     if let Some(why) = certificates.as_deref().and_then(why_no_directory) {
         return bad_input(streams, &format!("{CERTS}: {why}"));
     }
     let mut progress = Progress::new(COMMAND.name);
-    let engine = match load_engine(Path::new(policy), streams, &mut progress) {
+    let engine = match load_engine(policy, streams, &mut progress) {
         Ok(engine) => engine,
         Err(errors) => {
             for error in errors {

@@ -1,6 +1,7 @@
 //! `replay` on policies and logs in files.
 
-use super::super::tests::run_reading;
+use super::super::audit::AuditEntry;
+use super::super::tests::{run_reading, run_with};
 
 const POLICY: &str = "_format_version: '3.0'\nroutes: [{name: open}]\n";
 
@@ -93,4 +94,13 @@ fn replay_takes_a_host_without_its_port() {
         let (found, out, err) = replay("host", policy, &log(host), &[]);
         assert_eq!((found, &*err), (status, ""), "{host}: {out}");
     }
+}
+
+#[test]
+fn replay_reads_the_line_of_its_help() {
+    let (_, help, _) = run_with(&["help", "replay"]);
+    let line = help.lines().find(|line| line.starts_with("  {")).unwrap();
+    let line = line.trim().replace("64 digits", &"ab".repeat(32));
+    let entry = AuditEntry::parse(line.as_bytes()).unwrap().unwrap();
+    assert_eq!(entry.route.as_deref(), Some("api"));
 }

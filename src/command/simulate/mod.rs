@@ -11,10 +11,11 @@ use std::rc::Rc;
 use serde_json::json;
 
 use super::arguments::{Arguments, Opt};
+use super::input::{now, parse_time};
 use super::output::{printable, write_json};
 use super::progress::Progress;
 use super::request::{
-    explanation_json, host_variable, load_engine, now, parse_header, parse_time, read_certificate,
+    explanation_json, host_variable, lacks_route, load_engine, parse_header, read_certificate,
     read_document, read_file, server_name_of,
 };
 use super::{Command, Streams, BAD_INPUT, JSON, OK, REFUSED};
@@ -31,10 +32,12 @@ pub(super) const COMMAND: Command = Command {
     name: "simulate",
     operands: "POLICY CASES",
     summary: "decide about the cases of a file and compare with what they expect",
-    help: "\
+    help: help_with_policy!(
+        "\
 Decides about each case of CASES (YAML or JSON) as explain does, and compares
 with what the case expects. Prints TAP, for the tests of a policy. Files that a
-case names are relative to CASES.",
+case names are relative to CASES."
+    ),
     options: &[
         Opt::with_value(JUNIT, "FILE", "write the results to FILE too, as JUnit XML"),
         JSON,
@@ -70,7 +73,7 @@ fn run(arguments: &Arguments, streams: &mut Streams) -> io::Result<u8> {
         Err(message) => return bad_input(streams, &message),
     };
     let mut progress = Progress::new(COMMAND.name);
-    let engine = load_engine(Path::new(policy), streams, &mut progress);
+    let engine = load_engine(policy, streams, &mut progress);
     let (cases, engine) = match (cases, engine) {
         (Ok(cases), Ok(engine)) => (cases, engine),
         (cases, engine) => {
@@ -84,8 +87,13 @@ fn run(arguments: &Arguments, streams: &mut Streams) -> io::Result<u8> {
     let mut inputs = Inputs::new(directory);
     let mut outcomes = Vec::with_capacity(cases.len());
     let mut bad = 0usize;
+    let lacks_route = lacks_route(&engine, "'route'");
     for (index, case) in cases.iter().enumerate() {
-        match inputs.explain(&engine, case) {
+        let found = match &lacks_route {
+            Some(message) if case.route.is_none() => Err(message.clone()),
+            _ => inputs.explain(&engine, case),
+        };
+        match found {
             Ok(explanation) => outcomes.push(Outcome {
                 case,
                 differences: differences(&case.expect, &explanation),

@@ -32,6 +32,11 @@ pub(super) fn write_tap(out: &mut dyn Write, outcomes: &[Outcome<'_>]) -> io::Re
         // A number sign would begin a directive.
         let name = printable(outcome.case.name.as_bytes()).replace('#', "\\#");
         writeln!(out, "{not}ok {} - {name}", index + 1)?;
+        for step in &outcome.explanation.steps {
+            if step.step == "route" && outcome.case.route.is_none() {
+                writeln!(out, "# route: {}", printable(step.detail.as_bytes()))?;
+            }
+        }
         if !not.is_empty() {
             for line in diagnostics(outcome) {
                 writeln!(out, "# {}", printable(line.as_bytes()))?;

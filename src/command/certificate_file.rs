@@ -1,17 +1,32 @@
-//! What `inspect` reads: certificates in PEM, DER, PKCS #7 or PKCS #12.
+//! The certificates of a client as `inspect` and `explain` read them: PEM, DER, PKCS #7 or PKCS #12.
 
 use std::borrow::Cow;
+use std::ffi::OsStr;
 
 use openssl::error::ErrorStack;
 use openssl::pkcs12::Pkcs12;
 use openssl::x509::X509;
 
+use super::arguments::Opt;
+use super::progress::Progress;
+use super::{input, Streams};
 use crate::certificate::{self, bundle};
 
 /// Longest file, in bytes.
 pub(super) const MAX_FILE: usize = bundle::MAX_FILE;
 /// Most certificates of one file, which are described one by one.
 pub(super) const MAX_CERTIFICATES: usize = 1000;
+
+/// Longest password file, in bytes.
+const MAX_PASSWORD: usize = 4096;
+
+/// The option for the password of a PKCS #12 file.
+pub(super) const PASSWORD: Opt = Opt::with_value(
+    "--password-file",
+    "FILE",
+    "the first line of FILE is the password of a PKCS #12\n\
+     file; without it, it is read from the terminal",
+);
 
 /// The reason of `PKCS12_parse` for a wrong password (pkcs12err.h).
 const MAC_VERIFY_FAILURE: &str = "mac verify failure";
@@ -48,6 +63,74 @@ pub(super) fn is_pkcs12(bytes: &[u8]) -> bool {
         _ => return false,
     };
     content.starts_with(&[2, 1, 3])
+}
+
+pub(super) fn in_file(file: &OsStr, message: &str) -> String {
+    format!("{}: {message}", input::label(file))
+}
+
+/// Reads the certificates of a file, and why the policy would not read it.
+///
+/// # Errors
+/// What is wrong, as one line.
+pub(super) fn read_entries(
+    file: &OsStr,
+    password_file: Option<&OsStr>,
+    streams: &mut Streams,
+    progress: &mut Progress,
+) -> Result<(Vec<Entry>, Option<String>), String> {
+    let bytes = input::read_with_progress(file, streams, MAX_FILE, progress)?;
+    let what = format!("reading the certificates of {}", input::label(file));
+    if !is_pkcs12(&bytes) {
+        return match password_file {
+            Some(_) => Err(in_file(
+                file,
+                "not a PKCS #12 file, expected one with --password-file",
+            )),
+            None => progress
+                .during(streams.err, &what, || read(&bytes))
+                .map_err(|error| in_file(file, &error)),
+        };
+    }
+    let wrong = "the password of this PKCS #12 file is wrong";
+    let password = match password_file {
+        Some(password_file) => read_password(password_file, streams)?,
+        None => String::new(),
+    };
+    // The file chooses how long the derivation of its key takes.
+    let mut read_with =
+        |password: &str| progress.during(streams.err, &what, || read_pkcs12(&bytes, password));
+    let password = match (read_with(&password), password_file) {
+        (Ok(entries), _) => return Ok((entries, None)),
+        (Err(Pkcs12Error::Other(error)), _) => return Err(in_file(file, &error)),
+        (Err(Pkcs12Error::Password), Some(_)) => return Err(in_file(file, wrong)),
+        (Err(Pkcs12Error::Password), None) => {
+            rpassword::prompt_password(format!("Password of {}: ", input::label(file))).map_err(
+                |_| {
+                    let message = "this PKCS #12 file has a password and there is no terminal, \
+                               expected --password-file FILE";
+                    in_file(file, message)
+                },
+            )?
+        }
+    };
+    match read_with(&password) {
+        Ok(entries) => Ok((entries, None)),
+        Err(Pkcs12Error::Password) => Err(in_file(file, wrong)),
+        Err(Pkcs12Error::Other(error)) => Err(in_file(file, &error)),
+    }
+}
+
+/// The first line of a file.
+fn read_password(file: &OsStr, streams: &mut Streams) -> Result<String, String> {
+    let bytes = input::read(file, streams.input, MAX_PASSWORD)?;
+    let line = bytes
+        .split(|byte| *byte == b'\n')
+        .next()
+        .unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let text = String::from_utf8(line.to_vec());
+    text.map_err(|_| in_file(file, "the password is not UTF-8"))
 }
 
 /// Reads a file that is no PKCS #12 file. Private keys beside the certificates are ignored.
