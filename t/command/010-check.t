@@ -218,4 +218,36 @@ for my $case (
     like($err, qr/\Aresty-mtls: \Q$message\E.*; see resty-mtls $help\n\z/, "misuse says what is wrong: @$args");
 }
 
+
+# Standard output that cannot be written
+
+sub output_to {
+    my ($line) = @_;
+
+    my $status = system("cd '$dir' && { $line; } 2>stderr");
+
+    return [$status >> 8, slurp("$dir/stderr")];
+}
+
+
+open my $good_policy, '>', "$dir/good.yaml" or die $!;
+print $good_policy qq{_format_version: "3.0"\nroutes: [{name: open}]\n};
+close $good_policy;
+my $full = "resty-mtls: cannot write to standard output: No space left on device (os error 28)\n";
+for my $args ("check good.yaml", "check --json good.yaml", "dialects", "dialects --json", "--help", "help check", "--version",
+              "inspect $TestMtls::Pki/client-a.crt", "ca $TestMtls::Pki/ca-a.crt") {
+    is_deeply(output_to("'$command' $args > /dev/full"), [1, $full], "$args to a full disk");
+}
+
+pipe(my $read, my $write) or die $!;
+close $read;
+my $pid = fork() // die $!;
+if ($pid == 0) {
+    open STDOUT, '>&', $write;
+    open STDERR, '>', "$dir/stderr";
+    exec $command, "--help";
+}
+waitpid($pid, 0);
+is_deeply([$? >> 8, slurp("$dir/stderr")], [1, ""], "a pipe that is closed");
+
 done_testing();
