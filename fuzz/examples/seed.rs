@@ -95,6 +95,13 @@ fn main() {
         ],
     );
     write(
+        "blocks_file",
+        &[
+            b"{\"blocks\":[{\"sha256\":\"aa\",\"added\":1,\"until\":7,\"reason\":\"lost\"},\
+              {\"serial\":\"0A\",\"issuer_dn\":\"CN=CA\"}]}",
+        ],
+    );
+    write(
         "audit_line",
         &[
             br#"{"tls.client.hash.sha256":"6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b","mtls.decision":"pass"}"#,

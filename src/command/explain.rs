@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::address_guard::{parse_network, AddressGuard};
 use super::arguments::{Arguments, Opt};
+use super::blocks_file;
 use super::certificate_file::{in_file, read_entries, PASSWORD};
 use super::fetch::fetch;
 use super::input::time_or_now;
@@ -13,7 +14,7 @@ use super::output::{printable, write_json};
 use super::progress::Progress;
 use super::request::{
     certificate_of, explanation_json, host_variable, lacks_route, load_engine, parse_header,
-    read_document, server_name_of, text,
+    read_document, read_file, server_name_of, text,
 };
 use super::{Command, Streams, BAD_INPUT, JSON, OK, REFUSED};
 use crate::certificate::Certificate;
@@ -29,6 +30,7 @@ const HEADER: &str = "--header";
 const JWKS: &str = "--jwks";
 const DISCOVERY: &str = "--discovery";
 const TIME: &str = "--time";
+const BLOCKS: &str = "--blocks";
 const ONLINE: &str = "--online";
 const FETCH_ALLOW: &str = "--fetch-allow";
 
@@ -49,8 +51,9 @@ has a remedy.
 Revocation is decided by the local CRLs and lists of POLICY, and a step names
 the sources that the gateway would ask. With --online they are asked from here,
 over http only and without a proxy, and a step of each has its answer. Nothing
-else is fetched. What is blocked at runtime, and the certificate of the server
-(By= of XFCC), are not known here."),
+else is fetched. What is blocked at runtime counts with --blocks. Not known here
+are the certificate of the server (By= of XFCC), bundles of trust domains by
+URL, introspection and DPoP of tokens, CORS preflights and TLS early data."),
     options: &[
         Opt::with_value(
             ROUTE,
@@ -85,6 +88,11 @@ else is fetched. What is blocked at runtime, and the certificate of the server
             TIME,
             "TIME",
             "2027-01-31T08:00:00Z, 2027-01-31 or seconds since\n1970; by default now",
+        ),
+        Opt::with_value(
+            BLOCKS,
+            "FILE",
+            "the blocks in force, as GET /mtls/blocks lists them",
         ),
         Opt::flag(
             ONLINE,
@@ -135,6 +143,7 @@ fn run(arguments: &Arguments, streams: &mut Streams) -> io::Result<u8> {
     }
     let explanation = request
         .read_files(arguments, streams, &mut progress)
+        .and_then(|files| request.block(&engine, arguments).map(|()| files))
         .and_then(|files| request.explain(&engine, &files, streams.err, progress));
     let explanation = match explanation {
         Ok(explanation) => explanation,
@@ -213,6 +222,16 @@ impl<'a> Request<'a> {
             time,
             online: is_online.then_some(guard),
         })
+    }
+
+    /// Puts the blocks of [`BLOCKS`] in force.
+    fn block(&self, engine: &Engine, arguments: &Arguments) -> Result<(), String> {
+        let Some(path) = arguments.value(BLOCKS).map(Path::new) else {
+            return Ok(());
+        };
+        let bytes = read_file(path, blocks_file::MAX_FILE)?;
+        blocks_file::put_in_force(engine, &bytes, self.time)
+            .map_err(|why| format!("{}: {why}", path.display()))
     }
 
     fn read_files(

@@ -18,6 +18,7 @@ tls-handshake-modifier, tls-metadata-headers, client-cert-headers."
 mod address_guard;
 mod arguments;
 pub mod audit;
+pub mod blocks_file;
 mod ca;
 mod certificate_file;
 mod check;

@@ -87,6 +87,11 @@ impl Engine {
         node.as_ref().map_or(0, |node| node.blocks().generation())
     }
 
+    /// Whether this engine has a table of blocks.
+    pub(super) fn has_blocks_table(&self) -> bool {
+        self.node.borrow().is_some()
+    }
+
     /// Why a certificate is blocked, for the log; `None` if it is not.
     pub(super) fn find_block(
         &self,

@@ -247,6 +247,20 @@ ok 1 - x
 # route: none is given: only the global plugins are judged
 _EOC_
 
+# Blocks, as GET /mtls/blocks lists them
+my $sha256 = lc(`openssl x509 -in '$TestMtls::Pki/client-a.crt' -noout -fingerprint -sha256` =~ s/.*=|[:\n]//gr);
+my @client = ("policy.yaml", "--route", "payments", "--cert", "ann.pem", "--blocks");
+for my $case ([ "{\"blocks\":[]}", "ok    blocks: none of the given blocks names it" ],
+              [ "{\"blocks\":[{\"sha256\":\"$sha256\",\"added\":1,\"until\":2}]}", "ok    blocks: none of the given blocks names it" ],
+              [ "{\"blocks\":[{\"sha256\":\"$sha256\",\"added\":1,\"reason\":\"lost\"}]}", "FAIL  blocks: blocked by sha256 $sha256" ]) {
+    my ($json, $line) = @$case;
+    write_file("blocks.json", $json);
+    like((run_explain(@client, "blocks.json"))[1], qr/^\Q$line\E/m, "explain with the blocks $json");
+}
+write_file("blocks.json", "{}");
+is_deeply([run_explain(@client, "blocks.json")],
+          [1, "", "resty-mtls: explain: blocks.json: expected {\"blocks\": [...]}, as /mtls/blocks lists them\n"], "no blocks");
+
 # A PKCS #12 file, and a policy in standard input
 my $export = "openssl pkcs12 -export -in '$TestMtls::Pki/client-a.crt' -inkey '$TestMtls::Pki/client-a.key'";
 system("$export -out '$dir/empty.p12' -passout pass: && $export -out '$dir/client.p12' -passout pass:secret") == 0 or die;

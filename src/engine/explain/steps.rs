@@ -292,8 +292,16 @@ impl Explained<'_> {
         if !verdict.is_success() {
             return Ok(());
         }
+        let selectors = CertificateSelectors::verified(certificate, verdict.alternate_sha256());
+        if self.engine.has_blocks_table() {
+            if let Some(why) = self.engine.find_block(&selectors, now)? {
+                let remedy = "remove the block: mtls.unblock, or DELETE of /mtls/blocks".to_owned();
+                steps.push(Step::failed("blocks", why, Some(remedy)));
+                return Ok(());
+            }
+            steps.push(Step::passed("blocks", "none of the given blocks names it"));
+        }
         if let Some(lists) = &plan.lists {
-            let selectors = CertificateSelectors::verified(certificate, verdict.alternate_sha256());
             match check_lists(lists, certificate, &selectors, now)? {
                 ListResult::Passed { .. } => {
                     steps.push(Step::passed("lists", "not denied by client-cert-lists"));

@@ -646,3 +646,27 @@ fn explain_an_acl_that_follows_the_token() {
     );
     assert!(refused.headers.is_empty());
 }
+
+#[test]
+fn explain_has_a_step_for_blocks_that_are_given() {
+    let root = issue("Root", None, true, 60, &[]);
+    let leaf = issue("leaf", Some(&root), false, 60, &[]);
+    let client = certificate(&leaf.x509, &[]);
+    let engine = engine(&route(""), &[(ROOT, &root.x509)]);
+    let step = |engine: &Engine| {
+        let found = explain(engine, Some(&client));
+        let mut steps = found.steps.iter();
+        let step = steps.find(|step| step.step == "blocks").cloned();
+        (found.status, step.map(|step| (step.ok, step.detail)))
+    };
+    assert_eq!(step(&engine), (200, None));
+    engine.join(std::sync::Arc::new(crate::engine::Node::new().unwrap()));
+    let passed = "none of the given blocks names it".to_owned();
+    assert_eq!(step(&engine), (200, Some((Some(true), passed))));
+    let selector = format!("sha256 {}", client.fingerprint_sha256());
+    engine
+        .block(&selector, "lost", NOW, crate::engine::NO_END, NOW)
+        .unwrap();
+    let blocked = format!("blocked by {selector} (lost)");
+    assert_eq!(step(&engine), (401, Some((Some(false), blocked))));
+}
