@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use openssl::asn1::Asn1Time;
+use openssl::error::ErrorStack;
 use openssl::x509::{X509Ref, X509};
 
 use crate::certificate::{self, name, signed_content};
@@ -64,6 +65,8 @@ impl CaCertificate {
     /// A CA from a certificate with `CA:TRUE`.
     pub fn from_x509(x509: X509) -> Result<CaCertificate, Error> {
         if !ext::is_ca(&x509) {
+            // That of an extension which cannot be read.
+            ErrorStack::get();
             return Err(Error::NotCa(name::rfc2253(x509.subject_name())?));
         }
         Ok(CaCertificate {
@@ -184,8 +187,28 @@ pub(super) fn ec_order(certificate: &X509Ref) -> Option<Vec<u8>> {
     match certificate.public_key() {
         Ok(key) => signed_content::ec_order(&key),
         Err(_) => {
-            openssl::error::ErrorStack::get();
+            ErrorStack::get();
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::issue;
+
+    #[test]
+    fn from_x509_leaves_no_error_of_an_unreadable_extension() {
+        let ca = issue("CA", None, true, 60, &[]);
+        let mut der = ca.x509.to_der().unwrap();
+        // BasicConstraints with a NULL in place of its boolean
+        let constraints = b"\x30\x03\x01\x01\xff";
+        let place = der.windows(5).position(|part| part == constraints);
+        der[place.unwrap() + 2] = 5;
+        let broken = X509::from_der(&der).unwrap();
+        let found = CaCertificate::from_x509(broken);
+        assert!(matches!(found, Err(Error::NotCa(_))));
+        assert!(ErrorStack::get().errors().is_empty());
     }
 }
