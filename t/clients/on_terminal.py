@@ -3,13 +3,14 @@
 
 Usage: on_terminal.py [--stop] PATTERN ACTION COMMAND [ARGUMENT]...
 
-Once a line on standard error matches PATTERN, ACTION is run in a shell. With --stop the command is stopped for 2.5
-seconds as soon as it has two threads, so that work of any length takes over two seconds. Standard output of the command
-is that of this program. Exits with 77 where the system has no pseudo-terminal.
+Once standard error matches PATTERN, or after a minute, ACTION is run in a shell. With --stop the command is stopped for
+2.5 seconds as soon as it has two threads, so that work of any length takes over two seconds. Standard output of the
+command is that of this program. Exits with 77 where the system has no pseudo-terminal.
 """
 
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -35,7 +36,12 @@ while stops and process.poll() is None:
         break
 
 written = b""
+deadline = time.monotonic() + 60
 while True:
+    if action and not select.select([terminal], [], [], max(0, deadline - time.monotonic()))[0]:
+        # Without the report the command would wait forever.
+        subprocess.run(action, shell=True, check=True)
+        action = ""
     try:
         read = os.read(terminal, 4096)
     except OSError:
