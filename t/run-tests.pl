@@ -1,8 +1,9 @@
 #!/usr/bin/env perl
-# Runs test files as prove does, and then prints the skipped tests and their reasons.
+# Runs test files as prove does, and then prints the skipped tests and their reasons, and the tests that failed.
 #
 # Usage: t/run-tests.pl [--tally FILE] [FILE or DIRECTORY...], by default t. Writes to the tally: files, tests, skips and
-# failures, in this order. A file that is skipped as a whole counts as one skip, one that dies as one failure at least.
+# failures, in this order, and a line for each test that failed. A file that is skipped as a whole counts as one skip, one
+# that dies as one failure at least.
 # JOBS says how many files run at the same time, by default one more than there are processors.
 
 use strict;
@@ -30,7 +31,7 @@ sub jobs {
     return $processors < 4 ? $processors + 1 : 4;
 }
 
-my (%skips, %reasons);
+my (%skips, %reasons, @failures);
 my $harness = TAP::Harness->new({ verbosity => 0, jobs => jobs(), ($ENV{HARNESS_TIMER} ? (timer => 1) : ()) });
 
 sub skip {
@@ -46,7 +47,12 @@ $harness->callback(made_parser => sub {
     my ($parser, $job) = @_;
     my $file = $job->[0];
 
-    $parser->callback(test => sub { skip($file, $_[0]->explanation) if $_[0]->has_skip });
+    $parser->callback(test => sub {
+        my ($test) = @_;
+
+        skip($file, $test->explanation) if $test->has_skip;
+        push @failures, "$file: test " . $test->number . " " . $test->description if !$test->is_ok;
+    });
     # "1..0 # SKIP reason", and a file without any check
     $parser->callback(plan => sub { skip($file, $_[0]->explanation || "no check at all") if $_[0]->tests_planned == 0 });
 });
@@ -63,12 +69,17 @@ for my $reason (sort keys %reasons) {
 my $failed = $sum->failed;
 for my $file ($sum->descriptions) {
     my ($parser) = $sum->parsers($file);
-    $failed++ if !$parser->failed && ($parser->exit || $parser->parse_errors);
+    if (!$parser->failed && ($parser->exit || $parser->parse_errors)) {
+        $failed++;
+        push @failures, "$file: exit status " . $parser->exit . join("", map { ", $_" } $parser->parse_errors);
+    }
 }
+
+print map { "failed: $_\n" } @failures;
 
 if (defined $tally) {
     open my $out, '>', $tally or die "$tally: $!\n";
-    print $out join(" ", scalar($sum->descriptions), $sum->total, $skipped, $failed), "\n";
+    print $out join(" ", scalar($sum->descriptions), $sum->total, $skipped, $failed), "\n", map { "$_\n" } @failures;
     close $out or die "$tally: $!\n";
 }
 
