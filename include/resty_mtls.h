@@ -462,14 +462,17 @@ typedef struct rmtls_buf {
   size_t len;
 } rmtls_buf;
 
-// Header lines, in the order in which they are set: the name of line number `i`, from 0, ends at
-// `ends[2 * i]` in `bytes`, and its value at `ends[2 * i + 1]`; each begins where the one before
-// it ends.
+// Header lines, in the order in which they are set. Line number `i`, from 0, begins in `bytes` where
+// the one before it ends. Its name ends at `ends[3 * i]`; its value follows after a NUL byte and
+// ends at `ends[3 * i + 1]`; its name in lower case follows after a NUL byte, and after another one
+// the line ends at `ends[3 * i + 2]`.
 typedef struct rmtls_lines {
   // The names and values.
   const uint8_t *bytes;
   // Where they end.
   const uint32_t *ends;
+  // nginx's hash of each name in lower case.
+  const size_t *hashes;
   // Lines that are set on every request of the client.
   uint32_t always;
   // Lines after those that are set according to `rmtls_decision.forwards`.
@@ -478,6 +481,9 @@ typedef struct rmtls_lines {
   uint32_t left_out;
   // `RMTLS_HEADER_LINE_*` of each of those.
   const int32_t *left_out_kinds;
+  // 1 when the lines may be appended to the headers of a request in nginx's memory: nginx does
+  // not read these names itself, they are different, and no byte needs an escape. Else 0.
+  int32_t may_append;
 } rmtls_lines;
 
 // Decision of `rmtls_engine_access` about a request.
@@ -588,6 +594,47 @@ typedef struct rmtls_header_line {
   // Bytes of the value.
   size_t value_len;
 } rmtls_header_line;
+
+// The begin of `ngx_table_elt_t`. Since nginx 1.23 a pointer to the next header of the same name
+// follows, `NULL` for the last.
+typedef struct rmtls_nginx_header {
+  // Hash of the name in lower case.
+  size_t hash;
+  // Bytes of the name.
+  size_t name_len;
+  // The name.
+  const uint8_t *name;
+  // Bytes of the value.
+  size_t value_len;
+  // The value.
+  const uint8_t *value;
+  // The name in lower case.
+  const uint8_t *lower_case_name;
+} rmtls_nginx_header;
+
+// `ngx_list_part_t`.
+typedef struct rmtls_nginx_list_part {
+  // Memory for as many headers as the list has in each part, `header_size` bytes each.
+  struct rmtls_nginx_header *headers;
+  // How many of them are there.
+  size_t count;
+  // The part after this one, or `NULL`.
+  struct rmtls_nginx_list_part *next;
+} rmtls_nginx_list_part;
+
+// `ngx_list_t`, of `ngx_table_elt_t`.
+typedef struct rmtls_nginx_list {
+  // The part to which headers are appended.
+  struct rmtls_nginx_list_part *last;
+  // The first part.
+  struct rmtls_nginx_list_part part;
+  // Bytes of a header.
+  size_t header_size;
+  // Headers in a part.
+  size_t capacity;
+  // The pool of the request.
+  void *pool;
+} rmtls_nginx_list;
 
 // Which policy a worker serves.
 typedef struct rmtls_worker_state {
@@ -1398,6 +1445,21 @@ int32_t rmtls_engine_xfcc(const struct rmtls_engine *engine,
                           int32_t *kind,
                           struct rmtls_buf *name,
                           struct rmtls_buf *value);
+
+// Appends the first `count` of these lines, whose `may_append` is 1, to the headers of a request,
+// which has none of their names. `memory` is of the pool of the list, for the bytes of these lines
+// and, if the last part has no room, before them for another part with its headers.
+// `RMTLS_INVALID`, and nothing is changed, if it is too small.
+//
+// # Safety
+// `list` is NULL or the list of a live request, with its last part; `lines` is NULL or valid, with
+// at least `count` lines; `memory` is writable for `memory_len` bytes, aligned for a pointer, and
+// lives as long as the list.
+int32_t rmtls_header_list_append(struct rmtls_nginx_list *list,
+                                 const struct rmtls_lines *lines,
+                                 uint32_t count,
+                                 uint8_t *memory,
+                                 size_t memory_len);
 
 // Writes routes of the policy in force, with their plugins, as a JSON object: `total`, `matching`,
 // `from`, `items` (`name`, or the id; `plugins`) and `without_route`. `from` of those whose names

@@ -354,6 +354,9 @@ function _M.init(opts)
     options = opts
     http.init { allow = cidr.parse(opts.fetch_allow or {}) }
     request_headers.init { trusted = cidr.parse(opts.trusted_ips or {}, true) }
+    -- The trace of access() for a known client has some 600 constants, and LuaJIT gives up at 500 by default: parts of
+    -- it would be interpreted for each request. Fails where LuaJIT was built without its compiler.
+    pcall(jit.opt.start, "maxirconst=1000")
     refusal.init(opts.refusals)
     metrics.init(opts.shared_dict)
     bundles.init(opts.shared_dict or "mtls")

@@ -6,6 +6,7 @@
 //! also come from different clients, so a record is never found by the connection alone.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use openssl::ssl::SslRef;
@@ -13,6 +14,7 @@ use openssl::ssl::SslRef;
 use super::{bounds, Engine, HeaderLine, HeaderLines, LineKind};
 use crate::cache::{Cache, SlotId};
 use crate::decision::{Decision, Identity, Outcome};
+use crate::headers::list_entry;
 use crate::policy::lists_generation;
 use crate::Error;
 
@@ -31,10 +33,16 @@ const EXPIRY_REPORT_INTERVAL: i64 = 3600;
 /// Header lines in one piece of memory, in the order in which they are set.
 #[derive(Debug, Default)]
 pub struct PackedLines {
-    /// The names and values.
+    /// Of each line the name, the value, and the name in lower case, a NUL byte after each.
     pub bytes: Box<[u8]>,
-    /// Where in `bytes` each name and each value ends, in turn.
+    /// Where in `bytes` the name, the value and the whole of each line end, in turn: the first two
+    /// before their NUL byte, the last after it.
     pub ends: Box<[u32]>,
+    /// The [`list_entry::name_hash`] of each line.
+    pub hashes: Box<[usize]>,
+    /// Whether the lines that are set may be appended to the headers of a request, see
+    /// [`list_entry::may_append`].
+    pub may_append: bool,
     /// How many lines are set on every request; the others follow them.
     pub always: u32,
     /// How many lines are set on requests with [`Decision::forwarding`].
@@ -46,9 +54,14 @@ pub struct PackedLines {
 }
 
 impl PackedLines {
-    fn new(mut lines: Vec<HeaderLine>) -> PackedLines {
-        let mut packed = PackedLines::default();
+    pub(crate) fn new(mut lines: Vec<HeaderLine>) -> PackedLines {
+        let mut packed = PackedLines {
+            may_append: true,
+            ..PackedLines::default()
+        };
         let (mut bytes, mut ends, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
+        let mut hashes = Vec::new();
+        let mut names = HashSet::new();
         // The lines that are never set have the greatest values. The order within a kind stays.
         lines.sort_by_key(|line| line.kind as i32);
         for line in lines {
@@ -61,12 +74,23 @@ impl PackedLines {
                 }
                 kind => left_out.push(kind as i32),
             }
+            let lower_case = line.name.to_ascii_lowercase();
+            let is_set = matches!(line.kind, LineKind::Always | LineKind::Forwarding);
+            packed.may_append &= !is_set || list_entry::may_append(&lower_case, &line.value);
+            hashes.push(list_entry::name_hash(lower_case.as_bytes()));
+            // A line has at most 16 KB.
+            let end = |bytes: &Vec<u8>| u32::try_from(bytes.len()).unwrap_or(u32::MAX);
             for text in [line.name.as_bytes(), line.value.as_bytes()] {
                 bytes.extend_from_slice(text);
-                // A line has at most 16 KB.
-                ends.push(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+                ends.push(end(&bytes));
+                bytes.push(0);
             }
+            bytes.extend_from_slice(lower_case.as_bytes());
+            bytes.push(0);
+            ends.push(end(&bytes));
+            packed.may_append &= names.insert(lower_case) || !is_set;
         }
+        packed.hashes = hashes.into_boxed_slice();
         packed.bytes = bytes.into_boxed_slice();
         packed.ends = ends.into_boxed_slice();
         packed.left_out = left_out.into_boxed_slice();
@@ -75,7 +99,7 @@ impl PackedLines {
 
     fn weight(&self) -> usize {
         let xfcc = self.xfcc.as_deref().map_or(0, str::len);
-        self.bytes.len() + 4 * self.ends.len() + xfcc
+        self.bytes.len() + 4 * self.ends.len() + 8 * self.hashes.len() + xfcc
     }
 }
 

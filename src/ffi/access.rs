@@ -71,9 +71,10 @@ pub const RMTLS_CONSUMER_USERNAME: u32 = 2;
 /// `custom_id` of a consumer.
 pub const RMTLS_CONSUMER_CUSTOM_ID: u32 = 3;
 
-/// Header lines, in the order in which they are set: the name of line number `i`, from 0, ends at
-/// `ends[2 * i]` in `bytes`, and its value at `ends[2 * i + 1]`; each begins where the one before
-/// it ends.
+/// Header lines, in the order in which they are set. Line number `i`, from 0, begins in `bytes` where
+/// the one before it ends. Its name ends at `ends[3 * i]`; its value follows after a NUL byte and
+/// ends at `ends[3 * i + 1]`; its name in lower case follows after a NUL byte, and after another one
+/// the line ends at `ends[3 * i + 2]`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct rmtls_lines {
@@ -81,6 +82,8 @@ pub struct rmtls_lines {
     pub bytes: *const u8,
     /// Where they end.
     pub ends: *const u32,
+    /// nginx's hash of each name in lower case.
+    pub hashes: *const usize,
     /// Lines that are set on every request of the client.
     pub always: u32,
     /// Lines after those that are set according to `rmtls_decision.forwards`.
@@ -89,6 +92,9 @@ pub struct rmtls_lines {
     pub left_out: u32,
     /// `RMTLS_HEADER_LINE_*` of each of those.
     pub left_out_kinds: *const i32,
+    /// 1 when the lines may be appended to the headers of a request in nginx's memory: nginx does
+    /// not read these names itself, they are different, and no byte needs an escape. Else 0.
+    pub may_append: i32,
 }
 
 impl Default for rmtls_lines {
@@ -96,10 +102,12 @@ impl Default for rmtls_lines {
         rmtls_lines {
             bytes: std::ptr::null(),
             ends: std::ptr::null(),
+            hashes: std::ptr::null(),
             always: 0,
             forwarding: 0,
             left_out: 0,
             left_out_kinds: std::ptr::null(),
+            may_append: 0,
         }
     }
 }
@@ -109,10 +117,12 @@ impl rmtls_lines {
         rmtls_lines {
             bytes: lines.bytes.as_ptr(),
             ends: lines.ends.as_ptr(),
+            hashes: lines.hashes.as_ptr(),
             always: lines.always,
             forwarding: lines.forwarding,
             left_out: lines.left_out.len() as u32,
             left_out_kinds: lines.left_out.as_ptr(),
+            may_append: lines.may_append.into(),
         }
     }
 }

@@ -19,6 +19,7 @@ pub mod gzip;
 pub mod handshake;
 pub mod header_certificate;
 pub mod header_lines;
+pub mod header_list;
 pub mod listing;
 pub mod lists;
 pub mod metrics;
@@ -116,7 +117,7 @@ fn status(code: Code) -> i32 {
 }
 
 fn caught(body: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
-    let result = catch_unwind(AssertUnwindSafe(body)).unwrap_or(Err(Error::Panic));
+    let result = unwound(body);
     // SAFETY: both concern the queue of this thread only. Left-overs would show up in nginx's log
     // as "ignoring stale global SSL error", or worse as the error of the next call.
     unsafe {
@@ -125,6 +126,19 @@ fn caught(body: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
         }
     }
     result
+}
+
+fn unwound(body: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or(Err(Error::Panic))
+}
+
+/// Runs the body of an export of every request that calls no function of OpenSSL. The look at its
+/// error queue costs more than such a body.
+fn guard_without_openssl(body: impl FnOnce() -> Result<(), Error>) -> i32 {
+    match unwound(body) {
+        Ok(()) => RMTLS_OK,
+        Err(error) => status(error.code()),
+    }
 }
 
 /// Runs the body of an export.

@@ -2,7 +2,7 @@
 
 use super::engine::rmtls_engine;
 use super::request_header::rmtls_request_header;
-use super::{bytes, guard, handle, output, put, rmtls_buf};
+use super::{bytes, guard, guard_without_openssl, handle, output, put, rmtls_buf};
 use crate::Error;
 
 /// Finds the request headers that only the gateway may set, and `Connection` headers that would
@@ -22,7 +22,7 @@ pub unsafe extern "C" fn rmtls_engine_reserved_headers(
     found_cap: usize,
     found_len: *mut usize,
 ) -> i32 {
-    guard(|| {
+    guard_without_openssl(|| {
         // SAFETY: the caller's promises, passed on unchanged.
         unsafe {
             let (engine, found_len) = (handle(engine)?, output(found_len)?);

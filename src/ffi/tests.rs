@@ -129,6 +129,7 @@ fn generated_cdef_has_the_layout_of_rust() {
         blocks::rmtls_block_times,
         crl_url::rmtls_crl_url,
         header_lines::rmtls_header_line,
+        header_list::{rmtls_nginx_header, rmtls_nginx_list, rmtls_nginx_list_part},
         node::{rmtls_node_state, rmtls_worker_state},
         policy::rmtls_policy_status,
         request_header::rmtls_request_header,
@@ -174,10 +175,12 @@ fn generated_cdef_has_the_layout_of_rust() {
     layout!(rmtls_lines {
         bytes,
         ends,
+        hashes,
         always,
         forwarding,
         left_out,
         left_out_kinds,
+        may_append,
     });
     layout!(rmtls_header_line {
         kind,
@@ -185,6 +188,26 @@ fn generated_cdef_has_the_layout_of_rust() {
         name_len,
         value,
         value_len,
+    });
+    layout!(rmtls_nginx_header {
+        hash,
+        name_len,
+        name,
+        value_len,
+        value,
+        lower_case_name,
+    });
+    layout!(rmtls_nginx_list_part {
+        headers,
+        count,
+        next,
+    });
+    layout!(rmtls_nginx_list {
+        last,
+        part,
+        header_size,
+        capacity,
+        pool,
     });
     layout!(rmtls_buf { data, cap, len });
     layout!(rmtls_block_times { added, until });

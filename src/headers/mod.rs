@@ -18,6 +18,7 @@ pub mod haproxy;
 mod header;
 pub mod kong;
 mod left_out_reason;
+pub mod list_entry;
 pub mod nginx;
 pub mod reserved_headers;
 pub mod rfc9440;

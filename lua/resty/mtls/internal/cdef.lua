@@ -26,10 +26,12 @@ typedef struct rmtls_buf {
 typedef struct rmtls_lines {
   const uint8_t *bytes;
   const uint32_t *ends;
+  const size_t *hashes;
   uint32_t always;
   uint32_t forwarding;
   uint32_t left_out;
   const int32_t *left_out_kinds;
+  int32_t may_append;
 } rmtls_lines;
 
 typedef struct rmtls_decision {
@@ -87,6 +89,29 @@ typedef struct rmtls_header_line {
   const uint8_t *value;
   size_t value_len;
 } rmtls_header_line;
+
+typedef struct rmtls_nginx_header {
+  size_t hash;
+  size_t name_len;
+  const uint8_t *name;
+  size_t value_len;
+  const uint8_t *value;
+  const uint8_t *lower_case_name;
+} rmtls_nginx_header;
+
+typedef struct rmtls_nginx_list_part {
+  struct rmtls_nginx_header *headers;
+  size_t count;
+  struct rmtls_nginx_list_part *next;
+} rmtls_nginx_list_part;
+
+typedef struct rmtls_nginx_list {
+  struct rmtls_nginx_list_part *last;
+  struct rmtls_nginx_list_part part;
+  size_t header_size;
+  size_t capacity;
+  void *pool;
+} rmtls_nginx_list;
 
 typedef struct rmtls_worker_state {
   uint64_t epoch;
@@ -476,6 +501,12 @@ int32_t rmtls_engine_xfcc(const struct rmtls_engine *engine,
                           int32_t *kind,
                           struct rmtls_buf *name,
                           struct rmtls_buf *value);
+
+int32_t rmtls_header_list_append(struct rmtls_nginx_list *list,
+                                 const struct rmtls_lines *lines,
+                                 uint32_t count,
+                                 uint8_t *memory,
+                                 size_t memory_len);
 
 int32_t rmtls_engine_list_routes(const struct rmtls_engine *engine,
                                  size_t from,

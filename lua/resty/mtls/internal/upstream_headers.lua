@@ -4,6 +4,7 @@ local ffi = require "ffi"
 local base = require "resty.core.base"
 -- Declares the function of lua-nginx-module that this file calls.
 require "resty.core.request"
+local header_list = require "resty.mtls.internal.header_list"
 local metrics = require "resty.mtls.internal.metrics"
 local CONST = require "resty.mtls.internal.cdef"
 
@@ -44,21 +45,31 @@ local function count_of(lines, forwards)
 end
 
 
--- Sets the lines of an rmtls_lines on the request, with `forwards` those that forward the certificate too. From
--- memory of the library, because making Lua strings of them costs a new client ten times what setting them costs.
-function _M.set(lines, forwards)
+-- Sets lines of an rmtls_lines by lua-nginx-module's own function.
+local function set_each(lines, count)
     local request = get_request()
     local bytes, ends = lines.bytes, lines.ends
     local from = 0
-    for i = 0, 2 * count_of(lines, forwards) - 1, 2 do
+    for i = 0, 3 * (count - 1), 3 do
         local name_end, value_end = ends[i], ends[i + 1]
-        local status = N.ngx_http_lua_ffi_req_set_header(request, bytes + from, name_end - from, bytes + name_end,
-                                                         value_end - name_end, nil, 0, 1, message)
+        local status = N.ngx_http_lua_ffi_req_set_header(request, bytes + from, name_end - from, bytes + name_end + 1,
+                                                         value_end - name_end - 1, nil, 0, 1, message)
         if status ~= 0 and status ~= DECLINED then
             error("request headers cannot be set")
         end
 
-        from = value_end
+        from = ends[i + 2]
+    end
+end
+
+
+-- Sets the lines of an rmtls_lines on the request, with `forwards` those that forward the certificate too. The request
+-- has none of their names: they are reserved, and were removed. From memory of the library, because making Lua strings
+-- of them costs a new client ten times what setting them costs.
+function _M.set(lines, forwards)
+    local count = count_of(lines, forwards)
+    if count > 0 and not header_list.append(lines, count) then
+        set_each(lines, count)
     end
 end
 
@@ -67,12 +78,12 @@ end
 function _M.append(list, lines, forwards)
     local bytes, ends = lines.bytes, lines.ends
     local from = 0
-    for i = 0, 2 * count_of(lines, forwards) - 1, 2 do
+    for i = 0, 3 * (count_of(lines, forwards) - 1), 3 do
         list[#list + 1] = {
             ffi_str(bytes + from, ends[i] - from),
-            ffi_str(bytes + ends[i], ends[i + 1] - ends[i]),
+            ffi_str(bytes + ends[i] + 1, ends[i + 1] - ends[i] - 1),
         }
-        from = ends[i + 1]
+        from = ends[i + 2]
     end
 end
 
@@ -80,12 +91,12 @@ end
 -- Logs the lines of an rmtls_lines that must not be set.
 function _M.log_left_out(lines)
     local bytes, ends = lines.bytes, lines.ends
-    local first = 2 * (lines.always + lines.forwarding)
+    local first = 3 * (lines.always + lines.forwarding)
     for i = 0, lines.left_out - 1 do
-        local at = first + 2 * i
+        local at = first + 3 * i
         local from = at > 0 and ends[at - 1] or 0
         _M.left_out(lines.left_out_kinds[i], ffi_str(bytes + from, ends[at] - from),
-                    ffi_str(bytes + ends[at], ends[at + 1] - ends[at]))
+                    ffi_str(bytes + ends[at] + 1, ends[at + 1] - ends[at] - 1))
     end
 end
 

@@ -1,0 +1,350 @@
+//! nginx's list of the headers of a request, to which header lines are appended.
+
+use std::ffi::c_void;
+use std::mem::{align_of, size_of};
+use std::ptr;
+
+use super::access::rmtls_lines;
+use super::{guard_without_openssl, handle, output};
+use crate::Error;
+
+/// The begin of `ngx_table_elt_t`. Since nginx 1.23 a pointer to the next header of the same name
+/// follows, `NULL` for the last.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct rmtls_nginx_header {
+    /// Hash of the name in lower case.
+    pub hash: usize,
+    /// Bytes of the name.
+    pub name_len: usize,
+    /// The name.
+    pub name: *const u8,
+    /// Bytes of the value.
+    pub value_len: usize,
+    /// The value.
+    pub value: *const u8,
+    /// The name in lower case.
+    pub lower_case_name: *const u8,
+}
+
+/// `ngx_list_part_t`.
+#[repr(C)]
+pub struct rmtls_nginx_list_part {
+    /// Memory for as many headers as the list has in each part, `header_size` bytes each.
+    pub headers: *mut rmtls_nginx_header,
+    /// How many of them are there.
+    pub count: usize,
+    /// The part after this one, or `NULL`.
+    pub next: *mut rmtls_nginx_list_part,
+}
+
+/// `ngx_list_t`, of `ngx_table_elt_t`.
+#[repr(C)]
+pub struct rmtls_nginx_list {
+    /// The part to which headers are appended.
+    pub last: *mut rmtls_nginx_list_part,
+    /// The first part.
+    pub part: rmtls_nginx_list_part,
+    /// Bytes of a header.
+    pub header_size: usize,
+    /// Headers in a part.
+    pub capacity: usize,
+    /// The pool of the request.
+    pub pool: *mut c_void,
+}
+
+const WITH_NEXT: usize = size_of::<rmtls_nginx_header>() + size_of::<usize>();
+
+/// Appends the first `count` of these lines, whose `may_append` is 1, to the headers of a request,
+/// which has none of their names. `memory` is of the pool of the list, for the bytes of these lines
+/// and, if the last part has no room, before them for another part with its headers.
+/// `RMTLS_INVALID`, and nothing is changed, if it is too small.
+///
+/// # Safety
+/// `list` is NULL or the list of a live request, with its last part; `lines` is NULL or valid, with
+/// at least `count` lines; `memory` is writable for `memory_len` bytes, aligned for a pointer, and
+/// lives as long as the list.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_header_list_append(
+    list: *mut rmtls_nginx_list,
+    lines: *const rmtls_lines,
+    count: u32,
+    memory: *mut u8,
+    memory_len: usize,
+) -> i32 {
+    guard_without_openssl(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        unsafe {
+            append(
+                output(list)?,
+                handle(lines)?,
+                count as usize,
+                memory,
+                memory_len,
+            )
+        }
+    })
+}
+
+/// # Safety
+/// As [`rmtls_header_list_append`].
+unsafe fn append(
+    list: &mut rmtls_nginx_list,
+    lines: &rmtls_lines,
+    count: usize,
+    memory: *mut u8,
+    memory_len: usize,
+) -> Result<(), Error> {
+    let misuse = |what: &str| Err(Error::Misuse(format!("header list: {what}")));
+    if count == 0 {
+        return Ok(());
+    }
+    if lines.may_append != 1 || count > (lines.always + lines.forwarding) as usize {
+        return misuse("these lines must be set one by one");
+    }
+    let has_next = match list.header_size {
+        WITH_NEXT => true,
+        size if size == size_of::<rmtls_nginx_header>() => false,
+        _ => return misuse("headers of another size"),
+    };
+    if memory.is_null() || list.last.is_null() {
+        return Err(Error::NullArgument);
+    }
+    // SAFETY: lines of the library have three ends, and a hash, each. The last part is the caller's
+    // promise.
+    let (ends, hashes, last) = unsafe {
+        (
+            std::slice::from_raw_parts(lines.ends, 3 * count),
+            std::slice::from_raw_parts(lines.hashes, count),
+            &mut *list.last,
+        )
+    };
+    let has_room = last.count <= list.capacity && count <= list.capacity - last.count;
+    let part_size = match has_room {
+        true => 0,
+        false => size_of::<rmtls_nginx_list_part>() + list.capacity * list.header_size,
+    };
+    let size = ends.last().map_or(0, |end| *end as usize);
+    if !has_room && count > list.capacity || memory_len < part_size + size {
+        return misuse("too little memory");
+    }
+    if memory.align_offset(align_of::<rmtls_nginx_list_part>()) != 0 {
+        return misuse("memory that is not aligned");
+    }
+    // SAFETY: the memory has room for both, checked above. It is the caller's alone, so the two do
+    // not overlap with the lines.
+    let bytes = unsafe {
+        let bytes = memory.add(part_size);
+        ptr::copy_nonoverlapping(lines.bytes, bytes, size);
+        bytes
+    };
+    let part = match has_room {
+        true => last,
+        false => {
+            let part = memory.cast::<rmtls_nginx_list_part>();
+            // SAFETY: the memory is aligned and has room for a part and the headers after it. The
+            // list has it from here on, which the caller promises to keep alive.
+            unsafe {
+                part.write(rmtls_nginx_list_part {
+                    headers: part.add(1).cast(),
+                    count: 0,
+                    next: ptr::null_mut(),
+                });
+                last.next = part;
+                list.last = part;
+                &mut *part
+            }
+        }
+    };
+    let mut from = 0;
+    for (ends, hash) in ends.chunks_exact(3).zip(hashes) {
+        let &[name_end, value_end, end] = ends else {
+            return Err(Error::Panic);
+        };
+        let (name_end, value_end) = (name_end as usize, value_end as usize);
+        // SAFETY: the part has room for `count` headers more, and the offsets are within the bytes
+        // that were copied.
+        unsafe {
+            let header = part.headers.byte_add(part.count * list.header_size);
+            header.write(rmtls_nginx_header {
+                hash: *hash,
+                name_len: name_end - from,
+                name: bytes.add(from),
+                value_len: value_end - name_end - 1,
+                value: bytes.add(name_end + 1),
+                lower_case_name: bytes.add(value_end + 1),
+            });
+            if has_next {
+                header.add(1).cast::<*mut c_void>().write(ptr::null_mut());
+            }
+        }
+        part.count += 1;
+        from = end as usize;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::undocumented_unsafe_blocks)] // lists and lines of the test itself
+mod tests {
+    use super::*;
+    use crate::engine::{HeaderLine, LineKind, PackedLines};
+    use crate::ffi::{RMTLS_INVALID, RMTLS_NULL_ARGUMENT, RMTLS_OK};
+
+    /// A list whose first part has `count` headers already, all zero.
+    struct List {
+        _headers: Vec<usize>,
+        list: Box<rmtls_nginx_list>,
+    }
+
+    impl List {
+        fn new(header_size: usize, capacity: usize, count: usize) -> List {
+            let mut headers = vec![0_usize; capacity * header_size / size_of::<usize>()];
+            let part = rmtls_nginx_list_part {
+                headers: headers.as_mut_ptr().cast(),
+                count,
+                next: ptr::null_mut(),
+            };
+            let mut list = Box::new(rmtls_nginx_list {
+                last: ptr::null_mut(),
+                part,
+                header_size,
+                capacity,
+                pool: ptr::null_mut(),
+            });
+            list.last = &mut list.part;
+            List {
+                _headers: headers,
+                list,
+            }
+        }
+
+        /// The headers, and whether each has a next one.
+        fn headers(&self) -> Vec<(rmtls_nginx_header, usize)> {
+            let mut found = Vec::new();
+            let mut part: *const rmtls_nginx_list_part = &self.list.part;
+            while let Some(this) = unsafe { part.as_ref() } {
+                for index in 0..this.count {
+                    let header = unsafe { this.headers.byte_add(index * self.list.header_size) };
+                    let next = match self.list.header_size {
+                        WITH_NEXT => unsafe { *header.add(1).cast::<usize>() },
+                        _ => 0,
+                    };
+                    found.push((unsafe { *header }, next));
+                }
+                part = this.next;
+            }
+            found
+        }
+    }
+
+    fn lines(values: &[(&str, &str)]) -> PackedLines {
+        let line = |(name, value): &(&str, &str)| HeaderLine {
+            kind: LineKind::Always,
+            name: (*name).to_owned().into(),
+            value: (*value).to_owned(),
+        };
+        PackedLines::new(values.iter().map(line).collect())
+    }
+
+    fn text(data: *const u8, len: usize) -> String {
+        let bytes = unsafe { std::slice::from_raw_parts(data, len) };
+        assert_eq!(unsafe { *data.add(len) }, 0, "NUL byte after the text");
+        String::from_utf8(bytes.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn append_writes_headers_as_nginx_reads_them() {
+        let lines = lines(&[("X-Client-Cert", "a"), ("X-Client-Cert-Serial", "0102")]);
+        let lines = rmtls_lines::new(&lines);
+        for size in [48, WITH_NEXT] {
+            // Without room in the first part, in a part of their own.
+            for (capacity, before) in [(20, 0), (20, 18), (20, 19), (20, 20), (2, 1)] {
+                let mut list = List::new(size, capacity, before);
+                let mut memory = vec![usize::MAX; 400];
+                let (data, len) = (memory.as_mut_ptr().cast(), 8 * memory.len());
+                let status =
+                    unsafe { rmtls_header_list_append(&mut *list.list, &lines, 2, data, len) };
+                assert_eq!(status, RMTLS_OK);
+                let headers = list.headers();
+                assert_eq!(headers.len(), before + 2);
+                let last = unsafe { &*list.list.last };
+                assert!(last.next.is_null() && last.count <= capacity);
+                let texts: Vec<_> = headers[before..]
+                    .iter()
+                    .map(|(header, next)| {
+                        assert_eq!(*next, 0);
+                        (
+                            text(header.name, header.name_len),
+                            text(header.value, header.value_len),
+                            text(header.lower_case_name, header.name_len),
+                        )
+                    })
+                    .collect();
+                let text = |text: &str| text.to_owned();
+                assert_eq!(
+                    texts,
+                    [
+                        (text("X-Client-Cert"), text("a"), text("x-client-cert")),
+                        (
+                            text("X-Client-Cert-Serial"),
+                            text("0102"),
+                            text("x-client-cert-serial")
+                        ),
+                    ]
+                );
+                let hash = crate::headers::list_entry::name_hash(b"x-client-cert");
+                assert_eq!(headers[before].0.hash, hash);
+            }
+        }
+    }
+
+    #[test]
+    fn append_changes_nothing_where_it_cannot() {
+        let packed = lines(&[("X-A", "a"), ("X-B", "b"), ("X-C", "c")]);
+        let lines = rmtls_lines::new(&packed);
+        let mut memory = vec![0_usize; 400];
+        let data: *mut u8 = memory.as_mut_ptr().cast();
+        let append = |list: &mut List, lines: &rmtls_lines, count, data, len| {
+            let status =
+                unsafe { rmtls_header_list_append(&mut *list.list, lines, count, data, len) };
+            (status, list.headers().len())
+        };
+        let new = || List::new(WITH_NEXT, 20, 1);
+        let full = || List::new(WITH_NEXT, 2, 2);
+        let size = packed.bytes.len();
+        assert_eq!(append(&mut new(), &lines, 3, data, size), (RMTLS_OK, 4));
+        assert_eq!(
+            append(&mut new(), &lines, 0, ptr::null_mut(), 0),
+            (RMTLS_OK, 1)
+        );
+        // Too little memory, more lines than there are, more than fit in a part, not aligned.
+        assert_eq!(
+            append(&mut new(), &lines, 3, data, size - 1),
+            (RMTLS_INVALID, 1)
+        );
+        assert_eq!(append(&mut new(), &lines, 4, data, 800), (RMTLS_INVALID, 1));
+        assert_eq!(
+            append(&mut full(), &lines, 3, data, 800),
+            (RMTLS_INVALID, 2)
+        );
+        assert_eq!(
+            append(&mut full(), &lines, 2, data, size),
+            (RMTLS_INVALID, 2)
+        );
+        let odd = data.wrapping_add(1);
+        assert_eq!(append(&mut new(), &lines, 3, odd, 800), (RMTLS_INVALID, 1));
+        let null = ptr::null_mut();
+        assert_eq!(
+            append(&mut new(), &lines, 3, null, 800),
+            (RMTLS_NULL_ARGUMENT, 1)
+        );
+        let other_size = &mut List::new(64, 20, 1);
+        assert_eq!(append(other_size, &lines, 3, data, 800), (RMTLS_INVALID, 1));
+        let set = rmtls_lines {
+            may_append: 0,
+            ..lines
+        };
+        assert_eq!(append(&mut new(), &set, 3, data, 800), (RMTLS_INVALID, 1));
+    }
+}
