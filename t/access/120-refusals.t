@@ -90,6 +90,8 @@ import os, sys, urllib.request
 clients, http_port = sys.argv.pop(), sys.argv[3]
 sys.path.insert(0, clients)
 import rotation
+# Every refusal here ends its connection.
+rotation.Http3.tries = 2000
 def load(name):
     urllib.request.urlopen("http://127.0.0.1:%s/policy?name=%s" % (http_port, name), timeout=20).read()
 for path in "/plain/a", "/page/a", "/rewrite/a", "/login/a", "/upstream/a", "/decide", "/subrequest":

@@ -142,6 +142,8 @@ class Http2(Http1):
 
 class Http3:
     loop = None
+    # Times 3 ms for which a CONNECTION_CLOSE after a refusal is waited for.
+    tries = 20
 
     def __init__(self, name, client, session=None):
         if not self.loop:
@@ -177,7 +179,7 @@ class Http3:
         if status == "200":
             return 200, False
         # CONNECTION_CLOSE follows the response. aioquic reports it late.
-        for _ in range(20):
+        for _ in range(self.tries):
             if self.client._quic._close_event:
                 assert self.client._quic._close_event.error_code == 0x100, self.client._quic._close_event
                 return int(status), True

@@ -7,7 +7,8 @@ package TestMtls;
 #                          @{ca_certificates: ca-a ca-b} a whole list of CA certificates under those ids.
 #   --- config             Locations as in Test::Nginx. Their server also has a TLS port, as its default server.
 #   --- vhosts             Server names, each of which gets a server block with the same locations.
-#   --- client             A bash script that runs against nginx with the functions of t/lib/client.bash.
+#   --- client             A bash script that runs against nginx with the functions of t/lib/client.bash, for at most
+#                          --- client_timeout seconds, by default 120.
 #   --- client_out         The expected output of the script. --- client_out_like is a regular expression;
 #                          --- client_cases checks each line by itself, and "NAME # SKIP reason" is a line not printed.
 #   --- tls_options        More parameters of the TLS port's listen directive.
@@ -311,7 +312,9 @@ $Test::Nginx::Util::RunTestHelper = sub {
     print $out ". '$Root/t/lib/client.bash'\n", $block->client;
     close $out;
 
-    my $printed = `timeout 120 bash -u '$script' 2>&1`;
+    my $limit = $block->client_timeout // 120;
+    chomp $limit;
+    my $printed = `timeout $limit bash -u '$script' 2>&1`;
     my $status = $?;
 
     # The last command of the script may fail as part of the test. 124 and more mean that the script could not run.

@@ -54,7 +54,7 @@ flat
 [crit]
 [alert]
 [error]
---- timeout: 60
+--- client_timeout: 300
 
 
 
@@ -85,6 +85,7 @@ reused=0 status=200 body=SUCCESS
 --- no_error_log
 [crit]
 [alert]
+--- client_timeout: 300
 
 
 
