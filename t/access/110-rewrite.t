@@ -97,6 +97,23 @@ our $Config = <<"_EOC_";
         access_by_lua_block { require("resty.mtls").access("a") }
         proxy_pass \$TEST_NGINX_UPSTREAM;
     }
+    location /together {
+        rewrite_by_lua_block {
+            require("resty.mtls").access("a")
+            local waiters = package.loaded.waiters or { count = 0, semaphore = require("ngx.semaphore").new() }
+            package.loaded.waiters = waiters
+            waiters.count = waiters.count + 1
+            if waiters.count < 8 then
+                assert(waiters.semaphore:wait(60))
+            else
+                assert(io.open("\$TEST_NGINX_HTML_DIR/waits", "w")):close()
+                repeat ngx.sleep(0.02) until ngx.worker.exiting() and io.open("\$TEST_NGINX_HTML_DIR/continue")
+                waiters.semaphore:post(7)
+            end
+        }
+        access_by_lua_block { require("resty.mtls").access("a") }
+        proxy_pass \$TEST_NGINX_UPSTREAM;
+    }
     location /move {
         rewrite_by_lua_block { require("resty.mtls").access("open"); ngx.req.set_uri("/moved", true) }
         content_by_lua_block { ngx.say("not moved") }
@@ -253,5 +270,28 @@ wait
 cat answer
 --- client_out
 401 application/json; charset=utf-8 {"message":"TLS certificate failed verification"}
+--- error_log
+[mtls] 401
+
+
+
+=== TEST 6: requests that a worker decides at the same time while it exits wait for the policy together
+--- user_files eval: $::Replacements
+--- http_config eval: $::Http . TestMtls::init_http('watch = false')
+--- config eval: $::Config
+--- client
+for n in 1 2 3 4 5 6 7 8; do
+    get a.test/together $(as client-a) -o /dev/null -w '%{http_code}\n' >"answer-$n" &
+done
+wait_until test -e waits
+cp ca-removed.yaml policy.yaml
+kill -HUP "$(cat "$PID_FILE")"
+refused() { [ "$(get a.test/server $(as client-a) -o /dev/null -w '%{http_code}')" = 401 ]; }
+wait_until refused
+touch continue
+wait
+sort answer-* | uniq -c
+--- client_out_like
+^ *8 401$
 --- error_log
 [mtls] 401

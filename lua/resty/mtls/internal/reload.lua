@@ -55,6 +55,8 @@ local BLOCKING_WAIT = 3600000
 local FIRST_WAIT = 15
 -- Seconds that the first requests of a worker wait for it. Then they are answered 503.
 local FIRST_DEADLINE = 10
+-- How often a request in a worker that exits waits for a policy, each of which was replaced meanwhile.
+local MAX_CATCH_UPS = 5
 -- Seconds between two checks of the policy in force on the node, where no files are watched.
 local NODE_INTERVAL = 1
 -- Seconds after which the same error is logged again.
@@ -71,6 +73,8 @@ local _M = {}
 -- before it is in force.
 local pending_reload
 local pending_deadline = 0
+-- The reload that the requests of a worker that exits wait for.
+local exit_reload
 -- Results of reloads that several callers wait for, since the library returns a result only once.
 local results = setmetatable({}, { __mode = "k" })
 -- When the watch last ran, and when it must have run again, in seconds since the epoch.
@@ -281,6 +285,51 @@ local function catch_up(engine)
 end
 
 
+-- Puts in force in a worker that exits what its successors have put in force. Timers, and so the watch, do not run there
+-- any more, but requests that were accepted before do. They wait for one reload together: of several, the worker drops
+-- all but the last, and a request whose own is dropped would be decided by the old policy.
+local function catch_up_at_exit(engine)
+    local deadline = ngx_now() + FIRST_DEADLINE
+    for _ = 1, MAX_CATCH_UPS do
+        if C.rmtls_engine_is_behind(engine.handle) ~= OK then
+            return
+        end
+
+        local err
+        if not exit_reload then
+            exit_reload, err = start(engine, { node = true })
+        end
+
+        local reload = exit_reload
+        if not reload then
+            log_failure(engine, err)
+            break
+        end
+
+        local progress = poll(engine, reload, 0)
+        while progress == BUILDING and ngx_now() <= deadline do
+            ngx_sleep(POLL)
+            progress = poll(engine, reload, 0)
+        end
+
+        if progress == BUILDING then
+            ngx_log(ERR, "[mtls] the policy in force takes over ", FIRST_DEADLINE, " s to compile")
+            break
+        end
+
+        if exit_reload == reload then
+            exit_reload = nil
+        end
+
+        if not progress then
+            break
+        end
+    end
+
+    C.rmtls_engine_set_unavailable(engine.handle)
+end
+
+
 -- One run of the watch: reloads the policy if it has changed. false when the watch must end.
 local function watch_once(engine, watcher, reload)
     if reload then
@@ -482,10 +531,7 @@ end
 -- one that exits. Yields then.
 function _M.await_policy(engine)
     if is_exiting() then
-        -- Timers, and so the watch, do not run any more, but requests that were accepted before do.
-        if C.rmtls_engine_is_behind(engine.handle) == OK then
-            catch_up(engine)
-        end
+        catch_up_at_exit(engine)
 
     elseif is_overdue() then
         start_watch(engine)
