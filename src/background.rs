@@ -7,6 +7,7 @@
 //! of a second with large structures, and the event loop must not wait for that lock.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,6 +33,8 @@ enum Message {
     Run(Task),
     /// Runs when no other message waits, the latest first.
     Defer(Task),
+    /// Runs when no deferred task is left either, in the order of submission.
+    Yield(Task),
     /// Runs when nothing else is left, once for any number of them.
     Idle(Task),
     Stop,
@@ -149,6 +152,19 @@ pub(crate) fn defer(task: impl FnOnce() + Send + 'static) -> Result<(), Error> {
     }
 }
 
+/// Runs a task on the thread once no task of [`run`] and no deferred one waits. Such tasks may take
+/// long and follow each other without end: a deferred one waits for one of them at most.
+///
+/// # Errors
+/// As [`defer`].
+pub(crate) fn yield_to_others(task: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+    start()?;
+    match send(Message::Yield(Box::new(task))) {
+        None => Ok(()),
+        Some(_) => Err(Error::Panic),
+    }
+}
+
 /// Runs a task on the thread, if there is one, once no other task is left. Only the latest of
 /// several such tasks runs.
 pub(crate) fn when_idle(task: impl FnOnce() + Send + 'static) {
@@ -157,6 +173,7 @@ pub(crate) fn when_idle(task: impl FnOnce() + Send + 'static) {
 
 fn work(messages: &Receiver<Message>, stopping: &AtomicBool) {
     let mut deferred: Vec<Task> = Vec::new();
+    let mut yielding: VecDeque<Task> = VecDeque::new();
     let mut idle: Option<Task> = None;
     let run = |task: Task| {
         let _ = catch_unwind(AssertUnwindSafe(task));
@@ -166,7 +183,7 @@ fn work(messages: &Receiver<Message>, stopping: &AtomicBool) {
     loop {
         // The queue is drained before a deferred task starts, so that what it holds to be freed
         // does not pile up during a long task.
-        let message = if deferred.is_empty() && idle.is_none() {
+        let message = if deferred.is_empty() && yielding.is_empty() && idle.is_none() {
             messages.recv().map_err(|_| TryRecvError::Disconnected)
         } else {
             messages.try_recv()
@@ -177,9 +194,11 @@ fn work(messages: &Receiver<Message>, stopping: &AtomicBool) {
         match message {
             Ok(Message::Run(task)) => run(task),
             Ok(Message::Defer(task)) => deferred.push(task),
+            Ok(Message::Yield(task)) => yielding.push_back(task),
             Ok(Message::Idle(task)) => idle = Some(task),
             Err(TryRecvError::Empty) => {
-                if let Some(task) = deferred.pop().or_else(|| idle.take()) {
+                let next = deferred.pop().or_else(|| yielding.pop_front());
+                if let Some(task) = next.or_else(|| idle.take()) {
                     run(task);
                 }
             }
@@ -203,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn tasks_run_before_deferred_ones_and_idle_ones_last() {
+    fn tasks_run_before_deferred_ones_then_those_that_yield_and_idle_ones_last() {
         let (hold, held) = mpsc::channel::<()>();
         let (sender, receiver) = mpsc::channel();
         let send = |number: u32| {
@@ -215,14 +234,16 @@ mod tests {
             let _ = held.recv();
         });
         when_idle(send(9));
-        when_idle(send(5));
+        when_idle(send(7));
         defer(send(4)).unwrap();
+        yield_to_others(send(5)).unwrap();
+        yield_to_others(send(6)).unwrap();
         defer(send(3)).unwrap();
         run(send(1));
         run(send(2));
         hold.send(()).unwrap();
-        let order = [(); 5].map(|()| receiver.recv_timeout(WAIT).unwrap());
-        assert_eq!(order, [1, 2, 3, 4, 5]);
+        let order = [(); 7].map(|()| receiver.recv_timeout(WAIT).unwrap());
+        assert_eq!(order, [1, 2, 3, 4, 5, 6, 7]);
     }
 
     #[test]

@@ -115,7 +115,9 @@ impl CertificateSpool {
         }
         drop(state);
         let spool = self.clone();
-        if background::defer(move || spool.write_waiting()).is_err() {
+        // A disk or another process may be slow, and a policy must not wait for clients that keep
+        // coming.
+        if background::yield_to_others(move || spool.write_waiting()).is_err() {
             let dropped = self.take_waiting().len();
             self.state.lock().counts.dropped += dropped as u64;
         }
