@@ -285,9 +285,9 @@ local function catch_up(engine)
 end
 
 
--- Puts in force in a worker that exits what its successors have put in force. Timers, and so the watch, do not run there
--- any more, but requests that were accepted before do. They wait for one reload together: of several, the worker drops
--- all but the last, and a request whose own is dropped would be decided by the old policy.
+-- Puts in force in a worker that exits what its successors have put in force. Timers, and so the watch, do not run
+-- there any more, but requests that were accepted before do. They wait for one reload together: of several, the library
+-- drops all but the last, and a request whose own is dropped would be decided by the old policy.
 local function catch_up_at_exit(engine)
     local deadline = ngx_now() + FIRST_DEADLINE
     for _ = 1, MAX_CATCH_UPS do
