@@ -158,3 +158,49 @@ Appended: 7
 HTTP/1.1 200 OK
 7
 Appended: 7
+
+
+
+=== TEST 6: a subrequest does not get the headers that its main request gets while the subrequest is decided
+--- policy eval: $::EveryName
+--- http_config
+    init_worker_by_lua_block {
+        local decisions = require "resty.mtls.internal.decision"
+        local plan = decisions.plan
+        function decisions.plan(...)
+            if ngx.is_subrequest then
+                repeat ngx.sleep(0.01) until package.loaded.is_redirected
+            end
+            return plan(...)
+        end
+    }
+--- config
+    location /main {
+        mirror /mirrored;
+        error_page 404 = /moved;
+        content_by_lua_block { ngx.sleep(0.1) ngx.exit(404) }
+    }
+    location /moved {
+        access_by_lua_block { require("resty.mtls").access("a") }
+        content_by_lua_block { package.loaded.is_redirected = true ngx.say("moved") }
+    }
+    location /mirrored {
+        internal;
+        rewrite_by_lua_block { require("resty.mtls").access("a") }
+        content_by_lua_block {
+            local serial = ngx.req.get_headers(0)["X-Client-Cert-Serial"]
+            local file = assert(io.open("$TEST_NGINX_HTML_DIR/serials", "w"))
+            file:write(type(serial), "\n")
+            file:close()
+        }
+    }
+--- client
+# nginx shares the parts of a list after the first, which has room for 20 headers.
+more=()
+for ((i = 1; i <= 24; i++)); do more+=(-H "X-Mine-$i: $i"); done
+get a.test/main $(as client-a) "${more[@]}"
+wait_until test -s serials
+cat serials
+--- client_out
+moved
+string

@@ -10,7 +10,6 @@ local client_of = require("resty.mtls.internal.client").of_request
 local connection = require "resty.mtls.internal.connection"
 local decisions = require "resty.mtls.internal.decision"
 local metrics = require "resty.mtls.internal.metrics"
-local own_headers = require "resty.mtls.internal.own_headers"
 local records = require "resty.mtls.internal.records"
 local refusals = require "resty.mtls.internal.refusal"
 local request_headers = require "resty.mtls.internal.request_headers"
@@ -179,7 +178,6 @@ end
 
 -- Sets the upstream headers of an allowed request, or, given a list, appends { name, value } of each to it.
 local function emit(engine, plan, ssl, decision, list)
-    own_headers.ensure()
     local lines, flags = decision.lines, engine:plan_flags(plan)
     if decision.lines_are_new == 1 then
         upstream_headers.log_left_out(lines)

@@ -84,6 +84,9 @@ end
 -- Removes every reserved header from the request, whatever the spelling of its name. Saves the values of
 -- those that some route reads.
 function _M.remove(engine)
+    -- Before the headers are read: a subrequest that waits to be decided would share what its main request gets
+    -- meanwhile.
+    own_headers.ensure()
     local request = get_request()
     local saved = false
     -- The second round checks that none is left.
@@ -131,7 +134,6 @@ function _M.remove(engine)
             return ngx.exit(400)
         end
 
-        own_headers.ensure()
         for i = 1, #names do
             clear_header(names[i])
         end
