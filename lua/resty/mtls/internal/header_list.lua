@@ -39,6 +39,8 @@ local SIZE_WITH_NEXT = SIZE + WORD
 local PART_SIZE = ffi.sizeof("rmtls_nginx_list_part")
 -- More headers than any request has.
 local MAX_HEADERS = 2 ^ 20
+-- In how many requests the list is looked for. Other code may have changed it in one of them.
+local MAX_SEARCHES = 10
 
 
 local bytes_type = ffi.typeof("uint8_t *")
@@ -51,7 +53,7 @@ local can_append = pcall(function() return N.rmtls_nginx_request_memory end)
 -- Bytes from the begin of a request to its list, and words to its pool, once they are known.
 local list_offset
 local pool_word
-local is_searched = not can_append
+local searches_left = can_append and MAX_SEARCHES or 0
 
 
 local _M = {}
@@ -99,7 +101,7 @@ local function search(request)
         return
     end
 
-    is_searched = true
+    searches_left = searches_left - 1
     local words = ffi_cast(words_type, request)
     for at = FIRST, LAST do
         local list = ffi_cast(list_type, words + at)
@@ -107,6 +109,7 @@ local function search(request)
         if pool and is_list_of(list, elements, count) then
             list_offset = at * WORD
             pool_word = pool
+            searches_left = 0
 
             return
         end
@@ -116,7 +119,7 @@ end
 
 -- The list of a request, or nil.
 local function list_of(request)
-    if not is_searched then
+    if searches_left > 0 then
         search(request)
     end
 
