@@ -12,6 +12,12 @@ our $Policy = policy("ca-a",
 our $EveryName = policy("ca-a",
     route("a", "", mtls_auth("ca-a"), plugin("tls-metadata-headers", "inject_client_cert_details: true")));
 
+our $Anonymous = policy("ca-a",
+    route("a", "", mtls_auth("ca-a", "anonymous: guest")),
+    route("read-by-nginx", "", mtls_auth("ca-a", "anonymous: guest"),
+          plugin("client-cert-headers", "dialects: [{name: xfcc, mode: ALWAYS_FORWARD_ONLY}]")))
+    . "consumers: [{username: guest}]\n";
+
 # Says in the response how many upstream headers were appended.
 our $Watch = <<'_EOC_';
     init_worker_by_lua_block {
@@ -204,3 +210,26 @@ cat serials
 --- client_out
 moved
 string
+
+
+
+=== TEST 7: a request of HTTP/0.9, which can have no header, is refused where one is to be set
+--- policy eval: $::Anonymous
+--- config eval: $::Config
+--- client
+request() {
+    printf "$1\r\n" | timeout 10 openssl s_client -quiet -connect "127.0.0.1:$PORT" -ign_eof 2>/dev/null | tr -d '\r' > got
+    grep -oi '400 Bad Request</title>\|x-anonymous-consumer: true' got
+}
+request 'GET /a'
+request 'GET /a HTTP/1.0\r\n'
+request 'GET /b'
+--- client_out
+400 Bad Request</title>
+X-Anonymous-Consumer: true
+400 Bad Request</title>
+--- error_log
+[mtls] 400 a request of HTTP/0.9 has no headers, so none can be set for the upstream
+--- no_error_log
+[crit]
+[alert]

@@ -43,7 +43,6 @@ local is_internal = ngx.req.is_internal
 local ngx = ngx
 local ngx_time = ngx.time
 local ngx_var = ngx.var
-local set_header = ngx.req.set_header
 local ssl_pointer = connection.ssl
 local tonumber = tonumber
 
@@ -211,7 +210,7 @@ local function emit(engine, plan, ssl, decision, list)
         if name and list then
             list[#list + 1] = { name, value }
         elseif name then
-            set_header(name, value)
+            upstream_headers.set_one(name, value)
         end
     end
 

@@ -14,8 +14,10 @@ local DECLINED = base.FFI_DECLINED
 local error = error
 local ffi_str = ffi.string
 local get_request = base.get_request
+local ngx = ngx
 local ngx_log = ngx.log
 
+local ERR = ngx.ERR
 local WARN = ngx.WARN
 
 local LEFT_OUT = {
@@ -45,19 +47,36 @@ local function count_of(lines, forwards)
 end
 
 
--- Sets lines of an rmtls_lines by lua-nginx-module's own function.
+-- Sets one header by lua-nginx-module's own function. Ends a request of HTTP/0.9, which has no headers: the upstream
+-- would take one without the mark of an anonymous consumer for one of a consumer.
+local function set_line(request, name, name_len, value, value_len)
+    local status = N.ngx_http_lua_ffi_req_set_header(request, name, name_len, value, value_len, nil, 0, 1, message)
+    if status == DECLINED then
+        ngx_log(ERR, "[mtls] 400 a request of HTTP/0.9 has no headers, so none can be set for the upstream")
+
+        return ngx.exit(400)
+    end
+
+    if status ~= 0 then
+        error("request headers cannot be set")
+    end
+end
+
+
+-- Sets a header that is no line of an rmtls_lines.
+function _M.set_one(name, value)
+    set_line(get_request(), name, #name, value, #value)
+end
+
+
+-- Sets lines of an rmtls_lines one by one.
 local function set_each(lines, count)
     local request = get_request()
     local bytes, ends = lines.bytes, lines.ends
     local from = 0
     for i = 0, 3 * (count - 1), 3 do
         local name_end, value_end = ends[i], ends[i + 1]
-        local status = N.ngx_http_lua_ffi_req_set_header(request, bytes + from, name_end - from, bytes + name_end + 1,
-                                                         value_end - name_end - 1, nil, 0, 1, message)
-        if status ~= 0 and status ~= DECLINED then
-            error("request headers cannot be set")
-        end
-
+        set_line(request, bytes + from, name_end - from, bytes + name_end + 1, value_end - name_end - 1)
         from = ends[i + 2]
     end
 end
