@@ -18,6 +18,12 @@ our $Global = policy("ca-a",
 our $Replacements = ">>> policy.yaml\n" . expand_policy($Policy) . ">>> ca-removed.yaml\n" . expand_policy($Policy =~ s/\[\@ca-a\]/[\@ca-b]/r =~ s/ca_certificates: ca-a/ca_certificates: ca-a ca-b/r)
     . ">>> more-reserved.yaml\n" . expand_policy($Policy =~ s/inject_client_cert_details: true/inject_client_cert_details: true, client_serial_header_name: X-Own/r);
 
+# The same with a token, whose plugin reports only.
+our $Token = policy("ca-a ca-b",
+    route("a", "a.test", mtls_auth("ca-a"),
+          plugin("openid-connect", 'issuer: "https://issuer.test", auth_methods: [bearer], audience_required: [api], enforce: report')));
+our $TokenReplacement = ">>> ca-removed.yaml\n" . expand_policy($Token =~ s/\[\@ca-a\]/[\@ca-b]/r);
+
 our $Backend = free_port();
 
 our $Http = <<"_EOC_";
@@ -94,6 +100,10 @@ our $Config = <<"_EOC_";
             assert(io.open("\$TEST_NGINX_HTML_DIR/waits", "w")):close()
             repeat ngx.sleep(0.02) until ngx.worker.exiting() and io.open("\$TEST_NGINX_HTML_DIR/continue")
         }
+        access_by_lua_block { require("resty.mtls").access("a") }
+        proxy_pass \$TEST_NGINX_UPSTREAM;
+    }
+    location /once {
         access_by_lua_block { require("resty.mtls").access("a") }
         proxy_pass \$TEST_NGINX_UPSTREAM;
     }
@@ -293,5 +303,40 @@ wait
 sort answer-* | uniq -c
 --- client_out_like
 ^ *8 401$
+--- error_log
+[mtls] 401
+
+
+
+=== TEST 7: a request that waits for its token while the worker exits is decided by the policy of its successors
+--- user_files eval: $::TokenReplacement
+--- policy eval: $::Token
+--- http_config eval
+$::Http . <<'_EOC_';
+    init_worker_by_lua_block {
+        local token_issuer = require "resty.mtls.internal.token_issuer"
+        local check = token_issuer.check
+        function token_issuer.check(...)
+            if ngx.var.arg_wait then
+                assert(io.open("$TEST_NGINX_HTML_DIR/waits", "w")):close()
+                repeat ngx.sleep(0.02) until ngx.worker.exiting() and io.open("$TEST_NGINX_HTML_DIR/continue")
+            end
+            return check(...)
+        end
+    }
+_EOC_
+--- config eval: $::Config
+--- client
+code 'a.test/once?wait=1' $(as client-a) >answer &
+wait_until test -e waits
+cp ca-removed.yaml policy.yaml
+kill -HUP "$(cat "$PID_FILE")"
+refused() { [ "$(get a.test/server $(as client-a) -o /dev/null -w '%{http_code}')" = 401 ]; }
+wait_until refused
+touch continue
+wait
+cat answer
+--- client_out
+401 application/json; charset=utf-8 {"message":"TLS certificate failed verification"}
 --- error_log
 [mtls] 401

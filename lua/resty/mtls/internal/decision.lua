@@ -7,6 +7,7 @@
 local bit = require "bit"
 local ffi = require "ffi"
 local library = require "resty.mtls.internal.library"
+local reload = require "resty.mtls.internal.reload"
 local request_headers = require "resty.mtls.internal.request_headers"
 local reserved_headers = require "resty.mtls.internal.reserved_headers"
 local revocation = require "resty.mtls.internal.revocation"
@@ -182,6 +183,8 @@ function _M.await(engine, route, dict, ssl, plan, decision)
             waits = waits + 1
             is_final = false
             local shortage = await_revocation(engine, route, dict, ssl, plan)
+            -- In a worker that exits, no watch has put another policy in force meanwhile.
+            reload.await_policy(engine)
             plan = _M.plan(engine, route)
             outcome = decide_once(engine, plan, ssl, engine:plan_flags(plan), decision)
             if shortage and outcome == PENDING then
@@ -192,6 +195,7 @@ function _M.await(engine, route, dict, ssl, plan, decision)
         elseif needs_token(engine, plan, outcome, decision) then
             local is_valid
             is_valid, refusal = token_issuer.check(engine, route, plan, ssl, dict)
+            reload.await_policy(engine)
             plan = _M.plan(engine, route)
             outcome = decide_once(engine, plan, ssl, engine:plan_flags(plan), decision)
             is_final = outcome ~= PENDING and (is_valid or refusal) ~= nil
