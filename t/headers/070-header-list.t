@@ -233,3 +233,43 @@ X-Anonymous-Consumer: true
 --- no_error_log
 [crit]
 [alert]
+
+
+
+=== TEST 8: each header is there once after internal redirects, at each of which the headers are removed and appended again
+--- policy eval: $::Policy
+--- config
+    recursive_error_pages on;
+    location /first {
+        error_page 404 = /second;
+        access_by_lua_block { require("resty.mtls").access("a") }
+        content_by_lua_block { ngx.exit(404) }
+    }
+    location /second {
+        error_page 410 = /third;
+        access_by_lua_block { require("resty.mtls").access("a") }
+        content_by_lua_block { ngx.exec("/exec") }
+    }
+    location /exec {
+        error_page 410 = /third;
+        access_by_lua_block { require("resty.mtls").access("a") ngx.req.set_header("X-Mine-1", "1") }
+        content_by_lua_block { ngx.exit(410) }
+    }
+    location /third {
+        access_by_lua_block { require("resty.mtls").access("a") }
+        proxy_pass $TEST_NGINX_UPSTREAM;
+    }
+--- client
+for n in 1 5 9 10 11 12 13 14 15 16 17 18 19 20 30 37 38 39; do
+    more=() forged=()
+    for ((i = 1; i <= n; i++)); do more+=(-H "X-Mine-$i: $i"); done
+    # First, in the middle and last
+    for i in 0 $((n / 2)) $((n + 1)); do
+        forged=("${more[@]:0:$((2 * i))}" -H "X-Client-Cert: forged" -H "x_client_cert-DN: forged" "${more[@]:$((2 * i))}")
+        get a.test/first $(as client-a) "${forged[@]}" | tr -d '\r' > got
+        echo "$(($(grep -c '^X-Mine-' got) - n))" "$(grep -i '^x.client.cert' got | cut -d: -f1 | sort | uniq -c | wc -l)" \
+            "$(grep -ci '^x.client.cert' got)" "$(grep -c forged got)"
+    done
+done | sort | uniq -c | sed 's/^ *//'
+--- client_out
+54 0 7 7 0
