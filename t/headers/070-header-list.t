@@ -273,3 +273,22 @@ for n in 1 5 9 10 11 12 13 14 15 16 17 18 19 20 30 37 38 39; do
 done | sort | uniq -c | sed 's/^ *//'
 --- client_out
 54 0 7 7 0
+
+
+
+=== TEST 9: the error page of a refused request line, for which nginx keeps no headers, is refused where one is to be set
+--- policy eval: $::Anonymous
+--- config
+    error_page 400 = /a;
+    location /a { access_by_lua_block { require("resty.mtls").access("a") } proxy_pass $TEST_NGINX_UPSTREAM; }
+--- client
+printf 'GET http://a..test/a HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n' |
+    timeout 10 openssl s_client -quiet -connect "127.0.0.1:$PORT" -ign_eof 2>/dev/null | tr -d '\r' > got
+grep -oi '400 Bad Request</title>\|GET /a' got
+--- client_out
+400 Bad Request</title>
+--- error_log
+[mtls] 400 nginx has refused the request line, so no header can be set for the upstream
+--- no_error_log
+[crit]
+[alert]

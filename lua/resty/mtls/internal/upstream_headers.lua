@@ -2,7 +2,7 @@
 
 local ffi = require "ffi"
 local base = require "resty.core.base"
--- Declares the function of lua-nginx-module that this file calls.
+-- Declares the functions of lua-nginx-module that this file calls.
 require "resty.core.request"
 local header_list = require "resty.mtls.internal.header_list"
 local metrics = require "resty.mtls.internal.metrics"
@@ -29,6 +29,7 @@ local LEFT_OUT = {
 
 
 local message = ffi.new("char *[1]")
+local truncated = ffi.new("int[1]")
 
 
 local _M = {}
@@ -59,6 +60,14 @@ local function set_line(request, name, name_len, value, value_len)
 
     if status ~= 0 then
         error("request headers cannot be set")
+    end
+
+    -- Where nginx has refused the request line, in the location of an error_page, it has read no headers, and
+    -- lua-nginx-module sets none and returns success.
+    if value_len > 0 and N.ngx_http_lua_ffi_req_get_headers_count(request, 0, truncated) == 0 then
+        ngx_log(ERR, "[mtls] 400 nginx has refused the request line, so no header can be set for the upstream")
+
+        return ngx.exit(400)
     end
 end
 
