@@ -210,7 +210,7 @@ impl Condition {
 
     /// Whether the condition holds for some holders of certificates of a CA only. `not` does not
     /// limit them, nor does what all certificates of a CA or trust domain have in common: its name,
-    /// its key, itself, and purposes of the key, which public CAs certify for everybody.
+    /// its key, itself, and purposes of the key, which public CAs certify for every owner of a name.
     pub fn limits_holders(&self) -> bool {
         self.limits(false)
     }
@@ -233,13 +233,10 @@ impl Condition {
                 _,
             ) => false,
             (Condition::SpiffeId(pattern), negated) => !negated && !pattern.is_whole_domain(),
-            (
-                Condition::Subject(..)
-                | Condition::San(_)
-                | Condition::Sha256(_)
-                | Condition::SpkiSha256(_),
-                negated,
-            ) => !negated,
+            (Condition::San(san), negated) => !negated && !san.is_whole_trust_domain(),
+            (Condition::Subject(..) | Condition::Sha256(_) | Condition::SpkiSha256(_), negated) => {
+                !negated
+            }
         }
     }
 
@@ -260,6 +257,15 @@ impl Condition {
 }
 
 impl SanCondition {
+    /// Whether all SPIFFE IDs match, or all of a trust domain.
+    fn is_whole_trust_domain(&self) -> bool {
+        let SanCondition::UriPrefix(prefix) = self else {
+            return false;
+        };
+        let rest = prefix.as_bytes().strip_prefix(b"spiffe:");
+        rest.is_some_and(|rest| rest.iter().filter(|byte| **byte == b'/').count() <= 3)
+    }
+
     /// Whether a name matches; `None`: not certain. A name of another type does not match.
     fn matches(&self, kind: SanKind, name: &NormalForm) -> Option<bool> {
         let condition_kind = match self {
