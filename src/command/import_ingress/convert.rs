@@ -174,15 +174,24 @@ impl Import {
         import
     }
 
-    /// Finds the upstream of each error page that is a path.
+    /// Finds the upstream of each error page that is a path, and URLs that lead back to their host.
     fn error_pages(&mut self) {
-        for host in self.hosts.values_mut() {
-            let Some(ErrorPage::Path(path)) = &host.auth.error_page else {
-                continue;
+        for (name, host) in &mut self.hosts {
+            let place = &host.secret.place;
+            let refuses = matches!(host.auth.verify, VerifyClient::On | VerifyClient::Optional);
+            let path = match &host.auth.error_page {
+                Some(ErrorPage::Path(path)) => path,
+                Some(ErrorPage::Redirect(url)) if refuses && leads_to(url, name) => {
+                    self.notes.push(format!(
+                        "{place}: the error page '{url}' is on its own host, which redirects \
+                         refused clients to it again: expected another host, or a path"
+                    ));
+                    continue;
+                }
+                _ => continue,
             };
             host.error_upstream = upstream_of(&host.locations, path).map(str::to_owned);
             if host.error_upstream.is_none() {
-                let place = &host.secret.place;
                 self.notes.push(format!(
                     "{place}: the error page '{path}' is not carried over, since no path of the host \
                      serves it: refused clients get 401"
@@ -543,6 +552,16 @@ impl Import {
         }
         Ok(())
     }
+}
+
+/// Whether a URL is one of the server that is made for a host.
+fn leads_to(url: &str, host: &str) -> bool {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return false;
+    };
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    let name = authority.strip_suffix(":443").unwrap_or(authority);
+    scheme.eq_ignore_ascii_case("https") && name.eq_ignore_ascii_case(host)
 }
 
 /// The upstream of the location that serves a path: the one for it alone, or the longest prefix.

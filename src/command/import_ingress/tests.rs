@@ -281,6 +281,28 @@ fn error_pages_cannot_write_configuration() {
         assert!(!servers.contains("error_page"), "{servers}");
     }
 
+    // A redirect to the same server would be refused again.
+    for (page, verify, is_noted) in [
+        ("https://a.test/error", "on", true),
+        ("HTTPS://A.test:443?a", "optional", true),
+        ("https://a.test", "off", false),
+        ("http://a.test/error", "on", false),
+        ("https://a.test:8443/error", "on", false),
+        ("https://b.a.test/error", "on", false),
+    ] {
+        let annotations = [
+            ("auth-tls-error-page", page),
+            ("auth-tls-verify-client", verify),
+        ];
+        let (_, _, servers, err) = import_one(&annotations);
+        let note = format!(
+            "standard input:11: the error page '{page}' is on its own host, which redirects refused \
+             clients to it again: expected another host, or a path\n"
+        );
+        assert_eq!(err.contains(&note), is_noted, "{page}: {err}");
+        assert!(servers.contains(&format!(" {page};\n")), "{servers}");
+    }
+
     let (_, _, servers, _) = import_one(&[
         ("auth-tls-error-page", "https://sso.test/"),
         ("auth-tls-verify-client", "optional"),
