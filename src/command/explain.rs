@@ -42,11 +42,11 @@ pub(super) const COMMAND: Command = Command {
     operands: "POLICY",
     summary: "explain whether a client would be let in, and what would repair it",
     help: help_with_policy!("\
-Decides about one request as the gateway would, by the same functions, on a TLS
-connection in memory, and prints each step: whether a certificate is requested
-and by which plugin, which path was built or where it failed, revocation,
-consumer, groups, rules, and the headers for the upstream. A step that refuses
-has a remedy.
+Decides about one request as the gateway would with POLICY (a file or directory;
+- is standard input), by the same functions, on a TLS connection in memory, and
+prints each step: whether a certificate is requested and by which plugin, which
+path was built or where it failed, revocation, consumer, groups, rules, and the
+headers for the upstream. A step that refuses has a remedy.
 
 Revocation is decided by the local CRLs and lists of POLICY, and a step names
 the sources that the gateway would ask. With --online they are asked from here,

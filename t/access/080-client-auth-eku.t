@@ -71,7 +71,7 @@ trusted_certificates_total{eku="server"} 2
 --- config
 --- must_die
 --- error_log eval
-qr/plugins\[0\]\.config\.client_auth_eku: 'any' lets in every holder of a certificate of the CAs at routes\[0\], of public CAs everybody with a DNS name; expected consumers/
+qr/plugins\[0\]\.config\.client_auth_eku: 'any' lets in every holder of a certificate of the CAs at routes\[0\], of public CAs every owner of a DNS name; expected consumers/
 --- no_error_log
 [alert]
 
@@ -89,7 +89,7 @@ qr/plugins\[0\]\.config\.client_auth_eku: 'any' lets in every holder of a certif
 --- must_die
 --- error_log eval
 [
-    qr/plugins\[0\]\.config\.client_auth_eku: 'any' lets in every holder of a certificate of the CAs at routes\[0\], of public CAs everybody with a DNS name; expected consumers \(without skip_consumer_lookup and default_consumer\), or acl, client-cert-acl or client-cert-lists with 'allow' and without enforce: report, in client-cert-acl by subject, san, spiffe_id or digest/,
+    qr/plugins\[0\]\.config\.client_auth_eku: 'any' lets in every holder of a certificate of the CAs at routes\[0\], of public CAs every owner of a DNS name; expected consumers \(without skip_consumer_lookup and default_consumer\), or acl, client-cert-acl or client-cert-lists with 'allow' and without enforce: report, in client-cert-acl by subject, san, spiffe_id or digest/,
     "(and 1 more: run resty-mtls check)",
 ]
 --- no_error_log

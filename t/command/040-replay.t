@@ -1,4 +1,4 @@
-# resty-mtls replay: whom of the clients of an audit log, which nginx wrote, another policy would refuse or map
+# resty-mtls replay: which clients of an audit log, which nginx wrote, another policy would refuse or map
 # otherwise.
 
 use lib 't/lib';

@@ -60,9 +60,9 @@ A line of the log has at least the decision, and the SHA-256 of the certificate:
         JSON,
     ],
     statuses: &[
-        (OK, "nobody would be refused or mapped otherwise"),
+        (OK, "no client would be refused or mapped otherwise"),
         (BAD_INPUT, "the policy, the log or DIR cannot be used"),
-        (REFUSED, "somebody would be"),
+        (REFUSED, "a client would be"),
     ],
     run,
 };

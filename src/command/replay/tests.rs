@@ -59,7 +59,7 @@ fn replay_needs_a_line_that_it_can_read() {
     let (status, out, err) = replay("none", POLICY, "GET / 200\n\nGET / 200\n", &[]);
     assert_eq!((status, &*out), (1, ""));
     assert!(err.ends_with(message) && err.lines().count() == 3, "{err}");
-    // An empty log has nobody who would be refused.
+    // An empty log has no client that would be refused.
     assert_eq!(replay("empty", POLICY, "", &[]).0, 0);
 }
 

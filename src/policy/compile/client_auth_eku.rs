@@ -61,7 +61,7 @@ pub(super) fn refuse_unlimited_eku(
             let path = path.field("config");
             let message = format!(
                 "'{value}' lets in every holder of a certificate of the CAs at {place}, of public \
-                 CAs everybody with a DNS name; expected consumers (without skip_consumer_lookup \
+                 CAs every owner of a DNS name; expected consumers (without skip_consumer_lookup \
                  and default_consumer), or acl, client-cert-acl or client-cert-lists with 'allow' \
                  and without enforce: report, in client-cert-acl by subject, san, spiffe_id or \
                  digest"

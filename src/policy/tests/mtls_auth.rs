@@ -422,7 +422,7 @@ fn client_auth_eku_without_a_limit_of_clients_is_refused() {
     let error = |value: &str, place: &str| {
         format!(
             ".config.client_auth_eku: '{value}' lets in every holder of a certificate of the CAs \
-             at {place}, of public CAs everybody with a DNS name; expected consumers (without \
+             at {place}, of public CAs every owner of a DNS name; expected consumers (without \
              skip_consumer_lookup and default_consumer), or acl, client-cert-acl or client-cert-lists \
              with 'allow' and without enforce: report, in client-cert-acl by subject, san, spiffe_id \
              or digest"
@@ -466,8 +466,8 @@ fn client_auth_eku_without_a_limit_of_clients_is_refused() {
         let found = found("any", skip, &rest);
         assert_eq!(found.is_empty(), limited, "{rest}: {found:?}");
     }
-    // Rules under which everybody but some is allowed are none.
-    let everybody = "{not: {subject.CN: mallory}}";
+    // Rules under which all but some are allowed are none.
+    let all_but_one = "{not: {subject.CN: mallory}}";
     let of_ca = format!("{{ca: {ID_A}}}");
     let digest = format!("{{sha256: '{}'}}", "00".repeat(32));
     for (rule, limited) in [
@@ -477,7 +477,7 @@ fn client_auth_eku_without_a_limit_of_clients_is_refused() {
             true,
         ),
         ("{all: [{eku: serverAuth}, {san.dns: a.example}]}", true),
-        (everybody, false),
+        (all_but_one, false),
         ("{eku: serverAuth}", false),
         // What all certificates of a CA have in common, public ones among them.
         (&of_ca, false),

@@ -1,5 +1,6 @@
 // The operator's page. Everything that is shown comes from the JSON of status, policy and blocks beside it. Names and
-// subjects are written by strangers: they are inserted as text, never as HTML, and invisible characters are shown.
+// subjects are chosen by others than the operator: they are inserted as text, never as HTML, and invisible characters
+// are shown.
 "use strict";
 
 const DECISIONS = ["pass", "would_refuse", "401", "403", "421", "425", "503"];
