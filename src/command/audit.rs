@@ -38,6 +38,8 @@ pub struct AuditEntry {
     pub route: Option<String>,
     /// `$mtls_decision`.
     pub decision: String,
+    /// `$mtls_verify`.
+    pub verify: Option<String>,
     /// `$mtls_consumer`.
     pub consumer: Option<String>,
     /// Subject of the certificate, for people.
@@ -58,6 +60,7 @@ impl AuditEntry {
             &self.server_name,
             &self.host,
             &self.route,
+            &self.verify,
             &self.consumer,
             &self.subject,
             &self.not_after,
@@ -78,7 +81,7 @@ impl AuditEntry {
         }
         // nginx escapes what JSON demands, but passes bytes on that are not UTF-8.
         let text = String::from_utf8_lossy(line);
-        let value: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+        let value: Value = serde_json::from_str(&text).map_err(|error| syntax(&error))?;
         if !value.is_object() {
             return Err("not a JSON object".to_owned());
         }
@@ -116,12 +119,18 @@ impl AuditEntry {
             }
             digest => digest,
         };
+        // Before it had `mtls.verify`, the format mtls_audit_ecs had $mtls_verify as `mtls.reason`.
+        let verify = match deciding(["mtls.verify", "verify"])? {
+            None => deciding(["mtls.reason", "mtls.reason"])?.filter(|text| is_verify(text)),
+            verify => verify,
+        };
         Ok(Some(AuditEntry {
             sha256,
             server_name: deciding(["tls.client.server_name", "server_name"])?,
             host: deciding(["url.domain", "host"])?,
             route: deciding(["mtls.route", "route"])?,
             decision,
+            verify,
             consumer: deciding(["user.name", "consumer"])?,
             subject: shown(["tls.client.subject", "subject_dn"]),
             not_after: deciding(["tls.client.not_after", "not_after"])?,
@@ -129,6 +138,17 @@ impl AuditEntry {
             time: shown(["@timestamp", "time"]),
         }))
     }
+}
+
+/// What is wrong with a line that is no JSON, with its place in the line.
+fn syntax(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.replace(" at line 1 column ", " at column ")
+}
+
+/// Whether a value is one of `$mtls_verify`.
+fn is_verify(text: &str) -> bool {
+    matches!(text, "NONE" | "SUCCESS") || text.starts_with("FAILED:")
 }
 
 /// A field by its dotted name, be it one key or nested objects.
@@ -181,10 +201,54 @@ mod tests {
     }
 
     #[test]
+    fn parse_reads_the_verification_of_old_and_new_formats() {
+        let failed = Some("FAILED:certificate has expired");
+        for (fields, verify) in [
+            // mtls_audit without and with the reason
+            (r#""verify":"FAILED:certificate has expired""#, failed),
+            (
+                r#""verify":"FAILED:certificate has expired","reason":"expired""#,
+                failed,
+            ),
+            (r#""verify":"","reason":"misdirected""#, None),
+            // mtls_audit_ecs: the reason was $mtls_verify, and became $mtls_reason
+            (r#""mtls.reason":"FAILED:certificate has expired""#, failed),
+            (r#""mtls.reason":"SUCCESS""#, Some("SUCCESS")),
+            (r#""mtls.reason":"NONE""#, Some("NONE")),
+            (
+                r#""mtls.reason":"expired","mtls.verify":"FAILED:certificate has expired""#,
+                failed,
+            ),
+            (
+                r#""mtls.reason":"","mtls.verify":"SUCCESS""#,
+                Some("SUCCESS"),
+            ),
+            (r#""mtls.reason":"misdirected","mtls.verify":"""#, None),
+            (
+                r#""mtls":{"reason":"expired","verify":"FAILED:certificate has expired"}"#,
+                failed,
+            ),
+            (r#""mtls":{"reason":"NONE"}"#, Some("NONE")),
+        ] {
+            let line = format!(r#"{{"decision":"pass",{fields}}}"#);
+            let entry = AuditEntry::parse(line.as_bytes()).unwrap().unwrap();
+            assert_eq!(entry.verify.as_deref(), verify, "{line}");
+        }
+    }
+
+    #[test]
     fn parse_refuses_what_is_no_entry() {
         for (line, error) in [
-            (&b"x"[..], "expected value at line 1 column 1"),
+            (&b"x"[..], "expected value at column 1"),
+            (
+                b"127.0.0.1 - - \"GET /\"",
+                "trailing characters at column 6",
+            ),
             (b"[]", "not a JSON object"),
+            (
+                b"{\"decision\":\"pass\",\"verify\":1}",
+                "'verify' is not text",
+            ),
             (
                 b"{\"decision\":\"pass\",\"fingerprint_sha256\":\"../../etc/passwd\"}",
                 "the SHA-256 of the certificate is not 64 hexadecimal digits",

@@ -71,7 +71,7 @@ __DATA__
 $::Client . <<'_EOC_';
 for request in "orders $(as client-two)" "orders $(as client-c)" "orders" "open $(as client-c)" "open" "people $(as client-two)" "people $(as client-a)" "early $(as client-a)"; do
     get a.test/$request -o /dev/null
-    audit_fields status route decision verify subject_dn consumer groups
+    audit_fields status route decision reason verify subject_dn consumer groups
 done
 get a.test/orders $(as client-awkward) -o /dev/null
 audit_fields subject_dn serial not_after san | sed 's/| 20..-..-..T..:..:..Z |/| TIME |/'
@@ -81,14 +81,14 @@ get n.test/orders -H 'Host: a.test' $(as client-a) -o /dev/null
 audit_fields status decision verify
 _EOC_
 --- client_out
-200 | orders | pass | SUCCESS | CN=client-two,OU=Sales,O=Example |  | client-two
-401 | orders | refused | FAILED:unable to get local issuer certificate | CN=client-c,O=Example |  | 
-401 | orders | no_certificate | NONE |  |  | 
-200 | open | pass | FAILED:not verified | CN=client-c,O=Example |  | 
-200 | open | pass | NONE |  |  | 
-403 | people | forbidden | SUCCESS | CN=client-two,OU=Sales,O=Example | sales | staff, night
-401 | people | refused | FAILED:no consumer | CN=client-a,O=Example |  | 
-204 |  |  |  |  |  | 
+200 | orders | pass |  | SUCCESS | CN=client-two,OU=Sales,O=Example |  | client-two
+401 | orders | refused | untrusted | FAILED:unable to get local issuer certificate | CN=client-c,O=Example |  | 
+401 | orders | no_certificate | no_certificate | NONE |  |  | 
+200 | open | pass |  | FAILED:not verified | CN=client-c,O=Example |  | 
+200 | open | pass |  | NONE |  |  | 
+403 | people | forbidden | forbidden | SUCCESS | CN=client-two,OU=Sales,O=Example | sales | staff, night
+401 | people | refused | no_consumer | FAILED:no consumer | CN=client-a,O=Example |  | 
+204 |  |  |  |  |  |  | 
 CN=Smith\, \"Ann\" #1/x,OU=R&D\; Lab=7,O=\C5\BDlu\C5\A5\, Widgets \+ Sons,C=CZ | 9ABCDEF00112233445566778899AABBCCDDEEF | TIME | DNS:ann.example.com, DNS:alt.example.com, URI:spiffe://example.org/ns/prod/sa/ann, URI:urn:x:a;b%2Cc=d, email:ann@example.com, IP:192.0.2.7, IP:2001:db8::7, dirName:CN=ann\%2C%20directory
 pass | SUCCESS | CN=x\0D\0AX-Admin: 1\0D\0A\00end | DNS:evil%0D%0AX-Admin:%201, URI:spiffe://evil%00%0D%0AX-Admin:%201
 421 | misdirected | NONE
