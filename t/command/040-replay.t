@@ -20,6 +20,18 @@ our $New = expand_policy(policy("ca-a ca-b",
     "consumers:\n- {username: ann}\n- {username: client-int}\n- {username: carol}\n"
     . "mtls_auth_credentials:\n- {consumer: ann, subject_name: client-a}\n"));
 
+# All plugins in report mode, and without CA-B
+our $Report = policy("ca-a ca-b",
+    route("orders", "a.test", mtls_auth("ca-a", "skip_consumer_lookup: true, enforce: report")),
+    route("people", "a.test", mtls_auth("ca-a", "consumer_by: [username]"), plugin("acl", "allow: [staff], enforce: report")),
+    "consumers:\n- {username: client-a}\n");
+
+# No report mode, and with CA-B. acl admits client-a.
+our $Enforced = expand_policy(policy("ca-a ca-b",
+    route("orders", "a.test", mtls_auth("ca-a ca-b")),
+    route("people", "a.test", mtls_auth("ca-a", "consumer_by: [username]"), plugin("acl", "allow: [staff]")),
+    "consumers:\n- {username: client-a, acls: [{group: staff}]}\n"));
+
 our $HttpConfig = <<'_EOC_';
     include $TEST_NGINX_ROOT/nginx-conf/mtls-variables.conf;
     include $TEST_NGINX_ROOT/nginx-conf/mtls-audit.conf;
@@ -123,6 +135,79 @@ payments client-a -> ann
 exit 1
 resty-mtls: replay: none\.log: cannot be read: No such file or directory \(os error 2\)
 \z}
+--- no_error_log
+[crit]
+[alert]
+
+
+
+=== TEST 2: replay does not judge a client by intermediates that it may not have sent, nor calls a reported refusal the same
+--- user_files eval: ">>> new.yaml\n$::Enforced"
+--- policy eval: $::Report
+--- http_config eval: $::HttpConfig
+--- config eval: $::Config
+--- client
+# On a slow machine it reports its progress.
+replay() {
+    "$TEST_NGINX_ROOT/target/release/resty-mtls" replay "$@" 2>errors
+    echo "exit $?"
+    grep -vE '^resty-mtls: replay: (reading the policy, )?[0-9]+ ' errors
+}
+request() { get "a.test/t" -o /dev/null -H "X-Route: $1" "${@:2}"; }
+request orders $(as client-int)
+request orders --cert "$PKI/client-int.crt" --key "$PKI/client-int.key"
+request orders $(as client-b)
+request orders $(as client-c)
+request people $(as client-a)
+mkdir certs
+for client in client-a.crt client-b.crt client-int.chain; do
+    cp "$PKI/$client" "certs/$(openssl x509 -in "$PKI/$client" -outform DER | sha256sum | cut -d' ' -f1).pem"
+done
+logged() { [ "$(wc -l <audit.log)" -ge 5 ] && [ "$(wc -l <ecs.log)" -ge 5 ]; }
+wait_until logged
+sed -E 's/.*("decision".*),"consumer".*/\1/' audit.log
+sed -E 's/.*("mtls.decision".*)\}/\1/' ecs.log | sort -u | head -1
+
+replay new.yaml audit.log --certs certs >of-audit
+cat of-audit
+replay new.yaml ecs.log --certs certs | diff of-audit - && echo "both formats alike"
+# As the formats were before they had the reason
+sed -E 's/"reason":"[^"]*",//' audit.log >old.log
+replay new.yaml old.log --certs certs | diff of-audit - && echo "mtls_audit without the reason alike"
+sed -E 's/"mtls.reason":"[^"]*","mtls.verify"/"mtls.reason"/' ecs.log >old-ecs.log
+grep -c verify old-ecs.log
+replay new.yaml old-ecs.log --certs certs | diff of-audit - && echo "mtls_audit_ecs without the reason alike"
+replay new.yaml audit.log --certs certs --json | perl -MJSON::PP -0777 -ne 's/exit.*//; my $r = decode_json($_);
+    print "$_->{subject}: $_->{before}{verify}\n" for @{ $r->{not_judged} }'
+--- client_out_like
+\A"decision":"pass","reason":"","verify":"SUCCESS"
+"decision":"would_refuse","reason":"untrusted","verify":"FAILED:unable to get local issuer certificate"
+"decision":"would_refuse","reason":"untrusted","verify":"FAILED:unable to get local issuer certificate"
+"decision":"would_refuse","reason":"untrusted","verify":"FAILED:unable to get local issuer certificate"
+"decision":"would_refuse","reason":"forbidden","verify":"SUCCESS"
+"mtls\.decision":"pass","mtls\.reason":"","mtls\.verify":"SUCCESS"
+would be refused: 0 \(0 requests\)
+would be mapped otherwise: 0 \(0 requests\)
+would be let in: 2 \(2 requests\)
+  orders a\.test CN=client-b,O=Example \(1 request\)
+    without a consumer
+  people a\.test CN=client-a,O=Example \(1 request\)
+    as 'client-a'
+not judged: 2 \(2 requests\)
+  orders a\.test CN=client-int,O=Example \(1 request\)
+    in the log its chain failed \(unable to get local issuer certificate\); the file has intermediates that it may not have sent
+  orders a\.test CN=client-c,O=Example \(1 request\)
+    certs/[0-9a-f]{64}\.pem is not there; in the log: FAILED:unable to get local issuer certificate
+same: 1
+requests: 5, not decided by the module: 0, lines not read: 0, left out over the limit: 0
+exit 0
+both formats alike
+mtls_audit without the reason alike
+0
+mtls_audit_ecs without the reason alike
+CN=client-int,O=Example: FAILED:unable to get local issuer certificate
+CN=client-c,O=Example: FAILED:unable to get local issuer certificate
+\z
 --- no_error_log
 [crit]
 [alert]

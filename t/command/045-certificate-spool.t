@@ -152,7 +152,7 @@ would be mapped otherwise: 0 \(0 requests\)
 would be let in: 0 \(0 requests\)
 not judged: 1 \(1 request\)
   payments a\.test CN=client-a \(1 request\)
-    spool/[0-9a-f]{64}\.pem is not there
+    spool/[0-9a-f]{64}\.pem is not there; in the log: FAILED:self-signed certificate
 same: 5
 requests: 10, not decided by the module: 0, lines not read: 0, left out over the limit: 0
 exit 4

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use openssl::stack::Stack;
 use percent_encoding::{utf8_percent_encode, NON_ALPHANUMERIC};
 
 use super::super::audit::AuditEntry;
@@ -23,12 +24,25 @@ pub(super) struct Change {
     pub remedy: Option<String>,
 }
 
+/// Reasons in `$mtls_verify`, after `FAILED:`, of certificates from which no path to a trusted CA was
+/// found: OpenSSL's texts of X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT, _DEPTH_ZERO_SELF_SIGNED_CERT,
+/// _SELF_SIGNED_CERT_IN_CHAIN, _UNABLE_TO_GET_ISSUER_CERT_LOCALLY, _UNABLE_TO_VERIFY_LEAF_SIGNATURE
+/// and _CERT_CHAIN_TOO_LONG. It looks for a path first, so other reasons mean that there was one.
+const CHAIN_REASONS: [&str; 6] = [
+    "unable to get issuer certificate",
+    "self-signed certificate",
+    "self-signed certificate in certificate chain",
+    "unable to get local issuer certificate",
+    "unable to verify the first certificate",
+    "certificate chain too long",
+];
+
 /// The comparison of the old and the new decision.
 pub(super) enum Judgement {
     Same,
     /// Was let in, and would be refused.
     Refused(Change),
-    /// Was refused, and would be let in.
+    /// Was refused, or let in only since a plugin had `enforce: report`, and would be let in.
     LetIn(Change),
     /// Would be let in as before, as another consumer.
     Mapped(Change),
@@ -85,6 +99,9 @@ impl<'e> Judge<'e> {
             },
         };
         let explanation = self.explain(entry, plan, certificate.as_ref())?;
+        if let Some(certificate) = &certificate {
+            self.check_intermediates(entry, plan, certificate, &explanation)?;
+        }
         // A refusal of the certificate precedes one of the token.
         let is_of_token = plan.token_auth.is_some()
             && matches!(
@@ -99,6 +116,42 @@ impl<'e> Judge<'e> {
         match is_of_token {
             true => Err("the route checks a token, which no log has".to_owned()),
             false => Ok(change(explanation)),
+        }
+    }
+
+    /// Whether the decision is that about the client of the log, which may not have sent the
+    /// intermediates of the file: they may be of another connection.
+    ///
+    /// # Errors
+    /// Its chain failed in the log, and the policy would decide otherwise without them.
+    fn check_intermediates(
+        &self,
+        entry: &AuditEntry,
+        plan: &Plan,
+        certificate: &Certificate,
+        explanation: &Explanation,
+    ) -> Result<(), String> {
+        let reason = entry.verify.as_deref();
+        let reason = reason.and_then(|text| text.strip_prefix("FAILED:"));
+        let reason = reason.filter(|reason| CHAIN_REASONS.contains(reason));
+        let (Some(reason), false) = (reason, certificate.intermediates().is_empty()) else {
+            return Ok(());
+        };
+        let none = Stack::new().map_err(|error| error.to_string())?;
+        let alone = Certificate::new(certificate.leaf().to_owned(), none);
+        let alone = alone.map_err(|error| error.to_string())?;
+        let alone = self.explain(entry, plan, Some(&alone))?;
+        let outcome = |of: &Explanation| {
+            let verified = of.verdict == "SUCCESS";
+            (of.status, of.decision, verified, of.consumer.clone())
+        };
+        let is_allowed = explanation.allowed || alone.allowed;
+        match is_allowed && outcome(explanation) != outcome(&alone) {
+            true => Err(format!(
+                "in the log its chain failed ({reason}); the file has intermediates that it may \
+                 not have sent"
+            )),
+            false => Ok(()),
         }
     }
 
@@ -188,8 +241,11 @@ impl<'e> Judge<'e> {
             });
         }
         Err(match &self.certificates {
-            None => "its certificate is needed, see --certs".to_owned(),
-            Some(directory) => format!("{}/{digest}.pem is not there", directory.display()),
+            None => format!("its certificate is needed, see --certs{}", in_log(entry)),
+            Some(directory) => {
+                let shown = directory.display();
+                format!("{shown}/{digest}.pem is not there{}", in_log(entry))
+            }
         })
     }
 }
@@ -214,11 +270,27 @@ fn change(explanation: Explanation) -> Change {
     }
 }
 
+/// What the log says of the verification, as the end of a sentence.
+fn in_log(entry: &AuditEntry) -> String {
+    match &entry.verify {
+        Some(verify) => format!("; in the log: {verify}"),
+        None => String::new(),
+    }
+}
+
 fn compare(entry: &AuditEntry, change: Change) -> Judgement {
     let passed = matches!(&*entry.decision, "pass" | "would_refuse");
     match (passed, change.status == 200) {
         (true, false) => Judgement::Refused(change),
         (false, true) => Judgement::LetIn(change),
+        // As another consumer than the one that the log has, it is mapped otherwise.
+        (true, true)
+            if entry.decision == "would_refuse"
+                && change.decision == "pass"
+                && (entry.consumer.is_none() || entry.consumer == change.consumer) =>
+        {
+            Judgement::LetIn(change)
+        }
         (true, true) if entry.consumer != change.consumer => Judgement::Mapped(change),
         _ => Judgement::Same,
     }

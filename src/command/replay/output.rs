@@ -11,10 +11,11 @@ use super::{Log, Seen};
 
 type Judged<'l> = (&'l AuditEntry, &'l Seen, Judgement);
 
-fn shown(text: Option<&str>) -> String {
-    match text {
-        Some(text) => format!("'{}'", printable(text.as_bytes())),
-        None => "none".to_owned(),
+/// As which consumer a client is let in.
+fn as_consumer(change: &Change) -> String {
+    match &change.consumer {
+        Some(consumer) => format!("as '{}'", printable(consumer.as_bytes())),
+        None => "without a consumer".to_owned(),
     }
 }
 
@@ -87,7 +88,7 @@ pub(super) fn write_text(out: &mut dyn Write, log: &Log, judged: &[Judged<'_>]) 
         "would be mapped otherwise",
         judged,
         |judgement| match judgement {
-            Judgement::Mapped(change) => Some(format!("as {}", shown(change.consumer.as_deref()))),
+            Judgement::Mapped(change) => Some(as_consumer(change)),
             _ => None,
         },
     )?;
@@ -96,7 +97,7 @@ pub(super) fn write_text(out: &mut dyn Write, log: &Log, judged: &[Judged<'_>]) 
         "would be let in",
         judged,
         |judgement| match judgement {
-            Judgement::LetIn(change) => Some(format!("as {}", shown(change.consumer.as_deref()))),
+            Judgement::LetIn(change) => Some(as_consumer(change)),
             _ => None,
         },
     )?;
@@ -125,7 +126,11 @@ fn client_json(entry: &AuditEntry, seen: &Seen) -> Value {
         "requests": seen.requests,
         "address": seen.address,
         "last": seen.time,
-        "before": { "decision": entry.decision, "consumer": entry.consumer },
+        "before": {
+            "decision": entry.decision,
+            "verify": entry.verify,
+            "consumer": entry.consumer,
+        },
     })
 }
 
