@@ -177,6 +177,9 @@ replay new.yaml old.log --certs certs | diff of-audit - && echo "mtls_audit with
 sed -E 's/"mtls.reason":"[^"]*","mtls.verify"/"mtls.reason"/' ecs.log >old-ecs.log
 grep -c verify old-ecs.log
 replay new.yaml old-ecs.log --certs certs | diff of-audit - && echo "mtls_audit_ecs without the reason alike"
+replay new.yaml audit.log --certs certs --strict | tail -1
+head -1 audit.log >judged.log
+replay new.yaml judged.log --certs certs --strict | tail -1
 replay new.yaml audit.log --certs certs --json | perl -MJSON::PP -0777 -ne 's/exit.*//; my $r = decode_json($_);
     print "$_->{subject}: $_->{before}{verify}\n" for @{ $r->{not_judged} }'
 --- client_out_like
@@ -205,6 +208,8 @@ both formats alike
 mtls_audit without the reason alike
 0
 mtls_audit_ecs without the reason alike
+exit 4
+exit 0
 CN=client-int,O=Example: FAILED:unable to get local issuer certificate
 CN=client-c,O=Example: FAILED:unable to get local issuer certificate
 \z

@@ -21,6 +21,7 @@ use super::{Command, Streams, BAD_INPUT, JSON, OK, REFUSED};
 use judge::{Judge, Judgement};
 
 const CERTS: &str = "--certs";
+const STRICT: &str = "--strict";
 const TIME: &str = "--time";
 
 /// Most clients, each with its route, names and decision, that are kept.
@@ -42,7 +43,8 @@ input, and decides about each of its clients by POLICY as explain does: who
 would be refused, let in, or mapped to another consumer, and why.
 
 Without its certificate a client is judged only where the log suffices, and
-counted as not judged otherwise; so is one on a route that checks tokens.
+counted as not judged otherwise; so is one on a route that checks tokens. With
+the option --strict that is a failure.
 
 A line of the log has at least the decision, and the SHA-256 of the certificate:
   {\"route\":\"api\",\"decision\":\"pass\",\"fingerprint_sha256\":\"64 digits\"}"),
@@ -52,6 +54,10 @@ A line of the log has at least the decision, and the SHA-256 of the certificate:
             "DIR",
             "the certificates of the clients, with their\nintermediates, as SHA256.pem",
         ),
+        Opt::flag(
+            STRICT,
+            "exit 4 also if a client is not judged, or a line\nnot read or left out",
+        ),
         Opt::with_value(
             TIME,
             "TIME",
@@ -60,9 +66,15 @@ A line of the log has at least the decision, and the SHA-256 of the certificate:
         JSON,
     ],
     statuses: &[
-        (OK, "no client would be refused or mapped otherwise"),
+        (
+            OK,
+            "no client that could be judged would be refused or\nmapped otherwise",
+        ),
         (BAD_INPUT, "the policy, the log or DIR cannot be used"),
-        (REFUSED, "a client would be"),
+        (
+            REFUSED,
+            "a client would be, or with --strict, was not judged",
+        ),
     ],
     run,
 };
@@ -156,14 +168,18 @@ fn run(arguments: &Arguments, streams: &mut Streams) -> io::Result<u8> {
         true => output::write_json(streams.out, &log, &judged)?,
         false => output::write_text(streams.out, &log, &judged)?,
     }
-    let is_changed =
-        |judgement: &Judgement| matches!(judgement, Judgement::Refused(_) | Judgement::Mapped(_));
-    Ok(
-        match judged.iter().any(|(.., judgement)| is_changed(judgement)) {
-            true => REFUSED,
-            false => OK,
-        },
-    )
+    let is_strict = arguments.has(STRICT);
+    let fails = |judgement: &Judgement| match judgement {
+        Judgement::Refused(_) | Judgement::Mapped(_) => true,
+        Judgement::NotJudged(_) => is_strict,
+        Judgement::Same | Judgement::LetIn(_) => false,
+    };
+    let has_gaps = log.unreadable > 0 || log.left_out > 0;
+    let failed = judged.iter().any(|(.., judgement)| fails(judgement));
+    Ok(match failed || (is_strict && has_gaps) {
+        true => REFUSED,
+        false => OK,
+    })
 }
 
 fn bad_input(streams: &mut Streams, message: &str) -> io::Result<u8> {

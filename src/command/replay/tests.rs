@@ -59,8 +59,21 @@ fn replay_needs_a_line_that_it_can_read() {
     let (status, out, err) = replay("none", POLICY, "GET / 200\n\nGET / 200\n", &[]);
     assert_eq!((status, &*out), (1, ""));
     assert!(err.ends_with(message) && err.lines().count() == 3, "{err}");
+    let first = "standard input:1: not read: expected value at column 1\n";
+    assert!(err.starts_with(first), "{err}");
     // An empty log has no client that would be refused.
     assert_eq!(replay("empty", POLICY, "", &[]).0, 0);
+}
+
+#[test]
+fn replay_with_strict_fails_on_lines_that_are_not_read() {
+    let log = line("\"open\"", "pass");
+    assert_eq!(replay("all-read", POLICY, &log, &["--strict"]).0, 0);
+    let log = log + "127.0.0.1 - - GET /\n";
+    assert_eq!(replay("some-read", POLICY, &log, &[]).0, 0);
+    let (status, _, err) = replay("strict", POLICY, &log, &["--strict"]);
+    let message = "standard input:2: not read: trailing characters at column 6\n";
+    assert_eq!((status, &*err), (4, message));
 }
 
 #[test]
