@@ -1,6 +1,8 @@
 //! SPIFFE IDs (SPIFFE-ID section 2), and the certificates that carry one (X.509-SVID sections 2, 4
 //! and 5).
 
+use std::fmt;
+
 use super::{Certificate, San};
 use crate::openssl_ext::x509::may_sign_for_others;
 
@@ -114,6 +116,14 @@ impl SpiffeIdPattern {
     /// The name of the trust domain of all SPIFFE IDs that match.
     pub fn trust_domain(&self) -> &str {
         &self.trust_domain
+    }
+}
+
+/// Writes the pattern as in a policy.
+impl fmt::Display for SpiffeIdPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = if self.is_prefix { "*" } else { "" };
+        write!(f, "{}{end}", self.text)
     }
 }
 

@@ -66,7 +66,7 @@ like($out, qr/^FAIL  revocation: revoked by a local CRL: 'CN=carol,O=Example' at
 
 ($status, $out) = run_explain("policy.yaml", "--route", "payments", "--cert", "ann.pem");
 is($status, 4, "a client that a rule refuses");
-like($out, qr/^FAIL  client-cert-acl: client-cert-acl: deny rule 'not-ann' holds\n/m, "which is said");
+like($out, qr/^FAIL  client-cert-acl: deny rule 'not-ann' holds\n/m, "which is said");
 like($out, qr/^decided by: client-cert-acl rule 'not-ann' at policy\.yaml:16$/m, "with its place");
 
 ($status, $out) = run_explain("policy.yaml", "--route", "payments", "--cert", "client.pem", "--time", "2001-01-01");
@@ -159,7 +159,7 @@ not ok 1 - ann <is \#1>
 # groups: expected [], found ["client-a"]
 # header X-Client-Cert-Dn: expected 'x', found none
 # reason: client-cert-acl: deny rule 'not-ann' holds, subject: "CN=client-a,O=Example", issuer: "CN=Test CA-A,O=Example Lab,C=CZ", serial: 1007
-# client-cert-acl: client-cert-acl: deny rule 'not-ann' holds
+# client-cert-acl: deny rule 'not-ann' holds
 # remedy: compare the certificate with the rules: rule 'not-ann' at policy.yaml:16
 _EOC_
 like(do { local (@ARGV, $/) = "$dir/junit.xml"; <> }, qr{^<\?xml version="1.0" encoding="UTF-8"\?>

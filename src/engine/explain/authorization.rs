@@ -9,6 +9,9 @@ use crate::policy::Plan;
 use crate::text::quoted;
 use crate::Error;
 
+/// Most rules of which a step says why they do not hold.
+const MAX_RULES: usize = 10;
+
 impl Explained<'_> {
     /// The steps of `acl` and `client-cert-acl`.
     pub(super) fn authorization(
@@ -51,7 +54,10 @@ impl Explained<'_> {
                         None => "only a client with a trusted certificate is let in".to_owned(),
                         Some(_) => format!("compare the certificate with the rules: {at}"),
                     };
-                    Step::failed("client-cert-acl", why, Some(remedy))
+                    let tried = subject.and_then(|subject| self.tried_rules(plan, subject));
+                    let why = why.strip_prefix("client-cert-acl: ").unwrap_or(&why);
+                    let detail = tried.unwrap_or_else(|| why.to_owned());
+                    Step::failed("client-cert-acl", detail, Some(remedy))
                 }
             });
         }
@@ -115,7 +121,7 @@ impl Explained<'_> {
             )
         };
         let plugin = self.plugin_text(&["acl"]);
-        let of_client = match groups.is_empty() {
+        let mut of_client = match groups.is_empty() {
             true => "the client has no group".to_owned(),
             false => format!("groups of the client: {}", quoted_groups(&groups)),
         };
@@ -129,11 +135,41 @@ impl Explained<'_> {
                 quoted_groups(&acl.allow)
             ),
         };
-        Some(Step::failed(
-            "acl",
-            format!("{of_client}: {why}"),
-            Some(remedy),
-        ))
+        if acl.allows(&groups) {
+            // The names of the certificate may be read as those of a denied client.
+            let why = why.strip_prefix("acl: ").unwrap_or(why);
+            of_client += &format!("; {why}");
+        } else if acl.denies(&groups) {
+            of_client += ", one of which is denied";
+        } else if !groups.is_empty() {
+            of_client += ", none of which is allowed";
+        }
+        Some(Step::failed("acl", of_client, Some(remedy)))
+    }
+
+    /// Why no allow rule holds for a certificate, for each rule with its place. `None` if a rule
+    /// holds, or a deny rule may hold.
+    fn tried_rules(&self, plan: &Plan, subject: RuleSubject<'_>) -> Option<String> {
+        let rules = plan.rules.as_ref()?;
+        if rules.deciding(subject).is_some() {
+            return None;
+        }
+        let plugin = self.plugin(&["client-cert-acl"]);
+        let places = plugin.and_then(|plugin| plugin.rules.first());
+        let shown = rules.allow.iter().take(MAX_RULES).enumerate();
+        let mut shown: Vec<_> = shown
+            .map(|(index, rule)| {
+                let place = places.and_then(|places| places.get(index));
+                let place = place.map(|at| format!(" ({at})")).unwrap_or_default();
+                let why = rule.unmet(subject).unwrap_or_default();
+                format!("rule '{}'{place}: {why}", quoted(rule.name.as_bytes()))
+            })
+            .collect();
+        match rules.allow.len().saturating_sub(MAX_RULES) {
+            0 => {}
+            more => shown.push(format!("and {more} more")),
+        }
+        Some(format!("no allow rule holds: {}", shown.join("; ")))
     }
 
     /// The rule of `client-cert-acl` that decides about a certificate.

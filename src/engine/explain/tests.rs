@@ -640,7 +640,7 @@ fn explain_an_acl_that_follows_the_token() {
     assert_eq!(
         failure(&refused),
         (
-            "groups of the client: 'guests': acl: groups (guests) (anonymous)",
+            "groups of the client: 'guests', none of which is allowed",
             "put the client into one of the groups that the acl at p.yaml:7 allows: 'staff'"
         )
     );
@@ -669,4 +669,84 @@ fn explain_has_a_step_for_blocks_that_are_given() {
         .unwrap();
     let blocked = format!("blocked by {selector} (lost)");
     assert_eq!(step(&engine), (401, Some((Some(false), blocked))));
+}
+
+#[test]
+fn explain_names_the_condition_of_each_allow_rule_that_fails() {
+    let root = issue("Root", None, true, 60, &[]);
+    let leaf = issue("leaf", Some(&root), false, 60, &["a.test"]);
+    let client = certificate(&leaf.x509, &[]);
+    let rules = |rules: &str| {
+        let text = route("") + "  - name: client-cert-acl\n    config:\n" + rules;
+        let explanation = explain(&engine(&text, &[(ROOT, &root.x509)]), Some(&client));
+        assert_eq!(explanation.status, 403);
+        let (detail, remedy) = failure(&explanation);
+        (detail.to_owned(), remedy.to_owned())
+    };
+    let compare = "compare the certificate with the rules: client-cert-acl at p.yaml:9".to_owned();
+    assert_eq!(
+        rules(
+            "      allow:\n      - {name: pay, subject.O: Example, subject.CN: [a, b]}\n      - \
+             {subject.OU: Payments}\n"
+        ),
+        (
+            "no allow rule holds: rule 'pay' (p.yaml:12): subject.CN is 'leaf', expected 'a' or \
+             'b'; rule 'allow[1]' (p.yaml:13): the certificate has no subject.OU, expected \
+             'Payments'"
+                .to_owned(),
+            compare.clone()
+        )
+    );
+    let many = "{san.dns: b.test}, ".repeat(12);
+    let (detail, _) = rules(&format!("      allow: [{many}]\n"));
+    assert!(detail.starts_with(
+        "no allow rule holds: rule 'allow[0]' (p.yaml:11): san.dns is 'a.test', expected 'b.test'; "
+    ));
+    assert!(detail.ends_with(
+        "; rule 'allow[9]' (p.yaml:11): san.dns is 'a.test', expected 'b.test'; and 2 more"
+    ));
+    let (detail, remedy) = rules("      deny: [{name: out, subject.CN: leaf}]\n");
+    assert_eq!(detail, "deny rule 'out' holds");
+    assert_eq!(
+        remedy,
+        "compare the certificate with the rules: rule 'out' at p.yaml:11"
+    );
+}
+
+#[test]
+fn explain_an_acl_without_the_log_line() {
+    let root = issue("Root", None, true, 60, &[]);
+    let leaf = issue("leaf", Some(&root), false, 60, &[]);
+    let client = certificate(&leaf.x509, &[]);
+    let detail = |by: &str, acl: &str| {
+        let text = route(by) + &format!("  - {{name: acl, config: {{{acl}}}}}\n");
+        let explanation = explain(&engine(&text, &[(ROOT, &root.x509)]), Some(&client));
+        assert_eq!(explanation.status, 403);
+        failure(&explanation).0.to_owned()
+    };
+    let by_cn = ", authenticated_group_by: CN";
+    for (by, acl, expected) in [
+        (
+            by_cn,
+            "allow: [x]",
+            "groups of the client: 'leaf', none of which is allowed",
+        ),
+        (
+            by_cn,
+            "deny: [leaf]",
+            "groups of the client: 'leaf', one of which is denied",
+        ),
+        (
+            by_cn,
+            "deny: [LEAF]",
+            "groups of the client: 'leaf'; the subject may be read as a denied group",
+        ),
+        (
+            ", authenticated_group_by: null",
+            "allow: [x]",
+            "the client has no group",
+        ),
+    ] {
+        assert_eq!(detail(by, acl), expected, "{acl}");
+    }
 }

@@ -6,6 +6,8 @@
 //! logic. If the condition of a rule is not certain, an allow rule does not apply, and a deny rule
 //! does.
 
+mod unmet;
+
 use crate::certificate::name::Attribute;
 use crate::certificate::normal_form::{NormalForm, NormalName, SanKind};
 use crate::certificate::spiffe::{SpiffeId, SpiffeIdPattern};

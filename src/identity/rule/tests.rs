@@ -701,3 +701,101 @@ fn ca_matches_a_ca_of_the_verified_chain() {
         assert_eq!(condition.holds(subject), expected);
     }
 }
+
+#[test]
+fn unmet_names_the_condition_and_what_the_certificate_has() {
+    let leaf = leaf();
+    let sha256 = leaf.fingerprint_sha256();
+    let spki = crate::text::hex(&leaf.spki_sha256s().next().unwrap());
+    let unmet = |condition: Condition| {
+        let name = "r".into();
+        Rule { name, condition }.unmet(of(&leaf))
+    };
+    let text = |value| normal_form::text(value).unwrap();
+    let cn = |value| Condition::Subject("commonName".into(), text(value));
+    let ca = Condition::Ca(CaCondition {
+        id: [0x1f; 16],
+        cas: Vec::new(),
+    });
+    let zeros = "0".repeat(64);
+    let pattern = SpiffeIdPattern::parse("spiffe://a.test/ns/*").unwrap();
+    let not = |condition| Condition::Not(Box::new(condition));
+    for (condition, expected) in [
+        (cn("a"), "subject.CN is 'leaf', expected 'a'".to_owned()),
+        (
+            cn("LEAF"),
+            "subject.commonName 'leaf' may be read as the name of the rule".to_owned(),
+        ),
+        (
+            Condition::All(vec![cn("leaf"), cn("a"), cn("b")]),
+            "subject.CN is 'leaf', expected 'a'".to_owned(),
+        ),
+        (
+            Condition::Any((0..10).map(|_| cn("a")).collect()),
+            format!(
+                "subject.CN is 'leaf', expected {} and 2 more",
+                ["'a'"; 8].join(" or ")
+            ),
+        ),
+        (
+            Condition::Any(vec![cn("a"), ca.clone()]),
+            "no condition of 'any' holds, the first because subject.CN is 'leaf', expected 'a'"
+                .to_owned(),
+        ),
+        (
+            not(cn("leaf")),
+            "subject.CN is 'leaf', which 'not' excludes".to_owned(),
+        ),
+        (not(not(cn("a"))), "the condition of 'not' holds".to_owned()),
+        (
+            Condition::Issuer("OU".into(), text("a'")),
+            "the certificate has no issuer.OU, expected 'a\\''".to_owned(),
+        ),
+        (
+            Condition::San(SanCondition::Ip(normal_form::ip(&[10, 0, 0, 1]).unwrap())),
+            "the certificate has no san.ip, expected '10.0.0.1'".to_owned(),
+        ),
+        (
+            Condition::Sha256([0; 32]),
+            format!("sha256 is '{sha256}', expected '{zeros}'"),
+        ),
+        (
+            Condition::SpkiSha256([0; 32]),
+            format!("spki_sha256 is '{spki}', expected '{zeros}'"),
+        ),
+        (
+            ca,
+            "no CA of the verified chain is of the ca, expected \
+             '1f1f1f1f-1f1f-1f1f-1f1f-1f1f1f1f1f1f'"
+                .to_owned(),
+        ),
+        (
+            Condition::SpiffeId(pattern),
+            "no trust domain verified a SPIFFE ID, so there is no spiffe_id, expected \
+             'spiffe://a.test/ns/*'"
+                .to_owned(),
+        ),
+    ] {
+        assert_eq!(unmet(condition), Some(expected));
+    }
+    assert_eq!(unmet(cn("leaf")), None);
+    let named = with_sans(&self::ca(), &[(DNS, b"Ann.test"), (IP, &[10, 0, 0, 2])]);
+    let dns = normal_form::dns(b"b.test").unwrap();
+    let ip = normal_form::ip(&[10, 0, 0, 1]).unwrap();
+    for (condition, expected) in [
+        (
+            SanCondition::DnsBelow(dns),
+            "san.dns is 'Ann.test', expected '*.b.test'",
+        ),
+        (
+            SanCondition::Ip(ip),
+            "san.ip is '10.0.0.2', expected '10.0.0.1'",
+        ),
+    ] {
+        let rule = Rule {
+            name: "r".into(),
+            condition: Condition::San(condition),
+        };
+        assert_eq!(rule.unmet(of(&named)).as_deref(), Some(expected));
+    }
+}
