@@ -94,7 +94,11 @@ fn print(
     }
 }
 
-/// `{valid, digest, warnings, errors}`; `digest` is null for an invalid policy.
+/// Most routes without a plugin that `--json` lists.
+const MAX_ROUTES: usize = 1000;
+
+/// `{valid, digest, routes_without_plugin, warnings, errors}`; `digest` and `routes_without_plugin`
+/// are null for an invalid policy.
 fn print_json(policy: &Result<Policy, Vec<Diagnostic>>, out: &mut dyn Write) -> io::Result<u8> {
     let (digest, warnings, errors) = match policy {
         Ok(policy) => (
@@ -104,9 +108,14 @@ fn print_json(policy: &Result<Policy, Vec<Diagnostic>>, out: &mut dyn Write) -> 
         ),
         Err(errors) => (None, [].as_slice(), errors.as_slice()),
     };
+    let open = policy.as_ref().ok().map(|policy| {
+        let routes = policy.routes_without_plugin().take(MAX_ROUTES);
+        routes.collect::<Vec<_>>()
+    });
     let value = json!({
         "valid": policy.is_ok(),
         "digest": digest,
+        "routes_without_plugin": open,
         "warnings": warnings.iter().map(diagnostic_json).collect::<Vec<_>>(),
         "errors": errors.iter().map(diagnostic_json).collect::<Vec<_>>(),
     });

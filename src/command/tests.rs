@@ -182,6 +182,7 @@ fn json_has_the_errors_and_warnings_of_check() {
             r#"{
   "digest": "DIGEST",
   "errors": [],
+  "routes_without_plugin": [],
   "valid": true,
   "warnings": [
     {
@@ -213,6 +214,7 @@ fn json_has_the_errors_and_warnings_of_check() {
       "path": ""
     }
   ],
+  "routes_without_plugin": null,
   "valid": false,
   "warnings": []
 }
@@ -221,6 +223,10 @@ fn json_has_the_errors_and_warnings_of_check() {
             String::new()
         )
     );
+    let text = "_format_version: '3.0'\nroutes: [{name: website}]\n";
+    let (_, out, _) = run_reading(&["check", "--json", "-"], &mut text.as_bytes());
+    let routes = "\n  \"routes_without_plugin\": [\n    \"website\"\n  ],\n";
+    assert!(out.contains(routes), "{out}");
     let azure = r#"[
   {
     "dialect": "azure",

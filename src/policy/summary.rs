@@ -3,10 +3,22 @@
 use std::fmt;
 
 use super::{Plan, Policy};
+use crate::handshake::server_name::Pattern;
 use crate::text::{hex, quoted};
 
 /// Most server names, and most routes, that a summary lists on a line.
 const MAX_LISTED: usize = 20;
+
+impl Policy {
+    /// The names (or ids) of the routes without a plugin in effect, which are open to every client.
+    pub fn routes_without_plugin(&self) -> impl Iterator<Item = &str> {
+        let routes = self.routes.with_plans();
+        routes.filter_map(|(name, plan)| {
+            let plan = self.plans.get(plan)?;
+            (!plan.has_plugins).then_some(name)
+        })
+    }
+}
 
 /// A list of routes: what it is called, and whether a route with this plan is on it.
 type RouteList<'l> = (&'l str, &'l dyn Fn(&Plan) -> bool);
@@ -39,7 +51,10 @@ impl fmt::Display for Summary<'_> {
                 1 => format!("1 CA name sent, {} bytes", request.ca_names_bytes()),
                 n => format!("{n} CA names sent, {} bytes", request.ca_names_bytes()),
             };
-            let names = listed(names.iter().map(|(pattern, _)| pattern.to_string()));
+            let names = listed(names.iter().map(|(pattern, _)| match pattern {
+                Pattern::Any => format!("{pattern} (every name)"),
+                _ => pattern.to_string(),
+            }));
             writeln!(f, "  {names}: {sent}")?;
         }
         let routes = || {
@@ -47,7 +62,7 @@ impl fmt::Display for Summary<'_> {
             routes.filter_map(|(name, plan)| Some((name, policy.plans.get(plan)?)))
         };
         writeln!(f, "routes: {}", routes().count())?;
-        let lists: [RouteList<'_>; 5] = [
+        let lists: [RouteList<'_>; 6] = [
             ("routes that require a client certificate", &|plan| {
                 plan.certificate_header.is_none() && policy.requires_certificate(plan)
             }),
@@ -66,6 +81,9 @@ impl fmt::Display for Summary<'_> {
                 "routes that let in clients without an access token",
                 &|plan| plan.token_auth.is_some() && !policy.requires_token(plan),
             ),
+            ("routes without a plugin, open to every client", &|plan| {
+                !plan.has_plugins
+            }),
         ];
         for (what, is_listed) in lists {
             let found = routes().filter(|(_, plan)| is_listed(plan));

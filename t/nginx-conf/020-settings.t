@@ -68,6 +68,7 @@ server names under which a client certificate is requested: 3
   payments.example.com, *.partners.example.com: 1 CA name sent, 59 bytes
 routes: 3
 routes that require a client certificate: payments
+routes without a plugin, open to every client: website
 warnings: 0
 _EOC_
 Test::More::is($? >> 8, 0, "resty-mtls check succeeds then");

@@ -22,7 +22,8 @@ fn summary_lists_certificate_requests_and_protected_routes() {
              \x20 a.test, b.test: 1 CA name sent, 19 bytes\n\
              \x20 c.test: no CA names sent\n\
              routes: 3\n\
-             routes that require a client certificate: r, q\n",
+             routes that require a client certificate: r, q\n\
+             routes without a plugin, open to every client: open\n",
             crate::text::hex(&policy.digest)
         )
     );
@@ -115,5 +116,35 @@ fn summary_long_lists_are_cut() {
     assert_eq!(
         line,
         format!("  {} and 5 more: no CA names sent", names[..20].join(", "))
+    );
+}
+
+#[test]
+fn summary_lists_routes_without_a_plugin_in_effect() {
+    let auth =
+        |more: &str| format!("{{name: mtls-auth{more}, config: {{ca_certificates: [{ID_A}]}}}}");
+    let routes = format!(
+        "routes:\n\
+         - {{name: payments, snis: [a.test], plugins: [{}]}}\n\
+         - {{name: website}}\n\
+         - {{name: reports, plugins: [{}, {{name: rate-limiting}}]}}\n\
+         - {{name: names, plugins: [{{name: tls-metadata-headers}}]}}\n",
+        auth(""),
+        auth(", enabled: false")
+    );
+    let open = policy(&with_cas(&routes));
+    let listed: Vec<_> = open.routes_without_plugin().collect();
+    assert_eq!(listed, ["website", "reports"]);
+    assert!(open
+        .summary()
+        .to_string()
+        .ends_with("\nroutes without a plugin, open to every client: website, reports\n"));
+    let global = policy(&with_cas(&format!("{routes}plugins: [{}]\n", auth(""))));
+    assert_eq!(global.routes_without_plugin().count(), 0);
+    let summary = global.summary().to_string();
+    assert!(!summary.contains("without a plugin"));
+    assert!(
+        summary.contains("\n  a.test, * (every name): no CA names sent\n"),
+        "{summary}"
     );
 }
