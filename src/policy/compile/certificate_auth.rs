@@ -111,6 +111,7 @@ impl<'t> AuthBuilder<'_, 't, '_> {
             self.crls.check(
                 crls,
                 &stores,
+                &self.cas.for_policy,
                 location.position,
                 &path.field("crls"),
                 report,

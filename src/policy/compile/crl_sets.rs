@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::policy_files;
 use crate::policy::document::{CrlSource, MtlsAuth};
 use crate::policy::report::{Path, Position, Report};
-use crate::policy::{memory_limit, CrlUrl, Files, Map};
+use crate::policy::{memory_limit, CrlUrl, Files, Map, PolicyCa};
 use crate::text::{hex, quoted};
 use crate::trust::crl::{self, CrlSet, UrlCrl};
 use crate::trust::TrustStore;
@@ -133,11 +133,13 @@ impl CrlSets<'_> {
         std::mem::take(&mut self.urls)
     }
 
-    /// Warns about CRLs that no CA of the plugin signed, and adds the set to `used`.
+    /// Warns about CRLs that no CA of the plugin signed, nor one of `all`, those of the document, and
+    /// adds the set to `used`.
     pub fn check(
         &mut self,
         set: &Arc<CrlSet>,
         stores: &[&Arc<TrustStore>],
+        all: &[PolicyCa],
         place: Position,
         path: &Path<'_>,
         report: &mut Report,
@@ -157,7 +159,7 @@ impl CrlSets<'_> {
         for warning in set.not_signed_by(&cas) {
             report.warn("CRLs that no CA signed", place, path, || warning);
         }
-        if let Some(warning) = set.of_other_cas(&cas) {
+        if let Some(warning) = set.of_other_cas(&cas, all.iter().map(|entry| &entry.ca)) {
             report.warn("CRLs of other CAs", place, path, || warning);
         }
     }

@@ -373,9 +373,9 @@ fn crls_are_read_relative_to_the_policy_and_change_the_status_key_only() {
     assert_eq!(
         warnings(&one),
         [format!(
-            "{label}:6:3: warning: plugins[0].config.crls: CRL of 'CN=Test CA,O=Example': none of \
-             the CRLs is of a CA of the plugin, so they count only for intermediates that clients \
-             send"
+            "{label}:6:3: warning: plugins[0].config.crls: CRL of 'CN=Test CA,O=Example': is of no \
+             CA of the plugin: it counts for certificates of an issuer with this name whose \
+             certificate the client sends"
         )]
     );
     assert_eq!(

@@ -337,20 +337,34 @@ impl CrlSet {
         })
     }
 
-    /// A message if the files have CRLs and none of them has the name of a CA in `cas`: those of
-    /// intermediates, which clients send, or files for other CAs.
-    pub fn of_other_cas(&self, cas: &[Arc<CaCertificate>]) -> Option<String> {
-        let is_of_ca = |crl: &Arc<ParsedCrl>| {
-            let mut names = cas.iter().map(|ca| ca.x509().subject_name());
-            names.any(|name| is_same_name(crl.issuer(), name))
+    /// A message if the files have CRLs, none of them has the name of a CA in `cas`, and none is
+    /// signed by a CA in `others`, such as an intermediate between a CA in `cas` and the clients.
+    pub fn of_other_cas<'a>(
+        &self,
+        cas: &[Arc<CaCertificate>],
+        others: impl Iterator<Item = &'a Arc<CaCertificate>> + Clone,
+    ) -> Option<String> {
+        let has_name = |crl: &ParsedCrl, ca: &CaCertificate| {
+            is_same_name(crl.issuer(), ca.x509().subject_name())
+        };
+        let is_known = |crl: &Arc<ParsedCrl>| {
+            cas.iter().any(|ca| has_name(crl, ca))
+                || others
+                    .clone()
+                    .any(|ca| has_name(crl, ca) && crl.check_signature(ca.x509()).authentic)
         };
         let first = self.crls.first()?;
-        let is_known = self.crls.iter().any(is_of_ca);
-        (!is_known && self.urls.is_empty()).then(|| {
-            first.message(
-                "none of the CRLs is of a CA of the plugin, so they count only for intermediates \
-                 that clients send",
-            )
+        let is_known = !self.urls.is_empty() || self.crls.iter().any(is_known);
+        ErrorStack::get();
+        let more = match self.crls.len() {
+            1 => "",
+            _ => ", nor is another CRL of the list",
+        };
+        (!is_known).then(|| {
+            first.message(&format!(
+                "is of no CA of the plugin{more}: it counts for certificates of an issuer with this \
+                 name whose certificate the client sends"
+            ))
         })
     }
 

@@ -1638,22 +1638,32 @@ fn of_other_cas_is_about_sets_without_any_crl_of_a_ca() {
     let trusted = |ca: &Issued| Arc::new(CaCertificate::from_x509(ca.x509.clone()).unwrap());
     let unrelated = issue("Unrelated", None, true, DAY, &[]);
     let by = |ca: &Issued| TestCrl::by(ca).der();
-    let found = |crls: &[&Vec<u8>]| {
+    let found = |crls: &[&Vec<u8>], others: &[&Arc<CaCertificate>]| {
         let crls: Vec<&[u8]> = crls.iter().map(|crl| crl.as_slice()).collect();
-        set(&crls).of_other_cas(&[trusted(&one), trusted(&other)])
+        let cas = [of_one.clone(), of_other.clone()];
+        set(&crls).of_other_cas(&cas, others.iter().copied())
     };
     let (good, wrong) = (by(&one), by(&unrelated));
-    assert_eq!(found(&[&good]), None);
-    assert_eq!(found(&[&wrong, &good]), None);
-    let why =
-        "CRL of 'CN=Unrelated,O=Example': none of the CRLs is of a CA of the plugin, so they \
-               count only for intermediates that clients send";
-    assert_eq!(found(&[&wrong]).as_deref(), Some(why));
+    assert_eq!(found(&[&good], &[]), None);
+    assert_eq!(found(&[&wrong, &good], &[]), None);
+    let why = "CRL of 'CN=Unrelated,O=Example': is of no CA of the plugin: it counts for \
+               certificates of an issuer with this name whose certificate the client sends";
+    assert_eq!(found(&[&wrong], &[&of_one]).as_deref(), Some(why));
+    assert_eq!(found(&[&wrong], &[&namesake]).as_deref(), Some(why));
+    // An intermediate that the document has, or its namesake with the key of the CRL.
+    assert_eq!(found(&[&wrong], &[&namesake, &of_unrelated]), None);
+    let why = why.replace("plugin:", "plugin, nor is another CRL of the list:");
+    assert_eq!(found(&[&wrong, &wrong], &[]), Some(why));
     let mut set = set(&[&wrong]);
-    assert!(set.of_other_cas(&[]).is_some());
-    let url = UrlCrl::new("http://a.example/", 60, LARGEST, &[trusted(&one)]);
+    assert!(set.of_other_cas(&[], [].iter()).is_some());
+    let url = UrlCrl::new(
+        "http://a.example/",
+        60,
+        LARGEST,
+        std::slice::from_ref(&of_one),
+    );
     set.add_url(Arc::new(url));
-    assert_eq!(set.of_other_cas(&[]), None);
+    assert_eq!(set.of_other_cas(&[], [].iter()), None);
 }
 
 #[test]
@@ -1667,6 +1677,8 @@ fn url_crl_is_replaced_by_a_newer_one_of_its_issuer_only() {
         60,
         LARGEST,
         &[trusted(&one), trusted(&other)],
+    let (of_one, of_other, of_unrelated) = (trusted(&one), trusted(&other), trusted(&unrelated));
+    let namesake = trusted(&issue("Unrelated", None, true, DAY, &[]));
     ));
     let mut set = CrlSet::default();
     set.add_url(crl.clone());
