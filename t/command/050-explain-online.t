@@ -39,6 +39,7 @@ for step in result["steps"]:
         mark = {True: "ok", False: "FAIL", None: "?"}[step["ok"]]
         text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME", step["detail"])
         text = re.sub(r"\d+ entries", "N entries", text)
+        text = re.sub(r"(\d+ days?|less than a day) ago", "N days ago", text)
         print(mark, step["step"] + ":", re.sub(r"127\.0\.0\.1:\d+", "HOST", text))
 END
 }
@@ -126,7 +127,7 @@ ok revocation: good by the local CRLs of the policy
 exit 4
 ok revocation source: CRL 'http://HOST/url.crl' of the policy: in use, thisUpdate TIME, nextUpdate TIME, N entries
 ? revocation source: CRL 'https://crl.test/a.crl' of the policy: not in use: not asked, because https is not spoken here
-FAIL revocation: revoked by a local CRL: 'CN=local-revoked' at depth 0
+FAIL revocation: revoked by the CRL 'http://HOST/url.crl': 'CN=local-revoked' at depth 0, since TIME, N days ago
 not asked:
 exit 0
 ok revocation: not checked (revocation_check_mode: SKIP)

@@ -50,13 +50,7 @@ impl Explained<'_> {
                 Step::passed(STEP, "good by the local CRLs of the policy")
             }
             (TrustResult::Untrusted(_), Some((RevocationState::Revoked, depth))) => {
-                let path = auth.store_of(certificate).map_err(|_| Error::NotFound)?;
-                let path = path.chain(certificate.leaf(), certificate.intermediates(), now)?;
-                let who = path.get(depth as usize).map(|revoked| subject(revoked));
-                let detail = format!(
-                    "revoked by a local CRL: {} at depth {depth}",
-                    who.unwrap_or_default()
-                );
+                let detail = self.revoked_by_crl(auth, certificate, depth)?;
                 let remedy = "the client needs a new certificate".to_owned();
                 Step::failed(STEP, detail, Some(remedy))
             }
@@ -99,6 +93,37 @@ impl Explained<'_> {
             );
         }
         Ok(step)
+    }
+
+    /// The CRL of the policy that revokes the certificate at this depth, with date and reason.
+    fn revoked_by_crl(
+        &self,
+        auth: &Auth,
+        certificate: &Certificate,
+        depth: u32,
+    ) -> Result<String, Error> {
+        let now = self.probe.now;
+        let (leaf, sent) = (certificate.leaf(), certificate.intermediates());
+        let store = auth.store_of(certificate).map_err(|_| Error::NotFound)?;
+        let chain = store.chain(leaf, sent, now)?;
+        let who = chain.get(depth as usize).map(|revoked| subject(revoked));
+        let who = format!("{} at depth {depth}", who.unwrap_or_default());
+        let path = store.path(leaf, sent, now)?;
+        let crls = auth.revocation.crls.as_ref();
+        let Some(entry) = crls.and_then(|crls| crls.revocation(&path, depth, now)) else {
+            return Ok(format!("revoked by a local CRL: {who}"));
+        };
+        let mut text = format!(
+            "revoked by the CRL '{}': {who}",
+            quoted(entry.file.as_bytes())
+        );
+        if let Some(since) = entry.since {
+            text += &format!(", since {}", date(since, now));
+        }
+        if entry.reason != "unspecified" {
+            text += &format!(", reason {}", entry.reason);
+        }
+        Ok(text)
     }
 
     /// Adds to a step without status that the CRLs which would give it have expired.

@@ -201,6 +201,17 @@ pub struct CrlVerdict {
     pub until: i64,
 }
 
+/// The entry of a CRL that revokes a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CrlRevocation {
+    /// The file of the CRL, or its URL.
+    pub file: Arc<str>,
+    /// The revocation date, in seconds since the epoch.
+    pub since: Option<i64>,
+    /// Name of the CRLReason (RFC 5280 section 5.3.1); `unspecified` without one.
+    pub reason: &'static str,
+}
+
 /// The age and size of a CRL in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CrlSummary {
@@ -430,7 +441,7 @@ impl CrlSet {
         };
         let certificates = || PathCertificate::all(path);
         for (depth, target) in certificates().enumerate() {
-            if self.is_revoked(&target, path, now) {
+            if self.revoking(&target, path, now).is_some() {
                 return verdict(sys::X509_V_ERR_CERT_REVOKED, depth);
             }
         }
@@ -456,10 +467,15 @@ impl CrlSet {
             .filter(move |crl| is_same_name(crl.issuer(), name))
     }
 
-    /// Whether a CRL with an entry for the certificate is signed by an authorised signer, and the
-    /// CA did not withdraw the revocation.
-    fn is_revoked(&self, target: &PathCertificate<'_>, path: &CertificationPath, now: i64) -> bool {
-        self.crls.iter().any(|crl| {
+    /// The first CRL with an entry for the certificate that is signed by an authorised signer, unless
+    /// the CA withdrew the revocation.
+    fn revoking(
+        &self,
+        target: &PathCertificate<'_>,
+        path: &CertificationPath,
+        now: i64,
+    ) -> Option<&ParsedCrl> {
+        let revoking = self.crls.iter().find(|crl| {
             let is_listed = match crl.entry(target.certificate) {
                 EntryStatus::Revoked { .. } => true,
                 EntryStatus::Held { .. } => crl.in_force(now).is_ok(),
@@ -474,7 +490,34 @@ impl CrlSet {
                     || target
                         .other_keys_of_issuer(crl)
                         .any(|ca| is_revoked_by(ca) && path.shares_anchor(ca)))
-        })
+        });
+        revoking.map(|crl| &**crl)
+    }
+
+    /// The entry by which [`CrlSet::check`] finds the certificate at this depth revoked.
+    pub fn revocation(
+        &self,
+        path: &CertificationPath,
+        depth: u32,
+        now: i64,
+    ) -> Option<CrlRevocation> {
+        let current = self.current();
+        let target = PathCertificate::all(path).nth(depth as usize)?;
+        let crl = current.revoking(&target, path, now);
+        let revocation = crl.map(|crl| {
+            let (since, reason) = match crl.entry(target.certificate) {
+                EntryStatus::Revoked { since, reason } => (since, reason),
+                EntryStatus::Held { since } => (since, "certificateHold"),
+                EntryStatus::Removed | EntryStatus::Absent => (None, "unspecified"),
+            };
+            CrlRevocation {
+                file: crl.file.clone(),
+                since,
+                reason,
+            }
+        });
+        ErrorStack::get();
+        revocation
     }
 
     /// Whether a newer CRL with the same key withdraws the revocation of the certificate by `crl`.

@@ -1275,6 +1275,36 @@ fn check_uses_the_worst_of_several_entries() {
 }
 
 #[test]
+fn revocation_is_the_entry_that_revokes_with_its_file() {
+    let ca = ca();
+    let leaf = leaf(&ca);
+    let serial = serial(&leaf.x509);
+    let path = path(&[&leaf.x509, &ca.x509], NOW);
+    let found = |extensions: &[u8], depth| {
+        let mut set = CrlSet::default();
+        let good = TestCrl::by(&ca).revoke(b"\x05", b"").der();
+        let bad = TestCrl::by(&ca).revoke(&serial, extensions).der();
+        set.add("good.crl", &good).unwrap();
+        set.add("bad.crl", &bad).unwrap();
+        set.revocation(&path, depth, NOW)
+    };
+    for (extensions, reason) in [
+        (&[][..], "unspecified"),
+        (&code(1), "keyCompromise"),
+        (&code(6), "certificateHold"),
+    ] {
+        let expected = CrlRevocation {
+            file: "bad.crl".into(),
+            since: Some(NOW - 3600),
+            reason,
+        };
+        assert_eq!(found(extensions, 0), Some(expected));
+        assert_eq!(found(extensions, 1), None);
+        assert_eq!(found(extensions, 2), None);
+    }
+}
+
+#[test]
 fn check_ignores_another_key_under_another_anchor() {
     let (one, other) = (ca(), ca());
     let leaf = leaf(&one);
@@ -1637,6 +1667,8 @@ fn of_other_cas_is_about_sets_without_any_crl_of_a_ca() {
     let (one, other) = (ca(), issue("Other CA", None, true, DAY, &[]));
     let trusted = |ca: &Issued| Arc::new(CaCertificate::from_x509(ca.x509.clone()).unwrap());
     let unrelated = issue("Unrelated", None, true, DAY, &[]);
+    let (of_one, of_other, of_unrelated) = (trusted(&one), trusted(&other), trusted(&unrelated));
+    let namesake = trusted(&issue("Unrelated", None, true, DAY, &[]));
     let by = |ca: &Issued| TestCrl::by(ca).der();
     let found = |crls: &[&Vec<u8>], others: &[&Arc<CaCertificate>]| {
         let crls: Vec<&[u8]> = crls.iter().map(|crl| crl.as_slice()).collect();
@@ -1677,8 +1709,6 @@ fn url_crl_is_replaced_by_a_newer_one_of_its_issuer_only() {
         60,
         LARGEST,
         &[trusted(&one), trusted(&other)],
-    let (of_one, of_other, of_unrelated) = (trusted(&one), trusted(&other), trusted(&unrelated));
-    let namesake = trusted(&issue("Unrelated", None, true, DAY, &[]));
     ));
     let mut set = CrlSet::default();
     set.add_url(crl.clone());
