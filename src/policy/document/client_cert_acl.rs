@@ -20,7 +20,7 @@ const MAX_DEPTH: usize = 16;
 /// The longest key identifier, in bytes. RFC 5280 suggests 20.
 const MAX_KEY_ID: usize = 64;
 
-const CLIENT_CERT_ACL: Schema = Schema {
+pub(super) const CLIENT_CERT_ACL: Schema = Schema {
     name: "client-cert-acl",
     supported: &["allow", "deny", "enforce"],
     ignored: &[],

@@ -25,7 +25,7 @@ pub(in crate::policy) struct ClientCertHeaders {
     pub private: bool,
 }
 
-const CLIENT_CERT_HEADERS: Schema = Schema {
+pub(super) const CLIENT_CERT_HEADERS: Schema = Schema {
     name: "client-cert-headers",
     supported: &["dialects", "vary", "cache_control"],
     ignored: &[],

@@ -8,7 +8,7 @@ use crate::policy::tree::Node;
 /// Most files in `deny` or `allow`.
 const MAX_FILES: usize = 64;
 
-const CLIENT_CERT_LISTS: Schema = Schema {
+pub(super) const CLIENT_CERT_LISTS: Schema = Schema {
     name: "client-cert-lists",
     supported: &["allow", "deny", "enforce"],
     ignored: &[],

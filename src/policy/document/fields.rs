@@ -159,6 +159,18 @@ impl<'t> DocumentReader<'t, '_> {
         path: &Path<'_>,
         schema: &Schema,
     ) -> Option<Object<'c>> {
+        self.object_with_config(node, path, schema, None)
+    }
+
+    /// [`DocumentReader::object`] of a mapping with a field `config` of another schema. An error
+    /// says where a key belongs that is beside `config` in place of below it.
+    pub(super) fn object_with_config<'c>(
+        &mut self,
+        node: &'c Node<'c>,
+        path: &Path<'_>,
+        schema: &Schema,
+        config: Option<&Schema>,
+    ) -> Option<Object<'c>> {
         let Value::Map(entries) = &node.value else {
             self.expected(node, path, "a mapping");
             return None;
@@ -198,9 +210,15 @@ impl<'t> DocumentReader<'t, '_> {
                     METADATA,
                 ]
                 .concat();
+                let is_of_config = config.is_some_and(|config| config.supported.contains(&name));
                 let hint = match self.report.did_you_mean(name, known) {
-                    hint if hint.is_empty() => {
-                        format!(", expected one of {}", schema.supported.join(", "))
+                    hint if is_of_config || hint.is_empty() => {
+                        let expected = schema.supported.join(", ");
+                        let below = match is_of_config {
+                            true => "; it belongs below 'config'",
+                            false => "",
+                        };
+                        format!(", expected one of {expected}{below}")
                     }
                     hint => hint,
                 };

@@ -1,6 +1,10 @@
 //! The list `plugins`.
 
 use super::fields::{Object, Schema};
+use super::{
+    acl, client_cert_acl, client_cert_headers, client_cert_lists, header_cert_auth, mtls_auth,
+    openid_connect, tls_handshake_modifier, tls_metadata_headers,
+};
 use super::{location, DocumentReader, Link, Location};
 use super::{
     ClientCertHeaders, ClientCertLists, HeaderCertAuth, MtlsAuth, OpenidConnect, TlsMetadataHeaders,
@@ -149,6 +153,21 @@ const PLUGIN: Schema = Schema {
     ],
 };
 
+/// The fields below `config`.
+fn config_schema(kind: PluginKind) -> &'static Schema {
+    match kind {
+        PluginKind::MtlsAuth => &mtls_auth::MTLS_AUTH,
+        PluginKind::TlsHandshakeModifier => &tls_handshake_modifier::TLS_HANDSHAKE_MODIFIER,
+        PluginKind::TlsMetadataHeaders => &tls_metadata_headers::TLS_METADATA_HEADERS,
+        PluginKind::ClientCertHeaders => &client_cert_headers::CLIENT_CERT_HEADERS,
+        PluginKind::Acl => &acl::ACL,
+        PluginKind::ClientCertAcl => &client_cert_acl::CLIENT_CERT_ACL,
+        PluginKind::ClientCertLists => &client_cert_lists::CLIENT_CERT_LISTS,
+        PluginKind::HeaderCertAuth => &header_cert_auth::HEADER_CERT_AUTH,
+        PluginKind::OpenidConnect => &openid_connect::OPENID_CONNECT,
+    }
+}
+
 impl<'t> DocumentReader<'t, '_> {
     /// Reads an entry of `plugins`. `service` or `route` is the index of the entity that it is
     /// inside of.
@@ -226,7 +245,7 @@ impl<'t> DocumentReader<'t, '_> {
         let node = object.node;
         let name = object.get("name")?;
         let kind = self.plugin_kind(name_text, name.position, &path.field("name"))?;
-        self.object(node, path, &PLUGIN);
+        self.object_with_config(node, path, &PLUGIN, Some(config_schema(kind)));
         self.id(object, path);
         let service = self.link(object, path, "service", service);
         let route = self.link(object, path, "route", route);

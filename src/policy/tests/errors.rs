@@ -191,3 +191,31 @@ fn from_yaml_unsupported_values_are_refused() {
         assert_eq!(errors(&with_cas(&format!("plugins:\n{plugin}\n"))), [error]);
     }
 }
+
+#[test]
+fn from_yaml_fields_beside_config_are_those_below_it() {
+    let expected = "expected one of id, name, instance_name, enabled, service, route, config";
+    let below = format!("{expected}; it belongs below 'config'");
+    let text = |plugin: &str| format!("_format_version: '3.0'\nplugins:\n- {plugin}\n");
+    let found = errors(&text(&format!(
+        "name: mtls-auth\n  config:\n  ca_certificates: [{ID_A}]\n  crls: []"
+    )));
+    assert_eq!(
+        found[1..],
+        [
+            format!("p:5:3: plugins[0]: unknown field 'ca_certificates', {below}"),
+            format!("p:6:3: plugins[0]: unknown field 'crls', {below}"),
+        ]
+    );
+    for (name, field, expected) in [
+        ("acl", "allow", &*below),
+        ("client-cert-acl", "deny", &below),
+        ("openid-connect", "issuer", &below),
+        ("tls-handshake-modifier", "issuer", expected),
+        ("acl", "config_", "did you mean 'config'?"),
+    ] {
+        let found = errors(&text(&format!("name: {name}\n  {field}: [a]")));
+        let expected = format!("p:4:3: plugins[0]: unknown field '{field}', {expected}");
+        assert!(found.contains(&expected), "{found:#?}");
+    }
+}
