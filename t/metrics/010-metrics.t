@@ -404,6 +404,7 @@ for name in ("client_hellos_total", "requests_total", "responses_total", "verdic
 _EOC_
 --- client_out
 Content-Type: application/json
+X-Content-Type-Options: nosniff
 policy.yaml:35:3: warning: routes[3]: has tls-metadata-headers but neither mtls-auth nor tls-handshake-modifier, so the certificate that it forwards is not requested
 ['epoch', 'since', 'workers'] ['epoch', 'failed', 'pid', 'since', 'worker'] True 1 False
 [('client-a', True)]
