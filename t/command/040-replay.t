@@ -97,7 +97,7 @@ replay new.yaml none.log
 my $digest = qr/[0-9a-f]{64}/;
 qr{\Awould be refused: 3 \(3 requests\)
   payments a\.test CN=client-int,O=Example \(1 request\)
-    status 403: client-cert-acl: deny rule 'no-int' holds
+    status 403: deny rule 'no-int' holds
     remedy: compare the certificate with the rules: rule 'no-int' at new\.yaml:\d+
   partners b\.test CN=client-b,O=Example \(1 request\)
     status 401: FAILED:unable to get local issuer certificate at depth 0: its CA 'CN=Test CA-B,O=Example Lab,C=CZ' is none that this route trusts

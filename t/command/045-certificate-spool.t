@@ -140,10 +140,10 @@ client-b: 600
 5 certificates, the bytes of all
 would be refused: 3 \(3 requests\)
   payments a\.test CN=client-int,O=Example \(1 request\)
-    status 403: client-cert-acl: deny rule 'no-int' holds
+    status 403: deny rule 'no-int' holds
     remedy: compare the certificate with the rules: rule 'no-int' at new\.yaml:\d+
   waf w\.test CN=client-two,OU=Sales,O=Example \(1 request\)
-    status 403: client-cert-acl: deny rule 'no-two' holds
+    status 403: deny rule 'no-two' holds
     remedy: compare the certificate with the rules: rule 'no-two' at new\.yaml:\d+
   partners b\.test CN=client-b,O=Example \(1 request\)
     status 401: FAILED:unable to get local issuer certificate at depth 0: its CA 'CN=Test CA-B,O=Example Lab,C=CZ' is none that this route trusts
