@@ -69,7 +69,8 @@ local function pool_before(words, at, pool)
 end
 
 
--- Whether the memory at this address is the list of these headers.
+-- Whether the memory at this address is the list of these headers. Over HTTP/3, lua-nginx-module puts a Host in front
+-- that is not in the list.
 local function is_list_of(list, elements, count)
     local size = tonumber(list.header_size)
     if size ~= SIZE and size ~= SIZE_WITH_NEXT or list.part.count < 1 or list.part.count > MAX_HEADERS
@@ -83,9 +84,11 @@ local function is_list_of(list, elements, count)
         return false
     end
 
+    local first = list.part.headers.name ~= elements[0].key.data and 1 or 0
     for i = 0, tonumber(list.part.count) - 1 do
         local header = ffi_cast(header_type, ffi_cast(bytes_type, list.part.headers) + i * size)
-        if i >= count or header.name ~= elements[i].key.data or header.value ~= elements[i].value.data then
+        local element = i + first < count and elements[i + first]
+        if not element or header.name ~= element.key.data or header.value ~= element.value.data then
             return false
         end
     end

@@ -167,9 +167,9 @@ end
 
 
 -- The word at which the list of request headers begins, or nil. A request of HTTP/1.0 may have none, and all may have
--- been removed; another empty list must not be taken for theirs.
-local function find_list(request, elements, count)
-    local first_name = count > 0 and ffi_cast("uintptr_t", elements[0].key.data)
+-- been removed; another empty list must not be taken for theirs. first: the index of the first header of the list.
+local function find_list(request, elements, count, first)
+    local first_name = count > first and ffi_cast("uintptr_t", elements[first].key.data)
     local found
     for at = FIRST, LAST do
         if first_name and is_list(request, at, first_name) then
@@ -198,8 +198,15 @@ function _M.ensure()
     local request = get_request()
     local elements, count = raw_headers(request)
     local address = ffi_cast(words, request)
-    local at = has_palloc and find_list(address, elements, count)
-    if at and (count > 0 and copy_list or renew_empty_list)(address, at) then
+    local first = 0
+    local at = has_palloc and find_list(address, elements, count, first)
+    -- Over HTTP/3, lua-nginx-module puts a Host in front that is not in the list.
+    if has_palloc and not at and count > 0 and elements[0].key.len == 4 then
+        first = 1
+        at = find_list(address, elements, count, first)
+    end
+
+    if at and (count > first and copy_list or renew_empty_list)(address, at) then
         return
     end
 
