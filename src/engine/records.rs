@@ -405,8 +405,14 @@ mod tests {
             line(LineKind::Xfcc, "X", "own"),
             line(LineKind::Always, "B", ""),
         ]);
-        assert_eq!(&*packed.bytes, b"A22BF1Ltoo long");
-        assert_eq!(&*packed.ends, [1, 3, 4, 4, 5, 6, 7, 15]);
+        assert_eq!(
+            &*packed.bytes,
+            b"A\x0022\0a\0B\0\0b\0F\x001\0f\0L\0too long\0l\0"
+        );
+        assert_eq!(&*packed.ends, [1, 4, 7, 8, 9, 12, 13, 15, 18, 19, 28, 31]);
+        assert_eq!(&*packed.hashes, [97, 98, 102, 108]);
+        // nginx takes the empty value of B for none.
+        assert!(!packed.may_append);
         assert_eq!((packed.always, packed.forwarding), (2, 1));
         assert_eq!(packed.xfcc.as_deref(), Some("own"));
         assert_eq!(&*packed.left_out, [LineKind::TooLarge as i32]);
