@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 // Version of this ABI. It changes with every change of a signature or a struct.
-#define RMTLS_ABI_VERSION 4
+#define RMTLS_ABI_VERSION 5
 
 // Success.
 #define RMTLS_OK 0
@@ -673,6 +673,34 @@ typedef struct rmtls_policy_status {
   // SHA-256 of the compiled policy.
   uint8_t digest[32];
 } rmtls_policy_status;
+
+// What is remembered about a request. The caller may change `changes` and `is_listed`.
+typedef struct rmtls_request_state {
+  // The request, in nginx's memory, or `NULL` if the state is in memory of the caller.
+  const void *request;
+  // The configuration of the location in which `context` was set.
+  const void *location;
+  // `rmtls_engine_changes` of the decision.
+  uint64_t changes;
+  // Number of the caller's table for this request alone, or 0. No other request has it.
+  uint64_t extra;
+  // Number of the caller's context, or 0.
+  uint32_t context;
+  // The number of the caller, from `rmtls_request_state_owner`.
+  uint32_t owner;
+  // 1 when the last decision set no upstream headers but listed them, else 0.
+  int32_t is_listed;
+} rmtls_request_state;
+
+// `ngx_pool_cleanup_t`.
+typedef struct rmtls_nginx_cleanup {
+  // The function that is called with `data` when the pool is destroyed.
+  const void *handler;
+  // What `handler` is called with.
+  void *data;
+  // The cleanup after this one.
+  struct rmtls_nginx_cleanup *next;
+} rmtls_nginx_cleanup;
 
 // How to fetch from the revocation sources of a plan.
 typedef struct rmtls_fetch_options {
@@ -1803,6 +1831,63 @@ int32_t rmtls_engine_watch_check(const struct rmtls_engine *engine,
                                  int32_t *change);
 
 // Finds the request headers that only the gateway may set, and `Connection` headers that would
+// Writes a number for a caller that no other has, such as each Lua VM of a worker.
+//
+// # Safety
+// `out` is NULL or valid for writing.
+int32_t rmtls_request_state_owner(uint32_t *out);
+
+// Writes the state of a live request, which lives as long as the request; `RMTLS_NOT_FOUND` if it
+// has none.
+//
+// # Safety
+// `out` is NULL or valid for writing.
+int32_t rmtls_request_state_find(const void *request, struct rmtls_request_state **out);
+
+// Begins the state of a request in the memory of a cleanup that was just added to its pool, and
+// ends it when nginx runs the cleanup. `RMTLS_INVALID` if the request has a state.
+//
+// # Safety
+// `cleanup` is NULL or a new cleanup of the pool of `request`, with memory for an
+// `rmtls_request_state`; `out` is NULL or valid for writing. The request lives as long as the pool.
+int32_t rmtls_request_state_begin(const void *request,
+                                  uint32_t owner,
+                                  struct rmtls_nginx_cleanup *cleanup,
+                                  struct rmtls_request_state **out);
+
+// Ends a state: of a request whose memory nginx frees, or one in memory of the caller.
+//
+// # Safety
+// `state` is NULL or a valid `rmtls_request_state`.
+void rmtls_request_state_end(void *state);
+
+// Sets the context of a state, and the location in which it was set.
+//
+// # Safety
+// `state` is NULL or a valid `rmtls_request_state`.
+int32_t rmtls_request_state_set_context(struct rmtls_request_state *state,
+                                        uint32_t context,
+                                        const void *location);
+
+// Gives a state a number for a table of the caller for this request alone.
+//
+// # Safety
+// `state` is NULL or a valid `rmtls_request_state`.
+int32_t rmtls_request_state_new_extra(struct rmtls_request_state *state);
+
+// Writes the number `extra` of a request that has ended, each once; `RMTLS_NOT_FOUND` after the
+// last.
+//
+// # Safety
+// `out` is NULL or valid for writing.
+int32_t rmtls_request_state_ended_extra(uint64_t *out);
+
+// Writes how many states have this context.
+//
+// # Safety
+// `out` is NULL or valid for writing.
+int32_t rmtls_request_state_uses(uint32_t context, uint32_t *out);
+
 // make an upstream drop one of them. Writes at most `found_cap` of their indexes to `found`, and
 // their number to `found_len`.
 //

@@ -224,7 +224,10 @@ impl Engine {
         read: impl FnOnce(&Plan) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let policy = self.policy()?;
-        read(policy.plans.get(plan_id).ok_or(Error::NotFound)?)
+        match policy.plans.get(plan_id) {
+            Some(plan) => read(plan),
+            None => Err(Error::NotFound),
+        }
     }
 }
 

@@ -284,7 +284,9 @@ impl Engine {
         if decision.outcome != Outcome::Pass || !with_lines {
             return Ok(kept);
         }
-        let record = records.get(slot).ok_or(Error::NotFound)?;
+        let Some(record) = records.get(slot) else {
+            return Err(Error::NotFound);
+        };
         if let Some(client) = decision.client.filter(|_| decision.verdict == Some(0)) {
             if record.next_report <= now {
                 record.next_report = now.saturating_add(EXPIRY_REPORT_INTERVAL);

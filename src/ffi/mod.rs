@@ -27,6 +27,7 @@ pub mod node;
 pub mod policy;
 pub mod reload;
 pub mod request_header;
+pub mod request_state;
 pub mod reserved_headers;
 pub mod revocation;
 pub mod sni_map;
@@ -50,7 +51,7 @@ use crate::openssl_ext::host_openssl;
 use crate::Error;
 
 /// Version of this ABI. It changes with every change of a signature or a struct.
-pub const RMTLS_ABI_VERSION: i32 = 4;
+pub const RMTLS_ABI_VERSION: i32 = 5;
 
 /// Success.
 pub const RMTLS_OK: i32 = 0;
@@ -164,18 +165,26 @@ unsafe fn guard_with(err: *mut rmtls_buf, body: impl FnOnce() -> Result<(), Erro
     }
 }
 
+// No `ok_or` in the exports of every request: it makes, and drops, an error also where there is none.
+
 /// # Safety
 /// `pointer` is NULL or live for `'a`.
 unsafe fn handle<'a, T>(pointer: *const T) -> Result<&'a T, Error> {
     // SAFETY: the caller's promise.
-    unsafe { pointer.as_ref() }.ok_or(Error::NullArgument)
+    match unsafe { pointer.as_ref() } {
+        Some(value) => Ok(value),
+        None => Err(Error::NullArgument),
+    }
 }
 
 /// # Safety
 /// `pointer` is NULL or valid for reading and writing for `'a`, and nobody else uses it meanwhile.
 unsafe fn output<'a, T>(pointer: *mut T) -> Result<&'a mut T, Error> {
     // SAFETY: the caller's promise.
-    unsafe { pointer.as_mut() }.ok_or(Error::NullArgument)
+    match unsafe { pointer.as_mut() } {
+        Some(value) => Ok(value),
+        None => Err(Error::NullArgument),
+    }
 }
 
 /// Bytes of the caller. `data` is not read when `len` is 0.

@@ -133,6 +133,7 @@ fn generated_cdef_has_the_layout_of_rust() {
         node::{rmtls_node_state, rmtls_worker_state},
         policy::rmtls_policy_status,
         request_header::rmtls_request_header,
+        request_state::{rmtls_nginx_cleanup, rmtls_request_state},
         revocation::{rmtls_crl_summary, rmtls_fetch_options, rmtls_revocation_answer},
         token::{rmtls_dpop_request, rmtls_token_decision, rmtls_token_options},
     };
@@ -208,6 +209,20 @@ fn generated_cdef_has_the_layout_of_rust() {
         header_size,
         capacity,
         pool,
+    });
+    layout!(rmtls_nginx_cleanup {
+        handler,
+        data,
+        next,
+    });
+    layout!(rmtls_request_state {
+        request,
+        location,
+        changes,
+        extra,
+        context,
+        owner,
+        is_listed,
     });
     layout!(rmtls_buf { data, cap, len });
     layout!(rmtls_block_times { added, until });
@@ -390,7 +405,8 @@ fn exports_refuse_null() {
         use super::{
             access::*, blocks::*, bundles::*, certificate::*, certificate_spool::*, crl_url::*,
             engine::*, fleet::*, handshake::*, header_certificate::*, header_lines::*, lists::*,
-            policy::*, reserved_headers::*, revocation::*, sni_map::*, token::*, trust_store::*,
+            policy::*, request_state::*, reserved_headers::*, revocation::*, sni_map::*, token::*,
+            trust_store::*,
         };
         let refusals = [
             rmtls_engine_new(null!()),
@@ -412,6 +428,13 @@ fn exports_refuse_null() {
             rmtls_engine_spiffe_id(null!(), null!(), 0, null!(), null!()),
             rmtls_engine_reserved_headers(null!(), null!(), 0, null!(), 0, null!()),
             rmtls_engine_changes(null!(), null!()),
+            rmtls_request_state_owner(null!()),
+            rmtls_request_state_find(null!(), null!()),
+            rmtls_request_state_begin(null!(), 0, null!(), null!()),
+            rmtls_request_state_set_context(null!(), 0, null!()),
+            rmtls_request_state_new_extra(null!()),
+            rmtls_request_state_ended_extra(null!()),
+            rmtls_request_state_uses(0, null!()),
             rmtls_engine_keep_with_record(null!(), 0, 0, 0),
             rmtls_engine_dropped_record(null!(), null!()),
             rmtls_engine_cloudflare(null!(), null!(), null!(), 0, 0, 0, null!()),

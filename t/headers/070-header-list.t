@@ -21,9 +21,9 @@ our $Anonymous = policy("ca-a",
 # Says in the response how many upstream headers were appended.
 our $Watch = <<'_EOC_';
     init_worker_by_lua_block {
-        local list = require "resty.mtls.internal.header_list"
-        local append = list.append
-        function list.append(lines, count)
+        local headers = require "resty.mtls.internal.upstream_headers"
+        local append = headers.append_to_list
+        function headers.append_to_list(lines, count)
             local is_appended = append(lines, count)
             ngx.ctx.appended = (ngx.ctx.appended or "") .. (is_appended and count or "no")
             return is_appended
@@ -92,9 +92,9 @@ done
 --- policy eval: $::Policy
 --- http_config
     init_worker_by_lua_block {
-        local list = require "resty.mtls.internal.header_list"
-        local append = list.append
-        function list.append(lines, count)
+        local headers = require "resty.mtls.internal.upstream_headers"
+        local append = headers.append_to_list
+        function headers.append_to_list(lines, count)
             return ngx.var.arg_set == nil and append(lines, count)
         end
     }

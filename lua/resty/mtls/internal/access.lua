@@ -13,6 +13,7 @@ local metrics = require "resty.mtls.internal.metrics"
 local records = require "resty.mtls.internal.records"
 local refusals = require "resty.mtls.internal.refusal"
 local request_headers = require "resty.mtls.internal.request_headers"
+local request_state = require "resty.mtls.internal.request_state"
 local reserved_headers = require "resty.mtls.internal.reserved_headers"
 local token_issuer = require "resty.mtls.internal.token_issuer"
 local upstream_headers = require "resty.mtls.internal.upstream_headers"
@@ -38,7 +39,6 @@ local FORWARDS_YES = CONST.FORWARDS_YES
 local FORWARDS_FIRST = CONST.FORWARDS_FIRST
 local band = bit.band
 local error = error
-local get_phase = ngx.get_phase
 local is_internal = ngx.req.is_internal
 local ngx = ngx
 local ngx_time = ngx.time
@@ -67,75 +67,54 @@ local xfcc_value = library.buffer(131072)
 local _M = {}
 
 
--- The route of a call. Without a name, after a call in rewrite, that of the earlier one, unless the request has moved
--- to another location meanwhile.
-local function route_of(ctx, route)
-    local context = ctx.resty_mtls
-    if route or not context or not context.route or ctx.resty_mtls_uri ~= ngx_var.uri then
+-- The route of a call. Without a name that of the earlier one in the same location, unless the URI has changed since,
+-- as by an internal redirect: the location may choose its route by the URI, and have none for this one.
+local function route_of(context, route)
+    if route or not context or not context.route or context.route == ""
+        or is_internal() and ngx.ctx.resty_mtls_uri ~= ngx_var.uri
+    then
         return route
     end
 
-    return context.route ~= "" and context.route or nil
+    return context.route
 end
 
 
 -- Whether an earlier call has allowed this request for the route, and nothing has changed since on which that depends.
--- A record of several clients says nothing of this one.
-local function is_decided(engine, ctx, route)
-    local context = ctx.resty_mtls
-    if not context or not context.is_allowed or context.route ~= (route or "") then
-        return false
-    end
-
-    local record = context.record
-
-    return C.rmtls_engine_changes(engine.handle, changes) == OK
-           and (ctx.resty_mtls_changes or record.is_own and record.changes) == tonumber(changes[0])
+local function is_decided(engine, state, context, route)
+    return context ~= nil and context.is_allowed and context.route == (route or "")
+           and C.rmtls_engine_changes(engine.handle, changes) == OK and state.changes == changes[0]
 end
 
 
 -- Whether an earlier call has refused this request for the route with the same status, which is then counted already.
 -- Remembers this refusal for a later call.
-local function is_refused_again(ctx, route, refusal)
-    local before = ctx.resty_mtls_refused
+local function is_refused_again(route, refusal)
+    local remembered = request_state.extra(true)
+    local before = remembered.refusal
     local status = refusal.status
     if before and before.route == route and before.status == status then
         return true
     end
 
-    ctx.resty_mtls_refused = { route = route, status = status }
+    remembered.refusal = { route = route, status = status }
 
     return false
 end
 
 
--- Publishes a decision to the later phases of the request. The URI tells them whether they run in the same location.
-local function publish(engine, ctx, route, plan, decision, is_allowed)
-    local changed = tonumber(decision.changes)
-    local is_early = get_phase() ~= "access"
-    if is_early then
-        ctx.resty_mtls_uri = ngx_var.uri
-    end
-
+-- Publishes a decision to the later phases of the request. Returns the state of the request.
+local function publish(engine, route, plan, decision, is_allowed)
     if decision.record_generation == 0 then
-        ctx.resty_mtls = { route = route or "", is_allowed = false }
-
-        return
+        return request_state.set_own_context({ route = route or "", is_allowed = false }, decision.changes)
     end
 
     local record = records.of_decision(engine, plan, decision)
-    ctx.resty_mtls = records.context(record, route or "", is_allowed)
-    if is_allowed then
-        record.changes = changed
-        -- Not for a known client in the access phase: a new key in ngx.ctx costs a quarter of a microsecond.
-        if is_early or ctx.resty_mtls_changes or not record.is_own then
-            ctx.resty_mtls_changes = changed
-        end
-    end
-
     if decision.reports_expiry == 1 then
         metrics.observe_expiry(record.identity.consumer, tonumber(decision.not_after) - ngx_time())
     end
+
+    return request_state.set_context(records.context(record, route or "", is_allowed), decision.changes)
 end
 
 
@@ -236,21 +215,16 @@ end
 
 -- Passes a preflight without an identity: no header is set, and client() has nothing. reported: the refusal with which
 -- it passes, that of a misdirected request.
-local function pass_preflight(engine, ctx, route, reported)
+local function pass_preflight(engine, context, route, reported)
     if reserved_headers.are_read(engine) then
         request_headers.seal(true)
     end
 
-    local before = ctx.resty_mtls
-    ctx.resty_mtls = { route = route or "", is_allowed = false, is_preflight = true }
-    if get_phase() ~= "access" then
-        ctx.resty_mtls_uri = ngx_var.uri
-    end
-
+    request_state.set_own_context({ route = route or "", is_allowed = false, is_preflight = true }, 0)
     variables.set(engine, route, reported and "would_refuse" or "pass", reported and reported.reason or "",
                   NOT_VERIFIED, client_of)
     -- A second call decides anew, but counts nothing.
-    if not before or not before.is_preflight or before.route ~= (route or "") then
+    if not context or not context.is_preflight or context.route ~= (route or "") then
         if reported then
             refusals.log_reported(reported)
             metrics.count_would_refuse(route or "", reported.status)
@@ -266,14 +240,14 @@ end
 -- Sets the variables and counts a decision, unless an earlier one for this route with the same outcome is counted. The
 -- variables of a refused request keep their values in its error page, which may be behind an internal redirect to a
 -- location that decides, too.
-local function report(engine, ctx, route, decision, refusal, reported, was_allowed)
-    if is_internal() and request_headers.was_refused() then
+local function report(engine, route, decision, refusal, reported, was_allowed, internal)
+    if internal and request_headers.was_refused() then
         return
     end
 
     local is_counted = was_allowed
     if refusal then
-        is_counted = is_refused_again(ctx, route, refusal)
+        is_counted = is_refused_again(route, refusal)
     end
 
     if reported then
@@ -295,12 +269,17 @@ local function report(engine, ctx, route, decision, refusal, reported, was_allow
 end
 
 
--- Decides about the request and sets the upstream headers, or appends them to a list. Returns the refusal, if any, and
--- the one of a plugin with `enforce: report`, with which the request passes.
-local function decide(engine, route, dict, ctx, decision, list)
-    local before = ctx.resty_mtls
-    local was_allowed = before and before.is_allowed and before.route == (route or "")
-    local is_new = not (list or ctx.resty_mtls_listed) or not is_decided(engine, ctx, route)
+-- Decides about the request, whose context is of an earlier decision, and sets the upstream headers, or appends them to
+-- a list. Returns the refusal, if any, and the one of a plugin with `enforce: report`, with which the request passes.
+local function decide(engine, route, dict, state, context, decision, list)
+    local was_allowed = context and context.is_allowed and context.route == (route or "")
+    local is_new = not (list or state and state.is_listed == 1) or not is_decided(engine, state, context, route)
+    local internal = is_internal()
+    -- For route_of(). Another internal redirect loses it.
+    if internal and route then
+        ngx.ctx.resty_mtls_uri = ngx_var.uri
+    end
+
     reserved_headers.remove(engine)
     local plan = decisions.plan(engine, route)
     local ssl = ssl_pointer()
@@ -315,7 +294,7 @@ local function decide(engine, route, dict, ctx, decision, list)
         -- For the result of _M.decide(): a preflight has no verdict.
         decision.verdict = NOT_VERIFIED
 
-        return pass_preflight(engine, ctx, route, reported)
+        return pass_preflight(engine, context, route, reported)
     end
 
     local refusal, reported
@@ -346,9 +325,10 @@ local function decide(engine, route, dict, ctx, decision, list)
         emit(engine, plan, ssl, decision, list)
     end
 
-    publish(engine, ctx, route, plan, decision, not refusal)
+    state = publish(engine, route, plan, decision, not refusal)
+    state.is_listed = list and 1 or 0
     if is_new then
-        report(engine, ctx, route, decision, refusal, reported, was_allowed)
+        report(engine, route, decision, refusal, reported, was_allowed, internal)
     end
 
     return refusal, reported
@@ -356,11 +336,11 @@ end
 
 
 -- The refusal of a request about which nothing can be decided yet.
-local function unavailable(engine, ctx, route, why)
+local function unavailable(engine, route, why)
     reserved_headers.remove(engine)
     local refusal = refusals.new(UNAVAILABLE, NO_VERDICT, why)
     variables.set(engine, route, refusal.decision, refusal.reason, NO_VERDICT, client_of)
-    if not is_refused_again(ctx, route, refusal) then
+    if not is_refused_again(route, refusal) then
         metrics.count_decision(route or "", refusal.status, NO_VERDICT, false)
     end
 
@@ -370,24 +350,21 @@ end
 
 -- Decides about the request, and ends it when it is refused. why: nothing can be decided yet, and the reason.
 function _M.run(engine, route, dict, why)
-    local ctx = ngx.ctx
-    route = route_of(ctx, route)
+    local state = request_state.current()
+    local context = request_state.context(state)
+    route = route_of(context, route)
     -- decide() sets no upstream headers.
-    local listed = ctx.resty_mtls_listed
-    if not why and not listed and is_decided(engine, ctx, route) then
+    if not why and is_decided(engine, state, context, route) and state.is_listed == 0 then
         return
     end
 
     local refusal
     if why then
-        refusal = unavailable(engine, ctx, route, why)
+        refusal = unavailable(engine, route, why)
     else
         local decision = decisions.take()
-        refusal = decide(engine, route, dict, ctx, decision)
+        refusal = decide(engine, route, dict, state, context, decision)
         decisions.give_back(decision)
-        if listed then
-            ctx.resty_mtls_listed = nil
-        end
     end
 
     if refusal then
@@ -418,15 +395,17 @@ end
 function _M.decide(engine, route, dict, why)
     local headers = {}
     local result = { allowed = false, decision = "pass" }
-    local ctx = ngx.ctx
+    local state = request_state.current()
+    local context = request_state.context(state)
+    route = route_of(context, route)
     local refusal, reported
     if why then
-        refusal = unavailable(engine, ctx, route, why)
+        refusal = unavailable(engine, route, why)
     else
         local decision = decisions.take()
-        refusal, reported = decide(engine, route_of(ctx, route), dict, ctx, decision, headers)
-        ctx.resty_mtls_listed = true
-        local record = ctx.resty_mtls and ctx.resty_mtls.record
+        refusal, reported = decide(engine, route, dict, state, context, decision, headers)
+        context = request_state.context(request_state.current())
+        local record = context and context.record
         result.verdict = verdict_text(decision.verdict, record)
         result.consumer = record and record.identity and record.identity.consumer or nil
         decisions.give_back(decision)

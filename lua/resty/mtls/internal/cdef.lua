@@ -135,6 +135,22 @@ typedef struct rmtls_policy_status {
   uint8_t digest[32];
 } rmtls_policy_status;
 
+typedef struct rmtls_request_state {
+  const void *request;
+  const void *location;
+  uint64_t changes;
+  uint64_t extra;
+  uint32_t context;
+  uint32_t owner;
+  int32_t is_listed;
+} rmtls_request_state;
+
+typedef struct rmtls_nginx_cleanup {
+  const void *handler;
+  void *data;
+  struct rmtls_nginx_cleanup *next;
+} rmtls_nginx_cleanup;
+
 typedef struct rmtls_fetch_options {
   uint32_t http_timeout;
   uint32_t status_wait;
@@ -652,6 +668,27 @@ int32_t rmtls_engine_watch_check(const struct rmtls_engine *engine,
                                  uint32_t token,
                                  int32_t *change);
 
+int32_t rmtls_request_state_owner(uint32_t *out);
+
+int32_t rmtls_request_state_find(const void *request, struct rmtls_request_state **out);
+
+int32_t rmtls_request_state_begin(const void *request,
+                                  uint32_t owner,
+                                  struct rmtls_nginx_cleanup *cleanup,
+                                  struct rmtls_request_state **out);
+
+void rmtls_request_state_end(void *state);
+
+int32_t rmtls_request_state_set_context(struct rmtls_request_state *state,
+                                        uint32_t context,
+                                        const void *location);
+
+int32_t rmtls_request_state_new_extra(struct rmtls_request_state *state);
+
+int32_t rmtls_request_state_ended_extra(uint64_t *out);
+
+int32_t rmtls_request_state_uses(uint32_t context, uint32_t *out);
+
 int32_t rmtls_engine_reserved_headers(const struct rmtls_engine *engine,
                                       const struct rmtls_request_header *headers,
                                       size_t headers_len,
@@ -914,7 +951,7 @@ int32_t rmtls_verdict_text(int32_t code, struct rmtls_buf *out);
 ]]
 
 return {
-    ABI_VERSION = 4,
+    ABI_VERSION = 5,
     OK = 0,
     NOT_FOUND = 1,
     TOO_SMALL = 2,

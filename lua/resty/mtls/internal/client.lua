@@ -7,6 +7,7 @@ local connection = require "resty.mtls.internal.connection"
 local header_lines = require "resty.mtls.internal.header_lines"
 local records = require "resty.mtls.internal.records"
 local request_headers = require "resty.mtls.internal.request_headers"
+local request_state = require "resty.mtls.internal.request_state"
 local reserved_headers = require "resty.mtls.internal.reserved_headers"
 local CONST = require "resty.mtls.internal.cdef"
 
@@ -251,7 +252,7 @@ end
 -- of this client and must not be written to.
 function _M.of_request(engine)
     local ssl = ssl_pointer()
-    local context = ngx.ctx.resty_mtls or before_decision(engine)
+    local context = request_state.context(request_state.current()) or before_decision(engine)
     if not context then
         return nil
     end
@@ -318,7 +319,7 @@ end
 -- The route for which access() decided about this request, "" for none; nil before that, and for a preflight that was
 -- not authenticated.
 function _M.route()
-    local context = ngx.ctx.resty_mtls
+    local context = request_state.context(request_state.current())
 
     return context and not context.is_preflight and context.route or nil
 end

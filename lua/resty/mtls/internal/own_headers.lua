@@ -7,10 +7,9 @@
 
 local ffi = require "ffi"
 local base = require "resty.core.base"
-local raw_headers = require "resty.mtls.internal.raw_headers"
+local request_memory = require "resty.mtls.internal.request_memory"
 
 
-local C = ffi.C
 local ffi_cast = ffi.cast
 local ffi_copy = ffi.copy
 local get_request = base.get_request
@@ -19,79 +18,21 @@ local ngx_log = ngx.log
 local tonumber = tonumber
 
 
--- A name of our own, because other Lua modules may declare nginx's with other types.
-ffi.cdef [[
-void *rmtls_nginx_palloc(void *pool, size_t size) __asm__("ngx_palloc");
-]]
-
-
--- Words of ngx_http_request_t in which the list may begin: headers_in follows some 13 pointers.
-local FIRST, LAST = 8, 40
+-- Words of ngx_list_t.
+local LIST = 7
 -- Words after the list in which headers_in has pointers to single headers.
 local POINTERS = 60
 local WORD = ffi.sizeof("uintptr_t")
--- Sizes of ngx_table_elt_t before nginx 1.23 and since, and where the latter has the pointer to the next of its name.
-local ELEMENT_SIZES = { [6 * WORD] = true, [7 * WORD] = true }
+-- Where an element has the pointer to the next of its name.
 local NEXT = 6
--- More headers than any request has.
-local MAX_HEADERS = 2 ^ 20
 -- Headers for which nginx has room in a new list.
 local ROOM = 20
 
 
 local words = ffi.typeof("uintptr_t *")
-local has_palloc = pcall(function() return C.rmtls_nginx_palloc end)
 
 
 local _M = {}
-
-
-local function is_address(word)
-    return word >= 4096 and word % WORD == 0
-end
-
-
--- Whether ngx_list_t { last, part { elts, nelts, next }, size, nalloc, pool } with headers in the memory pool of the
--- request may begin at this word.
-local function may_be_list(request, at)
-    local pool = request[at + 6]
-    if not ELEMENT_SIZES[tonumber(request[at + 4])] or request[at + 2] > MAX_HEADERS
-        or request[at + 5] > MAX_HEADERS or not is_address(request[at + 1]) or pool == 0
-    then
-        return false
-    end
-
-    -- The pool precedes the headers.
-    for i = 0, at - 1 do
-        if request[i] == pool then
-            return true
-        end
-    end
-
-    return false
-end
-
-
--- Whether the list of request headers begins at this word: its first element { hash, key { len, data }, ... } is the
--- first header.
-local function is_list(request, at, first_name)
-    return may_be_list(request, at) and request[at + 2] >= 1
-           and ffi_cast(words, request[at + 1])[2] == first_name
-end
-
-
--- Whether a list without elements begins at this word. `last` is the part in the list itself or, because nginx has
--- copied the words of the list, the part in the main request, which begins with the same signature and connection.
-local function is_empty_list(request, at)
-    local last = request[at]
-    if not may_be_list(request, at) or request[at + 2] ~= 0 or request[at + 3] ~= 0 or not is_address(last) then
-        return false
-    end
-
-    local owner = ffi_cast(words, last) - at - 1
-
-    return owner[0] == request[0] and owner[1] == request[1]
-end
 
 
 -- The address in the copy of a header at this address, or nil.
@@ -106,18 +47,18 @@ local function moved(parts, address, size)
 end
 
 
-local function copy_list(request, at)
-    local size, pool = request[at + 4], request[at + 6]
+local function copy_list(list)
+    local size = tonumber(list.header_size)
     local parts, bytes = {}, 0
-    local part = request + at + 1
+    local part = list.part
     while part ~= nil do
-        local length = tonumber(part[1] * size)
-        parts[#parts + 1] = { from = part[0], bytes = length }
+        local length = tonumber(part.count) * size
+        parts[#parts + 1] = { from = ffi_cast("uintptr_t", part.headers), bytes = length }
         bytes = bytes + length
-        part = ffi_cast(words, part[2])
+        part = part.next
     end
 
-    local copy = C.rmtls_nginx_palloc(ffi_cast("void *", pool), bytes)
+    local copy = request_memory.allocate(list.pool, bytes)
     if copy == nil then
         return false
     end
@@ -129,20 +70,21 @@ local function copy_list(request, at)
         to = to + parts[i].bytes
     end
 
-    local count = bytes / tonumber(size)
-    request[at] = ffi_cast("uintptr_t", request + at + 1)
-    request[at + 1] = ffi_cast("uintptr_t", copy)
-    request[at + 2] = count
-    request[at + 3] = 0
+    local count = bytes / size
+    list.last = list.part
+    list.part.headers = copy
+    list.part.count = count
+    list.part.next = nil
     -- The list is full: a new header begins another part.
-    request[at + 5] = count
-    for i = at + 7, at + 6 + POINTERS do
-        request[i] = moved(parts, request[i], size) or request[i]
+    list.capacity = count
+    local pointers = ffi_cast(words, list) + LIST
+    for i = 0, POINTERS - 1 do
+        pointers[i] = moved(parts, pointers[i], size) or pointers[i]
     end
 
-    if size == 7 * WORD then
+    if size == request_memory.SIZE_WITH_NEXT then
         local elements = ffi_cast(words, copy)
-        for i = NEXT, 7 * count - 1, 7 do
+        for i = NEXT, size / WORD * count - 1, size / WORD do
             elements[i] = moved(parts, elements[i], size) or elements[i]
         end
     end
@@ -152,40 +94,17 @@ end
 
 
 -- Gives a list without elements memory of its own for new ones.
-local function renew_empty_list(request, at)
-    local elements = C.rmtls_nginx_palloc(ffi_cast("void *", request[at + 6]), ROOM * request[at + 4])
+local function renew_empty_list(list)
+    local elements = request_memory.allocate(list.pool, ROOM * tonumber(list.header_size))
     if elements == nil then
         return false
     end
 
-    request[at] = ffi_cast("uintptr_t", request + at + 1)
-    request[at + 1] = ffi_cast("uintptr_t", elements)
-    request[at + 5] = ROOM
+    list.last = list.part
+    list.part.headers = elements
+    list.capacity = ROOM
 
     return true
-end
-
-
--- The word at which the list of request headers begins, or nil. A request of HTTP/1.0 may have none, and all may have
--- been removed; another empty list must not be taken for theirs. first: the index of the first header of the list.
-local function find_list(request, elements, count, first)
-    local first_name = count > first and ffi_cast("uintptr_t", elements[first].key.data)
-    local found
-    for at = FIRST, LAST do
-        if first_name and is_list(request, at, first_name) then
-            return at
-        end
-
-        if not first_name and is_empty_list(request, at) then
-            if found then
-                return nil
-            end
-
-            found = at
-        end
-    end
-
-    return found
 end
 
 
@@ -196,17 +115,13 @@ function _M.ensure()
     end
 
     local request = get_request()
-    local elements, count = raw_headers(request)
-    local address = ffi_cast(words, request)
-    local first = 0
-    local at = has_palloc and find_list(address, elements, count, first)
-    -- Over HTTP/3, lua-nginx-module puts a Host in front that is not in the list.
-    if has_palloc and not at and count > 0 and elements[0].key.len == 4 then
-        first = 1
-        at = find_list(address, elements, count, first)
+    local list = request_memory.header_list(request)
+    if list and list.part.count > 0 and copy_list(list) then
+        return
     end
 
-    if at and (count > first and copy_list or renew_empty_list)(address, at) then
+    list = list or request_memory.empty_header_list(request)
+    if list and list.part.count == 0 and list.part.next == nil and renew_empty_list(list) then
         return
     end
 

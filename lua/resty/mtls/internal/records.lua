@@ -1,10 +1,11 @@
--- What Lua keeps for a client on a route: the table that later phases read from ngx.ctx, and what client() returns.
+-- What Lua keeps for a client on a route: the context that later phases read, and what client() returns.
 --
 -- The library numbers what is kept for a client on a plan, and decides how long it is kept (src/engine/records.rs).
 -- Here is one array by that number; another generation means that the number was given to something else.
 
 local ffi = require "ffi"
 local library = require "resty.mtls.internal.library"
+local request_state = require "resty.mtls.internal.request_state"
 local CONST = require "resty.mtls.internal.cdef"
 
 
@@ -80,9 +81,29 @@ function _M.keep(engine, record, bytes)
 end
 
 
+local function retire_contexts(record)
+    if record.allowed then
+        request_state.retire(record.allowed)
+    end
+
+    if record.refused then
+        request_state.retire(record.refused)
+    end
+end
+
+
+local function drop(at)
+    local record = records[at]
+    if record then
+        retire_contexts(record)
+        records[at] = nil
+    end
+end
+
+
 local function new_record(engine, plan, decision)
     while C.rmtls_engine_dropped_record(engine.handle, number) == OK do
-        records[number[0]] = nil
+        drop(number[0])
     end
 
     local record = {
@@ -95,13 +116,12 @@ local function new_record(engine, plan, decision)
         -- Whether it is of one client, or of the connection of an untrusted one.
         is_own = decision.generation ~= 0 or decision.connection ~= 0,
         identity = false,
-        -- rmtls_engine_changes of the last decision that allowed a request.
-        changes = 0,
         view = false,
         allowed = false,
         refused = false,
     }
     ffi.fill(record.decision.lines, ffi.sizeof("rmtls_lines"))
+    drop(decision.record)
     records[decision.record] = record
     -- Without a certificate, a token may have given the consumer.
     if record.is_client or decision.identity == CONSUMER then
@@ -127,12 +147,16 @@ function _M.of_decision(engine, plan, decision)
 end
 
 
--- The table for ngx.ctx: { record, route, is_allowed }. One table serves all requests of a client for a route. A
--- record keeps the last one only, so that its size does not grow with the routes that share a plan.
+-- The context { record, route, is_allowed } of a decision. One serves all requests of a client for a route. A record
+-- keeps the last one only, so that its size does not grow with the routes that share a plan.
 function _M.context(record, route, is_allowed)
     local context = is_allowed and record.allowed or record.refused
     if not context or context.route ~= route then
-        context = { record = record, route = route, is_allowed = is_allowed }
+        if context then
+            request_state.retire(context)
+        end
+
+        context = request_state.add_context { record = record, route = route, is_allowed = is_allowed }
         record[is_allowed and "allowed" or "refused"] = context
     end
 

@@ -5,37 +5,22 @@ local ffi = require "ffi"
 local base = require "resty.core.base"
 -- Declares the functions of lua-nginx-module that this file calls.
 require "resty.core.request"
-local lrucache = require "resty.lrucache"
 local certificate = require "resty.mtls.certificate"
 local library = require "resty.mtls.internal.library"
 local raw_headers = require "resty.mtls.internal.raw_headers"
+local request_state = require "resty.mtls.internal.request_state"
 
 
 local C = library.C
-local ffi_cast = ffi.cast
 local ffi_str = ffi.string
 local get_request = base.get_request
-local ngx = ngx
 local ngx_var = ngx.var
 local pairs = pairs
-local setmetatable = setmetatable
-local start_time = ngx.req.start_time
-local tonumber = tonumber
-
-
--- For how many requests headers are saved that ngx.ctx has lost.
-local MAX_RECENT = 1000
--- Seconds
-local RECENT_TTL = 60
 
 
 local _M = {}
 
 local header_type = ffi.typeof("rmtls_request_header[?]")
-local recent = lrucache.new(MAX_RECENT)
--- The saved headers of all live requests: nginx holds what ngx.ctx had before an internal redirect until
--- the request ends.
-local live = setmetatable({}, { __mode = "v" })
 
 local trusted_ips
 local last_peer
@@ -107,37 +92,16 @@ end
 _M.array_of = array_of
 
 
--- A key that no other request of this worker has, even where nginx numbers the streams of a connection
--- alike: live requests have different addresses, and an address is reused only by a later request.
-local function request_key()
-    return tonumber(ffi_cast("uintptr_t", get_request())) .. ":" .. ngx_var.connection .. ":"
-           .. ngx_var.connection_requests .. ":" .. start_time()
-end
-
-
 -- The values that readable headers had when the request was received: { values = { name = { ... } }, sealed }.
--- Once sealed, nothing is added: what is in the headers then was set by the gateway. An internal redirect
--- loses ngx.ctx, and a rewrite looks like one. nil when nothing was saved and `create` is not set.
+-- Once sealed, nothing is added: what is in the headers then was set by the gateway. nil when nothing was saved and
+-- `create` is not set.
 local function saved_headers(create)
-    local ctx = ngx.ctx
-    local received = ctx.resty_mtls_received
-    if received then
-        return received
+    local received = request_state.extra(create)
+    if received and not received.values then
+        received.values = {}
+        -- What was saved before is lost, so what is in the headers may be the gateway's.
+        received.sealed = received.is_lost
     end
-
-    local key = request_key()
-    received = live[key] or recent:get(key)
-    if not received then
-        if not create then
-            return nil
-        end
-
-        received = { values = {} }
-        live[key] = received
-        recent:set(key, received, RECENT_TTL)
-    end
-
-    ctx.resty_mtls_received = received
 
     return received
 end

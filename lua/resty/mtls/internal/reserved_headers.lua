@@ -73,9 +73,11 @@ local function is_read(engine, name)
 end
 
 
--- Whether some route reads any reserved header.
+-- Whether some route reads any reserved header, of the policy of which a plan was looked up last.
 function _M.are_read(engine)
-    update_read_names(engine)
+    if plans ~= engine.plans then
+        update_read_names(engine)
+    end
 
     return any_is_read
 end

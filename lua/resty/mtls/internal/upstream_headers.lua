@@ -4,19 +4,24 @@ local ffi = require "ffi"
 local base = require "resty.core.base"
 -- Declares the functions of lua-nginx-module that this file calls.
 require "resty.core.request"
-local header_list = require "resty.mtls.internal.header_list"
+local library = require "resty.mtls.internal.library"
 local metrics = require "resty.mtls.internal.metrics"
+local request_memory = require "resty.mtls.internal.request_memory"
 local CONST = require "resty.mtls.internal.cdef"
 
 
+local C = library.C
 local N = ffi.C
+local OK = CONST.OK
 local DECLINED = base.FFI_DECLINED
 local error = error
 local ffi_str = ffi.string
 local get_request = base.get_request
 local ngx = ngx
 local ngx_log = ngx.log
+local tonumber = tonumber
 
+local PART_SIZE = ffi.sizeof("rmtls_nginx_list_part")
 local ERR = ngx.ERR
 local WARN = ngx.WARN
 
@@ -91,12 +96,37 @@ local function set_each(lines, count)
 end
 
 
+-- Appends this many of the lines of an rmtls_lines to nginx's list of the headers of the request, which has none of
+-- their names. Returns whether it did. lua-nginx-module's function for one header compares the name with all headers of
+-- the request and reads each byte of the value for characters to escape: most of what a header costs a request. Has no
+-- loop, because a loop that is compiled leaves all that follows it in the request to the interpreter.
+function _M.append_to_list(lines, count)
+    local list = lines.may_append == 1 and request_memory.header_list(get_request())
+    if not list then
+        return false
+    end
+
+    local size = lines.ends[3 * count - 1]
+    if list.last.count + count > list.capacity then
+        if list.capacity < count then
+            return false
+        end
+
+        size = size + PART_SIZE + tonumber(list.capacity * list.header_size)
+    end
+
+    local memory = request_memory.allocate(list.pool, size)
+
+    return memory ~= nil and C.rmtls_header_list_append(list, lines, count, memory, size) == OK
+end
+
+
 -- Sets the lines of an rmtls_lines on the request, with `forwards` those that forward the certificate too. The request
 -- has none of their names: they are reserved, and were removed. From memory of the library, because making Lua strings
 -- of them costs a new client ten times what setting them costs.
 function _M.set(lines, forwards)
     local count = count_of(lines, forwards)
-    if count > 0 and not header_list.append(lines, count) then
+    if count > 0 and not _M.append_to_list(lines, count) then
         set_each(lines, count)
     end
 end
