@@ -1104,10 +1104,10 @@ int32_t rmtls_certificate_san(const struct rmtls_certificate *certificate,
                               struct rmtls_buf *kind,
                               struct rmtls_buf *value);
 
-// Writes certificates whose chain a worker has verified for the first time, with what the client sent
-// with them, to the directory at `path` as `SHA256.pem`: at most `max_certificates` files that have
-// at most `max_bytes` bytes together. Call it before workers are forked. It fails when the directory
-// does not exist or other users may use it.
+// Writes certificates whose chain a worker has verified for the first time, with at most 16 KB of what
+// the client sent with them, to the directory at `path` as `SHA256.pem`: at most `max_certificates`
+// files that have at most `max_bytes` bytes together. Call it before workers are forked. It fails when
+// the directory does not exist or other users may use it.
 //
 // # Safety
 // `engine` is NULL or live; `path` is readable for `path_len` bytes; `err` is NULL or valid, with its
@@ -1490,8 +1490,9 @@ int32_t rmtls_header_list_append(struct rmtls_nginx_list *list,
                                  size_t memory_len);
 
 // Writes routes of the policy in force, with their plugins, as a JSON object: `total`, `matching`,
-// `from`, `items` (`name`, or the id; `plugins`) and `without_route`. `from` of those whose names
-// contain the text `filter` are left out, and at most `limit` are listed.
+// `from`, `items` (`name`, or the id; `plugins`; `report_only`, those of them with `enforce:
+// report`), `without_route` and `without_route_report_only`. `from` of those whose names contain
+// the text `filter` are left out, and at most `limit` are listed.
 //
 // # Safety
 // `engine` is NULL or live; `filter` is readable for `filter_len` bytes; `out` is NULL or valid,
@@ -1830,7 +1831,6 @@ int32_t rmtls_engine_watch_check(const struct rmtls_engine *engine,
                                  uint32_t token,
                                  int32_t *change);
 
-// Finds the request headers that only the gateway may set, and `Connection` headers that would
 // Writes a number for a caller that no other has, such as each Lua VM of a worker.
 //
 // # Safety
@@ -1888,6 +1888,7 @@ int32_t rmtls_request_state_ended_extra(uint64_t *out);
 // `out` is NULL or valid for writing.
 int32_t rmtls_request_state_uses(uint32_t context, uint32_t *out);
 
+// Finds the request headers that only the gateway may set, and `Connection` headers that would
 // make an upstream drop one of them. Writes at most `found_cap` of their indexes to `found`, and
 // their number to `found_len`.
 //

@@ -1,19 +1,19 @@
 //! A thread of the worker, separate from its event loop, that runs closures: large values are
-//! compiled, parsed and freed there.
+//! compiled, parsed and freed there. A second one writes what nothing waits for, so that a disk that
+//! hangs stops no policy.
 //!
-//! The thread starts when it is first needed and runs until the worker ends, because every new
+//! A thread starts when it is first needed and runs until the worker ends, because every new
 //! thread gets a heap (malloc arena) that remains after the thread. Everything that the thread
 //! allocates is also freed on the thread: returning memory to the system locks the heap for a tenth
 //! of a second with large structures, and the event loop must not wait for that lock.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, LocalKey};
 use std::time::{Duration, Instant};
 
 use openssl::error::ErrorStack;
@@ -23,6 +23,8 @@ use crate::Error;
 
 /// Shown by `ps -L` and debuggers; the kernel keeps 15 characters.
 pub(crate) const THREAD_NAME: &str = "mtls-policy";
+/// The name of the thread of [`run_apart`].
+const WRITER_NAME: &str = "mtls-writer";
 /// How long a worker that ends waits for the thread.
 const STOP_WAIT: Duration = Duration::from_secs(10);
 
@@ -33,8 +35,6 @@ enum Message {
     Run(Task),
     /// Runs when no other message waits, the latest first.
     Defer(Task),
-    /// Runs when no deferred task is left either, in the order of submission.
-    Yield(Task),
     /// Runs when nothing else is left, once for any number of them.
     Idle(Task),
     Stop,
@@ -48,16 +48,21 @@ struct Thread {
     process: u32,
 }
 
+/// A thread of this process, once it is started.
+type Slot = LocalKey<RefCell<Option<Thread>>>;
+
 thread_local! {
     static THREAD: RefCell<Option<Thread>> = const { RefCell::new(None) };
+    /// The thread of [`run_apart`].
+    static WRITER: RefCell<Option<Thread>> = const { RefCell::new(None) };
 }
 
 impl Thread {
-    fn start() -> Result<Thread, Error> {
+    fn start(name: &str) -> Result<Thread, Error> {
         let (messages, received) = mpsc::channel();
         let stopping = Arc::new(AtomicBool::new(false));
         let stop = stopping.clone();
-        let handle = thread::spawn(THREAD_NAME, move || work(&received, &stop))
+        let handle = thread::spawn(name, move || work(&received, &stop))
             .map_err(|error| Error::Misuse(format!("cannot start a thread: {error}")))?;
         Ok(Thread {
             messages,
@@ -103,10 +108,14 @@ impl Drop for Thread {
 /// # Errors
 /// When the system refuses another thread.
 pub(crate) fn start() -> Result<(), Error> {
-    let started = THREAD.try_with(|thread| {
+    start_in(&THREAD, THREAD_NAME)
+}
+
+fn start_in(slot: &'static Slot, name: &str) -> Result<(), Error> {
+    let started = slot.try_with(|thread| {
         let mut thread = thread.borrow_mut();
         if !thread.as_ref().is_some_and(Thread::is_of_this_process) {
-            *thread = Some(Thread::start()?);
+            *thread = Some(Thread::start(name)?);
         }
         Ok(())
     });
@@ -115,8 +124,8 @@ pub(crate) fn start() -> Result<(), Error> {
 }
 
 /// Returns the message when there is no thread to receive it.
-fn send(message: Message) -> Option<Message> {
-    let sent = THREAD.try_with(|thread| {
+fn send(slot: &'static Slot, message: Message) -> Option<Message> {
+    let sent = slot.try_with(|thread| {
         let thread = thread.borrow();
         match thread.as_ref().filter(|thread| thread.is_of_this_process()) {
             Some(thread) => thread.messages.send(message).err().map(|error| error.0),
@@ -127,9 +136,17 @@ fn send(message: Message) -> Option<Message> {
     sent.unwrap_or(None)
 }
 
+/// The result of [`send`] to a thread that was started.
+fn received(unsent: Option<Message>) -> Result<(), Error> {
+    match unsent {
+        None => Ok(()),
+        Some(_) => Err(Error::Panic),
+    }
+}
+
 /// Runs a task on the thread as soon as it is free, or here when there is no thread.
 pub(crate) fn run(task: impl FnOnce() + Send + 'static) {
-    if let Some(Message::Run(task)) = send(Message::Run(Box::new(task))) {
+    if let Some(Message::Run(task)) = send(&THREAD, Message::Run(Box::new(task))) {
         task();
     }
 }
@@ -146,34 +163,27 @@ pub(crate) fn free(value: impl Send + 'static) {
 /// When the thread does not run and cannot be started.
 pub(crate) fn defer(task: impl FnOnce() + Send + 'static) -> Result<(), Error> {
     start()?;
-    match send(Message::Defer(Box::new(task))) {
-        None => Ok(()),
-        Some(_) => Err(Error::Panic),
-    }
+    received(send(&THREAD, Message::Defer(Box::new(task))))
 }
 
-/// Runs a task on the thread once no task of [`run`] and no deferred one waits. Such tasks may take
-/// long and follow each other without end: a deferred one waits for one of them at most.
+/// Runs a task on a thread of its own, which starts with the first one, in the order of submission.
+/// Such a task may never end: nothing but other tasks of this function waits for it.
 ///
 /// # Errors
 /// As [`defer`].
-pub(crate) fn yield_to_others(task: impl FnOnce() + Send + 'static) -> Result<(), Error> {
-    start()?;
-    match send(Message::Yield(Box::new(task))) {
-        None => Ok(()),
-        Some(_) => Err(Error::Panic),
-    }
+pub(crate) fn run_apart(task: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+    start_in(&WRITER, WRITER_NAME)?;
+    received(send(&WRITER, Message::Run(Box::new(task))))
 }
 
 /// Runs a task on the thread, if there is one, once no other task is left. Only the latest of
 /// several such tasks runs.
 pub(crate) fn when_idle(task: impl FnOnce() + Send + 'static) {
-    let _ = send(Message::Idle(Box::new(task)));
+    let _ = send(&THREAD, Message::Idle(Box::new(task)));
 }
 
 fn work(messages: &Receiver<Message>, stopping: &AtomicBool) {
     let mut deferred: Vec<Task> = Vec::new();
-    let mut yielding: VecDeque<Task> = VecDeque::new();
     let mut idle: Option<Task> = None;
     let run = |task: Task| {
         let _ = catch_unwind(AssertUnwindSafe(task));
@@ -183,7 +193,7 @@ fn work(messages: &Receiver<Message>, stopping: &AtomicBool) {
     loop {
         // The queue is drained before a deferred task starts, so that what it holds to be freed
         // does not pile up during a long task.
-        let message = if deferred.is_empty() && yielding.is_empty() && idle.is_none() {
+        let message = if deferred.is_empty() && idle.is_none() {
             messages.recv().map_err(|_| TryRecvError::Disconnected)
         } else {
             messages.try_recv()
@@ -194,11 +204,9 @@ fn work(messages: &Receiver<Message>, stopping: &AtomicBool) {
         match message {
             Ok(Message::Run(task)) => run(task),
             Ok(Message::Defer(task)) => deferred.push(task),
-            Ok(Message::Yield(task)) => yielding.push_back(task),
             Ok(Message::Idle(task)) => idle = Some(task),
             Err(TryRecvError::Empty) => {
-                let next = deferred.pop().or_else(|| yielding.pop_front());
-                if let Some(task) = next.or_else(|| idle.take()) {
+                if let Some(task) = deferred.pop().or_else(|| idle.take()) {
                     run(task);
                 }
             }
@@ -222,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn tasks_run_before_deferred_ones_then_those_that_yield_and_idle_ones_last() {
+    fn tasks_run_before_deferred_ones_and_idle_ones_last() {
         let (hold, held) = mpsc::channel::<()>();
         let (sender, receiver) = mpsc::channel();
         let send = |number: u32| {
@@ -234,16 +242,40 @@ mod tests {
             let _ = held.recv();
         });
         when_idle(send(9));
-        when_idle(send(7));
+        when_idle(send(5));
         defer(send(4)).unwrap();
-        yield_to_others(send(5)).unwrap();
-        yield_to_others(send(6)).unwrap();
         defer(send(3)).unwrap();
         run(send(1));
         run(send(2));
         hold.send(()).unwrap();
-        let order = [(); 7].map(|()| receiver.recv_timeout(WAIT).unwrap());
-        assert_eq!(order, [1, 2, 3, 4, 5, 6, 7]);
+        let order = [(); 5].map(|()| receiver.recv_timeout(WAIT).unwrap());
+        assert_eq!(order, [1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn run_apart_delays_no_other_task_and_keeps_the_order_of_its_own() {
+        let (hold, held) = mpsc::channel::<()>();
+        let (sender, receiver) = mpsc::channel();
+        let send = |number: u32| {
+            let sender = sender.clone();
+            move || sender.send(number).unwrap()
+        };
+        run_apart(move || {
+            let _ = held.recv();
+        })
+        .unwrap();
+        run_apart(send(4)).unwrap();
+        run_apart(send(5)).unwrap();
+        start().unwrap();
+        when_idle(send(3));
+        assert_eq!(receiver.recv_timeout(WAIT), Ok(3));
+        run(send(1));
+        assert_eq!(receiver.recv_timeout(WAIT), Ok(1));
+        defer(send(2)).unwrap();
+        assert_eq!(receiver.recv_timeout(WAIT), Ok(2));
+        hold.send(()).unwrap();
+        let order = [(); 2].map(|()| receiver.recv_timeout(WAIT).unwrap());
+        assert_eq!(order, [4, 5]);
     }
 
     #[test]

@@ -98,7 +98,7 @@ impl Engine {
                 let verdict = store.verify(certificate.leaf(), certificate.intermediates(), now)?;
                 if verdict.is_success() {
                     metrics::count(ExtendedKeyUsage::of(certificate.leaf()).event());
-                    self.spool_certificate(certificate);
+                    self.spool_certificate(certificate, verdict.cas());
                 }
                 self.verdicts.borrow_mut().insert(key, verdict.clone());
                 verdict

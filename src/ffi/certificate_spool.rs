@@ -4,10 +4,10 @@ use super::engine::rmtls_engine;
 use super::{file_name, guard, guard_with, handle, output, put, rmtls_buf};
 use crate::Error;
 
-/// Writes certificates whose chain a worker has verified for the first time, with what the client sent
-/// with them, to the directory at `path` as `SHA256.pem`: at most `max_certificates` files that have
-/// at most `max_bytes` bytes together. Call it before workers are forked. It fails when the directory
-/// does not exist or other users may use it.
+/// Writes certificates whose chain a worker has verified for the first time, with at most 16 KB of what
+/// the client sent with them, to the directory at `path` as `SHA256.pem`: at most `max_certificates`
+/// files that have at most `max_bytes` bytes together. Call it before workers are forked. It fails when
+/// the directory does not exist or other users may use it.
 ///
 /// # Safety
 /// `engine` is NULL or live; `path` is readable for `path_len` bytes; `err` is NULL or valid, with its

@@ -2,7 +2,7 @@
 //!
 //! Every function declared here exists since OpenSSL 1.1.1 unless its declaration says otherwise.
 //! The library must use the libssl that nginx loads; [`host_openssl`] checks this. [`thread`],
-//! [`shared_memory`] and [`file_lock`] wrap calls of libc.
+//! [`shared_memory`], [`file_lock`] and [`user`] wrap calls of libc.
 
 #[cfg(test)]
 pub mod crl_check;
@@ -13,4 +13,5 @@ pub mod session_cache;
 pub mod shared_memory;
 pub mod ssl;
 pub mod thread;
+pub mod user;
 pub mod x509;

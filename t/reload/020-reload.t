@@ -309,7 +309,43 @@ cannot be read: No such file or directory (os error 2)
 
 
 
-=== TEST 9: reload() does not grow the memory of a worker
+=== TEST 9: reload() that takes over 10 seconds logs one warning and goes on
+--- policy eval: $::Policy
+--- http_config
+    init_by_lua_block {
+        -- For the module, each pause lasts 6 seconds.
+        local real = { now = ngx.now, sleep = ngx.sleep }
+        local offset = 0
+        ngx.now = function() return real.now() + offset end
+        ngx.sleep = function(seconds)
+            offset = offset + 6
+            real.sleep(seconds)
+        end
+        local mtls = require "resty.mtls"
+        ngx.now, ngx.sleep = real.now, real.sleep
+        mtls.init { policy = "$TEST_NGINX_HTML_DIR/policy.yaml", watch = false }
+    }
+--- config eval: $::Config
+--- client eval
+$::Client . <<'_EOC_';
+long 30000
+for _ in 1 2; do get "a.test/reload?file=long.yaml"; echo '# another' >> long.yaml; done
+get a.test/status | sed 's/ epoch=.*//'
+grep -o '\[warn\].*\[mtls\] policy not reloaded.*' "$ERROR_LOG" | sed 's/.*\[mtls\]/[mtls]/; s/, client:.*//'
+_EOC_
+--- client_out
+true
+true
+routes=30001
+[mtls] policy not reloaded yet: reading and compiling it takes over 10 s
+[mtls] policy not reloaded yet: reading and compiling it takes over 10 s
+--- no_error_log
+[error]
+[alert]
+
+
+
+=== TEST 10: reload() does not grow the memory of a worker
 --- policy eval: $::Policy
 --- config
     location /reload {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use openssl::base64::encode_block;
 
 use crate::engine::node::{check_directory, replace_file};
-use crate::openssl_ext::file_lock;
+use crate::openssl_ext::{file_lock, user};
 use crate::text::hex;
 
 /// The file with the lock and the usage.
@@ -160,6 +160,27 @@ impl SpoolFiles {
         Ok((metadata.mtime(), metadata.mtime_nsec()))
     }
 
+    /// The error, with the owner of what this process has no permission for.
+    fn with_owner(&self, error: io::Error) -> io::Error {
+        if error.kind() != io::ErrorKind::PermissionDenied {
+            return error;
+        }
+        let uid = user::effective_uid();
+        let owner = |path: &Path| fs::metadata(path).ok().map(|found| found.uid());
+        let usage_file = self.directory.join(USAGE_FILE);
+        let owners = [
+            ("it", owner(&self.directory)),
+            (USAGE_FILE, owner(&usage_file)),
+        ];
+        match owners
+            .into_iter()
+            .find(|(_, owner)| owner.is_some_and(|owner| owner != uid))
+        {
+            Some((what, Some(owner))) => io::Error::other(wrong_owner(&error, what, owner, uid)),
+            _ => error,
+        }
+    }
+
     /// Waits until no other process writes.
     ///
     /// # Errors
@@ -171,7 +192,8 @@ impl SpoolFiles {
             .create(true)
             .truncate(false)
             .mode(0o600)
-            .open(self.directory.join(USAGE_FILE))?;
+            .open(self.directory.join(USAGE_FILE))
+            .map_err(|error| self.with_owner(error))?;
         let since = Instant::now();
         while !file_lock::try_lock(&usage_file)? {
             if since.elapsed() > LOCK_WAIT {
@@ -246,6 +268,12 @@ impl LockedSpool<'_> {
         }
         self.usage
     }
+}
+
+/// The text for `what` of another owner than the user of this process.
+fn wrong_owner(error: &io::Error, what: &str, owner: u32, uid: u32) -> String {
+    let (owner, own) = (user::shown(owner), user::shown(uid));
+    format!("{error}: {what} belongs to {owner}, expected {own}, the user of the workers")
 }
 
 fn encode(usage: SpoolUsage, (seconds, nanoseconds): (i64, i64)) -> Vec<u8> {
@@ -382,6 +410,16 @@ mod tests {
         assert!(files.lock().is_err());
         fs::remove_dir_all(&directory).unwrap();
         assert_eq!(files.lock().err().unwrap().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn wrong_owner_names_both_users() {
+        let error = io::Error::from_raw_os_error(libc::EACCES);
+        assert_eq!(
+            wrong_owner(&error, "it", u32::MAX - 7, 0),
+            "Permission denied (os error 13): it belongs to uid 4294967288, expected root (uid 0), \
+             the user of the workers"
+        );
     }
 
     #[test]

@@ -3,17 +3,19 @@
 //!
 //! Only what a CA of the policy has signed is written, or a client could fill the spool with
 //! certificates of its own making. The access phase copies the certificate to a bounded queue; the
-//! thread of `background` writes it.
+//! thread of [`background::run_apart`] writes it, so that a disk that hangs stops no reload.
 
 mod files;
 
 use std::path::Path;
 use std::sync::Arc;
 
+use openssl::x509::X509Ref;
 use parking_lot::Mutex;
 
 use super::Engine;
 use crate::background;
+use crate::certificate::signed_content::ca_id;
 use crate::certificate::Certificate;
 use crate::metrics::{self, Event};
 use crate::Error;
@@ -24,9 +26,9 @@ use files::{SpoolFiles, Written};
 /// Most certificates that wait to be written, and their bytes with their chains.
 const MAX_WAITING: usize = 1024;
 const MAX_WAITING_BYTES: usize = 8 << 20;
-/// Most bytes of a certificate with its chain. TLS limits both to 100 KB
-/// (`SSL_CTX_set_max_cert_list`).
-const MAX_LEN: usize = 128 * 1024;
+/// Most bytes of DER that are kept of what a client sent with its certificate: two intermediates of
+/// ML-DSA-87. A client may send 100 KB of anything, and a few hundred such clients fill the spool.
+const MAX_SENT: usize = 16 * 1024;
 /// Most warnings that wait to be logged.
 const MAX_WARNINGS: usize = 16;
 
@@ -38,17 +40,30 @@ struct Presented {
 }
 
 impl Presented {
-    /// `None` for one that is too large.
-    fn of(certificate: &Certificate) -> Result<Option<Presented>, Error> {
+    /// A certificate whose verified chain has these CAs ([`ca_id`]). Of what was sent with it over
+    /// [`MAX_SENT`], those that are a part of that chain come first.
+    fn of(certificate: &Certificate, cas: &[[u8; 32]]) -> Result<Presented, Error> {
         let mut ders = vec![certificate.der()?];
-        for sent in certificate.intermediates() {
-            ders.push(sent.to_der()?);
+        let sent: Vec<_> = certificate.intermediates().iter().collect();
+        let der = |one: &&X509Ref| one.to_der();
+        let mut sent_ders = sent.iter().map(der).collect::<Result<Vec<_>, _>>()?;
+        if sent_ders.iter().map(Vec::len).sum::<usize>() > MAX_SENT {
+            let is_unused = |one: &X509Ref| !ca_id(one).is_ok_and(|id| cas.contains(&id));
+            let mut ordered: Vec<_> = sent.into_iter().map(is_unused).zip(sent_ders).collect();
+            ordered.sort_by_key(|(is_unused, _)| *is_unused);
+            sent_ders = ordered.into_iter().map(|(_, der)| der).collect();
+            let mut kept = 0;
+            sent_ders.retain(|der| {
+                let fits = kept + der.len() <= MAX_SENT;
+                kept += if fits { der.len() } else { 0 };
+                fits
+            });
         }
-        let presented = Presented {
+        ders.append(&mut sent_ders);
+        Ok(Presented {
             sha256: certificate.digests().leaf,
             ders,
-        };
-        Ok(Some(presented).filter(|presented| presented.len() <= MAX_LEN))
+        })
     }
 
     fn len(&self) -> usize {
@@ -70,7 +85,7 @@ struct Counts {
 struct State {
     waiting: Vec<Presented>,
     waiting_bytes: usize,
-    /// Whether the thread will write what waits.
+    /// Whether the thread has a task to write what waits.
     is_scheduled: bool,
     usage: SpoolUsage,
     counts: Counts,
@@ -97,8 +112,8 @@ pub(super) struct CertificateSpool {
 
 impl CertificateSpool {
     /// Queues a certificate. Nothing that fails here concerns the request.
-    fn push(self: &Arc<CertificateSpool>, certificate: &Certificate) {
-        let Ok(Some(presented)) = Presented::of(certificate) else {
+    fn push(self: &Arc<CertificateSpool>, certificate: &Certificate, cas: &[[u8; 32]]) {
+        let Ok(presented) = Presented::of(certificate, cas) else {
             self.state.lock().counts.dropped += 1;
             return;
         };
@@ -115,9 +130,8 @@ impl CertificateSpool {
         }
         drop(state);
         let spool = self.clone();
-        // A disk or another process may be slow, and a policy must not wait for clients that keep
-        // coming.
-        if background::yield_to_others(move || spool.write_waiting()).is_err() {
+        // A disk may hang, and no policy must wait for it.
+        if background::run_apart(move || spool.write_waiting()).is_err() {
             let dropped = self.take_waiting().len();
             self.state.lock().counts.dropped += dropped as u64;
         }
@@ -130,7 +144,7 @@ impl CertificateSpool {
         std::mem::take(&mut state.waiting)
     }
 
-    /// Writes what waits. Runs on the thread.
+    /// Writes what waits. Runs on a thread of its own.
     fn write_waiting(&self) {
         let waiting = self.take_waiting();
         let shown = self.files.directory().display();
@@ -209,10 +223,11 @@ impl Engine {
         Ok(())
     }
 
-    /// Queues a certificate whose chain was just verified for the spool, if there is one.
-    pub(super) fn spool_certificate(&self, certificate: &Certificate) {
+    /// Queues a certificate whose chain was just verified for the spool, if there is one; `cas` are
+    /// those of the chain.
+    pub(super) fn spool_certificate(&self, certificate: &Certificate, cas: &[[u8; 32]]) {
         if let Some(spool) = &*self.certificate_spool.borrow() {
-            spool.push(certificate);
+            spool.push(certificate, cas);
         }
     }
 

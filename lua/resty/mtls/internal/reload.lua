@@ -55,6 +55,8 @@ local BLOCKING_WAIT = 3600000
 local FIRST_WAIT = 15
 -- Seconds that the first requests of a worker wait for it. Then they are answered 503.
 local FIRST_DEADLINE = 10
+-- Seconds after which a reload is reported that has not ended: the disk of its files may hang.
+local LONG = FIRST_DEADLINE
 -- How often a request in a worker that exits waits for a policy, each of which was replaced meanwhile.
 local MAX_CATCH_UPS = 5
 -- Seconds between two checks of the policy in force on the node, where no files are watched.
@@ -224,17 +226,34 @@ local function poll(engine, reload, wait)
 end
 
 
+local function warn_of_long_reload()
+    ngx_log(WARN, "[mtls] policy not reloaded yet: reading and compiling it takes over ", LONG, " s")
+end
+
+
 -- Waits for the end of a reload, without blocking the worker in phases that can yield.
 local function await_reload(engine, reload)
     if not YIELDABLE[ngx.get_phase()] then
-        return poll(engine, reload, BLOCKING_WAIT)
+        local progress, err = poll(engine, reload, LONG * 1000)
+        if progress == BUILDING then
+            warn_of_long_reload()
+            progress, err = poll(engine, reload, BLOCKING_WAIT)
+        end
+
+        return progress, err
     end
 
     local pause = POLL
+    local long_at = ngx_now() + LONG
     while true do
         local progress, err = poll(engine, reload, 0)
         if progress ~= BUILDING then
             return progress, err
+        end
+
+        if ngx_now() > long_at then
+            warn_of_long_reload()
+            long_at = math_huge
         end
 
         ngx_sleep(pause)
