@@ -216,6 +216,9 @@ impl<'t> DocumentReader<'t, '_> {
                         let expected = schema.supported.join(", ");
                         let below = match is_of_config {
                             true => "; it belongs below 'config'",
+                            false if name == "config" && schema.supported.contains(&"plugins") => {
+                                "; it belongs to a plugin, indented as the plugin's 'name'"
+                            }
                             false => "",
                         };
                         format!(", expected one of {expected}{below}")
@@ -253,7 +256,11 @@ impl<'t> DocumentReader<'t, '_> {
             Value::List(items) => Some(items),
             // Lua writes an empty list as `{}` in JSON, since it has one type for both.
             Value::Map(entries) if entries.is_empty() => Some(&[]),
-            _ => {
+            Value::Map(_) => {
+                self.expected(node, path, "a list, whose items begin with '- '");
+                None
+            }
+            Value::Scalar { .. } => {
                 self.expected(node, path, "a list");
                 None
             }

@@ -103,10 +103,12 @@ impl PluginKinds {
 
     /// The names of the plugins.
     pub(in crate::policy) fn names(self) -> impl Iterator<Item = &'static str> {
+        self.kinds().map(PluginKind::name)
+    }
+
+    pub(in crate::policy) fn kinds(self) -> impl Iterator<Item = PluginKind> {
         let kinds = PluginKind::ALL.into_iter();
-        kinds
-            .filter(move |kind| self.0 & 1 << *kind as u16 != 0)
-            .map(PluginKind::name)
+        kinds.filter(move |kind| self.0 & 1 << *kind as u16 != 0)
     }
 
     /// The set as a number.

@@ -69,7 +69,7 @@ fn from_yaml_wrong_types_are_named() {
         ),
         (
             "{_format_version: '3.0', routes: {name: r}}",
-            "p:1:34: routes: a mapping, expected a list",
+            "p:1:34: routes: a mapping, expected a list, whose items begin with '- '",
         ),
         (
             "{_format_version: '3.0', routes: [{name: no}]}",
@@ -190,6 +190,15 @@ fn from_yaml_unsupported_values_are_refused() {
     ] {
         assert_eq!(errors(&with_cas(&format!("plugins:\n{plugin}\n"))), [error]);
     }
+}
+
+#[test]
+fn from_yaml_config_beside_plugins_is_that_of_a_plugin() {
+    let text = "_format_version: '3.0'\nroutes:\n- name: r\n  plugins:\n  - name: mtls-auth\n  \
+                config:\n    crls: []\n";
+    let expected = "p:6:3: routes[0]: unknown field 'config', expected one of id, name, service, \
+                    snis, hosts, plugins; it belongs to a plugin, indented as the plugin's 'name'";
+    assert!(errors(text).contains(&expected.to_owned()));
 }
 
 #[test]

@@ -218,9 +218,31 @@ fn syntax_error(error: &ScanError, text: &str) -> Fatal {
         // checked.
         ErrorKind::RecursionLimitExceeded => format!("nested deeper than {MAX_DEPTH} levels"),
         // The messages of the parser are fixed, except for a character, which they escape.
-        kind => format!("not valid YAML: {kind}"),
+        kind => format!("not valid YAML: {kind}{}", likely_cause(kind)),
     };
     (Position::of(error.marker()), message)
+}
+
+/// What most often leads to an error of the parser, whose place is where it could not go on.
+fn likely_cause(kind: &ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::MappingValueNotAllowed => {
+            "; perhaps this line is indented deeper than the one above, the '-' of a list has no \
+             blank after it, or a text with ': ' has no quotes"
+        }
+        ErrorKind::ExpectedBlockMappingKey | ErrorKind::ExpectedBlockSequenceEntry => {
+            "; perhaps this line is indented otherwise than the lines above"
+        }
+        ErrorKind::SimpleKeyExpected => "; perhaps the ':' of a name has no blank after it",
+        // Its place is the end of the text, on the line before.
+        ErrorKind::TabInPlainScalar => {
+            "; perhaps the line below begins with it, expected blanks, as tabs do not indent in YAML"
+        }
+        ErrorKind::TabInBlockIndentation | ErrorKind::TabNotAllowed => {
+            "; expected blanks, as tabs do not indent in YAML"
+        }
+        _ => "",
+    }
 }
 
 /// A list or mapping whose end has not been read.
@@ -779,11 +801,29 @@ mod tests {
             ("a: \"b", "p:1:4: not valid YAML: unclosed quote"),
             (
                 "a: b: c\n",
-                "p:1:5: not valid YAML: mapping values are not allowed in this context",
+                "p:1:5: not valid YAML: mapping values are not allowed in this context; perhaps this \
+                 line is indented deeper than the one above, the '-' of a list has no blank after \
+                 it, or a text with ': ' has no quotes",
             ),
             (
                 "a:\n\tb: c\n",
-                "p:2:2: not valid YAML: tabs disallowed within this context (block indentation)",
+                "p:2:2: not valid YAML: tabs disallowed within this context (block indentation); \
+                 expected blanks, as tabs do not indent in YAML",
+            ),
+            (
+                "- a: b\n\tc: d\n",
+                "p:1:6: not valid YAML: while scanning a plain scalar, found a tab; perhaps the \
+                 line below begins with it, expected blanks, as tabs do not indent in YAML",
+            ),
+            (
+                "a:\n  b: [c]\n d: e\n",
+                "p:3:2: not valid YAML: while parsing a block mapping, did not find expected key; \
+                 perhaps this line is indented otherwise than the lines above",
+            ),
+            (
+                "a: b\nc:d\n",
+                "p:2:1: not valid YAML: simple key expected ':'; perhaps the ':' of a name has no \
+                 blank after it",
             ),
         ] {
             assert_eq!(refusal(text), error, "{text:?}");
