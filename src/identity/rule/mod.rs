@@ -212,7 +212,8 @@ impl Condition {
 
     /// Whether the condition holds for some holders of certificates of a CA only. `not` does not
     /// limit them, nor does what all certificates of a CA or trust domain have in common: its name,
-    /// its key, itself, and purposes of the key, which public CAs certify for every owner of a name.
+    /// its key, itself, and purposes of the key, which public CAs certify for every owner of a name;
+    /// nor a DNS name below a top-level domain, which anyone may register.
     pub fn limits_holders(&self) -> bool {
         self.limits(false)
     }
@@ -235,7 +236,9 @@ impl Condition {
                 _,
             ) => false,
             (Condition::SpiffeId(pattern), negated) => !negated && !pattern.is_whole_domain(),
-            (Condition::San(san), negated) => !negated && !san.is_whole_trust_domain(),
+            (Condition::San(san), negated) => {
+                !negated && !san.is_whole_trust_domain() && !san.is_top_level_wildcard()
+            }
             (Condition::Subject(..) | Condition::Sha256(_) | Condition::SpkiSha256(_), negated) => {
                 !negated
             }
@@ -266,6 +269,12 @@ impl SanCondition {
         };
         let rest = prefix.as_bytes().strip_prefix(b"spiffe:");
         rest.is_some_and(|rest| rest.iter().filter(|byte| **byte == b'/').count() <= 3)
+    }
+
+    /// Whether the condition holds for all names of a top-level domain (`*.com`): public CAs certify
+    /// them for everyone who registers one.
+    fn is_top_level_wildcard(&self) -> bool {
+        matches!(self, SanCondition::DnsBelow(parent) if !parent.as_bytes().contains(&b'.'))
     }
 
     /// Whether a name matches; `None`: not certain. A name of another type does not match.

@@ -351,7 +351,7 @@ fn client_cert_acl_bad_rules_are_refused() {
             "{any: {eku: x}}",
             6,
             ".any",
-            "a mapping, expected a list".to_owned(),
+            "a mapping, expected a list, whose items begin with '- '".to_owned(),
         ),
         (
             "{not: [{eku: x}]}",

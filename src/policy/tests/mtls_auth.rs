@@ -466,6 +466,21 @@ fn client_auth_eku_without_a_limit_of_clients_is_refused() {
         let found = found("any", skip, &rest);
         assert_eq!(found.is_empty(), limited, "{rest}: {found:?}");
     }
+    // A wildcard over a top-level domain is a name that anyone may register.
+    for (name, limited) in [
+        ("*.example.com", true),
+        ("*.co.uk", true),
+        ("example.com", true),
+        ("localhost", true),
+        ("*.com", false),
+        ("*.COM.", false),
+        ("*.\u{440}\u{444}", false),
+    ] {
+        let rest =
+            format!("- name: client-cert-acl\n  config: {{allow: [{{san.dns: '{name}'}}]}}\n");
+        let found = found("any", skip, &rest);
+        assert_eq!(found.is_empty(), limited, "{name}: {found:?}");
+    }
     // Rules under which all but some are allowed are none.
     let all_but_one = "{not: {subject.CN: mallory}}";
     let of_ca = format!("{{ca: {ID_A}}}");
