@@ -9,8 +9,9 @@ pub const RMTLS_MAX_LISTED: i32 = 1000;
 const _: () = assert!(RMTLS_MAX_LISTED as usize == MAX_LISTED);
 
 /// Writes routes of the policy in force, with their plugins, as a JSON object: `total`, `matching`,
-/// `from`, `items` (`name`, or the id; `plugins`) and `without_route`. `from` of those whose names
-/// contain the text `filter` are left out, and at most `limit` are listed.
+/// `from`, `items` (`name`, or the id; `plugins`; `report_only`, those of them with `enforce:
+/// report`), `without_route` and `without_route_report_only`. `from` of those whose names contain
+/// the text `filter` are left out, and at most `limit` are listed.
 ///
 /// # Safety
 /// `engine` is NULL or live; `filter` is readable for `filter_len` bytes; `out` is NULL or valid,

@@ -47,14 +47,19 @@ fn by_name(a: &(&str, &str, u32), b: &(&str, &str, u32)) -> Ordering {
 }
 
 impl Policy {
-    /// The routes in the order of the document, as `{total, matching, from, items: [{name,
-    /// plugins}], without_route}`. `name` is the id of a route without a name; `plugins` are the
-    /// names of all that apply, those of its service and the global ones included; `without_route`
-    /// are those that apply to requests without a route.
+    /// The routes in the order of the document, as `{total, matching, from, items: [{name, plugins,
+    /// report_only}], without_route, without_route_report_only}`. `name` is the id of a route
+    /// without a name; `plugins` are the names of all that apply, those of its service and the
+    /// global ones included, and `report_only` those of them with `enforce: report`;
+    /// `without_route` are those that apply to requests without a route.
     pub fn list_routes(&self, page: Page<'_>) -> String {
         let plugins = |plan: usize| -> Vec<&'static str> {
             let plan = self.plans.get(plan);
             plan.map_or_else(Vec::new, |plan| plan.plugins.names().collect())
+        };
+        let report_only = |plan: usize| -> Vec<&'static str> {
+            let plan = self.plans.get(plan);
+            plan.map_or_else(Vec::new, |plan| plan.reporting_plugins().collect())
         };
         let mut matching = 0;
         let mut items = Vec::new();
@@ -63,13 +68,21 @@ impl Policy {
                 continue;
             }
             if matching >= page.from && items.len() < page.limit() {
-                items.push(json!({ "name": name, "plugins": plugins(plan) }));
+                items.push(json!({
+                    "name": name,
+                    "plugins": plugins(plan),
+                    "report_only": report_only(plan),
+                }));
             }
             matching += 1;
         }
         let mut list = page.json(self.routes.len(), matching, items);
         if let Some(list) = list.as_object_mut() {
             list.insert("without_route".to_owned(), plugins(0).into());
+            list.insert(
+                "without_route_report_only".to_owned(),
+                report_only(0).into(),
+            );
         }
         list.to_string()
     }

@@ -31,6 +31,21 @@ impl ReportOnly {
 }
 
 impl Plan {
+    /// Names of the plugins that apply and do not refuse.
+    pub(in crate::policy) fn reporting_plugins(&self) -> impl Iterator<Item = &'static str> + '_ {
+        let reports = |kind: &PluginKind| match kind {
+            PluginKind::MtlsAuth | PluginKind::HeaderCertAuth => self.report_only.authentication,
+            PluginKind::OpenidConnect => self.report_only.token,
+            PluginKind::Acl => self.report_only.acl,
+            PluginKind::ClientCertAcl => self.report_only.rules,
+            PluginKind::ClientCertLists => self.report_only.lists,
+            PluginKind::TlsHandshakeModifier
+            | PluginKind::TlsMetadataHeaders
+            | PluginKind::ClientCertHeaders => false,
+        };
+        self.plugins.kinds().filter(reports).map(PluginKind::name)
+    }
+
     /// Whether `acl` refuses.
     pub fn enforces_acl(&self) -> bool {
         self.acl.is_some() && !self.report_only.acl

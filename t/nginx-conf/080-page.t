@@ -19,7 +19,7 @@ routes:
   snis: [a.test, "*.b.test"]
   plugins:
   - {name: mtls-auth, config: {ca_certificates: [@ca-a], send_ca_dn: true, revocation_check_mode: SKIP}}
-  - {name: acl, config: {deny: [x]}}
+  - {name: acl, config: {deny: [x], enforce: report}}
 - name: "<img src=x onerror=alert(1)>"
   snis: [c.test]
 plugins:
@@ -175,11 +175,11 @@ ask policy -H 'Host: rebind.example'
 _EOC_
 --- client_out
 200 1 64 2 ['client-cert-headers']
-{'name': 'payments', 'plugins': ['mtls-auth', 'client-cert-headers', 'acl']}
-{'name': '<img src=x onerror=alert(1)>', 'plugins': ['client-cert-headers']}
+{'name': 'payments', 'plugins': ['mtls-auth', 'client-cert-headers', 'acl'], 'report_only': ['acl']}
+{'name': '<img src=x onerror=alert(1)>', 'plugins': ['client-cert-headers'], 'report_only': []}
 {'ca_names': 1, 'ca_names_sent': True, 'name': '*.b.test', 'resumption': True}
 {'ca_names': 1, 'ca_names_sent': True, 'name': 'a.test', 'resumption': True}
-{"epoch":1,"digest":D,"routes":{"from":0,"items":[{"name":"payments","plugins":["mtls-auth","client-cert-headers","acl"]}],"matching":1,"total":2,"without_route":["client-cert-headers"]}}
+{"epoch":1,"digest":D,"routes":{"from":0,"items":[{"name":"payments","plugins":["mtls-auth","client-cert-headers","acl"],"report_only":["acl"]}],"matching":1,"total":2,"without_route":["client-cert-headers"],"without_route_report_only":[]}}
 200
 200
 "from":1
@@ -351,3 +351,23 @@ deny.list 1 True 'deny.list': line 1: '0z' is not a serial number, expected at m
 --- no_error_log
 [crit]
 [alert]
+
+
+
+=== TEST 7: /mtls is at /mtls/, on the same port, for the same clients
+--- user_files eval: $::Policy
+--- http_config eval: $::Http
+--- config eval: $::Config
+--- client
+for address in 127.0.0.1 127.0.0.2; do
+    curl -s --interface $address "http://127.0.0.1:$STATUS_PORT/mtls?x" -o /dev/null -D headers -w "$address %{http_code}\n"
+    tr -d '\r' < headers | grep -i '^location'
+done
+curl -sL "http://127.0.0.1:$STATUS_PORT/mtls" -o /dev/null -w "%{http_code} %{url_effective}\n" | sed "s/$STATUS_PORT/PORT/"
+--- client_out
+127.0.0.1 301
+Location: /mtls/
+127.0.0.2 403
+200 http://127.0.0.1:PORT/mtls/
+--- error_log
+access forbidden by rule

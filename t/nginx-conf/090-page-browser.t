@@ -211,7 +211,7 @@ workers [["0","in force",64]]
 warnings 11 10 plugins[1].name: the plugin 'ai-<b>proxy</b>' has no effect in resty-mtls
 more warnings ["About the policy (11 of 13)","2 more plugins that do not refuse; resty-mtls check lists up to 1,000","About nginx.conf, at the start (1)"]
 names [["*.b.test","1 sent, 59 bytes","allowed"],["a.test","1 sent, 59 bytes","allowed"],["r.test","1 sent, 59 bytes","allowed"]]
-routes [["payments","mtls-auth, client-cert-headers, client-cert-lists"],["<script>window.hacked=1</script>","client-cert-headers"],["rollout","mtls-auth, client-cert-headers"]]
+routes [["payments","mtls-auth, client-cert-headers, client-cert-lists"],["<script>window.hacked=1</script>","client-cert-headers"],["rollout","mtls-auth (report only), client-cert-headers"]]
 Requests without a route: client-cert-headers.
 lists [["deny.list","1",true,"in force"]]
 ends [["<img src=x onerror=window.hacked=1>","soon: TIME"],["client-a","TIME"]]

@@ -34,7 +34,7 @@ fn routes_are_listed_with_all_plugins_that_apply() {
          - {{id: {ID_C}}}\n\
          plugins:\n\
          - {{name: mtls-auth, service: s, config: {{ca_certificates: [{ID_A}]}}}}\n\
-         - {{name: acl, route: r, config: {{allow: [x]}}}}\n\
+         - {{name: acl, route: r, config: {{allow: [x], enforce: report}}}}\n\
          - {{name: client-cert-headers, config: {{dialects: [rfc9440]}}}}\n"
     ));
     assert_eq!(
@@ -44,13 +44,37 @@ fn routes_are_listed_with_all_plugins_that_apply() {
             "matching": 3,
             "from": 0,
             "items": [
-                { "name": "r", "plugins": ["mtls-auth", "client-cert-headers", "acl"] },
-                { "name": "open", "plugins": ["client-cert-headers"] },
-                { "name": ID_C, "plugins": ["client-cert-headers"] },
+                {
+                    "name": "r",
+                    "plugins": ["mtls-auth", "client-cert-headers", "acl"],
+                    "report_only": ["acl"],
+                },
+                { "name": "open", "plugins": ["client-cert-headers"], "report_only": [] },
+                { "name": ID_C, "plugins": ["client-cert-headers"], "report_only": [] },
             ],
             "without_route": ["client-cert-headers"],
+            "without_route_report_only": [],
         })
     );
+}
+
+#[test]
+fn plugins_that_report_only_are_listed_with_their_routes() {
+    let text = with_cas(&format!(
+        "routes:\n\
+         - {{name: r, snis: [a.test]}}\n\
+         - {{name: q}}\n\
+         plugins:\n\
+         - {{name: mtls-auth, config: {{ca_certificates: [{ID_A}], enforce: report}}}}\n\
+         - {{name: mtls-auth, route: q, config: {{ca_certificates: [{ID_A}]}}}}\n\
+         - {{name: client-cert-acl, config: {{deny: [{{san.dns: x.test}}], enforce: report}}}}\n"
+    ));
+    let list = read(&policy(&text).list_routes(page(0, 10, "")));
+    let both = json!(["mtls-auth", "client-cert-acl"]);
+    assert_eq!(list["items"][0]["report_only"], both);
+    assert_eq!(list["items"][1]["report_only"], json!(["client-cert-acl"]));
+    assert_eq!(list["items"][1]["plugins"], both);
+    assert_eq!(list["without_route_report_only"], both);
 }
 
 #[test]

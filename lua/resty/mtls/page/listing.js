@@ -54,10 +54,16 @@ const loadNames = pagedList("names-list", "server_names", "Server names", [
   ["Resumption", (row) => row.resumption ? "allowed" : "not allowed"],
 ], "No server name requests a certificate.");
 
+// The plugins with `enforce: report` refuse no request.
+function pluginsText(plugins, reportOnly) {
+  const reporting = Object.values(reportOnly);
+  return Object.values(plugins).map((name) => reporting.includes(name) ? `${name} (report only)` : name).join(", ");
+}
+
 const loadRoutes = pagedList("routes-list", "routes", "Routes", [
   ["Route", (row) => visible(row.name), "foreign code"],
-  ["Plugins", (row) => Object.values(row.plugins).join(", ") || word("none", "none")],
+  ["Plugins", (row) => pluginsText(row.plugins, row.report_only) || word("none", "none")],
 ], "The policy has no routes with a name.", (found) => {
-  const plugins = Object.values(found.without_route);
-  byId("without-route").textContent = `Requests without a route: ${plugins.join(", ") || "no plugin"}.`;
+  const plugins = pluginsText(found.without_route, found.without_route_report_only);
+  byId("without-route").textContent = `Requests without a route: ${plugins || "no plugin"}.`;
 });
