@@ -209,6 +209,7 @@ resty_mtls_shortages_total{resource="descriptors"} 0
 resty_mtls_shortages_total{resource="dictionary"} 0
 resty_mtls_shortages_total{resource="memory"} 0
 resty_mtls_shortages_total{resource="ports"} 0
+resty_mtls_shortages_total{resource="random"} 0
 resty_mtls_shortages_total{resource="timers"} 0
 # HELP resty_mtls_certificate_time_to_expiry_seconds Remaining lifetime of trusted client certificates in use; each worker observes each once an hour.
 # TYPE resty_mtls_certificate_time_to_expiry_seconds histogram

@@ -141,7 +141,8 @@ local FAMILIES = {
     { name = "lease_takeovers_total", type = "counter", labels = {}, zero = { {} },
       help = "Fetches whose worker died or was stuck for 3 seconds, so that another took over." },
     { name = "shortages_total", type = "counter", labels = { "resource" },
-      zero = { { "connections" }, { "descriptors" }, { "dictionary" }, { "memory" }, { "ports" }, { "timers" } },
+      zero = { { "connections" }, { "descriptors" }, { "dictionary" }, { "memory" }, { "ports" }, { "random" },
+               { "timers" } },
       help = "Resources that this machine lacked for a fetch or a cached value. Requests that depend on a fetch get "
              .. "503; without room in the dictionary or a timer they are served." },
     { name = "certificate_time_to_expiry_seconds", type = "histogram", labels = { "consumer" },
