@@ -6,7 +6,9 @@ import re
 import ssl
 import statistics
 
-PANELS = (("request", "Keep-alive request"), ("first", "Handshake, client not seen before"),
+PANELS = (("request", "Keep-alive request"),
+          ("added", "Keep-alive request, above the same server without certificates and headers"),
+          ("first", "Handshake, client not seen before"),
           ("full", "Handshake, client seen before"), ("resumed", "Resumed handshake"))
 WIDTH, LABEL, BAR, GAP, PANEL = 860, 210, 16, 6, 34
 # Readable on light and dark pages; currentColor is not inherited by an <img>.
@@ -40,13 +42,15 @@ def write(path, figures, about):
     """`figures` are (label, {kind: [microseconds of a round]}); the first word of a label of ours is resty-mtls."""
     parts, y = [], 24
     for kind, title in PANELS:
+        # A difference may be nothing, and below it by the noise of the machine.
         measured = [one for one in figures if not math.isnan(one[1][kind][0])]
         largest = max(max(values[kind]) for _, values in measured)
         scale = (WIDTH - LABEL - 80) / largest
         parts.append('<text class="title" x="12" y="%d">%s: server CPU in µs</text>' % (y, title))
         y += 12
         for label, values in sorted(measured, key=lambda one: statistics.median(one[1][kind])):
-            middle, low, high = statistics.median(values[kind]), min(values[kind]), max(values[kind])
+            middle, low, high = (max(value, 0) for value in (
+                statistics.median(values[kind]), min(values[kind]), max(values[kind])))
             name = "ours" if label.startswith("resty-mtls") else "other"
             centre = y + BAR / 2
             digits = 1 if middle < 100 else 0

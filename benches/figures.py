@@ -21,8 +21,9 @@ def rounds(makers, kinds, slices):
     """{kind: {label: [[a figure a slice] a round]}}.
 
     Each round starts every variant anew, because the memory layout and the traces that LuaJIT records change the result
-    by up to a microsecond. `kinds` are (kind, prepare, measure), of a gateway.
+    by up to a microsecond. `kinds` are (kind, prepare, measure), of a gateway. `slices` is a number, or {kind: number}.
     """
+    slices_of = slices if isinstance(slices, dict) else dict.fromkeys([kind for kind, _, _ in kinds], slices)
     result = {kind: {label: [] for label in makers} for kind, _, _ in kinds}
     for _ in range(ROUNDS):
         gateways = {label: make() for label, make in makers.items()}
@@ -31,7 +32,7 @@ def rounds(makers, kinds, slices):
                 prepare(gateway)
                 result[kind][label].append([])
             order = list(gateways)
-            for turn in range(slices):
+            for turn in range(slices_of[kind]):
                 # The order changes, so that no variant always runs after the same other one.
                 random.Random(turn).shuffle(order)
                 for label in order:
@@ -49,6 +50,11 @@ def median_of(function, *series):
 def round_medians(a):
     """The median of each round."""
     return [statistics.median(slices) for slices in a]
+
+
+def round_differences(a, b):
+    """The median of the differences in each round."""
+    return [statistics.median(x - y for x, y in zip(*slices)) for slices in zip(a, b)]
 
 
 def median(a):
