@@ -31,14 +31,16 @@ endif
 export PYTHONPATH := $(CURDIR)/target/python
 
 .DEFAULT_GOAL := build
-.PHONY: deps test-deps toolchain build built test test-rust test-nginx test-platforms test-browser test-alerts test-asan test-valgrind \
-	soak faults lint fuzz-smoke bench run install header clean help
+.PHONY: deps test-packages test-deps toolchain build built prepare test test-rust test-nginx test-platforms test-browser test-alerts \
+	test-asan test-valgrind soak faults lint-packages lint fuzz-smoke bench run install header clean help
 
 deps: ## Install what is missing to build and to run the demo (Debian and Ubuntu, as root)
 	@t/install-deps.sh --for "build the module and run the demo" --rust $(DEMO_PACKAGES)
 
-test-deps: deps ## Install what is missing to run the tests
+test-packages: deps
 	@t/install-deps.sh --for "run the tests" --luajit --test-nginx $(BENCH_PACKAGES)
+
+test-deps: test-packages ## Install what is missing to run the tests
 	@t/install-test-tools.sh
 
 toolchain:
@@ -47,8 +49,13 @@ toolchain:
 build: toolchain ## Build target/release/libresty_mtls.so and target/release/resty-mtls
 	t/step "cargo builds the module" cargo build --release --locked
 
-test: test-deps ## Run all tests: cargo test, then t/*/*.t against nginx, here and in Debian 13
+# t/suite installs the test tools.
+test: test-packages ## Run all tests: cargo test, then t/*/*.t against nginx, here and in Debian 13
 	@t/suite "$(TEST_PACKAGES)"
+
+# What `make test` would make first.
+prepare: test-packages
+	@t/prepare "$(TEST_PACKAGES)" 13
 
 test-rust: deps
 	@t/install-deps.sh --for "run cargo's tests" --luajit
@@ -86,8 +93,10 @@ faults: test-deps build ## Inject faults under load: workers, files, memory, clo
 	t/in-netns t/faults.py self-test
 	t/in-netns t/faults.py $(F)
 
-lint: deps ## Check formatting, lints, spelling, scripts and the crates' licences: t/lint
+lint-packages: deps
 	@t/install-deps.sh --for "check the source" --lint --luajit --test-nginx lua-check perl shellcheck g++ python3-pip
+
+lint: lint-packages ## Check formatting, lints, spelling, scripts and the crates' licences: t/lint
 	@t/lint
 
 fuzz-smoke: deps ## Run every fuzz target for SECONDS_EACH=30 on the stable toolchain

@@ -18,6 +18,11 @@ at_least() {
     [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$2" ]
 }
 
+# link FILE LINK: leaves a right link as it is, because another make may run cargo meanwhile
+link() {
+    [ "$(readlink "$2")" = "$1" ] || ln -sf "$1" "$2"
+}
+
 # use CARGO: links to it and to the programs beside it, if it is new enough
 use() {
     cargo=$(command -v "$1") || return 1
@@ -27,10 +32,10 @@ use() {
         found="$found $cargo ($version)"
         return 1
     fi
-    mkdir -p "$links" && ln -sf "$cargo" "$links/cargo" || exit
+    mkdir -p "$links" && link "$cargo" "$links/cargo" || exit
     for tool in rustc rustdoc cargo-clippy clippy-driver cargo-fmt rustfmt; do
         if [ -e "$(dirname "$cargo")/$tool" ]; then
-            ln -sf "$(dirname "$cargo")/$tool" "$links/$tool"
+            link "$(dirname "$cargo")/$tool" "$links/$tool"
         else
             rm -f "$links/$tool"
         fi

@@ -1,4 +1,4 @@
-# The scripts of `make` (t/toolchain.sh, t/step and t/suite), and t/lib/TestProcess.pm.
+# The scripts of `make` (t/toolchain.sh, t/step, t/suite and t/run-tests.pl), and t/lib/TestProcess.pm.
 
 use strict;
 use warnings;
@@ -11,6 +11,7 @@ use File::Copy qw( copy );
 use File::Path qw( make_path );
 use File::Temp qw( tempdir );
 use IO::Socket::INET;
+use POSIX qw( WNOHANG );
 
 my $root = abs_path(dirname(__FILE__) . "/../..");
 
@@ -101,14 +102,25 @@ is(`'$dir/t/step' title sleep 9 2>&1`, "... title: 8 s\n", "step prints that a c
 
 # t/suite
 
-# suite TESTS-STATUS HARNESS-STATUS PLATFORMS-STATUS
+# suite STEP...: the exit status and the output of t/suite when these steps fail
 sub suite {
-    my ($tests, $harness, $platforms) = @_;
-    my $dir = tree("suite", "step");
+    my %status = map { $_ => 1 } @_;
+    my $dir = tree("suite", "step", "prepare");
 
-    write_file("$dir/bin/cargo", "#!/bin/sh\ncat\n[ \$1 != test ] || exit $tests\nmkdir -p target/release && : > target/release/libresty_mtls.so\n");
-    write_file("$dir/t/run-tests.pl", "#!/bin/sh\necho All tests successful.\nexit $harness\n");
-    write_file("$dir/t/platforms", "#!/bin/sh\necho \"platforms \$1 \$2\"\nexit $platforms\n");
+    # The tests of cargo take longer than the module. Standard input is empty.
+    write_file("$dir/bin/cargo", "#!/bin/sh\n" . <<"_EOC_");
+cat
+[ "\$1" != test ] || { sleep 0.5; echo 'tests of cargo'; exit @{[ $status{test} // 0 ]}; }
+[ -e target/release/libresty_mtls.so ] || echo "made: the module"
+[ 0 = @{[ $status{module} // 0 ]} ] || { echo "error: no module" >&2; exit 101; }
+mkdir -p target/release && : > target/release/libresty_mtls.so
+_EOC_
+    write_file("$dir/t/install-test-tools.sh", "#!/bin/sh\nsleep 0.2\necho made: the tools\n");
+    write_file("$dir/t/run-tests.pl", "#!/bin/sh\necho All tests successful.\nexit @{[ $status{harness} // 0 ]}\n");
+    write_file("$dir/t/platforms", "#!/bin/sh\n" . <<"_EOC_");
+echo "platforms \$*"
+[ "\$1" = --prepare ] || exit @{[ $status{platforms} // 0 ]}
+_EOC_
     my $printed = `PATH='$dir/bin:$ENV{PATH}' '$dir/t/suite' 'a b' 2>&1 <&-`;
 
     return ($? >> 8) . "\n" . $printed =~ s/, \d+ s$/, N s/mgr;
@@ -121,6 +133,12 @@ my $expected = <<'_EOC_';
 1
 
 == cargo test
+tests of cargo
+
+== the test tools, the module and Debian 13, made meanwhile
+made: the module
+made: the tools
+platforms --prepare a b 13
 
 == the module
 
@@ -137,10 +155,52 @@ t/*/*.t                          passed, N s
 all tests in Debian 13           passed, N s
 _EOC_
 $expected =~ s/^(?:\n== all tests in.*\nplatforms.*|all tests in.*)\n//mg if $thirteen;
-is(suite(1, 0, 0), $expected, "suite runs what comes after a step that fails");
-like(suite(0, 1, 0), qr/\A1\n.*^t\/\*\/\*\.t +FAILED, N s$/ms, "suite fails when t/*/*.t do");
-like(suite(0, 0, 0), qr/\A0\n.*^t\/\*\/\*\.t +passed, N s$/ms, "suite passes when all do");
-like(suite(0, 0, 1), qr/\A1\n.*^all tests in Debian 13 +FAILED, N s$/ms, "suite fails when Debian 13 does") if !$thirteen;
+is(suite("test"), $expected, "suite runs what comes after a step that fails");
+like(suite("harness"), qr/\A1\n.*^t\/\*\/\*\.t +FAILED, N s$/ms, "suite fails when t/*/*.t do");
+like(suite(), qr/\A0\n.*^t\/\*\/\*\.t +passed, N s$/ms, "suite passes when all do");
+like(suite("platforms"), qr/\A1\n.*^all tests in Debian 13 +FAILED, N s$/ms, "suite fails when Debian 13 does") if !$thirteen;
+like(suite("module"), qr/\A1\n.*^== the module\n(?:made: the module\n)?error: no module\n.*^the module +FAILED, N s\nt.*: not run, there is no module$/ms,
+     "suite prints why there is no module, also one that was to be made beside the tests of cargo");
+
+# What suite runs beside the tests of cargo ends with it on Ctrl-C, which every process of its group receives.
+$dir = tree("suite", "step", "prepare");
+write_file("$dir/bin/cargo", "#!/bin/sh\n[ \$1 != test ] || exec sleep 60\n");
+write_file("$dir/t/install-test-tools.sh", "#!/bin/sh\necho \$\$ > target/new\nmv target/new target/pid\nexec sleep 60\n");
+write_file("$dir/t/platforms", "#!/bin/sh\n");
+my $suite = fork() // die "fork: $!";
+if (!$suite) {
+    setpgrp;
+    $ENV{PATH} = "$dir/bin:$ENV{PATH}";
+    open STDOUT, '>', "/dev/null";
+    open STDERR, '>&', \*STDOUT;
+    exec "$dir/t/suite", "a b" or exit 126;
+}
+select undef, undef, undef, 0.05 until -e "$dir/target/pid" || waitpid($suite, WNOHANG);
+chomp(my $pid = `cat '$dir/target/pid'`);
+kill INT => -$suite;
+waitpid $suite, 0;
+is($? >> 8, 130, "suite ends by Ctrl-C");
+# The first process of a userland does not wait for such processes, so they stay as zombies.
+my $runs = sub { `cat /proc/$pid/stat 2>/dev/null` =~ /\) [^ZX] / };
+my $tries = 100;
+select undef, undef, undef, 0.05 while $runs->() && $tries--;
+ok(!$runs->(), "what suite runs beside the tests of cargo ends with it");
+
+
+# t/run-tests.pl
+
+my $runner = do { local (@ARGV, $/) = "$root/t/run-tests.pl"; <> };
+is(join(" ", grep { !-e "$root/$_" } $runner =~ /"(t\/[^"]*\.t)"/g), "", "run-tests.pl names files that exist");
+$dir = tree("run-tests.pl");
+write_file("$dir/t/a/small.t", "print qq(1..1\\nok 1\\n);");
+write_file("$dir/t/a/large.t", "#" x 2000 . "\nprint qq(1..1\\nok 1\\n);");
+write_file("$dir/$_", <<'_EOC_') for qw( t/net/030-shared-cache.t t/revocation/010-ocsp.t );
+print "1..1\n", mkdir("busy") ? "ok 1\n" : "not ok 1\n";
+select undef, undef, undef, 0.3;
+rmdir "busy";
+_EOC_
+like(`cd '$dir' && JOBS=1 t/run-tests.pl`, qr{\At/(?:net/030-shared-cache|revocation/010-ocsp)\.t .*\nt/(?:net/030-shared-cache|revocation/010-ocsp)\.t .*\nt/a/large\.t .*\nt/a/small\.t }, "run-tests.pl starts the slow files first");
+like(`cd '$dir' && JOBS=3 t/run-tests.pl`, qr/^All tests successful/m, "run-tests.pl runs one file that waits at a time");
 
 
 # t/lib/TestProcess.pm

@@ -435,9 +435,19 @@ mod tests {
     #[test]
     fn add_to_a_full_table_reuses_the_slot_of_an_ended_block_and_no_other() {
         let blocks = Blocks::new().unwrap();
-        for number in 0..MAX_BLOCKS {
-            let until = if number == 7 { 20 } else { NO_END };
-            blocks.add(&block(number, until), 10).unwrap();
+        // As add() does, which would read all earlier slots for each.
+        let added_at_once = MAX_BLOCKS - 10;
+        {
+            let lock = Lock::take(blocks.word(LOCK));
+            for number in 0..added_at_once {
+                let until = if number == 7 { 20 } else { NO_END };
+                blocks.write(number, &block(number, until));
+                blocks.changed(&lock);
+            }
+            blocks.set(USED, added_at_once as u64);
+        }
+        for number in added_at_once..MAX_BLOCKS {
+            blocks.add(&block(number, NO_END), 10).unwrap();
         }
         let more = block(MAX_BLOCKS, NO_END);
         assert_eq!(blocks.add(&more, 19), Err(BlocksFull));
