@@ -13,6 +13,7 @@ local ffi = require "ffi"
 require "resty.core.shdict"
 local blocks = require "resty.mtls.internal.blocks"
 local engine = require "resty.mtls.internal.engine"
+local families = require "resty.mtls.internal.metric_families"
 local library = require "resty.mtls.internal.library"
 local CONST = require "resty.mtls.internal.cdef"
 
@@ -35,8 +36,7 @@ local WARN = ngx.WARN
 
 local PREFIX = "resty_mtls_"
 local OTHER = "other"
--- Keys of the dictionary are a family and its label values, joined with a character that no label contains.
-local SEPARATOR = "\0"
+local SEPARATOR = families.SEPARATOR
 -- First character of other keys: of label values that count by themselves, and of logged CRLs.
 local INTERNAL = "\1"
 -- Seconds
@@ -63,149 +63,12 @@ local ENDS_TTL = 7200
 local CLASS = 1000
 -- Added to the status of a refusal that is only reported, in the same way.
 local WOULD_REFUSE = 2000
-local DAY = 86400
 
-
--- labels: in the order of the keys. zero: label values that are present from the start.
-local FAMILIES = {
-    { name = "client_hellos_total", type = "counter", labels = {}, zero = { {} },
-      help = "TLS handshakes that client_hello() ran for, resumptions included." },
-    { name = "certificate_requests_total", type = "counter", labels = {}, zero = { {} },
-      help = "Full TLS handshakes in which a client certificate was requested." },
-    { name = "certificates_presented_total", type = "counter", labels = {}, zero = { {} },
-      help = "Full TLS handshakes in which the client sent a certificate, verified or not." },
-    { name = "handshake_errors_total", type = "counter", labels = { "phase" },
-      zero = { { "client_hello" }, { "certificate" } },
-      help = "Failures of client_hello() and certificate(), after which the handshake went on." },
-    { name = "connections_total", type = "counter", labels = { "session" }, zero = { { "full" }, { "resumed" } },
-      help = "TLS connections on which access() decided about at least one request, by kind of handshake." },
-    { name = "requests_total", type = "counter", labels = { "route", "decision" },
-      help = "Requests that access() decided about: pass, or the status of the refusal." },
-    { name = "would_refuse_total", type = "counter", labels = { "route", "status" },
-      help = "Requests that passed although a plugin with 'enforce: report' would refuse them, by its status." },
-    { name = "verdicts_total", type = "counter", labels = { "verdict" }, zero = { { "NONE" }, { "SUCCESS" } },
-      help = "Verdicts on the client certificates of requests, on routes that verify them; NONE: no certificate." },
-    { name = "responses_total", type = "counter", labels = { "route", "class" },
-      help = "Responses to requests that access() decided about, counted by log()." },
-    { name = "cache_lookups_total", type = "counter", labels = { "cache", "result" },
-      zero = { { "decision", "hit" }, { "decision", "miss" }, { "client", "hit" }, { "client", "miss" },
-               { "verdict", "hit" }, { "verdict", "miss" }, { "status", "hit" }, { "status", "miss" } },
-      help = "Cache look-ups: decisions of a connection, and clients, verdicts and revocation statuses of a worker." },
-    { name = "denied_certificates_total", type = "counter", labels = { "by" },
-      zero = { { "block" }, { "deny" }, { "allow" } },
-      help = "Valid certificates that were denied: blocked, on a deny list, or not on an allow list." },
-    { name = "blocks", type = "gauge", labels = {},
-      help = "Blocks of certificates in force on this node." },
-    { name = "trusted_certificates_total", type = "counter", labels = { "eku" },
-      zero = { { "client" }, { "server" }, { "both" }, { "none" }, { "other" } },
-      help = "Verified chains, by the purposes of TLS in the extendedKeyUsage of the client certificate." },
-    { name = "certificate_spool_total", type = "counter", labels = { "outcome" },
-      help = "First-seen certificates for certificate_spool of mtls.init: written, present (there already), full (over "
-             .. "a bound), dropped (queue full), failed." },
-    { name = "list_entries", type = "gauge", labels = { "file" },
-      help = "Entries of each list of client-cert-lists in force in the worker that answers." },
-    { name = "list_reload_failing", type = "gauge", labels = { "file" },
-      help = "1: the file of the list cannot be read, and an earlier list is in force; 0: it is in force." },
-    { name = "headers_left_out_total", type = "counter", labels = { "reason" },
-      help = "Upstream headers that could not be set, once for each client, route and worker." },
-    { name = "revocation_answers_total", type = "counter", labels = { "source", "answer" },
-      help = "Revocation statuses from OCSP responders and CRLs; rejected: the response cannot be used." },
-    { name = "revocation_waits_total", type = "counter", labels = { "outcome" },
-      help = "Requests that needed a revocation status that was not known: answered, unknown (the sources have none), "
-             .. "late (not within status_wait), down (not waited for, the sources are down), shortage." },
-    { name = "crl_time_to_next_update_seconds", type = "gauge", labels = { "file", "issuer" },
-      help = "Time until nextUpdate of a CRL of the policy; negative after it." },
-    { name = "crl_entries", type = "gauge", labels = { "file", "issuer" },
-      help = "Entries of a CRL of the policy." },
-    { name = "crl_bytes", type = "gauge", labels = { "file", "issuer" },
-      help = "Length of a CRL of the policy." },
-    { name = "crl_host_time_to_next_update_seconds", type = "gauge", labels = { "host" },
-      help = "Time until nextUpdate of the CRLs that were fetched from a host, the first to end; negative after it." },
-    { name = "crl_host_entries", type = "gauge", labels = { "host" },
-      help = "Entries of the CRLs that were fetched from a host." },
-    { name = "crl_host_bytes", type = "gauge", labels = { "host" },
-      help = "Length of the CRLs that were fetched from a host." },
-    { name = "revocation_source_failing", type = "gauge", labels = { "kind", "host" },
-      help = "1: the last answer of a source of revocation statuses on a host failed or was not usable; 0: none did." },
-    { name = "revocation_sources_down", type = "gauge", labels = { "kind" }, zero = { { "ocsp" }, { "crl" } },
-      help = "Sources of revocation statuses that are known to be down: the last answer, within a minute, failed." },
-    { name = "ca_time_to_expiry_seconds", type = "gauge", labels = { "id", "subject" },
-      help = "Time until the end of a CA certificate of the policy; negative after it." },
-    { name = "fetch_duration_seconds", type = "histogram", labels = { "kind", "outcome" },
-      buckets = { 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30 },
-      help = "Duration of fetches over the network, by outcome: ok, status (not 2xx), timeout, error, "
-             .. "shortage (of this machine)." },
-    { name = "crl_updates_total", type = "counter", labels = { "outcome" },
-      zero = { { "updated" }, { "unchanged" }, { "failed" } },
-      help = "Fetches of the CRLs that the policy names by URL." },
-    { name = "lease_takeovers_total", type = "counter", labels = {}, zero = { {} },
-      help = "Fetches whose worker died or was stuck for 3 seconds, so that another took over." },
-    { name = "shortages_total", type = "counter", labels = { "resource" },
-      zero = { { "connections" }, { "descriptors" }, { "dictionary" }, { "memory" }, { "ports" }, { "random" },
-               { "timers" } },
-      help = "Resources that this machine lacked for a fetch or a cached value. Requests that depend on a fetch get "
-             .. "503; without room in the dictionary or a timer they are served." },
-    { name = "certificate_time_to_expiry_seconds", type = "histogram", labels = { "consumer" },
-      buckets = { DAY, 3 * DAY, 7 * DAY, 14 * DAY, 30 * DAY, 60 * DAY, 90 * DAY, 180 * DAY, 365 * DAY },
-      help = "Remaining lifetime of trusted client certificates in use; each worker observes each once an hour." },
-    { name = "policy_reloads_total", type = "counter", labels = { "result" }, zero = { { "ok" }, { "failed" } },
-      help = "Reloads of the policy, summed over workers; failed: the previous policy stays in force." },
-    { name = "policy_epoch", type = "gauge", labels = { "worker" },
-      help = "Number of the worker's policy among all that have been in force on this node." },
-    { name = "policy_in_force_epoch", type = "gauge", labels = {},
-      help = "Number of the policy in force on this node; a worker with a lower one is behind." },
-    { name = "policy_in_force_since_seconds", type = "gauge", labels = { "worker" },
-      help = "When the worker's policy was put in force, in seconds since 1970." },
-    { name = "policy_reload_failing", type = "gauge", labels = { "worker" },
-      help = "1: the last reload of the worker failed, and an earlier policy is in force; 0: it succeeded." },
-    { name = "policy_info", type = "gauge", labels = { "worker", "digest" },
-      help = "The policy in force in the worker." },
-    { name = "fleet_connected", type = "gauge", labels = {},
-      help = "1: this node follows the Redis server of its fleet; 0: it cannot, and what it knows stays in force." },
-    { name = "fleet_last_sync_age_seconds", type = "gauge", labels = {},
-      help = "Time since this node last compared its blocks with those in Redis; once a minute." },
-    { name = "fleet_errors_total", type = "counter", labels = { "reason" },
-      help = "Failures of the fleet: connect, timeout, tls, auth, full, reply, shortage, value, limit, error." },
-    { name = "metrics_shared", type = "gauge", labels = {},
-      help = "1: these are sums over all workers; 0: they are those of one worker." },
-}
-
-local FAMILY = {}
+local FAMILIES, FAMILY = families.list, families.by_name
 for _, family in ipairs(FAMILIES) do
-    FAMILY[family.name] = family
     -- [label value][label value]: index in pending; for a histogram a table of them, by bucket.
     family.slots = {}
 end
-
--- rmtls_metrics_read_and_reset() has them in this order.
-local EVENTS = {
-    [CONST.EVENT_CLIENT_HELLO] = { "client_hellos_total" },
-    [CONST.EVENT_CERTIFICATE_REQUEST] = { "certificate_requests_total" },
-    [CONST.EVENT_CERTIFICATE_PRESENTED] = { "certificates_presented_total" },
-    [CONST.EVENT_FULL_CONNECTION] = { "connections_total", "full" },
-    [CONST.EVENT_RESUMED_CONNECTION] = { "connections_total", "resumed" },
-    [CONST.EVENT_DECISION_HIT] = { "cache_lookups_total", "decision", "hit" },
-    [CONST.EVENT_DECISION_MISS] = { "cache_lookups_total", "decision", "miss" },
-    [CONST.EVENT_CLIENT_HIT] = { "cache_lookups_total", "client", "hit" },
-    [CONST.EVENT_CLIENT_MISS] = { "cache_lookups_total", "client", "miss" },
-    [CONST.EVENT_VERDICT_HIT] = { "cache_lookups_total", "verdict", "hit" },
-    [CONST.EVENT_VERDICT_MISS] = { "cache_lookups_total", "verdict", "miss" },
-    [CONST.EVENT_STATUS_HIT] = { "cache_lookups_total", "status", "hit" },
-    [CONST.EVENT_STATUS_MISS] = { "cache_lookups_total", "status", "miss" },
-    [CONST.EVENT_DENIED_BY_BLOCK] = { "denied_certificates_total", "block" },
-    [CONST.EVENT_DENIED_BY_LIST] = { "denied_certificates_total", "deny" },
-    [CONST.EVENT_DENIED_UNLISTED] = { "denied_certificates_total", "allow" },
-    [CONST.EVENT_TRUSTED_FOR_CLIENTS] = { "trusted_certificates_total", "client" },
-    [CONST.EVENT_TRUSTED_FOR_SERVERS] = { "trusted_certificates_total", "server" },
-    [CONST.EVENT_TRUSTED_FOR_BOTH] = { "trusted_certificates_total", "both" },
-    [CONST.EVENT_TRUSTED_FOR_OTHER] = { "trusted_certificates_total", "other" },
-    [CONST.EVENT_TRUSTED_FOR_ANY] = { "trusted_certificates_total", "none" },
-    [CONST.EVENT_SPOOL_WRITTEN] = { "certificate_spool_total", "written" },
-    [CONST.EVENT_SPOOL_PRESENT] = { "certificate_spool_total", "present" },
-    [CONST.EVENT_SPOOL_FULL] = { "certificate_spool_total", "full" },
-    [CONST.EVENT_SPOOL_DROPPED] = { "certificate_spool_total", "dropped" },
-    [CONST.EVENT_SPOOL_FAILED] = { "certificate_spool_total", "failed" },
-}
 
 
 local dict_name = "mtls_metrics"
@@ -348,16 +211,6 @@ local function new_slot(key)
 end
 
 
-local function key_of(family, a, b, last)
-    local parts = { family.name }
-    parts[#parts + 1] = family.labels[1] and a
-    parts[#parts + 1] = family.labels[2] and b
-    parts[#parts + 1] = last
-
-    return concat(parts, SEPARATOR)
-end
-
-
 -- The index in pending for label values; for a histogram a table of them, by bucket.
 local function slot(family, a, b)
     local labels = family.labels
@@ -374,16 +227,18 @@ local function slot(family, a, b)
         return found
     end
 
+    local key = families.key(family.name, labels[1] and a, labels[2] and b)
     if family.buckets then
-        found = { sum = new_slot(key_of(family, a, b, "sum")) }
+        key = key .. SEPARATOR
+        found = { sum = new_slot(key .. "sum") }
         for i, bound in ipairs(family.buckets) do
-            found[i] = new_slot(key_of(family, a, b, tostring(bound)))
+            found[i] = new_slot(key .. bound)
         end
 
-        found[#found + 1] = new_slot(key_of(family, a, b, "+Inf"))
+        found[#found + 1] = new_slot(key .. "+Inf")
 
     else
-        found = new_slot(key_of(family, a, b))
+        found = new_slot(key)
     end
 
     second_labels[b] = found
@@ -431,7 +286,7 @@ local function report()
 
         reported = {
             epoch = epoch,
-            info = concat({ "policy_info", worker, status.digest }, SEPARATOR),
+            info = families.key("policy_info", worker, status.digest),
         }
     end
 
@@ -499,7 +354,7 @@ local function report_cas(all)
             return
         end
 
-        local key = concat({ "ca_time_to_expiry_seconds", id, (subject:gsub("%c", "?")) }, SEPARATOR)
+        local key = families.key("ca_time_to_expiry_seconds", id, subject)
         -- Of several certificates of a CA, the last one to expire counts.
         all[key] = math.max(all[key] or -math.huge, tonumber(not_after[0]) - now)
     end
@@ -515,9 +370,9 @@ local function report_crls(all)
 
     local now = ngx.time()
     for _, crl in ipairs(current:crls(MAX_CRLS)) do
-        local suffix = concat({ "", (crl.file:gsub("%c", "?")), (crl.issuer:gsub("%c", "?")) }, SEPARATOR)
-        local time, entries, bytes = "crl_time_to_next_update_seconds" .. suffix, "crl_entries" .. suffix,
-                                     "crl_bytes" .. suffix
+        local time = families.key("crl_time_to_next_update_seconds", crl.file, crl.issuer)
+        local entries = families.key("crl_entries", crl.file, crl.issuer)
+        local bytes = families.key("crl_bytes", crl.file, crl.issuer)
         if crl.next_update then
             -- Of several CRLs of an issuer in a file, the last one to expire counts.
             all[time] = math.max(all[time] or -math.huge, crl.next_update - now)
@@ -551,9 +406,8 @@ local function report_lists(all)
     end
 
     for _, list in ipairs(current:lists(MAX_LISTS)) do
-        local suffix = SEPARATOR .. list.file:gsub("%c", "?")
-        all["list_entries" .. suffix] = list.entries
-        all["list_reload_failing" .. suffix] = list.error and 1 or 0
+        all[families.key("list_entries", list.file)] = list.entries
+        all[families.key("list_reload_failing", list.file)] = list.error and 1 or 0
     end
 end
 
@@ -563,7 +417,7 @@ local function flush()
     C.rmtls_metrics_read_and_reset(events)
     for i = 0, CONST.EVENTS - 1 do
         if events[i] ~= 0 then
-            local event = EVENTS[i]
+            local event = families.events[i]
             local at = event_slots[i] or slot(FAMILY[event[1]], event[2], event[3])
             event_slots[i] = at
             pending[at] = pending[at] + tonumber(events[i])
@@ -815,10 +669,9 @@ local function add_policies(all)
 
     all.policy_in_force_epoch = node.epoch
     for _, worker in ipairs(node.workers) do
-        local suffix = SEPARATOR .. worker.worker
-        all["policy_epoch" .. suffix] = worker.epoch
-        all["policy_in_force_since_seconds" .. suffix] = worker.since
-        all["policy_reload_failing" .. suffix] = worker.failed and 1 or 0
+        all[families.key("policy_epoch", worker.worker)] = worker.epoch
+        all[families.key("policy_in_force_since_seconds", worker.worker)] = worker.since
+        all[families.key("policy_reload_failing", worker.worker)] = worker.failed and 1 or 0
     end
 end
 

@@ -3,12 +3,14 @@
 -- They are in the shared dictionary, so that any worker reports what any worker has found: a numbered place for each of
 -- the last MAX_SOURCES sources, and the number by URL. Without the dictionary they are those of the worker.
 
+local metric_families = require "resty.mtls.internal.metric_families"
 local metrics = require "resty.mtls.internal.metrics"
 local url_parser = require "resty.mtls.internal.net.url"
 
 
 local ipairs = ipairs
 local max = math.max
+local metric_key = metric_families.key
 local min = math.min
 local ngx_time = ngx.time
 local pairs = pairs
@@ -29,7 +31,6 @@ local MAX_TIME = 2 ^ 53
 local COUNT, PLACE, NUMBER = "sources:count", "sources:place:", "sources:of:"
 local FORMAT = "%d %d %.0f %.0f %.0f %s %s\n%s"
 local PATTERN = "^(%d+) (%d+) (%d+) (%d+) (%d+) (%l+) (%S+)\n(.*)$"
-local SEPARATOR = "\0"
 
 
 local _M = {}
@@ -206,7 +207,7 @@ local function report(all)
     local down = { ocsp = 0, crl = 0 }
     for _, seen in ipairs(all_sources()) do
         local host = host_of(seen.url)
-        local failing = "revocation_source_failing" .. SEPARATOR .. seen.kind .. SEPARATOR .. host
+        local failing = metric_key("revocation_source_failing", seen.kind, host)
         all[failing] = max(all[failing] or 0, seen.error and 1 or 0)
         if seen.error and now - seen.failed_at < DOWN_FOR then
             down[seen.kind] = down[seen.kind] + 1
@@ -222,16 +223,16 @@ local function report(all)
     end
 
     for kind, count in pairs(down) do
-        all["revocation_sources_down" .. SEPARATOR .. kind] = count
+        all[metric_key("revocation_sources_down", kind)] = count
     end
 
     for host, sums in pairs(by_host) do
         if sums.next_update < MAX_TIME then
-            all["crl_host_time_to_next_update_seconds" .. SEPARATOR .. host] = sums.next_update - now
+            all[metric_key("crl_host_time_to_next_update_seconds", host)] = sums.next_update - now
         end
 
-        all["crl_host_entries" .. SEPARATOR .. host] = sums.entries
-        all["crl_host_bytes" .. SEPARATOR .. host] = sums.bytes
+        all[metric_key("crl_host_entries", host)] = sums.entries
+        all[metric_key("crl_host_bytes", host)] = sums.bytes
     end
 end
 
