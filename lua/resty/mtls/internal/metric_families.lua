@@ -7,6 +7,8 @@ local CONST = require "resty.mtls.internal.cdef"
 local DAY = 86400
 -- Between the parts of a key. No label value has it.
 local SEPARATOR = "\0"
+-- Begins the keys in the dictionary of metrics that are none of counts and gauges.
+local INTERNAL = "\1"
 
 
 -- labels: in the order of the keys. zero: label values that are present from the start.
@@ -156,6 +158,7 @@ local _M = {
     by_name = by_name,
     events = EVENTS,
     SEPARATOR = SEPARATOR,
+    INTERNAL = INTERNAL,
 }
 
 

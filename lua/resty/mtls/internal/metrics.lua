@@ -11,10 +11,10 @@
 
 local ffi = require "ffi"
 require "resty.core.shdict"
-local blocks = require "resty.mtls.internal.blocks"
-local engine = require "resty.mtls.internal.engine"
 local families = require "resty.mtls.internal.metric_families"
+local gauges = require "resty.mtls.internal.metric_gauges"
 local library = require "resty.mtls.internal.library"
+local policy_warnings = require "resty.mtls.internal.policy_warnings"
 local CONST = require "resty.mtls.internal.cdef"
 
 
@@ -26,7 +26,6 @@ local ipairs = ipairs
 local ngx = ngx
 local ngx_log = ngx.log
 local pairs = pairs
-local pcall = pcall
 local sort = table.sort
 local tonumber = tonumber
 local tostring = tostring
@@ -37,21 +36,13 @@ local WARN = ngx.WARN
 local PREFIX = "resty_mtls_"
 local OTHER = "other"
 local SEPARATOR = families.SEPARATOR
--- First character of other keys: of label values that count by themselves, and of logged CRLs.
-local INTERNAL = "\1"
+local INTERNAL = families.INTERNAL
 -- Seconds
 local INTERVAL = 1
-local GAUGE_TTL = 10
 -- How many values of a label count by themselves; the others count as OTHER.
 local LIMITS = { route = 200, consumer = 100 }
 local LIMIT = 100
 local MAX_LABEL = 128
--- How many CRLs, CA certificates and lists have metrics.
-local MAX_CRLS = 1000
-local MAX_CAS = 1000
-local MAX_LISTS = 1000
--- Seconds after which a warning of the library is logged again, by one of the workers.
-local WARNING_INTERVAL = 3600
 -- How many label values are cached, so that those of former policies do not add up.
 local MAX_CACHED_LABELS = 10000
 
@@ -94,7 +85,6 @@ local route_slots = {}
 local verdict_slots = {}
 local events = ffi.new("uint64_t[?]", CONST.EVENTS)
 local event_slots = {}
-local reported
 local warned = {}
 -- What other modules add when the metrics are read.
 local readers = {}
@@ -119,6 +109,22 @@ function _M.init(shared_dict)
     dict_name = (shared_dict or "mtls") .. "_metrics"
     dict = ngx.shared[dict_name]
     init_pid = ngx.worker.pid()
+end
+
+
+-- Adds to a number in the dictionary, without evicting others for it. The sum; or nil and an error.
+local function add(key, delta)
+    local value, err = dict:incr(key, delta)
+    if err == "not found" then
+        value, err = dict:safe_add(key, delta)
+        value = value and delta
+    end
+
+    if err == "exists" then
+        value, err = dict:incr(key, delta)
+    end
+
+    return value, err
 end
 
 
@@ -147,11 +153,7 @@ local function admit(label, value)
         return true
     end
 
-    local counted = dict:incr(counter, 1)
-    if not counted then
-        counted = dict:safe_add(counter, 1) and 1 or dict:incr(counter, 1)
-    end
-
+    local counted = add(counter, 1)
     if counted and counted <= limit then
         local added, err = dict:safe_add(key, true)
         if added then
@@ -247,168 +249,9 @@ local function slot(family, a, b)
 end
 
 
-local function add(key, delta)
-    local value, err = dict:incr(key, delta)
-    if value then
-        return true
-    end
-
-    local ok
-    if err == "not found" then
-        ok, err = dict:safe_add(key, delta)
-        if err == "exists" then
-            ok, err = dict:incr(key, delta)
-        end
-    end
-
-    return ok, err
-end
-
-
--- Writes the digest of this worker's policy to the dictionary, where it expires if the worker ends.
-local function report()
-    local worker = ngx.worker.id()
-    local found, current = pcall(engine.current)
-    if not worker or not found then
-        return
-    end
-
-    local epoch = C.rmtls_engine_epoch(current.handle)
-    if not reported or reported.epoch ~= epoch then
-        local status = current:status()
-        if not status then
-            return
-        end
-
-        if reported and dict then
-            dict:delete(reported.info)
-        end
-
-        reported = {
-            epoch = epoch,
-            info = families.key("policy_info", worker, status.digest),
-        }
-    end
-
-    if dict then
-        dict:safe_set(reported.info, 1, GAUGE_TTL)
-    end
-end
-
-
--- Logs each text that read(handle, now, out) of the library writes, once in all workers.
-local function log_warnings(current, kind, read)
-    while true do
-        local text = library.read("metrics", function(out)
-            return read(current.handle, ngx.time(), out)
-        end)
-        if not text then
-            return
-        end
-
-        -- Without room in the dictionary every worker logs it.
-        local added, err
-        if dict then
-            added, err = dict:safe_add(INTERNAL .. kind .. SEPARATOR .. text, true, WARNING_INTERVAL)
-        end
-
-        if added or err ~= "exists" then
-            ngx_log(WARN, "[mtls] ", text)
-        end
-    end
-end
-
-
-local function spool_warning(handle, _, out)
-    return C.rmtls_engine_certificate_spool_warning(handle, out)
-end
-
-
--- Logs once each CRL, CA and entry of a list that expires while the policy is in force, and why certificates are not
--- written to the spool.
-local function log_all_warnings()
-    local found, current = pcall(engine.current)
-    if found then
-        log_warnings(current, "crl", C.rmtls_engine_expired_crl)
-        log_warnings(current, "ca", C.rmtls_engine_ending_ca)
-        log_warnings(current, "list", C.rmtls_engine_ending_list)
-        log_warnings(current, "spool", spool_warning)
-    end
-end
-
-
--- Adds the CA certificates of the policy of this worker to all.
-local function report_cas(all)
-    local found, current = pcall(engine.current)
-    if not found then
-        return
-    end
-
-    local not_after = ffi.new("int64_t[1]")
-    local now = ngx.time()
-    for i = 0, MAX_CAS - 1 do
-        local id, subject = library.read("metrics", function(a, b)
-            return C.rmtls_engine_ca_certificate(current.handle, i, a, b, not_after)
-        end, true)
-        if not id then
-            return
-        end
-
-        local key = families.key("ca_time_to_expiry_seconds", id, subject)
-        -- Of several certificates of a CA, the last one to expire counts.
-        all[key] = math.max(all[key] or -math.huge, tonumber(not_after[0]) - now)
-    end
-end
-
-
--- Adds the CRLs of the policy of this worker to all.
-local function report_crls(all)
-    local found, current = pcall(engine.current)
-    if not found then
-        return
-    end
-
-    local now = ngx.time()
-    for _, crl in ipairs(current:crls(MAX_CRLS)) do
-        local time = families.key("crl_time_to_next_update_seconds", crl.file, crl.issuer)
-        local entries = families.key("crl_entries", crl.file, crl.issuer)
-        local bytes = families.key("crl_bytes", crl.file, crl.issuer)
-        if crl.next_update then
-            -- Of several CRLs of an issuer in a file, the last one to expire counts.
-            all[time] = math.max(all[time] or -math.huge, crl.next_update - now)
-        end
-
-        all[entries] = (all[entries] or 0) + crl.entries
-        all[bytes] = (all[bytes] or 0) + crl.bytes
-    end
-end
-
-
 -- Calls callback(all), which adds gauges, whenever the metrics are read.
 function _M.on_read(callback)
     readers[#readers + 1] = callback
-end
-
-
--- Adds the number of blocks to all.
-local function report_blocks(all)
-    if pcall(engine.current) then
-        all.blocks = #blocks.list()
-    end
-end
-
-
--- Adds the lists of the policy of this worker to all.
-local function report_lists(all)
-    local found, current = pcall(engine.current)
-    if not found then
-        return
-    end
-
-    for _, list in ipairs(current:lists(MAX_LISTS)) do
-        all[families.key("list_entries", list.file)] = list.entries
-        all[families.key("list_reload_failing", list.file)] = list.error and 1 or 0
-    end
 end
 
 
@@ -448,8 +291,8 @@ local function tick(premature)
     if premature then
         running = false
     else
-        report()
-        log_all_warnings()
+        gauges.publish(dict)
+        policy_warnings.log(dict)
     end
 
     flush()
@@ -576,9 +419,7 @@ function _M.count_decision(route, status, verdict, anonymous)
 end
 
 
--- Counts a request that passes although a plugin would refuse it with this status.
-function _M.count_would_refuse(route, status)
-    local what = WOULD_REFUSE + status
+local function count_of_route(route, what)
     local slots = route_slots[route]
     local at = slots and slots[what] or route_slot(route, what)
     pending[at] = pending[at] + 1
@@ -588,15 +429,15 @@ function _M.count_would_refuse(route, status)
 end
 
 
+-- Counts a request that passes although a plugin would refuse it with this status.
+function _M.count_would_refuse(route, status)
+    return count_of_route(route, WOULD_REFUSE + status)
+end
+
+
 -- Counts the response to a request that access() decided about.
 function _M.count_response(route, status)
-    local class = CLASS + floor(status / 100)
-    local slots = route_slots[route]
-    local at = slots and slots[class] or route_slot(route, class)
-    pending[at] = pending[at] + 1
-    if not running then
-        start()
-    end
+    return count_of_route(route, CLASS + floor(status / 100))
 end
 
 
@@ -659,27 +500,10 @@ function _M.ends()
 end
 
 
--- Adds to all which policy each worker of this node serves.
-local function add_policies(all)
-    local found, current = pcall(engine.current)
-    local node = found and current:node()
-    if not node then
-        return
-    end
-
-    all.policy_in_force_epoch = node.epoch
-    for _, worker in ipairs(node.workers) do
-        all[families.key("policy_epoch", worker.worker)] = worker.epoch
-        all[families.key("policy_in_force_since_seconds", worker.worker)] = worker.since
-        all[families.key("policy_reload_failing", worker.worker)] = worker.failed and 1 or 0
-    end
-end
-
-
 -- { [key] = number }, summed over workers if there is a dictionary.
 local function values()
     flush()
-    report()
+    gauges.publish(dict)
     local all = {}
     if dict then
         for _, key in ipairs(dict:get_keys(0)) do
@@ -690,9 +514,6 @@ local function values()
 
     else
         warn_once("lua_shared_dict " .. dict_name .. " is not in nginx.conf: every worker counts for itself")
-        if reported then
-            all[reported.info] = 1
-        end
     end
 
     for i = 1, count do
@@ -701,16 +522,12 @@ local function values()
         end
     end
 
-    report_crls(all)
-    report_blocks(all)
+    gauges.add(all, dict)
     for _, reader in ipairs(readers) do
         reader(all)
     end
 
-    report_lists(all)
-    report_cas(all)
     all.metrics_shared = dict and 1 or 0
-    add_policies(all)
 
     return all
 end
