@@ -20,6 +20,7 @@ local http = require "resty.mtls.internal.net.http"
 local request_headers = require "resty.mtls.internal.request_headers"
 local library = require "resty.mtls.internal.library"
 local metrics = require "resty.mtls.internal.metrics"
+local metrics_output = require "resty.mtls.internal.metrics_output"
 local operator_api = require "resty.mtls.internal.operator_api"
 local placement = require "resty.mtls.internal.placement"
 local refusal = require "resty.mtls.internal.refusal"
@@ -598,7 +599,7 @@ end
 function _M.metrics()
     reload.ensure_watched(engine.current())
 
-    return metrics.text()
+    return metrics_output.text()
 end
 
 
@@ -619,7 +620,7 @@ function _M.status()
     status.start_warnings = start_warnings[1] and start_warnings
     status.node = current:node()
     status.fleet = fleet.status()
-    status.metrics = metrics.table()
+    status.metrics = metrics_output.table()
     status.certificates = metrics.ends()
     status.certificate_spool = current:certificate_spool()
     local lists = current:lists(MAX_LISTS)

@@ -525,6 +525,7 @@ headers_left_out_total{reason="too_large"} 2
     location /t {
         content_by_lua_block {
             local metrics = require "resty.mtls.internal.metrics"
+            local output = require "resty.mtls.internal.metrics_output"
             metrics.count("headers_left_out_total", "too_large")
             metrics.count("headers_left_out_total", "too_large")
             for i = 1, 150 do
@@ -535,7 +536,7 @@ headers_left_out_total{reason="too_large"} 2
             ngx.say(select(2, pcall(metrics.count, "headers_total", "a")))
             ngx.say(select(2, pcall(metrics.count, "fetch_duration_seconds", "jwks", "ok")))
             ngx.say(select(2, pcall(metrics.observe, "headers_left_out_total", 1, "a")))
-            local text = metrics.text()
+            local text = output.text()
             for line in text:gmatch("[^\n]+") do
                 if line:find("too_large") or line:find("jwks") or line:find('reason="other"', 1, true) then
                     ngx.say(line)
@@ -576,6 +577,7 @@ resty_mtls_fetch_duration_seconds_count{kind="jwks",outcome="ok"} 2
     location /t {
         content_by_lua_block {
             local metrics = require "resty.mtls.internal.metrics"
+            local output = require "resty.mtls.internal.metrics_output"
             local traces, aborts = 0, 0
             local function work(n)
                 for _ = 1, n do
@@ -598,7 +600,7 @@ resty_mtls_fetch_duration_seconds_count{kind="jwks",outcome="ok"} 2
             collectgarbage("restart")
             -- LuaJIT gives up a trace now and then, and compiles it later. Code that it cannot compile aborts ten times.
             ngx.say(traces > 0, " ", aborts < 4, " ", math.floor(grown), " KB")
-            ngx.say(metrics.text():match("resty_mtls_requests_total{[^\n]+"))
+            ngx.say(output.text():match("resty_mtls_requests_total{[^\n]+"))
         }
     }
 --- response_body

@@ -268,6 +268,7 @@ policy_reloads_total{result="ok"} 1
     location /t {
         content_by_lua_block {
             local metrics = require "resty.mtls.internal.metrics"
+            local output = require "resty.mtls.internal.metrics_output"
             for i = 1, 300 do
                 local name = ("%03d"):format(i) .. ("x"):rep(125)
                 for _, status in ipairs { 0, 401, 403, 421 } do
@@ -283,11 +284,11 @@ policy_reloads_total{result="ok"} 1
             for verdict = 1, 94 do
                 metrics.count_decision("a", 401, verdict, false)
             end
-            local lines = select(2, metrics.text():gsub("\n", ""))
+            local lines = select(2, output.text():gsub("\n", ""))
             ngx.say(lines > 3000, " ", ngx.shared.mtls_metrics:free_space() > 0)
             -- This worker has written all its counts to the dictionary.
             ngx.shared.mtls_metrics:flush_all()
-            ngx.say(select(2, metrics.text():gsub("\nresty_mtls_requests_total", "")))
+            ngx.say(select(2, output.text():gsub("\nresty_mtls_requests_total", "")))
         }
     }
 --- response_body

@@ -1,9 +1,8 @@
--- Counts events in this worker, adds them to the counts of all workers once a second, and writes them in the
--- text format of Prometheus.
+-- Counts events in this worker, and adds them to the counts of all workers once a second.
 --
 --     metrics.count("headers_left_out_total", "too_large")              -- any phase of a request
 --     metrics.observe("fetch_duration_seconds", 0.12, "ocsp", "ok")
---     metrics.text()
+--     metrics.values()
 --
 -- A request only adds to elements of an array. A timer, which starts with the first count of the worker, adds
 -- the array to the shared dictionary. That dictionary holds nothing else, so that fetched documents cannot
@@ -19,7 +18,6 @@ local CONST = require "resty.mtls.internal.cdef"
 
 
 local C = library.C
-local concat = table.concat
 local error = error
 local floor = math.floor
 local ipairs = ipairs
@@ -33,7 +31,6 @@ local tostring = tostring
 local WARN = ngx.WARN
 
 
-local PREFIX = "resty_mtls_"
 local OTHER = "other"
 local SEPARATOR = families.SEPARATOR
 local INTERNAL = families.INTERNAL
@@ -500,8 +497,8 @@ function _M.ends()
 end
 
 
--- { [key] = number }, summed over workers if there is a dictionary.
-local function values()
+-- All counts and gauges, { [key] = number }, summed over workers if there is a dictionary.
+function _M.values()
     flush()
     gauges.publish(dict)
     local all = {}
@@ -528,158 +525,6 @@ local function values()
     end
 
     all.metrics_shared = dict and 1 or 0
-
-    return all
-end
-
-
-local function split(key)
-    local parts = {}
-    for part in (key .. SEPARATOR):gmatch("([^%z]*)%z") do
-        parts[#parts + 1] = part
-    end
-
-    return parts
-end
-
-
--- { [family name] = { [joined label values] = number, or { [bucket] = number } } }
-local function samples()
-    local found = {}
-    for _, family in ipairs(FAMILIES) do
-        local sets = {}
-        found[family.name] = sets
-        for _, labels in ipairs(family.zero or {}) do
-            sets[concat(labels, SEPARATOR)] = 0
-        end
-    end
-
-    for key, value in pairs(values()) do
-        local name, set = key:match("^([^%z]*)%z?(.*)$")
-        local family = FAMILY[name]
-        local sets = found[name]
-        if family and family.buckets then
-            local bucket
-            set, bucket = set:match("^(.*)%z([^%z]*)$")
-            sets[set] = sets[set] or {}
-            sets[set][bucket] = value
-        elseif family then
-            sets[set] = value
-        end
-    end
-
-    return found
-end
-
-
-local function number(value)
-    if value == floor(value) and value < 2 ^ 53 then
-        return ("%d"):format(value)
-    end
-
-    return ("%.15g"):format(value)
-end
-
-
-local ESCAPES = { ["\\"] = "\\\\", ['"'] = '\\"', ["\n"] = "\\n" }
-
-
--- label="value",label="value"
-local function labels_of(family, set)
-    local given = #family.labels > 0 and split(set) or {}
-    local labels = {}
-    for i, label in ipairs(family.labels) do
-        labels[i] = label .. '="' .. (given[i] or ""):gsub('[\\"\n]', ESCAPES) .. '"'
-    end
-
-    return concat(labels, ",")
-end
-
-
--- Calls each(set, value) in the order of the sets.
-local function in_order(sets, each)
-    local names = {}
-    for set in pairs(sets) do
-        names[#names + 1] = set
-    end
-
-    sort(names)
-    for _, set in ipairs(names) do
-        each(set, sets[set])
-    end
-end
-
-
--- Calls each(bound, number) with cumulative buckets, as Prometheus has them. Returns the last number.
-local function cumulate(family, buckets, each)
-    local sum = 0
-    for _, bound in ipairs(family.buckets) do
-        sum = sum + (buckets[tostring(bound)] or 0)
-        each(tostring(bound), sum)
-    end
-
-    sum = sum + (buckets["+Inf"] or 0)
-    each("+Inf", sum)
-
-    return sum
-end
-
-
--- All metrics in the text format of Prometheus, version 0.0.4.
-function _M.text()
-    local found = samples()
-    local lines = {}
-    local function line(text)
-        lines[#lines + 1] = text
-    end
-
-    for _, family in ipairs(FAMILIES) do
-        local name = PREFIX .. family.name
-        line("# HELP " .. name .. " " .. family.help)
-        line("# TYPE " .. name .. " " .. family.type)
-        in_order(found[family.name], function(set, value)
-            local labels = labels_of(family, set)
-            local braced = labels == "" and "" or "{" .. labels .. "}"
-            if not family.buckets then
-                return line(name .. braced .. " " .. number(value))
-            end
-
-            local bucket = name .. "_bucket{" .. labels .. ',le="'
-            local all = cumulate(family, value, function(bound, sum)
-                line(bucket .. bound .. '"} ' .. number(sum))
-            end)
-            line(name .. "_sum" .. braced .. " " .. number(value.sum or 0))
-            line(name .. "_count" .. braced .. " " .. number(all))
-        end)
-    end
-
-    line("")
-
-    return concat(lines, "\n")
-end
-
-
--- The same as tables: { requests_total = { payments = { pass = 3 } }, ... }. A histogram is
--- { count, sum }.
-function _M.table()
-    local all = {}
-    for name, sets in pairs(samples()) do
-        local family = FAMILY[name]
-        for set, value in pairs(sets) do
-            if family.buckets then
-                value = { count = cumulate(family, value, function() end), sum = value.sum or 0 }
-            end
-
-            local path = #family.labels > 0 and split(set) or {}
-            local at, key = all, name
-            for _, part in ipairs(path) do
-                at[key] = at[key] or {}
-                at, key = at[key], part
-            end
-
-            at[key] = value
-        end
-    end
 
     return all
 end
