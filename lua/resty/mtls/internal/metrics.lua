@@ -10,6 +10,7 @@
 
 local ffi = require "ffi"
 require "resty.core.shdict"
+local certificate_ends = require "resty.mtls.internal.certificate_ends"
 local families = require "resty.mtls.internal.metric_families"
 local gauges = require "resty.mtls.internal.metric_gauges"
 local library = require "resty.mtls.internal.library"
@@ -23,8 +24,6 @@ local floor = math.floor
 local ipairs = ipairs
 local ngx = ngx
 local ngx_log = ngx.log
-local pairs = pairs
-local sort = table.sort
 local tonumber = tonumber
 local tostring = tostring
 
@@ -43,17 +42,13 @@ local MAX_LABEL = 128
 -- How many label values are cached, so that those of former policies do not add up.
 local MAX_CACHED_LABELS = 10000
 
--- Keys of the first end of each consumer's certificates, and the seconds for which one is remembered.
-local ENDS = INTERNAL .. "end" .. SEPARATOR
-local ENDS_TTL = 7200
-
 -- Added to the class of a response (2 for 2xx), so that it differs from the statuses of decisions in route_slots.
 local CLASS = 1000
 -- Added to the status of a refusal that is only reported, in the same way.
 local WOULD_REFUSE = 2000
 
-local FAMILIES, FAMILY = families.list, families.by_name
-for _, family in ipairs(FAMILIES) do
+local FAMILY = families.by_name
+for _, family in ipairs(families.list) do
     -- [label value][label value]: index in pending; for a histogram a table of them, by bucket.
     family.slots = {}
 end
@@ -75,8 +70,6 @@ local cached_labels = {}
 local cached_labels_count = 0
 -- [label]: { count, values } of this worker, without a dictionary.
 local worker_values = {}
--- [key]: { not_after, until_ }, without a dictionary.
-local worker_ends = {}
 -- [route][status of a decision, CLASS + class of a response, or WOULD_REFUSE + status]: index in pending.
 local route_slots = {}
 local verdict_slots = {}
@@ -276,8 +269,7 @@ local function flush()
                 pending[i] = 0
             else
                 -- The count stays in pending.
-                warn_once("lua_shared_dict " .. dict_name .. " takes no more counts (" .. err
-                          .. "): make it larger")
+                warn_once("lua_shared_dict " .. dict_name .. " takes no more counts (" .. err .. "): make it larger")
             end
         end
     end
@@ -438,62 +430,17 @@ function _M.count_response(route, status)
 end
 
 
--- Remembers the first end of a consumer's certificates. One that is no longer used is forgotten after ENDS_TTL; each
--- worker observes those that are more often.
-local function remember_end(consumer, not_after)
-    local key = ENDS .. label_of("consumer", consumer)
-    local now = ngx.time()
-    if dict then
-        local known = dict:get(key)
-        if not known or not_after <= known then
-            dict:safe_set(key, not_after, ENDS_TTL)
-        end
-
-        return
-    end
-
-    local known = worker_ends[key]
-    if not known or not_after <= known.not_after or known.until_ < now then
-        worker_ends[key] = { not_after = not_after, until_ = now + ENDS_TTL }
-    end
-end
-
-
 -- Observes the seconds for which a trusted certificate is still valid; consumer: as in client().
 function _M.observe_expiry(consumer, left)
     local name = consumer and (consumer.username or consumer.custom_id or consumer.id) or ""
     _M.observe("certificate_time_to_expiry_seconds", left, name)
-    remember_end(name, ngx.time() + left)
+    certificate_ends.remember(dict, label_of("consumer", name), ngx.time() + left)
 end
 
 
--- The first end of the certificates that each consumer has used in the last two hours, the first to end first:
--- { { consumer, not_after }, ... }; nil if there are none.
+-- What certificate_ends has remembered, for status().
 function _M.ends()
-    local list = {}
-    local function add_end(key, not_after)
-        if not_after and key:sub(1, #ENDS) == ENDS then
-            list[#list + 1] = { consumer = key:sub(#ENDS + 1), not_after = not_after }
-        end
-    end
-
-    for _, key in ipairs(dict and dict:get_keys(0) or {}) do
-        add_end(key, dict:get(key))
-    end
-
-    for key, known in pairs(worker_ends) do
-        add_end(key, known.until_ >= ngx.time() and known.not_after)
-    end
-
-    sort(list, function(a, b)
-        if a.not_after ~= b.not_after then
-            return a.not_after < b.not_after
-        end
-
-        return a.consumer < b.consumer
-    end)
-
-    return list[1] and list
+    return certificate_ends.list(dict)
 end
 
 
