@@ -2,6 +2,7 @@
 -- section 2). It is in the memory of the worker alone, with its key.
 
 local library = require "resty.mtls.internal.library"
+local token_options = require "resty.mtls.internal.token_options"
 local CONST = require "resty.mtls.internal.cdef"
 local ssl = require "ngx.ssl"
 
@@ -30,20 +31,14 @@ end
 -- The certificate of a plan, as http.request() takes it, with the digest of its certificate; or nil and an error,
 -- which has nothing of the key.
 function _M.read(engine, plan)
-    local function text(field)
-        return (library.read("token", function(out)
-            return C.rmtls_engine_token_text(engine.handle, plan, field, out)
-        end))
-    end
-
-    local pem = text(CONST.TOKEN_TEXT_CLIENT_CERTIFICATE)
+    local pem = token_options.text_of(engine, plan, CONST.TOKEN_TEXT_CLIENT_CERTIFICATE)
     local chain, err = ssl.parse_pem_cert(pem)
     if not chain then
         return nil, "client certificate: " .. err
     end
 
     local key
-    key, err = ssl.parse_pem_priv_key(text(CONST.TOKEN_TEXT_CLIENT_KEY))
+    key, err = ssl.parse_pem_priv_key(token_options.text_of(engine, plan, CONST.TOKEN_TEXT_CLIENT_KEY))
     if not key then
         return nil, "key of the client certificate: " .. err
     end

@@ -15,14 +15,16 @@ local library = require "resty.mtls.internal.library"
 local dpop = require "resty.mtls.internal.dpop"
 local token_client_certificate = require "resty.mtls.internal.token_client_certificate"
 local token_identity = require "resty.mtls.internal.token_identity"
+local token_options = require "resty.mtls.internal.token_options"
 local revocation = require "resty.mtls.internal.revocation"
 local shortage = require "resty.mtls.internal.shortage"
-local url = require "resty.mtls.internal.net.url"
 local CONST = require "resty.mtls.internal.cdef"
 
 
 local C = library.C
 local OK = CONST.OK
+local options_of = token_options.of
+local origin_of = token_options.origin_of
 local PASS = CONST.TOKEN_PASS
 local NO_TOKEN = CONST.TOKEN_NO_TOKEN
 local REFUSED = CONST.TOKEN_REFUSED
@@ -79,91 +81,12 @@ local reason = library.buffer(4096)
 local documents_in_use = {}
 -- Documents that did not fit into the shared dictionary.
 local worker_documents = {}
--- Options by plan, of the policy with these plans.
-local plans
-local options_by_plan
 -- A number that flush() changes, as a part of keys, and when it was read.
 local generation = ""
 local generation_read_at = 0
 
 
 local _M = {}
-
-
--- The options under which the tokens of a plan are validated.
-local function options_of(engine, plan)
-    if plans ~= engine.plans then
-        plans = engine.plans
-        options_by_plan = {}
-    end
-
-    local options = options_by_plan[plan]
-    if options then
-        return options
-    end
-
-    local read = ffi.new("rmtls_token_options")
-    if C.rmtls_engine_token_options(engine.handle, plan, read) ~= OK then
-        error("the plan requires no token")
-    end
-
-    local function text(field)
-        return (library.read("token", function(out)
-            return C.rmtls_engine_token_text(engine.handle, plan, field, out)
-        end))
-    end
-
-    local issuer = text(CONST.TOKEN_TEXT_ISSUER)
-    local discovery_url = text(CONST.TOKEN_TEXT_DISCOVERY_URL)
-    local documents_key = text(CONST.TOKEN_TEXT_DOCUMENTS_KEY)
-    -- Failures at the same URL are counted apart under other options.
-    local failure_scope = http.cache_scope() .. read.ssl_verify .. " " .. tonumber(read.timeout) .. " "
-    options = {
-        issuer = issuer,
-        -- nil where the document is not needed.
-        discovery_url = discovery_url,
-        jwks_endpoint = text(CONST.TOKEN_TEXT_JWKS_ENDPOINT),
-        extra_jwks_uris = text(CONST.TOKEN_TEXT_EXTRA_JWKS_URIS),
-        document_issuers = text(CONST.TOKEN_TEXT_DOCUMENT_ISSUERS),
-        key = http.cache_scope() .. generation .. "documents:" .. read.needs_keys .. (discovery_url and 1 or 0) .. ":"
-              .. documents_key,
-        failure_scope = failure_scope,
-        -- A failure of one of several URLs is not one of routes that do not need it.
-        documents_scope = failure_scope .. documents_key .. " ",
-        needs_keys = read.needs_keys == 1,
-        client_auth = read.client_auth,
-        client_id = text(CONST.TOKEN_TEXT_CLIENT_ID),
-        client_secret = text(CONST.TOKEN_TEXT_CLIENT_SECRET),
-        configured_endpoint = text(CONST.TOKEN_TEXT_CONFIGURED_ENDPOINT),
-        token_header = text(CONST.TOKEN_TEXT_TOKEN_HEADER),
-        unauthorized = text(CONST.TOKEN_TEXT_UNAUTHORIZED),
-        forbidden = text(CONST.TOKEN_TEXT_FORBIDDEN),
-        hide_credentials = read.hide_credentials == 1,
-        expose_error_code = read.expose_error_code == 1,
-        ssl_verify = read.ssl_verify == 1,
-        introspection_ssl_verify = read.introspection_ssl_verify == 1,
-        -- Of tls_client_auth, read when it is first needed.
-        client_certificate = false,
-        timeout = tonumber(read.timeout),
-        rediscovery_lifetime = tonumber(read.rediscovery_lifetime),
-        certificate_plan = tonumber(read.certificate_plan),
-        dpop = read.dpop,
-        anonymous = read.anonymous == 1,
-    }
-    options_by_plan[plan] = options
-
-    return options
-end
-_M.options_of = options_of
-
-
--- A URL in the issuer's document may lead to any address if its origin is one that the policy names.
-local function origin_of(options, target)
-    local is_configured = url.same_origin(options.issuer, target)
-                          or options.configured_endpoint and url.same_origin(options.configured_endpoint, target)
-
-    return is_configured and http.OPERATOR or http.CERTIFICATE
-end
 
 
 -- A URL for the log: without the query, which may contain a secret.
@@ -484,37 +407,20 @@ local function scheme_and_token(request)
 end
 
 
-local function escape(text)
-    return ngx.escape_uri(text)
-end
-
-
-local function hex(bytes, len)
-    local digits = {}
-    for i = 0, len - 1 do
-        digits[i + 1] = ("%02x"):format(bytes[i])
-    end
-
-    return concat(digits)
-end
-
-
 -- The introspection response for the token of this request, or nil, an error and its kind. Yields.
 local function introspect(engine, plan, options, dict, token)
-    local endpoint = library.read("token", function(out)
-        return C.rmtls_engine_token_text(engine.handle, plan, CONST.TOKEN_TEXT_INTROSPECTION_ENDPOINT, out)
-    end)
+    local endpoint = token_options.text_of(engine, plan, CONST.TOKEN_TEXT_INTROSPECTION_ENDPOINT)
     if not endpoint then
         return nil, options.issuer .. " names no introspection endpoint"
     end
 
-    local body = "token=" .. escape(token) .. "&token_type_hint=access_token"
+    local body = "token=" .. ngx.escape_uri(token) .. "&token_type_hint=access_token"
     local lines = {}
     if options.client_auth == CONST.CLIENT_AUTH_BASIC then
-        lines.Authorization = "Basic " .. ngx.encode_base64(escape(options.client_id) .. ":"
-                                                            .. escape(options.client_secret or ""))
+        lines.Authorization = "Basic " .. ngx.encode_base64(ngx.escape_uri(options.client_id) .. ":"
+                                                            .. ngx.escape_uri(options.client_secret or ""))
     else
-        body = body .. "&client_id=" .. escape(options.client_id)
+        body = body .. "&client_id=" .. ngx.escape_uri(options.client_id)
         if options.client_auth == CONST.CLIENT_AUTH_PRIVATE_KEY then
             local assertion, err = library.read("client assertion", function(out)
                 return C.rmtls_engine_client_assertion(engine.handle, plan, ngx_time(), out)
@@ -523,10 +429,10 @@ local function introspect(engine, plan, options, dict, token)
                 return nil, err or "no key for a client assertion"
             end
 
-            body = body .. "&client_assertion_type=" .. escape(JWT_BEARER) .. "&client_assertion=" .. assertion
+            body = body .. "&client_assertion_type=" .. ngx.escape_uri(JWT_BEARER) .. "&client_assertion=" .. assertion
 
         elseif options.client_auth == CONST.CLIENT_AUTH_POST then
-            body = body .. "&client_secret=" .. escape(options.client_secret or "")
+            body = body .. "&client_secret=" .. ngx.escape_uri(options.client_secret or "")
         end
     end
 
@@ -553,7 +459,7 @@ local function introspect(engine, plan, options, dict, token)
     end
 
     -- The id is a digest of the token and of all options on which the response depends.
-    local key = http.cache_scope() .. generation .. "introspection:" .. hex(result.id, 32)
+    local key = options.scope .. "introspection:" .. ngx.encode_base64(ffi.string(result.id, 32))
     local opts = { host = endpoint, options = failure_scope, timeout = options.timeout }
     local value, err, kind = shared_cache.get(dict, key, opts, function()
         local found, why, what, unusable = http.request {
@@ -740,7 +646,8 @@ local function forget_flushed(engine, dict)
     local found = flushes and flushes .. ":" or ""
     if found ~= generation then
         generation = found
-        documents_in_use, worker_documents, plans = {}, {}, nil
+        documents_in_use, worker_documents = {}, {}
+        token_options.set_generation(found)
         C.rmtls_engine_forget_tokens(engine.handle)
     end
 end
