@@ -696,8 +696,7 @@ local function follow_redirects(opts)
             conn.sock:close()
         end
 
-        -- Without the query, which may contain a secret.
-        local where = "http.request: " .. target.origin .. target.path:match("^[^?]*"):sub(1, 100) .. ": "
+        local where = "http.request: " .. target.origin .. url.without_query(target.path):sub(1, 100) .. ": "
         if not response then
             return nil, where .. err, conn.shortage and SHORTAGE or nil, conn.unusable
         end

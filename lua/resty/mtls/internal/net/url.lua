@@ -17,6 +17,12 @@ end
 _M.printable = printable
 
 
+-- A URL or path for the log: the query may contain a secret.
+function _M.without_query(text)
+    return text:match("^[^?]*")
+end
+
+
 -- A host in lower case without a trailing dot, and its address if it is a literal address (IPv6 in
 -- brackets); or nil, nil and an error.
 local function read_host(text)
