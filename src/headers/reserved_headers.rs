@@ -13,16 +13,26 @@ const MAX_NAME: usize = 128;
 /// CGI, FastCGI, WSGI and similar interfaces replace every character of a header name that is not a
 /// letter or digit, so an application cannot distinguish `X_Client.Cert` from `X-Client-Cert`.
 /// Names that are equal after this replacement and in lower case count as the same name.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ReservedHeaders {
     names: HashSet<Box<[u8]>, RandomState>,
-    /// Bit n is set if a name of n bytes is reserved.
-    lengths: u128,
+    /// The first characters of the names of each length, as in [`initial`].
+    initials: [u32; MAX_NAME],
     /// Prefixes of further reserved names.
     prefixes: Vec<Box<[u8]>>,
-    /// Bit n is set if a prefix begins with letter n of the alphabet, bit 26 if one begins with
-    /// another character.
-    initials: u32,
+    /// The first characters of the prefixes.
+    prefix_initials: u32,
+}
+
+impl Default for ReservedHeaders {
+    fn default() -> ReservedHeaders {
+        ReservedHeaders {
+            names: HashSet::default(),
+            initials: [0; MAX_NAME],
+            prefixes: Vec::new(),
+            prefix_initials: 0,
+        }
+    }
 }
 
 impl ReservedHeaders {
@@ -36,15 +46,17 @@ impl ReservedHeaders {
         for prefix in prefixes {
             let mut buffer = [0; MAX_NAME];
             if let Some(folded) = fold(prefix.as_bytes(), &mut buffer) {
-                reserved.initials |= initial(folded);
+                reserved.prefix_initials |= initial(folded);
                 reserved.prefixes.push(folded.into());
             }
         }
         for name in names {
             let mut buffer = [0; MAX_NAME];
             if let Some(folded) = fold(name.as_bytes(), &mut buffer) {
-                reserved.lengths |= 1 << folded.len();
-                reserved.names.insert(folded.into());
+                if let Some(initials) = reserved.initials.get_mut(folded.len()) {
+                    *initials |= initial(folded);
+                    reserved.names.insert(folded.into());
+                }
             }
         }
         reserved
@@ -52,15 +64,16 @@ impl ReservedHeaders {
 
     /// Whether a header of this name is reserved.
     pub fn contains(&self, name: &[u8]) -> bool {
-        let by_prefix = self.initials & initial(name) != 0;
-        let by_name = name.len() < MAX_NAME && self.lengths & (1 << name.len()) != 0;
-        if !by_prefix && !by_name {
-            return false;
-        }
+        // Most names end here.
+        let initials = self.initials.get(name.len()).copied().unwrap_or(0);
+        (initials | self.prefix_initials) & initial(name) != 0 && self.contains_folded(name)
+    }
+
+    fn contains_folded(&self, name: &[u8]) -> bool {
         let mut buffer = [0; MAX_NAME];
         let start = name.get(..MAX_NAME - 1).unwrap_or(name);
         fold(start, &mut buffer).is_some_and(|folded| {
-            (by_name && self.names.contains(folded))
+            (name.len() < MAX_NAME && self.names.contains(folded))
                 || self
                     .prefixes
                     .iter()
@@ -87,7 +100,8 @@ impl ReservedHeaders {
     }
 }
 
-/// The bit of the first character of a name, as in `initials`.
+/// The bit of the first character of a name: bit n for letter n of the alphabet, bit 26 for another
+/// character.
 fn initial(name: &[u8]) -> u32 {
     match name.first() {
         Some(byte) if byte.is_ascii_alphabetic() => 1 << (byte.to_ascii_lowercase() - b'a'),
